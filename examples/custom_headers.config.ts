@@ -1,0 +1,33 @@
+// Fields added, changed and removed on the way up and on the way down, and a line of one's own for each request.
+//
+//   deno run -A jsr:@x/lbproxy custom_headers.config.ts
+//   curl -v http://127.0.0.1:6188/
+
+import { defineConfig } from "@x/lbproxy";
+import { startDemoUpstream } from "./demo_upstream.ts";
+
+export default defineConfig({
+  listen: "127.0.0.1:6188",
+  upstreams: [startDemoUpstream("one"), startDemoUpstream("two")],
+
+  // The request's own state: one object from here to `logging`.
+  newContext: () => ({ startedAt: Date.now() }),
+
+  // What goes to the server.
+  upstreamRequestFilter(request, ctx) {
+    request.headers.set("x-request-id", ctx.requestId);
+    request.headers.delete("cookie");
+  },
+
+  // What goes to the client.
+  responseFilter(response, ctx) {
+    response.headers.set("x-served-by", ctx.server?.address ?? "nobody");
+    response.headers.append("server-timing", `proxy;dur=${Date.now() - ctx.state.startedAt}`);
+    response.headers.delete("x-upstream");
+  },
+
+  logging(ctx, error) {
+    // deno-lint-ignore no-console
+    console.log(`${ctx.method} ${ctx.target} -> ${ctx.status}`, error?.code ?? "");
+  },
+});

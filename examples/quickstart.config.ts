@@ -1,0 +1,33 @@
+// The quick start: two servers in this process, taken in turn, and one request a second for each `appid`.
+//
+//   deno task start
+
+import { startDemoUpstream } from "./demo_upstream.ts";
+
+export const listen = "127.0.0.1:6188";
+
+const servers = [startDemoUpstream("one"), startDemoUpstream("two")];
+
+export const upstreams = {
+  servers,
+  healthCheck: { type: "tcp", interval: "1s" },
+} as const;
+
+export const limiter = { key: "header:appid", limit: 1, window: "1s" } as const;
+
+export function onListen(addresses: readonly string[]): void {
+  const url = `http://${addresses[0]}/`;
+  // deno-lint-ignore no-console
+  console.log(`
+lbproxy listens on ${url}
+  takes the demo servers ${servers.join(" and ")} in turn, checks them every second,
+  and admits 1 request a second for each value of the header "appid".
+
+Try it in another terminal:
+  curl -v ${url}                          # no appid: not limited
+  curl -v ${url} -H "appid: myclient"     # the first one is admitted: 200
+  curl -v ${url} -H "appid: myclient"     # the second one within a second is not: 429
+
+Ctrl-C stops it.
+`);
+}

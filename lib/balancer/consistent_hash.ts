@@ -1,0 +1,131 @@
+/** The same server for the same key, as long as it is there. */
+
+import type { Clock } from "../core/clock.ts";
+import type { Server } from "../upstream/server.ts";
+import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
+import { KetamaRing } from "./ketama_ring.ts";
+import { SmoothWeightedRoundRobin } from "./smooth_weighted_round_robin.ts";
+
+/** How {@linkcode ConsistentHash} weighs keeping a key at its server against spreading the load. */
+export interface ConsistentHashOptions {
+  /**
+   * A server that would have more than this many times its share of the requests in flight passes a key on to the
+   * next one on the ring; above 1, `Infinity` never does. @default {Infinity}
+   */
+  loadFactor?: number;
+}
+
+/** A ring and what is known of the servers on it. */
+interface Built {
+  readonly members: readonly Server[];
+  readonly ring: KetamaRing;
+  /** For each member, whether it is a candidate now, and in which choice it was refused last. */
+  readonly usable: Uint8Array;
+  readonly refusedIn: Float64Array;
+  /** How many are usable. */
+  count: number;
+}
+
+/**
+ * Ketama: see {@linkcode KetamaRing}. Only keys of a server that cannot be used go elsewhere, each to the next server
+ * on the ring; they come back with it. Without a key servers take turns.
+ *
+ * With a load factor: consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016).
+ */
+export class ConsistentHash implements Algorithm {
+  readonly #clock: Clock;
+  readonly #loadFactor: number;
+  readonly #turns = new SmoothWeightedRoundRobin();
+  #built: Built | null = null;
+  #candidates: Candidates | null = null;
+  #rebuild: Disposable | null = null;
+  #choices = 0;
+
+  constructor(clock: Clock, { loadFactor = Infinity }: ConsistentHashOptions = {}) {
+    this.#clock = clock;
+    this.#loadFactor = loadFactor;
+  }
+
+  pick(candidates: Candidates, selection: Selection): Server | undefined {
+    if (selection.key === undefined) return this.#turns.pick(candidates, selection);
+    const built = candidates === this.#candidates ? this.#built! : this.#refresh(candidates);
+    const start = built.ring.find(selection.key);
+    let server = this.#walk(built, start, candidates, selection, this.#loadFactor);
+    // When all that are not too busy for the bound were tried, too busy is better than nothing.
+    if (this.#loadFactor !== Infinity) server ??= this.#walk(built, start, candidates, selection, Infinity);
+    if (server !== undefined || built.members === candidates.members) return server;
+    // Only servers that have no place on the ring yet are left.
+    return this.#turns.pick(candidates, selection);
+  }
+
+  #walk(
+    built: Built,
+    start: number,
+    candidates: Candidates,
+    selection: Selection,
+    loadFactor: number,
+  ): Server | undefined {
+    const { ring, members, usable, refusedIn } = built;
+    const choice = ++this.#choices;
+    let left = built.count;
+    const perWeight = loadFactor * (candidates.load.inFlight + 1) / candidates.totalWeight;
+    let point = start;
+    for (let steps = ring.length; steps > 0 && left > 0; steps--) {
+      const node = ring.nodeAt(point);
+      if (++point === ring.length) point = 0;
+      if (usable[node] === 0 || refusedIn[node] === choice) continue;
+      const server = members[node]!;
+      if (server.inFlight < Math.ceil(perWeight * server.effectiveWeight) && selection.accepts(server)) {
+        return server;
+      }
+      refusedIn[node] = choice;
+      left--;
+    }
+    return undefined;
+  }
+
+  /** Notes who can be used; new members get their place on the ring a moment later, not while a request waits. */
+  #refresh(candidates: Candidates): Built {
+    this.#candidates = candidates;
+    const built = this.#built;
+    if (built === null) return this.#build(candidates);
+    if (built.members !== candidates.members) {
+      this.#rebuild ??= this.#clock.setTimer(() => this.#replace(), 0);
+    }
+    markUsable(built, candidates);
+    return built;
+  }
+
+  #replace(): void {
+    this.#rebuild = null;
+    if (this.#candidates !== null) this.#build(this.#candidates);
+  }
+
+  #build(candidates: Candidates): Built {
+    const { members } = candidates;
+    const ring = new KetamaRing(members.map(({ peer: { address }, weight }) => ({ address, weight })));
+    this.#built = {
+      members,
+      ring,
+      usable: new Uint8Array(members.length),
+      refusedIn: new Float64Array(members.length),
+      count: 0,
+    };
+    markUsable(this.#built, candidates);
+    return this.#built;
+  }
+
+  [Symbol.dispose](): void {
+    this.#rebuild?.[Symbol.dispose]();
+    this.#rebuild = null;
+  }
+}
+
+function markUsable(built: Built, { servers }: Candidates): void {
+  const candidates = new Set(servers);
+  built.count = 0;
+  built.members.forEach((server, node) => {
+    built.usable[node] = candidates.has(server) ? 1 : 0;
+    built.count += built.usable[node]!;
+  });
+}

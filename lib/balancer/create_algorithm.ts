@@ -1,0 +1,63 @@
+/** The names of the ways of choosing. */
+
+import type { Clock } from "../core/clock.ts";
+import type { Random } from "../core/random.ts";
+import type { Algorithm } from "./algorithm.ts";
+import { ConsistentHash } from "./consistent_hash.ts";
+import { type ChooseServer, CustomChoice } from "./custom_choice.ts";
+import { Ewma } from "./ewma.ts";
+import { First } from "./first.ts";
+import { FnvHash } from "./fnv_hash.ts";
+import { LeastConnections } from "./least_connections.ts";
+import { PowerOfTwoChoices } from "./power_of_two_choices.ts";
+import { SmoothWeightedRoundRobin } from "./smooth_weighted_round_robin.ts";
+import { WeightedRandom } from "./weighted_random.ts";
+
+/** Names of the ways of choosing. */
+export const BALANCE_NAMES = [
+  "round-robin",
+  "random",
+  "least-connections",
+  "p2c",
+  "ewma",
+  "consistent-hash",
+  "fnv-hash",
+  "first",
+] as const;
+
+/** A way of choosing, by name or as a function of the user. */
+export type Balance = typeof BALANCE_NAMES[number] | ChooseServer;
+
+/** What ways of choosing need. */
+export interface AlgorithmInit {
+  readonly clock: Clock;
+  readonly random: Random;
+  /** For `"consistent-hash"`; see its options. */
+  readonly loadFactor?: number;
+  /** Told what a function of the user threw. */
+  readonly onError?: (error: unknown) => void;
+}
+
+/** Makes a way of choosing. */
+export function createAlgorithm(balance: Balance, init: AlgorithmInit): Algorithm {
+  const { clock, random, loadFactor = Infinity, onError } = init;
+  if (typeof balance === "function") return new CustomChoice(balance, onError);
+  switch (balance) {
+    case "round-robin":
+      return new SmoothWeightedRoundRobin();
+    case "random":
+      return new WeightedRandom(random);
+    case "least-connections":
+      return new LeastConnections();
+    case "p2c":
+      return new PowerOfTwoChoices(random);
+    case "ewma":
+      return new Ewma(clock, random);
+    case "consistent-hash":
+      return new ConsistentHash(clock, { loadFactor });
+    case "fnv-hash":
+      return new FnvHash();
+    case "first":
+      return new First();
+  }
+}

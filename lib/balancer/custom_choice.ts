@@ -1,0 +1,33 @@
+/** A choice made by a function of the user. */
+
+import type { Server } from "../upstream/server.ts";
+import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
+
+/**
+ * Chooses one of the servers that may be used, which are never none; `source` is what the choice was asked with, in
+ * the proxy `{ request, ctx }`. Nothing, or a server that is not among them, means that no server is chosen.
+ */
+export type ChooseServer = (servers: readonly Server[], source: unknown) => Server | undefined | void;
+
+/** Asks a function of the user; an error of it goes to `onError`, and no server is chosen. */
+export class CustomChoice implements Algorithm {
+  readonly #choose: ChooseServer;
+  readonly #onError: (error: unknown) => void;
+
+  constructor(choose: ChooseServer, onError: (error: unknown) => void = reportError) {
+    this.#choose = choose;
+    this.#onError = onError;
+  }
+
+  pick(candidates: Candidates, selection: Selection): Server | undefined {
+    const servers = candidates.servers.filter((server) => selection.accepts(server));
+    if (servers.length === 0) return undefined;
+    try {
+      const chosen = this.#choose(servers, selection.source);
+      return chosen !== undefined && servers.includes(chosen) ? chosen : undefined;
+    } catch (error) {
+      this.#onError(error);
+      return undefined;
+    }
+  }
+}

@@ -1,0 +1,79 @@
+/** Everything that decides whether a server is fit to be chosen: active checks, ejection and slow start together. */
+
+import type { Clock } from "../core/clock.ts";
+import type { Random } from "../core/random.ts";
+import { Ejection } from "../health/ejection.ts";
+import { resolveEjection } from "../health/ejection_options.ts";
+import { HealthChecker } from "../health/health_checker.ts";
+import { SlowStart } from "../health/slow_start.ts";
+import type { Outcome, Server } from "../upstream/server.ts";
+import type { LoadBalancerInit } from "./load_balancer_options.ts";
+
+/** What {@linkcode Supervision} is made of. */
+export interface SupervisionInit extends LoadBalancerInit {
+  clock: Clock;
+  random: Random;
+}
+
+/**
+ * Wires what watches servers together: a server that comes up or is let in again starts slowly, and a passed check
+ * ends an ejection.
+ */
+export class Supervision implements Disposable, AsyncDisposable {
+  readonly #slowStart: SlowStart | null;
+  readonly #ejection: Ejection | null;
+  readonly #checker: HealthChecker | null;
+
+  constructor(init: SupervisionInit) {
+    const { pool, clock, slowStart = null, ejection = resolveEjection() } = init;
+    this.#slowStart = slowStart === null ? null : new SlowStart(pool, slowStart, clock);
+    this.#ejection = ejection === null ? null : new Ejection({
+      pool,
+      options: ejection,
+      clock,
+      onChange: (server, ejected, reason) => {
+        if (!ejected) this.#slowStart?.begin(server);
+        init.onEjection?.(server, ejected, reason);
+      },
+    });
+    this.#checker = this.#createChecker(init);
+  }
+
+  /** Begins with the checks; the first round is over when the promise is fulfilled. */
+  start(): Promise<void> {
+    return this.#checker?.firstRound() ?? Promise.resolve();
+  }
+
+  /** Takes in how a request ended. */
+  record(server: Server, outcome: Outcome): void {
+    this.#ejection?.record(server, outcome);
+  }
+
+  #createChecker(init: SupervisionInit): HealthChecker | null {
+    const { pool, clock, random, healthCheck: check = null, onHealthChange } = init;
+    if (check === null) return null;
+    return new HealthChecker({
+      pool,
+      check,
+      ...(init.probe === undefined ? {} : { probe: init.probe }),
+      clock,
+      random,
+      onPass: (server) => this.#ejection?.restore(server),
+      onChange: (server, healthy, reason) => {
+        if (healthy) this.#slowStart?.begin(server);
+        onHealthChange?.(server, healthy, reason);
+      },
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#checker?.[Symbol.dispose]();
+    this.#ejection?.[Symbol.dispose]();
+    this.#slowStart?.[Symbol.dispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this[Symbol.dispose]();
+    await this.#checker?.[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,133 @@
+/** Requests that wait until a server has room for them. */
+
+import type { Cancellation } from "../core/cancellation.ts";
+import type { Clock } from "../core/clock.ts";
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
+import type { Lease } from "../core/lease.ts";
+import type { Server } from "../upstream/server.ts";
+
+/** How many requests wait while all servers are full, and for how long. */
+export interface QueueOptions {
+  /** How many may wait; more are refused at once. @default {100} */
+  size?: number;
+  /** How long each may wait. @default {"1s"} */
+  timeout?: Duration;
+}
+
+/** The queue of a pool, complete. */
+export interface ResolvedQueue {
+  readonly size: number;
+  readonly timeoutMs: number;
+}
+
+/**
+ * Completes the options.
+ *
+ * @throws {TypeError} when the timeout cannot be read
+ */
+export function resolveQueue({ size = 100, timeout = "1s" }: QueueOptions): ResolvedQueue {
+  const timeoutMs = parseDuration(timeout);
+  if (timeoutMs !== undefined) return Object.freeze({ size, timeoutMs });
+  const received = JSON.stringify(timeout);
+  throw new TypeError(`Cannot resolve queue: "timeout" must be ${DURATION_EXPECTED}, received ${received}`);
+}
+
+/** A server with a request counted in. */
+export interface Claim {
+  readonly server: Server;
+  /** To be released when the request is over. */
+  readonly lease: Lease;
+}
+
+/**
+ * Why a request got no server: none may be used, the queue is full, it has waited too long, or it was called off
+ * while it waited.
+ */
+export type Refusal = "none_eligible" | "queue_full" | "queue_timeout" | "cancelled";
+
+/** What a try to get a server gives; `full` means that waiting may help. */
+export type ClaimAttempt = Claim | "none_eligible" | "full";
+
+interface Waiter {
+  readonly attempt: () => ClaimAttempt;
+  /** Whether others may have more luck than this one, because it does not take every server. */
+  readonly choosy: boolean;
+  readonly resolve: (result: Claim | Refusal) => void;
+  readonly cancellation: Cancellation | null;
+  readonly dueAt: number;
+}
+
+/**
+ * First come, first served. All wait equally long, so one timer for the one that has waited longest is enough.
+ */
+export class WaitingLine implements Disposable {
+  readonly #options: ResolvedQueue;
+  readonly #clock: Clock;
+  readonly #waiters = new Set<Waiter>();
+  #timer: Disposable | null = null;
+
+  constructor(options: ResolvedQueue, clock: Clock) {
+    this.#options = options;
+    this.#clock = clock;
+  }
+
+  /** How many wait. */
+  get length(): number {
+    return this.#waiters.size;
+  }
+
+  /** Waits until the attempt gives a server or fails for good. */
+  join(
+    attempt: () => ClaimAttempt,
+    choosy: boolean,
+    cancellation: Cancellation | null,
+  ): Refusal | Promise<Claim | Refusal> {
+    if (this.#waiters.size >= this.#options.size) return "queue_full";
+    const { promise, resolve } = Promise.withResolvers<Claim | Refusal>();
+    const dueAt = this.#clock.now() + this.#options.timeoutMs;
+    const waiter: Waiter = { attempt, choosy, resolve, cancellation, dueAt };
+    this.#waiters.add(waiter);
+    this.#timer ??= this.#arm(waiter);
+    cancellation?.listen(() => this.#settle(waiter, "cancelled"));
+    return promise;
+  }
+
+  /** Lets those try who wait, in their order, until there is no room. */
+  wake(): void {
+    for (const waiter of this.#waiters) {
+      const result = waiter.attempt();
+      if (result !== "full") this.#settle(waiter, result);
+      else if (!waiter.choosy) return;
+    }
+  }
+
+  #settle(waiter: Waiter, result: Claim | Refusal): void {
+    this.#waiters.delete(waiter);
+    waiter.cancellation?.listen(null);
+    waiter.resolve(result);
+    if (this.#waiters.size > 0) return;
+    this.#timer?.[Symbol.dispose]();
+    this.#timer = null;
+  }
+
+  #arm(oldest: Waiter): Disposable {
+    return this.#clock.setTimer(() => this.#expire(), oldest.dueAt - this.#clock.now());
+  }
+
+  #expire(): void {
+    this.#timer = null;
+    const now = this.#clock.now();
+    for (const waiter of this.#waiters) {
+      if (waiter.dueAt > now) {
+        this.#timer = this.#arm(waiter);
+        return;
+      }
+      this.#settle(waiter, "queue_timeout");
+    }
+  }
+
+  /** Sends everybody away. */
+  [Symbol.dispose](): void {
+    for (const waiter of this.#waiters) this.#settle(waiter, "none_eligible");
+  }
+}

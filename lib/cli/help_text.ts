@@ -1,0 +1,33 @@
+/** What `--help` says. */
+
+/** How the program is used. */
+export const HELP_TEXT: string = `lbproxy: a rate-limited, load-balanced HTTP reverse proxy
+
+Usage: lbproxy [proxy.config.ts] [options]
+
+The configuration is a module: its exports say where to listen, where requests go, and
+how often clients may ask. Without a name it is proxy.config.ts in the working directory;
+a URL (https:, jsr:) will do as well.
+
+Options:
+  --listen ADDR        Listen at "host:port" or at a port in place of what the
+                       configuration says; may be given more than once
+  --check              Check the configuration, show what it means, and exit
+  --log-level LEVEL    debug, info, warn or error [info]; requests are info
+  --log-format FORMAT  text or json [text]
+  --version            Show the version and exit
+  --help               Show this text and exit
+
+Logs: a line a request on stdout, everything else on stderr.
+
+Signals: the first SIGINT or SIGTERM ends the proxy once the running requests have
+finished (30 s at most, see gracePeriod), a second one ends it at once.
+
+Permissions: --allow-net --allow-read are enough; -A will do.
+
+Exit codes:
+  0    stopped as told, or nothing wrong with the configuration
+  1    failed while starting or running, such as an address in use
+  2    wrong configuration or options; nothing has been started
+  130  ended at once by a second SIGINT; 143 by a second SIGTERM
+`;

@@ -1,0 +1,56 @@
+/** What the program has to do with the outside. */
+
+import type { ByteSink } from "../observe/line_writer.ts";
+
+/** Signals that end the program. */
+export type StopSignal = "SIGINT" | "SIGTERM" | "SIGBREAK";
+
+/** The outside as an argument, so that the program can be tried without a process. */
+export interface Io {
+  readonly stdout: ByteSink;
+  readonly stderr: ByteSink;
+  /** Calls back at each signal that is meant to end the program. */
+  onStopSignal(callback: (signal: StopSignal) => void): Disposable;
+  /** Calls back with what was thrown where nobody could catch it; it does not end the program then. */
+  onStrayError(callback: (error: unknown) => void): Disposable;
+  /** Ends the program now, whatever runs. */
+  exit(code: number): void;
+}
+
+const SIGNALS: readonly StopSignal[] = Deno.build.os === "windows"
+  ? ["SIGINT", "SIGBREAK"]
+  : ["SIGINT", "SIGTERM"];
+
+/** The process that this is. */
+export const processIo: Io = {
+  stdout: Deno.stdout,
+  stderr: Deno.stderr,
+  onStopSignal(callback: (signal: StopSignal) => void): Disposable {
+    const stack = new DisposableStack();
+    for (const signal of SIGNALS) {
+      const listener = () => callback(signal);
+      Deno.addSignalListener(signal, listener);
+      stack.defer(() => Deno.removeSignalListener(signal, listener));
+    }
+    return stack;
+  },
+  onStrayError(callback: (error: unknown) => void): Disposable {
+    const onRejection = (event: PromiseRejectionEvent) => {
+      event.preventDefault();
+      callback(event.reason);
+    };
+    const onError = (event: ErrorEvent) => {
+      event.preventDefault();
+      callback(event.error);
+    };
+    globalThis.addEventListener("unhandledrejection", onRejection);
+    globalThis.addEventListener("error", onError);
+    return {
+      [Symbol.dispose](): void {
+        globalThis.removeEventListener("unhandledrejection", onRejection);
+        globalThis.removeEventListener("error", onError);
+      },
+    };
+  },
+  exit: (code: number) => Deno.exit(code),
+};

@@ -1,0 +1,58 @@
+/** The program. */
+
+import { ConfigError } from "../config/config_error.ts";
+import { describeConfig } from "../config/describe_config.ts";
+import { loadConfig } from "../config/load_config.ts";
+import type { ResolvedConfig } from "../config/proxy_config.ts";
+import type { ByteSink } from "../observe/line_writer.ts";
+import { HELP_TEXT } from "./help_text.ts";
+import type { Io } from "./io.ts";
+import { parseArguments, type RunOptions, UsageError } from "./parse_arguments.ts";
+import { runUntilStopped } from "./run_until_stopped.ts";
+import { VERSION } from "./version.ts";
+
+/** Exit codes, as `--help` tells them. */
+const SUCCESS = 0;
+const FAILURE = 1;
+const MISUSE = 2;
+
+/**
+ * Runs the program and returns its exit code; every failure is one line on `stderr`.
+ *
+ * @param args the command line without the program's own name
+ */
+export async function main(args: readonly string[], io: Io): Promise<number> {
+  try {
+    const command = parseArguments(args);
+    switch (command.kind) {
+      case "help":
+        print(io.stdout, HELP_TEXT);
+        return SUCCESS;
+      case "version":
+        print(io.stdout, `lbproxy ${VERSION}\n`);
+        return SUCCESS;
+      case "run":
+        return await run(command.options, io);
+    }
+  } catch (error) {
+    print(io.stderr, `${error instanceof Error ? error.message : String(error)}\n`);
+    return error instanceof UsageError || error instanceof ConfigError ? MISUSE : FAILURE;
+  }
+}
+
+async function run(options: RunOptions, io: Io): Promise<number> {
+  const { source, check, listen } = options;
+  const loaded = await loadConfig(source);
+  const config: ResolvedConfig = listen.length === 0 ? loaded : { ...loaded, listen };
+  if (!check) {
+    await runUntilStopped(config, options, io);
+    return SUCCESS;
+  }
+  print(io.stdout, `No problems in ${source}\n\n${describeConfig(config)}\n`);
+  return SUCCESS;
+}
+
+function print(sink: ByteSink, text: string): void {
+  let bytes = new TextEncoder().encode(text);
+  while (bytes.length > 0) bytes = bytes.subarray(sink.writeSync(bytes));
+}

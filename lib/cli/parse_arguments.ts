@@ -1,0 +1,94 @@
+/** Reads the command line. */
+
+import { parseArgs } from "@std/cli/parse-args";
+import { nearestName } from "../config/nearest_name.ts";
+import type { ResolvedListen } from "../config/proxy_config.ts";
+import { parseListen } from "../config/resolve_listen.ts";
+import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from "../observe/log_level.ts";
+
+/** What the command line asks for. */
+export type Command =
+  | { readonly kind: "help" }
+  | { readonly kind: "version" }
+  | { readonly kind: "run"; readonly options: RunOptions };
+
+/** What the proxy is run with. */
+export interface RunOptions {
+  /** Path or URL of the configuration. */
+  readonly source: string;
+  /** Only show what the configuration means. */
+  readonly check: boolean;
+  /** Where to listen in place of what the configuration says; empty when it counts. */
+  readonly listen: readonly ResolvedListen[];
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+}
+
+/** The command line cannot be understood. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+const DEFAULT_SOURCE = "proxy.config.ts";
+const FLAGS = ["check", "help", "version"] as const;
+const VALUES = ["listen", "log-level", "log-format"] as const;
+
+/**
+ * Reads the command line.
+ *
+ * @throws {UsageError} when it cannot be understood
+ */
+export function parseArguments(args: readonly string[]): Command {
+  const parsed = parseArgs([...args], {
+    boolean: FLAGS,
+    string: VALUES,
+    collect: ["listen"],
+    alias: { help: "h", version: "V" },
+    unknown: refuseOption,
+  });
+  if (parsed.help) return { kind: "help" };
+  if (parsed.version) return { kind: "version" };
+  const [source = DEFAULT_SOURCE, another] = parsed._.map(String);
+  if (another !== undefined) {
+    throw new UsageError(`Only one configuration can be run, received "${source}" and "${another}"`);
+  }
+  return {
+    kind: "run",
+    options: {
+      source,
+      check: parsed.check,
+      listen: parsed.listen.map(readListen),
+      logLevel: readChoice("log-level", parsed["log-level"], LOG_LEVELS, "info"),
+      logFormat: readChoice("log-format", parsed["log-format"], LOG_FORMATS, "text"),
+    },
+  };
+}
+
+/** Lets names of files through; everything else that is not described is a mistake. */
+function refuseOption(argument: string, key?: string): boolean {
+  if (key === undefined) return true;
+  const name = argument.split("=", 1)[0]!;
+  const nearest = nearestName(key, [...FLAGS, ...VALUES]);
+  const hint = nearest === undefined ? "see --help" : `did you mean --${nearest}?`;
+  throw new UsageError(`Unknown option ${name}, ${hint}`);
+}
+
+function readListen(text: string): ResolvedListen {
+  const place = parseListen(/^\d+$/.test(text) ? Number(text) : text);
+  if (place !== undefined) return place;
+  throw new UsageError(`--listen must be "host:port" or a port number, received "${text}"`);
+}
+
+function readChoice<Choice extends string>(
+  name: string,
+  text: string | undefined,
+  choices: readonly Choice[],
+  otherwise: Choice,
+): Choice {
+  if (text === undefined) return otherwise;
+  const choice = choices.find((each) => each === text);
+  if (choice !== undefined) return choice;
+  const nearest = nearestName(text, choices);
+  const hint = nearest === undefined ? "" : `, did you mean "${nearest}"?`;
+  throw new UsageError(`--${name} must be one of ${choices.join(", ")}, received "${text}"${hint}`);
+}

@@ -1,0 +1,95 @@
+/** Shows what a configuration means. */
+
+import { formatDuration } from "../core/duration.ts";
+import type { ResolvedHealthCheck } from "../health/health_check_options.ts";
+import type { ResolvedPolicy } from "../limiter/policy.ts";
+import { formatProxy } from "../transport/outbound_proxy.ts";
+import type { TransportPlan } from "../transport/select_transport.ts";
+import type { Timeouts } from "../transport/transport.ts";
+import { describeLimit } from "./describe_limit.ts";
+import { formatListen } from "./format_listen.ts";
+import type { ResolvedConfig, ResolvedPool, ResolvedServer } from "./proxy_config.ts";
+
+/**
+ * Writes a completed configuration for people, with every default filled in and the limits in plain words.
+ *
+ * Certificates and keys are named, not shown.
+ */
+export function describeConfig(config: ResolvedConfig): string {
+  const { listen, pools, defaultPool, limiter, filters, gracePeriodMs } = config;
+  const phases = Object.keys(filters);
+  return [
+    ...listen.map((place) => `listen    ${formatListen(place)}`),
+    ...Array.from(pools.values(), (pool) => describePool(pool, pools.size > 1 && pool.name === defaultPool)),
+    ...(limiter.length === 0 ? ["limits    none"] : limiter.map(describePolicy)),
+    `filters   ${phases.length === 0 ? "none" : phases.join(", ")}`,
+    `shutdown  running requests may take ${formatDuration(gracePeriodMs)} to finish`,
+  ].join("\n");
+}
+
+function describePool(pool: ResolvedPool, isDefault: boolean): string {
+  const { name, servers, healthCheck, timeouts, transport } = pool;
+  return [
+    `pool      ${name}${isDefault ? " (for what no filter sends elsewhere)" : ""}`,
+    ...servers.map((server) => `  server    ${describeServer(server)}`),
+    `  balance   in turn, by weight`,
+    `  checks    ${
+      healthCheck === null ? "none: every server counts as healthy" : describeCheck(healthCheck)
+    }`,
+    `  timeouts  ${describeTimeouts(timeouts)}`,
+    `  transport ${describeTransport(transport)}`,
+  ].join("\n");
+}
+
+function describeServer({ id, peer: { tls }, weight }: ResolvedServer): string {
+  const parts = [id];
+  if (weight !== 1) parts.push(`weight ${weight}`);
+  if (tls === null) parts.push("plain HTTP");
+  else {
+    parts.push(`TLS as ${tls.serverName}`);
+    if (tls.caCerts.length > 0) {
+      parts.push(`${counted(tls.caCerts.length, "authority", "authorities")} of its own`);
+    }
+    if (tls.cert !== undefined) parts.push("client certificate");
+  }
+  return parts.join(", ");
+}
+
+function describeCheck({ intervalMs, timeoutMs, rise, fall, port }: ResolvedHealthCheck): string {
+  const target = port === null ? "TCP connection" : `TCP connection to port ${port}`;
+  return `${target} every ${formatDuration(intervalMs)} within ${formatDuration(timeoutMs)}; ` +
+    `unhealthy after ${counted(fall, "failure", "failures")}, healthy after ${
+      counted(rise, "success", "successes")
+    }`;
+}
+
+function describeTimeouts({ connectMs, responseMs, idleMs, totalMs }: Timeouts): string {
+  const total = totalMs === Infinity ? "" : `, total ${formatDuration(totalMs)}`;
+  return `connect ${formatDuration(connectMs)}, response ${formatDuration(responseMs)}, ` +
+    `idle ${formatDuration(idleMs)}${total}`;
+}
+
+function describeTransport(plan: TransportPlan): string {
+  const { maxIdle, idleTimeoutMs } = plan.connections;
+  const kept = `keeps ${maxIdle === Infinity ? "all" : maxIdle} idle connections a server for ${
+    formatDuration(idleTimeoutMs)
+  }`;
+  if (plan.kind === "fetch") {
+    const way = plan.proxy === null ? "" : ` through ${formatProxy(plan.proxy)}`;
+    return `fetch, ${plan.protocol === "h2" ? "HTTP/2" : "HTTP/1.1"}${way}; ${kept}`;
+  }
+  const { maxConnections, maxQueue, queueTimeoutMs } = plan.connections;
+  if (maxConnections === Infinity) return `http1; ${kept}`;
+  const queue = maxQueue === 0
+    ? "further requests are refused"
+    : `${maxQueue} further requests wait for ${formatDuration(queueTimeoutMs)}`;
+  return `http1; at most ${counted(maxConnections, "connection", "connections")} a server, ${queue}; ${kept}`;
+}
+
+function describePolicy(policy: ResolvedPolicy): string {
+  return [`limit     ${policy.name}`, ...describeLimit(policy).map((line) => `  ${line}`)].join("\n");
+}
+
+function counted(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
+}

@@ -1,0 +1,50 @@
+/** Says in one line why a module could not be loaded. */
+
+/** What a module threw, or the runtime said of it. */
+interface Failure {
+  readonly name: string;
+  readonly text: string;
+  readonly stack: string;
+}
+
+const LOCATION = /((?:file|https?|data|jsr|npm):[^\s()]*?):(\d+):(\d+)/;
+const LOCATED = /\s+at (?:file|https?|data|jsr|npm):\S+$/;
+
+/**
+ * Says in one line, without a stack, why a module could not be loaded.
+ *
+ * @param error what `import()` was rejected with
+ * @param url the module; `undefined` when not even that is known
+ */
+export function explainLoadError(error: unknown, url: string | undefined): string {
+  const { name, text, stack } = readFailure(error);
+  const reason = firstLine(text);
+  const missing = /^Module not found "(.*)"/.exec(reason)?.[1];
+  if (missing === url && url !== undefined) return "there is no such file";
+  if (missing !== undefined) return `it imports ${missing}, which does not exist${place(text, url)}`;
+  if (reason.includes("ERR_UNSUPPORTED_DIR_IMPORT")) return "it is a directory";
+  if (/^Requires .* access/.test(reason)) return `it r${reason.slice(1)}`;
+  if (name === "SyntaxError" || reason.startsWith("SyntaxError: ")) {
+    return `syntax error: ${reason.replace("SyntaxError: ", "").replace(LOCATED, "")}${place(text, url)}`;
+  }
+  if ((error as { code?: unknown })?.code === "ERR_MODULE_NOT_FOUND") return reason + place(text, url);
+  return `it threw ${name === "Error" ? "an error" : name}: ${reason}${place(stack, url)}`;
+}
+
+function readFailure(error: unknown): Failure {
+  if (!(error instanceof Error)) return { name: "no error but", text: String(error), stack: "" };
+  return { name: error.name, text: error.message, stack: error.stack ?? "" };
+}
+
+function firstLine(text: string): string {
+  const end = text.indexOf("\n");
+  return (end < 0 ? text : text.slice(0, end)).trim().replace(/\.$/, "");
+}
+
+/** Where it happened: line and column in the module itself, or with the name of another one. */
+function place(text: string, url: string | undefined): string {
+  const match = LOCATION.exec(text);
+  if (match === null) return "";
+  const [, file, line, column] = match;
+  return file === url ? ` (line ${line}, column ${column})` : ` (${file}:${line}:${column})`;
+}

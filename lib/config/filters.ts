@@ -1,0 +1,77 @@
+/** The phases in which a configuration takes part in a request. */
+
+import type { HeaderFields } from "../http/header_fields.ts";
+import type { ProxyError } from "../core/errors.ts";
+import type { RequestContext } from "./request_context.ts";
+
+/** The request as it is about to go to a server; a filter edits it in place. */
+export interface UpstreamRequest {
+  /** Method as it is sent. */
+  method: string;
+  /** Path and query exactly as they are sent. */
+  target: string;
+  /** Fields, exactly as they are sent; those of framing are the transport's. */
+  readonly headers: HeaderFields;
+}
+
+/** The head of a server's answer; a filter edits it in place. */
+export interface ProxyResponse {
+  /** Status code, 200 to 599. */
+  status: number;
+  /** Reason phrase; `""` for none. */
+  statusText: string;
+  /** Fields, exactly as the client gets them. */
+  readonly headers: HeaderFields;
+}
+
+/** A server named outright by `upstreamPeer`. */
+export interface PeerOptions {
+  /** `"host:port"`, or with a scheme, or `unix:/path`. */
+  address: string;
+  /** TLS towards the server; `true` takes the host of the address as its name. @default {false} */
+  tls?: boolean | UpstreamTlsOptions;
+}
+
+/** TLS towards servers. */
+export interface UpstreamTlsOptions {
+  /** Name for SNI and for the check of the certificate. @default {the host of the server's address} */
+  serverName?: string;
+  /** PEM texts of authorities that are trusted beside the system's. @default {[]} */
+  caCerts?: readonly string[];
+  /** PEM text of the certificate that the proxy shows. */
+  cert?: string;
+  /** PEM text of the key of `cert`. */
+  key?: string;
+}
+
+/** A value or a promise of it; filters that answer at once cost no promise. */
+export type Awaitable<T> = T | Promise<T>;
+
+/** The phases, in the order in which a request meets them; each is optional. */
+export interface Filters<State = unknown> {
+  /** Makes the request's own state, `ctx.state` in all others. */
+  newContext?: (request: Request) => State;
+  /** Looks at the request before anything is done; a returned response answers it. */
+  requestFilter?: (request: Request, ctx: RequestContext<State>) => Awaitable<Response | void>;
+  /** Names the pool (a string) or a server outright; nothing takes the route's pool. */
+  upstreamPeer?: (request: Request, ctx: RequestContext<State>) => Awaitable<string | PeerOptions | void>;
+  /** Edits what goes upstream; runs once for each attempt, on a fresh copy. */
+  upstreamRequestFilter?: (request: UpstreamRequest, ctx: RequestContext<State>) => Awaitable<void>;
+  /** Edits the head of the answer, or replaces the answer by returning a response. */
+  responseFilter?: (response: ProxyResponse, ctx: RequestContext<State>) => Awaitable<Response | void>;
+  /** Makes the answer when the proxy has none; nothing takes the standard problem document. */
+  failToProxy?: (error: ProxyError, ctx: RequestContext<State>) => Awaitable<Response | void>;
+  /** Runs exactly once for every request, last. */
+  logging?: (ctx: RequestContext<State>, error?: ProxyError) => Awaitable<void>;
+}
+
+/** Names of the phases. */
+export const FILTER_PHASES = [
+  "newContext",
+  "requestFilter",
+  "upstreamPeer",
+  "upstreamRequestFilter",
+  "responseFilter",
+  "failToProxy",
+  "logging",
+] as const satisfies readonly (keyof Filters)[];

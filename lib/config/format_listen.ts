@@ -1,0 +1,9 @@
+/** Places to listen at, as text. */
+
+import { formatAddress } from "../upstream/address.ts";
+import type { ResolvedListen } from "./proxy_config.ts";
+
+/** Writes a place to listen at the way it is configured: `host:port`, an IPv6 address in brackets. */
+export function formatListen({ hostname, port }: ResolvedListen): string {
+  return formatAddress({ kind: "tcp", hostname, port });
+}

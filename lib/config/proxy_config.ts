@@ -1,0 +1,127 @@
+/** What an operator writes, and what the proxy makes of it. */
+
+import type { Duration } from "../core/duration.ts";
+import type { KeySource } from "../limiter/key_spec.ts";
+import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
+import type { HealthCheckOptions, ResolvedHealthCheck } from "../health/health_check_options.ts";
+import type { Peer } from "../upstream/peer.ts";
+import type { TransportOptions, TransportPlan } from "../transport/select_transport.ts";
+import type { Timeouts } from "../transport/transport.ts";
+import type { Filters, UpstreamTlsOptions } from "./filters.ts";
+import type { RequestContext } from "./request_context.ts";
+import type { Way } from "./resolve_peer.ts";
+
+/** One place to listen at. */
+export interface ListenOptions {
+  /** Address or name of this machine; `"0.0.0.0"` is every IPv4 address of it, `"::"` every address. @default {"0.0.0.0"} */
+  hostname?: string;
+  /** TCP port; 0 lets the system choose. @default {6188} */
+  port?: number;
+}
+
+/** `"host:port"`, a port, or the object form. */
+export type Listen = string | number | ListenOptions;
+
+/** A server with more to say than its address. */
+export interface ServerOptions {
+  /** `"host:port"`, `"https://host:port"` or `"unix:/path"`. */
+  address: string;
+  /** Share of the requests, beside the others': a whole number from 0 (none) to 65535. @default {1} */
+  weight?: number;
+  /** TLS towards this server; options are laid over those of the pool, `false` is plain text. @default {the pool's} */
+  tls?: boolean | UpstreamTlsOptions;
+}
+
+/** How long each part of an exchange with a server may take. */
+export interface TimeoutOptions {
+  /** TCP connection, and the TLS handshake after it, each. @default {"3s"} */
+  connect?: Duration;
+  /** From the end of the request until the head of the response. @default {"60s"} */
+  response?: Duration;
+  /** Between two pieces of a body, in either direction. @default {"60s"} */
+  idle?: Duration;
+  /** The whole exchange, its content included; without it as long as it takes. */
+  total?: Duration;
+}
+
+/** A group of servers that can stand in for each other. */
+export interface PoolOptions extends TransportOptions {
+  /** At least one, each of them once. */
+  servers: readonly (string | ServerOptions)[];
+  /** TLS towards the servers; `true` takes the host of each address as its name. @default {false} */
+  tls?: boolean | UpstreamTlsOptions;
+  /** Active checks; without it every server counts as healthy. */
+  healthCheck?: HealthCheckOptions;
+  /** How long exchanges with these servers may take. */
+  timeouts?: TimeoutOptions;
+}
+
+/** A limit: how often a client may ask, and what counts as one client. */
+export interface LimiterOptions<Ctx extends KeySource = KeySource>
+  extends Pick<LimiterPolicy<Ctx>, "name" | "key" | "limit" | "onMissingKey" | "headers"> {
+  /** Length of the window; a key's window begins with its first request. */
+  window: Duration;
+  /** How requests are counted. @default {"fixed-window"} */
+  algorithm?: "fixed-window";
+}
+
+/** Servers, one pool, or pools by name. */
+export type Upstreams =
+  | readonly (string | ServerOptions)[]
+  | PoolOptions
+  | Readonly<Record<string, PoolOptions>>;
+
+/**
+ * A configuration: the named exports of `proxy.config.ts`, or its default export made by `defineConfig`.
+ *
+ * `State` is what `newContext` returns.
+ */
+export interface ProxyConfig<State = unknown> extends Filters<State> {
+  /** Where to listen. @default {"0.0.0.0:6188"} */
+  listen?: Listen | readonly Listen[];
+  /** Where requests go. */
+  upstreams: Upstreams;
+  /** How often a client may ask. */
+  limiter?: LimiterOptions<RequestContext<State>>;
+  /** Called once the proxy accepts connections, with its addresses as `host:port`. */
+  onListen?: (addresses: readonly string[]) => void;
+  /** How long running requests may take to finish once the proxy is told to stop. @default {"30s"} */
+  gracePeriod?: Duration;
+}
+
+/** A server, complete. */
+export interface ResolvedServer {
+  /** The address as configured, without its scheme. */
+  readonly id: string;
+  readonly peer: Peer;
+  readonly weight: number;
+}
+
+/** A pool, complete. */
+export interface ResolvedPool {
+  readonly name: string;
+  readonly servers: readonly ResolvedServer[];
+  readonly healthCheck: ResolvedHealthCheck | null;
+  readonly timeouts: Timeouts;
+  readonly transport: TransportPlan;
+  /** The way to the servers as configured, for those that are added while the proxy runs. */
+  readonly way: Way;
+}
+
+/** One place to listen at, complete. */
+export interface ResolvedListen {
+  readonly hostname: string;
+  readonly port: number;
+}
+
+/** A configuration with every default filled in; what the layers above work with. */
+export interface ResolvedConfig {
+  readonly listen: readonly ResolvedListen[];
+  readonly pools: ReadonlyMap<string, ResolvedPool>;
+  /** The pool of requests that no filter sends elsewhere. */
+  readonly defaultPool: string;
+  readonly limiter: readonly ResolvedPolicy[];
+  readonly filters: Filters;
+  readonly onListen: ((addresses: readonly string[]) => void) | null;
+  readonly gracePeriodMs: number;
+}

@@ -1,0 +1,64 @@
+/** What a filter is told about the request that it works on. */
+
+import type { Decision } from "../limiter/limiter.ts";
+import type { KeySource } from "../limiter/key_spec.ts";
+
+/** The client as the proxy knows it. */
+export interface ClientInfo {
+  /** Address of the client; `""` on a unix socket. */
+  readonly ip: string;
+  /** Port of the client's end of the connection; 0 on a unix socket. */
+  readonly port: number;
+}
+
+/** The server that a request was sent to. */
+export interface ServerInfo {
+  /** Name of the pool; `""` for a peer that `upstreamPeer` named outright. */
+  readonly pool: string;
+  /** The address as configured. */
+  readonly address: string;
+}
+
+/** One try to get an answer from a server. */
+export interface AttemptInfo extends ServerInfo {
+  /** Reason of the failure (`connection_refused`, ...); `null` when the server answered. */
+  readonly failure: string | null;
+}
+
+/** Moments of a request, in milliseconds since it arrived; `null` for what has not happened. */
+export interface Timings {
+  /** The first attempt began. */
+  readonly upstreamStartMs: number | null;
+  /** The head of the response came. */
+  readonly upstreamHeadMs: number | null;
+  /** The last byte was handed over, or the request ended otherwise. */
+  readonly endMs: number | null;
+}
+
+/**
+ * The second argument of every filter: one object from the first phase to `logging`.
+ *
+ * `State` is what `newContext` returned.
+ */
+export interface RequestContext<State = unknown> extends KeySource {
+  /** The request's own state, made by `newContext`. */
+  state: State;
+  /** Who asks. */
+  readonly client: ClientInfo;
+  /** Number of the request in this process, unique while it runs. */
+  readonly requestId: string;
+  /** Method of the client's request. */
+  readonly method: string;
+  /** Where the request went last; `null` before a server was selected. */
+  readonly server: ServerInfo | null;
+  /** Every try so far, the one that runs included. */
+  readonly attempts: readonly AttemptInfo[];
+  /** What the limiter decided; `null` without one. */
+  readonly limit: Decision | null;
+  /** Status that the client got or is about to get; 0 before that is known. */
+  readonly status: number;
+  /** Bytes of content sent to the client so far. */
+  readonly bytesSent: number;
+  /** When things happened. */
+  readonly timings: Timings;
+}

@@ -1,0 +1,42 @@
+/** Checks a configuration and completes it. */
+
+import { parseDuration } from "../core/duration.ts";
+import { type LimiterPolicy, resolvePolicy } from "../limiter/policy.ts";
+import { ConfigError } from "./config_error.ts";
+import { FILTER_PHASES, type Filters } from "./filters.ts";
+import { findProblems } from "./find_problems.ts";
+import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
+import { resolveListen } from "./resolve_listen.ts";
+import { resolveUpstreams } from "./resolve_upstreams.ts";
+
+/**
+ * Checks a configuration and fills in every default. What comes back is frozen; what went in is not changed.
+ *
+ * @param config a configuration, or anything that claims to be one
+ * @param where how error messages call it, such as the name of its file
+ * @throws {ConfigError} when anything is wrong with it, listing all of it
+ */
+export function resolveConfig(config: unknown, where = "configuration"): ResolvedConfig {
+  const problems = findProblems(config);
+  if (problems.length > 0) throw new ConfigError(where, problems);
+  // The schema has just made sure of it.
+  return completeConfig(config as ProxyConfig);
+}
+
+/** Completes a configuration that is known to be good. */
+export function completeConfig(config: ProxyConfig): ResolvedConfig {
+  const { listen, upstreams, limiter, onListen = null, gracePeriod = "30s" } = config;
+  return Object.freeze({
+    listen: resolveListen(listen),
+    ...resolveUpstreams(upstreams),
+    limiter: Object.freeze(limiter === undefined ? [] : [resolvePolicy(limiter as LimiterPolicy)]),
+    filters: pickFilters(config),
+    onListen,
+    gracePeriodMs: parseDuration(gracePeriod)!,
+  });
+}
+
+function pickFilters(config: ProxyConfig): Filters {
+  const present = FILTER_PHASES.filter((phase) => config[phase] !== undefined);
+  return Object.freeze(Object.fromEntries(present.map((phase) => [phase, config[phase]])));
+}

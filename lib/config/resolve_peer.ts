@@ -1,0 +1,87 @@
+/** Makes of an address and TLS options what a transport needs. */
+
+import type { Address, ParsedAddress } from "../upstream/address.ts";
+import { parseAddress } from "../upstream/address.ts";
+import type { Peer, PeerTls } from "../upstream/peer.ts";
+import { BLOCKED_PORTS } from "../transport/fetch/blocked_ports.ts";
+import type { UpstreamTlsOptions } from "./filters.ts";
+
+/** TLS as it stands in a configuration. */
+export type TlsSetting = boolean | UpstreamTlsOptions | undefined;
+
+/** What a pool says of the way to its servers. */
+export interface Way {
+  readonly tls?: TlsSetting;
+  readonly protocol?: unknown;
+  /** A proxy on the way; nothing where there is none. */
+  readonly proxy?: unknown;
+}
+
+/**
+ * The setting that counts for a server: its own laid over that of its pool.
+ *
+ * `true` at the server means TLS with whatever options the pool has.
+ */
+function effectiveTls(own: TlsSetting, pool: TlsSetting): TlsSetting {
+  if (own === undefined) return pool;
+  if (own === false || typeof pool !== "object") return own;
+  return own === true ? pool : { ...pool, ...own };
+}
+
+/**
+ * Finds a contradiction between an address and the way to it, which may be anything; `undefined` when there is none.
+ * To be read after the path of the server.
+ *
+ * @param own TLS setting of the server itself
+ */
+export function findPeerProblem(parsed: ParsedAddress, own: unknown, way: Way): string | undefined {
+  const tls = effectiveTls(own as TlsSetting, way.tls);
+  return findTlsProblem(parsed, tls) ?? findProxyProblem(parsed, tls ?? parsed.secure ?? false, way);
+}
+
+/** `fetch` knows no way through a proxy to some addresses. */
+function findProxyProblem({ address }: ParsedAddress, tls: TlsSetting, way: Way): string | undefined {
+  if (way.proxy === undefined || way.proxy === null) return undefined;
+  if (address.kind === "unix") return 'must not be a unix socket where there is a "proxy"';
+  if (tls !== false) return undefined;
+  if (way.protocol === "h2") return 'must have "tls" where "protocol" is "h2" and there is a "proxy"';
+  return BLOCKED_PORTS.has(address.port)
+    ? `must not have the port ${address.port}, which "fetch" refuses, where there is a "proxy"`
+    : undefined;
+}
+
+function findTlsProblem(parsed: ParsedAddress, tls: TlsSetting): string | undefined {
+  const { secure, address } = parsed;
+  if (secure === true && tls === false) return 'must not be "https://" where "tls" is false';
+  if (secure === false && tls !== undefined && tls !== false) {
+    return 'must not be "http://" where "tls" is on; leave the scheme out, or set "tls" to false';
+  }
+  if (address.kind !== "unix" || tls === undefined || tls === false) return undefined;
+  const named = typeof tls === "object" && tls !== null && tls.serverName !== undefined;
+  return named ? undefined : 'must have "tls.serverName", since a unix socket has no host name';
+}
+
+/**
+ * Makes a peer of what is known to be good; frozen, because transports keep connections by its identity.
+ *
+ * @param own TLS setting of the server itself
+ * @param pool TLS setting of its pool
+ */
+export function resolvePeer(address: string, own?: TlsSetting, pool?: TlsSetting): Peer {
+  const parsed = parseAddress(address)!;
+  const tls = effectiveTls(own, pool) ?? parsed.secure ?? false;
+  return Object.freeze({
+    address: Object.freeze(parsed.address),
+    tls: tls === false ? null : resolveTls(tls === true ? {} : tls, parsed.address),
+  });
+}
+
+function resolveTls(options: UpstreamTlsOptions, address: Address): PeerTls {
+  const { serverName = address.kind === "tcp" ? address.hostname : "", caCerts = [], cert, key } = options;
+  return Object.freeze({
+    serverName,
+    caCerts: Object.freeze([...caCerts]),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+  });
+}

@@ -1,0 +1,66 @@
+/** Completes pools and their servers. */
+
+import { parseDuration } from "../core/duration.ts";
+import { resolveHealthCheck } from "../health/health_check_options.ts";
+import { selectTransport } from "../transport/select_transport.ts";
+import type { Timeouts } from "../transport/transport.ts";
+import { formatAddress } from "../upstream/address.ts";
+import type {
+  PoolOptions,
+  ResolvedPool,
+  ResolvedServer,
+  ServerOptions,
+  TimeoutOptions,
+  Upstreams,
+} from "./proxy_config.ts";
+import { resolvePeer, type TlsSetting } from "./resolve_peer.ts";
+import { DEFAULT_POOL, isSinglePool } from "./schema/upstreams_schema.ts";
+
+/** Pools by name, and the one that takes what nothing sends elsewhere. */
+export interface ResolvedUpstreams {
+  readonly pools: ReadonlyMap<string, ResolvedPool>;
+  readonly defaultPool: string;
+}
+
+/** Completes upstreams that are known to be good. */
+export function resolveUpstreams(upstreams: Upstreams): ResolvedUpstreams {
+  const named = poolsByName(upstreams);
+  const pools = new Map(named.map(([name, options]) => [name, resolvePool(name, options)]));
+  const defaultPool = named.length === 1 ? named[0]![0] : DEFAULT_POOL;
+  return { pools, defaultPool };
+}
+
+function poolsByName(upstreams: Upstreams): [string, PoolOptions][] {
+  if (Array.isArray(upstreams)) return [[DEFAULT_POOL, { servers: upstreams }]];
+  const pools = upstreams as PoolOptions | Readonly<Record<string, PoolOptions>>;
+  if (isSinglePool(pools as Record<string, unknown>)) return [[DEFAULT_POOL, pools as PoolOptions]];
+  return Object.entries(pools as Record<string, PoolOptions>);
+}
+
+function resolvePool(name: string, options: PoolOptions): ResolvedPool {
+  const { servers, tls, protocol, proxy, healthCheck, timeouts } = options;
+  return Object.freeze({
+    name,
+    servers: Object.freeze(servers.map((server) => completeServer(server, tls))),
+    healthCheck: healthCheck === undefined ? null : resolveHealthCheck(healthCheck),
+    timeouts: resolveTimeouts(timeouts),
+    transport: selectTransport(options),
+    way: Object.freeze({ tls, protocol, proxy }),
+  });
+}
+
+function completeServer(server: string | ServerOptions, poolTls: TlsSetting): ResolvedServer {
+  const { address, weight = 1, tls } = typeof server === "string" ? { address: server } : server;
+  const peer = resolvePeer(address, tls, poolTls);
+  return Object.freeze({ id: formatAddress(peer.address), peer, weight });
+}
+
+function resolveTimeouts(timeouts: TimeoutOptions = {}): Timeouts {
+  const { connect = "3s", response = "60s", idle = "60s", total } = timeouts;
+  return Object.freeze({
+    connectMs: parseDuration(connect)!,
+    responseMs: parseDuration(response)!,
+    idleMs: parseDuration(idle)!,
+    totalMs: total === undefined ? Infinity : parseDuration(total)!,
+  });
+}

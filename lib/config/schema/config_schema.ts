@@ -1,0 +1,25 @@
+/** The schema of a whole configuration. */
+
+import * as v from "valibot";
+import type { ProxyConfig } from "../proxy_config.ts";
+import { durationSchema } from "./duration_schema.ts";
+import { filterEntries, functionSchema } from "./filters_schema.ts";
+import { limiterSchema } from "./limiter_schema.ts";
+import { listenSchema } from "./listen_schema.ts";
+import { optionsObject } from "./options_object.ts";
+import { upstreamsSchema } from "./upstreams_schema.ts";
+
+const entries = {
+  listen: v.optional(listenSchema),
+  upstreams: upstreamsSchema,
+  limiter: v.optional(limiterSchema),
+  gracePeriod: v.optional(durationSchema),
+  onListen: functionSchema,
+  ...filterEntries,
+} satisfies Record<keyof ProxyConfig, v.GenericSchema>;
+
+/** Names of everything that a configuration can have. */
+export const CONFIG_KEYS: readonly string[] = Object.freeze(Object.keys(entries));
+
+/** A configuration as an object. */
+export const configSchema: v.GenericSchema = optionsObject(entries, 'an object with "upstreams"');

@@ -1,0 +1,25 @@
+/** The schema of one server. */
+
+import * as v from "valibot";
+import type { ServerOptions } from "../proxy_config.ts";
+import { addressSchema } from "./address_schema.ts";
+import { mustBe } from "./messages.ts";
+import { wholeNumberSchema } from "./number_schema.ts";
+import { isRecord, optionsObject } from "./options_object.ts";
+import { tlsSchema } from "./tls_schema.ts";
+
+const entries = {
+  address: addressSchema,
+  weight: v.optional(wholeNumberSchema(0, 65535)),
+  tls: v.optional(tlsSchema),
+} satisfies Record<keyof ServerOptions, v.GenericSchema>;
+
+const SERVER_EXPECTED = '"host:port" or an object with "address"';
+const optionsSchema = optionsObject(entries, SERVER_EXPECTED);
+const otherwiseSchema = v.custom(() => false, mustBe(SERVER_EXPECTED));
+
+/** An address, or an object with one. */
+export const serverSchema: v.GenericSchema = v.lazy((input) => {
+  if (typeof input === "string") return addressSchema;
+  return isRecord(input) ? optionsSchema : otherwiseSchema;
+});

@@ -1,0 +1,173 @@
+/** Everything that can go wrong with a request, as classes that know their status. */
+
+/** Who is to blame: the client, an upstream server, or the proxy (its configuration or its filters). */
+export type ErrorSource = "client" | "upstream" | "proxy";
+
+/** How far a request got towards the upstream server before it failed. */
+export type SendPhase =
+  /** No byte of it left the proxy: it may be sent elsewhere whatever its method. */
+  | "unsent"
+  /** Some or all of it may have reached the server, which has not begun to answer. */
+  | "sent"
+  /** The head of the response was received; it failed after. */
+  | "answered";
+
+/** What a {@linkcode ProxyError} is made of. */
+export interface ProxyErrorOptions {
+  /** Error type of RFC 9209 section 2.3 (`connection_refused`, ...), or a word of ours where it has none. */
+  code: string;
+  /** Status of the response that the client gets; 499 (nobody left to answer) is only logged. */
+  status: number;
+  source: ErrorSource;
+  /** The failure underneath, for the log; never shown to a client. */
+  cause?: unknown;
+  /** Fields for the response, such as `retry-after`. */
+  headers?: Readonly<Record<string, string>>;
+}
+
+/** A failure of one request; the only kind of error that the request path throws. */
+export class ProxyError extends Error {
+  /** Name of the class. */
+  override readonly name: string = "ProxyError";
+  /** Error type of RFC 9209 section 2.3, or a word of ours where it has none. */
+  readonly code: string;
+  /** Status of the response that the client gets; 499 is only logged. */
+  readonly status: number;
+  /** Who is to blame. */
+  readonly source: ErrorSource;
+  /** Fields for the response. */
+  readonly headers: Readonly<Record<string, string>>;
+
+  /** @param message for the log; only of a client's own mistakes it is shown to the client */
+  constructor(message: string, options: ProxyErrorOptions) {
+    const { code, status, source, cause, headers = {} } = options;
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.status = status;
+    this.source = source;
+    this.headers = headers;
+  }
+}
+
+/** The client sent something that is not forwarded (400, 405, 413, 431). */
+export class RequestError extends ProxyError {
+  /** Name of the class. */
+  override readonly name = "RequestError";
+  /** @param message what is wrong with the request; the client is told */
+  constructor(message: string, status = 400, headers: Readonly<Record<string, string>> = {}) {
+    super(message, { code: "http_request_error", status, source: "client", headers });
+  }
+}
+
+/** No server of the pool can be used now (503). */
+export class NoServerError extends ProxyError {
+  /** Name of the class. */
+  override readonly name = "NoServerError";
+  /** @param retryAfterSeconds when there may be a server again */
+  constructor(message: string, retryAfterSeconds: number) {
+    super(message, {
+      code: "destination_unavailable",
+      status: 503,
+      source: "upstream",
+      headers: { "retry-after": String(Math.max(1, Math.ceil(retryAfterSeconds))) },
+    });
+  }
+}
+
+/** The client went away before it had its answer; logged as 499. */
+export class ClientGoneError extends ProxyError {
+  /** Name of the class. */
+  override readonly name = "ClientGoneError";
+  /** @param message how it was noticed */
+  constructor(message = "The client closed the connection") {
+    super(message, { code: "client_gone", status: 499, source: "client" });
+  }
+}
+
+/** The proxy stops: the request came too late, or had not ended within the grace period (503). */
+export class StoppingError extends ProxyError {
+  /** Name of the class. */
+  override readonly name = "StoppingError";
+  constructor(message: string) {
+    super(message, {
+      code: "proxy_internal_error",
+      status: 503,
+      source: "proxy",
+      headers: { "retry-after": "1", connection: "close" },
+    });
+  }
+}
+
+/** A filter of the configuration threw (500). */
+export class FilterError extends ProxyError {
+  /** Name of the class. */
+  override readonly name = "FilterError";
+  /** The phase in which it threw, such as `requestFilter`. */
+  readonly phase: string;
+  /**
+   * @param phase in which it threw
+   * @param cause what it threw
+   */
+  constructor(phase: string, cause: unknown) {
+    super(`${phase} threw: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      code: "proxy_internal_error",
+      status: 500,
+      source: "proxy",
+      cause,
+    });
+    this.phase = phase;
+  }
+}
+
+/** The status that a failure between the proxy and an upstream server gives. */
+function upstreamStatus(code: UpstreamErrorCode): number {
+  switch (code) {
+    case "dns_timeout":
+    case "connection_timeout":
+    case "http_response_timeout":
+      return 504;
+    case "connection_limit_reached":
+      return 503;
+    default:
+      return 502;
+  }
+}
+
+/** Why an exchange with an upstream server failed; names of RFC 9209 section 2.3. */
+export type UpstreamErrorCode =
+  | "dns_error"
+  | "dns_timeout"
+  | "connection_refused"
+  | "connection_terminated"
+  | "connection_timeout"
+  | "connection_limit_reached"
+  | "destination_ip_unroutable"
+  | "tls_certificate_error"
+  | "tls_protocol_error"
+  | "http_protocol_error"
+  | "http_response_incomplete"
+  | "http_response_timeout"
+  | "http_request_error";
+
+/** An exchange with an upstream server failed (502, 503 or 504 by its code). */
+export class UpstreamError extends ProxyError {
+  /** Name of the class. */
+  override readonly name = "UpstreamError";
+  /** Why it failed. */
+  declare readonly code: UpstreamErrorCode;
+  /** How far the request had got; decides whether it may be sent again. */
+  readonly phase: SendPhase;
+  /** Whether the connection had served a request before; a server may close such a one at any moment. */
+  readonly reused: boolean;
+
+  /** @param message what was being done and what was found */
+  constructor(
+    message: string,
+    options: { code: UpstreamErrorCode; phase: SendPhase; reused?: boolean; cause?: unknown },
+  ) {
+    const { code, phase, reused = false, cause } = options;
+    super(message, { code, status: upstreamStatus(code), source: "upstream", cause });
+    this.phase = phase;
+    this.reused = reused;
+  }
+}

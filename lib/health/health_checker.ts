@@ -1,0 +1,179 @@
+/** Active checks of all servers of a pool, on a schedule. */
+
+import type { Clock } from "../core/clock.ts";
+import type { Random } from "../core/random.ts";
+import type { Pool } from "../upstream/pool.ts";
+import type { Health, Server } from "../upstream/server.ts";
+import type { ResolvedHealthCheck } from "./health_check_options.ts";
+import { HealthState } from "./health_state.ts";
+import type { Probe } from "./probe.ts";
+import { type CheckResult, ServerCheck } from "./server_check.ts";
+
+export type { HealthCheckOptions, ResolvedHealthCheck } from "./health_check_options.ts";
+
+/** Told when a server has come up or gone down; `reason` says why it is down. */
+export type HealthChange = (server: Server, healthy: boolean, reason: string) => void;
+
+/** What a {@linkcode HealthChecker} is made of. */
+export interface HealthCheckerInit {
+  pool: Pool;
+  check: ResolvedHealthCheck;
+  /** In place of the one that belongs to the check. */
+  probe?: Probe;
+  clock: Clock;
+  random: Random;
+  /** Called once a flip. A server that passes its very first check has not flipped. */
+  onChange?: HealthChange;
+  /** Called with every pass. */
+  onPass?: (server: Server) => void;
+}
+
+/** How many checks run at once; more would look like an attack to whatever stands before the servers. */
+const MAX_AT_ONCE = 100;
+
+/** One server and what is believed of it. */
+interface Watched {
+  readonly check: ServerCheck;
+  readonly state: HealthState;
+}
+
+/**
+ * Checks every server of a pool, those that are added later too, and writes what it finds on the servers.
+ *
+ * A server is never checked twice at the same time, so checks that hang do not pile up.
+ */
+export class HealthChecker implements Disposable, AsyncDisposable {
+  readonly #init: HealthCheckerInit;
+  readonly #watched = new Map<Server, Watched>();
+  readonly #waiting = new Set<Watched>();
+  readonly #firstRound = Promise.withResolvers<void>();
+  /** Servers whose first check has not ended. */
+  readonly #unseen = new Set<Server>();
+  #running = 0;
+  #subscription: Disposable | null = null;
+  #roundTimer: Disposable | null = null;
+  #disposed = false;
+
+  constructor(init: HealthCheckerInit) {
+    this.#init = init;
+  }
+
+  /** Begins with a check of every server at once; does nothing the second time. */
+  start(): void {
+    if (this.#subscription !== null || this.#disposed) return;
+    const { pool, clock, check } = this.#init;
+    this.#subscription = pool.subscribe({
+      onAdded: (server) => this.#watch(server),
+      onLeaving: (server) => this.#unwatch(server),
+    });
+    for (const server of pool.servers) this.#unseen.add(server);
+    if (this.#unseen.size === 0) this.#firstRound.resolve();
+    else this.#roundTimer = clock.setTimer(() => this.#firstRound.resolve(), check.timeoutMs);
+    for (const server of pool.servers) this.#watch(server);
+  }
+
+  /** Begins if that was not done, and waits until every server was checked once, but not longer than the timeout. */
+  firstRound(): Promise<void> {
+    this.start();
+    return this.#firstRound.promise;
+  }
+
+  #watch(server: Server): void {
+    const { check, clock } = this.#init;
+    server.setHealth(check.initial);
+    const watched = { check: new ServerCheck(server, clock), state: new HealthState(check, check.initial) };
+    this.#watched.set(server, watched);
+    this.#begin(watched);
+  }
+
+  #unwatch(server: Server): void {
+    const watched = this.#watched.get(server);
+    if (watched === undefined) return;
+    this.#watched.delete(server);
+    this.#waiting.delete(watched);
+    if (watched.check.running) this.#running--;
+    watched.check[Symbol.dispose]();
+    this.#seen(server);
+    this.#beginWaiting();
+  }
+
+  #begin(watched: Watched): void {
+    if (this.#running >= MAX_AT_ONCE) {
+      this.#waiting.add(watched);
+      return;
+    }
+    this.#running++;
+    const { check, clock, probe = check.probe } = this.#init;
+    const startedAt = clock.now();
+    watched.check.run(probe, check.timeoutMs, (result) => {
+      this.#running--;
+      const flipped = this.#believe(watched, result);
+      // Before anybody is told, who may take the server out of the pool.
+      watched.check.schedule(() => this.#begin(watched), this.#delay(watched.state.health, startedAt));
+      this.#beginWaiting();
+      this.#tell(watched.check.server, result, flipped);
+    });
+  }
+
+  #beginWaiting(): void {
+    for (const watched of this.#waiting) {
+      if (this.#running >= MAX_AT_ONCE) return;
+      this.#waiting.delete(watched);
+      this.#begin(watched);
+    }
+  }
+
+  #delay(health: Health, startedAt: number): number {
+    const { check, clock, random } = this.#init;
+    const intervalMs = health === "down" ? check.unhealthyIntervalMs : check.intervalMs;
+    return Math.max(0, startedAt + intervalMs * (1 + check.jitter * (2 * random() - 1)) - clock.now());
+  }
+
+  /** Notes a result; tells whether the server is up or down now and was not before. */
+  #believe({ check: { server }, state }: Watched, result: CheckResult): boolean {
+    const before = state.health;
+    if (!state.observe(result.kind === "passed")) return false;
+    server.setHealth(state.health);
+    return before !== "checking" || state.health === "down";
+  }
+
+  #tell(server: Server, result: CheckResult, flipped: boolean): void {
+    this.#seen(server);
+    const passed = result.kind === "passed";
+    try {
+      if (passed) this.#init.onPass?.(server);
+      if (flipped) this.#init.onChange?.(server, passed, passed ? "" : result.reason);
+    } catch (error) {
+      // The checks go on; the error is loud all the same.
+      reportError(error);
+    }
+  }
+
+  #seen(server: Server): void {
+    if (!this.#unseen.delete(server) || this.#unseen.size > 0) return;
+    this.#roundTimer?.[Symbol.dispose]();
+    this.#firstRound.resolve();
+  }
+
+  /** Ends the checks; what they have found stays. */
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#subscription?.[Symbol.dispose]();
+    this.#roundTimer?.[Symbol.dispose]();
+    this.#waiting.clear();
+    for (const { check } of this.#watched.values()) {
+      check[Symbol.dispose]();
+      // Nobody will ever find out: without checks every server counts as healthy.
+      if (check.server.health === "checking") check.server.setHealth("up");
+    }
+    this.#firstRound.resolve();
+  }
+
+  /** Ends the checks and waits until those that ran have let go of their connections. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this[Symbol.dispose]();
+    await Promise.all([...this.#watched.values()].map(({ check }) => check.idle));
+    this.#watched.clear();
+  }
+}

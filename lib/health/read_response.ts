@@ -1,0 +1,118 @@
+/** The answer to a check, read from a connection of its own. */
+
+import type { ProbeConnection } from "./probe_connection.ts";
+
+/** What a check looks at. */
+export interface CheckResponse {
+  readonly status: number;
+  /** The content, or the beginning of it. */
+  readonly body: string;
+}
+
+/** More than this beside the content is no answer to a check; one read may bring a part of the content too. */
+const MAX_BYTES = 65_536;
+
+/**
+ * Reads a response up to so many bytes of its content.
+ *
+ * @throws {Error} when what comes is no response of HTTP/1, or ends too early
+ */
+export async function readResponse(
+  connection: ProbeConnection,
+  maxBodyBytes: number,
+): Promise<CheckResponse> {
+  const input = new Input(connection, MAX_BYTES + 2 * maxBodyBytes);
+  let head = await readHead(input);
+  // Interim responses (RFC 9110 section 15.2) come before the one that counts.
+  while (head.status < 200) head = await readHead(input);
+  if (maxBodyBytes === 0) return { status: head.status, body: "" };
+  const bytes = head.chunked
+    ? await readChunks(input, maxBodyBytes)
+    : await input.take(Math.min(head.length, maxBodyBytes), head.length !== Infinity);
+  return { status: head.status, body: new TextDecoder().decode(bytes) };
+}
+
+interface Head {
+  readonly status: number;
+  readonly chunked: boolean;
+  /** Bytes of content; `Infinity` is until the end of the connection. */
+  readonly length: number;
+}
+
+async function readHead(input: Input): Promise<Head> {
+  const lines: string[] = [];
+  for (let line = await input.line(); line !== ""; line = await input.line()) lines.push(line);
+  const match = /^HTTP\/1\.[01] ([1-9]\d\d)(?: |$)/.exec(lines[0] ?? "");
+  if (match === null) throw new Error("the answer is not HTTP/1");
+  const status = Number(match[1]);
+  const field = (name: string) =>
+    lines.find((line) => line.toLowerCase().startsWith(`${name}:`))?.slice(name.length + 1);
+  const chunked = /\bchunked\b/i.test(field("transfer-encoding") ?? "");
+  const length = Number(field("content-length") ?? Infinity);
+  if (Number.isNaN(length)) throw new Error("the answer has a bad content-length");
+  return { status, chunked, length: status === 204 || status === 304 ? 0 : length };
+}
+
+async function readChunks(input: Input, maxBytes: number): Promise<Uint8Array> {
+  const content = new Uint8Array(maxBytes);
+  let end = 0;
+  while (end < maxBytes) {
+    const size = parseInt(await input.line(), 16);
+    if (Number.isNaN(size)) throw new Error("the answer has a bad chunk");
+    if (size === 0) break;
+    const chunk = await input.take(Math.min(size, maxBytes - end), true);
+    content.set(chunk, end);
+    end += chunk.length;
+    if (end < maxBytes) await input.line();
+  }
+  return content.subarray(0, end);
+}
+
+/** What a connection has brought and nobody has taken yet. */
+class Input {
+  readonly #connection: ProbeConnection;
+  readonly #maxBytes: number;
+  #bytes = new Uint8Array(0);
+  #total = 0;
+
+  constructor(connection: ProbeConnection, maxBytes: number) {
+    this.#connection = connection;
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Takes a line, without its end. */
+  async line(): Promise<string> {
+    let end = this.#bytes.indexOf(10);
+    while (end === -1) {
+      if (!await this.#more()) throw new Error("the connection was closed before the end of the answer");
+      end = this.#bytes.indexOf(10);
+    }
+    const line = new TextDecoder("latin1").decode(this.#bytes.subarray(0, end));
+    this.#bytes = this.#bytes.subarray(end + 1);
+    return line.endsWith("\r") ? line.slice(0, -1) : line;
+  }
+
+  /** Takes bytes; fewer at the end of the connection, unless all are due. */
+  async take(count: number, due: boolean): Promise<Uint8Array> {
+    while (this.#bytes.length < count) {
+      if (await this.#more()) continue;
+      if (due) throw new Error("the connection was closed before the end of the answer");
+      break;
+    }
+    const taken = this.#bytes.subarray(0, count);
+    this.#bytes = this.#bytes.subarray(taken.length);
+    return taken;
+  }
+
+  async #more(): Promise<boolean> {
+    const chunk = await this.#connection.read();
+    if (chunk === null) return false;
+    this.#total += chunk.length;
+    if (this.#total > this.#maxBytes) throw new Error("the answer is too long");
+    const bytes = new Uint8Array(this.#bytes.length + chunk.length);
+    bytes.set(this.#bytes);
+    bytes.set(chunk, this.#bytes.length);
+    this.#bytes = bytes;
+    return true;
+  }
+}

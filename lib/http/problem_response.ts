@@ -1,0 +1,56 @@
+/** Errors as a client sees them. */
+
+import type { ProxyError } from "../core/errors.ts";
+import { PROXY_NAME } from "./forwarded.ts";
+
+const encoder = new TextEncoder();
+
+/** Reason phrases of the statuses that the proxy makes itself (RFC 9110 section 15, RFC 6585). */
+const TITLES: Readonly<Record<number, string>> = {
+  400: "Bad Request",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  408: "Request Timeout",
+  413: "Content Too Large",
+  429: "Too Many Requests",
+  431: "Request Header Fields Too Large",
+  499: "Client Closed Request",
+  500: "Internal Server Error",
+  501: "Not Implemented",
+  502: "Bad Gateway",
+  503: "Service Unavailable",
+  504: "Gateway Timeout",
+};
+
+/** Members of a problem document beside `type`, `title` and `status` (RFC 9457 section 3). */
+export interface ProblemMembers {
+  readonly type?: string;
+  readonly detail?: string;
+  readonly [member: string]: unknown;
+}
+
+/** Makes a problem document (RFC 9457). */
+export function problemBody(status: number, members: ProblemMembers = {}): Uint8Array<ArrayBuffer> {
+  const { type = "about:blank", ...rest } = members;
+  const title = TITLES[status] ?? "Error";
+  return encoder.encode(JSON.stringify({ type, title, status, ...rest }) + "\n");
+}
+
+/**
+ * Turns a failure into the answer that the client gets.
+ *
+ * Only what a client may know is in it: details of a client's own mistake, never those of a server or a filter.
+ * `Proxy-Status` (RFC 9209) names the kind of failure when the proxy or a server is to blame.
+ */
+export function problemResponse(error: ProxyError): Response {
+  const { status, source, code } = error;
+  const headers: Record<string, string> = {
+    "content-type": "application/problem+json",
+    "cache-control": "no-store",
+    ...error.headers,
+  };
+  headers["proxy-status"] = `${PROXY_NAME}; error=${code}`;
+  const members = source === "client" ? { detail: error.message } : {};
+  return new Response(problemBody(status, members), { status, headers });
+}

@@ -1,0 +1,110 @@
+/** What a client asked for, exactly as it asked. */
+
+import { RequestError } from "../core/errors.ts";
+
+/** Host and target of a request. */
+export interface RequestTarget {
+  /** Host and port as the client wrote them. */
+  readonly host: string;
+  /** Path and query, neither decoded nor normalised. */
+  readonly target: string;
+}
+
+/**
+ * Whether the text is a host with an optional port (RFC 9110 section 7.2): a registered name, an IPv4 address or
+ * an IPv6 address in brackets, without anything that could be read as another part of a URL.
+ */
+export function isHost(text: string): boolean {
+  let colon = -1;
+  let bracketed = false;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === 0x5b && i === 0) { // [
+      i = text.indexOf("]");
+      if (i < 0 || !isIpv6Text(text, 1, i)) return false;
+      bracketed = true;
+    } else if (code === 0x3a) { // :
+      if (colon >= 0) return false;
+      colon = i;
+    } else if (colon >= 0) {
+      if (code < 0x30 || code > 0x39) return false;
+    } else if (bracketed || !isNameCharacter(code)) {
+      return false;
+    }
+  }
+  const nameLength = colon >= 0 ? colon : text.length;
+  return nameLength > 0 && nameLength <= 255;
+}
+
+function isIpv6Text(text: string, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) {
+    const code = text.charCodeAt(i) | 0x20;
+    const hex = (code >= 0x30 && code <= 0x39) || (code >= 0x61 && code <= 0x66);
+    if (!hex && text[i] !== ":" && text[i] !== ".") return false;
+  }
+  return end > start + 1;
+}
+
+/** Letters, digits and `-._~%!$&'()*+;=` (RFC 3986 `reg-name`; a comma would make a list of it). */
+function isNameCharacter(code: number): boolean {
+  return (code >= 0x61 && code <= 0x7a) || (code >= 0x30 && code <= 0x39) || (code >= 0x41 && code <= 0x5a) ||
+    code === 0x2d || code === 0x2e || code === 0x5f || code === 0x7e || code === 0x25 || code === 0x21 ||
+    code === 0x24 || (code >= 0x26 && code <= 0x2b) || code === 0x3b || code === 0x3d;
+}
+
+/** Whether the text can stand in a request line: no space, control character or fragment. */
+function isTarget(target: string): boolean {
+  for (let i = 0; i < target.length; i++) {
+    const code = target.charCodeAt(i);
+    if (code <= 0x20 || code === 0x7f || code === 0x23) return false;
+  }
+  return true;
+}
+
+/**
+ * Takes host and raw target out of what the runtime gives as the URL of a request.
+ *
+ * The runtime puts scheme and host before the target as it came. Parsing that as a URL would normalise it, and
+ * filters, routes and servers would see different paths; a `Host` with a slash would even move into the path.
+ *
+ * @param url `request.url`
+ * @param hostField the `Host` field; `null` when there is none
+ * @param fallbackAuthority what the runtime takes for the host when the client has named none
+ * @throws {RequestError} 400 when host or target are not what RFC 9112 section 3.2 asks for
+ */
+export function readTarget(url: string, hostField: string | null, fallbackAuthority: string): RequestTarget {
+  const authorityStart = url.startsWith("http://") ? 7 : url.startsWith("https://") ? 8 : -1;
+  if (authorityStart < 0) throw new RequestError("The scheme of the request target must be http or https");
+  const pathStart = endOfAuthority(url, authorityStart);
+  const authority = url.slice(authorityStart, pathStart);
+  const host = hostField ?? authority;
+  if (!isHost(host)) {
+    throw new RequestError(`The Host field must be one host, received ${JSON.stringify(host)}`);
+  }
+  // HTTP/2 has no Host field but names the host otherwise; the fallback shows that nobody did.
+  if (hostField === null && authority === fallbackAuthority) {
+    throw new RequestError("The request has no Host field");
+  }
+  // The absolute form names the host a second time; two different ones are a way to slip past host rules.
+  if (authority !== host) {
+    throw new RequestError(
+      `The request target and the Host field must agree, received ${JSON.stringify(authority)} and ${
+        JSON.stringify(host)
+      }`,
+    );
+  }
+  // The absolute form may go without the slash (RFC 9112 section 3.2.1).
+  const target = url[pathStart] === "/" ? url.slice(pathStart) : `/${url.slice(pathStart)}`;
+  if (!isTarget(target)) {
+    throw new RequestError("The request target must not have spaces, control characters or a fragment");
+  }
+  return { host, target };
+}
+
+/** Where path, query or nothing follows the authority; a `?` before the first slash begins a query. */
+function endOfAuthority(url: string, start: number): number {
+  const slash = url.indexOf("/", start);
+  const end = slash < 0 ? url.length : slash;
+  const query = url.indexOf("?", start);
+  return query < 0 || query > end ? end : query;
+}

@@ -1,0 +1,56 @@
+/** What the algorithms have in common. */
+
+import type { State } from "./cursor.ts";
+
+/** The numbers of a policy for one decision. */
+export interface Rule {
+  /** How many in each window. */
+  limit: number;
+  windowUs: number;
+  /** How many at once; only a token bucket has it apart from the limit. */
+  burst: number;
+  /** Whether refused requests count too. */
+  penalize: boolean;
+}
+
+/** What an algorithm answers, and what the key's state becomes with it. */
+export interface Verdict {
+  admitted: boolean;
+  /** The state afterwards; to be written when the request was admitted or is penalized. */
+  next: State;
+  /** How much more would be admitted right after. */
+  remaining: number;
+  /** Microseconds until the same request would be admitted once more, if there were no others; `Infinity` for never. */
+  retryAfterUs: number;
+  /** Microseconds until the whole limit is there again. */
+  resetUs: number;
+}
+
+/**
+ * Decides about one request: a pure function that writes its answer into `into`, which keeps a decision free of
+ * allocations.
+ *
+ * Times are whole microseconds that may be earlier than those in the state, by what workers' clocks differ.
+ */
+export type Algorithm = (
+  state: Readonly<State>,
+  now: number,
+  cost: number,
+  rule: Readonly<Rule>,
+  into: Verdict,
+) => void;
+
+/** Makes a place for answers. */
+export function makeVerdict(): Verdict {
+  // Fractions first, so that the engine keeps these fields as numbers with fraction from the beginning.
+  const verdict: Verdict = {
+    admitted: false,
+    next: { a: 0.5, b: 0.5, c: 0.5 },
+    remaining: 0.5,
+    retryAfterUs: 0.5,
+    resetUs: 0.5,
+  };
+  verdict.next.a = verdict.next.b = verdict.next.c = 0;
+  verdict.remaining = verdict.retryAfterUs = verdict.resetUs = 0;
+  return verdict;
+}

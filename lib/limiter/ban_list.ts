@@ -1,0 +1,70 @@
+/** Keys that are refused for some time, whatever they have left. */
+
+import type { Charge } from "./charge.ts";
+import type { Cursor, State } from "./cursor.ts";
+import type { SharedTable } from "./shared_table.ts";
+import { TICK_US, tickOf } from "./table_layout.ts";
+
+/** Keeps the entry of a ban apart from the one that counts. */
+const SALT = 0x5bd1e995;
+const NOTHING: Readonly<State> = Object.freeze({ a: 0, b: 0, c: 0 });
+
+/** Bans in a `SharedTable`: an entry each, which says until when. */
+export class BanList {
+  readonly #table: SharedTable;
+
+  constructor(table: SharedTable) {
+    this.#table = table;
+  }
+
+  /** Whether any of the keys is banned; the verdict of its charge then says for how long. */
+  find(charges: readonly Charge[], count: number): boolean {
+    const table = this.#table;
+    const until = table.bannedUntilTick;
+    if (until === 0) return false;
+    const now = table.now();
+    if (((until - Math.floor(now / TICK_US)) | 0) <= 0) return false;
+    let banned = false;
+    for (let i = 0; i < count; i++) {
+      const { cursor, verdict, policy } = charges[i]!;
+      cursor.low ^= SALT;
+      do table.entries.find(cursor); while (!table.entries.isCurrent(cursor));
+      cursor.low ^= SALT;
+      verdict.admitted = cursor.a <= now || policy.dryRun;
+      verdict.retryAfterUs = verdict.resetUs = Math.max(0, cursor.a - now);
+      if (!verdict.admitted) banned = true;
+    }
+    return banned;
+  }
+
+  /** Writes a ban down; `false` when there is no room for it. */
+  add(cursor: Cursor, durationUs: number): boolean {
+    const table = this.#table;
+    cursor.low ^= SALT;
+    let written = false;
+    while (!written) {
+      const now = table.now();
+      if (!table.entries.find(cursor) && !table.entries.place(cursor, now, [], 0)) break;
+      const next: State = { a: now + durationUs, b: 1, c: 0 };
+      // Before the entry: nobody looks for one while this says that there is none.
+      table.raiseBannedUntil(tickOf(next.a, now));
+      written = table.entries.write(cursor, next, now);
+    }
+    cursor.low ^= SALT;
+    return written;
+  }
+
+  /** Lifts a ban. */
+  lift(cursor: Cursor): void {
+    cursor.low ^= SALT;
+    erase(this.#table, cursor);
+    cursor.low ^= SALT;
+  }
+}
+
+/** Forgets what a table knows of a key. */
+export function erase(table: SharedTable, cursor: Cursor): void {
+  while (table.entries.find(cursor)) {
+    if (table.entries.write(cursor, NOTHING, table.now())) return;
+  }
+}

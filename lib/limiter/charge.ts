@@ -1,0 +1,63 @@
+/** One policy's part in one decision. */
+
+import { type Algorithm, makeVerdict, type Rule, type Verdict } from "./algorithm.ts";
+import { concurrency } from "./concurrency.ts";
+import type { CountMinSketch } from "./count_min_sketch.ts";
+import { Cursor } from "./cursor.ts";
+import { fixedWindow } from "./fixed_window.ts";
+import type { AlgorithmName, ResolvedPolicy } from "./policy.ts";
+import { slidingWindow } from "./sliding_window.ts";
+import { tokenBucket } from "./token_bucket.ts";
+
+const ALGORITHMS: Readonly<Record<AlgorithmName, Algorithm>> = {
+  "fixed-window": fixedWindow,
+  "sliding-window": slidingWindow,
+  "token-bucket": tokenBucket,
+  "concurrency": concurrency,
+};
+
+/** What is to be decided by one policy, and what was; made once for each policy and used for every request. */
+export class Charge {
+  readonly policy: ResolvedPolicy;
+  /** Position of the policy in its limiter. */
+  readonly index: number;
+  readonly algorithm: Algorithm;
+  /** Counts what the table has no room for. */
+  readonly sketch: CountMinSketch;
+  readonly rule: Rule;
+  readonly verdict: Verdict = makeVerdict();
+  readonly cursor: Cursor = new Cursor();
+  /** The policy's name as a list, which is what most refusals need. */
+  readonly nameList: readonly string[];
+  /** Keeps the policy's keys apart from those of others. */
+  readonly saltLow: number;
+  readonly saltHigh: number;
+
+  key = "";
+  cost = 0;
+  /** Whether the key is counted by estimate. */
+  overflowed = false;
+  /** Whether the decision that is being settled writes the new state. */
+  writes = false;
+
+  constructor(
+    policy: ResolvedPolicy,
+    index: number,
+    sketch: CountMinSketch,
+    salt: { readonly low: number; readonly high: number },
+  ) {
+    this.policy = policy;
+    this.index = index;
+    this.nameList = Object.freeze([policy.name]);
+    this.algorithm = ALGORITHMS[policy.algorithm];
+    this.sketch = sketch;
+    this.saltLow = salt.low;
+    this.saltHigh = salt.high;
+    this.rule = {
+      limit: 0,
+      windowUs: Math.round(policy.windowMs * 1000),
+      burst: 0,
+      penalize: policy.penalize,
+    };
+  }
+}

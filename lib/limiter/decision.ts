@@ -1,0 +1,162 @@
+/** What a limiter says about one request. */
+
+import type { Lease } from "../core/lease.ts";
+import type { Charge } from "./charge.ts";
+import type { ResolvedPolicy } from "./policy.ts";
+
+/** No policy applies to the request. */
+export interface UnlimitedDecision {
+  readonly kind: "unlimited";
+}
+
+/** The request may go on, and has been counted. */
+export interface AllowedDecision {
+  readonly kind: "allowed";
+  /** Of the policies that apply, the one with the smallest part of its limit left. */
+  readonly policy: ResolvedPolicy;
+  /** Its limit for this key; the capacity, for a token bucket. */
+  readonly limit: number;
+  /** How much more it allows now. */
+  readonly remaining: number;
+  /** Milliseconds until it allows the whole limit again; 0 for a concurrency policy, which does not know. */
+  readonly resetMs: number;
+  /** Milliseconds until it would allow the same request once more; 0 when it would now. */
+  readonly retryAfterMs: number;
+  /** Milliseconds in which it allows the limit once; 0 for a concurrency policy. */
+  readonly windowMs: number;
+  /** Names of the policies that would have refused, were they not on a dry run. */
+  readonly wouldRefuse: readonly string[];
+  /** The places taken of concurrency policies, to be given back when the request is over; `null` when there are none. */
+  readonly lease: Lease | null;
+  /** The policies that apply: bit `i` for the one at position `i`. */
+  readonly applied: number;
+}
+
+/** The request is refused; nothing has been counted, except by policies that penalize. */
+export interface LimitedDecision {
+  readonly kind: "limited";
+  /** Why: too many, the key is banned, or the request has no key and needs one. */
+  readonly reason: "limit" | "banned" | "missing-key";
+  /** Of the policies that refuse, the one that does so for longest. */
+  readonly policy: ResolvedPolicy;
+  readonly limit: number;
+  readonly remaining: 0;
+  /**
+   * Milliseconds until the same request would be allowed if nobody else asked with its key; `Infinity` when waiting
+   * does not help (no key, or a cost above the limit).
+   */
+  readonly retryAfterMs: number;
+  /** Milliseconds until the policy allows its whole limit again. */
+  readonly resetMs: number;
+  /** Milliseconds in which it allows the limit once; 0 for a concurrency policy. */
+  readonly windowMs: number;
+  /** Names of all policies that refuse. */
+  readonly violated: readonly string[];
+  /** The policies that apply: bit `i` for the one at position `i`. */
+  readonly applied: number;
+}
+
+/** The answer of {@linkcode RateLimiter.check}. */
+export type Decision = UnlimitedDecision | AllowedDecision | LimitedDecision;
+
+/** The only one of its kind: nothing is allocated for a request without limits. */
+export const UNLIMITED: UnlimitedDecision = Object.freeze({ kind: "unlimited" });
+
+const NONE: readonly string[] = Object.freeze([]);
+
+/** The answer for a request that has no key and needs one; waiting does not help it. */
+export function missingKeyDecision(policy: ResolvedPolicy): LimitedDecision {
+  return {
+    kind: "limited",
+    reason: "missing-key",
+    policy,
+    limit: 0,
+    remaining: 0,
+    retryAfterMs: Infinity,
+    resetMs: 0,
+    windowMs: policy.windowMs,
+    violated: [policy.name],
+    applied: 0,
+  };
+}
+
+/** Makes the answer for a request that was admitted from the verdicts of its charges. */
+export function allowedDecision(
+  charges: readonly Charge[],
+  count: number,
+  lease: Lease | null,
+): AllowedDecision {
+  let tightest = charges[0]!;
+  let least = Infinity;
+  let applied = 0;
+  let wouldRefuse = NONE;
+  for (let i = 0; i < count; i++) {
+    const charge = charges[i]!;
+    const { policy, verdict } = charge;
+    if (policy.dryRun) {
+      if (!verdict.admitted) wouldRefuse = [...wouldRefuse, policy.name];
+      continue;
+    }
+    applied |= 1 << charge.index;
+    const part = verdict.remaining / limitOf(charge);
+    if (part < least) {
+      least = part;
+      tightest = charge;
+    }
+  }
+  return {
+    kind: "allowed",
+    policy: tightest.policy,
+    limit: limitOf(tightest),
+    remaining: tightest.verdict.remaining,
+    resetMs: tightest.verdict.resetUs / 1000,
+    retryAfterMs: tightest.verdict.retryAfterUs / 1000,
+    windowMs: windowOf(tightest),
+    wouldRefuse,
+    lease,
+    applied,
+  };
+}
+
+/** Makes the answer for a request that was refused from the verdicts of its charges. */
+export function limitedDecision(
+  charges: readonly Charge[],
+  count: number,
+  reason: "limit" | "banned",
+): LimitedDecision {
+  let longest: Charge | null = null;
+  let violated = NONE;
+  let applied = 0;
+  for (let i = 0; i < count; i++) {
+    const charge = charges[i]!;
+    const { policy, verdict } = charge;
+    if (policy.dryRun) continue;
+    applied |= 1 << charge.index;
+    if (verdict.admitted) continue;
+    violated = longest === null ? charge.nameList : [...violated, policy.name];
+    if (longest === null || verdict.retryAfterUs > longest.verdict.retryAfterUs) longest = charge;
+  }
+  const { policy, verdict } = longest!;
+  return {
+    kind: "limited",
+    reason,
+    policy,
+    limit: limitOf(longest!),
+    remaining: 0,
+    retryAfterMs: verdict.retryAfterUs / 1000,
+    resetMs: verdict.resetUs / 1000,
+    windowMs: windowOf(longest!),
+    violated,
+    applied,
+  };
+}
+
+function limitOf({ policy, rule }: Charge): number {
+  return policy.algorithm === "token-bucket" ? rule.burst : rule.limit;
+}
+
+function windowOf({ policy, rule }: Charge): number {
+  if (policy.algorithm === "concurrency") return 0;
+  if (policy.algorithm !== "token-bucket" || rule.limit === 0) return policy.windowMs;
+  return rule.burst * policy.windowMs / rule.limit;
+}

@@ -1,0 +1,232 @@
+/** The entries of a table, and how they are found, taken and written. */
+
+import type { Cursor, State } from "./cursor.ts";
+import { awaitGroup, writeEntry } from "./group_lock.ts";
+import { BUCKET, BUCKETS, ENTRY, GROUP, HEADER, TICK_US, tickOf, WAYS } from "./table_layout.ts";
+
+/** Whatever has a cursor; an array of these is handed over, and not one of cursors, to spare the copy. */
+export interface CursorHolder {
+  readonly cursor: Cursor;
+}
+
+/** A cursor, and what is to be written there. */
+export interface PendingWrite extends CursorHolder {
+  readonly verdict: { readonly next: Readonly<State> };
+  /** Whether there is anything to write; what there is not is only made sure to be as it was read. */
+  readonly writes: boolean;
+}
+
+/** So many free entries make a bucket the right one without a look at the other. */
+const SPARE = 3;
+
+/**
+ * A hash table of fixed size: a key belongs to one group of entries, and there to one of two buckets of eight.
+ *
+ * An entry holds the key's fingerprint, when it expires, and three numbers that mean something to the algorithm of its
+ * policy. Expired entries, within 66 ms of their time, are free for others. `group_lock.ts` says how several workers
+ * change entries at once.
+ */
+export class EntryTable {
+  readonly #words: Int32Array;
+  readonly #floats: Float64Array;
+  readonly #groups: number;
+  readonly #order: number[] = [];
+
+  /** @param groups how many there are, from the end of the header on */
+  constructor(words: Int32Array, floats: Float64Array, groups: number) {
+    this.#words = words;
+    this.#floats = floats;
+    this.#groups = groups;
+  }
+
+  /**
+   * Finds the entry of the cursor's key and reads it; `false` when there is none.
+   *
+   * What is read may be torn by a writer; {@linkcode isCurrent} and {@linkcode write} find that out.
+   */
+  find(cursor: Cursor): boolean {
+    const words = this.#words;
+    const { low, high } = cursor;
+    const base = HEADER.size + Math.floor((high >>> 0) * this.#groups / 2 ** 32) * GROUP.size;
+    const version = Atomics.load(words, base);
+    cursor.base = base;
+    cursor.version = (version & 1) === 0 ? version : awaitGroup(words, this.#floats, base, version);
+    const first = low & (BUCKETS - 1);
+    let slot = this.#findIn(base, first, low, high);
+    if (slot < 0) slot = this.#findIn(base, secondBucket(low), low, high);
+    cursor.slot = slot;
+    if (slot < 0) {
+      cursor.a = cursor.b = cursor.c = 0;
+      return false;
+    }
+    const bucket = base + GROUP.buckets + (slot >>> 3) * BUCKET.size;
+    const state = (bucket + BUCKET.entries + (slot & (WAYS - 1)) * ENTRY.size + ENTRY.state) >> 1;
+    cursor.a = this.#floats[state]!;
+    cursor.b = this.#floats[state + 1]!;
+    cursor.c = this.#floats[state + 2]!;
+    return true;
+  }
+
+  #findIn(base: number, bucket: number, low: number, high: number): number {
+    const words = this.#words;
+    const tags = base + GROUP.buckets + bucket * BUCKET.size;
+    for (let way = 0; way < WAYS; way++) {
+      if (words[tags + way] !== low) continue;
+      if (words[tags + BUCKET.entries + way * ENTRY.size] === high) return bucket * WAYS + way;
+    }
+    return -1;
+  }
+
+  /**
+   * Chooses a free entry for a key that has none; `false` when both of its buckets are full.
+   *
+   * @param holders those of the same decision, the first `count`, whose entries are not free
+   */
+  place(cursor: Cursor, nowUs: number, holders: readonly CursorHolder[], count: number): boolean {
+    const nowTick = Math.floor(nowUs / TICK_US) | 0;
+    const first = cursor.low & (BUCKETS - 1);
+    const second = secondBucket(cursor.low);
+    const free = this.#countFree(cursor.base, first, nowTick);
+    // The first one while it has room to spare: a key that is in it is found without a look at the other.
+    const spare = free > SPARE || free >= this.#countFree(cursor.base, second, nowTick);
+    const bucket = spare ? first : second;
+    let slot = this.#freeIn(cursor.base, bucket, nowTick, holders, count);
+    // Only when other keys of the same decision took the last places of the emptier bucket.
+    if (slot < 0) {
+      slot = this.#freeIn(cursor.base, bucket === first ? second : first, nowTick, holders, count);
+    }
+    cursor.slot = slot;
+    return slot >= 0;
+  }
+
+  #countFree(base: number, bucket: number, nowTick: number): number {
+    const words = this.#words;
+    const ticks = base + GROUP.buckets + bucket * BUCKET.size + BUCKET.ticks;
+    let free = 0;
+    for (let way = 0; way < WAYS; way++) {
+      if (((words[ticks + way]! - nowTick) | 0) <= 0) free++;
+    }
+    return free;
+  }
+
+  #freeIn(
+    base: number,
+    bucket: number,
+    nowTick: number,
+    holders: readonly CursorHolder[],
+    count: number,
+  ): number {
+    const words = this.#words;
+    const ticks = base + GROUP.buckets + bucket * BUCKET.size + BUCKET.ticks;
+    for (let way = 0; way < WAYS; way++) {
+      if (((words[ticks + way]! - nowTick) | 0) > 0) continue;
+      const slot = bucket * WAYS + way;
+      if (count === 1 || !isTaken(base, slot, holders, count)) return slot;
+    }
+    return -1;
+  }
+
+  /** Whether nobody has written to the cursor's group since {@linkcode find}. */
+  isCurrent(cursor: Cursor): boolean {
+    // A swap that changes nothing instead of a load: reads of the entry may not move past it (on ARM they might).
+    return Atomics.compareExchange(this.#words, cursor.base, cursor.version, cursor.version) ===
+      cursor.version;
+  }
+
+  /**
+   * Writes the new state of one key, unless somebody has written to its group since {@linkcode find}.
+   *
+   * @returns whether it was written
+   */
+  write(cursor: Cursor, next: Readonly<State>, nowUs: number): boolean {
+    const { version } = cursor;
+    return this.#writeEntry(cursor, next, nowUs, version, version + 1, (version + 2) | 0);
+  }
+
+  /**
+   * Writes the new states of several keys, or none of them when somebody has written to one of their groups.
+   *
+   * A key without a place in the table has its group's version raised all the same, since what was decided about it
+   * rests on there being none.
+   */
+  writeAll(pending: readonly PendingWrite[], count: number, nowUs: number): boolean {
+    const order = this.#order;
+    this.#sortByGroup(pending, count);
+    for (let i = 0; i < count; i++) {
+      if (this.#lock(pending, i)) continue;
+      for (let locked = 0; locked < i; locked++) this.#unlock(pending[order[locked]!]!.cursor);
+      return false;
+    }
+    for (let i = 0; i < count; i++) {
+      const { cursor, verdict, writes } = pending[i]!;
+      const locked = cursor.version + 1;
+      if (writes && cursor.slot >= 0) this.#writeEntry(cursor, verdict.next, nowUs, locked, locked, locked);
+    }
+    for (let i = 0; i < count; i++) this.#unlock(pending[i]!.cursor);
+    return true;
+  }
+
+  /** Positions in the ascending order of their groups; an insertion sort, since there are a handful. */
+  #sortByGroup(pending: readonly PendingWrite[], count: number): void {
+    const order = this.#order;
+    for (let i = 0; i < count; i++) {
+      const { base } = pending[i]!.cursor;
+      let at = i;
+      for (; at > 0 && pending[order[at - 1]!]!.cursor.base > base; at--) order[at] = order[at - 1]!;
+      order[at] = i;
+    }
+  }
+
+  #lock(pending: readonly PendingWrite[], position: number): boolean {
+    const order = this.#order;
+    const { base, version } = pending[order[position]!]!.cursor;
+    if (position > 0) {
+      const before = pending[order[position - 1]!]!.cursor;
+      if (before.base === base) return before.version === version;
+    }
+    return Atomics.compareExchange(this.#words, base, version, version + 1) === version;
+  }
+
+  /** Ends a lock; of several cursors in one group the first call does it, and none when it was taken over. */
+  #unlock({ base, version }: Cursor): void {
+    Atomics.compareExchange(this.#words, base, version + 1, (version + 2) | 0);
+  }
+
+  #writeEntry(
+    cursor: Cursor,
+    next: Readonly<State>,
+    nowUs: number,
+    expected: number,
+    locked: number,
+    after: number,
+  ): boolean {
+    return writeEntry(
+      this.#words,
+      this.#floats,
+      cursor.base,
+      expected,
+      locked,
+      after,
+      cursor.slot,
+      cursor.low,
+      tickOf(next.a, nowUs),
+      cursor.high,
+      next.a,
+      next.b,
+      next.c,
+    );
+  }
+}
+
+/** The other bucket in which a key may be; never the first one. */
+function secondBucket(low: number): number {
+  return ((low & (BUCKETS - 1)) + 1 + ((low >>> 6) % (BUCKETS - 1))) & (BUCKETS - 1);
+}
+
+function isTaken(base: number, slot: number, holders: readonly CursorHolder[], count: number): boolean {
+  for (let i = 0; i < count; i++) {
+    const { cursor } = holders[i]!;
+    if (cursor.slot === slot && cursor.base === base) return true;
+  }
+  return false;
+}

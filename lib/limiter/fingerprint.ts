@@ -1,0 +1,85 @@
+/** Keys as 64 bits: the table keeps these and not the text, so that its size does not depend on what clients send. */
+
+/** Where a fingerprint is written: two halves of 32 bits, as signed integers. */
+export interface Fingerprint {
+  low: number;
+  high: number;
+}
+
+/**
+ * Writes the fingerprint of a key into `into`: HalfSipHash-1-3 with 64 bits of result.
+ *
+ * (J.-P. Aumasson and D. J. Bernstein, "SipHash: a fast short-input PRF", 2012; the variant for 32-bit words is in the
+ * authors' reference code.) Keyed, because clients choose the keys: whoever could tell two keys with the same
+ * fingerprint could spend another client's quota, and whoever could tell keys of one bucket could fill it. On 32-bit
+ * words, because 64-bit integers are objects in JavaScript.
+ *
+ * The message is the text in Latin-1, as field values are; text beyond it is hashed as UTF-16 under another constant.
+ */
+export function fingerprintKey(key: string, seedLow: number, seedHigh: number, into: Fingerprint): void {
+  if (!hashUnits(key, 8, seedLow, seedHigh, into)) hashUnits(key, 16, seedLow, seedHigh, into);
+}
+
+const NARROW_FINISH = 0xee;
+const WIDE_FINISH = 0xed;
+
+/** Returns `false`, having done its work in vain, when a character does not fit the `bits`. */
+function hashUnits(key: string, bits: 8 | 16, seedLow: number, seedHigh: number, into: Fingerprint): boolean {
+  const { length } = key;
+  let v0 = seedLow;
+  let v1 = seedHigh ^ 0xee;
+  let v2 = 0x6c796765 ^ seedLow;
+  let v3 = 0x74656462 ^ seedHigh;
+  let seen = 0;
+  let word = 0;
+  let shift = 0;
+  for (let i = 0; i < length; i++) {
+    const unit = key.charCodeAt(i);
+    seen |= unit;
+    word |= unit << shift;
+    shift += bits;
+    if (shift < 32) continue;
+    v3 ^= word;
+    v0 = (v0 + v1) | 0;
+    v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0;
+    v0 = (v0 << 16) | (v0 >>> 16);
+    v2 = (v2 + v3) | 0;
+    v3 = ((v3 << 8) | (v3 >>> 24)) ^ v2;
+    v0 = (v0 + v3) | 0;
+    v3 = ((v3 << 7) | (v3 >>> 25)) ^ v0;
+    v2 = (v2 + v1) | 0;
+    v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2;
+    v2 = (v2 << 16) | (v2 >>> 16);
+    v0 ^= word;
+    word = 0;
+    shift = 0;
+  }
+  if (bits === 8 && seen > 0xff) return false;
+  // The reference puts the number of bytes into the top byte of the last word, which is full or not.
+  word |= (length * (bits >> 3)) << 24;
+  const finish = bits === 8 ? NARROW_FINISH : WIDE_FINISH;
+  // One round for the last word, three for each half of the result.
+  for (let round = 0; round < 7; round++) {
+    if (round === 0) v3 ^= word;
+    else if (round === 4) {
+      into.low = v1 ^ v3;
+      v1 ^= 0xdd;
+    }
+    v0 = (v0 + v1) | 0;
+    v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0;
+    v0 = (v0 << 16) | (v0 >>> 16);
+    v2 = (v2 + v3) | 0;
+    v3 = ((v3 << 8) | (v3 >>> 24)) ^ v2;
+    v0 = (v0 + v3) | 0;
+    v3 = ((v3 << 7) | (v3 >>> 25)) ^ v0;
+    v2 = (v2 + v1) | 0;
+    v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2;
+    v2 = (v2 << 16) | (v2 >>> 16);
+    if (round === 0) {
+      v0 ^= word;
+      v2 ^= finish;
+    }
+  }
+  into.high = v1 ^ v3;
+  return true;
+}

@@ -1,0 +1,180 @@
+/** What a limit is counted by: the client's address, a field of the request, or anything a function returns. */
+
+import { isToken } from "../http/header_fields.ts";
+import { addressGroup } from "./address_group.ts";
+
+/** What a key is taken from; the proxy's request context is one. */
+export interface KeySource {
+  /** The request as the runtime gives it. */
+  readonly request: Request;
+  /** Address of the client; `""` on a unix socket. */
+  readonly clientIp: string;
+  /** Path and query as they stand in the request line, neither decoded nor normalised. */
+  readonly target: string;
+  /** The client's `Host`. */
+  readonly host: string;
+}
+
+/** A key that a name describes. */
+export type NamedKey = "ip" | "path" | "host" | `header:${string}` | `cookie:${string}` | `query:${string}`;
+
+/** A key of one's own making; `null` or `""` when the request has none. */
+export type KeyFunction<Ctx extends KeySource = KeySource> = (request: Request, ctx: Ctx) => string | null;
+
+/**
+ * What a limit is counted by.
+ *
+ * - `"ip"`: the client's address; IPv6 by its network, IPv4 written as IPv6 as IPv4;
+ * - `"path"`: the path as the client sent it, without the query;
+ * - `"host"`: the host in lower case, without port;
+ * - `"header:NAME"`, `"cookie:NAME"`, `"query:NAME"`: that value, the first one of its name (several lines of a field
+ *   count as one value), a query's percent-decoded;
+ * - an array of these: all of them together;
+ * - a function.
+ *
+ * An empty value counts as none, as in nginx. Of several parts those missing count as missing, so that leaving a field
+ * out does not lift a limit that is also counted by address; the key is missing when all parts are.
+ */
+export type KeySpec<Ctx extends KeySource = KeySource> = NamedKey | readonly NamedKey[] | KeyFunction<Ctx>;
+
+/** What a key has to look like, for error messages. */
+export const KEY_SPEC_EXPECTED =
+  '"ip", "path", "host", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function';
+
+/** How a key is made. */
+export interface KeyOptions {
+  /** Bits of an IPv6 address that count as one client; providers hand out whole networks. @default {64} */
+  ipv6Prefix?: number;
+}
+
+/** Takes the key of one request; `null` when it has none. */
+export type CompiledKey = (source: KeySource) => string | null;
+
+function isNamedKey(text: string): text is NamedKey {
+  if (text === "ip" || text === "path" || text === "host") return true;
+  const colon = text.indexOf(":");
+  const name = text.slice(colon + 1);
+  switch (text.slice(0, colon + 1)) {
+    case "header:":
+    case "cookie:":
+      return isToken(name);
+    case "query:":
+      return name !== "";
+    default:
+      return false;
+  }
+}
+
+/** Reads a key as it stands in a configuration; `undefined` when it is not one. */
+export function parseKeySpec(value: unknown): KeySpec | undefined {
+  if (typeof value === "function") return value as KeyFunction;
+  if (typeof value === "string") return isNamedKey(value) ? value : undefined;
+  if (!Array.isArray(value) || value.length === 0) return undefined;
+  return value.every((part) => typeof part === "string" && isNamedKey(part)) ? value : undefined;
+}
+
+/** Makes the function that takes the key; what it returns is never empty. */
+export function compileKey<Ctx extends KeySource>(spec: KeySpec<Ctx>, options: KeyOptions = {}): CompiledKey {
+  const { ipv6Prefix = 64 } = options;
+  if (typeof spec === "function") {
+    // The limiter hands in the very object that its caller handed to it, which is a `Ctx`.
+    return (source) => spec(source.request, source as Ctx) || null;
+  }
+  if (typeof spec === "string") return compileNamed(spec, ipv6Prefix);
+  const parts = spec.map((part) => compileNamed(part, ipv6Prefix));
+  return parts.length === 1 ? parts[0]! : (source) => joinParts(parts, source);
+}
+
+/** Writes the length before each part: `["a", "b:c"]` and `["a:b", "c"]` must not be the same key. */
+function joinParts(parts: readonly CompiledKey[], source: KeySource): string | null {
+  let key = "";
+  let found = false;
+  for (let i = 0; i < parts.length; i++) {
+    const part = parts[i]!(source);
+    if (part === null) {
+      key += "-";
+    } else {
+      found = true;
+      key += part.length + ":" + part;
+    }
+  }
+  return found ? key : null;
+}
+
+function compileNamed(spec: NamedKey, ipv6Prefix: number): CompiledKey {
+  switch (spec) {
+    case "ip":
+      return (source) => source.clientIp === "" ? null : addressGroup(source.clientIp, ipv6Prefix);
+    case "path":
+      return pathOf;
+    case "host":
+      return hostOf;
+  }
+  const colon = spec.indexOf(":");
+  const name = spec.slice(colon + 1);
+  switch (spec.slice(0, colon)) {
+    case "header":
+      return (source) => source.request.headers.get(name) || null;
+    case "cookie":
+      return (source) => cookieOf(source.request.headers.get("cookie"), name);
+    default:
+      return (source) => queryOf(source.target, name);
+  }
+}
+
+function pathOf(source: KeySource): string | null {
+  const { target } = source;
+  const query = target.indexOf("?");
+  return (query < 0 ? target : target.slice(0, query)) || null;
+}
+
+/** One host whatever its case, its port and the dot of an absolute name: spelling must not buy a second quota. */
+function hostOf(source: KeySource): string | null {
+  const { host } = source;
+  let end = host.length;
+  const colon = host.lastIndexOf(":");
+  if (colon >= 0 && colon > host.lastIndexOf("]")) end = colon;
+  if (host.charCodeAt(end - 1) === 0x2e) end--;
+  return (end === host.length ? host : host.slice(0, end)).toLowerCase() || null;
+}
+
+function cookieOf(cookies: string | null, name: string): string | null {
+  if (cookies === null) return null;
+  for (let at = 0; at < cookies.length;) {
+    while (cookies.charCodeAt(at) === 0x20) at++;
+    let end = cookies.indexOf(";", at);
+    if (end < 0) end = cookies.length;
+    if (cookies.charCodeAt(at + name.length) === 0x3d && cookies.startsWith(name, at)) {
+      return cookies.slice(at + name.length + 1, end).trimEnd() || null;
+    }
+    at = end + 1;
+  }
+  return null;
+}
+
+function queryOf(target: string, name: string): string | null {
+  const query = target.indexOf("?");
+  if (query < 0) return null;
+  for (let at = query + 1; at < target.length;) {
+    let end = target.indexOf("&", at);
+    if (end < 0) end = target.length;
+    let equals = target.indexOf("=", at);
+    if (equals < 0 || equals > end) equals = end;
+    if (decodeQuery(target.slice(at, equals)) === name) {
+      return decodeQuery(target.slice(equals + 1, end)) || null;
+    }
+    at = end + 1;
+  }
+  return null;
+}
+
+/** Undoes the encoding: `a` and `%61` must not be two clients. What is no encoding stays as it is. */
+function decodeQuery(text: string): string {
+  if (text.indexOf("%") < 0 && text.indexOf("+") < 0) return text;
+  const spaced = text.replaceAll("+", " ");
+  try {
+    return decodeURIComponent(spaced);
+  } catch {
+    return spaced;
+  }
+}

@@ -1,0 +1,207 @@
+/** Tells a client about its limits, in the fields of a response. */
+
+import type { HeaderFields } from "../http/header_fields.ts";
+import type { AllowedDecision, Decision, LimitedDecision } from "./decision.ts";
+import type { HeaderStyle, ResolvedPolicy } from "./policy.ts";
+
+const PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types";
+
+/** A decision that has numbers to tell. */
+type CountedDecision = AllowedDecision | LimitedDecision;
+
+/**
+ * Writes the fields that tell a client about its limits.
+ *
+ * Every refusal that waiting can help has `Retry-After` (RFC 9110 section 10.2.3), in whole seconds, rounded up and at
+ * least 1. The rest is as the policies want it:
+ *
+ * - `"x-rate-limit"`: `X-Rate-Limit-Limit`, `-Remaining` and `-Reset` (seconds), on refusals only;
+ * - `"draft-11"`: `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-11, on every answer;
+ * - `"draft-7"`: `RateLimit: limit=, remaining=, reset=` and `RateLimit-Policy`, on every answer;
+ * - `"draft-6"`: `RateLimit-Limit`, `-Remaining`, `-Reset` (seconds) and `RateLimit-Policy`, on every answer;
+ * - `"x-ratelimit"`: `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds), on every answer.
+ *
+ * Fields of the server behind are never loosened: items are added to its lists, and of its single values those stay that
+ * leave the client no more than ours.
+ */
+export class LimitHeaders {
+  readonly #policies: readonly ResolvedPolicy[];
+  /** The item of each policy in `RateLimit-Policy`; `null` where it depends on the key. */
+  readonly #items: readonly (string | null)[];
+  /** What was put together for a set of policies. */
+  readonly #lists: Map<number, string> = new Map();
+  /** The policies that any style but the tutorial's is for, so that most answers are done with one look. */
+  readonly #everyAnswer: boolean;
+
+  /** @throws {TypeError} when policies want different drafts, which use the same fields differently */
+  constructor(policies: readonly ResolvedPolicy[]) {
+    const styles = new Set(policies.flatMap(({ headers }) => headers));
+    const drafts = [...styles].filter((style) => style.startsWith("draft-"));
+    if (drafts.length > 1) {
+      throw new TypeError(
+        `Cannot write header fields as ${
+          drafts.join(" and as ")
+        }: they use the same fields differently, choose one`,
+      );
+    }
+    this.#policies = policies;
+    this.#items = policies.map(staticItem);
+    this.#everyAnswer = [...styles].some((style) => style !== "x-rate-limit");
+  }
+
+  /** Adds the fields for a decision. */
+  apply(decision: Decision, headers: HeaderFields): void {
+    if (decision.kind === "unlimited") return;
+    if (decision.kind === "limited") {
+      if (decision.retryAfterMs !== Infinity) headers.set("retry-after", String(retryAfterSeconds(decision)));
+      if (decision.reason === "missing-key") return;
+    } else if (!this.#everyAnswer || decision.applied === 0) {
+      return;
+    }
+    const { headers: styles } = decision.policy;
+    for (let i = 0; i < styles.length; i++) this.#applyStyle(styles[i]!, decision, headers);
+  }
+
+  #applyStyle(style: HeaderStyle, decision: CountedDecision, headers: HeaderFields): void {
+    switch (style) {
+      case "x-rate-limit":
+        if (decision.kind === "limited") writeTriple("x-rate-limit", decision, headers);
+        return;
+      case "x-ratelimit":
+        writeTriple("x-ratelimit", decision, headers);
+        return;
+      case "draft-6":
+        if (writeTriple("ratelimit", decision, headers)) {
+          headers.set("ratelimit-policy", legacyPolicy(decision));
+        }
+        return;
+      case "draft-7":
+        writeDraft7(decision, headers);
+        return;
+      case "draft-11":
+        this.#writeDraft11(decision, headers);
+    }
+  }
+
+  #writeDraft11(decision: CountedDecision, headers: HeaderFields): void {
+    const { policy, remaining } = decision;
+    const theirs = headers.get("ratelimit-policy");
+    let list = this.#policyList(decision);
+    let name = quote(policy.name);
+    if (theirs !== null && theirs.includes(name)) {
+      // Two items of one name would contradict each other; ours gets another one and stands alone.
+      const ours = quote(`${policy.name}-proxy`);
+      list = policyItem(decision).replace(name, () => ours);
+      name = ours;
+    }
+    headers.list.push("ratelimit-policy", list);
+    const t = policy.algorithm === "concurrency" ? "" : `;t=${effectiveWindow(decision)}`;
+    headers.list.push("ratelimit", `${name};r=${remaining}${t}`);
+  }
+
+  /** The items of all policies that apply and want this style; one whose limit depends on the key only for its own decision. */
+  #policyList(decision: CountedDecision): string {
+    const { applied, policy } = decision;
+    const own = this.#policies.indexOf(policy);
+    const dynamic = this.#items[own] === null;
+    const known = dynamic ? undefined : this.#lists.get(applied);
+    if (known !== undefined) return known;
+    const items: string[] = [];
+    for (let i = 0; i < this.#policies.length; i++) {
+      if ((applied & (1 << i)) === 0 || !this.#policies[i]!.headers.includes("draft-11")) continue;
+      const item = i === own && dynamic ? policyItem(decision) : this.#items[i]!;
+      if (item !== null) items.push(item);
+    }
+    const list = items.join(", ");
+    if (!dynamic) this.#lists.set(applied, list);
+    return list;
+  }
+}
+
+/** Members of the problem document (RFC 9457) of a refusal, as the draft registers them. */
+export function limitProblem(decision: LimitedDecision): Readonly<Record<string, unknown>> {
+  switch (decision.reason) {
+    case "limit":
+      return { type: `${PROBLEM_TYPES}#quota-exceeded`, "violated-policies": decision.violated };
+    case "banned":
+      return { type: `${PROBLEM_TYPES}#abnormal-usage-detected`, "violated-policies": decision.violated };
+    case "missing-key":
+      return {
+        detail: "The request lacks what its limit is counted by",
+        "violated-policies": decision.violated,
+      };
+  }
+}
+
+function retryAfterSeconds({ retryAfterMs }: LimitedDecision): number {
+  return Math.max(1, Math.ceil(retryAfterMs / 1000));
+}
+
+function resetSeconds(decision: CountedDecision): number {
+  return Math.max(decision.kind === "limited" ? 1 : 0, Math.ceil(decision.resetMs / 1000));
+}
+
+/**
+ * The `t` of the draft: within that many seconds the client can use no more than what remains.
+ *
+ * For windows the end of the window; where the limit comes back bit by bit the time that the remainder takes to come
+ * back, so that a client that spreads its requests over it keeps to the rate exactly.
+ */
+function effectiveWindow(decision: CountedDecision): number {
+  const { policy, remaining, limit, windowMs, resetMs } = decision;
+  if (decision.kind === "limited") {
+    return decision.retryAfterMs === Infinity ? resetSeconds(decision) : retryAfterSeconds(decision);
+  }
+  let ms = resetMs;
+  if (policy.algorithm !== "fixed-window") {
+    ms = remaining > 0 ? remaining * windowMs / limit : decision.retryAfterMs;
+  }
+  return Math.max(1, Math.ceil(ms / 1000));
+}
+
+/** Structured-field String (RFC 9651 section 3.3.3); names are printable ASCII. */
+function quote(name: string): string {
+  return `"${name.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
+}
+
+function itemText(policy: ResolvedPolicy, limit: number, windowMs: number): string {
+  const quota = `${quote(policy.name)};q=${Math.floor(limit)}`;
+  if (policy.algorithm === "concurrency") return `${quota};qu="concurrent-requests"`;
+  return `${quota};w=${Math.max(1, Math.ceil(windowMs / 1000))}`;
+}
+
+function policyItem({ policy, limit, windowMs }: CountedDecision): string {
+  return itemText(policy, limit, windowMs);
+}
+
+function staticItem(policy: ResolvedPolicy): string | null {
+  const { limit, burst, windowMs, algorithm } = policy;
+  if (typeof limit === "function" || typeof burst === "function") return null;
+  if (algorithm !== "token-bucket" || limit === 0) return itemText(policy, limit, windowMs);
+  const capacity = burst ?? limit;
+  return itemText(policy, capacity, capacity * windowMs / limit);
+}
+
+/** Drafts before the eighth name no policy: quota and window only. */
+function legacyPolicy({ limit, windowMs }: CountedDecision): string {
+  return windowMs === 0 ? String(limit) : `${limit};w=${Math.max(1, Math.ceil(windowMs / 1000))}`;
+}
+
+/** Sets the three fields, unless the server's own leave the client no more; tells whether it did. */
+function writeTriple(prefix: string, decision: CountedDecision, headers: HeaderFields): boolean {
+  const theirs = headers.get(`${prefix}-remaining`);
+  if (theirs !== null && Number(theirs) <= decision.remaining) return false;
+  headers.set(`${prefix}-limit`, String(decision.limit));
+  headers.set(`${prefix}-remaining`, String(decision.remaining));
+  headers.set(`${prefix}-reset`, String(resetSeconds(decision)));
+  return true;
+}
+
+function writeDraft7(decision: CountedDecision, headers: HeaderFields): void {
+  const theirs = headers.get("ratelimit");
+  const at = theirs === null ? -1 : theirs.indexOf("remaining=");
+  if (theirs !== null && at >= 0 && Number.parseInt(theirs.slice(at + 10)) <= decision.remaining) return;
+  const { limit, remaining } = decision;
+  headers.set("ratelimit", `limit=${limit}, remaining=${remaining}, reset=${resetSeconds(decision)}`);
+  headers.set("ratelimit-policy", legacyPolicy(decision));
+}

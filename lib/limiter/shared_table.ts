@@ -1,0 +1,150 @@
+/** Exact counts of a fixed number of keys, in memory that workers share. */
+
+import type { Clock } from "../core/clock.ts";
+import type { Random } from "../core/random.ts";
+import { CountMinSketch } from "./count_min_sketch.ts";
+import { EntryTable } from "./entry_table.ts";
+import { TableClock } from "./table_clock.ts";
+import { GROUP, HEADER, MAGIC, MAX_SKETCHES, ROWS, tableSize } from "./table_layout.ts";
+
+/** What a {@linkcode SharedTable} is made with. */
+export interface SharedTableOptions {
+  clock: Clock;
+  /** Seeds the fingerprints; a real generator, or clients could choose keys that share an entry. */
+  random: Random;
+  /** How many keys are counted exactly; each policy's count one by one. @default {100_000} */
+  maxKeys?: number;
+  /** How many policies may go on counting, by estimate, when there is no room; at most 32. @default {4} */
+  sketches?: number;
+}
+
+/**
+ * The counts of a limiter in a `SharedArrayBuffer` of fixed size: any number of workers read and write them without
+ * messages, see {@linkcode EntryTable}. What finds no entry is counted by estimate in a sketch of its policy.
+ */
+export class SharedTable {
+  /** The memory; post it to a Worker and call {@linkcode SharedTable.attach} there. */
+  readonly buffer: SharedArrayBuffer;
+  /** How many keys are counted exactly. */
+  readonly maxKeys: number;
+  /** Seed of the fingerprints. @internal */
+  readonly seedLow: number;
+  /** @internal */
+  readonly seedHigh: number;
+
+  /** The entries. @internal */
+  readonly entries: EntryTable;
+  readonly #time: TableClock;
+  readonly #words: Int32Array;
+  readonly #groups: number;
+  readonly #sketches: number;
+  readonly #sketchCells: number;
+
+  private constructor(buffer: SharedArrayBuffer, clock: Clock, offsetMs: number) {
+    this.buffer = buffer;
+    this.#words = new Int32Array(buffer);
+    this.#time = new TableClock(this.#words, clock, offsetMs);
+    this.maxKeys = this.#words[HEADER.maxKeys]!;
+    this.seedLow = this.#words[HEADER.seedLow]!;
+    this.seedHigh = this.#words[HEADER.seedHigh]!;
+    this.#groups = this.#words[HEADER.groups]!;
+    this.#sketches = this.#words[HEADER.sketches]!;
+    this.#sketchCells = this.#words[HEADER.sketchCells]!;
+    this.entries = new EntryTable(this.#words, new Float64Array(buffer), this.#groups);
+  }
+
+  /**
+   * Makes an empty table.
+   *
+   * @throws {RangeError} when `maxKeys` or `sketches` is out of range
+   */
+  static create(options: SharedTableOptions): SharedTable {
+    const { clock, random, maxKeys = 100_000, sketches = 4 } = options;
+    if (!Number.isInteger(maxKeys) || maxKeys < 1 || maxKeys > 2 ** 24) {
+      throw new RangeError(
+        `Cannot make a table: maxKeys is ${maxKeys}, expected a whole number from 1 to ${2 ** 24}`,
+      );
+    }
+    if (!Number.isInteger(sketches) || sketches < 0 || sketches > MAX_SKETCHES) {
+      throw new RangeError(
+        `Cannot make a table: sketches is ${sketches}, expected a whole number from 0 to ${MAX_SKETCHES}`,
+      );
+    }
+    const size = tableSize(maxKeys, sketches);
+    const buffer = new SharedArrayBuffer(size.byteLength);
+    const words = new Int32Array(buffer);
+    words[HEADER.magic] = MAGIC;
+    words[HEADER.maxKeys] = maxKeys;
+    words[HEADER.groups] = size.groups;
+    words[HEADER.sketches] = sketches;
+    words[HEADER.sketchCells] = size.sketchCells;
+    words[HEADER.seedLow] = Math.floor(random() * 2 ** 32);
+    words[HEADER.seedHigh] = Math.floor(random() * 2 ** 32);
+    new Float64Array(buffer)[HEADER.originMs >> 1] = clock.wallTime();
+    return new SharedTable(buffer, clock, -clock.now());
+  }
+
+  /**
+   * Joins a table that another worker has made.
+   *
+   * @throws {TypeError} when the memory is not a table of this version
+   */
+  static attach(buffer: SharedArrayBuffer, options: { clock: Clock }): SharedTable {
+    if (buffer.byteLength < HEADER.size * 4 || new Int32Array(buffer)[HEADER.magic] !== MAGIC) {
+      throw new TypeError("Cannot attach a table: the memory does not hold one of this version");
+    }
+    const { clock } = options;
+    const originMs = new Float64Array(buffer)[HEADER.originMs >> 1]!;
+    return new SharedTable(buffer, clock, Math.max(0, clock.wallTime() - originMs) - clock.now());
+  }
+
+  /** Bytes of memory, which never change. */
+  get byteLength(): number {
+    return this.buffer.byteLength;
+  }
+
+  /**
+   * Microseconds since the table was made, the same for all workers within a millisecond.
+   *
+   * @param clockMs what the clock said, when the caller has asked it already
+   */
+  now(clockMs?: number): number {
+    return this.#time.now(clockMs);
+  }
+
+  /**
+   * The sketch of a policy: the same one in every worker.
+   *
+   * @param salt of the policy, not 0
+   * @throws {RangeError} when there are more policies than the table was made for
+   */
+  sketch(salt: number): CountMinSketch {
+    const words = this.#words;
+    for (let i = 0; i < this.#sketches; i++) {
+      const entry = HEADER.directory + 2 * i;
+      const owner = Atomics.compareExchange(words, entry, 0, salt);
+      if (owner !== 0 && owner !== salt) continue;
+      const size = ROWS * 2 * this.#sketchCells;
+      const base = HEADER.size + this.#groups * GROUP.size + i * size;
+      return new CountMinSketch(words, base, this.#sketchCells, entry + 1);
+    }
+    throw new RangeError(
+      `Cannot count another policy: the table was made for ${this.#sketches} (option sketches)`,
+    );
+  }
+
+  /** Tick until which some key may be banned. @internal */
+  get bannedUntilTick(): number {
+    return this.#words[HEADER.bannedUntil]!;
+  }
+
+  /** Says that some key is banned until a tick. @internal */
+  raiseBannedUntil(tick: number): void {
+    const words = this.#words;
+    for (;;) {
+      const until = Atomics.load(words, HEADER.bannedUntil);
+      if (until !== 0 && ((until - tick) | 0) >= 0) return;
+      if (Atomics.compareExchange(words, HEADER.bannedUntil, until, tick) === until) return;
+    }
+  }
+}

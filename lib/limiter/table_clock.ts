@@ -1,0 +1,48 @@
+/** One time for all workers that share a table. */
+
+import type { Clock } from "../core/clock.ts";
+import { HEADER } from "./table_layout.ts";
+
+/** How far behind the latest time in the table has to be before a worker writes its own, in milliseconds. */
+const BEACON_MS = 100;
+
+/**
+ * Microseconds since the table was made, the same for all workers within a millisecond.
+ *
+ * Workers' monotonic clocks begin at different moments. A worker that joins takes the table's time from the calendar,
+ * and whoever finds that another one is ahead follows it: so a calendar that was set right between the starts of two
+ * workers shifts the time once and does not split it.
+ */
+export class TableClock {
+  readonly #words: Int32Array;
+  readonly #clock: Clock;
+  #offsetMs: number;
+
+  /** @param offsetMs what the table's time is ahead of the clock's */
+  constructor(words: Int32Array, clock: Clock, offsetMs: number) {
+    this.#words = words;
+    this.#clock = clock;
+    this.#offsetMs = offsetMs;
+  }
+
+  /**
+   * Whole microseconds.
+   *
+   * @param clockMs what the clock said, when the caller has asked it already
+   */
+  now(clockMs: number = this.#clock.now()): number {
+    const us = Math.floor((clockMs + this.#offsetMs) * 1000);
+    const ms = Math.floor(us / 1000);
+    const words = this.#words;
+    const ahead = (words[HEADER.latestMs]! - ms) | 0;
+    if (ahead > 0) {
+      // To the very millisecond that was written, which is never later than its writer's clock: rounded up, two
+      // workers would push each other on for ever.
+      const latest = (ms + ahead) * 1000;
+      this.#offsetMs += (latest - us) / 1000;
+      return latest;
+    }
+    if (ahead < -BEACON_MS) Atomics.store(words, HEADER.latestMs, ms | 0);
+    return us;
+  }
+}

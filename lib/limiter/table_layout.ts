@@ -1,0 +1,94 @@
+/** Where everything is in the memory of a `SharedTable`; all positions are in words of 32 bits. */
+
+/** Marks the memory as a table of this layout; a worker of another version must not misread it. */
+export const MAGIC = 0x6c623031;
+
+/** Words of the header. */
+export const HEADER = {
+  magic: 0,
+  maxKeys: 1,
+  groups: 2,
+  sketches: 3,
+  sketchCells: 4,
+  seedLow: 5,
+  seedHigh: 6,
+  /** Latest time that any worker has seen, in milliseconds modulo 2^32. */
+  latestMs: 7,
+  /** Tick until which some key is banned. */
+  bannedUntil: 8,
+  /** Float64: wall time of the table's time zero. */
+  originMs: 10,
+  /** For each sketch: salt of its policy (0: free), then tick until which it counts anything. */
+  directory: 16,
+  size: 16 + 2 * 32,
+} as const;
+
+/** Most policies with a sketch. */
+export const MAX_SKETCHES = 32;
+
+/** Ways of a bucket: their tags and ticks fill one cache line. */
+export const WAYS = 8;
+/** Buckets of a group, which has one version for all of them. */
+export const BUCKETS = 64;
+/**
+ * Keys that a group is meant for: nine in sixteen places.
+ *
+ * With two buckets to choose from no key then finds both full: none in 20 simulated tables of 100,000 keys; with 320
+ * keys to a group one key in 20 tables, with 384 already seven in each.
+ */
+export const KEYS_PER_GROUP = 288;
+
+/** Words of an entry: second half of the fingerprint, and three Float64 of state. */
+export const ENTRY = { check: 0, state: 2, size: 8 } as const;
+
+/** Words of a bucket: the line of tags and ticks, and right behind it, on the same page, the entries. */
+export const BUCKET = {
+  tags: 0,
+  ticks: WAYS,
+  entries: 2 * WAYS,
+  size: 2 * WAYS + WAYS * ENTRY.size,
+} as const;
+
+/** Words of a group: version and journal, in one line, and the buckets. */
+export const GROUP = {
+  version: 0,
+  /** 1 while the journal has to be replayed. */
+  pending: 1,
+  slot: 2,
+  tag: 3,
+  tick: 4,
+  check: 5,
+  /** Three Float64. */
+  state: 6,
+  buckets: 16,
+  size: 16 + BUCKETS * BUCKET.size,
+} as const;
+
+/** Microseconds of a tick, the unit of expiry times in 32 bits. */
+export const TICK_US = 65_536;
+const MAX_TICKS_AHEAD = 2 ** 31 - 2;
+
+/** Rows of a sketch. */
+export const ROWS = 4;
+
+/** Turns a time into ticks modulo 2^32, rounded up: compared by the sign of the difference. */
+export function tickOf(timeUs: number, nowUs: number): number {
+  const now = Math.floor(nowUs / TICK_US);
+  return Math.min(Math.floor(timeUs / TICK_US) + 1, now + MAX_TICKS_AHEAD) | 0;
+}
+
+/** The sizes that follow from how many keys there are to be. */
+export interface TableSize {
+  readonly groups: number;
+  readonly sketchCells: number;
+  readonly byteLength: number;
+}
+
+/** Works out the sizes of a table. */
+export function tableSize(maxKeys: number, sketches: number): TableSize {
+  const groups = Math.max(1, Math.ceil(maxKeys / KEYS_PER_GROUP));
+  // A power of two near an eighth of the keys: 16,384 in a row for 100,000.
+  const sketchCells = 2 ** Math.max(10, Math.ceil(Math.log2(maxKeys / 8)));
+  const words = HEADER.size + groups * GROUP.size + sketches * ROWS * 2 * sketchCells;
+  return { groups, sketchCells, byteLength: words * 4 };
+}

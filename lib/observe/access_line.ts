@@ -1,0 +1,56 @@
+/** The access log's two formats. */
+
+import type { AccessEntry } from "./access_entry.ts";
+import { escapeQuoted } from "./escape_text.ts";
+
+/** Makes a line, without its end, of an entry. */
+export type AccessLineFormat = (entry: AccessEntry, time: string) => string;
+
+function milliseconds(durationMs: number): number {
+  return Math.round(durationMs * 1000) / 1000;
+}
+
+/**
+ * One line for people and for `grep`:
+ * `TIME access METHOD "TARGET" STATUS DURATIONms client=IP server=ADDRESS bytes=N id=ID`, and after that only
+ * where there is something to tell `pool=NAME`, `attempts=N`, `limited=POLICY`, `error=CODE`.
+ */
+export function formatAccessText(entry: AccessEntry, time: string): string {
+  const { server, pool, attempts, limitedBy, error } = entry;
+  let line = time + " access " + word(entry.method) + ' "' + escapeQuoted(entry.target) + '" ' +
+    entry.status + " " + milliseconds(entry.durationMs) + "ms client=" + word(entry.clientIp) +
+    " server=" + (server === null ? "-" : word(server)) + " bytes=" + entry.bytesSent +
+    " id=" + word(entry.requestId);
+  if (pool !== null && pool !== "" && pool !== "default") line += " pool=" + word(pool);
+  if (attempts > 1) line += " attempts=" + attempts;
+  if (limitedBy !== null) line += " limited=" + word(limitedBy);
+  if (error !== null) line += " error=" + word(error);
+  return line;
+}
+
+/**
+ * One JSON object with always the same members in the same order: `time`, `level`, `kind` (`"access"`), `id`,
+ * `client`, `method`, `target`, `status`, `server`, `pool`, `durationMs`, `bytes`, `attempts`, `limited`,
+ * `error`; the last two and `server` and `pool` are `null` where there is nothing to tell.
+ */
+export function formatAccessJson(entry: AccessEntry, time: string): string {
+  const { server, pool, limitedBy, error } = entry;
+  return '{"time":"' + time + '","level":"info","kind":"access","id":"' + escapeQuoted(entry.requestId) +
+    '","client":"' + escapeQuoted(entry.clientIp) + '","method":"' + escapeQuoted(entry.method) +
+    '","target":"' + escapeQuoted(entry.target) + '","status":' + entry.status +
+    ',"server":' + quotedOrNull(server) + ',"pool":' + quotedOrNull(pool) +
+    ',"durationMs":' + milliseconds(entry.durationMs) + ',"bytes":' + entry.bytesSent +
+    ',"attempts":' + entry.attempts + ',"limited":' + quotedOrNull(limitedBy) +
+    ',"error":' + quotedOrNull(error) + "}";
+}
+
+/** A value that a space ends: in quotes where it has one. */
+function word(text: string): string {
+  const escaped = escapeQuoted(text);
+  if (escaped === "") return "-";
+  return escaped.includes(" ") || escaped !== text ? `"${escaped}"` : escaped;
+}
+
+function quotedOrNull(text: string | null): string {
+  return text === null ? "null" : '"' + escapeQuoted(text) + '"';
+}

@@ -1,0 +1,77 @@
+/** What is said of an event, and how important it is. */
+
+import { formatDuration } from "../core/duration.ts";
+import type { HealthEvent, ProxyEvent, RequestFailureEvent, ShutdownEvent, StoppedEvent } from "./events.ts";
+import type { LogLevel } from "./log_level.ts";
+
+/** How important an event is: failures of clients interest nobody who does not look for them. */
+export function eventLevel(event: ProxyEvent): LogLevel {
+  switch (event.kind) {
+    case "listening":
+    case "shutdown":
+      return "info";
+    case "health":
+      return event.healthy ? "info" : "warn";
+    case "request_failure":
+      return event.source === "client" ? "debug" : "error";
+    case "limiter_overflow":
+      return "warn";
+    case "listener_error":
+    case "callback_error":
+      return "error";
+    case "stopped":
+      return event.abandonedRequests > 0 ? "warn" : "info";
+  }
+}
+
+/** An event as one sentence; text that came from outside stands in it as it is. */
+export function eventMessage(event: ProxyEvent): string {
+  switch (event.kind) {
+    case "listening":
+      return `Listening on ${event.addresses.join(", ")}`;
+    case "health":
+      return healthMessage(event);
+    case "request_failure":
+      return failureMessage(event);
+    case "limiter_overflow":
+      return `Limiter ${event.policy} holds ${event.capacity} keys and is full: further keys are estimated, never too low`;
+    case "listener_error":
+      return `Cannot accept connections on ${event.address}: ${event.message}; listening again`;
+    case "callback_error":
+      return `${event.name} threw: ${event.message}`;
+    case "shutdown":
+      return shutdownMessage(event);
+    case "stopped":
+      return stoppedMessage(event);
+  }
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+function healthMessage(event: HealthEvent): string {
+  const { pool, server, healthy, reason, healthyServers, totalServers } = event;
+  const state = healthy ? "healthy" : reason === null ? "unhealthy" : `unhealthy: ${reason}`;
+  return `Server ${server} of pool ${pool} is ${state} (${healthyServers} of ${totalServers} healthy)`;
+}
+
+function failureMessage(event: RequestFailureEvent): string {
+  const { method, target, status, code, message, server } = event;
+  const place = server === null ? "" : ` at ${server}`;
+  return `${method} ${target} failed${place} with ${status} ${code}: ${message}`;
+}
+
+function shutdownMessage(event: ShutdownEvent): string {
+  const { reason, runningRequests, gracePeriodMs } = event;
+  if (runningRequests === 0) return `Stopping (${reason}): no request is running`;
+  const running = counted(runningRequests, "running request");
+  return `Stopping (${reason}): ${running} may take ${formatDuration(gracePeriodMs)} to finish`;
+}
+
+function stoppedMessage(event: StoppedEvent): string {
+  const { abandonedRequests } = event;
+  return abandonedRequests === 0
+    ? "Stopped: all requests finished"
+    : `Stopped: ${counted(abandonedRequests, "request")} did not finish in time`;
+}

@@ -1,0 +1,114 @@
+/** Everything that the proxy reports beside the requests themselves. */
+
+/** One thing that happened; `kind` tells which. */
+export type ProxyEvent =
+  | ListeningEvent
+  | HealthEvent
+  | RequestFailureEvent
+  | LimiterOverflowEvent
+  | ListenerErrorEvent
+  | CallbackErrorEvent
+  | ShutdownEvent
+  | StoppedEvent;
+
+/** The proxy accepts connections. */
+export interface ListeningEvent {
+  /** Tells this event from others. */
+  readonly kind: "listening";
+  /** Where, as `host:port`. */
+  readonly addresses: readonly string[];
+}
+
+/** A server became healthy or unhealthy. */
+export interface HealthEvent {
+  /** Tells this event from others. */
+  readonly kind: "health";
+  /** Name of the pool. */
+  readonly pool: string;
+  /** Address as configured. */
+  readonly server: string;
+  /** What it is from now on. */
+  readonly healthy: boolean;
+  /** Why the last check failed; `null` when it did not. */
+  readonly reason: string | null;
+  /** How many servers of the pool are healthy now, this one counted. */
+  readonly healthyServers: number;
+  /** How many servers the pool has. */
+  readonly totalServers: number;
+}
+
+/** A request got an answer of the proxy's own, or none, because something failed. */
+export interface RequestFailureEvent {
+  /** Tells this event from others. */
+  readonly kind: "request_failure";
+  /** Number of the request in its process. */
+  readonly requestId: string;
+  /** Method of the client's request. */
+  readonly method: string;
+  /** Path and query as received. */
+  readonly target: string;
+  /** Status that the client got; 499 when it had gone. */
+  readonly status: number;
+  /** Error type such as `connection_refused`. */
+  readonly code: string;
+  /** What failed, with the reason underneath; for the log only. */
+  readonly message: string;
+  /** The server that it failed at; `null` when none was involved. */
+  readonly server: string | null;
+  /** Who is to blame. Failures of clients are only worth a line when one looks for them. */
+  readonly source: "client" | "upstream" | "proxy";
+  /** Where in a filter it was thrown; `null` for everything else. */
+  readonly stack: string | null;
+}
+
+/** A limiter's table is full: from here on it estimates (never too low) instead of counting. */
+export interface LimiterOverflowEvent {
+  /** Tells this event from others. */
+  readonly kind: "limiter_overflow";
+  /** Name of the policy. */
+  readonly policy: string;
+  /** Keys that the table holds. */
+  readonly capacity: number;
+}
+
+/** A listener stopped by itself and is started again. */
+export interface ListenerErrorEvent {
+  /** Tells this event from others. */
+  readonly kind: "listener_error";
+  /** Where it listens, as `host:port`. */
+  readonly address: string;
+  /** What went wrong. */
+  readonly message: string;
+}
+
+/** A function of the configuration that nobody waits for (`logging`, a callback) threw. */
+export interface CallbackErrorEvent {
+  /** Tells this event from others. */
+  readonly kind: "callback_error";
+  /** Name of the function as configured. */
+  readonly name: string;
+  /** What went wrong. */
+  readonly message: string;
+  /** Where it was thrown; `null` when that is not known. */
+  readonly stack: string | null;
+}
+
+/** The proxy was told to stop: it takes no new connections and finishes what runs. */
+export interface ShutdownEvent {
+  /** Tells this event from others. */
+  readonly kind: "shutdown";
+  /** What told it, such as `SIGTERM`. */
+  readonly reason: string;
+  /** Requests that have not been answered yet. */
+  readonly runningRequests: number;
+  /** How long they may take, in milliseconds. */
+  readonly gracePeriodMs: number;
+}
+
+/** The proxy has stopped. */
+export interface StoppedEvent {
+  /** Tells this event from others. */
+  readonly kind: "stopped";
+  /** Requests that did not end within the grace period and were cut off. */
+  readonly abandonedRequests: number;
+}

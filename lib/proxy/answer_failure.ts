@@ -1,0 +1,45 @@
+/** What a client gets when a step has failed. */
+
+import { ProxyError } from "../core/errors.ts";
+import { problemResponse } from "../http/problem_response.ts";
+import type { Exchange } from "./exchange.ts";
+import { reportCallbackError } from "./report.ts";
+import { settleExchange } from "./settle_exchange.ts";
+
+/** Settles the exchange with a failure; the answer is the one of `failToProxy`, or a problem document. */
+export async function answerFailure(exchange: Exchange, thrown: unknown): Promise<Response> {
+  const error = toProxyError(thrown);
+  exchange.status = error.status;
+  let response: Response | null = null;
+  if (error.status !== 499) response = await runFailToProxy(exchange, error);
+  response ??= problemResponse(error);
+  exchange.status = response.status;
+  settleExchange(exchange, error);
+  return response;
+}
+
+/** Anything that is not one of our errors is a mistake of ours, and none of the client's business. */
+function toProxyError(thrown: unknown): ProxyError {
+  if (thrown instanceof ProxyError) return thrown;
+  return new ProxyError("The proxy failed", {
+    code: "proxy_internal_error",
+    status: 500,
+    source: "proxy",
+    cause: thrown,
+  });
+}
+
+async function runFailToProxy(exchange: Exchange, error: ProxyError): Promise<Response | null> {
+  const { filters, observer } = exchange.runtime;
+  if (filters.failToProxy === undefined) return null;
+  try {
+    const made = await filters.failToProxy(error, exchange);
+    if (made === undefined || made === null) return null;
+    if (made instanceof Response && !made.bodyUsed) return made;
+    throw new TypeError("it must return a Response that was not read, or nothing");
+  } catch (thrown) {
+    // The failure that it was asked about is what the client gets told of.
+    reportCallbackError(observer, "failToProxy", thrown);
+    return null;
+  }
+}

@@ -1,0 +1,36 @@
+/** Lets the configuration say where a request goes. */
+
+import { FilterError } from "../core/errors.ts";
+import type { Filters, PeerOptions } from "../config/filters.ts";
+import type { Exchange } from "./exchange.ts";
+import type { PoolRuntime } from "./proxy_runtime.ts";
+
+/**
+ * Asks `upstreamPeer` once, and sets the exchange's pool, or its peer when one was named outright.
+ *
+ * @throws {FilterError} when it throws, rejects, or names what does not exist
+ */
+export async function choosePeer(
+  exchange: Exchange,
+  upstreamPeer: NonNullable<Filters["upstreamPeer"]>,
+): Promise<void> {
+  try {
+    const named = await upstreamPeer(exchange.request, exchange);
+    if (typeof named === "string") exchange.pool = poolNamed(exchange, named);
+    else if (named !== undefined && named !== null) namePeer(exchange, named);
+  } catch (error) {
+    throw new FilterError("upstreamPeer", error);
+  }
+}
+
+function poolNamed(exchange: Exchange, name: string): PoolRuntime {
+  const { pools } = exchange.runtime;
+  const pool = pools.get(name);
+  if (pool !== undefined) return pool;
+  const known = [...pools.keys()].map((each) => `"${each}"`).join(", ");
+  throw new TypeError(`Cannot use the pool "${name}": there are ${known}`);
+}
+
+function namePeer(exchange: Exchange, options: PeerOptions): void {
+  exchange.namedPeer = exchange.runtime.namedPeers.get(options);
+}

@@ -1,0 +1,25 @@
+/** Hands the proxy's own answer, or a filter's, over to the runtime. */
+
+import { FilterError } from "../core/errors.ts";
+import type { Exchange } from "./exchange.ts";
+import { settleExchange } from "./settle_exchange.ts";
+
+/**
+ * Settles the exchange with a response that did not come from a server.
+ *
+ * @throws {FilterError} when what a filter returned is no response, or one that was used before
+ */
+export function handOver(exchange: Exchange, response: Response, phase: string): Response {
+  if (!(response instanceof Response)) {
+    throw new FilterError(
+      phase,
+      new TypeError(`it must return a Response or nothing, returned ${typeof response}`),
+    );
+  }
+  if (response.bodyUsed || response.body?.locked) {
+    throw new FilterError(phase, new TypeError("it returned a Response whose body was read already"));
+  }
+  exchange.status = response.status;
+  settleExchange(exchange, null);
+  return response;
+}

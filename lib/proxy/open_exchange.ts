@@ -1,0 +1,42 @@
+/** First step: find out what is asked, and refuse what cannot be forwarded. */
+
+import { FilterError, RequestError, StoppingError } from "../core/errors.ts";
+import { readTarget } from "../http/request_target.ts";
+import type { Exchange } from "./exchange.ts";
+import { mayHaveContent } from "./read_body.ts";
+import { declaresContent, readFields } from "./read_fields.ts";
+
+/**
+ * Makes the request's own state, and reads host and target.
+ *
+ * @throws {RequestError} 400 or 405 for what cannot be forwarded
+ * @throws {StoppingError} 503 when the proxy stops
+ * @throws {FilterError} when `newContext` throws
+ */
+export function openExchange(exchange: Exchange): void {
+  const { request, method, entrance, runtime } = exchange;
+  const { newContext } = runtime.filters;
+  // First, because `failToProxy` and `logging` are asked about bad requests too.
+  if (newContext !== undefined) {
+    try {
+      exchange.state = newContext(request);
+    } catch (error) {
+      throw new FilterError("newContext", error);
+    }
+  }
+  if (runtime.running.stopping) throw new StoppingError("The proxy stops");
+  if (method === "CONNECT" || method === "TRACE") {
+    throw new RequestError(`The method ${method} is not forwarded`, 405, { allow: ALLOWED });
+  }
+  const fields = readFields(request.headers);
+  const { host, target } = readTarget(request.url, fields.host, entrance.fallbackAuthority);
+  exchange.fields = fields;
+  exchange.host = host;
+  exchange.target = target;
+  // The runtime gives no access to it; without it the server would wait for content that never comes.
+  if (!mayHaveContent(method) && declaresContent(fields)) {
+    throw new RequestError(`A ${method} request with content cannot be forwarded`);
+  }
+}
+
+const ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

@@ -1,0 +1,44 @@
+/** Makes the request that goes to a server: a new object, from the client's. */
+
+import { addForwarded, isForwardedField } from "../http/forwarded.ts";
+import { HeaderFields } from "../http/header_fields.ts";
+import { connectionNamedFields, isHopByHop } from "../http/hop_by_hop.ts";
+import type { OutgoingRequest } from "../transport/transport.ts";
+import type { Exchange } from "./exchange.ts";
+
+/**
+ * Takes over method, target and fields; hop-by-hop fields and those that `Connection` names stay behind, and so does
+ * what a client says of other proxies; `X-Forwarded-*` and `Via` are added.
+ */
+export function prepareRequest(exchange: Exchange): OutgoingRequest {
+  const { method, target, host, entrance, body, fields } = exchange;
+  const { list, connection, via } = fields;
+  const named = connectionNamedFields(connection);
+  let kept = 0;
+  for (let i = 0; i < list.length; i += 2) {
+    const name = list[i]!;
+    if (staysBehind(name, body !== null) || (named !== null && named.has(name))) continue;
+    list[kept] = name;
+    list[kept + 1] = list[i + 1]!;
+    kept += 2;
+  }
+  list.length = kept;
+  if (fields.host === null) list.push("host", host);
+  addForwarded(list, { clientIp: exchange.clientIp, host, scheme: entrance.scheme, via });
+  return { method, target, headers: HeaderFields.adopt(list), body };
+}
+
+function staysBehind(name: string, hasContent: boolean): boolean {
+  switch (name) {
+    case "via":
+      // Comes back with the proxy's own entry.
+      return true;
+    case "expect":
+      // The runtime has answered `100 (Continue)` itself by the time the content is read.
+      return true;
+    case "content-length":
+      return !hasContent;
+    default:
+      return isHopByHop(name) || isForwardedField(name);
+  }
+}

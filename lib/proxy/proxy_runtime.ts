@@ -1,0 +1,48 @@
+/** What all requests of one proxy share. */
+
+import type { Clock } from "../core/clock.ts";
+import type { DeadlineWheel } from "../core/deadline_wheel.ts";
+import type { ProxyError } from "../core/errors.ts";
+import type { LoadBalancer } from "../balancer/load_balancer.ts";
+import type { Filters } from "../config/filters.ts";
+import type { LimitHeaders } from "../limiter/limit_headers.ts";
+import type { RateLimiter } from "../limiter/limiter.ts";
+import type { Timeouts, Transport } from "../transport/transport.ts";
+import type { Observer } from "../observe/observer.ts";
+import type { NamedPeers } from "./named_peers.ts";
+import type { Exchange } from "./exchange.ts";
+import type { RunningRequests } from "./running_requests.ts";
+
+/** A pool at work. */
+export interface PoolRuntime {
+  readonly name: string;
+  readonly balancer: LoadBalancer;
+  readonly transport: Transport;
+  readonly timeouts: Timeouts;
+  /** When a pool without a server may have one again, in seconds; tells clients when to come back. */
+  readonly retryAfterSeconds: number;
+}
+
+/** The limits at work. */
+export interface Admission {
+  readonly limiter: RateLimiter<Exchange>;
+  readonly headers: LimitHeaders;
+}
+
+/** One proxy: made once from a configuration, used by all of its requests. */
+export interface ProxyRuntime {
+  readonly clock: Clock;
+  readonly wheel: DeadlineWheel;
+  readonly pools: ReadonlyMap<string, PoolRuntime>;
+  readonly defaultPool: PoolRuntime;
+  /** `null` when nothing is limited. */
+  readonly admission: Admission | null;
+  readonly filters: Filters;
+  readonly namedPeers: NamedPeers;
+  readonly observer: Observer;
+  /** Ends an exchange; the transport reaches `settle_exchange.ts` by it. */
+  settle(exchange: Exchange, failure: ProxyError | null): void;
+  /** How many requests have arrived. */
+  readonly count: { arrived: number };
+  readonly running: RunningRequests;
+}

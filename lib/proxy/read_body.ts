@@ -1,0 +1,101 @@
+/** Takes hold of the content of a request. */
+
+import { ClientGoneError, ProxyError, RequestError } from "../core/errors.ts";
+import type { RequestBody } from "../transport/transport.ts";
+import type { Exchange } from "./exchange.ts";
+import { ReplayBody } from "./replay_body.ts";
+
+/** Content up to this length is read before a server is chosen; it can then be sent again as often as needed. */
+const BUFFERED_BYTES = 65536;
+
+/** Whether the runtime gives access to content that comes with the method. */
+export function mayHaveContent(method: string): boolean {
+  return method !== "GET" && method !== "HEAD";
+}
+
+/**
+ * Sets the exchange's body: in memory when it is short, otherwise as a stream that is read as a server takes it.
+ *
+ * @throws {RequestError} 400 when the length is not a number, 501 when the content is coded in a way that the runtime
+ * has not undone, 408 when the client is too slow
+ * @throws {ClientGoneError} when the client goes away before it has sent what it declared
+ */
+export async function readBody(exchange: Exchange): Promise<void> {
+  const { request, runtime, fields } = exchange;
+  const { contentLength: declared, transferEncoding, host } = fields;
+  // HTTP/1.1 says so when there is content; HTTP/2 (which has no Host field) need not.
+  if (declared === null && transferEncoding === null && host !== null) return;
+  // Sent on without its coding, the content would be something else (RFC 9112 section 6.1).
+  if (transferEncoding !== null && transferEncoding.toLowerCase() !== "chunked") {
+    throw new RequestError(
+      `The transfer coding must be "chunked", received ${JSON.stringify(transferEncoding)}`,
+      501,
+    );
+  }
+  const length = declared === null ? null : readLength(declared);
+  if (length === 0) {
+    exchange.body = EMPTY;
+    return;
+  }
+  const idleMs = runtime.defaultPool.timeouts.idleMs;
+  if (length !== null && length <= BUFFERED_BYTES) {
+    exchange.body = await readWhole(exchange, length, idleMs);
+    runtime.running.progressed();
+    return;
+  }
+  const { running, wheel } = runtime;
+  exchange.body = new ReplayBody(request.body!, { length, wheel, idleMs, onEnd: () => running.progressed() });
+}
+
+/** The runtime lets a length through that is there twice (RFC 9112 section 6.3). */
+function readLength(declared: string): number {
+  for (let i = 0; i < declared.length; i++) {
+    const code = declared.charCodeAt(i);
+    if (code < 0x30 || code > 0x39) {
+      throw new RequestError(`Content-Length must be one number, received ${JSON.stringify(declared)}`);
+    }
+  }
+  return Number(declared);
+}
+
+async function readWhole(exchange: Exchange, length: number, idleMs: number): Promise<RequestBody> {
+  const { request, runtime, cancellation } = exchange;
+  const { promise: calledOff, reject } = Promise.withResolvers<never>();
+  using deadline = runtime.wheel.deadline(() => {
+    reject(new RequestError("The client sent its content too slowly", 408));
+  });
+  deadline.set(idleMs);
+  cancellation.listen(reject);
+  // What is left of it stays with the runtime, which waits for the rest of it before it takes the next request.
+  const reading = request.bytes();
+  try {
+    return new BufferedBody(await Promise.race([reading, calledOff]), length);
+  } catch (error) {
+    if (error instanceof ProxyError) throw error;
+    throw new ClientGoneError(`The client's content broke off: ${error}`);
+  } finally {
+    cancellation.listen(null);
+  }
+}
+
+/** Content that is in memory. */
+class BufferedBody implements RequestBody {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly length: number;
+
+  constructor(bytes: Uint8Array<ArrayBuffer>, declared: number) {
+    if (bytes.byteLength !== declared) {
+      throw new ClientGoneError(`The client sent ${bytes.byteLength} of ${declared} bytes`);
+    }
+    this.bytes = bytes;
+    this.length = bytes.byteLength;
+  }
+
+  open(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return ReadableStream.from([this.bytes]);
+  }
+
+  [Symbol.dispose](): void {}
+}
+
+const EMPTY: RequestBody = new BufferedBody(new Uint8Array(0), 0);

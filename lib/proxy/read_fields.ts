@@ -1,0 +1,52 @@
+/** The fields of a client's request, read once. */
+
+/** What the steps need to know of the fields before they are forwarded. */
+export interface RequestFields {
+  /** Name, value, name, value, ...; names in lower case. */
+  readonly list: string[];
+  readonly host: string | null;
+  readonly connection: string | null;
+  readonly via: string | null;
+  /** `Content-Length` as sent. */
+  readonly contentLength: string | null;
+  readonly transferEncoding: string | null;
+}
+
+/** Reads all fields in one pass; asking the runtime for them one by one costs more. */
+export function readFields(headers: Headers): RequestFields {
+  const list: string[] = [];
+  const fields = {
+    list,
+    host: null as string | null,
+    connection: null as string | null,
+    via: null as string | null,
+    contentLength: null as string | null,
+    transferEncoding: null as string | null,
+  };
+  headers.forEach((value, name) => {
+    list.push(name, value);
+    switch (name) {
+      case "host":
+        fields.host = value;
+        break;
+      case "connection":
+        fields.connection = value;
+        break;
+      case "via":
+        fields.via = value;
+        break;
+      case "content-length":
+        fields.contentLength = value;
+        break;
+      case "transfer-encoding":
+        fields.transferEncoding = value;
+        break;
+    }
+  });
+  return fields;
+}
+
+/** Whether the request declares that content comes with it. */
+export function declaresContent({ contentLength, transferEncoding }: RequestFields): boolean {
+  return (contentLength !== null && contentLength !== "0") || transferEncoding !== null;
+}

@@ -1,0 +1,49 @@
+/** Gives a server's answer to the client. */
+
+import { UpstreamError } from "../core/errors.ts";
+import { removeHopByHop } from "../http/hop_by_hop.ts";
+import type { UpstreamResponse } from "../transport/transport.ts";
+import type { Exchange } from "./exchange.ts";
+import { settleExchange } from "./settle_exchange.ts";
+
+/** Statuses that never have content (Fetch standard, "null body status"); 304 may declare a length all the same. */
+function hasNoContent(status: number): boolean {
+  return status === 204 || status === 205 || status === 304;
+}
+
+/**
+ * Turns the answer into what the runtime sends: hop-by-hop fields off, everything else as it came.
+ *
+ * The exchange is settled here when the whole content is at hand, and by the transport when it is a stream.
+ *
+ * @throws {UpstreamError} 502 for a status that cannot be passed on
+ */
+export function relayResponse(exchange: Exchange, upstream: UpstreamResponse): Response {
+  const { status, headers, body } = upstream;
+  if (status < 200 || status > 599) {
+    throw new UpstreamError(`The server answered with the status ${status}`, {
+      code: "http_protocol_error",
+      phase: "answered",
+    });
+  }
+  const { list } = headers;
+  removeHopByHop(list);
+  const response = new Response(hasNoContent(status) ? null : body, { status, headers: toPairs(list) });
+  exchange.status = status;
+  exchange.watch?.clear();
+  if (body instanceof ReadableStream && !hasNoContent(status)) {
+    exchange.unreadBody = null;
+  } else {
+    exchange.bytesSent = body instanceof Uint8Array ? body.byteLength : 0;
+    // The content came with the head: without a filter in between that moment is the end, and the clock is not asked.
+    if (exchange.runtime.filters.responseFilter === undefined) exchange.endAt = exchange.upstreamHeadAt;
+    settleExchange(exchange, null);
+  }
+  return response;
+}
+
+function toPairs(list: readonly string[]): [string, string][] {
+  const pairs: [string, string][] = [];
+  for (let i = 0; i < list.length; i += 2) pairs.push([list[i]!, list[i + 1]!]);
+  return pairs;
+}

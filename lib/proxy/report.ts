@@ -1,0 +1,53 @@
+/** Puts what happened to a request into the words of the log. */
+
+import type { ProxyError } from "../core/errors.ts";
+import type { Observer } from "../observe/observer.ts";
+import type { Exchange } from "./exchange.ts";
+
+/** Reports a request that failed, with the reason underneath. */
+export function reportFailure(exchange: Exchange, failure: ProxyError): void {
+  const { cause, message } = failure;
+  const reason = cause instanceof Error ? cause.message : "";
+  exchange.runtime.observer.event({
+    kind: "request_failure",
+    requestId: exchange.requestId,
+    method: exchange.method,
+    target: exchange.target,
+    status: failure.status,
+    code: failure.code,
+    message: reason === "" || message.includes(reason) ? message : `${message} (${reason})`,
+    server: exchange.server?.address ?? null,
+    source: failure.source,
+    stack: failure.source === "proxy" && cause instanceof Error ? cause.stack ?? null : null,
+  });
+}
+
+/** Reports a request that is over. */
+export function reportRequest(exchange: Exchange, failure: ProxyError | null): void {
+  const { server, limit } = exchange;
+  exchange.runtime.observer.access({
+    requestId: exchange.requestId,
+    clientIp: exchange.clientIp,
+    method: exchange.method,
+    target: exchange.target,
+    status: failure?.status === 499 ? 499 : exchange.status,
+    server: server?.address ?? null,
+    pool: server?.pool ?? null,
+    durationMs: exchange.endAt - exchange.startedAt,
+    bytesSent: exchange.bytesSent,
+    attempts: exchange.attempts.length,
+    limitedBy: limit?.kind === "limited" ? limit.policy.name : null,
+    error: failure?.code ?? null,
+  });
+}
+
+/** Reports a function of the configuration that threw where nobody waits for it. */
+export function reportCallbackError(observer: Observer, name: string, error: unknown): void {
+  const isError = error instanceof Error;
+  observer.event({
+    kind: "callback_error",
+    name,
+    message: isError ? error.message : String(error),
+    stack: isError ? error.stack ?? null : null,
+  });
+}

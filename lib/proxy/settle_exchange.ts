@@ -1,0 +1,35 @@
+/** Last step: everything that the request holds is given back, and everybody is told how it went. */
+
+import type { ProxyError } from "../core/errors.ts";
+import type { Exchange } from "./exchange.ts";
+import { reportCallbackError, reportFailure, reportRequest } from "./report.ts";
+
+/** Ends an exchange; runs on every path, and only once however often it is called. */
+export function settleExchange(exchange: Exchange, failure: ProxyError | null): void {
+  if (exchange.settled) return;
+  exchange.settled = true;
+  const { runtime } = exchange;
+  if (exchange.endAt === 0) exchange.endAt = runtime.clock.now();
+  exchange.watch?.clear();
+  exchange.serverLease?.release();
+  exchange.admissionLease?.[Symbol.dispose]();
+  exchange.body?.[Symbol.dispose]();
+  // Nobody will read it, and unread it would keep its connection for ever.
+  exchange.unreadBody?.cancel().catch(() => {});
+  runtime.running.delete(exchange);
+  if (failure !== null) reportFailure(exchange, failure);
+  if (runtime.filters.logging !== undefined) runLogging(exchange, failure);
+  if (runtime.observer.wantsAccess) reportRequest(exchange, failure);
+}
+
+function runLogging(exchange: Exchange, failure: ProxyError | null): void {
+  const { filters, observer } = exchange.runtime;
+  // The request is over: whatever goes wrong here is only reported.
+  const failed = (error: unknown): void => reportCallbackError(observer, "logging", error);
+  try {
+    const logged = filters.logging?.(exchange, failure ?? undefined);
+    if (logged instanceof Promise) logged.catch(failed);
+  } catch (error) {
+    failed(error);
+  }
+}

@@ -1,0 +1,105 @@
+/** Composition root: the only place where the parts of a proxy are made and joined. */
+
+import { DeadlineWheel } from "../core/deadline_wheel.ts";
+import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
+import { resolveServer } from "../config/resolve_server.ts";
+import { LoadBalancer } from "../balancer/load_balancer.ts";
+import { LimitHeaders } from "../limiter/limit_headers.ts";
+import { RateLimiter } from "../limiter/limiter.ts";
+import type { Exchange } from "../proxy/exchange.ts";
+import { NamedPeers } from "../proxy/named_peers.ts";
+import type { Admission, PoolRuntime, ProxyRuntime } from "../proxy/proxy_runtime.ts";
+import { RunningRequests } from "../proxy/running_requests.ts";
+import { settleExchange } from "../proxy/settle_exchange.ts";
+import { Pool } from "../upstream/pool.ts";
+import type { ServeOptions } from "./serve.ts";
+import { Transports } from "./transports.ts";
+
+/** How often waiting things look at the clock; the most that a timeout can be late. */
+const TICK_MS = 20;
+
+/** Everything of a proxy but its listeners; holds it all, and lets go of it all at once. */
+export class DataPlane implements AsyncDisposable {
+  readonly runtime: ProxyRuntime;
+  /** The pools by name, to be changed while the proxy runs. */
+  readonly pools: ReadonlyMap<string, Pool>;
+  readonly #options: Required<ServeOptions>;
+  readonly #transports: Transports;
+  readonly #stack = new AsyncDisposableStack();
+
+  constructor(config: ResolvedConfig, options: Required<ServeOptions>) {
+    const { clock, observer } = options;
+    this.#options = options;
+    const wheel = this.#stack.use(new DeadlineWheel({ clock, tickMs: TICK_MS }));
+    this.#transports = this.#stack.use(new Transports({ clock, wheel }));
+    const pools = new Map<string, PoolRuntime>();
+    for (const pool of config.pools.values()) pools.set(pool.name, this.#createPool(pool));
+    this.pools = new Map(Array.from(pools, ([name, { balancer }]) => [name, balancer.pool]));
+    this.runtime = {
+      clock,
+      wheel,
+      observer,
+      pools,
+      defaultPool: pools.get(config.defaultPool)!,
+      admission: this.#createAdmission(config),
+      filters: config.filters,
+      namedPeers: new NamedPeers({ onForget: (peer) => this.#transports.forget(peer) }),
+      count: { arrived: 0 },
+      running: new RunningRequests(),
+      settle: settleExchange,
+    };
+  }
+
+  /** Checks every server of every pool once; bounded by the timeouts of the checks. */
+  async start(): Promise<void> {
+    const { pools } = this.runtime;
+    await Promise.all(Array.from(pools.values(), ({ balancer }) => balancer.startHealthChecks()));
+  }
+
+  #createPool(resolved: ResolvedPool): PoolRuntime {
+    const { name, servers, healthCheck, timeouts } = resolved;
+    const transport = this.#transports.get(resolved.transport);
+    const { clock, random, observer } = this.#options;
+    const pool = this.#stack.use(new Pool({ name, servers, resolve: resolveServer(resolved.way) }));
+    pool.subscribe({ onRemoved: (server) => transport.forget(server.peer) });
+    const balancer = this.#stack.use(
+      new LoadBalancer({
+        pool,
+        healthCheck,
+        clock,
+        random,
+        onHealthChange: (server, healthy, reason) =>
+          observer.event({
+            kind: "health",
+            pool: name,
+            server: server.id,
+            healthy,
+            reason: reason === "" ? null : reason,
+            healthyServers: pool.servers.filter((each) => each.healthy).length,
+            totalServers: pool.servers.length,
+          }),
+      }),
+    );
+    const retryAfterSeconds = Math.max(1, Math.ceil((healthCheck?.intervalMs ?? 1000) / 1000));
+    return { name, balancer, transport, timeouts, retryAfterSeconds };
+  }
+
+  #createAdmission({ limiter: policies }: ResolvedConfig): Admission | null {
+    if (policies.length === 0) return null;
+    const { clock, random, observer } = this.#options;
+    const limiter: RateLimiter<Exchange> = this.#stack.use(
+      new RateLimiter<Exchange>(policies, {
+        clock,
+        random,
+        onOverflow: ({ name }) =>
+          observer.event({ kind: "limiter_overflow", policy: name, capacity: limiter.table.maxKeys }),
+      }),
+    );
+    return { limiter, headers: new LimitHeaders(policies) };
+  }
+
+  /** Ends the checks and closes every connection to a server. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync();
+  }
+}

@@ -1,0 +1,124 @@
+/** A proxy that runs: its listeners, its pools, and the end of both. */
+
+import type { ResolvedConfig } from "../config/proxy_config.ts";
+import type { Observer } from "../observe/observer.ts";
+import { handleRequest } from "../proxy/handle_request.ts";
+import { reportCallbackError } from "../proxy/report.ts";
+import type { Pool } from "../upstream/pool.ts";
+import { DataPlane } from "./data_plane.ts";
+import { Listener } from "./listener.ts";
+import type { ServeOptions } from "./serve.ts";
+
+/** How long requests that were called off may take to end; a filter that never returns must not hold the end up. */
+const LAST_WORDS_MS = 1000;
+
+/** A running proxy. */
+export class ProxyServer implements AsyncDisposable {
+  readonly #config: ResolvedConfig;
+  readonly #observer: Observer;
+  readonly #plane: DataPlane;
+  readonly #listeners: Listener[] = [];
+  readonly #finished = Promise.withResolvers<void>();
+  #shutdown: Promise<void> | null = null;
+
+  /** @internal Use `serve`. */
+  constructor(config: ResolvedConfig, options: Required<ServeOptions>) {
+    this.#config = config;
+    this.#observer = options.observer;
+    this.#plane = new DataPlane(config, options);
+  }
+
+  /** @internal Checks all servers once, then opens the listeners. */
+  async start(): Promise<void> {
+    try {
+      await this.#plane.start();
+      const { runtime } = this.#plane;
+      for (const listen of this.#config.listen) {
+        this.#listeners.push(
+          new Listener({
+            listen,
+            clock: runtime.clock,
+            handler: (request, info, entrance) => handleRequest(request, info, runtime, entrance),
+            onError: (address, error) => {
+              const message = error instanceof Error ? error.message : String(error);
+              this.#observer.event({ kind: "listener_error", address, message });
+            },
+          }),
+        );
+      }
+    } catch (error) {
+      await this.#cut();
+      throw error;
+    }
+    this.#observer.event({ kind: "listening", addresses: this.addresses });
+    try {
+      this.#config.onListen?.(this.addresses);
+    } catch (error) {
+      reportCallbackError(this.#observer, "onListen", error);
+    }
+  }
+
+  /** Where clients reach it, as `host:port`; with the ports that were given for port 0. */
+  get addresses(): readonly string[] {
+    return this.#listeners.map((listener) => listener.address);
+  }
+
+  /** Resolves when the proxy has stopped. */
+  get finished(): Promise<void> {
+    return this.#finished.promise;
+  }
+
+  /** Its pools by name, to add, remove and weigh servers while it runs. */
+  get pools(): ReadonlyMap<string, Pool> {
+    return this.#plane.pools;
+  }
+
+  /**
+   * Takes no new connections, finishes the requests that run, and stops.
+   *
+   * What has not ended within the grace period is cut off. Resolves as soon as nothing runs any more; calling it
+   * again gives the same promise.
+   *
+   * @param reason what the log says of it
+   */
+  shutdown(reason = "shutdown()"): Promise<void> {
+    this.#shutdown ??= this.#drain(reason);
+    return this.#shutdown;
+  }
+
+  async #drain(reason: string): Promise<void> {
+    const { gracePeriodMs } = this.#config;
+    const { running } = this.#plane.runtime;
+    this.#observer.event({ kind: "shutdown", reason, runningRequests: running.size, gracePeriodMs });
+    const contentRead = running.stop();
+    await this.#atMost(contentRead.then(() => this.#stopListeners()), gracePeriodMs);
+    const abandonedRequests = running.size;
+    running.abandon();
+    await this.#atMost(this.#stopListeners(), LAST_WORDS_MS);
+    await this.#cut();
+    this.#observer.event({ kind: "stopped", abandonedRequests });
+    this.#finished.resolve();
+  }
+
+  async #stopListeners(): Promise<void> {
+    await Promise.all(this.#listeners.map((listener) => listener.stop()));
+  }
+
+  /** Waits for something, but only so long. */
+  async #atMost(promise: Promise<unknown>, delayMs: number): Promise<void> {
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    using _timer = this.#plane.runtime.clock.setTimer(resolve, delayMs);
+    await Promise.race([promise, over]);
+  }
+
+  /** Ends everything at once. */
+  async #cut(): Promise<void> {
+    for (const listener of this.#listeners) listener.cut();
+    await this.#plane[Symbol.asyncDispose]();
+  }
+
+  /** The same as {@linkcode ProxyServer.shutdown}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown("disposed");
+  }
+}

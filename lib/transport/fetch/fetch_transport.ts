@@ -1,0 +1,97 @@
+/** Talking to servers by Deno's own `fetch`. */
+
+import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
+import { RequestError } from "../../core/errors.ts";
+import type { Peer } from "../../upstream/peer.ts";
+import type { OutgoingRequest, SendOptions, Transport, UpstreamResponse } from "../transport.ts";
+import { isExactTarget } from "./exact_target.ts";
+import { FetchExchange } from "./fetch_exchange.ts";
+import { PeerClient, type PoolOptions } from "./peer_client.ts";
+
+/** What a {@linkcode FetchTransport} takes. */
+export interface FetchTransportOptions extends PoolOptions {
+  /** Keeps the deadlines of all exchanges. */
+  wheel: DeadlineWheel;
+}
+
+/** Methods that `fetch` refuses, and those whose letters it changes (WHATWG fetch standard, "normalize"). */
+const REFUSED_METHODS: ReadonlySet<string> = new Set(["CONNECT", "TRACE", "TRACK"]);
+const NORMALISED_METHODS: ReadonlySet<string> = new Set(["DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"]);
+
+/**
+ * Sends requests by `fetch`.
+ *
+ * Bodies stream both ways with backpressure, compressed content passes as it is, and redirects are not followed.
+ * What `fetch` cannot do unseen:
+ *
+ * - A target that it would rewrite (see {@linkcode isExactTarget}), a method that it refuses or changes, and a body
+ *   on GET or HEAD are answered with 400 instead.
+ * - It adds `accept: *`+`/*`, `accept-language: *`, an empty `user-agent` and `accept-encoding: identity` where the
+ *   request has none; a request with `accept-encoding` gets the line `accept-encoding: identity` in front of its own.
+ *   Fields of one name are sent next to each other.
+ * - Fields of an answer come sorted, and repeated ones other than `set-cookie` joined by commas; the
+ *   reason phrase is the usual one of the status.
+ * - Towards unix sockets, and ports that the WHATWG bars, the request line has the absolute form.
+ * - Nothing tells when a connection stands: `connectMs` is added to `responseMs`, and running out of both is an
+ *   `http_response_timeout`. Failures are told apart by the words of the error, and `reused` is never known.
+ * - A POST without content is sent as an empty chunked one, for `fetch` would repeat it by itself.
+ *
+ * TLS to an address under another server's name goes through a {@linkcode ConnectTunnel}.
+ */
+export class FetchTransport implements Transport {
+  readonly #wheel: DeadlineWheel;
+  readonly #pool: PoolOptions;
+  readonly #clients = new Map<Peer, PeerClient>();
+  /** Clients of forgotten peers, until their last exchange has ended. */
+  readonly #retired = new Set<PeerClient>();
+
+  constructor(options: FetchTransportOptions) {
+    const { wheel, ...pool } = options;
+    this.#wheel = wheel;
+    this.#pool = pool;
+  }
+
+  async send(request: OutgoingRequest, peer: Peer, options: SendOptions): Promise<UpstreamResponse> {
+    refuseWhatFetchChanges(request);
+    return await new FetchExchange(options, this.#wheel).run(request, this.#clientOf(peer));
+  }
+
+  #clientOf(peer: Peer): PeerClient {
+    let client = this.#clients.get(peer);
+    if (client === undefined) {
+      client = new PeerClient(peer, this.#pool);
+      this.#clients.set(peer, client);
+    }
+    return client;
+  }
+
+  forget(peer: Peer): void {
+    const client = this.#clients.get(peer);
+    if (client === undefined) return;
+    this.#clients.delete(peer);
+    this.#retired.add(client);
+    client.retire().finally(() => this.#retired.delete(client));
+  }
+
+  [Symbol.dispose](): void {
+    for (const client of [...this.#clients.values(), ...this.#retired]) client[Symbol.dispose]();
+    this.#clients.clear();
+  }
+}
+
+function refuseWhatFetchChanges({ method, target, body }: OutgoingRequest): void {
+  const upper = method.toUpperCase();
+  if (REFUSED_METHODS.has(upper) || (upper !== method && NORMALISED_METHODS.has(upper))) {
+    throw new RequestError(`Cannot send the method "${method}" by the transport "fetch"; "http1" can`);
+  }
+  if (body !== null && body.length !== 0 && (method === "GET" || method === "HEAD")) {
+    throw new RequestError(`Cannot send a body with ${method} by the transport "fetch"; "http1" can`);
+  }
+  if (!isExactTarget(target)) {
+    throw new RequestError(
+      `Cannot send the target ${
+        JSON.stringify(target)
+      } by the transport "fetch", which would rewrite it; "http1" can`,
+    );
+  }
+}

@@ -1,0 +1,181 @@
+/** The connections to one server. */
+
+import type { Clock } from "../../core/clock.ts";
+import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import { type ProxyError, UpstreamError } from "../../core/errors.ts";
+import { formatAddress } from "../../upstream/address.ts";
+import type { Peer } from "../../upstream/peer.ts";
+import { closeSocket } from "./close_socket.ts";
+import { closedError } from "./closed_error.ts";
+import { Connection, type ConnectionOwner } from "./connection.ts";
+import { dial } from "./dial.ts";
+import { cancelledError, type RoundTrip } from "./round_trip.ts";
+import { WaitQueue } from "./wait_queue.ts";
+
+/** How many connections a server gets, and for how long. */
+export interface ConnectionLimits {
+  /** Most connections at a time. @default {Infinity} */
+  maxConnections?: number;
+  /** Most connections that are kept for later. @default {256} */
+  maxIdle?: number;
+  /** How long one is kept; a little below the 5 s after which many servers close theirs. @default {4000} */
+  idleTimeoutMs?: number;
+  /** Most requests that wait for a connection once there are `maxConnections`. @default {1024} */
+  maxQueue?: number;
+  /** How long one waits. @default {10000} */
+  queueTimeoutMs?: number;
+}
+
+/** Most TLS handshakes that a server may leave hanging before it is not asked for another. */
+const MAX_STUCK = 64;
+
+/** What a {@linkcode ConnectionPool} is made of. */
+export interface ConnectionPoolInit {
+  readonly peer: Peer;
+  readonly clock: Clock;
+  readonly wheel: DeadlineWheel;
+  readonly limits: Required<ConnectionLimits>;
+}
+
+/** Hands out idle connections, the last used first, and opens new ones. */
+export class ConnectionPool implements ConnectionOwner, Disposable {
+  readonly #peer: Peer;
+  readonly #clock: Clock;
+  readonly #wheel: DeadlineWheel;
+  readonly #limits: Required<ConnectionLimits>;
+  readonly #connections = new Set<Connection>();
+  readonly #dials = new Set<AbortController>();
+  readonly #stuck = new Set<Deno.Conn>();
+  // The longest idle first: the last used one is the least likely to be closed by the server.
+  readonly #idle: Connection[] = [];
+  readonly #queue: WaitQueue;
+  readonly #idleDeadline: Deadline;
+  #retired = false;
+
+  constructor({ peer, clock, wheel, limits }: ConnectionPoolInit) {
+    this.#peer = peer;
+    this.#clock = clock;
+    this.#wheel = wheel;
+    this.#limits = limits;
+    this.#queue = new WaitQueue({ clock, wheel, timeoutMs: limits.queueTimeoutMs });
+    this.#idleDeadline = wheel.deadline(() => this.#closeIdle());
+  }
+
+  /** Connections that are open or being opened. */
+  get size(): number {
+    return this.#connections.size + this.#dials.size;
+  }
+
+  /** Connections that wait for a request. */
+  get idle(): number {
+    return this.#idle.length;
+  }
+
+  /** Requests that wait for a connection. */
+  get waiting(): number {
+    return this.#queue.length;
+  }
+
+  /** Sends a request on an idle connection, or on a new one, or as soon as there is one. */
+  submit(trip: RoundTrip): void {
+    const connection = this.#idle.pop();
+    if (connection !== undefined) connection.start(trip);
+    else if (this.size < this.#limits.maxConnections) this.#connect(trip);
+    else if (this.#queue.length < this.#limits.maxQueue) this.#queue.add(trip);
+    else {
+      trip.reject(
+        new UpstreamError(
+          `Cannot send to ${formatAddress(this.#peer.address)}: ${this.#limits.maxQueue} others wait`,
+          {
+            code: "connection_limit_reached",
+            phase: "unsent",
+          },
+        ),
+      );
+    }
+  }
+
+  released(connection: Connection): void {
+    const waiting = this.#queue.take();
+    if (waiting !== undefined) return connection.start(waiting);
+    if (this.#retired || this.#idle.length >= this.#limits.maxIdle) return connection[Symbol.dispose]();
+    connection.idleSince = this.#clock.now();
+    if (this.#idle.push(connection) === 1) this.#idleDeadline.set(this.#limits.idleTimeoutMs);
+  }
+
+  closed(connection: Connection): void {
+    this.#remove(connection);
+    this.#serveNext();
+  }
+
+  stale(connection: Connection, trip: RoundTrip): void {
+    this.#remove(connection);
+    this.#connect(trip);
+  }
+
+  #remove(connection: Connection): void {
+    this.#connections.delete(connection);
+    const index = this.#idle.lastIndexOf(connection);
+    if (index !== -1) this.#idle.splice(index, 1);
+  }
+
+  #serveNext(): void {
+    if (this.#queue.length === 0 || this.size >= this.#limits.maxConnections) return;
+    const waiting = this.#queue.take();
+    if (waiting !== undefined) this.#connect(waiting);
+  }
+
+  #connect(trip: RoundTrip): void {
+    if (this.#stuck.size - this.#dials.size >= MAX_STUCK) return trip.reject(stuckError(this.#peer));
+    const controller = new AbortController();
+    this.#dials.add(controller);
+    trip.options.cancellation.listen((reason) => controller.abort(cancelledError(reason)));
+    const connectMs = Math.min(trip.options.timeouts.connectMs, trip.dueAt - this.#clock.now());
+    dial(this.#peer, { wheel: this.#wheel, connectMs, controller, stuck: this.#stuck }).then((socket) => {
+      this.#dials.delete(controller);
+      const connection = new Connection({ socket, owner: this, clock: this.#clock, wheel: this.#wheel });
+      this.#connections.add(connection);
+      connection.start(trip);
+    }, (error: ProxyError) => {
+      this.#dials.delete(controller);
+      trip.options.cancellation.listen(null);
+      trip.reject(error);
+      this.#serveNext();
+    });
+  }
+
+  #closeIdle(): void {
+    const { idleTimeoutMs } = this.#limits;
+    const now = this.#clock.now();
+    for (let oldest = this.#idle[0]; oldest !== undefined; oldest = this.#idle[0]) {
+      const left = oldest.idleSince + idleTimeoutMs - now;
+      if (left > 0) return this.#idleDeadline.set(left);
+      oldest[Symbol.dispose]();
+    }
+  }
+
+  /** Closes what is idle; what is busy is closed when it is done. */
+  retire(): void {
+    this.#retired = true;
+    this.#idleDeadline.clear();
+    for (const connection of this.#idle.splice(0)) connection[Symbol.dispose]();
+  }
+
+  /** Closes everything; requests on the way or waiting fail. */
+  [Symbol.dispose](): void {
+    this.retire();
+    const error = closedError(this.#peer);
+    this.#queue.rejectAll(error);
+    for (const controller of this.#dials) controller.abort(error);
+    for (const socket of this.#stuck) closeSocket(socket);
+    for (const connection of [...this.#connections]) connection[Symbol.dispose]();
+  }
+}
+
+function stuckError(peer: Peer): UpstreamError {
+  const found = `${MAX_STUCK} TLS handshakes hang already`;
+  return new UpstreamError(`Cannot connect to ${formatAddress(peer.address)}: ${found}`, {
+    code: "connection_timeout",
+    phase: "unsent",
+  });
+}

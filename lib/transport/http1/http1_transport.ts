@@ -1,0 +1,89 @@
+/** Our own HTTP/1.1 client: byte transparent, and at a fraction of the cost of `fetch`. */
+
+import type { Clock } from "../../core/clock.ts";
+import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { Peer } from "../../upstream/peer.ts";
+import type { OutgoingRequest, SendOptions, Transport, UpstreamResponse } from "../transport.ts";
+import { type ConnectionLimits, ConnectionPool } from "./connection_pool.ts";
+import { closedError } from "./closed_error.ts";
+import { cancelledError, RoundTrip } from "./round_trip.ts";
+
+/** What an {@linkcode Http1Transport} takes. */
+export interface Http1TransportOptions {
+  clock: Clock;
+  wheel: DeadlineWheel;
+  /** Limits of the connections to each server. */
+  connections?: ConnectionLimits;
+}
+
+/**
+ * Speaks HTTP/1.1 over TCP, TLS or unix sockets and keeps connections for later, a pool a peer.
+ *
+ * A request whose kept connection turns out to be closed is sent once more on a new one, when it may be repeated
+ * (RFC 9110 section 9.2.2) or nothing of it was sent.
+ */
+export class Http1Transport implements Transport {
+  readonly #clock: Clock;
+  readonly #wheel: DeadlineWheel;
+  readonly #limits: Required<ConnectionLimits>;
+  readonly #pools = new Map<Peer, ConnectionPool>();
+  // Pools of peers that are not used any more, as long as requests are on their connections.
+  readonly #retired = new Set<ConnectionPool>();
+  #disposed = false;
+
+  constructor({ clock, wheel, connections = {} }: Http1TransportOptions) {
+    const {
+      maxConnections = Infinity,
+      maxIdle = 256,
+      idleTimeoutMs = 4000,
+      maxQueue = 1024,
+      queueTimeoutMs = 10_000,
+    } = connections;
+    this.#clock = clock;
+    this.#wheel = wheel;
+    this.#limits = { maxConnections, maxIdle, idleTimeoutMs, maxQueue, queueTimeoutMs };
+  }
+
+  send(request: OutgoingRequest, peer: Peer, options: SendOptions): Promise<UpstreamResponse> {
+    const trip = new RoundTrip(request, options);
+    const { totalMs } = options.timeouts;
+    if (totalMs !== Infinity) trip.dueAt = this.#clock.now() + totalMs;
+    if (options.cancellation.cancelled) trip.reject(cancelledError(options.cancellation.reason));
+    else if (this.#disposed) trip.reject(closedError(peer));
+    else this.#pool(peer).submit(trip);
+    return trip.response;
+  }
+
+  #pool(peer: Peer): ConnectionPool {
+    let pool = this.#pools.get(peer);
+    if (pool === undefined) {
+      pool = new ConnectionPool({ peer, clock: this.#clock, wheel: this.#wheel, limits: this.#limits });
+      this.#pools.set(peer, pool);
+    }
+    return pool;
+  }
+
+  /** How many connections to the peer are open, idle, and asked for. */
+  connectionsOf(peer: Peer): { open: number; idle: number; waiting: number } {
+    const pool = this.#pools.get(peer);
+    return { open: pool?.size ?? 0, idle: pool?.idle ?? 0, waiting: pool?.waiting ?? 0 };
+  }
+
+  forget(peer: Peer): void {
+    const pool = this.#pools.get(peer);
+    if (pool === undefined) return;
+    this.#pools.delete(peer);
+    pool.retire();
+    for (const retired of this.#retired) {
+      if (retired.size === 0) this.#retired.delete(retired);
+    }
+    if (pool.size > 0) this.#retired.add(pool);
+  }
+
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    for (const pool of [...this.#pools.values(), ...this.#retired]) pool[Symbol.dispose]();
+    this.#pools.clear();
+    this.#retired.clear();
+  }
+}

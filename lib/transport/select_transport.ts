@@ -1,0 +1,127 @@
+/** Which transport a pool gets. */
+
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
+import type { ConnectionLimits } from "./http1/connection_pool.ts";
+import { type OutboundProxy, parseProxy, PROXY_EXPECTED } from "./outbound_proxy.ts";
+
+/** Names of the ways of talking to servers. */
+export const TRANSPORT_NAMES = ["auto", "http1", "fetch"] as const;
+/** Names of the protocols that servers can be spoken to in. */
+export const PROTOCOL_NAMES = ["http1", "h2"] as const;
+
+/** How many connections each server gets, and for how long. */
+export interface ConnectionOptions {
+  /** Most connections at a time; not with `fetch`, which has no such limit. @default {Infinity} */
+  maxConnections?: number;
+  /** Most connections that are kept for later. @default {256} */
+  maxIdle?: number;
+  /** How long one is kept; a little below the 5 s after which many servers close theirs. @default {"4s"} */
+  idleTimeout?: Duration;
+  /** Most requests that wait for a connection once there are `maxConnections`; not with `fetch`. @default {1024} */
+  maxQueue?: number;
+  /** How long one waits; not with `fetch`. @default {"10s"} */
+  queueTimeout?: Duration;
+}
+
+/** How the servers of a pool are spoken to. */
+export interface TransportOptions {
+  /**
+   * `"http1"`: the proxy's own client, which changes nothing on the way. `"fetch"`: the runtime's. `"auto"`: `"http1"`,
+   * and `"fetch"` for what only that can: `protocol: "h2"` and `proxy`. @default {"auto"}
+   */
+  transport?: "auto" | "http1" | "fetch";
+  /** `"h2"` is HTTP/2 without asking: by ALPN with TLS, by prior knowledge without. @default {"http1"} */
+  protocol?: "http1" | "h2";
+  /** A proxy on the way to the servers: `"http://host:port"` or `"socks5://host:port"`, with `user:password@` or without. */
+  proxy?: string;
+  /** Limits of the connections to each server. */
+  connections?: ConnectionOptions;
+}
+
+/** How the servers of a pool are spoken to, complete. */
+export type TransportPlan = Http1Plan | FetchPlan;
+
+/** By the proxy's own client. */
+export interface Http1Plan {
+  readonly kind: "http1";
+  readonly connections: Readonly<Required<ConnectionLimits>>;
+}
+
+/** By the runtime's `fetch`. */
+export interface FetchPlan {
+  readonly kind: "fetch";
+  readonly protocol: "http1" | "h2";
+  readonly proxy: OutboundProxy | null;
+  readonly connections: Readonly<Required<Pick<ConnectionLimits, "maxIdle" | "idleTimeoutMs">>>;
+}
+
+/** Something that a pool asks of its transport and cannot have. */
+export interface TransportProblem {
+  /** Where, from the pool on: `["connections", "maxQueue"]`. */
+  readonly path: readonly string[];
+  /** What is wrong, to be read after the path. */
+  readonly message: string;
+}
+
+const ONLY_HTTP1 = ["maxConnections", "maxQueue", "queueTimeout"] as const;
+
+/** Finds what contradicts itself; each option by itself is known to be good or looked past. */
+export function findTransportProblems(options: Readonly<TransportOptions>): readonly TransportProblem[] {
+  const { transport = "auto", protocol, proxy, connections } = options;
+  const needsFetch = protocol === "h2"
+    ? '"protocol" is "h2"'
+    : proxy === undefined
+    ? null
+    : 'there is a "proxy"';
+  if (transport === "http1") {
+    if (needsFetch === null) return [];
+    const message =
+      `must not be "http1" where ${needsFetch}, which takes "fetch"; leave it out or set it to "fetch"`;
+    return [{ path: ["transport"], message }];
+  }
+  if (transport === "auto" && needsFetch === null) return [];
+  const reason = transport === "fetch" ? '"transport" is "fetch"' : needsFetch;
+  return ONLY_HTTP1.filter((option) => connections?.[option] !== undefined).map((option) => ({
+    path: ["connections", option],
+    message: `is not possible where ${reason}; "maxIdle" and "idleTimeout" are`,
+  }));
+}
+
+/**
+ * Chooses the transport and completes its options.
+ *
+ * @throws {TypeError} when an option cannot be read, or two contradict each other
+ */
+export function selectTransport(options: Readonly<TransportOptions> = {}): TransportPlan {
+  const [problem] = findTransportProblems(options);
+  if (problem !== undefined) {
+    throw new TypeError(`Cannot select a transport: "${problem.path.join(".")}" ${problem.message}`);
+  }
+  const { transport = "auto", protocol = "http1", proxy, connections = {} } = options;
+  const { maxConnections = Infinity, maxIdle = 256, maxQueue = 1024 } = connections;
+  const { idleTimeout = "4s", queueTimeout = "10s" } = connections;
+  const idleTimeoutMs = milliseconds("idleTimeout", idleTimeout);
+  if (transport === "fetch" || protocol === "h2" || proxy !== undefined) {
+    const through = proxy === undefined ? null : completeProxy(proxy);
+    const kept = Object.freeze({ maxIdle, idleTimeoutMs });
+    return Object.freeze({ kind: "fetch", protocol, proxy: through, connections: kept });
+  }
+  const queueTimeoutMs = milliseconds("queueTimeout", queueTimeout);
+  const limits = Object.freeze({ maxConnections, maxIdle, idleTimeoutMs, maxQueue, queueTimeoutMs });
+  return Object.freeze({ kind: "http1", connections: limits });
+}
+
+function completeProxy(text: string): OutboundProxy {
+  const proxy = parseProxy(text);
+  if (proxy !== undefined) return proxy;
+  throw new TypeError(`Cannot select a transport: "proxy" must be ${PROXY_EXPECTED}`);
+}
+
+function milliseconds(option: string, value: Duration): number {
+  const ms = parseDuration(value);
+  if (ms !== undefined) return ms;
+  const received = JSON.stringify(value);
+  throw new TypeError(
+    `Cannot select a transport: "connections.${option}" must be ${DURATION_EXPECTED}, received ${received}`,
+  );
+}

@@ -1,0 +1,79 @@
+/** Servers by their records in the DNS. */
+
+import { formatAddress } from "./address.ts";
+import type { Discover } from "./discovery.ts";
+import type { ServerSpec } from "./server_spec.ts";
+
+/** Which records tell of servers. */
+export interface DnsDiscoveryOptions {
+  /** The name to ask for, such as `"api.internal"` or `"_http._tcp.api.internal"`. */
+  name: string;
+  /** Kind of record: addresses, or SRV with host, port, weight and priority. */
+  record: "A" | "AAAA" | "SRV";
+  /** Port of the servers; required for addresses, and not used for SRV. */
+  port?: number;
+  /** Name server to ask, `"ip"` or `"ip:port"`. @default {those of the system} */
+  resolver?: string;
+}
+
+/** Asks a name server. */
+type Ask = (signal: AbortSignal) => Promise<ServerSpec[]>;
+
+/**
+ * Makes a function that finds servers in the DNS.
+ *
+ * Of SRV records (RFC 2782) those with the lowest priority are the servers and all others backups; weight 0 is the
+ * smallest weight there is, and counts as 1.
+ *
+ * @throws {TypeError} when the port is missing or the resolver cannot be read
+ */
+export function dnsDiscovery({ name, record, port, resolver }: DnsDiscoveryOptions): Discover {
+  const nameServer = resolver === undefined ? {} : { nameServer: parseResolver(resolver) };
+  if (record === "SRV") return askSrv(name, nameServer);
+  if (port === undefined) {
+    throw new TypeError(`Cannot discover servers by ${record} records: "port" is missing`);
+  }
+  return askAddresses(name, record, port, nameServer);
+}
+
+type NameServer = Pick<Deno.ResolveDnsOptions, "nameServer">;
+
+function askAddresses(name: string, record: "A" | "AAAA", port: number, nameServer: NameServer): Ask {
+  return async (signal) => {
+    const hostnames = await Deno.resolveDns(name, record, { ...nameServer, signal });
+    // Name servers shuffle their answers; the order of servers should mean nothing.
+    return distinct(hostnames).map((hostname) => ({
+      address: formatAddress({ kind: "tcp", hostname, port }),
+    }));
+  };
+}
+
+function askSrv(name: string, nameServer: NameServer): Ask {
+  return async (signal) => {
+    const records = await Deno.resolveDns(name, "SRV", { ...nameServer, signal });
+    const best = Math.min(...records.map(({ priority }) => priority));
+    const servers = records.map(({ target, port, weight, priority }): ServerSpec => ({
+      address: formatAddress({ kind: "tcp", hostname: target.replace(/\.$/, ""), port }),
+      weight: Math.max(1, weight),
+      backup: priority > best,
+    }));
+    return [...new Map(servers.map((server) => [server.address, server])).values()]
+      .sort((a, b) => a.address < b.address ? -1 : 1);
+  };
+}
+
+function distinct(texts: readonly string[]): string[] {
+  return [...new Set(texts)].sort();
+}
+
+function parseResolver(resolver: string): { ipAddr: string; port: number } {
+  const match = /^(?:\[([\da-f:]+)\]|([\d.]+))(?::(\d+))?$|^([\da-f:]+)$/i.exec(resolver);
+  if (match === null) {
+    throw new TypeError(
+      `Cannot discover servers: expected a resolver such as "10.0.0.53:53", received ${
+        JSON.stringify(resolver)
+      }`,
+    );
+  }
+  return { ipAddr: (match[1] ?? match[2] ?? match[4])!, port: Number(match[3] ?? 53) };
+}

@@ -1,0 +1,129 @@
+/**
+ * A rate-limited, load-balanced HTTP reverse proxy that is configured by code.
+ *
+ * As a program: `deno run -A jsr:@x/lbproxy proxy.config.ts`. As a library: {@linkcode serve} starts a proxy from
+ * the same configuration.
+ *
+ * @example
+ * ```ts
+ * import { defineConfig, serve } from "@x/lbproxy";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using upstream = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => new Response("hello"));
+ *
+ * const config = defineConfig({
+ *   listen: "127.0.0.1:0",
+ *   upstreams: [`127.0.0.1:${upstream.addr.port}`],
+ *   limiter: { key: "header:appid", limit: 1, window: "1m" },
+ * });
+ * await using proxy = await serve(config);
+ *
+ * const ask = async () => {
+ *   const response = await fetch(`http://${proxy.addresses[0]}/`, { headers: { appid: "myclient" } });
+ *   await response.body?.cancel();
+ *   return response.status;
+ * };
+ * assertEquals([await ask(), await ask()], [200, 429]);
+ * ```
+ *
+ * @module
+ */
+
+export { serve, type ServeOptions } from "./lib/server/serve.ts";
+export type { ProxyServer } from "./lib/server/proxy_server.ts";
+export { ListenError } from "./lib/server/listener.ts";
+export { defineConfig } from "./lib/config/define_config.ts";
+export { ConfigError, type ConfigProblem } from "./lib/config/config_error.ts";
+export type {
+  LimiterOptions,
+  Listen,
+  ListenOptions,
+  PoolOptions,
+  ProxyConfig,
+  ServerOptions,
+  TimeoutOptions,
+  Upstreams,
+} from "./lib/config/proxy_config.ts";
+export type {
+  Awaitable,
+  Filters,
+  PeerOptions,
+  ProxyResponse,
+  UpstreamRequest,
+  UpstreamTlsOptions,
+} from "./lib/config/filters.ts";
+export type {
+  AttemptInfo,
+  ClientInfo,
+  RequestContext,
+  ServerInfo,
+  Timings,
+} from "./lib/config/request_context.ts";
+export { HeaderFields } from "./lib/http/header_fields.ts";
+export { LoadBalancer, type LoadBalancerOptions } from "./lib/balancer/load_balancer.ts";
+export type { LoadBalancerHooks } from "./lib/balancer/load_balancer_options.ts";
+export type { PickRequest } from "./lib/balancer/algorithm.ts";
+export type { Balance } from "./lib/balancer/create_algorithm.ts";
+export { Lease } from "./lib/core/lease.ts";
+export { Cancellation } from "./lib/core/cancellation.ts";
+export { type Health, type Outcome, Server, type ServerInit } from "./lib/upstream/server.ts";
+export type { Ineligibility, Standing } from "./lib/upstream/eligibility.ts";
+export type { Address } from "./lib/upstream/address.ts";
+export type { Peer, PeerTls } from "./lib/upstream/peer.ts";
+export {
+  Pool,
+  type PoolChange,
+  type PoolInit,
+  type PoolListener,
+  type ServerLike,
+} from "./lib/upstream/pool.ts";
+export type { ResolveServer, ServerSpec } from "./lib/upstream/server_spec.ts";
+export type { ConnectionOptions, TransportOptions } from "./lib/transport/select_transport.ts";
+export type { HealthCheckOptions } from "./lib/health/health_check_options.ts";
+export type {
+  AllowedDecision,
+  Decision,
+  LimitedDecision,
+  UnlimitedDecision,
+} from "./lib/limiter/decision.ts";
+export type {
+  AlgorithmName,
+  HeaderStyle,
+  KeyedNumber,
+  LimiterPolicy,
+  MissingKeyAction,
+  ResolvedPolicy,
+} from "./lib/limiter/policy.ts";
+export type { CompiledKey, KeyFunction, KeySource, KeySpec, NamedKey } from "./lib/limiter/key_spec.ts";
+export {
+  ClientGoneError,
+  type ErrorSource,
+  FilterError,
+  NoServerError,
+  ProxyError,
+  RequestError,
+  type SendPhase,
+  UpstreamError,
+  type UpstreamErrorCode,
+} from "./lib/core/errors.ts";
+export type { Duration } from "./lib/core/duration.ts";
+export type { Clock } from "./lib/core/clock.ts";
+export type { Random } from "./lib/core/random.ts";
+export type { Observer } from "./lib/observe/observer.ts";
+export type {
+  CallbackErrorEvent,
+  HealthEvent,
+  LimiterOverflowEvent,
+  ListenerErrorEvent,
+  ListeningEvent,
+  ProxyEvent,
+  RequestFailureEvent,
+  ShutdownEvent,
+  StoppedEvent,
+} from "./lib/observe/events.ts";
+export type { AccessEntry } from "./lib/observe/access_entry.ts";
+
+if (import.meta.main) {
+  // Not awaited: a configuration that imports this module would wait for it, and this module for the configuration.
+  import("./lib/cli/run.ts").then(({ run }) => run(Deno.args));
+}

@@ -1,0 +1,175 @@
+/** The program as an operator meets it: a process, its output and its exit code. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { VERSION } from "../../lib/cli/version.ts";
+import { startUpstream } from "../support/start_upstream.ts";
+import { MAIN, ProgramFolder } from "../support/program.ts";
+
+/** A configuration that listens at a free port. */
+function configFor(upstream: string, more = ""): string {
+  return `export const listen = "127.0.0.1:0"; export const upstreams = ["${upstream}"]; ${more}`;
+}
+
+Deno.test("lbproxy --help and --version answer and exit 0", async () => {
+  await using folder = await ProgramFolder.with({});
+  const help = await folder.run(["--help"], []);
+  assertEquals([help.code, help.stderr], [0, ""]);
+  for (const part of ["Usage: lbproxy [proxy.config.ts]", "--listen ADDR", "Exit codes:"]) {
+    assert(help.stdout.includes(part), part);
+  }
+  assertEquals(await folder.run(["--version"], []), { code: 0, stdout: `lbproxy ${VERSION}\n`, stderr: "" });
+});
+
+Deno.test("lbproxy exits 2 with one line for every mistake of its operator", async () => {
+  await using folder = await ProgramFolder.with({
+    "syntax.ts": "export const a = ;",
+    "throws.ts": "throw new Error('no');",
+    "bad.ts": `export const upstreams = ["foo"];`,
+  });
+  const cases: readonly [args: readonly string[], stderr: string][] = [
+    [["--lisen", "1"], "Unknown option --lisen, did you mean --listen?"],
+    [[], "Cannot load proxy.config.ts: there is no such file"],
+    [["."], "Cannot load .: it is a directory"],
+    [["syntax.ts"], "Cannot load syntax.ts: syntax error: Expression expected (line 1, column 18)"],
+    [["throws.ts"], "Cannot load throws.ts: it threw an error: no (line 1, column 7)"],
+    [["bad.ts"], 'Cannot load bad.ts: upstreams[0] must be "host:port", received "foo"'],
+    [["bad.ts", "--check"], 'Cannot load bad.ts: upstreams[0] must be "host:port", received "foo"'],
+  ];
+  for (const [args, stderr] of cases) {
+    assertEquals(await folder.run(args), { code: 2, stdout: "", stderr: `${stderr}\n` });
+  }
+});
+
+Deno.test("lbproxy --check shows what a configuration means without starting it", async () => {
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": `
+      export const upstreams = ["a.example:80"];
+      export const limiter = { key: "header:appid", limit: 1, window: "1s" };`,
+  });
+  const { code, stdout, stderr } = await folder.run(["--check", "--listen", "[::1]:99"], ["--allow-read"]);
+  assertEquals([code, stderr], [0, ""]);
+  assert(stdout.startsWith("No problems in proxy.config.ts\n\nlisten    [::1]:99\n"), stdout);
+  assert(stdout.includes("\n  at most 1 request per 1s for each header appid\n"), stdout);
+});
+
+Deno.test("lbproxy takes a configuration that imports the very module that is running", async () => {
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": `
+      import { defineConfig } from "${MAIN.href}";
+      export default defineConfig({ upstreams: ["a.example:80"] });`,
+  });
+  const { code, stderr } = await folder.run(["--check"]);
+  assertEquals([code, stderr], [0, ""]);
+});
+
+Deno.test("lbproxy names the flag of a permission that it lacks", async () => {
+  await using folder = await ProgramFolder.with({ "proxy.config.ts": configFor("127.0.0.1:1") });
+  const noRead = await folder.run([], ["--allow-net"]);
+  assertEquals([noRead.code, noRead.stderr.split("\n").length], [2, 2]);
+  assertMatch(noRead.stderr, /^Cannot load proxy\.config\.ts: it requires read access to .*--allow-read/);
+  const noNet = await folder.run([], ["--allow-read"]);
+  assertEquals([noNet.code, noNet.stderr.split("\n").length], [1, 2]);
+  assertMatch(noNet.stderr, /^Cannot listen at .*--allow-net/);
+});
+
+Deno.test("lbproxy exits 1 with one line when the address is in use", async () => {
+  await using upstream = startUpstream();
+  await using folder = await ProgramFolder.with({ "proxy.config.ts": configFor("127.0.0.1:1") });
+  const { code, stdout, stderr } = await folder.run(["--listen", upstream.address]);
+  assertEquals({ code, stdout, stderr }, {
+    code: 1,
+    stdout: "",
+    stderr: `Cannot listen at ${upstream.address}: the address is in use\n`,
+  });
+});
+
+Deno.test("lbproxy proxies, logs a line a request, and exits 0 at SIGINT", async () => {
+  await using upstream = startUpstream("hello");
+  // The runtime has a notice for whoever looks at the signal, which is none of the operator's business.
+  const signal = "export function requestFilter(request) { request.signal.aborted; }";
+  await using folder = await ProgramFolder.with({ "proxy.config.js": configFor(upstream.address, signal) });
+  await using program = folder.start(["proxy.config.js", "--log-format", "text"]);
+  const address = await program.address();
+  const response = await fetch(`http://${address}/path?x=%22`);
+  assertEquals(await response.text(), "hello");
+  await program.stdoutMatch(
+    / access GET "\/path\?x=%22" 200 [\d.]+ms client=127\.0\.0\.1 server=127\.0\.0\.1:\d+ bytes=5 /,
+  );
+  program.kill("SIGINT");
+  const { code, stdout, stderr } = await program.ended;
+  assertEquals([code, stdout.split("\n").length], [0, 2]);
+  assertEquals(stderr.split("\n").map((line) => line.slice(25)), [
+    `info Listening on ${address}`,
+    "info Stopping (SIGINT): no request is running",
+    "info Stopped: all requests finished",
+    "",
+  ]);
+});
+
+Deno.test("lbproxy finishes running requests at SIGTERM, and logs them", async () => {
+  const arrived = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<void>();
+  await using upstream = startUpstream({
+    handler: async () => {
+      arrived.resolve();
+      await answer.promise;
+      return new Response("late");
+    },
+  });
+  await using folder = await ProgramFolder.with({ "proxy.config.ts": configFor(upstream.address) });
+  await using program = folder.start(["--log-format", "json"]);
+  const [, address] = await program.stderrMatch(/"addresses":\["([^"]+)"\]/);
+  const response = fetch(`http://${address}/slow`, { headers: { connection: "close" } });
+  await arrived.promise;
+  program.kill("SIGTERM");
+  await program.stderrMatch(/Stopping \(SIGTERM\): 1 running request may take 30s/);
+  answer.resolve();
+  assertEquals(await (await response).text(), "late");
+  const { code, stdout, stderr } = await program.ended;
+  assertEquals(code, 0);
+  const { status, target, bytes } = JSON.parse(stdout);
+  assertEquals([status, target, bytes], [200, "/slow", 4]);
+  const events = stderr.trim().split("\n").map((line) => JSON.parse(line).kind);
+  assertEquals(events, ["listening", "shutdown", "stopped"]);
+});
+
+for (const [signal, code] of [["SIGTERM", 143], ["SIGINT", 130]] as const) {
+  Deno.test(`lbproxy ends at once at a second signal, with ${code} at ${signal}`, async () => {
+    const arrived = Promise.withResolvers<void>();
+    const never = Promise.withResolvers<Response>();
+    await using upstream = startUpstream({
+      handler: () => {
+        arrived.resolve();
+        return never.promise;
+      },
+    });
+    await using folder = await ProgramFolder.with({ "proxy.config.ts": configFor(upstream.address) });
+    await using program = folder.start([]);
+    const failed = fetch(`http://${await program.address()}/`).then(() => false, () => true);
+    await arrived.promise;
+    program.kill("SIGTERM");
+    await program.stderrMatch(/Stopping \(SIGTERM\): 1 running request/);
+    program.kill(signal);
+    assertEquals([(await program.ended).code, await failed], [code, true]);
+    never.resolve(new Response());
+  });
+}
+
+Deno.test("lbproxy outlives an error that its configuration does not catch", async () => {
+  await using upstream = startUpstream("hello");
+  const stray = `
+    export function requestFilter(request) {
+      if (request.url.endsWith("/reject")) Promise.reject(new Error("stray"));
+      if (request.url.endsWith("/throw")) queueMicrotask(() => { throw new Error("thrown"); });
+    }`;
+  await using folder = await ProgramFolder.with({ "proxy.config.js": configFor(upstream.address, stray) });
+  await using program = folder.start(["proxy.config.js"]);
+  const address = await program.address();
+  for (const path of ["/reject", "/throw", "/"]) {
+    assertEquals(await (await fetch(`http://${address}${path}`)).text(), "hello");
+  }
+  await program.stderrMatch(/error A promise or timer of the configuration threw: stray\n {4}Error: stray\n/);
+  await program.stderrMatch(/threw: thrown\n/);
+  program.kill("SIGTERM");
+  assertEquals((await program.ended).code, 0);
+});

@@ -1,0 +1,474 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { ConfigError } from "../../lib/config/config_error.ts";
+import { resolveConfig } from "../../lib/config/resolve_config.ts";
+
+const DURATION = 'a duration such as "250ms", "5s", "1m", "1h" or a number of milliseconds';
+const KEY =
+  '"ip", "path", "host", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function';
+const limiter = { key: "ip", limit: 1, window: "1s" };
+const upstreams = ["a:80"];
+const PEM_CERT = "-----BEGIN CERTIFICATE-----\nc2VjcmV0\n-----END CERTIFICATE-----\n";
+const PEM_KEY = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
+
+/** What is wrong, the configuration, and the one message that it gives after "Cannot load configuration: ". */
+const BAD: readonly [what: string, config: unknown, message: string][] = [
+  // The whole
+  ["no object", 5, 'the configuration must be an object with "upstreams", received 5'],
+  ["null", null, 'the configuration must be an object with "upstreams", received null'],
+  ["an array", [], 'the configuration must be an object with "upstreams", received an empty array'],
+  ["nothing in it", {}, "upstreams is required"],
+  ["misspelt key", { upstreams, limitter: limiter }, 'limitter is not a known key, did you mean "limiter"?'],
+  [
+    "key in another case",
+    { upstreams, grace_period: "1s" },
+    'grace_period is not a known key, did you mean "gracePeriod"?',
+  ],
+  [
+    "key that is like no other",
+    { upstreams, admin: true },
+    'admin is not a known key; known are "listen", "upstreams", "limiter", "gracePeriod", "onListen", "newContext", "requestFilter", "upstreamPeer", "upstreamRequestFilter", "responseFilter", "failToProxy", "logging"',
+  ],
+  ["filter that is no function", { upstreams, logging: true }, "logging must be a function, received true"],
+  ["grace period without unit", {
+    upstreams,
+    gracePeriod: "30",
+  }, `gracePeriod must be ${DURATION}, received "30"`],
+  // listen
+  [
+    "listen without port",
+    { upstreams, listen: "localhost" },
+    'listen must be "host:port" or a port number, received "localhost"',
+  ],
+  [
+    "listen at a broken IPv4",
+    { upstreams, listen: "0.0.0:80" },
+    'listen must be "host:port" or a port number, received "0.0.0:80"',
+  ],
+  [
+    "listen at port 70000",
+    { upstreams, listen: 70000 },
+    "listen must be a port number from 0 to 65535, received 70000",
+  ],
+  [
+    "listen at half a port",
+    { upstreams, listen: 80.5 },
+    "listen must be a port number from 0 to 65535, received 80.5",
+  ],
+  [
+    "listen nowhere",
+    { upstreams, listen: [] },
+    "listen must be at least one place to listen at, received an empty array",
+  ],
+  [
+    "listen at a function",
+    { upstreams, listen: () => {} },
+    'listen must be "host:port" or a port number, received a function',
+  ],
+  [
+    "listen option misspelt",
+    { upstreams, listen: { host: "::" } },
+    'listen.host is not a known key, did you mean "hostname"?',
+  ],
+  [
+    "listen port as text",
+    { upstreams, listen: { port: "80" } },
+    'listen.port must be a whole number from 0 to 65535, received "80"',
+  ],
+  [
+    "listen twice at one place",
+    { upstreams, listen: [80, "[::]:80", "0.0.0.0:80"] },
+    "listen[2] is the same address as [0]",
+  ],
+  // upstreams
+  [
+    "upstreams as text",
+    { upstreams: "a:80" },
+    'upstreams must be an array of "host:port", an object with "servers", or such objects by name, received "a:80"',
+  ],
+  [
+    "no server",
+    { upstreams: [] },
+    "upstreams must be an array of at least one server, received an empty array",
+  ],
+  ["no pool", { upstreams: {} }, "upstreams must have at least one pool"],
+  ["server without port", { upstreams: ["a:80", "foo"] }, 'upstreams[1] must be "host:port", received "foo"'],
+  [
+    "server with port 0",
+    { upstreams: ["a:0"] },
+    'upstreams[0] must be "host:port" with a port from 1 to 65535, received "a:0"',
+  ],
+  [
+    "server with port 65536",
+    { upstreams: ["a:65536"] },
+    'upstreams[0] must be "host:port" with a port from 1 to 65535, received "a:65536"',
+  ],
+  [
+    "IPv6 without brackets",
+    { upstreams: ["::1:80"] },
+    'upstreams[0] must be "host:port" with an IPv6 address in brackets ("[::1]:80"), received "::1:80"',
+  ],
+  [
+    "IPv4 that is none",
+    { upstreams: ["10.0.0.256:80"] },
+    'upstreams[0] must be "host:port" with a whole IPv4 address or a name, received "10.0.0.256:80"',
+  ],
+  [
+    "server with a path",
+    { upstreams: ["http://a/b"] },
+    'upstreams[0] must be "host:port" without a path, received "http://a/b"',
+  ],
+  [
+    "server with another scheme",
+    { upstreams: ["ftp://a:21"] },
+    'upstreams[0] must be "host:port", "http://..." or "https://...", received "ftp://a:21"',
+  ],
+  [
+    "server with a password",
+    { upstreams: ["https://me:hunter2@a"] },
+    'upstreams[0] must be "host:port" without user name and password, received "https://***@a"',
+  ],
+  [
+    "relative unix socket",
+    { upstreams: ["unix:run/a.sock"] },
+    'upstreams[0] must be "unix:/path" with an absolute path, received "unix:run/a.sock"',
+  ],
+  [
+    "server that is a number",
+    { upstreams: [8080] },
+    'upstreams[0] must be "host:port" or an object with "address", received 8080',
+  ],
+  ["server without address", { upstreams: [{ weight: 2 }] }, "upstreams[0].address is required"],
+  [
+    "server option misspelt",
+    { upstreams: [{ address: "a:80", wieght: 2 }] },
+    'upstreams[0].wieght is not a known key, did you mean "weight"?',
+  ],
+  [
+    "server twice",
+    { upstreams: ["a:80", { address: "http://A:80" }] },
+    "upstreams[1] is the same server as [0]",
+  ],
+  [
+    "negative weight",
+    { upstreams: [{ address: "a:80", weight: -1 }] },
+    "upstreams[0].weight must be a whole number from 0 to 65535, received -1",
+  ],
+  [
+    "weight as text",
+    { upstreams: [{ address: "a:80", weight: "2" }] },
+    'upstreams[0].weight must be a whole number from 0 to 65535, received "2"',
+  ],
+  [
+    "no weight at all",
+    { upstreams: [{ address: "a:80", weight: 0 }] },
+    "upstreams must have a server with a weight above 0",
+  ],
+  ["pool without servers", { upstreams: { tls: true } }, "upstreams.servers is required"],
+  [
+    "pool option misspelt",
+    { upstreams: { servers: upstreams, healthcheck: { type: "tcp" } } },
+    'upstreams.healthcheck is not a known key, did you mean "healthCheck"?',
+  ],
+  [
+    "several pools, none the default",
+    { upstreams: { a: { servers: upstreams }, b: { servers: upstreams } } },
+    'upstreams must have a pool named "default" beside "a", "b"',
+  ],
+  [
+    "pool with a strange name",
+    { upstreams: { "a b": { servers: upstreams } } },
+    'upstreams["a b"] is not a name for a pool: letters, digits, "-", "_" and "." are',
+  ],
+  [
+    "pool that is none",
+    { upstreams: { default: { servers: upstreams }, api: "a:80" } },
+    'upstreams.api must be an object with "servers", received "a:80"',
+  ],
+  // timeouts
+  [
+    "timeout of nothing",
+    { upstreams: { servers: upstreams, timeouts: { connect: "0s" } } },
+    'upstreams.timeouts.connect must be longer than 0, received "0s"',
+  ],
+  [
+    "total time of nothing",
+    { upstreams: { servers: upstreams, timeouts: { total: 0 } } },
+    "upstreams.timeouts.total must be longer than 0, received 0",
+  ],
+  [
+    "timeout option misspelt",
+    { upstreams: { servers: upstreams, timeouts: { respone: 1 } } },
+    'upstreams.timeouts.respone is not a known key, did you mean "response"?',
+  ],
+  // transport
+  [
+    "transport that there is not",
+    { upstreams: { servers: upstreams, transport: "http2" } },
+    'upstreams.transport must be one of "auto", "http1", "fetch", received "http2"',
+  ],
+  [
+    "protocol that there is not",
+    { upstreams: { servers: upstreams, protocol: "h3" } },
+    'upstreams.protocol must be "http1" or "h2", received "h3"',
+  ],
+  [
+    "proxy without port",
+    { upstreams: { servers: upstreams, proxy: "http://proxy" } },
+    'upstreams.proxy must be "http://host:port" or "socks5://host:port", received "http://proxy"',
+  ],
+  [
+    "proxy with port 0",
+    { upstreams: { servers: upstreams, proxy: "http://proxy:0" } },
+    'upstreams.proxy must be "http://host:port" or "socks5://host:port", received "http://proxy:0"',
+  ],
+  [
+    "proxy of another kind, without showing its password",
+    { upstreams: { servers: upstreams, proxy: "https://me:hunter2@proxy:1" } },
+    'upstreams.proxy must be "http://host:port" or "socks5://host:port", received "https://***@proxy:1"',
+  ],
+  [
+    "HTTP/2 by the transport for HTTP/1.1",
+    { upstreams: { servers: upstreams, transport: "http1", protocol: "h2" } },
+    'upstreams.transport must not be "http1" where "protocol" is "h2", which takes "fetch"; leave it out or set it to "fetch"',
+  ],
+  [
+    "a proxy by a transport that knows none",
+    { upstreams: { servers: upstreams, transport: "http1", proxy: "socks5://proxy:1080" } },
+    'upstreams.transport must not be "http1" where there is a "proxy", which takes "fetch"; leave it out or set it to "fetch"',
+  ],
+  [
+    "limit of connections that fetch does not have",
+    { upstreams: { servers: upstreams, transport: "fetch", connections: { maxIdle: 1, maxConnections: 1 } } },
+    'upstreams.connections.maxConnections is not possible where "transport" is "fetch"; "maxIdle" and "idleTimeout" are',
+  ],
+  [
+    "queue with HTTP/2",
+    { upstreams: { servers: upstreams, protocol: "h2", connections: { maxQueue: 1 } } },
+    'upstreams.connections.maxQueue is not possible where "protocol" is "h2"; "maxIdle" and "idleTimeout" are',
+  ],
+  [
+    "waiting for a connection through a proxy",
+    { upstreams: { servers: upstreams, proxy: "http://p:1", connections: { queueTimeout: "1s" } } },
+    'upstreams.connections.queueTimeout is not possible where there is a "proxy"; "maxIdle" and "idleTimeout" are',
+  ],
+  [
+    "no connection at all",
+    { upstreams: { servers: upstreams, connections: { maxConnections: 0 } } },
+    "upstreams.connections.maxConnections must be a whole number of at least 1, or Infinity, received 0",
+  ],
+  [
+    "connections as a number",
+    { upstreams: { servers: upstreams, connections: 8 } },
+    "upstreams.connections must be an object with limits of connections, received 8",
+  ],
+  [
+    "option of connections misspelt",
+    { upstreams: { servers: upstreams, connections: { maxIdel: 8 } } },
+    'upstreams.connections.maxIdel is not a known key, did you mean "maxIdle"?',
+  ],
+  [
+    "unix socket through a proxy",
+    { upstreams: { servers: ["unix:/a"], proxy: "http://p:1" } },
+    'upstreams.servers[0] must not be a unix socket where there is a "proxy"',
+  ],
+  [
+    "plain HTTP/2 through a proxy",
+    { upstreams: { servers: upstreams, protocol: "h2", proxy: "http://p:1" } },
+    'upstreams.servers[0] must have "tls" where "protocol" is "h2" and there is a "proxy"',
+  ],
+  [
+    "port that fetch refuses through a proxy",
+    { upstreams: { servers: ["https://a:6000", "b:6000"], proxy: "http://p:1" } },
+    'upstreams.servers[1] must not have the port 6000, which "fetch" refuses, where there is a "proxy"',
+  ],
+  // tls
+  [
+    "tls as text",
+    { upstreams: { servers: upstreams, tls: "yes" } },
+    'upstreams.tls must be true, false or an object with TLS options, received "yes"',
+  ],
+  [
+    "server name with port",
+    { upstreams: { servers: upstreams, tls: { serverName: "a:443" } } },
+    'upstreams.tls.serverName must be a host name without port, received "a:443"',
+  ],
+  [
+    "certificate without key",
+    { upstreams: { servers: upstreams, tls: { cert: PEM_CERT } } },
+    'upstreams.tls.key is required beside "cert"',
+  ],
+  [
+    "key without certificate",
+    { upstreams: { servers: upstreams, tls: { key: PEM_KEY } } },
+    'upstreams.tls.cert is required beside "key"',
+  ],
+  [
+    "name of a file for a certificate",
+    { upstreams: { servers: upstreams, tls: { caCerts: ["./ca.pem"] } } },
+    "upstreams.tls.caCerts[0] must be the PEM text of a certificate, received a string of 8 characters",
+  ],
+  [
+    "one certificate for an array",
+    { upstreams: { servers: upstreams, tls: { caCerts: PEM_CERT } } },
+    `upstreams.tls.caCerts must be an array of PEM texts, received a string of ${PEM_CERT.length} characters`,
+  ],
+  [
+    "key for a certificate",
+    { upstreams: { servers: upstreams, tls: { cert: PEM_KEY, key: PEM_KEY } } },
+    `upstreams.tls.cert must be the PEM text of a certificate, received a string of ${PEM_KEY.length} characters`,
+  ],
+  [
+    "https without TLS",
+    { upstreams: { servers: ["https://a"], tls: false } },
+    'upstreams.servers[0] must not be "https://" where "tls" is false',
+  ],
+  [
+    "http with TLS",
+    { upstreams: { servers: ["http://a"], tls: true } },
+    'upstreams.servers[0] must not be "http://" where "tls" is on; leave the scheme out, or set "tls" to false',
+  ],
+  [
+    "https without TLS for itself",
+    { upstreams: [{ address: "https://a", tls: false }] },
+    'upstreams[0] must not be "https://" where "tls" is false',
+  ],
+  [
+    "TLS on a unix socket",
+    { upstreams: [{ address: "unix:/a", tls: true }] },
+    'upstreams[0] must have "tls.serverName", since a unix socket has no host name',
+  ],
+  // healthCheck
+  [
+    "check without type",
+    { upstreams: { servers: upstreams, healthCheck: {} } },
+    "upstreams.healthCheck.type is required",
+  ],
+  [
+    "check of another type",
+    { upstreams: { servers: upstreams, healthCheck: { type: "http" } } },
+    'upstreams.healthCheck.type must be "tcp", received "http"',
+  ],
+  [
+    "check as text",
+    { upstreams: { servers: upstreams, healthCheck: "tcp" } },
+    'upstreams.healthCheck must be an object with type: "tcp", received "tcp"',
+  ],
+  [
+    "check that never fails",
+    { upstreams: { servers: upstreams, healthCheck: { type: "tcp", fall: 0 } } },
+    "upstreams.healthCheck.fall must be a whole number of at least 1, received 0",
+  ],
+  ["check with too much jitter", {
+    upstreams: { servers: upstreams, healthCheck: { type: "tcp", jitter: 2 } },
+  }, "upstreams.healthCheck.jitter must be a number from 0 to 1, received 2"],
+  [
+    "check at port 0",
+    { upstreams: { servers: upstreams, healthCheck: { type: "tcp", port: 0 } } },
+    "upstreams.healthCheck.port must be a whole number from 1 to 65535, received 0",
+  ],
+  [
+    "check without pause",
+    { upstreams: { servers: upstreams, healthCheck: { type: "tcp", interval: 0 } } },
+    "upstreams.healthCheck.interval must be longer than 0, received 0",
+  ],
+  // limiter
+  [
+    "limiter without anything",
+    { upstreams, limiter: 10 },
+    'limiter must be an object with "key", "limit" and "window", received 10',
+  ],
+  ["limiter without window", { upstreams, limiter: { key: "ip", limit: 1 } }, "limiter.window is required"],
+  [
+    "limiter with a misspelt key",
+    { upstreams, limiter: { ...limiter, key: "appid" } },
+    `limiter.key must be ${KEY}, received "appid"`,
+  ],
+  [
+    "limiter with an impossible header",
+    { upstreams, limiter: { ...limiter, key: "header:app id" } },
+    `limiter.key must be ${KEY}, received "header:app id"`,
+  ],
+  [
+    "limiter with half a request",
+    { upstreams, limiter: { ...limiter, limit: 0.5 } },
+    "limiter.limit must be a whole number of at least 0, or a function, received 0.5",
+  ],
+  [
+    "limiter with a limit as text",
+    { upstreams, limiter: { ...limiter, limit: "10" } },
+    'limiter.limit must be a whole number of at least 0, or a function, received "10"',
+  ],
+  [
+    "limiter with a bare window",
+    { upstreams, limiter: { ...limiter, window: "1" } },
+    `limiter.window must be ${DURATION}, received "1"`,
+  ],
+  [
+    "limiter option misspelt",
+    { upstreams, limiter: { ...limiter, onMissingkey: "ip" } },
+    'limiter.onMissingkey is not a known key, did you mean "onMissingKey"?',
+  ],
+];
+
+for (const [what, config, message] of BAD) {
+  Deno.test(`resolveConfig() refuses ${what}`, () => {
+    const error = assertThrows(() => resolveConfig(config), ConfigError);
+    assertEquals(error.message, `Cannot load configuration: ${message}`);
+    assertEquals(error.problems.length, 1);
+  });
+}
+
+Deno.test("resolveConfig() lists all problems of a configuration at once", () => {
+  const config = {
+    listen: ["0.0.0.0:80", "80"],
+    upstreams: {
+      default: {
+        servers: ["a:80", "a:80", "b"],
+        tls: { serverNmae: "x" },
+        healthCheck: { type: "tcp", rise: 0 },
+      },
+      api: { server: ["c:80"] },
+    },
+    limiter: { key: "header:appid", limits: 1, window: "1 s" },
+    responsefilter: () => {},
+  };
+  const error = assertThrows(() => resolveConfig(config, "proxy.config.ts"), ConfigError);
+  assertEquals(
+    error.message,
+    `Cannot load proxy.config.ts: 11 problems
+  listen[1] must be "host:port" or a port number, received "80"
+  upstreams.default.servers[2] must be "host:port", received "b"
+  upstreams.default.servers[1] is the same server as [0]
+  upstreams.default.tls.serverNmae is not a known key, did you mean "serverName"?
+  upstreams.default.healthCheck.rise must be a whole number of at least 1, received 0
+  upstreams.api.servers is required
+  upstreams.api.server is not a known key, did you mean "servers"?
+  limiter.limit is required
+  limiter.window must be ${DURATION}, received "1 s"
+  limiter.limits is not a known key, did you mean "limit"?
+  responsefilter is not a known key, did you mean "responseFilter"?`,
+  );
+});
+
+Deno.test("resolveConfig() never shows certificates, keys and passwords", () => {
+  const secrets = [PEM_KEY, "hunter2"];
+  const places: ((secret: string) => unknown)[] = [
+    (secret) => ({ servers: upstreams, tls: secret }),
+    (secret) => ({ servers: upstreams, tls: { key: `x${secret}` } }),
+    (secret) => ({ servers: upstreams, proxy: `ftp://me:${secret}@p:1` }),
+    (secret) => ({ servers: ["unix:/a"], proxy: `http://me:${secret}@p:1` }),
+    (secret) => ({ servers: [`http://me:${secret}@a:80`] }),
+    (secret) => ({ servers: [{ address: "a:80", tls: { cert: secret, key: secret, caCerts: secret } }] }),
+  ];
+  for (const secret of secrets) {
+    for (const place of places) {
+      if (secret === "hunter2" && place === places[0]) continue;
+      const error = assertThrows(() => resolveConfig({ upstreams: place(secret) }), ConfigError);
+      assertEquals(
+        error.message.includes("hunter2") || error.message.includes("c2VjcmV0"),
+        false,
+        error.message,
+      );
+    }
+  }
+});

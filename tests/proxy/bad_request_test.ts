@@ -1,0 +1,120 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { recordingUpstream } from "../support/recording_upstream.ts";
+import { startProxy, type TestProxy } from "../support/start_proxy.ts";
+
+/** Sends bytes as they are and tells the status of the answer. */
+async function statusOf(proxy: TestProxy, bytes: string): Promise<number> {
+  using connection = await proxy.connect();
+  await connection.write(bytes);
+  return Number((await connection.readHead())?.slice(9, 12));
+}
+
+/** Requests that no server may see, each with the answer to it. */
+const REFUSED: readonly (readonly [claim: string, status: number, bytes: string])[] = [
+  ["without a Host field", 400, "GET / HTTP/1.1\r\n\r\n"],
+  ["of HTTP/1.0 without a Host field", 400, "GET / HTTP/1.0\r\n\r\n"],
+  ["with an empty Host field", 400, "GET / HTTP/1.1\r\nHost:\r\n\r\n"],
+  ["with two Host fields", 400, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"],
+  ["with the same Host field twice", 400, "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"],
+  ["whose Host has a slash", 400, "GET /x HTTP/1.1\r\nHost: a/b\r\n\r\n"],
+  ["whose Host has a space", 400, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n"],
+  ["whose Host has a tab", 400, "GET / HTTP/1.1\r\nHost: a\tb\r\n\r\n"],
+  ["whose Host has user info", 400, "GET / HTTP/1.1\r\nHost: u@h\r\n\r\n"],
+  ["whose Host is a list", 400, "GET / HTTP/1.1\r\nHost: a,b\r\n\r\n"],
+  ["whose Host has a query", 400, "GET / HTTP/1.1\r\nHost: a?b\r\n\r\n"],
+  ["whose Host has a fragment", 400, "GET / HTTP/1.1\r\nHost: a#b\r\n\r\n"],
+  ["whose Host has a backslash", 400, "GET / HTTP/1.1\r\nHost: a\\b\r\n\r\n"],
+  ["whose Host is not ASCII", 400, "GET / HTTP/1.1\r\nHost: \xe9\r\n\r\n"],
+  ["whose port is not a number", 400, "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n"],
+  ["whose absolute form names another host", 400, "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n"],
+  ["whose absolute form has user info", 400, "GET http://u@h/ HTTP/1.1\r\nHost: h\r\n\r\n"],
+  ["whose absolute form has another scheme", 400, "GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n"],
+  ["whose target has a fragment", 400, "GET /x#y HTTP/1.1\r\nHost: h\r\n\r\n"],
+  ["whose target has no slash", 400, "GET x HTTP/1.1\r\nHost: h\r\n\r\n"],
+  ["whose target has bytes beyond ASCII", 400, "GET /\xe9 HTTP/1.1\r\nHost: h\r\n\r\n"],
+  ["by CONNECT", 405, "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n"],
+  ["by CONNECT to another host", 405, "CONNECT other:443 HTTP/1.1\r\nHost: h\r\n\r\n"],
+  ["by TRACE", 405, "TRACE / HTTP/1.1\r\nHost: h\r\n\r\n"],
+  ["by GET with content", 400, "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"],
+  ["by HEAD with content", 400, "HEAD / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"],
+  [
+    "by GET with chunked content",
+    400,
+    "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+  ],
+  [
+    "with a length and a transfer coding",
+    400,
+    "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+  ],
+  [
+    "with two lengths",
+    400,
+    "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+  ],
+  ["with a list of lengths", 400, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3, 3\r\n\r\nabc"],
+  [
+    "with a length twice",
+    400,
+    "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+  ],
+  ["with a signed length", 400, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +3\r\n\r\nabc"],
+  [
+    "with a transfer coding that the proxy cannot undo",
+    501,
+    "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+  ],
+  ["with a space before a colon", 400, "GET / HTTP/1.1\r\nHost : h\r\n\r\n"],
+  ["with a folded field", 400, "GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n"],
+];
+
+for (const [claim, status, bytes] of REFUSED) {
+  Deno.test(`proxy refuses a request ${claim}`, async () => {
+    await using upstream = recordingUpstream();
+    await using proxy = await startProxy({ upstreams: [upstream.address] });
+    assertEquals(await statusOf(proxy, bytes), status);
+    assertEquals(upstream.requests, []);
+  });
+}
+
+Deno.test("proxy serves requests whose host is odd but allowed", async () => {
+  await using upstream = recordingUpstream();
+  await using proxy = await startProxy({ upstreams: [upstream.address] });
+  for (
+    const host of ["h", "h:80", "[::1]", "[::1]:8080", "127.0.0.1:1", "a_b.example", "xn--e9.example", "h:"]
+  ) {
+    assertEquals((await proxy.ask("GET /", [`Host: ${host}`])).status, 200, host);
+    assertEquals(upstream.sent("host"), [host]);
+  }
+});
+
+Deno.test("proxy sends the path of an absolute form, and the slash that one without a path stands for", async () => {
+  await using upstream = recordingUpstream();
+  await using proxy = await startProxy({ upstreams: [upstream.address] });
+  for (const target of ["http://h/a%2F?b", "http://h", "http://h?q=/a"]) await proxy.ask(`GET ${target}`);
+  assertEquals(upstream.requests.map(({ startLine }) => startLine.split(" ")[1]), ["/a%2F?b", "/", "/?q=/a"]);
+});
+
+Deno.test("proxy tells a client what is wrong with its request", async () => {
+  await using upstream = recordingUpstream();
+  await using proxy = await startProxy({ upstreams: [upstream.address] });
+  const answer = await proxy.ask("GET /", ["Host: a/b"]);
+  assertEquals(answer.field("content-type"), "application/problem+json");
+  assertEquals(answer.field("proxy-status"), "lbproxy; error=http_request_error");
+  assertStringIncludes(JSON.parse(answer.text).detail, '"a/b"');
+  assertEquals((await proxy.ask("TRACE /")).field("allow"), "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+});
+
+Deno.test("proxy logs a refused request like any other", async () => {
+  await using upstream = recordingUpstream();
+  await using proxy = await startProxy({ upstreams: [upstream.address] });
+  await proxy.ask("GET /x?y", ["Host: a b"]);
+  const { status, error, method, server, attempts } = await proxy.seen.untilEntries(1);
+  assertEquals({ status, error, method, server, attempts }, {
+    status: 400,
+    error: "http_request_error",
+    method: "GET",
+    server: null,
+    attempts: 0,
+  });
+});

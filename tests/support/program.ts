@@ -1,0 +1,145 @@
+/** The program in a process of its own, in a folder of its own. */
+
+/** The module that is both the program and the library. */
+export const MAIN: URL = new URL("../../mod.ts", import.meta.url);
+const CONFIG = new URL("../../deno.json", import.meta.url);
+
+/** What a process left behind. */
+export interface Ended {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** A folder with files in it, which is gone in the end. */
+export class ProgramFolder implements AsyncDisposable {
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Makes a folder with these files. */
+  static async with(files: Readonly<Record<string, string>>): Promise<ProgramFolder> {
+    const path = await Deno.makeTempDir();
+    for (const [name, text] of Object.entries(files)) await Deno.writeTextFile(`${path}/${name}`, text);
+    return new ProgramFolder(path);
+  }
+
+  /** Starts the program with these arguments. */
+  start(
+    args: readonly string[],
+    permissions: readonly string[] = ["--allow-net", "--allow-read"],
+  ): RunningProgram {
+    const command = new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "--no-prompt",
+        "--quiet",
+        `--config=${CONFIG.pathname}`,
+        ...permissions,
+        MAIN.href,
+        ...args,
+      ],
+      cwd: this.path,
+      env: { NO_COLOR: "1" },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    });
+    return new RunningProgram(command.spawn());
+  }
+
+  /** Runs the program to its end. */
+  async run(args: readonly string[], permissions?: readonly string[]): Promise<Ended> {
+    await using program = this.start(args, permissions);
+    return await program.ended;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.path, { recursive: true });
+  }
+}
+
+/** A program that runs; killed at the end if it still does. */
+export class RunningProgram implements AsyncDisposable {
+  readonly #process: Deno.ChildProcess;
+  readonly #stdout: Transcript;
+  readonly #stderr: Transcript;
+  /** What it left behind, once it has ended. */
+  readonly ended: Promise<Ended>;
+
+  constructor(process: Deno.ChildProcess) {
+    this.#process = process;
+    this.#stdout = new Transcript(process.stdout);
+    this.#stderr = new Transcript(process.stderr);
+    this.ended = this.#end();
+  }
+
+  async #end(): Promise<Ended> {
+    const [{ code }] = await Promise.all([this.#process.status, this.#stdout.done, this.#stderr.done]);
+    return { code, stdout: this.#stdout.text, stderr: this.#stderr.text };
+  }
+
+  /** Resolves with the match once it is in what was written to `stderr`. */
+  stderrMatch(pattern: RegExp): Promise<RegExpExecArray> {
+    return this.#stderr.match(pattern);
+  }
+
+  /** Resolves with the match once it is in what was written to `stdout`. */
+  stdoutMatch(pattern: RegExp): Promise<RegExpExecArray> {
+    return this.#stdout.match(pattern);
+  }
+
+  /** The address at which it listens, once it does. */
+  async address(): Promise<string> {
+    return (await this.stderrMatch(/Listening on (\S+)\n/))[1]!;
+  }
+
+  /** Sends a signal. */
+  kill(signal: Deno.Signal): void {
+    this.#process.kill(signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#process.kill("SIGKILL");
+    } catch {
+      // It has ended already.
+    }
+    await this.ended;
+  }
+}
+
+/** What a stream has given so far. */
+class Transcript {
+  text = "";
+  readonly done: Promise<void>;
+  readonly #waiting = new Set<() => void>();
+  #ended = false;
+
+  constructor(stream: ReadableStream<Uint8Array>) {
+    this.done = this.#read(stream);
+  }
+
+  async #read(stream: ReadableStream<Uint8Array>): Promise<void> {
+    for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+      this.text += text;
+      for (const look of this.#waiting) look();
+    }
+    this.#ended = true;
+    for (const look of this.#waiting) look();
+  }
+
+  match(pattern: RegExp): Promise<RegExpExecArray> {
+    const { promise, resolve, reject } = Promise.withResolvers<RegExpExecArray>();
+    const look = () => {
+      const match = pattern.exec(this.text);
+      if (match !== null) resolve(match);
+      else if (this.#ended) reject(new Error(`Expected ${pattern}, received ${JSON.stringify(this.text)}`));
+    };
+    this.#waiting.add(look);
+    look();
+    return promise.finally(() => this.#waiting.delete(look));
+  }
+}

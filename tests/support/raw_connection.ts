@@ -1,0 +1,218 @@
+/** One TCP connection, byte for byte, for both ends of a test. */
+
+import { closeQuietly } from "./close_quietly.ts";
+
+const encoder = new TextEncoder();
+const latin1 = new TextDecoder("latin1");
+
+/** A message as a reader of bytes sees it. */
+export interface RawMessage {
+  /** Start line without its line end. */
+  startLine: string;
+  /** Field lines as received, in order, names not changed. */
+  fields: [string, string][];
+  /** Start line and fields as they came, with the empty line. */
+  head: string;
+  /** Content with its transfer coding undone. */
+  body: Uint8Array<ArrayBuffer>;
+}
+
+/** Writes text one byte a character, so that a test can send any byte. */
+export function latin1Bytes(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(text, (char) => char.charCodeAt(0));
+}
+
+/** Reads exactly what it is asked for and keeps the rest; closing twice does nothing. */
+export class RawConnection implements Disposable {
+  readonly conn: Deno.Conn;
+  /** Bytes that were received and not asked for yet. */
+  #kept: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  #closed = false;
+  /** Number of bytes received so far. */
+  received = 0;
+
+  constructor(conn: Deno.Conn) {
+    this.conn = conn;
+  }
+
+  /** Whether this end has closed the connection. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Text goes out as latin-1. */
+  async write(data: string | Uint8Array): Promise<void> {
+    let rest = typeof data === "string" ? latin1Bytes(data) : data;
+    while (rest.length > 0) rest = rest.subarray(await this.conn.write(rest));
+  }
+
+  /** The next bytes, as many as there are but at most `limit`; `null` at the end. */
+  async read(limit = 65536): Promise<Uint8Array<ArrayBuffer> | null> {
+    if (this.#kept.length > 0) {
+      const part = this.#kept.slice(0, limit);
+      this.#kept = this.#kept.slice(limit);
+      return part;
+    }
+    const buffer = new Uint8Array(limit);
+    const count = await this.conn.read(buffer);
+    if (count === null) return null;
+    this.received += count;
+    return buffer.slice(0, count);
+  }
+
+  /** Exactly `count` bytes. */
+  async readExactly(count: number): Promise<Uint8Array<ArrayBuffer>> {
+    const result = new Uint8Array(count);
+    let at = 0;
+    while (at < count) {
+      const part = await this.read(count - at);
+      if (part === null) throw new Error(`Connection ended after ${at} of ${count} bytes`);
+      result.set(part, at);
+      at += part.length;
+    }
+    return result;
+  }
+
+  /** Everything up to and with `mark`; `null` when the connection ended before the first byte. */
+  async readUntil(mark: string): Promise<string | null> {
+    let text = "";
+    for (;;) {
+      const part = await this.read();
+      if (part === null) {
+        if (text === "") return null;
+        throw new Error(`Connection ended before ${JSON.stringify(mark)}, after ${JSON.stringify(text)}`);
+      }
+      const from = Math.max(0, text.length - mark.length);
+      text += latin1Text(part);
+      const at = text.indexOf(mark, from);
+      if (at === -1) continue;
+      const end = at + mark.length;
+      this.#unread(latin1Bytes(text.slice(end)));
+      return text.slice(0, end);
+    }
+  }
+
+  #unread(bytes: Uint8Array<ArrayBuffer>): void {
+    const joined = new Uint8Array(bytes.length + this.#kept.length);
+    joined.set(bytes);
+    joined.set(this.#kept, bytes.length);
+    this.#kept = joined;
+  }
+
+  /** A head up to its empty line; `null` when the other end closed instead. */
+  readHead(): Promise<string | null> {
+    return this.readUntil("\r\n\r\n");
+  }
+
+  /** Everything until the other end closes. */
+  async readToEnd(): Promise<Uint8Array<ArrayBuffer>> {
+    const parts: Uint8Array<ArrayBuffer>[] = [];
+    for (let part = await this.read(); part !== null; part = await this.read()) parts.push(part);
+    return new Uint8Array(await new Blob(parts).arrayBuffer());
+  }
+
+  /** A whole request; `null` when the other end closed instead. */
+  async readRequest(): Promise<RawMessage | null> {
+    const head = await this.readHead();
+    return head === null ? null : await this.#readMessage(head, "empty");
+  }
+
+  /**
+   * A whole response.
+   *
+   * @param method of the request: an answer to HEAD has no content
+   */
+  async readResponse(method = "GET"): Promise<RawMessage & { status: number }> {
+    const head = await this.readHead();
+    if (head === null) throw new Error("Connection ended without a response");
+    const status = Number(head.slice(9, 12));
+    const bodiless = method === "HEAD" || status < 200 || status === 204 || status === 304;
+    const message = await this.#readMessage(head, bodiless ? "none" : "to the end");
+    return { ...message, status };
+  }
+
+  async #readMessage(head: string, otherwise: "none" | "empty" | "to the end"): Promise<RawMessage> {
+    const { startLine, fields } = parseHead(head);
+    const length = fieldOf(fields, "content-length");
+    const chunked = fieldOf(fields, "transfer-encoding") === "chunked";
+    let body: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+    if (otherwise === "none") return { startLine, fields, head, body };
+    if (chunked) body = await this.readChunked();
+    else if (length !== undefined) body = await this.readExactly(Number(length));
+    else if (otherwise === "to the end") body = await this.readToEnd();
+    return { startLine, fields, head, body };
+  }
+
+  /** One chunk of a chunked body; `null` for the last one, whose trailers are dropped. */
+  async readChunk(): Promise<Uint8Array<ArrayBuffer> | null> {
+    const line = await this.readUntil("\r\n");
+    if (line === null) throw new Error("Connection ended in place of a chunk");
+    const size = parseInt(line, 16);
+    if (size === 0) {
+      while ((await this.readUntil("\r\n")) !== "\r\n");
+      return null;
+    }
+    const chunk = await this.readExactly(size);
+    await this.readExactly(2);
+    return chunk;
+  }
+
+  /** A whole chunked body. */
+  async readChunked(): Promise<Uint8Array<ArrayBuffer>> {
+    const parts: Uint8Array<ArrayBuffer>[] = [];
+    for (let part = await this.readChunk(); part !== null; part = await this.readChunk()) parts.push(part);
+    return new Uint8Array(await new Blob(parts).arrayBuffer());
+  }
+
+  /** Ends this direction and leaves the other one open. */
+  async closeWrite(): Promise<void> {
+    await (this.conn as Deno.TcpConn).closeWrite();
+  }
+
+  /** Resolves when the other end has closed or reset the connection; what it sends until then is dropped. */
+  async untilClosed(): Promise<void> {
+    try {
+      while (await this.read() !== null);
+    } catch {
+      // A reset and a close by ourselves are ends too.
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    closeQuietly(this.conn);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** Bytes as text, one character a byte. */
+export function latin1Text(bytes: Uint8Array): string {
+  // The decoder calls windows-1252 latin-1; the 32 characters that differ matter to no test that decodes text.
+  return bytes.some((byte) => byte >= 0x80 && byte < 0xa0)
+    ? Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")
+    : latin1.decode(bytes);
+}
+
+/** Takes a head apart; field names stay as they came. */
+export function parseHead(head: string): { startLine: string; fields: [string, string][] } {
+  const [startLine = "", ...lines] = head.slice(0, -4).split("\r\n");
+  const fields = lines.map((line): [string, string] => {
+    const colon = line.indexOf(":");
+    return [line.slice(0, colon), line.slice(colon + 1).trim()];
+  });
+  return { startLine, fields };
+}
+
+/** The first value of a field, whatever the case of its name. */
+export function fieldOf(fields: readonly [string, string][], name: string): string | undefined {
+  return fields.find(([field]) => field.toLowerCase() === name)?.[1];
+}
+
+/** Text as UTF-8. */
+export function utf8Bytes(text: string): Uint8Array<ArrayBuffer> {
+  return encoder.encode(text);
+}

@@ -1,0 +1,140 @@
+/** A server whose every byte the test decides. */
+
+import { RawConnection } from "./raw_connection.ts";
+import { closeQuietly } from "./close_quietly.ts";
+
+/** What is done with one connection; when it returns, the connection is closed. */
+export type Script = (connection: RawConnection, index: number) => Promise<void> | void;
+
+/** How {@linkcode rawUpstream} listens. */
+export interface RawUpstreamOptions {
+  /** Port to listen on. @default {any that is free} */
+  port?: number;
+  /** Path of a unix socket to listen on instead. */
+  path?: string;
+  /** Speaks TLS. */
+  tls?: { cert: string; key: string };
+}
+
+/** A listener that plays a script on every connection. */
+export class RawUpstream implements AsyncDisposable {
+  readonly #listener: Deno.Listener;
+  readonly #script: Script;
+  readonly #running = new Set<Promise<void>>();
+  readonly #accepting: Promise<void>;
+  readonly #watchers = new Set<() => void>();
+  /** Every connection so far, in order. */
+  readonly connections: RawConnection[] = [];
+  /** Connections that are open now. */
+  open = 0;
+  /** What went wrong in scripts; a test looks here when the other end only saw a closed connection. */
+  readonly errors: unknown[] = [];
+
+  constructor(listener: Deno.Listener, script: Script) {
+    this.#listener = listener;
+    this.#script = script;
+    this.#accepting = this.#accept();
+  }
+
+  /** Connections opened so far. */
+  get opened(): number {
+    return this.connections.length;
+  }
+
+  get port(): number {
+    return (this.#listener.addr as Deno.NetAddr).port;
+  }
+
+  /** `127.0.0.1:port`. */
+  get address(): string {
+    return `127.0.0.1:${this.port}`;
+  }
+
+  /** Resolves when so many connections are open, or at once. */
+  untilOpen(count: number): Promise<void> {
+    return this.#until(() => this.open === count);
+  }
+
+  /** Resolves when so many connections have been opened, or at once. */
+  untilOpened(count: number): Promise<void> {
+    return this.#until(() => this.opened >= count);
+  }
+
+  #until(condition: () => boolean): Promise<void> {
+    if (condition()) return Promise.resolve();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const watcher = () => {
+      if (!condition()) return;
+      this.#watchers.delete(watcher);
+      resolve();
+    };
+    this.#watchers.add(watcher);
+    return promise;
+  }
+
+  #changed(): void {
+    for (const watcher of [...this.#watchers]) watcher();
+  }
+
+  async #accept(): Promise<void> {
+    for (;;) {
+      let conn: Deno.Conn;
+      try {
+        conn = await this.#listener.accept();
+      } catch (error) {
+        if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) return;
+        // A handshake that failed is the concern of that connection only.
+        this.errors.push(error);
+        continue;
+      }
+      const running: Promise<void> = this.#play(new RawConnection(conn))
+        .finally(() => this.#running.delete(running));
+      this.#running.add(running);
+    }
+  }
+
+  async #play(connection: RawConnection): Promise<void> {
+    this.connections.push(connection);
+    this.open++;
+    this.#changed();
+    try {
+      await this.#script(connection, this.connections.length - 1);
+    } catch (error) {
+      this.errors.push(error);
+    } finally {
+      connection.close();
+      this.open--;
+      this.#changed();
+    }
+  }
+
+  /** Closes the listener and every connection. */
+  async close(): Promise<void> {
+    closeQuietly(this.#listener);
+    for (const connection of this.connections) connection.close();
+    await this.#accepting;
+    await Promise.all(this.#running);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/** Starts a raw upstream on loopback. */
+export function rawUpstream(script: Script, options: RawUpstreamOptions = {}): RawUpstream {
+  const { port = 0, path, tls } = options;
+  if (path !== undefined) return new RawUpstream(Deno.listen({ transport: "unix", path }), script);
+  const where = { hostname: "127.0.0.1", port };
+  return new RawUpstream(
+    tls === undefined ? Deno.listen(where) : Deno.listenTls({ ...where, ...tls }),
+    script,
+  );
+}
+
+/** A script that answers every request of a connection with the same bytes. */
+export function answering(response: string | Uint8Array): Script {
+  return async (connection) => {
+    while (await connection.readRequest() !== null) await connection.write(response);
+  };
+}

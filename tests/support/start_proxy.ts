@@ -1,0 +1,107 @@
+/** A whole proxy on a free port of loopback, with everything that it reports. */
+
+import { assertEquals } from "@std/assert";
+import type { ProxyConfig } from "../../lib/config/proxy_config.ts";
+import type { ProxyServer } from "../../lib/server/proxy_server.ts";
+import { serve, type ServeOptions } from "../../lib/server/serve.ts";
+import type { Server } from "../../lib/upstream/server.ts";
+import { rawClient } from "./raw_client.ts";
+import { fieldOf, latin1Text, type RawConnection, type RawMessage } from "./raw_connection.ts";
+import { Recorder } from "./recorder.ts";
+
+/** A response as a client received it. */
+export interface Answer extends RawMessage {
+  status: number;
+  /** The content, one character a byte. */
+  text: string;
+  /** First value of a field. */
+  field(name: string): string | undefined;
+}
+
+/** A proxy under test. */
+export class TestProxy implements AsyncDisposable {
+  readonly server: ProxyServer;
+  readonly seen: Recorder;
+
+  constructor(server: ProxyServer, seen: Recorder) {
+    this.server = server;
+    this.seen = seen;
+  }
+
+  /** Port of the first listener. */
+  get port(): number {
+    return Number(this.server.addresses[0]!.split(":").at(-1));
+  }
+
+  /** `127.0.0.1:port`. */
+  get address(): string {
+    return `127.0.0.1:${this.port}`;
+  }
+
+  /** Opens a connection to the proxy. */
+  connect(): Promise<RawConnection> {
+    return rawClient(this.port);
+  }
+
+  /** Sends one request by `fetch`; a text or stream that is not read has to be cancelled by the test. */
+  fetch(target: string, init: RequestInit = {}): Promise<Response> {
+    return fetch(`http://${this.address}${target}`, init);
+  }
+
+  /**
+   * Sends one request on a connection of its own and takes the whole answer.
+   *
+   * @param request request line without the version, such as `GET /path`
+   * @param lines field lines; `Host: h` goes in front unless one begins with `Host:`
+   */
+  async ask(
+    request = "GET /",
+    lines: readonly string[] = [],
+    body: string | Uint8Array = "",
+  ): Promise<Answer> {
+    using connection = await this.connect();
+    const hasHost = lines.some((line) => /^host:/i.test(line));
+    const head = [`${request} HTTP/1.1`, ...(hasHost ? [] : ["Host: h"]), ...lines, "", ""];
+    await connection.write(head.join("\r\n"));
+    await connection.write(body);
+    return await readAnswer(connection, request.split(" ")[0]);
+  }
+
+  /** All servers of all pools, those that leave too. */
+  get servers(): Server[] {
+    return [...this.server.pools.values()].flatMap((pool) => [...pool.servers, ...pool.leaving]);
+  }
+
+  /** Stops the proxy; whatever has become of its requests, none may be counted as running any more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { servers } = this;
+    await this.server[Symbol.asyncDispose]();
+    const running = servers.map(({ id, inFlight }) => ({ id, inFlight }));
+    assertEquals(running, servers.map(({ id }) => ({ id, inFlight: 0 })), "requests in flight after the end");
+  }
+}
+
+/** Takes the whole answer to a request with this method. */
+export async function readAnswer(connection: RawConnection, method = "GET"): Promise<Answer> {
+  const response = await connection.readResponse(method);
+  return {
+    ...response,
+    text: latin1Text(response.body),
+    field: (name) => fieldOf(response.fields, name.toLowerCase()),
+  };
+}
+
+/** A configuration whose listener may be left out: a free port of loopback. */
+export type TestConfig<State = unknown> = Omit<ProxyConfig<State>, "upstreams"> & {
+  upstreams: ProxyConfig["upstreams"];
+};
+
+/** Starts a proxy. */
+export async function startProxy<State = unknown>(
+  config: TestConfig<State>,
+  options: Omit<ServeOptions, "observer"> = {},
+): Promise<TestProxy> {
+  const observer = new Recorder();
+  const server = await serve({ listen: "127.0.0.1:0", ...config }, { ...options, observer });
+  return new TestProxy(server, observer);
+}

@@ -1,0 +1,13 @@
+import { closeQuietly } from "./close_quietly.ts";
+
+/** Resolves when a port of 127.0.0.1 refuses connections; the runtime closes a listener a little later than it is told. */
+export async function untilRefused(port: number): Promise<void> {
+  for (;;) {
+    try {
+      closeQuietly(await Deno.connect({ hostname: "127.0.0.1", port }));
+    } catch (error) {
+      if (error instanceof Deno.errors.ConnectionRefused) return;
+      if (!(error instanceof Deno.errors.ConnectionReset)) throw error;
+    }
+  }
+}

@@ -1,0 +1,128 @@
+/** What every test of a transport is made of. */
+
+import { assert } from "@std/assert";
+import { Cancellation } from "../../lib/core/cancellation.ts";
+import { systemClock } from "../../lib/core/clock.ts";
+import { DeadlineWheel } from "../../lib/core/deadline_wheel.ts";
+import { type SendPhase, UpstreamError, type UpstreamErrorCode } from "../../lib/core/errors.ts";
+import { HeaderFields } from "../../lib/http/header_fields.ts";
+import type {
+  RequestBody,
+  SendOptions,
+  Timeouts,
+  Transport,
+  UpstreamResponse,
+} from "../../lib/transport/transport.ts";
+import { parseAddress } from "../../lib/upstream/address.ts";
+import type { Peer, PeerTls } from "../../lib/upstream/peer.ts";
+import { latin1Text } from "../support/raw_connection.ts";
+import type { Ability, TestedTransport } from "./tested_transports.ts";
+
+/** Something that every transport does, or a reason in `needs` why one does not. */
+export interface Behaviour {
+  name: string;
+  needs?: readonly Ability[];
+  run(bench: Bench): Promise<void>;
+}
+
+/** What {@linkcode Bench.send} takes; everything has a default. */
+export interface SendInput extends Partial<Timeouts> {
+  method?: string;
+  target?: string;
+  headers?: readonly [string, string][];
+  body?: RequestBody | null;
+  cancellation?: Cancellation;
+  onBodyEnd?: SendOptions["onBodyEnd"];
+}
+
+/** Long enough for every machine, short enough to end a test that hangs. */
+const PATIENT: Timeouts = { connectMs: 20_000, responseMs: 20_000, idleMs: 20_000, totalMs: 60_000 };
+
+/** A transport on its own, with what it needs to work. */
+export class Bench implements Disposable {
+  readonly wheel = new DeadlineWheel({ clock: systemClock, tickMs: 5 });
+  readonly tested: TestedTransport;
+  readonly transport: Transport;
+
+  constructor(tested: TestedTransport) {
+    this.tested = tested;
+    this.transport = tested.create(this.wheel);
+  }
+
+  /** Whether the transport under test can do something that not all can. */
+  can(ability: Ability): boolean {
+    return !this.tested.cannot.has(ability);
+  }
+
+  /** Sends a request: GET / to the host "test.example" unless told otherwise. */
+  send(peer: Peer, input: SendInput = {}): Promise<UpstreamResponse> {
+    const { method = "GET", target = "/", headers = [["host", "test.example"]], body = null } = input;
+    const { cancellation = new Cancellation(), onBodyEnd, ...rest } = input;
+    const timeouts: Timeouts = { ...PATIENT, ...pickTimeouts(rest) };
+    return this.transport.send(
+      { method, target, headers: new HeaderFields(headers), body },
+      peer,
+      { timeouts, cancellation, ...(onBodyEnd === undefined ? {} : { onBodyEnd }) },
+    );
+  }
+
+  /** Asserts that a failure has this code and phase, as far as the transport under test can know them. */
+  async fails(
+    attempt: Promise<unknown>,
+    code: UpstreamErrorCode | readonly UpstreamErrorCode[],
+    phase: SendPhase | readonly SendPhase[],
+  ): Promise<UpstreamError> {
+    const error = await attempt.then(() => null, (error: unknown) => error);
+    assert(error instanceof UpstreamError, `Expected an UpstreamError, found ${error}`);
+    const codes = typeof code === "string" ? [code] : code;
+    const phases = typeof phase === "string" ? [phase] : phase;
+    if (this.can("reason of the failure")) {
+      assert(codes.includes(error.code), `Expected ${codes}, found ${error.code}: ${error.message}`);
+    }
+    // A transport that does not know has to assume that the request arrived.
+    if (error.phase !== "sent" || this.can("reason of the failure")) {
+      assert(phases.includes(error.phase), `Expected ${phases}, found ${error.phase}: ${error.message}`);
+    }
+    return error;
+  }
+
+  /** Asserts that one connection was enough, for a transport that has it free when a body ends. */
+  usedOneConnection(upstream: { opened: number }): void {
+    assert(upstream.opened === 1 || !this.can("reuse at once"), `${upstream.opened} connections were opened`);
+  }
+
+  [Symbol.dispose](): void {
+    this.transport[Symbol.dispose]();
+    this.wheel[Symbol.dispose]();
+  }
+}
+
+function pickTimeouts(input: Partial<Timeouts>): Partial<Timeouts> {
+  const names = ["connectMs", "responseMs", "idleMs", "totalMs"] as const;
+  return Object.fromEntries(names.flatMap((name) => input[name] === undefined ? [] : [[name, input[name]]]));
+}
+
+/** A peer at an address as an operator writes it. */
+export function peerOf(address: string, tls: Partial<PeerTls> | null = null): Peer {
+  const parsed = parseAddress(address);
+  if (parsed === undefined) throw new TypeError(`Cannot read the address ${address}`);
+  return { address: parsed.address, tls: tls && { serverName: "one.one.one.one", caCerts: [], ...tls } };
+}
+
+/** The whole content of an answer. */
+export async function bodyBytes(response: UpstreamResponse): Promise<Uint8Array<ArrayBuffer>> {
+  const { body } = response;
+  if (body === null) return new Uint8Array(0);
+  return body instanceof Uint8Array ? body : new Uint8Array(await new Response(body).arrayBuffer());
+}
+
+/** The whole content of an answer, one character a byte. */
+export async function bodyText(response: UpstreamResponse): Promise<string> {
+  return latin1Text(await bodyBytes(response));
+}
+
+/** The content as a stream, whichever way it came. */
+export function bodyStream(response: UpstreamResponse): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const { body } = response;
+  return body instanceof ReadableStream ? body : new Blob(body === null ? [] : [body]).stream();
+}
