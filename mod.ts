@@ -63,7 +63,15 @@ export { HeaderFields } from "./lib/http/header_fields.ts";
 export { LoadBalancer, type LoadBalancerOptions } from "./lib/balancer/load_balancer.ts";
 export type { LoadBalancerHooks } from "./lib/balancer/load_balancer_options.ts";
 export type { PickRequest } from "./lib/balancer/algorithm.ts";
-export type { Balance } from "./lib/balancer/create_algorithm.ts";
+export type { Balance, BalanceName } from "./lib/balancer/create_algorithm.ts";
+export type { ChooseServer } from "./lib/balancer/custom_choice.ts";
+export type { Claim, QueueOptions, Refusal } from "./lib/balancer/waiting_line.ts";
+export type { EjectionChange } from "./lib/health/ejection.ts";
+export type { EjectionOptions } from "./lib/health/ejection_options.ts";
+export type { BodyTest, HttpCheckRequest } from "./lib/health/http_check.ts";
+export type { CheckServer } from "./lib/health/custom_check.ts";
+export type { HealthChange } from "./lib/health/health_checker.ts";
+export type { SlowStartOptions } from "./lib/health/slow_start.ts";
 export { Lease } from "./lib/core/lease.ts";
 export { Cancellation } from "./lib/core/cancellation.ts";
 export { type Health, type Outcome, Server, type ServerInit } from "./lib/upstream/server.ts";
@@ -79,7 +87,11 @@ export {
 } from "./lib/upstream/pool.ts";
 export type { ResolveServer, ServerSpec } from "./lib/upstream/server_spec.ts";
 export type { ConnectionOptions, TransportOptions } from "./lib/transport/select_transport.ts";
-export type { HealthCheckOptions } from "./lib/health/health_check_options.ts";
+export type {
+  ActiveCheckOptions,
+  CheckPacing,
+  HealthCheckOptions,
+} from "./lib/health/health_check_options.ts";
 export type {
   AllowedDecision,
   Decision,

@@ -14,7 +14,7 @@ import { SmoothWeightedRoundRobin } from "./smooth_weighted_round_robin.ts";
 import { WeightedRandom } from "./weighted_random.ts";
 
 /** Names of the ways of choosing. */
-export const BALANCE_NAMES = [
+export const BALANCE_NAMES: readonly BalanceName[] = [
   "round-robin",
   "random",
   "least-connections",
@@ -23,10 +23,21 @@ export const BALANCE_NAMES = [
   "consistent-hash",
   "fnv-hash",
   "first",
-] as const;
+];
+
+/** A way of choosing that is built in. */
+export type BalanceName =
+  | "round-robin"
+  | "random"
+  | "least-connections"
+  | "p2c"
+  | "ewma"
+  | "consistent-hash"
+  | "fnv-hash"
+  | "first";
 
 /** A way of choosing, by name or as a function of the user. */
-export type Balance = typeof BALANCE_NAMES[number] | ChooseServer;
+export type Balance = BalanceName | ChooseServer;
 
 /** What ways of choosing need. */
 export interface AlgorithmInit {

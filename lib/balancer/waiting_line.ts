@@ -34,6 +34,7 @@ export function resolveQueue({ size = 100, timeout = "1s" }: QueueOptions): Reso
 
 /** A server with a request counted in. */
 export interface Claim {
+  /** Where the request goes. */
   readonly server: Server;
   /** To be released when the request is over. */
   readonly lease: Lease;

@@ -38,7 +38,11 @@ export class ProxyError extends Error {
   /** Fields for the response. */
   readonly headers: Readonly<Record<string, string>>;
 
-  /** @param message for the log; only of a client's own mistakes it is shown to the client */
+  /**
+   * Makes a failure with the answer that belongs to it.
+   *
+   * @param message for the log; only of a client's own mistakes it is shown to the client
+   */
   constructor(message: string, options: ProxyErrorOptions) {
     const { code, status, source, cause, headers = {} } = options;
     super(message, cause === undefined ? undefined : { cause });
@@ -53,7 +57,11 @@ export class ProxyError extends Error {
 export class RequestError extends ProxyError {
   /** Name of the class. */
   override readonly name = "RequestError";
-  /** @param message what is wrong with the request; the client is told */
+  /**
+   * Makes the failure of a client's mistake.
+   *
+   * @param message what is wrong with the request; the client is told
+   */
   constructor(message: string, status = 400, headers: Readonly<Record<string, string>> = {}) {
     super(message, { code: "http_request_error", status, source: "client", headers });
   }
@@ -63,7 +71,11 @@ export class RequestError extends ProxyError {
 export class NoServerError extends ProxyError {
   /** Name of the class. */
   override readonly name = "NoServerError";
-  /** @param retryAfterSeconds when there may be a server again */
+  /**
+   * Makes the failure of a pool in which no server can be used.
+   *
+   * @param retryAfterSeconds when there may be a server again
+   */
   constructor(message: string, retryAfterSeconds: number) {
     super(message, {
       code: "destination_unavailable",
@@ -78,7 +90,11 @@ export class NoServerError extends ProxyError {
 export class ClientGoneError extends ProxyError {
   /** Name of the class. */
   override readonly name = "ClientGoneError";
-  /** @param message how it was noticed */
+  /**
+   * Makes the failure of a client that has gone.
+   *
+   * @param message how it was noticed
+   */
   constructor(message = "The client closed the connection") {
     super(message, { code: "client_gone", status: 499, source: "client" });
   }
@@ -108,6 +124,7 @@ export class FilterError extends ProxyError {
    * @param phase in which it threw
    * @param cause what it threw
    */
+  /** Makes the failure of a function of the configuration. */
   constructor(phase: string, cause: unknown) {
     super(`${phase} threw: ${cause instanceof Error ? cause.message : String(cause)}`, {
       code: "proxy_internal_error",
@@ -160,7 +177,11 @@ export class UpstreamError extends ProxyError {
   /** Whether the connection had served a request before; a server may close such a one at any moment. */
   readonly reused: boolean;
 
-  /** @param message what was being done and what was found */
+  /**
+   * Makes the failure of an exchange with a server.
+   *
+   * @param message what was being done and what was found
+   */
   constructor(
     message: string,
     options: { code: UpstreamErrorCode; phase: SendPhase; reused?: boolean; cause?: unknown },

@@ -13,7 +13,11 @@
 export class Lease implements Disposable {
   #release: (() => void) | null;
 
-  /** @param release gives back what the lease stands for; called once */
+  /**
+   * Makes the permit for what has been taken.
+   *
+   * @param release gives back what the lease stands for; called once
+   */
   constructor(release: () => void) {
     this.#release = release;
   }
@@ -30,6 +34,7 @@ export class Lease implements Disposable {
     release?.();
   }
 
+  /** The same as {@linkcode Lease.release}. */
   [Symbol.dispose](): void {
     this.release();
   }

@@ -10,6 +10,7 @@ import { tlsCheck } from "./tls_check.ts";
 
 /** Checks by opening a TCP connection. */
 export interface HealthCheckOptions {
+  /** Kind of check. */
   type: "tcp";
   /** From the beginning of a check to the beginning of the next one. @default {"1s"} */
   interval?: Duration;

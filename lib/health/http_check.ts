@@ -12,7 +12,7 @@ export type BodyTest = string | RegExp | ((body: string) => boolean | Promise<bo
 
 /** What is asked, and what is expected. */
 export interface HttpCheckRequest {
-  /** @default {"GET"} */
+  /** Method of the request. @default {"GET"} */
   method?: string;
   /** Path and query. @default {"/"} */
   path?: string;

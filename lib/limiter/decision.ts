@@ -6,11 +6,13 @@ import type { ResolvedPolicy } from "./policy.ts";
 
 /** No policy applies to the request. */
 export interface UnlimitedDecision {
+  /** Which kind of decision this is. */
   readonly kind: "unlimited";
 }
 
 /** The request may go on, and has been counted. */
 export interface AllowedDecision {
+  /** Which kind of decision this is. */
   readonly kind: "allowed";
   /** Of the policies that apply, the one with the smallest part of its limit left. */
   readonly policy: ResolvedPolicy;
@@ -34,12 +36,15 @@ export interface AllowedDecision {
 
 /** The request is refused; nothing has been counted, except by policies that penalize. */
 export interface LimitedDecision {
+  /** Which kind of decision this is. */
   readonly kind: "limited";
   /** Why: too many, the key is banned, or the request has no key and needs one. */
   readonly reason: "limit" | "banned" | "missing-key";
   /** Of the policies that refuse, the one that does so for longest. */
   readonly policy: ResolvedPolicy;
+  /** Its limit for this key; the capacity, for a token bucket. */
   readonly limit: number;
+  /** How much more it allows now. */
   readonly remaining: 0;
   /**
    * Milliseconds until the same request would be allowed if nobody else asked with its key; `Infinity` when waiting

@@ -77,20 +77,33 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
 
 /** A policy with every default filled in. */
 export interface ResolvedPolicy {
+  /** See {@linkcode LimiterPolicy.name}. */
   readonly name: string;
+  /** The key as it was written. */
   readonly keySpec: KeySpec;
+  /** The key as a function. */
   readonly key: CompiledKey;
+  /** See {@linkcode LimiterPolicy.limit}. */
   readonly limit: KeyedNumber;
+  /** Length of the window. */
   readonly windowMs: number;
+  /** See {@linkcode LimiterPolicy.algorithm}. */
   readonly algorithm: AlgorithmName;
   /** `null`: as much as the limit. */
   readonly burst: KeyedNumber | null;
+  /** See {@linkcode LimiterPolicy.cost}. */
   readonly cost: number | ((ctx: KeySource) => number);
+  /** See {@linkcode LimiterPolicy.onMissingKey}. */
   readonly onMissingKey: MissingKeyAction;
+  /** See {@linkcode LimiterPolicy.exempt}; `null` when nobody is. */
   readonly exempt: ((ctx: KeySource) => boolean) | null;
+  /** See {@linkcode LimiterPolicy.dryRun}. */
   readonly dryRun: boolean;
+  /** See {@linkcode LimiterPolicy.penalize}. */
   readonly penalize: boolean;
+  /** See {@linkcode LimiterPolicy.headers}. */
   readonly headers: readonly HeaderStyle[];
+  /** See {@linkcode LimiterPolicy.ipv6Prefix}. */
   readonly ipv6Prefix: number;
 }
 

@@ -20,6 +20,7 @@ export interface PeerTls {
  * Transports keep connections by the identity of this object: make it once, freeze it, use it for all requests.
  */
 export interface Peer {
+  /** Where it listens. */
   readonly address: Address;
   /** `null` means plain text. */
   readonly tls: PeerTls | null;

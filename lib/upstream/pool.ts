@@ -19,7 +19,9 @@ export interface PoolListener {
 
 /** What a {@linkcode Pool} is made of. */
 export interface PoolInit {
+  /** Name of the pool, for logs and filters. */
   name: string;
+  /** The members to begin with. */
   servers: readonly ServerLike[];
   /** Completes servers that are added as text or as a part. @default {plain text servers} */
   resolve?: ResolveServer;
@@ -27,8 +29,11 @@ export interface PoolInit {
 
 /** What {@linkcode Pool.replaceServers} has done. */
 export interface PoolChange {
+  /** Those that are new. */
   readonly added: readonly Server[];
+  /** Those that have left; what runs there is finished. */
   readonly removed: readonly Server[];
+  /** Those that stay, with their health and counters. */
   readonly kept: readonly Server[];
 }
 
@@ -43,7 +48,11 @@ export class Pool implements Disposable {
   readonly #listeners = new Set<PoolListener>();
   #servers: readonly Server[] = [];
 
-  /** @throws {TypeError} when a server cannot be read or is there twice */
+  /**
+   * Makes a pool of its first members.
+   *
+   * @throws {TypeError} when a server cannot be read or is there twice
+   */
   constructor({ name, servers, resolve = resolvePlainServer }: PoolInit) {
     this.name = name;
     this.#resolve = resolve;

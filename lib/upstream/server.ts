@@ -18,6 +18,7 @@ export type Outcome = "success" | "failure" | "ignored";
 export interface ServerInit {
   /** The address as configured; unique in its pool. */
   readonly id: string;
+  /** How transports reach it. */
   readonly peer: Peer;
   /** Share of the requests, beside the others'; 0 takes none. @default {1} */
   readonly weight?: number;
@@ -52,7 +53,11 @@ export class Server implements Standing {
   #failures = 0;
   #consecutiveFailures = 0;
 
-  /** @param state what it shares with the other servers of its pool */
+  /**
+   * Makes a server that is up, enabled and idle.
+   *
+   * @param state what it shares with the other servers of its pool
+   */
   constructor(init: ServerInit, state: PoolState = new PoolState()) {
     const { id, peer, weight = 1, backup = false, tags = [], maxInFlight = Infinity } = init;
     this.id = id;
