@@ -30,6 +30,7 @@ export class ProgramFolder implements AsyncDisposable {
   start(
     args: readonly string[],
     permissions: readonly string[] = ["--allow-net", "--allow-read"],
+    env: Readonly<Record<string, string>> = {},
   ): RunningProgram {
     const command = new Deno.Command(Deno.execPath(), {
       args: [
@@ -42,7 +43,7 @@ export class ProgramFolder implements AsyncDisposable {
         ...args,
       ],
       cwd: this.path,
-      env: { NO_COLOR: "1" },
+      env: { NO_COLOR: "1", ...env },
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
@@ -51,8 +52,12 @@ export class ProgramFolder implements AsyncDisposable {
   }
 
   /** Runs the program to its end. */
-  async run(args: readonly string[], permissions?: readonly string[]): Promise<Ended> {
-    await using program = this.start(args, permissions);
+  async run(
+    args: readonly string[],
+    permissions?: readonly string[],
+    env?: Readonly<Record<string, string>>,
+  ): Promise<Ended> {
+    await using program = this.start(args, permissions, env);
     return await program.ended;
   }
 

@@ -48,23 +48,9 @@ export class TestProxy implements AsyncDisposable {
     return fetch(`http://${this.address}${target}`, init);
   }
 
-  /**
-   * Sends one request on a connection of its own and takes the whole answer.
-   *
-   * @param request request line without the version, such as `GET /path`
-   * @param lines field lines; `Host: h` goes in front unless one begins with `Host:`
-   */
-  async ask(
-    request = "GET /",
-    lines: readonly string[] = [],
-    body: string | Uint8Array = "",
-  ): Promise<Answer> {
-    using connection = await this.connect();
-    const hasHost = lines.some((line) => /^host:/i.test(line));
-    const head = [`${request} HTTP/1.1`, ...(hasHost ? [] : ["Host: h"]), ...lines, "", ""];
-    await connection.write(head.join("\r\n"));
-    await connection.write(body);
-    return await readAnswer(connection, request.split(" ")[0]);
+  /** Sends one request on a connection of its own and takes the whole answer; see {@linkcode askAt}. */
+  ask(request = "GET /", lines: readonly string[] = [], body: string | Uint8Array = ""): Promise<Answer> {
+    return askAt(this.port, request, lines, body);
   }
 
   /** All servers of all pools, those that leave too. */
@@ -79,6 +65,26 @@ export class TestProxy implements AsyncDisposable {
     const running = servers.map(({ id, inFlight }) => ({ id, inFlight }));
     assertEquals(running, servers.map(({ id }) => ({ id, inFlight: 0 })), "requests in flight after the end");
   }
+}
+
+/**
+ * Sends one request to a port of loopback, on a connection of its own, and takes the whole answer.
+ *
+ * @param request request line without the version, such as `GET /path`
+ * @param lines field lines; `Host: h` goes in front unless one begins with `Host:`
+ */
+export async function askAt(
+  port: number,
+  request = "GET /",
+  lines: readonly string[] = [],
+  body: string | Uint8Array = "",
+): Promise<Answer> {
+  using connection = await rawClient(port);
+  const hasHost = lines.some((line) => /^host:/i.test(line));
+  const head = [`${request} HTTP/1.1`, ...(hasHost ? [] : ["Host: h"]), ...lines, "", ""];
+  await connection.write(head.join("\r\n"));
+  await connection.write(body);
+  return await readAnswer(connection, request.split(" ")[0]);
 }
 
 /** Takes the whole answer to a request with this method. */
