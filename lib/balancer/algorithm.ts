@@ -23,6 +23,8 @@ export interface Candidates {
 export interface PickRequest {
   /** What hashing algorithms hash; without one they take turns. */
   readonly key?: string | Uint8Array | undefined;
+  /** Value of the cookie that ties a client to a server; read only where sessions are sticky. */
+  readonly session?: string | null | undefined;
   /** Servers that this request has tried already. */
   readonly exclude?: readonly Server[] | undefined;
   /** What a custom function is handed, such as the request and its context. */

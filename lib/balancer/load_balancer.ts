@@ -11,6 +11,8 @@ import type { Outcome, Server } from "../upstream/server.ts";
 import { type PickRequest, Selection } from "./algorithm.ts";
 import { createAlgorithm } from "./create_algorithm.ts";
 import type { LoadBalancerInit, LoadBalancerOptions } from "./load_balancer_options.ts";
+import { resolveSticky } from "./sticky_options.ts";
+import { StickySessions } from "./sticky_sessions.ts";
 import { Supervision } from "./supervision.ts";
 import { Tier } from "./tier.ts";
 import { type Claim, type ClaimAttempt, type Refusal, resolveQueue, WaitingLine } from "./waiting_line.ts";
@@ -37,6 +39,8 @@ const NO_QUEUE = { size: 0, timeoutMs: 0 };
 export class LoadBalancer implements Disposable, AsyncDisposable {
   /** The servers; to be changed while it runs. */
   readonly pool: Pool;
+  /** What ties clients to servers; `null` when nothing does. */
+  readonly sticky: StickySessions | null;
   readonly #tiers: readonly [Tier, Tier];
   readonly #supervision: Supervision;
   readonly #line: WaitingLine;
@@ -51,7 +55,9 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   constructor(init: LoadBalancerInit) {
     const { pool, balance = "round-robin", clock = systemClock, random = systemRandom } = init;
     const { maxInFlight = Infinity, panicThreshold = 0, loadFactor = Infinity, queue, onPanic } = init;
+    const { sticky = null } = init;
     this.pool = pool;
+    this.sticky = sticky === null ? null : new StickySessions(pool, sticky);
     this.#maxInFlight = maxInFlight;
     this.#panicThreshold = panicThreshold;
     this.#onPanic = onPanic ?? (() => {});
@@ -75,10 +81,11 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
    * @throws {TypeError} when an address or an option cannot be read, or an address is there twice
    */
   static from(servers: Iterable<ServerLike>, options: LoadBalancerOptions = {}): LoadBalancer {
-    const { healthCheck, ejection = {}, slowStart, queue, ...rest } = options;
+    const { healthCheck, ejection = {}, slowStart, queue, sticky, ...rest } = options;
     return new LoadBalancer({
       ...rest,
       pool: new Pool({ name: "default", servers: [...servers] }),
+      sticky: sticky === undefined ? null : resolveSticky(sticky),
       healthCheck: healthCheck === undefined ? null : resolveHealthCheck(healthCheck),
       ejection: ejection === false ? null : resolveEjection(ejection),
       slowStart: slowStart === undefined ? null : resolveSlowStart(slowStart),
@@ -110,6 +117,8 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   pick(request: PickRequest, maxIterations = Infinity): Server | undefined {
     if (this.#version !== this.pool.version) this.#refresh();
     if (this.pool.inFlight >= this.#maxInFlight) return undefined;
+    const kept = this.sticky === null ? undefined : this.sticky.find(request);
+    if (kept !== undefined) return kept;
     const selection = new Selection(request, maxIterations);
     return this.#tiers[0].pick(selection) ?? this.#tiers[1].pick(selection);
   }

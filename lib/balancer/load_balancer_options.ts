@@ -10,6 +10,7 @@ import type { Probe } from "../health/probe.ts";
 import type { ResolvedSlowStart, SlowStartOptions } from "../health/slow_start.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Balance } from "./create_algorithm.ts";
+import type { ResolvedSticky, StickyOptions } from "./sticky_options.ts";
 import type { QueueOptions, ResolvedQueue } from "./waiting_line.ts";
 
 /** What is called when something about servers changes; an error that one throws is reported, and nothing else. */
@@ -30,6 +31,8 @@ export interface LoadBalancerOptions extends LoadBalancerHooks {
   balance?: Balance;
   /** For `"consistent-hash"`: how many times its share a server may have in flight; above 1. @default {Infinity} */
   loadFactor?: number;
+  /** Ties clients to servers by a cookie; without it nobody is tied. */
+  sticky?: StickyOptions;
   /** Active checks, begun by `startHealthChecks`; without them every server is healthy. */
   healthCheck?: ActiveCheckOptions;
   /** When servers are left alone because requests to them fail; `false` is never. @default {{}} */
@@ -49,6 +52,7 @@ export interface LoadBalancerInit extends LoadBalancerHooks {
   pool: Pool;
   balance?: Balance;
   loadFactor?: number;
+  sticky?: ResolvedSticky | null;
   healthCheck?: ResolvedHealthCheck | null;
   /** `undefined` is ejection with its defaults, `null` is none. */
   ejection?: ResolvedEjection | null;

@@ -1,6 +1,7 @@
 /** What a limit is counted by: the client's address, a field of the request, or anything a function returns. */
 
 import { isToken } from "../http/header_fields.ts";
+import { cookieValue } from "../http/cookie_value.ts";
 import { addressGroup } from "./address_group.ts";
 
 /** What a key is taken from; the proxy's request context is one. */
@@ -116,7 +117,7 @@ function compileNamed(spec: NamedKey, ipv6Prefix: number): CompiledKey {
     case "header":
       return (source) => source.request.headers.get(name) || null;
     case "cookie":
-      return (source) => cookieOf(source.request.headers.get("cookie"), name);
+      return (source) => cookieValue(source.request.headers.get("cookie"), name);
     default:
       return (source) => queryOf(source.target, name);
   }
@@ -136,20 +137,6 @@ function hostOf(source: KeySource): string | null {
   if (colon >= 0 && colon > host.lastIndexOf("]")) end = colon;
   if (host.charCodeAt(end - 1) === 0x2e) end--;
   return (end === host.length ? host : host.slice(0, end)).toLowerCase() || null;
-}
-
-function cookieOf(cookies: string | null, name: string): string | null {
-  if (cookies === null) return null;
-  for (let at = 0; at < cookies.length;) {
-    while (cookies.charCodeAt(at) === 0x20) at++;
-    let end = cookies.indexOf(";", at);
-    if (end < 0) end = cookies.length;
-    if (cookies.charCodeAt(at + name.length) === 0x3d && cookies.startsWith(name, at)) {
-      return cookies.slice(at + name.length + 1, end).trimEnd() || null;
-    }
-    at = end + 1;
-  }
-  return null;
 }
 
 function queryOf(target: string, name: string): string | null {

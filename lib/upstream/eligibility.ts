@@ -21,10 +21,12 @@ export type Ineligibility = "disabled" | "draining" | "unhealthy" | "ejected" | 
  * Tells why a server may not be sent a request now; `null` when it may.
  *
  * `"full"` comes last: it is the only reason that passes by itself within one request.
+ *
+ * @param mayDrain whether it is no reason that the server drains: for clients that it has already
  */
-export function ineligibility(standing: Standing): Ineligibility | null {
+export function ineligibility(standing: Standing, mayDrain = false): Ineligibility | null {
   if (!standing.enabled) return "disabled";
-  if (standing.draining) return "draining";
+  if (standing.draining && !mayDrain) return "draining";
   if (!standing.healthy) return "unhealthy";
   if (standing.ejected) return "ejected";
   return standing.full ? "full" : null;
