@@ -1,6 +1,7 @@
 /** Shows what a configuration means. */
 
 import { formatDuration } from "../core/duration.ts";
+import type { ResolvedSticky } from "../balancer/sticky_options.ts";
 import type { ResolvedHealthCheck } from "../health/health_check_options.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { formatProxy } from "../transport/outbound_proxy.ts";
@@ -28,7 +29,7 @@ export function describeConfig(config: ResolvedConfig): string {
 }
 
 function describePool(pool: ResolvedPool, isDefault: boolean): string {
-  const { name, servers, healthCheck, timeouts, transport } = pool;
+  const { name, servers, healthCheck, sticky, timeouts, transport } = pool;
   return [
     `pool      ${name}${isDefault ? " (for what no filter sends elsewhere)" : ""}`,
     ...servers.map((server) => `  server    ${describeServer(server)}`),
@@ -36,6 +37,7 @@ function describePool(pool: ResolvedPool, isDefault: boolean): string {
     `  checks    ${
       healthCheck === null ? "none: every server counts as healthy" : describeCheck(healthCheck)
     }`,
+    ...(sticky === null ? [] : [`  sticky    ${describeSticky(sticky)}`]),
     `  timeouts  ${describeTimeouts(timeouts)}`,
     `  transport ${describeTransport(transport)}`,
   ].join("\n");
@@ -61,6 +63,15 @@ function describeCheck({ intervalMs, timeoutMs, rise, fall, port }: ResolvedHeal
     `unhealthy after ${counted(fall, "failure", "failures")}, healthy after ${
       counted(rise, "success", "successes")
     }`;
+}
+
+function describeSticky({ cookie, maxAgeSeconds, keepWhileDraining }: ResolvedSticky): string {
+  const long = maxAgeSeconds === null
+    ? "until the browser closes"
+    : `for ${formatDuration(maxAgeSeconds * 1000)}`;
+  return `clients stay with their server by the cookie ${cookie}, ${long}${
+    keepWhileDraining ? ", also while it drains" : ""
+  }`;
 }
 
 function describeTimeouts({ connectMs, responseMs, idleMs, totalMs }: Timeouts): string {

@@ -1,5 +1,6 @@
 /** What an operator writes, and what the proxy makes of it. */
 
+import type { ResolvedSticky, StickyOptions } from "../balancer/sticky_options.ts";
 import type { Duration } from "../core/duration.ts";
 import type { KeySource } from "../limiter/key_spec.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
@@ -52,6 +53,8 @@ export interface PoolOptions extends TransportOptions {
   tls?: boolean | UpstreamTlsOptions;
   /** Active checks; without it every server counts as healthy. */
   healthCheck?: HealthCheckOptions;
+  /** Ties each client to the server that answered it first, by a cookie; without it nobody is tied. */
+  sticky?: StickyOptions;
   /** How long exchanges with these servers may take. */
   timeouts?: TimeoutOptions;
 }
@@ -102,6 +105,7 @@ export interface ResolvedPool {
   readonly name: string;
   readonly servers: readonly ResolvedServer[];
   readonly healthCheck: ResolvedHealthCheck | null;
+  readonly sticky: ResolvedSticky | null;
   readonly timeouts: Timeouts;
   readonly transport: TransportPlan;
   /** The way to the servers as configured, for those that are added while the proxy runs. */

@@ -1,5 +1,6 @@
 /** Completes pools and their servers. */
 
+import { resolveSticky } from "../balancer/sticky_options.ts";
 import { parseDuration } from "../core/duration.ts";
 import { resolveHealthCheck } from "../health/health_check_options.ts";
 import { selectTransport } from "../transport/select_transport.ts";
@@ -38,11 +39,12 @@ function poolsByName(upstreams: Upstreams): [string, PoolOptions][] {
 }
 
 function resolvePool(name: string, options: PoolOptions): ResolvedPool {
-  const { servers, tls, protocol, proxy, healthCheck, timeouts } = options;
+  const { servers, tls, protocol, proxy, healthCheck, sticky, timeouts } = options;
   return Object.freeze({
     name,
     servers: Object.freeze(servers.map((server) => completeServer(server, tls))),
     healthCheck: healthCheck === undefined ? null : resolveHealthCheck(healthCheck),
+    sticky: sticky === undefined ? null : resolveSticky(sticky),
     timeouts: resolveTimeouts(timeouts),
     transport: selectTransport(options),
     way: Object.freeze({ tls, protocol, proxy }),

@@ -8,6 +8,7 @@ import type { Peer } from "../upstream/peer.ts";
 import type { Server } from "../upstream/server.ts";
 import { decideRetry } from "./decide_retry.ts";
 import type { Attempt, Exchange } from "./exchange.ts";
+import { readSession } from "./keep_session.ts";
 import { ReplayBody } from "./replay_body.ts";
 import { selectServer } from "./select_server.ts";
 import { watchClient } from "./watch_client.ts";
@@ -25,6 +26,7 @@ export async function attemptUpstreams(
   const { runtime, namedPeer } = exchange;
   exchange.upstreamStartAt = runtime.clock.now();
   watchClient(exchange);
+  if (namedPeer === null) readSession(exchange);
   let failure: UpstreamError | null = null;
   for (;;) {
     if (failure !== null) exchange.upstreamStartAt = runtime.clock.now();
@@ -61,6 +63,7 @@ function beginAttempt(exchange: Exchange, server: Server | null): Attempt {
     ? { pool: "", address: namedPeer!.address, failure: null }
     : { pool: pool.name, address: server.id, failure: null };
   exchange.server = attempt;
+  exchange.selected = server;
   if (server !== null) exchange.serverLease = server.acquire();
   (exchange.attemptList ??= []).push(attempt);
   return attempt;

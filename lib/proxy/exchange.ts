@@ -66,6 +66,10 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   pool: PoolRuntime;
   /** The peer that `upstreamPeer` named outright; `null` when the pool's balancer chooses. */
   namedPeer: NamedPeer | null = null;
+  /** What the client says of the server that it belongs to. */
+  session: string | null = null;
+  /** The server that works on the request; `null` when `upstreamPeer` named it outright. */
+  selected: Server | null = null;
   /** Servers that have failed this request; it is not sent to them again. */
   exclude: Server[] | undefined = undefined;
   body: RequestBody | null = null;

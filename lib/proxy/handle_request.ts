@@ -7,6 +7,7 @@ import { choosePeer } from "./choose_peer.ts";
 import { type Entrance, Exchange } from "./exchange.ts";
 import { filterResponse } from "./filter_response.ts";
 import { openExchange } from "./open_exchange.ts";
+import { announceSession } from "./keep_session.ts";
 import { prepareRequest } from "./prepare_request.ts";
 import type { ProxyRuntime } from "./proxy_runtime.ts";
 import { mayHaveContent, readBody } from "./read_body.ts";
@@ -36,6 +37,7 @@ export async function handleRequest(
     if (runtime.filters.upstreamPeer !== undefined) await choosePeer(exchange, runtime.filters.upstreamPeer);
     const response = await attemptUpstreams(exchange, prepareRequest(exchange));
     announceLimits(exchange, response);
+    announceSession(exchange, response);
 
     const { responseFilter } = runtime.filters;
     return responseFilter === undefined

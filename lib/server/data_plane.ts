@@ -57,7 +57,7 @@ export class DataPlane implements AsyncDisposable {
   }
 
   #createPool(resolved: ResolvedPool): PoolRuntime {
-    const { name, servers, healthCheck, timeouts } = resolved;
+    const { name, servers, healthCheck, sticky, timeouts } = resolved;
     const transport = this.#transports.get(resolved.transport);
     const { clock, random, observer } = this.#options;
     const pool = this.#stack.use(new Pool({ name, servers, resolve: resolveServer(resolved.way) }));
@@ -66,6 +66,7 @@ export class DataPlane implements AsyncDisposable {
       new LoadBalancer({
         pool,
         healthCheck,
+        sticky,
         clock,
         random,
         onHealthChange: (server, healthy, reason) =>

@@ -371,6 +371,27 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     { upstreams: { servers: upstreams, healthCheck: { type: "tcp", interval: 0 } } },
     "upstreams.healthCheck.interval must be longer than 0, received 0",
   ],
+  // sticky
+  [
+    "sticky without secret",
+    { upstreams: { servers: upstreams, sticky: {} } },
+    "upstreams.sticky.secret is required",
+  ],
+  [
+    "sticky with a short secret, which is not shown",
+    { upstreams: { servers: upstreams, sticky: { secret: "short" } } },
+    "upstreams.sticky.secret must have at least 16 characters",
+  ],
+  [
+    "sticky with a secret that is no text",
+    { upstreams: { servers: upstreams, sticky: { secret: 5 } } },
+    "upstreams.sticky.secret must be a text, received a number",
+  ],
+  [
+    "sticky with a cookie that is no name",
+    { upstreams: { servers: upstreams, sticky: { secret: "0123456789abcdef", cookie: "a b" } } },
+    "upstreams.sticky.cookie must be a cookie name: letters, digits and any of !#$%&'*+-.^_`|~",
+  ],
   // limiter
   [
     "limiter without anything",

@@ -21,6 +21,7 @@ Deno.test("resolveConfig() fills in every default", () => {
         weight: 1,
       }],
       healthCheck: null,
+      sticky: null,
       timeouts: { connectMs: 3000, responseMs: 60_000, idleMs: 60_000, totalMs: Infinity },
       transport: {
         kind: "http1",

@@ -8,6 +8,7 @@ import { healthCheckSchema } from "./health_check_schema.ts";
 import { mustBe } from "./messages.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";
 import { serverSchema } from "./server_schema.ts";
+import { stickySchema } from "./sticky_schema.ts";
 import { timeoutsSchema } from "./timeouts_schema.ts";
 import { tlsSchema } from "./tls_schema.ts";
 import { checkTransport, transportEntries } from "./transport_schema.ts";
@@ -50,6 +51,7 @@ export const poolEntries = {
   servers: serversSchema,
   tls: v.optional(tlsSchema),
   healthCheck: v.optional(healthCheckSchema),
+  sticky: v.optional(stickySchema),
   timeouts: v.optional(timeoutsSchema),
   ...transportEntries,
 } satisfies Record<keyof PoolOptions, v.GenericSchema>;

@@ -1,0 +1,34 @@
+/** The schema of sticky sessions. */
+
+import * as v from "valibot";
+import { findStickyProblems, type StickyOptions } from "../../balancer/sticky_options.ts";
+import { positiveDurationSchema } from "./duration_schema.ts";
+import { mustBe, mustBeSecret, oneOf } from "./messages.ts";
+import { isRecord, optionsObject, pathItem } from "./options_object.ts";
+
+const SAME_SITE = ["Strict", "Lax", "None"] as const;
+
+const textSchema = v.string(mustBe("a text"));
+const flagSchema = v.boolean(mustBe("true or false"));
+
+const entries = {
+  cookie: v.optional(textSchema),
+  secret: v.string(mustBeSecret("a text")),
+  maxAge: v.optional(positiveDurationSchema),
+  path: v.optional(textSchema),
+  domain: v.optional(textSchema),
+  sameSite: v.optional(v.picklist(SAME_SITE, mustBe(oneOf(SAME_SITE)))),
+  secure: v.optional(flagSchema),
+  keepWhileDraining: v.optional(flagSchema),
+} satisfies Record<keyof StickyOptions, v.GenericSchema>;
+
+/** How clients are tied to servers. */
+export const stickySchema: v.GenericSchema = v.pipe(
+  optionsObject(entries, 'an object with "secret"'),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (dataset.issues !== undefined || !isRecord(dataset.value)) return;
+    for (const { option, message } of findStickyProblems(dataset.value as unknown as StickyOptions)) {
+      addIssue({ message, path: [pathItem(dataset.value, option)] });
+    }
+  }),
+);
