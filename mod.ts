@@ -62,6 +62,7 @@ export type {
 export { HeaderFields } from "./lib/http/header_fields.ts";
 export { LoadBalancer, type LoadBalancerOptions } from "./lib/balancer/load_balancer.ts";
 export type { LoadBalancerHooks } from "./lib/balancer/load_balancer_options.ts";
+export type { StickySessions } from "./lib/balancer/sticky_sessions.ts";
 export type { StickyOptions } from "./lib/balancer/sticky_options.ts";
 export type { PickRequest } from "./lib/balancer/algorithm.ts";
 export type { Balance, BalanceName } from "./lib/balancer/create_algorithm.ts";

@@ -385,7 +385,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "sticky with a secret that is no text",
     { upstreams: { servers: upstreams, sticky: { secret: 5 } } },
-    "upstreams.sticky.secret must be a text, received a number",
+    "upstreams.sticky.secret must be a text",
   ],
   [
     "sticky with a cookie that is no name",
