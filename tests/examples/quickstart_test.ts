@@ -1,4 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import { RunningProgram } from "../support/program.ts";
+import { startServerProcess } from "../support/server_process.ts";
 import { type RunningExample, startExample } from "../support/start_example.ts";
 import type { Answer } from "../support/start_proxy.ts";
 
@@ -41,4 +43,50 @@ Deno.test("examples/quickstart gives ten requests to its two servers in turn", a
   for (let n = 0; n < 10; n++) names.push((await example.ask("GET /")).field("x-upstream"));
   assertEquals(names.slice(2), names.slice(0, -2));
   assertEquals(names.slice(0, 2).sort(), ["one", "two"]);
+});
+
+Deno.test("examples/quickstart fails no GET while a server is killed and comes back", async () => {
+  await using one = await startServerProcess("one");
+  await using two = await startServerProcess("two");
+  await using example = await startExample("quickstart", {
+    set: { "upstreams.servers": [one.address, two.address] },
+  });
+  const names = async (count: number): Promise<string[]> => {
+    const found: string[] = [];
+    for (let n = 0; n < count; n++) {
+      const { status, text } = await example.ask("GET /");
+      found.push(status === 200 ? text : `status ${status}`);
+    }
+    return found;
+  };
+  assertEquals((await names(10)).sort(), [...Array(5).fill("one"), ...Array(5).fill("two")]);
+
+  await one.kill();
+  const sinceKilled = await names(20);
+  await example.program.stderrMatch(/ warn Server \S+ of pool default is unhealthy: .* \(1 of 2 healthy\)\n/);
+  assertEquals([...sinceKilled, ...await names(10)], Array(30).fill("two"));
+
+  await using _again = await startServerProcess("one", one.port);
+  await example.program.stderrMatch(/ info Server \S+ of pool default is healthy \(2 of 2 healthy\)\n/);
+  assertEquals((await names(10)).sort(), [...Array(5).fill("one"), ...Array(5).fill("two")]);
+});
+
+Deno.test("deno task start runs the quick start, and hands the signal to stop on to it", async () => {
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["task", "start", "--listen", "127.0.0.1:0"],
+    cwd: new URL("../../", import.meta.url),
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+  await using program = new RunningProgram(command.spawn());
+  try {
+    const response = await fetch(`http://${await program.address()}/`);
+    assertStringIncludes(await response.text(), "Hello from ");
+  } finally {
+    // Killed, the task would leave behind what it has started.
+    program.kill("SIGTERM");
+    assertEquals((await program.ended).code, 0);
+  }
 });

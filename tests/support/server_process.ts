@@ -1,0 +1,45 @@
+/** An upstream server in a process of its own, to be killed without a farewell. */
+
+import { RunningProgram } from "./program.ts";
+
+const SERVER = `
+  const [name, port] = Deno.args;
+  Deno.serve({
+    hostname: "127.0.0.1",
+    port: Number(port),
+    onListen: (address) => console.log("listening at", address.port),
+  }, () => new Response(name, { headers: { "x-upstream": name } }));
+`;
+
+/** A server process. */
+export interface ServerProcess extends AsyncDisposable {
+  readonly port: number;
+  /** `127.0.0.1:port`. */
+  readonly address: string;
+  /** Ends it as a crash would, and resolves when it has ended. */
+  kill(): Promise<void>;
+}
+
+/** Starts a server whose answers say its name, and waits until it listens. */
+export async function startServerProcess(name: string, port = 0): Promise<ServerProcess> {
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--no-config", SERVER, name, String(port)],
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+  await using stack = new AsyncDisposableStack();
+  const program = stack.use(new RunningProgram(command.spawn()));
+  const [, found] = await program.stdoutMatch(/listening at (\d+)\n/);
+  stack.move();
+  return {
+    port: Number(found),
+    address: `127.0.0.1:${found}`,
+    kill: async () => {
+      program.kill("SIGKILL");
+      await program.ended;
+    },
+    [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
+  };
+}
