@@ -9,8 +9,14 @@ export const PROXY_NAME = "lbproxy";
  * Taken off every request: the client is not a proxy that anybody has said to trust. The name is in lower case.
  */
 export function isForwardedField(name: string): boolean {
-  // All of the family: servers believe `-ssl`, `-scheme`, `-user` and `-client-cert` as well as the usual ones.
-  return name.startsWith("x-forwarded-") || name === "forwarded";
+  if (name === "forwarded") return true;
+  // All of the family: servers believe `-ssl`, `-scheme`, `-user` and `-client-cert` as well as the usual ones. And in
+  // any spelling: behind CGI and its heirs `X_Forwarded_For` is the same variable as `X-Forwarded-For`.
+  return name.startsWith("forwarded", 2) && name.startsWith("x") && isDash(name[1]) && isDash(name[11]);
+}
+
+function isDash(character: string | undefined): boolean {
+  return character === "-" || character === "_";
 }
 
 /** What {@linkcode addForwarded} says. */

@@ -30,6 +30,8 @@ export function openExchange(exchange: Exchange): void {
   }
   const fields = readFields(request.headers);
   const { host, target } = readTarget(request.url, fields.host, entrance.fallbackAuthority);
+  // The runtime shows `OPTIONS *` (RFC 9112 section 3.2.4) as it does `OPTIONS /*`, and a server answers them differently.
+  if (method === "OPTIONS" && target === "/*") throw new RequestError("OPTIONS * cannot be forwarded");
   exchange.fields = fields;
   exchange.host = host;
   exchange.target = target;

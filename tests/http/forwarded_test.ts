@@ -16,8 +16,22 @@ Deno.test("isForwardedField() knows whatever a client could pose as a proxy with
     "Client-Cert",
   ];
   const names = ["forwarded", ...known.map((name) => `x-forwarded-${name.toLowerCase()}`)];
+  // The same variable behind CGI.
+  names.push("x_forwarded_for", "x-forwarded_for", "x_forwarded-host");
   for (const name of names) assertEquals(isForwardedField(name), true, name);
-  for (const name of ["", "x-forward", "forwarded-x", "via", "x-real", "x-forwardedfor", "host"]) {
+  for (
+    const name of [
+      "",
+      "x-forward",
+      "forwarded-x",
+      "via",
+      "x-real",
+      "x-forwardedfor",
+      "x.forwarded-for",
+      "y-forwarded-for",
+      "host",
+    ]
+  ) {
     assertEquals(isForwardedField(name), false, name);
   }
 });

@@ -32,6 +32,7 @@ const REFUSED: readonly (readonly [claim: string, status: number, bytes: string]
   ["whose target has a fragment", 400, "GET /x#y HTTP/1.1\r\nHost: h\r\n\r\n"],
   ["whose target has no slash", 400, "GET x HTTP/1.1\r\nHost: h\r\n\r\n"],
   ["whose target has bytes beyond ASCII", 400, "GET /\xe9 HTTP/1.1\r\nHost: h\r\n\r\n"],
+  ["by OPTIONS of the whole server", 400, "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"],
   ["by CONNECT", 405, "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n"],
   ["by CONNECT to another host", 405, "CONNECT other:443 HTTP/1.1\r\nHost: h\r\n\r\n"],
   ["by TRACE", 405, "TRACE / HTTP/1.1\r\nHost: h\r\n\r\n"],
@@ -60,6 +61,24 @@ const REFUSED: readonly (readonly [claim: string, status: number, bytes: string]
   ],
   ["with a signed length", 400, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +3\r\n\r\nabc"],
   [
+    "of HTTP/1.0 with a transfer coding",
+    400,
+    "POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+  ],
+  [
+    "with a transfer coding twice",
+    400,
+    "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+  ],
+  [
+    "with a transfer coding that hides the length",
+    400,
+    "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc",
+  ],
+  ["with a length in hexadecimal", 400, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0x3\r\n\r\nabc"],
+  ["with a carriage return in a field", 400, "GET / HTTP/1.1\r\nHost: h\r\nX: a\rEvil: 1\r\n\r\n"],
+  ["with a zero byte in a field", 400, "GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n"],
+  [
     "with a transfer coding that the proxy cannot undo",
     501,
     "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
@@ -86,6 +105,25 @@ Deno.test("proxy serves requests whose host is odd but allowed", async () => {
     assertEquals((await proxy.ask("GET /", [`Host: ${host}`])).status, 200, host);
     assertEquals(upstream.sent("host"), [host]);
   }
+});
+
+Deno.test("proxy passes on nothing of a chunked content whose framing can be read in two ways", async () => {
+  await using upstream = recordingUpstream();
+  await using proxy = await startProxy({ upstreams: [upstream.address] });
+  const second = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
+  const contents = [
+    `3\nabc\n0\n\n${second}`,
+    `+3\r\nabc\r\n0\r\n\r\n`,
+    `10000000000000003\r\nabc\r\n0\r\n\r\n`,
+  ];
+  for (const content of contents) {
+    using connection = await proxy.connect();
+    await connection.write(`POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n${content}`);
+    // The connection ends with or without an answer: what comes after such a content is not a request.
+    await connection.readToEnd().catch(() => {});
+  }
+  assertEquals(upstream.requests.filter(({ body }) => body.length > 0), []);
+  assertEquals(upstream.requests.filter(({ startLine }) => startLine.includes("smuggled")), []);
 });
 
 Deno.test("proxy sends the path of an absolute form, and the slash that one without a path stands for", async () => {
