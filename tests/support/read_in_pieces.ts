@@ -1,0 +1,84 @@
+/** One response, read by the parser and the body readers alone, in the pieces that a test cuts it into. */
+
+import { UpstreamError } from "../../lib/core/errors.ts";
+import { HeadParser } from "../../lib/transport/http1/head_parser.ts";
+import { responseBodyReader } from "../../lib/transport/http1/response_framing.ts";
+
+/** What became of the bytes. */
+export interface Reading {
+  /** `"refused"` is a protocol error, `"open"` waits for more bytes. */
+  outcome: "complete" | "open" | "refused";
+  /** What was wrong with it. */
+  message: string;
+  status: number;
+  statusText: string;
+  /** Name, value, name, value. */
+  fields: readonly string[];
+  persistent: boolean;
+  /** The content, one character a byte. */
+  content: string;
+  /** How many bytes came after the end. */
+  left: number;
+}
+
+const NOTHING: Reading = {
+  outcome: "open",
+  message: "",
+  status: 0,
+  statusText: "",
+  fields: [],
+  persistent: false,
+  content: "",
+  left: 0,
+};
+
+/**
+ * Reads a response whose bytes arrive up to each of the cuts, in order, and then all.
+ *
+ * @throws whatever is not the protocol error
+ */
+export function readInPieces(bytes: Uint8Array, cuts: readonly number[] = [], method = "GET"): Reading {
+  try {
+    return read(bytes, [...cuts, bytes.length], method);
+  } catch (error) {
+    if (!(error instanceof UpstreamError) || error.code !== "http_protocol_error") throw error;
+    return { ...NOTHING, outcome: "refused", message: error.message };
+  }
+}
+
+function read(bytes: Uint8Array, ends: readonly number[], method: string): Reading {
+  const head = new HeadParser();
+  // A copy: what has not arrived yet must not be there, and chunks are moved about.
+  const buffer = new Uint8Array(bytes.length);
+  let arrived = 0;
+  let next = 0;
+  const arrive = () => {
+    const end = ends[next++]!;
+    buffer.set(bytes.subarray(arrived, end), arrived);
+    arrived = end;
+  };
+  head.begin(0);
+  for (;;) {
+    if (next === ends.length) return NOTHING;
+    arrive();
+    if (head.parse(buffer, arrived)) break;
+  }
+  const { status, statusText, list: fields, persistent } = head;
+  const found = { ...NOTHING, status, statusText, fields, persistent };
+  const reader = responseBodyReader(head, method);
+  if (reader === null) return { ...found, outcome: "complete", left: bytes.length - head.bodyStart };
+  let content = "";
+  for (let from = head.bodyStart;; arrive()) {
+    reader.read(buffer, from, arrived);
+    content += textOf(buffer.subarray(reader.contentStart, reader.contentEnd));
+    from = reader.next;
+    if (reader.done) return { ...found, outcome: "complete", content, left: bytes.length - from };
+    if (next === ends.length) return { ...found, content };
+  }
+}
+
+function textOf(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return text;
+}

@@ -1,0 +1,137 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { UpstreamError } from "../../../lib/core/errors.ts";
+import { HeadParser, MAX_FIELDS, MAX_HEAD_BYTES } from "../../../lib/transport/http1/head_parser.ts";
+import { latin1Bytes, latin1Text } from "../../support/raw_connection.ts";
+import { readInPieces } from "../../support/read_in_pieces.ts";
+
+const TOKEN = [..."!#$%&'*+-.^_`|~0123456789abcxyzABCXYZ"];
+const VALUE = [...' \t!"#,:;=@[]{}~azAZ09\x80\xa0\xff'];
+
+const name = fc.array(fc.constantFrom(...TOKEN), { minLength: 1, maxLength: 12 }).map((chars) =>
+  `x${chars.join("")}`
+);
+const value = fc.array(fc.constantFrom(...VALUE), { maxLength: 30 }).map((chars) => chars.join(""));
+const blank = fc.constantFrom("", " ", "\t", "  \t ");
+const cuts = fc.array(fc.nat(800), { maxLength: 20 });
+
+function within(bytes: Uint8Array, places: readonly number[]): number[] {
+  return places.map((place) => Math.min(place, bytes.length)).sort((a, b) => a - b);
+}
+
+/** A value without the blanks around it, which are no part of it. */
+function trimBlanks(text: string): string {
+  return text.replace(/^[ \t]+|[ \t]+$/g, "");
+}
+
+Deno.test("HeadParser gives back any status, reason and fields, wherever the reads cut them", () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 200, max: 599 }),
+      fc.option(value, { nil: null }),
+      fc.array(fc.tuple(name, blank, value, blank), { maxLength: 20 }),
+      cuts,
+      (status, reason, fields, places) => {
+        const lines = fields.map(([key, before, text, after]) => `${key}:${before}${text}${after}\r\n`).join(
+          "",
+        );
+        const line = `HTTP/1.1 ${status}${reason === null ? "" : ` ${reason}`}\r\n`;
+        const bytes = latin1Bytes(`${line}${lines}\r\n`);
+        const reading = readInPieces(bytes, within(bytes, places), "HEAD");
+        assertEquals(reading.outcome, "complete", reading.message);
+        assertEquals([reading.status, reading.statusText], [status, reason ?? ""]);
+        assertEquals(
+          reading.fields,
+          fields.flatMap(([key, , text]) => [key.toLowerCase(), trimBlanks(text)]),
+        );
+      },
+    ),
+    { seed: 3, numRuns: 500 },
+  );
+});
+
+Deno.test("HeadParser throws nothing but the protocol error, and every split of any bytes gives the same", () => {
+  const parts = [
+    "HTTP/1.1 200 OK\r\n",
+    "HTTP/1.0 ",
+    "\r\n",
+    "\n",
+    "\r",
+    ":",
+    " ",
+    "\0",
+    "Content-Length: 2",
+    "Connection: close",
+  ];
+  const soup = fc.array(
+    fc.constantFrom(...parts, "Transfer-Encoding: chunked", "a", "9", "\xff", "HTTP/1.1 100 \r\n\r\n"),
+    {
+      maxLength: 30,
+    },
+  ).map((pieces) => latin1Bytes(pieces.join("")));
+  const begun = soup.map((bytes) => latin1Bytes(`HTTP/1.1 200 OK\r\n${latin1Text(bytes)}`));
+  fc.assert(
+    fc.property(fc.oneof(soup, begun, fc.uint8Array({ maxLength: 200 })), cuts, (bytes, places) => {
+      assertEquals(readInPieces(bytes, within(bytes, places)), readInPieces(bytes));
+      assertEquals(readInPieces(bytes, Array.from(bytes.keys())), readInPieces(bytes));
+    }),
+    { seed: 3, numRuns: 1500 },
+  );
+});
+
+Deno.test("HeadParser refuses every control character but tab, wherever in a head it stands", () => {
+  const head = "HTTP/1.1 200 Fine\r\nName: value\r\nContent-Length: 0\r\n\r\n";
+  for (let code = 0; code < 256; code++) {
+    const control = (code < 32 && code !== 9) || code === 127;
+    for (let at = 0; at <= head.indexOf("\r\n\r\n"); at++) {
+      const bytes = latin1Bytes(head.slice(0, at) + String.fromCharCode(code) + head.slice(at));
+      const { outcome, fields } = readInPieces(bytes);
+      if (control && outcome === "complete") {
+        // A line end is read as one where it comes to stand in front of another.
+        throw new Error(`${code} at ${at} gave ${fields}`);
+      }
+    }
+  }
+});
+
+Deno.test("HeadParser takes a head of 64 KiB and 200 fields, and refuses one byte or field more", () => {
+  const empty = "HTTP/1.1 200 OK\r\nX: \r\n\r\n";
+  const long = (length: number) => empty.replace("X: ", `X: ${"y".repeat(length - empty.length)}`);
+  const many = (count: number) => `HTTP/1.1 200 OK\r\n${"X: y\r\n".repeat(count)}\r\n`;
+  const outcome = (text: string) => readInPieces(latin1Bytes(text), [], "HEAD").outcome;
+  assertEquals([outcome(long(MAX_HEAD_BYTES)), outcome(long(MAX_HEAD_BYTES + 1))], ["complete", "refused"]);
+  assertEquals([outcome(many(MAX_FIELDS)), outcome(many(MAX_FIELDS + 1))], ["complete", "refused"]);
+});
+
+Deno.test("HeadParser gives up on a line without end as soon as it is too long", () => {
+  const head = new HeadParser();
+  const bytes = latin1Bytes("HTTP/1.1 200 OK\r\nX: ".padEnd(MAX_HEAD_BYTES + 1, "y"));
+  head.begin(0);
+  assert(!head.parse(bytes, MAX_HEAD_BYTES - 1));
+  assertThrows(() => head.parse(bytes, MAX_HEAD_BYTES + 1), UpstreamError, "64 KiB");
+});
+
+Deno.test("HeadParser tells from the first wrong byte that something is not HTTP", () => {
+  for (const text of ["S", "HTTP/2", "HTTP/1,", "h", "\r"]) {
+    const head = new HeadParser();
+    head.begin(0);
+    assertThrows(() => head.parse(latin1Bytes(text), text.length), UpstreamError);
+  }
+});
+
+Deno.test("HeadParser.persistent follows the version and every value of Connection", () => {
+  const cases: [string, boolean][] = [
+    ["HTTP/1.1 200 OK", true],
+    ["HTTP/1.1 200 OK\r\nConnection: keep-alive", true],
+    ["HTTP/1.1 200 OK\r\nConnection: close", false],
+    ["HTTP/1.1 200 OK\r\nConnection: , x ,\tCLOSE ,", false],
+    ["HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nConnection: close", false],
+    ["HTTP/1.1 200 OK\r\nConnection: closed", true],
+    ["HTTP/1.0 200 OK", false],
+    ["HTTP/1.0 200 OK\r\nConnection: Keep-Alive", true],
+    ["HTTP/1.0 200 OK\r\nConnection: keep-alive, close", false],
+  ];
+  for (const [head, persistent] of cases) {
+    assertEquals(readInPieces(latin1Bytes(`${head}\r\n\r\n`), [], "HEAD").persistent, persistent, head);
+  }
+});
