@@ -35,7 +35,7 @@ export function admitRequest(exchange: Exchange): Response | null {
 
 function check(exchange: Exchange, { limiter }: Admission): Decision {
   try {
-    return limiter.check(exchange);
+    return limiter.check(exchange, exchange.startedAt);
   } catch (error) {
     throw error instanceof FilterError ? error : new FilterError("limiter", error);
   }
