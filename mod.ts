@@ -44,6 +44,9 @@ export type {
   TimeoutOptions,
   Upstreams,
 } from "./lib/config/proxy_config.ts";
+export type { BalancingOptions, ChoosePoolServer } from "./lib/config/balancing_options.ts";
+export type { DiscoveryOptions, DiscoveryPacing, FindServers } from "./lib/config/discovery_options.ts";
+export type { DnsDiscoveryOptions } from "./lib/upstream/dns_discovery.ts";
 export type {
   Awaitable,
   Filters,
@@ -126,10 +129,13 @@ export type { Random } from "./lib/core/random.ts";
 export type { Observer } from "./lib/observe/observer.ts";
 export type {
   CallbackErrorEvent,
+  DiscoveryEvent,
+  EjectionEvent,
   HealthEvent,
   LimiterOverflowEvent,
   ListenerErrorEvent,
   ListeningEvent,
+  PanicEvent,
   ProxyEvent,
   RequestFailureEvent,
   ShutdownEvent,

@@ -154,6 +154,11 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     return this.#supervision.start();
   }
 
+  /** Gives every server that is being started slowly its full share now, as at the beginning of a proxy. */
+  endSlowStarts(): void {
+    this.#supervision.endSlowStarts();
+  }
+
   #tryClaim(request: PickRequest): ClaimAttempt {
     const server = this.pick(request);
     if (server !== undefined) return { server, lease: server.acquire() };

@@ -44,6 +44,11 @@ export class Supervision implements Disposable, AsyncDisposable {
     return this.#checker?.firstRound() ?? Promise.resolve();
   }
 
+  /** Gives every server that is being started its full share now. */
+  endSlowStarts(): void {
+    this.#slowStart?.finish();
+  }
+
   /** Takes in how a request ended. */
   record(server: Server, outcome: Outcome): void {
     this.#ejection?.record(server, outcome);

@@ -2,11 +2,11 @@
 
 import { formatDuration } from "../core/duration.ts";
 import type { ResolvedSticky } from "../balancer/sticky_options.ts";
-import type { ResolvedHealthCheck } from "../health/health_check_options.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { formatProxy } from "../transport/outbound_proxy.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
+import { describeBalancing } from "./describe_balancing.ts";
 import { describeLimit } from "./describe_limit.ts";
 import { formatListen } from "./format_listen.ts";
 import type { ResolvedConfig, ResolvedPool, ResolvedServer } from "./proxy_config.ts";
@@ -29,23 +29,24 @@ export function describeConfig(config: ResolvedConfig): string {
 }
 
 function describePool(pool: ResolvedPool, isDefault: boolean): string {
-  const { name, servers, healthCheck, sticky, timeouts, transport } = pool;
+  const { name, servers, balancing, sticky, timeouts, transport } = pool;
   return [
     `pool      ${name}${isDefault ? " (for what no filter sends elsewhere)" : ""}`,
     ...servers.map((server) => `  server    ${describeServer(server)}`),
-    `  balance   in turn, by weight`,
-    `  checks    ${
-      healthCheck === null ? "none: every server counts as healthy" : describeCheck(healthCheck)
-    }`,
+    ...describeBalancing(balancing).map((line) => `  ${line}`),
     ...(sticky === null ? [] : [`  sticky    ${describeSticky(sticky)}`]),
     `  timeouts  ${describeTimeouts(timeouts)}`,
     `  transport ${describeTransport(transport)}`,
   ].join("\n");
 }
 
-function describeServer({ id, peer: { tls }, weight }: ResolvedServer): string {
+function describeServer(server: ResolvedServer): string {
+  const { id, peer: { tls }, weight, backup, tags, maxInFlight } = server;
   const parts = [id];
+  if (backup) parts.push("backup");
   if (weight !== 1) parts.push(`weight ${weight}`);
+  if (maxInFlight !== Infinity) parts.push(`at most ${counted(maxInFlight, "request", "requests")} at once`);
+  if (tags.length > 0) parts.push(`tags ${tags.join(" ")}`);
   if (tls === null) parts.push("plain HTTP");
   else {
     parts.push(`TLS as ${tls.serverName}`);
@@ -55,14 +56,6 @@ function describeServer({ id, peer: { tls }, weight }: ResolvedServer): string {
     if (tls.cert !== undefined) parts.push("client certificate");
   }
   return parts.join(", ");
-}
-
-function describeCheck({ intervalMs, timeoutMs, rise, fall, port }: ResolvedHealthCheck): string {
-  const target = port === null ? "TCP connection" : `TCP connection to port ${port}`;
-  return `${target} every ${formatDuration(intervalMs)} within ${formatDuration(timeoutMs)}; ` +
-    `unhealthy after ${counted(fall, "failure", "failures")}, healthy after ${
-      counted(rise, "success", "successes")
-    }`;
 }
 
 function describeSticky({ cookie, maxAgeSeconds, keepWhileDraining }: ResolvedSticky): string {

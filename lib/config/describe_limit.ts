@@ -1,8 +1,8 @@
 /** Limits in plain words. */
 
 import { formatDuration } from "../core/duration.ts";
-import type { KeySpec } from "../limiter/key_spec.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
+import { describeKey } from "./describe_key.ts";
 
 /** Keys that every request has. */
 const ALWAYS_THERE = ["ip", "path", "host"];
@@ -18,16 +18,6 @@ export function describeLimit(policy: ResolvedPolicy): readonly string[] {
   const lines = [`${amount} for each ${each}`];
   if (!ALWAYS_THERE.some((key) => key === keySpec)) lines.push(describeMissingKey(policy, each));
   return lines;
-}
-
-function describeKey(key: KeySpec): string {
-  if (typeof key === "function") return "key that key() returns";
-  if (typeof key !== "string") return key.map((part) => describeKey(part)).join(" and ");
-  if (key === "ip") return "client address";
-  const colon = key.indexOf(":");
-  if (colon < 0) return key;
-  const [kind, name] = [key.slice(0, colon), key.slice(colon + 1)];
-  return `${kind === "query" ? "query parameter" : kind} ${name}`;
 }
 
 function describeMissingKey({ keySpec, onMissingKey }: ResolvedPolicy, each: string): string {

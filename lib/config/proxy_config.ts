@@ -4,10 +4,10 @@ import type { ResolvedSticky, StickyOptions } from "../balancer/sticky_options.t
 import type { Duration } from "../core/duration.ts";
 import type { KeySource } from "../limiter/key_spec.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
-import type { HealthCheckOptions, ResolvedHealthCheck } from "../health/health_check_options.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { TransportOptions, TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
+import type { BalancingOptions, ResolvedBalancing } from "./balancing_options.ts";
 import type { Filters, UpstreamTlsOptions } from "./filters.ts";
 import type { RequestContext } from "./request_context.ts";
 import type { Way } from "./resolve_peer.ts";
@@ -31,6 +31,12 @@ export interface ServerOptions {
   weight?: number;
   /** TLS towards this server; options are laid over those of the pool, `false` is plain text. @default {the pool's} */
   tls?: boolean | UpstreamTlsOptions;
+  /** Only used when no server that is not a backup can be. @default {false} */
+  backup?: boolean;
+  /** Words of your own, for balancing functions and filters. @default {[]} */
+  tags?: readonly string[];
+  /** How many requests may run there at once. @default {Infinity} */
+  maxInFlight?: number;
 }
 
 /** How long each part of an exchange with a server may take. */
@@ -46,13 +52,11 @@ export interface TimeoutOptions {
 }
 
 /** A group of servers that can stand in for each other. */
-export interface PoolOptions extends TransportOptions {
-  /** At least one, each of them once. */
-  servers: readonly (string | ServerOptions)[];
+export interface PoolOptions extends TransportOptions, BalancingOptions {
+  /** At least one, each of them once; not needed where there is a `discovery`. */
+  servers?: readonly (string | ServerOptions)[];
   /** TLS towards the servers; `true` takes the host of each address as its name. @default {false} */
   tls?: boolean | UpstreamTlsOptions;
-  /** Active checks; without it every server counts as healthy. */
-  healthCheck?: HealthCheckOptions;
   /** Ties each client to the server that answered it first, by a cookie; without it nobody is tied. */
   sticky?: StickyOptions;
   /** How long exchanges with these servers may take. */
@@ -98,14 +102,17 @@ export interface ResolvedServer {
   readonly id: string;
   readonly peer: Peer;
   readonly weight: number;
+  readonly backup: boolean;
+  readonly tags: readonly string[];
+  readonly maxInFlight: number;
 }
 
 /** A pool, complete. */
 export interface ResolvedPool {
   readonly name: string;
   readonly servers: readonly ResolvedServer[];
-  readonly healthCheck: ResolvedHealthCheck | null;
   readonly sticky: ResolvedSticky | null;
+  readonly balancing: ResolvedBalancing;
   readonly timeouts: Timeouts;
   readonly transport: TransportPlan;
   /** The way to the servers as configured, for those that are added while the proxy runs. */

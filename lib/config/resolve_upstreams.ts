@@ -2,7 +2,6 @@
 
 import { resolveSticky } from "../balancer/sticky_options.ts";
 import { parseDuration } from "../core/duration.ts";
-import { resolveHealthCheck } from "../health/health_check_options.ts";
 import { selectTransport } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import { formatAddress } from "../upstream/address.ts";
@@ -14,6 +13,7 @@ import type {
   TimeoutOptions,
   Upstreams,
 } from "./proxy_config.ts";
+import { resolveBalancing } from "./resolve_balancing.ts";
 import { resolvePeer, type TlsSetting } from "./resolve_peer.ts";
 import { DEFAULT_POOL, isSinglePool } from "./schema/upstreams_schema.ts";
 
@@ -39,22 +39,25 @@ function poolsByName(upstreams: Upstreams): [string, PoolOptions][] {
 }
 
 function resolvePool(name: string, options: PoolOptions): ResolvedPool {
-  const { servers, tls, protocol, proxy, healthCheck, sticky, timeouts } = options;
+  const { servers = [], tls, protocol, proxy, sticky } = options;
+  const timeouts = resolveTimeouts(options.timeouts);
   return Object.freeze({
     name,
     servers: Object.freeze(servers.map((server) => completeServer(server, tls))),
-    healthCheck: healthCheck === undefined ? null : resolveHealthCheck(healthCheck),
+    balancing: resolveBalancing(options, timeouts.totalMs),
     sticky: sticky === undefined ? null : resolveSticky(sticky),
-    timeouts: resolveTimeouts(timeouts),
+    timeouts,
     transport: selectTransport(options),
     way: Object.freeze({ tls, protocol, proxy }),
   });
 }
 
 function completeServer(server: string | ServerOptions, poolTls: TlsSetting): ResolvedServer {
-  const { address, weight = 1, tls } = typeof server === "string" ? { address: server } : server;
+  const options = typeof server === "string" ? { address: server } : server;
+  const { address, tls, weight = 1, backup = false, tags = [], maxInFlight = Infinity } = options;
   const peer = resolvePeer(address, tls, poolTls);
-  return Object.freeze({ id: formatAddress(peer.address), peer, weight });
+  const id = formatAddress(peer.address);
+  return Object.freeze({ id, peer, weight, backup, tags: Object.freeze([...tags]), maxInFlight });
 }
 
 function resolveTimeouts(timeouts: TimeoutOptions = {}): Timeouts {

@@ -3,7 +3,7 @@
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import type { Health } from "../upstream/server.ts";
 import { type CheckServer, customCheck } from "./custom_check.ts";
-import { httpCheck, type HttpCheckRequest } from "./http_check.ts";
+import { DEFAULT_STATUSES, httpCheck, type HttpCheckRequest } from "./http_check.ts";
 import type { Probe } from "./probe.ts";
 import { tcpCheck } from "./tcp_check.ts";
 import { tlsCheck } from "./tls_check.ts";
@@ -56,6 +56,8 @@ export interface ResolvedHealthCheck {
   readonly fall: number;
   readonly jitter: number;
   readonly initial: Health;
+  /** What is done, in words: `TCP connection`. */
+  readonly subject: string;
   /** `null` is the port of the server. */
   readonly port: number | null;
   /** Looks at one server. */
@@ -79,6 +81,7 @@ export function resolveHealthCheck(options: ActiveCheckOptions): ResolvedHealthC
     fall,
     jitter,
     initial,
+    subject: describeSubject(options),
     port,
     probe: createProbe(options, port),
   });
@@ -94,6 +97,22 @@ function createProbe(options: ActiveCheckOptions, port: number | null): Probe {
       return httpCheck(options, port);
     case "custom":
       return customCheck(options.check);
+  }
+}
+
+function describeSubject(options: ActiveCheckOptions): string {
+  switch (options.type) {
+    case "tcp":
+      return "TCP connection";
+    case "tls":
+      return "TLS handshake";
+    case "http": {
+      const { method = "GET", path = "/", expectedStatuses = DEFAULT_STATUSES, body } = options;
+      const content = body === undefined ? "" : " and the expected content";
+      return `HTTP ${method} ${path} with status ${expectedStatuses.join(", ")}${content}`;
+    }
+    case "custom":
+      return "function";
   }
 }
 

@@ -28,6 +28,9 @@ export interface HttpCheckRequest {
   maxBodyBytes?: number;
 }
 
+/** Statuses that pass where nothing else is said. */
+export const DEFAULT_STATUSES: readonly string[] = ["200-399"];
+
 const USER_AGENT = "lbproxy-health-check";
 
 /**
@@ -37,7 +40,7 @@ const USER_AGENT = "lbproxy-health-check";
  * @throws {TypeError} when a status, or a field that would break the request, cannot be used
  */
 export function httpCheck(options: HttpCheckRequest, port: number | null = null): Probe {
-  const { expectedStatuses = ["200-399"], body, maxBodyBytes = 65_536 } = options;
+  const { expectedStatuses = DEFAULT_STATUSES, body, maxBodyBytes = 65_536 } = options;
   const ranges = parseStatuses(expectedStatuses);
   const headOf = requestHead(options);
   const wanted = body === undefined ? 0 : maxBodyBytes;

@@ -90,12 +90,17 @@ export class SlowStart implements Disposable {
     this.#timer = this.#startedAt.size > 0 ? this.#arm() : null;
   }
 
-  /** Gives every server its full share. */
-  [Symbol.dispose](): void {
-    this.#subscription[Symbol.dispose]();
+  /** Gives every server that is being started its full share now. */
+  finish(): void {
     this.#timer?.[Symbol.dispose]();
     this.#timer = null;
     for (const server of this.#startedAt.keys()) server.setRamp(1);
     this.#startedAt.clear();
+  }
+
+  /** Gives every server its full share. */
+  [Symbol.dispose](): void {
+    this.#subscription[Symbol.dispose]();
+    this.finish();
   }
 }

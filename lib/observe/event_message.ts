@@ -1,7 +1,16 @@
 /** What is said of an event, and how important it is. */
 
 import { formatDuration } from "../core/duration.ts";
-import type { HealthEvent, ProxyEvent, RequestFailureEvent, ShutdownEvent, StoppedEvent } from "./events.ts";
+import type {
+  DiscoveryEvent,
+  EjectionEvent,
+  HealthEvent,
+  PanicEvent,
+  ProxyEvent,
+  RequestFailureEvent,
+  ShutdownEvent,
+  StoppedEvent,
+} from "./events.ts";
 import type { LogLevel } from "./log_level.ts";
 
 /** How important an event is: failures of clients interest nobody who does not look for them. */
@@ -12,6 +21,12 @@ export function eventLevel(event: ProxyEvent): LogLevel {
       return "info";
     case "health":
       return event.healthy ? "info" : "warn";
+    case "ejection":
+      return event.ejected ? "warn" : "info";
+    case "panic":
+      return event.panic ? "error" : "info";
+    case "discovery":
+      return event.state === "failed" ? "error" : "info";
     case "request_failure":
       return event.source === "client" ? "debug" : "error";
     case "limiter_overflow":
@@ -31,6 +46,12 @@ export function eventMessage(event: ProxyEvent): string {
       return `Listening on ${event.addresses.join(", ")}`;
     case "health":
       return healthMessage(event);
+    case "ejection":
+      return ejectionMessage(event);
+    case "panic":
+      return panicMessage(event);
+    case "discovery":
+      return discoveryMessage(event);
     case "request_failure":
       return failureMessage(event);
     case "limiter_overflow":
@@ -54,6 +75,27 @@ function healthMessage(event: HealthEvent): string {
   const { pool, server, healthy, reason, healthyServers, totalServers } = event;
   const state = healthy ? "healthy" : reason === null ? "unhealthy" : `unhealthy: ${reason}`;
   return `Server ${server} of pool ${pool} is ${state} (${healthyServers} of ${totalServers} healthy)`;
+}
+
+function ejectionMessage(event: EjectionEvent): string {
+  const { pool, server, ejected, reason, availableServers, totalServers } = event;
+  const change = ejected ? `is ejected: ${reason}` : "is let in again after its ejection";
+  return `Server ${server} of pool ${pool} ${change} (${availableServers} of ${totalServers} available)`;
+}
+
+function panicMessage({ pool, panic, availableServers, totalServers }: PanicEvent): string {
+  const up = `${availableServers} of ${totalServers} servers up`;
+  return panic
+    ? `Pool ${pool} panics with ${up}: requests go to all of them`
+    : `Pool ${pool} panics no more with ${up}`;
+}
+
+function discoveryMessage({ pool, state, message, added, removed, totalServers }: DiscoveryEvent): string {
+  const servers = counted(totalServers, "server");
+  if (state === "failed") return `Cannot find servers for pool ${pool}: ${message}; it keeps its ${servers}`;
+  if (state === "recovered") return `Servers for pool ${pool} are found again (${servers})`;
+  const changes = [...added.map((id) => `+${id}`), ...removed.map((id) => `-${id}`)].join(" ");
+  return `Pool ${pool} has ${servers} now: ${changes}`;
 }
 
 function failureMessage(event: RequestFailureEvent): string {

@@ -4,6 +4,9 @@
 export type ProxyEvent =
   | ListeningEvent
   | HealthEvent
+  | EjectionEvent
+  | PanicEvent
+  | DiscoveryEvent
   | RequestFailureEvent
   | LimiterOverflowEvent
   | ListenerErrorEvent
@@ -34,6 +37,56 @@ export interface HealthEvent {
   /** How many servers of the pool are healthy now, this one counted. */
   readonly healthyServers: number;
   /** How many servers the pool has. */
+  readonly totalServers: number;
+}
+
+/** A server was taken out because requests to it fail, or is let in again. */
+export interface EjectionEvent {
+  /** Tells this event from others. */
+  readonly kind: "ejection";
+  /** Name of the pool. */
+  readonly pool: string;
+  /** Address as configured. */
+  readonly server: string;
+  /** What it is from now on. */
+  readonly ejected: boolean;
+  /** What failed, and for how long it is out; `null` when it is let in again. */
+  readonly reason: string | null;
+  /** How many servers of the pool can take requests now. */
+  readonly availableServers: number;
+  /** How many servers the pool has. */
+  readonly totalServers: number;
+}
+
+/** So few servers of a pool are up that all are used, or that is over. */
+export interface PanicEvent {
+  /** Tells this event from others. */
+  readonly kind: "panic";
+  /** Name of the pool. */
+  readonly pool: string;
+  /** Whether all are used from now on. */
+  readonly panic: boolean;
+  /** How many servers of the pool are up. */
+  readonly availableServers: number;
+  /** How many servers the pool has. */
+  readonly totalServers: number;
+}
+
+/** A search for the servers of a pool changed them, failed for the first time, or works again. */
+export interface DiscoveryEvent {
+  /** Tells this event from others. */
+  readonly kind: "discovery";
+  /** Name of the pool. */
+  readonly pool: string;
+  /** What happened. Searches that fail one after the other are told of once; the servers stay as they are. */
+  readonly state: "changed" | "failed" | "recovered";
+  /** Why the search failed; `null` when it did not. */
+  readonly message: string | null;
+  /** Addresses of servers that are new. */
+  readonly added: readonly string[];
+  /** Addresses of servers that have gone. */
+  readonly removed: readonly string[];
+  /** How many servers the pool has now. */
   readonly totalServers: number;
 }
 

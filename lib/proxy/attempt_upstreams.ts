@@ -5,9 +5,10 @@ import type { Filters } from "../config/filters.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import type { OutgoingRequest, UpstreamResponse } from "../transport/transport.ts";
 import type { Peer } from "../upstream/peer.ts";
-import type { Server } from "../upstream/server.ts";
+import type { Claim } from "../balancer/waiting_line.ts";
 import { decideRetry } from "./decide_retry.ts";
 import type { Attempt, Exchange } from "./exchange.ts";
+import { judgeError, judgeStatus } from "./judge_outcome.ts";
 import { readSession } from "./keep_session.ts";
 import { ReplayBody } from "./replay_body.ts";
 import { selectServer } from "./select_server.ts";
@@ -30,22 +31,24 @@ export async function attemptUpstreams(
   let failure: UpstreamError | null = null;
   for (;;) {
     if (failure !== null) exchange.upstreamStartAt = runtime.clock.now();
-    const server = namedPeer === null ? selectServer(exchange, failure) : null;
-    const attempt = beginAttempt(exchange, server);
+    const selected = namedPeer === null ? selectServer(exchange, failure) : null;
+    const claim = selected instanceof Promise ? await waited(exchange, selected) : selected;
+    const server = claim?.server ?? null;
+    const attempt = beginAttempt(exchange, claim);
     try {
       const response = await sendAttempt(exchange, prepared, server?.peer ?? namedPeer!.peer);
       exchange.upstreamHeadAt = runtime.clock.now();
       if (server !== null) {
-        const outcome = isGatewayFailure(response.status) ? "failure" : "success";
-        exchange.pool.balancer.report(server, outcome, exchange.upstreamHeadAt - exchange.upstreamStartAt);
+        const latencyMs = exchange.upstreamHeadAt - exchange.upstreamStartAt;
+        exchange.pool.balancer.report(server, judgeStatus(response.status), latencyMs);
       }
       if (response.body instanceof ReadableStream) exchange.unreadBody = response.body;
       return response;
     } catch (error) {
       endAttempt(exchange, attempt, error);
       if (server !== null) {
-        const outcome = error instanceof UpstreamError ? "failure" : "ignored";
-        exchange.pool.balancer.report(server, outcome, runtime.clock.now() - exchange.upstreamStartAt);
+        const latencyMs = runtime.clock.now() - exchange.upstreamStartAt;
+        exchange.pool.balancer.report(server, judgeError(exchange, error), latencyMs);
       }
       exchange.throwIfCancelled();
       // The client broke off its own content: whatever the server made of it is not the server's fault.
@@ -57,14 +60,21 @@ export async function attemptUpstreams(
   }
 }
 
-function beginAttempt(exchange: Exchange, server: Server | null): Attempt {
+/** Waits for room at a server; the time that takes is not the server's. */
+async function waited(exchange: Exchange, selected: Promise<Claim>): Promise<Claim> {
+  const claim = await selected;
+  exchange.upstreamStartAt = exchange.runtime.clock.now();
+  return claim;
+}
+
+function beginAttempt(exchange: Exchange, claim: Claim | null): Attempt {
   const { pool, namedPeer } = exchange;
-  const attempt: Attempt = server === null
+  const attempt: Attempt = claim === null
     ? { pool: "", address: namedPeer!.address, failure: null }
-    : { pool: pool.name, address: server.id, failure: null };
+    : { pool: pool.name, address: claim.server.id, failure: null };
   exchange.server = attempt;
-  exchange.selected = server;
-  if (server !== null) exchange.serverLease = server.acquire();
+  exchange.selected = claim?.server ?? null;
+  exchange.serverLease = claim?.lease ?? null;
   (exchange.attemptList ??= []).push(attempt);
   return attempt;
 }
@@ -73,11 +83,6 @@ function endAttempt(exchange: Exchange, attempt: Attempt, error: unknown): void 
   attempt.failure = error instanceof UpstreamError ? error.code : "cancelled";
   exchange.serverLease?.release();
   exchange.serverLease = null;
-}
-
-/** What a server says when it, or what stands behind it, is out of order; other errors are its answers. */
-function isGatewayFailure(status: number): boolean {
-  return status === 502 || status === 503 || status === 504;
 }
 
 function mayRetry(exchange: Exchange, failure: UpstreamError): boolean {

@@ -70,6 +70,8 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   session: string | null = null;
   /** The server that works on the request; `null` when `upstreamPeer` named it outright. */
   selected: Server | null = null;
+  /** What the balancer hashes; set when it is asked. */
+  key: string | undefined = undefined;
   /** Servers that have failed this request; it is not sent to them again. */
   exclude: Server[] | undefined = undefined;
   body: RequestBody | null = null;

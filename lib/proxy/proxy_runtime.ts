@@ -5,6 +5,7 @@ import type { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ProxyError } from "../core/errors.ts";
 import type { LoadBalancer } from "../balancer/load_balancer.ts";
 import type { Filters } from "../config/filters.ts";
+import type { CompiledKey } from "../limiter/key_spec.ts";
 import type { LimitHeaders } from "../limiter/limit_headers.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { Timeouts, Transport } from "../transport/transport.ts";
@@ -17,6 +18,8 @@ import type { RunningRequests } from "./running_requests.ts";
 export interface PoolRuntime {
   readonly name: string;
   readonly balancer: LoadBalancer;
+  /** What the balancer hashes; `null` when nothing is. */
+  readonly key: CompiledKey | null;
   readonly transport: Transport;
   readonly timeouts: Timeouts;
   /** When a pool without a server may have one again, in seconds; tells clients when to come back. */

@@ -1,19 +1,44 @@
 /** Chooses the server that a request goes to. */
 
-import { NoServerError, type UpstreamError } from "../core/errors.ts";
-import type { Server } from "../upstream/server.ts";
+import type { Claim, Refusal } from "../balancer/waiting_line.ts";
+import { FilterError, NoServerError, type UpstreamError } from "../core/errors.ts";
 import type { Exchange } from "./exchange.ts";
 
 /**
- * Asks the pool's balancer for a server that has not failed this request yet.
+ * Asks the pool's balancer for a server that has not failed this request yet, and counts the request in there; waits
+ * while servers are full, if the pool has a queue. Who need not wait gets no promise.
  *
  * @param lastFailure why the request is sent again; thrown when there is no server left to send it to
- * @throws {NoServerError} 503 when the pool has no server that can be used
+ * @throws {NoServerError} 503 when the pool has no server that can be used, or none that had room in time
+ * @throws {FilterError} when the function that makes the key throws
  */
-export function selectServer(exchange: Exchange, lastFailure: UpstreamError | null): Server {
-  const { pool } = exchange;
-  const server = pool.balancer.pick(exchange);
-  if (server !== undefined) return server;
-  if (lastFailure !== null) throw lastFailure;
-  throw new NoServerError(`No server of the pool "${pool.name}" can be used`, pool.retryAfterSeconds);
+export function selectServer(exchange: Exchange, lastFailure: UpstreamError | null): Claim | Promise<Claim> {
+  const { pool: { balancer, key }, cancellation } = exchange;
+  if (key !== null && exchange.key === undefined) exchange.key = keyOf(exchange);
+  const result = balancer.claim(exchange, cancellation);
+  if (result instanceof Promise) return result.then((late) => take(exchange, late, lastFailure));
+  return take(exchange, result, lastFailure);
 }
+
+function keyOf(exchange: Exchange): string | undefined {
+  try {
+    return exchange.pool.key!(exchange) ?? undefined;
+  } catch (error) {
+    throw new FilterError("key", error);
+  }
+}
+
+function take(exchange: Exchange, result: Claim | Refusal, lastFailure: UpstreamError | null): Claim {
+  if (typeof result !== "string") return result;
+  exchange.throwIfCancelled();
+  if (lastFailure !== null) throw lastFailure;
+  const { name, retryAfterSeconds } = exchange.pool;
+  throw new NoServerError(`No server of the pool "${name}" ${REASONS[result]}`, retryAfterSeconds);
+}
+
+const REASONS: Readonly<Record<Refusal, string>> = {
+  none_eligible: "can be used",
+  queue_full: "has room, and no more requests may wait",
+  queue_timeout: "had room in time",
+  cancelled: "was waited for any longer",
+};

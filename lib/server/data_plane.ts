@@ -2,8 +2,6 @@
 
 import { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
-import { resolveServer } from "../config/resolve_server.ts";
-import { LoadBalancer } from "../balancer/load_balancer.ts";
 import { LimitHeaders } from "../limiter/limit_headers.ts";
 import { RateLimiter } from "../limiter/limiter.ts";
 import type { Exchange } from "../proxy/exchange.ts";
@@ -11,7 +9,8 @@ import { NamedPeers } from "../proxy/named_peers.ts";
 import type { Admission, PoolRuntime, ProxyRuntime } from "../proxy/proxy_runtime.ts";
 import { RunningRequests } from "../proxy/running_requests.ts";
 import { settleExchange } from "../proxy/settle_exchange.ts";
-import { Pool } from "../upstream/pool.ts";
+import type { Pool } from "../upstream/pool.ts";
+import { PoolPlane } from "./pool_plane.ts";
 import type { ServeOptions } from "./serve.ts";
 import { Transports } from "./transports.ts";
 
@@ -25,6 +24,7 @@ export class DataPlane implements AsyncDisposable {
   readonly pools: ReadonlyMap<string, Pool>;
   readonly #options: Required<ServeOptions>;
   readonly #transports: Transports;
+  readonly #poolPlanes: PoolPlane[] = [];
   readonly #stack = new AsyncDisposableStack();
 
   constructor(config: ResolvedConfig, options: Required<ServeOptions>) {
@@ -50,39 +50,16 @@ export class DataPlane implements AsyncDisposable {
     };
   }
 
-  /** Checks every server of every pool once; bounded by the timeouts of the checks. */
+  /** Finds the servers of every pool and checks each of them once; bounded by the timeouts of both. */
   async start(): Promise<void> {
-    const { pools } = this.runtime;
-    await Promise.all(Array.from(pools.values(), ({ balancer }) => balancer.startHealthChecks()));
+    await Promise.all(this.#poolPlanes.map((plane) => plane.start()));
   }
 
   #createPool(resolved: ResolvedPool): PoolRuntime {
-    const { name, servers, healthCheck, sticky, timeouts } = resolved;
     const transport = this.#transports.get(resolved.transport);
-    const { clock, random, observer } = this.#options;
-    const pool = this.#stack.use(new Pool({ name, servers, resolve: resolveServer(resolved.way) }));
-    pool.subscribe({ onRemoved: (server) => transport.forget(server.peer) });
-    const balancer = this.#stack.use(
-      new LoadBalancer({
-        pool,
-        healthCheck,
-        sticky,
-        clock,
-        random,
-        onHealthChange: (server, healthy, reason) =>
-          observer.event({
-            kind: "health",
-            pool: name,
-            server: server.id,
-            healthy,
-            reason: reason === "" ? null : reason,
-            healthyServers: pool.servers.filter((each) => each.healthy).length,
-            totalServers: pool.servers.length,
-          }),
-      }),
-    );
-    const retryAfterSeconds = Math.max(1, Math.ceil((healthCheck?.intervalMs ?? 1000) / 1000));
-    return { name, balancer, transport, timeouts, retryAfterSeconds };
+    const plane = this.#stack.use(new PoolPlane(resolved, transport, this.#options));
+    this.#poolPlanes.push(plane);
+    return plane.runtime;
   }
 
   #createAdmission({ limiter: policies }: ResolvedConfig): Admission | null {

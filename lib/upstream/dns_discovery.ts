@@ -28,7 +28,7 @@ type Ask = (signal: AbortSignal) => Promise<ServerSpec[]>;
  * @throws {TypeError} when the port is missing or the resolver cannot be read
  */
 export function dnsDiscovery({ name, record, port, resolver }: DnsDiscoveryOptions): Discover {
-  const nameServer = resolver === undefined ? {} : { nameServer: parseResolver(resolver) };
+  const nameServer = nameServerOf(resolver);
   if (record === "SRV") return askSrv(name, nameServer);
   if (port === undefined) {
     throw new TypeError(`Cannot discover servers by ${record} records: "port" is missing`);
@@ -66,14 +66,21 @@ function distinct(texts: readonly string[]): string[] {
   return [...new Set(texts)].sort();
 }
 
-function parseResolver(resolver: string): { ipAddr: string; port: number } {
+/** What a resolver has to look like, for error messages. */
+export const RESOLVER_EXPECTED = 'a resolver such as "10.0.0.53:53"';
+
+/** Reads the address of a name server, `"ip"` or `"ip:port"`; `undefined` when it is none. */
+export function parseResolver(resolver: string): { ipAddr: string; port: number } | undefined {
   const match = /^(?:\[([\da-f:]+)\]|([\d.]+))(?::(\d+))?$|^([\da-f:]+)$/i.exec(resolver);
-  if (match === null) {
-    throw new TypeError(
-      `Cannot discover servers: expected a resolver such as "10.0.0.53:53", received ${
-        JSON.stringify(resolver)
-      }`,
-    );
-  }
+  if (match === null) return undefined;
   return { ipAddr: (match[1] ?? match[2] ?? match[4])!, port: Number(match[3] ?? 53) };
+}
+
+function nameServerOf(resolver: string | undefined): NameServer {
+  if (resolver === undefined) return {};
+  const nameServer = parseResolver(resolver);
+  if (nameServer !== undefined) return { nameServer };
+  throw new TypeError(
+    `Cannot discover servers: expected ${RESOLVER_EXPECTED}, received ${JSON.stringify(resolver)}`,
+  );
 }

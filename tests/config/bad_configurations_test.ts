@@ -5,6 +5,8 @@ import { resolveConfig } from "../../lib/config/resolve_config.ts";
 const DURATION = 'a duration such as "250ms", "5s", "1m", "1h" or a number of milliseconds';
 const KEY =
   '"ip", "path", "host", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function';
+const BALANCES =
+  '"round-robin", "random", "least-connections", "p2c", "ewma", "consistent-hash", "fnv-hash", "first"';
 const limiter = { key: "ip", limit: 1, window: "1s" };
 const upstreams = ["a:80"];
 const PEM_CERT = "-----BEGIN CERTIFICATE-----\nc2VjcmV0\n-----END CERTIFICATE-----\n";
@@ -163,7 +165,11 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     { upstreams: [{ address: "a:80", weight: 0 }] },
     "upstreams must have a server with a weight above 0",
   ],
-  ["pool without servers", { upstreams: { tls: true } }, "upstreams.servers is required"],
+  [
+    "pool without servers",
+    { upstreams: { tls: true } },
+    'upstreams.servers is required where there is no "discovery"',
+  ],
   [
     "pool option misspelt",
     { upstreams: { servers: upstreams, healthcheck: { type: "tcp" } } },
@@ -345,13 +351,13 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   ],
   [
     "check of another type",
-    { upstreams: { servers: upstreams, healthCheck: { type: "http" } } },
-    'upstreams.healthCheck.type must be "tcp", received "http"',
+    { upstreams: { servers: upstreams, healthCheck: { type: "udp" } } },
+    'upstreams.healthCheck.type must be one of "tcp", "tls", "http", "custom", received "udp"',
   ],
   [
     "check as text",
     { upstreams: { servers: upstreams, healthCheck: "tcp" } },
-    'upstreams.healthCheck must be an object with type: "tcp", received "tcp"',
+    'upstreams.healthCheck must be an object with a "type" (one of "tcp", "tls", "http", "custom") or a function, received "tcp"',
   ],
   [
     "check that never fails",
@@ -391,6 +397,233 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     "sticky with a cookie that is no name",
     { upstreams: { servers: upstreams, sticky: { secret: "0123456789abcdef", cookie: "a b" } } },
     "upstreams.sticky.cookie must be a cookie name: letters, digits and any of !#$%&'*+-.^_`|~",
+  ],
+  [
+    "check with options of another type",
+    { upstreams: { servers: upstreams, healthCheck: { type: "tls", path: "/" } } },
+    'upstreams.healthCheck.path is not a known key; known are "type", "interval", "unhealthyInterval", "timeout", "rise", "fall", "jitter", "port", "initial"',
+  ],
+  [
+    "check that begins with a strange belief",
+    { upstreams: { servers: upstreams, healthCheck: { type: "tcp", initial: "unknown" } } },
+    'upstreams.healthCheck.initial must be one of "checking", "up", "down", received "unknown"',
+  ],
+  [
+    "check of servers that are down without pause",
+    { upstreams: { servers: upstreams, healthCheck: { type: "tcp", unhealthyInterval: "0s" } } },
+    'upstreams.healthCheck.unhealthyInterval must be longer than 0, received "0s"',
+  ],
+  [
+    "check of a path that is none",
+    { upstreams: { servers: upstreams, healthCheck: { type: "http", path: "health" } } },
+    'upstreams.healthCheck.path must be a path such as "/health", received "health"',
+  ],
+  [
+    "check with a method that would break the request",
+    { upstreams: { servers: upstreams, healthCheck: { type: "http", method: "GET /" } } },
+    'upstreams.healthCheck.method must be a method such as "GET", received "GET /"',
+  ],
+  [
+    "check with a host that would break the request",
+    { upstreams: { servers: upstreams, healthCheck: { type: "http", host: "a\r\nb: c" } } },
+    'upstreams.healthCheck.host must be a host such as "api.example", received "a\\r\\nb: c"',
+  ],
+  [
+    "check with fields that are none",
+    { upstreams: { servers: upstreams, healthCheck: { type: "http", headers: { "a b": "c" } } } },
+    "upstreams.healthCheck.headers must be an object of field names and their values, received an object",
+  ],
+  [
+    "check with statuses that are none",
+    { upstreams: { servers: upstreams, healthCheck: { type: "http", expectedStatuses: ["2xx"] } } },
+    'upstreams.healthCheck.expectedStatuses must be an array of statuses such as 200 or "200-299", received an array',
+  ],
+  [
+    "check of content that is no test",
+    { upstreams: { servers: upstreams, healthCheck: { type: "http", body: 5 } } },
+    "upstreams.healthCheck.body must be a text, a regular expression or a function, received 5",
+  ],
+  [
+    "check of content that never comes",
+    { upstreams: { servers: upstreams, healthCheck: { type: "http", method: "HEAD", body: "ok" } } },
+    'upstreams.healthCheck.body is not possible where "method" is "HEAD", whose answers have none',
+  ],
+  [
+    "check of no content",
+    { upstreams: { servers: upstreams, healthCheck: { type: "http", maxBodyBytes: 0 } } },
+    "upstreams.healthCheck.maxBodyBytes must be a whole number of at least 1, received 0",
+  ],
+  [
+    "check by a function that is none",
+    { upstreams: { servers: upstreams, healthCheck: { type: "custom", check: true } } },
+    "upstreams.healthCheck.check must be a function, received true",
+  ],
+  [
+    "check by a function that is missing",
+    { upstreams: { servers: upstreams, healthCheck: { type: "custom" } } },
+    "upstreams.healthCheck.check is required",
+  ],
+  [
+    "callback that is never called",
+    { upstreams: { servers: upstreams, onHealthChange: () => {} } },
+    'upstreams.onHealthChange is never called without a "healthCheck"',
+  ],
+  [
+    "callback that is no function",
+    { upstreams: { servers: upstreams, healthCheck: { type: "tcp" }, onHealthChange: "log" } },
+    'upstreams.onHealthChange must be a function, received "log"',
+  ],
+  // balance
+  [
+    "balance that there is not",
+    { upstreams: { servers: upstreams, balance: "roundrobin" } },
+    `upstreams.balance must be one of ${BALANCES}, or a function, received "roundrobin"`,
+  ],
+  [
+    "hash without key",
+    { upstreams: { servers: upstreams, balance: "consistent-hash" } },
+    'upstreams.key is required where "balance" is "consistent-hash"',
+  ],
+  [
+    "hash of a key that is none",
+    { upstreams: { servers: upstreams, balance: "fnv-hash", key: "uri" } },
+    `upstreams.key must be ${KEY}, received "uri"`,
+  ],
+  [
+    "key that nothing hashes",
+    { upstreams: { servers: upstreams, key: "ip" } },
+    'upstreams.key is only for "balance": "consistent-hash" or "fnv-hash"',
+  ],
+  [
+    "load factor that leaves no room",
+    { upstreams: { servers: upstreams, balance: "consistent-hash", key: "ip", loadFactor: 1 } },
+    "upstreams.loadFactor must be a number above 1, received 1",
+  ],
+  [
+    "load factor that nothing reads",
+    { upstreams: { servers: upstreams, balance: "p2c", loadFactor: 2 } },
+    'upstreams.loadFactor is only for "balance": "consistent-hash"',
+  ],
+  [
+    "ejection as true",
+    { upstreams: { servers: upstreams, ejection: true } },
+    "upstreams.ejection must be false or an object with options of ejection, received true",
+  ],
+  [
+    "ejection after no failure",
+    { upstreams: { servers: upstreams, ejection: { consecutiveFailures: 0 } } },
+    "upstreams.ejection.consecutiveFailures must be a whole number of at least 1, or Infinity, received 0",
+  ],
+  [
+    "ejection at no failure rate",
+    { upstreams: { servers: upstreams, ejection: { failureRate: 0 } } },
+    "upstreams.ejection.failureRate must be a number above 0; above 1 never counts the rate, received 0",
+  ],
+  [
+    "ejection of more than all",
+    { upstreams: { servers: upstreams, ejection: { maxEjectedPercent: 101 } } },
+    "upstreams.ejection.maxEjectedPercent must be a number from 0 to 100, received 101",
+  ],
+  [
+    "ejection for no time",
+    { upstreams: { servers: upstreams, ejection: { baseTime: 0 } } },
+    "upstreams.ejection.baseTime must be longer than 0, received 0",
+  ],
+  [
+    "slow start without duration",
+    { upstreams: { servers: upstreams, slowStart: {} } },
+    "upstreams.slowStart.duration is required",
+  ],
+  [
+    "slow start from nothing",
+    { upstreams: { servers: upstreams, slowStart: { duration: "1m", floor: 0 } } },
+    "upstreams.slowStart.floor must be a number above 0 and at most 1, received 0",
+  ],
+  [
+    "panic in percent",
+    { upstreams: { servers: upstreams, panicThreshold: 50 } },
+    "upstreams.panicThreshold must be a number from 0 to 1, received 50",
+  ],
+  [
+    "pool with no room",
+    { upstreams: { servers: upstreams, maxInFlight: 0 } },
+    "upstreams.maxInFlight must be a whole number of at least 1, or Infinity, received 0",
+  ],
+  [
+    "server with no room",
+    { upstreams: [{ address: "a:80", maxInFlight: 0.5 }] },
+    "upstreams[0].maxInFlight must be a whole number of at least 1, or Infinity, received 0.5",
+  ],
+  [
+    "backup as text",
+    { upstreams: [{ address: "a:80", backup: "yes" }] },
+    'upstreams[0].backup must be true or false, received "yes"',
+  ],
+  [
+    "one tag for an array",
+    { upstreams: [{ address: "a:80", tags: "blue" }] },
+    'upstreams[0].tags must be an array of words, received "blue"',
+  ],
+  [
+    "queue without end",
+    { upstreams: { servers: upstreams, queue: { size: Infinity } } },
+    "upstreams.queue.size must be a whole number of at least 1, received Infinity",
+  ],
+  [
+    "queue as a number",
+    { upstreams: { servers: upstreams, queue: 10 } },
+    'upstreams.queue must be an object with "size" and "timeout", received 10',
+  ],
+  // discovery
+  [
+    "discovery as text",
+    { upstreams: { discovery: "dns" } },
+    'upstreams.discovery must be an object with a "type" ("dns" or "custom") or a function, received "dns"',
+  ],
+  [
+    "discovery of another type",
+    { upstreams: { discovery: { type: "consul", name: "a" } } },
+    'upstreams.discovery.type must be "dns" or "custom", received "consul"',
+  ],
+  [
+    "discovery without a record",
+    { upstreams: { api: { discovery: { type: "dns", name: "a", port: 80 } } } },
+    "upstreams.api.discovery.record is required",
+  ],
+  [
+    "discovery of addresses without a port",
+    { upstreams: { discovery: { type: "dns", name: "a", record: "A" } } },
+    'upstreams.discovery.port is required where "record" is "A"',
+  ],
+  [
+    "discovery of SRV records with a port",
+    { upstreams: { discovery: { type: "dns", name: "a", record: "SRV", port: 80 } } },
+    'upstreams.discovery.port is not possible where "record" is "SRV", which tells the ports',
+  ],
+  [
+    "discovery of a name that is none",
+    { upstreams: { discovery: { type: "dns", name: "a:80", record: "A", port: 80 } } },
+    'upstreams.discovery.name must be a name such as "api.internal", received "a:80"',
+  ],
+  [
+    "discovery from a resolver that is none",
+    { upstreams: { discovery: { type: "dns", name: "a", record: "SRV", resolver: "dns.internal" } } },
+    'upstreams.discovery.resolver must be a resolver such as "10.0.0.53:53", received "dns.internal"',
+  ],
+  [
+    "discovery without pause",
+    { upstreams: { discovery: { type: "dns", name: "a", record: "SRV", interval: 0 } } },
+    "upstreams.discovery.interval must be longer than 0, received 0",
+  ],
+  [
+    "discovery by a function that is missing",
+    { upstreams: { discovery: { type: "custom" } } },
+    "upstreams.discovery.discover is required",
+  ],
+  [
+    "no server beside a discovery",
+    { upstreams: { servers: [], discovery: () => Promise.resolve([]) } },
+    "upstreams.servers must be an array of at least one server, received an empty array",
   ],
   // limiter
   [
@@ -462,8 +695,8 @@ Deno.test("resolveConfig() lists all problems of a configuration at once", () =>
   upstreams.default.servers[1] is the same server as [0]
   upstreams.default.tls.serverNmae is not a known key, did you mean "serverName"?
   upstreams.default.healthCheck.rise must be a whole number of at least 1, received 0
-  upstreams.api.servers is required
   upstreams.api.server is not a known key, did you mean "servers"?
+  upstreams.api.servers is required where there is no "discovery"
   limiter.limit is required
   limiter.window must be ${DURATION}, received "1 s"
   limiter.limits is not a known key, did you mean "limit"?

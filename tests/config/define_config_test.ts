@@ -38,7 +38,7 @@ Deno.test("defineConfig() refuses what the schema refuses", () => {
   // @ts-expect-error: misspelt
   defineConfig({ upstreams: ["a:80"], limitter: {} });
   // @ts-expect-error: there is no such type of check
-  defineConfig({ upstreams: { servers: ["a:80"], healthCheck: { type: "http" } } });
+  defineConfig({ upstreams: { servers: ["a:80"], healthCheck: { type: "udp" } } });
   // @ts-expect-error: no upstreams
   defineConfig({});
 });

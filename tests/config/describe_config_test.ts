@@ -7,6 +7,9 @@ import { resolvePolicy } from "../../lib/limiter/policy.ts";
 const PEM_CERT = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 const PEM_KEY = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n";
 
+const EJECTION =
+  "after 5 failures in a row or when 50% of at least 20 requests in 10s fail, for 30s, longer each time up to 5m; at most 50% of the servers, never the last one";
+
 Deno.test("describeConfig() shows every part, and no certificate", () => {
   const config = resolveConfig({
     listen: ["[::1]:80", 81],
@@ -52,30 +55,35 @@ pool      default (for what no filter sends elsewhere)
   server    b:443, weight 3, TLS as b, 1 authority of its own, client certificate
   balance   in turn, by weight
   checks    TCP connection to port 9000 every 500ms within 1s; unhealthy after 2 failures, healthy after 1 success
+  ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
   transport http1; keeps 256 idle connections a server for 4s
 pool      api
   server    c:443, TLS as c
   balance   in turn, by weight
   checks    none: every server counts as healthy
+  ejection  ${EJECTION}
   timeouts  connect 1s, response 1m, idle 1m, total 5m
   transport http1; at most 1 connection a server, 1024 further requests wait for 10s; keeps 256 idle connections a server for 4s
 pool      far
   server    d:443, TLS as d
   balance   in turn, by weight
   checks    none: every server counts as healthy
+  ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
   transport fetch, HTTP/2 through http://***@proxy:3128; keeps 4 idle connections a server for 4s
 pool      near
   server    e:80, plain HTTP
   balance   in turn, by weight
   checks    none: every server counts as healthy
+  ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
   transport fetch, HTTP/1.1; keeps all idle connections a server for 1m
 pool      few
   server    f:80, plain HTTP
   balance   in turn, by weight
   checks    none: every server counts as healthy
+  ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
   transport http1; at most 8 connections a server, further requests are refused; keeps 256 idle connections a server for 4s
 limit     default
@@ -93,6 +101,65 @@ Deno.test("describeConfig() shows what is not there", () => {
     "filters   none",
     "shutdown  running requests may take 30s to finish",
   ]);
+});
+
+Deno.test("describeConfig() says how servers are found, chosen and watched", () => {
+  const linesOf = (pool: Record<string, unknown>) =>
+    describeConfig(resolveConfig({ upstreams: pool })).split("\n").slice(2).filter((line) =>
+      !/^ {2}(?:timeouts|transport)|^[^ ]/.test(line)
+    );
+  assertEquals(
+    linesOf({
+      servers: [
+        { address: "a:80", tags: ["blue", "new"], maxInFlight: 20 },
+        { address: "b:80", backup: true, maxInFlight: 1 },
+      ],
+      balance: "consistent-hash",
+      key: ["header:user", "path"],
+      loadFactor: 1.25,
+      healthCheck: {
+        type: "http",
+        path: "/up",
+        expectedStatuses: [200, "300-399"],
+        body: /ok/,
+        unhealthyInterval: "5s",
+        initial: "down",
+        port: 81,
+      },
+      ejection: { consecutiveFailures: 1, failureRate: 2, baseTime: "10s", maxEjectedPercent: 20 },
+      slowStart: { duration: "30s" },
+      panicThreshold: 0.25,
+      maxInFlight: 100,
+      queue: { size: 50, timeout: "2s" },
+      discovery: { type: "dns", name: "a.test", record: "A", port: 80, resolver: "10.0.0.53" },
+    }),
+    [
+      "  server    a:80, at most 20 requests at once, tags blue new, plain HTTP",
+      "  server    b:80, backup, at most 1 request at once, plain HTTP",
+      "  servers   found by A records of a.test with port 80 from 10.0.0.53, every 30s, each time within 5s",
+      "  balance   by consistent hash of the header user and path; without it in turn; a server with more than 1.25 times its share passes requests on",
+      "  checks    HTTP GET /up with status 200, 300-399 and the expected content to port 81 every 1s (5s while unhealthy) within 1s; unhealthy after 1 failure, healthy after 1 success; counted as down before the first one",
+      "  ejection  after 1 failure in a row, for 10s, longer each time up to 5m; at most 20% of the servers, never the last one",
+      "  start     servers that were added or recover begin with 10% of their share and have all of it after 30s",
+      "  panic     all servers are used when less than 25% of them are up",
+      "  room      at most 100 requests at all servers together",
+      "  queue     up to 50 requests wait for 2s while servers are full; others are refused",
+    ],
+  );
+  const discovery = () => Promise.resolve([]);
+  assertEquals(
+    linesOf({ balance: () => {}, healthCheck: () => Promise.resolve(), ejection: false, discovery }),
+    [
+      "  servers   found by a function, every 30s, each time within 5s",
+      "  balance   by balance()",
+      "  checks    function every 1s within 1s; unhealthy after 1 failure, healthy after 1 success",
+      "  ejection  never",
+    ],
+  );
+  assertEquals(
+    linesOf({ servers: ["a:80"], balance: "ewma" })[1],
+    "  balance   to the faster of two servers drawn by weight",
+  );
 });
 
 Deno.test("describeLimit() says limits in plain words", () => {

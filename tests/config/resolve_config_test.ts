@@ -19,9 +19,32 @@ Deno.test("resolveConfig() fills in every default", () => {
         id: "127.0.0.1:80",
         peer: { address: { kind: "tcp", hostname: "127.0.0.1", port: 80 }, tls: null },
         weight: 1,
+        backup: false,
+        tags: [],
+        maxInFlight: Infinity,
       }],
-      healthCheck: null,
       sticky: null,
+      balancing: {
+        balance: "round-robin",
+        key: null,
+        loadFactor: Infinity,
+        healthCheck: null,
+        ejection: {
+          consecutiveFailures: 5,
+          failureRate: 0.5,
+          minRequests: 20,
+          windowMs: 10_000,
+          baseMs: 30_000,
+          maxMs: 300_000,
+          maxEjectedPercent: 50,
+        },
+        slowStart: null,
+        panicThreshold: 0,
+        maxInFlight: Infinity,
+        queue: null,
+        discovery: null,
+        onHealthChange: null,
+      },
       timeouts: { connectMs: 3000, responseMs: 60_000, idleMs: 60_000, totalMs: Infinity },
       transport: {
         kind: "http1",
@@ -108,8 +131,8 @@ Deno.test("resolveConfig() takes pools by name, with a default among several", (
   assertEquals([only.defaultPool, ...only.pools.keys()], ["api", "api"]);
   const several = resolveConfig({ upstreams: { api: a, default: b } });
   assertEquals([several.defaultPool, ...several.pools.keys()], ["default", "api", "default"]);
-  const { healthCheck, timeouts } = several.pools.get("default")!;
-  assertEquals([healthCheck?.intervalMs, timeouts.connectMs, timeouts.idleMs, timeouts.totalMs], [
+  const { balancing, timeouts } = several.pools.get("default")!;
+  assertEquals([balancing.healthCheck?.intervalMs, timeouts.connectMs, timeouts.idleMs, timeouts.totalMs], [
     5000,
     250,
     60_000,
@@ -117,6 +140,8 @@ Deno.test("resolveConfig() takes pools by name, with a default among several", (
   ]);
   // A pool may be called like an option, as long as it is a pool.
   assertEquals([...resolveConfig({ upstreams: { server: a } }).pools.keys()], ["server"]);
+  const found = { discovery: () => Promise.resolve([]) };
+  assertEquals([...resolveConfig({ upstreams: { queue: found } }).pools.keys()], ["queue"]);
 });
 
 Deno.test("resolveConfig() takes a limit and the filters", () => {

@@ -22,10 +22,27 @@ export function limitSchema(least: number): v.GenericSchema<unknown, number> {
   ) as v.GenericSchema<unknown, number>;
 }
 
+/** A number that satisfies a condition; never NaN. */
+export function numberSchema(
+  isGood: (value: number) => boolean,
+  expected: string,
+): v.GenericSchema<unknown, number> {
+  return v.custom<number>(
+    (value) => typeof value === "number" && isGood(value),
+    mustBe(expected),
+  ) as v.GenericSchema<unknown, number>;
+}
+
 /** A share of something. */
-export const shareSchema = v.custom<number>(
-  (value) => typeof value === "number" && value >= 0 && value <= 1,
-  mustBe("a number from 0 to 1"),
+export const shareSchema: v.GenericSchema<unknown, number> = numberSchema(
+  (value) => value >= 0 && value <= 1,
+  "a number from 0 to 1",
+);
+
+/** A share of something that is not nothing. */
+export const positiveShareSchema: v.GenericSchema<unknown, number> = numberSchema(
+  (value) => value > 0 && value <= 1,
+  "a number above 0 and at most 1",
 );
 
 /** A TCP port that can be connected to. */

@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { formatAddress, parseAddress } from "../../upstream/address.ts";
 import type { PoolOptions } from "../proxy_config.ts";
 import { findPeerProblem, type Way } from "../resolve_peer.ts";
-import { healthCheckSchema } from "./health_check_schema.ts";
+import { balancingEntries, checkBalancing } from "./balancing_schema.ts";
 import { mustBe } from "./messages.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";
 import { serverSchema } from "./server_schema.ts";
@@ -48,11 +48,11 @@ const serversSchema: v.GenericSchema = v.pipe(
 
 /** Options of a pool that make sense one by one. */
 export const poolEntries = {
-  servers: serversSchema,
+  servers: v.optional(serversSchema),
   tls: v.optional(tlsSchema),
-  healthCheck: v.optional(healthCheckSchema),
   sticky: v.optional(stickySchema),
   timeouts: v.optional(timeoutsSchema),
+  ...balancingEntries,
   ...transportEntries,
 } satisfies Record<keyof PoolOptions, v.GenericSchema>;
 
@@ -89,6 +89,7 @@ export const poolSchema: v.GenericSchema = v.pipe(
   optionsObject(poolEntries, POOL_EXPECTED),
   v.rawCheck(({ dataset: { value }, addIssue }) => {
     if (!isRecord(value)) return;
+    checkBalancing(value, addIssue);
     checkTransport(value, addIssue);
     checkPeers(value.servers, value, addIssue, pathItem(value, "servers"));
   }),

@@ -4,7 +4,7 @@ import * as v from "valibot";
 import type { ServerOptions } from "../proxy_config.ts";
 import { addressSchema } from "./address_schema.ts";
 import { mustBe } from "./messages.ts";
-import { wholeNumberSchema } from "./number_schema.ts";
+import { limitSchema, wholeNumberSchema } from "./number_schema.ts";
 import { isRecord, optionsObject } from "./options_object.ts";
 import { tlsSchema } from "./tls_schema.ts";
 
@@ -12,6 +12,14 @@ const entries = {
   address: addressSchema,
   weight: v.optional(wholeNumberSchema(0, 65535)),
   tls: v.optional(tlsSchema),
+  backup: v.optional(v.boolean(mustBe("true or false"))),
+  tags: v.optional(
+    v.custom(
+      (value) => Array.isArray(value) && value.every((tag) => typeof tag === "string"),
+      mustBe("an array of words"),
+    ),
+  ),
+  maxInFlight: v.optional(limitSchema(1)),
 } satisfies Record<keyof ServerOptions, v.GenericSchema>;
 
 const SERVER_EXPECTED = '"host:port" or an object with "address"';

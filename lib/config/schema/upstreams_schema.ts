@@ -18,7 +18,9 @@ export const DEFAULT_POOL = "default";
  */
 export function isSinglePool(value: Readonly<Record<string, unknown>>): boolean {
   return Object.entries(value).some(([key, entry]) => {
-    if (isRecord(entry) && Object.hasOwn(entry, "servers")) return false;
+    if (isRecord(entry) && (Object.hasOwn(entry, "servers") || Object.hasOwn(entry, "discovery"))) {
+      return false;
+    }
     return POOL_KEYS.includes(key) || nearestName(key, POOL_KEYS) !== undefined;
   });
 }

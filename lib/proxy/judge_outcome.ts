@@ -1,0 +1,34 @@
+/** What the end of an attempt says about the server. */
+
+import { UpstreamError } from "../core/errors.ts";
+import type { Outcome } from "../upstream/server.ts";
+import type { Exchange } from "./exchange.ts";
+import { ReplayBody } from "./replay_body.ts";
+
+/**
+ * Judges a server by the status of its answer: a gateway's error is a failure. Other errors may be as much the client's
+ * doing as the server's, and say nothing.
+ */
+export function judgeStatus(status: number): Outcome {
+  if (status < 400) return "success";
+  return status === 502 || status === 503 || status === 504 ? "failure" : "ignored";
+}
+
+/**
+ * Judges a server by an attempt that gave no answer; whatever the client or the proxy itself has caused says nothing.
+ *
+ * A kept connection may be closed at any moment: that is no failure before a new one has failed as well.
+ */
+export function judgeError(exchange: Exchange, error: unknown): Outcome {
+  if (!(error instanceof UpstreamError) || exchange.cancellation.cancelled) return "ignored";
+  if (exchange.body instanceof ReplayBody && exchange.body.failure !== null) return "ignored";
+  switch (error.code) {
+    case "connection_limit_reached":
+    case "http_request_error":
+      return "ignored";
+    case "connection_terminated":
+      return error.reused ? "ignored" : "failure";
+    default:
+      return "failure";
+  }
+}

@@ -1,0 +1,155 @@
+/** One pool at work: its servers, who chooses among them, and who finds them. */
+
+import { LoadBalancer } from "../balancer/load_balancer.ts";
+import type { ResolvedPool } from "../config/proxy_config.ts";
+import { resolveServer } from "../config/resolve_server.ts";
+import type { HealthChange } from "../health/health_checker.ts";
+import type { DiscoveryEvent } from "../observe/events.ts";
+import type { Observer } from "../observe/observer.ts";
+import { reportCallbackError } from "../proxy/report.ts";
+import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
+import type { Transport } from "../transport/transport.ts";
+import { Discovery } from "../upstream/discovery.ts";
+import { Pool, type PoolChange } from "../upstream/pool.ts";
+import type { Server } from "../upstream/server.ts";
+import type { ServeOptions } from "./serve.ts";
+
+const NO_CHANGE: Pick<PoolChange, "added" | "removed"> = { added: [], removed: [] };
+
+/** Makes the parts of a pool, joins them, and tells an observer of what happens to its servers. */
+export class PoolPlane implements AsyncDisposable {
+  readonly runtime: PoolRuntime;
+  readonly #pool: Pool;
+  readonly #resolved: ResolvedPool;
+  readonly #observer: Observer;
+  readonly #balancer: LoadBalancer;
+  readonly #discovery: Discovery | null;
+
+  constructor(resolved: ResolvedPool, transport: Transport, options: Required<ServeOptions>) {
+    const { name, servers, balancing, timeouts } = resolved;
+    this.#resolved = resolved;
+    this.#observer = options.observer;
+    const pool = this.#pool = new Pool({ name, servers, resolve: resolveServer(resolved.way) });
+    pool.subscribe({ onRemoved: (server) => transport.forget(server.peer) });
+    this.#balancer = this.#createBalancer(options);
+    this.#discovery = this.#createDiscovery(options);
+    const { healthCheck, key } = balancing;
+    const retryAfterSeconds = Math.max(1, Math.ceil((healthCheck?.intervalMs ?? 1000) / 1000));
+    this.runtime = {
+      name,
+      balancer: this.#balancer,
+      key: key?.of ?? null,
+      transport,
+      timeouts,
+      retryAfterSeconds,
+    };
+  }
+
+  /** Finds servers and checks every one once; bounded by the timeouts of both. */
+  async start(): Promise<void> {
+    await this.#discovery?.start();
+    await this.#balancer.startHealthChecks();
+    // Who is there when the proxy begins does not begin slowly: somebody has to do the work.
+    this.#balancer.endSlowStarts();
+  }
+
+  #createBalancer({ clock, random }: Required<ServeOptions>): LoadBalancer {
+    const { balancing, sticky } = this.#resolved;
+    return new LoadBalancer({
+      pool: this.#pool,
+      ...balancing,
+      sticky,
+      clock,
+      random,
+      onHealthChange: (server, healthy, reason) => this.#healthChanged(server, healthy, reason),
+      onEjection: (server, ejected, reason) => this.#ejectionChanged(server, ejected, reason),
+      onPanic: (panic) =>
+        this.#observer.event({ kind: "panic", pool: this.#pool.name, panic, ...this.#counts() }),
+      onBalanceError: (error) => reportCallbackError(this.#observer, "balance", error),
+    });
+  }
+
+  #createDiscovery({ clock, random }: Required<ServeOptions>): Discovery | null {
+    const { discovery } = this.#resolved.balancing;
+    if (discovery === null) return null;
+    const { discover, intervalMs, timeoutMs } = discovery;
+    return new Discovery({
+      pool: this.#pool,
+      discover,
+      intervalMs,
+      timeoutMs,
+      clock,
+      random,
+      onChange: (change) => this.#discovered("changed", null, change),
+      onFailure: (error) =>
+        this.#discovered("failed", error instanceof Error ? error.message : String(error)),
+      onRecovery: () => this.#discovered("recovered", null),
+    });
+  }
+
+  #healthChanged(server: Server, healthy: boolean, reason: string): void {
+    const { servers, name } = this.#pool;
+    this.#observer.event({
+      kind: "health",
+      pool: name,
+      server: server.id,
+      healthy,
+      reason: reason === "" ? null : reason,
+      healthyServers: servers.filter((each) => each.healthy).length,
+      totalServers: servers.length,
+    });
+    this.#callHook(server, healthy, reason);
+  }
+
+  /** The checks go on whatever the function of the configuration does. */
+  #callHook(...change: Parameters<HealthChange>): void {
+    const failed = (error: unknown): void => reportCallbackError(this.#observer, "onHealthChange", error);
+    try {
+      const called: unknown = this.#resolved.balancing.onHealthChange?.(...change);
+      if (called instanceof Promise) called.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  #ejectionChanged(server: Server, ejected: boolean, reason: string): void {
+    this.#observer.event({
+      kind: "ejection",
+      pool: this.#pool.name,
+      server: server.id,
+      ejected,
+      reason: ejected ? reason : null,
+      ...this.#counts(),
+    });
+  }
+
+  #discovered(
+    state: DiscoveryEvent["state"],
+    message: string | null,
+    { added, removed }: Pick<PoolChange, "added" | "removed"> = NO_CHANGE,
+  ): void {
+    const { name, servers } = this.#pool;
+    this.#observer.event({
+      kind: "discovery",
+      pool: name,
+      state,
+      message,
+      added: added.map(({ id }) => id),
+      removed: removed.map(({ id }) => id),
+      totalServers: servers.length,
+    });
+  }
+
+  #counts(): { availableServers: number; totalServers: number } {
+    const { servers } = this.#pool;
+    return {
+      availableServers: servers.filter((each) => each.available).length,
+      totalServers: servers.length,
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#discovery?.[Symbol.dispose]();
+    await this.#balancer[Symbol.asyncDispose]();
+  }
+}
