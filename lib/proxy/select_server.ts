@@ -33,12 +33,18 @@ function take(exchange: Exchange, result: Claim | Refusal, lastFailure: Upstream
   exchange.throwIfCancelled();
   if (lastFailure !== null) throw lastFailure;
   const { name, retryAfterSeconds } = exchange.pool;
-  throw new NoServerError(`No server of the pool "${name}" ${REASONS[result]}`, retryAfterSeconds);
+  throw new NoServerError(`No server of the pool "${name}" ${reasonOf(result)}`, retryAfterSeconds);
 }
 
-const REASONS: Readonly<Record<Refusal, string>> = {
-  none_eligible: "can be used",
-  queue_full: "has room, and no more requests may wait",
-  queue_timeout: "had room in time",
-  cancelled: "was waited for any longer",
-};
+function reasonOf(refusal: Refusal): string {
+  switch (refusal) {
+    case "none_eligible":
+      return "can be used";
+    case "queue_full":
+      return "has room, and no more requests may wait";
+    case "queue_timeout":
+      return "had room in time";
+    case "cancelled":
+      return "was waited for any longer";
+  }
+}
