@@ -62,6 +62,14 @@ export type {
   ServerInfo,
   Timings,
 } from "./lib/config/request_context.ts";
+export {
+  type KeyRefusals,
+  simulate,
+  type SimulatedRefusal,
+  type SimulateOptions,
+  type SimulationResult,
+} from "./lib/simulator/simulate.ts";
+export type { SimulatedRequest } from "./lib/simulator/simulated_request.ts";
 export { HeaderFields } from "./lib/http/header_fields.ts";
 export { LoadBalancer, type LoadBalancerOptions } from "./lib/balancer/load_balancer.ts";
 export type { LoadBalancerHooks } from "./lib/balancer/load_balancer_options.ts";

@@ -4,6 +4,8 @@
 export const HELP_TEXT: string = `lbproxy: a rate-limited, load-balanced HTTP reverse proxy
 
 Usage: lbproxy [proxy.config.ts] [options]
+       lbproxy simulate proxy.config.ts trace.jsonl [--json] [--top N]
+       lbproxy simulate proxy.config.ts --rate 50/s --keys 1000 --for 10m [--seed N]
 
 The configuration is a module: its exports say where to listen, where requests go, and
 how often clients may ask. Without a name it is proxy.config.ts in the working directory;
@@ -17,6 +19,11 @@ Options:
   --log-format FORMAT  text or json [text]
   --version            Show the version and exit
   --help               Show this text and exit
+
+simulate replays requests through the limits of the configuration, with a clock that jumps,
+and prints who was refused, when and by which policy. A trace has a JSON object a line, such
+as {"at": "1.5s", "ip": "192.0.2.1", "target": "/", "headers": {"appid": "x"}}; the JSON
+access log is one. --rate, --keys and --for make up clients who ask at random moments.
 
 Logs: a line a request on stdout, everything else on stderr.
 

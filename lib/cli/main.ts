@@ -6,9 +6,12 @@ import { loadConfig } from "../config/load_config.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import type { ByteSink } from "../observe/line_writer.ts";
 import { HELP_TEXT } from "./help_text.ts";
+import { TraceError } from "../simulator/read_trace.ts";
 import type { Io } from "./io.ts";
-import { parseArguments, type RunOptions, UsageError } from "./parse_arguments.ts";
+import { parseArguments, type RunOptions } from "./parse_arguments.ts";
+import { runSimulation } from "./run_simulation.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
+import { UsageError } from "./usage_error.ts";
 import { VERSION } from "./version.ts";
 
 /** Exit codes, as `--help` tells them. */
@@ -31,12 +34,17 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
       case "version":
         print(io.stdout, `lbproxy ${VERSION}\n`);
         return SUCCESS;
+      case "simulate":
+        print(io.stdout, await runSimulation(command.command));
+        return SUCCESS;
       case "run":
         return await run(command.options, io);
     }
   } catch (error) {
     print(io.stderr, `${error instanceof Error ? error.message : String(error)}\n`);
-    return error instanceof UsageError || error instanceof ConfigError ? MISUSE : FAILURE;
+    return error instanceof UsageError || error instanceof ConfigError || error instanceof TraceError
+      ? MISUSE
+      : FAILURE;
   }
 }
 

@@ -4,12 +4,15 @@ import { parseArgs } from "@std/cli/parse-args";
 import { nearestName } from "../config/nearest_name.ts";
 import type { ResolvedListen } from "../config/proxy_config.ts";
 import { parseListen } from "../config/resolve_listen.ts";
+import { parseSimulateArguments, type SimulateCommand } from "./parse_simulate_arguments.ts";
+import { refuseOption, UsageError } from "./usage_error.ts";
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from "../observe/log_level.ts";
 
 /** What the command line asks for. */
 export type Command =
   | { readonly kind: "help" }
   | { readonly kind: "version" }
+  | { readonly kind: "simulate"; readonly command: SimulateCommand }
   | { readonly kind: "run"; readonly options: RunOptions };
 
 /** What the proxy is run with. */
@@ -24,11 +27,6 @@ export interface RunOptions {
   readonly logFormat: LogFormat;
 }
 
-/** The command line cannot be understood. */
-export class UsageError extends Error {
-  override readonly name = "UsageError";
-}
-
 const DEFAULT_SOURCE = "proxy.config.ts";
 const FLAGS = ["check", "help", "version"] as const;
 const VALUES = ["listen", "log-level", "log-format"] as const;
@@ -39,12 +37,15 @@ const VALUES = ["listen", "log-level", "log-format"] as const;
  * @throws {UsageError} when it cannot be understood
  */
 export function parseArguments(args: readonly string[]): Command {
+  if (args[0] === "simulate" && !args.includes("--help")) {
+    return { kind: "simulate", command: parseSimulateArguments(args.slice(1)) };
+  }
   const parsed = parseArgs([...args], {
     boolean: FLAGS,
     string: VALUES,
     collect: ["listen"],
     alias: { help: "h", version: "V" },
-    unknown: refuseOption,
+    unknown: refuseOption([...FLAGS, ...VALUES]),
   });
   if (parsed.help) return { kind: "help" };
   if (parsed.version) return { kind: "version" };
@@ -62,15 +63,6 @@ export function parseArguments(args: readonly string[]): Command {
       logFormat: readChoice("log-format", parsed["log-format"], LOG_FORMATS, "text"),
     },
   };
-}
-
-/** Lets names of files through; everything else that is not described is a mistake. */
-function refuseOption(argument: string, key?: string): boolean {
-  if (key === undefined) return true;
-  const name = argument.split("=", 1)[0]!;
-  const nearest = nearestName(key, [...FLAGS, ...VALUES]);
-  const hint = nearest === undefined ? "see --help" : `did you mean --${nearest}?`;
-  throw new UsageError(`Unknown option ${name}, ${hint}`);
 }
 
 function readListen(text: string): ResolvedListen {

@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { parseArguments, UsageError } from "../../lib/cli/parse_arguments.ts";
+import { parseArguments } from "../../lib/cli/parse_arguments.ts";
+import { UsageError } from "../../lib/cli/usage_error.ts";
 
 Deno.test("parseArguments() has defaults for everything", () => {
   assertEquals(parseArguments([]), {

@@ -173,3 +173,34 @@ Deno.test("lbproxy outlives an error that its configuration does not catch", asy
   program.kill("SIGTERM");
   assertEquals((await program.ended).code, 0);
 });
+
+Deno.test("lbproxy simulate prints a table, or JSON, and exits 0", async () => {
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": configFor(
+      "127.0.0.1:9",
+      `export const limiter = { key: "header:appid", limit: 1, window: "1s" };`,
+    ),
+    "trace.jsonl": [0, 500, 1000].map((at) => JSON.stringify({ at, headers: { appid: "x" } })).join("\n"),
+  });
+  const shown = await folder.run(["simulate", "proxy.config.ts", "trace.jsonl"]);
+  assertEquals([shown.code, shown.stderr], [0, ""]);
+  assert(shown.stdout.startsWith("3 requests in 1.000s: 2 admitted, 1 refused (33.3 %)\n"), shown.stdout);
+  const { stdout } = await folder.run(["simulate", "proxy.config.ts", "trace.jsonl", "--json"]);
+  assertEquals(JSON.parse(stdout).refusals, [{ atMs: 500, policy: "default", key: "x", retryAfterMs: 500 }]);
+  const made = await folder.run([
+    "simulate",
+    "proxy.config.ts",
+    "--rate",
+    "10/s",
+    "--keys",
+    "2",
+    "--for",
+    "5s",
+  ]);
+  assertMatch(made.stdout, /^\d+ requests in 4\.\d+s: \d+ admitted, \d+ refused/);
+  assertEquals(await folder.run(["simulate", "proxy.config.ts", "none.jsonl"]), {
+    code: 2,
+    stdout: "",
+    stderr: "Cannot replay none.jsonl: there is no such file\n",
+  });
+});

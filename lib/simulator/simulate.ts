@@ -1,0 +1,189 @@
+/** Replays requests through the limits of a configuration. */
+
+import { seededRandom } from "../core/random.ts";
+import type { ProxyConfig } from "../config/proxy_config.ts";
+import { resolveConfig } from "../config/resolve_config.ts";
+import type { LimitedDecision } from "../limiter/decision.ts";
+import { RateLimiter } from "../limiter/limiter.ts";
+import type { ResolvedPolicy } from "../limiter/policy.ts";
+import { PlacesInTime } from "./places_in_time.ts";
+import { SimulatedContext, type SimulatedRequest } from "./simulated_request.ts";
+import { VirtualClock } from "./virtual_clock.ts";
+
+/** What {@linkcode simulate} takes beside the requests. */
+export interface SimulateOptions {
+  /** How many refusals are kept one by one; the rest is only counted. @default {10000} */
+  maxRefusals?: number;
+  /** How many keys are counted exactly. @default {1000000} */
+  maxKeys?: number;
+}
+
+/** One request that was refused. */
+export interface SimulatedRefusal {
+  /** Milliseconds since the trace began. */
+  readonly atMs: number;
+  /** Name of the policy that refused it, of several the one that does so for longest. */
+  readonly policy: string;
+  /** Key that the policy counted it by; `null` when it had none and needed one. */
+  readonly key: string | null;
+  /** Milliseconds until it would have been admitted. */
+  readonly retryAfterMs: number;
+}
+
+/** What a policy has refused of one key. */
+export interface KeyRefusals {
+  /** Name of the policy. */
+  readonly policy: string;
+  /** The key; `null` for requests without one. */
+  readonly key: string | null;
+  /** How many requests. */
+  refused: number;
+  /** When the first of them came, in milliseconds since the trace began. */
+  readonly firstAtMs: number;
+  /** When the last of them came. */
+  lastAtMs: number;
+}
+
+/** How a replay went. */
+export interface SimulationResult {
+  /** How many requests were replayed. */
+  readonly requests: number;
+  /** How many were admitted. */
+  readonly admitted: number;
+  /** How many were refused. */
+  readonly refused: number;
+  /** When the last request came, in milliseconds since the trace began. */
+  readonly durationMs: number;
+  /** How many requests each policy refused, by its name; policies on a dry run would have. */
+  readonly byPolicy: Readonly<Record<string, number>>;
+  /** The same by policy and key, most first. */
+  readonly byKey: readonly KeyRefusals[];
+  /** The refusals themselves, in the order of time; at most `maxRefusals`. */
+  readonly refusals: readonly SimulatedRefusal[];
+}
+
+/**
+ * Replays requests through the limits of a configuration, with a clock that jumps from one to the next: ten minutes
+ * take a moment, and the same requests always give the same answers.
+ *
+ * For tests of one's own configuration. Functions of the configuration are called with a context that has the request,
+ * the client, `state` from `newContext`, and the status, bytes and time that the trace says; nothing is sent anywhere.
+ *
+ * @param requests in the order of time
+ * @throws {ConfigError} when the configuration has mistakes
+ * @throws {FilterError} when a function of it throws
+ *
+ * @example Three requests a second are one too many
+ * ```ts
+ * import { simulate } from "@x/lbproxy";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const config = {
+ *   upstreams: ["127.0.0.1:9001"],
+ *   limiter: { key: "header:appid", limit: 2, window: "1s" },
+ * } as const;
+ * const headers = { appid: "myclient" };
+ * const result = simulate(config, [0, 10, 20, 1000].map((atMs) => ({ atMs, headers })));
+ * assertEquals(result.refusals, [{ atMs: 20, policy: "default", key: "myclient", retryAfterMs: 980 }]);
+ * ```
+ */
+export function simulate<State = unknown>(
+  config: ProxyConfig<State>,
+  requests: Iterable<SimulatedRequest>,
+  options: SimulateOptions = {},
+): SimulationResult {
+  const { limiter, filters } = resolveConfig(config);
+  return replay(limiter, requests, { ...options, newContext: filters.newContext });
+}
+
+/** What {@linkcode replay} takes beside the requests. */
+export interface ReplayOptions extends SimulateOptions {
+  readonly newContext?: ((request: Request) => unknown) | undefined;
+}
+
+/** Replays requests through limits that are known to be good. */
+export function replay(
+  policies: readonly ResolvedPolicy[],
+  requests: Iterable<SimulatedRequest>,
+  { maxRefusals = 10_000, maxKeys = 1_000_000, newContext }: ReplayOptions = {},
+): SimulationResult {
+  const clock = new VirtualClock();
+  const tally = new Tally(policies, maxRefusals);
+  if (policies.length === 0) {
+    for (const { atMs } of requests) tally.admit(atMs, []);
+    return tally.result();
+  }
+  using limiter = new RateLimiter(policies, { clock, random: seededRandom(1), maxKeys });
+  using places = new PlacesInTime();
+  for (const request of requests) {
+    places.releaseUntil(request.atMs, (endMs) => clock.advanceTo(endMs));
+    clock.advanceTo(request.atMs);
+    const context = new SimulatedContext(request, tally.requests + 1);
+    if (newContext !== undefined) context.state = newContext(context.request);
+    const decision = limiter.check(context);
+    if (decision.kind === "limited") tally.refuse(request.atMs, decision, keyOf(limiter, context, decision));
+    else tally.admit(request.atMs, decision.kind === "allowed" ? decision.wouldRefuse : []);
+    if (decision.kind !== "allowed" || decision.lease === null) continue;
+    places.hold(decision.lease, request.atMs + (request.durationMs ?? 0));
+  }
+  return tally.result();
+}
+
+function keyOf(limiter: RateLimiter, context: SimulatedContext, decision: LimitedDecision): string | null {
+  if (decision.reason === "missing-key") return null;
+  return limiter.peek(context).find(({ policy }) => policy === decision.policy)?.key ?? null;
+}
+
+/** Counts what becomes of the requests. */
+class Tally {
+  readonly #maxRefusals: number;
+  readonly #byPolicy: Record<string, number>;
+  readonly #byKey = new Map<string, KeyRefusals>();
+  readonly #refusals: SimulatedRefusal[] = [];
+  requests = 0;
+  #refused = 0;
+  #lastAtMs = 0;
+
+  constructor(policies: readonly ResolvedPolicy[], maxRefusals: number) {
+    this.#maxRefusals = maxRefusals;
+    this.#byPolicy = Object.fromEntries(policies.map(({ name }) => [name, 0]));
+  }
+
+  admit(atMs: number, wouldRefuse: readonly string[]): void {
+    this.#count(atMs);
+    for (const name of wouldRefuse) this.#byPolicy[name] = (this.#byPolicy[name] ?? 0) + 1;
+  }
+
+  refuse(atMs: number, decision: LimitedDecision, key: string | null): void {
+    this.#count(atMs);
+    this.#refused++;
+    for (const name of decision.violated) this.#byPolicy[name] = (this.#byPolicy[name] ?? 0) + 1;
+    const { policy: { name: policy }, retryAfterMs } = decision;
+    if (this.#refusals.length < this.#maxRefusals) this.#refusals.push({ atMs, policy, key, retryAfterMs });
+    const id = JSON.stringify([policy, key]);
+    const known = this.#byKey.get(id);
+    if (known === undefined) {
+      this.#byKey.set(id, { policy, key, refused: 1, firstAtMs: atMs, lastAtMs: atMs });
+    } else {
+      known.refused++;
+      known.lastAtMs = atMs;
+    }
+  }
+
+  result(): SimulationResult {
+    return {
+      requests: this.requests,
+      admitted: this.requests - this.#refused,
+      refused: this.#refused,
+      durationMs: this.#lastAtMs,
+      byPolicy: this.#byPolicy,
+      byKey: [...this.#byKey.values()].sort((a, b) => b.refused - a.refused || a.firstAtMs - b.firstAtMs),
+      refusals: this.#refusals,
+    };
+  }
+
+  #count(atMs: number): void {
+    this.requests++;
+    this.#lastAtMs = atMs;
+  }
+}
