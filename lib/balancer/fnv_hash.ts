@@ -18,7 +18,8 @@ export class FnvHash implements Algorithm {
   readonly #turns = new SmoothWeightedRoundRobin();
   #candidates: Candidates | null = null;
   #members: readonly Server[] = [];
-  #usable = new Set<Server>();
+  /** For each member, whether it is a candidate now. */
+  #usable = new Uint8Array(0);
   /** Where the places of each member end. */
   #ends = new Float64Array(0);
 
@@ -27,21 +28,27 @@ export class FnvHash implements Algorithm {
     if (candidates !== this.#candidates) this.#refresh(candidates);
     if (candidates.servers.length === 0) return undefined;
     let hash = fnv1a(selection.key);
-    const first = this.#at(remainder(hash, this.#ends.at(-1)!));
-    if (this.#usable.has(first) && selection.accepts(first)) return first;
-    const tried = new Set([first]);
+    const places = this.#ends[this.#ends.length - 1]!;
+    const first = this.#at(remainder(hash, places));
+    if (this.#accepts(first, selection)) return this.#members[first];
+    const tried = new Set([this.#members[first]!]);
     for (let tries = 4 * this.#members.length; tries > 0; tries--) {
       hash = fnv1aAgain(hash);
-      const server = this.#at(remainder(hash, this.#ends.at(-1)!));
+      const index = this.#at(remainder(hash, places));
+      const server = this.#members[index]!;
       if (tried.has(server)) continue;
       tried.add(server);
-      if (this.#usable.has(server) && selection.accepts(server)) return server;
+      if (this.#accepts(index, selection)) return server;
     }
     return candidates.servers.find((server) => !tried.has(server) && selection.accepts(server));
   }
 
-  /** The member that a place belongs to. */
-  #at(place: number): Server {
+  #accepts(index: number, selection: Selection): boolean {
+    return this.#usable[index] === 1 && selection.accepts(this.#members[index]!);
+  }
+
+  /** Position of the member that a place belongs to. */
+  #at(place: number): number {
     let low = 0;
     let high = this.#ends.length - 1;
     while (low < high) {
@@ -49,13 +56,14 @@ export class FnvHash implements Algorithm {
       if (this.#ends[middle]! <= place) low = middle + 1;
       else high = middle;
     }
-    return this.#members[low]!;
+    return low;
   }
 
   #refresh(candidates: Candidates): void {
     const { members, servers } = candidates;
     this.#candidates = candidates;
-    this.#usable = new Set(servers);
+    const usable = new Set(servers);
+    this.#usable = Uint8Array.from(members, (member) => usable.has(member) ? 1 : 0);
     if (members === this.#members) return;
     const scale = members.every(({ weight }) => Number.isInteger(weight)) ? 1 : FRACTION;
     let end = 0;
