@@ -1,14 +1,20 @@
-/** An upstream server in a process of its own, to be killed without a farewell. */
+/** An upstream server in a process of its own, to be killed without a farewell, stopped and slowed down. */
 
 import { RunningProgram } from "./program.ts";
 
 const SERVER = `
   const [name, port] = Deno.args;
+  let delayMs = 0;
   Deno.serve({
     hostname: "127.0.0.1",
     port: Number(port),
     onListen: (address) => console.log("listening at", address.port),
-  }, () => new Response(name, { headers: { "x-upstream": name } }));
+  }, async (request) => {
+    const { pathname, search } = new URL(request.url);
+    if (pathname === "/delay") delayMs = Number(search.slice(1));
+    else if (pathname !== "/health" && delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+    return new Response(name, { headers: { "x-upstream": name } });
+  });
 `;
 
 /** A server process. */
@@ -16,6 +22,10 @@ export interface ServerProcess extends AsyncDisposable {
   readonly port: number;
   /** `127.0.0.1:port`. */
   readonly address: string;
+  /** Has it wait so long before each answer, but not before those to `/health`. */
+  delay(ms: number): Promise<void>;
+  /** Stops it where it is: its port goes on accepting connections, and nobody answers. */
+  hang(): void;
   /** Ends it as a crash would, and resolves when it has ended. */
   kill(): Promise<void>;
 }
@@ -36,6 +46,10 @@ export async function startServerProcess(name: string, port = 0): Promise<Server
   return {
     port: Number(found),
     address: `127.0.0.1:${found}`,
+    delay: async (ms) => {
+      await (await fetch(`http://127.0.0.1:${found}/delay?${ms}`)).body?.cancel();
+    },
+    hang: () => program.kill("SIGSTOP"),
     kill: async () => {
       program.kill("SIGKILL");
       await program.ended;
