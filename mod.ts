@@ -38,6 +38,7 @@ export type {
   LimiterOptions,
   Listen,
   ListenOptions,
+  ListenTlsOptions,
   PoolOptions,
   ProxyConfig,
   ServerOptions,
@@ -137,6 +138,7 @@ export type { Random } from "./lib/core/random.ts";
 export type { Observer } from "./lib/observe/observer.ts";
 export type {
   CallbackErrorEvent,
+  CertificateEvent,
   DiscoveryEvent,
   EjectionEvent,
   HealthEvent,

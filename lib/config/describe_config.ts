@@ -8,7 +8,7 @@ import type { TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import { describeBalancing } from "./describe_balancing.ts";
 import { describeLimit } from "./describe_limit.ts";
-import { formatListen } from "./format_listen.ts";
+import { describeListen } from "./describe_listen.ts";
 import type { ResolvedConfig, ResolvedPool, ResolvedServer } from "./proxy_config.ts";
 
 /**
@@ -20,7 +20,7 @@ export function describeConfig(config: ResolvedConfig): string {
   const { listen, pools, defaultPool, limiter, filters, gracePeriodMs } = config;
   const phases = Object.keys(filters);
   return [
-    ...listen.map((place) => `listen    ${formatListen(place)}`),
+    ...listen.map((place) => `listen    ${describeListen(place)}`),
     ...Array.from(pools.values(), (pool) => describePool(pool, pools.size > 1 && pool.name === defaultPool)),
     ...(limiter.length === 0 ? ["limits    none"] : limiter.map(describePolicy)),
     `filters   ${phases.length === 0 ? "none" : phases.join(", ")}`,
@@ -54,6 +54,7 @@ function describeServer(server: ResolvedServer): string {
       parts.push(`${counted(tls.caCerts.length, "authority", "authorities")} of its own`);
     }
     if (tls.cert !== undefined) parts.push("client certificate");
+    if (tls.verifyHostname === false) parts.push("certificates for any name");
   }
   return parts.join(", ");
 }

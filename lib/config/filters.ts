@@ -42,6 +42,12 @@ export interface UpstreamTlsOptions {
   cert?: string;
   /** PEM text of the key of `cert`. */
   key?: string;
+  /**
+   * `false` takes a certificate for any name, as long as an authority that is trusted has signed it; not with `fetch`.
+   * Certificates that nobody trusts, or that have expired, are only taken when Deno itself runs with
+   * `--unsafely-ignore-certificate-errors`. @default {true}
+   */
+  verifyHostname?: boolean;
 }
 
 /** A value or a promise of it; filters that answer at once cost no promise. */

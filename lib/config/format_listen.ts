@@ -3,7 +3,8 @@
 import { formatAddress } from "../upstream/address.ts";
 import type { ResolvedListen } from "./proxy_config.ts";
 
-/** Writes a place to listen at the way it is configured: `host:port`, an IPv6 address in brackets. */
-export function formatListen({ hostname, port }: ResolvedListen): string {
+/** Writes a place to listen at the way it is configured: `host:port`, an IPv6 address in brackets, or `unix:/path`. */
+export function formatListen({ hostname, port, unix }: ResolvedListen): string {
+  if (unix !== undefined) return `unix:${unix}`;
   return formatAddress({ kind: "tcp", hostname, port });
 }

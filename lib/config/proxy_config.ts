@@ -18,6 +18,23 @@ export interface ListenOptions {
   hostname?: string;
   /** TCP port; 0 lets the system choose. @default {6188} */
   port?: number;
+  /** Speaks TLS to clients, HTTP/2 and HTTP/1.1 as they choose. */
+  tls?: ListenTlsOptions;
+  /** Path of a unix socket, in place of `hostname` and `port`; one that nobody listens at any more is replaced. */
+  unix?: string;
+  /**
+   * Sends every client to the same URL with `https` instead of forwarding anything: `"https"`, or `"https:PORT"` where
+   * clients reach the TLS listener at another port than 443. Not with `tls`.
+   */
+  redirect?: "https" | `https:${number}`;
+}
+
+/** The certificate of a listener. */
+export interface ListenTlsOptions {
+  /** PEM text of the certificate, those of its authorities behind it; or the path of a file with it, which is watched. */
+  cert: string;
+  /** PEM text of the key of `cert`, or the path of a file with it, which is watched. */
+  key: string;
 }
 
 /** `"host:port"`, a port, or the object form. */
@@ -123,6 +140,12 @@ export interface ResolvedPool {
 export interface ResolvedListen {
   readonly hostname: string;
   readonly port: number;
+  /** Certificate and key as configured; none on a listener without TLS. */
+  readonly tls?: Readonly<ListenTlsOptions>;
+  /** Path of the socket, which takes the place of host and port. */
+  readonly unix?: string;
+  /** Port that clients are sent to; none on a listener that forwards. */
+  readonly redirectPort?: number;
 }
 
 /** A configuration with every default filled in; what the layers above work with. */

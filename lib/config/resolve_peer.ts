@@ -12,6 +12,7 @@ export type TlsSetting = boolean | UpstreamTlsOptions | undefined;
 /** What a pool says of the way to its servers. */
 export interface Way {
   readonly tls?: TlsSetting;
+  readonly transport?: unknown;
   readonly protocol?: unknown;
   /** A proxy on the way; nothing where there is none. */
   readonly proxy?: unknown;
@@ -36,7 +37,17 @@ function effectiveTls(own: TlsSetting, pool: TlsSetting): TlsSetting {
  */
 export function findPeerProblem(parsed: ParsedAddress, own: unknown, way: Way): string | undefined {
   const tls = effectiveTls(own as TlsSetting, way.tls);
-  return findTlsProblem(parsed, tls) ?? findProxyProblem(parsed, tls ?? parsed.secure ?? false, way);
+  return findTlsProblem(parsed, tls) ?? findFetchProblem(tls, way) ??
+    findProxyProblem(parsed, tls ?? parsed.secure ?? false, way);
+}
+
+/** `fetch` checks names whatever it is told. */
+function findFetchProblem(tls: TlsSetting, { transport, protocol, proxy }: Way): string | undefined {
+  if (typeof tls !== "object" || tls?.verifyHostname !== false) return undefined;
+  const byFetch = transport === "fetch" || protocol === "h2" || (proxy !== undefined && proxy !== null);
+  return byFetch
+    ? 'must not have "tls.verifyHostname" false where "fetch" is the transport, which always checks the name'
+    : undefined;
 }
 
 /** `fetch` knows no way through a proxy to some addresses. */
@@ -78,10 +89,12 @@ export function resolvePeer(address: string, own?: TlsSetting, pool?: TlsSetting
 
 function resolveTls(options: UpstreamTlsOptions, address: Address): PeerTls {
   const { serverName = address.kind === "tcp" ? address.hostname : "", caCerts = [], cert, key } = options;
+  const { verifyHostname = true } = options;
   return Object.freeze({
     serverName,
     caCerts: Object.freeze([...caCerts]),
     ...(cert === undefined ? {} : { cert }),
     ...(key === undefined ? {} : { key }),
+    ...(verifyHostname ? {} : { verifyHostname }),
   });
 }

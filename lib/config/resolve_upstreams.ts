@@ -48,7 +48,7 @@ function resolvePool(name: string, options: PoolOptions): ResolvedPool {
     sticky: sticky === undefined ? null : resolveSticky(sticky),
     timeouts,
     transport: selectTransport(options),
-    way: Object.freeze({ tls, protocol, proxy }),
+    way: Object.freeze({ tls, transport: options.transport, protocol, proxy }),
   });
 }
 

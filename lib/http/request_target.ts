@@ -73,7 +73,7 @@ function isTarget(target: string): boolean {
  * @throws {RequestError} 400 when host or target are not what RFC 9112 section 3.2 asks for
  */
 export function readTarget(url: string, hostField: string | null, fallbackAuthority: string): RequestTarget {
-  const authorityStart = url.startsWith("http://") ? 7 : url.startsWith("https://") ? 8 : -1;
+  const authorityStart = lengthOfScheme(url);
   if (authorityStart < 0) throw new RequestError("The scheme of the request target must be http or https");
   const pathStart = endOfAuthority(url, authorityStart);
   const authority = url.slice(authorityStart, pathStart);
@@ -99,6 +99,13 @@ export function readTarget(url: string, hostField: string | null, fallbackAuthor
     throw new RequestError("The request target must not have spaces, control characters or a fragment");
   }
   return { host, target };
+}
+
+/** Length of the scheme with its slashes, -1 for a scheme that is not served; the longest is that of unix sockets. */
+function lengthOfScheme(url: string): number {
+  if (url.startsWith("http://")) return 7;
+  if (url.startsWith("https://")) return 8;
+  return url.startsWith("http+unix://") ? 12 : -1;
 }
 
 /** Where path, query or nothing follows the authority; a `?` before the first slash begins a query. */

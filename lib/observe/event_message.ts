@@ -27,6 +27,8 @@ export function eventLevel(event: ProxyEvent): LogLevel {
       return event.panic ? "error" : "info";
     case "discovery":
       return event.state === "failed" ? "error" : "info";
+    case "certificate":
+      return event.problem === null ? "info" : "error";
     case "request_failure":
       return event.source === "client" ? "debug" : "error";
     case "limiter_overflow":
@@ -58,6 +60,10 @@ export function eventMessage(event: ProxyEvent): string {
       return `Limiter ${event.policy} holds ${event.capacity} keys and is full: further keys are estimated, never too low`;
     case "listener_error":
       return `Cannot accept connections on ${event.address}: ${event.message}; listening again`;
+    case "certificate":
+      return event.problem === null
+        ? `New certificate on ${event.address}`
+        : `Cannot use the new certificate on ${event.address}: ${event.problem}; the old one stays`;
     case "callback_error":
       return `${event.name} threw: ${event.message}`;
     case "shutdown":

@@ -10,6 +10,7 @@ export type ProxyEvent =
   | RequestFailureEvent
   | LimiterOverflowEvent
   | ListenerErrorEvent
+  | CertificateEvent
   | CallbackErrorEvent
   | ShutdownEvent
   | StoppedEvent;
@@ -132,6 +133,16 @@ export interface ListenerErrorEvent {
   readonly address: string;
   /** What went wrong. */
   readonly message: string;
+}
+
+/** The files of a listener's certificate have changed. */
+export interface CertificateEvent {
+  /** Tells this event from others. */
+  readonly kind: "certificate";
+  /** Where the listener is reached, as `host:port`. */
+  readonly address: string;
+  /** Why the new certificate is not used; `null` when it is. */
+  readonly problem: string | null;
 }
 
 /** A function of the configuration that nobody waits for (`logging`, a callback) threw. */

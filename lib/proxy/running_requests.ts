@@ -1,12 +1,19 @@
 /** The requests that are not over, and how they come to an end when the proxy stops. */
 
-import type { Exchange } from "./exchange.ts";
+import type { Entrance, Exchange } from "./exchange.ts";
+
+/** Somebody who waits until nothing that clients still send would be broken off. */
+interface ContentWatcher {
+  /** Only requests that came this way; `null` for all. */
+  readonly entrance: Entrance | null;
+  readonly resolve: () => void;
+}
 
 /** Every request of a proxy from its arrival until it is settled. */
 export class RunningRequests {
   readonly #running = new Set<Exchange>();
   #stopping = false;
-  #contentRead: (() => void) | null = null;
+  readonly #watchers = new Set<ContentWatcher>();
 
   /** How many there are. */
   get size(): number {
@@ -30,7 +37,8 @@ export class RunningRequests {
 
   /** The content of a request has been read. */
   progressed(): void {
-    if (this.#contentRead !== null) this.#look(this.#contentRead);
+    if (this.#watchers.size === 0) return;
+    for (const watcher of this.#watchers) this.#look(watcher);
   }
 
   /**
@@ -41,18 +49,25 @@ export class RunningRequests {
    */
   stop(): Promise<void> {
     this.#stopping = true;
+    return this.contentRead(null);
+  }
+
+  /** Resolves once no content is on its way, by one entrance or by any (`null`). */
+  contentRead(entrance: Entrance | null): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#contentRead = resolve;
-    this.#look(resolve);
+    const watcher = { entrance, resolve };
+    this.#watchers.add(watcher);
+    this.#look(watcher);
     return promise;
   }
 
-  #look(contentRead: () => void): void {
+  #look(watcher: ContentWatcher): void {
+    const { entrance, resolve } = watcher;
     for (const exchange of this.#running) {
-      if (exchange.awaitsContent) return;
+      if ((entrance === null || exchange.entrance === entrance) && exchange.awaitsContent) return;
     }
-    this.#contentRead = null;
-    contentRead();
+    this.#watchers.delete(watcher);
+    resolve();
   }
 
   /** Calls off all that are not over. */

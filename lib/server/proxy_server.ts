@@ -1,12 +1,15 @@
 /** A proxy that runs: its listeners, its pools, and the end of both. */
 
-import type { ResolvedConfig } from "../config/proxy_config.ts";
+import type { ResolvedConfig, ResolvedListen } from "../config/proxy_config.ts";
 import type { Observer } from "../observe/observer.ts";
 import { handleRequest } from "../proxy/handle_request.ts";
+import type { ProxyRuntime } from "../proxy/proxy_runtime.ts";
 import { reportCallbackError } from "../proxy/report.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { DataPlane } from "./data_plane.ts";
 import { Listener } from "./listener.ts";
+import { redirectToHttps } from "./redirect_to_https.ts";
+import { removeStaleSocket } from "./stale_socket.ts";
 import type { ServeOptions } from "./serve.ts";
 
 /** How long requests that were called off may take to end; a filter that never returns must not hold the end up. */
@@ -34,17 +37,8 @@ export class ProxyServer implements AsyncDisposable {
       await this.#plane.start();
       const { runtime } = this.#plane;
       for (const listen of this.#config.listen) {
-        this.#listeners.push(
-          new Listener({
-            listen,
-            clock: runtime.clock,
-            handler: (request, info, entrance) => handleRequest(request, info, runtime, entrance),
-            onError: (address, error) => {
-              const message = error instanceof Error ? error.message : String(error);
-              this.#observer.event({ kind: "listener_error", address, message });
-            },
-          }),
-        );
+        if (listen.unix !== undefined) await removeStaleSocket(listen.unix);
+        this.#listeners.push(this.#listen(listen, runtime));
       }
     } catch (error) {
       await this.#cut();
@@ -58,7 +52,25 @@ export class ProxyServer implements AsyncDisposable {
     }
   }
 
-  /** Where clients reach it, as `host:port`; with the ports that were given for port 0. */
+  #listen(listen: ResolvedListen, runtime: ProxyRuntime): Listener {
+    const { redirectPort } = listen;
+    return new Listener({
+      listen,
+      clock: runtime.clock,
+      handler: redirectPort === undefined
+        ? (request, info, entrance) => handleRequest(request, info, runtime, entrance)
+        : (request, _info, entrance) => Promise.resolve(redirectToHttps(request, entrance, redirectPort)),
+      onError: (address, error) => {
+        const message = error instanceof Error ? error.message : String(error);
+        this.#observer.event({ kind: "listener_error", address, message });
+      },
+      onCertificate: (address, problem) => this.#observer.event({ kind: "certificate", address, problem }),
+      untilQuiet: (entrance) =>
+        this.#atMost(runtime.running.contentRead(entrance), this.#config.gracePeriodMs),
+    });
+  }
+
+  /** Where clients reach it, as `host:port` or `unix:/path`; with the ports that were given for port 0. */
   get addresses(): readonly string[] {
     return this.#listeners.map((listener) => listener.address);
   }

@@ -12,6 +12,8 @@ export interface PeerTls {
   readonly cert?: string;
   /** PEM text of the key of {@linkcode cert}. */
   readonly key?: string;
+  /** `false` takes a certificate for any name, as long as an authority that is trusted has signed it. @default {true} */
+  readonly verifyHostname?: boolean;
 }
 
 /**

@@ -81,6 +81,61 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     { upstreams, listen: [80, "[::]:80", "0.0.0.0:80"] },
     "listen[2] is the same address as [0]",
   ],
+  [
+    "listen with a key that is nothing",
+    { upstreams, listen: { tls: { cert: PEM_CERT, key: 5 } } },
+    "listen.tls.key must be the PEM text of a private key, or the path of a file with it, received 5",
+  ],
+  [
+    "listen with key and certificate mixed up",
+    { upstreams, listen: { tls: { cert: PEM_KEY, key: PEM_KEY } } },
+    `listen.tls.cert must be the PEM text of a certificate, or the path of a file with it, received a string of ${PEM_KEY.length} characters`,
+  ],
+  [
+    "listen with half of tls",
+    { upstreams, listen: { tls: { cert: PEM_CERT } } },
+    "listen.tls.key is required",
+  ],
+  [
+    "listen with tls as true",
+    { upstreams, listen: { tls: true } },
+    'listen.tls must be an object with "cert" and "key", received true',
+  ],
+  [
+    "listen at a relative socket",
+    { upstreams, listen: { unix: "a.sock" } },
+    'listen.unix must be a path that begins with a slash, received "a.sock"',
+  ],
+  [
+    "listen at a socket and a port",
+    { upstreams, listen: { unix: "/a.sock", port: 80 } },
+    'listen.port must not stand beside "unix", which a unix socket does not have',
+  ],
+  [
+    "listen twice at one socket",
+    { upstreams, listen: ["unix:/a.sock", { unix: "/a.sock" }] },
+    "listen[1] is the same address as [0]",
+  ],
+  [
+    "redirect to somewhere",
+    { upstreams, listen: { redirect: "http" } },
+    'listen.redirect must be "https" or "https:PORT", received "http"',
+  ],
+  [
+    "redirect with tls",
+    { upstreams, listen: { redirect: "https", tls: { cert: PEM_CERT, key: PEM_KEY } } },
+    'listen.tls must not stand beside "redirect", since it is clients without TLS that are sent elsewhere',
+  ],
+  [
+    "names that are not checked, by fetch",
+    { upstreams: { servers: ["a:443"], tls: { verifyHostname: false }, transport: "fetch" } },
+    'upstreams.servers[0] must not have "tls.verifyHostname" false where "fetch" is the transport, which always checks the name',
+  ],
+  [
+    "verifyHostname as text",
+    { upstreams: { servers: ["a:443"], tls: { verifyHostname: "no" } } },
+    'upstreams.tls.verifyHostname must be true or false, received "no"',
+  ],
   // upstreams
   [
     "upstreams as text",

@@ -56,7 +56,7 @@ Deno.test("resolveConfig() fills in every default", () => {
           queueTimeoutMs: 10_000,
         },
       },
-      way: { tls: undefined, protocol: undefined, proxy: undefined },
+      way: { tls: undefined, transport: undefined, protocol: undefined, proxy: undefined },
     }]]),
     defaultPool: "default",
     limiter: [],

@@ -1,3 +1,5 @@
+import { startProxy } from "../support/start_proxy.ts";
+import { startClientCertUpstream } from "../support/client_cert_upstream.ts";
 import { assertEquals } from "@std/assert";
 import { eachTransport } from "../support/each_transport.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";
@@ -117,4 +119,28 @@ eachTransport("proxy answers 502 when a server does not speak TLS", async (start
   });
   const answer = await proxy.ask();
   assertEquals([answer.status, answer.field("proxy-status")], [502, "lbproxy; error=tls_protocol_error"]);
+});
+
+Deno.test("proxy takes a certificate for another name where verifyHostname is false, of a trusted authority only", async () => {
+  await using upstream = await tlsUpstream({ names: ["two.example"] });
+  await using secret = await startClientCertUpstream({ names: ["two.example"] });
+  const ca = await testCa();
+  const { cert } = ca;
+  const identity = await ca.issue({ names: ["proxy"], client: true });
+  const cases = [
+    [upstream.address, { caCerts: [cert] }, 200],
+    [upstream.address, {}, 502],
+    [upstream.address, { caCerts: [(await TestCa.create("Other")).cert] }, 502],
+    [secret.address, { caCerts: [cert], ...identity }, 200],
+  ] as const;
+  for (const [address, tls, status] of cases) {
+    await using proxy = await startProxy({
+      upstreams: {
+        servers: [address],
+        tls: { serverName: "one.one.one.one", verifyHostname: false, ...tls },
+        healthCheck: { type: "tcp", interval: "1m" },
+      },
+    });
+    assertEquals((await proxy.ask()).status, status);
+  }
 });

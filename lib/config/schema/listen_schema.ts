@@ -1,13 +1,29 @@
 /** The schema of the places to listen at. */
 
 import * as v from "valibot";
-import type { ListenOptions } from "../proxy_config.ts";
-import { parseListen } from "../resolve_listen.ts";
-import { mustBe } from "./messages.ts";
+import type { ListenOptions, ListenTlsOptions } from "../proxy_config.ts";
+import { formatListen } from "../format_listen.ts";
+import { parseListen, parseRedirect } from "../resolve_listen.ts";
+import { mustBe, mustBeSecret } from "./messages.ts";
 import { wholeNumberSchema } from "./number_schema.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";
 
 const LISTEN_EXPECTED = '"host:port" or a port number';
+
+/** PEM text that begins as it has to, or what can only be the path of a file. */
+function pemOrPathSchema(label: string, begins: RegExp): v.GenericSchema {
+  return v.custom<string>(
+    (value) =>
+      typeof value === "string" &&
+      (value.includes("-----BEGIN") ? begins.test(value) : /^[^\r\n\0]{1,4096}$/.test(value)),
+    mustBeSecret(`the PEM text of a ${label}, or the path of a file with it`),
+  );
+}
+
+const tlsEntries = {
+  cert: pemOrPathSchema("certificate", /-----BEGIN (?:TRUSTED )?CERTIFICATE-----/),
+  key: pemOrPathSchema("private key", /-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/),
+} satisfies Record<keyof ListenTlsOptions, v.GenericSchema>;
 
 const entries = {
   hostname: v.optional(
@@ -17,9 +33,37 @@ const entries = {
     ),
   ),
   port: v.optional(wholeNumberSchema(0, 65535)),
+  tls: v.optional(optionsObject(tlsEntries, 'an object with "cert" and "key"')),
+  unix: v.optional(
+    v.custom<string>(
+      (value) => typeof value === "string" && value.startsWith("/"),
+      mustBe("a path that begins with a slash"),
+    ),
+  ),
+  redirect: v.optional(
+    v.custom<string>((value) => parseRedirect(value) !== undefined, mustBe('"https" or "https:PORT"')),
+  ),
 } satisfies Record<keyof ListenOptions, v.GenericSchema>;
 
-const optionsSchema = optionsObject(entries, LISTEN_EXPECTED);
+/** Pairs of options of which one makes the other senseless, and why. */
+const CONTRADICTIONS = [
+  ["unix", "hostname", "which a unix socket does not have"],
+  ["unix", "port", "which a unix socket does not have"],
+  ["unix", "tls", "which the runtime does not speak on unix sockets"],
+  ["redirect", "tls", "since it is clients without TLS that are sent elsewhere"],
+  ["redirect", "unix", "since a browser does not come by a unix socket"],
+] as const;
+
+const optionsSchema = v.pipe(
+  optionsObject(entries, LISTEN_EXPECTED),
+  v.rawCheck(({ dataset: { value }, addIssue }) => {
+    if (!isRecord(value)) return;
+    for (const [first, second, reason] of CONTRADICTIONS) {
+      if (value[first] === undefined || value[second] === undefined) continue;
+      addIssue({ message: `must not stand beside "${first}", ${reason}`, path: [pathItem(value, second)] });
+    }
+  }),
+);
 const portNumberSchema = v.custom<number>(
   (value) => Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 65535,
   mustBe("a port number from 0 to 65535"),
@@ -42,8 +86,8 @@ const placesSchema = v.pipe(
     const seen = new Map<string, number>();
     dataset.value.forEach((place, index) => {
       const resolved = parseListen(place);
-      if (resolved === undefined || resolved.port === 0) return;
-      const id = `${resolved.hostname} ${resolved.port}`;
+      if (resolved === undefined || (resolved.unix === undefined && resolved.port === 0)) return;
+      const id = formatListen(resolved);
       const first = seen.get(id);
       if (first === undefined) return void seen.set(id, index);
       addIssue({

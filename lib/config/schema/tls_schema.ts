@@ -35,6 +35,7 @@ const entries = {
   ),
   cert: v.optional(certificateSchema),
   key: v.optional(keySchema),
+  verifyHostname: v.optional(v.boolean(mustBe("true or false"))),
 } satisfies Record<keyof UpstreamTlsOptions, v.GenericSchema>;
 
 const optionsSchema = v.pipe(

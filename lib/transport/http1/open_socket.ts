@@ -24,6 +24,7 @@ export async function secureSocket(socket: Deno.Conn, tls: PeerTls): Promise<Den
     hostname: tls.serverName,
     caCerts: [...tls.caCerts],
     alpnProtocols: ["http/1.1"],
+    unsafelyDisableHostnameVerification: tls.verifyHostname === false,
   });
 }
 
@@ -40,8 +41,9 @@ function wantsCertificate(tls: PeerTls | null): tls is PeerTls & { cert: string;
 async function connectWithCertificate(
   hostname: string,
   port: number,
-  { serverName, caCerts, cert, key }: PeerTls & { cert: string; key: string },
+  { serverName, caCerts, cert, key, verifyHostname = true }: PeerTls & { cert: string; key: string },
 ): Promise<Deno.TlsConn> {
   const options = { hostname, port, caCerts: [...caCerts], cert, key, alpnProtocols: ["http/1.1"] };
-  return await Deno.connectTls({ ...options, [Symbol.for("unstableServerName")]: serverName });
+  const check = { unsafelyDisableHostnameVerification: !verifyHostname };
+  return await Deno.connectTls({ ...options, ...check, [Symbol.for("unstableServerName")]: serverName });
 }

@@ -1,0 +1,19 @@
+/** Shows what a place to listen at means. */
+
+import { formatListen } from "./format_listen.ts";
+import type { ResolvedListen } from "./proxy_config.ts";
+
+/** Writes one place for people; keys and certificates are named by their files, not shown. */
+export function describeListen(listen: ResolvedListen): string {
+  const { tls, redirectPort } = listen;
+  const place = formatListen(listen);
+  if (redirectPort !== undefined) {
+    return `${place}, sends clients to https${redirectPort === 443 ? "" : ` at port ${redirectPort}`}`;
+  }
+  if (tls === undefined) return place;
+  const origins = [tls.cert, tls.key].filter((text) => !text.includes("-----BEGIN"));
+  const watched = origins.length === 0
+    ? "given as text"
+    : `from ${origins.join(" and ")}, read again on change`;
+  return `${place}, TLS with HTTP/2, certificate ${watched}`;
+}

@@ -1,0 +1,40 @@
+/** A certificate and its key in files, as an operator has them. */
+
+import { join } from "node:path";
+import { type KeyPair, testCa } from "./test_ca.ts";
+
+/** Two files in a folder of their own. */
+export class CertificateFiles implements AsyncDisposable {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  get cert(): string {
+    return join(this.#folder, "cert.pem");
+  }
+
+  get key(): string {
+    return join(this.#folder, "key.pem");
+  }
+
+  /** Puts a certificate for these names in the place of the one that is there. */
+  async issue(names: readonly string[]): Promise<KeyPair> {
+    const pair = await (await testCa()).issue({ names });
+    await Deno.writeTextFile(this.cert, pair.cert);
+    await Deno.writeTextFile(this.key, pair.key);
+    return pair;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.#folder, { recursive: true });
+  }
+}
+
+/** Makes the files, with a certificate for these names. */
+export async function certificateFiles(names: readonly string[]): Promise<CertificateFiles> {
+  const files = new CertificateFiles(await Deno.makeTempDir());
+  await files.issue(names);
+  return files;
+}
