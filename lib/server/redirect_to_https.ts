@@ -39,6 +39,5 @@ function hostName(host: string): string {
 
 /** A field value has to be ASCII to mean the same to everybody. */
 function ascii(target: string): string {
-  // deno-lint-ignore no-control-regex
   return target.replace(/[^\x21-\x7e]/gu, (character) => encodeURIComponent(character));
 }
