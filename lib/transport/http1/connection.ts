@@ -155,18 +155,24 @@ export class Connection implements BodyStreamOwner, Disposable {
       head: this.#writer,
       body,
       wheel: this.#wheel,
-      onProgress: () => this.progressed(),
+      onProgress: () => this.#uploadProgressed(),
     });
     this.#upload = upload;
     upload.run().then((complete) => {
       if (!complete || this.#upload !== upload) return;
       this.#upload = null;
       this.#writeBegun = true;
+      this.#sent = upload.written;
       if (this.#state === "head") this.#arm(trip.options.timeouts.responseMs);
     }, (error) => {
       // A failure of the socket is left to the read, as in #onWriteFailed.
       if (this.#upload === upload && error instanceof ProxyError) this.#fail(error);
     });
+  }
+
+  #uploadProgressed(): void {
+    // A small answer that is awaited whole has a deadline of its own.
+    if (this.#trip !== null && this.#state !== "whole") this.#arm(this.#trip.options.timeouts.idleMs);
   }
 
   /** @internal */
@@ -180,13 +186,18 @@ export class Connection implements BodyStreamOwner, Disposable {
   }
 
   readonly #onRead = (count: number | null): void => {
-    if (this.#state === "head" && count !== null) this.#readOn(count);
-    else this.#onReadFailed(undefined);
+    if (this.#state !== "head" || count === null) this.#onReadFailed(undefined);
+    else if (this.#asked) this.#readOn(count);
+    // Whatever it is, it is not the answer to a request that has not left (RFC 9112 section 9.2).
+    else this.#lost(this.#trip!, this.#failure("http_protocol_error", "bytes came before the request"));
   };
 
   readonly #onReadFailed = (error: unknown): void => {
-    if (this.#state === "head") this.#lost(this.#trip!, error);
-    else if (this.#state === "idle") this[Symbol.dispose]();
+    if (this.#state === "head") {
+      const found = "the server closed the connection";
+      this.#lost(this.#trip!, this.#failure("connection_terminated", found, error));
+    }
+    if (this.#state === "idle") this[Symbol.dispose]();
   };
 
   #readOn(count: number): void {
@@ -231,7 +242,11 @@ export class Connection implements BodyStreamOwner, Disposable {
       headers: HeaderFields.adopt(head.list),
       body: null,
     };
-    if (reader === null) return this.#finish(response, this.#filled === head.bodyStart);
+    if (reader === null) {
+      // A server that announces content with 204 may send it, and it would be taken for the next answer.
+      const announced = status === 204 && (head.chunked || head.contentLength > 0);
+      return this.#finish(response, this.#filled === head.bodyStart && !announced);
+    }
     const expected = reader.atMost;
     reader.read(this.#buffer, head.bodyStart, this.#filled);
     const { contentStart, contentEnd } = reader;
@@ -354,14 +369,19 @@ export class Connection implements BodyStreamOwner, Disposable {
     this.#state = "idle";
   }
 
-  #lost(trip: RoundTrip, cause: unknown): void {
+  #lost(trip: RoundTrip, error: UpstreamError): void {
     if (this.#served > 0 && !this.#heard && !trip.retried && (trip.repeatable || this.#untouched)) {
       this.#close();
       trip.retried = true;
       this.#owner.stale(this, trip);
     } else {
-      this.#fail(this.#failure("connection_terminated", "the server closed the connection", cause));
+      this.#fail(error);
     }
+  }
+
+  // Whether any of the request is known to have left.
+  get #asked(): boolean {
+    return this.#sent > 0 || (this.#upload !== null && this.#upload.written > 0);
   }
 
   // Whether the server has begun to answer: then it has surely seen the request.

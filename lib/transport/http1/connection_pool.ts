@@ -120,9 +120,11 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
   }
 
   #serveNext(): void {
-    if (this.#queue.length === 0 || this.size >= this.#limits.maxConnections) return;
-    const waiting = this.#queue.take();
-    if (waiting !== undefined) this.#connect(waiting);
+    // More than one, because one that is not connected after all leaves its place to the next.
+    while (this.#queue.length > 0 && this.size < this.#limits.maxConnections) {
+      const waiting = this.#queue.take();
+      if (waiting !== undefined) this.#connect(waiting);
+    }
   }
 
   #connect(trip: RoundTrip): void {

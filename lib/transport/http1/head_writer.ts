@@ -53,7 +53,7 @@ export class HeadWriter {
       this.bytes[this.length++] = LF;
     }
     if (hosts !== 1) throw requestError(`${hosts} host fields, where there must be exactly one`);
-    if (body !== null) this.#writeFraming(body.length ?? body.bytes?.length ?? null);
+    if (body !== null) this.#writeFraming(body.bytes?.length ?? body.length);
     else if (method === "POST" || method === "PUT" || method === "PATCH") this.#writeFraming(0);
     this.bytes[this.length++] = CR;
     this.bytes[this.length++] = LF;

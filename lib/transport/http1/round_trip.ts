@@ -16,8 +16,8 @@ export class RoundTrip {
   retried = false;
   /** When the whole exchange has to be over, in the clock's milliseconds. */
   dueAt = Infinity;
-  /** Its place in time while it waits for a connection. */
-  queuedAt = 0;
+  /** When it has waited too long for a connection, in the clock's milliseconds. */
+  leavesQueueAt = 0;
 
   constructor(request: OutgoingRequest, options: SendOptions) {
     this.request = request;

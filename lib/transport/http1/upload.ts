@@ -29,6 +29,8 @@ export class Upload {
   begun = false;
   /** Whether a piece of the body was taken from its source. */
   tookContent = false;
+  /** How many bytes the socket took. */
+  written = 0;
   /** Whose turn it is, which is whose fault it is when nothing happens. */
   waitingFor: "client" | "server" = "client";
   readonly #init: UploadInit;
@@ -38,7 +40,6 @@ export class Upload {
   #left: number;
   #headSent: Promise<void> | null = null;
   #stopped = false;
-  #written = 0;
 
   constructor(init: UploadInit) {
     this.#init = init;
@@ -142,9 +143,9 @@ export class Upload {
       try {
         const count = await this.#init.socket.write(done === 0 ? bytes : bytes.subarray(done));
         done += count;
-        this.#written += count;
+        this.written += count;
       } catch (error) {
-        if (this.#written === 0) this.begun = false;
+        if (this.written === 0) this.begun = false;
         throw error;
       }
       this.#init.onProgress();

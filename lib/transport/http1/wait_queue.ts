@@ -20,6 +20,7 @@ export class WaitQueue {
   readonly #deadline: Deadline;
   // A Set keeps the order and lets one in the middle leave at no cost.
   readonly #trips = new Set<RoundTrip>();
+  #looksAt = Infinity;
 
   constructor({ clock, wheel, timeoutMs }: WaitQueueInit) {
     this.#clock = clock;
@@ -34,9 +35,12 @@ export class WaitQueue {
 
   /** Puts one at the end. */
   add(trip: RoundTrip): void {
-    trip.queuedAt = this.#clock.now();
+    const now = this.#clock.now();
+    trip.leavesQueueAt = Math.min(now + this.#timeoutMs, trip.dueAt);
     this.#trips.add(trip);
-    if (this.#trips.size === 1) this.#deadline.set(this.#timeoutMs);
+    if (this.#trips.size > 1 && trip.leavesQueueAt >= this.#looksAt) return;
+    this.#looksAt = trip.leavesQueueAt;
+    this.#deadline.set(this.#looksAt - now, now);
     trip.options.cancellation.listen((reason) => {
       if (this.#trips.delete(trip)) trip.reject(cancelledError(reason));
     });
@@ -58,20 +62,29 @@ export class WaitQueue {
     for (let trip = this.take(); trip !== undefined; trip = this.take()) trip.reject(error);
   }
 
-  // All wait equally long, so the first ones are the only ones to look at.
+  // Exchanges may have less time than the queue gives, so all are looked at; they are few.
   #dropLate(): void {
     const now = this.#clock.now();
+    this.#looksAt = Infinity;
     for (const trip of this.#trips) {
-      const left = trip.queuedAt + this.#timeoutMs - now;
-      if (left > 0) return this.#deadline.set(left);
-      this.#trips.delete(trip);
-      trip.options.cancellation.listen(null);
-      trip.reject(
-        new UpstreamError(`Cannot send the request: no connection was free within ${this.#timeoutMs} ms`, {
-          code: "connection_limit_reached",
-          phase: "unsent",
-        }),
-      );
+      if (trip.leavesQueueAt <= now) this.#drop(trip);
+      else this.#looksAt = Math.min(this.#looksAt, trip.leavesQueueAt);
     }
+    if (this.#trips.size > 0) this.#deadline.set(this.#looksAt - now, now);
+  }
+
+  #drop(trip: RoundTrip): void {
+    this.#trips.delete(trip);
+    trip.options.cancellation.listen(null);
+    const late = trip.leavesQueueAt === trip.dueAt;
+    const found = late
+      ? "no connection was free as long as the exchange may take"
+      : `no connection was free within ${this.#timeoutMs} ms`;
+    trip.reject(
+      new UpstreamError(`Cannot send the request: ${found}`, {
+        code: late ? "http_response_timeout" : "connection_limit_reached",
+        phase: "unsent",
+      }),
+    );
   }
 }

@@ -1,0 +1,253 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
+import { Cancellation } from "../../../lib/core/cancellation.ts";
+import { DeadlineWheel } from "../../../lib/core/deadline_wheel.ts";
+import { ClientGoneError, ProxyError, UpstreamError } from "../../../lib/core/errors.ts";
+import { HeaderFields } from "../../../lib/http/header_fields.ts";
+import { Connection, type ConnectionOwner } from "../../../lib/transport/http1/connection.ts";
+import { RoundTrip } from "../../../lib/transport/http1/round_trip.ts";
+import type { OutgoingRequest } from "../../../lib/transport/transport.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+import { bytesBody, ManualBody, streamBody } from "../../support/request_body.ts";
+import { ScriptedSocket, turns } from "../../support/scripted_socket.ts";
+import { bodyText } from "../behaviour.ts";
+
+const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const TIMEOUTS = { connectMs: 1000, responseMs: 1000, idleMs: 1000, totalMs: Infinity };
+
+/** A connection on a scripted socket, and what it told its pool. */
+class Bench implements Disposable {
+  readonly clock = new FakeClock();
+  readonly wheel = new DeadlineWheel({ clock: this.clock, tickMs: 5 });
+  readonly socket = new ScriptedSocket();
+  readonly told: string[] = [];
+  readonly connection: Connection;
+
+  constructor() {
+    const owner: ConnectionOwner = {
+      released: () => void this.told.push("released"),
+      closed: () => void this.told.push("closed"),
+      stale: (_, trip) => {
+        this.told.push("stale");
+        trip.reject(new ClientGoneError("stale"));
+      },
+    };
+    this.connection = new Connection({
+      socket: this.socket.conn,
+      owner,
+      clock: this.clock,
+      wheel: this.wheel,
+    });
+  }
+
+  /** Starts an exchange; its failure is not unhandled when a test looks at it late. */
+  start(request: Partial<OutgoingRequest> = {}, cancellation = new Cancellation()): RoundTrip {
+    const headers = new HeaderFields([["host", "h"]]);
+    const trip = new RoundTrip({ method: "GET", target: "/", headers, body: null, ...request }, {
+      timeouts: TIMEOUTS,
+      cancellation,
+    });
+    trip.response.catch(() => {});
+    this.connection.start(trip);
+    return trip;
+  }
+
+  /** One exchange that ends well. */
+  async serve(): Promise<void> {
+    const trip = this.start();
+    await turns();
+    await this.socket.receive(OK);
+    assertEquals(await bodyText(await trip.response), "ok");
+  }
+
+  [Symbol.dispose](): void {
+    this.connection[Symbol.dispose]();
+    assertEquals(this.wheel.pending, 0);
+    assert(this.socket.closed);
+  }
+}
+
+Deno.test("Connection sends the head and the content in memory in one write", async () => {
+  using bench = new Bench();
+  bench.start({ method: "POST", body: bytesBody("content") });
+  await turns();
+  assertEquals(bench.socket.writes, ["POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 7\r\n\r\ncontent"]);
+});
+
+Deno.test("Connection sends the head in one write with the first bytes of content that streams", async () => {
+  for (const [length, body] of [[5, "first"], [null, "5\r\nfirst\r\n"]] as const) {
+    using bench = new Bench();
+    const content = new ManualBody(length);
+    bench.start({ method: "POST", body: content });
+    await turns();
+    assertEquals(bench.socket.writes, []);
+    content.send("first");
+    await turns();
+    const framing = length === null ? "transfer-encoding: chunked" : "content-length: 5";
+    assertEquals(bench.socket.writes, [`POST / HTTP/1.1\r\nhost: h\r\n${framing}\r\n\r\n${body}`]);
+  }
+});
+
+Deno.test("Connection does not keep a head for content that does not come", async () => {
+  using bench = new Bench();
+  const content = new ManualBody();
+  bench.start({ method: "POST", body: content });
+  await bench.clock.advance(40);
+  assertEquals(bench.socket.writes, ["POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n"]);
+  content.send("late");
+  await turns();
+  assertEquals(bench.socket.writes.slice(1), ["4\r\nlate\r\n"]);
+});
+
+Deno.test("Connection sends everything where the socket takes a few bytes at a time", async () => {
+  const large = "0123456789".repeat(10_000);
+  for (const body of [bytesBody(large), streamBody([large, "x"], 100_001)]) {
+    using bench = new Bench();
+    bench.socket.writeLimit = 7001;
+    bench.start({ method: "POST", body });
+    for (let turn = 0; turn < 10; turn++) await turns();
+    const sent = bench.socket.writes.join("");
+    assertEquals(sent.slice(sent.indexOf("\r\n\r\n") + 4), large + (body.bytes === null ? "x" : ""));
+  }
+});
+
+Deno.test("Connection closes its socket in the same turn in which the client is gone", async () => {
+  for (const answer of ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", "HTTP/1.1 200 OK\r\n\r\nab"]) {
+    using bench = new Bench();
+    const cancellation = new Cancellation();
+    bench.start({}, cancellation);
+    await turns();
+    await bench.socket.receive(answer);
+    cancellation.cancel(new ClientGoneError());
+    assert(bench.socket.closed);
+    assertEquals(bench.told, ["closed"]);
+  }
+});
+
+Deno.test("Connection that gets bytes while idle is closed before it is used again", async () => {
+  for (const stray of ["x", OK, "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"]) {
+    using bench = new Bench();
+    await bench.serve();
+    await bench.socket.receive(stray);
+    assert(bench.socket.closed);
+    assertEquals(bench.told, ["released", "closed"]);
+  }
+});
+
+Deno.test("Connection takes no answer that was there before the request, however close they come", async () => {
+  const cases = [
+    [{}, "stale"],
+    [{ method: "PUT", body: bytesBody("x") }, "stale"],
+    [{ method: "POST", body: new ManualBody() }, "stale"],
+    // Its bytes are on their way, so nobody knows whether they arrived.
+    [{ method: "POST", body: bytesBody("x") }, "closed"],
+  ] as const;
+  for (const [request, told] of cases) {
+    using bench = new Bench();
+    await bench.serve();
+    bench.socket.holdWrites();
+    const trip = bench.start(request);
+    await bench.socket.receive(OK.replace("ok", "no"));
+    assertEquals(bench.told, ["released", told]);
+    const error = await assertRejects(() => trip.response, ProxyError);
+    if (error instanceof UpstreamError) {
+      assertEquals([error.code, error.phase], ["http_protocol_error", "sent"]);
+    }
+    assert(bench.socket.closed);
+  }
+});
+
+Deno.test("Connection refuses an answer before any request was made on it", async () => {
+  using bench = new Bench();
+  const trip = bench.start({ method: "POST", body: new ManualBody() });
+  await bench.socket.receive(OK);
+  const error = await assertRejects(() => trip.response, UpstreamError);
+  assertEquals([error.code, error.phase], ["http_protocol_error", "unsent"]);
+  assertEquals(bench.told, ["closed"]);
+});
+
+Deno.test("Connection serves again after content that streamed, when the request was sent whole", async () => {
+  using bench = new Bench();
+  for (const body of [streamBody(["a", "b"]), streamBody(["ab"], 2), bytesBody("ab")]) {
+    const trip = bench.start({ method: "POST", body });
+    await turns();
+    await bench.socket.receive(OK);
+    assertEquals(await bodyText(await trip.response), "ok");
+  }
+  assertEquals(bench.told, ["released", "released", "released"]);
+});
+
+Deno.test("Connection is not used again where the request was not sent whole, or the answer has too much", async () => {
+  const cases: [Partial<OutgoingRequest>, string][] = [
+    [{ method: "POST", body: new ManualBody(10) }, OK],
+    [{ method: "POST", body: new ManualBody() }, OK],
+    [{}, `${OK}x`],
+    [{}, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nx"],
+    [{}, "HTTP/1.1 204 No Content\r\n\r\nx"],
+    // They must not announce content; who does may be about to send it, as the answer to the next request.
+    [{}, "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"],
+    [{}, "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n"],
+    [{ method: "HEAD" }, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"],
+  ];
+  for (const [request, answer] of cases) {
+    using bench = new Bench();
+    const trip = bench.start(request);
+    if (request.body instanceof ManualBody) request.body.send("part");
+    await turns();
+    await bench.socket.receive(answer);
+    await bodyText(await trip.response);
+    assertEquals(bench.told, ["closed"], answer);
+  }
+});
+
+Deno.test("Connection hands a small answer over after a moment, even while the client keeps sending", async () => {
+  using bench = new Bench();
+  const content = new ManualBody();
+  const trip = bench.start({ method: "POST", body: content });
+  content.send("a");
+  await turns();
+  await bench.socket.receive("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+  for (let piece = 0; piece < 10; piece++) {
+    content.send("a");
+    await bench.clock.advance(10);
+  }
+  const settled = await Promise.race([trip.response.then(() => true), turns().then(() => false)]);
+  assert(settled, "the head is still kept back");
+  const reading = bodyText(await trip.response);
+  await bench.socket.receive("cd");
+  assertEquals(await reading, "abcd");
+});
+
+Deno.test("Connection finds the same in an answer, wherever the reads cut it", async () => {
+  const long = `HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX: ${"y".repeat(20_000)}\r\n`;
+  const answers = [
+    [OK, "ok"],
+    [`${long}Content-Length: 10\r\n\r\n0123456789`, "0123456789"],
+    [`${long}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4;x\r\ndefg\r\n0\r\nX: y\r\n\r\n`, "abcdefg"],
+    [`HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n${"z".repeat(70_000)}`, "z".repeat(70_000)],
+  ] as const;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom(...answers),
+      fc.array(fc.nat(), { maxLength: 6 }),
+      async ([text, content], at) => {
+        using bench = new Bench();
+        for (let round = 0; round < 2; round++) {
+          const trip = bench.start();
+          await turns();
+          const cuts = at.map((place) => place % text.length).sort((a, b) => a - b);
+          const body = trip.response.then(bodyText);
+          let from = 0;
+          for (const cut of [...cuts, text.length]) {
+            await bench.socket.receive(text.slice(from, cut));
+            from = cut;
+          }
+          assertEquals(await body, content);
+          assertEquals(bench.told.length, round + 1);
+        }
+        assertEquals(bench.told, ["released", "released"]);
+      },
+    ),
+    { seed: 3, numRuns: 100 },
+  );
+});
