@@ -35,7 +35,6 @@ export { ListenError } from "./lib/server/listener.ts";
 export { defineConfig } from "./lib/config/define_config.ts";
 export { ConfigError, type ConfigProblem } from "./lib/config/config_error.ts";
 export type {
-  LimiterOptions,
   Listen,
   ListenOptions,
   ListenTlsOptions,
@@ -109,6 +108,7 @@ export type {
 export type {
   AllowedDecision,
   Decision,
+  DueCharge,
   LimitedDecision,
   UnlimitedDecision,
 } from "./lib/limiter/decision.ts";
@@ -120,6 +120,7 @@ export type {
   MissingKeyAction,
   ResolvedPolicy,
 } from "./lib/limiter/policy.ts";
+export type { PolicyDecision } from "./lib/limiter/policy_decision.ts";
 export type { CompiledKey, KeyFunction, KeySource, KeySpec, NamedKey } from "./lib/limiter/key_spec.ts";
 export {
   ClientGoneError,

@@ -7,7 +7,7 @@ import { formatProxy } from "../transport/outbound_proxy.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import { describeBalancing } from "./describe_balancing.ts";
-import { describeLimit } from "./describe_limit.ts";
+import { describeLimit, describeMemory } from "./describe_limit.ts";
 import { describeListen } from "./describe_listen.ts";
 import type { ResolvedConfig, ResolvedPool, ResolvedServer } from "./proxy_config.ts";
 
@@ -22,7 +22,10 @@ export function describeConfig(config: ResolvedConfig): string {
   return [
     ...listen.map((place) => `listen    ${describeListen(place)}`),
     ...Array.from(pools.values(), (pool) => describePool(pool, pools.size > 1 && pool.name === defaultPool)),
-    ...(limiter.length === 0 ? ["limits    none"] : limiter.map(describePolicy)),
+    ...(limiter.length === 0 ? ["limits    none"] : [
+      ...limiter.map(describePolicy),
+      `counts    ${describeMemory(limiter)}`,
+    ]),
     `filters   ${phases.length === 0 ? "none" : phases.join(", ")}`,
     `shutdown  running requests may take ${formatDuration(gracePeriodMs)} to finish`,
   ].join("\n");

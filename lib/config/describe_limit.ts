@@ -2,6 +2,7 @@
 
 import { formatDuration } from "../core/duration.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
+import { tableSize } from "../limiter/table_layout.ts";
 import { describeKey } from "./describe_key.ts";
 
 /** Keys that every request has. */
@@ -9,15 +10,69 @@ const ALWAYS_THERE = ["ip", "path", "host"];
 
 /** Says what a limit does, one sentence a line: `at most 1 request per 1s for each header appid`. */
 export function describeLimit(policy: ResolvedPolicy): readonly string[] {
-  const { keySpec, limit, windowMs } = policy;
+  const { keySpec, cost, charge, dryRun, penalize, headers, response } = policy;
   const each = describeKey(keySpec);
-  const window = formatDuration(windowMs);
-  const amount = typeof limit === "function"
-    ? `as many requests per ${window} as limit() says`
-    : `at most ${limit} ${limit === 1 ? "request" : "requests"} per ${window}`;
-  const lines = [`${amount} for each ${each}`];
+  const lines = [`${describeAmount(policy)} for each ${each}`];
+  const burst = describeBurst(policy);
+  if (burst !== null) lines.push(burst);
   if (!ALWAYS_THERE.some((key) => key === keySpec)) lines.push(describeMissingKey(policy, each));
+  if (cost !== 1) lines.push(`a request counts ${typeof cost === "function" ? "what cost() says" : cost}`);
+  if (charge !== null) lines.push("when it is over, it counts what charge() says");
+  lines.push(...describeExempt(policy));
+  if (penalize) lines.push("refused requests count too");
+  if (dryRun) lines.push("dry run: counts, and refuses nobody");
+  if (response !== null) lines.push("refusals are answered by response()");
+  lines.push(
+    headers.length === 0 ? "clients are told of refusals only" : `clients are told by ${headers.join(", ")}`,
+  );
   return lines;
+}
+
+/** Says how much memory the counts take, which never changes. */
+export function describeMemory(policies: readonly ResolvedPolicy[]): string {
+  const maxKeys = policies.reduce((sum, policy) => sum + policy.maxKeys, 0);
+  const { byteLength } = tableSize(maxKeys, policies.length);
+  const megabytes = (byteLength / 2 ** 20).toFixed(1);
+  return `${maxKeys} keys counted exactly in ${megabytes} MiB; further ones by estimate, never too low`;
+}
+
+function describeAmount(policy: ResolvedPolicy): string {
+  const { algorithm, limit, burst, windowMs } = policy;
+  const window = formatDuration(windowMs);
+  switch (algorithm) {
+    case "fixed-window":
+      return describeCount(limit, "limit", `per ${window}`);
+    case "sliding-window":
+      return describeCount(limit, "limit", `in any ${window}`);
+    case "concurrency":
+      return describeCount(limit, "limit", "at the same time");
+    case "token-bucket": {
+      const atOnce = describeCount(burst ?? limit, burst === null ? "limit" : "burst", "at once");
+      return `${atOnce}, then ${describeRate(limit, windowMs)},`;
+    }
+  }
+}
+
+function describeCount(count: ResolvedPolicy["limit"], option: string, when: string): string {
+  if (typeof count === "function") return `as many requests ${when} as ${option}() says`;
+  return `at most ${count} ${count === 1 ? "request" : "requests"} ${when}`;
+}
+
+/** `one per 200ms`; where that is no round time, `3 per 1s`. */
+function describeRate(limit: ResolvedPolicy["limit"], windowMs: number): string {
+  if (typeof limit === "function") return `what limit() says per ${formatDuration(windowMs)}`;
+  if (limit === 0 || windowMs % limit !== 0) return `${limit} per ${formatDuration(windowMs)}`;
+  return `one per ${formatDuration(windowMs / limit)}`;
+}
+
+/** The most that a client can get through at a moment of its choice, where that is more than the limit. */
+function describeBurst({ algorithm, limit, windowMs }: ResolvedPolicy): string | null {
+  const window = formatDuration(windowMs);
+  if (algorithm === "concurrency") {
+    return `a place that is not given back is free again after ${window} to twice that`;
+  }
+  if (algorithm !== "fixed-window" || limit === 0) return null;
+  return `up to ${typeof limit === "number" ? 2 * limit : "twice as many"} around the end of a window`;
 }
 
 function describeMissingKey({ keySpec, onMissingKey }: ResolvedPolicy, each: string): string {
@@ -30,4 +85,11 @@ function describeMissingKey({ keySpec, onMissingKey }: ResolvedPolicy, each: str
     case "ip":
       return `${without} are limited for each client address`;
   }
+}
+
+function describeExempt({ exempt, exemptNetworks }: ResolvedPolicy): string[] {
+  if (exempt === null) return [];
+  return [
+    `not for ${exemptNetworks === null ? "what exempt() names" : `clients in ${exemptNetworks.join(", ")}`}`,
+  ];
 }

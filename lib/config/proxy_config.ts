@@ -2,7 +2,6 @@
 
 import type { ResolvedSticky, StickyOptions } from "../balancer/sticky_options.ts";
 import type { Duration } from "../core/duration.ts";
-import type { KeySource } from "../limiter/key_spec.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { TransportOptions, TransportPlan } from "../transport/select_transport.ts";
@@ -80,15 +79,6 @@ export interface PoolOptions extends TransportOptions, BalancingOptions {
   timeouts?: TimeoutOptions;
 }
 
-/** A limit: how often a client may ask, and what counts as one client. */
-export interface LimiterOptions<Ctx extends KeySource = KeySource>
-  extends Pick<LimiterPolicy<Ctx>, "name" | "key" | "limit" | "onMissingKey" | "headers"> {
-  /** Length of the window; a key's window begins with its first request. */
-  window: Duration;
-  /** How requests are counted. @default {"fixed-window"} */
-  algorithm?: "fixed-window";
-}
-
 /** Servers, one pool, or pools by name. */
 export type Upstreams =
   | readonly (string | ServerOptions)[]
@@ -105,8 +95,8 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   listen?: Listen | readonly Listen[];
   /** Where requests go. */
   upstreams: Upstreams;
-  /** How often a client may ask. */
-  limiter?: LimiterOptions<RequestContext<State>>;
+  /** How often a client may ask: one policy, or several that all must admit a request. */
+  limiter?: LimiterPolicy<RequestContext<State>> | readonly LimiterPolicy<RequestContext<State>>[];
   /** Called once the proxy accepts connections, with its addresses as `host:port`. */
   onListen?: (addresses: readonly string[]) => void;
   /** How long running requests may take to finish once the proxy is told to stop. @default {"30s"} */

@@ -1,7 +1,7 @@
 /** What a filter is told about the request that it works on. */
 
-import type { Decision } from "../limiter/limiter.ts";
 import type { KeySource } from "../limiter/key_spec.ts";
+import type { PolicyDecision } from "../limiter/policy_decision.ts";
 
 /** The client as the proxy knows it. */
 export interface ClientInfo {
@@ -53,8 +53,8 @@ export interface RequestContext<State = unknown> extends KeySource {
   readonly server: ServerInfo | null;
   /** Every try so far, the one that runs included. */
   readonly attempts: readonly AttemptInfo[];
-  /** What the limiter decided; `null` without one. */
-  readonly limit: Decision | null;
+  /** What each policy decided that applies to the request, in the order of the configuration. */
+  readonly limits: readonly PolicyDecision[];
   /** Status that the client got or is about to get; 0 before that is known. */
   readonly status: number;
   /** Bytes of content sent to the client so far. */

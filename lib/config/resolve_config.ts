@@ -1,7 +1,8 @@
 /** Checks a configuration and completes it. */
 
 import { parseDuration } from "../core/duration.ts";
-import { type LimiterPolicy, resolvePolicy } from "../limiter/policy.ts";
+import type { LimiterPolicy } from "../limiter/policy.ts";
+import { resolvePolicies } from "../limiter/resolve_policy.ts";
 import { ConfigError } from "./config_error.ts";
 import { FILTER_PHASES, type Filters } from "./filters.ts";
 import { findProblems } from "./find_problems.ts";
@@ -29,7 +30,9 @@ export function completeConfig(config: ProxyConfig): ResolvedConfig {
   return Object.freeze({
     listen: resolveListen(listen),
     ...resolveUpstreams(upstreams),
-    limiter: Object.freeze(limiter === undefined ? [] : [resolvePolicy(limiter as LimiterPolicy)]),
+    limiter: resolvePolicies(
+      limiter === undefined ? [] : limiter as LimiterPolicy | readonly LimiterPolicy[],
+    ),
     filters: pickFilters(config),
     onListen,
     gracePeriodMs: parseDuration(gracePeriod)!,

@@ -72,8 +72,9 @@ export class CountMinSketch {
     for (;;) {
       const found = Atomics.load(words, cell);
       const before = countIn(found, window);
-      // What saturated has lost count: taking something back would make it too low.
-      if (before === MAX_COUNT && count < 0) return before;
+      // What saturated has lost count: taking something back would make it too low. And a cell that has nothing of this
+      // window may belong to a later one by now, whose count must stay.
+      if (count < 0 && (before === MAX_COUNT || before === 0)) return before;
       const after = Math.max(0, Math.min(before + count, MAX_COUNT));
       const value = ((window & 0xff) << COUNT_BITS) | after;
       if (Atomics.compareExchange(words, cell, found, value) === found) return after;

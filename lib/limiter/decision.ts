@@ -2,12 +2,24 @@
 
 import type { Lease } from "../core/lease.ts";
 import type { Charge } from "./charge.ts";
+import { eachDecision, type PolicyDecision } from "./policy_decision.ts";
 import type { ResolvedPolicy } from "./policy.ts";
+import { limitOf, windowOf } from "./verdict_numbers.ts";
 
 /** No policy applies to the request. */
 export interface UnlimitedDecision {
   /** Which kind of decision this is. */
   readonly kind: "unlimited";
+}
+
+/** A policy that charges once the request is over. */
+export interface DueCharge {
+  /** Which policy. */
+  readonly policy: ResolvedPolicy;
+  /** What it counts the request by. */
+  readonly key: string;
+  /** What it has charged so far. */
+  readonly cost: number;
 }
 
 /** The request may go on, and has been counted. */
@@ -16,6 +28,8 @@ export interface AllowedDecision {
   readonly kind: "allowed";
   /** Of the policies that apply, the one with the smallest part of its limit left. */
   readonly policy: ResolvedPolicy;
+  /** What it counts the request by. */
+  readonly key: string;
   /** Its limit for this key; the capacity, for a token bucket. */
   readonly limit: number;
   /** How much more it allows now. */
@@ -30,8 +44,12 @@ export interface AllowedDecision {
   readonly wouldRefuse: readonly string[];
   /** The places taken of concurrency policies, to be given back when the request is over; `null` when there are none. */
   readonly lease: Lease | null;
+  /** The policies that charge once the request is over, until they have; `null` when none does. */
+  readonly due: DueCharge[] | null;
   /** The policies that apply: bit `i` for the one at position `i`. */
   readonly applied: number;
+  /** What each policy says when there are several; see {@linkcode policyDecisions}. @internal */
+  readonly each: readonly PolicyDecision[] | null;
 }
 
 /** The request is refused; nothing has been counted, except by policies that penalize. */
@@ -42,6 +60,8 @@ export interface LimitedDecision {
   readonly reason: "limit" | "banned" | "missing-key";
   /** Of the policies that refuse, the one that does so for longest. */
   readonly policy: ResolvedPolicy;
+  /** What it counts the request by; `""` without a key. */
+  readonly key: string;
   /** Its limit for this key; the capacity, for a token bucket. */
   readonly limit: number;
   /** How much more it allows now. */
@@ -59,6 +79,8 @@ export interface LimitedDecision {
   readonly violated: readonly string[];
   /** The policies that apply: bit `i` for the one at position `i`. */
   readonly applied: number;
+  /** What each policy says when there are several; see {@linkcode policyDecisions}. @internal */
+  readonly each: readonly PolicyDecision[] | null;
 }
 
 /** The answer of {@linkcode RateLimiter.check}. */
@@ -75,6 +97,7 @@ export function missingKeyDecision(policy: ResolvedPolicy): LimitedDecision {
     kind: "limited",
     reason: "missing-key",
     policy,
+    key: "",
     limit: 0,
     remaining: 0,
     retryAfterMs: Infinity,
@@ -82,6 +105,7 @@ export function missingKeyDecision(policy: ResolvedPolicy): LimitedDecision {
     windowMs: policy.windowMs,
     violated: [policy.name],
     applied: 0,
+    each: null,
   };
 }
 
@@ -90,6 +114,7 @@ export function allowedDecision(
   charges: readonly Charge[],
   count: number,
   lease: Lease | null,
+  due: DueCharge[] | null,
 ): AllowedDecision {
   let tightest = charges[0]!;
   let least = Infinity;
@@ -112,6 +137,7 @@ export function allowedDecision(
   return {
     kind: "allowed",
     policy: tightest.policy,
+    key: tightest.key,
     limit: limitOf(tightest),
     remaining: tightest.verdict.remaining,
     resetMs: tightest.verdict.resetUs / 1000,
@@ -119,7 +145,9 @@ export function allowedDecision(
     windowMs: windowOf(tightest),
     wouldRefuse,
     lease,
+    due,
     applied,
+    each: count > 1 ? eachDecision(charges, count, true) : null,
   };
 }
 
@@ -146,6 +174,7 @@ export function limitedDecision(
     kind: "limited",
     reason,
     policy,
+    key: longest!.key,
     limit: limitOf(longest!),
     remaining: 0,
     retryAfterMs: verdict.retryAfterUs / 1000,
@@ -153,15 +182,6 @@ export function limitedDecision(
     windowMs: windowOf(longest!),
     violated,
     applied,
+    each: count > 1 ? eachDecision(charges, count, false) : null,
   };
-}
-
-function limitOf({ policy, rule }: Charge): number {
-  return policy.algorithm === "token-bucket" ? rule.burst : rule.limit;
-}
-
-function windowOf({ policy, rule }: Charge): number {
-  if (policy.algorithm === "concurrency") return 0;
-  if (policy.algorithm !== "token-bucket" || rule.limit === 0) return policy.windowMs;
-  return rule.burst * policy.windowMs / rule.limit;
 }

@@ -1,7 +1,11 @@
 /** Counts in the memory that the workers of one machine share. */
 
+import { Lease } from "../core/lease.ts";
 import type { Charge } from "./charge.ts";
+import { correctCount } from "./correction.ts";
+import { type CountedKey, countedKey } from "./counted_key.ts";
 import type { EntryTable } from "./entry_table.ts";
+import { giveBackPlaces } from "./held_places.ts";
 import type { LimiterStore } from "./limiter_store.ts";
 import { chargeOverflow, estimateOverflow, refundOverflow, seedFromSketch } from "./overflow.ts";
 import type { SharedTable } from "./shared_table.ts";
@@ -15,6 +19,7 @@ import { TICK_US } from "./table_layout.ts";
  */
 export class MemoryStore implements LimiterStore {
   readonly table: SharedTable;
+  readonly answersLater = false;
   readonly #entries: EntryTable;
   #decidedAt = 0;
 
@@ -32,9 +37,26 @@ export class MemoryStore implements LimiterStore {
     }
   }
 
-  /** Time of the latest decision, in microseconds of the table's. */
-  get decidedAt(): number {
-    return this.#decidedAt;
+  hold(charges: readonly Charge[], count: number): Lease | null {
+    const held: CountedKey[] = [];
+    for (let i = 0; i < count; i++) {
+      const charge = charges[i]!;
+      if (charge.policy.algorithm === "concurrency" && charge.verdict.admitted) {
+        held.push(this.counted(charge));
+      }
+    }
+    if (held.length === 0) return null;
+    return new Lease(() => {
+      for (const places of held) giveBackPlaces(this.table, places);
+    });
+  }
+
+  counted(charge: Charge): CountedKey {
+    return countedKey(charge, this.#decidedAt);
+  }
+
+  correct(counted: CountedKey, delta: number): void {
+    correctCount(this.table, counted, delta);
   }
 
   /** Fills in the verdicts and counts nothing. */

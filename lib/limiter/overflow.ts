@@ -75,7 +75,11 @@ export function chargeOverflow(
   return false;
 }
 
-/** Takes back what {@linkcode chargeOverflow} counted at the same moment `now`. */
+/**
+ * Takes back what {@linkcode chargeOverflow} counted at the same moment `now`.
+ *
+ * @param amount how much of the cost; all of it when left out
+ */
 export function refundOverflow(
   sketch: CountMinSketch,
   key: Fingerprint,
@@ -83,9 +87,12 @@ export function refundOverflow(
   now: number,
   cost: number,
   rule: Readonly<Rule>,
+  amount: number = cost,
 ): void {
   const unit = unitOf(algorithm === "token-bucket" ? rule.burst : rule.limit);
-  sketch.add(key, Math.floor(now / overflowWindow(algorithm, rule)), -Math.ceil(cost / unit));
+  // The difference of two that are rounded up: what remains of the cost must not be rounded down.
+  const units = Math.ceil(cost / unit) - Math.ceil((cost - amount) / unit);
+  sketch.add(key, Math.floor(now / overflowWindow(algorithm, rule)), -units);
 }
 
 /**

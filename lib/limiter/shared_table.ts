@@ -5,7 +5,7 @@ import type { Random } from "../core/random.ts";
 import { CountMinSketch } from "./count_min_sketch.ts";
 import { EntryTable } from "./entry_table.ts";
 import { TableClock } from "./table_clock.ts";
-import { GROUP, HEADER, MAGIC, MAX_SKETCHES, ROWS, tableSize } from "./table_layout.ts";
+import { GROUP, HEADER, MAGIC, MAX_KEYS, MAX_SKETCHES, ROWS, tableSize } from "./table_layout.ts";
 
 /** What a {@linkcode SharedTable} is made with. */
 export interface SharedTableOptions {
@@ -14,7 +14,7 @@ export interface SharedTableOptions {
   random: Random;
   /** How many keys are counted exactly; each policy's count one by one. @default {100_000} */
   maxKeys?: number;
-  /** How many policies may go on counting, by estimate, when there is no room; at most 32. @default {4} */
+  /** How many policies may go on counting, by estimate, when there is no room; at most 128. @default {4} */
   sketches?: number;
 }
 
@@ -60,9 +60,9 @@ export class SharedTable {
    */
   static create(options: SharedTableOptions): SharedTable {
     const { clock, random, maxKeys = 100_000, sketches = 4 } = options;
-    if (!Number.isInteger(maxKeys) || maxKeys < 1 || maxKeys > 2 ** 24) {
+    if (!Number.isInteger(maxKeys) || maxKeys < 1 || maxKeys > MAX_KEYS) {
       throw new RangeError(
-        `Cannot make a table: maxKeys is ${maxKeys}, expected a whole number from 1 to ${2 ** 24}`,
+        `Cannot make a table: maxKeys is ${maxKeys}, expected a whole number from 1 to ${MAX_KEYS}`,
       );
     }
     if (!Number.isInteger(sketches) || sketches < 0 || sketches > MAX_SKETCHES) {

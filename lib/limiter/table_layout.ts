@@ -20,11 +20,14 @@ export const HEADER = {
   originMs: 10,
   /** For each sketch: salt of its policy (0: free), then tick until which it counts anything. */
   directory: 16,
-  size: 16 + 2 * 32,
+  size: 16 + 2 * 128,
 } as const;
 
 /** Most policies with a sketch. */
-export const MAX_SKETCHES = 32;
+export const MAX_SKETCHES = 128;
+
+/** Most keys of a table. */
+export const MAX_KEYS = 2 ** 24;
 
 /** Ways of a bucket: their tags and ticks fill one cache line. */
 export const WAYS = 8;

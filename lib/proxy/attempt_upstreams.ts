@@ -38,6 +38,7 @@ export async function attemptUpstreams(
     try {
       const response = await sendAttempt(exchange, prepared, server?.peer ?? namedPeer!.peer);
       exchange.upstreamHeadAt = runtime.clock.now();
+      exchange.reachedServer = true;
       if (server !== null) {
         const latencyMs = exchange.upstreamHeadAt - exchange.upstreamStartAt;
         exchange.pool.balancer.report(server, judgeStatus(response.status), latencyMs);
@@ -81,6 +82,9 @@ function beginAttempt(exchange: Exchange, claim: Claim | null): Attempt {
 
 function endAttempt(exchange: Exchange, attempt: Attempt, error: unknown): void {
   attempt.failure = error instanceof UpstreamError ? error.code : "cancelled";
+  // A filter fails before anything is sent; of what was called off nobody knows how far it had got.
+  const unsent = error instanceof UpstreamError ? error.phase === "unsent" : error instanceof FilterError;
+  if (!unsent) exchange.reachedServer = true;
   exchange.serverLease?.release();
   exchange.serverLease = null;
 }

@@ -6,11 +6,12 @@ import type { Deadline } from "../core/deadline_wheel.ts";
 import { ClientGoneError, type ProxyError, StoppingError } from "../core/errors.ts";
 import type { Lease } from "../core/lease.ts";
 import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../config/request_context.ts";
-import type { Decision } from "../limiter/limiter.ts";
+import type { Decision } from "../limiter/decision.ts";
+import { type PolicyDecision, policyDecisions } from "../limiter/policy_decision.ts";
 import type { Server } from "../upstream/server.ts";
 import type { RequestBody, SendOptions, Timeouts } from "../transport/transport.ts";
 import type { NamedPeer } from "./named_peers.ts";
-import type { PoolRuntime, ProxyRuntime } from "./proxy_runtime.ts";
+import type { Admission, PoolRuntime, ProxyRuntime } from "./proxy_runtime.ts";
 import { mayHaveContent } from "./read_body.ts";
 import { declaresContent, type RequestFields } from "./read_fields.ts";
 import { ReplayBody } from "./replay_body.ts";
@@ -29,6 +30,7 @@ const NO_FIELDS: RequestFields = Object.freeze({
   transferEncoding: null,
 });
 const NO_ATTEMPTS: readonly Attempt[] = [];
+const NO_LIMITS: readonly PolicyDecision[] = [];
 
 /** How a listener is reached, the same for all of its requests. */
 export interface Entrance {
@@ -57,7 +59,10 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   fields: RequestFields = NO_FIELDS;
   host = "";
   target = "";
-  limit: Decision | null = null;
+  /** The limits of the request. */
+  admission: Admission | null;
+  /** What the limiter decided; `null` before, and without one. */
+  decision: Decision | null = null;
   status = 0;
   bytesSent = 0;
   server: Attempt | null = null;
@@ -74,6 +79,8 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   key: string | undefined = undefined;
   /** Servers that have failed this request; it is not sent to them again. */
   exclude: Server[] | undefined = undefined;
+  /** Whether a server may have seen the request. */
+  reachedServer = false;
   body: RequestBody | null = null;
   /** A server's content that nobody has been given yet. */
   unreadBody: ReadableStream | null = null;
@@ -107,6 +114,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     this.entrance = entrance;
     this.method = request.method;
     this.pool = runtime.defaultPool;
+    this.admission = runtime.admission;
     this.#number = ++runtime.count.arrived;
     runtime.running.add(this);
     this.startedAt = runtime.clock.now();
@@ -144,6 +152,10 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
 
   get requestId(): string {
     return this.#number.toString(36);
+  }
+
+  get limits(): readonly PolicyDecision[] {
+    return this.decision === null ? NO_LIMITS : policyDecisions(this.decision);
   }
 
   get attempts(): readonly Attempt[] {

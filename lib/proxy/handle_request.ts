@@ -26,7 +26,11 @@ export async function handleRequest(
     openExchange(exchange);
 
     const refused = admitRequest(exchange);
-    if (refused !== null) return refused;
+    if (refused instanceof Response) return refused;
+    if (refused !== null) {
+      const refusedLater = await refused;
+      if (refusedLater !== null) return refusedLater;
+    }
 
     if (runtime.filters.requestFilter !== undefined) {
       const answered = await runRequestFilter(exchange, runtime.filters.requestFilter);

@@ -24,7 +24,7 @@ export function reportFailure(exchange: Exchange, failure: ProxyError): void {
 
 /** Reports a request that is over. */
 export function reportRequest(exchange: Exchange, failure: ProxyError | null): void {
-  const { server, limit } = exchange;
+  const { server, decision } = exchange;
   exchange.runtime.observer.access({
     requestId: exchange.requestId,
     clientIp: exchange.clientIp,
@@ -36,7 +36,7 @@ export function reportRequest(exchange: Exchange, failure: ProxyError | null): v
     durationMs: exchange.endAt - exchange.startedAt,
     bytesSent: exchange.bytesSent,
     attempts: exchange.attempts.length,
-    limitedBy: limit?.kind === "limited" ? limit.policy.name : null,
+    limitedBy: decision?.kind === "limited" ? decision.policy.name : null,
     error: failure?.code ?? null,
   });
 }

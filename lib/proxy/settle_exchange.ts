@@ -13,6 +13,9 @@ export function settleExchange(exchange: Exchange, failure: ProxyError | null): 
   exchange.watch?.clear();
   exchange.serverLease?.release();
   exchange.admissionLease?.[Symbol.dispose]();
+  if (exchange.decision?.kind === "allowed" && exchange.decision.due !== null) {
+    settleCharges(exchange, failure);
+  }
   exchange.body?.[Symbol.dispose]();
   // Nobody will read it, and unread it would keep its connection for ever.
   exchange.unreadBody?.cancel().catch(() => {});
@@ -20,6 +23,17 @@ export function settleExchange(exchange: Exchange, failure: ProxyError | null): 
   if (failure !== null) reportFailure(exchange, failure);
   if (runtime.filters.logging !== undefined) runLogging(exchange, failure);
   if (runtime.observer.wantsAccess) reportRequest(exchange, failure);
+}
+
+/** Lets policies charge what the request came to; one that no server has seen through no fault of its client is free. */
+function settleCharges(exchange: Exchange, failure: ProxyError | null): void {
+  const { decision, admission, runtime: { observer } } = exchange;
+  const counts = failure === null || failure.source === "client" || exchange.reachedServer;
+  try {
+    admission!.limiter.settle(decision!, exchange, counts);
+  } catch (error) {
+    reportCallbackError(observer, "charge", error);
+  }
 }
 
 function runLogging(exchange: Exchange, failure: ProxyError | null): void {

@@ -684,7 +684,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "limiter without anything",
     { upstreams, limiter: 10 },
-    'limiter must be an object with "key", "limit" and "window", received 10',
+    'limiter must be an object with "key", "limit" and "window", or an array of these, received 10',
   ],
   ["limiter without window", { upstreams, limiter: { key: "ip", limit: 1 } }, "limiter.window is required"],
   [
@@ -700,12 +700,12 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "limiter with half a request",
     { upstreams, limiter: { ...limiter, limit: 0.5 } },
-    "limiter.limit must be a whole number of at least 0, or a function, received 0.5",
+    "limiter.limit must be a whole number from 0 to 1000000000, or a function, received 0.5",
   ],
   [
     "limiter with a limit as text",
     { upstreams, limiter: { ...limiter, limit: "10" } },
-    'limiter.limit must be a whole number of at least 0, or a function, received "10"',
+    'limiter.limit must be a whole number from 0 to 1000000000, or a function, received "10"',
   ],
   [
     "limiter with a bare window",
@@ -716,6 +716,137 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     "limiter option misspelt",
     { upstreams, limiter: { ...limiter, onMissingkey: "ip" } },
     'limiter.onMissingkey is not a known key, did you mean "onMissingKey"?',
+  ],
+  ["no tiers", { upstreams, limiter: [] }, "limiter must have from 1 to 30 policies, has 0"],
+  [
+    "too many tiers",
+    { upstreams, limiter: Array.from({ length: 31 }, () => limiter) },
+    "limiter must have from 1 to 30 policies, has 31",
+  ],
+  [
+    "tier without window",
+    { upstreams, limiter: [limiter, { key: "ip", limit: 1 }] },
+    "limiter[1].window is required",
+  ],
+  [
+    "tier that is none",
+    { upstreams, limiter: [limiter, "10/s"] },
+    'limiter[1] must be an object with "key", "limit" and "window", received "10/s"',
+  ],
+  [
+    "two tiers of one name",
+    { upstreams, limiter: [{ ...limiter, name: "default-2" }, limiter] },
+    'limiter[1].name is "default-2", like that of [0]',
+  ],
+  [
+    "limiter by another name",
+    { upstreams, limiter: { ...limiter, name: "na\u00efve" } },
+    'limiter.name must be a name of at most 64 printable ASCII characters, received "na\u00efve"',
+  ],
+  [
+    "limiter by an unknown algorithm",
+    { upstreams, limiter: { ...limiter, algorithm: "leaky-bucket" } },
+    'limiter.algorithm must be one of "fixed-window", "sliding-window", "token-bucket", "concurrency", received "leaky-bucket"',
+  ],
+  [
+    "limiter with a window of nothing",
+    { upstreams, limiter: { ...limiter, window: 0 } },
+    "limiter.window must be from 1ms to 366 days long, received 0",
+  ],
+  [
+    "burst of a window",
+    { upstreams, limiter: { ...limiter, burst: 5 } },
+    'limiter.burst is only for the algorithm "token-bucket"',
+  ],
+  [
+    "burst of nothing",
+    { upstreams, limiter: { ...limiter, algorithm: "token-bucket", burst: 0 } },
+    "limiter.burst must be a whole number from 1 to 1000000000, or a function, received 0",
+  ],
+  [
+    "limiter with a negative cost",
+    { upstreams, limiter: { ...limiter, cost: -1 } },
+    "limiter.cost must be a whole number from 0 to 1000000000, or a function, received -1",
+  ],
+  [
+    "limiter with a cost that never fits",
+    { upstreams, limiter: { ...limiter, cost: 5 } },
+    "limiter.cost is 5 and never fits a limit of 1",
+  ],
+  [
+    "limiter that charges a number",
+    { upstreams, limiter: { ...limiter, charge: 5 } },
+    "limiter.charge must be a function, received 5",
+  ],
+  [
+    "concurrency that charges",
+    { upstreams, limiter: { key: "ip", limit: 5, algorithm: "concurrency", charge: () => 1 } },
+    "limiter.charge is not for concurrency, which gives its places back by itself",
+  ],
+  [
+    "concurrency that penalizes",
+    { upstreams, limiter: { key: "ip", limit: 5, algorithm: "concurrency", penalize: true } },
+    "limiter.penalize is not for concurrency: a refused request holds no place",
+  ],
+  [
+    "limiter that does something else without a key",
+    { upstreams, limiter: { ...limiter, onMissingKey: "ignore" } },
+    'limiter.onMissingKey must be one of "skip", "reject", "ip", received "ignore"',
+  ],
+  [
+    "limiter that exempts everybody",
+    { upstreams, limiter: { ...limiter, exempt: true } },
+    "limiter.exempt must be a function or an array of networks, received true",
+  ],
+  [
+    "limiter that exempts an octal address",
+    { upstreams, limiter: { ...limiter, exempt: ["10.0.0.0/8", "010.0.0.1"] } },
+    'limiter.exempt[1] must be an address or a network such as "192.0.2.1", "10.0.0.0/8", "2001:db8::/32", received "010.0.0.1"',
+  ],
+  [
+    "limiter that exempts half a network",
+    { upstreams, limiter: { ...limiter, exempt: ["10.0.0.1/8"] } },
+    'limiter.exempt[0] must be a network without bits beyond its prefix, "10.0.0.0/8" or the address alone, received "10.0.0.1/8"',
+  ],
+  [
+    "limiter on a dry run perhaps",
+    { upstreams, limiter: { ...limiter, dryRun: "yes" } },
+    'limiter.dryRun must be true or false, received "yes"',
+  ],
+  [
+    "limiter with an unknown style",
+    { upstreams, limiter: { ...limiter, headers: ["draft-3"] } },
+    'limiter.headers must be false or an array of "x-rate-limit", "draft-11", "draft-7", "draft-6", "x-ratelimit", received an array',
+  ],
+  [
+    "limiter with two drafts",
+    { upstreams, limiter: { ...limiter, headers: ["draft-6", "draft-7"] } },
+    "limiter.headers must name one draft at most: they use the same fields differently",
+  ],
+  [
+    "tiers with two drafts",
+    { upstreams, limiter: [limiter, { ...limiter, headers: ["draft-6"] }] },
+    'limiter[1].headers names "draft-6", and [0] "draft-11": they use the same fields differently',
+  ],
+  [
+    "limiter by the bits of no address",
+    { upstreams, limiter: { ...limiter, ipv6Prefix: 129 } },
+    "limiter.ipv6Prefix must be a whole number from 1 to 128, received 129",
+  ],
+  [
+    "limiter of more keys than there is room for",
+    { upstreams, limiter: { ...limiter, maxKeys: 1e9 } },
+    "limiter.maxKeys must be a whole number from 1 to 16777216, received 1000000000",
+  ],
+  [
+    "limiters of more keys than there is room for together",
+    { upstreams, limiter: [{ ...limiter, maxKeys: 1e7 }, { ...limiter, maxKeys: 1e7 }] },
+    "limiter must have at most 16777216 keys together (maxKeys), has 20000000",
+  ],
+  [
+    "limiter with a response that is no function",
+    { upstreams, limiter: { ...limiter, response: new Response() } },
+    "limiter.response must be a function, received an object",
   ],
 ];
 
@@ -752,9 +883,9 @@ Deno.test("resolveConfig() lists all problems of a configuration at once", () =>
   upstreams.default.healthCheck.rise must be a whole number of at least 1, received 0
   upstreams.api.server is not a known key, did you mean "servers"?
   upstreams.api.servers is required where there is no "discovery"
+  limiter.limits is not a known key, did you mean "limit"?
   limiter.limit is required
   limiter.window must be ${DURATION}, received "1 s"
-  limiter.limits is not a known key, did you mean "limit"?
   responsefilter is not a known key, did you mean "responseFilter"?`,
   );
 });

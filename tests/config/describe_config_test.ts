@@ -2,7 +2,8 @@ import { assertEquals } from "@std/assert";
 import { describeConfig } from "../../lib/config/describe_config.ts";
 import { describeLimit } from "../../lib/config/describe_limit.ts";
 import { resolveConfig } from "../../lib/config/resolve_config.ts";
-import { resolvePolicy } from "../../lib/limiter/policy.ts";
+import type { LimiterPolicy } from "../../lib/limiter/policy.ts";
+import { resolvePolicy } from "../../lib/limiter/resolve_policy.ts";
 
 const PEM_CERT = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 const PEM_KEY = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n";
@@ -88,7 +89,10 @@ pool      few
   transport http1; at most 8 connections a server, further requests are refused; keeps 256 idle connections a server for 4s
 limit     default
   at most 1 request per 1s for each header appid
+  up to 2 around the end of a window
   requests without header appid are not limited
+  clients are told by x-rate-limit, draft-11
+counts    100000 keys counted exactly in 7.3 MiB; further ones by estimate, never too low
 filters   newContext, logging
 shutdown  running requests may take 1m to finish`,
   );
@@ -164,21 +168,73 @@ Deno.test("describeConfig() says how servers are found, chosen and watched", () 
 
 Deno.test("describeLimit() says limits in plain words", () => {
   const window = "1m";
-  const lines = [
-    resolvePolicy({ key: "ip", limit: 60, window }),
-    resolvePolicy({ key: ["ip", "query:user"], limit: 2, window: "1500ms", onMissingKey: "reject" }),
-    resolvePolicy({ key: "cookie:sid", limit: () => 1, window, onMissingKey: "ip" }),
-    resolvePolicy({ key: () => null, limit: 0, window: "1h" }),
-    resolvePolicy({ key: "path", limit: 5, window }),
-  ].flatMap(describeLimit);
-  assertEquals(lines, [
-    "at most 60 requests per 1m for each client address",
-    "at most 2 requests per 1.5s for each client address and query parameter user",
-    "requests without client address and query parameter user are refused",
-    "as many requests per 1m as limit() says for each cookie sid",
-    "requests without cookie sid are limited for each client address",
-    "at most 0 requests per 1h for each key that key() returns",
-    "requests without a key are not limited",
-    "at most 5 requests per 1m for each path",
-  ]);
+  const told = "clients are told by x-rate-limit, draft-11";
+  const table: [LimiterPolicy, string[]][] = [
+    [{ key: "ip", limit: 60, window }, [
+      "at most 60 requests per 1m for each client address",
+      "up to 120 around the end of a window",
+      told,
+    ]],
+    [
+      { key: ["ip", "query:user"], limit: 2, window: "1500ms", onMissingKey: "reject", headers: ["draft-6"] },
+      [
+        "at most 2 requests per 1.5s for each client address and query parameter user",
+        "up to 4 around the end of a window",
+        "requests without client address and query parameter user are refused",
+        "clients are told by draft-6",
+      ],
+    ],
+    [{ key: "cookie:sid", limit: () => 1, window, onMissingKey: "ip" }, [
+      "as many requests per 1m as limit() says for each cookie sid",
+      "up to twice as many around the end of a window",
+      "requests without cookie sid are limited for each client address",
+      told,
+    ]],
+    [{ key: () => null, limit: 0, window: "1h", headers: false }, [
+      "at most 0 requests per 1h for each key that key() returns",
+      "requests without a key are not limited",
+      "clients are told of refusals only",
+    ]],
+    [{ key: "path", limit: 5, window, algorithm: "sliding-window", dryRun: true, penalize: true }, [
+      "at most 5 requests in any 1m for each path",
+      "refused requests count too",
+      "dry run: counts, and refuses nobody",
+      told,
+    ]],
+    [
+      {
+        key: "ip",
+        limit: 5,
+        window: "1s",
+        algorithm: "token-bucket",
+        cost: 2,
+        exempt: ["10.0.0.0/8", "::1"],
+      },
+      [
+        "at most 5 requests at once, then one per 200ms, for each client address",
+        "a request counts 2",
+        "not for clients in 10.0.0.0/8, ::1",
+        told,
+      ],
+    ],
+    [{ key: "ip", limit: 3, window: "1s", algorithm: "token-bucket", burst: () => 9, exempt: () => false }, [
+      "as many requests at once as burst() says, then 3 per 1s, for each client address",
+      "not for what exempt() names",
+      told,
+    ]],
+    [{ key: "ip", limit: 5, algorithm: "concurrency", response: () => new Response() }, [
+      "at most 5 requests at the same time for each client address",
+      "a place that is not given back is free again after 1h to twice that",
+      "refusals are answered by response()",
+      told,
+    ]],
+    [{ key: "host", limit: 1e6, window: "1h", cost: () => 1, charge: ({ target }) => target.length }, [
+      "at most 1000000 requests per 1h for each host",
+      "up to 2000000 around the end of a window",
+      "a request counts what cost() says",
+      "when it is over, it counts what charge() says",
+      told,
+    ]],
+  ];
+  for (const [policy, lines] of table) assertEquals(describeLimit(resolvePolicy(policy)), lines);
 });

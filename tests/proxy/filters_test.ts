@@ -272,7 +272,7 @@ eachTransport("logging is told what there is to know of a request", async (start
     upstreams: [`127.0.0.1:${deadPort()}`, upstream.address],
     newContext: () => ({ own: 1 }),
     logging: (ctx, error) => {
-      const { method, host, target, status, bytesSent, server, attempts, client, state, limit, timings } =
+      const { method, host, target, status, bytesSent, server, attempts, client, state, limits, timings } =
         ctx;
       const { upstreamStartMs, upstreamHeadMs, endMs } = timings;
       const inOrder = 0 <= upstreamStartMs! && upstreamStartMs! <= upstreamHeadMs! &&
@@ -286,7 +286,7 @@ eachTransport("logging is told what there is to know of a request", async (start
         server: server?.address,
         error,
         state,
-        limit,
+        limits,
         inOrder,
       });
       logged.push({ ip: client.ip, failures: attempts.map(({ failure }) => failure) });
@@ -304,7 +304,7 @@ eachTransport("logging is told what there is to know of a request", async (start
       server: upstream.address,
       error: undefined,
       state: { own: 1 },
-      limit: null,
+      limits: [],
       inOrder: true,
     },
     { ip: "127.0.0.1", failures: ["connection_refused", null] },

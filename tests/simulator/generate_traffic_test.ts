@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { seededRandom } from "../../lib/core/random.ts";
-import { resolvePolicies } from "../../lib/limiter/policy.ts";
+import { resolvePolicies } from "../../lib/limiter/resolve_policy.ts";
 import { generateTraffic } from "../../lib/simulator/generate_traffic.ts";
 
 const policies = resolvePolicies([

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { resolvePolicies } from "../../lib/limiter/policy.ts";
+import { resolvePolicies } from "../../lib/limiter/resolve_policy.ts";
 import { reportSimulation } from "../../lib/simulator/report_simulation.ts";
 import { replay } from "../../lib/simulator/simulate.ts";
 

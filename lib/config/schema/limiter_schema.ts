@@ -1,52 +1,83 @@
-/** The schema of a limit. */
+/** The schema of limits. */
 
 import * as v from "valibot";
-import { KEY_SPEC_EXPECTED, parseKeySpec } from "../../limiter/key_spec.ts";
-import { findPolicyProblems } from "../../limiter/policy.ts";
-import type { LimiterOptions } from "../proxy_config.ts";
-import { positiveDurationSchema } from "./duration_schema.ts";
+import { MAX_POLICIES } from "../../limiter/limiter.ts";
+import { DEFAULT_HEADERS, DEFAULT_MAX_KEYS } from "../../limiter/policy.ts";
+import { findPolicyProblems, POLICY_EXPECTED, POLICY_OPTIONS } from "../../limiter/policy_problems.ts";
+import { MAX_KEYS } from "../../limiter/table_layout.ts";
 import { mustBe } from "./messages.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";
 
-const HEADER_STYLES = ["x-rate-limit", "draft-11", "draft-7", "draft-6", "x-ratelimit"] as const;
-
-function oneOf(values: readonly string[]): string {
-  return values.map((value) => `"${value}"`).join(values.length === 2 ? " or " : ", ");
-}
-
-const entries = {
-  name: v.optional(
-    v.custom<string>(
-      (value) => typeof value === "string" && /^[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?$/.test(value),
-      mustBe("a name of at most 64 printable ASCII characters"),
-    ),
+/** One policy; its options are the limiter's own affair. */
+const policySchema: v.GenericSchema = v.pipe(
+  optionsObject(
+    Object.fromEntries(POLICY_OPTIONS.map((option) => [option, v.optional(v.unknown())])),
+    POLICY_EXPECTED,
   ),
-  key: v.custom((value) => parseKeySpec(value) !== undefined, mustBe(KEY_SPEC_EXPECTED)),
-  limit: v.custom(
-    (value) => typeof value === "function" || (Number.isSafeInteger(value) && (value as number) >= 0),
-    mustBe("a whole number of at least 0, or a function"),
-  ),
-  window: positiveDurationSchema,
-  algorithm: v.optional(v.literal("fixed-window", mustBe('"fixed-window"'))),
-  onMissingKey: v.optional(
-    v.picklist(["skip", "reject", "ip"], mustBe(`one of ${oneOf(["skip", "reject", "ip"])}`)),
-  ),
-  headers: v.optional(
-    v.union(
-      [v.literal(false), v.array(v.picklist(HEADER_STYLES))],
-      mustBe(`false or an array of ${oneOf(HEADER_STYLES)}`),
-    ),
-  ),
-} satisfies Record<keyof LimiterOptions, v.GenericSchema>;
-
-/** One policy; what its own layer finds wrong beyond the shape is reported too. */
-export const limiterSchema: v.GenericSchema = v.pipe(
-  optionsObject(entries, 'an object with "key", "limit" and "window"'),
   v.rawCheck(({ dataset, addIssue }) => {
-    // With issues of the shape the same things would be said twice.
-    if (dataset.issues !== undefined || !isRecord(dataset.value)) return;
-    for (const { option, message } of findPolicyProblems(dataset.value)) {
-      addIssue({ message: `is not possible: ${message}`, path: [pathItem(dataset.value, option)] });
+    if (!isRecord(dataset.value)) return;
+    for (const { option, index, message } of findPolicyProblems(dataset.value)) {
+      const path = [pathItem(dataset.value, option)];
+      if (index !== undefined) path.push(pathItem(dataset.value[option], index));
+      addIssue({ message, path: path as [v.IssuePathItem, ...v.IssuePathItem[]] });
     }
   }),
 );
+
+const tiersSchema: v.GenericSchema = v.pipe(
+  v.array(policySchema),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (!Array.isArray(dataset.value)) return;
+    const tiers: unknown[] = dataset.value;
+    if (tiers.length === 0 || tiers.length > MAX_POLICIES) {
+      addIssue({ message: `must have from 1 to ${MAX_POLICIES} policies, has ${tiers.length}` });
+    }
+    const keys = tiers.reduce((sum: number, tier) => sum + maxKeysOf(tier), 0);
+    if (keys > MAX_KEYS) {
+      addIssue({ message: `must have at most ${MAX_KEYS} keys together (maxKeys), has ${keys}` });
+    }
+    const names = tiers.map(nameOf);
+    const drafts = tiers.map(draftOf);
+    const drafting = drafts.findIndex((draft) => draft !== undefined);
+    tiers.forEach((tier, i) => {
+      const at = (option: string): [v.IssuePathItem, v.IssuePathItem] => [
+        pathItem(tiers, i),
+        pathItem(tier, option),
+      ];
+      const first = names.indexOf(names[i]);
+      if (first !== i) addIssue({ message: `is "${names[i]}", like that of [${first}]`, path: at("name") });
+      if (drafts[i] === undefined || drafts[i] === drafts[drafting]) return;
+      const message = `names "${drafts[i]}", and [${drafting}] "${
+        drafts[drafting]
+      }": they use the same fields differently`;
+      addIssue({ message, path: at("headers") });
+    });
+  }),
+);
+
+/** The draft that a policy's header fields follow. */
+function draftOf(policy: unknown): string | undefined {
+  const headers: unknown = isRecord(policy) ? policy.headers ?? DEFAULT_HEADERS : undefined;
+  return Array.isArray(headers)
+    ? headers.find((style) => typeof style === "string" && style.startsWith("draft-"))
+    : undefined;
+}
+
+function maxKeysOf(policy: unknown): number {
+  const maxKeys = isRecord(policy) ? policy.maxKeys : undefined;
+  return typeof maxKeys === "number" && maxKeys > 0 ? maxKeys : DEFAULT_MAX_KEYS;
+}
+
+/** The name that a policy has or gets. */
+function nameOf(policy: unknown, index: number): unknown {
+  if (isRecord(policy) && policy.name !== undefined) return policy.name;
+  return index === 0 ? "default" : `default-${index + 1}`;
+}
+
+const otherwiseSchema = v.custom(() => false, mustBe(`${POLICY_EXPECTED}, or an array of these`));
+
+/** One policy, or several. */
+export const limiterSchema: v.GenericSchema = v.lazy((input) => {
+  if (Array.isArray(input)) return tiersSchema;
+  return isRecord(input) ? policySchema : otherwiseSchema;
+});

@@ -1,0 +1,106 @@
+/** Counts that change once more when a request is over. */
+
+import { makeVerdict } from "./algorithm.ts";
+import type { CountedKey } from "./counted_key.ts";
+import { Cursor, type State } from "./cursor.ts";
+import { fixedWindow } from "./fixed_window.ts";
+import { chargeOverflow, refundOverflow } from "./overflow.ts";
+import type { SharedTable } from "./shared_table.ts";
+import { slidingWindow } from "./sliding_window.ts";
+
+/**
+ * Counts more for a key, limit or not, or takes back some of what was counted.
+ *
+ * More is counted now. What is taken back is taken from where it was counted, and never more than still counts there:
+ * a correction that comes late must not make room for other requests.
+ *
+ * @param delta at most the cost is taken back
+ */
+export function correctCount(table: SharedTable, counted: CountedKey, delta: number): void {
+  if (delta === 0) return;
+  if (counted.sketch !== null) {
+    correctOverflow(table, counted, delta);
+    return;
+  }
+  const cursor = new Cursor();
+  cursor.low = counted.low;
+  cursor.high = counted.high;
+  const next: State = { a: 0, b: 0, c: 0 };
+  for (;;) {
+    const found = table.entries.find(cursor);
+    const now = table.now();
+    if (!found) {
+      if (delta < 0) return;
+      // Its entry had expired and is another key's now: it begins anew, where there is room.
+      if (!table.entries.place(cursor, now, [], 0)) return;
+    }
+    if (delta > 0) addTo(cursor, now, delta, counted, next);
+    else if (!takeFrom(cursor, now, -delta, counted, next)) return;
+    if (table.entries.write(cursor, next, now)) return;
+  }
+}
+
+function correctOverflow(table: SharedTable, counted: CountedKey, delta: number): void {
+  const { sketch, policy: { algorithm }, countedAt, cost, limit, burst, windowUs } = counted;
+  const rule = { limit, burst, windowUs, penalize: false };
+  if (delta < 0) refundOverflow(sketch!, counted, algorithm, countedAt, cost, rule, -delta);
+  else chargeOverflow(sketch!, counted, algorithm, table.now(), delta, rule, true);
+}
+
+/** The state with more in it, which may be more than the limit. */
+function addTo(state: Readonly<State>, now: number, amount: number, counted: CountedKey, into: State): void {
+  const { policy: { algorithm }, limit, burst, windowUs } = counted;
+  if (algorithm === "token-bucket") {
+    // Not the algorithm's penalty, which has an upper bound: who has had it pays all of it back.
+    fillBucket(state, now, amount * windowUs, limit, into);
+    return;
+  }
+  const decide = algorithm === "sliding-window" ? slidingWindow : fixedWindow;
+  const verdict = makeVerdict();
+  decide(state, now, amount, { limit, burst, windowUs, penalize: true }, verdict);
+  into.a = verdict.next.a;
+  into.b = verdict.next.b;
+  into.c = verdict.next.c;
+}
+
+/** The state with less in it; `false` when nothing of what was counted is left there. */
+function takeFrom(
+  state: Readonly<State>,
+  now: number,
+  amount: number,
+  counted: CountedKey,
+  into: State,
+): boolean {
+  const { policy: { algorithm }, expiresAt, windowUs, limit, countedAt } = counted;
+  into.a = state.a;
+  into.b = state.b;
+  into.c = state.c;
+  switch (algorithm) {
+    case "fixed-window":
+      if (state.a !== expiresAt) return false;
+      into.b = Math.max(0, state.b - amount);
+      return true;
+    case "sliding-window":
+      if (state.a === expiresAt) into.c = Math.max(0, state.c - amount);
+      else if (state.a === expiresAt + windowUs) into.b = Math.max(0, state.b - amount);
+      else return false;
+      return true;
+    case "token-bucket": {
+      const left = amount * windowUs - Math.max(0, now - countedAt) * limit;
+      if (left <= 0) return false;
+      fillBucket(state, now, -left, limit, into);
+      return true;
+    }
+    case "concurrency":
+      return false;
+  }
+}
+
+/** A bucket at a later moment, with more used up in it, or less. */
+function fillBucket(state: Readonly<State>, now: number, amount: number, limit: number, into: State): void {
+  const at = Math.max(now, state.c);
+  const used = Math.max(0, Math.max(0, state.b - (at - state.c) * limit) + amount);
+  into.a = used === 0 ? at : at + Math.ceil(used / limit);
+  into.b = used;
+  into.c = at;
+}

@@ -1,0 +1,98 @@
+/** Policies with every default filled in. */
+
+import { parseDuration } from "../core/duration.ts";
+import { CidrList } from "../http/cidr.ts";
+import { compileKey, type KeySource, type KeySpec } from "./key_spec.ts";
+import {
+  DEFAULT_HEADERS,
+  DEFAULT_MAX_KEYS,
+  type KeyedNumber,
+  type LimiterPolicy,
+  type ResolvedPolicy,
+} from "./policy.ts";
+import { findPolicyProblems } from "./policy_problems.ts";
+
+const DEFAULT_LEASE = "1h";
+
+/**
+ * Fills in the defaults of a policy.
+ *
+ * @param index position among the policies of its limiter, for the default name
+ * @throws {TypeError} when something is wrong with it, naming all of it
+ */
+export function resolvePolicy<Ctx extends KeySource>(policy: LimiterPolicy<Ctx>, index = 0): ResolvedPolicy {
+  const problems = findPolicyProblems(policy);
+  if (problems.length > 0) {
+    const list = problems.map(({ option, index, message }) => {
+      const where = index === undefined ? option : `${option}[${index}]`;
+      return `${where === "" ? "it" : where} ${message}`;
+    });
+    throw new TypeError(`Cannot use a limiter policy: ${list.join("; ")}`);
+  }
+  const {
+    name = index === 0 ? "default" : `default-${index + 1}`,
+    key,
+    limit,
+    window = DEFAULT_LEASE,
+    algorithm = "fixed-window",
+    burst = null,
+    cost = 1,
+    charge = null,
+    onMissingKey = "skip",
+    exempt = null,
+    dryRun = false,
+    penalize = false,
+    headers = DEFAULT_HEADERS,
+    ipv6Prefix = 64,
+    maxKeys = DEFAULT_MAX_KEYS,
+    response = null,
+  } = policy;
+  const networks = Array.isArray(exempt) ? new CidrList(exempt) : null;
+  // The functions are only ever called with the object that the caller of `check` hands in, which is a `Ctx`.
+  return Object.freeze<ResolvedPolicy>({
+    name,
+    keySpec: key as KeySpec,
+    key: compileKey(key, { ipv6Prefix }),
+    limit: limit as KeyedNumber,
+    windowMs: parseDuration(window)!,
+    algorithm,
+    burst: burst as KeyedNumber | null,
+    cost: cost as ResolvedPolicy["cost"],
+    charge: charge as ResolvedPolicy["charge"],
+    onMissingKey,
+    exempt: networks === null ? exempt as ResolvedPolicy["exempt"] : ({ clientIp }) => networks.has(clientIp),
+    exemptNetworks: networks?.entries ?? null,
+    dryRun,
+    penalize,
+    headers: headers === false ? [] : Object.freeze([...headers]),
+    ipv6Prefix,
+    maxKeys,
+    response: response as ResolvedPolicy["response"],
+  });
+}
+
+/**
+ * Fills in the defaults of all policies of a limiter.
+ *
+ * @throws {TypeError} when something is wrong with one, or two have the same name
+ */
+export function resolvePolicies<Ctx extends KeySource>(
+  policies: LimiterPolicy<Ctx> | readonly (LimiterPolicy<Ctx> | ResolvedPolicy)[],
+): readonly ResolvedPolicy[] {
+  const list: readonly (LimiterPolicy<Ctx> | ResolvedPolicy)[] = isList(policies) ? policies : [policies];
+  const resolved = list.map((policy, index) => "windowMs" in policy ? policy : resolvePolicy(policy, index));
+  const names = new Set<string>();
+  for (const { name } of resolved) {
+    if (names.has(name)) {
+      throw new TypeError(
+        `Cannot use two limiter policies with the name ${JSON.stringify(name)}: give one another name`,
+      );
+    }
+    names.add(name);
+  }
+  return Object.freeze(resolved);
+}
+
+function isList<T>(value: T | readonly T[]): value is readonly T[] {
+  return Array.isArray(value);
+}
