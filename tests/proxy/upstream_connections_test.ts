@@ -39,7 +39,7 @@ eachTransport(
       `Content-Length: 1000000\r\n\r\n${content}`,
       `Transfer-Encoding: chunked\r\n\r\n10000\r\n${content}\r\n`,
       `\r\n${content}`,
-    ];
+    ].map((framing) => latin1Bytes(`HTTP/1.1 200 OK\r\n${framing}`));
     await using upstream = rawUpstream(async (connection, index) => {
       if (await connection.readHead() === null) return;
       await connection.write(framings[index % framings.length]!);
