@@ -13,7 +13,7 @@ export interface RawUpstreamOptions {
   /** Path of a unix socket to listen on instead. */
   path?: string;
   /** Speaks TLS. */
-  tls?: { cert: string; key: string };
+  tls?: { cert: string; key: string; alpnProtocols?: string[] };
 }
 
 /** A listener that plays a script on every connection. */

@@ -1,12 +1,14 @@
 /** TLS, and who is on the other end of it; sockets of the file system. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { UpstreamError } from "../../../lib/core/errors.ts";
+import { CutRelay } from "../../support/cut_relay.ts";
 import { bytesBody } from "../../support/request_body.ts";
 import { answering, rawUpstream } from "../../support/raw_upstream.ts";
 import { startClientCertUpstream } from "../../support/client_cert_upstream.ts";
 import { TestCa, testCa } from "../../support/test_ca.ts";
 import { tlsUpstream } from "../../support/tls_upstream.ts";
-import { type Behaviour, bodyText, peerOf } from "../behaviour.ts";
+import { type Behaviour, bodyStream, bodyText, peerOf } from "../behaviour.ts";
 
 const NAME = "one.one.one.one";
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -45,6 +47,40 @@ export const SECURITY: readonly Behaviour[] = [
         caCerts: [(await testCa()).cert],
       });
       assertEquals(await bodyText(await bench.send(peer)), "upstream");
+    },
+  },
+  {
+    name: "HTTP/1.1 is what is agreed on with a server that would rather speak HTTP/2",
+    async run(bench) {
+      const ca = await testCa();
+      const agreed: (string | null)[] = [];
+      const tls = { ...await ca.issue({ names: [NAME] }), alpnProtocols: ["h2", "http/1.1"] };
+      await using upstream = rawUpstream(async (connection) => {
+        agreed.push((await (connection.conn as Deno.TlsConn).handshake()).alpnProtocol);
+        await answering(OK)(connection, 0);
+      }, { tls });
+      const peer = peerOf(upstream.address, { serverName: NAME, caCerts: [ca.cert] });
+      assertEquals(await bodyText(await bench.send(peer)), "ok");
+      assertEquals(agreed, ["http/1.1"]);
+    },
+  },
+  {
+    name: "content that lasts until the close is not whole when anybody but the server has closed",
+    async run(bench) {
+      const ca = await testCa();
+      await using upstream = rawUpstream(async (connection) => {
+        await connection.readHead();
+        await connection.write("HTTP/1.1 200 OK\r\n\r\nabc");
+        await connection.untilClosed();
+      }, { tls: await ca.issue({ names: [NAME] }) });
+      await using relay = new CutRelay(upstream.port);
+      const response = await bench.send(peerOf(relay.address, { serverName: NAME, caCerts: [ca.cert] }));
+      const reader = bodyStream(response).getReader();
+      assertEquals((await reader.read()).value?.length, 3);
+      await relay.cut();
+      // TLS ends with a message of its own; without it the end is forged (RFC 9112 section 9.8).
+      const error = await assertRejects(() => reader.read(), UpstreamError);
+      assertEquals([error.phase, error.status], ["answered", 502]);
     },
   },
   {
