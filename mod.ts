@@ -38,6 +38,7 @@ export type {
   Listen,
   ListenOptions,
   ListenTlsOptions,
+  OnListen,
   PoolOptions,
   ProxyConfig,
   ServerOptions,

@@ -3,6 +3,7 @@
 import type { ResolvedSticky, StickyOptions } from "../balancer/sticky_options.ts";
 import type { Duration } from "../core/duration.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
+import type { Pool } from "../upstream/pool.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { TransportOptions, TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
@@ -79,6 +80,9 @@ export interface PoolOptions extends TransportOptions, BalancingOptions {
   timeouts?: TimeoutOptions;
 }
 
+/** Learns where the proxy listens, and gets hold of its pools. */
+export type OnListen = (addresses: readonly string[], pools: ReadonlyMap<string, Pool>) => void;
+
 /** Servers, one pool, or pools by name. */
 export type Upstreams =
   | readonly (string | ServerOptions)[]
@@ -97,8 +101,11 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   upstreams: Upstreams;
   /** How often a client may ask: one policy, or several that all must admit a request. */
   limiter?: LimiterPolicy<RequestContext<State>> | readonly LimiterPolicy<RequestContext<State>>[];
-  /** Called once the proxy accepts connections, with its addresses as `host:port`. */
-  onListen?: (addresses: readonly string[]) => void;
+  /**
+   * Called once the proxy accepts connections, with its addresses as `host:port`, and its pools by name, whose servers
+   * can be changed from then on.
+   */
+  onListen?: OnListen;
   /** How long running requests may take to finish once the proxy is told to stop. @default {"30s"} */
   gracePeriod?: Duration;
 }
@@ -146,6 +153,6 @@ export interface ResolvedConfig {
   readonly defaultPool: string;
   readonly limiter: readonly ResolvedPolicy[];
   readonly filters: Filters;
-  readonly onListen: ((addresses: readonly string[]) => void) | null;
+  readonly onListen: OnListen | null;
   readonly gracePeriodMs: number;
 }

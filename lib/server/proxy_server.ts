@@ -46,7 +46,7 @@ export class ProxyServer implements AsyncDisposable {
     }
     this.#observer.event({ kind: "listening", addresses: this.addresses });
     try {
-      this.#config.onListen?.(this.addresses);
+      this.#config.onListen?.(this.addresses, this.pools);
     } catch (error) {
       reportCallbackError(this.#observer, "onListen", error);
     }

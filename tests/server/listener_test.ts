@@ -18,13 +18,13 @@ Deno.test("serve() listens at every address, and tells the ports that it was giv
   await using proxy = await startProxy({
     upstreams: [upstream.address],
     listen: ["127.0.0.1:0", { hostname: "127.0.0.1", port: 0 }, "[::1]:0"],
-    onListen: (addresses) => void told.push(addresses),
+    onListen: (addresses, pools) => void told.push(addresses, [...pools.keys()]),
   });
   const { addresses } = proxy.server;
   assertEquals(addresses.length, 3);
   assertEquals(new Set(addresses).size, 3);
   for (const address of addresses) assertEquals(await ask(address), [200, "upstream"]);
-  assertEquals(told, [addresses]);
+  assertEquals(told, [addresses, ["default"]]);
   assertEquals(proxy.seen.eventsOf("listening").map(({ addresses }) => addresses), [addresses]);
   assertEquals(addresses[2]!.startsWith("[::1]:"), true);
   assertEquals(upstream.seen[2]!.headers.get("x-forwarded-for"), "::1");
