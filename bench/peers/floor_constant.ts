@@ -1,0 +1,8 @@
+/** What `Deno.serve` costs by itself: the same answer for everybody, no server behind it. `LISTEN_PORT`. */
+
+const BODY = new TextEncoder().encode("Hello world\n");
+
+Deno.serve(
+  { hostname: "127.0.0.1", port: Number(Deno.args[0]), onListen() {} },
+  () => new Response(BODY, { headers: [["server", "nginx"], ["content-type", "text/plain"]] }),
+);

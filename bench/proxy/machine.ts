@@ -1,0 +1,20 @@
+/** Where a run was made. */
+
+/** The machine and its system. */
+export interface Machine {
+  readonly processor: string;
+  readonly cores: number;
+  readonly memoryGiB: number;
+  readonly system: string;
+}
+
+/** Reads it from the system. */
+export function describeMachine(): Machine {
+  const cpu = Deno.readTextFileSync("/proc/cpuinfo");
+  return {
+    processor: /^model name\s*:\s*(.+)$/m.exec(cpu)?.[1] ?? Deno.build.arch,
+    cores: navigator.hardwareConcurrency,
+    memoryGiB: Math.round(Deno.systemMemoryInfo().total / 2 ** 30),
+    system: `Linux ${Deno.osRelease()}`,
+  };
+}

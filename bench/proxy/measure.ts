@@ -1,0 +1,34 @@
+/** One peer under load. */
+
+import { usageOf } from "./process_tree.ts";
+import type { RunningProgram } from "./running_program.ts";
+import type { Scenario } from "./scenarios.ts";
+import { type Load, runWrk } from "./wrk.ts";
+
+/** What one run gave. */
+export interface Measurement {
+  /** Processor time of all of the peer's processes, a request, in microseconds. */
+  readonly cpuUs: number;
+  readonly requestsPerSecond: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly rssMiB: number;
+}
+
+/** Loads the peer, and sees what that has cost it. */
+export async function measure(
+  program: RunningProgram,
+  scenario: Scenario,
+  load: Load & { readonly directory: string },
+): Promise<Measurement> {
+  const before = usageOf(program.pid);
+  const { requests, seconds, p50Ms, p99Ms } = await runWrk(program.port, scenario, load);
+  const after = usageOf(program.pid);
+  return {
+    cpuUs: (after.cpuSeconds - before.cpuSeconds) * 1e6 / requests,
+    requestsPerSecond: requests / seconds,
+    p50Ms,
+    p99Ms,
+    rssMiB: after.rssBytes / 2 ** 20,
+  };
+}

@@ -1,0 +1,32 @@
+/** Configurations of nginx that write nowhere but into a directory of ours. */
+
+import type { PeerCommand } from "./peer.ts";
+
+/** A configuration with one worker and no access log; `http` is what stands in its `http` block. */
+export function nginxConfig(directory: string, http: string): string {
+  const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+    .map((kind) => `  ${kind}_temp_path ${directory}/${kind};`).join("\n");
+  return `daemon off;
+worker_processes 1;
+pid ${directory}/nginx.pid;
+error_log stderr error;
+events { worker_connections 16384; }
+http {
+  access_log off;
+  default_type text/plain;
+  sendfile on;
+  tcp_nopush on;
+  keepalive_requests 1000000000;
+  client_body_buffer_size 64k;
+${temp}
+${http}
+}
+`;
+}
+
+/** Writes the configuration and says how nginx is started with it. */
+export async function nginxCommand(directory: string, config: string): Promise<PeerCommand> {
+  const file = `${directory}/nginx.conf`;
+  await Deno.writeTextFile(file, config);
+  return { command: "nginx", args: ["-e", "stderr", "-p", directory, "-c", file] };
+}

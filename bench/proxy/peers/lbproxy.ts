@@ -1,0 +1,43 @@
+/** lbproxy, as a user starts it, with one of the configurations in `bench/peers/lbproxy/`. */
+
+import type { Peer } from "../peer.ts";
+
+/** What tells the variants apart. */
+export interface LbproxyVariant {
+  readonly name: string;
+  readonly title: string;
+  /** The configuration, without its ending. */
+  readonly config: string;
+  readonly scenarios?: readonly string[];
+  /** Whether it writes a line a request, to nowhere. @default {false} */
+  readonly accessLog?: boolean;
+}
+
+/** Makes the peer. */
+export function lbproxy(variant: LbproxyVariant): Peer {
+  const { name, title, config, scenarios, accessLog = false } = variant;
+  return {
+    name,
+    title,
+    kind: "lbproxy",
+    ...(scenarios === undefined ? {} : { scenarios }),
+    program: Deno.execPath(),
+    install: "it is the program that runs this",
+    versionArgs: ["--version"],
+    prepare: ({ port, servers, root }) =>
+      Promise.resolve({
+        command: Deno.execPath(),
+        args: [
+          "run",
+          "-A",
+          `${root}/mod.ts`,
+          `${root}/bench/peers/lbproxy/${config}.config.ts`,
+          ...(accessLog ? [] : ["--log-level", "warn"]),
+        ],
+        env: {
+          BENCH_LISTEN: `127.0.0.1:${port}`,
+          BENCH_SERVERS: servers.map((server) => `127.0.0.1:${server}`).join(),
+        },
+      }),
+  };
+}

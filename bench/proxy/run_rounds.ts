@@ -1,0 +1,67 @@
+/** All peers under all loads, in turn, several times. */
+
+import { type Measurement, measure } from "./measure.ts";
+import type { RunningPeer } from "./start_peers.ts";
+import type { Scenario } from "./scenarios.ts";
+import type { Load } from "./wrk.ts";
+
+/** The measurements of one peer under one load, a round each. */
+export interface Series {
+  readonly peer: string;
+  readonly scenario: string;
+  readonly rounds: Measurement[];
+}
+
+/** How often, how long. */
+export interface RoundOptions extends Load {
+  readonly rounds: number;
+  /** How long each peer is loaded before its first measurement. */
+  readonly warmUpSeconds: number;
+  readonly directory: string;
+  /** Told how far it is. */
+  readonly say: (line: string) => void;
+}
+
+/** Whether a peer takes part in a scenario. */
+export function takesPart({ scenarios }: RunningPeer["peer"], { name, special }: Scenario): boolean {
+  return scenarios === undefined ? !special : scenarios.includes(name);
+}
+
+/**
+ * Measures. Within a round every peer has its turn under one load before the next load comes, so that whatever else
+ * the machine does meets all of them; each round goes through the peers the other way round than the one before.
+ */
+export async function runRounds(
+  peers: readonly RunningPeer[],
+  scenarios: readonly Scenario[],
+  options: RoundOptions,
+): Promise<Series[]> {
+  const series = new Map<string, Series>();
+  const { rounds, warmUpSeconds, say } = options;
+  for (const { running, scenario } of turns(peers, scenarios)) {
+    await measure(running.program, scenario, { ...options, seconds: warmUpSeconds });
+  }
+  for (let round = 1; round <= rounds; round++) {
+    const order = round % 2 === 1 ? peers : peers.toReversed();
+    for (const { running, scenario } of turns(order, scenarios)) {
+      const measurement = await measure(running.program, scenario, options);
+      const key = `${scenario.name} ${running.peer.name}`;
+      const own = series.get(key) ?? { peer: running.peer.name, scenario: scenario.name, rounds: [] };
+      series.set(key, own);
+      own.rounds.push(measurement);
+      say(`${round}/${rounds} ${scenario.title} ${running.peer.title}: ${measurement.cpuUs.toFixed(1)} us`);
+    }
+  }
+  return [...series.values()];
+}
+
+function* turns(
+  peers: readonly RunningPeer[],
+  scenarios: readonly Scenario[],
+): Generator<{ running: RunningPeer; scenario: Scenario }> {
+  for (const scenario of scenarios) {
+    for (const running of peers) {
+      if (takesPart(running.peer, scenario)) yield { running, scenario };
+    }
+  }
+}

@@ -1,0 +1,51 @@
+/** Starts what is there of the peers, and says of the others how to get them. */
+
+import { freePort } from "./free_port.ts";
+import type { Peer, PeerSetup } from "./peer.ts";
+import { type RunningProgram, startProgram } from "./running_program.ts";
+
+/** A peer that can be loaded. */
+export interface RunningPeer {
+  readonly peer: Peer;
+  readonly program: RunningProgram;
+  /** First line of what it says of its version. */
+  readonly version: string;
+}
+
+/**
+ * Starts every peer whose program is there.
+ *
+ * @param stack takes what has to be stopped
+ * @param say is told of peers that are left out
+ */
+export async function startPeers(
+  peers: readonly Peer[],
+  setup: Omit<PeerSetup, "port">,
+  { stack, say }: { readonly stack: AsyncDisposableStack; readonly say: (line: string) => void },
+): Promise<RunningPeer[]> {
+  const running: RunningPeer[] = [];
+  for (const peer of peers) {
+    const version = await versionOf(peer);
+    if (version === null) {
+      say(`left out: ${peer.title}; to have it measured: ${peer.install}`);
+      continue;
+    }
+    const directory = `${setup.directory}/${peer.name}`;
+    await Deno.mkdir(directory, { recursive: true });
+    const port = freePort();
+    const program = stack.use(await startProgram(await peer.prepare({ ...setup, directory, port }), port));
+    running.push({ peer, program, version });
+  }
+  return running;
+}
+
+async function versionOf({ program, versionArgs }: Peer): Promise<string | null> {
+  try {
+    const { stdout, stderr } = await new Deno.Command(program, { args: [...versionArgs] }).output();
+    const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+    return text.trim().split("\n")[0] ?? "";
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
