@@ -1,1 +1,3 @@
-export function chart(): string { return ""; }
+export function chart(): string {
+  return "";
+}

@@ -67,7 +67,9 @@ function named<T extends { readonly name: string }>(
   const wanted = given.split(",");
   for (const name of wanted) {
     if (all.some((each) => each.name === name)) continue;
-    throw new TypeError(`--${option} must be of ${all.map((each) => each.name).join(", ")}, received ${name}`);
+    throw new TypeError(
+      `--${option} must be of ${all.map((each) => each.name).join(", ")}, received ${name}`,
+    );
   }
   return all.filter((each) => wanted.includes(each.name));
 }

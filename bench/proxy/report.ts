@@ -4,7 +4,7 @@ import { describeMachine, type Machine } from "./machine.ts";
 import type { BenchOptions } from "./options.ts";
 import type { Series } from "./run_rounds.ts";
 import type { RunningPeer } from "./start_peers.ts";
-import { type Summary, summarise } from "./summarise.ts";
+import { summarise, type Summary } from "./summarise.ts";
 import { judge, type Verdict } from "./targets.ts";
 
 /** The contents of the JSON file. */

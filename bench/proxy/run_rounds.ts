@@ -1,6 +1,6 @@
 /** All peers under all loads, in turn, several times. */
 
-import { type Measurement, measure } from "./measure.ts";
+import { measure, type Measurement } from "./measure.ts";
 import type { RunningPeer } from "./start_peers.ts";
 import type { Scenario } from "./scenarios.ts";
 import type { Load } from "./wrk.ts";

@@ -58,7 +58,14 @@ export async function runWrk(
   const script = `${directory}/${scenario.name}.lua`;
   await Deno.writeTextFile(script, wrkScript(scenario));
   const { stdout, stderr } = await new Deno.Command("wrk", {
-    args: ["-t1", `-c${connections}`, `-d${seconds}s`, "-s", script, `http://127.0.0.1:${port}${scenario.path}`],
+    args: [
+      "-t1",
+      `-c${connections}`,
+      `-d${seconds}s`,
+      "-s",
+      script,
+      `http://127.0.0.1:${port}${scenario.path}`,
+    ],
   }).output();
   const text = new TextDecoder().decode(stdout);
   const line = text.split("\n").find((each) => each.startsWith("RESULT "));

@@ -98,6 +98,8 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   /** Starts to watch the client of a request that takes long. */
   watch: Deadline | null = null;
   settled = false;
+  /** Its place among the running requests; -1 once it is over. */
+  runningIndex = -1;
 
   readonly #number: number;
   #client: ClientInfo | null = null;

@@ -27,7 +27,12 @@ export function script({ name, title, kind, file, node = false, scenarios }: Scr
     prepare: ({ port, servers, root }) =>
       Promise.resolve({
         command: program,
-        args: [...(node ? [] : ["run", "-A"]), `${root}/bench/peers/${file}`, String(port), ...servers.map(String)],
+        args: [
+          ...(node ? [] : ["run", "-A"]),
+          `${root}/bench/peers/${file}`,
+          String(port),
+          ...servers.map(String),
+        ],
       }),
   };
 }
