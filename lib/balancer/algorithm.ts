@@ -58,6 +58,8 @@ export class Selection {
 export interface Algorithm {
   /** Chooses one of the candidates that the selection accepts, or nothing; never throws. */
   pick(candidates: Candidates, selection: Selection): Server | undefined;
+  /** Builds what takes long now, so that no request has to wait for it. */
+  prepare?(candidates: Candidates): void;
   /** Learns how a request ended, and how long its answer took. */
   observe?(server: Server, outcome: Outcome, latencyMs: number): void;
   /** Learns that a server has one request more or less in flight. */

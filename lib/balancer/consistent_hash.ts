@@ -58,6 +58,12 @@ export class ConsistentHash implements Algorithm {
     return this.#turns.pick(candidates, selection);
   }
 
+  prepare(candidates: Candidates): void {
+    if (this.#built !== null && this.#built.members === candidates.members) return;
+    this.#candidates = candidates;
+    this.#build(candidates);
+  }
+
   #walk(
     built: Built,
     start: number,
@@ -97,11 +103,11 @@ export class ConsistentHash implements Algorithm {
   }
 
   #replace(): void {
-    this.#rebuild = null;
     if (this.#candidates !== null) this.#build(this.#candidates);
   }
 
   #build(candidates: Candidates): Built {
+    this[Symbol.dispose]();
     const { members } = candidates;
     const ring = new KetamaRing(members.map(({ peer: { address }, weight }) => ({ address, weight })));
     this.#built = {
@@ -115,6 +121,7 @@ export class ConsistentHash implements Algorithm {
     return this.#built;
   }
 
+  /** Calls off a ring that is to be built. */
   [Symbol.dispose](): void {
     this.#rebuild?.[Symbol.dispose]();
     this.#rebuild = null;

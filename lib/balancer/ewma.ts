@@ -31,8 +31,8 @@ interface Estimate {
  * drawn by weight the one with less.
  *
  * A new server starts at the average of the pool, so it does not get everything. What is not heard of looks better
- * as time goes by: a server that was slow or failed is tried again. A failure counts at once and in full, so that
- * failing fast does not look fast. (The shape of Finagle's peak EWMA.)
+ * as time goes by: a server that was slow or failed is tried again. A failure counts at once and in full, and what says
+ * nothing (4xx, 429, 500, the client went away) as no faster than the pool, so that failing fast does not look fast. (The shape of Finagle's peak EWMA.)
  */
 export class Ewma implements Algorithm {
   readonly #clock: Clock;
@@ -71,7 +71,6 @@ export class Ewma implements Algorithm {
   }
 
   observe(server: Server, outcome: Outcome, latencyMs: number): void {
-    if (outcome === "ignored") return;
     const now = this.#now = this.#clock.now();
     const estimate = this.#estimates.get(server);
     if (outcome === "failure") {
@@ -79,10 +78,13 @@ export class Ewma implements Algorithm {
       this.#estimates.set(server, { valueMs: penaltyMs, at: now });
       return;
     }
-    const sampleMs = Math.max(latencyMs, FLOOR_MS);
-    const kept = this.#poolAt === -Infinity ? 0 : this.#kept(now - this.#poolAt);
-    this.#poolMs = sampleMs + (this.#poolMs - sampleMs) * kept;
-    this.#poolAt = now;
+    // What says nothing about the server may still have been slow; fast it was not, or refusing would look like work.
+    const sampleMs = Math.max(latencyMs, outcome === "success" ? FLOOR_MS : this.#poolMs);
+    if (outcome === "success") {
+      const kept = this.#poolAt === -Infinity ? 0 : this.#kept(now - this.#poolAt);
+      this.#poolMs = sampleMs + (this.#poolMs - sampleMs) * kept;
+      this.#poolAt = now;
+    }
     if (estimate === undefined) {
       this.#estimates.set(server, { valueMs: sampleMs, at: now });
       return;

@@ -154,9 +154,14 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     return this.#supervision.start();
   }
 
-  /** Gives every server that is being started slowly its full share now, as at the beginning of a proxy. */
-  endSlowStarts(): void {
+  /**
+   * Makes it ready for the first request: whoever is there by now does not start slowly, since somebody has to do the
+   * work, and what a way of choosing needs is built.
+   */
+  prepare(): void {
     this.#supervision.endSlowStarts();
+    this.#refresh();
+    for (const { algorithm, candidates } of this.#tiers) algorithm.prepare?.(candidates);
   }
 
   #tryClaim(request: PickRequest): ClaimAttempt {

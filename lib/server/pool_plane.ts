@@ -49,8 +49,7 @@ export class PoolPlane implements AsyncDisposable {
   async start(): Promise<void> {
     await this.#discovery?.start();
     await this.#balancer.startHealthChecks();
-    // Who is there when the proxy begins does not begin slowly: somebody has to do the work.
-    this.#balancer.endSlowStarts();
+    this.#balancer.prepare();
   }
 
   #createBalancer({ clock, random }: Required<ServeOptions>): LoadBalancer {

@@ -29,6 +29,9 @@ export interface DiscoveryInit extends DiscoveryHooks {
   random: Random;
 }
 
+/** A pool without any server does not wait longer than this for the next look. */
+const EMPTY_PAUSE_MS = 1000;
+
 /** Share of the interval by which each one is made shorter at random, or all proxies would ask at once. */
 const JITTER = 0.1;
 
@@ -80,8 +83,9 @@ export class Discovery implements Disposable {
 
   #schedule(): void {
     if (this.#disposed) return;
-    const { clock, random, intervalMs } = this.#init;
-    this.#timer = clock.setTimer(() => void this.#refresh(), intervalMs * (1 - JITTER * random()));
+    const { pool, clock, random, intervalMs } = this.#init;
+    const pauseMs = pool.servers.length === 0 ? Math.min(EMPTY_PAUSE_MS, intervalMs) : intervalMs;
+    this.#timer = clock.setTimer(() => void this.#refresh(), pauseMs * (1 - JITTER * random()));
   }
 
   #succeed(change: PoolChange): void {

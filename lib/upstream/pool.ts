@@ -1,7 +1,7 @@
 /** Servers that can stand in for each other, and their coming and going while the proxy runs. */
 
 import { PoolState } from "./pool_state.ts";
-import { Server, type ServerInit } from "./server.ts";
+import { checkServerInit, Server, type ServerInit } from "./server.ts";
 import { resolvePlainServer, type ResolveServer, type ServerSpec } from "./server_spec.ts";
 
 /** A server in whichever form it is at hand. */
@@ -148,7 +148,9 @@ export class Pool implements Disposable {
 
   /** Makes these the servers. Those that stay keep their identity, health and counters, also with a new weight. */
   replaceServers(specs: readonly ServerLike[]): PoolChange {
+    // Whatever is wrong with one of them has to be found before anything is changed.
     const wanted = this.#distinct(specs.map((spec) => this.#completed(spec)));
+    for (const init of wanted) checkServerInit(init);
     const before = new Map(this.#byId);
     const added: Server[] = [];
     const kept: Server[] = [];

@@ -63,7 +63,8 @@ export class Server implements Standing {
     this.id = id;
     this.peer = peer;
     this.#state = state;
-    this.#weight = checkedWeight(id, weight);
+    checkServerInit(init);
+    this.#weight = weight;
     this.#backup = backup;
     this.#tags = tags;
     this.#maxInFlight = maxInFlight;
@@ -205,14 +206,16 @@ export class Server implements Standing {
 
   /** @internal By `Pool.setWeight` and `Pool.replaceServers`. */
   configure(init: Pick<ServerInit, "weight" | "backup" | "tags" | "maxInFlight">): void {
-    const { weight = this.#weight, backup = this.#backup } = init;
-    const moved = checkedWeight(this.id, weight) !== this.#weight || backup !== this.#backup;
+    const { weight = this.#weight, backup = this.#backup, maxInFlight = this.#maxInFlight } = init;
+    checkServerInit({ id: this.id, weight, maxInFlight });
+    const moved = weight !== this.#weight || backup !== this.#backup;
+    const roomier = maxInFlight > this.#maxInFlight;
     this.#weight = weight;
     this.#backup = backup;
     this.#tags = init.tags ?? this.#tags;
-    this.#maxInFlight = init.maxInFlight ?? this.#maxInFlight;
-    if (!moved) return;
-    this.#state.membersChanged();
+    this.#maxInFlight = maxInFlight;
+    if (moved) this.#state.membersChanged();
+    else if (roomier) this.#state.changed();
   }
 
   /** @internal By the health checker. */
@@ -238,9 +241,20 @@ export class Server implements Standing {
   }
 }
 
-function checkedWeight(id: string, weight: number): number {
-  if (Number.isFinite(weight) && weight >= 0) return weight;
-  throw new RangeError(
-    `Cannot weigh server "${id}": the weight must be a number from 0 on, received ${weight}`,
-  );
+/**
+ * Looks at the numbers of a server.
+ *
+ * @throws {RangeError} when its weight or its limit is none
+ */
+export function checkServerInit({ id, weight = 1, maxInFlight = Infinity }: Omit<ServerInit, "peer">): void {
+  if (!(Number.isFinite(weight) && weight >= 0)) {
+    throw new RangeError(
+      `Cannot weigh server "${id}": the weight must be a number from 0 on, received ${weight}`,
+    );
+  }
+  if (!(maxInFlight >= 0)) {
+    throw new RangeError(
+      `Cannot limit server "${id}": "maxInFlight" must be a number from 0 on, received ${maxInFlight}`,
+    );
+  }
 }

@@ -122,3 +122,17 @@ Deno.test("LoadBalancer[Symbol.dispose]() calls off a ring that is waited for", 
   assertEquals(clock.pending, 0);
   await clock.advance(0);
 });
+
+Deno.test("ConsistentHash.prepare() builds the ring before the first request, for members that came before it", () => {
+  const time = new FakeClock();
+  const pool = new Pool({ name: "test", servers: [] });
+  using balancer = new LoadBalancer({ pool, balance: "consistent-hash", clock: time });
+  assertEquals(balancer.select("a"), undefined);
+  pool.replaceServers(["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+  balancer.prepare();
+  assertEquals(time.pending, 0, "nothing is left to be built");
+  using other = LoadBalancer.from(["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"], {
+    balance: "consistent-hash",
+  });
+  for (let i = 0; i < 50; i++) assertEquals(balancer.select(`${i}`)!.id, other.select(`${i}`)!.id);
+});

@@ -86,10 +86,17 @@ Deno.test("Ewma.observe() forgets with time, and not with the number of requests
   );
 });
 
-Deno.test("Ewma.observe() learns nothing from what says nothing", () => {
-  const ewma = new Ewma(clock(), seededRandom(1));
-  const server = fakeServer(1);
-  ewma.observe(server, "success", 100);
-  ewma.observe(server, "ignored", 1);
-  assertEquals(ewma.estimate(server), 100);
+Deno.test("Ewma.observe() does not take refusing fast for being fast, and not for an answer of the pool", () => {
+  const time = clock();
+  const ewma = new Ewma(time, seededRandom(1), { decayMs: 1000 });
+  const [good, refusing, slow] = [fakeServer(1), fakeServer(2), fakeServer(3)];
+  for (let i = 0; i < 200; i++) {
+    time.tick(50);
+    ewma.observe(good, "success", 20);
+    ewma.observe(refusing, "ignored", 0.5);
+    ewma.observe(slow, "ignored", 300);
+  }
+  for (const [server, ms] of [[good, 20], [refusing, 20], [slow, 300], [fakeServer(4), 20]] as const) {
+    assertAlmostEquals(ewma.estimate(server), ms, 0.5);
+  }
 });

@@ -101,3 +101,22 @@ Deno.test("Discovery keeps running when the search throws at once", async () => 
   await bench.discovery.start();
   assertEquals([bench.told, bench.clock.pending], [["failed: at once"], 1]);
 });
+
+Deno.test("Discovery looks again soon while the pool has no server at all", async () => {
+  const clock = new FakeClock();
+  using pool = new Pool({ name: "test", servers: [] });
+  let looks = 0;
+  using discovery = new Discovery({
+    pool,
+    discover: () => Promise.resolve(++looks < 3 ? [] : ["10.0.0.1:80"]),
+    intervalMs: 60_000,
+    timeoutMs: 2000,
+    clock,
+    random: seededRandom(1),
+  });
+  await discovery.start();
+  await clock.advance(2000);
+  assertEquals([looks, pool.servers.length], [3, 1]);
+  await clock.advance(50_000);
+  assertEquals(looks, 3);
+});

@@ -140,3 +140,26 @@ Deno.test("two pools with the same addresses share nothing", () => {
   const server = other.servers[0]!;
   assertEquals([server.eligible, server.inFlight, other.inFlight], [true, 0, 0]);
 });
+
+Deno.test("Pool.replaceServers() changes nothing when one of the servers cannot be", () => {
+  using pool = new Pool({ name: "test", servers: ["10.0.0.1:80", "10.0.0.2:80"] });
+  const before = pool.servers;
+  const bad = [{ weight: -1 }, { weight: NaN }, { maxInFlight: NaN }, { address: "nowhere" }];
+  for (const part of bad) {
+    assertThrows(() => pool.replaceServers(["10.0.0.1:80", { address: "10.0.0.3:80", ...part }]));
+    assertStrictEquals(pool.servers, before);
+    assertEquals(pool.server("10.0.0.2:80"), before[1]);
+  }
+});
+
+Deno.test("Pool.replaceServers() tells who waits when a server may take more at once", () => {
+  using pool = new Pool({ name: "test", servers: [{ address: "10.0.0.1:80", maxInFlight: 1 }] });
+  let told = 0;
+  pool.onRoom = () => told++;
+  pool.replaceServers([{ address: "10.0.0.1:80", maxInFlight: 1 }]);
+  const before = told;
+  pool.servers[0]!.configure({ maxInFlight: 1 });
+  assertEquals(told, before);
+  pool.servers[0]!.configure({ maxInFlight: 2 });
+  assertEquals(told, before + 1);
+});
