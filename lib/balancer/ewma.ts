@@ -27,8 +27,8 @@ interface Estimate {
 }
 
 /**
- * Exponentially weighted moving average of the time to the first byte, times the requests in flight; of two servers
- * drawn by weight the one with less.
+ * Exponentially weighted moving average of the time to the first byte, times the requests in flight for its
+ * weight; of two servers drawn by weight the one with less.
  *
  * A new server starts at the average of the pool, so it does not get everything. What is not heard of looks better
  * as time goes by: a server that was slow or failed is tried again. A failure counts at once and in full, and what says
@@ -63,11 +63,14 @@ export class Ewma implements Algorithm {
     if (second === -1) return one;
     const other = servers[second]!;
     if (this.#picks++ % PICKS_PER_LOOK === 0) this.#now = this.#clock.now();
-    return this.#load(other) * weights[first]! < this.#load(one) * weights[second]! ? other : one;
+    const mean = candidates.totalWeight / servers.length;
+    const costOfOne = this.#cost(one, mean / weights[first]!);
+    return this.#cost(other, mean / weights[second]!) < costOfOne ? other : one;
   }
 
-  #load(server: Server): number {
-    return this.#estimateAt(server, this.#now) * (server.inFlight + 1);
+  /** Weights say how much a server can do at once: an idle one of little weight is as fast as it is. */
+  #cost(server: Server, perRequest: number): number {
+    return this.#estimateAt(server, this.#now) * (server.inFlight * perRequest + 1);
   }
 
   observe(server: Server, outcome: Outcome, latencyMs: number): void {

@@ -31,6 +31,9 @@ export interface HealthCheckerInit {
 /** How many checks run at once; more would look like an attack to whatever stands before the servers. */
 const MAX_AT_ONCE = 100;
 
+/** How long checks that were called off may take to end; a function that does not care for its signal may never. */
+const LAST_WORDS_MS = 1000;
+
 /** One server and what is believed of it. */
 interface Watched {
   readonly check: ServerCheck;
@@ -170,10 +173,12 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     this.#firstRound.resolve();
   }
 
-  /** Ends the checks and waits until those that ran have let go of their connections. */
+  /** Ends the checks and waits until those that ran have let go of their connections, but not for long. */
   async [Symbol.asyncDispose](): Promise<void> {
     this[Symbol.dispose]();
-    await Promise.all([...this.#watched.values()].map(({ check }) => check.idle));
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    using _patience = this.#init.clock.setTimer(resolve, LAST_WORDS_MS);
+    await Promise.race([over, Promise.all([...this.#watched.values()].map(({ check }) => check.idle))]);
     this.#watched.clear();
   }
 }

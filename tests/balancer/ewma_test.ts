@@ -45,6 +45,19 @@ Deno.test("Ewma.pick() prefers the server with less to do when both are as fast"
   }
 });
 
+Deno.test("Ewma.pick() starves no idle server of little weight, and gives a busy one its share, on any scale", () => {
+  for (const scale of [0.01, 1, 100]) {
+    const ewma = new Ewma(clock(), seededRandom(1));
+    const [heavy, light] = [fakeServer(1, { weight: 3 * scale }), fakeServer(2, { weight: scale })];
+    const candidates = candidatesOf([heavy, light]);
+    const pick = () => ewma.pick(candidates, new Selection({}, Infinity))!;
+    assertEquals(new Set(Array.from({ length: 20 }, pick)), new Set([heavy, light]));
+    for (const server of [heavy, light]) ewma.observe(server, "success", 20);
+    for (let i = 0; i < 400; i++) pick().acquire();
+    assertAlmostEquals(heavy.inFlight, 300, 2);
+  }
+});
+
 Deno.test("Ewma.observe() does not take failing fast for being fast", () => {
   const ewma = new Ewma(clock(), seededRandom(1));
   const [good, broken] = [fakeServer(1), fakeServer(2)];
