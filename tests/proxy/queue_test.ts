@@ -104,12 +104,7 @@ for (const limit of ["server", "pool"] as const) {
     await gate.untilWaiting(1);
     const later: Promise<number>[] = [];
     for (const number of [1, 2, 3]) {
-      later.push(
-        proxy.ask().then(({ status }) => {
-          order.push(number);
-          return status;
-        }),
-      );
+      later.push(proxy.ask(`GET /${number}`).then(({ status }) => status));
       await arrivals.until(1 + number);
     }
     const refused = await proxy.ask();
