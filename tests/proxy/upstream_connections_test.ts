@@ -49,7 +49,8 @@ eachTransport(
     const abort = async () => {
       using client = await proxy.connect();
       await client.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-      await client.readHead();
+      // Content comes with the head, which is read as it comes rather than searched.
+      assert(await client.read() !== null);
     };
     for (let round = 0; round < ABORTS / AT_ONCE; round++) {
       await Promise.all(

@@ -19,7 +19,9 @@ export interface RawMessage {
 
 /** Writes text one byte a character, so that a test can send any byte. */
 export function latin1Bytes(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(text, (char) => char.charCodeAt(0));
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
 }
 
 /** Reads exactly what it is asked for and keeps the rest; closing twice does nothing. */

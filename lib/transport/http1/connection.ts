@@ -10,29 +10,21 @@ import {
   type UpstreamErrorCode,
 } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
-import type { RequestBody, UpstreamResponse } from "../transport.ts";
+import type { UpstreamResponse } from "../transport.ts";
 import type { BodyReader } from "./body_reader.ts";
 import { BodyStream, type BodyStreamOwner, type PendingRead } from "./body_stream.ts";
 import { closeSocket } from "./close_socket.ts";
-import { HeadParser } from "./head_parser.ts";
-import { HeadWriter } from "./head_writer.ts";
 import { LengthReader } from "./length_reader.ts";
-import { protocolError } from "./protocol_error.ts";
+import { RequestSender, type RequestSenderOwner } from "./request_sender.ts";
+import { ResponseHead } from "./response_head.ts";
 import { responseBodyReader } from "./response_framing.ts";
 import { cancelledError, type RoundTrip } from "./round_trip.ts";
-import { Upload } from "./upload.ts";
+import { WholeBody } from "./whole_body.ts";
 
-/** Size of the buffer that an idle connection keeps. */
-const BUFFER_BYTES = 16 * 1024;
 /** Bodies of a known length up to this are waited for, and handed over whole. */
 const WHOLE_BODY_BYTES = 64 * 1024;
 /** ... but not longer than this: then what has come is handed over, and the rest as a stream. */
 const WHOLE_BODY_MS = 50;
-/** How much of a request body in memory leaves in one write with its head. */
-const ONE_WRITE_BYTES = 64 * 1024;
-/** Most interim responses before the final one. */
-const MAX_INTERIM = 16;
-
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** What a connection has to tell its pool. */
@@ -54,7 +46,7 @@ export interface ConnectionInit {
 }
 
 /** A socket, the exchange on it, and the read that is always pending. */
-export class Connection implements BodyStreamOwner, Disposable {
+export class Connection implements BodyStreamOwner, RequestSenderOwner, Disposable {
   /** When it became idle, in the clock's milliseconds. */
   idleSince = 0;
   readonly #socket: Deno.Conn;
@@ -62,23 +54,13 @@ export class Connection implements BodyStreamOwner, Disposable {
   readonly #clock: Clock;
   readonly #wheel: DeadlineWheel;
   readonly #deadline: Deadline;
-  readonly #head = new HeadParser();
-  readonly #writer = new HeadWriter();
-  #buffer: Bytes = new Uint8Array(BUFFER_BYTES);
-  #filled = 0;
+  readonly #sender: RequestSender;
+  readonly #head = new ResponseHead();
   #state: "idle" | "head" | "whole" | "stream" | "closed" = "idle";
   #served = 0;
-  #interim = 0;
   #trip: RoundTrip | null = null;
-  #upload: Upload | null = null;
   #stream: BodyStream | null = null;
-  #response: UpstreamResponse | null = null;
-  #whole: Bytes | null = null;
-  #wholeRead: PendingRead | null = null;
-  #writing: Bytes | null = null;
-  #unwritten: Bytes | null = null;
-  #writeBegun = false;
-  #sent = 0;
+  #whole: WholeBody | null = null;
   #paused = false;
 
   constructor({ socket, owner, clock, wheel }: ConnectionInit) {
@@ -87,6 +69,7 @@ export class Connection implements BodyStreamOwner, Disposable {
     this.#clock = clock;
     this.#wheel = wheel;
     this.#deadline = wheel.deadline(() => this.#expired());
+    this.#sender = new RequestSender({ socket, owner: this, wheel });
     this.#readHead();
   }
 
@@ -94,13 +77,9 @@ export class Connection implements BodyStreamOwner, Disposable {
   start(trip: RoundTrip): void {
     this.#trip = trip;
     this.#state = "head";
-    this.#interim = 0;
-    this.#sent = 0;
-    this.#writeBegun = false;
-    this.#head.begin(0);
+    this.#paused = false;
     try {
-      this.#writer.write(trip.request);
-      this.#send(trip);
+      this.#sender.send(trip.request);
     } catch (error) {
       return this.#refuse(trip, error as ProxyError);
     }
@@ -114,65 +93,20 @@ export class Connection implements BodyStreamOwner, Disposable {
     trip.reject(error);
   }
 
-  #send(trip: RoundTrip): void {
-    const { body } = trip.request;
-    const writer = this.#writer;
-    if (body !== null) {
-      const { bytes } = body;
-      if (bytes === null) return this.#startUpload(trip, body);
-      writer.append(bytes.length > ONE_WRITE_BYTES ? bytes.subarray(0, ONE_WRITE_BYTES) : bytes);
-      if (bytes.length > ONE_WRITE_BYTES) this.#unwritten = bytes.subarray(ONE_WRITE_BYTES);
-    }
-    this.#arm(trip.options.timeouts.responseMs);
-    this.#write(writer.bytes.subarray(0, writer.length));
-  }
-
-  #write(bytes: Bytes): void {
-    this.#writing = bytes;
-    this.#writeBegun = true;
-    this.#socket.write(bytes).then(this.#onWritten, this.#onWriteFailed);
-  }
-
-  readonly #onWritten = (count: number): void => {
-    const bytes = this.#writing;
-    if (bytes === null || this.#state === "closed") return;
-    this.#sent += count;
-    const rest = count < bytes.length ? bytes.subarray(count) : this.#unwritten;
-    if (count === bytes.length) this.#writing = this.#unwritten = null;
-    if (rest === null) return;
+  /** @internal */
+  requestLeft(): void {
     if (this.#state === "head") this.#arm(this.#trip!.options.timeouts.responseMs);
-    this.#write(rest);
-  };
-
-  // The read tells what became of the exchange: the server may have answered before it closed.
-  readonly #onWriteFailed = (): void => {
-    if (this.#sent === 0) this.#writeBegun = false;
-  };
-
-  #startUpload(trip: RoundTrip, body: RequestBody): void {
-    const upload = new Upload({
-      socket: this.#socket,
-      head: this.#writer,
-      body,
-      wheel: this.#wheel,
-      onProgress: () => this.#uploadProgressed(),
-    });
-    this.#upload = upload;
-    upload.run().then((complete) => {
-      if (!complete || this.#upload !== upload) return;
-      this.#upload = null;
-      this.#writeBegun = true;
-      this.#sent = upload.written;
-      if (this.#state === "head") this.#arm(trip.options.timeouts.responseMs);
-    }, (error) => {
-      // A failure of the socket is left to the read, as in #onWriteFailed.
-      if (this.#upload === upload && error instanceof ProxyError) this.#fail(error);
-    });
   }
 
-  #uploadProgressed(): void {
+  /** @internal */
+  uploadProgressed(): void {
     // A small answer that is awaited whole has a deadline of its own.
     if (this.#trip !== null && this.#state !== "whole") this.#arm(this.#trip.options.timeouts.idleMs);
+  }
+
+  /** @internal */
+  requestFailed(error: ProxyError): void {
+    this.#fail(error);
   }
 
   /** @internal */
@@ -181,13 +115,12 @@ export class Connection implements BodyStreamOwner, Disposable {
   }
 
   #readHead(): void {
-    const target = this.#filled === 0 ? this.#buffer : this.#buffer.subarray(this.#filled);
-    this.#socket.read(target).then(this.#onRead, this.#onReadFailed);
+    this.#socket.read(this.#head.space).then(this.#onRead, this.#onReadFailed);
   }
 
   readonly #onRead = (count: number | null): void => {
     if (this.#state !== "head" || count === null) this.#onReadFailed(undefined);
-    else if (this.#asked) this.#readOn(count);
+    else if (this.#sender.asked) this.#readOn(count);
     // Whatever it is, it is not the answer to a request that has not left (RFC 9112 section 9.2).
     else this.#lost(this.#trip!, this.#failure("http_protocol_error", "bytes came before the request"));
   };
@@ -201,93 +134,58 @@ export class Connection implements BodyStreamOwner, Disposable {
   };
 
   #readOn(count: number): void {
-    this.#filled += count;
     try {
-      if (!this.#parseHead()) return this.#readMore();
+      if (!this.#head.take(count)) return this.#readHead();
       this.#startBody();
     } catch (error) {
       this.#fail(error as ProxyError);
     }
   }
 
-  #parseHead(): boolean {
-    const head = this.#head;
-    while (head.parse(this.#buffer, this.#filled)) {
-      if (head.status >= 200) return true;
-      if (head.status === 101) throw protocolError("a switch of protocols that was not asked for");
-      if (++this.#interim > MAX_INTERIM) throw protocolError("interim responses without end");
-      this.#buffer.copyWithin(0, head.bodyStart, this.#filled);
-      this.#filled -= head.bodyStart;
-      head.begin(0);
-    }
-    return false;
-  }
-
-  #readMore(): void {
-    if (this.#filled === this.#buffer.length) {
-      const grown = new Uint8Array(this.#buffer.length * 2);
-      grown.set(this.#buffer);
-      this.#buffer = grown;
-    }
-    this.#readHead();
-  }
-
   #startBody(): void {
-    const head = this.#head;
-    const reader = responseBodyReader(head, this.#trip!.request.method);
-    const { status, statusText } = head;
-    const response: UpstreamResponse = {
-      status,
-      statusText,
-      headers: HeaderFields.adopt(head.list),
-      body: null,
-    };
+    const { parser, buffer, filled } = this.#head;
+    const { status, statusText, list, bodyStart } = parser;
+    const reader = responseBodyReader(parser, this.#trip!.request.method);
+    const headers = HeaderFields.adopt(list);
+    const response: UpstreamResponse = { status, statusText, headers, body: null };
     if (reader === null) {
       // A server that announces content with 204 may send it, and it would be taken for the next answer.
-      const announced = status === 204 && (head.chunked || head.contentLength > 0);
-      return this.#finish(response, this.#filled === head.bodyStart && !announced);
+      const announced = status === 204 && (parser.chunked || parser.contentLength > 0);
+      return this.#finish(response, !this.#head.hasMore && !announced);
     }
     const expected = reader.atMost;
-    reader.read(this.#buffer, head.bodyStart, this.#filled);
+    reader.read(buffer, bodyStart, filled);
     const { contentStart, contentEnd } = reader;
     if (reader.done) {
-      response.body = this.#buffer.slice(contentStart, contentEnd);
-      return this.#finish(response, reader.next === this.#filled);
+      response.body = buffer.slice(contentStart, contentEnd);
+      return this.#finish(response, reader.next === filled);
     }
     if (expected <= WHOLE_BODY_BYTES) {
-      const whole = new Uint8Array(expected);
-      whole.set(this.#buffer.subarray(contentStart, contentEnd));
-      return this.#awaitWhole(response, whole, contentEnd - contentStart);
+      return this.#awaitWhole(
+        new WholeBody(response, expected, buffer.subarray(contentStart, contentEnd)),
+      );
     }
-    const first = contentEnd > contentStart ? this.#buffer.slice(contentStart, contentEnd) : null;
+    const first = contentEnd > contentStart ? buffer.slice(contentStart, contentEnd) : null;
     this.#startStream(response, reader, { first, pending: null });
   }
 
-  #awaitWhole(response: UpstreamResponse, whole: Bytes, filled: number): void {
+  #awaitWhole(whole: WholeBody): void {
     this.#state = "whole";
-    this.#response = response;
     this.#whole = whole;
-    this.#filled = filled;
     this.#arm(WHOLE_BODY_MS);
-    this.#readWhole();
-  }
-
-  #readWhole(): void {
-    const buffer = this.#whole!.subarray(this.#filled);
-    const count = this.#socket.read(buffer);
-    this.#wholeRead = { buffer, count };
-    count.then(this.#onWholeRead, this.#onWholeFailed);
+    whole.read(this.#socket).then(this.#onWholeRead, this.#onWholeFailed);
   }
 
   readonly #onWholeRead = (count: number | null): void => {
     if (this.#state !== "whole") return;
     if (count === null) return this.#onWholeFailed(undefined);
-    this.#filled += count;
     const whole = this.#whole!;
-    if (this.#filled < whole.length) return this.#readWhole();
-    const response = this.#response!;
-    response.body = whole;
-    this.#finish(response, true);
+    if (!whole.take(count)) {
+      whole.read(this.#socket).then(this.#onWholeRead, this.#onWholeFailed);
+      return;
+    }
+    whole.response.body = whole.bytes;
+    this.#finish(whole.response, true);
   };
 
   readonly #onWholeFailed = (cause: unknown): void => {
@@ -343,15 +241,14 @@ export class Connection implements BodyStreamOwner, Disposable {
   // The response is complete: the connection serves the next one, or is closed.
   #settle(clean: boolean): void {
     const { cancellation } = this.#trip!.options;
-    if (!clean || !this.#head.persistent || this.#upload !== null || this.#writing !== null) {
+    if (!clean || !this.#head.parser.persistent || this.#sender.busy) {
       this.#close();
       this.#owner.closed(this);
       return;
     }
     cancellation.listen(null);
     this.#served++;
-    this.#filled = 0;
-    if (this.#buffer.length > BUFFER_BYTES) this.#buffer = new Uint8Array(BUFFER_BYTES);
+    this.#head.begin();
     this.#becomeIdle();
     this.#readHead();
     this.#owner.released(this);
@@ -359,18 +256,15 @@ export class Connection implements BodyStreamOwner, Disposable {
 
   #becomeIdle(): void {
     this.#deadline.clear();
-    this.#writer.trim();
-    this.#trip =
-      this.#stream =
-      this.#response =
-      this.#whole =
-      this.#wholeRead =
-        null;
+    this.#sender.trim();
+    this.#trip = this.#stream = this.#whole = null;
     this.#state = "idle";
   }
 
   #lost(trip: RoundTrip, error: UpstreamError): void {
-    if (this.#served > 0 && !this.#heard && !trip.retried && (trip.repeatable || this.#untouched)) {
+    if (
+      this.#served > 0 && !this.#head.heard && !trip.retried && (trip.repeatable || this.#sender.untouched)
+    ) {
       this.#close();
       trip.retried = true;
       this.#owner.stale(this, trip);
@@ -379,29 +273,14 @@ export class Connection implements BodyStreamOwner, Disposable {
     }
   }
 
-  // Whether any of the request is known to have left.
-  get #asked(): boolean {
-    return this.#sent > 0 || (this.#upload !== null && this.#upload.written > 0);
-  }
-
-  // Whether the server has begun to answer: then it has surely seen the request.
-  get #heard(): boolean {
-    return this.#filled > 0 || this.#interim > 0;
-  }
-
-  get #unsent(): boolean {
-    return !this.#writeBegun && this.#upload?.begun !== true;
-  }
-
-  // Nothing was sent, and nothing of the request's body was taken that could not be read again.
-  get #untouched(): boolean {
-    return this.#unsent && this.#upload?.tookContent !== true;
-  }
-
   #failure(code: UpstreamErrorCode, found: string, cause?: unknown): UpstreamError {
     return new UpstreamError(`Cannot read the response: ${found}`, {
       code,
-      phase: this.#state !== "head" ? "answered" : this.#unsent && !this.#heard ? "unsent" : "sent",
+      phase: this.#state !== "head"
+        ? "answered"
+        : this.#sender.unsent && !this.#head.heard
+        ? "unsent"
+        : "sent",
       reused: this.#served > 0,
       cause,
     });
@@ -433,7 +312,7 @@ export class Connection implements BodyStreamOwner, Disposable {
       return this.#fail(this.#failure("http_response_timeout", "the exchange took longer than it may"));
     }
     if (this.#state === "whole") return this.#streamTheRest();
-    if (this.#upload?.waitingFor === "client") {
+    if (this.#sender.waitsForClient) {
       return this.#fail(new RequestError("The request body came too slowly", 408));
     }
     if (this.#paused) return this.#fail(new ClientGoneError("The client took the response too slowly"));
@@ -441,10 +320,8 @@ export class Connection implements BodyStreamOwner, Disposable {
   }
 
   #streamTheRest(): void {
-    const whole = this.#whole!;
-    const first = this.#filled > 0 ? whole.slice(0, this.#filled) : null;
-    const reader = new LengthReader(whole.length - this.#filled);
-    this.#startStream(this.#response!, reader, { first, pending: this.#wholeRead });
+    const { response, begun, missing, pending } = this.#whole!;
+    this.#startStream(response, new LengthReader(missing), { first: begun, pending });
   }
 
   #close(): void {
@@ -452,8 +329,7 @@ export class Connection implements BodyStreamOwner, Disposable {
     this.#state = "closed";
     this.#deadline.clear();
     this.#trip?.options.cancellation.listen(null);
-    this.#upload?.stop();
-    this.#upload = null;
+    this.#sender.stop();
     this.#trip = null;
     closeSocket(this.#socket);
   }
