@@ -4,7 +4,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import {
   ClientGoneError,
-  ProxyError,
+  type ProxyError,
   RequestError,
   UpstreamError,
   type UpstreamErrorCode,
