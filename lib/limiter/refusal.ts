@@ -1,0 +1,35 @@
+/** What a client that is refused gets. */
+
+import { HeaderFields } from "../http/header_fields.ts";
+import { problemBody } from "../http/problem_response.ts";
+import type { LimitedDecision } from "./decision.ts";
+import { type LimitHeaders, limitProblem } from "./limit_headers.ts";
+
+/** The problem document (RFC 9457) of a refusal. */
+export function refusalBody(decision: LimitedDecision): Uint8Array<ArrayBuffer> {
+  return problemBody(429, limitProblem(decision));
+}
+
+/** The fields that go with it. */
+export function refusalFields(decision: LimitedDecision, headers: LimitHeaders): HeaderFields {
+  const fields = new HeaderFields();
+  // A refusal that a cache keeps is one for everybody (RFC 6585 section 4).
+  fields.list.push("content-type", "application/problem+json", "cache-control", "no-store");
+  headers.apply(decision, fields);
+  return fields;
+}
+
+/**
+ * A response of the configuration's own as a refusal: fields that it lacks are added, those that it has are kept.
+ *
+ * @param own not read yet
+ */
+export function completeRefusal(own: Response, decision: LimitedDecision, headers: LimitHeaders): Response {
+  const { body, status, statusText } = own;
+  const fields = new HeaderFields(own.headers);
+  if (!fields.has("cache-control")) fields.set("cache-control", "no-store");
+  const retryAfter = fields.get("retry-after");
+  headers.apply(decision, fields);
+  if (retryAfter !== null) fields.set("retry-after", retryAfter);
+  return new Response(body, { status, statusText, headers: [...fields] });
+}

@@ -1,0 +1,197 @@
+/** The limiter on its own, for any program with `Deno.serve`. */
+
+import { type Clock, systemClock } from "../core/clock.ts";
+import type { Duration } from "../core/duration.ts";
+import { type Random, systemRandom } from "../core/random.ts";
+import { HeaderFields } from "../http/header_fields.ts";
+import type { Decision, LimitedDecision } from "../limiter/decision.ts";
+import { LimitHeaders } from "../limiter/limit_headers.ts";
+import { RateLimiter as Limiter } from "../limiter/limiter.ts";
+import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
+import type { PolicyStatus } from "../limiter/policy_status.ts";
+import { completeRefusal, refusalBody, refusalFields } from "../limiter/refusal.ts";
+import { ServeSource } from "./serve_source.ts";
+
+/** What a {@linkcode RateLimiter} takes beside its policies. */
+export interface RateLimiterOptions {
+  /** Time. @default {the machine's} */
+  clock?: Clock;
+  /** Seeds the table of counts, so that nobody can choose keys that meet in it. @default {Math.random} */
+  random?: Random;
+  /** Called when keys of a policy no longer fit its `maxKeys` and are counted by estimate; at most once a window. */
+  onOverflow?: (policy: ResolvedPolicy) => void;
+  /** Called when a `charge` throws; the request then counts its cost. */
+  onChargeError?: (error: unknown) => void;
+}
+
+/**
+ * Limits how often clients may ask, in a program of one's own: the limiter of the proxy without the proxy.
+ *
+ * Takes the same policies as a configuration's `limiter`. Counts are exact and in memory of fixed size; dispose it when
+ * it is not needed any more.
+ *
+ * @example
+ * ```ts
+ * import { RateLimiter } from "@x/lbproxy";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using limiter = new RateLimiter({ key: "ip", limit: 2, window: "1m" });
+ * await using server = Deno.serve(
+ *   { port: 0, hostname: "127.0.0.1", onListen() {} },
+ *   limiter.wrap(() => new Response("hello")),
+ * );
+ *
+ * const ask = async () => {
+ *   const response = await fetch(`http://127.0.0.1:${server.addr.port}/`);
+ *   await response.body?.cancel();
+ *   return response.status;
+ * };
+ * assertEquals([await ask(), await ask(), await ask()], [200, 200, 429]);
+ * ```
+ *
+ * @example Anything else that is to be limited
+ * ```ts
+ * import { RateLimiter } from "@x/lbproxy";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using limiter = new RateLimiter({ key: "header:user", limit: 1, window: "1h" });
+ * const request = new Request("http://localhost/", { headers: { user: "ada" } });
+ * assertEquals([limiter.check(request).kind, limiter.check(request).kind], ["allowed", "limited"]);
+ * limiter.reset("ada");
+ * assertEquals(limiter.check(request).kind, "allowed");
+ * ```
+ */
+export class RateLimiter implements Disposable {
+  readonly #limiter: Limiter<ServeSource>;
+  readonly #headers: LimitHeaders;
+  readonly #onChargeError: (error: unknown) => void;
+
+  /**
+   * Makes a limiter that has counted nothing yet.
+   *
+   * @param policies one, or several that must all admit a request
+   * @throws {TypeError} when something is wrong with a policy, naming all of it, or two have the same name
+   * @throws {RangeError} when the policies have more keys or are more than a table has room for
+   */
+  constructor(
+    policies: LimiterPolicy<ServeSource> | readonly LimiterPolicy<ServeSource>[],
+    options: RateLimiterOptions = {},
+  ) {
+    const { clock = systemClock, random = systemRandom, onOverflow, onChargeError = () => {} } = options;
+    this.#limiter = new Limiter<ServeSource>(policies, {
+      clock,
+      random,
+      ...(onOverflow === undefined ? {} : { onOverflow }),
+    });
+    this.#headers = new LimitHeaders(this.#limiter.policies);
+    this.#onChargeError = onChargeError;
+  }
+
+  /** The policies, complete. */
+  get policies(): readonly ResolvedPolicy[] {
+    return this.#limiter.policies;
+  }
+
+  /**
+   * Puts the limits in front of a handler of `Deno.serve`.
+   *
+   * A request that is refused gets its answer without the handler; others are told what is left. Places of a
+   * concurrency policy are given back, and `charge` is asked, when the answer has been sent.
+   */
+  wrap(handler: Deno.ServeHandler): Deno.ServeHandler {
+    return async (request, info) => {
+      const source = new ServeSource(request, info);
+      const decision = this.#limiter.check(source);
+      if (decision.kind === "limited") return await this.#refuse(decision, source);
+      const over = (): void => this.#release(decision, source);
+      try {
+        const response = await handler(request, info);
+        source.status = response.status;
+        return this.announce(decision, response);
+      } finally {
+        info.completed.then(over, over);
+      }
+    };
+  }
+
+  /**
+   * Decides about a request, and counts it when it is admitted.
+   *
+   * Whoever calls this instead of {@linkcode wrap} disposes the decision's `lease` when the request is over.
+   *
+   * @param info of the handler; without it the client has no address
+   * @throws {FilterError} when a function of a policy throws or gives no usable number; nothing is counted then
+   */
+  check(request: Request, info?: Pick<Deno.ServeHandlerInfo, "remoteAddr">): Decision {
+    return this.#limiter.check(new ServeSource(request, info));
+  }
+
+  /** The answer to a request that was refused: 429, and a problem document that names the policies. */
+  refusal(decision: LimitedDecision): Response {
+    const headers = [...refusalFields(decision, this.#headers)];
+    return new Response(refusalBody(decision), { status: 429, headers });
+  }
+
+  /** The response with the fields that tell the client what is left; itself when there is nothing to tell. */
+  announce(decision: Decision, response: Response): Response {
+    const before = new HeaderFields(response.headers);
+    const fields = new HeaderFields(response.headers);
+    this.#headers.apply(decision, fields);
+    if (
+      fields.list.length === before.list.length && fields.list.every((text, i) => text === before.list[i])
+    ) {
+      return response;
+    }
+    const { body, status, statusText } = response;
+    return new Response(body, { status, statusText, headers: [...fields] });
+  }
+
+  /** What each policy that applies to the request would say, without counting it. */
+  peek(request: Request, info?: Pick<Deno.ServeHandlerInfo, "remoteAddr">): PolicyStatus[] {
+    return this.#limiter.peek(new ServeSource(request, info));
+  }
+
+  /**
+   * Forgets what was counted for a key, and lifts its ban.
+   *
+   * @param policyName of the policy whose count is meant; all when left out
+   * @throws {RangeError} when there is no such policy
+   */
+  reset(key: string, policyName?: string): void {
+    this.#limiter.reset(key, policyName);
+  }
+
+  /**
+   * Refuses everything that has the key for some time.
+   *
+   * @param duration `"10m"`, or milliseconds
+   * @param policyName of the policy whose keys are meant; all when left out
+   * @returns `false` when there was no room to write it down for all of these policies
+   * @throws {RangeError} when there is no such policy
+   * @throws {TypeError} when the duration is none
+   */
+  ban(key: string, duration: Duration, policyName?: string): boolean {
+    return this.#limiter.ban(key, duration, policyName);
+  }
+
+  /** Lets go of the counts; the limiter cannot be asked any more. */
+  [Symbol.dispose](): void {
+    this.#limiter[Symbol.dispose]();
+  }
+
+  async #refuse(decision: LimitedDecision, source: ServeSource): Promise<Response> {
+    const { response } = decision.policy;
+    if (response === null) return this.refusal(decision);
+    return completeRefusal(await response(decision, source), decision, this.#headers);
+  }
+
+  #release(decision: Decision, source: ServeSource): void {
+    if (decision.kind !== "allowed") return;
+    decision.lease?.release();
+    try {
+      this.#limiter.settle(decision, source);
+    } catch (error) {
+      this.#onChargeError(error);
+    }
+  }
+}
