@@ -8,6 +8,8 @@ interface Failure {
 }
 
 const LOCATION = /((?:file|https?|data|jsr|npm):[^\s()]*?):(\d+):(\d+)/;
+/** The runtime tells what the system said in a line of its own. */
+const UNREADABLE = /^Import '([^']*)' failed\.\n\s+0: (.+?)(?: \(os error \d+\))?(?=\n|$)/;
 const LOCATED = /\s+at (?:file|https?|data|jsr|npm):\S+$/;
 
 /**
@@ -22,6 +24,13 @@ export function explainLoadError(error: unknown, url: string | undefined): strin
   const missing = /^Module not found "(.*)"/.exec(reason)?.[1];
   if (missing === url && url !== undefined) return "there is no such file";
   if (missing !== undefined) return `it imports ${missing}, which does not exist${place(text, url)}`;
+  const unreadable = UNREADABLE.exec(text);
+  if (unreadable !== null) {
+    const [, file, why] = unreadable;
+    return file === url
+      ? `it cannot be read: ${why}`
+      : `it imports ${file}, which cannot be read: ${why}${place(text, url)}`;
+  }
   if (reason.includes("ERR_UNSUPPORTED_DIR_IMPORT")) return "it is a directory";
   if (/^Requires .* access/.test(reason)) return `it r${reason.slice(1)}`;
   if (name === "SyntaxError" || reason.startsWith("SyntaxError: ")) {

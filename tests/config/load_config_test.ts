@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { ConfigError } from "../../lib/config/config_error.ts";
 import { loadConfig } from "../../lib/config/load_config.ts";
 
@@ -126,4 +126,15 @@ Deno.test("loadConfig() tells of missing files and of directories", async () => 
   assertEquals(missing.message, `Cannot load ${folder.path}/no.ts: there is no such file`);
   const directory = await assertRejects(() => loadConfig(folder.path), ConfigError);
   assertEquals(directory.message, `Cannot load ${folder.path}: it is a directory`);
+});
+
+Deno.test("loadConfig() tells why the system does not let it read a file", async () => {
+  await using folder = await folderWith({ "a.ts": 'import "./loop.ts";' });
+  // Unlike permissions, a link to itself stops the superuser too.
+  await Deno.symlink("loop.ts", `${folder.path}/loop.ts`);
+  const loop = await assertRejects(() => loadConfig(`${folder.path}/loop.ts`), ConfigError);
+  const reason = "Too many levels of symbolic links";
+  assertEquals(loop.message, `Cannot load ${folder.path}/loop.ts: it cannot be read: ${reason}`);
+  const { message } = await assertRejects(() => loadConfig(`${folder.path}/a.ts`), ConfigError);
+  assertStringIncludes(message, `it imports file://${folder.path}/loop.ts, which cannot be read: ${reason}`);
 });
