@@ -9,21 +9,14 @@ import {
   UpstreamError,
   type UpstreamErrorCode,
 } from "../../core/errors.ts";
-import { HeaderFields } from "../../http/header_fields.ts";
 import type { UpstreamResponse } from "../transport.ts";
-import type { BodyReader } from "./body_reader.ts";
-import { BodyStream, type BodyStreamOwner, type PendingRead } from "./body_stream.ts";
 import { closeSocket } from "./close_socket.ts";
-import { LengthReader } from "./length_reader.ts";
 import { RequestSender, type RequestSenderOwner } from "./request_sender.ts";
+import { ResponseDelivery, type ResponseDeliveryOwner } from "./response_delivery.ts";
 import { ResponseHead } from "./response_head.ts";
-import { responseBodyReader } from "./response_framing.ts";
 import { cancelledError, type RoundTrip } from "./round_trip.ts";
-import { WholeBody } from "./whole_body.ts";
 
-/** Bodies of a known length up to this are waited for, and handed over whole. */
-const WHOLE_BODY_BYTES = 64 * 1024;
-/** ... but not longer than this: then what has come is handed over, and the rest as a stream. */
+/** How long a small body is waited for; then what has come is handed over, and the rest as a stream. */
 const WHOLE_BODY_MS = 50;
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -46,7 +39,7 @@ export interface ConnectionInit {
 }
 
 /** A socket, the exchange on it, and the read that is always pending. */
-export class Connection implements BodyStreamOwner, RequestSenderOwner, Disposable {
+export class Connection implements RequestSenderOwner, ResponseDeliveryOwner, Disposable {
   /** When it became idle, in the clock's milliseconds. */
   idleSince = 0;
   readonly #socket: Deno.Conn;
@@ -56,11 +49,10 @@ export class Connection implements BodyStreamOwner, RequestSenderOwner, Disposab
   readonly #deadline: Deadline;
   readonly #sender: RequestSender;
   readonly #head = new ResponseHead();
-  #state: "idle" | "head" | "whole" | "stream" | "closed" = "idle";
+  readonly #delivery: ResponseDelivery;
+  #state: "idle" | "head" | "body" | "closed" = "idle";
   #served = 0;
   #trip: RoundTrip | null = null;
-  #stream: BodyStream | null = null;
-  #whole: WholeBody | null = null;
   #paused = false;
 
   constructor({ socket, owner, clock, wheel }: ConnectionInit) {
@@ -70,6 +62,7 @@ export class Connection implements BodyStreamOwner, RequestSenderOwner, Disposab
     this.#wheel = wheel;
     this.#deadline = wheel.deadline(() => this.#expired());
     this.#sender = new RequestSender({ socket, owner: this, wheel });
+    this.#delivery = new ResponseDelivery(this);
     this.#readHead();
   }
 
@@ -101,7 +94,7 @@ export class Connection implements BodyStreamOwner, RequestSenderOwner, Disposab
   /** @internal */
   uploadProgressed(): void {
     // A small answer that is awaited whole has a deadline of its own.
-    if (this.#trip !== null && this.#state !== "whole") this.#arm(this.#trip.options.timeouts.idleMs);
+    if (this.#trip !== null && !this.#delivery.awaitsWhole) this.#arm(this.#trip.options.timeouts.idleMs);
   }
 
   /** @internal */
@@ -136,76 +129,34 @@ export class Connection implements BodyStreamOwner, RequestSenderOwner, Disposab
   #readOn(count: number): void {
     try {
       if (!this.#head.take(count)) return this.#readHead();
-      this.#startBody();
+      this.#state = "body";
+      this.#delivery.start(this.#head, this.#trip!);
     } catch (error) {
       this.#fail(error as ProxyError);
     }
   }
 
-  #startBody(): void {
-    const { parser, buffer, filled } = this.#head;
-    const { status, statusText, list, bodyStart } = parser;
-    const reader = responseBodyReader(parser, this.#trip!.request.method);
-    const headers = HeaderFields.adopt(list);
-    const response: UpstreamResponse = { status, statusText, headers, body: null };
-    if (reader === null) {
-      // A server that announces content with 204 may send it, and it would be taken for the next answer.
-      const announced = status === 204 && (parser.chunked || parser.contentLength > 0);
-      return this.#finish(response, !this.#head.hasMore && !announced);
-    }
-    const expected = reader.atMost;
-    reader.read(buffer, bodyStart, filled);
-    const { contentStart, contentEnd } = reader;
-    if (reader.done) {
-      response.body = buffer.slice(contentStart, contentEnd);
-      return this.#finish(response, reader.next === filled);
-    }
-    if (expected <= WHOLE_BODY_BYTES) {
-      return this.#awaitWhole(
-        new WholeBody(response, expected, buffer.subarray(contentStart, contentEnd)),
-      );
-    }
-    const first = contentEnd > contentStart ? buffer.slice(contentStart, contentEnd) : null;
-    this.#startStream(response, reader, { first, pending: null });
-  }
-
-  #awaitWhole(whole: WholeBody): void {
-    this.#state = "whole";
-    this.#whole = whole;
+  /** @internal */
+  wholeAwaited(): void {
     this.#arm(WHOLE_BODY_MS);
-    whole.read(this.#socket).then(this.#onWholeRead, this.#onWholeFailed);
   }
 
-  readonly #onWholeRead = (count: number | null): void => {
-    if (this.#state !== "whole") return;
-    if (count === null) return this.#onWholeFailed(undefined);
-    const whole = this.#whole!;
-    if (!whole.take(count)) {
-      whole.read(this.#socket).then(this.#onWholeRead, this.#onWholeFailed);
-      return;
-    }
-    whole.response.body = whole.bytes;
-    this.#finish(whole.response, true);
-  };
+  /** @internal */
+  wholeLost(cause: unknown): void {
+    const found = "the connection was lost in the middle of the body";
+    this.#fail(this.#failure("http_response_incomplete", found, cause));
+  }
 
-  readonly #onWholeFailed = (cause: unknown): void => {
-    if (this.#state !== "whole") return;
-    this.#fail(
-      this.#failure("http_response_incomplete", "the connection was lost in the middle of the body", cause),
-    );
-  };
-
-  #startStream(
-    response: UpstreamResponse,
-    reader: BodyReader,
-    { first, pending }: { first: Bytes | null; pending: PendingRead | null },
-  ): void {
+  /** @internal */
+  responseComplete(response: UpstreamResponse, clean: boolean): void {
     const trip = this.#trip!;
-    this.#state = "stream";
-    this.#stream = new BodyStream({ owner: this, reader, first, pending, options: trip.options });
-    response.body = new ReadableStream(this.#stream, { highWaterMark: 0 });
-    if (first !== null) this.paused();
+    this.#settle(clean);
     trip.resolve(response);
+  }
+
+  /** @internal */
+  streamBegun(response: UpstreamResponse): void {
+    this.#trip!.resolve(response);
   }
 
   /** @internal */
@@ -232,12 +183,6 @@ export class Connection implements BodyStreamOwner, RequestSenderOwner, Disposab
     this.#owner.closed(this);
   }
 
-  #finish(response: UpstreamResponse, clean: boolean): void {
-    const trip = this.#trip!;
-    this.#settle(clean);
-    trip.resolve(response);
-  }
-
   // The response is complete: the connection serves the next one, or is closed.
   #settle(clean: boolean): void {
     const { cancellation } = this.#trip!.options;
@@ -257,7 +202,8 @@ export class Connection implements BodyStreamOwner, RequestSenderOwner, Disposab
   #becomeIdle(): void {
     this.#deadline.clear();
     this.#sender.trim();
-    this.#trip = this.#stream = this.#whole = null;
+    this.#delivery.clear();
+    this.#trip = null;
     this.#state = "idle";
   }
 
@@ -289,8 +235,7 @@ export class Connection implements BodyStreamOwner, RequestSenderOwner, Disposab
   // Ends the exchange with an error, and the connection with it.
   #fail(error: ProxyError): void {
     const trip = this.#trip;
-    const stream = this.#stream;
-    if (stream !== null) return stream.fail(error);
+    if (this.#delivery.fail(error)) return;
     this.#close();
     this.#owner.closed(this);
     trip?.reject(error);
@@ -311,17 +256,12 @@ export class Connection implements BodyStreamOwner, RequestSenderOwner, Disposab
     if (trip.dueAt !== Infinity && this.#clock.now() >= trip.dueAt) {
       return this.#fail(this.#failure("http_response_timeout", "the exchange took longer than it may"));
     }
-    if (this.#state === "whole") return this.#streamTheRest();
+    if (this.#delivery.awaitsWhole) return this.#delivery.streamTheRest();
     if (this.#sender.waitsForClient) {
       return this.#fail(new RequestError("The request body came too slowly", 408));
     }
     if (this.#paused) return this.#fail(new ClientGoneError("The client took the response too slowly"));
     this.#fail(this.#failure("http_response_timeout", "the server took longer than it may"));
-  }
-
-  #streamTheRest(): void {
-    const { response, begun, missing, pending } = this.#whole!;
-    this.#startStream(response, new LengthReader(missing), { first: begun, pending });
   }
 
   #close(): void {
@@ -330,6 +270,7 @@ export class Connection implements BodyStreamOwner, RequestSenderOwner, Disposab
     this.#deadline.clear();
     this.#trip?.options.cancellation.listen(null);
     this.#sender.stop();
+    this.#delivery.clear();
     this.#trip = null;
     closeSocket(this.#socket);
   }

@@ -1,7 +1,7 @@
 /** A small body of known length that did not come with its head, waited for to be handed over whole. */
 
 import type { UpstreamResponse } from "../transport.ts";
-import type { PendingRead } from "./body_stream.ts";
+import type { BodyStreamOwner, PendingRead } from "./body_stream.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -24,7 +24,7 @@ export class WholeBody {
   }
 
   /** Begins a read of what is missing. */
-  read(socket: Deno.Conn): Promise<number | null> {
+  read(socket: Pick<BodyStreamOwner, "read">): Promise<number | null> {
     const buffer = this.bytes.subarray(this.#filled);
     const count = socket.read(buffer);
     this.pending = { buffer, count };
