@@ -52,7 +52,13 @@ export class DataPlane implements AsyncDisposable {
 
   /** Finds the servers of every pool and checks each of them once; bounded by the timeouts of both. */
   async start(): Promise<void> {
-    await Promise.all(this.#poolPlanes.map((plane) => plane.start()));
+    // Timers of the clock do not keep the process running, and a function that hangs may have nothing else that does.
+    const alive = setInterval(() => {}, 60_000);
+    try {
+      await Promise.all(this.#poolPlanes.map((plane) => plane.start()));
+    } finally {
+      clearInterval(alive);
+    }
   }
 
   #createPool(resolved: ResolvedPool): PoolRuntime {

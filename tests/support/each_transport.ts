@@ -1,6 +1,7 @@
 /** Every behaviour of the proxy is tested with every transport. */
 
 import type { PoolOptions } from "../../lib/config/proxy_config.ts";
+import { isSinglePool } from "../../lib/config/schema/upstreams_schema.ts";
 import { startProxy, type TestConfig, type TestProxy } from "./start_proxy.ts";
 
 /** The transports that are built in. */
@@ -30,7 +31,7 @@ export function eachTransport(
 export function withTransport<State>(config: TestConfig<State>, transport: TransportName): TestConfig<State> {
   const { upstreams } = config;
   if (Array.isArray(upstreams)) return { ...config, upstreams: { servers: upstreams, transport } };
-  if ("servers" in upstreams && Array.isArray(upstreams.servers)) {
+  if (isSinglePool(upstreams as Record<string, unknown>)) {
     return { ...config, upstreams: { ...upstreams as PoolOptions, transport } };
   }
   const pools = Object.entries(upstreams as Record<string, PoolOptions>);
