@@ -138,7 +138,7 @@ export {
   type UpstreamErrorCode,
 } from "./lib/core/errors.ts";
 export type { Duration } from "./lib/core/duration.ts";
-export type { Clock } from "./lib/core/clock.ts";
+export type { Clock, Timers } from "./lib/core/clock.ts";
 export type { Random } from "./lib/core/random.ts";
 export type { Observer } from "./lib/observe/observer.ts";
 export type {

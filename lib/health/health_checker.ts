@@ -1,6 +1,7 @@
 /** Active checks of all servers of a pool, on a schedule. */
 
 import type { Clock } from "../core/clock.ts";
+import { CoarseTimers } from "../core/coarse_timers.ts";
 import type { Random } from "../core/random.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Health, Server } from "../upstream/server.ts";
@@ -31,6 +32,9 @@ export interface HealthCheckerInit {
 /** How many checks run at once; more would look like an attack to whatever stands before the servers. */
 const MAX_AT_ONCE = 100;
 
+/** From so many servers on checks begin in bundles: waking up for one costs more than the check itself. */
+const MANY = 40;
+
 /** How long checks that were called off may take to end; a function that does not care for its signal may never. */
 const LAST_WORDS_MS = 1000;
 
@@ -52,6 +56,8 @@ export class HealthChecker implements Disposable, AsyncDisposable {
   readonly #firstRound = Promise.withResolvers<void>();
   /** Servers whose first check has not ended. */
   readonly #unseen = new Set<Server>();
+  /** Timers of the servers that are many; up to a twentieth of an interval late. */
+  readonly #bundles: CoarseTimers;
   #running = 0;
   #subscription: Disposable | null = null;
   #roundTimer: Disposable | null = null;
@@ -59,6 +65,8 @@ export class HealthChecker implements Disposable, AsyncDisposable {
 
   constructor(init: HealthCheckerInit) {
     this.#init = init;
+    const { clock, check: { intervalMs, unhealthyIntervalMs, timeoutMs } } = init;
+    this.#bundles = new CoarseTimers(clock, Math.min(intervalMs, unhealthyIntervalMs, timeoutMs) / MANY);
   }
 
   /** Begins with a check of every server at once; does nothing the second time. */
@@ -84,7 +92,8 @@ export class HealthChecker implements Disposable, AsyncDisposable {
   #watch(server: Server): void {
     const { check, clock } = this.#init;
     server.setHealth(check.initial);
-    const watched = { check: new ServerCheck(server, clock), state: new HealthState(check, check.initial) };
+    const timers = this.#watched.size < MANY ? clock : this.#bundles;
+    const watched = { check: new ServerCheck(server, timers), state: new HealthState(check, check.initial) };
     this.#watched.set(server, watched);
     this.#begin(watched);
   }
@@ -129,7 +138,8 @@ export class HealthChecker implements Disposable, AsyncDisposable {
   #delay(health: Health, startedAt: number): number {
     const { check, clock, random } = this.#init;
     const intervalMs = health === "down" ? check.unhealthyIntervalMs : check.intervalMs;
-    return Math.max(0, startedAt + intervalMs * (1 + check.jitter * (2 * random() - 1)) - clock.now());
+    const dueAt = startedAt + intervalMs * (1 + check.jitter * (2 * random() - 1));
+    return Math.max(0, dueAt - clock.now());
   }
 
   /** Notes a result; tells whether the server is up or down now and was not before. */
@@ -165,6 +175,7 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     this.#subscription?.[Symbol.dispose]();
     this.#roundTimer?.[Symbol.dispose]();
     this.#waiting.clear();
+    this.#bundles[Symbol.dispose]();
     for (const { check } of this.#watched.values()) {
       check[Symbol.dispose]();
       // Nobody will ever find out: without checks every server counts as healthy.

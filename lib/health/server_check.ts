@@ -1,6 +1,6 @@
 /** The repeated check of one server. */
 
-import type { Clock } from "../core/clock.ts";
+import type { Timers } from "../core/clock.ts";
 import { formatDuration } from "../core/duration.ts";
 import type { Server } from "../upstream/server.ts";
 import type { Probe } from "./probe.ts";
@@ -11,15 +11,15 @@ export type CheckResult = { readonly kind: "passed" } | { readonly kind: "failed
 /** One server under observation: its next check, or the one that runs. */
 export class ServerCheck implements Disposable {
   readonly server: Server;
-  readonly #clock: Clock;
+  readonly #timers: Timers;
   #timer: Disposable | null = null;
   #controller: AbortController | null = null;
   /** The probe that was called last, also when its time is up and it has not noticed. */
   #probing: Promise<void> | null = null;
 
-  constructor(server: Server, clock: Clock) {
+  constructor(server: Server, timers: Timers) {
     this.server = server;
-    this.#clock = clock;
+    this.#timers = timers;
   }
 
   /** Whether a check runs whose result is wanted. */
@@ -35,7 +35,7 @@ export class ServerCheck implements Disposable {
   /** Calls back after a while, in place of what was scheduled before. */
   schedule(callback: () => void, delayMs: number): void {
     this.#clearTimer();
-    this.#timer = this.#clock.setTimer(callback, delayMs);
+    this.#timer = this.#timers.setTimer(callback, delayMs);
   }
 
   /**

@@ -333,3 +333,26 @@ Deno.test("HealthChecker sees a real port close and open again", async () => {
   assertEquals(await flipped.promise, true);
   assertEquals(pool.servers[0]!.eligible, true);
 });
+
+Deno.test("HealthChecker bundles the checks of many servers, and misses no interval and no timeout for that", async () => {
+  const hanging = Promise.withResolvers<void>();
+  let hangs = false;
+  const probed = new Map<string, number[]>();
+  using bench: Bench = new Bench(200, { jitter: 0.1, timeout: "500ms" }, ({ id }) => {
+    probed.set(id, [...probed.get(id) ?? [], bench.clock.now()]);
+    return hangs ? hanging.promise : Promise.resolve();
+  });
+  await bench.checker.firstRound();
+  assert(bench.clock.pending <= 41, `${bench.clock.pending} timers for 200 servers`);
+  for (let i = 0; i < 800; i++) await bench.clock.advance(12.5);
+  for (const times of probed.values()) {
+    times.slice(1).forEach((time, i) => {
+      const pause = time - times[i]!;
+      assert(pause >= 900 && pause <= 1100 + 2 * 12.5 + 12.5, `${pause}`);
+    });
+    assert(times.length >= 9);
+  }
+  hangs = true;
+  for (let i = 0; i < 160; i++) await bench.clock.advance(12.5);
+  assertEquals(bench.healthy.filter(Boolean).length, 0);
+});
