@@ -6,6 +6,9 @@ import type { HeaderStyle, ResolvedPolicy } from "./policy.ts";
 
 const PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types";
 
+/** Largest structured-field Integer. */
+const MAX_INTEGER = 999_999_999_999_999;
+
 /** A decision that has numbers to tell. */
 type CountedDecision = AllowedDecision | LimitedDecision;
 
@@ -71,7 +74,8 @@ export class LimitHeaders {
         writeTriple("x-ratelimit", decision, headers);
         return;
       case "draft-6":
-        if (writeTriple("ratelimit", decision, headers)) {
+        // The same field says something else in later drafts: a server's own stays.
+        if (writeTriple("ratelimit", decision, headers) && !headers.has("ratelimit")) {
           headers.set("ratelimit-policy", legacyPolicy(decision));
         }
         return;
@@ -96,7 +100,7 @@ export class LimitHeaders {
     }
     headers.list.push("ratelimit-policy", list);
     const t = policy.algorithm === "concurrency" ? "" : `;t=${effectiveWindow(decision)}`;
-    headers.list.push("ratelimit", `${name};r=${remaining}${t}`);
+    headers.list.push("ratelimit", `${name};r=${whole(remaining)}${t}`);
   }
 
   /** The items of all policies that apply and want this style; one whose limit depends on the key only for its own decision. */
@@ -159,13 +163,18 @@ function effectiveWindow(decision: CountedDecision): number {
   return Math.max(1, Math.ceil(ms / 1000));
 }
 
+/** Structured-field Integer (RFC 9651 section 3.3.1): functions may give limits with a fraction, or very large ones. */
+function whole(count: number): string {
+  return String(Math.min(Math.floor(count), MAX_INTEGER));
+}
+
 /** Structured-field String (RFC 9651 section 3.3.3); names are printable ASCII. */
 function quote(name: string): string {
   return `"${name.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
 }
 
 function itemText(policy: ResolvedPolicy, limit: number, windowMs: number): string {
-  const quota = `${quote(policy.name)};q=${Math.floor(limit)}`;
+  const quota = `${quote(policy.name)};q=${whole(limit)}`;
   if (policy.algorithm === "concurrency") return `${quota};qu="concurrent-requests"`;
   return `${quota};w=${Math.max(1, Math.ceil(windowMs / 1000))}`;
 }
@@ -184,24 +193,30 @@ function staticItem(policy: ResolvedPolicy): string | null {
 
 /** Drafts before the eighth name no policy: quota and window only. */
 function legacyPolicy({ limit, windowMs }: CountedDecision): string {
-  return windowMs === 0 ? String(limit) : `${limit};w=${Math.max(1, Math.ceil(windowMs / 1000))}`;
+  return windowMs === 0 ? whole(limit) : `${whole(limit)};w=${Math.max(1, Math.ceil(windowMs / 1000))}`;
 }
 
 /** Sets the three fields, unless the server's own leave the client no more; tells whether it did. */
 function writeTriple(prefix: string, decision: CountedDecision, headers: HeaderFields): boolean {
   const theirs = headers.get(`${prefix}-remaining`);
   if (theirs !== null && Number(theirs) <= decision.remaining) return false;
-  headers.set(`${prefix}-limit`, String(decision.limit));
-  headers.set(`${prefix}-remaining`, String(decision.remaining));
+  headers.set(`${prefix}-limit`, whole(decision.limit));
+  headers.set(`${prefix}-remaining`, whole(decision.remaining));
   headers.set(`${prefix}-reset`, String(resetSeconds(decision)));
   return true;
 }
 
 function writeDraft7(decision: CountedDecision, headers: HeaderFields): void {
   const theirs = headers.get("ratelimit");
-  const at = theirs === null ? -1 : theirs.indexOf("remaining=");
-  if (theirs !== null && at >= 0 && Number.parseInt(theirs.slice(at + 10)) <= decision.remaining) return;
+  if (theirs !== null) {
+    const at = theirs.indexOf("remaining=");
+    // Of another draft, which has no place for ours; or no more generous.
+    if (at < 0 || Number.parseInt(theirs.slice(at + 10)) <= decision.remaining) return;
+  }
   const { limit, remaining } = decision;
-  headers.set("ratelimit", `limit=${limit}, remaining=${remaining}, reset=${resetSeconds(decision)}`);
+  headers.set(
+    "ratelimit",
+    `limit=${whole(limit)}, remaining=${whole(remaining)}, reset=${resetSeconds(decision)}`,
+  );
   headers.set("ratelimit-policy", legacyPolicy(decision));
 }

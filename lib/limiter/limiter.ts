@@ -1,8 +1,6 @@
 /** Decides for each request whether its limits allow it. */
 
-import type { Clock } from "../core/clock.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
-import type { Random } from "../core/random.ts";
 import { BanList, erase } from "./ban_list.ts";
 import { Charge } from "./charge.ts";
 import { ChargeList } from "./charge_list.ts";
@@ -16,6 +14,7 @@ import {
 } from "./decision.ts";
 import { type Fingerprint, fingerprintKey } from "./fingerprint.ts";
 import type { KeySource } from "./key_spec.ts";
+import type { RateLimiterOptions } from "./limiter_options.ts";
 import type { LimiterStore } from "./limiter_store.ts";
 import { MemoryStore } from "./memory_store.ts";
 import { OverflowNotice } from "./overflow_notice.ts";
@@ -26,28 +25,8 @@ import { resolvePolicies } from "./resolve_policy.ts";
 import { SharedTable } from "./shared_table.ts";
 
 export type { Decision } from "./decision.ts";
+export type { RateLimiterOptions } from "./limiter_options.ts";
 export type { PolicyStatus } from "./policy_status.ts";
-
-/** What a {@linkcode RateLimiter} takes beside its policies. */
-export interface RateLimiterOptions {
-  clock: Clock;
-  /** Seeds the table that the limiter makes for itself. */
-  random: Random;
-  /** How many keys are counted exactly; each policy's count one by one. Ignored with `table`. @default {the policies' `maxKeys` together} */
-  maxKeys?: number;
-  /** The counts, when they are shared with other workers; otherwise the limiter makes a table of its own. */
-  table?: SharedTable;
-  /**
-   * Sets the counts apart from those of other limiters that share the table: the name of a route, say.
-   *
-   * @default {""}
-   */
-  scope?: string;
-  /** Decides in place of the table, which then has the bans only. */
-  store?: LimiterStore;
-  /** Called when keys of a policy do not fit the table and are counted by estimate; at most once a window. */
-  onOverflow?: (policy: ResolvedPolicy) => void;
-}
 
 /** Most policies of one limiter: a decision tells by one bit each whether they apply. */
 export const MAX_POLICIES = 30;

@@ -1,6 +1,7 @@
 /** A proxy that runs: its listeners, its pools, and the end of both. */
 
 import type { ResolvedConfig, ResolvedListen } from "../config/proxy_config.ts";
+import type { LimitControl } from "../limiter/limit_control.ts";
 import type { Observer } from "../observe/observer.ts";
 import { handleRequest } from "../proxy/handle_request.ts";
 import type { ProxyRuntime } from "../proxy/proxy_runtime.ts";
@@ -83,6 +84,11 @@ export class ProxyServer implements AsyncDisposable {
   /** Its pools by name, to add, remove and weigh servers while it runs. */
   get pools(): ReadonlyMap<string, Pool> {
     return this.#plane.pools;
+  }
+
+  /** Its limits, to ban and to reset keys while it runs; `null` when nothing is limited. */
+  get limiter(): LimitControl | null {
+    return this.#plane.runtime.admission?.limiter ?? null;
   }
 
   /**

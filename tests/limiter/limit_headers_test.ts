@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
 import { seededRandom } from "../../lib/core/random.ts";
 import { HeaderFields } from "../../lib/http/header_fields.ts";
 import type { KeySource } from "../../lib/limiter/key_spec.ts";
@@ -6,6 +7,7 @@ import { LimitHeaders, limitProblem } from "../../lib/limiter/limit_headers.ts";
 import { RateLimiter } from "../../lib/limiter/limiter.ts";
 import type { HeaderStyle, LimiterPolicy } from "../../lib/limiter/policy.ts";
 import { FakeClock } from "../support/fake_clock.ts";
+import { SEED } from "./arrivals.ts";
 
 const REQUEST: KeySource = {
   request: new Request("http://a.example/"),
@@ -164,6 +166,65 @@ Deno.test("LimitHeaders replaces single values of the server only by stricter on
   const draft = { "ratelimit": "limit=9, remaining=3, reset=7", "ratelimit-policy": "9;w=9" };
   assertEquals(fieldsAfter(1, seven, draft), Object.entries(draft));
   assertEquals(fieldsAfter(4, seven, draft)[0], ["ratelimit", "limit=5, remaining=1, reset=60"]);
+});
+
+Deno.test("LimitHeaders leaves fields of the server alone that are of another draft", () => {
+  const eleven = { "ratelimit": '"api";r=3;t=1', "ratelimit-policy": '"api";q=9;w=1' };
+  assertEquals(fieldsAfter(4, policy(4, "60s", ["draft-7"]), eleven), Object.entries(eleven));
+  assertEquals(fieldsAfter(4, policy(4, "60s", ["draft-6"]), eleven), [
+    ...Object.entries(eleven),
+    ["ratelimit-limit", "4"],
+    ["ratelimit-remaining", "0"],
+    ["ratelimit-reset", "60"],
+  ]);
+});
+
+Deno.test("LimitHeaders writes whole numbers, whatever a function gives", () => {
+  const table: [HeaderStyle, string[]][] = [
+    ["draft-11", ['"default";q=2;w=1', '"default";r=1;t=1']],
+    ["draft-7", ["limit=2, remaining=1, reset=1", "2;w=1"]],
+    ["draft-6", ["2", "1", "1", "2;w=1"]],
+  ];
+  for (const [style, values] of table) {
+    const fields = fieldsAfter(1, policy(1, "1s", [style], { limit: () => 2.5 }));
+    assertEquals(fields.map(([, value]) => value), values);
+    const [huge] = fieldsAfter(1, policy(1, "1s", [style], { limit: () => 1e21 }));
+    assertEquals(/999999999999999\b/.test(huge![1]!), true, huge![1]);
+  }
+});
+
+Deno.test("LimitHeaders writes fields that a parser of structured fields reads back", () => {
+  const name = fc.string({
+    unit: fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.fromCharCode(code)),
+    minLength: 1,
+    maxLength: 20,
+  });
+  fc.assert(
+    fc.property(
+      name,
+      fc.integer({ min: 1, max: 1e9 }),
+      fc.integer({ min: 1, max: 1e8 }),
+      (name, limit, windowMs) => {
+        const fields = new Map(
+          fieldsAfter(1, { key: "ip", name, limit, window: windowMs, headers: ["draft-11"] }) as [
+            string,
+            string,
+          ][],
+        );
+        const seconds = Math.ceil(windowMs / 1000);
+        const read = (field: string): [string, string][] => {
+          const match = /^"((?:[^"\\]|\\["\\])*)"((?:;[a-z]+=\d+)*)$/.exec(fields.get(field)!)!;
+          return [
+            ["", match[1]!.replace(/\\(.)/g, "$1")],
+            ...match[2]!.split(";").slice(1).map((part) => part.split("=") as [string, string]),
+          ];
+        };
+        assertEquals(read("ratelimit-policy"), [["", name], ["q", `${limit}`], ["w", `${seconds}`]]);
+        assertEquals(read("ratelimit"), [["", name], ["r", `${limit - 1}`], ["t", `${seconds}`]]);
+      },
+    ),
+    { ...SEED, numRuns: 100 },
+  );
 });
 
 Deno.test("LimitHeaders refuses to write two drafts at once", () => {

@@ -4,7 +4,10 @@ import { FilterError } from "../../lib/core/errors.ts";
 import { seededRandom } from "../../lib/core/random.ts";
 import type { Decision } from "../../lib/limiter/decision.ts";
 import type { KeySource } from "../../lib/limiter/key_spec.ts";
+import type { Charge } from "../../lib/limiter/charge.ts";
+import { type CountedKey, countedKey } from "../../lib/limiter/counted_key.ts";
 import { RateLimiter } from "../../lib/limiter/limiter.ts";
+import type { LimiterStore } from "../../lib/limiter/limiter_store.ts";
 import type { AlgorithmName, LimiterPolicy } from "../../lib/limiter/policy.ts";
 import { SharedTable } from "../../lib/limiter/shared_table.ts";
 import { FakeClock } from "../support/fake_clock.ts";
@@ -392,4 +395,89 @@ Deno.test("RateLimiter refuses to be used from within its own functions, and aft
 Deno.test("RateLimiter takes at most 30 policies", () => {
   const policies = Array.from({ length: 31 }, () => ({ ...BY_KEY, limit: 1 }));
   assertThrows(() => makeLimiter(policies), RangeError, "31 policies");
+});
+
+/** A store behind a network: answers when the test says so, from what its charges say then. */
+class SlowStore implements LimiterStore {
+  readonly answersLater = true;
+  readonly asked: { charges: readonly Charge[]; answer: (admitted: boolean) => void }[] = [];
+  readonly corrected: [key: string, delta: number][] = [];
+
+  admit(charges: readonly Charge[]): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const answer = (admitted: boolean): void => {
+      for (const { verdict, cost } of charges) {
+        Object.assign(verdict, { admitted, remaining: cost, retryAfterUs: 5 });
+      }
+      resolve(admitted);
+    };
+    this.asked.push({ charges, answer });
+    return promise;
+  }
+
+  hold(): null {
+    return null;
+  }
+
+  counted(charge: Charge): CountedKey {
+    return countedKey(charge, 0);
+  }
+
+  correct({ key }: CountedKey, delta: number): void {
+    this.corrected.push([key, delta]);
+  }
+}
+
+Deno.test("RateLimiter.decide() keeps requests apart that a store is asked about at the same time", async () => {
+  const store = new SlowStore();
+  using limiter = new RateLimiter<Source>(
+    { ...BY_KEY, limit: 5, cost: ({ cost }) => cost, charge: () => 7 },
+    { clock: new FakeClock(), random: seededRandom(1), maxKeys: 10, store },
+  );
+  assertThrows(() => limiter.check(from("a")), TypeError, "the store answers later");
+  for (let round = 0; round < 2; round++) {
+    const decisions = ["a", "b", "c"].map((key, i) => limiter.decide(from(key, { cost: i + 1 })));
+    const asked = store.asked.splice(0);
+    assertEquals(asked.map(({ charges }) => charges[0]!.key), ["a", "b", "c"]);
+    for (const i of [2, 0, 1]) asked[i]!.answer(i !== 1);
+    const [a, b, c] = await Promise.all(decisions);
+    assertEquals([allowed(a!).key, allowed(a!).remaining], ["a", 1]);
+    assertEquals([limited(b!).key, limited(b!).limit], ["b", 5]);
+    assertEquals([allowed(c!).key, allowed(c!).remaining], ["c", 3]);
+    limiter.settle(c!, from("c"));
+    limiter.settle(a!, from("a"), false);
+  }
+  assertEquals(store.corrected, [["c", 4], ["a", -1], ["c", 4], ["a", -1]]);
+});
+
+Deno.test("RateLimiter.decide() answers at once what a store need not be asked", () => {
+  const store = new SlowStore();
+  using limiter = new RateLimiter<Source>(
+    [{ ...BY_KEY, limit: 5, exempt: ({ key }) => key === "free" }, {
+      ...BY_KEY,
+      name: "strict",
+      limit: 5,
+      key: (_, { key }) => key === "free" ? null : key || null,
+      onMissingKey: "skip",
+    }],
+    { clock: new FakeClock(), random: seededRandom(1), maxKeys: 10, store },
+  );
+  assertEquals((limiter.decide(from("free")) as Decision).kind, "unlimited");
+  limiter.ban("a", "1m");
+  assertEquals(limited(limiter.decide(from("a")) as Decision).reason, "banned");
+  assertEquals(store.asked.length, 0);
+});
+
+Deno.test("RateLimiter under attack by 500,000 keys keeps its memory, and those it knows exact", () => {
+  const clock = new FakeClock();
+  using limiter = makeLimiter({ ...BY_KEY, limit: 5, window: "1h" }, { clock, maxKeys: 10_000 });
+  const { byteLength } = limiter.table;
+  const known = Array.from({ length: 1000 }, (_, i) => from(`known${i}`));
+  for (const source of known) for (let n = 0; n < 2; n++) limiter.check(source);
+  for (let i = 0; i < 500_000; i++) limiter.check(from(`attacker${i}`));
+  for (const source of known) {
+    const left = Array.from({ length: 4 }, () => limiter.check(source).kind);
+    assertEquals(left, ["allowed", "allowed", "allowed", "limited"]);
+  }
+  assertEquals(limiter.table.byteLength, byteLength);
 });

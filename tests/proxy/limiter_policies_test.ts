@@ -441,3 +441,23 @@ Deno.test("limiter by concurrency gives a place back when a filter answers or th
   assertEquals(await statuses(proxy, 3), [200, 200, 200]);
   assertEquals(await statuses(proxy, 3, "/throw"), [500, 500, 500]);
 });
+
+Deno.test("ProxyServer.limiter bans and resets keys while the proxy runs", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startProxy({
+    upstreams: [upstream.address],
+    limiter: [{ ...BY_APP, limit: 2 }, { ...BY_APP, name: "day", limit: 9, window: "24h" }],
+  }, { clock: new FakeClock() });
+  const limiter = proxy.server.limiter!;
+  assertEquals(limiter.policies.map(({ name }) => name), ["default", "day"]);
+  assertEquals(await statuses(proxy, 3), [200, 200, 429]);
+  limiter.reset("a", "default");
+  assertEquals(await statuses(proxy, 3), [200, 200, 429]);
+  limiter.ban("b", "10m");
+  const { status, field } = await proxy.ask("GET /", ["appid: b"]);
+  assertEquals([status, field("retry-after")], [429, "600"]);
+  limiter.reset("b");
+  assertEquals(await statuses(proxy, 1, "/", "b"), [200]);
+  await using free = await startProxy({ upstreams: [upstream.address] });
+  assertEquals(free.server.limiter, null);
+});
