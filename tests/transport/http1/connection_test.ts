@@ -218,6 +218,21 @@ Deno.test("Connection hands a small answer over after a moment, even while the c
   assertEquals(await reading, "abcd");
 });
 
+Deno.test("Connection gives a head as much time as it may take in all, however it drips", async () => {
+  using bench = new Bench();
+  const trip = bench.start();
+  await turns();
+  for (const text of "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 200") {
+    if (bench.socket.closed) break;
+    await bench.socket.receive(text);
+    await bench.clock.advance(50);
+  }
+  const error = await assertRejects(() => trip.response, UpstreamError);
+  assertEquals([error.code, bench.told], ["http_response_timeout", ["closed"]]);
+  // One second in pieces of 50 ms: not a byte was waited for longer because of those before it.
+  assert(bench.clock.now() < 1000 + 1200);
+});
+
 Deno.test("Connection finds the same in an answer, wherever the reads cut it", async () => {
   const long = `HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX: ${"y".repeat(20_000)}\r\n`;
   const answers = [
