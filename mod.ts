@@ -54,9 +54,11 @@ export type { DiscoveryOptions, DiscoveryPacing, FindServers } from "./lib/confi
 export type { DnsDiscoveryOptions } from "./lib/upstream/dns_discovery.ts";
 export type {
   Awaitable,
+  FilteredContent,
   Filters,
   PeerOptions,
   ProxyResponse,
+  SizedContent,
   UpstreamRequest,
   UpstreamTlsOptions,
 } from "./lib/config/filters.ts";
@@ -141,6 +143,8 @@ export {
 export type { Duration } from "./lib/core/duration.ts";
 export type { Clock, Timers } from "./lib/core/clock.ts";
 export type { Random } from "./lib/core/random.ts";
+export type { RequestLog } from "./lib/observe/request_log.ts";
+export type { LogLevel } from "./lib/observe/log_level.ts";
 export type { Observer } from "./lib/observe/observer.ts";
 export type {
   CallbackErrorEvent,
@@ -154,6 +158,7 @@ export type {
   PanicEvent,
   ProxyEvent,
   RequestFailureEvent,
+  RequestLogEvent,
   ShutdownEvent,
   StoppedEvent,
 } from "./lib/observe/events.ts";

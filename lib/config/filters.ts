@@ -1,7 +1,7 @@
 /** The phases in which a configuration takes part in a request. */
 
 import type { HeaderFields } from "../http/header_fields.ts";
-import type { ProxyError } from "../core/errors.ts";
+import type { ProxyError, UpstreamError } from "../core/errors.ts";
 import type { RequestContext } from "./request_context.ts";
 
 /** The request as it is about to go to a server; a filter edits it in place. */
@@ -53,7 +53,23 @@ export interface UpstreamTlsOptions {
 /** A value or a promise of it; filters that answer at once cost no promise. */
 export type Awaitable<T> = T | Promise<T>;
 
-/** The phases, in the order in which a request meets them; each is optional. */
+/** Content whose length its filter knows; without one it is sent in chunks, as its end is not known before it comes. */
+export interface SizedContent {
+  /** The content. */
+  readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** How many bytes it has; content that has more or less is broken off. */
+  readonly length: number;
+}
+
+/** What a filter of content returns: the content from now on, or nothing to leave it alone. */
+export type FilteredContent = ReadableStream<Uint8Array<ArrayBuffer>> | SizedContent | void;
+
+/**
+ * The phases, in the order in which a request meets them; each is optional.
+ *
+ * An object of these is a filter set. Several of them run in the order of the configuration on a request's way to a
+ * server, and the other way round on the way back (`upstreamResponseFilter` and all that follow).
+ */
 export interface Filters<State = unknown> {
   /** Makes the request's own state, `ctx.state` in all others. */
   newContext?: (request: Request) => State;
@@ -61,10 +77,34 @@ export interface Filters<State = unknown> {
   requestFilter?: (request: Request, ctx: RequestContext<State>) => Awaitable<Response | void>;
   /** Names the pool (a string) or a server outright; nothing takes the route's pool. */
   upstreamPeer?: (request: Request, ctx: RequestContext<State>) => Awaitable<string | PeerOptions | void>;
+  /**
+   * Changes the content of the request; runs once, before a server is chosen, and only where there is content. The
+   * `Content-Length` goes unless the new one is declared. What it gives is kept for a second attempt like any content.
+   */
+  requestBodyFilter?: (
+    body: ReadableStream<Uint8Array<ArrayBuffer>>,
+    ctx: RequestContext<State>,
+  ) => Awaitable<FilteredContent>;
   /** Edits what goes upstream; runs once for each attempt, on a fresh copy. */
   upstreamRequestFilter?: (request: UpstreamRequest, ctx: RequestContext<State>) => Awaitable<void>;
+  /** Told that a server could not be given the request, of which nothing was sent; see `ctx.retry`. */
+  failToConnect?: (error: UpstreamError, ctx: RequestContext<State>) => Awaitable<void>;
+  /** Edits the head of a server's answer as it came, before the proxy adds fields of its own, or replaces the answer. */
+  upstreamResponseFilter?: (
+    response: ProxyResponse,
+    ctx: RequestContext<State>,
+  ) => Awaitable<Response | void>;
   /** Edits the head of the answer, or replaces the answer by returning a response. */
   responseFilter?: (response: ProxyResponse, ctx: RequestContext<State>) => Awaitable<Response | void>;
+  /**
+   * Changes the content of a server's answer; runs before the head is sent, which can still be edited. `Content-Length`
+   * goes unless the new one is declared, and so do checksums of the content.
+   */
+  responseBodyFilter?: (
+    body: ReadableStream<Uint8Array<ArrayBuffer>>,
+    ctx: RequestContext<State>,
+    response: ProxyResponse,
+  ) => Awaitable<FilteredContent>;
   /** Makes the answer when the proxy has none; nothing takes the standard problem document. */
   failToProxy?: (error: ProxyError, ctx: RequestContext<State>) => Awaitable<Response | void>;
   /** Runs exactly once for every request, last. */
@@ -75,9 +115,13 @@ export interface Filters<State = unknown> {
 export const FILTER_PHASES = [
   "newContext",
   "requestFilter",
+  "requestBodyFilter",
   "upstreamPeer",
   "upstreamRequestFilter",
+  "failToConnect",
+  "upstreamResponseFilter",
   "responseFilter",
+  "responseBodyFilter",
   "failToProxy",
   "logging",
 ] as const satisfies readonly (keyof Filters)[];

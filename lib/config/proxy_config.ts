@@ -101,6 +101,8 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   upstreams: Upstreams;
   /** How often a client may ask: one policy, or several that all must admit a request. */
   limiter?: LimiterPolicy<RequestContext<State>> | readonly LimiterPolicy<RequestContext<State>>[];
+  /** Filter sets that run after the phases of the configuration itself, on the way back before them. @default {[]} */
+  filters?: readonly Filters<State>[];
   /**
    * Called once the proxy accepts connections, with its addresses as `host:port`, and its pools by name, whose servers
    * can be changed from then on.

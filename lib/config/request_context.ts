@@ -1,5 +1,6 @@
 /** What a filter is told about the request that it works on. */
 
+import type { RequestLog } from "../observe/request_log.ts";
 import type { KeySource } from "../limiter/key_spec.ts";
 import type { PolicyDecision } from "../limiter/policy_decision.ts";
 
@@ -61,4 +62,13 @@ export interface RequestContext<State = unknown> extends KeySource {
   readonly bytesSent: number;
   /** When things happened. */
   readonly timings: Timings;
+  /** Writes into the proxy's log, with the id of the request. */
+  readonly log: RequestLog;
+  /**
+   * Aborted when nobody waits for the answer any more, because the client has gone or the proxy stops. Made when it is
+   * first asked for, which costs as much as a fast request.
+   */
+  readonly signal: AbortSignal;
+  /** `false` forbids to send the request to another server after a failure; `true` leaves that to the proxy again. */
+  retry(allowed: boolean): void;
 }

@@ -3,8 +3,8 @@
 import { parseDuration } from "../core/duration.ts";
 import type { LimiterPolicy } from "../limiter/policy.ts";
 import { resolvePolicies } from "../limiter/resolve_policy.ts";
+import { composeFilters } from "./compose_filters.ts";
 import { ConfigError } from "./config_error.ts";
-import { FILTER_PHASES, type Filters } from "./filters.ts";
 import { findProblems } from "./find_problems.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
 import { resolveListen } from "./resolve_listen.ts";
@@ -26,20 +26,15 @@ export function resolveConfig(config: unknown, where = "configuration"): Resolve
 
 /** Completes a configuration that is known to be good. */
 export function completeConfig(config: ProxyConfig): ResolvedConfig {
-  const { listen, upstreams, limiter, onListen = null, gracePeriod = "30s" } = config;
+  const { listen, upstreams, limiter, onListen = null, gracePeriod = "30s", filters = [] } = config;
   return Object.freeze({
     listen: resolveListen(listen),
     ...resolveUpstreams(upstreams),
     limiter: resolvePolicies(
       limiter === undefined ? [] : limiter as LimiterPolicy | readonly LimiterPolicy[],
     ),
-    filters: pickFilters(config),
+    filters: composeFilters([config, ...filters]),
     onListen,
     gracePeriodMs: parseDuration(gracePeriod)!,
   });
-}
-
-function pickFilters(config: ProxyConfig): Filters {
-  const present = FILTER_PHASES.filter((phase) => config[phase] !== undefined);
-  return Object.freeze(Object.fromEntries(present.map((phase) => [phase, config[phase]])));
 }

@@ -31,6 +31,8 @@ export function eventLevel(event: ProxyEvent): LogLevel {
       return event.problem === null ? "info" : "error";
     case "request_failure":
       return event.source === "client" ? "debug" : "error";
+    case "request_log":
+      return event.level;
     case "limiter_overflow":
       return "warn";
     case "listener_error":
@@ -56,6 +58,8 @@ export function eventMessage(event: ProxyEvent): string {
       return discoveryMessage(event);
     case "request_failure":
       return failureMessage(event);
+    case "request_log":
+      return `${event.message} (request ${event.requestId})`;
     case "limiter_overflow":
       return `Limiter ${event.policy} holds ${event.capacity} keys and is full: further keys are estimated, never too low`;
     case "listener_error":

@@ -1,5 +1,7 @@
 /** Everything that the proxy reports beside the requests themselves. */
 
+import type { LogLevel } from "./log_level.ts";
+
 /** One thing that happened; `kind` tells which. */
 export type ProxyEvent =
   | ListeningEvent
@@ -8,6 +10,7 @@ export type ProxyEvent =
   | PanicEvent
   | DiscoveryEvent
   | RequestFailureEvent
+  | RequestLogEvent
   | LimiterOverflowEvent
   | ListenerErrorEvent
   | CertificateEvent
@@ -113,6 +116,20 @@ export interface RequestFailureEvent {
   readonly source: "client" | "upstream" | "proxy";
   /** Where in a filter it was thrown; `null` for everything else. */
   readonly stack: string | null;
+}
+
+/** A filter has something to say of a request. */
+export interface RequestLogEvent {
+  /** Tells this event from others. */
+  readonly kind: "request_log";
+  /** How important it is. */
+  readonly level: LogLevel;
+  /** Number of the request in its process. */
+  readonly requestId: string;
+  /** What the filter said. */
+  readonly message: string;
+  /** What it said beside that. */
+  readonly fields: Readonly<Record<string, unknown>>;
 }
 
 /** A limiter's table is full: from here on it estimates (never too low) instead of counting. */

@@ -3,10 +3,10 @@
 import type { LevelName } from "@std/log/levels";
 
 /** Names of the levels, the one that says most first. */
-export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const satisfies readonly LogLevel[];
 
 /** A level: what is less important is not logged. Requests are `info`. */
-export type LogLevel = typeof LOG_LEVELS[number];
+export type LogLevel = "debug" | "info" | "warn" | "error";
 
 /** The formats that a log can have. */
 export const LOG_FORMATS = ["text", "json"] as const;

@@ -61,7 +61,7 @@ function obey(
 }
 
 /** Tells the client of a request that was admitted what is left of its limits. */
-export function announceLimits(exchange: Exchange, response: UpstreamResponse): void {
+export function announceLimits(exchange: Exchange, response: Pick<UpstreamResponse, "headers">): void {
   const { decision, admission } = exchange;
   if (admission !== null && decision !== null) admission.headers.apply(decision, response.headers);
 }

@@ -30,7 +30,7 @@ function toProxyError(thrown: unknown): ProxyError {
 }
 
 async function runFailToProxy(exchange: Exchange, error: ProxyError): Promise<Response | null> {
-  const { filters, observer } = exchange.runtime;
+  const { filters, runtime: { observer } } = exchange;
   if (filters.failToProxy === undefined) return null;
   try {
     const made = await filters.failToProxy(error, exchange);

@@ -1,7 +1,6 @@
 /** Sends a request until a server has answered it or it may not be sent again: the only such loop. */
 
 import { FilterError, UpstreamError } from "../core/errors.ts";
-import type { Filters } from "../config/filters.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import type { OutgoingRequest, UpstreamResponse } from "../transport/transport.ts";
 import type { Peer } from "../upstream/peer.ts";
@@ -11,6 +10,7 @@ import type { Attempt, Exchange } from "./exchange.ts";
 import { judgeError, judgeStatus } from "./judge_outcome.ts";
 import { readSession } from "./keep_session.ts";
 import { ReplayBody } from "./replay_body.ts";
+import { runFilter } from "./run_filter.ts";
 import { selectServer } from "./select_server.ts";
 import { watchClient } from "./watch_client.ts";
 
@@ -54,7 +54,10 @@ export async function attemptUpstreams(
       exchange.throwIfCancelled();
       // The client broke off its own content: whatever the server made of it is not the server's fault.
       if (exchange.body instanceof ReplayBody && exchange.body.failure !== null) throw exchange.body.failure;
-      if (server === null || !(error instanceof UpstreamError) || !mayRetry(exchange, error)) throw error;
+      if (!(error instanceof UpstreamError)) throw error;
+      const told = tellOfFailure(exchange, error);
+      if (told !== undefined) await told;
+      if (server === null || !mayRetry(exchange, error)) throw error;
       (exchange.exclude ??= []).push(server);
       failure = error;
     }
@@ -89,34 +92,31 @@ function endAttempt(exchange: Exchange, attempt: Attempt, error: unknown): void 
   exchange.serverLease = null;
 }
 
+/** Asks `failToConnect` about a failure before anything was sent. */
+function tellOfFailure(exchange: Exchange, failure: UpstreamError): void | Promise<void> {
+  const { failToConnect } = exchange.filters;
+  if (failToConnect === undefined || failure.phase !== "unsent") return;
+  const told = runFilter("failToConnect", failToConnect, failure, exchange);
+  if (told instanceof Promise) return told.then(() => exchange.throwIfCancelled());
+}
+
 function mayRetry(exchange: Exchange, failure: UpstreamError): boolean {
+  if (exchange.retryForbidden) return false;
   const { body, method, attempts } = exchange;
   const bodyReplayable = !(body instanceof ReplayBody) || body.replayable;
   return decideRetry(failure, { method, bodyReplayable, attempts: attempts.length });
 }
 
 function sendAttempt(exchange: Exchange, prepared: OutgoingRequest, peer: Peer): Promise<UpstreamResponse> {
-  const { pool: { transport }, runtime: { filters } } = exchange;
+  const { pool: { transport }, filters: { upstreamRequestFilter } } = exchange;
   exchange.throwIfCancelled();
-  return filters.upstreamRequestFilter === undefined
-    ? transport.send(prepared, peer, exchange)
-    : sendFiltered(exchange, prepared, peer, filters.upstreamRequestFilter);
-}
-
-async function sendFiltered(
-  exchange: Exchange,
-  prepared: OutgoingRequest,
-  peer: Peer,
-  upstreamRequestFilter: NonNullable<Filters["upstreamRequestFilter"]>,
-): Promise<UpstreamResponse> {
+  if (upstreamRequestFilter === undefined) return transport.send(prepared, peer, exchange);
   // A copy: what the filter adds for one server must not be there twice for the next.
   const request = { ...prepared, headers: HeaderFields.adopt(prepared.headers.list.slice()) };
-  try {
-    const filtered = upstreamRequestFilter(request, exchange);
-    if (filtered instanceof Promise) await filtered;
-  } catch (error) {
-    throw new FilterError("upstreamRequestFilter", error);
-  }
-  exchange.throwIfCancelled();
-  return await exchange.pool.transport.send(request, peer, exchange);
+  const filtered = runFilter("upstreamRequestFilter", upstreamRequestFilter, request, exchange);
+  if (!(filtered instanceof Promise)) return transport.send(request, peer, exchange);
+  return filtered.then(() => {
+    exchange.throwIfCancelled();
+    return transport.send(request, peer, exchange);
+  });
 }

@@ -4,18 +4,26 @@ import { FilterError } from "../core/errors.ts";
 import type { Filters, PeerOptions } from "../config/filters.ts";
 import type { Exchange } from "./exchange.ts";
 import type { PoolRuntime } from "./proxy_runtime.ts";
+import { runFilter } from "./run_filter.ts";
 
 /**
  * Asks `upstreamPeer` once, and sets the exchange's pool, or its peer when one was named outright.
  *
  * @throws {FilterError} when it throws, rejects, or names what does not exist
  */
-export async function choosePeer(
+export function choosePeer(
   exchange: Exchange,
   upstreamPeer: NonNullable<Filters["upstreamPeer"]>,
-): Promise<void> {
+): void | Promise<void> {
+  const named = runFilter("upstreamPeer", upstreamPeer, exchange.request, exchange);
+  return named instanceof Promise
+    ? named.then((late) => takePeer(exchange, late))
+    : takePeer(exchange, named);
+}
+
+function takePeer(exchange: Exchange, named: string | PeerOptions | void): void {
+  exchange.throwIfCancelled();
   try {
-    const named = await upstreamPeer(exchange.request, exchange);
     if (typeof named === "string") exchange.pool = poolNamed(exchange, named);
     else if (named !== undefined && named !== null) namePeer(exchange, named);
   } catch (error) {

@@ -5,11 +5,14 @@ import { Cancellation } from "../core/cancellation.ts";
 import type { Deadline } from "../core/deadline_wheel.ts";
 import { ClientGoneError, type ProxyError, StoppingError } from "../core/errors.ts";
 import type { Lease } from "../core/lease.ts";
+import type { Filters } from "../config/filters.ts";
 import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../config/request_context.ts";
 import type { Decision } from "../limiter/decision.ts";
 import { type PolicyDecision, policyDecisions } from "../limiter/policy_decision.ts";
+import { RequestLog } from "../observe/request_log.ts";
 import type { Server } from "../upstream/server.ts";
 import type { RequestBody, SendOptions, Timeouts } from "../transport/transport.ts";
+import type { FilteredStream } from "./filtered_stream.ts";
 import type { NamedPeer } from "./named_peers.ts";
 import type { Admission, PoolRuntime, ProxyRuntime } from "./proxy_runtime.ts";
 import { mayHaveContent } from "./read_body.ts";
@@ -82,6 +85,12 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   /** Whether a server may have seen the request. */
   reachedServer = false;
   body: RequestBody | null = null;
+  /** What takes part in the request; those of its route once that is known. */
+  filters: Filters;
+  /** Set by `ctx.retry(false)`. */
+  retryForbidden = false;
+  /** Content of a filter's making that goes to the client; it has the last word on the end of the exchange. */
+  filtered: FilteredStream | null = null;
   /** A server's content that nobody has been given yet. */
   unreadBody: ReadableStream | null = null;
   /** Called off when the client goes away. */
@@ -103,6 +112,9 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
 
   readonly #number: number;
   #client: ClientInfo | null = null;
+  #log: RequestLog | null = null;
+  #abort: AbortController | null = null;
+  #watched = false;
 
   constructor(
     runtime: ProxyRuntime,
@@ -117,6 +129,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     this.method = request.method;
     this.pool = runtime.defaultPool;
     this.admission = runtime.admission;
+    this.filters = runtime.filters;
     this.#number = ++runtime.count.arrived;
     runtime.running.add(this);
     this.startedAt = runtime.clock.now();
@@ -175,18 +188,66 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
 
   /** The transport's word that a streamed response is over, which ends the exchange. */
   onBodyEnd(bytes: number, failure: ProxyError | null): void {
+    if (this.filtered !== null) return this.filtered.sourceEnded(failure);
     this.bytesSent = bytes;
     this.runtime.settle(this, failure);
   }
 
+  get log(): RequestLog {
+    return this.#log ??= new RequestLog(this.runtime.observer, this.requestId);
+  }
+
+  get signal(): AbortSignal {
+    if (this.#abort === null) {
+      this.#abort = new AbortController();
+      if (this.cancellation.cancelled) this.#abort.abort(this.cancellation.reason);
+      else this.watchConnection();
+    }
+    return this.#abort.signal;
+  }
+
+  /** Aborts the signal of `ctx.signal`, if somebody has asked for it. */
+  abortSignal(reason: ProxyError): void {
+    this.#abort?.abort(reason);
+  }
+
+  retry(allowed: boolean): void {
+    this.retryForbidden = !allowed;
+  }
+
+  /** Whether filters look at the answer before the client gets it. */
+  get filtersResponse(): boolean {
+    const { upstreamResponseFilter, responseFilter, responseBodyFilter } = this.filters;
+    return responseFilter !== undefined || upstreamResponseFilter !== undefined ||
+      responseBodyFilter !== undefined;
+  }
+
+  /** From now on the exchange is called off when its client goes away. */
+  watchConnection(): void {
+    if (this.#watched) return;
+    this.#watched = true;
+    const { signal } = this.request;
+    const gone = (): void => {
+      // The signal fires after every answer as well; one that has been handed over has its own way of telling.
+      if (this.status === 0 && !this.settled) this.clientGone();
+    };
+    if (signal.aborted) gone();
+    else signal.addEventListener("abort", gone, { once: true });
+  }
+
   /** Calls everything off because nobody waits for the answer any more. */
   clientGone(): void {
-    this.cancellation.cancel(new ClientGoneError());
+    this.#callOff(new ClientGoneError());
   }
 
   /** Calls everything off because the proxy has to stop. */
   abandon(): void {
-    this.cancellation.cancel(new StoppingError("The proxy stops and the request had no time left"));
+    this.#callOff(new StoppingError("The proxy stops and the request had no time left"));
+  }
+
+  #callOff(reason: ProxyError): void {
+    this.cancellation.cancel(reason);
+    this.abortSignal(reason);
   }
 
   /** Fails with what the exchange was called off with. */

@@ -1,38 +1,78 @@
 /** Lets the configuration edit or replace a server's answer. */
 
-import { FilterError } from "../core/errors.ts";
-import type { Filters } from "../config/filters.ts";
+import { headOf, withHead } from "../config/compose_response_filters.ts";
+import type { Filters, ProxyResponse } from "../config/filters.ts";
 import type { UpstreamResponse } from "../transport/transport.ts";
+import { announceLimits } from "./admit_request.ts";
 import type { Exchange } from "./exchange.ts";
+import { filterResponseBody } from "./filter_response_body.ts";
 import { handOver } from "./hand_over.ts";
+import { announceSession } from "./keep_session.ts";
 import { relayResponse } from "./relay_response.ts";
+import { runFilter } from "./run_filter.ts";
 
 /**
- * Runs `responseFilter` and relays what it leaves.
+ * Runs `upstreamResponseFilter`, adds the proxy's own fields, runs `responseFilter` and `responseBodyFilter`, and
+ * relays what they leave; without a promise as long as they need none.
  *
- * @throws {FilterError} when it throws, rejects, or returns something else than a response
+ * @throws {FilterError} when one of them throws, rejects, or returns what it must not
  */
-export async function filterResponse(
-  exchange: Exchange,
-  upstream: UpstreamResponse,
-  responseFilter: NonNullable<Filters["responseFilter"]>,
-): Promise<Response> {
+export function filterResponse(exchange: Exchange, upstream: UpstreamResponse): Response | Promise<Response> {
+  const { upstreamResponseFilter } = exchange.filters;
   exchange.status = upstream.status;
-  const replaced = await runFilter(exchange, upstream, responseFilter);
-  return replaced === null
-    ? relayResponse(exchange, upstream)
-    : handOver(exchange, replaced, "responseFilter");
+  if (upstreamResponseFilter === undefined) return filterAnswer(exchange, upstream, null);
+  const made = runHeadFilter("upstreamResponseFilter", upstreamResponseFilter, upstream, exchange);
+  return made instanceof Promise
+    ? made.then((late) => filterAnswer(exchange, upstream, late))
+    : filterAnswer(exchange, upstream, made);
 }
 
-async function runFilter(
+/** @param replaced what `upstreamResponseFilter` has put in the place of the server's answer */
+function filterAnswer(
   exchange: Exchange,
   upstream: UpstreamResponse,
-  responseFilter: NonNullable<Filters["responseFilter"]>,
-): Promise<Response | null> {
-  try {
-    const filtered = responseFilter(upstream, exchange);
-    return (filtered instanceof Promise ? await filtered : filtered) ?? null;
-  } catch (error) {
-    throw new FilterError("responseFilter", error);
+  replaced: Response | null,
+): Response | Promise<Response> {
+  const { responseFilter } = exchange.filters;
+  const head = replaced === null ? upstream : headOf(replaced);
+  announceLimits(exchange, head);
+  announceSession(exchange, head);
+  if (responseFilter === undefined) return finish(exchange, upstream, head, replaced);
+  exchange.status = head.status;
+  const made = runHeadFilter("responseFilter", responseFilter, head, exchange);
+  const take = (later: Response | null): Response | Promise<Response> => {
+    if (later === null) return finish(exchange, upstream, head, replaced);
+    replaced?.body?.cancel().catch(() => {});
+    return handOver(exchange, later, "responseFilter");
+  };
+  return made instanceof Promise ? made.then(take) : take(made);
+}
+
+function finish(
+  exchange: Exchange,
+  upstream: UpstreamResponse,
+  head: ProxyResponse,
+  replaced: Response | null,
+): Response | Promise<Response> {
+  if (replaced !== null) {
+    return handOver(exchange, withHead(replaced, head), "upstreamResponseFilter");
   }
+  const { responseBodyFilter } = exchange.filters;
+  if (responseBodyFilter === undefined) return relayResponse(exchange, upstream);
+  const filtered = filterResponseBody(exchange, upstream, responseBodyFilter);
+  return filtered instanceof Promise
+    ? filtered.then(() => relayResponse(exchange, upstream))
+    : relayResponse(exchange, upstream);
+}
+
+type HeadFilter = NonNullable<Filters["responseFilter"]>;
+
+function runHeadFilter(
+  phase: string,
+  filter: HeadFilter,
+  head: ProxyResponse,
+  exchange: Exchange,
+): Response | null | Promise<Response | null> {
+  const made = runFilter(phase, filter, head, exchange);
+  return made instanceof Promise ? made.then((late) => late ?? null) : made ?? null;
 }

@@ -5,6 +5,7 @@ import { answerFailure } from "./answer_failure.ts";
 import { attemptUpstreams } from "./attempt_upstreams.ts";
 import { choosePeer } from "./choose_peer.ts";
 import { type Entrance, Exchange } from "./exchange.ts";
+import { filterRequestBody } from "./filter_request_body.ts";
 import { filterResponse } from "./filter_response.ts";
 import { openExchange } from "./open_exchange.ts";
 import { announceSession } from "./keep_session.ts";
@@ -32,21 +33,27 @@ export async function handleRequest(
       if (refusedLater !== null) return refusedLater;
     }
 
-    if (runtime.filters.requestFilter !== undefined) {
-      const answered = await runRequestFilter(exchange, runtime.filters.requestFilter);
-      if (answered !== null) return answered;
+    const { requestFilter, requestBodyFilter, upstreamPeer } = exchange.filters;
+    if (requestFilter !== undefined) {
+      const answered = runRequestFilter(exchange, requestFilter);
+      const answer = answered instanceof Promise ? await answered : answered;
+      if (answer !== null) return answer;
     }
 
     if (mayHaveContent(exchange.method)) await readBody(exchange);
-    if (runtime.filters.upstreamPeer !== undefined) await choosePeer(exchange, runtime.filters.upstreamPeer);
+    if (requestBodyFilter !== undefined) await filterRequestBody(exchange, requestBodyFilter);
+    if (upstreamPeer !== undefined) {
+      const chosen = choosePeer(exchange, upstreamPeer);
+      if (chosen !== undefined) await chosen;
+    }
     const response = await attemptUpstreams(exchange, prepareRequest(exchange));
+    if (exchange.filtersResponse) {
+      const filtered = filterResponse(exchange, response);
+      return filtered instanceof Promise ? await filtered : filtered;
+    }
     announceLimits(exchange, response);
     announceSession(exchange, response);
-
-    const { responseFilter } = runtime.filters;
-    return responseFilter === undefined
-      ? relayResponse(exchange, response)
-      : await filterResponse(exchange, response, responseFilter);
+    return relayResponse(exchange, response);
   } catch (error) {
     return await answerFailure(exchange, error);
   }

@@ -14,10 +14,13 @@ export function prepareRequest(exchange: Exchange): OutgoingRequest {
   const { method, target, host, entrance, body, fields } = exchange;
   const { list, connection, via } = fields;
   const named = connectionNamedFields(connection);
+  // A filter may have made content of another length.
+  const keepsLength = body !== null && body.length !== null &&
+    exchange.filters.requestBodyFilter === undefined;
   let kept = 0;
   for (let i = 0; i < list.length; i += 2) {
     const name = list[i]!;
-    if (staysBehind(name, body !== null) || (named !== null && named.has(name))) continue;
+    if (staysBehind(name, keepsLength) || (named !== null && named.has(name))) continue;
     list[kept] = name;
     list[kept + 1] = list[i + 1]!;
     kept += 2;
@@ -28,7 +31,7 @@ export function prepareRequest(exchange: Exchange): OutgoingRequest {
   return { method, target, headers: HeaderFields.adopt(list), body };
 }
 
-function staysBehind(name: string, hasContent: boolean): boolean {
+function staysBehind(name: string, keepsLength: boolean): boolean {
   switch (name) {
     case "via":
       // Comes back with the proxy's own entry.
@@ -37,7 +40,7 @@ function staysBehind(name: string, hasContent: boolean): boolean {
       // The runtime has answered `100 (Continue)` itself by the time the content is read.
       return true;
     case "content-length":
-      return !hasContent;
+      return !keepsLength;
     default:
       return isHopByHop(name) || isForwardedField(name);
   }

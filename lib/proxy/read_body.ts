@@ -37,7 +37,7 @@ export async function readBody(exchange: Exchange): Promise<void> {
     exchange.body = EMPTY;
     return;
   }
-  const idleMs = runtime.defaultPool.timeouts.idleMs;
+  const { idleMs } = exchange.timeouts;
   if (length !== null && length <= BUFFERED_BYTES) {
     exchange.body = await readWhole(exchange, length, idleMs);
     runtime.running.progressed();

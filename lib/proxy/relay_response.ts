@@ -7,7 +7,7 @@ import type { Exchange } from "./exchange.ts";
 import { settleExchange } from "./settle_exchange.ts";
 
 /** Statuses that never have content (Fetch standard, "null body status"); 304 may declare a length all the same. */
-function hasNoContent(status: number): boolean {
+export function hasNoContent(status: number): boolean {
   return status === 204 || status === 205 || status === 304;
 }
 
@@ -36,7 +36,7 @@ export function relayResponse(exchange: Exchange, upstream: UpstreamResponse): R
   } else {
     exchange.bytesSent = body instanceof Uint8Array ? body.byteLength : 0;
     // The content came with the head: without a filter in between that moment is the end, and the clock is not asked.
-    if (exchange.runtime.filters.responseFilter === undefined) exchange.endAt = exchange.upstreamHeadAt;
+    if (!exchange.filtersResponse) exchange.endAt = exchange.upstreamHeadAt;
     settleExchange(exchange, null);
   }
   return response;

@@ -22,6 +22,8 @@ export interface ReplayBodyOptions {
   readonly maxReplayBytes?: number;
   /** Called when all of the client's content has been read. */
   readonly onEnd?: () => void;
+  /** Says why the content could not be read, or, asked without a cause, why its end is none. @default {the client broke off} */
+  readonly explain?: (cause: unknown) => ProxyError | null;
 }
 
 /**
@@ -37,6 +39,7 @@ export class ReplayBody implements RequestBody, Disposable {
   readonly #idleMs: number;
   readonly #maxReplayBytes: number;
   readonly #onEnd: (() => void) | undefined;
+  readonly #explain: (cause: unknown) => ProxyError | null;
   #reader: ReadableStreamDefaultReader<Bytes> | null = null;
   #kept: Bytes[] = [];
   #keptBytes = 0;
@@ -49,12 +52,13 @@ export class ReplayBody implements RequestBody, Disposable {
   failure: ProxyError | null = null;
 
   constructor(source: ReadableStream<Bytes>, options: ReplayBodyOptions) {
-    const { length, wheel, idleMs, maxReplayBytes = 131072, onEnd } = options;
+    const { length, wheel, idleMs, maxReplayBytes = 131072, onEnd, explain = brokeOff } = options;
     this.#source = source;
     this.length = length;
     this.#idleMs = idleMs;
     this.#maxReplayBytes = maxReplayBytes;
     this.#onEnd = onEnd;
+    this.#explain = explain;
     this.#deadline = wheel.deadline(() => this.#tooSlow());
   }
 
@@ -102,13 +106,15 @@ export class ReplayBody implements RequestBody, Disposable {
     try {
       result = await this.#reader.read();
     } catch (cause) {
-      throw this.#fail(new ClientGoneError(`The client's content broke off: ${cause}`));
+      throw this.#fail(this.#explain(cause) ?? brokeOff(cause)!);
     } finally {
       this.#deadline.clear();
     }
     // The timeout cancels the read, which then looks like an end.
     if (this.failure !== null) throw this.failure;
     if (result.done) {
+      const failure = this.#explain(undefined);
+      if (failure !== null) throw this.#fail(failure);
       this.#ended = true;
       this.#onEnd?.();
       return null;
@@ -147,4 +153,8 @@ export class ReplayBody implements RequestBody, Disposable {
     const cancelled = this.#reader === null ? this.#source.cancel() : this.#reader.cancel();
     cancelled.catch(() => {});
   }
+}
+
+function brokeOff(cause: unknown): ProxyError | null {
+  return cause === undefined ? null : new ClientGoneError(`The client's content broke off: ${cause}`);
 }

@@ -1,6 +1,6 @@
 /** Last step: everything that the request holds is given back, and everybody is told how it went. */
 
-import type { ProxyError } from "../core/errors.ts";
+import { ClientGoneError, type ProxyError } from "../core/errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { reportCallbackError, reportFailure, reportRequest } from "./report.ts";
 
@@ -18,10 +18,12 @@ export function settleExchange(exchange: Exchange, failure: ProxyError | null): 
   }
   exchange.body?.[Symbol.dispose]();
   // Nobody will read it, and unread it would keep its connection for ever.
-  exchange.unreadBody?.cancel().catch(() => {});
+  // A filter that failed may have left it locked.
+  exchange.unreadBody?.cancel().catch(() => exchange.cancellation.cancel(failure ?? new ClientGoneError()));
   runtime.running.delete(exchange);
+  if (failure?.status === 499) exchange.abortSignal(failure);
   if (failure !== null) reportFailure(exchange, failure);
-  if (runtime.filters.logging !== undefined) runLogging(exchange, failure);
+  if (exchange.filters.logging !== undefined) runLogging(exchange, failure);
   if (runtime.observer.wantsAccess) reportRequest(exchange, failure);
 }
 
@@ -37,7 +39,7 @@ function settleCharges(exchange: Exchange, failure: ProxyError | null): void {
 }
 
 function runLogging(exchange: Exchange, failure: ProxyError | null): void {
-  const { filters, observer } = exchange.runtime;
+  const { filters, runtime: { observer } } = exchange;
   // The request is over: whatever goes wrong here is only reported.
   const failed = (error: unknown): void => reportCallbackError(observer, "logging", error);
   try {

@@ -13,13 +13,7 @@ const WATCH_AFTER_MS = 100;
  */
 export function watchClient(exchange: Exchange): void {
   const watch = exchange.runtime.wheel.deadline(() => {
-    const { signal } = exchange.request;
-    const gone = (): void => {
-      // The signal fires after every answer as well; one that has been handed over has its own way of telling.
-      if (exchange.status === 0 && !exchange.settled) exchange.clientGone();
-    };
-    if (signal.aborted) gone();
-    else signal.addEventListener("abort", gone, { once: true });
+    exchange.watchConnection();
   });
   exchange.watch = watch;
   watch.set(WATCH_AFTER_MS, exchange.upstreamStartAt);

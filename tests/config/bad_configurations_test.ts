@@ -28,9 +28,24 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "key that is like no other",
     { upstreams, admin: true },
-    'admin is not a known key; known are "listen", "upstreams", "limiter", "gracePeriod", "onListen", "newContext", "requestFilter", "upstreamPeer", "upstreamRequestFilter", "responseFilter", "failToProxy", "logging"',
+    'admin is not a known key; known are "listen", "upstreams", "limiter", "gracePeriod", "onListen", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "logging"',
   ],
   ["filter that is no function", { upstreams, logging: true }, "logging must be a function, received true"],
+  [
+    "filter sets that are no array",
+    { upstreams, filters: {} },
+    "filters must be an array of objects of phases, received an object",
+  ],
+  [
+    "filter set with a misspelt phase",
+    { upstreams, filters: [{ requestFilter() {} }, { responsFilter() {} }] },
+    'filters[1].responsFilter is not a known key, did you mean "responseFilter"?',
+  ],
+  [
+    "filter set with a phase that is no function",
+    { upstreams, filters: [{ logging: 1 }] },
+    "filters[0].logging must be a function, received 1",
+  ],
   ["grace period without unit", {
     upstreams,
     gracePeriod: "30",

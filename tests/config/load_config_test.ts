@@ -52,7 +52,7 @@ Deno.test("loadConfig() refuses exports that look misspelt, with everything else
   const text = `
     export const upstream = ["a:80"];
     export const limitter = {};
-    export function responseBodyFilter() {}
+    export function responseTrailerFilter() {}
     export const listen = "x";`;
   assertEquals(
     await messageOf(text),
@@ -60,7 +60,7 @@ Deno.test("loadConfig() refuses exports that look misspelt, with everything else
   listen must be "host:port" or a port number, received "x"
   upstreams is required
   limitter is not a known key, did you mean "limiter"?
-  responseBodyFilter is not a known key, did you mean "responseFilter"?
+  responseTrailerFilter is not a known key, did you mean "responseFilter"?
   upstream is not a known key, did you mean "upstreams"?`,
   );
 });
@@ -72,7 +72,7 @@ Deno.test("loadConfig() refuses unknown keys and stray configuration beside a de
   assertEquals(
     await messageOf(text),
     `${CANNOT}2 problems
-  helper is not a known key; known are "listen", "upstreams", "limiter", "gracePeriod", "onListen", "newContext", "requestFilter", "upstreamPeer", "upstreamRequestFilter", "responseFilter", "failToProxy", "logging"
+  helper is not a known key; known are "listen", "upstreams", "limiter", "gracePeriod", "onListen", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "logging"
   limiter is exported beside the default export, which nothing reads`,
   );
 });

@@ -3,7 +3,7 @@
 import * as v from "valibot";
 import type { ProxyConfig } from "../proxy_config.ts";
 import { durationSchema } from "./duration_schema.ts";
-import { filterEntries, functionSchema } from "./filters_schema.ts";
+import { filterEntries, filterSetsSchema, functionSchema } from "./filters_schema.ts";
 import { limiterSchema } from "./limiter_schema.ts";
 import { listenSchema } from "./listen_schema.ts";
 import { optionsObject } from "./options_object.ts";
@@ -15,6 +15,7 @@ const entries = {
   limiter: v.optional(limiterSchema),
   gracePeriod: v.optional(durationSchema),
   onListen: functionSchema,
+  filters: v.optional(filterSetsSchema),
   ...filterEntries,
 } satisfies Record<keyof ProxyConfig, v.GenericSchema>;
 
