@@ -76,7 +76,8 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   /** Bits of an IPv6 address that count as one client. @default {64} */
   ipv6Prefix?: number;
   /**
-   * How many keys are counted exactly, in memory of fixed size; further ones by estimate, never too low.
+   * How many keys are counted exactly, in memory of fixed size; further ones by estimate, never too low: too high by
+   * about what those without room have been counted in the window, divided by an eighth to a quarter of `maxKeys`.
    *
    * @default {100_000}
    */

@@ -30,12 +30,15 @@ export class TableClock {
    *
    * @param clockMs what the clock said, when the caller has asked it already
    */
-  now(clockMs: number = this.#clock.now()): number {
-    const us = Math.floor((clockMs + this.#offsetMs) * 1000);
+  now(clockMs?: number): number {
+    const us = Math.floor(((clockMs ?? this.#clock.now()) + this.#offsetMs) * 1000);
     const ms = Math.floor(us / 1000);
     const words = this.#words;
     const ahead = (words[HEADER.latestMs]! - ms) | 0;
     if (ahead > 0) {
+      // What the caller saw may be old by now, and only a clock that is behind is a reason to move on: whoever follows
+      // for being late is ahead the next time, and the others follow it, so that time would run too fast for all.
+      if (clockMs !== undefined) return this.now();
       // To the very millisecond that was written, which is never later than its writer's clock: rounded up, two
       // workers would push each other on for ever.
       const latest = (ms + ahead) * 1000;

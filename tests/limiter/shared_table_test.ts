@@ -90,3 +90,16 @@ Deno.test("SharedTable.now() does not run away when workers differ by less than 
   const elapsed = first.now() - 1000;
   assert(table.now() / 1000 - elapsed < 2 && joined.now() / 1000 - elapsed < 2);
 });
+
+Deno.test("SharedTable.now() does not run ahead when it is told old times", () => {
+  const clock = new FakeClock(0);
+  const late = SharedTable.create({ clock, random, maxKeys: 1 });
+  const prompt = SharedTable.attach(late.buffer, { clock });
+  for (let n = 0; n < 1000; n++) {
+    clock.tick(150);
+    prompt.now();
+    assert(late.now(clock.now() - 40) <= clock.now() * 1000);
+    late.now();
+  }
+  assertEquals([late.now(), prompt.now()], [150_000_000, 150_000_000]);
+});
