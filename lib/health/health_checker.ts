@@ -89,6 +89,10 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     return this.#firstRound.promise;
   }
 
+  get #probe(): Probe {
+    return this.#init.probe ?? this.#init.check.probe;
+  }
+
   #watch(server: Server): void {
     const { check, clock } = this.#init;
     server.setHealth(check.initial);
@@ -105,6 +109,7 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     this.#waiting.delete(watched);
     if (watched.check.running) this.#running--;
     watched.check[Symbol.dispose]();
+    this.#probe.forget?.(server);
     this.#seen(server);
     this.#beginWaiting();
   }
@@ -115,9 +120,9 @@ export class HealthChecker implements Disposable, AsyncDisposable {
       return;
     }
     this.#running++;
-    const { check, clock, probe = check.probe } = this.#init;
+    const { check, clock } = this.#init;
     const startedAt = clock.now();
-    watched.check.run(probe, check.timeoutMs, (result) => {
+    watched.check.run(this.#probe, check.timeoutMs, (result) => {
       this.#running--;
       const flipped = this.#believe(watched, result);
       // Before anybody is told, who may take the server out of the pool.
@@ -178,6 +183,7 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     this.#bundles[Symbol.dispose]();
     for (const { check } of this.#watched.values()) {
       check[Symbol.dispose]();
+      this.#probe.forget?.(check.server);
       // Nobody will ever find out: without checks every server counts as healthy.
       if (check.server.health === "checking") check.server.setHealth("up");
     }

@@ -2,9 +2,8 @@
 
 import type { Server } from "../upstream/server.ts";
 import { formatAddress } from "../upstream/address.ts";
+import { HttpExchange } from "./http_exchange.ts";
 import type { Probe } from "./probe.ts";
-import { ProbeConnection, tlsOf } from "./probe_connection.ts";
-import { readResponse } from "./read_response.ts";
 import { parseStatuses, type StatusRange } from "./status_ranges.ts";
 
 /** What an answer's content has to be: contain a text, match an expression, or satisfy a function. */
@@ -26,6 +25,8 @@ export interface HttpCheckRequest {
   body?: BodyTest;
   /** How much of the content is looked at, in bytes. @default {65536} */
   maxBodyBytes?: number;
+  /** Whether the connection is kept for the next check, when the answer allows it. @default {false} */
+  reuseConnection?: boolean;
 }
 
 /** Statuses that pass where nothing else is said. */
@@ -40,35 +41,37 @@ const USER_AGENT = "lbproxy-health-check";
  * @throws {TypeError} when a status, or a field that would break the request, cannot be used
  */
 export function httpCheck(options: HttpCheckRequest, port: number | null = null): Probe {
-  const { expectedStatuses = DEFAULT_STATUSES, body, maxBodyBytes = 65_536 } = options;
+  const { expectedStatuses = DEFAULT_STATUSES, body, maxBodyBytes = 65_536, reuseConnection = false } =
+    options;
   const ranges = parseStatuses(expectedStatuses);
-  const headOf = requestHead(options);
-  const wanted = body === undefined ? 0 : maxBodyBytes;
-  const isHead = options.method === "HEAD";
-  return async (server, signal) => {
-    const { address, tls } = server.peer;
-    using connection = await ProbeConnection.open(
-      { address, port, tls: tls === null ? null : tlsOf(server) },
-      signal,
-    );
-    await connection.write(new TextEncoder().encode(headOf(server)));
-    const response = await readResponse(connection, isHead ? 0 : wanted);
+  const exchange = new HttpExchange({
+    headOf: requestHead(options),
+    port,
+    hasContent: options.method !== "HEAD",
+    // A connection can only be kept once the whole answer was read.
+    maxBodyBytes: body === undefined && !reuseConnection ? 0 : maxBodyBytes,
+    reuseConnection,
+  });
+  const probe: Probe = async (server, signal) => {
+    const response = await exchange.ask(server, signal);
     if (!isExpected(ranges, response.status)) throw new Error(`status ${response.status}`);
     if (body !== undefined && !await matches(body, response.body)) {
       throw new Error("the content is not as expected");
     }
   };
+  probe.forget = (server) => exchange.forget(server);
+  return probe;
 }
 
 /** Makes what is sent to a server. */
 function requestHead(
-  { method = "GET", path = "/", host, headers = {} }: HttpCheckRequest,
+  { method = "GET", path = "/", host, headers = {}, reuseConnection = false }: HttpCheckRequest,
 ): (server: Server) => string {
   const fields = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join("");
   const named = Object.keys(headers).some((name) => name.toLowerCase() === "user-agent");
-  const rest = `${
-    named ? "" : `user-agent: ${USER_AGENT}\r\n`
-  }accept-encoding: identity\r\nconnection: close\r\n${fields}\r\n`;
+  const rest = `${named ? "" : `user-agent: ${USER_AGENT}\r\n`}accept-encoding: identity\r\n${
+    reuseConnection ? "" : "connection: close\r\n"
+  }${fields}\r\n`;
   const parts = [method, path, host ?? "", ...Object.entries(headers).flat()];
   for (const part of parts) {
     if (/[\r\n\0]/.test(part)) {

@@ -7,4 +7,8 @@ import type { Server } from "../upstream/server.ts";
  *
  * The signal aborts when the time is up or nobody wants to know any more; a probe then lets go of what it holds.
  */
-export type Probe = (server: Server, signal: AbortSignal) => Promise<void>;
+export interface Probe {
+  (server: Server, signal: AbortSignal): Promise<void>;
+  /** Lets go of what is kept from one look to the next. */
+  forget?(server: Server): void;
+}

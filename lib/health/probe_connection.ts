@@ -68,6 +68,14 @@ export class ProbeConnection implements Disposable {
     return this.#stream.write(bytes);
   }
 
+  /** Hands the stream over, for another look; disposing does nothing from then on. */
+  detach(): ProbeStream | null {
+    if (this.#closed) return null;
+    this.#closed = true;
+    this.#signal.removeEventListener("abort", this.#onAbort);
+    return this.#stream;
+  }
+
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;

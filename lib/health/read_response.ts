@@ -7,6 +7,8 @@ export interface CheckResponse {
   readonly status: number;
   /** The content, or the beginning of it. */
   readonly body: string;
+  /** Whether all of it was read and another request may follow on the connection (RFC 9112 section 9.3). */
+  readonly reusable: boolean;
 }
 
 /** More than this beside the content is no answer to a check; one read may bring a part of the content too. */
@@ -15,21 +17,32 @@ const MAX_BYTES = 65_536;
 /**
  * Reads a response up to so many bytes of its content.
  *
+ * @param hasContent `false` for answers to HEAD, whose length is not theirs
  * @throws {Error} when what comes is no response of HTTP/1, or ends too early
  */
 export async function readResponse(
   connection: ProbeConnection,
   maxBodyBytes: number,
+  hasContent = true,
 ): Promise<CheckResponse> {
   const input = new Input(connection, MAX_BYTES + 2 * maxBodyBytes);
   let head = await readHead(input);
   // Interim responses (RFC 9110 section 15.2) come before the one that counts.
   while (head.status < 200) head = await readHead(input);
-  if (maxBodyBytes === 0) return { status: head.status, body: "" };
-  const bytes = head.chunked
+  if (!hasContent || maxBodyBytes === 0) {
+    return { status: head.status, body: "", reusable: !hasContent && head.persistent && input.empty };
+  }
+  const { bytes, ended } = head.chunked
     ? await readChunks(input, maxBodyBytes)
-    : await input.take(Math.min(head.length, maxBodyBytes), head.length !== Infinity);
-  return { status: head.status, body: new TextDecoder().decode(bytes) };
+    : await readSized(input, head.length, maxBodyBytes);
+  const body = new TextDecoder().decode(bytes);
+  return { status: head.status, body, reusable: head.persistent && ended && input.empty };
+}
+
+interface Content {
+  readonly bytes: Uint8Array;
+  /** Whether nothing of it is left on the connection. */
+  readonly ended: boolean;
 }
 
 interface Head {
@@ -37,6 +50,8 @@ interface Head {
   readonly chunked: boolean;
   /** Bytes of content; `Infinity` is until the end of the connection. */
   readonly length: number;
+  /** Whether the server says nothing against another request. */
+  readonly persistent: boolean;
 }
 
 async function readHead(input: Input): Promise<Head> {
@@ -50,22 +65,32 @@ async function readHead(input: Input): Promise<Head> {
   const chunked = /\bchunked\b/i.test(field("transfer-encoding") ?? "");
   const length = Number(field("content-length") ?? Infinity);
   if (Number.isNaN(length)) throw new Error("the answer has a bad content-length");
-  return { status, chunked, length: status === 204 || status === 304 ? 0 : length };
+  const persistent = lines[0]!.startsWith("HTTP/1.1") && !/\bclose\b/i.test(field("connection") ?? "");
+  const empty = status === 204 || status === 304;
+  return { status, chunked: chunked && !empty, length: empty ? 0 : length, persistent };
 }
 
-async function readChunks(input: Input, maxBytes: number): Promise<Uint8Array> {
+async function readSized(input: Input, length: number, maxBytes: number): Promise<Content> {
+  const bytes = await input.take(Math.min(length, maxBytes), length !== Infinity);
+  return { bytes, ended: bytes.length === length };
+}
+
+async function readChunks(input: Input, maxBytes: number): Promise<Content> {
   const content = new Uint8Array(maxBytes);
   let end = 0;
   while (end < maxBytes) {
     const size = parseInt(await input.line(), 16);
     if (Number.isNaN(size)) throw new Error("the answer has a bad chunk");
-    if (size === 0) break;
+    if (size === 0) {
+      while (await input.line() !== "");
+      return { bytes: content.subarray(0, end), ended: true };
+    }
     const chunk = await input.take(Math.min(size, maxBytes - end), true);
     content.set(chunk, end);
     end += chunk.length;
     if (end < maxBytes) await input.line();
   }
-  return content.subarray(0, end);
+  return { bytes: content.subarray(0, end), ended: false };
 }
 
 /** What a connection has brought and nobody has taken yet. */
@@ -78,6 +103,11 @@ class Input {
   constructor(connection: ProbeConnection, maxBytes: number) {
     this.#connection = connection;
     this.#maxBytes = maxBytes;
+  }
+
+  /** Whether everything that has come was taken. */
+  get empty(): boolean {
+    return this.#bytes.length === 0;
   }
 
   /** Takes a line, without its end. */

@@ -524,6 +524,11 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     "upstreams.healthCheck.maxBodyBytes must be a whole number of at least 1, received 0",
   ],
   [
+    "check over a strange connection",
+    { upstreams: { servers: upstreams, healthCheck: { type: "http", reuseConnection: "keep" } } },
+    'upstreams.healthCheck.reuseConnection must be true or false, received "keep"',
+  ],
+  [
     "check by a function that is none",
     { upstreams: { servers: upstreams, healthCheck: { type: "custom", check: true } } },
     "upstreams.healthCheck.check must be a function, received true",

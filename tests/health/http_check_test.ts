@@ -1,5 +1,10 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type BodyTest, httpCheck, type HttpCheckRequest } from "../../lib/health/http_check.ts";
+import { systemClock } from "../../lib/core/clock.ts";
+import { seededRandom } from "../../lib/core/random.ts";
+import { resolveHealthCheck } from "../../lib/health/health_check_options.ts";
+import { HealthChecker } from "../../lib/health/health_checker.ts";
+import { Pool } from "../../lib/upstream/pool.ts";
 import { resolvePlainServer } from "../../lib/upstream/server_spec.ts";
 import { Server } from "../../lib/upstream/server.ts";
 import { answering, rawUpstream } from "../support/raw_upstream.ts";
@@ -182,4 +187,63 @@ Deno.test("httpCheck() refuses statuses that are none, and text that would break
     assertThrows(() => httpCheck(options), TypeError, "expected no line break");
   }
   assert(httpCheck({ expectedStatuses: [200, "300-399"] }) !== undefined);
+});
+
+Deno.test("httpCheck() keeps its connection when told, as long as answers allow it", async () => {
+  const answers = [
+    ok("all well"),
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nall\r\n0\r\nx: y\r\n\r\n",
+    "HTTP/1.1 204 No Content\r\n\r\n",
+    // These three are the last ones of their connection.
+    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+    "HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n",
+    `HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n12345too much`,
+    ok(""),
+  ];
+  const used: number[] = [];
+  await using upstream = rawUpstream(async (connection, index) => {
+    while (await connection.readHead() !== null) {
+      used.push(index);
+      await connection.write(answers[used.length - 1]!);
+    }
+  });
+  const server = serverAt(upstream.address);
+  const probe = httpCheck({ reuseConnection: true });
+  for (const _ of answers) await probe(server, NEVER);
+  assertEquals(used, [0, 0, 0, 0, 1, 2, 3]);
+  await upstream.untilOpen(1);
+  probe.forget!(server);
+  probe.forget!(server);
+  await upstream.untilOpen(0);
+});
+
+Deno.test("httpCheck() takes a new connection when the kept one was closed, and keeps none after HEAD with a length", async () => {
+  await using upstream = rawUpstream(async (connection) => {
+    await connection.readHead();
+    await connection.write("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n");
+  });
+  const server = serverAt(upstream.address);
+  const probe = httpCheck({ method: "HEAD", reuseConnection: true });
+  for (let i = 1; i <= 3; i++) {
+    await probe(server, NEVER);
+    await upstream.untilOpen(0);
+    assertEquals(upstream.opened, i);
+  }
+  await upstream.close();
+  await assertRejects(() => probe(server, NEVER), Deno.errors.ConnectionRefused);
+});
+
+Deno.test("HealthChecker closes kept connections of servers that leave, and all at the end", async () => {
+  await using a = startUpstream("a");
+  await using b = startUpstream("b");
+  const pool = new Pool({ name: "test", servers: [a.address, b.address] });
+  await using checker = new HealthChecker({
+    pool,
+    check: resolveHealthCheck({ type: "http", reuseConnection: true, interval: "10ms" }),
+    clock: systemClock,
+    random: seededRandom(1),
+  });
+  await checker.firstRound();
+  assertEquals(pool.servers.map(({ healthy }) => healthy), [true, true]);
+  await pool.removeServer(a.address);
 });

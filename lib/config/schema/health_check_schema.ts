@@ -64,6 +64,7 @@ const httpEntries = {
     ),
   ),
   maxBodyBytes: v.optional(countSchema),
+  reuseConnection: v.optional(v.boolean(mustBe("true or false"))),
 } satisfies Record<keyof HttpCheckRequest, v.GenericSchema>;
 
 const typeSchema = v.picklist(TYPES, mustBe(oneOf(TYPES)));
