@@ -247,3 +247,13 @@ Deno.test("resolveConfig() freezes what it returns and leaves alone what it is g
   }
   assert(Object.isFrozen(peer.tls?.caCerts));
 });
+
+Deno.test("resolveConfig() lets nobody wait in the queue longer than the whole exchange may take", () => {
+  const queueOf = (queue: unknown, total?: string) => {
+    const { pools } = resolveConfig({ upstreams: { servers: ["a:80"], queue, timeouts: { total } } });
+    return pools.get("default")!.balancing.queue;
+  };
+  assertEquals(queueOf({}), { size: 100, timeoutMs: 1000 });
+  assertEquals(queueOf({ size: 5, timeout: "1h" }, "400ms"), { size: 5, timeoutMs: 400 });
+  assertEquals(queueOf({ timeout: "1s" }, "2s"), { size: 100, timeoutMs: 1000 });
+});

@@ -130,19 +130,6 @@ eachTransport("proxy answers 503 when a request has waited too long, and does no
   assertEquals((await running).status, 200);
 });
 
-eachTransport("proxy lets nobody wait longer than the whole exchange may take", async (start) => {
-  await using gate = new Gate();
-  await using proxy = await start({
-    upstreams: { ...poolOf(gate, 1), queue: { timeout: "1h" }, timeouts: { total: "400ms" } },
-  });
-  const running = proxy.ask();
-  await gate.untilWaiting(1);
-  const late = proxy.ask();
-  // The total time of the first one is over before: then there is room, or the second one's is over too.
-  assertEquals((await running).status, 504);
-  assertEquals([503, 504].includes((await late).status), true);
-});
-
 eachTransport(
   "proxy forgets a client that leaves the queue, and gives its place to the next",
   async (start) => {
