@@ -2,7 +2,7 @@
 
 import type { Server } from "../upstream/server.ts";
 import { KeptStreams, type LentConnection } from "./kept_streams.ts";
-import { ProbeConnection, type ProbeTarget, tlsOf } from "./probe_connection.ts";
+import { type ProbeConnection, type ProbeTarget, tlsOf } from "./probe_connection.ts";
 import { type CheckResponse, readResponse } from "./read_response.ts";
 
 /** What {@linkcode HttpExchange} takes. */
