@@ -196,7 +196,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     const { table } = this;
     const charges = this.policies.map((policy, index) => {
       const salt: Fingerprint = { low: 0, high: 0 };
-      const text = `${this.#scope}\n${policy.name}\n${policy.algorithm}`;
+      const text = `${policy.scope === "" ? this.#scope : policy.scope}\n${policy.name}\n${policy.algorithm}`;
       fingerprintKey(text, table.seedLow, table.seedHigh, salt);
       return new Charge(policy, index, table.sketch(salt.low === 0 ? 1 : salt.low), salt);
     });

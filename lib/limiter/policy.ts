@@ -93,6 +93,8 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
 export interface ResolvedPolicy {
   /** See {@linkcode LimiterPolicy.name}. */
   readonly name: string;
+  /** Sets its counts apart from those of others with its name: the route that it is for, `""` for the whole proxy. */
+  readonly scope: string;
   /** The key as it was written. */
   readonly keySpec: KeySpec;
   /** The key as a function. */

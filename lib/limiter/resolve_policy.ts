@@ -18,9 +18,14 @@ const DEFAULT_LEASE = "1h";
  * Fills in the defaults of a policy.
  *
  * @param index position among the policies of its limiter, for the default name
+ * @param scope see {@linkcode resolvePolicies}
  * @throws {TypeError} when something is wrong with it, naming all of it
  */
-export function resolvePolicy<Ctx extends KeySource>(policy: LimiterPolicy<Ctx>, index = 0): ResolvedPolicy {
+export function resolvePolicy<Ctx extends KeySource>(
+  policy: LimiterPolicy<Ctx>,
+  index = 0,
+  scope = "",
+): ResolvedPolicy {
   const problems = findPolicyProblems(policy);
   if (problems.length > 0) {
     const list = problems.map(({ option, index, message }) => {
@@ -30,7 +35,7 @@ export function resolvePolicy<Ctx extends KeySource>(policy: LimiterPolicy<Ctx>,
     throw new TypeError(`Cannot use a limiter policy: ${list.join("; ")}`);
   }
   const {
-    name = index === 0 ? "default" : `default-${index + 1}`,
+    name = defaultName(index, scope),
     key,
     limit,
     window = DEFAULT_LEASE,
@@ -51,6 +56,7 @@ export function resolvePolicy<Ctx extends KeySource>(policy: LimiterPolicy<Ctx>,
   // The functions are only ever called with the object that the caller of `check` hands in, which is a `Ctx`.
   return Object.freeze<ResolvedPolicy>({
     name,
+    scope,
     keySpec: key as KeySpec,
     key: compileKey(key, { ipv6Prefix }),
     limit: limit as KeyedNumber,
@@ -74,13 +80,17 @@ export function resolvePolicy<Ctx extends KeySource>(policy: LimiterPolicy<Ctx>,
 /**
  * Fills in the defaults of all policies of a limiter.
  *
+ * @param scope name of the route whose policies they are; `""` for those of the whole proxy
  * @throws {TypeError} when something is wrong with one, or two have the same name
  */
 export function resolvePolicies<Ctx extends KeySource>(
   policies: LimiterPolicy<Ctx> | readonly (LimiterPolicy<Ctx> | ResolvedPolicy)[],
+  scope = "",
 ): readonly ResolvedPolicy[] {
   const list: readonly (LimiterPolicy<Ctx> | ResolvedPolicy)[] = isList(policies) ? policies : [policies];
-  const resolved = list.map((policy, index) => "windowMs" in policy ? policy : resolvePolicy(policy, index));
+  const resolved = list.map((policy, index) =>
+    "windowMs" in policy ? policy : resolvePolicy(policy, index, scope)
+  );
   const names = new Set<string>();
   for (const { name } of resolved) {
     if (names.has(name)) {
@@ -91,6 +101,11 @@ export function resolvePolicies<Ctx extends KeySource>(
     names.add(name);
   }
   return Object.freeze(resolved);
+}
+
+function defaultName(index: number, scope: string): string {
+  const first = scope === "" ? "default" : scope;
+  return index === 0 ? first : `${first}-${index + 1}`;
 }
 
 function isList<T>(value: T | readonly T[]): value is readonly T[] {

@@ -2,14 +2,12 @@
 
 import { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
-import { LimitHeaders } from "../limiter/limit_headers.ts";
-import { RateLimiter } from "../limiter/limiter.ts";
-import type { Exchange } from "../proxy/exchange.ts";
 import { NamedPeers } from "../proxy/named_peers.ts";
-import type { Admission, PoolRuntime, ProxyRuntime } from "../proxy/proxy_runtime.ts";
+import type { PoolRuntime, ProxyRuntime } from "../proxy/proxy_runtime.ts";
 import { RunningRequests } from "../proxy/running_requests.ts";
 import { settleExchange } from "../proxy/settle_exchange.ts";
 import type { Pool } from "../upstream/pool.ts";
+import { Admissions } from "./admissions.ts";
 import { PoolPlane } from "./pool_plane.ts";
 import type { ServeOptions } from "./serve.ts";
 import { Transports } from "./transports.ts";
@@ -35,13 +33,14 @@ export class DataPlane implements AsyncDisposable {
     const pools = new Map<string, PoolRuntime>();
     for (const pool of config.pools.values()) pools.set(pool.name, this.#createPool(pool));
     this.pools = new Map(Array.from(pools, ([name, { balancer }]) => [name, balancer.pool]));
+    const admissions = this.#stack.use(new Admissions(config.limiter, options));
     this.runtime = {
       clock,
       wheel,
       observer,
       pools,
       defaultPool: pools.get(config.defaultPool)!,
-      admission: this.#createAdmission(config),
+      admission: admissions.create(config.limiter),
       filters: config.filters,
       namedPeers: new NamedPeers({ onForget: (peer) => this.#transports.forget(peer) }),
       count: { arrived: 0 },
@@ -66,20 +65,6 @@ export class DataPlane implements AsyncDisposable {
     const plane = this.#stack.use(new PoolPlane(resolved, transport, this.#options));
     this.#poolPlanes.push(plane);
     return plane.runtime;
-  }
-
-  #createAdmission({ limiter: policies }: ResolvedConfig): Admission | null {
-    if (policies.length === 0) return null;
-    const { clock, random, observer } = this.#options;
-    const limiter: RateLimiter<Exchange> = this.#stack.use(
-      new RateLimiter<Exchange>(policies, {
-        clock,
-        random,
-        onOverflow: ({ name }) =>
-          observer.event({ kind: "limiter_overflow", policy: name, capacity: limiter.table.maxKeys }),
-      }),
-    );
-    return { limiter, headers: new LimitHeaders(policies) };
   }
 
   /** Ends the checks and closes every connection to a server. */

@@ -11,6 +11,7 @@ Deno.test("resolvePolicy() fills in the defaults, freezes and leaves the origina
   assertEquals(typeof key, "function");
   assertEquals(rest, {
     name: "default",
+    scope: "",
     keySpec: "ip",
     limit: 5,
     windowMs: 1000,
@@ -76,6 +77,10 @@ Deno.test("resolvePolicies() names by position and refuses two of one name", () 
     "default",
     "default-2",
     "default-3",
+  ]);
+  assertEquals(resolvePolicies([GOOD, GOOD], "api").map(({ name, scope }) => [name, scope]), [
+    ["api", "api"],
+    ["api-2", "api"],
   ]);
   assertThrows(
     () => resolvePolicies([{ ...GOOD, name: "a" }, { ...GOOD, name: "a" }]),
