@@ -43,7 +43,7 @@ function describeAmount(policy: ResolvedPolicy): string {
     case "fixed-window":
       return describeCount(limit, "limit", `per ${window}`);
     case "sliding-window":
-      return describeCount(limit, "limit", `in any ${window}`);
+      return describeCount(limit, "limit", `per ${window}, sliding,`);
     case "concurrency":
       return describeCount(limit, "limit", "at the same time");
     case "token-bucket": {
@@ -71,7 +71,12 @@ function describeBurst({ algorithm, limit, windowMs }: ResolvedPolicy): string |
   if (algorithm === "concurrency") {
     return `a place that is not given back is free again after ${window} to twice that`;
   }
-  if (algorithm !== "fixed-window" || limit === 0) return null;
+  if (algorithm === "token-bucket" || limit === 0) return null;
+  if (algorithm === "sliding-window") {
+    return `fewer than ${
+      typeof limit === "number" ? 2 * limit : "twice as many"
+    } in any ${window}, however unevenly they come`;
+  }
   return `up to ${typeof limit === "number" ? 2 * limit : "twice as many"} around the end of a window`;
 }
 

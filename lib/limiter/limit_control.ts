@@ -2,11 +2,20 @@
 
 import type { Duration } from "../core/duration.ts";
 import type { ResolvedPolicy } from "./policy.ts";
+import type { PolicyStatus } from "./policy_status.ts";
 
 /** The limits of a running proxy, for programs. */
 export interface LimitControl {
   /** The policies, complete. */
   readonly policies: readonly ResolvedPolicy[];
+
+  /**
+   * What policies have counted for a key; those whose limit is a function are left out.
+   *
+   * @param policyName of the policy that is meant; all when left out
+   * @throws {RangeError} when there is no such policy
+   */
+  statusOf(key: string, policyName?: string): PolicyStatus[];
 
   /**
    * Forgets what was counted for a key, and lifts its ban.

@@ -12,6 +12,7 @@ import {
   missingKeyDecision,
   UNLIMITED,
 } from "./decision.ts";
+import { dueCharges } from "./due_charges.ts";
 import { type Fingerprint, fingerprintKey } from "./fingerprint.ts";
 import type { KeySource } from "./key_spec.ts";
 import type { RateLimiterOptions } from "./limiter_options.ts";
@@ -20,7 +21,7 @@ import { MemoryStore } from "./memory_store.ts";
 import { OverflowNotice } from "./overflow_notice.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "./policy.ts";
 import { callCost } from "./policy_calls.ts";
-import { type PolicyStatus, statusOf } from "./policy_status.ts";
+import { type PolicyStatus, setConstants, statusOf } from "./policy_status.ts";
 import { resolvePolicies } from "./resolve_policy.ts";
 import { SharedTable } from "./shared_table.ts";
 
@@ -149,6 +150,20 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   }
 
   /**
+   * What policies have counted for a key, whoever asks by it.
+   *
+   * Policies whose limit is a function are left out: there is no request to hand to it.
+   *
+   * @param policyName of the policy that is meant; all when left out
+   * @throws {RangeError} when there is no such policy
+   */
+  statusOf(key: string, policyName?: string): PolicyStatus[] {
+    const charges = this.#chargesOf(policyName).filter(setConstants);
+    for (const charge of charges) this.#list.aim(charge, key);
+    return statusOf(this.#memory, charges);
+  }
+
+  /**
    * Forgets what was counted for a key, and lifts its ban.
    *
    * Keys that did not fit the table are counted together with others and go on being estimated.
@@ -216,24 +231,17 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     this.#overflow?.tell(applying, count);
     if (!admitted) return limitedDecision(applying, count, "limit");
     const lease = this.#takesPlaces ? this.#store.hold(applying, count) : null;
-    return allowedDecision(applying, count, lease, this.#chargesLater ? this.#due(applying, count) : null);
+    return allowedDecision(
+      applying,
+      count,
+      lease,
+      this.#chargesLater ? dueCharges(this.#store, applying, count) : null,
+    );
   }
 
   async #awaitDecision(list: ChargeList, count: number, admitted: Promise<boolean>): Promise<Decision> {
     const decision = this.#decided(list, count, await admitted);
     this.#spare.push(list);
     return decision;
-  }
-
-  #due(charges: readonly Charge[], count: number): CountedKey[] | null {
-    let due: CountedKey[] | null = null;
-    for (let i = 0; i < count; i++) {
-      const charge = charges[i]!;
-      // What a dry run did not admit has not been counted.
-      if (charge.policy.charge !== null && charge.verdict.admitted) {
-        (due ??= []).push(this.#store.counted(charge));
-      }
-    }
-    return due;
   }
 }

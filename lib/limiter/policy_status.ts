@@ -21,6 +21,16 @@ export interface PolicyStatus {
   readonly retryAfterMs: number;
 }
 
+/** Prepares a charge without a request; `false` when its numbers depend on one. */
+export function setConstants(charge: Charge): boolean {
+  const { policy: { limit, burst, cost }, rule } = charge;
+  if (typeof limit === "function" || typeof burst === "function") return false;
+  rule.limit = limit;
+  rule.burst = burst ?? limit;
+  charge.cost = typeof cost === "number" ? cost : 1;
+  return true;
+}
+
 /** Asks for the status of each charge. */
 export function statusOf(store: MemoryStore, charges: readonly Charge[]): PolicyStatus[] {
   store.peek(charges, charges.length);

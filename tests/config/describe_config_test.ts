@@ -196,7 +196,8 @@ Deno.test("describeLimit() says limits in plain words", () => {
       "clients are told of refusals only",
     ]],
     [{ key: "path", limit: 5, window, algorithm: "sliding-window", dryRun: true, penalize: true }, [
-      "at most 5 requests in any 1m for each path",
+      "at most 5 requests per 1m, sliding, for each path",
+      "fewer than 10 in any 1m, however unevenly they come",
       "refused requests count too",
       "dry run: counts, and refuses nobody",
       told,

@@ -451,11 +451,14 @@ Deno.test("ProxyServer.limiter bans and resets keys while the proxy runs", async
   const limiter = proxy.server.limiter!;
   assertEquals(limiter.policies.map(({ name }) => name), ["default", "day"]);
   assertEquals(await statuses(proxy, 3), [200, 200, 429]);
+  const status = limiter.statusOf("a").map(({ policy, remaining }) => [policy.name, remaining]);
+  assertEquals(status, [["default", 0], ["day", 7]]);
+  assertEquals(limiter.statusOf("nobody", "day")[0]!.remaining, 9);
   limiter.reset("a", "default");
   assertEquals(await statuses(proxy, 3), [200, 200, 429]);
   limiter.ban("b", "10m");
-  const { status, field } = await proxy.ask("GET /", ["appid: b"]);
-  assertEquals([status, field("retry-after")], [429, "600"]);
+  const banned = await proxy.ask("GET /", ["appid: b"]);
+  assertEquals([banned.status, banned.field("retry-after")], [429, "600"]);
   limiter.reset("b");
   assertEquals(await statuses(proxy, 1, "/", "b"), [200]);
   await using free = await startProxy({ upstreams: [upstream.address] });
