@@ -34,6 +34,11 @@ export type { ProxyServer } from "./lib/server/proxy_server.ts";
 export { RateLimiter, type RateLimiterOptions } from "./lib/server/rate_limiter.ts";
 export type { ServeSource } from "./lib/server/serve_source.ts";
 export type { LimitControl } from "./lib/limiter/limit_control.ts";
+export type {
+  RedisStoreOptions,
+  ResolvedRedisStore,
+  StoreErrorAction,
+} from "./lib/limiter/redis_store_options.ts";
 export type { PolicyStatus } from "./lib/limiter/policy_status.ts";
 export { ListenError } from "./lib/server/listener.ts";
 export { defineConfig } from "./lib/config/define_config.ts";
@@ -153,6 +158,7 @@ export type {
   EjectionEvent,
   HealthEvent,
   LimiterOverflowEvent,
+  LimiterStoreEvent,
   ListenerErrorEvent,
   ListeningEvent,
   PanicEvent,

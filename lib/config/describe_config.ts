@@ -7,7 +7,7 @@ import { formatProxy } from "../transport/outbound_proxy.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import { describeBalancing } from "./describe_balancing.ts";
-import { describeLimit, describeMemory } from "./describe_limit.ts";
+import { describeLimit, describeMemory, describeStore } from "./describe_limit.ts";
 import { describeListen } from "./describe_listen.ts";
 import type { ResolvedConfig, ResolvedPool, ResolvedServer } from "./proxy_config.ts";
 
@@ -25,6 +25,7 @@ export function describeConfig(config: ResolvedConfig): string {
     ...(limiter.length === 0 ? ["limits    none"] : [
       ...limiter.map(describePolicy),
       `counts    ${describeMemory(limiter)}`,
+      ...describeStore(limiter[0]!).map((line) => `  ${line}`),
     ]),
     `filters   ${phases.length === 0 ? "none" : phases.join(", ")}`,
     `shutdown  running requests may take ${formatDuration(gracePeriodMs)} to finish`,

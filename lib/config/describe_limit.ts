@@ -2,6 +2,7 @@
 
 import { formatDuration } from "../core/duration.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
+import { storeAddress } from "../limiter/redis_store_options.ts";
 import { tableSize } from "../limiter/table_layout.ts";
 import { describeKey } from "./describe_key.ts";
 
@@ -34,6 +35,25 @@ export function describeMemory(policies: readonly ResolvedPolicy[]): string {
   const { byteLength } = tableSize(maxKeys, policies.length);
   const megabytes = (byteLength / 2 ** 20).toFixed(1);
   return `${maxKeys} keys counted exactly in ${megabytes} MiB; further ones by estimate, never too low`;
+}
+
+/** Says where limits are counted that several machines share; nothing for the memory of this one. */
+export function describeStore({ store }: ResolvedPolicy): readonly string[] {
+  if (store === null) return [];
+  const { prefix, timeoutMs, onStoreError, instances } = store;
+  const otherwise = {
+    open: "let pass",
+    closed: "refused",
+    local: instances === 1
+      ? "counted by this instance alone"
+      : `counted by this instance alone, which grants a part in ${instances} of each limit`,
+  };
+  return [
+    `shared in ${storeAddress(store)} under the prefix ${prefix}`,
+    `requests that it does not decide about within ${formatDuration(timeoutMs)} are ${
+      otherwise[onStoreError]
+    }`,
+  ];
 }
 
 function describeAmount(policy: ResolvedPolicy): string {

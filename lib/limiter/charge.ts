@@ -37,6 +37,10 @@ export class Charge {
   cost = 0;
   /** Whether the key is counted by estimate. */
   overflowed = false;
+  /** Where the store has counted it: by itself, in the table of this instance because it could not, or not at all. */
+  place: "store" | "table" | "nowhere" = "store";
+  /** When the store decided, by its own time. */
+  decidedAt = 0;
   /** Whether the decision that is being settled writes the new state. */
   writes = false;
 

@@ -56,8 +56,8 @@ export interface AllowedDecision {
 export interface LimitedDecision {
   /** Which kind of decision this is. */
   readonly kind: "limited";
-  /** Why: too many, the key is banned, or the request has no key and needs one. */
-  readonly reason: "limit" | "banned" | "missing-key";
+  /** Why: too many, the key is banned, the request has no key and needs one, or the store of the counts does not answer. */
+  readonly reason: "limit" | "banned" | "missing-key" | "store-error";
   /** Of the policies that refuse, the one that does so for longest. */
   readonly policy: ResolvedPolicy;
   /** What it counts the request by; `""` without a key. */
@@ -155,7 +155,7 @@ export function allowedDecision(
 export function limitedDecision(
   charges: readonly Charge[],
   count: number,
-  reason: "limit" | "banned",
+  reason: "limit" | "banned" | "store-error",
 ): LimitedDecision {
   let longest: Charge | null = null;
   let violated = NONE;

@@ -57,7 +57,7 @@ export class LimitHeaders {
     if (decision.kind === "unlimited") return;
     if (decision.kind === "limited") {
       if (decision.retryAfterMs !== Infinity) headers.set("retry-after", String(retryAfterSeconds(decision)));
-      if (decision.reason === "missing-key") return;
+      if (decision.reason === "missing-key" || decision.reason === "store-error") return;
     } else if (!this.#everyAnswer || decision.applied === 0) {
       return;
     }
@@ -129,6 +129,11 @@ export function limitProblem(decision: LimitedDecision): Readonly<Record<string,
       return { type: `${PROBLEM_TYPES}#quota-exceeded`, "violated-policies": decision.violated };
     case "banned":
       return { type: `${PROBLEM_TYPES}#abnormal-usage-detected`, "violated-policies": decision.violated };
+    case "store-error":
+      return {
+        type: `${PROBLEM_TYPES}#temporary-reduced-capacity`,
+        "violated-policies": decision.violated,
+      };
     case "missing-key":
       return {
         detail: "The request lacks what its limit is counted by",

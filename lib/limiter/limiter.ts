@@ -16,7 +16,7 @@ import { dueCharges } from "./due_charges.ts";
 import { type Fingerprint, fingerprintKey } from "./fingerprint.ts";
 import type { KeySource } from "./key_spec.ts";
 import type { RateLimiterOptions } from "./limiter_options.ts";
-import type { LimiterStore } from "./limiter_store.ts";
+import type { Admitted, LimiterStore } from "./limiter_store.ts";
 import { MemoryStore } from "./memory_store.ts";
 import { OverflowNotice } from "./overflow_notice.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "./policy.ts";
@@ -106,7 +106,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     const banned = count > 0 && this.#bans.find(list.applying, count);
     if (count > 0 && !banned) {
       const admitted = this.#store.admit(list.applying, count, clockMs);
-      if (typeof admitted !== "boolean") return this.#awaitDecision(list, count, admitted);
+      if (admitted instanceof Promise) return this.#awaitDecision(list, count, admitted);
       const decision = this.#decided(list, count, admitted);
       if (later) this.#spare.push(list);
       return decision;
@@ -227,8 +227,9 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     return found;
   }
 
-  #decided({ applying }: ChargeList, count: number, admitted: boolean): Decision {
+  #decided({ applying }: ChargeList, count: number, admitted: Admitted): Decision {
     this.#overflow?.tell(applying, count);
+    if (admitted === "store-error") return limitedDecision(applying, count, "store-error");
     if (!admitted) return limitedDecision(applying, count, "limit");
     const lease = this.#takesPlaces ? this.#store.hold(applying, count) : null;
     return allowedDecision(
@@ -239,7 +240,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     );
   }
 
-  async #awaitDecision(list: ChargeList, count: number, admitted: Promise<boolean>): Promise<Decision> {
+  async #awaitDecision(list: ChargeList, count: number, admitted: Promise<Admitted>): Promise<Decision> {
     const decision = this.#decided(list, count, await admitted);
     this.#spare.push(list);
     return decision;

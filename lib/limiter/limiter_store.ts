@@ -4,6 +4,9 @@ import type { Lease } from "../core/lease.ts";
 import type { Charge } from "./charge.ts";
 import type { CountedKey } from "./counted_key.ts";
 
+/** Whether a request is admitted; `"store-error"` when the store cannot say and is not to let it pass. */
+export type Admitted = boolean | "store-error";
+
 /**
  * Decides about all policies of a request at once: all are checked, then all are charged.
  *
@@ -20,7 +23,7 @@ export interface LimiterStore {
    * @param clockMs what the clock said, when the caller has asked it already
    * @returns whether every policy that is not on a dry run admits it
    */
-  admit(charges: readonly Charge[], count: number, clockMs?: number): boolean | Promise<boolean>;
+  admit(charges: readonly Charge[], count: number, clockMs?: number): Admitted | Promise<Admitted>;
 
   /** The places that admitted charges took of concurrency policies, to be given back once; `null` when they took none. */
   hold(charges: readonly Charge[], count: number): Lease | null;

@@ -3,6 +3,7 @@
 import type { Duration } from "../core/duration.ts";
 import type { LimitedDecision } from "./decision.ts";
 import type { CompiledKey, KeySource, KeySpec } from "./key_spec.ts";
+import type { RedisStoreOptions, ResolvedRedisStore } from "./redis_store_options.ts";
 
 /** How requests are counted. */
 export type AlgorithmName = "fixed-window" | "sliding-window" | "token-bucket" | "concurrency";
@@ -83,6 +84,13 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    */
   maxKeys?: number;
   /**
+   * Where it is counted: in the memory of this machine, or in a Redis or Valkey that several share. The same for all
+   * policies of a limiter, which are decided about in one step. A `RateLimiter` of one's own has only the memory.
+   *
+   * @default {"memory"}
+   */
+  store?: "memory" | RedisStoreOptions;
+  /**
    * Makes the answer to a request that the policy refuses, in place of the problem document; fields that it does not
    * set itself are added to it.
    */
@@ -127,6 +135,8 @@ export interface ResolvedPolicy {
   readonly ipv6Prefix: number;
   /** See {@linkcode LimiterPolicy.maxKeys}. */
   readonly maxKeys: number;
+  /** See {@linkcode LimiterPolicy.store}; `null` for the memory. */
+  readonly store: ResolvedRedisStore | null;
   /** See {@linkcode LimiterPolicy.response}; `null` for the problem document. */
   readonly response: ((decision: LimitedDecision, ctx: KeySource) => Response | Promise<Response>) | null;
 }

@@ -4,14 +4,15 @@ import { DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import { expectedCidr } from "../http/cidr.ts";
 import { KEY_SPEC_EXPECTED, parseKeySpec } from "./key_spec.ts";
 import type { AlgorithmName, HeaderStyle, LimiterPolicy, MissingKeyAction } from "./policy.ts";
+import { findStoreProblems } from "./redis_store_options.ts";
 import { MAX_KEYS } from "./table_layout.ts";
 
 /** Something wrong with a policy. */
 export interface PolicyProblem {
   /** Option it is about, such as `limit`. */
   readonly option: string;
-  /** Which entry of it, when it is a list. */
-  readonly index?: number;
+  /** Which entry of it, when it is a list; which option, when it has some of its own. */
+  readonly index?: number | string;
   /** What is accepted and what was found, to be read after the option. */
   readonly message: string;
 }
@@ -84,6 +85,8 @@ const RULES: Readonly<Record<keyof LimiterPolicy, OptionRule>> = {
     expected: `a whole number from 1 to ${MAX_KEYS}`,
     accepts: (value) => isWhole(value, 1, MAX_KEYS),
   },
+  // What is wrong with it is found by its own file.
+  store: { expected: "a store", accepts: () => true },
   response: { expected: "a function", accepts: isFunction },
 };
 
@@ -108,7 +111,15 @@ export function findPolicyProblems(value: unknown): PolicyProblem[] {
     const message = problemOf(RULES[option], policy[option]);
     if (message !== null) problems.push({ option, message });
   }
-  return [...problems, ...findExemptProblems(policy.exempt), ...findContradictions(policy)];
+  const { exempt, store } = policy;
+  return [
+    ...problems,
+    ...findExemptProblems(exempt),
+    ...findStoreProblems(store).map(({ option, message }) =>
+      option === "" ? { option: "store", message } : { option: "store", index: option, message }
+    ),
+    ...findContradictions(policy),
+  ];
 }
 
 function problemOf({ expected, accepts, required = false }: OptionRule, found: unknown): string | null {

@@ -5,9 +5,14 @@ import { problemBody } from "../http/problem_response.ts";
 import type { LimitedDecision } from "./decision.ts";
 import { type LimitHeaders, limitProblem } from "./limit_headers.ts";
 
+/** The status of a refusal: whoever cannot be counted has not asked too often. */
+export function refusalStatus({ reason }: LimitedDecision): 429 | 503 {
+  return reason === "store-error" ? 503 : 429;
+}
+
 /** The problem document (RFC 9457) of a refusal. */
 export function refusalBody(decision: LimitedDecision): Uint8Array<ArrayBuffer> {
-  return problemBody(429, limitProblem(decision));
+  return problemBody(refusalStatus(decision), limitProblem(decision));
 }
 
 /** The fields that go with it. */

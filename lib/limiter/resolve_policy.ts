@@ -11,6 +11,7 @@ import {
   type ResolvedPolicy,
 } from "./policy.ts";
 import { findPolicyProblems } from "./policy_problems.ts";
+import { resolveStore } from "./redis_store_options.ts";
 
 const DEFAULT_LEASE = "1h";
 
@@ -29,7 +30,7 @@ export function resolvePolicy<Ctx extends KeySource>(
   const problems = findPolicyProblems(policy);
   if (problems.length > 0) {
     const list = problems.map(({ option, index, message }) => {
-      const where = index === undefined ? option : `${option}[${index}]`;
+      const where = index === undefined ? option : `${option}[${JSON.stringify(index)}]`;
       return `${where === "" ? "it" : where} ${message}`;
     });
     throw new TypeError(`Cannot use a limiter policy: ${list.join("; ")}`);
@@ -50,6 +51,7 @@ export function resolvePolicy<Ctx extends KeySource>(
     headers = DEFAULT_HEADERS,
     ipv6Prefix = 64,
     maxKeys = DEFAULT_MAX_KEYS,
+    store = "memory",
     response = null,
   } = policy;
   const networks = Array.isArray(exempt) ? new CidrList(exempt) : null;
@@ -73,6 +75,7 @@ export function resolvePolicy<Ctx extends KeySource>(
     headers: headers === false ? [] : Object.freeze([...headers]),
     ipv6Prefix,
     maxKeys,
+    store: resolveStore(store),
     response: response as ResolvedPolicy["response"],
   });
 }

@@ -35,6 +35,8 @@ export function eventLevel(event: ProxyEvent): LogLevel {
       return event.level;
     case "limiter_overflow":
       return "warn";
+    case "limiter_store":
+      return event.available ? "info" : "error";
     case "listener_error":
     case "callback_error":
       return "error";
@@ -62,6 +64,10 @@ export function eventMessage(event: ProxyEvent): string {
       return `${event.message} (request ${event.requestId})`;
     case "limiter_overflow":
       return `Limiter ${event.policy} holds ${event.capacity} keys and is full: further keys are estimated, never too low`;
+    case "limiter_store":
+      return event.available
+        ? `Limits are counted in ${event.address}`
+        : `Cannot count limits in ${event.address}: ${event.reason}`;
     case "listener_error":
       return `Cannot accept connections on ${event.address}: ${event.message}; listening again`;
     case "certificate":

@@ -12,6 +12,7 @@ export type ProxyEvent =
   | RequestFailureEvent
   | RequestLogEvent
   | LimiterOverflowEvent
+  | LimiterStoreEvent
   | ListenerErrorEvent
   | CertificateEvent
   | CallbackErrorEvent
@@ -140,6 +141,18 @@ export interface LimiterOverflowEvent {
   readonly policy: string;
   /** Keys that the table holds. */
   readonly capacity: number;
+}
+
+/** The store that limits are counted in can be used, or not any more. */
+export interface LimiterStoreEvent {
+  /** Tells this event from others. */
+  readonly kind: "limiter_store";
+  /** Where it is, without user and password. */
+  readonly address: string;
+  /** What it is from now on. */
+  readonly available: boolean;
+  /** Why it is not; `null` when it is. */
+  readonly reason: string | null;
 }
 
 /** A listener stopped by itself and is started again. */

@@ -2,7 +2,7 @@
 
 import { FilterError } from "../core/errors.ts";
 import type { LimitedDecision } from "../limiter/decision.ts";
-import { completeRefusal, refusalBody, refusalFields } from "../limiter/refusal.ts";
+import { completeRefusal, refusalBody, refusalFields, refusalStatus } from "../limiter/refusal.ts";
 import type { Exchange } from "./exchange.ts";
 import { handOver } from "./hand_over.ts";
 import type { Admission } from "./proxy_runtime.ts";
@@ -21,9 +21,10 @@ export function refuseRequest(
   if (decision.policy.response !== null) return refuseByConfig(exchange, admission, decision);
   const fields = refusalFields(decision, admission.headers);
   fields.list.push("connection", "close");
+  const status = refusalStatus(decision);
   const body = refusalBody(decision);
-  const response = new Response(body, { status: 429, headers: [...fields] });
-  exchange.status = 429;
+  const response = new Response(body, { status, headers: [...fields] });
+  exchange.status = status;
   exchange.bytesSent = body.byteLength;
   settleExchange(exchange, null);
   return response;

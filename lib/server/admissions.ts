@@ -2,11 +2,13 @@
 
 import { LimitHeaders } from "../limiter/limit_headers.ts";
 import { RateLimiter } from "../limiter/limiter.ts";
+import type { RateLimiterOptions } from "../limiter/limiter_options.ts";
+import { MemoryStore } from "../limiter/memory_store.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { SharedTable } from "../limiter/shared_table.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { Admission } from "../proxy/proxy_runtime.ts";
-import type { ServeOptions } from "./serve.ts";
+import type { DataPlaneOptions } from "./data_plane.ts";
 
 /**
  * Makes limiters that share one table.
@@ -15,12 +17,12 @@ import type { ServeOptions } from "./serve.ts";
  * any is charged, and what the proxy's policies count is the same for all routes.
  */
 export class Admissions implements Disposable {
-  readonly #options: Required<ServeOptions>;
+  readonly #options: DataPlaneOptions;
   readonly #table: SharedTable | null;
   readonly #stack = new DisposableStack();
 
   /** @param policies all that there will be, of the proxy and of its routes: the table is made for them */
-  constructor(policies: readonly ResolvedPolicy[], options: Required<ServeOptions>) {
+  constructor(policies: readonly ResolvedPolicy[], options: DataPlaneOptions) {
     const { clock, random } = options;
     this.#options = options;
     const maxKeys = policies.reduce((sum, policy) => sum + policy.maxKeys, 0);
@@ -38,11 +40,20 @@ export class Admissions implements Disposable {
       clock,
       random,
       table,
+      ...this.#storeOf(policies, table),
       onOverflow: ({ name }) =>
         observer.event({ kind: "limiter_overflow", policy: name, capacity: table.maxKeys }),
     });
     this.#stack.use(limiter);
     return { limiter, headers: new LimitHeaders(policies) };
+  }
+
+  /** The store that policies share with other machines; the table is for when it does not answer. */
+  #storeOf(policies: readonly ResolvedPolicy[], table: SharedTable): Pick<RateLimiterOptions, "store"> {
+    const { stores = null } = this.#options;
+    const options = policies[0]!.store;
+    if (stores === null || options === null) return {};
+    return { store: stores.open({ policies, options, memory: new MemoryStore(table), scope: "" }) };
   }
 
   /** Ends all of them. */

@@ -2,6 +2,7 @@
 
 import { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
+import type { RedisStores } from "../redis/redis_stores.ts";
 import { NamedPeers } from "../proxy/named_peers.ts";
 import type { PoolRuntime, ProxyRuntime } from "../proxy/proxy_runtime.ts";
 import { RunningRequests } from "../proxy/running_requests.ts";
@@ -15,19 +16,26 @@ import { Transports } from "./transports.ts";
 /** How often waiting things look at the clock; the most that a timeout can be late. */
 const TICK_MS = 20;
 
+/** What a {@linkcode DataPlane} takes; it disposes the stores with itself. */
+export interface DataPlaneOptions extends Required<ServeOptions> {
+  /** Opens the stores of limits that are shared with other machines; `null` when none is. @default {null} */
+  stores?: RedisStores | null;
+}
+
 /** Everything of a proxy but its listeners; holds it all, and lets go of it all at once. */
 export class DataPlane implements AsyncDisposable {
   readonly runtime: ProxyRuntime;
   /** The pools by name, to be changed while the proxy runs. */
   readonly pools: ReadonlyMap<string, Pool>;
-  readonly #options: Required<ServeOptions>;
+  readonly #options: DataPlaneOptions;
   readonly #transports: Transports;
   readonly #poolPlanes: PoolPlane[] = [];
   readonly #stack = new AsyncDisposableStack();
 
-  constructor(config: ResolvedConfig, options: Required<ServeOptions>) {
+  constructor(config: ResolvedConfig, options: DataPlaneOptions) {
     const { clock, observer } = options;
     this.#options = options;
+    if (options.stores) this.#stack.use(options.stores);
     const wheel = this.#stack.use(new DeadlineWheel({ clock, tickMs: TICK_MS }));
     this.#transports = this.#stack.use(new Transports({ clock, wheel }));
     const pools = new Map<string, PoolRuntime>();
@@ -54,7 +62,7 @@ export class DataPlane implements AsyncDisposable {
     // Timers of the clock do not keep the process running, and a function that hangs may have nothing else that does.
     const alive = setInterval(() => {}, 60_000);
     try {
-      await Promise.all(this.#poolPlanes.map((plane) => plane.start()));
+      await Promise.all([this.#options.stores?.ready(), ...this.#poolPlanes.map((plane) => plane.start())]);
     } finally {
       clearInterval(alive);
     }

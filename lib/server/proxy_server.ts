@@ -7,11 +7,10 @@ import { handleRequest } from "../proxy/handle_request.ts";
 import type { ProxyRuntime } from "../proxy/proxy_runtime.ts";
 import { reportCallbackError } from "../proxy/report.ts";
 import type { Pool } from "../upstream/pool.ts";
-import { DataPlane } from "./data_plane.ts";
+import { DataPlane, type DataPlaneOptions } from "./data_plane.ts";
 import { Listener } from "./listener.ts";
 import { redirectToHttps } from "./redirect_to_https.ts";
 import { removeStaleSocket } from "./stale_socket.ts";
-import type { ServeOptions } from "./serve.ts";
 
 /** How long requests that were called off may take to end; a filter that never returns must not hold the end up. */
 const LAST_WORDS_MS = 1000;
@@ -26,7 +25,7 @@ export class ProxyServer implements AsyncDisposable {
   #shutdown: Promise<void> | null = null;
 
   /** @internal Use `serve`. */
-  constructor(config: ResolvedConfig, options: Required<ServeOptions>) {
+  constructor(config: ResolvedConfig, options: DataPlaneOptions) {
     this.#config = config;
     this.#observer = options.observer;
     this.#plane = new DataPlane(config, options);

@@ -70,7 +70,8 @@ export class RateLimiter implements Disposable {
    * Makes a limiter that has counted nothing yet.
    *
    * @param policies one, or several that must all admit a request
-   * @throws {TypeError} when something is wrong with a policy, naming all of it, or two have the same name
+   * @throws {TypeError} when something is wrong with a policy, naming all of it, two have the same name, or one has a
+   * `store` of several machines
    * @throws {RangeError} when the policies have more keys or are more than a table has room for
    */
   constructor(
@@ -83,6 +84,11 @@ export class RateLimiter implements Disposable {
       random,
       ...(onOverflow === undefined ? {} : { onOverflow }),
     });
+    if (this.#limiter.policies.some(({ store }) => store !== null)) {
+      throw new TypeError(
+        "Cannot count in a store of several machines here: that is for the limiter of a proxy",
+      );
+    }
     this.#headers = new LimitHeaders(this.#limiter.policies);
     this.#onChargeError = onChargeError;
   }

@@ -5,6 +5,7 @@ import { type Random, systemRandom } from "../core/random.ts";
 import type { ProxyConfig } from "../config/proxy_config.ts";
 import { resolveConfig } from "../config/resolve_config.ts";
 import { type Observer, silentObserver } from "../observe/observer.ts";
+import { loadLimiterStores } from "./limiter_stores.ts";
 import { ProxyServer } from "./proxy_server.ts";
 
 /** What {@linkcode serve} takes beside the configuration. */
@@ -52,7 +53,8 @@ export async function startProxy(
   options: ServeOptions = {},
 ): Promise<ProxyServer> {
   const { observer = silentObserver, clock = systemClock, random = systemRandom } = options;
-  const server = new ProxyServer(config, { observer, clock, random });
+  const stores = await loadLimiterStores(config.limiter, { clock, observer });
+  const server = new ProxyServer(config, { observer, clock, random, stores });
   await server.start();
   return server;
 }

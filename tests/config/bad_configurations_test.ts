@@ -713,6 +713,59 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     `limiter.key must be ${KEY}, received "appid"`,
   ],
   [
+    "limiter with an unknown store",
+    { upstreams, limiter: { ...limiter, store: "redis" } },
+    'limiter.store must be "memory" or { type: "redis", url: "redis://host:6379" }, received "redis"',
+  ],
+  [
+    "limiter with a store of another kind",
+    { upstreams, limiter: { ...limiter, store: { type: "memcached", url: "redis://a" } } },
+    'limiter.store.type must be "redis", received "memcached"',
+  ],
+  [
+    "limiter with a store without a URL",
+    { upstreams, limiter: { ...limiter, store: { type: "redis" } } },
+    "limiter.store.url is required",
+  ],
+  [
+    "limiter with a store's URL that is none, which may have a password in it",
+    { upstreams, limiter: { ...limiter, store: { type: "redis", url: "http://:hunter2@a" } } },
+    'limiter.store.url must be "redis://host:port" or "rediss://host:port", received another text',
+  ],
+  [
+    "limiter with a prefix that is a hash tag already",
+    { upstreams, limiter: { ...limiter, store: { type: "redis", url: "redis://a", prefix: "{a}" } } },
+    'limiter.store.prefix must be from 1 to 64 printable ASCII characters without spaces and braces, received "{a}"',
+  ],
+  [
+    "limiter with a store that may take for ever",
+    { upstreams, limiter: { ...limiter, store: { type: "redis", url: "redis://a", timeout: "1h" } } },
+    `limiter.store.timeout must be ${DURATION}, from 1ms to 10s, received "1h"`,
+  ],
+  [
+    "limiter with a store that does something else on errors",
+    { upstreams, limiter: { ...limiter, store: { type: "redis", url: "redis://a", onStoreError: "fail" } } },
+    'limiter.store.onStoreError must be "open", "closed" or "local", received "fail"',
+  ],
+  [
+    "limiter with no instances",
+    { upstreams, limiter: { ...limiter, store: { type: "redis", url: "redis://a", instances: 0 } } },
+    "limiter.store.instances must be a whole number of at least 1, received 0",
+  ],
+  [
+    "limiter with a misspelt option of its store",
+    { upstreams, limiter: { ...limiter, store: { type: "redis", url: "redis://a", time: "1s" } } },
+    "limiter.store.time is not a known key; known are type, url, prefix, timeout, onStoreError, instances",
+  ],
+  [
+    "tiers with different stores",
+    {
+      upstreams,
+      limiter: [{ ...limiter, store: { type: "redis", url: "redis://a" } }, { ...limiter, name: "b" }],
+    },
+    "limiter[1].store must be like that of [0]: all policies of a limiter are decided about in one place",
+  ],
+  [
     "limiter with an impossible header",
     { upstreams, limiter: { ...limiter, key: "header:app id" } },
     `limiter.key must be ${KEY}, received "header:app id"`,

@@ -27,6 +27,7 @@ Deno.test("resolvePolicy() fills in the defaults, freezes and leaves the origina
     headers: ["x-rate-limit", "draft-11"],
     ipv6Prefix: 64,
     maxKeys: 100_000,
+    store: null,
     response: null,
   });
   assertThrows(() => Object.assign(resolvePolicy(policy), { limit: 6 }), TypeError);

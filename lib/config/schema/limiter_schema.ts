@@ -36,6 +36,15 @@ const tiersSchema: v.GenericSchema = v.pipe(
     if (keys > MAX_KEYS) {
       addIssue({ message: `must have at most ${MAX_KEYS} keys together (maxKeys), has ${keys}` });
     }
+    const stores = tiers.map(storeOf);
+    stores.forEach((store, i) => {
+      if (store === stores[0]) return;
+      const path: [v.IssuePathItem, v.IssuePathItem] = [pathItem(tiers, i), pathItem(tiers[i], "store")];
+      addIssue({
+        message: "must be like that of [0]: all policies of a limiter are decided about in one place",
+        path,
+      });
+    });
     const names = tiers.map(nameOf);
     const drafts = tiers.map(draftOf);
     const drafting = drafts.findIndex((draft) => draft !== undefined);
@@ -72,6 +81,11 @@ function maxKeysOf(policy: unknown): number {
 function nameOf(policy: unknown, index: number): unknown {
   if (isRecord(policy) && policy.name !== undefined) return policy.name;
   return index === 0 ? "default" : `default-${index + 1}`;
+}
+
+/** Where a policy counts, to be compared. */
+function storeOf(policy: unknown): string {
+  return isRecord(policy) && isRecord(policy.store) ? JSON.stringify(policy.store) : "memory";
 }
 
 const otherwiseSchema = v.custom(() => false, mustBe(`${POLICY_EXPECTED}, or an array of these`));

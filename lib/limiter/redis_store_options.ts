@@ -1,0 +1,134 @@
+/** Where counts are kept that several machines share. */
+
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
+
+/** What becomes of requests that the store does not decide about in time. */
+export type StoreErrorAction = "open" | "closed" | "local";
+
+/**
+ * Counts in Redis or Valkey, shared by all proxies that name the same server and prefix.
+ *
+ * Each request costs one command, which decides about all policies in one step and with the server's time. Needs
+ * `--allow-net` for the server and, as its client reads environment variables, `--allow-env` or `--ignore-env`.
+ */
+export interface RedisStoreOptions {
+  /** Which kind of store; Valkey is the same one. */
+  type: "redis";
+  /** `redis://[user:password@]host[:port][/db]`, or `rediss://` over TLS. */
+  url: string;
+  /**
+   * What all keys begin with, and their hash tag in a cluster. Proxies with different prefixes count apart.
+   *
+   * @default {"lbproxy"}
+   */
+  prefix?: string;
+  /** How long a request may wait for the answer. @default {"20ms"} */
+  timeout?: Duration;
+  /**
+   * What becomes of requests without an answer: `"open"` lets them pass, `"closed"` refuses them with 503, `"local"`
+   * counts them in a table of this instance, by its part of the limit. After 5 failures in a row nobody waits any more
+   * until the server answers again.
+   *
+   * @default {"local"}
+   */
+  onStoreError?: StoreErrorAction;
+  /** How many instances of the proxy there are: for `"local"` each grants `limit / instances`, at least 1. @default {1} */
+  instances?: number;
+}
+
+/** A Redis store with every default filled in. */
+export interface ResolvedRedisStore {
+  /** See {@linkcode RedisStoreOptions.url}. */
+  readonly url: string;
+  /** See {@linkcode RedisStoreOptions.prefix}. */
+  readonly prefix: string;
+  /** See {@linkcode RedisStoreOptions.timeout}. */
+  readonly timeoutMs: number;
+  /** See {@linkcode RedisStoreOptions.onStoreError}. */
+  readonly onStoreError: StoreErrorAction;
+  /** See {@linkcode RedisStoreOptions.instances}. */
+  readonly instances: number;
+}
+
+/** Something wrong with the options of a store. */
+export interface StoreProblem {
+  /** Option it is about; `""` for the store itself. */
+  readonly option: string;
+  /** What is accepted and what was found, to be read after the option. */
+  readonly message: string;
+}
+
+/** What stands in place of a store, for error messages. */
+const STORE_EXPECTED = '"memory" or { type: "redis", url: "redis://host:6379" }';
+const ACTIONS: readonly unknown[] = ["open", "closed", "local"];
+const MAX_TIMEOUT_MS = 10_000;
+
+/** What each option must be; whether it may be left out is said by what accepts `undefined`. */
+const RULES: Readonly<Record<keyof RedisStoreOptions, readonly [(value: unknown) => boolean, string]>> = {
+  type: [(value) => value === "redis", '"redis"'],
+  url: [isRedisUrl, '"redis://host:port" or "rediss://host:port"'],
+  prefix: [
+    (value) => value === undefined || (typeof value === "string" && /^[\x21-\x7a]{1,64}$/.test(value)),
+    "from 1 to 64 printable ASCII characters without spaces and braces",
+  ],
+  timeout: [isTimeout, `${DURATION_EXPECTED}, from 1ms to 10s`],
+  onStoreError: [(value) => value === undefined || ACTIONS.includes(value), '"open", "closed" or "local"'],
+  instances: [
+    (value) => value === undefined || (Number.isInteger(value) && value as number >= 1),
+    "a whole number of at least 1",
+  ],
+};
+
+/** Lists everything that is wrong with the `store` of a policy; empty when nothing is. */
+export function findStoreProblems(value: unknown): StoreProblem[] {
+  if (value === undefined || value === "memory") return [];
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    return [{ option: "", message: `must be ${STORE_EXPECTED}, received ${JSON.stringify(value)}` }];
+  }
+  const store = value as Record<string, unknown>;
+  const known = Object.keys(RULES);
+  const problems: StoreProblem[] = [];
+  for (const option of Object.keys(store)) {
+    if (known.includes(option)) continue;
+    problems.push({ option, message: `is not a known key; known are ${known.join(", ")}` });
+  }
+  for (const [option, [accepts, expected]] of Object.entries(RULES)) {
+    if (accepts(store[option])) continue;
+    const found = store[option];
+    const message = found === undefined
+      ? "is required"
+      : `must be ${expected}, received ${shown(option, found)}`;
+    problems.push({ option, message });
+  }
+  return problems;
+}
+
+/** Fills in the defaults; `null` for a store in memory. */
+export function resolveStore(store: "memory" | RedisStoreOptions): ResolvedRedisStore | null {
+  if (store === "memory") return null;
+  const { url, prefix = "lbproxy", timeout = "20ms", onStoreError = "local", instances = 1 } = store;
+  return Object.freeze({ url, prefix, timeoutMs: parseDuration(timeout)!, onStoreError, instances });
+}
+
+/** The address of the store without user and password. */
+export function storeAddress({ url }: ResolvedRedisStore): string {
+  const { protocol, host, pathname } = new URL(url);
+  return `${protocol}//${host}${pathname === "/" ? "" : pathname}`;
+}
+
+function isRedisUrl(value: unknown): boolean {
+  if (typeof value !== "string" || !/^rediss?:\/\//.test(value)) return false;
+  const url = URL.parse(value);
+  return url !== null && url.hostname !== "" && /^(\/\d*)?$/.test(url.pathname);
+}
+
+function isTimeout(value: unknown): boolean {
+  const timeoutMs = value === undefined ? 20 : parseDuration(value);
+  return timeoutMs !== undefined && timeoutMs >= 1 && timeoutMs <= MAX_TIMEOUT_MS;
+}
+
+/** What was found; never a URL, which may have a password in it. */
+function shown(option: string, value: unknown): string {
+  if (option === "url" && typeof value === "string") return "another text";
+  return JSON.stringify(value) ?? String(value);
+}

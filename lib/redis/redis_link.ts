@@ -1,0 +1,206 @@
+/** Calls to Redis that never take longer than they may, and none while it does not answer. */
+
+import type { Clock } from "../core/clock.ts";
+import type { RedisConnection, ScriptName } from "./redis_connection.ts";
+
+/** Failures in a row after which nothing is asked any more. */
+const FAILURES = 5;
+/** How often a store that did not answer is tried again, by nobody's request. */
+const PROBE_MS = 250;
+
+/** What a {@linkcode RedisLink} takes. */
+export interface RedisLinkOptions {
+  clock: Clock;
+  /** How long an answer may take. */
+  timeoutMs: number;
+  /** Called when the store can be used again, or not any more. */
+  onAvailability: (available: boolean, reason: string | null) => void;
+}
+
+/** A call that is waited for. */
+interface Call {
+  readonly deadline: number;
+  readonly resolve: (reply: readonly number[] | null) => void;
+  /** Called with an answer that came too late. */
+  readonly onLate: ((reply: readonly number[]) => void) | null;
+  over: boolean;
+}
+
+/**
+ * One connection with a circuit breaker, for all limiters that share a store.
+ *
+ * Closed: calls go out. Open, after failures in a row: every call is answered `null` at once. The half-open state costs no
+ * request anything: a ping of its own finds out whether the store is back.
+ */
+export class RedisLink implements AsyncDisposable {
+  readonly #connection: RedisConnection;
+  readonly #options: RedisLinkOptions;
+  /** Oldest first; all have the same time, so the first one is due first. */
+  #calls: Call[] = [];
+  #head = 0;
+  #timer: Disposable | null = null;
+  #probe: Disposable | null = null;
+  #failures = 0;
+  #open = false;
+  #available = false;
+  #disposed = false;
+  #firstWord = Promise.withResolvers<void>();
+
+  /** @param connect makes the connection, which tells the link how it fares */
+  constructor(connect: (link: RedisLink) => RedisConnection, options: RedisLinkOptions) {
+    this.#options = options;
+    this.#connection = connect(this);
+  }
+
+  /** Whether calls go out. */
+  get available(): boolean {
+    return !this.#open && this.#connection.ready;
+  }
+
+  /** Resolves when the store has been reached, or has not been at the first try. */
+  get tried(): Promise<void> {
+    return this.#firstWord.promise;
+  }
+
+  /** Runs a script; `null` when there is no answer in time, and at once when there can be none. */
+  run(
+    script: ScriptName,
+    keys: number,
+    args: readonly string[],
+    onLate: ((reply: readonly number[]) => void) | null = null,
+  ): Promise<readonly number[] | null> | null {
+    if (!this.available) return null;
+    const { promise, resolve } = Promise.withResolvers<readonly number[] | null>();
+    const call: Call = { deadline: this.#deadline(), resolve, onLate, over: false };
+    this.#calls.push(call);
+    this.#arm();
+    this.#connection.run(script, keys, args).then(
+      (reply) => this.#answered(call, reply),
+      (error: unknown) => this.#failed(call, error),
+    );
+    return promise;
+  }
+
+  /** Deletes keys; whether that was possible. */
+  async delete(keys: readonly string[]): Promise<boolean> {
+    if (!this.available) return false;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    using _timer = this.#options.clock.setTimer(() => resolve(false), this.#options.timeoutMs);
+    this.#connection.delete(keys).then(() => resolve(true), () => resolve(false));
+    return await promise;
+  }
+
+  /** Told by the connection. */
+  onReady(): void {
+    this.#close();
+    this.#firstWord.resolve();
+  }
+
+  /** Told by the connection. */
+  onLost(reason: string): void {
+    this.#report(false, reason);
+    this.#firstWord.resolve();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#open = true;
+    this.#probe?.[Symbol.dispose]();
+    this.#timer?.[Symbol.dispose]();
+    for (const call of this.#calls.slice(this.#head)) this.#end(call, null);
+    await this.#connection[Symbol.asyncDispose]();
+  }
+
+  #deadline(): number {
+    return this.#options.clock.now() + this.#options.timeoutMs;
+  }
+
+  #answered(call: Call, reply: readonly number[]): void {
+    this.#failures = 0;
+    if (call.over) call.onLate?.(reply);
+    else this.#end(call, reply);
+  }
+
+  #failed(call: Call, error: unknown): void {
+    if (call.over) return;
+    this.#end(call, null);
+    this.#countFailure(error instanceof Error ? error.message : String(error));
+  }
+
+  #end(call: Call, reply: readonly number[] | null): void {
+    if (call.over) return;
+    call.over = true;
+    call.resolve(reply);
+  }
+
+  /** One timer for all calls, for the oldest that still waits. */
+  #arm(): void {
+    if (this.#timer !== null || this.#disposed) return;
+    const calls = this.#calls;
+    while (this.#head < calls.length && calls[this.#head]!.over) this.#head++;
+    if (this.#head === calls.length) {
+      this.#calls = [];
+      this.#head = 0;
+      return;
+    }
+    const delayMs = Math.max(0, calls[this.#head]!.deadline - this.#options.clock.now());
+    this.#timer = this.#options.clock.setTimer(() => {
+      this.#timer = null;
+      this.#expire();
+      this.#arm();
+    }, delayMs);
+  }
+
+  #expire(): void {
+    const calls = this.#calls;
+    // A timer may ring a fraction of a millisecond early.
+    const now = this.#options.clock.now() + 0.5;
+    for (; this.#head < calls.length; this.#head++) {
+      const call = calls[this.#head]!;
+      if (call.over) continue;
+      if (call.deadline > now) break;
+      this.#end(call, null);
+      this.#countFailure(`no answer within ${this.#options.timeoutMs} ms`);
+    }
+    if (this.#head < 1024) return;
+    this.#calls = calls.slice(this.#head);
+    this.#head = 0;
+  }
+
+  #countFailure(reason: string): void {
+    if (++this.#failures < FAILURES || this.#open || this.#disposed) return;
+    this.#open = true;
+    this.#report(false, reason);
+    // Who waits already has no better prospects.
+    for (const call of this.#calls.slice(this.#head)) this.#end(call, null);
+    this.#probeLater();
+  }
+
+  #probeLater(): void {
+    this.#probe?.[Symbol.dispose]();
+    this.#probe = this.#options.clock.setTimer(() => this.#tryAgain(), PROBE_MS);
+  }
+
+  #tryAgain(): void {
+    if (this.#disposed) return;
+    // A connection that is lost says itself when it is back.
+    if (this.#connection.ready) this.#connection.ping().then(() => this.#close(), () => {});
+    this.#probeLater();
+  }
+
+  #close(): void {
+    if (this.#disposed) return;
+    this.#probe?.[Symbol.dispose]();
+    this.#probe = null;
+    this.#failures = 0;
+    this.#open = false;
+    this.#report(true, null);
+  }
+
+  #report(available: boolean, reason: string | null): void {
+    if (this.#disposed || available === this.#available) return;
+    this.#available = available;
+    this.#options.onAvailability(available, reason);
+  }
+}

@@ -1,0 +1,54 @@
+/** What keys are called in Redis. */
+
+import type { ResolvedPolicy } from "../limiter/policy.ts";
+
+/** Characters of a client's key that are stored as they are; clients choose them, and memory is not theirs to spend. */
+const MAX_PLAIN_LENGTH = 120;
+
+/** Something that is counted by a key. */
+interface Keyed {
+  readonly policy: ResolvedPolicy;
+  readonly key: string;
+}
+
+/**
+ * The names of a limiter's keys: `{prefix}:scope:policy:algorithm:key`.
+ *
+ * All of them have one hash tag, so that a cluster keeps them in one place and a script may see them together. A long
+ * key is stored as its SHA-256.
+ */
+export class StorageKeys {
+  readonly #starts: ReadonlyMap<ResolvedPolicy, string>;
+
+  constructor(prefix: string, scope: string, policies: readonly ResolvedPolicy[]) {
+    const tag = `{${prefix}}:${encodeURIComponent(scope)}`;
+    this.#starts = new Map(policies.map((policy) => {
+      const { name, algorithm } = policy;
+      return [policy, `${tag}:${encodeURIComponent(name)}:${algorithm[0]}:`];
+    }));
+  }
+
+  /** The names for the first `count` of these; a promise only when a key is long. */
+  of(items: readonly Keyed[], count: number): string[] | Promise<string[]> {
+    const names: string[] = [];
+    for (let i = 0; i < count; i++) {
+      const { policy, key } = items[i]!;
+      if (key.length > MAX_PLAIN_LENGTH) {
+        return Promise.all(items.slice(0, count).map(({ policy, key }) => this.#one(policy, key)));
+      }
+      names.push(this.#starts.get(policy)! + key);
+    }
+    return names;
+  }
+
+  #one(policy: ResolvedPolicy, key: string): string | Promise<string> {
+    const start = this.#starts.get(policy)!;
+    return key.length <= MAX_PLAIN_LENGTH ? start + key : shortened(key).then((short) => start + short);
+  }
+}
+
+/** Longer than a plain key may be, so that none can look like it. */
+async function shortened(key: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key));
+  return `sha256-of-${key.length}:${new Uint8Array(digest).toHex()}`.padEnd(MAX_PLAIN_LENGTH + 1, ".");
+}

@@ -1,0 +1,20 @@
+/** Loads what only some configurations need: the client of Redis. */
+
+import type { Clock } from "../core/clock.ts";
+import type { ResolvedPolicy } from "../limiter/policy.ts";
+import type { Observer } from "../observe/observer.ts";
+import type { RedisStores } from "../redis/redis_stores.ts";
+
+/** The stores of a proxy whose policies share their counts with other machines; `null` when none does. */
+export async function loadLimiterStores(
+  policies: readonly ResolvedPolicy[],
+  { clock, observer }: { clock: Clock; observer: Observer },
+): Promise<RedisStores | null> {
+  if (policies.every(({ store }) => store === null)) return null;
+  const { RedisStores } = await import("../redis/redis_stores.ts");
+  return new RedisStores({
+    clock,
+    onAvailability: (address, available, reason) =>
+      observer.event({ kind: "limiter_store", address, available, reason }),
+  });
+}

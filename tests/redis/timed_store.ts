@@ -1,0 +1,91 @@
+/** A store whose Redis takes the time that a test says. */
+
+import { systemClock } from "../../lib/core/clock.ts";
+import type { Clock } from "../../lib/core/clock.ts";
+import type { MemoryStore } from "../../lib/limiter/memory_store.ts";
+import type { ResolvedPolicy } from "../../lib/limiter/policy.ts";
+import { type RedisStoreOptions, resolveStore } from "../../lib/limiter/redis_store_options.ts";
+import { correctScript, decideScript, releaseScript } from "../../lib/redis/decide_script.ts";
+import { IoredisConnection } from "../../lib/redis/ioredis_connection.ts";
+import type { RedisConnection, ScriptName } from "../../lib/redis/redis_connection.ts";
+import { RedisLink } from "../../lib/redis/redis_link.ts";
+import { RedisStore } from "../../lib/redis/redis_store.ts";
+import { RefusedKeys } from "../../lib/redis/refused_keys.ts";
+
+/** Takes the time from the last argument. */
+const GIVEN_TIME = "local now = tonumber(ARGV[#ARGV])\n";
+
+/** The scripts with the test's time. */
+export const TIMED_SCRIPTS: Readonly<Record<ScriptName, string>> = {
+  decide: decideScript(GIVEN_TIME),
+  release: releaseScript(GIVEN_TIME),
+  correct: correctScript(GIVEN_TIME),
+};
+
+/** Remembers nothing, so that every request reaches Redis. */
+class NothingRefused extends RefusedKeys {
+  override find(): boolean {
+    return false;
+  }
+}
+
+/** Says the time with every command. */
+class TimedConnection implements RedisConnection {
+  readonly #inner: IoredisConnection;
+  readonly #nowUs: () => number;
+
+  constructor(inner: IoredisConnection, nowUs: () => number) {
+    this.#inner = inner;
+    this.#nowUs = nowUs;
+  }
+
+  get ready(): boolean {
+    return this.#inner.ready;
+  }
+
+  run(script: ScriptName, keys: number, args: readonly string[]): Promise<readonly number[]> {
+    return this.#inner.run(script, keys, [...args, String(this.#nowUs())]);
+  }
+
+  delete(keys: readonly string[]): Promise<unknown> {
+    return this.#inner.delete(keys);
+  }
+
+  ping(): Promise<unknown> {
+    return this.#inner.ping();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#inner[Symbol.asyncDispose]();
+  }
+}
+
+/** Connects, and waits until Redis takes commands. */
+export async function timedLink(url: string, nowUs: () => number): Promise<RedisLink> {
+  const link = new RedisLink(
+    (listener) =>
+      new TimedConnection(new IoredisConnection({ url, listener, scripts: TIMED_SCRIPTS }), nowUs),
+    { clock: systemClock, timeoutMs: 5000, onAvailability() {} },
+  );
+  await link.tried;
+  return link;
+}
+
+/** A store on a link, which asks Redis about every request unless it is to remember refusals. */
+export function storeOn(
+  link: RedisLink,
+  policies: readonly ResolvedPolicy[],
+  memory: MemoryStore,
+  more: { clock: Clock; scope?: string; remembers?: boolean; options?: Partial<RedisStoreOptions> },
+): RedisStore {
+  const { clock, scope = "", remembers = false, options = {} } = more;
+  return new RedisStore({
+    link,
+    clock,
+    memory,
+    policies,
+    options: resolveStore({ type: "redis", url: "redis://unused", ...options })!,
+    scope,
+    ...(remembers ? {} : { refused: new NothingRefused() }),
+  });
+}
