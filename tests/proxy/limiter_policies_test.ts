@@ -298,7 +298,7 @@ Deno.test("limiter.response answers in place of the problem document, with the f
     upstreams: [upstream.address],
     limiter: {
       ...BY_APP,
-      limit: 0,
+      limit: 1,
       response: async ({ policy, violated }, { target }) => {
         await null;
         return new Response(`${policy.name} ${violated} ${target}`, {
@@ -308,6 +308,7 @@ Deno.test("limiter.response answers in place of the problem document, with the f
       },
     },
   }, { clock: new FakeClock() });
+  assertEquals(await statuses(proxy, 1), [200]);
   const answer = await proxy.ask("GET /x", ["appid: a"]);
   assertEquals([answer.status, answer.text], [503, "default default /x"]);
   assertEquals(answer.fields.filter(([name]) => /^retry-after$/i.test(name)).map(([, value]) => value), [
@@ -315,9 +316,9 @@ Deno.test("limiter.response answers in place of the problem document, with the f
   ]);
   assertEquals(answer.field("cache-control"), "no-store");
   assertEquals(answer.field("x-rate-limit-remaining"), "0");
-  const [entry] = [await proxy.seen.untilEntries(1)];
+  const entry = await proxy.seen.untilEntries(2);
   assertEquals([entry.status, entry.limitedBy], [503, "default"]);
-  assertEquals(upstream.requests, 0);
+  assertEquals(upstream.requests, 1);
 });
 
 Deno.test("limiter.response that fails gives a 500 that tells nothing", async () => {
