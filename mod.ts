@@ -82,6 +82,7 @@ export {
   type SimulationResult,
 } from "./lib/simulator/simulate.ts";
 export type { SimulatedRequest } from "./lib/simulator/simulated_request.ts";
+export type { ForwardedOptions } from "./lib/http/forwarded.ts";
 export { HeaderFields } from "./lib/http/header_fields.ts";
 export { LoadBalancer, type LoadBalancerOptions } from "./lib/balancer/load_balancer.ts";
 export type { LoadBalancerHooks } from "./lib/balancer/load_balancer_options.ts";

@@ -28,8 +28,23 @@ export function describeConfig(config: ResolvedConfig): string {
       ...describeStore(limiter[0]!).map((line) => `  ${line}`),
     ]),
     `filters   ${phases.length === 0 ? "none" : phases.join(", ")}`,
+    `clients   ${describeTrust(config)}`,
     `shutdown  running requests may take ${formatDuration(gracePeriodMs)} to finish`,
   ].join("\n");
+}
+
+function describeTrust(
+  { trustedProxies, forwarded: { xForwarded, forwarded, via } }: ResolvedConfig,
+): string {
+  const who = trustedProxies === null
+    ? "by the address of the connection"
+    : `by the word of ${trustedProxies.entries.join(", ")}, others by the address of the connection`;
+  const fields = [
+    ...(xForwarded ? ["X-Forwarded-*"] : []),
+    ...(forwarded ? ["Forwarded"] : []),
+    ...(via ? ["Via"] : []),
+  ];
+  return `${who}; servers are told ${fields.length === 0 ? "nothing" : `by ${fields.join(", ")}`}`;
 }
 
 function describePool(pool: ResolvedPool, isDefault: boolean): string {

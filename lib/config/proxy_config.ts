@@ -2,6 +2,8 @@
 
 import type { ResolvedSticky, StickyOptions } from "../balancer/sticky_options.ts";
 import type { Duration } from "../core/duration.ts";
+import type { ForwardedOptions, ResolvedForwarded } from "../http/forwarded.ts";
+import type { TrustedProxies } from "../http/trusted_proxies.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Peer } from "../upstream/peer.ts";
@@ -108,6 +110,13 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
    * can be changed from then on.
    */
   onListen?: OnListen;
+  /**
+   * Proxies in front of this one, whose word about the client counts: addresses, networks, `"loopback"`, `"private"`
+   * (RFC 1918 and RFC 4193), or `"unix"` for whoever comes over a unix socket. @default {[]}
+   */
+  trustedProxies?: readonly string[];
+  /** Which fields tell servers who asked. */
+  forwarded?: ForwardedOptions;
   /** How long running requests may take to finish once the proxy is told to stop. @default {"30s"} */
   gracePeriod?: Duration;
 }
@@ -155,6 +164,9 @@ export interface ResolvedConfig {
   readonly defaultPool: string;
   readonly limiter: readonly ResolvedPolicy[];
   readonly filters: Filters;
+  /** `null` when nobody is trusted to speak for others. */
+  readonly trustedProxies: TrustedProxies | null;
+  readonly forwarded: ResolvedForwarded;
   readonly onListen: OnListen | null;
   readonly gracePeriodMs: number;
 }

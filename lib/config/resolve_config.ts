@@ -4,6 +4,8 @@ import { parseDuration } from "../core/duration.ts";
 import type { LimiterPolicy } from "../limiter/policy.ts";
 import { resolvePolicies } from "../limiter/resolve_policy.ts";
 import { composeFilters } from "./compose_filters.ts";
+import { resolveForwarded } from "../http/forwarded.ts";
+import { TrustedProxies } from "../http/trusted_proxies.ts";
 import { ConfigError } from "./config_error.ts";
 import { findProblems } from "./find_problems.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
@@ -27,6 +29,7 @@ export function resolveConfig(config: unknown, where = "configuration"): Resolve
 /** Completes a configuration that is known to be good. */
 export function completeConfig(config: ProxyConfig): ResolvedConfig {
   const { listen, upstreams, limiter, onListen = null, gracePeriod = "30s", filters = [] } = config;
+  const { trustedProxies = [], forwarded } = config;
   return Object.freeze({
     listen: resolveListen(listen),
     ...resolveUpstreams(upstreams),
@@ -34,6 +37,8 @@ export function completeConfig(config: ProxyConfig): ResolvedConfig {
       limiter === undefined ? [] : limiter as LimiterPolicy | readonly LimiterPolicy[],
     ),
     filters: composeFilters([config, ...filters]),
+    trustedProxies: trustedProxies.length === 0 ? null : new TrustedProxies(trustedProxies),
+    forwarded: resolveForwarded(forwarded),
     onListen,
     gracePeriodMs: parseDuration(gracePeriod)!,
   });

@@ -1,5 +1,7 @@
 /** Fields that tell a server who asked the proxy. */
 
+import { writeForwarded } from "./forwarded_elements.ts";
+
 /** What the proxy calls itself in `Via`, `Proxy-Status` and the like. */
 export const PROXY_NAME = "lbproxy";
 
@@ -19,24 +21,64 @@ function isDash(character: string | undefined): boolean {
   return character === "-" || character === "_";
 }
 
-/** What {@linkcode addForwarded} says. */
+/** Which fields tell servers who asked. */
 export interface ForwardedOptions {
-  /** Address of the client; nothing is said of it when it is `""`. */
-  readonly clientIp: string;
-  /** Host as the client wrote it. */
-  readonly host: string;
-  /** `"http"` or `"https"`, as the client came. */
-  readonly scheme: string;
-  /** The `Via` field of the request; `null` when it has none. */
-  readonly via: string | null;
+  /** `X-Forwarded-For`, `-Proto` and `-Host`. @default {true} */
+  xForwarded?: boolean;
+  /** `Forwarded` (RFC 7239). @default {false} */
+  forwarded?: boolean;
+  /** `Via` (RFC 9110 section 7.6.3). @default {true} */
+  via?: boolean;
 }
 
-/** Adds `X-Forwarded-For`, `-Proto` and `-Host`, and the proxy's entry in `Via` (RFC 9110 section 7.6.3). */
-export function addForwarded(list: string[], options: ForwardedOptions): void {
-  const { clientIp, host, scheme, via } = options;
-  if (clientIp !== "") list.push("x-forwarded-for", clientIp);
-  list.push("x-forwarded-proto", scheme, "x-forwarded-host", host);
-  list.push("via", via === null ? VIA : `${via}, ${VIA}`);
+/** The same with every default filled in. */
+export type ResolvedForwarded = Readonly<Required<ForwardedOptions>>;
+
+/** Completes the options. */
+export function resolveForwarded(options: ForwardedOptions = {}): ResolvedForwarded {
+  const { xForwarded = true, forwarded = false, via = true } = options;
+  return Object.freeze({ xForwarded, forwarded, via });
+}
+
+/** What {@linkcode addForwarded} says. */
+export interface ForwardedWords {
+  readonly identity: {
+    /** The other end of the connection; nothing is said of it when it is `""`. */
+    readonly peerIp: string;
+    /** Whether what it says of others is passed on. */
+    readonly peerTrusted: boolean;
+    /** Scheme that the client used. */
+    readonly scheme: string;
+    /** Host that the client asked a trusted proxy for. */
+    readonly forwardedHost: string | null;
+  };
+  /** Host as it stands in the request. */
+  readonly host: string;
+  /** The `Via` field of the request; `null` when it has none. */
+  readonly via: string | null;
+  /** Fields of the request, for what a trusted peer says. */
+  readonly sent: Headers;
+}
+
+/**
+ * Adds the fields of a proxy: whoever the peer is comes behind what a trusted peer says itself, and in place of what
+ * anybody else does.
+ */
+export function addForwarded(list: string[], fields: ResolvedForwarded, words: ForwardedWords): void {
+  const { identity: { peerIp, peerTrusted, scheme, forwardedHost }, host, via, sent } = words;
+  if (fields.xForwarded) {
+    const before = peerTrusted ? sent.get("x-forwarded-for") : null;
+    if (peerIp !== "") list.push("x-forwarded-for", before === null ? peerIp : `${before}, ${peerIp}`);
+    else if (before !== null) list.push("x-forwarded-for", before);
+    list.push("x-forwarded-proto", scheme, "x-forwarded-host", forwardedHost ?? host);
+  }
+  if (fields.forwarded) {
+    const before = peerTrusted ? sent.get("forwarded") : null;
+    const own = writeForwarded(peerIp, host, peerTrusted ? "http" : scheme);
+    list.push("forwarded", before === null ? own : `${before}, ${own}`);
+  }
+  if (fields.via) list.push("via", via === null ? VIA : `${via}, ${VIA}`);
+  else if (via !== null) list.push("via", via);
 }
 
 const VIA = `1.1 ${PROXY_NAME}`;

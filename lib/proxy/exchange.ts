@@ -13,6 +13,7 @@ import { RequestLog } from "../observe/request_log.ts";
 import type { Server } from "../upstream/server.ts";
 import type { RequestBody, SendOptions, Timeouts } from "../transport/transport.ts";
 import type { FilteredStream } from "./filtered_stream.ts";
+import { identifyClient, type Identity } from "./identify_client.ts";
 import type { NamedPeer } from "./named_peers.ts";
 import type { Admission, PoolRuntime, ProxyRuntime } from "./proxy_runtime.ts";
 import { mayHaveContent } from "./read_body.ts";
@@ -111,7 +112,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   runningIndex = -1;
 
   readonly #number: number;
-  #client: ClientInfo | null = null;
+  #identity: Identity | null = null;
   #log: RequestLog | null = null;
   #abort: AbortController | null = null;
   #watched = false;
@@ -135,14 +136,20 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     this.startedAt = runtime.clock.now();
   }
 
-  /** The client's end of the connection; asked of the runtime only when somebody wants to know. */
+  /** Who asks: the other end of the connection, or whom a trusted proxy names. */
   get client(): ClientInfo {
-    if (this.#client === null) {
-      const { remoteAddr } = this.info;
-      const tcp = remoteAddr.transport === "tcp";
-      this.#client = { ip: tcp ? remoteAddr.hostname : "", port: tcp ? remoteAddr.port : 0 };
-    }
-    return this.#client;
+    return this.identity.client;
+  }
+
+  /** Who asks and how; found out only when somebody wants to know. */
+  get identity(): Identity {
+    const { runtime: { trustedProxies }, info, entrance, request } = this;
+    return this.#identity ??= identifyClient(
+      trustedProxies,
+      info.remoteAddr,
+      entrance.scheme,
+      request.headers,
+    );
   }
 
   get timeouts(): Timeouts {

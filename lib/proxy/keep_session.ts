@@ -13,8 +13,8 @@ export function readSession(exchange: Exchange): void {
 
 /** Tells the client to which server it belongs, unless it knows that already. */
 export function announceSession(exchange: Exchange, response: Pick<UpstreamResponse, "headers">): void {
-  const { pool: { balancer: { sticky } }, selected, session, entrance } = exchange;
+  const { pool: { balancer: { sticky } }, selected, session, identity } = exchange;
   if (sticky === null || selected === null || sticky.isOf(session, selected)) return;
-  const field = sticky.setCookieFor(selected, entrance.scheme === "https");
+  const field = sticky.setCookieFor(selected, identity.scheme === "https");
   if (field !== null) response.headers.append("set-cookie", field);
 }

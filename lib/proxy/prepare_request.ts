@@ -11,8 +11,8 @@ import type { Exchange } from "./exchange.ts";
  * what a client says of other proxies; `X-Forwarded-*` and `Via` are added.
  */
 export function prepareRequest(exchange: Exchange): OutgoingRequest {
-  const { method, target, host, entrance, body, fields } = exchange;
-  const { list, connection, via } = fields;
+  const { method, target, host, body, fields, runtime: { forwardedFields } } = exchange;
+  const { list, connection } = fields;
   const named = connectionNamedFields(connection);
   // A filter may have made content of another length.
   const keepsLength = body !== null && body.length !== null &&
@@ -27,7 +27,12 @@ export function prepareRequest(exchange: Exchange): OutgoingRequest {
   }
   list.length = kept;
   if (fields.host === null) list.push("host", host);
-  addForwarded(list, { clientIp: exchange.clientIp, host, scheme: entrance.scheme, via });
+  addForwarded(list, forwardedFields, {
+    identity: exchange.identity,
+    host,
+    via: fields.via,
+    sent: exchange.request.headers,
+  });
   return { method, target, headers: HeaderFields.adopt(list), body };
 }
 

@@ -6,6 +6,8 @@ import type { ProxyError } from "../core/errors.ts";
 import type { LoadBalancer } from "../balancer/load_balancer.ts";
 import type { Filters } from "../config/filters.ts";
 import type { CompiledKey } from "../limiter/key_spec.ts";
+import type { ResolvedForwarded } from "../http/forwarded.ts";
+import type { TrustedProxies } from "../http/trusted_proxies.ts";
 import type { LimitHeaders } from "../limiter/limit_headers.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { Timeouts, Transport } from "../transport/transport.ts";
@@ -41,6 +43,10 @@ export interface ProxyRuntime {
   /** `null` when nothing is limited. */
   readonly admission: Admission | null;
   readonly filters: Filters;
+  /** `null` when nobody is trusted to speak for others. */
+  readonly trustedProxies: TrustedProxies | null;
+  /** Which fields tell servers who asked. */
+  readonly forwardedFields: ResolvedForwarded;
   readonly namedPeers: NamedPeers;
   readonly observer: Observer;
   /** Ends an exchange; the transport reaches `settle_exchange.ts` by it. */

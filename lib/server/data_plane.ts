@@ -50,6 +50,8 @@ export class DataPlane implements AsyncDisposable {
       defaultPool: pools.get(config.defaultPool)!,
       admission: admissions.create(config.limiter),
       filters: config.filters,
+      trustedProxies: config.trustedProxies,
+      forwardedFields: config.forwarded,
       namedPeers: new NamedPeers({ onForget: (peer) => this.#transports.forget(peer) }),
       count: { arrived: 0 },
       running: new RunningRequests(),

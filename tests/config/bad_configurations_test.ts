@@ -28,7 +28,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "key that is like no other",
     { upstreams, admin: true },
-    'admin is not a known key; known are "listen", "upstreams", "limiter", "gracePeriod", "onListen", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "logging"',
+    'admin is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "gracePeriod", "onListen", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "logging"',
   ],
   ["filter that is no function", { upstreams, logging: true }, "logging must be a function, received true"],
   [
@@ -446,6 +446,22 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     "check without pause",
     { upstreams: { servers: upstreams, healthCheck: { type: "tcp", interval: 0 } } },
     "upstreams.healthCheck.interval must be longer than 0, received 0",
+  ],
+  // trustedProxies, forwarded
+  [
+    "trusted proxy that is no network",
+    { upstreams, trustedProxies: ["loopback", "10.0.0.1/8"] },
+    'trustedProxies[1] must be "loopback", "private", "unix", a network without bits beyond its prefix, "10.0.0.0/8" or the address alone, received "10.0.0.1/8"',
+  ],
+  [
+    "trusted proxies that are no array",
+    { upstreams, trustedProxies: "loopback" },
+    'trustedProxies must be an array of addresses, networks, "loopback", "private" or "unix", received "loopback"',
+  ],
+  [
+    "forwarded with a misspelt field",
+    { upstreams, forwarded: { xforwarded: true } },
+    'forwarded.xforwarded is not a known key, did you mean "xForwarded"?',
   ],
   // sticky
   [

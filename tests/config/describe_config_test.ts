@@ -94,6 +94,7 @@ limit     default
   clients are told by x-rate-limit, draft-11
 counts    100000 keys counted exactly in 7.3 MiB; further ones by estimate, never too low
 filters   newContext, logging
+clients   by the address of the connection; servers are told by X-Forwarded-*, Via
 shutdown  running requests may take 1m to finish`,
   );
 });

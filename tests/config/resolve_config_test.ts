@@ -61,6 +61,8 @@ Deno.test("resolveConfig() fills in every default", () => {
     defaultPool: "default",
     limiter: [],
     filters: {},
+    trustedProxies: null,
+    forwarded: { xForwarded: true, forwarded: false, via: true },
     onListen: null,
     gracePeriodMs: 30_000,
   });

@@ -1,5 +1,10 @@
 import { assertEquals } from "@std/assert";
-import { addForwarded, isForwardedField } from "../../lib/http/forwarded.ts";
+import {
+  addForwarded,
+  type ForwardedOptions,
+  isForwardedField,
+  resolveForwarded,
+} from "../../lib/http/forwarded.ts";
 
 Deno.test("isForwardedField() knows whatever a client could pose as a proxy with", () => {
   const known = [
@@ -36,31 +41,63 @@ Deno.test("isForwardedField() knows whatever a client could pose as a proxy with
   }
 });
 
+interface Asked {
+  peerIp?: string;
+  peerTrusted?: boolean;
+  scheme?: string;
+  forwardedHost?: string | null;
+  via?: string | null;
+  sent?: Record<string, string>;
+}
+
+function added(asked: Asked, options: ForwardedOptions = {}): [string, string][] {
+  const { peerIp = "192.0.2.1", peerTrusted = false, scheme = "http", forwardedHost = null } = asked;
+  const { via = null, sent = {} } = asked;
+  const list: string[] = [];
+  addForwarded(list, resolveForwarded(options), {
+    identity: { peerIp, peerTrusted, scheme, forwardedHost },
+    host: "shop.example:80",
+    via,
+    sent: new Headers(sent),
+  });
+  return list.flatMap((name, i) => i % 2 === 0 ? [[name, list[i + 1]!] as [string, string]] : []);
+}
+
 Deno.test("addForwarded() says who asked, for which host, and how", () => {
-  const list = ["accept", "*/*"];
-  addForwarded(list, { clientIp: "2001:db8::1", host: "shop.example:80", scheme: "https", via: null });
-  assertEquals(list, [
-    "accept",
-    "*/*",
-    "x-forwarded-for",
-    "2001:db8::1",
-    "x-forwarded-proto",
-    "https",
-    "x-forwarded-host",
-    "shop.example:80",
-    "via",
-    "1.1 lbproxy",
+  assertEquals(added({ peerIp: "2001:db8::1", scheme: "https" }), [
+    ["x-forwarded-for", "2001:db8::1"],
+    ["x-forwarded-proto", "https"],
+    ["x-forwarded-host", "shop.example:80"],
+    ["via", "1.1 lbproxy"],
   ]);
 });
 
 Deno.test("addForwarded() says nothing of a client without an address", () => {
-  const list: string[] = [];
-  addForwarded(list, { clientIp: "", host: "h", scheme: "http", via: null });
-  assertEquals(list.includes("x-forwarded-for"), false);
+  assertEquals(added({ peerIp: "" }).map(([name]) => name), ["x-forwarded-proto", "x-forwarded-host", "via"]);
 });
 
 Deno.test("addForwarded() puts the proxy at the end of Via", () => {
-  const list: string[] = [];
-  addForwarded(list, { clientIp: "", host: "h", scheme: "http", via: "1.0 a, 2 b" });
-  assertEquals(list.slice(-2), ["via", "1.0 a, 2 b, 1.1 lbproxy"]);
+  assertEquals(added({ via: "1.0 a, 2 b" }).at(-1), ["via", "1.0 a, 2 b, 1.1 lbproxy"]);
+});
+
+Deno.test("addForwarded() goes on with what a trusted peer says, and with nothing that anybody else does", () => {
+  const sent = { "x-forwarded-for": "203.0.113.9", forwarded: "for=203.0.113.9" };
+  const trusted = { peerTrusted: true, forwardedHost: "public.example", scheme: "https", sent };
+  assertEquals(added(trusted, { forwarded: true, via: false }), [
+    ["x-forwarded-for", "203.0.113.9, 192.0.2.1"],
+    ["x-forwarded-proto", "https"],
+    ["x-forwarded-host", "public.example"],
+    ["forwarded", 'for=203.0.113.9, for=192.0.2.1;host="shop.example:80";proto=http'],
+  ]);
+  assertEquals(added({ sent }, { forwarded: true, via: false }), [
+    ["x-forwarded-for", "192.0.2.1"],
+    ["x-forwarded-proto", "http"],
+    ["x-forwarded-host", "shop.example:80"],
+    ["forwarded", 'for=192.0.2.1;host="shop.example:80";proto=http'],
+  ]);
+});
+
+Deno.test("addForwarded() leaves out what is not wanted, and the Via of others alone", () => {
+  assertEquals(added({ via: "1.0 a" }, { xForwarded: false, via: false }), [["via", "1.0 a"]]);
+  assertEquals(added({}, { xForwarded: false, via: false }), []);
 });

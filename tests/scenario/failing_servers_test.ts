@@ -25,9 +25,11 @@ class Load implements AsyncDisposable {
 
   async #ask(): Promise<void> {
     while (!this.#stopped) {
+      // Those of the phase in which the request began.
+      const counts = this.#counts;
       const response = await this.#proxy.fetch("/");
       const text = await response.text();
-      if (response.status === 200) this.#counts.set(text, (this.#counts.get(text) ?? 0) + 1);
+      if (response.status === 200) counts.set(text, (counts.get(text) ?? 0) + 1);
       else this.failures.push(`${response.status} ${text}`);
       await pause(PAUSE_MS);
     }

@@ -4,6 +4,7 @@ import * as v from "valibot";
 import type { ProxyConfig } from "../proxy_config.ts";
 import { durationSchema } from "./duration_schema.ts";
 import { filterEntries, filterSetsSchema, functionSchema } from "./filters_schema.ts";
+import { forwardedSchema, trustedProxiesSchema } from "./forwarded_schema.ts";
 import { limiterSchema } from "./limiter_schema.ts";
 import { listenSchema } from "./listen_schema.ts";
 import { optionsObject } from "./options_object.ts";
@@ -13,6 +14,8 @@ const entries = {
   listen: v.optional(listenSchema),
   upstreams: upstreamsSchema,
   limiter: v.optional(limiterSchema),
+  trustedProxies: v.optional(trustedProxiesSchema),
+  forwarded: v.optional(forwardedSchema),
   gracePeriod: v.optional(durationSchema),
   onListen: functionSchema,
   filters: v.optional(filterSetsSchema),
