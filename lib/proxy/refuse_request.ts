@@ -1,6 +1,7 @@
 /** The answer to a request that its limits do not allow. */
 
 import { FilterError } from "../core/errors.ts";
+import { headersInit } from "../http/headers_init.ts";
 import type { LimitedDecision } from "../limiter/decision.ts";
 import { completeRefusal, refusalBody, refusalFields, refusalStatus } from "../limiter/refusal.ts";
 import type { Exchange } from "./exchange.ts";
@@ -23,7 +24,7 @@ export function refuseRequest(
   fields.list.push("connection", "close");
   const status = refusalStatus(decision);
   const body = refusalBody(decision);
-  const response = new Response(body, { status, headers: [...fields] });
+  const response = new Response(body, { status, headers: headersInit(fields.list) });
   exchange.status = status;
   exchange.bytesSent = body.byteLength;
   settleExchange(exchange, null);

@@ -1,6 +1,7 @@
 /** Gives a server's answer to the client. */
 
 import { UpstreamError } from "../core/errors.ts";
+import { headersInit } from "../http/headers_init.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
 import type { UpstreamResponse } from "../transport/transport.ts";
 import type { Exchange } from "./exchange.ts";
@@ -28,7 +29,7 @@ export function relayResponse(exchange: Exchange, upstream: UpstreamResponse): R
   }
   const { list } = headers;
   removeHopByHop(list);
-  const response = new Response(hasNoContent(status) ? null : body, { status, headers: toPairs(list) });
+  const response = new Response(hasNoContent(status) ? null : body, { status, headers: headersInit(list) });
   exchange.status = status;
   exchange.watch?.clear();
   if (body instanceof ReadableStream && !hasNoContent(status)) {
@@ -40,10 +41,4 @@ export function relayResponse(exchange: Exchange, upstream: UpstreamResponse): R
     settleExchange(exchange, null);
   }
   return response;
-}
-
-function toPairs(list: readonly string[]): [string, string][] {
-  const pairs: [string, string][] = [];
-  for (let i = 0; i < list.length; i += 2) pairs.push([list[i]!, list[i + 1]!]);
-  return pairs;
 }
