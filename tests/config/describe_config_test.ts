@@ -101,9 +101,10 @@ shutdown  running requests may take 1m to finish`,
 
 Deno.test("describeConfig() shows what is not there", () => {
   const lines = describeConfig(resolveConfig({ upstreams: ["a:80"] })).split("\n");
-  assertEquals(lines.slice(-3), [
+  assertEquals(lines.slice(-4), [
     "limits    none",
     "filters   none",
+    "clients   by the address of the connection; servers are told by X-Forwarded-*, Via",
     "shutdown  running requests may take 30s to finish",
   ]);
 });
