@@ -22,6 +22,7 @@ export interface HttpExchangeOptions {
 /** Sends the same request to servers, each time over a new connection or over the one that was left. */
 export class HttpExchange {
   readonly #options: HttpExchangeOptions;
+  readonly #encoder = new TextEncoder();
   readonly #kept = new KeptStreams();
 
   constructor(options: HttpExchangeOptions) {
@@ -54,7 +55,7 @@ export class HttpExchange {
 
   async #over(connection: ProbeConnection, server: Server): Promise<CheckResponse> {
     const { headOf, hasContent, maxBodyBytes, reuseConnection } = this.#options;
-    await connection.write(new TextEncoder().encode(headOf(server)));
+    await connection.write(this.#encoder.encode(headOf(server)));
     const response = await readResponse(connection, maxBodyBytes, hasContent);
     if (reuseConnection && response.reusable) this.#kept.keep(server, connection);
     return response;

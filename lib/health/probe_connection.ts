@@ -23,7 +23,7 @@ export interface ProbeStream {
   close(): void;
 }
 
-const READ_BYTES = 16_384;
+const READ_BYTES = 4096;
 
 /** The TLS of a server's requests; for a server of plain text, the name that its address has. */
 export function tlsOf({ peer: { address, tls } }: Server): PeerTls {

@@ -99,6 +99,7 @@ class Input {
   readonly #maxBytes: number;
   #bytes = new Uint8Array(0);
   #total = 0;
+  readonly #decoder = new TextDecoder("latin1");
 
   constructor(connection: ProbeConnection, maxBytes: number) {
     this.#connection = connection;
@@ -117,7 +118,7 @@ class Input {
       if (!await this.#more()) throw new Error("the connection was closed before the end of the answer");
       end = this.#bytes.indexOf(10);
     }
-    const line = new TextDecoder("latin1").decode(this.#bytes.subarray(0, end));
+    const line = this.#decoder.decode(this.#bytes.subarray(0, end));
     this.#bytes = this.#bytes.subarray(end + 1);
     return line.endsWith("\r") ? line.slice(0, -1) : line;
   }
@@ -139,6 +140,10 @@ class Input {
     if (chunk === null) return false;
     this.#total += chunk.length;
     if (this.#total > this.#maxBytes) throw new Error("the answer is too long");
+    if (this.#bytes.length === 0) {
+      this.#bytes = chunk;
+      return true;
+    }
     const bytes = new Uint8Array(this.#bytes.length + chunk.length);
     bytes.set(this.#bytes);
     bytes.set(chunk, this.#bytes.length);
