@@ -29,6 +29,7 @@ async function answer(connection: Deno.Conn): Promise<void> {
 
 async function listen(): Promise<void> {
   const listener = Deno.listen({ hostname: "0.0.0.0", port: 0 });
+  // deno-lint-ignore no-console
   console.log(listener.addr.port);
   for await (const connection of listener) answer(connection).catch(() => {});
 }
@@ -46,6 +47,7 @@ async function measure(name: string, port: number, healthCheck: ActiveCheckOptio
   const { user, system } = process.cpuUsage(before);
   const percent = (user + system) / 10 / (performance.now() - begun);
   const up = proxy.pools.get("default")!.servers.filter(({ healthy }) => healthy).length;
+  // deno-lint-ignore no-console
   console.log(`${name}: ${percent.toFixed(1)} % of a core, ${up} of ${SERVERS} up`);
 }
 

@@ -97,7 +97,7 @@ async function readChunks(input: Input, maxBytes: number): Promise<Content> {
 class Input {
   readonly #connection: ProbeConnection;
   readonly #maxBytes: number;
-  #bytes = new Uint8Array(0);
+  #bytes: Uint8Array = new Uint8Array(0);
   #total = 0;
   readonly #decoder = new TextDecoder("latin1");
 
