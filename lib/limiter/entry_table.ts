@@ -144,7 +144,8 @@ export class EntryTable {
   }
 
   /**
-   * Writes the new states of several keys, or none of them when somebody has written to one of their groups.
+   * Writes the new states of several keys, or none of them when somebody has written to one of their groups; `false`
+   * also when a group was taken from this worker in the middle, for being too slow.
    *
    * A key without a place in the table has its group's version raised all the same, since what was decided about it
    * rests on there being none.
@@ -157,13 +158,17 @@ export class EntryTable {
       for (let locked = 0; locked < i; locked++) this.#unlock(pending[order[locked]!]!.cursor);
       return false;
     }
-    for (let i = 0; i < count; i++) {
+    let held = true;
+    for (let i = 0; i < count && held; i++) {
       const { cursor, verdict, writes } = pending[i]!;
       const locked = cursor.version + 1;
-      if (writes && cursor.slot >= 0) this.#writeEntry(cursor, verdict.next, nowUs, locked, locked, locked);
+      if (!writes || cursor.slot < 0) continue;
+      // A worker that the system did not run for long finds its group taken over. The decision begins anew then: what
+      // it has written before counts once too often, which is better than to admit a request that nobody counted.
+      held = this.#writeEntry(cursor, verdict.next, nowUs, locked, locked, locked);
     }
     for (let i = 0; i < count; i++) this.#unlock(pending[i]!.cursor);
-    return true;
+    return held;
   }
 
   /** Positions in the ascending order of their groups; an insertion sort, since there are a handful. */

@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Cursor } from "../../lib/limiter/cursor.ts";
 import { EntryTable } from "../../lib/limiter/entry_table.ts";
+import { takeOver } from "../../lib/limiter/group_lock.ts";
 import { BUCKETS, GROUP, HEADER, KEYS_PER_GROUP, WAYS } from "../../lib/limiter/table_layout.ts";
 import { seededRandom } from "../../lib/core/random.ts";
 import { SEED } from "./arrivals.ts";
@@ -110,6 +111,32 @@ Deno.test("EntryTable.writeAll() writes all or none, also of keys in one group",
       if (i !== 4) assertEquals(cursor.b, i);
     });
   }
+});
+
+Deno.test("EntryTable.writeAll() says so when a group was taken over before it was written", () => {
+  const groups = 50;
+  const words = new Int32Array(HEADER.size + groups * GROUP.size);
+  const floats = new Float64Array(words.buffer);
+  const entries = new EntryTable(words, floats, groups);
+  const held = [1, 2].map((value) => ({
+    cursor: cursorFor(value, Math.imul(value, 0x9e3779b1)),
+    verdict: { next: { a: 9e6, b: value, c: 0 } },
+    get writes(): boolean {
+      // Asked when all groups are locked: another worker has waited too long just now.
+      if (slow) takeOver(words, floats, this.cursor.base, this.cursor.version + 1);
+      return true;
+    },
+  }));
+  let slow = true;
+  const decide = (): boolean => {
+    for (const { cursor } of held) if (!entries.find(cursor)) entries.place(cursor, 1, held, held.length);
+    return entries.writeAll(held, held.length, 1);
+  };
+  assertEquals(decide(), false);
+  for (const { cursor } of held) assertEquals(entries.find(cursor), false);
+  slow = false;
+  assertEquals(decide(), true);
+  for (const { cursor } of held) assertEquals(entries.find(cursor), true);
 });
 
 Deno.test("EntryTable.place() gives the keys of one decision different entries", () => {
