@@ -56,7 +56,17 @@ function describePool(pool: ResolvedPool, isDefault: boolean): string {
     ...(sticky === null ? [] : [`  sticky    ${describeSticky(sticky)}`]),
     `  timeouts  ${describeTimeouts(timeouts)}`,
     `  transport ${describeTransport(transport)}`,
+    `  websocket ${describeWebSocket(pool)}`,
   ].join("\n");
+}
+
+function describeWebSocket({ webSocket, transport }: ResolvedPool): string {
+  if (webSocket === null) return "not forwarded";
+  if (transport.kind === "fetch" && transport.proxy !== null) return "not forwarded, since there is a proxy";
+  const { idleTimeoutMs, pingIntervalMs, maxMessageBytes, maxBufferedBytes } = webSocket;
+  return `messages up to ${maxMessageBytes} bytes, ${maxBufferedBytes} may wait; idle ${
+    formatDuration(idleTimeoutMs)
+  }, ping every ${formatDuration(pingIntervalMs)}`;
 }
 
 function describeServer(server: ResolvedServer): string {

@@ -9,6 +9,7 @@ import type { Pool } from "../upstream/pool.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { TransportOptions, TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
+import type { ResolvedWebSocket, WebSocketOptions } from "../transport/websocket/web_socket_options.ts";
 import type { BalancingOptions, ResolvedBalancing } from "./balancing_options.ts";
 import type { Filters, UpstreamTlsOptions } from "./filters.ts";
 import type { RequestContext } from "./request_context.ts";
@@ -80,6 +81,8 @@ export interface PoolOptions extends TransportOptions, BalancingOptions {
   sticky?: StickyOptions;
   /** How long exchanges with these servers may take. */
   timeouts?: TimeoutOptions;
+  /** How WebSockets are forwarded; `false` answers 501 to them. */
+  webSocket?: false | WebSocketOptions;
 }
 
 /** Learns where the proxy listens, and gets hold of its pools. */
@@ -139,6 +142,8 @@ export interface ResolvedPool {
   readonly sticky: ResolvedSticky | null;
   readonly balancing: ResolvedBalancing;
   readonly timeouts: Timeouts;
+  /** `null` where WebSockets are not forwarded. */
+  readonly webSocket: ResolvedWebSocket | null;
   readonly transport: TransportPlan;
   /** The way to the servers as configured, for those that are added while the proxy runs. */
   readonly way: Way;

@@ -4,6 +4,7 @@ import { resolveSticky } from "../balancer/sticky_options.ts";
 import { parseDuration } from "../core/duration.ts";
 import { selectTransport } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
+import { resolveWebSocket } from "../transport/websocket/web_socket_options.ts";
 import { formatAddress } from "../upstream/address.ts";
 import type {
   PoolOptions,
@@ -39,7 +40,7 @@ function poolsByName(upstreams: Upstreams): [string, PoolOptions][] {
 }
 
 function resolvePool(name: string, options: PoolOptions): ResolvedPool {
-  const { servers = [], tls, protocol, proxy, sticky } = options;
+  const { servers = [], tls, protocol, proxy, sticky, webSocket } = options;
   const timeouts = resolveTimeouts(options.timeouts);
   return Object.freeze({
     name,
@@ -47,6 +48,7 @@ function resolvePool(name: string, options: PoolOptions): ResolvedPool {
     balancing: resolveBalancing(options, timeouts.totalMs),
     sticky: sticky === undefined ? null : resolveSticky(sticky),
     timeouts,
+    webSocket: webSocket === false ? null : resolveWebSocket(webSocket),
     transport: selectTransport(options),
     way: Object.freeze({ tls, transport: options.transport, protocol, proxy }),
   });

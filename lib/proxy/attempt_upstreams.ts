@@ -1,8 +1,8 @@
 /** Sends a request until a server has answered it or it may not be sent again: the only such loop. */
 
-import { FilterError, UpstreamError } from "../core/errors.ts";
+import { FilterError, RequestError, UpstreamError } from "../core/errors.ts";
 import { HeaderFields } from "../http/header_fields.ts";
-import type { OutgoingRequest, UpstreamResponse } from "../transport/transport.ts";
+import type { OutgoingRequest, Transport, UpstreamResponse } from "../transport/transport.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { Claim } from "../balancer/waiting_line.ts";
 import { decideRetry } from "./decide_retry.ts";
@@ -12,6 +12,7 @@ import { readSession } from "./keep_session.ts";
 import { ReplayBody } from "./replay_body.ts";
 import { runFilter } from "./run_filter.ts";
 import { selectServer } from "./select_server.ts";
+import { takeTunnel } from "./take_tunnel.ts";
 import { watchClient } from "./watch_client.ts";
 
 /**
@@ -37,6 +38,7 @@ export async function attemptUpstreams(
     const attempt = beginAttempt(exchange, claim);
     try {
       const response = await sendAttempt(exchange, prepared, server?.peer ?? namedPeer!.peer);
+      if (response.tunnel !== undefined) await takeTunnel(exchange, response, response.tunnel);
       exchange.upstreamHeadAt = runtime.clock.now();
       exchange.reachedServer = true;
       if (server !== null) {
@@ -108,7 +110,8 @@ function mayRetry(exchange: Exchange, failure: UpstreamError): boolean {
 }
 
 function sendAttempt(exchange: Exchange, prepared: OutgoingRequest, peer: Peer): Promise<UpstreamResponse> {
-  const { pool: { transport }, filters: { upstreamRequestFilter } } = exchange;
+  const { upstreamRequestFilter } = exchange.filters;
+  const transport = transportOf(exchange);
   exchange.throwIfCancelled();
   if (upstreamRequestFilter === undefined) return transport.send(prepared, peer, exchange);
   // A copy: what the filter adds for one server must not be there twice for the next.
@@ -119,4 +122,10 @@ function sendAttempt(exchange: Exchange, prepared: OutgoingRequest, peer: Peer):
     exchange.throwIfCancelled();
     return transport.send(request, peer, exchange);
   });
+}
+
+function transportOf({ webSocket, pool }: Exchange): Transport {
+  if (webSocket === null) return pool.transport;
+  if (pool.webSocket !== null) return pool.webSocket.transport;
+  throw new RequestError("WebSockets are not forwarded here", 501);
 }

@@ -11,13 +11,14 @@ import type { Decision } from "../limiter/decision.ts";
 import { type PolicyDecision, policyDecisions } from "../limiter/policy_decision.ts";
 import { RequestLog } from "../observe/request_log.ts";
 import type { Server } from "../upstream/server.ts";
-import type { RequestBody, SendOptions, Timeouts } from "../transport/transport.ts";
+import type { RequestBody, SendOptions, Timeouts, Tunnel } from "../transport/transport.ts";
 import type { FilteredStream } from "./filtered_stream.ts";
 import { identifyClient, type Identity } from "./identify_client.ts";
 import type { NamedPeer } from "./named_peers.ts";
 import type { Admission, PoolRuntime, ProxyRuntime } from "./proxy_runtime.ts";
 import { mayHaveContent } from "./read_body.ts";
 import { declaresContent, type RequestFields } from "./read_fields.ts";
+import type { WebSocketRequest } from "./read_upgrade.ts";
 import { ReplayBody } from "./replay_body.ts";
 
 /** One try to get an answer from a server. */
@@ -29,6 +30,7 @@ const NO_FIELDS: RequestFields = Object.freeze({
   list: [],
   host: null,
   connection: null,
+  upgrade: null,
   via: null,
   contentLength: null,
   transferEncoding: null,
@@ -94,6 +96,10 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   filtered: FilteredStream | null = null;
   /** A server's content that nobody has been given yet. */
   unreadBody: ReadableStream | null = null;
+  /** What the client wants of a WebSocket; `null` for an ordinary request. */
+  webSocket: WebSocketRequest | null = null;
+  /** The connection that the server has given over to a WebSocket. */
+  tunnel: Tunnel | null = null;
   /** Called off when the client goes away. */
   readonly cancellation: Cancellation = new Cancellation();
 
@@ -156,9 +162,10 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     return this.pool.timeouts;
   }
 
-  /** Whether content that the client has declared has not been read to its end. */
+  /** Whether content that the client has declared has not been read to its end; that of a WebSocket ends with it. */
   get awaitsContent(): boolean {
     const { body, method, fields } = this;
+    if (this.tunnel !== null) return true;
     if (body instanceof ReplayBody) return !body.ended;
     return body === null && mayHaveContent(method) && declaresContent(fields);
   }

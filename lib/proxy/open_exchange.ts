@@ -5,6 +5,7 @@ import { readTarget } from "../http/request_target.ts";
 import type { Exchange } from "./exchange.ts";
 import { mayHaveContent } from "./read_body.ts";
 import { declaresContent, readFields } from "./read_fields.ts";
+import { readUpgrade } from "./read_upgrade.ts";
 
 /**
  * Makes the request's own state, and reads host and target.
@@ -35,6 +36,7 @@ export function openExchange(exchange: Exchange): void {
   exchange.fields = fields;
   exchange.host = host;
   exchange.target = target;
+  if (fields.upgrade !== null) exchange.webSocket = readUpgrade(method, fields);
   // The runtime gives no access to it; without it the server would wait for content that never comes.
   if (!mayHaveContent(method) && declaresContent(fields)) {
     throw new RequestError(`A ${method} request with content cannot be forwarded`);

@@ -5,6 +5,7 @@ import { HeaderFields } from "../http/header_fields.ts";
 import { connectionNamedFields, isHopByHop } from "../http/hop_by_hop.ts";
 import type { OutgoingRequest } from "../transport/transport.ts";
 import type { Exchange } from "./exchange.ts";
+import { addHandshake } from "./read_upgrade.ts";
 
 /**
  * Takes over method, target and fields; hop-by-hop fields and those that `Connection` names stay behind, and so does
@@ -33,7 +34,9 @@ export function prepareRequest(exchange: Exchange): OutgoingRequest {
     via: fields.via,
     sent: exchange.request.headers,
   });
-  return { method, target, headers: HeaderFields.adopt(list), body };
+  const { webSocket } = exchange;
+  if (webSocket !== null) addHandshake(list, webSocket);
+  return { method, target, headers: HeaderFields.adopt(list), body, upgrade: webSocket !== null };
 }
 
 function staysBehind(name: string, keepsLength: boolean): boolean {

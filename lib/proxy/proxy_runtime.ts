@@ -10,6 +10,7 @@ import type { ResolvedForwarded } from "../http/forwarded.ts";
 import type { TrustedProxies } from "../http/trusted_proxies.ts";
 import type { LimitHeaders } from "../limiter/limit_headers.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
+import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
 import type { Timeouts, Transport } from "../transport/transport.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { NamedPeers } from "./named_peers.ts";
@@ -24,8 +25,16 @@ export interface PoolRuntime {
   readonly key: CompiledKey | null;
   readonly transport: Transport;
   readonly timeouts: Timeouts;
+  /** How WebSockets are forwarded; `null` when they are not. */
+  readonly webSocket: WebSocketRuntime | null;
   /** When a pool without a server may have one again, in seconds; tells clients when to come back. */
   readonly retryAfterSeconds: number;
+}
+
+/** WebSockets of a pool. */
+export interface WebSocketRuntime extends ResolvedWebSocket {
+  /** One that gives connections over. */
+  readonly transport: Transport;
 }
 
 /** The limits at work. */

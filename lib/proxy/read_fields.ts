@@ -6,6 +6,7 @@ export interface RequestFields {
   readonly list: string[];
   readonly host: string | null;
   readonly connection: string | null;
+  readonly upgrade: string | null;
   readonly via: string | null;
   /** `Content-Length` as sent. */
   readonly contentLength: string | null;
@@ -19,6 +20,7 @@ export function readFields(headers: Headers): RequestFields {
     list,
     host: null as string | null,
     connection: null as string | null,
+    upgrade: null as string | null,
     via: null as string | null,
     contentLength: null as string | null,
     transferEncoding: null as string | null,
@@ -31,6 +33,9 @@ export function readFields(headers: Headers): RequestFields {
         break;
       case "connection":
         fields.connection = value;
+        break;
+      case "upgrade":
+        fields.upgrade = value;
         break;
       case "via":
         fields.via = value;

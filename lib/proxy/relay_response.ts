@@ -6,6 +6,7 @@ import { removeHopByHop } from "../http/hop_by_hop.ts";
 import type { UpstreamResponse } from "../transport/transport.ts";
 import type { Exchange } from "./exchange.ts";
 import { settleExchange } from "./settle_exchange.ts";
+import { upgradeWebSocket } from "./upgrade_web_socket.ts";
 
 /** Statuses that never have content (Fetch standard, "null body status"); 304 may declare a length all the same. */
 export function hasNoContent(status: number): boolean {
@@ -21,6 +22,7 @@ export function hasNoContent(status: number): boolean {
  */
 export function relayResponse(exchange: Exchange, upstream: UpstreamResponse): Response {
   const { status, headers, body } = upstream;
+  if (upstream.tunnel !== undefined) return upgradeWebSocket(exchange, upstream, upstream.tunnel);
   if (status < 200 || status > 599) {
     throw new UpstreamError(`The server answered with the status ${status}`, {
       code: "http_protocol_error",

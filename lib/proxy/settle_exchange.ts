@@ -20,6 +20,7 @@ export function settleExchange(exchange: Exchange, failure: ProxyError | null): 
   // Nobody will read it, and unread it would keep its connection for ever.
   // A filter that failed may have left it locked.
   exchange.unreadBody?.cancel().catch(() => exchange.cancellation.cancel(failure ?? new ClientGoneError()));
+  exchange.tunnel?.[Symbol.dispose]();
   runtime.running.delete(exchange);
   if (failure?.status === 499) exchange.abortSignal(failure);
   if (failure !== null) reportFailure(exchange, failure);

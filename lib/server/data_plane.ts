@@ -71,8 +71,7 @@ export class DataPlane implements AsyncDisposable {
   }
 
   #createPool(resolved: ResolvedPool): PoolRuntime {
-    const transport = this.#transports.get(resolved.transport);
-    const plane = this.#stack.use(new PoolPlane(resolved, transport, this.#options));
+    const plane = this.#stack.use(new PoolPlane(resolved, this.#transports, this.#options));
     this.#poolPlanes.push(plane);
     return plane.runtime;
   }

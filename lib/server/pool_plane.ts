@@ -7,12 +7,13 @@ import type { HealthChange } from "../health/health_checker.ts";
 import type { DiscoveryEvent } from "../observe/events.ts";
 import type { Observer } from "../observe/observer.ts";
 import { reportCallbackError } from "../proxy/report.ts";
-import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
-import type { Transport } from "../transport/transport.ts";
+import type { PoolRuntime, WebSocketRuntime } from "../proxy/proxy_runtime.ts";
+import { selectTransport } from "../transport/select_transport.ts";
 import { Discovery } from "../upstream/discovery.ts";
 import { Pool, type PoolChange } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
 import type { ServeOptions } from "./serve.ts";
+import type { Transports } from "./transports.ts";
 
 const NO_CHANGE: Pick<PoolChange, "added" | "removed"> = { added: [], removed: [] };
 
@@ -25,12 +26,13 @@ export class PoolPlane implements AsyncDisposable {
   readonly #balancer: LoadBalancer;
   readonly #discovery: Discovery | null;
 
-  constructor(resolved: ResolvedPool, transport: Transport, options: Required<ServeOptions>) {
+  constructor(resolved: ResolvedPool, transports: Transports, options: Required<ServeOptions>) {
     const { name, servers, balancing, timeouts } = resolved;
+    const transport = transports.get(resolved.transport);
     this.#resolved = resolved;
     this.#observer = options.observer;
     const pool = this.#pool = new Pool({ name, servers, resolve: resolveServer(resolved.way) });
-    pool.subscribe({ onRemoved: (server) => transport.forget(server.peer) });
+    pool.subscribe({ onRemoved: (server) => transports.forget(server.peer) });
     this.#balancer = this.#createBalancer(options);
     this.#discovery = this.#createDiscovery(options);
     const { healthCheck, key } = balancing;
@@ -41,6 +43,7 @@ export class PoolPlane implements AsyncDisposable {
       key: key?.of ?? null,
       transport,
       timeouts,
+      webSocket: webSocketRuntime(resolved, transports),
       retryAfterSeconds,
     };
   }
@@ -151,4 +154,13 @@ export class PoolPlane implements AsyncDisposable {
     this.#discovery?.[Symbol.dispose]();
     await this.#balancer[Symbol.asyncDispose]();
   }
+}
+
+/** WebSockets need a connection of one's own, which `fetch` does not give away; a proxy is on the way for `fetch` only. */
+function webSocketRuntime(
+  { webSocket, transport: plan }: ResolvedPool,
+  transports: Transports,
+): WebSocketRuntime | null {
+  if (webSocket === null || (plan.kind === "fetch" && plan.proxy !== null)) return null;
+  return { ...webSocket, transport: transports.get(plan.kind === "http1" ? plan : selectTransport()) };
 }

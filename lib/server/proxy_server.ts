@@ -111,7 +111,8 @@ export class ProxyServer implements AsyncDisposable {
     await this.#atMost(contentRead.then(() => this.#stopListeners()), gracePeriodMs);
     const abandonedRequests = running.size;
     running.abandon();
-    await this.#atMost(this.#stopListeners(), LAST_WORDS_MS);
+    // Stopped listeners close WebSockets by themselves, and would not wait for the answers.
+    await this.#atMost(running.contentRead(null).then(() => this.#stopListeners()), LAST_WORDS_MS);
     await this.#cut();
     this.#observer.event({ kind: "stopped", abandonedRequests });
     this.#finished.resolve();

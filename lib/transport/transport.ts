@@ -13,6 +13,15 @@ export interface OutgoingRequest {
   /** Exactly the fields that are sent, `host` among them; framing fields are the transport's. */
   headers: HeaderFields;
   body: RequestBody | null;
+  /** Whether the server may switch protocols (101), as the fields ask it to. @default {false} */
+  upgrade?: boolean;
+}
+
+/** A connection that a server has given over to another protocol; disposing it closes it. */
+export interface Tunnel extends Disposable {
+  readonly socket: Deno.Conn;
+  /** What came right behind the head of the answer. */
+  readonly first: Uint8Array<ArrayBuffer>;
 }
 
 /** The content of a request; opened once for each attempt, disposed by the proxy once the request is settled. */
@@ -33,6 +42,8 @@ export interface UpstreamResponse {
   headers: HeaderFields;
   /** The content: whole when it came with the head, otherwise a stream that errors when it is cut short. */
   body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array<ArrayBuffer>> | null;
+  /** The connection, when the server has switched protocols. */
+  tunnel?: Tunnel;
 }
 
 /** How long each part of an exchange may take, in milliseconds; `Infinity` is for ever. */

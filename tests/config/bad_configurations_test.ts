@@ -357,6 +357,37 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     { upstreams: { servers: ["https://a:6000", "b:6000"], proxy: "http://p:1" } },
     'upstreams.servers[1] must not have the port 6000, which "fetch" refuses, where there is a "proxy"',
   ],
+  // webSocket
+  [
+    "webSocket as true",
+    { upstreams: { servers: ["a:80"], webSocket: true } },
+    "upstreams.webSocket must be false or an object with options of WebSockets, received true",
+  ],
+  [
+    "webSocket option misspelt",
+    { upstreams: { servers: ["a:80"], webSocket: { idleTimout: "1s" } } },
+    'upstreams.webSocket.idleTimout is not a known key, did you mean "idleTimeout"?',
+  ],
+  [
+    "ping without pause",
+    { upstreams: { servers: ["a:80"], webSocket: { pingInterval: 0 } } },
+    "upstreams.webSocket.pingInterval must be longer than 0, received 0",
+  ],
+  [
+    "messages beyond what the runtime takes",
+    { upstreams: { servers: ["a:80"], webSocket: { maxMessageSize: "65MiB" } } },
+    'upstreams.webSocket.maxMessageSize must be at most "64MiB", received "65MiB"',
+  ],
+  [
+    "buffer of nothing",
+    { upstreams: { servers: ["a:80"], webSocket: { maxBuffered: "much" } } },
+    'upstreams.webSocket.maxBuffered must be a size such as "64KiB", "10MB" or a number of bytes above 0, received "much"',
+  ],
+  [
+    "webSocket through a proxy",
+    { upstreams: { servers: ["a:80"], proxy: "http://p:3128", webSocket: {} } },
+    'upstreams.webSocket must be left out or false where there is a "proxy", through which WebSockets are not forwarded',
+  ],
   // tls
   [
     "tls as text",

@@ -56,6 +56,12 @@ Deno.test("resolveConfig() fills in every default", () => {
           queueTimeoutMs: 10_000,
         },
       },
+      webSocket: {
+        idleTimeoutMs: 3_600_000,
+        pingIntervalMs: 30_000,
+        maxMessageBytes: 16 * 1024 * 1024,
+        maxBufferedBytes: 16 * 1024 * 1024,
+      },
       way: { tls: undefined, transport: undefined, protocol: undefined, proxy: undefined },
     }]]),
     defaultPool: "default",

@@ -11,6 +11,7 @@ import { serverSchema } from "./server_schema.ts";
 import { stickySchema } from "./sticky_schema.ts";
 import { timeoutsSchema } from "./timeouts_schema.ts";
 import { tlsSchema } from "./tls_schema.ts";
+import { checkWebSocket, webSocketSchema } from "./web_socket_schema.ts";
 import { checkTransport, transportEntries } from "./transport_schema.ts";
 
 const POOL_EXPECTED = 'an object with "servers"';
@@ -52,6 +53,7 @@ export const poolEntries = {
   tls: v.optional(tlsSchema),
   sticky: v.optional(stickySchema),
   timeouts: v.optional(timeoutsSchema),
+  webSocket: v.optional(webSocketSchema),
   ...balancingEntries,
   ...transportEntries,
 } satisfies Record<keyof PoolOptions, v.GenericSchema>;
@@ -91,6 +93,7 @@ export const poolSchema: v.GenericSchema = v.pipe(
     if (!isRecord(value)) return;
     checkBalancing(value, addIssue);
     checkTransport(value, addIssue);
+    checkWebSocket(value, addIssue);
     checkPeers(value.servers, value, addIssue, pathItem(value, "servers"));
   }),
 );

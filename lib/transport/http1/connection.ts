@@ -9,6 +9,7 @@ import {
   UpstreamError,
   type UpstreamErrorCode,
 } from "../../core/errors.ts";
+import { HeaderFields } from "../../http/header_fields.ts";
 import type { UpstreamResponse } from "../transport.ts";
 import { closeSocket } from "./close_socket.ts";
 import { RequestSender, type RequestSenderOwner } from "./request_sender.ts";
@@ -50,7 +51,7 @@ export class Connection implements RequestSenderOwner, ResponseDeliveryOwner, Di
   readonly #sender: RequestSender;
   readonly #head = new ResponseHead();
   readonly #delivery: ResponseDelivery;
-  #state: "idle" | "head" | "body" | "closed" = "idle";
+  #state: "idle" | "head" | "body" | "tunnel" | "closed" = "idle";
   #served = 0;
   #trip: RoundTrip | null = null;
   #paused = false;
@@ -71,6 +72,7 @@ export class Connection implements RequestSenderOwner, ResponseDeliveryOwner, Di
     this.#trip = trip;
     this.#state = "head";
     this.#paused = false;
+    this.#head.mayUpgrade = trip.request.upgrade === true;
     try {
       this.#sender.send(trip.request);
     } catch (error) {
@@ -129,11 +131,26 @@ export class Connection implements RequestSenderOwner, ResponseDeliveryOwner, Di
   #readOn(count: number): void {
     try {
       if (!this.#head.take(count)) return this.#readHead();
+      if (this.#head.parser.status === 101) return this.#giveOver();
       this.#state = "body";
       this.#delivery.start(this.#head, this.#trip!);
     } catch (error) {
       this.#fail(error as ProxyError);
     }
+  }
+
+  // The connection speaks another protocol from here on; it counts as one of the pool until it is closed.
+  #giveOver(): void {
+    const trip = this.#trip!;
+    const { parser: { status, statusText, list, bodyStart }, buffer, filled } = this.#head;
+    const first = buffer.slice(bodyStart, filled);
+    const headers = HeaderFields.adopt(list);
+    trip.options.cancellation.listen(null);
+    this.#head.begin();
+    this.#becomeIdle();
+    this.#state = "tunnel";
+    const tunnel = { socket: this.#socket, first, [Symbol.dispose]: () => this[Symbol.dispose]() };
+    trip.resolve({ status, statusText, headers, body: null, tunnel });
   }
 
   /** @internal */

@@ -18,6 +18,8 @@ export class ResponseHead {
   buffer: Bytes = new Uint8Array(BUFFER_BYTES);
   /** How much of the buffer was read. */
   filled = 0;
+  /** Whether the server may switch protocols. */
+  mayUpgrade = false;
   #interim = 0;
 
   /** Begins anew; the buffer is empty, and no larger than an idle connection may keep. */
@@ -54,6 +56,7 @@ export class ResponseHead {
     this.filled += count;
     while (parser.parse(this.buffer, this.filled)) {
       if (parser.status >= 200) return true;
+      if (parser.status === 101 && this.mayUpgrade) return true;
       if (parser.status === 101) throw protocolError("a switch of protocols that was not asked for");
       if (++this.#interim > MAX_INTERIM) throw protocolError("interim responses without end");
       this.buffer.copyWithin(0, parser.bodyStart, this.filled);

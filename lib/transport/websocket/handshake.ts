@@ -1,0 +1,51 @@
+/** The opening of a WebSocket towards a server (RFC 6455 section 4.1). */
+
+import { UpstreamError } from "../../core/errors.ts";
+import { fieldTokens } from "../../http/field_list.ts";
+import type { UpstreamResponse } from "../transport.ts";
+
+const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/** A key for `Sec-WebSocket-Key`: sixteen random bytes. */
+export function handshakeKey(): string {
+  return crypto.getRandomValues(new Uint8Array(16)).toBase64();
+}
+
+/**
+ * Checks that a server which has switched protocols has switched to what it was asked for.
+ *
+ * @param offered the subprotocols that the client can speak
+ * @returns the subprotocol that the server has chosen; `null` for none
+ * @throws {UpstreamError} 502 when the answer is not one to this handshake
+ */
+export async function checkHandshake(
+  response: UpstreamResponse,
+  key: string,
+  offered: readonly string[],
+): Promise<string | null> {
+  const { headers } = response;
+  if (headers.get("upgrade")?.toLowerCase() !== "websocket") throw refused("it switched to something else");
+  const digest = await crypto.subtle.digest("SHA-1", new TextEncoder().encode(key + GUID));
+  if (headers.get("sec-websocket-accept") !== new Uint8Array(digest).toBase64()) {
+    throw refused("its Sec-WebSocket-Accept does not belong to the key");
+  }
+  if (headers.get("sec-websocket-extensions") !== null) {
+    throw refused("it uses extensions that were not offered");
+  }
+  const chosen = headers.get("sec-websocket-protocol");
+  if (chosen === null) return null;
+  if (!offered.includes(chosen)) throw refused("it chose a subprotocol that was not offered");
+  return chosen;
+}
+
+/** The subprotocols in a `Sec-WebSocket-Protocol` field. */
+export function offeredProtocols(field: string | null): readonly string[] {
+  return field === null ? [] : fieldTokens(field);
+}
+
+function refused(found: string): UpstreamError {
+  return new UpstreamError(`Cannot open a WebSocket to the server: ${found}`, {
+    code: "http_protocol_error",
+    phase: "answered",
+  });
+}

@@ -1,0 +1,133 @@
+/** A WebSocket whose messages and end a test waits for, on either side. */
+
+import { startUpstream, type Upstream, type UpstreamOptions } from "./start_upstream.ts";
+
+/** How a WebSocket ended. */
+export type Ending = [code: number, reason: string];
+
+/** Takes messages in order. */
+export class TestWebSocket {
+  readonly socket: WebSocket;
+  /** Resolves when it is closed. */
+  readonly closed: Promise<Ending>;
+  readonly opened: Promise<void>;
+  readonly #messages: (string | Uint8Array)[] = [];
+  #waiting: ((message: string | Uint8Array) => void) | null = null;
+
+  constructor(socket: WebSocket) {
+    this.socket = socket;
+    socket.binaryType = "arraybuffer";
+    const opened = Promise.withResolvers<void>();
+    const closed = Promise.withResolvers<Ending>();
+    this.opened = opened.promise;
+    this.closed = closed.promise;
+    // A test that does not wait for it must not fail by it.
+    this.opened.catch(() => {});
+    socket.onopen = () => opened.resolve();
+    socket.onclose = ({ code, reason }) => {
+      opened.reject(new Error(`closed with ${code} before it opened`));
+      closed.resolve([code, reason]);
+    };
+    socket.onerror = () => {};
+    socket.onmessage = ({ data }) => this.#take(typeof data === "string" ? data : new Uint8Array(data));
+  }
+
+  #take(message: string | Uint8Array): void {
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    if (waiting === null) this.#messages.push(message);
+    else waiting(message);
+  }
+
+  /** The next message. */
+  next(): Promise<string | Uint8Array> {
+    const message = this.#messages.shift();
+    if (message !== undefined) return Promise.resolve(message);
+    const { promise, resolve } = Promise.withResolvers<string | Uint8Array>();
+    this.#waiting = resolve;
+    return promise;
+  }
+
+  /** Closes it and waits for the end. */
+  async close(code = 1000, reason = ""): Promise<Ending> {
+    this.socket.close(code, reason);
+    return await this.closed;
+  }
+}
+
+/** Opens one, and waits until it is open. */
+export async function openWebSocket(
+  url: string,
+  options: string[] | { protocols?: string[]; headers?: Record<string, string>; client?: Deno.HttpClient } =
+    [],
+): Promise<TestWebSocket> {
+  const web = new TestWebSocket(new WebSocket(url, options as string[]));
+  await web.opened;
+  return web;
+}
+
+/** A server of WebSockets; without a handler it sends back what comes. */
+export interface WebSocketUpstream {
+  readonly upstream: Upstream;
+  readonly address: string;
+  /** The sockets so far. */
+  readonly sockets: TestWebSocket[];
+  /** The next socket that a client opens. */
+  next(): Promise<TestWebSocket>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Starts an upstream that takes every WebSocket, with the last subprotocol that is offered. */
+export function webSocketUpstream(
+  options: { echo?: boolean; tls?: UpstreamOptions["tls"]; headers?: Record<string, string> } = {},
+): WebSocketUpstream {
+  const { echo = true, tls, headers = {} } = options;
+  const sockets: TestWebSocket[] = [];
+  const waiting: ((socket: TestWebSocket) => void)[] = [];
+  const upstream = startUpstream({
+    ...(tls === undefined ? {} : { tls }),
+    handler: (request) => {
+      const protocol = request.headers.get("sec-websocket-protocol")?.split(", ").at(-1) ?? "";
+      const { socket, response } = Deno.upgradeWebSocket(request, { protocol, idleTimeout: 0 });
+      for (const [name, value] of Object.entries(headers)) response.headers.append(name, value);
+      const web = new TestWebSocket(socket);
+      sockets.push(web);
+      socket.addEventListener("open", () => waiting.shift()?.(web));
+      if (echo) socket.onmessage = ({ data }) => socket.send(data);
+      return response;
+    },
+  });
+  return {
+    upstream,
+    address: upstream.address,
+    sockets,
+    next() {
+      const { promise, resolve } = Promise.withResolvers<TestWebSocket>();
+      waiting.push(resolve);
+      return promise;
+    },
+    [Symbol.asyncDispose]: () => upstream.close(),
+  };
+}
+
+/** Head of a request for a WebSocket, byte by byte. */
+export function upgradeHead(lines: readonly string[] = []): string {
+  return [
+    "GET /ws HTTP/1.1",
+    "Host: h",
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ...lines,
+    "",
+    "",
+  ].join("\r\n");
+}
+
+/** The answer of a server to the head of a request for a WebSocket. */
+export async function acceptOf(head: { fields: readonly (readonly [string, string])[] }): Promise<string> {
+  const key = head.fields.find(([name]) => name.toLowerCase() === "sec-websocket-key")![1];
+  const bytes = new TextEncoder().encode(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`);
+  return new Uint8Array(await crypto.subtle.digest("SHA-1", bytes)).toBase64();
+}
