@@ -59,6 +59,7 @@ pool      default (for what no filter sends elsewhere)
   ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
   transport http1; keeps 256 idle connections a server for 4s
+  websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
 pool      api
   server    c:443, TLS as c
   balance   in turn, by weight
@@ -66,6 +67,7 @@ pool      api
   ejection  ${EJECTION}
   timeouts  connect 1s, response 1m, idle 1m, total 5m
   transport http1; at most 1 connection a server, 1024 further requests wait for 10s; keeps 256 idle connections a server for 4s
+  websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
 pool      far
   server    d:443, TLS as d
   balance   in turn, by weight
@@ -73,6 +75,7 @@ pool      far
   ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
   transport fetch, HTTP/2 through http://***@proxy:3128; keeps 4 idle connections a server for 4s
+  websocket not forwarded, since there is a proxy
 pool      near
   server    e:80, plain HTTP
   balance   in turn, by weight
@@ -80,6 +83,7 @@ pool      near
   ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
   transport fetch, HTTP/1.1; keeps all idle connections a server for 1m
+  websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
 pool      few
   server    f:80, plain HTTP
   balance   in turn, by weight
@@ -87,6 +91,7 @@ pool      few
   ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
   transport http1; at most 8 connections a server, further requests are refused; keeps 256 idle connections a server for 4s
+  websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
 limit     default
   at most 1 request per 1s for each header appid
   up to 2 around the end of a window
@@ -112,7 +117,7 @@ Deno.test("describeConfig() shows what is not there", () => {
 Deno.test("describeConfig() says how servers are found, chosen and watched", () => {
   const linesOf = (pool: Record<string, unknown>) =>
     describeConfig(resolveConfig({ upstreams: pool })).split("\n").slice(2).filter((line) =>
-      !/^ {2}(?:timeouts|transport)|^[^ ]/.test(line)
+      !/^ {2}(?:timeouts|transport|websocket)|^[^ ]/.test(line)
     );
   assertEquals(
     linesOf({

@@ -73,7 +73,7 @@ eachTransport("proxy answers 502 to a switch of protocols that nobody asked for"
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
   );
   await using proxy = await start({ upstreams: [upstream.address] });
-  assertEquals((await proxy.ask("GET /", ["Upgrade: x", "Connection: upgrade"])).status, 502);
+  assertEquals((await proxy.ask("GET /", ["Upgrade: x"])).status, 502);
 });
 
 eachTransport("proxy answers 502 dns_error when a server's name does not resolve", async (start) => {
