@@ -17,7 +17,8 @@ export function encodeFrame(opcode: number, payload: Uint8Array, mask: Uint8Arra
   const frame = new Uint8Array(headLength + length);
   frame[0] = 0x80 | opcode;
   frame[1] = 0x80 | (extra === 0 ? length : extra === 2 ? 126 : 127);
-  for (let i = 0, rest = length; i < extra; i++) {
+  let rest = length;
+  for (let i = 0; i < extra; i++) {
     frame[1 + extra - i] = rest % 256;
     rest = Math.floor(rest / 256);
   }
