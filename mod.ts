@@ -146,6 +146,7 @@ export {
   UpstreamError,
   type UpstreamErrorCode,
 } from "./lib/core/errors.ts";
+export type { ByteSize } from "./lib/core/byte_size.ts";
 export type { WebSocketOptions } from "./lib/transport/websocket/web_socket_options.ts";
 export type { Duration } from "./lib/core/duration.ts";
 export type { Clock, Timers } from "./lib/core/clock.ts";
