@@ -18,6 +18,7 @@ const BACKWARDS: ReadonlySet<Phase> = new Set<Phase>([
   "responseFilter",
   "responseBodyFilter",
   "failToProxy",
+  "ownResponseFilter",
   "logging",
 ]);
 
@@ -51,6 +52,7 @@ function composePhase(phase: Phase, collect: Collect): unknown {
       return stepsInTurn(collect(phase) as readonly Step<unknown, unknown>[], true);
     case "upstreamRequestFilter":
     case "failToConnect":
+    case "ownResponseFilter":
       return stepsInTurn(collect(phase) as readonly Step<unknown, unknown>[], false);
     case "upstreamResponseFilter":
     case "responseFilter":

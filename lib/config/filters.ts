@@ -105,6 +105,11 @@ export interface Filters<State = unknown> {
     ctx: RequestContext<State>,
     response: ProxyResponse,
   ) => Awaitable<FilteredContent>;
+  /**
+   * Edits the head of an answer that no server has given: of a limit, of `requestFilter`, of a failure. Must not be
+   * async; one that throws is reported, and the answer goes out as it was.
+   */
+  ownResponseFilter?: (response: ProxyResponse, ctx: RequestContext<State>) => void;
   /** Makes the answer when the proxy has none; nothing takes the standard problem document. */
   failToProxy?: (error: ProxyError, ctx: RequestContext<State>) => Awaitable<Response | void>;
   /** Runs exactly once for every request, last. */
@@ -123,5 +128,6 @@ export const FILTER_PHASES = [
   "responseFilter",
   "responseBodyFilter",
   "failToProxy",
+  "ownResponseFilter",
   "logging",
 ] as const satisfies readonly (keyof Filters)[];

@@ -8,6 +8,7 @@ const encoder = new TextEncoder();
 /** Reason phrases of the statuses that the proxy makes itself (RFC 9110 section 15, RFC 6585). */
 const TITLES: Readonly<Record<number, string>> = {
   400: "Bad Request",
+  401: "Unauthorized",
   403: "Forbidden",
   404: "Not Found",
   405: "Method Not Allowed",

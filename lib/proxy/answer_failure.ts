@@ -2,6 +2,7 @@
 
 import { ProxyError } from "../core/errors.ts";
 import { problemResponse } from "../http/problem_response.ts";
+import { editOwnResponse } from "./edit_own_response.ts";
 import type { Exchange } from "./exchange.ts";
 import { reportCallbackError } from "./report.ts";
 import { settleExchange } from "./settle_exchange.ts";
@@ -12,7 +13,7 @@ export async function answerFailure(exchange: Exchange, thrown: unknown): Promis
   exchange.status = error.status;
   let response: Response | null = null;
   if (error.status !== 499) response = await runFailToProxy(exchange, error);
-  response ??= problemResponse(error);
+  response = editOwnResponse(exchange, response ?? problemResponse(error));
   exchange.status = response.status;
   settleExchange(exchange, error);
   return response;

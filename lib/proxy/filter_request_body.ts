@@ -1,6 +1,6 @@
 /** Lets the configuration change the content of a request. */
 
-import { FilterError, type ProxyError } from "../core/errors.ts";
+import { FilterError, ProxyError } from "../core/errors.ts";
 import type { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { FilteredContent, Filters } from "../config/filters.ts";
 import type { RequestBody } from "../transport/transport.ts";
@@ -43,7 +43,9 @@ class FilteredBody extends ReplayBody {
     const explain = (cause: unknown): ProxyError | null => {
       // A client that breaks off is not the filter's fault, and no end that the filter makes of it is a clean one.
       if (source instanceof ReplayBody && source.failure !== null) return source.failure;
-      return cause === undefined ? null : new FilterError("requestBodyFilter", cause);
+      if (cause === undefined) return null;
+      // A filter may find that the content is the client's mistake.
+      return cause instanceof ProxyError ? cause : new FilterError("requestBodyFilter", cause);
     };
     // The client is held to its pace by the source; how long a filter takes is its own affair.
     super(stream, { length, wheel, idleMs: Infinity, explain });

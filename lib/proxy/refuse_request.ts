@@ -4,6 +4,7 @@ import { FilterError } from "../core/errors.ts";
 import { headersInit } from "../http/headers_init.ts";
 import type { LimitedDecision } from "../limiter/decision.ts";
 import { completeRefusal, refusalBody, refusalFields, refusalStatus } from "../limiter/refusal.ts";
+import { editOwnResponse } from "./edit_own_response.ts";
 import type { Exchange } from "./exchange.ts";
 import { handOver } from "./hand_over.ts";
 import type { Admission } from "./proxy_runtime.ts";
@@ -24,8 +25,9 @@ export function refuseRequest(
   fields.list.push("connection", "close");
   const status = refusalStatus(decision);
   const body = refusalBody(decision);
-  const response = new Response(body, { status, headers: headersInit(fields.list) });
-  exchange.status = status;
+  const refusal = new Response(body, { status, headers: headersInit(fields.list) });
+  const response = editOwnResponse(exchange, refusal);
+  exchange.status = response.status;
   exchange.bytesSent = body.byteLength;
   settleExchange(exchange, null);
   return response;
@@ -45,5 +47,5 @@ async function refuseByConfig(
     throw new FilterError(phase, error);
   }
   if (!(own instanceof Response) || own.bodyUsed) return handOver(exchange, own, phase);
-  return handOver(exchange, completeRefusal(own, decision, headers), phase);
+  return handOver(exchange, editOwnResponse(exchange, completeRefusal(own, decision, headers)), phase);
 }

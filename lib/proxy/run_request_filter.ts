@@ -1,6 +1,7 @@
 /** Lets the configuration answer a request itself. */
 
 import type { Filters } from "../config/filters.ts";
+import { editOwnResponse } from "./edit_own_response.ts";
 import type { Exchange } from "./exchange.ts";
 import { handOver } from "./hand_over.ts";
 import { runFilter } from "./run_filter.ts";
@@ -23,5 +24,5 @@ export function runRequestFilter(
 function takeAnswer(exchange: Exchange, answer: Response | void): Response | null {
   exchange.throwIfCancelled();
   if (answer === undefined || answer === null) return null;
-  return handOver(exchange, answer, "requestFilter");
+  return handOver(exchange, editOwnResponse(exchange, answer), "requestFilter");
 }

@@ -34,6 +34,7 @@ for (const later of [false, true]) {
         "responseFilter",
         "responseBodyFilter",
         "failToProxy",
+        "ownResponseFilter",
         "logging",
       ];
       const order = back.includes(phase) ? ["c", "b", "a"] : ["a", "b", "c"];

@@ -22,6 +22,7 @@ export const filterEntries = {
   responseFilter: functionSchema,
   responseBodyFilter: functionSchema,
   failToProxy: functionSchema,
+  ownResponseFilter: functionSchema,
   logging: functionSchema,
 } satisfies Record<keyof Filters, v.GenericSchema>;
 
