@@ -13,7 +13,6 @@ import { ReplayBody } from "./replay_body.ts";
 import { runFilter } from "./run_filter.ts";
 import { selectServer } from "./select_server.ts";
 import { takeTunnel } from "./take_tunnel.ts";
-import { watchClient } from "./watch_client.ts";
 
 /**
  * Selects a server, sends, and does so again with another server where {@linkcode decideRetry} allows it.
@@ -27,7 +26,7 @@ export async function attemptUpstreams(
 ): Promise<UpstreamResponse> {
   const { runtime, namedPeer } = exchange;
   exchange.upstreamStartAt = runtime.clock.now();
-  watchClient(exchange);
+  runtime.clientWatch.begin(exchange.upstreamStartAt);
   if (namedPeer === null) readSession(exchange);
   let failure: UpstreamError | null = null;
   for (;;) {

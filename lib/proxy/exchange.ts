@@ -2,7 +2,6 @@
 
 import type { PickRequest } from "../balancer/algorithm.ts";
 import { Cancellation } from "../core/cancellation.ts";
-import type { Deadline } from "../core/deadline_wheel.ts";
 import { ClientGoneError, type ProxyError, StoppingError } from "../core/errors.ts";
 import type { Lease } from "../core/lease.ts";
 import type { Filters } from "../config/filters.ts";
@@ -111,8 +110,8 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   serverLease: Lease | null = null;
   /** Place of a concurrency policy. */
   admissionLease: Disposable | null = null;
-  /** Starts to watch the client of a request that takes long. */
-  watch: Deadline | null = null;
+  /** Whether the client is watched, as it is once the request takes long. */
+  watched = false;
   settled = false;
   /** Its place among the running requests; -1 once it is over. */
   runningIndex = -1;

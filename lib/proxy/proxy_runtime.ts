@@ -15,6 +15,7 @@ import type { Timeouts, Transport } from "../transport/transport.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { NamedPeers } from "./named_peers.ts";
 import type { Exchange } from "./exchange.ts";
+import type { ClientWatch } from "./watch_client.ts";
 import type { RunningRequests } from "./running_requests.ts";
 
 /** A pool at work. */
@@ -63,4 +64,5 @@ export interface ProxyRuntime {
   /** How many requests have arrived. */
   readonly count: { arrived: number };
   readonly running: RunningRequests;
+  readonly clientWatch: ClientWatch;
 }

@@ -33,7 +33,6 @@ export function relayResponse(exchange: Exchange, upstream: UpstreamResponse): R
   removeHopByHop(list);
   const response = new Response(hasNoContent(status) ? null : body, { status, headers: headersInit(list) });
   exchange.status = status;
-  exchange.watch?.clear();
   if (body instanceof ReadableStream && !hasNoContent(status)) {
     exchange.unreadBody = null;
   } else {

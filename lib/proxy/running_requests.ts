@@ -46,6 +46,12 @@ export class RunningRequests {
     this.progressed();
   }
 
+  /** Calls back with every request; the callback may end the one that it is given. */
+  visit(callback: (exchange: Exchange) => void): void {
+    // From the end: the one that takes the place of one that has gone was visited before.
+    for (let i = this.#running.length - 1; i >= 0; i--) callback(this.#running[i]!);
+  }
+
   /** The content of a request has been read. */
   progressed(): void {
     if (this.#watchers.size === 0) return;
@@ -83,7 +89,6 @@ export class RunningRequests {
 
   /** Calls off all that are not over. */
   abandon(): void {
-    // A copy: those whose answer is on its way are over, and off the list, at once.
-    for (const exchange of this.#running.slice()) exchange.abandon();
+    this.visit((exchange) => exchange.abandon());
   }
 }

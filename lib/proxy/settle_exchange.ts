@@ -10,7 +10,6 @@ export function settleExchange(exchange: Exchange, failure: ProxyError | null): 
   exchange.settled = true;
   const { runtime } = exchange;
   if (exchange.endAt === 0) exchange.endAt = runtime.clock.now();
-  exchange.watch?.clear();
   exchange.serverLease?.release();
   exchange.admissionLease?.[Symbol.dispose]();
   if (exchange.decision?.kind === "allowed" && exchange.decision.due !== null) {

@@ -7,6 +7,7 @@ import { NamedPeers } from "../proxy/named_peers.ts";
 import type { PoolRuntime, ProxyRuntime } from "../proxy/proxy_runtime.ts";
 import { RunningRequests } from "../proxy/running_requests.ts";
 import { settleExchange } from "../proxy/settle_exchange.ts";
+import { ClientWatch } from "../proxy/watch_client.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { Admissions } from "./admissions.ts";
 import { PoolPlane } from "./pool_plane.ts";
@@ -42,6 +43,7 @@ export class DataPlane implements AsyncDisposable {
     for (const pool of config.pools.values()) pools.set(pool.name, this.#createPool(pool));
     this.pools = new Map(Array.from(pools, ([name, { balancer }]) => [name, balancer.pool]));
     const admissions = this.#stack.use(new Admissions(config.limiter, options));
+    const running = new RunningRequests();
     this.runtime = {
       clock,
       wheel,
@@ -54,7 +56,8 @@ export class DataPlane implements AsyncDisposable {
       forwardedFields: config.forwarded,
       namedPeers: new NamedPeers({ onForget: (peer) => this.#transports.forget(peer) }),
       count: { arrived: 0 },
-      running: new RunningRequests(),
+      running,
+      clientWatch: new ClientWatch({ clock, wheel, running }),
       settle: settleExchange,
     };
   }
