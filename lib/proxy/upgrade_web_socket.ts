@@ -14,7 +14,6 @@ export function upgradeWebSocket(exchange: Exchange, upstream: UpstreamResponse,
   const { request, pool } = exchange;
   const options = pool.webSocket!;
   exchange.status = 101;
-  exchange.watch?.clear();
   const idleTimeout = options.pingIntervalMs === Infinity ? 0 : options.pingIntervalMs * 2 / 1000;
   const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout });
   const { list } = upstream.headers;
