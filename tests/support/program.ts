@@ -96,9 +96,9 @@ export class RunningProgram implements AsyncDisposable {
     return this.#stdout.match(pattern);
   }
 
-  /** The address at which it listens, once it does. */
+  /** The first address at which it listens, once it does. */
   async address(): Promise<string> {
-    return (await this.stderrMatch(/Listening on (\S+)\n/))[1]!;
+    return (await this.stderrMatch(/Listening on ([^\s,]+)(?:, \S+)*\n/))[1]!;
   }
 
   /** Sends a signal. */

@@ -14,6 +14,8 @@ export interface ExampleOptions {
    * else stays what the example says. They have to survive JSON.
    */
   set?: Readonly<Record<string, unknown>>;
+  /** Listens where the example says, or `set`, instead of at a free port. @default {false} */
+  ownListen?: boolean;
   /** Further arguments. @default {[]} */
   args?: readonly string[];
   /** Permissions of the process. @default {["--allow-net", "--allow-read"]} */
@@ -66,11 +68,12 @@ export class RunningExample implements AsyncDisposable {
 
 /** Starts `examples/NAME.config.ts` and waits until it listens. */
 export async function startExample(name: string, options: ExampleOptions = {}): Promise<RunningExample> {
-  const { args = [], permissions, env } = options;
+  const { ownListen = false, args = [], permissions, env } = options;
+  const listen = ownListen ? [] : ["--listen", "127.0.0.1:0"];
   await using stack = new AsyncDisposableStack();
   const [folder, source] = await prepare(name, options);
   stack.use(folder);
-  const program = stack.use(folder.start([source, "--listen", "127.0.0.1:0", ...args], permissions, env));
+  const program = stack.use(folder.start([source, ...listen, ...args], permissions, env));
   const address = await program.address();
   stack.move();
   return new RunningExample(folder, program, address);

@@ -1,0 +1,17 @@
+// Servers that are reached by address while their certificate, and the Host that they want to hear, are for a name.
+//
+//   deno run -A jsr:@x/lbproxy custom_server_name.config.ts
+//   curl -v http://127.0.0.1:6188/
+
+import { defineConfig } from "@x/lbproxy";
+
+export default defineConfig({
+  listen: "127.0.0.1:6188",
+  upstreams: {
+    servers: ["1.1.1.1:443", "1.0.0.1:443"],
+    // For SNI and for the check of the certificate; without it that would be the address.
+    tls: { serverName: "one.one.one.one" },
+  },
+  // Without it the server hears the Host that the client sent.
+  upstreamRequestFilter: (request) => request.headers.set("host", "one.one.one.one"),
+});

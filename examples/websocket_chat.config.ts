@@ -1,0 +1,38 @@
+// WebSockets: a chat of three for each address, as long as they stay. The server chooses the subprotocol, and refuses
+// whoever does not speak it.
+//
+//   deno run -A jsr:@x/lbproxy websocket_chat.config.ts
+//   deno repl    # in two terminals
+//   > const chat = new WebSocket("ws://127.0.0.1:6188/", "chat"); chat.onmessage = (event) => console.log(event.data);
+//   > chat.send("hello")
+
+import { defineConfig } from "@x/lbproxy";
+
+export default defineConfig({
+  listen: "127.0.0.1:6188",
+  upstreams: {
+    servers: [startChat()],
+    webSocket: { idleTimeout: "10m", pingInterval: "20s", maxMessageSize: "64KiB" },
+  },
+  // A place is taken when a WebSocket is opened, and free again when it is closed.
+  limiter: { key: "ip", algorithm: "concurrency", limit: 3 },
+  gracePeriod: "5s",
+});
+
+/** Starts a server that tells everybody what anybody says, and returns its address. */
+function startChat(): string {
+  const everybody = new Set<WebSocket>();
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+    const protocols = request.headers.get("sec-websocket-protocol") ?? "";
+    if (!protocols.split(", ").includes("chat")) return new Response("This is a chat\n", { status: 400 });
+    const { socket, response } = Deno.upgradeWebSocket(request, { protocol: "chat" });
+    socket.onopen = () => everybody.add(socket);
+    socket.onclose = () => everybody.delete(socket);
+    socket.onmessage = ({ data }) => {
+      for (const each of everybody) if (each.readyState === WebSocket.OPEN) each.send(data);
+    };
+    return response;
+  });
+  server.unref();
+  return `127.0.0.1:${server.addr.port}`;
+}
