@@ -19,6 +19,7 @@ export interface RedisLinkOptions {
 
 /** A call that is waited for. */
 interface Call {
+  readonly sentAt: number;
   readonly deadline: number;
   readonly resolve: (reply: readonly number[] | null) => void;
   /** Called with an answer that came too late. */
@@ -41,6 +42,8 @@ export class RedisLink implements AsyncDisposable {
   #timer: Disposable | null = null;
   #probe: Disposable | null = null;
   #failures = 0;
+  /** When the latest of them was noticed. */
+  #failedAt = -Infinity;
   #open = false;
   #available = false;
   #disposed = false;
@@ -71,7 +74,8 @@ export class RedisLink implements AsyncDisposable {
   ): Promise<readonly number[] | null> | null {
     if (!this.available) return null;
     const { promise, resolve } = Promise.withResolvers<readonly number[] | null>();
-    const call: Call = { deadline: this.#deadline(), resolve, onLate, over: false };
+    const sentAt = this.#options.clock.now();
+    const call: Call = { sentAt, deadline: sentAt + this.#options.timeoutMs, resolve, onLate, over: false };
     this.#calls.push(call);
     this.#arm();
     this.#connection.run(script, keys, args).then(
@@ -112,10 +116,6 @@ export class RedisLink implements AsyncDisposable {
     await this.#connection[Symbol.asyncDispose]();
   }
 
-  #deadline(): number {
-    return this.#options.clock.now() + this.#options.timeoutMs;
-  }
-
   #answered(call: Call, reply: readonly number[]): void {
     this.#failures = 0;
     if (call.over) call.onLate?.(reply);
@@ -125,7 +125,7 @@ export class RedisLink implements AsyncDisposable {
   #failed(call: Call, error: unknown): void {
     if (call.over) return;
     this.#end(call, null);
-    this.#countFailure(error instanceof Error ? error.message : String(error));
+    this.#countFailure(call, error instanceof Error ? error.message : String(error));
   }
 
   #end(call: Call, reply: readonly number[] | null): void {
@@ -145,10 +145,14 @@ export class RedisLink implements AsyncDisposable {
       return;
     }
     const delayMs = Math.max(0, calls[this.#head]!.deadline - this.#options.clock.now());
-    this.#timer = this.#options.clock.setTimer(() => {
-      this.#timer = null;
-      this.#expire();
-      this.#arm();
+    const { clock } = this.#options;
+    this.#timer = clock.setTimer(() => {
+      // One turn more: what has arrived while this process was busy is read first, and is not late.
+      this.#timer = clock.setTimer(() => {
+        this.#timer = null;
+        this.#expire();
+        this.#arm();
+      }, 0);
     }, delayMs);
   }
 
@@ -161,14 +165,17 @@ export class RedisLink implements AsyncDisposable {
       if (call.over) continue;
       if (call.deadline > now) break;
       this.#end(call, null);
-      this.#countFailure(`no answer within ${this.#options.timeoutMs} ms`);
+      this.#countFailure(call, `no answer within ${this.#options.timeoutMs} ms`);
     }
     if (this.#head < 1024) return;
     this.#calls = calls.slice(this.#head);
     this.#head = 0;
   }
 
-  #countFailure(reason: string): void {
+  /** Calls that were under way together fail together, and count once. */
+  #countFailure(call: Call, reason: string): void {
+    if (call.sentAt < this.#failedAt) return;
+    this.#failedAt = this.#options.clock.now();
     if (++this.#failures < FAILURES || this.#open || this.#disposed) return;
     this.#open = true;
     this.#report(false, reason);
