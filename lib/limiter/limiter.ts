@@ -176,6 +176,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
       this.#list.aim(charge, key);
       erase(this.table, charge.cursor);
       this.#bans.lift(charge.cursor);
+      this.#store.reset?.(charge.policy, key);
     }
   }
 

@@ -3,6 +3,7 @@
 import type { Lease } from "../core/lease.ts";
 import type { Charge } from "./charge.ts";
 import type { CountedKey } from "./counted_key.ts";
+import type { ResolvedPolicy } from "./policy.ts";
 
 /** Whether a request is admitted; `"store-error"` when the store cannot say and is not to let it pass. */
 export type Admitted = boolean | "store-error";
@@ -37,4 +38,7 @@ export interface LimiterStore {
    * Nobody waits for it, and a store that cannot do it now has to report that by itself.
    */
   correct(counted: CountedKey, delta: number): void;
+
+  /** Forgets what it has counted elsewhere than in the limiter's table; nobody waits for that either. */
+  reset?(policy: ResolvedPolicy, key: string): void;
 }

@@ -8,6 +8,9 @@ const FAILURES = 5;
 /** How often a store that did not answer is tried again, by nobody's request. */
 const PROBE_MS = 250;
 
+/** How long before the time is up an answer is looked for once more. */
+const LAST_STEP_MS = 2;
+
 /** What a {@linkcode RedisLink} takes. */
 export interface RedisLinkOptions {
   clock: Clock;
@@ -85,13 +88,9 @@ export class RedisLink implements AsyncDisposable {
     return promise;
   }
 
-  /** Deletes keys; whether that was possible. */
-  async delete(keys: readonly string[]): Promise<boolean> {
-    if (!this.available) return false;
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    using _timer = this.#options.clock.setTimer(() => resolve(false), this.#options.timeoutMs);
-    this.#connection.delete(keys).then(() => resolve(true), () => resolve(false));
-    return await promise;
+  /** Deletes keys without waiting, if that is possible now. */
+  delete(keys: readonly string[]): void {
+    if (this.available) this.#connection.delete(keys).catch(() => {});
   }
 
   /** Told by the connection. */
@@ -144,16 +143,17 @@ export class RedisLink implements AsyncDisposable {
       this.#head = 0;
       return;
     }
-    const delayMs = Math.max(0, calls[this.#head]!.deadline - this.#options.clock.now());
     const { clock } = this.#options;
+    const { deadline } = calls[this.#head]!;
+    const left = (): number => Math.max(0, deadline - clock.now());
     this.#timer = clock.setTimer(() => {
-      // One turn more: what has arrived while this process was busy is read first, and is not late.
+      // In two steps: what has arrived while this process was busy is read in between, and is not late.
       this.#timer = clock.setTimer(() => {
         this.#timer = null;
         this.#expire();
         this.#arm();
-      }, 0);
-    }, delayMs);
+      }, left());
+    }, Math.max(0, left() - LAST_STEP_MS));
   }
 
   #expire(): void {

@@ -83,6 +83,13 @@ export class RedisStore implements LimiterStore {
     else if (place === "store" && delta !== 0) this.#correct(counted, delta);
   }
 
+  reset(policy: ResolvedPolicy, key: string): void {
+    this.#send([{ policy, key }], (keys) => {
+      this.#refused.delete(keys[0]!);
+      this.#link.delete(keys);
+    });
+  }
+
   #admit(charges: readonly Charge[], count: number, keys: readonly string[]): Admitted | Promise<Admitted> {
     const askedUs = Math.floor(this.#clock.now() * 1000);
     if (this.#refused.find(charges, count, keys, askedUs)) return false;
