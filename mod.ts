@@ -83,6 +83,9 @@ export {
 } from "./lib/simulator/simulate.ts";
 export type { SimulatedRequest } from "./lib/simulator/simulated_request.ts";
 export type { ForwardedOptions } from "./lib/http/forwarded.ts";
+export type { RouteOptions } from "./lib/config/route_options.ts";
+export type { RouteMatch } from "./lib/routing/route_match.ts";
+export type { RewriteFunction, RewriteOptions } from "./lib/routing/rewrite.ts";
 export { HeaderFields } from "./lib/http/header_fields.ts";
 export { LoadBalancer, type LoadBalancerOptions } from "./lib/balancer/load_balancer.ts";
 export type { LoadBalancerHooks } from "./lib/balancer/load_balancer_options.ts";

@@ -9,6 +9,7 @@ import type { Timeouts } from "../transport/transport.ts";
 import { describeBalancing } from "./describe_balancing.ts";
 import { describeLimit, describeMemory, describeStore } from "./describe_limit.ts";
 import { describeListen } from "./describe_listen.ts";
+import { describeRoutes } from "./describe_routes.ts";
 import type { ResolvedConfig, ResolvedPool, ResolvedServer } from "./proxy_config.ts";
 
 /**
@@ -17,16 +18,20 @@ import type { ResolvedConfig, ResolvedPool, ResolvedServer } from "./proxy_confi
  * Certificates and keys are named, not shown.
  */
 export function describeConfig(config: ResolvedConfig): string {
-  const { listen, pools, defaultPool, limiter, filters, gracePeriodMs } = config;
+  const { listen, pools, defaultPool, limiter, filters, routes, gracePeriodMs } = config;
   const phases = Object.keys(filters);
   return [
     ...listen.map((place) => `listen    ${describeListen(place)}`),
-    ...Array.from(pools.values(), (pool) => describePool(pool, pools.size > 1 && pool.name === defaultPool)),
+    ...Array.from(
+      pools.values(),
+      (pool) => describePool(pool, pools.size > 1 && routes.length === 0 && pool.name === defaultPool),
+    ),
     ...(limiter.length === 0 ? ["limits    none"] : [
       ...limiter.map(describePolicy),
       `counts    ${describeMemory(limiter)}`,
       ...describeStore(limiter[0]!).map((line) => `  ${line}`),
     ]),
+    ...describeRoutes(routes),
     `filters   ${phases.length === 0 ? "none" : phases.join(", ")}`,
     `clients   ${describeTrust(config)}`,
     `shutdown  running requests may take ${formatDuration(gracePeriodMs)} to finish`,

@@ -12,6 +12,7 @@ import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedWebSocket, WebSocketOptions } from "../transport/websocket/web_socket_options.ts";
 import type { BalancingOptions, ResolvedBalancing } from "./balancing_options.ts";
 import type { Filters, UpstreamTlsOptions } from "./filters.ts";
+import type { ResolvedRoute, RouteOptions } from "./route_options.ts";
 import type { RequestContext } from "./request_context.ts";
 import type { Way } from "./resolve_peer.ts";
 
@@ -106,6 +107,8 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   upstreams: Upstreams;
   /** How often a client may ask: one policy, or several that all must admit a request. */
   limiter?: LimiterPolicy<RequestContext<State>> | readonly LimiterPolicy<RequestContext<State>>[];
+  /** Which requests go where, tried in order; 404 for what none takes. @default {everything goes to the only pool, or the one named `default`} */
+  routes?: readonly RouteOptions<State>[];
   /** Filter sets that run after the phases of the configuration itself, on the way back before them. @default {[]} */
   filters?: readonly Filters<State>[];
   /**
@@ -172,6 +175,7 @@ export interface ResolvedConfig {
   /** `null` when nobody is trusted to speak for others. */
   readonly trustedProxies: TrustedProxies | null;
   readonly forwarded: ResolvedForwarded;
+  readonly routes: readonly ResolvedRoute[];
   readonly onListen: OnListen | null;
   readonly gracePeriodMs: number;
 }

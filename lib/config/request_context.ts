@@ -50,6 +50,8 @@ export interface RequestContext<State = unknown> extends KeySource {
   readonly requestId: string;
   /** Method of the client's request. */
   readonly method: string;
+  /** Name of the route that takes it; `null` where there are no routes, or none takes it. */
+  readonly route: string | null;
   /** Where the request went last; `null` before a server was selected. */
   readonly server: ServerInfo | null;
   /** Every try so far, the one that runs included. */

@@ -10,6 +10,7 @@ import { ConfigError } from "./config_error.ts";
 import { findProblems } from "./find_problems.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
 import { resolveListen } from "./resolve_listen.ts";
+import { resolveRoutes } from "./resolve_routes.ts";
 import { resolveUpstreams } from "./resolve_upstreams.ts";
 
 /**
@@ -28,15 +29,21 @@ export function resolveConfig(config: unknown, where = "configuration"): Resolve
 
 /** Completes a configuration that is known to be good. */
 export function completeConfig(config: ProxyConfig): ResolvedConfig {
-  const { listen, upstreams, limiter, onListen = null, gracePeriod = "30s", filters = [] } = config;
+  const { listen, upstreams, limiter, onListen = null, gracePeriod = "30s", filters = [], routes = [] } =
+    config;
   const { trustedProxies = [], forwarded } = config;
+  const { pools, defaultPool } = resolveUpstreams(upstreams);
+  const policies = resolvePolicies(
+    limiter === undefined ? [] : limiter as LimiterPolicy | readonly LimiterPolicy[],
+  );
+  const filterSets = [config, ...filters];
   return Object.freeze({
     listen: resolveListen(listen),
-    ...resolveUpstreams(upstreams),
-    limiter: resolvePolicies(
-      limiter === undefined ? [] : limiter as LimiterPolicy | readonly LimiterPolicy[],
-    ),
-    filters: composeFilters([config, ...filters]),
+    pools,
+    defaultPool,
+    limiter: policies,
+    filters: composeFilters(filterSets),
+    routes: resolveRoutes(routes, { defaultPool, limiter, policies, filterSets }),
     trustedProxies: trustedProxies.length === 0 ? null : new TrustedProxies(trustedProxies),
     forwarded: resolveForwarded(forwarded),
     onListen,

@@ -28,7 +28,7 @@ export interface ResolvedUpstreams {
 export function resolveUpstreams(upstreams: Upstreams): ResolvedUpstreams {
   const named = poolsByName(upstreams);
   const pools = new Map(named.map(([name, options]) => [name, resolvePool(name, options)]));
-  const defaultPool = named.length === 1 ? named[0]![0] : DEFAULT_POOL;
+  const defaultPool = pools.has(DEFAULT_POOL) ? DEFAULT_POOL : named[0]![0];
   return { pools, defaultPool };
 }
 

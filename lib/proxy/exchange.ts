@@ -18,6 +18,7 @@ import type { Admission, PoolRuntime, ProxyRuntime } from "./proxy_runtime.ts";
 import { mayHaveContent } from "./read_body.ts";
 import { declaresContent, type RequestFields } from "./read_fields.ts";
 import type { WebSocketRequest } from "./read_upgrade.ts";
+import type { RouteRuntime } from "./route_runtime.ts";
 import { ReplayBody } from "./replay_body.ts";
 
 /** One try to get an answer from a server. */
@@ -72,6 +73,8 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   bytesSent = 0;
   server: Attempt | null = null;
   attemptList: Attempt[] | null = null;
+  /** The route that takes the request; `null` before that is known, and where there is none. */
+  matched: RouteRuntime | null = null;
   /** The pool that the request goes to. */
   pool: PoolRuntime;
   /** The peer that `upstreamPeer` named outright; `null` when the pool's balancer chooses. */
@@ -120,7 +123,6 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   #identity: Identity | null = null;
   #log: RequestLog | null = null;
   #abort: AbortController | null = null;
-  #watched = false;
 
   constructor(
     runtime: ProxyRuntime,
@@ -158,7 +160,12 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   }
 
   get timeouts(): Timeouts {
-    return this.pool.timeouts;
+    const { matched, pool } = this;
+    return matched === null || matched.timeouts === null ? pool.timeouts : matched.timeouts.get(pool)!;
+  }
+
+  get route(): string | null {
+    return this.matched === null ? null : this.matched.name;
   }
 
   /** Whether content that the client has declared has not been read to its end; that of a WebSocket ends with it. */
@@ -237,8 +244,8 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
 
   /** From now on the exchange is called off when its client goes away. */
   watchConnection(): void {
-    if (this.#watched) return;
-    this.#watched = true;
+    if (this.watched) return;
+    this.watched = true;
     const { signal } = this.request;
     const gone = (): void => {
       // The signal fires after every answer as well; one that has been handed over has its own way of telling.

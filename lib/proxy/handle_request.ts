@@ -7,6 +7,7 @@ import { choosePeer } from "./choose_peer.ts";
 import { type Entrance, Exchange } from "./exchange.ts";
 import { filterRequestBody } from "./filter_request_body.ts";
 import { filterResponse } from "./filter_response.ts";
+import { refuseUnrouted } from "./match_route.ts";
 import { openExchange } from "./open_exchange.ts";
 import { announceSession } from "./keep_session.ts";
 import { prepareRequest } from "./prepare_request.ts";
@@ -40,6 +41,7 @@ export async function handleRequest(
       if (answer !== null) return answer;
     }
 
+    refuseUnrouted(exchange);
     if (mayHaveContent(exchange.method)) await readBody(exchange);
     if (requestBodyFilter !== undefined) await filterRequestBody(exchange, requestBodyFilter);
     if (upstreamPeer !== undefined) {

@@ -3,12 +3,13 @@
 import { FilterError, RequestError, StoppingError } from "../core/errors.ts";
 import { readTarget } from "../http/request_target.ts";
 import type { Exchange } from "./exchange.ts";
+import { matchRoute } from "./match_route.ts";
 import { mayHaveContent } from "./read_body.ts";
 import { declaresContent, readFields } from "./read_fields.ts";
 import { readUpgrade } from "./read_upgrade.ts";
 
 /**
- * Makes the request's own state, and reads host and target.
+ * Makes the request's own state, reads host and target, and finds the route.
  *
  * @throws {RequestError} 400 or 405 for what cannot be forwarded
  * @throws {StoppingError} 503 when the proxy stops
@@ -37,6 +38,7 @@ export function openExchange(exchange: Exchange): void {
   exchange.host = host;
   exchange.target = target;
   if (fields.upgrade !== null) exchange.webSocket = readUpgrade(method, fields);
+  if (runtime.routes !== null) matchRoute(exchange, runtime.routes);
   // The runtime gives no access to it; without it the server would wait for content that never comes.
   if (!mayHaveContent(method) && declaresContent(fields)) {
     throw new RequestError(`A ${method} request with content cannot be forwarded`);

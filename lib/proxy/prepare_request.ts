@@ -6,13 +6,14 @@ import { connectionNamedFields, isHopByHop } from "../http/hop_by_hop.ts";
 import type { OutgoingRequest } from "../transport/transport.ts";
 import type { Exchange } from "./exchange.ts";
 import { addHandshake } from "./read_upgrade.ts";
+import { rewriteTarget } from "./rewrite_target.ts";
 
 /**
  * Takes over method, target and fields; hop-by-hop fields and those that `Connection` names stay behind, and so does
  * what a client says of other proxies; `X-Forwarded-*` and `Via` are added.
  */
 export function prepareRequest(exchange: Exchange): OutgoingRequest {
-  const { method, target, host, body, fields, runtime: { forwardedFields } } = exchange;
+  const { method, host, body, fields, runtime: { forwardedFields } } = exchange;
   const { list, connection } = fields;
   const named = connectionNamedFields(connection);
   // A filter may have made content of another length.
@@ -36,7 +37,13 @@ export function prepareRequest(exchange: Exchange): OutgoingRequest {
   });
   const { webSocket } = exchange;
   if (webSocket !== null) addHandshake(list, webSocket);
-  return { method, target, headers: HeaderFields.adopt(list), body, upgrade: webSocket !== null };
+  return {
+    method,
+    target: rewriteTarget(exchange),
+    headers: HeaderFields.adopt(list),
+    body,
+    upgrade: webSocket !== null,
+  };
 }
 
 function staysBehind(name: string, keepsLength: boolean): boolean {

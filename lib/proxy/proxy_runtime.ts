@@ -16,6 +16,7 @@ import type { Observer } from "../observe/observer.ts";
 import type { NamedPeers } from "./named_peers.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ClientWatch } from "./watch_client.ts";
+import type { RouteTable } from "./route_runtime.ts";
 import type { RunningRequests } from "./running_requests.ts";
 
 /** A pool at work. */
@@ -57,6 +58,8 @@ export interface ProxyRuntime {
   readonly trustedProxies: TrustedProxies | null;
   /** Which fields tell servers who asked. */
   readonly forwardedFields: ResolvedForwarded;
+  /** `null` when there are none: everything goes to the default pool. */
+  readonly routes: RouteTable | null;
   readonly namedPeers: NamedPeers;
   readonly observer: Observer;
   /** Ends an exchange; the transport reaches `settle_exchange.ts` by it. */

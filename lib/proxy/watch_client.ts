@@ -2,7 +2,6 @@
 
 import type { Clock } from "../core/clock.ts";
 import type { Deadline, DeadlineWheel } from "../core/deadline_wheel.ts";
-import type { Exchange } from "./exchange.ts";
 import type { RunningRequests } from "./running_requests.ts";
 
 /** How long a request runs before its client is watched. */
@@ -51,21 +50,10 @@ export class ClientWatch {
     let young = false;
     this.#running.visit((exchange) => {
       if (exchange.watched || exchange.status !== 0 || exchange.upstreamStartAt === 0) return;
-      if (now - exchange.startedAt >= WATCH_AFTER_MS) watch(exchange);
+      if (now - exchange.startedAt >= WATCH_AFTER_MS) exchange.watchConnection();
       else young = true;
     });
     this.#looking = false;
     if (young) this.#lookLater(now);
   }
-}
-
-function watch(exchange: Exchange): void {
-  exchange.watched = true;
-  const { signal } = exchange.request;
-  const gone = (): void => {
-    // The signal fires after every answer as well; one that has been handed over has its own way of telling.
-    if (exchange.status === 0 && !exchange.settled) exchange.clientGone();
-  };
-  if (signal.aborted) gone();
-  else signal.addEventListener("abort", gone, { once: true });
 }

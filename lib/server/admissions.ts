@@ -6,6 +6,7 @@ import type { RateLimiterOptions } from "../limiter/limiter_options.ts";
 import { MemoryStore } from "../limiter/memory_store.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { SharedTable } from "../limiter/shared_table.ts";
+import { MAX_KEYS } from "../limiter/table_layout.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { Admission } from "../proxy/proxy_runtime.ts";
 import type { DataPlaneOptions } from "./data_plane.ts";
@@ -25,7 +26,7 @@ export class Admissions implements Disposable {
   constructor(policies: readonly ResolvedPolicy[], options: DataPlaneOptions) {
     const { clock, random } = options;
     this.#options = options;
-    const maxKeys = policies.reduce((sum, policy) => sum + policy.maxKeys, 0);
+    const maxKeys = Math.min(MAX_KEYS, policies.reduce((sum, policy) => sum + policy.maxKeys, 0));
     this.#table = policies.length === 0
       ? null
       : SharedTable.create({ clock, random, maxKeys, sketches: policies.length });

@@ -2,6 +2,7 @@
 
 import { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
+import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { RedisStores } from "../redis/redis_stores.ts";
 import { NamedPeers } from "../proxy/named_peers.ts";
 import type { PoolRuntime, ProxyRuntime } from "../proxy/proxy_runtime.ts";
@@ -10,6 +11,7 @@ import { settleExchange } from "../proxy/settle_exchange.ts";
 import { ClientWatch } from "../proxy/watch_client.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { Admissions } from "./admissions.ts";
+import { createRoutes } from "./create_routes.ts";
 import { PoolPlane } from "./pool_plane.ts";
 import type { ServeOptions } from "./serve.ts";
 import { Transports } from "./transports.ts";
@@ -42,15 +44,18 @@ export class DataPlane implements AsyncDisposable {
     const pools = new Map<string, PoolRuntime>();
     for (const pool of config.pools.values()) pools.set(pool.name, this.#createPool(pool));
     this.pools = new Map(Array.from(pools, ([name, { balancer }]) => [name, balancer.pool]));
-    const admissions = this.#stack.use(new Admissions(config.limiter, options));
     const running = new RunningRequests();
+    const admissions = this.#stack.use(new Admissions(allPolicies(config), options));
+    const admission = admissions.create(config.limiter);
+    const admit = (policies: readonly ResolvedPolicy[]) => admissions.create(policies);
     this.runtime = {
       clock,
       wheel,
       observer,
       pools,
       defaultPool: pools.get(config.defaultPool)!,
-      admission: admissions.create(config.limiter),
+      admission,
+      routes: createRoutes(config.routes, { pools, random: options.random, admission, admit }),
       filters: config.filters,
       trustedProxies: config.trustedProxies,
       forwardedFields: config.forwarded,
@@ -83,4 +88,9 @@ export class DataPlane implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
+}
+
+/** Each policy of the proxy and of its routes once. */
+function allPolicies({ limiter, routes }: ResolvedConfig): readonly ResolvedPolicy[] {
+  return [...new Set([...limiter, ...routes.flatMap((route) => route.limiter ?? [])])];
 }

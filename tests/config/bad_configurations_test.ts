@@ -28,7 +28,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "key that is like no other",
     { upstreams, admin: true },
-    'admin is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "gracePeriod", "onListen", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
+    'admin is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "gracePeriod", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
   ],
   ["filter that is no function", { upstreams, logging: true }, "logging must be a function, received true"],
   [
@@ -50,6 +50,144 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     upstreams,
     gracePeriod: "30",
   }, `gracePeriod must be ${DURATION}, received "30"`],
+  // routes
+  [
+    "routes that are no array",
+    { upstreams, routes: {} },
+    "routes must be an array of routes, received an object",
+  ],
+  ["no routes", { upstreams, routes: [] }, "routes must have at least one route"],
+  [
+    "route that is no object",
+    { upstreams, routes: ["/a"] },
+    'routes[0] must be an object of a route, received "/a"',
+  ],
+  [
+    "route option misspelt",
+    { upstreams, routes: [{ upstreams: "a" }] },
+    'routes[0].upstreams is not a known key, did you mean "upstream"?',
+  ],
+  [
+    "route condition misspelt",
+    { upstreams, routes: [{ match: { hosts: "a" } }] },
+    'routes[0].match.hosts is not a known key, did you mean "host"?',
+  ],
+  [
+    "route path without slash",
+    { upstreams, routes: [{ match: { path: "api/*" } }] },
+    'routes[0].match.path must be a pattern for paths such as "/api/*", received "api/*"',
+  ],
+  [
+    "route path that is no pattern",
+    { upstreams, routes: [{ match: { path: ["/a", "/(("] } }] },
+    'routes[0].match.path[1] must be a pattern for paths such as "/api/*", received "/(("',
+  ],
+  [
+    "route host with port",
+    { upstreams, routes: [{ match: { host: "a:80" } }] },
+    'routes[0].match.host must be a pattern for hosts such as "*.shop.example", without port, received "a:80"',
+  ],
+  [
+    "route method in small letters",
+    { upstreams, routes: [{ match: { method: "get" } }] },
+    'routes[0].match.method must be a method in capitals such as "GET", received "get"',
+  ],
+  [
+    "route without any method",
+    { upstreams, routes: [{ match: { method: [] } }] },
+    'routes[0].match.method must be a method in capitals such as "GET", or an array of at least one, received an empty array',
+  ],
+  [
+    "route field that is no field",
+    { upstreams, routes: [{ match: { headers: { "a b": "1" } } }] },
+    'routes[0].match.headers["a b"] is not a name for a field',
+  ],
+  [
+    "route field with a number",
+    { upstreams, routes: [{ match: { headers: { a: 1 } } }] },
+    "routes[0].match.headers.a must be a text, a regular expression, true (any value) or false (none), received 1",
+  ],
+  ["route to no pool", {
+    upstreams: { a: { servers: ["a:80"] }, b: { servers: ["b:80"] } },
+    routes: [{ upstream: "c" }],
+  }, 'routes[0].upstream must be a pool, one of "a", "b", received "c"'],
+  ["split to no pool", {
+    upstreams: { a: { servers: ["a:80"] }, b: { servers: ["b:80"] } },
+    routes: [{ upstream: { a: 1, c: 2 } }],
+  }, 'routes[0].upstream must be a pool, one of "a", "b", received "c"'],
+  ["route without upstream nor default", {
+    upstreams: { a: { servers: ["a:80"] }, b: { servers: ["b:80"] } },
+    routes: [{}],
+  }, 'routes[0] must name an upstream: there is no pool named "default" among "a", "b"'],
+  [
+    "split without shares",
+    { upstreams, routes: [{ upstream: { default: 0 } }] },
+    "routes[0].upstream must have a pool with a share above 0",
+  ],
+  [
+    "split with a share below 0",
+    { upstreams, routes: [{ upstream: { default: -1 } }] },
+    "routes[0].upstream.default must be a number of at least 0, received -1",
+  ],
+  [
+    "split by no key",
+    { upstreams, routes: [{ splitKey: "user" }] },
+    `routes[0].splitKey must be ${KEY}, received "user"`,
+  ],
+  [
+    "rewrite that is a text",
+    { upstreams, routes: [{ rewrite: "/a" }] },
+    'routes[0].rewrite must be an object with stripPrefix, replace and prefix, or a function, received "/a"',
+  ],
+  [
+    "rewrite with a prefix without slash",
+    { upstreams, routes: [{ rewrite: { prefix: "v2" } }] },
+    'routes[0].rewrite.prefix must be a path such as "/api", beginning with a slash, received "v2"',
+  ],
+  [
+    "rewrite with a line break",
+    { upstreams, routes: [{ rewrite: { prefix: "/a\r\nx: y" } }] },
+    'routes[0].rewrite.prefix must be a path such as "/api", beginning with a slash, received "/a\\r\\nx: y"',
+  ],
+  [
+    "rewrite with half a replacement",
+    { upstreams, routes: [{ rewrite: { replace: ["/a"] } }] },
+    "routes[0].rewrite.replace must be [text or regular expression, replacement], received an array",
+  ],
+  [
+    "route timeout without unit",
+    { upstreams, routes: [{ timeouts: { idle: "5" } }] },
+    `routes[0].timeouts.idle must be ${DURATION}, received "5"`,
+  ],
+  [
+    "route filter misspelt",
+    { upstreams, routes: [{ filters: [{ loging() {} }] }] },
+    'routes[0].filters[0].loging is not a known key, did you mean "logging"?',
+  ],
+  [
+    "two routes of one name",
+    { upstreams, routes: [{ name: "a" }, {}, { name: "a" }] },
+    "routes[2].name is that of [0]",
+  ],
+  [
+    "two policies of one name in routes",
+    {
+      upstreams,
+      limiter,
+      routes: [{ limiter: { ...limiter, name: "a" } }, { limiter: { ...limiter, name: "a" } }],
+    },
+    'routes[1].limiter has the name "a" of another policy, and would count with it',
+  ],
+  [
+    "store of a route",
+    { upstreams, routes: [{ limiter: { ...limiter, store: { type: "redis", url: "redis://localhost" } } }] },
+    "routes[0].limiter must not have a store: only limits of the configuration are shared with other machines",
+  ],
+  [
+    "more policies than can be counted",
+    { upstreams, routes: Array.from({ length: 129 }, () => ({ limiter: { ...limiter } })) },
+    "routes must have at most 128 policies together, have 129",
+  ],
   // listen
   [
     "listen without port",
@@ -248,7 +386,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "several pools, none the default",
     { upstreams: { a: { servers: upstreams }, b: { servers: upstreams } } },
-    'upstreams must have a pool named "default" beside "a", "b"',
+    'upstreams must have a pool named "default" beside "a", "b", or routes',
   ],
   [
     "pool with a strange name",

@@ -21,6 +21,10 @@ const PLACES: Readonly<Record<string, unknown>> = {
   "upstreams.slowStart.": { upstreams: { servers: upstreams, slowStart: { [NOBODYS]: 1 } } },
   "upstreams.queue.": { upstreams: { servers: upstreams, queue: { [NOBODYS]: 1 } } },
   "upstreams.sticky.": { upstreams: { servers: upstreams, sticky: { [NOBODYS]: 1 } } },
+  "routes[0].": { upstreams, routes: [{ [NOBODYS]: 1 }] },
+  "routes[0].match.": { upstreams, routes: [{ match: { [NOBODYS]: 1 } }] },
+  "routes[0].rewrite.": { upstreams, routes: [{ rewrite: { [NOBODYS]: 1 } }] },
+  "filters[0].": { upstreams, filters: [{ [NOBODYS]: 1 }] },
   "limiter.": { upstreams, limiter: { key: "ip", limit: 1, window: "1s", [NOBODYS]: 1 } },
 };
 
@@ -33,7 +37,8 @@ function optionsAt(place: string, config: unknown): string[] {
 
 Deno.test("README.md names every option of the configuration", async () => {
   const text = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
-  const about = text.slice(text.indexOf("## Options"), text.indexOf("## What happens to a request"));
+  const about = text.slice(text.indexOf("## Options"), text.indexOf("## What happens to a request"))
+    .replaceAll(/```[^]*?```/g, "");
   const words = new Set(Array.from(about.matchAll(/`[^`]+`/g), ([code]) => code.match(/\w+/g) ?? []).flat());
   for (const [place, config] of Object.entries(PLACES)) {
     const options = optionsAt(place, config);

@@ -66,6 +66,7 @@ Deno.test("resolveConfig() fills in every default", () => {
     }]]),
     defaultPool: "default",
     limiter: [],
+    routes: [],
     filters: {},
     trustedProxies: null,
     forwarded: { xForwarded: true, forwarded: false, via: true },

@@ -8,6 +8,9 @@ import { forwardedSchema, trustedProxiesSchema } from "./forwarded_schema.ts";
 import { limiterSchema } from "./limiter_schema.ts";
 import { listenSchema } from "./listen_schema.ts";
 import { optionsObject } from "./options_object.ts";
+import { routesSchema } from "./routes_schema.ts";
+import { checkPools } from "./check_pools.ts";
+import { checkRouteLimits } from "./check_route_limits.ts";
 import { upstreamsSchema } from "./upstreams_schema.ts";
 
 const entries = {
@@ -18,6 +21,7 @@ const entries = {
   forwarded: v.optional(forwardedSchema),
   gracePeriod: v.optional(durationSchema),
   onListen: functionSchema,
+  routes: v.optional(routesSchema),
   filters: v.optional(filterSetsSchema),
   ...filterEntries,
 } satisfies Record<keyof ProxyConfig, v.GenericSchema>;
@@ -25,5 +29,16 @@ const entries = {
 /** Names of everything that a configuration can have. */
 export const CONFIG_KEYS: readonly string[] = Object.freeze(Object.keys(entries));
 
+const objectSchema = optionsObject(entries, 'an object with "upstreams"');
+
 /** A configuration as an object. */
-export const configSchema: v.GenericSchema = optionsObject(entries, 'an object with "upstreams"');
+export const configSchema: v.GenericSchema = v.lazy((config) =>
+  v.pipe(
+    objectSchema,
+    v.rawCheck(({ addIssue }) => {
+      // As it was written: the schema makes copies, which no longer show what was the same object.
+      checkPools(config, addIssue);
+      checkRouteLimits(config, addIssue);
+    }),
+  )
+);

@@ -37,12 +37,6 @@ const namedPoolsSchema = v.pipe(
     if (!isRecord(dataset.value)) return;
     const names = Object.keys(dataset.value);
     if (names.length === 0) addIssue({ message: "must have at least one pool" });
-    if (names.length < 2 || names.includes(DEFAULT_POOL)) return;
-    addIssue({
-      message: `must have a pool named "${DEFAULT_POOL}" beside ${
-        names.map((name) => `"${name}"`).join(", ")
-      }`,
-    });
   }),
 );
 

@@ -1,0 +1,40 @@
+/** Chooses between a few things by their weights. */
+
+import type { Random } from "../core/random.ts";
+import { fnv1a, fnv1aAgain, remainder } from "./fnv1a.ts";
+
+/** How finely a key is placed; a divisor for which the remainder is exact. */
+const PLACES = 2 ** 24;
+
+/** Chooses one of a few by weight: at random, or always the same one for the same key. */
+export class Split<Choice> {
+  readonly #choices: readonly Choice[];
+  readonly #ends: readonly number[];
+  readonly #random: Random;
+
+  /** @param weights choices and their weights, of which one at least is above 0 */
+  constructor(weights: readonly (readonly [Choice, number])[], random: Random) {
+    const wanted = weights.filter(([, weight]) => weight > 0);
+    let end = 0;
+    this.#choices = wanted.map(([choice]) => choice);
+    this.#ends = wanted.map(([, weight]) => end += weight);
+    this.#random = random;
+  }
+
+  /**
+   * Chooses.
+   *
+   * Growing the weight of the last one moves to it keys of the others, and none away from it.
+   *
+   * @param key what always gets the same choice as long as the weights stay; `null` for a choice at random
+   */
+  pick(key: string | null): Choice {
+    const total = this.#ends.at(-1)!;
+    // Hashed twice: keys that differ in their last character lie next to each other after once.
+    const share = key === null ? this.#random() : remainder(fnv1aAgain(fnv1a(key)), PLACES) / PLACES;
+    const place = share * total;
+    let i = 0;
+    while (i < this.#choices.length - 1 && place >= this.#ends[i]!) i++;
+    return this.#choices[i]!;
+  }
+}

@@ -1,0 +1,64 @@
+/** Routes in plain words. */
+
+import { formatDuration } from "../core/duration.ts";
+import { listOf, type RouteMatch } from "../routing/route_match.ts";
+import type { Timeouts } from "../transport/transport.ts";
+import { describeKey } from "./describe_key.ts";
+import { describeLimit } from "./describe_limit.ts";
+import type { ResolvedRoute } from "./route_options.ts";
+
+/** Says what each route takes and where that goes; nothing where there are none. */
+export function describeRoutes(routes: readonly ResolvedRoute[]): readonly string[] {
+  if (routes.length === 0) return [];
+  return [...routes.flatMap(describeRoute), "          404 for what no route takes"];
+}
+
+function describeRoute(route: ResolvedRoute): readonly string[] {
+  const { name, match, rewrite, limiter, timeouts, filters } = route;
+  const phases = Object.keys(filters);
+  const times = describeTimeouts(timeouts);
+  return [
+    `route     ${name}: ${describeMatch(match)} -> ${describeTarget(route)}`,
+    ...(rewrite === null ? [] : ["  rewrite   the target"]),
+    ...(limiter === null ? [] : describeLimiter(limiter)),
+    ...(times === "" ? [] : [`  timeouts  ${times}`]),
+    ...(phases.length === 0 ? [] : [`  filters   ${phases.join(", ")}`]),
+  ];
+}
+
+function describeMatch({ host, path, method, headers = {} }: RouteMatch): string {
+  const parts = [
+    ...(method === undefined ? [] : [listOf(method)!.join(" or ")]),
+    ...(host === undefined ? [] : [`host ${listOf(host)!.join(" or ")}`]),
+    ...(path === undefined ? [] : [`path ${listOf(path)!.join(" or ")}`]),
+    ...Object.entries(headers).map(([name, wanted]) => {
+      if (typeof wanted === "boolean") return `${wanted ? "with" : "without"} ${name}`;
+      return `${name} ${typeof wanted === "string" ? JSON.stringify(wanted) : `like ${wanted}`}`;
+    }),
+  ];
+  return parts.length === 0 ? "everything" : parts.join(", ");
+}
+
+function describeTarget({ pools, splitKey }: ResolvedRoute): string {
+  if (pools.length === 1) return `pool ${pools[0]![0]}`;
+  const total = pools.reduce((sum, [, weight]) => sum + weight, 0);
+  const shares = pools.map(([name, weight]) =>
+    `${Number((100 * weight / total).toPrecision(3))}% pool ${name}`
+  );
+  return `${shares.join(", ")}${splitKey === null ? "" : ` by ${describeKey(splitKey)}`}`;
+}
+
+function describeLimiter(policies: ResolvedRoute["limiter"] & object): readonly string[] {
+  if (policies.length === 0) return ["  limits    none"];
+  return policies.flatMap((policy) => [
+    `  limit     ${policy.name}`,
+    ...describeLimit(policy).map((line) => `    ${line}`),
+  ]);
+}
+
+function describeTimeouts({ connectMs, responseMs, idleMs, totalMs }: Partial<Timeouts>): string {
+  return Object.entries({ connect: connectMs, response: responseMs, idle: idleMs, total: totalMs })
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${name} ${formatDuration(value!)}`)
+    .join(", ");
+}

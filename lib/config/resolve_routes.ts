@@ -1,0 +1,58 @@
+/** Completes routes. */
+
+import { parseDuration } from "../core/duration.ts";
+import type { ResolvedPolicy } from "../limiter/policy.ts";
+import { compileRewrite } from "../routing/rewrite.ts";
+import { listOf, type RouteMatch } from "../routing/route_match.ts";
+import type { Timeouts } from "../transport/transport.ts";
+import { composeFilters } from "./compose_filters.ts";
+import type { Filters } from "./filters.ts";
+import type { ProxyConfig, TimeoutOptions } from "./proxy_config.ts";
+import { RouteLimits } from "./route_limits.ts";
+import type { ResolvedRoute, RouteOptions } from "./route_options.ts";
+
+/** What routes share with the configuration that they are in. */
+export interface RouteSurroundings {
+  readonly defaultPool: string;
+  /** The configuration's limiter, as written and complete. */
+  readonly limiter: ProxyConfig["limiter"];
+  readonly policies: readonly ResolvedPolicy[];
+  /** Filter sets of the configuration, its own phases first. */
+  readonly filterSets: readonly Filters[];
+}
+
+/** Completes routes that are known to be good. */
+export function resolveRoutes(
+  routes: readonly RouteOptions[],
+  { defaultPool, limiter, policies, filterSets }: RouteSurroundings,
+): readonly ResolvedRoute[] {
+  const limits = new RouteLimits(limiter, policies);
+  return Object.freeze(routes.map((route) => {
+    const { match = {}, upstream = defaultPool, splitKey = null, rewrite, timeouts, filters = [] } = route;
+    const { name = nameOf(match) } = route;
+    return Object.freeze({
+      name,
+      match,
+      pools: typeof upstream === "string" ? [[upstream, 1] as const] : Object.entries(upstream),
+      splitKey: splitKey as ResolvedRoute["splitKey"],
+      rewrite: rewrite === undefined ? null : compileRewrite(rewrite),
+      limiter: limits.of(route.limiter, name),
+      timeouts: resolveTimeouts(timeouts),
+      filters: composeFilters([...filterSets, ...filters]),
+      newContext: composeFilters(filters).newContext ?? null,
+    });
+  }));
+}
+
+function resolveTimeouts({ connect, response, idle, total }: TimeoutOptions = {}): Partial<Timeouts> {
+  return Object.freeze({
+    ...(connect !== undefined && { connectMs: parseDuration(connect)! }),
+    ...(response !== undefined && { responseMs: parseDuration(response)! }),
+    ...(idle !== undefined && { idleMs: parseDuration(idle)! }),
+    ...(total !== undefined && { totalMs: parseDuration(total)! }),
+  });
+}
+
+function nameOf({ host, path }: RouteMatch): string {
+  return (listOf(host)?.[0] ?? "") + (listOf(path)?.[0] ?? "/*");
+}

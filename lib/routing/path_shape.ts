@@ -1,0 +1,72 @@
+/** What kind of pattern a path is: most are texts that can be looked up. */
+
+import { isDotSegment, opaquePath } from "./opaque_path.ts";
+
+/** A pattern for paths, by what it takes to match it. */
+export type PathShape =
+  | { readonly kind: "any" }
+  | { readonly kind: "exact"; readonly path: string }
+  /** Everything that begins with the text, which ends in a slash. */
+  | { readonly kind: "below"; readonly path: string }
+  /** The text itself, and everything below it. */
+  | { readonly kind: "subtree"; readonly path: string }
+  /** Everything that begins with the text, wherever a segment ends. */
+  | { readonly kind: "prefix"; readonly path: string }
+  | { readonly kind: "pattern"; readonly matches: (opaque: string) => boolean };
+
+/** Characters that `URLPattern` neither reads as syntax nor writes in another way. */
+const LITERAL = /^[A-Za-z0-9\-._~!$&',;=@%|/]*$/;
+
+/**
+ * Reads a pattern.
+ *
+ * @throws {TypeError} when it is no `URLPattern`
+ */
+export function pathShape(pattern: string): PathShape {
+  if (pattern === "*" || pattern === "/*") return { kind: "any" };
+  if (isLiteral(pattern)) return { kind: "exact", path: pattern };
+  if (pattern.endsWith("{/*}?") && isLiteral(pattern.slice(0, -5)) && pattern.length > 6) {
+    return { kind: "subtree", path: pattern.slice(0, -5) };
+  }
+  const text = pattern.slice(0, -1);
+  if (pattern.endsWith("*") && isLiteral(text)) {
+    return { kind: text.endsWith("/") ? "below" : "prefix", path: text };
+  }
+  const compiled = new URLPattern({ pathname: pattern });
+  const beginning = beginningOf(pattern);
+  // A pattern costs a hundred times what a look at its beginning does.
+  return {
+    kind: "pattern",
+    matches: (opaque) => opaque.startsWith(beginning) && compiled.test({ pathname: opaque }),
+  };
+}
+
+/** The text that every match begins with; without its last slash, which may belong to an optional group. */
+function beginningOf(pattern: string): string {
+  let end = 0;
+  while (end < pattern.length && LITERAL.test(pattern[end]!)) end++;
+  const text = pattern.slice(0, Math.max(0, pattern.lastIndexOf("/", end - 1)));
+  return isLiteral(text) ? text : "";
+}
+
+function isLiteral(text: string): boolean {
+  return text.startsWith("/") && LITERAL.test(text) && !text.split("/").some(isDotSegment);
+}
+
+/** Whether a path matches, asked one by one; what the index does for many at once. */
+export function matchesShape(shape: PathShape, path: string): boolean {
+  switch (shape.kind) {
+    case "any":
+      return true;
+    case "exact":
+      return path === shape.path;
+    case "below":
+    case "prefix":
+      return path.startsWith(shape.path);
+    case "subtree":
+      return path.startsWith(shape.path) &&
+        (path.length === shape.path.length || path.charCodeAt(shape.path.length) === 0x2f);
+    case "pattern":
+      return shape.matches(opaquePath(path));
+  }
+}

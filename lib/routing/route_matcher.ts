@@ -1,0 +1,115 @@
+/** Finds the first route of a list that takes a request. */
+
+import { hostnameOf } from "../http/hostname.ts";
+import { compileConditions, type Conditions } from "./conditions.ts";
+import { type HostShape, hostShape } from "./host_shape.ts";
+import { opaquePath } from "./opaque_path.ts";
+import { PathIndex } from "./path_index.ts";
+import { matchesShape, type PathShape, pathShape } from "./path_shape.ts";
+import { listOf, type RoutedRequest, type RouteMatch } from "./route_match.ts";
+
+/** A route that has to be tried by itself. */
+interface Trial {
+  readonly order: number;
+  readonly conditions: Conditions;
+  readonly hosts: readonly HostShape[];
+  readonly paths: readonly PathShape[];
+}
+
+const ANY = [{ kind: "any" }] as const;
+
+/**
+ * Compiled once from a list of routes. Hosts and paths that are plain texts, and what is below such paths, are looked
+ * up; only other patterns are tried one after the other. The order of the list decides all the same.
+ */
+export class RouteMatcher {
+  readonly #everyHost = new PathIndex();
+  readonly #hosts = new Map<string, PathIndex>();
+  /** By what the host ends in, from a dot on. */
+  readonly #domains = new Map<string, PathIndex>();
+  readonly #trials: Trial[] = [];
+  #looksAtHosts = false;
+
+  /** @throws {TypeError} when a pattern is no `URLPattern` */
+  constructor(routes: readonly RouteMatch[]) {
+    routes.forEach((match, order) => this.#add(match, order));
+  }
+
+  /** The place in the list of the first route that takes the request; -1 when none does. */
+  find(request: RoutedRequest): number {
+    const { target } = request;
+    const query = target.indexOf("?");
+    const path = query < 0 ? target : target.slice(0, query);
+    let best = this.#everyHost.find(path, request, Infinity);
+    let hostname = "";
+    if (this.#looksAtHosts) {
+      hostname = hostnameOf(request.host);
+      const index = this.#hosts.get(hostname);
+      if (index !== undefined) best = index.find(path, request, best);
+      if (this.#domains.size > 0) best = this.#findDomain(path, hostname, request, best);
+    }
+    if (this.#trials.length > 0) best = this.#try(path, hostname, request, best);
+    return best === Infinity ? -1 : best;
+  }
+
+  #findDomain(path: string, hostname: string, request: RoutedRequest, best: number): number {
+    let found = best;
+    // A host has 255 characters at most, and so a bounded number of dots.
+    for (let dot = hostname.indexOf("."); dot >= 0; dot = hostname.indexOf(".", dot + 1)) {
+      const index = this.#domains.get(hostname.slice(dot));
+      if (index !== undefined) found = index.find(path, request, found);
+    }
+    return found;
+  }
+
+  #add(match: RouteMatch, order: number): void {
+    const hosts = listOf(match.host)?.map(hostShape) ?? ANY;
+    const paths = listOf(match.path)?.map(pathShape) ?? ANY;
+    const conditions = compileConditions(match);
+    const candidate = { order, conditions };
+    this.#looksAtHosts ||= hosts.some(({ kind }) => kind !== "any");
+    for (const host of hosts) {
+      const index = host.kind === "pattern" ? null : this.#indexOf(host);
+      const rest = index === null ? paths : paths.filter((path) => !index.add(path, candidate));
+      if (rest.length > 0) this.#trials.push({ ...candidate, hosts: [host], paths: rest });
+    }
+  }
+
+  #indexOf(host: Exclude<HostShape, { kind: "pattern" }>): PathIndex {
+    if (host.kind === "any") return this.#everyHost;
+    const [indexes, key] = host.kind === "exact" ? [this.#hosts, host.host] : [this.#domains, host.suffix];
+    let index = indexes.get(key);
+    if (index === undefined) indexes.set(key, index = new PathIndex());
+    return index;
+  }
+
+  #try(path: string, hostname: string, request: RoutedRequest, best: number): number {
+    let opaque: string | null = null;
+    for (const { order, conditions, hosts, paths } of this.#trials) {
+      if (order >= best) break;
+      if (conditions !== null && !conditions(request)) continue;
+      if (!hosts.some((host) => matchesHost(host, hostname))) continue;
+      for (const shape of paths) {
+        if (
+          shape.kind === "pattern" ? shape.matches(opaque ??= opaquePath(path)) : matchesShape(shape, path)
+        ) {
+          return order;
+        }
+      }
+    }
+    return best;
+  }
+}
+
+function matchesHost(shape: HostShape, hostname: string): boolean {
+  switch (shape.kind) {
+    case "any":
+      return true;
+    case "exact":
+      return hostname === shape.host;
+    case "below":
+      return hostname.endsWith(shape.suffix);
+    case "pattern":
+      return shape.matches(hostname);
+  }
+}

@@ -1,0 +1,55 @@
+/** Puts routes to work. */
+
+import { Split } from "../balancer/split.ts";
+import type { ResolvedRoute } from "../config/route_options.ts";
+import type { Random } from "../core/random.ts";
+import { compileKey } from "../limiter/key_spec.ts";
+import type { ResolvedPolicy } from "../limiter/policy.ts";
+import type { Admission, PoolRuntime } from "../proxy/proxy_runtime.ts";
+import type { RouteRuntime, RouteTable } from "../proxy/route_runtime.ts";
+import { RouteMatcher } from "../routing/route_matcher.ts";
+
+/** What routes are made of beside their configuration. */
+export interface RouteParts {
+  readonly pools: ReadonlyMap<string, PoolRuntime>;
+  readonly random: Random;
+  /** The configuration's own limits. */
+  readonly admission: Admission | null;
+  /** Puts limits to work. */
+  admit(policies: readonly ResolvedPolicy[]): Admission | null;
+}
+
+/** Makes the routes; `null` when there are none. */
+export function createRoutes(routes: readonly ResolvedRoute[], parts: RouteParts): RouteTable | null {
+  if (routes.length === 0) return null;
+  const known = new Map<readonly ResolvedPolicy[], Admission | null>();
+  const admit = (policies: readonly ResolvedPolicy[]): Admission | null => {
+    let made = known.get(policies);
+    if (made === undefined) known.set(policies, made = parts.admit(policies));
+    return made;
+  };
+  return {
+    matcher: new RouteMatcher(routes.map(({ match }) => match)),
+    routes: routes.map((route) => createRoute(route, { ...parts, admit })),
+  };
+}
+
+function createRoute(route: ResolvedRoute, { pools, random, admission, admit }: RouteParts): RouteRuntime {
+  const { name, rewrite, filters, newContext, splitKey, limiter, timeouts } = route;
+  const weights = route.pools.map(([pool, weight]) => [pools.get(pool)!, weight] as const);
+  const alone = weights.length === 1;
+  return {
+    name,
+    rewrite,
+    filters,
+    newContext,
+    pool: alone ? weights[0]![0] : null,
+    split: alone ? null : new Split(weights, random),
+    splitKey: splitKey === null ? null : compileKey(splitKey),
+    admission: limiter === null ? admission : admit(limiter),
+    timeouts: Object.keys(timeouts).length === 0
+      ? null
+      // For every pool, because `upstreamPeer` may name any.
+      : new Map(Array.from(pools.values(), (pool) => [pool, { ...pool.timeouts, ...timeouts }])),
+  };
+}
