@@ -40,7 +40,7 @@ export function describeMemory(policies: readonly ResolvedPolicy[]): string {
 /** Says where limits are counted that several machines share; nothing for the memory of this one. */
 export function describeStore({ store }: ResolvedPolicy): readonly string[] {
   if (store === null) return [];
-  const { prefix, timeoutMs, onStoreError, instances } = store;
+  const { prefix, timeoutMs, onStoreError, instances, lease } = store;
   const otherwise = {
     open: "let pass",
     closed: "refused",
@@ -50,6 +50,7 @@ export function describeStore({ store }: ResolvedPolicy): readonly string[] {
   };
   return [
     `shared in ${storeAddress(store)} under the prefix ${prefix}`,
+    ...(lease === 1 ? [] : [`taken from there ${lease} requests at a time`]),
     `requests that it does not decide about within ${formatDuration(timeoutMs)} are ${
       otherwise[onStoreError]
     }`,

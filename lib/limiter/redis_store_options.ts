@@ -34,6 +34,14 @@ export interface RedisStoreOptions {
   onStoreError?: StoreErrorAction;
   /** How many instances of the proxy there are: for `"local"` each grants `limit / instances`, at least 1. @default {1} */
   instances?: number;
+  /**
+   * How often a request is counted at once, so that as many requests of the same keys and cost need not ask: for limits
+   * far above it, of busy keys. What an instance does not use until the end of the window is lost to the others. A fixed
+   * window never admits more than its limit; others may admit up to `lease - 1` more for each instance.
+   *
+   * @default {1}
+   */
+  lease?: number;
 }
 
 /** A Redis store with every default filled in. */
@@ -48,6 +56,8 @@ export interface ResolvedRedisStore {
   readonly onStoreError: StoreErrorAction;
   /** See {@linkcode RedisStoreOptions.instances}. */
   readonly instances: number;
+  /** See {@linkcode RedisStoreOptions.lease}. */
+  readonly lease: number;
 }
 
 /** Something wrong with the options of a store. */
@@ -76,6 +86,11 @@ const RULES: Readonly<Record<keyof RedisStoreOptions, readonly [(value: unknown)
   instances: [
     (value) => value === undefined || (Number.isInteger(value) && value as number >= 1),
     "a whole number of at least 1",
+  ],
+  lease: [
+    (value) =>
+      value === undefined || (Number.isInteger(value) && value as number >= 1 && value as number <= 1000),
+    "a whole number from 1 to 1000",
   ],
 };
 
@@ -106,8 +121,9 @@ export function findStoreProblems(value: unknown): StoreProblem[] {
 /** Fills in the defaults; `null` for a store in memory. */
 export function resolveStore(store: "memory" | RedisStoreOptions): ResolvedRedisStore | null {
   if (store === "memory") return null;
-  const { url, prefix = "lbproxy", timeout = "20ms", onStoreError = "local", instances = 1 } = store;
-  return Object.freeze({ url, prefix, timeoutMs: parseDuration(timeout)!, onStoreError, instances });
+  const { url, prefix = "lbproxy", timeout = "20ms", onStoreError = "local", instances = 1, lease = 1 } =
+    store;
+  return Object.freeze({ url, prefix, timeoutMs: parseDuration(timeout)!, onStoreError, instances, lease });
 }
 
 /** The address of the store without user and password. */

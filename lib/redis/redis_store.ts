@@ -14,6 +14,7 @@ import type { RedisLink } from "./redis_link.ts";
 import { RefusedKeys } from "./refused_keys.ts";
 import { correctCommand, decideCommand, releaseCommand } from "./script_arguments.ts";
 import { StorageKeys } from "./storage_keys.ts";
+import { TokenLeases } from "./token_leases.ts";
 
 /** What a {@linkcode RedisStore} takes. */
 export interface RedisStoreParts {
@@ -47,10 +48,12 @@ export class RedisStore implements LimiterStore {
   readonly #options: ResolvedRedisStore;
   readonly #keys: StorageKeys;
   readonly #refused: RefusedKeys;
+  readonly #leases: TokenLeases;
 
   constructor(parts: RedisStoreParts) {
     const { link, clock, memory, policies, options, scope, refused = new RefusedKeys() } = parts;
     this.#refused = refused;
+    this.#leases = new TokenLeases(options.lease);
     this.#link = link;
     this.#clock = clock;
     this.#memory = memory;
@@ -84,6 +87,7 @@ export class RedisStore implements LimiterStore {
   }
 
   reset(policy: ResolvedPolicy, key: string): void {
+    this.#leases.clear();
     this.#send([{ policy, key }], (keys) => {
       this.#refused.delete(keys[0]!);
       this.#link.delete(keys);
@@ -92,14 +96,19 @@ export class RedisStore implements LimiterStore {
 
   #admit(charges: readonly Charge[], count: number, keys: readonly string[]): Admitted | Promise<Admitted> {
     const askedUs = Math.floor(this.#clock.now() * 1000);
+    if (this.#leases.take(charges, count, keys, askedUs)) return true;
     if (this.#refused.find(charges, count, keys, askedUs)) return false;
-    const command = decideCommand(charges, count, keys);
+    const command = decideCommand(charges, count, keys, this.#leases.timesFor(charges, count));
     const called = this.#link.run("decide", count, command, this.#undoLate(charges, count));
     if (called === null) return this.#decideWithout(charges, count);
     return called.then((reply) => {
       if (reply === null) return this.#decideWithout(charges, count);
       readVerdicts(charges, count, reply);
-      if (reply[1]! > 0) return true;
+      const granted = reply[1]!;
+      if (granted > 0) {
+        this.#leases.keep(charges, count, keys, granted, askedUs);
+        return true;
+      }
       this.#refused.add(charges, count, keys, askedUs);
       return false;
     });

@@ -4,8 +4,13 @@ import type { Charge } from "../limiter/charge.ts";
 import type { CountedKey } from "../limiter/counted_key.ts";
 
 /** Keys and arguments of the script that decides. */
-export function decideCommand(charges: readonly Charge[], count: number, keys: readonly string[]): string[] {
-  const command = [...keys, "1", "1"];
+export function decideCommand(
+  charges: readonly Charge[],
+  count: number,
+  keys: readonly string[],
+  times = 1,
+): string[] {
+  const command = [...keys, String(times), "1"];
   for (let i = 0; i < count; i++) {
     const { policy, rule, cost } = charges[i]!;
     const flags = policy.penalize ? policy.dryRun ? "pd" : "p" : policy.dryRun ? "d" : "-";
