@@ -58,7 +58,10 @@ function finish(
     return handOver(exchange, withHead(replaced, head), "upstreamResponseFilter");
   }
   const { responseBodyFilter } = exchange.filters;
-  if (responseBodyFilter === undefined) return relayResponse(exchange, upstream);
+  // A WebSocket has messages, and no content.
+  if (responseBodyFilter === undefined || upstream.tunnel !== undefined) {
+    return relayResponse(exchange, upstream);
+  }
   const filtered = filterResponseBody(exchange, upstream, responseBodyFilter);
   return filtered instanceof Promise
     ? filtered.then(() => relayResponse(exchange, upstream))

@@ -46,6 +46,9 @@ eachTransport(
       upstreams: [server.address],
       upstreamRequestFilter: (request) => request.headers.set("x-added", "yes"),
       responseFilter: (response) => response.headers.set("x-filtered", "yes"),
+      responseBodyFilter: () => {
+        throw new Error("there is no content");
+      },
     });
     const client = await openWebSocket(`ws://${proxy.address}/`, ["chat.v1", "chat.v2"]);
     assertEquals(client.socket.protocol, "chat.v2");
@@ -311,6 +314,37 @@ Deno.test("proxy has limiter and request filter decide about WebSockets", async 
   assertEquals(await client.next(), "still");
   await client.close();
   assertEquals(server.sockets.length, 1);
+});
+
+Deno.test("proxy closes the server's side when a filter answers in its place", async () => {
+  await using server = webSocketUpstream();
+  await using proxy = await startProxy({
+    upstreams: [server.address],
+    responseFilter: () => new Response("no", { status: 418 }),
+  });
+  using client = await proxy.connect();
+  await client.write(upgradeHead());
+  assertEquals((await readAnswer(client)).status, 418);
+  await server.sockets[0]!.closed;
+});
+
+Deno.test("proxy holds the place of a concurrency policy until a WebSocket is closed", async () => {
+  await using server = webSocketUpstream();
+  await using proxy = await startProxy({
+    upstreams: [server.address],
+    limiter: { key: "ip", algorithm: "concurrency", limit: 1 },
+  });
+  const statusOf = async () => {
+    using raw = await proxy.connect();
+    await raw.write(upgradeHead());
+    return Number((await raw.readHead())!.slice(9, 12));
+  };
+  const client = await openWebSocket(`ws://${proxy.address}/`);
+  assertEquals(await statusOf(), 429);
+  await client.close();
+  await proxy.seen.untilEntries(2);
+  assertEquals(await statusOf(), 101);
+  await proxy.seen.untilEntries(3);
 });
 
 Deno.test("proxy answers 501 to WebSockets where they are switched off", async () => {

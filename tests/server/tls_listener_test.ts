@@ -5,6 +5,7 @@ import { certificateFiles } from "../support/certificate_files.ts";
 import { readAnswer, startProxy } from "../support/start_proxy.ts";
 import { startUpstream } from "../support/start_upstream.ts";
 import { testCa } from "../support/test_ca.ts";
+import { openWebSocket, webSocketUpstream } from "../support/test_web_socket.ts";
 import { tlsClient, trustingClient } from "../support/tls_client.ts";
 
 Deno.test("Listener with tls speaks HTTP/1.1 and HTTP/2, and tells servers that the client came by https", async () => {
@@ -91,6 +92,24 @@ Deno.test("Listener lets an upload finish before it takes a new certificate", as
   await running.write("cd");
   assertEquals((await readAnswer(running)).text, "abcd");
   await proxy.seen.until(() => proxy.seen.eventsOf("certificate").length > 0);
+});
+
+Deno.test("Listener gives WebSockets the grace period before it takes a new certificate", async () => {
+  await using server = webSocketUpstream();
+  await using files = await certificateFiles(["localhost"]);
+  await using proxy = await startProxy({
+    upstreams: [server.address],
+    listen: { hostname: "127.0.0.1", port: 0, tls: { cert: files.cert, key: files.key } },
+    gracePeriod: "500ms",
+  });
+  using client = await trustingClient();
+  const socket = await openWebSocket(`wss://localhost:${proxy.port}/`, { client });
+  await files.issue(["renewed.example"]);
+  assertEquals((await socket.closed)[0], 1001);
+  await proxy.seen.until(() => proxy.seen.eventsOf("certificate").length > 0);
+  using _renewed = await tlsClient(proxy.port, "renewed.example");
+  await server.sockets[0]!.closed;
+  assertEquals((await proxy.seen.untilEntries(1)).status, 101);
 });
 
 Deno.test("Listener keeps its certificate when the new one is of no use, and says so once", async () => {
