@@ -13,6 +13,7 @@ import { untilStill } from "../support/until_still.ts";
 Deno.test("proxy forwards 1,000 WebSockets at once, and keeps none of them", async () => {
   await using server = webSocketUpstream();
   await using proxy = await startProxy({ upstreams: [server.address] });
+  const before = openSockets();
   const clients: TestWebSocket[] = [];
   for (let i = 0; i < 1000; i += 100) {
     const opened = Array.from({ length: 100 }, () => openWebSocket(`ws://${proxy.address}/`));
@@ -22,6 +23,8 @@ Deno.test("proxy forwards 1,000 WebSockets at once, and keeps none of them", asy
   const echoes = await Promise.all(clients.map((client) => client.next()));
   assertEquals(echoes, clients.map((_, i) => `message ${i}`));
   assertEquals(proxy.servers[0]!.inFlight, 1000);
+  // Both ends of both connections of each are in this process.
+  if (before !== null) assertEquals(openSockets()! - before, 4000);
   // Half of them closed by the clients, half by the server.
   clients.forEach((client, i) => i % 2 === 0 ? client.socket.close(1000) : undefined);
   server.sockets.forEach((socket) =>
@@ -31,6 +34,7 @@ Deno.test("proxy forwards 1,000 WebSockets at once, and keeps none of them", asy
   await Promise.all(server.sockets.map((socket) => socket.closed));
   await proxy.seen.untilEntries(1000);
   assertEquals(proxy.servers[0]!.inFlight, 0);
+  if (before !== null) assertEquals(await untilStill(() => openSockets()!) - before, 0);
 });
 
 Deno.test("proxy closes both sides with 1001 after idleTimeout without a message", async () => {
@@ -169,4 +173,18 @@ Deno.test("ProxyServer.shutdown() ends as soon as the last WebSocket is closed",
 /** Head of an answer that switches to a WebSocket. */
 function switching(accept: string): string {
   return `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`;
+}
+
+/** How many sockets the process has; `null` where the system does not tell. */
+function openSockets(): number | null {
+  if (Deno.build.os !== "linux") return null;
+  let count = 0;
+  for (const { name } of Deno.readDirSync("/proc/self/fd")) {
+    try {
+      if (Deno.readLinkSync(`/proc/self/fd/${name}`).startsWith("socket:")) count++;
+    } catch {
+      // The one that the list was read by.
+    }
+  }
+  return count;
 }
