@@ -31,6 +31,13 @@ export const ALL_PEERS: readonly Peer[] = [
   script({ name: "node-http", title: "node:http", kind: "proxy", file: "node_http.mjs", node: true }),
   script({ name: "deno-fetch", title: "Deno.serve + fetch", kind: "proxy", file: "deno_fetch.ts" }),
   script({
+    name: "floor-api",
+    title: "Deno.serve, asked, + relay (floor)",
+    kind: "floor",
+    file: "floor_api.ts",
+    scenarios: SMALL,
+  }),
+  script({
     name: "floor-relay",
     title: "Deno.serve + raw relay (floor)",
     kind: "floor",

@@ -1,0 +1,48 @@
+/** What it costs to handle the fields of a message, ours beside the runtime's `Headers`. */
+
+import { HeaderFields } from "../lib/http/header_fields.ts";
+import { headersInit } from "../lib/http/headers_init.ts";
+import { removeHopByHop } from "../lib/http/hop_by_hop.ts";
+
+const PAIRS: [string, string][] = [
+  ["server", "nginx/1.22.1"],
+  ["date", "Wed, 25 Nov 2026 04:14:27 GMT"],
+  ["content-type", "application/json; charset=utf-8"],
+  ["content-length", "5120"],
+  ["connection", "keep-alive"],
+  ["cache-control", "private, max-age=0, must-revalidate"],
+  ["etag", 'W/"5120-bEXQFZD3wL0dYRU3sZ7u3Q"'],
+  ["vary", "Accept-Encoding"],
+  ["x-request-id", "01JDJ2V7QZ3M9T5K8W4R6Y1X0C"],
+  ["strict-transport-security", "max-age=31536000; includeSubDomains"],
+];
+const LIST = PAIRS.flat();
+
+Deno.bench("removeHopByHop", { group: "hop-by-hop fields off" }, () => removeHopByHop(LIST.slice()));
+Deno.bench("the same with Headers", { group: "hop-by-hop fields off", baseline: true }, () => {
+  const headers = new Headers(PAIRS);
+  for (const name of ["connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"]) {
+    headers.delete(name);
+  }
+});
+
+Deno.bench("HeaderFields", { group: "get two, set one" }, () => {
+  const fields = HeaderFields.adopt(LIST.slice());
+  fields.get("content-type");
+  fields.get("vary");
+  fields.set("x-served-by", "lbproxy");
+});
+Deno.bench("Headers", { group: "get two, set one", baseline: true }, () => {
+  const headers = new Headers(PAIRS);
+  headers.get("content-type");
+  headers.get("vary");
+  headers.set("x-served-by", "lbproxy");
+});
+
+const BODY = new Uint8Array(12);
+Deno.bench("headersInit", { group: "fields of a Response" }, () => {
+  new Response(BODY, { headers: headersInit(LIST) });
+});
+Deno.bench("pairs", { group: "fields of a Response", baseline: true }, () => {
+  new Response(BODY, { headers: PAIRS });
+});
