@@ -4,8 +4,12 @@ import { ClientGoneError, type ProxyError, UpstreamError } from "../../core/erro
 import type { SendOptions } from "../transport.ts";
 import type { BodyReader } from "./body_reader.ts";
 
-/** Bytes that one read may bring. */
+/** Bytes that one read may bring, to begin with. */
 const CHUNK_BYTES = 64 * 1024;
+/** ... and at most: a body that fills its buffers gets larger ones, and needs fewer turns of the loop. */
+const MAX_CHUNK_BYTES = 256 * 1024;
+/** A read that brings less than this tells of a slow body. */
+const SLOW_BYTES = 8 * 1024;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -47,6 +51,7 @@ export class BodyStream implements UnderlyingDefaultSource<Bytes> {
   #first: Bytes | null;
   #pending: PendingRead | null;
   #buffer: Bytes | null = null;
+  #chunkBytes = CHUNK_BYTES;
   #controller: ReadableStreamDefaultController<Bytes> | null = null;
   #bytes = 0;
   #over = false;
@@ -97,13 +102,14 @@ export class BodyStream implements UnderlyingDefaultSource<Bytes> {
   }
 
   #read(): PendingRead {
-    const buffer = this.#buffer ??= new Uint8Array(Math.min(this.#reader.atMost, CHUNK_BYTES));
+    const buffer = this.#buffer ??= new Uint8Array(Math.min(this.#reader.atMost, this.#chunkBytes));
     return { buffer, count: this.#owner.read(buffer) };
   }
 
   // True when there was something to hand over, or the body has ended.
   #take(buffer: Bytes, read: number): boolean {
     const reader = this.#reader;
+    if (read === buffer.length) this.#chunkBytes = Math.min(this.#chunkBytes * 2, MAX_CHUNK_BYTES);
     reader.read(buffer, 0, read);
     const { contentStart, contentEnd } = reader;
     const found = contentEnd - contentStart;
@@ -111,9 +117,18 @@ export class BodyStream implements UnderlyingDefaultSource<Bytes> {
       // Handed over as it is: copying it would cost more than the next buffer.
       this.#hand(buffer.subarray(contentStart, contentEnd));
       this.#buffer = null;
-    } else if (found > 0) this.#hand(buffer.slice(contentStart, contentEnd));
+    } else if (found > 0) {
+      this.#hand(buffer.slice(contentStart, contentEnd));
+      if (found < SLOW_BYTES) this.#slowDown(buffer);
+    }
     if (reader.done) this.#end(reader.next === read);
     return found > 0 || reader.done;
+  }
+
+  // What comes in drops need not hold a large buffer.
+  #slowDown(buffer: Bytes): void {
+    if (buffer.length > CHUNK_BYTES) this.#buffer = null;
+    this.#chunkBytes = CHUNK_BYTES;
   }
 
   #atEndOfConnection(): void {

@@ -12,7 +12,7 @@ import type { RoundTrip } from "./round_trip.ts";
 import { WholeBody } from "./whole_body.ts";
 
 /** Bodies of a known length up to this are waited for, and handed over whole. */
-const WHOLE_BODY_BYTES = 64 * 1024;
+const WHOLE_BODY_BYTES = 128 * 1024;
 
 /** The connection as the delivery of its responses sees it. */
 export interface ResponseDeliveryOwner extends BodyStreamOwner {
