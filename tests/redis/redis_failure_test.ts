@@ -257,3 +257,21 @@ redisTest("serve() gives places of a concurrency policy back to Redis", async (r
   for (let i = 0; i < 1000 && (await redis.command("DBSIZE")) !== ":0\r\n"; i++);
   assertEquals(await redis.command("DBSIZE"), ":0\r\n", "all places are given back");
 });
+
+redisTest("serve() signs in with the password of the URL, and never shows it", async (redis) => {
+  await redis.command("CONFIG", "SET", "requirepass", "hunter2");
+  await using upstream = startUpstream();
+  const url = `redis://:hunter2@127.0.0.1:${redis.port}`;
+  await using proxy = await limitedProxy(redis, upstream, { limit: 1, store: { url } });
+  assertEquals(await statuses(proxy, 2), [200, 429]);
+  await using stranger = await limitedProxy(redis, upstream, {
+    limit: 1,
+    store: { url: url.replace("hunter2", "hunter3"), onStoreError: "closed" },
+  });
+  assertEquals(await statuses(stranger, 1), [503]);
+  await redis.kill();
+  await untilStore(proxy, false);
+  for (const { seen } of [proxy, stranger]) {
+    assertEquals(JSON.stringify(seen.events).includes("hunter"), false, JSON.stringify(seen.events));
+  }
+});

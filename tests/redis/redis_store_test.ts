@@ -65,3 +65,26 @@ redisTest(
     assertEquals(await redis.calls("evalsha") + await redis.calls("eval"), 9);
   },
 );
+
+redisTest("RedisStore gives places back that were granted too late", async (redis) => {
+  const random = seededRandom(1);
+  await using stores = new RedisStores({ clock, onAvailability() {} });
+  const policies = resolvePolicies<KeyedSource>({
+    key: (_, source) => source.key,
+    limit: 1,
+    algorithm: "concurrency",
+    store: { type: "redis", url: redis.url, timeout: "20ms", onStoreError: "closed" },
+  });
+  const table = SharedTable.create({ clock, random });
+  const options = policies[0]!.store!;
+  const store = stores.open({ policies, options, memory: new MemoryStore(table), scope: "" });
+  await stores.ready();
+  using limiter = new RateLimiter<KeyedSource>(policies, { clock, random, table, store });
+  redis.pause();
+  const decision = await limiter.decide(sourceOf("a"));
+  redis.resume();
+  assertEquals(decision.kind === "limited" && decision.reason, "store-error");
+  // Both scripts are sent as text the first time: the decision that nobody waits for, and what takes it back.
+  for (let i = 0; i < 1000 && await redis.calls("eval") < 2; i++);
+  assertEquals([await redis.calls("eval"), await redis.command("DBSIZE")], [2, ":0\r\n"]);
+});
