@@ -97,8 +97,10 @@ async function prepare(name: string, { set = {} }: ExampleOptions): Promise<[Pro
     import * as module from ${JSON.stringify(example.href)};
     const { default: whole, ...named } = module;
     let config = whole ?? named;
-    const put = (object, [key, ...rest], value) =>
-      ({ ...object, [key]: rest.length === 0 ? value : put(object?.[key], rest, value) });
+    const put = (object, [key, ...rest], value) => {
+      const changed = rest.length === 0 ? value : put(object?.[key], rest, value);
+      return Array.isArray(object) ? object.with(Number(key), changed) : { ...object, [key]: changed };
+    };
     for (const [path, value] of Object.entries(${
     JSON.stringify(set)
   })) config = put(config, path.split("."), value);

@@ -1,0 +1,30 @@
+// Plans: how much a client may ask depends on what it pays for, which the key's owner is looked up for.
+//
+//   deno run -A jsr:@x/lbproxy plans.config.ts
+//   curl -i http://127.0.0.1:6188/ -H "x-api-key: key-of-ann"    # gold: 100 a minute
+//   curl -i http://127.0.0.1:6188/ -H "x-api-key: key-of-bob"    # free: 5 a minute
+//   curl -i http://127.0.0.1:6188/                               # without a key: refused
+
+import { defineConfig } from "@x/lbproxy";
+import { startDemoUpstream } from "./demo_upstream.ts";
+
+const LIMIT_OF_PLAN = { free: 5, gold: 100, partner: Infinity } as const;
+
+// A database, in earnest: read when the program starts, and again when it changes.
+const PLAN_OF_KEY = new Map<string, keyof typeof LIMIT_OF_PLAN>([
+  ["key-of-ann", "gold"],
+  ["key-of-bob", "free"],
+  ["key-of-cid", "partner"],
+]);
+
+export default defineConfig({
+  listen: "127.0.0.1:6188",
+  upstreams: [startDemoUpstream("one"), startDemoUpstream("two")],
+  limiter: {
+    name: "plan",
+    key: "header:x-api-key",
+    limit: (key) => LIMIT_OF_PLAN[PLAN_OF_KEY.get(key) ?? "free"],
+    window: "1m",
+    onMissingKey: "reject",
+  },
+});

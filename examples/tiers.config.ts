@@ -1,0 +1,19 @@
+// Tiers: five a second, a hundred a minute and a thousand a day, all at once. A request that one of them refuses takes
+// nothing from the others.
+//
+//   deno run -A jsr:@x/lbproxy tiers.config.ts
+//   for i in $(seq 7); do curl -s -o /dev/null -w '%{http_code}\n' http://127.0.0.1:6188/; done
+
+import { defineConfig } from "@x/lbproxy";
+import { startDemoUpstream } from "./demo_upstream.ts";
+
+export default defineConfig({
+  listen: "127.0.0.1:6188",
+  upstreams: [startDemoUpstream("one"), startDemoUpstream("two")],
+  limiter: [
+    { name: "second", key: "ip", limit: 5, window: "1s" },
+    // By the sliding window a minute is a minute, and not up to twice as much around its end.
+    { name: "minute", key: "ip", limit: 100, window: "1m", algorithm: "sliding-window" },
+    { name: "day", key: "ip", limit: 1000, window: "24h" },
+  ],
+});
