@@ -48,7 +48,8 @@ export class RedisLink implements AsyncDisposable {
   /** When the latest of them was noticed. */
   #failedAt = -Infinity;
   #open = false;
-  #available = false;
+  /** What was reported last. */
+  #available: boolean | null = null;
   #disposed = false;
   #firstWord = Promise.withResolvers<void>();
 

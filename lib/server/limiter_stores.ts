@@ -11,10 +11,23 @@ export async function loadLimiterStores(
   { clock, observer }: { clock: Clock; observer: Observer },
 ): Promise<RedisStores | null> {
   if (policies.every(({ store }) => store === null)) return null;
-  const { RedisStores } = await import("../redis/redis_stores.ts");
+  const { RedisStores } = await load();
   return new RedisStores({
     clock,
     onAvailability: (address, available, reason) =>
       observer.event({ kind: "limiter_store", address, available, reason }),
   });
+}
+
+async function load(): Promise<typeof import("../redis/redis_stores.ts")> {
+  try {
+    return await import("../redis/redis_stores.ts");
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    throw new Deno.errors.NotCapable(
+      "Cannot load the client of Redis, which limiter.store needs: it reads environment variables. Run with " +
+        "--allow-env, or with --ignore-env, which shows it none",
+      { cause: error },
+    );
+  }
 }

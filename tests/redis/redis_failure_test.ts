@@ -166,6 +166,7 @@ redisTest("serve() starts without Redis, and counts there once it is up", async 
   await redis.kill();
   await using upstream = startUpstream();
   await using proxy = await limitedProxy(redis, upstream, { limit: 2 });
+  assertEquals(proxy.seen.eventsOf("limiter_store").map(({ available }) => available), [false]);
   assertEquals(await statuses(proxy, 3), [200, 200, 429]);
   await redis.restart();
   await untilStore(proxy, true);
