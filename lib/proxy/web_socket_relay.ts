@@ -25,6 +25,8 @@ const HIGH_WATER_BYTES = 1024 * 1024;
 const DRAIN_LOOK_MS = 20;
 /** How long a client may take to answer a frame of closing. */
 const CLOSE_MS = 5000;
+/** The same when the proxy stops, which waits for a second. */
+const LAST_WORDS_MS = 500;
 
 /** A WebSocket on its way through the proxy; settles its exchange once both sides are closed. */
 export class WebSocketRelay implements ServerWebSocketListener {
@@ -69,7 +71,7 @@ export class WebSocketRelay implements ServerWebSocketListener {
     this.#keepAlive();
     this.#server.start();
     this.#exchange.cancellation.listen((reason) => {
-      this.#closeBoth(1001, reason instanceof StoppingError ? "the proxy stops" : "");
+      this.#closeBoth(1001, reason instanceof StoppingError ? "the proxy stops" : "", LAST_WORDS_MS);
     });
   }
 
@@ -160,15 +162,16 @@ export class WebSocketRelay implements ServerWebSocketListener {
     this.#server.close(1001, "");
   }
 
-  #closeBoth(code: number, reason: string): void {
-    this.#closeClient(code, reason);
-    this.#server.close(code, reason);
+  #closeBoth(code: number, reason: string, withinMs = CLOSE_MS): void {
+    this.#closeClient(code, reason, withinMs);
+    this.#server.close(code, reason, withinMs);
   }
 
-  #closeClient(code: number, reason: string): void {
+  #closeClient(code: number, reason: string, withinMs = CLOSE_MS): void {
     const client = this.#client;
-    if (this.#clientClosed || client.readyState !== WebSocket.OPEN) return;
-    this.#clientClosing.set(CLOSE_MS);
+    if (this.#clientClosed) return;
+    this.#clientClosing.set(withinMs);
+    if (client.readyState !== WebSocket.OPEN) return;
     if (this.#refusal !== null) client.close(...this.#refusal);
     else if (code === 1005) client.close();
     else client.close(code, reason);

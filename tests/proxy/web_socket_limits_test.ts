@@ -170,6 +170,21 @@ Deno.test("ProxyServer.shutdown() ends as soon as the last WebSocket is closed",
   await down;
 });
 
+Deno.test("ProxyServer.shutdown() does not wait for sides that do not answer a closing", async () => {
+  await using server = rawUpstream(async (connection) => {
+    const request = await connection.readRequest();
+    await connection.write(switching(await acceptOf(request!)));
+    await connection.untilClosed();
+  });
+  await using proxy = await startProxy({ upstreams: [server.address], gracePeriod: "100ms" });
+  using client = await proxy.connect();
+  await client.write(upgradeHead());
+  await client.readHead();
+  const [only] = proxy.servers;
+  await proxy.server.shutdown("test");
+  assertEquals([only!.inFlight, proxy.seen.entries.length], [0, 1]);
+});
+
 /** Head of an answer that switches to a WebSocket. */
 function switching(accept: string): string {
   return `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`;

@@ -87,12 +87,17 @@ export class ServerWebSocket implements Disposable {
     else this.#enqueue(OPCODE.binary, data);
   }
 
-  /** Closes after what waits to be sent; without a code when it is 1005. The listener is told when it is done. */
-  close(code: number, reason: string): void {
-    if (this.#closing || this.#over) return;
+  /**
+   * Closes after what waits to be sent; without a code when it is 1005. The listener is told when it is done.
+   *
+   * @param withinMs how long that may take
+   */
+  close(code: number, reason: string, withinMs = CLOSE_MS): void {
+    if (this.#over) return;
+    this.#closeDeadline.set(withinMs);
+    if (this.#closing) return;
     this.#closing = true;
     this.#enqueue(OPCODE.close, closePayload(code, this.#encoder.encode(reason)));
-    this.#closeDeadline.set(CLOSE_MS);
   }
 
   async #run(): Promise<void> {
