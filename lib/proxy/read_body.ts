@@ -60,16 +60,16 @@ function readLength(declared: string): number {
 
 async function readWhole(exchange: Exchange, length: number, idleMs: number): Promise<RequestBody> {
   const { request, runtime, cancellation } = exchange;
-  const { promise: calledOff, reject } = Promise.withResolvers<never>();
+  const { promise: whole, resolve, reject } = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
   using deadline = runtime.wheel.deadline(() => {
     reject(new RequestError("The client sent its content too slowly", 408));
   });
   deadline.set(idleMs);
   cancellation.listen(reject);
   // What is left of it stays with the runtime, which waits for the rest of it before it takes the next request.
-  const reading = request.bytes();
+  request.bytes().then(resolve, reject);
   try {
-    return new BufferedBody(await Promise.race([reading, calledOff]), length);
+    return new BufferedBody(await whole, length);
   } catch (error) {
     if (error instanceof ProxyError) throw error;
     throw new ClientGoneError(`The client's content broke off: ${error}`);
