@@ -4,6 +4,9 @@ import { freePort } from "./free_port.ts";
 import type { Peer, PeerSetup } from "./peer.ts";
 import { type RunningProgram, startProgram } from "./running_program.ts";
 
+/** How long a program may take to say its version. */
+const VERSION_MS = 5000;
+
 /** A peer that can be loaded. */
 export interface RunningPeer {
   readonly peer: Peer;
@@ -41,7 +44,10 @@ export async function startPeers(
 
 async function versionOf({ program, versionArgs }: Peer): Promise<string | null> {
   try {
-    const { stdout, stderr } = await new Deno.Command(program, { args: [...versionArgs] }).output();
+    const { stdout, stderr } = await new Deno.Command(program, {
+      args: [...versionArgs],
+      signal: AbortSignal.timeout(VERSION_MS),
+    }).output();
     const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
     return text.trim().split("\n")[0] ?? "";
   } catch (error) {
