@@ -1,0 +1,63 @@
+// Content changed on its way: the names of inside servers in pages become those of outside, and what clients send is
+// counted. Both as streams: neither takes more memory for longer content.
+//
+//   deno run -A jsr:@x/lbproxy body_rewrite.config.ts
+//   curl -v http://127.0.0.1:6188/?from=inside.example      # ?from=www.example
+//   curl -v http://127.0.0.1:6188/ -d "some content"        # ... and the log says how much that was
+
+import { defineConfig } from "@x/lbproxy";
+import { startDemoUpstream } from "./demo_upstream.ts";
+
+const INSIDE = "inside.example";
+const OUTSIDE = "www.example";
+
+/** Replaces a text wherever it stands, also where two pieces of the content meet. */
+function replaceText(): TransformStream<string, string> {
+  let rest = "";
+  return new TransformStream({
+    transform(piece, controller) {
+      const text = (rest + piece).replaceAll(INSIDE, OUTSIDE);
+      // What may be the beginning of another one waits for the next piece.
+      const keep = Math.min(text.length, INSIDE.length - 1);
+      rest = text.slice(text.length - keep);
+      controller.enqueue(text.slice(0, text.length - keep));
+    },
+    flush(controller) {
+      controller.enqueue(rest);
+    },
+  });
+}
+
+export default defineConfig({
+  listen: "127.0.0.1:6188",
+  upstreams: [startDemoUpstream("one")],
+
+  // Compressed content could not be read, and parts of it could not be told from the whole.
+  upstreamRequestFilter(request) {
+    request.headers.set("accept-encoding", "identity");
+    request.headers.delete("range");
+  },
+
+  responseBodyFilter(body, _ctx, response) {
+    if (!response.headers.get("content-type")?.startsWith("text/")) return; // as it is
+    return body
+      .pipeThrough(new TextDecoderStream())
+      .pipeThrough(replaceText())
+      .pipeThrough(new TextEncoderStream());
+  },
+
+  requestBodyFilter(body, ctx) {
+    let bytes = 0;
+    return body.pipeThrough(
+      new TransformStream({
+        transform(piece, controller) {
+          bytes += piece.byteLength;
+          controller.enqueue(piece);
+        },
+        flush() {
+          ctx.log.info(`${ctx.method} ${ctx.target} came with ${bytes} bytes`);
+        },
+      }),
+    );
+  },
+});

@@ -1,0 +1,24 @@
+// Paths that the servers do not know: a prefix taken off, another one put on, old names kept working.
+//
+//   deno run -A jsr:@x/lbproxy path_rewrite.config.ts
+//   curl http://127.0.0.1:6188/api/users?page=2    # the server sees GET /v2/users?page=2
+//   curl http://127.0.0.1:6188/shop/item/7         # GET /products/7
+//   curl http://127.0.0.1:6188/elsewhere           # as it is
+//
+// Only the path is rewritten, as the client sent it: nothing in it is decoded or normalised on the way.
+
+import { defineConfig } from "@x/lbproxy";
+import { startDemoUpstream } from "./demo_upstream.ts";
+
+export default defineConfig({
+  listen: "127.0.0.1:6188",
+  upstreams: [startDemoUpstream("one")],
+  routes: [
+    // "{/*}?": the path itself, and all below it.
+    { match: { path: "/api{/*}?" }, rewrite: { stripPrefix: "/api", prefix: "/v2" } },
+    { match: { path: "/shop/item/:id" }, rewrite: { replace: [/^\/shop\/item\//, "/products/"] } },
+    // A function gets path and query, and returns both.
+    { match: { path: "/search/:words" }, rewrite: (target) => `/find?q=${target.slice("/search/".length)}` },
+    {},
+  ],
+});

@@ -1,0 +1,41 @@
+// Several sites behind one address, told apart by host, path and method; each with limits and filters of its own.
+//
+//   deno run -A jsr:@x/lbproxy virtual_hosts.config.ts
+//   curl http://127.0.0.1:6188/ -H "host: shop.example"            # the shop
+//   curl http://127.0.0.1:6188/api/cart -H "host: shop.example"    # its API, 100 requests a second for each address
+//   curl http://127.0.0.1:6188/ -H "host: eve.pages.example"       # pages of anybody
+//   curl http://127.0.0.1:6188/ -H "host: other.example"           # 404
+
+import { defineConfig } from "@x/lbproxy";
+import { startDemoUpstream } from "./demo_upstream.ts";
+
+export default defineConfig({
+  listen: "127.0.0.1:6188",
+  upstreams: {
+    shop: { servers: [startDemoUpstream("shop")] },
+    api: { servers: [startDemoUpstream("api one"), startDemoUpstream("api two")] },
+    pages: { servers: [startDemoUpstream("pages")] },
+  },
+  // The first route that matches takes the request.
+  routes: [
+    {
+      name: "shop api",
+      match: { host: "shop.example", path: "/api/*" },
+      upstream: "api",
+      limiter: { key: "ip", limit: 100, window: "1s" },
+      timeouts: { response: "5s" },
+    },
+    { name: "shop", match: { host: ["shop.example", "www.shop.example"] }, upstream: "shop" },
+    {
+      name: "pages",
+      // Reading only: everything else finds no route.
+      match: { host: "*.pages.example", method: ["GET", "HEAD"] },
+      upstream: "pages",
+      filters: [{
+        responseFilter(response) {
+          response.headers.set("content-security-policy", "sandbox");
+        },
+      }],
+    },
+  ],
+});
