@@ -170,8 +170,10 @@ export class WebSocketRelay implements ServerWebSocketListener {
   #closeClient(code: number, reason: string, withinMs = CLOSE_MS): void {
     const client = this.#client;
     if (this.#clientClosed) return;
-    this.#clientClosing.set(withinMs);
-    if (client.readyState !== WebSocket.OPEN) return;
+    const open = client.readyState === WebSocket.OPEN;
+    // One that is closing already gets no more time, but may get less.
+    if (open || withinMs < CLOSE_MS) this.#clientClosing.set(withinMs);
+    if (!open) return;
     if (this.#refusal !== null) client.close(...this.#refusal);
     else if (code === 1005) client.close();
     else client.close(code, reason);

@@ -94,7 +94,8 @@ export class ServerWebSocket implements Disposable {
    */
   close(code: number, reason: string, withinMs = CLOSE_MS): void {
     if (this.#over) return;
-    this.#closeDeadline.set(withinMs);
+    // One that is closing already gets no more time, but may get less.
+    if (!this.#closing || withinMs < CLOSE_MS) this.#closeDeadline.set(withinMs);
     if (this.#closing) return;
     this.#closing = true;
     this.#enqueue(OPCODE.close, closePayload(code, this.#encoder.encode(reason)));
