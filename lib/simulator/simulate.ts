@@ -114,6 +114,7 @@ export function replay(
     return tally.result();
   }
   using limiter = new RateLimiter(policies, { clock, random: seededRandom(1), maxKeys });
+  const chargesLater = policies.some(({ charge }) => charge !== null);
   using places = new PlacesInTime();
   for (const request of requests) {
     places.releaseUntil(request.atMs, (endMs) => clock.advanceTo(endMs));
@@ -123,8 +124,12 @@ export function replay(
     const decision = limiter.check(context);
     if (decision.kind === "limited") tally.refuse(request.atMs, decision, keyOf(limiter, context, decision));
     else tally.admit(request.atMs, decision.kind === "allowed" ? decision.wouldRefuse : []);
-    if (decision.kind !== "allowed" || decision.lease === null) continue;
-    places.hold(decision.lease, request.atMs + (request.durationMs ?? 0));
+    if (decision.kind !== "allowed" || (decision.lease === null && !chargesLater)) continue;
+    const end = (): void => {
+      limiter.settle(decision, context);
+      decision.lease?.[Symbol.dispose]();
+    };
+    places.hold({ [Symbol.dispose]: end }, request.atMs + (request.durationMs ?? 0));
   }
   return tally.result();
 }

@@ -100,3 +100,14 @@ Deno.test("simulate() fails with the configuration's own mistakes", () => {
     FilterError,
   );
 });
+
+Deno.test("simulate() holds places for as long as requests run, and charges what they came to when they are over", () => {
+  const concurrent = { upstreams, limiter: { key: "ip", limit: 1, algorithm: "concurrency" } } as const;
+  const trace = [0, 50, 100, 101].map((atMs) => ({ atMs, durationMs: 100 }));
+  assertEquals(simulate(concurrent, trace).refusals.map(({ atMs }) => atMs), [50, 101]);
+  const result = simulate(
+    { upstreams, limiter: { key: "ip", limit: 1000, window: "1m", charge: (ctx) => ctx.bytesSent } },
+    [{ atMs: 0, bytes: 900 }, { atMs: 1, bytes: 200, durationMs: 10 }, { atMs: 5 }, { atMs: 12 }],
+  );
+  assertEquals(result.refusals.map(({ atMs }) => atMs), [12]);
+});
