@@ -18,7 +18,7 @@ export const caddy: Peer = {
   admin off
   auto_https off
   log {
-    level ERROR
+    output discard
   }
 }
 http://127.0.0.1:${port} {
