@@ -74,6 +74,26 @@ export type {
   ServerInfo,
   Timings,
 } from "./lib/config/request_context.ts";
+export { basicAuth, type BasicAuthOptions, type CheckPassword } from "./lib/filters/basic_auth.ts";
+export {
+  bearerAuth,
+  type BearerAuthOptions,
+  type CheckToken,
+  type Claims,
+} from "./lib/filters/bearer_auth.ts";
+export type { JwtOptions } from "./lib/filters/jwt_options.ts";
+export { compress, type CompressOptions, type ContentCoding } from "./lib/filters/compress.ts";
+export { cors, type CorsOptions } from "./lib/filters/cors.ts";
+export { ipAllow } from "./lib/filters/ip_allow.ts";
+export { ipDeny } from "./lib/filters/ip_deny.ts";
+export { maxBodySize } from "./lib/filters/max_body_size.ts";
+export { mirror, type MirrorOptions } from "./lib/filters/mirror.ts";
+export { redirect, type RedirectOptions, type RedirectTo } from "./lib/filters/redirect.ts";
+export { removeHeaders, type RemoveHeadersOptions } from "./lib/filters/remove_headers.ts";
+export { requestId, type RequestIdOptions } from "./lib/filters/request_id.ts";
+export { rewritePath, type RewriteTarget } from "./lib/filters/rewrite_path.ts";
+export { securityHeaders, type SecurityHeadersOptions } from "./lib/filters/security_headers.ts";
+export { type FieldValue, setHeaders, type SetHeadersOptions } from "./lib/filters/set_headers.ts";
 export {
   type KeyRefusals,
   simulate,

@@ -1,0 +1,113 @@
+/** Names and passwords (RFC 7617). */
+
+import type { Awaitable, Filters } from "../config/filters.ts";
+import type { RequestContext } from "../config/request_context.ts";
+import { quoted, readCredentials } from "./authorization.ts";
+import { checkedFieldName } from "./checked_fields.ts";
+import { setIdentityField } from "./identity_field.ts";
+import { refuse } from "./refuse.ts";
+import { sameDigest } from "./same_digest.ts";
+
+const PRINTABLE = /^[\x20-\x7e]*$/;
+
+/** Says whether the password is that of the user. */
+export type CheckPassword = (user: string, password: string, ctx: RequestContext) => Awaitable<boolean>;
+
+/** What {@linkcode basicAuth} takes. */
+export interface BasicAuthOptions {
+  /** Passwords by the name of the user, or a function that knows them, such as one that asks for a hash. */
+  users: Readonly<Record<string, string>> | CheckPassword;
+  /** What the client is asked for a password to. @default {"restricted"} */
+  realm?: string;
+  /** A field that tells the server who the user is, percent-encoded beyond ASCII; what a client says in it is dropped. */
+  userHeader?: string;
+  /** Whether the server gets the password too. @default {true} */
+  forward?: boolean;
+}
+
+/**
+ * Lets requests through that come with the right name and password; all others get 401.
+ *
+ * Names and passwords are UTF-8. Those of a record are compared by their digests, in a time that tells nothing.
+ *
+ * @throws {TypeError} when an option cannot be read
+ *
+ * @example
+ * ```ts
+ * import { basicAuth, defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [basicAuth({ users: { admin: "a password out of the environment" }, userHeader: "x-user" })],
+ * });
+ * ```
+ */
+export function basicAuth(options: BasicAuthOptions): Filters {
+  const { users, realm = "restricted", userHeader, forward = true } = options;
+  const check = typeof users === "function" ? users : checkRecord(users);
+  const header = userHeader === undefined ? null : checkedFieldName("basicAuth", userHeader);
+  const challenge = `Basic realm=${quoted("basicAuth", realm)}, charset="UTF-8"`;
+  const names = new WeakMap<RequestContext, string>();
+  return {
+    requestFilter: async (request, ctx) => {
+      const given = decode(readCredentials(request.headers.get("authorization"), "basic"));
+      if (given === null || await check(given.user, given.password, ctx) !== true) {
+        return refuse(401, "A name and a password are needed", { "www-authenticate": challenge });
+      }
+      if (header !== null) names.set(ctx, given.user);
+      return undefined;
+    },
+    ...(header === null && forward ? {} : {
+      upstreamRequestFilter: ({ headers }, ctx) => {
+        if (!forward) headers.delete("authorization");
+        if (header === null) return;
+        const user = names.get(ctx) ?? "";
+        setIdentityField(headers, header, PRINTABLE.test(user) ? user : encodeURIComponent(user));
+      },
+    }),
+  };
+}
+
+function checkRecord(users: Readonly<Record<string, string>>): CheckPassword {
+  // Not the object itself: it has names such as "constructor" that nobody has written there.
+  const passwords = new Map(Object.entries(users));
+  for (const [user, password] of passwords) {
+    if (user.includes(":") || typeof password !== "string" || password === "") {
+      throw new TypeError(
+        `Cannot make the filter basicAuth: the user ${
+          JSON.stringify(user)
+        } needs a password that is not empty, and a name without a colon`,
+      );
+    }
+  }
+  return async (user, password) => {
+    const expected = passwords.get(user);
+    // Compared for an unknown user as well, or the time would tell which names there are.
+    const same = await sameDigest(password, expected ?? "");
+    return same && expected !== undefined;
+  };
+}
+
+/** Name and password of the credentials; `null` when they are none. */
+function decode(credentials: string | null): { user: string; password: string } | null {
+  if (credentials === null) return null;
+  try {
+    const bytes = Uint8Array.from(atob(credentials), (character) => character.charCodeAt(0));
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    const colon = text.indexOf(":");
+    if (colon < 0 || hasControls(text)) return null;
+    return { user: text.slice(0, colon), password: text.slice(colon + 1) };
+  } catch {
+    // Neither Base64 nor UTF-8.
+    return null;
+  }
+}
+
+/** RFC 7617 section 2: no control characters. */
+function hasControls(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code < 0x20 || code === 0x7f) return true;
+  }
+  return false;
+}

@@ -1,0 +1,134 @@
+/** Tokens (RFC 6750). */
+
+import type { Awaitable, Filters } from "../config/filters.ts";
+import type { RequestContext } from "../config/request_context.ts";
+import { isFieldValue } from "../http/header_fields.ts";
+import { quoted, readCredentials } from "./authorization.ts";
+import { checkedFieldName } from "./checked_fields.ts";
+import { setIdentityField } from "./identity_field.ts";
+import { compileJwt, type JwtOptions, type VerifyToken } from "./jwt_options.ts";
+import { refuse } from "./refuse.ts";
+
+/** What a token says of its bearer. */
+export type Claims = Readonly<Record<string, unknown>>;
+
+/** Says whether a token is good, or what it says. */
+export type CheckToken = (token: string, ctx: RequestContext) => Awaitable<boolean | Claims>;
+
+/** What {@linkcode bearerAuth} takes: `verify` or `jwt`, and more. */
+export interface BearerAuthOptions {
+  /** Looks at a token. */
+  verify?: CheckToken;
+  /** Tokens are JWTs (RFC 7519), verified by their signatures. */
+  jwt?: JwtOptions;
+  /** What a token must be good for, by its claim `scope` or `scp`; 403 without. @default {[]} */
+  scopes?: readonly string[];
+  /** Looks at what the token says, and may put it into `ctx.state`; 403 when it returns `false`. */
+  authorize?: (claims: Claims, ctx: RequestContext) => Awaitable<boolean | void>;
+  /** Fields that tell the server claims, by field; what a client says in them itself is dropped. @default {{}} */
+  claimHeaders?: Readonly<Record<string, string>>;
+  /** What the client is asked for a token to. @default {"restricted"} */
+  realm?: string;
+  /** Whether the server gets the token too. @default {true} */
+  forward?: boolean;
+}
+
+/**
+ * Lets requests through that bear a good token in `Authorization`.
+ *
+ * 401 without or with a bad one, 403 with one that is good for something else, both with `WWW-Authenticate`
+ * (RFC 6750 section 3); 503 while the keys of a `jwks` cannot be had.
+ *
+ * @throws {TypeError} when an option cannot be read
+ *
+ * @example
+ * ```ts
+ * import { bearerAuth, defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [bearerAuth({
+ *     jwt: {
+ *       jwks: "https://login.example/.well-known/jwks.json",
+ *       issuer: "https://login.example/",
+ *       audience: "my-api",
+ *     },
+ *     scopes: ["read"],
+ *     claimHeaders: { "x-user": "sub" },
+ *   })],
+ * });
+ * ```
+ */
+export function bearerAuth(options: BearerAuthOptions): Filters {
+  const { scopes = [], authorize, claimHeaders = {}, realm = "restricted", forward = true } = options;
+  const check = compileCheck(options);
+  const challenge = `Bearer realm=${quoted("bearerAuth", realm)}`;
+  const needed = scopes.length === 0 ? "" : `, scope=${quoted("bearerAuth", scopes.join(" "))}`;
+  const told = Object.entries(claimHeaders).map(([name, claim]) =>
+    [checkedFieldName("bearerAuth", name), claim] as const
+  );
+  const verified = new WeakMap<RequestContext, Claims>();
+  const insufficient = () =>
+    refuse(403, "The token is not good for this", {
+      "www-authenticate": `${challenge}, error="insufficient_scope"${needed}`,
+    });
+  return {
+    requestFilter: async (request, ctx) => {
+      const authorization = request.headers.get("authorization");
+      if (authorization === null) {
+        return refuse(401, "A token is needed", { "www-authenticate": challenge });
+      }
+      const token = readCredentials(authorization, "bearer");
+      const claims = token === null ? null : await check(token, ctx);
+      if (claims === "unavailable") {
+        return refuse(503, "Tokens cannot be verified now", { "retry-after": "5" });
+      }
+      if (claims === null) {
+        return refuse(401, "The token is not valid", {
+          "www-authenticate": `${challenge}, error="invalid_token"`,
+        });
+      }
+      if (!hasScopes(claims, scopes)) return insufficient();
+      if (authorize !== undefined && await authorize(claims, ctx) === false) return insufficient();
+      verified.set(ctx, claims);
+      return undefined;
+    },
+    ...(told.length === 0 && forward ? {} : {
+      upstreamRequestFilter: ({ headers }, ctx) => {
+        if (!forward) headers.delete("authorization");
+        for (const [name, claim] of told) {
+          setIdentityField(headers, name, claimText(verified.get(ctx), claim));
+        }
+      },
+    }),
+  };
+}
+
+function compileCheck({ verify, jwt }: BearerAuthOptions): VerifyToken {
+  if ((verify === undefined) === (jwt === undefined)) {
+    throw new TypeError('Cannot make the filter bearerAuth: it takes either "verify" or "jwt"');
+  }
+  if (jwt !== undefined) return compileJwt(jwt);
+  return async (token, ctx) => {
+    const found = await verify!(token, ctx);
+    if (found === true) return {};
+    return typeof found === "object" ? found : null;
+  };
+}
+
+/** RFC 8693 section 4.2 has a text with spaces; some issuers write an array, and call it `scp`. */
+function hasScopes(claims: Claims, needed: readonly string[]): boolean {
+  if (needed.length === 0) return true;
+  const { scope, scp } = claims;
+  const said: unknown = scope ?? scp;
+  const scopes: unknown[] = typeof said === "string" ? said.split(" ") : Array.isArray(said) ? said : [];
+  return needed.every((each) => scopes.includes(each));
+}
+
+/** A claim as it can stand in a field; `null` when it cannot. */
+function claimText(claims: Claims | undefined, claim: string): string | null {
+  if (claims === undefined || !Object.hasOwn(claims, claim)) return null;
+  const value = claims[claim];
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  return typeof value === "string" && isFieldValue(value) ? value : null;
+}

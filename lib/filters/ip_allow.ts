@@ -1,0 +1,33 @@
+/** Requests of some networks only. */
+
+import type { Filters } from "../config/filters.ts";
+import { CidrList } from "../http/cidr.ts";
+import { refuse } from "./refuse.ts";
+
+/**
+ * Lets requests through whose client is in one of the networks; all others get 403.
+ *
+ * The client is the one that `ctx.client` names: behind other proxies set `trustedProxies`, or it is the nearest of them.
+ * Clients at a unix socket have no address and are not let through.
+ *
+ * @param networks addresses and networks, such as `"192.0.2.1"`, `"10.0.0.0/8"`, `"2001:db8::/32"`; IPv4 covers IPv4
+ * written as IPv6
+ * @throws {TypeError} when an entry is neither
+ *
+ * @example
+ * ```ts
+ * import { defineConfig, ipAllow } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [ipAllow(["10.0.0.0/8", "::1"])],
+ * });
+ * ```
+ */
+export function ipAllow(networks: readonly string[]): Filters {
+  const allowed = new CidrList(networks);
+  return {
+    requestFilter: (_request, { client }) =>
+      allowed.has(client.ip) ? undefined : refuse(403, "The address of the client is not allowed"),
+  };
+}

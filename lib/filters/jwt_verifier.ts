@@ -1,0 +1,50 @@
+/** Verifies JWTs; loaded only by configurations that have some. */
+
+import { createLocalJWKSet, createRemoteJWKSet, errors, jwtVerify, type JWTVerifyGetKey } from "jose";
+import type { JwtPlan, VerifyToken } from "./jwt_options.ts";
+
+/** Failures that say nothing about a token: the keys could not be had. */
+const UNAVAILABLE: ReadonlySet<string> = new Set([
+  "ERR_JWKS_TIMEOUT",
+  "ERR_JWKS_INVALID",
+  "ERR_JOSE_GENERIC",
+]);
+
+/** Makes the function that verifies tokens. */
+export function jwtVerifier(plan: JwtPlan): VerifyToken {
+  const key = keyOf(plan);
+  const options = {
+    algorithms: [...plan.algorithms],
+    clockTolerance: plan.toleranceSeconds,
+    requiredClaims: [...plan.requiredClaims],
+    ...(plan.issuer === null ? {} : { issuer: [...plan.issuer] }),
+    ...(plan.audience === null ? {} : { audience: [...plan.audience] }),
+  };
+  return async (token, ctx) => {
+    try {
+      const { payload } = await jwtVerify(token, key, options);
+      return payload;
+    } catch (error) {
+      if (error instanceof errors.JOSEError && !UNAVAILABLE.has(error.code)) {
+        ctx.log.debug("A token was refused", { reason: error.message });
+        return null;
+      }
+      ctx.log.error("Cannot verify tokens", {
+        reason: error instanceof Error ? error.message : String(error),
+      });
+      return "unavailable";
+    }
+  };
+}
+
+function keyOf({ key }: JwtPlan): JWTVerifyGetKey {
+  if ("secret" in key) return () => Promise.resolve(key.secret);
+  if ("keys" in key) {
+    return createLocalJWKSet({ keys: key.keys as Parameters<typeof createLocalJWKSet>[0]["keys"] });
+  }
+  return createRemoteJWKSet(key.jwksUrl, {
+    cacheMaxAge: 600_000,
+    cooldownDuration: 30_000,
+    timeoutDuration: 5000,
+  });
+}

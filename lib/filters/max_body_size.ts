@@ -1,0 +1,63 @@
+/** A bound for what clients send. */
+
+import type { Filters } from "../config/filters.ts";
+import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
+import { RequestError } from "../core/errors.ts";
+import { refuse } from "./refuse.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/**
+ * Refuses requests with more content than this with 413.
+ *
+ * One that declares its length is refused before anything of it is read. The others are counted as they pass; when it
+ * becomes too much the request to the server is broken off, never ended cleanly.
+ *
+ * @param max bytes, or text such as `"64KiB"`, `"10MB"`
+ * @throws {TypeError} when `max` cannot be read
+ *
+ * @example
+ * ```ts
+ * import { defineConfig, maxBodySize } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [maxBodySize("10MB")],
+ * });
+ * ```
+ */
+export function maxBodySize(max: ByteSize): Filters {
+  const maxBytes = parseByteSize(max);
+  if (maxBytes === undefined) {
+    throw new TypeError(
+      `Cannot make the filter maxBodySize: expected ${BYTE_SIZE_EXPECTED}, received ${JSON.stringify(max)}`,
+    );
+  }
+  const message = `The content must not be longer than ${maxBytes} bytes`;
+  return {
+    requestFilter: (_request, ctx) => {
+      const declared = ctx.request.headers.get("content-length");
+      if (declared === null || !(Number(declared) > maxBytes)) return;
+      // What is left of the content would have to be read before the next request of the connection.
+      return refuse(413, message, { connection: "close" });
+    },
+    requestBodyFilter: (body, { request }) => {
+      // The runtime holds clients to the length that they declare.
+      if (request.headers.has("content-length")) return;
+      return body.pipeThrough(
+        counted(maxBytes, () => new RequestError(message, 413, { connection: "close" })),
+      );
+    },
+  };
+}
+
+function counted(maxBytes: number, tooMuch: () => RequestError): TransformStream<Bytes, Bytes> {
+  let seen = 0;
+  return new TransformStream<Bytes, Bytes>({
+    transform(piece, controller): void {
+      seen += piece.byteLength;
+      if (seen > maxBytes) throw tooMuch();
+      controller.enqueue(piece);
+    },
+  });
+}

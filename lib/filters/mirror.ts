@@ -1,0 +1,100 @@
+/** Copies of requests for servers whose answers nobody waits for. */
+
+import type { Filters, PeerOptions, UpstreamRequest } from "../config/filters.ts";
+import type { RequestContext } from "../config/request_context.ts";
+import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
+import { type Random, systemRandom } from "../core/random.ts";
+import { checkedPeer } from "../config/resolve_server.ts";
+import { HeaderFields } from "../http/header_fields.ts";
+import { MirrorSender } from "./mirror_sender.ts";
+import { RequestCopy } from "./request_copy.ts";
+
+/** What {@linkcode mirror} takes. */
+export interface MirrorOptions {
+  /** Where copies go, in turn: addresses as of servers, or with TLS. */
+  to: string | PeerOptions | readonly (string | PeerOptions)[];
+  /** The share of requests that are copied, 0 to 1. @default {1} */
+  share?: number;
+  /** Which requests may be copied. @default {all} */
+  when?: (ctx: RequestContext) => boolean;
+  /** Most copies at a time; requests beyond are not copied. @default {16} */
+  maxInFlight?: number;
+  /** Requests with longer content are not copied. @default {"64KiB"} */
+  maxBodySize?: ByteSize;
+  /** How long the exchange of a copy may take. @default {"5s"} */
+  timeout?: Duration;
+  /** Draws the share. @default {Math.random} */
+  random?: Random;
+}
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/**
+ * Sends a copy of a share of requests to other servers, and drops the answers.
+ *
+ * The client waits for nothing of it, and what becomes of a copy changes nothing for it. A copy is what goes to the
+ * server as far as the filters before this one have made it (put it last); it is made while the content passes, and sent
+ * once that is complete. What fails is a debug line of the log.
+ *
+ * @throws {TypeError} when an option cannot be read
+ *
+ * @example
+ * ```ts
+ * import { defineConfig, mirror } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [mirror({ to: "127.0.0.1:9002", share: 0.1 })],
+ * });
+ * ```
+ */
+export function mirror(options: MirrorOptions): Filters {
+  const { to, share = 1, when = () => true, maxInFlight = 16, random = systemRandom } = options;
+  const { maxBodySize = "64KiB", timeout = "5s" } = options;
+  const maxBytes = parseByteSize(maxBodySize);
+  if (maxBytes === undefined) throw problem(`"maxBodySize" must be ${BYTE_SIZE_EXPECTED}`);
+  const timeoutMs = parseDuration(timeout);
+  if (timeoutMs === undefined || timeoutMs === 0) throw problem(`"timeout" must be ${DURATION_EXPECTED}`);
+  if (!(share >= 0 && share <= 1)) throw problem(`"share" must be a number from 0 to 1, received ${share}`);
+  if (!(maxInFlight >= 1)) throw problem(`"maxInFlight" must be at least 1, received ${maxInFlight}`);
+  const sender = new MirrorSender(peersOf(to), timeoutMs);
+  const copies = new WeakMap<RequestContext, RequestCopy>();
+  return {
+    requestFilter: (_request, ctx) => {
+      if (sender.inFlight >= maxInFlight || random() >= share || !when(ctx)) return;
+      copies.set(ctx, new RequestCopy(sender.hold(ctx.log), maxBytes));
+    },
+    requestBodyFilter: (body, ctx) => {
+      const copy = copies.get(ctx);
+      if (copy === undefined) return;
+      const length = declaredLength(ctx);
+      const stream: ReadableStream<Bytes> = body.pipeThrough(copy.tap());
+      return length === null ? stream : { body: stream, length };
+    },
+    upstreamRequestFilter: (request: UpstreamRequest, ctx) => {
+      const { method, target, headers } = request;
+      // The first attempt; others are of the same request.
+      copies.get(ctx)?.takeHead({ method, target, headers: HeaderFields.adopt(headers.list.slice()) });
+    },
+    logging: (ctx) => copies.get(ctx)?.release(),
+  };
+}
+
+/** The length that the client has declared, which filters before this one may have made untrue. */
+function declaredLength({ request: { headers } }: RequestContext): number | null {
+  const declared = headers.get("content-length");
+  return declared === null ? null : Number(declared);
+}
+
+function peersOf(to: MirrorOptions["to"]): ReturnType<typeof checkedPeer>[] {
+  const targets = Array.isArray(to) ? to as readonly (string | PeerOptions)[] : [to as string | PeerOptions];
+  if (targets.length === 0) throw problem('"to" must have an address');
+  return targets.map((target) =>
+    typeof target === "string" ? checkedPeer(target) : checkedPeer(target.address, target.tls)
+  );
+}
+
+function problem(text: string): TypeError {
+  return new TypeError(`Cannot make the filter mirror: ${text}`);
+}

@@ -1,0 +1,79 @@
+/** Sends clients elsewhere. */
+
+import type { Filters } from "../config/filters.ts";
+import type { RequestContext } from "../config/request_context.ts";
+import { compilePathRule, splitTarget } from "./path_rule.ts";
+
+/** What {@linkcode redirect} takes beside where from and where to. */
+export interface RedirectOptions {
+  /** 301 and 308 are for ever, 302 and 307 for now; 307 and 308 keep the method. @default {302} */
+  status?: 301 | 302 | 303 | 307 | 308;
+  /** Whether the query goes along when the new address has none of its own. @default {true} */
+  keepQuery?: boolean;
+}
+
+/** Says where to send the client; nothing lets the request through. */
+export type RedirectTo = (ctx: RequestContext) => string | null | void;
+
+const STATUSES: readonly unknown[] = [301, 302, 303, 307, 308];
+
+/**
+ * Answers with a redirect; requests that the rule is not about go on.
+ *
+ * - `redirect("/old", "https://new.example")`: the path itself and all that is below it, which goes along;
+ * - `redirect(/^\/p\/(\d+)$/, "/products/$1", { status: 308 })`: as `String.replace`, on the path without the query;
+ * - `redirect((ctx) => ..., options)`: the address as it stands in `Location`, or nothing.
+ *
+ * What a client asks for never becomes another host: of the address of a path that begins with several slashes or
+ * backslashes (`//host/`) one slash is kept. That of a function is taken as it is.
+ *
+ * @throws {TypeError} when `from` does not begin with a slash, or `status` is none of a redirect
+ *
+ * @example
+ * ```ts
+ * import { defineConfig, redirect } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [redirect("/docs", "https://docs.example", { status: 308 })],
+ * });
+ * ```
+ */
+export function redirect(
+  ...rule:
+    | [from: string | RegExp, to: string, options?: RedirectOptions]
+    | [to: RedirectTo, options?: RedirectOptions]
+): Filters {
+  const { locate, options } = compile(rule);
+  const { status = 302 } = options;
+  if (!STATUSES.includes(status)) {
+    throw new TypeError(
+      `Cannot make the filter redirect: the status must be 301, 302, 303, 307 or 308, received ${status}`,
+    );
+  }
+  return {
+    requestFilter: (_request, ctx) => {
+      const location = locate(ctx);
+      if (location === null || location === undefined) return;
+      return new Response(null, { status, headers: { location } });
+    },
+  };
+}
+
+function compile(rule: Parameters<typeof redirect>): { locate: RedirectTo; options: RedirectOptions } {
+  if (typeof rule[0] === "function") {
+    return { locate: rule[0], options: (rule[1] ?? {}) as RedirectOptions };
+  }
+  const [from, to, options = {}] = rule as [string | RegExp, string, RedirectOptions?];
+  const { keepQuery = true } = options;
+  const apply = compilePathRule("redirect", from, to);
+  const sameSite = !/^(?:[a-z][a-z0-9+.-]*:|\/\/)/i.test(to);
+  const locate = ({ target }: RequestContext): string | null => {
+    const [path, query] = splitTarget(target);
+    const made = apply(path);
+    if (made === null) return null;
+    const location = sameSite ? made.replace(/^[/\\]*/, "/") : made;
+    return keepQuery && !location.includes("?") ? location + query : location;
+  };
+  return { locate, options };
+}

@@ -1,0 +1,64 @@
+/** Another path for the server than the one that the client asked for. */
+
+import type { Filters } from "../config/filters.ts";
+import type { RequestContext } from "../config/request_context.ts";
+import { compilePathRule, splitTarget } from "./path_rule.ts";
+
+/** Makes the target for the server, path and query, of the one that goes there now. */
+export type RewriteTarget = (target: string, ctx: RequestContext) => string;
+
+/**
+ * Rewrites the path that goes to the server; what is not about a rule goes on as it came, to the character.
+ *
+ * - `rewritePath("/api", "/v1")`: the path itself and all that is below it; `rewritePath("/api", "/")` takes it off;
+ * - `rewritePath(/^\/u\/(\d+)$/, "/users/$1")`: as `String.replace`, on the path without the query;
+ * - `rewritePath((target, ctx) => ...)`: path and query.
+ *
+ * Nothing is decoded: `/%61pi` is not `/api`, neither here nor for the server.
+ *
+ * @throws {TypeError} when a path does not begin with a slash
+ *
+ * @example
+ * ```ts
+ * import { defineConfig, rewritePath } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [rewritePath("/api", "/v1"), rewritePath(/^\/u\/(\d+)$/, "/users/$1")],
+ * });
+ * ```
+ */
+export function rewritePath(
+  ...rule: [from: string | RegExp, to: string] | [rewrite: RewriteTarget]
+): Filters {
+  const rewrite = compile(rule);
+  return {
+    upstreamRequestFilter: (request, ctx) => {
+      const made = rewrite(request.target, ctx);
+      if (made === request.target) return;
+      const target = made.startsWith("/") ? made : `/${made}`;
+      // A space or a line break would end the target, and the server would read on in what an attacker has written.
+      if (!TARGET.test(target)) throw new TypeError(`it made the target ${JSON.stringify(target)}`);
+      request.target = target;
+    },
+  };
+}
+
+/** What can stand in a request line: no space, control character or fragment. */
+const TARGET = /^[!"$-~\x80-\xff]+$/;
+
+function compile(rule: [from: string | RegExp, to: string] | [rewrite: RewriteTarget]): RewriteTarget {
+  const [from, to = ""] = rule;
+  if (typeof from === "function") return from;
+  if (typeof from === "string" && to !== "" && !to.startsWith("/")) {
+    throw new TypeError(
+      `Cannot make the filter rewritePath: the path must begin with "/", received ${JSON.stringify(to)}`,
+    );
+  }
+  const apply = compilePathRule("rewritePath", from, to);
+  return (target) => {
+    const [path, query] = splitTarget(target);
+    const made = apply(path);
+    return made === null ? target : made + query;
+  };
+}

@@ -1,0 +1,64 @@
+/** Fields of the configuration's own on requests and answers. */
+
+import type { Filters } from "../config/filters.ts";
+import type { RequestContext } from "../config/request_context.ts";
+import type { HeaderFields } from "../http/header_fields.ts";
+import { checkedFieldName, checkedFieldValue } from "./checked_fields.ts";
+
+/** A value, or a function that makes it; `null` leaves the field as it is. */
+export type FieldValue = string | ((ctx: RequestContext) => string | null);
+
+/** What {@linkcode setHeaders} sets, by the names of the fields. */
+export interface SetHeadersOptions {
+  /** On what goes to the server. @default {{}} */
+  request?: Readonly<Record<string, FieldValue>>;
+  /** On what goes to the client, answers of the proxy's own included. @default {{}} */
+  response?: Readonly<Record<string, FieldValue>>;
+}
+
+/**
+ * Sets fields; each takes the place of what the client or the server has said.
+ *
+ * @throws {TypeError} when a name or a value cannot stand in a message; of a value that a function makes when that runs
+ *
+ * @example
+ * ```ts
+ * import { defineConfig, setHeaders } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [setHeaders({
+ *     request: { host: "api.internal" },
+ *     response: { "x-served-by": (ctx) => ctx.server?.address ?? null },
+ *   })],
+ * });
+ * ```
+ */
+export function setHeaders(options: SetHeadersOptions): Filters {
+  const { request = {}, response = {} } = options;
+  const onRequest = compile(request);
+  const onResponse = compile(response);
+  return {
+    ...(onRequest === null ? {} : { upstreamRequestFilter: ({ headers }, ctx) => onRequest(headers, ctx) }),
+    ...(onResponse === null ? {} : {
+      responseFilter: ({ headers }, ctx) => onResponse(headers, ctx),
+      ownResponseFilter: ({ headers }, ctx) => onResponse(headers, ctx),
+    }),
+  };
+}
+
+function compile(
+  fields: Readonly<Record<string, FieldValue>>,
+): ((headers: HeaderFields, ctx: RequestContext) => void) | null {
+  const entries = Object.entries(fields).map(([given, value]): [string, FieldValue] => {
+    const name = checkedFieldName("setHeaders", given);
+    return [name, typeof value === "function" ? value : checkedFieldValue("setHeaders", name, value)];
+  });
+  if (entries.length === 0) return null;
+  return (headers, ctx) => {
+    for (const [name, value] of entries) {
+      const text = typeof value === "function" ? value(ctx) : value;
+      if (text !== null) headers.set(name, text);
+    }
+  };
+}
