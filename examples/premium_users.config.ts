@@ -1,0 +1,40 @@
+// The tutorial's "dynamic limit", by who has signed in: premium users get ten requests a second and bursts of thirty,
+// others one a second. Who asks is found out once a request, and kept in its state.
+//
+//   deno run -A jsr:@x/lbproxy premium_users.config.ts
+//   for i in $(seq 11); do curl -s -o /dev/null -w '%{http_code} ' http://127.0.0.1:6188/ -b session=ann; done
+
+import { defineConfig } from "@x/lbproxy";
+import { startDemoUpstream } from "./demo_upstream.ts";
+
+interface User {
+  readonly name: string;
+  readonly premium: boolean;
+}
+
+// The sessions of a real application are somewhere else.
+const SESSIONS = new Map<string, User>([
+  ["ann", { name: "ann", premium: true }],
+  ["bob", { name: "bob", premium: false }],
+]);
+
+function userOf(request: Request): User | null {
+  const session = /(?:^|; )session=(\w+)/.exec(request.headers.get("cookie") ?? "")?.[1];
+  return SESSIONS.get(session ?? "") ?? null;
+}
+
+export default defineConfig({
+  listen: "127.0.0.1:6188",
+  upstreams: [startDemoUpstream("one"), startDemoUpstream("two")],
+  newContext: userOf,
+  limiter: {
+    name: "user",
+    key: (_request, ctx) => ctx.state?.name ?? null,
+    algorithm: "token-bucket",
+    limit: (_key, ctx) => ctx.state?.premium ? 10 : 1,
+    burst: (_key, ctx) => ctx.state?.premium ? 30 : 1,
+    window: "1s",
+    // Whoever has not signed in is counted by address.
+    onMissingKey: "ip",
+  },
+});

@@ -1,0 +1,13 @@
+// The tutorial's "different window": a minute in place of a second.
+//
+//   deno run -A jsr:@x/lbproxy rate_limit_per_minute.config.ts
+//   curl -i http://127.0.0.1:6188/ -H "appid: myclient"   # the second one within a minute is a 429
+
+import { defineConfig } from "@x/lbproxy";
+import { startDemoUpstream } from "./demo_upstream.ts";
+
+export default defineConfig({
+  listen: "127.0.0.1:6188",
+  upstreams: [startDemoUpstream("one"), startDemoUpstream("two")],
+  limiter: { key: "header:appid", limit: 1, window: "1m" },
+});
