@@ -27,3 +27,9 @@ Deno.test("examples/ says of each configuration, in its first lines, what it sho
     assertMatch(text, /^\/\/ \S.*\n(?:\/\/.*\n)*\/\/ {3}deno \S/, name);
   }
 });
+
+Deno.test("examples/README.md names every example, and links nothing that is not there", async () => {
+  const text = await Deno.readTextFile(new URL("README.md", EXAMPLES));
+  for (const name of exampleNames()) assertMatch(text, new RegExp(`^\\| \\[${name}\\]`, "m"), name);
+  for (const [, link] of text.matchAll(/\]\(([^)#]+)/g)) await Deno.stat(new URL(link!, EXAMPLES));
+});
