@@ -1,6 +1,13 @@
 /** Verifies JWTs; loaded only by configurations that have some. */
 
-import { createLocalJWKSet, createRemoteJWKSet, errors, jwtVerify, type JWTVerifyGetKey } from "jose";
+import {
+  createLocalJWKSet,
+  createRemoteJWKSet,
+  customFetch,
+  errors,
+  jwtVerify,
+  type JWTVerifyGetKey,
+} from "jose";
 import type { JwtPlan, VerifyToken } from "./jwt_options.ts";
 
 /** Failures that say nothing about a token: the keys could not be had. */
@@ -46,5 +53,14 @@ function keyOf({ key }: JwtPlan): JWTVerifyGetKey {
     cacheMaxAge: 600_000,
     cooldownDuration: 30_000,
     timeoutDuration: 5000,
+    [customFetch]: fetchKeys,
   });
+}
+
+/** The library does not read what comes with another status than 200, and unread it would keep its connection. */
+async function fetchKeys(...request: Parameters<typeof fetch>): Promise<Response> {
+  const response = await fetch(...request);
+  if (response.status === 200) return response;
+  await response.body?.cancel();
+  return new Response(null, { status: 502 });
 }
