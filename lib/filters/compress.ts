@@ -105,10 +105,17 @@ function chooseCoding(
   { request }: RequestContext,
   encodings: readonly ContentCoding[],
 ): ContentCoding | null {
-  const { headers } = request;
+  const accepted = fieldTokens(request.headers.get("accept-encoding") ?? "");
   // Without the field anything goes (RFC 9110 section 12.5.3), and clients that do not send it can read nothing.
-  if (!headers.has("accept-encoding") || forbidsChange(headers.get("cache-control"))) return null;
-  const chosen = acceptsEncodings(request, ...encodings, "identity");
+  if (accepted.length === 0 || forbidsChange(request.headers.get("cache-control"))) return null;
+  // Of several that are liked alike the negotiation takes the client's first, and no client means that by its order.
+  const rank = (text: string): number => {
+    const place = encodings.indexOf(text.split(";")[0]!.trim().toLowerCase() as ContentCoding);
+    return place < 0 ? encodings.length : place;
+  };
+  const ordered = accepted.toSorted((one, other) => rank(one) - rank(other)).join(", ");
+  const headers = new Headers({ "accept-encoding": ordered });
+  const chosen = acceptsEncodings({ headers } as Request, ...encodings, "identity");
   return encodings.find((coding) => coding === chosen) ?? null;
 }
 

@@ -20,23 +20,22 @@ export interface HeldCopy {
 }
 
 /**
- * Sends copies to peers in turn.
+ * Sends copies to peers in turn, each on a connection of its own.
  *
- * Each on a connection of its own: nobody ends a filter, so nothing may be left of one.
+ * Nobody ends a filter, so nothing is kept when no copy is on its way: no connection and no timer.
  */
 export class MirrorSender {
   readonly #peers: readonly Peer[];
   readonly #timeoutMs: number;
-  readonly #transport: Transport;
+  #resources: { readonly wheel: DeadlineWheel; readonly transport: Transport } | null = null;
   #turn = 0;
+  #sending = 0;
   /** Copies that are being made or sent. */
   inFlight = 0;
 
   constructor(peers: readonly Peer[], timeoutMs: number) {
     this.#peers = peers;
     this.#timeoutMs = timeoutMs;
-    const wheel = new DeadlineWheel({ clock: systemClock });
-    this.#transport = new Http1Transport({ clock: systemClock, wheel, connections: { maxIdle: 0 } });
   }
 
   /** Takes a place. */
@@ -52,8 +51,10 @@ export class MirrorSender {
     const peer = this.#peers[this.#turn++ % this.#peers.length]!;
     const ms = this.#timeoutMs;
     const body = content === null ? null : new CopiedBody(content);
+    this.#sending++;
+    const { transport } = this.#resources ??= makeResources();
     try {
-      const response = await this.#transport.send({ ...head, body }, peer, {
+      const response = await transport.send({ ...head, body }, peer, {
         timeouts: { connectMs: ms, responseMs: ms, idleMs: ms, totalMs: ms },
         cancellation: new Cancellation(),
       });
@@ -63,8 +64,21 @@ export class MirrorSender {
       log.debug("A mirrored request failed", {
         reason: error instanceof Error ? error.message : String(error),
       });
+    } finally {
+      if (--this.#sending === 0) this.#letGo();
     }
   }
+
+  #letGo(): void {
+    this.#resources?.transport[Symbol.dispose]();
+    this.#resources?.wheel[Symbol.dispose]();
+    this.#resources = null;
+  }
+}
+
+function makeResources(): { wheel: DeadlineWheel; transport: Transport } {
+  const wheel = new DeadlineWheel({ clock: systemClock });
+  return { wheel, transport: new Http1Transport({ clock: systemClock, wheel, connections: { maxIdle: 0 } }) };
 }
 
 /** Content in memory. */
