@@ -1,0 +1,34 @@
+// A log of one's own: a JSON object for each request, once it is over.
+//
+//   deno run -A jsr:@x/lbproxy access_log.config.ts --log-level warn      # without the proxy's own lines
+//   curl -v http://127.0.0.1:6188/path
+
+import { defineConfig } from "@x/lbproxy";
+import { startDemoUpstream } from "./demo_upstream.ts";
+
+export default defineConfig({
+  listen: "127.0.0.1:6188",
+  upstreams: [startDemoUpstream("one"), "127.0.0.1:1"], // nobody listens at port 1: some requests take two attempts
+  limiter: { key: "header:appid", limit: 1, window: "1s" },
+
+  // Runs exactly once for every request, whatever has become of it.
+  logging(ctx, error) {
+    const entry = {
+      at: new Date().toISOString(),
+      id: ctx.requestId,
+      client: ctx.client.ip,
+      // As JSON: a line break of a client's would begin a line of its own.
+      request: `${ctx.method} ${ctx.target}`,
+      agent: ctx.request.headers.get("user-agent"),
+      status: error?.status ?? ctx.status,
+      error: error?.code ?? null,
+      bytes: ctx.bytesSent,
+      ms: Math.round(ctx.timings.endMs ?? 0),
+      upstreamMs: ctx.timings.upstreamHeadMs === null ? null : Math.round(ctx.timings.upstreamHeadMs),
+      attempts: ctx.attempts.map(({ address, failure }) => `${address} ${failure ?? "answered"}`),
+      remaining: ctx.limits.at(0)?.remaining ?? null,
+    };
+    // deno-lint-ignore no-console
+    console.log(JSON.stringify(entry));
+  },
+});

@@ -1,0 +1,33 @@
+// What browsers are told beside the content: whose pages may read it, and what to be careful of; and less of it, coded.
+//
+//   deno run -A jsr:@x/lbproxy response_headers.config.ts
+//   curl -v http://127.0.0.1:6188/
+//   curl -v http://127.0.0.1:6188/ -H "Origin: https://app.example"       # may read it
+//   curl -v http://127.0.0.1:6188/ -H "Origin: https://evil.example"      # may not
+//   curl -v --compressed http://127.0.0.1:6188/?long=$(printf 'a%.0s' $(seq 2000))
+
+import {
+  compress,
+  cors,
+  defineConfig,
+  removeHeaders,
+  requestId,
+  securityHeaders,
+  setHeaders,
+} from "@x/lbproxy";
+import { startDemoUpstream } from "./demo_upstream.ts";
+
+export default defineConfig({
+  listen: "127.0.0.1:6188",
+  upstreams: [startDemoUpstream("one"), startDemoUpstream("two")],
+
+  // In order on the way to the server, and the other way round on the way back.
+  filters: [
+    cors({ origins: ["https://app.example"], exposeHeaders: ["x-served-by"] }),
+    requestId(),
+    securityHeaders({ frameOptions: "DENY" }),
+    setHeaders({ response: { "x-served-by": (ctx) => ctx.server?.address ?? null } }),
+    removeHeaders({ response: ["x-upstream"] }),
+    compress(),
+  ],
+});
