@@ -206,6 +206,11 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     };
   }
 
+  /** Filters may keep what they are shown; a `Response` has its own copy as soon as it is made. */
+  get borrowsBody(): boolean {
+    return !this.filtersResponse;
+  }
+
   /** The transport's word that a streamed response is over, which ends the exchange. */
   onBodyEnd(bytes: number, failure: ProxyError | null): void {
     if (this.filtered !== null) return this.filtered.sourceEnded(failure);

@@ -32,6 +32,11 @@ export function relayResponse(exchange: Exchange, upstream: UpstreamResponse): R
   const { list } = headers;
   removeHopByHop(list);
   const response = new Response(hasNoContent(status) ? null : body, { status, headers: headersInit(list) });
+  if (upstream.lender !== undefined && body instanceof Uint8Array) {
+    // The runtime has made a copy (Fetch standard, "extract a body").
+    upstream.body = null;
+    upstream.lender.giveBack(body);
+  }
   exchange.status = status;
   if (body instanceof ReadableStream && !hasNoContent(status)) {
     exchange.unreadBody = null;

@@ -34,6 +34,12 @@ export interface RequestBody extends Disposable {
   open(): ReadableStream<Uint8Array<ArrayBuffer>>;
 }
 
+/** Whom a body belongs to that was lent and not given away. */
+export interface BodyLender {
+  /** Takes the body back; whoever had it must not look at it again, or give it back twice. */
+  giveBack(body: Uint8Array<ArrayBuffer>): void;
+}
+
 /** The head of a server's answer and the way to the rest. */
 export interface UpstreamResponse {
   status: number;
@@ -42,6 +48,8 @@ export interface UpstreamResponse {
   headers: HeaderFields;
   /** The content: whole when it came with the head, otherwise a stream that errors when it is cut short. */
   body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array<ArrayBuffer>> | null;
+  /** Whom to give {@linkcode body} back to; without one it is the proxy's own. */
+  lender?: BodyLender;
   /** The connection, when the server has switched protocols. */
   tunnel?: Tunnel;
 }
@@ -63,6 +71,8 @@ export interface SendOptions {
   readonly timeouts: Timeouts;
   /** Calling it off ends the exchange and closes or frees its connection at once. */
   readonly cancellation: Cancellation;
+  /** Whether a body in memory may be lent, because it is copied and given back before anything else happens. */
+  readonly borrowsBody?: boolean;
   /**
    * Called exactly once when a response body that was handed out as a stream is over: read to its end (`null`),
    * cut short (the failure), or cancelled by its reader ({@linkcode ClientGoneError}); never for other bodies.

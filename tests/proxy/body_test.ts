@@ -182,3 +182,20 @@ eachTransport("proxy swallows interim responses of the server", async (start) =>
   await using proxy = await start({ upstreams: [upstream.address] });
   for (let i = 0; i < 2; i++) assertEquals((await proxy.ask()).text, "ok");
 });
+
+eachTransport("proxy gives each of many clients the answer to its own request", async (start) => {
+  await using upstream = startUpstream({
+    handler: (request) => {
+      const number = Number(new URL(request.url).pathname.slice(1));
+      return new Response(`${number} `.repeat(1 + number % 2000));
+    },
+  });
+  await using proxy = await start({ upstreams: [upstream.address] });
+  for (let round = 0; round < 10; round++) {
+    const numbers = Array.from({ length: 64 }, (_, i) => round * 64 + i);
+    const answers = await Promise.all(
+      numbers.map(async (number) => await (await proxy.fetch(`/${number}`)).text()),
+    );
+    assertEquals(answers, numbers.map((number) => `${number} `.repeat(1 + number % 2000)));
+  }
+});

@@ -11,6 +11,7 @@ import {
 } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
 import type { UpstreamResponse } from "../transport.ts";
+import type { BufferShelf } from "./buffer_shelf.ts";
 import { closeSocket } from "./close_socket.ts";
 import { RequestSender, type RequestSenderOwner } from "./request_sender.ts";
 import { ResponseDelivery, type ResponseDeliveryOwner } from "./response_delivery.ts";
@@ -37,6 +38,7 @@ export interface ConnectionInit {
   readonly owner: ConnectionOwner;
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
+  readonly shelf: BufferShelf;
 }
 
 /** A socket, the exchange on it, and the read that is always pending. */
@@ -49,19 +51,20 @@ export class Connection implements RequestSenderOwner, ResponseDeliveryOwner, Di
   readonly #wheel: DeadlineWheel;
   readonly #deadline: Deadline;
   readonly #sender: RequestSender;
-  readonly #head = new ResponseHead();
+  readonly #head: ResponseHead;
   readonly #delivery: ResponseDelivery;
   #state: "idle" | "head" | "body" | "tunnel" | "closed" = "idle";
   #served = 0;
   #trip: RoundTrip | null = null;
   #paused = false;
 
-  constructor({ socket, owner, clock, wheel }: ConnectionInit) {
+  constructor({ socket, owner, clock, wheel, shelf }: ConnectionInit) {
     this.#socket = socket;
     this.#owner = owner;
     this.#clock = clock;
     this.#wheel = wheel;
     this.#deadline = wheel.deadline(() => this.#expired());
+    this.#head = new ResponseHead(shelf);
     this.#sender = new RequestSender({ socket, owner: this, wheel });
     this.#delivery = new ResponseDelivery(this);
     this.#readHead();

@@ -5,6 +5,7 @@ import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { type ProxyError, UpstreamError } from "../../core/errors.ts";
 import { formatAddress } from "../../upstream/address.ts";
 import type { Peer } from "../../upstream/peer.ts";
+import type { BufferShelf } from "./buffer_shelf.ts";
 import { closeSocket } from "./close_socket.ts";
 import { closedError } from "./closed_error.ts";
 import { Connection, type ConnectionOwner } from "./connection.ts";
@@ -35,6 +36,7 @@ export interface ConnectionPoolInit {
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
   readonly limits: Required<ConnectionLimits>;
+  readonly shelf: BufferShelf;
 }
 
 /** Hands out idle connections, the last used first, and opens new ones. */
@@ -48,15 +50,17 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
   readonly #stuck = new Set<Deno.Conn>();
   // The longest idle first: the last used one is the least likely to be closed by the server.
   readonly #idle: Connection[] = [];
+  readonly #shelf: BufferShelf;
   readonly #queue: WaitQueue;
   readonly #idleDeadline: Deadline;
   #retired = false;
 
-  constructor({ peer, clock, wheel, limits }: ConnectionPoolInit) {
+  constructor({ peer, clock, wheel, limits, shelf }: ConnectionPoolInit) {
     this.#peer = peer;
     this.#clock = clock;
     this.#wheel = wheel;
     this.#limits = limits;
+    this.#shelf = shelf;
     this.#queue = new WaitQueue({ clock, wheel, timeoutMs: limits.queueTimeoutMs });
     this.#idleDeadline = wheel.deadline(() => this.#closeIdle());
   }
@@ -135,7 +139,13 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     const connectMs = Math.min(trip.options.timeouts.connectMs, trip.dueAt - this.#clock.now());
     dial(this.#peer, { wheel: this.#wheel, connectMs, controller, stuck: this.#stuck }).then((socket) => {
       this.#dials.delete(controller);
-      const connection = new Connection({ socket, owner: this, clock: this.#clock, wheel: this.#wheel });
+      const connection = new Connection({
+        socket,
+        owner: this,
+        clock: this.#clock,
+        wheel: this.#wheel,
+        shelf: this.#shelf,
+      });
       this.#connections.add(connection);
       connection.start(trip);
     }, (error: ProxyError) => {

@@ -4,6 +4,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import type { Peer } from "../../upstream/peer.ts";
 import type { OutgoingRequest, SendOptions, Transport, UpstreamResponse } from "../transport.ts";
+import { BufferShelf } from "./buffer_shelf.ts";
 import { type ConnectionLimits, ConnectionPool } from "./connection_pool.ts";
 import { closedError } from "./closed_error.ts";
 import { cancelledError, RoundTrip } from "./round_trip.ts";
@@ -26,6 +27,7 @@ export class Http1Transport implements Transport {
   readonly #clock: Clock;
   readonly #wheel: DeadlineWheel;
   readonly #limits: Required<ConnectionLimits>;
+  readonly #shelf = new BufferShelf();
   readonly #pools = new Map<Peer, ConnectionPool>();
   // Pools of peers that are not used any more, as long as requests are on their connections.
   readonly #retired = new Set<ConnectionPool>();
@@ -57,7 +59,13 @@ export class Http1Transport implements Transport {
   #pool(peer: Peer): ConnectionPool {
     let pool = this.#pools.get(peer);
     if (pool === undefined) {
-      pool = new ConnectionPool({ peer, clock: this.#clock, wheel: this.#wheel, limits: this.#limits });
+      pool = new ConnectionPool({
+        peer,
+        clock: this.#clock,
+        wheel: this.#wheel,
+        limits: this.#limits,
+        shelf: this.#shelf,
+      });
       this.#pools.set(peer, pool);
     }
     return pool;

@@ -58,7 +58,10 @@ export class ResponseDelivery {
     reader.read(buffer, bodyStart, filled);
     const { contentStart, contentEnd } = reader;
     if (reader.done) {
-      response.body = buffer.slice(contentStart, contentEnd);
+      if (options.borrowsBody === true && head.lendable) {
+        response.body = buffer.subarray(contentStart, contentEnd);
+        response.lender = head.lend();
+      } else response.body = buffer.slice(contentStart, contentEnd);
       return this.#owner.responseComplete(response, reader.next === filled);
     }
     if (expected <= WHOLE_BODY_BYTES) {

@@ -1,10 +1,9 @@
 /** The head of a response as it comes in, and what came with it. */
 
+import { BUFFER_BYTES, type BufferShelf } from "./buffer_shelf.ts";
 import { HeadParser } from "./head_parser.ts";
 import { protocolError } from "./protocol_error.ts";
 
-/** Size of the buffer that an idle connection keeps. */
-const BUFFER_BYTES = 16 * 1024;
 /** Most interim responses before the final one. */
 const MAX_INTERIM = 16;
 
@@ -15,19 +14,37 @@ export class ResponseHead {
   /** What was found. */
   readonly parser: HeadParser = new HeadParser();
   /** What was read. */
-  buffer: Bytes = new Uint8Array(BUFFER_BYTES);
+  buffer: Bytes;
   /** How much of the buffer was read. */
   filled = 0;
   /** Whether the server may switch protocols. */
   mayUpgrade = false;
+  readonly #shelf: BufferShelf;
   #interim = 0;
+
+  /** @param shelf where buffers come from */
+  constructor(shelf: BufferShelf) {
+    this.#shelf = shelf;
+    this.buffer = shelf.take();
+  }
+
+  /** Whether the buffer is one of the shelf's, and not one that a large head has made necessary. */
+  get lendable(): boolean {
+    return this.buffer.length === BUFFER_BYTES;
+  }
+
+  /** Gives the buffer away to whoever borrows what is in it, and goes on with another one. */
+  lend(): BufferShelf {
+    this.buffer = this.#shelf.take();
+    return this.#shelf;
+  }
 
   /** Begins anew; the buffer is empty, and no larger than an idle connection may keep. */
   begin(): void {
     this.filled = 0;
     this.#interim = 0;
     this.parser.begin(0);
-    if (this.buffer.length > BUFFER_BYTES) this.buffer = new Uint8Array(BUFFER_BYTES);
+    if (this.buffer.length > BUFFER_BYTES) this.buffer = this.#shelf.take();
   }
 
   /** Where the next read goes. */

@@ -4,6 +4,7 @@ import { Cancellation } from "../../../lib/core/cancellation.ts";
 import { DeadlineWheel } from "../../../lib/core/deadline_wheel.ts";
 import { ClientGoneError, ProxyError, UpstreamError } from "../../../lib/core/errors.ts";
 import { HeaderFields } from "../../../lib/http/header_fields.ts";
+import { BufferShelf } from "../../../lib/transport/http1/buffer_shelf.ts";
 import { Connection, type ConnectionOwner } from "../../../lib/transport/http1/connection.ts";
 import { RoundTrip } from "../../../lib/transport/http1/round_trip.ts";
 import type { OutgoingRequest } from "../../../lib/transport/transport.ts";
@@ -20,8 +21,11 @@ class Bench implements Disposable {
   readonly clock = new FakeClock();
   readonly wheel = new DeadlineWheel({ clock: this.clock, tickMs: 5 });
   readonly socket = new ScriptedSocket();
+  readonly shelf = new BufferShelf();
   readonly told: string[] = [];
   readonly connection: Connection;
+  /** Whether exchanges take bodies that they have to give back. */
+  borrowsBody = false;
 
   constructor() {
     const owner: ConnectionOwner = {
@@ -37,6 +41,7 @@ class Bench implements Disposable {
       owner,
       clock: this.clock,
       wheel: this.wheel,
+      shelf: this.shelf,
     });
   }
 
@@ -46,6 +51,7 @@ class Bench implements Disposable {
     const trip = new RoundTrip({ method: "GET", target: "/", headers, body: null, ...request }, {
       timeouts: TIMEOUTS,
       cancellation,
+      borrowsBody: this.borrowsBody,
     });
     trip.response.catch(() => {});
     this.connection.start(trip);
@@ -265,4 +271,29 @@ Deno.test("Connection finds the same in an answer, wherever the reads cut it", a
     ),
     { seed: 3, numRuns: 100 },
   );
+});
+
+Deno.test("Connection lends a body to who gives it back, and reads into another buffer meanwhile", async () => {
+  using bench = new Bench();
+  bench.borrowsBody = true;
+  const first = bench.start();
+  await turns();
+  await bench.socket.receive(OK);
+  const lent = await first.response;
+  const second = bench.start();
+  await turns();
+  await bench.socket.receive("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno");
+  assertEquals([await bodyText(lent), await bodyText(await second.response)], ["ok", "no"]);
+  lent.lender!.giveBack(lent.body as Uint8Array<ArrayBuffer>);
+  assertEquals(bench.shelf.size, 1);
+});
+
+Deno.test("Connection lends nothing to who does not give it back", async () => {
+  using bench = new Bench();
+  const trip = bench.start();
+  await turns();
+  await bench.socket.receive(OK);
+  const { body, lender } = await trip.response;
+  assertEquals(lender, undefined);
+  assertEquals((body as Uint8Array).buffer.byteLength, 2);
 });
