@@ -127,8 +127,7 @@ function hasScopes(claims: Claims, needed: readonly string[]): boolean {
 
 /** A claim as it can stand in a field; `null` when it cannot. */
 function claimText(claims: Claims | undefined, claim: string): string | null {
-  if (claims === undefined || !Object.hasOwn(claims, claim)) return null;
-  const value = claims[claim];
+  const value = claims?.[claim];
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   return typeof value === "string" && isFieldValue(value) ? value : null;
 }

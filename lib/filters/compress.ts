@@ -79,7 +79,7 @@ export function compress(options: CompressOptions = {}): Filters {
 /** Whether the content is whole, and may be changed. */
 function isWhole({ status, headers }: ProxyResponse): boolean {
   if (status < 200 || status === 204 || status === 205 || status === 206 || status === 304) return false;
-  if (headers.has("content-encoding") || headers.has("content-range")) return false;
+  if (headers.has("content-encoding")) return false;
   if (headers.get("x-accel-buffering")?.toLowerCase() === "no") return false;
   return !forbidsChange(headers.get("cache-control"));
 }

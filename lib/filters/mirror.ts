@@ -63,6 +63,8 @@ export function mirror(options: MirrorOptions): Filters {
   return {
     requestFilter: (_request, ctx) => {
       if (sender.inFlight >= maxInFlight || random() >= share || !when(ctx)) return;
+      // A WebSocket is no request that could be copied.
+      if (ctx.request.headers.has("upgrade")) return;
       copies.set(ctx, new RequestCopy(sender.hold(ctx.log), maxBytes));
     },
     requestBodyFilter: (body, ctx) => {

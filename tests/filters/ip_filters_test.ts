@@ -45,3 +45,20 @@ Deno.test("ipAllow() and ipDeny() refuse what is no network", () => {
     assertThrows(() => filter(["localhost"]), TypeError);
   }
 });
+
+Deno.test("ipAllow() of a route is for that route alone, however its path is written", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startProxy({
+    upstreams: [upstream.address],
+    routes: [
+      { match: { path: "/admin/*" }, filters: [ipAllow(["10.0.0.0/8"])] },
+      { match: { path: "/*" } },
+    ],
+  });
+  const ask = async (target: string) => (await proxy.ask(`GET ${target}`)).status;
+  assertEquals([await ask("/"), await ask("/admin/a"), await ask("/admin/..%2Fa")], [200, 403, 403]);
+  // Whatever goes through, the server sees the very path that was matched.
+  for (const target of ["/x/../admin/a", "//admin/a", "/%61dmin/a"]) {
+    if (await ask(target) === 200) assertEquals(upstream.seen.at(-1)?.target, target);
+  }
+});
