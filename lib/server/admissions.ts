@@ -18,6 +18,8 @@ import type { DataPlaneOptions } from "./data_plane.ts";
  * any is charged, and what the proxy's policies count is the same for all routes.
  */
 export class Admissions implements Disposable {
+  /** For each policy, in how many windows keys did not fit the table. */
+  readonly overflows: Map<string, number>;
   readonly #options: DataPlaneOptions;
   readonly #table: SharedTable | null;
   readonly #stack = new DisposableStack();
@@ -26,6 +28,7 @@ export class Admissions implements Disposable {
   constructor(policies: readonly ResolvedPolicy[], options: DataPlaneOptions) {
     const { clock, random } = options;
     this.#options = options;
+    this.overflows = new Map(policies.map(({ name }) => [name, 0]));
     const maxKeys = Math.min(MAX_KEYS, policies.reduce((sum, policy) => sum + policy.maxKeys, 0));
     this.#table = policies.length === 0
       ? null
@@ -42,8 +45,10 @@ export class Admissions implements Disposable {
       random,
       table,
       ...this.#storeOf(policies, table),
-      onOverflow: ({ name }) =>
-        observer.event({ kind: "limiter_overflow", policy: name, capacity: table.maxKeys }),
+      onOverflow: ({ name }) => {
+        this.overflows.set(name, (this.overflows.get(name) ?? 0) + 1);
+        observer.event({ kind: "limiter_overflow", policy: name, capacity: table.maxKeys });
+      },
     });
     this.#stack.use(limiter);
     return { limiter, headers: new LimitHeaders(policies) };

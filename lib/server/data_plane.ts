@@ -9,9 +9,11 @@ import type { PoolRuntime, ProxyRuntime } from "../proxy/proxy_runtime.ts";
 import { RunningRequests } from "../proxy/running_requests.ts";
 import { settleExchange } from "../proxy/settle_exchange.ts";
 import { ClientWatch } from "../proxy/watch_client.ts";
+import { writeMetrics } from "../observe/exposition.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { Admissions } from "./admissions.ts";
 import { createRoutes } from "./create_routes.ts";
+import { collectMetrics } from "./collect_metrics.ts";
 import { PoolPlane } from "./pool_plane.ts";
 import type { ServeOptions } from "./serve.ts";
 import { Transports } from "./transports.ts";
@@ -32,6 +34,7 @@ export class DataPlane implements AsyncDisposable {
   readonly pools: ReadonlyMap<string, Pool>;
   readonly #options: DataPlaneOptions;
   readonly #transports: Transports;
+  readonly #admissions: Admissions;
   readonly #poolPlanes: PoolPlane[] = [];
   readonly #stack = new AsyncDisposableStack();
 
@@ -45,7 +48,7 @@ export class DataPlane implements AsyncDisposable {
     for (const pool of config.pools.values()) pools.set(pool.name, this.#createPool(pool));
     this.pools = new Map(Array.from(pools, ([name, { balancer }]) => [name, balancer.pool]));
     const running = new RunningRequests();
-    const admissions = this.#stack.use(new Admissions(allPolicies(config), options));
+    const admissions = this.#admissions = this.#stack.use(new Admissions(allPolicies(config), options));
     const admission = admissions.create(config.limiter);
     const admit = (policies: readonly ResolvedPolicy[]) => admissions.create(policies);
     this.runtime = {
@@ -76,6 +79,15 @@ export class DataPlane implements AsyncDisposable {
     } finally {
       clearInterval(alive);
     }
+  }
+
+  /** What it knows of itself as numbers. */
+  metrics(): string {
+    const { count: { arrived }, running } = this.runtime;
+    const { overflows } = this.#admissions;
+    return writeMetrics(
+      collectMetrics({ pools: this.#poolPlanes, arrived, running: running.size, overflows }),
+    );
   }
 
   #createPool(resolved: ResolvedPool): PoolRuntime {

@@ -48,6 +48,11 @@ export class PoolPlane implements AsyncDisposable {
     };
   }
 
+  /** Searches for servers that failed or found nothing; `null` where nobody searches. */
+  get discoveryFailures(): number | null {
+    return this.#discovery?.failures ?? null;
+  }
+
   /** Finds servers and checks every one once; bounded by the timeouts of both. */
   async start(): Promise<void> {
     await this.#discovery?.start();

@@ -90,6 +90,11 @@ export class ProxyServer implements AsyncDisposable {
     return this.#plane.runtime.admission?.limiter ?? null;
   }
 
+  /** What it knows of itself as numbers, in the text format of Prometheus (version 0.0.4). */
+  metrics(): string {
+    return this.#plane.metrics();
+  }
+
   /**
    * Takes no new connections, finishes the requests that run, and stops.
    *
