@@ -9,6 +9,7 @@ import type { CompiledKey } from "../limiter/key_spec.ts";
 import type { ResolvedForwarded } from "../http/forwarded.ts";
 import type { TrustedProxies } from "../http/trusted_proxies.ts";
 import type { LimitHeaders } from "../limiter/limit_headers.ts";
+import type { RefusalBodies } from "../limiter/refusal_bodies.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
 import type { Timeouts, Transport } from "../transport/transport.ts";
@@ -43,6 +44,7 @@ export interface WebSocketRuntime extends ResolvedWebSocket {
 export interface Admission {
   readonly limiter: RateLimiter<Exchange>;
   readonly headers: LimitHeaders;
+  readonly bodies: RefusalBodies;
 }
 
 /** One proxy: made once from a configuration, used by all of its requests. */

@@ -3,7 +3,7 @@
 import { FilterError } from "../core/errors.ts";
 import { headersInit } from "../http/headers_init.ts";
 import type { LimitedDecision } from "../limiter/decision.ts";
-import { completeRefusal, refusalBody, refusalFields, refusalStatus } from "../limiter/refusal.ts";
+import { completeRefusal, refusalFields, refusalStatus } from "../limiter/refusal.ts";
 import { editOwnResponse } from "./edit_own_response.ts";
 import type { Exchange } from "./exchange.ts";
 import { handOver } from "./hand_over.ts";
@@ -24,7 +24,7 @@ export function refuseRequest(
   const fields = refusalFields(decision, admission.headers);
   fields.list.push("connection", "close");
   const status = refusalStatus(decision);
-  const body = refusalBody(decision);
+  const body = admission.bodies.get(decision);
   const refusal = new Response(body, { status, headers: headersInit(fields.list) });
   const response = editOwnResponse(exchange, refusal);
   exchange.status = response.status;

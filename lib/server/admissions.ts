@@ -1,5 +1,6 @@
 /** The limits of one proxy, made of its policies. */
 
+import { RefusalBodies } from "../limiter/refusal_bodies.ts";
 import { LimitHeaders } from "../limiter/limit_headers.ts";
 import { RateLimiter } from "../limiter/limiter.ts";
 import type { RateLimiterOptions } from "../limiter/limiter_options.ts";
@@ -51,7 +52,7 @@ export class Admissions implements Disposable {
       },
     });
     this.#stack.use(limiter);
-    return { limiter, headers: new LimitHeaders(policies) };
+    return { limiter, headers: new LimitHeaders(policies), bodies: new RefusalBodies() };
   }
 
   /** The store that policies share with other machines; the table is for when it does not answer. */
