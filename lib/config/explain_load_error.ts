@@ -42,7 +42,13 @@ export function explainLoadError(error: unknown, url: string | undefined): strin
 
 function readFailure(error: unknown): Failure {
   if (!(error instanceof Error)) return { name: "no error but", text: String(error), stack: "" };
-  return { name: error.name, text: error.message, stack: error.stack ?? "" };
+  return { name: error.name, text: withoutColours(error.message), stack: withoutColours(error.stack ?? "") };
+}
+
+/** The runtime writes places in colours where it writes to a terminal, which hides them from {@linkcode LOCATION}. */
+function withoutColours(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replaceAll(/\x1b\[[0-9;]*m/g, "");
 }
 
 function firstLine(text: string): string {
