@@ -8,7 +8,7 @@ const SERVER = `
   Deno.serve({
     hostname: "127.0.0.1",
     port: Number(port),
-    onListen: (address) => console.log("listening at", address.port),
+    onListen: (address) => console.log("listening at " + address.port),
   }, async (request) => {
     const { pathname, search } = new URL(request.url);
     if (pathname === "/delay") delayMs = Number(search.slice(1));
