@@ -30,15 +30,20 @@ function hashUnits(key: string, bits: 8 | 16, seedLow: number, seedHigh: number,
   let v1 = seedHigh ^ 0xee;
   let v2 = 0x6c796765 ^ seedLow;
   let v3 = 0x74656462 ^ seedHigh;
+  const inWord = 32 / bits;
   let seen = 0;
-  let word = 0;
-  let shift = 0;
-  for (let i = 0; i < length; i++) {
-    const unit = key.charCodeAt(i);
-    seen |= unit;
-    word |= unit << shift;
-    shift += bits;
-    if (shift < 32) continue;
+  let at = 0;
+  for (; at + inWord <= length; at += inWord) {
+    const first = key.charCodeAt(at);
+    const second = key.charCodeAt(at + 1);
+    let word = first | (second << bits);
+    seen |= first | second;
+    if (bits === 8) {
+      const third = key.charCodeAt(at + 2);
+      const fourth = key.charCodeAt(at + 3);
+      word |= (third << 16) | (fourth << 24);
+      seen |= third | fourth;
+    }
     v3 ^= word;
     v0 = (v0 + v1) | 0;
     v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0;
@@ -51,12 +56,15 @@ function hashUnits(key: string, bits: 8 | 16, seedLow: number, seedHigh: number,
     v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2;
     v2 = (v2 << 16) | (v2 >>> 16);
     v0 ^= word;
-    word = 0;
-    shift = 0;
+  }
+  // The reference puts the number of bytes into the top byte of the last word.
+  let word = (length * (bits >> 3)) << 24;
+  for (let shift = 0; at < length; at++, shift += bits) {
+    const unit = key.charCodeAt(at);
+    seen |= unit;
+    word |= unit << shift;
   }
   if (bits === 8 && seen > 0xff) return false;
-  // The reference puts the number of bytes into the top byte of the last word, which is full or not.
-  word |= (length * (bits >> 3)) << 24;
   const finish = bits === 8 ? NARROW_FINISH : WIDE_FINISH;
   // One round for the last word, three for each half of the result.
   for (let round = 0; round < 7; round++) {
