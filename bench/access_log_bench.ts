@@ -14,12 +14,14 @@ const ENTRY: AccessEntry = {
   method: "GET",
   target: "/products/list?category=shoes&page=3&sort=price",
   status: 200,
+  route: null,
   server: "10.0.0.17:8080",
   pool: "default",
   durationMs: 12.3456,
   bytesSent: 5120,
   attempts: 1,
   limitedBy: null,
+  wouldLimit: [],
   error: null,
 };
 const HOSTILE: AccessEntry = { ...ENTRY, target: '/"\n\\"'.repeat(10) };

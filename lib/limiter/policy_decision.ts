@@ -24,6 +24,7 @@ export interface PolicyDecision {
 }
 
 const NONE: readonly PolicyDecision[] = Object.freeze([]);
+const NO_NAMES: readonly string[] = Object.freeze([]);
 
 /** The decision of each policy that applied to a request, in the order of the policies. */
 export function policyDecisions(decision: Decision): readonly PolicyDecision[] {
@@ -34,6 +35,13 @@ export function policyDecisions(decision: Decision): readonly PolicyDecision[] {
   const dry = !refused && decision.wouldRefuse.length > 0;
   const outcome = refused ? "refused" : dry ? "would-refuse" : "allowed";
   return [{ policy, key, outcome, limit, remaining, resetMs, retryAfterMs }];
+}
+
+/** Names of the policies that would have refused a request, were they not on a dry run. */
+export function wouldRefuse(decision: Decision): readonly string[] {
+  if (decision.kind === "allowed") return decision.wouldRefuse;
+  if (decision.kind === "unlimited" || decision.each === null) return NO_NAMES;
+  return decision.each.filter(({ outcome }) => outcome === "would-refuse").map(({ policy }) => policy.name);
 }
 
 /** Keeps the verdicts of several charges, before these are used for the next request. */

@@ -12,6 +12,8 @@ export interface AccessEntry {
   readonly target: string;
   /** Status that was sent; 499 when the client went away before. */
   readonly status: number;
+  /** Name of the route that took the request; `null` where there are no routes, or none took it. */
+  readonly route: string | null;
   /** Address of the server that was asked last, as configured; `null` when none was. */
   readonly server: string | null;
   /** Name of that server's pool; `null` without a server, `""` for one that a filter named outright. */
@@ -24,6 +26,8 @@ export interface AccessEntry {
   readonly attempts: number;
   /** Name of the policy that refused the request; `null` when it was let through. */
   readonly limitedBy: string | null;
+  /** Names of the policies that would have refused the request, were they not on a dry run. */
+  readonly wouldLimit: readonly string[];
   /** Error type such as `connection_refused`; `null` when nothing failed. */
   readonly error: string | null;
 }

@@ -13,34 +13,40 @@ function milliseconds(durationMs: number): number {
 /**
  * One line for people and for `grep`:
  * `TIME access METHOD "TARGET" STATUS DURATIONms client=IP server=ADDRESS bytes=N id=ID`, and after that only
- * where there is something to tell `pool=NAME`, `attempts=N`, `limited=POLICY`, `error=CODE`.
+ * where there is something to tell `route=NAME`, `pool=NAME`, `attempts=N`, `limited=POLICY`, `would-limit=POLICY` (for
+ * each policy on a dry run that would have refused), `error=CODE`.
  */
 export function formatAccessText(entry: AccessEntry, time: string): string {
-  const { server, pool, attempts, limitedBy, error } = entry;
+  const { route, server, pool, attempts, limitedBy, wouldLimit, error } = entry;
   let line = time + " access " + word(entry.method) + ' "' + escapeQuoted(entry.target) + '" ' +
     entry.status + " " + milliseconds(entry.durationMs) + "ms client=" + word(entry.clientIp) +
     " server=" + (server === null ? "-" : word(server)) + " bytes=" + entry.bytesSent +
     " id=" + word(entry.requestId);
+  if (route !== null) line += " route=" + word(route);
   if (pool !== null && pool !== "" && pool !== "default") line += " pool=" + word(pool);
   if (attempts > 1) line += " attempts=" + attempts;
   if (limitedBy !== null) line += " limited=" + word(limitedBy);
+  for (const policy of wouldLimit) line += " would-limit=" + word(policy);
   if (error !== null) line += " error=" + word(error);
   return line;
 }
 
 /**
  * One JSON object with always the same members in the same order: `time`, `level`, `kind` (`"access"`), `id`,
- * `client`, `method`, `target`, `status`, `server`, `pool`, `durationMs`, `bytes`, `attempts`, `limited`,
- * `error`; the last two and `server` and `pool` are `null` where there is nothing to tell.
+ * `client`, `method`, `target`, `status`, `route`, `server`, `pool`, `durationMs`, `bytes`, `attempts`, `limited`,
+ * `wouldLimit`, `error`. `route`, `server`, `pool`, `limited` and `error` are `null` where there is nothing to tell;
+ * `wouldLimit` is an array of names.
  */
 export function formatAccessJson(entry: AccessEntry, time: string): string {
-  const { server, pool, limitedBy, error } = entry;
+  const { route, server, pool, limitedBy, wouldLimit, error } = entry;
   return '{"time":"' + time + '","level":"info","kind":"access","id":"' + escapeQuoted(entry.requestId) +
     '","client":"' + escapeQuoted(entry.clientIp) + '","method":"' + escapeQuoted(entry.method) +
     '","target":"' + escapeQuoted(entry.target) + '","status":' + entry.status +
-    ',"server":' + quotedOrNull(server) + ',"pool":' + quotedOrNull(pool) +
+    ',"route":' + quotedOrNull(route) + ',"server":' + quotedOrNull(server) + ',"pool":' +
+    quotedOrNull(pool) +
     ',"durationMs":' + milliseconds(entry.durationMs) + ',"bytes":' + entry.bytesSent +
     ',"attempts":' + entry.attempts + ',"limited":' + quotedOrNull(limitedBy) +
+    ',"wouldLimit":' + (wouldLimit.length === 0 ? "[]" : "[" + wouldLimit.map(quotedOrNull).join(",") + "]") +
     ',"error":' + quotedOrNull(error) + "}";
 }
 

@@ -1,8 +1,11 @@
 /** Puts what happened to a request into the words of the log. */
 
 import type { ProxyError } from "../core/errors.ts";
+import { wouldRefuse } from "../limiter/policy_decision.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { Exchange } from "./exchange.ts";
+
+const NONE: readonly string[] = Object.freeze([]);
 
 /** Reports a request that failed, with the reason underneath. */
 export function reportFailure(exchange: Exchange, failure: ProxyError): void {
@@ -31,12 +34,14 @@ export function reportRequest(exchange: Exchange, failure: ProxyError | null): v
     method: exchange.method,
     target: exchange.target,
     status: failure?.status === 499 ? 499 : exchange.status,
+    route: exchange.route,
     server: server?.address ?? null,
     pool: server?.pool ?? null,
     durationMs: exchange.endAt - exchange.startedAt,
     bytesSent: exchange.bytesSent,
     attempts: exchange.attempts.length,
     limitedBy: decision?.kind === "limited" ? decision.policy.name : null,
+    wouldLimit: decision === null ? NONE : wouldRefuse(decision),
     error: failure?.code ?? null,
   });
 }

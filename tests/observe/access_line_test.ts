@@ -10,12 +10,14 @@ const ENTRY: AccessEntry = {
   method: "GET",
   target: "/a?b=c",
   status: 200,
+  route: null,
   server: "127.0.0.1:9001",
   pool: "default",
   durationMs: 12.34567,
   bytesSent: 5,
   attempts: 1,
   limitedBy: null,
+  wouldLimit: [],
   error: null,
 };
 
@@ -37,6 +39,11 @@ Deno.test("formatAccessText() writes one line with what there is to tell", () =>
     formatAccessText(limited, TIME),
     `${TIME} access GET "/a?b=c" 429 12.346ms client=- server=- bytes=5 id=7 limited="per app"`,
   );
+  const tried = { ...ENTRY, route: "api", wouldLimit: ["per app", "day"] };
+  assertEquals(
+    formatAccessText(tried, TIME),
+    `${TIME} access GET "/a?b=c" 200 12.346ms client=192.0.2.1 server=127.0.0.1:9001 bytes=5 id=7 route=api would-limit="per app" would-limit=day`,
+  );
   const failed = {
     ...ENTRY,
     status: 502,
@@ -54,8 +61,12 @@ Deno.test("formatAccessText() writes one line with what there is to tell", () =>
 Deno.test("formatAccessJson() writes the same members in the same order for every request", () => {
   assertEquals(
     formatAccessJson(ENTRY, TIME),
-    `{"time":"${TIME}","level":"info","kind":"access","id":"7","client":"192.0.2.1","method":"GET","target":"/a?b=c","status":200,"server":"127.0.0.1:9001","pool":"default","durationMs":12.346,"bytes":5,"attempts":1,"limited":null,"error":null}`,
+    `{"time":"${TIME}","level":"info","kind":"access","id":"7","client":"192.0.2.1","method":"GET","target":"/a?b=c","status":200,"route":null,"server":"127.0.0.1:9001","pool":"default","durationMs":12.346,"bytes":5,"attempts":1,"limited":null,"wouldLimit":[],"error":null}`,
   );
+  const { route, wouldLimit } = JSON.parse(
+    formatAccessJson({ ...ENTRY, route: 'a"b', wouldLimit: ['c"d', "e"] }, TIME),
+  );
+  assertEquals([route, wouldLimit], ['a"b', ['c"d', "e"]]);
   const bare = { ...ENTRY, server: null, pool: null };
   assertEquals(
     Object.keys(JSON.parse(formatAccessJson(bare, TIME))),

@@ -12,12 +12,14 @@ const ENTRY: AccessEntry = {
   method: "GET",
   target: "/",
   status: 200,
+  route: null,
   server: "a:80",
   pool: "default",
   durationMs: 1,
   bytesSent: 5,
   attempts: 1,
   limitedBy: null,
+  wouldLimit: [],
   error: null,
 };
 const DOWN = {

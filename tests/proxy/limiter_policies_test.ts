@@ -216,6 +216,27 @@ Deno.test("limiter.dryRun refuses nobody, and tells filters whom it would have",
   assertEquals(outcomes, ["allowed", "would-refuse"]);
 });
 
+Deno.test("limiter.dryRun is told of in the access log, beside what really refused the request", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startProxy({
+    upstreams: [upstream.address],
+    limiter: [
+      { ...BY_APP, name: "tried", limit: 1, dryRun: true },
+      { ...BY_APP, name: "tried harder", limit: 0, dryRun: true },
+      { ...BY_APP, name: "real", limit: 2 },
+    ],
+  }, { clock: new FakeClock() });
+  assertEquals(await statuses(proxy, 3), [200, 200, 429]);
+  await proxy.ask();
+  await proxy.seen.untilEntries(4);
+  assertEquals(proxy.seen.entries.map(({ limitedBy, wouldLimit }) => [limitedBy, wouldLimit]), [
+    [null, ["tried harder"]],
+    [null, ["tried", "tried harder"]],
+    ["real", ["tried", "tried harder"]],
+    [null, []],
+  ]);
+});
+
 Deno.test("limiter.penalize keeps those out who do not slow down", async () => {
   const policy = { ...BY_APP, limit: 1, window: "1s", algorithm: "token-bucket" } as const;
   const moments = [0, 500, 1100, 1600];

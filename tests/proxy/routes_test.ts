@@ -40,6 +40,7 @@ eachTransport(
     }
     await proxy.seen.untilEntries(table.length);
     assertEquals(seen, ["shop", "shop", null, "*.example/*", "/users/:id", null]);
+    assertEquals(proxy.seen.entries.map(({ route }) => route), seen);
   },
 );
 

@@ -21,12 +21,14 @@ Deno.test("readTrace() reads the access log of the proxy, and passes over its ot
     method: "GET",
     target: "/a",
     status: 200,
+    route: null,
     server: null,
     pool: null,
     durationMs: 12.5,
     bytesSent: 5,
     attempts: 1,
     limitedBy: null,
+    wouldLimit: [],
     error: null,
   };
   const log = [
