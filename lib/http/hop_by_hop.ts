@@ -14,6 +14,9 @@ export function isHopByHop(name: string): boolean {
       return name === "trailer" || name === "upgrade";
     case 10:
       return name === "connection" || name === "keep-alive";
+    case 14:
+      // RFC 7540 section 3.2.1
+      return name === "http2-settings";
     case 16:
       return name === "proxy-connection";
     case 17:

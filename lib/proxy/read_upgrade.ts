@@ -14,7 +14,8 @@ export interface WebSocketRequest {
 }
 
 /**
- * Reads the `Upgrade` field; `null` when `Connection` does not name it, so that it means nothing.
+ * Reads the `Upgrade` field; `null` when it means nothing: `Connection` does not name it, or it offers HTTP/2 alone, which
+ * clients such as Java's do with every request, and which a server may decline by answering (RFC 9110 section 7.8).
  *
  * @throws {RequestError} 501 for other protocols than WebSocket, 426 for another version of it, 400 for a bad handshake
  */
@@ -22,6 +23,7 @@ export function readUpgrade(method: string, fields: RequestFields): WebSocketReq
   const { connection, upgrade, list } = fields;
   if (connection === null || !named(connection, "upgrade")) return null;
   if (!named(upgrade!, "websocket")) {
+    if (upgrade!.toLowerCase() === "h2c") return null;
     throw new RequestError(`Cannot switch to ${JSON.stringify(upgrade)}: only WebSockets are forwarded`, 501);
   }
   if (method !== "GET") throw new RequestError(`A WebSocket is opened by GET, received ${method}`);

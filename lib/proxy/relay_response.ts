@@ -1,6 +1,7 @@
 /** Gives a server's answer to the client. */
 
 import { UpstreamError } from "../core/errors.ts";
+import type { HeaderFields } from "../http/header_fields.ts";
 import { headersInit } from "../http/headers_init.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
 import type { UpstreamResponse } from "../transport/transport.ts";
@@ -31,7 +32,8 @@ export function relayResponse(exchange: Exchange, upstream: UpstreamResponse): R
   }
   const { list } = headers;
   removeHopByHop(list);
-  const response = new Response(hasNoContent(status) ? null : body, { status, headers: headersInit(list) });
+  const content = hasNoContent(status) ? null : body ?? lengthlessContent(exchange, headers);
+  const response = new Response(content, { status, headers: headersInit(list) });
   if (upstream.lender !== undefined && body instanceof Uint8Array) {
     // The runtime has made a copy (Fetch standard, "extract a body").
     upstream.body = null;
@@ -47,4 +49,13 @@ export function relayResponse(exchange: Exchange, upstream: UpstreamResponse): R
     settleExchange(exchange, null);
   }
   return response;
+}
+
+/**
+ * An answer to HEAD says of the length what GET would say, or nothing (RFC 9110 section 8.6); of one without content the
+ * runtime says 0, of a stream nothing.
+ */
+function lengthlessContent({ method }: Exchange, headers: HeaderFields): ReadableStream | null {
+  if (method !== "HEAD" || headers.has("content-length")) return null;
+  return new ReadableStream({ pull: (controller) => controller.close() }, { highWaterMark: 0 });
 }

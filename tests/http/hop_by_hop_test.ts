@@ -5,6 +5,7 @@ import { connectionNamedFields, isHopByHop, removeHopByHop } from "../../lib/htt
 const HOP_BY_HOP = [
   "connection",
   "keep-alive",
+  "http2-settings",
   "proxy-authenticate",
   "proxy-authorization",
   "proxy-connection",

@@ -156,6 +156,18 @@ eachTransport("proxy gives answers to HEAD without content but with its length",
   assertEquals((await proxy.seen.untilEntries(2)).bytesSent, 0);
 });
 
+eachTransport("proxy makes up no length for answers to HEAD that name none", async (start) => {
+  await using upstream = recordingUpstream('HTTP/1.1 200 OK\r\nETag: "x"\r\n\r\n');
+  await using proxy = await start({ upstreams: [upstream.address] });
+  using client = await proxy.connect();
+  for (let i = 0; i < 2; i++) {
+    await client.write("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+    const { status, fields } = await client.readResponse("HEAD");
+    assertEquals([status, new Headers(fields).get("content-length")], [200, null]);
+  }
+  assertEquals((await proxy.seen.untilEntries(2)).bytesSent, 0);
+});
+
 eachTransport(
   "proxy gives statuses that have no content without it, and the connection goes on",
   async (start) => {

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { eachTransport } from "../support/each_transport.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";
+import { recordingUpstream } from "../support/recording_upstream.ts";
 import { readAnswer, startProxy } from "../support/start_proxy.ts";
 import { startUpstream } from "../support/start_upstream.ts";
 import { testCa } from "../support/test_ca.ts";
@@ -202,14 +203,31 @@ eachTransport("proxy gives a client the server's refusal of a WebSocket", async 
 Deno.test("proxy answers 501 to other upgrades, and goes by Connection", async () => {
   await using upstream = startUpstream();
   await using proxy = await startProxy({ upstreams: [upstream.address] });
-  const other = await proxy.ask("GET /", [
-    "Connection: Upgrade, HTTP2-Settings",
-    "Upgrade: h2c",
-    "HTTP2-Settings: ",
-  ]);
-  assertEquals(other.status, 501);
-  assertEquals((await proxy.ask("GET /", ["Upgrade: h2c"])).status, 200);
+  for (const protocol of ["TLS/1.0", "IRC/6.9", "h2c, IRC/6.9"]) {
+    const answer = await proxy.ask("GET /", ["Connection: Upgrade", `Upgrade: ${protocol}`]);
+    assertEquals(answer.status, 501, protocol);
+  }
+  assertEquals((await proxy.ask("GET /", ["Upgrade: TLS/1.0"])).status, 200);
   assertEquals(upstream.seen[0]!.headers.get("upgrade"), null);
+});
+
+eachTransport("proxy serves requests that offer HTTP/2 without TLS by HTTP/1.1", async (start) => {
+  await using upstream = recordingUpstream();
+  await using proxy = await start({ upstreams: [upstream.address] });
+  // What the HttpClient of Java sends by default; where it declares content the runtime itself answers 400.
+  const offer = ["Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA"];
+  const named = "Connection: Upgrade, HTTP2-Settings";
+  const cases: [string, string[]][] = [
+    ["GET /", [named, ...offer]],
+    ["GET /", ["Connection: upgrade", "Upgrade: H2C", offer[1]!]],
+    ["DELETE /", [named, ...offer]],
+  ];
+  for (const [request, lines] of cases) {
+    const answer = await proxy.ask(request, lines);
+    assertEquals([answer.status, answer.text], [200, "ok"]);
+    assertEquals([upstream.sent("upgrade"), upstream.sent("http2-settings")], [[], []]);
+    assertEquals(upstream.sent("connection").some((value) => /upgrade|settings/i.test(value)), false);
+  }
 });
 
 Deno.test("proxy refuses bad handshakes of clients", async () => {
