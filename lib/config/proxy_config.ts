@@ -68,7 +68,10 @@ export interface TimeoutOptions {
   response?: Duration;
   /** Between two pieces of a body, in either direction. @default {"60s"} */
   idle?: Duration;
-  /** The whole exchange, its content included; without it as long as it takes. */
+  /**
+   * The whole exchange, from the arrival of the request to the end of the answer: filters, waiting in a queue and all
+   * attempts count, and what it has left of it is all that an attempt gets. Without it as long as it takes.
+   */
   total?: Duration;
 }
 

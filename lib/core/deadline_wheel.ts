@@ -20,7 +20,7 @@ export class Deadline implements Disposable {
   /**
    * Starts, or starts anew, `delayMs` from now; never expires early, and late by less than two ticks.
    *
-   * @param now the time, for callers that have just looked at the clock
+   * @param now the moment that the delay begins at, for callers that have looked at the clock already
    */
   set(delayMs: number, now?: number): void {
     this.wheel.schedule(this, delayMs, now);

@@ -28,6 +28,7 @@ export async function attemptUpstreams(
   exchange.upstreamStartAt = runtime.clock.now();
   runtime.clientWatch.begin(exchange.upstreamStartAt);
   if (namedPeer === null) readSession(exchange);
+  if (isLate(exchange)) throw lateError();
   let failure: UpstreamError | null = null;
   for (;;) {
     if (failure !== null) exchange.upstreamStartAt = runtime.clock.now();
@@ -102,10 +103,22 @@ function tellOfFailure(exchange: Exchange, failure: UpstreamError): void | Promi
 }
 
 function mayRetry(exchange: Exchange, failure: UpstreamError): boolean {
-  if (exchange.retryForbidden) return false;
+  if (exchange.retryForbidden || isLate(exchange)) return false;
   const { body, method, attempts } = exchange;
   const bodyReplayable = !(body instanceof ReplayBody) || body.replayable;
   return decideRetry(failure, { method, bodyReplayable, attempts: attempts.length });
+}
+
+/** Whether the exchange has taken as long as it may; the client's content and filters count. */
+function isLate({ timeouts: { totalMs }, startedAt, runtime }: Exchange): boolean {
+  return totalMs !== Infinity && runtime.clock.now() - startedAt >= totalMs;
+}
+
+function lateError(): UpstreamError {
+  return new UpstreamError("The exchange took longer than it may before it was sent to a server", {
+    code: "http_response_timeout",
+    phase: "unsent",
+  });
 }
 
 function sendAttempt(exchange: Exchange, prepared: OutgoingRequest, peer: Peer): Promise<UpstreamResponse> {

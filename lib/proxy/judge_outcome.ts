@@ -28,7 +28,16 @@ export function judgeError(exchange: Exchange, error: unknown): Outcome {
       return "ignored";
     case "connection_terminated":
       return error.reused ? "ignored" : "failure";
+    case "connection_timeout":
+    case "http_response_timeout":
+      return hadLittleTime(exchange) ? "ignored" : "failure";
     default:
       return "failure";
   }
+}
+
+/** Whether the exchange is out of time, and most of that was gone before the server had its turn. */
+function hadLittleTime({ timeouts: { totalMs }, startedAt, upstreamStartAt, runtime }: Exchange): boolean {
+  if (totalMs === Infinity || runtime.clock.now() - startedAt < totalMs) return false;
+  return upstreamStartAt - startedAt > totalMs / 2;
 }

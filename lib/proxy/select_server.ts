@@ -1,6 +1,7 @@
 /** Chooses the server that a request goes to. */
 
 import type { Claim, Refusal } from "../balancer/waiting_line.ts";
+import { Cancellation } from "../core/cancellation.ts";
 import { FilterError, NoServerError, type UpstreamError } from "../core/errors.ts";
 import type { Exchange } from "./exchange.ts";
 
@@ -13,11 +14,32 @@ import type { Exchange } from "./exchange.ts";
  * @throws {FilterError} when the function that makes the key throws
  */
 export function selectServer(exchange: Exchange, lastFailure: UpstreamError | null): Claim | Promise<Claim> {
-  const { pool: { balancer, key }, cancellation } = exchange;
+  const { pool: { key } } = exchange;
   if (key !== null && exchange.key === undefined) exchange.key = keyOf(exchange);
-  const result = balancer.claim(exchange, cancellation);
+  const result = claimInTime(exchange);
   if (result instanceof Promise) return result.then((late) => take(exchange, late, lastFailure));
   return take(exchange, result, lastFailure);
+}
+
+/** Waits no longer than the whole exchange may take. */
+function claimInTime(exchange: Exchange): Claim | Refusal | Promise<Claim | Refusal> {
+  const { pool: { balancer }, cancellation, timeouts: { totalMs }, startedAt, runtime: { wheel } } = exchange;
+  if (totalMs === Infinity) return balancer.claim(exchange, cancellation);
+  const wait = new Cancellation();
+  const result = balancer.claim(exchange, wait);
+  if (!(result instanceof Promise)) return result;
+  let late = false;
+  const deadline = wheel.deadline(() => {
+    late = true;
+    wait.cancel(null);
+  });
+  deadline.set(totalMs, startedAt);
+  cancellation.listen((reason) => wait.cancel(reason));
+  return result.then((claimed) => {
+    deadline.clear();
+    cancellation.listen(null);
+    return late && claimed === "cancelled" ? "queue_timeout" : claimed;
+  });
 }
 
 function keyOf(exchange: Exchange): string | undefined {

@@ -62,13 +62,15 @@ export interface Timeouts {
   readonly responseMs: number;
   /** Between two pieces of a body, in either direction. */
   readonly idleMs: number;
-  /** The whole exchange. */
+  /** The whole exchange, from {@linkcode SendOptions.startedAt} on. */
   readonly totalMs: number;
 }
 
 /** What one call of {@linkcode Transport.send} takes beside the request. */
 export interface SendOptions {
   readonly timeouts: Timeouts;
+  /** When the exchange began, in the clock's milliseconds; other servers may have been tried since. @default {now} */
+  readonly startedAt?: number;
   /** Calling it off ends the exchange and closes or frees its connection at once. */
   readonly cancellation: Cancellation;
   /** Whether a body in memory may be lent, because it is copied and given back before anything else happens. */

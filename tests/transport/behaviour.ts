@@ -32,6 +32,7 @@ export interface SendInput extends Partial<Timeouts> {
   headers?: readonly [string, string][];
   body?: RequestBody | null;
   cancellation?: Cancellation;
+  startedAt?: number;
   onBodyEnd?: SendOptions["onBodyEnd"];
 }
 
@@ -57,12 +58,17 @@ export class Bench implements Disposable {
   /** Sends a request: GET / to the host "test.example" unless told otherwise. */
   send(peer: Peer, input: SendInput = {}): Promise<UpstreamResponse> {
     const { method = "GET", target = "/", headers = [["host", "test.example"]], body = null } = input;
-    const { cancellation = new Cancellation(), onBodyEnd, ...rest } = input;
+    const { cancellation = new Cancellation(), onBodyEnd, startedAt, ...rest } = input;
     const timeouts: Timeouts = { ...PATIENT, ...pickTimeouts(rest) };
     return this.transport.send(
       { method, target, headers: new HeaderFields(headers), body },
       peer,
-      { timeouts, cancellation, ...(onBodyEnd === undefined ? {} : { onBodyEnd }) },
+      {
+        timeouts,
+        cancellation,
+        ...(onBodyEnd !== undefined && { onBodyEnd }),
+        ...(startedAt !== undefined && { startedAt }),
+      },
     );
   }
 

@@ -35,15 +35,15 @@ export class FetchExchange {
     this.#options = options;
     this.#receiving = wheel.deadline(() => this.#abort(this.#slowAnswer()));
     this.#sending = wheel.deadline(() => this.#abort(this.#slowRequest()));
-    this.#total = wheel.deadline(() => this.#abort(this.#timeout("The exchange took too long")));
+    this.#total = wheel.deadline(() => this.#abort(this.#slowExchange()));
   }
 
   /** Sends the request and waits for the head of the answer. */
   async run(request: OutgoingRequest, peer: PeerClient): Promise<UpstreamResponse> {
-    const { timeouts, cancellation } = this.#options;
+    const { timeouts, cancellation, startedAt } = this.#options;
     const { method, target, headers } = request;
     const body = request.body === null || request.body.length === 0 ? null : request.body;
-    this.#total.set(timeouts.totalMs);
+    this.#total.set(timeouts.totalMs, startedAt);
     // `fetch` does not tell when it is connected.
     if (body === null) this.#receiving.set(timeouts.connectMs + timeouts.responseMs);
     else this.#sending.set(timeouts.connectMs + timeouts.idleMs);
@@ -173,6 +173,12 @@ export class FetchExchange {
     return this.#uploadWaitsFor === "client"
       ? new RequestError("The request body came too slowly", 408)
       : this.#timeout("The upstream server stopped reading the request");
+  }
+
+  #slowExchange(): ProxyError {
+    return this.#upload !== null && this.#uploadWaitsFor === "client"
+      ? new RequestError("The request body came too slowly", 408)
+      : this.#timeout("The exchange took too long");
   }
 
   #timeout(message: string): UpstreamError {

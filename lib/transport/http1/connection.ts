@@ -273,12 +273,13 @@ export class Connection implements RequestSenderOwner, ResponseDeliveryOwner, Di
   #expired(): void {
     const trip = this.#trip;
     if (trip === null) return;
-    if (trip.dueAt !== Infinity && this.#clock.now() >= trip.dueAt) {
-      return this.#fail(this.#failure("http_response_timeout", "the exchange took longer than it may"));
-    }
-    if (this.#delivery.awaitsWhole) return this.#delivery.streamTheRest();
+    const late = trip.dueAt !== Infinity && this.#clock.now() >= trip.dueAt;
+    if (!late && this.#delivery.awaitsWhole) return this.#delivery.streamTheRest();
     if (this.#sender.waitsForClient) {
       return this.#fail(new RequestError("The request body came too slowly", 408));
+    }
+    if (late) {
+      return this.#fail(this.#failure("http_response_timeout", "the exchange took longer than it may"));
     }
     if (this.#paused) return this.#fail(new ClientGoneError("The client took the response too slowly"));
     this.#fail(this.#failure("http_response_timeout", "the server took longer than it may"));

@@ -48,8 +48,8 @@ export class Http1Transport implements Transport {
 
   send(request: OutgoingRequest, peer: Peer, options: SendOptions): Promise<UpstreamResponse> {
     const trip = new RoundTrip(request, options);
-    const { totalMs } = options.timeouts;
-    if (totalMs !== Infinity) trip.dueAt = this.#clock.now() + totalMs;
+    const { startedAt, timeouts: { totalMs } } = options;
+    if (totalMs !== Infinity) trip.dueAt = (startedAt ?? this.#clock.now()) + totalMs;
     if (options.cancellation.cancelled) trip.reject(cancelledError(options.cancellation.reason));
     else if (this.#disposed) trip.reject(closedError(peer));
     else this.#pool(peer).submit(trip);

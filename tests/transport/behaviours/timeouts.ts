@@ -1,6 +1,7 @@
 /** Deadlines; none of these tests asks how long something took. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { systemClock } from "../../../lib/core/clock.ts";
 import { ClientGoneError, type ProxyError, RequestError, UpstreamError } from "../../../lib/core/errors.ts";
 import { blackHole } from "../../support/black_hole.ts";
 import { patternStream } from "../../support/checksum.ts";
@@ -146,6 +147,21 @@ export const TIMEOUTS: readonly Behaviour[] = [
     },
   },
   {
+    name: "an exchange that began long before it is sent",
+    async run(bench) {
+      await using upstream = hangingUpstream();
+      const startedAt = systemClock.now() - 100_000;
+      const attempt = bench.send(peerOf(upstream.address), {
+        ...FOREVER,
+        totalMs: 100_000 + SHORT_MS,
+        startedAt,
+      });
+      const error = await assertRejects(() => attempt, UpstreamError);
+      assertEquals(error.status, 504);
+      await upstream.untilOpen(0);
+    },
+  },
+  {
     name: "no deadline at all",
     async run(bench) {
       await using upstream = rawUpstream(async (connection) => {
@@ -179,13 +195,15 @@ export const TIMEOUTS: readonly Behaviour[] = [
     name: "a client who stops sending is not the server's fault",
     async run(bench) {
       await using upstream = rawUpstream((connection) => connection.untilClosed());
-      for (const length of [null, 10]) {
-        const body = new ManualBody(length);
-        const attempt = bench.send(peerOf(upstream.address), { method: "POST", body, idleMs: 4 * SHORT_MS });
-        body.send("part");
-        const error = await assertRejects(() => attempt, RequestError);
-        assertEquals(error.status, 408);
-        await upstream.untilOpen(0);
+      for (const timeouts of [{ idleMs: 4 * SHORT_MS }, { totalMs: 4 * SHORT_MS }]) {
+        for (const length of [null, 10]) {
+          const body = new ManualBody(length);
+          const attempt = bench.send(peerOf(upstream.address), { method: "POST", body, ...timeouts });
+          body.send("part");
+          const error = await assertRejects(() => attempt, RequestError);
+          assertEquals(error.status, 408);
+          await upstream.untilOpen(0);
+        }
       }
     },
   },

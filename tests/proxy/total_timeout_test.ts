@@ -1,0 +1,70 @@
+import { assertEquals } from "@std/assert";
+import { eachTransport } from "../support/each_transport.ts";
+import { OK, recordingUpstream } from "../support/recording_upstream.ts";
+import { rawUpstream } from "../support/raw_upstream.ts";
+
+/** An upstream that takes requests and says nothing. */
+function silent() {
+  return rawUpstream(async (connection) => {
+    await connection.readRequest();
+    await connection.untilClosed();
+  });
+}
+
+eachTransport("timeouts.total is for all attempts together", async (start) => {
+  await using one = silent();
+  await using two = silent();
+  await using proxy = await start({
+    upstreams: { servers: [one.address, two.address], timeouts: { total: "200ms" } },
+  });
+  assertEquals((await proxy.ask()).status, 504);
+  assertEquals((await proxy.seen.untilEntries(1)).attempts, 1);
+  assertEquals(one.opened + two.opened, 1);
+});
+
+eachTransport("timeouts.total counts what filters have taken", async (start) => {
+  await using upstream = recordingUpstream(OK);
+  await using proxy = await start({
+    upstreams: { servers: [upstream.address], timeouts: { total: "50ms" } },
+    requestFilter: () => new Promise((resolve) => setTimeout(resolve, 100)),
+  });
+  const answer = await proxy.ask("POST /");
+  assertEquals([answer.status, answer.field("proxy-status")], [504, "lbproxy; error=http_response_timeout"]);
+  assertEquals(upstream.requests.length, 0);
+});
+
+eachTransport("timeouts.total of a route ends the wait for a server with room", async (start) => {
+  await using upstream = silent();
+  await using proxy = await start({
+    upstreams: {
+      servers: [{ address: upstream.address, maxInFlight: 1 }],
+      queue: { timeout: "1m" },
+    },
+    routes: [
+      { match: { path: "/hurried" }, timeouts: { total: "50ms" } },
+      // There is room after a while for those who wait on.
+      { match: {}, timeouts: { total: "3s" } },
+    ],
+  });
+  using busy = await proxy.connect();
+  await busy.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+  await upstream.untilOpen(1);
+  const answer = await proxy.ask("GET /hurried");
+  assertEquals([answer.status, answer.field("retry-after") !== undefined], [503, true]);
+  assertEquals(upstream.opened, 1);
+});
+
+eachTransport("timeouts.total is not held against a server that was given little of it", async (start) => {
+  await using upstream = silent();
+  await using proxy = await start({
+    upstreams: {
+      servers: [upstream.address, "127.0.0.1:1"],
+      balance: "first",
+      timeouts: { total: "200ms" },
+      ejection: { consecutiveFailures: 1, maxEjectedPercent: 100 },
+    },
+    requestFilter: () => new Promise((resolve) => setTimeout(resolve, 150)),
+  });
+  assertEquals((await proxy.ask()).status, 504);
+  assertEquals(proxy.servers[0]!.ejected, false);
+});
