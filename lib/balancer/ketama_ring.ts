@@ -12,6 +12,8 @@ export interface RingNode {
 
 /** Points on the ring for each unit of weight. */
 const POINTS = 160;
+/** Points of the whole ring at most: 8 MiB, and about 40 ms to build. */
+const MAX_POINTS = 1 << 20;
 
 /**
  * Consistent hashing: each node owns the stretches of a circle of 2^32 that end at its points. A node that comes or
@@ -19,6 +21,9 @@ const POINTS = 160;
  *
  * Points are the CRC-32 of host, NUL, port and the point before (as four bytes, the lowest first), 160 a unit of
  * weight: the same as `hash KEY consistent` of nginx and as pingora-ketama, key for key.
+ *
+ * Where that would be more than 2^20 points, each node gets the same part of its own. They stay the first of what it
+ * would have, so that a node more or less moves few other keys.
  */
 export class KetamaRing {
   readonly #hashes: Uint32Array;
@@ -26,7 +31,7 @@ export class KetamaRing {
 
   /** Takes about 20 ms for 1,000 nodes of weight 1, so not while a request waits. */
   constructor(nodes: readonly RingNode[]) {
-    const counts = nodes.map(({ weight }) => Math.round(weight * POINTS));
+    const counts = countPoints(nodes);
     const size = counts.reduce((sum, count) => sum + count, 0);
     const hashes = new Uint32Array(size);
     const owners = new Uint32Array(size);
@@ -70,6 +75,14 @@ export class KetamaRing {
     }
     return low === hashes.length ? 0 : low;
   }
+}
+
+function countPoints(nodes: readonly RingNode[]): number[] {
+  const counts = nodes.map(({ weight }) => Math.round(weight * POINTS));
+  const wanted = counts.reduce((sum, count) => sum + count, 0);
+  if (wanted <= MAX_POINTS) return counts;
+  const part = MAX_POINTS / wanted;
+  return counts.map((count) => count === 0 ? 0 : Math.max(1, Math.floor(count * part)));
 }
 
 /** Keeps the first of points with the same hash, as nginx does; returns how many are left. */

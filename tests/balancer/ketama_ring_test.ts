@@ -127,6 +127,28 @@ Deno.test("KetamaRing moves only the keys of a node that goes, and about its sha
   assertEquals(moved > 700 && moved < 1300, true, String(moved));
 });
 
+Deno.test("KetamaRing is bounded whatever the weights, and keeps their proportions", () => {
+  const addresses = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"];
+  const weights = [65535, 32768, 1];
+  const ring = new KetamaRing(nodes(addresses).map((node, i) => ({ ...node, weight: weights[i]! })));
+  assertEquals(ring.length <= 1 << 20, true, String(ring.length));
+  const points = [0, 0, 0];
+  for (let point = 0; point < ring.length; point++) points[ring.nodeAt(point)]!++;
+  const ratio = points[0]! / points[1]!;
+  assertEquals(ratio > 1.98 && ratio < 2.02 && points[2]! >= 1, true, String(points));
+});
+
+Deno.test("KetamaRing at its bound moves about as many keys as a node that comes gets", () => {
+  const addresses = Array.from({ length: 5 }, (_, i) => `10.0.0.${i + 1}:80`);
+  const all = new KetamaRing(nodes(addresses, 65535));
+  const fewer = new KetamaRing(nodes(addresses.slice(0, 4), 65535));
+  let moved = 0;
+  for (let i = 0; i < 10_000; i++) {
+    if (owner(addresses, all, `key ${i}`) !== owner(addresses, fewer, `key ${i}`)) moved++;
+  }
+  assertEquals(moved > 1500 && moved < 4000, true, String(moved));
+});
+
 Deno.test("KetamaRing knows IPv6 addresses, unix sockets and no node at all", () => {
   const addresses = ["[::1]:80", "[::2]:80", "unix:/run/a.sock"];
   const ring = new KetamaRing(nodes(addresses));
