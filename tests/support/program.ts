@@ -86,19 +86,19 @@ export class RunningProgram implements AsyncDisposable {
     return { code, stdout: this.#stdout.text, stderr: this.#stderr.text };
   }
 
-  /** Resolves with the match once it is in what was written to `stderr`. */
-  stderrMatch(pattern: RegExp): Promise<RegExpExecArray> {
-    return this.#stderr.match(pattern);
+  /** Resolves with the match once it is in what was written to `stderr`; rejects when it is not in time. */
+  stderrMatch(pattern: RegExp, withinMs?: number): Promise<RegExpExecArray> {
+    return this.#stderr.match(pattern, withinMs);
   }
 
-  /** Resolves with the match once it is in what was written to `stdout`. */
-  stdoutMatch(pattern: RegExp): Promise<RegExpExecArray> {
-    return this.#stdout.match(pattern);
+  /** Resolves with the match once it is in what was written to `stdout`; rejects when it is not in time. */
+  stdoutMatch(pattern: RegExp, withinMs?: number): Promise<RegExpExecArray> {
+    return this.#stdout.match(pattern, withinMs);
   }
 
-  /** The first address at which it listens, once it does. */
-  async address(): Promise<string> {
-    return (await this.stderrMatch(/Listening on ([^\s,]+)(?:, \S+)*\n/))[1]!;
+  /** The first address at which it listens, once it says so, which it does at the log level `info`. */
+  async address(withinMs?: number): Promise<string> {
+    return (await this.stderrMatch(/Listening on ([^\s,]+)(?:, \S+)*\n/, withinMs))[1]!;
   }
 
   /** Sends a signal. */
@@ -115,6 +115,9 @@ export class RunningProgram implements AsyncDisposable {
     await this.ended;
   }
 }
+
+/** Long enough for every machine, short enough to end a test that waits for what never comes. */
+const PATIENCE_MS = 60_000;
 
 /** What a stream has given so far. */
 class Transcript {
@@ -136,15 +139,21 @@ class Transcript {
     for (const look of this.#waiting) look();
   }
 
-  match(pattern: RegExp): Promise<RegExpExecArray> {
+  match(pattern: RegExp, withinMs = PATIENCE_MS): Promise<RegExpExecArray> {
     const { promise, resolve, reject } = Promise.withResolvers<RegExpExecArray>();
+    const fail = (when: string) =>
+      reject(new Error(`Expected ${pattern}${when}, received ${JSON.stringify(this.text)}`));
+    const timer = setTimeout(() => fail(` within ${withinMs} ms`), withinMs);
     const look = () => {
       const match = pattern.exec(this.text);
       if (match !== null) resolve(match);
-      else if (this.#ended) reject(new Error(`Expected ${pattern}, received ${JSON.stringify(this.text)}`));
+      else if (this.#ended) fail("");
     };
     this.#waiting.add(look);
     look();
-    return promise.finally(() => this.#waiting.delete(look));
+    return promise.finally(() => {
+      clearTimeout(timer);
+      this.#waiting.delete(look);
+    });
   }
 }

@@ -2,6 +2,7 @@ import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { checksum, patternStream } from "./checksum.ts";
 import { deadPort } from "./dead_port.ts";
 import { FakeClock } from "./fake_clock.ts";
+import { ProgramFolder } from "./program.ts";
 import { rawClient } from "./raw_client.ts";
 import { latin1Bytes, latin1Text } from "./raw_connection.ts";
 import { answering, rawUpstream } from "./raw_upstream.ts";
@@ -121,6 +122,14 @@ Deno.test("FakeClock runs timers in order, at their own time, and what they set 
   await clock.advance(1);
   assertEquals(seen[2], ["c", 25]);
   assertEquals([clock.now(), clock.pending], [25, 0]);
+});
+
+Deno.test("RunningProgram.address() fails in time where nothing tells of it", async () => {
+  await using folder = await ProgramFolder.with({
+    "proxy.config.js": 'export const listen = "127.0.0.1:0"; export const upstreams = ["127.0.0.1:9"];',
+  });
+  await using program = folder.start(["proxy.config.js", "--log-level", "warn"]);
+  await assertRejects(() => program.address(1000), Error, "within 1000 ms, received");
 });
 
 Deno.test("checksum() tells a stream that lost, doubled or swapped a piece", async () => {
