@@ -88,6 +88,7 @@ export { ipAllow } from "./lib/filters/ip_allow.ts";
 export { ipDeny } from "./lib/filters/ip_deny.ts";
 export { maxBodySize } from "./lib/filters/max_body_size.ts";
 export { mirror, type MirrorOptions } from "./lib/filters/mirror.ts";
+export type { MirrorPool, MirrorTarget } from "./lib/filters/mirror_targets.ts";
 export { redirect, type RedirectOptions, type RedirectTo } from "./lib/filters/redirect.ts";
 export { removeHeaders, type RemoveHeadersOptions } from "./lib/filters/remove_headers.ts";
 export { requestId, type RequestIdOptions } from "./lib/filters/request_id.ts";

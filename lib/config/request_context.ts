@@ -2,6 +2,7 @@
 
 import type { RequestLog } from "../observe/request_log.ts";
 import type { KeySource } from "../limiter/key_spec.ts";
+import type { Pool } from "../upstream/pool.ts";
 import type { PolicyDecision } from "../limiter/policy_decision.ts";
 
 /** The client as the proxy knows it. */
@@ -58,6 +59,8 @@ export interface RequestContext<State = unknown> extends KeySource {
   readonly attempts: readonly AttemptInfo[];
   /** What each policy decided that applies to the request, in the order of the configuration. */
   readonly limits: readonly PolicyDecision[];
+  /** The pools by name, with their servers at the moment. */
+  readonly pools: ReadonlyMap<string, Pool>;
   /** Status that the client got or is about to get; 0 before that is known. */
   readonly status: number;
   /** Bytes of content sent to the client so far. */

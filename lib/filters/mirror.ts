@@ -1,19 +1,19 @@
 /** Copies of requests for servers whose answers nobody waits for. */
 
-import type { Filters, PeerOptions, UpstreamRequest } from "../config/filters.ts";
+import type { Filters, UpstreamRequest } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
 import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import { type Random, systemRandom } from "../core/random.ts";
-import { checkedPeer } from "../config/resolve_server.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import { MirrorSender } from "./mirror_sender.ts";
+import { type MirrorTarget, MirrorTargets } from "./mirror_targets.ts";
 import { RequestCopy } from "./request_copy.ts";
 
 /** What {@linkcode mirror} takes. */
 export interface MirrorOptions {
-  /** Where copies go, in turn: addresses as of servers, or with TLS. */
-  to: string | PeerOptions | readonly (string | PeerOptions)[];
+  /** Where copies go, in turn: addresses as of servers, the same with TLS, or `{ pool }` with the name of a pool. */
+  to: MirrorTarget | readonly MirrorTarget[];
   /** The share of requests that are copied, 0 to 1. @default {1} */
   share?: number;
   /** Which requests may be copied. @default {all} */
@@ -35,7 +35,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
  *
  * The client waits for nothing of it, and what becomes of a copy changes nothing for it. A copy is what goes to the
  * server as far as the filters before this one have made it (put it last); it is made while the content passes, and sent
- * once that is complete. What fails is a debug line of the log.
+ * once that is complete. What fails is a debug line of the log. Copies speak HTTP/1.1, are no requests in flight of
+ * their servers, and say nothing about their health.
  *
  * @throws {TypeError} when an option cannot be read
  *
@@ -44,8 +45,11 @@ type Bytes = Uint8Array<ArrayBuffer>;
  * import { defineConfig, mirror } from "@x/lbproxy";
  *
  * export default defineConfig({
- *   upstreams: ["127.0.0.1:9001"],
- *   filters: [mirror({ to: "127.0.0.1:9002", share: 0.1 })],
+ *   upstreams: {
+ *     default: { servers: ["127.0.0.1:9001"] },
+ *     next: { servers: ["127.0.0.1:9002", "127.0.0.1:9003"] },
+ *   },
+ *   filters: [mirror({ to: { pool: "next" }, share: 0.1 })],
  * });
  * ```
  */
@@ -58,14 +62,14 @@ export function mirror(options: MirrorOptions): Filters {
   if (timeoutMs === undefined || timeoutMs === 0) throw problem(`"timeout" must be ${DURATION_EXPECTED}`);
   if (!(share >= 0 && share <= 1)) throw problem(`"share" must be a number from 0 to 1, received ${share}`);
   if (!(maxInFlight >= 1)) throw problem(`"maxInFlight" must be at least 1, received ${maxInFlight}`);
-  const sender = new MirrorSender(peersOf(to), timeoutMs);
+  const sender = new MirrorSender(targetsOf(to), timeoutMs);
   const copies = new WeakMap<RequestContext, RequestCopy>();
   return {
     requestFilter: (_request, ctx) => {
       if (sender.inFlight >= maxInFlight || random() >= share || !when(ctx)) return;
       // A WebSocket is no request that could be copied.
       if (ctx.request.headers.has("upgrade")) return;
-      copies.set(ctx, new RequestCopy(sender.hold(ctx.log), maxBytes));
+      copies.set(ctx, new RequestCopy(sender.hold(ctx), maxBytes));
     },
     requestBodyFilter: (body, ctx) => {
       const copy = copies.get(ctx);
@@ -89,12 +93,10 @@ function declaredLength({ request: { headers } }: RequestContext): number | null
   return declared === null ? null : Number(declared);
 }
 
-function peersOf(to: MirrorOptions["to"]): ReturnType<typeof checkedPeer>[] {
-  const targets = Array.isArray(to) ? to as readonly (string | PeerOptions)[] : [to as string | PeerOptions];
+function targetsOf(to: MirrorOptions["to"]): MirrorTargets {
+  const targets = Array.isArray(to) ? to as readonly MirrorTarget[] : [to as MirrorTarget];
   if (targets.length === 0) throw problem('"to" must have an address');
-  return targets.map((target) =>
-    typeof target === "string" ? checkedPeer(target) : checkedPeer(target.address, target.tls)
-  );
+  return new MirrorTargets(targets);
 }
 
 function problem(text: string): TypeError {

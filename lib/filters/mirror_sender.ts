@@ -3,10 +3,10 @@
 import { Cancellation } from "../core/cancellation.ts";
 import { systemClock } from "../core/clock.ts";
 import { DeadlineWheel } from "../core/deadline_wheel.ts";
-import type { RequestLog } from "../observe/request_log.ts";
 import type { RequestBody, Transport } from "../transport/transport.ts";
 import { Http1Transport } from "../transport/http1/http1_transport.ts";
-import type { Peer } from "../upstream/peer.ts";
+import type { RequestContext } from "../config/request_context.ts";
+import type { MirrorTargets } from "./mirror_targets.ts";
 import type { CopiedHead } from "./request_copy.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -19,36 +19,39 @@ export interface HeldCopy {
   giveUp(): void;
 }
 
+/** What is needed of the request that is copied, which may be over before its copy is. */
+type Origin = Pick<RequestContext, "pools" | "log">;
+
 /**
- * Sends copies to peers in turn, each on a connection of its own.
+ * Sends copies, each on a connection of its own.
  *
  * Nobody ends a filter, so nothing is kept when no copy is on its way: no connection and no timer.
  */
 export class MirrorSender {
-  readonly #peers: readonly Peer[];
+  readonly #targets: MirrorTargets;
   readonly #timeoutMs: number;
   #resources: { readonly wheel: DeadlineWheel; readonly transport: Transport } | null = null;
-  #turn = 0;
   #sending = 0;
   /** Copies that are being made or sent. */
   inFlight = 0;
 
-  constructor(peers: readonly Peer[], timeoutMs: number) {
-    this.#peers = peers;
+  constructor(targets: MirrorTargets, timeoutMs: number) {
+    this.#targets = targets;
     this.#timeoutMs = timeoutMs;
   }
 
   /** Takes a place. */
-  hold(log: RequestLog): HeldCopy {
+  hold({ pools, log }: Origin): HeldCopy {
     this.inFlight++;
     return {
-      send: (head, content) => void this.#send(head, content, log).finally(() => this.inFlight--),
+      send: (head, content) => void this.#send(head, content, { pools, log }).finally(() => this.inFlight--),
       giveUp: () => this.inFlight--,
     };
   }
 
-  async #send(head: CopiedHead, content: Bytes | null, log: RequestLog): Promise<void> {
-    const peer = this.#peers[this.#turn++ % this.#peers.length]!;
+  async #send(head: CopiedHead, content: Bytes | null, origin: Origin): Promise<void> {
+    const peer = this.#targets.next(origin);
+    if (peer === null) return;
     const ms = this.#timeoutMs;
     const body = content === null ? null : new CopiedBody(content);
     this.#sending++;
@@ -61,7 +64,7 @@ export class MirrorSender {
       // Read to its end, as by any client: a server may not like to be hung up on.
       if (response.body instanceof ReadableStream) await response.body.pipeTo(new WritableStream());
     } catch (error) {
-      log.debug("A mirrored request failed", {
+      origin.log.debug("A mirrored request failed", {
         reason: error instanceof Error ? error.message : String(error),
       });
     } finally {

@@ -9,6 +9,7 @@ import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../config
 import type { Decision } from "../limiter/decision.ts";
 import { type PolicyDecision, policyDecisions } from "../limiter/policy_decision.ts";
 import { RequestLog } from "../observe/request_log.ts";
+import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
 import type { RequestBody, SendOptions, Timeouts, Tunnel } from "../transport/transport.ts";
 import type { FilteredStream } from "./filtered_stream.ts";
@@ -162,6 +163,10 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   get timeouts(): Timeouts {
     const { matched, pool } = this;
     return matched === null || matched.timeouts === null ? pool.timeouts : matched.timeouts.get(pool)!;
+  }
+
+  get pools(): ReadonlyMap<string, Pool> {
+    return this.runtime.members;
   }
 
   get route(): string | null {

@@ -14,6 +14,7 @@ import type { RateLimiter } from "../limiter/limiter.ts";
 import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
 import type { Timeouts, Transport } from "../transport/transport.ts";
 import type { Observer } from "../observe/observer.ts";
+import type { Pool } from "../upstream/pool.ts";
 import type { NamedPeers } from "./named_peers.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ClientWatch } from "./watch_client.ts";
@@ -52,6 +53,8 @@ export interface ProxyRuntime {
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
   readonly pools: ReadonlyMap<string, PoolRuntime>;
+  /** The members of each, for those who look at them from outside. */
+  readonly members: ReadonlyMap<string, Pool>;
   readonly defaultPool: PoolRuntime;
   /** `null` when nothing is limited. */
   readonly admission: Admission | null;

@@ -56,6 +56,7 @@ export class DataPlane implements AsyncDisposable {
       wheel,
       observer,
       pools,
+      members: this.pools,
       defaultPool: pools.get(config.defaultPool)!,
       admission,
       routes: createRoutes(config.routes, { pools, random: options.random, admission, admit }),

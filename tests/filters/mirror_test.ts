@@ -62,6 +62,53 @@ Deno.test("mirror() copies a share, in turn to several servers, and only where i
   assertEquals(copies > 0 && copies < 30, true, String(copies));
 });
 
+Deno.test("mirror() sends copies to the servers of a pool that may be used at the moment", async () => {
+  await using upstream = startUpstream();
+  await using one = recordingUpstream();
+  await using two = recordingUpstream();
+  await using spare = recordingUpstream();
+  await using proxy = await startProxy({
+    upstreams: {
+      default: { servers: [upstream.address] },
+      next: { servers: [one.address, two.address, { address: spare.address, backup: true }] },
+    },
+    filters: [mirror({ to: { pool: "next" } })],
+  });
+  const servers = proxy.server.pools.get("next")!;
+  await proxy.ask();
+  await one.untilRequests(1);
+  await proxy.ask();
+  await two.untilRequests(1);
+  servers.setDraining(one.address, true);
+  for (let n = 2; n < 4; n++) {
+    await proxy.ask();
+    await two.untilRequests(n);
+  }
+  servers.removeServer(two.address);
+  await proxy.ask();
+  await spare.untilRequests(1);
+  servers.removeServer(spare.address);
+  assertEquals((await proxy.ask()).status, 200);
+  await proxy.seen.until(() => proxy.seen.eventsOf("request_log").length === 1);
+  assertEquals(proxy.seen.eventsOf("request_log").map(({ level, message }) => [level, message]), [
+    ["debug", 'Cannot mirror to the pool "next": none of its servers can be used'],
+  ]);
+  assertEquals([one, two, spare].map(({ requests }) => requests.length), [1, 3, 1]);
+});
+
+Deno.test("mirror() warns of a pool that is not there, and the request goes on", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startProxy({
+    upstreams: [upstream.address],
+    filters: [mirror({ to: { pool: "nxt" }, maxInFlight: 1 })],
+  });
+  for (let n = 0; n < 2; n++) assertEquals((await proxy.ask()).status, 200);
+  assertEquals(proxy.seen.eventsOf("request_log").map(({ level, message }) => [level, message]), [
+    ["warn", 'Cannot mirror to the pool "nxt": there are "default"'],
+    ["warn", 'Cannot mirror to the pool "nxt": there are "default"'],
+  ]);
+});
+
 Deno.test("mirror() neither slows nor fails requests when copies hang or fail, and makes no more than it may", async () => {
   await using upstream = startUpstream();
   // Takes connections and never answers.
