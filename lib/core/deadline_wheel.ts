@@ -66,6 +66,14 @@ export class DeadlineWheel implements Disposable {
     this.#tickMs = tickMs;
   }
 
+  /**
+   * The time as of the last tick, for what need not be exact; after a stall that may be long ago. Costs nothing while
+   * deadlines are kept, and a look at the clock otherwise.
+   */
+  get lately(): number {
+    return this.#timer === null ? this.#clock.now() : this.#tick * this.#tickMs;
+  }
+
   /** How many deadlines are set. */
   get pending(): number {
     return this.#pending;

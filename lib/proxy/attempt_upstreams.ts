@@ -25,7 +25,7 @@ export async function attemptUpstreams(
   prepared: OutgoingRequest,
 ): Promise<UpstreamResponse> {
   const { runtime, namedPeer } = exchange;
-  exchange.upstreamStartAt = runtime.clock.now();
+  exchange.upstreamStartAt = exchange.delayed ? runtime.clock.now() : exchange.startedAt;
   runtime.clientWatch.begin(exchange.upstreamStartAt);
   if (namedPeer === null) readSession(exchange);
   if (isLate(exchange)) throw lateError();
@@ -45,7 +45,8 @@ export async function attemptUpstreams(
         const latencyMs = exchange.upstreamHeadAt - exchange.upstreamStartAt;
         exchange.pool.balancer.report(server, judgeStatus(response.status), latencyMs);
       }
-      if (response.body instanceof ReadableStream) exchange.unreadBody = response.body;
+      const { body } = response;
+      if (body !== null && !(body instanceof Uint8Array)) exchange.unreadBody = body;
       return response;
     } catch (error) {
       endAttempt(exchange, attempt, error);
@@ -125,7 +126,9 @@ function sendAttempt(exchange: Exchange, prepared: OutgoingRequest, peer: Peer):
   const { upstreamRequestFilter } = exchange.filters;
   const transport = transportOf(exchange);
   exchange.throwIfCancelled();
-  if (upstreamRequestFilter === undefined) return transport.send(prepared, peer, exchange);
+  if (upstreamRequestFilter === undefined) {
+    return transport.send(prepared, peer, exchange, exchange.upstreamStartAt);
+  }
   // A copy: what the filter adds for one server must not be there twice for the next.
   const request = { ...prepared, headers: HeaderFields.adopt(prepared.headers.list.slice()) };
   const filtered = runFilter("upstreamRequestFilter", upstreamRequestFilter, request, exchange);

@@ -88,6 +88,8 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   key: string | undefined = undefined;
   /** Servers that have failed this request; it is not sent to them again. */
   exclude: Server[] | undefined = undefined;
+  /** Whether anything of the configuration, or the client's content, has taken its time before a server has its turn. */
+  delayed = false;
   /** Whether a server may have seen the request. */
   reachedServer = false;
   body: RequestBody | null = null;

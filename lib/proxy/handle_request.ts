@@ -28,23 +28,32 @@ export async function handleRequest(
     openExchange(exchange);
 
     const refused = admitRequest(exchange);
-    if (refused instanceof Response) return refused;
     if (refused !== null) {
+      if (refused instanceof Response) return refused;
+      exchange.delayed = true;
       const refusedLater = await refused;
       if (refusedLater !== null) return refusedLater;
     }
 
     const { requestFilter, requestBodyFilter, upstreamPeer } = exchange.filters;
     if (requestFilter !== undefined) {
+      exchange.delayed = true;
       const answered = runRequestFilter(exchange, requestFilter);
       const answer = answered instanceof Promise ? await answered : answered;
       if (answer !== null) return answer;
     }
 
     refuseUnrouted(exchange);
-    if (mayHaveContent(exchange.method)) await readBody(exchange);
-    if (requestBodyFilter !== undefined) await filterRequestBody(exchange, requestBodyFilter);
+    if (mayHaveContent(exchange.method)) {
+      exchange.delayed = true;
+      await readBody(exchange);
+    }
+    if (requestBodyFilter !== undefined) {
+      exchange.delayed = true;
+      await filterRequestBody(exchange, requestBodyFilter);
+    }
     if (upstreamPeer !== undefined) {
+      exchange.delayed = true;
       const chosen = choosePeer(exchange, upstreamPeer);
       if (chosen !== undefined) await chosen;
     }

@@ -1,7 +1,7 @@
 /** The answer to a request that its limits do not allow. */
 
 import { FilterError } from "../core/errors.ts";
-import { headersInit } from "../http/headers_init.ts";
+import { makeResponse } from "../http/make_response.ts";
 import type { LimitedDecision } from "../limiter/decision.ts";
 import { completeRefusal, refusalFields, refusalStatus } from "../limiter/refusal.ts";
 import { editOwnResponse } from "./edit_own_response.ts";
@@ -25,7 +25,7 @@ export function refuseRequest(
   fields.list.push("connection", "close");
   const status = refusalStatus(decision);
   const body = admission.bodies.get(decision);
-  const refusal = new Response(body, { status, headers: headersInit(fields.list) });
+  const refusal = makeResponse(status, fields.list, body);
   const response = editOwnResponse(exchange, refusal);
   exchange.status = response.status;
   exchange.bytesSent = body.byteLength;

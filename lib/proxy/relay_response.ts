@@ -2,8 +2,8 @@
 
 import { UpstreamError } from "../core/errors.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
-import { headersInit } from "../http/headers_init.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
+import { makeResponse } from "../http/make_response.ts";
 import type { UpstreamResponse } from "../transport/transport.ts";
 import type { Exchange } from "./exchange.ts";
 import { settleExchange } from "./settle_exchange.ts";
@@ -33,17 +33,18 @@ export function relayResponse(exchange: Exchange, upstream: UpstreamResponse): R
   const { list } = headers;
   removeHopByHop(list);
   const content = hasNoContent(status) ? null : body ?? lengthlessContent(exchange, headers);
-  const response = new Response(content, { status, headers: headersInit(list) });
-  if (upstream.lender !== undefined && body instanceof Uint8Array) {
+  const response = makeResponse(status, list, content);
+  const whole = body instanceof Uint8Array ? body : null;
+  if (upstream.lender !== undefined && whole !== null) {
     // The runtime has made a copy (Fetch standard, "extract a body").
     upstream.body = null;
-    upstream.lender.giveBack(body);
+    upstream.lender.giveBack(whole);
   }
   exchange.status = status;
-  if (body instanceof ReadableStream && !hasNoContent(status)) {
+  if (body !== null && whole === null && !hasNoContent(status)) {
     exchange.unreadBody = null;
   } else {
-    exchange.bytesSent = body instanceof Uint8Array ? body.byteLength : 0;
+    exchange.bytesSent = whole === null ? 0 : whole.byteLength;
     // The content came with the head: without a filter in between that moment is the end, and the clock is not asked.
     if (!exchange.filtersResponse) exchange.endAt = exchange.upstreamHeadAt;
     settleExchange(exchange, null);

