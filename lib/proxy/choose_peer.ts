@@ -3,6 +3,7 @@
 import { FilterError } from "../core/errors.ts";
 import type { Filters, PeerOptions } from "../config/filters.ts";
 import type { Exchange } from "./exchange.ts";
+import type { NamedPeer } from "./named_peers.ts";
 import type { PoolRuntime } from "./proxy_runtime.ts";
 import { runFilter } from "./run_filter.ts";
 
@@ -25,7 +26,7 @@ function takePeer(exchange: Exchange, named: string | PeerOptions | void): void 
   exchange.throwIfCancelled();
   try {
     if (typeof named === "string") exchange.pool = poolNamed(exchange, named);
-    else if (named !== undefined && named !== null) namePeer(exchange, named);
+    else if (named !== undefined && named !== null) exchange.namedPeer = peerNamed(exchange, named);
   } catch (error) {
     throw new FilterError("upstreamPeer", error);
   }
@@ -39,6 +40,13 @@ function poolNamed(exchange: Exchange, name: string): PoolRuntime {
   throw new TypeError(`Cannot use the pool "${name}": there are ${known}`);
 }
 
-function namePeer(exchange: Exchange, options: PeerOptions): void {
-  exchange.namedPeer = exchange.runtime.namedPeers.get(options);
+function peerNamed({ runtime: { namedPeers } }: Exchange, options: PeerOptions): NamedPeer {
+  if (typeof options?.address === "string") return namedPeers.get(options);
+  throw new TypeError(
+    `it must return the name of a pool, { address, tls } or nothing, returned ${found(options)}`,
+  );
+}
+
+function found(value: unknown): string {
+  return typeof value === "object" ? `an object without "address"` : typeof value;
 }

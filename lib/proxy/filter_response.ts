@@ -6,7 +6,7 @@ import type { UpstreamResponse } from "../transport/transport.ts";
 import { announceLimits } from "./admit_request.ts";
 import type { Exchange } from "./exchange.ts";
 import { filterResponseBody } from "./filter_response_body.ts";
-import { handOver } from "./hand_over.ts";
+import { checkResponse, handOver } from "./hand_over.ts";
 import { announceSession } from "./keep_session.ts";
 import { relayResponse } from "./relay_response.ts";
 import { runFilter } from "./run_filter.ts";
@@ -33,6 +33,7 @@ function filterAnswer(
   upstream: UpstreamResponse,
   replaced: Response | null,
 ): Response | Promise<Response> {
+  if (replaced !== null) checkResponse(replaced, "upstreamResponseFilter");
   const { responseFilter } = exchange.filters;
   const head = replaced === null ? upstream : headOf(replaced);
   announceLimits(exchange, head);

@@ -10,16 +10,27 @@ import { settleExchange } from "./settle_exchange.ts";
  * @throws {FilterError} when what a filter returned is no response, or one that was used before
  */
 export function handOver(exchange: Exchange, response: Response, phase: string): Response {
+  checkResponse(response, phase);
+  exchange.status = response.status;
+  settleExchange(exchange, null);
+  return response;
+}
+
+/**
+ * Makes sure that what a filter returned can be handed over.
+ *
+ * Does not ask for the body: after that the runtime sends short content in chunks and without its length.
+ *
+ * @throws {FilterError} when it is no response, or one that was used before
+ */
+export function checkResponse(response: unknown, phase: string): asserts response is Response {
   if (!(response instanceof Response)) {
     throw new FilterError(
       phase,
       new TypeError(`it must return a Response or nothing, returned ${typeof response}`),
     );
   }
-  if (response.bodyUsed || response.body?.locked) {
+  if (response.bodyUsed) {
     throw new FilterError(phase, new TypeError("it returned a Response whose body was read already"));
   }
-  exchange.status = response.status;
-  settleExchange(exchange, null);
-  return response;
 }
