@@ -49,6 +49,7 @@ export type {
   ListenTlsOptions,
   OnListen,
   PoolOptions,
+  PoolServers,
   ProxyConfig,
   ServerOptions,
   TimeoutOptions,

@@ -92,11 +92,11 @@ export interface PoolOptions extends TransportOptions, BalancingOptions {
 /** Learns where the proxy listens, and gets hold of its pools. */
 export type OnListen = (addresses: readonly string[], pools: ReadonlyMap<string, Pool>) => void;
 
+/** Servers of a pool that has no other options. */
+export type PoolServers = readonly (string | ServerOptions)[];
+
 /** Servers, one pool, or pools by name. */
-export type Upstreams =
-  | readonly (string | ServerOptions)[]
-  | PoolOptions
-  | Readonly<Record<string, PoolOptions>>;
+export type Upstreams = PoolServers | PoolOptions | Readonly<Record<string, PoolServers | PoolOptions>>;
 
 /**
  * A configuration: the named exports of `proxy.config.ts`, or its default export made by `defineConfig`.

@@ -8,6 +8,7 @@ import { resolveWebSocket } from "../transport/websocket/web_socket_options.ts";
 import { formatAddress } from "../upstream/address.ts";
 import type {
   PoolOptions,
+  PoolServers,
   ResolvedPool,
   ResolvedServer,
   ServerOptions,
@@ -33,10 +34,14 @@ export function resolveUpstreams(upstreams: Upstreams): ResolvedUpstreams {
 }
 
 function poolsByName(upstreams: Upstreams): [string, PoolOptions][] {
-  if (Array.isArray(upstreams)) return [[DEFAULT_POOL, { servers: upstreams }]];
-  const pools = upstreams as PoolOptions | Readonly<Record<string, PoolOptions>>;
-  if (isSinglePool(pools as Record<string, unknown>)) return [[DEFAULT_POOL, pools as PoolOptions]];
-  return Object.entries(pools as Record<string, PoolOptions>);
+  if (isServers(upstreams)) return [[DEFAULT_POOL, { servers: upstreams }]];
+  if (isSinglePool(upstreams as Record<string, unknown>)) return [[DEFAULT_POOL, upstreams as PoolOptions]];
+  return Object.entries(upstreams as Record<string, PoolServers | PoolOptions>)
+    .map(([name, pool]) => [name, isServers(pool) ? { servers: pool } : pool]);
+}
+
+function isServers(upstreams: Upstreams): upstreams is PoolServers {
+  return Array.isArray(upstreams);
 }
 
 function resolvePool(name: string, options: PoolOptions): ResolvedPool {

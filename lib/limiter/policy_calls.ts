@@ -7,18 +7,25 @@ import type { ResolvedPolicy } from "./policy.ts";
 /**
  * Whether the policy does not apply to the request.
  *
- * @throws {FilterError} when the function throws
+ * @throws {FilterError} when the function throws, or is async: a promise would exempt everybody
  */
 export function callExempt(
   policy: ResolvedPolicy,
   exempt: NonNullable<ResolvedPolicy["exempt"]>,
   source: KeySource,
 ): boolean {
+  let exempted: unknown;
   try {
-    return exempt(source);
+    exempted = exempt(source);
   } catch (error) {
     throw new FilterError(phaseOf(policy, "exempt"), error);
   }
+  if (typeof exempted !== "object") return Boolean(exempted);
+  if (exempted === null) return false;
+  throw new FilterError(
+    phaseOf(policy, "exempt"),
+    new TypeError(`received ${String(exempted)}, expected true or false`),
+  );
 }
 
 /**

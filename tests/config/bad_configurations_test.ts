@@ -293,7 +293,12 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "upstreams as text",
     { upstreams: "a:80" },
-    'upstreams must be an array of "host:port", an object with "servers", or such objects by name, received "a:80"',
+    'upstreams must be an array of "host:port", an object with "servers", or either by name, received "a:80"',
+  ],
+  [
+    "a bad server of a pool that is an array",
+    { upstreams: { default: ["a:80"], next: ["b:80", "c"] } },
+    'upstreams.next[1] must be "host:port", received "c"',
   ],
   [
     "no server",

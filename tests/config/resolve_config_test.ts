@@ -153,6 +153,19 @@ Deno.test("resolveConfig() takes pools by name, with a default among several", (
   assertEquals([...resolveConfig({ upstreams: { queue: found } }).pools.keys()], ["queue"]);
 });
 
+Deno.test("resolveConfig() takes a pool that has only servers as an array, by name too", () => {
+  const short = resolveConfig({
+    upstreams: { default: ["a:80", { address: "b:80", weight: 2 }], next: ["c:80"] },
+  });
+  const long = resolveConfig({
+    upstreams: {
+      default: { servers: ["a:80", { address: "b:80", weight: 2 }] },
+      next: { servers: ["c:80"] },
+    },
+  });
+  assertEquals([...short.pools], [...long.pools]);
+});
+
 Deno.test("resolveConfig() takes a limit and the filters", () => {
   const limit = (key: string) => key.length;
   const logging = () => {};

@@ -141,6 +141,7 @@ Deno.test("RateLimiter.check() fails the request when a function of a policy doe
     [{ cost: boom }, "cost of the limiter policy"],
     [{ cost: () => -1 }, "received -1"],
     [{ exempt: boom }, "exempt of the limiter policy"],
+    [{ exempt: (() => Promise.resolve(false)) as unknown as () => boolean }, "expected true or false"],
     [{ algorithm: "token-bucket", burst: boom }, "burst of the limiter policy"],
   ];
   for (const [change, message] of bad) {

@@ -1,6 +1,6 @@
 /** Every behaviour of the proxy is tested with every transport. */
 
-import type { PoolOptions } from "../../lib/config/proxy_config.ts";
+import type { PoolOptions, PoolServers } from "../../lib/config/proxy_config.ts";
 import { isSinglePool } from "../../lib/config/schema/upstreams_schema.ts";
 import { startProxy, type TestConfig, type TestProxy } from "./start_proxy.ts";
 
@@ -34,9 +34,14 @@ export function withTransport<State>(config: TestConfig<State>, transport: Trans
   if (isSinglePool(upstreams as Record<string, unknown>)) {
     return { ...config, upstreams: { ...upstreams as PoolOptions, transport } };
   }
-  const pools = Object.entries(upstreams as Record<string, PoolOptions>);
+  const pools = Object.entries(upstreams as Record<string, PoolServers | PoolOptions>)
+    .map(([name, pool]): [string, PoolOptions] => [name, isServers(pool) ? { servers: pool } : pool]);
   return {
     ...config,
     upstreams: Object.fromEntries(pools.map(([name, pool]) => [name, { ...pool, transport }])),
   };
+}
+
+function isServers(pool: PoolServers | PoolOptions): pool is PoolServers {
+  return Array.isArray(pool);
 }

@@ -31,7 +31,7 @@ const namedPoolsSchema = v.pipe(
       v.string(),
       v.regex(POOL_NAME, 'is not a name for a pool: letters, digits, "-", "_" and "." are'),
     ),
-    poolSchema,
+    v.lazy((input) => Array.isArray(input) ? bareServersSchema : poolSchema),
   ),
   v.rawCheck(({ dataset, addIssue }) => {
     if (!isRecord(dataset.value)) return;
@@ -42,7 +42,7 @@ const namedPoolsSchema = v.pipe(
 
 const otherwiseSchema = v.custom(
   () => false,
-  mustBe('an array of "host:port", an object with "servers", or such objects by name'),
+  mustBe('an array of "host:port", an object with "servers", or either by name'),
 );
 
 /** Servers, one pool, or pools by name. */
