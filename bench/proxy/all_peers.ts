@@ -23,6 +23,12 @@ export const ALL_PEERS: readonly Peer[] = [
     accessLog: true,
   }),
   lbproxy({ name: "lbproxy-refusing", title: "lbproxy, refusing", config: "refusing", scenarios: ["429"] }),
+  lbproxy({
+    name: "lbproxy-refusing-kept",
+    title: "lbproxy, refusing, keepAlive",
+    config: "refusing_kept",
+    scenarios: ["429"],
+  }),
   lbproxy({ name: "lbproxy-fetch", title: "lbproxy, fetch transport", config: "fetch" }),
   nginx,
   haproxy,

@@ -22,6 +22,8 @@ const TARGETS: readonly Target[] = [
   { scenario: "100k", peer: "lbproxy", beside: "nginx", atMost: 1.2 },
   { scenario: "1m", peer: "lbproxy", beside: "nginx", atMost: 1.2 },
   { scenario: "post", peer: "lbproxy", beside: "nginx", atMost: 2 },
+  { scenario: "429", peer: "lbproxy-refusing-kept", beside: "lbproxy", besideScenario: "12b", atMost: 0.6 },
+  // Each refusal here makes the client connect anew.
   { scenario: "429", peer: "lbproxy-refusing", beside: "lbproxy", besideScenario: "12b", atMost: 0.6 },
 ];
 

@@ -11,7 +11,7 @@ const ALWAYS_THERE = ["ip", "path", "host"];
 
 /** Says what a limit does, one sentence a line: `at most 1 request per 1s for each header appid`. */
 export function describeLimit(policy: ResolvedPolicy): readonly string[] {
-  const { keySpec, cost, charge, dryRun, penalize, headers, response } = policy;
+  const { keySpec, cost, charge, dryRun, penalize, keepAlive, headers, response } = policy;
   const each = describeKey(keySpec);
   const lines = [`${describeAmount(policy)} for each ${each}`];
   const burst = describeBurst(policy);
@@ -22,6 +22,7 @@ export function describeLimit(policy: ResolvedPolicy): readonly string[] {
   lines.push(...describeExempt(policy));
   if (penalize) lines.push("refused requests count too");
   if (dryRun) lines.push("dry run: counts, and refuses nobody");
+  if (keepAlive) lines.push("connections of refused clients stay open");
   if (response !== null) lines.push("refusals are answered by response()");
   lines.push(
     headers.length === 0 ? "clients are told of refusals only" : `clients are told by ${headers.join(", ")}`,

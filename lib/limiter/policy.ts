@@ -72,6 +72,13 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   dryRun?: boolean;
   /** Counts refused requests too, so that who does not slow down stays locked out. @default {false} */
   penalize?: boolean;
+  /**
+   * Leaves the connection of a refused client open, which is cheaper for both where clients wait as they are told;
+   * otherwise it is told to close it. Not for answers of `response`.
+   *
+   * @default {false}
+   */
+  keepAlive?: boolean;
   /** Fields that tell a client about the limit; `false` for none but `Retry-After`. @default {["x-rate-limit", "draft-11"]} */
   headers?: readonly HeaderStyle[] | false;
   /** Bits of an IPv6 address that count as one client. @default {64} */
@@ -129,6 +136,8 @@ export interface ResolvedPolicy {
   readonly dryRun: boolean;
   /** See {@linkcode LimiterPolicy.penalize}. */
   readonly penalize: boolean;
+  /** See {@linkcode LimiterPolicy.keepAlive}. */
+  readonly keepAlive: boolean;
   /** See {@linkcode LimiterPolicy.headers}. */
   readonly headers: readonly HeaderStyle[];
   /** See {@linkcode LimiterPolicy.ipv6Prefix}. */

@@ -76,6 +76,7 @@ const RULES: Readonly<Record<keyof LimiterPolicy, OptionRule>> = {
   },
   dryRun: { expected: "true or false", accepts: isBoolean },
   penalize: { expected: "true or false", accepts: isBoolean },
+  keepAlive: { expected: "true or false", accepts: isBoolean },
   headers: { expected: `false or an array of ${quoted(HEADER_STYLES)}`, accepts: isStyles },
   ipv6Prefix: {
     expected: `a whole number from 1 to ${MAX_PREFIX}`,

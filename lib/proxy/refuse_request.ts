@@ -22,7 +22,7 @@ export function refuseRequest(
 ): Response | Promise<Response> {
   if (decision.policy.response !== null) return refuseByConfig(exchange, admission, decision);
   const fields = refusalFields(decision, admission.headers);
-  fields.list.push("connection", "close");
+  if (!decision.policy.keepAlive) fields.list.push("connection", "close");
   const status = refusalStatus(decision);
   const body = admission.bodies.get(decision);
   const refusal = makeResponse(status, fields.list, body);

@@ -1047,6 +1047,11 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     "limiter.charge must be a function, received 5",
   ],
   [
+    "limiter that keeps connections sometimes",
+    { upstreams, limiter: { ...limiter, keepAlive: "5s" } },
+    'limiter.keepAlive must be true or false, received "5s"',
+  ],
+  [
     "concurrency that charges",
     { upstreams, limiter: { key: "ip", limit: 5, algorithm: "concurrency", charge: () => 1 } },
     "limiter.charge is not for concurrency, which gives its places back by itself",

@@ -202,11 +202,20 @@ Deno.test("describeLimit() says limits in plain words", () => {
       "requests without a key are not limited",
       "clients are told of refusals only",
     ]],
-    [{ key: "path", limit: 5, window, algorithm: "sliding-window", dryRun: true, penalize: true }, [
+    [{
+      key: "path",
+      limit: 5,
+      window,
+      algorithm: "sliding-window",
+      dryRun: true,
+      penalize: true,
+      keepAlive: true,
+    }, [
       "at most 5 requests per 1m, sliding, for each path",
       "fewer than 10 in any 1m, however unevenly they come",
       "refused requests count too",
       "dry run: counts, and refuses nobody",
+      "connections of refused clients stay open",
       told,
     ]],
     [

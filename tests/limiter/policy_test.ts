@@ -24,6 +24,7 @@ Deno.test("resolvePolicy() fills in the defaults, freezes and leaves the origina
     exemptNetworks: null,
     dryRun: false,
     penalize: false,
+    keepAlive: false,
     headers: ["x-rate-limit", "draft-11"],
     ipv6Prefix: 64,
     maxKeys: 100_000,

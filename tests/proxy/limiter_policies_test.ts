@@ -4,6 +4,8 @@ import type { LimiterPolicy } from "../../lib/limiter/policy.ts";
 import { deadPort } from "../support/dead_port.ts";
 import { eachTransport } from "../support/each_transport.ts";
 import { FakeClock } from "../support/fake_clock.ts";
+import { rawClient } from "../support/raw_client.ts";
+import { fieldOf } from "../support/raw_connection.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";
 import { startProxy, type TestProxy } from "../support/start_proxy.ts";
 import { startUpstream } from "../support/start_upstream.ts";
@@ -242,6 +244,27 @@ Deno.test("limiter.penalize keeps those out who do not slow down", async () => {
   const moments = [0, 500, 1100, 1600];
   assertEquals(await statusesAt(policy, moments), [200, 429, 200, 429]);
   assertEquals(await statusesAt({ ...policy, penalize: true }, moments), [200, 429, 429, 429]);
+});
+
+Deno.test("limiter.keepAlive leaves the connection of a refused client open", async () => {
+  const seen: unknown[] = [];
+  for (const keepAlive of [true, false]) {
+    await using upstream = startUpstream();
+    const limiter = { ...BY_APP, limit: 1, keepAlive };
+    await using proxy = await startProxy({ upstreams: [upstream.address], limiter });
+    using client = await rawClient(proxy.port);
+    for (let n = 0; n < 2; n++) {
+      await client.write("GET / HTTP/1.1\r\nhost: h\r\nappid: a\r\n\r\n");
+      const { startLine, fields } = await client.readResponse();
+      seen.push([keepAlive, startLine, fieldOf(fields, "connection")]);
+    }
+  }
+  assertEquals(seen, [
+    [true, "HTTP/1.1 200 OK", undefined],
+    [true, "HTTP/1.1 429 Too Many Requests", undefined],
+    [false, "HTTP/1.1 200 OK", undefined],
+    [false, "HTTP/1.1 429 Too Many Requests", "close"],
+  ]);
 });
 
 Deno.test("limiter.headers chooses what clients are told", async () => {
