@@ -1,26 +1,47 @@
-// A maintenance page, and an error page of one's own in place of the problem document.
+// A maintenance page, and error pages of one's own: in place of the problem documents of the proxy, and of what servers
+// say of their own failures.
 //
 //   deno run -A jsr:@x/lbproxy custom_error_page.config.ts
-//   curl -v http://127.0.0.1:6188/           # no server listens at port 1: 502, as a page
+//   curl -v http://127.0.0.1:6188/dead       # no server listens at port 1: 502, as a page
+//   curl -v http://127.0.0.1:6188/broken     # the server fails: 500, as a page without its stack
 //   curl -v http://127.0.0.1:6188/closed/    # answered by the proxy itself: 503
 
 import { defineConfig } from "@x/lbproxy";
 
+function page(status: number, headers: Readonly<Record<string, string>> = {}): Response {
+  const text =
+    `<!doctype html><title>${status}</title><h1>Something is out of order</h1><p>We are on it.</p>\n`;
+  return new Response(text, {
+    status,
+    headers: { "content-type": "text/html; charset=utf-8", "cache-control": "no-store", ...headers },
+  });
+}
+
 export default defineConfig({
   listen: "127.0.0.1:6188",
-  upstreams: ["127.0.0.1:1"],
+  upstreams: { dead: ["127.0.0.1:1"], broken: [startBrokenServer()] },
+  routes: [{ match: { path: "/broken" }, upstream: "broken" }, { upstream: "dead" }],
 
   requestFilter(_request, ctx) {
     if (!ctx.target.startsWith("/closed/")) return;
     return new Response("Closed for maintenance\n", { status: 503, headers: { "retry-after": "3600" } });
   },
 
-  failToProxy(error) {
-    const page =
-      `<!doctype html><title>${error.status}</title><h1>Something is out of order</h1><p>We are on it.</p>\n`;
-    return new Response(page, {
-      status: error.status,
-      headers: { "content-type": "text/html; charset=utf-8", "cache-control": "no-store", ...error.headers },
-    });
-  },
+  // A server has answered, and this is what it said.
+  upstreamResponseFilter: (response) => response.status >= 500 ? page(response.status) : undefined,
+
+  // The proxy has no answer; its fields say when to come back, for one.
+  failToProxy: (error) => page(error.status, error.headers),
+
+  // Whatever no server has answered: `requestFilter`, `failToProxy`, limits, and 404 where there is no route.
+  ownResponseFilter: (response) => response.headers.set("x-content-type-options", "nosniff"),
 });
+
+/** Starts a server that tells too much, and returns its address. */
+function startBrokenServer(): string {
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
+    return new Response("TypeError: undefined is not a function\n    at secret.ts:7", { status: 500 });
+  });
+  server.unref();
+  return `127.0.0.1:${server.addr.port}`;
+}

@@ -68,7 +68,7 @@ export function parseArguments(args: readonly string[]): Command {
 function readListen(text: string): ResolvedListen {
   const place = parseListen(/^\d+$/.test(text) ? Number(text) : text);
   if (place !== undefined) return place;
-  throw new UsageError(`--listen must be "host:port" or a port number, received "${text}"`);
+  throw new UsageError(`--listen must be "host:port", "unix:/path" or a port number, received "${text}"`);
 }
 
 function readChoice<Choice extends string>(

@@ -42,10 +42,13 @@ const MISTAKES: readonly [args: readonly string[], message: string][] = [
   [["--no-check"], "Unknown option --no-check, did you mean --check?"],
   [["--workers", "4"], "Unknown option --workers, see --help"],
   [["-x"], "Unknown option -x, see --help"],
-  [["--listen"], '--listen must be "host:port" or a port number, received ""'],
-  [["--listen", "--check"], '--listen must be "host:port" or a port number, received ""'],
-  [["--listen", "localhost"], '--listen must be "host:port" or a port number, received "localhost"'],
-  [["--listen", "70000"], '--listen must be "host:port" or a port number, received "70000"'],
+  [["--listen"], '--listen must be "host:port", "unix:/path" or a port number, received ""'],
+  [["--listen", "--check"], '--listen must be "host:port", "unix:/path" or a port number, received ""'],
+  [
+    ["--listen", "localhost"],
+    '--listen must be "host:port", "unix:/path" or a port number, received "localhost"',
+  ],
+  [["--listen", "70000"], '--listen must be "host:port", "unix:/path" or a port number, received "70000"'],
   [
     ["--log-level", "wran"],
     '--log-level must be one of debug, info, warn, error, received "wran", did you mean "warn"?',

@@ -192,12 +192,12 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "listen without port",
     { upstreams, listen: "localhost" },
-    'listen must be "host:port" or a port number, received "localhost"',
+    'listen must be "host:port", "unix:/path" or a port number, received "localhost"',
   ],
   [
     "listen at a broken IPv4",
     { upstreams, listen: "0.0.0:80" },
-    'listen must be "host:port" or a port number, received "0.0.0:80"',
+    'listen must be "host:port", "unix:/path" or a port number, received "0.0.0:80"',
   ],
   [
     "listen at port 70000",
@@ -217,7 +217,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "listen at a function",
     { upstreams, listen: () => {} },
-    'listen must be "host:port" or a port number, received a function',
+    'listen must be "host:port", "unix:/path" or a port number, received a function',
   ],
   [
     "listen option misspelt",
@@ -1149,7 +1149,7 @@ Deno.test("resolveConfig() lists all problems of a configuration at once", () =>
   assertEquals(
     error.message,
     `Cannot load proxy.config.ts: 11 problems
-  listen[1] must be "host:port" or a port number, received "80"
+  listen[1] must be "host:port", "unix:/path" or a port number, received "80"
   upstreams.default.servers[2] must be "host:port", received "b"
   upstreams.default.servers[1] is the same server as [0]
   upstreams.default.tls.serverNmae is not a known key, did you mean "serverName"?

@@ -57,7 +57,7 @@ Deno.test("loadConfig() refuses exports that look misspelt, with everything else
   assertEquals(
     await messageOf(text),
     `${CANNOT}5 problems
-  listen must be "host:port" or a port number, received "x"
+  listen must be "host:port", "unix:/path" or a port number, received "x"
   upstreams is required
   limitter is not a known key, did you mean "limiter"?
   responseTrailerFilter is not a known key, did you mean "responseFilter"?

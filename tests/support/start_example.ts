@@ -38,6 +38,11 @@ export class RunningExample implements AsyncDisposable {
     this.address = address;
   }
 
+  /** The folder that it runs in. */
+  get folder(): string {
+    return this.#folder.path;
+  }
+
   /** The port that it listens at. */
   get port(): number {
     return Number(this.address.split(":").at(-1));

@@ -8,7 +8,7 @@ import { mustBe, mustBeSecret } from "./messages.ts";
 import { wholeNumberSchema } from "./number_schema.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";
 
-const LISTEN_EXPECTED = '"host:port" or a port number';
+const LISTEN_EXPECTED = '"host:port", "unix:/path" or a port number';
 
 /** PEM text that begins as it has to, or what can only be the path of a file. */
 function pemOrPathSchema(label: string, begins: RegExp): v.GenericSchema {

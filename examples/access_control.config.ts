@@ -1,0 +1,32 @@
+// Who may come in, and with how much: the admin pages only from inside networks and with a password, uploads up to a size.
+//
+//   deno run -A jsr:@x/lbproxy access_control.config.ts
+//   curl -v http://127.0.0.1:6188/admin/                         # 401, with a challenge
+//   curl -v http://127.0.0.1:6188/admin/ -u root:secret          # 200, and the server sees x-user: root
+//   curl -v http://127.0.0.1:6188/upload -d "$(seq 1000)"        # 413: more than 1 KiB
+//
+// Behind another proxy set `trustedProxies`, or every client has the address of that (trusted_proxies.config.ts).
+
+import { basicAuth, defineConfig, ipAllow, ipDeny, maxBodySize } from "@x/lbproxy";
+import { startDemoUpstream } from "./demo_upstream.ts";
+
+export default defineConfig({
+  listen: "127.0.0.1:6188",
+  upstreams: [startDemoUpstream("one")],
+
+  // For everybody; those of a route come after.
+  filters: [ipDeny(["192.0.2.0/24", "2001:db8::/32"])],
+
+  routes: [
+    {
+      match: { path: "/admin{/*}?" },
+      filters: [
+        ipAllow(["127.0.0.1", "::1", "10.0.0.0/8"]),
+        // The password belongs into the environment; `forward: false` keeps it from the server.
+        basicAuth({ users: { root: "secret" }, realm: "admin", userHeader: "x-user", forward: false }),
+      ],
+    },
+    { match: { path: "/upload", method: ["POST", "PUT"] }, filters: [maxBodySize("1KiB")] },
+    {},
+  ],
+});

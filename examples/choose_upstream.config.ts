@@ -1,0 +1,36 @@
+// Where a request goes, decided by a function: paying customers have servers of their own, and whoever brings a ticket
+// of a rehearsal goes to one server outright. What cannot be delivered is not tried elsewhere when it costs money.
+//
+//   deno run -A jsr:@x/lbproxy choose_upstream.config.ts
+//   curl http://127.0.0.1:6188/                             # Hello from shared
+//   curl http://127.0.0.1:6188/ -H "x-plan: gold"           # Hello from gold
+//   curl http://127.0.0.1:6188/ -H "x-rehearsal: 1"         # Hello from rehearsal
+//
+// What host, path, method or fields can decide is faster and shorter as `routes` (virtual_hosts.config.ts).
+
+import { defineConfig } from "@x/lbproxy";
+import { startDemoUpstream } from "./demo_upstream.ts";
+
+const plans = new Map([["gold", "gold"], ["silver", "gold"]]);
+const rehearsal = startDemoUpstream("rehearsal");
+
+export default defineConfig({
+  listen: "127.0.0.1:6188",
+  upstreams: {
+    default: ["127.0.0.1:1", startDemoUpstream("shared")], // nobody listens at port 1
+    gold: [startDemoUpstream("gold")],
+  },
+
+  upstreamPeer(request) {
+    // A server outright: with `tls` where it needs any, and in no pool.
+    if (request.headers.has("x-rehearsal")) return { address: rehearsal };
+    // The name of a pool, or nothing for the default.
+    return plans.get(request.headers.get("x-plan") ?? "");
+  },
+
+  // Nothing of the request was sent, so another server may be tried; unless this says no.
+  failToConnect(error, ctx) {
+    ctx.log.warn(`${ctx.server?.address} cannot be reached: ${error.code}`);
+    if (ctx.target.startsWith("/payments")) ctx.retry(false);
+  },
+});

@@ -1,0 +1,30 @@
+// No ports at all: clients come by a unix socket, such as nginx or systemd hand out, and servers are behind some too.
+//
+//   deno run -A jsr:@x/lbproxy unix_sockets.config.ts
+//   curl --unix-socket lbproxy.sock http://localhost/
+//
+// A client of a unix socket has no address: a limit by "ip" skips it, unless a proxy that is trusted names one.
+
+import { defineConfig } from "@x/lbproxy";
+
+const here = Deno.cwd();
+
+export default defineConfig({
+  listen: `unix:${here}/lbproxy.sock`,
+  upstreams: [startServer(`${here}/server.sock`)],
+  trustedProxies: ["unix"],
+});
+
+/** Starts a server at a unix socket and returns its address. */
+function startServer(path: string): string {
+  try {
+    Deno.removeSync(path); // of a server that has ended without doing so
+  } catch {
+    // There was none.
+  }
+  const server = Deno.serve({ path, onListen: () => {} }, ({ headers }) => {
+    return new Response(`Hello, ${headers.get("x-forwarded-for") ?? "nobody"}\n`);
+  });
+  server.unref();
+  return `unix:${path}`;
+}
