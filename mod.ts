@@ -39,6 +39,7 @@ export type {
   ResolvedRedisStore,
   StoreErrorAction,
 } from "./lib/limiter/redis_store_options.ts";
+export type { RedisTlsOptions } from "./lib/limiter/redis_tls_options.ts";
 export type { PolicyStatus } from "./lib/limiter/policy_status.ts";
 export { ListenError } from "./lib/server/listener.ts";
 export { defineConfig } from "./lib/config/define_config.ts";

@@ -11,8 +11,8 @@ import { MAX_KEYS } from "./table_layout.ts";
 export interface PolicyProblem {
   /** Option it is about, such as `limit`. */
   readonly option: string;
-  /** Which entry of it, when it is a list; which option, when it has some of its own. */
-  readonly index?: number | string;
+  /** The way from there on: entries of a list, options of an option. */
+  readonly rest?: readonly (number | string)[];
   /** What is accepted and what was found, to be read after the option. */
   readonly message: string;
 }
@@ -116,9 +116,7 @@ export function findPolicyProblems(value: unknown): PolicyProblem[] {
   return [
     ...problems,
     ...findExemptProblems(exempt),
-    ...findStoreProblems(store).map(({ option, message }) =>
-      option === "" ? { option: "store", message } : { option: "store", index: option, message }
-    ),
+    ...findStoreProblems(store).map(({ path, message }) => ({ option: "store", rest: path, message })),
     ...findContradictions(policy),
   ];
 }
@@ -134,7 +132,7 @@ function findExemptProblems(exempt: unknown): PolicyProblem[] {
   return exempt.flatMap((entry, i) => {
     const expected = expectedCidr(entry);
     if (expected === undefined) return [];
-    return [{ option: "exempt", index: i, message: `must be ${expected}, received ${shown(entry)}` }];
+    return [{ option: "exempt", rest: [i], message: `must be ${expected}, received ${shown(entry)}` }];
   });
 }
 

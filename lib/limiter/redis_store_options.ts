@@ -1,6 +1,8 @@
 /** Where counts are kept that several machines share. */
 
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
+import { findTlsProblems, type RedisTlsOptions } from "./redis_tls_options.ts";
+import { parseRedisUrl, type RedisUrl } from "./redis_url.ts";
 
 /** What becomes of requests that the store does not decide about in time. */
 export type StoreErrorAction = "open" | "closed" | "local";
@@ -14,8 +16,13 @@ export type StoreErrorAction = "open" | "closed" | "local";
 export interface RedisStoreOptions {
   /** Which kind of store; Valkey is the same one. */
   type: "redis";
-  /** `redis://[user:password@]host[:port][/db]`, or `rediss://` over TLS. */
-  url: string;
+  /**
+   * `redis://[user:password@]host[:port][/db]`, or `rediss://` over TLS; several of them, which differ in host and port
+   * only, are tried in turn. Of a cluster any server will do: it names the one that has the keys of this prefix.
+   */
+  url: string | readonly string[];
+  /** How a `rediss://` server is known, and what it is shown. @default {{}} */
+  tls?: RedisTlsOptions;
   /**
    * What all keys begin with, and their hash tag in a cluster. Proxies with different prefixes count apart.
    *
@@ -47,7 +54,9 @@ export interface RedisStoreOptions {
 /** A Redis store with every default filled in. */
 export interface ResolvedRedisStore {
   /** See {@linkcode RedisStoreOptions.url}. */
-  readonly url: string;
+  readonly urls: readonly string[];
+  /** See {@linkcode RedisStoreOptions.tls}. */
+  readonly tls: RedisTlsOptions;
   /** See {@linkcode RedisStoreOptions.prefix}. */
   readonly prefix: string;
   /** See {@linkcode RedisStoreOptions.timeout}. */
@@ -62,8 +71,8 @@ export interface ResolvedRedisStore {
 
 /** Something wrong with the options of a store. */
 export interface StoreProblem {
-  /** Option it is about; `""` for the store itself. */
-  readonly option: string;
+  /** The way to the option it is about; empty for the store itself. */
+  readonly path: readonly (string | number)[];
   /** What is accepted and what was found, to be read after the option. */
   readonly message: string;
 }
@@ -73,10 +82,14 @@ const STORE_EXPECTED = '"memory" or { type: "redis", url: "redis://host:6379" }'
 const ACTIONS: readonly unknown[] = ["open", "closed", "local"];
 const MAX_TIMEOUT_MS = 10_000;
 
+const URL_EXPECTED = '"redis://host:port" or "rediss://host:port"';
+
 /** What each option must be; whether it may be left out is said by what accepts `undefined`. */
 const RULES: Readonly<Record<keyof RedisStoreOptions, readonly [(value: unknown) => boolean, string]>> = {
   type: [(value) => value === "redis", '"redis"'],
-  url: [isRedisUrl, '"redis://host:port" or "rediss://host:port"'],
+  url: [areRedisUrls, `${URL_EXPECTED}, or an array of them`],
+  // What is wrong with it is found by its own file.
+  tls: [() => true, ""],
   prefix: [
     (value) => value === undefined || (typeof value === "string" && /^[\x21-\x7a]{1,64}$/.test(value)),
     "from 1 to 64 printable ASCII characters without spaces and braces",
@@ -98,14 +111,14 @@ const RULES: Readonly<Record<keyof RedisStoreOptions, readonly [(value: unknown)
 export function findStoreProblems(value: unknown): StoreProblem[] {
   if (value === undefined || value === "memory") return [];
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    return [{ option: "", message: `must be ${STORE_EXPECTED}, received ${JSON.stringify(value)}` }];
+    return [{ path: [], message: `must be ${STORE_EXPECTED}, received ${JSON.stringify(value)}` }];
   }
   const store = value as Record<string, unknown>;
   const known = Object.keys(RULES);
   const problems: StoreProblem[] = [];
   for (const option of Object.keys(store)) {
     if (known.includes(option)) continue;
-    problems.push({ option, message: `is not a known key; known are ${known.join(", ")}` });
+    problems.push({ path: [option], message: `is not a known key; known are ${known.join(", ")}` });
   }
   for (const [option, [accepts, expected]] of Object.entries(RULES)) {
     if (accepts(store[option])) continue;
@@ -113,29 +126,66 @@ export function findStoreProblems(value: unknown): StoreProblem[] {
     const message = found === undefined
       ? "is required"
       : `must be ${expected}, received ${shown(option, found)}`;
-    problems.push({ option, message });
+    problems.push({ path: [option], message });
   }
-  return problems;
+  for (const { option, message } of findTlsProblems(store.tls)) {
+    problems.push({ path: option === "" ? ["tls"] : ["tls", option], message });
+  }
+  return [...problems, ...findContradictions(store)];
 }
 
 /** Fills in the defaults; `null` for a store in memory. */
 export function resolveStore(store: "memory" | RedisStoreOptions): ResolvedRedisStore | null {
   if (store === "memory") return null;
-  const { url, prefix = "lbproxy", timeout = "20ms", onStoreError = "local", instances = 1, lease = 1 } =
-    store;
-  return Object.freeze({ url, prefix, timeoutMs: parseDuration(timeout)!, onStoreError, instances, lease });
+  const {
+    url,
+    tls = {},
+    prefix = "lbproxy",
+    timeout = "20ms",
+    onStoreError = "local",
+    instances = 1,
+    lease = 1,
+  } = store;
+  const urls = Object.freeze(typeof url === "string" ? [url] : [...url]);
+  return Object.freeze({
+    urls,
+    tls,
+    prefix,
+    timeoutMs: parseDuration(timeout)!,
+    onStoreError,
+    instances,
+    lease,
+  });
 }
 
-/** The address of the store without user and password. */
-export function storeAddress({ url }: ResolvedRedisStore): string {
-  const { protocol, host, pathname } = new URL(url);
-  return `${protocol}//${host}${pathname === "/" ? "" : pathname}`;
+/** The addresses of the store without user and password. */
+export function storeAddress({ urls }: ResolvedRedisStore): string {
+  return urls.map((url) => {
+    const { protocol, host, pathname } = new URL(url);
+    return `${protocol}//${host}${pathname === "/" ? "" : pathname}`;
+  }).join(", ");
 }
 
-function isRedisUrl(value: unknown): boolean {
-  if (typeof value !== "string" || !/^rediss?:\/\//.test(value)) return false;
-  const url = URL.parse(value);
-  return url !== null && url.hostname !== "" && /^(\/\d*)?$/.test(url.pathname);
+function areRedisUrls(value: unknown): boolean {
+  const urls: readonly unknown[] = Array.isArray(value) ? value : [value];
+  return urls.length > 0 && urls.every((url) => parseRedisUrl(url) !== undefined);
+}
+
+/** What is good by itself and does not go together. */
+function findContradictions({ url, tls }: Record<string, unknown>): StoreProblem[] {
+  const [first, ...others] = (Array.isArray(url) ? url : [url]).map(parseRedisUrl);
+  if (first === undefined) return [];
+  const problems: StoreProblem[] = [];
+  const sameBeside = (other: RedisUrl): boolean =>
+    (["secure", "username", "password", "db"] as const).every((part) => first[part] === other[part]);
+  others.forEach((other, i) => {
+    if (other === undefined || sameBeside(other)) return;
+    problems.push({ path: ["url", i + 1], message: "must differ from [0] in host and port only" });
+  });
+  if (tls !== undefined && !first.secure) {
+    problems.push({ path: ["tls"], message: 'is only for "rediss://"' });
+  }
+  return problems;
 }
 
 function isTimeout(value: unknown): boolean {
@@ -145,6 +195,6 @@ function isTimeout(value: unknown): boolean {
 
 /** What was found; never a URL, which may have a password in it. */
 function shown(option: string, value: unknown): string {
-  if (option === "url" && typeof value === "string") return "another text";
+  if (option === "url") return typeof value === "string" ? "another text" : "something else";
   return JSON.stringify(value) ?? String(value);
 }

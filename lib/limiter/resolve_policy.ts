@@ -29,8 +29,8 @@ export function resolvePolicy<Ctx extends KeySource>(
 ): ResolvedPolicy {
   const problems = findPolicyProblems(policy);
   if (problems.length > 0) {
-    const list = problems.map(({ option, index, message }) => {
-      const where = index === undefined ? option : `${option}[${JSON.stringify(index)}]`;
+    const list = problems.map(({ option, rest = [], message }) => {
+      const where = option + rest.map((key) => typeof key === "number" ? `[${key}]` : `.${key}`).join("");
       return `${where === "" ? "it" : where} ${message}`;
     });
     throw new TypeError(`Cannot use a limiter policy: ${list.join("; ")}`);

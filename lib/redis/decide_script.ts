@@ -207,6 +207,22 @@ end
 return {1}
 `;
 
+/**
+ * KEYS: one that is not used otherwise. Runs all that the other scripts run and leaves nothing: a server that may not be
+ * written to, has no memory left or does not let the user count says so.
+ */
+const CHECK = `
+redis.call('MGET', KEYS[1])
+redis.call('SET', KEYS[1], redis.call('GET', KEYS[1]) or now, 'PX', 1000)
+redis.call('DEL', KEYS[1])
+return {1}
+`;
+
+/** The script that finds out whether Redis would count. */
+export function checkScript(): string {
+  return SERVER_TIME + CHECK;
+}
+
 /** The script that counts more, or takes something back. */
 export function correctScript(time: string = SERVER_TIME): string {
   return time + STATE_FUNCTIONS + ROLL_PERIODS + ALGORITHMS + CORRECTION;

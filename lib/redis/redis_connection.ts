@@ -20,14 +20,17 @@ export interface RedisConnection extends AsyncDisposable {
   /** Deletes keys. */
   delete(keys: readonly string[]): Promise<unknown>;
 
-  /** Asks for a sign of life. */
-  ping(): Promise<unknown>;
+  /** Finds out whether the server would count now; rejects when it does not. */
+  check(): Promise<unknown>;
+
+  /** Told of the error that a call ended with: it may say that another server has to be asked. */
+  heed(error: unknown): void;
 }
 
 /** Hears how a connection fares. */
 export interface ConnectionListener {
-  /** The server takes commands. */
+  /** The server counts. */
   onReady(): void;
-  /** It cannot be reached, or is not any more. */
+  /** It cannot be reached or does not count, or does not any more. */
   onLost(reason: string): void;
 }

@@ -34,7 +34,7 @@ interface Call {
  * One connection with a circuit breaker, for all limiters that share a store.
  *
  * Closed: calls go out. Open, after failures in a row: every call is answered `null` at once. The half-open state costs no
- * request anything: a ping of its own finds out whether the store is back.
+ * request anything: a check of its own finds out whether the store is back.
  */
 export class RedisLink implements AsyncDisposable {
   readonly #connection: RedisConnection;
@@ -123,6 +123,7 @@ export class RedisLink implements AsyncDisposable {
   }
 
   #failed(call: Call, error: unknown): void {
+    this.#connection.heed(error);
     if (call.over) return;
     this.#end(call, null);
     this.#countFailure(call, error instanceof Error ? error.message : String(error));
@@ -193,7 +194,7 @@ export class RedisLink implements AsyncDisposable {
   #tryAgain(): void {
     if (this.#disposed) return;
     // A connection that is lost says itself when it is back.
-    if (this.#connection.ready) this.#connection.ping().then(() => this.#close(), () => {});
+    if (this.#connection.ready) this.#connection.check().then(() => this.#close(), () => {});
     this.#probeLater();
   }
 

@@ -7,6 +7,7 @@ import { type ResolvedRedisStore, storeAddress } from "../limiter/redis_store_op
 import { IoredisConnection } from "./ioredis_connection.ts";
 import { RedisLink } from "./redis_link.ts";
 import { RedisStore } from "./redis_store.ts";
+import { checkKeyOf } from "./storage_keys.ts";
 
 /** What {@linkcode RedisStores} takes. */
 export interface RedisStoresOptions {
@@ -46,13 +47,15 @@ export class RedisStores implements AsyncDisposable {
   }
 
   #link(options: ResolvedRedisStore): RedisLink {
-    const { url, timeoutMs } = options;
-    const id = `${timeoutMs} ${url}`;
+    const { urls, tls, timeoutMs, prefix } = options;
+    // Keys of different prefixes may be on different servers of a cluster.
+    const id = JSON.stringify([urls, tls, timeoutMs, prefix]);
     const known = this.#links.get(id);
     if (known !== undefined) return known;
     const { clock, onAvailability } = this.#options;
     const address = storeAddress(options);
-    const link = new RedisLink((listener) => new IoredisConnection({ url, listener }), {
+    const checkKey = checkKeyOf(prefix);
+    const link = new RedisLink((listener) => new IoredisConnection({ urls, tls, checkKey, listener }), {
       clock,
       timeoutMs,
       onAvailability: (available, reason) => onAvailability(address, available, reason),

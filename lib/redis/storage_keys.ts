@@ -47,6 +47,11 @@ export class StorageKeys {
   }
 }
 
+/** A key that no policy uses, in the same place of a cluster as all that begin with the prefix. */
+export function checkKeyOf(prefix: string): string {
+  return `{${prefix}}:check`;
+}
+
 /** Longer than a plain key may be, so that none can look like it. */
 async function shortened(key: string): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key));

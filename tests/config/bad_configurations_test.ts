@@ -920,7 +920,53 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "limiter with a store's URL that is none, which may have a password in it",
     { upstreams, limiter: { ...limiter, store: { type: "redis", url: "http://:hunter2@a" } } },
-    'limiter.store.url must be "redis://host:port" or "rediss://host:port", received another text',
+    'limiter.store.url must be "redis://host:port" or "rediss://host:port", or an array of them, received another text',
+  ],
+  [
+    "limiter with a store's URL that says more than it may",
+    { upstreams, limiter: { ...limiter, store: { type: "redis", url: ["redis://:hunter2@a?family=6"] } } },
+    'limiter.store.url must be "redis://host:port" or "rediss://host:port", or an array of them, received something else',
+  ],
+  [
+    "limiter with a store at no URL",
+    { upstreams, limiter: { ...limiter, store: { type: "redis", url: [] } } },
+    'limiter.store.url must be "redis://host:port" or "rediss://host:port", or an array of them, received something else',
+  ],
+  [
+    "limiter with a store at URLs with different passwords",
+    { upstreams, limiter: { ...limiter, store: { type: "redis", url: ["redis://:a@a", "redis://:b@b"] } } },
+    "limiter.store.url[1] must differ from [0] in host and port only",
+  ],
+  [
+    "limiter with a store with TLS options and no TLS",
+    { upstreams, limiter: { ...limiter, store: { type: "redis", url: "redis://a", tls: {} } } },
+    'limiter.store.tls is only for "rediss://"',
+  ],
+  [
+    "limiter with a store with TLS options that are none",
+    { upstreams, limiter: { ...limiter, store: { type: "redis", url: "rediss://a", tls: true } } },
+    "limiter.store.tls must be an object with TLS options",
+  ],
+  [
+    "limiter with a store with the name of a file for a certificate",
+    {
+      upstreams,
+      limiter: { ...limiter, store: { type: "redis", url: "rediss://a", tls: { caCerts: ["ca.pem"] } } },
+    },
+    "limiter.store.tls.caCerts must be an array of PEM texts of certificates, received something else",
+  ],
+  [
+    "limiter with a store with a key of nothing",
+    {
+      upstreams,
+      limiter: { ...limiter, store: { type: "redis", url: "rediss://a", tls: { key: PEM_KEY } } },
+    },
+    'limiter.store.tls.cert is required beside "key"',
+  ],
+  [
+    "limiter with a store with a misspelt TLS option",
+    { upstreams, limiter: { ...limiter, store: { type: "redis", url: "rediss://a", tls: { ca: "" } } } },
+    "limiter.store.tls.ca is not a known key; known are serverName, caCerts, cert, key",
   ],
   [
     "limiter with a prefix that is a hash tag already",
@@ -950,7 +996,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "limiter with a misspelt option of its store",
     { upstreams, limiter: { ...limiter, store: { type: "redis", url: "redis://a", time: "1s" } } },
-    "limiter.store.time is not a known key; known are type, url, prefix, timeout, onStoreError, instances, lease",
+    "limiter.store.time is not a known key; known are type, url, tls, prefix, timeout, onStoreError, instances, lease",
   ],
   [
     "tiers with different stores",

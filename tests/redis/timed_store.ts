@@ -51,8 +51,12 @@ class TimedConnection implements RedisConnection {
     return this.#inner.delete(keys);
   }
 
-  ping(): Promise<unknown> {
-    return this.#inner.ping();
+  check(): Promise<unknown> {
+    return this.#inner.check();
+  }
+
+  heed(error: unknown): void {
+    this.#inner.heed(error);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -64,7 +68,10 @@ class TimedConnection implements RedisConnection {
 export async function timedLink(url: string, nowUs: () => number): Promise<RedisLink> {
   const link = new RedisLink(
     (listener) =>
-      new TimedConnection(new IoredisConnection({ url, listener, scripts: TIMED_SCRIPTS }), nowUs),
+      new TimedConnection(
+        new IoredisConnection({ urls: [url], checkKey: "check", listener, scripts: TIMED_SCRIPTS }),
+        nowUs,
+      ),
     { clock: systemClock, timeoutMs: 5000, onAvailability() {} },
   );
   await link.tried;

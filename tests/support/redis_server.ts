@@ -1,17 +1,29 @@
 /** A real `redis-server` on a free port of loopback, to be stopped, paused and started again. */
 
 import { deadPort } from "./dead_port.ts";
+import { LogLines } from "./log_lines.ts";
 
+/** What is run; `REDIS_SERVER=valkey-server` runs Valkey in the place of Redis. */
+const PROGRAM = Deno.env.get("REDIS_SERVER") ?? "redis-server";
 const INSTALLED = isInstalled();
 
 /** Defines a test that needs `redis-server`; on a machine without it the test is ignored, and its name says why. */
 export function redisTest(name: string, run: (redis: RedisServer) => Promise<void>): void {
+  redisTestWith(() => RedisServer.start(), name, run);
+}
+
+/** Defines a test with servers of another kind. */
+export function redisTestWith<Started extends AsyncDisposable>(
+  start: () => Promise<Started>,
+  name: string,
+  run: (started: Started) => Promise<void>,
+): void {
   Deno.test({
-    name: INSTALLED ? name : `${name} (needs redis-server, which is not installed)`,
+    name: INSTALLED ? name : `${name} (needs ${PROGRAM}, which is not installed)`,
     ignore: !INSTALLED,
     async fn() {
-      await using redis = await RedisServer.start();
-      await run(redis);
+      await using started = await start();
+      await run(started);
     },
   });
 }
@@ -19,20 +31,29 @@ export function redisTest(name: string, run: (redis: RedisServer) => Promise<voi
 /** A server that runs. */
 export class RedisServer implements AsyncDisposable {
   readonly port: number;
+  readonly #args: readonly string[];
   #process: Deno.ChildProcess;
+  #log: LogLines;
 
-  private constructor(port: number, process: Deno.ChildProcess) {
+  private constructor(port: number, args: readonly string[], { process, log }: Running) {
     this.port = port;
+    this.#args = args;
     this.#process = process;
+    this.#log = log;
   }
 
-  /** Starts an empty one and waits until it takes commands. */
-  static async start(): Promise<RedisServer> {
+  /**
+   * Starts an empty one and waits until it takes commands.
+   *
+   * @param more makes further arguments; called again for each try, as it may choose ports too
+   */
+  static async start(more: () => readonly string[] = () => []): Promise<RedisServer> {
     // Somebody else may take the port in between.
     for (let attempt = 0;; attempt++) {
       const port = deadPort();
+      const args = more();
       try {
-        return new RedisServer(port, await spawn(port));
+        return new RedisServer(port, args, await spawn(port, args));
       } catch (error) {
         if (attempt === 5) throw error;
       }
@@ -47,11 +68,14 @@ export class RedisServer implements AsyncDisposable {
   async kill(): Promise<void> {
     this.#process.kill("SIGKILL");
     await this.#process.status;
+    await this.#log[Symbol.asyncDispose]();
   }
 
   /** Starts it again on the same port, empty. */
   async restart(): Promise<void> {
-    this.#process = await spawn(this.port);
+    const { process, log } = await spawn(this.port, this.#args);
+    this.#process = process;
+    this.#log = log;
   }
 
   /** Stops it from answering; connections stay open. */
@@ -62,6 +86,11 @@ export class RedisServer implements AsyncDisposable {
   /** Lets it go on. */
   resume(): void {
     this.#process.kill("SIGCONT");
+  }
+
+  /** Waits until its log says this. */
+  untilLogged(text: string): Promise<void> {
+    return this.#log.until(text);
   }
 
   /** Sends one command on a connection of its own and gives the reply as it came. */
@@ -90,34 +119,43 @@ export class RedisServer implements AsyncDisposable {
       // It has been killed already.
     }
     await this.#process.status;
+    await this.#log[Symbol.asyncDispose]();
   }
 }
 
-async function spawn(port: number): Promise<Deno.ChildProcess> {
-  const process = new Deno.Command("redis-server", {
-    args: ["--port", String(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+interface Running {
+  readonly process: Deno.ChildProcess;
+  readonly log: LogLines;
+}
+
+async function spawn(port: number, more: readonly string[]): Promise<Running> {
+  const args = [
+    ...["--port", String(port), "--bind", "127.0.0.1"],
+    // Nothing is written, and what others have left is not read.
+    ...["--save", "", "--appendonly", "no", "--dbfilename", `nothing-${port}.rdb`],
+    ...more,
+  ];
+  const process = new Deno.Command(PROGRAM, {
+    args,
     cwd: "/tmp",
     stdin: "null",
     stdout: "piped",
     stderr: "null",
   }).spawn();
-  let log = "";
-  const reader = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  while (!log.includes("Ready to accept connections")) {
-    const { done, value } = await reader.read();
-    if (done) {
-      await process.status;
-      throw new Error(`redis-server did not start: ${log}`);
-    }
-    log += value;
+  const log = new LogLines(process.stdout);
+  try {
+    await log.until("Ready to accept connections");
+  } catch (error) {
+    await process.status;
+    await log[Symbol.asyncDispose]();
+    throw new Error(`${PROGRAM} did not start`, { cause: error });
   }
-  await reader.cancel();
-  return process;
+  return { process, log };
 }
 
 function isInstalled(): boolean {
   try {
-    return new Deno.Command("redis-server", { args: ["--version"], stdout: "null" }).outputSync().success;
+    return new Deno.Command(PROGRAM, { args: ["--version"], stdout: "null" }).outputSync().success;
   } catch {
     return false;
   }

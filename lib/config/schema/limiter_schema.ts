@@ -16,9 +16,8 @@ const policySchema: v.GenericSchema = v.pipe(
   ),
   v.rawCheck(({ dataset, addIssue }) => {
     if (!isRecord(dataset.value)) return;
-    for (const { option, index, message } of findPolicyProblems(dataset.value)) {
-      const path = [pathItem(dataset.value, option)];
-      if (index !== undefined) path.push(pathItem(dataset.value[option], index));
+    for (const { option, rest = [], message } of findPolicyProblems(dataset.value)) {
+      const path = [option, ...rest].map((key) => pathItem(dataset.value, key));
       addIssue({ message, path: path as [v.IssuePathItem, ...v.IssuePathItem[]] });
     }
   }),
