@@ -5,6 +5,8 @@
  *
  * Fields are appended one by one: handed to the constructor they make the runtime prepare an answer of its own kind,
  * with a finalizer, and compare each name with all before it (measured with Deno 2.9.6: 0.7 us of 12 for six fields).
+ * Each field costs it half a microsecond, so that `content-length` is left out where it writes that itself: of content
+ * in memory.
  *
  * @throws {TypeError} for fields that cannot stand in a message
  */
@@ -15,6 +17,10 @@ export function makeResponse(
 ): Response {
   const response = status === 200 ? new Response(body) : new Response(body, { status });
   const { headers } = response;
-  for (let i = 0; i < list.length; i += 2) headers.append(list[i]!, list[i + 1]!);
+  const measured = body instanceof Uint8Array;
+  for (let i = 0; i < list.length; i += 2) {
+    const name = list[i]!;
+    if (!measured || name !== "content-length") headers.append(name, list[i + 1]!);
+  }
   return response;
 }

@@ -29,6 +29,8 @@ type CountedDecision = AllowedDecision | LimitedDecision;
  */
 export class LimitHeaders {
   readonly #policies: readonly ResolvedPolicy[];
+  /** The names of the policies as structured fields have them. */
+  readonly #names: readonly string[];
   /** The item of each policy in `RateLimit-Policy`; `null` where it depends on the key. */
   readonly #items: readonly (string | null)[];
   /** What was put together for a set of policies. */
@@ -48,6 +50,7 @@ export class LimitHeaders {
       );
     }
     this.#policies = policies;
+    this.#names = policies.map(({ name }) => quote(name));
     this.#items = policies.map(staticItem);
     this.#everyAnswer = [...styles].some((style) => style !== "x-rate-limit");
   }
@@ -89,9 +92,10 @@ export class LimitHeaders {
 
   #writeDraft11(decision: CountedDecision, headers: HeaderFields): void {
     const { policy, remaining } = decision;
+    const own = this.#policies.indexOf(policy);
     const theirs = headers.get("ratelimit-policy");
-    let list = this.#policyList(decision);
-    let name = quote(policy.name);
+    let list = this.#policyList(decision, own);
+    let name = this.#names[own]!;
     if (theirs !== null && theirs.includes(name)) {
       // Two items of one name would contradict each other; ours gets another one and stands alone.
       const ours = quote(`${policy.name}-proxy`);
@@ -104,9 +108,8 @@ export class LimitHeaders {
   }
 
   /** The items of all policies that apply and want this style; one whose limit depends on the key only for its own decision. */
-  #policyList(decision: CountedDecision): string {
-    const { applied, policy } = decision;
-    const own = this.#policies.indexOf(policy);
+  #policyList(decision: CountedDecision, own: number): string {
+    const { applied } = decision;
     const dynamic = this.#items[own] === null;
     const known = dynamic ? undefined : this.#lists.get(applied);
     if (known !== undefined) return known;
