@@ -1,4 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import { eachTransport } from "../support/each_transport.ts";
 import { recordingUpstream } from "../support/recording_upstream.ts";
 import { startProxy, type TestProxy } from "../support/start_proxy.ts";
 
@@ -85,6 +86,9 @@ const REFUSED: readonly (readonly [claim: string, status: number, bytes: string]
   ],
   ["with a space before a colon", 400, "GET / HTTP/1.1\r\nHost : h\r\n\r\n"],
   ["with a folded field", 400, "GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n"],
+  ["with a long field", 400, `GET / HTTP/1.1\r\nHost: h\r\nX: ${"a".repeat(66_000)}\r\n\r\n`],
+  ["with many fields", 400, `GET / HTTP/1.1\r\nHost: h\r\n${"X: a\r\n".repeat(128)}\r\n`],
+  ["with a long target", 400, `GET /${"a".repeat(66_000)} HTTP/1.1\r\nHost: h\r\n\r\n`],
 ];
 
 for (const [claim, status, bytes] of REFUSED) {
@@ -95,6 +99,19 @@ for (const [claim, status, bytes] of REFUSED) {
     assertEquals(upstream.requests, []);
   });
 }
+
+eachTransport("proxy forwards heads that are as large as they may be", async (start) => {
+  await using upstream = recordingUpstream();
+  await using proxy = await start({ upstreams: [upstream.address] });
+  const long = "a".repeat(65_000);
+  assertEquals((await proxy.ask("GET /", [`X: ${long}`])).status, 200);
+  assertEquals(upstream.sent("x"), [long]);
+  assertEquals((await proxy.ask(`GET /${long}`)).status, 200);
+  assertEquals(upstream.requests[1]!.startLine, `GET /${long} HTTP/1.1`);
+  const many = Array.from({ length: 127 }, (_, i) => `X-${i}: ${i}`);
+  assertEquals((await proxy.ask("GET /", many)).status, 200);
+  assertEquals(upstream.sent("x-126"), ["126"]);
+});
 
 Deno.test("proxy serves requests whose host is odd but allowed", async () => {
   await using upstream = recordingUpstream();
