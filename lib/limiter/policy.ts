@@ -92,7 +92,8 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   maxKeys?: number;
   /**
    * Where it is counted: in the memory of this machine, or in a Redis or Valkey that several share. The same for all
-   * policies of a limiter, which are decided about in one step. A `RateLimiter` of one's own has only the memory.
+   * policies of a limiter, which are decided about in one step; limits of routes are counted where those of the
+   * configuration are. A `RateLimiter` of one's own has only the memory.
    *
    * @default {"memory"}
    */

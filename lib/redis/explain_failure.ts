@@ -20,6 +20,9 @@ export function explainFailure(error: Error, connection: FailedConnection): stri
   const message = textOf(error);
   if (error.name === "ReplyError") return explainReply(message);
   if (UNTRUSTED.test(code)) return `${message}; store.tls.caCerts names authorities to trust`;
+  if (/certificate ?required/i.test(message)) {
+    return `${message}; store.tls.cert and key are shown to the server`;
+  }
   if (message === "connect ETIMEDOUT") {
     return secure
       ? `no TLS connection within ${connectTimeoutMs} ms; a server without TLS is redis://`

@@ -181,7 +181,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "store of a route",
     { upstreams, routes: [{ limiter: { ...limiter, store: { type: "redis", url: "redis://localhost" } } }] },
-    "routes[0].limiter must not have a store: only limits of the configuration are shared with other machines",
+    "routes[0].limiter must not have a store: limits of routes are counted where those of the configuration are",
   ],
   [
     "more policies than can be counted",

@@ -121,3 +121,18 @@ redisTest("serve() takes the next server where one may not be written to", async
   await using alone = await limitedProxy(upstream, replica.url);
   assertStringIncludes(alone.seen.eventsOf("limiter_store")[0]!.reason!, "READONLY");
 });
+
+redisTest("serve() leaves a server that has become a replica for the next one", async (old) => {
+  await using next = await RedisServer.start();
+  await using upstream = startUpstream();
+  await using proxy = await limitedProxy(upstream, [old.url, next.url]);
+  assertEquals(await statuses(proxy, 1), [200]);
+  await old.command("REPLICAOF", "127.0.0.1", String(next.port));
+  const refused = await statuses(proxy, 5, "b");
+  assertEquals(refused, [503, 503, 503, 503, 503], "as onStoreError says");
+  const { seen } = proxy;
+  assertStringIncludes(seen.eventsOf("limiter_store")[1]!.reason!, "READONLY");
+  await seen.until(() => availability(proxy).at(-1)!);
+  assertEquals(await statuses(proxy, 3), [200, 200, 429]);
+  assert(await next.calls("evalsha") >= 2);
+});

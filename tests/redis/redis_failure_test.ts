@@ -85,6 +85,24 @@ redisTest("serve() lets two proxies share one limit, and such with another prefi
   assertEquals(await statuses(apart, 1), [200]);
 });
 
+redisTest("serve() counts the limits of routes where those of the configuration are", async (redis) => {
+  await using upstream = startUpstream();
+  const config = {
+    upstreams: [upstream.address],
+    limiter: {
+      key: "header:id",
+      limit: 100,
+      window: "1h",
+      store: { type: "redis", url: redis.url, timeout: "5s" },
+    },
+    routes: [{ name: "api", limiter: { key: "header:id", limit: 2, window: "1h" } }],
+  } as const;
+  await using one = await startProxy(config);
+  await using two = await startProxy(config);
+  assertEquals([...await statuses(one, 1), ...await statuses(two, 2)], [200, 200, 429]);
+  assertEquals((await two.seen.untilEntries(2)).limitedBy, "api");
+});
+
 redisTest("serve() keeps no key in Redis for longer than it counts", async (redis) => {
   await using upstream = startUpstream();
   await using proxy = await limitedProxy(redis, upstream);

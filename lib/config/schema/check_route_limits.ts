@@ -27,7 +27,7 @@ export function checkRouteLimits(config: unknown, addIssue: v.RawCheckContext<un
     }
     for (const { name, store } of own) {
       if (store !== undefined && store !== "memory") {
-        issue("must not have a store: only limits of the configuration are shared with other machines");
+        issue("must not have a store: limits of routes are counted where those of the configuration are");
       }
       if (name === undefined) continue;
       if (names.has(name)) {
