@@ -23,8 +23,9 @@ export class CustomChoice implements Algorithm {
     const servers = candidates.servers.filter((server) => selection.accepts(server));
     if (servers.length === 0) return undefined;
     try {
-      const chosen = this.#choose(servers, selection.source);
-      return chosen !== undefined && servers.includes(chosen) ? chosen : undefined;
+      const chosen: unknown = this.#choose(servers, selection.source);
+      if (chosen instanceof Promise) throw new TypeError("it must return a server, returned a promise");
+      return servers.find((server) => server === chosen);
     } catch (error) {
       this.#onError(error);
       return undefined;

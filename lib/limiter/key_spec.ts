@@ -51,6 +51,16 @@ export interface KeyOptions {
 /** Takes the key of one request; `null` when it has none. */
 export type CompiledKey = (source: KeySource) => string | null;
 
+/**
+ * Makes sure that what a function of the configuration gave is a key; a promise would be one and the same for everybody.
+ *
+ * @throws {TypeError} when it is something else
+ */
+export function checkedKey(key: unknown): string | null {
+  if (key === null || typeof key === "string") return key;
+  throw new TypeError(`received ${String(key)}, expected a string or null`);
+}
+
 function isNamedKey(text: string): text is NamedKey {
   if (text === "ip" || text === "path" || text === "host") return true;
   const colon = text.indexOf(":");

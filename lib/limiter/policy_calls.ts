@@ -1,7 +1,7 @@
 /** The functions of a policy, called with care. */
 
 import { FilterError } from "../core/errors.ts";
-import type { KeySource } from "./key_spec.ts";
+import { checkedKey, type KeySource } from "./key_spec.ts";
 import type { ResolvedPolicy } from "./policy.ts";
 
 /**
@@ -34,17 +34,11 @@ export function callExempt(
  * @throws {FilterError} when the function throws or returns no key
  */
 export function callKey(policy: ResolvedPolicy, source: KeySource): string | null {
-  let key: unknown;
   try {
-    key = policy.key(source);
+    return checkedKey(policy.key(source));
   } catch (error) {
     throw new FilterError(phaseOf(policy, "key"), error);
   }
-  if (key === null || typeof key === "string") return key;
-  throw new FilterError(
-    phaseOf(policy, "key"),
-    new TypeError(`received ${String(key)}, expected a string or null`),
-  );
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import { FilterError, ProxyError } from "../core/errors.ts";
 import { mergeStates } from "../config/merge_states.ts";
+import { checkedKey } from "../limiter/key_spec.ts";
 import type { Exchange } from "./exchange.ts";
 import type { PoolRuntime } from "./proxy_runtime.ts";
 import type { RouteRuntime, RouteTable } from "./route_runtime.ts";
@@ -48,7 +49,7 @@ function addState(exchange: Exchange, newContext: (request: Request) => unknown)
 
 function splitPool(exchange: Exchange, { split, splitKey }: RouteRuntime): PoolRuntime {
   try {
-    return split!.pick(splitKey === null ? null : splitKey(exchange));
+    return split!.pick(splitKey === null ? null : checkedKey(splitKey(exchange) ?? null));
   } catch (error) {
     throw new FilterError("splitKey", error);
   }

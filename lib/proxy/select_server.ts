@@ -3,6 +3,7 @@
 import type { Claim, Refusal } from "../balancer/waiting_line.ts";
 import { Cancellation } from "../core/cancellation.ts";
 import { FilterError, NoServerError, type UpstreamError } from "../core/errors.ts";
+import { checkedKey } from "../limiter/key_spec.ts";
 import type { Exchange } from "./exchange.ts";
 
 /**
@@ -44,7 +45,7 @@ function claimInTime(exchange: Exchange): Claim | Refusal | Promise<Claim | Refu
 
 function keyOf(exchange: Exchange): string | undefined {
   try {
-    return exchange.pool.key!(exchange) ?? undefined;
+    return checkedKey(exchange.pool.key!(exchange) ?? null) ?? undefined;
   } catch (error) {
     throw new FilterError("key", error);
   }
