@@ -18,7 +18,10 @@ export async function measureAddedLatency(
   const limiters: readonly [name: string, limiter: NonNullable<ProxyConfig["limiter"]> | undefined][] = [
     ["no limiter", undefined],
     ["in memory", policy],
-    ["in Redis", { ...policy, store: { type: "redis", url: redis.url, timeout: "5s" } }],
+    ["in Redis", {
+      ...policy,
+      store: { type: "redis", url: redis.url, timeout: "5s", onStoreError: "closed" },
+    }],
   ];
   await using stack = new AsyncDisposableStack();
   const upstream = stack.use(startUpstream());

@@ -35,6 +35,8 @@ async function measure(
     url: redis.url,
     prefix: name.replaceAll(" ", "-"),
     timeout: "5s",
+    // So that a decision that Redis has not made fails the measurement.
+    onStoreError: "closed",
     lease,
   } as const;
   const policies = Array.from({ length: tiers }, (_, i): LimiterPolicy<Asker> => {

@@ -11,7 +11,10 @@ import { RedisNodes } from "./redis_nodes.ts";
 
 /** Longest wait for a connection. */
 const CONNECT_TIMEOUT_MS = 500;
-/** A connection on which an answer is awaited so long is given up: else what waits in it would pile up. */
+/**
+ * A connection on which an answer is awaited so long, or as long as a request may wait, is given up: else what waits in
+ * it would pile up.
+ */
 const SOCKET_TIMEOUT_MS = 250;
 /** How long the end of a connection that is left may take. */
 const DISCONNECT_TIMEOUT_MS = 20;
@@ -31,7 +34,6 @@ const STRICT = {
   autoResendUnfulfilledCommands: false,
   connectTimeout: CONNECT_TIMEOUT_MS,
   disconnectTimeout: DISCONNECT_TIMEOUT_MS,
-  socketTimeout: SOCKET_TIMEOUT_MS,
 } satisfies RedisOptions;
 
 /** What {@linkcode IoredisConnection} takes. */
@@ -42,6 +44,8 @@ export interface IoredisConnectionOptions {
   tls?: RedisTlsOptions;
   /** A key that nobody uses, in the slot of all others. */
   checkKey: string;
+  /** How long whoever asks waits for an answer. */
+  timeoutMs: number;
   listener: ConnectionListener;
   /** The scripts, when they are not to take the server's time. */
   scripts?: Readonly<Record<ScriptName, string>>;
@@ -72,7 +76,7 @@ export class IoredisConnection implements RedisConnection {
   #failures = 0;
 
   constructor(options: IoredisConnectionOptions) {
-    const { urls, tls = {}, checkKey, listener, scripts = serverTimeScripts() } = options;
+    const { urls, tls = {}, checkKey, timeoutMs, listener, scripts = serverTimeScripts() } = options;
     const addresses = urls.map((url) => parseRedisUrl(url)!);
     const { secure, username, password, db } = addresses[0]!;
     this.#listener = listener;
@@ -81,6 +85,7 @@ export class IoredisConnection implements RedisConnection {
     this.#nodes = new RedisNodes(addresses);
     this.#client = new Redis({
       ...STRICT,
+      socketTimeout: Math.max(SOCKET_TIMEOUT_MS, timeoutMs),
       username,
       password,
       db,

@@ -55,7 +55,9 @@ export class RedisStores implements AsyncDisposable {
     const { clock, onAvailability } = this.#options;
     const address = storeAddress(options);
     const checkKey = checkKeyOf(prefix);
-    const link = new RedisLink((listener) => new IoredisConnection({ urls, tls, checkKey, listener }), {
+    const connect = (listener: RedisLink) =>
+      new IoredisConnection({ urls, tls, checkKey, timeoutMs, listener });
+    const link = new RedisLink(connect, {
       clock,
       timeoutMs,
       onAvailability: (available, reason) => onAvailability(address, available, reason),

@@ -250,6 +250,19 @@ redisTest(
   },
 );
 
+redisTest("serve() waits for an answer as long as it may, and no shorter", async (redis) => {
+  await using upstream = startUpstream();
+  await using proxy = await limitedProxy(redis, upstream, { limit: 1, store: { timeout: "10s" } });
+  redis.pause();
+  const waiting = asks(proxy);
+  // Longer than a connection may be silent whose requests wait for 20 ms only.
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  redis.resume();
+  assertEquals([(await waiting).status, ...await statuses(proxy, 1)], [200, 429]);
+  assertEquals(proxy.seen.eventsOf("limiter_store").length, 1, "never given up");
+  assert(await redis.calls("evalsha") > 0);
+});
+
 redisTest("serve() gives places of a concurrency policy back to Redis", async (redis) => {
   const gate = Promise.withResolvers<void>();
   await using upstream = startUpstream({

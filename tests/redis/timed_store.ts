@@ -69,7 +69,13 @@ export async function timedLink(url: string, nowUs: () => number): Promise<Redis
   const link = new RedisLink(
     (listener) =>
       new TimedConnection(
-        new IoredisConnection({ urls: [url], checkKey: "check", listener, scripts: TIMED_SCRIPTS }),
+        new IoredisConnection({
+          urls: [url],
+          checkKey: "check",
+          timeoutMs: 5000,
+          listener,
+          scripts: TIMED_SCRIPTS,
+        }),
         nowUs,
       ),
     { clock: systemClock, timeoutMs: 5000, onAvailability() {} },
