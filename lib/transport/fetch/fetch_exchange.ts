@@ -4,7 +4,9 @@ import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ClientGoneError, ProxyError, RequestError, UpstreamError } from "../../core/errors.ts";
 import type { OutgoingRequest, RequestBody, SendOptions, UpstreamResponse } from "../transport.ts";
 import { classifyBodyError, classifyFetchError } from "./classify_fetch_error.ts";
+import { Download } from "./download.ts";
 import { fromFetchFields, toFetchFields } from "./fetch_fields.ts";
+import { gatherBody, type Gathered, joinPieces, nothingGathered, WHOLE_BODY_BYTES } from "./gather_body.ts";
 import type { PeerClient } from "./peer_client.ts";
 import { SizedBody } from "./sized_body.ts";
 
@@ -13,6 +15,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** Watches over one call of `fetch`: deadlines, cancellation, and both bodies. */
 export class FetchExchange {
   readonly #options: SendOptions;
+  readonly #wheel: DeadlineWheel;
   readonly #controller = new AbortController();
   /** Until the head of the answer, then between two pieces of its content. */
   readonly #receiving: Deadline;
@@ -24,7 +27,8 @@ export class FetchExchange {
   #answered = false;
   #over = false;
   #upload: ReadableStreamDefaultReader<Bytes> | null = null;
-  #download: ReadableStreamDefaultReader<Bytes> | null = null;
+  /** The answer's content, once it is handed over as a stream. */
+  #download: Download | null = null;
   /** Whom a deadline that runs is for. */
   #uploadWaitsFor: "client" | "server" = "server";
   #downloadWaitsFor: "client" | "server" = "server";
@@ -33,6 +37,7 @@ export class FetchExchange {
 
   constructor(options: SendOptions, wheel: DeadlineWheel) {
     this.#options = options;
+    this.#wheel = wheel;
     this.#receiving = wheel.deadline(() => this.#abort(this.#slowAnswer()));
     this.#sending = wheel.deadline(() => this.#abort(this.#slowRequest()));
     this.#total = wheel.deadline(() => this.#abort(this.#slowExchange()));
@@ -61,7 +66,7 @@ export class FetchExchange {
       });
       // Not for the client, which has no part in that proxy (RFC 9110 section 15.5.8).
       if (response.status === 407 && peer.byForwarding) throw this.#abort(proxyRefused());
-      return this.#takeHead(response);
+      return await this.#take(response);
     } catch (error) {
       const failure = this.#failure ?? classifyFetchError(error, peer.dialFailure);
       this.#finish();
@@ -119,11 +124,10 @@ export class FetchExchange {
     }
   }
 
-  #takeHead(response: Response): UpstreamResponse {
-    const { status, statusText, headers } = response;
+  async #take(response: Response): Promise<UpstreamResponse> {
+    const { status, statusText, headers, body } = response;
     this.#answered = true;
     this.#receiving.clear();
-    this.#downloadWaitsFor = "client";
     const doubtful = status < 200 || status > 599 ||
       (headers.has("transfer-encoding") && headers.has("content-length"));
     if (doubtful) {
@@ -131,33 +135,54 @@ export class FetchExchange {
         protocolError(`Cannot pass on the response: status ${status} or its framing is not valid`),
       );
     }
-    const fields = fromFetchFields(headers);
-    if (response.body === null || headers.get("content-length") === "0") {
-      response.body?.cancel().catch(() => {});
+    const answer: UpstreamResponse = { status, statusText, headers: fromFetchFields(headers), body: null };
+    const length = lengthOf(headers);
+    if (body === null || length === 0) {
+      body?.cancel().catch(() => {});
       this.#finish();
-      return { status, statusText, headers: fields, body: null };
+      return answer;
     }
-    return { status, statusText, headers: fields, body: this.#responseBody(response.body) };
+    const download = new Download(body, length);
+    const gathered = length > WHOLE_BODY_BYTES
+      ? nothingGathered()
+      : await gatherBody(() => this.#read(download), this.#wheel);
+    if (length > WHOLE_BODY_BYTES || gathered.pending !== null) {
+      answer.body = this.#stream(download, gathered);
+    } else {
+      answer.body = joinPieces(gathered.pieces);
+      this.#finish();
+    }
+    return answer;
   }
 
-  #responseBody(body: ReadableStream<Bytes>): ReadableStream<Bytes> {
-    const { timeouts } = this.#options;
-    const reader = this.#download = body.getReader();
-    this.#receiving.set(timeouts.idleMs);
+  async #read(download: Download): Promise<Bytes | null> {
+    const { idleMs } = this.#options.timeouts;
+    this.#downloadWaitsFor = "server";
+    if (!this.#over) this.#receiving.set(idleMs);
+    const piece = await download.read().catch((error) => this.#abort(classifyBodyError(error)));
+    this.#downloadWaitsFor = "client";
+    if (!this.#over) this.#receiving.set(idleMs);
+    if (this.#failure !== null || piece instanceof Error) throw this.#failure ?? piece;
+    return piece;
+  }
+
+  #stream(download: Download, { pieces, pending }: Gathered): ReadableStream<Bytes> {
+    this.#download = download;
+    if (!this.#over) this.#receiving.set(this.#options.timeouts.idleMs);
+    let begun = pending;
     return new ReadableStream<Bytes>({
       pull: async (controller) => {
-        this.#downloadWaitsFor = "server";
-        if (!this.#over) this.#receiving.set(timeouts.idleMs);
-        const result = await reader.read().catch((error) => this.#abort(classifyBodyError(error)));
-        this.#downloadWaitsFor = "client";
-        if (!this.#over) this.#receiving.set(timeouts.idleMs);
-        if (this.#failure !== null || result instanceof Error) throw this.#failure ?? result;
-        if (result.done) {
+        let piece: Bytes | null | undefined = pieces.shift();
+        if (piece === undefined) {
+          piece = await (begun ?? this.#read(download));
+          begun = null;
+        }
+        if (piece === null) {
           this.#end(null);
           return controller.close();
         }
-        this.#bytes += result.value.length;
-        controller.enqueue(result.value);
+        this.#bytes += piece.length;
+        controller.enqueue(piece);
       },
       cancel: () => void this.#abort(new ClientGoneError()),
     }, { highWaterMark: 0 });
@@ -194,7 +219,7 @@ export class FetchExchange {
     this.#failure ??= failure;
     this.#controller.abort(this.#failure);
     // The signal alone does not always end content that is flowing.
-    this.#download?.cancel().catch(() => {});
+    this.#download?.cancel();
     if (this.#download !== null) this.#end(this.#failure);
     return this.#failure;
   }
@@ -224,6 +249,12 @@ export class FetchExchange {
 
 /** Methods that may be sent again (RFC 9110 section 9.2.2), as `fetch` does when a kept connection turns out closed. */
 const REPEATED_BY_FETCH: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
+
+/** How long the content is that `fetch` gives out; it undoes a coding, and does not know then. */
+function lengthOf(headers: Headers): number {
+  const declared = headers.get("content-length");
+  return declared === null || headers.has("content-encoding") ? Infinity : Number(declared);
+}
 
 function proxyRefused(): UpstreamError {
   const code = "connection_refused";
