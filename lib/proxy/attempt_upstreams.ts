@@ -9,6 +9,7 @@ import { decideRetry } from "./decide_retry.ts";
 import type { Attempt, Exchange } from "./exchange.ts";
 import { judgeError, judgeStatus } from "./judge_outcome.ts";
 import { readSession } from "./keep_session.ts";
+import { isLate, LateError } from "./late_error.ts";
 import { ReplayBody } from "./replay_body.ts";
 import { runFilter } from "./run_filter.ts";
 import { selectServer } from "./select_server.ts";
@@ -28,7 +29,7 @@ export async function attemptUpstreams(
   exchange.upstreamStartAt = exchange.delayed ? runtime.clock.now() : exchange.startedAt;
   runtime.clientWatch.begin(exchange.upstreamStartAt);
   if (namedPeer === null) readSession(exchange);
-  if (isLate(exchange)) throw lateError();
+  if (isLate(exchange)) throw new LateError();
   let failure: UpstreamError | null = null;
   for (;;) {
     if (failure !== null) exchange.upstreamStartAt = runtime.clock.now();
@@ -57,7 +58,7 @@ export async function attemptUpstreams(
       exchange.throwIfCancelled();
       // The client broke off its own content: whatever the server made of it is not the server's fault.
       if (exchange.body instanceof ReplayBody && exchange.body.failure !== null) throw exchange.body.failure;
-      if (!(error instanceof UpstreamError)) throw error;
+      if (!(error instanceof UpstreamError) || error instanceof LateError) throw error;
       const told = tellOfFailure(exchange, error);
       if (told !== undefined) await told;
       if (server === null || !mayRetry(exchange, error)) throw error;
@@ -108,18 +109,6 @@ function mayRetry(exchange: Exchange, failure: UpstreamError): boolean {
   const { body, method, attempts } = exchange;
   const bodyReplayable = !(body instanceof ReplayBody) || body.replayable;
   return decideRetry(failure, { method, bodyReplayable, attempts: attempts.length });
-}
-
-/** Whether the exchange has taken as long as it may; the client's content and filters count. */
-function isLate({ timeouts: { totalMs }, startedAt, runtime }: Exchange): boolean {
-  return totalMs !== Infinity && runtime.clock.now() - startedAt >= totalMs;
-}
-
-function lateError(): UpstreamError {
-  return new UpstreamError("The exchange took longer than it may before it was sent to a server", {
-    code: "http_response_timeout",
-    phase: "unsent",
-  });
 }
 
 function sendAttempt(exchange: Exchange, prepared: OutgoingRequest, peer: Peer): Promise<UpstreamResponse> {

@@ -3,6 +3,7 @@
 import { UpstreamError } from "../core/errors.ts";
 import type { Outcome } from "../upstream/server.ts";
 import type { Exchange } from "./exchange.ts";
+import { isLate, LateError } from "./late_error.ts";
 import { ReplayBody } from "./replay_body.ts";
 
 /**
@@ -20,7 +21,8 @@ export function judgeStatus(status: number): Outcome {
  * A kept connection may be closed at any moment: that is no failure before a new one has failed as well.
  */
 export function judgeError(exchange: Exchange, error: unknown): Outcome {
-  if (!(error instanceof UpstreamError) || exchange.cancellation.cancelled) return "ignored";
+  if (!(error instanceof UpstreamError) || error instanceof LateError) return "ignored";
+  if (exchange.cancellation.cancelled) return "ignored";
   if (exchange.body instanceof ReplayBody && exchange.body.failure !== null) return "ignored";
   switch (error.code) {
     case "connection_limit_reached":
@@ -37,7 +39,7 @@ export function judgeError(exchange: Exchange, error: unknown): Outcome {
 }
 
 /** Whether the exchange is out of time, and most of that was gone before the server had its turn. */
-function hadLittleTime({ timeouts: { totalMs }, startedAt, upstreamStartAt, runtime }: Exchange): boolean {
-  if (totalMs === Infinity || runtime.clock.now() - startedAt < totalMs) return false;
-  return upstreamStartAt - startedAt > totalMs / 2;
+function hadLittleTime(exchange: Exchange): boolean {
+  const { timeouts, startedAt, upstreamStartAt } = exchange;
+  return isLate(exchange) && upstreamStartAt - startedAt > timeouts.totalMs / 2;
 }

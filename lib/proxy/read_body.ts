@@ -37,9 +37,10 @@ export async function readBody(exchange: Exchange): Promise<void> {
     exchange.body = EMPTY;
     return;
   }
-  const { idleMs } = exchange.timeouts;
+  const { timeouts: { idleMs, totalMs }, startedAt } = exchange;
   if (length !== null && length <= BUFFERED_BYTES) {
-    exchange.body = await readWhole(exchange, length, idleMs);
+    const leftMs = totalMs === Infinity ? Infinity : startedAt + totalMs - runtime.clock.now();
+    exchange.body = await readWhole(exchange, length, Math.min(idleMs, leftMs));
     runtime.running.progressed();
     return;
   }
@@ -58,13 +59,13 @@ function readLength(declared: string): number {
   return Number(declared);
 }
 
-async function readWhole(exchange: Exchange, length: number, idleMs: number): Promise<RequestBody> {
+async function readWhole(exchange: Exchange, length: number, withinMs: number): Promise<RequestBody> {
   const { request, runtime, cancellation } = exchange;
   const { promise: whole, resolve, reject } = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
   using deadline = runtime.wheel.deadline(() => {
     reject(new RequestError("The client sent its content too slowly", 408));
   });
-  deadline.set(idleMs);
+  deadline.set(withinMs);
   cancellation.listen(reject);
   // What is left of it stays with the runtime, which waits for the rest of it before it takes the next request.
   request.bytes().then(resolve, reject);

@@ -1,7 +1,9 @@
 /** Calls a function of the configuration in the middle of a request. */
 
 import { FilterError } from "../core/errors.ts";
+import { awaitFilter } from "./await_filter.ts";
 import type { Exchange } from "./exchange.ts";
+import { LateError } from "./late_error.ts";
 
 /**
  * Runs a phase; what it gives at once comes back at once.
@@ -24,7 +26,8 @@ export function runFilter<Subject, Result>(
 
 async function settled<Result>(phase: string, result: Promise<Result>, exchange: Exchange): Promise<Result> {
   try {
-    return await result;
+    // A server's content that streams tells whoever sends it that the exchange is called off.
+    return exchange.unreadBody === null ? await awaitFilter(exchange, result) : await result;
   } catch (error) {
     throw failed(phase, error, exchange);
   }
@@ -32,5 +35,6 @@ async function settled<Result>(phase: string, result: Promise<Result>, exchange:
 
 /** A filter that waits for something on behalf of the request fails when that is called off; it is not to blame. */
 function failed(phase: string, error: unknown, { cancellation }: Exchange): unknown {
+  if (error instanceof LateError) return error;
   return cancellation.cancelled ? cancellation.reason : new FilterError(phase, error);
 }

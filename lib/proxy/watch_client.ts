@@ -35,7 +35,7 @@ export class ClientWatch {
     this.#deadline = wheel.deadline(() => this.#look());
   }
 
-  /** A request goes to a server. */
+  /** A request goes to a server, or a filter takes its time with it. */
   begin(now: number): void {
     if (!this.#looking) this.#lookLater(now);
   }
@@ -49,7 +49,7 @@ export class ClientWatch {
     const now = this.#clock.now();
     let young = false;
     this.#running.visit((exchange) => {
-      if (exchange.watched || exchange.status !== 0 || exchange.upstreamStartAt === 0) return;
+      if (exchange.watched || exchange.status !== 0) return;
       if (now - exchange.startedAt >= WATCH_AFTER_MS) exchange.watchConnection();
       else young = true;
     });

@@ -24,12 +24,22 @@ eachTransport("timeouts.total is for all attempts together", async (start) => {
 
 eachTransport("timeouts.total counts what filters have taken", async (start) => {
   await using upstream = recordingUpstream(OK);
+  const nobody = new Int32Array(new SharedArrayBuffer(4));
   await using proxy = await start({
     upstreams: { servers: [upstream.address], timeouts: { total: "50ms" } },
-    requestFilter: () => new Promise((resolve) => setTimeout(resolve, 100)),
+    requestFilter: () => void Atomics.wait(nobody, 0, 0, 100),
   });
   const answer = await proxy.ask("POST /");
   assertEquals([answer.status, answer.field("proxy-status")], [504, "lbproxy; error=http_response_timeout"]);
+  assertEquals(upstream.requests.length, 0);
+});
+
+eachTransport("timeouts.total is for the content of the client as well", async (start) => {
+  await using upstream = recordingUpstream(OK);
+  await using proxy = await start({
+    upstreams: { servers: [upstream.address], timeouts: { total: "100ms" } },
+  });
+  assertEquals((await proxy.ask("POST /", ["Content-Length: 3"], "ab")).status, 408);
   assertEquals(upstream.requests.length, 0);
 });
 
@@ -67,4 +77,66 @@ eachTransport("timeouts.total is not held against a server that was given little
   });
   assertEquals((await proxy.ask()).status, 504);
   assertEquals(proxy.servers[0]!.ejected, false);
+});
+
+for (
+  const phase of ["requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter"] as const
+) {
+  eachTransport(`timeouts.total ends the wait for ${phase}`, async (start) => {
+    await using upstream = recordingUpstream(OK);
+    await using proxy = await start({
+      upstreams: {
+        servers: [upstream.address, "127.0.0.1:1"],
+        balance: "first",
+        timeouts: { total: "100ms" },
+        ejection: { consecutiveFailures: 1 },
+      },
+      [phase]: () => new Promise(() => {}),
+    });
+    const answer = await proxy.ask("POST /", ["Content-Length: 1"], "x");
+    assertEquals([answer.status, answer.field("proxy-status")], [
+      504,
+      "lbproxy; error=http_response_timeout",
+    ]);
+    assertEquals(upstream.requests.length, 0);
+    assertEquals(proxy.servers[0]!.ejected, false);
+  });
+
+  eachTransport(`a client that goes away ends the wait for ${phase}`, async (start) => {
+    await using upstream = recordingUpstream(OK);
+    const waiting = Promise.withResolvers<void>();
+    let logged = 0;
+    await using proxy = await start({
+      upstreams: [upstream.address],
+      [phase]: () => {
+        waiting.resolve();
+        return new Promise(() => {});
+      },
+      logging: () => void logged++,
+    });
+    {
+      using client = await proxy.connect();
+      await client.write("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx");
+      await waiting.promise;
+    }
+    assertEquals((await proxy.seen.untilEntries(1)).status, 499);
+    assertEquals(logged, 1);
+  });
+}
+
+eachTransport("ProxyServer.shutdown() ends the wait for a filter with the grace period", async (start) => {
+  await using upstream = recordingUpstream(OK);
+  const waiting = Promise.withResolvers<void>();
+  await using proxy = await start({
+    upstreams: [upstream.address],
+    gracePeriod: 50,
+    requestFilter: () => {
+      waiting.resolve();
+      return new Promise(() => {});
+    },
+  });
+  const asked = proxy.ask();
+  await waiting.promise;
+  await proxy.server.shutdown();
+  assertEquals((await asked).status, 503);
 });

@@ -1,0 +1,33 @@
+/** Waits for a filter that does not answer at once. */
+
+import type { Exchange } from "./exchange.ts";
+import { LateError } from "./late_error.ts";
+
+/**
+ * Waits for the filter as long as somebody waits for the request; only while nothing else listens whether the exchange
+ * is called off. What the filter makes after that is dropped.
+ *
+ * @throws {LateError} when the exchange has taken as long as it may; what called it off, when that happens; whatever the
+ * filter rejects with
+ */
+export async function awaitFilter<Result>(exchange: Exchange, pending: Promise<Result>): Promise<Result> {
+  const { runtime, cancellation, timeouts: { totalMs }, startedAt } = exchange;
+  const { promise, resolve, reject } = Promise.withResolvers<Result>();
+  using deadline = runtime.wheel.deadline(() => reject(new LateError()));
+  deadline.set(totalMs, startedAt);
+  runtime.clientWatch.begin(startedAt);
+  cancellation.listen(reject);
+  pending.then(resolve, reject);
+  try {
+    return await promise;
+  } catch (error) {
+    pending.then(drop, () => {});
+    throw error;
+  } finally {
+    cancellation.listen(null);
+  }
+}
+
+function drop(made: unknown): void {
+  if (made instanceof Response && !made.bodyUsed) made.body?.cancel().catch(() => {});
+}
