@@ -11,7 +11,7 @@ export type StoreErrorAction = "open" | "closed" | "local";
  * Counts in Redis or Valkey, shared by all proxies that name the same server and prefix.
  *
  * Each request costs one command, which decides about all policies in one step and with the server's time. Needs
- * `--allow-net` for the server and, as its client reads environment variables, `--allow-env` or `--ignore-env`.
+ * `--allow-net` for the server (of a cluster, for all of them) and, as its client reads environment variables, `--allow-env` or `--ignore-env`.
  */
 export interface RedisStoreOptions {
   /** Which kind of store; Valkey is the same one. */
