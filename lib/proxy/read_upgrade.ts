@@ -15,7 +15,7 @@ export interface WebSocketRequest {
 
 /**
  * Reads the `Upgrade` field; `null` when it means nothing: `Connection` does not name it, or it offers HTTP/2 alone, which
- * clients such as Java's do with every request, and which a server may decline by answering (RFC 9110 section 7.8).
+ * some clients do with every request, and which a server may decline by answering (RFC 9110 section 7.8).
  *
  * @throws {RequestError} 501 for other protocols than WebSocket, 426 for another version of it, 400 for a bad handshake
  */

@@ -214,7 +214,7 @@ Deno.test("proxy answers 501 to other upgrades, and goes by Connection", async (
 eachTransport("proxy serves requests that offer HTTP/2 without TLS by HTTP/1.1", async (start) => {
   await using upstream = recordingUpstream();
   await using proxy = await start({ upstreams: [upstream.address] });
-  // What the HttpClient of Java sends by default; where it declares content the runtime itself answers 400.
+  // What the HttpClient of Java sends by default; with a Content-Length, even 0, the runtime itself answers 400.
   const offer = ["Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA"];
   const named = "Connection: Upgrade, HTTP2-Settings";
   const cases: [string, string[]][] = [
