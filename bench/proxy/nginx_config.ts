@@ -17,6 +17,7 @@ http {
   sendfile on;
   tcp_nopush on;
   keepalive_requests 1000000000;
+  keepalive_timeout 1h;
   client_body_buffer_size 64k;
 ${temp}
 ${http}
