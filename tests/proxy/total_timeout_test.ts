@@ -140,3 +140,20 @@ eachTransport("ProxyServer.shutdown() ends the wait for a filter with the grace 
   await proxy.server.shutdown();
   assertEquals((await asked).status, 503);
 });
+
+eachTransport("timeouts.total leaves nothing behind of content that stops in the middle", async (start) => {
+  await using upstream = rawUpstream(async (connection) => {
+    await connection.readRequest();
+    await connection.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab");
+    await connection.untilClosed();
+  });
+  await using proxy = await start({
+    upstreams: { servers: [upstream.address], timeouts: { total: "60ms" } },
+  });
+  for (let n = 1; n <= 6; n++) {
+    // Cut off, or 504 as long as the head has not been handed on.
+    await proxy.ask().catch(() => null);
+    assertEquals([proxy.servers[0]!.inFlight, proxy.seen.entries.length], [0, n]);
+    assertEquals(proxy.seen.entries.at(-1)!.error, "http_response_timeout");
+  }
+});

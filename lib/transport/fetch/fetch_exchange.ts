@@ -27,8 +27,9 @@ export class FetchExchange {
   #answered = false;
   #over = false;
   #upload: ReadableStreamDefaultReader<Bytes> | null = null;
-  /** The answer's content, once it is handed over as a stream. */
   #download: Download | null = null;
+  /** Whether the answer's content was handed over as a stream, whose end is the end of the exchange. */
+  #streams = false;
   /** Whom a deadline that runs is for. */
   #uploadWaitsFor: "client" | "server" = "server";
   #downloadWaitsFor: "client" | "server" = "server";
@@ -142,10 +143,12 @@ export class FetchExchange {
       this.#finish();
       return answer;
     }
-    const download = new Download(body, length);
+    const download = this.#download = new Download(body, length);
     const gathered = length > WHOLE_BODY_BYTES
       ? nothingGathered()
       : await gatherBody(() => this.#read(download), this.#wheel);
+    // It may have been ended in the very turn in which the wait was: then whoever takes the stream would not be told.
+    if (this.#failure !== null) throw this.#failure;
     if (length > WHOLE_BODY_BYTES || gathered.pending !== null) {
       answer.body = this.#stream(download, gathered);
     } else {
@@ -167,7 +170,7 @@ export class FetchExchange {
   }
 
   #stream(download: Download, { pieces, pending }: Gathered): ReadableStream<Bytes> {
-    this.#download = download;
+    this.#streams = true;
     if (!this.#over) this.#receiving.set(this.#options.timeouts.idleMs);
     let begun = pending;
     return new ReadableStream<Bytes>({
@@ -220,7 +223,7 @@ export class FetchExchange {
     this.#controller.abort(this.#failure);
     // The signal alone does not always end content that is flowing.
     this.#download?.cancel();
-    if (this.#download !== null) this.#end(this.#failure);
+    if (this.#streams) this.#end(this.#failure);
     return this.#failure;
   }
 
