@@ -1,5 +1,6 @@
 /** A choice made by a function of the user. */
 
+import { dropPromise } from "../core/drop_promise.ts";
 import type { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 
@@ -24,7 +25,10 @@ export class CustomChoice implements Algorithm {
     if (servers.length === 0) return undefined;
     try {
       const chosen: unknown = this.#choose(servers, selection.source);
-      if (chosen instanceof Promise) throw new TypeError("it must return a server, returned a promise");
+      if (chosen instanceof Promise) {
+        dropPromise(chosen);
+        throw new TypeError("it must return a server, returned a promise");
+      }
       return servers.find((server) => server === chosen);
     } catch (error) {
       this.#onError(error);

@@ -1,5 +1,6 @@
 /** The functions of a policy, called with care. */
 
+import { dropPromise } from "../core/drop_promise.ts";
 import { FilterError } from "../core/errors.ts";
 import { checkedKey, type KeySource } from "./key_spec.ts";
 import type { ResolvedPolicy } from "./policy.ts";
@@ -22,6 +23,7 @@ export function callExempt(
   }
   if (typeof exempted !== "object") return Boolean(exempted);
   if (exempted === null) return false;
+  dropPromise(exempted);
   throw new FilterError(
     phaseOf(policy, "exempt"),
     new TypeError(`received ${String(exempted)}, expected true or false`),
@@ -86,6 +88,7 @@ export function callCost(
 
 function checkedNumber(policy: ResolvedPolicy, option: string, value: unknown): number {
   if (typeof value === "number" && value >= 0) return value;
+  dropPromise(value);
   throw new FilterError(
     phaseOf(policy, option),
     new RangeError(`received ${String(value)}, expected a number of at least 0`),

@@ -29,7 +29,7 @@ export async function attemptUpstreams(
   exchange.upstreamStartAt = exchange.delayed ? runtime.clock.now() : exchange.startedAt;
   runtime.clientWatch.begin(exchange.upstreamStartAt);
   if (namedPeer === null) readSession(exchange);
-  if (isLate(exchange)) throw new LateError();
+  if (isLate(exchange)) throw new LateError(exchange);
   let failure: UpstreamError | null = null;
   for (;;) {
     if (failure !== null) exchange.upstreamStartAt = runtime.clock.now();

@@ -13,7 +13,7 @@ import { LateError } from "./late_error.ts";
 export async function awaitFilter<Result>(exchange: Exchange, pending: Promise<Result>): Promise<Result> {
   const { runtime, cancellation, timeouts: { totalMs }, startedAt } = exchange;
   const { promise, resolve, reject } = Promise.withResolvers<Result>();
-  using deadline = runtime.wheel.deadline(() => reject(new LateError()));
+  using deadline = runtime.wheel.deadline(() => reject(new LateError(exchange)));
   deadline.set(totalMs, startedAt);
   runtime.clientWatch.begin(startedAt);
   cancellation.listen(reject);

@@ -3,12 +3,14 @@
 import { UpstreamError } from "../core/errors.ts";
 import type { Exchange } from "./exchange.ts";
 
-/** The time of the exchange was over while nothing was on its way to a server; of filters, for one. */
+/** The time of the exchange was over while it was with no server; with a filter, for one. */
 export class LateError extends UpstreamError {
-  constructor() {
-    super("The exchange took longer than it may before it was sent to a server", {
+  constructor({ upstreamHeadAt }: Exchange) {
+    const answered = upstreamHeadAt !== 0;
+    const since = answered ? "after a server had answered" : "before it was sent to a server";
+    super(`The exchange took longer than it may ${since}`, {
       code: "http_response_timeout",
-      phase: "unsent",
+      phase: answered ? "answered" : "unsent",
     });
   }
 }

@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import type { UpstreamError } from "../../lib/core/errors.ts";
 import { eachTransport } from "../support/each_transport.ts";
 import { OK, recordingUpstream } from "../support/recording_upstream.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";
@@ -156,4 +157,16 @@ eachTransport("timeouts.total leaves nothing behind of content that stops in the
     assertEquals([proxy.servers[0]!.inFlight, proxy.seen.entries.length], [0, n]);
     assertEquals(proxy.seen.entries.at(-1)!.error, "http_response_timeout");
   }
+});
+
+eachTransport("timeouts.total over while a filter has a server's answer is told as that", async (start) => {
+  await using upstream = recordingUpstream(OK);
+  const failures: unknown[] = [];
+  await using proxy = await start({
+    upstreams: { servers: [upstream.address], timeouts: { total: "100ms" } },
+    responseFilter: () => new Promise(() => {}),
+    failToProxy: (error) => void failures.push([error.message, (error as UpstreamError).phase]),
+  });
+  assertEquals((await proxy.ask()).status, 504);
+  assertEquals(failures, [["The exchange took longer than it may after a server had answered", "answered"]]);
 });
