@@ -17,3 +17,8 @@ export const HEX_DIGITS: Uint8Array = Uint8Array.from(
   { length: 256 },
   (_, byte) => /[0-9a-fA-F]/.test(String.fromCharCode(byte)) ? parseInt(String.fromCharCode(byte), 16) : 255,
 );
+
+/** The bytes of a text that is known and ASCII. */
+export function asciiBytes(text: string): Uint8Array {
+  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+}

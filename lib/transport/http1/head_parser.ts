@@ -1,6 +1,6 @@
 /** Heads of responses (RFC 9112 sections 3 to 5), read strictly. */
 
-import { TOKEN_BYTES, VALUE_BYTES } from "./byte_classes.ts";
+import { asciiBytes, TOKEN_BYTES, VALUE_BYTES } from "./byte_classes.ts";
 import { fieldName } from "./field_names.ts";
 import { decodeLatin1 } from "./latin1.ts";
 import { protocolError } from "./protocol_error.ts";
@@ -16,7 +16,10 @@ const CR = 13;
 const SPACE = 32;
 const COMMA = 44;
 const COLON = 58;
-const PREFIX = [72, 84, 84, 80, 47, 49, 46]; // HTTP/1.
+const PREFIX = asciiBytes("HTTP/1.");
+const CHUNKED = asciiBytes("chunked");
+const CLOSE = asciiBytes("close");
+const KEEP_ALIVE = asciiBytes("keep-alive");
 
 /**
  * Reads one head after the other out of a buffer that is filled by and by.
@@ -162,7 +165,7 @@ export class HeadParser {
 
   #readTransferEncoding(bytes: Uint8Array, from: number, to: number): void {
     if (this.chunked) throw protocolError("more than one transfer-encoding");
-    if (!equalsToken(bytes, from, to, "chunked")) {
+    if (!equalsToken(bytes, from, to, CHUNKED)) {
       throw protocolError("a transfer-encoding other than chunked");
     }
     this.chunked = true;
@@ -175,8 +178,8 @@ export class HeadParser {
       let last = i;
       while (start < last && isBlank(bytes[start]!)) start++;
       while (last > start && isBlank(bytes[last - 1]!)) last--;
-      if (equalsToken(bytes, start, last, "close")) this.#closes = true;
-      else if (equalsToken(bytes, start, last, "keep-alive")) this.#keepsAlive = true;
+      if (equalsToken(bytes, start, last, CLOSE)) this.#closes = true;
+      else if (equalsToken(bytes, start, last, KEEP_ALIVE)) this.#keepsAlive = true;
       start = i + 1;
     }
   }
@@ -207,10 +210,10 @@ function isBlank(byte: number): boolean {
   return byte === SPACE || byte === TAB;
 }
 
-function equalsToken(bytes: Uint8Array, from: number, to: number, token: string): boolean {
+function equalsToken(bytes: Uint8Array, from: number, to: number, token: Uint8Array): boolean {
   if (to - from !== token.length) return false;
   for (let i = 0; i < token.length; i++) {
-    if ((bytes[from + i]! | 32) !== token.charCodeAt(i)) return false;
+    if ((bytes[from + i]! | 32) !== token[i]) return false;
   }
   return true;
 }
