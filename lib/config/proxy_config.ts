@@ -70,7 +70,8 @@ export interface TimeoutOptions {
   idle?: Duration;
   /**
    * The whole exchange, from the arrival of the request to the end of the answer: filters, waiting in a queue and all
-   * attempts count, and what is left of it is all that an attempt gets. A WebSocket has only to be open by then. Without it as long as it takes.
+   * attempts count, and what is left of it is all that an attempt gets. A WebSocket has only to be open by then. Without
+   * it as long as it takes.
    */
   total?: Duration;
 }

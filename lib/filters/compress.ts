@@ -31,8 +31,8 @@ const FORMATS: Readonly<Record<ContentCoding, string>> = { gzip: "gzip", br: "br
  * Compresses content of servers for clients that can read it.
  *
  * Left alone is what is coded already, what is too short, parts (206), what `Cache-Control: no-transform` forbids to
- * change, what `X-Accel-Buffering: no` asks to hand on as it comes, and answers that filters make. Each piece is flushed as it comes, so events
- * (`text/event-stream`) are not late. `Vary: Accept-Encoding` is added, and strong `ETag`s become weak.
+ * change, what `X-Accel-Buffering: no` asks to hand on as it comes, and answers that filters make. Each piece is
+ * flushed as it comes, so events (`text/event-stream`) are not late. `Vary: Accept-Encoding` is added, and strong `ETag`s become weak.
  *
  * A page that has a secret and repeats what a request says tells the secret by its length (BREACH): leave those out, by
  * `no-transform`.

@@ -25,7 +25,10 @@ export class MirrorTargets {
   constructor(targets: readonly MirrorTarget[]) {
     this.#targets = targets.map((target) => {
       if (typeof target === "string") return checkedPeer(target);
-      return "pool" in target ? target : checkedPeer(target.address, target.tls);
+      if (typeof target !== "object" || target === null) throw unreadable(target);
+      const named = "pool" in target;
+      if (typeof (named ? target.pool : target.address) !== "string") throw unreadable(target);
+      return named ? target : checkedPeer(target.address, target.tls);
     });
   }
 
@@ -52,4 +55,11 @@ export class MirrorTargets {
     const among = first.length > 0 ? first : usable;
     return among.length === 0 ? null : among[this.#poolTurn++ % among.length]!.peer;
   }
+}
+
+function unreadable(target: unknown): TypeError {
+  const found = JSON.stringify(target) ?? typeof target;
+  return new TypeError(
+    `Cannot make the filter mirror: "to" must be an address, { address, tls }, { pool: "name" } or an array of these, received ${found}`,
+  );
 }

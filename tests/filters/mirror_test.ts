@@ -186,4 +186,8 @@ Deno.test("mirror() refuses options that cannot be meant", () => {
     [{ to: "127.0.0.1:1", timeout: 0 }, '"timeout"'],
   ];
   for (const [options, message] of wrong) assertThrows(() => mirror(options), TypeError, message);
+  for (const to of [null, [null], 5, {}, { pool: 5 }, { address: 5 }]) {
+    const options = { to } as unknown as MirrorOptions;
+    assertThrows(() => mirror(options), TypeError, '"to" must be an address, { address, tls }, { pool:');
+  }
 });

@@ -38,12 +38,12 @@ export class WaitQueue {
     const now = this.#clock.now();
     trip.leavesQueueAt = Math.min(now + this.#timeoutMs, trip.dueAt);
     this.#trips.add(trip);
-    if (this.#trips.size > 1 && trip.leavesQueueAt >= this.#looksAt) return;
-    this.#looksAt = trip.leavesQueueAt;
-    this.#deadline.set(this.#looksAt - now, now);
     trip.options.cancellation.listen((reason) => {
       if (this.#trips.delete(trip)) trip.reject(cancelledError(reason));
     });
+    if (this.#trips.size > 1 && trip.leavesQueueAt >= this.#looksAt) return;
+    this.#looksAt = trip.leavesQueueAt;
+    this.#deadline.set(this.#looksAt - now, now);
   }
 
   /** Takes the one that has waited longest. */

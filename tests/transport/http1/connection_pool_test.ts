@@ -178,6 +178,21 @@ Deno.test("ConnectionPool does not let a request wait longer than its exchange m
   }
 });
 
+Deno.test("ConnectionPool hears of each request that waits when it is called off", async () => {
+  using bench = new Bench({ maxConnections: 1 });
+  const { upstream, answer } = gatedUpstream();
+  await using _upstream = upstream;
+  const peer = peerOf(upstream.address);
+  const served = bench.send(peer);
+  const cancellations = [1, 2, 3].map(() => new Cancellation());
+  const waiting = cancellations.map((cancellation) => bench.send(peer, { cancellation }));
+  for (const cancellation of cancellations.toReversed()) cancellation.cancel(new ClientGoneError());
+  assertEquals(bench.of(peer).waiting, 0);
+  for (const gone of waiting) await assertRejects(() => gone, ClientGoneError);
+  await answer(0);
+  assertEquals(await served, "0");
+});
+
 Deno.test("ConnectionPool forgets a request that is called off while it waits", async () => {
   using bench = new Bench({ maxConnections: 1 });
   const { upstream, answer } = gatedUpstream();
