@@ -4,11 +4,11 @@ import type { Exchange } from "./exchange.ts";
 import { LateError } from "./late_error.ts";
 
 /**
- * Waits for the filter as long as somebody waits for the request; only while nothing else listens whether the exchange
- * is called off. What the filter makes after that is dropped.
+ * Waits for the filter as long as somebody waits for the request, and as long as what is to be made of it comes. What the
+ * filter makes after that is dropped.
  *
- * @throws {LateError} when the exchange has taken as long as it may; what called it off, when that happens; whatever the
- * filter rejects with
+ * @throws {LateError} when the exchange has taken as long as it may; what called it off, or broke off the server's
+ * content, when that happens; whatever the filter rejects with
  */
 export async function awaitFilter<Result>(exchange: Exchange, pending: Promise<Result>): Promise<Result> {
   const { runtime, cancellation, timeouts: { totalMs }, startedAt } = exchange;
@@ -16,7 +16,8 @@ export async function awaitFilter<Result>(exchange: Exchange, pending: Promise<R
   using deadline = runtime.wheel.deadline(() => reject(new LateError(exchange)));
   deadline.set(totalMs, startedAt);
   runtime.clientWatch.begin(startedAt);
-  cancellation.listen(reject);
+  if (cancellation.cancelled) reject(cancellation.reason);
+  exchange.endWait = reject;
   pending.then(resolve, reject);
   try {
     return await promise;
@@ -24,7 +25,7 @@ export async function awaitFilter<Result>(exchange: Exchange, pending: Promise<R
     pending.then(drop, () => {});
     throw error;
   } finally {
-    cancellation.listen(null);
+    exchange.endWait = null;
   }
 }
 

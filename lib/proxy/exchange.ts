@@ -97,6 +97,8 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   filters: Filters;
   /** Set by `ctx.retry(false)`. */
   retryForbidden = false;
+  /** Ends the wait for a filter; `null` while none is waited for. */
+  endWait: ((reason: ProxyError) => void) | null = null;
   /** Content of a filter's making that goes to the client; it has the last word on the end of the exchange. */
   filtered: FilteredStream | null = null;
   /** A server's content that nobody has been given yet. */
@@ -183,6 +185,11 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     return body === null && mayHaveContent(method) && declaresContent(fields);
   }
 
+  /** Whether nothing has been handed over yet: the status is unknown, or a filter is asked about it. */
+  get unanswered(): boolean {
+    return this.status === 0 || this.endWait !== null;
+  }
+
   /** What a balancing function of the configuration is handed. */
   get source(): this {
     return this;
@@ -220,7 +227,9 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
 
   /** The transport's word that a streamed response is over, which ends the exchange. */
   onBodyEnd(bytes: number, failure: ProxyError | null): void {
-    if (this.filtered !== null) return this.filtered.sourceEnded(failure);
+    if (this.filtered !== null) failure = this.filtered.sourceEnded(failure);
+    if (failure !== null && this.endWait !== null) return this.endWait(failure);
+    if (this.filtered !== null) return;
     this.bytesSent = bytes;
     this.runtime.settle(this, failure);
   }
@@ -261,7 +270,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     const { signal } = this.request;
     const gone = (): void => {
       // The signal fires after every answer as well; one that has been handed over has its own way of telling.
-      if (this.status === 0 && !this.settled) this.clientGone();
+      if (this.unanswered && !this.settled) this.clientGone();
     };
     if (signal.aborted) gone();
     else signal.addEventListener("abort", gone, { once: true });
@@ -279,6 +288,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
 
   #callOff(reason: ProxyError): void {
     this.cancellation.cancel(reason);
+    this.endWait?.(reason);
     this.abortSignal(reason);
   }
 

@@ -24,13 +24,14 @@ export class FilteredStream implements UnderlyingDefaultSource<Bytes> {
     this.#reader = content.getReader();
   }
 
-  /** The transport's word that the server's content is over. */
-  sourceEnded(failure: ProxyError | null): void {
+  /** The transport's word that the server's content is over; gives the failure, if it is one. */
+  sourceEnded(failure: ProxyError | null): ProxyError | null {
     this.#sourceRuns = false;
     const { cancelled } = this.#exchange.cancellation;
     // A filter may do without the rest of it.
-    if (failure instanceof ClientGoneError && !cancelled) return;
+    if (failure instanceof ClientGoneError && !cancelled) return null;
     this.#sourceFailure = failure;
+    return failure;
   }
 
   async pull(controller: ReadableStreamDefaultController<Bytes>): Promise<void> {

@@ -3,7 +3,6 @@
 import { FilterError } from "../core/errors.ts";
 import { awaitFilter } from "./await_filter.ts";
 import type { Exchange } from "./exchange.ts";
-import { LateError } from "./late_error.ts";
 
 /**
  * Runs a phase; what it gives at once comes back at once.
@@ -18,16 +17,13 @@ export function runFilter<Subject, Result>(
 ): Result | Promise<Result> {
   try {
     const result = filter(subject, exchange);
-    return result instanceof Promise ? settled(phase, result, exchange) : result;
-  } catch (error) {
-    throw failed(phase, error, exchange);
-  }
-}
-
-async function settled<Result>(phase: string, result: Promise<Result>, exchange: Exchange): Promise<Result> {
-  try {
-    // A server's content that streams tells whoever sends it that the exchange is called off.
-    return exchange.unreadBody === null ? await awaitFilter(exchange, result) : await result;
+    if (!(result instanceof Promise)) return result;
+    return awaitFilter(
+      exchange,
+      result.catch((error) => {
+        throw failed(phase, error, exchange);
+      }),
+    );
   } catch (error) {
     throw failed(phase, error, exchange);
   }
@@ -35,6 +31,5 @@ async function settled<Result>(phase: string, result: Promise<Result>, exchange:
 
 /** A filter that waits for something on behalf of the request fails when that is called off; it is not to blame. */
 function failed(phase: string, error: unknown, { cancellation }: Exchange): unknown {
-  if (error instanceof LateError) return error;
   return cancellation.cancelled ? cancellation.reason : new FilterError(phase, error);
 }

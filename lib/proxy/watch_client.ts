@@ -49,7 +49,7 @@ export class ClientWatch {
     const now = this.#clock.now();
     let young = false;
     this.#running.visit((exchange) => {
-      if (exchange.watched || exchange.status !== 0) return;
+      if (exchange.watched || !exchange.unanswered) return;
       if (now - exchange.startedAt >= WATCH_AFTER_MS) exchange.watchConnection();
       else young = true;
     });

@@ -170,3 +170,49 @@ eachTransport("timeouts.total over while a filter has a server's answer is told 
   assertEquals((await proxy.ask()).status, 504);
   assertEquals(failures, [["The exchange took longer than it may after a server had answered", "answered"]]);
 });
+
+/** An upstream whose answers begin, and stay without their end. */
+function endless() {
+  return rawUpstream(async (connection) => {
+    await connection.readRequest();
+    await connection.write(`HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n${"a".repeat(100_000)}`);
+    await connection.untilClosed();
+  });
+}
+
+for (const phase of ["upstreamResponseFilter", "responseFilter", "responseBodyFilter"] as const) {
+  eachTransport(`timeouts.total ends the wait for ${phase} while content streams`, async (start) => {
+    await using upstream = endless();
+    await using proxy = await start({
+      upstreams: { servers: [upstream.address], timeouts: { total: "100ms" } },
+      [phase]: () => new Promise(() => {}),
+    });
+    const answer = await proxy.ask();
+    assertEquals(answer.field("proxy-status"), "lbproxy; error=http_response_timeout");
+    assertEquals([answer.status, proxy.servers[0]!.inFlight, proxy.seen.entries.length], [504, 0, 1]);
+  });
+
+  for (const small of [true, false]) {
+    eachTransport(
+      `a client that goes away ends the wait for ${phase}, with ${small ? "small" : "streaming"} content`,
+      async (start) => {
+        await using upstream = small ? recordingUpstream(OK) : endless();
+        const waiting = Promise.withResolvers<void>();
+        await using proxy = await start({
+          upstreams: [upstream.address],
+          [phase]: () => {
+            waiting.resolve();
+            return new Promise(() => {});
+          },
+        });
+        {
+          using client = await proxy.connect();
+          await client.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+          await waiting.promise;
+        }
+        assertEquals((await proxy.seen.untilEntries(1)).status, 499);
+        assertEquals(proxy.servers[0]!.inFlight, 0);
+      },
+    );
+  }
+}
