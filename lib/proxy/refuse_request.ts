@@ -1,6 +1,5 @@
 /** The answer to a request that its limits do not allow. */
 
-import { FilterError } from "../core/errors.ts";
 import { makeResponse } from "../http/make_response.ts";
 import type { LimitedDecision } from "../limiter/decision.ts";
 import { completeRefusal, refusalFields, refusalStatus } from "../limiter/refusal.ts";
@@ -8,6 +7,7 @@ import { editOwnResponse } from "./edit_own_response.ts";
 import type { Exchange } from "./exchange.ts";
 import { handOver } from "./hand_over.ts";
 import type { Admission } from "./proxy_runtime.ts";
+import { runFilter } from "./run_filter.ts";
 import { settleExchange } from "./settle_exchange.ts";
 
 /**
@@ -40,12 +40,7 @@ async function refuseByConfig(
 ): Promise<Response> {
   const { policy } = decision;
   const phase = `response of the limiter policy ${JSON.stringify(policy.name)}`;
-  let own: Response;
-  try {
-    own = await policy.response!(decision, exchange);
-  } catch (error) {
-    throw new FilterError(phase, error);
-  }
+  const own = await runFilter(phase, policy.response!, decision, exchange);
   if (!(own instanceof Response) || own.bodyUsed) return handOver(exchange, own, phase);
   return handOver(exchange, editOwnResponse(exchange, completeRefusal(own, decision, headers)), phase);
 }

@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import type { UpstreamError } from "../../lib/core/errors.ts";
 import { eachTransport } from "../support/each_transport.ts";
 import { OK, recordingUpstream } from "../support/recording_upstream.ts";
+import { startProxy } from "../support/start_proxy.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";
 
 /** An upstream that takes requests and says nothing. */
@@ -169,6 +170,14 @@ eachTransport("timeouts.total over while a filter has a server's answer is told 
   });
   assertEquals((await proxy.ask()).status, 504);
   assertEquals(failures, [["The exchange took longer than it may after a server had answered", "answered"]]);
+});
+
+Deno.test("timeouts.total ends the wait for the response of a limit", async () => {
+  await using proxy = await startProxy({
+    upstreams: { servers: ["127.0.0.1:1"], timeouts: { total: "100ms" } },
+    limiter: { key: "ip", limit: 0, window: "1s", response: () => new Promise(() => {}) },
+  });
+  assertEquals((await proxy.ask()).status, 504);
 });
 
 /** An upstream whose answers begin, and stay without their end. */
