@@ -17,7 +17,7 @@ import { identifyClient, type Identity } from "./identify_client.ts";
 import type { NamedPeer } from "./named_peers.ts";
 import type { Admission, PoolRuntime, ProxyRuntime } from "./proxy_runtime.ts";
 import { mayHaveContent } from "./read_body.ts";
-import { declaresContent, type RequestFields } from "./read_fields.ts";
+import { declaresContent, NO_FIELDS, type RequestFields } from "./read_fields.ts";
 import type { WebSocketRequest } from "./read_upgrade.ts";
 import type { RouteRuntime } from "./route_runtime.ts";
 import { ReplayBody } from "./replay_body.ts";
@@ -27,15 +27,6 @@ export interface Attempt extends AttemptInfo {
   failure: string | null;
 }
 
-const NO_FIELDS: RequestFields = Object.freeze({
-  list: [],
-  host: null,
-  connection: null,
-  upgrade: null,
-  via: null,
-  contentLength: null,
-  transferEncoding: null,
-});
 const NO_ATTEMPTS: readonly Attempt[] = [];
 const NO_LIMITS: readonly PolicyDecision[] = [];
 

@@ -13,6 +13,17 @@ export interface RequestFields {
   readonly transferEncoding: string | null;
 }
 
+/** What is known before they are read. */
+export const NO_FIELDS: RequestFields = Object.freeze({
+  list: [],
+  host: null,
+  connection: null,
+  upgrade: null,
+  via: null,
+  contentLength: null,
+  transferEncoding: null,
+});
+
 /** Reads all fields in one pass; asking the runtime for them one by one costs more. */
 export function readFields(headers: Headers): RequestFields {
   const list: string[] = [];
