@@ -1,6 +1,7 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import { deadPort } from "../support/dead_port.ts";
 import { eachTransport } from "../support/each_transport.ts";
+import { FakeClock } from "../support/fake_clock.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";
 import { recordingUpstream } from "../support/recording_upstream.ts";
 import { startProxy } from "../support/start_proxy.ts";
@@ -397,4 +398,22 @@ Deno.test("two proxies in one process share nothing", async () => {
   await two.seen.untilEntries(2);
   assertEquals(new Set(states).size, 4);
   assertStrictEquals(one.servers[0] === two.servers[0], false);
+});
+
+Deno.test("timings do not count the time that filters took as the server's", async () => {
+  const clock = new FakeClock();
+  const seen: (number | null)[] = [];
+  const logging = (ctx: { timings: { upstreamStartMs: number | null } }): void => {
+    seen.push(ctx.timings.upstreamStartMs);
+  };
+  const pass = (): void => clock.tick(500);
+  const passLater = (): Promise<void> => Promise.resolve(pass());
+  await using upstream = startUpstream();
+  const upstreams = [upstream.address];
+  for (const requestFilter of [undefined, pass, passLater]) {
+    const filters = requestFilter === undefined ? {} : { requestFilter };
+    await using proxy = await startProxy({ upstreams, logging, ...filters }, { clock });
+    assertEquals((await proxy.ask()).status, 200);
+  }
+  assertEquals(seen, [0, 500, 500]);
 });
