@@ -1,16 +1,14 @@
 /** Fields of a request or a response, in order and with repetitions. */
 
-/** `true` for the characters of a field name (RFC 9110 section 5.6.2, `tchar`). */
-const TOKEN: readonly boolean[] = Array.from(
-  { length: 128 },
-  (_, code) => /[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(String.fromCharCode(code)),
-);
+import { TOKEN_BYTES, VALUE_BYTES } from "./byte_classes.ts";
+import { fieldId } from "./field_names.ts";
+import { FieldLines } from "./field_lines.ts";
 
-/** Whether the text may stand as a field name or a method. */
+/** Whether the text may stand as a field name or a method (RFC 9110 section 5.6.2). */
 export function isToken(text: string): boolean {
   if (text.length === 0) return false;
   for (let i = 0; i < text.length; i++) {
-    if (TOKEN[text.charCodeAt(i)] !== true) return false;
+    if (TOKEN_BYTES[text.charCodeAt(i)] !== 1) return false;
   }
   return true;
 }
@@ -23,8 +21,7 @@ export function isToken(text: string): boolean {
  */
 export function isFieldValue(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if ((code < 0x20 && code !== 0x09) || code === 0x7f || code > 0xff) return false;
+    if (VALUE_BYTES[text.charCodeAt(i)] !== 1) return false;
   }
   return true;
 }
@@ -43,10 +40,10 @@ function checkedValue(name: string, value: string): string {
 }
 
 /**
- * The fields of a message: the interface of `Headers` where it matters, the cost of an array.
+ * The fields of a message: the interface of `Headers` where it matters, without its cost.
  *
- * Names are lower case. Unlike `Headers` it keeps order and repetitions as they came, and iterating it gives
- * every field line as it is.
+ * Unlike `Headers` it keeps order and repetitions as they came, and iterating it gives every field line as it is. Names
+ * are compared without case and read in lower case; a line that nobody edits is sent in the letters that it came with.
  *
  * @example
  * ```ts
@@ -62,11 +59,15 @@ function checkedValue(name: string, value: string): string {
  */
 export class HeaderFields implements Iterable<[string, string]> {
   /**
-   * Name, value, name, value, ... Names are lower case.
+   * Lines that did not come as bytes: name, value, name, value, ... Names are lower case. They stand behind those that did.
    *
    * @internal For the hot path; whoever writes here has checked what it writes.
    */
-  readonly list: string[];
+  list: string[];
+  /** Lines as they came; `null` when there are none. */
+  #lines: FieldLines | null = null;
+  /** 1 for each of them that is removed; as long as there are lines, or longer. */
+  #removed: Uint8Array = NOTHING;
 
   /**
    * Copies fields.
@@ -90,19 +91,87 @@ export class HeaderFields implements Iterable<[string, string]> {
    */
   static adopt(list: string[]): HeaderFields {
     const fields = new HeaderFields();
-    (fields as { list: string[] }).list = list;
+    fields.list = list;
     return fields;
+  }
+
+  /**
+   * Begins anew with lines as they came.
+   *
+   * @internal
+   */
+  begin(lines: FieldLines): void {
+    const { count } = lines;
+    this.#lines = lines;
+    if (this.#removed.length < count) this.#removed = new Uint8Array(Math.max(count, 32));
+    else this.#removed.fill(0, 0, count);
+    // A list that grew large would be kept for as long as the connection.
+    if (this.list.length > 0) this.list = [];
+  }
+
+  /**
+   * The lines as they came, removed ones among them; `null` when there are none.
+   *
+   * @internal
+   */
+  get lines(): FieldLines | null {
+    return this.#lines;
+  }
+
+  /**
+   * Whether a line that came is removed.
+   *
+   * @internal
+   */
+  isRemoved(line: number): boolean {
+    return this.#removed[line] === 1;
+  }
+
+  /**
+   * Removes a line that came.
+   *
+   * @internal
+   */
+  remove(line: number): void {
+    this.#removed[line] = 1;
+  }
+
+  /**
+   * The same fields once more; changes to one are not seen in the other.
+   *
+   * @internal
+   */
+  clone(): HeaderFields {
+    const clone = HeaderFields.adopt(this.list.slice());
+    clone.#lines = this.#lines;
+    if (this.#lines !== null) clone.#removed = this.#removed.slice();
+    return clone;
+  }
+
+  /**
+   * Keeps bytes of its own from now on, before those that the lines stand in are used for something else.
+   *
+   * @internal
+   */
+  detach(): void {
+    if (this.#lines !== null) this.#lines = this.#lines.copy();
   }
 
   /** All values of the field, joined (`"; "` for Cookie, RFC 9113 section 8.2.3); `null` when it is absent. */
   get(name: string): string | null {
-    const { list } = this;
     const wanted = name.toLowerCase();
+    const lines = this.#lines;
     let found: string | null = null;
+    if (lines !== null) {
+      const id = fieldId(wanted);
+      for (let line = 0; line < lines.count; line++) {
+        if (this.#removed[line] === 1 || !lines.isNamed(line, wanted, id)) continue;
+        found = joined(found, lines.value(line), wanted);
+      }
+    }
+    const { list } = this;
     for (let i = 0; i < list.length; i += 2) {
-      if (list[i] !== wanted) continue;
-      if (found === null) found = list[i + 1]!;
-      else found += (wanted === "cookie" ? "; " : ", ") + list[i + 1];
+      if (list[i] === wanted) found = joined(found, list[i + 1]!, wanted);
     }
     return found;
   }
@@ -111,9 +180,9 @@ export class HeaderFields implements Iterable<[string, string]> {
   getAll(name: string): string[] {
     const wanted = name.toLowerCase();
     const values: string[] = [];
-    for (let i = 0; i < this.list.length; i += 2) {
-      if (this.list[i] === wanted) values.push(this.list[i + 1]!);
-    }
+    this.forEach((value, other) => {
+      if (other === wanted) values.push(value);
+    });
     return values;
   }
 
@@ -125,21 +194,29 @@ export class HeaderFields implements Iterable<[string, string]> {
   /** Whether the field is there. */
   has(name: string): boolean {
     const wanted = name.toLowerCase();
+    const lines = this.#lines;
+    if (lines !== null) {
+      const id = fieldId(wanted);
+      for (let line = 0; line < lines.count; line++) {
+        if (this.#removed[line] !== 1 && lines.isNamed(line, wanted, id)) return true;
+      }
+    }
     for (let i = 0; i < this.list.length; i += 2) {
       if (this.list[i] === wanted) return true;
     }
     return false;
   }
 
-  /** Replaces all lines of the field by one, in the place of the first. */
+  /** Replaces all lines of the field by one. */
   set(name: string, value: string): void {
     const wanted = checkedName(name);
     const text = checkedValue(wanted, value);
+    this.#removeLines(wanted);
     const { list } = this;
     for (let i = 0; i < list.length; i += 2) {
       if (list[i] !== wanted) continue;
       list[i + 1] = text;
-      this.#remove(wanted, i + 2);
+      this.#removeFromList(wanted, i + 2);
       return;
     }
     list.push(wanted, text);
@@ -153,10 +230,21 @@ export class HeaderFields implements Iterable<[string, string]> {
 
   /** Removes all lines of the field. */
   delete(name: string): void {
-    this.#remove(name.toLowerCase(), 0);
+    const wanted = name.toLowerCase();
+    this.#removeLines(wanted);
+    this.#removeFromList(wanted, 0);
   }
 
-  #remove(name: string, from: number): void {
+  #removeLines(name: string): void {
+    const lines = this.#lines;
+    if (lines === null) return;
+    const id = fieldId(name);
+    for (let line = 0; line < lines.count; line++) {
+      if (lines.isNamed(line, name, id)) this.#removed[line] = 1;
+    }
+  }
+
+  #removeFromList(name: string, from: number): void {
     const { list } = this;
     let kept = from;
     for (let i = from; i < list.length; i += 2) {
@@ -170,16 +258,31 @@ export class HeaderFields implements Iterable<[string, string]> {
 
   /** Calls back for every line, in order. */
   forEach(callback: (value: string, name: string) => void): void {
+    const lines = this.#lines;
+    if (lines !== null) {
+      for (let line = 0; line < lines.count; line++) {
+        if (this.#removed[line] !== 1) callback(lines.value(line), lines.name(line));
+      }
+    }
     for (let i = 0; i < this.list.length; i += 2) callback(this.list[i + 1]!, this.list[i]!);
   }
 
   /** Every line as `[name, value]`, in order. */
   *[Symbol.iterator](): IterableIterator<[string, string]> {
-    for (let i = 0; i < this.list.length; i += 2) yield [this.list[i]!, this.list[i + 1]!];
+    const pairs: [string, string][] = [];
+    this.forEach((value, name) => pairs.push([name, value]));
+    yield* pairs;
   }
 
   /** Every line as `[name, value]`, in order. */
   entries(): IterableIterator<[string, string]> {
     return this[Symbol.iterator]();
   }
+}
+
+const NOTHING = new Uint8Array(0);
+
+function joined(before: string | null, value: string, name: string): string {
+  if (before === null) return value;
+  return before + (name === "cookie" ? "; " : ", ") + value;
 }

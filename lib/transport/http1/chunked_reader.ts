@@ -1,7 +1,7 @@
 /** Bodies in chunks (RFC 9112 section 7.1). */
 
 import type { BodyReader } from "./body_reader.ts";
-import { HEX_DIGITS, TOKEN_BYTES, VALUE_BYTES } from "./byte_classes.ts";
+import { HEX_DIGITS, TOKEN_BYTES, VALUE_BYTES } from "../../http/byte_classes.ts";
 import { protocolError } from "./protocol_error.ts";
 
 /** Most digits of a size, leading zeros included: 13 are 4 PiB, 14 would not fit a number. */

@@ -1,6 +1,6 @@
 /** Names of fields without making a new string for each response. */
 
-import { asciiBytes } from "./byte_classes.ts";
+import { asciiBytes } from "../../http/byte_classes.ts";
 
 const COMMON_NAMES = [
   "accept-ranges access-control-allow-credentials access-control-allow-headers access-control-allow-methods",

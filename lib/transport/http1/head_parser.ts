@@ -1,6 +1,6 @@
 /** Heads of responses (RFC 9112 sections 3 to 5), read strictly. */
 
-import { asciiBytes, TOKEN_BYTES, VALUE_BYTES } from "./byte_classes.ts";
+import { asciiBytes, TOKEN_BYTES, VALUE_BYTES } from "../../http/byte_classes.ts";
 import { fieldName } from "./field_names.ts";
 import { decodeLatin1 } from "./latin1.ts";
 import { protocolError } from "./protocol_error.ts";

@@ -2,7 +2,7 @@
 
 import { UpstreamError } from "../../core/errors.ts";
 import type { OutgoingRequest } from "../transport.ts";
-import { TOKEN_BYTES, VALUE_BYTES } from "./byte_classes.ts";
+import { TOKEN_BYTES, VALUE_BYTES } from "../../http/byte_classes.ts";
 
 const INITIAL_BYTES = 2048;
 const MAX_KEPT_BYTES = 16 * 1024;

@@ -1,0 +1,254 @@
+/** What heads of requests and responses have in common: field lines (RFC 9112 section 5), read strictly. */
+
+import type { ProxyError } from "../core/errors.ts";
+import { TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
+import { FieldLines } from "../http/field_lines.ts";
+
+/** Bounds of one head. */
+export interface HeadLimits {
+  /** Most bytes, the empty line at its end included. */
+  readonly maxBytes: number;
+  /** Most field lines. */
+  readonly maxFields: number;
+}
+
+const TAB = 9;
+const LF = 10;
+const CR = 13;
+const SPACE = 32;
+const COLON = 58;
+
+// Where the next byte of a field line belongs.
+const LINE_START = 0;
+const NAME = 1;
+const BEFORE_VALUE = 2;
+const VALUE = 3;
+const LINE_LF = 4;
+const LAST_LF = 5;
+
+/**
+ * Reads one head after the other out of a buffer that is filled by and by.
+ *
+ * What it finds stands in its fields, so that one parser serves a connection for its whole life. Every byte is looked at
+ * once, in order: where reads have cut the bytes makes no difference to what is found or refused.
+ */
+export abstract class HeadParser {
+  /** The field lines. */
+  readonly lines: FieldLines = new FieldLines();
+  /** The first byte after the head. */
+  bodyStart = 0;
+  /** Whether a line may end with LF alone (RFC 9112 section 2.2 lets a recipient take it). */
+  protected readonly takesBareLf: boolean = false;
+  readonly #limits: HeadLimits;
+  #start = 0;
+  #at = 0;
+  #phase = LINE_START;
+  #startLineRead = false;
+  #nameStart = 0;
+  #nameEnd = 0;
+  #valueStart = 0;
+
+  constructor(limits: HeadLimits) {
+    this.#limits = limits;
+  }
+
+  /** Begins a new head at an index of the buffer. */
+  begin(at: number): void {
+    this.#start = this.#at = at;
+    this.#phase = LINE_START;
+    this.#startLineRead = false;
+    this.beginHead(at);
+  }
+
+  /** Whether any byte of the head has been read. */
+  get begun(): boolean {
+    return this.#at > this.#start;
+  }
+
+  /**
+   * Takes notice that the bytes were moved: what stood at `from` stands at `to` now.
+   */
+  moved(from: number, to: number): void {
+    const by = to - from;
+    this.#start += by;
+    this.#at += by;
+    this.#nameStart += by;
+    this.#nameEnd += by;
+    this.#valueStart += by;
+    this.lines.moved(by);
+    this.headMoved(by);
+  }
+
+  /**
+   * Reads on, now that the buffer is filled up to `end`.
+   *
+   * @returns whether the head is complete
+   * @throws {ProxyError} what {@linkcode HeadParser.fail} makes
+   */
+  parse(bytes: Uint8Array, end: number): boolean {
+    // Nothing behind the bound is looked at, so that it is met whatever one read has brought.
+    const limit = this.#start + this.#limits.maxBytes;
+    const stop = end < limit ? end : limit;
+    if (!this.#startLineRead) {
+      const next = this.readStartLine(bytes, this.#at, stop);
+      if (next < 0) {
+        this.#at = stop;
+        if (end >= limit) throw this.tooLong(this.#limits.maxBytes);
+        return false;
+      }
+      this.#at = next;
+      this.#startLineRead = true;
+      this.lines.begin(bytes);
+    }
+    this.lines.bytes = bytes;
+    if (this.#readFields(bytes, stop)) return true;
+    if (end >= limit) throw this.tooLong(this.#limits.maxBytes);
+    return false;
+  }
+
+  #readFields(bytes: Uint8Array, stop: number): boolean {
+    let at = this.#at;
+    let phase = this.#phase;
+    for (;;) {
+      if (phase === LINE_START) {
+        if (at === stop) break;
+        const byte = bytes[at]!;
+        if (byte === CR) {
+          phase = LAST_LF;
+          at++;
+          continue;
+        }
+        if (byte === LF && this.takesBareLf) return this.#complete(at, at + 1);
+        if (TOKEN_BYTES[byte] !== 1) throw this.fail(faultOfFirst(byte));
+        this.#nameStart = at++;
+        phase = NAME;
+      }
+      if (phase === NAME) {
+        while (at < stop && TOKEN_BYTES[bytes[at]!] === 1) at++;
+        if (at === stop) break;
+        if (bytes[at] !== COLON) throw this.fail(faultOfName(bytes[at]!));
+        this.#nameEnd = at++;
+        phase = BEFORE_VALUE;
+      }
+      if (phase === BEFORE_VALUE) {
+        while (at < stop && isBlank(bytes[at]!)) at++;
+        if (at === stop) break;
+        this.#valueStart = at;
+        phase = VALUE;
+      }
+      if (phase === VALUE) {
+        while (at < stop && VALUE_BYTES[bytes[at]!] === 1) at++;
+        if (at === stop) break;
+        const byte = bytes[at]!;
+        if (byte === CR) phase = LINE_LF;
+        else if (byte === LF && this.takesBareLf) {
+          this.#takeLine(bytes, at);
+          this.lines.bareLf = true;
+          phase = LINE_START;
+        } else throw this.fail(faultOfValue(byte));
+        at++;
+      }
+      if (phase === LINE_LF) {
+        if (at === stop) break;
+        if (bytes[at] !== LF) throw this.fail("a CR without LF in a field line");
+        this.#takeLine(bytes, at - 1);
+        at++;
+        phase = LINE_START;
+      } else if (phase === LAST_LF) {
+        if (at === stop) break;
+        if (bytes[at] !== LF) throw this.fail("a CR without LF at the end of the head");
+        return this.#complete(at - 1, at + 1);
+      }
+    }
+    this.#at = at;
+    this.#phase = phase;
+    return false;
+  }
+
+  #takeLine(bytes: Uint8Array, lineEnd: number): void {
+    const { lines } = this;
+    if (lines.count === this.#limits.maxFields) throw this.tooMany(this.#limits.maxFields);
+    const from = this.#valueStart;
+    let to = lineEnd;
+    while (to > from && isBlank(bytes[to - 1]!)) to--;
+    const id = lines.add(this.#nameStart, this.#nameEnd, from, to);
+    this.takeField(id, bytes, from, to);
+  }
+
+  #complete(linesEnd: number, bodyStart: number): boolean {
+    this.lines.end = linesEnd;
+    this.#at = this.bodyStart = bodyStart;
+    this.complete();
+    return true;
+  }
+
+  /** Forgets what was found of the head before. */
+  protected abstract beginHead(at: number): void;
+  /** Moves every place that the start line has left. */
+  protected abstract headMoved(by: number): void;
+  /** Reads the start line, from where it stopped before; the index behind it, or -1 as long as it is not complete. */
+  protected abstract readStartLine(bytes: Uint8Array, at: number, stop: number): number;
+  /** Looks at a field line, by the number of its name. */
+  protected abstract takeField(id: number, bytes: Uint8Array, from: number, to: number): void;
+  /** Looks at the head as a whole. */
+  protected abstract complete(): void;
+  /** The error for what was found. */
+  protected abstract fail(found: string): ProxyError;
+  /** The error for a head of too many bytes. */
+  protected abstract tooLong(maxBytes: number): ProxyError;
+  /** The error for too many lines. */
+  protected abstract tooMany(maxFields: number): ProxyError;
+}
+
+function isBlank(byte: number): boolean {
+  return byte === SPACE || byte === TAB;
+}
+
+function faultOfFirst(byte: number): string {
+  if (isBlank(byte)) return "a field line that is folded";
+  if (byte === COLON) return "a field line without a name";
+  return byte === LF ? "a line that ends without CR" : "a field name with a forbidden character";
+}
+
+function faultOfName(byte: number): string {
+  if (isBlank(byte)) return "a blank between a field name and its colon";
+  return byte === CR || byte === LF
+    ? "a field line without a colon"
+    : "a field name with a forbidden character";
+}
+
+function faultOfValue(byte: number): string {
+  return byte === LF ? "a line that ends without CR" : "a control character in a field value";
+}
+
+/** Reads a Content-Length (RFC 9110 section 8.6): digits only, and few enough to be exact; -1 for anything else. */
+export function readContentLength(bytes: Uint8Array, from: number, to: number): number {
+  if (from === to || to - from > 15) return -1;
+  let length = 0;
+  for (let i = from; i < to; i++) {
+    const digit = bytes[i]! - 48;
+    if (digit < 0 || digit > 9) return -1;
+    length = length * 10 + digit;
+  }
+  return length;
+}
+
+/** Calls back with the bounds of every element of a comma-separated list (RFC 9110 section 5.6.1); empty ones are left out. */
+export function eachToken(
+  bytes: Uint8Array,
+  from: number,
+  to: number,
+  callback: (start: number, end: number) => void,
+): void {
+  let start = from;
+  for (let i = from; i <= to; i++) {
+    if (i < to && bytes[i] !== COMMA) continue;
+    let last = i;
+    while (start < last && isBlank(bytes[start]!)) start++;
+    while (last > start && isBlank(bytes[last - 1]!)) last--;
+    if (last > start) callback(start, last);
+    start = i + 1;
+  }
+}
+
+const COMMA = 44;
