@@ -14,14 +14,24 @@ const NAMES: readonly string[] = [
   ..."ratelimit ratelimit-policy x-rate-limit-remaining x-ratelimit-remaining retry-after".split(" "),
   ..."x-rate-limit-limit x-rate-limit-reset x-ratelimit-limit x-ratelimit-reset authorization".split(" "),
   ..."x-request-id traceparent tracestate sec-websocket-key sec-websocket-version".split(" "),
-  ..."sec-websocket-protocol sec-websocket-extensions sec-websocket-accept origin referer user-agent".split(" "),
+  ..."sec-websocket-protocol sec-websocket-extensions sec-websocket-accept origin referer user-agent".split(
+    " ",
+  ),
   // Common ones, so that a filter which reads them gets no new string.
-  ..."accept accept-charset accept-encoding accept-language accept-ranges access-control-allow-credentials".split(" "),
-  ..."access-control-allow-headers access-control-allow-methods access-control-allow-origin age allow".split(" "),
+  ..."accept accept-charset accept-encoding accept-language accept-ranges access-control-allow-credentials"
+    .split(" "),
+  ..."access-control-allow-headers access-control-allow-methods access-control-allow-origin age allow".split(
+    " ",
+  ),
   ..."access-control-expose-headers access-control-max-age access-control-request-headers alt-svc".split(" "),
-  ..."access-control-request-method cache-control content-disposition content-language content-location".split(" "),
-  ..."content-range content-security-policy cross-origin-opener-policy cross-origin-resource-policy".split(" "),
-  ..."dnt expires if-match if-modified-since if-none-match if-range if-unmodified-since last-modified".split(" "),
+  ..."access-control-request-method cache-control content-disposition content-language content-location"
+    .split(" "),
+  ..."content-range content-security-policy cross-origin-opener-policy cross-origin-resource-policy".split(
+    " ",
+  ),
+  ..."dnt expires if-match if-modified-since if-none-match if-range if-unmodified-since last-modified".split(
+    " ",
+  ),
   ..."link location max-forwards permissions-policy pragma priority range referrer-policy".split(" "),
   ..."sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site".split(" "),
   ..."sec-fetch-user server-timing strict-transport-security upgrade-insecure-requests vary".split(" "),

@@ -126,7 +126,11 @@ export class RequestHeadParser extends HeadParser {
     this.contentLength = -1;
     this.chunked = false;
     this.expectsContinue = this.namesFields = false;
-    this.#closes = this.#keepsAlive = this.#wantsUpgrade = this.#upgradeField = false;
+    this.#closes =
+      this.#keepsAlive =
+      this.#wantsUpgrade =
+      this.#upgradeField =
+        false;
   }
 
   protected override headMoved(by: number): void {
@@ -253,7 +257,9 @@ export class RequestHeadParser extends HeadParser {
     this.#authorityStart = at;
     while (at < targetEnd && bytes[at] !== SLASH && bytes[at] !== QUESTION) at++;
     this.#authorityEnd = at;
-    if (!isAuthority(bytes, this.#authorityStart, at)) throw this.fail("a malformed host in the request target");
+    if (!isAuthority(bytes, this.#authorityStart, at)) {
+      throw this.fail("a malformed host in the request target");
+    }
     this.emptyPath = bytes[at] !== SLASH || at === targetEnd;
     this.targetStart = at;
   }
@@ -314,7 +320,9 @@ export class RequestHeadParser extends HeadParser {
     if (this.chunked && old) throw this.fail("a Transfer-Encoding in HTTP/1.0");
     if (this.#hosts === 0 && !old) throw this.fail("no Host field");
     if (this.#authorityEnd > 0) {
-      if (this.#hosts > 0 && !this.#sameHost()) throw this.fail("a Host field that is not the host of the target");
+      if (this.#hosts > 0 && !this.#sameHost()) {
+        throw this.fail("a Host field that is not the host of the target");
+      }
       this.hostStart = this.#authorityStart;
       this.hostEnd = this.#authorityEnd;
     }
@@ -334,8 +342,8 @@ export class RequestHeadParser extends HeadParser {
     return true;
   }
 
-  protected override fail(found: string, status = 400): RequestError {
-    return new RequestError(`Cannot read the request: it has ${found}`, status);
+  protected override fail(found: string, status?: number): RequestError {
+    return badRequest(found, status);
   }
 
   protected override tooLong(maxBytes: number): RequestError {
@@ -345,6 +353,11 @@ export class RequestHeadParser extends HeadParser {
   protected override tooMany(maxFields: number): RequestError {
     return new RequestError(`The request has more than ${maxFields} fields`, 431);
   }
+}
+
+/** The error for a request that is no HTTP. */
+export function badRequest(found: string, status = 400): RequestError {
+  return new RequestError(`Cannot read the request: it has ${found}`, status);
 }
 
 const HTTP = asciiBytes("http://");

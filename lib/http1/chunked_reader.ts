@@ -1,15 +1,23 @@
 /** Bodies in chunks (RFC 9112 section 7.1). */
 
+import type { ProxyError } from "../core/errors.ts";
+import { HEX_DIGITS, TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
 import type { BodyReader } from "./body_reader.ts";
-import { HEX_DIGITS, TOKEN_BYTES, VALUE_BYTES } from "../../http/byte_classes.ts";
-import { protocolError } from "./protocol_error.ts";
 
 /** Most digits of a size, leading zeros included: 13 are 4 PiB, 14 would not fit a number. */
 const MAX_SIZE_DIGITS = 13;
-/** Most bytes of chunk extensions in one body; nobody needs them but to cost the reader time. */
-const MAX_EXTENSION_BYTES = 16 * 1024;
-/** Most bytes of trailer section. */
-const MAX_TRAILER_BYTES = 64 * 1024;
+
+/** What is taken from whom. */
+export interface ChunkedReaderOptions {
+  /** Makes the error for what was found; the status is that of the response when a client is to blame. */
+  readonly fail: (found: string, status?: number) => ProxyError;
+  /** Whether blanks may stand between a size and its end. */
+  readonly paddedSizes: boolean;
+  /** Most bytes of chunk extensions in all; nobody needs them but to cost the reader time. */
+  readonly maxExtensionBytes: number;
+  /** Most bytes of the trailer section. */
+  readonly maxTrailerBytes: number;
+}
 
 const TAB = 9;
 const LF = 10;
@@ -36,12 +44,12 @@ const DONE = 12;
 /**
  * Takes a chunked body apart, wherever the reads have cut it.
  *
- * The content is moved together inside the buffer that it came in, so what one read brought is one piece. Trailer
- * fields are checked and dropped.
+ * The content is moved together inside the buffer that it came in, so what one read brought is one piece.
  */
 export class ChunkedReader implements BodyReader {
   readonly endsWithConnection = false;
-  readonly atMost: number = Infinity;
+  readonly left: number = Infinity;
+  readonly trailers: string[] = [];
   contentStart = 0;
   contentEnd = 0;
   next = 0;
@@ -50,6 +58,13 @@ export class ChunkedReader implements BodyReader {
   #digits = 0;
   #extensionBytes = 0;
   #trailerBytes = 0;
+  readonly #options: ChunkedReaderOptions;
+  #name = "";
+  #value = "";
+
+  constructor(options: ChunkedReaderOptions) {
+    this.#options = options;
+  }
 
   get done(): boolean {
     return this.#at === DONE;
@@ -85,14 +100,14 @@ export class ChunkedReader implements BodyReader {
     if (this.#at === SIZE) {
       const digit = HEX_DIGITS[byte]!;
       if (digit !== 255) {
-        if (++this.#digits > MAX_SIZE_DIGITS) throw protocolError("a chunk size of too many digits");
+        if (++this.#digits > MAX_SIZE_DIGITS) throw this.#options.fail("a chunk size of too many digits");
         this.#size = this.#size * 16 + digit;
         return;
       }
-      if (this.#digits === 0) throw protocolError("a chunk without a size");
+      if (this.#digits === 0) throw this.#options.fail("a chunk without a size");
     }
     if (this.#at === SIZE_LF) {
-      if (byte !== LF) throw protocolError("a CR without LF after a chunk size");
+      if (byte !== LF) throw this.#options.fail("a CR without LF after a chunk size");
       this.#digits = 0;
       this.#at = this.#size === 0 ? TRAILER_START : DATA;
     } else if (byte === CR) this.#at = SIZE_LF;
@@ -101,46 +116,52 @@ export class ChunkedReader implements BodyReader {
 
   #readExtension(byte: number): void {
     if (this.#at !== EXTENSION) {
-      // Blanks between the size and its end are written by old servers that pad the size to a fixed width.
-      if (byte === SPACE || byte === TAB) this.#at = SIZE_SPACE;
+      if (this.#options.paddedSizes && (byte === SPACE || byte === TAB)) this.#at = SIZE_SPACE;
       else if (byte === SEMICOLON) this.#at = EXTENSION;
-      else throw protocolError("a chunk size that is not a hexadecimal number");
-    } else if (VALUE_BYTES[byte] === 0) throw protocolError("a control character in a chunk extension");
-    if (++this.#extensionBytes > MAX_EXTENSION_BYTES) throw protocolError("chunk extensions without end");
+      else throw this.#options.fail("a chunk size that is not a hexadecimal number");
+    } else if (VALUE_BYTES[byte] === 0) throw this.#options.fail("a control character in a chunk extension");
+    if (++this.#extensionBytes > this.#options.maxExtensionBytes) {
+      throw this.#options.fail("chunk extensions without end");
+    }
   }
 
   #readDataEnd(byte: number): void {
     if (this.#at === DATA_CR) {
-      if (byte !== CR) throw protocolError("a chunk that is longer than its size");
+      if (byte !== CR) throw this.#options.fail("a chunk that is longer than its size");
       this.#at = DATA_LF;
     } else {
-      if (byte !== LF) throw protocolError("a CR without LF after a chunk");
+      if (byte !== LF) throw this.#options.fail("a CR without LF after a chunk");
       this.#at = SIZE;
     }
   }
 
   #readTrailer(byte: number): void {
-    if (++this.#trailerBytes > MAX_TRAILER_BYTES) {
-      throw protocolError("a trailer section of more than 64 KiB");
+    if (++this.#trailerBytes > this.#options.maxTrailerBytes) {
+      throw this.#options.fail(`a trailer section of more than ${this.#options.maxTrailerBytes} bytes`, 431);
     }
     switch (this.#at) {
       case TRAILER_START:
         if (byte === CR) this.#at = END_LF;
-        else if (TOKEN_BYTES[byte] === 1) this.#at = TRAILER_NAME;
-        else throw protocolError("a trailer field without a name");
+        else if (TOKEN_BYTES[byte] === 1) {
+          this.#name = String.fromCharCode(byte);
+          this.#at = TRAILER_NAME;
+        } else throw this.#options.fail("a trailer field without a name");
         return;
       case TRAILER_NAME:
-        if (byte === COLON) this.#at = TRAILER_VALUE;
-        else if (TOKEN_BYTES[byte] === 0) {
-          throw protocolError("a trailer field name with forbidden characters");
-        }
+        if (byte === COLON) {
+          this.#value = "";
+          this.#at = TRAILER_VALUE;
+        } else if (TOKEN_BYTES[byte] === 1) this.#name += String.fromCharCode(byte);
+        else throw this.#options.fail("a trailer field name with forbidden characters");
         return;
       case TRAILER_VALUE:
         if (byte === CR) this.#at = TRAILER_LF;
-        else if (VALUE_BYTES[byte] === 0) throw protocolError("a control character in a trailer field");
+        else if (VALUE_BYTES[byte] === 1) this.#value += String.fromCharCode(byte);
+        else throw this.#options.fail("a control character in a trailer field");
         return;
       default:
-        if (byte !== LF) throw protocolError("a CR without LF in the trailer section");
+        if (byte !== LF) throw this.#options.fail("a CR without LF in the trailer section");
+        if (this.#at === TRAILER_LF) this.trailers.push(this.#name.toLowerCase(), this.#value.trim());
         this.#at = this.#at === END_LF ? DONE : TRAILER_START;
     }
   }

@@ -1,0 +1,318 @@
+/** Heads of messages, as bytes. */
+
+import { TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
+import { fieldId } from "../http/field_names.ts";
+import type { FieldLines } from "../http/field_lines.ts";
+import type { HeaderFields } from "../http/header_fields.ts";
+
+const CR = 13;
+const LF = 10;
+const SPACE = 32;
+const COLON = 58;
+const DEL = 127;
+/** Copying fewer bytes than this one by one is faster than making a view of them. */
+const FEW_BYTES = 48;
+
+const CONTENT_LENGTH_ID = fieldId("content-length");
+const TRANSFER_ENCODING_ID = fieldId("transfer-encoding");
+const EXPECT_ID = fieldId("expect");
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Something that cannot stand in a head. */
+export class UnwritableHeadError extends Error {
+  /** Name of the class. */
+  override readonly name = "UnwritableHeadError";
+}
+
+/**
+ * Writes heads into a buffer, which grows when it has to.
+ *
+ * Field lines that came as bytes and were not edited are copied as they are. Fields of framing (`Content-Length`,
+ * `Transfer-Encoding`) are never copied: whoever writes the content knows how it is framed. `Expect` is not either,
+ * because whoever sends content has met the expectation or not.
+ */
+export class HeadWriter {
+  /** The buffer; bytes after {@linkcode HeadWriter.length} are free. */
+  bytes: Bytes;
+  /** How many bytes are written. */
+  length = 0;
+
+  constructor(bytes: Bytes) {
+    this.bytes = bytes;
+  }
+
+  /** Begins anew, in a buffer. */
+  begin(bytes: Bytes): void {
+    this.bytes = bytes;
+    this.length = 0;
+  }
+
+  /**
+   * Writes the line that begins a request.
+   *
+   * @throws {UnwritableHeadError} when method or target cannot stand in it
+   */
+  requestLine(method: string, target: string): void {
+    this.#reserve(method.length + target.length + 16);
+    this.#token(method);
+    this.bytes[this.length++] = SPACE;
+    this.#target(target);
+    this.text(" HTTP/1.1\r\n");
+  }
+
+  /** Writes the line that begins a request, whose target stands in bytes that were read as one. */
+  requestLineOf(method: string, bytes: Uint8Array, targetStart: number, targetEnd: number): void {
+    this.#reserve(method.length + targetEnd - targetStart + 16);
+    this.text(method);
+    this.bytes[this.length++] = SPACE;
+    this.copy(bytes, targetStart, targetEnd);
+    this.text(" HTTP/1.1\r\n");
+  }
+
+  /**
+   * Writes the line that begins a response.
+   *
+   * @throws {UnwritableHeadError} when the reason cannot stand in it
+   */
+  statusLine(status: number, reason: string): void {
+    const known = reason === "" ? undefined : STATUS_LINES.get(status);
+    if (known !== undefined && known.reason === reason) return this.copy(known.bytes, 0, known.bytes.length);
+    this.#reserve(reason.length + 16);
+    this.text(`HTTP/1.1 ${status} `);
+    this.#value("the reason phrase", reason);
+    this.#lineEnd();
+  }
+
+  /** Writes the line that begins a response, whose reason stands in bytes that were read as one. */
+  statusLineOf(status: number, bytes: Uint8Array, reasonStart: number, reasonEnd: number): void {
+    this.#reserve(reasonEnd - reasonStart + 16);
+    if (status === 200) this.copy(OK, 0, OK.length);
+    else this.text(`HTTP/1.1 ${status} `);
+    this.copy(bytes, reasonStart, reasonEnd);
+    this.#lineEnd();
+  }
+
+  /**
+   * Writes all fields but those of framing; of a response to HEAD and of a 304, whose length describes what is not sent,
+   * the length as well.
+   *
+   * @throws {UnwritableHeadError} when a name or a value cannot stand in a head
+   */
+  fields(fields: HeaderFields, withLength = false): void {
+    const { lines, list } = fields;
+    if (lines !== null) this.#lines(lines, fields, withLength);
+    for (let i = 0; i < list.length; i += 2) {
+      const name = list[i]!;
+      if (name === "transfer-encoding" || name === "expect") continue;
+      if (name === "content-length" && !withLength) continue;
+      this.#line(name, list[i + 1]!);
+    }
+  }
+
+  // Lines that stand next to each other are copied at once.
+  #lines(lines: FieldLines, fields: HeaderFields, withLength: boolean): void {
+    const { count, bytes } = lines;
+    if (lines.bareLf) return this.#linesAnew(lines, fields, withLength);
+    let from = 0;
+    let to = 0;
+    for (let line = 0; line < count; line++) {
+      const id = lines.id(line);
+      const framing = (id === CONTENT_LENGTH_ID && !withLength) || id === TRANSFER_ENCODING_ID ||
+        id === EXPECT_ID;
+      if (framing || fields.isRemoved(line)) continue;
+      const start = lines.nameStart(line);
+      if (start !== to) {
+        if (to > from) this.copy(bytes, from, to);
+        from = start;
+      }
+      to = lines.lineEnd(line);
+    }
+    if (to > from) this.copy(bytes, from, to);
+  }
+
+  #linesAnew(lines: FieldLines, fields: HeaderFields, withLength: boolean): void {
+    for (let line = 0; line < lines.count; line++) {
+      const id = lines.id(line);
+      const framing = (id === CONTENT_LENGTH_ID && !withLength) || id === TRANSFER_ENCODING_ID ||
+        id === EXPECT_ID;
+      if (!framing && !fields.isRemoved(line)) this.#line(lines.nameAsWritten(line), lines.value(line));
+    }
+  }
+
+  #line(name: string, value: string): void {
+    this.#reserve(name.length + value.length + 4);
+    this.#token(name);
+    this.bytes[this.length++] = COLON;
+    this.bytes[this.length++] = SPACE;
+    this.#value(`the field "${name}"`, value);
+    this.#lineEnd();
+  }
+
+  /** Writes `content-length`. */
+  contentLength(length: number): void {
+    this.#reserve(40);
+    this.copy(CONTENT_LENGTH, 0, CONTENT_LENGTH.length);
+    this.decimal(length);
+    this.#lineEnd();
+  }
+
+  /** Writes a whole number. */
+  decimal(value: number): void {
+    if (value > 0x7fff_ffff) return this.text(String(value));
+    let digits = 1;
+    for (let rest = value; rest >= 10; rest = (rest / 10) | 0) digits++;
+    this.#reserve(digits);
+    let rest = value | 0;
+    for (let at = this.length + digits - 1; at >= this.length; at--) {
+      const tenth = (rest / 10) | 0;
+      this.bytes[at] = 48 + rest - tenth * 10;
+      rest = tenth;
+    }
+    this.length += digits;
+  }
+
+  /** Ends the head. */
+  end(): void {
+    this.#reserve(2);
+    this.#lineEnd();
+  }
+
+  /** Writes text that is known to be ASCII and to fit where it is written. */
+  text(text: string): void {
+    this.#reserve(text.length);
+    const { bytes } = this;
+    let at = this.length;
+    for (let i = 0; i < text.length; i++) bytes[at++] = text.charCodeAt(i);
+    this.length = at;
+  }
+
+  /** Copies bytes. */
+  copy(source: Uint8Array, from: number, to: number): void {
+    this.#reserve(to - from);
+    const { bytes } = this;
+    if (to - from < FEW_BYTES) {
+      let at = this.length;
+      for (let i = from; i < to; i++) bytes[at++] = source[i]!;
+    } else {
+      bytes.set(from === 0 && to === source.length ? source : source.subarray(from, to), this.length);
+    }
+    this.length += to - from;
+  }
+
+  #lineEnd(): void {
+    this.bytes[this.length++] = CR;
+    this.bytes[this.length++] = LF;
+  }
+
+  #token(text: string): void {
+    const { bytes } = this;
+    let at = this.length;
+    if (text.length === 0) throw new UnwritableHeadError("an empty method or field name");
+    for (let i = 0; i < text.length; i++) {
+      const code = text.charCodeAt(i);
+      if (TOKEN_BYTES[code] !== 1) {
+        throw new UnwritableHeadError(`${JSON.stringify(text)} as a method or field name`);
+      }
+      bytes[at++] = code;
+    }
+    this.length = at;
+  }
+
+  #target(target: string): void {
+    const { bytes } = this;
+    let at = this.length;
+    if (target.length === 0) throw new UnwritableHeadError("an empty target");
+    for (let i = 0; i < target.length; i++) {
+      const code = target.charCodeAt(i);
+      // A space would end the target, and what follows would be taken for the version.
+      if (code <= SPACE || code === DEL || code > 255) {
+        throw new UnwritableHeadError(`the target ${JSON.stringify(target)}`);
+      }
+      bytes[at++] = code;
+    }
+    this.length = at;
+  }
+
+  #value(what: string, value: string): void {
+    const { bytes } = this;
+    let at = this.length;
+    for (let i = 0; i < value.length; i++) {
+      const code = value.charCodeAt(i);
+      if (VALUE_BYTES[code] !== 1) {
+        throw new UnwritableHeadError(`${JSON.stringify(value)} as the value of ${what}`);
+      }
+      bytes[at++] = code;
+    }
+    this.length = at;
+  }
+
+  #reserve(more: number): void {
+    const needed = this.length + more + 2;
+    if (needed <= this.bytes.length) return;
+    const grown = new Uint8Array(Math.max(needed, this.bytes.length * 2));
+    grown.set(this.bytes.subarray(0, this.length));
+    this.bytes = grown;
+  }
+}
+
+function ascii(text: string): Uint8Array {
+  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+}
+
+const OK = ascii("HTTP/1.1 200 ");
+const CONTENT_LENGTH = ascii("content-length: ");
+
+/** The usual reasons (RFC 9110 section 15). */
+export const REASONS: ReadonlyMap<number, string> = new Map(
+  Object.entries({
+    100: "Continue",
+    101: "Switching Protocols",
+    103: "Early Hints",
+    200: "OK",
+    201: "Created",
+    202: "Accepted",
+    204: "No Content",
+    206: "Partial Content",
+    301: "Moved Permanently",
+    302: "Found",
+    303: "See Other",
+    304: "Not Modified",
+    307: "Temporary Redirect",
+    308: "Permanent Redirect",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    409: "Conflict",
+    410: "Gone",
+    411: "Length Required",
+    412: "Precondition Failed",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    415: "Unsupported Media Type",
+    416: "Range Not Satisfiable",
+    417: "Expectation Failed",
+    421: "Misdirected Request",
+    422: "Unprocessable Content",
+    426: "Upgrade Required",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+    508: "Loop Detected",
+  }).map(([status, reason]) => [Number(status), reason]),
+);
+
+const STATUS_LINES: ReadonlyMap<number, { reason: string; bytes: Uint8Array }> = new Map(
+  Array.from(
+    REASONS,
+    ([status, reason]) => [status, { reason, bytes: ascii(`HTTP/1.1 ${status} ${reason}\r\n`) }],
+  ),
+);
