@@ -1,14 +1,38 @@
 /** A request's one way of being called off; what an `AbortController` does, at a tenth of its cost. */
 
+/** Somebody who waits for something that may be called off. */
+export class CancellationListener implements Disposable {
+  /** @internal */ cancellation: Cancellation | null = null;
+  /** @internal */ previous: CancellationListener | null = null;
+  /** @internal */ next: CancellationListener | null = null;
+  /** @internal */ readonly callback: (reason: unknown) => void;
+
+  /** @param callback told of the reason, at most once for each {@linkcode Cancellation.add} */
+  constructor(callback: (reason: unknown) => void) {
+    this.callback = callback;
+  }
+
+  /** Listens no longer; it may be added again. */
+  [Symbol.dispose](): void {
+    this.cancellation?.remove(this);
+  }
+}
+
 /**
- * Tells one listener at a time, at once and synchronously, that the work is not wanted any more.
+ * Tells everybody who waits, at once and synchronously, that the work is not wanted any more.
  *
- * One slot and not a list: a request waits for one thing at a time (a connection, a response head, a body).
+ * Listeners are links of a list, so that whoever waits again and again (a connection) makes its listener once.
+ *
+ * @example
+ * ```ts ignore
+ * using _listener = cancellation.listen((reason) => reject(reason));
+ * await promise;
+ * ```
  */
 export class Cancellation {
   #reason: unknown = undefined;
   #cancelled = false;
-  #listener: ((reason: unknown) => void) | null = null;
+  #first: CancellationListener | null = null;
 
   /** Whether {@linkcode cancel} has been called. */
   get cancelled(): boolean {
@@ -20,13 +44,30 @@ export class Cancellation {
     return this.#reason;
   }
 
-  /** Sets who is told; `null` when nobody has to be. Called at once when it is too late. */
-  listen(listener: ((reason: unknown) => void) | null): void {
-    this.#listener = listener;
-    if (this.#cancelled && listener !== null) {
-      this.#listener = null;
-      listener(this.#reason);
-    }
+  /** Has the callback told, until the result is disposed; told at once when it is too late. */
+  listen(callback: (reason: unknown) => void): CancellationListener {
+    const listener = new CancellationListener(callback);
+    this.add(listener);
+    return listener;
+  }
+
+  /** Has a listener told that listens to nothing else; told at once when it is too late. */
+  add(listener: CancellationListener): void {
+    if (this.#cancelled) return listener.callback(this.#reason);
+    if (listener.cancellation !== null) throw new Error("A listener can listen to one cancellation at a time");
+    listener.cancellation = this;
+    listener.next = this.#first;
+    if (this.#first !== null) this.#first.previous = listener;
+    this.#first = listener;
+  }
+
+  /** @internal */
+  remove(listener: CancellationListener): void {
+    const { previous, next } = listener;
+    if (previous === null) this.#first = next;
+    else previous.next = next;
+    if (next !== null) next.previous = previous;
+    listener.cancellation = listener.previous = listener.next = null;
   }
 
   /** Calls the work off; only the first call counts. */
@@ -34,8 +75,10 @@ export class Cancellation {
     if (this.#cancelled) return;
     this.#cancelled = true;
     this.#reason = reason;
-    const listener = this.#listener;
-    this.#listener = null;
-    listener?.(reason);
+    // Whoever listened last waits for what is nearest to the network: it is told first.
+    for (let listener = this.#first; listener !== null; listener = this.#first) {
+      this.remove(listener);
+      listener.callback(reason);
+    }
   }
 }

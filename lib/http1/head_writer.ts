@@ -106,7 +106,7 @@ export class HeadWriter {
       const name = list[i]!;
       if (name === "transfer-encoding" || name === "expect") continue;
       if (name === "content-length" && !withLength) continue;
-      this.#line(name, list[i + 1]!);
+      this.line(name, list[i + 1]!);
     }
   }
 
@@ -136,11 +136,16 @@ export class HeadWriter {
       const id = lines.id(line);
       const framing = (id === CONTENT_LENGTH_ID && !withLength) || id === TRANSFER_ENCODING_ID ||
         id === EXPECT_ID;
-      if (!framing && !fields.isRemoved(line)) this.#line(lines.nameAsWritten(line), lines.value(line));
+      if (!framing && !fields.isRemoved(line)) this.line(lines.nameAsWritten(line), lines.value(line));
     }
   }
 
-  #line(name: string, value: string): void {
+  /**
+   * Writes a field line.
+   *
+   * @throws {UnwritableHeadError} when name or value cannot stand in one
+   */
+  line(name: string, value: string): void {
     this.#reserve(name.length + value.length + 4);
     this.#token(name);
     this.bytes[this.length++] = COLON;

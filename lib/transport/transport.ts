@@ -1,8 +1,10 @@
 /** What every way of talking to a server has in common. */
 
 import type { Cancellation } from "../core/cancellation.ts";
-import type { ProxyError } from "../core/errors.ts";
+import type { ProxyError, UpstreamError } from "../core/errors.ts";
+import type { FieldLines } from "../http/field_lines.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
+import type { Body, Bytes, RequestBody, ResponseHead } from "../http/message.ts";
 import type { Peer } from "../upstream/peer.ts";
 
 /** A request as it goes to a server. */
@@ -11,47 +13,41 @@ export interface OutgoingRequest {
   /** Path and query as they stand in the request line, neither decoded nor normalised. */
   target: string;
   /** Exactly the fields that are sent, `host` among them; framing fields are the transport's. */
-  headers: HeaderFields;
+  readonly headers: HeaderFields;
   body: RequestBody | null;
+  /** Where the target stands in bytes that were read as one; `null` when {@linkcode target} is another. */
+  readonly targetBytes?: TargetBytes | null;
   /** Whether the server may switch protocols (101), as the fields ask it to. @default {false} */
-  upgrade?: boolean;
+  readonly upgrade?: boolean;
+  /** Whether the content waits until the server asks for it (RFC 9110 section 10.1.1). @default {false} */
+  readonly expectsContinue?: boolean;
+}
+
+/** A target in the bytes that it came in. */
+export interface TargetBytes {
+  readonly lines: Pick<FieldLines, "bytes">;
+  readonly targetStart: number;
+  readonly targetEnd: number;
 }
 
 /** A connection that a server has given over to another protocol; disposing it closes it. */
 export interface Tunnel extends Disposable {
   readonly socket: Deno.Conn;
-  /** What came right behind the head of the answer. */
-  readonly first: Uint8Array<ArrayBuffer>;
+  /** What came right behind the head of the response. */
+  readonly first: Bytes;
 }
 
-/** The content of a request; opened once for each attempt, disposed by the proxy once the request is settled. */
-export interface RequestBody extends Disposable {
-  /** Number of bytes when the client has declared it, otherwise `null`. */
-  readonly length: number | null;
-  /** The whole content when it is in memory already, otherwise `null`. */
-  readonly bytes: Uint8Array<ArrayBuffer> | null;
-  /** The content from its beginning. */
-  open(): ReadableStream<Uint8Array<ArrayBuffer>>;
-}
-
-/** Whom a body belongs to that was lent and not given away. */
-export interface BodyLender {
-  /** Takes the body back; whoever had it must not look at it again, or give it back twice. */
-  giveBack(body: Uint8Array<ArrayBuffer>): void;
-}
-
-/** The head of a server's answer and the way to the rest. */
-export interface UpstreamResponse {
-  status: number;
-  statusText: string;
-  /** End-to-end and hop-by-hop fields as received, except for the framing that the transport has undone. */
-  headers: HeaderFields;
-  /** The content: whole when it came with the head, otherwise a stream that errors when it is cut short. */
-  body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array<ArrayBuffer>> | null;
-  /** Whom to give {@linkcode body} back to; without one it is the proxy's own. */
-  lender?: BodyLender;
+/** The head of a server's response and the way to the rest. */
+export interface ServerResponse extends ResponseHead {
+  /** The content; `null` when there is none. */
+  body: Body | null;
   /** The connection, when the server has switched protocols. */
-  tunnel?: Tunnel;
+  readonly tunnel?: Tunnel | undefined;
+  /**
+   * Lets go of head and content: the bytes that they stand in are used for something else from then on, and what was not
+   * read is not wanted. Has to be called in the end; does nothing the second time.
+   */
+  release(): void;
 }
 
 /** How long each part of an exchange may take, in milliseconds; `Infinity` is for ever. */
@@ -66,39 +62,54 @@ export interface Timeouts {
   readonly totalMs: number;
 }
 
-/** What one call of {@linkcode Transport.send} takes beside the request. */
+/** What one call of {@linkcode Transport.send} takes beside the request, and whom it tells of the response. */
 export interface SendOptions {
   readonly timeouts: Timeouts;
   /** When the exchange began, in the clock's milliseconds; other servers may have been tried since. @default {now} */
   readonly startedAt?: number;
   /** Calling it off ends the exchange and closes or frees its connection at once. */
   readonly cancellation: Cancellation;
-  /** Whether a body in memory may be lent, because it is copied and given back before anything else happens. */
-  readonly borrowsBody?: boolean;
   /**
-   * Called exactly once when a response body that was handed out as a stream is over: read to its end (`null`),
-   * cut short (the failure), or cancelled by its reader ({@linkcode ClientGoneError}); never for other bodies.
-   * `bytes` is how much of it was handed over. Saves the proxy a second stream around each body. Called as a method of
-   * the options, which are the proxy's own object for the request.
+   * Whether the request may be sent once more, on another connection to the same server, after a failure that tells
+   * nothing but that a kept connection was stale. @default {no}
    */
-  readonly onBodyEnd?: (bytes: number, failure: ProxyError | null) => void;
+  maySendAgain?(failure: UpstreamError): boolean;
+  /** Takes an interim response other than 100 (RFC 9110 section 15.2); the fields are good until it returns. */
+  interim?(status: number, headers: HeaderFields): void;
+  /** Takes the head of the response; what it throws is lost. Called once, unless {@linkcode failed} is. */
+  responded(response: ServerResponse): void;
+  /** Takes the failure when there is no response. */
+  failed(error: ProxyError): void;
 }
 
 /** A way of talking to servers; keeps its connections until it is disposed. */
 export interface Transport extends Disposable {
   /**
-   * Sends a request and waits for the head of the answer.
+   * Sends a request; the options are told of the response or the failure, at once or later.
    *
    * @param now the time, for callers that have just looked at the clock
-   * @throws {UpstreamError} when there is none, with the phase in which it failed
-   * @throws {ClientGoneError} when it was cancelled
    */
-  send(
-    request: OutgoingRequest,
-    peer: Peer,
-    options: SendOptions,
-    now?: number,
-  ): Promise<UpstreamResponse>;
+  send(request: OutgoingRequest, peer: Peer, options: SendOptions, now?: number): void;
   /** Closes what is kept for a peer that is not used any more; exchanges that run are finished. */
   forget(peer: Peer): void;
+}
+
+/** The options of {@linkcode Transport.send} for those who wait with a promise. */
+export type RequestOptions = Omit<SendOptions, "responded" | "failed">;
+
+/**
+ * Sends a request and waits for the head of the response.
+ *
+ * @throws {UpstreamError} when there is none, with the phase in which it failed
+ * @throws {ClientGoneError} when it was cancelled
+ */
+export function sendRequest(
+  transport: Transport,
+  request: OutgoingRequest,
+  peer: Peer,
+  options: RequestOptions,
+): Promise<ServerResponse> {
+  return new Promise((responded, failed) => {
+    transport.send(request, peer, { ...options, responded, failed });
+  });
 }

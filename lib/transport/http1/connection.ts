@@ -1,26 +1,31 @@
 /** One connection to a server: one exchange after the other. */
 
+import { CancellationListener } from "../../core/cancellation.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
-import {
-  ClientGoneError,
-  type ProxyError,
-  RequestError,
-  UpstreamError,
-  type UpstreamErrorCode,
-} from "../../core/errors.ts";
+import { type ProxyError, RequestError, UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
-import type { UpstreamResponse } from "../transport.ts";
-import type { BufferShelf } from "./buffer_shelf.ts";
+import { type BufferShelf, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
+import { responseBodyReader } from "../../http1/body_framing.ts";
+import { malformedResponse, ResponseHeadParser } from "../../http1/response_head.ts";
+import type { Bytes } from "../../http/message.ts";
+import type { OutgoingRequest, SendOptions } from "../transport.ts";
 import { closeSocket } from "./close_socket.ts";
 import { RequestSender, type RequestSenderOwner } from "./request_sender.ts";
-import { ResponseDelivery, type ResponseDeliveryOwner } from "./response_delivery.ts";
-import { ResponseHead } from "./response_head.ts";
-import { cancelledError, type RoundTrip } from "./round_trip.ts";
+import { cancelledError, Http1Response, ServerContent } from "./server_content.ts";
 
-/** How long a small body is waited for; then what has come is handed over, and the rest as a stream. */
-const WHOLE_BODY_MS = 50;
-type Bytes = Uint8Array<ArrayBuffer>;
+/** Most interim responses before the final one. */
+const MAX_INTERIM = 16;
+
+/** A request on its way. */
+export interface Trip {
+  readonly request: OutgoingRequest;
+  readonly options: SendOptions;
+  /** When the whole exchange has to be over, in the clock's milliseconds. */
+  readonly dueAt: number;
+  /** Whether it has been tried on a connection that was stale, so that it is not tried without end. */
+  retried: boolean;
+}
 
 /** What a connection has to tell its pool. */
 export interface ConnectionOwner {
@@ -29,7 +34,7 @@ export interface ConnectionOwner {
   /** The connection is closed. */
   closed(connection: Connection): void;
   /** The connection is closed and turned out stale; its exchange starts again on a new one. */
-  stale(connection: Connection, trip: RoundTrip): void;
+  stale(connection: Connection, trip: Trip): void;
 }
 
 /** What a {@linkcode Connection} is made of. */
@@ -41,65 +46,74 @@ export interface ConnectionInit {
   readonly shelf: BufferShelf;
 }
 
-/** A socket, the exchange on it, and the read that is always pending. */
-export class Connection implements RequestSenderOwner, ResponseDeliveryOwner, Disposable {
+/** A socket, the exchange on it, and the read that is pending whenever no content is. */
+export class Connection implements RequestSenderOwner, Disposable {
   /** When it became idle, in the clock's milliseconds. */
   idleSince = 0;
   readonly #socket: Deno.Conn;
   readonly #owner: ConnectionOwner;
   readonly #clock: Clock;
-  readonly #wheel: DeadlineWheel;
+  readonly #shelf: BufferShelf;
   readonly #deadline: Deadline;
   readonly #sender: RequestSender;
-  readonly #head: ResponseHead;
-  readonly #delivery: ResponseDelivery;
-  #state: "idle" | "head" | "body" | "tunnel" | "closed" = "idle";
+  readonly #parser = new ResponseHeadParser();
+  readonly #fields = new HeaderFields();
+  readonly #listener = new CancellationListener((reason) => this.#fail(cancelledError(reason)));
+  #buffer: Bytes;
+  #filled = 0;
+  #state: "idle" | "head" | "content" | "tunnel" | "closed" = "idle";
   #served = 0;
-  #trip: RoundTrip | null = null;
-  #paused = false;
+  #interim = 0;
+  #trip: Trip | null = null;
+  #response: Http1Response | null = null;
+  /** Whether nothing came after the content, so that what comes next is the next response. */
+  #clean = false;
 
   constructor({ socket, owner, clock, wheel, shelf }: ConnectionInit) {
     this.#socket = socket;
     this.#owner = owner;
     this.#clock = clock;
-    this.#wheel = wheel;
+    this.#shelf = shelf;
+    this.#buffer = shelf.take(SMALL_BUFFER);
     this.#deadline = wheel.deadline(() => this.#expired());
-    this.#head = new ResponseHead(shelf);
-    this.#sender = new RequestSender({ socket, owner: this, wheel });
-    this.#delivery = new ResponseDelivery(this);
-    this.#readHead();
+    this.#sender = new RequestSender({ socket, owner: this, wheel, shelf });
+    this.#read();
   }
 
-  /** Sends a request, and settles its round trip. */
-  start(trip: RoundTrip): void {
+  /** Sends a request, and tells its options of the response. */
+  start(trip: Trip, now?: number): void {
     this.#trip = trip;
     this.#state = "head";
-    this.#paused = false;
-    this.#head.mayUpgrade = trip.request.upgrade === true;
+    this.#now = now;
     try {
       this.#sender.send(trip.request);
     } catch (error) {
       return this.#refuse(trip, error as ProxyError);
     }
-    trip.options.cancellation.listen(this.#onCancel);
+    this.#now = undefined;
+    trip.options.cancellation.add(this.#listener);
   }
 
+  /** What the clock says, as long as the turn lasts in which the request was handed over. */
+  #now: number | undefined = undefined;
+
   // Nothing was sent of a request that cannot be: the connection is as good as before.
-  #refuse(trip: RoundTrip, error: ProxyError): void {
+  #refuse(trip: Trip, error: ProxyError): void {
     this.#becomeIdle();
     this.#owner.released(this);
-    trip.reject(error);
+    trip.options.failed(error);
   }
 
   /** @internal */
   requestLeft(): void {
-    if (this.#state === "head") this.#arm(this.#trip!.options.timeouts.responseMs, this.#trip!.now);
+    if (this.#state === "head") this.#arm(this.#trip!.options.timeouts.responseMs, this.#now);
   }
 
   /** @internal */
   uploadProgressed(): void {
-    // A small answer that is awaited whole has a deadline of its own.
-    if (this.#trip !== null && !this.#delivery.awaitsWhole) this.#arm(this.#trip.options.timeouts.idleMs);
+    if (this.#trip === null) return;
+    const { timeouts } = this.#trip.options;
+    if (this.#state === "head") this.#arm(this.#sender.waitsForContinue ? timeouts.responseMs : timeouts.idleMs);
   }
 
   /** @internal */
@@ -107,20 +121,23 @@ export class Connection implements RequestSenderOwner, ResponseDeliveryOwner, Di
     this.#fail(error);
   }
 
-  /** @internal */
-  read(buffer: Bytes): Promise<number | null> {
-    return this.#socket.read(buffer);
-  }
-
-  #readHead(): void {
-    this.#socket.read(this.#head.space).then(this.#onRead, this.#onReadFailed);
+  #read(): void {
+    const buffer = this.#buffer;
+    this.#socket.read(this.#filled === 0 ? buffer : buffer.subarray(this.#filled))
+      .then(this.#onRead, this.#onReadFailed);
   }
 
   readonly #onRead = (count: number | null): void => {
-    if (this.#state !== "head" || count === null) this.#onReadFailed(undefined);
-    else if (this.#sender.asked) this.#readOn(count);
-    // Whatever it is, it is not the answer to a request that has not left (RFC 9112 section 9.2).
-    else this.#lost(this.#trip!, this.#failure("http_protocol_error", "bytes came before the request"));
+    if (this.#state !== "head" || count === null) return this.#onReadFailed(undefined);
+    if (!this.#sender.asked) {
+      // Whatever it is, it is not the response to a request that has not left (RFC 9112 section 9.2).
+      return this.#lost(this.#trip!, this.#failure("http_protocol_error", "bytes came before the request"));
+    }
+    try {
+      this.#readHead(count);
+    } catch (error) {
+      this.#fail(error as ProxyError);
+    }
   };
 
   readonly #onReadFailed = (error: unknown): void => {
@@ -131,106 +148,138 @@ export class Connection implements RequestSenderOwner, ResponseDeliveryOwner, Di
     if (this.#state === "idle") this[Symbol.dispose]();
   };
 
-  #readOn(count: number): void {
-    try {
-      if (!this.#head.take(count)) return this.#readHead();
-      if (this.#head.parser.status === 101) return this.#giveOver();
-      this.#state = "body";
-      this.#delivery.start(this.#head, this.#trip!);
-    } catch (error) {
-      this.#fail(error as ProxyError);
+  #readHead(count: number): void {
+    const parser = this.#parser;
+    this.#filled += count;
+    while (parser.parse(this.#buffer, this.#filled)) {
+      const { status } = parser;
+      if (status >= 200) return this.#respond();
+      if (status === 101) {
+        if (this.#trip!.request.upgrade === true) return this.#giveOver();
+        throw malformedResponse("a switch of protocols that was not asked for");
+      }
+      if (++this.#interim > MAX_INTERIM) throw malformedResponse("interim responses without end");
+      this.#takeInterim(status);
+      this.#buffer.copyWithin(0, parser.bodyStart, this.#filled);
+      this.#filled -= parser.bodyStart;
+      parser.begin(0);
     }
+    if (this.#filled === this.#buffer.length) this.#grow();
+    this.#read();
+  }
+
+  #takeInterim(status: number): void {
+    if (status === 100) return this.#sender.continue();
+    const { options } = this.#trip!;
+    if (options.interim === undefined) return;
+    this.#fields.begin(this.#parser.lines);
+    options.interim(status, this.#fields);
+  }
+
+  #grow(): void {
+    const grown = new Uint8Array(this.#buffer.length * 2);
+    grown.set(this.#buffer);
+    this.#buffer = grown;
+  }
+
+  #respond(): void {
+    const parser = this.#parser;
+    const { request, options } = this.#trip!;
+    const { bodyStart, status } = parser;
+    const filled = this.#filled;
+    const reader = responseBodyReader(parser, request.method);
+    this.#fields.begin(parser.lines);
+    let content: ServerContent | null = null;
+    if (reader === null) {
+      // A server that announces content with 204 may send it, and it would be taken for the next response.
+      const announced = status === 204 && (parser.chunked || parser.contentLength > 0);
+      this.#clean = filled === bodyStart && !announced;
+    } else {
+      reader.read(this.#buffer, bodyStart, filled);
+      this.#clean = reader.done && reader.next === filled;
+      const { contentStart, contentEnd } = reader;
+      const first = contentEnd > contentStart || reader.done
+        ? this.#buffer.subarray(contentStart, contentEnd)
+        : null;
+      const length = parser.chunked || parser.contentLength === -1 ? null : parser.contentLength;
+      content = new ServerContent({ owner: this, socket: this.#socket, shelf: this.#shelf, reader, first, length });
+    }
+    this.#state = "content";
+    this.#waitNoLonger();
+    options.responded(
+      this.#response = new Http1Response(this, status, this.#fields, parser.reason, content),
+    );
   }
 
   // The connection speaks another protocol from here on; it counts as one of the pool until it is closed.
   #giveOver(): void {
-    const trip = this.#trip!;
-    const { parser: { status, statusText, list, bodyStart }, buffer, filled } = this.#head;
-    const first = buffer.slice(bodyStart, filled);
-    const headers = HeaderFields.adopt(list);
-    trip.options.cancellation.listen(null);
-    this.#head.begin();
-    this.#becomeIdle();
+    const { options } = this.#trip!;
+    const parser = this.#parser;
+    const { bodyStart, status } = parser;
+    const first = this.#buffer.slice(bodyStart, this.#filled);
+    this.#fields.begin(parser.lines);
+    this.#listener[Symbol.dispose]();
+    this.#deadline.clear();
     this.#state = "tunnel";
     const tunnel = { socket: this.#socket, first, [Symbol.dispose]: () => this[Symbol.dispose]() };
-    trip.resolve({ status, statusText, headers, body: null, tunnel });
+    const response = new Http1Response(this, status, this.#fields, parser.reason, null, tunnel);
+    this.#trip = null;
+    options.responded(response);
   }
 
-  /** @internal */
-  wholeAwaited(): void {
-    this.#arm(WHOLE_BODY_MS);
-  }
-
-  /** @internal */
-  wholeLost(cause: unknown): void {
-    const found = "the connection was lost in the middle of the body";
-    this.#fail(this.#failure("http_response_incomplete", found, cause));
-  }
-
-  /** @internal */
-  responseComplete(response: UpstreamResponse, clean: boolean): void {
-    const trip = this.#trip!;
-    this.#settle(clean);
-    trip.resolve(response);
-  }
-
-  /** @internal */
-  streamBegun(response: UpstreamResponse): void {
-    this.#trip!.resolve(response);
-  }
-
-  /** @internal */
-  progressed(): void {
-    this.#paused = false;
+  /** Content is waited for: whoever reads it has taken what came before. @internal */
+  contentAwaited(): void {
     if (this.#trip !== null) this.#arm(this.#trip.options.timeouts.idleMs);
   }
 
-  /** @internal */
-  paused(): void {
-    if (this.#trip === null) return;
-    this.#paused = true;
-    this.#arm(this.#trip.options.timeouts.idleMs);
+  /** Content came, and its reader takes its time. @internal */
+  contentCame(): void {
+    this.#waitNoLonger();
   }
 
-  /** @internal */
-  bodyEnded(clean: boolean): void {
-    this.#settle(clean);
+  /** The content was read to its end; `clean` unless bytes came after it. @internal */
+  contentEnded(clean: boolean): void {
+    this.#clean = clean;
   }
 
-  /** @internal */
-  bodyBroken(): void {
-    this.#close();
-    this.#owner.closed(this);
-  }
-
-  // The response is complete: the connection serves the next one, or is closed.
-  #settle(clean: boolean): void {
-    const { cancellation } = this.#trip!.options;
-    if (!clean || !this.#head.parser.persistent || this.#sender.busy) {
+  /**
+   * The response is not looked at any more: the connection serves the next one, or is closed.
+   *
+   * @internal
+   */
+  release(response: Http1Response): void {
+    if (response !== this.#response) return;
+    this.#response = null;
+    if (!this.#clean || !this.#parser.persistent || this.#sender.busy) {
       this.#close();
       this.#owner.closed(this);
       return;
     }
-    cancellation.listen(null);
+    this.#listener[Symbol.dispose]();
     this.#served++;
-    this.#head.begin();
+    this.#filled = this.#interim = 0;
+    this.#parser.begin(0);
+    // A large head is no reason to keep a large buffer.
+    if (this.#buffer.length > SMALL_BUFFER) this.#buffer = this.#shelf.take(SMALL_BUFFER);
     this.#becomeIdle();
-    this.#readHead();
+    this.#read();
     this.#owner.released(this);
   }
 
   #becomeIdle(): void {
     this.#deadline.clear();
-    this.#sender.trim();
-    this.#delivery.clear();
     this.#trip = null;
     this.#state = "idle";
   }
 
-  #lost(trip: RoundTrip, error: UpstreamError): void {
-    if (
-      this.#served > 0 && !this.#head.heard && !trip.retried && (trip.repeatable || this.#sender.untouched)
-    ) {
+  /** Whether anything of a response has come. */
+  get #heard(): boolean {
+    return this.#filled > 0 || this.#interim > 0;
+  }
+
+  #lost(trip: Trip, error: UpstreamError): void {
+    const again = this.#served > 0 && !this.#heard && !trip.retried;
+    if (again && trip.options.maySendAgain?.(error) === true) {
       this.#close();
       trip.retried = true;
       this.#owner.stale(this, trip);
@@ -242,11 +291,7 @@ export class Connection implements RequestSenderOwner, ResponseDeliveryOwner, Di
   #failure(code: UpstreamErrorCode, found: string, cause?: unknown): UpstreamError {
     return new UpstreamError(`Cannot read the response: ${found}`, {
       code,
-      phase: this.#state !== "head"
-        ? "answered"
-        : this.#sender.unsent && !this.#head.heard
-        ? "unsent"
-        : "sent",
+      phase: this.#state !== "head" ? "answered" : this.#sender.unsent && !this.#heard ? "unsent" : "sent",
       reused: this.#served > 0,
       cause,
     });
@@ -255,45 +300,47 @@ export class Connection implements RequestSenderOwner, ResponseDeliveryOwner, Di
   // Ends the exchange with an error, and the connection with it.
   #fail(error: ProxyError): void {
     const trip = this.#trip;
-    if (this.#delivery.fail(error)) return;
+    const response = this.#response;
     this.#close();
     this.#owner.closed(this);
-    trip?.reject(error);
+    if (response !== null) response.fail(error);
+    else trip?.options.failed(error);
   }
 
-  readonly #onCancel = (reason: unknown): void => {
-    if (this.#trip !== null) this.#fail(cancelledError(reason));
-  };
+  // What the exchange has in all goes on while nothing is waited for from the server.
+  #waitNoLonger(): void {
+    if (this.#trip!.dueAt === Infinity) this.#deadline.clear();
+    else this.#arm(Infinity);
+  }
 
   #arm(delayMs: number, known?: number): void {
     const { dueAt } = this.#trip!;
     const now = known ?? this.#clock.now();
-    this.#deadline.set(dueAt === Infinity ? delayMs : Math.min(delayMs, dueAt - now), now);
+    this.#deadline.set(dueAt === Infinity ? delayMs : Math.min(delayMs, Math.max(dueAt - now, 0)), now);
   }
 
   #expired(): void {
     const trip = this.#trip;
     if (trip === null) return;
-    const late = trip.dueAt !== Infinity && this.#clock.now() >= trip.dueAt;
-    if (!late && this.#delivery.awaitsWhole) return this.#delivery.streamTheRest();
     if (this.#sender.waitsForClient) {
       return this.#fail(new RequestError("The request body came too slowly", 408));
     }
-    if (late) {
-      return this.#fail(this.#failure("http_response_timeout", "the exchange took longer than it may"));
-    }
-    if (this.#paused) return this.#fail(new ClientGoneError("The client took the response too slowly"));
-    this.#fail(this.#failure("http_response_timeout", "the server took longer than it may"));
+    const late = trip.dueAt !== Infinity && this.#clock.now() >= trip.dueAt;
+    this.#fail(
+      this.#failure(
+        "http_response_timeout",
+        late ? "the exchange took longer than it may" : "the server took longer than it may",
+      ),
+    );
   }
 
   #close(): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#deadline.clear();
-    this.#trip?.options.cancellation.listen(null);
+    this.#listener[Symbol.dispose]();
     this.#sender.stop();
-    this.#delivery.clear();
-    this.#trip = null;
+    this.#trip = this.#response = null;
     closeSocket(this.#socket);
   }
 

@@ -5,26 +5,19 @@ import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { type ProxyError, UpstreamError } from "../../core/errors.ts";
 import { formatAddress } from "../../upstream/address.ts";
 import type { Peer } from "../../upstream/peer.ts";
-import type { BufferShelf } from "./buffer_shelf.ts";
+import type { BufferShelf } from "../../http1/buffer_shelf.ts";
 import { closeSocket } from "./close_socket.ts";
 import { closedError } from "./closed_error.ts";
-import { Connection, type ConnectionOwner } from "./connection.ts";
+import { Connection, type ConnectionOwner, type Trip } from "./connection.ts";
 import { dial } from "./dial.ts";
-import { cancelledError, type RoundTrip } from "./round_trip.ts";
-import { WaitQueue } from "./wait_queue.ts";
+import { cancelledError } from "./server_content.ts";
 
 /** How many connections a server gets, and for how long. */
 export interface ConnectionLimits {
-  /** Most connections at a time. @default {Infinity} */
-  maxConnections?: number;
   /** Most connections that are kept for later. @default {256} */
   maxIdle?: number;
   /** How long one is kept; a little below the 5 s after which many servers close theirs. @default {4000} */
   idleTimeoutMs?: number;
-  /** Most requests that wait for a connection once there are `maxConnections`. @default {1024} */
-  maxQueue?: number;
-  /** How long one waits. @default {10000} */
-  queueTimeoutMs?: number;
 }
 
 /** Most TLS handshakes that a server may leave hanging before it is not asked for another. */
@@ -51,7 +44,6 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
   // The longest idle first: the last used one is the least likely to be closed by the server.
   readonly #idle: Connection[] = [];
   readonly #shelf: BufferShelf;
-  readonly #queue: WaitQueue;
   readonly #idleDeadline: Deadline;
   #retired = false;
 
@@ -61,7 +53,6 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     this.#wheel = wheel;
     this.#limits = limits;
     this.#shelf = shelf;
-    this.#queue = new WaitQueue({ clock, wheel, timeoutMs: limits.queueTimeoutMs });
     this.#idleDeadline = wheel.deadline(() => this.#closeIdle());
   }
 
@@ -75,33 +66,14 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     return this.#idle.length;
   }
 
-  /** Requests that wait for a connection. */
-  get waiting(): number {
-    return this.#queue.length;
-  }
-
-  /** Sends a request on an idle connection, or on a new one, or as soon as there is one. */
-  submit(trip: RoundTrip): void {
+  /** Sends a request on an idle connection, or on a new one. */
+  submit(trip: Trip, now?: number): void {
     const connection = this.#idle.pop();
-    if (connection !== undefined) connection.start(trip);
-    else if (this.size < this.#limits.maxConnections) this.#connect(trip);
-    else if (this.#queue.length < this.#limits.maxQueue) this.#queue.add(trip);
-    else {
-      trip.reject(
-        new UpstreamError(
-          `Cannot send to ${formatAddress(this.#peer.address)}: ${this.#limits.maxQueue} others wait`,
-          {
-            code: "connection_limit_reached",
-            phase: "unsent",
-          },
-        ),
-      );
-    }
+    if (connection !== undefined) connection.start(trip, now);
+    else this.#connect(trip);
   }
 
   released(connection: Connection): void {
-    const waiting = this.#queue.take();
-    if (waiting !== undefined) return connection.start(waiting);
     if (this.#retired || this.#idle.length >= this.#limits.maxIdle) return connection[Symbol.dispose]();
     const now = this.#wheel.lately;
     connection.idleSince = now;
@@ -110,11 +82,11 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
 
   closed(connection: Connection): void {
     this.#remove(connection);
-    this.#serveNext();
   }
 
-  stale(connection: Connection, trip: RoundTrip): void {
+  stale(connection: Connection, trip: Trip): void {
     this.#remove(connection);
+    trip.request.body?.rewind();
     this.#connect(trip);
   }
 
@@ -124,22 +96,15 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     if (index !== -1) this.#idle.splice(index, 1);
   }
 
-  #serveNext(): void {
-    // More than one, because one that is not connected after all leaves its place to the next.
-    while (this.#queue.length > 0 && this.size < this.#limits.maxConnections) {
-      const waiting = this.#queue.take();
-      if (waiting !== undefined) this.#connect(waiting);
-    }
-  }
-
-  #connect(trip: RoundTrip): void {
-    if (this.#stuck.size - this.#dials.size >= MAX_STUCK) return trip.reject(stuckError(this.#peer));
+  #connect(trip: Trip): void {
+    if (this.#stuck.size - this.#dials.size >= MAX_STUCK) return trip.options.failed(stuckError(this.#peer));
     const controller = new AbortController();
     this.#dials.add(controller);
-    trip.options.cancellation.listen((reason) => controller.abort(cancelledError(reason)));
+    const listener = trip.options.cancellation.listen((reason) => controller.abort(cancelledError(reason)));
     const connectMs = Math.min(trip.options.timeouts.connectMs, trip.dueAt - this.#clock.now());
     dial(this.#peer, { wheel: this.#wheel, connectMs, controller, stuck: this.#stuck }).then((socket) => {
       this.#dials.delete(controller);
+      listener[Symbol.dispose]();
       const connection = new Connection({
         socket,
         owner: this,
@@ -151,9 +116,8 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
       connection.start(trip);
     }, (error: ProxyError) => {
       this.#dials.delete(controller);
-      trip.options.cancellation.listen(null);
-      trip.reject(error);
-      this.#serveNext();
+      listener[Symbol.dispose]();
+      trip.options.failed(error);
     });
   }
 
@@ -178,7 +142,6 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
   [Symbol.dispose](): void {
     this.retire();
     const error = closedError(this.#peer);
-    this.#queue.rejectAll(error);
     for (const controller of this.#dials) controller.abort(error);
     for (const socket of this.#stuck) closeSocket(socket);
     for (const connection of [...this.#connections]) connection[Symbol.dispose]();

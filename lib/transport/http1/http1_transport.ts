@@ -3,11 +3,11 @@
 import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import type { Peer } from "../../upstream/peer.ts";
-import type { OutgoingRequest, SendOptions, Transport, UpstreamResponse } from "../transport.ts";
-import { BufferShelf } from "./buffer_shelf.ts";
+import { BufferShelf } from "../../http1/buffer_shelf.ts";
+import type { OutgoingRequest, SendOptions, Transport } from "../transport.ts";
 import { type ConnectionLimits, ConnectionPool } from "./connection_pool.ts";
 import { closedError } from "./closed_error.ts";
-import { cancelledError, RoundTrip } from "./round_trip.ts";
+import { cancelledError } from "./server_content.ts";
 
 /** What an {@linkcode Http1Transport} takes. */
 export interface Http1TransportOptions {
@@ -34,35 +34,18 @@ export class Http1Transport implements Transport {
   #disposed = false;
 
   constructor({ clock, wheel, connections = {} }: Http1TransportOptions) {
-    const {
-      maxConnections = Infinity,
-      maxIdle = 256,
-      idleTimeoutMs = 4000,
-      maxQueue = 1024,
-      queueTimeoutMs = 10_000,
-    } = connections;
+    const { maxIdle = 256, idleTimeoutMs = 4000 } = connections;
     this.#clock = clock;
     this.#wheel = wheel;
-    this.#limits = { maxConnections, maxIdle, idleTimeoutMs, maxQueue, queueTimeoutMs };
+    this.#limits = { maxIdle, idleTimeoutMs };
   }
 
-  send(
-    request: OutgoingRequest,
-    peer: Peer,
-    options: SendOptions,
-    now?: number,
-  ): Promise<UpstreamResponse> {
-    const trip = new RoundTrip(request, options);
-    const { startedAt, timeouts: { totalMs } } = options;
-    if (totalMs !== Infinity) trip.dueAt = (startedAt ?? this.#clock.now()) + totalMs;
-    if (options.cancellation.cancelled) trip.reject(cancelledError(options.cancellation.reason));
-    else if (this.#disposed) trip.reject(closedError(peer));
-    else {
-      trip.now = now;
-      this.#pool(peer).submit(trip);
-      trip.now = undefined;
-    }
-    return trip.response;
+  send(request: OutgoingRequest, peer: Peer, options: SendOptions, now?: number): void {
+    const { startedAt, cancellation, timeouts: { totalMs } } = options;
+    if (cancellation.cancelled) return options.failed(cancelledError(cancellation.reason));
+    if (this.#disposed) return options.failed(closedError(peer));
+    const dueAt = totalMs === Infinity ? Infinity : (startedAt ?? this.#clock.now()) + totalMs;
+    this.#pool(peer).submit({ request, options, dueAt, retried: false }, now);
   }
 
   #pool(peer: Peer): ConnectionPool {
@@ -80,10 +63,10 @@ export class Http1Transport implements Transport {
     return pool;
   }
 
-  /** How many connections to the peer are open, idle, and asked for. */
-  connectionsOf(peer: Peer): { open: number; idle: number; waiting: number } {
+  /** How many connections to the peer are open, and how many of these are idle. */
+  connectionsOf(peer: Peer): { open: number; idle: number } {
     const pool = this.#pools.get(peer);
-    return { open: pool?.size ?? 0, idle: pool?.idle ?? 0, waiting: pool?.waiting ?? 0 };
+    return { open: pool?.size ?? 0, idle: pool?.idle ?? 0 };
   }
 
   forget(peer: Peer): void {

@@ -1,21 +1,25 @@
 /** The sending half of a connection: one request after the other. */
 
-import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
-import { ProxyError } from "../../core/errors.ts";
-import type { OutgoingRequest, RequestBody } from "../transport.ts";
-import { HeadWriter } from "./head_writer.ts";
-import { Upload } from "./upload.ts";
+import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import { ProxyError, RequestError, UpstreamError } from "../../core/errors.ts";
+import type { Bytes, RequestBody } from "../../http/message.ts";
+import { type BufferShelf, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
+import { writeChunk, writeLastChunk } from "../../http1/chunks.ts";
+import { HeadWriter, UnwritableHeadError } from "../../http1/head_writer.ts";
+import type { OutgoingRequest } from "../transport.ts";
 
-/** How much of a request body in memory leaves in one write with its head. */
+/** How much content leaves in one write with what goes before it; copying it costs less than a second write. */
 const ONE_WRITE_BYTES = 64 * 1024;
-
-type Bytes = Uint8Array<ArrayBuffer>;
+/** How long a head waits for the first piece of its content, to leave in one write with it. */
+const HEAD_WAIT_MS = 20;
+/** How long a server may leave open whether it wants the content (as curl does); older ones never say. */
+const CONTINUE_WAIT_MS = 1000;
 
 /** The connection as its sending half sees it. */
 export interface RequestSenderOwner {
   /** More of the request has left, or all of it: it is the server's turn. */
   requestLeft(): void;
-  /** A body that streams goes on, or its next piece is waited for. */
+  /** Content goes on, or its next piece is waited for. */
   uploadProgressed(): void;
   /** The request cannot be sent to its end, and not because of the socket. */
   requestFailed(error: ProxyError): void;
@@ -26,24 +30,22 @@ export interface RequestSenderInit {
   readonly socket: Deno.Conn;
   readonly owner: RequestSenderOwner;
   readonly wheel: DeadlineWheel;
+  readonly shelf: BufferShelf;
 }
 
 /** Writes requests, and knows how much of the one that is on its way has left. */
 export class RequestSender {
-  readonly #socket: Deno.Conn;
-  readonly #owner: RequestSenderOwner;
-  readonly #wheel: DeadlineWheel;
-  readonly #writer = new HeadWriter();
+  readonly #init: RequestSenderInit;
+  readonly #writer: HeadWriter;
   #upload: Upload | null = null;
   #writing: Bytes | null = null;
   #unwritten: Bytes | null = null;
   #begun = false;
   #sent = 0;
 
-  constructor({ socket, owner, wheel }: RequestSenderInit) {
-    this.#socket = socket;
-    this.#owner = owner;
-    this.#wheel = wheel;
+  constructor(init: RequestSenderInit) {
+    this.#init = init;
+    this.#writer = new HeadWriter(NOTHING);
   }
 
   /**
@@ -55,15 +57,20 @@ export class RequestSender {
     this.#sent = 0;
     this.#begun = false;
     const writer = this.#writer;
-    writer.write(request);
+    const { shelf, owner } = this.#init;
+    writer.begin(shelf.take(SMALL_BUFFER));
+    writeHead(writer, request);
     const { body } = request;
     if (body !== null) {
-      const { bytes } = body;
-      if (bytes === null) return this.#startUpload(body);
-      writer.append(bytes.length > ONE_WRITE_BYTES ? bytes.subarray(0, ONE_WRITE_BYTES) : bytes);
-      if (bytes.length > ONE_WRITE_BYTES) this.#unwritten = bytes.subarray(ONE_WRITE_BYTES);
+      const { whole } = body;
+      if (whole === null) return this.#startUpload(request, body);
+      if (whole.length <= ONE_WRITE_BYTES) writer.copy(whole, 0, whole.length);
+      else {
+        writer.copy(whole, 0, ONE_WRITE_BYTES);
+        this.#unwritten = whole.subarray(ONE_WRITE_BYTES);
+      }
     }
-    this.#owner.requestLeft();
+    owner.requestLeft();
     this.#write(writer.bytes.subarray(0, writer.length));
   }
 
@@ -77,11 +84,6 @@ export class RequestSender {
     return !this.#begun && this.#upload?.begun !== true;
   }
 
-  /** Whether nothing was sent, and nothing of the request's body was taken that could not be read again. */
-  get untouched(): boolean {
-    return this.unsent && this.#upload?.tookContent !== true;
-  }
-
   /** Whether some of the request is still to be sent. */
   get busy(): boolean {
     return this.#upload !== null || this.#writing !== null;
@@ -92,6 +94,16 @@ export class RequestSender {
     return this.#upload?.waitingFor === "client";
   }
 
+  /** Whether content waits for the server's word that it wants it. */
+  get waitsForContinue(): boolean {
+    return this.#upload?.waitingFor === "continue";
+  }
+
+  /** The server wants the content. */
+  continue(): void {
+    this.#upload?.continue();
+  }
+
   /** Sends nothing more. */
   stop(): void {
     this.#writing = this.#unwritten = null;
@@ -99,15 +111,10 @@ export class RequestSender {
     this.#upload = null;
   }
 
-  /** Gives up what a large request has left behind. */
-  trim(): void {
-    this.#writer.trim();
-  }
-
   #write(bytes: Bytes): void {
     this.#writing = bytes;
     this.#begun = true;
-    this.#socket.write(bytes).then(this.#onWritten, this.#onWriteFailed);
+    this.#init.socket.write(bytes).then(this.#onWritten, this.#onWriteFailed);
   }
 
   readonly #onWritten = (count: number): void => {
@@ -116,23 +123,31 @@ export class RequestSender {
     this.#sent += count;
     const rest = count < bytes.length ? bytes.subarray(count) : this.#unwritten;
     if (count === bytes.length) this.#writing = this.#unwritten = null;
-    if (rest === null) return;
-    this.#owner.requestLeft();
+    if (rest === null) return this.#giveBuffer();
+    this.#init.owner.requestLeft();
     this.#write(rest);
   };
 
-  // The read tells what became of the exchange: the server may have answered before it closed.
+  // The read tells what became of the exchange: the server may have responded before it closed.
   readonly #onWriteFailed = (): void => {
     if (this.#sent === 0) this.#begun = false;
   };
 
-  #startUpload(body: RequestBody): void {
+  // Only a buffer that no write looks at any more may be used by somebody else.
+  #giveBuffer(): void {
+    this.#init.shelf.give(this.#writer.bytes);
+    this.#writer.begin(NOTHING);
+  }
+
+  #startUpload(request: OutgoingRequest, body: RequestBody): void {
+    const { socket, wheel, owner } = this.#init;
     const upload = new Upload({
-      socket: this.#socket,
-      head: this.#writer,
+      socket,
+      writer: this.#writer,
       body,
-      wheel: this.#wheel,
-      onProgress: () => this.#owner.uploadProgressed(),
+      wheel,
+      expectsContinue: request.expectsContinue === true,
+      onProgress: () => owner.uploadProgressed(),
     });
     this.#upload = upload;
     upload.run().then((complete) => {
@@ -140,10 +155,181 @@ export class RequestSender {
       this.#upload = null;
       this.#begun = true;
       this.#sent = upload.written;
-      this.#owner.requestLeft();
+      this.#giveBuffer();
+      owner.requestLeft();
     }, (error) => {
       // A failure of the socket is left to the read, as in #onWriteFailed.
-      if (this.#upload === upload && error instanceof ProxyError) this.#owner.requestFailed(error);
+      if (this.#upload === upload && error instanceof ProxyError) owner.requestFailed(error);
     });
+  }
+}
+
+const NOTHING: Bytes = new Uint8Array(0);
+
+function writeHead(writer: HeadWriter, request: OutgoingRequest): void {
+  const { method, headers, body, targetBytes } = request;
+  try {
+    if (method === "CONNECT") throw new UnwritableHeadError("the method CONNECT, which makes a tunnel");
+    if (targetBytes == null) writer.requestLine(method, request.target);
+    else {
+      const { lines: { bytes }, targetStart, targetEnd } = targetBytes;
+      writer.requestLineOf(method, bytes, targetStart, targetEnd);
+    }
+    writer.fields(headers);
+  } catch (error) {
+    if (!(error instanceof UnwritableHeadError)) throw error;
+    throw new UpstreamError(`Cannot send the request: it has ${error.message}`, {
+      code: "http_request_error",
+      phase: "unsent",
+    });
+  }
+  if (body !== null) {
+    const length = body.whole?.length ?? body.length;
+    if (length === null) writer.text("transfer-encoding: chunked\r\n");
+    else writer.contentLength(length);
+    if (request.expectsContinue === true && body.whole === null) writer.text("expect: 100-continue\r\n");
+  } else if (method === "POST" || method === "PUT" || method === "PATCH") writer.contentLength(0);
+  writer.end();
+}
+
+interface UploadInit {
+  readonly socket: Deno.Conn;
+  /** Holds the head, which is sent with the first piece of the content. */
+  readonly writer: HeadWriter;
+  readonly body: RequestBody;
+  readonly wheel: DeadlineWheel;
+  readonly expectsContinue: boolean;
+  /** Called whenever something went out or is waited for. */
+  readonly onProgress: () => void;
+}
+
+/** Sends head and content of one request whose content is not in memory. */
+class Upload {
+  /** Whether bytes were given to the socket. */
+  begun = false;
+  /** How many bytes the socket took. */
+  written = 0;
+  /** Whose turn it is, which is whose fault it is when nothing happens. */
+  waitingFor: "client" | "server" | "continue" = "client";
+  readonly #init: UploadInit;
+  readonly #chunked: boolean;
+  readonly #headWait: Deadline;
+  #left: number;
+  #headSent: Promise<void> | null = null;
+  #stopped = false;
+  #wanted: (() => void) | null = null;
+
+  constructor(init: UploadInit) {
+    this.#init = init;
+    const { length } = init.body;
+    this.#chunked = length === null;
+    this.#left = length ?? Infinity;
+    this.#headWait = init.wheel.deadline(() => this.#waitedEnough());
+  }
+
+  /**
+   * Sends everything.
+   *
+   * @returns whether it got to the end, which it does not when it is stopped
+   * @throws {ProxyError} when the content could not be read; anything else is the socket's failure
+   */
+  async run(): Promise<boolean> {
+    if (this.#init.expectsContinue) await this.#untilWanted();
+    else this.#headWait.set(HEAD_WAIT_MS);
+    while (!this.#stopped) {
+      const piece = await this.#nextPiece();
+      this.#headWait.clear();
+      if (this.#stopped) break;
+      await this.#send(piece);
+      if (piece === null) return true;
+    }
+    return false;
+  }
+
+  async #untilWanted(): Promise<void> {
+    await this.#sendHead();
+    if (this.#stopped) return;
+    this.waitingFor = "continue";
+    this.#headWait.set(CONTINUE_WAIT_MS);
+    this.#init.onProgress();
+    await new Promise<void>((resolve) => this.#wanted = resolve);
+    this.#headWait.clear();
+  }
+
+  /** The server wants the content. */
+  continue(): void {
+    this.#wanted?.();
+    this.#wanted = null;
+  }
+
+  #waitedEnough(): void {
+    if (this.waitingFor === "continue") this.continue();
+    else this.#sendHead().catch(() => {});
+  }
+
+  /** Sends nothing more. */
+  stop(): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#headWait.clear();
+    this.continue();
+  }
+
+  async #nextPiece(): Promise<Bytes | null> {
+    this.waitingFor = "client";
+    this.#init.onProgress();
+    const piece = await this.#init.body.read();
+    if (this.#chunked || this.#stopped) return piece;
+    this.#left -= piece?.length ?? 0;
+    if (this.#left < 0) throw new RequestError("The request body is longer than its content-length");
+    if (piece === null && this.#left > 0) {
+      throw new RequestError("The request body is shorter than its content-length");
+    }
+    return piece;
+  }
+
+  async #send(piece: Bytes | null): Promise<void> {
+    this.waitingFor = "server";
+    this.#init.onProgress();
+    const { writer, body } = this.#init;
+    if (this.#headSent !== null) await this.#headSent;
+    if (piece !== null && piece.length > ONE_WRITE_BYTES) {
+      if (this.#chunked) writer.text(piece.length.toString(16) + "\r\n");
+      await this.#flush();
+      await this.#write(piece);
+      if (this.#chunked) writer.text("\r\n");
+      return;
+    }
+    if (piece === null) {
+      if (this.#chunked) writeLastChunk(writer, body.trailers);
+    } else if (this.#chunked) writeChunk(writer, piece);
+    else writer.copy(piece, 0, piece.length);
+    await this.#flush();
+  }
+
+  #sendHead(): Promise<void> {
+    return this.#headSent = this.#flush();
+  }
+
+  async #flush(): Promise<void> {
+    const { bytes, length } = this.#init.writer;
+    this.#init.writer.length = 0;
+    if (length > 0) await this.#write(bytes.subarray(0, length));
+  }
+
+  // One write of a socket may take only some of the bytes.
+  async #write(bytes: Bytes): Promise<void> {
+    this.begun = true;
+    for (let done = 0; done < bytes.length;) {
+      try {
+        const count = await this.#init.socket.write(done === 0 ? bytes : bytes.subarray(done));
+        done += count;
+        this.written += count;
+      } catch (error) {
+        if (this.written === 0) this.begun = false;
+        throw error;
+      }
+      this.#init.onProgress();
+    }
   }
 }

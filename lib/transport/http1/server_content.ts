@@ -1,0 +1,194 @@
+/** A response and its content, as they are read from a connection. */
+
+import { ClientGoneError, ProxyError, UpstreamError } from "../../core/errors.ts";
+import type { HeaderFields } from "../../http/header_fields.ts";
+import type { Body, Bytes } from "../../http/message.ts";
+import type { BodyReader } from "../../http1/body_reader.ts";
+import { type BufferShelf, HUGE_BUFFER, LARGE_BUFFER } from "../../http1/buffer_shelf.ts";
+import type { ServerResponse, Tunnel } from "../transport.ts";
+
+/** The connection as a response sees it. */
+export interface ResponseOwner {
+  release(response: Http1Response): void;
+}
+
+/** A response of a server. */
+export class Http1Response implements ServerResponse {
+  status: number;
+  statusText: string;
+  readonly headers: HeaderFields;
+  readonly body: ServerContent | null;
+  readonly tunnel: Tunnel | undefined;
+  readonly #owner: ResponseOwner;
+
+  constructor(
+    owner: ResponseOwner,
+    status: number,
+    headers: HeaderFields,
+    statusText: string,
+    body: ServerContent | null,
+    tunnel?: Tunnel,
+  ) {
+    this.#owner = owner;
+    this.status = status;
+    this.headers = headers;
+    this.statusText = statusText;
+    this.body = body;
+    this.tunnel = tunnel;
+  }
+
+  release(): void {
+    this.body?.cancel();
+    this.#owner.release(this);
+  }
+
+  /** Breaks the content off, so that nobody takes what came for the whole. */
+  fail(error: ProxyError): void {
+    this.body?.fail(error);
+  }
+}
+
+/** The connection as its content sees it. */
+export interface ContentOwner {
+  /** Content is waited for. */
+  contentAwaited(): void;
+  /** Content came, and its reader takes its time. */
+  contentCame(): void;
+  /** The content was read to its end; `clean` unless bytes came after it. */
+  contentEnded(clean: boolean): void;
+}
+
+/** What a {@linkcode ServerContent} is made of. */
+export interface ServerContentInit {
+  readonly owner: ContentOwner;
+  readonly socket: Deno.Conn;
+  readonly shelf: BufferShelf;
+  readonly reader: BodyReader;
+  /** What came with the head; `null` when nothing of the content did. */
+  readonly first: Bytes | null;
+  readonly length: number | null;
+}
+
+/** Content, read piece by piece as it is asked for. */
+export class ServerContent implements Body {
+  readonly length: number | null;
+  readonly #owner: ContentOwner;
+  readonly #socket: Deno.Conn;
+  readonly #shelf: BufferShelf;
+  readonly #reader: BodyReader;
+  #first: Bytes | null;
+  #buffer: Bytes | null = null;
+  #filledUp = false;
+  #reading = false;
+  #ended = false;
+  #failure: ProxyError | null = null;
+
+  constructor({ owner, socket, shelf, reader, first, length }: ServerContentInit) {
+    this.#owner = owner;
+    this.#socket = socket;
+    this.#shelf = shelf;
+    this.#reader = reader;
+    this.#first = first;
+    this.length = length;
+  }
+
+  get whole(): Bytes | null {
+    return this.#reader.done ? this.#first : null;
+  }
+
+  get trailers(): readonly string[] {
+    return this.#reader.trailers;
+  }
+
+  async read(): Promise<Bytes | null> {
+    if (this.#failure !== null) throw this.#failure;
+    const first = this.#first;
+    this.#first = null;
+    if (first !== null && first.length > 0) return first;
+    if (this.#ended || this.#reader.done) {
+      this.#end();
+      return null;
+    }
+    this.#owner.contentAwaited();
+    this.#reading = true;
+    try {
+      return await this.#readNext();
+    } catch (error) {
+      throw this.#failure ??= error instanceof ProxyError ? error : incomplete(error);
+    } finally {
+      this.#reading = false;
+      if (this.#ended) this.#giveBuffer();
+      else if (this.#failure === null) this.#owner.contentCame();
+    }
+  }
+
+  async #readNext(): Promise<Bytes | null> {
+    const reader = this.#reader;
+    for (;;) {
+      const buffer = this.#bufferToFill();
+      const count = await this.#socket.read(buffer);
+      if (this.#failure !== null) throw this.#failure;
+      if (count === null) {
+        if (!reader.endsWithConnection) throw incomplete(undefined);
+        this.#end();
+        return null;
+      }
+      this.#filledUp = count === buffer.length;
+      reader.read(buffer, 0, count);
+      const { contentStart, contentEnd } = reader;
+      if (reader.done) this.#owner.contentEnded(reader.next === count);
+      if (contentEnd > contentStart) return buffer.subarray(contentStart, contentEnd);
+      if (reader.done) {
+        this.#end();
+        return null;
+      }
+    }
+  }
+
+  // Content that fills its buffer gets a larger one, and needs fewer turns of the loop.
+  #bufferToFill(): Bytes {
+    if (this.#filledUp && this.#buffer!.length === LARGE_BUFFER && this.#reader.left > LARGE_BUFFER) {
+      this.#shelf.give(this.#buffer!);
+      this.#buffer = this.#shelf.take(HUGE_BUFFER);
+    }
+    return this.#buffer ??= this.#shelf.take(LARGE_BUFFER);
+  }
+
+  #giveBuffer(): void {
+    if (this.#buffer !== null) this.#shelf.give(this.#buffer);
+    this.#buffer = null;
+  }
+
+  #end(): void {
+    this.#ended = true;
+    if (!this.#reading) this.#giveBuffer();
+  }
+
+  cancel(): void {
+    this.#first = null;
+    this.fail(new ClientGoneError());
+  }
+
+  /** Breaks it off; does nothing at the end. */
+  fail(error: ProxyError): void {
+    if (this.#ended || this.#failure !== null) return;
+    if (this.#reader.done) return this.#end();
+    this.#failure = error;
+    this.#first = null;
+    // A read that is pending writes into the buffer until its socket is closed.
+    if (!this.#reading) this.#giveBuffer();
+  }
+}
+
+function incomplete(cause: unknown): UpstreamError {
+  return new UpstreamError("Cannot read the response: the connection was lost in the middle of the body", {
+    code: "http_response_incomplete",
+    phase: "answered",
+    cause,
+  });
+}
+
+/** The error for an exchange that was called off. */
+export function cancelledError(reason: unknown): ProxyError {
+  return reason instanceof ProxyError ? reason : new ClientGoneError();
+}
