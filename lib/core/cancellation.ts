@@ -54,7 +54,9 @@ export class Cancellation {
   /** Has a listener told that listens to nothing else; told at once when it is too late. */
   add(listener: CancellationListener): void {
     if (this.#cancelled) return listener.callback(this.#reason);
-    if (listener.cancellation !== null) throw new Error("A listener can listen to one cancellation at a time");
+    if (listener.cancellation !== null) {
+      throw new Error("A listener can listen to one cancellation at a time");
+    }
     listener.cancellation = this;
     listener.next = this.#first;
     if (this.#first !== null) this.#first.previous = listener;

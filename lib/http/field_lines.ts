@@ -64,13 +64,6 @@ export class FieldLines {
     this.#places = places;
   }
 
-  /** Takes notice that the bytes were moved. */
-  moved(by: number): void {
-    const last = this.count * PLACES;
-    for (let i = 0; i < last; i++) this.#places[i]! += by;
-    this.end += by;
-  }
-
   /** The number of a line's name. */
   id(line: number): number {
     return this.#ids[line]!;

@@ -9,7 +9,9 @@ export type Bytes = Uint8Array<ArrayBuffer>;
 export interface Body {
   /** How many bytes it has, when that is known before it ends; otherwise `null`. */
   readonly length: number | null;
-  /** All of it, when it is in memory already and nothing of it was read; otherwise `null`. Lent as pieces are. */
+  /** The piece that {@linkcode Body.read} would give at once; `null` when it has to be waited for. */
+  readonly ready: Bytes | null;
+  /** All of it, when that is at hand already and nothing of it was read; otherwise `null`. Lent as pieces are. */
   readonly whole: Bytes | null;
   /**
    * Waits for the next piece; `null` at the end.

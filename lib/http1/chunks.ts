@@ -2,7 +2,6 @@
 
 import type { HeadWriter } from "./head_writer.ts";
 
-
 /** Writes a piece as one chunk; an empty piece is none, because that would end the content. */
 export function writeChunk(writer: HeadWriter, piece: Uint8Array): void {
   if (piece.length === 0) return;

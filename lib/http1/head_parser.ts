@@ -60,23 +60,14 @@ export abstract class HeadParser {
     this.beginHead(at);
   }
 
+  /** Where the head begins. */
+  get start(): number {
+    return this.#start;
+  }
+
   /** Whether any byte of the head has been read. */
   get begun(): boolean {
     return this.#at > this.#start;
-  }
-
-  /**
-   * Takes notice that the bytes were moved: what stood at `from` stands at `to` now.
-   */
-  moved(from: number, to: number): void {
-    const by = to - from;
-    this.#start += by;
-    this.#at += by;
-    this.#nameStart += by;
-    this.#nameEnd += by;
-    this.#valueStart += by;
-    this.lines.moved(by);
-    this.headMoved(by);
   }
 
   /**
@@ -184,8 +175,6 @@ export abstract class HeadParser {
 
   /** Forgets what was found of the head before. */
   protected abstract beginHead(at: number): void;
-  /** Moves every place that the start line has left. */
-  protected abstract headMoved(by: number): void;
   /** Reads the start line, from where it stopped before; the index behind it, or -1 as long as it is not complete. */
   protected abstract readStartLine(bytes: Uint8Array, at: number, stop: number): number;
   /** Looks at a field line, by the number of its name. */

@@ -117,6 +117,8 @@ export class RequestHeadParser extends HeadParser {
   protected override beginHead(at: number): void {
     this.#phase = BEFORE;
     this.#methodStart = at;
+    this.method = "";
+    this.minor = 1;
     this.#emptyLines = 0;
     this.targetStart = this.targetEnd = 0;
     this.emptyPath = false;
@@ -131,17 +133,6 @@ export class RequestHeadParser extends HeadParser {
       this.#wantsUpgrade =
       this.#upgradeField =
         false;
-  }
-
-  protected override headMoved(by: number): void {
-    this.#methodStart += by;
-    this.targetStart += by;
-    this.targetEnd += by;
-    this.#versionStart += by;
-    this.#authorityStart += by;
-    this.#authorityEnd += by;
-    this.hostStart += by;
-    this.hostEnd += by;
   }
 
   protected override readStartLine(bytes: Uint8Array, from: number, stop: number): number {

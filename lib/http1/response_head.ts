@@ -71,12 +71,6 @@ export class ResponseHeadParser extends HeadParser {
     this.#closes = this.#keepsAlive = false;
   }
 
-  protected override headMoved(by: number): void {
-    this.#lineStart += by;
-    this.reasonStart += by;
-    this.reasonEnd += by;
-  }
-
   // Whatever is not HTTP at all is told from the first bytes: it may never send a line end.
   protected override readStartLine(bytes: Uint8Array, from: number, stop: number): number {
     for (let at = from; at < stop; at++) {

@@ -113,7 +113,9 @@ export class Connection implements RequestSenderOwner, Disposable {
   uploadProgressed(): void {
     if (this.#trip === null) return;
     const { timeouts } = this.#trip.options;
-    if (this.#state === "head") this.#arm(this.#sender.waitsForContinue ? timeouts.responseMs : timeouts.idleMs);
+    if (this.#state === "head") {
+      this.#arm(this.#sender.waitsForContinue ? timeouts.responseMs : timeouts.idleMs);
+    }
   }
 
   /** @internal */
@@ -202,7 +204,14 @@ export class Connection implements RequestSenderOwner, Disposable {
         ? this.#buffer.subarray(contentStart, contentEnd)
         : null;
       const length = parser.chunked || parser.contentLength === -1 ? null : parser.contentLength;
-      content = new ServerContent({ owner: this, socket: this.#socket, shelf: this.#shelf, reader, first, length });
+      content = new ServerContent({
+        owner: this,
+        socket: this.#socket,
+        shelf: this.#shelf,
+        reader,
+        first,
+        length,
+      });
     }
     this.#state = "content";
     this.#waitNoLonger();

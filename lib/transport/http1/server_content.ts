@@ -92,6 +92,10 @@ export class ServerContent implements Body {
     this.length = length;
   }
 
+  get ready(): Bytes | null {
+    return this.#first;
+  }
+
   get whole(): Bytes | null {
     return this.#reader.done ? this.#first : null;
   }
@@ -161,12 +165,14 @@ export class ServerContent implements Body {
 
   #end(): void {
     this.#ended = true;
+    this.#first = null;
     if (!this.#reading) this.#giveBuffer();
   }
 
   cancel(): void {
-    this.#first = null;
-    this.fail(new ClientGoneError());
+    // Most content has ended by then; an error that nobody gets would cost as much as the rest of the response.
+    if (this.#reader.done) this.#end();
+    else this.fail(new ClientGoneError());
   }
 
   /** Breaks it off; does nothing at the end. */

@@ -1,0 +1,518 @@
+/** One connection of a client: one request after the other. */
+
+import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts";
+import { HeaderFields } from "../../http/header_fields.ts";
+import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
+import { requestBodyReader } from "../../http1/body_framing.ts";
+import { type BufferShelf, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
+import { RequestHeadParser } from "../../http1/request_head.ts";
+import type { ClientStream, ListenerInfo, StreamExchange, StreamHandler } from "../../proxy/client_stream.ts";
+import type { TargetBytes } from "../../transport/transport.ts";
+import type { Socket } from "../socket.ts";
+import { ClientContent, type ContentOwner, tooSlow } from "./client_content.ts";
+import { ResponseWriter, type ResponseWriterOwner } from "./response_writer.ts";
+
+/** Holds most heads; a connection that is idle has nothing larger. */
+const IDLE_BUFFER = 2048;
+/** How much content that nobody wanted is read to keep the connection; for more it is closed. */
+const MAX_DISCARDED = 64 * 1024;
+/** How long a client's content is waited for before its rate counts. */
+const RATE_AFTER_MS = 10_000;
+/** How long a connection lingers so that its client can read the last response before it learns of the end. */
+const LINGER_MS = 2000;
+/** How long a client that has shut down its side waits before it is asked whether it is still there. */
+const PROBE_AFTER_MS = 100;
+
+/** How long a client may take, in milliseconds; `Infinity` is for ever. */
+export interface ClientTimeouts {
+  /** From the first byte of a head to its end. */
+  readonly headMs: number;
+  /** Between two requests. */
+  readonly keepAliveMs: number;
+  /** Between two pieces of content. */
+  readonly contentMs: number;
+  /** Least bytes of content a second, after ten seconds; 0 is any. */
+  readonly contentRate: number;
+  /** Between two moments at which the client takes something of a response. */
+  readonly writeMs: number;
+}
+
+/** What all connections of a listener share. */
+export interface ConnectionContext {
+  readonly handler: StreamHandler;
+  readonly listener: ListenerInfo;
+  readonly shelf: BufferShelf;
+  readonly wheel: DeadlineWheel;
+  readonly timeouts: ClientTimeouts;
+  readonly maxRequests: number;
+  /** Whether responses from now on end their connections. */
+  readonly draining: boolean;
+  /** Gives parser and fields of a request. */
+  takeHead(): RequestHead;
+  /** Takes them back. */
+  giveHead(head: RequestHead): void;
+  /** The connection waits for a request, or has got one. */
+  idle(connection: ClientConnection, idle: boolean): void;
+  /** The connection is closed. */
+  closed(connection: ClientConnection): void;
+}
+
+/** What is read of a request; lent to one connection after the other. */
+export interface RequestHead {
+  readonly parser: RequestHeadParser;
+  readonly headers: HeaderFields;
+}
+
+/** Who is at the other end of a connection. */
+export interface Peer {
+  /** Address; `""` on a unix socket. */
+  readonly ip: string;
+  /** Port; 0 on a unix socket. */
+  readonly port: number;
+}
+
+/** A socket, the request on it, and the read that is pending whenever nothing else is to be done. */
+export class ClientConnection implements ClientStream, ContentOwner, ResponseWriterOwner {
+  /** Neighbours in the list of those that are idle. @internal */
+  previous: ClientConnection | null = null;
+  next: ClientConnection | null = null;
+  /** Its place among the connections of its listener. @internal */
+  index = -1;
+  body: ClientContent | null = null;
+  exchange: StreamExchange | null = null;
+  readonly #context: ConnectionContext;
+  readonly #socket: Socket;
+  readonly #peer: Peer;
+  readonly #deadline: Deadline;
+  readonly #response: ResponseWriter;
+  #buffer: Bytes = new Uint8Array(IDLE_BUFFER);
+  #filled = 0;
+  /** Where a read that is pending puts what it brings; -1 when none is. */
+  #readingAt = -1;
+  #head: RequestHead | null = null;
+  #state: "idle" | "head" | "busy" | "discard" | "linger" | "closed" = "idle";
+  #responding = false;
+  #requests = 0;
+  #close = false;
+  #inputEnded = false;
+  #probes = 0;
+  /** When the client has taken too long to send, and to take. */
+  #dueAt = Infinity;
+  #writeDueAt = Infinity;
+  #armedFor = Infinity;
+  /** How long its content was waited for, and how much came. */
+  #contentWaitMs = 0;
+  #contentBytes = 0;
+
+  constructor(socket: Socket, peer: Peer, context: ConnectionContext) {
+    this.#socket = socket;
+    this.#peer = peer;
+    this.#context = context;
+    this.#deadline = context.wheel.deadline(() => this.#expired());
+    this.#response = new ResponseWriter(socket, context.shelf, this);
+    this.#becomeIdle();
+    this.#read(0);
+  }
+
+  get listener(): ListenerInfo {
+    return this.#context.listener;
+  }
+
+  get peerIp(): string {
+    return this.#peer.ip;
+  }
+
+  get peerPort(): number {
+    return this.#peer.port;
+  }
+
+  get protocol(): string {
+    return this.#head!.parser.minor === 1 ? "HTTP/1.1" : "HTTP/1.0";
+  }
+
+  get method(): string {
+    return this.#head!.parser.method;
+  }
+
+  get target(): string {
+    return this.#head!.parser.target;
+  }
+
+  get targetBytes(): TargetBytes | null {
+    const { parser } = this.#head!;
+    return parser.emptyPath ? null : parser;
+  }
+
+  get host(): string {
+    return this.#head!.parser.host;
+  }
+
+  get headers(): HeaderFields {
+    return this.#head!.headers;
+  }
+
+  #read(at: number, end: number = this.#buffer.length): void {
+    this.#readingAt = at;
+    const buffer = this.#buffer;
+    this.#socket.read(at === 0 && end === buffer.length ? buffer : buffer.subarray(at, end))
+      .then(this.#onRead, this.#onReadFailed);
+  }
+
+  readonly #onRead = (count: number | null): void => {
+    const at = this.#readingAt;
+    this.#readingAt = -1;
+    if (this.#state === "closed") return;
+    if (count === null) return this.#onInputEnd();
+    if (this.#state === "linger") return this.#read(0);
+    this.#filled = at + count;
+    // What comes while a request is busy is the next one; it waits.
+    if (this.#state === "busy") {
+      this.#behind = at;
+      return;
+    }
+    if (this.#state === "idle") {
+      this.#state = "head";
+      this.#context.idle(this, false);
+      this.#head = this.#context.takeHead();
+      this.#head.parser.begin(at);
+      this.#expect(this.#context.timeouts.headMs);
+    }
+    this.#readHead();
+  };
+
+  readonly #onReadFailed = (): void => {
+    this.#readingAt = -1;
+    this.#gone(new ClientGoneError());
+  };
+
+  #readHead(): void {
+    const { parser } = this.#head!;
+    try {
+      if (!parser.parse(this.#buffer, this.#filled)) {
+        if (this.#filled === this.#buffer.length) this.#makeRoom();
+        return this.#read(this.#filled);
+      }
+    } catch (error) {
+      return this.#refuse(error as RequestError);
+    }
+    this.#begin(parser);
+  }
+
+  /** Makes room behind what is there: by moving it to the front, or in a larger buffer. */
+  #makeRoom(): void {
+    const { parser } = this.#head!;
+    const larger = new Uint8Array(Math.max(this.#buffer.length * 2, SMALL_BUFFER));
+    larger.set(this.#buffer.subarray(0, this.#filled));
+    this.#buffer = larger;
+    parser.lines.bytes = larger;
+  }
+
+  #refuse(error: RequestError): void {
+    this.#state = "busy";
+    this.#close = true;
+    this.#head!.headers.begin(this.#head!.parser.lines);
+    this.#context.handler.refuse(this, error);
+  }
+
+  #begin(parser: RequestHeadParser): void {
+    const { handler, maxRequests } = this.#context;
+    this.#state = "busy";
+    this.#dueAt = Infinity;
+    this.#requests++;
+    this.#head!.headers.begin(parser.lines);
+    this.#close = !parser.persistent || this.#requests >= maxRequests;
+    this.#behind = parser.bodyStart;
+    try {
+      this.#beginContent(parser);
+    } catch (error) {
+      return this.#refuse(error as RequestError);
+    }
+    handler.handle(this);
+    if (this.#state === "busy" && (this.body === null || this.body.ended)) this.#readAhead();
+  }
+
+  #beginContent(parser: RequestHeadParser): void {
+    const reader = requestBodyReader(parser);
+    if (reader === null) return;
+    reader.read(this.#buffer, parser.bodyStart, this.#filled);
+    const { contentStart, contentEnd } = reader;
+    const first = contentEnd > contentStart || reader.done
+      ? this.#buffer.subarray(contentStart, contentEnd)
+      : null;
+    const length = parser.chunked ? null : parser.contentLength;
+    this.body = new ClientContent({ owner: this, shelf: this.#context.shelf, reader, first, length });
+    this.#behind = reader.next;
+    this.#contentBytes = this.#contentWaitMs = 0;
+  }
+
+  /** Where what follows the request begins. */
+  #behind = 0;
+
+  // A read that is pending tells at once when the client goes away, and brings its next request.
+  #readAhead(): void {
+    if (this.#readingAt >= 0 || this.#inputEnded || this.#filled > this.#behind) return;
+    const { parser } = this.#head!;
+    const start = parser.start;
+    const room = this.#buffer.length - this.#filled;
+    if (room >= start) {
+      if (room > 0) this.#read(this.#filled);
+    } else {
+      this.#read(0, start);
+    }
+  }
+
+  /** @internal */
+  async readContent(buffer: Bytes): Promise<number | null> {
+    this.#askForContent();
+    const { timeouts: { contentMs, contentRate }, wheel } = this.#context;
+    // Only the time counts in which the client is waited for, and not that of a server which is slow to take it.
+    if (
+      this.#contentWaitMs > RATE_AFTER_MS && this.#contentBytes * 1000 < contentRate * this.#contentWaitMs
+    ) {
+      throw tooSlow();
+    }
+    const since = wheel.lately;
+    this.#expect(contentMs);
+    const count = await this.#socket.read(buffer);
+    this.#dueAt = Infinity;
+    this.#contentWaitMs += wheel.lately - since;
+    this.#contentBytes += count ?? 0;
+    if (count === null) this.#inputEnded = true;
+    return count;
+  }
+
+  /** The client waits for 100 (Continue) before it sends its content (RFC 9110 section 10.1.1). */
+  #askForContent(): void {
+    const { parser } = this.#head!;
+    if (!parser.expectsContinue || this.#responding) return;
+    parser.expectsContinue = false;
+    this.#response.writeInterim(100, NO_FIELDS);
+  }
+
+  /** @internal */
+  contentEnded(behind: Bytes): void {
+    // The head has to stay where it is as long as the request runs.
+    const { parser } = this.#head!;
+    const at = parser.bodyStart;
+    this.#behind = at;
+    this.#filled = at;
+    if (behind.length > 0) {
+      while (this.#buffer.length - at < behind.length) this.#makeRoom();
+      this.#buffer.set(behind, at);
+      this.#filled = at + behind.length;
+    }
+    if (this.#state === "busy") this.#readAhead();
+  }
+
+  respond(head: ResponseHead, body: Body | null): void {
+    if (this.#state === "closed") {
+      this.exchange!.responseEnded(0, new ClientGoneError());
+      return;
+    }
+    this.#responding = true;
+    const { parser } = this.#head!;
+    const http11 = parser.minor === 1;
+    if (!this.#close) {
+      const untilClose = !http11 && body !== null && body.length === null && body.whole === null;
+      this.#close = this.#context.draining || this.#inputEnded || untilClose || !this.#canDiscard();
+    }
+    this.#response.write(head, body, { method: parser.method, http11, close: this.#close });
+  }
+
+  #canDiscard(): boolean {
+    const { body } = this;
+    if (body === null || body.ended) return true;
+    // A client that was never told to go on may send its content or not: nobody can say where the next request begins.
+    return body.failure === null && body.left <= MAX_DISCARDED && !this.#head!.parser.expectsContinue;
+  }
+
+  interim(status: number, headers: HeaderFields): void {
+    if (this.#head!.parser.minor === 1 && !this.#responding) this.#response.writeInterim(status, headers);
+  }
+
+  /** @internal */
+  writeBegun(): void {
+    const { timeouts: { writeMs }, wheel } = this.#context;
+    this.#writeDueAt = wheel.lately + writeMs;
+    this.#arm(this.#writeDueAt);
+  }
+
+  /** @internal */
+  writeEnded(): void {
+    this.#writeDueAt = Infinity;
+  }
+
+  /** @internal */
+  responseWritten(bytes: number): void {
+    const exchange = this.exchange!;
+    this.exchange = null;
+    this.#responding = false;
+    exchange.responseEnded(bytes, null);
+    if (this.#state === "closed") return;
+    if (this.#close) return this.#linger();
+    if (this.body !== null && !this.body.ended) return void this.#discard(this.body);
+    this.#next();
+  }
+
+  /** @internal */
+  responseBroken(bytes: number, failure: ProxyError): void {
+    const exchange = this.exchange!;
+    this.exchange = null;
+    // Cut, and never ended cleanly: a client must see that something is missing.
+    this.dispose();
+    exchange.responseEnded(bytes, failure);
+  }
+
+  // Reads content that nobody wanted, so that the client can go on with its next request.
+  async #discard(body: ClientContent): Promise<void> {
+    this.#state = "discard";
+    try {
+      let left = MAX_DISCARDED;
+      for (let piece = await body.read(); piece !== null; piece = await body.read()) {
+        left -= piece.length;
+        if (left < 0) return this.#linger();
+      }
+      body.cancel();
+      this.#next();
+    } catch {
+      this.dispose();
+    }
+  }
+
+  #next(): void {
+    const head = this.#head!;
+    this.body = null;
+    if (this.#readingAt >= 0) {
+      this.#context.giveHead(head);
+      this.#head = null;
+      this.#becomeIdle();
+    } else if (this.#filled > this.#behind) {
+      // The next request is there already: pipelining (RFC 9112 section 9.3.2).
+      this.#state = "head";
+      this.#buffer.copyWithin(0, this.#behind, this.#filled);
+      this.#filled -= this.#behind;
+      head.parser.begin(0);
+      this.#expect(this.#context.timeouts.headMs);
+      this.#readHead();
+    } else {
+      this.#context.giveHead(head);
+      this.#head = null;
+      if (this.#inputEnded) return this.dispose();
+      this.#becomeIdle();
+      // What a large request has left behind is not kept.
+      if (this.#buffer.length > IDLE_BUFFER) this.#buffer = new Uint8Array(IDLE_BUFFER);
+      this.#read(0);
+    }
+  }
+
+  #becomeIdle(): void {
+    this.#state = "idle";
+    this.#context.idle(this, true);
+    this.#expect(this.#context.timeouts.keepAliveMs);
+  }
+
+  // Closing at once could destroy a response that the client has not read yet (RFC 9112 section 9.6).
+  #linger(): void {
+    this.#state = "linger";
+    this.body?.cancel();
+    this.body = null;
+    if (this.#inputEnded) return this.dispose();
+    this.#expect(LINGER_MS);
+    this.#socket.closeWrite().catch(() => {});
+    if (this.#readingAt < 0) this.#read(0);
+  }
+
+  // It may have closed, or only have shut down its side and wait for the response; a read cannot tell which.
+  #onInputEnd(): void {
+    this.#inputEnded = true;
+    if (this.#state !== "busy") return this.dispose();
+    this.#close = true;
+    if (!this.#responding) this.#expect(PROBE_AFTER_MS);
+  }
+
+  // A client that has closed answers whatever is sent with a reset, and one that waits skips 100 (RFC 9110 section 15.2).
+  #probe(): void {
+    if (this.#state !== "busy" || this.#responding) return;
+    this.#probes++;
+    if (this.#head!.parser.minor === 1) this.#response.writeInterim(100, NO_FIELDS);
+    this.#expect(PROBE_AFTER_MS * 2 ** Math.min(this.#probes, 6));
+    this.#socket.read(new Uint8Array(1)).then(() => {}, this.#onReadFailed);
+  }
+
+  #gone(error: ClientGoneError): void {
+    if (this.#state === "closed") return;
+    const { exchange } = this;
+    this.body?.fail(error);
+    this.dispose();
+    if (exchange === null) return;
+    if (!this.#responding) return exchange.callOff(error);
+    this.exchange = null;
+    exchange.responseEnded(this.#response.bytes, error);
+  }
+
+  #expect(ms: number): void {
+    this.#dueAt = this.#context.wheel.lately + ms;
+    this.#arm(this.#dueAt);
+  }
+
+  // An entry of the wheel stays where it is as long as it is early enough: moving it at each request would cost more.
+  #arm(dueAt: number): void {
+    if (dueAt >= this.#armedFor) return;
+    this.#armedFor = dueAt;
+    const now = this.#context.wheel.lately;
+    this.#deadline.set(dueAt - now, now);
+  }
+
+  #expired(): void {
+    this.#armedFor = Infinity;
+    const now = this.#context.wheel.lately;
+    if (now >= this.#writeDueAt) {
+      return this.#gone(new ClientGoneError("The client took the response too slowly"));
+    }
+    if (now >= this.#dueAt) this.#late();
+    if (this.#state !== "closed") this.#arm(Math.min(this.#dueAt, this.#writeDueAt));
+  }
+
+  #late(): void {
+    this.#dueAt = Infinity;
+    switch (this.#state) {
+      case "head":
+        return this.#refuse(new RequestError("The client sent its request head too slowly", 408));
+      case "busy":
+        return this.#inputEnded ? this.#probe() : this.#contentLate();
+      default:
+        this.dispose();
+    }
+  }
+
+  #contentLate(): void {
+    const error = tooSlow();
+    this.body?.fail(error);
+    this.#close = true;
+    if (!this.#responding) this.exchange?.callOff(error);
+  }
+
+  /** Ends it as soon as what runs is done; at once when nothing does. */
+  drain(): void {
+    if (this.#state === "idle") this.dispose();
+  }
+
+  /** Closes it. */
+  dispose(): void {
+    if (this.#state === "closed") return;
+    const idle = this.#state === "idle";
+    this.#state = "closed";
+    this.#deadline.clear();
+    this.#response.stop();
+    if (idle) this.#context.idle(this, false);
+    try {
+      this.#socket.close();
+    } catch {
+      // The runtime closes a socket that has failed by itself.
+    }
+    this.#context.closed(this);
+  }
+}
+
+const NO_FIELDS = new HeaderFields();

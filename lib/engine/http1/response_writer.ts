@@ -1,0 +1,209 @@
+/** The writing half of a client's connection: one response after the other. */
+
+import { ClientGoneError, ProxyError } from "../../core/errors.ts";
+import type { HeaderFields } from "../../http/header_fields.ts";
+import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
+import { type BufferShelf, LARGE_BUFFER, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
+import { writeChunk, writeLastChunk } from "../../http1/chunks.ts";
+import { HeadWriter } from "../../http1/head_writer.ts";
+import type { Socket } from "../socket.ts";
+
+/** The connection as its writing half sees it. */
+export interface ResponseWriterOwner {
+  /** Something is written from now on; it may take as long as a client may stall. */
+  writeBegun(): void;
+  /** What was to be written is. */
+  writeEnded(): void;
+  /** The response has left. */
+  responseWritten(bytes: number): void;
+  /** The response broke off after some bytes of its content. */
+  responseBroken(bytes: number, failure: ProxyError): void;
+}
+
+/** How a response is framed for its client. */
+export interface ResponseFraming {
+  readonly method: string;
+  /** Whether the client takes chunks and interim responses. */
+  readonly http11: boolean;
+  /** Whether the connection ends with the response. */
+  readonly close: boolean;
+}
+
+/** Writes responses; the head and what is at hand of the content leave in one write. */
+export class ResponseWriter {
+  readonly #socket: Socket;
+  readonly #owner: ResponseWriterOwner;
+  readonly #shelf: BufferShelf;
+  readonly #writer = new HeadWriter(NOTHING);
+  #writing: Bytes = NOTHING;
+  #bytes = 0;
+  #stopped = false;
+  #interim: Promise<void> | null = null;
+
+  constructor(socket: Socket, shelf: BufferShelf, owner: ResponseWriterOwner) {
+    this.#socket = socket;
+    this.#shelf = shelf;
+    this.#owner = owner;
+  }
+
+  /**
+   * Begins to write a response.
+   *
+   * @throws {UnwritableHeadError} when the head cannot be written; nothing of it was then
+   */
+  write(head: ResponseHead, body: Body | null, framing: ResponseFraming): void {
+    const writer = this.#writer;
+    this.#bytes = 0;
+    writer.begin(this.#shelf.take(SMALL_BUFFER));
+    const chunked = writeHead(writer, head, body, framing);
+    if (body === null || !mayHaveContent(framing.method, head.status)) return this.#writeLast();
+    const { whole } = body;
+    if (whole === null || whole.length > LARGE_BUFFER) return void this.#pump(body, chunked);
+    writer.copy(whole, 0, whole.length);
+    this.#bytes = whole.length;
+    this.#writeLast();
+  }
+
+  /** Writes an interim response, which the next write waits for. */
+  writeInterim(status: number, headers: HeaderFields): void {
+    if (this.#interim !== null || this.#stopped) return;
+    const writer = new HeadWriter(new Uint8Array(256));
+    writer.statusLine(status, "");
+    writer.fields(headers);
+    writer.end();
+    this.#interim = this.#writeAll(writer.bytes.subarray(0, writer.length))
+      .catch(() => {})
+      .finally(() => this.#interim = null);
+  }
+
+  // The end of the response: nothing is kept waiting but the callbacks of one write.
+  #writeLast(): void {
+    const { bytes, length } = this.#writer;
+    this.#writing = bytes.subarray(0, length);
+    this.#owner.writeBegun();
+    if (this.#interim === null) this.#writeRest();
+    else void this.#interim.then(() => this.#writeRest());
+  }
+
+  #writeRest(): void {
+    this.#socket.write(this.#writing).then(this.#onWritten, this.#onWriteFailed);
+  }
+
+  readonly #onWritten = (count: number): void => {
+    if (this.#stopped) return;
+    if (count < this.#writing.length) {
+      this.#writing = this.#writing.subarray(count);
+      this.#owner.writeBegun();
+      return this.#writeRest();
+    }
+    this.#done();
+  };
+
+  readonly #onWriteFailed = (error: unknown): void => {
+    if (!this.#stopped) this.#owner.responseBroken(this.#bytes, lost(error));
+  };
+
+  #done(): void {
+    this.#writing = NOTHING;
+    this.#shelf.give(this.#writer.bytes);
+    this.#writer.begin(NOTHING);
+    this.#owner.writeEnded();
+    this.#owner.responseWritten(this.#bytes);
+  }
+
+  /** Writes content as it comes, at the pace of the slower side. */
+  async #pump(body: Body, chunked: boolean): Promise<void> {
+    const writer = this.#writer;
+    try {
+      // A head whose content is not there yet must not wait for it.
+      if (body.ready === null) await this.#flush();
+      for (;;) {
+        const piece = await body.read();
+        if (this.#stopped) return;
+        if (piece === null) break;
+        if (chunked) writeChunk(writer, piece);
+        else if (writer.length + piece.length <= LARGE_BUFFER) writer.copy(piece, 0, piece.length);
+        else {
+          await this.#flush();
+          await this.#writeAll(piece);
+        }
+        await this.#flush();
+        this.#bytes += piece.length;
+      }
+      if (chunked) writeLastChunk(writer, body.trailers);
+      await this.#flush();
+      if (!this.#stopped) this.#done();
+    } catch (error) {
+      if (!this.#stopped) {
+        this.#owner.responseBroken(this.#bytes, error instanceof ProxyError ? error : lost(error));
+      }
+    }
+  }
+
+  async #flush(): Promise<void> {
+    const { bytes, length } = this.#writer;
+    if (length === 0) return;
+    if (this.#interim !== null) await this.#interim;
+    await this.#writeAll(bytes.subarray(0, length));
+    this.#writer.length = 0;
+  }
+
+  // One write of a socket may take only some of the bytes.
+  async #writeAll(bytes: Bytes): Promise<void> {
+    for (let done = 0; done < bytes.length;) {
+      this.#owner.writeBegun();
+      done += await this.#socket.write(done === 0 ? bytes : bytes.subarray(done));
+      this.#owner.writeEnded();
+    }
+  }
+
+  /** How many bytes of the content of the response were handed to the system. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Writes nothing more and tells nobody. */
+  stop(): void {
+    this.#stopped = true;
+  }
+}
+
+const NOTHING: Bytes = new Uint8Array(0);
+
+/** Whether a response has content (RFC 9112 section 6.3). */
+function mayHaveContent(method: string, status: number): boolean {
+  return method !== "HEAD" && status !== 204 && status !== 304;
+}
+
+/** Writes the head with its framing; tells whether the content goes in chunks. */
+function writeHead(
+  writer: HeadWriter,
+  { status, statusText, headers }: ResponseHead,
+  body: Body | null,
+  { method, http11, close }: ResponseFraming,
+): boolean {
+  writer.statusLine(status, statusText);
+  // The length of what a GET would give (RFC 9110 section 8.6) goes on as the server said it.
+  const describes = method === "HEAD" || status === 304;
+  writer.fields(headers, describes);
+  let chunked = false;
+  let untilClose = false;
+  if (!describes && status !== 204) {
+    const length = body === null ? 0 : body.whole?.length ?? body.length;
+    if (length !== null) writer.contentLength(length);
+    else if (http11) {
+      writer.text("transfer-encoding: chunked\r\n");
+      chunked = true;
+    } else untilClose = true;
+  }
+  if (close || untilClose) writer.text("connection: close\r\n");
+  else if (!http11) writer.text("connection: keep-alive\r\n");
+  writer.end();
+  return chunked;
+}
+
+function lost(cause: unknown): ClientGoneError {
+  return new ClientGoneError(
+    `The client closed the connection: ${cause instanceof Error ? cause.message : cause}`,
+  );
+}

@@ -1,0 +1,15 @@
+/** What an engine needs of a connection; a `Deno.Conn` is one. */
+
+import type { Bytes } from "../http/message.ts";
+
+/** A connection of a client. */
+export interface Socket {
+  /** Reads into the buffer; `null` when the client sends no more. */
+  read(buffer: Bytes): Promise<number | null>;
+  /** Writes some of the bytes, and tells how many. */
+  write(bytes: Bytes): Promise<number>;
+  /** Tells the client that no more is sent. */
+  closeWrite(): Promise<void>;
+  /** Closes it. */
+  close(): void;
+}
