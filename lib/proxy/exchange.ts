@@ -21,6 +21,7 @@ import { declaresContent, NO_FIELDS, type RequestFields } from "./read_fields.ts
 import type { WebSocketRequest } from "./read_upgrade.ts";
 import type { RouteRuntime } from "./route_runtime.ts";
 import { ReplayBody } from "./replay_body.ts";
+import { showRequest } from "./show_request.ts";
 
 /** One try to get an answer from a server. */
 export interface Attempt extends AttemptInfo {
@@ -46,7 +47,8 @@ export interface Entrance {
  */
 export class Exchange implements RequestContext, SendOptions, PickRequest {
   readonly runtime: ProxyRuntime;
-  readonly request: Request;
+  /** The request as the runtime gives it; functions of the configuration get {@linkcode request}. */
+  readonly received: Request;
   readonly info: Deno.ServeHandlerInfo<Deno.NetAddr>;
   readonly entrance: Entrance;
   readonly startedAt: number;
@@ -116,6 +118,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   runningIndex = -1;
 
   readonly #number: number;
+  #shown = false;
   #identity: Identity | null = null;
   #log: RequestLog | null = null;
   #abort: AbortController | null = null;
@@ -127,7 +130,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     entrance: Entrance,
   ) {
     this.runtime = runtime;
-    this.request = request;
+    this.received = request;
     this.info = info;
     this.entrance = entrance;
     this.method = request.method;
@@ -139,6 +142,18 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     this.startedAt = runtime.clock.now();
   }
 
+  /** The request as functions of the configuration see it: with the fields that servers get. */
+  get request(): Request {
+    if (!this.#shown) this.showFields(null);
+    return this.received;
+  }
+
+  /** Makes {@linkcode request} show these fields; `null` for those that the runtime goes through. */
+  showFields(list: readonly string[] | null): void {
+    this.#shown = true;
+    showRequest(this.received, list);
+  }
+
   /** Who asks: the other end of the connection, or whom a trusted proxy names. */
   get client(): ClientInfo {
     return this.identity.client;
@@ -146,12 +161,12 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
 
   /** Who asks and how; found out only when somebody wants to know. */
   get identity(): Identity {
-    const { runtime: { trustedProxies }, info, entrance, request } = this;
+    const { runtime: { trustedProxies }, info, entrance, received } = this;
     return this.#identity ??= identifyClient(
       trustedProxies,
       info.remoteAddr,
       entrance.scheme,
-      request.headers,
+      received.headers,
     );
   }
 
@@ -258,7 +273,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   watchConnection(): void {
     if (this.watched) return;
     this.watched = true;
-    const { signal } = this.request;
+    const { signal } = this.received;
     const gone = (): void => {
       // The signal fires after every answer as well; one that has been handed over has its own way of telling.
       if (this.unanswered && !this.settled) this.clientGone();

@@ -16,12 +16,14 @@ import { readUpgrade } from "./read_upgrade.ts";
  * @throws {FilterError} when `newContext` throws
  */
 export function openExchange(exchange: Exchange): void {
-  const { request, method, entrance, runtime } = exchange;
+  const { received, method, entrance, runtime } = exchange;
   const { newContext } = runtime.filters;
+  const fields = readFields(received.headers);
+  if (fields.edited) exchange.showFields(fields.list);
   // First, because `failToProxy` and `logging` are asked about bad requests too.
   if (newContext !== undefined) {
     try {
-      exchange.state = newContext(request);
+      exchange.state = newContext(exchange.request);
     } catch (error) {
       throw new FilterError("newContext", error);
     }
@@ -30,8 +32,7 @@ export function openExchange(exchange: Exchange): void {
   if (method === "CONNECT" || method === "TRACE") {
     throw new RequestError(`The method ${method} is not forwarded`, 405, { allow: ALLOWED });
   }
-  const fields = readFields(request.headers);
-  const { host, target } = readTarget(request.url, fields.host, entrance.fallbackAuthority);
+  const { host, target } = readTarget(received.url, fields.host, entrance.fallbackAuthority);
   // The runtime shows `OPTIONS *` (RFC 9112 section 3.2.4) as it does `OPTIONS /*`, and a server answers them differently.
   if (method === "OPTIONS" && target === "/*") throw new RequestError("OPTIONS * cannot be forwarded");
   exchange.fields = fields;

@@ -33,7 +33,7 @@ export function prepareRequest(exchange: Exchange): OutgoingRequest {
     identity: exchange.identity,
     host,
     via: fields.via,
-    sent: exchange.request.headers,
+    sent: exchange.received.headers,
   });
   const { webSocket } = exchange;
   if (webSocket !== null) addHandshake(list, webSocket);

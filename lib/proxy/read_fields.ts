@@ -1,9 +1,13 @@
 /** The fields of a client's request, read once. */
 
+import { isUntidy, tidyValue } from "../http/received_fields.ts";
+
 /** What the steps need to know of the fields before they are forwarded. */
 export interface RequestFields {
   /** Name, value, name, value, ...; names in lower case. */
   readonly list: string[];
+  /** Whether the list says something else than the runtime does when it goes through its fields. */
+  readonly edited: boolean;
   readonly host: string | null;
   readonly connection: string | null;
   readonly upgrade: string | null;
@@ -16,6 +20,7 @@ export interface RequestFields {
 /** What is known before they are read. */
 export const NO_FIELDS: RequestFields = Object.freeze({
   list: [],
+  edited: false,
   host: null,
   connection: null,
   upgrade: null,
@@ -29,6 +34,7 @@ export function readFields(headers: Headers): RequestFields {
   const list: string[] = [];
   const fields = {
     list,
+    edited: false,
     host: null as string | null,
     connection: null as string | null,
     upgrade: null as string | null,
@@ -36,7 +42,12 @@ export function readFields(headers: Headers): RequestFields {
     contentLength: null as string | null,
     transferEncoding: null as string | null,
   };
-  headers.forEach((value, name) => {
+  headers.forEach((given, name) => {
+    let value = given;
+    if (isUntidy(given)) {
+      value = tidyValue(name, given);
+      if (value !== given) fields.edited = true;
+    }
     list.push(name, value);
     switch (name) {
       case "host":
