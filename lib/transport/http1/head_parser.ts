@@ -1,4 +1,9 @@
-/** Heads of responses (RFC 9112 sections 3 to 5), read strictly. */
+/**
+ * Heads of responses (RFC 9112 sections 3 to 5), read strictly.
+ *
+ * Two faults of servers are taken, because the response is framed anew for the client: bare LF as line end (section 2.2), and
+ * the same `content-length` several times (RFC 9110 section 8.6).
+ */
 
 import { asciiBytes, TOKEN_BYTES, VALUE_BYTES } from "./byte_classes.ts";
 import { fieldName } from "./field_names.ts";
@@ -78,8 +83,7 @@ export class HeadParser {
       if (lf - this.#start >= MAX_HEAD_BYTES) throw protocolError("a head of more than 64 KiB");
       if (lf === end) return false;
       const line = this.#line;
-      const lineEnd = lf - 1;
-      if (lineEnd < line || bytes[lineEnd] !== CR) throw protocolError("a line that ends without CR");
+      const lineEnd = lf > line && bytes[lf - 1] === CR ? lf - 1 : lf;
       this.#line = this.#scanned = lf + 1;
       if (!this.#statusLineRead) this.#readStatusLine(bytes, line, lineEnd);
       else if (lineEnd > line) this.#readField(bytes, line, lineEnd);
@@ -132,8 +136,10 @@ export class HeadParser {
     this.#checkText(bytes, from, to);
     const name = fieldName(bytes, line, colon);
     if (name === "transfer-encoding") return this.#readTransferEncoding(bytes, from, to);
-    if (name === "content-length") this.#readContentLength(bytes, from, to);
-    else if (name === "connection") this.#readConnection(bytes, from, to);
+    if (name === "content-length") {
+      to = this.#readContentLength(bytes, from, to);
+      if (to === -1) return;
+    } else if (name === "connection") this.#readConnection(bytes, from, to);
     const { length } = this.list;
     if (length === MAX_FIELDS * 2) throw protocolError(`more than ${MAX_FIELDS} fields`);
     this.#values[length] = from;
@@ -151,16 +157,28 @@ export class HeadParser {
     this.#bits = bits;
   }
 
-  // Two lengths, or one that some reader takes for another number, are how responses are smuggled.
-  #readContentLength(bytes: Uint8Array, from: number, to: number): void {
-    if (this.contentLength !== -1) throw protocolError("more than one content-length");
-    if (from === to || to - from > 15) throw protocolError("a content-length that is not a number");
-    let length = 0;
-    for (let i = from; i < to; i++) {
-      if (!isDigit(bytes[i]!)) throw protocolError("a content-length that is not a number");
-      length = length * 10 + bytes[i]! - 48;
+  /**
+   * Reads a length, or a list of the same one; the end of the first, or -1 when it was known before.
+   *
+   * Two lengths, or one that some reader takes for another number, are how responses are smuggled.
+   */
+  #readContentLength(bytes: Uint8Array, from: number, to: number): number {
+    let firstEnd = this.contentLength === -1 ? 0 : -1;
+    for (let at = from;;) {
+      let length = 0;
+      const start = at;
+      for (; at < to && isDigit(bytes[at]!); at++) length = length * 10 + bytes[at]! - 48;
+      if (at === start || at - start > 15) throw protocolError("a content-length that is not a number");
+      if (this.contentLength !== -1 && this.contentLength !== length) {
+        throw protocolError("more than one content-length");
+      }
+      this.contentLength = length;
+      if (firstEnd === 0) firstEnd = at;
+      while (at < to && isBlank(bytes[at]!)) at++;
+      if (at === to) return firstEnd;
+      if (bytes[at++] !== COMMA) throw protocolError("a content-length that is not a number");
+      while (at < to && isBlank(bytes[at]!)) at++;
     }
-    this.contentLength = length;
   }
 
   #readTransferEncoding(bytes: Uint8Array, from: number, to: number): void {
