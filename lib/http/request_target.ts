@@ -70,23 +70,28 @@ function isTarget(target: string): boolean {
  * @param url `request.url`
  * @param hostField the `Host` field; `null` when there is none
  * @param fallbackAuthority what the runtime takes for the host when the client has named none
+ * @param hostRequired whether a client that names no host is refused; `localhost` is meant otherwise
  * @throws {RequestError} 400 when host or target are not what RFC 9112 section 3.2 asks for
  */
-export function readTarget(url: string, hostField: string | null, fallbackAuthority: string): RequestTarget {
+export function readTarget(
+  url: string,
+  hostField: string | null,
+  fallbackAuthority: string,
+  hostRequired = true,
+): RequestTarget {
   const authorityStart = lengthOfScheme(url);
   if (authorityStart < 0) throw new RequestError("The scheme of the request target must be http or https");
   const pathStart = endOfAuthority(url, authorityStart);
   const authority = url.slice(authorityStart, pathStart);
-  const host = hostField ?? authority;
+  // HTTP/2 has no Host field but names the host otherwise; the fallback shows that nobody did.
+  const unnamed = hostField === null && authority === fallbackAuthority;
+  const host = hostField ?? (unnamed ? "localhost" : authority);
   if (!isHost(host)) {
     throw new RequestError(`The Host field must be one host, received ${JSON.stringify(host)}`);
   }
-  // HTTP/2 has no Host field but names the host otherwise; the fallback shows that nobody did.
-  if (hostField === null && authority === fallbackAuthority) {
-    throw new RequestError("The request has no Host field");
-  }
+  if (unnamed && hostRequired) throw new RequestError("The request has no Host field");
   // The absolute form names the host a second time; two different ones are a way to slip past host rules.
-  if (authority !== host) {
+  if (hostField !== null && authority !== host && authority.toLowerCase() !== host.toLowerCase()) {
     throw new RequestError(
       `The request target and the Host field must agree, received ${JSON.stringify(authority)} and ${
         JSON.stringify(host)
@@ -105,7 +110,9 @@ export function readTarget(url: string, hostField: string | null, fallbackAuthor
 function lengthOfScheme(url: string): number {
   if (url.startsWith("http://")) return 7;
   if (url.startsWith("https://")) return 8;
-  return url.startsWith("http+unix://") ? 12 : -1;
+  if (url.startsWith("http+unix://")) return 12;
+  // The runtime leaves that of the absolute form as the client wrote it.
+  return /^https?:\/\//i.exec(url)?.[0].length ?? -1;
 }
 
 /** Where path, query or nothing follows the authority; a `?` before the first slash begins a query. */

@@ -32,7 +32,11 @@ export function openExchange(exchange: Exchange): void {
   if (method === "CONNECT" || method === "TRACE") {
     throw new RequestError(`The method ${method} is not forwarded`, 405, { allow: ALLOWED });
   }
-  const { host, target } = readTarget(received.url, fields.host, entrance.fallbackAuthority);
+  // The runtime does not tell HTTP/1.0, where a request may go without `Host`, from HTTP/1.1, where that is refused
+  // (RFC 9112 section 3.2). This is the health check of HAProxy; what speaks HTTP/1.1 has at least one field.
+  const hostRequired = method !== "OPTIONS" || fields.list.length > 0;
+  const { fallbackAuthority } = entrance;
+  const { host, target } = readTarget(received.url, fields.host, fallbackAuthority, hostRequired);
   // The runtime shows `OPTIONS *` (RFC 9112 section 3.2.4) as it does `OPTIONS /*`, and a server answers them differently.
   if (method === "OPTIONS" && target === "/*") throw new RequestError("OPTIONS * cannot be forwarded");
   exchange.fields = fields;

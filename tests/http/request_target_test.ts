@@ -71,6 +71,8 @@ const TABLE: readonly (readonly [url: string, host: string | null, target: strin
   ["http://h/*", "h", "/*"],
   ["https://h2.example/x", null, "/x"],
   ["http://h/http://other/", "h", "/http://other/"],
+  ["HTTP://H/a", "h", "/a"],
+  ["Https://Shop.Example:80/a", "shop.example:80", "/a"],
 ];
 
 for (const [url, field, target] of TABLE) {
