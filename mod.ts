@@ -77,6 +77,7 @@ export type {
   Timings,
 } from "./lib/config/request_context.ts";
 export { basicAuth, type BasicAuthOptions, type CheckPassword } from "./lib/filters/basic_auth.ts";
+export { type IdentityEncoding } from "./lib/filters/identity_field.ts";
 export {
   bearerAuth,
   type BearerAuthOptions,
