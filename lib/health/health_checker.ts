@@ -25,8 +25,8 @@ export interface HealthCheckerInit {
   random: Random;
   /** Called once a flip. A server that passes its very first check has not flipped. */
   onChange?: HealthChange;
-  /** Called with every pass. */
-  onPass?: (server: Server) => void;
+  /** Called with every result. */
+  onResult?: (server: Server, passed: boolean) => void;
 }
 
 /** How many checks run at once; more would look like an attack to whatever stands before the servers. */
@@ -159,7 +159,7 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     this.#seen(server);
     const passed = result.kind === "passed";
     try {
-      if (passed) this.#init.onPass?.(server);
+      this.#init.onResult?.(server, passed);
       if (flipped) this.#init.onChange?.(server, passed, passed ? "" : result.reason);
     } catch (error) {
       // The checks go on; the error is loud all the same.

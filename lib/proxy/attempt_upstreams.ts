@@ -7,7 +7,7 @@ import type { Peer } from "../upstream/peer.ts";
 import type { Claim } from "../balancer/waiting_line.ts";
 import { decideRetry } from "./decide_retry.ts";
 import type { Attempt, Exchange } from "./exchange.ts";
-import { judgeError, judgeStatus } from "./judge_outcome.ts";
+import { judgeError, judgeStatus, stageOf } from "./judge_outcome.ts";
 import { readSession } from "./keep_session.ts";
 import { isLate, LateError } from "./late_error.ts";
 import { ReplayBody } from "./replay_body.ts";
@@ -50,11 +50,13 @@ export async function attemptUpstreams(
       if (body !== null && !(body instanceof Uint8Array)) exchange.unreadBody = body;
       return response;
     } catch (error) {
-      endAttempt(exchange, attempt, error);
       if (server !== null) {
         const latencyMs = runtime.clock.now() - exchange.upstreamStartAt;
-        exchange.pool.balancer.report(server, judgeError(exchange, error), latencyMs);
+        const stage = stageOf(error, server.peer);
+        exchange.pool.balancer.report(server, judgeError(exchange, error), latencyMs, stage);
       }
+      // After the report: what waits for room must not get it at a server that is taken out for this.
+      endAttempt(exchange, attempt, error);
       exchange.throwIfCancelled();
       // The client broke off its own content: whatever the server made of it is not the server's fault.
       if (exchange.body instanceof ReplayBody && exchange.body.failure !== null) throw exchange.body.failure;
