@@ -127,7 +127,7 @@ export type { HealthChange } from "./lib/health/health_checker.ts";
 export type { SlowStartOptions } from "./lib/health/slow_start.ts";
 export { Lease } from "./lib/core/lease.ts";
 export { Cancellation } from "./lib/core/cancellation.ts";
-export { type Health, type Outcome, Server, type ServerInit } from "./lib/upstream/server.ts";
+export { type Health, type Outcome, Server, type ServerInit, type Stage } from "./lib/upstream/server.ts";
 export type { Ineligibility, Standing } from "./lib/upstream/eligibility.ts";
 export type { Address } from "./lib/upstream/address.ts";
 export type { Peer, PeerTls } from "./lib/upstream/peer.ts";

@@ -45,7 +45,7 @@ export interface HealthEvent {
   readonly totalServers: number;
 }
 
-/** A server was taken out because requests to it fail, or is let in again. */
+/** A server was taken out because requests to it fail, or is let in again, with one request at a time to begin with. */
 export interface EjectionEvent {
   /** Tells this event from others. */
   readonly kind: "ejection";
