@@ -2,6 +2,7 @@
 
 import type { Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
+import { asciiTarget } from "../http/request_target.ts";
 import { compilePathRule, splitTarget } from "./path_rule.ts";
 
 /** What {@linkcode redirect} takes beside where from and where to. */
@@ -55,7 +56,7 @@ export function redirect(
     requestFilter: (_request, ctx) => {
       const location = locate(ctx);
       if (location === null || location === undefined) return;
-      return new Response(null, { status, headers: { location } });
+      return new Response(null, { status, headers: { location: asciiTarget(location) } });
     },
   };
 }

@@ -12,7 +12,7 @@ export interface KeySource {
   readonly request: Request;
   /** Address of the client; `""` on a unix socket. */
   readonly clientIp: string;
-  /** Path and query as they stand in the request line, neither decoded nor normalised. */
+  /** Path and query as they stand in the request line, not normalised; bytes above 0x7F percent-encoded. */
   readonly target: string;
   /** The client's `Host`. */
   readonly host: string;

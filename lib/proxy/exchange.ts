@@ -58,7 +58,10 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   /** The client's fields; taken over by the request to the server. */
   fields: RequestFields = NO_FIELDS;
   host = "";
+  /** Path and query as everybody sees them: bytes above 0x7F percent-encoded. */
   target = "";
+  /** The same as it came. */
+  receivedTarget = "";
   /** The limits of the request. */
   admission: Admission | null;
   /** What the limiter decided; `null` before, and without one. */

@@ -1,12 +1,13 @@
 /** First step: find out what is asked, and refuse what cannot be forwarded. */
 
 import { FilterError, RequestError, StoppingError } from "../core/errors.ts";
-import { readTarget } from "../http/request_target.ts";
+import { asciiTarget, readTarget } from "../http/request_target.ts";
 import type { Exchange } from "./exchange.ts";
 import { matchRoute } from "./match_route.ts";
 import { mayHaveContent } from "./read_body.ts";
 import { declaresContent, readFields } from "./read_fields.ts";
 import { readUpgrade } from "./read_upgrade.ts";
+import { showUrl } from "./show_request.ts";
 
 /**
  * Makes the request's own state, reads host and target, and finds the route.
@@ -20,8 +21,11 @@ export function openExchange(exchange: Exchange): void {
   const { newContext } = runtime.filters;
   const fields = readFields(received.headers);
   if (fields.edited) exchange.showFields(fields.list);
+  const { url } = received;
   // First, because `failToProxy` and `logging` are asked about bad requests too.
   if (newContext !== undefined) {
+    const shown = asciiTarget(url);
+    if (shown !== url) showUrl(exchange.request, shown);
     try {
       exchange.state = newContext(exchange.request);
     } catch (error) {
@@ -36,12 +40,15 @@ export function openExchange(exchange: Exchange): void {
   // (RFC 9112 section 3.2). This is the health check of HAProxy; what speaks HTTP/1.1 has at least one field.
   const hostRequired = method !== "OPTIONS" || fields.list.length > 0;
   const { fallbackAuthority } = entrance;
-  const { host, target } = readTarget(received.url, fields.host, fallbackAuthority, hostRequired);
+  const asked = readTarget(url, fields.host, fallbackAuthority, hostRequired);
+  const { host, target } = asked;
   // The runtime shows `OPTIONS *` (RFC 9112 section 3.2.4) as it does `OPTIONS /*`, and a server answers them differently.
   if (method === "OPTIONS" && target === "/*") throw new RequestError("OPTIONS * cannot be forwarded");
   exchange.fields = fields;
   exchange.host = host;
   exchange.target = target;
+  exchange.receivedTarget = asked.received;
+  if (target !== asked.received) showUrl(exchange.request, asciiTarget(url));
   if (fields.upgrade !== null) exchange.webSocket = readUpgrade(method, fields);
   if (runtime.routes !== null) matchRoute(exchange, runtime.routes);
   // The runtime gives no access to it; without it the server would wait for content that never comes.

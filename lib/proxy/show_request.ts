@@ -27,8 +27,14 @@ function replaceHeaders(request: Request, list: readonly string[]): void {
   Object.defineProperty(request, "headers", { value: headers });
 }
 
+/** Has the request of the runtime, which decodes bytes above 0x7F of its URL, show another URL. */
+export function showUrl(request: Request, url: string): void {
+  Object.defineProperty(request, "url", { value: url, configurable: true });
+}
+
 function cloneShown(this: Request): Request {
   const clone = Request.prototype.clone.call(this);
+  if (Object.hasOwn(this, "url")) showUrl(clone, this.url);
   if (!Object.hasOwn(this, "headers")) return showRequest(clone, null);
   return showRequest(clone, [...this.headers].flat());
 }

@@ -2,7 +2,8 @@
 
 /**
  * Changes of the path, in this order; the query stays as it is. All of them see the path as the client sent it,
- * neither decoded nor normalised.
+ * neither decoded nor normalised, and bytes above 0x7F percent-encoded. What they make begins with a slash, which is put
+ * there if need be.
  */
 export interface RewriteOptions {
   /** Taken off a path that begins with it, up to the end of a segment: `"/api"` makes `/users` of `/api/users`. */
@@ -35,6 +36,8 @@ export function compileRewrite<Ctx>(
       const [pattern, by] = replace;
       path = typeof pattern === "string" ? path.replace(pattern, () => by) : path.replace(pattern, by);
     }
+    // Without a slash it would be no path, and which requests that happens to is the clients' choice.
+    if (path.charCodeAt(0) !== 0x2f) path = `/${path}`;
     path = front + path;
     return query < 0 ? path : path + target.slice(query);
   };

@@ -51,10 +51,13 @@ Deno.test("rewritePath() refuses a target that would be more than one", async ()
     upstreams: [upstream.address],
     filters: [rewritePath((target) => decodeURIComponent(target))],
   });
-  for (const target of ["/a%20HTTP/1.1%0d%0aX-Admin:%20yes", "/a%20b", "/a%00", "/a%23b", "/%e2%82%ac"]) {
+  for (const target of ["/a%20HTTP/1.1%0d%0aX-Admin:%20yes", "/a%20b", "/a%00", "/a%23b"]) {
     assertEquals((await proxy.ask(`GET ${target}`)).status, 500, target);
   }
   assertEquals(upstream.requests.length, 0);
+  // What is not ASCII has one way to be written.
+  assertEquals((await proxy.ask("GET /%e2%82%ac")).status, 200);
+  assertEquals(upstream.requests[0]!.startLine, "GET /%E2%82%AC HTTP/1.1");
 });
 
 Deno.test("rewritePath() refuses paths that are none", () => {

@@ -78,7 +78,7 @@ const TABLE: readonly (readonly [url: string, host: string | null, target: strin
 for (const [url, field, target] of TABLE) {
   Deno.test(`readTarget() finds ${target} in ${url}`, () => {
     const host = field ?? new URL(url).host;
-    assertEquals(readTarget(url, field, FALLBACK), { host, target });
+    assertEquals(readTarget(url, field, FALLBACK), { host, target, received: target });
   });
 }
 
@@ -107,7 +107,11 @@ for (const [url, field, words] of REFUSED) {
 }
 
 Deno.test("readTarget() takes a proxy's own name when a client has written it", () => {
-  assertEquals(readTarget(`http://${FALLBACK}/`, FALLBACK, FALLBACK), { host: FALLBACK, target: "/" });
+  assertEquals(readTarget(`http://${FALLBACK}/`, FALLBACK, FALLBACK), {
+    host: FALLBACK,
+    target: "/",
+    received: "/",
+  });
 });
 
 Deno.test("readTarget() changes no character of any target", () => {
@@ -118,7 +122,11 @@ Deno.test("readTarget() changes no character of any target", () => {
   fc.assert(
     fc.property(host, rest, (name, text) => {
       const target = `/${text}`;
-      assertEquals(readTarget(`http://${name}${target}`, name, FALLBACK), { host: name, target });
+      assertEquals(readTarget(`http://${name}${target}`, name, FALLBACK), {
+        host: name,
+        target,
+        received: target,
+      });
     }),
     { seed: 20260303, numRuns: 2000 },
   );

@@ -16,6 +16,8 @@ Deno.test("compileRewrite() changes the path, and leaves the query alone", () =>
     [{ replace: ["/old", "/$&"] }, "/old/old", "/$&/old"],
     [{ replace: [/\/users\/(\d+)/g, "/u/$1"] }, "/users/1/users/2?/users/3", "/u/1/u/2?/users/3"],
     [{ stripPrefix: "/a", replace: ["/b", "/c"], prefix: "/d" }, "/a/b", "/d/c"],
+    [{ replace: ["/a", ""] }, "/a?b", "/?b"],
+    [{ replace: [/^\/a\//, ""], prefix: "/c" }, "/a/b", "/c/b"],
     [{}, "/%2e%2e//a;b?c", "/%2e%2e//a;b?c"],
   ];
   for (const [options, target, expected] of table) {

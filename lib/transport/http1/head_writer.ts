@@ -13,6 +13,8 @@ const SPACE = 32;
 const COLON = 58;
 const DEL = 127;
 
+const encoder = new TextEncoder();
+
 /** Writes heads into a buffer of its own, one at a time. */
 export class HeadWriter {
   /** The buffer; bytes after {@linkcode HeadWriter.length} are free for the beginning of the body. */
@@ -107,13 +109,23 @@ export class HeadWriter {
     if (target.length === 0) throw requestError("an empty target");
     for (let i = 0; i < target.length; i++) {
       const code = target.charCodeAt(i);
+      if (code > DEL) return this.#writeBytesOf(target);
       // A space would end the target, and what follows would be taken for the version.
-      if (code <= SPACE || code === DEL || code > 255) {
-        throw requestError(`the target ${JSON.stringify(target)}`);
-      }
+      if (code <= SPACE || code === DEL) throw requestError(`the target ${JSON.stringify(target)}`);
       bytes[at++] = code;
     }
     this.length = at;
+  }
+
+  /** Writes a target that is not ASCII, as UTF-8. */
+  #writeBytesOf(target: string): void {
+    const encoded = encoder.encode(target);
+    if (encoded.some((byte) => byte <= SPACE || byte === DEL)) {
+      throw requestError(`the target ${JSON.stringify(target)}`);
+    }
+    this.append(encoded);
+    // Room for the constants that follow it.
+    this.#reserve(128);
   }
 
   #writeValue(name: string, value: string): void {
