@@ -60,6 +60,7 @@ function compile(rule: [from: string | RegExp, to: string] | [rewrite: RewriteTa
   return (target) => {
     const [path, query] = splitTarget(target);
     const made = apply(path);
-    return made === null ? target : made + query;
+    // Of several slashes a server may take the first segment for a host.
+    return made === null ? target : made.replace(/^[/\\]{2,}/, "/") + query;
   };
 }

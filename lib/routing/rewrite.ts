@@ -27,7 +27,8 @@ export function compileRewrite<Ctx>(
   const front = withoutSlash(prefix);
   return (target) => {
     const query = target.indexOf("?");
-    let path = query < 0 ? target : target.slice(0, query);
+    const asked = query < 0 ? target : target.slice(0, query);
+    let path = asked;
     if (strip !== "" && path.startsWith(strip)) {
       if (path.length === strip.length) path = "/";
       else if (path[strip.length] === "/") path = path.slice(strip.length);
@@ -36,9 +37,9 @@ export function compileRewrite<Ctx>(
       const [pattern, by] = replace;
       path = typeof pattern === "string" ? path.replace(pattern, () => by) : path.replace(pattern, by);
     }
-    // Without a slash it would be no path, and which requests that happens to is the clients' choice.
-    if (path.charCodeAt(0) !== 0x2f) path = `/${path}`;
-    path = front + path;
+    if (path === asked) return front === "" ? target : front + target;
+    // One slash, whatever clients ask for: without it it would be no path, and with more a server may read a host in it.
+    path = front + path.replace(/^[/\\]*/, "/");
     return query < 0 ? path : path + target.slice(query);
   };
 }

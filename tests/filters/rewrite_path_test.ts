@@ -20,6 +20,8 @@ const cases: [string, ReturnType<typeof rewritePath>, [string, string][]][] = [
     ["/api", "/"],
     ["/api?a", "/?a"],
     ["/api/a/b", "/a/b"],
+    ["/api//evil.example/", "/evil.example/"],
+    ["/api/\\evil.example/", "/evil.example/"],
   ]],
   ["all paths", rewritePath("/", "/app"), [["/", "/app/"], ["/a", "/app/a"]]],
   ["a pattern", rewritePath(/^\/u\/(\d+)/g, "/users/$1"), [
@@ -28,7 +30,12 @@ const cases: [string, ReturnType<typeof rewritePath>, [string, string][]][] = [
     ["/u/a", "/u/a"],
     ["/?/u/1", "/?/u/1"],
   ]],
-  ["a pattern that takes the slash too", rewritePath(/^\/api\//, ""), [["/api/a", "/a"]]],
+  ["a pattern that takes the slash too", rewritePath(/^\/api\//, ""), [
+    ["/api/a", "/a"],
+    ["/api//evil.example", "/evil.example"],
+    ["/api/@evil.example", "/@evil.example"],
+    ["/api/:80", "/:80"],
+  ]],
   ["a function", rewritePath((target, ctx) => `/${ctx.host}${target}`), [["/a?b", "/h/a?b"]]],
 ];
 
