@@ -54,6 +54,7 @@ export type {
   ProxyConfig,
   ServerOptions,
   TimeoutOptions,
+  Underscores,
   Upstreams,
 } from "./lib/config/proxy_config.ts";
 export type { BalancingOptions, ChoosePoolServer } from "./lib/config/balancing_options.ts";

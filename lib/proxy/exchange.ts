@@ -5,6 +5,7 @@ import { Cancellation } from "../core/cancellation.ts";
 import { ClientGoneError, type ProxyError, StoppingError } from "../core/errors.ts";
 import type { Lease } from "../core/lease.ts";
 import type { Filters } from "../config/filters.ts";
+import type { Underscores } from "../config/proxy_config.ts";
 import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../config/request_context.ts";
 import type { Decision } from "../limiter/decision.ts";
 import { type PolicyDecision, policyDecisions } from "../limiter/policy_decision.ts";
@@ -37,6 +38,8 @@ export interface Entrance {
   readonly scheme: string;
   /** What the runtime takes for the host of a request that names none. */
   readonly fallbackAuthority: string;
+  /** What becomes of fields with underscores in their names. */
+  readonly underscores: Underscores;
 }
 
 /**

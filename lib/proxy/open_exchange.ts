@@ -19,7 +19,7 @@ import { showUrl } from "./show_request.ts";
 export function openExchange(exchange: Exchange): void {
   const { received, method, entrance, runtime } = exchange;
   const { newContext } = runtime.filters;
-  const fields = readFields(received.headers);
+  const fields = readFields(received.headers, entrance.underscores === "pass");
   if (fields.edited) exchange.showFields(fields.list);
   const { url } = received;
   // First, because `failToProxy` and `logging` are asked about bad requests too.
@@ -33,12 +33,17 @@ export function openExchange(exchange: Exchange): void {
     }
   }
   if (runtime.running.stopping) throw new StoppingError("The proxy stops");
+  if (fields.dropped !== null && entrance.underscores === "refuse") {
+    throw new RequestError(
+      `Names of fields must not have underscores, received ${JSON.stringify(fields.dropped)}`,
+    );
+  }
   if (method === "CONNECT" || method === "TRACE") {
     throw new RequestError(`The method ${method} is not forwarded`, 405, { allow: ALLOWED });
   }
   // The runtime does not tell HTTP/1.0, where a request may go without `Host`, from HTTP/1.1, where that is refused
   // (RFC 9112 section 3.2). This is the health check of HAProxy; what speaks HTTP/1.1 has at least one field.
-  const hostRequired = method !== "OPTIONS" || fields.list.length > 0;
+  const hostRequired = method !== "OPTIONS" || fields.list.length > 0 || fields.edited;
   const { fallbackAuthority } = entrance;
   const asked = readTarget(url, fields.host, fallbackAuthority, hostRequired);
   const { host, target } = asked;

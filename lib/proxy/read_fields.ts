@@ -6,6 +6,8 @@ import { isUntidy, tidyValue } from "../http/received_fields.ts";
 export interface RequestFields {
   /** Name, value, name, value, ...; names in lower case. */
   readonly list: string[];
+  /** The name of the first field that was dropped; `null` when none was. */
+  readonly dropped: string | null;
   /** Whether the list says something else than the runtime does when it goes through its fields. */
   readonly edited: boolean;
   readonly host: string | null;
@@ -20,6 +22,7 @@ export interface RequestFields {
 /** What is known before they are read. */
 export const NO_FIELDS: RequestFields = Object.freeze({
   list: [],
+  dropped: null,
   edited: false,
   host: null,
   connection: null,
@@ -29,11 +32,16 @@ export const NO_FIELDS: RequestFields = Object.freeze({
   transferEncoding: null,
 });
 
-/** Reads all fields in one pass; asking the runtime for them one by one costs more. */
-export function readFields(headers: Headers): RequestFields {
+/**
+ * Reads all fields in one pass; asking the runtime for them one by one costs more.
+ *
+ * @param passUnderscores whether fields with underscores in their names are kept
+ */
+export function readFields(headers: Headers, passUnderscores: boolean): RequestFields {
   const list: string[] = [];
   const fields = {
     list,
+    dropped: null as string | null,
     edited: false,
     host: null as string | null,
     connection: null as string | null,
@@ -43,6 +51,11 @@ export function readFields(headers: Headers): RequestFields {
     transferEncoding: null as string | null,
   };
   headers.forEach((given, name) => {
+    if (!passUnderscores && name.includes("_")) {
+      fields.dropped ??= name;
+      fields.edited = true;
+      return;
+    }
     let value = given;
     if (isUntidy(given)) {
       value = tidyValue(name, given);

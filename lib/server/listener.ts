@@ -58,10 +58,14 @@ export class Listener {
   constructor(options: ListenerOptions) {
     this.#options = options;
     const { listen, clock, onCertificate } = options;
-    const { tls, unix } = listen;
+    const { tls, unix, underscores = "drop" } = listen;
     if (tls !== undefined) this.#certificate = this.#read(tls);
     // The runtime names itself so towards clients that name no host; known once the port is.
-    const entrance = { scheme: tls === undefined ? "http" : "https", fallbackAuthority: "" };
+    const entrance: { -readonly [Key in keyof Entrance]: Entrance[Key] } = {
+      scheme: tls === undefined ? "http" : "https",
+      fallbackAuthority: "",
+      underscores,
+    };
     this.#entrance = entrance;
     this.#server = this.#open(listen.port);
     this.#port = unix === undefined ? this.#server.addr.port : 0;

@@ -10,6 +10,7 @@ const encodeUtf8 = (text: string) => encode(String.fromCharCode(...new TextEncod
 Deno.test("basicAuth() lets the right name and password through, and tells the server who it is", async () => {
   await using upstream = recordingUpstream();
   await using proxy = await startProxy({
+    listen: { hostname: "127.0.0.1", port: 0, underscores: "pass" },
     upstreams: [upstream.address],
     filters: [basicAuth({ users: { ann: "secret", bob: "p:w" }, userHeader: "x-user" })],
   });

@@ -26,7 +26,11 @@ async function startGuarded(options: BearerAuthOptions) {
   await using stack = new AsyncDisposableStack();
   const upstream = stack.use(recordingUpstream());
   const proxy = stack.use(
-    await startProxy({ upstreams: [upstream.address], filters: [bearerAuth(options)] }),
+    await startProxy({
+      listen: { hostname: "127.0.0.1", port: 0, underscores: "pass" },
+      upstreams: [upstream.address],
+      filters: [bearerAuth(options)],
+    }),
   );
   const moved = stack.move();
   const ask = (token: string, lines: string[] = []) =>

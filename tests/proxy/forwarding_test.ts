@@ -129,7 +129,8 @@ eachTransport("proxy gives the client's Host to the server unless a filter sets 
 
 eachTransport("proxy drops what a client claims about other proxies", async (start) => {
   await using upstream = recordingUpstream();
-  await using proxy = await start({ upstreams: [upstream.address] });
+  const listen = { hostname: "127.0.0.1", port: 0, underscores: "pass" } as const;
+  await using proxy = await start({ listen, upstreams: [upstream.address] });
   const claims = ["For", "Proto", "Host", "Port", "Ssl", "Client-Cert"].map((name) =>
     `X-Forwarded-${name}: evil`
   );
