@@ -124,7 +124,7 @@ export type { EjectionChange } from "./lib/health/ejection.ts";
 export type { EjectionOptions } from "./lib/health/ejection_options.ts";
 export type { BodyTest, HttpCheckRequest } from "./lib/health/http_check.ts";
 export type { CheckServer } from "./lib/health/custom_check.ts";
-export type { HealthChange } from "./lib/health/health_checker.ts";
+export type { CheckImpossible, HealthChange } from "./lib/health/health_checker.ts";
 export type { SlowStartOptions } from "./lib/health/slow_start.ts";
 export { Lease } from "./lib/core/lease.ts";
 export { Cancellation } from "./lib/core/cancellation.ts";
@@ -187,10 +187,12 @@ export type {
   CertificateEvent,
   DiscoveryEvent,
   EjectionEvent,
+  HealthCheckErrorEvent,
   HealthEvent,
   LimiterOverflowEvent,
   LimiterStoreEvent,
   ListenerErrorEvent,
+  ListenerRecoveredEvent,
   ListeningEvent,
   PanicEvent,
   ProxyEvent,

@@ -53,7 +53,7 @@ export class Supervision implements Disposable, AsyncDisposable {
   }
 
   #createChecker(init: SupervisionInit): HealthChecker | null {
-    const { pool, clock, random, healthCheck: check = null, onHealthChange } = init;
+    const { pool, clock, random, healthCheck: check = null, onHealthChange, onCheckImpossible } = init;
     if (check === null) return null;
     return new HealthChecker({
       pool,
@@ -65,6 +65,7 @@ export class Supervision implements Disposable, AsyncDisposable {
         if (passed) this.#ejection?.checkPassed(server, check.reach);
         else this.#ejection?.checkFailed(server);
       },
+      ...(onCheckImpossible === undefined ? {} : { onImpossible: onCheckImpossible }),
       onChange: (server, healthy, reason) => {
         if (healthy) this.#slowStart?.begin(server);
         onHealthChange?.(server, healthy, reason);

@@ -28,6 +28,7 @@ export function judgeError(exchange: Exchange, error: unknown): Outcome {
   switch (error.code) {
     case "connection_limit_reached":
     case "http_request_error":
+    case "out_of_resources":
       return "ignored";
     case "connection_terminated":
       return error.reused ? "ignored" : "failure";
