@@ -54,6 +54,7 @@ export type {
   ProxyConfig,
   ServerOptions,
   TimeoutOptions,
+  Underscores,
   Upstreams,
 } from "./lib/config/proxy_config.ts";
 export type { BalancingOptions, ChoosePoolServer } from "./lib/config/balancing_options.ts";
@@ -77,6 +78,7 @@ export type {
   Timings,
 } from "./lib/config/request_context.ts";
 export { basicAuth, type BasicAuthOptions, type CheckPassword } from "./lib/filters/basic_auth.ts";
+export { type IdentityEncoding } from "./lib/filters/identity_field.ts";
 export {
   bearerAuth,
   type BearerAuthOptions,
@@ -122,11 +124,11 @@ export type { EjectionChange } from "./lib/health/ejection.ts";
 export type { EjectionOptions } from "./lib/health/ejection_options.ts";
 export type { BodyTest, HttpCheckRequest } from "./lib/health/http_check.ts";
 export type { CheckServer } from "./lib/health/custom_check.ts";
-export type { HealthChange } from "./lib/health/health_checker.ts";
+export type { CheckImpossible, HealthChange } from "./lib/health/health_checker.ts";
 export type { SlowStartOptions } from "./lib/health/slow_start.ts";
 export { Lease } from "./lib/core/lease.ts";
 export { Cancellation } from "./lib/core/cancellation.ts";
-export { type Health, type Outcome, Server, type ServerInit } from "./lib/upstream/server.ts";
+export { type Health, type Outcome, Server, type ServerInit, type Stage } from "./lib/upstream/server.ts";
 export type { Ineligibility, Standing } from "./lib/upstream/eligibility.ts";
 export type { Address } from "./lib/upstream/address.ts";
 export type { Peer, PeerTls } from "./lib/upstream/peer.ts";
@@ -185,10 +187,12 @@ export type {
   CertificateEvent,
   DiscoveryEvent,
   EjectionEvent,
+  HealthCheckErrorEvent,
   HealthEvent,
   LimiterOverflowEvent,
   LimiterStoreEvent,
   ListenerErrorEvent,
+  ListenerRecoveredEvent,
   ListeningEvent,
   PanicEvent,
   ProxyEvent,

@@ -7,7 +7,7 @@ import { resolveEjection } from "../health/ejection_options.ts";
 import { resolveHealthCheck } from "../health/health_check_options.ts";
 import { resolveSlowStart } from "../health/slow_start.ts";
 import { Pool, type ServerLike } from "../upstream/pool.ts";
-import type { Outcome, Server } from "../upstream/server.ts";
+import type { Outcome, Server, Stage } from "../upstream/server.ts";
 import { type PickRequest, Selection } from "./algorithm.ts";
 import { createAlgorithm } from "./create_algorithm.ts";
 import type { LoadBalancerInit, LoadBalancerOptions } from "./load_balancer_options.ts";
@@ -138,11 +138,16 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     return this.#line.join(() => this.#tryClaim(request), choosy, cancellation);
   }
 
-  /** Takes in how a request to a server ended, and after how long its answer began. */
-  report(server: Server, outcome: Outcome, latencyMs: number): void {
+  /**
+   * Takes in how a request to a server ended; to be called before its lease is released.
+   *
+   * @param latencyMs how long it took until its response began, or until it failed
+   * @param stage how far it got
+   */
+  report(server: Server, outcome: Outcome, latencyMs: number, stage: Stage = "response"): void {
     server.count(outcome);
     this.#tiers[server.backup ? 1 : 0].algorithm.observe?.(server, outcome, latencyMs);
-    this.#supervision.record(server, outcome);
+    this.#supervision.record(server, outcome, latencyMs, stage);
   }
 
   /**

@@ -5,7 +5,7 @@ import type { Random } from "../core/random.ts";
 import type { EjectionChange } from "../health/ejection.ts";
 import type { EjectionOptions, ResolvedEjection } from "../health/ejection_options.ts";
 import type { ActiveCheckOptions, ResolvedHealthCheck } from "../health/health_check_options.ts";
-import type { HealthChange } from "../health/health_checker.ts";
+import type { CheckImpossible, HealthChange } from "../health/health_checker.ts";
 import type { Probe } from "../health/probe.ts";
 import type { ResolvedSlowStart, SlowStartOptions } from "../health/slow_start.ts";
 import type { Pool } from "../upstream/pool.ts";
@@ -17,6 +17,11 @@ import type { QueueOptions, ResolvedQueue } from "./waiting_line.ts";
 export interface LoadBalancerHooks {
   /** Called once each time an active check finds that a server went down or came up. */
   onHealthChange?: HealthChange;
+  /**
+   * Called when checks cannot be made because this machine has no descriptor, port or memory for them; once, until a
+   * check gets through again. The servers count as before.
+   */
+  onCheckImpossible?: CheckImpossible;
   /** Called when a server is taken out because requests to it fail, and when it is let in again. */
   onEjection?: EjectionChange;
   /** Called when so few servers are up that all are used, and when that is over. */

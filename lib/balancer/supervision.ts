@@ -6,7 +6,7 @@ import { Ejection } from "../health/ejection.ts";
 import { resolveEjection } from "../health/ejection_options.ts";
 import { HealthChecker } from "../health/health_checker.ts";
 import { SlowStart } from "../health/slow_start.ts";
-import type { Outcome, Server } from "../upstream/server.ts";
+import type { Outcome, Server, Stage } from "../upstream/server.ts";
 import type { LoadBalancerInit } from "./load_balancer_options.ts";
 
 /** What {@linkcode Supervision} is made of. */
@@ -16,8 +16,8 @@ export interface SupervisionInit extends LoadBalancerInit {
 }
 
 /**
- * Wires what watches servers together: a server that comes up or is let in again starts slowly, and a passed check
- * ends an ejection.
+ * Wires what watches servers together: a server that comes up or has recovered from its ejection starts slowly, and
+ * a check that tries what failed ends an ejection.
  */
 export class Supervision implements Disposable, AsyncDisposable {
   readonly #slowStart: SlowStart | null;
@@ -31,10 +31,8 @@ export class Supervision implements Disposable, AsyncDisposable {
       pool,
       options: ejection,
       clock,
-      onChange: (server, ejected, reason) => {
-        if (!ejected) this.#slowStart?.begin(server);
-        init.onEjection?.(server, ejected, reason);
-      },
+      onChange: (server, ejected, reason) => init.onEjection?.(server, ejected, reason),
+      onRestored: (server) => this.#slowStart?.begin(server),
     });
     this.#checker = this.#createChecker(init);
   }
@@ -49,13 +47,13 @@ export class Supervision implements Disposable, AsyncDisposable {
     this.#slowStart?.finish();
   }
 
-  /** Takes in how a request ended. */
-  record(server: Server, outcome: Outcome): void {
-    this.#ejection?.record(server, outcome);
+  /** Takes in how a request ended and how far it got. */
+  record(server: Server, outcome: Outcome, latencyMs: number, stage: Stage): void {
+    this.#ejection?.record(server, outcome, latencyMs, stage);
   }
 
   #createChecker(init: SupervisionInit): HealthChecker | null {
-    const { pool, clock, random, healthCheck: check = null, onHealthChange } = init;
+    const { pool, clock, random, healthCheck: check = null, onHealthChange, onCheckImpossible } = init;
     if (check === null) return null;
     return new HealthChecker({
       pool,
@@ -63,7 +61,11 @@ export class Supervision implements Disposable, AsyncDisposable {
       ...(init.probe === undefined ? {} : { probe: init.probe }),
       clock,
       random,
-      onPass: (server) => this.#ejection?.restore(server),
+      onResult: (server, passed) => {
+        if (passed) this.#ejection?.checkPassed(server, check.reach);
+        else this.#ejection?.checkFailed(server);
+      },
+      ...(onCheckImpossible === undefined ? {} : { onImpossible: onCheckImpossible }),
       onChange: (server, healthy, reason) => {
         if (healthy) this.#slowStart?.begin(server);
         onHealthChange?.(server, healthy, reason);

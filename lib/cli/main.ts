@@ -3,7 +3,7 @@
 import { ConfigError } from "../config/config_error.ts";
 import { describeConfig } from "../config/describe_config.ts";
 import { loadConfig } from "../config/load_config.ts";
-import type { ResolvedConfig } from "../config/proxy_config.ts";
+import type { ResolvedListen } from "../config/proxy_config.ts";
 import type { ByteSink } from "../observe/line_writer.ts";
 import { HELP_TEXT } from "./help_text.ts";
 import { TraceError } from "../simulator/read_trace.ts";
@@ -51,13 +51,27 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
 async function run(options: RunOptions, io: Io): Promise<number> {
   const { source, check, listen } = options;
   const loaded = await loadConfig(source);
-  const config: ResolvedConfig = listen.length === 0 ? loaded : { ...loaded, listen };
+  const config = listen.length === 0 ? loaded : { ...loaded, listen: listenInstead(listen, loaded.listen) };
   if (!check) {
     await runUntilStopped(config, options, io);
     return SUCCESS;
   }
   print(io.stdout, `No problems in ${source}\n\n${describeConfig(config)}\n`);
   return SUCCESS;
+}
+
+/**
+ * The places of the command line, which treat fields as those of the configuration do where these agree: a key by such a
+ * field would otherwise find none.
+ */
+function listenInstead(
+  places: readonly ResolvedListen[],
+  configured: readonly ResolvedListen[],
+): readonly ResolvedListen[] {
+  const [first, ...others] = configured.filter(({ redirectPort }) => redirectPort === undefined);
+  const underscores = first?.underscores;
+  if (underscores === undefined || others.some((each) => each.underscores !== underscores)) return places;
+  return places.map((place) => ({ ...place, underscores }));
 }
 
 function print(sink: ByteSink, text: string): void {

@@ -5,6 +5,14 @@ import type { ResolvedListen } from "./proxy_config.ts";
 
 /** Writes one place for people; keys and certificates are named by their files, not shown. */
 export function describeListen(listen: ResolvedListen): string {
+  const { underscores } = listen;
+  const place = describePlace(listen);
+  if (underscores === undefined) return place;
+  const fate = underscores === "pass" ? "passes" : "refuses requests with";
+  return `${place}, ${fate} underscores in names of fields`;
+}
+
+function describePlace(listen: ResolvedListen): string {
   const { tls, redirectPort } = listen;
   const place = formatListen(listen);
   if (redirectPort !== undefined) {

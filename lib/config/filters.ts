@@ -8,7 +8,10 @@ import type { RequestContext } from "./request_context.ts";
 export interface UpstreamRequest {
   /** Method as it is sent. */
   method: string;
-  /** Path and query exactly as they are sent. */
+  /**
+   * Path and query exactly as they are sent, but for bytes above 0x7F: those are percent-encoded here, and go out as they
+   * came where nothing of the target is changed.
+   */
   target: string;
   /** Fields, exactly as they are sent; those of framing are the transport's. */
   readonly headers: HeaderFields;

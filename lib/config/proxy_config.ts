@@ -31,7 +31,22 @@ export interface ListenOptions {
    * clients reach the TLS listener at another port than 443. Not with `tls`.
    */
   redirect?: "https" | `https:${number}`;
+  /**
+   * What becomes of fields of requests that have an underscore in their names. Servers behind CGI and its heirs (WSGI,
+   * PHP) take `X_Api_Key` for `X-Api-Key`, so that a client could say by the one what a filter has checked or taken off
+   * by the other.
+   *
+   * - `"drop"`: they are not there for anybody: neither keys, routes and filters nor servers, as in nginx;
+   * - `"refuse"`: 400;
+   * - `"pass"`: they are fields like others. No server may take them for other ones then.
+   *
+   * @default {"drop"}
+   */
+  underscores?: Underscores;
 }
+
+/** What becomes of fields with underscores in their names. */
+export type Underscores = "drop" | "refuse" | "pass";
 
 /** The certificate of a listener. */
 export interface ListenTlsOptions {
@@ -166,6 +181,8 @@ export interface ResolvedListen {
   readonly unix?: string;
   /** Port that clients are sent to; none on a listener that forwards. */
   readonly redirectPort?: number;
+  /** What becomes of fields with underscores in their names; none where they are dropped. */
+  readonly underscores?: Exclude<Underscores, "drop">;
 }
 
 /** A configuration with every default filled in; what the layers above work with. */

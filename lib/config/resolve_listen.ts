@@ -32,7 +32,8 @@ export function resolveListen(listen: Listen | readonly Listen[] = {}): readonly
 }
 
 function parseOptions(options: ListenOptions): ResolvedListen | undefined {
-  const { hostname = DEFAULT_HOSTNAME, port = DEFAULT_PORT, tls, unix, redirect } = options;
+  const { hostname = DEFAULT_HOSTNAME, port = DEFAULT_PORT, tls, unix, redirect, underscores = "drop" } =
+    options;
   if (typeof hostname !== "string" || !Number.isInteger(port) || port < 0 || port > 65535) return undefined;
   if (unix !== undefined && (typeof unix !== "string" || !unix.startsWith("/"))) return undefined;
   const redirectPort = redirect === undefined ? undefined : parseRedirect(redirect);
@@ -42,6 +43,7 @@ function parseOptions(options: ListenOptions): ResolvedListen | undefined {
     ...(tls === undefined ? {} : { tls: Object.freeze({ ...tls }) }),
     ...(unix === undefined ? {} : { unix }),
     ...(redirectPort === undefined ? {} : { redirectPort }),
+    ...(underscores === "drop" ? {} : { underscores }),
   });
 }
 

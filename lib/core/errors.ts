@@ -1,5 +1,7 @@
 /** Everything that can go wrong with a request, as classes that know their status. */
 
+import { resourceShortage } from "./resource_shortage.ts";
+
 /** Who is to blame: the client, an upstream server, or the proxy (its configuration or its filters). */
 export type ErrorSource = "client" | "upstream" | "proxy";
 
@@ -24,6 +26,21 @@ export interface ProxyErrorOptions {
   /** Fields for the response, such as `retry-after`. */
   headers?: Readonly<Record<string, string>>;
 }
+
+/** The proxy has no descriptor, port or memory left: 503, and nobody else is to blame. */
+export const OUT_OF_RESOURCES = {
+  code: "out_of_resources",
+  status: 503,
+  source: "proxy",
+  headers: { "retry-after": "1" },
+} as const satisfies ProxyErrorOptions;
+
+/** A mistake in the proxy or in its configuration: 500, and the client learns nothing of it. */
+export const INTERNAL = {
+  code: "proxy_internal_error",
+  status: 500,
+  source: "proxy",
+} as const satisfies ProxyErrorOptions;
 
 /** A failure of one request; the only kind of error that the request path throws. */
 export class ProxyError extends Error {
@@ -114,7 +131,7 @@ export class StoppingError extends ProxyError {
   }
 }
 
-/** A filter of the configuration threw (500). */
+/** A filter of the configuration threw (500, or 503 when it had no descriptor or port left). */
 export class FilterError extends ProxyError {
   /** Name of the class. */
   override readonly name = "FilterError";
@@ -127,9 +144,7 @@ export class FilterError extends ProxyError {
   /** Makes the failure of a function of the configuration. */
   constructor(phase: string, cause: unknown) {
     super(`${phase} threw: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      code: "proxy_internal_error",
-      status: 500,
-      source: "proxy",
+      ...(resourceShortage(cause) === null ? INTERNAL : OUT_OF_RESOURCES),
       cause,
     });
     this.phase = phase;
@@ -150,7 +165,7 @@ function upstreamStatus(code: UpstreamErrorCode): number {
   }
 }
 
-/** Why an exchange with an upstream server failed; names of RFC 9209 section 2.3. */
+/** Why an exchange with an upstream server failed; names of RFC 9209 section 2.3, except `out_of_resources`. */
 export type UpstreamErrorCode =
   | "dns_error"
   | "dns_timeout"
@@ -164,7 +179,9 @@ export type UpstreamErrorCode =
   | "http_protocol_error"
   | "http_response_incomplete"
   | "http_response_timeout"
-  | "http_request_error";
+  | "http_request_error"
+  /** The proxy has no descriptor, port or memory left for a connection; no server is to blame. */
+  | "out_of_resources";
 
 /** An exchange with an upstream server failed (502, 503 or 504 by its code). */
 export class UpstreamError extends ProxyError {
@@ -187,7 +204,12 @@ export class UpstreamError extends ProxyError {
     options: { code: UpstreamErrorCode; phase: SendPhase; reused?: boolean; cause?: unknown },
   ) {
     const { code, phase, reused = false, cause } = options;
-    super(message, { code, status: upstreamStatus(code), source: "upstream", cause });
+    super(
+      message,
+      code === "out_of_resources"
+        ? { ...OUT_OF_RESOURCES, cause }
+        : { code, status: upstreamStatus(code), source: "upstream", cause },
+    );
     this.phase = phase;
     this.reused = reused;
   }

@@ -4,11 +4,9 @@ import type { Awaitable, Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
 import { quoted, readCredentials } from "./authorization.ts";
 import { checkedFieldName } from "./checked_fields.ts";
-import { setIdentityField } from "./identity_field.ts";
+import { checkedEncoding, type IdentityEncoding, identityText, setIdentityField } from "./identity_field.ts";
 import { refuse } from "./refuse.ts";
 import { sameDigest } from "./same_digest.ts";
-
-const PRINTABLE = /^[\x20-\x7e]*$/;
 
 /** Says whether the password is that of the user. */
 export type CheckPassword = (user: string, password: string, ctx: RequestContext) => Awaitable<boolean>;
@@ -19,8 +17,18 @@ export interface BasicAuthOptions {
   users: Readonly<Record<string, string>> | CheckPassword;
   /** What the client is asked for a password to. @default {"restricted"} */
   realm?: string;
-  /** A field that tells the server who the user is, percent-encoded beyond ASCII; what a client says in it is dropped. */
+  /**
+   * A field that tells the server who the user is; what a client says in it is dropped. A user whose name it cannot carry
+   * exactly gets 401.
+   */
   userHeader?: string;
+  /**
+   * How the name stands in `userHeader`: `"plain"` carries visible ASCII with spaces between, `"percent"` every name,
+   * percent-encoded.
+   *
+   * @default {"plain"}
+   */
+  userEncoding?: IdentityEncoding;
   /** Whether the server gets the password too. @default {true} */
   forward?: boolean;
 }
@@ -43,9 +51,11 @@ export interface BasicAuthOptions {
  * ```
  */
 export function basicAuth(options: BasicAuthOptions): Filters {
-  const { users, realm = "restricted", userHeader, forward = true } = options;
+  const { users, realm = "restricted", userHeader, userEncoding = "plain", forward = true } = options;
   const check = typeof users === "function" ? users : checkRecord(users);
+  const encoding = checkedEncoding("basicAuth", "userEncoding", userEncoding);
   const header = userHeader === undefined ? null : checkedFieldName("basicAuth", userHeader);
+  if (header !== null && typeof users !== "function") checkNames(Object.keys(users), header, encoding);
   const challenge = `Basic realm=${quoted("basicAuth", realm)}, charset="UTF-8"`;
   const names = new WeakMap<RequestContext, string>();
   return {
@@ -54,15 +64,20 @@ export function basicAuth(options: BasicAuthOptions): Filters {
       if (given === null || await check(given.user, given.password, ctx) !== true) {
         return refuse(401, "A name and a password are needed", { "www-authenticate": challenge });
       }
-      if (header !== null) names.set(ctx, given.user);
+      if (header === null) return undefined;
+      const name = identityText(given.user, encoding);
+      if (name === null) {
+        ctx.log.warn("A user was refused", { reason: `the field ${header} cannot carry the name exactly` });
+        return refuse(401, "The name of the user cannot be passed on", { "www-authenticate": challenge });
+      }
+      names.set(ctx, name);
       return undefined;
     },
     ...(header === null && forward ? {} : {
       upstreamRequestFilter: ({ headers }, ctx) => {
         if (!forward) headers.delete("authorization");
         if (header === null) return;
-        const user = names.get(ctx) ?? "";
-        setIdentityField(headers, header, PRINTABLE.test(user) ? user : encodeURIComponent(user));
+        setIdentityField(headers, header, names.get(ctx) ?? null);
       },
     }),
   };
@@ -86,6 +101,16 @@ function checkRecord(users: Readonly<Record<string, string>>): CheckPassword {
     const same = await sameDigest(password, expected ?? "");
     return same && expected !== undefined;
   };
+}
+
+function checkNames(names: readonly string[], header: string, encoding: IdentityEncoding): void {
+  const stray = names.find((name) => identityText(name, encoding) === null);
+  if (stray === undefined) return;
+  throw new TypeError(
+    `Cannot make the filter basicAuth: the field "${header}" cannot carry the user ${
+      JSON.stringify(stray)
+    } exactly; choose "userEncoding": "percent"`,
+  );
 }
 
 /** Name and password of the credentials; `null` when they are none. */

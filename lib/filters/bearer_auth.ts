@@ -2,10 +2,9 @@
 
 import type { Awaitable, Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
-import { isFieldValue } from "../http/header_fields.ts";
 import { quoted, readCredentials } from "./authorization.ts";
 import { checkedFieldName } from "./checked_fields.ts";
-import { setIdentityField } from "./identity_field.ts";
+import { checkedEncoding, type IdentityEncoding, identityText, setIdentityField } from "./identity_field.ts";
 import { compileJwt, type JwtOptions, type VerifyToken } from "./jwt_options.ts";
 import { refuse } from "./refuse.ts";
 
@@ -25,8 +24,19 @@ export interface BearerAuthOptions {
   scopes?: readonly string[];
   /** Looks at what the token says, and may put it into `ctx.state`; 403 when it returns `false`. */
   authorize?: (claims: Claims, ctx: RequestContext) => Awaitable<boolean | void>;
-  /** Fields that tell the server claims, by field; what a client says in them itself is dropped. @default {{}} */
+  /**
+   * Fields that tell the server claims, by field; what a client says in them itself is dropped. A claim that is not there
+   * leaves its field out; one that the field cannot carry exactly (an object, an array, a whole number above 2^53) is
+   * answered with 401. @default {{}}
+   */
   claimHeaders?: Readonly<Record<string, string>>;
+  /**
+   * How texts stand in `claimHeaders`: `"plain"` carries visible ASCII with spaces between, `"percent"` every text,
+   * percent-encoded.
+   *
+   * @default {"plain"}
+   */
+  claimEncoding?: IdentityEncoding;
   /** What the client is asked for a token to. @default {"restricted"} */
   realm?: string;
   /** Whether the server gets the token too. @default {true} */
@@ -61,13 +71,16 @@ export interface BearerAuthOptions {
  */
 export function bearerAuth(options: BearerAuthOptions): Filters {
   const { scopes = [], authorize, claimHeaders = {}, realm = "restricted", forward = true } = options;
+  const encoding = checkedEncoding("bearerAuth", "claimEncoding", options.claimEncoding ?? "plain");
   const check = compileCheck(options);
   const challenge = `Bearer realm=${quoted("bearerAuth", realm)}`;
   const needed = scopes.length === 0 ? "" : `, scope=${quoted("bearerAuth", scopes.join(" "))}`;
   const told = Object.entries(claimHeaders).map(([name, claim]) =>
     [checkedFieldName("bearerAuth", name), claim] as const
   );
-  const verified = new WeakMap<RequestContext, Claims>();
+  const verified = new WeakMap<RequestContext, readonly (string | null | undefined)[]>();
+  const invalid = (detail: string) =>
+    refuse(401, detail, { "www-authenticate": `${challenge}, error="invalid_token"` });
   const insufficient = () =>
     refuse(403, "The token is not good for this", {
       "www-authenticate": `${challenge}, error="insufficient_scope"${needed}`,
@@ -83,22 +96,26 @@ export function bearerAuth(options: BearerAuthOptions): Filters {
       if (claims === "unavailable") {
         return refuse(503, "Tokens cannot be verified now", { "retry-after": "5" });
       }
-      if (claims === null) {
-        return refuse(401, "The token is not valid", {
-          "www-authenticate": `${challenge}, error="invalid_token"`,
-        });
-      }
+      if (claims === null) return invalid("The token is not valid");
       if (!hasScopes(claims, scopes)) return insufficient();
       if (authorize !== undefined && await authorize(claims, ctx) === false) return insufficient();
-      verified.set(ctx, claims);
+      const texts = told.map(([, claim]) => claimText(claims, claim, encoding));
+      const stray = texts.indexOf(undefined);
+      if (stray >= 0) {
+        const [name, claim] = told[stray]!;
+        ctx.log.warn("A token was refused", {
+          reason: `the field ${name} cannot carry its claim ${JSON.stringify(claim)} exactly`,
+        });
+        return invalid("What the token says cannot be passed on");
+      }
+      verified.set(ctx, texts);
       return undefined;
     },
     ...(told.length === 0 && forward ? {} : {
       upstreamRequestFilter: ({ headers }, ctx) => {
         if (!forward) headers.delete("authorization");
-        for (const [name, claim] of told) {
-          setIdentityField(headers, name, claimText(verified.get(ctx), claim));
-        }
+        const texts = verified.get(ctx);
+        told.forEach(([name], i) => setIdentityField(headers, name, texts?.[i] ?? null));
       },
     }),
   };
@@ -125,9 +142,9 @@ function hasScopes(claims: Claims, needed: readonly string[]): boolean {
   return needed.every((each) => scopes.includes(each));
 }
 
-/** A claim as it can stand in a field; `null` when it cannot. */
-function claimText(claims: Claims | undefined, claim: string): string | null {
-  const value = claims?.[claim];
-  if (typeof value === "number" || typeof value === "boolean") return String(value);
-  return typeof value === "string" && isFieldValue(value) ? value : null;
+/** A claim as it stands in a field; `null` when it is not there, `undefined` when a field cannot carry it exactly. */
+function claimText(claims: Claims, claim: string, encoding: IdentityEncoding): string | null | undefined {
+  const value = Object.hasOwn(claims, claim) ? claims[claim] : undefined;
+  if (value === undefined || value === null) return null;
+  return identityText(value, encoding) ?? undefined;
 }

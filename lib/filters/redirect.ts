@@ -2,6 +2,7 @@
 
 import type { Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
+import { asciiTarget } from "../http/request_target.ts";
 import { compilePathRule, splitTarget } from "./path_rule.ts";
 
 /** What {@linkcode redirect} takes beside where from and where to. */
@@ -24,10 +25,12 @@ const STATUSES: readonly unknown[] = [301, 302, 303, 307, 308];
  * - `redirect(/^\/p\/(\d+)$/, "/products/$1", { status: 308 })`: as `String.replace`, on the path without the query;
  * - `redirect((ctx) => ..., options)`: the address as it stands in `Location`, or nothing.
  *
- * What a client asks for never becomes another host: of the address of a path that begins with several slashes or
- * backslashes (`//host/`) one slash is kept. That of a function is taken as it is.
+ * What a client asks for never becomes another host: what follows the host of `to` begins with a slash, which is put
+ * there if need be, and of several slashes or backslashes at the beginning of a path (`//host/`) one slash is kept. The
+ * address that a function makes is taken as it is.
  *
- * @throws {TypeError} when `from` does not begin with a slash, or `status` is none of a redirect
+ * @throws {TypeError} when `from` does not begin with a slash, `to` has a scheme but no host, or one that would come from
+ * the path (`"https://$1.example/"`), or `status` is none of a redirect
  *
  * @example
  * ```ts
@@ -55,7 +58,7 @@ export function redirect(
     requestFilter: (_request, ctx) => {
       const location = locate(ctx);
       if (location === null || location === undefined) return;
-      return new Response(null, { status, headers: { location } });
+      return new Response(null, { status, headers: { location: asciiTarget(location) } });
     },
   };
 }
@@ -67,13 +70,39 @@ function compile(rule: Parameters<typeof redirect>): { locate: RedirectTo; optio
   const [from, to, options = {}] = rule as [string | RegExp, string, RedirectOptions?];
   const { keepQuery = true } = options;
   const apply = compilePathRule("redirect", from, to);
-  const sameSite = !/^(?:[a-z][a-z0-9+.-]*:|\/\/)/i.test(to);
+  const site = siteOf(to, from instanceof RegExp);
   const locate = ({ target }: RequestContext): string | null => {
     const [path, query] = splitTarget(target);
     const made = apply(path);
     if (made === null) return null;
-    const location = sameSite ? made.replace(/^[/\\]*/, "/") : made;
+    // A pattern that matches further on leaves the beginning of the path in front.
+    const elsewhere = site !== "" && (typeof from === "string" || path.search(from) === 0);
+    const location = elsewhere ? site + withSlash(made.slice(site.length)) : made.replace(/^[/\\]*/, "/");
     return keepQuery && !location.includes("?") ? location + query : location;
   };
   return { locate, options };
+}
+
+/** What follows a host: nothing, a query, or a path. */
+function withSlash(rest: string): string {
+  return rest === "" || /^[/?#]/.test(rest) ? rest : `/${rest}`;
+}
+
+/**
+ * Scheme and host of an address, `""` for a path.
+ *
+ * @param pattern whether `$1` and the like stand for parts of the path
+ * @throws {TypeError} when there is a scheme and no host, or the path would decide on the host
+ */
+function siteOf(to: string, pattern: boolean): string {
+  if (!/^(?:[a-z][a-z0-9+.-]*:|\/\/)/i.test(to)) return "";
+  const [authority] = /^(?:[a-z][a-z0-9+.-]*:)?\/\/[^/?#\\]+/i.exec(to) ?? [];
+  // The path may come right behind the host: `"https://new.example$1"`.
+  const site = pattern ? authority?.replace(/\$(?:\d\d?|<[^>]*>|[&'`])$/, "") : authority;
+  if (site !== undefined && /[a-z0-9\]]$/i.test(site) && !(pattern && site.includes("$"))) return site;
+  throw new TypeError(
+    `Cannot make the filter redirect: the address must have a host that does not come from the path, received ${
+      JSON.stringify(to)
+    }`,
+  );
 }

@@ -2,6 +2,7 @@
 
 import type { Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
+import { asciiTarget } from "../http/request_target.ts";
 import { compilePathRule, splitTarget } from "./path_rule.ts";
 
 /** Makes the target for the server, path and query, of the one that goes there now. */
@@ -36,7 +37,7 @@ export function rewritePath(
     upstreamRequestFilter: (request, ctx) => {
       const made = rewrite(request.target, ctx);
       if (made === request.target) return;
-      const target = made.startsWith("/") ? made : `/${made}`;
+      const target = asciiTarget(made.startsWith("/") ? made : `/${made}`);
       // A space or a line break would end the target, and the server would read on in what an attacker has written.
       if (!TARGET.test(target)) throw new TypeError(`it made the target ${JSON.stringify(target)}`);
       request.target = target;
@@ -45,7 +46,7 @@ export function rewritePath(
 }
 
 /** What can stand in a request line: no space, control character or fragment. */
-const TARGET = /^[!"$-~\x80-\xff]+$/;
+const TARGET = /^[!"$-~]+$/;
 
 function compile(rule: [from: string | RegExp, to: string] | [rewrite: RewriteTarget]): RewriteTarget {
   const [from, to = ""] = rule;
@@ -59,6 +60,7 @@ function compile(rule: [from: string | RegExp, to: string] | [rewrite: RewriteTa
   return (target) => {
     const [path, query] = splitTarget(target);
     const made = apply(path);
-    return made === null ? target : made + query;
+    // Of several slashes a server may take the first segment for a host.
+    return made === null ? target : made.replace(/^[/\\]{2,}/, "/") + query;
   };
 }

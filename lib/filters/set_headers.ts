@@ -5,7 +5,10 @@ import type { RequestContext } from "../config/request_context.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { checkedFieldName, checkedFieldValue } from "./checked_fields.ts";
 
-/** A value, or a function that makes it; `null` leaves the field as it is. */
+/**
+ * A value, or a function that makes it; `null` leaves the field as it is. White space around what a function makes for the
+ * server is an error, since dropping it could make one user of two.
+ */
 export type FieldValue = string | ((ctx: RequestContext) => string | null);
 
 /** What {@linkcode setHeaders} sets, by the names of the fields. */
@@ -36,8 +39,8 @@ export interface SetHeadersOptions {
  */
 export function setHeaders(options: SetHeadersOptions): Filters {
   const { request = {}, response = {} } = options;
-  const onRequest = compile(request);
-  const onResponse = compile(response);
+  const onRequest = compile(request, true);
+  const onResponse = compile(response, false);
   return {
     ...(onRequest === null ? {} : { upstreamRequestFilter: ({ headers }, ctx) => onRequest(headers, ctx) }),
     ...(onResponse === null ? {} : {
@@ -49,6 +52,7 @@ export function setHeaders(options: SetHeadersOptions): Filters {
 
 function compile(
   fields: Readonly<Record<string, FieldValue>>,
+  exact: boolean,
 ): ((headers: HeaderFields, ctx: RequestContext) => void) | null {
   const entries = Object.entries(fields).map(([given, value]): [string, FieldValue] => {
     const name = checkedFieldName("setHeaders", given);
@@ -58,7 +62,11 @@ function compile(
   return (headers, ctx) => {
     for (const [name, value] of entries) {
       const text = typeof value === "function" ? value(ctx) : value;
-      if (text !== null) headers.set(name, text);
+      if (text === null) continue;
+      if (exact && /^\s|\s$/.test(text)) {
+        throw new TypeError(`the field "${name}" cannot carry ${JSON.stringify(text)} exactly`);
+      }
+      headers.set(name, text);
     }
   };
 }

@@ -3,7 +3,7 @@
 import type { Clock } from "../core/clock.ts";
 import { formatDuration } from "../core/duration.ts";
 import type { Pool } from "../upstream/pool.ts";
-import type { Outcome, Server } from "../upstream/server.ts";
+import type { Outcome, Server, Stage } from "../upstream/server.ts";
 import type { ResolvedEjection } from "./ejection_options.ts";
 import { FailureWindow } from "./failure_window.ts";
 
@@ -16,6 +16,16 @@ export interface EjectionInit {
   options: ResolvedEjection;
   clock: Clock;
   onChange?: EjectionChange;
+  /** Called when a server that was taken out gets its full share again. */
+  onRestored?: (server: Server) => void;
+}
+
+/** What an active check tried. */
+export interface CheckReach {
+  /** How far a check gets. */
+  readonly stage: Stage;
+  /** Whether it looks at the port that requests go to. */
+  readonly samePort: boolean;
 }
 
 /** What is known of a server. */
@@ -23,14 +33,29 @@ interface History {
   readonly window: FailureWindow;
   /** How often it was ejected, less what it has lived down since. */
   times: number;
-  /** When it was let in last. */
+  /** When it got its full share back last. */
   restoredAt: number;
   timer: Disposable | null;
+  /** The highest rank of the failures since the last success. */
+  rowRank: number;
+  /** The rank of what failed when it was ejected. */
+  failedRank: number;
+  /** When it was ejected or let in half open: requests that began before say nothing of that. */
+  since: number;
+  /** When the ejection is over. */
+  until: number;
+  /** Whether a request has failed after a check had ended the ejection: that check does not see what fails. */
+  refuted: boolean;
 }
+
+/** Where requests can fail, in their order. */
+const RANKS: Readonly<Record<Stage, number>> = { connect: 1, tls: 2, request: 3, response: 4 };
 
 /**
  * Takes a server out when requests to it fail in a row or too often, each time for longer; never the last one that
  * could serve, and never more than a part of the pool. While a server stays in, each base time lives down one ejection.
+ *
+ * Afterwards it is half open: one request at a time, until one gets a response. The next failure takes it out again.
  */
 export class Ejection implements Disposable {
   readonly #init: EjectionInit;
@@ -42,60 +67,145 @@ export class Ejection implements Disposable {
     this.#subscription = init.pool.subscribe({ onLeaving: (server) => this.#forget(server) });
   }
 
-  /** Takes in how a request ended; the server has counted it already. */
-  record(server: Server, outcome: Outcome): void {
-    if (outcome === "ignored" || server.ejected || server.draining) return;
+  /** Takes in how a request ended and how far it got; the server has counted it already. */
+  record(server: Server, outcome: Outcome, latencyMs: number, stage: Stage): void {
+    if (server.draining) return;
+    if (server.ejected || server.halfOpen) return this.#recordTrial(server, outcome, latencyMs, stage);
+    if (outcome === "ignored") return;
     const { options, clock } = this.#init;
-    const { window } = this.#recordOf(server);
-    window.record(outcome === "failure", clock.now());
-    if (outcome === "success") return;
+    const record = this.#recordOf(server);
+    const { window } = record;
+    const rank = outcome === "failure" ? RANKS[stage] : 0;
+    window.record(rank, clock.now());
+    record.rowRank = rank === 0 ? 0 : Math.max(rank, record.rowRank);
+    if (rank === 0) return;
     if (server.consecutiveFailures >= options.consecutiveFailures) {
+      record.failedRank = record.rowRank;
       this.#eject(server, `${server.consecutiveFailures} requests failed in a row`);
     } else if (
       window.requests >= options.minRequests && window.failures / window.requests >= options.failureRate
     ) {
+      record.failedRank = window.highestRank;
       const percent = Math.round(100 * window.failures / window.requests);
       this.#eject(server, `${percent}% of ${window.requests} requests failed`);
     }
   }
 
-  /** Lets a server in again before its time, as when an active check has passed. */
-  restore(server: Server): void {
+  /**
+   * Takes in that an active check has passed: ends an ejection early when the check tries what had failed.
+   *
+   * A check that could connect proves that requests can. One that got a response only proves that this one did, so
+   * the server is half open until a request has got one, too.
+   */
+  checkPassed(server: Server, { stage, samePort }: CheckReach): void {
     if (!server.ejected) return;
     const record = this.#recordOf(server);
-    record.timer?.[Symbol.dispose]();
-    record.timer = null;
-    record.restoredAt = this.#init.clock.now();
-    record.window.clear();
-    server.setEjected(false);
-    this.#init.onChange?.(server, false, "");
+    if (record.refuted || RANKS[stage] < record.failedRank) return;
+    if (samePort && record.failedRank < RANKS.request) return this.#restore(server);
+    this.#letIn(server);
+  }
+
+  /** Takes in that an active check has failed: it may end an ejection again when it passes the next time. */
+  checkFailed(server: Server): void {
+    const record = this.#records.get(server);
+    if (record !== undefined) record.refuted = false;
+  }
+
+  #recordTrial(server: Server, outcome: Outcome, latencyMs: number, stage: Stage): void {
+    const { clock } = this.#init;
+    const record = this.#recordOf(server);
+    if (clock.now() - latencyMs < record.since) return;
+    if (outcome !== "failure") {
+      // A 404 is no success, but a server that gives one has responded.
+      if (stage === "response") this.#restore(server);
+      return;
+    }
+    if (!server.halfOpen || !this.#othersCanServe(server)) return;
+    record.failedRank = RANKS[stage];
+    const remainingMs = record.until - clock.now();
+    if (remainingMs <= 0) return this.#takeOut(server, "the first request after its ejection failed");
+    record.refuted = true;
+    this.#takeOut(server, "a request failed although its check has passed", remainingMs);
   }
 
   #eject(server: Server, reason: string): void {
     if (!this.#mayEject(server)) return;
-    const { options, clock, onChange } = this.#init;
+    const { options, clock } = this.#init;
     const record = this.#recordOf(server);
     const livedDown = Math.floor((clock.now() - record.restoredAt) / options.baseMs);
-    record.times = Math.max(0, record.times - livedDown) + 1;
-    const ms = Math.min(options.baseMs * record.times, options.maxMs);
-    record.timer = clock.setTimer(() => this.restore(server), ms);
+    record.times = Math.max(0, record.times - livedDown);
+    record.refuted = false;
+    this.#takeOut(server, reason);
+  }
+
+  /** @param remainingMs what is left of an ejection that goes on; without it another one begins */
+  #takeOut(server: Server, reason: string, remainingMs?: number): void {
+    const { options, clock, onChange } = this.#init;
+    const record = this.#recordOf(server);
+    if (remainingMs === undefined) record.times++;
+    const ms = remainingMs ?? Math.min(options.baseMs * record.times, options.maxMs);
+    record.since = clock.now();
+    record.until = record.since + ms;
+    record.timer = clock.setTimer(() => this.#letIn(server), ms);
     server.setEjected(true);
-    onChange?.(server, true, `${reason}, out for ${formatDuration(ms)}`);
+    onChange?.(server, true, `${reason}, out for ${formatDuration(Math.round(ms))}`);
   }
 
   #mayEject(server: Server): boolean {
     const { pool: { servers }, options } = this.#init;
     const most = Math.max(1, Math.floor(servers.length * options.maxEjectedPercent / 100));
-    const ejected = servers.reduce((count, other) => count + (other.ejected ? 1 : 0), 0);
-    if (ejected >= most) return false;
-    return servers.some((other) => other !== server && other.available && other.weight > 0);
+    const out = servers.reduce((count, other) => count + (other.ejected || other.halfOpen ? 1 : 0), 0);
+    return out < most && this.#othersCanServe(server);
+  }
+
+  #othersCanServe(server: Server): boolean {
+    return this.#init.pool.servers.some((other) =>
+      other !== server && other.available && !other.halfOpen && other.weight > 0
+    );
+  }
+
+  /** Lets one request at a time through. */
+  #letIn(server: Server): void {
+    const record = this.#stopTimer(server);
+    record.since = this.#init.clock.now();
+    server.setEjected(false, true);
+    this.#init.onChange?.(server, false, "");
+  }
+
+  /** Gives a server its full share again. */
+  #restore(server: Server): void {
+    const { clock, onChange, onRestored } = this.#init;
+    const record = this.#stopTimer(server);
+    record.restoredAt = clock.now();
+    record.rowRank = 0;
+    record.window.clear();
+    const { ejected } = server;
+    server.setEjected(false);
+    if (ejected) onChange?.(server, false, "");
+    onRestored?.(server);
+  }
+
+  #stopTimer(server: Server): History {
+    const record = this.#recordOf(server);
+    record.timer?.[Symbol.dispose]();
+    record.timer = null;
+    return record;
   }
 
   #recordOf(server: Server): History {
     let record = this.#records.get(server);
     if (record === undefined) {
-      const window = new FailureWindow(this.#init.options.windowMs);
-      record = { window, times: 0, restoredAt: -Infinity, timer: null };
+      record = {
+        window: new FailureWindow(this.#init.options.windowMs),
+        times: 0,
+        restoredAt: -Infinity,
+        timer: null,
+        rowRank: 0,
+        failedRank: 0,
+        since: 0,
+        until: 0,
+        refuted: false,
+      };
       this.#records.set(server, record);
     }
     return record;

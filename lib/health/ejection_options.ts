@@ -2,7 +2,12 @@
 
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 
-/** When a server is taken out because requests to it fail, and for how long. */
+/**
+ * When a server is taken out because requests to it fail, and for how long.
+ *
+ * Afterwards it gets one request at a time until one gets a response. An active check ends an ejection early when it
+ * tries what failed: any check where connections failed, an HTTP check or a function where responses were late or bad.
+ */
 export interface EjectionOptions {
   /** Failures in a row; `Infinity` never counts them. @default {5} */
   consecutiveFailures?: number;

@@ -7,6 +7,8 @@ export class FailureWindow {
   readonly #bucketMs: number;
   readonly #requests = new Uint32Array(BUCKETS);
   readonly #failures = new Uint32Array(BUCKETS);
+  /** The highest rank of the failures in each part. */
+  readonly #ranks = new Uint8Array(BUCKETS);
   #bucket = 0;
 
   constructor(windowMs: number) {
@@ -18,13 +20,23 @@ export class FailureWindow {
   /** How many of them failed. */
   failures = 0;
 
-  /** Counts a request. */
-  record(failed: boolean, now: number): void {
+  /** The highest rank of the failures in the window. */
+  get highestRank(): number {
+    return Math.max(...this.#ranks);
+  }
+
+  /**
+   * Counts a request.
+   *
+   * @param rank what kind of failure it was, from 1 to 255; 0 is none
+   */
+  record(rank: number, now: number): void {
     this.#moveTo(Math.floor(now / this.#bucketMs));
     const index = this.#bucket % BUCKETS;
     this.#requests[index]!++;
     this.requests++;
-    if (!failed) return;
+    if (rank === 0) return;
+    this.#ranks[index] = Math.max(rank, this.#ranks[index]!);
     this.#failures[index]!++;
     this.failures++;
   }
@@ -33,6 +45,7 @@ export class FailureWindow {
   clear(): void {
     this.#requests.fill(0);
     this.#failures.fill(0);
+    this.#ranks.fill(0);
     this.requests = this.failures = 0;
   }
 
@@ -42,7 +55,7 @@ export class FailureWindow {
       const index = (bucket - steps + step) % BUCKETS;
       this.requests -= this.#requests[index]!;
       this.failures -= this.#failures[index]!;
-      this.#requests[index] = this.#failures[index] = 0;
+      this.#requests[index] = this.#failures[index] = this.#ranks[index] = 0;
     }
     if (steps > 0) this.#bucket = bucket;
   }

@@ -1,8 +1,9 @@
 /** What an operator says about active checks. */
 
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
-import type { Health } from "../upstream/server.ts";
+import type { Health, Stage } from "../upstream/server.ts";
 import { type CheckServer, customCheck } from "./custom_check.ts";
+import type { CheckReach } from "./ejection.ts";
 import { DEFAULT_STATUSES, httpCheck, type HttpCheckRequest } from "./http_check.ts";
 import type { Probe } from "./probe.ts";
 import { tcpCheck } from "./tcp_check.ts";
@@ -62,6 +63,8 @@ export interface ResolvedHealthCheck {
   readonly port: number | null;
   /** Looks at one server. */
   readonly probe: Probe;
+  /** What that tries. */
+  readonly reach: CheckReach;
 }
 
 /**
@@ -84,8 +87,17 @@ export function resolveHealthCheck(options: ActiveCheckOptions): ResolvedHealthC
     subject: describeSubject(options),
     port,
     probe: createProbe(options, port),
+    reach: Object.freeze({ stage: STAGES[type], samePort: port === null }),
   });
 }
+
+/** How far checks get; what a function tries is as good as a request. */
+const STAGES: Readonly<Record<ActiveCheckOptions["type"], Stage>> = {
+  tcp: "connect",
+  tls: "tls",
+  http: "response",
+  custom: "response",
+};
 
 function createProbe(options: ActiveCheckOptions, port: number | null): Probe {
   switch (options.type) {

@@ -15,6 +15,9 @@ export type { HealthCheckOptions, ResolvedHealthCheck } from "./health_check_opt
 /** Told when a server has come up or gone down; `reason` says why it is down. */
 export type HealthChange = (server: Server, healthy: boolean, reason: string) => void;
 
+/** Told that a server cannot be checked because this machine lacks something, and what. */
+export type CheckImpossible = (server: Server, reason: string) => void;
+
 /** What a {@linkcode HealthChecker} is made of. */
 export interface HealthCheckerInit {
   pool: Pool;
@@ -25,8 +28,10 @@ export interface HealthCheckerInit {
   random: Random;
   /** Called once a flip. A server that passes its very first check has not flipped. */
   onChange?: HealthChange;
-  /** Called with every pass. */
-  onPass?: (server: Server) => void;
+  /** Called with every result, unless the check was impossible. */
+  onResult?: (server: Server, passed: boolean) => void;
+  /** Called with the first of the checks that this machine could not make; the servers count as before. */
+  onImpossible?: CheckImpossible;
 }
 
 /** How many checks run at once; more would look like an attack to whatever stands before the servers. */
@@ -59,6 +64,8 @@ export class HealthChecker implements Disposable, AsyncDisposable {
   /** Timers of the servers that are many; up to a twentieth of an interval late. */
   readonly #bundles: CoarseTimers;
   #running = 0;
+  /** The server whose check was impossible first; told of until it has been checked. */
+  #unchecked: Server | null = null;
   #subscription: Disposable | null = null;
   #roundTimer: Disposable | null = null;
   #disposed = false;
@@ -110,6 +117,7 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     if (watched.check.running) this.#running--;
     watched.check[Symbol.dispose]();
     this.#probe.forget?.(server);
+    if (this.#unchecked === server) this.#unchecked = null;
     this.#seen(server);
     this.#beginWaiting();
   }
@@ -150,6 +158,7 @@ export class HealthChecker implements Disposable, AsyncDisposable {
   /** Notes a result; tells whether the server is up or down now and was not before. */
   #believe({ check: { server }, state }: Watched, result: CheckResult): boolean {
     const before = state.health;
+    if (result.kind === "impossible") return false;
     if (!state.observe(result.kind === "passed")) return false;
     server.setHealth(state.health);
     return before !== "checking" || state.health === "down";
@@ -159,12 +168,20 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     this.#seen(server);
     const passed = result.kind === "passed";
     try {
-      if (passed) this.#init.onPass?.(server);
+      if (result.kind === "impossible") return this.#tellOfShortage(server, result.reason);
+      if (this.#unchecked === server) this.#unchecked = null;
+      this.#init.onResult?.(server, passed);
       if (flipped) this.#init.onChange?.(server, passed, passed ? "" : result.reason);
     } catch (error) {
       // The checks go on; the error is loud all the same.
       reportError(error);
     }
+  }
+
+  #tellOfShortage(server: Server, reason: string): void {
+    if (this.#unchecked !== null) return;
+    this.#unchecked = server;
+    this.#init.onImpossible?.(server, reason);
   }
 
   #seen(server: Server): void {

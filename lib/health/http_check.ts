@@ -47,7 +47,7 @@ export function httpCheck(options: HttpCheckRequest, port: number | null = null)
   const exchange = new HttpExchange({
     headOf: requestHead(options),
     port,
-    hasContent: options.method !== "HEAD",
+    method: options.method ?? "GET",
     // A connection can only be kept once the whole answer was read.
     maxBodyBytes: body === undefined && !reuseConnection ? 0 : maxBodyBytes,
     reuseConnection,

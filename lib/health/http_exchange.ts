@@ -11,8 +11,8 @@ export interface HttpExchangeOptions {
   readonly headOf: (server: Server) => string;
   /** Port in place of the server's own; `null` is that. */
   readonly port: number | null;
-  /** Whether answers have content at all: those to HEAD have none. */
-  readonly hasContent: boolean;
+  /** Its method. */
+  readonly method: string;
   /** How much of it is read. */
   readonly maxBodyBytes: number;
   /** Whether connections are kept. */
@@ -54,9 +54,9 @@ export class HttpExchange {
   }
 
   async #over(connection: ProbeConnection, server: Server): Promise<CheckResponse> {
-    const { headOf, hasContent, maxBodyBytes, reuseConnection } = this.#options;
+    const { headOf, method, maxBodyBytes, reuseConnection } = this.#options;
     await connection.write(this.#encoder.encode(headOf(server)));
-    const response = await readResponse(connection, maxBodyBytes, hasContent);
+    const response = await readResponse(connection, maxBodyBytes, method);
     if (reuseConnection && response.reusable) this.#kept.keep(server, connection);
     return response;
   }

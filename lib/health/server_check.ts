@@ -2,11 +2,14 @@
 
 import type { Timers } from "../core/clock.ts";
 import { formatDuration } from "../core/duration.ts";
+import { resourceShortage } from "../core/resource_shortage.ts";
 import type { Server } from "../upstream/server.ts";
 import type { Probe } from "./probe.ts";
 
-/** How one check went. */
-export type CheckResult = { readonly kind: "passed" } | { readonly kind: "failed"; readonly reason: string };
+/** How one check went; `impossible` is one that this machine had no descriptor, port or memory for. */
+export type CheckResult =
+  | { readonly kind: "passed" }
+  | { readonly kind: "failed" | "impossible"; readonly reason: string };
 
 /** One server under observation: its next check, or the one that runs. */
 export class ServerCheck implements Disposable {
@@ -81,6 +84,8 @@ async function call(probe: Probe, server: Server, signal: AbortSignal): Promise<
     await probe(server, signal);
     return { kind: "passed" };
   } catch (error) {
+    const shortage = resourceShortage(error);
+    if (shortage !== null) return { kind: "impossible", reason: shortage };
     return { kind: "failed", reason: error instanceof Error ? error.message : String(error) };
   }
 }

@@ -31,8 +31,18 @@ function checkedName(name: string): string {
   return name.toLowerCase();
 }
 
+/** White space around a value as `Headers` knows it (Fetch standard, "normalize a byte sequence"); no other is dropped. */
+function isAround(code: number): boolean {
+  return code === 0x20 || code === 0x09 || code === 0x0d || code === 0x0a;
+}
+
 function checkedValue(name: string, value: string): string {
-  const text = String(value).trim();
+  const given = String(value);
+  let start = 0;
+  let end = given.length;
+  while (start < end && isAround(given.charCodeAt(start))) start++;
+  while (end > start && isAround(given.charCodeAt(end - 1))) end--;
+  const text = given.slice(start, end);
   if (!isFieldValue(text)) {
     throw new TypeError(`Cannot use ${JSON.stringify(text)} as the value of the field "${name}"`);
   }
@@ -207,7 +217,12 @@ export class HeaderFields implements Iterable<[string, string]> {
     return false;
   }
 
-  /** Replaces all lines of the field by one. */
+  /**
+   * Replaces all lines of the field by one. Spaces, tabs and line ends around the value are
+   * dropped, as `Headers` does.
+   *
+   * @throws {TypeError} when name or value cannot stand in a message
+   */
   set(name: string, value: string): void {
     const wanted = checkedName(name);
     const text = checkedValue(wanted, value);
@@ -222,7 +237,7 @@ export class HeaderFields implements Iterable<[string, string]> {
     list.push(wanted, text);
   }
 
-  /** Adds a line. */
+  /** Adds a line; otherwise as {@linkcode set}. @throws {TypeError} when name or value cannot stand in a message */
   append(name: string, value: string): void {
     const wanted = checkedName(name);
     this.list.push(wanted, checkedValue(wanted, value));

@@ -1,6 +1,6 @@
 /** Errors as a client sees them. */
 
-import type { ProxyError } from "../core/errors.ts";
+import { OUT_OF_RESOURCES, type ProxyError } from "../core/errors.ts";
 import { PROXY_NAME } from "./forwarded.ts";
 
 const encoder = new TextEncoder();
@@ -51,7 +51,9 @@ export function problemResponse(error: ProxyError): Response {
     "cache-control": "no-store",
     ...error.headers,
   };
-  headers["proxy-status"] = `${PROXY_NAME}; error=${code}`;
+  // RFC 9209 has no type of its own for it.
+  const type = code === OUT_OF_RESOURCES.code ? `proxy_internal_error; details="${code}"` : code;
+  headers["proxy-status"] = `${PROXY_NAME}; error=${type}`;
   const members = source === "client" ? { detail: error.message } : {};
   return new Response(problemBody(status, members), { status, headers });
 }

@@ -6,8 +6,10 @@ import { RequestError } from "../core/errors.ts";
 export interface RequestTarget {
   /** Host and port as the client wrote them. */
   readonly host: string;
-  /** Path and query, neither decoded nor normalised. */
+  /** Path and query, neither decoded nor normalised; bytes above 0x7F percent-encoded. */
   readonly target: string;
+  /** Path and query as they came; what is not ASCII stands for its bytes in UTF-8. */
+  readonly received: string;
 }
 
 /**
@@ -52,13 +54,23 @@ function isNameCharacter(code: number): boolean {
     code === 0x24 || (code >= 0x26 && code <= 0x2b) || code === 0x3b || code === 0x3d;
 }
 
-/** Whether the text can stand in a request line: no space, control character or fragment. */
-function isTarget(target: string): boolean {
+/** Percent-encodes what is not ASCII, as UTF-8; everything else stays as it is. */
+export function asciiTarget(text: string): string {
+  // A lone half of a pair has no bytes.
+  return text.replace(/\P{ASCII}+/gu, (run) => encodeURIComponent(run.toWellFormed()));
+}
+
+/** Whether the text is ASCII; `null` when it has a space, a control character or a fragment, and cannot be a target. */
+function scanTarget(target: string): boolean | null {
+  let ascii = true;
   for (let i = 0; i < target.length; i++) {
     const code = target.charCodeAt(i);
-    if (code <= 0x20 || code === 0x7f || code === 0x23) return false;
+    if (code <= 0x20 || code === 0x23) return null;
+    if (code < 0x7f) continue;
+    if (code === 0x7f) return null;
+    ascii = false;
   }
-  return true;
+  return ascii;
 }
 
 /**
@@ -67,26 +79,33 @@ function isTarget(target: string): boolean {
  * The runtime puts scheme and host before the target as it came. Parsing that as a URL would normalise it, and
  * filters, routes and servers would see different paths; a `Host` with a slash would even move into the path.
  *
+ * The runtime reads the target as UTF-8, and refuses what is none before it gets here.
+ *
  * @param url `request.url`
  * @param hostField the `Host` field; `null` when there is none
  * @param fallbackAuthority what the runtime takes for the host when the client has named none
+ * @param hostRequired whether a client that names no host is refused; `localhost` is meant otherwise
  * @throws {RequestError} 400 when host or target are not what RFC 9112 section 3.2 asks for
  */
-export function readTarget(url: string, hostField: string | null, fallbackAuthority: string): RequestTarget {
+export function readTarget(
+  url: string,
+  hostField: string | null,
+  fallbackAuthority: string,
+  hostRequired = true,
+): RequestTarget {
   const authorityStart = lengthOfScheme(url);
   if (authorityStart < 0) throw new RequestError("The scheme of the request target must be http or https");
   const pathStart = endOfAuthority(url, authorityStart);
   const authority = url.slice(authorityStart, pathStart);
-  const host = hostField ?? authority;
+  // HTTP/2 has no Host field but names the host otherwise; the fallback shows that nobody did.
+  const unnamed = hostField === null && authority === fallbackAuthority;
+  const host = hostField ?? (unnamed ? "localhost" : authority);
   if (!isHost(host)) {
     throw new RequestError(`The Host field must be one host, received ${JSON.stringify(host)}`);
   }
-  // HTTP/2 has no Host field but names the host otherwise; the fallback shows that nobody did.
-  if (hostField === null && authority === fallbackAuthority) {
-    throw new RequestError("The request has no Host field");
-  }
+  if (unnamed && hostRequired) throw new RequestError("The request has no Host field");
   // The absolute form names the host a second time; two different ones are a way to slip past host rules.
-  if (authority !== host) {
+  if (hostField !== null && authority !== host && authority.toLowerCase() !== host.toLowerCase()) {
     throw new RequestError(
       `The request target and the Host field must agree, received ${JSON.stringify(authority)} and ${
         JSON.stringify(host)
@@ -94,18 +113,21 @@ export function readTarget(url: string, hostField: string | null, fallbackAuthor
     );
   }
   // The absolute form may go without the slash (RFC 9112 section 3.2.1).
-  const target = url[pathStart] === "/" ? url.slice(pathStart) : `/${url.slice(pathStart)}`;
-  if (!isTarget(target)) {
+  const received = url[pathStart] === "/" ? url.slice(pathStart) : `/${url.slice(pathStart)}`;
+  const ascii = scanTarget(received);
+  if (ascii === null) {
     throw new RequestError("The request target must not have spaces, control characters or a fragment");
   }
-  return { host, target };
+  return { host, target: ascii ? received : asciiTarget(received), received };
 }
 
 /** Length of the scheme with its slashes, -1 for a scheme that is not served; the longest is that of unix sockets. */
 function lengthOfScheme(url: string): number {
   if (url.startsWith("http://")) return 7;
   if (url.startsWith("https://")) return 8;
-  return url.startsWith("http+unix://") ? 12 : -1;
+  if (url.startsWith("http+unix://")) return 12;
+  // The runtime leaves that of the absolute form as the client wrote it.
+  return /^https?:\/\//i.exec(url)?.[0].length ?? -1;
 }
 
 /** Where path, query or nothing follows the authority; a `?` before the first slash begins a query. */

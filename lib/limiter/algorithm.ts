@@ -11,13 +11,24 @@ export interface Rule {
   burst: number;
   /** Whether refused requests count too. */
   penalize: boolean;
+  /**
+   * Whether no request of the policy can use up more of a token bucket than it holds: its numbers are constants, and
+   * nothing is charged afterwards.
+   */
+  bounded: boolean;
 }
 
 /** What an algorithm answers, and what the key's state becomes with it. */
 export interface Verdict {
   admitted: boolean;
-  /** The state afterwards; to be written when the request was admitted or is penalized. */
+  /** The state afterwards; to be written when the request was admitted, is penalized, or `corrects` says so. */
   next: State;
+  /**
+   * Whether the state that was read lies beyond what the policy and the clock allow, because the window was longer, the
+   * burst was larger or the clock was ahead when it was written. `next` is then to be written for a refused request as
+   * well: bounded only as it is read, it would be as far ahead the next time, and refuse for as long as it lasts.
+   */
+  corrects: boolean;
   /** How much more would be admitted right after. */
   remaining: number;
   /** Microseconds until the same request would be admitted once more, if there were no others; `Infinity` for never. */
@@ -30,7 +41,8 @@ export interface Verdict {
  * Decides about one request: a pure function that writes its answer into `into`, which keeps a decision free of
  * allocations.
  *
- * Times are whole microseconds that may be earlier than those in the state, by what workers' clocks differ.
+ * Times are whole microseconds. They may be earlier than those in the state: by what workers' clocks differ, and by much
+ * where the clock of a store was set back.
  */
 export type Algorithm = (
   state: Readonly<State>,
@@ -46,6 +58,7 @@ export function makeVerdict(): Verdict {
   const verdict: Verdict = {
     admitted: false,
     next: { a: 0.5, b: 0.5, c: 0.5 },
+    corrects: false,
     remaining: 0.5,
     retryAfterUs: 0.5,
     resetUs: 0.5,

@@ -5,7 +5,7 @@ import type { Cursor, State } from "./cursor.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { TICK_US, tickOf } from "./table_layout.ts";
 
-/** Keeps the entry of a ban apart from the one that counts. */
+/** Keeps the entry of a ban apart from the one that counts. A ban has nothing to do with the window, and outlives it. */
 const SALT = 0x5bd1e995;
 const NOTHING: Readonly<State> = Object.freeze({ a: 0, b: 0, c: 0 });
 
@@ -26,10 +26,10 @@ export class BanList {
     if (((until - Math.floor(now / TICK_US)) | 0) <= 0) return false;
     let banned = false;
     for (let i = 0; i < count; i++) {
-      const { cursor, verdict, policy } = charges[i]!;
-      cursor.low ^= SALT;
+      const { cursor, verdict, policy, windowSalt } = charges[i]!;
+      cursor.low ^= SALT ^ windowSalt;
       do table.entries.find(cursor); while (!table.entries.isCurrent(cursor));
-      cursor.low ^= SALT;
+      cursor.low ^= SALT ^ windowSalt;
       verdict.admitted = cursor.a <= now || policy.dryRun;
       verdict.retryAfterUs = verdict.resetUs = Math.max(0, cursor.a - now);
       if (!verdict.admitted) banned = true;
@@ -38,9 +38,9 @@ export class BanList {
   }
 
   /** Writes a ban down; `false` when there is no room for it. */
-  add(cursor: Cursor, durationUs: number): boolean {
+  add({ cursor, windowSalt }: Charge, durationUs: number): boolean {
     const table = this.#table;
-    cursor.low ^= SALT;
+    cursor.low ^= SALT ^ windowSalt;
     let written = false;
     while (!written) {
       const now = table.now();
@@ -50,15 +50,15 @@ export class BanList {
       table.raiseBannedUntil(tickOf(next.a, now));
       written = table.entries.write(cursor, next, now);
     }
-    cursor.low ^= SALT;
+    cursor.low ^= SALT ^ windowSalt;
     return written;
   }
 
   /** Lifts a ban. */
-  lift(cursor: Cursor): void {
-    cursor.low ^= SALT;
+  lift({ cursor, windowSalt }: Charge): void {
+    cursor.low ^= SALT ^ windowSalt;
     erase(this.#table, cursor);
-    cursor.low ^= SALT;
+    cursor.low ^= SALT ^ windowSalt;
   }
 }
 

@@ -32,6 +32,8 @@ export class Charge {
   /** Keeps the policy's keys apart from those of others. */
   readonly saltLow: number;
   readonly saltHigh: number;
+  /** What the window adds to `saltLow`, where another window could not read the state; 0 otherwise. */
+  readonly windowSalt: number;
 
   key = "";
   cost = 0;
@@ -48,20 +50,23 @@ export class Charge {
     policy: ResolvedPolicy,
     index: number,
     sketch: CountMinSketch,
-    salt: { readonly low: number; readonly high: number },
+    salt: { readonly low: number; readonly high: number; readonly window: number },
   ) {
     this.policy = policy;
     this.index = index;
     this.nameList = Object.freeze([policy.name]);
     this.algorithm = ALGORITHMS[policy.algorithm];
     this.sketch = sketch;
-    this.saltLow = salt.low;
+    this.windowSalt = salt.window;
+    this.saltLow = salt.low ^ salt.window;
     this.saltHigh = salt.high;
     this.rule = {
       limit: 0,
       windowUs: Math.round(policy.windowMs * 1000),
       burst: 0,
       penalize: policy.penalize,
+      bounded: typeof policy.limit === "number" && typeof policy.burst !== "function" &&
+        policy.charge === null,
     };
   }
 }

@@ -26,6 +26,7 @@ export function concurrency(
   const admitted = held + cost <= rule.limit;
   if (admitted) next.c += cost;
   into.admitted = admitted;
+  into.corrects = false;
   into.remaining = Math.max(0, Math.floor(rule.limit - next.b - next.c));
   into.retryAfterUs = into.remaining >= cost ? 0 : cost > rule.limit ? Infinity : RETRY_AFTER_US;
   into.resetUs = 0;

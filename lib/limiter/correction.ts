@@ -7,6 +7,7 @@ import { fixedWindow } from "./fixed_window.ts";
 import { chargeOverflow, refundOverflow } from "./overflow.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { slidingWindow } from "./sliding_window.ts";
+import { MAX_AHEAD_US } from "./token_bucket.ts";
 
 /**
  * Counts more for a key, limit or not, or takes back some of what was counted.
@@ -42,7 +43,7 @@ export function correctCount(table: SharedTable, counted: CountedKey, delta: num
 
 function correctOverflow(table: SharedTable, counted: CountedKey, delta: number): void {
   const { sketch, policy: { algorithm }, countedAt, cost, limit, burst, windowUs } = counted;
-  const rule = { limit, burst, windowUs, penalize: false };
+  const rule = { limit, burst, windowUs, penalize: false, bounded: false };
   if (delta < 0) refundOverflow(sketch!, counted, algorithm, countedAt, cost, rule, -delta);
   else chargeOverflow(sketch!, counted, algorithm, table.now(), delta, rule, true);
 }
@@ -57,7 +58,7 @@ function addTo(state: Readonly<State>, now: number, amount: number, counted: Cou
   }
   const decide = algorithm === "sliding-window" ? slidingWindow : fixedWindow;
   const verdict = makeVerdict();
-  decide(state, now, amount, { limit, burst, windowUs, penalize: true }, verdict);
+  decide(state, now, amount, { limit, burst, windowUs, penalize: true, bounded: false }, verdict);
   into.a = verdict.next.a;
   into.b = verdict.next.b;
   into.c = verdict.next.c;
@@ -98,8 +99,10 @@ function takeFrom(
 
 /** A bucket at a later moment, with more used up in it, or less. */
 function fillBucket(state: Readonly<State>, now: number, amount: number, limit: number, into: State): void {
-  const at = Math.max(now, state.c);
-  const used = Math.max(0, Math.max(0, state.b - (at - state.c) * limit) + amount);
+  const wasAhead = state.c > now + MAX_AHEAD_US;
+  const at = wasAhead ? now : Math.max(now, state.c);
+  const left = wasAhead ? state.b : Math.max(0, state.b - (at - state.c) * limit);
+  const used = Math.max(0, left + amount);
   into.a = used === 0 ? at : at + Math.ceil(used / limit);
   into.b = used;
   into.c = at;

@@ -20,16 +20,18 @@ export function fixedWindow(
   const { limit, windowUs } = rule;
   let end = state.a;
   let count = state.b;
-  if (end <= now) {
+  // Begun when the policy's window was longer, or the clock was ahead: nobody waits longer than the window in force.
+  const corrects = end > now + windowUs;
+  if (corrects) {
+    end = now + windowUs;
+  } else if (end <= now) {
     end = now + windowUs;
     count = 0;
-  } else if (end > now + windowUs) {
-    // Begun when the policy's window was longer; nobody has to wait longer than the window that is in force.
-    end = now + windowUs;
   }
   const admitted = count + cost <= limit;
   if (admitted || rule.penalize) count += cost;
   into.admitted = admitted;
+  into.corrects = corrects;
   into.next.a = end;
   into.next.b = count;
   into.next.c = 0;

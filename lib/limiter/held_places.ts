@@ -10,7 +10,7 @@ import type { SharedTable } from "./shared_table.ts";
 export function giveBackPlaces(table: SharedTable, places: CountedKey): void {
   const { sketch, countedAt, cost, windowUs, limit, expiresAt } = places;
   if (sketch !== null) {
-    const rule = { limit, burst: 0, windowUs, penalize: false };
+    const rule = { limit, burst: 0, windowUs, penalize: false, bounded: false };
     refundOverflow(sketch, places, "concurrency", countedAt, cost, rule);
     return;
   }

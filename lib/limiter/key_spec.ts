@@ -3,6 +3,7 @@
 import { dropPromise } from "../core/drop_promise.ts";
 import { isToken } from "../http/header_fields.ts";
 import { cookieValue } from "../http/cookie_value.ts";
+import { receivedValue } from "../http/received_fields.ts";
 import { addressGroup } from "./address_group.ts";
 
 /** What a key is taken from; the proxy's request context is one. */
@@ -11,7 +12,7 @@ export interface KeySource {
   readonly request: Request;
   /** Address of the client; `""` on a unix socket. */
   readonly clientIp: string;
-  /** Path and query as they stand in the request line, neither decoded nor normalised. */
+  /** Path and query as they stand in the request line, not normalised; bytes above 0x7F percent-encoded. */
   readonly target: string;
   /** The client's `Host`. */
   readonly host: string;
@@ -29,10 +30,16 @@ export type KeyFunction<Ctx extends KeySource = KeySource> = (request: Request, 
  * - `"ip"`: the client's address; IPv6 by its network, IPv4 written as IPv6 as IPv4;
  * - `"path"`: the path as the client sent it, without the query;
  * - `"host"`: the host in lower case, without port;
- * - `"header:NAME"`, `"cookie:NAME"`, `"query:NAME"`: that value, the first one of its name (several lines of a field
- *   count as one value), a query's percent-decoded;
+ * - `"header:NAME"`: the value of the field as the server gets it, several lines as one, joined by `", "`, without
+ *   empty ones at the beginning and the end;
+ * - `"cookie:NAME"`, `"query:NAME"`: the first value of that name that is not empty, percent-decoded; of a cookie without
+ *   its quotes;
  * - an array of these: all of them together;
  * - a function.
+ *
+ * The server gets all cookies and the whole query, and may take another one of the same name: PHP and Django take the
+ * last parameter of a query, others the first. A function can count by the one that the server takes, and
+ * a filter refuse requests that have two.
  *
  * An empty value counts as none, as in nginx. Of several parts those missing count as missing, so that leaving a field
  * out does not lift a limit that is also counted by address; the key is missing when all parts are.
@@ -125,11 +132,12 @@ function compileNamed(spec: NamedKey, ipv6Prefix: number): CompiledKey {
   }
   const colon = spec.indexOf(":");
   const name = spec.slice(colon + 1);
+  const lowerName = name.toLowerCase();
   switch (spec.slice(0, colon)) {
     case "header":
-      return (source) => source.request.headers.get(name) || null;
+      return (source) => receivedValue(source.request.headers, lowerName) || null;
     case "cookie":
-      return (source) => cookieValue(source.request.headers.get("cookie"), name);
+      return (source) => plainCookie(cookieValue(source.request.headers.get("cookie"), name));
     default:
       return (source) => queryOf(source.target, name);
   }
@@ -151,6 +159,14 @@ function hostOf(source: KeySource): string | null {
   return (end === host.length ? host : host.slice(0, end)).toLowerCase() || null;
 }
 
+/** One value for all spellings of a cookie that servers take for the same: quoted, and percent-encoded. */
+function plainCookie(value: string | null): string | null {
+  if (value === null) return null;
+  const quoted = value.length > 1 && value.startsWith('"') && value.endsWith('"');
+  const plain = quoted ? value.slice(1, -1) : value;
+  return (plain.includes("%") ? decodePercent(plain) : plain) || null;
+}
+
 function queryOf(target: string, name: string): string | null {
   const query = target.indexOf("?");
   if (query < 0) return null;
@@ -160,7 +176,8 @@ function queryOf(target: string, name: string): string | null {
     let equals = target.indexOf("=", at);
     if (equals < 0 || equals > end) equals = end;
     if (decodeQuery(target.slice(at, equals)) === name) {
-      return decodeQuery(target.slice(equals + 1, end)) || null;
+      const value = decodeQuery(target.slice(equals + 1, end));
+      if (value !== "") return value;
     }
     at = end + 1;
   }
@@ -170,10 +187,13 @@ function queryOf(target: string, name: string): string | null {
 /** Undoes the encoding: `a` and `%61` must not be two clients. What is no encoding stays as it is. */
 function decodeQuery(text: string): string {
   if (text.indexOf("%") < 0 && text.indexOf("+") < 0) return text;
-  const spaced = text.replaceAll("+", " ");
+  return decodePercent(text.replaceAll("+", " "));
+}
+
+function decodePercent(text: string): string {
   try {
-    return decodeURIComponent(spaced);
+    return decodeURIComponent(text);
   } catch {
-    return spaced;
+    return text;
   }
 }

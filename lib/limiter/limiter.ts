@@ -175,7 +175,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     for (const charge of this.#chargesOf(policyName)) {
       this.#list.aim(charge, key);
       erase(this.table, charge.cursor);
-      this.#bans.lift(charge.cursor);
+      this.#bans.lift(charge);
       this.#store.reset?.(charge.policy, key);
     }
   }
@@ -197,7 +197,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     let written = true;
     for (const charge of this.#chargesOf(policyName)) {
       this.#list.aim(charge, key);
-      written = this.#bans.add(charge.cursor, Math.round(durationMs * 1000)) && written;
+      written = this.#bans.add(charge, Math.round(durationMs * 1000)) && written;
     }
     return written;
   }
@@ -214,7 +214,8 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
       const salt: Fingerprint = { low: 0, high: 0 };
       const text = `${policy.scope === "" ? this.#scope : policy.scope}\n${policy.name}\n${policy.algorithm}`;
       fingerprintKey(text, table.seedLow, table.seedHigh, salt);
-      return new Charge(policy, index, table.sketch(salt.low === 0 ? 1 : salt.low), salt);
+      const window = saltOfWindow(policy, table);
+      return new Charge(policy, index, table.sketch(salt.low === 0 ? 1 : salt.low), { ...salt, window });
     });
     return new ChargeList(charges, table);
   }
@@ -246,4 +247,15 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     this.#spare.push(list);
     return decision;
   }
+}
+
+/**
+ * Keeps states apart that make no sense with another window: a token bucket measures by the window, and the places of a
+ * concurrency policy are told apart by it.
+ */
+function saltOfWindow({ algorithm, windowMs }: ResolvedPolicy, { seedLow, seedHigh }: SharedTable): number {
+  if (algorithm === "fixed-window" || algorithm === "sliding-window") return 0;
+  const salt: Fingerprint = { low: 0, high: 0 };
+  fingerprintKey(String(windowMs), seedLow, seedHigh, salt);
+  return salt.low;
 }

@@ -104,14 +104,14 @@ export class MemoryStore implements LimiterStore {
     const entries = this.#entries;
     if (count === 1 && !charges[0]!.overflowed) {
       const { verdict, cursor, rule } = charges[0]!;
-      if (!verdict.admitted && !rule.penalize) return entries.isCurrent(cursor);
+      if (!verdict.admitted && !rule.penalize && !verdict.corrects) return entries.isCurrent(cursor);
       return entries.write(cursor, verdict.next, now);
     }
     let writes = 0;
     for (let i = 0; i < count; i++) {
       const charge = charges[i]!;
       const { verdict, rule } = charge;
-      charge.writes = verdict.admitted ? admitted : rule.penalize;
+      charge.writes = verdict.admitted ? admitted : rule.penalize || verdict.corrects;
       if (charge.writes) writes++;
     }
     if (writes === 0) return this.#isCurrent(charges, count);

@@ -39,6 +39,7 @@ export function estimateOverflow(
   const limitUnits = Math.floor(limit / unit);
   const admitted = used + wanted <= limitUnits;
   into.admitted = admitted;
+  into.corrects = false;
   into.remaining = Math.max(0, Math.floor(limitUnits - used - (admitted ? wanted : 0)) * unit);
   into.resetUs = algorithm === "concurrency" ? 0 : algorithm === "fixed-window" ? left : left + windowUs;
   const fits = into.remaining >= cost;

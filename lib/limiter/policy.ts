@@ -27,7 +27,8 @@ export type KeyedNumber<Ctx extends KeySource = KeySource> = number | ((key: str
 export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   /**
    * What the policy is called in header fields, metrics and logs; printable ASCII, unique among the policies of a
-   * limiter. Counts go on across a reload for as long as the name stays.
+   * limiter. Counts go on across a reload for as long as the name and the algorithm stay, and keep nobody waiting for
+   * longer than the new window would. With another window a token bucket begins full, and a concurrency policy empty.
    *
    * @default {"default"} then `"default-2"`, `"default-3"`, ... by position
    */

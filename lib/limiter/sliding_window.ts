@@ -21,17 +21,17 @@ export function slidingWindow(
   let start = state.a - 2 * windowUs;
   let previous = state.b;
   let current = state.c;
-  if (state.a <= now) {
+  // Begun when the policy's window was longer, or the clock was ahead.
+  const corrects = start > now;
+  if (corrects) {
+    start = now;
+  } else if (state.a <= now) {
     start = now;
     previous = current = 0;
   } else if (now >= start + windowUs) {
     start += windowUs;
     previous = current;
     current = 0;
-    // Only when the policy's window was shorter before: what it counted is taken for just over.
-    if (now >= start + windowUs) start = now;
-  } else if (start > now) {
-    start = now;
   }
   const left = windowUs - (now - start);
   const admitted = previous * left + (current + cost) * windowUs <= limit * windowUs;
@@ -39,6 +39,7 @@ export function slidingWindow(
   const fits = previous * left + (current + cost) * windowUs <= limit * windowUs;
   into.retryAfterUs = fits ? 0 : waitFor(previous, current, cost, left, rule);
   into.admitted = admitted;
+  into.corrects = corrects;
   into.next.a = start + 2 * windowUs;
   into.next.b = previous;
   into.next.c = current;

@@ -8,7 +8,7 @@ export interface AccessEntry {
   readonly clientIp: string;
   /** Method of the client's request. */
   readonly method: string;
-  /** Path and query as received, neither decoded nor normalised. */
+  /** Path and query as received, not normalised; bytes above 0x7F percent-encoded. */
   readonly target: string;
   /** Status that was sent; 499 when the client went away before. */
   readonly status: number;

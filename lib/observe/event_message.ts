@@ -5,6 +5,7 @@ import type {
   DiscoveryEvent,
   EjectionEvent,
   HealthEvent,
+  ListenerErrorEvent,
   PanicEvent,
   ProxyEvent,
   RequestFailureEvent,
@@ -37,6 +38,9 @@ export function eventLevel(event: ProxyEvent): LogLevel {
       return "warn";
     case "limiter_store":
       return event.available ? "info" : "error";
+    case "listener_recovered":
+      return "info";
+    case "health_check_error":
     case "listener_error":
     case "callback_error":
       return "error";
@@ -52,6 +56,8 @@ export function eventMessage(event: ProxyEvent): string {
       return `Listening on ${event.addresses.join(", ")}`;
     case "health":
       return healthMessage(event);
+    case "health_check_error":
+      return `Cannot check server ${event.server} of pool ${event.pool}: ${event.message}; it counts as before`;
     case "ejection":
       return ejectionMessage(event);
     case "panic":
@@ -69,7 +75,9 @@ export function eventMessage(event: ProxyEvent): string {
         ? `Limits are counted in ${event.address}`
         : `Cannot count limits in ${event.address}: ${event.reason}`;
     case "listener_error":
-      return `Cannot accept connections on ${event.address}: ${event.message}; listening again`;
+      return listenerErrorMessage(event);
+    case "listener_recovered":
+      return `Accepting connections on ${event.address} again after ${formatDuration(event.afterMs)}`;
     case "certificate":
       return event.problem === null
         ? `New certificate on ${event.address}`
@@ -118,6 +126,15 @@ function failureMessage(event: RequestFailureEvent): string {
   const { method, target, status, code, message, server } = event;
   const place = server === null ? "" : ` at ${server}`;
   return `${method} ${target} failed${place} with ${status} ${code}: ${message}`;
+}
+
+function listenerErrorMessage(event: ListenerErrorEvent): string {
+  const { address, message, openDescriptors, runningRequests } = event;
+  const running = counted(runningRequests, "running request");
+  const held = openDescriptors === null
+    ? running
+    : `${counted(openDescriptors, "open descriptor")}, ${running}`;
+  return `Cannot accept connections on ${address}: ${message} (${held}); trying again until it can`;
 }
 
 function shutdownMessage(event: ShutdownEvent): string {

@@ -6,6 +6,7 @@ import type { LogLevel } from "./log_level.ts";
 export type ProxyEvent =
   | ListeningEvent
   | HealthEvent
+  | HealthCheckErrorEvent
   | EjectionEvent
   | PanicEvent
   | DiscoveryEvent
@@ -14,6 +15,7 @@ export type ProxyEvent =
   | LimiterOverflowEvent
   | LimiterStoreEvent
   | ListenerErrorEvent
+  | ListenerRecoveredEvent
   | CertificateEvent
   | CallbackErrorEvent
   | ShutdownEvent
@@ -45,7 +47,19 @@ export interface HealthEvent {
   readonly totalServers: number;
 }
 
-/** A server was taken out because requests to it fail, or is let in again. */
+/** Servers cannot be checked because this machine lacks something; told of once, until a check gets through again. */
+export interface HealthCheckErrorEvent {
+  /** Tells this event from others. */
+  readonly kind: "health_check_error";
+  /** Name of the pool. */
+  readonly pool: string;
+  /** Address of the first server that could not be checked, as configured; it counts as before. */
+  readonly server: string;
+  /** What is lacking. */
+  readonly message: string;
+}
+
+/** A server was taken out because requests to it fail, or is let in again, with one request at a time to begin with. */
 export interface EjectionEvent {
   /** Tells this event from others. */
   readonly kind: "ejection";
@@ -155,7 +169,7 @@ export interface LimiterStoreEvent {
   readonly reason: string | null;
 }
 
-/** A listener stopped by itself and is started again. */
+/** A listener cannot accept connections; it tries again until it can, and is told of once until then. */
 export interface ListenerErrorEvent {
   /** Tells this event from others. */
   readonly kind: "listener_error";
@@ -163,6 +177,20 @@ export interface ListenerErrorEvent {
   readonly address: string;
   /** What went wrong. */
   readonly message: string;
+  /** How many descriptors the process holds; `null` where it may not look (only on Linux, with `--allow-all`). */
+  readonly openDescriptors: number | null;
+  /** How many requests are running. */
+  readonly runningRequests: number;
+}
+
+/** A listener accepts connections again, and has done so for a second. */
+export interface ListenerRecoveredEvent {
+  /** Tells this event from others. */
+  readonly kind: "listener_recovered";
+  /** Where it listens, as `host:port`. */
+  readonly address: string;
+  /** How long it took, in milliseconds. */
+  readonly afterMs: number;
 }
 
 /** The files of a listener's certificate have changed. */

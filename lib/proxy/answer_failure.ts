@@ -1,6 +1,7 @@
 /** What a client gets when a step has failed. */
 
-import { ProxyError } from "../core/errors.ts";
+import { INTERNAL, OUT_OF_RESOURCES, ProxyError } from "../core/errors.ts";
+import { resourceShortage } from "../core/resource_shortage.ts";
 import { problemResponse } from "../http/problem_response.ts";
 import { editOwnResponse } from "./edit_own_response.ts";
 import type { Exchange } from "./exchange.ts";
@@ -22,12 +23,8 @@ export async function answerFailure(exchange: Exchange, thrown: unknown): Promis
 /** Anything that is not one of our errors is a mistake of ours, and none of the client's business. */
 function toProxyError(thrown: unknown): ProxyError {
   if (thrown instanceof ProxyError) return thrown;
-  return new ProxyError("The proxy failed", {
-    code: "proxy_internal_error",
-    status: 500,
-    source: "proxy",
-    cause: thrown,
-  });
+  const kind = resourceShortage(thrown) === null ? INTERNAL : OUT_OF_RESOURCES;
+  return new ProxyError("The proxy failed", { ...kind, cause: thrown });
 }
 
 async function runFailToProxy(exchange: Exchange, error: ProxyError): Promise<Response | null> {

@@ -2,15 +2,17 @@
 
 import { FilterError, RequestError, UpstreamError } from "../core/errors.ts";
 import { HeaderFields } from "../http/header_fields.ts";
+import { asciiTarget } from "../http/request_target.ts";
 import type { OutgoingRequest, Transport, UpstreamResponse } from "../transport/transport.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { Claim } from "../balancer/waiting_line.ts";
 import { decideRetry } from "./decide_retry.ts";
 import type { Attempt, Exchange } from "./exchange.ts";
-import { judgeError, judgeStatus } from "./judge_outcome.ts";
+import { judgeError, judgeStatus, stageOf } from "./judge_outcome.ts";
 import { readSession } from "./keep_session.ts";
 import { isLate, LateError } from "./late_error.ts";
 import { ReplayBody } from "./replay_body.ts";
+import { targetToSend } from "./rewrite_target.ts";
 import { runFilter } from "./run_filter.ts";
 import { selectServer } from "./select_server.ts";
 import { takeTunnel } from "./take_tunnel.ts";
@@ -50,11 +52,13 @@ export async function attemptUpstreams(
       if (body !== null && !(body instanceof Uint8Array)) exchange.unreadBody = body;
       return response;
     } catch (error) {
-      endAttempt(exchange, attempt, error);
       if (server !== null) {
         const latencyMs = runtime.clock.now() - exchange.upstreamStartAt;
-        exchange.pool.balancer.report(server, judgeError(exchange, error), latencyMs);
+        const stage = stageOf(error, server.peer);
+        exchange.pool.balancer.report(server, judgeError(exchange, error), latencyMs, stage);
       }
+      // After the report: what waits for room must not get it at a server that is taken out for this.
+      endAttempt(exchange, attempt, error);
       exchange.throwIfCancelled();
       // The client broke off its own content: whatever the server made of it is not the server's fault.
       if (exchange.body instanceof ReplayBody && exchange.body.failure !== null) throw exchange.body.failure;
@@ -121,15 +125,39 @@ function sendAttempt(exchange: Exchange, prepared: OutgoingRequest, peer: Peer):
   // A copy: what the filter adds for one server must not be there twice for the next.
   const request = { ...prepared, headers: HeaderFields.adopt(prepared.headers.list.slice()) };
   const filtered = runFilter("upstreamRequestFilter", upstreamRequestFilter, request, exchange);
-  if (!(filtered instanceof Promise)) return transport.send(request, peer, exchange);
+  if (!(filtered instanceof Promise)) return sendFiltered(exchange, transport, request, peer);
   return filtered.then(() => {
     exchange.throwIfCancelled();
-    return transport.send(request, peer, exchange);
+    return sendFiltered(exchange, transport, request, peer);
   });
+}
+
+function sendFiltered(
+  exchange: Exchange,
+  transport: Transport,
+  request: OutgoingRequest,
+  peer: Peer,
+): Promise<UpstreamResponse> {
+  const { target } = request;
+  if (target !== exchange.target) {
+    request.target = asciiTarget(target);
+    if (!isVisible(request.target)) throw badTarget(target);
+  }
+  request.target = targetToSend(exchange, request.target);
+  return transport.send(request, peer, exchange);
 }
 
 function transportOf({ webSocket, pool }: Exchange): Transport {
   if (webSocket === null) return pool.transport;
   if (pool.webSocket !== null) return pool.webSocket.transport;
   throw new RequestError("WebSockets are not forwarded here", 501);
+}
+
+function isVisible(text: string): boolean {
+  return /^[!-~]+$/.test(text);
+}
+
+function badTarget(target: string): FilterError {
+  const found = JSON.stringify(target);
+  return new FilterError("upstreamRequestFilter", new TypeError(`it made the target ${found}`));
 }

@@ -5,6 +5,7 @@ import { Cancellation } from "../core/cancellation.ts";
 import { ClientGoneError, type ProxyError, StoppingError } from "../core/errors.ts";
 import type { Lease } from "../core/lease.ts";
 import type { Filters } from "../config/filters.ts";
+import type { Underscores } from "../config/proxy_config.ts";
 import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../config/request_context.ts";
 import type { Decision } from "../limiter/decision.ts";
 import { type PolicyDecision, policyDecisions } from "../limiter/policy_decision.ts";
@@ -21,6 +22,7 @@ import { declaresContent, NO_FIELDS, type RequestFields } from "./read_fields.ts
 import type { WebSocketRequest } from "./read_upgrade.ts";
 import type { RouteRuntime } from "./route_runtime.ts";
 import { ReplayBody } from "./replay_body.ts";
+import { showRequest } from "./show_request.ts";
 
 /** One try to get an answer from a server. */
 export interface Attempt extends AttemptInfo {
@@ -36,6 +38,8 @@ export interface Entrance {
   readonly scheme: string;
   /** What the runtime takes for the host of a request that names none. */
   readonly fallbackAuthority: string;
+  /** What becomes of fields with underscores in their names. */
+  readonly underscores: Underscores;
 }
 
 /**
@@ -46,7 +50,8 @@ export interface Entrance {
  */
 export class Exchange implements RequestContext, SendOptions, PickRequest {
   readonly runtime: ProxyRuntime;
-  readonly request: Request;
+  /** The request as the runtime gives it; functions of the configuration get {@linkcode request}. */
+  readonly received: Request;
   readonly info: Deno.ServeHandlerInfo<Deno.NetAddr>;
   readonly entrance: Entrance;
   readonly startedAt: number;
@@ -56,7 +61,10 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   /** The client's fields; taken over by the request to the server. */
   fields: RequestFields = NO_FIELDS;
   host = "";
+  /** Path and query as everybody sees them: bytes above 0x7F percent-encoded. */
   target = "";
+  /** The same as it came. */
+  receivedTarget = "";
   /** The limits of the request. */
   admission: Admission | null;
   /** What the limiter decided; `null` before, and without one. */
@@ -116,6 +124,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   runningIndex = -1;
 
   readonly #number: number;
+  #shown = false;
   #identity: Identity | null = null;
   #log: RequestLog | null = null;
   #abort: AbortController | null = null;
@@ -127,7 +136,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     entrance: Entrance,
   ) {
     this.runtime = runtime;
-    this.request = request;
+    this.received = request;
     this.info = info;
     this.entrance = entrance;
     this.method = request.method;
@@ -139,6 +148,18 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     this.startedAt = runtime.clock.now();
   }
 
+  /** The request as functions of the configuration see it: with the fields that servers get. */
+  get request(): Request {
+    if (!this.#shown) this.showFields(null);
+    return this.received;
+  }
+
+  /** Makes {@linkcode request} show these fields; `null` for those that the runtime goes through. */
+  showFields(list: readonly string[] | null): void {
+    this.#shown = true;
+    showRequest(this.received, list);
+  }
+
   /** Who asks: the other end of the connection, or whom a trusted proxy names. */
   get client(): ClientInfo {
     return this.identity.client;
@@ -146,12 +167,12 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
 
   /** Who asks and how; found out only when somebody wants to know. */
   get identity(): Identity {
-    const { runtime: { trustedProxies }, info, entrance, request } = this;
+    const { runtime: { trustedProxies }, info, entrance, received } = this;
     return this.#identity ??= identifyClient(
       trustedProxies,
       info.remoteAddr,
       entrance.scheme,
-      request.headers,
+      received.headers,
     );
   }
 
@@ -258,7 +279,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   watchConnection(): void {
     if (this.watched) return;
     this.watched = true;
-    const { signal } = this.request;
+    const { signal } = this.received;
     const gone = (): void => {
       // The signal fires after every answer as well; one that has been handed over has its own way of telling.
       if (this.unanswered && !this.settled) this.clientGone();

@@ -1,7 +1,8 @@
 /** What the end of an attempt says about the server. */
 
 import { UpstreamError } from "../core/errors.ts";
-import type { Outcome } from "../upstream/server.ts";
+import type { Peer } from "../upstream/peer.ts";
+import type { Outcome, Stage } from "../upstream/server.ts";
 import type { Exchange } from "./exchange.ts";
 import { isLate, LateError } from "./late_error.ts";
 import { ReplayBody } from "./replay_body.ts";
@@ -27,6 +28,7 @@ export function judgeError(exchange: Exchange, error: unknown): Outcome {
   switch (error.code) {
     case "connection_limit_reached":
     case "http_request_error":
+    case "out_of_resources":
       return "ignored";
     case "connection_terminated":
       return error.reused ? "ignored" : "failure";
@@ -35,6 +37,25 @@ export function judgeError(exchange: Exchange, error: unknown): Outcome {
       return hadLittleTime(exchange) ? "ignored" : "failure";
     default:
       return "failure";
+  }
+}
+
+/** How far an attempt got that gave no response; in doubt further, because less ends an ejection then. */
+export function stageOf(error: unknown, { tls }: Peer): Stage {
+  if (!(error instanceof UpstreamError) || error.phase !== "unsent") return "request";
+  switch (error.code) {
+    case "connection_refused":
+    case "destination_ip_unroutable":
+    case "dns_error":
+    case "dns_timeout":
+      return "connect";
+    case "connection_timeout":
+      return tls === null ? "connect" : "tls";
+    case "tls_certificate_error":
+    case "tls_protocol_error":
+      return "tls";
+    default:
+      return "request";
   }
 }
 

@@ -8,7 +8,7 @@ import type { Exchange } from "./exchange.ts";
 export function readSession(exchange: Exchange): void {
   const { sticky } = exchange.pool.balancer;
   if (sticky === null) return;
-  exchange.session = cookieValue(exchange.request.headers.get("cookie"), sticky.cookie);
+  exchange.session = cookieValue(exchange.received.headers.get("cookie"), sticky.cookie);
 }
 
 /** Tells the client to which server it belongs, unless it knows that already. */

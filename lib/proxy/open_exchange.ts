@@ -1,12 +1,13 @@
 /** First step: find out what is asked, and refuse what cannot be forwarded. */
 
 import { FilterError, RequestError, StoppingError } from "../core/errors.ts";
-import { readTarget } from "../http/request_target.ts";
+import { asciiTarget, readTarget } from "../http/request_target.ts";
 import type { Exchange } from "./exchange.ts";
 import { matchRoute } from "./match_route.ts";
 import { mayHaveContent } from "./read_body.ts";
 import { declaresContent, readFields } from "./read_fields.ts";
 import { readUpgrade } from "./read_upgrade.ts";
+import { showUrl } from "./show_request.ts";
 
 /**
  * Makes the request's own state, reads host and target, and finds the route.
@@ -16,27 +17,43 @@ import { readUpgrade } from "./read_upgrade.ts";
  * @throws {FilterError} when `newContext` throws
  */
 export function openExchange(exchange: Exchange): void {
-  const { request, method, entrance, runtime } = exchange;
+  const { received, method, entrance, runtime } = exchange;
   const { newContext } = runtime.filters;
+  const fields = readFields(received.headers, entrance.underscores === "pass");
+  if (fields.edited) exchange.showFields(fields.list);
+  const { url } = received;
   // First, because `failToProxy` and `logging` are asked about bad requests too.
   if (newContext !== undefined) {
+    const shown = asciiTarget(url);
+    if (shown !== url) showUrl(exchange.request, shown);
     try {
-      exchange.state = newContext(request);
+      exchange.state = newContext(exchange.request);
     } catch (error) {
       throw new FilterError("newContext", error);
     }
   }
   if (runtime.running.stopping) throw new StoppingError("The proxy stops");
+  if (fields.dropped !== null && entrance.underscores === "refuse") {
+    throw new RequestError(
+      `Names of fields must not have underscores, received ${JSON.stringify(fields.dropped)}`,
+    );
+  }
   if (method === "CONNECT" || method === "TRACE") {
     throw new RequestError(`The method ${method} is not forwarded`, 405, { allow: ALLOWED });
   }
-  const fields = readFields(request.headers);
-  const { host, target } = readTarget(request.url, fields.host, entrance.fallbackAuthority);
+  // The runtime does not tell HTTP/1.0, where a request may go without `Host`, from HTTP/1.1, where that is refused
+  // (RFC 9112 section 3.2). This is the health check of HAProxy; what speaks HTTP/1.1 has at least one field.
+  const hostRequired = method !== "OPTIONS" || fields.list.length > 0 || fields.edited;
+  const { fallbackAuthority } = entrance;
+  const asked = readTarget(url, fields.host, fallbackAuthority, hostRequired);
+  const { host, target } = asked;
   // The runtime shows `OPTIONS *` (RFC 9112 section 3.2.4) as it does `OPTIONS /*`, and a server answers them differently.
   if (method === "OPTIONS" && target === "/*") throw new RequestError("OPTIONS * cannot be forwarded");
   exchange.fields = fields;
   exchange.host = host;
   exchange.target = target;
+  exchange.receivedTarget = asked.received;
+  if (target !== asked.received) showUrl(exchange.request, asciiTarget(url));
   if (fields.upgrade !== null) exchange.webSocket = readUpgrade(method, fields);
   if (runtime.routes !== null) matchRoute(exchange, runtime.routes);
   // The runtime gives no access to it; without it the server would wait for content that never comes.

@@ -6,7 +6,7 @@ import { connectionNamedFields, isHopByHop } from "../http/hop_by_hop.ts";
 import type { OutgoingRequest } from "../transport/transport.ts";
 import type { Exchange } from "./exchange.ts";
 import { addHandshake } from "./read_upgrade.ts";
-import { rewriteTarget } from "./rewrite_target.ts";
+import { rewriteTarget, targetToSend } from "./rewrite_target.ts";
 
 /**
  * Takes over method, target and fields; hop-by-hop fields and those that `Connection` names stay behind, and so does
@@ -33,13 +33,15 @@ export function prepareRequest(exchange: Exchange): OutgoingRequest {
     identity: exchange.identity,
     host,
     via: fields.via,
-    sent: exchange.request.headers,
+    sent: exchange.received.headers,
   });
   const { webSocket } = exchange;
+  const target = rewriteTarget(exchange);
   if (webSocket !== null) addHandshake(list, webSocket);
   return {
     method,
-    target: rewriteTarget(exchange),
+    // A filter sees it first, for each attempt.
+    target: exchange.filters.upstreamRequestFilter === undefined ? targetToSend(exchange, target) : target,
     headers: HeaderFields.adopt(list),
     body,
     upgrade: webSocket !== null,

@@ -21,7 +21,7 @@ export function mayHaveContent(method: string): boolean {
  * @throws {ClientGoneError} when the client goes away before it has sent what it declared
  */
 export async function readBody(exchange: Exchange): Promise<void> {
-  const { request, runtime, fields } = exchange;
+  const { received, runtime, fields } = exchange;
   const { contentLength: declared, transferEncoding, host } = fields;
   // HTTP/1.1 says so when there is content; HTTP/2 (which has no Host field) need not.
   if (declared === null && transferEncoding === null && host !== null) return;
@@ -45,7 +45,12 @@ export async function readBody(exchange: Exchange): Promise<void> {
     return;
   }
   const { running, wheel } = runtime;
-  exchange.body = new ReplayBody(request.body!, { length, wheel, idleMs, onEnd: () => running.progressed() });
+  exchange.body = new ReplayBody(received.body!, {
+    length,
+    wheel,
+    idleMs,
+    onEnd: () => running.progressed(),
+  });
 }
 
 /** The runtime lets a length through that is there twice (RFC 9112 section 6.3). */
@@ -60,7 +65,7 @@ function readLength(declared: string): number {
 }
 
 async function readWhole(exchange: Exchange, length: number, withinMs: number): Promise<RequestBody> {
-  const { request, runtime, cancellation } = exchange;
+  const { received, runtime, cancellation } = exchange;
   const { promise: whole, resolve, reject } = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
   using deadline = runtime.wheel.deadline(() => {
     reject(new RequestError("The client sent its content too slowly", 408));
@@ -68,7 +73,7 @@ async function readWhole(exchange: Exchange, length: number, withinMs: number): 
   deadline.set(withinMs);
   cancellation.listen(reject);
   // What is left of it stays with the runtime, which waits for the rest of it before it takes the next request.
-  request.bytes().then(resolve, reject);
+  received.bytes().then(resolve, reject);
   try {
     return new BufferedBody(await whole, length);
   } catch (error) {

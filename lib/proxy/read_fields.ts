@@ -1,9 +1,15 @@
 /** The fields of a client's request, read once. */
 
+import { isUntidy, tidyValue } from "../http/received_fields.ts";
+
 /** What the steps need to know of the fields before they are forwarded. */
 export interface RequestFields {
   /** Name, value, name, value, ...; names in lower case. */
   readonly list: string[];
+  /** The name of the first field that was dropped; `null` when none was. */
+  readonly dropped: string | null;
+  /** Whether the list says something else than the runtime does when it goes through its fields. */
+  readonly edited: boolean;
   readonly host: string | null;
   readonly connection: string | null;
   readonly upgrade: string | null;
@@ -16,6 +22,8 @@ export interface RequestFields {
 /** What is known before they are read. */
 export const NO_FIELDS: RequestFields = Object.freeze({
   list: [],
+  dropped: null,
+  edited: false,
   host: null,
   connection: null,
   upgrade: null,
@@ -24,11 +32,17 @@ export const NO_FIELDS: RequestFields = Object.freeze({
   transferEncoding: null,
 });
 
-/** Reads all fields in one pass; asking the runtime for them one by one costs more. */
-export function readFields(headers: Headers): RequestFields {
+/**
+ * Reads all fields in one pass; asking the runtime for them one by one costs more.
+ *
+ * @param passUnderscores whether fields with underscores in their names are kept
+ */
+export function readFields(headers: Headers, passUnderscores: boolean): RequestFields {
   const list: string[] = [];
   const fields = {
     list,
+    dropped: null as string | null,
+    edited: false,
     host: null as string | null,
     connection: null as string | null,
     upgrade: null as string | null,
@@ -36,7 +50,17 @@ export function readFields(headers: Headers): RequestFields {
     contentLength: null as string | null,
     transferEncoding: null as string | null,
   };
-  headers.forEach((value, name) => {
+  headers.forEach((given, name) => {
+    if (!passUnderscores && name.includes("_")) {
+      fields.dropped ??= name;
+      fields.edited = true;
+      return;
+    }
+    let value = given;
+    if (isUntidy(given)) {
+      value = tidyValue(name, given);
+      if (value !== given) fields.edited = true;
+    }
     list.push(name, value);
     switch (name) {
       case "host":

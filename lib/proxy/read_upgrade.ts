@@ -14,18 +14,14 @@ export interface WebSocketRequest {
 }
 
 /**
- * Reads the `Upgrade` field; `null` when it means nothing: `Connection` does not name it, or it offers HTTP/2 alone, which
- * some clients do with every request, and which a server may decline by answering (RFC 9110 section 7.8).
+ * Reads the `Upgrade` field; `null` when it means nothing: `Connection` does not name it, or it offers other protocols
+ * than WebSocket, which is declined by answering the request (RFC 9110 section 7.8).
  *
- * @throws {RequestError} 501 for other protocols than WebSocket, 426 for another version of it, 400 for a bad handshake
+ * @throws {RequestError} 426 for another version of WebSocket, 400 for a bad handshake
  */
 export function readUpgrade(method: string, fields: RequestFields): WebSocketRequest | null {
   const { connection, upgrade, list } = fields;
-  if (connection === null || !named(connection, "upgrade")) return null;
-  if (!named(upgrade!, "websocket")) {
-    if (upgrade!.toLowerCase() === "h2c") return null;
-    throw new RequestError(`Cannot switch to ${JSON.stringify(upgrade)}: only WebSockets are forwarded`, 501);
-  }
+  if (connection === null || !named(connection, "upgrade") || !named(upgrade!, "websocket")) return null;
   if (method !== "GET") throw new RequestError(`A WebSocket is opened by GET, received ${method}`);
   if (valueOf(list, "sec-websocket-version") !== "13") {
     throw new RequestError("The version of a WebSocket must be 13", 426, {

@@ -21,7 +21,7 @@ export function reportFailure(exchange: Exchange, failure: ProxyError): void {
     message: reason === "" || message.includes(reason) ? message : `${message} (${reason})`,
     server: exchange.server?.address ?? null,
     source: failure.source,
-    stack: failure.source === "proxy" && cause instanceof Error ? cause.stack ?? null : null,
+    stack: failure.code === "proxy_internal_error" && cause instanceof Error ? cause.stack ?? null : null,
   });
 }
 

@@ -1,6 +1,7 @@
 /** Makes the target that a server gets. */
 
 import { FilterError } from "../core/errors.ts";
+import { asciiTarget } from "../http/request_target.ts";
 import { isOriginForm } from "../routing/rewrite.ts";
 import type { Exchange } from "./exchange.ts";
 
@@ -18,9 +19,15 @@ export function rewriteTarget(exchange: Exchange): string {
   } catch (error) {
     throw new FilterError("rewrite", error);
   }
+  if (typeof made === "string") made = asciiTarget(made);
   if (isOriginForm(made)) return made;
   throw new FilterError(
     "rewrite",
     new TypeError(`it must make a path that begins with a slash, made ${JSON.stringify(made)}`),
   );
+}
+
+/** What goes out for a target that filters have seen: one that nobody has changed, as its bytes came. */
+export function targetToSend({ target, receivedTarget }: Exchange, seen: string): string {
+  return seen === target ? receivedTarget : seen;
 }

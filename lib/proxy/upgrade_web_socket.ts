@@ -11,11 +11,11 @@ import { WebSocketRelay } from "./web_socket_relay.ts";
  * The exchange lasts as long as the WebSocket: whatever it holds is held until both sides have closed.
  */
 export function upgradeWebSocket(exchange: Exchange, upstream: UpstreamResponse, tunnel: Tunnel): Response {
-  const { request, pool } = exchange;
+  const { received, pool } = exchange;
   const options = pool.webSocket!;
   exchange.status = 101;
   const idleTimeout = options.pingIntervalMs === Infinity ? 0 : options.pingIntervalMs * 2 / 1000;
-  const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout });
+  const { socket, response } = Deno.upgradeWebSocket(received, { idleTimeout });
   const { list } = upstream.headers;
   for (let i = 0; i < list.length; i += 2) {
     const name = list[i]!;

@@ -1,5 +1,7 @@
 /** The decision about a request, as a script that Redis runs in one step. */
 
+import { MAX_AHEAD_US } from "../limiter/token_bucket.ts";
+
 /** Takes the time from the server: one clock for all that share it. */
 export const SERVER_TIME = "local time = redis.call('TIME')\nlocal now = time[1] * 1000000 + time[2]\n";
 
@@ -19,6 +21,7 @@ const MAX_TTL_MS = 315_360_000_000;
  */
 export const STATE_FUNCTIONS = `
 local floor, ceil, max, min, INF = math.floor, math.ceil, math.max, math.min, math.huge
+local AHEAD = ${MAX_AHEAD_US}
 local function read(value)
   if not value or #value ~= 24 then return 0, 0, 0 end
   return struct.unpack('${STATE}', value)
@@ -41,20 +44,20 @@ end
 /** The same arithmetic as `fixed_window.ts`, `sliding_window.ts`, `token_bucket.ts` and `concurrency.ts`, on doubles too. */
 const ALGORITHMS = `
 local function fixed(a, b, c, limit, window, burst, cost, penalize)
-  if a <= now then a = now + window; b = 0 elseif a > now + window then a = now + window end
+  local corrects = a > now + window
+  if corrects then a = now + window elseif a <= now then a = now + window; b = 0 end
   local ok = b + cost <= limit
   if ok or penalize then b = b + cost end
   local retry = a - now
   if b + cost <= limit then retry = 0 elseif cost > limit then retry = INF end
-  return ok, a, b, 0, max(0, floor(limit - b)), retry, a - now
+  return ok, a, b, 0, max(0, floor(limit - b)), retry, a - now, corrects
 end
 local function sliding(a, b, c, limit, window, burst, cost, penalize)
   local start, previous, current = a - 2 * window, b, c
-  if a <= now then start = now; previous = 0; current = 0
-  elseif now >= start + window then
-    start = start + window; previous = current; current = 0
-    if now >= start + window then start = now end
-  elseif start > now then start = now end
+  local corrects = start > now
+  if corrects then start = now
+  elseif a <= now then start = now; previous = 0; current = 0
+  elseif now >= start + window then start = start + window; previous = current; current = 0 end
   local left = window - (now - start)
   local ok = previous * left + (current + cost) * window <= limit * window
   if ok or penalize then current = current + cost end
@@ -66,13 +69,19 @@ local function sliding(a, b, c, limit, window, burst, cost, penalize)
   local reset = 0
   if current > 0 then reset = left + window elseif previous > 0 then reset = left end
   local remaining = max(0, floor((limit * window - previous * left - current * window) / window))
-  return ok, start + 2 * window, previous, current, remaining, retry, reset
+  return ok, start + 2 * window, previous, current, remaining, retry, reset, corrects
 end
-local function bucket(a, b, c, limit, window, burst, cost, penalize)
-  if limit == 0 then burst = 0 end
+local function refill(b, c, limit)
+  if c > now + AHEAD then return b, now, true end
   local at = max(now, c)
+  return max(0, b - (at - c) * limit), at, false
+end
+local function bucket(a, b, c, limit, window, burst, cost, penalize, bounded)
+  if limit == 0 then burst = 0 end
   local capacity = burst * window
-  local used = max(0, b - (at - c) * limit)
+  local used, at, corrects = refill(b, c, limit)
+  local most = penalize and 2 * capacity or capacity
+  if bounded and used > most then used = most; corrects = true end
   local needed = cost * window
   local ok = used + needed <= capacity
   if ok then used = used + needed
@@ -84,7 +93,7 @@ local function bucket(a, b, c, limit, window, burst, cost, penalize)
   if missing > 0 then
     if cost > burst then retry = INF else retry = ceil(missing / limit) + at - now end
   end
-  return ok, at + full, used, at, max(0, floor((capacity - used) / window)), retry, at + full - now
+  return ok, at + full, used, at, max(0, floor((capacity - used) / window)), retry, at + full - now, corrects
 end
 local function places(a, b, c, limit, window, burst, cost, penalize)
   a, b, c = roll(a, b, c, window)
@@ -107,12 +116,13 @@ export const ARGUMENTS = 6;
 
 /**
  * KEYS: one for each policy. ARGV: how often the request may be counted (leases), 1 to count or 0 to look only, and for
- * each policy algorithm, limit, window, burst, cost, flags (`p` penalizes, `d` is on a dry run, `-` neither).
+ * each policy algorithm, limit, window, burst, cost, flags (`p` penalizes, `d` is on a dry run, `b` is bounded, `-` none).
  *
  * Reply: the time, how often the request was counted (0: refused), and for each policy admitted (0 or 1), remaining,
  * microseconds until the next try and until all is there again (-1: never), and the end of the state.
  */
 const DECISION = `
+local find = string.find
 local times, counts = tonumber(ARGV[1]), ARGV[2] == '1'
 local values = redis.call('MGET', unpack(KEYS))
 local reply, states = {}, {}
@@ -120,13 +130,15 @@ local function evaluate()
   local admitted = true
   for i = 1, #KEYS do
     local at = 6 * i - 3
-    local penalize, dry = ARGV[at + 5] == 'p' or ARGV[at + 5] == 'pd', ARGV[at + 5] == 'd' or ARGV[at + 5] == 'pd'
+    local flags = ARGV[at + 5]
+    local penalize = find(flags, 'p', 1, true) ~= nil
     local a, b, c = read(values[i])
-    local ok, remaining, retry, reset
-    ok, a, b, c, remaining, retry, reset = algorithms[ARGV[at]](a, b, c, tonumber(ARGV[at + 1]),
-      tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), times * tonumber(ARGV[at + 4]), penalize)
-    if not ok and not dry then admitted = false end
-    states[i] = { a, b, c, ok, penalize }
+    local ok, remaining, retry, reset, corrects
+    ok, a, b, c, remaining, retry, reset, corrects = algorithms[ARGV[at]](a, b, c, tonumber(ARGV[at + 1]),
+      tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), times * tonumber(ARGV[at + 4]), penalize,
+      find(flags, 'b', 1, true) ~= nil)
+    if not ok and not find(flags, 'd', 1, true) then admitted = false end
+    states[i] = { a, b, c, ok, penalize or corrects }
     local out = 5 * i - 2
     reply[out] = ok and 1 or 0
     reply[out + 1] = remaining
@@ -178,8 +190,8 @@ local delta, taken, at = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local value = redis.call('GET', KEYS[1])
 local a, b, c = read(value)
 local function fill(amount)
-  local from = max(now, c)
-  local used = max(0, max(0, b - (from - c) * limit) + amount)
+  local left, from = refill(b, c, limit)
+  local used = max(0, left + amount)
   if used == 0 then return from, used, from end
   return from + ceil(used / limit), used, from
 end

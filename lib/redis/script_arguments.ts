@@ -2,6 +2,8 @@
 
 import type { Charge } from "../limiter/charge.ts";
 import type { CountedKey } from "../limiter/counted_key.ts";
+import type { Rule } from "../limiter/algorithm.ts";
+import type { ResolvedPolicy } from "../limiter/policy.ts";
 
 /** Keys and arguments of the script that decides. */
 export function decideCommand(
@@ -13,17 +15,23 @@ export function decideCommand(
   const command = [...keys, String(times), "1"];
   for (let i = 0; i < count; i++) {
     const { policy, rule, cost } = charges[i]!;
-    const flags = policy.penalize ? policy.dryRun ? "pd" : "p" : policy.dryRun ? "d" : "-";
     command.push(
       policy.algorithm[0]!,
       String(rule.limit),
       String(rule.windowUs),
       String(rule.burst),
       String(cost),
-      flags,
+      flagsOf(policy, rule),
     );
   }
   return command;
+}
+
+/** By the bits of {@linkcode flagsOf}. */
+const FLAGS = ["-", "p", "d", "pd", "b", "pb", "db", "pdb"] as const;
+
+function flagsOf({ penalize, dryRun }: ResolvedPolicy, { bounded }: Rule): string {
+  return FLAGS[(penalize ? 1 : 0) | (dryRun ? 2 : 0) | (bounded ? 4 : 0)]!;
 }
 
 /** Keys and arguments of the script that gives places back. */

@@ -23,8 +23,11 @@ export class StorageKeys {
   constructor(prefix: string, scope: string, policies: readonly ResolvedPolicy[]) {
     const tag = `{${prefix}}:${encodeURIComponent(scope)}`;
     this.#starts = new Map(policies.map((policy) => {
-      const { name, algorithm } = policy;
-      return [policy, `${tag}:${encodeURIComponent(name)}:${algorithm[0]}:`];
+      const { name, algorithm, windowMs } = policy;
+      // As in the limiter's own table: a state that makes no sense with another window is kept apart by its window.
+      const kind = algorithm[0]! +
+        (algorithm === "fixed-window" || algorithm === "sliding-window" ? "" : windowMs);
+      return [policy, `${tag}:${encodeURIComponent(name)}:${kind}:`];
     }));
   }
 

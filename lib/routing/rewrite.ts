@@ -2,7 +2,8 @@
 
 /**
  * Changes of the path, in this order; the query stays as it is. All of them see the path as the client sent it,
- * neither decoded nor normalised.
+ * neither decoded nor normalised, and bytes above 0x7F percent-encoded. What they make begins with a slash, which is put
+ * there if need be.
  */
 export interface RewriteOptions {
   /** Taken off a path that begins with it, up to the end of a segment: `"/api"` makes `/users` of `/api/users`. */
@@ -26,7 +27,8 @@ export function compileRewrite<Ctx>(
   const front = withoutSlash(prefix);
   return (target) => {
     const query = target.indexOf("?");
-    let path = query < 0 ? target : target.slice(0, query);
+    const asked = query < 0 ? target : target.slice(0, query);
+    let path = asked;
     if (strip !== "" && path.startsWith(strip)) {
       if (path.length === strip.length) path = "/";
       else if (path[strip.length] === "/") path = path.slice(strip.length);
@@ -35,7 +37,9 @@ export function compileRewrite<Ctx>(
       const [pattern, by] = replace;
       path = typeof pattern === "string" ? path.replace(pattern, () => by) : path.replace(pattern, by);
     }
-    path = front + path;
+    if (path === asked) return front === "" ? target : front + target;
+    // One slash, whatever clients ask for: without it it would be no path, and with more a server may read a host in it.
+    path = front + path.replace(/^[/\\]*/, "/");
     return query < 0 ? path : path + target.slice(query);
   };
 }

@@ -73,13 +73,7 @@ export class DataPlane implements AsyncDisposable {
 
   /** Finds the servers of every pool and checks each of them once; bounded by the timeouts of both. */
   async start(): Promise<void> {
-    // Timers of the clock do not keep the process running, and a function that hangs may have nothing else that does.
-    const alive = setInterval(() => {}, 60_000);
-    try {
-      await Promise.all([this.#options.stores?.ready(), ...this.#poolPlanes.map((plane) => plane.start())]);
-    } finally {
-      clearInterval(alive);
-    }
+    await Promise.all([this.#options.stores?.ready(), ...this.#poolPlanes.map((plane) => plane.start())]);
   }
 
   /** What it knows of itself as numbers. */

@@ -20,16 +20,22 @@ export interface ListenerOptions {
   readonly listen: ResolvedListen;
   readonly clock: Clock;
   readonly handler: RequestHandler;
-  /** Told when the runtime has closed the socket by itself; it is opened again. */
+  /** Told when the runtime has closed the socket by itself; once, until it has stayed open for a while again. */
   readonly onError: (address: string, error: unknown) => void;
+  /** Told that the socket has stayed open again, and how long it had not. */
+  readonly onRecovery: (address: string, afterMs: number) => void;
   /** Told that the files of the certificate have changed, and why the new one is not used (`null` when it is). */
   readonly onCertificate: (address: string, problem: string | null) => void;
-  /** Resolves when nothing that came by this listener would be broken off by opening it anew, or in the end anyway. */
-  readonly untilQuiet: (entrance: Entrance) => Promise<void>;
+  /** Resolves when nothing that came this way would be broken off by closing idle connections, or after so long. */
+  readonly untilQuiet: (entrance: Entrance, withinMs: number) => Promise<void>;
+  /** How long a new certificate waits for that. */
+  readonly gracePeriodMs: number;
 }
 
-/** How long to wait before a socket that broke is opened again; out of files is not over at once. */
+/** How long to wait before a socket that could not be opened, or broke again, is opened again. */
 const REOPEN_AFTER_MS = 100;
+/** How long a socket has to stay open until what broke it counts as over. */
+const STEADY_AFTER_MS = 1000;
 /** How many turns of the event loop the runtime gets to let go of an address; it has taken two at most. */
 const MAX_TURNS = 1000;
 
@@ -39,19 +45,32 @@ export class ListenError extends Error {
   override readonly name = "ListenError";
 }
 
+/** One server of the runtime, with the connections that it has accepted. */
+interface RuntimeServer {
+  readonly http: Deno.HttpServer<Deno.NetAddr>;
+  readonly entrance: Entrance;
+  readonly abort: AbortController;
+  /** Whether it has been told to finish; then it cannot be cut off any more (the runtime fails when it is asked to). */
+  finishing: boolean;
+}
+
 /** Listens at one address until it is told to stop. */
 export class Listener {
   readonly #options: ListenerOptions;
-  readonly #entrance: Entrance;
   readonly #watch: CertificateWatch | null = null;
-  /** Servers with an old certificate, until their last requests are answered. */
-  readonly #retired = new Set<Promise<void>>();
+  /** The last one that was opened. */
+  #server: RuntimeServer;
+  /** Those whose socket is closed, until their last connection is. */
+  readonly #former = new Set<RuntimeServer>();
   #certificate: Certificate | null = null;
-  #abort = new AbortController();
-  #server: Deno.HttpServer<Deno.NetAddr>;
+  /** Whether the last one's socket is open. */
+  #open = true;
+  /** Since when the socket has not stayed open; `null` while all is well. */
+  #brokenSince: number | null = null;
+  /** Opens the socket again, or finds that it has stayed open. */
+  #timer: Disposable | null = null;
   #stopping = false;
   #stopped: Promise<void> | null = null;
-  #reopen: Disposable | null = null;
   readonly #port: number;
 
   /** @throws {ListenError} when the address cannot be listened at, or the certificate cannot be read */
@@ -60,12 +79,8 @@ export class Listener {
     const { listen, clock, onCertificate } = options;
     const { tls, unix } = listen;
     if (tls !== undefined) this.#certificate = this.#read(tls);
-    // The runtime names itself so towards clients that name no host; known once the port is.
-    const entrance = { scheme: tls === undefined ? "http" : "https", fallbackAuthority: "" };
-    this.#entrance = entrance;
-    this.#server = this.#open(listen.port);
-    this.#port = unix === undefined ? this.#server.addr.port : 0;
-    entrance.fallbackAuthority = this.#fallbackAuthority();
+    this.#server = this.#serve(listen.port);
+    this.#port = unix === undefined ? this.#server.http.addr.port : 0;
     if (tls === undefined || !isInFiles(tls)) return;
     this.#watch = new CertificateWatch({
       tls,
@@ -90,11 +105,11 @@ export class Listener {
   }
 
   /** What the runtime takes for the host of a request that names none. */
-  #fallbackAuthority(): string {
+  #fallbackAuthority(port: number): string {
     const { unix, tls } = this.#options.listen;
     if (unix !== undefined) return percentEncoded(unix);
     // Clients of HTTP/2 name `localhost:port` in just the same way, and with TLS there are some: nothing is refused.
-    return tls === undefined ? `localhost:${this.#port}` : "";
+    return tls === undefined ? `localhost:${port}` : "";
   }
 
   #listenError(error: unknown): ListenError {
@@ -102,14 +117,19 @@ export class Listener {
     return new ListenError(`Cannot listen at ${place}: ${reasonOf(error)}`, { cause: error });
   }
 
-  #open(port: number): Deno.HttpServer<Deno.NetAddr> {
-    const { listen: { hostname, unix }, handler } = this.#options;
-    const entrance = this.#entrance;
+  #serve(port: number): RuntimeServer {
+    const { listen: { hostname, unix, tls, underscores = "drop" }, handler } = this.#options;
     const place = unix === undefined ? { hostname, port, ...this.#certificate } : { path: unix };
+    // The fallback is set once the port is known; no request comes before.
+    const entrance: { -readonly [Key in keyof Entrance]: Entrance[Key] } = {
+      scheme: tls === undefined ? "http" : "https",
+      fallbackAuthority: "",
+      underscores,
+    };
     const abort = new AbortController();
-    let server: Deno.HttpServer<Deno.NetAddr>;
+    let http: Deno.HttpServer<Deno.NetAddr>;
     try {
-      server = Deno.serve({
+      http = Deno.serve({
         ...place as { hostname: string; port: number },
         signal: abort.signal,
         onListen: () => {},
@@ -120,12 +140,20 @@ export class Listener {
     } catch (error) {
       throw this.#listenError(error);
     }
-    this.#abort = abort;
-    // The runtime gives up a socket for good when it runs out of files, for one.
-    server.finished.catch((error) => {
-      if (server === this.#server) this.#reopenLater(error);
+    entrance.fallbackAuthority = this.#fallbackAuthority(http.addr.port);
+    const server = { http, entrance, abort, finishing: false };
+    // The runtime gives up a socket for good when it runs out of descriptors, for one; connections stay.
+    http.finished.catch((error) => {
+      if (server === this.#server && this.#open) this.#broke(error);
     });
     return server;
+  }
+
+  /** Closes idle connections, and has the others closed as soon as their requests are answered. */
+  #finish(server: RuntimeServer): Promise<void> {
+    server.finishing = true;
+    this.#former.add(server);
+    return server.http.shutdown().catch(() => {}).finally(() => this.#former.delete(server));
   }
 
   /**
@@ -135,47 +163,77 @@ export class Listener {
    * answered on their connections. Content on its way and WebSockets would be broken off, so they are waited for.
    */
   async #renew(certificate: Certificate): Promise<void> {
-    await this.#options.untilQuiet(this.#entrance);
+    const { untilQuiet, gracePeriodMs, onCertificate } = this.#options;
+    await untilQuiet(this.#server.entrance, gracePeriodMs);
     if (this.#stopping) return;
     this.#certificate = certificate;
-    const retired = this.#server.shutdown().catch(() => {});
-    this.#retired.add(retired);
-    retired.finally(() => this.#retired.delete(retired));
+    // One that is closed just now is opened with it.
+    if (!this.#open) return onCertificate(this.address, null);
+    this.#open = false;
+    this.#finish(this.#server);
     for (let turn = 0; !this.#stopping; turn++) {
       await new Promise<void>((resolve) => setImmediate(resolve));
       if (this.#stopping) return;
       try {
-        this.#server = this.#open(this.#port);
-        this.#options.onCertificate(this.address, null);
-        return;
+        this.#server = this.#serve(this.#port);
+        this.#open = true;
+        return onCertificate(this.address, null);
       } catch (error) {
         if (turn === MAX_TURNS) return this.#reopenLater(error);
       }
     }
   }
 
-  #reopenLater(error: unknown): void {
+  /**
+   * Idle connections are given up for new ones: the descriptors that they hold are what is missing, for all that is
+   * known. Content on its way and WebSockets would go with them, and are waited for.
+   */
+  #broke(error: unknown): void {
     if (this.#stopping) return;
-    this.#options.onError(this.address, error);
-    this.#reopen = this.#options.clock.setTimer(() => {
-      if (this.#stopping) return;
-      try {
-        this.#server = this.#open(this.#port);
-      } catch (again) {
-        this.#reopenLater(again);
-      }
-    }, REOPEN_AFTER_MS);
+    this.#open = false;
+    const server = this.#server;
+    this.#former.add(server);
+    this.#options.untilQuiet(server.entrance, Infinity).then(() => this.#finish(server));
+    this.#reopenLater(error);
+  }
+
+  #reopenLater(error: unknown): void {
+    const { clock, onError } = this.#options;
+    const first = this.#brokenSince === null;
+    this.#brokenSince ??= clock.now();
+    this.#setTimer(() => this.#reopen(), first ? 0 : REOPEN_AFTER_MS);
+    if (first) onError(this.address, error);
+  }
+
+  #reopen(): void {
+    const { clock, onRecovery } = this.#options;
+    try {
+      this.#server = this.#serve(this.#port);
+    } catch (error) {
+      return this.#reopenLater(error);
+    }
+    this.#open = true;
+    const afterMs = clock.now() - this.#brokenSince!;
+    this.#setTimer(() => {
+      this.#brokenSince = null;
+      onRecovery(this.address, afterMs);
+    }, STEADY_AFTER_MS);
+  }
+
+  #setTimer(callback: () => void, delayMs: number): void {
+    this.#timer?.[Symbol.dispose]();
+    this.#timer = this.#options.clock.setTimer(callback, delayMs);
   }
 
   /**
    * Takes no new connections, closes idle ones, and resolves once all requests have been answered.
    *
-   * There is no way back from here to cutting connections (the runtime fails when it is asked to): whoever cannot wait
-   * any longer has to end the requests.
+   * There is no way back from here to cutting connections: whoever cannot wait any longer has to end the requests.
    */
   stop(): Promise<void> {
     this.#end();
-    this.#stopped ??= Promise.all([this.#server.shutdown().catch(() => {}), ...this.#retired]).then(() => {});
+    this.#stopped ??= Promise.all([this.#server, ...this.#former].map((server) => this.#finish(server)))
+      .then(() => {});
     return this.#stopped;
   }
 
@@ -183,13 +241,13 @@ export class Listener {
   cut(): void {
     if (this.#stopping) return;
     this.#end();
-    this.#abort.abort();
+    for (const { abort, finishing } of [this.#server, ...this.#former]) if (!finishing) abort.abort();
   }
 
   #end(): void {
     this.#stopping = true;
     this.#watch?.[Symbol.dispose]();
-    this.#reopen?.[Symbol.dispose]();
+    this.#timer?.[Symbol.dispose]();
   }
 }
 

@@ -69,6 +69,13 @@ export class PoolPlane implements AsyncDisposable {
       clock,
       random,
       onHealthChange: (server, healthy, reason) => this.#healthChanged(server, healthy, reason),
+      onCheckImpossible: (server, message) =>
+        this.#observer.event({
+          kind: "health_check_error",
+          pool: this.#pool.name,
+          server: server.id,
+          message,
+        }),
       onEjection: (server, ejected, reason) => this.#ejectionChanged(server, ejected, reason),
       onPanic: (panic) =>
         this.#observer.event({ kind: "panic", pool: this.#pool.name, panic, ...this.#counts() }),

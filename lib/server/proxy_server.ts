@@ -1,6 +1,7 @@
 /** A proxy that runs: its listeners, its pools, and the end of both. */
 
 import type { ResolvedConfig, ResolvedListen } from "../config/proxy_config.ts";
+import { resourceShortage } from "../core/resource_shortage.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
 import type { Observer } from "../observe/observer.ts";
 import { handleRequest } from "../proxy/handle_request.ts";
@@ -22,6 +23,8 @@ export class ProxyServer implements AsyncDisposable {
   readonly #plane: DataPlane;
   readonly #listeners: Listener[] = [];
   readonly #finished = Promise.withResolvers<void>();
+  /** Keeps the process running: timers of the clock do not, and nothing else may while checks or a listener wait. */
+  #alive: ReturnType<typeof setInterval> | undefined;
   #shutdown: Promise<void> | null = null;
 
   /** @internal Use `serve`. */
@@ -33,6 +36,7 @@ export class ProxyServer implements AsyncDisposable {
 
   /** @internal Checks all servers once, then opens the listeners. */
   async start(): Promise<void> {
+    this.#alive = setInterval(() => {}, 60_000);
     try {
       await this.#plane.start();
       const { runtime } = this.#plane;
@@ -61,12 +65,15 @@ export class ProxyServer implements AsyncDisposable {
         ? (request, info, entrance) => handleRequest(request, info, runtime, entrance)
         : (request, _info, entrance) => Promise.resolve(redirectToHttps(request, entrance, redirectPort)),
       onError: (address, error) => {
-        const message = error instanceof Error ? error.message : String(error);
-        this.#observer.event({ kind: "listener_error", address, message });
+        const message = resourceShortage(error) ?? (error instanceof Error ? error.message : String(error));
+        const held = { openDescriptors: openDescriptors(), runningRequests: runtime.running.size };
+        this.#observer.event({ kind: "listener_error", address, message, ...held });
       },
+      onRecovery: (address, afterMs) =>
+        this.#observer.event({ kind: "listener_recovered", address, afterMs: Math.round(afterMs) }),
       onCertificate: (address, problem) => this.#observer.event({ kind: "certificate", address, problem }),
-      untilQuiet: (entrance) =>
-        this.#atMost(runtime.running.contentRead(entrance), this.#config.gracePeriodMs),
+      untilQuiet: (entrance, withinMs) => this.#atMost(runtime.running.contentRead(entrance), withinMs),
+      gracePeriodMs: this.#config.gracePeriodMs,
     });
   }
 
@@ -129,6 +136,7 @@ export class ProxyServer implements AsyncDisposable {
 
   /** Waits for something, but only so long. */
   async #atMost(promise: Promise<unknown>, delayMs: number): Promise<void> {
+    if (delayMs === Infinity) return void await promise;
     const { promise: over, resolve } = Promise.withResolvers<void>();
     using _timer = this.#plane.runtime.clock.setTimer(resolve, delayMs);
     await Promise.race([promise, over]);
@@ -137,11 +145,26 @@ export class ProxyServer implements AsyncDisposable {
   /** Ends everything at once. */
   async #cut(): Promise<void> {
     for (const listener of this.#listeners) listener.cut();
-    await this.#plane[Symbol.asyncDispose]();
+    try {
+      await this.#plane[Symbol.asyncDispose]();
+    } finally {
+      clearInterval(this.#alive);
+    }
   }
 
   /** The same as {@linkcode ProxyServer.shutdown}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.shutdown("disposed");
+  }
+}
+
+/** How many descriptors the process holds; `null` where it may not look. */
+function openDescriptors(): number | null {
+  // Without the permission the runtime would ask whoever sits at the terminal.
+  if (Deno.permissions.querySync({ name: "read" }).state !== "granted") return null;
+  try {
+    return [...Deno.readDirSync("/proc/self/fd")].length;
+  } catch {
+    return null;
   }
 }

@@ -18,7 +18,7 @@ export function redirectToHttps(request: Request, entrance: Entrance, port: numb
   try {
     const { host, target } = readTarget(request.url, request.headers.get("host"), entrance.fallbackAuthority);
     const name = hostName(host);
-    const location = `https://${name}${port === 443 ? "" : `:${port}`}${ascii(target)}`;
+    const location = `https://${name}${port === 443 ? "" : `:${port}`}${target}`;
     return new Response(null, { status: 308, headers: { location, "content-length": "0" } });
   } catch (error) {
     if (error instanceof RequestError) return problemResponse(error);
@@ -35,9 +35,4 @@ function hostName(host: string): string {
     );
   }
   return name;
-}
-
-/** A field value has to be ASCII to mean the same to everybody. */
-function ascii(target: string): string {
-  return target.replace(/[^\x21-\x7e]/gu, (character) => encodeURIComponent(character));
 }

@@ -10,7 +10,7 @@ import type { Peer } from "../upstream/peer.ts";
 /** A request as it goes to a server. */
 export interface OutgoingRequest {
   method: string;
-  /** Path and query as they stand in the request line, neither decoded nor normalised. */
+  /** Path and query as they stand in the request line; what is not ASCII stands for its bytes in UTF-8. */
   target: string;
   /** Exactly the fields that are sent, `host` among them; framing fields are the transport's. */
   readonly headers: HeaderFields;

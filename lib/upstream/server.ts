@@ -14,6 +14,12 @@ export type Health = "up" | "down" | "checking";
  */
 export type Outcome = "success" | "failure" | "ignored";
 
+/**
+ * The last thing that was tried at a server: to connect, to agree on TLS, to get a response to a request; `response`
+ * when one came, whatever it says.
+ */
+export type Stage = "connect" | "tls" | "request" | "response";
+
 /** A server as a pool takes it, complete. */
 export interface ServerInit {
   /** The address as configured; unique in its pool. */
@@ -49,6 +55,8 @@ export class Server implements Standing {
   #leaving = false;
   #health: Health = "up";
   #ejected = false;
+  #halfOpen = false;
+  #trial: Lease | null = null;
   #requests = 0;
   #failures = 0;
   #consecutiveFailures = 0;
@@ -122,8 +130,13 @@ export class Server implements Standing {
     return this.#ejected;
   }
 
+  /** Whether one request at a time is let through after an ejection, until one has got a response. */
+  get halfOpen(): boolean {
+    return this.#halfOpen;
+  }
+
   get full(): boolean {
-    return this.#inFlight >= this.#maxInFlight;
+    return this.#inFlight >= this.#maxInFlight || this.#trial !== null;
   }
 
   /** Whether it may be sent a request now: the rule of `eligibility.ts`. */
@@ -158,11 +171,26 @@ export class Server implements Standing {
 
   /** Counts a request in; the lease counts it out. Does not ask whether the server is eligible. */
   acquire(): Lease {
+    if (this.#halfOpen) return this.acquireTrial();
+    return this.#acquire(this.#giveBack);
+  }
+
+  /** @internal The same for a request that tries whether the server works again; it is full as long as that runs. */
+  acquireTrial(): Lease {
+    const trial: Lease = this.#acquire(() => {
+      if (this.#trial === trial) this.#trial = null;
+      this.#release();
+    });
+    this.#trial = trial;
+    return trial;
+  }
+
+  #acquire(giveBack: () => void): Lease {
     const state = this.#state;
     this.#inFlight++;
     state.inFlight++;
     if (state.onLoad !== null) state.onLoad(this);
-    return new Lease(this.#giveBack);
+    return new Lease(giveBack);
   }
 
   /** Counts a request that has ended. */
@@ -226,9 +254,11 @@ export class Server implements Standing {
   }
 
   /** @internal By the ejection of failing servers. */
-  setEjected(ejected: boolean): void {
-    if (this.#ejected === ejected) return;
+  setEjected(ejected: boolean, halfOpen = false): void {
+    if (this.#ejected === ejected && this.#halfOpen === halfOpen) return;
     this.#ejected = ejected;
+    this.#halfOpen = halfOpen;
+    this.#trial = null;
     this.#consecutiveFailures = 0;
     this.#state.changed();
   }

@@ -52,6 +52,20 @@ Deno.test("lbproxy --check shows what a configuration means without starting it"
   assert(stdout.includes("\n  at most 1 request per 1s for each header appid\n"), stdout);
 });
 
+Deno.test("lbproxy --listen treats fields as the listeners in whose place it is", async () => {
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": `
+      export const listen = [{ port: 1, underscores: "pass" }, { port: 2, redirect: "https" }];
+      export const upstreams = ["a.example:80"];
+      export const limiter = { key: "header:app_id", limit: 1, window: "1s" };`,
+  });
+  const { code, stdout } = await folder.run(["--check", "--listen", "[::1]:99"], ["--allow-read"]);
+  assertEquals([code, stdout.split("\n")[2]], [
+    0,
+    "listen    [::1]:99, passes underscores in names of fields",
+  ]);
+});
+
 Deno.test("lbproxy takes a configuration that imports the very module that is running", async () => {
   await using folder = await ProgramFolder.with({
     "proxy.config.ts": `

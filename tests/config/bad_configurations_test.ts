@@ -275,6 +275,40 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     'listen.redirect must be "https" or "https:PORT", received "http"',
   ],
   [
+    "no word for underscores",
+    { upstreams, listen: { underscores: true } },
+    'listen.underscores must be one of "drop", "refuse", "pass", received true',
+  ],
+  [
+    "redirect with underscores",
+    { upstreams, listen: { redirect: "https", underscores: "pass" } },
+    'listen.underscores must not stand beside "redirect", since nothing is forwarded there',
+  ],
+  ...([
+    ["limiter.key", {
+      limiter: { ...limiter, key: "header:x_id" },
+      listen: [{ port: 1, underscores: "pass" }, 2],
+    }],
+    ["limiter[1].key[1]", { limiter: [limiter, { ...limiter, key: ["ip", "header:x_id"] }] }],
+    ["upstreams.key", {
+      upstreams: { servers: upstreams, balance: "fnv-hash", key: "header:x_id" },
+      listen: { underscores: "refuse" },
+    }],
+    ["upstreams.a.key", {
+      upstreams: { a: { servers: upstreams, balance: "fnv-hash", key: "header:x_id" }, default: upstreams },
+    }],
+    ["routes[0].limiter.key", { routes: [{ limiter: { ...limiter, key: "header:x_id" } }] }],
+    ["routes[0].splitKey", {
+      upstreams: { a: upstreams, default: upstreams },
+      routes: [{ upstream: { a: 1, default: 1 }, splitKey: "header:x_id" }],
+    }],
+    ["routes[0].match.headers.x_id", { routes: [{ match: { headers: { x_id: "1" } } }] }],
+  ] as const).map(([path, config]): [string, unknown, string] => [
+    `field that is dropped, at ${path}`,
+    { upstreams, ...config },
+    `${path} must not name the field "x_id", which listeners drop unless they say underscores: "pass"`,
+  ]),
+  [
     "redirect with tls",
     { upstreams, listen: { redirect: "https", tls: { cert: PEM_CERT, key: PEM_KEY } } },
     'listen.tls must not stand beside "redirect", since it is clients without TLS that are sent elsewhere',

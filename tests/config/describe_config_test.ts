@@ -13,7 +13,7 @@ const EJECTION =
 
 Deno.test("describeConfig() shows every part, and no certificate", () => {
   const config = resolveConfig({
-    listen: ["[::1]:80", 81],
+    listen: ["[::1]:80", 81, { port: 82, underscores: "refuse" }],
     upstreams: {
       default: {
         servers: ["a:80", {
@@ -51,6 +51,7 @@ Deno.test("describeConfig() shows every part, and no certificate", () => {
     `\
 listen    [::1]:80
 listen    0.0.0.0:81
+listen    0.0.0.0:82, refuses requests with underscores in names of fields
 pool      default (for what no filter sends elsewhere)
   server    a:80, plain HTTP
   server    b:443, weight 3, TLS as b, 1 authority of its own, client certificate

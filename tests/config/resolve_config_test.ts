@@ -80,12 +80,27 @@ Deno.test("resolveConfig() takes every form of listen", () => {
   assertEquals(listenOf("localhost:0"), [{ hostname: "localhost", port: 0 }]);
   assertEquals(listenOf(8080), [{ hostname: "0.0.0.0", port: 8080 }]);
   assertEquals(listenOf({ hostname: "::1" }), [{ hostname: "::1", port: 6188 }]);
+  assertEquals(listenOf({ underscores: "drop" }), [{ hostname: "0.0.0.0", port: 6188 }]);
+  assertEquals(listenOf({ underscores: "pass" }), [{ hostname: "0.0.0.0", port: 6188, underscores: "pass" }]);
   assertEquals(listenOf(["[::1]:1", { port: 2 }, 0, 0]), [
     { hostname: "::1", port: 1 },
     { hostname: "0.0.0.0", port: 2 },
     { hostname: "0.0.0.0", port: 0 },
     { hostname: "0.0.0.0", port: 0 },
   ]);
+});
+
+Deno.test("resolveConfig() takes fields with underscores where every listener that forwards passes them", () => {
+  const config = {
+    listen: [{ port: 1, underscores: "pass" }, { port: 2, redirect: "https" }],
+    upstreams: { servers: ["a:80"], balance: "fnv-hash", key: "header:x_id" },
+    limiter: [{ key: ["ip", "header:x_id"], limit: 1, window: "1s" }],
+    routes: [{ match: { headers: { x_id: true } } }],
+  };
+  assertEquals(resolveConfig(config).limiter.length, 1);
+  // A query and a cookie may be called anything.
+  const limiter = [{ key: ["query:x_id", "cookie:x_id"], limit: 1, window: "1s" }];
+  assertEquals(resolveConfig({ upstreams: ["a:80"], limiter }).limiter.length, 1);
 });
 
 Deno.test("resolveConfig() takes every form of a server", () => {

@@ -16,6 +16,20 @@ Deno.test("ProxyError and its kinds know their status, code and source", () => {
     [new NoServerError("none", 1), "NoServerError", 503, "destination_unavailable", "upstream"],
     [new ClientGoneError(), "ClientGoneError", 499, "client_gone", "client"],
     [new FilterError("requestFilter", "x"), "FilterError", 500, "proxy_internal_error", "proxy"],
+    [
+      new FilterError("requestFilter", new Error("Too many open files (os error 24)")),
+      "FilterError",
+      503,
+      "out_of_resources",
+      "proxy",
+    ],
+    [
+      new UpstreamError("no socket", { code: "out_of_resources", phase: "unsent" }),
+      "UpstreamError",
+      503,
+      "out_of_resources",
+      "proxy",
+    ],
   ];
   for (const [error, name, status, code, source] of cases) {
     assert(error instanceof ProxyError && error instanceof Error);

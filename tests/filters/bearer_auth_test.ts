@@ -26,7 +26,11 @@ async function startGuarded(options: BearerAuthOptions) {
   await using stack = new AsyncDisposableStack();
   const upstream = stack.use(recordingUpstream());
   const proxy = stack.use(
-    await startProxy({ upstreams: [upstream.address], filters: [bearerAuth(options)] }),
+    await startProxy({
+      listen: { hostname: "127.0.0.1", port: 0, underscores: "pass" },
+      upstreams: [upstream.address],
+      filters: [bearerAuth(options)],
+    }),
   );
   const moved = stack.move();
   const ask = (token: string, lines: string[] = []) =>
@@ -73,25 +77,101 @@ Deno.test("bearerAuth() needs scopes, by text or array, and tells the server cla
       sub: token,
       scope: token === "ann" ? "write read" : "read",
       n: 7,
-      bad: "a\nb",
-      o: {},
+      nothing: null,
     }),
     scopes: ["read", "write"],
-    claimHeaders: { "X-User": "sub", "x-n": "n", "x-bad": "bad", "x-o": "o", "x-none": "constructor" },
+    claimHeaders: { "X-User": "sub", "x-n": "n", "x-nothing": "nothing", "x-none": "constructor" },
     forward: false,
   });
   const { ask, upstream } = guarded;
-  const spoofed = ["X-User: root", "X_User: root", "X-Bad: root", "X-O: root", "X-None: root"];
+  const spoofed = ["X-User: root", "X_User: root", "X-Nothing: root", "X-None: root"];
   assertEquals((await ask("ann", spoofed)).status, 200);
   assertEquals(
-    ["x-user", "x_user", "x-n", "x-bad", "x-o", "x-none", "authorization"].map((name) => upstream.sent(name)),
-    [["ann"], [], ["7"], [], [], [], []],
+    ["x-user", "x_user", "x-n", "x-nothing", "x-none", "authorization"].map((name) => upstream.sent(name)),
+    [["ann"], [], ["7"], [], [], []],
   );
   const { status, field } = await ask("bob");
   assertEquals([status, field("www-authenticate")], [
     403,
     'Bearer realm="restricted", error="insufficient_scope", scope="read write"',
   ]);
+});
+
+/** Claims that a server would take for others, if it got them at all. */
+const INEXACT: readonly unknown[] = [
+  ...[
+    "admin\u00a0",
+    " admin ",
+    "admin ",
+    "\tadmin",
+    "admin\n",
+    "é",
+    "\u00ff",
+    "管理",
+    "\ud800",
+    "a\r\nx-role: root",
+    "a\0",
+  ],
+  ...[2 ** 53, 12345678901234567890, -(2 ** 60)],
+  ...[["admin"], { name: "admin" }],
+];
+
+Deno.test("bearerAuth() refuses tokens whose claims a field cannot carry exactly", async () => {
+  await using guarded = await startGuarded({ jwt: { secret: SECRET }, claimHeaders: { "x-user": "sub" } });
+  const { ask, upstream, proxy } = guarded;
+  const token = (sub: unknown) => signed({ ...claims(), sub } as JWTPayload, "HS256", encoder.encode(SECRET));
+  const carried: [unknown, string][] = [
+    ["admin", "admin"],
+    ["%C3%A9", "%C3%A9"],
+    ["Ann Example", "Ann Example"],
+    ["", ""],
+    [7, "7"],
+    [2 ** 53 - 1, "9007199254740991"],
+    [0.5, "0.5"],
+    [true, "true"],
+  ];
+  for (const [sub, text] of carried) {
+    assertEquals((await ask(await token(sub))).status, 200, text);
+    assertEquals(upstream.sent("x-user"), [text]);
+  }
+  const served = upstream.requests.length;
+  for (const sub of INEXACT) {
+    const { status, field } = await ask(await token(sub), ["X-User: admin"]);
+    assertEquals([status, field("www-authenticate")], [
+      401,
+      'Bearer realm="restricted", error="invalid_token"',
+    ], JSON.stringify(sub));
+  }
+  assertEquals(upstream.requests.length, served);
+  const [event] = proxy.seen.eventsOf("request_log");
+  assertEquals([event?.level, event?.fields.reason], [
+    "warn",
+    'the field x-user cannot carry its claim "sub" exactly',
+  ]);
+});
+
+Deno.test("bearerAuth() with claimEncoding tells the server every text, no two alike", async () => {
+  await using guarded = await startGuarded({
+    jwt: { secret: SECRET },
+    claimHeaders: { "x-user": "sub" },
+    claimEncoding: "percent",
+  });
+  const texts = [
+    ...INEXACT.filter((each) => typeof each === "string" && each.isWellFormed()),
+    "admin",
+    "%C3%A9",
+  ];
+  const sent = new Set<string>();
+  for (const sub of texts as string[]) {
+    assertEquals(
+      (await guarded.ask(await signed(claims({ sub }), "HS256", encoder.encode(SECRET)))).status,
+      200,
+    );
+    const [text] = guarded.upstream.sent("x-user");
+    assertEquals(decodeURIComponent(text!), sub);
+    sent.add(text!);
+  }
+  assertEquals(sent.size, texts.length);
 });
 
 Deno.test("bearerAuth() asks authorize about the claims", async () => {
@@ -248,6 +328,10 @@ Deno.test("bearerAuth() refuses options that cannot be meant", () => {
     [{ jwt: { secret: SECRET, clockTolerance: "5" } }, '"clockTolerance"'],
     [{ verify: () => true, realm: "a\r\nb" }, "ASCII"],
     [{ verify: () => true, claimHeaders: { "x y": "sub" } }, "name of a field"],
+    [
+      { verify: () => true, claimEncoding: "utf-8" as "plain" },
+      '"claimEncoding" must be "plain" or "percent"',
+    ],
   ];
   for (const [options, message] of wrong) assertThrows(() => bearerAuth(options), TypeError, message);
 });

@@ -55,6 +55,23 @@ Deno.test("setHeaders() refuses values that would begin fields of their own", as
   assertEquals(upstream.requests.length, 1);
 });
 
+Deno.test("setHeaders() tells servers what functions make exactly, or fails", async () => {
+  await using upstream = recordingUpstream();
+  await using proxy = await startProxy({
+    upstreams: [upstream.address],
+    filters: [setHeaders({ request: { "x-user": ({ target }) => decodeURIComponent(target.slice(2)) } })],
+  });
+  for (const user of ["admin", "a b", "%25C3%25A9"]) {
+    assertEquals((await proxy.ask(`GET /?${user.replace(" ", "%20")}`)).status, 200);
+    assertEquals(upstream.sent("x-user"), [decodeURIComponent(user)]);
+  }
+  const served = upstream.requests.length;
+  for (const user of ["admin%20", "%20admin", "admin%C2%A0", "admin%0a"]) {
+    assertEquals((await proxy.ask(`GET /?${user}`)).status, 500, user);
+  }
+  assertEquals(upstream.requests.length, served);
+});
+
 Deno.test("setHeaders() sets fields of answers of the proxy's own too", async () => {
   await using proxy = await startProxy({
     upstreams: ["127.0.0.1:1"],

@@ -1,10 +1,15 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { LoadBalancer } from "../../lib/balancer/load_balancer.ts";
+import type { LoadBalancerInit } from "../../lib/balancer/load_balancer_options.ts";
 import { type EjectionOptions, resolveEjection } from "../../lib/health/ejection_options.ts";
-import { resolveHealthCheck } from "../../lib/health/health_check_options.ts";
+import {
+  type ActiveCheckOptions,
+  type CheckPacing,
+  resolveHealthCheck,
+} from "../../lib/health/health_check_options.ts";
 import { Pool } from "../../lib/upstream/pool.ts";
-import type { Server } from "../../lib/upstream/server.ts";
+import type { Server, Stage } from "../../lib/upstream/server.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 
 /** A load balancer of so many servers with what its ejection has told. */
@@ -14,7 +19,7 @@ class Bench implements Disposable {
   readonly balancer: LoadBalancer;
   readonly told: string[] = [];
 
-  constructor(count: number, options: EjectionOptions = {}) {
+  constructor(count: number, options: EjectionOptions = {}, more: Partial<LoadBalancerInit> = {}) {
     this.pool = new Pool({
       name: "test",
       servers: Array.from({ length: count }, (_, i) => `10.0.0.${i}:80`),
@@ -24,6 +29,7 @@ class Bench implements Disposable {
       clock: this.clock,
       ejection: resolveEjection(options),
       onEjection: (server, ejected, reason) => this.told.push(`${server.id} ${ejected ? reason : "back"}`),
+      ...more,
     });
   }
 
@@ -53,6 +59,69 @@ Deno.test("Ejection takes a server out after failures in a row, and lets it in w
   await bench.clock.advance(1);
   assertEquals([server!.ejected, server!.consecutiveFailures], [false, 0]);
   assertEquals(bench.told.at(-1), "10.0.0.0:80 back");
+});
+
+Deno.test("Ejection lets one request at a time through afterwards, until one gets a response", async () => {
+  for (const [outcome, stage] of [["success", "response"], ["ignored", "response"]] as const) {
+    using bench = new Bench(2);
+    const [server] = bench.pool.servers;
+    const download = server!.acquire();
+    bench.fail(server!, 5);
+    await bench.clock.advance(30_000);
+    assertEquals([server!.eligible, server!.halfOpen, server!.full], [true, true, false]);
+    const first = server!.acquire();
+    assertEquals([server!.ineligibility, server!.inFlight], ["full", 2], "what ran before does not count");
+    // The client went away: that says nothing.
+    bench.balancer.report(server!, "ignored", 0, "request");
+    first.release();
+    assertEquals([server!.halfOpen, server!.full], [true, false]);
+    const second = server!.acquire();
+    bench.balancer.report(server!, outcome, 0, stage);
+    assertEquals([server!.halfOpen, server!.full], [false, false]);
+    using _third = server!.acquire();
+    second.release();
+    assertEquals(server!.full, false);
+    assertEquals(bench.told, ["10.0.0.0:80 5 requests failed in a row, out for 30s", "10.0.0.0:80 back"]);
+    download.release();
+  }
+});
+
+Deno.test("Ejection takes a server out again, for longer, when the first request afterwards fails", async () => {
+  using bench = new Bench(2);
+  const [server] = bench.pool.servers;
+  bench.fail(server!, 5);
+  await bench.clock.advance(30_000);
+  using _trial = server!.acquire();
+  bench.balancer.report(server!, "failure", 0, "request");
+  assertEquals([server!.ejected, server!.halfOpen], [true, false]);
+  assertEquals(bench.told.at(-1), "10.0.0.0:80 the first request after its ejection failed, out for 1m");
+  await bench.clock.advance(60_000);
+  assertEquals([server!.ejected, server!.halfOpen, server!.full], [false, true, false]);
+});
+
+Deno.test("Ejection does not take the end of requests that ran before for news", async () => {
+  using bench = new Bench(2);
+  const [server] = bench.pool.servers;
+  bench.fail(server!, 5);
+  await bench.clock.advance(30_000);
+  bench.balancer.report(server!, "failure", 30_001, "request");
+  assertEquals(server!.halfOpen, true);
+  bench.balancer.report(server!, "success", 30_001);
+  assertEquals(server!.halfOpen, true);
+});
+
+Deno.test("Ejection leaves a server half open when there is no other one", async () => {
+  using bench = new Bench(2);
+  const [server, other] = bench.pool.servers;
+  bench.fail(server!, 5);
+  await bench.clock.advance(30_000);
+  other!.setHealth("down");
+  server!.acquire().release();
+  bench.balancer.report(server!, "failure", 0, "request");
+  assertEquals([server!.ejected, server!.halfOpen, server!.full], [false, true, false]);
+  other!.setHealth("up");
+  bench.fail(other!, 5);
+  assertEquals(other!.ejected, false, "one that is half open is none that could serve");
 });
 
 Deno.test("Ejection does not count failures that a success lies between, nor what says nothing", () => {
@@ -95,8 +164,10 @@ Deno.test("Ejection lasts longer each time, up to the most, and is lived down", 
   const [server] = bench.pool.servers;
   for (let i = 0; i < 4; i++) {
     bench.fail(server!, 5);
-    await bench.clock.advance(25_000);
+    await bench.clock.advance(10_000);
     assertEquals(server!.ejected, false);
+    bench.balancer.report(server!, "success", 0);
+    await bench.clock.advance(15_000);
   }
   const times = () =>
     bench.told.filter((text) => text.includes("out for")).map((text) => text.split("out for ")[1]);
@@ -105,6 +176,7 @@ Deno.test("Ejection lasts longer each time, up to the most, and is lived down", 
   bench.told.length = 0;
   for (let i = 0; i < 4; i++) {
     bench.fail(server!, 5);
+    if (i > 0) bench.balancer.report(server!, "failure", 0);
     await bench.clock.advance([10_000, 20_000, 25_000, 25_000][i]!);
     assertEquals(server!.ejected, false, `time ${i}`);
   }
@@ -146,22 +218,107 @@ Deno.test("Ejection never leaves a pool without an eligible server, whatever fai
   );
 });
 
-Deno.test("Ejection ends with a passed active check", async () => {
-  const clock = new FakeClock();
-  const pool = new Pool({ name: "test", servers: ["10.0.0.1:80", "10.0.0.2:80"] });
-  using balancer = new LoadBalancer({
-    pool,
-    clock,
-    healthCheck: resolveHealthCheck({ type: "tcp", jitter: 0 }),
-    probe: () => Promise.resolve(),
-  });
-  await balancer.startHealthChecks();
-  const [server] = pool.servers;
-  for (let i = 0; i < 5; i++) balancer.report(server!, "failure", 1);
-  assertEquals(server!.ejected, true);
-  await clock.advance(1000);
-  assertEquals([server!.ejected, server!.eligible], [false, true]);
-  assertEquals(clock.pending, 2, "the timer of the ejection is gone, those of the checks run");
+/** A pool with checks of one kind that pass as long as `passing` says so, one a second. */
+class CheckedBench extends Bench {
+  passing = true;
+
+  constructor(type: "tcp" | "tls" | "http" | "custom", pacing: CheckPacing = {}) {
+    const check = { type, check: () => Promise.resolve(), jitter: 0, ...pacing } as ActiveCheckOptions;
+    const probe = () => this.passing ? Promise.resolve() : Promise.reject(new Error("no"));
+    super(2, {}, { healthCheck: resolveHealthCheck(check), probe });
+  }
+
+  get states(): string[] {
+    return this.pool.servers.map(({ ejected, halfOpen }) => ejected ? "out" : halfOpen ? "half open" : "in");
+  }
+}
+
+Deno.test("Ejection ends early only with a check that tries what failed", async () => {
+  const table: [check: ConstructorParameters<typeof CheckedBench>[0], failed: Stage, after: string][] = [
+    ["tcp", "connect", "in"],
+    ["tls", "connect", "in"],
+    ["http", "connect", "in"],
+    ["custom", "connect", "in"],
+    ["tcp", "tls", "out"],
+    ["tls", "tls", "in"],
+    ["http", "tls", "in"],
+    ["tcp", "request", "out"],
+    ["tls", "request", "out"],
+    ["http", "request", "half open"],
+    ["custom", "request", "half open"],
+    ["tcp", "response", "out"],
+    ["http", "response", "half open"],
+  ];
+  for (const [type, stage, after] of table) {
+    using bench = new CheckedBench(type);
+    await bench.balancer.startHealthChecks();
+    const [server] = bench.pool.servers;
+    for (let i = 0; i < 5; i++) bench.balancer.report(server!, "failure", 0, stage);
+    assertEquals(bench.states, ["out", "in"]);
+    await bench.clock.advance(29_000);
+    assertEquals(bench.states, [after, "in"], `${type} after failures at ${stage}`);
+    if (after !== "out") assertEquals(bench.clock.pending, 2, "the timer of the ejection is gone");
+  }
+});
+
+Deno.test("Ejection goes by the furthest of the failures in a row, and of those in the window", async () => {
+  using row = new CheckedBench("tcp");
+  await row.balancer.startHealthChecks();
+  const fail = (bench: Bench, stage: Stage) =>
+    bench.balancer.report(bench.pool.servers[0]!, "failure", 0, stage);
+  for (const stage of ["connect", "request", "connect", "connect", "connect"] as const) fail(row, stage);
+  await row.clock.advance(5000);
+  assertEquals(row.states, ["out", "in"]);
+  using later = new CheckedBench("tcp");
+  await later.balancer.startHealthChecks();
+  fail(later, "request");
+  later.balancer.report(later.pool.servers[0]!, "success", 0);
+  for (let i = 0; i < 5; i++) fail(later, "connect");
+  assertEquals(later.states, ["out", "in"]);
+  await later.clock.advance(1000);
+  assertEquals(later.states, ["in", "in"]);
+  using often = new CheckedBench("tcp");
+  await often.balancer.startHealthChecks();
+  for (let i = 0; i < 10; i++) {
+    fail(often, i === 0 ? "response" : "connect");
+    often.balancer.report(often.pool.servers[0]!, "success", 0);
+  }
+  fail(often, "connect");
+  assertEquals(often.states, ["out", "in"]);
+  await often.clock.advance(9000);
+  assertEquals(often.states, ["out", "in"]);
+});
+
+Deno.test("Ejection goes on as it would have when a request fails after a check has ended it", async () => {
+  using bench = new CheckedBench("http");
+  await bench.balancer.startHealthChecks();
+  const [server] = bench.pool.servers;
+  bench.fail(server!, 5);
+  await bench.clock.advance(1000);
+  assertEquals(bench.states, ["half open", "in"]);
+  server!.acquire().release();
+  bench.balancer.report(server!, "failure", 0, "response");
+  assertEquals(bench.told.at(-1), "10.0.0.0:80 a request failed although its check has passed, out for 29s");
+  await bench.clock.advance(28_999);
+  assertEquals(bench.states, ["out", "in"], "29 checks have passed, and nobody believes them");
+  await bench.clock.advance(1);
+  assertEquals(bench.states, ["half open", "in"]);
+  bench.balancer.report(server!, "failure", 0, "response");
+  assertEquals(bench.told.at(-1), "10.0.0.0:80 the first request after its ejection failed, out for 1m");
+  bench.passing = false;
+  await bench.clock.advance(1000);
+  bench.passing = true;
+  await bench.clock.advance(1000);
+  assertEquals(bench.states, ["half open", "in"], "a check that has failed since says something new");
+});
+
+Deno.test("Ejection does not take a check of another port for proof", async () => {
+  using bench = new CheckedBench("tcp", { port: 81 });
+  await bench.balancer.startHealthChecks();
+  const [server] = bench.pool.servers;
+  for (let i = 0; i < 5; i++) bench.balancer.report(server!, "failure", 0, "connect");
+  await bench.clock.advance(1000);
+  assertEquals(bench.states, ["half open", "in"]);
 });
 
 Deno.test("Ejection forgets a server that leaves, and lets all in when it is disposed", async () => {

@@ -18,7 +18,9 @@ class Bench implements Disposable {
   readonly pool: Pool;
   readonly down = new Set<string>();
   readonly probed: string[] = [];
+  readonly lacking = new Set<string>();
   readonly flips: string[] = [];
+  readonly told: string[] = [];
   readonly checker: HealthChecker;
 
   constructor(count: number, options?: CheckPacing, probe?: Probe) {
@@ -30,6 +32,7 @@ class Bench implements Disposable {
       probe: probe ?? ((server) => this.#probe(server)),
       clock: this.clock,
       random: seededRandom(1),
+      onImpossible: (server, reason) => this.told.push(`${server.id} ${reason}`),
       onChange: (server, healthy, reason) =>
         this.flips.push(`${server.id} ${healthy ? "up" : `down: ${reason}`}`),
     });
@@ -37,6 +40,9 @@ class Bench implements Disposable {
 
   #probe({ id }: Server): Promise<void> {
     this.probed.push(id);
+    if (this.lacking.has(id)) {
+      return Promise.reject(Object.assign(new Error("no socket"), { code: "EMFILE" }));
+    }
     return this.down.has(id) ? Promise.reject(new Error("refused")) : Promise.resolve();
   }
 
@@ -86,6 +92,36 @@ Deno.test("HealthChecker calls back once a flip, up and down", async () => {
   }
   assertEquals(bench.flips, ["10.0.0.0:80 down: refused", "10.0.0.0:80 up", "10.0.0.0:80 down: refused"]);
   assertEquals(bench.probed.length, 7);
+});
+
+Deno.test("HealthChecker believes nothing of a check that this machine had no socket for, and tells of it once", async () => {
+  using bench = new Bench(3, { fall: 2 });
+  const [up, down, unseen] = bench.pool.servers.map(({ id }) => id) as [string, string, string];
+  bench.down.add(down);
+  bench.lacking.add(unseen);
+  await bench.checker.firstRound();
+  assertEquals([bench.healthy, bench.told], [[true, false, false], [`${unseen} no socket`]]);
+  bench.lacking.clear();
+  await bench.clock.advance(1000);
+  assertEquals(bench.healthy, [true, false, true], "the first verdict decides alone, as always");
+  for (const id of [up, down]) bench.lacking.add(id);
+  await bench.clock.advance(5000);
+  assertEquals(bench.healthy, [true, false, true]);
+  assertEquals(
+    bench.told,
+    [`${unseen} no socket`, `${up} no socket`],
+    "once until that server is checked again",
+  );
+  bench.lacking.clear();
+  bench.down.add(up);
+  await bench.clock.advance(1000);
+  assertEquals(bench.healthy[0], true, "failures before and after are counted, those in between are not");
+  bench.lacking.add(up);
+  await bench.clock.advance(1000);
+  bench.lacking.clear();
+  await bench.clock.advance(1000);
+  assertEquals(bench.healthy[0], false);
+  assertEquals(bench.told.length, 3);
 });
 
 Deno.test("HealthChecker takes `fall` failures and `rise` passes in a row", async () => {

@@ -9,6 +9,7 @@ import { resolvePlainServer } from "../../lib/upstream/server_spec.ts";
 import { Server } from "../../lib/upstream/server.ts";
 import { answering, rawUpstream } from "../support/raw_upstream.ts";
 import { startUpstream } from "../support/start_upstream.ts";
+import { HOSTILE_RESPONSES } from "../transport/hostile_responses.ts";
 import { testCa } from "../support/test_ca.ts";
 import { tlsUpstream } from "../support/tls_upstream.ts";
 
@@ -113,20 +114,46 @@ Deno.test("httpCheck() reads content however it is framed, and no more than it m
 
 Deno.test("httpCheck() fails on what is no answer, and on one that breaks off", async () => {
   const cases: [string, string][] = [
-    ["SSH-2.0-OpenSSH_9.6\r\n\r\n", "the answer is not HTTP/1"],
-    ["", "the connection was closed before the end of the answer"],
-    ["HTTP/1.1 200 OK\r\ncontent-le", "the connection was closed before the end of the answer"],
+    ["SSH-2.0-OpenSSH_9.6\r\n\r\n", "Cannot read the response: something other than an HTTP/1 response"],
+    ["", "the connection was closed before the end of the response"],
+    ["HTTP/1.1 200 OK\r\ncontent-le", "the connection was closed before the end of the response"],
     [
       "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc",
-      "the connection was closed before the end of the answer",
+      "the connection was closed before the end of the response",
     ],
-    ["HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\nabc", "the answer has a bad content-length"],
-    ["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", "the answer has a bad chunk"],
-    [`HTTP/1.1 200 OK\r\n${"a: b\r\n".repeat(50_000)}`, "the answer is too long"],
+    ["HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\nabc", "a content-length that is not a number"],
+    ["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", "a chunk without a size"],
+    [`HTTP/1.1 200 OK\r\n${"a: b\r\n".repeat(50_000)}`, "more than 200 fields"],
+    [`${"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(20)}${ok("abc")}`, "the response is none to the request"],
+    [
+      "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + "1;x=yyyyyyyy\r\nq\r\n".repeat(9000),
+      "chunk extensions without end",
+    ],
   ];
   for (const [response, message] of cases) {
     await assertRejects(() => checkOf(response, { body: "abc" }), Error, message);
   }
+});
+
+Deno.test("httpCheck() refuses every response that is refused from servers of requests", async () => {
+  const passed: string[] = [];
+  const failed: string[] = [];
+  for (const { name, bytes, content } of HOSTILE_RESPONSES) {
+    const check = checkOf(bytes, { body: () => true, maxBodyBytes: 1_000_000 });
+    await check.then(() => passed.push(name), () => failed.push(name));
+    assertEquals(passed.at(-1) === name, content !== undefined, name);
+  }
+  assert(failed.length > 50 && passed.length > 5);
+});
+
+Deno.test("httpCheck() looks at what has come with the head even when nobody wants the content", async () => {
+  const chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+  await checkOf(`${chunked}2\r\nok\r\n`);
+  await assertRejects(
+    () => checkOf(`${chunked}2\r\nokay\r\n`),
+    Error,
+    "a chunk that is longer than its size",
+  );
 });
 
 Deno.test("httpCheck() lets go of a server that does not answer when the signal aborts", async () => {

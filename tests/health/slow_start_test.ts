@@ -65,13 +65,15 @@ Deno.test("SlowStart starts anew when a server recovers", async () => {
   assertEquals(server.effectiveWeight, 1);
 });
 
-Deno.test("SlowStart starts a server slowly that is let in again after its ejection", async () => {
+Deno.test("SlowStart starts a server slowly that has got a response again after its ejection", async () => {
   const clock = new FakeClock();
   using balancer = balancerOf(clock);
   const [server] = balancer.pool.servers;
   for (let i = 0; i < 5; i++) balancer.report(server!, "failure", 1);
-  await clock.advance(30_000);
-  assertEquals([server!.eligible, server!.effectiveWeight], [true, 0.1]);
+  await clock.advance(90_000);
+  assertEquals([server!.halfOpen, server!.effectiveWeight], [true, 1]);
+  balancer.report(server!, "success", 1);
+  assertEquals([server!.halfOpen, server!.effectiveWeight], [false, 0.1]);
 });
 
 Deno.test("SlowStart[Symbol.dispose]() and the leaving of servers leave no timer behind", async () => {

@@ -45,6 +45,14 @@ Deno.test("HeaderFields.set() takes the place of the first line and removes the 
   assertEquals([...fields].at(-1), ["d", "4"]);
 });
 
+Deno.test("HeaderFields.set() drops the white space around values that Headers does, and no other", () => {
+  const fields = new HeaderFields({ x: "\r\n\t a\u00a0 \n" });
+  fields.append("x", "\u00a0b");
+  assertEquals(fields.getAll("x"), ["a\u00a0", "\u00a0b"]);
+  assertEquals(new Headers({ x: "\r\n\t a\u00a0 \n" }).get("x"), "a\u00a0");
+  assertThrows(() => fields.set("x", "\ufeffa"), TypeError);
+});
+
 Deno.test("HeaderFields.delete() removes every line of the field", () => {
   const fields = new HeaderFields([["a", "1"], ["b", "1"], ["A", "2"]]);
   fields.delete("a");

@@ -45,6 +45,16 @@ for (const [error, status, code, title] of TABLE) {
   });
 }
 
+Deno.test("problemResponse() tells what the proxy lacks in the details of Proxy-Status", () => {
+  const error = new UpstreamError(SECRET, { code: "out_of_resources", phase: "unsent" });
+  const { status, headers } = problemResponse(error);
+  assertEquals([status, headers.get("proxy-status"), headers.get("retry-after")], [
+    503,
+    'lbproxy; error=proxy_internal_error; details="out_of_resources"',
+    "1",
+  ]);
+});
+
 Deno.test("problemResponse() has the fields that the failure brings", () => {
   assertEquals(problemResponse(new NoServerError("none", 7.2)).headers.get("retry-after"), "8");
   const { headers } = problemResponse(new RequestError("no", 405, { allow: "GET" }));

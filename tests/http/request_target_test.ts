@@ -71,12 +71,14 @@ const TABLE: readonly (readonly [url: string, host: string | null, target: strin
   ["http://h/*", "h", "/*"],
   ["https://h2.example/x", null, "/x"],
   ["http://h/http://other/", "h", "/http://other/"],
+  ["HTTP://H/a", "h", "/a"],
+  ["Https://Shop.Example:80/a", "shop.example:80", "/a"],
 ];
 
 for (const [url, field, target] of TABLE) {
   Deno.test(`readTarget() finds ${target} in ${url}`, () => {
     const host = field ?? new URL(url).host;
-    assertEquals(readTarget(url, field, FALLBACK), { host, target });
+    assertEquals(readTarget(url, field, FALLBACK), { host, target, received: target });
   });
 }
 
@@ -105,7 +107,11 @@ for (const [url, field, words] of REFUSED) {
 }
 
 Deno.test("readTarget() takes a proxy's own name when a client has written it", () => {
-  assertEquals(readTarget(`http://${FALLBACK}/`, FALLBACK, FALLBACK), { host: FALLBACK, target: "/" });
+  assertEquals(readTarget(`http://${FALLBACK}/`, FALLBACK, FALLBACK), {
+    host: FALLBACK,
+    target: "/",
+    received: "/",
+  });
 });
 
 Deno.test("readTarget() changes no character of any target", () => {
@@ -116,7 +122,11 @@ Deno.test("readTarget() changes no character of any target", () => {
   fc.assert(
     fc.property(host, rest, (name, text) => {
       const target = `/${text}`;
-      assertEquals(readTarget(`http://${name}${target}`, name, FALLBACK), { host: name, target });
+      assertEquals(readTarget(`http://${name}${target}`, name, FALLBACK), {
+        host: name,
+        target,
+        received: target,
+      });
     }),
     { seed: 20260303, numRuns: 2000 },
   );

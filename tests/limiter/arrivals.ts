@@ -41,6 +41,7 @@ export const rules: fc.Arbitrary<Rule> = fc.record({
   windowUs: fc.constantFrom(1, 7, 1000, 1_000_000, 86_400_000_000),
   burst: fc.integer({ min: 1, max: 20 }),
   penalize: fc.constant(false),
+  bounded: fc.boolean(),
 });
 
 /** A rule with requests to match. */

@@ -5,7 +5,7 @@ import { concurrency, releasePlaces } from "../../lib/limiter/concurrency.ts";
 import type { State } from "../../lib/limiter/cursor.ts";
 import { SEED } from "./arrivals.ts";
 
-const RULE = { limit: 3, windowUs: 1000, burst: 0, penalize: false };
+const RULE = { limit: 3, windowUs: 1000, burst: 0, penalize: false, bounded: false };
 
 /** Take or give back, some time after the step before. */
 const steps = fc.array(

@@ -43,7 +43,7 @@ Deno.test("fixedWindow() tells exactly how long to wait", () => {
 });
 
 Deno.test("fixedWindow() counts refused requests only when they are penalized, and lets them in after the window", () => {
-  const rule = { limit: 1, windowUs: 1000, burst: 0, penalize: true };
+  const rule = { limit: 1, windowUs: 1000, burst: 0, penalize: true, bounded: false };
   const verdict = makeVerdict();
   fixedWindow({ a: 1000, b: 1, c: 0 }, 10, 1, rule, verdict);
   assertEquals([verdict.admitted, verdict.next.b], [false, 2]);
@@ -57,10 +57,11 @@ Deno.test("fixedWindow() keeps nobody waiting for longer than the window that is
     { a: 9000, b: 1, c: 0 },
     10,
     1,
-    { limit: 1, windowUs: 1000, burst: 0, penalize: false },
+    { limit: 1, windowUs: 1000, burst: 0, penalize: false, bounded: false },
     verdict,
   );
-  assertEquals([verdict.admitted, verdict.resetUs], [false, 1000]);
+  assertEquals([verdict.admitted, verdict.resetUs, verdict.corrects], [false, 1000, true]);
+  assertEquals(verdict.next, { a: 1010, b: 1, c: 0 });
 });
 
 Deno.test("fixedWindow() keeps its count when a clock is behind the one that began the window", () => {
@@ -69,7 +70,7 @@ Deno.test("fixedWindow() keeps its count when a clock is behind the one that beg
     { a: 1500, b: 1, c: 0 },
     499,
     1,
-    { limit: 1, windowUs: 1000, burst: 0, penalize: false },
+    { limit: 1, windowUs: 1000, burst: 0, penalize: false, bounded: false },
     verdict,
   );
   assertEquals(verdict.admitted, false);

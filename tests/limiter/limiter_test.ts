@@ -498,3 +498,28 @@ Deno.test("RateLimiter.decide() answers at once what a store need not be asked",
   assertEquals(limited(limiter.decide(from("a")) as Decision).reason, "banned");
   assertEquals(store.asked.length, 0);
 });
+
+Deno.test("RateLimiter lets refused keys in again within the window of a new configuration, on the same table", () => {
+  for (const algorithm of ["fixed-window", "sliding-window", "token-bucket", "concurrency"] as const) {
+    const clock = new FakeClock();
+    const table = SharedTable.create({ clock, random: seededRandom(1), maxKeys: 100 });
+    using long = makeLimiter({ ...BY_KEY, algorithm, limit: 1, window: "1h" }, { clock, table });
+    allowed(long.check(from("a")));
+    limited(long.check(from("a")));
+    assertEquals(long.ban("banned", "2h"), true);
+    using short = makeLimiter({ ...BY_KEY, algorithm, limit: 1, window: "1s" }, { clock, table });
+    let decision = short.check(from("a"));
+    for (let i = 0; i < 20 && decision.kind === "limited"; i++) {
+      clock.tick(100);
+      decision = short.check(from("a"));
+    }
+    assertEquals(decision.kind, "allowed", algorithm);
+    assertEquals(
+      limited(short.check(from("banned"))).reason,
+      "banned",
+      "a ban has nothing to do with a window",
+    );
+    short.reset("banned");
+    allowed(long.check(from("banned")));
+  }
+});

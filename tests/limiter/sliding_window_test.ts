@@ -71,7 +71,7 @@ Deno.test("slidingWindow() says that the whole limit is back when it is", () => 
 
 Deno.test("slidingWindow() gives the values of Pingora's interpolated rate", () => {
   // One second, 5 at 0 s and 4 at 1 s: 5 * 0.25 + 4 at 1.75 s, 4 at 2 s, 2 at 2.5 s, nothing at 3.5 s.
-  const rule = { limit: 100, windowUs: 1_000_000, burst: 0, penalize: false };
+  const rule = { limit: 100, windowUs: 1_000_000, burst: 0, penalize: false, bounded: false };
   const list = [
     { gap: 0, cost: 5 },
     { gap: 1_000_000, cost: 4 },
@@ -82,4 +82,14 @@ Deno.test("slidingWindow() gives the values of Pingora's interpolated rate", () 
   ];
   const used = play(slidingWindow, rule, list).map(({ remaining }) => 100 - remaining);
   assertEquals(used, [5, 9, 6, 4, 2, 0]);
+});
+
+Deno.test("slidingWindow() keeps nobody waiting for longer than two of the windows in force", () => {
+  const rule = { limit: 1, windowUs: 1000, burst: 0, penalize: false, bounded: false };
+  const verdict = makeVerdict();
+  slidingWindow({ a: 9_000_000, b: 1, c: 1 }, 10, 1, rule, verdict);
+  assertEquals([verdict.admitted, verdict.corrects, verdict.retryAfterUs], [false, true, 2000]);
+  assertEquals(verdict.next, { a: 2010, b: 1, c: 1 });
+  slidingWindow({ ...verdict.next }, 2010, 1, rule, verdict);
+  assertEquals([verdict.admitted, verdict.corrects], [true, false]);
 });

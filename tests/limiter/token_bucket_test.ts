@@ -54,7 +54,7 @@ Deno.test("tokenBucket() tells exactly how long to wait", () => {
 
 Deno.test("tokenBucket() does not drift at a rate that divides nothing", () => {
   // 3 a second for a day, one after the other as soon as allowed: 333,333.3 us apart.
-  const rule = { limit: 3, windowUs: 1_000_000, burst: 1, penalize: false };
+  const rule = { limit: 3, windowUs: 1_000_000, burst: 1, penalize: false, bounded: false };
   const verdict = makeVerdict();
   let state = { a: 0, b: 0, c: 0 };
   let now = 0;
@@ -69,7 +69,7 @@ Deno.test("tokenBucket() does not drift at a rate that divides nothing", () => {
 });
 
 Deno.test("tokenBucket() penalizes by at most another bucket", () => {
-  const rule = { limit: 1, windowUs: 1000, burst: 2, penalize: true };
+  const rule = { limit: 1, windowUs: 1000, burst: 2, penalize: true, bounded: false };
   const outcomes = play(tokenBucket, rule, Array.from({ length: 50 }, () => ({ gap: 0, cost: 1 })));
   assertEquals(outcomes.filter(({ admitted }) => admitted).length, 2);
   assertEquals(outcomes.at(-1)!.resetUs, 4000);
@@ -81,8 +81,29 @@ Deno.test("tokenBucket() takes back nothing when a clock is behind", () => {
     { a: 6000, b: 1000, c: 5000 },
     4000,
     1,
-    { limit: 1, windowUs: 1000, burst: 1, penalize: false },
+    { limit: 1, windowUs: 1000, burst: 1, penalize: false, bounded: false },
     verdict,
   );
   assertEquals([verdict.admitted, verdict.retryAfterUs], [false, 2000]);
+});
+
+Deno.test("tokenBucket() goes on from the present when the clock was set back", () => {
+  const rule = { limit: 1, windowUs: 1000, burst: 1, penalize: false, bounded: false };
+  const verdict = makeVerdict();
+  tokenBucket({ a: 5_001_000, b: 1000, c: 5_000_000 }, 10, 1, rule, verdict);
+  assertEquals([verdict.admitted, verdict.corrects, verdict.retryAfterUs], [false, true, 1000]);
+  assertEquals(verdict.next, { a: 1010, b: 1000, c: 10 });
+});
+
+Deno.test("tokenBucket() keeps nobody waiting for a larger bucket that is in force no more", () => {
+  const verdict = makeVerdict();
+  for (const [penalize, waitUs] of [[false, 1000], [true, 3000]] as const) {
+    const rule = { limit: 1, windowUs: 1000, burst: 2, penalize };
+    const state = { a: 500_000, b: 500_000, c: 0 };
+    tokenBucket(state, 0, 1, { ...rule, bounded: true }, verdict);
+    assertEquals([verdict.admitted, verdict.corrects, verdict.retryAfterUs], [false, true, waitUs]);
+    // Where a function gives the burst, or more is charged afterwards, that much may have been used up rightly.
+    tokenBucket(state, 0, 1, { ...rule, bounded: false }, verdict);
+    assertEquals([verdict.admitted, verdict.corrects, verdict.retryAfterUs], [false, false, 499_000]);
+  }
 });

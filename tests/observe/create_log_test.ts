@@ -73,8 +73,32 @@ const EVENTS: readonly [event: ProxyEvent, line: string][] = [
     "warn Limiter default holds 10 keys and is full: further keys are estimated, never too low",
   ],
   [
-    { kind: "listener_error", address: "0.0.0.0:80", message: "too many open files" },
-    "error Cannot accept connections on 0.0.0.0:80: too many open files; listening again",
+    {
+      kind: "listener_error",
+      address: "0.0.0.0:80",
+      message: "too many open files",
+      openDescriptors: 256,
+      runningRequests: 1,
+    },
+    "error Cannot accept connections on 0.0.0.0:80: too many open files (256 open descriptors, 1 running request); trying again until it can",
+  ],
+  [
+    {
+      kind: "listener_error",
+      address: "0.0.0.0:80",
+      message: "too many open files",
+      openDescriptors: null,
+      runningRequests: 0,
+    },
+    "error Cannot accept connections on 0.0.0.0:80: too many open files (0 running requests); trying again until it can",
+  ],
+  [
+    { kind: "listener_recovered", address: "0.0.0.0:80", afterMs: 1234 },
+    "info Accepting connections on 0.0.0.0:80 again after 1234ms",
+  ],
+  [
+    { kind: "health_check_error", pool: "default", server: "a:80", message: "too many open files" },
+    "error Cannot check server a:80 of pool default: too many open files; it counts as before",
   ],
   [{ kind: "callback_error", name: "logging", message: "x", stack: null }, "error logging threw: x"],
   [
@@ -136,11 +160,11 @@ Deno.test("createLog() logs nothing below its level", () => {
     const events = stderr.lines.filter((line) => line.startsWith(TIME)).length;
     return [level, log.observer.wantsAccess, stdout.lines.length, events];
   });
-  assertEquals(counts, [["debug", true, 1, 13], ["info", true, 1, 12], ["warn", false, 0, 7], [
+  assertEquals(counts, [["debug", true, 1, 16], ["info", true, 1, 15], ["warn", false, 0, 9], [
     "error",
     false,
     0,
-    4,
+    6,
   ]]);
 });
 

@@ -1,4 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import { latin1Text, RawConnection } from "../support/raw_connection.ts";
 import { eachTransport } from "../support/each_transport.ts";
 import { recordingUpstream } from "../support/recording_upstream.ts";
 import { startProxy, type TestProxy } from "../support/start_proxy.ts";
@@ -13,7 +14,9 @@ async function statusOf(proxy: TestProxy, bytes: string): Promise<number> {
 /** Requests that no server may see, each with the answer to it. */
 const REFUSED: readonly (readonly [claim: string, status: number, bytes: string])[] = [
   ["without a Host field", 400, "GET / HTTP/1.1\r\n\r\n"],
+  // The runtime does not tell it from HTTP/1.1.
   ["of HTTP/1.0 without a Host field", 400, "GET / HTTP/1.0\r\n\r\n"],
+  ["by OPTIONS without a Host field but with others", 400, "OPTIONS / HTTP/1.1\r\nAccept: */*\r\n\r\n"],
   ["with an empty Host field", 400, "GET / HTTP/1.1\r\nHost:\r\n\r\n"],
   ["with two Host fields", 400, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"],
   ["with the same Host field twice", 400, "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"],
@@ -27,6 +30,7 @@ const REFUSED: readonly (readonly [claim: string, status: number, bytes: string]
   ["whose Host has a backslash", 400, "GET / HTTP/1.1\r\nHost: a\\b\r\n\r\n"],
   ["whose Host is not ASCII", 400, "GET / HTTP/1.1\r\nHost: \xe9\r\n\r\n"],
   ["whose port is not a number", 400, "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n"],
+  ["whose absolute form names another port", 400, "GET http://h:81/ HTTP/1.1\r\nHost: h:80\r\n\r\n"],
   ["whose absolute form names another host", 400, "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n"],
   ["whose absolute form has user info", 400, "GET http://u@h/ HTTP/1.1\r\nHost: h\r\n\r\n"],
   ["whose absolute form has another scheme", 400, "GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n"],
@@ -148,6 +152,42 @@ Deno.test("proxy sends the path of an absolute form, and the slash that one with
   await using proxy = await startProxy({ upstreams: [upstream.address] });
   for (const target of ["http://h/a%2F?b", "http://h", "http://h?q=/a"]) await proxy.ask(`GET ${target}`);
   assertEquals(upstream.requests.map(({ startLine }) => startLine.split(" ")[1]), ["/a%2F?b", "/", "/?q=/a"]);
+});
+
+Deno.test("proxy compares the host of an absolute form, and its scheme, without regard to case", async () => {
+  await using upstream = recordingUpstream();
+  await using proxy = await startProxy({ upstreams: [upstream.address] });
+  for (
+    const [target, host] of [["HTTP://h/a", "h"], ["http://H:80/a", "h:80"], [
+      "hTTp://shop.Example/a",
+      "SHOP.example",
+    ]]
+  ) {
+    assertEquals((await proxy.ask(`GET ${target}`, [`Host: ${host}`])).status, 200, target);
+    assertEquals(upstream.requests.at(-1)!.startLine, "GET /a HTTP/1.1");
+    assertEquals(upstream.sent("host"), [host]);
+  }
+});
+
+eachTransport("proxy serves a health check of HTTP/1.0 without fields", async (start) => {
+  await using upstream = recordingUpstream();
+  await using unix = await Deno.makeTempDir().then((directory) => ({
+    path: `${directory}/proxy.sock`,
+    [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
+  }));
+  await using proxy = await start({
+    listen: ["127.0.0.1:0", `unix:${unix.path}`],
+    upstreams: [upstream.address],
+  });
+  const byUnix = new RawConnection(await Deno.connect({ transport: "unix", path: unix.path }));
+  for (using connection of [await proxy.connect(), byUnix]) {
+    await connection.write("OPTIONS / HTTP/1.0\r\n\r\n");
+    const { startLine, body } = await connection.readResponse("OPTIONS");
+    assertEquals([startLine, latin1Text(body)], ["HTTP/1.0 200 OK", "ok"]);
+    await connection.untilClosed();
+    assertEquals(upstream.requests.at(-1)!.startLine, "OPTIONS / HTTP/1.1");
+    assertEquals(upstream.sent("host"), ["localhost"]);
+  }
 });
 
 Deno.test("proxy tells a client what is wrong with its request", async () => {

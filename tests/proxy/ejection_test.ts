@@ -2,6 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { answers } from "../support/answers.ts";
 import { deadPort } from "../support/dead_port.ts";
 import { eachTransport } from "../support/each_transport.ts";
+import { type RawUpstream, rawUpstream } from "../support/raw_upstream.ts";
 import { startUpstream } from "../support/start_upstream.ts";
 
 /** An upstream that answers with this status as long as it is told to. */
@@ -140,21 +141,175 @@ eachTransport("proxy takes clients that leave for no failure of the server", asy
   assertEquals(proxy.seen.entries.map(({ status }) => status), [499, 499, 499, 499]);
 });
 
-eachTransport("proxy lets an ejected server in as soon as a check has passed", async (start) => {
-  const { upstream: bad } = failing(503);
-  await using _bad = bad;
+/** A server whose connections are checks until something is sent on them; knows how many of each there were. */
+class CountingServer implements AsyncDisposable {
+  checks = 0;
+  requests = 0;
+  readonly #watchers = new Set<() => void>();
+  readonly upstream: RawUpstream;
+
+  /** @param respond what is sent to a request, with its first line; `null` is nothing, ever */
+  constructor(respond: (requestLine: string) => string | null) {
+    this.upstream = rawUpstream(async (connection) => {
+      for (let first = true;; first = false) {
+        const head = await connection.readHead();
+        if (head === null && first) this.checks++;
+        if (head === null) return this.#changed();
+        const [line] = head.split("\r\n");
+        if (line!.includes("/health")) this.checks++;
+        else this.requests++;
+        this.#changed();
+        const response = respond(line!);
+        if (response === null) return void await connection.read();
+        await connection.write(response);
+      }
+    });
+  }
+
+  get address(): string {
+    return this.upstream.address;
+  }
+
+  #changed(): void {
+    for (const watcher of [...this.#watchers]) watcher();
+  }
+
+  /** Resolves when so many more checks have come. */
+  async untilChecked(more: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const wanted = this.checks + more;
+    const watcher = () => void (this.checks >= wanted && resolve());
+    this.#watchers.add(watcher);
+    await promise;
+    this.#watchers.delete(watcher);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.upstream.close();
+  }
+}
+
+const OK = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nb";
+const REFUSED = "HTTP/1.1 200 OK\r\nContent-Length: one\r\n\r\nb";
+
+eachTransport(
+  "proxy lets a server that refused connections in as soon as a TCP check has passed",
+  async (start) => {
+    const port = deadPort();
+    await using good = startUpstream("g");
+    await using proxy = await start({
+      upstreams: {
+        servers: [`127.0.0.1:${port}`, good.address],
+        ejection: { consecutiveFailures: 2, baseTime: "1h" },
+        healthCheck: { type: "tcp", interval: "30ms", initial: "up", fall: 1000 },
+      },
+    });
+    assertEquals(await answers(proxy, 6), "gggggg");
+    assertEquals(proxy.seen.eventsOf("ejection").length, 1);
+    await using _back = startUpstream({ name: "b", port });
+    await proxy.seen.until(() => proxy.seen.eventsOf("ejection").length === 2);
+    assertEquals((await answers(proxy, 4)).replaceAll("g", ""), "bb");
+  },
+);
+
+eachTransport(
+  "proxy does not let a server that accepts and never answers in because a TCP check has passed",
+  async (start) => {
+    await using hung = new CountingServer(() => null);
+    await using good = startUpstream("g");
+    await using proxy = await start({
+      upstreams: {
+        servers: [hung.address, good.address],
+        timeouts: { connect: "100ms", response: "100ms" },
+        ejection: { consecutiveFailures: 2, baseTime: "1h" },
+        healthCheck: { type: "tcp", interval: "10ms", jitter: 0 },
+      },
+    });
+    assertEquals(await answers(proxy, 6), "gggggg");
+    assertEquals([hung.requests, proxy.seen.eventsOf("ejection").length], [2, 1]);
+    await hung.untilChecked(5);
+    assertEquals(await answers(proxy, 6), "gggggg");
+    assertEquals([hung.requests, proxy.seen.eventsOf("ejection").length], [2, 1]);
+  },
+);
+
+eachTransport("proxy tries a server with one request at a time after its ejection", async (start) => {
+  let response: string | null = null;
+  await using hung = new CountingServer(() => response);
+  await using good = startUpstream("g");
+  await using proxy = await start({
+    upstreams: {
+      servers: [hung.address, good.address],
+      timeouts: { connect: "100ms", response: "100ms" },
+      ejection: { consecutiveFailures: 2, failureRate: 2, baseTime: "50ms", maxTime: "50ms" },
+    },
+  });
+  const together = async () => (await Promise.all([1, 2, 3, 4, 5, 6].map(() => answers(proxy, 1)))).join("");
+  assertEquals(await answers(proxy, 4), "gggg");
+  for (let i = 1; i <= 3; i++) {
+    await proxy.seen.until(() => proxy.seen.eventsOf("ejection").length === 2 * i);
+    assertEquals(await together(), "gggggg");
+    assertEquals(hung.requests, 2 + i);
+  }
+  const reasons = proxy.seen.eventsOf("ejection").map(({ reason }) => reason);
+  assertEquals(reasons.slice(0, 3), [
+    "2 requests failed in a row, out for 50ms",
+    null,
+    "the first request after its ejection failed, out for 50ms",
+  ]);
+  response = OK;
+  await proxy.seen.until(() => proxy.seen.eventsOf("ejection").length === 8);
+  assertEquals((await answers(proxy, 8)).replaceAll("g", ""), "bbbb");
+});
+
+eachTransport("proxy calls no server healthy whose responses it refuses", async (start) => {
+  await using bad = new CountingServer(() => REFUSED);
   await using good = startUpstream("g");
   await using proxy = await start({
     upstreams: {
       servers: [bad.address, good.address],
-      ejection: { baseTime: "1h" },
-      healthCheck: { type: "tcp", interval: "100ms" },
+      healthCheck: { type: "http", interval: "10ms", path: "/health", jitter: 0 },
     },
   });
-  for (let i = 0; i < 200 && proxy.seen.eventsOf("ejection").length === 0; i++) await answers(proxy, 1);
-  await proxy.seen.until(() => proxy.seen.eventsOf("ejection").some(({ ejected }) => !ejected));
-  assertEquals(proxy.server.pools.get("default")!.server(bad.address)!.consecutiveFailures, 0);
+  const [event] = proxy.seen.eventsOf("health");
+  assertEquals(
+    [event?.server, event?.healthy, event?.reason],
+    [bad.address, false, "Cannot read the response: a content-length that is not a number"],
+  );
+  await bad.untilChecked(3);
+  assertEquals(await answers(proxy, 6), "gggggg");
+  assertEquals(bad.requests, 0);
 });
+
+eachTransport(
+  "proxy believes a check no more once a request has failed although it had passed",
+  async (start) => {
+    let response = REFUSED;
+    let health = OK;
+    await using bad = new CountingServer((line) => line.includes("/health") ? health : response);
+    await using good = startUpstream("g");
+    await using proxy = await start({
+      upstreams: {
+        servers: [bad.address, good.address],
+        ejection: { consecutiveFailures: 2, baseTime: "1h" },
+        healthCheck: { type: "http", interval: "10ms", path: "/health", jitter: 0, fall: 1000 },
+      },
+    });
+    const ejections = () => proxy.seen.eventsOf("ejection");
+    while (ejections().length === 0) await answers(proxy, 1);
+    await proxy.seen.until(() => ejections().length === 2);
+    assertEquals([ejections()[1]!.ejected, bad.requests], [false, 2]);
+    while (bad.requests === 2) await answers(proxy, 1);
+    assertMatch(ejections()[2]!.reason!, /^a request failed although its check has passed, out for /);
+    await bad.untilChecked(5);
+    assertEquals([await answers(proxy, 6), bad.requests, ejections().length], ["gggggg", 3, 3]);
+    health = REFUSED;
+    await bad.untilChecked(2);
+    [response, health] = [OK, OK];
+    await proxy.seen.until(() => ejections().length === 4);
+    assertEquals((await answers(proxy, 6)).replaceAll("g", ""), "bbb");
+  },
+);
 
 eachTransport("proxy uses all servers below the panic threshold, and says so", async (start) => {
   await using a = startUpstream("a");

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { eachTransport, type TransportName } from "../support/each_transport.ts";
+import { rawUpstream } from "../support/raw_upstream.ts";
 import { OK, recordingUpstream } from "../support/recording_upstream.ts";
 
 /** What `fetch` adds by itself where the client has not sent it. */
@@ -128,7 +129,8 @@ eachTransport("proxy gives the client's Host to the server unless a filter sets 
 
 eachTransport("proxy drops what a client claims about other proxies", async (start) => {
   await using upstream = recordingUpstream();
-  await using proxy = await start({ upstreams: [upstream.address] });
+  const listen = { hostname: "127.0.0.1", port: 0, underscores: "pass" } as const;
+  await using proxy = await start({ listen, upstreams: [upstream.address] });
   const claims = ["For", "Proto", "Host", "Port", "Ssl", "Client-Cert"].map((name) =>
     `X-Forwarded-${name}: evil`
   );
@@ -182,6 +184,32 @@ eachTransport("proxy keeps the server's own fields, Date and Server among them",
   const { fields } = await proxy.ask();
   assertEquals(fields.map(([name, value]) => `${name.toLowerCase()}: ${value}`).sort(), all.sort());
 });
+
+const LOOSE_LENGTHS = {
+  "bare LF as line end": "HTTP/1.1 200 OK\nX-Down: 1\nContent-Length: 5\n\n",
+  "a length twice": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Down: 1\r\nContent-Length: 5\r\n\r\n",
+  "a list of the same length": "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\nX-Down: 1\r\n\r\n",
+};
+
+for (const [what, head] of Object.entries(LOOSE_LENGTHS)) {
+  eachTransport(`proxy frames a response with ${what} anew`, async (start) => {
+    await using upstream = rawUpstream(async (connection) => {
+      while (await connection.readRequest() !== null) {
+        await connection.write(`${head}he`);
+        await connection.write("llo");
+      }
+    });
+    await using proxy = await start({ upstreams: [upstream.address] });
+    for (const method of ["GET", "HEAD"]) {
+      const answer = await proxy.ask(`${method} /`);
+      assertEquals([answer.status, answer.text], [200, method === "GET" ? "hello" : ""]);
+      const lengths = answer.fields.filter(([name]) => name.toLowerCase() === "content-length");
+      assertEquals(lengths.map(([, value]) => value), ["5"]);
+      assertEquals(answer.field("x-down"), "1");
+      assertEquals(answer.head.replaceAll("\r\n", "").includes("\n"), false);
+    }
+  });
+}
 
 eachTransport("proxy adds no content-type that the server has not sent", async (start) => {
   await using upstream = recordingUpstream(OK);

@@ -38,12 +38,14 @@ redisTest(
         algorithm: fc.constantFrom(...ALGORITHMS),
         windowUs: fc.constant(windowUs),
         penalize: fc.boolean(),
+        bounded: fc.boolean(),
         list: fc.array(
           fc.record({
             // The clock may be set back, and limits differ from request to request.
             gap: fc.oneof(
               fc.integer({ min: -windowUs, max: 3 * windowUs }),
               fc.integer({ min: 0, max: Math.ceil(windowUs / 10) }),
+              fc.constantFrom(-900_000, -1_100_000, -86_400_000_000),
             ),
             cost: fc.oneof(fc.integer({ min: 0, max: 4 }), fc.constantFrom(0.25, 1.5, 1000)),
             limit: fc.integer({ min: 0, max: 12 }),
@@ -54,16 +56,20 @@ redisTest(
       })
     );
     await fc.assert(
-      fc.asyncProperty(traces, async ({ algorithm: [name, decide], windowUs, penalize, list }) => {
+      fc.asyncProperty(traces, async ({ algorithm: [name, decide], windowUs, penalize, bounded, list }) => {
         const key = `trace:${run++}`;
         const verdict = makeVerdict();
         let state: State = { a: 0, b: 0, c: 0 };
         now = 1_767_225_600_000_000;
         for (const { gap, cost, limit, burst } of list) {
           now += gap;
-          decide(state, now, cost, { limit, windowUs, burst, penalize }, verdict);
-          if (verdict.admitted || penalize) state = { ...verdict.next };
-          const args = [name[0]!, ...[limit, windowUs, burst, cost].map(String), penalize ? "p" : "-"];
+          decide(state, now, cost, { limit, windowUs, burst, penalize, bounded }, verdict);
+          if (verdict.admitted || verdict.corrects || penalize) state = { ...verdict.next };
+          const args = [
+            name[0]!,
+            ...[limit, windowUs, burst, cost].map(String),
+            `-${penalize ? "p" : ""}${bounded ? "b" : ""}`,
+          ];
           const reply = await link.run("decide", 1, [key, "1", "1", ...args]);
           const orNever = (value: number) => value === Infinity ? -1 : value;
           assertEquals(reply, [
@@ -126,6 +132,13 @@ const requests = fc.array(
   { maxLength: 30 },
 );
 
+/** From some request on, a configuration with other windows and limits of the same policies. */
+const change = fc.record({
+  at: fc.nat(30),
+  windowMs: fc.constantFrom(1, 5, 50, 1000),
+  limit: fc.integer({ min: 0, max: 8 }),
+});
+
 function comparable(decision: Decision): unknown {
   if (decision.kind === "unlimited") return decision;
   const { policy, lease: _, due: __, each, ...rest } = { lease: null, due: null, ...decision };
@@ -144,18 +157,29 @@ for (const remembers of [false, true]) {
       let run = 0;
       await using link = await timedLink(redis.url, () => nowUs());
       await fc.assert(
-        fc.asyncProperty(tiers, requests, async (policies, list) => {
+        fc.asyncProperty(tiers, requests, change, async (policies, list, change) => {
+          using stack = new DisposableStack();
           const clock = new FakeClock();
           const random = seededRandom(1);
-          const resolved = resolvePolicies(policies);
           const table = SharedTable.create({ clock, random, sketches: policies.length });
           const local = new MemoryStore(SharedTable.create({ clock, random, sketches: policies.length }));
           nowUs = () => table.now();
-          const store = storeOn(link, resolved, local, { clock, scope: `run ${run++}`, remembers });
-          using here = new RateLimiter<Source>(resolved, { clock, random, table });
-          using there = new RateLimiter<Source>(resolved, { clock, random, store });
+          const scope = `run ${run++}`;
+          const open = (policies: readonly LimiterPolicy<Source>[]): RateLimiter<Source>[] => {
+            const resolved = resolvePolicies(policies);
+            const store = storeOn(link, resolved, local, { clock, scope, remembers });
+            return [
+              stack.use(new RateLimiter<Source>(resolved, { clock, random, table })),
+              stack.use(new RateLimiter<Source>(resolved, { clock, random, store })),
+            ];
+          };
+          let [here, there] = open(policies);
           const running: { left: number; end: () => void }[] = [];
-          for (const { gapMs, keys, cost, ends, reached } of list) {
+          for (const [i, { gapMs, keys, cost, ends, reached }] of list.entries()) {
+            const { at, windowMs, limit } = change;
+            if (i === at) {
+              [here, there] = open(policies.map((each) => ({ ...each, window: windowMs, limit })));
+            }
             clock.tick(gapMs);
             for (const each of running.splice(0)) {
               if (each.left-- <= 0) each.end();
@@ -169,12 +193,13 @@ for (const remembers of [false, true]) {
               keys,
               cost,
             };
-            const expected = here.check(source);
-            const found = await there.decide(source);
+            const [memory, redis] = [here!, there!];
+            const expected = memory.check(source);
+            const found = await redis.decide(source);
             if (remembers) assertEquals(found.kind, expected.kind);
             else assertEquals(comparable(found), comparable(expected));
             const end = () => {
-              for (const [limiter, decision] of [[here, expected], [there, found]] as const) {
+              for (const [limiter, decision] of [[memory, expected], [redis, found]] as const) {
                 if (decision.kind !== "allowed") continue;
                 decision.lease?.release();
                 limiter.settle(decision, source, reached);

@@ -4,6 +4,7 @@ import type { LimiterPolicy } from "../../lib/limiter/policy.ts";
 import { RateLimiter, type RateLimiterOptions } from "../../lib/server/rate_limiter.ts";
 import type { ServeSource } from "../../lib/server/serve_source.ts";
 import { FakeClock } from "../support/fake_clock.ts";
+import { askAt } from "../support/start_proxy.ts";
 
 type Policies = LimiterPolicy<ServeSource> | LimiterPolicy<ServeSource>[];
 
@@ -138,4 +139,19 @@ Deno.test("new RateLimiter() says everything that is wrong with a policy", () =>
     TypeError,
     "limit must be a whole number from 0 to 1000000000, or a function, received -1",
   );
+});
+
+Deno.test("RateLimiter counts a field once, whatever empty lines come with it", async () => {
+  const limiter = new RateLimiter({ key: "header:appid", limit: 1, window: "1h" });
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    limiter.wrap(() => new Response("hello")),
+  );
+  const statuses: number[] = [];
+  for (const lines of [["appid: me"], ["appid:", "appid: me"], ["appid: me", "appid:", "appid:"]]) {
+    statuses.push((await askAt(server.addr.port, "GET /", [...lines, "Connection: close"])).status);
+  }
+  assertEquals(statuses, [200, 429, 429]);
+  await server.shutdown();
+  limiter[Symbol.dispose]();
 });

@@ -26,22 +26,30 @@ export class ProgramFolder implements AsyncDisposable {
     return new ProgramFolder(path);
   }
 
-  /** Starts the program with these arguments. */
+  /**
+   * Starts the program with these arguments.
+   *
+   * @param descriptors how many it may hold; `Infinity` is as many as the test itself
+   */
   start(
     args: readonly string[],
     permissions: readonly string[] = ["--allow-net", "--allow-read"],
     env: Readonly<Record<string, string>> = {},
+    descriptors = Infinity,
   ): RunningProgram {
-    const command = new Deno.Command(Deno.execPath(), {
-      args: [
-        "run",
-        "--no-prompt",
-        "--quiet",
-        `--config=${CONFIG.pathname}`,
-        ...permissions,
-        MAIN.href,
-        ...args,
-      ],
+    const line = [
+      Deno.execPath(),
+      "run",
+      "--no-prompt",
+      "--quiet",
+      `--config=${CONFIG.pathname}`,
+      ...permissions,
+      MAIN.href,
+      ...args,
+    ];
+    if (descriptors !== Infinity) line.unshift("sh", "-c", `ulimit -n ${descriptors}; exec "$@"`, "sh");
+    const command = new Deno.Command(line[0]!, {
+      args: line.slice(1),
       cwd: this.path,
       env: { NO_COLOR: "1", ...env },
       stdin: "null",

@@ -9,6 +9,7 @@ import { limiterSchema } from "./limiter_schema.ts";
 import { listenSchema } from "./listen_schema.ts";
 import { optionsObject } from "./options_object.ts";
 import { routesSchema } from "./routes_schema.ts";
+import { checkFieldNames } from "./check_field_names.ts";
 import { checkPools } from "./check_pools.ts";
 import { checkRouteLimits } from "./check_route_limits.ts";
 import { upstreamsSchema } from "./upstreams_schema.ts";
@@ -39,6 +40,7 @@ export const configSchema: v.GenericSchema = v.lazy((config) =>
       // As it was written: the schema makes copies, which no longer show what was the same object.
       checkPools(config, addIssue);
       checkRouteLimits(config, addIssue);
+      checkFieldNames(config, addIssue);
     }),
   )
 );

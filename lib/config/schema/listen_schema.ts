@@ -1,10 +1,10 @@
 /** The schema of the places to listen at. */
 
 import * as v from "valibot";
-import type { ListenOptions, ListenTlsOptions } from "../proxy_config.ts";
+import type { ListenOptions, ListenTlsOptions, Underscores } from "../proxy_config.ts";
 import { formatListen } from "../format_listen.ts";
 import { parseListen, parseRedirect } from "../resolve_listen.ts";
-import { mustBe, mustBeSecret } from "./messages.ts";
+import { mustBe, mustBeSecret, oneOf } from "./messages.ts";
 import { wholeNumberSchema } from "./number_schema.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";
 
@@ -19,6 +19,8 @@ function pemOrPathSchema(label: string, begins: RegExp): v.GenericSchema {
     mustBeSecret(`the PEM text of a ${label}, or the path of a file with it`),
   );
 }
+
+const UNDERSCORES: readonly Underscores[] = ["drop", "refuse", "pass"];
 
 const tlsEntries = {
   cert: pemOrPathSchema("certificate", /-----BEGIN (?:TRUSTED )?CERTIFICATE-----/),
@@ -43,6 +45,7 @@ const entries = {
   redirect: v.optional(
     v.custom<string>((value) => parseRedirect(value) !== undefined, mustBe('"https" or "https:PORT"')),
   ),
+  underscores: v.optional(v.picklist(UNDERSCORES, mustBe(oneOf(UNDERSCORES)))),
 } satisfies Record<keyof ListenOptions, v.GenericSchema>;
 
 /** Pairs of options of which one makes the other senseless, and why. */
@@ -52,6 +55,7 @@ const CONTRADICTIONS = [
   ["unix", "tls", "which the runtime does not speak on unix sockets"],
   ["redirect", "tls", "since it is clients without TLS that are sent elsewhere"],
   ["redirect", "unix", "since a browser does not come by a unix socket"],
+  ["redirect", "underscores", "since nothing is forwarded there"],
 ] as const;
 
 const optionsSchema = v.pipe(

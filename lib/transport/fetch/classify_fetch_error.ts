@@ -1,5 +1,6 @@
 /** What `fetch` says when it fails, told apart by the words, because there is nothing else. */
 
+import { resourceShortage } from "../../core/resource_shortage.ts";
 import { UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
 
 type Rule = readonly [words: RegExp, code: UpstreamErrorCode];
@@ -35,9 +36,11 @@ export function classifyFetchError(
   error: unknown,
   dialFailure: UpstreamErrorCode | null = null,
 ): UpstreamError {
-  const text = describe(error);
-  const unsent = NEVER_SENT.test(text);
-  let code = codeOf(text, unsent ? CONNECT_RULES : SEND_RULES);
+  const said = describe(error);
+  const unsent = NEVER_SENT.test(said);
+  const shortage = unsent ? resourceShortage(error) : null;
+  const text = shortage ?? said;
+  let code = shortage === null ? codeOf(text, unsent ? CONNECT_RULES : SEND_RULES) : "out_of_resources";
   if (dialFailure !== null && text.includes("unsuccessful tunnel")) code = dialFailure;
   return new UpstreamError(`fetch failed: ${text}`, {
     code,

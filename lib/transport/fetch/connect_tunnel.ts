@@ -1,5 +1,6 @@
 /** The way by which `fetch` reaches an address under another server's name. */
 
+import { resourceShortage } from "../../core/resource_shortage.ts";
 import type { UpstreamErrorCode } from "../../core/errors.ts";
 import type { Address } from "../../upstream/address.ts";
 import type { OutboundProxy } from "../outbound_proxy.ts";
@@ -159,6 +160,7 @@ async function readHead(conn: Deno.Conn): Promise<string | null> {
 }
 
 function dialFailureOf(error: unknown): UpstreamErrorCode {
+  if (resourceShortage(error) !== null) return "out_of_resources";
   if (error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.NotFound) {
     return "connection_refused";
   }

@@ -2,6 +2,7 @@
 
 import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ClientGoneError, ProxyError, RequestError, UpstreamError } from "../../core/errors.ts";
+import type { HeaderFields } from "../../http/header_fields.ts";
 import type { OutgoingRequest, RequestBody, SendOptions, UpstreamResponse } from "../transport.ts";
 import { classifyBodyError, classifyFetchError } from "./classify_fetch_error.ts";
 import { Download } from "./download.ts";
@@ -137,7 +138,7 @@ export class FetchExchange {
       );
     }
     const answer: UpstreamResponse = { status, statusText, headers: fromFetchFields(headers), body: null };
-    const length = lengthOf(headers);
+    const length = lengthOf(answer.headers);
     if (body === null || length === 0) {
       body?.cancel().catch(() => {});
       this.#finish();
@@ -254,7 +255,7 @@ export class FetchExchange {
 const REPEATED_BY_FETCH: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
 /** How long the content is that `fetch` gives out; it undoes a coding, and does not know then. */
-function lengthOf(headers: Headers): number {
+function lengthOf(headers: HeaderFields): number {
   const declared = headers.get("content-length");
   return declared === null || headers.has("content-encoding") ? Infinity : Number(declared);
 }

@@ -27,11 +27,16 @@ export function toFetchFields(fields: HeaderFields, hostInUrl = false): [string,
   return pairs;
 }
 
-/** The fields of an answer; `fetch` has sorted them and joined repetitions except for `set-cookie`. */
+/**
+ * The fields of an answer; `fetch` has sorted them and joined repetitions except for `set-cookie`.
+ *
+ * It takes a length that is there several times when it is the same (RFC 9110 section 8.6); one of them goes on.
+ */
 export function fromFetchFields(headers: Headers): HeaderFields {
   const list: string[] = [];
   for (const [name, value] of headers) {
-    if (name !== "transfer-encoding") list.push(name, value);
+    if (name === "content-length") list.push(name, value.split(",", 1)[0]!.trimEnd());
+    else if (name !== "transfer-encoding") list.push(name, value);
   }
   return HeaderFields.adopt(list);
 }

@@ -2,6 +2,7 @@
 
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { RequestError } from "../../core/errors.ts";
+import { asciiTarget } from "../../http/request_target.ts";
 import type { Peer } from "../../upstream/peer.ts";
 import type { OutgoingRequest, SendOptions, Transport, UpstreamResponse } from "../transport.ts";
 import { isExactTarget } from "./exact_target.ts";
@@ -24,6 +25,7 @@ const NORMALISED_METHODS: ReadonlySet<string> = new Set(["DELETE", "GET", "HEAD"
  * Bodies stream both ways with backpressure, compressed content passes as it is, and redirects are not followed.
  * What `fetch` cannot do unseen:
  *
+ * - Bytes above 0x7F in a target are sent percent-encoded.
  * - A target that it would rewrite (see {@linkcode isExactTarget}), a method that it refuses or changes, and a body
  *   on GET or HEAD are answered with 400 instead.
  * - It adds `accept: *`+`/*`, `accept-language: *`, an empty `user-agent` and `accept-encoding: identity` where the
@@ -87,7 +89,8 @@ function refuseWhatFetchChanges({ method, target, body }: OutgoingRequest): void
   if (body !== null && body.length !== 0 && (method === "GET" || method === "HEAD")) {
     throw new RequestError(`Cannot send a body with ${method} by the transport "fetch"; "http1" can`);
   }
-  if (!isExactTarget(target)) {
+  // Bytes above 0x7F go percent-encoded, which is the same URI.
+  if (!isExactTarget(asciiTarget(target))) {
     throw new RequestError(
       `Cannot send the target ${
         JSON.stringify(target)

@@ -1,5 +1,6 @@
 /** Why there is no connection, in the words of RFC 9209. */
 
+import { resourceShortage } from "../../core/resource_shortage.ts";
 import { UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
 import type { Peer } from "../../upstream/peer.ts";
 import { formatAddress } from "../../upstream/address.ts";
@@ -9,10 +10,15 @@ export type ConnectStage = "connect" | "handshake";
 
 /** Makes the error of an exchange that never had a connection. */
 export function classifyConnectError(cause: unknown, peer: Peer, stage: ConnectStage): UpstreamError {
-  const text = cause instanceof Error ? cause.message : String(cause);
+  const shortage = resourceShortage(cause);
+  const text = shortage ?? (cause instanceof Error ? cause.message : String(cause));
   const doing = stage === "connect" ? "connect to" : "agree on TLS with";
   return new UpstreamError(`Cannot ${doing} ${formatAddress(peer.address)}: ${text}`, {
-    code: stage === "connect" ? connectCode(cause, text) : handshakeCode(text),
+    code: shortage !== null
+      ? "out_of_resources"
+      : stage === "connect"
+      ? connectCode(cause, text)
+      : handshakeCode(text),
     phase: "unsent",
     cause,
   });

@@ -15,6 +15,7 @@ const CASES: [string, UpstreamErrorCode, SendPhase][] = [
   ],
   ["client error (Connect): No such file or directory (os error 2)", "connection_refused", "unsent"],
   ["client error (Connect): dns error: failed to lookup address information", "dns_error", "unsent"],
+  ["client error (Connect): tcp open error: Too many open files (os error 24)", "out_of_resources", "unsent"],
   [
     "client error (Connect): tcp connect error: Network is unreachable (os error 101)",
     "destination_ip_unroutable",

@@ -79,15 +79,14 @@ Deno.test("HeadParser throws nothing but the protocol error, and every split of 
   );
 });
 
-Deno.test("HeadParser refuses every control character but tab, wherever in a head it stands", () => {
+Deno.test("HeadParser refuses every control character but tab and LF, wherever in a head it stands", () => {
   const head = "HTTP/1.1 200 Fine\r\nName: value\r\nContent-Length: 0\r\n\r\n";
   for (let code = 0; code < 256; code++) {
-    const control = (code < 32 && code !== 9) || code === 127;
+    const control = (code < 32 && code !== 9 && code !== 10) || code === 127;
     for (let at = 0; at <= head.indexOf("\r\n\r\n"); at++) {
       const bytes = latin1Bytes(head.slice(0, at) + String.fromCharCode(code) + head.slice(at));
       const { outcome, fields } = readInPieces(bytes);
       if (control && outcome === "complete") {
-        // A line end is read as one where it comes to stand in front of another.
         throw new Error(`${code} at ${at} gave ${fields}`);
       }
     }
@@ -101,6 +100,47 @@ Deno.test("HeadParser takes a head of 64 KiB and 200 fields, and refuses one byt
   const outcome = (text: string) => readInPieces(latin1Bytes(text), [], "HEAD").outcome;
   assertEquals([outcome(long(MAX_HEAD_BYTES)), outcome(long(MAX_HEAD_BYTES + 1))], ["complete", "refused"]);
   assertEquals([outcome(many(MAX_FIELDS)), outcome(many(MAX_FIELDS + 1))], ["complete", "refused"]);
+});
+
+Deno.test("HeadParser finds the same with bare LF as line end", () => {
+  const head = "HTTP/1.1 200 Fine\r\nName: value\r\nX:\r\nContent-Length: 0\r\n\r\n";
+  const strict = readInPieces(latin1Bytes(head));
+  assertEquals(strict.outcome, "complete");
+  assertEquals(readInPieces(latin1Bytes(head.replaceAll("\r", ""))), strict);
+  for (let at = head.indexOf("\r"); at !== -1; at = head.indexOf("\r", at + 1)) {
+    const bytes = latin1Bytes(head.slice(0, at) + head.slice(at + 1));
+    assertEquals(readInPieces(bytes, Array.from(bytes.keys())), strict);
+  }
+});
+
+Deno.test("HeadParser gives one of many equal lengths, and refuses what only some readers take for the same", () => {
+  const read = (...lines: string[]) =>
+    readInPieces(latin1Bytes(`HTTP/1.1 200 OK\r\n${lines.join("\r\n")}\r\n\r\nab`));
+  const many = "2, ".repeat(20_000);
+  const same = [["Content-Length: 2", "content-length: 2"], ["Content-Length: 2 ,\t2,2"], [
+    `Content-Length: ${many}2`,
+  ]];
+  for (const lines of same) {
+    const { outcome, fields, content } = read(...lines);
+    assertEquals([outcome, fields, content], ["complete", ["content-length", "2"], "ab"]);
+  }
+  const different = [
+    "2, 3",
+    "2,",
+    ",2",
+    "2,,2",
+    "2;2",
+    "2 2",
+    "2, 2x",
+    "2, -2",
+    "2, 0x2",
+    '2, "2"',
+    "2, 99999999999999999",
+  ];
+  for (const value of different) assertEquals(read(`Content-Length: ${value}`).outcome, "refused", value);
+  for (const value of different) {
+    assertEquals(read("Content-Length: 2", `Content-Length: ${value}`).outcome, "refused", value);
+  }
 });
 
 Deno.test("HeadParser gives up on a line without end as soon as it is too long", () => {

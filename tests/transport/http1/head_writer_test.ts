@@ -4,7 +4,7 @@ import { UpstreamError } from "../../../lib/core/errors.ts";
 import { HeaderFields } from "../../../lib/http/header_fields.ts";
 import { HeadWriter } from "../../../lib/transport/http1/head_writer.ts";
 import type { OutgoingRequest } from "../../../lib/transport/transport.ts";
-import { latin1Text, parseHead } from "../../support/raw_connection.ts";
+import { latin1Text, parseHead, utf8Bytes } from "../../support/raw_connection.ts";
 import { bytesBody, streamBody } from "../../support/request_body.ts";
 
 /** A request whose fields nobody has checked: what a mistake elsewhere may bring. */
@@ -15,6 +15,11 @@ function unchecked(list: string[], request: Partial<OutgoingRequest> = {}): Outg
 function written(request: OutgoingRequest, writer = new HeadWriter()): string {
   writer.write(request);
   return latin1Text(writer.bytes.subarray(0, writer.length));
+}
+
+/** What becomes of a text in a target, one character a byte. */
+function inUtf8(text: string): string {
+  return latin1Text(utf8Bytes(text));
 }
 
 function refuses(request: OutgoingRequest): void {
@@ -40,6 +45,15 @@ Deno.test("HeadWriter writes the target and the fields as they are given, and th
   }
 });
 
+Deno.test("HeadWriter has room for a long target that is not ASCII", () => {
+  const target = `/${"日".repeat(3000)}`;
+  assertEquals(
+    written(unchecked(["host", "h"], { method: "POST", target })),
+    `POST ${inUtf8(target)} HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n`,
+  );
+  refuses(unchecked(["host", "h"], { target: `${target} ` }));
+});
+
 Deno.test("HeadWriter refuses every character that would end a field, a name or the target", () => {
   for (let code = 0; code < 0x180; code++) {
     const character = String.fromCharCode(code);
@@ -48,8 +62,8 @@ Deno.test("HeadWriter refuses every character that would end a field, a name or 
     if (control || code > 255) refuses(value);
     else assert(written(value).includes(`x: a${character}b\r\n`));
     const target = unchecked(["host", "h"], { target: `/a${character}b` });
-    if (code <= 32 || code === 127 || code > 255) refuses(target);
-    else assert(written(target).startsWith(`GET /a${character}b HTTP/1.1\r\n`));
+    if (code <= 32 || code === 127) refuses(target);
+    else assert(written(target).startsWith(`GET /a${inUtf8(character)}b HTTP/1.1\r\n`));
     if (/[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(character)) continue;
     refuses(unchecked(["host", "h", `x${character}y`, "v"]));
     refuses(unchecked(["host", "h"], { method: `G${character}T` }));
@@ -87,7 +101,7 @@ Deno.test("HeadWriter writes one request or none, whatever it is given", () => {
       }
       assertEquals(head.indexOf("\r\n\r\n"), head.length - 4);
       const parsed = parseHead(head);
-      assertEquals(parsed.startLine, `${method} ${target} HTTP/1.1`);
+      assertEquals(parsed.startLine, `${method} ${inUtf8(target)} HTTP/1.1`);
       const sent = fields.filter(([name]) =>
         !["content-length", "transfer-encoding", "expect"].includes(name)
       );
