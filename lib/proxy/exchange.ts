@@ -2,29 +2,26 @@
 
 import type { PickRequest } from "../balancer/algorithm.ts";
 import { Cancellation } from "../core/cancellation.ts";
-import { ClientGoneError, type ProxyError, StoppingError } from "../core/errors.ts";
+import { type ProxyError, StoppingError, type UpstreamError } from "../core/errors.ts";
 import type { Lease } from "../core/lease.ts";
 import type { Filters } from "../config/filters.ts";
-import type { Underscores } from "../config/proxy_config.ts";
 import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../config/request_context.ts";
+import { HeaderFields } from "../http/header_fields.ts";
+import type { RequestBody } from "../http/message.ts";
 import type { Decision } from "../limiter/decision.ts";
 import { type PolicyDecision, policyDecisions } from "../limiter/policy_decision.ts";
 import { RequestLog } from "../observe/request_log.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
-import type { RequestBody, SendOptions, Timeouts, Tunnel } from "../transport/transport.ts";
-import type { FilteredStream } from "./filtered_stream.ts";
+import type { OutgoingRequest, SendOptions, ServerResponse, Timeouts } from "../transport/transport.ts";
+import { ClientRequest } from "./client_request.ts";
+import type { ClientStream, StreamExchange } from "./client_stream.ts";
 import { identifyClient, type Identity } from "./identify_client.ts";
-import type { NamedPeer } from "./named_peers.ts";
-import type { Admission, PoolRuntime, ProxyRuntime } from "./proxy_runtime.ts";
-import { mayHaveContent } from "./read_body.ts";
-import { declaresContent, NO_FIELDS, type RequestFields } from "./read_fields.ts";
+import type { NamedPeer } from "./choose_upstream.ts";
+import type { Admission, PoolRuntime, ProxyRuntime, RouteRuntime } from "./proxy_runtime.ts";
 import type { WebSocketRequest } from "./read_upgrade.ts";
-import type { RouteRuntime } from "./route_runtime.ts";
-import { ReplayBody } from "./replay_body.ts";
-import { showRequest } from "./show_request.ts";
 
-/** One try to get an answer from a server. */
+/** One try to get a response from a server. */
 export interface Attempt extends AttemptInfo {
   failure: string | null;
 }
@@ -32,39 +29,21 @@ export interface Attempt extends AttemptInfo {
 const NO_ATTEMPTS: readonly Attempt[] = [];
 const NO_LIMITS: readonly PolicyDecision[] = [];
 
-/** How a listener is reached, the same for all of its requests. */
-export interface Entrance {
-  /** `"http"` or `"https"`. */
-  readonly scheme: string;
-  /** What the runtime takes for the host of a request that names none. */
-  readonly fallbackAuthority: string;
-  /** What becomes of fields with underscores in their names. */
-  readonly underscores: Underscores;
-}
-
 /**
  * Everything known of one request: the steps hand it from one to the next, filters see it as their context, and
  * balancer and transport take what they need from it.
  *
- * Made once a request; nothing else of a request is kept anywhere.
+ * Made once a request; nothing else of a request is kept anywhere. It knows no step: what has to go on when a server or
+ * the client has something to say is in the runtime.
  */
-export class Exchange implements RequestContext, SendOptions, PickRequest {
+export class Exchange implements RequestContext, SendOptions, PickRequest, StreamExchange {
   readonly runtime: ProxyRuntime;
-  /** The request as the runtime gives it; functions of the configuration get {@linkcode request}. */
-  readonly received: Request;
-  readonly info: Deno.ServeHandlerInfo<Deno.NetAddr>;
-  readonly entrance: Entrance;
+  /** The client's side. */
+  readonly stream: ClientStream;
   readonly startedAt: number;
   readonly method: string;
 
   state: unknown = undefined;
-  /** The client's fields; taken over by the request to the server. */
-  fields: RequestFields = NO_FIELDS;
-  host = "";
-  /** Path and query as everybody sees them: bytes above 0x7F percent-encoded. */
-  target = "";
-  /** The same as it came. */
-  receivedTarget = "";
   /** The limits of the request. */
   admission: Admission | null;
   /** What the limiter decided; `null` before, and without one. */
@@ -92,20 +71,22 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   /** Whether a server may have seen the request. */
   reachedServer = false;
   body: RequestBody | null = null;
+  /** The request as it goes to servers; `null` before that is known. */
+  outgoing: OutgoingRequest | null = null;
   /** What takes part in the request; those of its route once that is known. */
   filters: Filters;
   /** Set by `ctx.retry(false)`. */
   retryForbidden = false;
   /** Ends the wait for a filter; `null` while none is waited for. */
   endWait: ((reason: ProxyError) => void) | null = null;
-  /** Content of a filter's making that goes to the client; it has the last word on the end of the exchange. */
-  filtered: FilteredStream | null = null;
-  /** A server's content that nobody has been given yet. */
-  unreadBody: ReadableStream | null = null;
+  /** The server's response, until nobody looks at it any more. */
+  response: ServerResponse | null = null;
+  /** Whether the response has been given to the client's side. */
+  answered = false;
+  /** What a client that is being answered is told has gone wrong; `null` when nothing has. */
+  failure: ProxyError | null = null;
   /** What the client wants of a WebSocket; `null` for an ordinary request. */
   webSocket: WebSocketRequest | null = null;
-  /** The connection that the server has given over to a WebSocket. */
-  tunnel: Tunnel | null = null;
   /** Called off when the client goes away. */
   readonly cancellation: Cancellation = new Cancellation();
 
@@ -115,49 +96,68 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
 
   /** In-flight count of the server that works on the request. */
   serverLease: Lease | null = null;
-  /** Place of a concurrency policy. */
+  /** Permit of a concurrency policy. */
   admissionLease: Disposable | null = null;
-  /** Whether the client is watched, as it is once the request takes long. */
-  watched = false;
   settled = false;
   /** Its place among the running requests; -1 once it is over. */
   runningIndex = -1;
 
   readonly #number: number;
-  #shown = false;
   #identity: Identity | null = null;
+  #request: ClientRequest | null = null;
   #log: RequestLog | null = null;
   #abort: AbortController | null = null;
 
-  constructor(
-    runtime: ProxyRuntime,
-    request: Request,
-    info: Deno.ServeHandlerInfo<Deno.NetAddr>,
-    entrance: Entrance,
-  ) {
+  constructor(runtime: ProxyRuntime, stream: ClientStream) {
     this.runtime = runtime;
-    this.received = request;
-    this.info = info;
-    this.entrance = entrance;
-    this.method = request.method;
+    this.stream = stream;
+    this.method = stream.method;
     this.pool = runtime.defaultPool;
     this.admission = runtime.admission;
     this.filters = runtime.filters;
     this.#number = ++runtime.count.arrived;
+    stream.exchange = this;
     runtime.running.add(this);
     this.startedAt = runtime.clock.now();
   }
 
-  /** The request as functions of the configuration see it: with the fields that servers get. */
-  get request(): Request {
-    if (!this.#shown) this.showFields(null);
-    return this.received;
+  get host(): string {
+    return this.stream.host;
   }
 
-  /** Makes {@linkcode request} show these fields; `null` for those that the runtime goes through. */
-  showFields(list: readonly string[] | null): void {
-    this.#shown = true;
-    showRequest(this.received, list);
+  /** Path and query as everybody sees them: bytes above 0x7F percent-encoded. */
+  get target(): string {
+    return this.stream.target;
+  }
+
+  /** The client's fields. */
+  get fields(): HeaderFields {
+    return this.stream.headers;
+  }
+
+  field(name: string): string | null {
+    return this.stream.headers.get(name);
+  }
+
+  /** The request as functions of the configuration see it; made when the first one asks. */
+  get request(): ClientRequest {
+    if (this.#request !== null) return this.#request;
+    const { method, stream: { listener, host, target, headers, body } } = this;
+    const exchange = this;
+    return this.#request = new ClientRequest({
+      method,
+      url: `${listener.scheme}://${host === "" ? "localhost" : host}${target}`,
+      headers,
+      body,
+      get signal(): AbortSignal {
+        return exchange.signal;
+      },
+    });
+  }
+
+  /** The same, if somebody has asked for it. */
+  get shownRequest(): ClientRequest | null {
+    return this.#request;
   }
 
   /** Who asks: the other end of the connection, or whom a trusted proxy names. */
@@ -167,13 +167,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
 
   /** Who asks and how; found out only when somebody wants to know. */
   get identity(): Identity {
-    const { runtime: { trustedProxies }, info, entrance, received } = this;
-    return this.#identity ??= identifyClient(
-      trustedProxies,
-      info.remoteAddr,
-      entrance.scheme,
-      received.headers,
-    );
+    return this.#identity ??= identifyClient(this.runtime.trustedProxies, this.stream);
   }
 
   get timeouts(): Timeouts {
@@ -187,19 +181,6 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
 
   get route(): string | null {
     return this.matched === null ? null : this.matched.name;
-  }
-
-  /** Whether content that the client has declared has not been read to its end; that of a WebSocket ends with it. */
-  get awaitsContent(): boolean {
-    const { body, method, fields } = this;
-    if (this.tunnel !== null) return true;
-    if (body instanceof ReplayBody) return !body.ended;
-    return body === null && mayHaveContent(method) && declaresContent(fields);
-  }
-
-  /** Whether nothing has been handed over yet: the status is unknown, or a filter is asked about it. */
-  get unanswered(): boolean {
-    return this.status === 0 || this.endWait !== null;
   }
 
   /** What a balancing function of the configuration is handed. */
@@ -232,20 +213,6 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     };
   }
 
-  /** Filters may keep what they are shown; a `Response` has its own copy as soon as it is made. */
-  get borrowsBody(): boolean {
-    return !this.filtersResponse;
-  }
-
-  /** The transport's word that a streamed response is over, which ends the exchange. */
-  onBodyEnd(bytes: number, failure: ProxyError | null): void {
-    if (this.filtered !== null) failure = this.filtered.sourceEnded(failure);
-    if (failure !== null && this.endWait !== null) return this.endWait(failure);
-    if (this.filtered !== null) return;
-    this.bytesSent = bytes;
-    this.runtime.settle(this, failure);
-  }
-
   get log(): RequestLog {
     return this.#log ??= new RequestLog(this.runtime.observer, this.requestId);
   }
@@ -254,7 +221,6 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     if (this.#abort === null) {
       this.#abort = new AbortController();
       if (this.cancellation.cancelled) this.#abort.abort(this.cancellation.reason);
-      else this.watchConnection();
     }
     return this.#abort.signal;
   }
@@ -268,37 +234,48 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     this.retryForbidden = !allowed;
   }
 
-  /** Whether filters look at the answer before the client gets it. */
+  /** Whether filters look at the response before the client gets it. */
   get filtersResponse(): boolean {
     const { upstreamResponseFilter, responseFilter, responseBodyFilter } = this.filters;
     return responseFilter !== undefined || upstreamResponseFilter !== undefined ||
       responseBodyFilter !== undefined;
   }
 
-  /** From now on the exchange is called off when its client goes away. */
-  watchConnection(): void {
-    if (this.watched) return;
-    this.watched = true;
-    const { signal } = this.received;
-    const gone = (): void => {
-      // The signal fires after every answer as well; one that has been handed over has its own way of telling.
-      if (this.unanswered && !this.settled) this.clientGone();
-    };
-    if (signal.aborted) gone();
-    else signal.addEventListener("abort", gone, { once: true });
+  maySendAgain(failure: UpstreamError): boolean {
+    return this.runtime.steps.maySendAgain(this, failure);
   }
 
-  /** Calls everything off because nobody waits for the answer any more. */
-  clientGone(): void {
-    this.#callOff(new ClientGoneError());
+  interim(status: number, headers: HeaderFields): void {
+    this.stream.interim(status, headers);
+  }
+
+  /** The transport's word that a server has responded. */
+  responded(response: ServerResponse): void {
+    this.runtime.steps.responded(this, response);
+  }
+
+  /** The transport's word that an attempt has failed. */
+  failed(error: ProxyError): void {
+    this.runtime.steps.failed(this, error);
+  }
+
+  /** The engine's word that the response has left, or broke off. */
+  responseEnded(bytes: number, failure: ProxyError | null): void {
+    this.bytesSent = bytes;
+    this.runtime.steps.ended(this, failure);
+  }
+
+  /** Calls everything off because nobody waits for the response any more. */
+  callOff(reason: ProxyError): void {
+    if (this.settled || this.answered) return;
+    this.cancellation.cancel(reason);
+    this.endWait?.(reason);
+    this.abortSignal(reason);
   }
 
   /** Calls everything off because the proxy has to stop. */
   abandon(): void {
-    this.#callOff(new StoppingError("The proxy stops and the request had no time left"));
-  }
-
-  #callOff(reason: ProxyError): void {
+    const reason = new StoppingError("The proxy stops and the request had no time left");
     this.cancellation.cancel(reason);
     this.endWait?.(reason);
     this.abortSignal(reason);

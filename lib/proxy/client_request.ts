@@ -1,0 +1,67 @@
+/** The client's request as a `Request`, for functions of the configuration. */
+
+import type { HeaderFields } from "../http/header_fields.ts";
+import { streamOf } from "../http/bodies.ts";
+import type { Body } from "../http/message.ts";
+
+/** What a {@linkcode ClientRequest} shows. */
+export interface ShownRequest {
+  readonly method: string;
+  /** The URL, whose path is neither decoded nor normalised. */
+  readonly url: string;
+  readonly headers: HeaderFields;
+  /** Aborted when nobody waits for the response any more. */
+  readonly signal: AbortSignal;
+  /** The content; `null` when there is none. */
+  readonly body: Body | null;
+}
+
+/** Methods that `Request` refuses. */
+const REFUSED = /^(?:connect|trace|track)$/i;
+
+/**
+ * A `Request` that says what goes to the server: the target as it came, and each field once, as everybody else sees it.
+ *
+ * Its content is the client's: a filter that reads it takes it away from the server, unless it reads a clone.
+ */
+export class ClientRequest extends Request {
+  readonly #shown: ShownRequest;
+  #cloned = false;
+
+  constructor(shown: ShownRequest) {
+    const { method, url, headers, body } = shown;
+    const init: RequestInit = {
+      method: REFUSED.test(method) ? "GET" : method,
+      headers: [...headers],
+      redirect: "manual",
+    };
+    if (body !== null && method !== "GET" && method !== "HEAD") init.body = streamOf(body);
+    super(URL.canParse(url) ? url : "http://localhost/", init);
+    this.#shown = shown;
+  }
+
+  override get method(): string {
+    return this.#shown.method;
+  }
+
+  override get url(): string {
+    return this.#shown.url;
+  }
+
+  override get signal(): AbortSignal {
+    return this.#shown.signal;
+  }
+
+  override clone(): Request {
+    this.#cloned = true;
+    const clone = super.clone();
+    const { method, url } = this.#shown;
+    Object.defineProperties(clone, { method: { value: method }, url: { value: url } });
+    return clone;
+  }
+
+  /** Whether a function has read the content, or made a copy that needs it too: it has to be taken from here then. */
+  get touched(): boolean {
+    return this.#cloned || this.bodyUsed || (this.body?.locked ?? false);
+  }
+}

@@ -1,0 +1,128 @@
+/** The content of a request, kept as long as it may have to be sent again. */
+
+import { ClientGoneError, ProxyError } from "../core/errors.ts";
+import type { Body, Bytes, RequestBody } from "../http/message.ts";
+
+/** How much is kept for another attempt. */
+export const KEPT_BYTES: number = 64 * 1024;
+
+/** What a {@linkcode KeptBody} takes beside the content. */
+export interface KeptBodyOptions {
+  /** How much is kept for another attempt. @default {65536} */
+  readonly maxKeptBytes?: number;
+  /** Says why the content could not be read, or, asked without a cause, why its end is none. @default {the client broke off} */
+  readonly explain?: (cause: unknown) => ProxyError | null;
+}
+
+/**
+ * Reads content once and gives it to each attempt from the beginning, as long as that fits in memory.
+ *
+ * Content that was let go cannot be sent again: {@linkcode KeptBody.repeatable} says so, and no retry is made then.
+ */
+export class KeptBody implements RequestBody {
+  readonly #source: Body;
+  readonly #maxKeptBytes: number;
+  readonly #explain: (cause: unknown) => ProxyError | null;
+  #kept: Bytes[] = [];
+  #keptBytes = 0;
+  /** The piece that the attempt which runs is given next. */
+  #position = 0;
+  #pending: Promise<Bytes | null> | null = null;
+  #repeatable = true;
+  #ended = false;
+  #cancelled = false;
+  failure: ProxyError | null = null;
+
+  constructor(source: Body, { maxKeptBytes = KEPT_BYTES, explain = brokeOff }: KeptBodyOptions = {}) {
+    this.#source = source;
+    this.#maxKeptBytes = maxKeptBytes;
+    this.#explain = explain;
+  }
+
+  get length(): number | null {
+    return this.#source.length;
+  }
+
+  // What is whole stays where it is until the exchange is over, so that nothing of it has to be kept.
+  get whole(): Bytes | null {
+    return this.#kept.length === 0 && !this.#ended ? this.#source.whole : null;
+  }
+
+  get ready(): Bytes | null {
+    if (this.#position < this.#kept.length) return this.#kept[this.#position]!;
+    return this.#pending === null && this.failure === null ? this.#source.ready : null;
+  }
+
+  get trailers(): readonly string[] {
+    return this.#source.trailers;
+  }
+
+  get ended(): boolean {
+    return this.#ended || this.failure !== null || this.#cancelled || this.#source.whole !== null;
+  }
+
+  get repeatable(): boolean {
+    return this.#repeatable && this.failure === null;
+  }
+
+  rewind(): void {
+    if (!this.repeatable) throw new Error("Cannot send content again: its beginning is gone");
+    this.#position = 0;
+  }
+
+  async read(): Promise<Bytes | null> {
+    if (this.#position < this.#kept.length) return this.#kept[this.#position++]!;
+    // An attempt that failed may have left a read behind; its piece belongs to the next attempt.
+    const position = this.#position;
+    const piece = await (this.#pending ??= this.#readNext().finally(() => this.#pending = null));
+    if (piece !== null && this.#repeatable) this.#position = position + 1;
+    return piece;
+  }
+
+  async #readNext(): Promise<Bytes | null> {
+    if (this.failure !== null) throw this.failure;
+    if (this.#ended || this.#cancelled) return null;
+    let piece: Bytes | null;
+    try {
+      piece = await this.#source.read();
+    } catch (cause) {
+      throw this.failure ??= this.#explain(cause) ?? brokeOff(cause)!;
+    }
+    if (piece !== null) return this.#keep(piece);
+    const failure = this.#explain(undefined);
+    if (failure !== null) throw this.failure ??= failure;
+    this.#ended = true;
+    return null;
+  }
+
+  // A piece that is lent is gone with the next one, so that what is kept has to be a copy.
+  #keep(piece: Bytes): Bytes {
+    if (!this.#repeatable) return piece;
+    this.#keptBytes += piece.length;
+    if (this.#keptBytes > this.#maxKeptBytes) {
+      this.#repeatable = false;
+      this.#kept = [];
+      this.#position = 0;
+      return piece;
+    }
+    const copy = piece.slice();
+    this.#kept.push(copy);
+    return copy;
+  }
+
+  /** Lets go of the content; what has not been read is not wanted. */
+  cancel(reason?: unknown): void {
+    if (this.#cancelled) return;
+    this.#cancelled = true;
+    this.#repeatable = false;
+    this.#kept = [];
+    this.#position = 0;
+    if (!this.#ended && this.failure === null) this.#source.cancel(reason);
+  }
+}
+
+function brokeOff(cause: unknown): ProxyError | null {
+  if (cause === undefined) return null;
+  if (cause instanceof ProxyError) return cause;
+  return new ClientGoneError(`The client's content broke off: ${cause}`);
+}
