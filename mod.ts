@@ -108,6 +108,7 @@ export {
 } from "./lib/simulator/simulate.ts";
 export type { SimulatedRequest } from "./lib/simulator/simulated_request.ts";
 export type { ForwardedOptions } from "./lib/http/forwarded.ts";
+export type { TrustedField, TrustedProxiesOptions } from "./lib/http/trusted_proxies.ts";
 export type { RouteOptions } from "./lib/config/route_options.ts";
 export type { RouteMatch } from "./lib/routing/route_match.ts";
 export type { RewriteFunction, RewriteOptions } from "./lib/routing/rewrite.ts";

@@ -13,8 +13,9 @@ export default defineConfig({
   listen: "127.0.0.1:6188",
   upstreams: [startDemoUpstream("one")],
 
-  // Addresses and networks, "loopback", "private" (RFC 1918 and RFC 4193), or "unix".
-  trustedProxies: ["loopback", "10.0.0.0/8"],
+  // Addresses and networks, "loopback", "private" (RFC 1918 and RFC 4193), or "unix"; and the field that these add their
+  // clients to, "x-forwarded-for" or "forwarded". The other one is dropped, since clients may write it themselves.
+  trustedProxies: { from: ["loopback", "10.0.0.0/8"], field: "x-forwarded-for" },
 
   // X-Forwarded-* and Via are on by default, the one of RFC 7239 is not.
   forwarded: { forwarded: true, via: false },

@@ -19,7 +19,9 @@ import { type Claim, type ClaimAttempt, type Refusal, resolveQueue, WaitingLine 
 
 export type { LoadBalancerOptions } from "./load_balancer_options.ts";
 
-const NO_QUEUE = { size: 0, timeoutMs: 0 };
+/** Who waits without a queue: for servers that are down and just being checked, which takes a moment. */
+const MOMENT = { size: 100, timeoutMs: 1000 };
+const NOBODY: readonly Server[] = [];
 
 /**
  * Chooses the server for a request among those of a pool that can take one.
@@ -44,6 +46,8 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   readonly #tiers: readonly [Tier, Tier];
   readonly #supervision: Supervision;
   readonly #line: WaitingLine;
+  /** Whether requests may wait for room. */
+  readonly #queued: boolean;
   readonly #maxInFlight: number;
   readonly #panicThreshold: number;
   readonly #onPanic: (panic: boolean) => void;
@@ -66,9 +70,9 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
       new Tier(createAlgorithm(balance, parts), pool),
       new Tier(createAlgorithm(balance, parts), pool),
     ];
-    this.#supervision = new Supervision({ ...init, clock, random });
-    this.#line = new WaitingLine(queue ?? NO_QUEUE, clock);
-    if (queue !== undefined && queue !== null) pool.onRoom = () => this.#line.wake();
+    this.#supervision = new Supervision({ ...init, clock, random, onLooked: () => this.#line.wake() });
+    this.#line = new WaitingLine(queue ?? MOMENT, clock);
+    this.#queued = queue !== undefined && queue !== null;
     if (this.#tiers[0].algorithm.loadChanged !== undefined) {
       pool.onLoad = (server) => this.#loadChanged(server);
     }
@@ -126,17 +130,29 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   /**
    * Chooses a server and counts the request in; waits in the queue while servers are full. A request that does not
    * have to wait is answered at once, without a promise.
+   *
+   * When no server may be used, one that is ejected is tried, or those that are down are checked, and the request waits
+   * for that a moment.
    */
   claim(
     request: PickRequest,
     cancellation: Cancellation | null = null,
   ): Claim | Refusal | Promise<Claim | Refusal> {
     // Who waits already goes first.
-    const attempt = this.#line.length === 0 ? this.#tryClaim(request) : "full";
-    if (attempt !== "full") return attempt;
+    const attempt = this.#queued && this.#line.blocked ? "full" : this.#tryClaim(request, true);
+    if (typeof attempt !== "string" || attempt === "none_eligible") return attempt;
+    if (attempt === "full" && !this.#queued) return "queue_full";
     const choosy = request.exclude !== undefined && request.exclude.length > 0;
-    return this.#line.join(() => this.#tryClaim(request), choosy, cancellation);
+    const joined = this.#line.join(() => this.#tryClaim(request, false), choosy, cancellation);
+    if (typeof joined === "string") return attempt === "down" ? "none_eligible" : joined;
+    this.pool.onRoom = this.#onRoom;
+    return joined;
   }
+
+  readonly #onRoom = (): void => {
+    this.#line.wake();
+    if (this.#line.length === 0) this.pool.onRoom = null;
+  };
 
   /**
    * Takes in how a request to a server ended; to be called before its lease is released.
@@ -169,15 +185,20 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     for (const { algorithm, candidates } of this.#tiers) algorithm.prepare?.(candidates);
   }
 
-  #tryClaim(request: PickRequest): ClaimAttempt {
+  /** @param look whether servers that are down are checked when there is no other */
+  #tryClaim(request: PickRequest, look: boolean): ClaimAttempt {
     const server = this.pick(request);
     if (server !== undefined) return { server, lease: server.acquire() };
     // What was not chosen although it may be used and was not tried must be full.
-    const { exclude = [] } = request;
+    const { exclude = NOBODY } = request;
     const waits = this.#tiers.some(({ candidates }) =>
       candidates.servers.some((other) => !exclude.includes(other))
     );
-    return waits ? "full" : "none_eligible";
+    if (waits) return "full";
+    const ejected = this.pool.inFlight < this.#maxInFlight ? this.#supervision.lastResort(exclude) : null;
+    if (ejected === "busy") return "full";
+    if (ejected !== null) return { server: ejected, lease: ejected.acquireTrial() };
+    return this.#supervision.mayComeUp(exclude, look) ? "down" : "none_eligible";
   }
 
   #loadChanged(server: Server): void {
@@ -202,8 +223,9 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
 
   /** Ends the checks, sends away who waits, and lets the pool go. */
   [Symbol.dispose](): void {
-    this.#supervision[Symbol.dispose]();
+    // First: what ends makes servers eligible that nobody has checked.
     this.#line[Symbol.dispose]();
+    this.#supervision[Symbol.dispose]();
     for (const tier of this.#tiers) tier[Symbol.dispose]();
     this.pool[Symbol.dispose]();
   }

@@ -13,6 +13,8 @@ import type { LoadBalancerInit } from "./load_balancer_options.ts";
 export interface SupervisionInit extends LoadBalancerInit {
   clock: Clock;
   random: Random;
+  /** Called when nothing more is to be expected of servers that were looked at. */
+  onLooked?: () => void;
 }
 
 /**
@@ -52,6 +54,22 @@ export class Supervision implements Disposable, AsyncDisposable {
     this.#ejection?.record(server, outcome, latencyMs, stage);
   }
 
+  /** The server to try although it is ejected; `"busy"` when all that are have a request that tries them. */
+  lastResort(exclude: readonly Server[]): Server | "busy" | null {
+    return this.#ejection === null ? null : this.#ejection.lastResort(exclude);
+  }
+
+  /**
+   * Whether it is worth waiting for a server that is down to come up.
+   *
+   * @param look has such servers checked now
+   */
+  mayComeUp(exclude: readonly Server[], look: boolean): boolean {
+    const checker = this.#checker;
+    if (checker === null) return false;
+    return look ? checker.lookAgain(exclude) : checker.mayComeUp(exclude);
+  }
+
   #createChecker(init: SupervisionInit): HealthChecker | null {
     const { pool, clock, random, healthCheck: check = null, onHealthChange, onCheckImpossible } = init;
     if (check === null) return null;
@@ -66,6 +84,7 @@ export class Supervision implements Disposable, AsyncDisposable {
         else this.#ejection?.checkFailed(server);
       },
       ...(onCheckImpossible === undefined ? {} : { onImpossible: onCheckImpossible }),
+      ...(init.onLooked === undefined ? {} : { onLooked: init.onLooked }),
       onChange: (server, healthy, reason) => {
         if (healthy) this.#slowStart?.begin(server);
         onHealthChange?.(server, healthy, reason);

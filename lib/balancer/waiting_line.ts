@@ -46,8 +46,10 @@ export interface Claim {
  */
 export type Refusal = "none_eligible" | "queue_full" | "queue_timeout" | "cancelled";
 
-/** What a try to get a server gives; `full` means that waiting may help. */
-export type ClaimAttempt = Claim | "none_eligible" | "full";
+/**
+ * What a try to get a server gives; waiting may help when servers are `full`, or `down` and just being checked.
+ */
+export type ClaimAttempt = Claim | "none_eligible" | "full" | "down";
 
 interface Waiter {
   readonly attempt: () => ClaimAttempt;
@@ -66,6 +68,8 @@ export class WaitingLine implements Disposable {
   readonly #clock: Clock;
   readonly #waiters = new Set<Waiter>();
   #timer: Disposable | null = null;
+  /** How many of those who wait take any server. */
+  #easy = 0;
 
   constructor(options: ResolvedQueue, clock: Clock) {
     this.#options = options;
@@ -75,6 +79,11 @@ export class WaitingLine implements Disposable {
   /** How many wait. */
   get length(): number {
     return this.#waiters.size;
+  }
+
+  /** Whether somebody waits who would take any server, so that nobody may overtake. */
+  get blocked(): boolean {
+    return this.#easy > 0;
   }
 
   /** Waits until the attempt gives a server or fails for good. */
@@ -88,6 +97,7 @@ export class WaitingLine implements Disposable {
     const dueAt = this.#clock.now() + this.#options.timeoutMs;
     const waiter: Waiter = { attempt, choosy, resolve, cancellation, dueAt };
     this.#waiters.add(waiter);
+    if (!choosy) this.#easy++;
     this.#timer ??= this.#arm(waiter);
     cancellation?.listen(() => this.#settle(waiter, "cancelled"));
     return promise;
@@ -97,13 +107,13 @@ export class WaitingLine implements Disposable {
   wake(): void {
     for (const waiter of this.#waiters) {
       const result = waiter.attempt();
-      if (result !== "full") this.#settle(waiter, result);
+      if (result !== "full" && result !== "down") this.#settle(waiter, result);
       else if (!waiter.choosy) return;
     }
   }
 
   #settle(waiter: Waiter, result: Claim | Refusal): void {
-    this.#waiters.delete(waiter);
+    if (this.#waiters.delete(waiter) && !waiter.choosy) this.#easy--;
     waiter.cancellation?.listen(null);
     waiter.resolve(result);
     if (this.#waiters.size > 0) return;

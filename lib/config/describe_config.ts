@@ -43,7 +43,9 @@ function describeTrust(
 ): string {
   const who = trustedProxies === null
     ? "by the address of the connection"
-    : `by the word of ${trustedProxies.entries.join(", ")}, others by the address of the connection`;
+    : `by the word of ${trustedProxies.entries.join(", ")} in ${
+      trustedProxies.field === "forwarded" ? "Forwarded" : "X-Forwarded-For"
+    }, others by the address of the connection`;
   const fields = [
     ...(xForwarded ? ["X-Forwarded-*"] : []),
     ...(forwarded ? ["Forwarded"] : []),

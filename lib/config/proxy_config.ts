@@ -3,7 +3,7 @@
 import type { ResolvedSticky, StickyOptions } from "../balancer/sticky_options.ts";
 import type { Duration } from "../core/duration.ts";
 import type { ForwardedOptions, ResolvedForwarded } from "../http/forwarded.ts";
-import type { TrustedProxies } from "../http/trusted_proxies.ts";
+import type { TrustedProxies, TrustedProxiesOptions } from "../http/trusted_proxies.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Peer } from "../upstream/peer.ts";
@@ -136,10 +136,10 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
    */
   onListen?: OnListen;
   /**
-   * Proxies in front of this one, whose word about the client counts: addresses, networks, `"loopback"`, `"private"`
-   * (RFC 1918 and RFC 4193), or `"unix"` for whoever comes over a unix socket. @default {[]}
+   * Proxies in front of this one, whose word about the client counts, and the field that they say it in; an array is
+   * those who say it in `X-Forwarded-For`. @default {[]}
    */
-  trustedProxies?: readonly string[];
+  trustedProxies?: readonly string[] | TrustedProxiesOptions;
   /** Which fields tell servers who asked. */
   forwarded?: ForwardedOptions;
   /** How long running requests may take to finish once the proxy is told to stop. @default {"30s"} */

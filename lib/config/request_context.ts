@@ -7,7 +7,10 @@ import type { PolicyDecision } from "../limiter/policy_decision.ts";
 
 /** The client as the proxy knows it. */
 export interface ClientInfo {
-  /** Address of the client; `""` on a unix socket. */
+  /**
+   * Address of the client; `""` on a unix socket, and `"unknown"` where a trusted proxy says something of its client
+   * that is no address.
+   */
   readonly ip: string;
   /** Port of the client's end of the connection; 0 on a unix socket. */
   readonly port: number;

@@ -5,7 +5,7 @@ import type { LimiterPolicy } from "../limiter/policy.ts";
 import { resolvePolicies } from "../limiter/resolve_policy.ts";
 import { composeFilters } from "./compose_filters.ts";
 import { resolveForwarded } from "../http/forwarded.ts";
-import { TrustedProxies } from "../http/trusted_proxies.ts";
+import { TrustedProxies, type TrustedProxiesOptions } from "../http/trusted_proxies.ts";
 import { ConfigError } from "./config_error.ts";
 import { findProblems } from "./find_problems.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
@@ -31,7 +31,7 @@ export function resolveConfig(config: unknown, where = "configuration"): Resolve
 export function completeConfig(config: ProxyConfig): ResolvedConfig {
   const { listen, upstreams, limiter, onListen = null, gracePeriod = "30s", filters = [], routes = [] } =
     config;
-  const { trustedProxies = [], forwarded } = config;
+  const { forwarded } = config;
   const { pools, defaultPool } = resolveUpstreams(upstreams);
   const policies = resolvePolicies(
     limiter === undefined ? [] : limiter as LimiterPolicy | readonly LimiterPolicy[],
@@ -44,9 +44,14 @@ export function completeConfig(config: ProxyConfig): ResolvedConfig {
     limiter: policies,
     filters: composeFilters(filterSets),
     routes: resolveRoutes(routes, { defaultPool, limiter, policies, filterSets }),
-    trustedProxies: trustedProxies.length === 0 ? null : new TrustedProxies(trustedProxies),
+    trustedProxies: resolveTrustedProxies(config.trustedProxies),
     forwarded: resolveForwarded(forwarded),
     onListen,
     gracePeriodMs: parseDuration(gracePeriod)!,
   });
+}
+
+function resolveTrustedProxies(trusted: ProxyConfig["trustedProxies"] = []): TrustedProxies | null {
+  const { from, field }: TrustedProxiesOptions = "from" in trusted ? trusted : { from: trusted };
+  return from.length === 0 ? null : new TrustedProxies(from, field);
 }

@@ -8,7 +8,7 @@ import { refuse } from "./refuse.ts";
  * Refuses requests whose client is in one of the networks, with 403.
  *
  * The client is the one that `ctx.client` names: behind other proxies set `trustedProxies`, or it is the nearest of them.
- * Clients at a unix socket have no address and are let through.
+ * Clients at a unix socket have no address, and those that a trusted proxy does not know are `"unknown"`; they are let through.
  *
  * @param networks addresses and networks, such as `"192.0.2.1"`, `"10.0.0.0/8"`, `"2001:db8::/32"`; IPv4 covers IPv4
  * written as IPv6

@@ -44,6 +44,8 @@ interface History {
   since: number;
   /** When the ejection is over. */
   until: number;
+  /** When it was tried last although it was ejected. */
+  triedAt: number;
   /** Whether a request has failed after a check had ended the ejection: that check does not see what fails. */
   refuted: boolean;
 }
@@ -109,6 +111,27 @@ export class Ejection implements Disposable {
   checkFailed(server: Server): void {
     const record = this.#records.get(server);
     if (record !== undefined) record.refuted = false;
+  }
+
+  /**
+   * The server to try although it is ejected, since a request has no other: the one that was not tried for longest.
+   *
+   * @returns `"busy"` when those that there are have a request each that tries them
+   */
+  lastResort(exclude: readonly Server[]): Server | "busy" | null {
+    let chosen: Server | null = null;
+    let busy = false;
+    for (const server of this.#init.pool.servers) {
+      if (!server.ejected || !server.enabled || server.draining || !server.healthy) continue;
+      if (server.weight === 0 || exclude.includes(server)) continue;
+      if (server.full) busy = true;
+      else if (chosen === null || this.#recordOf(server).triedAt < this.#recordOf(chosen).triedAt) {
+        chosen = server;
+      }
+    }
+    if (chosen === null) return busy ? "busy" : null;
+    this.#recordOf(chosen).triedAt = this.#init.clock.now();
+    return chosen;
   }
 
   #recordTrial(server: Server, outcome: Outcome, latencyMs: number, stage: Stage): void {
@@ -204,6 +227,7 @@ export class Ejection implements Disposable {
         failedRank: 0,
         since: 0,
         until: 0,
+        triedAt: -Infinity,
         refuted: false,
       };
       this.#records.set(server, record);

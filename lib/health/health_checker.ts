@@ -32,6 +32,8 @@ export interface HealthCheckerInit {
   onResult?: (server: Server, passed: boolean) => void;
   /** Called with the first of the checks that this machine could not make; the servers count as before. */
   onImpossible?: CheckImpossible;
+  /** Called when nothing is to be expected any more of what {@linkcode HealthChecker.lookAgain} has begun. */
+  onLooked?: () => void;
 }
 
 /** How many checks run at once; more would look like an attack to whatever stands before the servers. */
@@ -43,10 +45,25 @@ const MANY = 40;
 /** How long checks that were called off may take to end; a function that does not care for its signal may never. */
 const LAST_WORDS_MS = 1000;
 
+/** How often servers that are down are looked at again at most because requests have no other. */
+const LOOK_GAP_MS = 50;
+
+/** How long such a look is waited for: longer than one at a server that works takes, but no timeout of a check. */
+const LOOK_PATIENCE_MS = 100;
+
+/** How many are looked at each time, those first that were checked longest ago. */
+const LOOK_AT_MOST = 16;
+
 /** One server and what is believed of it. */
 interface Watched {
   readonly check: ServerCheck;
   readonly state: HealthState;
+  /** When its last check began. */
+  startedAt: number;
+}
+
+function isWanted(server: Server): boolean {
+  return server.enabled && !server.draining && server.weight > 0;
 }
 
 /**
@@ -66,6 +83,10 @@ export class HealthChecker implements Disposable, AsyncDisposable {
   #running = 0;
   /** The server whose check was impossible first; told of until it has been checked. */
   #unchecked: Server | null = null;
+  /** Servers that are being looked at because requests have no other. */
+  readonly #hopes = new Set<Server>();
+  #lookedAt = -Infinity;
+  #lookTimer: Disposable | null = null;
   #subscription: Disposable | null = null;
   #roundTimer: Disposable | null = null;
   #disposed = false;
@@ -104,7 +125,8 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     const { check, clock } = this.#init;
     server.setHealth(check.initial);
     const timers = this.#watched.size < MANY ? clock : this.#bundles;
-    const watched = { check: new ServerCheck(server, timers), state: new HealthState(check, check.initial) };
+    const state = new HealthState(check, check.initial);
+    const watched: Watched = { check: new ServerCheck(server, timers), state, startedAt: 0 };
     this.#watched.set(server, watched);
     this.#begin(watched);
   }
@@ -120,6 +142,51 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     if (this.#unchecked === server) this.#unchecked = null;
     this.#seen(server);
     this.#beginWaiting();
+    this.#lookedAtOne(server);
+  }
+
+  /**
+   * Checks servers that are down now rather than at their time, since a request has no other; not all the time.
+   *
+   * @returns {@linkcode mayComeUp}
+   */
+  lookAgain(exclude: readonly Server[]): boolean {
+    const { clock } = this.#init;
+    const now = clock.now();
+    if (now - this.#lookedAt < LOOK_GAP_MS || this.#disposed) return this.mayComeUp(exclude);
+    this.#lookedAt = now;
+    const down = [...this.#watched.values()]
+      .filter(({ check: { server }, state }) => state.health !== "up" && isWanted(server))
+      .sort((one, other) => one.startedAt - other.startedAt)
+      .slice(0, LOOK_AT_MOST);
+    for (const watched of down) {
+      const { check } = watched;
+      // One that has been running for long will not end soon.
+      const due = !check.running && this.#running < MAX_AT_ONCE && !this.#waiting.has(watched);
+      if (due) this.#begin(watched);
+      if (check.running && now - watched.startedAt < LOOK_PATIENCE_MS) this.#hopes.add(check.server);
+    }
+    if (this.#hopes.size > 0) {
+      this.#lookTimer ??= clock.setTimer(() => this.#lookIsOver(), LOOK_PATIENCE_MS);
+    }
+    return this.mayComeUp(exclude);
+  }
+
+  /** Whether one of the servers but these may come up in a moment, so that it is worth waiting. */
+  mayComeUp(exclude: readonly Server[]): boolean {
+    for (const server of this.#hopes) if (isWanted(server) && !exclude.includes(server)) return true;
+    return false;
+  }
+
+  #lookedAtOne(server: Server): void {
+    if (this.#hopes.delete(server) && this.#hopes.size === 0) this.#lookIsOver();
+  }
+
+  #lookIsOver(): void {
+    this.#lookTimer?.[Symbol.dispose]();
+    this.#lookTimer = null;
+    this.#hopes.clear();
+    this.#init.onLooked?.();
   }
 
   #begin(watched: Watched): void {
@@ -129,7 +196,7 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     }
     this.#running++;
     const { check, clock } = this.#init;
-    const startedAt = clock.now();
+    const startedAt = watched.startedAt = clock.now();
     watched.check.run(this.#probe, check.timeoutMs, (result) => {
       this.#running--;
       const flipped = this.#believe(watched, result);
@@ -137,6 +204,7 @@ export class HealthChecker implements Disposable, AsyncDisposable {
       watched.check.schedule(() => this.#begin(watched), this.#delay(watched.state.health, startedAt));
       this.#beginWaiting();
       this.#tell(watched.check.server, result, flipped);
+      this.#lookedAtOne(watched.check.server);
     });
   }
 
@@ -196,6 +264,8 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     this.#disposed = true;
     this.#subscription?.[Symbol.dispose]();
     this.#roundTimer?.[Symbol.dispose]();
+    this.#lookTimer?.[Symbol.dispose]();
+    this.#hopes.clear();
     this.#waiting.clear();
     this.#bundles[Symbol.dispose]();
     for (const { check } of this.#watched.values()) {

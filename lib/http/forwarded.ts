@@ -45,19 +45,21 @@ export interface ForwardedWords {
   readonly identity: {
     /** The other end of the connection; nothing is said of it when it is `""`. */
     readonly peerIp: string;
-    /** Whether what it says of others is passed on. */
-    readonly peerTrusted: boolean;
+    /** Scheme of the connection. */
+    readonly peerScheme: string;
     /** Scheme that the client used. */
     readonly scheme: string;
     /** Host that the client asked a trusted proxy for. */
     readonly forwardedHost: string | null;
+    /** What a trusted proxy says in `X-Forwarded-For`; `null` when nothing counts. */
+    readonly forwardedFor: string | null;
+    /** What a trusted proxy says in `Forwarded`; `null` when nothing counts. */
+    readonly forwarded: string | null;
   };
   /** Host as it stands in the request. */
   readonly host: string;
   /** The `Via` field of the request; `null` when it has none. */
   readonly via: string | null;
-  /** Fields of the request, for what a trusted peer says. */
-  readonly sent: Headers;
 }
 
 /**
@@ -65,17 +67,17 @@ export interface ForwardedWords {
  * anybody else does.
  */
 export function addForwarded(list: string[], fields: ResolvedForwarded, words: ForwardedWords): void {
-  const { identity: { peerIp, peerTrusted, scheme, forwardedHost }, host, via, sent } = words;
+  const { identity: { peerIp, peerScheme, scheme, forwardedHost, forwardedFor, forwarded }, host, via } =
+    words;
   if (fields.xForwarded) {
-    const before = peerTrusted ? sent.get("x-forwarded-for") : null;
-    if (peerIp !== "") list.push("x-forwarded-for", before === null ? peerIp : `${before}, ${peerIp}`);
-    else if (before !== null) list.push("x-forwarded-for", before);
+    if (peerIp === "") {
+      if (forwardedFor !== null) list.push("x-forwarded-for", forwardedFor);
+    } else list.push("x-forwarded-for", forwardedFor === null ? peerIp : `${forwardedFor}, ${peerIp}`);
     list.push("x-forwarded-proto", scheme, "x-forwarded-host", forwardedHost ?? host);
   }
   if (fields.forwarded) {
-    const before = peerTrusted ? sent.get("forwarded") : null;
-    const own = writeForwarded(peerIp, host, peerTrusted ? "http" : scheme);
-    list.push("forwarded", before === null ? own : `${before}, ${own}`);
+    const own = writeForwarded(peerIp, host, peerScheme);
+    list.push("forwarded", forwarded === null ? own : `${forwarded}, ${own}`);
   }
   if (fields.via) list.push("via", via === null ? VIA : `${via}, ${VIA}`);
   else if (via !== null) list.push("via", via);

@@ -10,41 +10,77 @@ export interface ForwardedElement {
   readonly proto: string | null;
 }
 
-/** A name and its value, as a token or a quoted text. */
-const PAIR = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+)=(?:([!#$%&'*+\-.^_`|~0-9A-Za-z:[\]]+)|"((?:[^"\\]|\\.)*)")$/;
-
-/** Reads the elements, the nearest proxy's last; one that cannot be read says nothing of anybody. */
-export function readForwarded(field: string): ForwardedElement[] {
-  return splitOutsideQuotes(field, ",").map((element) => {
-    const pairs = new Map<string, string>();
-    for (const pair of splitOutsideQuotes(element, ";")) {
-      const match = PAIR.exec(pair);
-      if (match === null) continue;
-      pairs.set(match[1]!.toLowerCase(), match[2] ?? match[3]!.replaceAll(/\\(.)/g, "$1"));
-    }
-    return {
-      for: pairs.get("for") ?? null,
-      host: pairs.get("host") ?? null,
-      proto: pairs.get("proto") ?? null,
-    };
-  });
+/** The end of a field that can be read. */
+export interface ReadableForwarded {
+  /** What each proxy says, the nearest one last. */
+  readonly elements: readonly ForwardedElement[];
+  /** The elements as they came; `""` when there are none. */
+  readonly text: string;
 }
 
-function splitOutsideQuotes(text: string, separator: string): string[] {
-  const parts: string[] = [];
-  let start = 0;
-  let quoted = false;
-  for (let i = 0; i < text.length; i++) {
-    const character = text[i];
-    if (character === "\\" && quoted) i++;
-    else if (character === '"') quoted = !quoted;
-    else if (character === separator && !quoted) {
-      parts.push(text.slice(start, i).trim());
-      start = i + 1;
-    }
+/** A pair and what ends it, as a token or a quoted text; white space around it is let pass. */
+const PAIR =
+  /[ \t]*(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]+)=(?:([!#$%&'*+\-.^_`|~0-9A-Za-z:[\]]+)|"((?:[^"\\]|\\.)*)")[ \t]*)?(;|$)/y;
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const BACKSLASH = 0x5c;
+
+/**
+ * Reads the elements from the end on, as far as they are such: each proxy adds its own there, and what stands to the left of
+ * one that cannot be read was perhaps made to swallow those behind it.
+ */
+export function readForwarded(field: string): ReadableForwarded {
+  const elements: ForwardedElement[] = [];
+  let start = field.length;
+  for (let end = field.length; end >= 0;) {
+    const begin = lastElement(field, end);
+    const element = readElement(field.slice(begin, end));
+    if (element === null) break;
+    elements.push(element);
+    start = begin;
+    end = begin - 1;
   }
-  parts.push(text.slice(start).trim());
-  return parts.filter((part) => part !== "");
+  return { elements: elements.reverse(), text: field.slice(start).trim() };
+}
+
+/** Where the last element of the text up to `end` begins: behind the nearest comma that is not quoted. */
+function lastElement(text: string, end: number): number {
+  let quoted = false;
+  for (let i = end - 1; i >= 0; i--) {
+    const code = text.charCodeAt(i);
+    if (code === QUOTE && !(quoted && isEscaped(text, i))) quoted = !quoted;
+    else if (code === COMMA && !quoted) return i + 1;
+  }
+  return 0;
+}
+
+function isEscaped(text: string, at: number): boolean {
+  let start = at;
+  while (start > 0 && text.charCodeAt(start - 1) === BACKSLASH) start--;
+  return (at - start) % 2 === 1;
+}
+
+/** An element; `null` when it is none, is empty, or says something twice (RFC 7239 section 4). */
+function readElement(text: string): ForwardedElement | null {
+  const pairs = new Map<string, string>();
+  PAIR.lastIndex = 0;
+  for (let ended = false; !ended;) {
+    const match = PAIR.exec(text);
+    if (match === null) return null;
+    const [, name, token, quoted = "", end] = match;
+    ended = end === "";
+    if (name === undefined) continue;
+    const key = name.toLowerCase();
+    if (pairs.has(key)) return null;
+    pairs.set(key, token ?? quoted.replaceAll(/\\(.)/g, "$1"));
+  }
+  if (pairs.size === 0) return null;
+  return {
+    for: pairs.get("for") ?? null,
+    host: pairs.get("host") ?? null,
+    proto: pairs.get("proto") ?? null,
+  };
 }
 
 /** Writes an element; values that are no tokens are quoted. */

@@ -3,6 +3,8 @@
 import { CidrList, expectedCidr } from "./cidr.ts";
 import { readForwarded } from "./forwarded_elements.ts";
 import { makeHextets, readIpAddress } from "./ip_address.ts";
+import { receivedValue } from "./received_fields.ts";
+import { isHost } from "./request_target.ts";
 
 /** Networks that have a name. */
 const NAMED: Readonly<Record<string, readonly string[]>> = {
@@ -20,26 +22,57 @@ export function expectedTrustedProxy(value: unknown): string | undefined {
   return expected === undefined ? undefined : `"loopback", "private", "unix", ${expected}`;
 }
 
+/** The field by which proxies tell of their clients. */
+export type TrustedField = "x-forwarded-for" | "forwarded";
+
+/** The fields that can be chosen from. */
+export const TRUSTED_FIELDS: readonly TrustedField[] = ["x-forwarded-for", "forwarded"];
+
+/** Proxies in front of this one, and how they tell of their clients. */
+export interface TrustedProxiesOptions {
+  /** Addresses, networks, `"loopback"`, `"private"` (RFC 1918 and RFC 4193), or `"unix"` for whoever comes over a unix socket. */
+  from: readonly string[];
+  /**
+   * The field to which each of them adds its client: `X-Forwarded-For`, with `-Proto` and `-Host`, or `Forwarded`
+   * (RFC 7239). The other one is neither believed nor sent on: a proxy that does not write it lets through what clients
+   * say in it.
+   *
+   * @default {"x-forwarded-for"}
+   */
+  field?: TrustedField;
+}
+
+/** Address of a client that nobody knows, as proxies call it (RFC 7239 section 6.2). */
+export const UNKNOWN_CLIENT = "unknown";
+
 /** What trusted proxies say of a request. */
 export interface ForwardedWord {
-  /** Address of the client: the nearest one that is not a trusted proxy's. */
+  /**
+   * Address of the client: the nearest one that is not a trusted proxy's; {@linkcode UNKNOWN_CLIENT} when a trusted proxy
+   * says something of its client that is no address.
+   */
   readonly clientIp: string;
   /** Scheme that the client used; `null` when nobody says. */
   readonly scheme: "http" | "https" | null;
   /** Host that the client asked for; `null` when nobody says. */
   readonly host: string | null;
+  /** The field as it is sent on to servers, what cannot be read in it as an unknown client; `null` when it is not there. */
+  readonly said: string | null;
 }
 
 /** The proxies that are believed. */
 export class TrustedProxies {
   /** The entries as they were written. */
   readonly entries: readonly string[];
+  /** See {@linkcode TrustedProxiesOptions.field}. */
+  readonly field: TrustedField;
   readonly #networks: CidrList;
   readonly #unix: boolean;
 
   /** @throws {TypeError} when an entry is neither a name nor a network */
-  constructor(entries: readonly string[]) {
+  constructor(entries: readonly string[], field: TrustedField = "x-forwarded-for") {
     this.entries = Object.freeze([...entries]);
+    this.field = field;
     this.#unix = entries.includes(UNIX);
     this.#networks = new CidrList(
       entries.filter((entry) => entry !== UNIX).flatMap((entry) =>
@@ -57,29 +90,39 @@ export class TrustedProxies {
    * Who the client is, by the word of a peer that is trusted.
    *
    * Goes from right to left, from the proxy that is nearest: each entry was written by the one on its right, so the
-   * first address that is not trusted is the last one that can be believed. What cannot be read ends it there too.
+   * first address that is not trusted is the last one that can be believed. Where a trusted proxy says what cannot be read, its
+   * client is unknown: to take the proxy for it would open what is open to proxies. Without the field the peer
+   * asks for itself.
    *
    * @param peer address that the connection comes from
    */
   ask(peer: string, fields: Headers): ForwardedWord {
-    const forwardedFor = fields.get("x-forwarded-for");
-    const forwarded = fields.get("forwarded");
-    if (forwardedFor === null && forwarded !== null) return this.#askForwarded(peer, forwarded);
-    const hops = forwardedFor === null ? [] : forwardedFor.split(",");
+    const value = receivedValue(fields, this.field);
+    return this.field === "forwarded" ? this.#askForwarded(peer, value) : this.#askFor(peer, value, fields);
+  }
+
+  #askFor(peer: string, value: string | null, fields: Headers): ForwardedWord {
     return {
-      clientIp: this.#nearest(peer, hops),
-      scheme: schemeOf(lastOf(fields.get("x-forwarded-proto"))),
-      host: lastOf(fields.get("x-forwarded-host")),
+      clientIp: value === null ? peer : this.#nearest(peer, value.split(",")),
+      scheme: schemeOf(lastOf(receivedValue(fields, "x-forwarded-proto"))),
+      host: hostOf(lastOf(receivedValue(fields, "x-forwarded-host"))),
+      said: value === "" ? UNKNOWN_CLIENT : value,
     };
   }
 
-  #askForwarded(peer: string, field: string): ForwardedWord {
-    const elements = readForwarded(field);
+  #askForwarded(peer: string, value: string | null): ForwardedWord {
+    if (value === null) return { clientIp: peer, scheme: null, host: null, said: null };
+    const { elements, text } = readForwarded(value);
     const last = elements.at(-1);
+    const hops = elements.map((element) => element.for ?? "");
+    const whole = text !== "" && text.length === value.length;
+    // What stands to the left of what can be read comes from somebody that nobody can name.
+    if (!whole) hops.unshift(UNKNOWN_CLIENT);
     return {
-      clientIp: this.#nearest(peer, elements.map((element) => element.for ?? "")),
+      clientIp: this.#nearest(peer, hops),
       scheme: schemeOf(last?.proto ?? null),
-      host: last?.host ?? null,
+      host: hostOf(last?.host ?? null),
+      said: whole ? text : `for=${UNKNOWN_CLIENT}${text === "" ? "" : `, ${text}`}`,
     };
   }
 
@@ -87,7 +130,7 @@ export class TrustedProxies {
     let nearest = peer;
     for (let i = hops.length - 1; i >= 0; i--) {
       const address = readNode(hops[i]!);
-      if (address === null) return nearest;
+      if (address === null) return UNKNOWN_CLIENT;
       nearest = address;
       if (!this.trusts(address)) return nearest;
     }
@@ -104,6 +147,10 @@ function lastOf(field: string | null): string | null {
 function schemeOf(text: string | null): "http" | "https" | null {
   const scheme = text?.toLowerCase();
   return scheme === "http" || scheme === "https" ? scheme : null;
+}
+
+function hostOf(text: string | null): string | null {
+  return text !== null && isHost(text) ? text : null;
 }
 
 const PLACE = makeHextets();

@@ -10,7 +10,7 @@ import { addressGroup } from "./address_group.ts";
 export interface KeySource {
   /** The request as the runtime gives it. */
   readonly request: Request;
-  /** Address of the client; `""` on a unix socket. */
+  /** Address of the client; `""` on a unix socket, and `"unknown"` where a trusted proxy does not know it. */
   readonly clientIp: string;
   /** Path and query as they stand in the request line, not normalised; bytes above 0x7F percent-encoded. */
   readonly target: string;
@@ -27,7 +27,7 @@ export type KeyFunction<Ctx extends KeySource = KeySource> = (request: Request, 
 /**
  * What a limit is counted by.
  *
- * - `"ip"`: the client's address; IPv6 by its network, IPv4 written as IPv6 as IPv4;
+ * - `"ip"`: the client's address; IPv6 by its network, IPv4 written as IPv6 as IPv4; all unknown clients are one;
  * - `"path"`: the path as the client sent it, without the query;
  * - `"host"`: the host in lower case, without port;
  * - `"header:NAME"`: the value of the field as the server gets it, several lines as one, joined by `", "`, without

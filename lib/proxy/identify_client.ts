@@ -8,12 +8,16 @@ export interface Identity {
   readonly client: ClientInfo;
   /** Address of the other end of the connection; `""` on a unix socket. */
   readonly peerIp: string;
-  /** Whether what the peer says of others counts. */
-  readonly peerTrusted: boolean;
+  /** Scheme of the connection. */
+  readonly peerScheme: string;
   /** Scheme that the client used. */
   readonly scheme: string;
   /** Host that the client asked a trusted proxy for; `null` when there is no such word. */
   readonly forwardedHost: string | null;
+  /** What a trusted proxy says in `X-Forwarded-For`; `null` when nothing counts. */
+  readonly forwardedFor: string | null;
+  /** What a trusted proxy says in `Forwarded`; `null` when nothing counts. */
+  readonly forwarded: string | null;
 }
 
 /**
@@ -31,14 +35,26 @@ export function identifyClient(
   const peerIp = tcp ? plainAddress(remote.hostname) : "";
   const port = tcp ? remote.port : 0;
   if (trusted === null || !trusted.trusts(peerIp)) {
-    return { client: { ip: peerIp, port }, peerIp, peerTrusted: false, scheme, forwardedHost: null };
+    const client = { ip: peerIp, port };
+    return {
+      client,
+      peerIp,
+      peerScheme: scheme,
+      scheme,
+      forwardedHost: null,
+      forwardedFor: null,
+      forwarded: null,
+    };
   }
   const word = trusted.ask(peerIp, fields);
+  const byForwarded = trusted.field === "forwarded";
   return {
     client: { ip: word.clientIp, port: word.clientIp === peerIp ? port : 0 },
     peerIp,
-    peerTrusted: true,
+    peerScheme: scheme,
     scheme: word.scheme ?? scheme,
     forwardedHost: word.host,
+    forwardedFor: byForwarded ? null : word.said,
+    forwarded: byForwarded ? word.said : null,
   };
 }

@@ -29,12 +29,7 @@ export function prepareRequest(exchange: Exchange): OutgoingRequest {
   }
   list.length = kept;
   if (fields.host === null) list.push("host", host);
-  addForwarded(list, forwardedFields, {
-    identity: exchange.identity,
-    host,
-    via: fields.via,
-    sent: exchange.received.headers,
-  });
+  addForwarded(list, forwardedFields, { identity: exchange.identity, host, via: fields.via });
   const { webSocket } = exchange;
   const target = rewriteTarget(exchange);
   if (webSocket !== null) addHandshake(list, webSocket);

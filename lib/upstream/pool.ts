@@ -9,7 +9,7 @@ export type ServerLike = string | ServerSpec | ServerInit;
 
 /** Who wants to know about the members of a pool. */
 export interface PoolListener {
-  /** A server has become a member. */
+  /** A server becomes a member; it is chosen for no request before everybody has been told. */
   onAdded?(server: Server): void;
   /** A server is no member any more; it gets no new requests, and what runs there is finished. */
   onLeaving?(server: Server): void;
@@ -114,8 +114,7 @@ export class Pool implements Disposable {
    */
   addServer(spec: ServerLike): Server {
     const server = this.#insert(this.#completed(spec));
-    this.#membersChanged();
-    for (const listener of this.#listeners) listener.onAdded?.(server);
+    this.#welcome([server]);
     return server;
   }
 
@@ -164,10 +163,9 @@ export class Pool implements Disposable {
         kept.push(known);
       } else added.push(this.#insert(init));
     }
-    this.#membersChanged();
+    this.#welcome(added);
     const removed = [...before.values()];
     for (const server of removed) this.#leave(server);
-    for (const server of added) for (const listener of this.#listeners) listener.onAdded?.(server);
     return { added, removed, kept };
   }
 
@@ -200,6 +198,15 @@ export class Pool implements Disposable {
     if (member !== undefined && this.#byId.get(member.id) === member) return member;
     const id = typeof server === "string" ? server : server.id;
     throw new TypeError(`Cannot change server of pool "${this.name}": "${id}" is no member`);
+  }
+
+  /** Tells of servers before they can be chosen: until then they count as healthy, and requests may be waiting. */
+  #welcome(servers: readonly Server[]): void {
+    try {
+      for (const server of servers) for (const listener of this.#listeners) listener.onAdded?.(server);
+    } finally {
+      this.#membersChanged();
+    }
   }
 
   #membersChanged(): void {

@@ -664,7 +664,32 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "trusted proxies that are no array",
     { upstreams, trustedProxies: "loopback" },
-    'trustedProxies must be an array of addresses, networks, "loopback", "private" or "unix", received "loopback"',
+    'trustedProxies must be an array of addresses, networks, "loopback", "private" or "unix", or an object of them as "from", and of the "field", received "loopback"',
+  ],
+  [
+    "trusted proxies without networks",
+    { upstreams, trustedProxies: { field: "forwarded" } },
+    "trustedProxies.from is required",
+  ],
+  [
+    "trusted proxy that is no network, in an object",
+    { upstreams, trustedProxies: { from: ["loopback", "10.0.0.1/8"] } },
+    'trustedProxies.from[1] must be "loopback", "private", "unix", a network without bits beyond its prefix, "10.0.0.0/8" or the address alone, received "10.0.0.1/8"',
+  ],
+  [
+    "networks of trusted proxies that are no array",
+    { upstreams, trustedProxies: { from: "loopback" } },
+    'trustedProxies.from must be an array of addresses, networks, "loopback", "private" or "unix", received "loopback"',
+  ],
+  [
+    "field of trusted proxies that is none of them",
+    { upstreams, trustedProxies: { from: [], field: "X-Forwarded-For" } },
+    'trustedProxies.field must be "x-forwarded-for" or "forwarded", received "X-Forwarded-For"',
+  ],
+  [
+    "option of trusted proxies misspelt",
+    { upstreams, trustedProxies: { from: [], fields: "forwarded" } },
+    'trustedProxies.fields is not a known key, did you mean "field"?',
   ],
   [
     "forwarded with a misspelt field",

@@ -115,6 +115,23 @@ Deno.test("describeConfig() shows what is not there", () => {
   ]);
 });
 
+Deno.test("describeConfig() says whose word about clients counts, and in which field", () => {
+  const clients = (trustedProxies: unknown) =>
+    describeConfig(resolveConfig({ upstreams: ["a:80"], trustedProxies })).match(/^clients {3}(.*);/m)?.[1];
+  const byForwardedFor =
+    "by the word of loopback, 10.0.0.0/8 in X-Forwarded-For, others by the address of the connection";
+  assertEquals(clients(["loopback", "10.0.0.0/8"]), byForwardedFor);
+  assertEquals(clients({ from: ["loopback", "10.0.0.0/8"] }), byForwardedFor);
+  assertEquals(
+    clients({ from: ["unix"], field: "forwarded" }),
+    "by the word of unix in Forwarded, others by the address of the connection",
+  );
+  assertEquals([clients([]), clients({ from: [], field: "forwarded" })], [
+    "by the address of the connection",
+    "by the address of the connection",
+  ]);
+});
+
 Deno.test("describeConfig() says how servers are found, chosen and watched", () => {
   const linesOf = (pool: Record<string, unknown>) =>
     describeConfig(resolveConfig({ upstreams: pool })).split("\n").slice(2).filter((line) =>

@@ -24,6 +24,7 @@ const PLACES: Readonly<Record<string, unknown>> = {
   "routes[0].": { upstreams, routes: [{ [NOBODYS]: 1 }] },
   "routes[0].match.": { upstreams, routes: [{ match: { [NOBODYS]: 1 } }] },
   "routes[0].rewrite.": { upstreams, routes: [{ rewrite: { [NOBODYS]: 1 } }] },
+  "trustedProxies.": { upstreams, trustedProxies: { from: [], [NOBODYS]: 1 } },
   "filters[0].": { upstreams, filters: [{ [NOBODYS]: 1 }] },
   "limiter.": { upstreams, limiter: { key: "ip", limit: 1, window: "1s", [NOBODYS]: 1 } },
 };

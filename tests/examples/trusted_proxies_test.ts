@@ -12,4 +12,7 @@ Deno.test("examples/trusted_proxies knows the client by the word of proxies, and
   // Whatever a client says to the left of its own address, it is the same client.
   assertEquals([(await ask("192.0.2.9, 203.0.113.7")).status, (await ask("203.0.113.7")).status], [200, 429]);
   assertEquals((await ask("203.0.113.8")).status, 200);
+  // In the other field it may say what it likes.
+  const spoofed = ["Forwarded: for=203.0.113.99", "X-Forwarded-For: 203.0.113.7"];
+  assertEquals((await example.ask("GET /", spoofed)).status, 429);
 });

@@ -12,23 +12,73 @@ Deno.test("readForwarded() reads the examples of RFC 7239", () => {
       { for: "198.51.100.17", host: null, proto: null },
     ]],
   ];
-  for (const [field, elements] of table) assertEquals(readForwarded(field), elements as never, field);
+  for (const [field, elements] of table) {
+    const read = readForwarded(field);
+    assertEquals([read.elements, read.text], [elements as never, field]);
+  }
 });
 
-Deno.test("readForwarded() is not led astray by quotes, and drops what it cannot read", () => {
-  assertEquals(readForwarded('for="a,b;for=c";host=h, for=d'), [
+const element = (node: string) => ({ for: node, host: null, proto: null });
+
+Deno.test("readForwarded() is not led astray by quotes", () => {
+  assertEquals(readForwarded('for="a,b;for=c";host=h, for=d').elements, [
     { for: "a,b;for=c", host: "h", proto: null },
-    { for: "d", host: null, proto: null },
+    element("d"),
   ]);
-  assertEquals(readForwarded('for="a\\"b"'), [{ for: 'a"b', host: null, proto: null }]);
-  assertEquals(readForwarded("nonsense, =, for=, for"), [
-    { for: null, host: null, proto: null },
-    { for: null, host: null, proto: null },
-    { for: null, host: null, proto: null },
-    { for: null, host: null, proto: null },
+  assertEquals(readForwarded('for="a\\"b"').elements, [element('a"b')]);
+  assertEquals(readForwarded('for="a\\\\"').elements, [element("a\\")]);
+  assertEquals(readForwarded("for=a ; ;proto=http;\t,\tfor=b").elements, [
+    { for: "a", host: null, proto: "http" },
+    element("b"),
   ]);
-  assertEquals(readForwarded('for="open'), [{ for: null, host: null, proto: null }]);
-  assertEquals(readForwarded(" , ,"), []);
+});
+
+Deno.test("readForwarded() reads from the end on, as far as there are elements", () => {
+  const table: [string, string][] = [
+    ['for="evil, for=d', "for=d"],
+    ['for="evil\\", for=d', "for=d"],
+    ['for="evil\\, for="d"', 'for="d"'],
+    ['", for="d";host="h"', 'for="d";host="h"'],
+    ['for=a;host="x, for=d', "for=d"],
+    ['for=a, for="b" c, for=d', "for=d"],
+    ["for=a;for=b, for=d", "for=d"],
+    ["for=a, nonsense, for=d", "for=d"],
+    ["for=a, , for=d", "for=d"],
+    ["for=a, for=, for=d", "for=d"],
+    ["for=a, ;, for=d", "for=d"],
+  ];
+  for (const [field, text] of table) {
+    assertEquals(readForwarded(field), {
+      elements: [{ ...element("d"), host: text.includes("host") ? "h" : null }],
+      text,
+    }, field);
+  }
+  for (
+    const field of ["", ",", "for", "for=d,", 'for=d, "', 'for="open', "for=d for=e", "for=a=b", 'for="a"b']
+  ) {
+    assertEquals(readForwarded(field), { elements: [], text: "" }, field);
+  }
+});
+
+Deno.test("readForwarded() keeps what a proxy adds, whatever a client has sent (property)", () => {
+  const sent = fc.string({
+    unit: fc.constantFrom("a", "for=", '"', "\\", ",", ";", " ", "="),
+    maxLength: 12,
+  });
+  fc.assert(
+    fc.property(sent, fc.ipV6(), (client, ip) => {
+      const { elements } = readForwarded(`${client}, ${writeForwarded(ip, 'h"\\,', "https")}`);
+      assertEquals(elements.at(-1), { for: `[${ip}]`, host: 'h"\\,', proto: "https" });
+    }),
+    { seed: 12, numRuns: 1000 },
+  );
+});
+
+Deno.test("readForwarded() is quick with long fields", () => {
+  for (const unit of ["for=a,", '"', '\\"', "a", " ", ";", 'for="']) {
+    const [last] = readForwarded(`${unit.repeat(100_000)}, for=d`).elements.slice(-1);
+    assertEquals(last, element("d"), unit);
+  }
 });
 
 Deno.test("readForwarded() reads what writeForwarded() writes (property)", () => {
@@ -38,7 +88,7 @@ Deno.test("readForwarded() reads what writeForwarded() writes (property)", () =>
   });
   fc.assert(
     fc.property(fc.oneof(fc.ipV4(), fc.ipV6()), host, (ip, name) => {
-      const [element, ...more] = readForwarded(writeForwarded(ip, name, "https"));
+      const { elements: [element, ...more] } = readForwarded(writeForwarded(ip, name, "https"));
       assertEquals(more, []);
       assertEquals(element, { for: ip.includes(":") ? `[${ip}]` : ip, host: name, proto: "https" });
     }),

@@ -43,22 +43,21 @@ Deno.test("isForwardedField() knows whatever a client could pose as a proxy with
 
 interface Asked {
   peerIp?: string;
-  peerTrusted?: boolean;
   scheme?: string;
   forwardedHost?: string | null;
+  forwardedFor?: string | null;
+  forwarded?: string | null;
   via?: string | null;
-  sent?: Record<string, string>;
 }
 
 function added(asked: Asked, options: ForwardedOptions = {}): [string, string][] {
-  const { peerIp = "192.0.2.1", peerTrusted = false, scheme = "http", forwardedHost = null } = asked;
-  const { via = null, sent = {} } = asked;
+  const { peerIp = "192.0.2.1", scheme = "http", forwardedHost = null } = asked;
+  const { via = null, forwardedFor = null, forwarded = null } = asked;
   const list: string[] = [];
   addForwarded(list, resolveForwarded(options), {
-    identity: { peerIp, peerTrusted, scheme, forwardedHost },
+    identity: { peerIp, peerScheme: "http", scheme, forwardedHost, forwardedFor, forwarded },
     host: "shop.example:80",
     via,
-    sent: new Headers(sent),
   });
   return list.flatMap((name, i) => i % 2 === 0 ? [[name, list[i + 1]!] as [string, string]] : []);
 }
@@ -80,16 +79,17 @@ Deno.test("addForwarded() puts the proxy at the end of Via", () => {
   assertEquals(added({ via: "1.0 a, 2 b" }).at(-1), ["via", "1.0 a, 2 b, 1.1 lbproxy"]);
 });
 
-Deno.test("addForwarded() goes on with what a trusted peer says, and with nothing that anybody else does", () => {
-  const sent = { "x-forwarded-for": "203.0.113.9", forwarded: "for=203.0.113.9" };
-  const trusted = { peerTrusted: true, forwardedHost: "public.example", scheme: "https", sent };
+Deno.test("addForwarded() goes on with what a trusted peer says", () => {
+  const said = { forwardedFor: "203.0.113.9", forwarded: "for=203.0.113.9" };
+  assertEquals(added({ ...said, peerIp: "" }, { via: false })[0], ["x-forwarded-for", "203.0.113.9"]);
+  const trusted = { forwardedHost: "public.example", scheme: "https", ...said };
   assertEquals(added(trusted, { forwarded: true, via: false }), [
     ["x-forwarded-for", "203.0.113.9, 192.0.2.1"],
     ["x-forwarded-proto", "https"],
     ["x-forwarded-host", "public.example"],
     ["forwarded", 'for=203.0.113.9, for=192.0.2.1;host="shop.example:80";proto=http'],
   ]);
-  assertEquals(added({ sent }, { forwarded: true, via: false }), [
+  assertEquals(added({}, { forwarded: true, via: false }), [
     ["x-forwarded-for", "192.0.2.1"],
     ["x-forwarded-proto", "http"],
     ["x-forwarded-host", "shop.example:80"],

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { PoolOptions } from "../../lib/config/proxy_config.ts";
 import { answers } from "../support/answers.ts";
+import { deadPort } from "../support/dead_port.ts";
 import { eachTransport } from "../support/each_transport.ts";
 import { startUpstream } from "../support/start_upstream.ts";
 
@@ -176,4 +177,96 @@ eachTransport("proxy ends the waiting when a server is added, and when it is sto
   await arrivals.until(3);
   await proxy[Symbol.asyncDispose]();
   assertEquals([await third, await running], [503, 503]);
+});
+
+/** A server that says that it is not well, and counts what it gets all the same. */
+function ailing() {
+  return startUpstream({
+    handler: (request) =>
+      new Response("x", { status: new URL(request.url).pathname === "/health" ? 503 : 200 }),
+  });
+}
+
+for (const initial of ["checking", "down"] as const) {
+  for (const change of ["addServer", "replaceServers"] as const) {
+    eachTransport(
+      `proxy sends no request from the queue to a server that was just added: ${change}, ${initial}`,
+      async (start) => {
+        await using gate = new Gate();
+        await using added = ailing();
+        const arrivals = new Arrivals();
+        await using proxy = await start({
+          upstreams: {
+            ...poolOf(gate, 1),
+            queue: { timeout: "30s" },
+            healthCheck: {
+              type: "custom",
+              initial,
+              check: async ({ id }) => {
+                if (id === gate.upstream.address) return;
+                const response = await fetch(`http://${id}/health`);
+                await response.body?.cancel();
+                return response.ok;
+              },
+            },
+          },
+          newContext: arrivals.newContext,
+        });
+        const pool = proxy.server.pools.get("default")!;
+        const running = proxy.ask("GET /first");
+        await gate.untilWaiting(1);
+        const waiting = proxy.ask("GET /second");
+        await arrivals.until(2);
+        if (change === "addServer") pool.addServer(added.address);
+        else pool.replaceServers([{ address: gate.upstream.address, maxInFlight: 1 }, added.address]);
+        gate.answer("a");
+        const first = await Promise.race([
+          waiting.then(() => "added"),
+          gate.untilWaiting(1).then(() => "gate"),
+        ]);
+        assertEquals(first, "gate");
+        gate.answer("b");
+        assertEquals([(await running).text, (await waiting).text], ["a", "b"]);
+        assertEquals(added.seen.map(({ target }) => target).filter((target) => target !== "/health"), []);
+      },
+    );
+  }
+}
+
+eachTransport("proxy serves a request as soon as the first of all servers is back", async (start) => {
+  const [port, other] = [deadPort(), deadPort()];
+  await using proxy = await start({
+    upstreams: {
+      servers: [`127.0.0.1:${port}`, `127.0.0.1:${other}`],
+      // Only what is looked at because a request waits can find out in time.
+      healthCheck: { type: "tcp", interval: "1h" },
+    },
+  });
+  await using _back = startUpstream({ name: "b", port });
+  assertEquals(await answers(proxy, 1), "b");
+});
+
+eachTransport("proxy refuses at once what no server can take, when none of them is back", async (start) => {
+  await using proxy = await start({
+    upstreams: { servers: [`127.0.0.1:${deadPort()}`], healthCheck: { type: "tcp", interval: "1h" } },
+  });
+  const refused = await proxy.ask();
+  assertEquals([refused.status, refused.field("retry-after")], [503, "3600"]);
+  assertEquals(refused.field("proxy-status"), "lbproxy; error=destination_unavailable");
+});
+
+eachTransport("proxy tries an ejected server when no other one can be used", async (start) => {
+  const [port, other] = [deadPort(), deadPort()];
+  await using proxy = await start({
+    upstreams: {
+      servers: [`127.0.0.1:${port}`, `127.0.0.1:${other}`],
+      ejection: { consecutiveFailures: 1, baseTime: "1h" },
+    },
+  });
+  assertEquals(await answers(proxy, 3), "[502][502][502]");
+  const pool = proxy.server.pools.get("default")!;
+  const ejected = pool.servers.findIndex((server) => server.ejected);
+  await using _back = startUpstream({ name: "b", port: [port, other][ejected]! });
+  assertEquals(await answers(proxy, 6), "bbbbbb");
+  assertEquals([pool.servers[ejected]!.ejected, pool.servers[1 - ejected]!.ejected], [false, true]);
 });

@@ -94,7 +94,7 @@ Deno.test("Pool.replaceServers() keeps identity, health and counters of those th
   assertStrictEquals(pool.servers[1], second);
   assertEquals([second!.health, second!.failures, second!.inFlight, second!.weight], ["down", 7, 1, 5]);
   assertEquals(first!.eligible, false);
-  assertEquals(seen, ["leaving 10.0.0.1:80", "removed 10.0.0.1:80", "added 10.0.0.3:80"]);
+  assertEquals(seen, ["added 10.0.0.3:80", "leaving 10.0.0.1:80", "removed 10.0.0.1:80"]);
   lease.release();
   await Promise.resolve();
 });

@@ -2,17 +2,35 @@
 
 import * as v from "valibot";
 import type { ForwardedOptions } from "../../http/forwarded.ts";
-import { expectedTrustedProxy } from "../../http/trusted_proxies.ts";
-import { mustBe } from "./messages.ts";
-import { optionsObject } from "./options_object.ts";
+import {
+  expectedTrustedProxy,
+  TRUSTED_FIELDS,
+  type TrustedProxiesOptions,
+} from "../../http/trusted_proxies.ts";
+import { mustBe, oneOf } from "./messages.ts";
+import { isRecord, optionsObject } from "./options_object.ts";
+
+const NETWORKS = 'an array of addresses, networks, "loopback", "private" or "unix"';
+
+const networksSchema = (expected: string): v.GenericSchema =>
+  v.array(
+    v.custom<string>(
+      (value) => expectedTrustedProxy(value) === undefined,
+      (issue) => mustBe(expectedTrustedProxy(issue.input) ?? "")(issue),
+    ),
+    mustBe(expected),
+  );
+
+const trustedEntries = {
+  from: networksSchema(NETWORKS),
+  field: v.optional(v.picklist(TRUSTED_FIELDS, mustBe(oneOf(TRUSTED_FIELDS)))),
+} satisfies Record<keyof TrustedProxiesOptions, v.GenericSchema>;
+const trustedObjectSchema = optionsObject(trustedEntries, 'an object with "from"');
+const trustedArraySchema = networksSchema(`${NETWORKS}, or an object of them as "from", and of the "field"`);
 
 /** Proxies that are trusted. */
-export const trustedProxiesSchema: v.GenericSchema = v.array(
-  v.custom<string>(
-    (value) => expectedTrustedProxy(value) === undefined,
-    (issue) => mustBe(expectedTrustedProxy(issue.input) ?? "")(issue),
-  ),
-  mustBe('an array of addresses, networks, "loopback", "private" or "unix"'),
+export const trustedProxiesSchema: v.GenericSchema = v.lazy((input) =>
+  isRecord(input) ? trustedObjectSchema : trustedArraySchema
 );
 
 const flagSchema = v.optional(v.boolean(mustBe("true or false")));
