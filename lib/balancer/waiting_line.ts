@@ -56,7 +56,8 @@ interface Waiter {
   /** Whether others may have more luck than this one, because it does not take every server. */
   readonly choosy: boolean;
   readonly resolve: (result: Claim | Refusal) => void;
-  readonly cancellation: Cancellation | null;
+  /** Hears when the request is called off; `null` when nobody can. */
+  listener: Disposable | null;
   readonly dueAt: number;
 }
 
@@ -95,11 +96,11 @@ export class WaitingLine implements Disposable {
     if (this.#waiters.size >= this.#options.size) return "queue_full";
     const { promise, resolve } = Promise.withResolvers<Claim | Refusal>();
     const dueAt = this.#clock.now() + this.#options.timeoutMs;
-    const waiter: Waiter = { attempt, choosy, resolve, cancellation, dueAt };
+    const waiter: Waiter = { attempt, choosy, resolve, listener: null, dueAt };
     this.#waiters.add(waiter);
     if (!choosy) this.#easy++;
     this.#timer ??= this.#arm(waiter);
-    cancellation?.listen(() => this.#settle(waiter, "cancelled"));
+    waiter.listener = cancellation?.listen(() => this.#settle(waiter, "cancelled")) ?? null;
     return promise;
   }
 
@@ -114,7 +115,7 @@ export class WaitingLine implements Disposable {
 
   #settle(waiter: Waiter, result: Claim | Refusal): void {
     if (this.#waiters.delete(waiter) && !waiter.choosy) this.#easy--;
-    waiter.cancellation?.listen(null);
+    waiter.listener?.[Symbol.dispose]();
     waiter.resolve(result);
     if (this.#waiters.size > 0) return;
     this.#timer?.[Symbol.dispose]();

@@ -23,6 +23,10 @@ export class FieldLines {
   end = 0;
   /** Whether a line ends with LF alone, so that lines cannot be copied as they are. */
   bareLf = false;
+  /** Whether a name has an underscore. */
+  underscore = false;
+  /** Whether a value is empty. */
+  emptyValue = false;
   #ids: Uint8Array;
   #places: Int32Array;
 
@@ -36,7 +40,7 @@ export class FieldLines {
   begin(bytes: Uint8Array): void {
     this.bytes = bytes;
     this.count = 0;
-    this.bareLf = false;
+    this.bareLf = this.underscore = this.emptyValue = false;
   }
 
   /** Adds a line; gives the number of its name, see `field_names.ts`. */
@@ -44,6 +48,10 @@ export class FieldLines {
     const { count } = this;
     if (count === this.#ids.length) this.#grow();
     const id = fieldIdOf(this.bytes, nameStart, nameEnd);
+    if (id === OTHER_FIELD && !this.underscore) {
+      this.underscore = hasUnderscore(this.bytes, nameStart, nameEnd);
+    }
+    if (valueStart === valueEnd) this.emptyValue = true;
     this.#ids[count] = id;
     const at = count * PLACES;
     const places = this.#places;
@@ -143,6 +151,14 @@ export class FieldLines {
     for (let i = 0; i < count * PLACES; i++) copy.#places[i] = this.#places[i]! - start;
     return copy;
   }
+}
+
+// Names of the table have none.
+function hasUnderscore(bytes: Uint8Array, from: number, to: number): boolean {
+  for (let i = from; i < to; i++) {
+    if (bytes[i] === 95) return true;
+  }
+  return false;
 }
 
 const EMPTY = new Uint8Array(0);

@@ -1,6 +1,9 @@
 /** Fields that tell a server who asked the proxy. */
 
 import { writeForwarded } from "./forwarded_elements.ts";
+import type { FieldLines } from "./field_lines.ts";
+import { fieldId, OTHER_FIELD } from "./field_names.ts";
+import type { HeaderFields } from "./header_fields.ts";
 
 /** What the proxy calls itself in `Via`, `Proxy-Status` and the like. */
 export const PROXY_NAME = "lbproxy";
@@ -15,6 +18,45 @@ export function isForwardedField(name: string): boolean {
   // All of the family: servers believe `-ssl`, `-scheme`, `-user` and `-client-cert` as well as the usual ones. And in
   // any spelling: behind CGI and its heirs `X_Forwarded_For` is the same variable as `X-Forwarded-For`.
   return name.startsWith("forwarded", 2) && name.startsWith("x") && isDash(name[1]) && isDash(name[11]);
+}
+
+/** Removes what a client says of other proxies; gives the value of `Via`, which is removed to be written anew. */
+export function removeForwarded(headers: HeaderFields): string | null {
+  const { lines, list } = headers;
+  let via: string | null = null;
+  if (lines !== null) {
+    for (let line = 0; line < lines.count; line++) {
+      if (headers.isRemoved(line)) continue;
+      const id = lines.id(line);
+      if (id === VIA_ID) via = via === null ? lines.value(line) : `${via}, ${lines.value(line)}`;
+      else if (!isForwardedLine(id, lines, line)) continue;
+      headers.remove(line);
+    }
+  }
+  let kept = 0;
+  for (let i = 0; i < list.length; i += 2) {
+    const name = list[i]!;
+    if (name === "via") via = via === null ? list[i + 1]! : `${via}, ${list[i + 1]}`;
+    else if (!isForwardedField(name)) {
+      list[kept] = name;
+      list[kept + 1] = list[i + 1]!;
+      kept += 2;
+    }
+  }
+  list.length = kept;
+  return via;
+}
+
+const VIA_ID = fieldId("via");
+const FORWARDED_IDS: ReadonlySet<number> = new Set(
+  ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"].map(fieldId),
+);
+
+// Most names are in the table, and no text has to be made of them.
+function isForwardedLine(id: number, lines: FieldLines, line: number): boolean {
+  if (id !== OTHER_FIELD) return FORWARDED_IDS.has(id);
+  const letter = lines.bytes[lines.nameStart(line)]! | 0x20;
+  return letter === 0x78 && isForwardedField(lines.name(line));
 }
 
 function isDash(character: string | undefined): boolean {

@@ -1,33 +1,14 @@
 /** Fields that concern one connection only and must not travel on. */
 
 import { fieldTokens } from "./field_list.ts";
+import { fieldId, isHopByHopId } from "./field_names.ts";
+import type { HeaderFields } from "./header_fields.ts";
 
-/**
- * Whether the field belongs to the connection and not to the message (RFC 9110 section 7.6.1, and what
- * implementations have added). The name is in lower case.
- */
+const CONNECTION = fieldId("connection");
+
+/** Whether the field belongs to the connection and not to the message. The name is in lower case. */
 export function isHopByHop(name: string): boolean {
-  switch (name.length) {
-    case 2:
-      return name === "te";
-    case 7:
-      return name === "trailer" || name === "upgrade";
-    case 10:
-      return name === "connection" || name === "keep-alive";
-    case 14:
-      // RFC 7540 section 3.2.1
-      return name === "http2-settings";
-    case 16:
-      return name === "proxy-connection";
-    case 17:
-      return name === "transfer-encoding";
-    case 18:
-      return name === "proxy-authenticate";
-    case 19:
-      return name === "proxy-authorization";
-    default:
-      return false;
-  }
+  return isHopByHopId(fieldId(name));
 }
 
 /**
@@ -46,32 +27,32 @@ export function connectionNamedFields(connection: string | null): ReadonlySet<st
   return named;
 }
 
-/** Removes from a list of name, value, name, value, ... what must not travel on; in place, in one pass. */
-export function removeHopByHop(list: string[]): void {
-  let named: ReadonlySet<string> | null = null;
-  let found = false;
-  for (let i = 0; i < list.length; i += 2) {
-    const name = list[i]!;
-    if (!isHopByHop(name)) continue;
-    found = true;
-    if (name === "connection") named = mergeNamed(named, connectionNamedFields(list[i + 1]!));
+/** Removes what must not travel on: fields of the connection, and those that `Connection` names. */
+export function removeHopByHop(headers: HeaderFields): void {
+  const { lines, list } = headers;
+  let connection: string | null = null;
+  if (lines !== null) {
+    for (let line = 0; line < lines.count; line++) {
+      const id = lines.id(line);
+      if (!isHopByHopId(id) || headers.isRemoved(line)) continue;
+      if (id === CONNECTION) connection = joined(connection, lines.value(line));
+      headers.remove(line);
+    }
   }
-  if (!found) return;
   let kept = 0;
   for (let i = 0; i < list.length; i += 2) {
     const name = list[i]!;
-    if (isHopByHop(name) || (named !== null && named.has(name))) continue;
+    if (name === "connection") connection = joined(connection, list[i + 1]!);
+    if (isHopByHop(name)) continue;
     list[kept] = name;
     list[kept + 1] = list[i + 1]!;
     kept += 2;
   }
   list.length = kept;
+  const named = connectionNamedFields(connection);
+  if (named !== null) { for (const name of named) headers.delete(name); }
 }
 
-function mergeNamed(
-  first: ReadonlySet<string> | null,
-  second: ReadonlySet<string> | null,
-): ReadonlySet<string> | null {
-  if (first === null || second === null) return first ?? second;
-  return new Set([...first, ...second]);
+function joined(before: string | null, value: string): string {
+  return before === null ? value : `${before}, ${value}`;
 }

@@ -2,6 +2,7 @@
 
 import { OUT_OF_RESOURCES, type ProxyError } from "../core/errors.ts";
 import { PROXY_NAME } from "./forwarded.ts";
+import { HeaderFields } from "./header_fields.ts";
 
 const encoder = new TextEncoder();
 
@@ -39,21 +40,18 @@ export function problemBody(status: number, members: ProblemMembers = {}): Uint8
 }
 
 /**
- * Turns a failure into the answer that the client gets.
+ * The fields of the response to a failure.
  *
- * Only what a client may know is in it: details of a client's own mistake, never those of a server or a filter.
- * `Proxy-Status` (RFC 9209) names the kind of failure when the proxy or a server is to blame.
+ * `Proxy-Status` (RFC 9209) names the kind of failure. Only what a client may know is said: details of a client's own
+ * mistake, never those of a server or a filter.
  */
-export function problemResponse(error: ProxyError): Response {
-  const { status, source, code } = error;
-  const headers: Record<string, string> = {
-    "content-type": "application/problem+json",
-    "cache-control": "no-store",
-    ...error.headers,
-  };
+export function problemFields(error: ProxyError): HeaderFields {
+  const { code, headers } = error;
   // RFC 9209 has no type of its own for it.
   const type = code === OUT_OF_RESOURCES.code ? `proxy_internal_error; details="${code}"` : code;
-  headers["proxy-status"] = `${PROXY_NAME}; error=${type}`;
-  const members = source === "client" ? { detail: error.message } : {};
-  return new Response(problemBody(status, members), { status, headers });
+  const fields = new HeaderFields();
+  fields.list.push("content-type", "application/problem+json", "cache-control", "no-store");
+  for (const [name, value] of Object.entries(headers)) fields.set(name, value);
+  fields.list.push("proxy-status", `${PROXY_NAME}; error=${type}`);
+  return fields;
 }

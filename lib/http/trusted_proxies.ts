@@ -3,7 +3,6 @@
 import { CidrList, expectedCidr } from "./cidr.ts";
 import { readForwarded } from "./forwarded_elements.ts";
 import { makeHextets, readIpAddress } from "./ip_address.ts";
-import { receivedValue } from "./received_fields.ts";
 import { isHost } from "./request_target.ts";
 
 /** Networks that have a name. */
@@ -44,6 +43,11 @@ export interface TrustedProxiesOptions {
 
 /** Address of a client that nobody knows, as proxies call it (RFC 7239 section 6.2). */
 export const UNKNOWN_CLIENT = "unknown";
+
+/** Fields that can be asked for by name. */
+interface ReadableFields {
+  get(name: string): string | null;
+}
 
 /** What trusted proxies say of a request. */
 export interface ForwardedWord {
@@ -96,16 +100,16 @@ export class TrustedProxies {
    *
    * @param peer address that the connection comes from
    */
-  ask(peer: string, fields: Headers): ForwardedWord {
-    const value = receivedValue(fields, this.field);
+  ask(peer: string, fields: ReadableFields): ForwardedWord {
+    const value = fields.get(this.field);
     return this.field === "forwarded" ? this.#askForwarded(peer, value) : this.#askFor(peer, value, fields);
   }
 
-  #askFor(peer: string, value: string | null, fields: Headers): ForwardedWord {
+  #askFor(peer: string, value: string | null, fields: ReadableFields): ForwardedWord {
     return {
       clientIp: value === null ? peer : this.#nearest(peer, value.split(",")),
-      scheme: schemeOf(lastOf(receivedValue(fields, "x-forwarded-proto"))),
-      host: hostOf(lastOf(receivedValue(fields, "x-forwarded-host"))),
+      scheme: schemeOf(lastOf(fields.get("x-forwarded-proto"))),
+      host: hostOf(lastOf(fields.get("x-forwarded-host"))),
       said: value === "" ? UNKNOWN_CLIENT : value,
     };
   }

@@ -1,26 +1,28 @@
 /** Asks the limiter whether the request may go on. */
 
 import { FilterError } from "../core/errors.ts";
-import type { Decision } from "../limiter/decision.ts";
-import type { UpstreamResponse } from "../transport/transport.ts";
+import type { HeaderFields } from "../http/header_fields.ts";
+import type { Decision, LimitedDecision } from "../limiter/decision.ts";
+import { completeRefusal, refusalFields, refusalStatus } from "../limiter/refusal.ts";
 import type { Exchange } from "./exchange.ts";
+import { bytesReply, checkResponse, filterReply, replyLocally } from "./local_reply.ts";
 import type { Admission } from "./proxy_runtime.ts";
-import { refuseRequest } from "./refuse_request.ts";
+import { runFilter } from "./run_filter.ts";
 
 /**
- * Checks all policies and charges them when all agree; the refusal to give when one does not, otherwise `null`.
+ * Checks all policies and charges them when all agree; replies with the refusal when one does not.
  *
- * A refused request costs no server anything. A promise only where the counts are kept elsewhere, or an answer of the
+ * A refused request costs no server anything. A promise only where the counts are kept elsewhere, or a response of the
  * configuration's own takes its time.
  *
  * @throws {FilterError} when a function of a policy throws
  */
-export function admitRequest(exchange: Exchange): Response | null | Promise<Response | null> {
+export function admitRequest(exchange: Exchange): void | Promise<void> {
   const { admission } = exchange;
-  if (admission === null) return null;
+  if (admission === null) return;
   const decision = decide(exchange, admission);
   return decision instanceof Promise
-    ? admitLater(exchange, admission, decision)
+    ? decision.then((late) => obey(exchange, admission, late))
     : obey(exchange, admission, decision);
 }
 
@@ -32,36 +34,36 @@ function decide(exchange: Exchange, { limiter }: Admission): Decision | Promise<
   }
 }
 
-async function admitLater(
-  exchange: Exchange,
-  admission: Admission,
-  decision: Promise<Decision>,
-): Promise<Response | null> {
-  const response = obey(exchange, admission, await decision);
-  // What the request holds by now is given back with the exchange.
-  exchange.throwIfCancelled();
-  return await response;
+function obey(exchange: Exchange, admission: Admission, decision: Decision): void | Promise<void> {
+  exchange.decision = decision;
+  if (decision.kind === "allowed") exchange.admissionLease = decision.lease;
+  else if (decision.kind === "limited") return refuse(exchange, admission, decision);
 }
 
-function obey(
+/** Replies with a 429, or with what the policy's own `response` makes. */
+function refuse(exchange: Exchange, admission: Admission, decision: LimitedDecision): void | Promise<void> {
+  const { policy } = decision;
+  if (policy.response !== null) return refuseByConfig(exchange, admission, decision);
+  const fields = refusalFields(decision, admission.headers);
+  if (!policy.keepAlive) fields.list.push("connection", "close");
+  replyLocally(exchange, bytesReply(refusalStatus(decision), fields, admission.bodies.get(decision)));
+}
+
+async function refuseByConfig(
   exchange: Exchange,
-  admission: Admission,
-  decision: Decision,
-): Response | null | Promise<Response> {
-  exchange.decision = decision;
-  switch (decision.kind) {
-    case "unlimited":
-      return null;
-    case "allowed":
-      exchange.admissionLease = decision.lease;
-      return null;
-    case "limited":
-      return refuseRequest(exchange, admission, decision);
-  }
+  { headers }: Admission,
+  decision: LimitedDecision,
+): Promise<void> {
+  const { policy } = decision;
+  const phase = `response of the limiter policy ${JSON.stringify(policy.name)}`;
+  const own = await runFilter(phase, policy.response!, decision, exchange);
+  exchange.throwIfCancelled();
+  checkResponse(own, phase);
+  replyLocally(exchange, filterReply(completeRefusal(own, decision, headers), phase));
 }
 
 /** Tells the client of a request that was admitted what is left of its limits. */
-export function announceLimits(exchange: Exchange, response: Pick<UpstreamResponse, "headers">): void {
+export function announceLimits(exchange: Exchange, headers: HeaderFields): void {
   const { decision, admission } = exchange;
-  if (admission !== null && decision !== null) admission.headers.apply(decision, response.headers);
+  if (admission !== null && decision !== null) admission.headers.apply(decision, headers);
 }

@@ -1,150 +1,96 @@
-/** Sends a request until a server has answered it or it may not be sent again: the only such loop. */
+/** Sends a request until a server has responded or it may not be sent again: the only such loop. */
 
 import { FilterError, RequestError, UpstreamError } from "../core/errors.ts";
-import { HeaderFields } from "../http/header_fields.ts";
-import { asciiTarget } from "../http/request_target.ts";
-import type { OutgoingRequest, Transport, UpstreamResponse } from "../transport/transport.ts";
-import type { Peer } from "../upstream/peer.ts";
 import type { Claim } from "../balancer/waiting_line.ts";
+import { asciiTarget } from "../http/request_target.ts";
+import type { OutgoingRequest, ServerResponse, Transport } from "../transport/transport.ts";
+import type { Peer } from "../upstream/peer.ts";
+import { classifyError, classifyStatus, stageOf } from "./classify_outcome.ts";
 import { decideRetry } from "./decide_retry.ts";
 import type { Attempt, Exchange } from "./exchange.ts";
-import { judgeError, judgeStatus, stageOf } from "./judge_outcome.ts";
-import { readSession } from "./keep_session.ts";
-import { isLate, LateError } from "./late_error.ts";
-import { ReplayBody } from "./replay_body.ts";
-import { targetToSend } from "./rewrite_target.ts";
-import { runFilter } from "./run_filter.ts";
+import { failExchange } from "./local_reply.ts";
+import { isOutOfTime, runFilter, TotalTimeoutError } from "./run_filter.ts";
 import { selectServer } from "./select_server.ts";
-import { takeTunnel } from "./take_tunnel.ts";
+import { readSession } from "./sticky_session.ts";
 
 /**
- * Selects a server, sends, and does so again with another server where {@linkcode decideRetry} allows it.
+ * Begins with the first attempt; the transport says how it went, to {@linkcode attemptResponded} or
+ * {@linkcode attemptFailed}.
  *
- * @throws {UpstreamError} the last failure
- * @throws {NoServerError} when there was no server to begin with
+ * @throws {NoServerError} when there is no server
  */
-export async function attemptUpstreams(
-  exchange: Exchange,
-  prepared: OutgoingRequest,
-): Promise<UpstreamResponse> {
-  const { runtime, namedPeer } = exchange;
-  exchange.upstreamStartAt = exchange.delayed ? runtime.clock.now() : exchange.startedAt;
-  runtime.clientWatch.begin(exchange.upstreamStartAt);
-  if (namedPeer === null) readSession(exchange);
-  if (isLate(exchange)) throw new LateError(exchange);
-  let failure: UpstreamError | null = null;
-  for (;;) {
-    if (failure !== null) exchange.upstreamStartAt = runtime.clock.now();
-    const selected = namedPeer === null ? selectServer(exchange, failure) : null;
-    const claim = selected instanceof Promise ? await waited(exchange, selected) : selected;
-    const server = claim?.server ?? null;
-    const attempt = beginAttempt(exchange, claim);
-    try {
-      const response = await sendAttempt(exchange, prepared, server?.peer ?? namedPeer!.peer);
-      if (response.tunnel !== undefined) await takeTunnel(exchange, response, response.tunnel);
-      exchange.upstreamHeadAt = runtime.clock.now();
-      exchange.reachedServer = true;
-      if (server !== null) {
-        const latencyMs = exchange.upstreamHeadAt - exchange.upstreamStartAt;
-        exchange.pool.balancer.report(server, judgeStatus(response.status), latencyMs);
-      }
-      const { body } = response;
-      if (body !== null && !(body instanceof Uint8Array)) exchange.unreadBody = body;
-      return response;
-    } catch (error) {
-      if (server !== null) {
-        const latencyMs = runtime.clock.now() - exchange.upstreamStartAt;
-        const stage = stageOf(error, server.peer);
-        exchange.pool.balancer.report(server, judgeError(exchange, error), latencyMs, stage);
-      }
-      // After the report: what waits for room must not get it at a server that is taken out for this.
-      endAttempt(exchange, attempt, error);
-      exchange.throwIfCancelled();
-      // The client broke off its own content: whatever the server made of it is not the server's fault.
-      if (exchange.body instanceof ReplayBody && exchange.body.failure !== null) throw exchange.body.failure;
-      if (!(error instanceof UpstreamError) || error instanceof LateError) throw error;
-      const told = tellOfFailure(exchange, error);
-      if (told !== undefined) await told;
-      if (server === null || !mayRetry(exchange, error)) throw error;
-      (exchange.exclude ??= []).push(server);
-      failure = error;
-    }
-  }
+export function attemptUpstreams(exchange: Exchange): void {
+  exchange.upstreamStartAt = exchange.delayed ? exchange.runtime.clock.now() : exchange.startedAt;
+  if (exchange.namedPeer === null) readSession(exchange);
+  if (isOutOfTime(exchange)) throw new TotalTimeoutError(exchange);
+  attempt(exchange, null);
 }
 
-/** Waits for room at a server; the time that takes is not the server's. */
-async function waited(exchange: Exchange, selected: Promise<Claim>): Promise<Claim> {
-  const claim = await selected;
-  exchange.upstreamStartAt = exchange.runtime.clock.now();
-  return claim;
+/** Selects a server, and sends; waits where all are full. */
+function attempt(exchange: Exchange, lastFailure: UpstreamError | null): void {
+  if (exchange.namedPeer !== null) return sendTo(exchange, null);
+  const selected = selectServer(exchange, lastFailure);
+  if (!(selected instanceof Promise)) return sendTo(exchange, selected);
+  selected.then((claim) => {
+    // The time that took is not the server's.
+    exchange.upstreamStartAt = exchange.runtime.clock.now();
+    sendTo(exchange, claim);
+  }).catch((error) => failExchange(exchange, error));
 }
 
-function beginAttempt(exchange: Exchange, claim: Claim | null): Attempt {
-  const { pool, namedPeer } = exchange;
-  const attempt: Attempt = claim === null
-    ? { pool: "", address: namedPeer!.address, failure: null }
-    : { pool: pool.name, address: claim.server.id, failure: null };
-  exchange.server = attempt;
-  exchange.selected = claim?.server ?? null;
-  exchange.serverLease = claim?.lease ?? null;
-  (exchange.attemptList ??= []).push(attempt);
-  return attempt;
-}
-
-function endAttempt(exchange: Exchange, attempt: Attempt, error: unknown): void {
-  attempt.failure = error instanceof UpstreamError ? error.code : "cancelled";
-  // A filter fails before anything is sent; of what was called off nobody knows how far it had got.
-  const unsent = error instanceof UpstreamError ? error.phase === "unsent" : error instanceof FilterError;
-  if (!unsent) exchange.reachedServer = true;
-  exchange.serverLease?.release();
-  exchange.serverLease = null;
-}
-
-/** Asks `failToConnect` about a failure before anything was sent. */
-function tellOfFailure(exchange: Exchange, failure: UpstreamError): void | Promise<void> {
-  const { failToConnect } = exchange.filters;
-  if (failToConnect === undefined || failure.phase !== "unsent") return;
-  const told = runFilter("failToConnect", failToConnect, failure, exchange);
-  if (told instanceof Promise) return told.then(() => exchange.throwIfCancelled());
-}
-
-function mayRetry(exchange: Exchange, failure: UpstreamError): boolean {
-  if (exchange.retryForbidden || isLate(exchange)) return false;
-  const { body, method, attempts } = exchange;
-  const bodyReplayable = !(body instanceof ReplayBody) || body.replayable;
-  return decideRetry(failure, { method, bodyReplayable, attempts: attempts.length });
-}
-
-function sendAttempt(exchange: Exchange, prepared: OutgoingRequest, peer: Peer): Promise<UpstreamResponse> {
+function sendTo(exchange: Exchange, claim: Claim | null): void {
+  beginAttempt(exchange, claim);
+  const peer = claim === null ? exchange.namedPeer!.peer : claim.server.peer;
   const { upstreamRequestFilter } = exchange.filters;
-  const transport = transportOf(exchange);
-  exchange.throwIfCancelled();
-  if (upstreamRequestFilter === undefined) {
-    return transport.send(prepared, peer, exchange, exchange.upstreamStartAt);
-  }
-  // A copy: what the filter adds for one server must not be there twice for the next.
-  const request = { ...prepared, headers: HeaderFields.adopt(prepared.headers.list.slice()) };
-  const filtered = runFilter("upstreamRequestFilter", upstreamRequestFilter, request, exchange);
-  if (!(filtered instanceof Promise)) return sendFiltered(exchange, transport, request, peer);
-  return filtered.then(() => {
+  try {
+    const transport = transportOf(exchange);
     exchange.throwIfCancelled();
-    return sendFiltered(exchange, transport, request, peer);
-  });
+    if (upstreamRequestFilter === undefined) {
+      return transport.send(exchange.outgoing!, peer, exchange, exchange.upstreamStartAt);
+    }
+    const filtered = filterAndSend(exchange, upstreamRequestFilter, transport, peer);
+    filtered?.catch((error) => exchange.failed(error));
+  } catch (error) {
+    attemptFailed(exchange, error);
+  }
 }
 
-function sendFiltered(
+function filterAndSend(
   exchange: Exchange,
+  filter: NonNullable<Exchange["filters"]["upstreamRequestFilter"]>,
   transport: Transport,
-  request: OutgoingRequest,
   peer: Peer,
-): Promise<UpstreamResponse> {
-  const { target } = request;
-  if (target !== exchange.target) {
-    request.target = asciiTarget(target);
-    if (!isVisible(request.target)) throw badTarget(target);
-  }
-  request.target = targetToSend(exchange, request.target);
-  return transport.send(request, peer, exchange);
+): void | Promise<void> {
+  const { outgoing, target } = exchange;
+  // A copy: what the filter adds for one server must not be there twice for the next.
+  const headers = outgoing!.headers.clone();
+  headers.detach();
+  const shown = outgoing!.targetBytes === null ? outgoing!.target : target;
+  const { method, body, upgrade = false, expectsContinue = false } = outgoing!;
+  const request = { method, target: shown, headers };
+  const send = (): void => {
+    exchange.throwIfCancelled();
+    const unchanged = request.target === shown;
+    const sent: OutgoingRequest = {
+      method: request.method,
+      target: unchanged ? outgoing!.target : checkedTarget(request.target),
+      targetBytes: unchanged ? outgoing!.targetBytes ?? null : null,
+      headers,
+      body,
+      upgrade,
+      expectsContinue,
+    };
+    transport.send(sent, peer, exchange);
+  };
+  const filtered = runFilter("upstreamRequestFilter", filter, request, exchange);
+  return filtered instanceof Promise ? filtered.then(send) : send();
+}
+
+function checkedTarget(target: string): string {
+  const ascii = asciiTarget(String(target));
+  if (/^[!-~]+$/.test(ascii)) return ascii;
+  const found = JSON.stringify(target);
+  throw new FilterError("upstreamRequestFilter", new TypeError(`it made the target ${found}`));
 }
 
 function transportOf({ webSocket, pool }: Exchange): Transport {
@@ -153,11 +99,81 @@ function transportOf({ webSocket, pool }: Exchange): Transport {
   throw new RequestError("WebSockets are not forwarded here", 501);
 }
 
-function isVisible(text: string): boolean {
-  return /^[!-~]+$/.test(text);
+function beginAttempt(exchange: Exchange, claim: Claim | null): void {
+  const { pool, namedPeer } = exchange;
+  const attempt: Attempt = claim === null
+    ? { pool: "", address: namedPeer!.address, failure: null }
+    : { pool: pool.name, address: claim.server.id, failure: null };
+  exchange.server = attempt;
+  exchange.selected = claim?.server ?? null;
+  exchange.serverLease = claim?.lease ?? null;
+  (exchange.attemptList ??= []).push(attempt);
 }
 
-function badTarget(target: string): FilterError {
-  const found = JSON.stringify(target);
-  return new FilterError("upstreamRequestFilter", new TypeError(`it made the target ${found}`));
+/** A server has responded: it has done its part. */
+export function attemptResponded(exchange: Exchange, response: ServerResponse): void {
+  const { runtime, selected } = exchange;
+  exchange.response = response;
+  exchange.reachedServer = true;
+  exchange.upstreamHeadAt = runtime.clock.now();
+  if (selected === null) return;
+  const latencyMs = exchange.upstreamHeadAt - exchange.upstreamStartAt;
+  exchange.pool.balancer.report(selected, classifyStatus(response.status), latencyMs);
+}
+
+/**
+ * An attempt has failed: another server is tried where {@linkcode decideRetry} allows it.
+ *
+ * @throws {ProxyError} the failure, when it is the last word
+ */
+export function attemptFailed(exchange: Exchange, error: unknown): void {
+  const { selected, runtime, filters: { failToConnect } } = exchange;
+  if (exchange.answered || exchange.settled) return;
+  if (selected !== null) {
+    const latencyMs = runtime.clock.now() - exchange.upstreamStartAt;
+    const stage = stageOf(error, selected.peer);
+    exchange.pool.balancer.report(selected, classifyError(exchange, error), latencyMs, stage);
+  }
+  // After the report: what waits for room must not get it at a server that is taken out for this.
+  endAttempt(exchange, error);
+  exchange.throwIfCancelled();
+  // The client broke off its own content: whatever the server made of it is not the server's fault.
+  const { failure } = exchange.body ?? NO_BODY;
+  if (failure !== null) throw failure;
+  if (!(error instanceof UpstreamError) || error instanceof TotalTimeoutError) throw error;
+  if (failToConnect === undefined || error.phase !== "unsent") return retry(exchange, error);
+  const told = runFilter("failToConnect", failToConnect, error, exchange);
+  if (!(told instanceof Promise)) return retry(exchange, error);
+  told.then(() => {
+    exchange.throwIfCancelled();
+    retry(exchange, error);
+  }).catch((thrown) => failExchange(exchange, thrown));
+}
+
+const NO_BODY = { failure: null };
+
+function endAttempt(exchange: Exchange, error: unknown): void {
+  exchange.server!.failure = error instanceof UpstreamError ? error.code : "cancelled";
+  // A filter fails before anything is sent; of what was called off nobody knows how far it had got.
+  const unsent = error instanceof UpstreamError ? error.phase === "unsent" : error instanceof FilterError;
+  if (!unsent) exchange.reachedServer = true;
+  exchange.serverLease?.release();
+  exchange.serverLease = null;
+}
+
+function retry(exchange: Exchange, failure: UpstreamError): void {
+  const { selected, body, method, attempts, runtime } = exchange;
+  if (selected === null || exchange.retryForbidden || isOutOfTime(exchange)) throw failure;
+  const bodyRepeatable = body === null || body.repeatable;
+  if (!decideRetry(failure, { method, bodyRepeatable, attempts: attempts.length })) throw failure;
+  (exchange.exclude ??= []).push(selected);
+  body?.rewind();
+  exchange.upstreamStartAt = runtime.clock.now();
+  attempt(exchange, failure);
+}
+
+/** Whether a request whose kept connection was stale may be sent once more, to the same server on a new one. */
+export function maySendAgain({ method, body }: Exchange, failure: UpstreamError): boolean {
+  const bodyRepeatable = body === null || body.repeatable;
+  return decideRetry(failure, { method, bodyRepeatable, attempts: 1 });
 }

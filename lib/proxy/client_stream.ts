@@ -1,9 +1,12 @@
 /** What stands between an engine, which talks to clients, and the steps of a request. */
 
+import type { Cancellation } from "../core/cancellation.ts";
+import type { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ProxyError } from "../core/errors.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import type { Body, ResponseHead } from "../http/message.ts";
-import type { TargetBytes } from "../transport/transport.ts";
+import type { TargetBytes, Tunnel } from "../transport/transport.ts";
+import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
 
 /** How a listener is reached, the same for all of its requests. */
 export interface ListenerInfo {
@@ -21,12 +24,18 @@ export interface ClientStream {
   /** `"HTTP/1.1"`, `"HTTP/1.0"` or `"HTTP/2"`. */
   readonly protocol: string;
   readonly method: string;
-  /** Path and query, neither decoded nor normalised. */
+  /** Path and query, not normalised; bytes above 0x7F percent-encoded. */
   readonly target: string;
+  /** The same as it came; what is not ASCII stands for its bytes in UTF-8, or for bytes that are none. */
+  readonly receivedTarget: string;
   /** Where the target stands in bytes; `null` when it does not. */
   readonly targetBytes: TargetBytes | null;
   /** The host that the client asks for. */
   readonly host: string;
+  /** Whether the client offers to switch protocols. */
+  readonly upgrade: boolean;
+  /** Whether the client waits for 100 (Continue) before it sends its content (RFC 9110 section 10.1.1). */
+  readonly expectsContinue: boolean;
   /** The client's fields; good until the exchange is over, and never edited. */
   readonly headers: HeaderFields;
   /** The client's content; `null` when there is none. */
@@ -35,16 +44,36 @@ export interface ClientStream {
   /** Told of what becomes of the client; set by whoever handles the request. */
   exchange: StreamExchange | null;
 
-  /** Sends the response; called once. The head, and content that is at hand, are copied before it returns. */
-  respond(head: ResponseHead, body: Body | null): void;
+  /** The client's fields once more, to be edited for a server; good as long as {@linkcode headers} are. */
+  outgoingHeaders(): HeaderFields;
+  /**
+   * Sends the response; called once. The head, and content that is at hand, are copied before it returns.
+   *
+   * @param close ends the connection after it
+   */
+  respond(head: ResponseHead, body: Body | null, close?: boolean): void;
+  /** Switches the client's connection over as well, and relays both ways until either side has ended. */
+  switchProtocols(head: ResponseHead, tunnel: Tunnel, options: TunnelOptions): void;
+  /** Sends nothing: the client has gone. */
+  abandon(): void;
   /** Sends an interim response (RFC 9110 section 15.2), where the client can understand it. */
   interim(status: number, headers: HeaderFields): void;
+}
+
+/** What a tunnel takes beside its ends. */
+export interface TunnelOptions {
+  readonly webSocket: ResolvedWebSocket;
+  /** Called off when the proxy stops: both sides are told then. */
+  readonly cancellation: Cancellation;
+  readonly wheel: DeadlineWheel;
 }
 
 /** The exchange, as its engine sees it. */
 export interface StreamExchange {
   /** The client has gone, or nobody waits for the response any more. */
   callOff(reason: ProxyError): void;
+  /** Bytes of content that were sent so far. */
+  bytesSent: number;
   /** The response has left, or broke off; `bytes` of its content were sent. */
   responseEnded(bytes: number, failure: ProxyError | null): void;
 }

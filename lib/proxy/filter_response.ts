@@ -1,82 +1,156 @@
-/** Lets the configuration edit or replace a server's answer. */
+/** Lets the configuration edit or replace a server's response, and sends it to the client. */
 
-import { headOf, withHead } from "../config/compose_response_filters.ts";
-import type { Filters, ProxyResponse } from "../config/filters.ts";
-import type { UpstreamResponse } from "../transport/transport.ts";
+import { FilterError, UpstreamError } from "../core/errors.ts";
+import type { FilteredContent, Filters, ProxyResponse } from "../config/filters.ts";
+import { streamOf } from "../http/bodies.ts";
+import type { HeaderFields } from "../http/header_fields.ts";
+import { removeHopByHop } from "../http/hop_by_hop.ts";
+import type { Body } from "../http/message.ts";
+import type { ServerResponse } from "../transport/transport.ts";
 import { announceLimits } from "./admit_request.ts";
+import { checkContent, type CheckedContent } from "./checked_content.ts";
 import type { Exchange } from "./exchange.ts";
-import { filterResponseBody } from "./filter_response_body.ts";
-import { checkResponse, handOver } from "./hand_over.ts";
-import { announceSession } from "./keep_session.ts";
-import { relayResponse } from "./relay_response.ts";
+import { FilteredContentBody } from "./filtered_content.ts";
+import { checkResponse, filterReply, type LocalReply, replyLocally } from "./local_reply.ts";
 import { runFilter } from "./run_filter.ts";
+import { announceSession } from "./sticky_session.ts";
+import { relayTunnel } from "./relay_tunnel.ts";
 
 /**
- * Runs `upstreamResponseFilter`, adds the proxy's own fields, runs `responseFilter` and `responseBodyFilter`, and
- * relays what they leave; without a promise as long as they need none.
+ * Runs `upstreamResponseFilter`, adds the proxy's own fields, runs `responseFilter` and `responseBodyFilter`, and sends
+ * what they leave; without a promise as long as they need none.
  *
  * @throws {FilterError} when one of them throws, rejects, or returns what it must not
  */
-export function filterResponse(exchange: Exchange, upstream: UpstreamResponse): Response | Promise<Response> {
-  const { upstreamResponseFilter } = exchange.filters;
-  exchange.status = upstream.status;
-  if (upstreamResponseFilter === undefined) return filterAnswer(exchange, upstream, null);
-  const made = runHeadFilter("upstreamResponseFilter", upstreamResponseFilter, upstream, exchange);
-  return made instanceof Promise
-    ? made.then((late) => filterAnswer(exchange, upstream, late))
-    : filterAnswer(exchange, upstream, made);
-}
-
-/** @param replaced what `upstreamResponseFilter` has put in the place of the server's answer */
-function filterAnswer(
-  exchange: Exchange,
-  upstream: UpstreamResponse,
-  replaced: Response | null,
-): Response | Promise<Response> {
-  if (replaced !== null) checkResponse(replaced, "upstreamResponseFilter");
-  const { responseFilter } = exchange.filters;
-  const head = replaced === null ? upstream : headOf(replaced);
-  announceLimits(exchange, head);
-  announceSession(exchange, head);
-  if (responseFilter === undefined) return finish(exchange, upstream, head, replaced);
-  exchange.status = head.status;
-  const made = runHeadFilter("responseFilter", responseFilter, head, exchange);
-  const take = (later: Response | null): Response | Promise<Response> => {
-    if (later === null) return finish(exchange, upstream, head, replaced);
-    replaced?.body?.cancel().catch(() => {});
-    return handOver(exchange, later, "responseFilter");
-  };
-  return made instanceof Promise ? made.then(take) : take(made);
-}
-
-function finish(
-  exchange: Exchange,
-  upstream: UpstreamResponse,
-  head: ProxyResponse,
-  replaced: Response | null,
-): Response | Promise<Response> {
-  if (replaced !== null) {
-    return handOver(exchange, withHead(replaced, head), "upstreamResponseFilter");
-  }
-  const { responseBodyFilter } = exchange.filters;
-  // A WebSocket has messages, and no content.
-  if (responseBodyFilter === undefined || upstream.tunnel !== undefined) {
-    return relayResponse(exchange, upstream);
-  }
-  const filtered = filterResponseBody(exchange, upstream, responseBodyFilter);
-  return filtered instanceof Promise
-    ? filtered.then(() => relayResponse(exchange, upstream))
-    : relayResponse(exchange, upstream);
+export function filterResponse(exchange: Exchange, response: ServerResponse): void | Promise<void> {
+  if (response.tunnel !== undefined) return relayTunnel(exchange, response, response.tunnel);
+  if (exchange.filtersResponse) return filterHead(exchange, response);
+  announceLimits(exchange, response.headers);
+  announceSession(exchange, response.headers);
+  sendResponse(exchange, response, response, response.body);
 }
 
 type HeadFilter = NonNullable<Filters["responseFilter"]>;
 
-function runHeadFilter(
+async function filterHead(exchange: Exchange, response: ServerResponse): Promise<void> {
+  const { upstreamResponseFilter, responseFilter, responseBodyFilter } = exchange.filters;
+  let head: ProxyResponse = ownHead(response);
+  exchange.status = head.status;
+  let replaced: LocalReply | null = null;
+  if (upstreamResponseFilter !== undefined) {
+    replaced = await runHeadFilter(exchange, "upstreamResponseFilter", upstreamResponseFilter, head);
+    if (replaced !== null) head = { status: replaced.status, statusText: "", headers: replaced.headers };
+  }
+  announceLimits(exchange, head.headers);
+  announceSession(exchange, head.headers);
+  if (responseFilter !== undefined) {
+    exchange.status = head.status;
+    const reply = await runHeadFilter(exchange, "responseFilter", responseFilter, head);
+    if (reply !== null) {
+      replaced?.body?.cancel();
+      return replyLocally(exchange, reply);
+    }
+  }
+  exchange.throwIfCancelled();
+  if (replaced !== null) {
+    return replyLocally(exchange, { ...replaced, status: head.status, headers: head.headers });
+  }
+  let { body }: { body: Body | null } = response;
+  if (responseBodyFilter !== undefined) body = await filterContent(exchange, head, body, responseBodyFilter);
+  sendResponse(exchange, response, head, body);
+}
+
+/** A head that functions of the configuration may keep: it does not change when the connection goes on. */
+function ownHead({ status, statusText, headers }: ServerResponse): ProxyResponse {
+  const own = headers.clone();
+  own.detach();
+  return { status, statusText, headers: own };
+}
+
+async function runHeadFilter(
+  exchange: Exchange,
   phase: string,
   filter: HeadFilter,
   head: ProxyResponse,
+): Promise<LocalReply | null> {
+  const running = runFilter(phase, filter, head, exchange);
+  const made = running instanceof Promise ? await running : running;
+  if (made === undefined || made === null) return null;
+  checkResponse(made, phase);
+  return filterReply(made, phase);
+}
+
+/** Runs `responseBodyFilter` where there is content; gives what it makes of it. */
+async function filterContent(
   exchange: Exchange,
-): Response | null | Promise<Response | null> {
-  const made = runFilter(phase, filter, head, exchange);
-  return made instanceof Promise ? made.then((late) => late ?? null) : made ?? null;
+  head: ProxyResponse,
+  body: Body | null,
+  responseBodyFilter: NonNullable<Filters["responseBodyFilter"]>,
+): Promise<Body | null> {
+  // What a HEAD says of the length would be the server's.
+  if (exchange.method === "HEAD") {
+    forgetContent(head.headers, null);
+    return body;
+  }
+  if (body === null || body.length === 0) return body;
+  exchange.status = head.status;
+  const content = new FilteredContentBody(body);
+  const original = streamOf(content.source);
+  const filter = (stream: typeof original): ReturnType<typeof responseBodyFilter> =>
+    responseBodyFilter(stream, exchange, head);
+  const running = runFilter("responseBodyFilter", filter, original, exchange);
+  const made: FilteredContent = running instanceof Promise ? await running : running;
+  exchange.throwIfCancelled();
+  let checked: CheckedContent | null;
+  try {
+    checked = checkContent(made, original);
+  } catch (error) {
+    throw new FilterError("responseBodyFilter", error);
+  }
+  if (checked === null) return body;
+  forgetContent(head.headers, checked.length);
+  return content.take(checked);
+}
+
+/** Drops what was said of content that the client is not going to get. */
+function forgetContent(headers: HeaderFields, length: number | null): void {
+  for (const name of ["content-length", "content-md5", "content-digest", "repr-digest", "digest"]) {
+    headers.delete(name);
+  }
+  // Parts of it are parts of something else, and so is what stands under a strong tag (RFC 9110 section 8.8.3).
+  headers.delete("accept-ranges");
+  const tag = headers.get("etag");
+  if (tag !== null && tag.startsWith('"')) headers.set("etag", `W/${tag}`);
+  if (length !== null) headers.set("content-length", String(length));
+}
+
+/**
+ * Sends a response: hop-by-hop fields off, everything else as it came.
+ *
+ * @throws {UpstreamError} 502 for a status that cannot be passed on
+ */
+function sendResponse(
+  exchange: Exchange,
+  response: ServerResponse,
+  head: ProxyResponse,
+  body: Body | null,
+): void {
+  const { status } = head;
+  if (status < 200 || status > 599) {
+    throw new UpstreamError(`The server answered with the status ${status}`, {
+      code: "http_protocol_error",
+      phase: "answered",
+    });
+  }
+  removeHopByHop(head.headers);
+  exchange.status = status;
+  exchange.answered = true;
+  exchange.stream.respond(head, body);
+  // Head and content were copied: the connection is free for the next request before the client has all of it.
+  if (body === null || body.whole !== null) {
+    exchange.response = null;
+    response.release();
+    exchange.serverLease?.release();
+    exchange.serverLease = null;
+  }
 }

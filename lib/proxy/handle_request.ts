@@ -1,71 +1,90 @@
-/** The way of a request through the proxy, step by step; each step is a file of its own. */
+/** The way of a request through the proxy, step by step. */
 
-import { admitRequest, announceLimits } from "./admit_request.ts";
-import { answerFailure } from "./answer_failure.ts";
-import { attemptUpstreams } from "./attempt_upstreams.ts";
-import { choosePeer } from "./choose_peer.ts";
-import { type Entrance, Exchange } from "./exchange.ts";
+import type { ProxyError } from "../core/errors.ts";
+import { admitRequest } from "./admit_request.ts";
+import { attemptFailed, attemptResponded, attemptUpstreams, maySendAgain } from "./attempt_upstreams.ts";
+import { chooseUpstream } from "./choose_upstream.ts";
+import type { ClientStream } from "./client_stream.ts";
+import { Exchange } from "./exchange.ts";
 import { filterRequestBody } from "./filter_request_body.ts";
 import { filterResponse } from "./filter_response.ts";
+import { failExchange } from "./local_reply.ts";
 import { refuseUnrouted } from "./match_route.ts";
 import { openExchange } from "./open_exchange.ts";
-import { announceSession } from "./keep_session.ts";
 import { prepareRequest } from "./prepare_request.ts";
-import type { ProxyRuntime } from "./proxy_runtime.ts";
-import { mayHaveContent, readBody } from "./read_body.ts";
-import { relayResponse } from "./relay_response.ts";
+import type { ExchangeSteps, ProxyRuntime } from "./proxy_runtime.ts";
 import { runRequestFilter } from "./run_request_filter.ts";
+import { settleExchange } from "./settle_exchange.ts";
+import { takeContent } from "./take_content.ts";
 
-/** Answers one request of a client; never rejects. */
-export async function handleRequest(
-  request: Request,
-  info: Deno.ServeHandlerInfo<Deno.NetAddr>,
-  runtime: ProxyRuntime,
-  entrance: Entrance,
-): Promise<Response> {
-  const exchange = new Exchange(runtime, request, info, entrance);
+/** One step; a promise only where something has to be waited for. */
+type Step = (exchange: Exchange) => void | Promise<void>;
+
+/**
+ * What happens to every request, in this order. A step that replies itself ends it; what one throws becomes a response.
+ *
+ * The last one sends the request, and goes on in {@linkcode STEPS_OF_RESPONSE} once a server has responded.
+ */
+const STEPS: readonly Step[] = [
+  openExchange,
+  admitRequest,
+  runRequestFilter,
+  refuseUnrouted,
+  takeContent,
+  filterRequestBody,
+  chooseUpstream,
+  prepareRequest,
+  attemptUpstreams,
+];
+
+/** Takes a request of a client; never throws. */
+export function handleRequest(stream: ClientStream, runtime: ProxyRuntime): void {
+  goOn(new Exchange(runtime, stream), 0);
+}
+
+/** Takes a request that could not be read; never throws. */
+export function refuseRequest(stream: ClientStream, error: ProxyError, runtime: ProxyRuntime): void {
+  failExchange(new Exchange(runtime, stream), error);
+}
+
+// Without a promise as long as no step needs one: of most requests none does.
+function goOn(exchange: Exchange, from: number): void {
   try {
-    openExchange(exchange);
-
-    const refused = admitRequest(exchange);
-    if (refused !== null) {
-      if (refused instanceof Response) return refused;
-      exchange.delayed = true;
-      const refusedLater = await refused;
-      if (refusedLater !== null) return refusedLater;
+    for (let i = from; i < STEPS.length; i++) {
+      const pending = STEPS[i]!(exchange);
+      if (pending !== undefined) {
+        exchange.delayed = true;
+        pending.then(() => {
+          if (exchange.answered) return;
+          if (exchange.cancellation.cancelled) failExchange(exchange, exchange.cancellation.reason);
+          else goOn(exchange, i + 1);
+        }, (error) => failExchange(exchange, error));
+        return;
+      }
+      if (exchange.answered) return;
     }
-
-    const { requestFilter, requestBodyFilter, upstreamPeer } = exchange.filters;
-    if (requestFilter !== undefined) {
-      exchange.delayed = true;
-      const answered = runRequestFilter(exchange, requestFilter);
-      const answer = answered instanceof Promise ? await answered : answered;
-      if (answer !== null) return answer;
-    }
-
-    refuseUnrouted(exchange);
-    if (mayHaveContent(exchange.method)) {
-      exchange.delayed = true;
-      await readBody(exchange);
-    }
-    if (requestBodyFilter !== undefined) {
-      exchange.delayed = true;
-      await filterRequestBody(exchange, requestBodyFilter);
-    }
-    if (upstreamPeer !== undefined) {
-      exchange.delayed = true;
-      const chosen = choosePeer(exchange, upstreamPeer);
-      if (chosen !== undefined) await chosen;
-    }
-    const response = await attemptUpstreams(exchange, prepareRequest(exchange));
-    if (exchange.filtersResponse) {
-      const filtered = filterResponse(exchange, response);
-      return filtered instanceof Promise ? await filtered : filtered;
-    }
-    announceLimits(exchange, response);
-    announceSession(exchange, response);
-    return relayResponse(exchange, response);
   } catch (error) {
-    return await answerFailure(exchange, error);
+    failExchange(exchange, error);
   }
 }
+
+/** What goes on when a server or the client has something to say. */
+export const EXCHANGE_STEPS: ExchangeSteps = {
+  responded(exchange, response) {
+    try {
+      attemptResponded(exchange, response);
+      filterResponse(exchange, response)?.catch((error) => failExchange(exchange, error));
+    } catch (error) {
+      failExchange(exchange, error);
+    }
+  },
+  failed(exchange, error) {
+    try {
+      attemptFailed(exchange, error);
+    } catch (thrown) {
+      failExchange(exchange, thrown);
+    }
+  },
+  ended: settleExchange,
+  maySendAgain,
+};

@@ -1,7 +1,8 @@
 /** Finds out who asks: the peer of the connection, or the client that a trusted proxy names. */
 
 import type { ClientInfo } from "../config/request_context.ts";
-import { plainAddress, type TrustedProxies } from "../http/trusted_proxies.ts";
+import type { TrustedProxies } from "../http/trusted_proxies.ts";
+import type { ClientStream } from "./client_stream.ts";
 
 /** Who asks, and how. */
 export interface Identity {
@@ -20,24 +21,12 @@ export interface Identity {
   readonly forwarded: string | null;
 }
 
-/**
- * Looks at the peer, and at what it says of its own client when it is trusted.
- *
- * @param scheme that of the listener
- */
-export function identifyClient(
-  trusted: TrustedProxies | null,
-  remote: Deno.ServeHandlerInfo["remoteAddr"],
-  scheme: string,
-  fields: Headers,
-): Identity {
-  const tcp = "hostname" in remote;
-  const peerIp = tcp ? plainAddress(remote.hostname) : "";
-  const port = tcp ? remote.port : 0;
+/** Looks at the peer, and at what it says of its own client when it is trusted. */
+export function identifyClient(trusted: TrustedProxies | null, stream: ClientStream): Identity {
+  const { peerIp, peerPort, listener: { scheme } } = stream;
   if (trusted === null || !trusted.trusts(peerIp)) {
-    const client = { ip: peerIp, port };
     return {
-      client,
+      client: { ip: peerIp, port: peerPort },
       peerIp,
       peerScheme: scheme,
       scheme,
@@ -46,15 +35,15 @@ export function identifyClient(
       forwarded: null,
     };
   }
-  const word = trusted.ask(peerIp, fields);
+  const found = trusted.ask(peerIp, stream.headers);
   const byForwarded = trusted.field === "forwarded";
   return {
-    client: { ip: word.clientIp, port: word.clientIp === peerIp ? port : 0 },
+    client: { ip: found.clientIp, port: found.clientIp === peerIp ? peerPort : 0 },
     peerIp,
     peerScheme: scheme,
-    scheme: word.scheme ?? scheme,
-    forwardedHost: word.host,
-    forwardedFor: byForwarded ? null : word.said,
-    forwarded: byForwarded ? word.said : null,
+    scheme: found.scheme ?? scheme,
+    forwardedHost: found.host,
+    forwardedFor: byForwarded ? null : found.said,
+    forwarded: byForwarded ? found.said : null,
   };
 }

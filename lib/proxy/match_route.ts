@@ -4,8 +4,7 @@ import { FilterError, ProxyError } from "../core/errors.ts";
 import { mergeStates } from "../config/merge_states.ts";
 import { checkedKey } from "../limiter/key_spec.ts";
 import type { Exchange } from "./exchange.ts";
-import type { PoolRuntime } from "./proxy_runtime.ts";
-import type { RouteRuntime, RouteTable } from "./route_runtime.ts";
+import type { PoolRuntime, RouteRuntime, RouteTable } from "./proxy_runtime.ts";
 
 /**
  * Sets what the first route says that takes the request. Where none does, the request stays with the limits and filters
@@ -15,7 +14,7 @@ import type { RouteRuntime, RouteTable } from "./route_runtime.ts";
  */
 export function matchRoute(exchange: Exchange, { matcher, routes }: RouteTable): void {
   const { method, host, target, fields } = exchange;
-  const found = matcher.find({ method, host, target, fields: fields.list });
+  const found = matcher.find({ method, host, target, fields });
   if (found < 0) return;
   const route = routes[found]!;
   exchange.matched = route;
@@ -32,7 +31,7 @@ export function matchRoute(exchange: Exchange, { matcher, routes }: RouteTable):
  */
 export function refuseUnrouted({ matched, runtime }: Exchange): void {
   if (matched !== null || runtime.routes === null) return;
-  throw new ProxyError("There is nothing here", {
+  throw new ProxyError("No route matches this request", {
     code: "destination_not_found",
     status: 404,
     source: "client",

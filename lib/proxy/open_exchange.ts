@@ -1,31 +1,22 @@
 /** First step: find out what is asked, and refuse what cannot be forwarded. */
 
 import { FilterError, RequestError, StoppingError } from "../core/errors.ts";
-import { asciiTarget, readTarget } from "../http/request_target.ts";
 import type { Exchange } from "./exchange.ts";
 import { matchRoute } from "./match_route.ts";
-import { mayHaveContent } from "./read_body.ts";
-import { declaresContent, readFields } from "./read_fields.ts";
 import { readUpgrade } from "./read_upgrade.ts";
-import { showUrl } from "./show_request.ts";
 
 /**
- * Makes the request's own state, reads host and target, and finds the route.
+ * Makes the request's own state, and finds the route.
  *
- * @throws {RequestError} 400 or 405 for what cannot be forwarded
+ * @throws {RequestError} 400, 405 or 501 for what cannot be forwarded
  * @throws {StoppingError} 503 when the proxy stops
  * @throws {FilterError} when `newContext` throws
  */
 export function openExchange(exchange: Exchange): void {
-  const { received, method, entrance, runtime } = exchange;
+  const { method, stream, runtime } = exchange;
   const { newContext } = runtime.filters;
-  const fields = readFields(received.headers, entrance.underscores === "pass");
-  if (fields.edited) exchange.showFields(fields.list);
-  const { url } = received;
   // First, because `failToProxy` and `logging` are asked about bad requests too.
   if (newContext !== undefined) {
-    const shown = asciiTarget(url);
-    if (shown !== url) showUrl(exchange.request, shown);
     try {
       exchange.state = newContext(exchange.request);
     } catch (error) {
@@ -33,33 +24,11 @@ export function openExchange(exchange: Exchange): void {
     }
   }
   if (runtime.running.stopping) throw new StoppingError("The proxy stops");
-  if (fields.dropped !== null && entrance.underscores === "refuse") {
-    throw new RequestError(
-      `Names of fields must not have underscores, received ${JSON.stringify(fields.dropped)}`,
-    );
-  }
   if (method === "CONNECT" || method === "TRACE") {
     throw new RequestError(`The method ${method} is not forwarded`, 405, { allow: ALLOWED });
   }
-  // The runtime does not tell HTTP/1.0, where a request may go without `Host`, from HTTP/1.1, where that is refused
-  // (RFC 9112 section 3.2). This is the health check of HAProxy; what speaks HTTP/1.1 has at least one field.
-  const hostRequired = method !== "OPTIONS" || fields.list.length > 0 || fields.edited;
-  const { fallbackAuthority } = entrance;
-  const asked = readTarget(url, fields.host, fallbackAuthority, hostRequired);
-  const { host, target } = asked;
-  // The runtime shows `OPTIONS *` (RFC 9112 section 3.2.4) as it does `OPTIONS /*`, and a server answers them differently.
-  if (method === "OPTIONS" && target === "/*") throw new RequestError("OPTIONS * cannot be forwarded");
-  exchange.fields = fields;
-  exchange.host = host;
-  exchange.target = target;
-  exchange.receivedTarget = asked.received;
-  if (target !== asked.received) showUrl(exchange.request, asciiTarget(url));
-  if (fields.upgrade !== null) exchange.webSocket = readUpgrade(method, fields);
+  if (stream.upgrade) exchange.webSocket = readUpgrade(method, stream.headers);
   if (runtime.routes !== null) matchRoute(exchange, runtime.routes);
-  // The runtime gives no access to it; without it the server would wait for content that never comes.
-  if (!mayHaveContent(method) && declaresContent(fields)) {
-    throw new RequestError(`A ${method} request with content cannot be forwarded`);
-  }
 }
 
 const ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

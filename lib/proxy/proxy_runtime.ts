@@ -2,23 +2,25 @@
 
 import type { Clock } from "../core/clock.ts";
 import type { DeadlineWheel } from "../core/deadline_wheel.ts";
-import type { ProxyError } from "../core/errors.ts";
+import type { ProxyError, UpstreamError } from "../core/errors.ts";
 import type { LoadBalancer } from "../balancer/load_balancer.ts";
+import type { Split } from "../balancer/split.ts";
 import type { Filters } from "../config/filters.ts";
-import type { CompiledKey } from "../limiter/key_spec.ts";
+import type { RequestContext } from "../config/request_context.ts";
 import type { ResolvedForwarded } from "../http/forwarded.ts";
 import type { TrustedProxies } from "../http/trusted_proxies.ts";
+import type { CompiledKey } from "../limiter/key_spec.ts";
 import type { LimitHeaders } from "../limiter/limit_headers.ts";
-import type { RefusalBodies } from "../limiter/refusal_bodies.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
-import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
-import type { Timeouts, Transport } from "../transport/transport.ts";
+import type { RefusalBodies } from "../limiter/refusal_bodies.ts";
 import type { Observer } from "../observe/observer.ts";
+import type { RewriteFunction } from "../routing/rewrite.ts";
+import type { RouteMatcher } from "../routing/route_matcher.ts";
+import type { ServerResponse, Timeouts, Transport } from "../transport/transport.ts";
+import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
 import type { Pool } from "../upstream/pool.ts";
-import type { NamedPeers } from "./named_peers.ts";
+import type { NamedPeers } from "./choose_upstream.ts";
 import type { Exchange } from "./exchange.ts";
-import type { ClientWatch } from "./watch_client.ts";
-import type { RouteTable } from "./route_runtime.ts";
 import type { RunningRequests } from "./running_requests.ts";
 
 /** A pool at work. */
@@ -48,6 +50,41 @@ export interface Admission {
   readonly bodies: RefusalBodies;
 }
 
+/** A route at work. */
+export interface RouteRuntime {
+  readonly name: string;
+  /** The pool of its requests; `null` when a split decides. */
+  readonly pool: PoolRuntime | null;
+  readonly split: Split<PoolRuntime> | null;
+  /** What the split goes by; `null` for chance. */
+  readonly splitKey: CompiledKey | null;
+  readonly rewrite: RewriteFunction<RequestContext> | null;
+  readonly admission: Admission | null;
+  /** For each pool; `null` when the pools' own hold. */
+  readonly timeouts: ReadonlyMap<PoolRuntime, Timeouts> | null;
+  readonly filters: Filters;
+  readonly newContext: Filters["newContext"] | null;
+}
+
+/** All routes of a proxy. */
+export interface RouteTable {
+  readonly matcher: RouteMatcher;
+  /** In the order of the configuration. */
+  readonly routes: readonly RouteRuntime[];
+}
+
+/** What goes on when a server or the client has something to say; the exchange reaches the steps by it. */
+export interface ExchangeSteps {
+  /** A server has responded. */
+  responded(exchange: Exchange, response: ServerResponse): void;
+  /** An attempt has failed. */
+  failed(exchange: Exchange, error: ProxyError): void;
+  /** The response has left, or broke off. */
+  ended(exchange: Exchange, failure: ProxyError | null): void;
+  /** Whether a request whose kept connection was stale may be sent once more. */
+  maySendAgain(exchange: Exchange, failure: UpstreamError): boolean;
+}
+
 /** One proxy: made once from a configuration, used by all of its requests. */
 export interface ProxyRuntime {
   readonly clock: Clock;
@@ -67,10 +104,8 @@ export interface ProxyRuntime {
   readonly routes: RouteTable | null;
   readonly namedPeers: NamedPeers;
   readonly observer: Observer;
-  /** Ends an exchange; the transport reaches `settle_exchange.ts` by it. */
-  settle(exchange: Exchange, failure: ProxyError | null): void;
+  readonly steps: ExchangeSteps;
   /** How many requests have arrived. */
   readonly count: { arrived: number };
   readonly running: RunningRequests;
-  readonly clientWatch: ClientWatch;
 }

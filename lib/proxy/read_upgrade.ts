@@ -2,12 +2,12 @@
 
 import { RequestError } from "../core/errors.ts";
 import { fieldTokens } from "../http/field_list.ts";
+import type { HeaderFields } from "../http/header_fields.ts";
 import { handshakeKey, offeredProtocols } from "../transport/websocket/handshake.ts";
-import type { RequestFields } from "./read_fields.ts";
 
 /** What a client wants of a WebSocket. */
 export interface WebSocketRequest {
-  /** The proxy's own key towards the server; the client's stays between the client and the runtime. */
+  /** The proxy's own key towards the server; the client's stays between the client and its engine. */
   readonly key: string;
   /** Subprotocols that the client can speak, the liked ones first. */
   readonly protocols: readonly string[];
@@ -19,43 +19,32 @@ export interface WebSocketRequest {
  *
  * @throws {RequestError} 426 for another version of WebSocket, 400 for a bad handshake
  */
-export function readUpgrade(method: string, fields: RequestFields): WebSocketRequest | null {
-  const { connection, upgrade, list } = fields;
-  if (connection === null || !named(connection, "upgrade") || !named(upgrade!, "websocket")) return null;
+export function readUpgrade(method: string, headers: HeaderFields): WebSocketRequest | null {
+  const upgrade = headers.get("upgrade");
+  if (upgrade === null || !named(headers.get("connection") ?? "", "upgrade")) return null;
+  if (!named(upgrade, "websocket")) return null;
   if (method !== "GET") throw new RequestError(`A WebSocket is opened by GET, received ${method}`);
-  if (valueOf(list, "sec-websocket-version") !== "13") {
+  if (headers.get("sec-websocket-version") !== "13") {
     throw new RequestError("The version of a WebSocket must be 13", 426, {
       "sec-websocket-version": "13",
       upgrade: "websocket",
     });
   }
-  if (!isKey(valueOf(list, "sec-websocket-key"))) {
+  if (!isKey(headers.get("sec-websocket-key"))) {
     throw new RequestError("Sec-WebSocket-Key must be sixteen bytes in base64");
   }
-  return { key: handshakeKey(), protocols: offeredProtocols(valueOf(list, "sec-websocket-protocol")) };
+  return { key: handshakeKey(), protocols: offeredProtocols(headers.get("sec-websocket-protocol")) };
 }
 
 /** Puts the proxy's own handshake in place of the client's (RFC 6455 section 4.1); no extensions are offered. */
-export function addHandshake(list: string[], { key }: WebSocketRequest): void {
-  let kept = 0;
-  for (let i = 0; i < list.length; i += 2) {
-    const name = list[i]!;
-    if (name === "sec-websocket-key" || name === "sec-websocket-extensions") continue;
-    list[kept] = name;
-    list[kept + 1] = list[i + 1]!;
-    kept += 2;
-  }
-  list.length = kept;
-  list.push("connection", "Upgrade", "upgrade", "websocket", "sec-websocket-key", key);
+export function addHandshake(headers: HeaderFields, { key }: WebSocketRequest): void {
+  headers.delete("sec-websocket-key");
+  headers.delete("sec-websocket-extensions");
+  headers.list.push("connection", "Upgrade", "upgrade", "websocket", "sec-websocket-key", key);
 }
 
 function named(field: string, token: string): boolean {
   return fieldTokens(field).some((each) => each.toLowerCase() === token);
-}
-
-function valueOf(list: readonly string[], name: string): string | null {
-  for (let i = 0; i < list.length; i += 2) if (list[i] === name) return list[i + 1]!;
-  return null;
 }
 
 function isKey(key: string | null): boolean {

@@ -1,7 +1,6 @@
 /** Calls a function of the configuration in the middle of a request. */
 
-import { FilterError } from "../core/errors.ts";
-import { awaitFilter } from "./await_filter.ts";
+import { FilterError, UpstreamError } from "../core/errors.ts";
 import type { Exchange } from "./exchange.ts";
 
 /**
@@ -32,4 +31,50 @@ export function runFilter<Subject, Result>(
 /** A filter that waits for something on behalf of the request fails when that is called off; it is not to blame. */
 function failed(phase: string, error: unknown, { cancellation }: Exchange): unknown {
   return cancellation.cancelled ? cancellation.reason : new FilterError(phase, error);
+}
+
+/**
+ * Waits for the filter as long as somebody waits for the request, and as long as what is to be made of it comes. What the
+ * filter makes after that is dropped.
+ *
+ * @throws {TotalTimeoutError} when the exchange has taken as long as it may; what called it off, or broke off the server's
+ * content, when that happens; whatever the filter rejects with
+ */
+async function awaitFilter<Result>(exchange: Exchange, pending: Promise<Result>): Promise<Result> {
+  const { runtime, cancellation, timeouts: { totalMs }, startedAt } = exchange;
+  const { promise, resolve, reject } = Promise.withResolvers<Result>();
+  using deadline = runtime.wheel.deadline(() => reject(new TotalTimeoutError(exchange)));
+  deadline.set(totalMs, startedAt);
+  if (cancellation.cancelled) reject(cancellation.reason);
+  exchange.endWait = reject;
+  pending.then(resolve, reject);
+  try {
+    return await promise;
+  } catch (error) {
+    pending.then(drop, () => {});
+    throw error;
+  } finally {
+    exchange.endWait = null;
+  }
+}
+
+function drop(made: unknown): void {
+  if (made instanceof Response && !made.bodyUsed) made.body?.cancel().catch(() => {});
+}
+
+/** The time of the exchange was over while it was with no server; with a filter, for one. */
+export class TotalTimeoutError extends UpstreamError {
+  constructor({ upstreamHeadAt }: Exchange) {
+    const answered = upstreamHeadAt !== 0;
+    const since = answered ? "after a server had answered" : "before it was sent to a server";
+    super(`The exchange took longer than it may ${since}`, {
+      code: "http_response_timeout",
+      phase: answered ? "answered" : "unsent",
+    });
+  }
+}
+
+/** Whether the exchange has taken as long as it may; the client's content and filters count. */
+export function isOutOfTime({ timeouts: { totalMs }, startedAt, runtime }: Exchange): boolean {
+  return totalMs !== Infinity && runtime.clock.now() - startedAt >= totalMs;
 }

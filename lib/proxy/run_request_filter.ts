@@ -1,28 +1,23 @@
-/** Lets the configuration answer a request itself. */
+/** Lets the configuration reply to a request itself. */
 
-import type { Filters } from "../config/filters.ts";
-import { editOwnResponse } from "./edit_own_response.ts";
 import type { Exchange } from "./exchange.ts";
-import { handOver } from "./hand_over.ts";
+import { filterReply, replyLocally } from "./local_reply.ts";
 import { runFilter } from "./run_filter.ts";
 
 /**
- * Runs `requestFilter`; the response to give when it made one, otherwise `null`.
+ * Runs `requestFilter`, and sends what it returned.
  *
- * @throws {FilterError} when it throws, rejects, or returns something else
+ * @throws {FilterError} when it throws, rejects, or returns something else than a response
  */
-export function runRequestFilter(
-  exchange: Exchange,
-  requestFilter: NonNullable<Filters["requestFilter"]>,
-): Response | null | Promise<Response | null> {
-  const answer = runFilter("requestFilter", requestFilter, exchange.request, exchange);
-  return answer instanceof Promise
-    ? answer.then((late) => takeAnswer(exchange, late))
-    : takeAnswer(exchange, answer);
+export function runRequestFilter(exchange: Exchange): void | Promise<void> {
+  const { requestFilter } = exchange.filters;
+  if (requestFilter === undefined) return;
+  exchange.delayed = true;
+  const made = runFilter("requestFilter", requestFilter, exchange.request, exchange);
+  return made instanceof Promise ? made.then((late) => take(exchange, late)) : take(exchange, made);
 }
 
-function takeAnswer(exchange: Exchange, answer: Response | void): Response | null {
+function take(exchange: Exchange, made: Response | void): void {
   exchange.throwIfCancelled();
-  if (answer === undefined || answer === null) return null;
-  return handOver(exchange, editOwnResponse(exchange, answer), "requestFilter");
+  if (made !== undefined && made !== null) replyLocally(exchange, filterReply(made, "requestFilter"));
 }

@@ -1,13 +1,6 @@
 /** The requests that are not over, and how they come to an end when the proxy stops. */
 
-import type { Entrance, Exchange } from "./exchange.ts";
-
-/** Somebody who waits until nothing that clients still send would be broken off. */
-interface ContentWatcher {
-  /** Only requests that came this way; `null` for all. */
-  readonly entrance: Entrance | null;
-  readonly resolve: () => void;
-}
+import type { Exchange } from "./exchange.ts";
 
 /** Every request of a proxy from its arrival until it is settled. */
 export class RunningRequests {
@@ -15,7 +8,6 @@ export class RunningRequests {
   // which the collector of young objects then takes for alive (measured: 2 KB a request).
   readonly #running: Exchange[] = [];
   #stopping = false;
-  readonly #watchers = new Set<ContentWatcher>();
 
   /** How many there are. */
   get size(): number {
@@ -43,52 +35,16 @@ export class RunningRequests {
       last.runningIndex = index;
     }
     exchange.runningIndex = -1;
-    this.progressed();
   }
 
-  /** Calls back with every request; the callback may end the one that it is given. */
-  visit(callback: (exchange: Exchange) => void): void {
-    // From the end: the one that takes the place of one that has gone was visited before.
-    for (let i = this.#running.length - 1; i >= 0; i--) callback(this.#running[i]!);
-  }
-
-  /** The content of a request has been read. */
-  progressed(): void {
-    if (this.#watchers.size === 0) return;
-    for (const watcher of this.#watchers) this.#look(watcher);
-  }
-
-  /**
-   * Has requests that arrive from now on refused, and resolves when the content of all others has been read.
-   *
-   * The runtime breaks off content that is still on its way as soon as a server is told to finish (Deno 2.9.6): so it
-   * must not be told before.
-   */
-  stop(): Promise<void> {
+  /** Has requests that arrive from now on refused. */
+  stop(): void {
     this.#stopping = true;
-    return this.contentRead(null);
-  }
-
-  /** Resolves once no content is on its way, by one entrance or by any (`null`). */
-  contentRead(entrance: Entrance | null): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const watcher = { entrance, resolve };
-    this.#watchers.add(watcher);
-    this.#look(watcher);
-    return promise;
-  }
-
-  #look(watcher: ContentWatcher): void {
-    const { entrance, resolve } = watcher;
-    for (const exchange of this.#running) {
-      if ((entrance === null || exchange.entrance === entrance) && exchange.awaitsContent) return;
-    }
-    this.#watchers.delete(watcher);
-    resolve();
   }
 
   /** Calls off all that are not over. */
   abandon(): void {
-    this.visit((exchange) => exchange.abandon());
+    // From the end: the one that takes the place of one that has gone was visited before.
+    for (let i = this.#running.length - 1; i >= 0; i--) this.#running[i]!.abandon();
   }
 }

@@ -35,10 +35,10 @@ function claimInTime(exchange: Exchange): Claim | Refusal | Promise<Claim | Refu
     wait.cancel(null);
   });
   deadline.set(totalMs, startedAt);
-  cancellation.listen((reason) => wait.cancel(reason));
+  const listener = cancellation.listen((reason) => wait.cancel(reason));
   return result.then((claimed) => {
     deadline.clear();
-    cancellation.listen(null);
+    listener[Symbol.dispose]();
     return late && claimed === "cancelled" ? "queue_timeout" : claimed;
   });
 }

@@ -1,27 +1,34 @@
 /** Last step: everything that the request holds is given back, and everybody is told how it went. */
 
-import { ClientGoneError, type ProxyError } from "../core/errors.ts";
+import type { ProxyError } from "../core/errors.ts";
+import { wouldRefuse } from "../limiter/policy_decision.ts";
+import type { Observer } from "../observe/observer.ts";
 import type { Exchange } from "./exchange.ts";
-import { reportCallbackError, reportFailure, reportRequest } from "./report.ts";
 
-/** Ends an exchange; runs on every path, and only once however often it is called. */
-export function settleExchange(exchange: Exchange, failure: ProxyError | null): void {
+const NONE: readonly string[] = Object.freeze([]);
+
+/**
+ * Ends an exchange; runs on every path, and only once however often it is called.
+ *
+ * @param brokeOff why the response broke off; `null` when all of it has left
+ */
+export function settleExchange(exchange: Exchange, brokeOff: ProxyError | null): void {
   if (exchange.settled) return;
   exchange.settled = true;
   const { runtime } = exchange;
-  if (exchange.endAt === 0) exchange.endAt = runtime.clock.now();
+  const failure = exchange.failure ?? brokeOff;
+  exchange.endAt = runtime.clock.now();
   exchange.serverLease?.release();
   exchange.admissionLease?.[Symbol.dispose]();
   if (exchange.decision?.kind === "allowed" && exchange.decision.due !== null) {
     settleCharges(exchange, failure);
   }
-  exchange.body?.[Symbol.dispose]();
-  // Nobody will read it, and unread it would keep its connection for ever.
-  // A filter that failed may have left it locked.
-  exchange.unreadBody?.cancel().catch(() => exchange.cancellation.cancel(failure ?? new ClientGoneError()));
-  exchange.tunnel?.[Symbol.dispose]();
+  exchange.response?.release();
+  exchange.body?.cancel();
   runtime.running.delete(exchange);
   if (failure?.status === 499) exchange.abortSignal(failure);
+  // What filters made of the content may still be on its way.
+  if (brokeOff !== null) exchange.cancellation.cancel(brokeOff);
   if (failure !== null) reportFailure(exchange, failure);
   if (exchange.filters.logging !== undefined) runLogging(exchange, failure);
   if (runtime.observer.wantsAccess) reportRequest(exchange, failure);
@@ -48,4 +55,54 @@ function runLogging(exchange: Exchange, failure: ProxyError | null): void {
   } catch (error) {
     failed(error);
   }
+}
+
+/** Reports a request that failed, with the reason underneath. */
+function reportFailure(exchange: Exchange, failure: ProxyError): void {
+  const { cause, message } = failure;
+  const reason = cause instanceof Error ? cause.message : "";
+  exchange.runtime.observer.event({
+    kind: "request_failure",
+    requestId: exchange.requestId,
+    method: exchange.method,
+    target: exchange.target,
+    status: failure.status,
+    code: failure.code,
+    message: reason === "" || message.includes(reason) ? message : `${message} (${reason})`,
+    server: exchange.server?.address ?? null,
+    source: failure.source,
+    stack: failure.code === "proxy_internal_error" && cause instanceof Error ? cause.stack ?? null : null,
+  });
+}
+
+/** Reports a request that is over. */
+function reportRequest(exchange: Exchange, failure: ProxyError | null): void {
+  const { server, decision } = exchange;
+  exchange.runtime.observer.access({
+    requestId: exchange.requestId,
+    clientIp: exchange.clientIp,
+    method: exchange.method,
+    target: exchange.target,
+    status: failure?.status === 499 ? 499 : exchange.status,
+    route: exchange.route,
+    server: server?.address ?? null,
+    pool: server?.pool ?? null,
+    durationMs: exchange.endAt - exchange.startedAt,
+    bytesSent: exchange.bytesSent,
+    attempts: exchange.attempts.length,
+    limitedBy: decision?.kind === "limited" ? decision.policy.name : null,
+    wouldLimit: decision === null ? NONE : wouldRefuse(decision),
+    error: failure?.code ?? null,
+  });
+}
+
+/** Reports a function of the configuration that threw where nobody waits for it. */
+export function reportCallbackError(observer: Observer, name: string, error: unknown): void {
+  const isError = error instanceof Error;
+  observer.event({
+    kind: "callback_error",
+    name,
+    message: isError ? error.message : String(error),
+    stack: isError ? error.stack ?? null : null,
+  });
 }

@@ -18,7 +18,7 @@ export function compileConditions({ method, headers = {} }: RouteMatch): Conditi
   return (request) => {
     if (methods !== null && !methods.includes(request.method)) return false;
     for (const [name, test] of fields) {
-      if (!test(valueOf(request.fields, name))) return false;
+      if (!test(request.fields.get(name))) return false;
     }
     return true;
   };
@@ -30,11 +30,4 @@ function compileField(wanted: string | boolean | RegExp): FieldTest {
   // Without the flags by which a pattern remembers where it was.
   const pattern = new RegExp(wanted.source, wanted.flags.replace(/[gy]/g, ""));
   return (value) => value !== null && pattern.test(value);
-}
-
-function valueOf(fields: readonly string[], name: string): string | null {
-  for (let i = 0; i < fields.length; i += 2) {
-    if (fields[i] === name) return fields[i + 1]!;
-  }
-  return null;
 }

@@ -28,8 +28,8 @@ export interface RoutedRequest {
   readonly host: string;
   /** Path and query as they stand in the request line. */
   readonly target: string;
-  /** Fields: name in lower case, value, name, value, ... */
-  readonly fields: readonly string[];
+  /** Gives the value of a field by its name in lower case. */
+  readonly fields: { get(name: string): string | null };
 }
 
 /** One value or several, as several. */

@@ -2,7 +2,7 @@
 
 import { UpstreamError } from "../../core/errors.ts";
 import { fieldTokens } from "../../http/field_list.ts";
-import type { UpstreamResponse } from "../transport.ts";
+import type { HeaderFields } from "../../http/header_fields.ts";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -19,11 +19,10 @@ export function handshakeKey(): string {
  * @throws {UpstreamError} 502 when the answer is not one to this handshake
  */
 export async function checkHandshake(
-  response: UpstreamResponse,
+  headers: HeaderFields,
   key: string,
   offered: readonly string[],
 ): Promise<string | null> {
-  const { headers } = response;
   if (headers.get("upgrade")?.toLowerCase() !== "websocket") throw refused("it switched to something else");
   const digest = await crypto.subtle.digest("SHA-1", new TextEncoder().encode(key + GUID));
   if (headers.get("sec-websocket-accept") !== new Uint8Array(digest).toBase64()) {

@@ -4,27 +4,26 @@ import { UpstreamError } from "../core/errors.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { Outcome, Stage } from "../upstream/server.ts";
 import type { Exchange } from "./exchange.ts";
-import { isLate, LateError } from "./late_error.ts";
-import { ReplayBody } from "./replay_body.ts";
+import { isOutOfTime, TotalTimeoutError } from "./run_filter.ts";
 
 /**
- * Judges a server by the status of its answer: a gateway's error is a failure. Other errors may be as much the client's
+ * Classifies the status of its answer: a gateway's error is a failure. Other errors may be as much the client's
  * doing as the server's, and say nothing.
  */
-export function judgeStatus(status: number): Outcome {
+export function classifyStatus(status: number): Outcome {
   if (status < 400) return "success";
   return status === 502 || status === 503 || status === 504 ? "failure" : "ignored";
 }
 
 /**
- * Judges a server by an attempt that gave no answer; whatever the client or the proxy itself has caused says nothing.
+ * Classifies an attempt that gave no answer; whatever the client or the proxy itself has caused says nothing.
  *
  * A kept connection may be closed at any moment: that is no failure before a new one has failed as well.
  */
-export function judgeError(exchange: Exchange, error: unknown): Outcome {
-  if (!(error instanceof UpstreamError) || error instanceof LateError) return "ignored";
+export function classifyError(exchange: Exchange, error: unknown): Outcome {
+  if (!(error instanceof UpstreamError) || error instanceof TotalTimeoutError) return "ignored";
   if (exchange.cancellation.cancelled) return "ignored";
-  if (exchange.body instanceof ReplayBody && exchange.body.failure !== null) return "ignored";
+  if (exchange.body !== null && exchange.body.failure !== null) return "ignored";
   switch (error.code) {
     case "connection_limit_reached":
     case "http_request_error":
@@ -62,5 +61,5 @@ export function stageOf(error: unknown, { tls }: Peer): Stage {
 /** Whether the exchange is out of time, and most of that was gone before the server had its turn. */
 function hadLittleTime(exchange: Exchange): boolean {
   const { timeouts, startedAt, upstreamStartAt } = exchange;
-  return isLate(exchange) && upstreamStartAt - startedAt > timeouts.totalMs / 2;
+  return isOutOfTime(exchange) && upstreamStartAt - startedAt > timeouts.totalMs / 2;
 }

@@ -1,0 +1,143 @@
+/** Replies that no server has made: of a limit, of a filter, of a failure. */
+
+import { FilterError, INTERNAL, OUT_OF_RESOURCES, ProxyError } from "../core/errors.ts";
+import { resourceShortage } from "../core/resource_shortage.ts";
+import type { ProxyResponse } from "../config/filters.ts";
+import { StreamBody, WholeBody } from "../http/bodies.ts";
+import { HeaderFields } from "../http/header_fields.ts";
+import { removeHopByHop } from "../http/hop_by_hop.ts";
+import type { Body, Bytes } from "../http/message.ts";
+import { problemBody, problemFields } from "../http/problem_response.ts";
+import type { Exchange } from "./exchange.ts";
+import { reportCallbackError, settleExchange } from "./settle_exchange.ts";
+
+/** A reply of the proxy's own making. */
+export interface LocalReply {
+  readonly status: number;
+  readonly headers: HeaderFields;
+  readonly body: Body | null;
+}
+
+/** A reply whose content is in memory. */
+export function bytesReply(status: number, headers: HeaderFields, bytes: Bytes): LocalReply {
+  return { status, headers, body: new WholeBody(bytes) };
+}
+
+/**
+ * What a filter returned, as a reply.
+ *
+ * @throws {FilterError} when it is no response, or one that was read before
+ */
+export function filterReply(response: unknown, phase: string): LocalReply {
+  checkResponse(response, phase);
+  return {
+    status: response.status,
+    headers: new HeaderFields(response.headers),
+    body: response.body === null ? null : new StreamBody(response.body),
+  };
+}
+
+/**
+ * Makes sure that what a filter returned can be sent.
+ *
+ * @throws {FilterError} when it is no response, or one that was read before
+ */
+export function checkResponse(response: unknown, phase: string): asserts response is Response {
+  if (!(response instanceof Response)) {
+    throw new FilterError(
+      phase,
+      new TypeError(`it must return a Response or nothing, returned ${typeof response}`),
+    );
+  }
+  if (response.bodyUsed) {
+    throw new FilterError(phase, new TypeError("it returned a Response whose body was read already"));
+  }
+}
+
+/** Sends a reply, after `localReplyFilter` has had a look at its head; ends the way of the request. */
+export function replyLocally(exchange: Exchange, reply: LocalReply): void {
+  const head = { status: reply.status, statusText: "", headers: reply.headers };
+  exchange.status = head.status;
+  editHead(exchange, head);
+  exchange.answered = true;
+  exchange.status = head.status;
+  exchange.response?.release();
+  const close = head.headers.get("connection")?.toLowerCase() === "close";
+  removeHopByHop(head.headers);
+  addDate(head.headers);
+  exchange.stream.respond(head, reply.body, close);
+}
+
+// What it is a reply to counts for more than a filter that throws.
+function editHead(exchange: Exchange, head: ProxyResponse): void {
+  const { filters: { ownResponseFilter }, runtime: { observer } } = exchange;
+  if (ownResponseFilter === undefined) return;
+  const before = { status: head.status, headers: head.headers.clone() };
+  try {
+    ownResponseFilter(head, exchange);
+  } catch (error) {
+    head.status = before.status;
+    head.headers.list = before.headers.list;
+    reportCallbackError(observer, "ownResponseFilter", error);
+  }
+}
+
+/** Whoever makes a response says when (RFC 9110 section 6.6.1). */
+function addDate(headers: HeaderFields): void {
+  if (!headers.has("date")) headers.list.push("date", new Date().toUTCString());
+}
+
+/** Ends an exchange with a failure; the reply is that of `failToProxy`, or a problem document. */
+export function failExchange(exchange: Exchange, thrown: unknown): void {
+  if (exchange.answered || exchange.settled) return;
+  const error = toProxyError(thrown);
+  exchange.status = error.status;
+  exchange.failure = error;
+  const { failToProxy } = exchange.filters;
+  // Nobody is there who could be told.
+  if (error.status === 499) return replyNobody(exchange, error);
+  if (failToProxy === undefined) return replyProblem(exchange, error);
+  try {
+    const made = failToProxy(error, exchange);
+    if (!(made instanceof Promise)) return replyMade(exchange, error, made);
+    made.then((late) => replyMade(exchange, error, late)).catch((thrown) =>
+      failToReply(exchange, error, thrown)
+    );
+  } catch (thrown) {
+    failToReply(exchange, error, thrown);
+  }
+}
+
+function replyNobody(exchange: Exchange, error: ProxyError): void {
+  exchange.answered = true;
+  settleExchange(exchange, error);
+  exchange.stream.abandon();
+}
+
+function replyProblem(exchange: Exchange, error: ProxyError): void {
+  const { status, source } = error;
+  const members = source === "client" ? { detail: error.message } : {};
+  replyLocally(exchange, bytesReply(status, problemFields(error), problemBody(status, members)));
+}
+
+function replyMade(exchange: Exchange, error: ProxyError, made: Response | void | null): void {
+  if (exchange.answered) return;
+  if (made === undefined || made === null) return replyProblem(exchange, error);
+  if (!(made instanceof Response) || made.bodyUsed) {
+    throw new TypeError("it must return a Response that was not read, or nothing");
+  }
+  replyLocally(exchange, filterReply(made, "failToProxy"));
+}
+
+// The failure that it was asked about is what the client gets told of.
+function failToReply(exchange: Exchange, error: ProxyError, thrown: unknown): void {
+  reportCallbackError(exchange.runtime.observer, "failToProxy", thrown);
+  if (!exchange.answered) replyProblem(exchange, error);
+}
+
+/** Anything that is not one of our errors is a mistake of ours, and none of the client's business. */
+function toProxyError(thrown: unknown): ProxyError {
+  if (thrown instanceof ProxyError) return thrown;
+  const kind = resourceShortage(thrown) === null ? INTERNAL : OUT_OF_RESOURCES;
+  return new ProxyError("The proxy failed", { ...kind, cause: thrown });
+}

@@ -1,0 +1,18 @@
+/** Takes hold of the content of a request. */
+
+import { StreamBody } from "../http/bodies.ts";
+import type { Exchange } from "./exchange.ts";
+import { KeptBody } from "./kept_body.ts";
+
+/**
+ * Sets the exchange's body, which is read as a server takes it; what came so far can be sent again.
+ */
+export function takeContent(exchange: Exchange): void {
+  const { stream, shownRequest } = exchange;
+  if (stream.body === null) return;
+  // A filter that reads a copy of the content has it read once for both.
+  const shown = shownRequest !== null && shownRequest.touched ? shownRequest.body : null;
+  const source = shown === null ? stream.body : new StreamBody(shown, stream.body.length);
+  exchange.body = new KeptBody(source);
+  exchange.delayed = true;
+}
