@@ -16,7 +16,6 @@ const TITLES: Readonly<Record<number, string>> = {
   413: "Content Too Large",
   429: "Too Many Requests",
   431: "Request Header Fields Too Large",
-  499: "Client Closed Request",
   500: "Internal Server Error",
   501: "Not Implemented",
   502: "Bad Gateway",
@@ -42,10 +41,14 @@ export function problemBody(status: number, members: ProblemMembers = {}): Uint8
  * Turns a failure into the answer that the client gets.
  *
  * Only what a client may know is in it: details of a client's own mistake, never those of a server or a filter.
- * `Proxy-Status` (RFC 9209) names the kind of failure when the proxy or a server is to blame.
+ * `Proxy-Status` (RFC 9209) names the kind of failure when the proxy or a server is to blame. A client that has gone, which
+ * is logged as 499, and is there all the same gets 400: its request was not complete.
  */
 export function problemResponse(error: ProxyError): Response {
-  const { status, source, code } = error;
+  const { source } = error;
+  const gone = error.status === 499;
+  const status = gone ? 400 : error.status;
+  const code = gone ? "http_request_error" : error.code;
   const headers: Record<string, string> = {
     "content-type": "application/problem+json",
     "cache-control": "no-store",

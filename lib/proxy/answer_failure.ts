@@ -5,6 +5,7 @@ import { resourceShortage } from "../core/resource_shortage.ts";
 import { problemResponse } from "../http/problem_response.ts";
 import { editOwnResponse } from "./edit_own_response.ts";
 import type { Exchange } from "./exchange.ts";
+import { closeOnce } from "./hand_over.ts";
 import { reportCallbackError } from "./report.ts";
 import { settleExchange } from "./settle_exchange.ts";
 
@@ -15,9 +16,9 @@ export async function answerFailure(exchange: Exchange, thrown: unknown): Promis
   let response: Response | null = null;
   if (error.status !== 499) response = await runFailToProxy(exchange, error);
   response = editOwnResponse(exchange, response ?? problemResponse(error));
-  exchange.status = response.status;
+  exchange.status = error.status === 499 ? 499 : response.status;
   settleExchange(exchange, error);
-  return response;
+  return closeOnce(exchange, response);
 }
 
 /** Anything that is not one of our errors is a mistake of ours, and none of the client's business. */

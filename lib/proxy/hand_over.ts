@@ -2,6 +2,7 @@
 
 import { FilterError } from "../core/errors.ts";
 import type { Exchange } from "./exchange.ts";
+import { declaresContent } from "./read_fields.ts";
 import { settleExchange } from "./settle_exchange.ts";
 
 /**
@@ -13,6 +14,15 @@ export function handOver(exchange: Exchange, response: Response, phase: string):
   checkResponse(response, phase);
   exchange.status = response.status;
   settleExchange(exchange, null);
+  return closeOnce(exchange, response);
+}
+
+/**
+ * Leaves it to the runtime to end the connection of a request with content: where that has not been read it says so by
+ * itself, and a second line would say the same (Deno 2.9.6).
+ */
+export function closeOnce({ fields }: Exchange, response: Response): Response {
+  if (declaresContent(fields) && response.headers.has("connection")) response.headers.delete("connection");
   return response;
 }
 

@@ -20,6 +20,7 @@ export function openExchange(exchange: Exchange): void {
   const { received, method, entrance, runtime } = exchange;
   const { newContext } = runtime.filters;
   const fields = readFields(received.headers, entrance.underscores === "pass");
+  exchange.fields = fields;
   if (fields.edited) exchange.showFields(fields.list);
   const { url } = received;
   // First, because `failToProxy` and `logging` are asked about bad requests too.
@@ -43,13 +44,12 @@ export function openExchange(exchange: Exchange): void {
   }
   // The runtime does not tell HTTP/1.0, where a request may go without `Host`, from HTTP/1.1, where that is refused
   // (RFC 9112 section 3.2). This is the health check of HAProxy; what speaks HTTP/1.1 has at least one field.
-  const hostRequired = method !== "OPTIONS" || fields.list.length > 0 || fields.edited;
-  const { fallbackAuthority } = entrance;
-  const asked = readTarget(url, fields.host, fallbackAuthority, hostRequired);
+  const bareCheck = method === "OPTIONS" && fields.list.length === 0 && !fields.edited;
+  const asked = readTarget(url, fields.host, entrance.fallbackAuthority, !bareCheck);
   const { host, target } = asked;
   // The runtime shows `OPTIONS *` (RFC 9112 section 3.2.4) as it does `OPTIONS /*`, and a server answers them differently.
   if (method === "OPTIONS" && target === "/*") throw new RequestError("OPTIONS * cannot be forwarded");
-  exchange.fields = fields;
+  if (bareCheck && host === "localhost") exchange.fields = { ...fields, host, list: ["host", host] };
   exchange.host = host;
   exchange.target = target;
   exchange.receivedTarget = asked.received;

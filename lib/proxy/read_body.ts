@@ -3,7 +3,9 @@
 import { ClientGoneError, ProxyError, RequestError } from "../core/errors.ts";
 import type { RequestBody } from "../transport/transport.ts";
 import type { Exchange } from "./exchange.ts";
-import { ReplayBody } from "./replay_body.ts";
+import { contentError, type ContentReader, type ContentSource, ReplayBody } from "./replay_body.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Content up to this length is read before a server is chosen; it can then be sent again as often as needed. */
 const BUFFERED_BYTES = 65536;
@@ -45,7 +47,8 @@ export async function readBody(exchange: Exchange): Promise<void> {
     return;
   }
   const { running, wheel } = runtime;
-  exchange.body = new ReplayBody(received.body!, {
+  const source = length === null ? new ChunkedContent(received.body!) : received.body!;
+  exchange.body = new ReplayBody(source, {
     length,
     wheel,
     idleMs,
@@ -77,10 +80,51 @@ async function readWhole(exchange: Exchange, length: number, withinMs: number): 
   try {
     return new BufferedBody(await whole, length);
   } catch (error) {
-    if (error instanceof ProxyError) throw error;
-    throw new ClientGoneError(`The client's content broke off: ${error}`);
+    throw error instanceof ProxyError ? error : contentError(error);
   } finally {
     cancellation.listen(null);
+  }
+}
+
+/**
+ * Most bytes of one read of chunked content. The runtime finds a trailer section too long only when it may read more than
+ * the 64 KiB of one at a time; in pieces of 64 KiB it reads on for ever (Deno 2.9.6).
+ */
+const CHUNKED_READ_BYTES = 66 * 1024;
+
+/** Chunked content, whose trailer section has an end. */
+class ChunkedContent implements ContentSource, ContentReader {
+  readonly #stream: ReadableStream<Bytes>;
+  #reader: ReadableStreamBYOBReader | null = null;
+  #buffer: Bytes | null = null;
+
+  constructor(stream: ReadableStream<Bytes>) {
+    this.#stream = stream;
+  }
+
+  getReader(): ContentReader {
+    try {
+      this.#reader = this.#stream.getReader({ mode: "byob" });
+      return this;
+    } catch {
+      // Content that had come with the head, its end included, is no stream of bytes.
+      return this.#stream.getReader();
+    }
+  }
+
+  async read(): ReturnType<ContentReader["read"]> {
+    const buffer = this.#buffer ?? new Uint8Array(CHUNKED_READ_BYTES);
+    this.#buffer = null;
+    const { value, done } = await this.#reader!.read(buffer);
+    if (done) return { done: true };
+    const piece = value as Bytes;
+    if (piece.length > CHUNKED_READ_BYTES / 2) return { done: false, value: piece };
+    this.#buffer = new Uint8Array(piece.buffer);
+    return { done: false, value: piece.slice() };
+  }
+
+  cancel(): Promise<void> {
+    return this.#reader === null ? this.#stream.cancel() : this.#reader.cancel();
   }
 }
 

@@ -6,6 +6,18 @@ import type { RequestBody } from "../transport/transport.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
+/** Where content comes from, piece by piece; a stream is one. */
+export interface ContentSource {
+  getReader(): ContentReader;
+  cancel(): Promise<void>;
+}
+
+/** Reads the pieces of a {@linkcode ContentSource}. */
+export interface ContentReader {
+  read(): Promise<{ done: false; value: Bytes } | { done: true; value?: Bytes }>;
+  cancel(): Promise<void>;
+}
+
 /** What a {@linkcode ReplayBody} takes beside the stream. */
 export interface ReplayBodyOptions {
   /** Declared length; `null` when the client did not say. */
@@ -22,7 +34,7 @@ export interface ReplayBodyOptions {
   readonly maxReplayBytes?: number;
   /** Called when all of the client's content has been read. */
   readonly onEnd?: () => void;
-  /** Says why the content could not be read, or, asked without a cause, why its end is none. @default {the client broke off} */
+  /** Says why the content could not be read, or, asked without a cause, why its end is none. @default {contentError} */
   readonly explain?: (cause: unknown) => ProxyError | null;
 }
 
@@ -34,13 +46,13 @@ export interface ReplayBodyOptions {
 export class ReplayBody implements RequestBody, Disposable {
   readonly length: number | null;
   readonly bytes: null = null;
-  readonly #source: ReadableStream<Bytes>;
+  readonly #source: ContentSource;
   readonly #deadline: Deadline;
   readonly #idleMs: number;
   readonly #maxReplayBytes: number;
   readonly #onEnd: (() => void) | undefined;
   readonly #explain: (cause: unknown) => ProxyError | null;
-  #reader: ReadableStreamDefaultReader<Bytes> | null = null;
+  #reader: ContentReader | null = null;
   #kept: Bytes[] = [];
   #keptBytes = 0;
   #replayable = true;
@@ -51,8 +63,8 @@ export class ReplayBody implements RequestBody, Disposable {
   /** Why the client's content could not be read; `null` as long as it could. */
   failure: ProxyError | null = null;
 
-  constructor(source: ReadableStream<Bytes>, options: ReplayBodyOptions) {
-    const { length, wheel, idleMs, maxReplayBytes = 131072, onEnd, explain = brokeOff } = options;
+  constructor(source: ContentSource, options: ReplayBodyOptions) {
+    const { length, wheel, idleMs, maxReplayBytes = 131072, onEnd, explain = explainContent } = options;
     this.#source = source;
     this.length = length;
     this.#idleMs = idleMs;
@@ -102,11 +114,11 @@ export class ReplayBody implements RequestBody, Disposable {
     if (this.#ended) return null;
     this.#reader ??= this.#source.getReader();
     this.#deadline.set(this.#idleMs);
-    let result: ReadableStreamReadResult<Bytes>;
+    let result: Awaited<ReturnType<ContentReader["read"]>>;
     try {
       result = await this.#reader.read();
     } catch (cause) {
-      throw this.#fail(this.#explain(cause) ?? brokeOff(cause)!);
+      throw this.#fail(this.#explain(cause) ?? contentError(cause));
     } finally {
       this.#deadline.clear();
     }
@@ -155,6 +167,22 @@ export class ReplayBody implements RequestBody, Disposable {
   }
 }
 
-function brokeOff(cause: unknown): ProxyError | null {
-  return cause === undefined ? null : new ClientGoneError(`The client's content broke off: ${cause}`);
+function explainContent(cause: unknown): ProxyError | null {
+  return cause === undefined ? null : contentError(cause);
+}
+
+/**
+ * Why a client's content could not be read: what is wrong with it, or that the client has gone.
+ *
+ * The runtime's parser has only words to say so (Deno 2.9.6).
+ */
+export function contentError(cause: unknown): ProxyError {
+  const text = cause instanceof Error ? cause.message : String(cause);
+  if (text.startsWith("invalid HTTP/1 request")) {
+    return new RequestError("The chunks of the content are malformed");
+  }
+  if (text === "request head too large") {
+    return new RequestError("The trailer section is longer than 64 KiB", 431);
+  }
+  return new ClientGoneError(`The client's content broke off: ${text}`);
 }
