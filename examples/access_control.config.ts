@@ -1,9 +1,12 @@
 // Who may come in, and with how much: the admin pages only from inside networks and with a password, uploads up to a size.
 //
 //   deno run -A jsr:@x/lbproxy access_control.config.ts
-//   curl -v http://127.0.0.1:6188/admin/                         # 401, with a challenge
-//   curl -v http://127.0.0.1:6188/admin/ -u root:secret          # 200, and the server sees x-user: root
-//   curl -v http://127.0.0.1:6188/upload -d "$(seq 1000)"        # 413: more than 1 KiB
+// 401, with a challenge:
+//   curl -v "http://127.0.0.1:6188/admin/"
+// 200, and the server sees x-user: root:
+//   curl -v "http://127.0.0.1:6188/admin/" -u root:secret
+// 413, more than 1 KiB:
+//   curl -v "http://127.0.0.1:6188/upload" -d "$(seq 1000)"
 //
 // Behind another proxy set `trustedProxies`, or every client has the address of that (trusted_proxies.config.ts).
 

@@ -1,7 +1,8 @@
 // A log of one's own: a JSON object for each request, once it is over.
 //
-//   deno run -A jsr:@x/lbproxy access_log.config.ts --log-level warn      # without the proxy's own lines
-//   curl -v http://127.0.0.1:6188/path
+// Without the proxy's own lines:
+//   deno run -A jsr:@x/lbproxy access_log.config.ts --log-level warn
+//   curl -v "http://127.0.0.1:6188/path"
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

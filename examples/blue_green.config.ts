@@ -2,8 +2,8 @@
 // no connection is dropped on the way there or back.
 //
 //   deno run -A jsr:@x/lbproxy blue_green.config.ts
-//   curl -X POST 'http://127.0.0.1:6188/-/green?percent=10'
-//   curl -X POST 'http://127.0.0.1:6188/-/green?percent=100'
+//   curl -X POST "http://127.0.0.1:6188/-/green?percent=10"
+//   curl -X POST "http://127.0.0.1:6188/-/green?percent=100"
 
 import { defineConfig, type Pool } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

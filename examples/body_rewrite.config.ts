@@ -2,8 +2,10 @@
 // counted. Both as streams: neither takes more memory for longer content.
 //
 //   deno run -A jsr:@x/lbproxy body_rewrite.config.ts
-//   curl -v http://127.0.0.1:6188/?from=inside.example      # ?from=www.example
-//   curl -v http://127.0.0.1:6188/ -d "some content"        # ... and the log says how much that was
+// The server sees ?from=www.example:
+//   curl -v "http://127.0.0.1:6188/?from=inside.example"
+// The log says how much that was:
+//   curl -v "http://127.0.0.1:6188/" -d "some content"
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

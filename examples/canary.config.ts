@@ -1,9 +1,12 @@
 // A new version for one request in twenty; a user stays with the version that came first, testers choose it.
 //
 //   deno run -A jsr:@x/lbproxy canary.config.ts
-//   curl http://127.0.0.1:6188/                        # one in twenty sees the canary
-//   curl http://127.0.0.1:6188/ -H "cookie: user=ada"  # always the same
-//   curl http://127.0.0.1:6188/ -H "x-canary: 1"       # the canary
+// One in twenty sees the canary:
+//   curl "http://127.0.0.1:6188/"
+// Always the same:
+//   curl "http://127.0.0.1:6188/" -H "cookie: user=ada"
+// The canary:
+//   curl "http://127.0.0.1:6188/" -H "x-canary: 1"
 //
 // Whoever sees the canary goes on seeing it while its share grows, because it stands last.
 

@@ -2,9 +2,12 @@
 // of a rehearsal goes to one server outright. What cannot be delivered is not tried elsewhere when it costs money.
 //
 //   deno run -A jsr:@x/lbproxy choose_upstream.config.ts
-//   curl http://127.0.0.1:6188/                             # Hello from shared
-//   curl http://127.0.0.1:6188/ -H "x-plan: gold"           # Hello from gold
-//   curl http://127.0.0.1:6188/ -H "x-rehearsal: 1"         # Hello from rehearsal
+// Hello from shared:
+//   curl "http://127.0.0.1:6188/"
+// Hello from gold:
+//   curl "http://127.0.0.1:6188/" -H "x-plan: gold"
+// Hello from rehearsal:
+//   curl "http://127.0.0.1:6188/" -H "x-rehearsal: 1"
 //
 // What host, path, method or fields can decide is faster and shorter as `routes` (virtual_hosts.config.ts).
 

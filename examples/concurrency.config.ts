@@ -2,7 +2,8 @@
 // request is over, whichever way it ends.
 //
 //   deno run -A jsr:@x/lbproxy concurrency.config.ts
-//   for i in 1 2 3; do curl -s -o /dev/null -w '%{http_code}\n' http://127.0.0.1:6188/slow & done; wait   # one is a 429
+// One is a 429:
+//   for i in 1 2 3; do curl -s -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:6188/slow" & done; wait
 
 import { defineConfig } from "@x/lbproxy";
 

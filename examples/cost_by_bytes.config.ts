@@ -2,7 +2,7 @@
 // is too large still goes out, and the next ones wait for it. A request that no server was reached for costs nothing.
 //
 //   deno run -A jsr:@x/lbproxy cost_by_bytes.config.ts
-//   for i in 1 2 3; do curl -s -o /dev/null -w '%{http_code} %{size_download}\n' http://127.0.0.1:6188/; done
+//   for i in 1 2 3; do curl -s -o /dev/null -w '%{http_code} %{size_download}\n' "http://127.0.0.1:6188/"; done
 
 import { defineConfig } from "@x/lbproxy";
 

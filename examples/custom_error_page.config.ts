@@ -2,9 +2,12 @@
 // say of their own failures.
 //
 //   deno run -A jsr:@x/lbproxy custom_error_page.config.ts
-//   curl -v http://127.0.0.1:6188/dead       # no server listens at port 1: 502, as a page
-//   curl -v http://127.0.0.1:6188/broken     # the server fails: 500, as a page without its stack
-//   curl -v http://127.0.0.1:6188/closed/    # answered by the proxy itself: 503
+// 502, as a page (no server listens at port 1):
+//   curl -v "http://127.0.0.1:6188/dead"
+// 500, as a page without its stack (the server fails):
+//   curl -v "http://127.0.0.1:6188/broken"
+// 503, by the proxy itself:
+//   curl -v "http://127.0.0.1:6188/closed/"
 
 import { defineConfig } from "@x/lbproxy";
 

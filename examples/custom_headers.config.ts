@@ -1,7 +1,7 @@
 // Fields added, changed and removed on the way up and on the way down, and a line of one's own for each request.
 //
 //   deno run -A jsr:@x/lbproxy custom_headers.config.ts
-//   curl -v http://127.0.0.1:6188/
+//   curl -v "http://127.0.0.1:6188/"
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -2,7 +2,8 @@
 // would have refused is in the log.
 //
 //   deno run -A jsr:@x/lbproxy dry_run.config.ts
-//   for i in 1 2 3; do curl -s -o /dev/null -w '%{http_code}\n' http://127.0.0.1:6188/; done   # 200 each
+// 200 each:
+//   for i in 1 2 3; do curl -s -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:6188/"; done
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

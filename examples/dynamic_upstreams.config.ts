@@ -2,8 +2,8 @@
 // removed gets no new requests and finishes those it has.
 //
 //   deno run -A jsr:@x/lbproxy dynamic_upstreams.config.ts
-//   curl -X POST   'http://127.0.0.1:6188/-/servers?address=127.0.0.1:9001'
-//   curl -X DELETE 'http://127.0.0.1:6188/-/servers?address=127.0.0.1:9001'
+//   curl -X POST "http://127.0.0.1:6188/-/servers?address=127.0.0.1:9001"
+//   curl -X DELETE "http://127.0.0.1:6188/-/servers?address=127.0.0.1:9001"
 
 import { defineConfig, type Pool } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -2,8 +2,10 @@
 // shows what the proxy beside it does.
 //
 //   deno run -A embedded.ts
-//   curl http://127.0.0.1:6188/    # through the proxy
-//   curl http://127.0.0.1:6190/    # the program's own page, ten times a minute
+// Through the proxy:
+//   curl "http://127.0.0.1:6188/"
+// The program's own page, ten times a minute:
+//   curl "http://127.0.0.1:6190/"
 
 import { RateLimiter, serve } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,7 +1,8 @@
 // HTTP/2 towards the servers: many requests on one connection each, for servers that are far away or speak nothing else.
 //
 //   deno run -A jsr:@x/lbproxy http2_upstream.config.ts
-//   curl http://127.0.0.1:6188/      # HTTP/1.1 to the proxy, HTTP/2 from there
+// HTTP/1.1 to the proxy, HTTP/2 from there:
+//   curl "http://127.0.0.1:6188/"
 //
 // With "https://" or `tls` it is agreed on by the handshake, without TLS it is taken for granted. The runtime's `fetch` is
 // what speaks it, at twice the cost of the proxy's own HTTP/1.1.

@@ -1,10 +1,14 @@
 // Only requests with a good token get through, and the server is told whose it is.
 //
 //   deno run -A jsr:@x/lbproxy jwt_auth.config.ts
-//   curl -v http://127.0.0.1:6188/                                        # 401, with a challenge
-//   TOKEN=$(curl -s http://127.0.0.1:6188/login?user=ann)
-//   curl -v http://127.0.0.1:6188/ -H "Authorization: Bearer $TOKEN"      # 200, and the server sees x-user: ann
-//   curl -v http://127.0.0.1:6188/admin -H "Authorization: Bearer $TOKEN" # 403: only root may
+// 401, with a challenge:
+//   curl -v "http://127.0.0.1:6188/"
+// Get one:
+//   TOKEN=$(curl -s "http://127.0.0.1:6188/login?user=ann")
+// 200, and the server sees x-user: ann:
+//   curl -v "http://127.0.0.1:6188/" -H "Authorization: Bearer $TOKEN"
+// 403, only root may:
+//   curl -v "http://127.0.0.1:6188/admin" -H "Authorization: Bearer $TOKEN"
 
 import { bearerAuth, defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

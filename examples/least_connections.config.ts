@@ -2,7 +2,7 @@
 // slow at the moment gets less. At most fifty at once for each; what is more waits for a second in a queue.
 //
 //   deno run -A jsr:@x/lbproxy least_connections.config.ts
-//   for i in $(seq 6); do curl -s http://127.0.0.1:6188/ | head -1 & done; wait
+//   for i in $(seq 6); do curl -s "http://127.0.0.1:6188/" | head -1 & done; wait
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

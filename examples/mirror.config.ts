@@ -1,7 +1,8 @@
 // The next version sees a tenth of the requests, and nobody sees what it answers: a rehearsal with real traffic.
 //
 //   deno run -A jsr:@x/lbproxy mirror.config.ts
-//   for n in $(seq 50); do curl -s http://127.0.0.1:6188/ | head -1; done    # always from the version of today
+// Always from the version of today:
+//   for n in $(seq 50); do curl -s "http://127.0.0.1:6188/" | head -1; done
 //
 // A copy never slows the request that it is of. Only what may be asked twice is copied here: a second order is an order.
 

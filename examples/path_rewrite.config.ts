@@ -1,9 +1,12 @@
 // Paths that the servers do not know: a prefix taken off, another one put on, old names kept working.
 //
 //   deno run -A jsr:@x/lbproxy path_rewrite.config.ts
-//   curl http://127.0.0.1:6188/api/users?page=2    # the server sees GET /v2/users?page=2
-//   curl http://127.0.0.1:6188/shop/item/7         # GET /products/7
-//   curl http://127.0.0.1:6188/elsewhere           # as it is
+// The server sees GET /v2/users?page=2:
+//   curl "http://127.0.0.1:6188/api/users?page=2"
+// The server sees GET /products/7:
+//   curl "http://127.0.0.1:6188/shop/item/7"
+// As it is:
+//   curl "http://127.0.0.1:6188/elsewhere"
 //
 // Only the path is rewritten, as the client sent it: nothing in it is decoded or normalised on the way.
 

@@ -1,9 +1,12 @@
 // Plans: how much a client may ask depends on what it pays for, which the key's owner is looked up for.
 //
 //   deno run -A jsr:@x/lbproxy plans.config.ts
-//   curl -i http://127.0.0.1:6188/ -H "x-api-key: key-of-ann"    # gold: 100 a minute
-//   curl -i http://127.0.0.1:6188/ -H "x-api-key: key-of-bob"    # free: 5 a minute
-//   curl -i http://127.0.0.1:6188/                               # without a key: refused
+// Gold, 100 a minute:
+//   curl -i "http://127.0.0.1:6188/" -H "x-api-key: key-of-ann"
+// Free, 5 a minute:
+//   curl -i "http://127.0.0.1:6188/" -H "x-api-key: key-of-bob"
+// Refused, without a key:
+//   curl -i "http://127.0.0.1:6188/"
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

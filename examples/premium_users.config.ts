@@ -2,7 +2,7 @@
 // others one a second. Who asks is found out once a request, and kept in its state.
 //
 //   deno run -A jsr:@x/lbproxy premium_users.config.ts
-//   for i in $(seq 11); do curl -s -o /dev/null -w '%{http_code} ' http://127.0.0.1:6188/ -b session=ann; done
+//   for i in $(seq 11); do curl -s -o /dev/null -w '%{http_code} ' "http://127.0.0.1:6188/" -b session=ann; done
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

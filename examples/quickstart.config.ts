@@ -23,10 +23,12 @@ lbproxy listens on ${url}
   takes the demo servers ${servers.join(" and ")} in turn, checks them every second,
   and admits 1 request a second for each value of the header "appid".
 
-Try it in another terminal:
-  curl -v ${url}                          # no appid: not limited
-  curl -v ${url} -H "appid: myclient"     # the first one is admitted: 200
-  curl -v ${url} -H "appid: myclient"     # the second one within a second is not: 429
+Try it in another terminal.
+Without an appid nothing is limited:
+  curl -v "${url}"
+With one the first request is admitted (200), the second one within a second is not (429):
+  curl -v "${url}" -H "appid: myclient"
+  curl -v "${url}" -H "appid: myclient"
 
 Ctrl-C stops it.
 `);

@@ -1,7 +1,8 @@
 // The tutorial's "different window": a minute in place of a second.
 //
 //   deno run -A jsr:@x/lbproxy rate_limit_per_minute.config.ts
-//   curl -i http://127.0.0.1:6188/ -H "appid: myclient"   # the second one within a minute is a 429
+// The second one within a minute is a 429:
+//   curl -i "http://127.0.0.1:6188/" -H "appid: myclient"
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

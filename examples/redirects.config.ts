@@ -1,10 +1,14 @@
 // Addresses that have moved: clients are sent to the new ones, and servers hear the old ones where only they know them.
 //
 //   deno run -A jsr:@x/lbproxy redirects.config.ts
-//   curl -v http://127.0.0.1:6188/blog/2024/a?page=2     # 308 to https://blog.example/2024/a?page=2
-//   curl -v http://127.0.0.1:6188/p/7                    # 301 to /products/7
-//   curl -v http://127.0.0.1:6188/ -H "host: www.shop.example"    # 308 to http://shop.example/
-//   curl -v http://127.0.0.1:6188/products/7             # the server sees GET /catalog/item.php/7
+// 308 to https://blog.example/2024/a?page=2:
+//   curl -v "http://127.0.0.1:6188/blog/2024/a?page=2"
+// 301 to /products/7:
+//   curl -v "http://127.0.0.1:6188/p/7"
+// 308 to http://shop.example/:
+//   curl -v "http://127.0.0.1:6188/" -H "host: www.shop.example"
+// The server sees GET /catalog/item.php/7:
+//   curl -v "http://127.0.0.1:6188/products/7"
 
 import { defineConfig, redirect, rewritePath } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,10 +1,12 @@
 // What browsers are told beside the content: whose pages may read it, and what to be careful of; and less of it, coded.
 //
 //   deno run -A jsr:@x/lbproxy response_headers.config.ts
-//   curl -v http://127.0.0.1:6188/
-//   curl -v http://127.0.0.1:6188/ -H "Origin: https://app.example"       # may read it
-//   curl -v http://127.0.0.1:6188/ -H "Origin: https://evil.example"      # may not
-//   curl -v --compressed http://127.0.0.1:6188/?long=$(printf 'a%.0s' $(seq 2000))
+//   curl -v "http://127.0.0.1:6188/"
+// May read it:
+//   curl -v "http://127.0.0.1:6188/" -H "Origin: https://app.example"
+// May not:
+//   curl -v "http://127.0.0.1:6188/" -H "Origin: https://evil.example"
+//   curl -v --compressed "http://127.0.0.1:6188/?long=$(printf 'a%.0s' $(seq 2000))"
 
 import {
   compress,

@@ -2,8 +2,8 @@
 // and let in again. POST from this machine, at /-/drain, /-/disable and /-/enable.
 //
 //   deno run -A jsr:@x/lbproxy runtime_changes.config.ts
-//   curl -X POST 'http://127.0.0.1:6188/-/drain?server=0'
-//   curl -X POST 'http://127.0.0.1:6188/-/enable?server=0'
+//   curl -X POST "http://127.0.0.1:6188/-/drain?server=0"
+//   curl -X POST "http://127.0.0.1:6188/-/enable?server=0"
 //
 // dynamic_upstreams.config.ts adds and removes servers, blue_green.config.ts moves weights.
 

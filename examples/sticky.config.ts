@@ -1,8 +1,10 @@
 // Sticky sessions: a client stays with the server that answered it first, by a signed cookie.
 //
 //   deno run -A jsr:@x/lbproxy sticky.config.ts
-//   curl -s -c jar -b jar http://127.0.0.1:6188/   # again and again: always the same server
-//   curl -s http://127.0.0.1:6188/                 # without the jar: in turn
+// Always the same server, again and again:
+//   curl -s -c jar -b jar "http://127.0.0.1:6188/"
+// In turn, without the jar:
+//   curl -s "http://127.0.0.1:6188/"
 //
 // When that server is down or drains, the client goes to another one and stays there.
 

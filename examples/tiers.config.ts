@@ -2,7 +2,7 @@
 // nothing from the others.
 //
 //   deno run -A jsr:@x/lbproxy tiers.config.ts
-//   for i in $(seq 7); do curl -s -o /dev/null -w '%{http_code}\n' http://127.0.0.1:6188/; done
+//   for i in $(seq 7); do curl -s -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:6188/"; done
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

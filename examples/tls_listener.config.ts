@@ -4,8 +4,10 @@
 //   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
 //     -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem
 //   deno run -A jsr:@x/lbproxy tls_listener.config.ts
-//   curl -v --cacert cert.pem https://localhost:6143/        # HTTP/2, and x-forwarded-proto: https at the server
-//   curl -v http://localhost:6188/path                       # 308 to https://localhost:6143/path
+// HTTP/2, and x-forwarded-proto: https at the server:
+//   curl -v --cacert cert.pem "https://localhost:6143/"
+// 308 to https://localhost:6143/path:
+//   curl -v "http://localhost:6188/path"
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -2,7 +2,7 @@
 // that loads its parts, and are not to ask much on the whole.
 //
 //   deno run -A jsr:@x/lbproxy token_bucket_burst.config.ts
-//   for i in $(seq 25); do curl -s -o /dev/null -w '%{http_code} ' http://127.0.0.1:6188/; done
+//   for i in $(seq 25); do curl -s -o /dev/null -w '%{http_code} ' "http://127.0.0.1:6188/"; done
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -2,7 +2,8 @@
 // are told of it. What a peer says that is not trusted is dropped.
 //
 //   deno run -A jsr:@x/lbproxy trusted_proxies.config.ts
-//   curl http://127.0.0.1:6188/ -H "x-forwarded-for: 203.0.113.7, 10.0.0.2"    # the client is 203.0.113.7
+// The client is 203.0.113.7:
+//   curl "http://127.0.0.1:6188/" -H "x-forwarded-for: 203.0.113.7, 10.0.0.2"
 //
 // From right to left, as far as addresses are trusted: the first one that is not is the client.
 

@@ -1,7 +1,7 @@
 // No ports at all: clients come by a unix socket, such as nginx or systemd hand out, and servers are behind some too.
 //
 //   deno run -A jsr:@x/lbproxy unix_sockets.config.ts
-//   curl --unix-socket lbproxy.sock http://localhost/
+//   curl --unix-socket lbproxy.sock "http://localhost/"
 //
 // A client of a unix socket has no address: a limit by "ip" skips it, unless a proxy that is trusted names one.
 

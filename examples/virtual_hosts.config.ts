@@ -1,10 +1,14 @@
 // Several sites behind one address, told apart by host, path and method; each with limits and filters of its own.
 //
 //   deno run -A jsr:@x/lbproxy virtual_hosts.config.ts
-//   curl http://127.0.0.1:6188/ -H "host: shop.example"            # the shop
-//   curl http://127.0.0.1:6188/api/cart -H "host: shop.example"    # its API, 100 requests a second for each address
-//   curl http://127.0.0.1:6188/ -H "host: eve.pages.example"       # pages of anybody
-//   curl http://127.0.0.1:6188/ -H "host: other.example"           # 404
+// The shop:
+//   curl "http://127.0.0.1:6188/" -H "host: shop.example"
+// Its API, 100 requests a second for each address:
+//   curl "http://127.0.0.1:6188/api/cart" -H "host: shop.example"
+// Pages of anybody:
+//   curl "http://127.0.0.1:6188/" -H "host: eve.pages.example"
+// 404:
+//   curl "http://127.0.0.1:6188/" -H "host: other.example"
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

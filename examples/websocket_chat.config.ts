@@ -2,7 +2,9 @@
 // whoever does not speak it.
 //
 //   deno run -A jsr:@x/lbproxy websocket_chat.config.ts
-//   deno repl    # in two terminals
+// In two terminals:
+//   deno repl
+// And in each of them:
 //   > const chat = new WebSocket("ws://127.0.0.1:6188/", "chat"); chat.onmessage = (event) => console.log(event.data);
 //   > chat.send("hello")
 

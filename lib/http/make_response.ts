@@ -24,3 +24,20 @@ export function makeResponse(
   }
   return response;
 }
+
+/** The same response, behind whose content the connection is cut: it never ends cleanly, and nothing follows it. */
+export function cutBehind(response: Response): Response {
+  const { status } = response;
+  const headers = new Headers(response.headers);
+  headers.delete("content-length");
+  headers.set("connection", "close");
+  const reader = response.body?.getReader();
+  const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    async pull(controller): Promise<void> {
+      const value = (await reader?.read())?.value;
+      if (value === undefined) controller.error(new Error("The connection ends here"));
+      else controller.enqueue(value);
+    },
+  }, { highWaterMark: 0 });
+  return new Response(body, { status, headers });
+}

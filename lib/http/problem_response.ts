@@ -17,7 +17,6 @@ const TITLES: Readonly<Record<number, string>> = {
   413: "Content Too Large",
   429: "Too Many Requests",
   431: "Request Header Fields Too Large",
-  499: "Client Closed Request",
   500: "Internal Server Error",
   501: "Not Implemented",
   502: "Bad Gateway",

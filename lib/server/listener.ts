@@ -4,6 +4,7 @@ import { setImmediate } from "node:timers";
 import type { Clock } from "../core/clock.ts";
 import { formatListen } from "../config/format_listen.ts";
 import type { ListenTlsOptions, ResolvedListen } from "../config/proxy_config.ts";
+import { cutBehind } from "../http/make_response.ts";
 import type { Entrance } from "../proxy/exchange.ts";
 import { type Certificate, isInFiles, readCertificate } from "./certificate.ts";
 import { CertificateWatch } from "./certificate_watch.ts";
@@ -136,7 +137,10 @@ export class Listener {
         // Reached only by a response that broke off midway; the client's connection is cut, and the failure has been
         // reported by the exchange. The runtime's own handler would print a stack for each.
         onError: () => new Response(null, { status: 500 }),
-      }, (request, info) => handler(request, info, entrance));
+      }, (request, info) => {
+        const response = handler(request, info, entrance);
+        return request.method === "CONNECT" ? response.then((made) => refuseTunnel(request, made)) : response;
+      });
     } catch (error) {
       throw this.#listenError(error);
     }
@@ -249,6 +253,14 @@ export class Listener {
     this.#watch?.[Symbol.dispose]();
     this.#timer?.[Symbol.dispose]();
   }
+}
+
+/**
+ * The refusal of a CONNECT. The runtime takes the content of one for the next request (Deno 2.9.6), so that nothing may
+ * follow where there is any.
+ */
+function refuseTunnel({ headers }: Request, refusal: Response): Response {
+  return headers.has("content-length") || headers.has("transfer-encoding") ? cutBehind(refusal) : refusal;
 }
 
 /** A path as the runtime writes it in front of a target. */

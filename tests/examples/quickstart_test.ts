@@ -17,7 +17,7 @@ Deno.test("examples/quickstart says where it listens, and does what its three cu
   await using example = await startExample("quickstart");
   const [banner] = await example.program.stdoutMatch(/lbproxy listens on[^]*Ctrl-C stops it\./);
   const url = `http://${example.address}/`;
-  for (const part of [`on ${url}\n`, `curl -v ${url} `, `curl -v ${url} -H "appid: myclient"`]) {
+  for (const part of [`on ${url}\n`, `curl -v "${url}"\n`, `curl -v "${url}" -H "appid: myclient"\n`]) {
     assertStringIncludes(banner, part);
   }
 

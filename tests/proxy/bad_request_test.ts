@@ -1,6 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { latin1Text, RawConnection } from "../support/raw_connection.ts";
 import { eachTransport } from "../support/each_transport.ts";
+import { rawClient } from "../support/raw_client.ts";
 import { recordingUpstream } from "../support/recording_upstream.ts";
 import { startProxy, type TestProxy } from "../support/start_proxy.ts";
 
@@ -145,6 +146,32 @@ Deno.test("proxy passes on nothing of a chunked content whose framing can be rea
   }
   assertEquals(upstream.requests.filter(({ body }) => body.length > 0), []);
   assertEquals(upstream.requests.filter(({ startLine }) => startLine.includes("smuggled")), []);
+});
+
+Deno.test("proxy closes the connection of a CONNECT with content, whose end is in doubt", async () => {
+  await using upstream = recordingUpstream();
+  await using proxy = await startProxy({
+    upstreams: [upstream.address],
+    listen: ["127.0.0.1:0", { hostname: "127.0.0.1", port: 0, redirect: "https" }],
+  });
+  const [forwarding, redirecting] = proxy.server.addresses.map((address) =>
+    Number(address.split(":").at(-1))
+  );
+  const second = "GET /second HTTP/1.1\r\nHost: h\r\n\r\n";
+  const contents = [
+    "Content-Length: 3\r\n\r\nabc",
+    "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+  ];
+  for (const content of contents) {
+    for (const [port, status] of [[forwarding!, 405], [redirecting!, 308]] as const) {
+      using connection = await rawClient(port);
+      await connection.write(`CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n${content}${second}`);
+      const text = latin1Text(await connection.readToEnd());
+      assertEquals(text.split("HTTP/1.1 ").slice(1).map((each) => each.slice(0, 3)), [String(status)]);
+      assertStringIncludes(text.toLowerCase(), "connection: close\r\n");
+    }
+  }
+  assertEquals(upstream.requests, []);
 });
 
 Deno.test("proxy sends the path of an absolute form, and the slash that one without a path stands for", async () => {

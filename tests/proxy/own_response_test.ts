@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import { maxBodySize } from "../../lib/filters/max_body_size.ts";
 import { deadPort } from "../support/dead_port.ts";
 import { startProxy } from "../support/start_proxy.ts";
 import { startUpstream } from "../support/start_upstream.ts";
@@ -62,4 +63,33 @@ Deno.test("ownResponseFilter that throws is reported, and the answer goes out as
   const { status, text, field } = await proxy.ask();
   assertEquals([status, text, field("x-own")], [401, "own", undefined]);
   assertEquals(proxy.seen.eventsOf("callback_error").map(({ name }) => name), ["ownResponseFilter"]);
+});
+
+Deno.test("proxy says once that it closes a connection whose content it has not read", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startProxy({
+    upstreams: [upstream.address],
+    limiter: { key: "header:appid", limit: 1, window: "1h" },
+    filters: [maxBodySize(10)],
+    requestFilter: (_request, { target }) =>
+      target === "/own" ? new Response("own", { status: 401, headers: { connection: "close" } }) : undefined,
+  });
+  const cases: [status: number, target: string, lines: string[]][] = [
+    [413, "/", ["Content-Length: 11"]],
+    [401, "/own", ["Content-Length: 11"]],
+    [401, "/own", ["Transfer-Encoding: chunked"]],
+    [401, "/own", []],
+    [200, "/", ["appid: a", "Content-Length: 0"]],
+    [429, "/", ["appid: a", "Content-Length: 11"]],
+    [429, "/", ["appid: a", "Transfer-Encoding: chunked"]],
+    [429, "/", ["appid: a"]],
+  ];
+  for (const [status, target, lines] of cases) {
+    const answer = await proxy.ask(`POST ${target}`, lines);
+    const closing = answer.fields.filter(([name]) => name.toLowerCase() === "connection");
+    assertEquals([answer.status, closing.map(([, value]) => value)], [
+      status,
+      status === 200 ? [] : ["close"],
+    ]);
+  }
 });
