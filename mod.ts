@@ -41,7 +41,7 @@ export type {
 } from "./lib/limiter/redis_store_options.ts";
 export type { RedisTlsOptions } from "./lib/limiter/redis_tls_options.ts";
 export type { PolicyStatus } from "./lib/limiter/policy_status.ts";
-export { ListenError } from "./lib/server/listener.ts";
+export { ListenError } from "./lib/engine/engine.ts";
 export { defineConfig } from "./lib/config/define_config.ts";
 export { ConfigError, type ConfigProblem } from "./lib/config/config_error.ts";
 export type {

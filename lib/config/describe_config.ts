@@ -119,12 +119,7 @@ function describeTransport(plan: TransportPlan): string {
     const way = plan.proxy === null ? "" : ` through ${formatProxy(plan.proxy)}`;
     return `fetch, ${plan.protocol === "h2" ? "HTTP/2" : "HTTP/1.1"}${way}; ${kept}`;
   }
-  const { maxConnections, maxQueue, queueTimeoutMs } = plan.connections;
-  if (maxConnections === Infinity) return `http1; ${kept}`;
-  const queue = maxQueue === 0
-    ? "further requests are refused"
-    : `${maxQueue} further requests wait for ${formatDuration(queueTimeoutMs)}`;
-  return `http1; at most ${counted(maxConnections, "connection", "connections")} a server, ${queue}; ${kept}`;
+  return `http1; ${kept}`;
 }
 
 function describePolicy(policy: ResolvedPolicy): string {

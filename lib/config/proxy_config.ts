@@ -3,6 +3,7 @@
 import type { ResolvedSticky, StickyOptions } from "../balancer/sticky_options.ts";
 import type { Duration } from "../core/duration.ts";
 import type { ForwardedOptions, ResolvedForwarded } from "../http/forwarded.ts";
+import type { Underscores } from "../http/screen_fields.ts";
 import type { TrustedProxies, TrustedProxiesOptions } from "../http/trusted_proxies.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import type { Pool } from "../upstream/pool.ts";
@@ -15,6 +16,8 @@ import type { Filters, UpstreamTlsOptions } from "./filters.ts";
 import type { ResolvedRoute, RouteOptions } from "./route_options.ts";
 import type { RequestContext } from "./request_context.ts";
 import type { Way } from "./resolve_peer.ts";
+
+export type { Underscores } from "../http/screen_fields.ts";
 
 /** One place to listen at. */
 export interface ListenOptions {
@@ -43,10 +46,17 @@ export interface ListenOptions {
    * @default {"drop"}
    */
   underscores?: Underscores;
+  /**
+   * Who talks to clients: `"http1"`, the proxy's own server of HTTP/1.1; `"deno"`, the runtime's; `"auto"`, the proxy's own
+   * where it can do all that the runtime's can, which is without TLS. @default {"auto"}
+   */
+  engine?: EngineName;
 }
 
-/** What becomes of fields with underscores in their names. */
-export type Underscores = "drop" | "refuse" | "pass";
+/** Names of the engines, which talk to clients. */
+export const ENGINE_NAMES = ["auto", "http1", "deno"] as const;
+/** Name of one of them. */
+export type EngineName = typeof ENGINE_NAMES[number];
 
 /** The certificate of a listener. */
 export interface ListenTlsOptions {
@@ -183,6 +193,8 @@ export interface ResolvedListen {
   readonly redirectPort?: number;
   /** What becomes of fields with underscores in their names; none where they are dropped. */
   readonly underscores?: Exclude<Underscores, "drop">;
+  /** Who talks to clients. */
+  readonly engine: "http1" | "deno";
 }
 
 /** A configuration with every default filled in; what the layers above work with. */

@@ -5,6 +5,7 @@ import type { Listen, ListenOptions, ResolvedListen } from "./proxy_config.ts";
 
 const DEFAULT_HOSTNAME = "0.0.0.0";
 const DEFAULT_PORT = 6188;
+const AUTO_ENGINE = "deno";
 const HOST_PORT = /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.]+)?)\]|([^\s:/?#@[\],]+)):(\d{1,5})$/;
 
 /**
@@ -34,6 +35,7 @@ export function resolveListen(listen: Listen | readonly Listen[] = {}): readonly
 function parseOptions(options: ListenOptions): ResolvedListen | undefined {
   const { hostname = DEFAULT_HOSTNAME, port = DEFAULT_PORT, tls, unix, redirect, underscores = "drop" } =
     options;
+  const { engine = "auto" } = options;
   if (typeof hostname !== "string" || !Number.isInteger(port) || port < 0 || port > 65535) return undefined;
   if (unix !== undefined && (typeof unix !== "string" || !unix.startsWith("/"))) return undefined;
   const redirectPort = redirect === undefined ? undefined : parseRedirect(redirect);
@@ -44,6 +46,7 @@ function parseOptions(options: ListenOptions): ResolvedListen | undefined {
     ...(unix === undefined ? {} : { unix }),
     ...(redirectPort === undefined ? {} : { redirectPort }),
     ...(underscores === "drop" ? {} : { underscores }),
+    engine: engine === "auto" ? AUTO_ENGINE : engine,
   });
 }
 

@@ -1,9 +1,11 @@
 /** Sends copies of requests, and drops what comes back. */
 
+import { WholeBody } from "../http/bodies.ts";
 import { Cancellation } from "../core/cancellation.ts";
 import { systemClock } from "../core/clock.ts";
 import { DeadlineWheel } from "../core/deadline_wheel.ts";
-import type { RequestBody, Transport } from "../transport/transport.ts";
+import { KeptBody } from "../proxy/kept_body.ts";
+import { sendRequest, type Transport } from "../transport/transport.ts";
 import { Http1Transport } from "../transport/http1/http1_transport.ts";
 import type { RequestContext } from "../config/request_context.ts";
 import type { MirrorTargets } from "./mirror_targets.ts";
@@ -53,16 +55,20 @@ export class MirrorSender {
     const peer = this.#targets.next(origin);
     if (peer === null) return;
     const ms = this.#timeoutMs;
-    const body = content === null ? null : new CopiedBody(content);
+    const body = content === null ? null : new KeptBody(new WholeBody(content));
     this.#sending++;
     const { transport } = this.#resources ??= makeResources();
     try {
-      const response = await transport.send({ ...head, body }, peer, {
+      const response = await sendRequest(transport, { ...head, body }, peer, {
         timeouts: { connectMs: ms, responseMs: ms, idleMs: ms, totalMs: ms },
         cancellation: new Cancellation(),
       });
-      // Read to its end, as by any client: a server may not like to be hung up on.
-      if (response.body instanceof ReadableStream) await response.body.pipeTo(new WritableStream());
+      try {
+        // Read to its end, as by any client: a server may not like to be hung up on.
+        if (response.body !== null) { while (await response.body.read() !== null); }
+      } finally {
+        response.release();
+      }
     } catch (error) {
       origin.log.debug("A mirrored request failed", {
         reason: error instanceof Error ? error.message : String(error),
@@ -82,21 +88,4 @@ export class MirrorSender {
 function makeResources(): { wheel: DeadlineWheel; transport: Transport } {
   const wheel = new DeadlineWheel({ clock: systemClock });
   return { wheel, transport: new Http1Transport({ clock: systemClock, wheel, connections: { maxIdle: 0 } }) };
-}
-
-/** Content in memory. */
-class CopiedBody implements RequestBody {
-  readonly bytes: Bytes;
-  readonly length: number;
-
-  constructor(bytes: Bytes) {
-    this.bytes = bytes;
-    this.length = bytes.byteLength;
-  }
-
-  open(): ReadableStream<Bytes> {
-    return ReadableStream.from([this.bytes]);
-  }
-
-  [Symbol.dispose](): void {}
 }

@@ -1,7 +1,7 @@
 /** The response to a check, read from a connection of its own as strictly as those to requests. */
 
-import { HeadParser } from "../transport/http1/head_parser.ts";
-import { responseBodyReader } from "../transport/http1/response_framing.ts";
+import { responseBodyReader } from "../http1/body_framing.ts";
+import { ResponseHeadParser } from "../http1/response_head.ts";
 import type { ProbeConnection } from "./probe_connection.ts";
 
 /** What a check looks at. */
@@ -32,7 +32,7 @@ export async function readResponse(
   maxBodyBytes: number,
   method = "GET",
 ): Promise<CheckResponse> {
-  const head = new HeadParser();
+  const head = new ResponseHeadParser();
   let bytes = await readHead(connection, head);
   const { status, persistent } = head;
   const reader = responseBodyReader(head, method);
@@ -62,7 +62,7 @@ export async function readResponse(
 }
 
 /** Reads the head of the final response; gives what it was read from, with what has come after it. */
-async function readHead(connection: ProbeConnection, head: HeadParser): Promise<Bytes> {
+async function readHead(connection: ProbeConnection, head: ResponseHeadParser): Promise<Bytes> {
   head.begin(0);
   let bytes: Bytes = new Uint8Array(0);
   for (let interim = 0;;) {

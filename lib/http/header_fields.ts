@@ -159,6 +159,21 @@ export class HeaderFields implements Iterable<[string, string]> {
   }
 
   /**
+   * Begins anew with the fields of another.
+   *
+   * @internal
+   */
+  copyFrom(other: HeaderFields): void {
+    const lines = other.#lines;
+    this.#lines = lines;
+    this.list = other.list.slice();
+    if (lines === null) return;
+    const { count } = lines;
+    if (this.#removed.length < count) this.#removed = new Uint8Array(Math.max(count, 32));
+    for (let line = 0; line < count; line++) this.#removed[line] = other.#removed[line]!;
+  }
+
+  /**
    * Keeps bytes of its own from now on, before those that the lines stand in are used for something else.
    *
    * @internal
@@ -280,6 +295,17 @@ export class HeaderFields implements Iterable<[string, string]> {
       }
     }
     for (let i = 0; i < this.list.length; i += 2) callback(this.list[i + 1]!, this.list[i]!);
+  }
+
+  /**
+   * Name, value, name, value, ..., in a list of its own.
+   *
+   * @internal
+   */
+  toList(): string[] {
+    const list: string[] = [];
+    this.forEach((value, name) => list.push(name, value));
+    return list;
   }
 
   /** Every line as `[name, value]`, in order. */

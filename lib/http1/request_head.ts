@@ -102,9 +102,9 @@ export class RequestHeadParser extends HeadParser {
     this.#maxTargetBytes = maxTargetBytes;
   }
 
-  /** The target in origin form, one character a byte. */
+  /** The target in origin form; bytes above 0x7F percent-encoded. */
   get target(): string {
-    const text = decodeLatin1(this.lines.bytes, this.targetStart, this.targetEnd);
+    const text = decodeTarget(this.lines.bytes, this.targetStart, this.targetEnd);
     if (!this.emptyPath) return text;
     return text === "" && this.method === "OPTIONS" ? "*" : `/${text}`;
   }
@@ -374,6 +374,18 @@ function methodOf(bytes: Uint8Array, from: number, to: number): string {
     return name;
   }
   return decodeLatin1(bytes, from, to);
+}
+
+function decodeTarget(bytes: Uint8Array, from: number, to: number): string {
+  let text = "";
+  let start = from;
+  for (let i = from; i < to; i++) {
+    const byte = bytes[i]!;
+    if (byte < 128) continue;
+    text += decodeLatin1(bytes, start, i) + "%" + byte.toString(16).toUpperCase();
+    start = i + 1;
+  }
+  return text + decodeLatin1(bytes, start, to);
 }
 
 function lower(byte: number): number {

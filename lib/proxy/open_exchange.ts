@@ -1,6 +1,6 @@
 /** First step: find out what is asked, and refuse what cannot be forwarded. */
 
-import { FilterError, RequestError, StoppingError } from "../core/errors.ts";
+import { FilterError, RequestError } from "../core/errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { matchRoute } from "./match_route.ts";
 import { readUpgrade } from "./read_upgrade.ts";
@@ -9,7 +9,6 @@ import { readUpgrade } from "./read_upgrade.ts";
  * Makes the request's own state, and finds the route.
  *
  * @throws {RequestError} 400, 405 or 501 for what cannot be forwarded
- * @throws {StoppingError} 503 when the proxy stops
  * @throws {FilterError} when `newContext` throws
  */
 export function openExchange(exchange: Exchange): void {
@@ -23,7 +22,6 @@ export function openExchange(exchange: Exchange): void {
       throw new FilterError("newContext", error);
     }
   }
-  if (runtime.running.stopping) throw new StoppingError("The proxy stops");
   if (method === "CONNECT" || method === "TRACE") {
     throw new RequestError(`The method ${method} is not forwarded`, 405, { allow: ALLOWED });
   }

@@ -7,16 +7,11 @@ export class RunningRequests {
   // Not a Set: the tables that a busy one leaves behind hold on to one another and to all requests that were in them,
   // which the collector of young objects then takes for alive (measured: 2 KB a request).
   readonly #running: Exchange[] = [];
-  #stopping = false;
+  #empty: PromiseWithResolvers<void> | null = null;
 
   /** How many there are. */
   get size(): number {
     return this.#running.length;
-  }
-
-  /** Whether requests that arrive now are refused. */
-  get stopping(): boolean {
-    return this.#stopping;
   }
 
   add(exchange: Exchange): void {
@@ -35,16 +30,33 @@ export class RunningRequests {
       last.runningIndex = index;
     }
     exchange.runningIndex = -1;
+    if (running.length === 0 && this.#empty !== null) {
+      this.#empty.resolve();
+      this.#empty = null;
+    }
   }
 
-  /** Has requests that arrive from now on refused. */
-  stop(): void {
-    this.#stopping = true;
+  /** Ends WebSockets, which may last for hours. */
+  endTunnels(): void {
+    this.#visit((exchange) => {
+      if (exchange.webSocket !== null) exchange.abandon();
+    });
+  }
+
+  /** Resolves as soon as there are none. */
+  untilEmpty(): Promise<void> {
+    if (this.#running.length === 0) return Promise.resolve();
+    this.#empty ??= Promise.withResolvers<void>();
+    return this.#empty.promise;
   }
 
   /** Calls off all that are not over. */
   abandon(): void {
+    this.#visit((exchange) => exchange.abandon());
+  }
+
+  #visit(callback: (exchange: Exchange) => void): void {
     // From the end: the one that takes the place of one that has gone was visited before.
-    for (let i = this.#running.length - 1; i >= 0; i--) this.#running[i]!.abandon();
+    for (let i = this.#running.length - 1; i >= 0; i--) callback(this.#running[i]!);
   }
 }

@@ -5,8 +5,7 @@ import type { ResolvedRoute } from "../config/route_options.ts";
 import type { Random } from "../core/random.ts";
 import { compileKey } from "../limiter/key_spec.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
-import type { Admission, PoolRuntime } from "../proxy/proxy_runtime.ts";
-import type { RouteRuntime, RouteTable } from "../proxy/route_runtime.ts";
+import type { Admission, PoolRuntime, RouteRuntime, RouteTable } from "../proxy/proxy_runtime.ts";
 import { RouteMatcher } from "../routing/route_matcher.ts";
 
 /** What routes are made of beside their configuration. */

@@ -4,11 +4,10 @@ import { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { RedisStores } from "../redis/redis_stores.ts";
-import { NamedPeers } from "../proxy/named_peers.ts";
+import { NamedPeers } from "../proxy/choose_upstream.ts";
+import { EXCHANGE_STEPS } from "../proxy/handle_request.ts";
 import type { PoolRuntime, ProxyRuntime } from "../proxy/proxy_runtime.ts";
 import { RunningRequests } from "../proxy/running_requests.ts";
-import { settleExchange } from "../proxy/settle_exchange.ts";
-import { ClientWatch } from "../proxy/watch_client.ts";
 import { writeMetrics } from "../observe/exposition.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { Admissions } from "./admissions.ts";
@@ -66,8 +65,7 @@ export class DataPlane implements AsyncDisposable {
       namedPeers: new NamedPeers({ onForget: (peer) => this.#transports.forget(peer) }),
       count: { arrived: 0 },
       running,
-      clientWatch: new ClientWatch({ clock, wheel, running }),
-      settle: settleExchange,
+      steps: EXCHANGE_STEPS,
     };
   }
 

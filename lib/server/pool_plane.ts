@@ -6,7 +6,7 @@ import { resolveServer } from "../config/resolve_server.ts";
 import type { HealthChange } from "../health/health_checker.ts";
 import type { DiscoveryEvent } from "../observe/events.ts";
 import type { Observer } from "../observe/observer.ts";
-import { reportCallbackError } from "../proxy/report.ts";
+import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import type { PoolRuntime, WebSocketRuntime } from "../proxy/proxy_runtime.ts";
 import { selectTransport } from "../transport/select_transport.ts";
 import { Discovery } from "../upstream/discovery.ts";

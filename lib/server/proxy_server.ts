@@ -4,24 +4,37 @@ import type { ResolvedConfig, ResolvedListen } from "../config/proxy_config.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
 import type { Observer } from "../observe/observer.ts";
-import { handleRequest } from "../proxy/handle_request.ts";
-import type { ProxyRuntime } from "../proxy/proxy_runtime.ts";
-import { reportCallbackError } from "../proxy/report.ts";
+import { DenoListener } from "../engine/deno/deno_listener.ts";
+import type { EngineListener, ListenerEvents } from "../engine/engine.ts";
+import { Http1Listener } from "../engine/http1/http1_listener.ts";
+import type { StreamHandler } from "../proxy/client_stream.ts";
+import { handleRequest, refuseRequest } from "../proxy/handle_request.ts";
+import { redirectToHttps } from "../proxy/redirect_to_https.ts";
+import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { DataPlane, type DataPlaneOptions } from "./data_plane.ts";
-import { Listener } from "./listener.ts";
-import { redirectToHttps } from "./redirect_to_https.ts";
 import { removeStaleSocket } from "./stale_socket.ts";
 
-/** How long requests that were called off may take to end; a filter that never returns must not hold the end up. */
+/**
+ * How long requests that were called off, and connections without requests, may take to end; neither a filter that
+ * never returns nor a client that never closes may hold the end up.
+ */
 const LAST_WORDS_MS = 1000;
+
+const DEFAULT_TIMEOUTS = {
+  headMs: 10_000,
+  keepAliveMs: 75_000,
+  contentMs: 60_000,
+  contentRate: 240,
+  writeMs: 60_000,
+};
 
 /** A running proxy. */
 export class ProxyServer implements AsyncDisposable {
   readonly #config: ResolvedConfig;
   readonly #observer: Observer;
   readonly #plane: DataPlane;
-  readonly #listeners: Listener[] = [];
+  readonly #listeners: EngineListener[] = [];
   readonly #finished = Promise.withResolvers<void>();
   /** Keeps the process running: timers of the clock do not, and nothing else may while checks or a listener wait. */
   #alive: ReturnType<typeof setInterval> | undefined;
@@ -39,10 +52,9 @@ export class ProxyServer implements AsyncDisposable {
     this.#alive = setInterval(() => {}, 60_000);
     try {
       await this.#plane.start();
-      const { runtime } = this.#plane;
       for (const listen of this.#config.listen) {
         if (listen.unix !== undefined) await removeStaleSocket(listen.unix);
-        this.#listeners.push(this.#listen(listen, runtime));
+        this.#listeners.push(this.#listen(listen));
       }
     } catch (error) {
       await this.#cut();
@@ -56,25 +68,34 @@ export class ProxyServer implements AsyncDisposable {
     }
   }
 
-  #listen(listen: ResolvedListen, runtime: ProxyRuntime): Listener {
-    const { redirectPort } = listen;
-    return new Listener({
-      listen,
-      clock: runtime.clock,
-      handler: redirectPort === undefined
-        ? (request, info, entrance) => handleRequest(request, info, runtime, entrance)
-        : (request, _info, entrance) => Promise.resolve(redirectToHttps(request, entrance, redirectPort)),
+  #listen(listen: ResolvedListen): EngineListener {
+    const { clock, wheel } = this.#plane.runtime;
+    const common = { listen, clock, wheel, handler: this.#handlerOf(listen), ...this.#events() };
+    if (listen.engine === "http1") return new Http1Listener({ ...common, timeouts: DEFAULT_TIMEOUTS });
+    return new DenoListener({ ...common, idleMs: 60_000, gracePeriodMs: this.#config.gracePeriodMs });
+  }
+
+  #handlerOf({ redirectPort }: ResolvedListen): StreamHandler {
+    const { runtime } = this.#plane;
+    const refuse: StreamHandler["refuse"] = (stream, error) => refuseRequest(stream, error, runtime);
+    if (redirectPort === undefined) return { handle: (stream) => handleRequest(stream, runtime), refuse };
+    // Nothing of the configuration is asked about a request that goes nowhere.
+    const bare = { ...runtime, filters: {}, routes: null, admission: null };
+    return { handle: (stream) => redirectToHttps(stream, redirectPort, bare), refuse };
+  }
+
+  #events(): ListenerEvents {
+    const { running } = this.#plane.runtime;
+    return {
       onError: (address, error) => {
         const message = resourceShortage(error) ?? (error instanceof Error ? error.message : String(error));
-        const held = { openDescriptors: openDescriptors(), runningRequests: runtime.running.size };
+        const held = { openDescriptors: openDescriptors(), runningRequests: running.size };
         this.#observer.event({ kind: "listener_error", address, message, ...held });
       },
       onRecovery: (address, afterMs) =>
         this.#observer.event({ kind: "listener_recovered", address, afterMs: Math.round(afterMs) }),
       onCertificate: (address, problem) => this.#observer.event({ kind: "certificate", address, problem }),
-      untilQuiet: (entrance, withinMs) => this.#atMost(runtime.running.contentRead(entrance), withinMs),
-      gracePeriodMs: this.#config.gracePeriodMs,
-    });
+    };
   }
 
   /** Where clients reach it, as `host:port` or `unix:/path`; with the ports that were given for port 0. */
@@ -117,14 +138,22 @@ export class ProxyServer implements AsyncDisposable {
 
   async #drain(reason: string): Promise<void> {
     const { gracePeriodMs } = this.#config;
-    const { running } = this.#plane.runtime;
+    const { running, clock } = this.#plane.runtime;
+    const endAt = clock.now() + gracePeriodMs;
     this.#observer.event({ kind: "shutdown", reason, runningRequests: running.size, gracePeriodMs });
-    const contentRead = running.stop();
-    await this.#atMost(contentRead.then(() => this.#stopListeners()), gracePeriodMs);
+    running.endTunnels();
+    // Frames of closing leave first: listeners that are told to finish cut WebSockets off.
+    await new Promise<void>((resolve) => setTimeout(resolve, 0));
+    const closed = this.#stopListeners();
+    do {
+      await this.#atMost(running.untilEmpty(), endAt - clock.now());
+      // A connection may outlive its requests: one whose client never did its TLS handshake, or never sends the rest
+      // of what was refused.
+      await this.#atMost(closed, Math.min(endAt - clock.now(), LAST_WORDS_MS));
+    } while (running.size > 0 && clock.now() < endAt);
     const abandonedRequests = running.size;
     running.abandon();
-    // Stopped listeners close WebSockets by themselves, and would not wait for the answers.
-    await this.#atMost(running.contentRead(null).then(() => this.#stopListeners()), LAST_WORDS_MS);
+    if (abandonedRequests > 0) await this.#atMost(closed, LAST_WORDS_MS);
     await this.#cut();
     this.#observer.event({ kind: "stopped", abandonedRequests });
     this.#finished.resolve();
@@ -138,7 +167,7 @@ export class ProxyServer implements AsyncDisposable {
   async #atMost(promise: Promise<unknown>, delayMs: number): Promise<void> {
     if (delayMs === Infinity) return void await promise;
     const { promise: over, resolve } = Promise.withResolvers<void>();
-    using _timer = this.#plane.runtime.clock.setTimer(resolve, delayMs);
+    using _timer = this.#plane.runtime.clock.setTimer(resolve, Math.max(0, delayMs));
     await Promise.race([promise, over]);
   }
 

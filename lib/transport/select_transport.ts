@@ -11,16 +11,10 @@ export const PROTOCOL_NAMES = ["http1", "h2"] as const;
 
 /** How many connections each server gets, and for how long. */
 export interface ConnectionOptions {
-  /** Most connections at a time; not with `fetch`, which has no such limit. @default {Infinity} */
-  maxConnections?: number;
   /** Most connections that are kept for later. @default {256} */
   maxIdle?: number;
   /** How long one is kept; a little below the 5 s after which many servers close theirs. @default {"4s"} */
   idleTimeout?: Duration;
-  /** Most requests that wait for a connection once there are `maxConnections`; not with `fetch`. @default {1024} */
-  maxQueue?: number;
-  /** How long one waits; not with `fetch`. @default {"10s"} */
-  queueTimeout?: Duration;
 }
 
 /** How the servers of a pool are spoken to. */
@@ -63,28 +57,18 @@ export interface TransportProblem {
   readonly message: string;
 }
 
-const ONLY_HTTP1 = ["maxConnections", "maxQueue", "queueTimeout"] as const;
-
 /** Finds what contradicts itself; each option by itself is known to be good or looked past. */
 export function findTransportProblems(options: Readonly<TransportOptions>): readonly TransportProblem[] {
-  const { transport = "auto", protocol, proxy, connections } = options;
+  const { transport = "auto", protocol, proxy } = options;
   const needsFetch = protocol === "h2"
     ? '"protocol" is "h2"'
     : proxy === undefined
     ? null
     : 'there is a "proxy"';
-  if (transport === "http1") {
-    if (needsFetch === null) return [];
-    const message =
-      `must not be "http1" where ${needsFetch}, which takes "fetch"; leave it out or set it to "fetch"`;
-    return [{ path: ["transport"], message }];
-  }
-  if (transport === "auto" && needsFetch === null) return [];
-  const reason = transport === "fetch" ? '"transport" is "fetch"' : needsFetch;
-  return ONLY_HTTP1.filter((option) => connections?.[option] !== undefined).map((option) => ({
-    path: ["connections", option],
-    message: `is not possible where ${reason}; "maxIdle" and "idleTimeout" are`,
-  }));
+  if (transport !== "http1" || needsFetch === null) return [];
+  const message =
+    `must not be "http1" where ${needsFetch}, which takes "fetch"; leave it out or set it to "fetch"`;
+  return [{ path: ["transport"], message }];
 }
 
 /**
@@ -98,17 +82,14 @@ export function selectTransport(options: Readonly<TransportOptions> = {}): Trans
     throw new TypeError(`Cannot select a transport: "${problem.path.join(".")}" ${problem.message}`);
   }
   const { transport = "auto", protocol = "http1", proxy, connections = {} } = options;
-  const { maxConnections = Infinity, maxIdle = 256, maxQueue = 1024 } = connections;
-  const { idleTimeout = "4s", queueTimeout = "10s" } = connections;
+  const { maxIdle = 256, idleTimeout = "4s" } = connections;
   const idleTimeoutMs = milliseconds("idleTimeout", idleTimeout);
+  const kept = Object.freeze({ maxIdle, idleTimeoutMs });
   if (transport === "fetch" || protocol === "h2" || proxy !== undefined) {
     const through = proxy === undefined ? null : completeProxy(proxy);
-    const kept = Object.freeze({ maxIdle, idleTimeoutMs });
     return Object.freeze({ kind: "fetch", protocol, proxy: through, connections: kept });
   }
-  const queueTimeoutMs = milliseconds("queueTimeout", queueTimeout);
-  const limits = Object.freeze({ maxConnections, maxIdle, idleTimeoutMs, maxQueue, queueTimeoutMs });
-  return Object.freeze({ kind: "http1", connections: limits });
+  return Object.freeze({ kind: "http1", connections: kept });
 }
 
 function completeProxy(text: string): OutboundProxy {

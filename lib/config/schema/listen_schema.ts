@@ -1,6 +1,7 @@
 /** The schema of the places to listen at. */
 
 import * as v from "valibot";
+import { ENGINE_NAMES } from "../proxy_config.ts";
 import type { ListenOptions, ListenTlsOptions, Underscores } from "../proxy_config.ts";
 import { formatListen } from "../format_listen.ts";
 import { parseListen, parseRedirect } from "../resolve_listen.ts";
@@ -46,6 +47,7 @@ const entries = {
     v.custom<string>((value) => parseRedirect(value) !== undefined, mustBe('"https" or "https:PORT"')),
   ),
   underscores: v.optional(v.picklist(UNDERSCORES, mustBe(oneOf(UNDERSCORES)))),
+  engine: v.optional(v.picklist(ENGINE_NAMES, mustBe(oneOf(ENGINE_NAMES)))),
 } satisfies Record<keyof ListenOptions, v.GenericSchema>;
 
 /** Pairs of options of which one makes the other senseless, and why. */

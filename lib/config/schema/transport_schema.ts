@@ -15,11 +15,8 @@ import { limitSchema } from "./number_schema.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";
 
 const connectionEntries = {
-  maxConnections: v.optional(limitSchema(1)),
   maxIdle: v.optional(limitSchema(0)),
   idleTimeout: v.optional(positiveDurationSchema),
-  maxQueue: v.optional(limitSchema(0)),
-  queueTimeout: v.optional(positiveDurationSchema),
 } satisfies Record<keyof ConnectionOptions, v.GenericSchema>;
 
 /** Options of a pool that say how its servers are spoken to. */

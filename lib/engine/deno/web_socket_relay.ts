@@ -1,22 +1,52 @@
 /** Hands messages from a client to a server and back. */
 
-import type { Deadline } from "../core/deadline_wheel.ts";
-import { type ProxyError, RequestError, StoppingError, UpstreamError } from "../core/errors.ts";
-import type { Tunnel } from "../transport/transport.ts";
-import { isCloseCode } from "../transport/websocket/frame.ts";
-import { ServerWebSocket, type ServerWebSocketListener } from "../transport/websocket/server_web_socket.ts";
-import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
-import type { Exchange } from "./exchange.ts";
-import { settleExchange } from "./settle_exchange.ts";
+import type { CancellationListener } from "../../core/cancellation.ts";
+import type { Deadline } from "../../core/deadline_wheel.ts";
+import { type ProxyError, RequestError, StoppingError, UpstreamError } from "../../core/errors.ts";
+import type { ResponseHead } from "../../http/message.ts";
+import { isHopByHop } from "../../http/hop_by_hop.ts";
+import type { TunnelOptions } from "../../proxy/client_stream.ts";
+import type { Tunnel } from "../../transport/transport.ts";
+import { isCloseCode } from "../../transport/websocket/frame.ts";
+import {
+  ServerWebSocket,
+  type ServerWebSocketListener,
+} from "../../transport/websocket/server_web_socket.ts";
+import type { ResolvedWebSocket } from "../../transport/websocket/web_socket_options.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** What a {@linkcode WebSocketRelay} takes. */
-export interface WebSocketRelayOptions {
-  readonly exchange: Exchange;
-  readonly client: WebSocket;
+/** What a relay takes beside the client. */
+export interface WebSocketRelayOptions extends TunnelOptions {
   readonly tunnel: Tunnel;
-  readonly options: ResolvedWebSocket;
+  /** Told of bytes of messages that were sent to the client. */
+  readonly sent: (bytes: number) => void;
+  /** Told once both sides are closed. */
+  readonly ended: (failure: ProxyError | null) => void;
+}
+
+/**
+ * Gives a client the WebSocket that a server has agreed to, with the fields of the server's response, the subprotocol
+ * among them.
+ */
+export function upgradeWebSocket(
+  request: Request,
+  { headers }: ResponseHead,
+  options: WebSocketRelayOptions,
+): Response {
+  const { pingIntervalMs } = options.webSocket;
+  const idleTimeout = pingIntervalMs === Infinity ? 0 : pingIntervalMs * 2 / 1000;
+  const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout });
+  for (const [name, value] of headers) {
+    if (!staysBehind(name)) response.headers.append(name, value);
+  }
+  new WebSocketRelay(socket, options);
+  return response;
+}
+
+/** What belongs to the server's side of the handshake, or is written by the runtime. */
+function staysBehind(name: string): boolean {
+  return isHopByHop(name) || name === "sec-websocket-accept" || name === "content-length" || name === "date";
 }
 
 /** How much may wait for a client before its server is made to wait. */
@@ -30,7 +60,7 @@ const LAST_WORDS_MS = 500;
 
 /** A WebSocket on its way through the proxy; settles its exchange once both sides are closed. */
 export class WebSocketRelay implements ServerWebSocketListener {
-  readonly #exchange: Exchange;
+  readonly #relay: WebSocketRelayOptions;
   readonly #client: WebSocket;
   readonly #server: ServerWebSocket;
   readonly #options: ResolvedWebSocket;
@@ -44,10 +74,11 @@ export class WebSocketRelay implements ServerWebSocketListener {
   #clientClosed = false;
   #serverClosed = false;
   #failure: ProxyError | null = null;
+  #stopping: CancellationListener | null = null;
 
-  constructor({ exchange, client, tunnel, options }: WebSocketRelayOptions) {
-    const { wheel } = exchange.runtime;
-    this.#exchange = exchange;
+  constructor(client: WebSocket, relay: WebSocketRelayOptions) {
+    const { wheel, tunnel, webSocket: options } = relay;
+    this.#relay = relay;
     this.#client = client;
     this.#options = options;
     this.#idle = wheel.deadline(() => this.#closeBoth(1001, "idle for too long"));
@@ -70,7 +101,7 @@ export class WebSocketRelay implements ServerWebSocketListener {
     if (this.#clientClosed) return;
     this.#keepAlive();
     this.#server.start();
-    this.#exchange.cancellation.listen((reason) => {
+    this.#stopping = this.#relay.cancellation.listen((reason) => {
       this.#closeBoth(1001, reason instanceof StoppingError ? "the proxy stops" : "", LAST_WORDS_MS);
     });
   }
@@ -98,7 +129,7 @@ export class WebSocketRelay implements ServerWebSocketListener {
     if (client.readyState !== WebSocket.OPEN) return;
     this.#keepAlive();
     client.send(data);
-    this.#exchange.bytesSent += bytes;
+    this.#relay.sent(bytes);
     if (client.bufferedAmount <= HIGH_WATER_BYTES) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#drained = resolve;
@@ -183,8 +214,8 @@ export class WebSocketRelay implements ServerWebSocketListener {
     if (!this.#clientClosed || !this.#serverClosed) return;
     this.#idle.clear();
     this.#drain.clear();
-    this.#exchange.cancellation.listen(null);
-    settleExchange(this.#exchange, this.#failure);
+    this.#stopping?.[Symbol.dispose]();
+    this.#relay.ended(this.#failure);
   }
 }
 

@@ -4,11 +4,18 @@ import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
 import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
+import { screenFields, type Underscores } from "../../http/screen_fields.ts";
 import { requestBodyReader } from "../../http1/body_framing.ts";
 import { type BufferShelf, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
 import { RequestHeadParser } from "../../http1/request_head.ts";
-import type { ClientStream, ListenerInfo, StreamExchange, StreamHandler } from "../../proxy/client_stream.ts";
-import type { TargetBytes } from "../../transport/transport.ts";
+import type {
+  ClientStream,
+  ListenerInfo,
+  StreamExchange,
+  StreamHandler,
+  TunnelOptions,
+} from "../../proxy/client_stream.ts";
+import type { TargetBytes, Tunnel } from "../../transport/transport.ts";
 import type { Socket } from "../socket.ts";
 import { ClientContent, type ContentOwner, tooSlow } from "./client_content.ts";
 import { ResponseWriter, type ResponseWriterOwner } from "./response_writer.ts";
@@ -46,6 +53,8 @@ export interface ConnectionContext {
   readonly wheel: DeadlineWheel;
   readonly timeouts: ClientTimeouts;
   readonly maxRequests: number;
+  /** What becomes of fields with underscores in their names. */
+  readonly underscores: Underscores;
   /** Whether responses from now on end their connections. */
   readonly draining: boolean;
   /** Gives parser and fields of a request. */
@@ -62,6 +71,8 @@ export interface ConnectionContext {
 export interface RequestHead {
   readonly parser: RequestHeadParser;
   readonly headers: HeaderFields;
+  /** The same fields, as they go to a server. */
+  readonly outgoing: HeaderFields;
 }
 
 /** Who is at the other end of a connection. */
@@ -137,6 +148,24 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
 
   get target(): string {
     return this.#head!.parser.target;
+  }
+
+  get receivedTarget(): string {
+    return this.#head!.parser.target;
+  }
+
+  get upgrade(): boolean {
+    return this.#head!.parser.upgrade;
+  }
+
+  get expectsContinue(): boolean {
+    return this.#head!.parser.expectsContinue;
+  }
+
+  outgoingHeaders(): HeaderFields {
+    const { headers, outgoing } = this.#head!;
+    outgoing.copyFrom(headers);
+    return outgoing;
   }
 
   get targetBytes(): TargetBytes | null {
@@ -224,6 +253,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     this.#close = !parser.persistent || this.#requests >= maxRequests;
     this.#behind = parser.bodyStart;
     try {
+      screenFields(this.#head!.headers, this.#context.underscores);
       this.#beginContent(parser);
     } catch (error) {
       return this.#refuse(error as RequestError);
@@ -305,11 +335,12 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     if (this.#state === "busy") this.#readAhead();
   }
 
-  respond(head: ResponseHead, body: Body | null): void {
+  respond(head: ResponseHead, body: Body | null, close = false): void {
     if (this.#state === "closed") {
       this.exchange!.responseEnded(0, new ClientGoneError());
       return;
     }
+    if (close) this.#close = true;
     this.#responding = true;
     const { parser } = this.#head!;
     const http11 = parser.minor === 1;
@@ -325,6 +356,15 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     if (body === null || body.ended) return true;
     // A client that was never told to go on may send its content or not: nobody can say where the next request begins.
     return body.failure === null && body.left <= MAX_DISCARDED && !this.#head!.parser.expectsContinue;
+  }
+
+  abandon(): void {
+    this.exchange = null;
+    this.dispose();
+  }
+
+  switchProtocols(_head: ResponseHead, _tunnel: Tunnel, _options: TunnelOptions): void {
+    throw new Error("not there yet");
   }
 
   interim(status: number, headers: HeaderFields): void {

@@ -3,15 +3,13 @@
 import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ClientGoneError, ProxyError, RequestError, UpstreamError } from "../../core/errors.ts";
 import type { HeaderFields } from "../../http/header_fields.ts";
-import type { OutgoingRequest, RequestBody, SendOptions, UpstreamResponse } from "../transport.ts";
+import type { Body, Bytes, RequestBody } from "../../http/message.ts";
+import type { OutgoingRequest, SendOptions, ServerResponse } from "../transport.ts";
 import { classifyBodyError, classifyFetchError } from "./classify_fetch_error.ts";
 import { Download } from "./download.ts";
 import { fromFetchFields, toFetchFields } from "./fetch_fields.ts";
-import { gatherBody, type Gathered, joinPieces, nothingGathered, WHOLE_BODY_BYTES } from "./gather_body.ts";
 import type { PeerClient } from "./peer_client.ts";
 import { SizedBody } from "./sized_body.ts";
-
-type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Watches over one call of `fetch`: deadlines, cancellation, and both bodies. */
 export class FetchExchange {
@@ -27,15 +25,11 @@ export class FetchExchange {
   #failure: ProxyError | null = null;
   #answered = false;
   #over = false;
-  #upload: ReadableStreamDefaultReader<Bytes> | null = null;
+  #uploading = false;
   #download: Download | null = null;
-  /** Whether the answer's content was handed over as a stream, whose end is the end of the exchange. */
-  #streams = false;
-  /** Whom a deadline that runs is for. */
+  /** Whom the deadline of the request's content is for. */
   #uploadWaitsFor: "client" | "server" = "server";
-  #downloadWaitsFor: "client" | "server" = "server";
-  /** How much of the answer's content was handed over. */
-  #bytes = 0;
+  #listener: Disposable | null = null;
 
   constructor(options: SendOptions, wheel: DeadlineWheel) {
     this.#options = options;
@@ -46,7 +40,7 @@ export class FetchExchange {
   }
 
   /** Sends the request and waits for the head of the answer. */
-  async run(request: OutgoingRequest, peer: PeerClient): Promise<UpstreamResponse> {
+  async run(request: OutgoingRequest, peer: PeerClient): Promise<ServerResponse> {
     const { timeouts, cancellation, startedAt } = this.#options;
     const { method, target, headers } = request;
     const body = request.body === null || request.body.length === 0 ? null : request.body;
@@ -54,7 +48,7 @@ export class FetchExchange {
     // `fetch` does not tell when it is connected.
     if (body === null) this.#receiving.set(timeouts.connectMs + timeouts.responseMs);
     else this.#sending.set(timeouts.connectMs + timeouts.idleMs);
-    cancellation.listen((reason) => {
+    this.#listener = cancellation.listen((reason) => {
       this.#abort(reason instanceof ProxyError ? reason : new ClientGoneError());
     });
     try {
@@ -68,7 +62,7 @@ export class FetchExchange {
       });
       // Not for the client, which has no part in that proxy (RFC 9110 section 15.5.8).
       if (response.status === 407 && peer.byForwarding) throw this.#abort(proxyRefused());
-      return await this.#take(response);
+      return this.#take(response);
     } catch (error) {
       const failure = this.#failure ?? classifyFetchError(error, peer.dialFailure);
       this.#finish();
@@ -84,27 +78,28 @@ export class FetchExchange {
   }
 
   #requestBody(body: RequestBody): SizedBody | ReadableStream<Bytes> {
-    const reader = this.#upload = body.open().getReader();
+    this.#uploading = true;
     let left = body.length ?? Infinity;
     const stream = new ReadableStream<Bytes>({
       pull: async (controller) => {
-        const { done, value } = await this.#readUpload(reader);
-        if (!done) {
-          left -= value.length;
+        const piece = await this.#readUpload(body);
+        if (piece !== null) {
+          left -= piece.length;
           if (left < 0) {
             throw this.#abort(new RequestError("The request body is longer than its declared length"));
           }
-          return controller.enqueue(value);
+          // What is read is lent, and fetch looks at it later.
+          return controller.enqueue(piece.slice());
         }
         if (left > 0 && left !== Infinity) {
           throw this.#abort(new RequestError("The request body is shorter than its declared length"));
         }
-        this.#upload = null;
+        this.#uploading = false;
         this.#sending.clear();
         if (!this.#answered && !this.#over) this.#receiving.set(this.#options.timeouts.responseMs);
         controller.close();
       },
-      cancel: () => this.#stopUpload(),
+      cancel: () => void (this.#uploading = false),
     }, { highWaterMark: 0 });
     return body.length === null ? stream : new SizedBody(body.length, stream);
   }
@@ -113,20 +108,20 @@ export class FetchExchange {
     if (!this.#over) this.#sending.set(this.#options.timeouts.idleMs);
   }
 
-  async #readUpload(reader: ReadableStreamDefaultReader<Bytes>): Promise<ReadableStreamReadResult<Bytes>> {
+  async #readUpload(body: RequestBody): Promise<Bytes | null> {
     this.#uploadWaitsFor = "client";
     this.#setSending();
     try {
-      const result = await reader.read();
+      const piece = await body.read();
       this.#uploadWaitsFor = "server";
       this.#setSending();
-      return result;
+      return piece;
     } catch (error) {
       throw this.#abort(error instanceof ProxyError ? error : new ClientGoneError());
     }
   }
 
-  async #take(response: Response): Promise<UpstreamResponse> {
+  #take(response: Response): ServerResponse {
     const { status, statusText, headers, body } = response;
     this.#answered = true;
     this.#receiving.clear();
@@ -137,65 +132,33 @@ export class FetchExchange {
         protocolError(`Cannot pass on the response: status ${status} or its framing is not valid`),
       );
     }
-    const answer: UpstreamResponse = { status, statusText, headers: fromFetchFields(headers), body: null };
-    const length = lengthOf(answer.headers);
+    const fields = fromFetchFields(headers);
+    const length = lengthOf(fields);
+    let content: FetchContent | null = null;
     if (body === null || length === 0) {
       body?.cancel().catch(() => {});
       this.#finish();
-      return answer;
-    }
-    const download = this.#download = new Download(body, length);
-    const gathered = length > WHOLE_BODY_BYTES
-      ? nothingGathered()
-      : await gatherBody(() => this.#read(download), this.#wheel);
-    // It may have been ended in the very turn in which the wait was: then whoever takes the stream would not be told.
-    if (this.#failure !== null) throw this.#failure;
-    if (length > WHOLE_BODY_BYTES || gathered.pending !== null) {
-      answer.body = this.#stream(download, gathered);
     } else {
-      answer.body = joinPieces(gathered.pieces);
-      this.#finish();
+      const download = this.#download = new Download(body, length);
+      content = new FetchContent(length === Infinity ? null : length, {
+        read: () => this.#read(download),
+        cancel: () => void this.#abort(new ClientGoneError()),
+      });
     }
-    return answer;
+    return new FetchResponse(status, statusText, fields, content);
   }
 
   async #read(download: Download): Promise<Bytes | null> {
-    const { idleMs } = this.#options.timeouts;
-    this.#downloadWaitsFor = "server";
-    if (!this.#over) this.#receiving.set(idleMs);
+    if (!this.#over) this.#receiving.set(this.#options.timeouts.idleMs);
     const piece = await download.read().catch((error) => this.#abort(classifyBodyError(error)));
-    this.#downloadWaitsFor = "client";
-    if (!this.#over) this.#receiving.set(idleMs);
+    this.#receiving.clear();
     if (this.#failure !== null || piece instanceof Error) throw this.#failure ?? piece;
+    if (piece === null) this.#finish();
     return piece;
   }
 
-  #stream(download: Download, { pieces, pending }: Gathered): ReadableStream<Bytes> {
-    this.#streams = true;
-    if (!this.#over) this.#receiving.set(this.#options.timeouts.idleMs);
-    let begun = pending;
-    return new ReadableStream<Bytes>({
-      pull: async (controller) => {
-        let piece: Bytes | null | undefined = pieces.shift();
-        if (piece === undefined) {
-          piece = await (begun ?? this.#read(download));
-          begun = null;
-        }
-        if (piece === null) {
-          this.#end(null);
-          return controller.close();
-        }
-        this.#bytes += piece.length;
-        controller.enqueue(piece);
-      },
-      cancel: () => void this.#abort(new ClientGoneError()),
-    }, { highWaterMark: 0 });
-  }
-
   #slowAnswer(): ProxyError {
-    return this.#downloadWaitsFor === "client"
-      ? new ClientGoneError("The client took the response too slowly")
-      : this.#timeout("The upstream server did not answer in time");
+    return this.#timeout("The upstream server did not answer in time");
   }
 
   #slowRequest(): ProxyError {
@@ -205,7 +168,7 @@ export class FetchExchange {
   }
 
   #slowExchange(): ProxyError {
-    return this.#upload !== null && this.#uploadWaitsFor === "client"
+    return this.#uploading && this.#uploadWaitsFor === "client"
       ? new RequestError("The request body came too slowly", 408)
       : this.#timeout("The exchange took too long");
   }
@@ -224,30 +187,66 @@ export class FetchExchange {
     this.#controller.abort(this.#failure);
     // The signal alone does not always end content that is flowing.
     this.#download?.cancel();
-    if (this.#streams) this.#end(this.#failure);
+    this.#finish();
     return this.#failure;
   }
 
-  #end(failure: ProxyError | null): void {
-    if (this.#finish()) this.#options.onBodyEnd?.(this.#bytes, failure);
-  }
-
-  #stopUpload(): void {
-    const upload = this.#upload;
-    this.#upload = null;
-    upload?.cancel().catch(() => {});
-  }
-
-  /** Lets go of everything; `false` when that has been done before. */
-  #finish(): boolean {
-    if (this.#over) return false;
+  /** Lets go of everything. */
+  #finish(): void {
+    if (this.#over) return;
     this.#over = true;
     this.#receiving.clear();
     this.#sending.clear();
     this.#total.clear();
-    this.#options.cancellation.listen(null);
-    this.#stopUpload();
-    return true;
+    this.#listener?.[Symbol.dispose]();
+    this.#uploading = false;
+  }
+}
+
+/** A response of `fetch`. */
+class FetchResponse implements ServerResponse {
+  status: number;
+  statusText: string;
+  readonly headers: HeaderFields;
+  readonly body: FetchContent | null;
+
+  constructor(status: number, statusText: string, headers: HeaderFields, body: FetchContent | null) {
+    this.status = status;
+    this.statusText = statusText;
+    this.headers = headers;
+    this.body = body;
+  }
+
+  release(): void {
+    this.body?.cancel();
+  }
+}
+
+/** Content of a response, read piece by piece as it is asked for. */
+class FetchContent implements Body {
+  readonly length: number | null;
+  readonly ready: null = null;
+  readonly whole: null = null;
+  readonly trailers: readonly string[] = [];
+  readonly #source: { read(): Promise<Bytes | null>; cancel(): void };
+  #ended = false;
+
+  constructor(length: number | null, source: { read(): Promise<Bytes | null>; cancel(): void }) {
+    this.length = length;
+    this.#source = source;
+  }
+
+  async read(): Promise<Bytes | null> {
+    if (this.#ended) return null;
+    const piece = await this.#source.read();
+    this.#ended = piece === null;
+    return piece;
+  }
+
+  cancel(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#source.cancel();
   }
 }
 

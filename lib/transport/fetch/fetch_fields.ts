@@ -13,7 +13,7 @@ import { HeaderFields } from "../../http/header_fields.ts";
  * @param hostInUrl whether the server learns the host from the URL, so that `host` would say it twice
  */
 export function toFetchFields(fields: HeaderFields, hostInUrl = false): [string, string][] {
-  const { list } = fields;
+  const list = fields.toList();
   const pairs: [string, string][] = [["accept-encoding", "identity"]];
   let userAgent = false;
   for (let i = 0; i < list.length; i += 2) {

@@ -1,10 +1,10 @@
 /** Talking to servers by Deno's own `fetch`. */
 
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
-import { RequestError } from "../../core/errors.ts";
+import { type ProxyError, RequestError } from "../../core/errors.ts";
 import { asciiTarget } from "../../http/request_target.ts";
 import type { Peer } from "../../upstream/peer.ts";
-import type { OutgoingRequest, SendOptions, Transport, UpstreamResponse } from "../transport.ts";
+import type { OutgoingRequest, SendOptions, Transport } from "../transport.ts";
 import { isExactTarget } from "./exact_target.ts";
 import { FetchExchange } from "./fetch_exchange.ts";
 import { PeerClient, type PoolOptions } from "./peer_client.ts";
@@ -53,9 +53,16 @@ export class FetchTransport implements Transport {
     this.#pool = pool;
   }
 
-  async send(request: OutgoingRequest, peer: Peer, options: SendOptions): Promise<UpstreamResponse> {
-    refuseWhatFetchChanges(request);
-    return await new FetchExchange(options, this.#wheel).run(request, this.#clientOf(peer));
+  send(request: OutgoingRequest, peer: Peer, options: SendOptions): void {
+    try {
+      refuseWhatFetchChanges(request);
+      new FetchExchange(options, this.#wheel).run(request, this.#clientOf(peer)).then(
+        (response) => options.responded(response),
+        (error) => options.failed(error),
+      );
+    } catch (error) {
+      options.failed(error as ProxyError);
+    }
   }
 
   #clientOf(peer: Peer): PeerClient {

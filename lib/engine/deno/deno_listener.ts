@@ -1,35 +1,27 @@
 /** One socket that accepts clients, kept open whatever happens to it. */
 
 import { setImmediate } from "node:timers";
-import type { Clock } from "../core/clock.ts";
-import { formatListen } from "../config/format_listen.ts";
-import type { ListenTlsOptions, ResolvedListen } from "../config/proxy_config.ts";
-import { cutBehind } from "../http/make_response.ts";
-import type { Entrance } from "../proxy/exchange.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
+import { formatListen } from "../../config/format_listen.ts";
+import type { ListenTlsOptions, ResolvedListen } from "../../config/proxy_config.ts";
+import { cutBehind } from "../../http/make_response.ts";
+import type { StreamHandler } from "../../proxy/client_stream.ts";
+import { type EngineListener, type ListenerEvents, ListenError, listenError } from "../engine.ts";
 import { type Certificate, isInFiles, readCertificate } from "./certificate.ts";
 import { CertificateWatch } from "./certificate_watch.ts";
+import { type DenoListenerInfo, serveRequest } from "./deno_stream.ts";
+import { DenoStreams } from "./deno_streams.ts";
 
-/** Answers one request; never rejects. */
-export type RequestHandler = (
-  request: Request,
-  info: Deno.ServeHandlerInfo<Deno.NetAddr>,
-  entrance: Entrance,
-) => Promise<Response>;
-
-/** What a {@linkcode Listener} takes. */
-export interface ListenerOptions {
+/** What a {@linkcode DenoListener} takes. */
+export interface DenoListenerOptions extends ListenerEvents {
   readonly listen: ResolvedListen;
   readonly clock: Clock;
-  readonly handler: RequestHandler;
-  /** Told when the runtime has closed the socket by itself; once, until it has stayed open for a while again. */
-  readonly onError: (address: string, error: unknown) => void;
-  /** Told that the socket has stayed open again, and how long it had not. */
-  readonly onRecovery: (address: string, afterMs: number) => void;
-  /** Told that the files of the certificate have changed, and why the new one is not used (`null` when it is). */
-  readonly onCertificate: (address: string, problem: string | null) => void;
-  /** Resolves when nothing that came this way would be broken off by closing idle connections, or after so long. */
-  readonly untilQuiet: (entrance: Entrance, withinMs: number) => Promise<void>;
-  /** How long a new certificate waits for that. */
+  readonly wheel: DeadlineWheel;
+  readonly handler: StreamHandler;
+  /** How long a client may pause while it sends content, or takes it. */
+  readonly idleMs: number;
+  /** How long a new certificate waits for content on its way. */
   readonly gracePeriodMs: number;
 }
 
@@ -40,24 +32,18 @@ const STEADY_AFTER_MS = 1000;
 /** How many turns of the event loop the runtime gets to let go of an address; it has taken two at most. */
 const MAX_TURNS = 1000;
 
-/** A place to listen at could not be opened. */
-export class ListenError extends Error {
-  /** Name of the class. */
-  override readonly name = "ListenError";
-}
-
 /** One server of the runtime, with the connections that it has accepted. */
 interface RuntimeServer {
   readonly http: Deno.HttpServer<Deno.NetAddr>;
-  readonly entrance: Entrance;
+  readonly streams: DenoStreams;
   readonly abort: AbortController;
   /** Whether it has been told to finish; then it cannot be cut off any more (the runtime fails when it is asked to). */
   finishing: boolean;
 }
 
 /** Listens at one address until it is told to stop. */
-export class Listener {
-  readonly #options: ListenerOptions;
+export class DenoListener implements EngineListener {
+  readonly #options: DenoListenerOptions;
   readonly #watch: CertificateWatch | null = null;
   /** The last one that was opened. */
   #server: RuntimeServer;
@@ -75,7 +61,7 @@ export class Listener {
   readonly #port: number;
 
   /** @throws {ListenError} when the address cannot be listened at, or the certificate cannot be read */
-  constructor(options: ListenerOptions) {
+  constructor(options: DenoListenerOptions) {
     this.#options = options;
     const { listen, clock, onCertificate } = options;
     const { tls, unix } = listen;
@@ -114,18 +100,31 @@ export class Listener {
   }
 
   #listenError(error: unknown): ListenError {
-    const place = formatListen(this.#options.listen);
-    return new ListenError(`Cannot listen at ${place}: ${reasonOf(error)}`, { cause: error });
+    return listenError(formatListen(this.#options.listen), error);
   }
 
   #serve(port: number): RuntimeServer {
-    const { listen: { hostname, unix, tls, underscores = "drop" }, handler } = this.#options;
+    const { listen: { hostname, unix, tls, underscores = "drop" }, clock, wheel, handler, idleMs } =
+      this.#options;
     const place = unix === undefined ? { hostname, port, ...this.#certificate } : { path: unix };
     // The fallback is set once the port is known; no request comes before.
-    const entrance: { -readonly [Key in keyof Entrance]: Entrance[Key] } = {
+    const info: { -readonly [Key in keyof DenoListenerInfo]: DenoListenerInfo[Key] } = {
       scheme: tls === undefined ? "http" : "https",
       fallbackAuthority: "",
       underscores,
+    };
+    const streams = new DenoStreams(clock, wheel);
+    // Read by streams as they begin.
+    const isStopping = (): boolean => this.#stopping;
+    const context = {
+      clock,
+      wheel,
+      handler,
+      idleMs,
+      streams,
+      get stopping(): boolean {
+        return isStopping();
+      },
     };
     const abort = new AbortController();
     let http: Deno.HttpServer<Deno.NetAddr>;
@@ -137,15 +136,15 @@ export class Listener {
         // Reached only by a response that broke off midway; the client's connection is cut, and the failure has been
         // reported by the exchange. The runtime's own handler would print a stack for each.
         onError: () => new Response(null, { status: 500 }),
-      }, (request, info) => {
-        const response = handler(request, info, entrance);
+      }, (request, connection) => {
+        const response = serveRequest(request, connection, info, context);
         return request.method === "CONNECT" ? response.then((made) => refuseTunnel(request, made)) : response;
       });
     } catch (error) {
       throw this.#listenError(error);
     }
-    entrance.fallbackAuthority = this.#fallbackAuthority(http.addr.port);
-    const server = { http, entrance, abort, finishing: false };
+    info.fallbackAuthority = this.#fallbackAuthority(http.addr.port);
+    const server = { http, streams, abort, finishing: false };
     // The runtime gives up a socket for good when it runs out of descriptors, for one; connections stay.
     http.finished.catch((error) => {
       if (server === this.#server && this.#open) this.#broke(error);
@@ -167,8 +166,8 @@ export class Listener {
    * answered on their connections. Content on its way and WebSockets would be broken off, so they are waited for.
    */
   async #renew(certificate: Certificate): Promise<void> {
-    const { untilQuiet, gracePeriodMs, onCertificate } = this.#options;
-    await untilQuiet(this.#server.entrance, gracePeriodMs);
+    const { gracePeriodMs, onCertificate } = this.#options;
+    await this.#untilQuiet(this.#server.streams, gracePeriodMs);
     if (this.#stopping) return;
     this.#certificate = certificate;
     // One that is closed just now is opened with it.
@@ -197,8 +196,14 @@ export class Listener {
     this.#open = false;
     const server = this.#server;
     this.#former.add(server);
-    this.#options.untilQuiet(server.entrance, Infinity).then(() => this.#finish(server));
+    server.streams.untilQuiet().then(() => this.#finish(server));
     this.#reopenLater(error);
+  }
+
+  async #untilQuiet(streams: DenoStreams, withinMs: number): Promise<void> {
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    using _timer = this.#options.clock.setTimer(resolve, withinMs);
+    await Promise.race([streams.untilQuiet(), over]);
   }
 
   #reopenLater(error: unknown): void {
@@ -236,14 +241,15 @@ export class Listener {
    */
   stop(): Promise<void> {
     this.#end();
-    this.#stopped ??= Promise.all([this.#server, ...this.#former].map((server) => this.#finish(server)))
-      .then(() => {});
+    this.#stopped ??= Promise.all([this.#server, ...this.#former].map(async (server) => {
+      await server.streams.untilQuiet();
+      await this.#finish(server);
+    })).then(() => {});
     return this.#stopped;
   }
 
   /** Cuts every connection, unless {@linkcode stop} was called. */
   cut(): void {
-    if (this.#stopping) return;
     this.#end();
     for (const { abort, finishing } of [this.#server, ...this.#former]) if (!finishing) abort.abort();
   }
@@ -269,12 +275,4 @@ function percentEncoded(path: string): string {
     const bytes = new TextEncoder().encode(character);
     return Array.from(bytes, (byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join("");
   });
-}
-
-function reasonOf(error: unknown): string {
-  if (error instanceof Deno.errors.AddrInUse) return "the address is in use";
-  if (error instanceof Deno.errors.AddrNotAvailable) return "this machine does not have the address";
-  if (error instanceof Deno.errors.PermissionDenied) return "permission denied by the system";
-  if (error instanceof Deno.errors.NotCapable) return "run with --allow-net";
-  return error instanceof Error ? error.message : String(error);
 }

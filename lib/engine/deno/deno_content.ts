@@ -1,0 +1,164 @@
+/** The content of a request of `Deno.serve`. */
+
+import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import { ClientGoneError, type ProxyError, RequestError } from "../../core/errors.ts";
+import type { Body, Bytes } from "../../http/message.ts";
+
+/** Content up to this length is read at once, which costs the runtime least. */
+export const WHOLE_BYTES: number = 64 * 1024;
+/**
+ * Most bytes of one read of chunked content. The runtime finds a trailer section too long only when it may read more than
+ * the 64 KiB of one at a time; in pieces of 64 KiB it reads on for ever (Deno 2.9.6).
+ */
+const CHUNKED_READ_BYTES = 66 * 1024;
+
+/** What a {@linkcode DenoContent} takes beside the request. */
+export interface DenoContentOptions {
+  /** Declared length; `null` when the client did not say. */
+  readonly length: number | null;
+  readonly wheel: DeadlineWheel;
+  /** How long the client may pause between two pieces. */
+  readonly idleMs: number;
+  /** Called when all of the content has been read. */
+  readonly onEnd: () => void;
+}
+
+/** Content that is read when somebody wants it. */
+export class DenoContent implements Body {
+  readonly length: number | null;
+  readonly trailers: readonly string[] = [];
+  readonly #request: Request;
+  readonly #options: DenoContentOptions;
+  readonly #deadline: Deadline;
+  #reader: { read(): Promise<Bytes | null>; cancel(): Promise<void> } | null = null;
+  #received = 0;
+  #ended: boolean;
+  #cancelled = false;
+  #failure: ProxyError | null = null;
+  #fail: ((error: ProxyError) => void) | null = null;
+
+  constructor(request: Request, options: DenoContentOptions) {
+    this.#request = request;
+    this.#options = options;
+    this.length = options.length;
+    this.#ended = options.length === 0;
+    this.#deadline = options.wheel.deadline(() => this.#tooSlow());
+  }
+
+  /** Whether nothing more will be read from the client. */
+  get ended(): boolean {
+    return this.#ended || this.#cancelled || this.#failure !== null;
+  }
+
+  get ready(): Bytes | null {
+    return this.whole;
+  }
+
+  get whole(): Bytes | null {
+    return this.length === 0 ? NOTHING : null;
+  }
+
+  async read(): Promise<Bytes | null> {
+    if (this.#failure !== null) throw this.#failure;
+    if (this.ended) return null;
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    this.#fail = reject;
+    this.#deadline.set(this.#options.idleMs);
+    try {
+      this.#reader ??= this.#open();
+      const piece = await Promise.race([this.#reader.read(), late]);
+      this.#count(piece);
+      return piece;
+    } catch (cause) {
+      throw this.#failure ??= contentError(cause);
+    } finally {
+      this.#fail = null;
+      this.#deadline.clear();
+    }
+  }
+
+  #count(piece: Bytes | null): void {
+    this.#received += piece?.length ?? 0;
+    if (piece !== null && (this.length === null || this.#received < this.length)) return;
+    if (this.length !== null && this.#received !== this.length) {
+      throw new ClientGoneError(`The client sent ${this.#received} of ${this.length} bytes`);
+    }
+    this.#ended = true;
+    this.#options.onEnd();
+  }
+
+  #open(): { read(): Promise<Bytes | null>; cancel(): Promise<void> } {
+    const request = this.#request;
+    if (this.length !== null && this.length <= WHOLE_BYTES) {
+      return { read: () => request.bytes(), cancel: () => Promise.resolve() };
+    }
+    const stream = request.body!;
+    if (this.length === null) {
+      try {
+        return readChunked(stream.getReader({ mode: "byob" }));
+      } catch {
+        // Content that had come with the head, its end included, is no stream of bytes.
+      }
+    }
+    const reader = stream.getReader();
+    return { read: async () => (await reader.read()).value ?? null, cancel: () => reader.cancel() };
+  }
+
+  #tooSlow(): void {
+    this.#failure ??= new RequestError("The client sent its content too slowly", 408);
+    this.#reader?.cancel().catch(() => {});
+    this.#fail?.(this.#failure);
+  }
+
+  cancel(): void {
+    if (this.ended) return;
+    this.#cancelled = true;
+    this.#deadline.clear();
+    const cancelled = this.#reader === null ? this.#request.body?.cancel() : this.#reader.cancel();
+    cancelled?.catch(() => {});
+  }
+
+  /** The response has been handed over: what is still to come stays with the runtime. */
+  end(): void {
+    this.cancel();
+  }
+}
+
+const NOTHING: Bytes = new Uint8Array(0);
+
+function readChunked(
+  reader: ReadableStreamBYOBReader,
+): { read(): Promise<Bytes | null>; cancel(): Promise<void> } {
+  let buffer: Bytes = new Uint8Array(CHUNKED_READ_BYTES);
+  return {
+    async read(): Promise<Bytes | null> {
+      const { value, done } = await reader.read(buffer);
+      if (done) return null;
+      const piece = value as Bytes;
+      if (piece.length > CHUNKED_READ_BYTES / 2) {
+        buffer = new Uint8Array(CHUNKED_READ_BYTES);
+        return piece;
+      }
+      buffer = new Uint8Array(piece.buffer);
+      return piece.slice();
+    },
+    cancel: () => reader.cancel(),
+  };
+}
+
+/**
+ * Why a client's content could not be read: what is wrong with it, or that the client has gone.
+ *
+ * The runtime's parser has only words to say so (Deno 2.9.6).
+ */
+function contentError(cause: unknown): ProxyError {
+  if (cause instanceof ClientGoneError || cause instanceof RequestError) return cause;
+  const text = cause instanceof Error ? cause.message : String(cause);
+  if (text.startsWith("invalid HTTP/1 request")) {
+    return new RequestError("The chunks of the content are malformed");
+  }
+  if (text === "request head too large") {
+    return new RequestError("The trailer section is longer than 64 KiB", 431);
+  }
+  return new ClientGoneError(`The client's content broke off: ${text}`);
+}

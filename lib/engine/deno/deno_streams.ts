@@ -1,0 +1,93 @@
+/** The requests of one server of the runtime that are not over. */
+
+import type { Clock } from "../../core/clock.ts";
+import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { DenoStream } from "./deno_stream.ts";
+
+/** How long a request runs before its client is watched. */
+const WATCH_AFTER_MS = 100;
+/** How often it is looked which requests have run that long. */
+const LOOK_EVERY_MS = 50;
+
+/** Knows what runs, watches clients, and tells when nothing would be broken off by the end. */
+export class DenoStreams implements Disposable {
+  readonly #clock: Clock;
+  readonly #look: Deadline;
+  // Not a Set: the tables that a busy one leaves behind hold on to one another (measured: 2 KB a request).
+  readonly #running: DenoStream[] = [];
+  readonly #waiting = new Set<() => void>();
+  #looking = false;
+
+  constructor(clock: Clock, wheel: DeadlineWheel) {
+    this.#clock = clock;
+    this.#look = wheel.deadline(() => this.#watchOld());
+  }
+
+  add(stream: DenoStream): void {
+    stream.index = this.#running.length;
+    this.#running.push(stream);
+    if (!this.#looking) this.#lookLater();
+  }
+
+  /** The content of a request has been read, or the request is over. */
+  progressed(stream: DenoStream, over: boolean): void {
+    if (over) this.#remove(stream);
+    if (this.#waiting.size > 0 && this.#quiet) {
+      for (const resolve of this.#waiting) resolve();
+      this.#waiting.clear();
+    }
+  }
+
+  #remove(stream: DenoStream): void {
+    const running = this.#running;
+    const { index } = stream;
+    if (running[index] !== stream) return;
+    const last = running.pop()!;
+    if (last !== stream) {
+      running[index] = last;
+      last.index = index;
+    }
+    stream.index = -1;
+  }
+
+  get #quiet(): boolean {
+    return !this.#running.some((stream) => stream.awaitsContent);
+  }
+
+  /**
+   * Resolves once no content is on its way.
+   *
+   * The runtime breaks off content that is still on its way as soon as a server is told to finish (Deno 2.9.6): so it
+   * must not be told before.
+   */
+  untilQuiet(): Promise<void> {
+    if (this.#quiet) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.add(resolve));
+  }
+
+  #lookLater(): void {
+    this.#looking = true;
+    this.#look.set(LOOK_EVERY_MS);
+  }
+
+  /**
+   * Touching `request.signal` costs as much as the rest of a fast request (measured: 9 us of 8.5), so only requests that
+   * take long are watched; which ones do is looked up now and then for all at once, so that fast ones pay nothing.
+   */
+  #watchOld(): void {
+    const now = this.#clock.now();
+    let young = false;
+    for (let i = this.#running.length - 1; i >= 0; i--) {
+      const stream = this.#running[i]!;
+      if (!stream.unanswered) continue;
+      if (now - stream.startedAt >= WATCH_AFTER_MS) stream.watch();
+      else young = true;
+    }
+    this.#looking = false;
+    if (young) this.#lookLater();
+  }
+
+  [Symbol.dispose](): void {
+    this.#look.clear();
+  }
+}

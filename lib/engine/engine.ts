@@ -1,0 +1,43 @@
+/** What every engine, which talks to clients, has in common. */
+
+/** Listens at one address until it is told to stop. */
+export interface EngineListener {
+  /** Where clients reach it, as `host:port` or `unix:/path`. */
+  readonly address: string;
+  /**
+   * Takes no new connections, closes idle ones, and resolves once all requests have been answered. A successor can bind
+   * the address as soon as the engine can close it.
+   */
+  stop(): Promise<void>;
+  /** Cuts every connection. */
+  cut(): void;
+}
+
+/** What a listener has to tell. */
+export interface ListenerEvents {
+  /** Accepting fails; told once, until it has worked for a while again. */
+  readonly onError: (address: string, error: unknown) => void;
+  /** Accepting works again, and how long it had not. */
+  readonly onRecovery: (address: string, afterMs: number) => void;
+  /** The files of the certificate have changed, and why the new one is not used (`null` when it is). */
+  readonly onCertificate: (address: string, problem: string | null) => void;
+}
+
+/** A place to listen at could not be opened. */
+export class ListenError extends Error {
+  /** Name of the class. */
+  override readonly name = "ListenError";
+}
+
+/** Makes the error for a place that could not be opened. */
+export function listenError(place: string, error: unknown): ListenError {
+  return new ListenError(`Cannot listen at ${place}: ${reasonOf(error)}`, { cause: error });
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof Deno.errors.AddrInUse) return "the address is in use";
+  if (error instanceof Deno.errors.AddrNotAvailable) return "this machine does not have the address";
+  if (error instanceof Deno.errors.PermissionDenied) return "permission denied by the system";
+  if (error instanceof Deno.errors.NotCapable) return "run with --allow-net";
+  return error instanceof Error ? error.message : String(error);
+}
