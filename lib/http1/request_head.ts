@@ -80,8 +80,6 @@ export class RequestHeadParser extends HeadParser {
   expectsContinue = false;
   /** Whether the client offers to switch protocols. */
   upgrade = false;
-  /** Whether `Connection` names fields beside the usual ones. */
-  namesFields = false;
   readonly #maxTargetBytes: number;
 
   #phase = BEFORE;
@@ -127,7 +125,7 @@ export class RequestHeadParser extends HeadParser {
     this.#hosts = 0;
     this.contentLength = -1;
     this.chunked = false;
-    this.expectsContinue = this.namesFields = false;
+    this.expectsContinue = false;
     this.#closes =
       this.#keepsAlive =
       this.#wantsUpgrade =
@@ -297,7 +295,6 @@ export class RequestHeadParser extends HeadParser {
         if (equalsToken(bytes, start, end, KEEP_ALIVE)) this.#keepsAlive = true;
         else if (equalsToken(bytes, start, end, CLOSE)) this.#closes = true;
         else if (equalsToken(bytes, start, end, UPGRADE)) this.#wantsUpgrade = true;
-        else this.namesFields = true;
       });
     }
   }

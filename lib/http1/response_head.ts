@@ -43,8 +43,8 @@ export class ResponseHeadParser extends HeadParser {
   chunked = false;
   /** Whether the server lets the connection serve another request. */
   persistent = false;
-  /** Whether `connection` names fields beside the usual ones. */
-  namesFields = false;
+  /** How often the length is said. */
+  lengths = 0;
   protected override readonly takesBareLf = true;
   #lineStart = 0;
   #minor = 0;
@@ -67,7 +67,8 @@ export class ResponseHeadParser extends HeadParser {
     this.#inReason = this.#afterCr = false;
     this.status = 0;
     this.contentLength = -1;
-    this.chunked = this.namesFields = false;
+    this.chunked = false;
+    this.lengths = 0;
     this.#closes = this.#keepsAlive = false;
   }
 
@@ -141,6 +142,7 @@ export class ResponseHeadParser extends HeadParser {
         throw this.fail("two content-lengths that differ");
       }
       this.contentLength = length;
+      this.lengths++;
       start = i + 1;
     }
   }
@@ -152,7 +154,6 @@ export class ResponseHeadParser extends HeadParser {
       eachToken(bytes, from, to, (start, end) => {
         if (equalsToken(bytes, start, end, KEEP_ALIVE)) this.#keepsAlive = true;
         else if (equalsToken(bytes, start, end, CLOSE)) this.#closes = true;
-        else this.namesFields = true;
       });
     }
   }

@@ -10,7 +10,7 @@ import { filterRequestBody } from "./filter_request_body.ts";
 import { filterResponse } from "./filter_response.ts";
 import { failExchange } from "./local_reply.ts";
 import { refuseUnrouted } from "./match_route.ts";
-import { openExchange } from "./open_exchange.ts";
+import { makeState, openExchange } from "./open_exchange.ts";
 import { prepareRequest } from "./prepare_request.ts";
 import type { ExchangeSteps, ProxyRuntime } from "./proxy_runtime.ts";
 import { runRequestFilter } from "./run_request_filter.ts";
@@ -44,7 +44,13 @@ export function handleRequest(stream: ClientStream, runtime: ProxyRuntime): void
 
 /** Takes a request that could not be read; never throws. */
 export function refuseRequest(stream: ClientStream, error: ProxyError, runtime: ProxyRuntime): void {
-  failExchange(new Exchange(runtime, stream), error);
+  const exchange = new Exchange(runtime, stream);
+  try {
+    makeState(exchange);
+    failExchange(exchange, error);
+  } catch (thrown) {
+    failExchange(exchange, thrown);
+  }
 }
 
 // Without a promise as long as no step needs one: of most requests none does.

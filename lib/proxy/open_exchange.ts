@@ -13,20 +13,27 @@ import { readUpgrade } from "./read_upgrade.ts";
  */
 export function openExchange(exchange: Exchange): void {
   const { method, stream, runtime } = exchange;
-  const { newContext } = runtime.filters;
-  // First, because `failToProxy` and `logging` are asked about bad requests too.
-  if (newContext !== undefined) {
-    try {
-      exchange.state = newContext(exchange.request);
-    } catch (error) {
-      throw new FilterError("newContext", error);
-    }
-  }
+  makeState(exchange);
   if (method === "CONNECT" || method === "TRACE") {
     throw new RequestError(`The method ${method} is not forwarded`, 405, { allow: ALLOWED });
   }
   if (stream.upgrade) exchange.webSocket = readUpgrade(method, stream.headers);
   if (runtime.routes !== null) matchRoute(exchange, runtime.routes);
+}
+
+/**
+ * Makes the request's own state; bad requests have one too, because `failToProxy` and `logging` are asked about them.
+ *
+ * @throws {FilterError} when `newContext` throws
+ */
+export function makeState(exchange: Exchange): void {
+  const { newContext } = exchange.runtime.filters;
+  if (newContext === undefined) return;
+  try {
+    exchange.state = newContext(exchange.request);
+  } catch (error) {
+    throw new FilterError("newContext", error);
+  }
 }
 
 const ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

@@ -19,6 +19,8 @@ export function prepareRequest(exchange: Exchange): void {
   const { method, stream, body, webSocket, runtime: { forwardedFields } } = exchange;
   const headers = stream.outgoingHeaders();
   removeHopByHop(headers);
+  // Whether it waits for its content is between the transport and the server.
+  headers.delete("expect");
   const via = removeForwarded(headers);
   if (!headers.has("host")) headers.list.push("host", exchange.host);
   addForwarded(headers.list, forwardedFields, { identity: exchange.identity, host: exchange.host, via });

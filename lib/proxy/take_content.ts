@@ -2,7 +2,7 @@
 
 import { StreamBody } from "../http/bodies.ts";
 import type { Exchange } from "./exchange.ts";
-import { KeptBody } from "./kept_body.ts";
+import { KEPT_BYTES, KeptBody } from "./kept_body.ts";
 
 /**
  * Sets the exchange's body, which is read as a server takes it; what came so far can be sent again.
@@ -13,6 +13,8 @@ export function takeContent(exchange: Exchange): void {
   // A filter that reads a copy of the content has it read once for both.
   const shown = shownRequest !== null && shownRequest.touched ? shownRequest.body : null;
   const source = shown === null ? stream.body : new StreamBody(shown, stream.body.length);
-  exchange.body = new KeptBody(source);
+  // What a server that cannot be connected to has not got must still be there for the next one.
+  const { readsAheadBytes = 0 } = exchange.pool.transport;
+  exchange.body = new KeptBody(source, { maxKeptBytes: Math.max(KEPT_BYTES, readsAheadBytes) });
   exchange.delayed = true;
 }

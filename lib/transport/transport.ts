@@ -90,6 +90,8 @@ export interface Transport extends Disposable {
    * @param now the time, for callers that have just looked at the clock
    */
   send(request: OutgoingRequest, peer: Peer, options: SendOptions, now?: number): void;
+  /** How much of a request's content is taken before there is a connection. @default {0} */
+  readonly readsAheadBytes?: number;
   /** Closes what is kept for a peer that is not used any more; exchanges that run are finished. */
   forget(peer: Peer): void;
 }

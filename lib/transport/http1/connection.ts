@@ -191,6 +191,8 @@ export class Connection implements RequestSenderOwner, Disposable {
     const filled = this.#filled;
     const reader = responseBodyReader(parser, request.method);
     this.#fields.begin(parser.lines);
+    // What describes content that is not sent (HEAD, 304) goes on as it is, and said once.
+    if (parser.lengths > 1) this.#fields.set("content-length", String(parser.contentLength));
     let content: ServerContent | null = null;
     if (reader === null) {
       // A server that announces content with 204 may send it, and it would be taken for the next response.
