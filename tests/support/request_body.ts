@@ -1,14 +1,13 @@
 /** Request bodies for transports. */
 
-import type { RequestBody } from "../../lib/transport/transport.ts";
+import { StreamBody, WholeBody } from "../../lib/http/bodies.ts";
+import type { Body, Bytes, RequestBody } from "../../lib/http/message.ts";
+import { KeptBody } from "../../lib/proxy/kept_body.ts";
 import { latin1Bytes } from "./raw_connection.ts";
-
-type Bytes = Uint8Array<ArrayBuffer>;
 
 /** A body that is in memory. */
 export function bytesBody(content: Bytes | string): RequestBody {
-  const bytes = typeof content === "string" ? latin1Bytes(content) : content;
-  return { length: bytes.length, bytes, open: () => streamOf([bytes]), [Symbol.dispose]: () => {} };
+  return new KeptBody(new WholeBody(typeof content === "string" ? latin1Bytes(content) : content));
 }
 
 /** A body that arrives piece by piece; without a length it has to be sent chunked. */
@@ -16,8 +15,8 @@ export function streamBody(
   content: ReadableStream<Bytes> | readonly string[],
   length: number | null = null,
 ): RequestBody {
-  const open = () => content instanceof ReadableStream ? content : streamOf(content.map(latin1Bytes));
-  return { length, bytes: null, open, [Symbol.dispose]: () => {} };
+  const stream = content instanceof ReadableStream ? content : streamOf(content.map(latin1Bytes));
+  return new KeptBody(new StreamBody(stream, length));
 }
 
 /** A stream of these pieces, each given out when it is asked for. */
@@ -33,28 +32,26 @@ export function streamOf(pieces: readonly Bytes[]): ReadableStream<Bytes> {
 }
 
 /** A body whose pieces the test hands out one at a time. */
-export class ManualBody implements RequestBody {
-  readonly length: number | null;
-  readonly bytes = null;
-  readonly #cancelled = Promise.withResolvers<unknown>();
-  readonly #stream: ReadableStream<Bytes>;
-  #controller!: ReadableStreamDefaultController<Bytes>;
+export class ManualBody extends KeptBody {
+  readonly #cancelled: PromiseWithResolvers<unknown>;
+  readonly #controller: ReadableStreamDefaultController<Bytes>;
 
   constructor(length: number | null = null) {
-    this.length = length;
-    this.#stream = new ReadableStream<Bytes>({
-      start: (controller) => void (this.#controller = controller),
-      cancel: (reason) => this.#cancelled.resolve(reason),
+    const cancelled = Promise.withResolvers<unknown>();
+    let control!: ReadableStreamDefaultController<Bytes>;
+    const stream = new ReadableStream<Bytes>({
+      start: (controller) => void (control = controller),
+      cancel: (reason) => cancelled.resolve(reason),
     });
+    const source: Body = new StreamBody(stream, length);
+    super(source);
+    this.#cancelled = cancelled;
+    this.#controller = control;
   }
 
-  /** Resolves when the transport does not want any more. */
+  /** Resolves when nobody wants any more. */
   get cancelled(): Promise<unknown> {
     return this.#cancelled.promise;
-  }
-
-  open(): ReadableStream<Bytes> {
-    return this.#stream;
   }
 
   /** Hands out a piece. */
@@ -66,8 +63,6 @@ export class ManualBody implements RequestBody {
   end(): void {
     this.#controller.close();
   }
-
-  [Symbol.dispose](): void {}
 
   /** Breaks the body off, as a client does that goes away. */
   fail(error: unknown): void {

@@ -4,15 +4,11 @@ import { assert } from "@std/assert";
 import { Cancellation } from "../../lib/core/cancellation.ts";
 import { systemClock } from "../../lib/core/clock.ts";
 import { DeadlineWheel } from "../../lib/core/deadline_wheel.ts";
-import { type SendPhase, UpstreamError, type UpstreamErrorCode } from "../../lib/core/errors.ts";
+import { ClientGoneError, type ProxyError, type SendPhase, UpstreamError, type UpstreamErrorCode } from "../../lib/core/errors.ts";
 import { HeaderFields } from "../../lib/http/header_fields.ts";
-import type {
-  RequestBody,
-  SendOptions,
-  Timeouts,
-  Transport,
-  UpstreamResponse,
-} from "../../lib/transport/transport.ts";
+import type { Body, Bytes, RequestBody } from "../../lib/http/message.ts";
+import { sendRequest, type ServerResponse, type Timeouts, type Transport } from "../../lib/transport/transport.ts";
+import { isIdempotent } from "../../lib/proxy/decide_retry.ts";
 import { parseAddress } from "../../lib/upstream/address.ts";
 import type { Peer, PeerTls } from "../../lib/upstream/peer.ts";
 import { latin1Text } from "../support/raw_connection.ts";
@@ -33,7 +29,8 @@ export interface SendInput extends Partial<Timeouts> {
   body?: RequestBody | null;
   cancellation?: Cancellation;
   startedAt?: number;
-  onBodyEnd?: SendOptions["onBodyEnd"];
+  /** Told once when content that was handed out as a stream is over, and why it broke off. */
+  onBodyEnd?: (bytes: number, failure: ProxyError | null) => void;
 }
 
 /** Long enough for every machine, short enough to end a test that hangs. */
@@ -56,20 +53,23 @@ export class Bench implements Disposable {
   }
 
   /** Sends a request: GET / to the host "test.example" unless told otherwise. */
-  send(peer: Peer, input: SendInput = {}): Promise<UpstreamResponse> {
+  async send(peer: Peer, input: SendInput = {}): Promise<TestResponse> {
     const { method = "GET", target = "/", headers = [["host", "test.example"]], body = null } = input;
     const { cancellation = new Cancellation(), onBodyEnd, startedAt, ...rest } = input;
     const timeouts: Timeouts = { ...PATIENT, ...pickTimeouts(rest) };
-    return this.transport.send(
+    const response = await sendRequest(
+      this.transport,
       { method, target, headers: new HeaderFields(headers), body },
       peer,
       {
         timeouts,
         cancellation,
-        ...(onBodyEnd !== undefined && { onBodyEnd }),
+        maySendAgain: ({ phase }) =>
+          (body === null || body.repeatable) && (phase === "unsent" || isIdempotent(method)),
         ...(startedAt !== undefined && { startedAt }),
       },
     );
+    return takeResponse(response, onBodyEnd);
   }
 
   /** Asserts that a failure has this code and phase, as far as the transport under test can know them. */
@@ -115,20 +115,64 @@ export function peerOf(address: string, tls: Partial<PeerTls> | null = null): Pe
   return { address: parsed.address, tls: tls && { serverName: "one.one.one.one", caCerts: [], ...tls } };
 }
 
+/** A response as tests look at it: content that came with the head as bytes, everything else as a stream. */
+export interface TestResponse {
+  readonly status: number;
+  readonly statusText: string;
+  readonly headers: HeaderFields;
+  readonly body: Bytes | ReadableStream<Bytes> | null;
+}
+
+function takeResponse(response: ServerResponse, onBodyEnd: SendInput["onBodyEnd"]): TestResponse {
+  const { status, statusText, body } = response;
+  const headers = response.headers.clone();
+  headers.detach();
+  const head = { status, statusText, headers };
+  if (body !== null && body.whole === null) return { ...head, body: streamed(response, body, onBodyEnd) };
+  const whole = body === null ? null : body.whole!.slice();
+  response.release();
+  return { ...head, body: whole };
+}
+
+function streamed(response: ServerResponse, body: Body, onBodyEnd: SendInput["onBodyEnd"]): ReadableStream<Bytes> {
+  let bytes = 0;
+  const over = (failure: ProxyError | null): void => {
+    response.release();
+    onBodyEnd?.(bytes, failure);
+  };
+  return new ReadableStream<Bytes>({
+    async pull(controller) {
+      try {
+        const piece = await body.read();
+        if (piece === null) {
+          controller.close();
+          return over(null);
+        }
+        bytes += piece.length;
+        controller.enqueue(piece.slice());
+      } catch (error) {
+        controller.error(error);
+        over(error as ProxyError);
+      }
+    },
+    cancel: () => over(new ClientGoneError()),
+  }, { highWaterMark: 0 });
+}
+
 /** The whole content of an answer. */
-export async function bodyBytes(response: UpstreamResponse): Promise<Uint8Array<ArrayBuffer>> {
+export async function bodyBytes(response: TestResponse): Promise<Uint8Array<ArrayBuffer>> {
   const { body } = response;
   if (body === null) return new Uint8Array(0);
   return body instanceof Uint8Array ? body : new Uint8Array(await new Response(body).arrayBuffer());
 }
 
 /** The whole content of an answer, one character a byte. */
-export async function bodyText(response: UpstreamResponse): Promise<string> {
+export async function bodyText(response: TestResponse): Promise<string> {
   return latin1Text(await bodyBytes(response));
 }
 
 /** The content as a stream, whichever way it came. */
-export function bodyStream(response: UpstreamResponse): ReadableStream<Uint8Array<ArrayBuffer>> {
+export function bodyStream(response: TestResponse): ReadableStream<Uint8Array<ArrayBuffer>> {
   const { body } = response;
   return body instanceof ReadableStream ? body : new Blob(body === null ? [] : [body]).stream();
 }

@@ -25,7 +25,8 @@ export class FetchExchange {
   #failure: ProxyError | null = null;
   #answered = false;
   #over = false;
-  #uploading = false;
+  /** The content of the request, as long as it is sent. */
+  #upload: RequestBody | null = null;
   #download: Download | null = null;
   /** Whom the deadline of the request's content is for. */
   #uploadWaitsFor: "client" | "server" = "server";
@@ -78,7 +79,7 @@ export class FetchExchange {
   }
 
   #requestBody(body: RequestBody): SizedBody | ReadableStream<Bytes> {
-    this.#uploading = true;
+    this.#upload = body;
     let left = body.length ?? Infinity;
     const stream = new ReadableStream<Bytes>({
       pull: async (controller) => {
@@ -94,12 +95,12 @@ export class FetchExchange {
         if (left > 0 && left !== Infinity) {
           throw this.#abort(new RequestError("The request body is shorter than its declared length"));
         }
-        this.#uploading = false;
+        this.#upload = null;
         this.#sending.clear();
         if (!this.#answered && !this.#over) this.#receiving.set(this.#options.timeouts.responseMs);
         controller.close();
       },
-      cancel: () => void (this.#uploading = false),
+      cancel: () => void (this.#upload = null),
     }, { highWaterMark: 0 });
     return body.length === null ? stream : new SizedBody(body.length, stream);
   }
@@ -168,7 +169,7 @@ export class FetchExchange {
   }
 
   #slowExchange(): ProxyError {
-    return this.#uploading && this.#uploadWaitsFor === "client"
+    return this.#upload !== null && this.#uploadWaitsFor === "client"
       ? new RequestError("The request body came too slowly", 408)
       : this.#timeout("The exchange took too long");
   }
@@ -199,7 +200,9 @@ export class FetchExchange {
     this.#sending.clear();
     this.#total.clear();
     this.#listener?.[Symbol.dispose]();
-    this.#uploading = false;
+    // A server that has responded already does not want the rest.
+    if (this.#answered) this.#upload?.cancel();
+    this.#upload = null;
   }
 }
 

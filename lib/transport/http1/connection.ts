@@ -262,6 +262,8 @@ export class Connection implements RequestSenderOwner, Disposable {
     if (response !== this.#response) return;
     this.#response = null;
     if (!this.#clean || !this.#parser.persistent || this.#sender.busy) {
+      // A server that has responded already does not want the rest.
+      if (this.#sender.busy) this.#trip?.request.body?.cancel();
       this.#close();
       this.#owner.closed(this);
       return;

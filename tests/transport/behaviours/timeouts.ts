@@ -174,24 +174,6 @@ export const TIMEOUTS: readonly Behaviour[] = [
     },
   },
   {
-    name: "a reader who stops reading is not the server's fault",
-    async run(bench) {
-      await using upstream = rawUpstream(async (connection) => {
-        await connection.readRequest();
-        await connection.write("HTTP/1.1 200 OK\r\n\r\n");
-        // Ends when the write fails.
-        for (;;) await connection.write(new Uint8Array(100_000));
-      });
-      const ended = Promise.withResolvers<ProxyError | null>();
-      const onBodyEnd = (_bytes: number, failure: ProxyError | null) => ended.resolve(failure);
-      const response = await bench.send(peerOf(upstream.address), { idleMs: 4 * SHORT_MS, onBodyEnd });
-      const reader = bodyStream(response).getReader();
-      await reader.read();
-      assert(await ended.promise instanceof ClientGoneError);
-      await upstream.untilOpen(0);
-    },
-  },
-  {
     name: "a client who stops sending is not the server's fault",
     async run(bench) {
       await using upstream = rawUpstream((connection) => connection.untilClosed());
