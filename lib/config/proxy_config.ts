@@ -142,7 +142,11 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   trustedProxies?: readonly string[] | TrustedProxiesOptions;
   /** Which fields tell servers who asked. */
   forwarded?: ForwardedOptions;
-  /** How long running requests may take to finish once the proxy is told to stop. @default {"30s"} */
+  /**
+   * How long running requests may take to finish once the proxy is told to stop; WebSockets are closed at once.
+   *
+   * @default {"30s"}
+   */
   gracePeriod?: Duration;
 }
 

@@ -121,6 +121,20 @@ export function readTarget(
   return { host, target: ascii ? received : asciiTarget(received), received };
 }
 
+/**
+ * The target of a request that {@linkcode readTarget} refuses or was not asked about, for the log: what follows the
+ * host that the runtime has put in front of it.
+ */
+export function targetOf({ method, url, headers }: Pick<Request, "method" | "url" | "headers">): string {
+  const start = lengthOfScheme(url);
+  if (start < 0) return url;
+  if (method === "CONNECT") return url.slice(start);
+  const host = headers.get("host");
+  // A host with a slash would look like a part of the path.
+  const named = host !== null && host !== "" && url.startsWith(host, start);
+  return url.slice(named ? start + host.length : endOfAuthority(url, start)) || "/";
+}
+
 /** Length of the scheme with its slashes, -1 for a scheme that is not served; the longest is that of unix sockets. */
 function lengthOfScheme(url: string): number {
   if (url.startsWith("http://")) return 7;

@@ -2,6 +2,7 @@
 
 import { INTERNAL, OUT_OF_RESOURCES, ProxyError } from "../core/errors.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
+import { targetOf } from "../http/request_target.ts";
 import { problemResponse } from "../http/problem_response.ts";
 import { editOwnResponse } from "./edit_own_response.ts";
 import type { Exchange } from "./exchange.ts";
@@ -12,6 +13,8 @@ import { settleExchange } from "./settle_exchange.ts";
 /** Settles the exchange with a failure; the answer is the one of `failToProxy`, or a problem document. */
 export async function answerFailure(exchange: Exchange, thrown: unknown): Promise<Response> {
   const error = toProxyError(thrown);
+  // Refused before it was read: filters and the log are shown it as it came.
+  if (exchange.target === "") exchange.target = targetOf(exchange.received);
   exchange.status = error.status;
   let response: Response | null = null;
   if (error.status !== 499) response = await runFailToProxy(exchange, error);

@@ -189,10 +189,15 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     return this.matched === null ? null : this.matched.name;
   }
 
-  /** Whether content that the client has declared has not been read to its end; that of a WebSocket ends with it. */
+  /**
+   * Whether content is on its way that the runtime would break off when a server is told to finish: that of HTTP/1.1
+   * (HTTP/2 has no Host field), and a WebSocket. Nobody waits for content of what was called off.
+   */
   get awaitsContent(): boolean {
     const { body, method, fields } = this;
+    if (this.cancellation.cancelled) return false;
     if (this.tunnel !== null) return true;
+    if (fields.host === null) return false;
     if (body instanceof ReplayBody) return !body.ended;
     return body === null && mayHaveContent(method) && declaresContent(fields);
   }

@@ -4,7 +4,7 @@ import { FilterError, RequestError, StoppingError } from "../core/errors.ts";
 import { asciiTarget, readTarget } from "../http/request_target.ts";
 import type { Exchange } from "./exchange.ts";
 import { matchRoute } from "./match_route.ts";
-import { mayHaveContent } from "./read_body.ts";
+import { bringsLongContent, mayHaveContent } from "./read_body.ts";
 import { declaresContent, readFields } from "./read_fields.ts";
 import { readUpgrade } from "./read_upgrade.ts";
 import { showUrl } from "./show_request.ts";
@@ -13,7 +13,7 @@ import { showUrl } from "./show_request.ts";
  * Makes the request's own state, reads host and target, and finds the route.
  *
  * @throws {RequestError} 400 or 405 for what cannot be forwarded
- * @throws {StoppingError} 503 when the proxy stops
+ * @throws {StoppingError} 503 for an upload or a WebSocket when the proxy stops
  * @throws {FilterError} when `newContext` throws
  */
 export function openExchange(exchange: Exchange): void {
@@ -33,7 +33,6 @@ export function openExchange(exchange: Exchange): void {
       throw new FilterError("newContext", error);
     }
   }
-  if (runtime.running.stopping) throw new StoppingError("The proxy stops");
   if (fields.dropped !== null && entrance.underscores === "refuse") {
     throw new RequestError(
       `Names of fields must not have underscores, received ${JSON.stringify(fields.dropped)}`,
@@ -55,6 +54,10 @@ export function openExchange(exchange: Exchange): void {
   exchange.receivedTarget = asked.received;
   if (target !== asked.received) showUrl(exchange.request, asciiTarget(url));
   if (fields.upgrade !== null) exchange.webSocket = readUpgrade(method, fields);
+  // Connections are still taken as long as the listener waits for uploads that run; nothing new to wait for is begun.
+  if (runtime.running.stopping && (exchange.webSocket !== null || bringsLongContent(fields))) {
+    throw new StoppingError("The proxy stops");
+  }
   if (runtime.routes !== null) matchRoute(exchange, runtime.routes);
   // The runtime gives no access to it; without it the server would wait for content that never comes.
   if (!mayHaveContent(method) && declaresContent(fields)) {

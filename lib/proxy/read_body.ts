@@ -3,6 +3,7 @@
 import { ClientGoneError, ProxyError, RequestError } from "../core/errors.ts";
 import type { RequestBody } from "../transport/transport.ts";
 import type { Exchange } from "./exchange.ts";
+import type { RequestFields } from "./read_fields.ts";
 import { contentError, type ContentReader, type ContentSource, ReplayBody } from "./replay_body.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -13,6 +14,11 @@ const BUFFERED_BYTES = 65536;
 /** Whether the runtime gives access to content that comes with the method. */
 export function mayHaveContent(method: string): boolean {
   return method !== "GET" && method !== "HEAD";
+}
+
+/** Whether content is declared that is not read at once, by a client of HTTP/1.1; HTTP/2 has no Host field. */
+export function bringsLongContent({ host, contentLength, transferEncoding }: RequestFields): boolean {
+  return host !== null && (transferEncoding !== null || Number(contentLength) > BUFFERED_BYTES);
 }
 
 /**

@@ -16,13 +16,14 @@ export class RunningRequests {
   readonly #running: Exchange[] = [];
   #stopping = false;
   readonly #watchers = new Set<ContentWatcher>();
+  #empty: PromiseWithResolvers<void> | null = null;
 
   /** How many there are. */
   get size(): number {
     return this.#running.length;
   }
 
-  /** Whether requests that arrive now are refused. */
+  /** Whether the proxy stops: what arrives now and would have to be waited for is refused. */
   get stopping(): boolean {
     return this.#stopping;
   }
@@ -43,6 +44,7 @@ export class RunningRequests {
       last.runningIndex = index;
     }
     exchange.runningIndex = -1;
+    if (running.length === 0) this.#tellEmpty();
     this.progressed();
   }
 
@@ -58,18 +60,32 @@ export class RunningRequests {
     for (const watcher of this.#watchers) this.#look(watcher);
   }
 
+  /** Ends WebSockets, which may last for hours, and has new ones and new uploads refused from now on. */
+  stop(): void {
+    this.#stopping = true;
+    this.visit((exchange) => {
+      if (exchange.webSocket !== null) exchange.abandon();
+    });
+  }
+
+  /** Resolves as soon as there are none. */
+  untilEmpty(): Promise<void> {
+    if (this.#running.length === 0) return Promise.resolve();
+    this.#empty ??= Promise.withResolvers<void>();
+    return this.#empty.promise;
+  }
+
+  #tellEmpty(): void {
+    this.#empty?.resolve();
+    this.#empty = null;
+  }
+
   /**
-   * Has requests that arrive from now on refused, and resolves when the content of all others has been read.
+   * Resolves once no content is on its way, by one entrance or by any (`null`).
    *
    * The runtime breaks off content that is still on its way as soon as a server is told to finish (Deno 2.9.6): so it
    * must not be told before.
    */
-  stop(): Promise<void> {
-    this.#stopping = true;
-    return this.contentRead(null);
-  }
-
-  /** Resolves once no content is on its way, by one entrance or by any (`null`). */
   contentRead(entrance: Entrance | null): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const watcher = { entrance, resolve };
@@ -90,5 +106,6 @@ export class RunningRequests {
   /** Calls off all that are not over. */
   abandon(): void {
     this.visit((exchange) => exchange.abandon());
+    this.progressed();
   }
 }

@@ -13,7 +13,10 @@ import { Listener } from "./listener.ts";
 import { redirectToHttps } from "./redirect_to_https.ts";
 import { removeStaleSocket } from "./stale_socket.ts";
 
-/** How long requests that were called off may take to end; a filter that never returns must not hold the end up. */
+/**
+ * How long requests that were called off, and connections without requests, may take to end; neither a filter that
+ * never returns nor a client that never closes may hold the end up.
+ */
 const LAST_WORDS_MS = 1000;
 
 /** A running proxy. */
@@ -117,14 +120,22 @@ export class ProxyServer implements AsyncDisposable {
 
   async #drain(reason: string): Promise<void> {
     const { gracePeriodMs } = this.#config;
-    const { running } = this.#plane.runtime;
+    const { running, clock } = this.#plane.runtime;
+    const endAt = clock.now() + gracePeriodMs;
     this.#observer.event({ kind: "shutdown", reason, runningRequests: running.size, gracePeriodMs });
-    const contentRead = running.stop();
-    await this.#atMost(contentRead.then(() => this.#stopListeners()), gracePeriodMs);
+    running.stop();
+    // Frames of closing leave first: listeners that are told to finish cut WebSockets off.
+    await new Promise<void>((resolve) => setTimeout(resolve, 0));
+    const closed = running.contentRead(null).then(() => this.#stopListeners());
+    do {
+      await this.#atMost(running.untilEmpty(), endAt - clock.now());
+      // A connection may outlive its requests: one whose client never did its TLS handshake, or never sends the rest
+      // of what was refused.
+      await this.#atMost(closed, Math.min(endAt - clock.now(), LAST_WORDS_MS));
+    } while (running.size > 0 && clock.now() < endAt);
     const abandonedRequests = running.size;
     running.abandon();
-    // Stopped listeners close WebSockets by themselves, and would not wait for the answers.
-    await this.#atMost(running.contentRead(null).then(() => this.#stopListeners()), LAST_WORDS_MS);
+    if (abandonedRequests > 0) await this.#atMost(closed, LAST_WORDS_MS);
     await this.#cut();
     this.#observer.event({ kind: "stopped", abandonedRequests });
     this.#finished.resolve();
@@ -138,7 +149,7 @@ export class ProxyServer implements AsyncDisposable {
   async #atMost(promise: Promise<unknown>, delayMs: number): Promise<void> {
     if (delayMs === Infinity) return void await promise;
     const { promise: over, resolve } = Promise.withResolvers<void>();
-    using _timer = this.#plane.runtime.clock.setTimer(resolve, delayMs);
+    using _timer = this.#plane.runtime.clock.setTimer(resolve, Math.max(0, delayMs));
     await Promise.race([promise, over]);
   }
 

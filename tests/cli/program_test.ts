@@ -3,7 +3,12 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { VERSION } from "../../lib/cli/version.ts";
 import { startUpstream } from "../support/start_upstream.ts";
+import { certificateFiles } from "../support/certificate_files.ts";
 import { MAIN, ProgramFolder } from "../support/program.ts";
+import { rawClient } from "../support/raw_client.ts";
+import { askAt, readAnswer } from "../support/start_proxy.ts";
+import { upgradeHead } from "../support/test_web_socket.ts";
+import { untilRefused } from "../support/until_refused.ts";
 
 /** A configuration that listens at a free port. */
 function configFor(upstream: string, more = ""): string {
@@ -145,6 +150,61 @@ Deno.test("lbproxy finishes running requests at SIGTERM, and logs them", async (
   assertEquals([status, target, bytes], [200, "/slow", 4]);
   const events = stderr.trim().split("\n").map((line) => JSON.parse(line).kind);
   assertEquals(events, ["listening", "shutdown", "stopped"]);
+});
+
+Deno.test("lbproxy leaves its addresses to a successor at once at SIGTERM, whoever is still connected", async () => {
+  const arrived = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<void>();
+  await using upstream = startUpstream({
+    handler: async (request) => {
+      if (request.headers.has("upgrade")) return Deno.upgradeWebSocket(request, { idleTimeout: 0 }).response;
+      if (!request.url.endsWith("/slow")) return new Response("quick");
+      arrived.resolve();
+      await answer.promise;
+      return new Response("slow");
+    },
+  });
+  await using certificate = await certificateFiles(["localhost"]);
+  const config = `
+    const tls = ${JSON.stringify({ cert: certificate.cert, key: certificate.key })};
+    export const listen = ["127.0.0.1:0", { hostname: "127.0.0.1", port: 0, tls }];
+    export const upstreams = ["${upstream.address}"];
+    export const gracePeriod = "1h";
+    export const filters = [{
+      requestFilter: ({ method }) => method === "POST" ? new Response("no", { status: 403 }) : undefined,
+    }];`;
+  await using folder = await ProgramFolder.with({ "proxy.config.js": config });
+  await using program = folder.start(["proxy.config.js"]);
+  const [, address, tlsAddress] = await program.stderrMatch(/Listening on (\S+), (\S+)\n/);
+  const [port, tlsPort] = [address!, tlsAddress!].map((each) => Number(each.split(":")[1])) as [
+    number,
+    number,
+  ];
+  using slow = await rawClient(port);
+  await slow.write("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
+  await arrived.promise;
+  using half = await rawClient(port);
+  await half.write("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nabc");
+  assertEquals((await readAnswer(half)).status, 403);
+  using web = await rawClient(port);
+  await web.write(upgradeHead());
+  await web.readHead();
+  // Says nothing, not even what a TLS handshake begins with.
+  using silent = await rawClient(tlsPort);
+  program.kill("SIGTERM");
+  await untilRefused(port);
+  await untilRefused(tlsPort);
+  // A frame of closing with the code 1001 (RFC 6455 section 5.5.1).
+  const [frame, , ...code] = await web.readExactly(4);
+  assertEquals([frame, code], [0x88, [1001 >> 8, 1001 & 255]]);
+  await using successor = folder.start(["proxy.config.js", "--listen", address!]);
+  await successor.address();
+  assertEquals((await askAt(port)).text, "quick");
+  answer.resolve();
+  assertEquals((await readAnswer(slow)).text, "slow");
+  assertEquals((await program.ended).code, 0);
+  assertMatch((await program.ended).stderr, /Stopped: all requests finished/);
+  assertEquals(silent.closed, false);
 });
 
 for (const [signal, code] of [["SIGTERM", 143], ["SIGINT", 130]] as const) {
