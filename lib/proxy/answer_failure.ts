@@ -6,7 +6,7 @@ import { targetOf } from "../http/request_target.ts";
 import { problemResponse } from "../http/problem_response.ts";
 import { editOwnResponse } from "./edit_own_response.ts";
 import type { Exchange } from "./exchange.ts";
-import { closeOnce } from "./hand_over.ts";
+import { finishOwn } from "./hand_over.ts";
 import { reportCallbackError } from "./report.ts";
 import { settleExchange } from "./settle_exchange.ts";
 
@@ -21,7 +21,7 @@ export async function answerFailure(exchange: Exchange, thrown: unknown): Promis
   response = editOwnResponse(exchange, response ?? problemResponse(error));
   exchange.status = error.status === 499 ? 499 : response.status;
   settleExchange(exchange, error);
-  return closeOnce(exchange, response);
+  return finishOwn(exchange, response);
 }
 
 /** Anything that is not one of our errors is a mistake of ours, and none of the client's business. */

@@ -1,6 +1,7 @@
 /** Hands the proxy's own answer, or a filter's, over to the runtime. */
 
 import { FilterError } from "../core/errors.ts";
+import { endBehindReset } from "../http/make_response.ts";
 import type { Exchange } from "./exchange.ts";
 import { declaresContent } from "./read_fields.ts";
 import { settleExchange } from "./settle_exchange.ts";
@@ -14,16 +15,23 @@ export function handOver(exchange: Exchange, response: Response, phase: string):
   checkResponse(response, phase);
   exchange.status = response.status;
   settleExchange(exchange, null);
-  return closeOnce(exchange, response);
+  return finishOwn(exchange, response);
 }
 
 /**
- * Leaves it to the runtime to end the connection of a request with content: where that has not been read it says so by
- * itself, and a second line would say the same (Deno 2.9.6).
+ * Sees to it that the client finds the end of a response of the proxy's own, and is told once that the connection ends: where content
+ * has not been read the runtime says so by itself (Deno 2.9.6).
  */
-export function closeOnce({ fields }: Exchange, response: Response): Response {
-  if (declaresContent(fields) && response.headers.has("connection")) response.headers.delete("connection");
-  return response;
+export function finishOwn(exchange: Exchange, response: Response): Response {
+  if (declaresContent(exchange.fields) && response.headers.has("connection")) {
+    response.headers.delete("connection");
+  }
+  return response.status === 205 ? endReset(exchange, response) : response;
+}
+
+/** A 205 whose end a client of HTTP/1.1 finds; HTTP/2, which has no Host field, says it in another way. */
+export function endReset({ method, fields }: Exchange, response: Response): Response {
+  return fields.host === null || method === "HEAD" ? response : endBehindReset(response);
 }
 
 /**

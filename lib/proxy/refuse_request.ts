@@ -5,7 +5,7 @@ import type { LimitedDecision } from "../limiter/decision.ts";
 import { completeRefusal, refusalFields, refusalStatus } from "../limiter/refusal.ts";
 import { editOwnResponse } from "./edit_own_response.ts";
 import type { Exchange } from "./exchange.ts";
-import { closeOnce, handOver } from "./hand_over.ts";
+import { finishOwn, handOver } from "./hand_over.ts";
 import type { Admission } from "./proxy_runtime.ts";
 import { runFilter } from "./run_filter.ts";
 import { settleExchange } from "./settle_exchange.ts";
@@ -30,7 +30,7 @@ export function refuseRequest(
   exchange.status = response.status;
   exchange.bytesSent = body.byteLength;
   settleExchange(exchange, null);
-  return closeOnce(exchange, response);
+  return finishOwn(exchange, response);
 }
 
 async function refuseByConfig(

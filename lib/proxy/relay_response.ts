@@ -6,6 +6,7 @@ import { removeHopByHop } from "../http/hop_by_hop.ts";
 import { makeResponse } from "../http/make_response.ts";
 import type { UpstreamResponse } from "../transport/transport.ts";
 import type { Exchange } from "./exchange.ts";
+import { endReset } from "./hand_over.ts";
 import { settleExchange } from "./settle_exchange.ts";
 import { upgradeWebSocket } from "./upgrade_web_socket.ts";
 
@@ -49,7 +50,7 @@ export function relayResponse(exchange: Exchange, upstream: UpstreamResponse): R
     if (!exchange.filtersResponse) exchange.endAt = exchange.upstreamHeadAt;
     settleExchange(exchange, null);
   }
-  return response;
+  return status === 205 ? endReset(exchange, response) : response;
 }
 
 /**

@@ -89,6 +89,8 @@ export class FetchExchange {
     const stream = new ReadableStream<Bytes>({
       pull: async (controller) => {
         const { done, value } = await this.#readUpload(reader);
+        // `fetch` has given the rest up, as it does when the server answers early: that it ends here means nothing.
+        if (this.#upload === null) return;
         if (!done) {
           left -= value.length;
           if (left < 0) {
