@@ -31,7 +31,7 @@ export function describeConfig(config: ResolvedConfig): string {
       `counts    ${describeMemory(limiter)}`,
       ...describeStore(limiter[0]!).map((line) => `  ${line}`),
     ]),
-    ...describeRoutes(routes),
+    ...describeRoutes(routes, config),
     `filters   ${phases.length === 0 ? "none" : phases.join(", ")}`,
     `clients   ${describeTrust(config)}`,
     `shutdown  running requests may take ${formatDuration(gracePeriodMs)} to finish`,

@@ -7,18 +7,37 @@ import { describeKey } from "./describe_key.ts";
 import { describeLimit } from "./describe_limit.ts";
 import type { ResolvedRoute } from "./route_options.ts";
 
-/** Says what each route takes and where that goes; nothing where there are none. */
-export function describeRoutes(routes: readonly ResolvedRoute[]): readonly string[] {
-  if (routes.length === 0) return [];
-  return [...routes.flatMap(describeRoute), "          404 for what no route takes"];
+/** Says what each route takes and where that goes, and what is done with paths; nothing where there are none. */
+export function describeRoutes(routes: readonly ResolvedRoute[], common: Paths): readonly string[] {
+  const paths = `paths     ${describePaths(common)}`;
+  // Without routes nothing is compared.
+  if (routes.length === 0) return common.paths === "refuse" || common.forward === "normalized" ? [paths] : [];
+  return [
+    ...routes.flatMap((route) => describeRoute(route, common)),
+    "          404 for what no route takes",
+    paths,
+  ];
 }
 
-function describeRoute(route: ResolvedRoute): readonly string[] {
-  const { name, match, rewrite, limiter, timeouts, filters } = route;
+/** What is done with paths. */
+type Paths = Pick<ResolvedRoute, "paths" | "forward">;
+
+function describePaths({ paths, forward }: Paths): string {
+  const compared = paths === "raw"
+    ? "compared as they stand"
+    : paths === "refuse"
+    ? "taken in their normal form alone"
+    : "compared in their normal form";
+  return `${compared}; servers get them ${forward === "normalized" ? "in that form" : "as they came"}`;
+}
+
+function describeRoute(route: ResolvedRoute, common: Paths): readonly string[] {
+  const { name, match, rewrite, limiter, timeouts, filters, paths, forward } = route;
   const phases = Object.keys(filters);
   const times = describeTimeouts(timeouts);
   return [
     `route     ${name}: ${describeMatch(match)} -> ${describeTarget(route)}`,
+    ...(paths === common.paths && forward === common.forward ? [] : [`  paths     ${describePaths(route)}`]),
     ...(rewrite === null ? [] : ["  rewrite   the target"]),
     ...(limiter === null ? [] : describeLimiter(limiter)),
     ...(times === "" ? [] : [`  timeouts  ${times}`]),

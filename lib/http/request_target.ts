@@ -10,6 +10,10 @@ export interface RequestTarget {
   readonly target: string;
   /** Path and query as they came; what is not ASCII stands for its bytes in UTF-8. */
   readonly received: string;
+  /** Where the path ends in `target`. */
+  readonly pathEnd: number;
+  /** Whether the path has nothing that can be written, or read, in another way. */
+  readonly plain: boolean;
 }
 
 /**
@@ -60,17 +64,53 @@ export function asciiTarget(text: string): string {
   return text.replace(/\P{ASCII}+/gu, (run) => encodeURIComponent(run.toWellFormed()));
 }
 
-/** Whether the text is ASCII; `null` when it has a space, a control character or a fragment, and cannot be a target. */
-function scanTarget(target: string): boolean | null {
-  let ascii = true;
-  for (let i = 0; i < target.length; i++) {
+/** What a character is in a target. */
+const [PATH_CHARACTER, SLASH, MARK, FORBIDDEN] = [0, 1, 2, 3];
+
+/** By code: what stands for itself in a path, what does not (`MARK`), and what cannot stand in a request line. */
+const CLASSES: Uint8Array = Uint8Array.from({ length: 128 }, (_, code) => {
+  const character = String.fromCharCode(code);
+  if (character === "/") return SLASH;
+  if (/[A-Za-z0-9\-._~!$&'()*+,=:@]/.test(character)) return PATH_CHARACTER;
+  return code <= 0x20 || character === "#" || code === 0x7f ? FORBIDDEN : MARK;
+});
+
+/** A space, a control character or a fragment: no target. */
+const BAD = -1;
+/** Bits of what {@linkcode scanTarget} finds. */
+const NOT_ASCII = 1;
+const MARKED = 2;
+
+/** Looks once at every character of a target. */
+function scanTarget(target: string, pathEnd: number): number {
+  let found = 0;
+  for (let i = 0; i < pathEnd; i++) {
     const code = target.charCodeAt(i);
-    if (code <= 0x20 || code === 0x23) return null;
-    if (code < 0x7f) continue;
-    if (code === 0x7f) return null;
-    ascii = false;
+    if (code > 0x7f) {
+      found = NOT_ASCII | MARKED;
+      continue;
+    }
+    switch (CLASSES[code]) {
+      case PATH_CHARACTER:
+        break;
+      case SLASH: {
+        const next = target.charCodeAt(i + 1);
+        if (next === 0x2f || next === 0x2e) found |= MARKED;
+        break;
+      }
+      case MARK:
+        found |= MARKED;
+        break;
+      default:
+        return BAD;
+    }
   }
-  return ascii;
+  for (let i = pathEnd; i < target.length; i++) {
+    const code = target.charCodeAt(i);
+    if (code > 0x7f) found |= NOT_ASCII;
+    else if (CLASSES[code] === FORBIDDEN) return BAD;
+  }
+  return found;
 }
 
 /**
@@ -114,11 +154,16 @@ export function readTarget(
   }
   // The absolute form may go without the slash (RFC 9112 section 3.2.1).
   const received = url[pathStart] === "/" ? url.slice(pathStart) : `/${url.slice(pathStart)}`;
-  const ascii = scanTarget(received);
-  if (ascii === null) {
+  const query = received.indexOf("?");
+  const receivedEnd = query < 0 ? received.length : query;
+  const found = scanTarget(received, receivedEnd);
+  if (found === BAD) {
     throw new RequestError("The request target must not have spaces, control characters or a fragment");
   }
-  return { host, target: ascii ? received : asciiTarget(received), received };
+  const plain = (found & MARKED) === 0;
+  if ((found & NOT_ASCII) === 0) return { host, target: received, received, pathEnd: receivedEnd, plain };
+  const target = asciiTarget(received);
+  return { host, target, received, pathEnd: query < 0 ? target.length : target.indexOf("?"), plain };
 }
 
 /**

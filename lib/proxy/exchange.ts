@@ -2,11 +2,13 @@
 
 import type { PickRequest } from "../balancer/algorithm.ts";
 import { Cancellation } from "../core/cancellation.ts";
-import { ClientGoneError, type ProxyError, StoppingError } from "../core/errors.ts";
+import { ClientGoneError, type ProxyError, RequestError, StoppingError } from "../core/errors.ts";
 import type { Lease } from "../core/lease.ts";
 import type { Filters } from "../config/filters.ts";
 import type { Underscores } from "../config/proxy_config.ts";
 import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../config/request_context.ts";
+import { normalEncoding, normalPath, pathReadings } from "../http/normal_path.ts";
+import type { PathMode } from "../routing/route_match.ts";
 import type { Decision } from "../limiter/decision.ts";
 import { type PolicyDecision, policyDecisions } from "../limiter/policy_decision.ts";
 import { RequestLog } from "../observe/request_log.ts";
@@ -30,6 +32,7 @@ export interface Attempt extends AttemptInfo {
 }
 
 const NO_ATTEMPTS: readonly Attempt[] = [];
+const NO_PATHS: readonly string[] = Object.freeze([]);
 const NO_LIMITS: readonly PolicyDecision[] = [];
 
 /** How a listener is reached, the same for all of its requests. */
@@ -65,6 +68,12 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   target = "";
   /** The same as it came. */
   receivedTarget = "";
+  /** Where the path ends in {@linkcode target}. */
+  pathEnd = 0;
+  /** Whether the path has nothing that can be written, or read, in another way. */
+  plainPath = true;
+  /** Whether the server gets the normal form of the path. */
+  normalized: boolean;
   /** The limits of the request. */
   admission: Admission | null;
   /** What the limiter decided; `null` before, and without one. */
@@ -125,6 +134,8 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
 
   readonly #number: number;
   #shown = false;
+  #path: string | null = null;
+  #otherPaths: readonly string[] | null = null;
   #identity: Identity | null = null;
   #log: RequestLog | null = null;
   #abort: AbortController | null = null;
@@ -143,6 +154,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     this.pool = runtime.defaultPool;
     this.admission = runtime.admission;
     this.filters = runtime.filters;
+    this.normalized = runtime.normalized;
     this.#number = ++runtime.count.arrived;
     runtime.running.add(this);
     this.startedAt = runtime.clock.now();
@@ -174,6 +186,40 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
       entrance.scheme,
       received.headers,
     );
+  }
+
+  get path(): string {
+    return this.#path ??= this.plainPath || this.paths === "raw"
+      ? this.receivedPath
+      : normalPath(this.receivedPath);
+  }
+
+  /** @throws {RequestError} 400 when there are too many, which is found out before any filter runs */
+  get otherPaths(): readonly string[] {
+    if (this.plainPath || this.paths === "raw") return NO_PATHS;
+    return this.#otherPaths ??= this.#readOtherPaths();
+  }
+
+  #readOtherPaths(): readonly string[] {
+    const { path, normalized, receivedPath } = this;
+    const found = pathReadings(normalized ? path : normalEncoding(receivedPath));
+    if (found === null) throw new RequestError("The path can be read in too many ways");
+    return found.filter((other) => other !== path);
+  }
+
+  /** The path as it came, but for bytes above 0x7F. */
+  get receivedPath(): string {
+    return this.target.slice(0, this.pathEnd);
+  }
+
+  /** Path and query as the server gets them in the normal form. */
+  get normalTarget(): string {
+    return this.plainPath ? this.target : this.path + this.target.slice(this.pathEnd);
+  }
+
+  /** How paths are compared. */
+  get paths(): PathMode {
+    return this.matched === null ? this.runtime.paths : this.matched.paths;
   }
 
   get timeouts(): Timeouts {

@@ -3,7 +3,7 @@
 import { FilterError, RequestError, StoppingError } from "../core/errors.ts";
 import { asciiTarget, readTarget } from "../http/request_target.ts";
 import type { Exchange } from "./exchange.ts";
-import { matchRoute } from "./match_route.ts";
+import { checkPath, matchRoute } from "./match_route.ts";
 import { bringsLongContent, mayHaveContent } from "./read_body.ts";
 import { declaresContent, readFields } from "./read_fields.ts";
 import { readUpgrade } from "./read_upgrade.ts";
@@ -52,6 +52,8 @@ export function openExchange(exchange: Exchange): void {
   exchange.host = host;
   exchange.target = target;
   exchange.receivedTarget = asked.received;
+  exchange.pathEnd = asked.pathEnd;
+  exchange.plainPath = asked.plain;
   if (target !== asked.received) showUrl(exchange.request, asciiTarget(url));
   if (fields.upgrade !== null) exchange.webSocket = readUpgrade(method, fields);
   // Connections are still taken as long as the listener waits for uploads that run; nothing new to wait for is begun.
@@ -59,6 +61,7 @@ export function openExchange(exchange: Exchange): void {
     throw new StoppingError("The proxy stops");
   }
   if (runtime.routes !== null) matchRoute(exchange, runtime.routes);
+  if (!exchange.plainPath) checkPath(exchange);
   // The runtime gives no access to it; without it the server would wait for content that never comes.
   if (!mayHaveContent(method) && declaresContent(fields)) {
     throw new RequestError(`A ${method} request with content cannot be forwarded`);

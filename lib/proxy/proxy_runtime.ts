@@ -11,6 +11,7 @@ import type { TrustedProxies } from "../http/trusted_proxies.ts";
 import type { LimitHeaders } from "../limiter/limit_headers.ts";
 import type { RefusalBodies } from "../limiter/refusal_bodies.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
+import type { PathMode } from "../routing/route_match.ts";
 import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
 import type { Timeouts, Transport } from "../transport/transport.ts";
 import type { Observer } from "../observe/observer.ts";
@@ -65,6 +66,10 @@ export interface ProxyRuntime {
   readonly forwardedFields: ResolvedForwarded;
   /** `null` when there are none: everything goes to the default pool. */
   readonly routes: RouteTable | null;
+  /** How paths are compared where there is no route. */
+  readonly paths: PathMode;
+  /** Whether servers get the normal form of the path where there is no route. */
+  readonly normalized: boolean;
   readonly namedPeers: NamedPeers;
   readonly observer: Observer;
   /** Ends an exchange; the transport reaches `settle_exchange.ts` by it. */

@@ -5,7 +5,8 @@ import type { Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
 import type { CompiledKey } from "../limiter/key_spec.ts";
 import type { RewriteFunction } from "../routing/rewrite.ts";
-import type { RouteMatcher } from "../routing/route_matcher.ts";
+import type { RouteFinder } from "../routing/route_finder.ts";
+import type { PathMode } from "../routing/route_match.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { Admission, PoolRuntime } from "./proxy_runtime.ts";
 
@@ -17,6 +18,9 @@ export interface RouteRuntime {
   readonly split: Split<PoolRuntime> | null;
   /** What the split goes by; `null` for chance. */
   readonly splitKey: CompiledKey | null;
+  readonly paths: PathMode;
+  /** Whether the server gets the normal form of the path. */
+  readonly normalized: boolean;
   readonly rewrite: RewriteFunction<RequestContext> | null;
   readonly admission: Admission | null;
   /** For each pool; `null` when the pools' own hold. */
@@ -27,7 +31,7 @@ export interface RouteRuntime {
 
 /** All routes of a proxy. */
 export interface RouteTable {
-  readonly matcher: RouteMatcher;
+  readonly finder: RouteFinder;
   /** In the order of the configuration. */
   readonly routes: readonly RouteRuntime[];
 }

@@ -8,7 +8,7 @@ import { forwardedSchema, trustedProxiesSchema } from "./forwarded_schema.ts";
 import { limiterSchema } from "./limiter_schema.ts";
 import { listenSchema } from "./listen_schema.ts";
 import { optionsObject } from "./options_object.ts";
-import { routesSchema } from "./routes_schema.ts";
+import { checkForward, forwardSchema, pathsSchema, routesSchema } from "./routes_schema.ts";
 import { checkFieldNames } from "./check_field_names.ts";
 import { checkPools } from "./check_pools.ts";
 import { checkRouteLimits } from "./check_route_limits.ts";
@@ -20,6 +20,8 @@ const entries = {
   limiter: v.optional(limiterSchema),
   trustedProxies: v.optional(trustedProxiesSchema),
   forwarded: v.optional(forwardedSchema),
+  paths: pathsSchema,
+  forward: forwardSchema,
   gracePeriod: v.optional(durationSchema),
   onListen: functionSchema,
   routes: v.optional(routesSchema),
@@ -40,6 +42,7 @@ export const configSchema: v.GenericSchema = v.lazy((config) =>
       // As it was written: the schema makes copies, which no longer show what was the same object.
       checkPools(config, addIssue);
       checkRouteLimits(config, addIssue);
+      checkForward(config, addIssue);
       checkFieldNames(config, addIssue);
     }),
   )
