@@ -2,6 +2,7 @@
 
 import { setImmediate } from "node:timers";
 import type { Clock } from "../core/clock.ts";
+import { socketShortage } from "../core/resource_shortage.ts";
 import { formatListen } from "../config/format_listen.ts";
 import type { ListenTlsOptions, ResolvedListen } from "../config/proxy_config.ts";
 import { cutBehind } from "../http/make_response.ts";
@@ -210,15 +211,21 @@ export class Listener {
   }
 
   #reopen(): void {
-    const { clock, onRecovery } = this.#options;
     try {
       this.#server = this.#serve(this.#port);
     } catch (error) {
       return this.#reopenLater(error);
     }
     this.#open = true;
+    this.#recoverLater();
+  }
+
+  #recoverLater(): void {
+    const { clock, onRecovery } = this.#options;
     const afterMs = clock.now() - this.#brokenSince!;
     this.#setTimer(() => {
+      // An open socket is of no use without a descriptor for the next client.
+      if (socketShortage() !== null) return this.#recoverLater();
       this.#brokenSince = null;
       onRecovery(this.address, afterMs);
     }, STEADY_AFTER_MS);
