@@ -28,7 +28,7 @@ const TABLE: readonly (readonly [error: ProxyError, status: number, code: string
     "http_response_timeout",
     "Gateway Timeout",
   ],
-  [new ClientGoneError(), 499, "client_gone", "Client Closed Request"],
+  [new ClientGoneError(), 400, "http_request_error", "Bad Request"],
 ];
 
 for (const [error, status, code, title] of TABLE) {
