@@ -201,6 +201,7 @@ export type {
   RequestLogEvent,
   ShutdownEvent,
   StoppedEvent,
+  UnreadExportEvent,
 } from "./lib/observe/events.ts";
 export type { AccessEntry } from "./lib/observe/access_entry.ts";
 

@@ -17,7 +17,7 @@ import type { SimulateCommand } from "./parse_simulate_arguments.ts";
  * @throws {TraceError} when the trace cannot be read
  */
 export async function runSimulation(command: SimulateCommand): Promise<string> {
-  const { limiter, filters } = await loadConfig(command.source);
+  const { config: { limiter, filters } } = await loadConfig(command.source);
   const requests = await requestsOf(command, limiter);
   const result = replay(limiter, requests, { newContext: filters.newContext });
   return command.json ? `${JSON.stringify(result)}\n` : reportSimulation(result, limiter, command.top);

@@ -35,6 +35,7 @@ export function eventLevel(event: ProxyEvent): LogLevel {
     case "request_log":
       return event.level;
     case "limiter_overflow":
+    case "unread_export":
       return "warn";
     case "limiter_store":
       return event.available ? "info" : "error";
@@ -54,6 +55,8 @@ export function eventMessage(event: ProxyEvent): string {
   switch (event.kind) {
     case "listening":
       return `Listening on ${event.addresses.join(", ")}`;
+    case "unread_export":
+      return unreadMessage(event.name);
     case "health":
       return healthMessage(event);
     case "health_check_error":
@@ -89,6 +92,11 @@ export function eventMessage(event: ProxyEvent): string {
     case "stopped":
       return stoppedMessage(event);
   }
+}
+
+/** What is said of an export that is no key of a configuration. */
+export function unreadMessage(name: string): string {
+  return `Nothing reads the export "${name}": it is no key of a configuration`;
 }
 
 function counted(count: number, noun: string): string {

@@ -5,6 +5,7 @@ import type { LogLevel } from "./log_level.ts";
 /** One thing that happened; `kind` tells which. */
 export type ProxyEvent =
   | ListeningEvent
+  | UnreadExportEvent
   | HealthEvent
   | HealthCheckErrorEvent
   | EjectionEvent
@@ -27,6 +28,14 @@ export interface ListeningEvent {
   readonly kind: "listening";
   /** Where, as `host:port`. */
   readonly addresses: readonly string[];
+}
+
+/** The module of the configuration exports something that is no key of a configuration. */
+export interface UnreadExportEvent {
+  /** Tells this event from others. */
+  readonly kind: "unread_export";
+  /** Name of the export. */
+  readonly name: string;
 }
 
 /** A server became healthy or unhealthy. */

@@ -57,6 +57,23 @@ Deno.test("lbproxy --check shows what a configuration means without starting it"
   assert(stdout.includes("\n  at most 1 request per 1s for each header appid\n"), stdout);
 });
 
+Deno.test("lbproxy tells of exports that nothing reads, with --check and at the start", async () => {
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": configFor("127.0.0.1:1", "export const helper = 1; export const PORT = 2;"),
+  });
+  const notices = ["PORT", "helper"].map((name) =>
+    `Nothing reads the export "${name}": it is no key of a configuration`
+  );
+  const checked = await folder.run(["--check"]);
+  assertEquals([checked.code, checked.stderr], [0, ""]);
+  assertEquals(checked.stdout.split("\n").slice(0, 4), ["No problems in proxy.config.ts", ...notices, ""]);
+  await using started = folder.start(["--listen", "127.0.0.1:0"]);
+  for (const notice of notices) await started.stderrMatch(new RegExp(` warn ${notice}\\n`));
+  await started.address();
+  started.kill("SIGTERM");
+  assertEquals((await started.ended).code, 0);
+});
+
 Deno.test("lbproxy --listen treats fields as the listeners in whose place it is", async () => {
   await using folder = await ProgramFolder.with({
     "proxy.config.ts": `

@@ -134,7 +134,8 @@ export function checkForward(config: unknown, addIssue: v.RawCheckContext<unknow
   });
 }
 
-const routeEntries = {
+/** Options of a route. */
+export const routeEntries = {
   name: v.optional(
     v.custom((value) => typeof value === "string" && value !== "", mustBe("a text that is not empty")),
   ),
