@@ -6,6 +6,7 @@ import { loadConfig } from "../config/load_config.ts";
 import type { ResolvedListen } from "../config/proxy_config.ts";
 import { unreadMessage } from "../observe/event_message.ts";
 import type { ByteSink } from "../observe/line_writer.ts";
+import { findCertificateProblems } from "../server/check_certificates.ts";
 import { HELP_TEXT } from "./help_text.ts";
 import { TraceError } from "../simulator/read_trace.ts";
 import type { Io } from "./io.ts";
@@ -57,6 +58,8 @@ async function run(options: RunOptions, io: Io): Promise<number> {
     await runUntilStopped(config, { ...options, unread }, io);
     return SUCCESS;
   }
+  const problems = findCertificateProblems(config);
+  if (problems.length > 0) throw new ConfigError(source, problems);
   const notices = unread.map((name) => `${unreadMessage(name)}\n`).join("");
   print(io.stdout, `No problems in ${source}\n${notices}\n${describeConfig(config)}\n`);
   return SUCCESS;

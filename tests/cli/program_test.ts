@@ -4,6 +4,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { VERSION } from "../../lib/cli/version.ts";
 import { startUpstream } from "../support/start_upstream.ts";
 import { certificateFiles } from "../support/certificate_files.ts";
+import { testCa } from "../support/test_ca.ts";
 import { MAIN, ProgramFolder } from "../support/program.ts";
 import { rawClient } from "../support/raw_client.ts";
 import { askAt, readAnswer } from "../support/start_proxy.ts";
@@ -55,6 +56,31 @@ Deno.test("lbproxy --check shows what a configuration means without starting it"
   assertEquals([code, stderr], [0, ""]);
   assert(stdout.startsWith("No problems in proxy.config.ts\n\nlisten    [::1]:99\n"), stdout);
   assert(stdout.includes("\n  at most 1 request per 1s for each header appid\n"), stdout);
+});
+
+Deno.test("lbproxy --check reads certificates and keys, and exits 2 when they do not fit", async () => {
+  const ca = await testCa();
+  const [own, other] = [await ca.issue({ names: ["a.example"] }), await ca.issue({ names: ["b.example"] })];
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": `
+      export const listen = { port: 0, tls: { cert: "cert.pem", key: "key.pem" } };
+      export const upstreams = ["a.example:80"];`,
+    "cert.pem": own.cert,
+    "key.pem": other.key,
+  });
+  assertEquals(await folder.run(["--check"]), {
+    code: 2,
+    stdout: "",
+    stderr: "Cannot load proxy.config.ts: listen.tls.key is not the key of listen.tls.cert\n",
+  });
+  await Deno.writeTextFile(`${folder.path}/key.pem`, own.key);
+  // It opens no socket for that where it may not.
+  for (const permissions of [undefined, ["--allow-read"]]) {
+    assertEquals((await folder.run(["--check"], permissions)).code, 0);
+  }
+  // Where the command line says where to listen, the files are of no interest.
+  await Deno.remove(`${folder.path}/key.pem`);
+  assertEquals((await folder.run(["--check", "--listen", "127.0.0.1:0"])).code, 0);
 });
 
 Deno.test("lbproxy tells of exports that nothing reads, with --check and at the start", async () => {

@@ -138,7 +138,7 @@ for (const [what, text, message] of UNLOADABLE) {
 const MISPLACED: Readonly<Record<string, string>> = {
   rateLimit: 'here it is called "limiter"',
   rateLimiter: 'here it is called "limiter"',
-  rate_limits: 'here it is called "limiter"',
+  ratelimits: 'here it is called "limiter"',
   policies: 'here it is called "limiter"',
   throttle: 'here it is called "limiter"',
   window: 'it belongs in "limiter"',
