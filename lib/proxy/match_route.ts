@@ -24,6 +24,7 @@ export function matchRoute(exchange: Exchange, { finder, routes }: RouteTable): 
   if (order < 0) return;
   const route = routes[order]!;
   exchange.matched = route;
+  if (exchange.plainPath) exchange.normalized = route.normalized;
   exchange.filters = route.filters;
   exchange.admission = route.admission;
   if (route.newContext !== null) addState(exchange, route.newContext!);
