@@ -2,6 +2,7 @@
 
 import { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
+import { allPolicies } from "../config/route_limits.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { RedisStores } from "../redis/redis_stores.ts";
 import { NamedPeers } from "../proxy/named_peers.ts";
@@ -59,14 +60,7 @@ export class DataPlane implements AsyncDisposable {
       members: this.pools,
       defaultPool: pools.get(config.defaultPool)!,
       admission,
-      routes: createRoutes(config.routes, {
-        pools,
-        random: options.random,
-        admission,
-        policies: config.limiter,
-        filters: config.filters,
-        admit,
-      }),
+      routes: createRoutes(config, { pools, random: options.random, admission, admit }),
       paths: config.paths,
       normalized: config.forward === "normalized",
       filters: config.filters,
@@ -104,9 +98,4 @@ export class DataPlane implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
-}
-
-/** Each policy of the proxy and of its routes once. */
-function allPolicies({ limiter, routes }: ResolvedConfig): readonly ResolvedPolicy[] {
-  return [...new Set([...limiter, ...routes.flatMap((route) => route.limiter ?? [])])];
 }

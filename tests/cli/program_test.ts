@@ -315,6 +315,21 @@ Deno.test("lbproxy simulate prints a table, or JSON, and exits 0", async () => {
     "5s",
   ]);
   assertMatch(made.stdout, /^\d+ requests in 4\.\d+s: \d+ admitted, \d+ refused/);
+  await Deno.writeTextFile(
+    `${folder.path}/access.jsonl`,
+    JSON.stringify({
+      time: "2026-01-01T00:00:00Z",
+      kind: "access",
+      method: "GET",
+      target: "/",
+      client: "192.0.2.1",
+    }),
+  );
+  const unseen = await folder.run(["simulate", "proxy.config.ts", "access.jsonl"]);
+  assertMatch(
+    unseen.stdout,
+    /\n\nAll requests have no key for policy default \(header:appid\): not limited by it\n$/,
+  );
   assertEquals(await folder.run(["simulate", "proxy.config.ts", "none.jsonl"]), {
     code: 2,
     stdout: "",
