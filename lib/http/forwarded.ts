@@ -27,8 +27,13 @@ export interface ForwardedOptions {
   xForwarded?: boolean;
   /** `Forwarded` (RFC 7239). @default {false} */
   forwarded?: boolean;
-  /** `Via` (RFC 9110 section 7.6.3). @default {true} */
+  /** `Via` (RFC 9110 section 7.6.3), for which some servers send what they would compress as it is (nginx). @default {false} */
   via?: boolean;
+  /**
+   * `CDN-Loop` (RFC 8586) with a name of this proxy alone, on requests that have come through a proxy, and on all where
+   * none of the others is on: a request that comes back with it gets 508. @default {true}
+   */
+  cdnLoop?: boolean;
 }
 
 /** The same with every default filled in. */
@@ -36,8 +41,8 @@ export type ResolvedForwarded = Readonly<Required<ForwardedOptions>>;
 
 /** Completes the options. */
 export function resolveForwarded(options: ForwardedOptions = {}): ResolvedForwarded {
-  const { xForwarded = true, forwarded = false, via = true } = options;
-  return Object.freeze({ xForwarded, forwarded, via });
+  const { xForwarded = true, forwarded = false, via = false, cdnLoop = true } = options;
+  return Object.freeze({ xForwarded, forwarded, via, cdnLoop });
 }
 
 /** What {@linkcode addForwarded} says. */
@@ -84,3 +89,37 @@ export function addForwarded(list: string[], fields: ResolvedForwarded, words: F
 }
 
 const VIA = `1.1 ${PROXY_NAME}`;
+
+/**
+ * By what a proxy knows its own requests when they come back to it, directly or through other proxies.
+ *
+ * A request that comes from a client says nothing of proxies, and gets no mark: what the proxy says to the server of itself
+ * is still there when it comes back, and then it gets one. So a loop ends in its second round, and what comes from clients
+ * goes to servers without it. Nobody is harmed by somebody who knows the name: it ends no requests but those that have it.
+ */
+export class LoopMark {
+  readonly #name: string;
+  readonly #always: boolean;
+
+  /** @param id of this proxy and no other, as a token */
+  constructor({ xForwarded, forwarded, via }: ResolvedForwarded, id: string) {
+    this.#name = `${PROXY_NAME}-${id}`;
+    this.#always = !xForwarded && !forwarded && !via;
+  }
+
+  /** Whether a request with this `CDN-Loop` has been here before. */
+  isIn(cdnLoop: string): boolean {
+    return cdnLoop.includes(this.#name);
+  }
+
+  /**
+   * Adds the mark where one is needed.
+   *
+   * @param cdnLoop what the request says; others are kept (RFC 8586 section 2)
+   * @param fromProxy whether the request has come through a proxy
+   */
+  add(list: string[], cdnLoop: string | null, fromProxy: boolean): void {
+    if (cdnLoop !== null) list.push("cdn-loop", `${cdnLoop}, ${this.#name}`);
+    else if (fromProxy || this.#always) list.push("cdn-loop", this.#name);
+  }
+}

@@ -1,6 +1,6 @@
 /** First step: find out what is asked, and refuse what cannot be forwarded. */
 
-import { FilterError, RequestError, StoppingError } from "../core/errors.ts";
+import { FilterError, LoopError, RequestError, StoppingError } from "../core/errors.ts";
 import { asciiTarget, readTarget } from "../http/request_target.ts";
 import type { Exchange } from "./exchange.ts";
 import { checkPath, matchRoute } from "./match_route.ts";
@@ -38,6 +38,7 @@ export function openExchange(exchange: Exchange): void {
       `Names of fields must not have underscores, received ${JSON.stringify(fields.dropped)}`,
     );
   }
+  if (fields.cdnLoop !== null && runtime.loopMark?.isIn(fields.cdnLoop)) throw new LoopError();
   if (method === "CONNECT" || method === "TRACE") {
     throw new RequestError(`The method ${method} is not forwarded`, 405, { allow: ALLOWED });
   }

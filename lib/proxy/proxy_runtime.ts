@@ -6,7 +6,7 @@ import type { ProxyError } from "../core/errors.ts";
 import type { LoadBalancer } from "../balancer/load_balancer.ts";
 import type { Filters } from "../config/filters.ts";
 import type { CompiledKey } from "../limiter/key_spec.ts";
-import type { ResolvedForwarded } from "../http/forwarded.ts";
+import type { LoopMark, ResolvedForwarded } from "../http/forwarded.ts";
 import type { TrustedProxies } from "../http/trusted_proxies.ts";
 import type { LimitHeaders } from "../limiter/limit_headers.ts";
 import type { RefusalBodies } from "../limiter/refusal_bodies.ts";
@@ -64,6 +64,8 @@ export interface ProxyRuntime {
   readonly trustedProxies: TrustedProxies | null;
   /** Which fields tell servers who asked. */
   readonly forwardedFields: ResolvedForwarded;
+  /** By what requests are known that come back; `null` when that is not wanted. */
+  readonly loopMark: LoopMark | null;
   /** `null` when there are none: everything goes to the default pool. */
   readonly routes: RouteTable | null;
   /** How paths are compared where there is no route. */

@@ -14,6 +14,7 @@ export interface RequestFields {
   readonly connection: string | null;
   readonly upgrade: string | null;
   readonly via: string | null;
+  readonly cdnLoop: string | null;
   /** `Content-Length` as sent. */
   readonly contentLength: string | null;
   readonly transferEncoding: string | null;
@@ -28,6 +29,7 @@ export const NO_FIELDS: RequestFields = Object.freeze({
   connection: null,
   upgrade: null,
   via: null,
+  cdnLoop: null,
   contentLength: null,
   transferEncoding: null,
 });
@@ -47,6 +49,7 @@ export function readFields(headers: Headers, passUnderscores: boolean): RequestF
     connection: null as string | null,
     upgrade: null as string | null,
     via: null as string | null,
+    cdnLoop: null as string | null,
     contentLength: null as string | null,
     transferEncoding: null as string | null,
   };
@@ -74,6 +77,9 @@ export function readFields(headers: Headers, passUnderscores: boolean): RequestF
         break;
       case "via":
         fields.via = value;
+        break;
+      case "cdn-loop":
+        fields.cdnLoop = value;
         break;
       case "content-length":
         fields.contentLength = value;

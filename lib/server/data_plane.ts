@@ -3,6 +3,7 @@
 import { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
 import { allPolicies } from "../config/route_limits.ts";
+import { LoopMark } from "../http/forwarded.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { RedisStores } from "../redis/redis_stores.ts";
 import { NamedPeers } from "../proxy/named_peers.ts";
@@ -66,6 +67,9 @@ export class DataPlane implements AsyncDisposable {
       filters: config.filters,
       trustedProxies: config.trustedProxies,
       forwardedFields: config.forwarded,
+      loopMark: config.forwarded.cdnLoop
+        ? new LoopMark(config.forwarded, crypto.randomUUID().slice(0, 18))
+        : null,
       namedPeers: new NamedPeers({ onForget: (peer) => this.#transports.forget(peer) }),
       count: { arrived: 0 },
       running,

@@ -727,6 +727,11 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     { upstreams, forwarded: { xforwarded: true } },
     'forwarded.xforwarded is not a known key, did you mean "xForwarded"?',
   ],
+  [
+    "forwarded with a name for loops",
+    { upstreams, forwarded: { cdnLoop: "me" } },
+    'forwarded.cdnLoop must be true or false, received "me"',
+  ],
   // sticky
   [
     "sticky without secret",

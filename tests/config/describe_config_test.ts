@@ -100,7 +100,7 @@ limit     default
   clients are told by x-rate-limit, draft-11
 counts    100000 keys counted exactly in 7.3 MiB; further ones by estimate, never too low
 filters   newContext, logging
-clients   by the address of the connection; servers are told by X-Forwarded-*, Via
+clients   by the address of the connection; servers are told by X-Forwarded-*
 shutdown  running requests may take 1m to finish`,
   );
 });
@@ -110,9 +110,35 @@ Deno.test("describeConfig() shows what is not there", () => {
   assertEquals(lines.slice(-4), [
     "limits    none",
     "filters   none",
-    "clients   by the address of the connection; servers are told by X-Forwarded-*, Via",
+    "clients   by the address of the connection; servers are told by X-Forwarded-*",
     "shutdown  running requests may take 30s to finish",
   ]);
+});
+
+Deno.test("describeConfig() says what servers are told, and that loops are not found", () => {
+  const told = (forwarded: unknown) =>
+    describeConfig(resolveConfig({ upstreams: ["a:80"], forwarded })).match(/servers are told (.*)$/m)?.[1];
+  assertEquals(told({ forwarded: true, via: true }), "by X-Forwarded-*, Forwarded, Via");
+  assertEquals(told({ xForwarded: false, cdnLoop: false }), "nothing, and loops are not found");
+});
+
+Deno.test("describeConfig() says which server is the proxy itself", () => {
+  const own = (listen: unknown, server: string) =>
+    describeConfig(resolveConfig({ listen, upstreams: [server] })).includes("which is this proxy itself");
+  const cases: [listen: unknown, server: string, own: boolean][] = [
+    ["127.0.0.1:80", "127.0.0.1:80", true],
+    ["0.0.0.0:80", "localhost:80", true],
+    ["[::]:80", "[::1]:80", true],
+    [["a.example:1", "a.example:80"], "a.example:80", true],
+    ["unix:/run/p.sock", "unix:/run/p.sock", true],
+    ["127.0.0.1:80", "127.0.0.1:81", false],
+    ["0.0.0.0:80", "a.example:80", false],
+    ["unix:/run/p.sock", "unix:/run/q.sock", false],
+    ["127.0.0.1:80", "unix:/run/p.sock", false],
+  ];
+  for (const [listen, server, expected] of cases) {
+    assertEquals(own(listen, server), expected, `${listen} ${server}`);
+  }
 });
 
 Deno.test("describeConfig() says whose word about clients counts, and in which field", () => {

@@ -71,7 +71,7 @@ Deno.test("resolveConfig() fills in every default", () => {
     forward: "received",
     filters: {},
     trustedProxies: null,
-    forwarded: { xForwarded: true, forwarded: false, via: true },
+    forwarded: { xForwarded: true, forwarded: false, via: false, cdnLoop: true },
     onListen: null,
     gracePeriodMs: 30_000,
   });

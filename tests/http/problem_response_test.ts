@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import {
   ClientGoneError,
   FilterError,
+  LoopError,
   NoServerError,
   type ProxyError,
   RequestError,
@@ -28,6 +29,8 @@ const TABLE: readonly (readonly [error: ProxyError, status: number, code: string
     "http_response_timeout",
     "Gateway Timeout",
   ],
+  [new LoopError(), 508, "proxy_loop_detected", "Loop Detected"],
+  // 499 is for the log alone.
   [new ClientGoneError(), 400, "http_request_error", "Bad Request"],
 ];
 
