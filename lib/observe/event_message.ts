@@ -38,7 +38,7 @@ export function eventLevel(event: ProxyEvent): LogLevel {
     case "unread_export":
       return "warn";
     case "limiter_store":
-      return event.available ? "info" : "error";
+      return !event.available ? "error" : event.dropped > 0 ? "warn" : "info";
     case "listener_recovered":
       return "info";
     case "health_check_error":
@@ -75,7 +75,9 @@ export function eventMessage(event: ProxyEvent): string {
       return `Limiter ${event.policy} holds ${event.capacity} keys and is full: further keys are estimated, never too low`;
     case "limiter_store":
       return event.available
-        ? `Limits are counted in ${event.address}`
+        ? `Limits are counted in ${event.address}${
+          event.dropped > 0 ? `; ${event.dropped} corrections of counts were too many to keep until now` : ""
+        }`
         : `Cannot count limits in ${event.address}: ${event.reason}`;
     case "listener_error":
       return listenerErrorMessage(event);

@@ -176,6 +176,8 @@ export interface LimiterStoreEvent {
   readonly available: boolean;
   /** Why it is not; `null` when it is. */
   readonly reason: string | null;
+  /** How many corrections of counts, by `charge`, were too many to be kept until it can be used again, and are lost. */
+  readonly dropped: number;
 }
 
 /** A listener cannot accept connections; it tries again until it can, and is told of once until then. */
