@@ -7,7 +7,7 @@ import { formatProxy } from "../transport/outbound_proxy.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import { describeBalancing } from "./describe_balancing.ts";
-import { describeLimit, describeMemory, describeStore } from "./describe_limit.ts";
+import { describeCounts, describeLimit } from "./describe_limit.ts";
 import { describeListen } from "./describe_listen.ts";
 import { describeRoutes } from "./describe_routes.ts";
 import type { Address } from "../upstream/address.ts";
@@ -30,8 +30,7 @@ export function describeConfig(config: ResolvedConfig): string {
     ),
     ...(limiter.length === 0 ? ["limits    none"] : [
       ...limiter.map(describePolicy),
-      `counts    ${describeMemory(limiter)}`,
-      ...describeStore(limiter[0]!).map((line) => `  ${line}`),
+      ...describeCounts(limiter).map((line, i) => i === 0 ? `counts    ${line}` : line),
     ]),
     ...describeRoutes(routes, config),
     `filters   ${phases.length === 0 ? "none" : phases.join(", ")}`,

@@ -59,10 +59,12 @@ const PLACES: readonly [name: string, start: () => Promise<Place>][] = [
     const server = await RedisServer.start();
     return { url: server.url, server, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
   }],
-  ["Redis behind TLS", async () => {
+  ["Redis, behind TLS and for a user who may do little,", async () => {
     const tls = await RedisTlsServer.start();
+    const rights = ["~{lbproxy}:*", "-@all", "+eval", "+evalsha", "+time", "+get", "+mget", "+set", "+del"];
+    assertEquals(await tls.plain.command("ACL", "SETUSER", "proxy", "on", ">word", ...rights), "+OK\r\n");
     return {
-      url: `rediss://127.0.0.1:${tls.tlsPort}`,
+      url: `rediss://proxy:word@127.0.0.1:${tls.tlsPort}`,
       store: { tls: { caCerts: [tls.caCert] } },
       server: tls.plain,
       [Symbol.asyncDispose]: () => tls[Symbol.asyncDispose](),
