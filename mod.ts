@@ -110,7 +110,7 @@ export type { SimulatedRequest } from "./lib/simulator/simulated_request.ts";
 export type { ForwardedOptions } from "./lib/http/forwarded.ts";
 export type { TrustedField, TrustedProxiesOptions } from "./lib/http/trusted_proxies.ts";
 export type { RouteOptions } from "./lib/config/route_options.ts";
-export type { RouteMatch } from "./lib/routing/route_match.ts";
+export type { PathForward, PathMode, RouteMatch } from "./lib/routing/route_match.ts";
 export type { RewriteFunction, RewriteOptions } from "./lib/routing/rewrite.ts";
 export { HeaderFields } from "./lib/http/header_fields.ts";
 export { LoadBalancer, type LoadBalancerOptions } from "./lib/balancer/load_balancer.ts";
@@ -201,6 +201,7 @@ export type {
   RequestLogEvent,
   ShutdownEvent,
   StoppedEvent,
+  UnreadExportEvent,
 } from "./lib/observe/events.ts";
 export type { AccessEntry } from "./lib/observe/access_entry.ts";
 

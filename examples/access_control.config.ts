@@ -7,6 +7,10 @@
 //   curl -v "http://127.0.0.1:6188/admin/" -u root:secret
 // 413, more than 1 KiB:
 //   curl -v "http://127.0.0.1:6188/upload" -d "$(seq 1000)"
+// 401, it is the same path:
+//   curl -v --path-as-is "http://127.0.0.1:6188/x/../%61dmin/"
+// 400, a server could read /admin/ in it:
+//   curl -v "http://127.0.0.1:6188/admin%2f"
 //
 // Behind another proxy set `trustedProxies`, or every client has the address of that (trusted_proxies.config.ts).
 
@@ -16,6 +20,9 @@ import { startDemoUpstream } from "./demo_upstream.ts";
 export default defineConfig({
   listen: "127.0.0.1:6188",
   upstreams: [startDemoUpstream("one")],
+
+  // Routes compare the normal form of a path, and the server gets that form too: so it finds no other path in it.
+  forward: "normalized",
 
   // For everybody; those of a route come after.
   filters: [ipDeny(["192.0.2.0/24", "2001:db8::/32"])],

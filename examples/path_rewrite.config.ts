@@ -8,7 +8,7 @@
 // As it is:
 //   curl "http://127.0.0.1:6188/elsewhere"
 //
-// Only the path is rewritten, as the client sent it: nothing in it is decoded or normalised on the way.
+// Only the path is rewritten, in its normal form (`/./api//users` is `/api/users`); one that is not goes on as it came.
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -18,8 +18,8 @@ export default defineConfig({
   // clients to, "x-forwarded-for" or "forwarded". The other one is dropped, since clients may write it themselves.
   trustedProxies: { from: ["loopback", "10.0.0.0/8"], field: "x-forwarded-for" },
 
-  // X-Forwarded-* and Via are on by default, the one of RFC 7239 is not.
-  forwarded: { forwarded: true, via: false },
+  // X-Forwarded-* are on by default, the one of RFC 7239 and Via are not.
+  forwarded: { forwarded: true },
 
   // Counts clients, and not the proxy in front.
   limiter: { key: "ip", limit: 2, window: "1m" },

@@ -27,7 +27,11 @@ export async function sharedLimiter(list: readonly LimiterPolicy<Asker>[]): Prom
   await using stack = new AsyncDisposableStack();
   const { promise: lost, resolve } = Promise.withResolvers<void>();
   const stores = stack.use(
-    new RedisStores({ clock, onAvailability: (_, available) => available ? undefined : resolve() }),
+    new RedisStores({
+      clock,
+      createId: () => 1 + Math.floor(random() * 2 ** 32),
+      onAvailability: (_, available) => available ? undefined : resolve(),
+    }),
   );
   const policies = resolvePolicies<Asker>(list);
   const table = SharedTable.create({ clock, random });

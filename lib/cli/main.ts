@@ -4,7 +4,9 @@ import { ConfigError } from "../config/config_error.ts";
 import { describeConfig } from "../config/describe_config.ts";
 import { loadConfig } from "../config/load_config.ts";
 import type { ResolvedListen } from "../config/proxy_config.ts";
+import { unreadMessage } from "../observe/event_message.ts";
 import type { ByteSink } from "../observe/line_writer.ts";
+import { findCertificateProblems } from "../server/check_certificates.ts";
 import { HELP_TEXT } from "./help_text.ts";
 import { TraceError } from "../simulator/read_trace.ts";
 import type { Io } from "./io.ts";
@@ -50,13 +52,16 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
 
 async function run(options: RunOptions, io: Io): Promise<number> {
   const { source, check, listen } = options;
-  const loaded = await loadConfig(source);
+  const { config: loaded, unread } = await loadConfig(source);
   const config = listen.length === 0 ? loaded : { ...loaded, listen: listenInstead(listen, loaded.listen) };
   if (!check) {
-    await runUntilStopped(config, options, io);
+    await runUntilStopped(config, { ...options, unread }, io);
     return SUCCESS;
   }
-  print(io.stdout, `No problems in ${source}\n\n${describeConfig(config)}\n`);
+  const problems = findCertificateProblems(config);
+  if (problems.length > 0) throw new ConfigError(source, problems);
+  const notices = unread.map((name) => `${unreadMessage(name)}\n`).join("");
+  print(io.stdout, `No problems in ${source}\n${notices}\n${describeConfig(config)}\n`);
   return SUCCESS;
 }
 

@@ -6,6 +6,7 @@ import { generateTraffic } from "../simulator/generate_traffic.ts";
 import { readTrace, TraceError } from "../simulator/read_trace.ts";
 import { reportSimulation } from "../simulator/report_simulation.ts";
 import { replay } from "../simulator/simulate.ts";
+import { allPolicies } from "../config/route_limits.ts";
 import type { SimulatedRequest } from "../simulator/simulated_request.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { SimulateCommand } from "./parse_simulate_arguments.ts";
@@ -17,10 +18,10 @@ import type { SimulateCommand } from "./parse_simulate_arguments.ts";
  * @throws {TraceError} when the trace cannot be read
  */
 export async function runSimulation(command: SimulateCommand): Promise<string> {
-  const { limiter, filters } = await loadConfig(command.source);
-  const requests = await requestsOf(command, limiter);
-  const result = replay(limiter, requests, { newContext: filters.newContext });
-  return command.json ? `${JSON.stringify(result)}\n` : reportSimulation(result, limiter, command.top);
+  const { config } = await loadConfig(command.source);
+  const policies = allPolicies(config);
+  const result = replay(config, await requestsOf(command, policies));
+  return command.json ? `${JSON.stringify(result)}\n` : reportSimulation(result, policies, command.top);
 }
 
 async function requestsOf(

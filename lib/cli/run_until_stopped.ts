@@ -12,6 +12,12 @@ const SIGNAL_EXIT_CODES: Readonly<Record<StopSignal, number>> = { SIGINT: 130, S
 /** How long the last lines of the log may take when nobody reads them. */
 const LAST_LINES_MS = 1000;
 
+/** What the program is run with. */
+export interface RunUntilStoppedOptions extends Pick<RunOptions, "logLevel" | "logFormat"> {
+  /** Exports of the configuration that nothing reads. */
+  readonly unread: readonly string[];
+}
+
 /**
  * Starts the proxy and resolves when it has stopped.
  *
@@ -19,10 +25,14 @@ const LAST_LINES_MS = 1000;
  *
  * @throws {ListenError} when an address cannot be listened at
  */
-export async function runUntilStopped(config: ResolvedConfig, options: RunOptions, io: Io): Promise<void> {
-  const { logLevel: level, logFormat: format } = options;
+export async function runUntilStopped(
+  config: ResolvedConfig,
+  { logLevel: level, logFormat: format, unread }: RunUntilStoppedOptions,
+  io: Io,
+): Promise<void> {
   using log = createLog({ level, format, stdout: io.stdout, stderr: io.stderr });
   using _strayErrors = io.onStrayError((error) => reportStrayError(log, error));
+  for (const name of unread) log.observer.event({ kind: "unread_export", name });
   const starting = startProxy(config, { observer: log.observer });
   let stopping = false;
   using _signals = io.onStopSignal((signal) => {

@@ -7,10 +7,11 @@ import { formatProxy } from "../transport/outbound_proxy.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import { describeBalancing } from "./describe_balancing.ts";
-import { describeLimit, describeMemory, describeStore } from "./describe_limit.ts";
+import { describeCounts, describeLimit } from "./describe_limit.ts";
 import { describeListen } from "./describe_listen.ts";
 import { describeRoutes } from "./describe_routes.ts";
-import type { ResolvedConfig, ResolvedPool, ResolvedServer } from "./proxy_config.ts";
+import type { Address } from "../upstream/address.ts";
+import type { ResolvedConfig, ResolvedListen, ResolvedPool, ResolvedServer } from "./proxy_config.ts";
 
 /**
  * Writes a completed configuration for people, with every default filled in and the limits in plain words.
@@ -24,14 +25,14 @@ export function describeConfig(config: ResolvedConfig): string {
     ...listen.map((place) => `listen    ${describeListen(place)}`),
     ...Array.from(
       pools.values(),
-      (pool) => describePool(pool, pools.size > 1 && routes.length === 0 && pool.name === defaultPool),
+      (pool) =>
+        describePool(pool, listen, pools.size > 1 && routes.length === 0 && pool.name === defaultPool),
     ),
     ...(limiter.length === 0 ? ["limits    none"] : [
       ...limiter.map(describePolicy),
-      `counts    ${describeMemory(limiter)}`,
-      ...describeStore(limiter[0]!).map((line) => `  ${line}`),
+      ...describeCounts(limiter).map((line, i) => i === 0 ? `counts    ${line}` : line),
     ]),
-    ...describeRoutes(routes),
+    ...describeRoutes(routes, config),
     `filters   ${phases.length === 0 ? "none" : phases.join(", ")}`,
     `clients   ${describeTrust(config)}`,
     `shutdown  running requests may take ${formatDuration(gracePeriodMs)} to finish`,
@@ -39,7 +40,7 @@ export function describeConfig(config: ResolvedConfig): string {
 }
 
 function describeTrust(
-  { trustedProxies, forwarded: { xForwarded, forwarded, via } }: ResolvedConfig,
+  { trustedProxies, forwarded: { xForwarded, forwarded, via, cdnLoop } }: ResolvedConfig,
 ): string {
   const who = trustedProxies === null
     ? "by the address of the connection"
@@ -51,14 +52,15 @@ function describeTrust(
     ...(forwarded ? ["Forwarded"] : []),
     ...(via ? ["Via"] : []),
   ];
-  return `${who}; servers are told ${fields.length === 0 ? "nothing" : `by ${fields.join(", ")}`}`;
+  const told = fields.length === 0 ? "nothing" : `by ${fields.join(", ")}`;
+  return `${who}; servers are told ${told}${cdnLoop ? "" : ", and loops are not found"}`;
 }
 
-function describePool(pool: ResolvedPool, isDefault: boolean): string {
+function describePool(pool: ResolvedPool, listen: readonly ResolvedListen[], isDefault: boolean): string {
   const { name, servers, balancing, sticky, timeouts, transport } = pool;
   return [
     `pool      ${name}${isDefault ? " (for what no filter sends elsewhere)" : ""}`,
-    ...servers.map((server) => `  server    ${describeServer(server)}`),
+    ...servers.map((server) => `  server    ${describeServer(server, listen)}`),
     ...describeBalancing(balancing).map((line) => `  ${line}`),
     ...(sticky === null ? [] : [`  sticky    ${describeSticky(sticky)}`]),
     `  timeouts  ${describeTimeouts(timeouts)}`,
@@ -76,9 +78,10 @@ function describeWebSocket({ webSocket, transport }: ResolvedPool): string {
   }, ping every ${formatDuration(pingIntervalMs)}`;
 }
 
-function describeServer(server: ResolvedServer): string {
-  const { id, peer: { tls }, weight, backup, tags, maxInFlight } = server;
+function describeServer(server: ResolvedServer, listen: readonly ResolvedListen[]): string {
+  const { id, peer: { address, tls }, weight, backup, tags, maxInFlight } = server;
   const parts = [id];
+  if (listen.some((place) => isAt(place, address))) parts.push("which is this proxy itself");
   if (backup) parts.push("backup");
   if (weight !== 1) parts.push(`weight ${weight}`);
   if (maxInFlight !== Infinity) parts.push(`at most ${counted(maxInFlight, "request", "requests")} at once`);
@@ -94,6 +97,17 @@ function describeServer(server: ResolvedServer): string {
   }
   return parts.join(", ");
 }
+
+/** Whether the address leads to that place, as far as names tell. */
+function isAt({ hostname, port, unix }: ResolvedListen, address: Address): boolean {
+  if (address.kind === "unix") return unix === address.path;
+  if (unix !== undefined || port !== address.port) return false;
+  const loopback = LOOPBACK.test(address.hostname);
+  return hostname === address.hostname ||
+    (loopback && (hostname === "0.0.0.0" || hostname === "::" || LOOPBACK.test(hostname)));
+}
+
+const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|::1)$/i;
 
 function describeSticky({ cookie, maxAgeSeconds, keepWhileDraining }: ResolvedSticky): string {
   const long = maxAgeSeconds === null

@@ -2,19 +2,27 @@
 
 import { formatDuration } from "../core/duration.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
-import { storeAddress } from "../limiter/redis_store_options.ts";
+import { type ResolvedRedisStore, storeAddress } from "../limiter/redis_store_options.ts";
 import { tableSize } from "../limiter/table_layout.ts";
+import { LEASE_US } from "../redis/permit_script.ts";
 import { describeKey } from "./describe_key.ts";
 
 /** Keys that every request has. */
 const ALWAYS_THERE = ["ip", "path", "host"];
 
-/** Says what a limit does, one sentence a line: `at most 1 request per 1s for each header appid`. */
-export function describeLimit(policy: ResolvedPolicy): readonly string[] {
+/**
+ * Says what a limit does, one sentence a line: `at most 1 request per 1s for each header appid`.
+ *
+ * @param store where it is counted; for limits of routes that is where those of the configuration are
+ */
+export function describeLimit(
+  policy: ResolvedPolicy,
+  store: ResolvedRedisStore | null = policy.store,
+): readonly string[] {
   const { keySpec, cost, charge, dryRun, penalize, keepAlive, headers, response } = policy;
   const each = describeKey(keySpec);
   const lines = [`${describeAmount(policy)} for each ${each}`];
-  const burst = describeBurst(policy);
+  const burst = describeBurst(policy, store !== null);
   if (burst !== null) lines.push(burst);
   if (!ALWAYS_THERE.some((key) => key === keySpec)) lines.push(describeMissingKey(policy, each));
   if (cost !== 1) lines.push(`a request counts ${typeof cost === "function" ? "what cost() says" : cost}`);
@@ -30,17 +38,10 @@ export function describeLimit(policy: ResolvedPolicy): readonly string[] {
   return lines;
 }
 
-/** Says how much memory the counts take, which never changes. */
-export function describeMemory(policies: readonly ResolvedPolicy[]): string {
-  const maxKeys = policies.reduce((sum, policy) => sum + policy.maxKeys, 0);
-  const { byteLength } = tableSize(maxKeys, policies.length);
-  const megabytes = (byteLength / 2 ** 20).toFixed(1);
-  return `${maxKeys} keys counted exactly in ${megabytes} MiB; further ones by estimate, never too low`;
-}
-
-/** Says where limits are counted that several machines share; nothing for the memory of this one. */
-export function describeStore({ store }: ResolvedPolicy): readonly string[] {
-  if (store === null) return [];
+/** Says where limits are counted, and what bounds how many keys there can be. */
+export function describeCounts(policies: readonly ResolvedPolicy[]): readonly string[] {
+  const { store } = policies[0]!;
+  if (store === null) return [describeMemory(policies)];
   const { prefix, timeoutMs, onStoreError, instances, lease } = store;
   const otherwise = {
     open: "let pass",
@@ -51,11 +52,22 @@ export function describeStore({ store }: ResolvedPolicy): readonly string[] {
   };
   return [
     `shared in ${storeAddress(store)} under the prefix ${prefix}`,
-    ...(lease === 1 ? [] : [`taken from there ${lease} requests at a time`]),
-    `requests that it does not decide about within ${formatDuration(timeoutMs)} are ${
+    "  as many keys as that has memory for (its maxmemory), each until it counts for nothing; maxKeys does not bound them",
+    ...(lease === 1 ? [] : [`  taken from there ${lease} requests at a time`]),
+    `  requests that it does not decide about within ${formatDuration(timeoutMs)} are ${
       otherwise[onStoreError]
     }`,
+    `  maxKeys is for ${
+      onStoreError === "local" ? `those, and for bans: ${describeMemory(policies)}` : "bans"
+    }`,
   ];
+}
+
+function describeMemory(policies: readonly ResolvedPolicy[]): string {
+  const maxKeys = policies.reduce((sum, policy) => sum + policy.maxKeys, 0);
+  const { byteLength } = tableSize(maxKeys, policies.length);
+  const megabytes = (byteLength / 2 ** 20).toFixed(1);
+  return `${maxKeys} keys counted exactly in ${megabytes} MiB; further ones by estimate, never too low`;
 }
 
 function describeAmount(policy: ResolvedPolicy): string {
@@ -88,9 +100,13 @@ function describeRate(limit: ResolvedPolicy["limit"], windowMs: number): string 
 }
 
 /** The most that a client can get through at a moment of its choice, where that is more than the limit. */
-function describeBurst({ algorithm, limit, windowMs }: ResolvedPolicy): string | null {
+function describeBurst({ algorithm, limit, windowMs }: ResolvedPolicy, shared: boolean): string | null {
   const window = formatDuration(windowMs);
   if (algorithm === "concurrency") {
+    if (shared) {
+      const lease = formatDuration(LEASE_US / 1000);
+      return `held for as long as a request runs; what an instance held that died is free again after ${lease}`;
+    }
     return `a place that is not given back is free again after ${window} to twice that`;
   }
   if (algorithm === "token-bucket" || limit === 0) return null;

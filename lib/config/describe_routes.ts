@@ -5,22 +5,45 @@ import { listOf, type RouteMatch } from "../routing/route_match.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import { describeKey } from "./describe_key.ts";
 import { describeLimit } from "./describe_limit.ts";
+import type { ResolvedConfig } from "./proxy_config.ts";
 import type { ResolvedRoute } from "./route_options.ts";
 
-/** Says what each route takes and where that goes; nothing where there are none. */
-export function describeRoutes(routes: readonly ResolvedRoute[]): readonly string[] {
-  if (routes.length === 0) return [];
-  return [...routes.flatMap(describeRoute), "          404 for what no route takes"];
+/** Says what each route takes and where that goes, and what is done with paths; nothing where there are none. */
+export function describeRoutes(routes: readonly ResolvedRoute[], common: Common): readonly string[] {
+  const paths = `paths     ${describePaths(common)}`;
+  // Without routes nothing is compared.
+  if (routes.length === 0) return common.paths === "refuse" || common.forward === "normalized" ? [paths] : [];
+  return [
+    ...routes.flatMap((route) => describeRoute(route, common)),
+    "          404 for what no route takes",
+    paths,
+  ];
 }
 
-function describeRoute(route: ResolvedRoute): readonly string[] {
-  const { name, match, rewrite, limiter, timeouts, filters } = route;
+/** What is done with paths. */
+type Paths = Pick<ResolvedRoute, "paths" | "forward">;
+
+/** What the configuration says for all routes. */
+type Common = Paths & Pick<ResolvedConfig, "limiter">;
+
+function describePaths({ paths, forward }: Paths): string {
+  const compared = paths === "raw"
+    ? "compared as they stand"
+    : paths === "refuse"
+    ? "taken in their normal form alone"
+    : "compared in their normal form";
+  return `${compared}; servers get them ${forward === "normalized" ? "in that form" : "as they came"}`;
+}
+
+function describeRoute(route: ResolvedRoute, common: Common): readonly string[] {
+  const { name, match, rewrite, limiter, timeouts, filters, paths, forward } = route;
   const phases = Object.keys(filters);
   const times = describeTimeouts(timeouts);
   return [
     `route     ${name}: ${describeMatch(match)} -> ${describeTarget(route)}`,
+    ...(paths === common.paths && forward === common.forward ? [] : [`  paths     ${describePaths(route)}`]),
     ...(rewrite === null ? [] : ["  rewrite   the target"]),
-    ...(limiter === null ? [] : describeLimiter(limiter)),
+    ...(limiter === null ? [] : describeLimiter(limiter, common)),
     ...(times === "" ? [] : [`  timeouts  ${times}`]),
     ...(phases.length === 0 ? [] : [`  filters   ${phases.join(", ")}`]),
   ];
@@ -48,11 +71,12 @@ function describeTarget({ pools, splitKey }: ResolvedRoute): string {
   return `${shares.join(", ")}${splitKey === null ? "" : ` by ${describeKey(splitKey)}`}`;
 }
 
-function describeLimiter(policies: ResolvedRoute["limiter"] & object): readonly string[] {
+function describeLimiter(policies: ResolvedRoute["limiter"] & object, common: Common): readonly string[] {
   if (policies.length === 0) return ["  limits    none"];
+  const store = common.limiter[0]?.store ?? null;
   return policies.flatMap((policy) => [
     `  limit     ${policy.name}`,
-    ...describeLimit(policy).map((line) => `    ${line}`),
+    ...describeLimit(policy, store).map((line) => `    ${line}`),
   ]);
 }
 

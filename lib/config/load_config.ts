@@ -7,13 +7,30 @@ import { pickExports } from "./pick_exports.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
 import { completeConfig } from "./resolve_config.ts";
 
+/** A configuration, and what its module says beside it. */
+export interface LoadedConfig {
+  readonly config: ResolvedConfig;
+  /** Exports that nothing reads. */
+  readonly unread: readonly string[];
+}
+
+/** What people write configurations in elsewhere, by the end of the name. */
+const OTHER_FORMATS: Readonly<Record<string, string>> = {
+  json: "JSON",
+  jsonc: "JSON",
+  json5: "JSON",
+  yaml: "YAML",
+  yml: "YAML",
+  toml: "TOML",
+};
+
 /**
  * Loads a configuration module, checks what it exports, and completes it.
  *
  * @param source path of the file, relative ones from the working directory; or a URL (`file:`, `https:`, `jsr:`, ...)
  * @throws {ConfigError} when it cannot be read or loaded, or anything is wrong with it
  */
-export async function loadConfig(source: string | URL): Promise<ResolvedConfig> {
+export async function loadConfig(source: string | URL): Promise<LoadedConfig> {
   const where = String(source);
   let url: string | undefined;
   let module: Record<string, unknown>;
@@ -21,12 +38,29 @@ export async function loadConfig(source: string | URL): Promise<ResolvedConfig> 
     url = toModuleUrl(where);
     module = await import(url);
   } catch (cause) {
-    const problem = { path: "", message: explainLoadError(cause, url) };
+    const isThere = !/^Module not found/.test((cause as Error)?.message);
+    const message = (isThere ? explainFormat(where) : undefined) ?? explainLoadError(cause, url);
+    const problem = { path: "", message };
     throw new ConfigError(where, [problem], { cause });
   }
-  const { config, problems } = pickExports(module);
+  // Some YAML is a program that does nothing.
+  const format = explainFormat(where);
+  if (format !== undefined) throw new ConfigError(where, [{ path: "", message: format }]);
+  const { config, problems, unread } = pickExports(module);
   if (problems.length > 0) throw new ConfigError(where, problems);
-  return completeConfig(config as ProxyConfig);
+  return { config: completeConfig(config as ProxyConfig), unread };
+}
+
+/** Says of a file that is no module what it is instead, by its name. */
+function explainFormat(source: string): string | undefined {
+  const name = source.replace(/[?#].*$/, "");
+  const format = OTHER_FORMATS[name.slice(name.lastIndexOf(".") + 1).toLowerCase()];
+  if (format === undefined) return undefined;
+  const path = /^(?:[./]|\w+:)/.test(source) ? source : `./${source}`;
+  const way = format === "JSON"
+    ? `, which can read it: import config from "${path}" with { type: "json" }; export default config`
+    : "";
+  return `it is ${format}, and a configuration is a module of TypeScript or JavaScript such as proxy.config.ts${way}`;
 }
 
 /** One letter is a drive, not a scheme. */

@@ -24,7 +24,7 @@ export function editDistance(a: string, b: string): number {
 }
 
 /** Case and separators are the likeliest mistakes (`health_check`, `Listen`), so they count for nothing. */
-function normalize(name: string): string {
+export function normalizeName(name: string): string {
   return name.replaceAll(/[-_]/g, "").toLowerCase();
 }
 
@@ -35,11 +35,11 @@ function isAbbreviation(short: string, long: string): boolean {
 
 /** Returns the one of `names` that `name` is a likely misspelling of, or `undefined`. */
 export function nearestName(name: string, names: Iterable<string>): string | undefined {
-  const wanted = normalize(name);
+  const wanted = normalizeName(name);
   let nearest: string | undefined;
   let least = Infinity;
   for (const candidate of names) {
-    const other = normalize(candidate);
+    const other = normalizeName(candidate);
     const distance = isAbbreviation(wanted, other) ? 1 : editDistance(wanted, other);
     const tolerated = Math.max(1, Math.floor(Math.max(wanted.length, other.length) * TOLERANCE));
     if (distance <= tolerated && distance < least) {

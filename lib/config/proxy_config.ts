@@ -8,6 +8,7 @@ import type { TrustedProxies, TrustedProxiesOptions } from "../http/trusted_prox
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Peer } from "../upstream/peer.ts";
+import type { PathForward, PathMode } from "../routing/route_match.ts";
 import type { TransportOptions, TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedWebSocket, WebSocketOptions } from "../transport/websocket/web_socket_options.ts";
@@ -138,6 +139,10 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   limiter?: LimiterPolicy<RequestContext<State>> | readonly LimiterPolicy<RequestContext<State>>[];
   /** Which requests go where, tried in order; 404 for what none takes. @default {everything goes to the only pool, or the one named `default`} */
   routes?: readonly RouteOptions<State>[];
+  /** How paths are compared with those of routes and filters; a route may have another way. @default {"normalize"} */
+  paths?: PathMode;
+  /** Which path servers get; not `"normalized"` where paths are `"raw"`. @default {"received"} */
+  forward?: PathForward;
   /** Filter sets that run after the phases of the configuration itself, on the way back before them. @default {[]} */
   filters?: readonly Filters<State>[];
   /**
@@ -152,7 +157,11 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   trustedProxies?: readonly string[] | TrustedProxiesOptions;
   /** Which fields tell servers who asked. */
   forwarded?: ForwardedOptions;
-  /** How long running requests may take to finish once the proxy is told to stop. @default {"30s"} */
+  /**
+   * How long running requests may take to finish once the proxy is told to stop; WebSockets are closed at once.
+   *
+   * @default {"30s"}
+   */
   gracePeriod?: Duration;
 }
 
@@ -209,6 +218,8 @@ export interface ResolvedConfig {
   readonly trustedProxies: TrustedProxies | null;
   readonly forwarded: ResolvedForwarded;
   readonly routes: readonly ResolvedRoute[];
+  readonly paths: PathMode;
+  readonly forward: PathForward;
   readonly onListen: OnListen | null;
   readonly gracePeriodMs: number;
 }

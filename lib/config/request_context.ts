@@ -54,6 +54,16 @@ export interface RequestContext<State = unknown> extends KeySource {
   readonly requestId: string;
   /** Method of the client's request. */
   readonly method: string;
+  /**
+   * The path, without the query, in the form in which routes compare it; see {@linkcode PathMode}. A filter that protects
+   * paths looks at {@linkcode RequestContext.otherPaths} as well.
+   */
+  readonly path: string;
+  /**
+   * Other ways in which servers may read the path, for most requests none: of `/a%2fb` it is `/a/b`. None where `paths` is
+   * `"raw"`, and never more than a few dozen: a request with more gets 400.
+   */
+  readonly otherPaths: readonly string[];
   /** Name of the route that takes it; `null` where there are no routes, or none takes it. */
   readonly route: string | null;
   /** Where the request went last; `null` before a server was selected. */

@@ -31,7 +31,7 @@ export function resolveConfig(config: unknown, where = "configuration"): Resolve
 export function completeConfig(config: ProxyConfig): ResolvedConfig {
   const { listen, upstreams, limiter, onListen = null, gracePeriod = "30s", filters = [], routes = [] } =
     config;
-  const { forwarded } = config;
+  const { forwarded, paths = "normalize", forward = "received" } = config;
   const { pools, defaultPool } = resolveUpstreams(upstreams);
   const policies = resolvePolicies(
     limiter === undefined ? [] : limiter as LimiterPolicy | readonly LimiterPolicy[],
@@ -43,7 +43,9 @@ export function completeConfig(config: ProxyConfig): ResolvedConfig {
     defaultPool,
     limiter: policies,
     filters: composeFilters(filterSets),
-    routes: resolveRoutes(routes, { defaultPool, limiter, policies, filterSets }),
+    routes: resolveRoutes(routes, { defaultPool, limiter, policies, filterSets, paths, forward }),
+    paths,
+    forward,
     trustedProxies: resolveTrustedProxies(config.trustedProxies),
     forwarded: resolveForwarded(forwarded),
     onListen,

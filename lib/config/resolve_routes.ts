@@ -3,7 +3,7 @@
 import { parseDuration } from "../core/duration.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { compileRewrite } from "../routing/rewrite.ts";
-import { listOf, type RouteMatch } from "../routing/route_match.ts";
+import { listOf, type PathForward, type PathMode, type RouteMatch } from "../routing/route_match.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import { composeFilters } from "./compose_filters.ts";
 import type { Filters } from "./filters.ts";
@@ -19,26 +19,32 @@ export interface RouteSurroundings {
   readonly policies: readonly ResolvedPolicy[];
   /** Filter sets of the configuration, its own phases first. */
   readonly filterSets: readonly Filters[];
+  readonly paths: PathMode;
+  readonly forward: PathForward;
 }
 
 /** Completes routes that are known to be good. */
 export function resolveRoutes(
   routes: readonly RouteOptions[],
-  { defaultPool, limiter, policies, filterSets }: RouteSurroundings,
+  { defaultPool, limiter, policies, filterSets, ...common }: RouteSurroundings,
 ): readonly ResolvedRoute[] {
   const limits = new RouteLimits(limiter, policies);
   return Object.freeze(routes.map((route) => {
     const { match = {}, upstream = defaultPool, splitKey = null, rewrite, timeouts, filters = [] } = route;
-    const { name = nameOf(match) } = route;
+    const { name = nameOf(match), paths = common.paths } = route;
+    const { forward = paths === "raw" ? "received" : common.forward } = route;
     return Object.freeze({
       name,
       match,
       pools: typeof upstream === "string" ? [[upstream, 1] as const] : Object.entries(upstream),
       splitKey: splitKey as ResolvedRoute["splitKey"],
+      paths,
+      forward,
       rewrite: rewrite === undefined ? null : compileRewrite(rewrite),
       limiter: limits.of(route.limiter, name),
       timeouts: resolveTimeouts(timeouts),
       filters: composeFilters([...filterSets, ...filters]),
+      filterSets: filters,
       newContext: composeFilters(filters).newContext ?? null,
     });
   }));

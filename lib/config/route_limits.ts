@@ -2,7 +2,7 @@
 
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import { resolvePolicies } from "../limiter/resolve_policy.ts";
-import type { ProxyConfig } from "./proxy_config.ts";
+import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
 import type { RouteOptions } from "./route_options.ts";
 
 /** Completes the limits of one route after the other; policies count by their names, so that each needs its own. */
@@ -40,4 +40,11 @@ export class RouteLimits {
     this.#names.add(name);
     return name;
   }
+}
+
+/** Each policy of a configuration and of its routes, once. */
+export function allPolicies(
+  { limiter, routes }: Pick<ResolvedConfig, "limiter" | "routes">,
+): readonly ResolvedPolicy[] {
+  return [...new Set([...limiter, ...routes.flatMap((route) => route.limiter ?? [])])];
 }

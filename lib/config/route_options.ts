@@ -3,7 +3,7 @@
 import type { KeySpec } from "../limiter/key_spec.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import type { RewriteFunction, RewriteOptions } from "../routing/rewrite.ts";
-import type { RouteMatch } from "../routing/route_match.ts";
+import type { PathForward, PathMode, RouteMatch } from "../routing/route_match.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { Filters } from "./filters.ts";
 import type { TimeoutOptions } from "./proxy_config.ts";
@@ -23,6 +23,14 @@ export interface RouteOptions<State = unknown> {
   upstream?: string | Readonly<Record<string, number>>;
   /** What decides between the pools of `upstream`: requests with the same key go to the same one. @default {chance} */
   splitKey?: KeySpec<RequestContext<State>>;
+  /** How paths are compared with the one of `match`. @default {the configuration's} */
+  paths?: PathMode;
+  /**
+   * Which path the server gets, where nothing rewrites it; a route whose `paths` are `"raw"` forwards what it `"received"`.
+   *
+   * @default {the configuration's}
+   */
+  forward?: PathForward;
   /** What the server gets in place of the client's target. @default {the target as it came} */
   rewrite?: RewriteOptions | RewriteFunction<RequestContext<State>>;
   /**
@@ -45,12 +53,16 @@ export interface ResolvedRoute {
   /** Pools and their weights, at least one. */
   readonly pools: readonly (readonly [name: string, weight: number])[];
   readonly splitKey: KeySpec | null;
+  readonly paths: PathMode;
+  readonly forward: PathForward;
   readonly rewrite: RewriteFunction<RequestContext> | null;
   /** Those of the configuration and its own; `null` for those of the configuration alone. */
   readonly limiter: readonly ResolvedPolicy[] | null;
   readonly timeouts: Partial<Timeouts>;
   /** Those of the configuration and its own. */
   readonly filters: Filters;
+  /** Its own alone. */
+  readonly filterSets: readonly Filters[];
   /** That of its own filter sets. */
   readonly newContext: Filters["newContext"] | null;
 }

@@ -103,6 +103,20 @@ export class NoServerError extends ProxyError {
   }
 }
 
+/** The request has come back to the proxy that has sent it on (508). */
+export class LoopError extends ProxyError {
+  /** Name of the class. */
+  override readonly name = "LoopError";
+  /** Makes the failure of a request that goes in circles. */
+  constructor() {
+    super("The request has been here before: a server leads back to this proxy", {
+      code: "proxy_loop_detected",
+      status: 508,
+      source: "proxy",
+    });
+  }
+}
+
 /** The client went away before it had its answer; logged as 499. */
 export class ClientGoneError extends ProxyError {
   /** Name of the class. */

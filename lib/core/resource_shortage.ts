@@ -32,7 +32,8 @@ export function resourceShortage(error: unknown): string | null {
   return null;
 }
 
-function socketShortage(): string | null {
+/** Tells what this machine lacks for one more socket; `null` when it lacks nothing, or that may not be tried. */
+export function socketShortage(): string | null {
   // Without the permission the runtime would ask whoever sits at the terminal.
   if (Deno.permissions.querySync({ name: "net", host: "127.0.0.1:0" }).state !== "granted") return null;
   try {

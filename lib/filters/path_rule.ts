@@ -1,13 +1,17 @@
 /** Rules that make one path of another. */
 
-/** Makes a path or an address of a raw path; `null` where the rule is not about it. */
+import type { RequestContext } from "../config/request_context.ts";
+import { pathBelow, prefixSpellings, withoutSlash } from "../routing/rewrite.ts";
+import { refuse } from "./refuse.ts";
+
+/** Makes a path or an address of a path; `null` where the rule is not about it. */
 export type PathRule = (path: string) => string | null;
 
 /**
  * Compiles a rule.
  *
  * A text stands for itself and all that is below it, segment by segment: `"/api"` is about `/api` and `/api/x`, not
- * about `/apix`. What is below is kept as it is. Nothing is decoded: `/%61pi` is another path.
+ * about `/apix`. What is below is kept as it is.
  *
  * @param filter who asks, for error messages
  * @throws {TypeError} when a text does not begin with a slash
@@ -26,22 +30,28 @@ export function compilePathRule(filter: string, from: string | RegExp, to: strin
       `Cannot make the filter ${filter}: the path must begin with "/", received ${JSON.stringify(from)}`,
     );
   }
-  const prefix = withoutSlash(from);
+  const prefixes = prefixSpellings(from);
   const replacement = withoutSlash(to);
   return (path) => {
-    if (!path.startsWith(prefix)) return null;
-    const rest = path.slice(prefix.length);
-    if (rest !== "" && !rest.startsWith("/")) return null;
-    return replacement + rest;
+    for (const prefix of prefixes) {
+      const rest = pathBelow(path, prefix);
+      if (rest !== null) return replacement + rest;
+    }
+    return null;
   };
+}
+
+/**
+ * The response to a request whose path the rule is not about, though a server might read it so; nothing where there is no
+ * doubt. Without it a path could be written so that it passes by a rule that leads away from it.
+ */
+export function refuseDoubtful(rule: PathRule, { path, otherPaths }: RequestContext): Response | undefined {
+  if (otherPaths.every((other) => rule(other) === null) || rule(path) !== null) return;
+  return refuse(400, "The path can be read in several ways");
 }
 
 /** Path and query of a target; the query with its question mark. */
 export function splitTarget(target: string): [path: string, query: string] {
   const query = target.indexOf("?");
   return query < 0 ? [target, ""] : [target.slice(0, query), target.slice(query)];
-}
-
-function withoutSlash(text: string): string {
-  return text.endsWith("/") ? text.slice(0, -1) : text;
 }

@@ -3,7 +3,7 @@
 import type { Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
 import { asciiTarget } from "../http/request_target.ts";
-import { compilePathRule, splitTarget } from "./path_rule.ts";
+import { compilePathRule, refuseDoubtful, splitTarget } from "./path_rule.ts";
 
 /** What {@linkcode redirect} takes beside where from and where to. */
 export interface RedirectOptions {
@@ -24,6 +24,9 @@ const STATUSES: readonly unknown[] = [301, 302, 303, 307, 308];
  * - `redirect("/old", "https://new.example")`: the path itself and all that is below it, which goes along;
  * - `redirect(/^\/p\/(\d+)$/, "/products/$1", { status: 308 })`: as `String.replace`, on the path without the query;
  * - `redirect((ctx) => ..., options)`: the address as it stands in `Location`, or nothing.
+ *
+ * Paths are compared as those of routes are (`paths` of the configuration), and what is kept of a path is kept in that
+ * form; a path that the rule is not about, but that a server could read so, gets 400.
  *
  * What a client asks for never becomes another host: what follows the host of `to` begins with a slash, which is put
  * there if need be, and of several slashes or backslashes at the beginning of a path (`//host/`) one slash is kept. The
@@ -47,7 +50,7 @@ export function redirect(
     | [from: string | RegExp, to: string, options?: RedirectOptions]
     | [to: RedirectTo, options?: RedirectOptions]
 ): Filters {
-  const { locate, options } = compile(rule);
+  const { answer, options } = compile(rule);
   const { status = 302 } = options;
   if (!STATUSES.includes(status)) {
     throw new TypeError(
@@ -56,31 +59,36 @@ export function redirect(
   }
   return {
     requestFilter: (_request, ctx) => {
-      const location = locate(ctx);
+      const location = answer(ctx);
+      if (location instanceof Response) return location;
       if (location === null || location === undefined) return;
       return new Response(null, { status, headers: { location: asciiTarget(location) } });
     },
   };
 }
 
-function compile(rule: Parameters<typeof redirect>): { locate: RedirectTo; options: RedirectOptions } {
+/** Where to, or the response to a request for which that is in doubt. */
+type Answer = (ctx: RequestContext) => ReturnType<RedirectTo> | Response;
+
+function compile(rule: Parameters<typeof redirect>): { answer: Answer; options: RedirectOptions } {
   if (typeof rule[0] === "function") {
-    return { locate: rule[0], options: (rule[1] ?? {}) as RedirectOptions };
+    return { answer: rule[0], options: (rule[1] ?? {}) as RedirectOptions };
   }
   const [from, to, options = {}] = rule as [string | RegExp, string, RedirectOptions?];
   const { keepQuery = true } = options;
   const apply = compilePathRule("redirect", from, to);
   const site = siteOf(to, from instanceof RegExp);
-  const locate = ({ target }: RequestContext): string | null => {
-    const [path, query] = splitTarget(target);
+  const answer: Answer = (ctx) => {
+    const { path, target } = ctx;
     const made = apply(path);
-    if (made === null) return null;
+    if (made === null) return refuseDoubtful(apply, ctx);
+    const [, query] = splitTarget(target);
     // A pattern that matches further on leaves the beginning of the path in front.
     const elsewhere = site !== "" && (typeof from === "string" || path.search(from) === 0);
     const location = elsewhere ? site + withSlash(made.slice(site.length)) : made.replace(/^[/\\]*/, "/");
     return keepQuery && !location.includes("?") ? location + query : location;
   };
-  return { locate, options };
+  return { answer, options };
 }
 
 /** What follows a host: nothing, a query, or a path. */

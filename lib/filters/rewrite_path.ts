@@ -3,19 +3,20 @@
 import type { Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
 import { asciiTarget } from "../http/request_target.ts";
-import { compilePathRule, splitTarget } from "./path_rule.ts";
+import { compilePathRule, type PathRule, refuseDoubtful, splitTarget } from "./path_rule.ts";
 
 /** Makes the target for the server, path and query, of the one that goes there now. */
 export type RewriteTarget = (target: string, ctx: RequestContext) => string;
 
 /**
- * Rewrites the path that goes to the server; what is not about a rule goes on as it came, to the character.
+ * Rewrites the path that goes to the server; what a rule is not about goes on as it came, to the character.
  *
  * - `rewritePath("/api", "/v1")`: the path itself and all that is below it; `rewritePath("/api", "/")` takes it off;
  * - `rewritePath(/^\/u\/(\d+)$/, "/users/$1")`: as `String.replace`, on the path without the query;
  * - `rewritePath((target, ctx) => ...)`: path and query.
  *
- * Nothing is decoded: `/%61pi` is not `/api`, neither here nor for the server.
+ * Paths are compared as those of routes are (`paths` of the configuration), and what is kept of a path is kept in that
+ * form; a path that the rule is not about, but that a server could read so, gets 400.
  *
  * @throws {TypeError} when a path does not begin with a slash
  *
@@ -32,8 +33,9 @@ export type RewriteTarget = (target: string, ctx: RequestContext) => string;
 export function rewritePath(
   ...rule: [from: string | RegExp, to: string] | [rewrite: RewriteTarget]
 ): Filters {
-  const rewrite = compile(rule);
+  const { rewrite, apply } = compile(rule);
   return {
+    ...(apply !== null && { requestFilter: (_request, ctx) => refuseDoubtful(apply, ctx) }),
     upstreamRequestFilter: (request, ctx) => {
       const made = rewrite(request.target, ctx);
       if (made === request.target) return;
@@ -48,19 +50,27 @@ export function rewritePath(
 /** What can stand in a request line: no space, control character or fragment. */
 const TARGET = /^[!"$-~]+$/;
 
-function compile(rule: [from: string | RegExp, to: string] | [rewrite: RewriteTarget]): RewriteTarget {
+interface Compiled {
+  readonly rewrite: RewriteTarget;
+  /** The rule; `null` for a function. */
+  readonly apply: PathRule | null;
+}
+
+function compile(rule: [from: string | RegExp, to: string] | [rewrite: RewriteTarget]): Compiled {
   const [from, to = ""] = rule;
-  if (typeof from === "function") return from;
+  if (typeof from === "function") return { rewrite: from, apply: null };
   if (typeof from === "string" && to !== "" && !to.startsWith("/")) {
     throw new TypeError(
       `Cannot make the filter rewritePath: the path must begin with "/", received ${JSON.stringify(to)}`,
     );
   }
   const apply = compilePathRule("rewritePath", from, to);
-  return (target) => {
+  const rewrite: RewriteTarget = (target, ctx) => {
     const [path, query] = splitTarget(target);
-    const made = apply(path);
+    // What something else has rewritten is not the client's spelling any more.
+    const made = apply(target === ctx.target ? ctx.path : path);
     // Of several slashes a server may take the first segment for a host.
     return made === null ? target : made.replace(/^[/\\]{2,}/, "/") + query;
   };
+  return { rewrite, apply };
 }

@@ -36,7 +36,7 @@ const NAMES: readonly string[] = [
   ..."sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site".split(" "),
   ..."sec-fetch-user server-timing strict-transport-security upgrade-insecure-requests vary".split(" "),
   ..."www-authenticate x-api-key x-cache x-content-type-options x-frame-options x-powered-by".split(" "),
-  ..."x-requested-with x-response-time x-runtime x-xss-protection idempotency-key".split(" "),
+  ..."cdn-loop x-requested-with x-response-time x-runtime x-xss-protection idempotency-key".split(" "),
 ];
 
 const IDS: ReadonlyMap<string, number> = new Map(NAMES.map((name, id) => [name, id]));

@@ -20,16 +20,21 @@ export function isForwardedField(name: string): boolean {
   return name.startsWith("forwarded", 2) && name.startsWith("x") && isDash(name[1]) && isDash(name[11]);
 }
 
-/** Removes what a client says of other proxies; gives the value of `Via`, which is removed to be written anew. */
-export function removeForwarded(headers: HeaderFields): string | null {
+/**
+ * Removes what a client says of other proxies; gives the value of `Via`, which is removed to be written anew, and whether
+ * anything said that the request has come through a proxy.
+ */
+export function removeForwarded(headers: HeaderFields): { via: string | null; fromProxy: boolean } {
   const { lines, list } = headers;
   let via: string | null = null;
+  let fromProxy = false;
   if (lines !== null) {
     for (let line = 0; line < lines.count; line++) {
       if (headers.isRemoved(line)) continue;
       const id = lines.id(line);
       if (id === VIA_ID) via = via === null ? lines.value(line) : `${via}, ${lines.value(line)}`;
       else if (!isForwardedLine(id, lines, line)) continue;
+      fromProxy = true;
       headers.remove(line);
     }
   }
@@ -37,14 +42,16 @@ export function removeForwarded(headers: HeaderFields): string | null {
   for (let i = 0; i < list.length; i += 2) {
     const name = list[i]!;
     if (name === "via") via = via === null ? list[i + 1]! : `${via}, ${list[i + 1]}`;
-    else if (!isForwardedField(name)) {
-      list[kept] = name;
-      list[kept + 1] = list[i + 1]!;
-      kept += 2;
+    if (name === "via" || isForwardedField(name)) {
+      fromProxy = true;
+      continue;
     }
+    list[kept] = name;
+    list[kept + 1] = list[i + 1]!;
+    kept += 2;
   }
   list.length = kept;
-  return via;
+  return { via, fromProxy };
 }
 
 const VIA_ID = fieldId("via");
@@ -69,8 +76,13 @@ export interface ForwardedOptions {
   xForwarded?: boolean;
   /** `Forwarded` (RFC 7239). @default {false} */
   forwarded?: boolean;
-  /** `Via` (RFC 9110 section 7.6.3). @default {true} */
+  /** `Via` (RFC 9110 section 7.6.3), for which some servers send what they would compress as it is (nginx). @default {false} */
   via?: boolean;
+  /**
+   * `CDN-Loop` (RFC 8586) with a name of this proxy alone, on requests that have come through a proxy, and on all where
+   * none of the others is on: a request that comes back with it gets 508. @default {true}
+   */
+  cdnLoop?: boolean;
 }
 
 /** The same with every default filled in. */
@@ -78,8 +90,8 @@ export type ResolvedForwarded = Readonly<Required<ForwardedOptions>>;
 
 /** Completes the options. */
 export function resolveForwarded(options: ForwardedOptions = {}): ResolvedForwarded {
-  const { xForwarded = true, forwarded = false, via = true } = options;
-  return Object.freeze({ xForwarded, forwarded, via });
+  const { xForwarded = true, forwarded = false, via = false, cdnLoop = true } = options;
+  return Object.freeze({ xForwarded, forwarded, via, cdnLoop });
 }
 
 /** What {@linkcode addForwarded} says. */
@@ -126,3 +138,37 @@ export function addForwarded(list: string[], fields: ResolvedForwarded, words: F
 }
 
 const VIA = `1.1 ${PROXY_NAME}`;
+
+/**
+ * By what a proxy knows its own requests when they come back to it, directly or through other proxies.
+ *
+ * A request that comes from a client says nothing of proxies, and gets no mark: what the proxy says to the server of itself
+ * is still there when it comes back, and then it gets one. So a loop ends in its second round, and what comes from clients
+ * goes to servers without it. Nobody is harmed by somebody who knows the name: it ends no requests but those that have it.
+ */
+export class LoopMark {
+  readonly #name: string;
+  readonly #always: boolean;
+
+  /** @param id of this proxy and no other, as a token */
+  constructor({ xForwarded, forwarded, via }: ResolvedForwarded, id: string) {
+    this.#name = `${PROXY_NAME}-${id}`;
+    this.#always = !xForwarded && !forwarded && !via;
+  }
+
+  /** Whether a request with this `CDN-Loop` has been here before. */
+  isIn(cdnLoop: string): boolean {
+    return cdnLoop.includes(this.#name);
+  }
+
+  /**
+   * Adds the mark where one is needed; others are kept (RFC 8586 section 2).
+   *
+   * @param fromProxy whether the request has come through a proxy
+   */
+  add(headers: HeaderFields, fromProxy: boolean): void {
+    const cdnLoop = headers.get("cdn-loop");
+    if (cdnLoop !== null) headers.set("cdn-loop", `${cdnLoop}, ${this.#name}`);
+    else if (fromProxy || this.#always) headers.list.push("cdn-loop", this.#name);
+  }
+}

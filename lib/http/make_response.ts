@@ -41,3 +41,18 @@ export function cutBehind(response: Response): Response {
   }, { highWaterMark: 0 });
   return new Response(body, { status, headers });
 }
+
+/**
+ * The same 205 (RFC 9110 section 15.3.6), with the end of the connection behind it.
+ *
+ * The runtime leaves the length out, and a client of HTTP/1.1 would wait for an end that never comes. What ends a connection is
+ * content that breaks off, which `Response` does not let a 205 have; 204 where that cannot be helped (Deno 2.9.6).
+ */
+export function endBehindReset({ headers }: Response): Response {
+  const ending = cutBehind(new Response(null, { headers }));
+  for (const key of Object.getOwnPropertySymbols(ending)) {
+    const inner = Reflect.get(ending, key);
+    if (inner !== null && typeof inner === "object" && inner.status === ending.status) inner.status = 205;
+  }
+  return ending.status === 205 ? ending : new Response(null, { status: 204, headers });
+}

@@ -22,6 +22,7 @@ const TITLES: Readonly<Record<number, string>> = {
   502: "Bad Gateway",
   503: "Service Unavailable",
   504: "Gateway Timeout",
+  508: "Loop Detected",
 };
 
 /** Members of a problem document beside `type`, `title` and `status` (RFC 9457 section 3). */

@@ -60,17 +60,53 @@ export function asciiTarget(text: string): string {
   return text.replace(/\P{ASCII}+/gu, (run) => encodeURIComponent(run.toWellFormed()));
 }
 
-/** Whether the text is ASCII; `null` when it has a space, a control character or a fragment, and cannot be a target. */
-function scanTarget(target: string): boolean | null {
-  let ascii = true;
-  for (let i = 0; i < target.length; i++) {
+/** What a character is in a target. */
+const [PATH_CHARACTER, SLASH, MARK, FORBIDDEN] = [0, 1, 2, 3];
+
+/** By code: what stands for itself in a path, what does not (`MARK`), and what cannot stand in a request line. */
+const CLASSES: Uint8Array = Uint8Array.from({ length: 128 }, (_, code) => {
+  const character = String.fromCharCode(code);
+  if (character === "/") return SLASH;
+  if (/[A-Za-z0-9\-._~!$&'()*+,=:@]/.test(character)) return PATH_CHARACTER;
+  return code <= 0x20 || character === "#" || code === 0x7f ? FORBIDDEN : MARK;
+});
+
+/** A space, a control character or a fragment: no target. */
+const BAD = -1;
+/** Bits of what {@linkcode scanTarget} finds. */
+const NOT_ASCII = 1;
+const MARKED = 2;
+
+/** Looks once at every character of a target. */
+function scanTarget(target: string, pathEnd: number): number {
+  let found = 0;
+  for (let i = 0; i < pathEnd; i++) {
     const code = target.charCodeAt(i);
-    if (code <= 0x20 || code === 0x23) return null;
-    if (code < 0x7f) continue;
-    if (code === 0x7f) return null;
-    ascii = false;
+    if (code > 0x7f) {
+      found = NOT_ASCII | MARKED;
+      continue;
+    }
+    switch (CLASSES[code]) {
+      case PATH_CHARACTER:
+        break;
+      case SLASH: {
+        const next = target.charCodeAt(i + 1);
+        if (next === 0x2f || next === 0x2e) found |= MARKED;
+        break;
+      }
+      case MARK:
+        found |= MARKED;
+        break;
+      default:
+        return BAD;
+    }
   }
-  return ascii;
+  for (let i = pathEnd; i < target.length; i++) {
+    const code = target.charCodeAt(i);
+    if (code > 0x7f) found |= NOT_ASCII;
+    else if (CLASSES[code] === FORBIDDEN) return BAD;
+  }
+  return found;
 }
 
 /**
@@ -114,11 +150,30 @@ export function readTarget(
   }
   // The absolute form may go without the slash (RFC 9112 section 3.2.1).
   const received = url[pathStart] === "/" ? url.slice(pathStart) : `/${url.slice(pathStart)}`;
-  const ascii = scanTarget(received);
-  if (ascii === null) {
+  const found = scanTarget(received, endOfPath(received));
+  if (found === BAD) {
     throw new RequestError("The request target must not have spaces, control characters or a fragment");
   }
-  return { host, target: ascii ? received : asciiTarget(received), received };
+  return { host, target: (found & NOT_ASCII) === 0 ? received : asciiTarget(received), received };
+}
+
+/** What there is to know of the path of a target. */
+export interface PathShape {
+  /** Where it ends. */
+  readonly end: number;
+  /** Whether it has nothing that can be written, or read, in another way. */
+  readonly plain: boolean;
+}
+
+/** Looks at the path of a target that is ASCII. */
+export function shapeOfPath(target: string): PathShape {
+  const end = endOfPath(target);
+  return { end, plain: (scanTarget(target, end) & MARKED) === 0 };
+}
+
+function endOfPath(target: string): number {
+  const query = target.indexOf("?");
+  return query < 0 ? target.length : query;
 }
 
 /**

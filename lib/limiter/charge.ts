@@ -43,6 +43,9 @@ export class Charge {
   place: "store" | "table" | "nowhere" = "store";
   /** When the store decided, by its own time. */
   decidedAt = 0;
+  /** What the store calls the key, and the session in which it was asked; only set for permits of a store. */
+  storeKey = "";
+  session = 0;
   /** Whether the decision that is being settled writes the new state. */
   writes = false;
 

@@ -3,6 +3,7 @@
 import { dropPromise } from "../core/drop_promise.ts";
 import { isToken } from "../http/header_fields.ts";
 import { cookieValue } from "../http/cookie_value.ts";
+import { countedPath } from "../http/normal_path.ts";
 import { receivedValue } from "../http/received_fields.ts";
 import { addressGroup } from "./address_group.ts";
 
@@ -28,7 +29,8 @@ export type KeyFunction<Ctx extends KeySource = KeySource> = (request: Request, 
  * What a limit is counted by.
  *
  * - `"ip"`: the client's address; IPv6 by its network, IPv4 written as IPv6 as IPv4; all unknown clients are one;
- * - `"path"`: the path as the client sent it, without the query;
+ * - `"path"`: the path without the query; one key for all that a server may take for the same path, however it is
+ *   encoded, and whatever stands in it as `//`, `/./`, `/x/..`, `;x` or `\`;
  * - `"host"`: the host in lower case, without port;
  * - `"header:NAME"`: the value of the field as the server gets it, several lines as one, joined by `", "`, without
  *   empty ones at the beginning and the end;
@@ -135,18 +137,22 @@ function compileNamed(spec: NamedKey, ipv6Prefix: number): CompiledKey {
   const lowerName = name.toLowerCase();
   switch (spec.slice(0, colon)) {
     case "header":
-      return (source) => receivedValue(source.request.headers, lowerName) || null;
+      return (source) => fieldOf(source, lowerName) || null;
     case "cookie":
-      return (source) => plainCookie(cookieValue(source.request.headers.get("cookie"), name));
+      return (source) => plainCookie(cookieValue(fieldOf(source, "cookie"), name));
     default:
       return (source) => queryOf(source.target, name);
   }
 }
 
+function fieldOf({ fields, request }: KeySource, name: string): string | null {
+  return fields === undefined ? receivedValue(request.headers, name) : fields.get(name);
+}
+
 function pathOf(source: KeySource): string | null {
   const { target } = source;
   const query = target.indexOf("?");
-  return (query < 0 ? target : target.slice(0, query)) || null;
+  return countedPath(query < 0 ? target : target.slice(0, query)) || null;
 }
 
 /** One host whatever its case, its port and the dot of an absolute name: spelling must not buy a second quota. */

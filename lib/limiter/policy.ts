@@ -39,7 +39,8 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   limit: KeyedNumber<Ctx>;
   /**
    * Length of the window. For `"concurrency"` the longest that a request holds its place when nobody gives it back,
-   * as after a worker died; `"1h"` when left out. Required otherwise.
+   * as after a worker died; `"1h"` when left out. Required otherwise. Counted in Redis, places last for as long as
+   * their requests, and are free 10 seconds after an instance has died, whatever the window.
    */
   window?: Duration;
   /** How requests are counted. @default {"fixed-window"} */
@@ -87,6 +88,9 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   /**
    * How many keys are counted exactly, in memory of fixed size; further ones by estimate, never too low: too high by
    * about what those without room have been counted in the window, divided by an eighth to a quarter of `maxKeys`.
+   *
+   * It does not bound what is counted in Redis, which has as many keys as its own `maxmemory` leaves room for; each ends
+   * by itself. There it is for what this instance counts while Redis does not answer, and for bans.
    *
    * @default {100_000}
    */

@@ -35,9 +35,10 @@ export function eventLevel(event: ProxyEvent): LogLevel {
     case "request_log":
       return event.level;
     case "limiter_overflow":
+    case "unread_export":
       return "warn";
     case "limiter_store":
-      return event.available ? "info" : "error";
+      return !event.available ? "error" : event.dropped > 0 ? "warn" : "info";
     case "listener_recovered":
       return "info";
     case "health_check_error":
@@ -54,6 +55,8 @@ export function eventMessage(event: ProxyEvent): string {
   switch (event.kind) {
     case "listening":
       return `Listening on ${event.addresses.join(", ")}`;
+    case "unread_export":
+      return unreadMessage(event.name);
     case "health":
       return healthMessage(event);
     case "health_check_error":
@@ -72,7 +75,9 @@ export function eventMessage(event: ProxyEvent): string {
       return `Limiter ${event.policy} holds ${event.capacity} keys and is full: further keys are estimated, never too low`;
     case "limiter_store":
       return event.available
-        ? `Limits are counted in ${event.address}`
+        ? `Limits are counted in ${event.address}${
+          event.dropped > 0 ? `; ${event.dropped} corrections of counts were too many to keep until now` : ""
+        }`
         : `Cannot count limits in ${event.address}: ${event.reason}`;
     case "listener_error":
       return listenerErrorMessage(event);
@@ -89,6 +94,11 @@ export function eventMessage(event: ProxyEvent): string {
     case "stopped":
       return stoppedMessage(event);
   }
+}
+
+/** What is said of an export that is no key of a configuration. */
+export function unreadMessage(name: string): string {
+  return `Nothing reads the export "${name}": it is no key of a configuration`;
 }
 
 function counted(count: number, noun: string): string {

@@ -5,6 +5,7 @@ import type { LogLevel } from "./log_level.ts";
 /** One thing that happened; `kind` tells which. */
 export type ProxyEvent =
   | ListeningEvent
+  | UnreadExportEvent
   | HealthEvent
   | HealthCheckErrorEvent
   | EjectionEvent
@@ -27,6 +28,14 @@ export interface ListeningEvent {
   readonly kind: "listening";
   /** Where, as `host:port`. */
   readonly addresses: readonly string[];
+}
+
+/** The module of the configuration exports something that is no key of a configuration. */
+export interface UnreadExportEvent {
+  /** Tells this event from others. */
+  readonly kind: "unread_export";
+  /** Name of the export. */
+  readonly name: string;
 }
 
 /** A server became healthy or unhealthy. */
@@ -167,6 +176,8 @@ export interface LimiterStoreEvent {
   readonly available: boolean;
   /** Why it is not; `null` when it is. */
   readonly reason: string | null;
+  /** How many corrections of counts, by `charge`, were too many to be kept until it can be used again, and are lost. */
+  readonly dropped: number;
 }
 
 /** A listener cannot accept connections; it tries again until it can, and is told of once until then. */

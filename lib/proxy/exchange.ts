@@ -2,15 +2,18 @@
 
 import type { PickRequest } from "../balancer/algorithm.ts";
 import { Cancellation } from "../core/cancellation.ts";
-import { type ProxyError, StoppingError, type UpstreamError } from "../core/errors.ts";
+import { type ProxyError, RequestError, StoppingError, type UpstreamError } from "../core/errors.ts";
 import type { Lease } from "../core/lease.ts";
 import type { Filters } from "../config/filters.ts";
 import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../config/request_context.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import type { RequestBody } from "../http/message.ts";
+import { normalEncoding, normalPath, pathReadings } from "../http/normal_path.ts";
+import { type PathShape, shapeOfPath } from "../http/request_target.ts";
 import type { Decision } from "../limiter/decision.ts";
 import { type PolicyDecision, policyDecisions } from "../limiter/policy_decision.ts";
 import { RequestLog } from "../observe/request_log.ts";
+import type { PathMode } from "../routing/route_match.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
 import type { OutgoingRequest, SendOptions, ServerResponse, Timeouts } from "../transport/transport.ts";
@@ -27,6 +30,7 @@ export interface Attempt extends AttemptInfo {
 }
 
 const NO_ATTEMPTS: readonly Attempt[] = [];
+const NO_PATHS: readonly string[] = Object.freeze([]);
 const NO_LIMITS: readonly PolicyDecision[] = [];
 
 /**
@@ -44,6 +48,8 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   readonly method: string;
 
   state: unknown = undefined;
+  /** Whether the server gets the normal form of the path. */
+  normalized: boolean;
   /** The limits of the request. */
   admission: Admission | null;
   /** What the limiter decided; `null` before, and without one. */
@@ -104,6 +110,11 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
 
   readonly #number: number;
   #identity: Identity | null = null;
+  #target: string | null = null;
+  #host: string | null = null;
+  #shape: PathShape | null = null;
+  #path: string | null = null;
+  #otherPaths: readonly string[] | null = null;
   #request: ClientRequest | null = null;
   #log: RequestLog | null = null;
   #abort: AbortController | null = null;
@@ -115,6 +126,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
     this.pool = runtime.defaultPool;
     this.admission = runtime.admission;
     this.filters = runtime.filters;
+    this.normalized = runtime.normalized;
     this.#number = ++runtime.count.arrived;
     stream.exchange = this;
     runtime.running.add(this);
@@ -122,12 +134,51 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   }
 
   get host(): string {
-    return this.stream.host;
+    return this.#host ??= this.stream.host;
   }
 
   /** Path and query as everybody sees them: bytes above 0x7F percent-encoded. */
   get target(): string {
-    return this.stream.target;
+    return this.#target ??= this.stream.target;
+  }
+
+  /** Where the path ends in {@linkcode target}, and whether it has nothing that can be written, or read, in another way. */
+  get pathShape(): PathShape {
+    return this.#shape ??= shapeOfPath(this.target);
+  }
+
+  get path(): string {
+    return this.#path ??= this.pathShape.plain || this.paths === "raw"
+      ? this.receivedPath
+      : normalPath(this.receivedPath);
+  }
+
+  /** @throws {RequestError} 400 when there are too many, which is found out before any filter runs */
+  get otherPaths(): readonly string[] {
+    if (this.pathShape.plain || this.paths === "raw") return NO_PATHS;
+    return this.#otherPaths ??= this.#readOtherPaths();
+  }
+
+  #readOtherPaths(): readonly string[] {
+    const { path, normalized, receivedPath } = this;
+    const found = pathReadings(normalized ? path : normalEncoding(receivedPath));
+    if (found === null) throw new RequestError("The path can be read in too many ways");
+    return found.filter((other) => other !== path);
+  }
+
+  /** The path as it came, but for bytes above 0x7F. */
+  get receivedPath(): string {
+    return this.target.slice(0, this.pathShape.end);
+  }
+
+  /** Path and query as the server gets them in the normal form. */
+  get normalTarget(): string {
+    return this.pathShape.plain ? this.target : this.path + this.target.slice(this.pathShape.end);
+  }
+
+  /** How paths are compared. */
+  get paths(): PathMode {
+    return this.matched === null ? this.runtime.paths : this.matched.paths;
   }
 
   /** The client's fields. */

@@ -1,8 +1,8 @@
 /** First step: find out what is asked, and refuse what cannot be forwarded. */
 
-import { FilterError, RequestError } from "../core/errors.ts";
+import { FilterError, LoopError, RequestError } from "../core/errors.ts";
 import type { Exchange } from "./exchange.ts";
-import { matchRoute } from "./match_route.ts";
+import { checkPath, matchRoute } from "./match_route.ts";
 import { readUpgrade } from "./read_upgrade.ts";
 
 /**
@@ -14,11 +14,16 @@ import { readUpgrade } from "./read_upgrade.ts";
 export function openExchange(exchange: Exchange): void {
   const { method, stream, runtime } = exchange;
   makeState(exchange);
+  if (runtime.loopMark !== null) {
+    const cdnLoop = stream.headers.get("cdn-loop");
+    if (cdnLoop !== null && runtime.loopMark.isIn(cdnLoop)) throw new LoopError();
+  }
   if (method === "CONNECT" || method === "TRACE") {
     throw new RequestError(`The method ${method} is not forwarded`, 405, { allow: ALLOWED });
   }
   if (stream.upgrade) exchange.webSocket = readUpgrade(method, stream.headers);
   if (runtime.routes !== null) matchRoute(exchange, runtime.routes);
+  if (runtime.looksAtPaths) checkPath(exchange);
 }
 
 /**

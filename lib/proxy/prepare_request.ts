@@ -13,20 +13,20 @@ import { addHandshake } from "./read_upgrade.ts";
 
 /**
  * Takes over method, target and fields; hop-by-hop fields and those that `Connection` names stay behind, and so does
- * what a client says of other proxies; `X-Forwarded-*` and `Via` are added.
+ * what a client says of other proxies; `X-Forwarded-*` and the like are added.
  */
 export function prepareRequest(exchange: Exchange): void {
-  const { method, stream, body, webSocket, runtime: { forwardedFields } } = exchange;
+  const { stream, body, host, webSocket, runtime: { forwardedFields, loopMark } } = exchange;
   const headers = stream.outgoingHeaders();
   removeHopByHop(headers);
   // Whether it waits for its content is between the transport and the server.
   headers.delete("expect");
-  const via = removeForwarded(headers);
-  if (!headers.has("host")) headers.list.push("host", exchange.host);
-  addForwarded(headers.list, forwardedFields, { identity: exchange.identity, host: exchange.host, via });
+  const { via, fromProxy } = removeForwarded(headers);
+  if (!headers.has("host")) headers.list.push("host", host);
+  addForwarded(headers.list, forwardedFields, { identity: exchange.identity, host, via });
+  if (loopMark !== null) loopMark.add(headers, fromProxy);
   if (webSocket !== null) addHandshake(headers, webSocket);
-  const target = rewrittenTarget(exchange);
-  exchange.outgoing = new PreparedRequest(exchange, headers, body, target);
+  exchange.outgoing = new PreparedRequest(exchange, headers, body, targetFor(exchange));
 }
 
 /** The same for each attempt; a filter gets a copy. */
@@ -59,21 +59,25 @@ class PreparedRequest implements OutgoingRequest {
 }
 
 /**
- * The target that the route makes; `null` when it is the client's.
+ * The target that the server gets: the client's (`null`), its normal form, or what the `rewrite` of the route makes of it.
  *
- * @throws {FilterError} when the function of the route throws or makes no target
+ * A rewrite is given the path that the route was found by, or it would do something else than the route says.
+ *
+ * @throws {FilterError} when that throws, or makes what cannot stand in a request line
  */
-function rewrittenTarget(exchange: Exchange): string | null {
+function targetFor(exchange: Exchange): string | null {
   const rewrite = exchange.matched?.rewrite ?? null;
-  if (rewrite === null) return null;
-  const { target } = exchange;
+  if (rewrite === null && !exchange.normalized) return null;
+  const { normalTarget } = exchange;
+  const unchanged = exchange.normalized ? normalTarget : null;
+  if (rewrite === null) return unchanged;
   let made: unknown;
   try {
-    made = rewrite(target, exchange);
+    made = rewrite(normalTarget, exchange);
   } catch (error) {
     throw new FilterError("rewrite", error);
   }
-  if (made === target) return null;
+  if (made === normalTarget) return unchanged;
   if (typeof made === "string") made = asciiTarget(made);
   if (isOriginForm(made)) return made;
   throw new FilterError(

@@ -7,7 +7,7 @@ import type { LoadBalancer } from "../balancer/load_balancer.ts";
 import type { Split } from "../balancer/split.ts";
 import type { Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
-import type { ResolvedForwarded } from "../http/forwarded.ts";
+import type { LoopMark, ResolvedForwarded } from "../http/forwarded.ts";
 import type { TrustedProxies } from "../http/trusted_proxies.ts";
 import type { CompiledKey } from "../limiter/key_spec.ts";
 import type { LimitHeaders } from "../limiter/limit_headers.ts";
@@ -15,7 +15,8 @@ import type { RateLimiter } from "../limiter/limiter.ts";
 import type { RefusalBodies } from "../limiter/refusal_bodies.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { RewriteFunction } from "../routing/rewrite.ts";
-import type { RouteMatcher } from "../routing/route_matcher.ts";
+import type { RouteFinder } from "../routing/route_finder.ts";
+import type { PathMode } from "../routing/route_match.ts";
 import type { ServerResponse, Timeouts, Transport } from "../transport/transport.ts";
 import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
 import type { Pool } from "../upstream/pool.ts";
@@ -58,6 +59,9 @@ export interface RouteRuntime {
   readonly split: Split<PoolRuntime> | null;
   /** What the split goes by; `null` for chance. */
   readonly splitKey: CompiledKey | null;
+  readonly paths: PathMode;
+  /** Whether the server gets the normal form of the path. */
+  readonly normalized: boolean;
   readonly rewrite: RewriteFunction<RequestContext> | null;
   readonly admission: Admission | null;
   /** For each pool; `null` when the pools' own hold. */
@@ -68,7 +72,7 @@ export interface RouteRuntime {
 
 /** All routes of a proxy. */
 export interface RouteTable {
-  readonly matcher: RouteMatcher;
+  readonly finder: RouteFinder;
   /** In the order of the configuration. */
   readonly routes: readonly RouteRuntime[];
 }
@@ -100,8 +104,16 @@ export interface ProxyRuntime {
   readonly trustedProxies: TrustedProxies | null;
   /** Which fields tell servers who asked. */
   readonly forwardedFields: ResolvedForwarded;
+  /** By what requests are known that come back; `null` when that is not wanted. */
+  readonly loopMark: LoopMark | null;
   /** `null` when there are none: everything goes to the default pool. */
   readonly routes: RouteTable | null;
+  /** How paths are compared where there is no route. */
+  readonly paths: PathMode;
+  /** Whether servers get the normal form of the path where there is no route. */
+  readonly normalized: boolean;
+  /** Whether anything of the configuration looks at paths, so that it matters how they are written. */
+  readonly looksAtPaths: boolean;
   readonly namedPeers: NamedPeers;
   readonly observer: Observer;
   readonly steps: ExchangeSteps;

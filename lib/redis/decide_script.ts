@@ -1,6 +1,7 @@
 /** The decision about a request, as a script that Redis runs in one step. */
 
 import { MAX_AHEAD_US } from "../limiter/token_bucket.ts";
+import { PERMIT_FUNCTIONS } from "./permit_script.ts";
 
 /** Takes the time from the server: one clock for all that share it. */
 export const SERVER_TIME = "local time = redis.call('TIME')\nlocal now = time[1] * 1000000 + time[2]\n";
@@ -19,7 +20,7 @@ const MAX_TTL_MS = 315_360_000_000;
  *
  * Something else under the key counts as nothing, which heals it.
  */
-export const STATE_FUNCTIONS = `
+const STATE_FUNCTIONS = `
 local floor, ceil, max, min, INF = math.floor, math.ceil, math.max, math.min, math.huge
 local AHEAD = ${MAX_AHEAD_US}
 local function read(value)
@@ -32,16 +33,7 @@ local function write(key, a, b, c)
 end
 `;
 
-/** Begins the period that runs, as `concurrency.ts` does. */
-export const ROLL_PERIODS = `
-local function roll(a, b, c, window)
-  if a <= now then return now + 2 * window, 0, 0 end
-  if a - window <= now then return a + window, c, 0 end
-  return a, b, c
-end
-`;
-
-/** The same arithmetic as `fixed_window.ts`, `sliding_window.ts`, `token_bucket.ts` and `concurrency.ts`, on doubles too. */
+/** The same arithmetic as `fixed_window.ts`, `sliding_window.ts` and `token_bucket.ts`, on doubles too. */
 const ALGORITHMS = `
 local function fixed(a, b, c, limit, window, burst, cost, penalize)
   local corrects = a > now + window
@@ -95,50 +87,59 @@ local function bucket(a, b, c, limit, window, burst, cost, penalize, bounded)
   end
   return ok, at + full, used, at, max(0, floor((capacity - used) / window)), retry, at + full - now, corrects
 end
-local function places(a, b, c, limit, window, burst, cost, penalize)
-  a, b, c = roll(a, b, c, window)
-  local ok = b + c + cost <= limit
-  if ok then c = c + cost end
-  local remaining = max(0, floor(limit - b - c))
-  local retry = 1000000
-  if remaining >= cost then retry = 0 elseif cost > limit then retry = INF end
-  return ok, a, b, c, remaining, retry, 0
-end
-local algorithms = { f = fixed, s = sliding, t = bucket, c = places }
+local algorithms = { f = fixed, s = sliding, t = bucket }
 `;
 
 /** Numbers of the reply for each policy. */
 export const REPLY_SIZE = 5;
 /** Numbers of the reply before those of the policies. */
 export const REPLY_HEAD = 2;
-/** Arguments of each policy. */
-export const ARGUMENTS = 6;
 
 /**
- * KEYS: one for each policy. ARGV: how often the request may be counted (leases), 1 to count or 0 to look only, and for
- * each policy algorithm, limit, window, burst, cost, flags (`p` penalizes, `d` is on a dry run, `b` is bounded, `-` none).
+ * KEYS: one for each policy; behind them that of the instances when one of the policies is about permits. ARGV: how often
+ * the request may be counted (leases), the session of this instance (0 without permits), and for each policy algorithm,
+ * limit, window, burst, cost, flags (the sum of 1: penalizes, 2: is on a dry run, 4: is bounded).
  *
  * Reply: the time, how often the request was counted (0: refused), and for each policy admitted (0 or 1), remaining,
- * microseconds until the next try and until all is there again (-1: never), and the end of the state.
+ * microseconds until the next try and until all is there again (-1: never), and the end of the state (0 for permits). Only
+ * the time and -1 when the session is over: what the instance holds is not known then, and nothing is decided.
  */
 const DECISION = `
-local find = string.find
-local times, counts = tonumber(ARGV[1]), ARGV[2] == '1'
+local times, session = tonumber(ARGV[1]), tonumber(ARGV[2])
 local values = redis.call('MGET', unpack(KEYS))
+local count, alive = #KEYS, nil
+if session ~= 0 then
+  alive = living(values[count])
+  if not alive[session] then return {now, -1} end
+  count = count - 1
+end
 local reply, states = {}, {}
+local function permit(i, limit, cost)
+  local held, total = permits(values[i], alive)
+  local ok = total + cost <= limit
+  if ok then total = total + cost; held[session] = (held[session] or 0) + cost end
+  local remaining = max(0, floor(limit - total))
+  local retry = 1000000
+  if remaining >= cost then retry = 0 elseif cost > limit then retry = INF end
+  states[i] = { ok, false, held }
+  return ok, 0, 0, 0, remaining, retry, 0
+end
 local function evaluate()
   local admitted = true
-  for i = 1, #KEYS do
+  for i = 1, count do
     local at = 6 * i - 3
-    local flags = ARGV[at + 5]
-    local penalize = find(flags, 'p', 1, true) ~= nil
-    local a, b, c = read(values[i])
-    local ok, remaining, retry, reset, corrects
-    ok, a, b, c, remaining, retry, reset, corrects = algorithms[ARGV[at]](a, b, c, tonumber(ARGV[at + 1]),
-      tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), times * tonumber(ARGV[at + 4]), penalize,
-      find(flags, 'b', 1, true) ~= nil)
-    if not ok and not find(flags, 'd', 1, true) then admitted = false end
-    states[i] = { a, b, c, ok, penalize or corrects }
+    local kind, limit, cost, flags = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+    local ok, a, b, c, remaining, retry, reset, corrects
+    if kind == 'c' then
+      ok, a, b, c, remaining, retry, reset = permit(i, limit, cost)
+    else
+      local penalize = flags % 2 == 1
+      a, b, c = read(values[i])
+      ok, a, b, c, remaining, retry, reset, corrects = algorithms[kind](a, b, c, limit, tonumber(ARGV[at + 2]),
+        tonumber(ARGV[at + 3]), times * cost, penalize, flags >= 4)
+      states[i] = { ok, penalize or corrects, a, b, c }
+    end
+    if not ok and flags % 4 < 2 then admitted = false end
     local out = 5 * i - 2
     reply[out] = ok and 1 or 0
     reply[out + 1] = remaining
@@ -153,11 +154,11 @@ if not admitted and times > 1 then
   times = 1
   admitted = evaluate()
 end
-if counts then
-  for i, state in ipairs(states) do
-    local writes = state[5]
-    if state[4] then writes = admitted end
-    if writes then write(KEYS[i], state[1], state[2], state[3]) end
+for i, state in ipairs(states) do
+  local writes = state[2]
+  if state[1] then writes = admitted end
+  if writes then
+    if state[4] then write(KEYS[i], state[3], state[4], state[5]) else keepPermits(KEYS[i], state[3]) end
   end
 end
 reply[1] = now
@@ -165,29 +166,23 @@ reply[2] = admitted and times or 0
 return reply
 `;
 
-/** KEYS: one for each policy. ARGV: for each cost, window and the end of the state right after the places were taken. */
-const RELEASE = `
-for i, key in ipairs(KEYS) do
-  local value = redis.call('GET', key)
-  if value then
-    local a, b, c = read(value)
-    local cost, window, taken = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
-    a, b, c = roll(a, b, c, window)
-    if a == taken then c = max(0, c - cost) elseif a == taken + window then b = max(0, b - cost) end
-    if b + c == 0 then redis.call('DEL', key) else write(key, a, b, c) end
-  end
-end
-return {1}
-`;
+/** How long Redis remembers which corrections of an instance it has made. */
+const CORRECTED_TTL_MS = 90_000_000;
 
 /**
- * KEYS: the one. ARGV: algorithm, limit, window, burst, what to add (or to take back, below 0), the end of the state and
- * the time when it was counted. The same arithmetic as `correction.ts`.
+ * Counts more for a key, takes something back, or forgets the key; each once, however often it is sent.
+ *
+ * KEYS: the key, and where the number of the latest correction of the instance is kept. ARGV: the number of this one, the
+ * algorithm (`x` forgets), limit, window, burst, what to add (or to take back, below 0), the end of the state and the time
+ * when it was counted. The same arithmetic as `correction.ts`.
  */
 const CORRECTION = `
-local kind, limit, window, burst = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local delta, taken, at = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local value = redis.call('GET', KEYS[1])
+local number, kind = tonumber(ARGV[1]), ARGV[2]
+local limit, window, burst = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local delta, taken, at = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local value, latest = unpack(redis.call('MGET', KEYS[1], KEYS[2]))
+if latest and (tonumber(latest) or 0) >= number then return {0} end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ${CORRECTED_TTL_MS})
 local a, b, c = read(value)
 local function fill(amount)
   local left, from = refill(b, c, limit)
@@ -212,7 +207,9 @@ local function correct()
   if kind == 's' and a == taken + window then return a, max(0, b + delta), c end
   return nil
 end
-if kind ~= 'c' then
+if kind == 'x' then
+  redis.call('DEL', KEYS[1])
+else
   a, b, c = correct()
   if a then write(KEYS[1], a, b, c) end
 end
@@ -237,15 +234,10 @@ export function checkScript(): string {
 
 /** The script that counts more, or takes something back. */
 export function correctScript(time: string = SERVER_TIME): string {
-  return time + STATE_FUNCTIONS + ROLL_PERIODS + ALGORITHMS + CORRECTION;
+  return time + STATE_FUNCTIONS + ALGORITHMS + CORRECTION;
 }
 
 /** The script that decides; all keys of a call are in one slot of a cluster. */
 export function decideScript(time: string = SERVER_TIME): string {
-  return time + STATE_FUNCTIONS + ROLL_PERIODS + ALGORITHMS + DECISION;
-}
-
-/** The script that gives places of concurrency policies back. */
-export function releaseScript(time: string = SERVER_TIME): string {
-  return time + STATE_FUNCTIONS + ROLL_PERIODS + RELEASE;
+  return time + STATE_FUNCTIONS + PERMIT_FUNCTIONS + ALGORITHMS + DECISION;
 }

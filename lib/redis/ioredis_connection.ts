@@ -3,10 +3,11 @@
 import { Redis, type RedisOptions } from "ioredis";
 import { parseRedisUrl } from "../limiter/redis_url.ts";
 import type { RedisTlsOptions } from "../limiter/redis_tls_options.ts";
-import { checkScript, correctScript, decideScript, releaseScript } from "./decide_script.ts";
+import { checkScript, correctScript, decideScript, SERVER_TIME } from "./decide_script.ts";
 import { explainFailure } from "./explain_failure.ts";
 import { connectorTo } from "./node_connector.ts";
 import type { ConnectionListener, RedisConnection, ScriptName } from "./redis_connection.ts";
+import { permitScript } from "./permit_script.ts";
 import { RedisNodes } from "./redis_nodes.ts";
 
 /** Longest wait for a connection. */
@@ -109,10 +110,6 @@ export class IoredisConnection implements RedisConnection {
     return this.#client[script](keys, ...args);
   }
 
-  delete(keys: readonly string[]): Promise<unknown> {
-    return this.#client.del(...keys);
-  }
-
   async check(): Promise<void> {
     try {
       if (this.#error !== null) throw this.#error;
@@ -199,5 +196,5 @@ export class IoredisConnection implements RedisConnection {
 }
 
 function serverTimeScripts(): Readonly<Record<ScriptName, string>> {
-  return { decide: decideScript(), release: releaseScript(), correct: correctScript() };
+  return { decide: decideScript(), permit: permitScript(SERVER_TIME), correct: correctScript() };
 }

@@ -1,7 +1,7 @@
 /** What the store needs of a connection to Redis or Valkey. */
 
 /** The scripts that a store runs. */
-export type ScriptName = "decide" | "release" | "correct";
+export type ScriptName = "decide" | "permit" | "correct";
 
 /** A connection that is made again by itself whenever it is lost. */
 export interface RedisConnection extends AsyncDisposable {
@@ -16,9 +16,6 @@ export interface RedisConnection extends AsyncDisposable {
    * @param keys how many of the arguments are keys
    */
   run(script: ScriptName, keys: number, args: readonly string[]): Promise<readonly number[]>;
-
-  /** Deletes keys. */
-  delete(keys: readonly string[]): Promise<unknown>;
 
   /** Finds out whether the server would count now; rejects when it does not. */
   check(): Promise<unknown>;

@@ -51,6 +51,7 @@ export class RedisLink implements AsyncDisposable {
   /** What was reported last. */
   #available: boolean | null = null;
   #disposed = false;
+  readonly #onUsable: (() => void)[] = [];
   #firstWord = Promise.withResolvers<void>();
 
   /** @param connect makes the connection, which tells the link how it fares */
@@ -89,9 +90,21 @@ export class RedisLink implements AsyncDisposable {
     return promise;
   }
 
-  /** Deletes keys without waiting, if that is possible now. */
-  delete(keys: readonly string[]): void {
-    if (this.available) this.#connection.delete(keys).catch(() => {});
+  /**
+   * Runs a script that no request waits for; `null` when it cannot be sent now.
+   *
+   * Rejects with a `ReplyError` when Redis has not run it, and with another error when nobody knows.
+   */
+  send(script: ScriptName, keys: number, args: readonly string[]): Promise<readonly number[]> | null {
+    if (!this.available) return null;
+    const reply = this.#connection.run(script, keys, args);
+    reply.catch((error: unknown) => this.#connection.heed(error));
+    return reply;
+  }
+
+  /** Calls back whenever the store can be used again, before anything else is sent to it. */
+  onUsable(callback: () => void): void {
+    this.#onUsable.push(callback);
   }
 
   /** Told by the connection. */
@@ -194,7 +207,7 @@ export class RedisLink implements AsyncDisposable {
   #tryAgain(): void {
     if (this.#disposed) return;
     // A connection that is lost says itself when it is back.
-    if (this.#connection.ready) this.#connection.check().then(() => this.#close(), () => {});
+    if (this.#connection.ready) this.#connection.check().then(() => this.#open && this.#close(), () => {});
     this.#probeLater();
   }
 
@@ -204,6 +217,7 @@ export class RedisLink implements AsyncDisposable {
     this.#probe = null;
     this.#failures = 0;
     this.#open = false;
+    for (const callback of this.#onUsable) callback();
     this.#report(true, null);
   }
 

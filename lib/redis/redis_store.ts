@@ -10,15 +10,16 @@ import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { ResolvedRedisStore } from "../limiter/redis_store_options.ts";
 import { REPLY_HEAD, REPLY_SIZE } from "./decide_script.ts";
 import { decideWithout } from "./decide_without.ts";
-import type { RedisLink } from "./redis_link.ts";
+import type { HeldPart } from "./permits.ts";
 import { RefusedKeys } from "./refused_keys.ts";
-import { correctCommand, decideCommand, releaseCommand } from "./script_arguments.ts";
+import { decideCommand } from "./script_arguments.ts";
 import { StorageKeys } from "./storage_keys.ts";
+import type { StoreConnection } from "./store_connection.ts";
 import { TokenLeases } from "./token_leases.ts";
 
 /** What a {@linkcode RedisStore} takes. */
 export interface RedisStoreParts {
-  link: RedisLink;
+  connection: StoreConnection;
   clock: Clock;
   /** Counts by itself while Redis does not answer; on the table of the limiter. */
   memory: MemoryStore;
@@ -37,24 +38,28 @@ type PlacedKey = CountedKey & Pick<Charge, "place">;
  * Decides in Redis: one command a request, whatever number of policies it has, by a script that checks all and then
  * charges all, with the server's time.
  *
- * The arithmetic is that of the algorithms here, so decisions equal those of the table in memory. An answer that comes too
- * late finds the request decided otherwise, and what it counted stays counted; places it took are given back.
+ * The arithmetic is that of the algorithms here, so decisions equal those of the table in memory; only that a permit of a
+ * concurrency policy lasts for as long as its request, whatever the window, and for no longer than this instance. An
+ * answer that comes too late finds the request decided otherwise, and what it counted stays counted; permits are given
+ * back.
  */
 export class RedisStore implements LimiterStore {
   readonly answersLater = true;
-  readonly #link: RedisLink;
+  readonly #connection: StoreConnection;
   readonly #clock: Clock;
   readonly #memory: MemoryStore;
   readonly #options: ResolvedRedisStore;
   readonly #keys: StorageKeys;
   readonly #refused: RefusedKeys;
   readonly #leases: TokenLeases;
+  readonly #asksForPermits: boolean;
 
   constructor(parts: RedisStoreParts) {
-    const { link, clock, memory, policies, options, scope, refused = new RefusedKeys() } = parts;
+    const { connection, clock, memory, policies, options, scope, refused = new RefusedKeys() } = parts;
     this.#refused = refused;
     this.#leases = new TokenLeases(options.lease);
-    this.#link = link;
+    this.#connection = connection;
+    this.#asksForPermits = policies.some(({ algorithm }) => algorithm === "concurrency");
     this.#clock = clock;
     this.#memory = memory;
     this.#options = options;
@@ -70,8 +75,16 @@ export class RedisStore implements LimiterStore {
 
   hold(charges: readonly Charge[], count: number): Lease | null {
     if (charges[0]!.place === "table") return this.#memory.hold(charges, count);
-    const held = placesOf(charges, count);
-    return held.length === 0 ? null : new Lease(() => this.#release(held));
+    const { permits } = this.#connection;
+    let parts: HeldPart[] | null = null;
+    for (let i = 0; i < count; i++) {
+      const { policy, verdict, place, storeKey, session, cost } = charges[i]!;
+      if (policy.algorithm !== "concurrency" || place !== "store" || !verdict.admitted) continue;
+      (parts ??= []).push(permits.hold(storeKey, cost, session));
+    }
+    if (parts === null) return null;
+    const held = parts;
+    return new Lease(() => permits.release(held));
   }
 
   counted(charge: Charge): PlacedKey {
@@ -88,9 +101,10 @@ export class RedisStore implements LimiterStore {
 
   reset(policy: ResolvedPolicy, key: string): void {
     this.#leases.clear();
-    this.#send([{ policy, key }], (keys) => {
-      this.#refused.delete(keys[0]!);
-      this.#link.delete(keys);
+    this.#named([{ policy, key }], ([name]) => {
+      this.#refused.delete(name!);
+      this.#connection.permits.forget(name!);
+      this.#connection.backlog.forget(name!);
     });
   }
 
@@ -98,11 +112,12 @@ export class RedisStore implements LimiterStore {
     const askedUs = Math.floor(this.#clock.now() * 1000);
     if (this.#leases.take(charges, count, keys, askedUs)) return true;
     if (this.#refused.find(charges, count, keys, askedUs)) return false;
-    const command = decideCommand(charges, count, keys, this.#leases.timesFor(charges, count));
-    const called = this.#link.run("decide", count, command, this.#undoLate(charges, count));
+    const called = this.#asksForPermits && hasPermits(charges, count)
+      ? this.#askForPermits(charges, count, keys)
+      : this.#ask(charges, count, keys);
     if (called === null) return this.#decideWithout(charges, count);
     return called.then((reply) => {
-      if (reply === null) return this.#decideWithout(charges, count);
+      if (reply === null || reply[1]! < 0) return this.#decideWithout(charges, count);
       readVerdicts(charges, count, reply);
       const granted = reply[1]!;
       if (granted > 0) {
@@ -114,64 +129,68 @@ export class RedisStore implements LimiterStore {
     });
   }
 
-  /** What is to be done with an answer that nobody waits for any more: the places in it would be lost. */
-  #undoLate(charges: readonly Charge[], count: number): ((reply: readonly number[]) => void) | null {
-    const taken = placesOf(charges, count, true);
-    if (taken.length === 0) return null;
-    return (reply) => {
-      if (reply[1] === 0) return;
-      const held = taken.map((places) => ({ ...places, expiresAt: endOf(reply, places.at) }));
-      this.#release(held.filter(({ at }) => reply[REPLY_HEAD + at * REPLY_SIZE] === 1));
-    };
+  #ask(charges: readonly Charge[], count: number, keys: readonly string[]): PendingReply {
+    const command = decideCommand(charges, count, keys, this.#leases.timesFor(charges, count));
+    return this.#connection.link.run("decide", count, command);
+  }
+
+  /** Asks once more, behind what is held here, when Redis does not know of it. */
+  #askForPermits(charges: readonly Charge[], count: number, keys: readonly string[]): PendingReply {
+    const { permits } = this.#connection;
+    const session = permits.session();
+    const called = this.#askIn(session, charges, count, keys);
+    return called?.then((reply) => {
+      if (reply === null || reply[1] !== -1) return reply;
+      permits.noteEnded(session);
+      return this.#askIn(permits.session(), charges, count, keys);
+    }) ?? null;
+  }
+
+  #askIn(session: number, charges: readonly Charge[], count: number, keys: readonly string[]): PendingReply {
+    const { link, permits } = this.#connection;
+    const asked: { at: number; key: string; cost: number }[] = [];
+    for (let i = 0; i < count; i++) {
+      const charge = charges[i]!;
+      charge.storeKey = keys[i]!;
+      charge.session = session;
+      if (charge.policy.algorithm === "concurrency") asked.push({ at: i, key: keys[i]!, cost: charge.cost });
+    }
+    const command = decideCommand(charges, count, [...keys, permits.instancesKey], 1, session);
+    return link.run("decide", count + 1, command, (reply) => {
+      // Nobody waits for it any more, and what it took would be lost.
+      if (reply[1]! <= 0) return;
+      const taken = asked.filter(({ at }) => reply[REPLY_HEAD + at * REPLY_SIZE] === 1);
+      permits.refuse(taken, session);
+    });
   }
 
   #decideWithout(charges: readonly Charge[], count: number): Admitted {
     return decideWithout(this.#options, this.#memory, charges, count);
   }
 
-  /** Gives places back without waiting; where that does not reach Redis they come free by time. */
-  #release(held: readonly Places[]): void {
-    if (held.length === 0) return;
-    this.#send(held, (keys) => this.#link.run("release", held.length, releaseCommand(held, keys)));
-  }
-
   #correct(counted: CountedKey, delta: number): void {
-    this.#send([counted], (keys) => {
-      if (delta < 0) this.#refused.delete(keys[0]!);
-      this.#link.run("correct", 1, correctCommand(counted, keys[0]!, delta));
+    this.#named([counted], ([name]) => {
+      if (delta < 0) this.#refused.delete(name!);
+      this.#connection.backlog.correct(counted, name!, delta);
     });
   }
 
   /** At once if possible: what is asked next in the same turn has to find it done. */
-  #send(items: readonly Pick<CountedKey, "policy" | "key">[], send: (keys: readonly string[]) => void): void {
-    const keys = this.#keys.of(items, items.length);
-    if (keys instanceof Promise) keys.then(send);
-    else send(keys);
+  #named(
+    items: readonly Pick<CountedKey, "policy" | "key">[],
+    use: (names: readonly string[]) => void,
+  ): void {
+    const names = this.#keys.of(items, items.length);
+    if (names instanceof Promise) names.then(use);
+    else use(names);
   }
 }
 
-/** As much as giving places back needs to know. */
-interface Places extends Pick<CountedKey, "policy" | "key" | "cost" | "windowUs" | "expiresAt"> {
-  /** Position among the charges of the request. */
-  readonly at: number;
-}
+type PendingReply = Promise<readonly number[] | null> | null;
 
-/** The places of concurrency policies that charges have taken in the store, or are about to. */
-function placesOf(charges: readonly Charge[], count: number, asked = false): readonly Places[] {
-  let places: Places[] | null = null;
-  for (let at = 0; at < count; at++) {
-    const { policy, key, cost, rule, verdict, place } = charges[at]!;
-    if (policy.algorithm !== "concurrency") continue;
-    if (!asked && (!verdict.admitted || place !== "store")) continue;
-    (places ??= []).push({ at, policy, key, cost, windowUs: rule.windowUs, expiresAt: verdict.next.a });
-  }
-  return places ?? NO_PLACES;
-}
-
-const NO_PLACES: readonly Places[] = [];
-
-function endOf(reply: readonly number[], at: number): number {
-  return reply[REPLY_HEAD + at * REPLY_SIZE + 4]!;
+function hasPermits(charges: readonly Charge[], count: number): boolean {
+  for (let i = 0; i < count; i++) if (charges[i]!.policy.algorithm === "concurrency") return true;
+  return false;
 }
 
 function readVerdicts(charges: readonly Charge[], count: number, reply: readonly number[]): void {

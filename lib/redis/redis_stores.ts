@@ -5,15 +5,20 @@ import type { MemoryStore } from "../limiter/memory_store.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { type ResolvedRedisStore, storeAddress } from "../limiter/redis_store_options.ts";
 import { IoredisConnection } from "./ioredis_connection.ts";
-import { RedisLink } from "./redis_link.ts";
 import { RedisStore } from "./redis_store.ts";
-import { checkKeyOf } from "./storage_keys.ts";
+import { StoreConnection } from "./store_connection.ts";
 
 /** What {@linkcode RedisStores} takes. */
 export interface RedisStoresOptions {
   clock: Clock;
-  /** Called when a store can be used, or not any more. */
-  onAvailability: (address: string, available: boolean, reason: string | null) => void;
+  /** Makes numbers from 1 to `INSTANCES - 1` that no other instance has, on whichever machine. */
+  createId: () => number;
+  /**
+   * Called when a store can be used, or not any more.
+   *
+   * @param dropped how many corrections of counts were too many to keep until it could be used again
+   */
+  onAvailability: (address: string, available: boolean, reason: string | null, dropped: number) => void;
 }
 
 /** What a store is opened for. */
@@ -29,7 +34,7 @@ export interface StorePurpose {
 /** Opens stores; limiters with the same server share its connection, so that their commands go out together. */
 export class RedisStores implements AsyncDisposable {
   readonly #options: RedisStoresOptions;
-  readonly #links: Map<string, RedisLink> = new Map();
+  readonly #connections: Map<string, StoreConnection> = new Map();
 
   constructor(options: RedisStoresOptions) {
     this.#options = options;
@@ -38,37 +43,38 @@ export class RedisStores implements AsyncDisposable {
   /** Opens a store, and a connection when there is none yet. */
   open(purpose: StorePurpose): RedisStore {
     const { clock } = this.#options;
-    return new RedisStore({ ...purpose, clock, link: this.#link(purpose.options) });
+    return new RedisStore({ ...purpose, clock, connection: this.#connection(purpose.options) });
   }
 
   /** Resolves when every server has been reached, or has not been at the first try. */
   async ready(): Promise<void> {
-    await Promise.all(Array.from(this.#links.values(), (link) => link.tried));
+    await Promise.all(Array.from(this.#connections.values(), ({ link }) => link.tried));
   }
 
-  #link(options: ResolvedRedisStore): RedisLink {
+  #connection(options: ResolvedRedisStore): StoreConnection {
     const { urls, tls, timeoutMs, prefix } = options;
     // Keys of different prefixes may be on different servers of a cluster.
     const id = JSON.stringify([urls, tls, timeoutMs, prefix]);
-    const known = this.#links.get(id);
+    const known = this.#connections.get(id);
     if (known !== undefined) return known;
-    const { clock, onAvailability } = this.#options;
+    const { clock, createId, onAvailability } = this.#options;
     const address = storeAddress(options);
-    const checkKey = checkKeyOf(prefix);
-    const connect = (listener: RedisLink) =>
-      new IoredisConnection({ urls, tls, checkKey, timeoutMs, listener });
-    const link = new RedisLink(connect, {
+    const connection = new StoreConnection({
+      connect: (listener, { check }) =>
+        new IoredisConnection({ urls, tls, checkKey: check, timeoutMs, listener }),
       clock,
+      createId,
+      prefix,
       timeoutMs,
-      onAvailability: (available, reason) => onAvailability(address, available, reason),
+      onAvailability: (...args) => onAvailability(address, ...args),
     });
-    this.#links.set(id, link);
-    return link;
+    this.#connections.set(id, connection);
+    return connection;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const links = [...this.#links.values()];
-    this.#links.clear();
-    await Promise.all(links.map((link) => link[Symbol.asyncDispose]()));
+    const connections = [...this.#connections.values()];
+    this.#connections.clear();
+    await Promise.all(connections.map((each) => each[Symbol.asyncDispose]()));
   }
 }

@@ -25,8 +25,7 @@ export class StorageKeys {
     this.#starts = new Map(policies.map((policy) => {
       const { name, algorithm, windowMs } = policy;
       // As in the limiter's own table: a state that makes no sense with another window is kept apart by its window.
-      const kind = algorithm[0]! +
-        (algorithm === "fixed-window" || algorithm === "sliding-window" ? "" : windowMs);
+      const kind = algorithm === "token-bucket" ? `t${windowMs}` : algorithm[0];
       return [policy, `${tag}:${encodeURIComponent(name)}:${kind}:`];
     }));
   }
@@ -50,9 +49,23 @@ export class StorageKeys {
   }
 }
 
-/** A key that no policy uses, in the same place of a cluster as all that begin with the prefix. */
-export function checkKeyOf(prefix: string): string {
-  return `{${prefix}}:check`;
+/** Keys that no policy uses, in the same place of a cluster as all that begin with the prefix. */
+export interface OwnKeys {
+  /** Where it is tried out whether Redis counts. */
+  readonly check: string;
+  /** Which instances are alive. */
+  readonly instances: string;
+  /** Which correction of an instance was the latest. */
+  readonly latest: string;
+}
+
+/** The keys of an instance. */
+export function ownKeysOf(prefix: string, id: number): OwnKeys {
+  return {
+    check: `{${prefix}}:check`,
+    instances: `{${prefix}}:instances`,
+    latest: `{${prefix}}:latest:${id}`,
+  };
 }
 
 /** Longer than a plain key may be, so that none can look like it. */

@@ -1,5 +1,6 @@
 /** What kind of pattern a path is: most are texts that can be looked up. */
 
+import { normalEncoding, normalPath } from "../http/normal_path.ts";
 import { isDotSegment, opaquePath } from "./opaque_path.ts";
 
 /** A pattern for paths, by what it takes to match it. */
@@ -29,7 +30,8 @@ export function pathShape(pattern: string): PathShape {
     return { kind: "subtree", path: pattern.slice(0, -5) };
   }
   const text = pattern.slice(0, -1);
-  if (pattern.endsWith("*") && isLiteral(text)) {
+  // What `/.` begins with is no dot segment, though `URLPattern` takes it for one: `/.*` is `/.git`, not everything.
+  if (pattern.endsWith("*") && isLiteral(text.endsWith("/") ? text : `${text}~`)) {
     return { kind: text.endsWith("/") ? "below" : "prefix", path: text };
   }
   const compiled = new URLPattern({ pathname: pattern });
@@ -39,6 +41,25 @@ export function pathShape(pattern: string): PathShape {
     kind: "pattern",
     matches: (opaque) => opaque.startsWith(beginning) && compiled.test({ pathname: opaque }),
   };
+}
+
+/**
+ * The pattern for paths in their normal form; also the one with delimiters such as `@` decoded, where it has them
+ * encoded, since a path may have them either way.
+ */
+export function normalPatterns(pattern: string): readonly string[] {
+  const syntax = pattern.search(/[*:(){}\\?+]/);
+  const text = syntax < 0 ? pattern : pattern.slice(0, syntax);
+  // Of the last segment before something that is no text only the beginning is known.
+  const whole = syntax < 0 ? text.length : text.lastIndexOf("/") + 1;
+  const normal =
+    (whole > 0 && text.startsWith("/") ? normalPath(text.slice(0, whole)) : text.slice(0, whole)) +
+    pattern.slice(whole).replace(/%[0-9A-Fa-f]{2}/g, normalEncoding);
+  const decoded = normal.replace(/%(?:2[146-9A-C]|3[AD]|40)/g, (found) => {
+    const character = decodeURIComponent(found);
+    return /[*:()+]/.test(character) ? `\\${character}` : character;
+  });
+  return decoded === normal ? [normal] : [normal, decoded];
 }
 
 /** The text that every match begins with; without its last slash, which may belong to an optional group. */

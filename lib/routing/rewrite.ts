@@ -1,9 +1,12 @@
 /** What becomes of a target on its way to a server. */
 
+import { normalPath } from "../http/normal_path.ts";
+import { asciiTarget } from "../http/request_target.ts";
+
 /**
- * Changes of the path, in this order; the query stays as it is. All of them see the path as the client sent it,
- * neither decoded nor normalised, and bytes above 0x7F percent-encoded. What they make begins with a slash, which is put
- * there if need be.
+ * Changes of the path, in this order; the query stays as it is. All of them see the path in the form in which the route
+ * compares it (`paths`), and bytes above 0x7F percent-encoded. What they make begins with one slash. A path that they do
+ * not change goes on as it came.
  */
 export interface RewriteOptions {
   /** Taken off a path that begins with it, up to the end of a segment: `"/api"` makes `/users` of `/api/users`. */
@@ -14,7 +17,10 @@ export interface RewriteOptions {
   prefix?: string;
 }
 
-/** The target that a server gets in place of the client's: path and query. */
+/**
+ * The target that a server gets in place of the client's: path and query. It is given the path in the form in which the
+ * route compares it.
+ */
 export type RewriteFunction<Ctx> = (target: string, ctx: Ctx) => string;
 
 /** Makes the function that rewrites. */
@@ -23,15 +29,17 @@ export function compileRewrite<Ctx>(
 ): RewriteFunction<Ctx> {
   if (typeof rewrite === "function") return rewrite;
   const { stripPrefix = "", replace, prefix = "" } = rewrite;
-  const strip = withoutSlash(stripPrefix);
+  const strips = stripPrefix === "" ? [] : prefixSpellings(stripPrefix);
   const front = withoutSlash(prefix);
   return (target) => {
     const query = target.indexOf("?");
     const asked = query < 0 ? target : target.slice(0, query);
     let path = asked;
-    if (strip !== "" && path.startsWith(strip)) {
-      if (path.length === strip.length) path = "/";
-      else if (path[strip.length] === "/") path = path.slice(strip.length);
+    for (const strip of strips) {
+      const below = pathBelow(path, strip);
+      if (below === null) continue;
+      path = below === "" ? "/" : below;
+      break;
     }
     if (replace !== undefined) {
       const [pattern, by] = replace;
@@ -44,7 +52,21 @@ export function compileRewrite<Ctx>(
   };
 }
 
-function withoutSlash(text: string): string {
+/** What is below a prefix without a slash at its end, `""` for the prefix itself; `null` for other paths. */
+export function pathBelow(path: string, prefix: string): string | null {
+  if (!path.startsWith(prefix)) return null;
+  return path.length === prefix.length || path[prefix.length] === "/" ? path.slice(prefix.length) : null;
+}
+
+/** A prefix as it is written, and in its normal form: paths that it is compared with may be in either. */
+export function prefixSpellings(prefix: string): readonly string[] {
+  const written = withoutSlash(asciiTarget(prefix));
+  const normal = withoutSlash(normalPath(prefix));
+  return written === normal ? [written] : [written, normal];
+}
+
+/** A text without the slash at its end. */
+export function withoutSlash(text: string): string {
   return text.endsWith("/") ? text.slice(0, -1) : text;
 }
 

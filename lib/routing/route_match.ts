@@ -9,8 +9,8 @@ export interface RouteMatch {
    */
   host?: string | readonly string[];
   /**
-   * `URLPattern`s for the path as the client sent it, neither decoded nor normalised: `"/cart"`, `"/api/*"`,
-   * `"/users/:id"`; one of them must match. Segments `.` and `..`, however they are written, are names like any other.
+   * `URLPattern`s for the path: `"/cart"`, `"/api/*"`, `"/users/:id"`; one of them must match. Which of its spellings are
+   * compared is up to {@linkcode PathMode}.
    *
    * @default {any}
    */
@@ -21,13 +21,33 @@ export interface RouteMatch {
   headers?: Readonly<Record<string, string | boolean | RegExp>>;
 }
 
-/** A request, as far as routes look at it. */
+/**
+ * How paths are compared with those of routes and filters.
+ *
+ * - `"normalize"`: in their normal form (RFC 3986 section 6.2.2), with slashes merged, dot segments removed, unreserved
+ *   characters decoded and the digits of encodings in capitals: `//admin`, `/./admin`, `/x/../admin` and `/%61dmin` are
+ *   `/admin`. What servers read in different ways, such as `%2F`, `%5C`, `\`, `;` and `%00`, is refused with 400 where a
+ *   route with other pools, filters or limits could be meant;
+ * - `"refuse"`: the same, and 400 for every path that is not in its normal form, or has `%2F`, `%5C`, `\`, `;` or `%00`;
+ * - `"raw"`: as they stand in the request line. Segments `.` and `..`, however they are written, are names like any other.
+ *   What a server makes of a path may then belong to another route.
+ */
+export type PathMode = "normalize" | "refuse" | "raw";
+
+/**
+ * Which path a server gets: as it was `"received"`, or `"normalized"`, the one that was compared.
+ *
+ * A path goes in its normal form in any case where a server that resolves it in another way, or not at all, would take it
+ * for that of another route, one that stands further up or has other filters or limits: `/admin/../public`,
+ * `//host/admin`; and so does one that has to be resolved and has `%2F`, `;` and the like as well.
+ */
+export type PathForward = "received" | "normalized";
+
+/** A request, as far as routes look at it, beside its path. */
 export interface RoutedRequest {
   readonly method: string;
   /** The `Host`, with its port if it has one. */
   readonly host: string;
-  /** Path and query as they stand in the request line. */
-  readonly target: string;
   /** Gives the value of a field by its name in lower case. */
   readonly fields: { get(name: string): string | null };
 }

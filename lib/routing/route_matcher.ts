@@ -5,7 +5,7 @@ import { compileConditions, type Conditions } from "./conditions.ts";
 import { type HostShape, hostShape } from "./host_shape.ts";
 import { opaquePath } from "./opaque_path.ts";
 import { PathIndex } from "./path_index.ts";
-import { matchesShape, type PathShape, pathShape } from "./path_shape.ts";
+import { matchesShape, normalPatterns, type PathShape, pathShape } from "./path_shape.ts";
 import { listOf, type RoutedRequest, type RouteMatch } from "./route_match.ts";
 
 /** A route that has to be tried by itself. */
@@ -30,16 +30,19 @@ export class RouteMatcher {
   readonly #trials: Trial[] = [];
   #looksAtHosts = false;
 
-  /** @throws {TypeError} when a pattern is no `URLPattern` */
-  constructor(routes: readonly RouteMatch[]) {
-    routes.forEach((match, order) => this.#add(match, order));
+  /**
+   * @param routes `null` for those that take nothing
+   * @param isRaw which of them are given paths as they stand, where others are given the normal form
+   * @throws {TypeError} when a pattern is no `URLPattern`
+   */
+  constructor(routes: readonly (RouteMatch | null)[], isRaw: (order: number) => boolean = () => false) {
+    routes.forEach((match, order) => {
+      if (match !== null) this.#add(match, order, isRaw(order));
+    });
   }
 
   /** The place in the list of the first route that takes the request; -1 when none does. */
-  find(request: RoutedRequest): number {
-    const { target } = request;
-    const query = target.indexOf("?");
-    const path = query < 0 ? target : target.slice(0, query);
+  find(request: RoutedRequest, path: string): number {
     let best = this.#everyHost.find(path, request, Infinity);
     let hostname = "";
     if (this.#looksAtHosts) {
@@ -62,9 +65,10 @@ export class RouteMatcher {
     return found;
   }
 
-  #add(match: RouteMatch, order: number): void {
+  #add(match: RouteMatch, order: number, raw: boolean): void {
     const hosts = listOf(match.host)?.map(hostShape) ?? ANY;
-    const paths = listOf(match.path)?.map(pathShape) ?? ANY;
+    const patterns = raw ? listOf(match.path) : listOf(match.path)?.flatMap(normalPatterns);
+    const paths = patterns?.map(pathShape) ?? ANY;
     const conditions = compileConditions(match);
     const candidate = { order, conditions };
     this.#looksAtHosts ||= hosts.some(({ kind }) => kind !== "any");

@@ -1,12 +1,14 @@
 /** Puts routes to work. */
 
 import { Split } from "../balancer/split.ts";
+import { findableRoutes } from "../config/findable_routes.ts";
+import type { ResolvedConfig } from "../config/proxy_config.ts";
 import type { ResolvedRoute } from "../config/route_options.ts";
 import type { Random } from "../core/random.ts";
 import { compileKey } from "../limiter/key_spec.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { Admission, PoolRuntime, RouteRuntime, RouteTable } from "../proxy/proxy_runtime.ts";
-import { RouteMatcher } from "../routing/route_matcher.ts";
+import { RouteFinder } from "../routing/route_finder.ts";
 
 /** What routes are made of beside their configuration. */
 export interface RouteParts {
@@ -19,7 +21,8 @@ export interface RouteParts {
 }
 
 /** Makes the routes; `null` when there are none. */
-export function createRoutes(routes: readonly ResolvedRoute[], parts: RouteParts): RouteTable | null {
+export function createRoutes(config: ResolvedConfig, parts: RouteParts): RouteTable | null {
+  const { routes } = config;
   if (routes.length === 0) return null;
   const known = new Map<readonly ResolvedPolicy[], Admission | null>();
   const admit = (policies: readonly ResolvedPolicy[]): Admission | null => {
@@ -28,17 +31,19 @@ export function createRoutes(routes: readonly ResolvedRoute[], parts: RouteParts
     return made;
   };
   return {
-    matcher: new RouteMatcher(routes.map(({ match }) => match)),
+    finder: new RouteFinder(findableRoutes(config)),
     routes: routes.map((route) => createRoute(route, { ...parts, admit })),
   };
 }
 
 function createRoute(route: ResolvedRoute, { pools, random, admission, admit }: RouteParts): RouteRuntime {
-  const { name, rewrite, filters, newContext, splitKey, limiter, timeouts } = route;
+  const { name, rewrite, paths, forward, filters, newContext, splitKey, limiter, timeouts } = route;
   const weights = route.pools.map(([pool, weight]) => [pools.get(pool)!, weight] as const);
   const alone = weights.length === 1;
   return {
     name,
+    paths,
+    normalized: forward === "normalized",
     rewrite,
     filters,
     newContext,

@@ -2,6 +2,8 @@
 
 import { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
+import { allPolicies } from "../config/route_limits.ts";
+import { LoopMark } from "../http/forwarded.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { RedisStores } from "../redis/redis_stores.ts";
 import { NamedPeers } from "../proxy/choose_upstream.ts";
@@ -58,10 +60,16 @@ export class DataPlane implements AsyncDisposable {
       members: this.pools,
       defaultPool: pools.get(config.defaultPool)!,
       admission,
-      routes: createRoutes(config.routes, { pools, random: options.random, admission, admit }),
+      routes: createRoutes(config, { pools, random: options.random, admission, admit }),
+      paths: config.paths,
+      normalized: config.forward === "normalized",
+      looksAtPaths: looksAtPaths(config),
       filters: config.filters,
       trustedProxies: config.trustedProxies,
       forwardedFields: config.forwarded,
+      loopMark: config.forwarded.cdnLoop
+        ? new LoopMark(config.forwarded, crypto.randomUUID().slice(0, 18))
+        : null,
       namedPeers: new NamedPeers({ onForget: (peer) => this.#transports.forget(peer) }),
       count: { arrived: 0 },
       running,
@@ -95,7 +103,8 @@ export class DataPlane implements AsyncDisposable {
   }
 }
 
-/** Each policy of the proxy and of its routes once. */
-function allPolicies({ limiter, routes }: ResolvedConfig): readonly ResolvedPolicy[] {
-  return [...new Set([...limiter, ...routes.flatMap((route) => route.limiter ?? [])])];
+/** Whether a path written in an unusual way could slip past anything of the configuration. */
+function looksAtPaths({ routes, paths, forward, filters, limiter }: ResolvedConfig): boolean {
+  return routes.length > 0 || paths === "refuse" || forward === "normalized" || limiter.length > 0 ||
+    Object.values(filters).some((filter) => filter !== undefined);
 }

@@ -14,9 +14,16 @@ export async function loadLimiterStores(
   const { RedisStores } = await load();
   return new RedisStores({
     clock,
-    onAvailability: (address, available, reason) =>
-      observer.event({ kind: "limiter_store", address, available, reason }),
+    createId,
+    onAvailability: (address, available, reason, dropped) =>
+      observer.event({ kind: "limiter_store", address, available, reason, dropped }),
   });
+}
+
+/** Not by the generator that a program may have given: with the same seed, instances would take each other's. */
+function createId(): number {
+  const [high, low] = crypto.getRandomValues(new Uint32Array(2)) as unknown as [number, number];
+  return Math.max(1, (high & 1) * 2 ** 32 + low);
 }
 
 async function load(): Promise<typeof import("../redis/redis_stores.ts")> {

@@ -4,7 +4,7 @@ import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { SimulationResult } from "./simulate.ts";
 
 /**
- * Writes a replay for people: a line for the whole, a table of the policies, and one of who was refused.
+ * Writes a replay for people: a line for the whole, a table of the policies, one of who was refused, and what is not known.
  *
  * @param top how many keys are listed
  */
@@ -13,10 +13,11 @@ export function reportSimulation(
   policies: readonly ResolvedPolicy[],
   top: number,
 ): string {
-  const { requests, refused, durationMs, byPolicy, byKey } = result;
+  const { requests, refused, durationMs, byPolicy, byKey, notes } = result;
   const whole = `${counted(requests)} requests in ${moment(durationMs)}: ` +
     `${counted(requests - refused)} admitted, ${counted(refused)} refused${share(refused, requests)}`;
-  if (policies.length === 0) return `${whole}\nThe configuration has no limits.\n`;
+  const remarks = notes.map((note) => `${printable(note, 200)}\n`).join("");
+  if (policies.length === 0) return `${whole}\nThe configuration has no limits.\n${remarks}`;
   const tiers = policies.map(({ name, dryRun }) => [
     name,
     counted(byPolicy[name] ?? 0) + (dryRun ? " (dry run)" : ""),
@@ -34,7 +35,7 @@ export function reportSimulation(
     tables.push(table(["key", "policy", "refused", "first at", "last at"], rows));
   }
   if (byKey.length > top) tables.push(`and ${counted(byKey.length - top)} more (--top N lists more)`);
-  return `${whole}\n\n${tables.join("\n\n")}\n`;
+  return `${whole}\n\n${tables.join("\n\n")}\n${remarks === "" ? "" : `\n${remarks}`}`;
 }
 
 /** Moments of a trace to the millisecond: `9m 59.466s`. */
@@ -53,10 +54,10 @@ function share(part: number, whole: number): string {
 }
 
 /** Keys are clients' texts, and a terminal obeys some of them. */
-function printable(key: string): string {
+function printable(text: string, length = 60): string {
   // deno-lint-ignore no-control-regex
-  const plain = key.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, "?");
-  return plain.length > 60 ? `${plain.slice(0, 57)}...` : plain;
+  const plain = text.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, "?");
+  return plain.length > length ? `${plain.slice(0, length - 3)}...` : plain;
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -1,12 +1,14 @@
 /** Replays requests through the limits of a configuration. */
 
-import { seededRandom } from "../core/random.ts";
 import type { ProxyConfig } from "../config/proxy_config.ts";
 import { resolveConfig } from "../config/resolve_config.ts";
 import type { LimitedDecision } from "../limiter/decision.ts";
-import { RateLimiter } from "../limiter/limiter.ts";
+import type { RateLimiter } from "../limiter/limiter.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
+import { MissingParts } from "./missing_parts.ts";
 import { PlacesInTime } from "./places_in_time.ts";
+import { allPolicies } from "../config/route_limits.ts";
+import { type LimitedConfig, SimulatedLimits } from "./simulated_limits.ts";
 import { SimulatedContext, type SimulatedRequest } from "./simulated_request.ts";
 import { VirtualClock } from "./virtual_clock.ts";
 
@@ -60,11 +62,17 @@ export interface SimulationResult {
   readonly byKey: readonly KeyRefusals[];
   /** The refusals themselves, in the order of time; at most `maxRefusals`. */
   readonly refusals: readonly SimulatedRefusal[];
+  /** How many requests had no key, by the name of the policy; policies for which all had one are left out. */
+  readonly withoutKey: Readonly<Record<string, number>>;
+  /** How many requests no route takes; those that are admitted get 404. */
+  readonly unrouted: number;
+  /** What the requests do not say although it matters, in sentences: a limit that nothing was counted by refuses nobody. */
+  readonly notes: readonly string[];
 }
 
 /**
- * Replays requests through the limits of a configuration, with a clock that jumps from one to the next: ten minutes
- * take a moment, and the same requests always give the same answers.
+ * Replays requests through the limits of a configuration and of its routes, with a clock that jumps from one to the next:
+ * ten minutes take a moment, and the same requests always give the same answers.
  *
  * For tests of one's own configuration. Functions of the configuration are called with a context that has the request,
  * the client, `state` from `newContext`, and the status, bytes and time that the trace says; nothing is sent anywhere.
@@ -92,46 +100,50 @@ export function simulate<State = unknown>(
   requests: Iterable<SimulatedRequest>,
   options: SimulateOptions = {},
 ): SimulationResult {
-  const { limiter, filters } = resolveConfig(config);
-  return replay(limiter, requests, { ...options, newContext: filters.newContext });
-}
-
-/** What {@linkcode replay} takes beside the requests. */
-export interface ReplayOptions extends SimulateOptions {
-  readonly newContext?: ((request: Request) => unknown) | undefined;
+  return replay(resolveConfig(config), requests, options);
 }
 
 /** Replays requests through limits that are known to be good. */
 export function replay(
-  policies: readonly ResolvedPolicy[],
+  config: LimitedConfig,
   requests: Iterable<SimulatedRequest>,
-  { maxRefusals = 10_000, maxKeys = 1_000_000, newContext }: ReplayOptions = {},
+  { maxRefusals = 10_000, maxKeys = 1_000_000 }: SimulateOptions = {},
 ): SimulationResult {
   const clock = new VirtualClock();
-  const tally = new Tally(policies, maxRefusals);
-  if (policies.length === 0) {
-    for (const { atMs } of requests) tally.admit(atMs, []);
-    return tally.result();
-  }
-  using limiter = new RateLimiter(policies, { clock, random: seededRandom(1), maxKeys });
-  const chargesLater = policies.some(({ charge }) => charge !== null);
+  const tally = new Tally(allPolicies(config), maxRefusals);
+  const missing = new MissingParts(config);
+  using limits = new SimulatedLimits(config, clock, maxKeys);
   using places = new PlacesInTime();
   for (const request of requests) {
     places.releaseUntil(request.atMs, (endMs) => clock.advanceTo(endMs));
     clock.advanceTo(request.atMs);
     const context = new SimulatedContext(request, tally.requests + 1);
-    if (newContext !== undefined) context.state = newContext(context.request);
-    const decision = limiter.check(context);
-    if (decision.kind === "limited") tally.refuse(request.atMs, decision, keyOf(limiter, context, decision));
-    else tally.admit(request.atMs, decision.kind === "allowed" ? decision.wouldRefuse : []);
-    if (decision.kind !== "allowed" || (decision.lease === null && !chargesLater)) continue;
+    const { route, taken, limiter } = limits.find(context);
+    limits.keyless.clear();
+    const decision = limiter === null ? null : limiter.check(context);
+    missing.count(request, route?.name ?? null, taken, limits.keyless);
+    if (limiter === null || decision === null || decision.kind === "unlimited") {
+      tally.admit(request.atMs, []);
+      continue;
+    }
+    if (decision.kind === "limited") {
+      tally.refuse(request.atMs, decision, keyOf(limiter, context, decision));
+      continue;
+    }
+    tally.admit(request.atMs, decision.wouldRefuse);
+    if (decision.lease === null && decision.due === null) continue;
     const end = (): void => {
       limiter.settle(decision, context);
       decision.lease?.[Symbol.dispose]();
     };
     places.hold({ [Symbol.dispose]: end }, request.atMs + (request.durationMs ?? 0));
   }
-  return tally.result();
+  return {
+    ...tally.result(),
+    withoutKey: missing.withoutKey,
+    unrouted: missing.unrouted,
+    notes: missing.notes(),
+  };
 }
 
 function keyOf(limiter: RateLimiter, context: SimulatedContext, decision: LimitedDecision): string | null {
@@ -175,7 +187,7 @@ class Tally {
     }
   }
 
-  result(): SimulationResult {
+  result(): Omit<SimulationResult, "withoutKey" | "unrouted" | "notes"> {
     return {
       requests: this.requests,
       admitted: this.requests - this.#refused,

@@ -36,6 +36,8 @@ export class SimulatedContext implements KeySource {
   readonly status: number;
   readonly bytesSent: number;
   readonly timings: { upstreamStartMs: number | null; upstreamHeadMs: number | null; endMs: number | null };
+  /** Name of the route that takes the request; `null` where there is none. */
+  route: string | null = null;
   state: unknown = undefined;
 
   /** @param number which request of the trace it is */

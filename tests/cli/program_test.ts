@@ -3,7 +3,13 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { VERSION } from "../../lib/cli/version.ts";
 import { startUpstream } from "../support/start_upstream.ts";
+import { certificateFiles } from "../support/certificate_files.ts";
+import { testCa } from "../support/test_ca.ts";
 import { MAIN, ProgramFolder } from "../support/program.ts";
+import { rawClient } from "../support/raw_client.ts";
+import { askAt, readAnswer } from "../support/start_proxy.ts";
+import { upgradeHead } from "../support/test_web_socket.ts";
+import { untilRefused } from "../support/until_refused.ts";
 
 /** A configuration that listens at a free port. */
 function configFor(upstream: string, more = ""): string {
@@ -50,6 +56,48 @@ Deno.test("lbproxy --check shows what a configuration means without starting it"
   assertEquals([code, stderr], [0, ""]);
   assert(stdout.startsWith("No problems in proxy.config.ts\n\nlisten    [::1]:99\n"), stdout);
   assert(stdout.includes("\n  at most 1 request per 1s for each header appid\n"), stdout);
+});
+
+Deno.test("lbproxy --check reads certificates and keys, and exits 2 when they do not fit", async () => {
+  const ca = await testCa();
+  const [own, other] = [await ca.issue({ names: ["a.example"] }), await ca.issue({ names: ["b.example"] })];
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": `
+      export const listen = { port: 0, tls: { cert: "cert.pem", key: "key.pem" } };
+      export const upstreams = ["a.example:80"];`,
+    "cert.pem": own.cert,
+    "key.pem": other.key,
+  });
+  assertEquals(await folder.run(["--check"]), {
+    code: 2,
+    stdout: "",
+    stderr: "Cannot load proxy.config.ts: listen.tls.key is not the key of listen.tls.cert\n",
+  });
+  await Deno.writeTextFile(`${folder.path}/key.pem`, own.key);
+  // It opens no socket for that where it may not.
+  for (const permissions of [undefined, ["--allow-read"]]) {
+    assertEquals((await folder.run(["--check"], permissions)).code, 0);
+  }
+  // Where the command line says where to listen, the files are of no interest.
+  await Deno.remove(`${folder.path}/key.pem`);
+  assertEquals((await folder.run(["--check", "--listen", "127.0.0.1:0"])).code, 0);
+});
+
+Deno.test("lbproxy tells of exports that nothing reads, with --check and at the start", async () => {
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": configFor("127.0.0.1:1", "export const helper = 1; export const PORT = 2;"),
+  });
+  const notices = ["PORT", "helper"].map((name) =>
+    `Nothing reads the export "${name}": it is no key of a configuration`
+  );
+  const checked = await folder.run(["--check"]);
+  assertEquals([checked.code, checked.stderr], [0, ""]);
+  assertEquals(checked.stdout.split("\n").slice(0, 4), ["No problems in proxy.config.ts", ...notices, ""]);
+  await using started = folder.start(["--listen", "127.0.0.1:0"]);
+  for (const notice of notices) await started.stderrMatch(new RegExp(` warn ${notice}\\n`));
+  await started.address();
+  started.kill("SIGTERM");
+  assertEquals((await started.ended).code, 0);
 });
 
 Deno.test("lbproxy --listen treats fields as the listeners in whose place it is", async () => {
@@ -147,6 +195,61 @@ Deno.test("lbproxy finishes running requests at SIGTERM, and logs them", async (
   assertEquals(events, ["listening", "shutdown", "stopped"]);
 });
 
+Deno.test("lbproxy leaves its addresses to a successor at once at SIGTERM, whoever is still connected", async () => {
+  const arrived = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<void>();
+  await using upstream = startUpstream({
+    handler: async (request) => {
+      if (request.headers.has("upgrade")) return Deno.upgradeWebSocket(request, { idleTimeout: 0 }).response;
+      if (!request.url.endsWith("/slow")) return new Response("quick");
+      arrived.resolve();
+      await answer.promise;
+      return new Response("slow");
+    },
+  });
+  await using certificate = await certificateFiles(["localhost"]);
+  const config = `
+    const tls = ${JSON.stringify({ cert: certificate.cert, key: certificate.key })};
+    export const listen = ["127.0.0.1:0", { hostname: "127.0.0.1", port: 0, tls }];
+    export const upstreams = ["${upstream.address}"];
+    export const gracePeriod = "1h";
+    export const filters = [{
+      requestFilter: ({ method }) => method === "POST" ? new Response("no", { status: 403 }) : undefined,
+    }];`;
+  await using folder = await ProgramFolder.with({ "proxy.config.js": config });
+  await using program = folder.start(["proxy.config.js"]);
+  const [, address, tlsAddress] = await program.stderrMatch(/Listening on (\S+), (\S+)\n/);
+  const [port, tlsPort] = [address!, tlsAddress!].map((each) => Number(each.split(":")[1])) as [
+    number,
+    number,
+  ];
+  using slow = await rawClient(port);
+  await slow.write("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
+  await arrived.promise;
+  using half = await rawClient(port);
+  await half.write("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nabc");
+  assertEquals((await readAnswer(half)).status, 403);
+  using web = await rawClient(port);
+  await web.write(upgradeHead());
+  await web.readHead();
+  // Says nothing, not even what a TLS handshake begins with.
+  using silent = await rawClient(tlsPort);
+  program.kill("SIGTERM");
+  await untilRefused(port);
+  await untilRefused(tlsPort);
+  // A frame of closing with the code 1001 (RFC 6455 section 5.5.1).
+  const [frame, , ...code] = await web.readExactly(4);
+  assertEquals([frame, code], [0x88, [1001 >> 8, 1001 & 255]]);
+  await using successor = folder.start(["proxy.config.js", "--listen", address!]);
+  await successor.address();
+  assertEquals((await askAt(port)).text, "quick");
+  answer.resolve();
+  assertEquals((await readAnswer(slow)).text, "slow");
+  assertEquals((await program.ended).code, 0);
+  assertMatch((await program.ended).stderr, /Stopped: all requests finished/);
+  assertEquals(silent.closed, false);
+});
+
 for (const [signal, code] of [["SIGTERM", 143], ["SIGINT", 130]] as const) {
   Deno.test(`lbproxy ends at once at a second signal, with ${code} at ${signal}`, async () => {
     const arrived = Promise.withResolvers<void>();
@@ -212,6 +315,21 @@ Deno.test("lbproxy simulate prints a table, or JSON, and exits 0", async () => {
     "5s",
   ]);
   assertMatch(made.stdout, /^\d+ requests in 4\.\d+s: \d+ admitted, \d+ refused/);
+  await Deno.writeTextFile(
+    `${folder.path}/access.jsonl`,
+    JSON.stringify({
+      time: "2026-01-01T00:00:00Z",
+      kind: "access",
+      method: "GET",
+      target: "/",
+      client: "192.0.2.1",
+    }),
+  );
+  const unseen = await folder.run(["simulate", "proxy.config.ts", "access.jsonl"]);
+  assertMatch(
+    unseen.stdout,
+    /\n\nAll requests have no key for policy default \(header:appid\): not limited by it\n$/,
+  );
   assertEquals(await folder.run(["simulate", "proxy.config.ts", "none.jsonl"]), {
     code: 2,
     stdout: "",

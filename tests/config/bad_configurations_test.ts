@@ -28,7 +28,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "key that is like no other",
     { upstreams, admin: true },
-    'admin is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "gracePeriod", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
+    'admin is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "gracePeriod", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
   ],
   ["filter that is no function", { upstreams, logging: true }, "logging must be a function, received true"],
   [
@@ -50,6 +50,37 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     upstreams,
     gracePeriod: "30",
   }, `gracePeriod must be ${DURATION}, received "30"`],
+  // paths
+  [
+    "a way of comparing paths that there is not",
+    { upstreams, paths: "normalise" },
+    'paths must be one of "normalize", "refuse", "raw", received "normalise"',
+  ],
+  [
+    "a way of comparing the paths of a route that there is not",
+    { upstreams, routes: [{ paths: "Raw" }] },
+    'routes[0].paths must be one of "normalize", "refuse", "raw", received "Raw"',
+  ],
+  [
+    "a path to forward that there is not",
+    { upstreams, forward: true },
+    'forward must be "received" or "normalized", received true',
+  ],
+  [
+    "a path for a route to forward that there is not",
+    { upstreams, routes: [{ forward: "raw" }] },
+    'routes[0].forward must be "received" or "normalized", received "raw"',
+  ],
+  [
+    "a normal form that is forwarded, but not compared",
+    { upstreams, paths: "raw", forward: "normalized" },
+    'forward must not be "normalized" where "paths" is "raw": route and server would see different paths',
+  ],
+  [
+    "a normal form that a route forwards, but does not compare",
+    { upstreams, paths: "raw", routes: [{ forward: "received" }, { forward: "normalized" }] },
+    'routes[1].forward must not be "normalized" where "paths" is "raw": route and server would see different paths',
+  ],
   // routes
   [
     "routes that are no array",
@@ -695,6 +726,11 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     "forwarded with a misspelt field",
     { upstreams, forwarded: { xforwarded: true } },
     'forwarded.xforwarded is not a known key, did you mean "xForwarded"?',
+  ],
+  [
+    "forwarded with a name for loops",
+    { upstreams, forwarded: { cdnLoop: "me" } },
+    'forwarded.cdnLoop must be true or false, received "me"',
   ],
   // sticky
   [

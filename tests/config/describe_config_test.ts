@@ -100,7 +100,7 @@ limit     default
   clients are told by x-rate-limit, draft-11
 counts    100000 keys counted exactly in 7.3 MiB; further ones by estimate, never too low
 filters   newContext, logging
-clients   by the address of the connection; servers are told by X-Forwarded-*, Via
+clients   by the address of the connection; servers are told by X-Forwarded-*
 shutdown  running requests may take 1m to finish`,
   );
 });
@@ -110,9 +110,35 @@ Deno.test("describeConfig() shows what is not there", () => {
   assertEquals(lines.slice(-4), [
     "limits    none",
     "filters   none",
-    "clients   by the address of the connection; servers are told by X-Forwarded-*, Via",
+    "clients   by the address of the connection; servers are told by X-Forwarded-*",
     "shutdown  running requests may take 30s to finish",
   ]);
+});
+
+Deno.test("describeConfig() says what servers are told, and that loops are not found", () => {
+  const told = (forwarded: unknown) =>
+    describeConfig(resolveConfig({ upstreams: ["a:80"], forwarded })).match(/servers are told (.*)$/m)?.[1];
+  assertEquals(told({ forwarded: true, via: true }), "by X-Forwarded-*, Forwarded, Via");
+  assertEquals(told({ xForwarded: false, cdnLoop: false }), "nothing, and loops are not found");
+});
+
+Deno.test("describeConfig() says which server is the proxy itself", () => {
+  const own = (listen: unknown, server: string) =>
+    describeConfig(resolveConfig({ listen, upstreams: [server] })).includes("which is this proxy itself");
+  const cases: [listen: unknown, server: string, own: boolean][] = [
+    ["127.0.0.1:80", "127.0.0.1:80", true],
+    ["0.0.0.0:80", "localhost:80", true],
+    ["[::]:80", "[::1]:80", true],
+    [["a.example:1", "a.example:80"], "a.example:80", true],
+    ["unix:/run/p.sock", "unix:/run/p.sock", true],
+    ["127.0.0.1:80", "127.0.0.1:81", false],
+    ["0.0.0.0:80", "a.example:80", false],
+    ["unix:/run/p.sock", "unix:/run/q.sock", false],
+    ["127.0.0.1:80", "unix:/run/p.sock", false],
+  ];
+  for (const [listen, server, expected] of cases) {
+    assertEquals(own(listen, server), expected, `${listen} ${server}`);
+  }
 });
 
 Deno.test("describeConfig() says whose word about clients counts, and in which field", () => {
@@ -272,4 +298,38 @@ Deno.test("describeLimit() says limits in plain words", () => {
     ]],
   ];
   for (const [policy, lines] of table) assertEquals(describeLimit(resolvePolicy(policy)), lines);
+});
+
+Deno.test("describeConfig() says where limits are counted that machines share, and what bounds them there", () => {
+  const store = { type: "redis", url: ["redis://me:hunter2@a:1/2", "redis://me:hunter2@b:2/2"] } as const;
+  const counts = (store: NonNullable<LimiterPolicy["store"]>): string[] => {
+    const limiter = { key: "ip", limit: 5, algorithm: "concurrency", maxKeys: 1000, store } as const;
+    const route = { name: "r", limiter: { key: "path", limit: 1, algorithm: "concurrency" } } as const;
+    const config = resolveConfig({ upstreams: ["a:80"], limiter, routes: [route] });
+    const lines = describeConfig(config).split("\n");
+    // Of the configuration, and of the route, whose limits are counted in the same place.
+    assertEquals(
+      new Set(lines.filter((line) => /place|held/.test(line)).map((line) => line.trim())),
+      new Set([
+        "held for as long as a request runs; what an instance held that died is free again after 10s",
+      ]),
+    );
+    const first = lines.findIndex((line) => line.startsWith("counts"));
+    return lines.slice(first, lines.findIndex((line) => line.startsWith("route")));
+  };
+  const shared = [
+    "counts    shared in redis://a:1/2, redis://b:2/2 under the prefix lbproxy",
+    "  as many keys as that has memory for (its maxmemory), each until it counts for nothing; maxKeys does not bound them",
+  ];
+  assertEquals(counts({ ...store, instances: 2 }), [
+    ...shared,
+    "  requests that it does not decide about within 20ms are counted by this instance alone, which grants a part in 2 of each limit",
+    "  maxKeys is for those, and for bans: 1000 keys counted exactly in 0.1 MiB; further ones by estimate, never too low",
+  ]);
+  assertEquals(counts({ ...store, onStoreError: "closed", lease: 5 }), [
+    ...shared,
+    "  taken from there 5 requests at a time",
+    "  requests that it does not decide about within 20ms are refused",
+    "  maxKeys is for bans",
+  ]);
 });

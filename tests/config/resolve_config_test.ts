@@ -67,12 +67,34 @@ Deno.test("resolveConfig() fills in every default", () => {
     defaultPool: "default",
     limiter: [],
     routes: [],
+    paths: "normalize",
+    forward: "received",
     filters: {},
     trustedProxies: null,
-    forwarded: { xForwarded: true, forwarded: false, via: true },
+    forwarded: { xForwarded: true, forwarded: false, via: false, cdnLoop: true },
     onListen: null,
     gracePeriodMs: 30_000,
   });
+});
+
+Deno.test("resolveConfig() has routes compare and forward paths as the configuration does, unless they say otherwise", () => {
+  const pathsOf = (config: object) =>
+    resolveConfig({ upstreams: ["a:80"], ...config }).routes.map(({ paths, forward }) => [paths, forward]);
+  assertEquals(pathsOf({ routes: [{}, { paths: "raw" }, { paths: "refuse", forward: "normalized" }] }), [
+    ["normalize", "received"],
+    ["raw", "received"],
+    ["refuse", "normalized"],
+  ]);
+  // What is compared as it stands goes on as it stands.
+  assertEquals(pathsOf({ forward: "normalized", routes: [{}, { paths: "raw" }, { forward: "received" }] }), [
+    ["normalize", "normalized"],
+    ["raw", "received"],
+    ["normalize", "received"],
+  ]);
+  assertEquals(pathsOf({ paths: "raw", routes: [{}, { paths: "normalize", forward: "normalized" }] }), [
+    ["raw", "received"],
+    ["normalize", "normalized"],
+  ]);
 });
 
 Deno.test("resolveConfig() takes every form of listen", () => {

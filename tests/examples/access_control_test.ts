@@ -1,4 +1,6 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import { FILE_SERVERS, fileServerTest, SECRET } from "../support/file_servers.ts";
+import { FREE, SPELLINGS } from "../support/path_spellings.ts";
 import { startExample } from "../support/start_example.ts";
 
 Deno.test("examples/access_control asks for addresses and passwords, and bounds uploads", async () => {
@@ -16,7 +18,31 @@ Deno.test("examples/access_control asks for addresses and passwords, and bounds 
     (await example.ask("POST /upload", [`Content-Length: ${bytes}`], "a".repeat(bytes))).status;
   assertEquals([await upload(1024), await upload(1025)], [200, 413]);
   assertEquals((await example.ask("GET /administrators")).status, 200);
+  assertEquals((await example.ask("GET /x/../%61dmin/")).status, 401);
+  assertEquals((await example.ask("GET /admin%2f")).status, 400);
 });
+
+for (const server of FILE_SERVERS) {
+  fileServerTest(
+    server,
+    `examples/access_control lets no spelling of a path past the password to ${server}`,
+    async (files) => {
+      await using example = await startExample("access_control", {
+        set: { upstreams: [files.address] },
+        permissions: ["-A"],
+      });
+      const root = `Authorization: Basic ${btoa("root:secret")}`;
+      for (const target of SPELLINGS) {
+        const { status, text } = await example.ask(`GET ${target}`);
+        assert(!text.includes(SECRET) && status >= 400 && status < 500, `${target} gives ${status}`);
+      }
+      for (const target of [...FREE, "//x"]) {
+        assertEquals((await example.ask(`GET ${target}`)).status, 200, target);
+      }
+      assertEquals((await example.ask("GET /y/../%61dmin//x", [root])).text, SECRET);
+    },
+  );
+}
 
 Deno.test("examples/access_control goes by the address that a trusted proxy names", async () => {
   await using example = await startExample("access_control", { set: { trustedProxies: ["loopback"] } });

@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import { certificateFiles } from "../support/certificate_files.ts";
 import { checkExample, startExample } from "../support/start_example.ts";
 import { askAt } from "../support/start_proxy.ts";
+import { testCa } from "../support/test_ca.ts";
 import { tlsClient, trustingClient } from "../support/tls_client.ts";
 
 Deno.test("examples/tls_listener speaks HTTP/2 over TLS, redirects, and takes a new certificate", async () => {
@@ -29,7 +30,9 @@ Deno.test("examples/tls_listener speaks HTTP/2 over TLS, redirects, and takes a 
 });
 
 Deno.test("examples/tls_listener names the files of its certificate", async () => {
-  const lines = (await checkExample("tls_listener")).split("\n");
+  const { cert, key } = await (await testCa()).issue({ names: ["localhost"] });
+  const files = { "cert.pem": cert, "key.pem": key };
+  const lines = (await checkExample("tls_listener", { files })).split("\n");
   assertEquals(lines.filter((line) => line.startsWith("listen")), [
     "listen    127.0.0.1:6143, TLS with HTTP/2, certificate from cert.pem and key.pem, read again on change",
     "listen    127.0.0.1:6188, sends clients to https at port 6143",

@@ -56,9 +56,11 @@ Deno.test("ipAllow() of a route is for that route alone, however its path is wri
     ],
   });
   const ask = async (target: string) => (await proxy.ask(`GET ${target}`)).status;
-  assertEquals([await ask("/"), await ask("/admin/a"), await ask("/admin/..%2Fa")], [200, 403, 403]);
-  // Whatever goes through, the server sees the very path that was matched.
-  for (const target of ["/x/../admin/a", "//admin/a", "/%61dmin/a"]) {
-    if (await ask(target) === 200) assertEquals(upstream.seen.at(-1)?.target, target);
+  assertEquals([await ask("/"), await ask("/admin/a"), await ask("/x/../y")], [200, 403, 200]);
+  for (const target of ["/x/../admin/a", "//admin/a", "/%61dmin/a", "/./admin/", "/x/%2e%2e/admin/a"]) {
+    assertEquals(await ask(target), 403, target);
+  }
+  for (const target of ["/admin%2fa", "/admin/..%2Fa", "/x/..%2fadmin/a", "/admin;x/a", "/admin\\a"]) {
+    assertEquals(await ask(target), 400, target);
   }
 });

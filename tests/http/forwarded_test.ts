@@ -3,6 +3,7 @@ import {
   addForwarded,
   type ForwardedOptions,
   isForwardedField,
+  LoopMark,
   resolveForwarded,
 } from "../../lib/http/forwarded.ts";
 
@@ -67,16 +68,17 @@ Deno.test("addForwarded() says who asked, for which host, and how", () => {
     ["x-forwarded-for", "2001:db8::1"],
     ["x-forwarded-proto", "https"],
     ["x-forwarded-host", "shop.example:80"],
-    ["via", "1.1 lbproxy"],
   ]);
 });
 
 Deno.test("addForwarded() says nothing of a client without an address", () => {
-  assertEquals(added({ peerIp: "" }).map(([name]) => name), ["x-forwarded-proto", "x-forwarded-host", "via"]);
+  assertEquals(added({ peerIp: "" }).map(([name]) => name), ["x-forwarded-proto", "x-forwarded-host"]);
 });
 
-Deno.test("addForwarded() puts the proxy at the end of Via", () => {
-  assertEquals(added({ via: "1.0 a, 2 b" }).at(-1), ["via", "1.0 a, 2 b, 1.1 lbproxy"]);
+Deno.test("addForwarded() puts the proxy at the end of Via where that is wanted", () => {
+  assertEquals(added({}, { via: true }).at(-1), ["via", "1.1 lbproxy"]);
+  assertEquals(added({ via: "1.0 a, 2 b" }, { via: true }).at(-1), ["via", "1.0 a, 2 b, 1.1 lbproxy"]);
+  assertEquals(added({ via: "1.0 a, 2 b" }).at(-1), ["via", "1.0 a, 2 b"]);
 });
 
 Deno.test("addForwarded() goes on with what a trusted peer says", () => {
@@ -100,4 +102,26 @@ Deno.test("addForwarded() goes on with what a trusted peer says", () => {
 Deno.test("addForwarded() leaves out what is not wanted, and the Via of others alone", () => {
   assertEquals(added({ via: "1.0 a" }, { xForwarded: false, via: false }), [["via", "1.0 a"]]);
   assertEquals(added({}, { xForwarded: false, via: false }), []);
+});
+
+Deno.test("LoopMark marks what comes from proxies, and everything where nothing else tells of this one", () => {
+  const marked = (options: ForwardedOptions, cdnLoop: string | null, fromProxy: boolean) => {
+    const list: string[] = [];
+    new LoopMark(resolveForwarded(options), "1").add(list, cdnLoop, fromProxy);
+    return list.join(": ");
+  };
+  assertEquals(marked({}, null, false), "");
+  assertEquals(marked({}, null, true), "cdn-loop: lbproxy-1");
+  assertEquals(marked({}, "a.example; x=1", false), "cdn-loop: a.example; x=1, lbproxy-1");
+  const nothing = { xForwarded: false, via: false };
+  assertEquals(marked(nothing, null, false), "cdn-loop: lbproxy-1");
+  for (const telling of ["xForwarded", "forwarded", "via"]) {
+    assertEquals(marked({ ...nothing, [telling]: true }, null, false), "", telling);
+  }
+});
+
+Deno.test("LoopMark knows its own name among others", () => {
+  const mark = new LoopMark(resolveForwarded(), "1f");
+  for (const own of ["lbproxy-1f", "a, lbproxy-1f", "lbproxy-1f;x=y, b"]) assertEquals(mark.isIn(own), true);
+  for (const other of ["lbproxy", "lbproxy-1", "lbproxy-2f, a"]) assertEquals(mark.isIn(other), false);
 });

@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import {
   ClientGoneError,
   FilterError,
+  LoopError,
   NoServerError,
   type ProxyError,
   RequestError,
@@ -28,7 +29,9 @@ const TABLE: readonly (readonly [error: ProxyError, status: number, code: string
     "http_response_timeout",
     "Gateway Timeout",
   ],
-  [new ClientGoneError(), 499, "client_gone", "Client Closed Request"],
+  [new LoopError(), 508, "proxy_loop_detected", "Loop Detected"],
+  // 499 is for the log alone.
+  [new ClientGoneError(), 400, "http_request_error", "Bad Request"],
 ];
 
 for (const [error, status, code, title] of TABLE) {

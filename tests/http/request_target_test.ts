@@ -1,6 +1,7 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { RequestError } from "../../lib/core/errors.ts";
+import { countedPath, normalPath, pathReadings } from "../../lib/http/normal_path.ts";
 import { isHost, readTarget } from "../../lib/http/request_target.ts";
 
 const FALLBACK = "localhost:6188";
@@ -78,7 +79,9 @@ const TABLE: readonly (readonly [url: string, host: string | null, target: strin
 for (const [url, field, target] of TABLE) {
   Deno.test(`readTarget() finds ${target} in ${url}`, () => {
     const host = field ?? new URL(url).host;
-    assertEquals(readTarget(url, field, FALLBACK), { host, target, received: target });
+    const { pathEnd, plain: _, ...rest } = readTarget(url, field, FALLBACK);
+    assertEquals(rest, { host, target, received: target });
+    assertEquals(target.slice(0, pathEnd), target.split("?")[0]);
   });
 }
 
@@ -111,22 +114,28 @@ Deno.test("readTarget() takes a proxy's own name when a client has written it", 
     host: FALLBACK,
     target: "/",
     received: "/",
+    pathEnd: 1,
+    plain: true,
   });
 });
 
-Deno.test("readTarget() changes no character of any target", () => {
+Deno.test("readTarget() changes no character of any target, and tells paths that can be written in another way", () => {
   const character = fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.fromCharCode(code))
     .filter((char) => char !== "#");
-  const rest = fc.string({ unit: character, maxLength: 40 });
+  const rest = fc.string({ unit: fc.oneof(character, fc.constantFrom(..."/.%?é日")), maxLength: 40 });
   const host = fc.constantFrom("h", "shop.example:8080", "[::1]:1", "1.2.3.4");
   fc.assert(
     fc.property(host, rest, (name, text) => {
-      const target = `/${text}`;
-      assertEquals(readTarget(`http://${name}${target}`, name, FALLBACK), {
-        host: name,
-        target,
-        received: target,
-      });
+      const received = `/${text}`;
+      const { target, pathEnd, plain, ...others } = readTarget(`http://${name}${received}`, name, FALLBACK);
+      assertEquals(others, { host: name, received });
+      assertEquals(target, received.replace(/[^!-~]/gu, encodeURIComponent));
+      const [path = ""] = target.split("?");
+      assertEquals(target.slice(0, pathEnd), path);
+      // One that is called plain has one form and one reading.
+      if (plain) {
+        assertEquals([normalPath(path), pathReadings(path), countedPath(path)], [path, [path], path]);
+      } else assert(/[^A-Za-z0-9\-._~!$&'()*+,=:@/]|\/[/.]/.test(received.split("?")[0]!), received);
     }),
     { seed: 20260303, numRuns: 2000 },
   );

@@ -33,8 +33,10 @@ Deno.test("compileKey() takes the client's address by its network, and nothing o
   assertEquals(keyOf("ip", { clientIp: "" }), null);
 });
 
-Deno.test("compileKey() takes the path as it was sent, without the query", () => {
-  assertEquals(keyOf("path", { target: "/a/../%62?c=d" }), "/a/../%62");
+Deno.test("compileKey() takes the path without the query, one for all of its spellings", () => {
+  for (const target of ["/b?c=d", "/a/../%62?c=d", "//h/b", "/b;x?y", "/a/..%2fb"]) {
+    assertEquals(keyOf("path", { target }), "/b", target);
+  }
   assertEquals(keyOf("path", { target: "/a" }), "/a");
 });
 

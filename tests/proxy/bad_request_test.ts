@@ -96,12 +96,25 @@ const REFUSED: readonly (readonly [claim: string, status: number, bytes: string]
   ["with a long target", 400, `GET /${"a".repeat(66_000)} HTTP/1.1\r\nHost: h\r\n\r\n`],
 ];
 
+/** Targets that the log shows otherwise: the absolute form without the host, and what the runtime shows so. */
+const LOGGED: Readonly<Record<string, string>> = {
+  "http://h:81/": "/",
+  "http://a/": "/",
+  "http://u@h/": "/",
+  "*": "/*",
+};
+
 for (const [claim, status, bytes] of REFUSED) {
   Deno.test(`proxy refuses a request ${claim}`, async () => {
     await using upstream = recordingUpstream();
     await using proxy = await startProxy({ upstreams: [upstream.address] });
     assertEquals(await statusOf(proxy, bytes), status);
     assertEquals(upstream.requests, []);
+    const [method, target] = bytes.split(" ");
+    // Nothing where the runtime has refused it.
+    for (const entry of proxy.seen.entries) {
+      assertEquals([entry.method, entry.target], [method, LOGGED[target!] ?? target]);
+    }
   });
 }
 

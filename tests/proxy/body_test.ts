@@ -1,6 +1,8 @@
 import { assertEquals, assertLess } from "@std/assert";
+import { maxBodySize } from "../../lib/filters/max_body_size.ts";
 import { checksum, patternStream } from "../support/checksum.ts";
 import { eachTransport } from "../support/each_transport.ts";
+import { fieldOf, latin1Text, parseHead } from "../support/raw_connection.ts";
 import { recordingUpstream } from "../support/recording_upstream.ts";
 import { startUpstream } from "../support/start_upstream.ts";
 
@@ -125,6 +127,35 @@ eachTransport("proxy answers Expect: 100-continue itself and does not send it on
   assertEquals(upstream.sent("expect"), []);
 });
 
+eachTransport(
+  "proxy refuses a request that expects 100 (Continue) without waiting for its content",
+  async (start) => {
+    await using upstream = recordingUpstream();
+    await using proxy = await start({
+      upstreams: [upstream.address],
+      limiter: { key: "header:appid", limit: 1, window: "1h" },
+      filters: [maxBodySize(1000)],
+      requestFilter: (_request, { target }) =>
+        target === "/own" ? new Response(null, { status: 401 }) : undefined,
+    });
+    assertEquals((await proxy.ask("GET /", ["appid: a"])).status, 200);
+    const cases: [status: number, target: string, lines: string][] = [
+      [401, "/own", "Content-Length: 1000\r\n"],
+      [413, "/", "Content-Length: 1001\r\n"],
+      [429, "/", "Content-Length: 1000\r\nappid: a\r\n"],
+    ];
+    for (const [status, target, lines] of cases) {
+      using client = await proxy.connect();
+      await client.write(`POST ${target} HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n${lines}\r\n`);
+      let response = await client.readResponse();
+      // That it comes at all is the runtime's doing.
+      if (response.status === 100) response = await client.readResponse();
+      assertEquals(response.status, status);
+    }
+    assertEquals(upstream.requests.length, 1);
+  },
+);
+
 eachTransport("proxy keeps the declared length of an answer", async (start) => {
   await using upstream = recordingUpstream();
   await using proxy = await start({ upstreams: [upstream.address] });
@@ -185,6 +216,37 @@ eachTransport(
     }
   },
 );
+
+eachTransport("proxy ends a 205, whatever its server says of a length", async (start) => {
+  const heads = ["Content-Length: 0\r\n", "Transfer-Encoding: chunked\r\n", "Content-Length: 3\r\n"];
+  const contents = ["", "0\r\n\r\n", "abc"];
+  await using upstream = recordingUpstream((_, index) =>
+    `HTTP/1.1 205 Reset Content\r\nX-A: 1\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n${heads[index % 3]}\r\n${
+      contents[index % 3]
+    }`
+  );
+  await using proxy = await start({
+    upstreams: [upstream.address],
+    requestFilter: (_request, { target }) =>
+      target === "/own" ? new Response(null, { status: 205, headers: { "x-a": "1" } }) : undefined,
+  });
+  for (const request of ["GET /", "GET /", "GET /", "POST /", "GET /own"]) {
+    using client = await proxy.connect();
+    await client.write(`${request} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n`);
+    // The runtime leaves the length out, so that it is the connection that ends.
+    const text = latin1Text(await client.readToEnd());
+    const { startLine, fields } = parseHead(text);
+    assertEquals([startLine, text.slice(text.indexOf("\r\n\r\n"))], [
+      "HTTP/1.1 205 Reset Content",
+      "\r\n\r\n",
+    ]);
+    assertEquals([fieldOf(fields, "x-a"), fieldOf(fields, "connection")], ["1", "close"]);
+    const cookies = fields.filter(([name]) => name.toLowerCase() === "set-cookie").length;
+    assertEquals(cookies, request === "GET /own" ? 0 : 2);
+  }
+  assertEquals((await proxy.ask("HEAD /")).status, 205);
+  assertEquals(proxy.seen.entries.map(({ status, error }) => [status, error]), Array(6).fill([205, null]));
+});
 
 eachTransport("proxy swallows interim responses of the server", async (start) => {
   const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

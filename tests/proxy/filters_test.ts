@@ -375,7 +375,7 @@ Deno.test("logging runs exactly once for every kind of end", async () => {
     "/answered": ["200 undefined"],
     "/reset": ["502 connection_terminated"],
     "/cut": ["200 http_response_incomplete"],
-    "": ["400 http_request_error"],
+    "/bad#": ["400 http_request_error"],
     "/gone": ["499 client_gone"],
   });
 });

@@ -58,7 +58,6 @@ eachTransport("proxy sends the client's fields, its own, and no others", async (
     "authorization: Basic eDp5",
     "cookie: a=1",
     "host: shop.example:8080",
-    "via: 1.1 lbproxy",
     "x-forwarded-for: 127.0.0.1",
     "x-forwarded-host: shop.example:8080",
     "x-forwarded-proto: http",
@@ -148,12 +147,20 @@ eachTransport("proxy drops what a client claims about other proxies", async (sta
   assertEquals(upstream.sent("x-forwarded-host"), ["h"]);
 });
 
-eachTransport("proxy adds itself to the end of Via", async (start) => {
-  await using upstream = recordingUpstream();
-  await using proxy = await start({ upstreams: [upstream.address] });
-  await proxy.ask("GET /", ["Via: 1.0 first", "Via: 1.1 second"]);
-  assertEquals(upstream.sent("via"), ["1.0 first, 1.1 second, 1.1 lbproxy"]);
-});
+eachTransport(
+  "proxy leaves Via as it came, and adds itself to its end where that is wanted",
+  async (start) => {
+    await using upstream = recordingUpstream();
+    for (const forwarded of [{}, { via: false }, { via: true }]) {
+      await using proxy = await start({ upstreams: [upstream.address], forwarded });
+      await proxy.ask("GET /", ["Via: 1.0 first", "Via: 1.1 second"]);
+      const before = "1.0 first, 1.1 second";
+      assertEquals(upstream.sent("via").join(", "), forwarded.via ? `${before}, 1.1 lbproxy` : before);
+      await proxy.ask();
+      assertEquals(upstream.sent("via"), forwarded.via ? ["1.1 lbproxy"] : []);
+    }
+  },
+);
 
 eachTransport("proxy passes any final status on, and redirects to the client", async (start) => {
   const statuses = [200, 201, 206, 226, 299, 300, 301, 302, 307, 308, 400, 401, 418, 451, 500, 501, 599];

@@ -6,6 +6,7 @@ import { RunningRequests } from "../../lib/proxy/running_requests.ts";
 class FakeExchange {
   runningIndex = -1;
   awaitsContent = false;
+  webSocket: object | null = null;
   abandoned = 0;
   readonly #running: RunningRequests;
 
@@ -58,11 +59,33 @@ Deno.test("RunningRequests waits with the end until content on its way has been 
   const { running, exchanges } = start(3);
   exchanges[1]!.awaitsContent = true;
   let stopped = false;
-  const stop = running.stop().then(() => stopped = true);
+  const stop = running.contentRead(null).then(() => stopped = true);
   running.delete(exchanges[0]!.asExchange);
   await Promise.resolve();
   assertEquals(stopped, false);
   exchanges[1]!.awaitsContent = false;
   running.progressed();
   await stop;
+});
+
+Deno.test("RunningRequests.stop() calls WebSockets off, and nothing else", () => {
+  const { running, exchanges } = start(3);
+  exchanges[1]!.webSocket = {};
+  running.stop();
+  assertEquals(exchanges.map(({ abandoned }) => abandoned), [0, 1, 0]);
+  assertEquals([running.stopping, running.size], [true, 2]);
+});
+
+Deno.test("RunningRequests tells each time that the last one is over", async () => {
+  const { running, exchanges } = start(1);
+  for (const exchange of [exchanges[0]!, new FakeExchange(running)]) {
+    if (running.size === 0) running.add(exchange.asExchange);
+    let empty = false;
+    const told = running.untilEmpty().then(() => empty = true);
+    await Promise.resolve();
+    assertEquals(empty, false);
+    running.delete(exchange.asExchange);
+    await told;
+  }
+  await running.untilEmpty();
 });

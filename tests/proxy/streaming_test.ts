@@ -211,6 +211,30 @@ eachTransport("proxy gives an answer that comes before the upload has ended", as
   assertEquals((await proxy.seen.untilEntries(1)).status, 413);
 });
 
+for (const framing of [`Content-Length: ${10 * MIB}`, "Transfer-Encoding: chunked"]) {
+  eachTransport(
+    `proxy gives the early 413 of a server that ends an upload with ${framing}`,
+    async (start) => {
+      // As nginx does: the response, the end of its side, and the rest of the content dropped.
+      await using upstream = rawUpstream(async (connection) => {
+        await connection.readHead();
+        await connection.write("HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig");
+        await connection.closeWrite();
+        await connection.untilClosed();
+      });
+      await using proxy = await start({ upstreams: [upstream.address] });
+      const begin = framing.endsWith("chunked") ? "186a0\r\n" : "";
+      for (let round = 1; round <= 10; round++) {
+        using client = await proxy.connect();
+        await client.write(`POST / HTTP/1.1\r\nHost: h\r\n${framing}\r\n\r\n${begin}${"a".repeat(100_000)}`);
+        const { status, body } = await client.readResponse();
+        assertEquals([status, latin1Text(body)], [413, "big"]);
+        assertEquals((await proxy.seen.untilEntries(round)).status, 413);
+      }
+    },
+  );
+}
+
 for (const length of [1000, 10 * MIB]) {
   eachTransport(
     `proxy answers 408 when an upload of ${length} bytes comes to a standstill`,

@@ -144,30 +144,33 @@ Deno.test("proxy closes when more of a client's messages wait for the server tha
   assertEquals(proxy.servers[0]!.inFlight, 0);
 });
 
-Deno.test("ProxyServer.shutdown() gives WebSockets the grace period, and closes them with 1001", async () => {
-  await using server = webSocketUpstream();
-  await using proxy = await startProxy({ upstreams: [server.address], gracePeriod: "500ms" });
-  const [finishes, stays] = [
-    await openWebSocket(`ws://${proxy.address}/`),
-    await openWebSocket(`ws://${proxy.address}/`),
-  ];
-  const down = proxy.server.shutdown("test");
-  finishes.socket.send("last words");
-  assertEquals(await finishes.next(), "last words");
-  assertEquals(await finishes.close(4000, "done"), [4000, "done"]);
-  assertEquals(await stays.closed, [1001, "the proxy stops"]);
-  assertEquals(await server.sockets[1]!.closed, [1001, "the proxy stops"]);
-  await down;
-  assertEquals(proxy.seen.eventsOf("stopped").map(({ abandonedRequests }) => abandonedRequests), [1]);
-});
-
-Deno.test("ProxyServer.shutdown() ends as soon as the last WebSocket is closed", async () => {
+Deno.test("ProxyServer.shutdown() closes WebSockets on both sides with 1001 at once", async () => {
   await using server = webSocketUpstream();
   await using proxy = await startProxy({ upstreams: [server.address], gracePeriod: "1h" });
   const client = await openWebSocket(`ws://${proxy.address}/`);
   const down = proxy.server.shutdown("test");
-  await client.close();
+  assertEquals(await client.closed, [1001, "the proxy stops"]);
+  assertEquals(await server.sockets[0]!.closed, [1001, "the proxy stops"]);
   await down;
+  assertEquals(proxy.seen.entries.map(({ status, error }) => [status, error]), [[101, null]]);
+  assertEquals(proxy.seen.eventsOf("stopped").map(({ abandonedRequests }) => abandonedRequests), [0]);
+});
+
+Deno.test("ProxyServer.shutdown() refuses a WebSocket that a server has not agreed to yet", async () => {
+  const asked = Promise.withResolvers<void>();
+  await using server = rawUpstream(async (connection) => {
+    await connection.readRequest();
+    asked.resolve();
+    await connection.untilClosed();
+  });
+  await using proxy = await startProxy({ upstreams: [server.address], gracePeriod: "1h" });
+  using client = await proxy.connect();
+  await client.write(upgradeHead());
+  await asked.promise;
+  const down = proxy.server.shutdown("test");
+  assertEquals((await client.readResponse()).status, 503);
+  await down;
+  assertEquals(proxy.seen.entries.map(({ target, status }) => [target, status]), [["/ws", 503]]);
 });
 
 Deno.test("ProxyServer.shutdown() does not wait for sides that do not answer a closing", async () => {
@@ -176,7 +179,7 @@ Deno.test("ProxyServer.shutdown() does not wait for sides that do not answer a c
     await connection.write(switching(await acceptOf(request!)));
     await connection.untilClosed();
   });
-  await using proxy = await startProxy({ upstreams: [server.address], gracePeriod: "100ms" });
+  await using proxy = await startProxy({ upstreams: [server.address], gracePeriod: "1h" });
   using client = await proxy.connect();
   await client.write(upgradeHead());
   await client.readHead();

@@ -10,7 +10,7 @@ import { FakeClock } from "../support/fake_clock.ts";
 import { redisTest } from "../support/redis_server.ts";
 import { startProxy } from "../support/start_proxy.ts";
 import { startUpstream } from "../support/start_upstream.ts";
-import { storeOn, timedLink } from "./timed_store.ts";
+import { storeOn, timedConnection } from "./timed_store.ts";
 
 const WINDOWED = ["fixed-window", "sliding-window", "token-bucket"] as const satisfies AlgorithmName[];
 
@@ -54,16 +54,15 @@ for (const algorithm of WINDOWED) {
       const clock = new FakeClock();
       const random = seededRandom(1);
       let nowUs = 1_767_225_600_000_000;
-      await using link = await timedLink(redis.url, () => nowUs);
+      await using connection = await timedConnection(redis.url, () => nowUs);
       const policies = resolvePolicies<KeyedSource>({
         key: (_, { key }) => key,
         algorithm,
         limit: 2,
         window: WINDOW_MS,
       });
-      const store = storeOn(link, policies, new MemoryStore(SharedTable.create({ clock, random })), {
-        clock,
-      });
+      const memory = new MemoryStore(SharedTable.create({ clock, random }));
+      const store = storeOn(connection, policies, memory, { clock });
       using limiter = new RateLimiter<KeyedSource>(policies, { clock, random, store });
       const ask = async () => await limiter.decide(sourceOf("a"));
       assertEquals([(await ask()).kind, (await ask()).kind, (await ask()).kind], [

@@ -5,12 +5,13 @@ import type { Clock } from "../../lib/core/clock.ts";
 import type { MemoryStore } from "../../lib/limiter/memory_store.ts";
 import type { ResolvedPolicy } from "../../lib/limiter/policy.ts";
 import { type RedisStoreOptions, resolveStore } from "../../lib/limiter/redis_store_options.ts";
-import { correctScript, decideScript, releaseScript } from "../../lib/redis/decide_script.ts";
+import { correctScript, decideScript } from "../../lib/redis/decide_script.ts";
 import { IoredisConnection } from "../../lib/redis/ioredis_connection.ts";
+import { permitScript } from "../../lib/redis/permit_script.ts";
 import type { RedisConnection, ScriptName } from "../../lib/redis/redis_connection.ts";
-import { RedisLink } from "../../lib/redis/redis_link.ts";
 import { RedisStore } from "../../lib/redis/redis_store.ts";
 import { RefusedKeys } from "../../lib/redis/refused_keys.ts";
+import { StoreConnection } from "../../lib/redis/store_connection.ts";
 
 /** Takes the time from the last argument. */
 const GIVEN_TIME = "local now = tonumber(ARGV[#ARGV])\n";
@@ -18,7 +19,7 @@ const GIVEN_TIME = "local now = tonumber(ARGV[#ARGV])\n";
 /** The scripts with the test's time. */
 export const TIMED_SCRIPTS: Readonly<Record<ScriptName, string>> = {
   decide: decideScript(GIVEN_TIME),
-  release: releaseScript(GIVEN_TIME),
+  permit: permitScript(GIVEN_TIME),
   correct: correctScript(GIVEN_TIME),
 };
 
@@ -47,10 +48,6 @@ class TimedConnection implements RedisConnection {
     return this.#inner.run(script, keys, [...args, String(this.#nowUs())]);
   }
 
-  delete(keys: readonly string[]): Promise<unknown> {
-    return this.#inner.delete(keys);
-  }
-
   check(): Promise<unknown> {
     return this.#inner.check();
   }
@@ -64,36 +61,41 @@ class TimedConnection implements RedisConnection {
   }
 }
 
-/** Connects, and waits until Redis takes commands. */
-export async function timedLink(url: string, nowUs: () => number): Promise<RedisLink> {
-  const link = new RedisLink(
-    (listener) =>
+let ids = 0;
+
+/** Connects, and waits until Redis takes commands. @param clock of all but the time in Redis */
+export async function timedConnection(
+  url: string,
+  nowUs: () => number,
+  clock: Clock = systemClock,
+): Promise<StoreConnection> {
+  const timeoutMs = 5000;
+  const connection = new StoreConnection({
+    connect: (listener, { check }) =>
       new TimedConnection(
-        new IoredisConnection({
-          urls: [url],
-          checkKey: "check",
-          timeoutMs: 5000,
-          listener,
-          scripts: TIMED_SCRIPTS,
-        }),
+        new IoredisConnection({ urls: [url], checkKey: check, timeoutMs, listener, scripts: TIMED_SCRIPTS }),
         nowUs,
       ),
-    { clock: systemClock, timeoutMs: 5000, onAvailability() {} },
-  );
-  await link.tried;
-  return link;
+    clock,
+    createId: () => ++ids,
+    prefix: "timed",
+    timeoutMs,
+    onAvailability() {},
+  });
+  await connection.link.tried;
+  return connection;
 }
 
-/** A store on a link, which asks Redis about every request unless it is to remember refusals. */
+/** A store on a connection, which asks Redis about every request unless it is to remember refusals. */
 export function storeOn(
-  link: RedisLink,
+  connection: StoreConnection,
   policies: readonly ResolvedPolicy[],
   memory: MemoryStore,
   more: { clock: Clock; scope?: string; remembers?: boolean; options?: Partial<RedisStoreOptions> },
 ): RedisStore {
   const { clock, scope = "", remembers = false, options = {} } = more;
   return new RedisStore({
-    link,
+    connection,
     clock,
     memory,
     policies,

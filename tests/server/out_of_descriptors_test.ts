@@ -1,6 +1,7 @@
 /** The program with so few descriptors that it runs out of them. */
 
 import { assertEquals, assertMatch } from "@std/assert";
+import { certificateFiles } from "../support/certificate_files.ts";
 import { closeQuietly } from "../support/close_quietly.ts";
 import { ProgramFolder, type RunningProgram } from "../support/program.ts";
 import { rawClient } from "../support/raw_client.ts";
@@ -12,6 +13,30 @@ const DESCRIPTORS = 256;
 /** More than fit. */
 const CLIENTS = 300;
 
+/** Has a configuration take every descriptor at SIGUSR1, and give them back at SIGUSR2. */
+const HOG = `
+  const held = [];
+  let taking;
+  Deno.addSignalListener("SIGUSR1", () => {
+    // Again and again, until what checks still hold has come back.
+    let inVain = 0;
+    taking = setInterval(() => {
+      try {
+        for (;;) {
+          held.push(Deno.openSync(new URL(import.meta.url)));
+          inVain = 0;
+        }
+      } catch {
+        if (++inVain === 20) console.error("taken");
+      }
+    }, 1);
+  });
+  Deno.addSignalListener("SIGUSR2", () => {
+    clearInterval(taking);
+    for (const file of held.splice(0)) file.close();
+    console.error("given back");
+  });`;
+
 const portOf = (address: string): number => Number(address.split(":").at(-1));
 
 function startProgram(folder: ProgramFolder): RunningProgram {
@@ -19,8 +44,8 @@ function startProgram(folder: ProgramFolder): RunningProgram {
 }
 
 /** Opens connections that never ask anything; some are refused, or cut, where there are too many. */
-async function connectIdle(port: number): Promise<Deno.Conn[]> {
-  const pending = Array.from({ length: CLIENTS }, () => Deno.connect({ hostname: "127.0.0.1", port }));
+async function connectIdle(port: number, count = CLIENTS): Promise<Deno.Conn[]> {
+  const pending = Array.from({ length: count }, () => Deno.connect({ hostname: "127.0.0.1", port }));
   const settled = await Promise.allSettled(pending);
   return settled.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
 }
@@ -110,27 +135,7 @@ Deno.test("lbproxy takes its own lack of descriptors for no failure of a server"
       export const filters = [{
         requestFilter: (request) => request.url.endsWith("/ready") ? new Response("ready") : undefined,
       }];
-      const held = [];
-      let taking;
-      Deno.addSignalListener("SIGUSR1", () => {
-        // Again and again, until what checks still hold has come back.
-        let inVain = 0;
-        taking = setInterval(() => {
-          try {
-            for (;;) {
-              held.push(Deno.openSync(new URL(import.meta.url)));
-              inVain = 0;
-            }
-          } catch {
-            if (++inVain === 20) console.error("taken");
-          }
-        }, 1);
-      });
-      Deno.addSignalListener("SIGUSR2", () => {
-        clearInterval(taking);
-        for (const file of held.splice(0)) file.close();
-        console.error("given back");
-      });`,
+      ${HOG}`,
   });
   await using program = startProgram(folder);
   using client = await rawClient(portOf(await program.address()));
@@ -169,4 +174,39 @@ Deno.test("lbproxy takes its own lack of descriptors for no failure of a server"
   const { code, stderr } = await program.ended;
   assertEquals([code, stderr.match(/unhealthy|ejected|Cannot accept/g)], [0, null]);
   assertMatch(stderr, /Stopped: all requests finished/);
+});
+
+Deno.test("lbproxy says that it accepts connections again when it has a descriptor for one", async () => {
+  await using upstream = startUpstream();
+  await using certificate = await certificateFiles(["localhost"]);
+  await using folder = await ProgramFolder.with({
+    "proxy.config.js": `
+      const tls = ${JSON.stringify({ cert: certificate.cert, key: certificate.key })};
+      export const listen = ["127.0.0.1:0", { hostname: "127.0.0.1", port: 0, tls }];
+      export const upstreams = ["${upstream.address}"];
+      ${HOG}
+      // Longer than it takes to look at the certificate, or to find that the listener stays open.
+      Deno.addSignalListener("SIGALRM", () => setTimeout(() => console.error("waited"), 1200));`,
+  });
+  await using program = startProgram(folder);
+  const [, address] = await program.stderrMatch(/Listening on ([^,]+)/);
+  const port = portOf(address!);
+  program.kill("SIGUSR1");
+  await program.stderrMatch(/taken/);
+  const refused = await connectIdle(port, 1);
+  await program.stderrMatch(/Cannot accept/);
+  for (const connection of refused) closeQuietly(connection);
+  program.kill("SIGALRM");
+  await program.stderrMatch(/waited/);
+  program.kill("SIGUSR2");
+  assertEquals(await untilAnswered(port, program), 200);
+  await program.stderrMatch(/again after/);
+  program.kill("SIGTERM");
+  const { stderr } = await program.ended;
+  assertEquals(stderr.match(/waited|given back|Cannot \w+|again after/g), [
+    "Cannot accept",
+    "waited",
+    "given back",
+    "again after",
+  ]);
 });

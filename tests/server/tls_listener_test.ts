@@ -27,6 +27,22 @@ Deno.test("Listener with tls speaks HTTP/1.1 and HTTP/2, and tells servers that 
   assertEquals(upstream.seen[1]!.headers.get("host"), `localhost:${proxy.port}`);
 });
 
+Deno.test("Listener takes heads of up to 16 KiB over HTTP/2, and refuses longer ones with 431", async () => {
+  await using upstream = startUpstream();
+  const tls = await (await testCa()).issue({ names: ["localhost"] });
+  await using proxy = await startProxy({
+    upstreams: [upstream.address],
+    listen: { hostname: "127.0.0.1", port: 0, tls },
+  });
+  using client = await trustingClient("h2");
+  for (const [bytes, status] of [[15_000, 200], [20_000, 431]] as const) {
+    const headers = { "x-long": "a".repeat(bytes) };
+    const response = await fetch(`https://localhost:${proxy.port}/`, { client, headers });
+    await response.body?.cancel();
+    assertEquals(response.status, status);
+  }
+});
+
 Deno.test("Listener with tls goes on after a client that does not speak it", async () => {
   await using upstream = startUpstream();
   const tls = await (await testCa()).issue({ names: ["localhost"] });

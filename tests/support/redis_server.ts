@@ -88,6 +88,13 @@ export class RedisServer implements AsyncDisposable {
     this.#process.kill("SIGCONT");
   }
 
+  /** Lets it take no command for so long; connections stay open, and what is sent to it waits. */
+  async stall(durationMs: number): Promise<void> {
+    using connection = await Deno.connect({ hostname: "127.0.0.1", port: this.port });
+    await connection.write(new TextEncoder().encode(`CLIENT PAUSE ${durationMs} ALL\r\n`));
+    await connection.read(new Uint8Array(64));
+  }
+
   /** Waits until its log says this. */
   untilLogged(text: string): Promise<void> {
     return this.#log.until(text);

@@ -14,6 +14,8 @@ export interface ExampleOptions {
    * else stays what the example says. They have to survive JSON.
    */
   set?: Readonly<Record<string, unknown>>;
+  /** Files in the folder that it runs in, by their names. @default {{}} */
+  files?: Readonly<Record<string, string>>;
   /** Listens where the example says, or `set`, instead of at a free port. @default {false} */
   ownListen?: boolean;
   /** Further arguments. @default {[]} */
@@ -95,9 +97,12 @@ export async function checkExample(name: string, options: ExampleOptions = {}): 
 }
 
 /** A folder to run in, and what to run: the example itself, or a configuration that is the example but for some values. */
-async function prepare(name: string, { set = {} }: ExampleOptions): Promise<[ProgramFolder, string]> {
+async function prepare(
+  name: string,
+  { set = {}, files = {} }: ExampleOptions,
+): Promise<[ProgramFolder, string]> {
   const example = new URL(`${name}.config.ts`, EXAMPLES);
-  if (Object.keys(set).length === 0) return [await ProgramFolder.with({}), example.pathname];
+  if (Object.keys(set).length === 0) return [await ProgramFolder.with(files), example.pathname];
   const changed = `
     import * as module from ${JSON.stringify(example.href)};
     const { default: whole, ...named } = module;
@@ -111,5 +116,5 @@ async function prepare(name: string, { set = {} }: ExampleOptions): Promise<[Pro
   })) config = put(config, path.split("."), value);
     export default config;
   `;
-  return [await ProgramFolder.with({ "changed.config.js": changed }), "changed.config.js"];
+  return [await ProgramFolder.with({ ...files, "changed.config.js": changed }), "changed.config.js"];
 }

@@ -1,14 +1,16 @@
 /** The schema of a whole configuration. */
 
 import * as v from "valibot";
+import { nearestName } from "../nearest_name.ts";
 import type { ProxyConfig } from "../proxy_config.ts";
 import { durationSchema } from "./duration_schema.ts";
 import { filterEntries, filterSetsSchema, functionSchema } from "./filters_schema.ts";
 import { forwardedSchema, trustedProxiesSchema } from "./forwarded_schema.ts";
 import { limiterSchema } from "./limiter_schema.ts";
 import { listenSchema } from "./listen_schema.ts";
-import { optionsObject } from "./options_object.ts";
-import { routesSchema } from "./routes_schema.ts";
+import { findMisplaced } from "./misplaced_key.ts";
+import { optionsObject, unknownKeyMessage } from "./options_object.ts";
+import { checkForward, forwardSchema, pathsSchema, routesSchema } from "./routes_schema.ts";
 import { checkFieldNames } from "./check_field_names.ts";
 import { checkPools } from "./check_pools.ts";
 import { checkRouteLimits } from "./check_route_limits.ts";
@@ -20,6 +22,8 @@ const entries = {
   limiter: v.optional(limiterSchema),
   trustedProxies: v.optional(trustedProxiesSchema),
   forwarded: v.optional(forwardedSchema),
+  paths: pathsSchema,
+  forward: forwardSchema,
   gracePeriod: v.optional(durationSchema),
   onListen: functionSchema,
   routes: v.optional(routesSchema),
@@ -30,7 +34,15 @@ const entries = {
 /** Names of everything that a configuration can have. */
 export const CONFIG_KEYS: readonly string[] = Object.freeze(Object.keys(entries));
 
-const objectSchema = optionsObject(entries, 'an object with "upstreams"');
+/** What is said of a key that a configuration does not have. */
+export function unknownConfigKey(key: string): string {
+  const misplaced = nearestName(key, CONFIG_KEYS) === undefined ? findMisplaced(key) : undefined;
+  return misplaced === undefined
+    ? unknownKeyMessage(key, CONFIG_KEYS)
+    : `is not a known key; ${misplaced.place}`;
+}
+
+const objectSchema = optionsObject(entries, 'an object with "upstreams"', unknownConfigKey);
 
 /** A configuration as an object. */
 export const configSchema: v.GenericSchema = v.lazy((config) =>
@@ -40,6 +52,7 @@ export const configSchema: v.GenericSchema = v.lazy((config) =>
       // As it was written: the schema makes copies, which no longer show what was the same object.
       checkPools(config, addIssue);
       checkRouteLimits(config, addIssue);
+      checkForward(config, addIssue);
       checkFieldNames(config, addIssue);
     }),
   )

@@ -39,10 +39,11 @@ const entries = {
   xForwarded: flagSchema,
   forwarded: flagSchema,
   via: flagSchema,
+  cdnLoop: flagSchema,
 } satisfies Record<keyof ForwardedOptions, v.GenericSchema>;
 
 /** Which fields tell servers who asked. */
 export const forwardedSchema: v.GenericSchema = optionsObject(
   entries,
-  'an object with "xForwarded", "forwarded" or "via"',
+  'an object with "xForwarded", "forwarded", "via" or "cdnLoop"',
 );

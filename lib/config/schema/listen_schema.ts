@@ -28,7 +28,8 @@ const tlsEntries = {
   key: pemOrPathSchema("private key", /-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/),
 } satisfies Record<keyof ListenTlsOptions, v.GenericSchema>;
 
-const entries = {
+/** Options of a place to listen at. */
+export const listenEntries = {
   hostname: v.optional(
     v.custom<string>(
       (value) => typeof value === "string" && /^[^\s/@[\]#?]+$/.test(value),
@@ -61,7 +62,7 @@ const CONTRADICTIONS = [
 ] as const;
 
 const optionsSchema = v.pipe(
-  optionsObject(entries, LISTEN_EXPECTED),
+  optionsObject(listenEntries, LISTEN_EXPECTED),
   v.rawCheck(({ dataset: { value }, addIssue }) => {
     if (!isRecord(value)) return;
     for (const [first, second, reason] of CONTRADICTIONS) {

@@ -4,9 +4,9 @@ import * as v from "valibot";
 import { nearestName } from "../nearest_name.ts";
 import { mustBe } from "./messages.ts";
 
-/** Whether the value is an object with keys: neither an array nor a function. */
+/** Whether the value is an object with keys: neither an array nor a function, nor one that comes later. */
 export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Promise);
 }
 
 /** What is said of a key that nothing reads. */
@@ -25,12 +25,13 @@ export function pathItem(input: unknown, key: string | number): v.IssuePathItem 
  * An object with the given options and no others; all problems in it are reported, not the first one.
  *
  * @param expected what the object is, for the message when there is none: `an object with "servers"`
+ * @param explain says of a key that it is not known
  */
 export function optionsObject<Entries extends v.ObjectEntries>(
   entries: Entries,
   expected: string,
+  explain: (key: string) => string = (key) => unknownKeyMessage(key, Object.keys(entries)),
 ): v.GenericSchema<unknown, Record<string, unknown>> {
-  const known = Object.keys(entries);
   return v.pipe(
     v.custom<Record<string, unknown>>(isRecord, mustBe(expected)),
     // Only for keys that are not there: a value that is there is judged by its own schema.
@@ -39,7 +40,7 @@ export function optionsObject<Entries extends v.ObjectEntries>(
       if (!isRecord(dataset.value)) return;
       for (const key of Object.keys(dataset.value)) {
         if (Object.hasOwn(entries, key)) continue;
-        addIssue({ message: unknownKeyMessage(key, known), path: [pathItem(dataset.value, key)] });
+        addIssue({ message: explain(key), path: [pathItem(dataset.value, key)] });
       }
     }),
   ) as unknown as v.GenericSchema<unknown, Record<string, unknown>>;

@@ -6,11 +6,11 @@ import { KEY_SPEC_EXPECTED, parseKeySpec } from "../../limiter/key_spec.ts";
 import { hostShape } from "../../routing/host_shape.ts";
 import { pathShape } from "../../routing/path_shape.ts";
 import { isOriginForm, type RewriteOptions } from "../../routing/rewrite.ts";
-import type { RouteMatch } from "../../routing/route_match.ts";
+import type { PathForward, PathMode, RouteMatch } from "../../routing/route_match.ts";
 import type { RouteOptions } from "../route_options.ts";
 import { filterSetsSchema } from "./filters_schema.ts";
 import { limiterSchema } from "./limiter_schema.ts";
-import { mustBe } from "./messages.ts";
+import { mustBe, oneOf } from "./messages.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";
 import { timeoutsSchema } from "./timeouts_schema.ts";
 
@@ -105,13 +105,45 @@ const upstreamSchema = v.lazy((input) =>
   isRecord(input) ? splitSchema : v.custom((value) => typeof value === "string", mustBe(SPLIT_EXPECTED))
 );
 
-const routeEntries = {
+/** How paths are compared. */
+export const pathsSchema: v.GenericSchema = v.optional(
+  oneWord<PathMode>(["normalize", "refuse", "raw"]),
+);
+
+/** Which path servers get. */
+export const forwardSchema: v.GenericSchema = v.optional(
+  oneWord<PathForward>(["received", "normalized"]),
+);
+
+function oneWord<Word extends string>(words: readonly Word[]): v.GenericSchema {
+  return v.custom((value) => words.includes(value as Word), mustBe(oneOf(words)));
+}
+
+/** Finds a normal form that servers would get, where routes are chosen by the path as it stands: they would not agree. */
+export function checkForward(config: unknown, addIssue: v.RawCheckContext<unknown>["addIssue"]): void {
+  if (!isRecord(config)) return;
+  const message =
+    'must not be "normalized" where "paths" is "raw": route and server would see different paths';
+  const isMixed = (forward: unknown, paths: unknown) => forward === "normalized" && paths === "raw";
+  if (isMixed(config.forward, config.paths)) addIssue({ message, path: [pathItem(config, "forward")] });
+  if (!Array.isArray(config.routes)) return;
+  config.routes.forEach((route: unknown, i) => {
+    if (!isRecord(route) || !isMixed(route.forward, route.paths ?? config.paths)) return;
+    const at = [pathItem(config, "routes"), pathItem(config.routes, i), pathItem(route, "forward")] as const;
+    addIssue({ message, path: [...at] });
+  });
+}
+
+/** Options of a route. */
+export const routeEntries = {
   name: v.optional(
     v.custom((value) => typeof value === "string" && value !== "", mustBe("a text that is not empty")),
   ),
   match: v.optional(optionsObject(matchEntries, "an object with host, path, method and headers")),
   upstream: v.optional(upstreamSchema),
   splitKey: v.optional(v.custom((value) => parseKeySpec(value) !== undefined, mustBe(KEY_SPEC_EXPECTED))),
+  paths: pathsSchema,
+  forward: forwardSchema,
   rewrite: v.optional(rewriteSchema),
   limiter: v.optional(v.lazy((input) => input === false ? v.literal(false) : limiterSchema)),
   timeouts: v.optional(timeoutsSchema),

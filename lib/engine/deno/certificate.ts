@@ -31,16 +31,32 @@ export function tryCertificate({ cert, key }: Certificate): void {
   Deno.listenTls({ hostname: "127.0.0.1", port: 0, cert, key }).close();
 }
 
-function isPath(text: string): boolean {
+/** Whether a text is the path of a file, and not what would be in it. */
+export function isPath(text: string): boolean {
   return !text.includes("-----BEGIN");
 }
 
 function readPem(text: string, what: string): string {
   if (!isPath(text)) return text;
   try {
-    return Deno.readTextFileSync(text);
+    return readPemFile(text);
   } catch (error) {
-    throw new Error(`cannot read the ${what} ${JSON.stringify(text)}: ${reasonOf(error)}`, { cause: error });
+    throw new Error(`cannot read the ${what} ${JSON.stringify(text)}: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Reads a file.
+ *
+ * @throws {Error} when it cannot be read, with the reason
+ */
+export function readPemFile(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch (cause) {
+    throw new Error(reasonOf(cause), { cause });
   }
 }
 

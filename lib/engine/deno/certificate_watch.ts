@@ -2,6 +2,7 @@
 
 import type { Clock } from "../../core/clock.ts";
 import type { ListenTlsOptions } from "../../config/proxy_config.ts";
+import { resourceShortage } from "../../core/resource_shortage.ts";
 import { type Certificate, readCertificate, tryCertificate } from "./certificate.ts";
 
 /** How often the files are looked at. */
@@ -55,6 +56,8 @@ export class CertificateWatch implements Disposable {
       this.#current = found;
       this.#problem = "";
     } catch (error) {
+      // Says nothing of the files.
+      if (resourceShortage(error) !== null) return;
       const problem = error instanceof Error ? error.message : String(error);
       if (problem === this.#problem || this.#disposed) return;
       this.#problem = problem;

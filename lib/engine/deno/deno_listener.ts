@@ -8,6 +8,7 @@ import type { ListenTlsOptions, ResolvedListen } from "../../config/proxy_config
 import { cutBehind } from "../../http/make_response.ts";
 import type { StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, ListenError, listenError } from "../engine.ts";
+import { socketShortage } from "../../core/resource_shortage.ts";
 import { type Certificate, isInFiles, readCertificate } from "./certificate.ts";
 import { CertificateWatch } from "./certificate_watch.ts";
 import { type DenoListenerInfo, serveRequest } from "./deno_stream.ts";
@@ -215,15 +216,21 @@ export class DenoListener implements EngineListener {
   }
 
   #reopen(): void {
-    const { clock, onRecovery } = this.#options;
     try {
       this.#server = this.#serve(this.#port);
     } catch (error) {
       return this.#reopenLater(error);
     }
     this.#open = true;
+    this.#recoverLater();
+  }
+
+  #recoverLater(): void {
+    const { clock, onRecovery } = this.#options;
     const afterMs = clock.now() - this.#brokenSince!;
     this.#setTimer(() => {
+      // An open socket is of no use without a descriptor for the next client.
+      if (socketShortage() !== null) return this.#recoverLater();
       this.#brokenSince = null;
       onRecovery(this.address, afterMs);
     }, STEADY_AFTER_MS);

@@ -4,7 +4,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ClientGoneError, type ProxyError, RequestError, StoppingError } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
-import { makeResponse } from "../../http/make_response.ts";
+import { endBehindReset, makeResponse } from "../../http/make_response.ts";
 import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
 import { problemBody, problemFields } from "../../http/problem_response.ts";
 import { isUntidy, tidyValue } from "../../http/received_fields.ts";
@@ -241,7 +241,10 @@ export class DenoStream implements ClientStream {
   }
 
   #finish(status: number, list: string[], content: Bytes | ReadableStream<Bytes> | null, bytes = 0): void {
-    this.#resolve(makeResponse(status, list, content));
+    const response = makeResponse(status, list, content);
+    // HTTP/2, which has no Host field, has another way to end a 205.
+    const reset = status === 205 && this.method !== "HEAD" && this.headers.has("host");
+    this.#resolve(reset ? endBehindReset(response) : response);
     this.#end(bytes, null);
   }
 

@@ -11,6 +11,8 @@ const decoder = new TextDecoder();
 /** `fetch` sends some 200 bytes; whoever sends more is not our `fetch`. */
 const MAX_HEAD_BYTES = 4096;
 const BUFFER_BYTES = 65536;
+/** How long to wait before a connection is accepted that could not be. */
+const ACCEPT_AGAIN_MS = 20;
 
 /**
  * A proxy on loopback for one client of `fetch`: takes CONNECT and leads to one address, whatever the name asked for.
@@ -59,8 +61,8 @@ export class ConnectTunnel implements Disposable {
         serving.add(served);
       } catch {
         if (this.#retired) break;
-        // Out of file descriptors: a turn of the loop lets some be closed.
-        await new Promise((resolve) => setTimeout(resolve, 0));
+        // Out of descriptors, which is not over in the next turn.
+        await new Promise((resolve) => setTimeout(resolve, ACCEPT_AGAIN_MS));
       }
     }
     await Promise.all(serving);

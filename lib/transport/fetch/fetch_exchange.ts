@@ -84,6 +84,8 @@ export class FetchExchange {
     const stream = new ReadableStream<Bytes>({
       pull: async (controller) => {
         const piece = await this.#readUpload(body);
+        // `fetch` has given the rest up, as it does when the server responds early: that it ends here means nothing.
+        if (this.#upload === null) return;
         if (piece !== null) {
           left -= piece.length;
           if (left < 0) {

@@ -36,6 +36,8 @@ const NORMALISED_METHODS: ReadonlySet<string> = new Set(["DELETE", "GET", "HEAD"
  * - Towards unix sockets, and ports that the WHATWG bars, the request line has the absolute form.
  * - Nothing tells when a connection stands: `connectMs` is added to `responseMs`, and running out of both is an
  *   `http_response_timeout`. Failures are told apart by the words of the error, and `reused` is never known.
+ * - A response that comes before the content has been taken is lost where the server closes with content unread; servers that
+ *   read on for a while, as most do, are not concerned.
  * - A POST without content is sent as an empty chunked one, for `fetch` would repeat it by itself.
  *
  * TLS to an address under another server's name goes through a {@linkcode ConnectTunnel}.

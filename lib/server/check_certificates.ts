@@ -1,0 +1,175 @@
+/** What is wrong with certificates and keys, which a running proxy finds out only when it needs them. */
+
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
+import type { ConfigProblem } from "../config/config_error.ts";
+import type { UpstreamTlsOptions } from "../config/filters.ts";
+import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
+import { isPath, readPemFile, tryCertificate } from "../engine/deno/certificate.ts";
+
+/** A certificate and its key, as far as they could be read. */
+interface Pair {
+  /** Where they stand: `listen[0].tls`. */
+  readonly path: string;
+  readonly cert: Pem<X509Certificate> | null;
+  readonly key: Pem<KeyObject> | null;
+  /** Whether the runtime has to be able to listen with the two. */
+  readonly listens: boolean;
+}
+
+/** PEM text and what is in it. */
+interface Pem<Content> {
+  readonly text: string;
+  readonly content: Content;
+}
+
+/** One place with TLS options, and what was found wrong there. */
+interface Place {
+  readonly pair: Pair | null;
+  readonly problems: ConfigProblem[];
+}
+
+/**
+ * Reads every certificate and key of a configuration, those in files as well, and lists what is wrong with them: what is
+ * not there, what cannot be read, and keys of other certificates.
+ */
+export function findCertificateProblems({ listen, pools, limiter }: ResolvedConfig): ConfigProblem[] {
+  const places = [
+    ...listen.flatMap(({ tls }, index) => {
+      const path = `listen${listen.length === 1 ? "" : `[${index}]`}.tls`;
+      return tls === undefined ? [] : [readPlace(path, tls, true)];
+    }),
+    ...[...poolsTls(pools), ...storeTls(limiter)].map(({ path, tls }) => readPlace(path, tls, false)),
+  ];
+  const pairs = places.flatMap(({ pair }) => pair ?? []);
+  return places.flatMap(({ pair, problems }) =>
+    pair === null ? problems : [...problems, ...misfits(pair, pairs)]
+  );
+}
+
+type TlsPart = Pick<UpstreamTlsOptions, "caCerts" | "cert" | "key">;
+
+/** TLS of pools, and of servers that have their own, each once. */
+function poolsTls(pools: ResolvedConfig["pools"]): { path: string; tls: TlsPart }[] {
+  const alone = pools.size === 1 && pools.has("default");
+  return Array.from(pools.values()).flatMap((pool) =>
+    tlsOf(pool, alone ? "upstreams" : `upstreams.${pool.name}`)
+  );
+}
+
+function tlsOf({ way: { tls: own }, servers }: ResolvedPool, path: string): { path: string; tls: TlsPart }[] {
+  const pool = typeof own === "object" ? own : {};
+  const found = [{ path: `${path}.tls`, tls: pool as TlsPart }];
+  servers.forEach(({ peer: { tls } }, index) => {
+    if (tls === null) return;
+    const { caCerts, cert, key } = tls;
+    const sameCas = caCerts.every((text) => pool.caCerts?.includes(text));
+    const sameCert = cert === pool.cert && key === pool.key;
+    if (sameCas && sameCert) return;
+    found.push({
+      path: `${path}.servers[${index}].tls`,
+      tls: {
+        ...(sameCas ? {} : { caCerts }),
+        ...(sameCert || cert === undefined || key === undefined ? {} : { cert, key }),
+      },
+    });
+  });
+  return found;
+}
+
+/** TLS of the store that all policies share. */
+function storeTls(limiter: ResolvedConfig["limiter"]): { path: string; tls: TlsPart }[] {
+  const store = limiter[0]?.store ?? null;
+  if (store === null) return [];
+  return [{ path: `limiter${limiter.length === 1 ? "" : "[0]"}.store.tls`, tls: store.tls }];
+}
+
+function readPlace(path: string, { caCerts = [], cert, key }: TlsPart, listens: boolean): Place {
+  const problems: ConfigProblem[] = [];
+  caCerts.forEach((text, index) => read(`${path}.caCerts[${index}]`, text, problems, certificateOf));
+  const pair = cert === undefined || key === undefined ? null : {
+    path,
+    cert: read(`${path}.cert`, cert, problems, certificateOf),
+    key: read(`${path}.key`, key, problems, privateKeyOf),
+    listens,
+  };
+  return { pair, problems };
+}
+
+/** Reads a text, or the file that it names; tells of what is wrong. */
+function read<Content>(
+  path: string,
+  source: string,
+  problems: ConfigProblem[],
+  parse: (text: string) => Content,
+): Pem<Content> | null {
+  let text = source;
+  const file = isPath(source) ? ` ${JSON.stringify(source)}` : "";
+  try {
+    if (file !== "") text = readPemFile(source);
+  } catch (error) {
+    problems.push({ path, message: `names${file}, which cannot be read: ${(error as Error).message}` });
+    return null;
+  }
+  try {
+    return { text, content: parse(text) };
+  } catch (error) {
+    const where = file === "" ? "" : `names${file}, which `;
+    problems.push({ path, message: `${where}${(error as Error).message}` });
+    return null;
+  }
+}
+
+/** The first of the certificates in a text, all of which have to be good. */
+function certificateOf(text: string): X509Certificate {
+  const found = text.match(
+    /-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]*-----END (?:TRUSTED )?CERTIFICATE-----/g,
+  );
+  if (found === null) throw new Error(`has no certificate${kindOf(text)}`);
+  const certificates = found.map((each, index) => {
+    try {
+      return new X509Certificate(each);
+    } catch {
+      const which = found.length === 1 ? "a certificate" : `a certificate (number ${index + 1})`;
+      throw new Error(`has ${which} that cannot be read`);
+    }
+  });
+  return certificates[0]!;
+}
+
+function privateKeyOf(text: string): KeyObject {
+  if (!/-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/.test(text)) {
+    throw new Error(`has no private key${kindOf(text)}`);
+  }
+  if (/-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: .*ENCRYPTED/m.test(text)) {
+    throw new Error("has a private key that is encrypted, for which nobody would know the password");
+  }
+  try {
+    return createPrivateKey(text);
+  } catch {
+    throw new Error("has a private key that cannot be read");
+  }
+}
+
+/** What a text has in place of what was looked for. */
+function kindOf(text: string): string {
+  const kind = /-----BEGIN ([A-Z ]+)-----/.exec(text)?.[1];
+  return kind === undefined ? "" : `, but a ${kind.toLowerCase()}`;
+}
+
+function misfits({ path, cert, key, listens }: Pair, pairs: readonly Pair[]): ConfigProblem[] {
+  if (cert === null || key === null) return [];
+  if (!cert.content.checkPrivateKey(key.content)) {
+    const owner = pairs.find((other) => other.cert?.content.checkPrivateKey(key.content));
+    const whose = owner === undefined ? "" : `, but that of ${owner.path}.cert`;
+    return [{ path: `${path}.key`, message: `is not the key of ${path}.cert${whose}` }];
+  }
+  if (!listens) return [];
+  try {
+    tryCertificate({ cert: cert.text, key: key.text });
+  } catch (error) {
+    // Whether it may listen at all is another question.
+    if (error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.AddrNotAvailable) return [];
+    return [{ path, message: `cannot be used: ${error instanceof Error ? error.message : error}` }];
+  }
+  return [];
+}

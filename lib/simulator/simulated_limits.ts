@@ -1,0 +1,114 @@
+/** Which limits a request has to pass, as in the proxy. */
+
+import type { ResolvedConfig } from "../config/proxy_config.ts";
+import { allPolicies } from "../config/route_limits.ts";
+import type { ResolvedRoute } from "../config/route_options.ts";
+import { findableRoutes } from "../config/findable_routes.ts";
+import { mergeStates } from "../config/merge_states.ts";
+import { seededRandom } from "../core/random.ts";
+import { readTarget, shapeOfPath } from "../http/request_target.ts";
+import { RateLimiter } from "../limiter/limiter.ts";
+import type { ResolvedPolicy } from "../limiter/policy.ts";
+import { SharedTable } from "../limiter/shared_table.ts";
+import { RouteFinder } from "../routing/route_finder.ts";
+import type { SimulatedContext } from "./simulated_request.ts";
+import type { VirtualClock } from "./virtual_clock.ts";
+
+/** The part of a configuration that decides about limits. */
+export type LimitedConfig = Pick<ResolvedConfig, "limiter" | "routes" | "filters">;
+
+/** What is found for one request. */
+export interface FoundLimits {
+  /** The route that takes it; `null` where there are none, or none does. */
+  readonly route: ResolvedRoute | null;
+  /** Whether the proxy has something to do with it: a request that no route takes gets 404, and a bad one 400. */
+  readonly taken: boolean;
+  /** What it has to pass; `null` when it is not limited. */
+  readonly limiter: RateLimiter | null;
+}
+
+/** Limiters that share one table: what the policies of the configuration count is the same for all routes. */
+export class SimulatedLimits implements Disposable {
+  readonly #config: LimitedConfig;
+  readonly #finder: RouteFinder | null;
+  readonly #limiters = new Map<readonly ResolvedPolicy[], RateLimiter | null>();
+  readonly #watched: ReadonlyMap<ResolvedPolicy, ResolvedPolicy>;
+  readonly #make: (policies: readonly ResolvedPolicy[]) => RateLimiter;
+  /** Names of the policies that have found no key in the request that was decided about last. */
+  readonly keyless = new Set<string>();
+
+  /** @param maxKeys how many keys are counted exactly */
+  constructor(config: LimitedConfig, clock: VirtualClock, maxKeys: number) {
+    this.#config = config;
+    this.#finder = config.routes.length === 0 ? null : new RouteFinder(findableRoutes(config));
+    const policies = allPolicies(config);
+    this.#watched = new Map(policies.map((policy) => [policy, this.#watch(policy)]));
+    const random = seededRandom(1);
+    const table = policies.length === 0
+      ? null
+      : SharedTable.create({ clock, random, maxKeys, sketches: policies.length });
+    this.#make = (own) => new RateLimiter(own, { clock, random, table: table! });
+  }
+
+  /** Finds route and limits of a request, and makes the state that its functions see. */
+  find(context: SimulatedContext): FoundLimits {
+    const { limiter, filters: { newContext } } = this.#config;
+    if (newContext !== undefined) context.state = newContext(context.request);
+    const order = this.#findRoute(context);
+    if (order === null) return { route: null, taken: false, limiter: null };
+    const route = this.#config.routes[order] ?? null;
+    if (route !== null) {
+      context.route = route.name;
+      if (route.newContext !== null) {
+        context.state = mergeStates(context.state, route.newContext!(context.request));
+      }
+    }
+    return {
+      route,
+      taken: route !== null || this.#finder === null,
+      limiter: this.#limiterOf(route?.limiter ?? limiter),
+    };
+  }
+
+  /** The place of the route that takes a request, -1 when none does; `null` when the request is refused as it is. */
+  #findRoute({ method, host, target, request }: SimulatedContext): number | null {
+    if (this.#finder === null) return -1;
+    let asked: ReturnType<typeof readTarget>;
+    try {
+      asked = readTarget(`http://${host}${target}`, host, "");
+    } catch {
+      return null;
+    }
+    const routed = { method, host, fields: request.headers };
+    const { end, plain } = shapeOfPath(asked.target);
+    const path = asked.target.slice(0, end);
+    if (plain) return this.#finder.find(routed, path);
+    const { order, ambiguous } = this.#finder.findWritten(routed, path);
+    return ambiguous ? null : order;
+  }
+
+  #limiterOf(policies: readonly ResolvedPolicy[]): RateLimiter | null {
+    let limiter = this.#limiters.get(policies);
+    if (limiter === undefined) {
+      limiter = policies.length === 0 ? null : this.#make(policies.map((each) => this.#watched.get(each)!));
+      this.#limiters.set(policies, limiter);
+    }
+    return limiter;
+  }
+
+  /** The same policy, of which it is known when it finds no key. */
+  #watch(policy: ResolvedPolicy): ResolvedPolicy {
+    return {
+      ...policy,
+      key: (source) => {
+        const key = policy.key(source);
+        if (key === null || key === "") this.keyless.add(policy.name);
+        return key;
+      },
+    };
+  }
+
+  [Symbol.dispose](): void {
+    for (const limiter of this.#limiters.values()) limiter?.[Symbol.dispose]();
+  }
+}
