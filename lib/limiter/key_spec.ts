@@ -11,6 +11,8 @@ import { addressGroup } from "./address_group.ts";
 export interface KeySource {
   /** The request as the runtime gives it. */
   readonly request: Request;
+  /** The fields as keys see them; those of {@linkcode request} when left out. */
+  readonly fields?: { get(name: string): string | null };
   /** Address of the client; `""` on a unix socket, and `"unknown"` where a trusted proxy does not know it. */
   readonly clientIp: string;
   /** Path and query as they stand in the request line, not normalised; bytes above 0x7F percent-encoded. */
