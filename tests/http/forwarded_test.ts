@@ -6,6 +6,7 @@ import {
   LoopMark,
   resolveForwarded,
 } from "../../lib/http/forwarded.ts";
+import { HeaderFields } from "../../lib/http/header_fields.ts";
 
 Deno.test("isForwardedField() knows whatever a client could pose as a proxy with", () => {
   const known = [
@@ -106,9 +107,9 @@ Deno.test("addForwarded() leaves out what is not wanted, and the Via of others a
 
 Deno.test("LoopMark marks what comes from proxies, and everything where nothing else tells of this one", () => {
   const marked = (options: ForwardedOptions, cdnLoop: string | null, fromProxy: boolean) => {
-    const list: string[] = [];
-    new LoopMark(resolveForwarded(options), "1").add(list, cdnLoop, fromProxy);
-    return list.join(": ");
+    const headers = new HeaderFields(cdnLoop === null ? [] : [["cdn-loop", cdnLoop]]);
+    new LoopMark(resolveForwarded(options), "1").add(headers, fromProxy);
+    return [...headers].map((line) => line.join(": ")).join();
   };
   assertEquals(marked({}, null, false), "");
   assertEquals(marked({}, null, true), "cdn-loop: lbproxy-1");
