@@ -114,7 +114,10 @@ Deno.test("httpCheck() reads content however it is framed, and no more than it m
 
 Deno.test("httpCheck() fails on what is no answer, and on one that breaks off", async () => {
   const cases: [string, string][] = [
-    ["SSH-2.0-OpenSSH_9.6\r\n\r\n", "Cannot read the response: something other than an HTTP/1 response"],
+    [
+      "SSH-2.0-OpenSSH_9.6\r\n\r\n",
+      "Cannot read the response: it has something other than an HTTP/1 response",
+    ],
     ["", "the connection was closed before the end of the response"],
     ["HTTP/1.1 200 OK\r\ncontent-le", "the connection was closed before the end of the response"],
     [

@@ -90,7 +90,15 @@ export class DenoContent implements Body {
   #open(): { read(): Promise<Bytes | null>; cancel(): Promise<void> } {
     const request = this.#request;
     if (this.length !== null && this.length <= WHOLE_BYTES) {
-      return { read: () => request.bytes(), cancel: () => Promise.resolve() };
+      let read = false;
+      return {
+        read(): Promise<Bytes | null> {
+          if (read) return Promise.resolve(null);
+          read = true;
+          return request.bytes();
+        },
+        cancel: () => Promise.resolve(),
+      };
     }
     const stream = request.body!;
     if (this.length === null) {

@@ -84,9 +84,12 @@ export class PulledStream implements UnderlyingDefaultSource<Bytes> {
     let piece = this.#first;
     this.#first = null;
     try {
-      // What is read is lent, and the runtime looks at it later.
-      piece ??= (await (this.#pending ?? this.#body.read()))?.slice() ?? null;
-      this.#pending = null;
+      if (piece === null) {
+        const pending = this.#pending ?? this.#body.read();
+        this.#pending = null;
+        // What is read is lent, and the runtime looks at it later.
+        piece = (await pending)?.slice() ?? null;
+      }
     } catch (error) {
       return this.#end(error instanceof ProxyError ? error : new ClientGoneError(String(error)));
     }
