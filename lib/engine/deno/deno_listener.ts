@@ -7,7 +7,7 @@ import { formatListen } from "../../config/format_listen.ts";
 import type { ListenTlsOptions, ResolvedListen } from "../../config/proxy_config.ts";
 import { cutBehind } from "../../http/make_response.ts";
 import type { StreamHandler } from "../../proxy/client_stream.ts";
-import { type EngineListener, type ListenerEvents, ListenError, listenError } from "../engine.ts";
+import { type EngineListener, type ListenerEvents, type ListenError, listenError } from "../engine.ts";
 import { socketShortage } from "../../core/resource_shortage.ts";
 import { type Certificate, isInFiles, readCertificate } from "./certificate.ts";
 import { CertificateWatch } from "./certificate_watch.ts";

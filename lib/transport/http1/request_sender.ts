@@ -167,10 +167,10 @@ export class RequestSender {
 const NOTHING: Bytes = new Uint8Array(0);
 
 function writeHead(writer: HeadWriter, request: OutgoingRequest): void {
-  const { method, headers, body, targetBytes } = request;
+  const { method, headers, body, targetBytes = null } = request;
   try {
     if (method === "CONNECT") throw new UnwritableHeadError("the method CONNECT, which makes a tunnel");
-    if (targetBytes == null) writer.requestLine(method, request.target);
+    if (targetBytes === null) writer.requestLine(method, request.target);
     else {
       const { lines: { bytes }, targetStart, targetEnd } = targetBytes;
       writer.requestLineOf(method, bytes, targetStart, targetEnd);

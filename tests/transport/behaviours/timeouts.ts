@@ -1,8 +1,8 @@
 /** Deadlines; none of these tests asks how long something took. */
 
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { systemClock } from "../../../lib/core/clock.ts";
-import { ClientGoneError, type ProxyError, RequestError, UpstreamError } from "../../../lib/core/errors.ts";
+import { type ProxyError, RequestError, UpstreamError } from "../../../lib/core/errors.ts";
 import { blackHole } from "../../support/black_hole.ts";
 import { patternStream } from "../../support/checksum.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
@@ -171,6 +171,31 @@ export const TIMEOUTS: readonly Behaviour[] = [
       });
       const response = await bench.send(peerOf(upstream.address), FOREVER);
       assertEquals(await bodyText(response), "ok");
+    },
+  },
+  {
+    name: "a reader who takes its time is not the server's fault",
+    async run(bench) {
+      const piece = new Uint8Array(100_000);
+      await using upstream = rawUpstream(async (connection) => {
+        await connection.readRequest();
+        await connection.write(`HTTP/1.1 200 OK\r\nContent-Length: ${100 * piece.length}\r\n\r\n`);
+        for (let i = 0; i < 100; i++) await connection.write(piece);
+        await connection.untilClosed();
+      });
+      await using hanging = hangingUpstream("HTTP/1.1 200 OK\r\n\r\n");
+      const idleMs = 4 * SHORT_MS;
+      const reader = bodyStream(await bench.send(peerOf(upstream.address), { idleMs })).getReader();
+      let bytes = (await reader.read()).value!.length;
+      // By the time that the other one is late this one would be as well.
+      const other = bench.send(peerOf(hanging.address), { idleMs }).then(bodyText);
+      await assertRejects(() => other, UpstreamError);
+      for (;;) {
+        const { value } = await reader.read();
+        if (value === undefined) break;
+        bytes += value.length;
+      }
+      assertEquals(bytes, 100 * piece.length);
     },
   },
   {
