@@ -61,7 +61,13 @@ export class FetchTransport implements Transport {
     try {
       refuseWhatFetchChanges(request);
       new FetchExchange(options, this.#wheel).run(request, this.#clientOf(peer)).then(
-        (response) => options.responded(response),
+        (response) => {
+          try {
+            options.responded(response);
+          } catch {
+            response.release();
+          }
+        },
         (error) => options.failed(error),
       );
     } catch (error) {

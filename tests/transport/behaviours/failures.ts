@@ -1,7 +1,9 @@
 /** Servers that cannot be reached, and connections that break. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Cancellation } from "../../../lib/core/cancellation.ts";
 import { type ProxyError, UpstreamError } from "../../../lib/core/errors.ts";
+import { HeaderFields } from "../../../lib/http/header_fields.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { bytesBody } from "../../support/request_body.ts";
@@ -127,6 +129,30 @@ export const FAILURES: readonly Behaviour[] = [
         "answered",
       ]);
       assertEquals(error.status, 502);
+    },
+  },
+  {
+    name: "whoever throws when told of a response loses that, and nothing else",
+    async run(bench) {
+      await using upstream = rawUpstream(async (connection) => {
+        await connection.readRequest();
+        await connection.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
+        await connection.untilClosed();
+      });
+      const told: number[] = [];
+      const request = { method: "GET", target: "/", headers: new HeaderFields([["host", "h"]]), body: null };
+      bench.transport.send(request, peerOf(upstream.address), {
+        timeouts: { connectMs: 20_000, responseMs: 20_000, idleMs: 20_000, totalMs: 60_000 },
+        cancellation: new Cancellation(),
+        responded({ status }) {
+          told.push(status);
+          throw new Error("mine");
+        },
+        failed: () => void told.push(0),
+      });
+      await upstream.untilOpened(1);
+      await upstream.untilOpen(0);
+      assertEquals(told, [200]);
     },
   },
   {
