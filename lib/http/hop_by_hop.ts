@@ -27,8 +27,8 @@ export function connectionNamedFields(connection: string | null): ReadonlySet<st
   return named;
 }
 
-/** Removes what must not travel on: fields of the connection, and those that `Connection` names. */
-export function removeHopByHop(headers: HeaderFields): void {
+/** Removes what must not travel on: fields of the connection, and those that `Connection` names, which it gives. */
+export function removeHopByHop(headers: HeaderFields): ReadonlySet<string> | null {
   const { lines, list } = headers;
   let connection: string | null = null;
   if (lines !== null) {
@@ -51,6 +51,7 @@ export function removeHopByHop(headers: HeaderFields): void {
   list.length = kept;
   const named = connectionNamedFields(connection);
   if (named !== null) { for (const name of named) headers.delete(name); }
+  return named;
 }
 
 function joined(before: string | null, value: string): string {

@@ -230,13 +230,18 @@ export class HeadWriter {
     if (target.length === 0) throw new UnwritableHeadError("an empty target");
     for (let i = 0; i < target.length; i++) {
       const code = target.charCodeAt(i);
+      if (code > DEL) return this.#targetAsUtf8(target);
       // A space would end the target, and what follows would be taken for the version.
-      if (code <= SPACE || code === DEL || code > 255) {
-        throw new UnwritableHeadError(`the target ${JSON.stringify(target)}`);
-      }
+      if (code <= SPACE || code === DEL) throw unwritableTarget(target);
       bytes[at++] = code;
     }
     this.length = at;
+  }
+
+  #targetAsUtf8(target: string): void {
+    const encoded = encoder.encode(target);
+    if (encoded.some((byte) => byte <= SPACE || byte === DEL)) throw unwritableTarget(target);
+    this.copy(encoded, 0, encoded.length);
   }
 
   #value(what: string, value: string): void {
@@ -259,6 +264,12 @@ export class HeadWriter {
     grown.set(this.bytes.subarray(0, this.length));
     this.bytes = grown;
   }
+}
+
+const encoder = new TextEncoder();
+
+function unwritableTarget(target: string): UnwritableHeadError {
+  return new UnwritableHeadError(`the target ${JSON.stringify(target)}`);
 }
 
 function ascii(text: string): Uint8Array {

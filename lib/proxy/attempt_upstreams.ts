@@ -61,11 +61,11 @@ function filterAndSend(
   transport: Transport,
   peer: Peer,
 ): void | Promise<void> {
-  const { outgoing, target } = exchange;
+  const outgoing = exchange.outgoing!;
   // A copy: what the filter adds for one server must not be there twice for the next.
-  const headers = outgoing!.headers.clone();
+  const headers = outgoing.headers.clone();
   headers.detach();
-  const shown = outgoing!.targetBytes === null ? outgoing!.target : target;
+  const shown = outgoing.shownTarget;
   const { method, body, upgrade = false, expectsContinue = false } = outgoing!;
   const request = { method, target: shown, headers };
   const send = (): void => {
@@ -73,8 +73,8 @@ function filterAndSend(
     const unchanged = request.target === shown;
     const sent: OutgoingRequest = {
       method: request.method,
-      target: unchanged ? outgoing!.target : checkedTarget(request.target),
-      targetBytes: unchanged ? outgoing!.targetBytes ?? null : null,
+      target: unchanged ? outgoing.target : checkedTarget(request.target),
+      targetBytes: unchanged ? outgoing.targetBytes : null,
       headers,
       body,
       upgrade,

@@ -72,6 +72,8 @@ export interface TunnelOptions {
 export interface StreamExchange {
   /** The client has gone, or nobody waits for the response any more. */
   callOff(reason: ProxyError): void;
+  /** The content of the response broke off before any of the response was sent: another one can be given. */
+  responseUnsent(error: ProxyError): void;
   /** Bytes of content that were sent so far. */
   bytesSent: number;
   /** The response has left, or broke off; `bytes` of its content were sent. */

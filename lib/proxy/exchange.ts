@@ -16,12 +16,13 @@ import { RequestLog } from "../observe/request_log.ts";
 import type { PathMode } from "../routing/route_match.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
-import type { OutgoingRequest, SendOptions, ServerResponse, Timeouts } from "../transport/transport.ts";
+import type { SendOptions, ServerResponse, Timeouts } from "../transport/transport.ts";
 import { ClientRequest } from "./client_request.ts";
 import type { ClientStream, StreamExchange } from "./client_stream.ts";
 import { identifyClient, type Identity } from "./identify_client.ts";
 import type { NamedPeer } from "./choose_upstream.ts";
 import type { Admission, PoolRuntime, ProxyRuntime, RouteRuntime } from "./proxy_runtime.ts";
+import type { PreparedRequest } from "./prepare_request.ts";
 import type { WebSocketRequest } from "./read_upgrade.ts";
 
 /** One try to get a response from a server. */
@@ -78,7 +79,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   reachedServer = false;
   body: RequestBody | null = null;
   /** The request as it goes to servers; `null` before that is known. */
-  outgoing: OutgoingRequest | null = null;
+  outgoing: PreparedRequest | null = null;
   /** What takes part in the request; those of its route once that is known. */
   filters: Filters;
   /** Set by `ctx.retry(false)`. */
@@ -308,6 +309,11 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   /** The transport's word that an attempt has failed. */
   failed(error: ProxyError): void {
     this.runtime.steps.failed(this, error);
+  }
+
+  /** The engine's word that nothing of the response has left, because its content broke off. */
+  responseUnsent(error: ProxyError): void {
+    this.runtime.steps.unsent(this, error);
   }
 
   /** The engine's word that the response has left, or broke off. */

@@ -11,7 +11,7 @@ import { announceLimits } from "./admit_request.ts";
 import { checkContent, type CheckedContent } from "./checked_content.ts";
 import type { Exchange } from "./exchange.ts";
 import { FilteredContentBody } from "./filtered_content.ts";
-import { checkResponse, filterReply, type LocalReply, replyLocally } from "./local_reply.ts";
+import { checkResponse, filterReply, type LocalReply, replyLocally, respond } from "./local_reply.ts";
 import { runFilter } from "./run_filter.ts";
 import { announceSession } from "./sticky_session.ts";
 import { relayTunnel } from "./relay_tunnel.ts";
@@ -144,8 +144,7 @@ function sendResponse(
   }
   removeHopByHop(head.headers);
   exchange.status = status;
-  exchange.answered = true;
-  exchange.stream.respond(head, body);
+  respond(exchange, head, body);
   // Head and content were copied: the connection is free for the next request before the client has all of it.
   if (body === null || body.whole !== null) {
     exchange.response = null;

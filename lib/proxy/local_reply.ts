@@ -6,7 +6,7 @@ import type { ProxyResponse } from "../config/filters.ts";
 import { StreamBody, WholeBody } from "../http/bodies.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
-import type { Body, Bytes } from "../http/message.ts";
+import type { Body, Bytes, ResponseHead } from "../http/message.ts";
 import { problemBody, problemFields } from "../http/problem_response.ts";
 import type { Exchange } from "./exchange.ts";
 import { reportCallbackError, settleExchange } from "./settle_exchange.ts";
@@ -59,13 +59,33 @@ export function replyLocally(exchange: Exchange, reply: LocalReply): void {
   const head = { status: reply.status, statusText: "", headers: reply.headers };
   exchange.status = head.status;
   editHead(exchange, head);
-  exchange.answered = true;
   exchange.status = head.status;
   exchange.response?.release();
   const close = head.headers.get("connection")?.toLowerCase() === "close";
   removeHopByHop(head.headers);
   addDate(head.headers);
-  exchange.stream.respond(head, reply.body, close);
+  const { body } = reply;
+  if (!(body instanceof StreamBody)) return respond(exchange, head, body, close);
+  // What a filter made of a text has a length, and costs less than a stream.
+  exchange.answered = true;
+  body.gather().catch(() => {}).then(() => respond(exchange, head, body, close)).catch((error) => {
+    failExchange(exchange, error);
+  });
+}
+
+/**
+ * Gives a response to the client's side, once.
+ *
+ * @throws {Error} when the head cannot be written; another response may be given then
+ */
+export function respond(exchange: Exchange, head: ResponseHead, body: Body | null, close = false): void {
+  exchange.answered = true;
+  try {
+    exchange.stream.respond(head, body, close);
+  } catch (error) {
+    exchange.answered = false;
+    throw error;
+  }
 }
 
 // What it is a reply to counts for more than a filter that throws.

@@ -83,6 +83,8 @@ export interface ExchangeSteps {
   responded(exchange: Exchange, response: ServerResponse): void;
   /** An attempt has failed. */
   failed(exchange: Exchange, error: ProxyError): void;
+  /** The content of the response broke off before any of the response was sent. */
+  unsent(exchange: Exchange, error: ProxyError): void;
   /** The response has left, or broke off. */
   ended(exchange: Exchange, failure: ProxyError | null): void;
   /** Whether a request whose kept connection was stale may be sent once more. */

@@ -122,7 +122,10 @@ export class DenoStream implements ClientStream {
     this.#context.streams.add(this);
     try {
       this.#readFields();
-      this.#readTarget();
+      // What is refused is logged as what it was.
+      this.target = targetOf(this.#request);
+      if (this.method === "CONNECT") this.host = this.headers.get("host") ?? "";
+      else this.#readTarget();
       this.#readContent();
       this.#refuseWhenStopping();
     } catch (error) {
@@ -150,8 +153,6 @@ export class DenoStream implements ClientStream {
   #readTarget(): void {
     const { method, headers, listener: { fallbackAuthority } } = this;
     const { url } = this.#request;
-    // What is refused is logged as what it was.
-    this.target = targetOf(this.#request);
     // The runtime does not tell HTTP/1.0, where a request may go without `Host`, from HTTP/1.1, where that is refused
     // (RFC 9112 section 3.2). This is the health check of HAProxy; what speaks HTTP/1.1 has at least one field.
     const bareCheck = method === "OPTIONS" && headers.list.length === 0 && !this.#edited;
@@ -222,9 +223,8 @@ export class DenoStream implements ClientStream {
     const list = headers.toList();
     // Where content has not been read the runtime says so by itself, and a second line would say the same (Deno 2.9.6).
     if (close && this.body === null) list.push("connection", "close");
-    if (body === null || hasNoContent(status)) {
-      return this.#finish(status, list, lengthless(this.method, headers));
-    }
+    if (hasNoContent(status)) return this.#finish(status, list, null);
+    if (body === null) return this.#finish(status, list, lengthless(this.method, headers));
     const { whole } = body;
     // The runtime may look at it after this turn, when whoever lent it uses it for something else.
     if (whole !== null) return this.#finish(status, list, whole.slice(), whole.length);
@@ -234,9 +234,12 @@ export class DenoStream implements ClientStream {
       idleMs,
       ended: (bytes, failure) => this.#end(bytes, failure),
     });
-    pulled.gather(status === 200 || status === 206 || status >= 400 ? body.length : null).then((gathered) => {
+    pulled.gather(body.length).then((gathered) => {
       this.#resolve(makeResponse(status, list, gathered));
       if (gathered instanceof Uint8Array) this.#end(gathered.length, null);
+    }, (error) => {
+      this.#answered = false;
+      this.exchange?.responseUnsent(error);
     });
   }
 
@@ -251,7 +254,7 @@ export class DenoStream implements ClientStream {
   #end(bytes: number, failure: ProxyError | null): void {
     const { exchange } = this;
     this.exchange = null;
-    this.body?.end();
+    this.body?.cancel();
     this.#context.streams.progressed(this, true);
     exchange?.responseEnded(bytes, failure);
   }
@@ -275,7 +278,7 @@ export class DenoStream implements ClientStream {
   abandon(): void {
     this.#answered = true;
     this.exchange = null;
-    this.body?.end();
+    this.body?.cancel();
     this.#context.streams.progressed(this, true);
     const error = new RequestError("The request was not complete");
     this.#resolve(makeResponse(400, problemFields(error).toList(), problemBody(400)));
