@@ -1,5 +1,6 @@
 /** Sends copies of requests, and drops what comes back. */
 
+import { messageOf } from "../core/callback.ts";
 import { Cancellation } from "../core/cancellation.ts";
 import { systemClock } from "../core/clock.ts";
 import { DeadlineWheel } from "../core/deadline_wheel.ts";
@@ -65,7 +66,7 @@ export class MirrorSender {
       if (response.body instanceof ReadableStream) await response.body.pipeTo(new WritableStream());
     } catch (error) {
       origin.log.debug("A mirrored request failed", {
-        reason: error instanceof Error ? error.message : String(error),
+        reason: messageOf(error),
       });
     } finally {
       if (--this.#sending === 0) this.#letGo();

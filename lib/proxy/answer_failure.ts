@@ -1,23 +1,28 @@
 /** What a client gets when a step has failed. */
 
-import { INTERNAL, OUT_OF_RESOURCES, ProxyError } from "../core/errors.ts";
+import { unexpected } from "../core/callback.ts";
+import { ClientGoneError, INTERNAL, OUT_OF_RESOURCES, ProxyError } from "../core/errors.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
 import { targetOf } from "../http/request_target.ts";
 import { problemResponse } from "../http/problem_response.ts";
+import { awaitFilter } from "./await_filter.ts";
 import { editOwnResponse } from "./edit_own_response.ts";
 import type { Exchange } from "./exchange.ts";
 import { finishOwn } from "./hand_over.ts";
+import { isLate } from "./late_error.ts";
 import { reportCallbackError } from "./report.ts";
 import { settleExchange } from "./settle_exchange.ts";
 
 /** Settles the exchange with a failure; the answer is the one of `failToProxy`, or a problem document. */
 export async function answerFailure(exchange: Exchange, thrown: unknown): Promise<Response> {
-  const error = toProxyError(thrown);
+  let error = toProxyError(thrown);
   // Refused before it was read: filters and the log are shown it as it came.
   if (exchange.target === "") exchange.target = targetOf(exchange.received);
   exchange.status = error.status;
   let response: Response | null = null;
   if (error.status !== 499) response = await runFailToProxy(exchange, error);
+  const { reason } = exchange.cancellation;
+  if (reason instanceof ClientGoneError) error = reason;
   response = editOwnResponse(exchange, response ?? problemResponse(error));
   exchange.status = error.status === 499 ? 499 : response.status;
   settleExchange(exchange, error);
@@ -35,13 +40,15 @@ async function runFailToProxy(exchange: Exchange, error: ProxyError): Promise<Re
   const { filters, runtime: { observer } } = exchange;
   if (filters.failToProxy === undefined) return null;
   try {
-    const made = await filters.failToProxy(error, exchange);
+    const answered = filters.failToProxy(error, exchange);
+    const over = isLate(exchange) || exchange.cancellation.cancelled;
+    const made = answered instanceof Promise ? await awaitFilter(exchange, answered, over) : answered;
     if (made === undefined || made === null) return null;
     if (made instanceof Response && !made.bodyUsed) return made;
-    throw new TypeError("it must return a Response that was not read, or nothing");
+    throw unexpected("a Response that was not read, or nothing", made);
   } catch (thrown) {
     // The failure that it was asked about is what the client gets told of.
-    reportCallbackError(observer, "failToProxy", thrown);
+    if (thrown !== exchange.cancellation.reason) reportCallbackError(observer, "failToProxy", thrown);
     return null;
   }
 }

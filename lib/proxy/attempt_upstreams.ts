@@ -1,7 +1,8 @@
 /** Sends a request until a server has answered it or it may not be sent again: the only such loop. */
 
+import { describeValue } from "../core/describe_value.ts";
 import { FilterError, RequestError, UpstreamError } from "../core/errors.ts";
-import { HeaderFields } from "../http/header_fields.ts";
+import { HeaderFields, isToken } from "../http/header_fields.ts";
 import { asciiTarget } from "../http/request_target.ts";
 import type { OutgoingRequest, Transport, UpstreamResponse } from "../transport/transport.ts";
 import type { Peer } from "../upstream/peer.ts";
@@ -138,11 +139,9 @@ function sendFiltered(
   request: OutgoingRequest,
   peer: Peer,
 ): Promise<UpstreamResponse> {
-  const { target } = request;
-  if (target !== exchange.target) {
-    request.target = asciiTarget(target);
-    if (!isVisible(request.target)) throw badTarget(target);
-  }
+  const { target, method } = request;
+  if (target !== exchange.target) request.target = madeTarget(target);
+  if (method !== exchange.method && !isMethod(method)) throw badEdit("a method", method);
   request.target = targetToSend(exchange, request.target);
   return transport.send(request, peer, exchange);
 }
@@ -153,11 +152,20 @@ function transportOf({ webSocket, pool }: Exchange): Transport {
   throw new RequestError("WebSockets are not forwarded here", 501);
 }
 
-function isVisible(text: string): boolean {
-  return /^[!-~]+$/.test(text);
+function madeTarget(target: unknown): string {
+  const made = typeof target === "string" ? asciiTarget(target) : "";
+  if (/^\/[!-~]*$/.test(made)) return made;
+  throw badEdit("a target that begins with a slash", target);
 }
 
-function badTarget(target: string): FilterError {
-  const found = JSON.stringify(target);
-  return new FilterError("upstreamRequestFilter", new TypeError(`it made the target ${found}`));
+function isMethod(method: unknown): boolean {
+  return typeof method === "string" && isToken(method) && method !== "CONNECT";
+}
+
+/** A filter's mistake: transports take such for one of the client's or of the server's. */
+function badEdit(expected: string, found: unknown): FilterError {
+  return new FilterError(
+    "upstreamRequestFilter",
+    new TypeError(`it must set ${expected}, set ${describeValue(found)}`),
+  );
 }

@@ -1,12 +1,13 @@
 /** Lets the configuration edit the head of an answer that no server has given. */
 
+import { refusePromise } from "../core/callback.ts";
 import { headOf } from "../config/compose_response_filters.ts";
 import type { ProxyResponse } from "../config/filters.ts";
 import type { Exchange } from "./exchange.ts";
 import { reportCallbackError } from "./report.ts";
 
 /**
- * Runs `ownResponseFilter`; the answer as it was when that throws, because what it is an answer to counts for more.
+ * Runs `ownResponseFilter`; the answer as it was when that throws or is async, because what it is an answer to counts for more.
  *
  * What is no response is left to whoever hands it over.
  */
@@ -18,7 +19,7 @@ export function editOwnResponse(exchange: Exchange, response: Response): Respons
     const head = headOf(response);
     const { status } = head;
     exchange.status = status;
-    ownResponseFilter(head, exchange);
+    refusePromise(ownResponseFilter(head, exchange));
     return head.status === status && writeFields(response, head)
       ? response
       : new Response(response.body, { status: head.status, headers: [...head.headers] });

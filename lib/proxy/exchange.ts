@@ -4,7 +4,7 @@ import type { PickRequest } from "../balancer/algorithm.ts";
 import { Cancellation } from "../core/cancellation.ts";
 import { ClientGoneError, type ProxyError, RequestError, StoppingError } from "../core/errors.ts";
 import type { Lease } from "../core/lease.ts";
-import type { Filters } from "../config/filters.ts";
+import { type Filters, REQUEST_ID, type RequestNaming } from "../config/filters.ts";
 import type { Underscores } from "../config/proxy_config.ts";
 import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../config/request_context.ts";
 import { normalEncoding, normalPath, pathReadings } from "../http/normal_path.ts";
@@ -102,7 +102,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   reachedServer = false;
   body: RequestBody | null = null;
   /** What takes part in the request; those of its route once that is known. */
-  filters: Filters;
+  filters: Filters & RequestNaming;
   /** Set by `ctx.retry(false)`. */
   retryForbidden = false;
   /** Ends the wait for a filter; `null` while none is waited for. */
@@ -138,6 +138,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   #otherPaths: readonly string[] | null = null;
   #identity: Identity | null = null;
   #log: RequestLog | null = null;
+  #id = "";
   #abort: AbortController | null = null;
 
   constructor(
@@ -262,8 +263,15 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
     return this.client.ip;
   }
 
+  /** That of `requestId()`, or the number of the request in this process; made when it is asked for. */
   get requestId(): string {
-    return this.#number.toString(36);
+    if (this.#id === "") {
+      // First the number, for functions of the configuration that are asked for the id and ask for it themselves.
+      this.#id = this.#number.toString(36);
+      const naming = this.filters[REQUEST_ID];
+      if (naming !== undefined) this.#id = naming(this);
+    }
+    return this.#id;
   }
 
   get limits(): readonly PolicyDecision[] {
@@ -298,7 +306,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   }
 
   get log(): RequestLog {
-    return this.#log ??= new RequestLog(this.runtime.observer, this.requestId);
+    return this.#log ??= new RequestLog(this.runtime.observer, this);
   }
 
   get signal(): AbortSignal {

@@ -1,5 +1,7 @@
 /** Lets the configuration edit or replace a server's answer. */
 
+import { describeValue } from "../core/describe_value.ts";
+import { FilterError } from "../core/errors.ts";
 import { headOf, withHead } from "../config/compose_response_filters.ts";
 import type { Filters, ProxyResponse } from "../config/filters.ts";
 import type { UpstreamResponse } from "../transport/transport.ts";
@@ -77,6 +79,20 @@ function runHeadFilter(
   head: ProxyResponse,
   exchange: Exchange,
 ): Response | null | Promise<Response | null> {
+  const { status } = head;
   const made = runFilter(phase, filter, head, exchange);
-  return made instanceof Promise ? made.then((late) => late ?? null) : made ?? null;
+  const take = (response: Response | void): Response | null => {
+    if (head.status !== status) checkStatus(head.status, phase);
+    return response ?? null;
+  };
+  return made instanceof Promise ? made.then(take) : take(made);
+}
+
+/** One that a filter has set; a server's own is looked at when it is passed on. */
+function checkStatus(status: unknown, phase: string): void {
+  if (Number.isInteger(status) && status as number >= 200 && status as number <= 599) return;
+  throw new FilterError(
+    phase,
+    new RangeError(`it must set a status from 200 to 599, set ${describeValue(status)}`),
+  );
 }

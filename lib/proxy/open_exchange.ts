@@ -1,5 +1,6 @@
 /** First step: find out what is asked, and refuse what cannot be forwarded. */
 
+import { refusePromise } from "../core/callback.ts";
 import { FilterError, LoopError, RequestError, StoppingError } from "../core/errors.ts";
 import { asciiTarget, readTarget } from "../http/request_target.ts";
 import type { Exchange } from "./exchange.ts";
@@ -14,7 +15,7 @@ import { showUrl } from "./show_request.ts";
  *
  * @throws {RequestError} 400 or 405 for what cannot be forwarded
  * @throws {StoppingError} 503 for an upload or a WebSocket when the proxy stops
- * @throws {FilterError} when `newContext` throws
+ * @throws {FilterError} when `newContext` throws, or is async
  */
 export function openExchange(exchange: Exchange): void {
   const { received, method, entrance, runtime } = exchange;
@@ -28,7 +29,7 @@ export function openExchange(exchange: Exchange): void {
     const shown = asciiTarget(url);
     if (shown !== url) showUrl(exchange.request, shown);
     try {
-      exchange.state = newContext(exchange.request);
+      exchange.state = refusePromise(newContext(exchange.request));
     } catch (error) {
       throw new FilterError("newContext", error);
     }

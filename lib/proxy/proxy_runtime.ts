@@ -4,7 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import type { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ProxyError } from "../core/errors.ts";
 import type { LoadBalancer } from "../balancer/load_balancer.ts";
-import type { Filters } from "../config/filters.ts";
+import type { Filters, RequestNaming } from "../config/filters.ts";
 import type { CompiledKey } from "../limiter/key_spec.ts";
 import type { LoopMark, ResolvedForwarded } from "../http/forwarded.ts";
 import type { TrustedProxies } from "../http/trusted_proxies.ts";
@@ -59,7 +59,7 @@ export interface ProxyRuntime {
   readonly defaultPool: PoolRuntime;
   /** `null` when nothing is limited. */
   readonly admission: Admission | null;
-  readonly filters: Filters;
+  readonly filters: Filters & RequestNaming;
   /** `null` when nobody is trusted to speak for others. */
   readonly trustedProxies: TrustedProxies | null;
   /** Which fields tell servers who asked. */

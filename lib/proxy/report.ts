@@ -1,6 +1,7 @@
 /** Puts what happened to a request into the words of the log. */
 
 import type { ProxyError } from "../core/errors.ts";
+import { messageOf, stackOf } from "../core/callback.ts";
 import { wouldRefuse } from "../limiter/policy_decision.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { Exchange } from "./exchange.ts";
@@ -10,7 +11,7 @@ const NONE: readonly string[] = Object.freeze([]);
 /** Reports a request that failed, with the reason underneath. */
 export function reportFailure(exchange: Exchange, failure: ProxyError): void {
   const { cause, message } = failure;
-  const reason = cause instanceof Error ? cause.message : "";
+  const reason = cause instanceof Error ? messageOf(cause) : "";
   exchange.runtime.observer.event({
     kind: "request_failure",
     requestId: exchange.requestId,
@@ -21,7 +22,7 @@ export function reportFailure(exchange: Exchange, failure: ProxyError): void {
     message: reason === "" || message.includes(reason) ? message : `${message} (${reason})`,
     server: exchange.server?.address ?? null,
     source: failure.source,
-    stack: failure.code === "proxy_internal_error" && cause instanceof Error ? cause.stack ?? null : null,
+    stack: failure.code === "proxy_internal_error" ? stackOf(cause) : null,
   });
 }
 
@@ -48,11 +49,10 @@ export function reportRequest(exchange: Exchange, failure: ProxyError | null): v
 
 /** Reports a function of the configuration that threw where nobody waits for it. */
 export function reportCallbackError(observer: Observer, name: string, error: unknown): void {
-  const isError = error instanceof Error;
   observer.event({
     kind: "callback_error",
     name,
-    message: isError ? error.message : String(error),
-    stack: isError ? error.stack ?? null : null,
+    message: messageOf(error),
+    stack: stackOf(error),
   });
 }

@@ -1,5 +1,6 @@
 /** Makes the target that a server gets. */
 
+import { unexpected } from "../core/callback.ts";
 import { FilterError } from "../core/errors.ts";
 import { asciiTarget } from "../http/request_target.ts";
 import { isOriginForm } from "../routing/rewrite.ts";
@@ -25,10 +26,7 @@ export function rewriteTarget(exchange: Exchange): string {
   if (made === normalTarget) return normalized ? normalTarget : target;
   if (typeof made === "string") made = asciiTarget(made);
   if (isOriginForm(made)) return made;
-  throw new FilterError(
-    "rewrite",
-    new TypeError(`it must make a path that begins with a slash, made ${JSON.stringify(made)}`),
-  );
+  throw new FilterError("rewrite", unexpected("a path that begins with a slash", made));
 }
 
 /** What goes out for a target that filters have seen: one that nobody has changed, as its bytes came. */

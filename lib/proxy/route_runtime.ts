@@ -1,7 +1,7 @@
 /** Routes at work. */
 
 import type { Split } from "../balancer/split.ts";
-import type { Filters } from "../config/filters.ts";
+import type { Filters, RequestNaming } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
 import type { CompiledKey } from "../limiter/key_spec.ts";
 import type { RewriteFunction } from "../routing/rewrite.ts";
@@ -25,7 +25,7 @@ export interface RouteRuntime {
   readonly admission: Admission | null;
   /** For each pool; `null` when the pools' own hold. */
   readonly timeouts: ReadonlyMap<PoolRuntime, Timeouts> | null;
-  readonly filters: Filters;
+  readonly filters: Filters & RequestNaming;
   readonly newContext: Filters["newContext"] | null;
 }
 

@@ -1,6 +1,8 @@
 /** Last step: everything that the request holds is given back, and everybody is told how it went. */
 
+import { callAside } from "../core/callback.ts";
 import { ClientGoneError, type ProxyError } from "../core/errors.ts";
+import type { Filters } from "../config/filters.ts";
 import type { Exchange } from "./exchange.ts";
 import { reportCallbackError, reportFailure, reportRequest } from "./report.ts";
 
@@ -23,7 +25,8 @@ export function settleExchange(exchange: Exchange, failure: ProxyError | null): 
   runtime.running.delete(exchange);
   if (failure?.status === 499) exchange.abortSignal(failure);
   if (failure !== null) reportFailure(exchange, failure);
-  if (exchange.filters.logging !== undefined) runLogging(exchange, failure);
+  const { logging } = exchange.filters;
+  if (logging !== undefined) runLogging(exchange, logging, failure);
   if (runtime.observer.wantsAccess) reportRequest(exchange, failure);
 }
 
@@ -38,14 +41,14 @@ function settleCharges(exchange: Exchange, failure: ProxyError | null): void {
   }
 }
 
-function runLogging(exchange: Exchange, failure: ProxyError | null): void {
-  const { filters, runtime: { observer } } = exchange;
-  // The request is over: whatever goes wrong here is only reported.
-  const failed = (error: unknown): void => reportCallbackError(observer, "logging", error);
-  try {
-    const logged = filters.logging?.(exchange, failure ?? undefined);
-    if (logged instanceof Promise) logged.catch(failed);
-  } catch (error) {
-    failed(error);
-  }
+/** The request is over: whatever goes wrong here is only reported. */
+function runLogging(
+  exchange: Exchange,
+  logging: NonNullable<Filters["logging"]>,
+  failure: ProxyError | null,
+): void {
+  callAside(
+    () => logging(exchange, failure ?? undefined),
+    (error) => reportCallbackError(exchange.runtime.observer, "logging", error),
+  );
 }
