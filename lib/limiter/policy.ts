@@ -41,9 +41,9 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    */
   limit: KeyedNumber<Ctx>;
   /**
-   * Length of the window. For `"concurrency"` the longest that a request holds its place when nobody gives it back,
-   * as after a worker died; `"1h"` when left out. Required otherwise. Counted in Redis, places last for as long as
-   * their requests, and are free 10 seconds after an instance has died, whatever the window.
+   * Length of the window. For `"concurrency"`, of which requests hold a place for as long as they run, how long it takes
+   * (up to twice that) until the places of a worker that died are free; `"1h"` when left out. Required otherwise. Counted
+   * in Redis, the places of an instance that died are free after 10 seconds, whatever the window.
    */
   window?: Duration;
   /** How requests are counted. @default {"fixed-window"} */

@@ -541,3 +541,53 @@ Deno.test("RateLimiter lets refused keys in again within the window of a new con
     allowed(long.check(from("banned")));
   }
 });
+
+/** Places of requests that run for ten windows, in the table and by estimate, with decisions meanwhile or without. */
+for (const maxKeys of [1000, 1]) {
+  for (const meanwhile of [true, false]) {
+    const where = `${maxKeys === 1 ? "by estimate" : "in the table"}${
+      meanwhile ? "" : ", with nothing meanwhile"
+    }`;
+    Deno.test(`RateLimiter.check() holds places for as long as requests run: ${where}`, () => {
+      const clock = new FakeClock(0);
+      using limiter = makeLimiter({ key: BY_KEY.key, limit: 2, window: "1s", algorithm: "concurrency" }, {
+        clock,
+        maxKeys,
+      });
+      // More than there is room for, where there is room for one: of the last ones all are estimated.
+      const keys = maxKeys === 1 ? Array.from({ length: 900 }, (_, i) => `client${i}`) : ["a"];
+      const leases = keys.map((key) => allowed(limiter.check(from(key))).lease!);
+      const key = keys.at(-1)!;
+      for (let i = 0; i < 100; i++) {
+        clock.tick(100);
+        if (meanwhile) limiter.check(from("other"));
+      }
+      const second = allowed(limiter.check(from(key)));
+      limited(limiter.check(from(key)));
+      clock.tick(5000);
+      limited(limiter.check(from(key)));
+      second.lease!.release();
+      allowed(limiter.check(from(key))).lease!.release();
+      for (const lease of leases) lease.release();
+      for (let i = 0; i < 2; i++) allowed(limiter.check(from(key)));
+      limited(limiter.check(from(key)));
+    });
+  }
+}
+
+Deno.test("RateLimiter.check() frees the places of a worker that says nothing, after two windows at most", () => {
+  const clock = new FakeClock();
+  const table = SharedTable.create({ clock, random: seededRandom(1), maxKeys: 100 });
+  const policy = { key: BY_KEY.key, limit: 1, window: "1s", algorithm: "concurrency" } as const;
+  using dead = makeLimiter(policy, { clock, table });
+  using other = makeLimiter(policy, { clock, table: SharedTable.attach(table.buffer, { clock }) });
+  allowed(dead.check(from("a")));
+  clock.tick(999);
+  limited(other.check(from("a")));
+  clock.tick(1001);
+  const { lease } = allowed(other.check(from("a")));
+  // It was not dead: what it holds counts, and ends, as well.
+  limited(dead.check(from("a")));
+  lease!.release();
+  limited(other.check(from("a")));
+});
