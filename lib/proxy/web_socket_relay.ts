@@ -3,7 +3,7 @@
 import type { Deadline } from "../core/deadline_wheel.ts";
 import { type ProxyError, RequestError, StoppingError, UpstreamError } from "../core/errors.ts";
 import type { Tunnel } from "../transport/transport.ts";
-import { isCloseCode } from "../transport/websocket/frame.ts";
+import { isCloseCode, MAX_CLOSE_REASON_BYTES, NO_CLOSE_CODE } from "../transport/websocket/frame.ts";
 import { ServerWebSocket, type ServerWebSocketListener } from "../transport/websocket/server_web_socket.ts";
 import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
 import type { Exchange } from "./exchange.ts";
@@ -42,6 +42,7 @@ export class WebSocketRelay implements ServerWebSocketListener {
   #refusal: [code: number, reason: string] | null = null;
   #drained: (() => void) | null = null;
   #clientClosed = false;
+  #serverEnded = false;
   #serverClosed = false;
   #failure: ProxyError | null = null;
 
@@ -80,23 +81,23 @@ export class WebSocketRelay implements ServerWebSocketListener {
   }
 
   #fromClient(data: string | ArrayBuffer): void {
-    if (this.#serverClosed || this.#clientClosed || this.#refusal !== null) return;
+    if (this.#serverEnded || this.#clientClosed || this.#refusal !== null) return;
     this.#keepAlive();
-    const bytes = typeof data === "string" ? this.#encoder.encode(data) : new Uint8Array(data);
+    const isText = typeof data === "string";
+    const bytes = isText ? this.#encoder.encode(data) : new Uint8Array(data);
     const { maxMessageBytes, maxBufferedBytes } = this.#options;
     if (bytes.length > maxMessageBytes) {
       const reason = `a message is longer than ${maxMessageBytes} bytes`;
-      this.#refuse(1009, reason, new RequestError(`The client broke the WebSocket: ${reason}`));
+      this.#refuse(1009, reason, brokenByClient(reason));
     } else if (this.#server.bufferedBytes > maxBufferedBytes) {
       const reason = "the server takes messages too slowly";
-      this.#refuse(1013, reason, brokenOff(reason));
-    } else this.#server.send(data instanceof ArrayBuffer ? bytes : data);
+      this.#refuse(1013, reason, brokenOff(reason), CLOSE_MS);
+    } else this.#server.send(bytes, isText);
   }
 
   message(data: string | Bytes, bytes: number): Promise<void> | void {
     const client = this.#client;
     if (client.readyState !== WebSocket.OPEN) return;
-    this.#keepAlive();
     client.send(data);
     this.#exchange.bytesSent += bytes;
     if (client.bufferedAmount <= HIGH_WATER_BYTES) return;
@@ -120,19 +121,28 @@ export class WebSocketRelay implements ServerWebSocketListener {
     this.#keepAlive();
   }
 
-  closed(code: number, reason: string, problem: string | null): void {
-    this.#serverClosed = true;
+  ended(code: number, reason: string, problem: string | null): void {
+    this.#serverEnded = true;
     if (problem !== null && !this.#clientClosed) {
       this.#failure ??= brokenOff(problem);
     }
-    // What has no code of its own on the wire, or none that the runtime sends, is a failure behind the proxy.
-    if (code === 1006 || code === 1014) this.#closeClient(1011, "the server broke off");
+    // What has no code of its own on the wire is a failure behind the proxy.
+    if (code === 1006) this.#closeClient(1011, "the server broke off");
     else this.#closeClient(code, reason);
+  }
+
+  closed(): void {
+    this.#serverClosed = true;
     this.#settleWhenOver();
   }
 
   #onClientClose(code: number, reason: string): void {
-    if (isCloseCode(code) || code === 1005) this.#server.close(code, reason);
+    const hasCode = isCloseCode(code) || code === NO_CLOSE_CODE;
+    if (hasCode && this.#encoder.encode(reason).length > MAX_CLOSE_REASON_BYTES) {
+      // The runtime takes a close frame of any length, and has responded to it already (Deno 2.9.6).
+      this.#failure ??= brokenByClient("a control frame is too long");
+      this.#endServer();
+    } else if (hasCode) this.#server.close(code, reason);
     // A client that has gone without a word, for which the runtime says 0: the server sees just the same.
     else this.#endServer();
     this.#clientEnded();
@@ -149,33 +159,33 @@ export class WebSocketRelay implements ServerWebSocketListener {
 
   #endServer(): void {
     this.#server[Symbol.dispose]();
-    this.#serverClosed = true;
+    this.#serverEnded = this.#serverClosed = true;
   }
 
   // Not at once: a client's next message that finds the runtime closing has it drop the connection, and the frame of
   // closing with it (Deno 2.9.6).
-  #refuse(code: number, reason: string, failure: ProxyError): void {
+  #refuse(code: number, reason: string, failure: ProxyError, withinMs?: number): void {
     if (this.#refusal !== null) return;
     this.#failure = failure;
     this.#refusal = [code, reason];
     this.#refusing.set(0);
-    this.#server.close(1001, "");
+    this.#server.close(1001, "", withinMs);
   }
 
-  #closeBoth(code: number, reason: string, withinMs = CLOSE_MS): void {
+  #closeBoth(code: number, reason: string, withinMs?: number): void {
     this.#closeClient(code, reason, withinMs);
     this.#server.close(code, reason, withinMs);
   }
 
-  #closeClient(code: number, reason: string, withinMs = CLOSE_MS): void {
+  #closeClient(code: number, reason: string, withinMs?: number): void {
     const client = this.#client;
     if (this.#clientClosed) return;
     const open = client.readyState === WebSocket.OPEN;
     // One that is closing already gets no more time, but may get less.
-    if (open || withinMs < CLOSE_MS) this.#clientClosing.set(withinMs);
+    if (open || withinMs !== undefined) this.#clientClosing.set(withinMs ?? CLOSE_MS);
     if (!open) return;
     if (this.#refusal !== null) client.close(...this.#refusal);
-    else if (code === 1005) client.close();
+    else if (code === NO_CLOSE_CODE) client.close();
     else client.close(code, reason);
   }
 
@@ -186,6 +196,10 @@ export class WebSocketRelay implements ServerWebSocketListener {
     this.#exchange.cancellation.listen(null);
     settleExchange(this.#exchange, this.#failure);
   }
+}
+
+function brokenByClient(problem: string): RequestError {
+  return new RequestError(`The client broke the WebSocket: ${problem}`);
 }
 
 function brokenOff(problem: string): UpstreamError {
