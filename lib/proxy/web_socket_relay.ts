@@ -6,6 +6,8 @@ import type { Tunnel } from "../transport/transport.ts";
 import { isCloseCode, MAX_CLOSE_REASON_BYTES, NO_CLOSE_CODE } from "../transport/websocket/frame.ts";
 import { ServerWebSocket, type ServerWebSocketListener } from "../transport/websocket/server_web_socket.ts";
 import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
+import { ClientBacklog } from "./client_backlog.ts";
+import { ClientPings } from "./client_pings.ts";
 import type { Exchange } from "./exchange.ts";
 import { settleExchange } from "./settle_exchange.ts";
 
@@ -19,8 +21,6 @@ export interface WebSocketRelayOptions {
   readonly options: ResolvedWebSocket;
 }
 
-/** How much may wait for a client before its server is made to wait. */
-const HIGH_WATER_BYTES = 1024 * 1024;
 /** How often a client is looked at that a server waits for; the runtime does not tell. */
 const DRAIN_LOOK_MS = 20;
 /** How long a client may take to answer a frame of closing. */
@@ -34,11 +34,13 @@ export class WebSocketRelay implements ServerWebSocketListener {
   readonly #client: WebSocket;
   readonly #server: ServerWebSocket;
   readonly #options: ResolvedWebSocket;
+  readonly #backlog = new ClientBacklog();
   readonly #encoder = new TextEncoder();
   readonly #idle: Deadline;
   readonly #clientClosing: Deadline;
   readonly #drain: Deadline;
   readonly #refusing: Deadline;
+  readonly #pings: ClientPings;
   #refusal: [code: number, reason: string] | null = null;
   #drained: (() => void) | null = null;
   #clientClosed = false;
@@ -51,12 +53,13 @@ export class WebSocketRelay implements ServerWebSocketListener {
     this.#exchange = exchange;
     this.#client = client;
     this.#options = options;
-    this.#idle = wheel.deadline(() => this.#closeBoth(1001, "idle for too long"));
+    this.#idle = wheel.deadline(() => this.#closeIdle());
     this.#clientClosing = wheel.deadline(() => this.#clientEnded());
     this.#drain = wheel.deadline(() => this.#lookAtClient());
     this.#refusing = wheel.deadline(() => this.#closeClient(1000, ""));
     const { maxMessageBytes, pingIntervalMs } = options;
     this.#server = new ServerWebSocket({ tunnel, wheel, listener: this, maxMessageBytes, pingIntervalMs });
+    this.#pings = new ClientPings({ client, wheel, intervalMs: pingIntervalMs });
     client.binaryType = "arraybuffer";
     client.onopen = () => this.#open();
     client.onmessage = ({ data }) => this.#fromClient(data);
@@ -80,6 +83,14 @@ export class WebSocketRelay implements ServerWebSocketListener {
     if (this.#options.idleTimeoutMs !== Infinity) this.#idle.set(this.#options.idleTimeoutMs);
   }
 
+  #closeIdle(): void {
+    // A client may be on its way through a long message, of which the runtime does not tell how much has left; or some of
+    // what waits has left since the last look.
+    const hasLeft = this.#drained !== null && this.#backlog.shrinks(this.#client.bufferedAmount);
+    if (hasLeft || this.#pings.isBusy) this.#keepAlive();
+    else this.#closeBoth(1001, "idle for too long");
+  }
+
   #fromClient(data: string | ArrayBuffer): void {
     if (this.#serverEnded || this.#clientClosed || this.#refusal !== null) return;
     this.#keepAlive();
@@ -100,7 +111,10 @@ export class WebSocketRelay implements ServerWebSocketListener {
     if (client.readyState !== WebSocket.OPEN) return;
     client.send(data);
     this.#exchange.bytesSent += bytes;
-    if (client.bufferedAmount <= HIGH_WATER_BYTES) return;
+    const waitingBytes = client.bufferedAmount;
+    this.#backlog.sent(bytes, waitingBytes);
+    this.#pings.sent(bytes, waitingBytes);
+    if (!this.#backlog.isFull) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#drained = resolve;
     this.#drain.set(DRAIN_LOOK_MS);
@@ -109,7 +123,8 @@ export class WebSocketRelay implements ServerWebSocketListener {
 
   #lookAtClient(): void {
     const { bufferedAmount, readyState } = this.#client;
-    if (bufferedAmount > HIGH_WATER_BYTES / 2 && readyState === WebSocket.OPEN) {
+    if (this.#backlog.shrinks(bufferedAmount)) this.#keepAlive();
+    if (!this.#backlog.hasRoom && readyState === WebSocket.OPEN) {
       this.#drain.set(DRAIN_LOOK_MS);
     } else {
       this.#drained?.();
@@ -193,6 +208,7 @@ export class WebSocketRelay implements ServerWebSocketListener {
     if (!this.#clientClosed || !this.#serverClosed) return;
     this.#idle.clear();
     this.#drain.clear();
+    this.#pings[Symbol.dispose]();
     this.#exchange.cancellation.listen(null);
     settleExchange(this.#exchange, this.#failure);
   }
