@@ -21,7 +21,7 @@ export class FrameQueue {
   #filled = 0;
   #waiting = 0;
   #taken = 0;
-  #ping = false;
+  #ping: Uint8Array | null = null;
   #pong: Uint8Array | null = null;
   #closing = false;
   #closed = false;
@@ -51,9 +51,9 @@ export class FrameQueue {
     this.#closing = true;
   }
 
-  /** Asks the server whether it is there, unless it is going to be asked already. */
-  ping(): void {
-    this.#ping = true;
+  /** Asks the server whether it is there, in place of a ping that has not left. */
+  ping(payload: Uint8Array): void {
+    this.#ping = payload;
   }
 
   /** Responds to a ping, in place of a pong that has not left. */
@@ -65,7 +65,7 @@ export class FrameQueue {
   take(): Bytes | null {
     this.#taken = 0;
     if (this.#closed) return null;
-    if (this.#ping || this.#pong !== null) return this.#takeControl();
+    if (this.#ping !== null || this.#pong !== null) return this.#takeControl();
     let next = this.#full.shift();
     if (next === undefined) {
       if (this.#filled === 0) return null;
@@ -84,18 +84,17 @@ export class FrameQueue {
     this.#full = [];
     this.#block = NOTHING;
     this.#filled = this.#waiting = 0;
-    this.#ping = false;
-    this.#pong = null;
+    this.#ping = this.#pong = null;
   }
 
   #takeControl(): Bytes {
+    const ping = this.#ping;
     const pong = this.#pong;
     const pongBytes = pong === null ? 0 : frameBytes(pong.length);
-    const frames = new Uint8Array(pongBytes + (this.#ping ? frameBytes(0) : 0));
+    const frames = new Uint8Array(pongBytes + (ping === null ? 0 : frameBytes(ping.length)));
     if (pong !== null) writeFrame(frames, 0, OPCODE.pong, pong, this.#masks.next());
-    if (this.#ping) writeFrame(frames, pongBytes, OPCODE.ping, NOTHING, this.#masks.next());
-    this.#ping = false;
-    this.#pong = null;
+    if (ping !== null) writeFrame(frames, pongBytes, OPCODE.ping, ping, this.#masks.next());
+    this.#ping = this.#pong = null;
     return frames;
   }
 }

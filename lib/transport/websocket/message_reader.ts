@@ -9,8 +9,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** A message, a ping or pong, or the end. */
 export type Incoming =
   | { readonly kind: "message"; readonly data: string | Bytes; readonly bytes: number }
-  | { readonly kind: "ping"; readonly payload: Bytes }
-  | { readonly kind: "pong" }
+  | { readonly kind: "ping" | "pong"; readonly payload: Bytes }
   /** Code 1005 stands for a close frame without one. */
   | { readonly kind: "close"; readonly code: number; readonly reason: string };
 
@@ -131,7 +130,7 @@ export class MessageReader {
   #readControl(): Incoming {
     const { opcode, payload } = this.#parser;
     if (opcode === OPCODE.ping) return { kind: "ping", payload: payload.slice() };
-    if (opcode === OPCODE.pong) return { kind: "pong" };
+    if (opcode === OPCODE.pong) return { kind: "pong", payload: payload.slice() };
     return { kind: "close", ...readClose(payload) };
   }
 }

@@ -11,6 +11,7 @@ const MOST_UNSEEN_BYTES = 4 * 1024 * 1024;
  */
 export class Patience {
   #until = 0;
+  #sinceAsked = 0;
 
   /**
    * Notes what was sent.
@@ -21,6 +22,17 @@ export class Patience {
   sent(bytes: number, now: number, queuedBytes = 0): void {
     const until = Math.max(this.#until, now) + bytes / SLOWEST_BYTES_PER_MS;
     this.#until = Math.min(until, now + (queuedBytes + MOST_UNSEEN_BYTES) / SLOWEST_BYTES_PER_MS);
+    this.#sinceAsked += bytes;
+  }
+
+  /** Notes that the peer is asked for a sign that it has come as far as this. */
+  asked(): void {
+    this.#sinceAsked = 0;
+  }
+
+  /** Notes that it has responded to what it was asked last: only what was sent since can keep it busy. */
+  responded(now: number): void {
+    this.#until = Math.min(this.#until, now + this.#sinceAsked / SLOWEST_BYTES_PER_MS);
   }
 
   /** For how many milliseconds from now on the peer may be busy. */

@@ -51,6 +51,7 @@ export class ServerWebSocket implements Disposable {
   readonly #pingDeadline: Deadline;
   #writing = false;
   #onWritten: (() => void) | null = null;
+  #pings = 0;
   #silent = false;
   #seenBytes = 0;
   #held = false;
@@ -148,6 +149,11 @@ export class ServerWebSocket implements Disposable {
         this.#queue.pong(incoming.payload);
         this.#flush();
         return this.#noteLife();
+      case "pong": {
+        const isLast = incoming.payload.length === 1 && incoming.payload[0] === this.#pings;
+        if (isLast) this.#patience.responded(this.#wheel.lately);
+        return;
+      }
       case "close":
         this.#respondToClose(incoming.code, incoming.reason);
     }
@@ -209,7 +215,10 @@ export class ServerWebSocket implements Disposable {
     const isBusy = this.#held || this.#patience.left(this.#wheel.lately) > 0;
     if (this.#silent && !isBusy) return this.#end(1006, "", "the server does not answer pings");
     this.#silent = true;
-    this.#queue.ping();
+    // Numbered, so that a pong tells how far the server has come.
+    this.#pings = (this.#pings + 1) & 0xff;
+    this.#queue.ping(Uint8Array.of(this.#pings));
+    this.#patience.asked();
     this.#pingDeadline.set(this.#pingIntervalMs);
     this.#flush();
   }

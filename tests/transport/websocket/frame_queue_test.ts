@@ -63,12 +63,16 @@ Deno.test("FrameQueue keeps one ping and the last pong, and has them leave first
   const queue = new FrameQueue();
   queue.push(0x1, bytesOf("data"));
   for (let i = 0; i < 1000; i++) {
-    queue.ping();
+    queue.ping(bytesOf(String(i)));
     queue.pong(bytesOf(String(i)));
   }
   const writes = takeAll(queue);
-  assertEquals(writes.map(({ length }) => length), [9 + 6, 10]);
-  assertEquals(received(...writes).map(({ kind }) => kind), ["pong", "ping", "message"]);
+  assertEquals(writes.map(({ length }) => length), [9 + 9, 10]);
+  assertEquals(received(...writes), [
+    { kind: "pong", payload: bytesOf("999") },
+    { kind: "ping", payload: bytesOf("999") },
+    { kind: "message", data: "data", bytes: 4 },
+  ]);
   assertEquals(queue.take(), null);
 });
 
@@ -77,20 +81,20 @@ Deno.test("FrameQueue has nothing behind a close frame, and drops what was not t
   queue.push(0x1, bytesOf("first"));
   const first = queue.take();
   queue.push(0x1, bytesOf("dropped"));
-  queue.ping();
+  queue.ping(bytesOf("p"));
   queue.clear();
   queue.push(0x1, bytesOf("last"));
   queue.close(Uint8Array.of(3, 0xe8));
   queue.pong(bytesOf("p"));
   const writes = takeAll(queue);
-  queue.ping();
+  queue.ping(bytesOf("p"));
   queue.pong(bytesOf("p"));
   queue.push(0x1, bytesOf("late"));
   queue.close(Uint8Array.of(3, 0xe9));
   assertEquals(queue.take(), null);
   assertEquals(received(first, ...writes), [
     { kind: "message", data: "first", bytes: 5 },
-    { kind: "pong" },
+    { kind: "pong", payload: bytesOf("p") },
     { kind: "message", data: "last", bytes: 4 },
     { kind: "close", code: 1000, reason: "" },
   ]);

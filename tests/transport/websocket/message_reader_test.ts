@@ -144,9 +144,9 @@ Deno.test("MessageReader refuses texts that are not UTF-8, whole or in pieces, a
 });
 
 Deno.test("MessageReader reads close frames, and nothing behind them", () => {
-  const bytes = [...frame(0xa), ...frame(0x8, [3, 0xf6, 0x68, 0x69]), ...frame(0x1)];
+  const bytes = [...frame(0xa, [1]), ...frame(0x8, [3, 0xf6, 0x68, 0x69]), ...frame(0x1)];
   assertEquals(readAll(Uint8Array.from(bytes)), [
-    { kind: "pong" },
+    { kind: "pong", payload: Uint8Array.of(1) },
     { kind: "close", code: 1014, reason: "hi" },
   ]);
   assertEquals(readAll(Uint8Array.from(frame(0x8))), [{ kind: "close", code: 1005, reason: "" }]);

@@ -30,3 +30,16 @@ Deno.test("Patience is bounded by what may wait in the proxy and in the sockets"
   patience.sent(1, 0);
   assertEquals(patience.left(0), 4 * MIB / 8);
 });
+
+Deno.test("Patience of a peer that has responded lasts for what it was sent after it was asked", () => {
+  const patience = new Patience();
+  patience.sent(8000, 1000);
+  patience.asked();
+  patience.sent(800, 1000);
+  assertEquals(patience.left(1000), 1100);
+  patience.responded(1200);
+  assertEquals(patience.left(1200), 100);
+  // A response makes it no longer.
+  patience.responded(1250);
+  assertEquals(patience.left(1250), 50);
+});

@@ -123,6 +123,21 @@ Deno.test("ServerWebSocket gives a slow server time for what was sent before a p
   assertEquals(scene.heard, [NO_PONG, "closed"]);
 });
 
+Deno.test("ServerWebSocket goes by the last ping that a server has responded to", async () => {
+  using scene = new Scene();
+  scene.web.send(new Uint8Array(800_000), false);
+  await scene.clock.advance(2 * PING_MS + 100);
+  const pings = scene.sent().flatMap((each) => each.kind === "ping" ? [each.payload] : []);
+  assertEquals(pings, [Uint8Array.of(1), Uint8Array.of(2)]);
+  // What responds to an earlier one, or to none, tells nothing of what was sent later.
+  await scene.receive(...frame(0xa, [1]), ...frame(0xa));
+  await scene.clock.advance(3 * PING_MS);
+  assertEquals(scene.heard, []);
+  await scene.receive(...frame(0xa, [5]));
+  await scene.clock.advance(2 * PING_MS + 100);
+  assertEquals(scene.heard, [NO_PONG, "closed"]);
+});
+
 Deno.test("ServerWebSocket closes behind what waits, which a slow server has the time for", async () => {
   using scene = new Scene();
   scene.socket.holdWrites();
