@@ -4,7 +4,7 @@ import type { PickRequest } from "../balancer/algorithm.ts";
 import { Cancellation } from "../core/cancellation.ts";
 import { type ProxyError, RequestError, StoppingError, type UpstreamError } from "../core/errors.ts";
 import type { Lease } from "../core/lease.ts";
-import type { Filters } from "../config/filters.ts";
+import { type Filters, REQUEST_ID, type RequestNaming } from "../config/filters.ts";
 import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../config/request_context.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import type { RequestBody } from "../http/message.ts";
@@ -81,7 +81,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   /** The request as it goes to servers; `null` before that is known. */
   outgoing: PreparedRequest | null = null;
   /** What takes part in the request; those of its route once that is known. */
-  filters: Filters;
+  filters: Filters & RequestNaming;
   /** Set by `ctx.retry(false)`. */
   retryForbidden = false;
   /** Ends the wait for a filter; `null` while none is waited for. */
@@ -110,6 +110,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   runningIndex = -1;
 
   readonly #number: number;
+  #id = "";
   #identity: Identity | null = null;
   #target: string | null = null;
   #host: string | null = null;
@@ -244,8 +245,15 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
     return this.client.ip;
   }
 
+  /** That of `requestId()`, or the number of the request in this process; made when it is asked for. */
   get requestId(): string {
-    return this.#number.toString(36);
+    if (this.#id === "") {
+      // First the number, for functions of the configuration that are asked for the id and ask for it themselves.
+      this.#id = this.#number.toString(36);
+      const naming = this.filters[REQUEST_ID];
+      if (naming !== undefined) this.#id = naming(this);
+    }
+    return this.#id;
   }
 
   get limits(): readonly PolicyDecision[] {
@@ -266,7 +274,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   }
 
   get log(): RequestLog {
-    return this.#log ??= new RequestLog(this.runtime.observer, this.requestId);
+    return this.#log ??= new RequestLog(this.runtime.observer, this);
   }
 
   get signal(): AbortSignal {

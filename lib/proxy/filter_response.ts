@@ -1,5 +1,6 @@
 /** Lets the configuration edit or replace a server's response, and sends it to the client. */
 
+import { describeValue } from "../core/describe_value.ts";
 import { FilterError, UpstreamError } from "../core/errors.ts";
 import type { FilteredContent, Filters, ProxyResponse } from "../config/filters.ts";
 import { streamOf } from "../http/bodies.ts";
@@ -73,11 +74,22 @@ async function runHeadFilter(
   filter: HeadFilter,
   head: ProxyResponse,
 ): Promise<LocalReply | null> {
+  const { status } = head;
   const running = runFilter(phase, filter, head, exchange);
   const made = running instanceof Promise ? await running : running;
+  if (head.status !== status) checkStatus(head.status, phase);
   if (made === undefined || made === null) return null;
   checkResponse(made, phase);
   return filterReply(made, phase);
+}
+
+/** One that a filter has set; a server's own is looked at when it is passed on. */
+function checkStatus(status: unknown, phase: string): void {
+  if (Number.isInteger(status) && status as number >= 200 && status as number <= 599) return;
+  throw new FilterError(
+    phase,
+    new RangeError(`it must set a status from 200 to 599, set ${describeValue(status)}`),
+  );
 }
 
 /** Runs `responseBodyFilter` where there is content; gives what it makes of it. */

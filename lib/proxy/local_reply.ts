@@ -1,6 +1,7 @@
 /** Replies that no server has made: of a limit, of a filter, of a failure. */
 
-import { FilterError, INTERNAL, OUT_OF_RESOURCES, ProxyError } from "../core/errors.ts";
+import { refusePromise, unexpected } from "../core/callback.ts";
+import { ClientGoneError, FilterError, INTERNAL, OUT_OF_RESOURCES, ProxyError } from "../core/errors.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
 import type { ProxyResponse } from "../config/filters.ts";
 import { StreamBody, WholeBody } from "../http/bodies.ts";
@@ -9,6 +10,7 @@ import { removeHopByHop } from "../http/hop_by_hop.ts";
 import type { Body, Bytes, ResponseHead } from "../http/message.ts";
 import { problemBody, problemFields } from "../http/problem_response.ts";
 import type { Exchange } from "./exchange.ts";
+import { awaitFilter, isOutOfTime } from "./run_filter.ts";
 import { reportCallbackError, settleExchange } from "./settle_exchange.ts";
 
 /** A reply of the proxy's own making. */
@@ -94,7 +96,7 @@ function editHead(exchange: Exchange, head: ProxyResponse): void {
   if (ownResponseFilter === undefined) return;
   const before = { status: head.status, headers: head.headers.clone() };
   try {
-    ownResponseFilter(head, exchange);
+    refusePromise(ownResponseFilter(head, exchange));
   } catch (error) {
     head.status = before.status;
     head.headers.list = before.headers.list;
@@ -120,11 +122,12 @@ export function failExchange(exchange: Exchange, thrown: unknown): void {
   try {
     const made = failToProxy(error, exchange);
     if (!(made instanceof Promise)) return replyMade(exchange, error, made);
-    made.then((late) => replyMade(exchange, error, late)).catch((thrown) =>
-      failToReply(exchange, error, thrown)
-    );
-  } catch (thrown) {
-    failToReply(exchange, error, thrown);
+    const over = isOutOfTime(exchange) || exchange.cancellation.cancelled;
+    awaitFilter(exchange, made, over)
+      .then((late) => replyMade(exchange, error, late))
+      .catch((again) => failToReply(exchange, error, again));
+  } catch (again) {
+    failToReply(exchange, error, again);
   }
 }
 
@@ -144,15 +147,21 @@ function replyMade(exchange: Exchange, error: ProxyError, made: Response | void 
   if (exchange.answered) return;
   if (made === undefined || made === null) return replyProblem(exchange, error);
   if (!(made instanceof Response) || made.bodyUsed) {
-    throw new TypeError("it must return a Response that was not read, or nothing");
+    throw unexpected("a Response that was not read, or nothing", made);
   }
   replyLocally(exchange, filterReply(made, "failToProxy"));
 }
 
 // The failure that it was asked about is what the client gets told of.
 function failToReply(exchange: Exchange, error: ProxyError, thrown: unknown): void {
-  reportCallbackError(exchange.runtime.observer, "failToProxy", thrown);
-  if (!exchange.answered) replyProblem(exchange, error);
+  const { reason } = exchange.cancellation;
+  if (thrown !== reason) reportCallbackError(exchange.runtime.observer, "failToProxy", thrown);
+  if (exchange.answered) return;
+  if (reason instanceof ClientGoneError) {
+    exchange.failure = reason;
+    return replyNobody(exchange, reason);
+  }
+  replyProblem(exchange, error);
 }
 
 /** Anything that is not one of our errors is a mistake of ours, and none of the client's business. */

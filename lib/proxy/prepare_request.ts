@@ -1,5 +1,6 @@
 /** Makes the request that goes to a server, from the client's. */
 
+import { unexpected } from "../core/callback.ts";
 import { FilterError } from "../core/errors.ts";
 import { addForwarded, removeForwarded } from "../http/forwarded.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
@@ -89,8 +90,5 @@ function targetFor(exchange: Exchange): string | null {
   if (made === normalTarget) return unchanged;
   if (typeof made === "string") made = asciiTarget(made);
   if (isOriginForm(made)) return made;
-  throw new FilterError(
-    "rewrite",
-    new TypeError(`it must make a path that begins with a slash, made ${JSON.stringify(made)}`),
-  );
+  throw new FilterError("rewrite", unexpected("a path that begins with a slash", made));
 }

@@ -73,6 +73,18 @@ const EVENTS: readonly [event: ProxyEvent, line: string][] = [
     "warn Limiter default holds 10 keys and is full: further keys are estimated, never too low",
   ],
   [
+    { kind: "limiter_store", address: "redis://a", available: false, reason: "LOADING", dropped: 0 },
+    "error Cannot count limits in redis://a: LOADING",
+  ],
+  [
+    { kind: "limiter_store", address: "redis://a", available: true, reason: null, dropped: 0 },
+    "info Limits are counted in redis://a",
+  ],
+  [
+    { kind: "limiter_store", address: "redis://a", available: true, reason: null, dropped: 2 },
+    "warn Limits are counted in redis://a; 2 corrections of counts were too many to keep until now",
+  ],
+  [
     {
       kind: "listener_error",
       address: "0.0.0.0:80",
@@ -160,11 +172,11 @@ Deno.test("createLog() logs nothing below its level", () => {
     const events = stderr.lines.filter((line) => line.startsWith(TIME)).length;
     return [level, log.observer.wantsAccess, stdout.lines.length, events];
   });
-  assertEquals(counts, [["debug", true, 1, 16], ["info", true, 1, 15], ["warn", false, 0, 9], [
+  assertEquals(counts, [["debug", true, 1, 19], ["info", true, 1, 18], ["warn", false, 0, 11], [
     "error",
     false,
     0,
-    6,
+    7,
   ]]);
 });
 
