@@ -50,7 +50,26 @@ export function removeHopByHop(headers: HeaderFields): void {
   }
   list.length = kept;
   const named = connectionNamedFields(connection);
-  if (named !== null) { for (const name of named) headers.delete(name); }
+  if (named !== null) removeNamed(headers, named);
+}
+
+// Each line is looked up once: a client can name ten thousand fields, and send two hundred.
+function removeNamed(headers: HeaderFields, named: ReadonlySet<string>): void {
+  const { lines, list } = headers;
+  if (lines !== null) {
+    for (let line = 0; line < lines.count; line++) {
+      if (!headers.isRemoved(line) && named.has(lines.name(line))) headers.remove(line);
+    }
+  }
+  let kept = 0;
+  for (let i = 0; i < list.length; i += 2) {
+    const name = list[i]!;
+    if (named.has(name)) continue;
+    list[kept] = name;
+    list[kept + 1] = list[i + 1]!;
+    kept += 2;
+  }
+  list.length = kept;
 }
 
 function joined(before: string | null, value: string): string {

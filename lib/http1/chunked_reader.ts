@@ -2,6 +2,8 @@
 
 import type { ProxyError } from "../core/errors.ts";
 import { HEX_DIGITS, TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
+import { trimBlanks } from "../http/field_list.ts";
+import { mayBeTrailer } from "../http/trailer_fields.ts";
 import type { BodyReader } from "./body_reader.ts";
 
 /** Most digits of a size, leading zeros included: 13 are 4 PiB, 14 would not fit a number. */
@@ -44,7 +46,8 @@ const DONE = 12;
 /**
  * Takes a chunked body apart, wherever the reads have cut it.
  *
- * The content is moved together inside the buffer that it came in, so what one read brought is one piece.
+ * The content is moved together inside the buffer that it came in, so what one read brought is one piece. Of the
+ * trailer fields those are kept that may be passed on.
  */
 export class ChunkedReader implements BodyReader {
   readonly endsWithConnection = false;
@@ -59,11 +62,17 @@ export class ChunkedReader implements BodyReader {
   #extensionBytes = 0;
   #trailerBytes = 0;
   readonly #options: ChunkedReaderOptions;
+  readonly #named: ReadonlySet<string> | null;
   #name = "";
   #value = "";
 
-  constructor(options: ChunkedReaderOptions) {
+  /**
+   * @param options what is taken
+   * @param named fields that `Connection` names, in lower case: they must not travel on as trailers either
+   */
+  constructor(options: ChunkedReaderOptions, named: ReadonlySet<string> | null = null) {
     this.#options = options;
+    this.#named = named;
   }
 
   get done(): boolean {
@@ -161,8 +170,14 @@ export class ChunkedReader implements BodyReader {
         return;
       default:
         if (byte !== LF) throw this.#options.fail("a CR without LF in the trailer section");
-        if (this.#at === TRAILER_LF) this.trailers.push(this.#name.toLowerCase(), this.#value.trim());
+        if (this.#at === TRAILER_LF) this.#keepTrailer();
         this.#at = this.#at === END_LF ? DONE : TRAILER_START;
     }
+  }
+
+  #keepTrailer(): void {
+    const name = this.#name.toLowerCase();
+    if (!mayBeTrailer(name) || this.#named?.has(name)) return;
+    this.trailers.push(name, trimBlanks(this.#value));
   }
 }

@@ -1,6 +1,7 @@
 /** Heads of messages, as bytes. */
 
-import { TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
+import { asciiBytes, TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
+import { trimBlanks } from "../http/field_list.ts";
 import { fieldId } from "../http/field_names.ts";
 import type { FieldLines } from "../http/field_lines.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
@@ -95,32 +96,36 @@ export class HeadWriter {
 
   /**
    * Writes all fields but those of framing; of a response to HEAD and of a 304, whose length describes what is not sent,
-   * the length as well.
+   * the length as well: once, however often it came (RFC 9112 section 6.3, item 5).
    *
    * @throws {UnwritableHeadError} when a name or a value cannot stand in a head
    */
   fields(fields: HeaderFields, withLength = false): void {
     const { lines, list } = fields;
-    if (lines !== null) this.#lines(lines, fields, withLength);
+    if (lines !== null) this.#lines(lines, fields);
     for (let i = 0; i < list.length; i += 2) {
       const name = list[i]!;
-      if (name === "transfer-encoding" || name === "expect") continue;
-      if (name === "content-length" && !withLength) continue;
+      if (name === "content-length" || name === "transfer-encoding" || name === "expect") continue;
       this.line(name, list[i + 1]!);
     }
+    const length = withLength ? fields.get("content-length") : null;
+    if (length !== null) this.#describedLength(length);
+  }
+
+  #describedLength(value: string): void {
+    const comma = value.indexOf(",");
+    const length = trimBlanks(comma < 0 ? value : value.slice(0, comma));
+    if (/^[0-9]+$/.test(length)) this.line("content-length", length);
   }
 
   // Lines that stand next to each other are copied at once.
-  #lines(lines: FieldLines, fields: HeaderFields, withLength: boolean): void {
+  #lines(lines: FieldLines, fields: HeaderFields): void {
     const { count, bytes } = lines;
-    if (lines.bareLf) return this.#linesAnew(lines, fields, withLength);
+    if (lines.bareLf) return this.#linesAnew(lines, fields);
     let from = 0;
     let to = 0;
     for (let line = 0; line < count; line++) {
-      const id = lines.id(line);
-      const framing = (id === CONTENT_LENGTH_ID && !withLength) || id === TRANSFER_ENCODING_ID ||
-        id === EXPECT_ID;
-      if (framing || fields.isRemoved(line)) continue;
+      if (isFraming(lines.id(line)) || fields.isRemoved(line)) continue;
       const start = lines.nameStart(line);
       if (start !== to) {
         if (to > from) this.copy(bytes, from, to);
@@ -131,12 +136,10 @@ export class HeadWriter {
     if (to > from) this.copy(bytes, from, to);
   }
 
-  #linesAnew(lines: FieldLines, fields: HeaderFields, withLength: boolean): void {
+  #linesAnew(lines: FieldLines, fields: HeaderFields): void {
     for (let line = 0; line < lines.count; line++) {
-      const id = lines.id(line);
-      const framing = (id === CONTENT_LENGTH_ID && !withLength) || id === TRANSFER_ENCODING_ID ||
-        id === EXPECT_ID;
-      if (!framing && !fields.isRemoved(line)) this.line(lines.nameAsWritten(line), lines.value(line));
+      if (isFraming(lines.id(line)) || fields.isRemoved(line)) continue;
+      this.line(lines.nameAsWritten(line), lines.value(line));
     }
   }
 
@@ -261,12 +264,12 @@ export class HeadWriter {
   }
 }
 
-function ascii(text: string): Uint8Array {
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+function isFraming(id: number): boolean {
+  return id === CONTENT_LENGTH_ID || id === TRANSFER_ENCODING_ID || id === EXPECT_ID;
 }
 
-const OK = ascii("HTTP/1.1 200 ");
-const CONTENT_LENGTH = ascii("content-length: ");
+const OK = asciiBytes("HTTP/1.1 200 ");
+const CONTENT_LENGTH = asciiBytes("content-length: ");
 
 /** The usual reasons (RFC 9110 section 15). */
 export const REASONS: ReadonlyMap<number, string> = new Map(
@@ -318,6 +321,6 @@ export const REASONS: ReadonlyMap<number, string> = new Map(
 const STATUS_LINES: ReadonlyMap<number, { reason: string; bytes: Uint8Array }> = new Map(
   Array.from(
     REASONS,
-    ([status, reason]) => [status, { reason, bytes: ascii(`HTTP/1.1 ${status} ${reason}\r\n`) }],
+    ([status, reason]) => [status, { reason, bytes: asciiBytes(`HTTP/1.1 ${status} ${reason}\r\n`) }],
   ),
 );
