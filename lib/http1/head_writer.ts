@@ -17,6 +17,7 @@ const FEW_BYTES = 48;
 const CONTENT_LENGTH_ID = fieldId("content-length");
 const TRANSFER_ENCODING_ID = fieldId("transfer-encoding");
 const EXPECT_ID = fieldId("expect");
+const HOST_ID = fieldId("host");
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -38,6 +39,8 @@ export class HeadWriter {
   bytes: Bytes;
   /** How many bytes are written. */
   length = 0;
+  /** How many `Host` lines the head of a request has so far; -1 when it is no request that is written. */
+  #hosts = -1;
 
   constructor(bytes: Bytes) {
     this.bytes = bytes;
@@ -47,6 +50,7 @@ export class HeadWriter {
   begin(bytes: Bytes): void {
     this.bytes = bytes;
     this.length = 0;
+    this.#hosts = -1;
   }
 
   /**
@@ -56,6 +60,7 @@ export class HeadWriter {
    */
   requestLine(method: string, target: string): void {
     this.#reserve(method.length + target.length + 16);
+    this.#hosts = 0;
     this.#token(method);
     this.bytes[this.length++] = SPACE;
     this.#target(target);
@@ -65,6 +70,7 @@ export class HeadWriter {
   /** Writes the line that begins a request, whose target stands in bytes that were read as one. */
   requestLineOf(method: string, bytes: Uint8Array, targetStart: number, targetEnd: number): void {
     this.#reserve(method.length + targetEnd - targetStart + 16);
+    this.#hosts = 0;
     this.text(method);
     this.bytes[this.length++] = SPACE;
     this.copy(bytes, targetStart, targetEnd);
@@ -98,7 +104,8 @@ export class HeadWriter {
    * Writes all fields but those of framing; of a response to HEAD and of a 304, whose length describes what is not sent,
    * the length as well: once, however often it came (RFC 9112 section 6.3, item 5).
    *
-   * @throws {UnwritableHeadError} when a name or a value cannot stand in a head
+   * @throws {UnwritableHeadError} when a name or a value cannot stand in a head, and when that of a request has not
+   * exactly one `Host` (RFC 9112 section 3.2)
    */
   fields(fields: HeaderFields, withLength = false): void {
     const { lines, list } = fields;
@@ -110,6 +117,7 @@ export class HeadWriter {
     }
     const length = withLength ? fields.get("content-length") : null;
     if (length !== null) this.#describedLength(length);
+    if (this.#hosts >= 0 && this.#hosts !== 1) throw new UnwritableHeadError(`${this.#hosts} Host fields`);
   }
 
   #describedLength(value: string): void {
@@ -125,7 +133,9 @@ export class HeadWriter {
     let from = 0;
     let to = 0;
     for (let line = 0; line < count; line++) {
-      if (isFraming(lines.id(line)) || fields.isRemoved(line)) continue;
+      const id = lines.id(line);
+      if (isFraming(id) || fields.isRemoved(line)) continue;
+      if (id === HOST_ID) this.#countHost();
       const start = lines.nameStart(line);
       if (start !== to) {
         if (to > from) this.copy(bytes, from, to);
@@ -150,6 +160,7 @@ export class HeadWriter {
    */
   line(name: string, value: string): void {
     this.#reserve(name.length + value.length + 4);
+    if (name.length === 4 && name.toLowerCase() === "host") this.#countHost();
     this.#token(name);
     this.bytes[this.length++] = COLON;
     this.bytes[this.length++] = SPACE;
@@ -184,6 +195,10 @@ export class HeadWriter {
   end(): void {
     this.#reserve(2);
     this.#lineEnd();
+  }
+
+  #countHost(): void {
+    if (this.#hosts >= 0) this.#hosts++;
   }
 
   /** Writes text that is known to be ASCII and to fit where it is written. */

@@ -1,9 +1,13 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { UpstreamError } from "../../../lib/core/errors.ts";
-import { ChunkedReader } from "../../../lib/transport/http1/chunked_reader.ts";
-import { latin1Bytes, latin1Text } from "../../support/raw_connection.ts";
-import { readInPieces } from "../../support/read_in_pieces.ts";
+import { ProxyError } from "../../lib/core/errors.ts";
+import { requestBodyReader, responseBodyReader } from "../../lib/http1/body_framing.ts";
+import type { BodyReader } from "../../lib/http1/body_reader.ts";
+import { RequestHeadParser } from "../../lib/http1/request_head.ts";
+import { ResponseHeadParser } from "../../lib/http1/response_head.ts";
+import { latin1Bytes, latin1Text } from "../support/raw_connection.ts";
+import { readInPieces } from "../support/read_in_pieces.ts";
+import { readRequests } from "../support/read_requests.ts";
 
 const HEAD = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -116,23 +120,111 @@ Deno.test("ChunkedReader throws nothing but the protocol error, and every split 
   );
 });
 
+/** The reader that stands behind a head with these lines. */
+function readerOf(kind: "request" | "response", lines = ""): BodyReader {
+  const start = kind === "request" ? "POST / HTTP/1.1\r\nHost: h" : "HTTP/1.1 200 OK";
+  const bytes = latin1Bytes(`${start}\r\n${lines}Transfer-Encoding: chunked\r\n\r\n`);
+  const parser = kind === "request" ? new RequestHeadParser() : new ResponseHeadParser();
+  parser.begin(0);
+  parser.parse(bytes, bytes.length);
+  return parser instanceof RequestHeadParser
+    ? requestBodyReader(parser)!
+    : responseBodyReader(parser, "GET")!;
+}
+
+/** The error for pieces that come one after the other. */
+function refusal(kind: "request" | "response", pieces: Iterable<string>): ProxyError {
+  const reader = readerOf(kind);
+  return assertThrows(() => {
+    for (const piece of pieces) reader.read(latin1Bytes(piece), 0, piece.length);
+  }, ProxyError);
+}
+
 Deno.test("ChunkedReader bounds sizes, extensions and trailers over the whole body, not each by itself", () => {
-  const refused = (pieces: Iterable<string>, found: string) => {
-    const reader = new ChunkedReader();
-    const error = assertThrows(() => {
-      for (const piece of pieces) reader.read(latin1Bytes(piece), 0, piece.length);
-    }, UpstreamError);
-    assertEquals([error.code, error.message.includes(found)], ["http_protocol_error", true], error.message);
+  const refused = (kind: "request" | "response", pieces: Iterable<string>, found: string, status: number) => {
+    const error = refusal(kind, pieces);
+    assertEquals([error.status, error.message.includes(found)], [status, true], error.message);
   };
-  refused(["00000000000001\r\n"], "too many digits");
-  refused(Array(17).fill(`1;${"x".repeat(1023)}\r\na\r\n`), "extensions without end");
-  refused(Array(17).fill(`1${" ".repeat(1024)}\r\na\r\n`), "extensions without end");
-  refused(["0\r\n", ...Array(70).fill(`X: ${"y".repeat(1000)}\r\n`)], "64 KiB");
+  const trailers = ["0\r\n", ...Array(70).fill(`X: ${"y".repeat(1000)}\r\n`)];
+  refused("response", ["00000000000001\r\n"], "too many digits", 502);
+  refused("response", Array(17).fill(`1;${"x".repeat(1023)}\r\na\r\n`), "extensions without end", 502);
+  refused("response", Array(17).fill(`1${" ".repeat(1024)}\r\na\r\n`), "extensions without end", 502);
+  refused("response", trailers, "trailer section", 502);
+  refused("request", ["00000000000001\r\n"], "too many digits", 400);
+  refused("request", Array(5).fill(`1;${"x".repeat(1023)}\r\na\r\n`), "extensions without end", 400);
+  refused("request", trailers.slice(0, 10), "trailer section", 431);
 });
 
 Deno.test("ChunkedReader takes a chunk of more than 4 GiB for what it is", () => {
-  const reader = new ChunkedReader();
+  const reader = readerOf("response");
   const bytes = latin1Bytes("1000000002\r\nab");
   reader.read(bytes, 0, bytes.length);
   assertEquals([reader.contentEnd - reader.contentStart, reader.done], [2, false]);
+});
+
+const CHUNKED_REQUEST = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+Deno.test("ChunkedReader refuses of clients whatever another parser could read differently", () => {
+  const bodies = [
+    ..."\r\n|;a\r\n|x\r\n|0x3\r\nabc\r\n|+3\r\nabc\r\n|-3\r\n|3 \r\nabc\r\n| 3\r\nabc\r\n|3\t\r\n|3 ;a\r\n|3_0\r\n|3.\r\n"
+      .split("|"),
+    ..."3\nabc\r\n|3\rabc\r\n|3\r\nabc\n|3\r\nabc\r|3\r\nabcd\r\n|3\r\nabc0\r\n|3\r\nabc\r\n\r\n".split("|"),
+    ...'3;a\nabc\r\n|3;\0\r\n|3;\x7f\r\n|3;a\r\r\n|3;"\n"\r\n|3\r\r\nabc\r\n|3\0\r\n|3\r\nabc\r\r\n'.split(
+      "|",
+    ),
+    ..."0\n|0\r\n\n|0\r\nX\r\n|0\r\nX : y\r\n|0\r\n: y\r\n|0\r\n X: y\r\n|0\r\nX: y\n|0\r\nX: y\r\n z\r\n"
+      .split("|"),
+    ..."0\r\nX: \0|0\r\nX: a\rb|0\r\n\r\r|0\r\nX\xe9: y|0\r\nGET / HTTP/1.1\r\n|0 \r\n|00000000000000\r\n"
+      .split("|"),
+  ];
+  for (const body of bodies) {
+    const padded = `${body}aaaaaa`;
+    for (const cuts of [[], Array.from(CHUNKED_REQUEST + padded, (_, index) => index)]) {
+      const { requests, end } = readRequests(latin1Bytes(CHUNKED_REQUEST + padded), cuts);
+      assertEquals([requests.length, end], [0, 400], JSON.stringify(body));
+    }
+  }
+});
+
+Deno.test("ChunkedReader takes of clients what RFC 9112 lets them send", () => {
+  const cases: [body: string, content: string][] = [
+    ["0\r\n\r\n", ""],
+    ["000\r\n\r\n", ""],
+    ["0;a=b\r\n\r\n", ""],
+    ["3\r\nabc\r\n0\r\n\r\n", "abc"],
+    ["00003\r\nabc\r\n0\r\n\r\n", "abc"],
+    [`A\r\n${"x".repeat(10)}\r\na\r\n${"y".repeat(10)}\r\n0\r\n\r\n`, "x".repeat(10) + "y".repeat(10)],
+    ['3;a;b="c;d" ; e\r\nabc\r\n0\r\n\r\n', "abc"],
+    ["7\r\n0\r\n\r\n\r\n\r\n0\r\n\r\n", "0\r\n\r\n\r\n"],
+  ];
+  for (const [body, content] of cases) {
+    const { requests, end } = readRequests(latin1Bytes(CHUNKED_REQUEST + body));
+    assertEquals(
+      [requests.map((request) => request.content), end],
+      [[content], "open"],
+      JSON.stringify(body),
+    );
+  }
+});
+
+Deno.test("ChunkedReader keeps of the trailers those that may be passed on", () => {
+  const section = [
+    ..."Content-Length: 3|TRANSFER-ENCODING: chunked|Host: h|Content-Type: a|Content-Encoding: gzip|Trailer: x"
+      .split("|"),
+    ..."Set-Cookie: a|Cookie: a|Authorization: a|Proxy-Authorization: a|Connection: close|Keep-Alive: a"
+      .split("|"),
+    ..."X-Forwarded-For: 1.2.3.4|x_forwarded_for: 1.2.3.4|Forwarded: for=1.2.3.4|Via: a|Cache-Control: a"
+      .split("|"),
+    ..."content_length: 3|If-Match: a|Range: a|TE: a|Upgrade: a|Expect: a|Location: a|X-Named: a|X-Kept: b"
+      .split("|"),
+  ].join("\r\n");
+  const body = `0\r\n${section}\r\nGrpc-Status:\t0 \r\nEtag: \xa0"a" \xa0\r\nX:\r\n\r\n`;
+  for (const kind of ["request", "response"] as const) {
+    const reader = readerOf(kind, "Connection: close, x-NAMED\r\nConnection: x-other\r\n");
+    for (const character of body) reader.read(latin1Bytes(character), 0, 1);
+    assertEquals([reader.done, reader.trailers], [
+      true,
+      ["x-kept", "b", "grpc-status", "0", "etag", '\xa0"a" \xa0', "x", ""],
+    ]);
+  }
 });
