@@ -3,8 +3,11 @@ import {
   addForwarded,
   type ForwardedOptions,
   isForwardedField,
+  removeForwarded,
   resolveForwarded,
 } from "../../lib/http/forwarded.ts";
+import { HeaderFields } from "../../lib/http/header_fields.ts";
+import { rawFields } from "../support/raw_fields.ts";
 
 Deno.test("isForwardedField() knows whatever a client could pose as a proxy with", () => {
   const known = [
@@ -100,4 +103,48 @@ Deno.test("addForwarded() goes on with what a trusted peer says", () => {
 Deno.test("addForwarded() leaves out what is not wanted, and the Via of others alone", () => {
   assertEquals(added({ via: "1.0 a" }, { xForwarded: false, via: false }), [["via", "1.0 a"]]);
   assertEquals(added({}, { xForwarded: false, via: false }), []);
+});
+
+const FAMILY = [
+  ..."Forwarded X-Forwarded-For x-forwarded-proto X-FORWARDED-HOST X-Forwarded-Port X-Forwarded-Client-Cert"
+    .split(" "),
+  ..."X_Forwarded_For x-forwarded_ssl X_FORWARDED-User X-Forwarded-".split(" "),
+];
+const OTHERS = "X X-F X-Forwarded X-ForwardedFor X-Fo-Forwarded-For Forwarded-For XX-Forwarded-For Host Xyz"
+  .split(" ");
+
+Deno.test("removeForwarded() removes what a client says of other proxies, in whatever letters", () => {
+  const expected = OTHERS.map((name) => [name.toLowerCase(), "1"] as [string, string]);
+  for (const via of [[], ["Via: 1.0 a", "VIA: 2 b"]]) {
+    const fields = rawFields(...[...FAMILY, ...OTHERS].map((name) => `${name}: 1`), ...via);
+    assertEquals(removeForwarded(fields), via.length === 0 ? null : "1.0 a, 2 b");
+    assertEquals([...fields], expected);
+  }
+  const own = new HeaderFields([...FAMILY, ...OTHERS].map((name) => [name, "1"] as const));
+  own.append("Via", "1.0 a");
+  assertEquals(removeForwarded(own), "1.0 a");
+  assertEquals([...own], expected);
+});
+
+Deno.test("removeForwarded() puts Via of lines and of what was added together, without what is removed", () => {
+  const fields = rawFields("Via: 1.0 a", "X: y");
+  fields.append("via", "1.1 b");
+  assertEquals(removeForwarded(fields), "1.0 a, 1.1 b");
+  assertEquals([...fields], [["x", "y"]]);
+  const edited = rawFields("Via: 1.0 a");
+  edited.delete("via");
+  assertEquals([removeForwarded(edited), removeForwarded(edited)], [null, null]);
+});
+
+Deno.test("removeForwarded() makes no text of names that are none of the family", () => {
+  const fields = rawFields("Host: h", "X-Request-Id: 1", "X-Custom: 1", "Other: 1", "X-F: 1");
+  const named: string[] = [];
+  const lines = fields.lines!;
+  const nameAsWritten = lines.nameAsWritten.bind(lines);
+  lines.nameAsWritten = (line) => {
+    named.push(nameAsWritten(line));
+    return nameAsWritten(line);
+  };
+  removeForwarded(fields);
+  assertEquals(named, ["X-F"]);
 });
