@@ -29,14 +29,14 @@ function namedFields({ namesFields, lines }: HeadParser): ReadonlySet<string> | 
 const RESPONSE_CHUNKS = {
   fail: malformedResponse,
   // Old servers pad the size to a fixed width.
-  paddedSizes: true,
+  lenient: true,
   maxExtensionBytes: 16 * 1024,
   maxTrailerBytes: 64 * 1024,
 };
 
 const REQUEST_CHUNKS = {
   fail: badRequest,
-  paddedSizes: false,
+  lenient: false,
   maxExtensionBytes: 4 * 1024,
   maxTrailerBytes: 8 * 1024,
 };

@@ -186,6 +186,47 @@ Deno.test("ChunkedReader refuses of clients whatever another parser could read d
   }
 });
 
+Deno.test("ChunkedReader refuses extensions of clients that are malformed, and leaves the good ones out", () => {
+  const good = [
+    ...[
+      ";a",
+      ";a;b",
+      ";a=b",
+      ';a="b;c\\r"',
+      ';a="\\""',
+      ';a=""',
+      '; a\t=\t"b" ; c = d',
+      ";!#=~",
+      ';a="\xe9\t"',
+    ],
+  ];
+  const bad = [
+    ...[
+      ";",
+      ";;a",
+      ";a;",
+      ";=b",
+      ";a=",
+      ";a=;b",
+      ";a ",
+      ";a=b ",
+      ';a="b',
+      ';a="b"c',
+      ";a b",
+      ";a=b c",
+      ";a=b=c",
+    ],
+    ...[";,", ';"a"', ";\xe9", ";a=\xe9", ';a="\0"', ';a="\\\x01"', ';a="\\\xff', "; \t"],
+  ];
+  const end = (extension: string) => {
+    const body = `1${extension}\r\nx\r\n0${extension}\r\n\r\n`;
+    const { requests, end } = readRequests(latin1Bytes(CHUNKED_REQUEST + body));
+    return end === "open" ? requests[0]?.content : end;
+  };
+  for (const extension of good) assertEquals(end(extension), "x", extension);
+  for (const extension of bad) assertEquals(end(extension), 400, extension);
+});
+
 Deno.test("ChunkedReader takes of clients what RFC 9112 lets them send", () => {
   const cases: [body: string, content: string][] = [
     ["0\r\n\r\n", ""],

@@ -20,6 +20,9 @@ const TOKEN = /[!#$%&'*+\-.^_`|~0-9A-Za-z]*/y;
 const VALUE = /[\t\x20-\x7e\x80-\xff]*/y;
 /** Neither a space, nor a control character, nor a fragment. */
 const TARGET = /[\x21\x22\x24-\x7e\x80-\xff]*/y;
+const BLANKS = /[\t ]*/y;
+/** RFC 9110 section 5.6.4, without its quotes. */
+const QUOTED = /(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*/y;
 const HEX = /[0-9a-fA-F]*/y;
 
 // RFC 3986 appendix A.
@@ -245,8 +248,7 @@ function readChunks(body: Scanner, connection: readonly string[]): { content: st
     const digits = body.take(HEX);
     if (digits.length > 13) throw new Verdict(400);
     if (digits === "" && body.peek() !== "") throw new Verdict(400);
-    if (body.peek() === ";") extensions += body.take(VALUE).length;
-    if (extensions > MAX_EXTENSIONS) throw new Verdict(400);
+    extensions += readExtensions(body, MAX_EXTENSIONS - extensions);
     body.expect("\r\n");
     const size = parseInt(digits, 16);
     if (size === 0) return { content, trailers: readTrailers(body, connection) };
@@ -256,6 +258,36 @@ function readChunks(body: Scanner, connection: readonly string[]): { content: st
     body.at += size;
     body.expect("\r\n");
   }
+}
+
+/** RFC 9112 section 7.1.1, but for white space before the first semicolon; gives their length. */
+function readExtensions(body: Scanner, most: number): number {
+  const start = body.at;
+  try {
+    while (body.peek() === ";") {
+      body.expect(";");
+      body.take(BLANKS);
+      if (body.take(TOKEN) === "" && body.peek() !== "") throw new Verdict(400);
+      let blanks = body.take(BLANKS);
+      if (body.peek() === "=") {
+        body.expect("=");
+        body.take(BLANKS);
+        if (body.peek() === '"') {
+          body.expect('"');
+          body.take(QUOTED);
+          if (body.text.slice(body.at) === "\\") throw new Verdict("open");
+          body.expect('"');
+        } else if (body.take(TOKEN) === "") throw new Verdict(400);
+        blanks = body.take(BLANKS);
+      }
+      if (blanks !== "" && body.peek() !== ";") throw new Verdict(400);
+    }
+  } catch (error) {
+    const full = body.text.length - start > most;
+    throw error instanceof Verdict && error.end === "open" && full ? new Verdict(400) : error;
+  }
+  if (body.at - start > most) throw new Verdict(400);
+  return body.at - start;
 }
 
 function readTrailers(body: Scanner, connection: readonly string[]): string[] {
