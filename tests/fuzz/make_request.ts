@@ -97,6 +97,21 @@ const EXTENSIONS = [
   ";\xe9",
   ";a\n",
   `;${"e".repeat(500)}`,
+  ...[
+    ";a;b",
+    ";;a",
+    ";=b",
+    ";a=",
+    ";a=;b",
+    '; a = "b" ; c',
+    ";a ",
+    ';a="b',
+    ';a="b\\"c"',
+    ';a="b\\',
+    ';a="b"c',
+    ";a b",
+  ],
+  ...[';a="\\\x01"', ';a="\xe9\t"', ";a=b=c", ";,", ';"a"'],
 ];
 /** Pieces that mean something to a parser, put where they do not belong. */
 const PIECES = [
@@ -178,12 +193,14 @@ function makeChunks(random: Random, odd: number): string {
     const size = content.length.toString(16);
     const written = random() < 0.2 ? size.toUpperCase() : size;
     text += `${some(["", "", "0"], SIZES)}${written}${
-      some(["", "", ";a=b"], EXTENSIONS)
+      some(["", "", ";a=b", ';a="\\";"'], EXTENSIONS)
     }${end()}${content}${end()}`;
   }
   text += `${some(["0"], ["0", "00", "0;a", "", "0 "])}${end()}`;
   for (let count = below(random, 3); random() < 0.3 && count > 0; count--) {
-    text += `${pick(random, TRAILERS)}${some([": "], COLONS)}${some(["a", " b "], VALUES)}${end()}`;
+    text += `${pick(random, TRAILERS)}${some([": "], COLONS)}${
+      some(["a", " b ", "\xa0c\xa0"], VALUES)
+    }${end()}`;
   }
   return text + end();
 }
