@@ -4,10 +4,21 @@ import { assert } from "@std/assert";
 import { Cancellation } from "../../lib/core/cancellation.ts";
 import { systemClock } from "../../lib/core/clock.ts";
 import { DeadlineWheel } from "../../lib/core/deadline_wheel.ts";
-import { ClientGoneError, type ProxyError, type SendPhase, UpstreamError, type UpstreamErrorCode } from "../../lib/core/errors.ts";
+import {
+  ClientGoneError,
+  type ProxyError,
+  type SendPhase,
+  UpstreamError,
+  type UpstreamErrorCode,
+} from "../../lib/core/errors.ts";
 import { HeaderFields } from "../../lib/http/header_fields.ts";
 import type { Body, Bytes, RequestBody } from "../../lib/http/message.ts";
-import { sendRequest, type ServerResponse, type Timeouts, type Transport } from "../../lib/transport/transport.ts";
+import {
+  sendRequest,
+  type ServerResponse,
+  type Timeouts,
+  type Transport,
+} from "../../lib/transport/transport.ts";
 import { isIdempotent } from "../../lib/proxy/decide_retry.ts";
 import { parseAddress } from "../../lib/upstream/address.ts";
 import type { Peer, PeerTls } from "../../lib/upstream/peer.ts";
@@ -134,7 +145,11 @@ function takeResponse(response: ServerResponse, onBodyEnd: SendInput["onBodyEnd"
   return { ...head, body: whole };
 }
 
-function streamed(response: ServerResponse, body: Body, onBodyEnd: SendInput["onBodyEnd"]): ReadableStream<Bytes> {
+function streamed(
+  response: ServerResponse,
+  body: Body,
+  onBodyEnd: SendInput["onBodyEnd"],
+): ReadableStream<Bytes> {
   let bytes = 0;
   const over = (failure: ProxyError | null): void => {
     response.release();
