@@ -35,6 +35,8 @@ export function streamOf(pieces: readonly Bytes[]): ReadableStream<Bytes> {
 export class ManualBody extends KeptBody {
   readonly #cancelled: PromiseWithResolvers<unknown>;
   readonly #controller: ReadableStreamDefaultController<Bytes>;
+  /** How often a piece was asked for. */
+  reads = 0;
 
   constructor(length: number | null = null) {
     const cancelled = Promise.withResolvers<unknown>();
@@ -47,6 +49,11 @@ export class ManualBody extends KeptBody {
     super(source);
     this.#cancelled = cancelled;
     this.#controller = control;
+  }
+
+  override read(): Promise<Bytes | null> {
+    this.reads++;
+    return super.read();
   }
 
   /** Resolves when nobody wants any more. */

@@ -19,7 +19,7 @@ import {
   type Timeouts,
   type Transport,
 } from "../../lib/transport/transport.ts";
-import { isIdempotent } from "../../lib/proxy/decide_retry.ts";
+import { decideRetry } from "../../lib/proxy/decide_retry.ts";
 import { parseAddress } from "../../lib/upstream/address.ts";
 import type { Peer, PeerTls } from "../../lib/upstream/peer.ts";
 import { latin1Text } from "../support/raw_connection.ts";
@@ -75,8 +75,7 @@ export class Bench implements Disposable {
       {
         timeouts,
         cancellation,
-        maySendAgain: ({ phase }) =>
-          (body === null || body.repeatable) && (phase === "unsent" || isIdempotent(method)),
+        maySendAgain: (failure) => maySendAgain(failure, method, body),
         ...(startedAt !== undefined && { startedAt }),
       },
     );
@@ -114,6 +113,11 @@ export class Bench implements Disposable {
   }
 }
 
+/** What the proxy says when a kept connection turns out stale. */
+export function maySendAgain(failure: UpstreamError, method: string, body: RequestBody | null): boolean {
+  return decideRetry(failure, { method, bodyRepeatable: body === null || body.repeatable, attempts: 1 });
+}
+
 function pickTimeouts(input: Partial<Timeouts>): Partial<Timeouts> {
   const names = ["connectMs", "responseMs", "idleMs", "totalMs"] as const;
   return Object.fromEntries(names.flatMap((name) => input[name] === undefined ? [] : [[name, input[name]]]));
@@ -134,7 +138,8 @@ export interface TestResponse {
   readonly body: Bytes | ReadableStream<Bytes> | null;
 }
 
-function takeResponse(response: ServerResponse, onBodyEnd: SendInput["onBodyEnd"]): TestResponse {
+/** Takes a response as tests look at it, and lets go of it at its end. */
+export function takeResponse(response: ServerResponse, onBodyEnd?: SendInput["onBodyEnd"]): TestResponse {
   const { status, statusText, body } = response;
   const headers = response.headers.clone();
   headers.detach();
@@ -148,7 +153,7 @@ function takeResponse(response: ServerResponse, onBodyEnd: SendInput["onBodyEnd"
 function streamed(
   response: ServerResponse,
   body: Body,
-  onBodyEnd: SendInput["onBodyEnd"],
+  onBodyEnd?: SendInput["onBodyEnd"],
 ): ReadableStream<Bytes> {
   let bytes = 0;
   const over = (failure: ProxyError | null): void => {

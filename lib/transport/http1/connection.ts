@@ -191,6 +191,8 @@ export class Connection implements RequestSenderOwner, Disposable {
     const filled = this.#filled;
     const reader = responseBodyReader(parser, request.method);
     this.#fields.begin(parser.lines);
+    // The coding is undone here, which filters of the response must not be told otherwise.
+    if (parser.chunked) this.#fields.delete("transfer-encoding");
     // What describes content that is not sent (HEAD, 304) goes on as it is, and said once.
     if (parser.lengths > 1) this.#fields.set("content-length", String(parser.contentLength));
     let content: ServerContent | null = null;

@@ -4,14 +4,14 @@ import { Cancellation } from "../../../lib/core/cancellation.ts";
 import { DeadlineWheel } from "../../../lib/core/deadline_wheel.ts";
 import { ClientGoneError, ProxyError, UpstreamError } from "../../../lib/core/errors.ts";
 import { HeaderFields } from "../../../lib/http/header_fields.ts";
-import { BufferShelf } from "../../../lib/transport/http1/buffer_shelf.ts";
+import { BufferShelf, LARGE_BUFFER, SMALL_BUFFER } from "../../../lib/http1/buffer_shelf.ts";
 import { Connection, type ConnectionOwner } from "../../../lib/transport/http1/connection.ts";
-import { RoundTrip } from "../../../lib/transport/http1/round_trip.ts";
-import type { OutgoingRequest } from "../../../lib/transport/transport.ts";
+import type { OutgoingRequest, ServerResponse } from "../../../lib/transport/transport.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
+import { latin1Text } from "../../support/raw_connection.ts";
 import { bytesBody, ManualBody, streamBody } from "../../support/request_body.ts";
 import { ScriptedSocket, turns } from "../../support/scripted_socket.ts";
-import { bodyText } from "../behaviour.ts";
+import { bodyText as textOf, maySendAgain, takeResponse } from "../behaviour.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const TIMEOUTS = { connectMs: 1000, responseMs: 1000, idleMs: 1000, totalMs: Infinity };
@@ -24,8 +24,6 @@ class Bench implements Disposable {
   readonly shelf = new BufferShelf();
   readonly told: string[] = [];
   readonly connection: Connection;
-  /** Whether exchanges take bodies that they have to give back. */
-  borrowsBody = false;
 
   constructor() {
     const owner: ConnectionOwner = {
@@ -33,7 +31,7 @@ class Bench implements Disposable {
       closed: () => void this.told.push("closed"),
       stale: (_, trip) => {
         this.told.push("stale");
-        trip.reject(new ClientGoneError("stale"));
+        trip.options.failed(new ClientGoneError("stale"));
       },
     };
     this.connection = new Connection({
@@ -46,24 +44,28 @@ class Bench implements Disposable {
   }
 
   /** Starts an exchange; its failure is not unhandled when a test looks at it late. */
-  start(request: Partial<OutgoingRequest> = {}, cancellation = new Cancellation()): RoundTrip {
+  start(request: Partial<OutgoingRequest> = {}, cancellation = new Cancellation()): Promise<ServerResponse> {
     const headers = new HeaderFields([["host", "h"]]);
-    const trip = new RoundTrip({ method: "GET", target: "/", headers, body: null, ...request }, {
+    const sent = { method: "GET", target: "/", headers, body: null, ...request };
+    const { promise, resolve: responded, reject: failed } = Promise.withResolvers<ServerResponse>();
+    promise.catch(() => {});
+    const options = {
       timeouts: TIMEOUTS,
       cancellation,
-      borrowsBody: this.borrowsBody,
-    });
-    trip.response.catch(() => {});
-    this.connection.start(trip);
-    return trip;
+      maySendAgain: (failure: UpstreamError) => maySendAgain(failure, sent.method, sent.body),
+      responded,
+      failed,
+    };
+    this.connection.start({ request: sent, options, dueAt: Infinity, retried: false });
+    return promise;
   }
 
   /** One exchange that ends well. */
   async serve(): Promise<void> {
-    const trip = this.start();
+    const response = this.start();
     await turns();
     await this.socket.receive(OK);
-    assertEquals(await bodyText(await trip.response), "ok");
+    assertEquals(await bodyText(response), "ok");
   }
 
   [Symbol.dispose](): void {
@@ -71,6 +73,11 @@ class Bench implements Disposable {
     assertEquals(this.wheel.pending, 0);
     assert(this.socket.closed);
   }
+}
+
+/** The whole content; the response is let go then. */
+async function bodyText(response: Promise<ServerResponse>): Promise<string> {
+  return await textOf(takeResponse(await response));
 }
 
 Deno.test("Connection sends the head and the content in memory in one write", async () => {
@@ -107,13 +114,18 @@ Deno.test("Connection does not keep a head for content that does not come", asyn
 
 Deno.test("Connection sends everything where the socket takes a few bytes at a time", async () => {
   const large = "0123456789".repeat(10_000);
-  for (const body of [bytesBody(large), streamBody([large, "x"], 100_001)]) {
+  const cases = [
+    [bytesBody(large), large],
+    [streamBody([large, "x"], 100_001), `${large}x`],
+    [streamBody([large, "x"]), `186a0\r\n${large}\r\n1\r\nx\r\n0\r\n\r\n`],
+  ] as const;
+  for (const [body, content] of cases) {
     using bench = new Bench();
     bench.socket.writeLimit = 7001;
     bench.start({ method: "POST", body });
     for (let turn = 0; turn < 10; turn++) await turns();
     const sent = bench.socket.writes.join("");
-    assertEquals(sent.slice(sent.indexOf("\r\n\r\n") + 4), large + (body.bytes === null ? "x" : ""));
+    assertEquals(sent.slice(sent.indexOf("\r\n\r\n") + 4), content);
   }
 });
 
@@ -152,10 +164,10 @@ Deno.test("Connection takes no answer that was there before the request, however
     using bench = new Bench();
     await bench.serve();
     bench.socket.holdWrites();
-    const trip = bench.start(request);
+    const response = bench.start(request);
     await bench.socket.receive(OK.replace("ok", "no"));
     assertEquals(bench.told, ["released", told]);
-    const error = await assertRejects(() => trip.response, ProxyError);
+    const error = await assertRejects(() => response, ProxyError);
     if (error instanceof UpstreamError) {
       assertEquals([error.code, error.phase], ["http_protocol_error", "sent"]);
     }
@@ -165,9 +177,9 @@ Deno.test("Connection takes no answer that was there before the request, however
 
 Deno.test("Connection refuses an answer before any request was made on it", async () => {
   using bench = new Bench();
-  const trip = bench.start({ method: "POST", body: new ManualBody() });
+  const response = bench.start({ method: "POST", body: new ManualBody() });
   await bench.socket.receive(OK);
-  const error = await assertRejects(() => trip.response, UpstreamError);
+  const error = await assertRejects(() => response, UpstreamError);
   assertEquals([error.code, error.phase], ["http_protocol_error", "unsent"]);
   assertEquals(bench.told, ["closed"]);
 });
@@ -175,10 +187,10 @@ Deno.test("Connection refuses an answer before any request was made on it", asyn
 Deno.test("Connection serves again after content that streamed, when the request was sent whole", async () => {
   using bench = new Bench();
   for (const body of [streamBody(["a", "b"]), streamBody(["ab"], 2), bytesBody("ab")]) {
-    const trip = bench.start({ method: "POST", body });
+    const response = bench.start({ method: "POST", body });
     await turns();
     await bench.socket.receive(OK);
-    assertEquals(await bodyText(await trip.response), "ok");
+    assertEquals(await bodyText(response), "ok");
   }
   assertEquals(bench.told, ["released", "released", "released"]);
 });
@@ -197,43 +209,42 @@ Deno.test("Connection is not used again where the request was not sent whole, or
   ];
   for (const [request, answer] of cases) {
     using bench = new Bench();
-    const trip = bench.start(request);
+    const response = bench.start(request);
     if (request.body instanceof ManualBody) request.body.send("part");
     await turns();
     await bench.socket.receive(answer);
-    await bodyText(await trip.response);
+    await bodyText(response);
     assertEquals(bench.told, ["closed"], answer);
   }
 });
 
-Deno.test("Connection hands a small answer over after a moment, even while the client keeps sending", async () => {
+Deno.test("Connection hands a response over with its head, even while the client keeps sending", async () => {
   using bench = new Bench();
   const content = new ManualBody();
-  const trip = bench.start({ method: "POST", body: content });
+  const response = bench.start({ method: "POST", body: content });
   content.send("a");
   await turns();
   await bench.socket.receive("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
-  for (let piece = 0; piece < 10; piece++) {
-    content.send("a");
-    await bench.clock.advance(10);
-  }
-  const settled = await Promise.race([trip.response.then(() => true), turns().then(() => false)]);
-  assert(settled, "the head is still kept back");
-  const reading = bodyText(await trip.response);
+  const { body } = await response;
+  assertEquals([body?.length, body?.whole, latin1Text(body!.ready!)], [4, null, "ab"]);
+  content.send("b");
+  await turns();
+  assertEquals(bench.socket.writes.at(-1), "1\r\nb\r\n");
+  const reading = bodyText(response);
   await bench.socket.receive("cd");
   assertEquals(await reading, "abcd");
 });
 
 Deno.test("Connection gives a head as much time as it may take in all, however it drips", async () => {
   using bench = new Bench();
-  const trip = bench.start();
+  const response = bench.start();
   await turns();
   for (const text of "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 200") {
     if (bench.socket.closed) break;
     await bench.socket.receive(text);
     await bench.clock.advance(50);
   }
-  const error = await assertRejects(() => trip.response, UpstreamError);
+  const error = await assertRejects(() => response, UpstreamError);
   assertEquals([error.code, bench.told], ["http_response_timeout", ["closed"]]);
   // One second in pieces of 50 ms: not a byte was waited for longer because of those before it.
   assert(bench.clock.now() < 1000 + 1200);
@@ -254,10 +265,10 @@ Deno.test("Connection finds the same in an answer, wherever the reads cut it", a
       async ([text, content], at) => {
         using bench = new Bench();
         for (let round = 0; round < 2; round++) {
-          const trip = bench.start();
+          const response = bench.start();
           await turns();
           const cuts = at.map((place) => place % text.length).sort((a, b) => a - b);
-          const body = trip.response.then(bodyText);
+          const body = bodyText(response);
           let from = 0;
           for (const cut of [...cuts, text.length]) {
             await bench.socket.receive(text.slice(from, cut));
@@ -273,27 +284,83 @@ Deno.test("Connection finds the same in an answer, wherever the reads cut it", a
   );
 });
 
-Deno.test("Connection lends a body to who gives it back, and reads into another buffer meanwhile", async () => {
+Deno.test("Connection serves nobody else before its response is let go, once", async () => {
   using bench = new Bench();
-  bench.borrowsBody = true;
-  const first = bench.start();
+  const answers = [OK, "HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"];
+  for (const [index, answer] of answers.entries()) {
+    const pending = bench.start();
+    await turns();
+    await bench.socket.receive(answer);
+    const response = await pending;
+    // What is lent stands in the buffer that the next head would be read into.
+    assertEquals(bench.told.length, index);
+    if (answer === OK) {
+      assertEquals(latin1Text(response.body!.whole!), "ok");
+      for (const piece of [response.body!.whole, null]) assertEquals(await response.body!.read(), piece);
+      assertEquals(bench.told.length, index);
+    }
+    response.release();
+    response.release();
+    assertEquals(bench.told.length, index + 1);
+  }
+  assertEquals(bench.told, ["released", "released", "released"]);
+});
+
+Deno.test("Connection is closed when its response is let go before the end", async () => {
+  for (const reads of [0, 1]) {
+    using bench = new Bench();
+    const pending = bench.start();
+    await turns();
+    await bench.socket.receive("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+    const response = await pending;
+    for (let i = 0; i < reads; i++) await response.body!.read();
+    response.release();
+    assertEquals([bench.told, bench.socket.closed], [["closed"], true]);
+    await assertRejects(() => response.body!.read(), ClientGoneError);
+  }
+});
+
+Deno.test("Connection gives its buffers back, but none that a read may still write into", async () => {
+  using bench = new Bench();
+  const content = "x".repeat(LARGE_BUFFER + SMALL_BUFFER);
+  const response = bench.start();
   await turns();
-  await bench.socket.receive(OK);
-  const lent = await first.response;
-  const second = bench.start();
-  await turns();
-  await bench.socket.receive("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno");
-  assertEquals([await bodyText(lent), await bodyText(await second.response)], ["ok", "no"]);
-  lent.lender!.giveBack(lent.body as Uint8Array<ArrayBuffer>);
+  const reading = bodyText(response);
+  await bench.socket.receive(`HTTP/1.1 200 OK\r\nContent-Length: ${content.length}\r\n\r\n${content}`);
+  assertEquals(await reading, content);
+  assertEquals([bench.told, bench.shelf.size], [["released"], 2]);
+
+  const cut = await startReading(bench);
+  assertEquals(bench.shelf.size, 1);
+  cut.release();
   assertEquals(bench.shelf.size, 1);
 });
 
-Deno.test("Connection lends nothing to who does not give it back", async () => {
-  using bench = new Bench();
-  const trip = bench.start();
+async function startReading(bench: Bench): Promise<ServerResponse> {
+  const pending = bench.start();
   await turns();
-  await bench.socket.receive(OK);
-  const { body, lender } = await trip.response;
-  assertEquals(lender, undefined);
-  assertEquals((body as Uint8Array).buffer.byteLength, 2);
+  await bench.socket.receive("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
+  const response = await pending;
+  response.body!.read().catch(() => {});
+  return response;
+}
+
+Deno.test("Connection gives a reader all the time it takes, and the server none of it", async () => {
+  using bench = new Bench();
+  const pending = bench.start();
+  await turns();
+  await bench.socket.receive("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nab");
+  const { body } = await pending;
+  await bench.clock.advance(5000);
+  assertEquals(latin1Text((await body!.read())!), "ab");
+  await bench.clock.advance(5000);
+  const reading = body!.read();
+  await bench.clock.advance(900);
+  await bench.socket.receive("cd");
+  assertEquals(latin1Text((await reading)!), "cd");
+  await bench.clock.advance(5000);
+  const late = assertRejects(() => body!.read(), UpstreamError);
+  await bench.clock.advance(1100);
+  assertEquals((await late).code, "http_response_timeout");
+  assertEquals(bench.told, ["closed"]);
 });
