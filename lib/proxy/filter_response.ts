@@ -1,6 +1,5 @@
 /** Lets the configuration edit or replace a server's response, and sends it to the client. */
 
-import { describeValue } from "../core/describe_value.ts";
 import { FilterError, UpstreamError } from "../core/errors.ts";
 import type { FilteredContent, Filters, ProxyResponse } from "../config/filters.ts";
 import { streamOf } from "../http/bodies.ts";
@@ -12,10 +11,17 @@ import { announceLimits } from "./admit_request.ts";
 import { checkContent, type CheckedContent } from "./checked_content.ts";
 import type { Exchange } from "./exchange.ts";
 import { FilteredContentBody } from "./filtered_content.ts";
-import { checkResponse, filterReply, type LocalReply, replyLocally, respond } from "./local_reply.ts";
+import {
+  checkResponse,
+  checkStatus,
+  filterReply,
+  type LocalReply,
+  replyLocally,
+  respond,
+} from "./local_reply.ts";
 import { runFilter } from "./run_filter.ts";
 import { announceSession } from "./sticky_session.ts";
-import { relayTunnel } from "./relay_tunnel.ts";
+import { checkTunnel, relayTunnel } from "./relay_tunnel.ts";
 
 /**
  * Runs `upstreamResponseFilter`, adds the proxy's own fields, runs `responseFilter` and `responseBodyFilter`, and sends
@@ -24,11 +30,20 @@ import { relayTunnel } from "./relay_tunnel.ts";
  * @throws {FilterError} when one of them throws, rejects, or returns what it must not
  */
 export function filterResponse(exchange: Exchange, response: ServerResponse): void | Promise<void> {
-  if (response.tunnel !== undefined) return relayTunnel(exchange, response, response.tunnel);
+  if (response.tunnel !== undefined) return filterTunnel(exchange, response);
   if (exchange.filtersResponse) return filterHead(exchange, response);
   announceLimits(exchange, response.headers);
   announceSession(exchange, response.headers);
   sendResponse(exchange, response, response, response.body);
+}
+
+async function filterTunnel(exchange: Exchange, response: ServerResponse): Promise<void> {
+  await checkTunnel(exchange, response);
+  if (exchange.filtersResponse) return await filterHead(exchange, response);
+  const head = ownHead(response);
+  announceLimits(exchange, head.headers);
+  announceSession(exchange, head.headers);
+  relayTunnel(exchange, head, response.tunnel!);
 }
 
 type HeadFilter = NonNullable<Filters["responseFilter"]>;
@@ -56,6 +71,7 @@ async function filterHead(exchange: Exchange, response: ServerResponse): Promise
   if (replaced !== null) {
     return replyLocally(exchange, { ...replaced, status: head.status, headers: head.headers });
   }
+  if (response.tunnel !== undefined) return relayTunnel(exchange, head, response.tunnel);
   let { body }: { body: Body | null } = response;
   if (responseBodyFilter !== undefined) body = await filterContent(exchange, head, body, responseBodyFilter);
   sendResponse(exchange, response, head, body);
@@ -77,19 +93,17 @@ async function runHeadFilter(
   const { status } = head;
   const running = runFilter(phase, filter, head, exchange);
   const made = running instanceof Promise ? await running : running;
-  if (head.status !== status) checkStatus(head.status, phase);
+  // A server's own is looked at when it is passed on.
+  if (head.status !== status) {
+    try {
+      checkStatus(head.status);
+    } catch (error) {
+      throw new FilterError(phase, error);
+    }
+  }
   if (made === undefined || made === null) return null;
   checkResponse(made, phase);
   return filterReply(made, phase);
-}
-
-/** One that a filter has set; a server's own is looked at when it is passed on. */
-function checkStatus(status: unknown, phase: string): void {
-  if (Number.isInteger(status) && status as number >= 200 && status as number <= 599) return;
-  throw new FilterError(
-    phase,
-    new RangeError(`it must set a status from 200 to 599, set ${describeValue(status)}`),
-  );
 }
 
 /** Runs `responseBodyFilter` where there is content; gives what it makes of it. */

@@ -1,6 +1,7 @@
 /** Replies that no server has made: of a limit, of a filter, of a failure. */
 
 import { refusePromise, unexpected } from "../core/callback.ts";
+import { describeValue } from "../core/describe_value.ts";
 import { ClientGoneError, FilterError, INTERNAL, OUT_OF_RESOURCES, ProxyError } from "../core/errors.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
 import type { ProxyResponse } from "../config/filters.ts";
@@ -97,11 +98,22 @@ function editHead(exchange: Exchange, head: ProxyResponse): void {
   const before = { status: head.status, headers: head.headers.clone() };
   try {
     refusePromise(ownResponseFilter(head, exchange));
+    checkStatus(head.status);
   } catch (error) {
     head.status = before.status;
     head.headers.list = before.headers.list;
     reportCallbackError(observer, "ownResponseFilter", error);
   }
+}
+
+/**
+ * Looks at a status that a filter has set.
+ *
+ * @throws {RangeError} when it cannot be sent
+ */
+export function checkStatus(status: unknown): void {
+  if (Number.isInteger(status) && status as number >= 200 && status as number <= 599) return;
+  throw new RangeError(`it must set a status from 200 to 599, set ${describeValue(status)}`);
 }
 
 /** Whoever makes a response says when (RFC 9110 section 6.6.1). */

@@ -278,7 +278,7 @@ const LINES: readonly (readonly [line: string, method: string, target: string, h
   ["GET //a HTTP/1.1", "GET", "//a"],
   ["GET /%2f/../%zz HTTP/1.1", "GET", "/%2f/../%zz"],
   ['GET /{}|\\^`"<>[] HTTP/1.1', "GET", '/{}|\\^`"<>[]'],
-  ["GET /\xe9\x80\xff HTTP/1.1", "GET", "/\xe9\x80\xff"],
+  ["GET /\xe9\x80\xff HTTP/1.1", "GET", "/%E9%80%FF"],
   [`GET /${"t".repeat(16_383)} HTTP/1.1`, "GET", `/${"t".repeat(16_383)}`],
   ["OPTIONS * HTTP/1.1", "OPTIONS", "*"],
   ["OPTIONS * HTTP/1.0", "OPTIONS", "*"],

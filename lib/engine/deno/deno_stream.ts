@@ -265,10 +265,12 @@ export class DenoStream implements ClientStream {
     const response = upgradeWebSocket(this.#request, head, {
       tunnel,
       ...options,
-      sent: (bytes) => void (this.exchange!.bytesSent += bytes),
+      sent: (bytes) => {
+        if (this.exchange !== null) this.exchange.bytesSent += bytes;
+      },
       ended: (failure) => {
         this.tunnel = false;
-        this.#end(this.exchange!.bytesSent, failure);
+        if (this.exchange !== null) this.#end(this.exchange.bytesSent, failure);
       },
     });
     this.#resolve(response);
