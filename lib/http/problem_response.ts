@@ -38,6 +38,13 @@ export function problemBody(status: number, members: ProblemMembers = {}): Uint8
   return encoder.encode(JSON.stringify({ type, title, status, ...rest }) + "\n");
 }
 
+/** A response whose content is at hand. */
+export interface MeasuredResponse {
+  readonly response: Response;
+  /** All of its content. */
+  readonly body: Uint8Array<ArrayBuffer>;
+}
+
 /**
  * Turns a failure into the answer that the client gets.
  *
@@ -45,7 +52,7 @@ export function problemBody(status: number, members: ProblemMembers = {}): Uint8
  * `Proxy-Status` (RFC 9209) names the kind of failure when the proxy or a server is to blame. A client that has gone, which
  * is logged as 499, and is there all the same gets 400: its request was not complete.
  */
-export function problemResponse(error: ProxyError): Response {
+export function problemResponse(error: ProxyError): MeasuredResponse {
   const { source } = error;
   const gone = error.status === 499;
   const status = gone ? 400 : error.status;
@@ -59,5 +66,6 @@ export function problemResponse(error: ProxyError): Response {
   const type = code === OUT_OF_RESOURCES.code ? `proxy_internal_error; details="${code}"` : code;
   headers["proxy-status"] = `${PROXY_NAME}; error=${type}`;
   const members = source === "client" ? { detail: error.message } : {};
-  return new Response(problemBody(status, members), { status, headers });
+  const body = problemBody(status, members);
+  return { response: new Response(body, { status, headers }), body };
 }

@@ -242,11 +242,22 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
    */
   get awaitsContent(): boolean {
     const { body, method, fields } = this;
-    if (this.cancellation.cancelled) return false;
+    if (this.cancellation.cancelled || this.filtered?.own === true) return false;
     if (this.tunnel !== null) return true;
     if (fields.host === null) return false;
     if (body instanceof ReplayBody) return !body.ended;
     return body === null && mayHaveContent(method) && declaresContent(fields);
+  }
+
+  /** Gives back what the request holds of a server that has responded: nothing more of it is wanted. */
+  releaseServer(): void {
+    this.serverLease?.release();
+    const { unreadBody, cancellation } = this;
+    this.unreadBody = null;
+    // A filter that failed may have left it locked; unread it would keep its connection for ever.
+    unreadBody?.cancel().catch(() => cancellation.cancel(new ClientGoneError()));
+    this.tunnel?.[Symbol.dispose]();
+    this.tunnel = null;
   }
 
   /** Whether nothing has been handed over yet: the status is unknown, or a filter is asked about it. */
@@ -360,6 +371,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest {
   #callOff(reason: ProxyError): void {
     this.cancellation.cancel(reason);
     this.endWait?.(reason);
+    this.filtered?.calledOff(reason);
     this.abortSignal(reason);
   }
 

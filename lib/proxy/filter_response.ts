@@ -2,7 +2,7 @@
 
 import { describeValue } from "../core/describe_value.ts";
 import { FilterError } from "../core/errors.ts";
-import { headOf, withHead } from "../config/compose_response_filters.ts";
+import { headOf, withoutContent } from "../config/compose_response_filters.ts";
 import type { Filters, ProxyResponse } from "../config/filters.ts";
 import type { UpstreamResponse } from "../transport/transport.ts";
 import { announceLimits } from "./admit_request.ts";
@@ -58,7 +58,7 @@ function finish(
   replaced: Response | null,
 ): Response | Promise<Response> {
   if (replaced !== null) {
-    return handOver(exchange, withHead(replaced, head), "upstreamResponseFilter");
+    return handOver(exchange, withoutContent(replaced, head), "upstreamResponseFilter");
   }
   const { responseBodyFilter } = exchange.filters;
   // A WebSocket has messages, and no content.

@@ -2,12 +2,12 @@
 
 import { FilterError } from "../core/errors.ts";
 import type { FilteredContent, Filters } from "../config/filters.ts";
+import { hasNoContent } from "../http/make_response.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import type { UpstreamResponse } from "../transport/transport.ts";
 import { checkContent, type CheckedContent } from "./checked_content.ts";
 import type { Exchange } from "./exchange.ts";
 import { FilteredStream } from "./filtered_stream.ts";
-import { hasNoContent } from "./relay_response.ts";
 import { runFilter } from "./run_filter.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -29,7 +29,11 @@ export function filterResponseBody(
   exchange.status = status;
   const original = body instanceof ReadableStream ? body : streamOf(body);
   // Before the filter runs: it may read all of the server's content before it returns.
-  const filtered = exchange.filtered = new FilteredStream(exchange, body instanceof ReadableStream);
+  const filtered = exchange.filtered = new FilteredStream(
+    exchange,
+    "responseBodyFilter",
+    body instanceof ReadableStream ? "running" : "ended",
+  );
   const filter = (content: ReadableStream<Bytes>) => responseBodyFilter(content, exchange, response);
   const made = runFilter("responseBodyFilter", filter, original, exchange);
   const take = (content: FilteredContent): void => {
@@ -45,7 +49,7 @@ export function filterResponseBody(
       return;
     }
     forgetContent(headers, checked.length);
-    filtered.take(checked.stream);
+    filtered.take(checked.stream.getReader());
     response.body = new ReadableStream<Bytes>(filtered, { highWaterMark: 0 });
   };
   return made instanceof Promise ? made.then(take) : take(made);

@@ -5,28 +5,51 @@ import type { Exchange } from "./exchange.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
+/** Where content is read from: a reader of a stream, for one. */
+export type PieceReader = Pick<ReadableStreamDefaultReader<Bytes>, "read" | "cancel">;
+
+/**
+ * What content is made of: a server's that is still on its way, or has come; `"none"` where it has nothing to do with what
+ * a server has given.
+ */
+export type ContentSource = "running" | "ended" | "none";
+
 /** The source of the stream that the client is given. */
 export class FilteredStream implements UnderlyingDefaultSource<Bytes> {
   readonly #exchange: Exchange;
-  #reader: ReadableStreamDefaultReader<Bytes> | null = null;
-  #sourceRuns: boolean;
+  readonly #phase: string;
+  readonly #failure: ProxyError | null;
+  #source: ContentSource;
+  #reader: PieceReader | null = null;
+  #controller: ReadableStreamDefaultController<Bytes> | null = null;
   #sourceFailure: ProxyError | null = null;
   #bytes = 0;
 
-  /** @param sourceRuns whether the server's content is still on its way */
-  constructor(exchange: Exchange, sourceRuns: boolean) {
+  /**
+   * @param phase whose content it is, for the log
+   * @param failure what the exchange has failed by, where the content tells the client of it
+   */
+  constructor(exchange: Exchange, phase: string, source: ContentSource, failure: ProxyError | null = null) {
     this.#exchange = exchange;
-    this.#sourceRuns = sourceRuns;
+    this.#phase = phase;
+    this.#source = source;
+    this.#failure = failure;
+  }
+
+  /** Whether it has nothing to do with what a server has given. */
+  get own(): boolean {
+    return this.#source === "none";
   }
 
   /** Takes what the filter has made. */
-  take(content: ReadableStream<Bytes>): void {
-    this.#reader = content.getReader();
+  take(reader: PieceReader): void {
+    this.#reader = reader;
   }
 
   /** The transport's word that the server's content is over; gives the failure, if it is one. */
   sourceEnded(failure: ProxyError | null): ProxyError | null {
-    this.#sourceRuns = false;
+    if (this.#source === "none") return null;
+    this.#source = "ended";
     const { cancelled } = this.#exchange.cancellation;
     // A filter may do without the rest of it.
     if (failure instanceof ClientGoneError && !cancelled) return null;
@@ -34,9 +57,22 @@ export class FilteredStream implements UnderlyingDefaultSource<Bytes> {
     return failure;
   }
 
+  /** The exchange was called off: content that a filter makes may have no end. */
+  calledOff(reason: ProxyError): void {
+    if (this.#controller === null || this.#exchange.settled) return;
+    this.#reader!.cancel(reason).catch(() => {});
+    this.#controller.error(reason);
+    this.#end(reason);
+  }
+
+  start(controller: ReadableStreamDefaultController<Bytes>): void {
+    this.#controller = controller;
+  }
+
   async pull(controller: ReadableStreamDefaultController<Bytes>): Promise<void> {
     try {
       const { done, value } = await this.#reader!.read();
+      if (this.#exchange.settled) return;
       if (!done) {
         this.#bytes += value.byteLength;
         return controller.enqueue(value);
@@ -44,10 +80,11 @@ export class FilteredStream implements UnderlyingDefaultSource<Bytes> {
       // What the server broke off is never ended cleanly, whatever the filter makes of it.
       if (this.#sourceFailure !== null) throw this.#sourceFailure;
       controller.close();
-      this.#end(null);
+      this.#end(this.#failure);
     } catch (error) {
+      if (this.#exchange.settled) return;
       const failure = this.#sourceFailure ??
-        (error instanceof ProxyError ? error : new FilterError("responseBodyFilter", error));
+        (error instanceof ProxyError ? error : new FilterError(this.#phase, error));
       controller.error(failure);
       this.#end(failure);
     }
@@ -63,6 +100,6 @@ export class FilteredStream implements UnderlyingDefaultSource<Bytes> {
     exchange.bytesSent = this.#bytes;
     exchange.runtime.settle(exchange, failure);
     // Nobody reads on, and a filter need not pass that on.
-    if (this.#sourceRuns) exchange.cancellation.cancel(failure ?? new ClientGoneError());
+    if (this.#source === "running") exchange.cancellation.cancel(failure ?? new ClientGoneError());
   }
 }

@@ -1,20 +1,58 @@
 /** Hands the proxy's own answer, or a filter's, over to the runtime. */
 
-import { FilterError } from "../core/errors.ts";
-import { endBehindReset } from "../http/make_response.ts";
+import { FilterError, type ProxyError } from "../core/errors.ts";
+import { endBehindReset, hasNoContent } from "../http/make_response.ts";
+import type { MeasuredResponse } from "../http/problem_response.ts";
+import { editOwnResponse } from "./edit_own_response.ts";
 import type { Exchange } from "./exchange.ts";
+import { bytesAtHand, countContent } from "./own_content.ts";
 import { declaresContent } from "./read_fields.ts";
 import { settleExchange } from "./settle_exchange.ts";
 
 /**
- * Settles the exchange with a response that did not come from a server.
+ * Settles the exchange with a response that did not come from a server; at the end of its content, where that streams.
  *
- * @throws {FilterError} when what a filter returned is no response, or one that was used before
+ * @param phase who has made the response, for the log
+ * @param failure what the exchange has failed by, where the response tells the client of it
+ * @throws {FilterError} when what a filter returned is no response, or one whose content is used by somebody else
  */
-export function handOver(exchange: Exchange, response: Response, phase: string): Response {
+export function handOver(
+  exchange: Exchange,
+  response: Response,
+  phase: string,
+  failure: ProxyError | null = null,
+): Response {
   checkResponse(response, phase);
+  const bytes = carriesContent(exchange, response) ? bytesAtHand(response) : 0;
+  if (bytes !== null || response.body === null) return settleWith(exchange, response, bytes ?? 0, failure);
   exchange.status = response.status;
-  settleExchange(exchange, null);
+  return finishOwn(exchange, countContent(exchange, response, phase, failure));
+}
+
+/** Settles the exchange with a response of the proxy's own, as `ownResponseFilter` has left it. */
+export function handOverMeasured(
+  exchange: Exchange,
+  { response, body }: MeasuredResponse,
+  failure: ProxyError | null = null,
+): Response {
+  const edited = editOwnResponse(exchange, response, body);
+  return settleWith(exchange, edited, carriesContent(exchange, edited) ? body.byteLength : 0, failure);
+}
+
+/** Whether the client gets any content of the response. */
+function carriesContent({ method }: Exchange, { status }: Response): boolean {
+  return method !== "HEAD" && status !== 101 && !hasNoContent(status);
+}
+
+function settleWith(
+  exchange: Exchange,
+  response: Response,
+  bytes: number,
+  failure: ProxyError | null,
+): Response {
+  exchange.status = failure?.status === 499 ? 499 : response.status;
+  exchange.bytesSent = bytes;
+  settleExchange(exchange, failure);
   return finishOwn(exchange, response);
 }
 
@@ -22,7 +60,7 @@ export function handOver(exchange: Exchange, response: Response, phase: string):
  * Sees to it that the client finds the end of a response of the proxy's own, and is told once that the connection ends: where content
  * has not been read the runtime says so by itself (Deno 2.9.6).
  */
-export function finishOwn(exchange: Exchange, response: Response): Response {
+function finishOwn(exchange: Exchange, response: Response): Response {
   if (declaresContent(exchange.fields) && response.headers.has("connection")) {
     response.headers.delete("connection");
   }
@@ -36,8 +74,6 @@ export function endReset({ method, fields }: Exchange, response: Response): Resp
 
 /**
  * Makes sure that what a filter returned can be handed over.
- *
- * Does not ask for the body: after that the runtime sends short content in chunks and without its length.
  *
  * @throws {FilterError} when it is no response, or one that was used before
  */

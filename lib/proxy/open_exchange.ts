@@ -18,22 +18,9 @@ import { showUrl } from "./show_request.ts";
  * @throws {FilterError} when `newContext` throws, or is async
  */
 export function openExchange(exchange: Exchange): void {
-  const { received, method, entrance, runtime } = exchange;
-  const { newContext } = runtime.filters;
-  const fields = readFields(received.headers, entrance.underscores === "pass");
-  exchange.fields = fields;
-  if (fields.edited) exchange.showFields(fields.list);
-  const { url } = received;
-  // First, because `failToProxy` and `logging` are asked about bad requests too.
-  if (newContext !== undefined) {
-    const shown = asciiTarget(url);
-    if (shown !== url) showUrl(exchange.request, shown);
-    try {
-      exchange.state = refusePromise(newContext(exchange.request));
-    } catch (error) {
-      throw new FilterError("newContext", error);
-    }
-  }
+  const { received: { url }, method, entrance, runtime } = exchange;
+  makeState(exchange);
+  const { fields } = exchange;
   if (fields.dropped !== null && entrance.underscores === "refuse") {
     throw new RequestError(
       `Names of fields must not have underscores, received ${JSON.stringify(fields.dropped)}`,
@@ -57,7 +44,11 @@ export function openExchange(exchange: Exchange): void {
   exchange.pathEnd = asked.pathEnd;
   exchange.plainPath = asked.plain;
   if (target !== asked.received) showUrl(exchange.request, asciiTarget(url));
-  if (fields.upgrade !== null) exchange.webSocket = readUpgrade(method, fields);
+  if (fields.upgrade !== null) {
+    exchange.webSocket = readUpgrade(method, fields);
+    // The runtime does not know any more who it is once a filter has taken the connection.
+    void exchange.identity;
+  }
   // Connections are still taken as long as the listener waits for uploads that run; nothing new to wait for is begun.
   if (runtime.running.stopping && (exchange.webSocket !== null || bringsLongContent(fields))) {
     throw new StoppingError("The proxy stops");
@@ -67,6 +58,27 @@ export function openExchange(exchange: Exchange): void {
   // The runtime gives no access to it; without it the server would wait for content that never comes.
   if (!mayHaveContent(method) && declaresContent(fields)) {
     throw new RequestError(`A ${method} request with content cannot be forwarded`);
+  }
+}
+
+/**
+ * Reads the fields and makes the request's own state: first, because `failToProxy` and `logging` are asked about bad requests
+ * too.
+ *
+ * @throws {FilterError} when `newContext` throws, or is async
+ */
+export function makeState(exchange: Exchange): void {
+  const { received, entrance, runtime: { filters: { newContext } } } = exchange;
+  const fields = readFields(received.headers, entrance.underscores === "pass");
+  exchange.fields = fields;
+  if (fields.edited) exchange.showFields(fields.list);
+  if (newContext === undefined) return;
+  const shown = asciiTarget(received.url);
+  if (shown !== received.url) showUrl(exchange.request, shown);
+  try {
+    exchange.state = refusePromise(newContext(exchange.request));
+  } catch (error) {
+    throw new FilterError("newContext", error);
   }
 }
 

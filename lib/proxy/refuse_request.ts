@@ -5,10 +5,9 @@ import type { LimitedDecision } from "../limiter/decision.ts";
 import { completeRefusal, refusalFields, refusalStatus } from "../limiter/refusal.ts";
 import { editOwnResponse } from "./edit_own_response.ts";
 import type { Exchange } from "./exchange.ts";
-import { finishOwn, handOver } from "./hand_over.ts";
+import { handOver, handOverMeasured } from "./hand_over.ts";
 import type { Admission } from "./proxy_runtime.ts";
 import { runFilter } from "./run_filter.ts";
-import { settleExchange } from "./settle_exchange.ts";
 
 /**
  * Settles the exchange with a 429, or with what the policy's own `response` makes.
@@ -25,12 +24,7 @@ export function refuseRequest(
   if (!decision.policy.keepAlive) fields.list.push("connection", "close");
   const status = refusalStatus(decision);
   const body = admission.bodies.get(decision);
-  const refusal = makeResponse(status, fields.list, body);
-  const response = editOwnResponse(exchange, refusal);
-  exchange.status = response.status;
-  exchange.bytesSent = body.byteLength;
-  settleExchange(exchange, null);
-  return finishOwn(exchange, response);
+  return handOverMeasured(exchange, { response: makeResponse(status, fields.list, body), body });
 }
 
 async function refuseByConfig(

@@ -3,17 +3,12 @@
 import { UpstreamError } from "../core/errors.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
-import { makeResponse } from "../http/make_response.ts";
+import { hasNoContent, makeResponse } from "../http/make_response.ts";
 import type { UpstreamResponse } from "../transport/transport.ts";
 import type { Exchange } from "./exchange.ts";
 import { endReset } from "./hand_over.ts";
 import { settleExchange } from "./settle_exchange.ts";
 import { upgradeWebSocket } from "./upgrade_web_socket.ts";
-
-/** Statuses that never have content (Fetch standard, "null body status"); 304 may declare a length all the same. */
-export function hasNoContent(status: number): boolean {
-  return status === 204 || status === 205 || status === 304;
-}
 
 /**
  * Turns the answer into what the runtime sends: hop-by-hop fields off, everything else as it came.

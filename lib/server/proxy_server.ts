@@ -5,6 +5,7 @@ import type { ResolvedConfig, ResolvedListen } from "../config/proxy_config.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
 import type { Observer } from "../observe/observer.ts";
+import { Exchange } from "../proxy/exchange.ts";
 import { handleRequest } from "../proxy/handle_request.ts";
 import type { ProxyRuntime } from "../proxy/proxy_runtime.ts";
 import { reportCallbackError } from "../proxy/report.ts";
@@ -68,7 +69,8 @@ export class ProxyServer implements AsyncDisposable {
       clock: runtime.clock,
       handler: redirectPort === undefined
         ? (request, info, entrance) => handleRequest(request, info, runtime, entrance)
-        : (request, _info, entrance) => Promise.resolve(redirectToHttps(request, entrance, redirectPort)),
+        : (request, info, entrance) =>
+          redirectToHttps(new Exchange(runtime, request, info, entrance), redirectPort),
       onError: (address, error) => {
         const message = resourceShortage(error) ?? (error instanceof Error ? error.message : String(error));
         const held = { openDescriptors: openDescriptors(), runningRequests: runtime.running.size };
