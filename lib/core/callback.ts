@@ -54,7 +54,7 @@ export function callAside(call: () => unknown, failed: (error: unknown) => void)
  */
 export function tellStrayError(name: string, error: unknown): void {
   // deno-lint-ignore no-console
-  console.error(`${name} threw: ${messageOf(error)}`);
+  console.error(`${name} threw: ${messageOf(error)}`.replaceAll(/\p{Cc}/gu, "?"));
 }
 
 /** What was thrown, in words; never throws, whatever it is. */

@@ -1,5 +1,6 @@
 /** Content in memory, and content of streams: what is pulled as {@linkcode Body} and what the web calls a stream. */
 
+import { unexpected } from "../core/callback.ts";
 import type { Body, Bytes } from "./message.ts";
 
 /** A stream of content that is read when somebody reads the stream. */
@@ -49,6 +50,8 @@ export class StreamBody implements Body {
     this.#pending = reader.read();
     if (!await endsInTurn(this.#pending)) return;
     const { value, done } = await this.#pending;
+    // What cannot be content is told to whoever reads it.
+    if (!done && !(value instanceof Uint8Array)) return;
     this.#first = done ? new Uint8Array(0) : value;
     this.#pending = null;
     this.#ended = done;
@@ -65,8 +68,13 @@ export class StreamBody implements Body {
     this.#reader ??= this.#stream.getReader();
     const pending = this.#pending ?? this.#reader.read();
     this.#pending = null;
-    const { value } = await pending;
-    return value ?? null;
+    const { value, done } = await pending;
+    if (done) return null;
+    if (!(value instanceof Uint8Array)) {
+      this.cancel();
+      throw unexpected("content in pieces of type Uint8Array", value);
+    }
+    return value;
   }
 
   cancel(reason?: unknown): void {

@@ -195,13 +195,14 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   /** The request as functions of the configuration see it; made when the first one asks. */
   get request(): ClientRequest {
     if (this.#request !== null) return this.#request;
-    const { method, stream: { listener, host, target, headers, body } } = this;
+    const { method, stream: { listener, host, target, headers, body, native } } = this;
     const exchange = this;
     return this.#request = new ClientRequest({
       method,
       url: `${listener.scheme}://${host === "" ? "localhost" : host}${target}`,
       headers,
       body,
+      native,
       get signal(): AbortSignal {
         return exchange.signal;
       },

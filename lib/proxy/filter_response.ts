@@ -12,7 +12,6 @@ import { checkContent, type CheckedContent } from "./checked_content.ts";
 import type { Exchange } from "./exchange.ts";
 import { FilteredContentBody } from "./filtered_content.ts";
 import {
-  checkResponse,
   checkStatus,
   filterReply,
   type LocalReply,
@@ -102,8 +101,7 @@ async function runHeadFilter(
     }
   }
   if (made === undefined || made === null) return null;
-  checkResponse(made, phase);
-  return filterReply(made, phase);
+  return filterReply(exchange, made, phase);
 }
 
 /** Runs `responseBodyFilter` where there is content; gives what it makes of it. */
@@ -120,7 +118,7 @@ async function filterContent(
   }
   if (body === null || body.length === 0) return body;
   exchange.status = head.status;
-  const content = new FilteredContentBody(body);
+  const content = new FilteredContentBody(body, exchange.cancellation);
   const original = streamOf(content.source);
   const filter = (stream: typeof original): ReturnType<typeof responseBodyFilter> =>
     responseBodyFilter(stream, exchange, head);

@@ -11,6 +11,7 @@ import { removeHopByHop } from "../http/hop_by_hop.ts";
 import type { Body, Bytes, ResponseHead } from "../http/message.ts";
 import { problemBody, problemFields } from "../http/problem_response.ts";
 import type { Exchange } from "./exchange.ts";
+import { FilterStream } from "./filter_stream.ts";
 import { awaitFilter, isOutOfTime } from "./run_filter.ts";
 import { reportCallbackError, settleExchange } from "./settle_exchange.ts";
 
@@ -31,12 +32,13 @@ export function bytesReply(status: number, headers: HeaderFields, bytes: Bytes):
  *
  * @throws {FilterError} when it is no response, or one that was read before
  */
-export function filterReply(response: unknown, phase: string): LocalReply {
+export function filterReply({ cancellation }: Exchange, response: unknown, phase: string): LocalReply {
   checkResponse(response, phase);
+  const { status, headers, body } = response;
   return {
-    status: response.status,
-    headers: new HeaderFields(response.headers),
-    body: response.body === null ? null : new StreamBody(response.body),
+    status,
+    headers: new HeaderFields(headers),
+    body: body === null ? null : new FilterStream(body, { phase, cancellation, length: null }),
   };
 }
 
@@ -52,9 +54,13 @@ export function checkResponse(response: unknown, phase: string): asserts respons
       new TypeError(`it must return a Response or nothing, returned ${typeof response}`),
     );
   }
-  if (response.bodyUsed) {
+  if (isRead(response)) {
     throw new FilterError(phase, new TypeError("it returned a Response whose body was read already"));
   }
+}
+
+function isRead({ bodyUsed, body }: Response): boolean {
+  return bodyUsed || (body?.locked ?? false);
 }
 
 /** Sends a reply, after `localReplyFilter` has had a look at its head; ends the way of the request. */
@@ -63,7 +69,7 @@ export function replyLocally(exchange: Exchange, reply: LocalReply): void {
   exchange.status = head.status;
   editHead(exchange, head);
   exchange.status = head.status;
-  exchange.response?.release();
+  releaseServer(exchange);
   const close = head.headers.get("connection")?.toLowerCase() === "close";
   removeHopByHop(head.headers);
   addDate(head.headers);
@@ -74,6 +80,14 @@ export function replyLocally(exchange: Exchange, reply: LocalReply): void {
   body.gather().catch(() => {}).then(() => respond(exchange, head, body, close)).catch((error) => {
     failExchange(exchange, error);
   });
+}
+
+/** Nothing more of a server is wanted, however long the client takes. */
+function releaseServer(exchange: Exchange): void {
+  exchange.response?.release();
+  exchange.response = null;
+  exchange.serverLease?.release();
+  exchange.serverLease = null;
 }
 
 /**
@@ -158,10 +172,10 @@ function replyProblem(exchange: Exchange, error: ProxyError): void {
 function replyMade(exchange: Exchange, error: ProxyError, made: Response | void | null): void {
   if (exchange.answered) return;
   if (made === undefined || made === null) return replyProblem(exchange, error);
-  if (!(made instanceof Response) || made.bodyUsed) {
+  if (!(made instanceof Response) || isRead(made)) {
     throw unexpected("a Response that was not read, or nothing", made);
   }
-  replyLocally(exchange, filterReply(made, "failToProxy"));
+  replyLocally(exchange, filterReply(exchange, made, "failToProxy"));
 }
 
 // The failure that it was asked about is what the client gets told of.

@@ -81,9 +81,7 @@ export class ProxyServer implements AsyncDisposable {
     const { runtime } = this.#plane;
     const refuse: StreamHandler["refuse"] = (stream, error) => refuseRequest(stream, error, runtime);
     if (redirectPort === undefined) return { handle: (stream) => handleRequest(stream, runtime), refuse };
-    // Nothing of the configuration is asked about a request that goes nowhere.
-    const bare = { ...runtime, filters: {}, routes: null, admission: null };
-    return { handle: (stream) => redirectToHttps(stream, redirectPort, bare), refuse };
+    return { handle: (stream) => redirectToHttps(stream, redirectPort, runtime), refuse };
   }
 
   #events(): ListenerEvents {

@@ -36,7 +36,7 @@ const TABLE: readonly (readonly [error: ProxyError, status: number, code: string
 
 for (const [error, status, code, title] of TABLE) {
   Deno.test(`problemResponse() makes ${status} ${title} of ${error.name} with ${code}`, async () => {
-    const response = problemResponse(error);
+    const response = problemResponse(error).response;
     assertEquals(response.status, status);
     assertEquals(response.headers.get("content-type"), "application/problem+json");
     assertEquals(response.headers.get("cache-control"), "no-store");
@@ -50,7 +50,7 @@ for (const [error, status, code, title] of TABLE) {
 
 Deno.test("problemResponse() tells what the proxy lacks in the details of Proxy-Status", () => {
   const error = new UpstreamError(SECRET, { code: "out_of_resources", phase: "unsent" });
-  const { status, headers } = problemResponse(error);
+  const { status, headers } = problemResponse(error).response;
   assertEquals([status, headers.get("proxy-status"), headers.get("retry-after")], [
     503,
     'lbproxy; error=proxy_internal_error; details="out_of_resources"',
@@ -59,8 +59,8 @@ Deno.test("problemResponse() tells what the proxy lacks in the details of Proxy-
 });
 
 Deno.test("problemResponse() has the fields that the failure brings", () => {
-  assertEquals(problemResponse(new NoServerError("none", 7.2)).headers.get("retry-after"), "8");
-  const { headers } = problemResponse(new RequestError("no", 405, { allow: "GET" }));
+  assertEquals(problemResponse(new NoServerError("none", 7.2)).response.headers.get("retry-after"), "8");
+  const { headers } = problemResponse(new RequestError("no", 405, { allow: "GET" })).response;
   assertEquals(headers.get("allow"), "GET");
 });
 

@@ -79,6 +79,7 @@ export class DenoStream implements ClientStream {
   readonly #info: Deno.ServeHandlerInfo<Deno.NetAddr>;
   readonly #context: DenoStreamContext;
   readonly #resolve: (response: Response) => void;
+  #peer: Deno.NetAddr | null = null;
   #answered = false;
   #watched = false;
   #connection: string | null = null;
@@ -103,13 +104,22 @@ export class DenoStream implements ClientStream {
   }
 
   get peerIp(): string {
-    const { remoteAddr } = this.#info;
-    return "hostname" in remoteAddr ? plainAddress(remoteAddr.hostname) : "";
+    const peer = this.#remote;
+    return "hostname" in peer ? plainAddress(peer.hostname) : "";
   }
 
   get peerPort(): number {
-    const { remoteAddr } = this.#info;
-    return "hostname" in remoteAddr ? remoteAddr.port : 0;
+    const peer = this.#remote;
+    return "hostname" in peer ? peer.port : 0;
+  }
+
+  // Once the response has been handed over the runtime does not tell any more.
+  get #remote(): Deno.NetAddr {
+    return this.#peer ??= this.#info.remoteAddr;
+  }
+
+  get native(): Request | null {
+    return this.upgrade ? this.#request : null;
   }
 
   get upgrade(): boolean {
@@ -122,6 +132,8 @@ export class DenoStream implements ClientStream {
     this.#context.streams.add(this);
     try {
       this.#readFields();
+      // Whoever takes the connection over does it without a word to us.
+      if (this.upgrade) this.#peer = this.#info.remoteAddr;
       // What is refused is logged as what it was.
       this.target = targetOf(this.#request);
       if (this.method === "CONNECT") this.host = this.headers.get("host") ?? "";
@@ -227,7 +239,10 @@ export class DenoStream implements ClientStream {
     if (body === null) return this.#finish(status, list, lengthless(this.method, headers));
     const { whole } = body;
     // The runtime may look at it after this turn, when whoever lent it uses it for something else.
-    if (whole !== null) return this.#finish(status, list, whole.slice(), whole.length);
+    if (whole !== null) {
+      return this.#finish(status, list, whole.slice(), this.method === "HEAD" ? 0 : whole.length);
+    }
+    this.#peer ??= this.#info.remoteAddr;
     const { wheel, idleMs } = this.#context;
     const pulled = new PulledStream(body, {
       wheel,
@@ -274,6 +289,12 @@ export class DenoStream implements ClientStream {
       },
     });
     this.#resolve(response);
+  }
+
+  passUpgrade(response: Response): void {
+    this.#answered = true;
+    this.#resolve(response);
+    this.#end(0, null);
   }
 
   // A client that has gone, which is logged as 499, and is there all the same gets 400: its request was not complete.
