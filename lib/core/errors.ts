@@ -173,8 +173,6 @@ function upstreamStatus(code: UpstreamErrorCode): number {
     case "connection_timeout":
     case "http_response_timeout":
       return 504;
-    case "connection_limit_reached":
-      return 503;
     default:
       return 502;
   }
@@ -187,7 +185,6 @@ export type UpstreamErrorCode =
   | "connection_refused"
   | "connection_terminated"
   | "connection_timeout"
-  | "connection_limit_reached"
   | "destination_ip_unroutable"
   | "tls_certificate_error"
   | "tls_protocol_error"
@@ -198,7 +195,7 @@ export type UpstreamErrorCode =
   /** The proxy has no descriptor, port or memory left for a connection; no server is to blame. */
   | "out_of_resources";
 
-/** An exchange with an upstream server failed (502, 503 or 504 by its code). */
+/** An exchange with an upstream server failed (502 or 504 by its code, 503 where the proxy lacks resources). */
 export class UpstreamError extends ProxyError {
   /** Name of the class. */
   override readonly name = "UpstreamError";

@@ -25,7 +25,6 @@ export function classifyError(exchange: Exchange, error: unknown): Outcome {
   if (exchange.cancellation.cancelled) return "ignored";
   if (exchange.body !== null && exchange.body.failure !== null) return "ignored";
   switch (error.code) {
-    case "connection_limit_reached":
     case "http_request_error":
     case "out_of_resources":
       return "ignored";

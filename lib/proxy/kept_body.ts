@@ -23,10 +23,14 @@ export class KeptBody implements RequestBody {
   readonly #source: Body;
   readonly #maxKeptBytes: number;
   readonly #explain: (cause: unknown) => ProxyError | null;
+  /** What attempts have to be given before the source is asked for more. */
   #kept: Bytes[] = [];
   #keptBytes = 0;
   /** The piece that the attempt which runs is given next. */
   #position = 0;
+  #attempt = 0;
+  /** The attempt that waits for the source. */
+  #waiting = 0;
   #pending: Promise<Bytes | null> | null = null;
   #repeatable = true;
   #ended = false;
@@ -68,15 +72,13 @@ export class KeptBody implements RequestBody {
   rewind(): void {
     if (!this.repeatable) throw new Error("Cannot send content again: its beginning is gone");
     this.#position = 0;
+    this.#attempt++;
   }
 
   async read(): Promise<Bytes | null> {
     if (this.#position < this.#kept.length) return this.#kept[this.#position++]!;
-    // An attempt that failed may have left a read behind; its piece belongs to the next attempt.
-    const position = this.#position;
-    const piece = await (this.#pending ??= this.#readNext().finally(() => this.#pending = null));
-    if (piece !== null && this.#repeatable) this.#position = position + 1;
-    return piece;
+    this.#waiting = this.#attempt;
+    return await (this.#pending ??= this.#readNext().finally(() => this.#pending = null));
   }
 
   async #readNext(): Promise<Bytes | null> {
@@ -95,18 +97,22 @@ export class KeptBody implements RequestBody {
     return null;
   }
 
-  // A piece that is lent is gone with the next one, so that what is kept has to be a copy.
+  // A piece that is lent is gone with the next one, so that what is kept has to be a copy. An attempt that failed may have
+  // left a read behind: its piece belongs to the next attempt, which may not have come to it yet.
   #keep(piece: Bytes): Bytes {
-    if (!this.#repeatable) return piece;
-    this.#keptBytes += piece.length;
-    if (this.#keptBytes > this.#maxKeptBytes) {
-      this.#repeatable = false;
+    const awaited = this.#waiting === this.#attempt && this.#position === this.#kept.length;
+    if (this.#repeatable) {
+      this.#keptBytes += piece.length;
+      this.#repeatable = this.#keptBytes <= this.#maxKeptBytes;
+    }
+    if (awaited && !this.#repeatable) {
       this.#kept = [];
       this.#position = 0;
       return piece;
     }
     const copy = piece.slice();
     this.#kept.push(copy);
+    if (awaited) this.#position++;
     return copy;
   }
 

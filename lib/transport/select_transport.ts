@@ -49,26 +49,20 @@ export interface FetchPlan {
   readonly connections: Readonly<Required<Pick<ConnectionLimits, "maxIdle" | "idleTimeoutMs">>>;
 }
 
-/** Something that a pool asks of its transport and cannot have. */
-export interface TransportProblem {
-  /** Where, from the pool on: `["connections", "maxQueue"]`. */
-  readonly path: readonly string[];
-  /** What is wrong, to be read after the path. */
-  readonly message: string;
-}
-
-/** Finds what contradicts itself; each option by itself is known to be good or looked past. */
-export function findTransportProblems(options: Readonly<TransportOptions>): readonly TransportProblem[] {
+/**
+ * Says what is wrong with the option `transport`, to be read after its name; `null` when nothing is.
+ *
+ * Each option by itself is known to be good or looked past.
+ */
+export function findTransportProblem(options: Readonly<TransportOptions>): string | null {
   const { transport = "auto", protocol, proxy } = options;
   const needsFetch = protocol === "h2"
     ? '"protocol" is "h2"'
     : proxy === undefined
     ? null
     : 'there is a "proxy"';
-  if (transport !== "http1" || needsFetch === null) return [];
-  const message =
-    `must not be "http1" where ${needsFetch}, which takes "fetch"; leave it out or set it to "fetch"`;
-  return [{ path: ["transport"], message }];
+  if (transport !== "http1" || needsFetch === null) return null;
+  return `must not be "http1" where ${needsFetch}, which takes "fetch"; leave it out or set it to "fetch"`;
 }
 
 /**
@@ -77,10 +71,8 @@ export function findTransportProblems(options: Readonly<TransportOptions>): read
  * @throws {TypeError} when an option cannot be read, or two contradict each other
  */
 export function selectTransport(options: Readonly<TransportOptions> = {}): TransportPlan {
-  const [problem] = findTransportProblems(options);
-  if (problem !== undefined) {
-    throw new TypeError(`Cannot select a transport: "${problem.path.join(".")}" ${problem.message}`);
-  }
+  const problem = findTransportProblem(options);
+  if (problem !== null) throw new TypeError(`Cannot select a transport: "transport" ${problem}`);
   const { transport = "auto", protocol = "http1", proxy, connections = {} } = options;
   const { maxIdle = 256, idleTimeout = "4s" } = connections;
   const idleTimeoutMs = milliseconds("idleTimeout", idleTimeout);

@@ -26,7 +26,7 @@ Deno.test("describeConfig() shows every part, and no certificate", () => {
       api: {
         servers: ["https://c"],
         timeouts: { connect: "1s", total: "5m" },
-        connections: { maxConnections: 1 },
+        connections: { idleTimeout: "1s" },
       },
       far: {
         servers: ["https://d"],
@@ -39,7 +39,7 @@ Deno.test("describeConfig() shows every part, and no certificate", () => {
         transport: "fetch",
         connections: { maxIdle: Infinity, idleTimeout: "1m" },
       },
-      few: { servers: ["f:80"], connections: { maxConnections: 8, maxQueue: 0 } },
+      few: { servers: ["f:80"], connections: { maxIdle: 0 } },
     },
     limiter: { key: "header:appid", limit: 1, window: "1s" },
     newContext: () => ({}),
@@ -67,7 +67,7 @@ pool      api
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
   timeouts  connect 1s, response 1m, idle 1m, total 5m
-  transport http1; at most 1 connection a server, 1024 further requests wait for 10s; keeps 256 idle connections a server for 4s
+  transport http1; keeps 256 idle connections a server for 1s
   websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
 pool      far
   server    d:443, TLS as d
@@ -91,7 +91,7 @@ pool      few
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
-  transport http1; at most 8 connections a server, further requests are refused; keeps 256 idle connections a server for 4s
+  transport http1; keeps 0 idle connections a server for 4s
   websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
 limit     default
   at most 1 request per 1s for each header appid

@@ -12,7 +12,7 @@ function peersOf(upstreams: unknown) {
 Deno.test("resolveConfig() fills in every default", () => {
   const config = resolveConfig({ upstreams: ["127.0.0.1:80"] });
   assertEquals(config, {
-    listen: [{ hostname: "0.0.0.0", port: 6188 }],
+    listen: [{ hostname: "0.0.0.0", port: 6188, engine: "deno" }],
     pools: new Map<string, ResolvedPool>([["default", {
       name: "default",
       servers: [{
@@ -49,11 +49,8 @@ Deno.test("resolveConfig() fills in every default", () => {
       transport: {
         kind: "http1",
         connections: {
-          maxConnections: Infinity,
           maxIdle: 256,
           idleTimeoutMs: 4000,
-          maxQueue: 1024,
-          queueTimeoutMs: 10_000,
         },
       },
       webSocket: {
@@ -99,17 +96,20 @@ Deno.test("resolveConfig() has routes compare and forward paths as the configura
 
 Deno.test("resolveConfig() takes every form of listen", () => {
   const listenOf = (listen: unknown) => resolveConfig({ listen, upstreams: ["a:80"] }).listen;
-  assertEquals(listenOf("localhost:0"), [{ hostname: "localhost", port: 0 }]);
-  assertEquals(listenOf(8080), [{ hostname: "0.0.0.0", port: 8080 }]);
-  assertEquals(listenOf({ hostname: "::1" }), [{ hostname: "::1", port: 6188 }]);
-  assertEquals(listenOf({ underscores: "drop" }), [{ hostname: "0.0.0.0", port: 6188 }]);
-  assertEquals(listenOf({ underscores: "pass" }), [{ hostname: "0.0.0.0", port: 6188, underscores: "pass" }]);
+  const any = { hostname: "0.0.0.0", port: 6188, engine: "deno" } as const;
+  assertEquals(listenOf("localhost:0"), [{ ...any, hostname: "localhost", port: 0 }]);
+  assertEquals(listenOf(8080), [{ ...any, port: 8080 }]);
+  assertEquals(listenOf({ hostname: "::1" }), [{ ...any, hostname: "::1" }]);
+  assertEquals(listenOf({ underscores: "drop" }), [any]);
+  assertEquals(listenOf({ underscores: "pass" }), [{ ...any, underscores: "pass" }]);
   assertEquals(listenOf(["[::1]:1", { port: 2 }, 0, 0]), [
-    { hostname: "::1", port: 1 },
-    { hostname: "0.0.0.0", port: 2 },
-    { hostname: "0.0.0.0", port: 0 },
-    { hostname: "0.0.0.0", port: 0 },
+    { ...any, hostname: "::1", port: 1 },
+    { ...any, port: 2 },
+    { ...any, port: 0 },
+    { ...any, port: 0 },
   ]);
+  const engines = ["auto", "http1", "deno", undefined].map((engine) => listenOf({ engine })[0]?.engine);
+  assertEquals(engines, ["deno", "http1", "deno", "deno"]);
 });
 
 Deno.test("resolveConfig() takes fields with underscores where every listener that forwards passes them", () => {
@@ -271,10 +271,9 @@ Deno.test("resolveConfig() chooses the transport of a pool", () => {
     },
     connections: { maxIdle: 256, idleTimeoutMs: 4000 },
   });
-  const connections = { maxConnections: 8, maxIdle: 0, idleTimeout: 100, maxQueue: 0, queueTimeout: "1s" };
-  assertEquals(planOf({ connections }), {
+  assertEquals(planOf({ connections: { maxIdle: 0, idleTimeout: 100 } }), {
     kind: "http1",
-    connections: { maxConnections: 8, maxIdle: 0, idleTimeoutMs: 100, maxQueue: 0, queueTimeoutMs: 1000 },
+    connections: { maxIdle: 0, idleTimeoutMs: 100 },
   });
 });
 

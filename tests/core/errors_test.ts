@@ -44,7 +44,6 @@ Deno.test("UpstreamError takes its status from its code", () => {
     ["connection_refused", 502],
     ["connection_terminated", 502],
     ["connection_timeout", 504],
-    ["connection_limit_reached", 503],
     ["destination_ip_unroutable", 502],
     ["tls_certificate_error", 502],
     ["tls_protocol_error", 502],

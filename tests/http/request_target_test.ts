@@ -2,7 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { RequestError } from "../../lib/core/errors.ts";
 import { countedPath, normalPath, pathReadings } from "../../lib/http/normal_path.ts";
-import { isHost, readTarget } from "../../lib/http/request_target.ts";
+import { isHost, readTarget, shapeOfPath } from "../../lib/http/request_target.ts";
 
 const FALLBACK = "localhost:6188";
 
@@ -79,9 +79,8 @@ const TABLE: readonly (readonly [url: string, host: string | null, target: strin
 for (const [url, field, target] of TABLE) {
   Deno.test(`readTarget() finds ${target} in ${url}`, () => {
     const host = field ?? new URL(url).host;
-    const { pathEnd, plain: _, ...rest } = readTarget(url, field, FALLBACK);
-    assertEquals(rest, { host, target, received: target });
-    assertEquals(target.slice(0, pathEnd), target.split("?")[0]);
+    assertEquals(readTarget(url, field, FALLBACK), { host, target, received: target });
+    assertEquals(target.slice(0, shapeOfPath(target).end), target.split("?")[0]);
   });
 }
 
@@ -114,9 +113,8 @@ Deno.test("readTarget() takes a proxy's own name when a client has written it", 
     host: FALLBACK,
     target: "/",
     received: "/",
-    pathEnd: 1,
-    plain: true,
   });
+  assertEquals(shapeOfPath("/"), { end: 1, plain: true });
 });
 
 Deno.test("readTarget() changes no character of any target, and tells paths that can be written in another way", () => {
@@ -127,11 +125,12 @@ Deno.test("readTarget() changes no character of any target, and tells paths that
   fc.assert(
     fc.property(host, rest, (name, text) => {
       const received = `/${text}`;
-      const { target, pathEnd, plain, ...others } = readTarget(`http://${name}${received}`, name, FALLBACK);
+      const { target, ...others } = readTarget(`http://${name}${received}`, name, FALLBACK);
+      const { end, plain } = shapeOfPath(target);
       assertEquals(others, { host: name, received });
       assertEquals(target, received.replace(/[^!-~]/gu, encodeURIComponent));
       const [path = ""] = target.split("?");
-      assertEquals(target.slice(0, pathEnd), path);
+      assertEquals(target.slice(0, end), path);
       // One that is called plain has one form and one reading.
       if (plain) {
         assertEquals([normalPath(path), pathReadings(path), countedPath(path)], [path, [path], path]);

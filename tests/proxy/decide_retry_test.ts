@@ -11,7 +11,7 @@ function failed(phase: SendPhase): UpstreamError {
   return new UpstreamError("failed", { code: "connection_terminated", phase });
 }
 
-const TABLE: readonly (readonly [phase: SendPhase, method: string, replayable: boolean, again: boolean])[] = [
+const TABLE: readonly (readonly [phase: SendPhase, method: string, repeatable: boolean, again: boolean])[] = [
   ["unsent", "GET", true, true],
   ["unsent", "POST", true, true],
   ["unsent", "PATCH", true, true],
@@ -23,6 +23,7 @@ const TABLE: readonly (readonly [phase: SendPhase, method: string, replayable: b
   ["sent", "OPTIONS", true, true],
   ["sent", "PUT", true, true],
   ["sent", "DELETE", true, true],
+  ["sent", "QUERY", true, true],
   ["sent", "POST", true, false],
   ["sent", "PATCH", true, false],
   ["sent", "get", true, false],
@@ -32,17 +33,17 @@ const TABLE: readonly (readonly [phase: SendPhase, method: string, replayable: b
   ["answered", "PUT", false, false],
 ];
 
-for (const [phase, method, bodyReplayable, again] of TABLE) {
-  const body = bodyReplayable ? "can" : "cannot";
+for (const [phase, method, bodyRepeatable, again] of TABLE) {
+  const body = bodyRepeatable ? "can" : "cannot";
   Deno.test(`decideRetry() says ${again ? "yes" : "no"} to ${method}, ${phase}, whose content ${body} be sent again`, () => {
-    assertEquals(decideRetry(failed(phase), { method, bodyReplayable, attempts: 1 }), again);
+    assertEquals(decideRetry(failed(phase), { method, bodyRepeatable, attempts: 1 }), again);
   });
 }
 
 Deno.test("decideRetry() says no after so many attempts", () => {
   for (const [phase, limit] of [["unsent", MAX_UNSENT_ATTEMPTS], ["sent", MAX_SENT_ATTEMPTS]] as const) {
     const decide = (attempts: number) =>
-      decideRetry(failed(phase), { method: "GET", bodyReplayable: true, attempts });
+      decideRetry(failed(phase), { method: "GET", bodyRepeatable: true, attempts });
     assertEquals([decide(1), decide(limit - 1), decide(limit), decide(limit + 1)], [
       true,
       true,
@@ -52,7 +53,8 @@ Deno.test("decideRetry() says no after so many attempts", () => {
   }
 });
 
-Deno.test("isIdempotent() knows the methods of RFC 9110 that may be sent twice, and no others", () => {
-  const methods = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH", "CONNECT", "", "Get"];
-  assertEquals(methods.filter(isIdempotent), ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
+Deno.test("isIdempotent() knows the methods of RFC 9110, and QUERY of RFC 10008, that may be sent twice, and no others", () => {
+  const idempotent = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY"];
+  const methods = [...idempotent, "POST", "PATCH", "CONNECT", "", "Get", "query"];
+  assertEquals(methods.filter(isIdempotent), idempotent);
 });

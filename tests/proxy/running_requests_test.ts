@@ -2,10 +2,9 @@ import { assertEquals } from "@std/assert";
 import type { Exchange } from "../../lib/proxy/exchange.ts";
 import { RunningRequests } from "../../lib/proxy/running_requests.ts";
 
-/** A request that is over as soon as it is called off, as one is whose answer is on its way. */
+/** A request that is over as soon as it is called off, as one is whose response is on its way. */
 class FakeExchange {
   runningIndex = -1;
-  awaitsContent = false;
   webSocket: object | null = null;
   abandoned = 0;
   readonly #running: RunningRequests;
@@ -55,25 +54,12 @@ Deno.test("RunningRequests takes a request that is over for one that it does not
   assertEquals(running.size, 1);
 });
 
-Deno.test("RunningRequests waits with the end until content on its way has been read", async () => {
-  const { running, exchanges } = start(3);
-  exchanges[1]!.awaitsContent = true;
-  let stopped = false;
-  const stop = running.contentRead(null).then(() => stopped = true);
-  running.delete(exchanges[0]!.asExchange);
-  await Promise.resolve();
-  assertEquals(stopped, false);
-  exchanges[1]!.awaitsContent = false;
-  running.progressed();
-  await stop;
-});
-
-Deno.test("RunningRequests.stop() calls WebSockets off, and nothing else", () => {
-  const { running, exchanges } = start(3);
-  exchanges[1]!.webSocket = {};
-  running.stop();
-  assertEquals(exchanges.map(({ abandoned }) => abandoned), [0, 1, 0]);
-  assertEquals([running.stopping, running.size], [true, 2]);
+Deno.test("RunningRequests.endTunnels() calls WebSockets off, and nothing else", () => {
+  const { running, exchanges } = start(5);
+  for (const index of [1, 3]) exchanges[index]!.webSocket = {};
+  running.endTunnels();
+  assertEquals(exchanges.map(({ abandoned }) => abandoned), [0, 1, 0, 1, 0]);
+  assertEquals(running.size, 3);
 });
 
 Deno.test("RunningRequests tells each time that the last one is over", async () => {

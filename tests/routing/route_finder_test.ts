@@ -1,10 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { HeaderFields } from "../../lib/http/header_fields.ts";
 import { isAmbiguous, normalEncoding, normalPath, pathReadings } from "../../lib/http/normal_path.ts";
 import { type FindableRoute, type FoundRoute, RouteFinder } from "../../lib/routing/route_finder.ts";
 import type { PathMode } from "../../lib/routing/route_match.ts";
 
-const request = { method: "GET", host: "h", fields: [] };
+const request = { method: "GET", host: "h", fields: new HeaderFields() };
 
 interface Given {
   path?: string;

@@ -1,6 +1,6 @@
 import { assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } from "@std/assert";
 import { ConfigError } from "../../lib/config/config_error.ts";
-import { ListenError } from "../../lib/server/listener.ts";
+import { ListenError } from "../../lib/engine/engine.ts";
 import { serve } from "../../lib/server/serve.ts";
 import { readAnswer, startProxy } from "../support/start_proxy.ts";
 import { startUpstream } from "../support/start_upstream.ts";

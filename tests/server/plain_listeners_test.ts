@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { requestId, securityHeaders } from "../../mod.ts";
-import { ListenError } from "../../lib/server/listener.ts";
+import { ListenError } from "../../lib/engine/engine.ts";
 import { serve } from "../../lib/server/serve.ts";
 import { RawConnection } from "../support/raw_connection.ts";
 import { readAnswer, startProxy } from "../support/start_proxy.ts";

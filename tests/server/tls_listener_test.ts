@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { ListenError } from "../../lib/server/listener.ts";
+import { ListenError } from "../../lib/engine/engine.ts";
 import { serve } from "../../lib/server/serve.ts";
 import { certificateFiles } from "../support/certificate_files.ts";
 import { readAnswer, startProxy } from "../support/start_proxy.ts";

@@ -26,7 +26,7 @@ Deno.test("Transports.get() gives pools with the same plan one transport, and ot
   const get = (options: TransportOptions) => transports.get(selectTransport(options));
   const first = get({});
   assertEquals(get({ transport: "http1", connections: { maxIdle: 256 } }) === first, true);
-  assertEquals(get({ connections: { maxConnections: 8 } }) === first, false);
+  assertEquals(get({ connections: { maxIdle: 8 } }) === first, false);
   assertEquals(get({ transport: "fetch" }) === first, false);
   assertEquals(get({ protocol: "h2" }) === get({ transport: "fetch" }), false);
   assertEquals(get({ proxy: "http://a:1" }) === get({ proxy: "http://a:2" }), false);
@@ -109,35 +109,6 @@ for (const scheme of ["http", "socks5"] as const) {
     }
   });
 }
-
-Deno.test("proxy keeps to maxConnections, lets requests wait, and refuses those that have no place", async () => {
-  const answers: PromiseWithResolvers<Response>[] = [];
-  const asked = Promise.withResolvers<void>();
-  const askedAgain = Promise.withResolvers<void>();
-  await using upstream = startUpstream({
-    handler: () => {
-      const answer = Promise.withResolvers<Response>();
-      (answers.push(answer) === 1 ? asked : askedAgain).resolve();
-      return answer.promise;
-    },
-  });
-  await using proxy = await startProxy({
-    upstreams: { servers: [upstream.address], connections: { maxConnections: 1, maxQueue: 1 } },
-  });
-  const first = proxy.ask();
-  await asked.promise;
-  const others = [proxy.ask(), proxy.ask()];
-  const refused = await Promise.race(others);
-  assertEquals([refused.status, refused.field("proxy-status")], [
-    503,
-    "lbproxy; error=connection_limit_reached",
-  ]);
-  answers[0]!.resolve(new Response("first"));
-  assertEquals((await first).text, "first");
-  await askedAgain.promise;
-  answers[1]!.resolve(new Response("second"));
-  assertEquals((await Promise.all(others)).map(({ status }) => status).sort(), [200, 503]);
-});
 
 Deno.test("proxy ends exchanges that take longer than the total timeout", async () => {
   await using upstream = rawUpstream(async (connection) => {

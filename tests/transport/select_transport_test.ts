@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
-  findTransportProblems,
+  findTransportProblem,
   selectTransport,
   type TransportOptions,
 } from "../../lib/transport/select_transport.ts";
@@ -19,36 +19,38 @@ Deno.test("selectTransport() takes http1 unless only fetch can do what is asked"
   ];
   for (const [options, kind] of cases) {
     assertEquals(selectTransport(options).kind, kind, JSON.stringify(options));
-    assertEquals(findTransportProblems(options), []);
+    assertEquals(findTransportProblem(options), null);
   }
 });
 
-Deno.test("selectTransport() keeps connections for 4 s, and limits only those that wait, unless told otherwise", () => {
-  const limits = { maxIdle: 256, idleTimeoutMs: 4000, maxQueue: 1024, queueTimeoutMs: 10_000 };
-  assertEquals(selectTransport(), { kind: "http1", connections: { maxConnections: Infinity, ...limits } });
-  const connections = {
-    maxConnections: 8,
-    maxIdle: 2,
-    idleTimeout: "1m",
-    maxQueue: 0,
-    queueTimeout: 5,
-  } as const;
+Deno.test("selectTransport() keeps 256 connections for 4 s, unless told otherwise", () => {
+  assertEquals(selectTransport(), { kind: "http1", connections: { maxIdle: 256, idleTimeoutMs: 4000 } });
+  const connections = { maxIdle: 2, idleTimeout: "1m" } as const;
   assertEquals(selectTransport({ connections }), {
     kind: "http1",
-    connections: { maxConnections: 8, maxIdle: 2, idleTimeoutMs: 60_000, maxQueue: 0, queueTimeoutMs: 5 },
+    connections: { maxIdle: 2, idleTimeoutMs: 60_000 },
+  });
+  assertEquals(selectTransport({ transport: "fetch", connections }), {
+    kind: "fetch",
+    protocol: "http1",
+    proxy: null,
+    connections: { maxIdle: 2, idleTimeoutMs: 60_000 },
   });
 });
 
-Deno.test("selectTransport() refuses what the transport asked for cannot do, and findTransportProblems() says where", () => {
+Deno.test("selectTransport() refuses http1 for what only fetch can, and findTransportProblem() says why", () => {
   const cases: [TransportOptions, string][] = [
-    [{ transport: "http1", protocol: "h2" }, "transport"],
-    [{ transport: "http1", proxy: "http://a:1" }, "transport"],
-    [{ transport: "fetch", connections: { maxConnections: 1 } }, "connections.maxConnections"],
-    [{ protocol: "h2", connections: { maxQueue: 1 } }, "connections.maxQueue"],
-    [{ proxy: "http://a:1", connections: { queueTimeout: "1s" } }, "connections.queueTimeout"],
+    [{ transport: "http1", protocol: "h2" }, '"protocol" is "h2"'],
+    [{ transport: "http1", proxy: "http://a:1" }, 'there is a "proxy"'],
   ];
-  for (const [options, where] of cases) {
-    assertEquals(findTransportProblems(options).map(({ path }) => path.join(".")), [where]);
-    assertThrows(() => selectTransport(options), TypeError, `"${where}"`);
+  for (const [options, why] of cases) {
+    assertEquals(findTransportProblem(options)?.includes(`must not be "http1" where ${why}`), true);
+    assertThrows(() => selectTransport(options), TypeError, why);
   }
+});
+
+Deno.test("selectTransport() refuses what it cannot read", () => {
+  assertThrows(() => selectTransport({ proxy: "ftp://a" }), TypeError, '"proxy" must be');
+  const connections = { idleTimeout: "1 parsec" as "1s" };
+  assertThrows(() => selectTransport({ connections }), TypeError, '"connections.idleTimeout" must be');
 });

@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { parseProxy, PROXY_EXPECTED } from "../../transport/outbound_proxy.ts";
 import {
   type ConnectionOptions,
-  findTransportProblems,
+  findTransportProblem,
   PROTOCOL_NAMES,
   TRANSPORT_NAMES,
   type TransportOptions,
@@ -12,12 +12,28 @@ import {
 import { positiveDurationSchema } from "./duration_schema.ts";
 import { mustBe, oneOf } from "./messages.ts";
 import { limitSchema } from "./number_schema.ts";
-import { isRecord, optionsObject, pathItem } from "./options_object.ts";
+import { optionsObject, pathItem, unknownKeyMessage } from "./options_object.ts";
 
 const connectionEntries = {
   maxIdle: v.optional(limitSchema(0)),
   idleTimeout: v.optional(positiveDurationSchema),
 } satisfies Record<keyof ConnectionOptions, v.GenericSchema>;
+
+const CONNECTIONS_EXPECTED = 'an object with "maxIdle" and "idleTimeout"';
+
+/** Options that there were before requests had one queue for one overload, and what does it now. */
+const REMOVED: Readonly<Record<string, string>> = {
+  maxConnections:
+    '"maxInFlight" of a server, or of the pool, limits its requests and with them its connections',
+  maxQueue: 'requests wait in the "queue" of the pool, and its "size" is how many',
+  queueTimeout: 'requests wait in the "queue" of the pool, and its "timeout" is how long',
+};
+
+function explainConnectionKey(key: string): string {
+  return Object.hasOwn(REMOVED, key)
+    ? `is not an option any more: ${REMOVED[key]}`
+    : unknownKeyMessage(key, Object.keys(connectionEntries));
+}
 
 /** Options of a pool that say how its servers are spoken to. */
 export const transportEntries = {
@@ -29,7 +45,7 @@ export const transportEntries = {
       mustBe(PROXY_EXPECTED),
     ),
   ),
-  connections: v.optional(optionsObject(connectionEntries, "an object with limits of connections")),
+  connections: v.optional(optionsObject(connectionEntries, CONNECTIONS_EXPECTED, explainConnectionKey)),
 } satisfies Record<keyof TransportOptions, v.GenericSchema>;
 
 /** Finds options of a pool that contradict each other. */
@@ -37,11 +53,6 @@ export function checkTransport(
   pool: Record<string, unknown>,
   addIssue: v.RawCheckContext<unknown>["addIssue"],
 ): void {
-  const { transport, protocol, proxy } = pool as TransportOptions;
-  const connections = isRecord(pool.connections) ? pool.connections as ConnectionOptions : undefined;
-  const options = { transport, protocol, proxy, connections } as TransportOptions;
-  for (const { path: [first, second], message } of findTransportProblems(options)) {
-    const outer = pathItem(pool, first!);
-    addIssue({ message, path: second === undefined ? [outer] : [outer, pathItem(pool.connections, second)] });
-  }
+  const message = findTransportProblem(pool as TransportOptions);
+  if (message !== null) addIssue({ message, path: [pathItem(pool, "transport")] });
 }
