@@ -11,13 +11,7 @@ import { announceLimits } from "./admit_request.ts";
 import { checkContent, type CheckedContent } from "./checked_content.ts";
 import type { Exchange } from "./exchange.ts";
 import { FilteredContentBody } from "./filtered_content.ts";
-import {
-  checkStatus,
-  filterReply,
-  type LocalReply,
-  replyLocally,
-  respond,
-} from "./local_reply.ts";
+import { checkStatus, filterReply, type LocalReply, replyLocally, respond } from "./local_reply.ts";
 import { runFilter } from "./run_filter.ts";
 import { announceSession } from "./sticky_session.ts";
 import { checkTunnel, relayTunnel } from "./relay_tunnel.ts";

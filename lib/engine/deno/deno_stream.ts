@@ -242,6 +242,10 @@ export class DenoStream implements ClientStream {
     if (whole !== null) {
       return this.#finish(status, list, whole.slice(), this.method === "HEAD" ? 0 : whole.length);
     }
+    if (this.method === "HEAD") {
+      body.cancel();
+      return this.#finish(status, list, lengthless(this.method, headers));
+    }
     this.#peer ??= this.#info.remoteAddr;
     const { wheel, idleMs } = this.#context;
     const pulled = new PulledStream(body, {

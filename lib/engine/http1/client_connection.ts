@@ -369,7 +369,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   }
 
   passUpgrade(): never {
-    throw new TypeError("Deno.upgradeWebSocket() needs a listener with the engine \"deno\"");
+    throw new TypeError('Deno.upgradeWebSocket() needs a listener with the engine "deno"');
   }
 
   interim(status: number, headers: HeaderFields): void {
