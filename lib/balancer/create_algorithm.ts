@@ -46,7 +46,7 @@ export interface AlgorithmInit {
   /** For `"consistent-hash"`; see its options. */
   readonly loadFactor?: number;
   /** Told what a function of the user threw. */
-  readonly onError?: (error: unknown) => void;
+  readonly onError?: ((error: unknown) => void) | undefined;
 }
 
 /** Makes a way of choosing. */

@@ -1,7 +1,7 @@
 /** A choice made by a function of the user. */
 
-import { dropPromise } from "../core/drop_promise.ts";
-import type { Server } from "../upstream/server.ts";
+import { callAside, tellStrayError, unexpected } from "../core/callback.ts";
+import { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 
 /**
@@ -15,7 +15,7 @@ export class CustomChoice implements Algorithm {
   readonly #choose: ChooseServer;
   readonly #onError: (error: unknown) => void;
 
-  constructor(choose: ChooseServer, onError: (error: unknown) => void = reportError) {
+  constructor(choose: ChooseServer, onError: (error: unknown) => void = tell) {
     this.#choose = choose;
     this.#onError = onError;
   }
@@ -25,14 +25,16 @@ export class CustomChoice implements Algorithm {
     if (servers.length === 0) return undefined;
     try {
       const chosen: unknown = this.#choose(servers, selection.source);
-      if (chosen instanceof Promise) {
-        dropPromise(chosen);
-        throw new TypeError("it must return a server, returned a promise");
-      }
-      return servers.find((server) => server === chosen);
+      if (chosen === undefined || chosen === null) return undefined;
+      if (!(chosen instanceof Server)) throw unexpected("one of the servers or nothing", chosen);
+      return servers.includes(chosen) ? chosen : undefined;
     } catch (error) {
-      this.#onError(error);
+      callAside(() => this.#onError(error), (again) => tellStrayError("onBalanceError", again));
       return undefined;
     }
   }
+}
+
+function tell(error: unknown): void {
+  tellStrayError("balance", error);
 }

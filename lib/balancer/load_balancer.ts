@@ -1,5 +1,6 @@
 /** Servers, their health, and the choice between them. */
 
+import { callAside, tellStrayError } from "../core/callback.ts";
 import type { Cancellation } from "../core/cancellation.ts";
 import { systemClock } from "../core/clock.ts";
 import { systemRandom } from "../core/random.ts";
@@ -50,7 +51,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   readonly #queued: boolean;
   readonly #maxInFlight: number;
   readonly #panicThreshold: number;
-  readonly #onPanic: (panic: boolean) => void;
+  readonly #onPanic: LoadBalancerInit["onPanic"];
   #version = -1;
   #membership = -1;
   #panic = false;
@@ -64,8 +65,8 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     this.sticky = sticky === null ? null : new StickySessions(pool, sticky);
     this.#maxInFlight = maxInFlight;
     this.#panicThreshold = panicThreshold;
-    this.#onPanic = onPanic ?? (() => {});
-    const parts = { clock, random, loadFactor, onError: init.onBalanceError ?? reportError };
+    this.#onPanic = onPanic;
+    const parts = { clock, random, loadFactor, onError: init.onBalanceError };
     this.#tiers = [
       new Tier(createAlgorithm(balance, parts), pool),
       new Tier(createAlgorithm(balance, parts), pool),
@@ -218,7 +219,8 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     const { panic } = this.#tiers[0];
     if (panic === this.#panic) return;
     this.#panic = panic;
-    this.#onPanic(panic);
+    const onPanic = this.#onPanic;
+    if (onPanic !== undefined) callAside(() => onPanic(panic), (error) => tellStrayError("onPanic", error));
   }
 
   /** Ends the checks, sends away who waits, and lets the pool go. */

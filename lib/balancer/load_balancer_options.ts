@@ -13,7 +13,10 @@ import type { Balance } from "./create_algorithm.ts";
 import type { ResolvedSticky, StickyOptions } from "./sticky_options.ts";
 import type { QueueOptions, ResolvedQueue } from "./waiting_line.ts";
 
-/** What is called when something about servers changes; an error that one throws is reported, and nothing else. */
+/**
+ * What is called when something about servers changes. Nobody waits for them; what one throws, or rejects with, is told on
+ * `stderr`, and nothing else.
+ */
 export interface LoadBalancerHooks {
   /** Called once each time an active check finds that a server went down or came up. */
   onHealthChange?: HealthChange;
@@ -26,7 +29,7 @@ export interface LoadBalancerHooks {
   onEjection?: EjectionChange;
   /** Called when so few servers are up that all are used, and when that is over. */
   onPanic?: (panic: boolean) => void;
-  /** Called with what a {@linkcode Balance} function threw. @default {reportError} */
+  /** Called with what a {@linkcode Balance} function threw. @default {a line on `stderr`} */
   onBalanceError?: (error: unknown) => void;
 }
 

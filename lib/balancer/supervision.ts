@@ -1,5 +1,6 @@
 /** Everything that decides whether a server is fit to be chosen: active checks, ejection and slow start together. */
 
+import { callAside, tellStrayError } from "../core/callback.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import { Ejection } from "../health/ejection.ts";
@@ -33,7 +34,14 @@ export class Supervision implements Disposable, AsyncDisposable {
       pool,
       options: ejection,
       clock,
-      onChange: (server, ejected, reason) => init.onEjection?.(server, ejected, reason),
+      onChange: (server, ejected, reason) => {
+        const { onEjection } = init;
+        if (onEjection === undefined) return;
+        callAside(
+          () => onEjection(server, ejected, reason),
+          (error) => tellStrayError("onEjection", error),
+        );
+      },
       onRestored: (server) => this.#slowStart?.begin(server),
     });
     this.#checker = this.#createChecker(init);
@@ -87,7 +95,7 @@ export class Supervision implements Disposable, AsyncDisposable {
       ...(init.onLooked === undefined ? {} : { onLooked: init.onLooked }),
       onChange: (server, healthy, reason) => {
         if (healthy) this.#slowStart?.begin(server);
-        onHealthChange?.(server, healthy, reason);
+        return onHealthChange?.(server, healthy, reason);
       },
     });
   }

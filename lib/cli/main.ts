@@ -1,6 +1,7 @@
 /** The program. */
 
 import { ConfigError } from "../config/config_error.ts";
+import { messageOf } from "../core/callback.ts";
 import { describeConfig } from "../config/describe_config.ts";
 import { loadConfig } from "../config/load_config.ts";
 import type { ResolvedListen } from "../config/proxy_config.ts";
@@ -43,7 +44,7 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
         return await run(command.options, io);
     }
   } catch (error) {
-    print(io.stderr, `${error instanceof Error ? error.message : String(error)}\n`);
+    print(io.stderr, `${messageOf(error)}\n`);
     return error instanceof UsageError || error instanceof ConfigError || error instanceof TraceError
       ? MISUSE
       : FAILURE;

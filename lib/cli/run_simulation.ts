@@ -2,6 +2,7 @@
 
 import { loadConfig } from "../config/load_config.ts";
 import { seededRandom } from "../core/random.ts";
+import { escapeControls } from "../observe/escape_text.ts";
 import { generateTraffic } from "../simulator/generate_traffic.ts";
 import { readTrace, TraceError } from "../simulator/read_trace.ts";
 import { reportSimulation } from "../simulator/report_simulation.ts";
@@ -21,7 +22,9 @@ export async function runSimulation(command: SimulateCommand): Promise<string> {
   const { config } = await loadConfig(command.source);
   const policies = allPolicies(config);
   const result = replay(config, await requestsOf(command, policies));
-  return command.json ? `${JSON.stringify(result)}\n` : reportSimulation(result, policies, command.top);
+  return command.json
+    ? `${escapeControls(JSON.stringify(result))}\n`
+    : reportSimulation(result, policies, command.top);
 }
 
 async function requestsOf(

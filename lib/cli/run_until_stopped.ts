@@ -1,6 +1,7 @@
 /** A proxy from its start to its end, as a program. */
 
 import type { ResolvedConfig } from "../config/proxy_config.ts";
+import { messageOf, stackOf } from "../core/callback.ts";
 import { createLog, type Log } from "../observe/create_log.ts";
 import { startProxy } from "../server/serve.ts";
 import type { Io, StopSignal } from "./io.ts";
@@ -50,12 +51,11 @@ export async function runUntilStopped(
 }
 
 function reportStrayError(log: Log, error: unknown): void {
-  const isError = error instanceof Error;
   log.observer.event({
     kind: "callback_error",
     name: "A promise or timer of the configuration",
-    message: isError ? error.message : String(error),
-    stack: isError ? error.stack ?? null : null,
+    message: messageOf(error),
+    stack: stackOf(error),
   });
 }
 

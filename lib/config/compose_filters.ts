@@ -1,6 +1,13 @@
 /** Makes one filter set of several, once, so that a request finds one function for each phase or none. */
 
-import { FILTER_PHASES, type FilteredContent, type Filters } from "./filters.ts";
+import { messageOf, refusePromise } from "../core/callback.ts";
+import {
+  FILTER_PHASES,
+  type FilteredContent,
+  type Filters,
+  REQUEST_ID,
+  type RequestNaming,
+} from "./filters.ts";
 import { mergeStates } from "./merge_states.ts";
 import { composeResponseFilters } from "./compose_response_filters.ts";
 import type { RequestContext } from "./request_context.ts";
@@ -23,7 +30,7 @@ const BACKWARDS: ReadonlySet<Phase> = new Set<Phase>([
 ]);
 
 /** Composes filter sets; phases that none of them has are not there. */
-export function composeFilters(sets: readonly Filters[]): Filters {
+export function composeFilters(sets: readonly (Filters & RequestNaming)[]): Filters & RequestNaming {
   const collect: Collect = (phase) => {
     const found = sets.filter((set) => set[phase] !== undefined)
       // A set among several may be an object with methods.
@@ -31,7 +38,9 @@ export function composeFilters(sets: readonly Filters[]): Filters {
       .map((filter) => filter as NonNullable<Filters[typeof phase]>);
     return BACKWARDS.has(phase) ? found.reverse() : found;
   };
-  const composed: Partial<Record<Phase, unknown>> = {};
+  const naming = sets.find((set) => set[REQUEST_ID] !== undefined);
+  const composed: Partial<Record<Phase | typeof REQUEST_ID, unknown>> = {};
+  if (naming !== undefined) composed[REQUEST_ID] = naming[REQUEST_ID];
   for (const phase of FILTER_PHASES) {
     const functions = collect(phase);
     if (functions.length === 1) composed[phase] = functions[0];
@@ -44,7 +53,7 @@ function composePhase(phase: Phase, collect: Collect): unknown {
   switch (phase) {
     case "newContext": {
       const makers = collect("newContext");
-      return (request: Request) => makers.map((make) => make(request)).reduce(mergeStates);
+      return (request: Request) => makers.map((make) => refusePromise(make(request))).reduce(mergeStates);
     }
     case "requestFilter":
     case "upstreamPeer":
@@ -52,8 +61,9 @@ function composePhase(phase: Phase, collect: Collect): unknown {
       return stepsInTurn(collect(phase) as readonly Step<unknown, unknown>[], true);
     case "upstreamRequestFilter":
     case "failToConnect":
-    case "ownResponseFilter":
       return stepsInTurn(collect(phase) as readonly Step<unknown, unknown>[], false);
+    case "ownResponseFilter":
+      return composeOwnResponseFilters(collect("ownResponseFilter"));
     case "upstreamResponseFilter":
     case "responseFilter":
       return composeResponseFilters(collect(phase));
@@ -64,6 +74,15 @@ function composePhase(phase: Phase, collect: Collect): unknown {
     case "logging":
       return composeLogging(collect(phase));
   }
+}
+
+/** None of them may be async: the answer does not wait. */
+function composeOwnResponseFilters(
+  filters: readonly NonNullable<Filters["ownResponseFilter"]>[],
+): NonNullable<Filters["ownResponseFilter"]> {
+  return (response, ctx) => {
+    for (const filter of filters) refusePromise(filter(response, ctx));
+  };
 }
 
 /** Each filters what the one before it has made. */
@@ -111,6 +130,6 @@ function composeLogging(
 function throwAll(errors: readonly unknown[]): void {
   if (errors.length === 0) return;
   if (errors.length === 1) throw errors[0];
-  const messages = errors.map((error) => error instanceof Error ? error.message : String(error));
+  const messages = errors.map(messageOf);
   throw new AggregateError(errors, messages.join("; "));
 }

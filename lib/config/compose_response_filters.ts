@@ -1,5 +1,6 @@
 /** Several filters of an answer's head, one after the other. */
 
+import { hasNoContent, withHead } from "../http/make_response.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import type { Filters, ProxyResponse } from "./filters.ts";
 
@@ -11,11 +12,11 @@ export function headOf(response: Response): ProxyResponse {
   return { status, statusText, headers: new HeaderFields(headers) };
 }
 
-/** The response with what other filters have made of its head. */
-export function withHead(response: Response, { status, headers }: ProxyResponse): Response {
-  const bodiless = status === 204 || status === 205 || status === 304;
-  if (bodiless) response.body?.cancel().catch(() => {});
-  return new Response(bodiless ? null : response.body, { status, headers: [...headers] });
+/** The response with what other filters have made of its head; content that its status must not have goes. */
+export function withoutContent(response: Response, head: ProxyResponse): Response {
+  if (!hasNoContent(head.status)) return withHead(response, head);
+  response.body?.cancel().catch(() => {});
+  return withHead(new Response(null, { status: head.status }), head);
 }
 
 /** Makes one filter of several; those after one that replaces the answer edit what it has made. */
@@ -40,7 +41,7 @@ export function composeResponseFilters(filters: readonly ResponseFilter[]): Resp
       made = result;
       current = headOf(result);
     }
-    return made === null ? undefined : withHead(made, current);
+    return made === null ? undefined : withoutContent(made, current);
   };
   const resume = async (
     next: number,

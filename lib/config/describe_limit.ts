@@ -107,7 +107,7 @@ function describeBurst({ algorithm, limit, windowMs }: ResolvedPolicy, shared: b
       const lease = formatDuration(LEASE_US / 1000);
       return `held for as long as a request runs; what an instance held that died is free again after ${lease}`;
     }
-    return `a place that is not given back is free again after ${window} to twice that`;
+    return `held for as long as a request runs; what a worker held that died is free again after ${window} to twice that`;
   }
   if (algorithm === "token-bucket" || limit === 0) return null;
   if (algorithm === "sliding-window") {

@@ -74,7 +74,7 @@ export type FilteredContent = ReadableStream<Uint8Array<ArrayBuffer>> | SizedCon
  * server, and the other way round on the way back (`upstreamResponseFilter` and all that follow).
  */
 export interface Filters<State = unknown> {
-  /** Makes the request's own state, `ctx.state` in all others. */
+  /** Makes the request's own state, `ctx.state` in all others; must not be async. */
   newContext?: (request: Request) => State;
   /** Looks at the request before anything is done; a returned response answers it. */
   requestFilter?: (request: Request, ctx: RequestContext<State>) => Awaitable<Response | void>;
@@ -110,13 +110,22 @@ export interface Filters<State = unknown> {
   ) => Awaitable<FilteredContent>;
   /**
    * Edits the head of an answer that no server has given: of a limit, of `requestFilter`, of a failure. Must not be
-   * async; one that throws is reported, and the answer goes out as it was.
+   * async; one that throws, or is, is reported, and the answer goes out as it was.
    */
   ownResponseFilter?: (response: ProxyResponse, ctx: RequestContext<State>) => void;
   /** Makes the answer when the proxy has none; nothing takes the standard problem document. */
   failToProxy?: (error: ProxyError, ctx: RequestContext<State>) => Awaitable<Response | void>;
   /** Runs exactly once for every request, last. */
   logging?: (ctx: RequestContext<State>, error?: ProxyError) => Awaitable<void>;
+}
+
+/** Where a filter set names requests; of several sets the first one that does. @internal */
+export const REQUEST_ID: unique symbol = Symbol("requestId");
+
+/** What names requests in the log and for filters. @internal */
+export interface RequestNaming {
+  /** The id of a request; always the same for the same one, never throws. */
+  readonly [REQUEST_ID]?: (ctx: RequestContext) => string;
 }
 
 /** Names of the phases. */

@@ -1,6 +1,6 @@
 /** Finds the configuration among what a module exports. */
 
-import { dropPromise } from "../core/drop_promise.ts";
+import { dropPromise } from "../core/callback.ts";
 import type { ConfigProblem } from "./config_error.ts";
 import { findProblems } from "./find_problems.ts";
 import { nearestName } from "./nearest_name.ts";

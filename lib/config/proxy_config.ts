@@ -13,7 +13,7 @@ import type { TransportOptions, TransportPlan } from "../transport/select_transp
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedWebSocket, WebSocketOptions } from "../transport/websocket/web_socket_options.ts";
 import type { BalancingOptions, ResolvedBalancing } from "./balancing_options.ts";
-import type { Filters, UpstreamTlsOptions } from "./filters.ts";
+import type { Filters, RequestNaming, UpstreamTlsOptions } from "./filters.ts";
 import type { ResolvedRoute, RouteOptions } from "./route_options.ts";
 import type { RequestContext } from "./request_context.ts";
 import type { Way } from "./resolve_peer.ts";
@@ -147,7 +147,7 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   filters?: readonly Filters<State>[];
   /**
    * Called once the proxy accepts connections, with its addresses as `host:port`, and its pools by name, whose servers
-   * can be changed from then on.
+   * can be changed from then on. Nobody waits for it; what it throws, or rejects with, is reported.
    */
   onListen?: OnListen;
   /**
@@ -213,7 +213,7 @@ export interface ResolvedConfig {
   /** The pool of requests that no filter sends elsewhere. */
   readonly defaultPool: string;
   readonly limiter: readonly ResolvedPolicy[];
-  readonly filters: Filters;
+  readonly filters: Filters & RequestNaming;
   /** `null` when nobody is trusted to speak for others. */
   readonly trustedProxies: TrustedProxies | null;
   readonly forwarded: ResolvedForwarded;

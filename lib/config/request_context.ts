@@ -50,7 +50,7 @@ export interface RequestContext<State = unknown> extends KeySource {
   state: State;
   /** Who asks. */
   readonly client: ClientInfo;
-  /** Number of the request in this process, unique while it runs. */
+  /** What the log calls the request: the id that `requestId()` has given it, otherwise its number in this process. */
   readonly requestId: string;
   /** Method of the client's request. */
   readonly method: string;

@@ -5,7 +5,7 @@ import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import type { RewriteFunction, RewriteOptions } from "../routing/rewrite.ts";
 import type { PathForward, PathMode, RouteMatch } from "../routing/route_match.ts";
 import type { Timeouts } from "../transport/transport.ts";
-import type { Filters } from "./filters.ts";
+import type { Filters, RequestNaming } from "./filters.ts";
 import type { TimeoutOptions } from "./proxy_config.ts";
 import type { RequestContext } from "./request_context.ts";
 
@@ -60,7 +60,7 @@ export interface ResolvedRoute {
   readonly limiter: readonly ResolvedPolicy[] | null;
   readonly timeouts: Partial<Timeouts>;
   /** Those of the configuration and its own. */
-  readonly filters: Filters;
+  readonly filters: Filters & RequestNaming;
   /** Its own alone. */
   readonly filterSets: readonly Filters[];
   /** That of its own filter sets. */

@@ -1,5 +1,6 @@
 /** Everything that can go wrong with a request, as classes that know their status. */
 
+import { messageOf } from "./callback.ts";
 import { resourceShortage } from "./resource_shortage.ts";
 
 /** Who is to blame: the client, an upstream server, or the proxy (its configuration or its filters). */
@@ -157,7 +158,7 @@ export class FilterError extends ProxyError {
    */
   /** Makes the failure of a function of the configuration. */
   constructor(phase: string, cause: unknown) {
-    super(`${phase} threw: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    super(`${phase} threw: ${messageOf(cause)}`, {
       ...(resourceShortage(cause) === null ? INTERNAL : OUT_OF_RESOURCES),
       cause,
     });

@@ -2,13 +2,14 @@
 
 import type { Awaitable, Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
+import { checkedBoolean } from "../core/callback.ts";
 import { quoted, readCredentials } from "./authorization.ts";
 import { checkedFieldName } from "./checked_fields.ts";
 import { checkedEncoding, type IdentityEncoding, identityText, setIdentityField } from "./identity_field.ts";
 import { refuse } from "./refuse.ts";
 import { sameDigest } from "./same_digest.ts";
 
-/** Says whether the password is that of the user. */
+/** Says whether the password is that of the user; nothing is no, and anything else fails the request (500). */
 export type CheckPassword = (user: string, password: string, ctx: RequestContext) => Awaitable<boolean>;
 
 /** What {@linkcode basicAuth} takes. */
@@ -61,7 +62,7 @@ export function basicAuth(options: BasicAuthOptions): Filters {
   return {
     requestFilter: async (request, ctx) => {
       const given = decode(readCredentials(request.headers.get("authorization"), "basic"));
-      if (given === null || await check(given.user, given.password, ctx) !== true) {
+      if (given === null || !checkedBoolean(await check(given.user, given.password, ctx))) {
         return refuse(401, "A name and a password are needed", { "www-authenticate": challenge });
       }
       if (header === null) return undefined;

@@ -2,6 +2,7 @@
 
 import type { Awaitable, Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
+import { checkedBoolean } from "../core/callback.ts";
 import { quoted, readCredentials } from "./authorization.ts";
 import { checkedFieldName } from "./checked_fields.ts";
 import { checkedEncoding, type IdentityEncoding, identityText, setIdentityField } from "./identity_field.ts";
@@ -11,7 +12,7 @@ import { refuse } from "./refuse.ts";
 /** What a token says of its bearer. */
 export type Claims = Readonly<Record<string, unknown>>;
 
-/** Says whether a token is good, or what it says. */
+/** Says whether a token is good, or what it says; nothing is no, and anything else fails the request (500). */
 export type CheckToken = (token: string, ctx: RequestContext) => Awaitable<boolean | Claims>;
 
 /** What {@linkcode bearerAuth} takes: `verify` or `jwt`, and more. */
@@ -22,7 +23,7 @@ export interface BearerAuthOptions {
   jwt?: JwtOptions;
   /** What a token must be good for, by its claim `scope` or `scp`; 403 without. @default {[]} */
   scopes?: readonly string[];
-  /** Looks at what the token says, and may put it into `ctx.state`; 403 when it returns `false`. */
+  /** Looks at what the token says, and may put it into `ctx.state`; 403 when it returns `false`, 500 when neither that, `true` nor nothing. */
   authorize?: (claims: Claims, ctx: RequestContext) => Awaitable<boolean | void>;
   /**
    * Fields that tell the server claims, by field; what a client says in them itself is dropped. A claim that is not there
@@ -98,7 +99,10 @@ export function bearerAuth(options: BearerAuthOptions): Filters {
       }
       if (claims === null) return invalid("The token is not valid");
       if (!hasScopes(claims, scopes)) return insufficient();
-      if (authorize !== undefined && await authorize(claims, ctx) === false) return insufficient();
+      if (authorize !== undefined) {
+        const answer: unknown = await authorize(claims, ctx);
+        if (answer !== undefined && !checkedBoolean(answer)) return insufficient();
+      }
       const texts = told.map(([, claim]) => claimText(claims, claim, encoding));
       const stray = texts.indexOf(undefined);
       if (stray >= 0) {
@@ -128,8 +132,8 @@ function compileCheck({ verify, jwt }: BearerAuthOptions): VerifyToken {
   if (jwt !== undefined) return compileJwt(jwt);
   return async (token, ctx) => {
     const found = await verify!(token, ctx);
-    if (found === true) return {};
-    return typeof found === "object" ? found : null;
+    if (typeof found === "object" && found !== null && !Array.isArray(found)) return found;
+    return checkedBoolean(found) ? {} : null;
   };
 }
 

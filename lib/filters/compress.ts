@@ -4,6 +4,7 @@ import { acceptsEncodings } from "@std/http/negotiation";
 import type { Filters, ProxyResponse } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
 import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
+import { checkedBoolean } from "../core/callback.ts";
 import { fieldTokens } from "../http/field_list.ts";
 import { isCompressible } from "./compressible.ts";
 import { addVary } from "./vary.ts";
@@ -20,7 +21,7 @@ export interface CompressOptions {
   encodings?: readonly ContentCoding[];
   /** Content that is known to be shorter is left alone. @default {1024} */
   minSize?: ByteSize;
-  /** Whether a type is worth it; asked with it in lower case and without parameters. @default {text, JSON, XML, scripts, SVG, fonts without a coding of their own, and the like} */
+  /** Whether a type is worth it; asked with it in lower case and without parameters, must not be async. @default {text, JSON, XML, scripts, SVG, fonts without a coding of their own, and the like} */
   types?: (type: string) => boolean;
 }
 
@@ -58,7 +59,8 @@ export function compress(options: CompressOptions = {}): Filters {
       throw problem(`"encodings" must be of "gzip", "br", received ${JSON.stringify(coding)}`);
     }
   }
-  const fits = (response: ProxyResponse): boolean => isWhole(response) && types(typeOf(response));
+  const fits = (response: ProxyResponse): boolean =>
+    isWhole(response) && checkedBoolean(types(typeOf(response)));
   return {
     // Whether this client gets it compressed or not: a cache must know that others may. An answer to HEAD is like that to GET.
     responseFilter: (response) => {

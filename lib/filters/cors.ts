@@ -2,6 +2,7 @@
 
 import type { Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
+import { checkedBoolean } from "../core/callback.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import { fieldTokens } from "../http/field_list.ts";
 import { type HeaderFields, isToken } from "../http/header_fields.ts";
@@ -12,7 +13,7 @@ import { addVary } from "./vary.ts";
 /** What {@linkcode cors} takes. */
 export interface CorsOptions {
   /**
-   * Whose pages may ask: origins such as `"https://app.example"`, `"*"` for all, or a function. `"null"`, the origin of
+   * Whose pages may ask: origins such as `"https://app.example"`, `"*"` for all, or a function, which must not be async. `"null"`, the origin of
    * files and sandboxed frames, is that of anybody, and has to be named like others.
    */
   origins: "*" | readonly string[] | ((origin: string, ctx: RequestContext) => boolean);
@@ -119,7 +120,7 @@ function requestedFields({ headers }: Request): string {
 }
 
 function originTest({ origins, credentials }: CorsOptions): (origin: string, ctx: RequestContext) => boolean {
-  if (typeof origins === "function") return (origin, ctx) => origins(origin, ctx) === true;
+  if (typeof origins === "function") return (origin, ctx) => checkedBoolean(origins(origin, ctx));
   if (origins === "*") {
     if (!credentials) return () => true;
     throw new TypeError(

@@ -3,6 +3,7 @@
 import type { Filters, UpstreamRequest } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
 import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
+import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import { type Random, systemRandom } from "../core/random.ts";
 import { HeaderFields } from "../http/header_fields.ts";
@@ -16,7 +17,7 @@ export interface MirrorOptions {
   to: MirrorTarget | readonly MirrorTarget[];
   /** The share of requests that are copied, 0 to 1. @default {1} */
   share?: number;
-  /** Which requests may be copied. @default {all} */
+  /** Which requests may be copied; must not be async. Where it fails nothing is copied, and the log says why. @default {all} */
   when?: (ctx: RequestContext) => boolean;
   /** Most copies at a time; requests beyond are not copied. @default {16} */
   maxInFlight?: number;
@@ -64,9 +65,21 @@ export function mirror(options: MirrorOptions): Filters {
   if (!(maxInFlight >= 1)) throw problem(`"maxInFlight" must be at least 1, received ${maxInFlight}`);
   const sender = new MirrorSender(targetsOf(to), timeoutMs);
   const copies = new WeakMap<RequestContext, RequestCopy>();
+  const wanted = (ctx: RequestContext): boolean => {
+    try {
+      const drawn = random();
+      if (!(drawn >= 0 && drawn <= 1)) throw unexpected("a number from 0 to 1", drawn);
+      return drawn < share && checkedBoolean(when(ctx));
+    } catch (error) {
+      ctx.log.error(`Cannot tell whether to mirror a request: ${messageOf(error)}`, {
+        stack: stackOf(error),
+      });
+      return false;
+    }
+  };
   return {
     requestFilter: (_request, ctx) => {
-      if (sender.inFlight >= maxInFlight || random() >= share || !when(ctx)) return;
+      if (sender.inFlight >= maxInFlight || !wanted(ctx)) return;
       // A WebSocket is no request that could be copied.
       if (ctx.request.headers.has("upgrade")) return;
       copies.set(ctx, new RequestCopy(sender.hold(ctx), maxBytes));

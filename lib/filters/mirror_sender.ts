@@ -1,6 +1,7 @@
 /** Sends copies of requests, and drops what comes back. */
 
 import { WholeBody } from "../http/bodies.ts";
+import { messageOf } from "../core/callback.ts";
 import { Cancellation } from "../core/cancellation.ts";
 import { systemClock } from "../core/clock.ts";
 import { DeadlineWheel } from "../core/deadline_wheel.ts";
@@ -71,7 +72,7 @@ export class MirrorSender {
       }
     } catch (error) {
       origin.log.debug("A mirrored request failed", {
-        reason: error instanceof Error ? error.message : String(error),
+        reason: messageOf(error),
       });
     } finally {
       if (--this.#sending === 0) this.#letGo();

@@ -2,6 +2,7 @@
 
 import type { Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
+import { unexpected } from "../core/callback.ts";
 import { asciiTarget } from "../http/request_target.ts";
 import { compilePathRule, refuseDoubtful, splitTarget } from "./path_rule.ts";
 
@@ -13,7 +14,7 @@ export interface RedirectOptions {
   keepQuery?: boolean;
 }
 
-/** Says where to send the client; nothing lets the request through. */
+/** Says where to send the client; nothing lets the request through. Must not be async. */
 export type RedirectTo = (ctx: RequestContext) => string | null | void;
 
 const STATUSES: readonly unknown[] = [301, 302, 303, 307, 308];
@@ -62,6 +63,7 @@ export function redirect(
       const location = answer(ctx);
       if (location instanceof Response) return location;
       if (location === null || location === undefined) return;
+      if (typeof location !== "string") throw unexpected("an address or nothing", location);
       return new Response(null, { status, headers: { location: asciiTarget(location) } });
     },
   };

@@ -1,7 +1,8 @@
 /** A name for each request, which all logs on its way share. */
 
-import type { Filters } from "../config/filters.ts";
+import { type Filters, REQUEST_ID, type RequestNaming } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
+import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback.ts";
 import { CidrList } from "../http/cidr.ts";
 import { checkedFieldName } from "./checked_fields.ts";
 import { setIdentityField } from "./identity_field.ts";
@@ -12,10 +13,14 @@ export interface RequestIdOptions {
   header?: string;
   /**
    * Whose own id is taken over when it sends one: clients of these networks, all (`true`), or those that a function says;
-   * anybody else's is replaced. @default {[]}
+   * anybody else's is replaced. Must not be async; where it fails nobody is trusted. @default {[]}
    */
   trusted?: boolean | readonly string[] | ((ctx: RequestContext) => boolean);
-  /** Makes an id. @default {crypto.randomUUID} */
+  /**
+   * Makes an id of 1 to 128 visible ASCII characters; must not be async. Where it fails the id is a UUID.
+   *
+   * @default {crypto.randomUUID}
+   */
   generate?: () => string;
   /** Whether the client is told as well. @default {true} */
   respond?: boolean;
@@ -24,8 +29,14 @@ export interface RequestIdOptions {
 /** Ids that are taken over: what every log can hold, and nothing that means anything in one. */
 const PLAIN = /^[\w.:+/=@-]{1,128}$/;
 
+/** Ids that are made: one word in every log. */
+const VISIBLE = /^[\x21-\x7e]{1,128}$/;
+
 /**
- * Gives each request an id that the server and the client are told, answers of the proxy's own included.
+ * Gives each request an id that the server and the client are told, answers of the proxy's own included; it is the
+ * `ctx.requestId` of all filters and the id in the log. Of several such filters the first one gives that.
+ *
+ * A function that fails is reported, and the request goes on.
  *
  * An id that a trusted client sends is kept when it is at most 128 letters, digits and `. : + / = @ _ -`.
  *
@@ -47,16 +58,23 @@ export function requestId(options: RequestIdOptions = {}): Filters {
   const name = checkedFieldName("requestId", header);
   const isTrusted = trustOf(trusted);
   const ids = new WeakMap<RequestContext, string>();
+  const make = (ctx: RequestContext): string => {
+    const theirs = ctx.request.headers.get(name);
+    const trusts = (): boolean => checkedBoolean(isTrusted(ctx));
+    if (theirs !== null && PLAIN.test(theirs) && attempt(ctx, "trusted", trusts, () => false)) return theirs;
+    return attempt(ctx, "generate", () => checkedId(generate()), () => crypto.randomUUID());
+  };
   const idOf = (ctx: RequestContext): string => {
-    let id = ids.get(ctx);
-    if (id === undefined) {
-      const theirs = ctx.request.headers.get(name);
-      id = theirs !== null && PLAIN.test(theirs) && isTrusted(ctx) ? theirs : generate();
-      ids.set(ctx, id);
-    }
+    const known = ids.get(ctx);
+    if (known !== undefined) return known;
+    const made = make(ctx);
+    // A function of the configuration may have asked for the id in the meantime.
+    const id = ids.get(ctx) ?? made;
+    ids.set(ctx, id);
     return id;
   };
-  return {
+  const filters: Filters & RequestNaming = {
+    [REQUEST_ID]: idOf,
     upstreamRequestFilter: ({ headers }, ctx) => setIdentityField(headers, name, idOf(ctx)),
     ...(respond
       ? {
@@ -65,6 +83,24 @@ export function requestId(options: RequestIdOptions = {}): Filters {
       }
       : {}),
   };
+  return filters;
+}
+
+function attempt<Value>(ctx: RequestContext, option: string, call: () => Value, instead: () => Value): Value {
+  try {
+    return call();
+  } catch (error) {
+    // Not before the request has its id, which the line is to name.
+    queueMicrotask(() =>
+      ctx.log.error(`requestId: "${option}" threw: ${messageOf(error)}`, { stack: stackOf(error) })
+    );
+    return instead();
+  }
+}
+
+function checkedId(id: unknown): string {
+  if (typeof id === "string" && VISIBLE.test(id)) return id;
+  throw unexpected("1 to 128 visible ASCII characters", id);
 }
 
 function trustOf(trusted: NonNullable<RequestIdOptions["trusted"]>): (ctx: RequestContext) => boolean {

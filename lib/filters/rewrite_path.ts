@@ -2,10 +2,11 @@
 
 import type { Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
+import { unexpected } from "../core/callback.ts";
 import { asciiTarget } from "../http/request_target.ts";
 import { compilePathRule, type PathRule, refuseDoubtful, splitTarget } from "./path_rule.ts";
 
-/** Makes the target for the server, path and query, of the one that goes there now. */
+/** Makes the target for the server, path and query, of the one that goes there now; must not be async. */
 export type RewriteTarget = (target: string, ctx: RequestContext) => string;
 
 /**
@@ -39,6 +40,7 @@ export function rewritePath(
     upstreamRequestFilter: (request, ctx) => {
       const made = rewrite(request.target, ctx);
       if (made === request.target) return;
+      if (typeof made !== "string") throw unexpected("a path", made);
       const target = asciiTarget(made.startsWith("/") ? made : `/${made}`);
       // A space or a line break would end the target, and the server would read on in what an attacker has written.
       if (!TARGET.test(target)) throw new TypeError(`it made the target ${JSON.stringify(target)}`);

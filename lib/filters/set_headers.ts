@@ -2,12 +2,13 @@
 
 import type { Filters } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
+import { unexpected } from "../core/callback.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { checkedFieldName, checkedFieldValue } from "./checked_fields.ts";
 
 /**
- * A value, or a function that makes it; `null` leaves the field as it is. White space around what a function makes for the
- * server is an error, since dropping it could make one user of two.
+ * A value, or a function that makes it; nothing leaves the field as it is. Must not be async. White space around what a
+ * function makes for the server is an error, since dropping it could make one user of two.
  */
 export type FieldValue = string | ((ctx: RequestContext) => string | null);
 
@@ -61,8 +62,9 @@ function compile(
   if (entries.length === 0) return null;
   return (headers, ctx) => {
     for (const [name, value] of entries) {
-      const text = typeof value === "function" ? value(ctx) : value;
-      if (text === null) continue;
+      const text: unknown = typeof value === "function" ? value(ctx) : value;
+      if (text === null || text === undefined) continue;
+      if (typeof text !== "string") throw unexpected(`a text for the field "${name}", or null`, text);
       if (exact && /^\s|\s$/.test(text)) {
         throw new TypeError(`the field "${name}" cannot carry ${JSON.stringify(text)} exactly`);
       }

@@ -1,5 +1,6 @@
 /** Active checks of all servers of a pool, on a schedule. */
 
+import { callAside, tellStrayError } from "../core/callback.ts";
 import type { Clock } from "../core/clock.ts";
 import { CoarseTimers } from "../core/coarse_timers.ts";
 import type { Random } from "../core/random.ts";
@@ -12,7 +13,10 @@ import { type CheckResult, ServerCheck } from "./server_check.ts";
 
 export type { HealthCheckOptions, ResolvedHealthCheck } from "./health_check_options.ts";
 
-/** Told when a server has come up or gone down; `reason` says why it is down. */
+/**
+ * Told when a server has come up or gone down; `reason` says why it is down. Nobody waits for it; what it throws, or
+ * rejects with, is reported.
+ */
 export type HealthChange = (server: Server, healthy: boolean, reason: string) => void;
 
 /** Told that a server cannot be checked because this machine lacks something, and what. */
@@ -235,21 +239,27 @@ export class HealthChecker implements Disposable, AsyncDisposable {
   #tell(server: Server, result: CheckResult, flipped: boolean): void {
     this.#seen(server);
     const passed = result.kind === "passed";
-    try {
-      if (result.kind === "impossible") return this.#tellOfShortage(server, result.reason);
-      if (this.#unchecked === server) this.#unchecked = null;
-      this.#init.onResult?.(server, passed);
-      if (flipped) this.#init.onChange?.(server, passed, passed ? "" : result.reason);
-    } catch (error) {
-      // The checks go on; the error is loud all the same.
-      reportError(error);
-    }
+    if (result.kind === "impossible") return this.#tellOfShortage(server, result.reason);
+    if (this.#unchecked === server) this.#unchecked = null;
+    const { onResult, onChange } = this.#init;
+    onResult?.(server, passed);
+    if (!flipped || onChange === undefined) return;
+    // The checks go on whatever the function of a user does.
+    callAside(
+      () => onChange(server, passed, passed ? "" : result.reason),
+      (error) => tellStrayError("onHealthChange", error),
+    );
   }
 
   #tellOfShortage(server: Server, reason: string): void {
     if (this.#unchecked !== null) return;
     this.#unchecked = server;
-    this.#init.onImpossible?.(server, reason);
+    const { onImpossible } = this.#init;
+    if (onImpossible === undefined) return;
+    callAside(
+      () => onImpossible(server, reason),
+      (error) => tellStrayError("onCheckImpossible", error),
+    );
   }
 
   #seen(server: Server): void {

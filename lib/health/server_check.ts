@@ -1,6 +1,7 @@
 /** The repeated check of one server. */
 
 import type { Timers } from "../core/clock.ts";
+import { messageOf } from "../core/callback.ts";
 import { formatDuration } from "../core/duration.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
 import type { Server } from "../upstream/server.ts";
@@ -86,6 +87,6 @@ async function call(probe: Probe, server: Server, signal: AbortSignal): Promise<
   } catch (error) {
     const shortage = resourceShortage(error);
     if (shortage !== null) return { kind: "impossible", reason: shortage };
-    return { kind: "failed", reason: error instanceof Error ? error.message : String(error) };
+    return { kind: "failed", reason: messageOf(error) };
   }
 }

@@ -1,5 +1,6 @@
 /** Content in memory, and content of streams: what is pulled as {@linkcode Body} and what the web calls a stream. */
 
+import { unexpected } from "../core/callback.ts";
 import type { Body, Bytes } from "./message.ts";
 
 /** A stream of content that is read when somebody reads the stream. */
@@ -17,28 +18,79 @@ export function streamOf(body: Body): ReadableStream<Bytes> {
 
 /** Content that comes as a stream. */
 export class StreamBody implements Body {
-  readonly length: number | null;
-  readonly ready: null = null;
-  readonly whole: null = null;
   readonly trailers: readonly string[] = [];
   readonly #stream: ReadableStream<Bytes>;
+  readonly #declared: number | null;
   #reader: ReadableStreamDefaultReader<Bytes> | null = null;
+  #first: Bytes | null = null;
+  #pending: Promise<ReadableStreamReadResult<Bytes>> | null = null;
+  #ended = false;
 
+  /** @param length how long it is, when that is known; `null` otherwise */
   constructor(stream: ReadableStream<Bytes>, length: number | null = null) {
     this.#stream = stream;
-    this.length = length;
+    this.#declared = length;
+  }
+
+  get length(): number | null {
+    return this.whole?.length ?? this.#declared;
+  }
+
+  get ready(): Bytes | null {
+    return this.#first;
+  }
+
+  get whole(): Bytes | null {
+    return this.#ended ? this.#first : null;
+  }
+
+  /** Looks whether the content is in memory behind its stream, as that of `new Response("text")` is. */
+  async gather(): Promise<void> {
+    const reader = this.#reader ??= this.#stream.getReader();
+    this.#pending = reader.read();
+    if (!await endsInTurn(this.#pending)) return;
+    const { value, done } = await this.#pending;
+    // What cannot be content is told to whoever reads it.
+    if (!done && !(value instanceof Uint8Array)) return;
+    this.#first = done ? new Uint8Array(0) : value;
+    this.#pending = null;
+    this.#ended = done;
+    if (done) return;
+    this.#pending = reader.read();
+    if (await endsInTurn(this.#pending)) this.#ended = (await this.#pending).done;
   }
 
   async read(): Promise<Bytes | null> {
+    const first = this.#first;
+    this.#first = null;
+    if (first !== null && first.length > 0) return first;
+    if (this.#ended) return null;
     this.#reader ??= this.#stream.getReader();
-    const { value } = await this.#reader.read();
-    return value ?? null;
+    const pending = this.#pending ?? this.#reader.read();
+    this.#pending = null;
+    const { value, done } = await pending;
+    if (done) return null;
+    if (!(value instanceof Uint8Array)) {
+      this.cancel();
+      throw unexpected("content in pieces of type Uint8Array", value);
+    }
+    return value;
   }
 
   cancel(reason?: unknown): void {
+    if (this.#ended) return;
     const cancelled = this.#reader === null ? this.#stream.cancel(reason) : this.#reader.cancel(reason);
     cancelled.catch(() => {});
   }
+}
+
+/** Whether a promise is settled before the loop turns. */
+async function endsInTurn(promise: Promise<unknown>): Promise<boolean> {
+  const { promise: turned, resolve } = Promise.withResolvers<false>();
+  const timer = setTimeout(() => resolve(false), 0);
+  const settled = await Promise.race([promise.then(() => true, () => true), turned]);
+  clearTimeout(timer);
+  return settled;
 }
 
 /** Content that is in memory. */

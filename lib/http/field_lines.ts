@@ -39,7 +39,7 @@ export class FieldLines {
   /** Begins anew, over other bytes. */
   begin(bytes: Uint8Array): void {
     this.bytes = bytes;
-    this.count = 0;
+    this.count = this.end = 0;
     this.bareLf = this.underscore = this.emptyValue = false;
   }
 
@@ -130,13 +130,15 @@ export class FieldLines {
     return decodeLatin1(this.bytes, this.valueStart(line), this.valueEnd(line));
   }
 
-  /** The value of the first line with this name, in lower case; `null` when there is none. */
-  first(name: string): string | null {
+  /** The values of all lines with this name, in lower case, joined by commas; `null` when there is none. */
+  joined(name: string): string | null {
     const id = fieldId(name);
+    let found: string | null = null;
     for (let line = 0; line < this.count; line++) {
-      if (this.isNamed(line, name, id)) return this.value(line);
+      if (!this.isNamed(line, name, id)) continue;
+      found = found === null ? this.value(line) : `${found}, ${this.value(line)}`;
     }
-    return null;
+    return found;
   }
 
   /** The same lines over bytes of their own. */
@@ -147,6 +149,8 @@ export class FieldLines {
     copy.count = count;
     copy.end = end - start;
     copy.bareLf = this.bareLf;
+    copy.underscore = this.underscore;
+    copy.emptyValue = this.emptyValue;
     copy.#ids.set(this.#ids.subarray(0, count));
     for (let i = 0; i < count * PLACES; i++) copy.#places[i] = this.#places[i]! - start;
     return copy;

@@ -59,11 +59,13 @@ const FORWARDED_IDS: ReadonlySet<number> = new Set(
   ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"].map(fieldId),
 );
 
-// Most names are in the table, and no text has to be made of them.
+// No text is made of a name unless it begins as one of the family: `x`, a dash, `f`.
 function isForwardedLine(id: number, lines: FieldLines, line: number): boolean {
   if (id !== OTHER_FIELD) return FORWARDED_IDS.has(id);
-  const letter = lines.bytes[lines.nameStart(line)]! | 0x20;
-  return letter === 0x78 && isForwardedField(lines.name(line));
+  const { bytes } = lines;
+  const start = lines.nameStart(line);
+  return (bytes[start]! | 0x20) === 0x78 && (bytes[start + 2]! | 0x20) === 0x66 &&
+    isForwardedField(lines.name(line));
 }
 
 function isDash(character: string | undefined): boolean {

@@ -2,7 +2,7 @@
 
 import { TOKEN_BYTES, VALUE_BYTES } from "./byte_classes.ts";
 import { fieldId } from "./field_names.ts";
-import { FieldLines } from "./field_lines.ts";
+import type { FieldLines } from "./field_lines.ts";
 
 /** Whether the text may stand as a field name or a method (RFC 9110 section 5.6.2). */
 export function isToken(text: string): boolean {

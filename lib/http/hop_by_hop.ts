@@ -1,10 +1,14 @@
 /** Fields that concern one connection only and must not travel on. */
 
+import { asciiBytes } from "./byte_classes.ts";
+import { equalsToken, type FieldLines } from "./field_lines.ts";
 import { fieldTokens } from "./field_list.ts";
 import { fieldId, isHopByHopId } from "./field_names.ts";
 import type { HeaderFields } from "./header_fields.ts";
 
 const CONNECTION = fieldId("connection");
+const KEEP_ALIVE = asciiBytes("keep-alive");
+const CLOSE = asciiBytes("close");
 
 /** Whether the field belongs to the connection and not to the message. The name is in lower case. */
 export function isHopByHop(name: string): boolean {
@@ -27,15 +31,15 @@ export function connectionNamedFields(connection: string | null): ReadonlySet<st
   return named;
 }
 
-/** Removes what must not travel on: fields of the connection, and those that `Connection` names. */
-export function removeHopByHop(headers: HeaderFields): void {
+/** Removes what must not travel on: fields of the connection, and those that `Connection` names, which it gives. */
+export function removeHopByHop(headers: HeaderFields): ReadonlySet<string> | null {
   const { lines, list } = headers;
   let connection: string | null = null;
   if (lines !== null) {
     for (let line = 0; line < lines.count; line++) {
       const id = lines.id(line);
       if (!isHopByHopId(id) || headers.isRemoved(line)) continue;
-      if (id === CONNECTION) connection = joined(connection, lines.value(line));
+      if (id === CONNECTION && !isUsual(lines, line)) connection = joined(connection, lines.value(line));
       headers.remove(line);
     }
   }
@@ -50,7 +54,35 @@ export function removeHopByHop(headers: HeaderFields): void {
   }
   list.length = kept;
   const named = connectionNamedFields(connection);
-  if (named !== null) { for (const name of named) headers.delete(name); }
+  if (named !== null) removeNamed(headers, named);
+  return named;
+}
+
+// Each line is looked up once: a client can name ten thousand fields, and send two hundred.
+function removeNamed(headers: HeaderFields, named: ReadonlySet<string>): void {
+  const { lines, list } = headers;
+  if (lines !== null) {
+    for (let line = 0; line < lines.count; line++) {
+      if (!headers.isRemoved(line) && named.has(lines.name(line))) headers.remove(line);
+    }
+  }
+  let kept = 0;
+  for (let i = 0; i < list.length; i += 2) {
+    const name = list[i]!;
+    if (named.has(name)) continue;
+    list[kept] = name;
+    list[kept + 1] = list[i + 1]!;
+    kept += 2;
+  }
+  list.length = kept;
+}
+
+// No text is made of what nearly every client and server sends.
+function isUsual(lines: FieldLines, line: number): boolean {
+  const { bytes } = lines;
+  const from = lines.valueStart(line);
+  const to = lines.valueEnd(line);
+  return equalsToken(bytes, from, to, KEEP_ALIVE) || equalsToken(bytes, from, to, CLOSE);
 }
 
 function joined(before: string | null, value: string): string {

@@ -1,5 +1,12 @@
 /** Responses in the way that costs the runtime least. */
 
+import type { HeaderFields } from "./header_fields.ts";
+
+/** Statuses that never have content (Fetch standard, "null body status"); 304 may declare a length all the same. */
+export function hasNoContent(status: number): boolean {
+  return status === 204 || status === 205 || status === 304;
+}
+
 /**
  * Makes a response of a status, of content in memory or a stream, and of fields as name, value, name, value, ...
  *
@@ -23,6 +30,32 @@ export function makeResponse(
     if (!measured || name !== "content-length") headers.append(name, list[i + 1]!);
   }
   return response;
+}
+
+/**
+ * The response with another head; itself, as long as its status stays: the runtime sends content with its length only with the
+ * response that was made of it.
+ *
+ * @param content of the response, where it is at hand
+ */
+export function withHead(
+  response: Response,
+  { status, headers }: { readonly status: number; readonly headers: HeaderFields },
+  content: Uint8Array<ArrayBuffer> | null = null,
+): Response {
+  if (status === response.status && writeFields(response, headers)) return response;
+  return new Response(content ?? response.body, { status, headers: [...headers] });
+}
+
+function writeFields({ headers }: Response, fields: HeaderFields): boolean {
+  try {
+    for (const name of new Set(headers.keys())) headers.delete(name);
+  } catch {
+    // Those of `Response.redirect()` cannot be changed.
+    return false;
+  }
+  for (const [name, value] of fields) headers.append(name, value);
+  return true;
 }
 
 /** The same response, behind whose content the connection is cut: it never ends cleanly, and nothing follows it. */

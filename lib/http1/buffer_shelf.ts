@@ -38,6 +38,8 @@ export class BufferShelf {
   /** Takes a buffer back that nobody looks at any more; others than ours are dropped. */
   give(buffer: Bytes): void {
     const size = buffer.length;
+    // A piece of a larger one would be lent to two at once.
+    if (buffer.buffer.byteLength !== size) return;
     const shelf = this.#shelfOf(size);
     if (shelf !== null && shelf.length < MAX_KEPT.get(size)!) shelf.push(buffer);
   }

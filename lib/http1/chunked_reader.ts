@@ -2,6 +2,8 @@
 
 import type { ProxyError } from "../core/errors.ts";
 import { HEX_DIGITS, TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
+import { trimBlanks } from "../http/field_list.ts";
+import { mayBeTrailer } from "../http/trailer_fields.ts";
 import type { BodyReader } from "./body_reader.ts";
 
 /** Most digits of a size, leading zeros included: 13 are 4 PiB, 14 would not fit a number. */
@@ -11,8 +13,8 @@ const MAX_SIZE_DIGITS = 13;
 export interface ChunkedReaderOptions {
   /** Makes the error for what was found; the status is that of the response when a client is to blame. */
   readonly fail: (found: string, status?: number) => ProxyError;
-  /** Whether blanks may stand between a size and its end. */
-  readonly paddedSizes: boolean;
+  /** Whether blanks may stand between a size and its end, and anything in an extension. */
+  readonly lenient: boolean;
   /** Most bytes of chunk extensions in all; nobody needs them but to cost the reader time. */
   readonly maxExtensionBytes: number;
   /** Most bytes of the trailer section. */
@@ -23,8 +25,11 @@ const TAB = 9;
 const LF = 10;
 const CR = 13;
 const SPACE = 32;
+const QUOTE = 34;
 const COLON = 58;
 const SEMICOLON = 59;
+const EQUALS = 61;
+const BACKSLASH = 92;
 
 // What the next byte belongs to.
 const SIZE = 0;
@@ -41,10 +46,23 @@ const TRAILER_LF = 10;
 const END_LF = 11;
 const DONE = 12;
 
+// What the next byte of an extension belongs to; those from the first of `MAY_END` on may be the last part of a line.
+const EXT_BEFORE_NAME = 0;
+const EXT_AFTER_NAME = 1;
+const EXT_BEFORE_VALUE = 2;
+const EXT_QUOTED = 3;
+const EXT_ESCAPED = 4;
+const EXT_AFTER_VALUE = 5;
+const EXT_NAME = 6;
+const EXT_VALUE = 7;
+const EXT_QUOTED_END = 8;
+const MAY_END = EXT_NAME;
+
 /**
  * Takes a chunked body apart, wherever the reads have cut it.
  *
- * The content is moved together inside the buffer that it came in, so what one read brought is one piece.
+ * The content is moved together inside the buffer that it came in, so what one read brought is one piece. Of the
+ * trailer fields those are kept that may be passed on.
  */
 export class ChunkedReader implements BodyReader {
   readonly endsWithConnection = false;
@@ -56,14 +74,21 @@ export class ChunkedReader implements BodyReader {
   #at = SIZE;
   #size = 0;
   #digits = 0;
+  #extension = EXT_BEFORE_NAME;
   #extensionBytes = 0;
   #trailerBytes = 0;
   readonly #options: ChunkedReaderOptions;
+  readonly #named: ReadonlySet<string> | null;
   #name = "";
   #value = "";
 
-  constructor(options: ChunkedReaderOptions) {
+  /**
+   * @param options what is taken
+   * @param named fields that `Connection` names, in lower case: they must not travel on as trailers either
+   */
+  constructor(options: ChunkedReaderOptions, named: ReadonlySet<string> | null = null) {
     this.#options = options;
+    this.#named = named;
   }
 
   get done(): boolean {
@@ -110,19 +135,65 @@ export class ChunkedReader implements BodyReader {
       if (byte !== LF) throw this.#options.fail("a CR without LF after a chunk size");
       this.#digits = 0;
       this.#at = this.#size === 0 ? TRAILER_START : DATA;
-    } else if (byte === CR) this.#at = SIZE_LF;
-    else this.#readExtension(byte);
+    } else if (byte === CR) {
+      if (this.#at === EXTENSION && !this.#options.lenient && this.#extension < MAY_END) {
+        throw this.#options.fail("a malformed chunk extension");
+      }
+      this.#at = SIZE_LF;
+    } else this.#readAfterSize(byte);
   }
 
-  #readExtension(byte: number): void {
-    if (this.#at !== EXTENSION) {
-      if (this.#options.paddedSizes && (byte === SPACE || byte === TAB)) this.#at = SIZE_SPACE;
-      else if (byte === SEMICOLON) this.#at = EXTENSION;
-      else throw this.#options.fail("a chunk size that is not a hexadecimal number");
-    } else if (VALUE_BYTES[byte] === 0) throw this.#options.fail("a control character in a chunk extension");
+  #readAfterSize(byte: number): void {
+    const { lenient } = this.#options;
+    if (this.#at === EXTENSION) {
+      if (VALUE_BYTES[byte] === 0) throw this.#options.fail("a control character in a chunk extension");
+      if (!lenient) this.#readExtension(byte);
+    } else if (lenient && (byte === SPACE || byte === TAB)) this.#at = SIZE_SPACE;
+    else if (byte === SEMICOLON) {
+      this.#at = EXTENSION;
+      this.#extension = EXT_BEFORE_NAME;
+    } else throw this.#options.fail("a chunk size that is not a hexadecimal number");
     if (++this.#extensionBytes > this.#options.maxExtensionBytes) {
       throw this.#options.fail("chunk extensions without end");
     }
+  }
+
+  // `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`, behind the first semicolon.
+  #readExtension(byte: number): void {
+    const blank = byte === SPACE || byte === TAB;
+    switch (this.#extension) {
+      case EXT_BEFORE_NAME:
+        if (blank) return;
+        return this.#goOn(TOKEN_BYTES[byte] === 1, EXT_NAME);
+      case EXT_NAME:
+        if (TOKEN_BYTES[byte] === 1) return;
+        if (blank) return this.#goOn(true, EXT_AFTER_NAME);
+        return this.#goOn(byte === SEMICOLON || byte === EQUALS, afterName(byte));
+      case EXT_AFTER_NAME:
+        if (blank) return;
+        return this.#goOn(byte === SEMICOLON || byte === EQUALS, afterName(byte));
+      case EXT_BEFORE_VALUE:
+        if (blank) return;
+        if (byte === QUOTE) return this.#goOn(true, EXT_QUOTED);
+        return this.#goOn(TOKEN_BYTES[byte] === 1, EXT_VALUE);
+      case EXT_QUOTED:
+        if (byte === QUOTE) this.#extension = EXT_QUOTED_END;
+        else if (byte === BACKSLASH) this.#extension = EXT_ESCAPED;
+        return;
+      case EXT_ESCAPED:
+        this.#extension = EXT_QUOTED;
+        return;
+      case EXT_VALUE:
+        if (TOKEN_BYTES[byte] === 1) return;
+        return this.#goOn(blank || byte === SEMICOLON, blank ? EXT_AFTER_VALUE : EXT_BEFORE_NAME);
+      default:
+        return this.#goOn(blank || byte === SEMICOLON, blank ? EXT_AFTER_VALUE : EXT_BEFORE_NAME);
+    }
+  }
+
+  #goOn(good: boolean, next: number): void {
+    if (!good) throw this.#options.fail("a malformed chunk extension");
+    this.#extension = next;
   }
 
   #readDataEnd(byte: number): void {
@@ -161,8 +232,18 @@ export class ChunkedReader implements BodyReader {
         return;
       default:
         if (byte !== LF) throw this.#options.fail("a CR without LF in the trailer section");
-        if (this.#at === TRAILER_LF) this.trailers.push(this.#name.toLowerCase(), this.#value.trim());
+        if (this.#at === TRAILER_LF) this.#keepTrailer();
         this.#at = this.#at === END_LF ? DONE : TRAILER_START;
     }
   }
+
+  #keepTrailer(): void {
+    const name = this.#name.toLowerCase();
+    if (!mayBeTrailer(name) || this.#named?.has(name)) return;
+    this.trailers.push(name, trimBlanks(this.#value));
+  }
+}
+
+function afterName(byte: number): number {
+  return byte === EQUALS ? EXT_BEFORE_VALUE : EXT_BEFORE_NAME;
 }

@@ -1,8 +1,8 @@
 /** What heads of requests and responses have in common: field lines (RFC 9112 section 5), read strictly. */
 
 import type { ProxyError } from "../core/errors.ts";
-import { TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
-import { FieldLines } from "../http/field_lines.ts";
+import { asciiBytes, TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
+import { equalsToken, FieldLines } from "../http/field_lines.ts";
 
 /** Bounds of one head. */
 export interface HeadLimits {
@@ -16,7 +16,11 @@ const TAB = 9;
 const LF = 10;
 const CR = 13;
 const SPACE = 32;
+const COMMA = 44;
 const COLON = 58;
+const CLOSE = asciiBytes("close");
+const KEEP_ALIVE = asciiBytes("keep-alive");
+const UPGRADE = asciiBytes("upgrade");
 
 // Where the next byte of a field line belongs.
 const LINE_START = 0;
@@ -37,6 +41,14 @@ export abstract class HeadParser {
   readonly lines: FieldLines = new FieldLines();
   /** The first byte after the head. */
   bodyStart = 0;
+  /** Whether `Connection` names fields beside the usual ones. */
+  namesFields = false;
+  /** Whether `Connection` has the option `close`. */
+  protected closes = false;
+  /** Whether it has the option `keep-alive`. */
+  protected keepsAlive = false;
+  /** Whether it has the option `upgrade`. */
+  protected wantsUpgrade = false;
   /** Whether a line may end with LF alone (RFC 9112 section 2.2 lets a recipient take it). */
   protected readonly takesBareLf: boolean = false;
   readonly #limits: HeadLimits;
@@ -57,17 +69,19 @@ export abstract class HeadParser {
     this.#start = this.#at = at;
     this.#phase = LINE_START;
     this.#startLineRead = false;
+    this.namesFields =
+      this.closes =
+      this.keepsAlive =
+      this.wantsUpgrade =
+        false;
+    // A head that is refused early must not show the fields of the one before.
+    this.lines.begin(this.lines.bytes);
     this.beginHead(at);
   }
 
   /** Where the head begins. */
   get start(): number {
     return this.#start;
-  }
-
-  /** Whether any byte of the head has been read. */
-  get begun(): boolean {
-    return this.#at > this.#start;
   }
 
   /**
@@ -80,6 +94,7 @@ export abstract class HeadParser {
     // Nothing behind the bound is looked at, so that it is met whatever one read has brought.
     const limit = this.#start + this.#limits.maxBytes;
     const stop = end < limit ? end : limit;
+    this.lines.bytes = bytes;
     if (!this.#startLineRead) {
       const next = this.readStartLine(bytes, this.#at, stop);
       if (next < 0) {
@@ -89,9 +104,8 @@ export abstract class HeadParser {
       }
       this.#at = next;
       this.#startLineRead = true;
-      this.lines.begin(bytes);
+      this.lines.end = next;
     }
-    this.lines.bytes = bytes;
     if (this.#readFields(bytes, stop)) return true;
     if (end >= limit) throw this.tooLong(this.#limits.maxBytes);
     return false;
@@ -109,7 +123,7 @@ export abstract class HeadParser {
           at++;
           continue;
         }
-        if (byte === LF && this.takesBareLf) return this.#complete(at, at + 1);
+        if (byte === LF && this.takesBareLf) return this.#complete(at + 1);
         if (TOKEN_BYTES[byte] !== 1) throw this.fail(faultOfFirst(byte));
         this.#nameStart = at++;
         phase = NAME;
@@ -133,8 +147,8 @@ export abstract class HeadParser {
         const byte = bytes[at]!;
         if (byte === CR) phase = LINE_LF;
         else if (byte === LF && this.takesBareLf) {
-          this.#takeLine(bytes, at);
           this.lines.bareLf = true;
+          this.#takeLine(bytes, at, at + 1);
           phase = LINE_START;
         } else throw this.fail(faultOfValue(byte));
         at++;
@@ -142,13 +156,13 @@ export abstract class HeadParser {
       if (phase === LINE_LF) {
         if (at === stop) break;
         if (bytes[at] !== LF) throw this.fail("a CR without LF in a field line");
-        this.#takeLine(bytes, at - 1);
+        this.#takeLine(bytes, at - 1, at + 1);
         at++;
         phase = LINE_START;
       } else if (phase === LAST_LF) {
         if (at === stop) break;
         if (bytes[at] !== LF) throw this.fail("a CR without LF at the end of the head");
-        return this.#complete(at - 1, at + 1);
+        return this.#complete(at + 1);
       }
     }
     this.#at = at;
@@ -156,18 +170,38 @@ export abstract class HeadParser {
     return false;
   }
 
-  #takeLine(bytes: Uint8Array, lineEnd: number): void {
+  #takeLine(bytes: Uint8Array, lineEnd: number, next: number): void {
     const { lines } = this;
     if (lines.count === this.#limits.maxFields) throw this.tooMany(this.#limits.maxFields);
     const from = this.#valueStart;
     let to = lineEnd;
     while (to > from && isBlank(bytes[to - 1]!)) to--;
     const id = lines.add(this.#nameStart, this.#nameEnd, from, to);
+    lines.end = next;
     this.takeField(id, bytes, from, to);
   }
 
-  #complete(linesEnd: number, bodyStart: number): boolean {
-    this.lines.end = linesEnd;
+  /** Reads the options of a `Connection` field (RFC 9110 section 7.6.1). */
+  protected readConnection(bytes: Uint8Array, from: number, to: number): void {
+    let start = from;
+    for (let i = from; i <= to; i++) {
+      if (i < to && bytes[i] !== COMMA) continue;
+      let last = i;
+      while (start < last && isBlank(bytes[start]!)) start++;
+      while (last > start && isBlank(bytes[last - 1]!)) last--;
+      if (last > start) this.#takeOption(bytes, start, last);
+      start = i + 1;
+    }
+  }
+
+  #takeOption(bytes: Uint8Array, from: number, to: number): void {
+    if (equalsToken(bytes, from, to, KEEP_ALIVE)) this.keepsAlive = true;
+    else if (equalsToken(bytes, from, to, CLOSE)) this.closes = true;
+    else if (equalsToken(bytes, from, to, UPGRADE)) this.wantsUpgrade = true;
+    else this.namesFields = true;
+  }
+
+  #complete(bodyStart: number): boolean {
     this.#at = this.bodyStart = bodyStart;
     this.complete();
     return true;
@@ -189,7 +223,8 @@ export abstract class HeadParser {
   protected abstract tooMany(maxFields: number): ProxyError;
 }
 
-function isBlank(byte: number): boolean {
+/** Whether the byte is a space or a tab. */
+export function isBlank(byte: number): boolean {
   return byte === SPACE || byte === TAB;
 }
 
@@ -221,23 +256,3 @@ export function readContentLength(bytes: Uint8Array, from: number, to: number): 
   }
   return length;
 }
-
-/** Calls back with the bounds of every element of a comma-separated list (RFC 9110 section 5.6.1); empty ones are left out. */
-export function eachToken(
-  bytes: Uint8Array,
-  from: number,
-  to: number,
-  callback: (start: number, end: number) => void,
-): void {
-  let start = from;
-  for (let i = from; i <= to; i++) {
-    if (i < to && bytes[i] !== COMMA) continue;
-    let last = i;
-    while (start < last && isBlank(bytes[start]!)) start++;
-    while (last > start && isBlank(bytes[last - 1]!)) last--;
-    if (last > start) callback(start, last);
-    start = i + 1;
-  }
-}
-
-const COMMA = 44;

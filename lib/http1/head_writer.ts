@@ -1,6 +1,7 @@
 /** Heads of messages, as bytes. */
 
-import { TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
+import { asciiBytes, TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
+import { trimBlanks } from "../http/field_list.ts";
 import { fieldId } from "../http/field_names.ts";
 import type { FieldLines } from "../http/field_lines.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
@@ -16,6 +17,7 @@ const FEW_BYTES = 48;
 const CONTENT_LENGTH_ID = fieldId("content-length");
 const TRANSFER_ENCODING_ID = fieldId("transfer-encoding");
 const EXPECT_ID = fieldId("expect");
+const HOST_ID = fieldId("host");
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -37,6 +39,8 @@ export class HeadWriter {
   bytes: Bytes;
   /** How many bytes are written. */
   length = 0;
+  /** How many `Host` lines the head of a request has so far; -1 when it is no request that is written. */
+  #hosts = -1;
 
   constructor(bytes: Bytes) {
     this.bytes = bytes;
@@ -46,6 +50,7 @@ export class HeadWriter {
   begin(bytes: Bytes): void {
     this.bytes = bytes;
     this.length = 0;
+    this.#hosts = -1;
   }
 
   /**
@@ -55,6 +60,7 @@ export class HeadWriter {
    */
   requestLine(method: string, target: string): void {
     this.#reserve(method.length + target.length + 16);
+    this.#hosts = 0;
     this.#token(method);
     this.bytes[this.length++] = SPACE;
     this.#target(target);
@@ -64,6 +70,7 @@ export class HeadWriter {
   /** Writes the line that begins a request, whose target stands in bytes that were read as one. */
   requestLineOf(method: string, bytes: Uint8Array, targetStart: number, targetEnd: number): void {
     this.#reserve(method.length + targetEnd - targetStart + 16);
+    this.#hosts = 0;
     this.text(method);
     this.bytes[this.length++] = SPACE;
     this.copy(bytes, targetStart, targetEnd);
@@ -95,32 +102,40 @@ export class HeadWriter {
 
   /**
    * Writes all fields but those of framing; of a response to HEAD and of a 304, whose length describes what is not sent,
-   * the length as well.
+   * the length as well: once, however often it came (RFC 9112 section 6.3, item 5).
    *
-   * @throws {UnwritableHeadError} when a name or a value cannot stand in a head
+   * @throws {UnwritableHeadError} when a name or a value cannot stand in a head, and when that of a request has not
+   * exactly one `Host` (RFC 9112 section 3.2)
    */
   fields(fields: HeaderFields, withLength = false): void {
     const { lines, list } = fields;
-    if (lines !== null) this.#lines(lines, fields, withLength);
+    if (lines !== null) this.#lines(lines, fields);
     for (let i = 0; i < list.length; i += 2) {
       const name = list[i]!;
-      if (name === "transfer-encoding" || name === "expect") continue;
-      if (name === "content-length" && !withLength) continue;
+      if (name === "content-length" || name === "transfer-encoding" || name === "expect") continue;
       this.line(name, list[i + 1]!);
     }
+    const length = withLength ? fields.get("content-length") : null;
+    if (length !== null) this.#describedLength(length);
+    if (this.#hosts >= 0 && this.#hosts !== 1) throw new UnwritableHeadError(`${this.#hosts} Host fields`);
+  }
+
+  #describedLength(value: string): void {
+    const comma = value.indexOf(",");
+    const length = trimBlanks(comma < 0 ? value : value.slice(0, comma));
+    if (/^[0-9]+$/.test(length)) this.line("content-length", length);
   }
 
   // Lines that stand next to each other are copied at once.
-  #lines(lines: FieldLines, fields: HeaderFields, withLength: boolean): void {
+  #lines(lines: FieldLines, fields: HeaderFields): void {
     const { count, bytes } = lines;
-    if (lines.bareLf) return this.#linesAnew(lines, fields, withLength);
+    if (lines.bareLf) return this.#linesAnew(lines, fields);
     let from = 0;
     let to = 0;
     for (let line = 0; line < count; line++) {
       const id = lines.id(line);
-      const framing = (id === CONTENT_LENGTH_ID && !withLength) || id === TRANSFER_ENCODING_ID ||
-        id === EXPECT_ID;
-      if (framing || fields.isRemoved(line)) continue;
+      if (isFraming(id) || fields.isRemoved(line)) continue;
+      if (id === HOST_ID) this.#countHost();
       const start = lines.nameStart(line);
       if (start !== to) {
         if (to > from) this.copy(bytes, from, to);
@@ -131,12 +146,10 @@ export class HeadWriter {
     if (to > from) this.copy(bytes, from, to);
   }
 
-  #linesAnew(lines: FieldLines, fields: HeaderFields, withLength: boolean): void {
+  #linesAnew(lines: FieldLines, fields: HeaderFields): void {
     for (let line = 0; line < lines.count; line++) {
-      const id = lines.id(line);
-      const framing = (id === CONTENT_LENGTH_ID && !withLength) || id === TRANSFER_ENCODING_ID ||
-        id === EXPECT_ID;
-      if (!framing && !fields.isRemoved(line)) this.line(lines.nameAsWritten(line), lines.value(line));
+      if (isFraming(lines.id(line)) || fields.isRemoved(line)) continue;
+      this.line(lines.nameAsWritten(line), lines.value(line));
     }
   }
 
@@ -147,6 +160,7 @@ export class HeadWriter {
    */
   line(name: string, value: string): void {
     this.#reserve(name.length + value.length + 4);
+    if (name.length === 4 && name.toLowerCase() === "host") this.#countHost();
     this.#token(name);
     this.bytes[this.length++] = COLON;
     this.bytes[this.length++] = SPACE;
@@ -181,6 +195,10 @@ export class HeadWriter {
   end(): void {
     this.#reserve(2);
     this.#lineEnd();
+  }
+
+  #countHost(): void {
+    if (this.#hosts >= 0) this.#hosts++;
   }
 
   /** Writes text that is known to be ASCII and to fit where it is written. */
@@ -230,13 +248,18 @@ export class HeadWriter {
     if (target.length === 0) throw new UnwritableHeadError("an empty target");
     for (let i = 0; i < target.length; i++) {
       const code = target.charCodeAt(i);
+      if (code > DEL) return this.#targetAsUtf8(target);
       // A space would end the target, and what follows would be taken for the version.
-      if (code <= SPACE || code === DEL || code > 255) {
-        throw new UnwritableHeadError(`the target ${JSON.stringify(target)}`);
-      }
+      if (code <= SPACE || code === DEL) throw unwritableTarget(target);
       bytes[at++] = code;
     }
     this.length = at;
+  }
+
+  #targetAsUtf8(target: string): void {
+    const encoded = encoder.encode(target);
+    if (encoded.some((byte) => byte <= SPACE || byte === DEL)) throw unwritableTarget(target);
+    this.copy(encoded, 0, encoded.length);
   }
 
   #value(what: string, value: string): void {
@@ -261,12 +284,22 @@ export class HeadWriter {
   }
 }
 
+const encoder = new TextEncoder();
+
+function unwritableTarget(target: string): UnwritableHeadError {
+  return new UnwritableHeadError(`the target ${JSON.stringify(target)}`);
+}
+
 function ascii(text: string): Uint8Array {
   return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }
 
-const OK = ascii("HTTP/1.1 200 ");
-const CONTENT_LENGTH = ascii("content-length: ");
+function isFraming(id: number): boolean {
+  return id === CONTENT_LENGTH_ID || id === TRANSFER_ENCODING_ID || id === EXPECT_ID;
+}
+
+const OK = asciiBytes("HTTP/1.1 200 ");
+const CONTENT_LENGTH = asciiBytes("content-length: ");
 
 /** The usual reasons (RFC 9110 section 15). */
 export const REASONS: ReadonlyMap<number, string> = new Map(
@@ -318,6 +351,6 @@ export const REASONS: ReadonlyMap<number, string> = new Map(
 const STATUS_LINES: ReadonlyMap<number, { reason: string; bytes: Uint8Array }> = new Map(
   Array.from(
     REASONS,
-    ([status, reason]) => [status, { reason, bytes: ascii(`HTTP/1.1 ${status} ${reason}\r\n`) }],
+    ([status, reason]) => [status, { reason, bytes: asciiBytes(`HTTP/1.1 ${status} ${reason}\r\n`) }],
   ),
 );

@@ -1,10 +1,12 @@
 /** Heads of requests (RFC 9112 section 3), as hostile clients send them. */
 
 import { RequestError } from "../core/errors.ts";
-import { asciiBytes, TOKEN_BYTES } from "../http/byte_classes.ts";
+import { asciiBytes, HEX_DIGITS, TOKEN_BYTES } from "../http/byte_classes.ts";
 import { fieldId } from "../http/field_names.ts";
+import { trimBlanks } from "../http/field_list.ts";
 import { decodeLatin1, equalsToken } from "../http/field_lines.ts";
-import { eachToken, HeadParser, readContentLength } from "./head_parser.ts";
+import { makeHextets, readIpAddress } from "../http/ip_address.ts";
+import { HeadParser, readContentLength } from "./head_parser.ts";
 
 /** Bounds of request heads. */
 export interface RequestHeadLimits {
@@ -20,6 +22,7 @@ const LF = 10;
 const CR = 13;
 const SPACE = 32;
 const HASH = 35;
+const PERCENT = 37;
 const ASTERISK = 42;
 const SLASH = 47;
 const COLON = 58;
@@ -30,9 +33,6 @@ const RIGHT_BRACKET = 93;
 const MAX_METHOD_BYTES = 32;
 const VERSION = asciiBytes("HTTP/");
 const CHUNKED = asciiBytes("chunked");
-const CLOSE = asciiBytes("close");
-const KEEP_ALIVE = asciiBytes("keep-alive");
-const UPGRADE = asciiBytes("upgrade");
 const CONTINUE = asciiBytes("100-continue");
 
 // Where the next byte of the request line belongs.
@@ -89,15 +89,17 @@ export class RequestHeadParser extends HeadParser {
   #authorityStart = 0;
   #authorityEnd = 0;
   #hosts = 0;
-  #closes = false;
-  #keepsAlive = false;
-  #wantsUpgrade = false;
   #upgradeField = false;
 
   constructor(limits: RequestHeadLimits = {}) {
     const { maxBytes = 32_768, maxFields = 200, maxTargetBytes = 16_384 } = limits;
     super({ maxBytes, maxFields });
     this.#maxTargetBytes = maxTargetBytes;
+  }
+
+  /** Whether anything but the empty line that may stand before a request has come (RFC 9112 section 2.2). */
+  get begun(): boolean {
+    return this.#phase >= METHOD;
   }
 
   /** The target in origin form; bytes above 0x7F percent-encoded. */
@@ -125,12 +127,7 @@ export class RequestHeadParser extends HeadParser {
     this.#hosts = 0;
     this.contentLength = -1;
     this.chunked = false;
-    this.expectsContinue = false;
-    this.#closes =
-      this.#keepsAlive =
-      this.#wantsUpgrade =
-      this.#upgradeField =
-        false;
+    this.expectsContinue = this.#upgradeField = false;
   }
 
   protected override readStartLine(bytes: Uint8Array, from: number, stop: number): number {
@@ -161,7 +158,6 @@ export class RequestHeadParser extends HeadParser {
           break;
         default:
           if (bytes[at] !== LF) throw this.fail("a CR without LF in the request line");
-
           this.#completeLine(bytes);
           return at + 1;
       }
@@ -257,9 +253,9 @@ export class RequestHeadParser extends HeadParser {
     switch (id) {
       case HOST_ID:
         if (++this.#hosts > 1) throw this.fail("more than one Host field");
+        if (!isAuthority(bytes, from, to)) throw this.fail("a malformed Host field");
         this.hostStart = from;
         this.hostEnd = to;
-        if (!isAuthority(bytes, from, to)) throw this.fail("a malformed Host field");
         return;
       case CONTENT_LENGTH_ID:
         if (this.contentLength !== -1) throw this.fail("more than one Content-Length");
@@ -268,13 +264,11 @@ export class RequestHeadParser extends HeadParser {
         return;
       case TRANSFER_ENCODING_ID:
         if (this.chunked) throw this.fail("more than one Transfer-Encoding");
-        if (!equalsToken(bytes, from, to, CHUNKED)) {
-          throw this.fail("a Transfer-Encoding other than chunked", 501);
-        }
+        if (!equalsToken(bytes, from, to, CHUNKED)) throw this.#codingError(decodeLatin1(bytes, from, to));
         this.chunked = true;
         return;
       case CONNECTION_ID:
-        this.#readConnection(bytes, from, to);
+        this.readConnection(bytes, from, to);
         return;
       case UPGRADE_ID:
         this.#upgradeField = true;
@@ -287,16 +281,13 @@ export class RequestHeadParser extends HeadParser {
     }
   }
 
-  #readConnection(bytes: Uint8Array, from: number, to: number): void {
-    if (equalsToken(bytes, from, to, KEEP_ALIVE)) this.#keepsAlive = true;
-    else if (equalsToken(bytes, from, to, CLOSE)) this.#closes = true;
-    else {
-      eachToken(bytes, from, to, (start, end) => {
-        if (equalsToken(bytes, start, end, KEEP_ALIVE)) this.#keepsAlive = true;
-        else if (equalsToken(bytes, start, end, CLOSE)) this.#closes = true;
-        else if (equalsToken(bytes, start, end, UPGRADE)) this.#wantsUpgrade = true;
-      });
+  // Without `chunked` as the last one nobody knows where the content ends (RFC 9112 section 6.3, item 4).
+  #codingError(value: string): RequestError {
+    const codings = value.toLowerCase().split(",").map(trimBlanks);
+    if (codings.includes("") || codings.indexOf("chunked") !== codings.length - 1) {
+      return this.fail("a Transfer-Encoding that does not end with chunked, or has it twice");
     }
+    return this.fail("a Transfer-Encoding other than chunked", 501);
   }
 
   protected override complete(): void {
@@ -314,8 +305,8 @@ export class RequestHeadParser extends HeadParser {
       this.hostStart = this.#authorityStart;
       this.hostEnd = this.#authorityEnd;
     }
-    this.persistent = !this.#closes && (!old || this.#keepsAlive);
-    this.upgrade = this.#wantsUpgrade && this.#upgradeField && !old;
+    this.persistent = !this.closes && (!old || this.keepsAlive);
+    this.upgrade = this.wantsUpgrade && this.#upgradeField && !old;
     // A client of HTTP/1.0 cannot know what 100 (Continue) is (RFC 9110 section 10.1.1).
     if (old) this.expectsContinue = false;
   }
@@ -394,10 +385,10 @@ function faultOfTarget(byte: number): string {
   return byte === HASH ? "a fragment in the request target" : "a control character in the request target";
 }
 
-/** 1 for what may stand in a registered name or an IPv4 address: a comma would make a list of it (RFC 3986). */
+/** 1 for what may stand in a registered name or an IPv4 address as it is: a comma would make a list of it (RFC 3986). */
 const NAME_BYTES: Uint8Array = Uint8Array.from(
   { length: 256 },
-  (_, byte) => byte < 128 && /[!$%&'()*+\-.;=_~0-9A-Za-z]/.test(String.fromCharCode(byte)) ? 1 : 0,
+  (_, byte) => byte < 128 && /[!$&'()*+\-.;=_~0-9A-Za-z]/.test(String.fromCharCode(byte)) ? 1 : 0,
 );
 /** 1 for what may stand between the brackets of an IPv6 address. */
 const IPV6_BYTES: Uint8Array = Uint8Array.from(
@@ -414,17 +405,34 @@ function isAuthority(bytes: Uint8Array, from: number, to: number): boolean {
   if (bytes[at] === LEFT_BRACKET && at < to) {
     at++;
     while (at < to && IPV6_BYTES[bytes[at]!] === 1) at++;
-    if (at === to || bytes[at] !== RIGHT_BRACKET || at < from + 3) return false;
+    if (at === to || bytes[at] !== RIGHT_BRACKET || !isIpv6(decodeLatin1(bytes, from + 1, at))) return false;
     at++;
   } else {
-    while (at < to && NAME_BYTES[bytes[at]!] === 1) at++;
+    for (; at < to; at++) {
+      if (NAME_BYTES[bytes[at]!] === 1) continue;
+      if (bytes[at] !== PERCENT) break;
+      if (at + 2 >= to || HEX_DIGITS[bytes[at + 1]!] === 255 || HEX_DIGITS[bytes[at + 2]!] === 255) {
+        return false;
+      }
+      at += 2;
+    }
     if (at === from) return false;
   }
   if (at - from > 255) return false;
   if (at === to) return true;
   if (bytes[at] !== COLON) return false;
+  let port = 0;
   for (at++; at < to; at++) {
-    if (bytes[at]! < 48 || bytes[at]! > 57) return false;
+    const digit = bytes[at]! - 48;
+    if (digit < 0 || digit > 9) return false;
+    port = port * 10 + digit;
+    if (port > MAX_PORT) return false;
   }
   return true;
+}
+
+const MAX_PORT = 65_535;
+
+function isIpv6(text: string): boolean {
+  return text.includes(":") && readIpAddress(text, makeHextets()) !== 0;
 }

@@ -4,7 +4,7 @@ import { UpstreamError } from "../core/errors.ts";
 import { asciiBytes, VALUE_BYTES } from "../http/byte_classes.ts";
 import { fieldId } from "../http/field_names.ts";
 import { decodeLatin1, equalsToken } from "../http/field_lines.ts";
-import { eachToken, HeadParser, readContentLength } from "./head_parser.ts";
+import { HeadParser, isBlank, readContentLength } from "./head_parser.ts";
 
 /** Most bytes of a response head. */
 export const MAX_RESPONSE_HEAD_BYTES: number = 64 * 1024;
@@ -19,8 +19,6 @@ const PREFIX = asciiBytes("HTTP/1.");
 /** Where the first digit of the status stands in the line. */
 const STATUS_PLACE = 9;
 const CHUNKED = asciiBytes("chunked");
-const CLOSE = asciiBytes("close");
-const KEEP_ALIVE = asciiBytes("keep-alive");
 
 const CONTENT_LENGTH_ID = fieldId("content-length");
 const TRANSFER_ENCODING_ID = fieldId("transfer-encoding");
@@ -50,8 +48,6 @@ export class ResponseHeadParser extends HeadParser {
   #minor = 0;
   #inReason = false;
   #afterCr = false;
-  #closes = false;
-  #keepsAlive = false;
 
   constructor() {
     super({ maxBytes: MAX_RESPONSE_HEAD_BYTES, maxFields: MAX_RESPONSE_FIELDS });
@@ -69,7 +65,6 @@ export class ResponseHeadParser extends HeadParser {
     this.contentLength = -1;
     this.chunked = false;
     this.lengths = 0;
-    this.#closes = this.#keepsAlive = false;
   }
 
   // Whatever is not HTTP at all is told from the first bytes: it may never send a line end.
@@ -124,7 +119,7 @@ export class ResponseHeadParser extends HeadParser {
         this.chunked = true;
         return;
       case CONNECTION_ID:
-        this.#readConnection(bytes, from, to);
+        this.readConnection(bytes, from, to);
     }
   }
 
@@ -134,8 +129,8 @@ export class ResponseHeadParser extends HeadParser {
     for (let i = from; i <= to; i++) {
       if (i < to && bytes[i] !== COMMA) continue;
       let end = i;
-      while (start < end && bytes[start] === SPACE) start++;
-      while (end > start && bytes[end - 1] === SPACE) end--;
+      while (start < end && isBlank(bytes[start]!)) start++;
+      while (end > start && isBlank(bytes[end - 1]!)) end--;
       const length = readContentLength(bytes, start, end);
       if (length === -1) throw this.fail("a content-length that is not a number");
       if (this.contentLength !== -1 && this.contentLength !== length) {
@@ -147,24 +142,13 @@ export class ResponseHeadParser extends HeadParser {
     }
   }
 
-  #readConnection(bytes: Uint8Array, from: number, to: number): void {
-    if (equalsToken(bytes, from, to, KEEP_ALIVE)) this.#keepsAlive = true;
-    else if (equalsToken(bytes, from, to, CLOSE)) this.#closes = true;
-    else {
-      eachToken(bytes, from, to, (start, end) => {
-        if (equalsToken(bytes, start, end, KEEP_ALIVE)) this.#keepsAlive = true;
-        else if (equalsToken(bytes, start, end, CLOSE)) this.#closes = true;
-      });
-    }
-  }
-
   protected override complete(): void {
     if (this.chunked && this.contentLength !== -1) {
       throw this.fail("both content-length and transfer-encoding");
     }
     // RFC 9112 section 6.1: framing of HTTP/1.0 with a transfer coding is faulty by definition.
     if (this.chunked && this.#minor === 0) throw this.fail("a transfer-encoding in HTTP/1.0");
-    this.persistent = !this.#closes && (this.#minor === 1 || this.#keepsAlive);
+    this.persistent = !this.closes && (this.#minor === 1 || this.keepsAlive);
   }
 
   protected override fail(found: string): UpstreamError {

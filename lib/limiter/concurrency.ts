@@ -11,7 +11,7 @@ export const RETRY_AFTER_US = 1_000_000;
  * `a` is two periods after its start.
  *
  * A place that nobody gives back, because the worker that held it died, must not be lost for ever: after the second
- * change of periods it is free again. So a place is held for one to two windows at most.
+ * change of periods it is free again. So a place is held for one to two windows, unless it is taken again.
  */
 export function concurrency(
   state: Readonly<State>,
@@ -50,6 +50,25 @@ export function releasePlaces(
   else if (into.a === periodEnd + windowUs) into.b = Math.max(0, into.b - cost);
   // An entry without places says nothing, so another key may have it at once.
   if (into.b + into.c === 0) into.a = 0;
+}
+
+/**
+ * Takes places again, whatever the limit, so that they count from the period that runs on.
+ *
+ * @param periodEnd `a` of the state right after they were taken
+ */
+export function retakePlaces(
+  state: Readonly<State>,
+  now: number,
+  cost: number,
+  windowUs: number,
+  periodEnd: number,
+  into: State,
+): void {
+  rollPeriods(state, now, windowUs, into);
+  if (into.a === periodEnd) return;
+  if (into.a === periodEnd + windowUs) into.b = Math.max(0, into.b - cost);
+  into.c += cost;
 }
 
 function rollPeriods(state: Readonly<State>, now: number, windowUs: number, into: State): void {

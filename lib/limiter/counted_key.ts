@@ -14,6 +14,8 @@ export interface CountedKey extends Fingerprint, DueCharge {
   readonly expiresAt: number;
   /** Where it was counted when the table had no room. */
   readonly sketch: CountMinSketch | null;
+  /** Where it is counted when the table has no room. */
+  readonly overflow: CountMinSketch;
   /** Time of the decision, in microseconds of the table's. */
   readonly countedAt: number;
 }
@@ -32,6 +34,7 @@ export function countedKey(charge: Charge, countedAt: number): CountedKey {
     windowUs: rule.windowUs,
     expiresAt: verdict.next.a,
     sketch: overflowed ? sketch : null,
+    overflow: sketch,
     countedAt,
   };
 }

@@ -1,26 +1,141 @@
 /** Places of concurrency policies, from the admission of a request to its end. */
 
-import { releasePlaces } from "./concurrency.ts";
+import { releasePlaces, retakePlaces } from "./concurrency.ts";
 import type { CountedKey } from "./counted_key.ts";
+import type { CountMinSketch } from "./count_min_sketch.ts";
 import { Cursor, type State } from "./cursor.ts";
-import { refundOverflow } from "./overflow.ts";
-import type { SharedTable } from "./shared_table.ts";
+import type { EntryTable } from "./entry_table.ts";
+import { chargeOverflow, refundOverflow } from "./overflow.ts";
 
-/** Gives back the places that a request took of a concurrency policy; to be called once. */
-export function giveBackPlaces(table: SharedTable, places: CountedKey): void {
-  const { sketch, countedAt, cost, windowUs, limit, expiresAt } = places;
-  if (sketch !== null) {
-    const rule = { limit, burst: 0, windowUs, penalize: false, bounded: false };
-    refundOverflow(sketch, places, "concurrency", countedAt, cost, rule);
-    return;
+/** Where places are counted. */
+export interface PlaceTable {
+  readonly entries: EntryTable;
+  /** Whole microseconds. */
+  now(): number;
+}
+
+/** The places that one request holds of one policy. */
+export interface HeldPlaces {
+  readonly counted: CountedKey;
+  /** `a` of the key's state right after they were taken, or taken again. */
+  expiresAt: number;
+  /** When that was. */
+  takenAt: number;
+  /** Where they are counted when the table has no room. */
+  sketch: CountMinSketch | null;
+  /** Position in the list of all. */
+  index: number;
+}
+
+/**
+ * What the requests of this worker hold.
+ *
+ * A place that nobody speaks of is free after a window or two, so that the places of a worker that died are not lost. So
+ * this worker takes its own again before it decides, once a window: a request holds its places for as long as it runs.
+ */
+export class WorkerPlaces {
+  /** When the first period ends in which something was taken, in microseconds. */
+  #dueAt = Infinity;
+  readonly #table: PlaceTable;
+  readonly #held: HeldPlaces[] = [];
+
+  constructor(table: PlaceTable) {
+    this.#table = table;
   }
+
+  /** Takes into account what was counted for a request. */
+  hold(counted: CountedKey): HeldPlaces {
+    const { expiresAt, countedAt, sketch } = counted;
+    const held: HeldPlaces = { counted, expiresAt, takenAt: countedAt, sketch, index: this.#held.length };
+    this.#held.push(held);
+    this.#dueAt = Math.min(this.#dueAt, periodEnd(held));
+    return held;
+  }
+
+  /** Gives back what {@linkcode hold} returned; to be called once. */
+  giveBack(held: HeldPlaces): void {
+    const last = this.#held.pop()!;
+    if (last !== held) {
+      this.#held[held.index] = last;
+      last.index = held.index;
+    }
+    const { counted, sketch } = held;
+    if (sketch !== null) {
+      this.#refund(held, sketch);
+      return;
+    }
+    const { cost, windowUs } = counted;
+    const cursor = cursorOf(counted);
+    const next: State = { a: 0, b: 0, c: 0 };
+    while (this.#table.entries.find(cursor)) {
+      const now = this.#table.now();
+      releasePlaces(cursor, now, cost, windowUs, held.expiresAt, next);
+      if (this.#table.entries.write(cursor, next, now)) return;
+    }
+  }
+
+  /** Takes again what is held since before the period that runs; to be called before anything is decided about places. */
+  retake(): void {
+    if (this.#dueAt === Infinity) return;
+    const nowUs = this.#table.now();
+    if (nowUs < this.#dueAt) return;
+    this.#dueAt = Infinity;
+    for (const held of this.#held) {
+      if (periodEnd(held) <= nowUs) this.#retake(held);
+      this.#dueAt = Math.min(this.#dueAt, periodEnd(held));
+    }
+  }
+
+  #retake(held: HeldPlaces): void {
+    const { counted, sketch } = held;
+    if (sketch !== null) {
+      this.#refund(held, sketch);
+      this.#charge(held, sketch);
+      return;
+    }
+    const { entries } = this.#table;
+    const { cost, windowUs } = counted;
+    const cursor = cursorOf(counted);
+    const next: State = { a: 0, b: 0, c: 0 };
+    for (;;) {
+      const found = entries.find(cursor);
+      const now = this.#table.now();
+      if (!found && !entries.place(cursor, now, [], 0)) {
+        this.#charge(held, counted.overflow);
+        return;
+      }
+      retakePlaces(cursor, now, cost, windowUs, held.expiresAt, next);
+      if (!entries.write(cursor, next, now)) continue;
+      held.expiresAt = next.a;
+      held.takenAt = now;
+      return;
+    }
+  }
+
+  #charge(held: HeldPlaces, sketch: CountMinSketch): void {
+    const { counted } = held;
+    held.sketch = sketch;
+    held.takenAt = this.#table.now();
+    chargeOverflow(sketch, counted, "concurrency", held.takenAt, counted.cost, ruleOf(counted), true);
+  }
+
+  #refund({ counted, takenAt }: HeldPlaces, sketch: CountMinSketch): void {
+    refundOverflow(sketch, counted, "concurrency", takenAt, counted.cost, ruleOf(counted));
+  }
+}
+
+/** When the period is over in which places were taken; they are counted for one more. */
+function periodEnd({ counted: { windowUs }, expiresAt, takenAt, sketch }: HeldPlaces): number {
+  return sketch === null ? expiresAt - windowUs : (Math.floor(takenAt / windowUs) + 1) * windowUs;
+}
+
+function cursorOf({ low, high }: CountedKey): Cursor {
   const cursor = new Cursor();
-  cursor.low = places.low;
-  cursor.high = places.high;
-  const next: State = { a: 0, b: 0, c: 0 };
-  while (table.entries.find(cursor)) {
-    const now = table.now();
-    releasePlaces(cursor, now, cost, windowUs, expiresAt, next);
-    if (table.entries.write(cursor, next, now)) return;
-  }
+  cursor.low = low;
+  cursor.high = high;
+  return cursor;
+}
+
+function ruleOf({ limit, windowUs }: CountedKey) {
+  return { limit, burst: 0, windowUs, penalize: false, bounded: false };
 }

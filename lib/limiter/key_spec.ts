@@ -1,6 +1,6 @@
 /** What a limit is counted by: the client's address, a field of the request, or anything a function returns. */
 
-import { dropPromise } from "../core/drop_promise.ts";
+import { unexpected } from "../core/callback.ts";
 import { isToken } from "../http/header_fields.ts";
 import { cookieValue } from "../http/cookie_value.ts";
 import { countedPath } from "../http/normal_path.ts";
@@ -70,8 +70,7 @@ export type CompiledKey = (source: KeySource) => string | null;
  */
 export function checkedKey(key: unknown): string | null {
   if (key === null || typeof key === "string") return key;
-  dropPromise(key);
-  throw new TypeError(`received ${String(key)}, expected a string or null`);
+  throw unexpected("a string or null", key);
 }
 
 function isNamedKey(text: string): text is NamedKey {

@@ -4,10 +4,10 @@ import type { HeaderFields } from "../http/header_fields.ts";
 import type { AllowedDecision, Decision, LimitedDecision } from "./decision.ts";
 import type { HeaderStyle, ResolvedPolicy } from "./policy.ts";
 
-const PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types";
-
-/** Largest structured-field Integer. */
+/** Largest structured-field Integer (RFC 9651 section 3.3.1). */
 const MAX_INTEGER = 999_999_999_999_999;
+
+const PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types";
 
 /** A decision that has numbers to tell. */
 type CountedDecision = AllowedDecision | LimitedDecision;
@@ -104,7 +104,7 @@ export class LimitHeaders {
     }
     headers.list.push("ratelimit-policy", list);
     const t = policy.algorithm === "concurrency" ? "" : `;t=${effectiveWindow(decision)}`;
-    headers.list.push("ratelimit", `${name};r=${whole(remaining)}${t}`);
+    headers.list.push("ratelimit", `${name};r=${remaining}${t}`);
   }
 
   /** The items of all policies that apply and want this style; one whose limit depends on the key only for its own decision. */
@@ -146,11 +146,11 @@ export function limitProblem(decision: LimitedDecision): Readonly<Record<string,
 }
 
 function retryAfterSeconds({ retryAfterMs }: LimitedDecision): number {
-  return Math.max(1, Math.ceil(retryAfterMs / 1000));
+  return seconds(retryAfterMs, 1);
 }
 
 function resetSeconds(decision: CountedDecision): number {
-  return Math.max(decision.kind === "limited" ? 1 : 0, Math.ceil(decision.resetMs / 1000));
+  return seconds(decision.resetMs, decision.kind === "limited" ? 1 : 0);
 }
 
 /**
@@ -168,12 +168,11 @@ function effectiveWindow(decision: CountedDecision): number {
   if (policy.algorithm !== "fixed-window") {
     ms = remaining > 0 ? remaining * windowMs / limit : decision.retryAfterMs;
   }
-  return Math.max(1, Math.ceil(ms / 1000));
+  return seconds(ms, 1);
 }
 
-/** Structured-field Integer (RFC 9651 section 3.3.1): functions may give limits with a fraction, or very large ones. */
-function whole(count: number): string {
-  return String(Math.min(Math.floor(count), MAX_INTEGER));
+function seconds(ms: number, least: number): number {
+  return Math.min(Math.max(least, Math.ceil(ms / 1000)), MAX_INTEGER);
 }
 
 /** Structured-field String (RFC 9651 section 3.3.3); names are printable ASCII. */
@@ -182,9 +181,9 @@ function quote(name: string): string {
 }
 
 function itemText(policy: ResolvedPolicy, limit: number, windowMs: number): string {
-  const quota = `${quote(policy.name)};q=${whole(limit)}`;
+  const quota = `${quote(policy.name)};q=${limit}`;
   if (policy.algorithm === "concurrency") return `${quota};qu="concurrent-requests"`;
-  return `${quota};w=${Math.max(1, Math.ceil(windowMs / 1000))}`;
+  return `${quota};w=${seconds(windowMs, 1)}`;
 }
 
 function policyItem({ policy, limit, windowMs }: CountedDecision): string {
@@ -201,15 +200,15 @@ function staticItem(policy: ResolvedPolicy): string | null {
 
 /** Drafts before the eighth name no policy: quota and window only. */
 function legacyPolicy({ limit, windowMs }: CountedDecision): string {
-  return windowMs === 0 ? whole(limit) : `${whole(limit)};w=${Math.max(1, Math.ceil(windowMs / 1000))}`;
+  return windowMs === 0 ? String(limit) : `${limit};w=${seconds(windowMs, 1)}`;
 }
 
 /** Sets the three fields, unless the server's own leave the client no more; tells whether it did. */
 function writeTriple(prefix: string, decision: CountedDecision, headers: HeaderFields): boolean {
   const theirs = headers.get(`${prefix}-remaining`);
   if (theirs !== null && Number(theirs) <= decision.remaining) return false;
-  headers.set(`${prefix}-limit`, whole(decision.limit));
-  headers.set(`${prefix}-remaining`, whole(decision.remaining));
+  headers.set(`${prefix}-limit`, String(decision.limit));
+  headers.set(`${prefix}-remaining`, String(decision.remaining));
   headers.set(`${prefix}-reset`, String(resetSeconds(decision)));
   return true;
 }
@@ -224,7 +223,7 @@ function writeDraft7(decision: CountedDecision, headers: HeaderFields): void {
   const { limit, remaining } = decision;
   headers.set(
     "ratelimit",
-    `limit=${whole(limit)}, remaining=${whole(remaining)}, reset=${resetSeconds(decision)}`,
+    `limit=${limit}, remaining=${remaining}, reset=${resetSeconds(decision)}`,
   );
   headers.set("ratelimit-policy", legacyPolicy(decision));
 }

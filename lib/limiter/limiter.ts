@@ -100,6 +100,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   /** The same as {@linkcode check}, with a promise where the store takes its time. */
   decide(source: Ctx, clockMs?: number): Decision | Promise<Decision> {
     if (this.#disposed) throw new TypeError("Cannot use a limiter that has been disposed");
+    if (this.#takesPlaces) this.table.places.retake();
     const later = this.#store.answersLater;
     const list = later ? this.#spare.pop() ?? this.#makeList() : this.#list;
     const count = list.collect(source);
@@ -145,6 +146,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   /** What each policy that applies to the request would say, without counting it. */
   peek(source: Ctx): PolicyStatus[] {
     if (this.#disposed) throw new TypeError("Cannot use a limiter that has been disposed");
+    this.table.places.retake();
     const count = Math.max(0, this.#list.collect(source));
     return count === 0 ? [] : statusOf(this.#memory, this.#list.applying.slice(0, count));
   }
@@ -158,6 +160,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
    * @throws {RangeError} when there is no such policy
    */
   statusOf(key: string, policyName?: string): PolicyStatus[] {
+    this.table.places.retake();
     const charges = this.#chargesOf(policyName).filter(setConstants);
     for (const charge of charges) this.#list.aim(charge, key);
     return statusOf(this.#memory, charges);

@@ -5,7 +5,7 @@ import type { Charge } from "./charge.ts";
 import { correctCount } from "./correction.ts";
 import { type CountedKey, countedKey } from "./counted_key.ts";
 import type { EntryTable } from "./entry_table.ts";
-import { giveBackPlaces } from "./held_places.ts";
+import type { HeldPlaces } from "./held_places.ts";
 import type { LimiterStore } from "./limiter_store.ts";
 import { chargeOverflow, estimateOverflow, refundOverflow, seedFromSketch } from "./overflow.ts";
 import type { SharedTable } from "./shared_table.ts";
@@ -38,16 +38,17 @@ export class MemoryStore implements LimiterStore {
   }
 
   hold(charges: readonly Charge[], count: number): Lease | null {
-    const held: CountedKey[] = [];
+    const { places } = this.table;
+    const held: HeldPlaces[] = [];
     for (let i = 0; i < count; i++) {
       const charge = charges[i]!;
       if (charge.policy.algorithm === "concurrency" && charge.verdict.admitted) {
-        held.push(this.counted(charge));
+        held.push(places.hold(this.counted(charge)));
       }
     }
     if (held.length === 0) return null;
     return new Lease(() => {
-      for (const places of held) giveBackPlaces(this.table, places);
+      for (const each of held) places.giveBack(each);
     });
   }
 

@@ -20,9 +20,9 @@ export type KeyedNumber<Ctx extends KeySource = KeySource> = number | ((key: str
 /**
  * How often something may happen, for each key.
  *
- * A function of the configuration that throws, or gives something else than a number of at least 0, fails the request
- * with a `FilterError` (500) before anything is counted: neither letting such a request pass nor calling it too many
- * would be true. `Infinity` as a limit means that this key is not limited by the policy.
+ * A function of the configuration that throws, or returns what it must not, fails the request with a `FilterError` (500)
+ * before anything is counted: neither letting such a request pass nor calling it too many would be true. None of them but
+ * `response` may be async.
  */
 export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   /**
@@ -35,12 +35,15 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   name?: string;
   /** What is counted separately. */
   key: KeySpec<Ctx>;
-  /** How many in each window; at once, for `"concurrency"`. 0 refuses everything. */
+  /**
+   * How many in each window; at once, for `"concurrency"`: a whole number up to 1,000,000,000. 0 refuses everything. A
+   * function may return `Infinity` as well, where the policy does not limit the key.
+   */
   limit: KeyedNumber<Ctx>;
   /**
-   * Length of the window. For `"concurrency"` the longest that a request holds its place when nobody gives it back,
-   * as after a worker died; `"1h"` when left out. Required otherwise. Counted in Redis, places last for as long as
-   * their requests, and are free 10 seconds after an instance has died, whatever the window.
+   * Length of the window. For `"concurrency"`, of which requests hold a place for as long as they run, how long it takes
+   * (up to twice that) until the places of a worker that died are free; `"1h"` when left out. Required otherwise. Counted
+   * in Redis, the places of an instance that died are free after 10 seconds, whatever the window.
    */
   window?: Duration;
   /** How requests are counted. @default {"fixed-window"} */
@@ -51,11 +54,16 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    * @default {limit}
    */
   burst?: KeyedNumber<Ctx>;
-  /** How much one request counts. @default {1} */
+  /**
+   * How much one request counts. Fractions that a function returns are rounded up; more than 1,000,000,000 counts as
+   * that. @default {1}
+   */
   cost?: number | ((ctx: Ctx) => number);
   /**
    * How much a request counts in the end, when it is over: by its status, the bytes sent or the time it took. `cost` is
-   * what it counts meanwhile. Not asked about a request that failed before it reached a server, which counts nothing.
+   * what it counts meanwhile, and in the end when the function throws or returns no number from 0 on, which the log tells.
+   * Numbers are taken as those of `cost`. Not asked about a request that failed before it reached a server, which counts
+   * nothing.
    *
    * What is taken back, is taken back only where it still counts: in the window in which the request came, and for a
    * token bucket less what has come back since by itself.
@@ -161,6 +169,9 @@ export const DEFAULT_HEADERS: readonly HeaderStyle[] = Object.freeze<HeaderStyle
   "x-rate-limit",
   "draft-11",
 ]);
+
+/** Largest limit; more could not be counted exactly over a long window. */
+export const MAX_LIMIT = 1_000_000_000;
 
 /** How many keys of a policy are counted exactly when its `maxKeys` does not say. */
 export const DEFAULT_MAX_KEYS = 100_000;

@@ -1,33 +1,25 @@
 /** The functions of a policy, called with care. */
 
-import { dropPromise } from "../core/drop_promise.ts";
+import { checkedBoolean, unexpected } from "../core/callback.ts";
 import { FilterError } from "../core/errors.ts";
 import { checkedKey, type KeySource } from "./key_spec.ts";
-import type { ResolvedPolicy } from "./policy.ts";
+import { MAX_LIMIT, type ResolvedPolicy } from "./policy.ts";
 
 /**
  * Whether the policy does not apply to the request.
  *
- * @throws {FilterError} when the function throws, or is async: a promise would exempt everybody
+ * @throws {FilterError} when the function throws, or returns neither true, false nor nothing
  */
 export function callExempt(
   policy: ResolvedPolicy,
   exempt: NonNullable<ResolvedPolicy["exempt"]>,
   source: KeySource,
 ): boolean {
-  let exempted: unknown;
   try {
-    exempted = exempt(source);
+    return checkedBoolean(exempt(source));
   } catch (error) {
     throw new FilterError(phaseOf(policy, "exempt"), error);
   }
-  if (typeof exempted !== "object") return Boolean(exempted);
-  if (exempted === null) return false;
-  dropPromise(exempted);
-  throw new FilterError(
-    phaseOf(policy, "exempt"),
-    new TypeError(`received ${String(exempted)}, expected true or false`),
-  );
 }
 
 /**
@@ -44,9 +36,9 @@ export function callKey(policy: ResolvedPolicy, source: KeySource): string | nul
 }
 
 /**
- * A limit or a burst, for a key.
+ * A limit or a burst, for a key; `Infinity` where it may have no end.
  *
- * @throws {FilterError} when the function throws or returns no number of at least 0
+ * @throws {FilterError} when the function throws or returns what could not stand in its place
  */
 export function callKeyed(
   policy: ResolvedPolicy,
@@ -56,19 +48,17 @@ export function callKeyed(
   source: KeySource,
 ): number {
   if (typeof value === "number") return value;
-  let number: unknown;
   try {
-    number = value(key, source);
+    return checkedCount(option, value(key, source));
   } catch (error) {
     throw new FilterError(phaseOf(policy, option), error);
   }
-  return checkedNumber(policy, option, number);
 }
 
 /**
  * A cost, before the request or after it.
  *
- * @throws {FilterError} when the function throws or returns no number of at least 0
+ * @throws {FilterError} when the function throws or returns what cannot be counted
  */
 export function callCost(
   policy: ResolvedPolicy,
@@ -77,22 +67,31 @@ export function callCost(
   source: KeySource,
 ): number {
   if (typeof value === "number") return value;
-  let number: unknown;
   try {
-    number = value(source);
+    return checkedCost(value(source));
   } catch (error) {
     throw new FilterError(phaseOf(policy, option), error);
   }
-  return checkedNumber(policy, option, number);
 }
 
-function checkedNumber(policy: ResolvedPolicy, option: string, value: unknown): number {
-  if (typeof value === "number" && value >= 0) return value;
-  dropPromise(value);
-  throw new FilterError(
-    phaseOf(policy, option),
-    new RangeError(`received ${String(value)}, expected a number of at least 0`),
+/** As strict as a number in the configuration: with a fraction, or beyond what is exact, more would get through. */
+function checkedCount(option: "limit" | "burst", value: unknown): number {
+  if (typeof value === "number" && value >= 0) {
+    if (value <= MAX_LIMIT && Number.isInteger(value)) return value;
+    if (value === Infinity && option === "limit") return value;
+  }
+  throw unexpected(
+    `a whole number from 0 to ${MAX_LIMIT}${option === "limit" ? ", or Infinity" : ""}`,
+    value,
   );
+}
+
+/** Bytes, milliseconds and parts of them: parts count in full, and nothing counts more than the largest limit. */
+function checkedCost(value: unknown): number {
+  if (typeof value === "number" && value >= 0 && value <= Number.MAX_SAFE_INTEGER) {
+    return Math.min(Math.ceil(value), MAX_LIMIT);
+  }
+  throw unexpected(`a number from 0 to ${Number.MAX_SAFE_INTEGER}`, value);
 }
 
 function phaseOf(policy: ResolvedPolicy, option: string): string {

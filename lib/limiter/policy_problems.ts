@@ -3,7 +3,13 @@
 import { DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import { expectedCidr } from "../http/cidr.ts";
 import { KEY_SPEC_EXPECTED, parseKeySpec } from "./key_spec.ts";
-import type { AlgorithmName, HeaderStyle, LimiterPolicy, MissingKeyAction } from "./policy.ts";
+import {
+  type AlgorithmName,
+  type HeaderStyle,
+  type LimiterPolicy,
+  MAX_LIMIT,
+  type MissingKeyAction,
+} from "./policy.ts";
 import { findStoreProblems } from "./redis_store_options.ts";
 import { MAX_KEYS } from "./table_layout.ts";
 
@@ -34,8 +40,6 @@ const MISSING_KEY_ACTIONS: readonly MissingKeyAction[] = ["skip", "reject", "ip"
 
 /** Longest window; the clock of the shared table turns over after twice this. */
 const MAX_WINDOW_MS = 366 * 86_400_000;
-/** Largest limit; more could not be counted exactly over a long window. */
-const MAX_LIMIT = 1_000_000_000;
 const MAX_NAME_LENGTH = 64;
 
 /** Most bits of an IPv6 address. */

@@ -1,6 +1,7 @@
 /** What a client that is refused gets. */
 
 import { HeaderFields } from "../http/header_fields.ts";
+import { withHead } from "../http/make_response.ts";
 import { problemBody } from "../http/problem_response.ts";
 import type { LimitedDecision } from "./decision.ts";
 import { type LimitHeaders, limitProblem } from "./limit_headers.ts";
@@ -30,11 +31,10 @@ export function refusalFields(decision: LimitedDecision, headers: LimitHeaders):
  * @param own not read yet
  */
 export function completeRefusal(own: Response, decision: LimitedDecision, headers: LimitHeaders): Response {
-  const { body, status, statusText } = own;
   const fields = new HeaderFields(own.headers);
   if (!fields.has("cache-control")) fields.set("cache-control", "no-store");
   const retryAfter = fields.get("retry-after");
   headers.apply(decision, fields);
   if (retryAfter !== null) fields.set("retry-after", retryAfter);
-  return new Response(body, { status, statusText, headers: [...fields] });
+  return withHead(own, { status: own.status, headers: fields });
 }

@@ -4,6 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import { CountMinSketch } from "./count_min_sketch.ts";
 import { EntryTable } from "./entry_table.ts";
+import { WorkerPlaces } from "./held_places.ts";
 import { TableClock } from "./table_clock.ts";
 import { GROUP, HEADER, MAGIC, MAX_KEYS, MAX_SKETCHES, ROWS, tableSize } from "./table_layout.ts";
 
@@ -34,6 +35,8 @@ export class SharedTable {
 
   /** The entries. @internal */
   readonly entries: EntryTable;
+  /** What the requests of this worker hold. @internal */
+  readonly places: WorkerPlaces = new WorkerPlaces(this);
   readonly #time: TableClock;
   readonly #words: Int32Array;
   readonly #groups: number;

@@ -2,7 +2,7 @@
 
 /** One finished request; the proxy fills it once, after the last byte. */
 export interface AccessEntry {
-  /** Number of the request in its process. */
+  /** The id that `requestId()` has given the request, otherwise its number in its process. */
   readonly requestId: string;
   /** Address of the client; `""` when it has none (unix socket). */
   readonly clientIp: string;

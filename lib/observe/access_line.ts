@@ -32,14 +32,15 @@ export function formatAccessText(entry: AccessEntry, time: string): string {
 }
 
 /**
- * One JSON object with always the same members in the same order: `time`, `level`, `kind` (`"access"`), `id`,
+ * One JSON object with always the same members in the same order: `time`, `level`, `kind` (`"access"`), `requestId`,
  * `client`, `method`, `target`, `status`, `route`, `server`, `pool`, `durationMs`, `bytes`, `attempts`, `limited`,
  * `wouldLimit`, `error`. `route`, `server`, `pool`, `limited` and `error` are `null` where there is nothing to tell;
  * `wouldLimit` is an array of names.
  */
 export function formatAccessJson(entry: AccessEntry, time: string): string {
   const { route, server, pool, limitedBy, wouldLimit, error } = entry;
-  return '{"time":"' + time + '","level":"info","kind":"access","id":"' + escapeQuoted(entry.requestId) +
+  return '{"time":"' + time + '","level":"info","kind":"access","requestId":"' +
+    escapeQuoted(entry.requestId) +
     '","client":"' + escapeQuoted(entry.clientIp) + '","method":"' + escapeQuoted(entry.method) +
     '","target":"' + escapeQuoted(entry.target) + '","status":' + entry.status +
     ',"route":' + quotedOrNull(route) + ',"server":' + quotedOrNull(server) + ',"pool":' +

@@ -70,7 +70,7 @@ export function eventMessage(event: ProxyEvent): string {
     case "request_failure":
       return failureMessage(event);
     case "request_log":
-      return `${event.message} (request ${event.requestId})`;
+      return event.message;
     case "limiter_overflow":
       return `Limiter ${event.policy} holds ${event.capacity} keys and is full: further keys are estimated, never too low`;
     case "limiter_store":

@@ -122,7 +122,7 @@ export interface DiscoveryEvent {
 export interface RequestFailureEvent {
   /** Tells this event from others. */
   readonly kind: "request_failure";
-  /** Number of the request in its process. */
+  /** The id that `requestId()` has given the request, otherwise its number in its process. */
   readonly requestId: string;
   /** Method of the client's request. */
   readonly method: string;
@@ -148,7 +148,7 @@ export interface RequestLogEvent {
   readonly kind: "request_log";
   /** How important it is. */
   readonly level: LogLevel;
-  /** Number of the request in its process. */
+  /** The id that `requestId()` has given the request, otherwise its number in its process. */
   readonly requestId: string;
   /** What the filter said. */
   readonly message: string;

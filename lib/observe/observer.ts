@@ -1,12 +1,14 @@
 /** Where a proxy reports to. */
 
+import { callAside, tellStrayError } from "../core/callback.ts";
 import type { AccessEntry } from "./access_entry.ts";
 import type { ProxyEvent } from "./events.ts";
 
 /**
  * Somebody who is told what the proxy does.
  *
- * Both functions return at once and do not throw: they are called in the middle of requests.
+ * Both functions return at once: they are called in the middle of requests. What one throws, or rejects with, is told on
+ * `stderr` the first time.
  */
 export interface Observer {
   /** Whether {@linkcode Observer.access} does anything; `false` saves making the entries. */
@@ -23,3 +25,36 @@ export const silentObserver: Observer = Object.freeze({
   event: () => {},
   access: () => {},
 });
+
+/** An observer of a user's; whatever becomes of it, requests go on. */
+export class GuardedObserver implements Observer {
+  readonly #observer: Observer;
+  readonly #failed: (error: unknown) => void;
+
+  constructor(observer: Observer) {
+    let told = false;
+    this.#observer = observer;
+    this.#failed = (error) => {
+      if (!told) tellStrayError("observer", error);
+      told = true;
+    };
+  }
+
+  get wantsAccess(): boolean {
+    return this.#observer.wantsAccess;
+  }
+
+  event(event: ProxyEvent): void {
+    callAside(() => this.#observer.event(event), this.#failed);
+  }
+
+  /** As the others, without a function a request. */
+  access(entry: AccessEntry): void {
+    try {
+      const result: unknown = this.#observer.access(entry);
+      if (result instanceof Promise) result.catch(this.#failed);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+}

@@ -2,6 +2,7 @@
 
 import type { FormatterFunction, LogRecord } from "@std/log/base-handler";
 import type { Clock } from "../core/clock.ts";
+import { messageOf } from "../core/callback.ts";
 import { escapeControls, escapeQuoted } from "./escape_text.ts";
 import type { LogFormat } from "./log_level.ts";
 import { TimestampFormatter } from "./timestamp.ts";
@@ -18,7 +19,7 @@ export interface LogFields {
 /**
  * Makes the formatter of `@std/log` for a format.
  *
- * Text: `TIME LEVEL MESSAGE`, and the stack in indented lines below where there is one; no text of a client's
+ * Text: `TIME LEVEL MESSAGE`, ` id=ID` where it is about a request, and the stack in indented lines below where there is one; no text of a client's
  * choosing can begin a line. JSON: `time`, `level`, `kind`, `message`, and the fields; one that
  * is called `message` too comes as `detail`.
  */
@@ -35,10 +36,11 @@ function fieldsOf(record: LogRecord): LogFields {
 
 function formatRecordText(record: LogRecord, time: string): string {
   const line = `${time} ${record.levelName.toLowerCase()} ${escapeControls(record.msg)}`;
-  const { stack } = fieldsOf(record);
-  if (typeof stack !== "string") return line;
+  const { stack, requestId } = fieldsOf(record);
+  const named = typeof requestId === "string" ? `${line} id=${escapeControls(requestId)}` : line;
+  if (typeof stack !== "string") return named;
   const frames = stack.split("\n").map((frame) => `\n    ${escapeControls(frame.trim())}`);
-  return line + frames.join("");
+  return named + frames.join("");
 }
 
 function formatRecordJson(record: LogRecord, time: string): string {
@@ -46,7 +48,29 @@ function formatRecordJson(record: LogRecord, time: string): string {
   const level = record.levelName.toLowerCase();
   const message = escapeQuoted(record.msg);
   const head = `{"time":"${time}","level":"${level}","kind":"${escapeQuoted(kind)}","message":"${message}"`;
-  // `undefined` is left out.
-  const rest = JSON.stringify({ detail, ...fields });
+  const rest = formatFields({ detail, ...fields });
   return rest === "{}" ? `${head}}` : `${head},${rest.slice(1)}`;
+}
+
+/** As one JSON object; what is `undefined` is left out, and what cannot be JSON says why. */
+function formatFields(fields: Readonly<Record<string, unknown>>): string {
+  let json: string;
+  try {
+    json = JSON.stringify(fields);
+  } catch {
+    // Fields that a filter gives: a BigInt, or an object that holds itself.
+    const members = Object.entries(fields).map(([name, value]) => [name, writable(value)]);
+    json = JSON.stringify(Object.fromEntries(members));
+  }
+  // JSON leaves C1 controls as they are, and a terminal obeys some of them.
+  return escapeControls(json);
+}
+
+function writable(value: unknown): unknown {
+  try {
+    JSON.stringify(value);
+    return value;
+  } catch (error) {
+    return `cannot be written: ${messageOf(error)}`;
+  }
 }

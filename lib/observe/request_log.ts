@@ -6,12 +6,12 @@ import type { Observer } from "./observer.ts";
 /** Writes into the proxy's log; each line names the request that it is about. */
 export class RequestLog {
   readonly #observer: Observer;
-  readonly #requestId: string;
+  readonly #request: { readonly requestId: string };
 
   /** @internal `ctx.log` is one. */
-  constructor(observer: Observer, requestId: string) {
+  constructor(observer: Observer, request: { readonly requestId: string }) {
     this.#observer = observer;
-    this.#requestId = requestId;
+    this.#request = request;
   }
 
   /** Something that one looks for. */
@@ -35,6 +35,7 @@ export class RequestLog {
   }
 
   #write(level: LogLevel, message: string, fields: Readonly<Record<string, unknown>> = {}): void {
-    this.#observer.event({ kind: "request_log", level, requestId: this.#requestId, message, fields });
+    const { requestId } = this.#request;
+    this.#observer.event({ kind: "request_log", level, requestId, message, fields });
   }
 }

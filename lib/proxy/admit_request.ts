@@ -59,7 +59,7 @@ async function refuseByConfig(
   const own = await runFilter(phase, policy.response!, decision, exchange);
   exchange.throwIfCancelled();
   checkResponse(own, phase);
-  replyLocally(exchange, filterReply(completeRefusal(own, decision, headers), phase));
+  replyLocally(exchange, filterReply(exchange, completeRefusal(own, decision, headers), phase));
 }
 
 /** Tells the client of a request that was admitted what is left of its limits. */

@@ -1,7 +1,9 @@
 /** Sends a request until a server has responded or it may not be sent again: the only such loop. */
 
+import { describeValue } from "../core/describe_value.ts";
 import { FilterError, RequestError, UpstreamError } from "../core/errors.ts";
 import type { Claim } from "../balancer/waiting_line.ts";
+import { isToken } from "../http/header_fields.ts";
 import { asciiTarget } from "../http/request_target.ts";
 import type { OutgoingRequest, ServerResponse, Transport } from "../transport/transport.ts";
 import type { Peer } from "../upstream/peer.ts";
@@ -61,20 +63,21 @@ function filterAndSend(
   transport: Transport,
   peer: Peer,
 ): void | Promise<void> {
-  const { outgoing, target } = exchange;
+  const outgoing = exchange.outgoing!;
   // A copy: what the filter adds for one server must not be there twice for the next.
-  const headers = outgoing!.headers.clone();
+  const headers = outgoing.headers.clone();
   headers.detach();
-  const shown = outgoing!.targetBytes === null ? outgoing!.target : target;
+  const shown = outgoing.shownTarget;
   const { method, body, upgrade = false, expectsContinue = false } = outgoing!;
   const request = { method, target: shown, headers };
   const send = (): void => {
     exchange.throwIfCancelled();
+    if (request.method !== method && !isMethod(request.method)) throw badEdit("a method", request.method);
     const unchanged = request.target === shown;
     const sent: OutgoingRequest = {
       method: request.method,
-      target: unchanged ? outgoing!.target : checkedTarget(request.target),
-      targetBytes: unchanged ? outgoing!.targetBytes ?? null : null,
+      target: unchanged ? outgoing.target : madeTarget(request.target),
+      targetBytes: unchanged ? outgoing.targetBytes : null,
       headers,
       body,
       upgrade,
@@ -86,11 +89,22 @@ function filterAndSend(
   return filtered instanceof Promise ? filtered.then(send) : send();
 }
 
-function checkedTarget(target: string): string {
-  const ascii = asciiTarget(String(target));
-  if (/^[!-~]+$/.test(ascii)) return ascii;
-  const found = JSON.stringify(target);
-  throw new FilterError("upstreamRequestFilter", new TypeError(`it made the target ${found}`));
+function madeTarget(target: unknown): string {
+  const made = typeof target === "string" ? asciiTarget(target) : "";
+  if (/^\/[!-~]*$/.test(made)) return made;
+  throw badEdit("a target that begins with a slash", target);
+}
+
+function isMethod(method: unknown): boolean {
+  return typeof method === "string" && isToken(method) && method !== "CONNECT";
+}
+
+/** A filter's mistake: transports take such for one of the client's or of the server's. */
+function badEdit(expected: string, found: unknown): FilterError {
+  return new FilterError(
+    "upstreamRequestFilter",
+    new TypeError(`it must set ${expected}, set ${describeValue(found)}`),
+  );
 }
 
 function transportOf({ webSocket, pool }: Exchange): Transport {

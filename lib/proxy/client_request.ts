@@ -14,6 +14,8 @@ export interface ShownRequest {
   readonly signal: AbortSignal;
   /** The content; `null` when there is none. */
   readonly body: Body | null;
+  /** The runtime's own, for a client that offers to switch protocols; `null` otherwise. */
+  readonly native: Request | null;
 }
 
 /** Methods that `Request` refuses. */
@@ -38,6 +40,7 @@ export class ClientRequest extends Request {
     if (body !== null && method !== "GET" && method !== "HEAD") init.body = streamOf(body);
     super(URL.canParse(url) ? url : "http://localhost/", init);
     this.#shown = shown;
+    if (shown.native !== null) becomeUpgradable(this, shown.native);
   }
 
   override get method(): string {
@@ -63,5 +66,12 @@ export class ClientRequest extends Request {
   /** Whether a function has read the content, or made a copy that needs it too: it has to be taken from here then. */
   get touched(): boolean {
     return this.#cloned || this.bodyUsed || (this.body?.locked ?? false);
+  }
+}
+
+/** `Deno.upgradeWebSocket()` finds the connection by what the runtime keeps inside of its own requests (Deno 2.9.6). */
+function becomeUpgradable(request: Request, native: Request): void {
+  for (const key of Object.getOwnPropertySymbols(native)) {
+    if (key.description === "request") Reflect.set(request, key, Reflect.get(native, key));
   }
 }

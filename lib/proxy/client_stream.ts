@@ -41,6 +41,9 @@ export interface ClientStream {
   /** The client's content; `null` when there is none. */
   readonly body: Body | null;
 
+  /** What `Deno.upgradeWebSocket()` can take; `null` where the runtime has no part in it. */
+  readonly native: Request | null;
+
   /** Told of what becomes of the client; set by whoever handles the request. */
   exchange: StreamExchange | null;
 
@@ -54,6 +57,11 @@ export interface ClientStream {
   respond(head: ResponseHead, body: Body | null, close?: boolean): void;
   /** Switches the client's connection over as well, and relays both ways until either side has ended. */
   switchProtocols(head: ResponseHead, tunnel: Tunnel, options: TunnelOptions): void;
+  /**
+   * Gives the client's connection to a function of the configuration, which has made this 101 of {@linkcode native}; the
+   * exchange is over.
+   */
+  passUpgrade(response: Response): void;
   /** Sends nothing: the client has gone. */
   abandon(): void;
   /** Sends an interim response (RFC 9110 section 15.2), where the client can understand it. */
@@ -72,6 +80,8 @@ export interface TunnelOptions {
 export interface StreamExchange {
   /** The client has gone, or nobody waits for the response any more. */
   callOff(reason: ProxyError): void;
+  /** The content of the response broke off before any of the response was sent: another one can be given. */
+  responseUnsent(error: ProxyError): void;
   /** Bytes of content that were sent so far. */
   bytesSent: number;
   /** The response has left, or broke off; `bytes` of its content were sent. */

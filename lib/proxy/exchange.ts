@@ -4,7 +4,7 @@ import type { PickRequest } from "../balancer/algorithm.ts";
 import { Cancellation } from "../core/cancellation.ts";
 import { type ProxyError, RequestError, StoppingError, type UpstreamError } from "../core/errors.ts";
 import type { Lease } from "../core/lease.ts";
-import type { Filters } from "../config/filters.ts";
+import { type Filters, REQUEST_ID, type RequestNaming } from "../config/filters.ts";
 import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../config/request_context.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import type { RequestBody } from "../http/message.ts";
@@ -16,12 +16,13 @@ import { RequestLog } from "../observe/request_log.ts";
 import type { PathMode } from "../routing/route_match.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
-import type { OutgoingRequest, SendOptions, ServerResponse, Timeouts } from "../transport/transport.ts";
+import type { SendOptions, ServerResponse, Timeouts } from "../transport/transport.ts";
 import { ClientRequest } from "./client_request.ts";
 import type { ClientStream, StreamExchange } from "./client_stream.ts";
 import { identifyClient, type Identity } from "./identify_client.ts";
 import type { NamedPeer } from "./choose_upstream.ts";
 import type { Admission, PoolRuntime, ProxyRuntime, RouteRuntime } from "./proxy_runtime.ts";
+import type { PreparedRequest } from "./prepare_request.ts";
 import type { WebSocketRequest } from "./read_upgrade.ts";
 
 /** One try to get a response from a server. */
@@ -78,9 +79,9 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   reachedServer = false;
   body: RequestBody | null = null;
   /** The request as it goes to servers; `null` before that is known. */
-  outgoing: OutgoingRequest | null = null;
+  outgoing: PreparedRequest | null = null;
   /** What takes part in the request; those of its route once that is known. */
-  filters: Filters;
+  filters: Filters & RequestNaming;
   /** Set by `ctx.retry(false)`. */
   retryForbidden = false;
   /** Ends the wait for a filter; `null` while none is waited for. */
@@ -109,6 +110,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   runningIndex = -1;
 
   readonly #number: number;
+  #id = "";
   #identity: Identity | null = null;
   #target: string | null = null;
   #host: string | null = null;
@@ -193,13 +195,14 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   /** The request as functions of the configuration see it; made when the first one asks. */
   get request(): ClientRequest {
     if (this.#request !== null) return this.#request;
-    const { method, stream: { listener, host, target, headers, body } } = this;
+    const { method, stream: { listener, host, target, headers, body, native } } = this;
     const exchange = this;
     return this.#request = new ClientRequest({
       method,
       url: `${listener.scheme}://${host === "" ? "localhost" : host}${target}`,
       headers,
       body,
+      native,
       get signal(): AbortSignal {
         return exchange.signal;
       },
@@ -243,8 +246,15 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
     return this.client.ip;
   }
 
+  /** That of `requestId()`, or the number of the request in this process; made when it is asked for. */
   get requestId(): string {
-    return this.#number.toString(36);
+    if (this.#id === "") {
+      // First the number, for functions of the configuration that are asked for the id and ask for it themselves.
+      this.#id = this.#number.toString(36);
+      const naming = this.filters[REQUEST_ID];
+      if (naming !== undefined) this.#id = naming(this);
+    }
+    return this.#id;
   }
 
   get limits(): readonly PolicyDecision[] {
@@ -265,7 +275,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   }
 
   get log(): RequestLog {
-    return this.#log ??= new RequestLog(this.runtime.observer, this.requestId);
+    return this.#log ??= new RequestLog(this.runtime.observer, this);
   }
 
   get signal(): AbortSignal {
@@ -308,6 +318,11 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   /** The transport's word that an attempt has failed. */
   failed(error: ProxyError): void {
     this.runtime.steps.failed(this, error);
+  }
+
+  /** The engine's word that nothing of the response has left, because its content broke off. */
+  responseUnsent(error: ProxyError): void {
+    this.runtime.steps.unsent(this, error);
   }
 
   /** The engine's word that the response has left, or broke off. */

@@ -7,6 +7,7 @@ import { checkContent, type CheckedContent } from "./checked_content.ts";
 import type { Exchange } from "./exchange.ts";
 import { KeptBody } from "./kept_body.ts";
 import { runFilter } from "./run_filter.ts";
+import { keptBytesFor } from "./take_content.ts";
 
 /**
  * Runs `requestBodyFilter` on content that there is, and puts what it makes in the place of the exchange's body.
@@ -27,8 +28,9 @@ export function filterRequestBody(exchange: Exchange): void | Promise<void> {
     } catch (error) {
       throw new FilterError("requestBodyFilter", error);
     }
-    if (checked !== null) exchange.body = new FilteredBody(source as KeptBody, checked);
-    else (source as KeptBody).rewind();
+    if (checked !== null) {
+      exchange.body = new FilteredBody(source as KeptBody, checked, keptBytesFor(exchange));
+    } else (source as KeptBody).rewind();
   };
   return made instanceof Promise ? made.then(take) : take(made);
 }
@@ -37,7 +39,7 @@ export function filterRequestBody(exchange: Exchange): void | Promise<void> {
 class FilteredBody extends KeptBody {
   readonly #source: KeptBody;
 
-  constructor(source: KeptBody, { stream, length }: CheckedContent) {
+  constructor(source: KeptBody, { stream, length }: CheckedContent, maxKeptBytes: number) {
     const explain = (cause: unknown): ProxyError | null => {
       // A client that breaks off is not the filter's fault, and no end that the filter makes of it is a clean one.
       if (source.failure !== null) return source.failure;
@@ -45,7 +47,7 @@ class FilteredBody extends KeptBody {
       // A filter may find that the content is the client's mistake.
       return cause instanceof ProxyError ? cause : new FilterError("requestBodyFilter", cause);
     };
-    super(new StreamBody(stream, length), { explain });
+    super(new StreamBody(stream, length), { explain, maxKeptBytes });
     this.#source = source;
   }
 

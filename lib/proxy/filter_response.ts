@@ -11,10 +11,10 @@ import { announceLimits } from "./admit_request.ts";
 import { checkContent, type CheckedContent } from "./checked_content.ts";
 import type { Exchange } from "./exchange.ts";
 import { FilteredContentBody } from "./filtered_content.ts";
-import { checkResponse, filterReply, type LocalReply, replyLocally } from "./local_reply.ts";
+import { checkStatus, filterReply, type LocalReply, replyLocally, respond } from "./local_reply.ts";
 import { runFilter } from "./run_filter.ts";
 import { announceSession } from "./sticky_session.ts";
-import { relayTunnel } from "./relay_tunnel.ts";
+import { checkTunnel, relayTunnel } from "./relay_tunnel.ts";
 
 /**
  * Runs `upstreamResponseFilter`, adds the proxy's own fields, runs `responseFilter` and `responseBodyFilter`, and sends
@@ -23,11 +23,20 @@ import { relayTunnel } from "./relay_tunnel.ts";
  * @throws {FilterError} when one of them throws, rejects, or returns what it must not
  */
 export function filterResponse(exchange: Exchange, response: ServerResponse): void | Promise<void> {
-  if (response.tunnel !== undefined) return relayTunnel(exchange, response, response.tunnel);
+  if (response.tunnel !== undefined) return filterTunnel(exchange, response);
   if (exchange.filtersResponse) return filterHead(exchange, response);
   announceLimits(exchange, response.headers);
   announceSession(exchange, response.headers);
   sendResponse(exchange, response, response, response.body);
+}
+
+async function filterTunnel(exchange: Exchange, response: ServerResponse): Promise<void> {
+  await checkTunnel(exchange, response);
+  if (exchange.filtersResponse) return await filterHead(exchange, response);
+  const head = ownHead(response);
+  announceLimits(exchange, head.headers);
+  announceSession(exchange, head.headers);
+  relayTunnel(exchange, head, response.tunnel!);
 }
 
 type HeadFilter = NonNullable<Filters["responseFilter"]>;
@@ -55,6 +64,7 @@ async function filterHead(exchange: Exchange, response: ServerResponse): Promise
   if (replaced !== null) {
     return replyLocally(exchange, { ...replaced, status: head.status, headers: head.headers });
   }
+  if (response.tunnel !== undefined) return relayTunnel(exchange, head, response.tunnel);
   let { body }: { body: Body | null } = response;
   if (responseBodyFilter !== undefined) body = await filterContent(exchange, head, body, responseBodyFilter);
   sendResponse(exchange, response, head, body);
@@ -73,11 +83,19 @@ async function runHeadFilter(
   filter: HeadFilter,
   head: ProxyResponse,
 ): Promise<LocalReply | null> {
+  const { status } = head;
   const running = runFilter(phase, filter, head, exchange);
   const made = running instanceof Promise ? await running : running;
+  // A server's own is looked at when it is passed on.
+  if (head.status !== status) {
+    try {
+      checkStatus(head.status);
+    } catch (error) {
+      throw new FilterError(phase, error);
+    }
+  }
   if (made === undefined || made === null) return null;
-  checkResponse(made, phase);
-  return filterReply(made, phase);
+  return filterReply(exchange, made, phase);
 }
 
 /** Runs `responseBodyFilter` where there is content; gives what it makes of it. */
@@ -94,7 +112,7 @@ async function filterContent(
   }
   if (body === null || body.length === 0) return body;
   exchange.status = head.status;
-  const content = new FilteredContentBody(body);
+  const content = new FilteredContentBody(body, exchange.cancellation);
   const original = streamOf(content.source);
   const filter = (stream: typeof original): ReturnType<typeof responseBodyFilter> =>
     responseBodyFilter(stream, exchange, head);
@@ -144,8 +162,7 @@ function sendResponse(
   }
   removeHopByHop(head.headers);
   exchange.status = status;
-  exchange.answered = true;
-  exchange.stream.respond(head, body);
+  respond(exchange, head, body);
   // Head and content were copied: the connection is free for the next request before the client has all of it.
   if (body === null || body.whole !== null) {
     exchange.response = null;

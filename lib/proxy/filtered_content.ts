@@ -1,9 +1,10 @@
 /** Content of a filter's making on its way to the client. */
 
-import { ClientGoneError, FilterError, ProxyError } from "../core/errors.ts";
-import { StreamBody } from "../http/bodies.ts";
+import type { Cancellation } from "../core/cancellation.ts";
+import { ClientGoneError, ProxyError } from "../core/errors.ts";
 import type { Body, Bytes } from "../http/message.ts";
 import type { CheckedContent } from "./checked_content.ts";
+import { FilterStream } from "./filter_stream.ts";
 
 /** What a filter makes of a server's content; it never ends cleanly when that did not. */
 export class FilteredContentBody implements Body {
@@ -12,16 +13,19 @@ export class FilteredContentBody implements Body {
   readonly ready: null = null;
   readonly whole: null = null;
   readonly trailers: readonly string[] = [];
-  #made: StreamBody | null = null;
+  readonly #cancellation: Cancellation;
+  #made: FilterStream | null = null;
   #sourceFailure: ProxyError | null = null;
 
-  constructor(source: Body) {
+  constructor(source: Body, cancellation: Cancellation) {
+    this.#cancellation = cancellation;
     this.source = new WatchedBody(source, (failure) => this.#sourceFailure = failure);
   }
 
   /** Takes what the filter has made. */
   take({ stream, length }: CheckedContent): this {
-    this.#made = new StreamBody(stream, length);
+    const phase = "responseBodyFilter";
+    this.#made = new FilterStream(stream, { phase, cancellation: this.#cancellation, length });
     return this;
   }
 
@@ -34,8 +38,7 @@ export class FilteredContentBody implements Body {
     try {
       piece = await this.#made!.read();
     } catch (error) {
-      throw this.#sourceFailure ??
-        (error instanceof ProxyError ? error : new FilterError("responseBodyFilter", error));
+      throw this.#sourceFailure ?? error;
     }
     if (piece === null && this.#sourceFailure !== null) throw this.#sourceFailure;
     return piece;

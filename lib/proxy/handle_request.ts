@@ -91,6 +91,10 @@ export const EXCHANGE_STEPS: ExchangeSteps = {
       failExchange(exchange, thrown);
     }
   },
+  unsent(exchange, error) {
+    exchange.answered = false;
+    failExchange(exchange, error);
+  },
   ended: settleExchange,
   maySendAgain,
 };

@@ -1,14 +1,18 @@
 /** Replies that no server has made: of a limit, of a filter, of a failure. */
 
-import { FilterError, INTERNAL, OUT_OF_RESOURCES, ProxyError } from "../core/errors.ts";
+import { refusePromise, unexpected } from "../core/callback.ts";
+import { describeValue } from "../core/describe_value.ts";
+import { ClientGoneError, FilterError, INTERNAL, OUT_OF_RESOURCES, ProxyError } from "../core/errors.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
 import type { ProxyResponse } from "../config/filters.ts";
 import { StreamBody, WholeBody } from "../http/bodies.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
-import type { Body, Bytes } from "../http/message.ts";
+import type { Body, Bytes, ResponseHead } from "../http/message.ts";
 import { problemBody, problemFields } from "../http/problem_response.ts";
 import type { Exchange } from "./exchange.ts";
+import { FilterStream } from "./filter_stream.ts";
+import { awaitFilter, isOutOfTime } from "./run_filter.ts";
 import { reportCallbackError, settleExchange } from "./settle_exchange.ts";
 
 /** A reply of the proxy's own making. */
@@ -28,12 +32,13 @@ export function bytesReply(status: number, headers: HeaderFields, bytes: Bytes):
  *
  * @throws {FilterError} when it is no response, or one that was read before
  */
-export function filterReply(response: unknown, phase: string): LocalReply {
+export function filterReply({ cancellation }: Exchange, response: unknown, phase: string): LocalReply {
   checkResponse(response, phase);
+  const { status, headers, body } = response;
   return {
-    status: response.status,
-    headers: new HeaderFields(response.headers),
-    body: response.body === null ? null : new StreamBody(response.body),
+    status,
+    headers: new HeaderFields(headers),
+    body: body === null ? null : new FilterStream(body, { phase, cancellation, length: null }),
   };
 }
 
@@ -49,9 +54,13 @@ export function checkResponse(response: unknown, phase: string): asserts respons
       new TypeError(`it must return a Response or nothing, returned ${typeof response}`),
     );
   }
-  if (response.bodyUsed) {
+  if (isRead(response)) {
     throw new FilterError(phase, new TypeError("it returned a Response whose body was read already"));
   }
+}
+
+function isRead({ bodyUsed, body }: Response): boolean {
+  return bodyUsed || (body?.locked ?? false);
 }
 
 /** Sends a reply, after `localReplyFilter` has had a look at its head; ends the way of the request. */
@@ -59,13 +68,41 @@ export function replyLocally(exchange: Exchange, reply: LocalReply): void {
   const head = { status: reply.status, statusText: "", headers: reply.headers };
   exchange.status = head.status;
   editHead(exchange, head);
-  exchange.answered = true;
   exchange.status = head.status;
-  exchange.response?.release();
+  releaseServer(exchange);
   const close = head.headers.get("connection")?.toLowerCase() === "close";
   removeHopByHop(head.headers);
   addDate(head.headers);
-  exchange.stream.respond(head, reply.body, close);
+  const { body } = reply;
+  if (!(body instanceof StreamBody)) return respond(exchange, head, body, close);
+  // What a filter made of a text has a length, and costs less than a stream.
+  exchange.answered = true;
+  body.gather().catch(() => {}).then(() => respond(exchange, head, body, close)).catch((error) => {
+    failExchange(exchange, error);
+  });
+}
+
+/** Nothing more of a server is wanted, however long the client takes. */
+function releaseServer(exchange: Exchange): void {
+  exchange.response?.release();
+  exchange.response = null;
+  exchange.serverLease?.release();
+  exchange.serverLease = null;
+}
+
+/**
+ * Gives a response to the client's side, once.
+ *
+ * @throws {Error} when the head cannot be written; another response may be given then
+ */
+export function respond(exchange: Exchange, head: ResponseHead, body: Body | null, close = false): void {
+  exchange.answered = true;
+  try {
+    exchange.stream.respond(head, body, close);
+  } catch (error) {
+    exchange.answered = false;
+    throw error;
+  }
 }
 
 // What it is a reply to counts for more than a filter that throws.
@@ -74,12 +111,23 @@ function editHead(exchange: Exchange, head: ProxyResponse): void {
   if (ownResponseFilter === undefined) return;
   const before = { status: head.status, headers: head.headers.clone() };
   try {
-    ownResponseFilter(head, exchange);
+    refusePromise(ownResponseFilter(head, exchange));
+    checkStatus(head.status);
   } catch (error) {
     head.status = before.status;
     head.headers.list = before.headers.list;
     reportCallbackError(observer, "ownResponseFilter", error);
   }
+}
+
+/**
+ * Looks at a status that a filter has set.
+ *
+ * @throws {RangeError} when it cannot be sent
+ */
+export function checkStatus(status: unknown): void {
+  if (Number.isInteger(status) && status as number >= 200 && status as number <= 599) return;
+  throw new RangeError(`it must set a status from 200 to 599, set ${describeValue(status)}`);
 }
 
 /** Whoever makes a response says when (RFC 9110 section 6.6.1). */
@@ -100,11 +148,12 @@ export function failExchange(exchange: Exchange, thrown: unknown): void {
   try {
     const made = failToProxy(error, exchange);
     if (!(made instanceof Promise)) return replyMade(exchange, error, made);
-    made.then((late) => replyMade(exchange, error, late)).catch((thrown) =>
-      failToReply(exchange, error, thrown)
-    );
-  } catch (thrown) {
-    failToReply(exchange, error, thrown);
+    const over = isOutOfTime(exchange) || exchange.cancellation.cancelled;
+    awaitFilter(exchange, made, over)
+      .then((late) => replyMade(exchange, error, late))
+      .catch((again) => failToReply(exchange, error, again));
+  } catch (again) {
+    failToReply(exchange, error, again);
   }
 }
 
@@ -123,16 +172,22 @@ function replyProblem(exchange: Exchange, error: ProxyError): void {
 function replyMade(exchange: Exchange, error: ProxyError, made: Response | void | null): void {
   if (exchange.answered) return;
   if (made === undefined || made === null) return replyProblem(exchange, error);
-  if (!(made instanceof Response) || made.bodyUsed) {
-    throw new TypeError("it must return a Response that was not read, or nothing");
+  if (!(made instanceof Response) || isRead(made)) {
+    throw unexpected("a Response that was not read, or nothing", made);
   }
-  replyLocally(exchange, filterReply(made, "failToProxy"));
+  replyLocally(exchange, filterReply(exchange, made, "failToProxy"));
 }
 
 // The failure that it was asked about is what the client gets told of.
 function failToReply(exchange: Exchange, error: ProxyError, thrown: unknown): void {
-  reportCallbackError(exchange.runtime.observer, "failToProxy", thrown);
-  if (!exchange.answered) replyProblem(exchange, error);
+  const { reason } = exchange.cancellation;
+  if (thrown !== reason) reportCallbackError(exchange.runtime.observer, "failToProxy", thrown);
+  if (exchange.answered) return;
+  if (reason instanceof ClientGoneError) {
+    exchange.failure = reason;
+    return replyNobody(exchange, reason);
+  }
+  replyProblem(exchange, error);
 }
 
 /** Anything that is not one of our errors is a mistake of ours, and none of the client's business. */

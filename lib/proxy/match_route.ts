@@ -1,5 +1,6 @@
 /** Finds the route of a request, and with it its pool, limits and filters. */
 
+import { refusePromise } from "../core/callback.ts";
 import { FilterError, ProxyError, RequestError } from "../core/errors.ts";
 import { mergeStates } from "../config/merge_states.ts";
 import { checkedKey } from "../limiter/key_spec.ts";
@@ -12,7 +13,7 @@ import type { PoolRuntime, RouteRuntime, RouteTable } from "./proxy_runtime.ts";
  * of the configuration; `refuseUnrouted` has the last word.
  *
  * @throws {RequestError} 400 for a path that a server could take for that of another route
- * @throws {FilterError} when `newContext` of the route throws, or the function that makes the key of a split
+ * @throws {FilterError} when `newContext` of the route throws or is async, or the function that makes the key of a split
  */
 export function matchRoute(exchange: Exchange, { finder, routes }: RouteTable): void {
   const { method, host, fields, pathShape: { plain } } = exchange;
@@ -73,7 +74,7 @@ export function refuseUnrouted({ matched, runtime }: Exchange): void {
 
 function addState(exchange: Exchange, newContext: (request: Request) => unknown): void {
   try {
-    exchange.state = mergeStates(exchange.state, newContext(exchange.request));
+    exchange.state = mergeStates(exchange.state, refusePromise(newContext(exchange.request)));
   } catch (error) {
     throw new FilterError("newContext", error);
   }

@@ -1,5 +1,6 @@
 /** First step: find out what is asked, and refuse what cannot be forwarded. */
 
+import { refusePromise } from "../core/callback.ts";
 import { FilterError, LoopError, RequestError } from "../core/errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { checkPath, matchRoute } from "./match_route.ts";
@@ -9,7 +10,7 @@ import { readUpgrade } from "./read_upgrade.ts";
  * Makes the request's own state, and finds the route.
  *
  * @throws {RequestError} 400, 405 or 501 for what cannot be forwarded
- * @throws {FilterError} when `newContext` throws
+ * @throws {FilterError} when `newContext` throws, or is async
  */
 export function openExchange(exchange: Exchange): void {
   const { method, stream, runtime } = exchange;
@@ -29,13 +30,13 @@ export function openExchange(exchange: Exchange): void {
 /**
  * Makes the request's own state; bad requests have one too, because `failToProxy` and `logging` are asked about them.
  *
- * @throws {FilterError} when `newContext` throws
+ * @throws {FilterError} when `newContext` throws, or is async
  */
 export function makeState(exchange: Exchange): void {
   const { newContext } = exchange.runtime.filters;
   if (newContext === undefined) return;
   try {
-    exchange.state = newContext(exchange.request);
+    exchange.state = refusePromise(newContext(exchange.request));
   } catch (error) {
     throw new FilterError("newContext", error);
   }

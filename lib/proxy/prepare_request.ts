@@ -1,5 +1,6 @@
 /** Makes the request that goes to a server, from the client's. */
 
+import { unexpected } from "../core/callback.ts";
 import { FilterError } from "../core/errors.ts";
 import { addForwarded, removeForwarded } from "../http/forwarded.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
@@ -18,19 +19,23 @@ import { addHandshake } from "./read_upgrade.ts";
 export function prepareRequest(exchange: Exchange): void {
   const { stream, body, host, webSocket, runtime: { forwardedFields, loopMark } } = exchange;
   const headers = stream.outgoingHeaders();
-  removeHopByHop(headers);
+  const { via, fromProxy } = removeForwarded(headers);
+  const named = removeHopByHop(headers);
   // Whether it waits for its content is between the transport and the server.
   headers.delete("expect");
-  const { via, fromProxy } = removeForwarded(headers);
   if (!headers.has("host")) headers.list.push("host", host);
-  addForwarded(headers.list, forwardedFields, { identity: exchange.identity, host, via });
+  addForwarded(headers.list, forwardedFields, {
+    identity: exchange.identity,
+    host,
+    via: named !== null && named.has("via") ? null : via,
+  });
   if (loopMark !== null) loopMark.add(headers, fromProxy);
   if (webSocket !== null) addHandshake(headers, webSocket);
   exchange.outgoing = new PreparedRequest(exchange, headers, body, targetFor(exchange));
 }
 
 /** The same for each attempt; a filter gets a copy. */
-class PreparedRequest implements OutgoingRequest {
+export class PreparedRequest implements OutgoingRequest {
   method: string;
   readonly headers: HeaderFields;
   readonly body: RequestBody | null;
@@ -50,6 +55,11 @@ class PreparedRequest implements OutgoingRequest {
     this.upgrade = exchange.webSocket !== null;
     this.expectsContinue = stream.expectsContinue;
     this.targetBytes = target === null ? stream.targetBytes : null;
+  }
+
+  /** The target as functions of the configuration see it: bytes above 0x7F percent-encoded. */
+  get shownTarget(): string {
+    return this.#target ?? this.#exchange.target;
   }
 
   // As it came where nobody changes it; most transports need no text of it.
@@ -80,8 +90,5 @@ function targetFor(exchange: Exchange): string | null {
   if (made === normalTarget) return unchanged;
   if (typeof made === "string") made = asciiTarget(made);
   if (isOriginForm(made)) return made;
-  throw new FilterError(
-    "rewrite",
-    new TypeError(`it must make a path that begins with a slash, made ${JSON.stringify(made)}`),
-  );
+  throw new FilterError("rewrite", unexpected("a path that begins with a slash", made));
 }

@@ -5,7 +5,7 @@ import type { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ProxyError, UpstreamError } from "../core/errors.ts";
 import type { LoadBalancer } from "../balancer/load_balancer.ts";
 import type { Split } from "../balancer/split.ts";
-import type { Filters } from "../config/filters.ts";
+import type { Filters, RequestNaming } from "../config/filters.ts";
 import type { RequestContext } from "../config/request_context.ts";
 import type { LoopMark, ResolvedForwarded } from "../http/forwarded.ts";
 import type { TrustedProxies } from "../http/trusted_proxies.ts";
@@ -66,7 +66,7 @@ export interface RouteRuntime {
   readonly admission: Admission | null;
   /** For each pool; `null` when the pools' own hold. */
   readonly timeouts: ReadonlyMap<PoolRuntime, Timeouts> | null;
-  readonly filters: Filters;
+  readonly filters: Filters & RequestNaming;
   readonly newContext: Filters["newContext"] | null;
 }
 
@@ -83,6 +83,8 @@ export interface ExchangeSteps {
   responded(exchange: Exchange, response: ServerResponse): void;
   /** An attempt has failed. */
   failed(exchange: Exchange, error: ProxyError): void;
+  /** The content of the response broke off before any of the response was sent. */
+  unsent(exchange: Exchange, error: ProxyError): void;
   /** The response has left, or broke off. */
   ended(exchange: Exchange, failure: ProxyError | null): void;
   /** Whether a request whose kept connection was stale may be sent once more. */
@@ -99,7 +101,7 @@ export interface ProxyRuntime {
   readonly defaultPool: PoolRuntime;
   /** `null` when nothing is limited. */
   readonly admission: Admission | null;
-  readonly filters: Filters;
+  readonly filters: Filters & RequestNaming;
   /** `null` when nobody is trusted to speak for others. */
   readonly trustedProxies: TrustedProxies | null;
   /** Which fields tell servers who asked. */

@@ -5,6 +5,7 @@ import { HeaderFields } from "../http/header_fields.ts";
 import type { ClientStream } from "./client_stream.ts";
 import { Exchange } from "./exchange.ts";
 import { failExchange, replyLocally } from "./local_reply.ts";
+import { makeState } from "./open_exchange.ts";
 import type { ProxyRuntime } from "./proxy_runtime.ts";
 
 /**
@@ -12,13 +13,15 @@ import type { ProxyRuntime } from "./proxy_runtime.ts";
  * (RFC 9110 section 15.4.9).
  *
  * The host is the client's own word. What is no plain host name or address would make a URL that leads elsewhere than
- * it looks, so it is refused, and the port in it is not taken over.
+ * it looks, so it is refused, and the port in it is not taken over. Of the filters only those take part that are there for
+ * every request: `newContext`, `ownResponseFilter`, `failToProxy` and `logging`.
  *
  * @param port where clients reach the listener with TLS
  */
 export function redirectToHttps(stream: ClientStream, port: number, runtime: ProxyRuntime): void {
   const exchange = new Exchange(runtime, stream);
   try {
+    makeState(exchange);
     const headers = new HeaderFields();
     const portPart = port === 443 ? "" : `:${port}`;
     headers.list.push("location", `https://${hostName(exchange.host)}${portPart}${exchange.target}`);

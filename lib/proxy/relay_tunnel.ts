@@ -1,30 +1,30 @@
 /** Gives a client the connection that a server has switched to another protocol. */
 
+import type { ResponseHead } from "../http/message.ts";
 import type { ServerResponse, Tunnel } from "../transport/transport.ts";
 import { checkHandshake } from "../transport/websocket/handshake.ts";
 import type { Exchange } from "./exchange.ts";
 
 /**
- * Checks the server's side of the handshake, and switches the client's connection over.
- *
- * The exchange lasts as long as the tunnel: whatever it holds is held until both sides have closed.
+ * Checks the server's side of the handshake.
  *
  * @throws {UpstreamError} 502 when the server has switched to something else
  */
-export async function relayTunnel(
-  exchange: Exchange,
-  response: ServerResponse,
-  tunnel: Tunnel,
-): Promise<void> {
+export async function checkTunnel(exchange: Exchange, response: ServerResponse): Promise<void> {
   const { key, protocols } = exchange.webSocket!;
-  const { status, statusText } = response;
-  const headers = response.headers.clone();
-  headers.detach();
-  await checkHandshake(headers, key, protocols);
+  response.headers.detach();
+  await checkHandshake(response.headers, key, protocols);
   exchange.throwIfCancelled();
-  const head = { status, statusText, headers };
-  exchange.status = status;
-  exchange.answered = true;
+}
+
+/**
+ * Switches the client's connection over.
+ *
+ * The exchange lasts as long as the tunnel: whatever it holds is held until both sides have closed.
+ */
+export function relayTunnel(exchange: Exchange, head: ResponseHead, tunnel: Tunnel): void {
   const { cancellation, pool, runtime: { wheel } } = exchange;
+  exchange.status = 101;
+  exchange.answered = true;
   exchange.stream.switchProtocols(head, tunnel, { webSocket: pool.webSocket!, cancellation, wheel });
 }

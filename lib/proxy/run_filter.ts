@@ -33,19 +33,28 @@ function failed(phase: string, error: unknown, { cancellation }: Exchange): unkn
   return cancellation.cancelled ? cancellation.reason : new FilterError(phase, error);
 }
 
+/** How long a filter may take for what a client gets to hear of an exchange that is out of time. */
+const LAST_WORDS_MS = 1000;
+
 /**
  * Waits for the filter as long as somebody waits for the request, and as long as what is to be made of it comes. What the
  * filter makes after that is dropped.
  *
+ * @param lastWords whether the exchange is over and the filter is asked what the client gets to hear of it
  * @throws {TotalTimeoutError} when the exchange has taken as long as it may; what called it off, or broke off the server's
  * content, when that happens; whatever the filter rejects with
  */
-async function awaitFilter<Result>(exchange: Exchange, pending: Promise<Result>): Promise<Result> {
+export async function awaitFilter<Result>(
+  exchange: Exchange,
+  pending: Promise<Result>,
+  lastWords = false,
+): Promise<Result> {
   const { runtime, cancellation, timeouts: { totalMs }, startedAt } = exchange;
   const { promise, resolve, reject } = Promise.withResolvers<Result>();
   using deadline = runtime.wheel.deadline(() => reject(new TotalTimeoutError(exchange)));
-  deadline.set(totalMs, startedAt);
-  if (cancellation.cancelled) reject(cancellation.reason);
+  if (lastWords) deadline.set(LAST_WORDS_MS);
+  else deadline.set(totalMs, startedAt);
+  if (cancellation.cancelled && !lastWords) reject(cancellation.reason);
   exchange.endWait = reject;
   pending.then(resolve, reject);
   try {

@@ -19,5 +19,15 @@ export function runRequestFilter(exchange: Exchange): void | Promise<void> {
 
 function take(exchange: Exchange, made: Response | void): void {
   exchange.throwIfCancelled();
-  if (made !== undefined && made !== null) replyLocally(exchange, filterReply(made, "requestFilter"));
+  if (made === undefined || made === null) return;
+  if (made instanceof Response && made.status === 101) return passUpgrade(exchange, made);
+  replyLocally(exchange, filterReply(exchange, made, "requestFilter"));
+}
+
+/** What `Deno.upgradeWebSocket()` has made: from here on the connection is the filter's. */
+function passUpgrade(exchange: Exchange, response: Response): void {
+  const { stream } = exchange;
+  exchange.status = 101;
+  exchange.answered = true;
+  stream.passUpgrade(response);
 }

@@ -1,6 +1,8 @@
 /** Last step: everything that the request holds is given back, and everybody is told how it went. */
 
+import { callAside, messageOf, stackOf } from "../core/callback.ts";
 import type { ProxyError } from "../core/errors.ts";
+import type { Filters } from "../config/filters.ts";
 import { wouldRefuse } from "../limiter/policy_decision.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { Exchange } from "./exchange.ts";
@@ -30,7 +32,8 @@ export function settleExchange(exchange: Exchange, brokeOff: ProxyError | null):
   // What filters made of the content may still be on its way.
   if (brokeOff !== null) exchange.cancellation.cancel(brokeOff);
   if (failure !== null) reportFailure(exchange, failure);
-  if (exchange.filters.logging !== undefined) runLogging(exchange, failure);
+  const { logging } = exchange.filters;
+  if (logging !== undefined) runLogging(exchange, logging, failure);
   if (runtime.observer.wantsAccess) reportRequest(exchange, failure);
 }
 
@@ -45,22 +48,22 @@ function settleCharges(exchange: Exchange, failure: ProxyError | null): void {
   }
 }
 
-function runLogging(exchange: Exchange, failure: ProxyError | null): void {
-  const { filters, runtime: { observer } } = exchange;
-  // The request is over: whatever goes wrong here is only reported.
-  const failed = (error: unknown): void => reportCallbackError(observer, "logging", error);
-  try {
-    const logged = filters.logging?.(exchange, failure ?? undefined);
-    if (logged instanceof Promise) logged.catch(failed);
-  } catch (error) {
-    failed(error);
-  }
+/** The request is over: whatever goes wrong here is only reported. */
+function runLogging(
+  exchange: Exchange,
+  logging: NonNullable<Filters["logging"]>,
+  failure: ProxyError | null,
+): void {
+  callAside(
+    () => logging(exchange, failure ?? undefined),
+    (error) => reportCallbackError(exchange.runtime.observer, "logging", error),
+  );
 }
 
 /** Reports a request that failed, with the reason underneath. */
 function reportFailure(exchange: Exchange, failure: ProxyError): void {
   const { cause, message } = failure;
-  const reason = cause instanceof Error ? cause.message : "";
+  const reason = cause instanceof Error ? messageOf(cause) : "";
   exchange.runtime.observer.event({
     kind: "request_failure",
     requestId: exchange.requestId,
@@ -71,7 +74,7 @@ function reportFailure(exchange: Exchange, failure: ProxyError): void {
     message: reason === "" || message.includes(reason) ? message : `${message} (${reason})`,
     server: exchange.server?.address ?? null,
     source: failure.source,
-    stack: failure.code === "proxy_internal_error" && cause instanceof Error ? cause.stack ?? null : null,
+    stack: failure.code === "proxy_internal_error" ? stackOf(cause) : null,
   });
 }
 
@@ -98,11 +101,10 @@ function reportRequest(exchange: Exchange, failure: ProxyError | null): void {
 
 /** Reports a function of the configuration that threw where nobody waits for it. */
 export function reportCallbackError(observer: Observer, name: string, error: unknown): void {
-  const isError = error instanceof Error;
   observer.event({
     kind: "callback_error",
     name,
-    message: isError ? error.message : String(error),
-    stack: isError ? error.stack ?? null : null,
+    message: messageOf(error),
+    stack: stackOf(error),
   });
 }

@@ -13,8 +13,11 @@ export function takeContent(exchange: Exchange): void {
   // A filter that reads a copy of the content has it read once for both.
   const shown = shownRequest !== null && shownRequest.touched ? shownRequest.body : null;
   const source = shown === null ? stream.body : new StreamBody(shown, stream.body.length);
-  // What a server that cannot be connected to has not got must still be there for the next one.
-  const { readsAheadBytes = 0 } = exchange.pool.transport;
-  exchange.body = new KeptBody(source, { maxKeptBytes: Math.max(KEPT_BYTES, readsAheadBytes) });
+  exchange.body = new KeptBody(source, { maxKeptBytes: keptBytesFor(exchange) });
   exchange.delayed = true;
+}
+
+/** How much is kept: what a server that cannot be connected to has not got must still be there for the next one. */
+export function keptBytesFor({ pool: { transport: { readsAheadBytes = 0 } } }: Exchange): number {
+  return Math.max(KEPT_BYTES, readsAheadBytes);
 }

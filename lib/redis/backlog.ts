@@ -103,27 +103,36 @@ export class Backlog implements Disposable {
   #send(entry: Entry): void {
     const { link, latestKey } = this.#options;
     const number = entry.number === 0 ? this.#latest + 1 : entry.number;
-    const reply = link.send("correct", 2, [entry.key, latestKey, String(number), ...entry.args]);
-    if (reply === null) return;
+    const sent = link.send(
+      "correct",
+      2,
+      [entry.key, latestKey, String(number), ...entry.args],
+      ([made]) => this.#replied(entry, made === 1),
+      (error) => this.#failed(entry, error),
+    );
+    if (!sent) return;
     this.#latest = Math.max(this.#latest, number);
     entry.number = number;
     entry.sent = true;
-    reply.then(([made]) => {
-      entry.sent = false;
-      // Overtaken by one with a higher number, as can be when Redis had to be sent the script again.
-      if (made === 0 && !entry.uncertain) this.#sendAnew(entry);
-      else this.#entries.delete(entry);
-    }, (error: unknown) => {
-      entry.sent = false;
-      if (error instanceof Error && error.name === "ReplyError") {
-        entry.number = 0;
-        entry.uncertain = false;
-        this.#retryLater();
-      } else {
-        // The connection is lost, and is followed by another one.
-        entry.uncertain = true;
-      }
-    });
+  }
+
+  #replied(entry: Entry, made: boolean): void {
+    entry.sent = false;
+    // Overtaken by one with a higher number, as can be when Redis had to be sent the script again.
+    if (!made && !entry.uncertain) this.#sendAnew(entry);
+    else this.#entries.delete(entry);
+  }
+
+  #failed(entry: Entry, error: unknown): void {
+    entry.sent = false;
+    if (error instanceof Error && error.name === "ReplyError") {
+      entry.number = 0;
+      entry.uncertain = false;
+      this.#retryLater();
+    } else {
+      // The connection is lost, and is followed by another one.
+      entry.uncertain = true;
+    }
   }
 
   #sendAnew(entry: Entry): void {

@@ -1,7 +1,7 @@
 /** The decision about a request, as a script that Redis runs in one step. */
 
 import { MAX_AHEAD_US } from "../limiter/token_bucket.ts";
-import { PERMIT_FUNCTIONS } from "./permit_script.ts";
+import { PERMIT_FUNCTIONS, PERMIT_TTL_MS } from "./permit_script.ts";
 
 /** Takes the time from the server: one clock for all that share it. */
 export const SERVER_TIME = "local time = redis.call('TIME')\nlocal now = time[1] * 1000000 + time[2]\n";
@@ -158,7 +158,7 @@ for i, state in ipairs(states) do
   local writes = state[2]
   if state[1] then writes = admitted end
   if writes then
-    if state[4] then write(KEYS[i], state[3], state[4], state[5]) else keepPermits(KEYS[i], state[3]) end
+    if state[4] then write(KEYS[i], state[3], state[4], state[5]) else keepPairs(KEYS[i], state[3], '${PERMIT_TTL_MS}') end
   end
 end
 reply[1] = now

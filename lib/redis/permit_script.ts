@@ -29,42 +29,37 @@ const SLACK_MS = 1000;
  * now was written when the clock was ahead.
  */
 export const PERMIT_FUNCTIONS = `
-local function pairsIn(value)
+local pack, unpackAt = struct.pack, struct.unpack
+local function keepPairs(key, list, ttl)
+  local text
+  for session, number in pairs(list) do
+    if number > 0 then
+      local pair = pack('<dd', session, number)
+      text = text and text .. pair or pair
+    end
+  end
+  if text then redis.call('SET', key, text, 'PX', ttl) else redis.call('DEL', key) end
+end
+local function living(value)
   local list = {}
   if value and #value % 16 == 0 then
     for at = 1, #value, 16 do
-      local session, number = struct.unpack('<dd', value, at)
-      list[session] = number
+      local session, till = unpackAt('<dd', value, at)
+      if till > now + ${LEASE_US} then till = now + ${LEASE_US} end
+      if till > now then list[session] = till end
     end
   end
   return list
 end
-local function keepPairs(key, list, ttl)
-  local parts = {}
-  for session, number in pairs(list) do
-    if number > 0 then parts[#parts + 1] = struct.pack('<dd', session, number) end
-  end
-  if #parts == 0 then redis.call('DEL', key) else redis.call('SET', key, table.concat(parts), 'PX', ttl) end
-end
-local function living(value)
-  local list = pairsIn(value)
-  for session, till in pairs(list) do
-    if not (till > now) then list[session] = nil else list[session] = math.min(till, now + ${LEASE_US}) end
-  end
-  return list
-end
-local function keepLiving(key, list)
-  keepPairs(key, list, ${LEASE_US / 1000 + SLACK_MS})
-end
 local function permits(value, alive)
-  local list, total = pairsIn(value), 0
-  for session, number in pairs(list) do
-    if alive[session] and number > 0 then total = total + number else list[session] = nil end
+  local list, total = {}, 0
+  if value and #value % 16 == 0 then
+    for at = 1, #value, 16 do
+      local session, number = unpackAt('<dd', value, at)
+      if alive[session] and number > 0 then list[session] = number; total = total + number end
+    end
   end
   return list, total
-end
-local function keepPermits(key, list)
-  keepPairs(key, list, ${PERMIT_TTL_MS})
 end
 `;
 
@@ -96,12 +91,12 @@ elseif not alive[session] then
 end
 if action ~= 'leave' then
   alive[session] = action ~= 'end' and now + ${LEASE_US} or nil
-  keepLiving(KEYS[1], alive)
+  keepPairs(KEYS[1], alive, '${LEASE_US / 1000 + SLACK_MS}')
 end
 for i = 2, #KEYS do
   local held = permits(values[i], alive)
   held[session] = (held[session] or 0) + tonumber(ARGV[i + 1])
-  keepPermits(KEYS[i], held)
+  keepPairs(KEYS[i], held, '${PERMIT_TTL_MS}')
 end
 return {1}
 `;

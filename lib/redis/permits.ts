@@ -149,25 +149,22 @@ export class Permits implements Disposable {
   #tell(action: LeaseAction, changes: readonly (readonly [key: string, cost: number])[]): void {
     const { link, instancesKey } = this.#options;
     const session = this.#session;
-    let first = action;
+    const onError = (): void => {
+      if (session === this.#session) this.#inStep = false;
+    };
     for (let at = 0; at === 0 || at < changes.length; at += KEYS_A_COMMAND) {
-      const some = changes.slice(at, at + KEYS_A_COMMAND);
-      const sent = link.send("permit", 1 + some.length, [
-        instancesKey,
-        ...some.map(([key]) => key),
-        ...[String(session), first],
-        ...some.map(([, cost]) => String(cost)),
-      ]);
-      if (sent === null) return;
-      const begins = first === "begin";
-      sent.then(([done]) => {
+      const end = Math.min(at + KEYS_A_COMMAND, changes.length);
+      const begins = action === "begin" && at === 0;
+      const args = [instancesKey];
+      for (let i = at; i < end; i++) args.push(changes[i]![0]);
+      args.push(String(session), at === 0 ? action : "leave");
+      for (let i = at; i < end; i++) args.push(String(changes[i]![1]));
+      const sent = link.send("permit", 1 + end - at, args, ([done]) => {
         if (done !== 0 || session !== this.#session) return;
         // A later session can only be that of somebody who has the same number by chance.
         this.#begin(begins ? "another" : "same");
-      }, () => {
-        if (session === this.#session) this.#inStep = false;
-      });
-      first = "leave";
+      }, onError);
+      if (!sent) return;
     }
   }
 }

@@ -91,15 +91,23 @@ export class RedisLink implements AsyncDisposable {
   }
 
   /**
-   * Runs a script that no request waits for; `null` when it cannot be sent now.
+   * Runs a script that no request waits for; `false` when it cannot be sent now.
    *
-   * Rejects with a `ReplyError` when Redis has not run it, and with another error when nobody knows.
+   * @param onError gets a `ReplyError` when Redis has not run it, and another error when nobody knows
    */
-  send(script: ScriptName, keys: number, args: readonly string[]): Promise<readonly number[]> | null {
-    if (!this.available) return null;
-    const reply = this.#connection.run(script, keys, args);
-    reply.catch((error: unknown) => this.#connection.heed(error));
-    return reply;
+  send(
+    script: ScriptName,
+    keys: number,
+    args: readonly string[],
+    onReply: (reply: readonly number[]) => void,
+    onError: (error: unknown) => void,
+  ): boolean {
+    if (!this.available) return false;
+    this.#connection.run(script, keys, args).then(onReply, (error: unknown) => {
+      this.#connection.heed(error);
+      onError(error);
+    });
+    return true;
   }
 
   /** Calls back whenever the store can be used again, before anything else is sent to it. */

@@ -112,21 +112,51 @@ export class RedisStore implements LimiterStore {
     const askedUs = Math.floor(this.#clock.now() * 1000);
     if (this.#leases.take(charges, count, keys, askedUs)) return true;
     if (this.#refused.find(charges, count, keys, askedUs)) return false;
-    const called = this.#asksForPermits && hasPermits(charges, count)
-      ? this.#askForPermits(charges, count, keys)
-      : this.#ask(charges, count, keys);
+    const session = this.#asksForPermits && hasPermits(charges, count)
+      ? this.#connection.permits.session()
+      : 0;
+    const called = session === 0
+      ? this.#ask(charges, count, keys)
+      : this.#askForPermits(session, charges, count, keys);
     if (called === null) return this.#decideWithout(charges, count);
     return called.then((reply) => {
-      if (reply === null || reply[1]! < 0) return this.#decideWithout(charges, count);
-      readVerdicts(charges, count, reply);
-      const granted = reply[1]!;
-      if (granted > 0) {
-        this.#leases.keep(charges, count, keys, granted, askedUs);
-        return true;
-      }
-      this.#refused.add(charges, count, keys, askedUs);
-      return false;
+      return reply !== null && reply[1] === -1
+        ? this.#admitAgain(session, charges, count, keys)
+        : this.#obey(reply, charges, count, keys, askedUs);
     });
+  }
+
+  /** Behind what is held here, which Redis did not know of. */
+  #admitAgain(
+    ended: number,
+    charges: readonly Charge[],
+    count: number,
+    keys: readonly string[],
+  ): Admitted | Promise<Admitted> {
+    const { permits } = this.#connection;
+    permits.noteEnded(ended);
+    const askedUs = Math.floor(this.#clock.now() * 1000);
+    const called = this.#askForPermits(permits.session(), charges, count, keys);
+    if (called === null) return this.#decideWithout(charges, count);
+    return called.then((reply) => this.#obey(reply, charges, count, keys, askedUs));
+  }
+
+  #obey(
+    reply: readonly number[] | null,
+    charges: readonly Charge[],
+    count: number,
+    keys: readonly string[],
+    askedUs: number,
+  ): Admitted {
+    if (reply === null || reply[1]! < 0) return this.#decideWithout(charges, count);
+    readVerdicts(charges, count, reply);
+    const granted = reply[1]!;
+    if (granted > 0) {
+      this.#leases.keep(charges, count, keys, granted, askedUs);
+      return true;
+    }
+    this.#refused.add(charges, count, keys, askedUs);
+    return false;
   }
 
   #ask(charges: readonly Charge[], count: number, keys: readonly string[]): PendingReply {
@@ -134,19 +164,12 @@ export class RedisStore implements LimiterStore {
     return this.#connection.link.run("decide", count, command);
   }
 
-  /** Asks once more, behind what is held here, when Redis does not know of it. */
-  #askForPermits(charges: readonly Charge[], count: number, keys: readonly string[]): PendingReply {
-    const { permits } = this.#connection;
-    const session = permits.session();
-    const called = this.#askIn(session, charges, count, keys);
-    return called?.then((reply) => {
-      if (reply === null || reply[1] !== -1) return reply;
-      permits.noteEnded(session);
-      return this.#askIn(permits.session(), charges, count, keys);
-    }) ?? null;
-  }
-
-  #askIn(session: number, charges: readonly Charge[], count: number, keys: readonly string[]): PendingReply {
+  #askForPermits(
+    session: number,
+    charges: readonly Charge[],
+    count: number,
+    keys: readonly string[],
+  ): PendingReply {
     const { link, permits } = this.#connection;
     const asked: { at: number; key: string; cost: number }[] = [];
     for (let i = 0; i < count; i++) {

@@ -1,6 +1,7 @@
 /** One pool at work: its servers, who chooses among them, and who finds them. */
 
 import { LoadBalancer } from "../balancer/load_balancer.ts";
+import { callAside, messageOf } from "../core/callback.ts";
 import type { ResolvedPool } from "../config/proxy_config.ts";
 import { resolveServer } from "../config/resolve_server.ts";
 import type { HealthChange } from "../health/health_checker.ts";
@@ -95,8 +96,7 @@ export class PoolPlane implements AsyncDisposable {
       clock,
       random,
       onChange: (change) => this.#discovered("changed", null, change),
-      onFailure: (error) =>
-        this.#discovered("failed", error instanceof Error ? error.message : String(error)),
+      onFailure: (error) => this.#discovered("failed", messageOf(error)),
       onRecovery: () => this.#discovered("recovered", null),
     });
   }
@@ -117,13 +117,12 @@ export class PoolPlane implements AsyncDisposable {
 
   /** The checks go on whatever the function of the configuration does. */
   #callHook(...change: Parameters<HealthChange>): void {
-    const failed = (error: unknown): void => reportCallbackError(this.#observer, "onHealthChange", error);
-    try {
-      const called: unknown = this.#resolved.balancing.onHealthChange?.(...change);
-      if (called instanceof Promise) called.catch(failed);
-    } catch (error) {
-      failed(error);
-    }
+    const { onHealthChange } = this.#resolved.balancing;
+    if (onHealthChange === null) return;
+    callAside(
+      () => onHealthChange(...change),
+      (error) => reportCallbackError(this.#observer, "onHealthChange", error),
+    );
   }
 
   #ejectionChanged(server: Server, ejected: boolean, reason: string): void {

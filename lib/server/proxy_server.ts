@@ -1,5 +1,6 @@
 /** A proxy that runs: its listeners, its pools, and the end of both. */
 
+import { callAside } from "../core/callback.ts";
 import type { ResolvedConfig, ResolvedListen } from "../config/proxy_config.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
@@ -61,11 +62,12 @@ export class ProxyServer implements AsyncDisposable {
       throw error;
     }
     this.#observer.event({ kind: "listening", addresses: this.addresses });
-    try {
-      this.#config.onListen?.(this.addresses, this.pools);
-    } catch (error) {
-      reportCallbackError(this.#observer, "onListen", error);
-    }
+    const { onListen } = this.#config;
+    if (onListen === null) return;
+    callAside(
+      () => onListen(this.addresses, this.pools),
+      (error) => reportCallbackError(this.#observer, "onListen", error),
+    );
   }
 
   #listen(listen: ResolvedListen): EngineListener {
@@ -79,9 +81,7 @@ export class ProxyServer implements AsyncDisposable {
     const { runtime } = this.#plane;
     const refuse: StreamHandler["refuse"] = (stream, error) => refuseRequest(stream, error, runtime);
     if (redirectPort === undefined) return { handle: (stream) => handleRequest(stream, runtime), refuse };
-    // Nothing of the configuration is asked about a request that goes nowhere.
-    const bare = { ...runtime, filters: {}, routes: null, admission: null };
-    return { handle: (stream) => redirectToHttps(stream, redirectPort, bare), refuse };
+    return { handle: (stream) => redirectToHttps(stream, redirectPort, runtime), refuse };
   }
 
   #events(): ListenerEvents {

@@ -1,5 +1,6 @@
 /** The limiter on its own, for any program with `Deno.serve`. */
 
+import { callAside, tellStrayError } from "../core/callback.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import type { Duration } from "../core/duration.ts";
 import { type Random, systemRandom } from "../core/random.ts";
@@ -18,9 +19,12 @@ export interface RateLimiterOptions {
   clock?: Clock;
   /** Seeds the table of counts, so that nobody can choose keys that meet in it. @default {Math.random} */
   random?: Random;
-  /** Called when keys of a policy no longer fit its `maxKeys` and are counted by estimate; at most once a window. */
+  /**
+   * Called when keys of a policy no longer fit its `maxKeys` and are counted by estimate; at most once a window. Nobody
+   * waits for it; what it throws, or rejects with, is told on `stderr`.
+   */
   onOverflow?: (policy: ResolvedPolicy) => void;
-  /** Called when a `charge` throws; the request then counts its cost. */
+  /** Called when a `charge` throws; the request then counts its cost. @default {a line on `stderr`} */
   onChargeError?: (error: unknown) => void;
 }
 
@@ -78,11 +82,15 @@ export class RateLimiter implements Disposable {
     policies: LimiterPolicy<ServeSource> | readonly LimiterPolicy<ServeSource>[],
     options: RateLimiterOptions = {},
   ) {
-    const { clock = systemClock, random = systemRandom, onOverflow, onChargeError = () => {} } = options;
+    const { clock = systemClock, random = systemRandom, onOverflow, onChargeError = tellChargeError } =
+      options;
     this.#limiter = new Limiter<ServeSource>(policies, {
       clock,
       random,
-      ...(onOverflow === undefined ? {} : { onOverflow }),
+      ...(onOverflow === undefined ? {} : {
+        onOverflow: (policy) =>
+          callAside(() => onOverflow(policy), (error) => tellStrayError("onOverflow", error)),
+      }),
     });
     if (this.#limiter.policies.some(({ store }) => store !== null)) {
       throw new TypeError(
@@ -197,7 +205,11 @@ export class RateLimiter implements Disposable {
     try {
       this.#limiter.settle(decision, source);
     } catch (error) {
-      this.#onChargeError(error);
+      callAside(() => this.#onChargeError(error), (again) => tellStrayError("onChargeError", again));
     }
   }
+}
+
+function tellChargeError(error: unknown): void {
+  tellStrayError("charge", error);
 }

@@ -4,7 +4,7 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { type Random, systemRandom } from "../core/random.ts";
 import type { ProxyConfig } from "../config/proxy_config.ts";
 import { resolveConfig } from "../config/resolve_config.ts";
-import { type Observer, silentObserver } from "../observe/observer.ts";
+import { GuardedObserver, type Observer, silentObserver } from "../observe/observer.ts";
 import { loadLimiterStores } from "./limiter_stores.ts";
 import { ProxyServer } from "./proxy_server.ts";
 
@@ -44,7 +44,11 @@ export async function serve<State>(
   config: ProxyConfig<State>,
   options: ServeOptions = {},
 ): Promise<ProxyServer> {
-  return await startProxy(resolveConfig(config), options);
+  const { observer } = options;
+  return await startProxy(
+    resolveConfig(config),
+    observer === undefined ? options : { ...options, observer: new GuardedObserver(observer) },
+  );
 }
 
 /** Starts a proxy from a configuration that has been resolved already. */

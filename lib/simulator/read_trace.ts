@@ -1,5 +1,6 @@
 /** Reads requests to replay from JSON lines. */
 
+import { escapeControls } from "../observe/escape_text.ts";
 import { parseDuration } from "../core/duration.ts";
 import type { SimulatedRequest } from "./simulated_request.ts";
 
@@ -84,18 +85,23 @@ function readMoment({ at, time }: Record<string, unknown>): number | undefined {
 
 function findProblem({ target, headers, duration, method }: Record<string, unknown>): string | undefined {
   if (target !== undefined && !(typeof target === "string" && target.startsWith("/"))) {
-    return `"target" must be a path that begins with "/", received ${JSON.stringify(target)}`;
+    return `"target" must be a path that begins with "/", received ${shown(target)}`;
   }
   if (method !== undefined && !(typeof method === "string" && /^[A-Za-z-]+$/.test(method))) {
-    return `"method" must be a method, received ${JSON.stringify(method)}`;
+    return `"method" must be a method, received ${shown(method)}`;
   }
   if (duration !== undefined && parseDuration(duration) === undefined) {
-    return `"duration" must be a duration such as "20ms", received ${JSON.stringify(duration)}`;
+    return `"duration" must be a duration such as "20ms", received ${shown(duration)}`;
   }
   if (headers === undefined) return undefined;
   const texts = typeof headers === "object" && headers !== null && !Array.isArray(headers) &&
     Object.values(headers).every((value) => typeof value === "string");
   return texts ? undefined : '"headers" must be an object of texts';
+}
+
+/** What stands in a trace comes from clients, and a terminal obeys some of it. */
+function shown(value: unknown): string {
+  return escapeControls(JSON.stringify(value));
 }
 
 function textOf<Name extends string>(name: Name, value: unknown): { [key in Name]?: string } {

@@ -1,5 +1,6 @@
 /** Which limits a request has to pass, as in the proxy. */
 
+import { refusePromise } from "../core/callback.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { allPolicies } from "../config/route_limits.ts";
 import type { ResolvedRoute } from "../config/route_options.ts";
@@ -53,14 +54,14 @@ export class SimulatedLimits implements Disposable {
   /** Finds route and limits of a request, and makes the state that its functions see. */
   find(context: SimulatedContext): FoundLimits {
     const { limiter, filters: { newContext } } = this.#config;
-    if (newContext !== undefined) context.state = newContext(context.request);
+    if (newContext !== undefined) context.state = refusePromise(newContext(context.request));
     const order = this.#findRoute(context);
     if (order === null) return { route: null, taken: false, limiter: null };
     const route = this.#config.routes[order] ?? null;
     if (route !== null) {
       context.route = route.name;
       if (route.newContext !== null) {
-        context.state = mergeStates(context.state, route.newContext!(context.request));
+        context.state = mergeStates(context.state, refusePromise(route.newContext!(context.request)));
       }
     }
     return {

@@ -1,5 +1,6 @@
 /** Servers that can stand in for each other, and their coming and going while the proxy runs. */
 
+import { callAside, tellStrayError } from "../core/callback.ts";
 import { PoolState } from "./pool_state.ts";
 import { checkServerInit, Server, type ServerInit } from "./server.ts";
 import { resolvePlainServer, type ResolveServer, type ServerSpec } from "./server_spec.ts";
@@ -7,7 +8,10 @@ import { resolvePlainServer, type ResolveServer, type ServerSpec } from "./serve
 /** A server in whichever form it is at hand. */
 export type ServerLike = string | ServerSpec | ServerInit;
 
-/** Who wants to know about the members of a pool. */
+/**
+ * Who wants to know about the members of a pool. Nobody waits for it; what it throws, or rejects with, is told on `stderr`,
+ * and changes nothing.
+ */
 export interface PoolListener {
   /** A server becomes a member; it is chosen for no request before everybody has been told. */
   onAdded?(server: Server): void;
@@ -202,10 +206,16 @@ export class Pool implements Disposable {
 
   /** Tells of servers before they can be chosen: until then they count as healthy, and requests may be waiting. */
   #welcome(servers: readonly Server[]): void {
-    try {
-      for (const server of servers) for (const listener of this.#listeners) listener.onAdded?.(server);
-    } finally {
-      this.#membersChanged();
+    for (const server of servers) this.#tell("onAdded", server);
+    this.#membersChanged();
+  }
+
+  #tell(what: keyof PoolListener, server: Server): void {
+    for (const listener of this.#listeners) {
+      callAside(
+        () => listener[what]?.(server),
+        (error) => tellStrayError(`${what} of pool "${this.name}"`, error),
+      );
     }
   }
 
@@ -218,7 +228,7 @@ export class Pool implements Disposable {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#leaving.set(server, resolve);
     server.leave();
-    for (const listener of this.#listeners) listener.onLeaving?.(server);
+    this.#tell("onLeaving", server);
     if (server.inFlight === 0) this.#removed(server);
     return promise;
   }
@@ -227,7 +237,7 @@ export class Pool implements Disposable {
     const resolve = this.#leaving.get(server);
     if (resolve === undefined) return;
     this.#leaving.delete(server);
-    for (const listener of this.#listeners) listener.onRemoved?.(server);
+    this.#tell("onRemoved", server);
     resolve();
   }
 

@@ -1,9 +1,13 @@
 /** One server of a pool, with everything that changes about it while the proxy runs. */
 
+import { describeValue } from "../core/describe_value.ts";
 import { Lease } from "../core/lease.ts";
 import { type Ineligibility, ineligibility, isAvailable, type Standing } from "./eligibility.ts";
 import type { Peer } from "./peer.ts";
 import { PoolState } from "./pool_state.ts";
+
+/** Largest weight; with much more, sums of weights would not be exact. */
+export const MAX_WEIGHT = 65_535;
 
 /** What active checks know: `checking` is a server that was never checked yet. */
 export type Health = "up" | "down" | "checking";
@@ -26,7 +30,7 @@ export interface ServerInit {
   readonly id: string;
   /** How transports reach it. */
   readonly peer: Peer;
-  /** Share of the requests, beside the others'; 0 takes none. @default {1} */
+  /** Share of the requests, beside the others': 0 (none) to 65535. @default {1} */
   readonly weight?: number;
   /** Only used when no server that is not a backup can be. @default {false} */
   readonly backup?: boolean;
@@ -272,19 +276,23 @@ export class Server implements Standing {
 }
 
 /**
- * Looks at the numbers of a server.
+ * Looks at the numbers of a server, which are those of a configuration also where they come from a program.
  *
  * @throws {RangeError} when its weight or its limit is none
  */
 export function checkServerInit({ id, weight = 1, maxInFlight = Infinity }: Omit<ServerInit, "peer">): void {
-  if (!(Number.isFinite(weight) && weight >= 0)) {
+  if (!(typeof weight === "number" && weight >= 0 && weight <= MAX_WEIGHT)) {
     throw new RangeError(
-      `Cannot weigh server "${id}": the weight must be a number from 0 on, received ${weight}`,
+      `Cannot weigh server "${id}": the weight must be a number from 0 to ${MAX_WEIGHT}, received ${
+        describeValue(weight)
+      }`,
     );
   }
-  if (!(maxInFlight >= 0)) {
+  if (!(maxInFlight === Infinity || (Number.isSafeInteger(maxInFlight) && maxInFlight >= 0))) {
     throw new RangeError(
-      `Cannot limit server "${id}": "maxInFlight" must be a number from 0 on, received ${maxInFlight}`,
+      `Cannot limit server "${id}": "maxInFlight" must be a whole number from 0 on or Infinity, received ${
+        describeValue(maxInFlight)
+      }`,
     );
   }
 }

@@ -7,7 +7,7 @@ import type { ServerInit } from "./server.ts";
 export interface ServerSpec {
   /** `"host:port"` or `"unix:/path"`. */
   address: string;
-  /** Share of the requests, beside the others'; 0 takes none. @default {1} */
+  /** Share of the requests, beside the others': 0 (none) to 65535. @default {1} */
   weight?: number;
   /** Only used when no server that is not a backup can be. @default {false} */
   backup?: boolean;

@@ -1,9 +1,44 @@
-import { assert } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import { readNaively } from "../support/naive_request_parser.ts";
+import { latin1Bytes } from "../support/raw_connection.ts";
+import { readRequests } from "../support/read_requests.ts";
 import { fuzz } from "./fuzz.ts";
 
-Deno.test("HeadParser and the body readers find the same in 20,000 made-up responses, whole and cut", () => {
-  const { outcomes, reasons } = fuzz(20_000, 1);
+Deno.test("20,000 made-up responses are read alike, whole and cut", () => {
+  const { outcomes, reasons } = fuzz("responses", 20_000, 1);
   // Inputs that all end one way would show little.
-  for (const count of Object.values(outcomes)) assert(count > 1000, JSON.stringify(outcomes));
+  for (const outcome of ["complete", "open", "refused"]) {
+    assert(outcomes[outcome]! > 1000, JSON.stringify(outcomes));
+  }
   assert(reasons > 25, `${reasons} reasons to refuse one`);
 });
+
+Deno.test("the requests of 20,000 made-up connections are read alike, whole, cut, and by a naive parser", () => {
+  const { outcomes, reasons, messages } = fuzz("requests", 20_000, 1);
+  for (const end of ["open", "closed", "400"]) assert(outcomes[end]! > 1000, JSON.stringify(outcomes));
+  for (const end of ["405", "414", "417", "431", "501", "505"]) {
+    assert(outcomes[end]! > 0, JSON.stringify(outcomes));
+  }
+  assert(
+    reasons > 40 && messages > 10_000,
+    `${reasons} reasons to refuse one, ${messages} complete requests`,
+  );
+});
+
+/** What the two parsers have once disagreed about, with what both have to say. */
+const FOUND: readonly (readonly [name: string, bytes: string, requests: number, end: number | string])[] = [
+  [
+    "a trailer field with the name of the option close",
+    "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: x-a,close\r\n\r\n0\r\nclose: b\r\n\r\n",
+    1,
+    "closed",
+  ],
+];
+
+for (const [name, bytes, count, end] of FOUND) {
+  Deno.test(`both parsers agree about ${name}`, () => {
+    const { message: _, ...read } = readRequests(latin1Bytes(bytes));
+    assertEquals([read.requests.length, read.end], [count, end]);
+    assertEquals(read, readNaively(bytes));
+  });
+}

@@ -1,6 +1,8 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { HeaderFields } from "../../lib/http/header_fields.ts";
 import { connectionNamedFields, isHopByHop, removeHopByHop } from "../../lib/http/hop_by_hop.ts";
+import { rawFields } from "../support/raw_fields.ts";
 
 const HOP_BY_HOP = [
   "connection",
@@ -71,15 +73,48 @@ Deno.test("removeHopByHop() keeps what is not of one connection, in order, and c
     "via,cookie",
     "a",
   );
+  const pairs = fc.array(fc.tuple(name, value), { maxLength: 8 });
   fc.assert(
-    fc.property(fc.array(fc.tuple(name, value), { maxLength: 8 }), (pairs) => {
-      const list = pairs.flat();
-      removeHopByHop(list);
-      assertEquals(list, withoutHopByHop(pairs).flat());
-      const once = [...list];
-      removeHopByHop(list);
-      assertEquals(list, once);
+    // Lines that came as bytes stand before those that were added.
+    fc.property(pairs, pairs, (came, added) => {
+      const fields = rawFields(...came.map(([name, value]) => `${name.toUpperCase()}: ${value}`));
+      for (const [name, value] of added) fields.append(name, value);
+      const own = new HeaderFields([...came, ...added]);
+      const expected = withoutHopByHop([...came, ...added]);
+      for (const headers of [fields, own]) {
+        removeHopByHop(headers);
+        assertEquals([...headers], expected);
+        removeHopByHop(headers);
+        assertEquals([...headers], expected);
+      }
     }),
     { seed: 20260304, numRuns: 3000 },
   );
+});
+
+Deno.test("removeHopByHop() takes the options of all Connection lines, but not of one that is removed", () => {
+  const lines = ["Connection: X-One", "X-One: 1", "X-Two: 2", "x-three: 3", "CONNECTION: close,x-THREE"];
+  const fields = rawFields(...lines);
+  removeHopByHop(fields);
+  assertEquals([...fields], [["x-two", "2"]]);
+  const edited = rawFields(...lines);
+  edited.delete("connection");
+  edited.append("connection", "x-two");
+  removeHopByHop(edited);
+  assertEquals([...edited], [["x-one", "1"], ["x-three", "3"]]);
+});
+
+Deno.test("removeHopByHop() looks at each line once, however many fields Connection names", () => {
+  const options = Array.from({ length: 8000 }, (_, index) => index.toString(36)).join();
+  const fields = rawFields(`Connection: ${options}`, ...Array.from({ length: 199 }, () => "Y-: 1"), "a1: 2");
+  let reads = 0;
+  const { lines } = fields;
+  const isNamed = lines!.isNamed.bind(lines);
+  lines!.isNamed = (...given) => {
+    reads++;
+    return isNamed(...given);
+  };
+  removeHopByHop(fields);
+  assertEquals([[...fields].length, fields.has("a1")], [199, false]);
+  if (reads > 1000) throw new Error(`${reads} names were compared`);
 });

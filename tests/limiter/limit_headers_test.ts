@@ -1,11 +1,12 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { FilterError } from "../../lib/core/errors.ts";
 import { seededRandom } from "../../lib/core/random.ts";
 import { HeaderFields } from "../../lib/http/header_fields.ts";
 import type { KeySource } from "../../lib/limiter/key_spec.ts";
 import { LimitHeaders, limitProblem } from "../../lib/limiter/limit_headers.ts";
 import { RateLimiter } from "../../lib/limiter/limiter.ts";
-import type { HeaderStyle, LimiterPolicy } from "../../lib/limiter/policy.ts";
+import type { AlgorithmName, HeaderStyle, LimiterPolicy } from "../../lib/limiter/policy.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { SEED } from "./arrivals.ts";
 
@@ -179,18 +180,47 @@ Deno.test("LimitHeaders leaves fields of the server alone that are of another dr
   ]);
 });
 
-Deno.test("LimitHeaders writes whole numbers, whatever a function gives", () => {
-  const table: [HeaderStyle, string[]][] = [
-    ["draft-11", ['"default";q=2;w=1', '"default";r=1;t=1']],
-    ["draft-7", ["limit=2, remaining=1, reset=1", "2;w=1"]],
-    ["draft-6", ["2", "1", "1", "2;w=1"]],
-  ];
-  for (const [style, values] of table) {
-    const fields = fieldsAfter(1, policy(1, "1s", [style], { limit: () => 2.5 }));
-    assertEquals(fields.map(([, value]) => value), values);
-    const [huge] = fieldsAfter(1, policy(1, "1s", [style], { limit: () => 1e21 }));
-    assertEquals(/999999999999999\b/.test(huge![1]!), true, huge![1]);
-  }
+/** Numbers of every kind, of which functions may return some. */
+const anyNumber = fc.oneof(
+  fc.constantFrom(0, -0, 1, 0.5, 2.5, 1e9, 1e9 + 1, 1e15, 1e300, -1, NaN, Infinity, -Infinity, 5e-324),
+  fc.double(),
+  fc.integer({ min: 0, max: 100 }),
+);
+
+Deno.test("LimitHeaders writes whole numbers, whatever the functions of a policy return", () => {
+  const styles: HeaderStyle[] = ["x-rate-limit", "draft-11", "draft-7", "draft-6", "x-ratelimit"];
+  const algorithms: AlgorithmName[] = ["fixed-window", "sliding-window", "token-bucket", "concurrency"];
+  fc.assert(
+    fc.property(
+      anyNumber,
+      anyNumber,
+      anyNumber,
+      fc.constantFrom(...styles),
+      fc.constantFrom(...algorithms),
+      fc.boolean(),
+      (limit, burst, cost, style, algorithm, penalize) => {
+        const change: Partial<LimiterPolicy> = {
+          algorithm,
+          limit: () => limit,
+          cost: () => cost,
+          ...(algorithm === "token-bucket" ? { burst: () => burst } : {}),
+          ...(algorithm === "concurrency" ? {} : { penalize }),
+        };
+        for (const count of [1, 2, 3]) {
+          let fields: string[][];
+          try {
+            fields = fieldsAfter(count, policy(1, "1s", [style], change));
+          } catch (error) {
+            assertInstanceOf(error, FilterError);
+            return;
+          }
+          const text = fields.map(([, value]) => value).join("\n");
+          assert(!/NaN|Infinity|undefined|\d\.\d|-\d|e\+|\d{16}/.test(text), text);
+        }
+      },
+    ),
+    { numRuns: 2000 },
+  );
 });
 
 Deno.test("LimitHeaders writes fields that a parser of structured fields reads back", () => {

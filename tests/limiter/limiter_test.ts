@@ -133,16 +133,27 @@ Deno.test("RateLimiter.check() fails the request when a function of a policy doe
   const tier: LimiterPolicy<Source> = { ...BY_KEY, name: "first", limit: 1 };
   const bad: [Partial<LimiterPolicy<Source>>, string][] = [
     [{ key: boom }, 'key of the limiter policy "second" threw: boom'],
-    [{ key: () => 5 as unknown as string }, "received 5, expected a string or null"],
+    [{ key: () => 5 as unknown as string }, "it must return a string or null, returned 5"],
     [{ limit: boom }, 'limit of the limiter policy "second" threw: boom'],
-    [{ limit: () => NaN }, "received NaN, expected a number of at least 0"],
-    [{ limit: () => -1 }, "received -1"],
-    [{ limit: () => "5" as unknown as number }, "received 5, expected a number"],
+    [{ limit: () => NaN }, "it must return a whole number from 0 to 1000000000, or Infinity, returned NaN"],
+    [{ limit: () => -1 }, "returned -1"],
+    [{ limit: () => 2.5 }, "returned 2.5"],
+    [{ limit: () => 1e300 }, "returned 1e+300"],
+    [{ limit: () => "5" as unknown as number }, 'returned "5"'],
     [{ cost: boom }, "cost of the limiter policy"],
-    [{ cost: () => -1 }, "received -1"],
+    [{ cost: () => -1 }, "it must return a number from 0 to 9007199254740991, returned -1"],
+    [{ cost: () => 1e300 }, "returned 1e+300"],
+    [{ cost: () => NaN }, "returned NaN"],
     [{ exempt: boom }, "exempt of the limiter policy"],
-    [{ exempt: (() => Promise.resolve(false)) as unknown as () => boolean }, "expected true or false"],
+    [
+      { exempt: (() => Promise.resolve(false)) as unknown as () => boolean },
+      "it must return true or false, returned a promise",
+    ],
+    [{ exempt: (() => "no") as unknown as () => boolean }, 'it must return true or false, returned "no"'],
+    [{ exempt: (() => () => true) as unknown as () => boolean }, "returned a function"],
     [{ algorithm: "token-bucket", burst: boom }, "burst of the limiter policy"],
+    [{ algorithm: "token-bucket", burst: () => Infinity }, "from 0 to 1000000000, returned Infinity"],
+    [{ algorithm: "token-bucket", burst: () => 1.5 }, "returned 1.5"],
   ];
   for (const [change, message] of bad) {
     using limiter = makeLimiter([tier, { ...BY_KEY, name: "second", limit: 1, ...change }]);
@@ -151,6 +162,13 @@ Deno.test("RateLimiter.check() fails the request when a function of a policy doe
     assertInstanceOf(error.cause, Error);
     assertThrows(() => limiter.check(from("a")), FilterError);
   }
+});
+
+Deno.test("RateLimiter.check() counts parts of a cost in full", () => {
+  using limiter = makeLimiter({ ...BY_KEY, limit: 3, cost: ({ cost }) => cost });
+  assertEquals(allowed(limiter.check(from("a", { cost: 0.1 }))).remaining, 2);
+  assertEquals(allowed(limiter.check(from("a", { cost: 1.5 }))).remaining, 0);
+  assertEquals(limited(limiter.check(from("a", { cost: 5e-324 }))).remaining, 0);
 });
 
 Deno.test("RateLimiter.check() charges no tier for what another one refuses", () => {
@@ -522,4 +540,54 @@ Deno.test("RateLimiter lets refused keys in again within the window of a new con
     short.reset("banned");
     allowed(long.check(from("banned")));
   }
+});
+
+/** Places of requests that run for ten windows, in the table and by estimate, with decisions meanwhile or without. */
+for (const maxKeys of [1000, 1]) {
+  for (const meanwhile of [true, false]) {
+    const where = `${maxKeys === 1 ? "by estimate" : "in the table"}${
+      meanwhile ? "" : ", with nothing meanwhile"
+    }`;
+    Deno.test(`RateLimiter.check() holds places for as long as requests run: ${where}`, () => {
+      const clock = new FakeClock(0);
+      using limiter = makeLimiter({ key: BY_KEY.key, limit: 2, window: "1s", algorithm: "concurrency" }, {
+        clock,
+        maxKeys,
+      });
+      // More than there is room for, where there is room for one: of the last ones all are estimated.
+      const keys = maxKeys === 1 ? Array.from({ length: 900 }, (_, i) => `client${i}`) : ["a"];
+      const leases = keys.map((key) => allowed(limiter.check(from(key))).lease!);
+      const key = keys.at(-1)!;
+      for (let i = 0; i < 100; i++) {
+        clock.tick(100);
+        if (meanwhile) limiter.check(from("other"));
+      }
+      const second = allowed(limiter.check(from(key)));
+      limited(limiter.check(from(key)));
+      clock.tick(5000);
+      limited(limiter.check(from(key)));
+      second.lease!.release();
+      allowed(limiter.check(from(key))).lease!.release();
+      for (const lease of leases) lease.release();
+      for (let i = 0; i < 2; i++) allowed(limiter.check(from(key)));
+      limited(limiter.check(from(key)));
+    });
+  }
+}
+
+Deno.test("RateLimiter.check() frees the places of a worker that says nothing, after two windows at most", () => {
+  const clock = new FakeClock();
+  const table = SharedTable.create({ clock, random: seededRandom(1), maxKeys: 100 });
+  const policy = { key: BY_KEY.key, limit: 1, window: "1s", algorithm: "concurrency" } as const;
+  using dead = makeLimiter(policy, { clock, table });
+  using other = makeLimiter(policy, { clock, table: SharedTable.attach(table.buffer, { clock }) });
+  allowed(dead.check(from("a")));
+  clock.tick(999);
+  limited(other.check(from("a")));
+  clock.tick(1001);
+  const { lease } = allowed(other.check(from("a")));
+  // It was not dead: what it holds counts, and ends, as well.
+  limited(dead.check(from("a")));
+  lease!.release();
+  limited(other.check(from("a")));
 });

@@ -61,7 +61,7 @@ Deno.test("formatAccessText() writes one line with what there is to tell", () =>
 Deno.test("formatAccessJson() writes the same members in the same order for every request", () => {
   assertEquals(
     formatAccessJson(ENTRY, TIME),
-    `{"time":"${TIME}","level":"info","kind":"access","id":"7","client":"192.0.2.1","method":"GET","target":"/a?b=c","status":200,"route":null,"server":"127.0.0.1:9001","pool":"default","durationMs":12.346,"bytes":5,"attempts":1,"limited":null,"wouldLimit":[],"error":null}`,
+    `{"time":"${TIME}","level":"info","kind":"access","requestId":"7","client":"192.0.2.1","method":"GET","target":"/a?b=c","status":200,"route":null,"server":"127.0.0.1:9001","pool":"default","durationMs":12.346,"bytes":5,"attempts":1,"limited":null,"wouldLimit":[],"error":null}`,
   );
   const { route, wouldLimit } = JSON.parse(
     formatAccessJson({ ...ENTRY, route: 'a"b', wouldLimit: ['c"d', "e"] }, TIME),

@@ -52,7 +52,7 @@ const EVENTS: readonly [event: ProxyEvent, line: string][] = [
     { ...DOWN, healthy: true, reason: null, healthyServers: 2 },
     "info Server a:80 of pool default is healthy (2 of 2 healthy)",
   ],
-  [FAILURE, "error GET /x\\n failed at a:80 with 502 connection_refused: Cannot connect"],
+  [FAILURE, "error GET /x\\n failed at a:80 with 502 connection_refused: Cannot connect id=7"],
   [
     {
       ...FAILURE,
@@ -62,15 +62,27 @@ const EVENTS: readonly [event: ProxyEvent, line: string][] = [
       source: "proxy",
       stack: "E: x\n  at y\x1b",
     },
-    "error GET /x\\n failed with 500 proxy_internal_error: Cannot connect\n    E: x\n    at y\\u001b",
+    "error GET /x\\n failed with 500 proxy_internal_error: Cannot connect id=7\n    E: x\n    at y\\u001b",
   ],
   [
     { ...FAILURE, status: 400, source: "client" },
-    "debug GET /x\\n failed at a:80 with 400 connection_refused: Cannot connect",
+    "debug GET /x\\n failed at a:80 with 400 connection_refused: Cannot connect id=7",
   ],
   [
     { kind: "limiter_overflow", policy: "default", capacity: 10 },
     "warn Limiter default holds 10 keys and is full: further keys are estimated, never too low",
+  ],
+  [
+    { kind: "limiter_store", address: "redis://a", available: false, reason: "LOADING", dropped: 0 },
+    "error Cannot count limits in redis://a: LOADING",
+  ],
+  [
+    { kind: "limiter_store", address: "redis://a", available: true, reason: null, dropped: 0 },
+    "info Limits are counted in redis://a",
+  ],
+  [
+    { kind: "limiter_store", address: "redis://a", available: true, reason: null, dropped: 2 },
+    "warn Limits are counted in redis://a; 2 corrections of counts were too many to keep until now",
   ],
   [
     {
@@ -142,6 +154,82 @@ Deno.test("createLog() writes events as JSON with all they tell", () => {
   });
 });
 
+/** Controls, C1 controls among them, and marks that turn the direction of writing: a terminal obeys them. */
+const HOSTILE = "\x00\x1b[31m\x7f\x85\x9b31m\u2028\u202e\u2066";
+// deno-lint-ignore no-control-regex
+const HARMFUL = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]/;
+
+Deno.test("createLog() writes no text of a client's as it is, whatever it stands in", () => {
+  const texts = {
+    ...FAILURE,
+    requestId: HOSTILE,
+    method: HOSTILE,
+    target: HOSTILE,
+    message: HOSTILE,
+    stack: HOSTILE,
+  };
+  const said = { kind: "request_log", level: "info", requestId: HOSTILE, message: HOSTILE } as const;
+  const events: ProxyEvent[] = [
+    { ...texts, source: "proxy" },
+    { ...said, fields: { [HOSTILE]: { deep: [HOSTILE] } } },
+    { kind: "callback_error", name: HOSTILE, message: HOSTILE, stack: HOSTILE },
+  ];
+  const entry = {
+    ...ENTRY,
+    requestId: HOSTILE,
+    clientIp: HOSTILE,
+    method: HOSTILE,
+    target: HOSTILE,
+    error: HOSTILE,
+  };
+  for (const format of ["text", "json"] as const) {
+    const { log, stdout, stderr } = openLog({ format });
+    for (const event of events) log.observer.event(event);
+    log.observer.access(entry);
+    log[Symbol.dispose]();
+    for (const { text, lines } of [stdout, stderr]) {
+      assert(!HARMFUL.test(text), JSON.stringify(text));
+      if (format === "json") {
+        for (const line of lines) assert(JSON.stringify(JSON.parse(line)).includes("\x9b"));
+      }
+    }
+  }
+});
+
+Deno.test("createLog() writes what filters say also where it cannot be JSON", () => {
+  const { log, stderr } = openLog({ format: "json" });
+  const round: Record<string, unknown> = {};
+  round.itself = round;
+  const line = { kind: "request_log", level: "info", requestId: "7", message: "seen" } as const;
+  log.observer.event({ ...line, fields: { n: 5n } });
+  log.observer.event({ ...line, fields: round });
+  log[Symbol.dispose]();
+  for (const written of stderr.lines) {
+    const { requestId, message, fields } = JSON.parse(written);
+    assertEquals([requestId, message], ["7", "seen"]);
+    assert(String(fields).startsWith("cannot be written: "), fields);
+  }
+  assertEquals(stderr.lines.length, 2);
+});
+
+Deno.test("createLog() calls a request the same in all lines", () => {
+  const entry = { ...ENTRY, requestId: "me" };
+  const events: ProxyEvent[] = [
+    { ...FAILURE, requestId: "me" },
+    { kind: "request_log", level: "info", requestId: "me", message: "seen", fields: {} },
+  ];
+  const json = openLog({ format: "json" });
+  const text = openLog();
+  for (const { log } of [json, text]) {
+    for (const event of events) log.observer.event(event);
+    log.observer.access(entry);
+    log[Symbol.dispose]();
+  }
+  const objects = [...json.stdout.lines, ...json.stderr.lines].map((line) => JSON.parse(line));
+  assertEquals(objects.map(({ requestId, id }) => [requestId, id]), objects.map(() => ["me", undefined]));
+  for (const line of [...text.stdout.lines, ...text.stderr.lines]) assert(line.includes(" id=me"), line);
+});
+
 Deno.test("createLog() writes requests to stdout and everything else to stderr", () => {
   const { log, stdout, stderr } = openLog();
   log.observer.event(DOWN);
@@ -160,11 +248,11 @@ Deno.test("createLog() logs nothing below its level", () => {
     const events = stderr.lines.filter((line) => line.startsWith(TIME)).length;
     return [level, log.observer.wantsAccess, stdout.lines.length, events];
   });
-  assertEquals(counts, [["debug", true, 1, 16], ["info", true, 1, 15], ["warn", false, 0, 9], [
+  assertEquals(counts, [["debug", true, 1, 19], ["info", true, 1, 18], ["warn", false, 0, 11], [
     "error",
     false,
     0,
-    6,
+    7,
   ]]);
 });
 

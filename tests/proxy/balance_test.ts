@@ -1,5 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { ChoosePoolServer } from "../../lib/config/balancing_options.ts";
+import { assert, assertEquals } from "@std/assert";
 import type { KeySpec } from "../../lib/limiter/key_spec.ts";
 import { BALANCE_NAMES } from "../../lib/balancer/create_algorithm.ts";
 import { seededRandom } from "../../lib/core/random.ts";
@@ -195,40 +194,6 @@ eachTransport("proxy answers 500 when the function that makes the key throws", a
   });
   const answer = await proxy.ask();
   assertEquals([answer.status, answer.text.includes("secret"), a.requests], [500, false, 0]);
-});
-
-Deno.test("proxy answers 503 and reports when the balancing function is async", async () => {
-  await using a = startUpstream("a");
-  const balance =
-    ((servers: readonly unknown[]) => Promise.resolve(servers[0])) as unknown as ChoosePoolServer;
-  await using proxy = await startProxy({ upstreams: { servers: [a.address], balance } });
-  assertEquals((await proxy.ask()).status, 503);
-  assertEquals(
-    proxy.seen.eventsOf("callback_error")[0]?.message,
-    "it must return a server, returned a promise",
-  );
-});
-
-Deno.test("proxy answers 500 when the function that makes a key makes none", async () => {
-  await using a = startUpstream("a");
-  const key = (() => Promise.resolve("a")) as unknown as () => string;
-  const pool = { servers: [a.address], balance: "consistent-hash" as const, key };
-  const route = { upstream: { default: 1, other: 1 }, splitKey: key };
-  for (
-    const config of [{ upstreams: pool }, {
-      upstreams: { default: [a.address], other: [a.address] },
-      routes: [route],
-    }]
-  ) {
-    await using proxy = await startProxy(config);
-    assertEquals((await proxy.ask()).status, 500);
-    const [failure] = proxy.seen.eventsOf("request_failure");
-    assertMatch(
-      failure!.message,
-      /^(key|splitKey) threw: received \[object Promise\], expected a string or null/,
-    );
-  }
-  assertEquals(a.requests, 0);
 });
 
 eachTransport("proxy uses a backup only while no other server can be used", async (start) => {

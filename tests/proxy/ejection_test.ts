@@ -274,7 +274,7 @@ eachTransport("proxy calls no server healthy whose responses it refuses", async 
   const [event] = proxy.seen.eventsOf("health");
   assertEquals(
     [event?.server, event?.healthy, event?.reason],
-    [bad.address, false, "Cannot read the response: a content-length that is not a number"],
+    [bad.address, false, "Cannot read the response: it has a content-length that is not a number"],
   );
   await bad.untilChecked(3);
   assertEquals(await answers(proxy, 6), "gggggg");

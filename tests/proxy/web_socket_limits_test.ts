@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { rawUpstream } from "../support/raw_upstream.ts";
 import { startProxy } from "../support/start_proxy.ts";
 import {
-  acceptOf,
+  acceptSwitch,
   openWebSocket,
   type TestWebSocket,
   upgradeHead,
@@ -50,11 +50,20 @@ Deno.test("proxy closes both sides with 1001 after idleTimeout without a message
   assertEquals((await proxy.seen.untilEntries(1)).error, null);
 });
 
+Deno.test("proxy does not take responses to its own pings for activity", async () => {
+  await using server = webSocketUpstream();
+  await using proxy = await startProxy({
+    upstreams: { servers: [server.address], webSocket: { idleTimeout: "300ms", pingInterval: "100ms" } },
+  });
+  const client = await openWebSocket(`ws://${proxy.address}/`);
+  assertEquals(await client.closed, [1001, "idle for too long"]);
+  await proxy.seen.untilEntries(1);
+});
+
 Deno.test("proxy cuts off a server that does not answer pings, and closes its client", async () => {
   const lost = Promise.withResolvers<void>();
   await using server = rawUpstream(async (connection) => {
-    const request = await connection.readRequest();
-    await connection.write(switching(await acceptOf(request!)));
+    await acceptSwitch(connection);
     await connection.untilClosed();
     lost.resolve();
   });
@@ -86,8 +95,7 @@ Deno.test("proxy makes a server wait for a client that takes messages slowly", a
   const piece = new Uint8Array(64 * 1024 + 10);
   piece.set([0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
   await using server = rawUpstream(async (connection) => {
-    const request = await connection.readRequest();
-    await connection.write(switching(await acceptOf(request!)));
+    await acceptSwitch(connection);
     try {
       for (let i = 0; i < 2000; i++) {
         await connection.write(piece);
@@ -116,8 +124,7 @@ Deno.test("proxy makes a server wait for a client that takes messages slowly", a
 Deno.test("proxy closes when more of a client's messages wait for the server than maxBuffered", async () => {
   const done = Promise.withResolvers<void>();
   await using server = rawUpstream(async (connection) => {
-    const request = await connection.readRequest();
-    await connection.write(switching(await acceptOf(request!)));
+    await acceptSwitch(connection);
     await done.promise;
   });
   await using proxy = await startProxy({
@@ -175,8 +182,7 @@ Deno.test("ProxyServer.shutdown() refuses a WebSocket that a server has not agre
 
 Deno.test("ProxyServer.shutdown() does not wait for sides that do not answer a closing", async () => {
   await using server = rawUpstream(async (connection) => {
-    const request = await connection.readRequest();
-    await connection.write(switching(await acceptOf(request!)));
+    await acceptSwitch(connection);
     await connection.untilClosed();
   });
   await using proxy = await startProxy({ upstreams: [server.address], gracePeriod: "1h" });
@@ -187,11 +193,6 @@ Deno.test("ProxyServer.shutdown() does not wait for sides that do not answer a c
   await proxy.server.shutdown("test");
   assertEquals([only!.inFlight, proxy.seen.entries.length], [0, 1]);
 });
-
-/** Head of an answer that switches to a WebSocket. */
-function switching(accept: string): string {
-  return `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`;
-}
 
 /** How many sockets the process has; `null` where the system does not tell. */
 function openSockets(): number | null {

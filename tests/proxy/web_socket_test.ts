@@ -7,8 +7,10 @@ import { startUpstream } from "../support/start_upstream.ts";
 import { testCa } from "../support/test_ca.ts";
 import {
   acceptOf,
+  acceptSwitch,
   type Ending,
   openWebSocket,
+  switching,
   upgradeHead,
   webSocketUpstream,
 } from "../support/test_web_socket.ts";
@@ -138,8 +140,7 @@ Deno.test("proxy carries a closing without a code both ways", async () => {
 Deno.test("proxy cuts the server off when its client has gone without a word", async () => {
   const lost = Promise.withResolvers<void>();
   await using server = rawUpstream(async (connection) => {
-    const request = await connection.readRequest();
-    await connection.write(switching(await acceptOf(request!)));
+    await acceptSwitch(connection);
     await connection.untilClosed();
     lost.resolve();
   });
@@ -171,8 +172,7 @@ Deno.test("proxy closes with 1011 when the server has gone without a word, and s
 Deno.test("proxy answers pings of both sides, and puts messages together", async () => {
   const pong = Promise.withResolvers<Uint8Array>();
   await using server = rawUpstream(async (connection) => {
-    const request = await connection.readRequest();
-    await connection.write(switching(await acceptOf(request!)));
+    await acceptSwitch(connection);
     await connection.write("\x89\x02pp\x01\x02ab\x89\x00\x80\x02cd");
     pong.resolve(await connection.readExactly(8));
     await connection.untilClosed();
@@ -251,8 +251,8 @@ Deno.test("proxy answers 502 to a server that has switched to something else", a
   const accepts: ((accept: string) => string)[] = [
     () => switching("bm9uc2Vuc2U="),
     (accept) => switching(accept).replace("Upgrade: websocket", "Upgrade: h2c"),
-    (accept) => switching(accept, "Sec-WebSocket-Extensions: permessage-deflate\r\n"),
-    (accept) => switching(accept, "Sec-WebSocket-Protocol: other\r\n"),
+    (accept) => switching(accept, ["Sec-WebSocket-Extensions: permessage-deflate"]),
+    (accept) => switching(accept, ["Sec-WebSocket-Protocol: other"]),
   ];
   for (const accept of accepts) {
     await using server = rawUpstream(async (connection) => {
@@ -271,7 +271,7 @@ Deno.test("proxy answers 502 to a server that has switched to something else", a
 Deno.test("proxy takes a subprotocol out of a list without spaces, which the runtime would not", async () => {
   await using server = rawUpstream(async (connection) => {
     const request = await connection.readRequest();
-    await connection.write(switching(await acceptOf(request!), "Sec-WebSocket-Protocol: b\r\n"));
+    await connection.write(switching(await acceptOf(request!), ["Sec-WebSocket-Protocol: b"]));
     await connection.untilClosed();
   });
   await using proxy = await startProxy({ upstreams: [server.address] });
@@ -369,11 +369,6 @@ Deno.test("proxy answers 501 to WebSockets where they are switched off", async (
   assertEquals((await readAnswer(client)).status, 501);
   assertEquals(server.upstream.requests, 0);
 });
-
-/** Head of an answer that switches to a WebSocket. */
-function switching(accept: string, fields = ""): string {
-  return `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n${fields}\r\n`;
-}
 
 function bytes(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(text, (character) => character.charCodeAt(0));

@@ -1,5 +1,4 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import type { ProxyConfig } from "../../lib/config/proxy_config.ts";
 import type { Filters } from "../../lib/config/filters.ts";
 import { eachTransport } from "../support/each_transport.ts";
 import { startProxy } from "../support/start_proxy.ts";
@@ -50,27 +49,6 @@ for (const [phase, what, filter, message] of cases) {
       },
     );
   }
-}
-
-const limiter = { key: "ip", limit: 5, window: "1s" } as const;
-
-/** What must not be async, and the status that a client gets where it is. */
-const plain: [string, (fail: () => never) => Partial<ProxyConfig>, number][] = [
-  ["limiter.key", (key) => ({ limiter: { ...limiter, key } }), 500],
-  ["limiter.limit", (limit) => ({ limiter: { ...limiter, limit } }), 500],
-  ["limiter.cost", (cost) => ({ limiter: { ...limiter, cost } }), 500],
-  ["limiter.exempt", (exempt) => ({ limiter: { ...limiter, exempt } }), 500],
-  ["upstreams.key", (key) => ({ upstreams: { servers, balance: "consistent-hash", key } }), 500],
-  ["upstreams.balance", (balance) => ({ upstreams: { servers, balance } }), 503],
-];
-const servers = ["127.0.0.1:1"];
-
-for (const [option, configure, status] of plain) {
-  Deno.test(`${option} that is async and rejects does not end the process`, async () => {
-    const fail = (() => Promise.reject(new Error("stray"))) as unknown as () => never;
-    await using proxy = await startProxy({ upstreams: servers, ...configure(fail) });
-    assertEquals((await proxy.ask()).status, status);
-  });
 }
 
 Deno.test("requestFilter answers with the length of short content, also where fields are added to it", async () => {

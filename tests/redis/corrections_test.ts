@@ -51,8 +51,8 @@ async function counted({ limiter }: FlakyInstance<Source>): Promise<number> {
   return LIMIT - decision.remaining;
 }
 
-/** What four requests come to that end while Redis is away, and how many more are admitted within the limit of 6. */
-const CHARGES: readonly [amount: number, more: number][] = [[0, 6], [1, 2], [1.25, 1], [3, 0]];
+/** What four requests come to that end while Redis is away (parts count in full), and how many more fit the limit of 6. */
+const CHARGES: readonly [amount: number, more: number][] = [[0, 6], [1, 2], [1.25, 0], [3, 0]];
 
 for (const [amount, more] of CHARGES) {
   redisTest(

@@ -363,6 +363,17 @@ redisTest("RedisStore tells again what is held when Redis has refused to hear of
   assertEquals((await two.take(LIMIT + 1)).length, LIMIT);
 });
 
+redisTest("RedisStore tells again of more keys than one command is for", async (redis) => {
+  await using instances = await twoInstances(redis);
+  const { one, two, pass } = instances;
+  const keys = Array.from({ length: 450 }, (_, i) => `client${i}`);
+  await Promise.all(keys.map((key) => one.take(LIMIT, key)));
+  await redis.command("FLUSHALL");
+  await pass(3_000, [one]);
+  const taken = await Promise.all(keys.map((key) => two.take(1, key)));
+  assertEquals(taken.filter((leases) => leases.length > 0), []);
+});
+
 redisTest("RedisStore keeps every key of permits in Redis for five minutes at most", async (redis) => {
   await using instances = await twoInstances(redis);
   const { one, pass } = instances;

@@ -1,4 +1,5 @@
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { requestId, securityHeaders } from "../../mod.ts";
 import { ListenError } from "../../lib/engine/engine.ts";
 import { serve } from "../../lib/server/serve.ts";
 import { RawConnection } from "../support/raw_connection.ts";
@@ -96,6 +97,50 @@ Deno.test("Listener with redirect names the port of the TLS listener", async () 
   });
   const answer = await proxy.ask("GET /x", ["Host: shop.example:80"]);
   assertEquals(answer.field("location"), "https://shop.example:8443/x");
+});
+
+Deno.test("requests at a listener with redirect are logged, and pass the phases that are there for all", async () => {
+  const phases: unknown[] = [];
+  await using proxy = await startProxy({
+    upstreams: ["127.0.0.1:1"],
+    listen: { hostname: "127.0.0.1", port: 0, redirect: "https" },
+    newContext: () => ({ n: 1 }),
+    requestFilter: () => void phases.push("requestFilter"),
+    failToProxy: (error) => void phases.push(error.status),
+    logging: (ctx) => void phases.push([ctx.state, ctx.status]),
+    filters: [requestId({ trusted: true }), securityHeaders()],
+  });
+  const moved = await proxy.ask("POST /a?b", ["X-Request-Id: me", "Content-Length: 1"], "x");
+  assertEquals([moved.status, moved.field("x-request-id"), moved.field("x-frame-options")], [
+    308,
+    "me",
+    "SAMEORIGIN",
+  ]);
+  const refused = await proxy.ask("GET /x", ["Host: a b"]);
+  assertEquals(refused.status, 400);
+  const seen = (await proxy.seen.untilEntries(2), proxy.seen.entries);
+  assertEquals(
+    seen.map((
+      { clientIp, method, target, status, server, bytesSent, error },
+    ) => [clientIp, method, target, status, server, bytesSent, error]),
+    [
+      ["127.0.0.1", "POST", "/a?b", 308, null, 0, null],
+      ["127.0.0.1", "GET", "/x", 400, null, refused.body.length, "http_request_error"],
+    ],
+  );
+  assertEquals(seen[0]!.requestId, "me");
+  assertEquals(phases, [[{ n: 1 }, 308], 400, [{ n: 1 }, 400]]);
+  assertMatch(proxy.server.metrics(), /^lbproxy_requests_received_total 2$/m);
+});
+
+Deno.test("Listener with redirect goes on when newContext fails", async () => {
+  await using proxy = await startProxy({
+    upstreams: ["127.0.0.1:1"],
+    listen: { hostname: "127.0.0.1", port: 0, redirect: "https" },
+    newContext: () => Promise.reject(new Error("boom")),
+  });
+  assertEquals((await proxy.ask()).status, 500);
+  assertEquals((await proxy.seen.untilEntries(1)).error, "proxy_internal_error");
 });
 
 Deno.test("Listener with redirect is not fooled by a hostile Host", async () => {

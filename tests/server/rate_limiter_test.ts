@@ -3,6 +3,7 @@ import { seededRandom } from "../../lib/core/random.ts";
 import type { LimiterPolicy } from "../../lib/limiter/policy.ts";
 import { RateLimiter, type RateLimiterOptions } from "../../lib/server/rate_limiter.ts";
 import type { ServeSource } from "../../lib/server/serve_source.ts";
+import { StrayErrors, StrayRejections } from "../support/stray_errors.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { askAt } from "../support/start_proxy.ts";
 
@@ -117,6 +118,39 @@ Deno.test("RateLimiter.wrap() tells of a charge that throws", async () => {
   assertEquals((await served.ask()).status, 200);
   assert(String(await told.promise).includes("boom"));
 });
+
+for (const how of ["throws", "rejects"]) {
+  const fail = (): void | Promise<void> => {
+    if (how === "throws") throw new Error("boom");
+    return Promise.reject(new Error("boom"));
+  };
+
+  Deno.test(`RateLimiter goes on when onChargeError ${how}`, async () => {
+    using rejections = new StrayRejections();
+    using strays = new StrayErrors();
+    await using served = serveLimited(
+      { key: "ip", limit: 3, window: "1h", charge: () => NaN },
+      () => new Response(),
+      { onChargeError: fail },
+    );
+    for (const status of [200, 200, 200, 429]) assertEquals((await served.ask()).status, status);
+    assertEquals([new Set(strays.lines), rejections.reasons], [new Set(["onChargeError threw: boom"]), []]);
+  });
+
+  Deno.test(`RateLimiter goes on when onOverflow ${how}`, async () => {
+    using rejections = new StrayRejections();
+    using strays = new StrayErrors();
+    using limiter = new RateLimiter({ key: "header:user", limit: 1, window: "1h", maxKeys: 1 }, {
+      onOverflow: fail,
+    });
+    const ask = (user: string) => limiter.check(new Request("http://h/", { headers: { user } })).kind;
+    const kinds = new Set(Array.from({ length: 1000 }, (_, i) => ask(`user ${i}`)));
+    // An unheard rejection is told of in a later turn.
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    assertEquals(kinds.has("allowed"), true);
+    assertEquals([strays.lines, rejections.reasons], [["onOverflow threw: boom"], []]);
+  });
+}
 
 Deno.test("RateLimiter.check(), peek(), reset() and ban() work without a server", () => {
   using limiter = new RateLimiter({ key: "header:user", limit: 1, window: "1h" });

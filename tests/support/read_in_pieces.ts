@@ -1,8 +1,10 @@
 /** One response, read by the parser and the body readers alone, in the pieces that a test cuts it into. */
 
 import { UpstreamError } from "../../lib/core/errors.ts";
-import { HeadParser } from "../../lib/transport/http1/head_parser.ts";
-import { responseBodyReader } from "../../lib/transport/http1/response_framing.ts";
+import type { FieldLines } from "../../lib/http/field_lines.ts";
+import { responseBodyReader } from "../../lib/http1/body_framing.ts";
+import { ResponseHeadParser } from "../../lib/http1/response_head.ts";
+import { latin1Text } from "./raw_connection.ts";
 
 /** What became of the bytes. */
 export interface Reading {
@@ -12,11 +14,13 @@ export interface Reading {
   message: string;
   status: number;
   statusText: string;
-  /** Name, value, name, value. */
+  /** Name in lower case, value, name, value. */
   fields: readonly string[];
   persistent: boolean;
   /** The content, one character a byte. */
   content: string;
+  /** Name, value, name, value. */
+  trailers: readonly string[];
   /** How many bytes came after the end. */
   left: number;
 }
@@ -29,6 +33,7 @@ const NOTHING: Reading = {
   fields: [],
   persistent: false,
   content: "",
+  trailers: [],
   left: 0,
 };
 
@@ -47,7 +52,7 @@ export function readInPieces(bytes: Uint8Array, cuts: readonly number[] = [], me
 }
 
 function read(bytes: Uint8Array, ends: readonly number[], method: string): Reading {
-  const head = new HeadParser();
+  const head = new ResponseHeadParser();
   // A copy: what has not arrived yet must not be there, and chunks are moved about.
   const buffer = new Uint8Array(bytes.length);
   let arrived = 0;
@@ -63,22 +68,26 @@ function read(bytes: Uint8Array, ends: readonly number[], method: string): Readi
     arrive();
     if (head.parse(buffer, arrived)) break;
   }
-  const { status, statusText, list: fields, persistent } = head;
-  const found = { ...NOTHING, status, statusText, fields, persistent };
+  const { status, reason: statusText, persistent } = head;
+  const found = { ...NOTHING, status, statusText, fields: listOf(head.lines), persistent };
   const reader = responseBodyReader(head, method);
   if (reader === null) return { ...found, outcome: "complete", left: bytes.length - head.bodyStart };
   let content = "";
   for (let from = head.bodyStart;; arrive()) {
     reader.read(buffer, from, arrived);
-    content += textOf(buffer.subarray(reader.contentStart, reader.contentEnd));
+    content += latin1Text(buffer.subarray(reader.contentStart, reader.contentEnd));
     from = reader.next;
-    if (reader.done) return { ...found, outcome: "complete", content, left: bytes.length - from };
+    if (reader.done) {
+      const { trailers } = reader;
+      return { ...found, outcome: "complete", content, trailers, left: bytes.length - from };
+    }
     if (next === ends.length) return { ...found, content };
   }
 }
 
-function textOf(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return text;
+/** The field lines as name in lower case, value, name, value. */
+function listOf(lines: FieldLines): string[] {
+  const list: string[] = [];
+  for (let line = 0; line < lines.count; line++) list.push(lines.name(line), lines.value(line));
+  return list;
 }

@@ -11,6 +11,8 @@ export class ScriptedSocket {
   /** Most bytes that one write takes. */
   writeLimit = Infinity;
   closed = false;
+  /** Whether the end of what is written was told. */
+  writeClosed = false;
   #held: (() => void)[] | null = null;
   #incoming: Bytes = new Uint8Array(0);
   #ended = false;
@@ -75,6 +77,11 @@ export class ScriptedSocket {
     if (this.closed) throw new Deno.errors.Interrupted("operation canceled");
     this.writes.push(latin1Text(taken));
     return taken.length;
+  }
+
+  closeWrite(): Promise<void> {
+    this.writeClosed = true;
+    return Promise.resolve();
   }
 
   close(): void {

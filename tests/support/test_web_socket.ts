@@ -1,5 +1,6 @@
 /** A WebSocket whose messages and end a test waits for, on either side. */
 
+import type { RawConnection } from "./raw_connection.ts";
 import { startUpstream, type Upstream, type UpstreamOptions } from "./start_upstream.ts";
 
 /** How a WebSocket ended. */
@@ -130,4 +131,38 @@ export async function acceptOf(head: { fields: readonly (readonly [string, strin
   const key = head.fields.find(([name]) => name.toLowerCase() === "sec-websocket-key")![1];
   const bytes = new TextEncoder().encode(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`);
   return new Uint8Array(await crypto.subtle.digest("SHA-1", bytes)).toBase64();
+}
+
+/** Reads a request for a WebSocket and agrees to it; what else is said in the head is a line each. */
+export async function acceptSwitch(connection: RawConnection, lines: readonly string[] = []): Promise<void> {
+  const request = await connection.readRequest();
+  await connection.write(switching(await acceptOf(request!), lines));
+}
+
+/** Head of a response that switches to a WebSocket. */
+export function switching(accept: string, lines: readonly string[] = []): string {
+  return [
+    "HTTP/1.1 101 Switching Protocols",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    `Sec-WebSocket-Accept: ${accept}`,
+    ...lines,
+    "",
+    "",
+  ].join("\r\n");
+}
+
+/** The next frame of either side, without its mask. */
+export async function readFrame(
+  connection: RawConnection,
+): Promise<{ opcode: number; fin: boolean; payload: Uint8Array<ArrayBuffer> }> {
+  const [first, second] = await connection.readExactly(2) as unknown as [number, number];
+  const short = second & 0x7f;
+  const extra = short === 127 ? 8 : short === 126 ? 2 : 0;
+  const size = await connection.readExactly(extra);
+  const length = extra === 0 ? short : size.reduce((length, byte) => length * 256 + byte, 0);
+  const mask = (second & 0x80) === 0 ? null : await connection.readExactly(4);
+  const payload = await connection.readExactly(length);
+  if (mask !== null) payload.forEach((byte, i) => payload[i] = byte ^ mask[i & 3]!);
+  return { opcode: first & 0x0f, fin: (first & 0x80) !== 0, payload };
 }

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+import { StrayErrors, StrayRejections } from "../support/stray_errors.ts";
 import { Pool } from "../../lib/upstream/pool.ts";
 import type { Server } from "../../lib/upstream/server.ts";
 
@@ -163,3 +164,29 @@ Deno.test("Pool.replaceServers() tells who waits when a server may take more at 
   pool.servers[0]!.configure({ maxInFlight: 2 });
   assertEquals(told, before + 1);
 });
+
+for (const how of ["throws", "rejects"]) {
+  Deno.test(`Pool goes on when a listener ${how}, and tells the others`, async () => {
+    using rejections = new StrayRejections();
+    using strays = new StrayErrors();
+    const fail = (): void | Promise<void> => {
+      if (how === "throws") throw new Error("boom");
+      return Promise.reject(new Error("boom"));
+    };
+    using pool = new Pool({ name: "api", servers: [] });
+    const seen: string[] = [];
+    using _failing = pool.subscribe({ onAdded: fail, onLeaving: fail, onRemoved: fail });
+    using _other = pool.subscribe({
+      onAdded: () => seen.push("added"),
+      onLeaving: () => seen.push("leaving"),
+      onRemoved: () => seen.push("removed"),
+    });
+    pool.addServer("10.0.0.1:80");
+    assertEquals(pool.servers.length, 1);
+    await pool.removeServer("10.0.0.1:80");
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    assertEquals(seen, ["added", "leaving", "removed"]);
+    const lines = ["onAdded", "onLeaving", "onRemoved"].map((name) => `${name} of pool "api" threw: boom`);
+    assertEquals([strays.lines, rejections.reasons], [lines, []]);
+  });
+}

@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { describeValue } from "../../lib/core/describe_value.ts";
 import { PoolState } from "../../lib/upstream/pool_state.ts";
 import { Server } from "../../lib/upstream/server.ts";
 
@@ -72,12 +73,14 @@ Deno.test("Server tells of changes that may change a choice, and only of these",
   assertEquals(server.effectiveWeight, 1.5);
 });
 
-Deno.test("Server refuses a weight that is no number from 0 on", () => {
-  for (const weight of [-1, NaN, Infinity]) {
+Deno.test("Server refuses a weight that is no number from 0 to 65535", () => {
+  for (const weight of [-1, NaN, Infinity, 1e300, "5" as unknown as number]) {
     assertThrows(
       () => new Server({ id: "a:1", peer: PEER, weight }),
       RangeError,
-      `Cannot weigh server "a:1": the weight must be a number from 0 on, received ${weight}`,
+      `Cannot weigh server "a:1": the weight must be a number from 0 to 65535, received ${
+        describeValue(weight)
+      }`,
     );
   }
 });

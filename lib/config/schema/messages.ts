@@ -1,6 +1,6 @@
 /** Messages of the schemas. */
 
-import { describeKind, describeValue } from "./describe_value.ts";
+import { describeKind, describeValue } from "../../core/describe_value.ts";
 
 /** The part of a valibot issue that messages are made of. */
 interface Issue {

@@ -5,12 +5,13 @@ import type { ServerOptions } from "../proxy_config.ts";
 import { addressSchema } from "./address_schema.ts";
 import { mustBe } from "./messages.ts";
 import { limitSchema, wholeNumberSchema } from "./number_schema.ts";
+import { MAX_WEIGHT } from "../../upstream/server.ts";
 import { isRecord, optionsObject } from "./options_object.ts";
 import { tlsSchema } from "./tls_schema.ts";
 
 const entries = {
   address: addressSchema,
-  weight: v.optional(wholeNumberSchema(0, 65535)),
+  weight: v.optional(wholeNumberSchema(0, MAX_WEIGHT)),
   tls: v.optional(tlsSchema),
   backup: v.optional(v.boolean(mustBe("true or false"))),
   tags: v.optional(

@@ -32,7 +32,9 @@ export class DenoContent implements Body {
   readonly #deadline: Deadline;
   #reader: { read(): Promise<Bytes | null>; cancel(): Promise<void> } | null = null;
   #received = 0;
+  /** Whether all bytes have come, and whether the runtime has said so. */
   #ended: boolean;
+  #finished: boolean;
   #cancelled = false;
   #failure: ProxyError | null = null;
   #fail: ((error: ProxyError) => void) | null = null;
@@ -41,7 +43,7 @@ export class DenoContent implements Body {
     this.#request = request;
     this.#options = options;
     this.length = options.length;
-    this.#ended = options.length === 0;
+    this.#ended = this.#finished = options.length === 0;
     this.#deadline = options.wheel.deadline(() => this.#tooSlow());
   }
 
@@ -60,7 +62,7 @@ export class DenoContent implements Body {
 
   async read(): Promise<Bytes | null> {
     if (this.#failure !== null) throw this.#failure;
-    if (this.ended) return null;
+    if (this.#finished || this.#cancelled) return null;
     const { promise: late, reject } = Promise.withResolvers<never>();
     this.#fail = reject;
     this.#deadline.set(this.#options.idleMs);
@@ -78,8 +80,9 @@ export class DenoContent implements Body {
   }
 
   #count(piece: Bytes | null): void {
-    this.#received += piece?.length ?? 0;
-    if (piece !== null && (this.length === null || this.#received < this.length)) return;
+    if (piece === null) this.#finished = true;
+    else this.#received += piece.length;
+    if (this.#ended || (piece !== null && this.#received !== this.length)) return;
     if (this.length !== null && this.#received !== this.length) {
       throw new ClientGoneError(`The client sent ${this.#received} of ${this.length} bytes`);
     }
@@ -90,13 +93,9 @@ export class DenoContent implements Body {
   #open(): { read(): Promise<Bytes | null>; cancel(): Promise<void> } {
     const request = this.#request;
     if (this.length !== null && this.length <= WHOLE_BYTES) {
-      let read = false;
+      let whole: Promise<Bytes> | null = null;
       return {
-        read(): Promise<Bytes | null> {
-          if (read) return Promise.resolve(null);
-          read = true;
-          return request.bytes();
-        },
+        read: () => whole === null ? (whole = request.bytes()) : Promise.resolve(null),
         cancel: () => Promise.resolve(),
       };
     }
@@ -119,16 +118,11 @@ export class DenoContent implements Body {
   }
 
   cancel(): void {
-    if (this.ended) return;
+    if (this.#finished || this.#cancelled || this.#failure !== null) return;
     this.#cancelled = true;
     this.#deadline.clear();
-    const cancelled = this.#reader === null ? this.#request.body?.cancel() : this.#reader.cancel();
-    cancelled?.catch(() => {});
-  }
-
-  /** The response has been handed over: what is still to come stays with the runtime. */
-  end(): void {
-    this.cancel();
+    // Content that nobody has touched stays with the runtime, which then says that the connection ends.
+    this.#reader?.cancel().catch(() => {});
   }
 }
 

@@ -79,6 +79,7 @@ export class DenoStream implements ClientStream {
   readonly #info: Deno.ServeHandlerInfo<Deno.NetAddr>;
   readonly #context: DenoStreamContext;
   readonly #resolve: (response: Response) => void;
+  #peer: Deno.NetAddr | null = null;
   #answered = false;
   #watched = false;
   #connection: string | null = null;
@@ -103,13 +104,22 @@ export class DenoStream implements ClientStream {
   }
 
   get peerIp(): string {
-    const { remoteAddr } = this.#info;
-    return "hostname" in remoteAddr ? plainAddress(remoteAddr.hostname) : "";
+    const peer = this.#remote;
+    return "hostname" in peer ? plainAddress(peer.hostname) : "";
   }
 
   get peerPort(): number {
-    const { remoteAddr } = this.#info;
-    return "hostname" in remoteAddr ? remoteAddr.port : 0;
+    const peer = this.#remote;
+    return "hostname" in peer ? peer.port : 0;
+  }
+
+  // Once the response has been handed over the runtime does not tell any more.
+  get #remote(): Deno.NetAddr {
+    return this.#peer ??= this.#info.remoteAddr;
+  }
+
+  get native(): Request | null {
+    return this.upgrade ? this.#request : null;
   }
 
   get upgrade(): boolean {
@@ -122,7 +132,12 @@ export class DenoStream implements ClientStream {
     this.#context.streams.add(this);
     try {
       this.#readFields();
-      this.#readTarget();
+      // Whoever takes the connection over does it without a word to us.
+      if (this.upgrade) this.#peer = this.#info.remoteAddr;
+      // What is refused is logged as what it was.
+      this.target = targetOf(this.#request);
+      if (this.method === "CONNECT") this.host = this.headers.get("host") ?? "";
+      else this.#readTarget();
       this.#readContent();
       this.#refuseWhenStopping();
     } catch (error) {
@@ -150,8 +165,6 @@ export class DenoStream implements ClientStream {
   #readTarget(): void {
     const { method, headers, listener: { fallbackAuthority } } = this;
     const { url } = this.#request;
-    // What is refused is logged as what it was.
-    this.target = targetOf(this.#request);
     // The runtime does not tell HTTP/1.0, where a request may go without `Host`, from HTTP/1.1, where that is refused
     // (RFC 9112 section 3.2). This is the health check of HAProxy; what speaks HTTP/1.1 has at least one field.
     const bareCheck = method === "OPTIONS" && headers.list.length === 0 && !this.#edited;
@@ -222,21 +235,30 @@ export class DenoStream implements ClientStream {
     const list = headers.toList();
     // Where content has not been read the runtime says so by itself, and a second line would say the same (Deno 2.9.6).
     if (close && this.body === null) list.push("connection", "close");
-    if (body === null || hasNoContent(status)) {
-      return this.#finish(status, list, lengthless(this.method, headers));
-    }
+    if (hasNoContent(status)) return this.#finish(status, list, null);
+    if (body === null) return this.#finish(status, list, lengthless(this.method, headers));
     const { whole } = body;
     // The runtime may look at it after this turn, when whoever lent it uses it for something else.
-    if (whole !== null) return this.#finish(status, list, whole.slice(), whole.length);
+    if (whole !== null) {
+      return this.#finish(status, list, whole.slice(), this.method === "HEAD" ? 0 : whole.length);
+    }
+    if (this.method === "HEAD") {
+      body.cancel();
+      return this.#finish(status, list, lengthless(this.method, headers));
+    }
+    this.#peer ??= this.#info.remoteAddr;
     const { wheel, idleMs } = this.#context;
     const pulled = new PulledStream(body, {
       wheel,
       idleMs,
       ended: (bytes, failure) => this.#end(bytes, failure),
     });
-    pulled.gather(status === 200 || status === 206 || status >= 400 ? body.length : null).then((gathered) => {
+    pulled.gather(body.length).then((gathered) => {
       this.#resolve(makeResponse(status, list, gathered));
       if (gathered instanceof Uint8Array) this.#end(gathered.length, null);
+    }, (error) => {
+      this.#answered = false;
+      this.exchange?.responseUnsent(error);
     });
   }
 
@@ -251,7 +273,7 @@ export class DenoStream implements ClientStream {
   #end(bytes: number, failure: ProxyError | null): void {
     const { exchange } = this;
     this.exchange = null;
-    this.body?.end();
+    this.body?.cancel();
     this.#context.streams.progressed(this, true);
     exchange?.responseEnded(bytes, failure);
   }
@@ -262,20 +284,28 @@ export class DenoStream implements ClientStream {
     const response = upgradeWebSocket(this.#request, head, {
       tunnel,
       ...options,
-      sent: (bytes) => void (this.exchange!.bytesSent += bytes),
+      sent: (bytes) => {
+        if (this.exchange !== null) this.exchange.bytesSent += bytes;
+      },
       ended: (failure) => {
         this.tunnel = false;
-        this.#end(this.exchange!.bytesSent, failure);
+        if (this.exchange !== null) this.#end(this.exchange.bytesSent, failure);
       },
     });
     this.#resolve(response);
+  }
+
+  passUpgrade(response: Response): void {
+    this.#answered = true;
+    this.#resolve(response);
+    this.#end(0, null);
   }
 
   // A client that has gone, which is logged as 499, and is there all the same gets 400: its request was not complete.
   abandon(): void {
     this.#answered = true;
     this.exchange = null;
-    this.body?.end();
+    this.body?.cancel();
     this.#context.streams.progressed(this, true);
     const error = new RequestError("The request was not complete");
     this.#resolve(makeResponse(400, problemFields(error).toList(), problemBody(400)));

@@ -41,6 +41,7 @@ export class PulledStream implements UnderlyingDefaultSource<Bytes> {
    * Waits a moment for small content, to hand it over whole; gives a stream otherwise.
    *
    * @param length how long the content is; `null` for a stream in any case
+   * @throws {ProxyError} why the content broke off, when that was before any of it was handed over
    */
   async gather(length: number | null): Promise<Bytes | ReadableStream<Bytes>> {
     if (length === null || length > WHOLE_BYTES) return this.#stream();
@@ -51,13 +52,7 @@ export class PulledStream implements UnderlyingDefaultSource<Bytes> {
     deadline.set(WHOLE_MS);
     for (;;) {
       this.#pending = this.#body.read();
-      let piece: Bytes | null | "late";
-      try {
-        piece = await Promise.race([this.#pending, late]);
-      } catch {
-        // The stream breaks off with it.
-        piece = "late";
-      }
+      const piece = await Promise.race([this.#pending, late]);
       if (piece === "late") {
         this.#pending.catch(() => {});
         if (filled > 0) this.#first = whole.subarray(0, filled);

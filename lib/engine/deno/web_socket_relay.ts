@@ -3,18 +3,18 @@
 import type { CancellationListener } from "../../core/cancellation.ts";
 import type { Deadline } from "../../core/deadline_wheel.ts";
 import { type ProxyError, RequestError, StoppingError, UpstreamError } from "../../core/errors.ts";
-import type { ResponseHead } from "../../http/message.ts";
 import { isHopByHop } from "../../http/hop_by_hop.ts";
+import type { Bytes, ResponseHead } from "../../http/message.ts";
 import type { TunnelOptions } from "../../proxy/client_stream.ts";
 import type { Tunnel } from "../../transport/transport.ts";
-import { isCloseCode } from "../../transport/websocket/frame.ts";
+import { isCloseCode, MAX_CLOSE_REASON_BYTES, NO_CLOSE_CODE } from "../../transport/websocket/frame.ts";
 import {
   ServerWebSocket,
   type ServerWebSocketListener,
 } from "../../transport/websocket/server_web_socket.ts";
 import type { ResolvedWebSocket } from "../../transport/websocket/web_socket_options.ts";
-
-type Bytes = Uint8Array<ArrayBuffer>;
+import { ClientBacklog } from "./client_backlog.ts";
+import { ClientPings } from "./client_pings.ts";
 
 /** What a relay takes beside the client. */
 export interface WebSocketRelayOptions extends TunnelOptions {
@@ -49,8 +49,6 @@ function staysBehind(name: string): boolean {
   return isHopByHop(name) || name === "sec-websocket-accept" || name === "content-length" || name === "date";
 }
 
-/** How much may wait for a client before its server is made to wait. */
-const HIGH_WATER_BYTES = 1024 * 1024;
 /** How often a client is looked at that a server waits for; the runtime does not tell. */
 const DRAIN_LOOK_MS = 20;
 /** How long a client may take to answer a frame of closing. */
@@ -64,14 +62,17 @@ export class WebSocketRelay implements ServerWebSocketListener {
   readonly #client: WebSocket;
   readonly #server: ServerWebSocket;
   readonly #options: ResolvedWebSocket;
+  readonly #backlog = new ClientBacklog();
   readonly #encoder = new TextEncoder();
   readonly #idle: Deadline;
   readonly #clientClosing: Deadline;
   readonly #drain: Deadline;
   readonly #refusing: Deadline;
+  readonly #pings: ClientPings;
   #refusal: [code: number, reason: string] | null = null;
   #drained: (() => void) | null = null;
   #clientClosed = false;
+  #serverEnded = false;
   #serverClosed = false;
   #failure: ProxyError | null = null;
   #stopping: CancellationListener | null = null;
@@ -81,12 +82,13 @@ export class WebSocketRelay implements ServerWebSocketListener {
     this.#relay = relay;
     this.#client = client;
     this.#options = options;
-    this.#idle = wheel.deadline(() => this.#closeBoth(1001, "idle for too long"));
+    this.#idle = wheel.deadline(() => this.#closeIdle());
     this.#clientClosing = wheel.deadline(() => this.#clientEnded());
     this.#drain = wheel.deadline(() => this.#lookAtClient());
     this.#refusing = wheel.deadline(() => this.#closeClient(1000, ""));
     const { maxMessageBytes, pingIntervalMs } = options;
     this.#server = new ServerWebSocket({ tunnel, wheel, listener: this, maxMessageBytes, pingIntervalMs });
+    this.#pings = new ClientPings({ client, wheel, intervalMs: pingIntervalMs });
     client.binaryType = "arraybuffer";
     client.onopen = () => this.#open();
     client.onmessage = ({ data }) => this.#fromClient(data);
@@ -110,27 +112,38 @@ export class WebSocketRelay implements ServerWebSocketListener {
     if (this.#options.idleTimeoutMs !== Infinity) this.#idle.set(this.#options.idleTimeoutMs);
   }
 
+  #closeIdle(): void {
+    // A client may be on its way through a long message, of which the runtime does not tell how much has left; or some of
+    // what waits has left since the last look.
+    const hasLeft = this.#drained !== null && this.#backlog.shrinks(this.#client.bufferedAmount);
+    if (hasLeft || this.#pings.isBusy) this.#keepAlive();
+    else this.#closeBoth(1001, "idle for too long");
+  }
+
   #fromClient(data: string | ArrayBuffer): void {
-    if (this.#serverClosed || this.#clientClosed || this.#refusal !== null) return;
+    if (this.#serverEnded || this.#clientClosed || this.#refusal !== null) return;
     this.#keepAlive();
-    const bytes = typeof data === "string" ? this.#encoder.encode(data) : new Uint8Array(data);
+    const isText = typeof data === "string";
+    const bytes = isText ? this.#encoder.encode(data) : new Uint8Array(data);
     const { maxMessageBytes, maxBufferedBytes } = this.#options;
     if (bytes.length > maxMessageBytes) {
       const reason = `a message is longer than ${maxMessageBytes} bytes`;
-      this.#refuse(1009, reason, new RequestError(`The client broke the WebSocket: ${reason}`));
+      this.#refuse(1009, reason, brokenByClient(reason));
     } else if (this.#server.bufferedBytes > maxBufferedBytes) {
       const reason = "the server takes messages too slowly";
-      this.#refuse(1013, reason, brokenOff(reason));
-    } else this.#server.send(data instanceof ArrayBuffer ? bytes : data);
+      this.#refuse(1013, reason, brokenOff(reason), CLOSE_MS);
+    } else this.#server.send(bytes, isText);
   }
 
   message(data: string | Bytes, bytes: number): Promise<void> | void {
     const client = this.#client;
     if (client.readyState !== WebSocket.OPEN) return;
-    this.#keepAlive();
     client.send(data);
     this.#relay.sent(bytes);
-    if (client.bufferedAmount <= HIGH_WATER_BYTES) return;
+    const waitingBytes = client.bufferedAmount;
+    this.#backlog.sent(bytes, waitingBytes);
+    this.#pings.sent(bytes, waitingBytes);
+    if (!this.#backlog.isFull) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#drained = resolve;
     this.#drain.set(DRAIN_LOOK_MS);
@@ -139,7 +152,8 @@ export class WebSocketRelay implements ServerWebSocketListener {
 
   #lookAtClient(): void {
     const { bufferedAmount, readyState } = this.#client;
-    if (bufferedAmount > HIGH_WATER_BYTES / 2 && readyState === WebSocket.OPEN) {
+    if (this.#backlog.shrinks(bufferedAmount)) this.#keepAlive();
+    if (!this.#backlog.hasRoom && readyState === WebSocket.OPEN) {
       this.#drain.set(DRAIN_LOOK_MS);
     } else {
       this.#drained?.();
@@ -151,19 +165,28 @@ export class WebSocketRelay implements ServerWebSocketListener {
     this.#keepAlive();
   }
 
-  closed(code: number, reason: string, problem: string | null): void {
-    this.#serverClosed = true;
+  ended(code: number, reason: string, problem: string | null): void {
+    this.#serverEnded = true;
     if (problem !== null && !this.#clientClosed) {
       this.#failure ??= brokenOff(problem);
     }
-    // What has no code of its own on the wire, or none that the runtime sends, is a failure behind the proxy.
-    if (code === 1006 || code === 1014) this.#closeClient(1011, "the server broke off");
+    // What has no code of its own on the wire is a failure behind the proxy.
+    if (code === 1006) this.#closeClient(1011, "the server broke off");
     else this.#closeClient(code, reason);
+  }
+
+  closed(): void {
+    this.#serverClosed = true;
     this.#settleWhenOver();
   }
 
   #onClientClose(code: number, reason: string): void {
-    if (isCloseCode(code) || code === 1005) this.#server.close(code, reason);
+    const hasCode = isCloseCode(code) || code === NO_CLOSE_CODE;
+    if (hasCode && this.#encoder.encode(reason).length > MAX_CLOSE_REASON_BYTES) {
+      // The runtime takes a close frame of any length, and has responded to it already (Deno 2.9.6).
+      this.#failure ??= brokenByClient("a control frame is too long");
+      this.#endServer();
+    } else if (hasCode) this.#server.close(code, reason);
     // A client that has gone without a word, for which the runtime says 0: the server sees just the same.
     else this.#endServer();
     this.#clientEnded();
@@ -180,33 +203,33 @@ export class WebSocketRelay implements ServerWebSocketListener {
 
   #endServer(): void {
     this.#server[Symbol.dispose]();
-    this.#serverClosed = true;
+    this.#serverEnded = this.#serverClosed = true;
   }
 
   // Not at once: a client's next message that finds the runtime closing has it drop the connection, and the frame of
   // closing with it (Deno 2.9.6).
-  #refuse(code: number, reason: string, failure: ProxyError): void {
+  #refuse(code: number, reason: string, failure: ProxyError, withinMs?: number): void {
     if (this.#refusal !== null) return;
     this.#failure = failure;
     this.#refusal = [code, reason];
     this.#refusing.set(0);
-    this.#server.close(1001, "");
+    this.#server.close(1001, "", withinMs);
   }
 
-  #closeBoth(code: number, reason: string, withinMs = CLOSE_MS): void {
+  #closeBoth(code: number, reason: string, withinMs?: number): void {
     this.#closeClient(code, reason, withinMs);
     this.#server.close(code, reason, withinMs);
   }
 
-  #closeClient(code: number, reason: string, withinMs = CLOSE_MS): void {
+  #closeClient(code: number, reason: string, withinMs?: number): void {
     const client = this.#client;
     if (this.#clientClosed) return;
     const open = client.readyState === WebSocket.OPEN;
     // One that is closing already gets no more time, but may get less.
-    if (open || withinMs < CLOSE_MS) this.#clientClosing.set(withinMs);
+    if (open || withinMs !== undefined) this.#clientClosing.set(withinMs ?? CLOSE_MS);
     if (!open) return;
     if (this.#refusal !== null) client.close(...this.#refusal);
-    else if (code === 1005) client.close();
+    else if (code === NO_CLOSE_CODE) client.close();
     else client.close(code, reason);
   }
 
@@ -214,9 +237,14 @@ export class WebSocketRelay implements ServerWebSocketListener {
     if (!this.#clientClosed || !this.#serverClosed) return;
     this.#idle.clear();
     this.#drain.clear();
+    this.#pings[Symbol.dispose]();
     this.#stopping?.[Symbol.dispose]();
     this.#relay.ended(this.#failure);
   }
+}
+
+function brokenByClient(problem: string): RequestError {
+  return new RequestError(`The client broke the WebSocket: ${problem}`);
 }
 
 function brokenOff(problem: string): UpstreamError {

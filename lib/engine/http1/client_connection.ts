@@ -91,6 +91,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   /** Its place among the connections of its listener. @internal */
   index = -1;
   body: ClientContent | null = null;
+  readonly native: null = null;
   exchange: StreamExchange | null = null;
   readonly #context: ConnectionContext;
   readonly #socket: Socket;
@@ -365,6 +366,10 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
 
   switchProtocols(_head: ResponseHead, _tunnel: Tunnel, _options: TunnelOptions): void {
     throw new Error("not there yet");
+  }
+
+  passUpgrade(): never {
+    throw new TypeError('Deno.upgradeWebSocket() needs a listener with the engine "deno"');
   }
 
   interim(status: number, headers: HeaderFields): void {

@@ -39,6 +39,7 @@ export class Http1Response implements ServerResponse {
 
   release(): void {
     this.body?.cancel();
+    this.tunnel?.[Symbol.dispose]();
     this.#owner.release(this);
   }
 

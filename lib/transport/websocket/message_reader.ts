@@ -1,103 +1,142 @@
-/** Messages as a server sends them, put together from frames. */
+/** Puts messages together from bytes that arrive in pieces; does not read them itself. */
 
-import { type Frame, isCloseCode, OPCODE, WebSocketProtocolError } from "./frame.ts";
-import { type FrameReader, tooBig } from "./frame_reader.ts";
+import { applyMask } from "./encode_frame.ts";
+import { decodeText, OPCODE, readClose } from "./frame.ts";
+import { FrameParser, type FrameParserOptions } from "./frame_parser.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** A message, a ping or pong, or the end. */
 export type Incoming =
   | { readonly kind: "message"; readonly data: string | Bytes; readonly bytes: number }
-  | { readonly kind: "ping"; readonly payload: Bytes }
-  | { readonly kind: "pong" }
-  /** Code 1005 stands for a frame of closing without one. */
+  | { readonly kind: "ping" | "pong"; readonly payload: Bytes }
+  /** Code 1005 stands for a close frame without one. */
   | { readonly kind: "close"; readonly code: number; readonly reason: string };
 
-/** Puts frames together (RFC 6455 section 5.4). */
-export class MessageReader {
-  readonly #frames: FrameReader;
-  readonly #maxBytes: number;
-  readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  #opcode = 0;
-  #parts: Bytes[] = [];
-  #bytes = 0;
+const INPUT_BYTES = 8 * 1024;
+/** How much room a message is given at first, whatever length its frame declares. */
+const FIRST_MESSAGE_BYTES = 256 * 1024;
+const NOTHING: Bytes = new Uint8Array(0);
 
-  constructor(frames: FrameReader, maxBytes: number) {
-    this.#frames = frames;
-    this.#maxBytes = maxBytes;
+/** What a {@linkcode MessageReader} takes. */
+export interface MessageReaderOptions extends FrameParserOptions {
+  /** What was received already. */
+  readonly first: Bytes;
+}
+
+/**
+ * Puts frames together (RFC 6455 section 5.4): take what {@linkcode next} gives until there is nothing, then read into
+ * {@linkcode room} and tell by {@linkcode filled}.
+ *
+ * A message is one buffer that grows with the bytes that have arrived; frames cost nothing beside their bytes.
+ */
+export class MessageReader {
+  readonly #parser: FrameParser;
+  readonly #masked: boolean;
+  readonly #maxMessageBytes: number;
+  #input: Bytes;
+  #start = 0;
+  #end: number;
+  #message: Bytes = NOTHING;
+  #length = 0;
+  #intoMessage = false;
+  #whole = false;
+  /** Bytes of messages that have arrived, those of messages that have not ended among them. */
+  dataBytes = 0;
+
+  constructor({ masked, maxMessageBytes, first }: MessageReaderOptions) {
+    this.#masked = masked;
+    this.#maxMessageBytes = maxMessageBytes;
+    this.#parser = new FrameParser({ masked, maxMessageBytes });
+    this.#input = new Uint8Array(Math.max(INPUT_BYTES, first.length));
+    this.#input.set(first);
+    this.#end = first.length;
+  }
+
+  /** Where the bytes belong that arrive next; only after {@linkcode next} gave `null`. */
+  get room(): Bytes {
+    const { rest } = this.#parser;
+    // What is left of a long frame goes where it belongs at once; the rest of a short one comes with what follows.
+    this.#intoMessage = rest >= INPUT_BYTES;
+    if (!this.#intoMessage) return this.#input;
+    if (this.#message.length === this.#length) this.#grow(this.#length + 1);
+    return this.#message.subarray(this.#length, this.#length + rest);
+  }
+
+  /** Tells how many bytes were put into {@linkcode room}. */
+  filled(count: number): void {
+    if (this.#intoMessage) {
+      this.#parser.next(this.#message, this.#length, this.#length + count);
+      this.#append(this.#message);
+    } else {
+      this.#start = 0;
+      this.#end = count;
+    }
   }
 
   /**
-   * What comes next; `null` when the connection ended without a frame of closing.
+   * The next message, ping, pong or close; `null` when more bytes are needed.
    *
-   * @throws {WebSocketProtocolError} for what a server must not send, and for a message that is too long
+   * @throws {WebSocketProtocolError} for what RFC 6455 does not allow, and for a message that is too long
    */
-  async next(): Promise<Incoming | null> {
-    for (;;) {
-      const frame = await this.#frames.next();
-      if (frame === null) return null;
-      const incoming = this.#take(frame);
-      if (incoming !== null) return incoming;
+  next(): Incoming | null {
+    if (this.#whole) return this.#finish();
+    const parser = this.#parser;
+    while (this.#start < this.#end) {
+      this.#start = parser.next(this.#input, this.#start, this.#end);
+      if (parser.event === "control") return this.#readControl();
+      if (parser.event === "data") {
+        this.#append(this.#input);
+        if (this.#whole) return this.#finish();
+      }
     }
+    return null;
   }
 
-  #take(frame: Frame): Incoming | null {
-    switch (frame.opcode) {
-      case OPCODE.text:
-      case OPCODE.binary:
-        if (this.#opcode !== 0) throw new WebSocketProtocolError("a message begins within another");
-        this.#opcode = frame.opcode;
-        return this.#takeData(frame);
-      case OPCODE.continuation:
-        if (this.#opcode === 0) throw new WebSocketProtocolError("a message goes on that did not begin");
-        return this.#takeData(frame);
-      case OPCODE.ping:
-        return { kind: "ping", payload: frame.payload };
-      case OPCODE.pong:
-        return { kind: "pong" };
-      case OPCODE.close:
-        return this.#readClose(frame.payload);
-      default:
-        throw new WebSocketProtocolError("a frame is of a kind that does not exist");
+  /** Takes the parser's piece, which is in place already when it was read into the message. */
+  #append(source: Bytes): void {
+    const { from, to, offset, messageEnd } = this.#parser;
+    const count = to - from;
+    if (this.#masked) applyMask(source, from, to, this.#parser.mask, offset);
+    if (source !== this.#message) {
+      if (this.#message.length < this.#length + count) this.#grow(this.#length + count);
+      copy(source, from, to, this.#message, this.#length);
     }
+    this.#length += count;
+    this.dataBytes += count;
+    this.#whole = messageEnd;
   }
 
-  #takeData({ fin, payload }: Frame): Incoming | null {
-    this.#bytes += payload.length;
-    if (this.#bytes > this.#maxBytes) throw tooBig(this.#maxBytes);
-    this.#parts.push(payload);
-    if (!fin) return null;
-    const { length } = this.#parts;
-    const whole = length === 1 ? payload : concatenated(this.#parts, this.#bytes);
-    const data = this.#opcode === OPCODE.text ? this.#text(whole) : whole;
-    const bytes = this.#bytes;
-    this.#opcode = this.#bytes = 0;
-    this.#parts = [];
-    return { kind: "message", data, bytes };
+  #grow(needed: number): void {
+    const { messageBytes } = this.#parser;
+    const declared = Math.min(messageBytes, FIRST_MESSAGE_BYTES);
+    // Doubled, so that many short frames are not copied each time; a whole frame takes no more than it says.
+    const doubled = Math.min(this.#message.length * 2, this.#maxMessageBytes);
+    const size = Math.max(needed, declared, doubled);
+    const grown = new Uint8Array(this.#parser.final ? Math.min(size, messageBytes) : size);
+    grown.set(this.#message.subarray(0, this.#length));
+    this.#message = grown;
   }
 
-  #text(bytes: Bytes): string {
-    try {
-      return this.#decoder.decode(bytes);
-    } catch {
-      throw new WebSocketProtocolError("a text is not UTF-8", 1007);
-    }
+  #finish(): Incoming {
+    const whole = this.#message.subarray(0, this.#length);
+    const bytes = this.#length;
+    this.#message = NOTHING;
+    this.#length = 0;
+    this.#whole = false;
+    return { kind: "message", data: this.#parser.text ? decodeText(whole) : whole, bytes };
   }
 
-  #readClose(payload: Bytes): Incoming {
-    if (payload.length === 0) return { kind: "close", code: 1005, reason: "" };
-    const code = payload.length === 1 ? 0 : payload[0]! * 256 + payload[1]!;
-    if (!isCloseCode(code)) throw new WebSocketProtocolError("a frame of closing has no good code");
-    return { kind: "close", code, reason: this.#text(payload.subarray(2)) };
+  #readControl(): Incoming {
+    const { opcode, payload } = this.#parser;
+    if (opcode === OPCODE.ping) return { kind: "ping", payload: payload.slice() };
+    if (opcode === OPCODE.pong) return { kind: "pong", payload: payload.slice() };
+    return { kind: "close", ...readClose(payload) };
   }
 }
 
-function concatenated(parts: readonly Bytes[], bytes: number): Bytes {
-  const whole = new Uint8Array(bytes);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+/** Copies bytes; a view of a few would cost more than they do. */
+function copy(source: Bytes, from: number, to: number, target: Bytes, at: number): void {
+  if (to - from > 32) target.set(source.subarray(from, to), at);
+  else for (let i = from; i < to; i++) target[at + i - from] = source[i]!;
 }

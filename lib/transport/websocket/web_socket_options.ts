@@ -5,11 +5,20 @@ import { type Duration, parseDuration } from "../../core/duration.ts";
 
 /** What a pool says of WebSockets. */
 export interface WebSocketOptions {
-  /** How long there may be no message in either direction; a server's pings count, a client's are answered unseen. @default {"1h"} */
+  /**
+   * How long nothing of a message may come or leave; a server's pings count, a client's are answered unseen, and pongs do
+   * not count. @default {"1h"}
+   */
   idleTimeout?: Duration;
-  /** How often both sides are asked whether they are there; who does not answer in as long again is cut off. @default {"30s"} */
+  /**
+   * How often both sides are asked whether they are there. Who says nothing for as long again is cut off, but not before the
+   * time is over that what was sent before the ping takes at 8 kB a second. @default {"30s"}
+   */
   pingInterval?: Duration;
-  /** Longest message, in either direction; a longer one closes the WebSocket with 1009. @default {"16MiB"} */
+  /**
+   * Longest message, in either direction; a longer one closes the WebSocket with 1009, and one of a server in more than
+   * 262,144 frames with 1008. @default {"16MiB"}
+   */
   maxMessageSize?: ByteSize;
   /**
    * How much of a client's messages may wait for a server that takes them slowly, before the WebSocket is closed with

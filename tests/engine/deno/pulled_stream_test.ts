@@ -110,15 +110,27 @@ Deno.test("PulledStream gives a stream of small content that takes its time, wit
 });
 
 Deno.test("PulledStream breaks off where the content does, after what came before", async () => {
-  for (const length of [null, 5]) {
-    using bench = new Bench();
-    bench.body.send("ab", BROKEN);
-    const stream = await bench.pulled.gather(length) as ReadableStream<Bytes>;
-    const reader = stream.getReader();
-    assertEquals(latin1Text((await reader.read()).value!), "ab");
-    assertEquals(await assertRejects(() => reader.read()), BROKEN);
-    assertEquals(bench.ends, [[2, BROKEN]]);
-  }
+  using bench = new Bench();
+  const reader = (await bench.stream("ab", BROKEN)).getReader();
+  assertEquals(latin1Text((await reader.read()).value!), "ab");
+  assertEquals(await assertRejects(() => reader.read()), BROKEN);
+  assertEquals(bench.ends, [[2, BROKEN]]);
+});
+
+Deno.test("PulledStream breaks off late where small content does, and gives nothing of it as long as it can", async () => {
+  using early = new Bench();
+  early.body.send("ab", BROKEN);
+  assertEquals(await assertRejects(() => early.pulled.gather(5)), BROKEN);
+  assertEquals(early.ends, []);
+  using late = new Bench();
+  late.body.send("ab");
+  const gathering = late.pulled.gather(5);
+  await late.clock.advance(100);
+  const reader = (await gathering as ReadableStream<Bytes>).getReader();
+  assertEquals(latin1Text((await reader.read()).value!), "ab");
+  late.body.send(BROKEN);
+  assertEquals(await assertRejects(() => reader.read()), BROKEN);
+  assertEquals(late.ends, [[2, BROKEN]]);
 });
 
 Deno.test("PulledStream asks for no piece that its reader has not asked for", async () => {

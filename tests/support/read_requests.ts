@@ -1,0 +1,120 @@
+/** Requests on one connection, read by the codec alone, in the pieces that a test cuts their bytes into. */
+
+import { RequestError } from "../../lib/core/errors.ts";
+import { requestBodyReader } from "../../lib/http1/body_framing.ts";
+import { RequestHeadParser } from "../../lib/http1/request_head.ts";
+import { latin1Text } from "./raw_connection.ts";
+
+/** One request as a parser understands it; text has one character a byte. */
+export interface ReadRequest {
+  method: string;
+  /** In origin form, or `*`. */
+  target: string;
+  /** `""` without one. */
+  host: string;
+  /** 1 for HTTP/1.1, 0 for HTTP/1.0. */
+  minor: number;
+  persistent: boolean;
+  expectsContinue: boolean;
+  upgrade: boolean;
+  /** Name as written, value, name, value. */
+  fields: string[];
+  content: string;
+  /** Name, value, name, value. */
+  trailers: string[];
+  /** How many bytes of the connection came before the next request. */
+  next: number;
+}
+
+/** What became of the bytes of a connection. */
+export interface RequestsRead {
+  /** Those that are complete. */
+  requests: ReadRequest[];
+  /** The status that what follows them gets, `"open"` when more bytes are waited for, `"closed"` when no more count. */
+  end: number | "open" | "closed";
+}
+
+/**
+ * Reads requests whose bytes arrive up to each of the cuts, in order, and then all.
+ *
+ * @param wrap puts something around the bytes that have arrived, up to an end
+ * @returns what became of them, with the message of the error when they were refused
+ * @throws whatever is not the error of a client's mistake
+ */
+export function readRequests(
+  bytes: Uint8Array,
+  cuts: readonly number[] = [],
+  wrap: (buffer: Uint8Array, end: number) => Uint8Array = (buffer) => buffer,
+): RequestsRead & { message: string } {
+  const requests: ReadRequest[] = [];
+  try {
+    return { requests, end: readAll(new Arrivals(bytes, cuts, wrap), requests), message: "" };
+  } catch (error) {
+    if (!(error instanceof RequestError)) throw error;
+    return { requests, end: error.status, message: error.message };
+  }
+}
+
+function readAll(input: Arrivals, requests: ReadRequest[]): "open" | "closed" {
+  const parser = new RequestHeadParser();
+  for (let at = 0;;) {
+    parser.begin(at);
+    while (!parser.parse(input.buffer, input.end)) {
+      if (!input.more()) return "open";
+    }
+    const { method, target, host, minor, persistent, expectsContinue, upgrade, lines, bodyStart } = parser;
+    const fields: string[] = [];
+    for (let line = 0; line < lines.count; line++) fields.push(lines.nameAsWritten(line), lines.value(line));
+    const head = { method, target, host, minor, persistent, expectsContinue, upgrade, fields };
+    const reader = requestBodyReader(parser);
+    if (reader === null) {
+      requests.push({ ...head, content: "", trailers: [], next: at = bodyStart });
+    } else {
+      let content = "";
+      at = bodyStart;
+      for (;;) {
+        reader.read(input.buffer, at, input.end);
+        content += latin1Text(input.buffer.subarray(reader.contentStart, reader.contentEnd));
+        at = reader.next;
+        if (reader.done) break;
+        if (!input.more()) return "open";
+      }
+      requests.push({ ...head, content, trailers: [...reader.trailers], next: at });
+    }
+    if (!persistent) return "closed";
+  }
+}
+
+/** A buffer that is filled by and by; what has not arrived is not there. */
+class Arrivals {
+  /** How many bytes have arrived. */
+  end = 0;
+  buffer: Uint8Array;
+  readonly #bytes: Uint8Array;
+  readonly #filled: Uint8Array;
+  readonly #ends: readonly number[];
+  readonly #wrap: (buffer: Uint8Array, end: number) => Uint8Array;
+  #next = 0;
+
+  constructor(
+    bytes: Uint8Array,
+    cuts: readonly number[],
+    wrap: (buffer: Uint8Array, end: number) => Uint8Array,
+  ) {
+    this.#bytes = bytes;
+    this.#filled = this.buffer = new Uint8Array(bytes.length);
+    this.#ends = [...cuts, bytes.length];
+    this.#wrap = wrap;
+    this.more();
+  }
+
+  /** Lets the next piece arrive; `false` when there is none. */
+  more(): boolean {
+    if (this.#next === this.#ends.length) return false;
+    const end = this.#ends[this.#next++]!;
+    this.#filled.set(this.#bytes.subarray(this.end, end), this.end);
+    this.end = end;
+    this.buffer = this.#wrap(this.#filled, end);
+    return true;
+  }
+}

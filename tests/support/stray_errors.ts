@@ -1,0 +1,34 @@
+/** What functions of a user threw where nobody waited for it. */
+
+// deno-lint-ignore-file no-console
+
+/** Keeps what is written by `console.error`, until it is disposed. */
+export class StrayErrors implements Disposable {
+  readonly lines: string[] = [];
+  readonly #before = console.error;
+
+  constructor() {
+    console.error = (line: unknown) => void this.lines.push(String(line));
+  }
+
+  [Symbol.dispose](): void {
+    console.error = this.#before;
+  }
+}
+
+/** Promises that rejected unheard, each of which would have ended a program. */
+export class StrayRejections implements Disposable {
+  readonly reasons: unknown[] = [];
+  readonly #listener = (event: PromiseRejectionEvent) => {
+    event.preventDefault();
+    this.reasons.push(event.reason);
+  };
+
+  constructor() {
+    globalThis.addEventListener("unhandledrejection", this.#listener);
+  }
+
+  [Symbol.dispose](): void {
+    globalThis.removeEventListener("unhandledrejection", this.#listener);
+  }
+}
