@@ -1,5 +1,6 @@
 /** What finding a route costs a request: `deno bench bench/routes_bench.ts`. */
 
+import { HeaderFields } from "../lib/http/header_fields.ts";
 import type { RouteMatch } from "../lib/routing/route_match.ts";
 import { RouteMatcher } from "../lib/routing/route_matcher.ts";
 
@@ -8,7 +9,7 @@ const COUNT = 1000;
 function bench(name: string, match: (n: number) => RouteMatch, last: { host: string; path: string }): void {
   const matcher = new RouteMatcher(Array.from({ length: COUNT }, (_, n) => match(n)));
   const { host, path } = last;
-  const request = { method: "GET", fields: [], host };
+  const request = { method: "GET", fields: new HeaderFields(), host };
   if (matcher.find(request, path) !== COUNT - 1) {
     throw new Error(`${name}: the last route must take the request`);
   }
