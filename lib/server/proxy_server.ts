@@ -142,8 +142,6 @@ export class ProxyServer implements AsyncDisposable {
     const endAt = clock.now() + gracePeriodMs;
     this.#observer.event({ kind: "shutdown", reason, runningRequests: running.size, gracePeriodMs });
     running.endTunnels();
-    // Frames of closing leave first: listeners that are told to finish cut WebSockets off.
-    await new Promise<void>((resolve) => setTimeout(resolve, 0));
     const closed = this.#stopListeners();
     do {
       await this.#atMost(running.untilEmpty(), endAt - clock.now());

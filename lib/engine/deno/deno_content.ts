@@ -72,7 +72,11 @@ export class DenoContent implements Body {
       this.#count(piece);
       return piece;
     } catch (cause) {
-      throw this.#failure ??= contentError(cause);
+      if (!this.#ended) throw this.#failure ??= contentError(cause);
+      // All has come. A server that was told to finish, as it may be from then on, breaks off even the end.
+      this.#finished = true;
+      this.#failure = null;
+      return null;
     } finally {
       this.#fail = null;
       this.#deadline.clear();

@@ -250,6 +250,8 @@ export class DenoListener implements EngineListener {
     this.#end();
     this.#stopped ??= Promise.all([this.#server, ...this.#former].map(async (server) => {
       await server.streams.untilQuiet();
+      // Frames of closing leave first: a server that is told to finish cuts WebSockets off.
+      await new Promise<void>((resolve) => setTimeout(resolve, 0));
       await this.#finish(server);
     })).then(() => {});
     return this.#stopped;

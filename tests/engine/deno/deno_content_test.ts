@@ -144,6 +144,14 @@ Deno.test("DenoContent that ends before its declared length is one that broke of
   }
 });
 
+Deno.test("DenoContent has ended once all bytes have come, whatever the runtime makes of the end", async () => {
+  using bench = new Bench(100_000);
+  bench.send("x".repeat(100_000));
+  assertEquals([(await bench.content.read())?.length, bench.ends, bench.content.ended], [100_000, 1, true]);
+  bench.fail(new TypeError("connection closed"));
+  assertEquals([await bench.content.read(), bench.ends], [null, 1]);
+});
+
 Deno.test("DenoContent tells a client that is wrong from one that has gone", async () => {
   const cases: [message: string, status: number][] = [
     ["invalid HTTP/1 request: bad chunk", 400],
