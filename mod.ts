@@ -45,6 +45,7 @@ export { ListenError } from "./lib/engine/engine.ts";
 export { defineConfig } from "./lib/config/define_config.ts";
 export { ConfigError, type ConfigProblem } from "./lib/config/config_error.ts";
 export type {
+  EngineName,
   Listen,
   ListenOptions,
   ListenTlsOptions,

@@ -34,7 +34,6 @@ export const ALL_PEERS: readonly Peer[] = [
   haproxy,
   pingora,
   caddy,
-  script({ name: "proto", title: "proto", kind: "proxy", file: "zz_proto.ts" }),
   script({ name: "node-http", title: "node:http", kind: "proxy", file: "node_http.mjs", node: true }),
   script({ name: "deno-fetch", title: "Deno.serve + fetch", kind: "proxy", file: "deno_fetch.ts" }),
   script({

@@ -55,9 +55,9 @@ export interface ListenOptions {
 }
 
 /** Names of the engines, which talk to clients. */
-export const ENGINE_NAMES = ["auto", "http1", "deno"] as const;
+export const ENGINE_NAMES: readonly EngineName[] = ["auto", "http1", "deno"];
 /** Name of one of them. */
-export type EngineName = typeof ENGINE_NAMES[number];
+export type EngineName = "auto" | "http1" | "deno";
 
 /** The certificate of a listener. */
 export interface ListenTlsOptions {

@@ -45,13 +45,13 @@ export class Cancellation {
   }
 
   /** Has the callback told, until the result is disposed; told at once when it is too late. */
-  listen(callback: (reason: unknown) => void): CancellationListener {
+  listen(callback: (reason: unknown) => void): Disposable {
     const listener = new CancellationListener(callback);
     this.add(listener);
     return listener;
   }
 
-  /** Has a listener told that listens to nothing else; told at once when it is too late. */
+  /** @internal Has a listener told that listens to nothing else; told at once when it is too late. */
   add(listener: CancellationListener): void {
     if (this.#cancelled) return listener.callback(this.#reason);
     if (listener.cancellation !== null) {

@@ -290,10 +290,6 @@ function unwritableTarget(target: string): UnwritableHeadError {
   return new UnwritableHeadError(`the target ${JSON.stringify(target)}`);
 }
 
-function ascii(text: string): Uint8Array {
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
-}
-
 function isFraming(id: number): boolean {
   return id === CONTENT_LENGTH_ID || id === TRANSFER_ENCODING_ID || id === EXPECT_ID;
 }

@@ -11,7 +11,7 @@ export interface ShownRequest {
   readonly url: string;
   readonly headers: HeaderFields;
   /** Aborted when nobody waits for the response any more. */
-  readonly signal: AbortSignal;
+  readonly signal: () => AbortSignal;
   /** The content; `null` when there is none. */
   readonly body: Body | null;
   /** The runtime's own, for a client that offers to switch protocols; `null` otherwise. */
@@ -52,7 +52,7 @@ export class ClientRequest extends Request {
   }
 
   override get signal(): AbortSignal {
-    return this.#shown.signal;
+    return this.#shown.signal();
   }
 
   override clone(): Request {

@@ -6,7 +6,7 @@ import { type ProxyError, RequestError, StoppingError, type UpstreamError } from
 import type { Lease } from "../core/lease.ts";
 import { type Filters, REQUEST_ID, type RequestNaming } from "../config/filters.ts";
 import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../config/request_context.ts";
-import { HeaderFields } from "../http/header_fields.ts";
+import type { HeaderFields } from "../http/header_fields.ts";
 import type { RequestBody } from "../http/message.ts";
 import { normalEncoding, normalPath, pathReadings } from "../http/normal_path.ts";
 import { type PathShape, shapeOfPath } from "../http/request_target.ts";
@@ -196,16 +196,13 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   get request(): ClientRequest {
     if (this.#request !== null) return this.#request;
     const { method, stream: { listener, host, target, headers, body, native } } = this;
-    const exchange = this;
     return this.#request = new ClientRequest({
       method,
       url: `${listener.scheme}://${host === "" ? "localhost" : host}${target}`,
       headers,
       body,
       native,
-      get signal(): AbortSignal {
-        return exchange.signal;
-      },
+      signal: () => this.signal,
     });
   }
 

@@ -11,7 +11,7 @@ import { announceLimits } from "./admit_request.ts";
 import { checkContent, type CheckedContent } from "./checked_content.ts";
 import type { Exchange } from "./exchange.ts";
 import { FilteredContentBody } from "./filtered_content.ts";
-import { checkStatus, filterReply, type LocalReply, replyLocally, respond } from "./local_reply.ts";
+import { checkStatus, filterReply, type LocalReply, respond, sendReply } from "./local_reply.ts";
 import { runFilter } from "./run_filter.ts";
 import { announceSession } from "./sticky_session.ts";
 import { checkTunnel, relayTunnel } from "./relay_tunnel.ts";
@@ -57,12 +57,12 @@ async function filterHead(exchange: Exchange, response: ServerResponse): Promise
     const reply = await runHeadFilter(exchange, "responseFilter", responseFilter, head);
     if (reply !== null) {
       replaced?.body?.cancel();
-      return replyLocally(exchange, reply);
+      return sendReply(exchange, { ...reply, statusText: "" }, reply.body);
     }
   }
   exchange.throwIfCancelled();
   if (replaced !== null) {
-    return replyLocally(exchange, { ...replaced, status: head.status, headers: head.headers });
+    return sendReply(exchange, head, replaced.body);
   }
   if (response.tunnel !== undefined) return relayTunnel(exchange, head, response.tunnel);
   let { body }: { body: Body | null } = response;

@@ -63,17 +63,24 @@ function isRead({ bodyUsed, body }: Response): boolean {
   return bodyUsed || (body?.locked ?? false);
 }
 
-/** Sends a reply, after `localReplyFilter` has had a look at its head; ends the way of the request. */
+/**
+ * Sends a reply that no server has had a part in, after `ownResponseFilter` has had a look at its head; ends the way of
+ * the request.
+ */
 export function replyLocally(exchange: Exchange, reply: LocalReply): void {
   const head = { status: reply.status, statusText: "", headers: reply.headers };
   exchange.status = head.status;
   editHead(exchange, head);
+  sendReply(exchange, head, reply.body);
+}
+
+/** Sends a reply in the place of a server's response. */
+export function sendReply(exchange: Exchange, head: ResponseHead, body: Body | null): void {
   exchange.status = head.status;
   releaseServer(exchange);
   const close = head.headers.get("connection")?.toLowerCase() === "close";
   removeHopByHop(head.headers);
   addDate(head.headers);
-  const { body } = reply;
   if (!(body instanceof StreamBody)) return respond(exchange, head, body, close);
   // What a filter made of a text has a length, and costs less than a stream.
   exchange.answered = true;

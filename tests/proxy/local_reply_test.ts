@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { AccessEntry } from "../../lib/observe/access_entry.ts";
 import { deadPort } from "../support/dead_port.ts";
 import { rawUpstream } from "../support/raw_upstream.ts";

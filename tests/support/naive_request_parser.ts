@@ -147,7 +147,7 @@ function readHead(head: Scanner) {
   const persistent = !connection.includes("close") && (!old || connection.includes("keep-alive"));
   return {
     method,
-    target,
+    target: percentEncoded(target),
     host: authority ?? host ?? "",
     minor,
     persistent,
@@ -310,4 +310,10 @@ function readTrailers(body: Scanner, connection: readonly string[]): string[] {
   }
   body.at = section.at;
   return trailers;
+}
+
+/** What is not ASCII, as everybody sees it in a target; `text` stands for bytes. */
+export function percentEncoded(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replace(/[^\x00-\x7f]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
 }

@@ -1,6 +1,5 @@
 /** Hands messages from a client to a server and back. */
 
-import type { CancellationListener } from "../../core/cancellation.ts";
 import type { Deadline } from "../../core/deadline_wheel.ts";
 import { type ProxyError, RequestError, StoppingError, UpstreamError } from "../../core/errors.ts";
 import { isHopByHop } from "../../http/hop_by_hop.ts";
@@ -75,7 +74,7 @@ export class WebSocketRelay implements ServerWebSocketListener {
   #serverEnded = false;
   #serverClosed = false;
   #failure: ProxyError | null = null;
-  #stopping: CancellationListener | null = null;
+  #stopping: Disposable | null = null;
 
   constructor(client: WebSocket, relay: WebSocketRelayOptions) {
     const { wheel, tunnel, webSocket: options } = relay;

@@ -1,13 +1,13 @@
 /** One connection of a client: one request after the other. */
 
 import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
-import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts";
+import { ClientGoneError, type ProxyError, RequestError } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
 import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
 import { screenFields, type Underscores } from "../../http/screen_fields.ts";
 import { requestBodyReader } from "../../http1/body_framing.ts";
 import { type BufferShelf, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
-import { RequestHeadParser } from "../../http1/request_head.ts";
+import type { RequestHeadParser } from "../../http1/request_head.ts";
 import type {
   ClientStream,
   ListenerInfo,
