@@ -2,7 +2,7 @@
 
 import type { Random } from "../../lib/core/random.ts";
 import { latin1Bytes } from "../support/raw_connection.ts";
-import { HOSTILE_RESPONSES } from "../transport/hostile_responses.ts";
+import { HOSTILE_RESPONSES } from "../unit/transport/hostile_responses.ts";
 
 /** Larger ones cost time and find nothing that smaller ones do not. */
 const MAX_CORPUS_BYTES = 2000;

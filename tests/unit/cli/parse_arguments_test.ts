@@ -1,0 +1,65 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { parseArguments } from "../../../lib/cli/parse_arguments.ts";
+import { UsageError } from "../../../lib/cli/usage_error.ts";
+
+Deno.test("parseArguments() has defaults for everything", () => {
+  assertEquals(parseArguments([]), {
+    kind: "run",
+    options: { source: "proxy.config.ts", check: false, listen: [], logLevel: "info", logFormat: "text" },
+  });
+});
+
+Deno.test("parseArguments() reads every option, before and after the configuration", () => {
+  const options = {
+    source: "my.config.ts",
+    check: true,
+    listen: [{ hostname: "::1", port: 80, engine: "deno" }, { hostname: "0.0.0.0", port: 0, engine: "deno" }],
+    logLevel: "warn",
+    logFormat: "json",
+  } as const;
+  const before = ["--check", "--listen", "[::1]:80", "--listen=0"];
+  const after = ["--log-level=warn", "--log-format", "json"];
+  for (const args of [[...before, "my.config.ts", ...after], ["my.config.ts", ...after, ...before]]) {
+    assertEquals(parseArguments(args), { kind: "run", options });
+  }
+  const numeric = parseArguments(["--", "8080"]);
+  assertEquals(numeric.kind === "run" && numeric.options.source, "8080");
+});
+
+Deno.test("parseArguments() puts --help and --version before everything else", () => {
+  for (const args of [["--help"], ["-h"], ["a.ts", "b.ts", "--help", "--version"]]) {
+    assertEquals(parseArguments(args), { kind: "help" });
+  }
+  for (const args of [["--version"], ["-V"], ["--log-level", "x", "--version"]]) {
+    assertEquals(parseArguments(args), { kind: "version" });
+  }
+});
+
+const MISTAKES: readonly [args: readonly string[], message: string][] = [
+  [["--lisen", "80"], "Unknown option --lisen, did you mean --listen?"],
+  [["--loglevel=warn"], "Unknown option --loglevel, did you mean --log-level?"],
+  [["--chek"], "Unknown option --chek, did you mean --check?"],
+  [["--no-check"], "Unknown option --no-check, did you mean --check?"],
+  [["--workers", "4"], "Unknown option --workers, see --help"],
+  [["-x"], "Unknown option -x, see --help"],
+  [["--listen"], '--listen must be "host:port", "unix:/path" or a port number, received ""'],
+  [["--listen", "--check"], '--listen must be "host:port", "unix:/path" or a port number, received ""'],
+  [
+    ["--listen", "localhost"],
+    '--listen must be "host:port", "unix:/path" or a port number, received "localhost"',
+  ],
+  [["--listen", "70000"], '--listen must be "host:port", "unix:/path" or a port number, received "70000"'],
+  [
+    ["--log-level", "wran"],
+    '--log-level must be one of debug, info, warn, error, received "wran", did you mean "warn"?',
+  ],
+  [["--log-level"], '--log-level must be one of debug, info, warn, error, received ""'],
+  [["--log-format", "xml"], '--log-format must be one of text, json, received "xml"'],
+  [["a.ts", "b.ts"], 'Only one configuration can be run, received "a.ts" and "b.ts"'],
+];
+
+for (const [args, message] of MISTAKES) {
+  Deno.test(`parseArguments() refuses ${args.join(" ")}`, () => {
+    assertEquals(assertThrows(() => parseArguments(args), UsageError).message, message);
+  });
+}

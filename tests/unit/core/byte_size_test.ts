@@ -1,0 +1,41 @@
+import { assertEquals } from "@std/assert";
+import { parseByteSize } from "../../../lib/core/byte_size.ts";
+
+Deno.test("parseByteSize() reads numbers as bytes and text with a unit", () => {
+  const cases: [unknown, number][] = [
+    [0, 0],
+    [65536, 65536],
+    ["1B", 1],
+    ["1KB", 1000],
+    ["64KiB", 65536],
+    ["10MB", 10_000_000],
+    ["1.5MiB", 1_572_864],
+    ["1GB", 1_000_000_000],
+    ["1GiB", 1_073_741_824],
+    ["0.5B", 0],
+  ];
+  for (const [value, bytes] of cases) assertEquals(parseByteSize(value), bytes, String(value));
+});
+
+Deno.test("parseByteSize() refuses everything else", () => {
+  const bad = [
+    -1,
+    1.5,
+    NaN,
+    Infinity,
+    2 ** 53,
+    "",
+    "5",
+    "B",
+    "-1B",
+    "1 KiB",
+    "1kib",
+    "1K",
+    "1TB",
+    "1e3B",
+    ".5KiB",
+  ];
+  for (const value of [...bad, null, undefined, true, {}, [], 5n]) {
+    assertEquals(parseByteSize(value), undefined, String(value));
+  }
+});

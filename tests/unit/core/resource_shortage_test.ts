@@ -1,0 +1,70 @@
+import { assertEquals } from "@std/assert";
+import { resourceShortage } from "../../../lib/core/resource_shortage.ts";
+
+function withCode(message: string, code: string): Error {
+  return Object.assign(new Error(message), { code });
+}
+
+/** Messages as Deno 2.9.6 has them. */
+const FETCH = "error sending request for url (http://127.0.0.1:80/): client error (Connect): ";
+
+const LACKING: readonly (readonly [error: unknown, what: string])[] = [
+  [withCode("Too many open files (os error 24)", "EMFILE"), "Too many open files (os error 24)"],
+  [
+    withCode("Too many open files in system (os error 23)", "ENFILE"),
+    "Too many open files in system (os error 23)",
+  ],
+  [
+    withCode("No buffer space available (os error 105)", "ENOBUFS"),
+    "No buffer space available (os error 105)",
+  ],
+  [withCode("Cannot allocate memory (os error 12)", "ENOMEM"), "Cannot allocate memory (os error 12)"],
+  [
+    withCode("Cannot assign requested address (os error 99)", "EADDRNOTAVAIL"),
+    "Cannot assign requested address (os error 99)",
+  ],
+  [withCode("connect EMFILE 127.0.0.1:80", "EMFILE"), "connect EMFILE 127.0.0.1:80"],
+  [
+    new Error("proto error: io error: Too many open files (os error 24)"),
+    "Too many open files (os error 24)",
+  ],
+  [
+    new TypeError("fetch failed", {
+      cause: new Error(`${FETCH}tcp open error: Too many open files (os error 24)`),
+    }),
+    "Too many open files (os error 24)",
+  ],
+  [
+    new TypeError("fetch failed", {
+      cause: new Error(`${FETCH}tcp connect error: Can't assign requested address (os error 49)`),
+    }),
+    "Can't assign requested address (os error 49)",
+  ],
+];
+
+const OTHERWISE: readonly unknown[] = [
+  withCode("Connection refused (os error 111)", "ECONNREFUSED"),
+  withCode("getaddrinfo ENOTFOUND none.invalid", "ENOTFOUND"),
+  new Error("failed to lookup address information: Name or service not known"),
+  new Error("the server says: too many open files"),
+  new Error("fetch failed for http://h/too%20many%20open%20files%20(os%20error%2024)"),
+  new TypeError("fetch failed", {
+    cause: new Error(`${FETCH}dns error: failed to lookup address information`),
+  }),
+  "Too many open files (os error 24)",
+  null,
+];
+
+Deno.test("resourceShortage() tells what this machine lacked", () => {
+  for (const [error, what] of LACKING) assertEquals(resourceShortage(error), what);
+});
+
+Deno.test("resourceShortage() leaves other failures alone, and names that do not exist", () => {
+  for (const error of OTHERWISE) assertEquals(resourceShortage(error), null);
+});
+
+Deno.test("resourceShortage() comes to an end with an error that is its own cause", () => {
+  const error = new Error("round");
+  error.cause = error;
+  assertEquals(resourceShortage(error), null);
+});

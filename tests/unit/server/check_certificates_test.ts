@@ -1,0 +1,115 @@
+import { assertEquals } from "@std/assert";
+import type { Listen, PoolOptions } from "../../../lib/config/proxy_config.ts";
+import { formatProblem } from "../../../lib/config/config_error.ts";
+import { resolveConfig } from "../../../lib/config/resolve_config.ts";
+import { findCertificateProblems } from "../../../lib/server/check_certificates.ts";
+import { testCa } from "../../support/test_ca.ts";
+
+/** What is said of a configuration, with `FOLDER` for where the files are. */
+function problemsOf(config: Record<string, unknown>, folder = ""): string[] {
+  return findCertificateProblems(resolveConfig({ upstreams: ["a:80"], ...config }))
+    .map((problem) => formatProblem(problem).replaceAll(folder === "" ? "FOLDER" : folder, "FOLDER"));
+}
+
+const ca = await testCa();
+const one = await ca.issue({ names: ["one.example"] });
+const two = await ca.issue({ names: ["two.example"] });
+/** Looks like PEM, which is all that the schema wants. */
+const BROKEN_CERT = "-----BEGIN CERTIFICATE-----\nc2VjcmV0\n-----END CERTIFICATE-----\n";
+const BROKEN_KEY = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
+const ENCRYPTED = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nc2VjcmV0\n-----END ENCRYPTED PRIVATE KEY-----\n";
+
+Deno.test("findCertificateProblems() finds nothing wrong with what fits, in files and as text", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${folder}/cert.pem`, one.cert + ca.cert);
+    await Deno.writeTextFile(`${folder}/key.pem`, one.key);
+    const listen: Listen[] = [
+      { port: 1, tls: { cert: `${folder}/cert.pem`, key: `${folder}/key.pem` } },
+      { port: 2, tls: two },
+      { port: 3 },
+    ];
+    const upstreams: PoolOptions = {
+      servers: ["a:443", { address: "b:443", tls: { ...two } }],
+      tls: { caCerts: [ca.cert], ...one },
+    };
+    assertEquals(problemsOf({ listen, upstreams }), []);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("findCertificateProblems() says which files cannot be read, and what is in them instead", async () => {
+  const folder = await Deno.makeTempDir();
+  const file = async (name: string, text: string) => {
+    await Deno.writeTextFile(`${folder}/${name}`, text);
+    return `${folder}/${name}`;
+  };
+  try {
+    const [cert, key] = [await file("cert.pem", one.cert), await file("key.pem", one.key)];
+    const table: [tls: { cert: string; key: string }, problems: string[]][] = [
+      [{ cert: `${folder}/no.pem`, key }, [
+        'listen.tls.cert names "FOLDER/no.pem", which cannot be read: there is no such file',
+      ]],
+      [{ cert: key, key: cert }, [
+        'listen.tls.cert names "FOLDER/key.pem", which has no certificate, but a private key',
+        'listen.tls.key names "FOLDER/cert.pem", which has no private key, but a certificate',
+      ]],
+      [{ cert: await file("empty.pem", ""), key }, [
+        'listen.tls.cert names "FOLDER/empty.pem", which has no certificate',
+      ]],
+      [{ cert, key: await file("encrypted.pem", ENCRYPTED) }, [
+        'listen.tls.key names "FOLDER/encrypted.pem", which has a private key that is encrypted, for which nobody would know the password',
+      ]],
+      [{ cert: BROKEN_CERT, key: BROKEN_KEY }, [
+        "listen.tls.cert has a certificate that cannot be read",
+        "listen.tls.key has a private key that cannot be read",
+      ]],
+      [{ cert: one.cert + BROKEN_CERT, key }, [
+        "listen.tls.cert has a certificate (number 2) that cannot be read",
+      ]],
+    ];
+    for (const [tls, problems] of table) {
+      assertEquals(problemsOf({ listen: { port: 1, tls } }, folder), problems);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("findCertificateProblems() says which key belongs to which certificate", () => {
+  const three = { cert: two.cert, key: one.key };
+  const swapped: Listen[] = [{ port: 1, tls: { cert: one.cert, key: two.key } }, { port: 2, tls: three }];
+  assertEquals(problemsOf({ listen: swapped }), [
+    "listen[0].tls.key is not the key of listen[0].tls.cert, but that of listen[1].tls.cert",
+    "listen[1].tls.key is not the key of listen[1].tls.cert, but that of listen[0].tls.cert",
+  ]);
+  assertEquals(problemsOf({ listen: { port: 1, tls: three } }), [
+    "listen.tls.key is not the key of listen.tls.cert",
+  ]);
+});
+
+Deno.test("findCertificateProblems() looks at what servers and the store of limits are spoken to with", () => {
+  const wrong = { cert: one.cert, key: two.key };
+  const upstreams = {
+    api: { servers: ["a:443", "b:443"], tls: { caCerts: [ca.cert, BROKEN_CERT], ...wrong } },
+    web: { servers: ["a:443", { address: "b:443", tls: wrong }] },
+  };
+  const store = { type: "redis", url: "rediss://a", tls: { caCerts: [BROKEN_CERT] } };
+  assertEquals(
+    problemsOf({
+      upstreams,
+      routes: [{ upstream: "api" }],
+      limiter: { key: "ip", limit: 1, window: "1s", store },
+    }),
+    [
+      "upstreams.api.tls.caCerts[1] has a certificate that cannot be read",
+      "upstreams.api.tls.key is not the key of upstreams.api.tls.cert",
+      "upstreams.web.servers[1].tls.key is not the key of upstreams.web.servers[1].tls.cert",
+      "limiter.store.tls.caCerts[0] has a certificate that cannot be read",
+    ],
+  );
+  assertEquals(problemsOf({ upstreams: upstreams.web }), [
+    "upstreams.servers[1].tls.key is not the key of upstreams.servers[1].tls.cert",
+  ]);
+});

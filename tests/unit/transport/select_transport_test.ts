@@ -1,0 +1,56 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import {
+  findTransportProblem,
+  selectTransport,
+  type TransportOptions,
+} from "../../../lib/transport/select_transport.ts";
+
+Deno.test("selectTransport() takes http1 unless only fetch can do what is asked", () => {
+  const cases: [TransportOptions, "http1" | "fetch"][] = [
+    [{}, "http1"],
+    [{ transport: "auto" }, "http1"],
+    [{ transport: "http1" }, "http1"],
+    [{ protocol: "http1" }, "http1"],
+    [{ transport: "fetch" }, "fetch"],
+    [{ protocol: "h2" }, "fetch"],
+    [{ transport: "auto", protocol: "h2" }, "fetch"],
+    [{ proxy: "http://a:1" }, "fetch"],
+    [{ proxy: "socks5://u:p@a:1" }, "fetch"],
+  ];
+  for (const [options, kind] of cases) {
+    assertEquals(selectTransport(options).kind, kind, JSON.stringify(options));
+    assertEquals(findTransportProblem(options), null);
+  }
+});
+
+Deno.test("selectTransport() keeps 256 connections for 4 s, unless told otherwise", () => {
+  assertEquals(selectTransport(), { kind: "http1", connections: { maxIdle: 256, idleTimeoutMs: 4000 } });
+  const connections = { maxIdle: 2, idleTimeout: "1m" } as const;
+  assertEquals(selectTransport({ connections }), {
+    kind: "http1",
+    connections: { maxIdle: 2, idleTimeoutMs: 60_000 },
+  });
+  assertEquals(selectTransport({ transport: "fetch", connections }), {
+    kind: "fetch",
+    protocol: "http1",
+    proxy: null,
+    connections: { maxIdle: 2, idleTimeoutMs: 60_000 },
+  });
+});
+
+Deno.test("selectTransport() refuses http1 for what only fetch can, and findTransportProblem() says why", () => {
+  const cases: [TransportOptions, string][] = [
+    [{ transport: "http1", protocol: "h2" }, '"protocol" is "h2"'],
+    [{ transport: "http1", proxy: "http://a:1" }, 'there is a "proxy"'],
+  ];
+  for (const [options, why] of cases) {
+    assertEquals(findTransportProblem(options)?.includes(`must not be "http1" where ${why}`), true);
+    assertThrows(() => selectTransport(options), TypeError, why);
+  }
+});
+
+Deno.test("selectTransport() refuses what it cannot read", () => {
+  assertThrows(() => selectTransport({ proxy: "ftp://a" }), TypeError, '"proxy" must be');
+  const connections = { idleTimeout: "1 parsec" as "1s" };
+  assertThrows(() => selectTransport({ connections }), TypeError, '"connections.idleTimeout" must be');
+});

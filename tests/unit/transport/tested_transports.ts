@@ -1,0 +1,61 @@
+/** The transports, and in one place what each of them cannot do. */
+
+import { systemClock } from "../../../lib/core/clock.ts";
+import type { DeadlineWheel } from "../../../lib/core/deadline_wheel.ts";
+import { FetchTransport } from "../../../lib/transport/fetch/fetch_transport.ts";
+import { Http1Transport } from "../../../lib/transport/http1/http1_transport.ts";
+import type { Transport } from "../../../lib/transport/transport.ts";
+
+/** What not every transport can do. */
+export type Ability =
+  /** Sends every target as it is; without it, those that would be changed are refused. */
+  | "every target"
+  /** Sends the fields that it is given in their order, and no others. */
+  | "exact request fields"
+  /** Gives the reason and every field line of an answer as they came. */
+  | "exact response fields"
+  /** Sends a body with GET, TRACE requests, and methods in lower case. */
+  | "every method"
+  /** Knows when a connection stands. */
+  | "connect timeout"
+  /** Tells failures apart by more than the words of a message. */
+  | "reason of the failure"
+  /** Sends `content-length: 0` for a POST without content. */
+  | "empty POST with a length"
+  /** Has a connection free for the next request by the time that a body ends. */
+  | "reuse at once"
+  /** Closes the connection of a handshake that hangs; the runtime's own TLS leaves that to the server. */
+  | "abandon a handshake"
+  /** Accepts nothing of a response that RFC 9112 forbids. */
+  | "strict parsing";
+
+/** A transport under test. */
+export interface TestedTransport {
+  readonly name: string;
+  readonly cannot: ReadonlySet<Ability>;
+  create(wheel: DeadlineWheel): Transport;
+}
+
+/** All transports that the suite is run on. */
+export const TESTED_TRANSPORTS: readonly TestedTransport[] = [
+  {
+    name: "fetch",
+    cannot: new Set<Ability>([
+      "every target",
+      "exact request fields",
+      "exact response fields",
+      "every method",
+      "connect timeout",
+      "reason of the failure",
+      "empty POST with a length",
+      "reuse at once",
+      "strict parsing",
+    ]),
+    create: (wheel) => new FetchTransport({ wheel }),
+  },
+  {
+    name: "http1",
+    cannot: new Set<Ability>(["abandon a handshake"]),
+    create: (wheel) => new Http1Transport({ wheel, clock: systemClock }),
+  },
+];
