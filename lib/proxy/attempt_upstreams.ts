@@ -107,8 +107,8 @@ function badEdit(expected: string, found: unknown): FilterError {
   );
 }
 
-function transportOf({ webSocket, pool }: Exchange): Transport {
-  if (webSocket === null) return pool.transport;
+function transportOf({ upgrade, pool }: Exchange): Transport {
+  if (upgrade === null) return pool.transport;
   if (pool.webSocket !== null) return pool.webSocket.transport;
   throw new RequestError("WebSockets are not forwarded here", 501);
 }

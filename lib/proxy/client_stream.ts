@@ -34,6 +34,8 @@ export interface ClientStream {
   readonly host: string;
   /** Whether the client offers to switch protocols. */
   readonly upgrade: boolean;
+  /** Whether a connection that was switched is passed through as it is, whatever it speaks; otherwise only WebSockets are relayed. */
+  readonly tunnelsRaw: boolean;
   /** Whether the client waits for 100 (Continue) before it sends its content (RFC 9110 section 10.1.1). */
   readonly expectsContinue: boolean;
   /** The client's fields; good until the exchange is over, and never edited. */
@@ -70,6 +72,8 @@ export interface ClientStream {
 
 /** What a tunnel takes beside its ends. */
 export interface TunnelOptions {
+  /** What the server has switched to, as its `Upgrade` field says. */
+  readonly protocol: string;
   readonly webSocket: ResolvedWebSocket;
   /** Called off when the proxy stops: both sides are told then. */
   readonly cancellation: Cancellation;

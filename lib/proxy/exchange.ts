@@ -23,7 +23,7 @@ import { identifyClient, type Identity } from "./identify_client.ts";
 import type { NamedPeer } from "./choose_upstream.ts";
 import type { Admission, PoolRuntime, ProxyRuntime, RouteRuntime } from "./proxy_runtime.ts";
 import type { PreparedRequest } from "./prepare_request.ts";
-import type { WebSocketRequest } from "./read_upgrade.ts";
+import type { UpgradeOffer } from "./upgrade.ts";
 
 /** One try to get a response from a server. */
 export interface Attempt extends AttemptInfo {
@@ -93,7 +93,7 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
   /** What a client that is being answered is told has gone wrong; `null` when nothing has. */
   failure: ProxyError | null = null;
   /** What the client wants of a WebSocket; `null` for an ordinary request. */
-  webSocket: WebSocketRequest | null = null;
+  upgrade: UpgradeOffer | null = null;
   /** Called off when the client goes away. */
   readonly cancellation: Cancellation = new Cancellation();
 

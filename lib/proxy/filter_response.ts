@@ -14,7 +14,7 @@ import { FilteredContentBody } from "./filtered_content.ts";
 import { checkStatus, filterReply, type LocalReply, respond, sendReply } from "./local_reply.ts";
 import { runFilter } from "./run_filter.ts";
 import { announceSession } from "./sticky_session.ts";
-import { checkTunnel, relayTunnel } from "./relay_tunnel.ts";
+import { checkTunnel, relayTunnel } from "./upgrade.ts";
 
 /**
  * Runs `upstreamResponseFilter`, adds the proxy's own fields, runs `responseFilter` and `responseBodyFilter`, and sends

@@ -4,7 +4,7 @@ import { refusePromise } from "../core/callback.ts";
 import { FilterError, LoopError, RequestError } from "../core/errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { checkPath, matchRoute } from "./match_route.ts";
-import { readUpgrade } from "./read_upgrade.ts";
+import { readUpgrade } from "./upgrade.ts";
 
 /**
  * Makes the request's own state, and finds the route.
@@ -22,7 +22,7 @@ export function openExchange(exchange: Exchange): void {
   if (method === "CONNECT" || method === "TRACE") {
     throw new RequestError(`The method ${method} is not forwarded`, 405, { allow: ALLOWED });
   }
-  if (stream.upgrade) exchange.webSocket = readUpgrade(method, stream.headers);
+  if (stream.upgrade) exchange.upgrade = readUpgrade(stream);
   if (runtime.routes !== null) matchRoute(exchange, runtime.routes);
   if (runtime.looksAtPaths) checkPath(exchange);
 }

@@ -10,14 +10,14 @@ import { asciiTarget } from "../http/request_target.ts";
 import { isOriginForm } from "../routing/rewrite.ts";
 import type { OutgoingRequest, TargetBytes } from "../transport/transport.ts";
 import type { Exchange } from "./exchange.ts";
-import { addHandshake } from "./read_upgrade.ts";
+import { addUpgrade } from "./upgrade.ts";
 
 /**
  * Takes over method, target and fields; hop-by-hop fields and those that `Connection` names stay behind, and so does
  * what a client says of other proxies; `X-Forwarded-*` and the like are added.
  */
 export function prepareRequest(exchange: Exchange): void {
-  const { stream, body, host, webSocket, runtime: { forwardedFields, loopMark } } = exchange;
+  const { stream, body, host, pool, runtime: { forwardedFields, loopMark } } = exchange;
   const headers = stream.outgoingHeaders();
   const { via, fromProxy } = removeForwarded(headers);
   const named = removeHopByHop(headers);
@@ -30,7 +30,9 @@ export function prepareRequest(exchange: Exchange): void {
     via: named !== null && named.has("via") ? null : via,
   });
   if (loopMark !== null) loopMark.add(headers, fromProxy);
-  if (webSocket !== null) addHandshake(headers, webSocket);
+  // Where no tunnels are made, other offers than that of a WebSocket are declined.
+  if (exchange.upgrade?.webSocket === null && pool.webSocket === null) exchange.upgrade = null;
+  if (exchange.upgrade !== null) addUpgrade(headers, exchange.upgrade);
   exchange.outgoing = new PreparedRequest(exchange, headers, body, targetFor(exchange));
 }
 
@@ -52,7 +54,7 @@ export class PreparedRequest implements OutgoingRequest {
     this.method = exchange.method;
     this.headers = headers;
     this.body = body;
-    this.upgrade = exchange.webSocket !== null;
+    this.upgrade = exchange.upgrade !== null;
     this.expectsContinue = stream.expectsContinue;
     this.targetBytes = target === null ? stream.targetBytes : null;
   }

@@ -36,10 +36,10 @@ export class RunningRequests {
     }
   }
 
-  /** Ends WebSockets, which may last for hours. */
+  /** Ends WebSockets and other tunnels, which may last for hours. */
   endTunnels(): void {
     this.#visit((exchange) => {
-      if (exchange.webSocket !== null) exchange.abandon();
+      if (exchange.status === 101 || (exchange.upgrade?.webSocket ?? null) !== null) exchange.abandon();
     });
   }
 

@@ -63,6 +63,7 @@ export class DenoStream implements ClientStream {
   readonly protocol = "HTTP/1.1";
   readonly targetBytes: null = null;
   readonly expectsContinue = false;
+  readonly tunnelsRaw = false;
   exchange: StreamExchange | null = null;
   host = "";
   target = "";

@@ -18,6 +18,7 @@ import type {
 import type { TargetBytes, Tunnel } from "../../transport/transport.ts";
 import type { Socket } from "../socket.ts";
 import { ClientContent, type ContentOwner, tooSlow } from "./client_content.ts";
+import { TunnelRelay } from "./tunnel_relay.ts";
 import { ResponseWriter, type ResponseWriterOwner } from "./response_writer.ts";
 
 /** Holds most heads; a connection that is idle has nothing larger. */
@@ -92,6 +93,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   index = -1;
   body: ClientContent | null = null;
   readonly native: null = null;
+  readonly tunnelsRaw = true;
   exchange: StreamExchange | null = null;
   readonly #context: ConnectionContext;
   readonly #socket: Socket;
@@ -103,7 +105,9 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   /** Where a read that is pending puts what it brings; -1 when none is. */
   #readingAt = -1;
   #head: RequestHead | null = null;
-  #state: "idle" | "head" | "busy" | "discard" | "linger" | "closed" = "idle";
+  #state: "idle" | "head" | "busy" | "discard" | "linger" | "tunnel" | "closed" = "idle";
+  #tunnel: TunnelRelay | null = null;
+  #onInput: ((bytes: Bytes | null) => void) | null = null;
   #responding = false;
   #requests = 0;
   #close = false;
@@ -193,6 +197,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     const at = this.#readingAt;
     this.#readingAt = -1;
     if (this.#state === "closed") return;
+    if (this.#state === "tunnel") return this.#passInput(count === null ? null : at, count ?? 0);
     if (count === null) return this.#onInputEnd();
     if (this.#state === "linger") return this.#read(0);
     this.#filled = at + count;
@@ -211,8 +216,19 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     this.#readHead();
   };
 
+  #passInput(at: number | null, count: number): void {
+    const bytes = at === null ? null : this.#buffer.slice(at, at + count);
+    if (this.#onInput !== null) return this.#onInput(bytes);
+    // The response to the client's offer is still being written.
+    this.#inputEnded = bytes === null;
+    if (at === null) return;
+    this.#behind = at;
+    this.#filled = at + count;
+  }
+
   readonly #onReadFailed = (): void => {
     this.#readingAt = -1;
+    if (this.#state === "tunnel" && this.#onInput !== null) return this.#onInput(null);
     this.#gone(new ClientGoneError());
   };
 
@@ -364,8 +380,38 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     this.dispose();
   }
 
-  switchProtocols(_head: ResponseHead, _tunnel: Tunnel, _options: TunnelOptions): void {
-    throw new Error("not there yet");
+  switchProtocols(head: ResponseHead, tunnel: Tunnel, options: TunnelOptions): void {
+    const framed = options.protocol.toLowerCase() === "websocket";
+    const extended = head.headers.has("sec-websocket-extensions");
+    this.#state = "tunnel";
+    this.#responding = true;
+    this.#dueAt = Infinity;
+    this.#response.writeSwitch(head, options.protocol).then(() => {
+      if (this.#state === "closed") return;
+      const relay = { ...options, client: this.#socket, tunnel, first: this.#takeInput(), framed, extended };
+      this.#tunnel = new TunnelRelay({
+        ...relay,
+        sent: (bytes) => {
+          if (this.exchange !== null) this.exchange.bytesSent += bytes;
+        },
+        ended: (failure) => this.#tunnelEnded(failure),
+      });
+    }, (error) => this.#gone(new ClientGoneError(String(error))));
+  }
+
+  /** What the client has sent behind its request, and what the read brings that is pending. */
+  #takeInput(): Promise<Bytes | null> {
+    const first = this.#buffer.slice(this.#behind, Math.max(this.#filled, this.#behind));
+    if (this.#inputEnded) return Promise.resolve(null);
+    if (this.#readingAt < 0) return Promise.resolve(first);
+    return new Promise((resolve) => this.#onInput = resolve);
+  }
+
+  #tunnelEnded(failure: ProxyError | null): void {
+    const exchange = this.exchange!;
+    this.exchange = null;
+    this.dispose();
+    exchange.responseEnded(exchange.bytesSent, failure);
   }
 
   passUpgrade(): never {
@@ -526,6 +572,8 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
         return this.#refuse(new RequestError("The client sent its request head too slowly", 408));
       case "busy":
         return this.#inputEnded ? this.#probe() : this.#contentLate();
+      case "tunnel":
+        return;
       default:
         this.dispose();
     }
@@ -550,6 +598,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     this.#state = "closed";
     this.#deadline.clear();
     this.#response.stop();
+    this.#tunnel?.[Symbol.dispose]();
     if (idle) this.#context.idle(this, false);
     try {
       this.#socket.close();

@@ -76,6 +76,18 @@ export class ResponseWriter {
       .finally(() => this.#interim = null);
   }
 
+  /** Writes the 101 behind which the connection speaks another protocol (RFC 9110 section 7.8). */
+  async writeSwitch({ status, statusText, headers }: ResponseHead, protocol: string): Promise<void> {
+    const writer = new HeadWriter(new Uint8Array(1024));
+    writer.statusLine(status, statusText);
+    writer.fields(headers);
+    writer.line("connection", "Upgrade");
+    writer.line("upgrade", protocol);
+    writer.end();
+    if (this.#interim !== null) await this.#interim;
+    await this.#writeAll(writer.bytes.subarray(0, writer.length));
+  }
+
   // The end of the response: nothing is kept waiting but the callbacks of one write.
   #writeLast(): void {
     const { bytes, length } = this.#writer;

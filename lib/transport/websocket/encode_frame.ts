@@ -5,6 +5,22 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** Whether the machine stores the low byte of a word first; masking by words relies on it. */
 const LITTLE_ENDIAN = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
 
+/** A whole control frame without a mask, as a server writes it. */
+export function plainFrame(opcode: number, payload: Uint8Array): Bytes {
+  const frame = new Uint8Array(2 + payload.length);
+  frame[0] = 0x80 | opcode;
+  frame[1] = payload.length;
+  frame.set(payload, 2);
+  return frame;
+}
+
+/** A whole control frame with a mask, as a client writes it. */
+export function maskedFrame(opcode: number, payload: Uint8Array): Bytes {
+  const frame = new Uint8Array(frameBytes(payload.length));
+  writeFrame(frame, 0, opcode, payload, crypto.getRandomValues(new Uint8Array(4)));
+  return frame;
+}
+
 /** How many bytes a masked frame with so many bytes of payload takes. */
 export function frameBytes(payloadBytes: number): number {
   return 6 + extraBytes(payloadBytes) + payloadBytes;

@@ -11,7 +11,12 @@ export interface FrameParserOptions {
   readonly masked: boolean;
   /** Most bytes of a message, in however many frames it comes. */
   readonly maxMessageBytes: number;
+  /** Whether both sides have agreed on extensions, which may use the reserved bits. @default {false} */
+  readonly extended?: boolean;
 }
+
+/** Where a {@linkcode FrameParser} stands: between two frames, or within one of a kind; a header that is not whole counts as control. */
+export type FramePlace = "edge" | "data" | "control";
 
 /** What {@linkcode FrameParser.next} has come to. */
 export type FrameEvent =
@@ -36,6 +41,7 @@ const MAX_HEADER_BYTES = 14;
  */
 export class FrameParser {
   readonly #masked: boolean;
+  readonly #extended: boolean;
   readonly #maxMessageBytes: number;
   readonly #header: Bytes = new Uint8Array(MAX_HEADER_BYTES);
   #headerBytes = 0;
@@ -48,6 +54,8 @@ export class FrameParser {
   #frames = 0;
   #closed = false;
 
+  /** Where the frame begins that is, or was, read last; below 0 for one that began in bytes before. */
+  frameStart = 0;
   /** What the last call has come to. */
   event: FrameEvent = "more";
   /** Kind of the frame. */
@@ -69,7 +77,8 @@ export class FrameParser {
   /** Whether the message ends with the piece. */
   messageEnd = false;
 
-  constructor({ masked, maxMessageBytes }: FrameParserOptions) {
+  constructor({ masked, maxMessageBytes, extended = false }: FrameParserOptions) {
+    this.#extended = extended;
     this.#masked = masked;
     this.#maxMessageBytes = maxMessageBytes;
   }
@@ -77,6 +86,12 @@ export class FrameParser {
   /** The four bytes that the frame is masked with; good until the next call. */
   get mask(): Bytes {
     return this.#header.subarray(this.#headerLength - 4, this.#headerLength);
+  }
+
+  /** Where it stands in the bytes that it was given. */
+  get place(): FramePlace {
+    if (this.#inPayload) return this.opcode >= OPCODE.close ? "control" : "data";
+    return this.#headerBytes > 0 ? "control" : "edge";
   }
 
   /** How many bytes of the data frame are still to come. */
@@ -105,6 +120,7 @@ export class FrameParser {
 
   #readHeader(bytes: Uint8Array, start: number, end: number): number {
     let at = start;
+    if (this.#headerBytes === 0) this.frameStart = at;
     while (at < end) {
       this.#header[this.#headerBytes++] = bytes[at++]!;
       if (this.#headerBytes === 1) this.#takeFirst(this.#header[0]!);
@@ -115,7 +131,9 @@ export class FrameParser {
   }
 
   #takeFirst(byte: number): void {
-    if ((byte & 0x70) !== 0) throw new WebSocketProtocolError("a frame has bits that were not agreed on");
+    if ((byte & 0x70) !== 0 && !this.#extended) {
+      throw new WebSocketProtocolError("a frame has bits that were not agreed on");
+    }
     const opcode = byte & 0x0f;
     this.final = (byte & 0x80) !== 0;
     this.opcode = opcode;

@@ -14,26 +14,29 @@ export function handshakeKey(): string {
 /**
  * Checks that a server which has switched protocols has switched to what it was asked for.
  *
- * @param offered the subprotocols that the client can speak
+ * @param offer the key, the subprotocols that the client can speak, and whether it knows extensions
  * @returns the subprotocol that the server has chosen; `null` for none
  * @throws {UpstreamError} 502 when the answer is not one to this handshake
  */
 export async function checkHandshake(
   headers: HeaderFields,
-  key: string,
-  offered: readonly string[],
+  { key, protocols, extensions }: {
+    readonly key: string;
+    readonly protocols: readonly string[];
+    readonly extensions: boolean;
+  },
 ): Promise<string | null> {
   if (headers.get("upgrade")?.toLowerCase() !== "websocket") throw refused("it switched to something else");
   const digest = await crypto.subtle.digest("SHA-1", new TextEncoder().encode(key + GUID));
   if (headers.get("sec-websocket-accept") !== new Uint8Array(digest).toBase64()) {
     throw refused("its Sec-WebSocket-Accept does not belong to the key");
   }
-  if (headers.get("sec-websocket-extensions") !== null) {
+  if (!extensions && headers.has("sec-websocket-extensions")) {
     throw refused("it uses extensions that were not offered");
   }
   const chosen = headers.get("sec-websocket-protocol");
   if (chosen === null) return null;
-  if (!offered.includes(chosen)) throw refused("it chose a subprotocol that was not offered");
+  if (!protocols.includes(chosen)) throw refused("it chose a subprotocol that was not offered");
   return chosen;
 }
 

@@ -1,0 +1,109 @@
+/** Requests to speak another protocol on the connection (RFC 9110 section 7.8), and what becomes of them. */
+
+import { RequestError } from "../core/errors.ts";
+import { fieldTokens } from "../http/field_list.ts";
+import type { HeaderFields } from "../http/header_fields.ts";
+import { removeHopByHop } from "../http/hop_by_hop.ts";
+import type { ResponseHead } from "../http/message.ts";
+import type { ServerResponse, Tunnel } from "../transport/transport.ts";
+import { checkHandshake, handshakeKey, offeredProtocols } from "../transport/websocket/handshake.ts";
+import type { ClientStream } from "./client_stream.ts";
+import type { Exchange } from "./exchange.ts";
+
+/** What a client offers to switch to. */
+export interface UpgradeOffer {
+  /** What the server is offered. */
+  readonly protocol: string;
+  /** The handshake of a WebSocket; `null` for anything else. */
+  readonly webSocket: WebSocketOffer | null;
+}
+
+/** What a client wants of a WebSocket. */
+export interface WebSocketOffer {
+  /** The client's key, or the proxy's own where the client speaks to the runtime. */
+  readonly key: string;
+  /** Subprotocols that the client can speak, the liked ones first. */
+  readonly protocols: readonly string[];
+  /** Whether the client offers extensions that the server may use. */
+  readonly extensions: boolean;
+}
+
+/**
+ * Reads the `Upgrade` field; `null` when it means nothing: `Connection` does not name it, or it offers what cannot be passed on, which
+ * is declined by responding to the request (RFC 9110 section 7.8). HTTP/2 without TLS and TLS itself are such: the
+ * server would speak with the client about the connection between the client and the proxy.
+ *
+ * @throws {RequestError} 426 for another version of WebSocket, 400 for a bad handshake
+ */
+export function readUpgrade(stream: ClientStream): UpgradeOffer | null {
+  const { headers } = stream;
+  const upgrade = headers.get("upgrade");
+  if (upgrade === null || !hasToken(headers.get("connection") ?? "", "upgrade")) return null;
+  if (hasToken(upgrade, "websocket")) return { protocol: "websocket", webSocket: readWebSocket(stream) };
+  if (!stream.tunnelsRaw || stream.body !== null) return null;
+  const passed = fieldTokens(upgrade).filter((token) => !/^(?:h2c$|http\/|tls\/)/i.test(token));
+  return passed.length === 0 ? null : { protocol: passed.join(", "), webSocket: null };
+}
+
+function readWebSocket({ method, headers, tunnelsRaw }: ClientStream): WebSocketOffer {
+  if (method !== "GET") throw new RequestError(`A WebSocket is opened by GET, received ${method}`);
+  if (headers.get("sec-websocket-version") !== "13") {
+    throw new RequestError("The version of a WebSocket must be 13", 426, {
+      "sec-websocket-version": "13",
+      upgrade: "websocket",
+    });
+  }
+  const key = headers.get("sec-websocket-key");
+  if (key === null || !/^[A-Za-z0-9+/]{22}==$/.test(key)) {
+    throw new RequestError("Sec-WebSocket-Key must be sixteen bytes in base64");
+  }
+  return {
+    key: tunnelsRaw ? key : handshakeKey(),
+    protocols: offeredProtocols(headers.get("sec-websocket-protocol")),
+    extensions: tunnelsRaw && headers.has("sec-websocket-extensions"),
+  };
+}
+
+function hasToken(field: string, token: string): boolean {
+  return fieldTokens(field).some((each) => each.toLowerCase() === token);
+}
+
+/** Makes the offer to the server (RFC 6455 section 4.1). */
+export function addUpgrade(headers: HeaderFields, { protocol, webSocket }: UpgradeOffer): void {
+  if (webSocket !== null) {
+    headers.set("sec-websocket-key", webSocket.key);
+    if (!webSocket.extensions) headers.delete("sec-websocket-extensions");
+  }
+  headers.list.push("connection", "Upgrade", "upgrade", protocol);
+}
+
+/**
+ * Checks the server's side of the handshake.
+ *
+ * @throws {UpstreamError} 502 when the server has switched to something else
+ */
+export async function checkTunnel(exchange: Exchange, response: ServerResponse): Promise<void> {
+  const { webSocket } = exchange.upgrade!;
+  response.headers.detach();
+  if (webSocket !== null) await checkHandshake(response.headers, webSocket);
+  exchange.throwIfCancelled();
+}
+
+/**
+ * Switches the client's connection over.
+ *
+ * The exchange lasts as long as the tunnel: whatever it holds is held until both sides have closed.
+ */
+export function relayTunnel(exchange: Exchange, head: ResponseHead, tunnel: Tunnel): void {
+  const { cancellation, pool, upgrade, runtime: { wheel } } = exchange;
+  exchange.status = 101;
+  exchange.answered = true;
+  const protocol = head.headers.get("upgrade") ?? upgrade!.protocol;
+  removeHopByHop(head.headers);
+  exchange.stream.switchProtocols(head, tunnel, {
+    protocol,
+    webSocket: pool.webSocket!,
+    cancellation,
+    wheel,
+  });
+}
