@@ -5,7 +5,6 @@ import type { Listen, ListenOptions, ResolvedListen } from "./proxy_config.ts";
 
 const DEFAULT_HOSTNAME = "0.0.0.0";
 const DEFAULT_PORT = 6188;
-const AUTO_ENGINE = "deno";
 const HOST_PORT = /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.]+)?)\]|([^\s:/?#@[\],]+)):(\d{1,5})$/;
 
 /**
@@ -46,7 +45,7 @@ function parseOptions(options: ListenOptions): ResolvedListen | undefined {
     ...(unix === undefined ? {} : { unix }),
     ...(redirectPort === undefined ? {} : { redirectPort }),
     ...(underscores === "drop" ? {} : { underscores }),
-    engine: engine === "auto" ? AUTO_ENGINE : engine,
+    engine: engine !== "auto" ? engine : tls === undefined ? "http1" : "deno",
   });
 }
 

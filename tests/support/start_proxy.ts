@@ -5,6 +5,7 @@ import type { ProxyConfig } from "../../lib/config/proxy_config.ts";
 import type { ProxyServer } from "../../lib/server/proxy_server.ts";
 import { serve, type ServeOptions } from "../../lib/server/serve.ts";
 import type { Server } from "../../lib/upstream/server.ts";
+import { onEngine } from "./engine.ts";
 import { rawClient } from "./raw_client.ts";
 import { fieldOf, latin1Text, type RawConnection, type RawMessage } from "./raw_connection.ts";
 import { Recorder } from "./recorder.ts";
@@ -108,6 +109,7 @@ export async function startProxy<State = unknown>(
   options: Omit<ServeOptions, "observer"> = {},
 ): Promise<TestProxy> {
   const observer = new Recorder();
-  const server = await serve({ listen: "127.0.0.1:0", ...config }, { ...options, observer });
+  const listen = onEngine(config.listen ?? "127.0.0.1:0");
+  const server = await serve({ ...config, listen }, { ...options, observer });
   return new TestProxy(server, observer);
 }

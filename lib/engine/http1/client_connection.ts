@@ -531,6 +531,11 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     this.#socket.read(new Uint8Array(1)).then(() => {}, this.#onReadFailed);
   }
 
+  /** @internal */
+  clientLost(error: ClientGoneError): void {
+    this.#gone(error);
+  }
+
   #gone(error: ClientGoneError): void {
     if (this.#state === "closed") return;
     const { exchange } = this;

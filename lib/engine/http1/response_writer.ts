@@ -14,6 +14,8 @@ export interface ResponseWriterOwner {
   writeBegun(): void;
   /** What was to be written is. */
   writeEnded(): void;
+  /** The client has gone, which an interim response has found out. */
+  clientLost(error: ClientGoneError): void;
   /** The response has left. */
   responseWritten(bytes: number): void;
   /** The response broke off after some bytes of its content. */
@@ -72,7 +74,9 @@ export class ResponseWriter {
     writer.fields(headers);
     writer.end();
     this.#interim = this.#writeAll(writer.bytes.subarray(0, writer.length))
-      .catch(() => {})
+      .catch((error) => {
+        if (!this.#stopped) this.#owner.clientLost(lost(error));
+      })
       .finally(() => this.#interim = null);
   }
 
