@@ -3,7 +3,7 @@
 import type { Address, ParsedAddress } from "../upstream/address.ts";
 import { parseAddress } from "../upstream/address.ts";
 import type { Peer, PeerTls } from "../upstream/peer.ts";
-import { BLOCKED_PORTS } from "../transport/fetch/blocked_ports.ts";
+import { BLOCKED_PORTS } from "../transport/fetch/fetch_request.ts";
 import type { UpstreamTlsOptions } from "./filters.ts";
 
 /** TLS as it stands in a configuration. */
