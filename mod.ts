@@ -65,19 +65,18 @@ export type {
   Awaitable,
   FilteredContent,
   Filters,
-  PeerOptions,
   ProxyResponse,
   SizedContent,
   UpstreamRequest,
-  UpstreamTlsOptions,
-} from "./lib/config/filters.ts";
+} from "./lib/filter/filters.ts";
+export type { PeerOptions, UpstreamTlsOptions } from "./lib/filter/resolve_peer.ts";
 export type {
   AttemptInfo,
   ClientInfo,
   RequestContext,
   ServerInfo,
   Timings,
-} from "./lib/config/request_context.ts";
+} from "./lib/filter/request_context.ts";
 export { basicAuth, type BasicAuthOptions, type CheckPassword } from "./lib/filters/basic_auth.ts";
 export { type IdentityEncoding } from "./lib/filters/identity_field.ts";
 export {

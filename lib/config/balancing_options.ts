@@ -10,7 +10,7 @@ import type { ResolvedSlowStart, SlowStartOptions } from "../health/slow_start.t
 import type { CompiledKey, KeySpec } from "../limiter/key_spec.ts";
 import type { Server } from "../upstream/server.ts";
 import type { DiscoveryOptions, FindServers, ResolvedDiscovery } from "./discovery_options.ts";
-import type { RequestContext } from "./request_context.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 
 /**
  * Chooses one of the servers that may be used, which are never none. Nothing, or a server that is not among them,

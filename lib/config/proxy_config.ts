@@ -13,10 +13,10 @@ import type { TransportOptions, TransportPlan } from "../transport/select_transp
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedWebSocket, WebSocketOptions } from "../transport/websocket/web_socket_options.ts";
 import type { BalancingOptions, ResolvedBalancing } from "./balancing_options.ts";
-import type { Filters, RequestNaming, UpstreamTlsOptions } from "./filters.ts";
+import type { Filters, RequestNaming } from "../filter/filters.ts";
 import type { ResolvedRoute, RouteOptions } from "./route_options.ts";
-import type { RequestContext } from "./request_context.ts";
-import type { Way } from "./resolve_peer.ts";
+import type { RequestContext } from "../filter/request_context.ts";
+import type { UpstreamTlsOptions, Way } from "../filter/resolve_peer.ts";
 
 export type { Underscores } from "../http/screen_fields.ts";
 

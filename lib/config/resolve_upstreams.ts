@@ -16,7 +16,7 @@ import type {
   Upstreams,
 } from "./proxy_config.ts";
 import { resolveBalancing } from "./resolve_balancing.ts";
-import { resolvePeer, type TlsSetting } from "./resolve_peer.ts";
+import { resolvePeer, type TlsSetting } from "../filter/resolve_peer.ts";
 import { DEFAULT_POOL, isSinglePool } from "./schema/upstreams_schema.ts";
 
 /** Pools by name, and the one that takes what nothing sends elsewhere. */

@@ -1,7 +1,7 @@
 /** Copies of requests for servers whose answers nobody waits for. */
 
-import type { Filters, UpstreamRequest } from "../config/filters.ts";
-import type { RequestContext } from "../config/request_context.ts";
+import type { Filters, UpstreamRequest } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
 import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";

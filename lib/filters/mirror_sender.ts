@@ -8,7 +8,7 @@ import { DeadlineWheel } from "../core/deadline_wheel.ts";
 import { KeptBody } from "../proxy/kept_body.ts";
 import { sendRequest, type Transport } from "../transport/transport.ts";
 import { Http1Transport } from "../transport/http1/http1_transport.ts";
-import type { RequestContext } from "../config/request_context.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 import type { MirrorTargets } from "./mirror_targets.ts";
 import type { CopiedHead } from "./request_copy.ts";
 

@@ -1,8 +1,7 @@
 /** Where copies of requests go: servers named outright, and the servers of pools. */
 
-import type { PeerOptions } from "../config/filters.ts";
-import type { RequestContext } from "../config/request_context.ts";
-import { checkedPeer } from "../config/resolve_server.ts";
+import type { RequestContext } from "../filter/request_context.ts";
+import { checkedPeer, type PeerOptions } from "../filter/resolve_peer.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { Pool } from "../upstream/pool.ts";
 

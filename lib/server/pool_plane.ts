@@ -3,7 +3,7 @@
 import { LoadBalancer } from "../balancer/load_balancer.ts";
 import { callAside, messageOf } from "../core/callback.ts";
 import type { ResolvedPool } from "../config/proxy_config.ts";
-import { resolveServer } from "../config/resolve_server.ts";
+import { resolveServer } from "../filter/resolve_peer.ts";
 import type { HealthChange } from "../health/health_checker.ts";
 import type { DiscoveryEvent } from "../observe/events.ts";
 import type { Observer } from "../observe/observer.ts";
