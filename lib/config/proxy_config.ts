@@ -1,6 +1,6 @@
 /** What an operator writes, and what the proxy makes of it. */
 
-import type { ResolvedSticky, StickyOptions } from "../balancer/sticky_options.ts";
+import type { ResolvedSticky, StickyOptions } from "../balancer/sticky_sessions.ts";
 import type { Duration } from "../core/duration.ts";
 import type { ForwardedOptions, ResolvedForwarded } from "../http/forwarded.ts";
 import type { Underscores } from "../http/screen_fields.ts";

@@ -1,6 +1,6 @@
 /** Completes pools and their servers. */
 
-import { resolveSticky } from "../balancer/sticky_options.ts";
+import { resolveSticky } from "../balancer/sticky_sessions.ts";
 import { parseDuration } from "../core/duration.ts";
 import { selectTransport } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";

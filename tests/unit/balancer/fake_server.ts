@@ -1,7 +1,6 @@
 /** Servers that nobody connects to. */
 
-import type { Candidates } from "../../../lib/balancer/algorithm.ts";
-import { listCandidates } from "../../../lib/balancer/candidates.ts";
+import { type Candidates, listCandidates } from "../../../lib/balancer/algorithm.ts";
 import { Server, type ServerInit } from "../../../lib/upstream/server.ts";
 
 /** Makes a server of the given number, which becomes a part of its address. */
