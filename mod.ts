@@ -128,7 +128,7 @@ export type { CheckImpossible, HealthChange } from "./lib/health/health_checker.
 export type { SlowStartOptions } from "./lib/health/slow_start.ts";
 export { Lease } from "./lib/core/lease.ts";
 export { Cancellation } from "./lib/core/cancellation.ts";
-export { type Health, type Outcome, Server, type ServerInit, type Stage } from "./lib/upstream/server.ts";
+export { type Health, type Outcome, Server, type Stage } from "./lib/upstream/server.ts";
 export type { Ineligibility, Standing } from "./lib/upstream/eligibility.ts";
 export type { Address } from "./lib/upstream/address.ts";
 export type { Peer, PeerTls } from "./lib/upstream/peer.ts";
@@ -139,7 +139,7 @@ export {
   type PoolListener,
   type ServerLike,
 } from "./lib/upstream/pool.ts";
-export type { ResolveServer, ServerSpec } from "./lib/upstream/server_spec.ts";
+export type { ResolveServer, ServerInit, ServerSpec } from "./lib/upstream/server_spec.ts";
 export type { ConnectionOptions, TransportOptions } from "./lib/transport/select_transport.ts";
 export type {
   ActiveCheckOptions,
