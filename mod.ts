@@ -29,10 +29,10 @@
  * @module
  */
 
-export { serve, type ServeOptions } from "./lib/server/serve.ts";
+export { serve } from "./lib/server/serve.ts";
+export type { ServeOptions } from "./lib/server/serve_options.ts";
 export type { ProxyServer } from "./lib/server/proxy_server.ts";
-export { RateLimiter, type RateLimiterOptions } from "./lib/server/rate_limiter.ts";
-export type { ServeSource } from "./lib/server/serve_source.ts";
+export { RateLimiter, type RateLimiterOptions, type ServeSource } from "./lib/server/rate_limiter.ts";
 export type { LimitControl } from "./lib/limiter/limit_control.ts";
 export type {
   RedisStoreOptions,

@@ -3,7 +3,7 @@
 import type { Filters } from "../../../lib/filter/filters.ts";
 import type { ProxyConfig } from "../../../lib/config/proxy_config.ts";
 import type { Observer } from "../../../lib/observe/observer.ts";
-import type { ServeOptions } from "../../../lib/server/serve.ts";
+import type { ServeOptions } from "../../../lib/server/serve_options.ts";
 import {
   basicAuth,
   bearerAuth,
