@@ -123,7 +123,6 @@ export type { Claim, QueueOptions, Refusal } from "./lib/balancer/waiting_line.t
 export type { EjectionChange } from "./lib/health/ejection.ts";
 export type { EjectionOptions } from "./lib/health/ejection_options.ts";
 export type { BodyTest, HttpCheckRequest } from "./lib/health/http_check.ts";
-export type { CheckServer } from "./lib/health/custom_check.ts";
 export type { CheckImpossible, HealthChange } from "./lib/health/health_checker.ts";
 export type { SlowStartOptions } from "./lib/health/slow_start.ts";
 export { Lease } from "./lib/core/lease.ts";
@@ -144,6 +143,7 @@ export type { ConnectionOptions, TransportOptions } from "./lib/transport/select
 export type {
   ActiveCheckOptions,
   CheckPacing,
+  CheckServer,
   HealthCheckOptions,
 } from "./lib/health/health_check_options.ts";
 export type {

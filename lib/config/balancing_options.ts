@@ -2,9 +2,8 @@
 
 import type { Balance, BalanceName } from "../balancer/create_algorithm.ts";
 import type { QueueOptions, ResolvedQueue } from "../balancer/waiting_line.ts";
-import type { CheckServer } from "../health/custom_check.ts";
 import type { EjectionOptions, ResolvedEjection } from "../health/ejection_options.ts";
-import type { ActiveCheckOptions, ResolvedHealthCheck } from "../health/health_check_options.ts";
+import type { ActiveCheckOptions, CheckServer, ResolvedHealthCheck } from "../health/health_check_options.ts";
 import type { HealthChange } from "../health/health_checker.ts";
 import type { ResolvedSlowStart, SlowStartOptions } from "../health/slow_start.ts";
 import type { CompiledKey, KeySpec } from "../limiter/key_spec.ts";
