@@ -19,7 +19,7 @@ export interface HttpCheckRequest {
   path?: string;
   /** Field `host`. @default {the name of the server's certificate, or its address} */
   host?: string;
-  /** Further fields. @default {{}} */
+  /** Further fields; `host` among them counts unless {@linkcode host} is given. @default {{}} */
   headers?: Readonly<Record<string, string>>;
   /** Statuses that pass, each a number or a range such as `"200-299"`; redirects are not followed. @default {["200-399"]} */
   expectedStatuses?: readonly (number | string)[];
@@ -118,7 +118,9 @@ class CheckClient {
       this.#kept.delete(server);
       kept.closeWith(signal);
       try {
-        return await this.#sendOver(kept, server);
+        const response = await this.#sendOver(kept, server);
+        // The server may have sent it before the request, as it gave up the idle connection (RFC 9110 section 15.5.9).
+        if (response.status !== 408) return response;
       } catch (error) {
         if (signal.aborted) throw error;
       }
@@ -166,17 +168,23 @@ function checkHead(options: HttpCheckRequest): void {
 
 function requestHead(options: HttpCheckRequest, { address, tls }: Peer): Bytes {
   const { method = "GET", path = "/", host, headers = {}, reuseConnection = false } = options;
-  const name = host ?? tls?.serverName ?? (address.kind === "unix" ? "localhost" : formatAddress(address));
+  const fields = Object.entries(headers);
+  const given = host ?? fields.find(([field]) => isHost(field))?.[1];
+  const name = given ?? tls?.serverName ?? (address.kind === "unix" ? "localhost" : formatAddress(address));
   const head = new HeadWriter(new Uint8Array(512));
   head.requestLine(method, path);
   head.line("host", name);
-  const named = Object.keys(headers).some((field) => field.toLowerCase() === "user-agent");
-  if (!named) head.line("user-agent", USER_AGENT);
+  if (!fields.some(([field]) => field.toLowerCase() === "user-agent")) head.line("user-agent", USER_AGENT);
   head.line("accept-encoding", "identity");
   if (!reuseConnection) head.line("connection", "close");
-  for (const [field, value] of Object.entries(headers)) head.line(field, value);
+  for (const [field, value] of fields) if (!isHost(field)) head.line(field, value);
   head.end();
   return head.bytes.subarray(0, head.length);
+}
+
+// A request with two Host fields is refused by every server (RFC 9112 section 3.2).
+function isHost(field: string): boolean {
+  return field.toLowerCase() === "host";
 }
 
 /** What a check needs of a response. */
@@ -209,7 +217,11 @@ async function readResponse(
   const { status, persistent } = head;
   const reader = responseBodyReader(head, method);
   let from = head.bodyStart;
-  if (reader === null) return { status, body: "", reusable: persistent && from === bytes.length };
+  if (reader === null) {
+    // Content that a 204 announces may follow, and would be taken for the next response.
+    const announced = status === 204 && (head.chunked || head.contentLength > 0);
+    return { status, body: "", reusable: persistent && !announced && from === bytes.length };
+  }
   const pieces: Bytes[] = [];
   let missing = maxBodyBytes;
   let framing = 0;

@@ -58,6 +58,19 @@ Deno.test("httpCheck() sends what it was told to, and closes its connection", as
   assertEquals(upstream.errors, []);
 });
 
+Deno.test("httpCheck() sends one Host, also when it stands among the fields", async () => {
+  const hosts: string[][] = [];
+  await using upstream = rawUpstream(async (connection) => {
+    const head = (await connection.readHead())!;
+    hosts.push(head.split("\r\n").filter((line) => /^host:/i.test(line)));
+    await connection.write(ok(""));
+  });
+  const server = serverAt(upstream.address);
+  await httpCheck({ headers: { Host: "api.test" } })(server, NEVER);
+  await httpCheck({ host: "other.test", headers: { Host: "api.test" } })(server, NEVER);
+  assertEquals(hosts, [["host: api.test"], ["host: other.test"]]);
+});
+
 Deno.test("httpCheck() passes the statuses that are expected and fails all others", async () => {
   const cases: [number, HttpCheckRequest["expectedStatuses"], boolean][] = [
     [200, undefined, true],
@@ -245,6 +258,44 @@ Deno.test("httpCheck() keeps its connection when told, as long as answers allow 
   probe.forget!(server);
   probe.forget!(server);
   await upstream.untilOpen(0);
+});
+
+Deno.test("httpCheck() keeps no connection after a 204 that announces content", async () => {
+  const used: number[] = [];
+  await using upstream = rawUpstream(async (connection, index) => {
+    while (await connection.readHead() !== null) {
+      used.push(index);
+      await connection.write("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n");
+    }
+  });
+  const probe = httpCheck({ reuseConnection: true });
+  for (let i = 0; i < 2; i++) await probe(serverAt(upstream.address), NEVER);
+  assertEquals(used, [0, 1]);
+});
+
+Deno.test("httpCheck() takes a 408 on the kept connection for its end, and on a new one for the response", async () => {
+  const kept = Promise.withResolvers<void>();
+  const gaveUp = Promise.withResolvers<void>();
+  let status = "200 OK";
+  await using upstream = rawUpstream(async (connection, index) => {
+    await connection.readHead();
+    await connection.write(`HTTP/1.1 ${status}\r\ncontent-length: 0\r\n\r\n`);
+    if (index > 0) return;
+    await kept.promise;
+    await connection.write("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    gaveUp.resolve();
+    await connection.read();
+  });
+  const server = serverAt(upstream.address);
+  const probe = httpCheck({ reuseConnection: true });
+  await probe(server, NEVER);
+  kept.resolve();
+  await gaveUp.promise;
+  await probe(server, NEVER);
+  assertEquals(upstream.opened, 2);
+  status = "408 Request Timeout";
+  await assertRejects(() => probe(server, NEVER), Error, "status 408");
+  probe.forget!(server);
 });
 
 Deno.test("httpCheck() takes a new connection when the kept one was closed, and keeps none after HEAD with a length", async () => {
