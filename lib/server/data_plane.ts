@@ -28,7 +28,7 @@ import { Admissions, LimiterStores } from "./admissions.ts";
 import { collectMetrics } from "./collect_metrics.ts";
 import { PoolPlane } from "./pool_plane.ts";
 import type { ProxyParts } from "./serve_options.ts";
-import { Transports } from "./transports.ts";
+import { BackgroundSender, Transports } from "./transports.ts";
 
 /** How often waiting things look at the clock; the most that a timeout can be late. */
 const TICK_MS = 20;
@@ -88,6 +88,7 @@ export class DataPlane implements AsyncDisposable {
       loopMark: config.forwarded.cdnLoop
         ? new LoopMark(config.forwarded, crypto.randomUUID().slice(0, 18))
         : null,
+      backgroundRequests: this.#stack.use(new BackgroundSender(this.#transports)),
       namedPeers: new NamedPeers({ onForget: (peer) => this.#transports.forget(peer) }),
       count: { arrived: 0 },
       running,
