@@ -2,7 +2,7 @@
  * A rate-limited, load-balanced HTTP reverse proxy that is configured by code.
  *
  * As a program: `deno run -A jsr:@x/lbproxy proxy.config.ts`. As a library: {@linkcode serve} starts a proxy from
- * the same configuration.
+ * the same configuration, and {@linkcode createHandler} makes it a handler of one's own `Deno.serve`.
  *
  * @example
  * ```ts
@@ -29,6 +29,7 @@
  * @module
  */
 
+export { createHandler, type ProxyHandler } from "./lib/server/create_handler.ts";
 export { serve } from "./lib/server/serve.ts";
 export type { ServeOptions } from "./lib/server/serve_options.ts";
 export type { ProxyServer } from "./lib/server/proxy_server.ts";
