@@ -70,7 +70,7 @@ export interface Algorithm {
 }
 
 /** Servers of one rank and what they share. */
-export interface Rank {
+interface Rank {
   /** All servers with weight, available or not. */
   readonly members: readonly Server[];
   /** Requests in flight at all servers of the pool. */

@@ -40,7 +40,7 @@ export type BalanceName =
 export type Balance = BalanceName | ChooseServer;
 
 /** What algorithms need. */
-export interface AlgorithmInit {
+interface AlgorithmInit {
   readonly clock: Clock;
   readonly random: Random;
   /** For `"consistent-hash"`: see `ConsistentHashOptions`. */

@@ -7,7 +7,7 @@ import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 import { WeightedDraw } from "./weighted_random.ts";
 
 /** Options of {@linkcode Ewma}. */
-export interface EwmaOptions {
+interface EwmaOptions {
   /** Milliseconds after which a measurement counts for 1/e. @default {10000} */
   decayMs?: number;
   /** How many times as slow as the pool a failed request counts. @default {10} */

@@ -11,7 +11,7 @@ import type { Outcome, Server, Stage } from "../upstream/server.ts";
 import type { LoadBalancerInit } from "./load_balancer_options.ts";
 
 /** What {@linkcode ServerMonitor} is made of. */
-export interface ServerMonitorInit extends LoadBalancerInit {
+interface ServerMonitorInit extends LoadBalancerInit {
   clock: Clock;
   random: Random;
   /** Called when the checks that {@linkcode ServerMonitor.mayComeUp} started are over. */

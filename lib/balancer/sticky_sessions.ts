@@ -43,7 +43,7 @@ export interface ResolvedSticky {
 }
 
 /** Fewest characters of a secret. */
-export const MIN_SECRET_LENGTH = 16;
+const MIN_SECRET_LENGTH = 16;
 
 /** The characters of a cookie's name: a token (RFC 6265 section 4.1.1). */
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;

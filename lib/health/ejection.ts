@@ -11,7 +11,7 @@ import { FailureWindow } from "./failure_window.ts";
 export type EjectionChange = (server: Server, ejected: boolean, reason: string) => void;
 
 /** What a {@linkcode Ejection} is made of. */
-export interface EjectionInit {
+interface EjectionInit {
   pool: Pool;
   options: ResolvedEjection;
   clock: Clock;

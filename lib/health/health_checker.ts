@@ -22,7 +22,7 @@ export type HealthChange = (server: Server, healthy: boolean, reason: string) =>
 export type CheckImpossible = (server: Server, reason: string) => void;
 
 /** What a {@linkcode HealthChecker} is made of. */
-export interface HealthCheckerInit {
+interface HealthCheckerInit {
   pool: Pool;
   check: ResolvedHealthCheck;
   /** Used instead of the probe of the check. */

@@ -2,7 +2,7 @@
 
 import { responseBodyReader } from "../http1/body_framing.ts";
 import { HeadWriter, UnwritableHeadError } from "../http1/head_writer.ts";
-import { ResponseHeadParser } from "../http1/response_head.ts";
+import { malformedResponse, ResponseHeadParser } from "../http1/response_head.ts";
 import { formatAddress } from "../upstream/address.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { Server } from "../upstream/server.ts";
@@ -257,9 +257,8 @@ async function readHead(connection: ProbeConnection, head: ResponseHeadParser): 
     } else if (head.status >= 200) {
       return bytes;
     } else {
-      if (head.status === 101 || ++interim > MAX_INTERIM) {
-        throw new Error("the response is none to the request");
-      }
+      if (head.status === 101) throw malformedResponse("a switch of protocols that was not asked for");
+      if (++interim > MAX_INTERIM) throw malformedResponse("interim responses without end");
       bytes = bytes.slice(head.bodyStart);
       head.begin(0);
     }

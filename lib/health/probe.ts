@@ -19,7 +19,7 @@ export interface Probe {
 }
 
 /** How a probe connects to a server. */
-export interface ProbeWay {
+interface ProbeWay {
   /** Connects to this port; `null` is the port of the server. */
   readonly port: number | null;
   /** TLS of the connection; `null` is plain text. */

@@ -96,7 +96,7 @@ async function call(probe: Probe, server: Server, signal: AbortSignal): Promise<
 }
 
 /** How many results in a row change the health of a server. */
-export interface HealthThresholds {
+interface HealthThresholds {
   /** Passes in a row that take a server from down to up. */
   readonly rise: number;
   /** Failures in a row that take a server from up to down. */

@@ -8,7 +8,7 @@ import type { Pool, PoolChange, ServerLike } from "./pool.ts";
 export type Discover = (signal: AbortSignal) => Promise<readonly ServerLike[]>;
 
 /** Receives what a refresh changed, or that it failed. */
-export interface DiscoveryHooks {
+interface DiscoveryHooks {
   /** Called when servers were added or removed; not when only weights changed. */
   onChange?: (change: PoolChange) => void;
   /** Called when refreshes begin to fail or to find nothing, once until one succeeds; the servers stay. */
@@ -18,7 +18,7 @@ export interface DiscoveryHooks {
 }
 
 /** What a {@linkcode Discovery} is made of. */
-export interface DiscoveryInit extends DiscoveryHooks {
+interface DiscoveryInit extends DiscoveryHooks {
   pool: Pool;
   discover: Discover;
   /** Milliseconds from the end of a refresh to the next one. */

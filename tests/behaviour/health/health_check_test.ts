@@ -9,7 +9,7 @@ import { tlsUpstream } from "../../support/tls_upstream.ts";
 
 const FAST = { interval: "30ms", timeout: "5s", jitter: 0 } as const;
 
-/** An upstream whose health is another matter than its answers. */
+/** An upstream whose health does not depend on its other responses. */
 function monitored(name: string) {
   const health = { status: 200, body: "status: ok" };
   const upstream = startUpstream({

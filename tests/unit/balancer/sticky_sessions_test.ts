@@ -11,7 +11,7 @@ function balance(sticky: Partial<StickyOptions> = {}, options: LoadBalancerOptio
   return LoadBalancer.from(ADDRESSES, { sticky: { secret: SECRET, ...sticky }, ...options });
 }
 
-/** What a client sends back after it was answered by this server. */
+/** What a client sends back after a response of this server. */
 function sessionOf(balancer: LoadBalancer, server: Server): string {
   const field = balancer.sticky!.setCookieFor(server, false)!;
   return getSetCookies(new Headers({ "set-cookie": field }))[0]!.value;

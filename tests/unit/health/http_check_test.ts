@@ -19,7 +19,7 @@ function serverAt(address: string): Server {
   return new Server(resolvePlainServer(address));
 }
 
-/** Checks a server that answers with these bytes and then closes. */
+/** Checks a server that sends these bytes and then closes. */
 async function checkOf(response: string, options: HttpCheckRequest = {}): Promise<void> {
   await using upstream = rawUpstream(async (connection) => {
     await connection.readRequest();
@@ -125,7 +125,7 @@ Deno.test("httpCheck() reads content however it is framed, and no more than it m
   await checkOf(long, { body: (text) => text.length === 1000, maxBodyBytes: 1000 });
 });
 
-Deno.test("httpCheck() fails on what is no answer, and on one that breaks off", async () => {
+Deno.test("httpCheck() fails on what is no response, and on one that breaks off", async () => {
   const cases: [string, string][] = [
     [
       "SSH-2.0-OpenSSH_9.6\r\n\r\n",
@@ -140,7 +140,7 @@ Deno.test("httpCheck() fails on what is no answer, and on one that breaks off", 
     ["HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\nabc", "a content-length that is not a number"],
     ["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", "a chunk without a size"],
     [`HTTP/1.1 200 OK\r\n${"a: b\r\n".repeat(50_000)}`, "more than 200 fields"],
-    [`${"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(20)}${ok("abc")}`, "the response is none to the request"],
+    [`${"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(20)}${ok("abc")}`, "interim responses without end"],
     [
       "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + "1;x=yyyyyyyy\r\nq\r\n".repeat(9000),
       "chunk extensions without end",
@@ -172,7 +172,7 @@ Deno.test("httpCheck() looks at what has come with the head even when nobody wan
   );
 });
 
-Deno.test("httpCheck() lets go of a server that does not answer when the signal aborts", async () => {
+Deno.test("httpCheck() lets go of a server that does not respond when the signal aborts", async () => {
   const hung = Promise.withResolvers<void>();
   await using upstream = rawUpstream(async (connection) => {
     await connection.readHead();
@@ -232,8 +232,8 @@ Deno.test("httpCheck() refuses statuses that are none, and text that would break
   assert(httpCheck({ expectedStatuses: [200, "300-399"] }) !== undefined);
 });
 
-Deno.test("httpCheck() keeps its connection when told, as long as answers allow it", async () => {
-  const answers = [
+Deno.test("httpCheck() keeps its connection when told, as long as responses allow it", async () => {
+  const responses = [
     ok("all well"),
     "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nall\r\n0\r\nx: y\r\n\r\n",
     "HTTP/1.1 204 No Content\r\n\r\n",
@@ -247,12 +247,12 @@ Deno.test("httpCheck() keeps its connection when told, as long as answers allow 
   await using upstream = rawUpstream(async (connection, index) => {
     while (await connection.readHead() !== null) {
       used.push(index);
-      await connection.write(answers[used.length - 1]!);
+      await connection.write(responses[used.length - 1]!);
     }
   });
   const server = serverAt(upstream.address);
   const probe = httpCheck({ reuseConnection: true });
-  for (const _ of answers) await probe(server, NEVER);
+  for (const _ of responses) await probe(server, NEVER);
   assertEquals(used, [0, 0, 0, 0, 1, 2, 3]);
   await upstream.untilOpen(1);
   probe.forget!(server);
