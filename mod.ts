@@ -2,7 +2,7 @@
  * A rate-limited, load-balanced HTTP reverse proxy that is configured by code.
  *
  * As a program: `deno run -A jsr:@x/lbproxy proxy.config.ts`. As a library: {@linkcode serve} starts a proxy from
- * the same configuration.
+ * the same configuration, and {@linkcode createHandler} makes it a handler of one's own `Deno.serve`.
  *
  * @example
  * ```ts
@@ -29,10 +29,11 @@
  * @module
  */
 
-export { serve, type ServeOptions } from "./lib/server/serve.ts";
+export { createHandler, type ProxyHandler } from "./lib/server/create_handler.ts";
+export { serve } from "./lib/server/serve.ts";
+export type { ServeOptions } from "./lib/server/serve_options.ts";
 export type { ProxyServer } from "./lib/server/proxy_server.ts";
-export { RateLimiter, type RateLimiterOptions } from "./lib/server/rate_limiter.ts";
-export type { ServeSource } from "./lib/server/serve_source.ts";
+export { RateLimiter, type RateLimiterOptions, type ServeSource } from "./lib/server/rate_limiter.ts";
 export type { LimitControl } from "./lib/limiter/limit_control.ts";
 export type {
   RedisStoreOptions,
@@ -65,19 +66,18 @@ export type {
   Awaitable,
   FilteredContent,
   Filters,
-  PeerOptions,
   ProxyResponse,
   SizedContent,
   UpstreamRequest,
-  UpstreamTlsOptions,
-} from "./lib/config/filters.ts";
+} from "./lib/filter/filters.ts";
+export type { PeerOptions, UpstreamTlsOptions } from "./lib/filter/resolve_peer.ts";
 export type {
   AttemptInfo,
   ClientInfo,
   RequestContext,
   ServerInfo,
   Timings,
-} from "./lib/config/request_context.ts";
+} from "./lib/filter/request_context.ts";
 export { basicAuth, type BasicAuthOptions, type CheckPassword } from "./lib/filters/basic_auth.ts";
 export { type IdentityEncoding } from "./lib/filters/identity_field.ts";
 export {
@@ -92,8 +92,7 @@ export { cors, type CorsOptions } from "./lib/filters/cors.ts";
 export { ipAllow } from "./lib/filters/ip_allow.ts";
 export { ipDeny } from "./lib/filters/ip_deny.ts";
 export { maxBodySize } from "./lib/filters/max_body_size.ts";
-export { mirror, type MirrorOptions } from "./lib/filters/mirror.ts";
-export type { MirrorPool, MirrorTarget } from "./lib/filters/mirror_targets.ts";
+export { mirror, type MirrorOptions, type MirrorPool, type MirrorTarget } from "./lib/filters/mirror.ts";
 export { redirect, type RedirectOptions, type RedirectTo } from "./lib/filters/redirect.ts";
 export { removeHeaders, type RemoveHeadersOptions } from "./lib/filters/remove_headers.ts";
 export { requestId, type RequestIdOptions } from "./lib/filters/request_id.ts";
@@ -116,8 +115,7 @@ export type { RewriteFunction, RewriteOptions } from "./lib/routing/rewrite.ts";
 export { HeaderFields } from "./lib/http/header_fields.ts";
 export { LoadBalancer, type LoadBalancerOptions } from "./lib/balancer/load_balancer.ts";
 export type { LoadBalancerHooks } from "./lib/balancer/load_balancer_options.ts";
-export type { StickySessions } from "./lib/balancer/sticky_sessions.ts";
-export type { StickyOptions } from "./lib/balancer/sticky_options.ts";
+export type { StickyOptions, StickySessions } from "./lib/balancer/sticky_sessions.ts";
 export type { PickRequest } from "./lib/balancer/algorithm.ts";
 export type { Balance, BalanceName } from "./lib/balancer/create_algorithm.ts";
 export type { ChooseServer } from "./lib/balancer/custom_choice.ts";
@@ -125,12 +123,11 @@ export type { Claim, QueueOptions, Refusal } from "./lib/balancer/waiting_line.t
 export type { EjectionChange } from "./lib/health/ejection.ts";
 export type { EjectionOptions } from "./lib/health/ejection_options.ts";
 export type { BodyTest, HttpCheckRequest } from "./lib/health/http_check.ts";
-export type { CheckServer } from "./lib/health/custom_check.ts";
 export type { CheckImpossible, HealthChange } from "./lib/health/health_checker.ts";
 export type { SlowStartOptions } from "./lib/health/slow_start.ts";
 export { Lease } from "./lib/core/lease.ts";
 export { Cancellation } from "./lib/core/cancellation.ts";
-export { type Health, type Outcome, Server, type ServerInit, type Stage } from "./lib/upstream/server.ts";
+export { type Health, type Outcome, Server, type Stage } from "./lib/upstream/server.ts";
 export type { Ineligibility, Standing } from "./lib/upstream/eligibility.ts";
 export type { Address } from "./lib/upstream/address.ts";
 export type { Peer, PeerTls } from "./lib/upstream/peer.ts";
@@ -141,11 +138,12 @@ export {
   type PoolListener,
   type ServerLike,
 } from "./lib/upstream/pool.ts";
-export type { ResolveServer, ServerSpec } from "./lib/upstream/server_spec.ts";
+export type { ResolveServer, ServerInit, ServerSpec } from "./lib/upstream/server_spec.ts";
 export type { ConnectionOptions, TransportOptions } from "./lib/transport/select_transport.ts";
 export type {
   ActiveCheckOptions,
   CheckPacing,
+  CheckServer,
   HealthCheckOptions,
 } from "./lib/health/health_check_options.ts";
 export type {

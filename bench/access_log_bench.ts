@@ -1,6 +1,7 @@
 /** What one line of the access log costs, from the entry to the write of many. */
 
 import type { AccessEntry } from "../lib/observe/access_entry.ts";
+import { systemClock as clock } from "../lib/core/clock.ts";
 import { createLog } from "../lib/observe/create_log.ts";
 import type { ByteSink } from "../lib/observe/line_writer.ts";
 
@@ -29,7 +30,7 @@ const HOSTILE: AccessEntry = { ...ENTRY, target: '/"\n\\"'.repeat(10) };
 const LINES = 1000;
 
 for (const format of ["text", "json"] as const) {
-  const log = createLog({ format, stdout: NOWHERE, stderr: NOWHERE });
+  const log = createLog({ format, clock, stdout: NOWHERE, stderr: NOWHERE });
   for (const [name, entry] of [["", ENTRY], [", target full of escapes", HOSTILE]] as const) {
     Deno.bench(`${LINES} lines of ${format}${name}`, { group: "access log" }, async () => {
       for (let i = 0; i < LINES; i++) log.observer.access(entry);
@@ -44,6 +45,6 @@ Deno.bench(`JSON.stringify of ${LINES} entries`, { group: "access log", baseline
   }
 });
 
-const { observer: quiet } = createLog({ level: "warn", stdout: NOWHERE, stderr: NOWHERE });
+const { observer: quiet } = createLog({ level: "warn", clock, stdout: NOWHERE, stderr: NOWHERE });
 const event = { kind: "listening", addresses: ["0.0.0.0:80"] } as const;
 Deno.bench("event below the level", { group: "off" }, () => quiet.event(event));

@@ -1,4 +1,4 @@
-/** The same server for the same key, as long as it is there. */
+/** Gives a key the same server as long as that server is available. */
 
 import type { Clock } from "../core/clock.ts";
 import type { Server } from "../upstream/server.ts";
@@ -6,20 +6,20 @@ import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 import { KetamaRing } from "./ketama_ring.ts";
 import { SmoothWeightedRoundRobin } from "./smooth_weighted_round_robin.ts";
 
-/** How {@linkcode ConsistentHash} weighs keeping a key at its server against spreading the load. */
+/** Options of {@linkcode ConsistentHash}. */
 export interface ConsistentHashOptions {
   /**
-   * A server that would have more than this many times its share of the requests in flight passes a key on to the
-   * next one on the ring; above 1, `Infinity` never does. @default {Infinity}
+   * How many times its share of the requests in flight a server may have before its keys go to the next server on the
+   * ring; above 1, `Infinity` is no bound. @default {Infinity}
    */
   loadFactor?: number;
 }
 
-/** A ring and what is known of the servers on it. */
+/** A ring and the state of the servers on it. */
 interface Built {
   readonly members: readonly Server[];
   readonly ring: KetamaRing;
-  /** For each member, whether it is a candidate now, and in which choice it was refused last. */
+  /** For each member: whether it is a candidate now, and the number of the choice that refused it last. */
   readonly usable: Uint8Array;
   readonly refusedIn: Float64Array;
   /** How many are usable. */
@@ -27,10 +27,10 @@ interface Built {
 }
 
 /**
- * Ketama: see {@linkcode KetamaRing}. Only keys of a server that cannot be used go elsewhere, each to the next server
- * on the ring; they come back with it. Without a key servers take turns.
+ * Consistent hashing on a {@linkcode KetamaRing}. When a server cannot be used, only its keys move, each to the next
+ * server on the ring; they come back with it. Requests without a key go round robin.
  *
- * With a load factor: consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016).
+ * With a load factor it is consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016).
  */
 export class ConsistentHash implements Algorithm {
   readonly #clock: Clock;
@@ -51,10 +51,10 @@ export class ConsistentHash implements Algorithm {
     const built = candidates === this.#candidates ? this.#built! : this.#refresh(candidates);
     const start = built.ring.find(selection.key);
     let server = this.#walk(built, start, candidates, selection, this.#loadFactor);
-    // When all that are not too busy for the bound were tried, too busy is better than nothing.
+    // When every server below the bound was tried, one above it is better than none.
     if (this.#loadFactor !== Infinity) server ??= this.#walk(built, start, candidates, selection, Infinity);
     if (server !== undefined || built.members === candidates.members) return server;
-    // Only servers that have no place on the ring yet are left.
+    // Only new servers are left, which are not on the ring yet.
     return this.#turns.pick(candidates, selection);
   }
 
@@ -90,7 +90,7 @@ export class ConsistentHash implements Algorithm {
     return undefined;
   }
 
-  /** Notes who can be used; new members get their place on the ring a moment later, not while a request waits. */
+  /** Marks the usable servers. Builds the ring for new members a moment later, so that no request waits for it. */
   #refresh(candidates: Candidates): Built {
     this.#candidates = candidates;
     const built = this.#built;
@@ -121,7 +121,7 @@ export class ConsistentHash implements Algorithm {
     return this.#built;
   }
 
-  /** Calls off a ring that is to be built. */
+  /** Cancels a ring that is to be built. */
   [Symbol.dispose](): void {
     this.#rebuild?.[Symbol.dispose]();
     this.#rebuild = null;

@@ -1,4 +1,4 @@
-/** The names of the ways of choosing. */
+/** Makes an algorithm by its name. */
 
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
@@ -13,7 +13,7 @@ import { PowerOfTwoChoices } from "./power_of_two_choices.ts";
 import { SmoothWeightedRoundRobin } from "./smooth_weighted_round_robin.ts";
 import { WeightedRandom } from "./weighted_random.ts";
 
-/** Names of the ways of choosing. */
+/** Names of the algorithms. */
 export const BALANCE_NAMES: readonly BalanceName[] = [
   "round-robin",
   "random",
@@ -25,7 +25,7 @@ export const BALANCE_NAMES: readonly BalanceName[] = [
   "first",
 ];
 
-/** A way of choosing that is built in. */
+/** Name of an algorithm. */
 export type BalanceName =
   | "round-robin"
   | "random"
@@ -36,20 +36,20 @@ export type BalanceName =
   | "fnv-hash"
   | "first";
 
-/** A way of choosing, by name or as a function of the user. */
+/** How to choose a server: the name of an algorithm, or a function of the user. */
 export type Balance = BalanceName | ChooseServer;
 
-/** What ways of choosing need. */
-export interface AlgorithmInit {
+/** What algorithms need. */
+interface AlgorithmInit {
   readonly clock: Clock;
   readonly random: Random;
-  /** For `"consistent-hash"`; see its options. */
+  /** For `"consistent-hash"`: see `ConsistentHashOptions`. */
   readonly loadFactor?: number;
-  /** Told what a function of the user threw. */
+  /** Takes what a function of the user threw. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
 
-/** Makes a way of choosing. */
+/** Makes an algorithm. */
 export function createAlgorithm(balance: Balance, init: AlgorithmInit): Algorithm {
   const { clock, random, loadFactor = Infinity, onError } = init;
   if (typeof balance === "function") return new CustomChoice(balance, onError);

@@ -1,16 +1,16 @@
-/** A choice made by a function of the user. */
+/** Lets a function of the user choose. */
 
 import { callAside, tellStrayError, unexpected } from "../core/callback.ts";
 import { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 
 /**
- * Chooses one of the servers that may be used, which are never none; `source` is what the choice was asked with, in
- * the proxy `{ request, ctx }`. Nothing, or a server that is not among them, means that no server is chosen.
+ * Chooses one of the servers that may be used; there is always at least one. In the proxy `source` is
+ * `{ request, ctx }`. When it returns nothing, or a server that is not in the list, no server is chosen.
  */
 export type ChooseServer = (servers: readonly Server[], source: unknown) => Server | undefined | void;
 
-/** Asks a function of the user; an error of it goes to `onError`, and no server is chosen. */
+/** Calls a function of the user; when it throws, `onError` gets the error and no server is chosen. */
 export class CustomChoice implements Algorithm {
   readonly #choose: ChooseServer;
   readonly #onError: (error: unknown) => void;

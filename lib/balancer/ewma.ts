@@ -1,38 +1,39 @@
-/** The faster of two drawn servers. */
+/** Draws two servers and takes the one that is faster by its moving average (EWMA). */
 
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import type { Outcome, Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
-import { WeightedDraw } from "./weighted_draw.ts";
+import { WeightedDraw } from "./weighted_random.ts";
 
-/** How {@linkcode Ewma} weighs what it sees. */
-export interface EwmaOptions {
-  /** After this many milliseconds what was seen counts for 1/e. @default {10000} */
+/** Options of {@linkcode Ewma}. */
+interface EwmaOptions {
+  /** Milliseconds after which a measurement counts for 1/e. @default {10000} */
   decayMs?: number;
-  /** How many times as slow as the pool a failed request counts, however fast it failed. @default {10} */
+  /** How many times as slow as the pool a failed request counts. @default {10} */
   errorPenalty?: number;
 }
 
-/** No answer counts as faster than this, or requests in flight would count for nothing. */
+/** No response counts as faster than this, or requests in flight would count for nothing. */
 const FLOOR_MS = 0.1;
 
-/** Choices for which one look at the clock is good enough; it costs as much as the rest of a choice. */
+/** Choices for each look at the clock: a look costs as much as the rest of a choice. */
 const PICKS_PER_LOOK = 16;
 
-/** What was seen of one server. */
+/** The moving average of one server. */
 interface Estimate {
   valueMs: number;
   at: number;
 }
 
 /**
- * Exponentially weighted moving average of the time to the first byte, times the requests in flight for its
- * weight; of two servers drawn by weight the one with less.
+ * Draws two servers by weight and takes the one with the smaller cost: the exponentially weighted moving average of its
+ * time to the first byte, times its requests in flight for its weight.
  *
- * A new server starts at the average of the pool, so it does not get everything. What is not heard of looks better
- * as time goes by: a server that was slow or failed is tried again. A failure counts at once and in full, and what says
- * nothing (4xx, 429, 500, the client went away) as no faster than the pool, so that failing fast does not look fast. (The shape of Finagle's peak EWMA.)
+ * A new server starts at the average of the pool, so that it does not get everything. An average shrinks with time, so
+ * that a server that was slow or failed is tried again. A failure counts at once and in full. A response that says
+ * nothing about the server (4xx, 429, 500, the client went away) never counts as faster than the pool, so that failing
+ * fast does not look fast. (The shape of Finagle's peak EWMA.)
  */
 export class Ewma implements Algorithm {
   readonly #clock: Clock;
@@ -40,7 +41,7 @@ export class Ewma implements Algorithm {
   readonly #decayMs: number;
   readonly #errorPenalty: number;
   readonly #estimates = new WeakMap<Server, Estimate>();
-  /** Of the successes of all servers. */
+  /** The average of the successes of all servers. */
   #poolMs = FLOOR_MS;
   #poolAt = -Infinity;
   #now = 0;
@@ -68,7 +69,7 @@ export class Ewma implements Algorithm {
     return this.#cost(other, mean / weights[second]!) < costOfOne ? other : one;
   }
 
-  /** Weights say how much a server can do at once: an idle one of little weight is as fast as it is. */
+  /** The weight only divides the requests in flight: an idle server of little weight is as fast as it measured. */
   #cost(server: Server, perRequest: number): number {
     return this.#estimateAt(server, this.#now) * (server.inFlight * perRequest + 1);
   }
@@ -81,7 +82,7 @@ export class Ewma implements Algorithm {
       this.#estimates.set(server, { valueMs: penaltyMs, at: now });
       return;
     }
-    // What says nothing about the server may still have been slow; fast it was not, or refusing would look like work.
+    // An ignored outcome may count as slow, never as fast: or a server that refuses requests would look quick.
     const sampleMs = Math.max(latencyMs, outcome === "success" ? FLOOR_MS : this.#poolMs);
     if (outcome === "success") {
       const kept = this.#poolAt === -Infinity ? 0 : this.#kept(now - this.#poolAt);
@@ -96,7 +97,7 @@ export class Ewma implements Algorithm {
     estimate.at = now;
   }
 
-  /** What a request to this server is expected to take, in milliseconds. */
+  /** The expected time of a request to this server, in milliseconds. */
   estimate(server: Server): number {
     return this.#estimateAt(server, this.#clock.now());
   }
@@ -107,7 +108,7 @@ export class Ewma implements Algorithm {
     return estimate.valueMs * this.#kept(now - estimate.at);
   }
 
-  /** How much of what was seen that long ago still counts. */
+  /** How much a measurement of this age still counts, 0 to 1. */
   #kept(ageMs: number): number {
     return Math.exp(-ageMs / this.#decayMs);
   }

@@ -1,26 +1,26 @@
-/** The same server for the same key, as long as the list stays the same. */
+/** Gives a key the same server as long as the list of servers stays the same. */
 
 import type { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
-import { fnv1a, fnv1aAgain, remainder } from "./fnv1a.ts";
 import { SmoothWeightedRoundRobin } from "./smooth_weighted_round_robin.ts";
 
-/** Weights that are no whole numbers count to this fraction. */
+/** Weights that are no whole numbers count in parts of this size. */
 const FRACTION = 1000;
 
 /**
- * The remainder of the key's FNV-1a hash (64 bits) picks a place in a list in which each server stands as often as its
- * weight says. Cheap and even, but a server that is added or removed moves most keys: see {@linkcode ConsistentHash}.
+ * Takes the remainder of the key's FNV-1a hash (64 bits) as an index into a list that has each server as often as its
+ * weight says. Cheap and even, but adding or removing a server moves most keys: see {@linkcode ConsistentHash}.
  *
- * A key whose server cannot be used is hashed again, so the keys of other servers stay. Without a key servers take turns.
+ * Hashes a key again when its server cannot be used, so that the keys of other servers stay. Requests without a key go
+ * round robin.
  */
 export class FnvHash implements Algorithm {
   readonly #turns = new SmoothWeightedRoundRobin();
   #candidates: Candidates | null = null;
   #members: readonly Server[] = [];
-  /** For each member, whether it is a candidate now. */
+  /** For each member: whether it is a candidate now. */
   #usable = new Uint8Array(0);
-  /** Where the places of each member end. */
+  /** For each member: the end of its entries in the list. */
   #ends = new Float64Array(0);
 
   pick(candidates: Candidates, selection: Selection): Server | undefined {
@@ -47,7 +47,7 @@ export class FnvHash implements Algorithm {
     return this.#usable[index] === 1 && selection.accepts(this.#members[index]!);
   }
 
-  /** Position of the member that a place belongs to. */
+  /** The member that an entry of the list belongs to. */
   #at(place: number): number {
     let low = 0;
     let high = this.#ends.length - 1;
@@ -70,4 +70,48 @@ export class FnvHash implements Algorithm {
     this.#ends = Float64Array.from(members, ({ weight }) => end += Math.ceil(weight * scale));
     this.#members = members;
   }
+}
+
+/** A hash of 64 bits, in two halves because numbers hold 53 bits. */
+export interface Hash64 {
+  readonly high: number;
+  readonly low: number;
+}
+
+/** The prime of FNV is 2^40 + 0x1b3: a shift by 40, and this. */
+const PRIME_LOW = 0x1b3;
+
+/** FNV-1a of bytes, or of a text as UTF-8. */
+export function fnv1a(data: string | Uint8Array): Hash64 {
+  let high = 0xcbf29ce4 | 0;
+  let low = 0x84222325 | 0;
+  const text = typeof data === "string";
+  for (let i = 0; i < data.length; i++) {
+    const unit = text ? data.charCodeAt(i) : data[i]!;
+    if (unit > 0x7f && text) return fnv1a(new TextEncoder().encode(data));
+    low ^= unit;
+    // The carry into the upper half, from products of 16 bits: one product of 41 bits takes three times as long.
+    const carry = ((low >>> 16) * PRIME_LOW + (((low & 0xffff) * PRIME_LOW) >>> 16)) >>> 16;
+    high = (Math.imul(high, PRIME_LOW) + carry + (low << 8)) | 0;
+    low = Math.imul(low, PRIME_LOW);
+  }
+  return { high: high >>> 0, low: low >>> 0 };
+}
+
+/** FNV-1a of a hash, as eight bytes with the lowest first. */
+export function fnv1aAgain({ high, low }: Hash64): Hash64 {
+  const bytes = new Uint8Array(8);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, low, true);
+  view.setUint32(4, high, true);
+  return fnv1a(bytes);
+}
+
+/** The remainder of a hash; exact for divisors up to 2^26. */
+export function remainder({ high, low }: Hash64, divisor: number): number {
+  if (divisor > 0x10000) return ((high % divisor) * (2 ** 32 % divisor) + low) % divisor;
+  // In pieces of 16 bits all numbers fit 32 bits, whose remainders cost a tenth.
+  const upper = (high >>> 0) % divisor;
+  const middle = (((upper << 16) | (low >>> 16)) >>> 0) % divisor;
+  return (((middle << 16) | (low & 0xffff)) >>> 0) % divisor;
 }

@@ -1,17 +1,16 @@
-/** The server with the fewest requests in flight. */
+/** Chooses the server with the fewest requests in flight. */
 
 import type { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
-import { WinnerTree } from "./winner_tree.ts";
 
 /**
- * Weighted least connections: fewest requests in flight for its weight. Among equals the one that has been chosen
- * least for its weight, so that with little load the servers take turns by weight.
+ * Weighted least connections: takes the server with the fewest requests in flight for its weight. Among equals it takes
+ * the one chosen least for its weight, so that servers take turns by weight under little load.
  */
 export class LeastConnections implements Algorithm {
   #candidates: Candidates | null = null;
   #positions = new Map<Server, number>();
-  /** Requests in flight, and how often each was chosen; both divided by its weight. */
+  /** Requests in flight of each server, and how often it was chosen; both divided by its weight. */
   #loads = new Float64Array(0);
   #served = new Float64Array(0);
   #tree = new WinnerTree(0, () => false);
@@ -28,7 +27,7 @@ export class LeastConnections implements Algorithm {
     return servers[best];
   }
 
-  /** Keeps the tree in order: without being told of each request it would have to look at every server. */
+  /** Updates the tree: without this each choice would have to look at every server. */
   loadChanged(server: Server): void {
     const position = this.#positions.get(server);
     if (position === undefined) return;
@@ -56,5 +55,42 @@ export class LeastConnections implements Algorithm {
     this.#positions = new Map(servers.map((server, i) => [server, i]));
     this.#tree = new WinnerTree(servers.length, (a, b) => this.#isBefore(a, b));
     this.#candidates = candidates;
+  }
+}
+
+/**
+ * A tournament of numbered entrants. It knows its winner at any time; a change replays only the games of the entrant that
+ * changed (Knuth, The Art of Computer Programming 3, 5.4.1).
+ */
+export class WinnerTree {
+  readonly #beats: (a: number, b: number) => boolean;
+  /** The root is at 1, the entrants begin at {@linkcode #leaves}; -1 is an empty place. */
+  readonly #winners: Int32Array;
+  readonly #leaves: number;
+
+  /** @param beats whether entrant `a` is before entrant `b`; must not be true both ways */
+  constructor(count: number, beats: (a: number, b: number) => boolean) {
+    this.#beats = beats;
+    this.#leaves = 1;
+    while (this.#leaves < count) this.#leaves *= 2;
+    this.#winners = new Int32Array(this.#leaves * 2).fill(-1);
+    for (let i = 0; i < count; i++) this.#winners[this.#leaves + i] = i;
+    for (let node = this.#leaves - 1; node > 0; node--) this.#play(node);
+  }
+
+  /** The entrant that is before all others; -1 without entrants. */
+  get winner(): number {
+    return this.#winners[1]!;
+  }
+
+  /** Replays the games of an entrant that has changed. */
+  update(entrant: number): void {
+    for (let node = (this.#leaves + entrant) >> 1; node > 0; node >>= 1) this.#play(node);
+  }
+
+  #play(node: number): void {
+    const left = this.#winners[node * 2]!;
+    const right = this.#winners[node * 2 + 1]!;
+    this.#winners[node] = right === -1 || (left !== -1 && !this.#beats(right, left)) ? left : right;
   }
 }

@@ -1,4 +1,4 @@
-/** Servers, their health, and the choice between them. */
+/** Chooses a server for each request. */
 
 import { callAside, tellStrayError } from "../core/callback.ts";
 import type { Cancellation } from "../core/cancellation.ts";
@@ -9,23 +9,21 @@ import { resolveHealthCheck } from "../health/health_check_options.ts";
 import { resolveSlowStart } from "../health/slow_start.ts";
 import { Pool, type ServerLike } from "../upstream/pool.ts";
 import type { Outcome, Server, Stage } from "../upstream/server.ts";
-import { type PickRequest, Selection } from "./algorithm.ts";
+import { type PickRequest, Selection, Tier } from "./algorithm.ts";
 import { createAlgorithm } from "./create_algorithm.ts";
 import type { LoadBalancerInit, LoadBalancerOptions } from "./load_balancer_options.ts";
-import { resolveSticky } from "./sticky_options.ts";
-import { StickySessions } from "./sticky_sessions.ts";
-import { Supervision } from "./supervision.ts";
-import { Tier } from "./tier.ts";
+import { ServerMonitor } from "./server_monitor.ts";
+import { resolveSticky, StickySessions } from "./sticky_sessions.ts";
 import { type Claim, type ClaimAttempt, type Refusal, resolveQueue, WaitingLine } from "./waiting_line.ts";
 
 export type { LoadBalancerOptions } from "./load_balancer_options.ts";
 
-/** Who waits without a queue: for servers that are down and just being checked, which takes a moment. */
+/** The queue of a pool without one: requests wait a moment for servers that are down and are being checked. */
 const MOMENT = { size: 100, timeoutMs: 1000 };
 const NOBODY: readonly Server[] = [];
 
 /**
- * Chooses the server for a request among those of a pool that can take one.
+ * Chooses a server of a pool for each request, among those that may be sent one.
  *
  * @example
  * ```ts
@@ -40,14 +38,14 @@ const NOBODY: readonly Server[] = [];
  * ```
  */
 export class LoadBalancer implements Disposable, AsyncDisposable {
-  /** The servers; to be changed while it runs. */
+  /** The servers; may be changed while it runs. */
   readonly pool: Pool;
-  /** What ties clients to servers; `null` when nothing does. */
+  /** Ties clients to servers; `null` without sticky sessions. */
   readonly sticky: StickySessions | null;
   readonly #tiers: readonly [Tier, Tier];
-  readonly #supervision: Supervision;
+  readonly #monitor: ServerMonitor;
   readonly #line: WaitingLine;
-  /** Whether requests may wait for room. */
+  /** Whether requests may wait while servers are full. */
   readonly #queued: boolean;
   readonly #maxInFlight: number;
   readonly #panicThreshold: number;
@@ -56,7 +54,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   #membership = -1;
   #panic = false;
 
-  /** Use {@linkcode LoadBalancer.from} unless there is a pool already. */
+  /** Makes a load balancer of a pool; without a pool use {@linkcode LoadBalancer.from}. */
   constructor(init: LoadBalancerInit) {
     const { pool, balance = "round-robin", clock = systemClock, random = systemRandom } = init;
     const { maxInFlight = Infinity, panicThreshold = 0, loadFactor = Infinity, queue, onPanic } = init;
@@ -71,7 +69,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
       new Tier(createAlgorithm(balance, parts), pool),
       new Tier(createAlgorithm(balance, parts), pool),
     ];
-    this.#supervision = new Supervision({ ...init, clock, random, onLooked: () => this.#line.wake() });
+    this.#monitor = new ServerMonitor({ ...init, clock, random, onLooked: () => this.#line.wake() });
     this.#line = new WaitingLine(queue ?? MOMENT, clock);
     this.#queued = queue !== undefined && queue !== null;
     if (this.#tiers[0].algorithm.loadChanged !== undefined) {
@@ -83,7 +81,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   /**
    * Makes a load balancer of addresses (`"host:port"`), or of addresses with weights and more.
    *
-   * @throws {TypeError} when an address or an option cannot be read, or an address is there twice
+   * @throws {TypeError} when an address or an option is invalid, or an address appears twice
    */
   static from(servers: Iterable<ServerLike>, options: LoadBalancerOptions = {}): LoadBalancer {
     const { healthCheck, ejection = {}, slowStart, queue, sticky, ...rest } = options;
@@ -98,27 +96,27 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     });
   }
 
-  /** How many requests wait for a server. */
+  /** Requests that wait for a server. */
   get waiting(): number {
     return this.#line.length;
   }
 
-  /** Whether so few servers are up that all are used; as of the last choice. */
+  /** Whether so few servers were up at the last choice that all are used. */
   get panic(): boolean {
     return this.#panic;
   }
 
   /**
-   * Chooses a server, or nothing when there is none that may be sent a request; never throws.
+   * Chooses a server; returns `undefined` when none may be sent a request. Never throws.
    *
-   * @param key what hashing algorithms hash
-   * @param maxIterations how many servers may be passed over because they are full
+   * @param key the key that hashing algorithms hash
+   * @param maxIterations how many full servers may be passed over
    */
   select(key?: string | Uint8Array, maxIterations = 256): Server | undefined {
     return this.pick({ key }, maxIterations);
   }
 
-  /** Chooses a server that the request has not tried; nothing when there is none; never throws. */
+  /** Chooses a server that the request has not tried; returns `undefined` when there is none. Never throws. */
   pick(request: PickRequest, maxIterations = Infinity): Server | undefined {
     if (this.#version !== this.pool.version) this.#refresh();
     if (this.pool.inFlight >= this.#maxInFlight) return undefined;
@@ -129,17 +127,17 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Chooses a server and counts the request in; waits in the queue while servers are full. A request that does not
-   * have to wait is answered at once, without a promise.
+   * Chooses a server and counts the request in; waits in the queue while all servers are full. Returns no promise
+   * when the request need not wait.
    *
-   * When no server may be used, one that is ejected is tried, or those that are down are checked, and the request waits
-   * for that a moment.
+   * When no server may be used, it tries one that is ejected. Without such a one it checks the servers that are down,
+   * and the request waits a moment for the result.
    */
   claim(
     request: PickRequest,
     cancellation: Cancellation | null = null,
   ): Claim | Refusal | Promise<Claim | Refusal> {
-    // Who waits already goes first.
+    // Requests that wait already go first.
     const attempt = this.#queued && this.#line.blocked ? "full" : this.#tryClaim(request, true);
     if (typeof attempt !== "string" || attempt === "none_eligible") return attempt;
     if (attempt === "full" && !this.#queued) return "queue_full";
@@ -156,50 +154,50 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   };
 
   /**
-   * Takes in how a request to a server ended; to be called before its lease is released.
+   * Takes in how a request to a server ended; call it before you release the lease.
    *
-   * @param latencyMs how long it took until its response began, or until it failed
-   * @param stage how far it got
+   * @param latencyMs time until the response began or the request failed
+   * @param stage how far the request got
    */
   report(server: Server, outcome: Outcome, latencyMs: number, stage: Stage = "response"): void {
     server.count(outcome);
     this.#tiers[server.backup ? 1 : 0].algorithm.observe?.(server, outcome, latencyMs);
-    this.#supervision.record(server, outcome, latencyMs, stage);
+    this.#monitor.record(server, outcome, latencyMs, stage);
   }
 
   /**
-   * Begins with the active checks, if any are configured.
+   * Starts the active checks, if any are configured.
    *
-   * @returns a promise that is fulfilled when every server was checked once, after the timeout of a check at the latest
+   * @returns a promise that is fulfilled when every server was checked once, at the latest after the timeout of a check
    */
   startHealthChecks(): Promise<void> {
-    return this.#supervision.start();
+    return this.#monitor.start();
   }
 
   /**
-   * Makes it ready for the first request: whoever is there by now does not start slowly, since somebody has to do the
-   * work, and what a way of choosing needs is built.
+   * Prepares for the first request: ends all slow starts, since the servers that are there must take the whole load,
+   * and builds what the algorithm needs.
    */
   prepare(): void {
-    this.#supervision.endSlowStarts();
+    this.#monitor.endSlowStarts();
     this.#refresh();
     for (const { algorithm, candidates } of this.#tiers) algorithm.prepare?.(candidates);
   }
 
-  /** @param look whether servers that are down are checked when there is no other */
+  /** @param look whether to check servers that are down when there is no other */
   #tryClaim(request: PickRequest, look: boolean): ClaimAttempt {
     const server = this.pick(request);
     if (server !== undefined) return { server, lease: server.acquire() };
-    // What was not chosen although it may be used and was not tried must be full.
+    // A candidate that was not tried before and was not chosen must be full.
     const { exclude = NOBODY } = request;
     const waits = this.#tiers.some(({ candidates }) =>
       candidates.servers.some((other) => !exclude.includes(other))
     );
     if (waits) return "full";
-    const ejected = this.pool.inFlight < this.#maxInFlight ? this.#supervision.lastResort(exclude) : null;
+    const ejected = this.pool.inFlight < this.#maxInFlight ? this.#monitor.lastResort(exclude) : null;
     if (ejected === "busy") return "full";
     if (ejected !== null) return { server: ejected, lease: ejected.acquireTrial() };
-    return this.#supervision.mayComeUp(exclude, look) ? "down" : "none_eligible";
+    return this.#monitor.mayComeUp(exclude, look) ? "down" : "none_eligible";
   }
 
   #loadChanged(server: Server): void {
@@ -223,18 +221,18 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     if (onPanic !== undefined) callAside(() => onPanic(panic), (error) => tellStrayError("onPanic", error));
   }
 
-  /** Ends the checks, sends away who waits, and lets the pool go. */
+  /** Stops the checks, refuses the requests that wait, and disposes the pool. */
   [Symbol.dispose](): void {
-    // First: what ends makes servers eligible that nobody has checked.
+    // First the queue: stopping the rest makes servers eligible that were not checked.
     this.#line[Symbol.dispose]();
-    this.#supervision[Symbol.dispose]();
+    this.#monitor[Symbol.dispose]();
     for (const tier of this.#tiers) tier[Symbol.dispose]();
     this.pool[Symbol.dispose]();
   }
 
-  /** The same, and waits until checks that ran have let go of their connections. */
+  /** Does the same, and waits until running checks have closed their connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     this[Symbol.dispose]();
-    await this.#supervision[Symbol.asyncDispose]();
+    await this.#monitor[Symbol.asyncDispose]();
   }
 }

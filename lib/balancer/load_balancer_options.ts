@@ -1,4 +1,4 @@
-/** What a load balancer is made of. */
+/** The options of a load balancer. */
 
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
@@ -10,65 +10,65 @@ import type { Probe } from "../health/probe.ts";
 import type { ResolvedSlowStart, SlowStartOptions } from "../health/slow_start.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Balance } from "./create_algorithm.ts";
-import type { ResolvedSticky, StickyOptions } from "./sticky_options.ts";
+import type { ResolvedSticky, StickyOptions } from "./sticky_sessions.ts";
 import type { QueueOptions, ResolvedQueue } from "./waiting_line.ts";
 
 /**
- * What is called when something about servers changes. Nobody waits for them; what one throws, or rejects with, is told on
- * `stderr`, and nothing else.
+ * Functions that are called when a server changes. The load balancer does not wait for them; an error of one is written
+ * to `stderr` and changes nothing.
  */
 export interface LoadBalancerHooks {
-  /** Called once each time an active check finds that a server went down or came up. */
+  /** Called each time active checks find that a server went down or came up. */
   onHealthChange?: HealthChange;
   /**
-   * Called when checks cannot be made because this machine has no descriptor, port or memory for them; once, until a
-   * check gets through again. The servers count as before.
+   * Called when this machine has no descriptor, port or memory for a check; once, until a check can be made again. The
+   * servers keep their health.
    */
   onCheckImpossible?: CheckImpossible;
-  /** Called when a server is taken out because requests to it fail, and when it is let in again. */
+  /** Called when a server is ejected because requests to it fail, and when its ejection ends. */
   onEjection?: EjectionChange;
-  /** Called when so few servers are up that all are used, and when that is over. */
+  /** Called when panic begins (so few servers are up that all are used) and when it ends. */
   onPanic?: (panic: boolean) => void;
   /** Called with what a {@linkcode Balance} function threw. @default {a line on `stderr`} */
   onBalanceError?: (error: unknown) => void;
 }
 
-/** What {@linkcode LoadBalancer.from} takes beside the servers. */
+/** Options of {@linkcode LoadBalancer.from}. */
 export interface LoadBalancerOptions extends LoadBalancerHooks {
-  /** How to choose. @default {"round-robin"} */
+  /** How to choose a server. @default {"round-robin"} */
   balance?: Balance;
   /** For `"consistent-hash"`: how many times its share a server may have in flight; above 1. @default {Infinity} */
   loadFactor?: number;
-  /** Ties clients to servers by a cookie; without it nobody is tied. */
+  /** Ties clients to servers by a cookie. @default {none} */
   sticky?: StickyOptions;
-  /** Active checks, begun by `startHealthChecks`; without them every server is healthy. */
+  /** Active checks, started by `startHealthChecks`; without them every server is healthy. */
   healthCheck?: ActiveCheckOptions;
-  /** When servers are left alone because requests to them fail; `false` is never. @default {{}} */
+  /** When servers are ejected because requests to them fail; `false` is never. @default {{}} */
   ejection?: EjectionOptions | false;
-  /** How servers that were added or have recovered are started; without it at once. */
+  /** Ramps the weight of servers that were added or have recovered; without it they get their full weight at once. */
   slowStart?: SlowStartOptions;
-  /** When less than this share of the servers is up all are used; 0 is never, 1 is always. @default {0} */
+  /** Share of servers that must be up; below it all are used. 0 is never. @default {0} */
   panicThreshold?: number;
-  /** How many requests may run at all servers together. @default {Infinity} */
+  /** Most requests in flight at all servers together. @default {Infinity} */
   maxInFlight?: number;
-  /** Where requests wait while servers are full; without it they are refused at once. */
+  /** Where requests wait while all servers are full; without it they are refused at once. */
   queue?: QueueOptions;
 }
 
-/** What a {@linkcode LoadBalancer} is made of, complete. */
+/** What a {@linkcode LoadBalancer} is made of, with resolved options. */
 export interface LoadBalancerInit extends LoadBalancerHooks {
   pool: Pool;
   balance?: Balance;
   loadFactor?: number;
   sticky?: ResolvedSticky | null;
   healthCheck?: ResolvedHealthCheck | null;
-  /** `undefined` is ejection with its defaults, `null` is none. */
+  /** `undefined` is ejection with its defaults, `null` is no ejection. */
   ejection?: ResolvedEjection | null;
   slowStart?: ResolvedSlowStart | null;
   panicThreshold?: number;
   maxInFlight?: number;
   queue?: ResolvedQueue | null;
-  /** Looks at one server in place of what belongs to {@linkcode healthCheck}. */
+  /** Checks a server instead of the probe of {@linkcode healthCheck}. */
   probe?: Probe;
   clock?: Clock;
   random?: Random;

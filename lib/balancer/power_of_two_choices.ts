@@ -1,15 +1,15 @@
-/** The less busy of two drawn servers. */
+/** Draws two servers and takes the less busy one. */
 
 import type { Random } from "../core/random.ts";
 import type { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
-import { WeightedDraw } from "./weighted_draw.ts";
+import { WeightedDraw } from "./weighted_random.ts";
 
 /**
  * Power of two choices: draws two different servers by weight and takes the one with fewer requests in flight for its
- * weight; the one drawn first when they are equal.
+ * weight, or the first when they are equal.
  *
- * Nearly as even as asking all servers, at the price of two, and without everybody running to the same one
+ * Nearly as even as comparing all servers, at the cost of two, and several proxies do not all choose the same server
  * (Mitzenmacher, 2001).
  */
 export class PowerOfTwoChoices implements Algorithm {

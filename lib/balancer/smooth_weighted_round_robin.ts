@@ -1,27 +1,26 @@
-/** Taking turns by weight, evenly spread. */
+/** Lets servers take turns by weight, evenly spread. */
 
 import type { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
-import { TurnQueue } from "./turn_queue.ts";
 
 /**
- * Smooth weighted round robin, as nginx does it (commit 52327e0, 2012): each time every server gains its weight, the
- * one with the most is chosen and pays the sum of all. Weights 5, 1, 1 give a a b a c a a.
+ * Smooth weighted round robin, as nginx does it (commit 52327e0, 2012): for each choice every server gains its weight;
+ * the one with the most is chosen and pays the sum of all weights. Weights 5, 1, 1 give a a b a c a a.
  *
- * Servers of one weight are always served in turn, so it is enough to compare one server a weight: with a thousand
- * equal servers a choice costs as much as with one. Servers that are down are no candidates, so the others share in
- * proportion; a full one neither gains nor pays.
+ * Servers of the same weight are chosen in turn, so it is enough to compare one server of each weight: a choice between
+ * a thousand equal servers costs as much as one between two. Servers that are down are no candidates, so the others
+ * share their part by weight; a full server neither gains nor pays.
  */
 export class SmoothWeightedRoundRobin implements Algorithm {
   #candidates: Candidates | null = null;
-  /** How often everybody has gained; a server has its weight times this, and its offset. */
+  /** How often the servers have gained; a server has its weight times this, plus its offset. */
   #rounds = 0;
   #offsets = new Float64Array(0);
-  /** For each weight: the weight, whose turn it is, and the offset of that server beside the others'. */
+  /** For each weight: the weight, the queue of its servers, and the offset of the first one. */
   #weights = new Float64Array(0);
   #queues: readonly TurnQueue[] = [];
   #heads = new Float64Array(0);
-  /** What servers had, as shares of one request, when the candidates were last others; see `#settle`. */
+  /** What each server had when the candidates changed last, as a share of one request; see `#settle`. */
   readonly #owed = new Map<Server, number>();
 
   pick(candidates: Candidates, selection: Selection): Server | undefined {
@@ -45,7 +44,7 @@ export class SmoothWeightedRoundRobin implements Algorithm {
     return server;
   }
 
-  /** The same, passing over servers that are not accepted; what they gained this time is taken back. */
+  /** Chooses among the servers that are accepted; the others lose what they gained for this choice. */
   #pickOther(candidates: Candidates, selection: Selection): Server | undefined {
     let best = -1;
     let bestPosition = 0;
@@ -74,7 +73,7 @@ export class SmoothWeightedRoundRobin implements Algorithm {
     return best === -1 ? undefined : candidates.servers[this.#serve(best, bestPosition, total)];
   }
 
-  /** Lets the server at a position of a queue pay, and go to its end. */
+  /** Makes the server at a position of a queue pay, and moves it to the end. */
   #serve(best: number, position: number, price: number): number {
     const queue = this.#queues[best]!;
     const index = queue.rotate(position);
@@ -84,8 +83,8 @@ export class SmoothWeightedRoundRobin implements Algorithm {
   }
 
   /**
-   * Takes over what each server is owed, so that one that comes or goes does not start everybody's turns anew; one
-   * that is down keeps what it had, or it would wait at the end of the queue after each flip.
+   * Keeps what each server is owed, so that adding or removing one does not restart the turns of all. A server that is
+   * down keeps it too, or it would wait at the end of the queue each time it comes up.
    */
   #rebuild(candidates: Candidates): void {
     this.#settle(candidates.members);
@@ -110,7 +109,7 @@ export class SmoothWeightedRoundRobin implements Algorithm {
     this.#candidates = candidates;
   }
 
-  /** Writes down what the servers have now as shares of one request, which holds for any sum of weights. */
+  /** Notes what the servers have now as shares of one request, which stays right for another sum of weights. */
   #settle(members: readonly Server[]): void {
     const before = this.#candidates;
     if (before === null) return;
@@ -121,5 +120,43 @@ export class SmoothWeightedRoundRobin implements Algorithm {
     if (members === before.members) return;
     const staying = new Set(members);
     for (const server of this.#owed.keys()) if (!staying.has(server)) this.#owed.delete(server);
+  }
+}
+
+/** A queue of small whole numbers whose items move to the end; allocates only once. */
+class TurnQueue {
+  /** Twice as long as the queue, so that the items are moved to the front rarely. */
+  readonly #items: Int32Array;
+  #first = 0;
+  #end: number;
+
+  constructor(order: readonly number[]) {
+    this.#items = new Int32Array(order.length * 2 + 1);
+    this.#items.set(order);
+    this.#end = order.length;
+  }
+
+  get length(): number {
+    return this.#end - this.#first;
+  }
+
+  /** The item at a position; 0 is the next one. */
+  at(position: number): number {
+    return this.#items[this.#first + position]!;
+  }
+
+  /** Moves the item at a position to the end, and returns it. */
+  rotate(position: number): number {
+    const items = this.#items;
+    const taken = items[this.#first + position]!;
+    if (position > 0) items.copyWithin(this.#first + 1, this.#first, this.#first + position);
+    this.#first++;
+    if (this.#end === items.length) {
+      items.copyWithin(0, this.#first, this.#end);
+      this.#end -= this.#first;
+      this.#first = 0;
+    }
+    items[this.#end++] = taken;
+    return taken;
   }
 }

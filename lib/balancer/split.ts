@@ -1,18 +1,18 @@
-/** Chooses between a few things by their weights. */
+/** Splits requests between a few choices by weight. */
 
 import type { Random } from "../core/random.ts";
-import { fnv1a, fnv1aAgain, remainder } from "./fnv1a.ts";
+import { fnv1a, fnv1aAgain, remainder } from "./fnv_hash.ts";
 
-/** How finely a key is placed; a divisor for which the remainder is exact. */
+/** Number of parts that keys are spread over; a divisor for which the remainder is exact. */
 const PLACES = 2 ** 24;
 
-/** Chooses one of a few by weight: at random, or always the same one for the same key. */
+/** Takes one of a few choices by weight: at random, or always the same one for the same key. */
 export class Split<Choice> {
   readonly #choices: readonly Choice[];
   readonly #ends: readonly number[];
   readonly #random: Random;
 
-  /** @param weights choices and their weights, of which one at least is above 0 */
+  /** @param weights choices and their weights; at least one weight is above 0 */
   constructor(weights: readonly (readonly [Choice, number])[], random: Random) {
     const wanted = weights.filter(([, weight]) => weight > 0);
     let end = 0;
@@ -22,15 +22,15 @@ export class Split<Choice> {
   }
 
   /**
-   * Chooses.
+   * Takes one of the choices.
    *
-   * Growing the weight of the last one moves to it keys of the others, and none away from it.
+   * When the weight of the last choice grows, keys move to it and none away from it.
    *
-   * @param key what always gets the same choice as long as the weights stay; `null` for a choice at random
+   * @param key gets the same choice as long as the weights stay; `null` is a choice at random
    */
   pick(key: string | null): Choice {
     const total = this.#ends.at(-1)!;
-    // Hashed twice: keys that differ in their last character lie next to each other after once.
+    // Hashed twice: after one time, keys that differ in their last character lie next to each other.
     const share = key === null ? this.#random() : remainder(fnv1aAgain(fnv1a(key)), PLACES) / PLACES;
     const place = share * total;
     let i = 0;

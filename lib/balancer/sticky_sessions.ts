@@ -1,26 +1,122 @@
-/** Clients that stay with the server that answered them first. */
+/** Sticky sessions: ties clients to servers by a signed cookie. */
 
 import { createHmac } from "node:crypto";
 import { setCookie } from "@std/http/cookie";
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import { ineligibility } from "../upstream/eligibility.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
 import type { PickRequest } from "./algorithm.ts";
-import type { ResolvedSticky } from "./sticky_options.ts";
 
-/** What a client carries for one server, made once for each. */
+/** Ties each client to the server that served it first, by a signed cookie. */
+export interface StickyOptions {
+  /** Name of the cookie. @default {"lbproxy"} */
+  cookie?: string;
+  /** Signs the cookie: at least 16 characters; use the same in every proxy in front of the same servers. */
+  secret: string;
+  /** How long clients keep the cookie, in whole seconds. @default {until the browser ends} */
+  maxAge?: Duration;
+  /** The path below which clients send the cookie. @default {"/"} */
+  path?: string;
+  /** The domain whose hosts clients send the cookie to. @default {only the host of the request} */
+  domain?: string;
+  /** Whether clients send the cookie with requests from other sites; `"None"` makes it `Secure`. @default {"Lax"} */
+  sameSite?: "Strict" | "Lax" | "None";
+  /** Whether clients send the cookie over TLS only. @default {whether the request came over TLS} */
+  secure?: boolean;
+  /** Whether a draining server still serves the clients that are tied to it. @default {false} */
+  keepWhileDraining?: boolean;
+}
+
+/** {@linkcode StickyOptions} with all defaults. */
+export interface ResolvedSticky {
+  readonly cookie: string;
+  readonly secret: string;
+  /** `null` is until the browser ends. */
+  readonly maxAgeSeconds: number | null;
+  readonly path: string;
+  readonly domain: string | null;
+  readonly sameSite: "Strict" | "Lax" | "None";
+  /** `null` is as the request came. */
+  readonly secure: boolean | null;
+  readonly keepWhileDraining: boolean;
+}
+
+/** Fewest characters of a secret. */
+const MIN_SECRET_LENGTH = 16;
+
+/** The characters of a cookie's name: a token (RFC 6265 section 4.1.1). */
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+/** The characters of `Path` and `Domain`. */
+const ATTRIBUTE = /^[\x20-\x3a\x3c-\x7e]+$/;
+
+/** Lists the problems of options whose types are right; empty without problems. */
+export function findStickyProblems(
+  options: StickyOptions,
+): { option: keyof StickyOptions; message: string }[] {
+  const { cookie, secret, path, domain, sameSite, secure } = options;
+  const problems: { option: keyof StickyOptions; message: string }[] = [];
+  if (cookie !== undefined && !TOKEN.test(cookie)) {
+    problems.push({
+      option: "cookie",
+      message: "must be a cookie name: letters, digits and any of !#$%&'*+-.^_`|~",
+    });
+  }
+  if (secret.length < MIN_SECRET_LENGTH) {
+    problems.push({ option: "secret", message: `must have at least ${MIN_SECRET_LENGTH} characters` });
+  }
+  if (path !== undefined && !(path.startsWith("/") && ATTRIBUTE.test(path))) {
+    problems.push({ option: "path", message: 'must begin with "/" and have no ";"' });
+  }
+  if (domain !== undefined && !ATTRIBUTE.test(domain)) {
+    problems.push({ option: "domain", message: "must be a host name" });
+  }
+  if (sameSite === "None" && secure === false) {
+    problems.push({
+      option: "secure",
+      message: 'must not be false where "sameSite" is "None": browsers drop such a cookie',
+    });
+  }
+  return problems;
+}
+
+/**
+ * Fills in the defaults.
+ *
+ * @throws {TypeError} when an option is invalid; lists all of them
+ */
+export function resolveSticky(options: StickyOptions): ResolvedSticky {
+  const { cookie = "lbproxy", secret, maxAge, path = "/", domain = null, sameSite = "Lax" } = options;
+  const { secure = sameSite === "None" ? true : null, keepWhileDraining = false } = options;
+  const problems = findStickyProblems(options).map(({ option, message }) => `"${option}" ${message}`);
+  const maxAgeMs = maxAge === undefined ? null : parseDuration(maxAge);
+  if (maxAgeMs === undefined) problems.push(`"maxAge" must be ${DURATION_EXPECTED}`);
+  if (problems.length > 0) throw new TypeError(`Cannot resolve sticky: ${problems.join("; ")}`);
+  return Object.freeze({
+    cookie,
+    secret,
+    maxAgeSeconds: maxAgeMs === null || maxAgeMs === undefined ? null : Math.ceil(maxAgeMs / 1000),
+    path,
+    domain,
+    sameSite,
+    secure,
+    keepWhileDraining,
+  });
+}
+
+/** The cookie for one server. */
 interface Ticket {
   readonly server: Server;
   readonly value: string;
-  /** `Set-Cookie` for a client that came in plain text, and for one that came by TLS. */
+  /** `Set-Cookie` for a request in plain text, and for one over TLS. */
   readonly setCookie: readonly [string, string];
 }
 
 /**
- * Knows servers by the value of a cookie.
+ * Finds the server of a client by the value of its cookie.
  *
- * The value is a MAC of the server's address: whoever does not know the secret can neither make one nor learn an address
- * from it, and since there is one for each server they are all made when servers come. A request costs one look-up.
+ * The value is a MAC of the server's address: without the secret nobody can make one or learn an address from it. The
+ * values are made when servers are added, so a request costs one look-up.
  */
 export class StickySessions {
   readonly #pool: Pool;
@@ -29,7 +125,7 @@ export class StickySessions {
   #byServer = new Map<Server, Ticket>();
   #membership = -1;
 
-  /** Makes it for the servers of a pool, whatever becomes of them. */
+  /** Ties clients to the servers of a pool; follows its changes. */
   constructor(pool: Pool, options: ResolvedSticky) {
     this.#pool = pool;
     this.#options = options;
@@ -40,7 +136,7 @@ export class StickySessions {
     return this.#options.cookie;
   }
 
-  /** The server that a request belongs to, when it may be sent there; forged and stale values belong to none. */
+  /** The server that the client is tied to, if it may be sent this request; forged and stale values have none. */
   find({ session, exclude }: PickRequest): Server | undefined {
     if (session === undefined || session === null) return undefined;
     this.#refresh();
@@ -49,16 +145,16 @@ export class StickySessions {
     return ineligibility(server, this.#options.keepWhileDraining) === null ? server : undefined;
   }
 
-  /** Whether this value is the one of that server. */
+  /** Whether this is the value of that server. */
   isOf(session: string | null | undefined, server: Server): boolean {
     this.#refresh();
     return session !== undefined && session !== null && this.#byServer.get(server)?.value === session;
   }
 
   /**
-   * The field `Set-Cookie` that ties a client to a server; `null` when the server is no member any more.
+   * The value of `Set-Cookie` that ties a client to a server; `null` when the server is not in the pool.
    *
-   * @param overTls whether the client came by TLS
+   * @param overTls whether the request came over TLS
    */
   setCookieFor(server: Server, overTls: boolean): string | null {
     this.#refresh();

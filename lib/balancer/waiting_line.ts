@@ -1,4 +1,4 @@
-/** Requests that wait until a server has room for them. */
+/** The queue of requests that wait for a server. */
 
 import type { Cancellation } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
@@ -6,24 +6,24 @@ import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duratio
 import type { Lease } from "../core/lease.ts";
 import type { Server } from "../upstream/server.ts";
 
-/** How many requests wait while all servers are full, and for how long. */
+/** How many requests may wait while all servers are full, and for how long. */
 export interface QueueOptions {
-  /** How many may wait; more are refused at once. @default {100} */
+  /** How many requests may wait; more are refused at once. @default {100} */
   size?: number;
   /** How long each may wait. @default {"1s"} */
   timeout?: Duration;
 }
 
-/** The queue of a pool, complete. */
+/** {@linkcode QueueOptions} with all defaults. */
 export interface ResolvedQueue {
   readonly size: number;
   readonly timeoutMs: number;
 }
 
 /**
- * Completes the options.
+ * Fills in the defaults.
  *
- * @throws {TypeError} when the timeout cannot be read
+ * @throws {TypeError} when the timeout is no duration
  */
 export function resolveQueue({ size = 100, timeout = "1s" }: QueueOptions): ResolvedQueue {
   const timeoutMs = parseDuration(timeout);
@@ -32,44 +32,44 @@ export function resolveQueue({ size = 100, timeout = "1s" }: QueueOptions): Reso
   throw new TypeError(`Cannot resolve queue: "timeout" must be ${DURATION_EXPECTED}, received ${received}`);
 }
 
-/** A server with a request counted in. */
+/** A server, and a request that is counted at it. */
 export interface Claim {
   /** Where the request goes. */
   readonly server: Server;
-  /** To be released when the request is over. */
+  /** Release it when the request is over. */
   readonly lease: Lease;
 }
 
 /**
- * Why a request got no server: none may be used, the queue is full, it has waited too long, or it was called off
- * while it waited.
+ * Why a request got no server: no server may be used, the queue is full, it waited too long, or it was cancelled while it
+ * waited.
  */
 export type Refusal = "none_eligible" | "queue_full" | "queue_timeout" | "cancelled";
 
 /**
- * What a try to get a server gives; waiting may help when servers are `full`, or `down` and just being checked.
+ * The result of one try to get a server. Waiting may help when servers are `full`, or `down` and being checked.
  */
 export type ClaimAttempt = Claim | "none_eligible" | "full" | "down";
 
 interface Waiter {
   readonly attempt: () => ClaimAttempt;
-  /** Whether others may have more luck than this one, because it does not take every server. */
+  /** Whether this request does not take every server, so that one behind it may get a server first. */
   readonly choosy: boolean;
   readonly resolve: (result: Claim | Refusal) => void;
-  /** Hears when the request is called off; `null` when nobody can. */
+  /** Listens for the cancellation of the request; `null` when it cannot be cancelled. */
   listener: Disposable | null;
   readonly dueAt: number;
 }
 
 /**
- * First come, first served. All wait equally long, so one timer for the one that has waited longest is enough.
+ * Serves requests in their order. All may wait equally long, so one timer for the first of them is enough.
  */
 export class WaitingLine implements Disposable {
   readonly #options: ResolvedQueue;
   readonly #clock: Clock;
   readonly #waiters = new Set<Waiter>();
   #timer: Disposable | null = null;
-  /** How many of those who wait take any server. */
+  /** How many waiting requests take any server. */
   #easy = 0;
 
   constructor(options: ResolvedQueue, clock: Clock) {
@@ -77,12 +77,12 @@ export class WaitingLine implements Disposable {
     this.#clock = clock;
   }
 
-  /** How many wait. */
+  /** How many requests wait. */
   get length(): number {
     return this.#waiters.size;
   }
 
-  /** Whether somebody waits who would take any server, so that nobody may overtake. */
+  /** Whether a request waits that takes any server: then a new request must wait behind it. */
   get blocked(): boolean {
     return this.#easy > 0;
   }
@@ -104,7 +104,7 @@ export class WaitingLine implements Disposable {
     return promise;
   }
 
-  /** Lets those try who wait, in their order, until there is no room. */
+  /** Lets the waiting requests try again, in their order, until servers are full. */
   wake(): void {
     for (const waiter of this.#waiters) {
       const result = waiter.attempt();
@@ -138,7 +138,7 @@ export class WaitingLine implements Disposable {
     }
   }
 
-  /** Sends everybody away. */
+  /** Refuses all waiting requests. */
   [Symbol.dispose](): void {
     for (const waiter of this.#waiters) this.#settle(waiter, "none_eligible");
   }

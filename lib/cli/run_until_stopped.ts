@@ -2,6 +2,8 @@
 
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { messageOf, stackOf } from "../core/callback.ts";
+import { systemClock as clock } from "../core/clock.ts";
+import { systemRandom as random } from "../core/random.ts";
 import { createLog, type Log } from "../observe/create_log.ts";
 import { startProxy } from "../server/serve.ts";
 import type { Io, StopSignal } from "./io.ts";
@@ -31,10 +33,10 @@ export async function runUntilStopped(
   { logLevel: level, logFormat: format, unread }: RunUntilStoppedOptions,
   io: Io,
 ): Promise<void> {
-  using log = createLog({ level, format, stdout: io.stdout, stderr: io.stderr });
+  using log = createLog({ level, format, clock, stdout: io.stdout, stderr: io.stderr });
   using _strayErrors = io.onStrayError((error) => reportStrayError(log, error));
   for (const name of unread) log.observer.event({ kind: "unread_export", name });
-  const starting = startProxy(config, { observer: log.observer });
+  const starting = startProxy(config, { observer: log.observer, clock, random });
   let stopping = false;
   using _signals = io.onStopSignal((signal) => {
     if (stopping) {

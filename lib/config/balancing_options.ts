@@ -2,15 +2,14 @@
 
 import type { Balance, BalanceName } from "../balancer/create_algorithm.ts";
 import type { QueueOptions, ResolvedQueue } from "../balancer/waiting_line.ts";
-import type { CheckServer } from "../health/custom_check.ts";
 import type { EjectionOptions, ResolvedEjection } from "../health/ejection_options.ts";
-import type { ActiveCheckOptions, ResolvedHealthCheck } from "../health/health_check_options.ts";
+import type { ActiveCheckOptions, CheckServer, ResolvedHealthCheck } from "../health/health_check_options.ts";
 import type { HealthChange } from "../health/health_checker.ts";
 import type { ResolvedSlowStart, SlowStartOptions } from "../health/slow_start.ts";
 import type { CompiledKey, KeySpec } from "../limiter/key_spec.ts";
 import type { Server } from "../upstream/server.ts";
 import type { DiscoveryOptions, FindServers, ResolvedDiscovery } from "./discovery_options.ts";
-import type { RequestContext } from "./request_context.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 
 /**
  * Chooses one of the servers that may be used, which are never none. Nothing, or a server that is not among them,

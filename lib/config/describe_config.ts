@@ -1,7 +1,7 @@
 /** Shows what a configuration means. */
 
 import { formatDuration } from "../core/duration.ts";
-import type { ResolvedSticky } from "../balancer/sticky_options.ts";
+import type { ResolvedSticky } from "../balancer/sticky_sessions.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { formatProxy } from "../transport/outbound_proxy.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";

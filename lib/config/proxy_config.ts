@@ -1,6 +1,6 @@
 /** What an operator writes, and what the proxy makes of it. */
 
-import type { ResolvedSticky, StickyOptions } from "../balancer/sticky_options.ts";
+import type { ResolvedSticky, StickyOptions } from "../balancer/sticky_sessions.ts";
 import type { Duration } from "../core/duration.ts";
 import type { ForwardedOptions, ResolvedForwarded } from "../http/forwarded.ts";
 import type { Underscores } from "../http/screen_fields.ts";
@@ -13,10 +13,10 @@ import type { TransportOptions, TransportPlan } from "../transport/select_transp
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedWebSocket, WebSocketOptions } from "../transport/websocket/web_socket_options.ts";
 import type { BalancingOptions, ResolvedBalancing } from "./balancing_options.ts";
-import type { Filters, RequestNaming, UpstreamTlsOptions } from "./filters.ts";
+import type { Filters, RequestNaming } from "../filter/filters.ts";
 import type { ResolvedRoute, RouteOptions } from "./route_options.ts";
-import type { RequestContext } from "./request_context.ts";
-import type { Way } from "./resolve_peer.ts";
+import type { RequestContext } from "../filter/request_context.ts";
+import type { UpstreamTlsOptions, Way } from "../filter/resolve_peer.ts";
 
 export type { Underscores } from "../http/screen_fields.ts";
 

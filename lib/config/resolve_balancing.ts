@@ -8,7 +8,7 @@ import { resolveSlowStart } from "../health/slow_start.ts";
 import { compileKey, type KeySpec } from "../limiter/key_spec.ts";
 import type { BalancingOptions, ChoosePoolServer, ResolvedBalancing } from "./balancing_options.ts";
 import { resolveDiscovery } from "./discovery_options.ts";
-import type { RequestContext } from "./request_context.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 
 /**
  * Completes options that are known to be good.

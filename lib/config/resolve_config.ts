@@ -3,7 +3,7 @@
 import { parseDuration } from "../core/duration.ts";
 import type { LimiterPolicy } from "../limiter/policy.ts";
 import { resolvePolicies } from "../limiter/resolve_policy.ts";
-import { composeFilters } from "./compose_filters.ts";
+import { composeFilters } from "../filter/compose_filters.ts";
 import { resolveForwarded } from "../http/forwarded.ts";
 import { TrustedProxies, type TrustedProxiesOptions } from "../http/trusted_proxies.ts";
 import { ConfigError } from "./config_error.ts";

@@ -1,6 +1,6 @@
 /** Completes pools and their servers. */
 
-import { resolveSticky } from "../balancer/sticky_options.ts";
+import { resolveSticky } from "../balancer/sticky_sessions.ts";
 import { parseDuration } from "../core/duration.ts";
 import { selectTransport } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
@@ -16,7 +16,7 @@ import type {
   Upstreams,
 } from "./proxy_config.ts";
 import { resolveBalancing } from "./resolve_balancing.ts";
-import { resolvePeer, type TlsSetting } from "./resolve_peer.ts";
+import { resolvePeer, type TlsSetting } from "../filter/resolve_peer.ts";
 import { DEFAULT_POOL, isSinglePool } from "./schema/upstreams_schema.ts";
 
 /** Pools by name, and the one that takes what nothing sends elsewhere. */

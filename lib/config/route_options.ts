@@ -5,9 +5,9 @@ import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import type { RewriteFunction, RewriteOptions } from "../routing/rewrite.ts";
 import type { PathForward, PathMode, RouteMatch } from "../routing/route_match.ts";
 import type { Timeouts } from "../transport/transport.ts";
-import type { Filters, RequestNaming } from "./filters.ts";
+import type { Filters, RequestNaming } from "../filter/filters.ts";
 import type { TimeoutOptions } from "./proxy_config.ts";
-import type { RequestContext } from "./request_context.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 
 /** Requests that have something in common, and what becomes of them. */
 export interface RouteOptions<State = unknown> {

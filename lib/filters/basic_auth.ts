@@ -1,7 +1,7 @@
 /** Names and passwords (RFC 7617). */
 
-import type { Awaitable, Filters } from "../config/filters.ts";
-import type { RequestContext } from "../config/request_context.ts";
+import type { Awaitable, Filters } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 import { checkedBoolean } from "../core/callback.ts";
 import { quoted, readCredentials } from "./authorization.ts";
 import { checkedFieldName } from "./checked_fields.ts";

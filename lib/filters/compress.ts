@@ -1,8 +1,8 @@
 /** Smaller answers. */
 
 import { acceptsEncodings } from "@std/http/negotiation";
-import type { Filters, ProxyResponse } from "../config/filters.ts";
-import type { RequestContext } from "../config/request_context.ts";
+import type { Filters, ProxyResponse } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
 import { checkedBoolean } from "../core/callback.ts";
 import { fieldTokens } from "../http/field_list.ts";

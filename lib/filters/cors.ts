@@ -1,7 +1,7 @@
 /** Requests of pages of other sites (CORS, Fetch standard section 3.2). */
 
-import type { Filters } from "../config/filters.ts";
-import type { RequestContext } from "../config/request_context.ts";
+import type { Filters } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 import { checkedBoolean } from "../core/callback.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import { fieldTokens } from "../http/field_list.ts";

@@ -1,6 +1,6 @@
 /** Requests of some networks only. */
 
-import type { Filters } from "../config/filters.ts";
+import type { Filters } from "../filter/filters.ts";
 import { CidrList } from "../http/cidr.ts";
 import { refuse } from "./refuse.ts";
 

@@ -1,6 +1,6 @@
 /** No requests of some networks. */
 
-import type { Filters } from "../config/filters.ts";
+import type { Filters } from "../filter/filters.ts";
 import { CidrList } from "../http/cidr.ts";
 import { refuse } from "./refuse.ts";
 

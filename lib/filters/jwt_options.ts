@@ -1,7 +1,7 @@
 /** How tokens are verified that are JWTs. */
 
-import type { Awaitable } from "../config/filters.ts";
-import type { RequestContext } from "../config/request_context.ts";
+import type { Awaitable } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 
 /** Which JWTs are good; `jwks` or `secret` has the key. */

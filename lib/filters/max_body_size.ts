@@ -1,6 +1,6 @@
 /** A bound for what clients send. */
 
-import type { Filters } from "../config/filters.ts";
+import type { Filters } from "../filter/filters.ts";
 import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
 import { RequestError } from "../core/errors.ts";
 import { refuse } from "./refuse.ts";

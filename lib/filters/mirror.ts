@@ -1,15 +1,25 @@
-/** Copies of requests for servers whose answers nobody waits for. */
+/** Copies of requests for servers whose responses no client waits for. */
 
-import type { Filters, UpstreamRequest } from "../config/filters.ts";
-import type { RequestContext } from "../config/request_context.ts";
+import type { Filters, UpstreamRequest } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
 import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import { type Random, systemRandom } from "../core/random.ts";
 import { HeaderFields } from "../http/header_fields.ts";
-import { MirrorSender } from "./mirror_sender.ts";
-import { type MirrorTarget, MirrorTargets } from "./mirror_targets.ts";
-import { RequestCopy } from "./request_copy.ts";
+import { checkedPeer, type PeerOptions } from "../filter/resolve_peer.ts";
+import type { Peer } from "../upstream/peer.ts";
+import type { Pool } from "../upstream/pool.ts";
+import { type CopiedRequest, type CopyOptions, RequestCopy } from "./request_copy.ts";
+
+/** The servers of a pool of the configuration, those that may be used at the moment, in turn. */
+export interface MirrorPool {
+  /** Name of the pool. */
+  pool: string;
+}
+
+/** A place where copies go: an address as of a server, the same with TLS, or a pool. */
+export type MirrorTarget = string | PeerOptions | MirrorPool;
 
 /** What {@linkcode mirror} takes. */
 export interface MirrorOptions {
@@ -32,11 +42,11 @@ export interface MirrorOptions {
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * Sends a copy of a share of requests to other servers, and drops the answers.
+ * Sends a copy of a share of requests to other servers, and drops the responses.
  *
  * The client waits for nothing of it, and what becomes of a copy changes nothing for it. A copy is what goes to the
  * server as far as the filters before this one have made it (put it last); it is made while the content passes, and sent
- * once that is complete. What fails is a debug line of the log. Copies speak HTTP/1.1, are no requests in flight of
+ * once that is complete; copies that are on their way when the proxy stops are called off. What fails is a debug line of the log. Copies speak HTTP/1.1, are no requests in flight of
  * their servers, and say nothing about their health.
  *
  * @throws {TypeError} when an option cannot be read
@@ -63,7 +73,14 @@ export function mirror(options: MirrorOptions): Filters {
   if (timeoutMs === undefined || timeoutMs === 0) throw problem(`"timeout" must be ${DURATION_EXPECTED}`);
   if (!(share >= 0 && share <= 1)) throw problem(`"share" must be a number from 0 to 1, received ${share}`);
   if (!(maxInFlight >= 1)) throw problem(`"maxInFlight" must be at least 1, received ${maxInFlight}`);
-  const sender = new MirrorSender(targetsOf(to), timeoutMs);
+  const targets = targetsOf(to);
+  let inFlight = 0;
+  const common: CopyOptions = {
+    maxBytes,
+    timeoutMs,
+    nextPeer: (origin) => targets.next(origin),
+    onEnd: () => void inFlight--,
+  };
   const copies = new WeakMap<RequestContext, RequestCopy>();
   const wanted = (ctx: RequestContext): boolean => {
     try {
@@ -79,10 +96,11 @@ export function mirror(options: MirrorOptions): Filters {
   };
   return {
     requestFilter: (_request, ctx) => {
-      if (sender.inFlight >= maxInFlight || !wanted(ctx)) return;
+      if (inFlight >= maxInFlight || !wanted(ctx)) return;
       // A WebSocket is no request that could be copied.
       if (ctx.request.headers.has("upgrade")) return;
-      copies.set(ctx, new RequestCopy(sender.hold(ctx), maxBytes));
+      copies.set(ctx, new RequestCopy(ctx, common));
+      inFlight++;
     },
     requestBodyFilter: (body, ctx) => {
       const copy = copies.get(ctx);
@@ -96,7 +114,7 @@ export function mirror(options: MirrorOptions): Filters {
       // The first attempt; others are of the same request.
       copies.get(ctx)?.takeHead({ method, target, headers: HeaderFields.adopt(headers.list.slice()) });
     },
-    logging: (ctx) => copies.get(ctx)?.release(),
+    logging: (ctx) => copies.get(ctx)?.giveUp(),
   };
 }
 
@@ -110,6 +128,55 @@ function targetsOf(to: MirrorOptions["to"]): MirrorTargets {
   const targets = Array.isArray(to) ? to as readonly MirrorTarget[] : [to as MirrorTarget];
   if (targets.length === 0) throw problem('"to" must have an address');
   return new MirrorTargets(targets);
+}
+
+/** Takes turns among all that it is given. */
+class MirrorTargets {
+  readonly #targets: readonly (Peer | MirrorPool)[];
+  #turn = 0;
+  #poolTurn = 0;
+
+  /** @throws {TypeError} when an address cannot be read */
+  constructor(targets: readonly MirrorTarget[]) {
+    this.#targets = targets.map((target) => {
+      if (typeof target === "string") return checkedPeer(target);
+      if (typeof target !== "object" || target === null) throw unreadable(target);
+      const named = "pool" in target;
+      if (typeof (named ? target.pool : target.address) !== "string") throw unreadable(target);
+      return named ? target : checkedPeer(target.address, target.tls);
+    });
+  }
+
+  /** Where the next copy goes; `null` when there is no server for it, which the log tells. */
+  next({ pools, log }: CopiedRequest): Peer | null {
+    const target = this.#targets[this.#turn++ % this.#targets.length]!;
+    if (!("pool" in target)) return target;
+    const pool = pools.get(target.pool);
+    if (pool === undefined) {
+      const known = [...pools.keys()].map((name) => `"${name}"`).join(", ");
+      log.warn(`Cannot mirror to the pool "${target.pool}": there are ${known}`);
+      return null;
+    }
+    const peer = this.#serverOf(pool);
+    if (peer === null) {
+      log.debug(`Cannot mirror to the pool "${target.pool}": none of its servers can be used`);
+    }
+    return peer;
+  }
+
+  #serverOf({ servers }: Pool): Peer | null {
+    const usable = servers.filter((server) => server.eligible && server.weight > 0);
+    const first = usable.filter(({ backup }) => !backup);
+    const among = first.length > 0 ? first : usable;
+    return among.length === 0 ? null : among[this.#poolTurn++ % among.length]!.peer;
+  }
+}
+
+function unreadable(target: unknown): TypeError {
+  const found = JSON.stringify(target) ?? typeof target;
+  return problem(
+    `"to" must be an address, { address, tls }, { pool: "name" } or an array of these, received ${found}`,
+  );
 }
 
 function problem(text: string): TypeError {

@@ -1,6 +1,6 @@
 /** Rules that make one path of another. */
 
-import type { RequestContext } from "../config/request_context.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 import { pathBelow, prefixSpellings, withoutSlash } from "../routing/rewrite.ts";
 import { refuse } from "./refuse.ts";
 

@@ -1,7 +1,7 @@
 /** Sends clients elsewhere. */
 
-import type { Filters } from "../config/filters.ts";
-import type { RequestContext } from "../config/request_context.ts";
+import type { Filters } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 import { unexpected } from "../core/callback.ts";
 import { asciiTarget } from "../http/request_target.ts";
 import { compilePathRule, refuseDoubtful, splitTarget } from "./path_rule.ts";

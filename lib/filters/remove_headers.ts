@@ -1,6 +1,6 @@
 /** Fields that do not pass. */
 
-import type { Filters } from "../config/filters.ts";
+import type { Filters } from "../filter/filters.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { checkedFieldName } from "./checked_fields.ts";
 

@@ -1,30 +1,47 @@
-/** The copy of one request, made while the request itself passes. */
+/** The copy of one request: made while the request itself passes, then sent. */
 
-import type { HeaderFields } from "../http/header_fields.ts";
-import type { HeldCopy } from "./mirror_sender.ts";
+import { messageOf } from "../core/callback.ts";
+import {
+  BACKGROUND_REQUESTS,
+  type BackgroundContext,
+  type BackgroundRequest,
+  type BackgroundRequests,
+} from "../filter/background_requests.ts";
+import type { RequestContext } from "../filter/request_context.ts";
+import type { Peer } from "../upstream/peer.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** The head of a request. */
-export interface CopiedHead {
-  readonly method: string;
-  readonly target: string;
-  readonly headers: HeaderFields;
+/** What is needed of the request that is copied, which may be over before its copy is. */
+export type CopiedRequest = Pick<RequestContext, "pools" | "log">;
+
+/** What the copies of one filter have in common. */
+export interface CopyOptions {
+  /** Requests with more content are not copied. */
+  readonly maxBytes: number;
+  /** How long the exchange of a copy may take. */
+  readonly timeoutMs: number;
+  /** Where the next copy goes; `null` when there is no server for it. */
+  readonly nextPeer: (origin: CopiedRequest) => Peer | null;
+  /** Called once for each copy, when it has been sent or given up. */
+  readonly onEnd: () => void;
 }
 
-/** Sends itself once head and content are complete, or gives up its place. */
+/** Sends itself once head and content are complete. */
 export class RequestCopy {
-  readonly #place: HeldCopy;
-  readonly #maxBytes: number;
-  #head: CopiedHead | null = null;
+  readonly #options: CopyOptions;
+  readonly #origin: CopiedRequest;
+  readonly #background: BackgroundRequests;
+  #head: Omit<BackgroundRequest, "content"> | null = null;
   #pieces: Bytes[] | null = null;
   #bytes = 0;
   #complete = true;
   #over = false;
 
-  constructor(place: HeldCopy, maxBytes: number) {
-    this.#place = place;
-    this.#maxBytes = maxBytes;
+  constructor(ctx: RequestContext, options: CopyOptions) {
+    this.#options = options;
+    this.#origin = { pools: ctx.pools, log: ctx.log };
+    this.#background = (ctx as RequestContext & BackgroundContext)[BACKGROUND_REQUESTS];
   }
 
   /** A stream that content passes unchanged. */
@@ -44,24 +61,24 @@ export class RequestCopy {
   }
 
   /** Takes the head; only the first one counts. */
-  takeHead(head: CopiedHead): void {
+  takeHead(head: Omit<BackgroundRequest, "content">): void {
     if (this.#head !== null) return;
     this.#head = head;
     this.#sendWhenWhole();
   }
 
   /** The request is over: what is not complete by now is never going to be. */
-  release(): void {
+  giveUp(): void {
     if (this.#over) return;
     this.#over = true;
     this.#pieces = null;
-    this.#place.giveUp();
+    this.#options.onEnd();
   }
 
   #keep(piece: Bytes): void {
     if (this.#over) return;
     this.#bytes += piece.byteLength;
-    if (this.#bytes > this.#maxBytes) return this.release();
+    if (this.#bytes > this.#options.maxBytes) return this.giveUp();
     this.#pieces!.push(piece.slice());
   }
 
@@ -70,7 +87,19 @@ export class RequestCopy {
     this.#over = true;
     const content = this.#pieces === null ? null : joined(this.#pieces, this.#bytes);
     this.#pieces = null;
-    this.#place.send(this.#head, content);
+    void this.#send({ ...this.#head, content });
+  }
+
+  async #send(request: BackgroundRequest): Promise<void> {
+    const { nextPeer, timeoutMs, onEnd } = this.#options;
+    try {
+      const peer = nextPeer(this.#origin);
+      if (peer !== null) await this.#background.send(request, peer, timeoutMs);
+    } catch (error) {
+      this.#origin.log.debug("A mirrored request failed", { reason: messageOf(error) });
+    } finally {
+      onEnd();
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 /** A name for each request, which all logs on its way share. */
 
-import { type Filters, REQUEST_ID, type RequestNaming } from "../config/filters.ts";
-import type { RequestContext } from "../config/request_context.ts";
+import { type Filters, REQUEST_ID, type RequestNaming } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback.ts";
 import { CidrList } from "../http/cidr.ts";
 import { checkedFieldName } from "./checked_fields.ts";

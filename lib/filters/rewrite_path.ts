@@ -1,7 +1,7 @@
 /** Another path for the server than the one that the client asked for. */
 
-import type { Filters } from "../config/filters.ts";
-import type { RequestContext } from "../config/request_context.ts";
+import type { Filters } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 import { unexpected } from "../core/callback.ts";
 import { asciiTarget } from "../http/request_target.ts";
 import { compilePathRule, type PathRule, refuseDoubtful, splitTarget } from "./path_rule.ts";

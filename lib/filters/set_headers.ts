@@ -1,7 +1,7 @@
 /** Fields of the configuration's own on requests and answers. */
 
-import type { Filters } from "../config/filters.ts";
-import type { RequestContext } from "../config/request_context.ts";
+import type { Filters } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 import { unexpected } from "../core/callback.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { checkedFieldName, checkedFieldValue } from "./checked_fields.ts";

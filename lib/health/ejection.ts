@@ -1,4 +1,4 @@
-/** Servers whose requests fail are left alone for a while. */
+/** Ejects servers whose requests fail, for a while. */
 
 import type { Clock } from "../core/clock.ts";
 import { formatDuration } from "../core/duration.ts";
@@ -7,16 +7,16 @@ import type { Outcome, Server, Stage } from "../upstream/server.ts";
 import type { ResolvedEjection } from "./ejection_options.ts";
 import { FailureWindow } from "./failure_window.ts";
 
-/** Told when a server was taken out, with why and for how long, and when it is let in again. */
+/** Called when a server is ejected, with why and for how long, and when its ejection ends. */
 export type EjectionChange = (server: Server, ejected: boolean, reason: string) => void;
 
 /** What a {@linkcode Ejection} is made of. */
-export interface EjectionInit {
+interface EjectionInit {
   pool: Pool;
   options: ResolvedEjection;
   clock: Clock;
   onChange?: EjectionChange;
-  /** Called when a server that was taken out gets its full share again. */
+  /** Called when a server gets its full share of the requests again. */
   onRestored?: (server: Server) => void;
 }
 
@@ -24,40 +24,41 @@ export interface EjectionInit {
 export interface CheckReach {
   /** How far a check gets. */
   readonly stage: Stage;
-  /** Whether it looks at the port that requests go to. */
+  /** Whether it connects to the port that requests go to. */
   readonly samePort: boolean;
 }
 
-/** What is known of a server. */
+/** The failures and ejections of a server. */
 interface History {
   readonly window: FailureWindow;
-  /** How often it was ejected, less what it has lived down since. */
+  /** Number of its ejections, less one for each base time that it has stayed in since. */
   times: number;
-  /** When it got its full share back last. */
+  /** When it got its full share again last. */
   restoredAt: number;
   timer: Disposable | null;
   /** The highest rank of the failures since the last success. */
   rowRank: number;
   /** The rank of what failed when it was ejected. */
   failedRank: number;
-  /** When it was ejected or let in half open: requests that began before say nothing of that. */
+  /** When it was ejected or half opened: requests that began before do not count. */
   since: number;
-  /** When the ejection is over. */
+  /** When the ejection ends. */
   until: number;
-  /** When it was tried last although it was ejected. */
+  /** When it got its last trial request while it was ejected. */
   triedAt: number;
-  /** Whether a request has failed after a check had ended the ejection: that check does not see what fails. */
+  /** Whether a request failed after a check had ended the ejection: that check does not try what fails. */
   refuted: boolean;
 }
 
-/** Where requests can fail, in their order. */
+/** The stages of a request in their order. */
 const RANKS: Readonly<Record<Stage, number>> = { connect: 1, tls: 2, request: 3, response: 4 };
 
 /**
- * Takes a server out when requests to it fail in a row or too often, each time for longer; never the last one that
- * could serve, and never more than a part of the pool. While a server stays in, each base time lives down one ejection.
+ * Ejects a server when requests to it fail in a row or too often, each time for longer; never the last one that could
+ * serve, and never more than a part of the pool. Each base time that a server stays in takes one ejection off its count.
  *
- * Afterwards it is half open: one request at a time, until one gets a response. The next failure takes it out again.
+ * After an ejection the server is half open: it gets one request at a time until one gets a response. When one fails, it is
+ * ejected again.
  */
 export class Ejection implements Disposable {
   readonly #init: EjectionInit;
@@ -69,7 +70,7 @@ export class Ejection implements Disposable {
     this.#subscription = init.pool.subscribe({ onLeaving: (server) => this.#forget(server) });
   }
 
-  /** Takes in how a request ended and how far it got; the server has counted it already. */
+  /** Takes in how a request ended and how far it got; call it after the server has counted the request. */
   record(server: Server, outcome: Outcome, latencyMs: number, stage: Stage): void {
     if (server.draining) return;
     if (server.ejected || server.halfOpen) return this.#recordTrial(server, outcome, latencyMs, stage);
@@ -96,27 +97,27 @@ export class Ejection implements Disposable {
   /**
    * Takes in that an active check has passed: ends an ejection early when the check tries what had failed.
    *
-   * A check that could connect proves that requests can. One that got a response only proves that this one did, so
-   * the server is half open until a request has got one, too.
+   * A check that connects proves that requests can connect. A check that gets a response does not prove that requests get
+   * one, so the server is half open until a request has got a response.
    */
   checkPassed(server: Server, { stage, samePort }: CheckReach): void {
     if (!server.ejected) return;
     const record = this.#recordOf(server);
     if (record.refuted || RANKS[stage] < record.failedRank) return;
     if (samePort && record.failedRank < RANKS.request) return this.#restore(server);
-    this.#letIn(server);
+    this.#halfOpen(server);
   }
 
-  /** Takes in that an active check has failed: it may end an ejection again when it passes the next time. */
+  /** Takes in that an active check has failed: the next one that passes may end an ejection again. */
   checkFailed(server: Server): void {
     const record = this.#records.get(server);
     if (record !== undefined) record.refuted = false;
   }
 
   /**
-   * The server to try although it is ejected, since a request has no other: the one that was not tried for longest.
+   * The ejected server to try when a request has no other server: the one whose last trial was longest ago.
    *
-   * @returns `"busy"` when those that there are have a request each that tries them
+   * @returns `"busy"` when each ejected server has a trial request already
    */
   lastResort(exclude: readonly Server[]): Server | "busy" | null {
     let chosen: Server | null = null;
@@ -139,16 +140,16 @@ export class Ejection implements Disposable {
     const record = this.#recordOf(server);
     if (clock.now() - latencyMs < record.since) return;
     if (outcome !== "failure") {
-      // A 404 is no success, but a server that gives one has responded.
+      // A 404 is no success, but it is a response.
       if (stage === "response") this.#restore(server);
       return;
     }
     if (!server.halfOpen || !this.#othersCanServe(server)) return;
     record.failedRank = RANKS[stage];
     const remainingMs = record.until - clock.now();
-    if (remainingMs <= 0) return this.#takeOut(server, "the first request after its ejection failed");
+    if (remainingMs <= 0) return this.#startEjection(server, "the first request after its ejection failed");
     record.refuted = true;
-    this.#takeOut(server, "a request failed although its check has passed", remainingMs);
+    this.#startEjection(server, "a request failed although its check has passed", remainingMs);
   }
 
   #eject(server: Server, reason: string): void {
@@ -158,18 +159,18 @@ export class Ejection implements Disposable {
     const livedDown = Math.floor((clock.now() - record.restoredAt) / options.baseMs);
     record.times = Math.max(0, record.times - livedDown);
     record.refuted = false;
-    this.#takeOut(server, reason);
+    this.#startEjection(server, reason);
   }
 
-  /** @param remainingMs what is left of an ejection that goes on; without it another one begins */
-  #takeOut(server: Server, reason: string, remainingMs?: number): void {
+  /** @param remainingMs the rest of an ejection that goes on; without it a new one begins */
+  #startEjection(server: Server, reason: string, remainingMs?: number): void {
     const { options, clock, onChange } = this.#init;
     const record = this.#recordOf(server);
     if (remainingMs === undefined) record.times++;
     const ms = remainingMs ?? Math.min(options.baseMs * record.times, options.maxMs);
     record.since = clock.now();
     record.until = record.since + ms;
-    record.timer = clock.setTimer(() => this.#letIn(server), ms);
+    record.timer = clock.setTimer(() => this.#halfOpen(server), ms);
     server.setEjected(true);
     onChange?.(server, true, `${reason}, out for ${formatDuration(Math.round(ms))}`);
   }
@@ -187,15 +188,15 @@ export class Ejection implements Disposable {
     );
   }
 
-  /** Lets one request at a time through. */
-  #letIn(server: Server): void {
+  /** Half opens a server: it gets one request at a time. */
+  #halfOpen(server: Server): void {
     const record = this.#stopTimer(server);
     record.since = this.#init.clock.now();
     server.setEjected(false, true);
     this.#init.onChange?.(server, false, "");
   }
 
-  /** Gives a server its full share again. */
+  /** Ends the ejection: the server gets its full share again. */
   #restore(server: Server): void {
     const { clock, onChange, onRestored } = this.#init;
     const record = this.#stopTimer(server);
@@ -240,7 +241,7 @@ export class Ejection implements Disposable {
     this.#records.delete(server);
   }
 
-  /** Lets every server in again. */
+  /** Ends all ejections. */
   [Symbol.dispose](): void {
     this.#subscription[Symbol.dispose]();
     for (const [server, { timer }] of this.#records) {

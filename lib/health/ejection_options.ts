@@ -1,31 +1,31 @@
-/** What an operator says about servers whose requests fail. */
+/** Options of ejection. */
 
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 
 /**
- * When a server is taken out because requests to it fail, and for how long.
+ * When a server is ejected because requests to it fail, and for how long.
  *
- * Afterwards it gets one request at a time until one gets a response. An active check ends an ejection early when it
+ * After that it gets one request at a time until one gets a response. An active check ends an ejection early when it
  * tries what failed: any check where connections failed, an HTTP check or a function where responses were late or bad.
  */
 export interface EjectionOptions {
-  /** Failures in a row; `Infinity` never counts them. @default {5} */
+  /** Failures in a row that eject a server; `Infinity` never does. @default {5} */
   consecutiveFailures?: number;
-  /** Share of the requests in {@linkcode window} that fail, 0 to 1; above 1 is never reached. @default {0.5} */
+  /** Share of failed requests in {@linkcode window} that ejects a server, 0 to 1; above 1 never does. @default {0.5} */
   failureRate?: number;
-  /** How many requests the window must hold before the rate says anything. @default {20} */
+  /** Fewest requests in the window before the rate counts. @default {20} */
   minRequests?: number;
-  /** How far back the rate looks. @default {"10s"} */
+  /** Time over which the rate is counted. @default {"10s"} */
   window?: Duration;
-  /** How long the first time; each further time takes this much longer. @default {"30s"} */
+  /** Duration of the first ejection; each further one is longer by this. @default {"30s"} */
   baseTime?: Duration;
-  /** How long at most. @default {"5m"} */
+  /** Longest duration of an ejection. @default {"5m"} */
   maxTime?: Duration;
-  /** How much of the pool may be out at the same time, in percent; one server always may. @default {50} */
+  /** Most servers of the pool that may be ejected at the same time, in percent; one always may. @default {50} */
   maxEjectedPercent?: number;
 }
 
-/** Ejection, complete. */
+/** {@linkcode EjectionOptions} with all defaults. */
 export interface ResolvedEjection {
   readonly consecutiveFailures: number;
   readonly failureRate: number;
@@ -37,9 +37,9 @@ export interface ResolvedEjection {
 }
 
 /**
- * Completes the options of ejection.
+ * Fills in the defaults.
  *
- * @throws {TypeError} when a duration cannot be read
+ * @throws {TypeError} when a duration is invalid
  */
 export function resolveEjection(options: EjectionOptions = {}): ResolvedEjection {
   const {

@@ -1,13 +1,13 @@
-/** How many of the last requests failed. */
+/** Counts the requests and failures of the last while. */
 
 const BUCKETS = 10;
 
-/** Counts requests of the last while, in ten parts of it that are forgotten one by one; time is an argument. */
+/** Counts requests and failures in a window of time, which moves on in tenths; time is an argument. */
 export class FailureWindow {
   readonly #bucketMs: number;
   readonly #requests = new Uint32Array(BUCKETS);
   readonly #failures = new Uint32Array(BUCKETS);
-  /** The highest rank of the failures in each part. */
+  /** The highest rank of the failures in each tenth. */
   readonly #ranks = new Uint8Array(BUCKETS);
   #bucket = 0;
 
@@ -28,7 +28,7 @@ export class FailureWindow {
   /**
    * Counts a request.
    *
-   * @param rank what kind of failure it was, from 1 to 255; 0 is none
+   * @param rank rank of the failure, 1 to 255; 0 is no failure
    */
   record(rank: number, now: number): void {
     this.#moveTo(Math.floor(now / this.#bucketMs));

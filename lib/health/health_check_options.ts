@@ -1,8 +1,7 @@
-/** What an operator says about active checks. */
+/** Options of active checks, and the probe for each type. */
 
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
-import type { Health, Stage } from "../upstream/server.ts";
-import { type CheckServer, customCheck } from "./custom_check.ts";
+import type { Health, Server, Stage } from "../upstream/server.ts";
 import type { CheckReach } from "./ejection.ts";
 import { DEFAULT_STATUSES, httpCheck, type HttpCheckRequest } from "./http_check.ts";
 import type { Probe } from "./probe.ts";
@@ -11,34 +10,40 @@ import { tlsCheck } from "./tls_check.ts";
 
 /** Checks by opening a TCP connection. */
 export interface HealthCheckOptions {
-  /** Kind of check. */
+  /** Type of the check. */
   type: "tcp";
   /** From the beginning of a check to the beginning of the next one. @default {"1s"} */
   interval?: Duration;
-  /** How long a check may take before it has failed. @default {"1s"} */
+  /** Time after which a check has failed. @default {"1s"} */
   timeout?: Duration;
   /** Consecutive passes after which a server that was down is up. @default {1} */
   rise?: number;
   /** Consecutive failures after which a server that was up is down. @default {1} */
   fall?: number;
-  /** Share of the interval by which each one is made longer or shorter at random, 0 to 1. @default {0.1} */
+  /** Share of the interval to lengthen or shorten each one by at random, 0 to 1. @default {0.1} */
   jitter?: number;
   /** Port to check in place of the server's own. */
   port?: number;
 }
 
-/** What checks of all kinds have in common. */
+/** Options that checks of every type have. */
 export interface CheckPacing extends Omit<HealthCheckOptions, "type"> {
-  /** The interval for servers that are down. @default {the interval} */
+  /** Interval for servers that are down. @default {the interval} */
   unhealthyInterval?: Duration;
   /**
-   * What a server counts as before its first check: `"checking"` gets no requests and is what that check says,
-   * `"up"` and `"down"` take `fall` and `rise` checks to change. @default {"checking"}
+   * Health of a server before its first check. `"checking"`: it gets no requests, and the first check alone decides.
+   * `"up"` and `"down"`: it takes `fall` or `rise` checks to change. @default {"checking"}
    */
   initial?: Health;
 }
 
-/** Active checks of every kind: a TCP connection, a TLS handshake, an HTTP request, or a function. */
+/**
+ * Checks a server: `false` or an error means that it does not work, anything else that it works. The signal aborts when
+ * the time of the check is over.
+ */
+export type CheckServer = (server: Server, signal: AbortSignal) => Promise<boolean | void>;
+
+/** Active checks of every type: a TCP connection, a TLS handshake, an HTTP request, or a function. */
 export type ActiveCheckOptions =
   & CheckPacing
   & (
@@ -47,7 +52,7 @@ export type ActiveCheckOptions =
     | { type: "custom"; check: CheckServer }
   );
 
-/** Active checks, complete. */
+/** {@linkcode ActiveCheckOptions} with all defaults. */
 export interface ResolvedHealthCheck {
   readonly type: ActiveCheckOptions["type"];
   readonly intervalMs: number;
@@ -57,20 +62,20 @@ export interface ResolvedHealthCheck {
   readonly fall: number;
   readonly jitter: number;
   readonly initial: Health;
-  /** What is done, in words: `TCP connection`. */
+  /** Describes the check for operators, such as `TCP connection`. */
   readonly subject: string;
-  /** `null` is the port of the server. */
+  /** Port to check; `null` is the port of the server. */
   readonly port: number | null;
-  /** Looks at one server. */
+  /** Checks one server. */
   readonly probe: Probe;
-  /** What that tries. */
+  /** What the probe tries. */
   readonly reach: CheckReach;
 }
 
 /**
- * Completes the options of active checks.
+ * Fills in the defaults.
  *
- * @throws {TypeError} when a duration or a status cannot be read
+ * @throws {TypeError} when a duration or a status is invalid
  */
 export function resolveHealthCheck(options: ActiveCheckOptions): ResolvedHealthCheck {
   const { type, interval = "1s", timeout = "1s", rise = 1, fall = 1, jitter = 0.1, port = null } = options;
@@ -91,7 +96,7 @@ export function resolveHealthCheck(options: ActiveCheckOptions): ResolvedHealthC
   });
 }
 
-/** How far checks get; what a function tries is as good as a request. */
+/** How far a check of each type gets; a function counts as a request with a response. */
 const STAGES: Readonly<Record<ActiveCheckOptions["type"], Stage>> = {
   tcp: "connect",
   tls: "tls",
@@ -110,6 +115,12 @@ function createProbe(options: ActiveCheckOptions, port: number | null): Probe {
     case "custom":
       return customCheck(options.check);
   }
+}
+
+function customCheck(check: CheckServer): Probe {
+  return async (server, signal) => {
+    if (await check(server, signal) === false) throw new Error("the check returned false");
+  };
 }
 
 function describeSubject(options: ActiveCheckOptions): string {

@@ -1,4 +1,4 @@
-/** Active checks of all servers of a pool, on a schedule. */
+/** Checks all servers of a pool on a schedule. */
 
 import { callAside, tellStrayError } from "../core/callback.ts";
 import type { Clock } from "../core/clock.ts";
@@ -7,87 +7,79 @@ import type { Random } from "../core/random.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Health, Server } from "../upstream/server.ts";
 import type { ResolvedHealthCheck } from "./health_check_options.ts";
-import { HealthState } from "./health_state.ts";
 import type { Probe } from "./probe.ts";
-import { type CheckResult, ServerCheck } from "./server_check.ts";
+import { type CheckResult, HealthState, ServerCheck } from "./server_check.ts";
 
 export type { HealthCheckOptions, ResolvedHealthCheck } from "./health_check_options.ts";
 
 /**
- * Told when a server has come up or gone down; `reason` says why it is down. Nobody waits for it; what it throws, or
- * rejects with, is reported.
+ * Called when a server has come up or gone down; `reason` says why it is down. The checks do not wait for it; its errors
+ * are reported.
  */
 export type HealthChange = (server: Server, healthy: boolean, reason: string) => void;
 
-/** Told that a server cannot be checked because this machine lacks something, and what. */
+/** Called when a server cannot be checked because this machine lacks something; `reason` says what. */
 export type CheckImpossible = (server: Server, reason: string) => void;
 
 /** What a {@linkcode HealthChecker} is made of. */
-export interface HealthCheckerInit {
+interface HealthCheckerInit {
   pool: Pool;
   check: ResolvedHealthCheck;
-  /** In place of the one that belongs to the check. */
+  /** Used instead of the probe of the check. */
   probe?: Probe;
   clock: Clock;
   random: Random;
-  /** Called once a flip. A server that passes its very first check has not flipped. */
+  /** Called when a server goes down or comes up; not when it passes its first check. */
   onChange?: HealthChange;
-  /** Called with every result, unless the check was impossible. */
+  /** Called with the result of every check that was possible. */
   onResult?: (server: Server, passed: boolean) => void;
-  /** Called with the first of the checks that this machine could not make; the servers count as before. */
+  /** Called when a check was impossible, once until a check is possible again; the servers keep their health. */
   onImpossible?: CheckImpossible;
-  /** Called when nothing is to be expected any more of what {@linkcode HealthChecker.lookAgain} has begun. */
+  /** Called when the checks that {@linkcode HealthChecker.lookAgain} waits for are over. */
   onLooked?: () => void;
 }
 
-/** How many checks run at once; more would look like an attack to whatever stands before the servers. */
+/** Most checks at once; more could look like an attack to a firewall. */
 const MAX_AT_ONCE = 100;
 
-/** From so many servers on checks begin in bundles: waking up for one costs more than the check itself. */
+/** From so many servers on, checks share timers: a timer for each would cost more than the check. */
 const MANY = 40;
 
-/** How long checks that were called off may take to end; a function that does not care for its signal may never. */
-const LAST_WORDS_MS = 1000;
+/** How long to wait for cancelled checks to end; a function that ignores its signal may never end. */
+const CANCEL_PATIENCE_MS = 1000;
 
-/** How often servers that are down are looked at again at most because requests have no other. */
+/** Shortest time between two extra checks of servers that are down. */
 const LOOK_GAP_MS = 50;
 
-/** How long such a look is waited for: longer than one at a server that works takes, but no timeout of a check. */
+/** How long a request waits for an extra check: a server that works takes less; a timeout would take too long. */
 const LOOK_PATIENCE_MS = 100;
 
-/** How many are looked at each time, those first that were checked longest ago. */
+/** Most extra checks at once; servers that were checked longest ago come first. */
 const LOOK_AT_MOST = 16;
-
-/** One server and what is believed of it. */
-interface Watched {
-  readonly check: ServerCheck;
-  readonly state: HealthState;
-  /** When its last check began. */
-  startedAt: number;
-}
 
 function isWanted(server: Server): boolean {
   return server.enabled && !server.draining && server.weight > 0;
 }
 
 /**
- * Checks every server of a pool, those that are added later too, and writes what it finds on the servers.
+ * Checks every server of a pool, also those that are added later, and sets their health.
  *
- * A server is never checked twice at the same time, so checks that hang do not pile up.
+ * A server has at most one check at a time, so checks that hang do not pile up.
  */
 export class HealthChecker implements Disposable, AsyncDisposable {
   readonly #init: HealthCheckerInit;
-  readonly #watched = new Map<Server, Watched>();
-  readonly #waiting = new Set<Watched>();
+  readonly #checks = new Map<Server, ServerCheck>();
+  /** Checks that are due while too many run. */
+  readonly #waiting = new Set<ServerCheck>();
   readonly #firstRound = Promise.withResolvers<void>();
   /** Servers whose first check has not ended. */
-  readonly #unseen = new Set<Server>();
-  /** Timers of the servers that are many; up to a twentieth of an interval late. */
-  readonly #bundles: CoarseTimers;
+  readonly #unchecked = new Set<Server>();
+  /** Shared timers for pools of many servers; up to a twentieth of an interval late. */
+  readonly #sharedTimers: CoarseTimers;
   #running = 0;
-  /** The server whose check was impossible first; told of until it has been checked. */
-  #unchecked: Server | null = null;
-  /** Servers that are being looked at because requests have no other. */
+  /** The server whose check was impossible first; `null` once it could be checked. */
+  #impossible: Server | null = null;
+  /** Servers with an extra check that a request may wait for. */
   readonly #hopes = new Set<Server>();
   #lookedAt = -Infinity;
   #lookTimer: Disposable | null = null;
@@ -98,10 +90,10 @@ export class HealthChecker implements Disposable, AsyncDisposable {
   constructor(init: HealthCheckerInit) {
     this.#init = init;
     const { clock, check: { intervalMs, unhealthyIntervalMs, timeoutMs } } = init;
-    this.#bundles = new CoarseTimers(clock, Math.min(intervalMs, unhealthyIntervalMs, timeoutMs) / MANY);
+    this.#sharedTimers = new CoarseTimers(clock, Math.min(intervalMs, unhealthyIntervalMs, timeoutMs) / MANY);
   }
 
-  /** Begins with a check of every server at once; does nothing the second time. */
+  /** Checks every server at once, then on schedule; does nothing the second time. */
   start(): void {
     if (this.#subscription !== null || this.#disposed) return;
     const { pool, clock, check } = this.#init;
@@ -109,13 +101,13 @@ export class HealthChecker implements Disposable, AsyncDisposable {
       onAdded: (server) => this.#watch(server),
       onLeaving: (server) => this.#unwatch(server),
     });
-    for (const server of pool.servers) this.#unseen.add(server);
-    if (this.#unseen.size === 0) this.#firstRound.resolve();
+    for (const server of pool.servers) this.#unchecked.add(server);
+    if (this.#unchecked.size === 0) this.#firstRound.resolve();
     else this.#roundTimer = clock.setTimer(() => this.#firstRound.resolve(), check.timeoutMs);
     for (const server of pool.servers) this.#watch(server);
   }
 
-  /** Begins if that was not done, and waits until every server was checked once, but not longer than the timeout. */
+  /** Starts unless started, and waits until every server was checked once, but not longer than the timeout. */
   firstRound(): Promise<void> {
     this.start();
     return this.#firstRound.promise;
@@ -128,29 +120,28 @@ export class HealthChecker implements Disposable, AsyncDisposable {
   #watch(server: Server): void {
     const { check, clock } = this.#init;
     server.setHealth(check.initial);
-    const timers = this.#watched.size < MANY ? clock : this.#bundles;
-    const state = new HealthState(check, check.initial);
-    const watched: Watched = { check: new ServerCheck(server, timers), state, startedAt: 0 };
-    this.#watched.set(server, watched);
-    this.#begin(watched);
+    const timers = this.#checks.size < MANY ? clock : this.#sharedTimers;
+    const serverCheck = new ServerCheck(server, new HealthState(check, check.initial), timers);
+    this.#checks.set(server, serverCheck);
+    this.#begin(serverCheck);
   }
 
   #unwatch(server: Server): void {
-    const watched = this.#watched.get(server);
-    if (watched === undefined) return;
-    this.#watched.delete(server);
-    this.#waiting.delete(watched);
-    if (watched.check.running) this.#running--;
-    watched.check[Symbol.dispose]();
+    const check = this.#checks.get(server);
+    if (check === undefined) return;
+    this.#checks.delete(server);
+    this.#waiting.delete(check);
+    if (check.running) this.#running--;
+    check[Symbol.dispose]();
     this.#probe.forget?.(server);
-    if (this.#unchecked === server) this.#unchecked = null;
-    this.#seen(server);
+    if (this.#impossible === server) this.#impossible = null;
+    this.#firstChecked(server);
     this.#beginWaiting();
-    this.#lookedAtOne(server);
+    this.#extraChecked(server);
   }
 
   /**
-   * Checks servers that are down now rather than at their time, since a request has no other; not all the time.
+   * Checks servers that are down before their time, since a request has no other server; not too often.
    *
    * @returns {@linkcode mayComeUp}
    */
@@ -159,64 +150,64 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     const now = clock.now();
     if (now - this.#lookedAt < LOOK_GAP_MS || this.#disposed) return this.mayComeUp(exclude);
     this.#lookedAt = now;
-    const down = [...this.#watched.values()]
-      .filter(({ check: { server }, state }) => state.health !== "up" && isWanted(server))
+    const down = [...this.#checks.values()]
+      .filter(({ server, state }) => state.health !== "up" && isWanted(server))
       .sort((one, other) => one.startedAt - other.startedAt)
       .slice(0, LOOK_AT_MOST);
-    for (const watched of down) {
-      const { check } = watched;
-      // One that has been running for long will not end soon.
-      const due = !check.running && this.#running < MAX_AT_ONCE && !this.#waiting.has(watched);
-      if (due) this.#begin(watched);
-      if (check.running && now - watched.startedAt < LOOK_PATIENCE_MS) this.#hopes.add(check.server);
+    for (const check of down) {
+      // A check that has run for long will not end soon.
+      const due = !check.running && this.#running < MAX_AT_ONCE && !this.#waiting.has(check);
+      if (due) this.#begin(check);
+      if (check.running && now - check.startedAt < LOOK_PATIENCE_MS) this.#hopes.add(check.server);
     }
     if (this.#hopes.size > 0) {
-      this.#lookTimer ??= clock.setTimer(() => this.#lookIsOver(), LOOK_PATIENCE_MS);
+      this.#lookTimer ??= clock.setTimer(() => this.#endLook(), LOOK_PATIENCE_MS);
     }
     return this.mayComeUp(exclude);
   }
 
-  /** Whether one of the servers but these may come up in a moment, so that it is worth waiting. */
+  /** Whether a server other than these may come up in a moment, so that a request should wait. */
   mayComeUp(exclude: readonly Server[]): boolean {
     for (const server of this.#hopes) if (isWanted(server) && !exclude.includes(server)) return true;
     return false;
   }
 
-  #lookedAtOne(server: Server): void {
-    if (this.#hopes.delete(server) && this.#hopes.size === 0) this.#lookIsOver();
+  #extraChecked(server: Server): void {
+    if (this.#hopes.delete(server) && this.#hopes.size === 0) this.#endLook();
   }
 
-  #lookIsOver(): void {
+  #endLook(): void {
     this.#lookTimer?.[Symbol.dispose]();
     this.#lookTimer = null;
     this.#hopes.clear();
     this.#init.onLooked?.();
   }
 
-  #begin(watched: Watched): void {
+  #begin(check: ServerCheck): void {
     if (this.#running >= MAX_AT_ONCE) {
-      this.#waiting.add(watched);
+      this.#waiting.add(check);
       return;
     }
     this.#running++;
-    const { check, clock } = this.#init;
-    const startedAt = watched.startedAt = clock.now();
-    watched.check.run(this.#probe, check.timeoutMs, (result) => {
+    const { check: { timeoutMs }, clock } = this.#init;
+    const { server, state } = check;
+    const startedAt = check.startedAt = clock.now();
+    check.run(this.#probe, timeoutMs, (result) => {
       this.#running--;
-      const flipped = this.#believe(watched, result);
-      // Before anybody is told, who may take the server out of the pool.
-      watched.check.schedule(() => this.#begin(watched), this.#delay(watched.state.health, startedAt));
+      const flipped = this.#takeIn(check, result);
+      // Before the callbacks, which may remove the server from the pool.
+      check.schedule(() => this.#begin(check), this.#delay(state.health, startedAt));
       this.#beginWaiting();
-      this.#tell(watched.check.server, result, flipped);
-      this.#lookedAtOne(watched.check.server);
+      this.#report(server, result, flipped);
+      this.#extraChecked(server);
     });
   }
 
   #beginWaiting(): void {
-    for (const watched of this.#waiting) {
+    for (const check of this.#waiting) {
       if (this.#running >= MAX_AT_ONCE) return;
-      this.#waiting.delete(watched);
-      this.#begin(watched);
+      this.#waiting.delete(check);
+      this.#begin(check);
     }
   }
 
@@ -227,8 +218,8 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     return Math.max(0, dueAt - clock.now());
   }
 
-  /** Notes a result; tells whether the server is up or down now and was not before. */
-  #believe({ check: { server }, state }: Watched, result: CheckResult): boolean {
+  /** Takes in a result; returns whether the server went down or came up. */
+  #takeIn({ server, state }: ServerCheck, result: CheckResult): boolean {
     const before = state.health;
     if (result.kind === "impossible") return false;
     if (!state.observe(result.kind === "passed")) return false;
@@ -236,24 +227,24 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     return before !== "checking" || state.health === "down";
   }
 
-  #tell(server: Server, result: CheckResult, flipped: boolean): void {
-    this.#seen(server);
+  #report(server: Server, result: CheckResult, flipped: boolean): void {
+    this.#firstChecked(server);
     const passed = result.kind === "passed";
-    if (result.kind === "impossible") return this.#tellOfShortage(server, result.reason);
-    if (this.#unchecked === server) this.#unchecked = null;
+    if (result.kind === "impossible") return this.#reportImpossible(server, result.reason);
+    if (this.#impossible === server) this.#impossible = null;
     const { onResult, onChange } = this.#init;
     onResult?.(server, passed);
     if (!flipped || onChange === undefined) return;
-    // The checks go on whatever the function of a user does.
+    // The checks go on when a function of the user throws.
     callAside(
       () => onChange(server, passed, passed ? "" : result.reason),
       (error) => tellStrayError("onHealthChange", error),
     );
   }
 
-  #tellOfShortage(server: Server, reason: string): void {
-    if (this.#unchecked !== null) return;
-    this.#unchecked = server;
+  #reportImpossible(server: Server, reason: string): void {
+    if (this.#impossible !== null) return;
+    this.#impossible = server;
     const { onImpossible } = this.#init;
     if (onImpossible === undefined) return;
     callAside(
@@ -262,13 +253,13 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     );
   }
 
-  #seen(server: Server): void {
-    if (!this.#unseen.delete(server) || this.#unseen.size > 0) return;
+  #firstChecked(server: Server): void {
+    if (!this.#unchecked.delete(server) || this.#unchecked.size > 0) return;
     this.#roundTimer?.[Symbol.dispose]();
     this.#firstRound.resolve();
   }
 
-  /** Ends the checks; what they have found stays. */
+  /** Stops the checks; the servers keep their health. */
   [Symbol.dispose](): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -277,22 +268,22 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     this.#lookTimer?.[Symbol.dispose]();
     this.#hopes.clear();
     this.#waiting.clear();
-    this.#bundles[Symbol.dispose]();
-    for (const { check } of this.#watched.values()) {
+    this.#sharedTimers[Symbol.dispose]();
+    for (const check of this.#checks.values()) {
       check[Symbol.dispose]();
       this.#probe.forget?.(check.server);
-      // Nobody will ever find out: without checks every server counts as healthy.
+      // It will never be checked: without checks every server counts as healthy.
       if (check.server.health === "checking") check.server.setHealth("up");
     }
     this.#firstRound.resolve();
   }
 
-  /** Ends the checks and waits until those that ran have let go of their connections, but not for long. */
+  /** Stops the checks and waits until running ones have closed their connections, but not for long. */
   async [Symbol.asyncDispose](): Promise<void> {
     this[Symbol.dispose]();
     const { promise: over, resolve } = Promise.withResolvers<void>();
-    using _patience = this.#init.clock.setTimer(resolve, LAST_WORDS_MS);
-    await Promise.race([over, Promise.all([...this.#watched.values()].map(({ check }) => check.idle))]);
-    this.#watched.clear();
+    using _patience = this.#init.clock.setTimer(resolve, CANCEL_PATIENCE_MS);
+    await Promise.race([over, Promise.all([...this.#checks.values()].map(({ idle }) => idle))]);
+    this.#checks.clear();
   }
 }

@@ -1,14 +1,199 @@
-/** One look at a server. */
+/** Probes of servers, and the connections that they use. */
 
+import { isIP } from "node:net";
+import { checkServerIdentity, connect, type ConnectionOptions, type TLSSocket } from "node:tls";
+import { closeSocket, openSocket } from "../transport/http1/dial.ts";
+import type { PeerTls } from "../upstream/peer.ts";
 import type { Server } from "../upstream/server.ts";
 
 /**
- * Looks whether a server works: fulfilled when it does, rejected with the reason when it does not.
+ * Checks a server once: fulfilled when the server works, rejected with the reason when it does not.
  *
- * The signal aborts when the time is up or nobody wants to know any more; a probe then lets go of what it holds.
+ * The signal aborts when the time of the check is over or its result is no longer wanted; the probe then closes what it
+ * has opened.
  */
 export interface Probe {
   (server: Server, signal: AbortSignal): Promise<void>;
-  /** Lets go of what is kept from one look to the next. */
+  /** Closes what is kept from one check of a server to the next. */
   forget?(server: Server): void;
+}
+
+/** How a probe connects to a server. */
+interface ProbeWay {
+  /** Connects to this port; `null` is the port of the server. */
+  readonly port: number | null;
+  /** TLS of the connection; `null` is plain text. */
+  readonly tls: PeerTls | null;
+}
+
+/** TLS as requests to a server use it; a server without TLS is checked for the name of its address. */
+export function tlsOf({ peer: { address, tls } }: Server): PeerTls {
+  if (tls !== null) return tls;
+  return { serverName: address.kind === "tcp" ? address.hostname : "localhost", caCerts: [] };
+}
+
+/** A connection to a server; disposing it closes it. */
+export class ProbeConnection implements Disposable {
+  readonly #stream: ProbeStream;
+  readonly #close = (): void => this[Symbol.dispose]();
+  #signal: AbortSignal | null = null;
+  #closed = false;
+
+  private constructor(stream: ProbeStream) {
+    this.#stream = stream;
+  }
+
+  /** Connects, does the TLS handshake if there is one, and closes the connection when the signal aborts. */
+  static async open(server: Server, way: ProbeWay, signal: AbortSignal): Promise<ProbeConnection> {
+    const connection = new ProbeConnection(await openStream(server, way, signal));
+    connection.closeWith(signal);
+    return connection;
+  }
+
+  /** Whether it is closed. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Closes the connection when this signal aborts, and no longer when the one before does; `null` is no signal. */
+  closeWith(signal: AbortSignal | null): void {
+    this.#signal?.removeEventListener("abort", this.#close);
+    this.#signal = signal;
+    signal?.addEventListener("abort", this.#close);
+    if (signal?.aborted) this.#close();
+  }
+
+  /** Reads what has come; `null` at the end. */
+  read(): Promise<Bytes | null> {
+    return this.#stream.read();
+  }
+
+  /** Writes all bytes. */
+  write(bytes: Bytes): Promise<void> {
+    return this.#stream.write(bytes);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.closeWith(null);
+    this.#stream.close();
+  }
+}
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+interface ProbeStream {
+  read(): Promise<Bytes | null>;
+  write(bytes: Bytes): Promise<void>;
+  /** Closes at once; reads and writes that run are rejected. */
+  close(): void;
+}
+
+const READ_BYTES = 4096;
+
+async function openStream(
+  { peer }: Server,
+  { port, tls }: ProbeWay,
+  signal: AbortSignal,
+): Promise<ProbeStream> {
+  const address = peer.address.kind === "unix" || port === null ? peer.address : { ...peer.address, port };
+  if (tls === null || address.kind === "unix") {
+    return plainStream(await openSocket({ address, tls: null }, signal));
+  }
+  const { hostname: host } = address;
+  return await openTls({ ...tlsOptions(tls), host, port: address.port }, tls.caCerts, signal);
+}
+
+function plainStream(socket: Deno.Conn): ProbeStream {
+  return {
+    async read() {
+      const buffer = new Uint8Array(READ_BYTES);
+      const count = await socket.read(buffer);
+      return count === null ? null : buffer.subarray(0, count);
+    },
+    async write(bytes) {
+      for (let sent = 0; sent < bytes.length;) sent += await socket.write(bytes.subarray(sent));
+    },
+    close: () => closeSocket(socket),
+  };
+}
+
+/** Codes of errors that other authorities might have prevented. */
+const UNTRUSTED = new Set([
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+]);
+
+/**
+ * Connects and does the TLS handshake; rejects when the signal aborts.
+ *
+ * Not by `Deno.startTls`, as requests do: when it is closed during a handshake, the socket stays open until the server
+ * closes it (Deno 2.9.6), and a server that hangs is checked every second. In `node:tls`, own authorities replace those of
+ * the system, so those are tried second: reading both each time costs ten times as much.
+ */
+async function openTls(
+  options: ConnectionOptions,
+  caCerts: readonly string[],
+  signal: AbortSignal,
+): Promise<ProbeStream> {
+  if (caCerts.length === 0) return await handshake(options, signal);
+  try {
+    return await handshake({ ...options, ca: [...caCerts] }, signal);
+  } catch (error) {
+    if (!UNTRUSTED.has((error as { code?: string }).code ?? "")) throw error;
+    return await handshake(options, signal);
+  }
+}
+
+function handshake(options: ConnectionOptions, signal: AbortSignal): Promise<ProbeStream> {
+  const { promise, resolve, reject } = Promise.withResolvers<ProbeStream>();
+  const socket = connect(options);
+  const giveUp = (): void => {
+    socket.destroy();
+    reject(signal.reason);
+  };
+  signal.addEventListener("abort", giveUp, { once: true });
+  socket.once("secureConnect", () => {
+    signal.removeEventListener("abort", giveUp);
+    resolve(tlsStream(socket));
+  });
+  // Stays for good: an error without a listener would end the process.
+  socket.on("error", (error: Error) => {
+    signal.removeEventListener("abort", giveUp);
+    socket.destroy();
+    reject(error);
+  });
+  if (signal.aborted) giveUp();
+  return promise;
+}
+
+function tlsOptions({ serverName, cert, key, verifyHostname = true }: PeerTls): ConnectionOptions {
+  return {
+    // An address is no name for SNI (RFC 6066 section 3), but it can stand in a certificate.
+    ...(isIP(serverName) === 0 ? { servername: serverName } : {}),
+    checkServerIdentity: (_, certificate) =>
+      verifyHostname ? checkServerIdentity(serverName, certificate) : undefined,
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+  };
+}
+
+function tlsStream(socket: TLSSocket): ProbeStream {
+  const chunks = socket[Symbol.asyncIterator]() as AsyncIterator<Bytes>;
+  return {
+    async read() {
+      const { done, value } = await chunks.next();
+      return done === true ? null : value;
+    },
+    write(bytes) {
+      return new Promise((resolve, reject) => {
+        socket.write(bytes, (error) => error ? reject(error) : resolve());
+      });
+    },
+    close: () => void socket.destroy(),
+  };
 }

@@ -1,51 +1,55 @@
-/** The repeated check of one server. */
+/** Checks one server again and again, and decides whether it is up or down. */
 
 import type { Timers } from "../core/clock.ts";
 import { messageOf } from "../core/callback.ts";
 import { formatDuration } from "../core/duration.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
-import type { Server } from "../upstream/server.ts";
+import type { Health, Server } from "../upstream/server.ts";
 import type { Probe } from "./probe.ts";
 
-/** How one check went; `impossible` is one that this machine had no descriptor, port or memory for. */
+/** The result of a check; `impossible` when this machine had no descriptor, port or memory for it. */
 export type CheckResult =
   | { readonly kind: "passed" }
   | { readonly kind: "failed" | "impossible"; readonly reason: string };
 
-/** One server under observation: its next check, or the one that runs. */
+/** The checks of one server: the next one, or the one that runs, and what they found. */
 export class ServerCheck implements Disposable {
   readonly server: Server;
+  readonly state: HealthState;
+  /** When the last check began, in the clock's milliseconds. */
+  startedAt = 0;
   readonly #timers: Timers;
   #timer: Disposable | null = null;
   #controller: AbortController | null = null;
-  /** The probe that was called last, also when its time is up and it has not noticed. */
+  /** The last probe until it ends, which may be after its time is over. */
   #probing: Promise<void> | null = null;
 
-  constructor(server: Server, timers: Timers) {
+  constructor(server: Server, state: HealthState, timers: Timers) {
     this.server = server;
+    this.state = state;
     this.#timers = timers;
   }
 
-  /** Whether a check runs whose result is wanted. */
+  /** Whether a check runs and its time is not over. */
   get running(): boolean {
     return this.#controller !== null;
   }
 
-  /** Settled when the probe has let go. */
+  /** Fulfilled when no probe runs. */
   get idle(): Promise<void> {
     return this.#probing ?? Promise.resolve();
   }
 
-  /** Calls back after a while, in place of what was scheduled before. */
+  /** Calls back after a delay; replaces what was scheduled before. */
   schedule(callback: () => void, delayMs: number): void {
     this.#clearTimer();
     this.#timer = this.#timers.setTimer(callback, delayMs);
   }
 
   /**
-   * Calls the probe and hands over the result once, after `timeoutMs` at the latest.
+   * Calls the probe, and `done` once with the result, at the latest after `timeoutMs`.
    *
-   * While a probe that ignores its signal is still busy, no second one is called: its time is up at once.
+   * While a probe that ignores its signal still runs, no second one is called: the check times out at once.
    */
   run(probe: Probe, timeoutMs: number, done: (result: CheckResult) => void): void {
     const timedOut = { kind: "failed", reason: `timed out after ${formatDuration(timeoutMs)}` } as const;
@@ -66,7 +70,7 @@ export class ServerCheck implements Disposable {
     );
   }
 
-  /** Calls off what is scheduled and what runs. */
+  /** Cancels what is scheduled and what runs. */
   [Symbol.dispose](): void {
     this.#clearTimer();
     const controller = this.#controller;
@@ -88,5 +92,50 @@ async function call(probe: Probe, server: Server, signal: AbortSignal): Promise<
     const shortage = resourceShortage(error);
     if (shortage !== null) return { kind: "impossible", reason: shortage };
     return { kind: "failed", reason: messageOf(error) };
+  }
+}
+
+/** How many results in a row change the health of a server. */
+interface HealthThresholds {
+  /** Passes in a row that take a server from down to up. */
+  readonly rise: number;
+  /** Failures in a row that take a server from up to down. */
+  readonly fall: number;
+}
+
+/**
+ * Decides the health of a server by counting results in a row that contradict it.
+ *
+ * A result that agrees resets the count: failures once a day never take a server down. The first result of a server that
+ * was not checked before decides alone.
+ */
+export class HealthState {
+  readonly #thresholds: HealthThresholds;
+  #health: Health;
+  #against = 0;
+
+  constructor(thresholds: HealthThresholds, initial: Health = "checking") {
+    this.#thresholds = thresholds;
+    this.#health = initial;
+  }
+
+  /** The health by the results so far. */
+  get health(): Health {
+    return this.#health;
+  }
+
+  /** Takes in a result; returns whether it has changed the health. */
+  observe(passed: boolean): boolean {
+    const seen = passed ? "up" : "down";
+    if (seen === this.#health) {
+      this.#against = 0;
+      return false;
+    }
+    this.#against++;
+    const { rise, fall } = this.#thresholds;
+    if (this.#health !== "checking" && this.#against < (passed ? rise : fall)) return false;
+    this.#health = seen;
+    this.#against = 0;
+    return true;
   }
 }

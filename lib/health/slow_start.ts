@@ -1,31 +1,31 @@
-/** Little at first for servers that have just come up. */
+/** Ramps a server's weight after it is added or recovers. */
 
 import type { Clock } from "../core/clock.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
 
-/** How servers are started slowly. */
+/** Options of slow start. */
 export interface SlowStartOptions {
-  /** Time until a server gets its full share. */
+  /** Time until a server has its full weight. */
   duration: Duration;
-  /** Share that it gets at once, 0 to 1. @default {0.1} */
+  /** Share of its weight that it has at once, 0 to 1. @default {0.1} */
   floor?: number;
 }
 
-/** How servers are started slowly, complete. */
+/** {@linkcode SlowStartOptions} with all defaults. */
 export interface ResolvedSlowStart {
   readonly durationMs: number;
   readonly floor: number;
 }
 
-/** In how many steps the share grows; each one makes those that choose look again. */
+/** Number of steps to the full weight; each one makes algorithms list their candidates anew. */
 const STEPS = 20;
 
 /**
- * Completes the options.
+ * Fills in the defaults.
  *
- * @throws {TypeError} when the duration cannot be read
+ * @throws {TypeError} when the duration is invalid
  * @throws {RangeError} when the floor is no share
  */
 export function resolveSlowStart({ duration, floor = 0.1 }: SlowStartOptions): ResolvedSlowStart {
@@ -46,10 +46,10 @@ export function resolveSlowStart({ duration, floor = 0.1 }: SlowStartOptions): R
 }
 
 /**
- * Lets the weight of a server grow evenly from the floor to all of it, after it was added to a running pool or has
- * recovered. Servers that are there from the beginning start with all: somebody has to do the work.
+ * Ramps the weight of a server evenly from the floor to its full weight after the server is added to a running pool or
+ * recovers. Servers that are there from the beginning have their full weight: they must take the whole load.
  *
- * Hashing algorithms and `first` take no notice, since their servers are not exchangeable.
+ * Hashing algorithms and `first` ignore it, since their servers are not exchangeable.
  */
 export class SlowStart implements Disposable {
   readonly #options: ResolvedSlowStart;
@@ -67,7 +67,7 @@ export class SlowStart implements Disposable {
     });
   }
 
-  /** Starts a server slowly from now on, also one that is being started already. */
+  /** Starts the ramp of a server, or restarts it. */
   begin(server: Server): void {
     this.#startedAt.set(server, this.#clock.now());
     server.setRamp(this.#options.floor);
@@ -82,7 +82,7 @@ export class SlowStart implements Disposable {
     const { durationMs, floor } = this.#options;
     const now = this.#clock.now();
     for (const [server, startedAt] of this.#startedAt) {
-      // Rounded, or a timer that is a hair early would cost a whole step.
+      // Rounded, or a timer that is a little early would cost a whole step.
       const share = Math.round((now - startedAt) / durationMs * STEPS) / STEPS;
       server.setRamp(Math.min(1, Math.max(floor, share)));
       if (share >= 1) this.#startedAt.delete(server);
@@ -90,7 +90,7 @@ export class SlowStart implements Disposable {
     this.#timer = this.#startedAt.size > 0 ? this.#arm() : null;
   }
 
-  /** Gives every server that is being started its full share now. */
+  /** Ends all ramps: every server has its full weight now. */
   finish(): void {
     this.#timer?.[Symbol.dispose]();
     this.#timer = null;
@@ -98,7 +98,7 @@ export class SlowStart implements Disposable {
     this.#startedAt.clear();
   }
 
-  /** Gives every server its full share. */
+  /** Does the same, for good. */
   [Symbol.dispose](): void {
     this.#subscription[Symbol.dispose]();
     this.finish();

@@ -1,15 +1,14 @@
-/** Whether a server accepts connections. */
+/** Checks whether a server accepts connections. */
 
-import type { Probe } from "./probe.ts";
-import { ProbeConnection } from "./probe_connection.ts";
+import { type Probe, ProbeConnection } from "./probe.ts";
 
 /**
  * Makes a probe that opens a connection and closes it at once.
  *
- * @param port where to connect in place of the server's own port; `null` is the server's
+ * @param port connects to this port; `null` is the port of the server
  */
 export function tcpCheck(port: number | null = null): Probe {
-  return async ({ peer: { address } }, signal) => {
-    using _connection = await ProbeConnection.open({ address, port, tls: null }, signal);
+  return async (server, signal) => {
+    using _connection = await ProbeConnection.open(server, { port, tls: null }, signal);
   };
 }

@@ -1,16 +1,14 @@
-/** Whether a server speaks TLS and has the right certificate. */
+/** Checks whether a server does a TLS handshake with the right certificate. */
 
-import type { Probe } from "./probe.ts";
-import { ProbeConnection, tlsOf } from "./probe_connection.ts";
+import { type Probe, ProbeConnection, tlsOf } from "./probe.ts";
 
 /**
- * Makes a probe that does a TLS handshake as requests do it, with the same name and the same trust.
+ * Makes a probe that does a TLS handshake as requests do it, with the same name and the same authorities.
  *
- * @param port where to connect in place of the server's own port; `null` is the server's
+ * @param port connects to this port; `null` is the port of the server
  */
 export function tlsCheck(port: number | null = null): Probe {
   return async (server, signal) => {
-    const { address } = server.peer;
-    using _connection = await ProbeConnection.open({ address, port, tls: tlsOf(server) }, signal);
+    using _connection = await ProbeConnection.open(server, { port, tls: tlsOf(server) }, signal);
   };
 }

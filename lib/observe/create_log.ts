@@ -1,7 +1,7 @@
 /** Puts a log together. */
 
 import { Logger } from "@std/log/logger";
-import { type Clock, systemClock } from "../core/clock.ts";
+import type { Clock } from "../core/clock.ts";
 import { AccessLog } from "./access_log.ts";
 import { LineHandler } from "./line_handler.ts";
 import { type ByteSink, LineWriter } from "./line_writer.ts";
@@ -13,6 +13,7 @@ import { TimestampFormatter } from "./timestamp.ts";
 
 /** What a log takes. */
 export interface LogOptions {
+  readonly clock: Clock;
   /** What is less important is not logged; requests are `"info"`. @default {"info"} */
   level?: LogLevel;
   /** @default {"text"} */
@@ -21,8 +22,6 @@ export interface LogOptions {
   stdout?: ByteSink;
   /** Where everything else goes. @default {Deno.stderr} */
   stderr?: ByteSink;
-  /** @default {systemClock} */
-  clock?: Clock;
 }
 
 /** A log; dispose it when nothing is logged any more. */
@@ -41,8 +40,8 @@ export interface Log extends Disposable {
  * Lines are written together (every 100 ms, or when there are many), so a line costs no write. While a reader
  * does not keep up, up to 4 MiB wait; then lines are dropped and counted, and a line tells how many.
  */
-export function createLog(options: LogOptions = {}): Log {
-  const { level = "info", format = "text", clock = systemClock } = options;
+export function createLog(options: LogOptions): Log {
+  const { level = "info", format = "text", clock } = options;
   const { stdout = Deno.stdout, stderr = Deno.stderr } = options;
   const lossLine = createLossLine(format, clock);
   const accessWriter = new LineWriter({ sink: stdout, clock, lossLine });

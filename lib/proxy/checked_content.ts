@@ -1,6 +1,6 @@
 /** Content that a filter has made, held to what the filter has said of it. */
 
-import type { FilteredContent } from "../config/filters.ts";
+import type { FilteredContent } from "../filter/filters.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

@@ -1,8 +1,7 @@
 /** Lets the configuration say where a request goes. */
 
 import { FilterError } from "../core/errors.ts";
-import type { PeerOptions } from "../config/filters.ts";
-import { checkedPeer } from "../config/resolve_server.ts";
+import { checkedPeer, type PeerOptions } from "../filter/resolve_peer.ts";
 import { formatAddress } from "../upstream/address.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { Exchange } from "./exchange.ts";

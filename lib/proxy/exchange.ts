@@ -4,8 +4,13 @@ import type { PickRequest } from "../balancer/algorithm.ts";
 import { Cancellation } from "../core/cancellation.ts";
 import { type ProxyError, RequestError, StoppingError, type UpstreamError } from "../core/errors.ts";
 import type { Lease } from "../core/lease.ts";
-import { type Filters, REQUEST_ID, type RequestNaming } from "../config/filters.ts";
-import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../config/request_context.ts";
+import {
+  BACKGROUND_REQUESTS,
+  type BackgroundContext,
+  type BackgroundRequests,
+} from "../filter/background_requests.ts";
+import { type Filters, REQUEST_ID, type RequestNaming } from "../filter/filters.ts";
+import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../filter/request_context.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import type { RequestBody } from "../http/message.ts";
 import { normalEncoding, normalPath, pathReadings } from "../http/normal_path.ts";
@@ -41,7 +46,7 @@ const NO_LIMITS: readonly PolicyDecision[] = [];
  * Made once a request; nothing else of a request is kept anywhere. It knows no step: what has to go on when a server or
  * the client has something to say is in the runtime.
  */
-export class Exchange implements RequestContext, SendOptions, PickRequest, StreamExchange {
+export class Exchange implements RequestContext, BackgroundContext, SendOptions, PickRequest, StreamExchange {
   readonly runtime: ProxyRuntime;
   /** The client's side. */
   readonly stream: ClientStream;
@@ -269,6 +274,10 @@ export class Exchange implements RequestContext, SendOptions, PickRequest, Strea
       upstreamHeadMs: since(this.upstreamHeadAt),
       endMs: since(this.endAt),
     };
+  }
+
+  get [BACKGROUND_REQUESTS](): BackgroundRequests {
+    return this.runtime.backgroundRequests;
   }
 
   get log(): RequestLog {

@@ -1,7 +1,7 @@
 /** Lets the configuration change the content of a request. */
 
 import { FilterError, ProxyError } from "../core/errors.ts";
-import type { FilteredContent } from "../config/filters.ts";
+import type { FilteredContent } from "../filter/filters.ts";
 import { StreamBody, streamOf } from "../http/bodies.ts";
 import { checkContent, type CheckedContent } from "./checked_content.ts";
 import type { Exchange } from "./exchange.ts";

@@ -1,7 +1,7 @@
 /** Lets the configuration edit or replace a server's response, and sends it to the client. */
 
 import { FilterError, UpstreamError } from "../core/errors.ts";
-import type { FilteredContent, Filters, ProxyResponse } from "../config/filters.ts";
+import type { FilteredContent, Filters, ProxyResponse } from "../filter/filters.ts";
 import { streamOf } from "../http/bodies.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";

@@ -1,6 +1,6 @@
 /** Finds out who asks: the peer of the connection, or the client that a trusted proxy names. */
 
-import type { ClientInfo } from "../config/request_context.ts";
+import type { ClientInfo } from "../filter/request_context.ts";
 import type { TrustedProxies } from "../http/trusted_proxies.ts";
 import type { ClientStream } from "./client_stream.ts";
 

@@ -4,7 +4,7 @@ import { refusePromise, unexpected } from "../core/callback.ts";
 import { describeValue } from "../core/describe_value.ts";
 import { ClientGoneError, FilterError, INTERNAL, OUT_OF_RESOURCES, ProxyError } from "../core/errors.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
-import type { ProxyResponse } from "../config/filters.ts";
+import type { ProxyResponse } from "../filter/filters.ts";
 import { StreamBody, WholeBody } from "../http/bodies.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";

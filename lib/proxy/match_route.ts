@@ -2,7 +2,7 @@
 
 import { refusePromise } from "../core/callback.ts";
 import { FilterError, ProxyError, RequestError } from "../core/errors.ts";
-import { mergeStates } from "../config/merge_states.ts";
+import { mergeStates } from "../filter/compose_filters.ts";
 import { checkedKey } from "../limiter/key_spec.ts";
 import type { FoundRoute } from "../routing/route_finder.ts";
 import type { Exchange } from "./exchange.ts";

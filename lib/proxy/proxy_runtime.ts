@@ -5,8 +5,9 @@ import type { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ProxyError, UpstreamError } from "../core/errors.ts";
 import type { LoadBalancer } from "../balancer/load_balancer.ts";
 import type { Split } from "../balancer/split.ts";
-import type { Filters, RequestNaming } from "../config/filters.ts";
-import type { RequestContext } from "../config/request_context.ts";
+import type { BackgroundRequests } from "../filter/background_requests.ts";
+import type { Filters, RequestNaming } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 import type { LoopMark, ResolvedForwarded } from "../http/forwarded.ts";
 import type { TrustedProxies } from "../http/trusted_proxies.ts";
 import type { CompiledKey } from "../limiter/key_spec.ts";
@@ -117,6 +118,7 @@ export interface ProxyRuntime {
   /** Whether anything of the configuration looks at paths, so that it matters how they are written. */
   readonly looksAtPaths: boolean;
   readonly namedPeers: NamedPeers;
+  readonly backgroundRequests: BackgroundRequests;
   readonly observer: Observer;
   readonly steps: ExchangeSteps;
   /** How many requests have arrived. */

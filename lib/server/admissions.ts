@@ -1,16 +1,23 @@
-/** The limits of one proxy, made of its policies. */
+/** The limits of one proxy, made of its policies, and the stores that they share with other machines. */
 
+import type { Clock } from "../core/clock.ts";
+import type { Lease } from "../core/lease.ts";
+import type { Charge } from "../limiter/charge.ts";
+import type { CountedKey } from "../limiter/counted_key.ts";
 import { RefusalBodies } from "../limiter/refusal_bodies.ts";
 import { LimitHeaders } from "../limiter/limit_headers.ts";
 import { RateLimiter } from "../limiter/limiter.ts";
 import type { RateLimiterOptions } from "../limiter/limiter_options.ts";
+import type { Admitted, LimiterStore } from "../limiter/limiter_store.ts";
 import { MemoryStore } from "../limiter/memory_store.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { SharedTable } from "../limiter/shared_table.ts";
 import { MAX_KEYS } from "../limiter/table_layout.ts";
+import type { Observer } from "../observe/observer.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { Admission } from "../proxy/proxy_runtime.ts";
-import type { DataPlaneOptions } from "./data_plane.ts";
+import type { RedisStores, StorePurpose } from "../redis/redis_stores.ts";
+import type { ProxyParts } from "./serve_options.ts";
 
 /**
  * Makes limiters that share one table.
@@ -21,14 +28,16 @@ import type { DataPlaneOptions } from "./data_plane.ts";
 export class Admissions implements Disposable {
   /** For each policy, in how many windows keys did not fit the table. */
   readonly overflows: Map<string, number>;
-  readonly #options: DataPlaneOptions;
+  readonly #parts: ProxyParts;
+  readonly #stores: LimiterStores;
   readonly #table: SharedTable | null;
   readonly #stack = new DisposableStack();
 
   /** @param policies all that there will be, of the proxy and of its routes: the table is made for them */
-  constructor(policies: readonly ResolvedPolicy[], options: DataPlaneOptions) {
-    const { clock, random } = options;
-    this.#options = options;
+  constructor(policies: readonly ResolvedPolicy[], parts: ProxyParts, stores: LimiterStores) {
+    const { clock, random } = parts;
+    this.#parts = parts;
+    this.#stores = stores;
     this.overflows = new Map(policies.map(({ name }) => [name, 0]));
     const maxKeys = Math.min(MAX_KEYS, policies.reduce((sum, policy) => sum + policy.maxKeys, 0));
     this.#table = policies.length === 0
@@ -39,7 +48,7 @@ export class Admissions implements Disposable {
   /** The limits of requests that all of these policies are for; `null` when there are none. */
   create(policies: readonly ResolvedPolicy[]): Admission | null {
     if (policies.length === 0) return null;
-    const { clock, random, observer } = this.#options;
+    const { clock, random, observer } = this.#parts;
     const table = this.#table!;
     const limiter = new RateLimiter<Exchange>(policies, {
       clock,
@@ -55,16 +64,119 @@ export class Admissions implements Disposable {
     return { limiter, headers: new LimitHeaders(policies), bodies: new RefusalBodies() };
   }
 
-  /** The store that policies share with other machines; the table is for when it does not answer. */
+  /** The store that policies share with other machines; the table counts while that does not respond. */
   #storeOf(policies: readonly ResolvedPolicy[], table: SharedTable): Pick<RateLimiterOptions, "store"> {
-    const { stores = null } = this.#options;
     const options = policies[0]!.store;
-    if (stores === null || options === null) return {};
-    return { store: stores.open({ policies, options, memory: new MemoryStore(table), scope: "" }) };
+    if (options === null) return {};
+    return { store: this.#stores.open({ policies, options, memory: new MemoryStore(table), scope: "" }) };
   }
 
   /** Ends all of them. */
   [Symbol.dispose](): void {
     this.#stack.dispose();
+  }
+}
+
+/** The stores that limits share with other machines; the client of Redis is loaded only when there are any. */
+export class LimiterStores implements AsyncDisposable {
+  readonly #clock: Clock;
+  readonly #observer: Observer;
+  readonly #opened: LateStore[] = [];
+  #redis: RedisStores | null = null;
+
+  constructor({ clock, observer }: Pick<ProxyParts, "clock" | "observer">) {
+    this.#clock = clock;
+    this.#observer = observer;
+  }
+
+  /** Opens a store; it can decide once {@linkcode load} has resolved. */
+  open(purpose: StorePurpose): LimiterStore {
+    const store = new LateStore(purpose);
+    this.#opened.push(store);
+    return store;
+  }
+
+  /**
+   * Loads the client of Redis and begins to connect.
+   *
+   * @throws {Deno.errors.NotCapable} when the client may not read environment variables
+   */
+  async load(): Promise<void> {
+    if (this.#opened.length === 0) return;
+    const { RedisStores } = await loadRedis();
+    const redis = this.#redis = new RedisStores({
+      clock: this.#clock,
+      createId,
+      onAvailability: (address, available, reason, dropped) =>
+        this.#observer.event({ kind: "limiter_store", address, available, reason, dropped }),
+    });
+    for (const store of this.#opened) store.begin(redis.open(store.purpose));
+  }
+
+  /** Resolves when every server has been reached, or has not been at the first try. */
+  async ready(): Promise<void> {
+    await this.#redis?.ready();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#redis?.[Symbol.asyncDispose]();
+  }
+}
+
+/** Stands for a store until the client of Redis is loaded; no request is decided before that. */
+class LateStore implements LimiterStore {
+  readonly answersLater = true;
+  readonly purpose: StorePurpose;
+  readonly #resets: [policy: ResolvedPolicy, key: string][] = [];
+  #store: LimiterStore | null = null;
+
+  constructor(purpose: StorePurpose) {
+    this.purpose = purpose;
+  }
+
+  /** From now on this store decides. */
+  begin(store: LimiterStore): void {
+    this.#store = store;
+    for (const [policy, key] of this.#resets.splice(0)) store.reset?.(policy, key);
+  }
+
+  admit(charges: readonly Charge[], count: number, clockMs?: number): Admitted | Promise<Admitted> {
+    return this.#store!.admit(charges, count, clockMs);
+  }
+
+  hold(charges: readonly Charge[], count: number): Lease | null {
+    return this.#store!.hold(charges, count);
+  }
+
+  counted(charge: Charge): CountedKey {
+    return this.#store!.counted(charge);
+  }
+
+  correct(counted: CountedKey, delta: number): void {
+    this.#store!.correct(counted, delta);
+  }
+
+  reset(policy: ResolvedPolicy, key: string): void {
+    if (this.#store === null) this.#resets.push([policy, key]);
+    else this.#store.reset?.(policy, key);
+  }
+}
+
+/** Makes an id by the machine's randomness, never the program's: with one seed, two instances would share an id. */
+function createId(): number {
+  const [high, low] = crypto.getRandomValues(new Uint32Array(2)) as unknown as [number, number];
+  return Math.max(1, (high & 1) * 2 ** 32 + low);
+}
+
+async function loadRedis(): Promise<typeof import("../redis/redis_stores.ts")> {
+  try {
+    return await import("../redis/redis_stores.ts");
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    throw new Deno.errors.NotCapable(
+      "Cannot load the client of Redis, which limiter.store needs: it reads environment variables. Run with " +
+        "--allow-env, or with --ignore-env, which shows it none",
+      { cause: error },
+    );
   }
 }

@@ -1,7 +1,7 @@
 /** What a proxy knows of itself as numbers; read when it is asked for, so that requests pay nothing for it. */
 
 import type { Metric, Sample } from "../observe/exposition.ts";
-import { SERVER_STATES, serverState } from "../upstream/server_state.ts";
+import { SERVER_STATES, serverState } from "../upstream/eligibility.ts";
 import type { PoolPlane } from "./pool_plane.ts";
 
 /** Where the numbers are. */

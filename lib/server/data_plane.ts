@@ -1,55 +1,73 @@
 /** Composition root: the only place where the parts of a proxy are made and joined. */
 
-import { DeadlineWheel } from "../core/deadline_wheel.ts";
+import { Split } from "../balancer/split.ts";
+import { findableRoutes } from "../config/findable_routes.ts";
 import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
 import { allPolicies } from "../config/route_limits.ts";
+import type { ResolvedRoute } from "../config/route_options.ts";
+import type { Clock } from "../core/clock.ts";
+import { DeadlineWheel } from "../core/deadline_wheel.ts";
+import type { Random } from "../core/random.ts";
 import { LoopMark } from "../http/forwarded.ts";
+import { compileKey } from "../limiter/key_spec.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
-import type { RedisStores } from "../redis/redis_stores.ts";
+import { writeMetrics } from "../observe/exposition.ts";
 import { NamedPeers } from "../proxy/choose_upstream.ts";
 import { EXCHANGE_STEPS } from "../proxy/handle_request.ts";
-import type { PoolRuntime, ProxyRuntime } from "../proxy/proxy_runtime.ts";
+import type {
+  Admission,
+  PoolRuntime,
+  ProxyRuntime,
+  RouteRuntime,
+  RouteTable,
+} from "../proxy/proxy_runtime.ts";
 import { RunningRequests } from "../proxy/running_requests.ts";
-import { writeMetrics } from "../observe/exposition.ts";
+import { RouteFinder } from "../routing/route_finder.ts";
 import type { Pool } from "../upstream/pool.ts";
-import { Admissions } from "./admissions.ts";
-import { createRoutes } from "./create_routes.ts";
+import { Admissions, LimiterStores } from "./admissions.ts";
 import { collectMetrics } from "./collect_metrics.ts";
 import { PoolPlane } from "./pool_plane.ts";
-import type { ServeOptions } from "./serve.ts";
-import { Transports } from "./transports.ts";
+import type { ProxyParts } from "./serve_options.ts";
+import { BackgroundSender, Transports } from "./transports.ts";
 
 /** How often waiting things look at the clock; the most that a timeout can be late. */
 const TICK_MS = 20;
 
-/** What a {@linkcode DataPlane} takes; it disposes the stores with itself. */
-export interface DataPlaneOptions extends Required<ServeOptions> {
-  /** Opens the stores of limits that are shared with other machines; `null` when none is. @default {null} */
-  stores?: RedisStores | null;
-}
+/**
+ * How long requests that were called off, and connections without requests, may take to end; neither a filter that
+ * never returns nor a client that never closes may hold the end up.
+ */
+const LAST_WORDS_MS = 1000;
+/** How long a client may pause while it sends content, or takes it. */
+export const CLIENT_IDLE_MS = 60_000;
 
 /** Everything of a proxy but its listeners; holds it all, and lets go of it all at once. */
 export class DataPlane implements AsyncDisposable {
   readonly runtime: ProxyRuntime;
   /** The pools by name, to be changed while the proxy runs. */
   readonly pools: ReadonlyMap<string, Pool>;
-  readonly #options: DataPlaneOptions;
+  readonly #config: ResolvedConfig;
+  readonly #parts: ProxyParts;
+  readonly #stores: LimiterStores;
   readonly #transports: Transports;
   readonly #admissions: Admissions;
   readonly #poolPlanes: PoolPlane[] = [];
   readonly #stack = new AsyncDisposableStack();
 
-  constructor(config: ResolvedConfig, options: DataPlaneOptions) {
-    const { clock, observer } = options;
-    this.#options = options;
-    if (options.stores) this.#stack.use(options.stores);
+  constructor(config: ResolvedConfig, parts: ProxyParts) {
+    const { clock, observer, random } = parts;
+    this.#config = config;
+    this.#parts = parts;
+    this.#stores = this.#stack.use(new LimiterStores(parts));
     const wheel = this.#stack.use(new DeadlineWheel({ clock, tickMs: TICK_MS }));
     this.#transports = this.#stack.use(new Transports({ clock, wheel }));
     const pools = new Map<string, PoolRuntime>();
     for (const pool of config.pools.values()) pools.set(pool.name, this.#createPool(pool));
     this.pools = new Map(Array.from(pools, ([name, { balancer }]) => [name, balancer.pool]));
     const running = new RunningRequests();
-    const admissions = this.#admissions = this.#stack.use(new Admissions(allPolicies(config), options));
+    const admissions = this.#admissions = this.#stack.use(
+      new Admissions(allPolicies(config), parts, this.#stores),
+    );
     const admission = admissions.create(config.limiter);
     const admit = (policies: readonly ResolvedPolicy[]) => admissions.create(policies);
     this.runtime = {
@@ -60,7 +78,7 @@ export class DataPlane implements AsyncDisposable {
       members: this.pools,
       defaultPool: pools.get(config.defaultPool)!,
       admission,
-      routes: createRoutes(config, { pools, random: options.random, admission, admit }),
+      routes: createRoutes(config, { pools, random, admission, admit }),
       paths: config.paths,
       normalized: config.forward === "normalized",
       looksAtPaths: looksAtPaths(config),
@@ -70,6 +88,7 @@ export class DataPlane implements AsyncDisposable {
       loopMark: config.forwarded.cdnLoop
         ? new LoopMark(config.forwarded, crypto.randomUUID().slice(0, 18))
         : null,
+      backgroundRequests: this.#stack.use(new BackgroundSender(this.#transports)),
       namedPeers: new NamedPeers({ onForget: (peer) => this.#transports.forget(peer) }),
       count: { arrived: 0 },
       running,
@@ -79,7 +98,34 @@ export class DataPlane implements AsyncDisposable {
 
   /** Finds the servers of every pool and checks each of them once; bounded by the timeouts of both. */
   async start(): Promise<void> {
-    await Promise.all([this.#options.stores?.ready(), ...this.#poolPlanes.map((plane) => plane.start())]);
+    await this.#stores.load();
+    await Promise.all([this.#stores.ready(), ...this.#poolPlanes.map((plane) => plane.start())]);
+  }
+
+  /**
+   * Finishes the requests that run; what has not ended within the grace period is called off.
+   *
+   * @param reason what the log says of it
+   * @param close takes no new requests, and resolves once the last connection has ended
+   * @returns how many requests were called off
+   */
+  async drain(reason: string, close: () => Promise<void>): Promise<number> {
+    const { gracePeriodMs } = this.#config;
+    const { running, clock, observer } = this.runtime;
+    const endAt = clock.now() + gracePeriodMs;
+    observer.event({ kind: "shutdown", reason, runningRequests: running.size, gracePeriodMs });
+    running.endTunnels();
+    const closed = close();
+    do {
+      await atMost(clock, running.untilEmpty(), endAt - clock.now());
+      // A connection may outlive its requests: one whose client never did its TLS handshake, or never sends the rest
+      // of what was refused.
+      await atMost(clock, closed, Math.min(endAt - clock.now(), LAST_WORDS_MS));
+    } while (running.size > 0 && clock.now() < endAt);
+    const abandoned = running.size;
+    running.abandon();
+    if (abandoned > 0) await atMost(clock, closed, LAST_WORDS_MS);
+    return abandoned;
   }
 
   /** What it knows of itself as numbers. */
@@ -92,7 +138,7 @@ export class DataPlane implements AsyncDisposable {
   }
 
   #createPool(resolved: ResolvedPool): PoolRuntime {
-    const plane = this.#stack.use(new PoolPlane(resolved, this.#transports, this.#options));
+    const plane = this.#stack.use(new PoolPlane(resolved, this.#transports, this.#parts));
     this.#poolPlanes.push(plane);
     return plane.runtime;
   }
@@ -107,4 +153,60 @@ export class DataPlane implements AsyncDisposable {
 function looksAtPaths({ routes, paths, forward, filters, limiter }: ResolvedConfig): boolean {
   return routes.length > 0 || paths === "refuse" || forward === "normalized" || limiter.length > 0 ||
     Object.values(filters).some((filter) => filter !== undefined);
+}
+
+/** Waits for something, but only so long. */
+async function atMost(clock: Clock, promise: Promise<unknown>, delayMs: number): Promise<void> {
+  if (delayMs === Infinity) return void await promise;
+  const { promise: over, resolve } = Promise.withResolvers<void>();
+  using _timer = clock.setTimer(resolve, Math.max(0, delayMs));
+  await Promise.race([promise, over]);
+}
+
+/** What routes are made of beside their configuration. */
+interface RouteParts {
+  readonly pools: ReadonlyMap<string, PoolRuntime>;
+  readonly random: Random;
+  /** The configuration's own limits. */
+  readonly admission: Admission | null;
+  /** Puts limits to work. */
+  admit(policies: readonly ResolvedPolicy[]): Admission | null;
+}
+
+/** Makes the routes; `null` when there are none. */
+function createRoutes(config: ResolvedConfig, parts: RouteParts): RouteTable | null {
+  const { routes } = config;
+  if (routes.length === 0) return null;
+  const known = new Map<readonly ResolvedPolicy[], Admission | null>();
+  const admit = (policies: readonly ResolvedPolicy[]): Admission | null => {
+    let made = known.get(policies);
+    if (made === undefined) known.set(policies, made = parts.admit(policies));
+    return made;
+  };
+  return {
+    finder: new RouteFinder(findableRoutes(config)),
+    routes: routes.map((route) => createRoute(route, { ...parts, admit })),
+  };
+}
+
+function createRoute(route: ResolvedRoute, { pools, random, admission, admit }: RouteParts): RouteRuntime {
+  const { name, rewrite, paths, forward, filters, newContext, splitKey, limiter, timeouts } = route;
+  const weights = route.pools.map(([pool, weight]) => [pools.get(pool)!, weight] as const);
+  const alone = weights.length === 1;
+  return {
+    name,
+    paths,
+    normalized: forward === "normalized",
+    rewrite,
+    filters,
+    newContext,
+    pool: alone ? weights[0]![0] : null,
+    split: alone ? null : new Split(weights, random),
+    splitKey: splitKey === null ? null : compileKey(splitKey),
+    admission: limiter === null ? admission : admit(limiter),
+    timeouts: Object.keys(timeouts).length === 0
+      ? null
+      // For every pool, because `upstreamPeer` may name any.
+      : new Map(Array.from(pools.values(), (pool) => [pool, { ...pool.timeouts, ...timeouts }])),
+  };
 }

@@ -3,7 +3,7 @@
 import { LoadBalancer } from "../balancer/load_balancer.ts";
 import { callAside, messageOf } from "../core/callback.ts";
 import type { ResolvedPool } from "../config/proxy_config.ts";
-import { resolveServer } from "../config/resolve_server.ts";
+import { resolveServer } from "../filter/resolve_peer.ts";
 import type { HealthChange } from "../health/health_checker.ts";
 import type { DiscoveryEvent } from "../observe/events.ts";
 import type { Observer } from "../observe/observer.ts";
@@ -13,12 +13,12 @@ import { selectTransport } from "../transport/select_transport.ts";
 import { Discovery } from "../upstream/discovery.ts";
 import { Pool, type PoolChange } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
-import type { ServeOptions } from "./serve.ts";
+import type { ProxyParts } from "./serve_options.ts";
 import type { Transports } from "./transports.ts";
 
 const NO_CHANGE: Pick<PoolChange, "added" | "removed"> = { added: [], removed: [] };
 
-/** Makes the parts of a pool, joins them, and tells an observer of what happens to its servers. */
+/** Makes and joins the parts of a pool, and reports what happens to its servers. */
 export class PoolPlane implements AsyncDisposable {
   readonly runtime: PoolRuntime;
   readonly #pool: Pool;
@@ -27,15 +27,15 @@ export class PoolPlane implements AsyncDisposable {
   readonly #balancer: LoadBalancer;
   readonly #discovery: Discovery | null;
 
-  constructor(resolved: ResolvedPool, transports: Transports, options: Required<ServeOptions>) {
+  constructor(resolved: ResolvedPool, transports: Transports, parts: ProxyParts) {
     const { name, servers, balancing, timeouts } = resolved;
     const transport = transports.get(resolved.transport);
     this.#resolved = resolved;
-    this.#observer = options.observer;
+    this.#observer = parts.observer;
     const pool = this.#pool = new Pool({ name, servers, resolve: resolveServer(resolved.way) });
     pool.subscribe({ onRemoved: (server) => transports.forget(server.peer) });
-    this.#balancer = this.#createBalancer(options);
-    this.#discovery = this.#createDiscovery(options);
+    this.#balancer = this.#createBalancer(parts);
+    this.#discovery = this.#createDiscovery(parts);
     const { healthCheck, key } = balancing;
     const retryAfterSeconds = Math.max(1, Math.ceil((healthCheck?.intervalMs ?? 1000) / 1000));
     this.runtime = {
@@ -61,7 +61,7 @@ export class PoolPlane implements AsyncDisposable {
     this.#balancer.prepare();
   }
 
-  #createBalancer({ clock, random }: Required<ServeOptions>): LoadBalancer {
+  #createBalancer({ clock, random }: ProxyParts): LoadBalancer {
     const { balancing, sticky } = this.#resolved;
     return new LoadBalancer({
       pool: this.#pool,
@@ -84,7 +84,7 @@ export class PoolPlane implements AsyncDisposable {
     });
   }
 
-  #createDiscovery({ clock, random }: Required<ServeOptions>): Discovery | null {
+  #createDiscovery({ clock, random }: ProxyParts): Discovery | null {
     const { discovery } = this.#resolved.balancing;
     if (discovery === null) return null;
     const { discover, intervalMs, timeoutMs } = discovery;

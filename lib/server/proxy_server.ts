@@ -13,14 +13,8 @@ import { handleRequest, refuseRequest } from "../proxy/handle_request.ts";
 import { redirectToHttps } from "../proxy/redirect_to_https.ts";
 import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import type { Pool } from "../upstream/pool.ts";
-import { DataPlane, type DataPlaneOptions } from "./data_plane.ts";
-import { removeStaleSocket } from "./stale_socket.ts";
-
-/**
- * How long requests that were called off, and connections without requests, may take to end; neither a filter that
- * never returns nor a client that never closes may hold the end up.
- */
-const LAST_WORDS_MS = 1000;
+import { CLIENT_IDLE_MS, DataPlane } from "./data_plane.ts";
+import type { ProxyParts } from "./serve_options.ts";
 
 const DEFAULT_TIMEOUTS = {
   headMs: 10_000,
@@ -42,10 +36,10 @@ export class ProxyServer implements AsyncDisposable {
   #shutdown: Promise<void> | null = null;
 
   /** @internal Use `serve`. */
-  constructor(config: ResolvedConfig, options: DataPlaneOptions) {
+  constructor(config: ResolvedConfig, parts: ProxyParts) {
     this.#config = config;
-    this.#observer = options.observer;
-    this.#plane = new DataPlane(config, options);
+    this.#observer = parts.observer;
+    this.#plane = new DataPlane(config, parts);
   }
 
   /** @internal Checks all servers once, then opens the listeners. */
@@ -74,7 +68,7 @@ export class ProxyServer implements AsyncDisposable {
     const { clock, wheel } = this.#plane.runtime;
     const common = { listen, clock, wheel, handler: this.#handlerOf(listen), ...this.#events() };
     if (listen.engine === "http1") return new Http1Listener({ ...common, timeouts: DEFAULT_TIMEOUTS });
-    return new DenoListener({ ...common, idleMs: 60_000, gracePeriodMs: this.#config.gracePeriodMs });
+    return new DenoListener({ ...common, idleMs: CLIENT_IDLE_MS, gracePeriodMs: this.#config.gracePeriodMs });
   }
 
   #handlerOf({ redirectPort }: ResolvedListen): StreamHandler {
@@ -137,21 +131,7 @@ export class ProxyServer implements AsyncDisposable {
   }
 
   async #drain(reason: string): Promise<void> {
-    const { gracePeriodMs } = this.#config;
-    const { running, clock } = this.#plane.runtime;
-    const endAt = clock.now() + gracePeriodMs;
-    this.#observer.event({ kind: "shutdown", reason, runningRequests: running.size, gracePeriodMs });
-    running.endTunnels();
-    const closed = this.#stopListeners();
-    do {
-      await this.#atMost(running.untilEmpty(), endAt - clock.now());
-      // A connection may outlive its requests: one whose client never did its TLS handshake, or never sends the rest
-      // of what was refused.
-      await this.#atMost(closed, Math.min(endAt - clock.now(), LAST_WORDS_MS));
-    } while (running.size > 0 && clock.now() < endAt);
-    const abandonedRequests = running.size;
-    running.abandon();
-    if (abandonedRequests > 0) await this.#atMost(closed, LAST_WORDS_MS);
+    const abandonedRequests = await this.#plane.drain(reason, () => this.#stopListeners());
     await this.#cut();
     this.#observer.event({ kind: "stopped", abandonedRequests });
     this.#finished.resolve();
@@ -159,14 +139,6 @@ export class ProxyServer implements AsyncDisposable {
 
   async #stopListeners(): Promise<void> {
     await Promise.all(this.#listeners.map((listener) => listener.stop()));
-  }
-
-  /** Waits for something, but only so long. */
-  async #atMost(promise: Promise<unknown>, delayMs: number): Promise<void> {
-    if (delayMs === Infinity) return void await promise;
-    const { promise: over, resolve } = Promise.withResolvers<void>();
-    using _timer = this.#plane.runtime.clock.setTimer(resolve, Math.max(0, delayMs));
-    await Promise.race([promise, over]);
   }
 
   /** Ends everything at once. */
@@ -194,4 +166,21 @@ function openDescriptors(): number | null {
   } catch {
     return null;
   }
+}
+
+/**
+ * Removes a socket that nobody listens at any more; leaves everything else where it is.
+ *
+ * A process that is killed leaves its socket behind, and the next one could not listen at the same path.
+ */
+async function removeStaleSocket(path: string): Promise<void> {
+  let connection: Deno.Conn;
+  try {
+    if ((await Deno.lstat(path)).isSocket !== true) return;
+    connection = await Deno.connect({ transport: "unix", path });
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) await Deno.remove(path);
+    return;
+  }
+  connection.close();
 }

@@ -5,13 +5,14 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import type { Duration } from "../core/duration.ts";
 import { type Random, systemRandom } from "../core/random.ts";
 import { HeaderFields } from "../http/header_fields.ts";
+import { readTarget } from "../http/request_target.ts";
 import type { Decision, LimitedDecision } from "../limiter/decision.ts";
+import type { KeySource } from "../limiter/key_spec.ts";
 import { LimitHeaders } from "../limiter/limit_headers.ts";
 import { RateLimiter as Limiter } from "../limiter/limiter.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import type { PolicyStatus } from "../limiter/policy_status.ts";
 import { completeRefusal, refusalBody, refusalFields } from "../limiter/refusal.ts";
-import { ServeSource } from "./serve_source.ts";
 
 /** What a {@linkcode RateLimiter} takes beside its policies. */
 export interface RateLimiterOptions {
@@ -109,8 +110,8 @@ export class RateLimiter implements Disposable {
   /**
    * Puts the limits in front of a handler of `Deno.serve`.
    *
-   * A request that is refused gets its answer without the handler; others are told what is left. Places of a
-   * concurrency policy are given back, and `charge` is asked, when the answer has been sent.
+   * A request that is refused gets its response without the handler; others are told what is left. Permits of a
+   * concurrency policy are given back, and `charge` is called, when the response has been sent.
    */
   wrap(handler: Deno.ServeHandler): Deno.ServeHandler {
     return async (request, info) => {
@@ -140,7 +141,7 @@ export class RateLimiter implements Disposable {
     return this.#limiter.check(new ServeSource(request, info));
   }
 
-  /** The answer to a request that was refused: 429, and a problem document that names the policies. */
+  /** The response to a request that was refused: 429, and a problem document that names the policies. */
   refusal(decision: LimitedDecision): Response {
     const headers = [...refusalFields(decision, this.#headers)];
     return new Response(refusalBody(decision), { status: 429, headers });
@@ -212,4 +213,36 @@ export class RateLimiter implements Disposable {
 
 function tellChargeError(error: unknown): void {
   tellStrayError("charge", error);
+}
+
+/** What the functions of a policy are handed by a {@linkcode RateLimiter} of one's own. */
+export class ServeSource implements KeySource {
+  /** The request. */
+  readonly request: Request;
+  /** Address of the client as the runtime knows it; `""` without one. */
+  readonly clientIp: string;
+  /** Status of the response; 0 before there is one. */
+  status = 0;
+  #parts: ReturnType<typeof readTarget> | null = null;
+
+  /** @internal */
+  constructor(request: Request, info?: Pick<Deno.ServeHandlerInfo, "remoteAddr">) {
+    this.request = request;
+    const address = info?.remoteAddr;
+    this.clientIp = address !== undefined && "hostname" in address ? address.hostname : "";
+  }
+
+  /** Path and query as they stand in the URL of the request. */
+  get target(): string {
+    return this.#read().target;
+  }
+
+  /** The `Host` of the request. */
+  get host(): string {
+    return this.#read().host;
+  }
+
+  #read(): ReturnType<typeof readTarget> {
+    return this.#parts ??= readTarget(this.request.url, this.request.headers.get("host"), "");
+  }
 }

@@ -1,22 +1,9 @@
 /** The proxy as a function. */
 
-import { type Clock, systemClock } from "../core/clock.ts";
-import { type Random, systemRandom } from "../core/random.ts";
-import type { ProxyConfig } from "../config/proxy_config.ts";
+import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import { resolveConfig } from "../config/resolve_config.ts";
-import { GuardedObserver, type Observer, silentObserver } from "../observe/observer.ts";
-import { loadLimiterStores } from "./limiter_stores.ts";
 import { ProxyServer } from "./proxy_server.ts";
-
-/** What {@linkcode serve} takes beside the configuration. */
-export interface ServeOptions {
-  /** Who is told of requests, failures and health. @default {nobody} */
-  observer?: Observer;
-  /** Time. @default {the machine's} */
-  clock?: Clock;
-  /** Randomness. @default {Math.random} */
-  random?: Random;
-}
+import { completeOptions, type ProxyParts, type ServeOptions } from "./serve_options.ts";
 
 /**
  * Starts a proxy and resolves once it listens.
@@ -44,21 +31,12 @@ export async function serve<State>(
   config: ProxyConfig<State>,
   options: ServeOptions = {},
 ): Promise<ProxyServer> {
-  const { observer } = options;
-  return await startProxy(
-    resolveConfig(config),
-    observer === undefined ? options : { ...options, observer: new GuardedObserver(observer) },
-  );
+  return await startProxy(resolveConfig(config), completeOptions(options));
 }
 
 /** Starts a proxy from a configuration that has been resolved already. */
-export async function startProxy(
-  config: ReturnType<typeof resolveConfig>,
-  options: ServeOptions = {},
-): Promise<ProxyServer> {
-  const { observer = silentObserver, clock = systemClock, random = systemRandom } = options;
-  const stores = await loadLimiterStores(config.limiter, { clock, observer });
-  const server = new ProxyServer(config, { observer, clock, random, stores });
+export async function startProxy(config: ResolvedConfig, parts: ProxyParts): Promise<ProxyServer> {
+  const server = new ProxyServer(config, parts);
   await server.start();
   return server;
 }

@@ -1,11 +1,16 @@
 /** The transports of a proxy: one for each way in which its pools want to be spoken to. */
 
+import { Cancellation } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
 import type { DeadlineWheel } from "../core/deadline_wheel.ts";
+import { StoppingError } from "../core/errors.ts";
+import type { BackgroundRequest, BackgroundRequests } from "../filter/background_requests.ts";
+import { WholeBody } from "../http/bodies.ts";
+import { KeptBody } from "../proxy/kept_body.ts";
 import { FetchTransport } from "../transport/fetch/fetch_transport.ts";
 import { Http1Transport } from "../transport/http1/http1_transport.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";
-import type { Transport } from "../transport/transport.ts";
+import { sendRequest, type Transport } from "../transport/transport.ts";
 import type { Peer } from "../upstream/peer.ts";
 
 /** What {@linkcode Transports} take. */
@@ -55,5 +60,48 @@ export class Transports implements Disposable {
   [Symbol.dispose](): void {
     for (const transport of this.#byPlan.values()) transport[Symbol.dispose]();
     this.#byPlan.clear();
+  }
+}
+
+/** No connection is kept: copies of a request are no reason for a server to hold one open. */
+const BACKGROUND_PLAN: TransportPlan = { kind: "http1", connections: { maxIdle: 0, idleTimeoutMs: 0 } };
+
+/** Sends requests that no client waits for; those that are on their way when it is disposed are called off. */
+export class BackgroundSender implements BackgroundRequests, AsyncDisposable {
+  readonly #transports: Transports;
+  readonly #cancellation = new Cancellation();
+  readonly #sending = new Set<Promise<void>>();
+
+  constructor(transports: Transports) {
+    this.#transports = transports;
+  }
+
+  async send(request: BackgroundRequest, peer: Peer, timeoutMs: number): Promise<void> {
+    const sending = this.#send(request, peer, timeoutMs);
+    this.#sending.add(sending);
+    try {
+      await sending;
+    } finally {
+      this.#sending.delete(sending);
+    }
+  }
+
+  async #send({ content, ...head }: BackgroundRequest, peer: Peer, timeoutMs: number): Promise<void> {
+    const body = content === null ? null : new KeptBody(new WholeBody(content));
+    const response = await sendRequest(this.#transports.get(BACKGROUND_PLAN), { ...head, body }, peer, {
+      timeouts: { connectMs: timeoutMs, responseMs: timeoutMs, idleMs: timeoutMs, totalMs: timeoutMs },
+      cancellation: this.#cancellation,
+    });
+    try {
+      // Read to its end, as by any client: a server may not like to be hung up on.
+      if (response.body !== null) { while (await response.body.read() !== null); }
+    } finally {
+      response.release();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#cancellation.cancel(new StoppingError("The proxy stops"));
+    await Promise.allSettled(this.#sending);
   }
 }

@@ -5,7 +5,7 @@ import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { allPolicies } from "../config/route_limits.ts";
 import type { ResolvedRoute } from "../config/route_options.ts";
 import { findableRoutes } from "../config/findable_routes.ts";
-import { mergeStates } from "../config/merge_states.ts";
+import { mergeStates } from "../filter/compose_filters.ts";
 import { seededRandom } from "../core/random.ts";
 import { readTarget, shapeOfPath } from "../http/request_target.ts";
 import { RateLimiter } from "../limiter/limiter.ts";

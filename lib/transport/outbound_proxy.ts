@@ -1,4 +1,6 @@
-/** Proxies that stand between this one and the servers. */
+/** Proxies that stand between this one and the servers: how they are written, and how they are connected through. */
+
+import { type Address, formatAddress } from "../upstream/address.ts";
 
 /** A proxy through which servers are reached. */
 export interface OutboundProxy {
@@ -46,4 +48,109 @@ export function parseProxy(text: string): OutboundProxy | undefined {
 export function formatProxy({ scheme, hostname, port, credentials }: OutboundProxy): string {
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
   return `${scheme}://${credentials === null ? "" : "***@"}${host}:${port}`;
+}
+
+type TcpAddress = Extract<Address, { kind: "tcp" }>;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const MAX_HEAD_BYTES = 8192;
+
+/**
+ * Connects to an address through a proxy.
+ *
+ * @throws {Deno.errors.ConnectionRefused} when the proxy does not lead there
+ */
+export async function dialByProxy(
+  proxy: OutboundProxy,
+  address: TcpAddress,
+  signal: AbortSignal,
+): Promise<Deno.TcpConn> {
+  const conn = await Deno.connect({ hostname: proxy.hostname, port: proxy.port, signal });
+  const close = (): void => conn.close();
+  try {
+    signal.throwIfAborted();
+    signal.addEventListener("abort", close);
+    await (proxy.scheme === "http" ? askByConnect(conn, proxy, address) : askBySocks(conn, proxy, address));
+    return conn;
+  } catch (error) {
+    if (!signal.aborted) conn.close();
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", close);
+  }
+}
+
+/** RFC 9110 section 9.3.6. */
+async function askByConnect(conn: Deno.Conn, proxy: OutboundProxy, address: TcpAddress): Promise<void> {
+  const authority = formatAddress(address);
+  const lines = [`CONNECT ${authority} HTTP/1.1`, `Host: ${authority}`];
+  if (proxy.credentials !== null) lines.push(`Proxy-Authorization: Basic ${basicOf(proxy.credentials)}`);
+  await write(conn, encoder.encode(`${lines.join("\r\n")}\r\n\r\n`));
+  const head: number[] = [];
+  // Byte by byte: what follows the head is the server's.
+  while (!endsHead(head)) {
+    if (head.length === MAX_HEAD_BYTES) throw refused("its response is too long");
+    head.push((await read(conn, 1))[0]!);
+  }
+  const status = /^HTTP\/1\.[01] (\d{3})/.exec(decoder.decode(Uint8Array.from(head)))?.[1];
+  if (status === undefined) throw refused("it does not speak HTTP");
+  if (!status.startsWith("2")) throw refused(`it responded with the status ${status}`);
+}
+
+function endsHead(bytes: readonly number[]): boolean {
+  return bytes.at(-1) === 10 && bytes.at(-2) === 13 && bytes.at(-3) === 10 && bytes.at(-4) === 13;
+}
+
+function basicOf({ username, password }: NonNullable<OutboundProxy["credentials"]>): string {
+  return encoder.encode(`${username}:${password}`).toBase64();
+}
+
+/** RFC 1928, and RFC 1929 where the proxy asks who we are. */
+async function askBySocks(conn: Deno.Conn, proxy: OutboundProxy, address: TcpAddress): Promise<void> {
+  const { credentials } = proxy;
+  await write(conn, credentials === null ? Uint8Array.of(5, 1, 0) : Uint8Array.of(5, 2, 0, 2));
+  const [version, method] = await read(conn, 2);
+  if (version !== 5) throw refused("it does not speak SOCKS 5");
+  if (method === 2 && credentials !== null) {
+    const { username, password } = credentials;
+    await write(conn, Uint8Array.of(1, ...counted(username), ...counted(password)));
+    if ((await read(conn, 2))[1] !== 0) throw refused("it does not take the password");
+  } else if (method !== 0) throw refused("it wants to know who we are");
+  await write(conn, Uint8Array.of(5, 1, 0, ...destination(address)));
+  const [, reply, , kind] = await read(conn, 4);
+  if (reply !== 0) throw refused(`it responded with the reply ${reply}`);
+  const bound = kind === 1 ? 4 : kind === 4 ? 16 : (await read(conn, 1))[0]!;
+  await read(conn, bound + 2);
+}
+
+/** The address as the proxy takes it: every host as a name, so that the proxy resolves it; the port follows. */
+function destination({ hostname, port }: TcpAddress): number[] {
+  const parts = hostname.split(".").map(Number);
+  const ipv4 = parts.length === 4 && parts.every((part) => part >= 0 && part <= 255);
+  return [...(ipv4 ? [1, ...parts] : [3, ...counted(hostname)]), port >> 8, port & 255];
+}
+
+function counted(text: string): number[] {
+  const bytes = encoder.encode(text);
+  return [bytes.length, ...bytes];
+}
+
+async function read(conn: Deno.Conn, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  let filled = 0;
+  while (filled < length) {
+    const count = await conn.read(bytes.subarray(filled));
+    if (count === null) throw refused("it closed the connection");
+    filled += count;
+  }
+  return bytes;
+}
+
+async function write(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
+  for (let sent = 0; sent < bytes.length;) sent += await conn.write(bytes.subarray(sent));
+}
+
+function refused(found: string): Error {
+  return new Deno.errors.ConnectionRefused(`The proxy does not lead to the server: ${found}`);
 }

@@ -1,25 +1,25 @@
-/** Where a server listens. */
+/** Addresses of servers. */
 
 /** A TCP endpoint or a unix socket. */
 export type Address =
   | { readonly kind: "tcp"; readonly hostname: string; readonly port: number }
   | { readonly kind: "unix"; readonly path: string };
 
-/** An address as written, and whether its scheme asks for TLS. */
+/** An address, and whether its scheme asks for TLS. */
 export interface ParsedAddress {
   readonly address: Address;
-  /** `true` for `https://`, `false` for `http://`, `null` where no scheme was written. */
+  /** `true` for `https://`, `false` for `http://`, `null` without a scheme. */
   readonly secure: boolean | null;
 }
 
-/** What an address has to look like, for error messages. */
+/** The form of an address, for error messages. */
 export const ADDRESS_EXPECTED = '"host:port"';
 
 const HOST_PORT = /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.]+)?)\]|([^\s:/?#@[\],]+)):(\d{1,5})$/;
 
 /**
- * Reads `host:port`, `[ipv6]:port`, `http://host[:port]`, `https://host[:port]` or `unix:/path`; `undefined`
- * when the text is none of these.
+ * Reads `host:port`, `[ipv6]:port`, `http://host[:port]`, `https://host[:port]` or `unix:/path`; `undefined` for any
+ * other text.
  */
 export function parseAddress(text: string): ParsedAddress | undefined {
   if (text.startsWith("unix:")) {

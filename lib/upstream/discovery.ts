@@ -1,43 +1,43 @@
-/** Servers that are found while the proxy runs. */
+/** Finds the servers of a pool while the proxy runs. */
 
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import type { Pool, PoolChange, ServerLike } from "./pool.ts";
 
-/** Finds the servers of a pool; the signal aborts when nobody wants to know any more. */
+/** Finds the servers of a pool; the signal aborts when the result is no longer wanted. */
 export type Discover = (signal: AbortSignal) => Promise<readonly ServerLike[]>;
 
-/** Told of what a refresh has changed, or that it failed. */
-export interface DiscoveryHooks {
-  /** Called when servers came or went; not when only weights changed. */
+/** Receives what a refresh changed, or that it failed. */
+interface DiscoveryHooks {
+  /** Called when servers were added or removed; not when only weights changed. */
   onChange?: (change: PoolChange) => void;
-  /** Called when refreshes begin to fail or to find nothing, once until one succeeds; the servers stay as they are. */
+  /** Called when refreshes begin to fail or to find nothing, once until one succeeds; the servers stay. */
   onFailure?: (error: unknown) => void;
-  /** Called when a refresh has worked after some that had not. */
+  /** Called when a refresh succeeds after one that failed. */
   onRecovery?: () => void;
 }
 
 /** What a {@linkcode Discovery} is made of. */
-export interface DiscoveryInit extends DiscoveryHooks {
+interface DiscoveryInit extends DiscoveryHooks {
   pool: Pool;
   discover: Discover;
-  /** From the end of a refresh to the next one. */
+  /** Milliseconds from the end of a refresh to the next one. */
   intervalMs: number;
-  /** How long a refresh may take. */
+  /** Most milliseconds of a refresh. */
   timeoutMs: number;
   clock: Clock;
   random: Random;
 }
 
-/** A pool without any server does not wait longer than this for the next look. */
+/** Longest pause before the next refresh while the pool has no server. */
 const EMPTY_PAUSE_MS = 1000;
 
-/** Share of the interval by which each one is made shorter at random, or all proxies would ask at once. */
+/** Largest share of the interval to shorten it by at random; without this all proxies would ask at the same time. */
 const JITTER = 0.1;
 
 /**
- * Keeps the servers of a pool as a function finds them. What it finds is applied as a difference; a refresh that fails
- * or finds nothing changes nothing, since no server at all is hardly ever what is meant.
+ * Replaces the servers of a pool by those that a function finds, again and again; servers that are found again keep their
+ * state. A refresh that fails or finds nothing changes nothing, since a pool without servers is hardly ever meant.
  */
 export class Discovery implements Disposable {
   readonly #init: DiscoveryInit;
@@ -56,7 +56,7 @@ export class Discovery implements Disposable {
     return this.#failures;
   }
 
-  /** Looks once and goes on looking; the promise is fulfilled when the first look is over, however it went. */
+  /** Starts the refreshes; fulfilled when the first one is over, failed or not. */
   async start(): Promise<void> {
     await this.#refresh();
   }
@@ -103,7 +103,7 @@ export class Discovery implements Disposable {
     this.#init.onFailure?.(error);
   }
 
-  /** Ends the looking; the servers stay. */
+  /** Stops the refreshes; the servers stay. */
   [Symbol.dispose](): void {
     this.#disposed = true;
     this.#timer?.[Symbol.dispose]();
@@ -112,7 +112,7 @@ export class Discovery implements Disposable {
   }
 }
 
-/** The same promise, but rejected when the signal aborts: a function may not care for the signal. */
+/** The same promise, but rejected when the signal aborts: a function may ignore its signal. */
 function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise: aborted, reject } = Promise.withResolvers<never>();
   const onAbort = () => reject(signal.reason);

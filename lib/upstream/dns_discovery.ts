@@ -1,16 +1,16 @@
-/** Servers by their records in the DNS. */
+/** Finds servers by DNS records. */
 
 import { formatAddress } from "./address.ts";
 import type { Discover } from "./discovery.ts";
 import type { ServerSpec } from "./server_spec.ts";
 
-/** Which records tell of servers. */
+/** Which records to ask for. */
 export interface DnsDiscoveryOptions {
-  /** The name to ask for, such as `"api.internal"` or `"_http._tcp.api.internal"`. */
+  /** The name of the records, such as `"api.internal"` or `"_http._tcp.api.internal"`. */
   name: string;
   /** Kind of record: addresses, or SRV with host, port, weight and priority. */
   record: "A" | "AAAA" | "SRV";
-  /** Port of the servers; required for addresses, and not used for SRV. */
+  /** Port of the servers; required for A and AAAA, not used for SRV. */
   port?: number;
   /** Name server to ask, `"ip"` or `"ip:port"`. @default {those of the system} */
   resolver?: string;
@@ -20,12 +20,12 @@ export interface DnsDiscoveryOptions {
 type Ask = (signal: AbortSignal) => Promise<ServerSpec[]>;
 
 /**
- * Makes a function that finds servers in the DNS.
+ * Makes a function that finds servers by DNS records.
  *
- * Of SRV records (RFC 2782) those with the lowest priority are the servers and all others backups; weight 0 is the
- * smallest weight there is, and counts as 1.
+ * SRV records (RFC 2782) with the lowest priority are primary servers, all others are backups; weight 0 counts
+ * as 1.
  *
- * @throws {TypeError} when the port is missing or the resolver cannot be read
+ * @throws {TypeError} when the port is missing or the resolver is invalid
  */
 export function dnsDiscovery({ name, record, port, resolver }: DnsDiscoveryOptions): Discover {
   const nameServer = nameServerOf(resolver);
@@ -41,7 +41,7 @@ type NameServer = Pick<Deno.ResolveDnsOptions, "nameServer">;
 function askAddresses(name: string, record: "A" | "AAAA", port: number, nameServer: NameServer): Ask {
   return async (signal) => {
     const hostnames = await Deno.resolveDns(name, record, { ...nameServer, signal });
-    // Name servers shuffle their answers; the order of servers should mean nothing.
+    // Name servers shuffle the records: sorted, the same records give the same list.
     return distinct(hostnames).map((hostname) => ({
       address: formatAddress({ kind: "tcp", hostname, port }),
     }));
@@ -66,10 +66,10 @@ function distinct(texts: readonly string[]): string[] {
   return [...new Set(texts)].sort();
 }
 
-/** What a resolver has to look like, for error messages. */
+/** The form of a resolver, for error messages. */
 export const RESOLVER_EXPECTED = 'a resolver such as "10.0.0.53:53"';
 
-/** Reads the address of a name server, `"ip"` or `"ip:port"`; `undefined` when it is none. */
+/** Reads the address of a name server, `"ip"` or `"ip:port"`; `undefined` for any other text. */
 export function parseResolver(resolver: string): { ipAddr: string; port: number } | undefined {
   const match = /^(?:\[([\da-f:]+)\]|([\d.]+))(?::(\d+))?$|^([\da-f:]+)$/i.exec(resolver);
   if (match === null) return undefined;

@@ -1,16 +1,16 @@
-/** The one rule about who may be sent a request. */
+/** Decides which servers may be sent a request. */
 
-/** What the rule looks at. */
+/** The state of a server that decides it. */
 export interface Standing {
-  /** `false` when an operator took the server out. */
+  /** `false` when an operator disabled the server. */
   readonly enabled: boolean;
-  /** Running requests are finished, new ones go elsewhere. */
+  /** Whether it finishes its requests and gets no new ones. */
   readonly draining: boolean;
-  /** What active checks say; `true` without checks. */
+  /** Whether active checks pass; `true` without checks. */
   readonly healthy: boolean;
-  /** Out for a while because real requests failed. */
+  /** Whether it is out for a while because requests failed. */
   readonly ejected: boolean;
-  /** As many requests run as the server may have at once. */
+  /** Whether it has as many requests in flight as it may have. */
   readonly full: boolean;
 }
 
@@ -20,9 +20,9 @@ export type Ineligibility = "disabled" | "draining" | "unhealthy" | "ejected" | 
 /**
  * Tells why a server may not be sent a request now; `null` when it may.
  *
- * `"full"` comes last: it is the only reason that passes by itself within one request.
+ * `"full"` comes last: it is the only reason that may pass while a request waits.
  *
- * @param mayDrain whether it is no reason that the server drains: for clients that it has already
+ * @param mayDrain whether a draining server may be sent the request: for clients that are tied to it
  */
 export function ineligibility(standing: Standing, mayDrain = false): Ineligibility | null {
   if (!standing.enabled) return "disabled";
@@ -33,13 +33,21 @@ export function ineligibility(standing: Standing, mayDrain = false): Ineligibili
 }
 
 /**
- * Whether a server may be considered at all, its requests in flight left aside.
+ * Whether a server may be sent requests if it is not full.
  *
- * Changes rarely, so selectors keep lists of available servers and look only at {@linkcode Standing.full} for
- * each request. With `panic` what checks and ejection say is ignored; what an operator says never is.
+ * Changes rarely, so algorithms keep lists of available servers and look only at {@linkcode Standing.full} for each
+ * request. With `panic`, failed checks and ejection do not count; what an operator set always does.
  */
 export function isAvailable(standing: Standing, panic = false): boolean {
   const reason = ineligibility(standing);
   if (reason === null || reason === "full") return true;
   return panic && (reason === "unhealthy" || reason === "ejected");
+}
+
+/** Every result of {@linkcode serverState}. */
+export const SERVER_STATES = ["up", "disabled", "draining", "unhealthy", "ejected", "full"] as const;
+
+/** Why a server gets no requests, or `"up"`. */
+export function serverState(standing: Standing): typeof SERVER_STATES[number] {
+  return ineligibility(standing) ?? "up";
 }

@@ -1,23 +1,28 @@
-/** Servers that can stand in for each other, and their coming and going while the proxy runs. */
+/** Pools of servers, which may change while the proxy runs. */
 
 import { callAside, tellStrayError } from "../core/callback.ts";
-import { PoolState } from "./pool_state.ts";
-import { checkServerInit, Server, type ServerInit } from "./server.ts";
-import { resolvePlainServer, type ResolveServer, type ServerSpec } from "./server_spec.ts";
+import { PoolState, Server } from "./server.ts";
+import {
+  checkServerInit,
+  resolvePlainServer,
+  type ResolveServer,
+  type ServerInit,
+  type ServerSpec,
+} from "./server_spec.ts";
 
-/** A server in whichever form it is at hand. */
+/** A server: its address, a specification, or all that a pool needs. */
 export type ServerLike = string | ServerSpec | ServerInit;
 
 /**
- * Who wants to know about the members of a pool. Nobody waits for it; what it throws, or rejects with, is told on `stderr`,
- * and changes nothing.
+ * Receives changes of the members of a pool. The pool does not wait for it; its errors are written to `stderr` and change
+ * nothing.
  */
 export interface PoolListener {
-  /** A server becomes a member; it is chosen for no request before everybody has been told. */
+  /** Called when a server is added, before any request may choose it. */
   onAdded?(server: Server): void;
-  /** A server is no member any more; it gets no new requests, and what runs there is finished. */
+  /** Called when a server is removed: it gets no new requests; running ones are finished. */
   onLeaving?(server: Server): void;
-  /** The last request of a server that left has finished: what is kept for its peer can be closed. */
+  /** Called when a removed server has finished its last request: close what you keep for its peer. */
   onRemoved?(server: Server): void;
 }
 
@@ -25,19 +30,19 @@ export interface PoolListener {
 export interface PoolInit {
   /** Name of the pool, for logs and filters. */
   name: string;
-  /** The members to begin with. */
+  /** The first members. */
   servers: readonly ServerLike[];
-  /** Completes servers that are added as text or as a part. @default {plain text servers} */
+  /** Completes servers that are added as an address or a specification. @default {plain text servers} */
   resolve?: ResolveServer;
 }
 
-/** What {@linkcode Pool.replaceServers} has done. */
+/** What {@linkcode Pool.replaceServers} changed. */
 export interface PoolChange {
-  /** Those that are new. */
+  /** The new servers. */
   readonly added: readonly Server[];
-  /** Those that have left; what runs there is finished. */
+  /** The removed servers; running requests are finished. */
   readonly removed: readonly Server[];
-  /** Those that stay, with their health and counters. */
+  /** The servers that stay, with their health and counters. */
   readonly kept: readonly Server[];
 }
 
@@ -55,7 +60,7 @@ export class Pool implements Disposable {
   /**
    * Makes a pool of its first members.
    *
-   * @throws {TypeError} when a server cannot be read or is there twice
+   * @throws {TypeError} when a server is invalid or appears twice
    */
   constructor({ name, servers, resolve = resolvePlainServer }: PoolInit) {
     this.name = name;
@@ -65,37 +70,37 @@ export class Pool implements Disposable {
     this.#membersChanged();
   }
 
-  /** The members, in the order in which they came; a new array after each change. */
+  /** The members, in the order in which they were added; a new array after each change. */
   get servers(): readonly Server[] {
     return this.#servers;
   }
 
-  /** Servers that were removed and still have requests to finish. */
+  /** Removed servers that still have running requests. */
   get leaving(): readonly Server[] {
     return [...this.#leaving.keys()];
   }
 
-  /** Grows with every change that may change a choice. */
+  /** Grows with every change that may change which server is chosen. */
   get version(): number {
     return this.#state.version;
   }
 
-  /** Grows when servers come, go, or change their weight or rank. */
+  /** Grows when servers are added or removed, or change their weight or rank. */
   get membership(): number {
     return this.#state.membership;
   }
 
-  /** Requests that run at all its servers together. */
+  /** Requests in flight at all its servers. */
   get inFlight(): number {
     return this.#state.inFlight;
   }
 
-  /** Told when a request may fit in that did not before; the place of the queue of the pool. */
+  /** Called when a server may have room for a request; set by the queue of the pool. */
   set onRoom(callback: (() => void) | null) {
     this.#state.onRoom = callback;
   }
 
-  /** Told when a server has one request more or less in flight; the place of what chooses by that. */
+  /** Called when a server has one request more or less in flight; set for algorithms that choose by that. */
   set onLoad(callback: ((server: Server) => void) | null) {
     this.#state.onLoad = callback;
   }
@@ -105,27 +110,27 @@ export class Pool implements Disposable {
     return this.#byId.get(id);
   }
 
-  /** Tells about members from now on, until the result is disposed. */
+  /** Calls the listener with changes of the members, until the result is disposed. */
   subscribe(listener: PoolListener): Disposable {
     this.#listeners.add(listener);
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
   /**
-   * Adds a server; it can be chosen as soon as its checks, if there are any, say so.
+   * Adds a server; with active checks it is chosen only after the first one has passed.
    *
-   * @throws {TypeError} when the address cannot be read or is a member already
+   * @throws {TypeError} when the address is invalid or is a member already
    */
   addServer(spec: ServerLike): Server {
     const server = this.#insert(this.#completed(spec));
-    this.#welcome([server]);
+    this.#announce([server]);
     return server;
   }
 
   /**
-   * Takes a server out: no new requests, running ones are finished.
+   * Removes a server: it gets no new requests; running ones are finished.
    *
-   * @returns a promise that is fulfilled when the last one has finished
+   * @returns a promise that is fulfilled when the last request has finished
    */
   removeServer(server: Server | string): Promise<void> {
     const member = this.#member(server);
@@ -134,24 +139,24 @@ export class Pool implements Disposable {
     return this.#leave(member);
   }
 
-  /** Changes the share of a server; its health and its counters stay. */
+  /** Changes the weight of a server; its health and its counters stay. */
   setWeight(server: Server | string, weight: number): void {
     this.#member(server).configure({ weight });
   }
 
-  /** Takes a server out of the choice, or back in. */
+  /** Disables a server, so that it gets no requests, or enables it again. */
   setEnabled(server: Server | string, enabled: boolean): void {
     this.#member(server).setEnabled(enabled);
   }
 
-  /** Lets a server finish what runs there without giving it more, or ends that. */
+  /** Begins or ends draining: a draining server finishes its requests and gets no new ones. */
   setDraining(server: Server | string, draining: boolean): void {
     this.#member(server).setDraining(draining);
   }
 
-  /** Makes these the servers. Those that stay keep their identity, health and counters, also with a new weight. */
+  /** Replaces the servers. Those that stay keep their identity, health and counters, also with a new weight. */
   replaceServers(specs: readonly ServerLike[]): PoolChange {
-    // Whatever is wrong with one of them has to be found before anything is changed.
+    // Every problem has to be found before anything is changed.
     const wanted = this.#distinct(specs.map((spec) => this.#completed(spec)));
     for (const init of wanted) checkServerInit(init);
     const before = new Map(this.#byId);
@@ -167,7 +172,7 @@ export class Pool implements Disposable {
         kept.push(known);
       } else added.push(this.#insert(init));
     }
-    this.#welcome(added);
+    this.#announce(added);
     const removed = [...before.values()];
     for (const server of removed) this.#leave(server);
     return { added, removed, kept };
@@ -204,13 +209,13 @@ export class Pool implements Disposable {
     throw new TypeError(`Cannot change server of pool "${this.name}": "${id}" is no member`);
   }
 
-  /** Tells of servers before they can be chosen: until then they count as healthy, and requests may be waiting. */
-  #welcome(servers: readonly Server[]): void {
-    for (const server of servers) this.#tell("onAdded", server);
+  /** Calls the listeners before the servers can be chosen: until then they count as healthy, and requests may wait. */
+  #announce(servers: readonly Server[]): void {
+    for (const server of servers) this.#call("onAdded", server);
     this.#membersChanged();
   }
 
-  #tell(what: keyof PoolListener, server: Server): void {
+  #call(what: keyof PoolListener, server: Server): void {
     for (const listener of this.#listeners) {
       callAside(
         () => listener[what]?.(server),
@@ -228,7 +233,7 @@ export class Pool implements Disposable {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#leaving.set(server, resolve);
     server.leave();
-    this.#tell("onLeaving", server);
+    this.#call("onLeaving", server);
     if (server.inFlight === 0) this.#removed(server);
     return promise;
   }
@@ -237,11 +242,11 @@ export class Pool implements Disposable {
     const resolve = this.#leaving.get(server);
     if (resolve === undefined) return;
     this.#leaving.delete(server);
-    this.#tell("onRemoved", server);
+    this.#call("onRemoved", server);
     resolve();
   }
 
-  /** Lets every server go at once; nothing is told to listeners, which are disposed with their own owners. */
+  /** Removes every server at once without calling the listeners: their owners dispose them. */
   [Symbol.dispose](): void {
     this.#listeners.clear();
     this.#state.onRoom = null;
@@ -253,7 +258,7 @@ export class Pool implements Disposable {
   }
 }
 
-/** Whether two peers are reached in the same way. */
+/** Whether two peers have the same address and the same TLS. */
 function samePeer(a: ServerInit["peer"], b: ServerInit["peer"]): boolean {
   return a === b || JSON.stringify(a) === JSON.stringify(b);
 }

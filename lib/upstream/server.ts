@@ -1,44 +1,24 @@
-/** One server of a pool, with everything that changes about it while the proxy runs. */
+/** A server of a pool and its state. */
 
-import { describeValue } from "../core/describe_value.ts";
 import { Lease } from "../core/lease.ts";
 import { type Ineligibility, ineligibility, isAvailable, type Standing } from "./eligibility.ts";
 import type { Peer } from "./peer.ts";
-import { PoolState } from "./pool_state.ts";
+import { checkServerInit, type ServerInit } from "./server_spec.ts";
 
-/** Largest weight; with much more, sums of weights would not be exact. */
-export const MAX_WEIGHT = 65_535;
-
-/** What active checks know: `checking` is a server that was never checked yet. */
+/** What active checks found: `checking` is a server that was not checked yet. */
 export type Health = "up" | "down" | "checking";
 
 /**
- * How a request to a server ended: `failure` when it gave no answer or one that blames the server or what is behind
- * it, `ignored` when it says nothing about the server (4xx, 429, the client went away).
+ * How a request to a server ended: `failure` without a response, or with one that blames the server or what is behind
+ * it; `ignored` when the end says nothing about the server (4xx, 429, the client went away).
  */
 export type Outcome = "success" | "failure" | "ignored";
 
 /**
- * The last thing that was tried at a server: to connect, to agree on TLS, to get a response to a request; `response`
- * when one came, whatever it says.
+ * How far a request to a server got: it tried to connect, to do the TLS handshake, or to get a response; `response` when
+ * one came, whatever its status.
  */
 export type Stage = "connect" | "tls" | "request" | "response";
-
-/** A server as a pool takes it, complete. */
-export interface ServerInit {
-  /** The address as configured; unique in its pool. */
-  readonly id: string;
-  /** How transports reach it. */
-  readonly peer: Peer;
-  /** Share of the requests, beside the others': 0 (none) to 65535. @default {1} */
-  readonly weight?: number;
-  /** Only used when no server that is not a backup can be. @default {false} */
-  readonly backup?: boolean;
-  /** Words of the operator, for filters and logs. @default {[]} */
-  readonly tags?: readonly string[];
-  /** How many requests may run at once. @default {Infinity} */
-  readonly maxInFlight?: number;
-}
 
 /** A server of a pool. Its identity stays while it is a member, whatever changes about it. */
 export class Server implements Standing {
@@ -83,32 +63,32 @@ export class Server implements Standing {
     this.#giveBack = () => this.#release();
   }
 
-  /** Share of the requests as configured. */
+  /** Share of the requests, as configured. */
   get weight(): number {
     return this.#weight;
   }
 
-  /** Share of the requests at this moment: smaller than {@linkcode weight} during a slow start. */
+  /** Share of the requests now: smaller than {@linkcode weight} during a slow start. */
   get effectiveWeight(): number {
     return this.#weight * this.#ramp;
   }
 
-  /** Only used when no server that is not a backup can be. */
+  /** Used only when no primary server can be used. */
   get backup(): boolean {
     return this.#backup;
   }
 
-  /** Words of the operator. */
+  /** Tags of the operator. */
   get tags(): readonly string[] {
     return this.#tags;
   }
 
-  /** How many requests may run at once. */
+  /** Most requests in flight at once. */
   get maxInFlight(): number {
     return this.#maxInFlight;
   }
 
-  /** Requests that run now. */
+  /** Requests in flight. */
   get inFlight(): number {
     return this.#inFlight;
   }
@@ -121,7 +101,7 @@ export class Server implements Standing {
     return this.#draining || this.#leaving;
   }
 
-  /** What active checks know. */
+  /** What active checks found. */
   get health(): Health {
     return this.#health;
   }
@@ -134,7 +114,7 @@ export class Server implements Standing {
     return this.#ejected;
   }
 
-  /** Whether one request at a time is let through after an ejection, until one has got a response. */
+  /** Whether it gets one request at a time after an ejection, until one gets a response. */
   get halfOpen(): boolean {
     return this.#halfOpen;
   }
@@ -158,7 +138,7 @@ export class Server implements Standing {
     return this.#failures;
   }
 
-  /** Failures since the last success, or since the server was last let back in. */
+  /** Failures since the last success, or since the last ejection ended. */
   get consecutiveFailures(): number {
     return this.#consecutiveFailures;
   }
@@ -168,18 +148,18 @@ export class Server implements Standing {
     return ineligibility(this);
   }
 
-  /** Whether it may be sent requests, its requests in flight left aside. */
+  /** Whether it may be sent requests if it is not full. */
   get available(): boolean {
     return isAvailable(this);
   }
 
-  /** Counts a request in; the lease counts it out. Does not ask whether the server is eligible. */
+  /** Counts a request in; releasing the lease counts it out. Does not ask whether the server is eligible. */
   acquire(): Lease {
     if (this.#halfOpen) return this.acquireTrial();
     return this.#acquire(this.#giveBack);
   }
 
-  /** @internal The same for a request that tries whether the server works again; it is full as long as that runs. */
+  /** @internal Does the same for a trial request after an ejection; the server is full as long as it runs. */
   acquireTrial(): Lease {
     const trial: Lease = this.#acquire(() => {
       if (this.#trial === trial) this.#trial = null;
@@ -230,7 +210,7 @@ export class Server implements Standing {
     this.#state.changed();
   }
 
-  /** @internal By `Pool.removeServer`; there is no way back. */
+  /** @internal By `Pool.removeServer`; final. */
   leave(): void {
     this.#leaving = true;
     this.#state.changed();
@@ -275,24 +255,30 @@ export class Server implements Standing {
   }
 }
 
-/**
- * Looks at the numbers of a server, which are those of a configuration also where they come from a program.
- *
- * @throws {RangeError} when its weight or its limit is none
- */
-export function checkServerInit({ id, weight = 1, maxInFlight = Infinity }: Omit<ServerInit, "peer">): void {
-  if (!(typeof weight === "number" && weight >= 0 && weight <= MAX_WEIGHT)) {
-    throw new RangeError(
-      `Cannot weigh server "${id}": the weight must be a number from 0 to ${MAX_WEIGHT}, received ${
-        describeValue(weight)
-      }`,
-    );
+/** What the servers of a pool share: counters and callbacks. Servers know this and not the pool. */
+export class PoolState {
+  /** Grows with every change that may change which server is chosen. */
+  version = 0;
+  /** Grows when servers are added or removed, or change their weight or rank; health does not count. */
+  membership = 0;
+  /** Requests in flight at all servers. */
+  inFlight = 0;
+  /** Called when a server may have room for a request; `null` while no request waits. */
+  onRoom: (() => void) | null = null;
+  /** Called when a server has one request more or less in flight; `null` when the algorithm does not need it. */
+  onLoad: ((server: Server) => void) | null = null;
+  /** Called when a removed server has finished its last request. */
+  onIdle: ((server: Server) => void) | null = null;
+
+  /** Notes a change that may change which server is chosen. */
+  changed(): void {
+    this.version++;
+    this.onRoom?.();
   }
-  if (!(maxInFlight === Infinity || (Number.isSafeInteger(maxInFlight) && maxInFlight >= 0))) {
-    throw new RangeError(
-      `Cannot limit server "${id}": "maxInFlight" must be a whole number from 0 on or Infinity, received ${
-        describeValue(maxInFlight)
-      }`,
-    );
+
+  /** Notes a change of the members, their weights or ranks. */
+  membersChanged(): void {
+    this.membership++;
+    this.changed();
   }
 }

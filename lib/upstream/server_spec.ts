@@ -1,29 +1,46 @@
-/** Servers as an operator writes them. */
+/** Servers as an operator writes them, and as a pool takes them. */
 
+import { describeValue } from "../core/describe_value.ts";
 import { ADDRESS_EXPECTED, formatAddress, parseAddress } from "./address.ts";
-import type { ServerInit } from "./server.ts";
+import type { Peer } from "./peer.ts";
 
-/** A server with more to say than its address. */
+/** A server with options beside its address. */
 export interface ServerSpec {
   /** `"host:port"` or `"unix:/path"`. */
   address: string;
-  /** Share of the requests, beside the others': 0 (none) to 65535. @default {1} */
+  /** Share of the requests relative to the other servers: 0 (none) to 65535. @default {1} */
   weight?: number;
-  /** Only used when no server that is not a backup can be. @default {false} */
+  /** Used only when no primary server can be used. @default {false} */
   backup?: boolean;
-  /** Words of the operator, for filters and logs. @default {[]} */
+  /** Tags for filters and logs. @default {[]} */
   tags?: readonly string[];
-  /** How many requests may run at once. @default {Infinity} */
+  /** Most requests in flight at once. @default {Infinity} */
   maxInFlight?: number;
 }
 
-/** Completes a server of which the operator wrote only a part. */
+/** All that a pool needs of a server. */
+export interface ServerInit {
+  /** The address as configured; unique in its pool. */
+  readonly id: string;
+  /** How transports reach it. */
+  readonly peer: Peer;
+  /** Share of the requests relative to the other servers: 0 (none) to 65535. @default {1} */
+  readonly weight?: number;
+  /** Used only when no primary server can be used. @default {false} */
+  readonly backup?: boolean;
+  /** Tags for filters and logs. @default {[]} */
+  readonly tags?: readonly string[];
+  /** Most requests in flight at once. @default {Infinity} */
+  readonly maxInFlight?: number;
+}
+
+/** Completes a server as an operator writes it. */
 export type ResolveServer = (spec: string | ServerSpec) => ServerInit;
 
 /**
- * Reads a server that is spoken to in plain text.
+ * Completes a server without TLS.
  *
- * @throws {TypeError} when the address is none, or asks for TLS, which takes a pool that knows of it
+ * @throws {TypeError} when the address is invalid or asks for TLS
  */
 export function resolvePlainServer(spec: string | ServerSpec): ServerInit {
   const { address: text, ...rest } = typeof spec === "string" ? { address: spec } : spec;
@@ -33,4 +50,29 @@ export function resolvePlainServer(spec: string | ServerSpec): ServerInit {
   }
   const peer = Object.freeze({ address: Object.freeze(parsed.address), tls: null });
   return { id: formatAddress(parsed.address), peer, ...rest };
+}
+
+/** Largest weight: sums of larger ones would not be exact. */
+export const MAX_WEIGHT = 65_535;
+
+/**
+ * Checks the numbers of a server.
+ *
+ * @throws {RangeError} when the weight or the limit is invalid
+ */
+export function checkServerInit({ id, weight = 1, maxInFlight = Infinity }: Omit<ServerInit, "peer">): void {
+  if (!(typeof weight === "number" && weight >= 0 && weight <= MAX_WEIGHT)) {
+    throw new RangeError(
+      `Cannot weigh server "${id}": the weight must be a number from 0 to ${MAX_WEIGHT}, received ${
+        describeValue(weight)
+      }`,
+    );
+  }
+  if (!(maxInFlight === Infinity || (Number.isSafeInteger(maxInFlight) && maxInFlight >= 0))) {
+    throw new RangeError(
+      `Cannot limit server "${id}": "maxInFlight" must be a whole number from 0 on or Infinity, received ${
+        describeValue(maxInFlight)
+      }`,
+    );
+  }
 }

@@ -3,7 +3,8 @@
 import { assertEquals } from "@std/assert";
 import type { ProxyConfig } from "../../lib/config/proxy_config.ts";
 import type { ProxyServer } from "../../lib/server/proxy_server.ts";
-import { serve, type ServeOptions } from "../../lib/server/serve.ts";
+import { serve } from "../../lib/server/serve.ts";
+import type { ServeOptions } from "../../lib/server/serve_options.ts";
 import type { Server } from "../../lib/upstream/server.ts";
 import { onEngine } from "./engine.ts";
 import { rawClient } from "./raw_client.ts";

@@ -1,7 +1,7 @@
 /** The schema of the phases of a request. */
 
 import * as v from "valibot";
-import type { Filters } from "../filters.ts";
+import type { Filters } from "../../filter/filters.ts";
 import { mustBe } from "./messages.ts";
 import { optionsObject } from "./options_object.ts";
 

@@ -2,9 +2,8 @@
 
 import * as v from "valibot";
 import type { ActiveCheckOptions, CheckPacing } from "../../health/health_check_options.ts";
-import type { HttpCheckRequest } from "../../health/http_check.ts";
-import { parseStatuses, STATUSES_EXPECTED } from "../../health/status_ranges.ts";
-import { isToken } from "../../http/header_fields.ts";
+import { type HttpCheckRequest, parseStatuses, STATUSES_EXPECTED } from "../../health/http_check.ts";
+import { isFieldValue, isToken } from "../../http/header_fields.ts";
 import { positiveDurationSchema } from "./duration_schema.ts";
 import { mustBe, oneOf } from "./messages.ts";
 import { portSchema, shareSchema, wholeNumberSchema } from "./number_schema.ts";
@@ -36,7 +35,7 @@ const headersSchema = v.custom(
   (value) =>
     isRecord(value) &&
     Object.entries(value).every(([name, text]) =>
-      isToken(name) && typeof text === "string" && !/[\r\n\0]/.test(text)
+      isToken(name) && typeof text === "string" && isFieldValue(text)
     ),
   mustBe("an object of field names and their values"),
 );

@@ -3,7 +3,7 @@
 import * as v from "valibot";
 import { formatAddress, parseAddress } from "../../upstream/address.ts";
 import type { PoolOptions } from "../proxy_config.ts";
-import { findPeerProblem, type Way } from "../resolve_peer.ts";
+import { findPeerProblem, type Way } from "../../filter/resolve_peer.ts";
 import { balancingEntries, checkBalancing } from "./balancing_schema.ts";
 import { mustBe } from "./messages.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";

@@ -5,7 +5,7 @@ import type { ServerOptions } from "../proxy_config.ts";
 import { addressSchema } from "./address_schema.ts";
 import { mustBe } from "./messages.ts";
 import { limitSchema, wholeNumberSchema } from "./number_schema.ts";
-import { MAX_WEIGHT } from "../../upstream/server.ts";
+import { MAX_WEIGHT } from "../../upstream/server_spec.ts";
 import { isRecord, optionsObject } from "./options_object.ts";
 import { tlsSchema } from "./tls_schema.ts";
 

@@ -1,7 +1,7 @@
 /** The schema of sticky sessions. */
 
 import * as v from "valibot";
-import { findStickyProblems, type StickyOptions } from "../../balancer/sticky_options.ts";
+import { findStickyProblems, type StickyOptions } from "../../balancer/sticky_sessions.ts";
 import { positiveDurationSchema } from "./duration_schema.ts";
 import { mustBe, oneOf } from "./messages.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";

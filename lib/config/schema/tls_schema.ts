@@ -1,7 +1,7 @@
 /** The schema of TLS towards servers. */
 
 import * as v from "valibot";
-import type { UpstreamTlsOptions } from "../filters.ts";
+import type { UpstreamTlsOptions } from "../../filter/resolve_peer.ts";
 import { mustBe, mustBeSecret } from "./messages.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";
 

@@ -5,7 +5,6 @@ import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { formatListen } from "../../config/format_listen.ts";
 import type { ListenTlsOptions, ResolvedListen } from "../../config/proxy_config.ts";
-import { cutBehind } from "../../http/make_response.ts";
 import type { StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, type ListenError, listenError } from "../engine.ts";
 import { socketShortage } from "../../core/resource_shortage.ts";
@@ -137,10 +136,7 @@ export class DenoListener implements EngineListener {
         // Reached only by a response that broke off midway; the client's connection is cut, and the failure has been
         // reported by the exchange. The runtime's own handler would print a stack for each.
         onError: () => new Response(null, { status: 500 }),
-      }, (request, connection) => {
-        const response = serveRequest(request, connection, info, context);
-        return request.method === "CONNECT" ? response.then((made) => refuseTunnel(request, made)) : response;
-      });
+      }, (request, connection) => serveRequest(request, connection, info, context));
     } catch (error) {
       throw this.#listenError(error);
     }
@@ -268,14 +264,6 @@ export class DenoListener implements EngineListener {
     this.#watch?.[Symbol.dispose]();
     this.#timer?.[Symbol.dispose]();
   }
-}
-
-/**
- * The refusal of a CONNECT. The runtime takes the content of one for the next request (Deno 2.9.6), so that nothing may
- * follow where there is any.
- */
-function refuseTunnel({ headers }: Request, refusal: Response): Response {
-  return headers.has("content-length") || headers.has("transfer-encoding") ? cutBehind(refusal) : refusal;
 }
 
 /** A path as the runtime writes it in front of a target. */

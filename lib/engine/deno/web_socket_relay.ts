@@ -50,7 +50,9 @@ function staysBehind(name: string): boolean {
 
 /** How often a client is looked at that a server waits for; the runtime does not tell. */
 const DRAIN_LOOK_MS = 20;
-/** How long a client may take to answer a frame of closing. */
+/** How long the runtime may take to open it; it never does for a copy of its request, and does not say so (Deno 2.9.6). */
+const OPEN_MS = 10_000;
+/** How long a client may take to respond to a frame of closing. */
 const CLOSE_MS = 5000;
 /** The same when the proxy stops, which waits for a second. */
 const LAST_WORDS_MS = 500;
@@ -63,6 +65,7 @@ export class WebSocketRelay implements ServerWebSocketListener {
   readonly #options: ResolvedWebSocket;
   readonly #backlog = new ClientBacklog();
   readonly #encoder = new TextEncoder();
+  readonly #opening: Deadline;
   readonly #idle: Deadline;
   readonly #clientClosing: Deadline;
   readonly #drain: Deadline;
@@ -81,6 +84,8 @@ export class WebSocketRelay implements ServerWebSocketListener {
     this.#relay = relay;
     this.#client = client;
     this.#options = options;
+    this.#opening = wheel.deadline(() => this.#onClientClose(1006, ""));
+    this.#opening.set(OPEN_MS);
     this.#idle = wheel.deadline(() => this.#closeIdle());
     this.#clientClosing = wheel.deadline(() => this.#clientEnded());
     this.#drain = wheel.deadline(() => this.#lookAtClient());
@@ -100,6 +105,7 @@ export class WebSocketRelay implements ServerWebSocketListener {
 
   #open(): void {
     if (this.#clientClosed) return;
+    this.#opening.clear();
     this.#keepAlive();
     this.#server.start();
     this.#stopping = this.#relay.cancellation.listen((reason) => {
@@ -193,6 +199,7 @@ export class WebSocketRelay implements ServerWebSocketListener {
 
   #clientEnded(): void {
     this.#clientClosed = true;
+    this.#opening.clear();
     this.#clientClosing.clear();
     this.#refusing.clear();
     this.#drain.clear();

@@ -5,8 +5,14 @@ import { type ProxyError, RequestError, StoppingError, UpstreamError } from "../
 import type { Bytes } from "../../http/message.ts";
 import type { TunnelOptions } from "../../proxy/client_stream.ts";
 import type { Tunnel } from "../../transport/transport.ts";
-import { maskedFrame, plainFrame } from "../../transport/websocket/encode_frame.ts";
-import { closePayload, OPCODE, WebSocketProtocolError } from "../../transport/websocket/frame.ts";
+
+import {
+  closePayload,
+  maskedFrame,
+  OPCODE,
+  plainFrame,
+  WebSocketProtocolError,
+} from "../../transport/websocket/frame.ts";
 import { FrameParser } from "../../transport/websocket/frame_parser.ts";
 import { Patience } from "../../transport/websocket/patience.ts";
 import type { Socket } from "../socket.ts";

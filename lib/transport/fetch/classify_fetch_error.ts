@@ -15,7 +15,7 @@ const CONNECT_RULES: readonly Rule[] = [
   [/corrupt message|alert|tls|handshake|peer is incompatible|peer misbehaved/i, "tls_protocol_error"],
 ];
 
-/** After that, until the head of the answer. */
+/** After that, until the head of the response. */
 const SEND_RULES: readonly Rule[] = [
   [/alert: .*certificate|certificate required/i, "tls_certificate_error"],
   [/alert/i, "tls_protocol_error"],
@@ -49,7 +49,7 @@ export function classifyFetchError(
   });
 }
 
-/** Makes an error of what broke off the content of an answer. */
+/** Makes an error of what broke off the content of a response. */
 export function classifyBodyError(error: unknown): UpstreamError {
   return new UpstreamError(`The response was cut short: ${describe(error)}`, {
     code: "http_response_incomplete",

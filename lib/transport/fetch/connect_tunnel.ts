@@ -3,8 +3,7 @@
 import { resourceShortage } from "../../core/resource_shortage.ts";
 import type { UpstreamErrorCode } from "../../core/errors.ts";
 import type { Address } from "../../upstream/address.ts";
-import type { OutboundProxy } from "../outbound_proxy.ts";
-import { dialByProxy } from "./dial_by_proxy.ts";
+import { dialByProxy, type OutboundProxy } from "../outbound_proxy.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -74,7 +73,7 @@ export class ConnectTunnel implements Disposable {
     if (head === null || !head.toLowerCase().includes(accepted)) return;
     const buffer = new Uint8Array(BUFFER_BYTES);
     const dialling = new AbortController();
-    // `fetch` says nothing until it is answered: what ends this read while the server is dialled is its giving up.
+    // `fetch` sends nothing before our response: a read that ends while the server is dialled means that it gave up.
     const first = client.read(buffer).catch(() => null).then((count) => {
       if (count === null) dialling.abort();
       return count;

@@ -2,28 +2,26 @@
 
 import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ClientGoneError, ProxyError, RequestError, UpstreamError } from "../../core/errors.ts";
-import type { HeaderFields } from "../../http/header_fields.ts";
-import type { Body, Bytes, RequestBody } from "../../http/message.ts";
+import type { Bytes, RequestBody } from "../../http/message.ts";
 import type { OutgoingRequest, SendOptions, ServerResponse } from "../transport.ts";
 import { classifyBodyError, classifyFetchError } from "./classify_fetch_error.ts";
-import { Download } from "./download.ts";
-import { fromFetchFields, toFetchFields } from "./fetch_fields.ts";
+import { SizedBody, toFetchFields } from "./fetch_request.ts";
+import { Download, FetchContent, FetchResponse, fromFetchFields, lengthOf } from "./fetch_response.ts";
 import type { PeerClient } from "./peer_client.ts";
-import { SizedBody } from "./sized_body.ts";
 
 /** Watches over one call of `fetch`: deadlines, cancellation, and both bodies. */
 export class FetchExchange {
   readonly #options: SendOptions;
   readonly #wheel: DeadlineWheel;
   readonly #controller = new AbortController();
-  /** Until the head of the answer, then between two pieces of its content. */
+  /** Until the head of the response, then between two pieces of its content. */
   readonly #receiving: Deadline;
   /** Between two pieces of the request's content. */
   readonly #sending: Deadline;
   readonly #total: Deadline;
   /** Why the exchange was ended by us; what `fetch` says afterwards is only its echo. */
   #failure: ProxyError | null = null;
-  #answered = false;
+  #responded = false;
   #over = false;
   /** The content of the request, as long as it is sent. */
   #upload: RequestBody | null = null;
@@ -35,12 +33,12 @@ export class FetchExchange {
   constructor(options: SendOptions, wheel: DeadlineWheel) {
     this.#options = options;
     this.#wheel = wheel;
-    this.#receiving = wheel.deadline(() => this.#abort(this.#slowAnswer()));
+    this.#receiving = wheel.deadline(() => this.#abort(this.#slowResponse()));
     this.#sending = wheel.deadline(() => this.#abort(this.#slowRequest()));
     this.#total = wheel.deadline(() => this.#abort(this.#slowExchange()));
   }
 
-  /** Sends the request and waits for the head of the answer. */
+  /** Sends the request and waits for the head of the response. */
   async run(request: OutgoingRequest, peer: PeerClient): Promise<ServerResponse> {
     const { timeouts, cancellation, startedAt } = this.#options;
     const { method, target, headers } = request;
@@ -99,7 +97,7 @@ export class FetchExchange {
         }
         this.#upload = null;
         this.#sending.clear();
-        if (!this.#answered && !this.#over) this.#receiving.set(this.#options.timeouts.responseMs);
+        if (!this.#responded && !this.#over) this.#receiving.set(this.#options.timeouts.responseMs);
         controller.close();
       },
       cancel: () => void (this.#upload = null),
@@ -126,7 +124,7 @@ export class FetchExchange {
 
   #take(response: Response): ServerResponse {
     const { status, statusText, headers, body } = response;
-    this.#answered = true;
+    this.#responded = true;
     this.#receiving.clear();
     const doubtful = status < 200 || status > 599 ||
       (headers.has("transfer-encoding") && headers.has("content-length"));
@@ -160,8 +158,8 @@ export class FetchExchange {
     return piece;
   }
 
-  #slowAnswer(): ProxyError {
-    return this.#timeout("The upstream server did not answer in time");
+  #slowResponse(): ProxyError {
+    return this.#timeout("The upstream server did not respond in time");
   }
 
   #slowRequest(): ProxyError {
@@ -179,7 +177,7 @@ export class FetchExchange {
   #timeout(message: string): UpstreamError {
     return new UpstreamError(message, {
       code: "http_response_timeout",
-      phase: this.#answered ? "answered" : "sent",
+      phase: this.#responded ? "answered" : "sent",
     });
   }
 
@@ -203,66 +201,13 @@ export class FetchExchange {
     this.#total.clear();
     this.#listener?.[Symbol.dispose]();
     // A server that has responded already does not want the rest.
-    if (this.#answered) this.#upload?.cancel();
+    if (this.#responded) this.#upload?.cancel();
     this.#upload = null;
-  }
-}
-
-/** A response of `fetch`. */
-class FetchResponse implements ServerResponse {
-  status: number;
-  statusText: string;
-  readonly headers: HeaderFields;
-  readonly body: FetchContent | null;
-
-  constructor(status: number, statusText: string, headers: HeaderFields, body: FetchContent | null) {
-    this.status = status;
-    this.statusText = statusText;
-    this.headers = headers;
-    this.body = body;
-  }
-
-  release(): void {
-    this.body?.cancel();
-  }
-}
-
-/** Content of a response, read piece by piece as it is asked for. */
-class FetchContent implements Body {
-  readonly length: number | null;
-  readonly ready: null = null;
-  readonly whole: null = null;
-  readonly trailers: readonly string[] = [];
-  readonly #source: { read(): Promise<Bytes | null>; cancel(): void };
-  #ended = false;
-
-  constructor(length: number | null, source: { read(): Promise<Bytes | null>; cancel(): void }) {
-    this.length = length;
-    this.#source = source;
-  }
-
-  async read(): Promise<Bytes | null> {
-    if (this.#ended) return null;
-    const piece = await this.#source.read();
-    this.#ended = piece === null;
-    return piece;
-  }
-
-  cancel(): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#source.cancel();
   }
 }
 
 /** Methods that may be sent again (RFC 9110 section 9.2.2), as `fetch` does when a kept connection turns out closed. */
 const REPEATED_BY_FETCH: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
-
-/** How long the content is that `fetch` gives out; it undoes a coding, and does not know then. */
-function lengthOf(headers: HeaderFields): number {
-  const declared = headers.get("content-length");
-  return declared === null || headers.has("content-encoding") ? Infinity : Number(declared);
-}
 
 function proxyRefused(): UpstreamError {
   const code = "connection_refused";

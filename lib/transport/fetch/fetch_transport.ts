@@ -1,12 +1,11 @@
 /** Talking to servers by Deno's own `fetch`. */
 
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
-import { type ProxyError, RequestError } from "../../core/errors.ts";
-import { asciiTarget } from "../../http/request_target.ts";
+import type { ProxyError } from "../../core/errors.ts";
 import type { Peer } from "../../upstream/peer.ts";
 import type { OutgoingRequest, SendOptions, Transport } from "../transport.ts";
-import { isExactTarget } from "./exact_target.ts";
 import { FetchExchange } from "./fetch_exchange.ts";
+import { refuseWhatFetchChanges } from "./fetch_request.ts";
 import { PeerClient, type PoolOptions } from "./peer_client.ts";
 
 /** What a {@linkcode FetchTransport} takes. */
@@ -15,10 +14,6 @@ export interface FetchTransportOptions extends PoolOptions {
   wheel: DeadlineWheel;
 }
 
-/** Methods that `fetch` refuses, and those whose letters it changes (WHATWG fetch standard, "normalize"). */
-const REFUSED_METHODS: ReadonlySet<string> = new Set(["CONNECT", "TRACE", "TRACK"]);
-const NORMALISED_METHODS: ReadonlySet<string> = new Set(["DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"]);
-
 /**
  * Sends requests by `fetch`.
  *
@@ -26,12 +21,12 @@ const NORMALISED_METHODS: ReadonlySet<string> = new Set(["DELETE", "GET", "HEAD"
  * What `fetch` cannot do unseen:
  *
  * - Bytes above 0x7F in a target are sent percent-encoded.
- * - A target that it would rewrite (see {@linkcode isExactTarget}), a method that it refuses or changes, and a body
- *   on GET or HEAD are answered with 400 instead.
+ * - A target that it would rewrite (see `isExactTarget`), a method that it refuses or changes, and a body
+ *   on GET or HEAD get 400 instead.
  * - It adds `accept: *`+`/*`, `accept-language: *`, an empty `user-agent` and `accept-encoding: identity` where the
  *   request has none; a request with `accept-encoding` gets the line `accept-encoding: identity` in front of its own.
  *   Fields of one name are sent next to each other.
- * - Fields of an answer come sorted, and repeated ones other than `set-cookie` joined by commas; the
+ * - Fields of a response come sorted, and repeated ones other than `set-cookie` joined by commas; the
  *   reason phrase is the usual one of the status.
  * - Towards unix sockets, and ports that the WHATWG bars, the request line has the absolute form.
  * - Nothing tells when a connection stands: `connectMs` is added to `responseMs`, and running out of both is an
@@ -95,23 +90,5 @@ export class FetchTransport implements Transport {
   [Symbol.dispose](): void {
     for (const client of [...this.#clients.values(), ...this.#retired]) client[Symbol.dispose]();
     this.#clients.clear();
-  }
-}
-
-function refuseWhatFetchChanges({ method, target, body }: OutgoingRequest): void {
-  const upper = method.toUpperCase();
-  if (REFUSED_METHODS.has(upper) || (upper !== method && NORMALISED_METHODS.has(upper))) {
-    throw new RequestError(`Cannot send the method "${method}" by the transport "fetch"; "http1" can`);
-  }
-  if (body !== null && body.length !== 0 && (method === "GET" || method === "HEAD")) {
-    throw new RequestError(`Cannot send a body with ${method} by the transport "fetch"; "http1" can`);
-  }
-  // Bytes above 0x7F go percent-encoded, which is the same URI.
-  if (!isExactTarget(asciiTarget(target))) {
-    throw new RequestError(
-      `Cannot send the target ${
-        JSON.stringify(target)
-      } by the transport "fetch", which would rewrite it; "http1" can`,
-    );
   }
 }

@@ -4,8 +4,8 @@ import { UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
 import { type Address, formatAddress } from "../../upstream/address.ts";
 import type { Peer } from "../../upstream/peer.ts";
 import type { OutboundProxy } from "../outbound_proxy.ts";
-import { BLOCKED_PORTS } from "./blocked_ports.ts";
 import { ConnectTunnel } from "./connect_tunnel.ts";
+import { BLOCKED_PORTS } from "./fetch_request.ts";
 
 /** How a {@linkcode PeerClient} connects, and what it keeps. */
 export interface PoolOptions {
@@ -24,7 +24,7 @@ export class PeerClient implements Disposable {
   readonly client: Deno.HttpClient;
   /** Whether the authority of the URL is what the server takes for `Host` (RFC 9113 section 8.3.1). */
   readonly namesHost: boolean;
-  /** Whether a proxy on the way sees the requests, and may answer them itself. */
+  /** Whether a proxy on the way sees the requests, and may respond itself. */
   readonly byForwarding: boolean;
   readonly #tunnel: ConnectTunnel | null = null;
   /** What the URLs begin with; `null` when that depends on the request. */
@@ -68,7 +68,7 @@ export class PeerClient implements Disposable {
     return this.#tunnel === null ? null : this.#tunnel.dialFailure;
   }
 
-  /** The URL for a target that {@linkcode isExactTarget} accepts. */
+  /** The URL for a target that `isExactTarget` accepts. */
   url(target: string, host: string | null): string {
     return (this.#origin ?? originOfHost(host)) + target;
   }

@@ -10,7 +10,7 @@ import { responseBodyReader } from "../../http1/body_framing.ts";
 import { malformedResponse, ResponseHeadParser } from "../../http1/response_head.ts";
 import type { Bytes } from "../../http/message.ts";
 import type { OutgoingRequest, SendOptions } from "../transport.ts";
-import { closeSocket } from "./close_socket.ts";
+import { closeSocket } from "./dial.ts";
 import { RequestSender, type RequestSenderOwner } from "./request_sender.ts";
 import { cancelledError, Http1Response, ServerContent } from "./server_content.ts";
 

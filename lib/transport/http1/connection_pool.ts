@@ -6,10 +6,8 @@ import { type ProxyError, UpstreamError } from "../../core/errors.ts";
 import { formatAddress } from "../../upstream/address.ts";
 import type { Peer } from "../../upstream/peer.ts";
 import type { BufferShelf } from "../../http1/buffer_shelf.ts";
-import { closeSocket } from "./close_socket.ts";
-import { closedError } from "./closed_error.ts";
 import { Connection, type ConnectionOwner, type Trip } from "./connection.ts";
-import { dial } from "./dial.ts";
+import { closeSocket, dial } from "./dial.ts";
 import { cancelledError } from "./server_content.ts";
 
 /** How many connections a server gets, and for how long. */
@@ -152,6 +150,14 @@ function stuckError(peer: Peer): UpstreamError {
   const found = `${MAX_STUCK} TLS handshakes hang already`;
   return new UpstreamError(`Cannot connect to ${formatAddress(peer.address)}: ${found}`, {
     code: "connection_timeout",
+    phase: "unsent",
+  });
+}
+
+/** Makes the error for a request that was not sent because the transport is closed. */
+export function closedError(peer: Peer): UpstreamError {
+  return new UpstreamError(`Cannot send to ${formatAddress(peer.address)}: the transport was closed`, {
+    code: "connection_terminated",
     phase: "unsent",
   });
 }

@@ -1,11 +1,10 @@
-/** A new connection, within its time. */
+/** Connecting to a server, within its time: TCP or a unix socket, and the TLS handshake. */
 
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
-import { ProxyError } from "../../core/errors.ts";
+import { ProxyError, UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
+import { resourceShortage } from "../../core/resource_shortage.ts";
+import { formatAddress } from "../../upstream/address.ts";
 import type { Peer, PeerTls } from "../../upstream/peer.ts";
-import { classifyConnectError, type ConnectStage, connectTimeoutError } from "./classify_connect_error.ts";
-import { closeSocket } from "./close_socket.ts";
-import { openSocket, secureSocket } from "./open_socket.ts";
 
 /** What {@linkcode dial} takes beside the peer. */
 export interface DialOptions {
@@ -74,4 +73,109 @@ function orAbort<T extends Deno.Conn>(pending: Promise<T>, signal: AbortSignal):
       else resolve(socket);
     }, reject);
   });
+}
+
+/**
+ * Connects to a peer; without its encryption, except when it wants a client certificate.
+ *
+ * @param signal gives up connecting, where the runtime can
+ */
+export async function openSocket(peer: Peer, signal: AbortSignal): Promise<Deno.Conn> {
+  const { address, tls } = peer;
+  if (address.kind === "unix") return await Deno.connect({ transport: "unix", path: address.path });
+  const { hostname, port } = address;
+  if (wantsCertificate(tls)) return await connectWithCertificate(hostname, port, tls);
+  const socket = await Deno.connect({ hostname, port, signal });
+  socket.setNoDelay(true);
+  return socket;
+}
+
+/** Begins to encrypt a socket that {@linkcode openSocket} gave; the handshake is still to be done. */
+export async function secureSocket(socket: Deno.Conn, tls: PeerTls): Promise<Deno.TlsConn> {
+  if (isSecured(socket)) return socket;
+  return await Deno.startTls(socket as Deno.TcpConn, {
+    hostname: tls.serverName,
+    caCerts: [...tls.caCerts],
+    alpnProtocols: ["http/1.1"],
+    unsafelyDisableHostnameVerification: tls.verifyHostname === false,
+  });
+}
+
+function isSecured(socket: Deno.Conn): socket is Deno.TlsConn {
+  return "handshake" in socket;
+}
+
+function wantsCertificate(tls: PeerTls | null): tls is PeerTls & { cert: string; key: string } {
+  return tls !== null && tls.cert !== undefined && tls.key !== undefined;
+}
+
+// `startTls` takes no client certificate. `connectTls` does, but checks the certificate for the address it connects
+// to, unless told another name in the way that the runtime's own node:tls does.
+async function connectWithCertificate(
+  hostname: string,
+  port: number,
+  { serverName, caCerts, cert, key, verifyHostname = true }: PeerTls & { cert: string; key: string },
+): Promise<Deno.TlsConn> {
+  const options = { hostname, port, caCerts: [...caCerts], cert, key, alpnProtocols: ["http/1.1"] };
+  const check = { unsafelyDisableHostnameVerification: !verifyHostname };
+  return await Deno.connectTls({ ...options, ...check, [Symbol.for("unstableServerName")]: serverName });
+}
+
+/** Closes a socket; does nothing when it is closed, by us or by the runtime when it failed. */
+export function closeSocket(socket: Deno.Conn): void {
+  try {
+    socket.close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BadResource)) throw error;
+  }
+}
+
+/** What was being done when it failed. */
+export type ConnectStage = "connect" | "handshake";
+
+/** Makes the error of an exchange that never had a connection. */
+export function classifyConnectError(cause: unknown, peer: Peer, stage: ConnectStage): UpstreamError {
+  const shortage = resourceShortage(cause);
+  const text = shortage ?? (cause instanceof Error ? cause.message : String(cause));
+  const doing = stage === "connect" ? "connect to" : "agree on TLS with";
+  return new UpstreamError(`Cannot ${doing} ${formatAddress(peer.address)}: ${text}`, {
+    code: shortage !== null
+      ? "out_of_resources"
+      : stage === "connect"
+      ? connectCode(cause, text)
+      : handshakeCode(text),
+    phase: "unsent",
+    cause,
+  });
+}
+
+/** Makes the error of a connection, or of a handshake, that took too long. */
+export function connectTimeoutError(peer: Peer, stage: ConnectStage, timeoutMs: number): UpstreamError {
+  const doing = stage === "connect" ? "connect to" : "agree on TLS with";
+  return new UpstreamError(`Cannot ${doing} ${formatAddress(peer.address)}: not done after ${timeoutMs} ms`, {
+    code: "connection_timeout",
+    phase: "unsent",
+  });
+}
+
+function connectCode(cause: unknown, text: string): UpstreamErrorCode {
+  if (cause instanceof Deno.errors.ConnectionRefused || cause instanceof Deno.errors.NotFound) {
+    return "connection_refused";
+  }
+  if (cause instanceof Deno.errors.TimedOut) return "connection_timeout";
+  const lower = text.toLowerCase();
+  if (lower.includes("dns") || lower.includes("lookup address") || lower.includes("name or service")) {
+    return "dns_error";
+  }
+  if (lower.includes("no route") || lower.includes("unreachable") || lower.includes("invalid argument")) {
+    return "destination_ip_unroutable";
+  }
+  return lower.includes("timed out") ? "connection_timeout" : "connection_refused";
+}
+
+function handshakeCode(text: string): UpstreamErrorCode {
+  const lower = text.toLowerCase();
+  if (lower.includes("certificate")) return "tls_certificate_error";
+  if (lower.includes("reset") || lower.includes("broken pipe")) return "connection_terminated";
+  return "tls_protocol_error";
 }

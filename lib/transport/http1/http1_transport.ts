@@ -5,8 +5,7 @@ import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import type { Peer } from "../../upstream/peer.ts";
 import { BufferShelf } from "../../http1/buffer_shelf.ts";
 import type { OutgoingRequest, SendOptions, Transport } from "../transport.ts";
-import { type ConnectionLimits, ConnectionPool } from "./connection_pool.ts";
-import { closedError } from "./closed_error.ts";
+import { closedError, type ConnectionLimits, ConnectionPool } from "./connection_pool.ts";
 import { cancelledError } from "./server_content.ts";
 
 /** What an {@linkcode Http1Transport} takes. */

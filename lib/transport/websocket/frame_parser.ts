@@ -1,7 +1,6 @@
 /** Follows the frames in a stream of bytes, of either direction. */
 
-import { applyMask } from "./encode_frame.ts";
-import { MAX_CONTROL_BYTES, OPCODE, WebSocketProtocolError } from "./frame.ts";
+import { applyMask, MAX_CONTROL_BYTES, OPCODE, WebSocketProtocolError } from "./frame.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

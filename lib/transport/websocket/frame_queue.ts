@@ -1,7 +1,6 @@
 /** What waits to be sent to a server, as frames; does not send itself. */
 
-import { frameBytes, Masks, writeFrame } from "./encode_frame.ts";
-import { OPCODE } from "./frame.ts";
+import { frameBytes, Masks, OPCODE, writeFrame } from "./frame.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

@@ -16,7 +16,7 @@ export function handshakeKey(): string {
  *
  * @param offer the key, the subprotocols that the client can speak, and whether it knows extensions
  * @returns the subprotocol that the server has chosen; `null` for none
- * @throws {UpstreamError} 502 when the answer is not one to this handshake
+ * @throws {UpstreamError} 502 when the response does not fit this handshake
  */
 export async function checkHandshake(
   headers: HeaderFields,

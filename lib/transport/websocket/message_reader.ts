@@ -1,7 +1,6 @@
 /** Puts messages together from bytes that arrive in pieces; does not read them itself. */
 
-import { applyMask } from "./encode_frame.ts";
-import { decodeText, OPCODE, readClose } from "./frame.ts";
+import { applyMask, decodeText, OPCODE, readClose } from "./frame.ts";
 import { FrameParser, type FrameParserOptions } from "./frame_parser.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;

@@ -213,7 +213,7 @@ export class ServerWebSocket implements Disposable {
     if (this.#closing) return;
     // A ping may have to wait for what was sent before it, and its pong for what is not read now.
     const isBusy = this.#held || this.#patience.left(this.#wheel.lately) > 0;
-    if (this.#silent && !isBusy) return this.#end(1006, "", "the server does not answer pings");
+    if (this.#silent && !isBusy) return this.#end(1006, "", "the server does not respond to pings");
     this.#silent = true;
     // Numbered, so that a pong tells how far the server has come.
     this.#pings = (this.#pings + 1) & 0xff;

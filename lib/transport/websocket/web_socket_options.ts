@@ -6,8 +6,8 @@ import { type Duration, parseDuration } from "../../core/duration.ts";
 /** What a pool says of WebSockets. */
 export interface WebSocketOptions {
   /**
-   * How long nothing of a message may come or leave; a server's pings count, a client's are answered unseen, and pongs do
-   * not count. @default {"1h"}
+   * How long nothing of a message may come or leave; a server's pings count, a client's pings and all pongs do
+   * not. @default {"1h"}
    */
   idleTimeout?: Duration;
   /**

@@ -1,9 +1,9 @@
 /** Every function that a configuration can have, and what becomes of a request when it fails. */
 
-import type { Filters } from "../../../lib/config/filters.ts";
+import type { Filters } from "../../../lib/filter/filters.ts";
 import type { ProxyConfig } from "../../../lib/config/proxy_config.ts";
 import type { Observer } from "../../../lib/observe/observer.ts";
-import type { ServeOptions } from "../../../lib/server/serve.ts";
+import type { ServeOptions } from "../../../lib/server/serve_options.ts";
 import {
   basicAuth,
   bearerAuth,

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { FILTER_PHASES, type Filters, type ProxyResponse } from "../../../lib/config/filters.ts";
+import { FILTER_PHASES, type Filters, type ProxyResponse } from "../../../lib/filter/filters.ts";
 import { eventMessage } from "../../../lib/observe/event_message.ts";
 import { describeValue } from "../../../lib/core/describe_value.ts";
 import { serve } from "../../../lib/server/serve.ts";

@@ -175,6 +175,29 @@ Deno.test("mirror() does not copy long content, nor what the client did not fini
   assertEquals(shadow.requests.map(({ startLine }) => startLine), ["GET /last HTTP/1.1"]);
 });
 
+Deno.test("mirror() calls copies off when their proxy stops, and copies on in another one", async () => {
+  await using upstream = startUpstream();
+  // Never responds.
+  await using hanging = rawUpstream((connection) => connection.untilClosed());
+  const config = {
+    upstreams: [upstream.address],
+    filters: [mirror({ to: hanging.address, timeout: "1h" })],
+  };
+  await using other = await startProxy(config);
+  {
+    await using proxy = await startProxy(config);
+    await proxy.ask("POST /", ["Content-Length: 3"], "abc");
+    await hanging.untilOpened(1);
+    await proxy.server.shutdown();
+    await hanging.untilOpen(0);
+    assertEquals(proxy.seen.eventsOf("request_log").map(({ message, fields }) => [message, fields]), [
+      ["A mirrored request failed", { reason: "The proxy stops" }],
+    ]);
+  }
+  await other.ask();
+  await hanging.untilOpened(2);
+});
+
 Deno.test("mirror() refuses options that cannot be meant", () => {
   const wrong: [MirrorOptions, string][] = [
     [{ to: "no address" }, "Cannot use server"],

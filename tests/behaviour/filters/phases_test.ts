@@ -4,7 +4,7 @@ import { eachTransport } from "../../support/each_transport.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
-import type { Filters } from "../../../lib/config/filters.ts";
+import type { Filters } from "../../../lib/filter/filters.ts";
 
 /** What a filter gives back, now or in a promise. */
 const kinds: [string, <T>(value: T) => T | Promise<T>][] = [

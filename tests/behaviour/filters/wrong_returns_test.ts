@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import type { Filters } from "../../../lib/config/filters.ts";
+import type { Filters } from "../../../lib/filter/filters.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";

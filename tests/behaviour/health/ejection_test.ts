@@ -5,7 +5,7 @@ import { eachTransport } from "../../support/each_transport.ts";
 import { type RawUpstream, rawUpstream } from "../../support/raw_upstream.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 
-/** An upstream that answers with this status as long as it is told to. */
+/** An upstream that responds with this status as long as it is told to. */
 function failing(status: number) {
   const state = { status };
   const upstream = startUpstream({
@@ -213,7 +213,7 @@ eachTransport(
 );
 
 eachTransport(
-  "proxy does not let a server that accepts and never answers in because a TCP check has passed",
+  "proxy does not let a server that accepts and never responds in because a TCP check has passed",
   async (start) => {
     await using hung = new CountingServer(() => null);
     await using good = startUpstream("g");

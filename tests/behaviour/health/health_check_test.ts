@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { answers } from "../../support/answers.ts";
 import { eachTransport } from "../../support/each_transport.ts";
+import { answering, rawUpstream } from "../../support/raw_upstream.ts";
 import { startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 import { testCa } from "../../support/test_ca.ts";
@@ -8,7 +9,7 @@ import { tlsUpstream } from "../../support/tls_upstream.ts";
 
 const FAST = { interval: "30ms", timeout: "5s", jitter: 0 } as const;
 
-/** An upstream whose health is another matter than its answers. */
+/** An upstream whose health does not depend on its other responses. */
 function monitored(name: string) {
   const health = { status: 200, body: "status: ok" };
   const upstream = startUpstream({
@@ -65,6 +66,21 @@ eachTransport(
     );
   },
 );
+
+Deno.test("proxy sends nothing to a server whose response to the check it would refuse", async () => {
+  await using good = startUpstream("g");
+  await using bad = rawUpstream(
+    answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc"),
+  );
+  await using proxy = await startProxy({
+    upstreams: { servers: [good.address, bad.address], healthCheck: { type: "http", ...FAST } },
+  });
+  assertEquals(await answers(proxy, 3), "ggg");
+  assertEquals(
+    proxy.seen.eventsOf("health").map(({ server, healthy, reason }) => [server, healthy, reason]),
+    [[bad.address, false, "Cannot read the response: it has two content-lengths that differ"]],
+  );
+});
 
 Deno.test("proxy goes by the check at another port", async () => {
   await using a = startUpstream("a");

@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import type { RequestContext } from "../../../lib/config/request_context.ts";
+import type { RequestContext } from "../../../lib/filter/request_context.ts";
 import type { LimiterPolicy } from "../../../lib/limiter/policy.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { eachTransport } from "../../support/each_transport.ts";

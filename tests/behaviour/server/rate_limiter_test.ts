@@ -1,8 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { seededRandom } from "../../../lib/core/random.ts";
 import type { LimiterPolicy } from "../../../lib/limiter/policy.ts";
-import { RateLimiter, type RateLimiterOptions } from "../../../lib/server/rate_limiter.ts";
-import type { ServeSource } from "../../../lib/server/serve_source.ts";
+import { RateLimiter, type RateLimiterOptions, type ServeSource } from "../../../lib/server/rate_limiter.ts";
 import { StrayErrors, StrayRejections } from "../../support/stray_errors.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { askAt } from "../../support/start_proxy.ts";

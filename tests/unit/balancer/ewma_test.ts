@@ -99,7 +99,7 @@ Deno.test("Ewma.observe() forgets with time, and not with the number of requests
   );
 });
 
-Deno.test("Ewma.observe() does not take refusing fast for being fast, and not for an answer of the pool", () => {
+Deno.test("Ewma.observe() does not take refusing fast for being fast, and not for a response of the pool", () => {
   const time = clock();
   const ewma = new Ewma(time, seededRandom(1), { decayMs: 1000 });
   const [good, refusing, slow] = [fakeServer(1), fakeServer(2), fakeServer(3)];

@@ -1,8 +1,8 @@
 /** Servers that nobody connects to. */
 
-import type { Candidates } from "../../../lib/balancer/algorithm.ts";
-import { listCandidates } from "../../../lib/balancer/candidates.ts";
-import { Server, type ServerInit } from "../../../lib/upstream/server.ts";
+import { type Candidates, listCandidates } from "../../../lib/balancer/algorithm.ts";
+import { Server } from "../../../lib/upstream/server.ts";
+import type { ServerInit } from "../../../lib/upstream/server_spec.ts";
 
 /** Makes a server of the given number, which becomes a part of its address. */
 export function fakeServer(number: number, options: Partial<ServerInit> = {}): Server {

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { fnv1a, fnv1aAgain, type Hash64, remainder } from "../../../lib/balancer/fnv1a.ts";
+import { fnv1a, fnv1aAgain, type Hash64, remainder } from "../../../lib/balancer/fnv_hash.ts";
 import { LoadBalancer } from "../../../lib/balancer/load_balancer.ts";
 
 function big({ high, low }: Hash64): bigint {

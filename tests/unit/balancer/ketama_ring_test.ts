@@ -1,7 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { crc32 } from "../../../lib/balancer/crc32.ts";
-import { KetamaRing, type RingNode } from "../../../lib/balancer/ketama_ring.ts";
+import { crc32, KetamaRing, type RingNode } from "../../../lib/balancer/ketama_ring.ts";
 import { parseAddress } from "../../../lib/upstream/address.ts";
 
 function nodes(addresses: readonly string[], weight = 1): RingNode[] {

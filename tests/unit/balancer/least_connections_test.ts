@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Lease } from "../../../lib/core/lease.ts";
 import { LoadBalancer } from "../../../lib/balancer/load_balancer.ts";
-import { WinnerTree } from "../../../lib/balancer/winner_tree.ts";
+import { WinnerTree } from "../../../lib/balancer/least_connections.ts";
 
 function balancerOf(weights: readonly number[]): LoadBalancer {
   return LoadBalancer.from(weights.map((weight, i) => ({ address: `10.0.0.${i}:80`, weight })), {

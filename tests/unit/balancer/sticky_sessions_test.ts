@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { getSetCookies } from "@std/http/cookie";
 import { LoadBalancer, type LoadBalancerOptions } from "../../../lib/balancer/load_balancer.ts";
-import type { StickyOptions } from "../../../lib/balancer/sticky_options.ts";
+import type { StickyOptions } from "../../../lib/balancer/sticky_sessions.ts";
 import type { Server } from "../../../lib/upstream/server.ts";
 
 const SECRET = "a secret of enough characters";
@@ -11,7 +11,7 @@ function balance(sticky: Partial<StickyOptions> = {}, options: LoadBalancerOptio
   return LoadBalancer.from(ADDRESSES, { sticky: { secret: SECRET, ...sticky }, ...options });
 }
 
-/** What a client sends back after it was answered by this server. */
+/** What a client sends back after a response of this server. */
 function sessionOf(balancer: LoadBalancer, server: Server): string {
   const field = balancer.sticky!.setCookieFor(server, false)!;
   return getSetCookies(new Headers({ "set-cookie": field }))[0]!.value;
@@ -46,7 +46,7 @@ Deno.test("StickySessions ignore what they did not make", () => {
 
 Deno.test("StickySessions of two pools with the same servers and secret are not each other's", async () => {
   const { Pool } = await import("../../../lib/upstream/pool.ts");
-  const { resolveSticky } = await import("../../../lib/balancer/sticky_options.ts");
+  const { resolveSticky } = await import("../../../lib/balancer/sticky_sessions.ts");
   const sticky = resolveSticky({ secret: SECRET });
   using one = new LoadBalancer({ pool: new Pool({ name: "one", servers: ADDRESSES }), sticky });
   using two = new LoadBalancer({ pool: new Pool({ name: "two", servers: ADDRESSES }), sticky });

@@ -794,6 +794,11 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     "upstreams.healthCheck.headers must be an object of field names and their values, received an object",
   ],
   [
+    "check with a field value that no request can have",
+    { upstreams: { servers: upstreams, healthCheck: { type: "http", headers: { "x-probe": "a\x01" } } } },
+    "upstreams.healthCheck.headers must be an object of field names and their values, received an object",
+  ],
+  [
     "check with statuses that are none",
     { upstreams: { servers: upstreams, healthCheck: { type: "http", expectedStatuses: ["2xx"] } } },
     'upstreams.healthCheck.expectedStatuses must be an array of statuses such as 200 or "200-299", received an array',

@@ -1,9 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { seededRandom } from "../../../lib/core/random.ts";
-import type { CheckServer } from "../../../lib/health/custom_check.ts";
 import { systemClock } from "../../../lib/core/clock.ts";
-import { type CheckPacing, resolveHealthCheck } from "../../../lib/health/health_check_options.ts";
+import {
+  type CheckPacing,
+  type CheckServer,
+  resolveHealthCheck,
+} from "../../../lib/health/health_check_options.ts";
 import { HealthChecker } from "../../../lib/health/health_checker.ts";
 import type { Probe } from "../../../lib/health/probe.ts";
 import { tcpCheck } from "../../../lib/health/tcp_check.ts";

@@ -19,7 +19,7 @@ function serverAt(address: string): Server {
   return new Server(resolvePlainServer(address));
 }
 
-/** Checks a server that answers with these bytes and then closes. */
+/** Checks a server that sends these bytes and then closes. */
 async function checkOf(response: string, options: HttpCheckRequest = {}): Promise<void> {
   await using upstream = rawUpstream(async (connection) => {
     await connection.readRequest();
@@ -56,6 +56,19 @@ Deno.test("httpCheck() sends what it was told to, and closes its connection", as
   assertEquals([told![0], told![1], told!.at(-1)], ["HEAD /up?a=1 HTTP/1.1", "host: api.test", "X-Probe: 1"]);
   await upstream.untilOpen(0);
   assertEquals(upstream.errors, []);
+});
+
+Deno.test("httpCheck() sends one Host, also when it stands among the fields", async () => {
+  const hosts: string[][] = [];
+  await using upstream = rawUpstream(async (connection) => {
+    const head = (await connection.readHead())!;
+    hosts.push(head.split("\r\n").filter((line) => /^host:/i.test(line)));
+    await connection.write(ok(""));
+  });
+  const server = serverAt(upstream.address);
+  await httpCheck({ headers: { Host: "api.test" } })(server, NEVER);
+  await httpCheck({ host: "other.test", headers: { Host: "api.test" } })(server, NEVER);
+  assertEquals(hosts, [["host: api.test"], ["host: other.test"]]);
 });
 
 Deno.test("httpCheck() passes the statuses that are expected and fails all others", async () => {
@@ -112,7 +125,7 @@ Deno.test("httpCheck() reads content however it is framed, and no more than it m
   await checkOf(long, { body: (text) => text.length === 1000, maxBodyBytes: 1000 });
 });
 
-Deno.test("httpCheck() fails on what is no answer, and on one that breaks off", async () => {
+Deno.test("httpCheck() fails on what is no response, and on one that breaks off", async () => {
   const cases: [string, string][] = [
     [
       "SSH-2.0-OpenSSH_9.6\r\n\r\n",
@@ -127,7 +140,7 @@ Deno.test("httpCheck() fails on what is no answer, and on one that breaks off", 
     ["HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\nabc", "a content-length that is not a number"],
     ["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", "a chunk without a size"],
     [`HTTP/1.1 200 OK\r\n${"a: b\r\n".repeat(50_000)}`, "more than 200 fields"],
-    [`${"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(20)}${ok("abc")}`, "the response is none to the request"],
+    [`${"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(20)}${ok("abc")}`, "interim responses without end"],
     [
       "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + "1;x=yyyyyyyy\r\nq\r\n".repeat(9000),
       "chunk extensions without end",
@@ -159,7 +172,7 @@ Deno.test("httpCheck() looks at what has come with the head even when nobody wan
   );
 });
 
-Deno.test("httpCheck() lets go of a server that does not answer when the signal aborts", async () => {
+Deno.test("httpCheck() lets go of a server that does not respond when the signal aborts", async () => {
   const hung = Promise.withResolvers<void>();
   await using upstream = rawUpstream(async (connection) => {
     await connection.readHead();
@@ -214,13 +227,13 @@ Deno.test("httpCheck() refuses statuses that are none, and text that would break
     headers: { a: "b\r\nc: d" },
   }];
   for (const options of broken) {
-    assertThrows(() => httpCheck(options), TypeError, "expected no line break");
+    assertThrows(() => httpCheck(options), TypeError, "a request cannot have");
   }
   assert(httpCheck({ expectedStatuses: [200, "300-399"] }) !== undefined);
 });
 
-Deno.test("httpCheck() keeps its connection when told, as long as answers allow it", async () => {
-  const answers = [
+Deno.test("httpCheck() keeps its connection when told, as long as responses allow it", async () => {
+  const responses = [
     ok("all well"),
     "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nall\r\n0\r\nx: y\r\n\r\n",
     "HTTP/1.1 204 No Content\r\n\r\n",
@@ -234,17 +247,55 @@ Deno.test("httpCheck() keeps its connection when told, as long as answers allow 
   await using upstream = rawUpstream(async (connection, index) => {
     while (await connection.readHead() !== null) {
       used.push(index);
-      await connection.write(answers[used.length - 1]!);
+      await connection.write(responses[used.length - 1]!);
     }
   });
   const server = serverAt(upstream.address);
   const probe = httpCheck({ reuseConnection: true });
-  for (const _ of answers) await probe(server, NEVER);
+  for (const _ of responses) await probe(server, NEVER);
   assertEquals(used, [0, 0, 0, 0, 1, 2, 3]);
   await upstream.untilOpen(1);
   probe.forget!(server);
   probe.forget!(server);
   await upstream.untilOpen(0);
+});
+
+Deno.test("httpCheck() keeps no connection after a 204 that announces content", async () => {
+  const used: number[] = [];
+  await using upstream = rawUpstream(async (connection, index) => {
+    while (await connection.readHead() !== null) {
+      used.push(index);
+      await connection.write("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n");
+    }
+  });
+  const probe = httpCheck({ reuseConnection: true });
+  for (let i = 0; i < 2; i++) await probe(serverAt(upstream.address), NEVER);
+  assertEquals(used, [0, 1]);
+});
+
+Deno.test("httpCheck() takes a 408 on the kept connection for its end, and on a new one for the response", async () => {
+  const kept = Promise.withResolvers<void>();
+  const gaveUp = Promise.withResolvers<void>();
+  let status = "200 OK";
+  await using upstream = rawUpstream(async (connection, index) => {
+    await connection.readHead();
+    await connection.write(`HTTP/1.1 ${status}\r\ncontent-length: 0\r\n\r\n`);
+    if (index > 0) return;
+    await kept.promise;
+    await connection.write("HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    gaveUp.resolve();
+    await connection.read();
+  });
+  const server = serverAt(upstream.address);
+  const probe = httpCheck({ reuseConnection: true });
+  await probe(server, NEVER);
+  kept.resolve();
+  await gaveUp.promise;
+  await probe(server, NEVER);
+  assertEquals(upstream.opened, 2);
+  status = "408 Request Timeout";
+  await assertRejects(() => probe(server, NEVER), Error, "status 408");
+  probe.forget!(server);
 });
 
 Deno.test("httpCheck() takes a new connection when the kept one was closed, and keeps none after HEAD with a length", async () => {

@@ -125,7 +125,7 @@ const EVENTS: readonly [event: ProxyEvent, line: string][] = [
   [{ kind: "stopped", abandonedRequests: 2 }, "warn Stopped: 2 requests did not finish in time"],
 ];
 
-function openLog(options: LogOptions = {}) {
+function openLog(options: Omit<LogOptions, "clock"> = {}) {
   const stdout = new MemorySink();
   const stderr = new MemorySink();
   const clock = new FakeClock();

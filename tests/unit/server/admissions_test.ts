@@ -3,7 +3,7 @@ import { seededRandom } from "../../../lib/core/random.ts";
 import { resolvePolicies } from "../../../lib/limiter/resolve_policy.ts";
 import { silentObserver } from "../../../lib/observe/observer.ts";
 import type { Exchange } from "../../../lib/proxy/exchange.ts";
-import { Admissions } from "../../../lib/server/admissions.ts";
+import { Admissions, LimiterStores } from "../../../lib/server/admissions.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 const GET = {
@@ -17,11 +17,8 @@ Deno.test("Admissions count a proxy's policy together for all routes, and a rout
   const proxy = resolvePolicies({ key: "ip", limit: 5, window: "1h" });
   const api = resolvePolicies({ key: "ip", limit: 2, window: "1h" }, "api");
   const files = resolvePolicies({ key: "ip", limit: 4, window: "1h" }, "files");
-  using admissions = new Admissions([...proxy, ...api, ...files], {
-    clock: new FakeClock(),
-    random: seededRandom(1),
-    observer: silentObserver,
-  });
+  const parts = { clock: new FakeClock(), random: seededRandom(1), observer: silentObserver };
+  using admissions = new Admissions([...proxy, ...api, ...files], parts, new LimiterStores(parts));
   const ask = (policies: typeof proxy): string[] => {
     const decision = admissions.create(policies)!.limiter.check(GET);
     return decision.kind === "limited" ? [...decision.violated] : [];

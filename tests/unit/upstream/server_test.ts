@@ -1,8 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { describeValue } from "../../../lib/core/describe_value.ts";
-import { PoolState } from "../../../lib/upstream/pool_state.ts";
-import { Server } from "../../../lib/upstream/server.ts";
+import { PoolState, Server } from "../../../lib/upstream/server.ts";
 
 const PEER = { address: { kind: "tcp", hostname: "10.0.0.1", port: 80 }, tls: null } as const;
 

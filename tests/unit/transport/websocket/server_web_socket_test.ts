@@ -70,7 +70,7 @@ class Scene implements Disposable {
   }
 }
 
-const NO_PONG = [1006, "", "the server does not answer pings"];
+const NO_PONG = [1006, "", "the server does not respond to pings"];
 
 Deno.test("ServerWebSocket pings, and cuts off a server that sends nothing for as long again", async () => {
   using scene = new Scene();

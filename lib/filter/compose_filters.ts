@@ -1,17 +1,17 @@
 /** Makes one filter set of several, once, so that a request finds one function for each phase or none. */
 
 import { messageOf, refusePromise } from "../core/callback.ts";
+import { HeaderFields } from "../http/header_fields.ts";
+import { hasNoContent, withHead } from "../http/make_response.ts";
 import {
   FILTER_PHASES,
   type FilteredContent,
   type Filters,
+  type ProxyResponse,
   REQUEST_ID,
   type RequestNaming,
 } from "./filters.ts";
-import { mergeStates } from "./merge_states.ts";
-import { composeResponseFilters } from "./compose_response_filters.ts";
 import type { RequestContext } from "./request_context.ts";
-import { type Step, stepsInTurn } from "./steps_in_turn.ts";
 
 type Phase = keyof Filters;
 type Bindable = (this: unknown, ...args: never[]) => unknown;
@@ -76,13 +76,115 @@ function composePhase(phase: Phase, collect: Collect): unknown {
   }
 }
 
-/** None of them may be async: the answer does not wait. */
+/**
+ * Makes one state of two: whichever is there, or one object with the members of both, the later ones over the earlier.
+ *
+ * @throws {TypeError} when there are two and one of them is no object
+ */
+export function mergeStates(first: unknown, second: unknown): unknown {
+  if (first === undefined) return second;
+  if (second === undefined) return first;
+  if (!isObject(first) || !isObject(second)) {
+    throw new TypeError("it must return an object where several filter sets have a newContext");
+  }
+  return { ...first, ...second };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}
+
+/** A function of a phase. */
+type Step<Subject, Context> = (subject: Subject, ctx: Context) => unknown;
+
+/**
+ * Makes one function of several.
+ *
+ * @param stops whether the first one that gives anything has the last word; otherwise what they give does not matter
+ */
+function stepsInTurn<Subject, Context>(
+  steps: readonly Step<Subject, Context>[],
+  stops: boolean,
+): Step<Subject, Context> {
+  const run = (from: number, subject: Subject, ctx: Context): unknown => {
+    for (let i = from; i < steps.length; i++) {
+      const result = steps[i]!(subject, ctx);
+      if (result instanceof Promise) return resume(i + 1, subject, ctx, result);
+      if (stops && result !== undefined && result !== null) return result;
+    }
+    return undefined;
+  };
+  const resume = async (next: number, subject: Subject, ctx: Context, pending: Promise<unknown>) => {
+    const result = await pending;
+    if (stops && result !== undefined && result !== null) return result;
+    return await run(next, subject, ctx);
+  };
+  return (subject, ctx) => run(0, subject, ctx);
+}
+
+/** None of them may be async: the response does not wait. */
 function composeOwnResponseFilters(
   filters: readonly NonNullable<Filters["ownResponseFilter"]>[],
 ): NonNullable<Filters["ownResponseFilter"]> {
   return (response, ctx) => {
     for (const filter of filters) refusePromise(filter(response, ctx));
   };
+}
+
+type ResponseFilter = NonNullable<Filters["responseFilter"]>;
+
+/** A response as the filters after the one that made it see it. */
+function headOf(response: Response): ProxyResponse {
+  const { status, statusText, headers } = response;
+  return { status, statusText, headers: new HeaderFields(headers) };
+}
+
+/** The response with what other filters have made of its head; content that its status must not have goes. */
+function withoutContent(response: Response, head: ProxyResponse): Response {
+  if (!hasNoContent(head.status)) return withHead(response, head);
+  response.body?.cancel().catch(() => {});
+  return withHead(new Response(null, { status: head.status }), head);
+}
+
+/** Makes one filter of several; those after one that replaces the answer edit what it has made. */
+function composeResponseFilters(filters: readonly ResponseFilter[]): ResponseFilter {
+  type Context = Parameters<ResponseFilter>[1];
+  const run = (
+    from: number,
+    replaced: Response | null,
+    head: ProxyResponse,
+    ctx: Context,
+  ): Response | void | Promise<Response | void> => {
+    let made = replaced;
+    let current = head;
+    for (let i = from; i < filters.length; i++) {
+      const result = filters[i]!(current, ctx);
+      if (result instanceof Promise) return resume(i + 1, made, current, ctx, result);
+      if (!(result instanceof Response)) {
+        if (result !== undefined && result !== null) return result;
+        continue;
+      }
+      made?.body?.cancel().catch(() => {});
+      made = result;
+      current = headOf(result);
+    }
+    return made === null ? undefined : withoutContent(made, current);
+  };
+  const resume = async (
+    next: number,
+    made: Response | null,
+    current: ProxyResponse,
+    ctx: Context,
+    pending: Promise<Response | void>,
+  ): Promise<Response | void> => {
+    const result = await pending;
+    if (result instanceof Response) {
+      made?.body?.cancel().catch(() => {});
+      return await run(next, result, headOf(result), ctx);
+    }
+    return result === undefined || result === null ? await run(next, made, current, ctx) : result;
+  };
+  return (response, ctx) => run(0, null, response, ctx);
 }
 
 /** Each filters what the one before it has made. */

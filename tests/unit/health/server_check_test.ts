@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { HealthState } from "../../../lib/health/health_state.ts";
+import { HealthState } from "../../../lib/health/server_check.ts";
 
 /** What is believed after each of the results. */
 function beliefs(state: HealthState, results: string): string {

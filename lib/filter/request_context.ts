@@ -24,9 +24,9 @@ export interface ServerInfo {
   readonly address: string;
 }
 
-/** One try to get an answer from a server. */
+/** One try to get a response from a server. */
 export interface AttemptInfo extends ServerInfo {
-  /** Reason of the failure (`connection_refused`, ...); `null` when the server answered. */
+  /** Reason of the failure (`connection_refused`, ...); `null` when the server responded. */
   readonly failure: string | null;
 }
 
@@ -83,7 +83,7 @@ export interface RequestContext<State = unknown> extends KeySource {
   /** Writes into the proxy's log, with the id of the request. */
   readonly log: RequestLog;
   /**
-   * Aborted when nobody waits for the answer any more, because the client has gone or the proxy stops. Made when it is
+   * Aborted when nobody waits for the response any more, because the client has gone or the proxy stops. Made when it is
    * first asked for, which costs as much as a fast request.
    */
   readonly signal: AbortSignal;

@@ -3,6 +3,7 @@
 import type { HeaderFields } from "../http/header_fields.ts";
 import type { ProxyError, UpstreamError } from "../core/errors.ts";
 import type { RequestContext } from "./request_context.ts";
+import type { PeerOptions } from "./resolve_peer.ts";
 
 /** The request as it is about to go to a server; a filter edits it in place. */
 export interface UpstreamRequest {
@@ -17,7 +18,7 @@ export interface UpstreamRequest {
   readonly headers: HeaderFields;
 }
 
-/** The head of a server's answer; a filter edits it in place. */
+/** The head of a server's response; a filter edits it in place. */
 export interface ProxyResponse {
   /** Status code, 200 to 599. */
   status: number;
@@ -27,33 +28,7 @@ export interface ProxyResponse {
   readonly headers: HeaderFields;
 }
 
-/** A server named outright by `upstreamPeer`. */
-export interface PeerOptions {
-  /** `"host:port"`, or with a scheme, or `unix:/path`. */
-  address: string;
-  /** TLS towards the server; `true` takes the host of the address as its name. @default {false} */
-  tls?: boolean | UpstreamTlsOptions;
-}
-
-/** TLS towards servers. */
-export interface UpstreamTlsOptions {
-  /** Name for SNI and for the check of the certificate. @default {the host of the server's address} */
-  serverName?: string;
-  /** PEM texts of authorities that are trusted beside the system's. @default {[]} */
-  caCerts?: readonly string[];
-  /** PEM text of the certificate that the proxy shows. */
-  cert?: string;
-  /** PEM text of the key of `cert`. */
-  key?: string;
-  /**
-   * `false` takes a certificate for any name, as long as an authority that is trusted has signed it; not with `fetch`.
-   * Certificates that nobody trusts, or that have expired, are only taken when Deno itself runs with
-   * `--unsafely-ignore-certificate-errors`. @default {true}
-   */
-  verifyHostname?: boolean;
-}
-
-/** A value or a promise of it; filters that answer at once cost no promise. */
+/** A value or a promise of it; filters that return at once cost no promise. */
 export type Awaitable<T> = T | Promise<T>;
 
 /** Content whose length its filter knows; without one it is sent in chunks, as its end is not known before it comes. */
@@ -76,7 +51,7 @@ export type FilteredContent = ReadableStream<Uint8Array<ArrayBuffer>> | SizedCon
 export interface Filters<State = unknown> {
   /** Makes the request's own state, `ctx.state` in all others; must not be async. */
   newContext?: (request: Request) => State;
-  /** Looks at the request before anything is done; a returned response answers it. */
+  /** Looks at the request before anything is done; a returned response is sent to the client. */
   requestFilter?: (request: Request, ctx: RequestContext<State>) => Awaitable<Response | void>;
   /** Names the pool (a string) or a server outright; nothing takes the route's pool. */
   upstreamPeer?: (request: Request, ctx: RequestContext<State>) => Awaitable<string | PeerOptions | void>;
@@ -92,15 +67,15 @@ export interface Filters<State = unknown> {
   upstreamRequestFilter?: (request: UpstreamRequest, ctx: RequestContext<State>) => Awaitable<void>;
   /** Told that a server could not be given the request, of which nothing was sent; see `ctx.retry`. */
   failToConnect?: (error: UpstreamError, ctx: RequestContext<State>) => Awaitable<void>;
-  /** Edits the head of a server's answer as it came, before the proxy adds fields of its own, or replaces the answer. */
+  /** Edits the head of a server's response as it came, before the proxy adds fields of its own, or replaces the response. */
   upstreamResponseFilter?: (
     response: ProxyResponse,
     ctx: RequestContext<State>,
   ) => Awaitable<Response | void>;
-  /** Edits the head of the answer, or replaces the answer by returning a response. */
+  /** Edits the head of the response, or replaces it by returning another. */
   responseFilter?: (response: ProxyResponse, ctx: RequestContext<State>) => Awaitable<Response | void>;
   /**
-   * Changes the content of a server's answer; runs before the head is sent, which can still be edited. `Content-Length`
+   * Changes the content of a server's response; runs before the head is sent, which can still be edited. `Content-Length`
    * goes unless the new one is declared, and so do checksums of the content.
    */
   responseBodyFilter?: (
@@ -109,11 +84,11 @@ export interface Filters<State = unknown> {
     response: ProxyResponse,
   ) => Awaitable<FilteredContent>;
   /**
-   * Edits the head of an answer that no server has given: of a limit, of `requestFilter`, of a failure. Must not be
-   * async; one that throws, or is, is reported, and the answer goes out as it was.
+   * Edits the head of a local reply, a response that no server made: of a limit, of `requestFilter`, of a failure. Must
+   * not be async; one that throws, or is, is reported, and the response goes out as it was.
    */
   ownResponseFilter?: (response: ProxyResponse, ctx: RequestContext<State>) => void;
-  /** Makes the answer when the proxy has none; nothing takes the standard problem document. */
+  /** Makes the response when the proxy has none; nothing takes the standard problem document. */
   failToProxy?: (error: ProxyError, ctx: RequestContext<State>) => Awaitable<Response | void>;
   /** Runs exactly once for every request, last. */
   logging?: (ctx: RequestContext<State>, error?: ProxyError) => Awaitable<void>;

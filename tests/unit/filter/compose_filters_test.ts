@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
-import { composeFilters } from "../../../lib/config/compose_filters.ts";
-import { FILTER_PHASES, type Filters, type ProxyResponse } from "../../../lib/config/filters.ts";
-import type { RequestContext } from "../../../lib/config/request_context.ts";
+import { composeFilters } from "../../../lib/filter/compose_filters.ts";
+import { FILTER_PHASES, type Filters, type ProxyResponse } from "../../../lib/filter/filters.ts";
+import type { RequestContext } from "../../../lib/filter/request_context.ts";
 import { HeaderFields } from "../../../lib/http/header_fields.ts";
 
 const ctx = {} as RequestContext;
@@ -47,7 +47,7 @@ for (const later of [false, true]) {
 
   const give = <T>(value: T): T | Promise<T> => later ? Promise.resolve(value) : value;
 
-  Deno.test(`composeFilters() stops at the first answer, ${later ? "later" : "at once"}`, async () => {
+  Deno.test(`composeFilters() stops at the first response, ${later ? "later" : "at once"}`, async () => {
     const answer = new Response("a");
     const composed = composeFilters([
       { requestFilter: () => give(undefined), upstreamPeer: () => give(undefined) },
@@ -63,7 +63,7 @@ for (const later of [false, true]) {
     assertEquals(await composed.upstreamPeer!(request, ctx), "one");
   });
 
-  Deno.test(`composeFilters() lets outer sets edit an answer that an inner one made, ${later ? "later" : "at once"}`, async () => {
+  Deno.test(`composeFilters() lets outer sets edit a response that an inner one made, ${later ? "later" : "at once"}`, async () => {
     const composed = composeFilters([
       { responseFilter: (response) => give(void response.headers.set("x-outer", String(response.status))) },
       { responseFilter: () => give(new Response("new", { status: 201, headers: { "x-inner": "1" } })) },

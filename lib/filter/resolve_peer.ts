@@ -1,10 +1,41 @@
 /** Makes of an address and TLS options what a transport needs. */
 
-import type { Address, ParsedAddress } from "../upstream/address.ts";
-import { parseAddress } from "../upstream/address.ts";
+import {
+  type Address,
+  ADDRESS_EXPECTED,
+  formatAddress,
+  parseAddress,
+  type ParsedAddress,
+} from "../upstream/address.ts";
 import type { Peer, PeerTls } from "../upstream/peer.ts";
-import { BLOCKED_PORTS } from "../transport/fetch/blocked_ports.ts";
-import type { UpstreamTlsOptions } from "./filters.ts";
+import { BLOCKED_PORTS } from "../transport/fetch/fetch_request.ts";
+import type { ResolveServer, ServerSpec } from "../upstream/server_spec.ts";
+
+/** A server named outright by `upstreamPeer`. */
+export interface PeerOptions {
+  /** `"host:port"`, or with a scheme, or `unix:/path`. */
+  address: string;
+  /** TLS towards the server; `true` takes the host of the address as its name. @default {false} */
+  tls?: boolean | UpstreamTlsOptions;
+}
+
+/** TLS towards servers. */
+export interface UpstreamTlsOptions {
+  /** Name for SNI and for the check of the certificate. @default {the host of the server's address} */
+  serverName?: string;
+  /** PEM texts of authorities that are trusted beside the system's. @default {[]} */
+  caCerts?: readonly string[];
+  /** PEM text of the certificate that the proxy shows. */
+  cert?: string;
+  /** PEM text of the key of `cert`. */
+  key?: string;
+  /**
+   * `false` takes a certificate for any name, as long as an authority that is trusted has signed it; not with `fetch`.
+   * Certificates that nobody trusts, or that have expired, are only taken when Deno itself runs with
+   * `--unsafely-ignore-certificate-errors`. @default {true}
+   */
+  verifyHostname?: boolean;
+}
 
 /** TLS as it stands in a configuration. */
 export type TlsSetting = boolean | UpstreamTlsOptions | undefined;
@@ -97,4 +128,34 @@ function resolveTls(options: UpstreamTlsOptions, address: Address): PeerTls {
     ...(key === undefined ? {} : { key }),
     ...(verifyHostname ? {} : { verifyHostname }),
   });
+}
+
+/**
+ * Makes a peer of what nobody has looked at yet.
+ *
+ * @throws {TypeError} when the address cannot be read, or contradicts the way to it
+ */
+export function checkedPeer(address: string, own?: TlsSetting, way: Way = {}): Peer {
+  const parsed = parseAddress(address);
+  if (parsed === undefined) {
+    throw new TypeError(
+      `Cannot use server: expected ${ADDRESS_EXPECTED}, received ${JSON.stringify(address)}`,
+    );
+  }
+  const problem = findPeerProblem(parsed, own, way);
+  if (problem !== undefined) {
+    throw new TypeError(`Cannot use server ${JSON.stringify(address)}: it ${problem}`);
+  }
+  return resolvePeer(address, own, way.tls);
+}
+
+/** Completes servers that are added to a pool while it runs, reached as the others are. */
+export function resolveServer(way: Way): ResolveServer {
+  return (spec) => {
+    const { address, tls, ...rest } = (typeof spec === "string" ? { address: spec } : spec) as
+      & ServerSpec
+      & { readonly tls?: TlsSetting };
+    const peer = checkedPeer(address, tls, way);
+    return { id: formatAddress(peer.address), peer, ...rest };
+  };
 }

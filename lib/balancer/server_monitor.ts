@@ -1,4 +1,4 @@
-/** Everything that decides whether a server is fit to be chosen: active checks, ejection and slow start together. */
+/** Connects active checks, ejection and slow start of one pool. */
 
 import { callAside, tellStrayError } from "../core/callback.ts";
 import type { Clock } from "../core/clock.ts";
@@ -10,24 +10,24 @@ import { SlowStart } from "../health/slow_start.ts";
 import type { Outcome, Server, Stage } from "../upstream/server.ts";
 import type { LoadBalancerInit } from "./load_balancer_options.ts";
 
-/** What {@linkcode Supervision} is made of. */
-export interface SupervisionInit extends LoadBalancerInit {
+/** What {@linkcode ServerMonitor} is made of. */
+interface ServerMonitorInit extends LoadBalancerInit {
   clock: Clock;
   random: Random;
-  /** Called when nothing more is to be expected of servers that were looked at. */
+  /** Called when the checks that {@linkcode ServerMonitor.mayComeUp} started are over. */
   onLooked?: () => void;
 }
 
 /**
- * Wires what watches servers together: a server that comes up or has recovered from its ejection starts slowly, and
- * a check that tries what failed ends an ejection.
+ * Starts a server slowly when it comes up or recovers from an ejection, and ends an ejection early when a check tries
+ * what failed.
  */
-export class Supervision implements Disposable, AsyncDisposable {
+export class ServerMonitor implements Disposable, AsyncDisposable {
   readonly #slowStart: SlowStart | null;
   readonly #ejection: Ejection | null;
   readonly #checker: HealthChecker | null;
 
-  constructor(init: SupervisionInit) {
+  constructor(init: ServerMonitorInit) {
     const { pool, clock, slowStart = null, ejection = resolveEjection() } = init;
     this.#slowStart = slowStart === null ? null : new SlowStart(pool, slowStart, clock);
     this.#ejection = ejection === null ? null : new Ejection({
@@ -47,12 +47,12 @@ export class Supervision implements Disposable, AsyncDisposable {
     this.#checker = this.#createChecker(init);
   }
 
-  /** Begins with the checks; the first round is over when the promise is fulfilled. */
+  /** Starts the checks; fulfilled when the first round is over. */
   start(): Promise<void> {
     return this.#checker?.firstRound() ?? Promise.resolve();
   }
 
-  /** Gives every server that is being started its full share now. */
+  /** Ends all slow starts: every server gets its full weight now. */
   endSlowStarts(): void {
     this.#slowStart?.finish();
   }
@@ -62,15 +62,15 @@ export class Supervision implements Disposable, AsyncDisposable {
     this.#ejection?.record(server, outcome, latencyMs, stage);
   }
 
-  /** The server to try although it is ejected; `"busy"` when all that are have a request that tries them. */
+  /** The ejected server to try; `"busy"` when each ejected server has a trial request already. */
   lastResort(exclude: readonly Server[]): Server | "busy" | null {
     return this.#ejection === null ? null : this.#ejection.lastResort(exclude);
   }
 
   /**
-   * Whether it is worth waiting for a server that is down to come up.
+   * Whether a server that is down may come up in a moment, so that a request should wait.
    *
-   * @param look has such servers checked now
+   * @param look whether to check such servers now
    */
   mayComeUp(exclude: readonly Server[], look: boolean): boolean {
     const checker = this.#checker;
@@ -78,7 +78,7 @@ export class Supervision implements Disposable, AsyncDisposable {
     return look ? checker.lookAgain(exclude) : checker.mayComeUp(exclude);
   }
 
-  #createChecker(init: SupervisionInit): HealthChecker | null {
+  #createChecker(init: ServerMonitorInit): HealthChecker | null {
     const { pool, clock, random, healthCheck: check = null, onHealthChange, onCheckImpossible } = init;
     if (check === null) return null;
     return new HealthChecker({

@@ -1,0 +1,195 @@
+/** The proxy as a handler of one's own `Deno.serve`. */
+
+import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
+import { resolveConfig } from "../config/resolve_config.ts";
+import { StoppingError } from "../core/errors.ts";
+import { type DenoListenerInfo, type DenoStreamContext, serveRequest } from "../engine/deno/deno_stream.ts";
+import { DenoStreams } from "../engine/deno/deno_streams.ts";
+import type { LimitControl } from "../limiter/limit_control.ts";
+import type { StreamHandler } from "../proxy/client_stream.ts";
+import { handleRequest, refuseRequest } from "../proxy/handle_request.ts";
+import type { Pool } from "../upstream/pool.ts";
+import { CLIENT_IDLE_MS, DataPlane } from "./data_plane.ts";
+import { completeOptions, type ProxyParts, type ServeOptions } from "./serve_options.ts";
+
+/** A proxy that listens nowhere: a handler for `Deno.serve`, and what steers it. */
+export interface ProxyHandler extends AsyncDisposable {
+  /**
+   * Forwards a request.
+   *
+   * @param request as `Deno.serve` gave it; a copy cannot become a WebSocket
+   * @param info as `Deno.serve` gave it; says who the client is
+   * @returns the response of a server or of the proxy; rejects only with what {@linkcode ready} rejects with
+   */
+  (request: Request, info: Deno.ServeHandlerInfo): Promise<Response>;
+  /**
+   * Resolves when every server has been checked once. Requests that come sooner wait for it.
+   *
+   * @throws {Deno.errors.NotCapable} when a limiter has a `store` whose client may not read environment variables
+   */
+  readonly ready: Promise<void>;
+  /** Resolves when the proxy has stopped. */
+  readonly finished: Promise<void>;
+  /** Its pools by name, to add, remove and weigh servers while it runs. */
+  readonly pools: ReadonlyMap<string, Pool>;
+  /** Its limits, to ban and to reset keys while it runs; `null` when nothing is limited. */
+  readonly limiter: LimitControl | null;
+  /** What it knows of itself as numbers, in the text format of Prometheus (version 0.0.4). */
+  metrics(): string;
+  /**
+   * Finishes the requests that run, ends the health checks, and closes every connection to a server.
+   *
+   * Requests that come from then on get 503. What has not ended within `gracePeriod` is cut off. Resolves as soon as nothing
+   * runs any more; calling it again gives the same promise.
+   *
+   * @param reason what the log says of it; `"shutdown()"` when left out
+   */
+  shutdown(reason?: string): Promise<void>;
+}
+
+/**
+ * Makes a handler for a `Deno.serve` of one's own, which may decide what of its requests is forwarded.
+ *
+ * Health checks begin at once, and requests wait for their first round. The handler opens no listener: `listen` and
+ * `onListen` are ignored, fields with underscores in their names are dropped, and `http` or `https` is what the URL of the
+ * request says. Stop it with {@linkcode ProxyHandler.shutdown} before its server: requests and WebSockets that run then end
+ * properly, which the runtime would break off.
+ *
+ * @throws {ConfigError} when the configuration has mistakes; it lists all of them
+ *
+ * @example
+ * ```ts
+ * import { createHandler } from "@x/lbproxy";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using upstream = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => new Response("hello"));
+ * await using handler = createHandler({ upstreams: [`127.0.0.1:${upstream.addr.port}`] });
+ * await using server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, (request, info) => {
+ *   return new URL(request.url).pathname === "/version" ? new Response("1.0") : handler(request, info);
+ * });
+ *
+ * const ask = async (path: string) => await (await fetch(`http://127.0.0.1:${server.addr.port}${path}`)).text();
+ * assertEquals([await ask("/"), await ask("/version")], ["hello", "1.0"]);
+ * ```
+ */
+export function createHandler<State>(config: ProxyConfig<State>, options: ServeOptions = {}): ProxyHandler {
+  const proxy = new HandledProxy(resolveConfig(config), completeOptions(options));
+  const { ready, finished, pools, limiter } = proxy;
+  const shutdown = (reason?: string): Promise<void> => proxy.shutdown(reason);
+  return Object.assign(
+    (request: Request, info: Deno.ServeHandlerInfo): Promise<Response> => proxy.handle(request, info),
+    {
+      ready,
+      finished,
+      pools,
+      limiter,
+      metrics: (): string => proxy.metrics(),
+      shutdown,
+      [Symbol.asyncDispose]: (): Promise<void> => shutdown("disposed"),
+    },
+  );
+}
+
+/** What the listener of a program is not asked for: the runtime's stand-in for a missing `Host` goes on as the host. */
+const COMMON = { fallbackAuthority: "", underscores: "drop" } as const;
+const PLAIN: DenoListenerInfo = { scheme: "http", ...COMMON };
+const SECURE: DenoListenerInfo = { scheme: "https", ...COMMON };
+
+/** The proxy behind a handler. */
+class HandledProxy {
+  readonly ready: Promise<void>;
+  readonly #parts: ProxyParts;
+  readonly #plane: DataPlane;
+  readonly #context: DenoStreamContext;
+  readonly #finished = Promise.withResolvers<void>();
+  #started = false;
+  #stopping = false;
+  #shutdown: Promise<void> | null = null;
+
+  constructor(config: ResolvedConfig, parts: ProxyParts) {
+    this.#parts = parts;
+    this.#plane = new DataPlane(config, parts);
+    const { clock, wheel } = this.#plane.runtime;
+    const streams = new DenoStreams(clock, wheel);
+    const handler = this.#createHandler();
+    // Requests are refused as soon as the proxy stops; which content may still come is no question then.
+    this.#context = { clock, wheel, handler, idleMs: CLIENT_IDLE_MS, streams, stopping: false };
+    this.ready = this.#start();
+    // Every request rejects with it.
+    this.ready.catch(() => {});
+  }
+
+  get finished(): Promise<void> {
+    return this.#finished.promise;
+  }
+
+  get pools(): ReadonlyMap<string, Pool> {
+    return this.#plane.pools;
+  }
+
+  get limiter(): LimitControl | null {
+    return this.#plane.runtime.admission?.limiter ?? null;
+  }
+
+  metrics(): string {
+    return this.#plane.metrics();
+  }
+
+  #createHandler(): StreamHandler {
+    const { runtime } = this.#plane;
+    return {
+      handle: (stream) => {
+        if (this.#stopping) refuseRequest(stream, new StoppingError("The proxy stops"), runtime);
+        else handleRequest(stream, runtime);
+      },
+      refuse: (stream, error) => refuseRequest(stream, error, runtime),
+    };
+  }
+
+  async #start(): Promise<void> {
+    using _alive = keepAlive();
+    try {
+      await this.#plane.start();
+    } catch (error) {
+      await this.#plane[Symbol.asyncDispose]();
+      throw error;
+    }
+    this.#started = true;
+  }
+
+  handle(request: Request, info: Deno.ServeHandlerInfo): Promise<Response> {
+    if (!this.#started) return this.ready.then(() => this.#serve(request, info));
+    return this.#serve(request, info);
+  }
+
+  #serve(request: Request, info: Deno.ServeHandlerInfo): Promise<Response> {
+    const listener = request.url.startsWith("https:") ? SECURE : PLAIN;
+    return serveRequest(request, info as Deno.ServeHandlerInfo<Deno.NetAddr>, listener, this.#context);
+  }
+
+  shutdown(reason = "shutdown()"): Promise<void> {
+    this.#shutdown ??= this.#stop(reason);
+    return this.#shutdown;
+  }
+
+  async #stop(reason: string): Promise<void> {
+    this.#stopping = true;
+    using _alive = keepAlive();
+    // Bounded by the timeouts of checks and discovery; why a start failed is told by `ready`.
+    if (!this.#started) await this.ready.catch(() => {});
+    if (this.#started) {
+      const { running } = this.#plane.runtime;
+      const abandonedRequests = await this.#plane.drain(reason, () => running.untilEmpty());
+      this.#context.streams[Symbol.dispose]();
+      await this.#plane[Symbol.asyncDispose]();
+      this.#parts.observer.event({ kind: "stopped", abandonedRequests });
+    }
+    this.#finished.resolve();
+  }
+}
+
+/** Keeps the process running: timers of the clock do not, and a listener of the program may not be there. */
+function keepAlive(): Disposable {
+  const id = setInterval(() => {}, 60_000);
+  return { [Symbol.dispose]: () => clearInterval(id) };
+}

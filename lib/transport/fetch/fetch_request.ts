@@ -1,0 +1,127 @@
+/** What `fetch` takes of a request, and what it would change or refuse. */
+
+import { RequestError } from "../../core/errors.ts";
+import type { HeaderFields } from "../../http/header_fields.ts";
+import { asciiTarget } from "../../http/request_target.ts";
+import type { OutgoingRequest } from "../transport.ts";
+
+/** Ports that `fetch` refuses in a URL (the "bad ports" of the WHATWG fetch standard). */
+export const BLOCKED_PORTS: ReadonlySet<number> = new Set(
+  (
+    "0 1 7 9 11 13 15 17 19 20 21 22 23 25 37 42 43 53 69 77 79 87 95 101 102 103 104 109 110 " +
+    "111 113 115 117 119 123 135 137 139 143 161 179 389 427 465 512 513 514 515 526 530 531 " +
+    "532 540 548 554 556 563 587 601 636 989 990 993 995 1719 1720 1723 2049 3659 4045 4190 " +
+    "5060 5061 6000 6566 6665 6666 6667 6668 6669 6679 6697 10080"
+  ).split(" ").map(Number),
+);
+
+/** Methods that `fetch` refuses, and those whose letters it changes (WHATWG fetch standard, "normalize"). */
+const REFUSED_METHODS: ReadonlySet<string> = new Set(["CONNECT", "TRACE", "TRACK"]);
+const NORMALISED_METHODS: ReadonlySet<string> = new Set(["DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"]);
+
+/**
+ * Refuses what `fetch` would refuse or send in another form.
+ *
+ * @throws {RequestError} 400, with what is to blame
+ */
+export function refuseWhatFetchChanges({ method, target, body }: OutgoingRequest): void {
+  const upper = method.toUpperCase();
+  if (REFUSED_METHODS.has(upper) || (upper !== method && NORMALISED_METHODS.has(upper))) {
+    throw new RequestError(`Cannot send the method "${method}" by the transport "fetch"; "http1" can`);
+  }
+  if (body !== null && body.length !== 0 && (method === "GET" || method === "HEAD")) {
+    throw new RequestError(`Cannot send a body with ${method} by the transport "fetch"; "http1" can`);
+  }
+  // Bytes above 0x7F go percent-encoded, which is the same URI.
+  if (!isExactTarget(asciiTarget(target))) {
+    throw new RequestError(
+      `Cannot send the target ${
+        JSON.stringify(target)
+      } by the transport "fetch", which would rewrite it; "http1" can`,
+    );
+  }
+}
+
+/** Characters that a URL parser leaves alone wherever they stand; `.` and `%` are looked at closer. */
+const PLAIN: readonly boolean[] = Array.from(
+  { length: 128 },
+  (_, code) => /[A-Za-z0-9\-_~!$&()*+,;=:@/?]/.test(String.fromCharCode(code)),
+);
+const DOT = 0x2e;
+const PERCENT = 0x25;
+const SLASH = 0x2f;
+
+/**
+ * Whether `fetch` sends the target as it is.
+ *
+ * It parses what it is given as a URL (WHATWG URL standard) and sends the result: dot segments are resolved, `\`
+ * becomes `/`, a fragment is dropped, `'` in a query and some more characters are percent-encoded.
+ */
+export function isExactTarget(target: string): boolean {
+  if (target.charCodeAt(0) !== SLASH) return false;
+  for (let i = 1; i < target.length; i++) {
+    const code = target.charCodeAt(i);
+    if (PLAIN[code] === true) continue;
+    // Only a whole segment of dots, written either way, is resolved.
+    if (code === DOT && target.charCodeAt(i - 1) !== SLASH) continue;
+    if (code === PERCENT && target.charCodeAt(i + 1) !== 0x32) continue;
+    return survivesParsing(target);
+  }
+  return true;
+}
+
+function survivesParsing(target: string): boolean {
+  const url = `http://h${target}`;
+  // The fragment survives parsing, but stays here.
+  return !target.includes("#") && URL.canParse(url) && new URL(url).href === url;
+}
+
+/**
+ * The fields to give to `fetch` for a request.
+ *
+ * - Framing is left to `fetch`: a `transfer-encoding` given here would be sent as well as its own.
+ * - `fetch` decodes compressed responses unless the *first* `accept-encoding` line is `identity`, so that line goes in
+ *   front of the client's own, and the server still sees what the client accepts.
+ * - `fetch` adds a `user-agent` of its own unless there is one; an empty one is the closest to none.
+ *
+ * @param hostInUrl whether the server learns the host from the URL, so that `host` would say it twice
+ */
+export function toFetchFields(fields: HeaderFields, hostInUrl = false): [string, string][] {
+  const list = fields.toList();
+  const pairs: [string, string][] = [["accept-encoding", "identity"]];
+  let userAgent = false;
+  for (let i = 0; i < list.length; i += 2) {
+    const name = list[i]!;
+    if (name === "content-length" || name === "transfer-encoding") continue;
+    if (hostInUrl && name === "host") continue;
+    if (name === "user-agent") userAgent = true;
+    pairs.push([name, list[i + 1]!]);
+  }
+  if (!userAgent) pairs.push(["user-agent", ""]);
+  return pairs;
+}
+
+/**
+ * A `Blob` in name only, by which `fetch` announces a length and streams all the same.
+ *
+ * A stream alone is always sent chunked, and bytes in memory are sent a second time by `fetch` itself when a kept
+ * connection breaks, whatever the method.
+ */
+export class SizedBody extends Blob {
+  readonly #size: number;
+  readonly #content: ReadableStream<Uint8Array<ArrayBuffer>>;
+
+  constructor(size: number, content: ReadableStream<Uint8Array<ArrayBuffer>>) {
+    super();
+    this.#size = size;
+    this.#content = content;
+  }
+
+  override get size(): number {
+    return this.#size;
+  }
+
+  override stream(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return this.#content;
+  }
+}
