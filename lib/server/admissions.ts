@@ -33,7 +33,7 @@ export class Admissions implements Disposable {
   readonly #table: SharedTable | null;
   readonly #stack = new DisposableStack();
 
-  /** @param policies all that there will be, of the proxy and of its routes: the table is made for them */
+  /** @param policies all of the proxy and of its routes; they set the size of the table */
   constructor(policies: readonly ResolvedPolicy[], parts: ProxyParts, stores: LimiterStores) {
     const { clock, random } = parts;
     this.#parts = parts;
@@ -45,7 +45,7 @@ export class Admissions implements Disposable {
       : SharedTable.create({ clock, random, maxKeys, sketches: policies.length });
   }
 
-  /** The limits of requests that all of these policies are for; `null` when there are none. */
+  /** Makes the limiter of these policies; `null` when there are none. */
   create(policies: readonly ResolvedPolicy[]): Admission | null {
     if (policies.length === 0) return null;
     const { clock, random, observer } = this.#parts;

@@ -1,4 +1,4 @@
-/** What is wrong with certificates and keys, which a running proxy finds out only when it needs them. */
+/** Finds mistakes in certificates and keys before the proxy runs into them. */
 
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import type { ConfigProblem } from "../config/config_error.ts";
@@ -8,7 +8,7 @@ import { isPath, readPemFile, tryCertificate } from "../engine/deno/certificate.
 
 /** A certificate and its key, as far as they could be read. */
 interface Pair {
-  /** Where they stand: `listen[0].tls`. */
+  /** Path in the configuration: `listen[0].tls`. */
   readonly path: string;
   readonly cert: Pem<X509Certificate> | null;
   readonly key: Pem<KeyObject> | null;
@@ -16,21 +16,21 @@ interface Pair {
   readonly listens: boolean;
 }
 
-/** PEM text and what is in it. */
+/** A PEM text and its content. */
 interface Pem<Content> {
   readonly text: string;
   readonly content: Content;
 }
 
-/** One place with TLS options, and what was found wrong there. */
+/** One place with TLS options, and the mistakes in it. */
 interface Place {
   readonly pair: Pair | null;
   readonly problems: ConfigProblem[];
 }
 
 /**
- * Reads every certificate and key of a configuration, those in files as well, and lists what is wrong with them: what is
- * not there, what cannot be read, and keys of other certificates.
+ * Reads every certificate and key of a configuration, in files as well, and lists the mistakes: what is missing, what
+ * cannot be read, and keys of other certificates.
  */
 export function findCertificateProblems({ listen, pools, limiter }: ResolvedConfig): ConfigProblem[] {
   const places = [
@@ -95,7 +95,7 @@ function readPlace(path: string, { caCerts = [], cert, key }: TlsPart, listens: 
   return { pair, problems };
 }
 
-/** Reads a text, or the file that it names; tells of what is wrong. */
+/** Reads a text, or the file that it names; adds what is wrong to the problems. */
 function read<Content>(
   path: string,
   source: string,
@@ -150,7 +150,7 @@ function privateKeyOf(text: string): KeyObject {
   }
 }
 
-/** What a text has in place of what was looked for. */
+/** Names the kind of PEM text that was found instead. */
 function kindOf(text: string): string {
   const kind = /-----BEGIN ([A-Z ]+)-----/.exec(text)?.[1];
   return kind === undefined ? "" : `, but a ${kind.toLowerCase()}`;
@@ -167,7 +167,7 @@ function misfits({ path, cert, key, listens }: Pair, pairs: readonly Pair[]): Co
   try {
     tryCertificate({ cert: cert.text, key: key.text });
   } catch (error) {
-    // Whether it may listen at all is another question.
+    // Says nothing of the pair: the process may not listen here.
     if (error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.AddrNotAvailable) return [];
     return [{ path, message: `cannot be used: ${error instanceof Error ? error.message : error}` }];
   }

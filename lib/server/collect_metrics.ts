@@ -1,10 +1,10 @@
-/** What a proxy knows of itself as numbers; read when it is asked for, so that requests pay nothing for it. */
+/** Metrics of a proxy. They are collected when somebody asks, so that requests pay nothing for them. */
 
 import type { Metric, Sample } from "../observe/exposition.ts";
 import { SERVER_STATES, serverState } from "../upstream/eligibility.ts";
 import type { PoolPlane } from "./pool_plane.ts";
 
-/** Where the numbers are. */
+/** What the metrics are read from. */
 export interface MetricSources {
   readonly pools: readonly PoolPlane[];
   /** Requests that have arrived. */

@@ -12,7 +12,7 @@ import type { Pool } from "../upstream/pool.ts";
 import { CLIENT_IDLE_MS, DataPlane } from "./data_plane.ts";
 import { completeOptions, type ProxyParts, type ServeOptions } from "./serve_options.ts";
 
-/** A proxy that listens nowhere: a handler for `Deno.serve`, and what steers it. */
+/** A proxy without a listener: a handler for `Deno.serve`, and what steers it. */
 export interface ProxyHandler extends AsyncDisposable {
   /**
    * Forwards a request.
@@ -34,7 +34,7 @@ export interface ProxyHandler extends AsyncDisposable {
   readonly pools: ReadonlyMap<string, Pool>;
   /** Its limits, to ban and to reset keys while it runs; `null` when nothing is limited. */
   readonly limiter: LimitControl | null;
-  /** What it knows of itself as numbers, in the text format of Prometheus (version 0.0.4). */
+  /** Its metrics, in the text format of Prometheus (version 0.0.4). */
   metrics(): string;
   /**
    * Finishes the requests that run, ends the health checks, and closes every connection to a server.
@@ -90,7 +90,7 @@ export function createHandler<State>(config: ProxyConfig<State>, options: ServeO
   );
 }
 
-/** What the listener of a program is not asked for: the runtime's stand-in for a missing `Host` goes on as the host. */
+// The listener is the program's: nobody knows what the runtime puts in place of a missing `Host`, so that goes on.
 const COMMON = { fallbackAuthority: "", underscores: "drop" } as const;
 const PLAIN: DenoListenerInfo = { scheme: "http", ...COMMON };
 const SECURE: DenoListenerInfo = { scheme: "https", ...COMMON };
@@ -112,10 +112,10 @@ class HandledProxy {
     const { clock, wheel } = this.#plane.runtime;
     const streams = new DenoStreams(clock, wheel);
     const handler = this.#createHandler();
-    // Requests are refused as soon as the proxy stops; which content may still come is no question then.
+    // `stopping` is for listeners that go on serving while uploads end; here every request is refused from then on.
     this.#context = { clock, wheel, handler, idleMs: CLIENT_IDLE_MS, streams, stopping: false };
     this.ready = this.#start();
-    // Every request rejects with it.
+    // Requests reject with it; without this an unheard rejection would end the process.
     this.ready.catch(() => {});
   }
 
@@ -175,7 +175,7 @@ class HandledProxy {
   async #stop(reason: string): Promise<void> {
     this.#stopping = true;
     using _alive = keepAlive();
-    // Bounded by the timeouts of checks and discovery; why a start failed is told by `ready`.
+    // Bounded by the timeouts of checks and discovery. Whoever awaits `ready` learns why a start failed.
     if (!this.#started) await this.ready.catch(() => {});
     if (this.#started) {
       const { running } = this.#plane.runtime;
@@ -188,7 +188,7 @@ class HandledProxy {
   }
 }
 
-/** Keeps the process running: timers of the clock do not, and a listener of the program may not be there. */
+/** Keeps the process running: timers of the clock do not, and the program may have no listener open. */
 function keepAlive(): Disposable {
   const id = setInterval(() => {}, 60_000);
   return { [Symbol.dispose]: () => clearInterval(id) };

@@ -30,7 +30,7 @@ import { PoolPlane } from "./pool_plane.ts";
 import type { ProxyParts } from "./serve_options.ts";
 import { BackgroundSender, Transports } from "./transports.ts";
 
-/** How often waiting things look at the clock; the most that a timeout can be late. */
+/** Tick of the deadlines: a timeout is late by less than two. */
 const TICK_MS = 20;
 
 /**
@@ -128,7 +128,7 @@ export class DataPlane implements AsyncDisposable {
     return abandoned;
   }
 
-  /** What it knows of itself as numbers. */
+  /** Its metrics in the text format of Prometheus. */
   metrics(): string {
     const { count: { arrived }, running } = this.runtime;
     const { overflows } = this.#admissions;
@@ -149,13 +149,13 @@ export class DataPlane implements AsyncDisposable {
   }
 }
 
-/** Whether a path written in an unusual way could slip past anything of the configuration. */
+/** Whether anything of the configuration compares paths, which an unusual spelling could slip past. */
 function looksAtPaths({ routes, paths, forward, filters, limiter }: ResolvedConfig): boolean {
   return routes.length > 0 || paths === "refuse" || forward === "normalized" || limiter.length > 0 ||
     Object.values(filters).some((filter) => filter !== undefined);
 }
 
-/** Waits for something, but only so long. */
+/** Waits until the promise settles, at most for `delayMs`. */
 async function atMost(clock: Clock, promise: Promise<unknown>, delayMs: number): Promise<void> {
   if (delayMs === Infinity) return void await promise;
   const { promise: over, resolve } = Promise.withResolvers<void>();
@@ -163,13 +163,13 @@ async function atMost(clock: Clock, promise: Promise<unknown>, delayMs: number):
   await Promise.race([promise, over]);
 }
 
-/** What routes are made of beside their configuration. */
+/** What routes take beside their configuration. */
 interface RouteParts {
   readonly pools: ReadonlyMap<string, PoolRuntime>;
   readonly random: Random;
   /** The configuration's own limits. */
   readonly admission: Admission | null;
-  /** Puts limits to work. */
+  /** Makes the limits of a route. */
   admit(policies: readonly ResolvedPolicy[]): Admission | null;
 }
 

@@ -1,4 +1,4 @@
-/** One pool at work: its servers, who chooses among them, and who finds them. */
+/** One pool: its servers, its load balancer, its discovery. */
 
 import { LoadBalancer } from "../balancer/load_balancer.ts";
 import { callAside, messageOf } from "../core/callback.ts";
@@ -49,7 +49,7 @@ export class PoolPlane implements AsyncDisposable {
     };
   }
 
-  /** Searches for servers that failed or found nothing; `null` where nobody searches. */
+  /** How many searches for servers failed or found nothing; `null` without discovery. */
   get discoveryFailures(): number | null {
     return this.#discovery?.failures ?? null;
   }
@@ -115,7 +115,7 @@ export class PoolPlane implements AsyncDisposable {
     this.#callHook(server, healthy, reason);
   }
 
-  /** The checks go on whatever the function of the configuration does. */
+  /** Calls `onHealthChange`; whatever it does, the checks go on. */
   #callHook(...change: Parameters<HealthChange>): void {
     const { onHealthChange } = this.#resolved.balancing;
     if (onHealthChange === null) return;
@@ -167,7 +167,7 @@ export class PoolPlane implements AsyncDisposable {
   }
 }
 
-/** WebSockets need a connection of one's own, which `fetch` does not give away; a proxy is on the way for `fetch` only. */
+/** How WebSockets are forwarded: never by `fetch`, which gives no connection away, and so not through a proxy either. */
 function webSocketRuntime(
   { webSocket, transport: plan }: ResolvedPool,
   transports: Transports,

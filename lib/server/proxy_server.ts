@@ -1,4 +1,4 @@
-/** A proxy that runs: its listeners, its pools, and the end of both. */
+/** A running proxy: its listeners and its data plane, from start to shutdown. */
 
 import { callAside } from "../core/callback.ts";
 import type { ResolvedConfig, ResolvedListen } from "../config/proxy_config.ts";
@@ -112,7 +112,7 @@ export class ProxyServer implements AsyncDisposable {
     return this.#plane.runtime.admission?.limiter ?? null;
   }
 
-  /** What it knows of itself as numbers, in the text format of Prometheus (version 0.0.4). */
+  /** Its metrics, in the text format of Prometheus (version 0.0.4). */
   metrics(): string {
     return this.#plane.metrics();
   }
@@ -159,7 +159,7 @@ export class ProxyServer implements AsyncDisposable {
 
 /** How many descriptors the process holds; `null` where it may not look. */
 function openDescriptors(): number | null {
-  // Without the permission the runtime would ask whoever sits at the terminal.
+  // Without the permission the runtime would prompt at the terminal.
   if (Deno.permissions.querySync({ name: "read" }).state !== "granted") return null;
   try {
     return [...Deno.readDirSync("/proc/self/fd")].length;
@@ -171,7 +171,7 @@ function openDescriptors(): number | null {
 /**
  * Removes a socket that nobody listens at any more; leaves everything else where it is.
  *
- * A process that is killed leaves its socket behind, and the next one could not listen at the same path.
+ * A process that is killed leaves its socket behind, and its successor could not listen at the same path.
  */
 async function removeStaleSocket(path: string): Promise<void> {
   let connection: Deno.Conn;

@@ -189,7 +189,7 @@ export class RateLimiter implements Disposable {
     return this.#limiter.ban(key, duration, policyName);
   }
 
-  /** Lets go of the counts; the limiter cannot be asked any more. */
+  /** Frees the counts; the limiter cannot be used any more. */
   [Symbol.dispose](): void {
     this.#limiter[Symbol.dispose]();
   }
@@ -215,7 +215,7 @@ function tellChargeError(error: unknown): void {
   tellStrayError("charge", error);
 }
 
-/** What the functions of a policy are handed by a {@linkcode RateLimiter} of one's own. */
+/** What a {@linkcode RateLimiter} hands to the functions of a policy. */
 export class ServeSource implements KeySource {
   /** The request. */
   readonly request: Request;

@@ -1,4 +1,4 @@
-/** The transports of a proxy: one for each way in which its pools want to be spoken to. */
+/** The transports of a proxy: one for each plan that its pools have. */
 
 import { Cancellation } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
@@ -35,7 +35,7 @@ export class Transports implements Disposable {
 
   /** The transport for a plan. */
   get(plan: TransportPlan): Transport {
-    // JSON has no Infinity, and a limit that is none must not be taken for one that is missing.
+    // JSON writes Infinity as null, which would be the same key as a missing limit.
     const key = JSON.stringify(plan, (_, value) => value === Infinity ? "Infinity" : value);
     let transport = this.#byPlan.get(key);
     if (transport === undefined) {
@@ -52,7 +52,7 @@ export class Transports implements Disposable {
     return new FetchTransport({ wheel, protocol, proxy, ...connections });
   }
 
-  /** Closes what any of them keeps for a peer that is not used any more. */
+  /** Closes what they keep for a peer that is not used any more. */
   forget(peer: Peer): void {
     for (const transport of this.#byPlan.values()) transport.forget(peer);
   }

@@ -1,18 +1,18 @@
-/** Proxies that stand between this one and the servers: how they are written, and how they are connected through. */
+/** Proxies between this one and the servers: how they are written, and how to connect through them. */
 
 import { type Address, formatAddress } from "../upstream/address.ts";
 
 /** A proxy through which servers are reached. */
 export interface OutboundProxy {
-  /** How it is spoken to: `CONNECT` and absolute targets (RFC 9110 section 9.3.6), or SOCKS version 5 (RFC 1928). */
+  /** Its protocol: `CONNECT` and absolute targets (RFC 9110 section 9.3.6), or SOCKS version 5 (RFC 1928). */
   readonly scheme: "http" | "socks5";
   readonly hostname: string;
   readonly port: number;
-  /** Who we are to it; `null` where it does not ask. */
+  /** Name and password for it; `null` where it does not ask. */
   readonly credentials: { readonly username: string; readonly password: string } | null;
 }
 
-/** What the address of a proxy has to look like, for error messages. */
+/** The form of a proxy's address, for error messages. */
 export const PROXY_EXPECTED = '"http://host:port" or "socks5://host:port"';
 
 const PROXY =
@@ -44,7 +44,7 @@ export function parseProxy(text: string): OutboundProxy | undefined {
   });
 }
 
-/** Writes a proxy for people: whoever knows the password need not see it, and nobody else should. */
+/** Writes a proxy for people, without its password. */
 export function formatProxy({ scheme, hostname, port, credentials }: OutboundProxy): string {
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
   return `${scheme}://${credentials === null ? "" : "***@"}${host}:${port}`;
@@ -88,7 +88,7 @@ async function askByConnect(conn: Deno.Conn, proxy: OutboundProxy, address: TcpA
   if (proxy.credentials !== null) lines.push(`Proxy-Authorization: Basic ${basicOf(proxy.credentials)}`);
   await write(conn, encoder.encode(`${lines.join("\r\n")}\r\n\r\n`));
   const head: number[] = [];
-  // Byte by byte: what follows the head is the server's.
+  // Byte by byte: what follows the head comes from the server.
   while (!endsHead(head)) {
     if (head.length === MAX_HEAD_BYTES) throw refused("its response is too long");
     head.push((await read(conn, 1))[0]!);

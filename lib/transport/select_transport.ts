@@ -1,12 +1,12 @@
-/** Which transport a pool gets. */
+/** The transport of a pool: its options, and which one they mean. */
 
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import type { ConnectionLimits } from "./http1/connection_pool.ts";
 import { type OutboundProxy, parseProxy, PROXY_EXPECTED } from "./outbound_proxy.ts";
 
-/** Names of the ways of talking to servers. */
+/** Names of the transports. */
 export const TRANSPORT_NAMES = ["auto", "http1", "fetch"] as const;
-/** Names of the protocols that servers can be spoken to in. */
+/** Names of the protocols that transports speak. */
 export const PROTOCOL_NAMES = ["http1", "h2"] as const;
 
 /** How many connections each server gets, and for how long. */
@@ -17,7 +17,7 @@ export interface ConnectionOptions {
   idleTimeout?: Duration;
 }
 
-/** How the servers of a pool are spoken to. */
+/** By which transport and protocol a pool's servers get requests. */
 export interface TransportOptions {
   /**
    * `"http1"`: the proxy's own client, which changes nothing on the way. `"fetch"`: the runtime's. `"auto"`: `"http1"`,
@@ -32,7 +32,7 @@ export interface TransportOptions {
   connections?: ConnectionOptions;
 }
 
-/** How the servers of a pool are spoken to, complete. */
+/** The same, complete. */
 export type TransportPlan = Http1Plan | FetchPlan;
 
 /** By the proxy's own client. */
@@ -52,7 +52,7 @@ export interface FetchPlan {
 /**
  * Says what is wrong with the option `transport`, to be read after its name; `null` when nothing is.
  *
- * Each option by itself is known to be good or looked past.
+ * Mistakes within one option are reported elsewhere.
  */
 export function findTransportProblem(options: Readonly<TransportOptions>): string | null {
   const { transport = "auto", protocol, proxy } = options;

@@ -1,4 +1,4 @@
-/** What every way of talking to a server has in common. */
+/** The interface of transports. */
 
 import type { Cancellation } from "../core/cancellation.ts";
 import type { ProxyError, UpstreamError } from "../core/errors.ts";
@@ -67,7 +67,7 @@ export interface SendOptions {
   readonly timeouts: Timeouts;
   /** When the exchange began, in the clock's milliseconds; other servers may have been tried since. @default {now} */
   readonly startedAt?: number;
-  /** Calling it off ends the exchange and closes or frees its connection at once. */
+  /** Ends the exchange, and closes or frees its connection at once. */
   readonly cancellation: Cancellation;
   /**
    * Whether the request may be sent once more, on another connection to the same server, after a failure that tells
@@ -82,7 +82,7 @@ export interface SendOptions {
   failed(error: ProxyError): void;
 }
 
-/** A way of talking to servers; keeps its connections until it is disposed. */
+/** Sends requests to servers; keeps its connections until it is disposed. */
 export interface Transport extends Disposable {
   /**
    * Sends a request; the options are told of the response or the failure, at once or later.

@@ -27,7 +27,7 @@ export interface Trip {
   retried: boolean;
 }
 
-/** What a connection has to tell its pool. */
+/** A connection's pool, as the connection sees it. */
 export interface ConnectionOwner {
   /** The connection is ready for another exchange. */
   released(connection: Connection): void;
@@ -46,7 +46,7 @@ export interface ConnectionInit {
   readonly shelf: BufferShelf;
 }
 
-/** A socket, the exchange on it, and the read that is pending whenever no content is. */
+/** A socket and the exchange on it. A read is pending whenever no content is read, so that a close is noticed at once. */
 export class Connection implements RequestSenderOwner, Disposable {
   /** When it became idle, in the clock's milliseconds. */
   idleSince = 0;
@@ -94,10 +94,10 @@ export class Connection implements RequestSenderOwner, Disposable {
     trip.options.cancellation.add(this.#listener);
   }
 
-  /** What the clock says, as long as the turn lasts in which the request was handed over. */
+  /** The time that the caller of `start` has read, until the request has left. */
   #now: number | undefined = undefined;
 
-  // Nothing was sent of a request that cannot be: the connection is as good as before.
+  // Nothing was sent, so the connection is as good as before.
   #refuse(trip: Trip, error: ProxyError): void {
     this.#becomeIdle();
     this.#owner.released(this);
@@ -132,7 +132,7 @@ export class Connection implements RequestSenderOwner, Disposable {
   readonly #onRead = (count: number | null): void => {
     if (this.#state !== "head" || count === null) return this.#onReadFailed(undefined);
     if (!this.#sender.asked) {
-      // Whatever it is, it is not the response to a request that has not left (RFC 9112 section 9.2).
+      // No response can come before its request has left (RFC 9112 section 9.2).
       return this.#lost(this.#trip!, this.#failure("http_protocol_error", "bytes came before the request"));
     }
     try {
@@ -191,9 +191,9 @@ export class Connection implements RequestSenderOwner, Disposable {
     const filled = this.#filled;
     const reader = responseBodyReader(parser, request.method);
     this.#fields.begin(parser.lines);
-    // The coding is undone here, which filters of the response must not be told otherwise.
+    // The coding is undone here, so filters of the response must not see it.
     if (parser.chunked) this.#fields.delete("transfer-encoding");
-    // What describes content that is not sent (HEAD, 304) goes on as it is, and said once.
+    // A length without content (HEAD, 304) goes on as it is, once.
     if (parser.lengths > 1) this.#fields.set("content-length", String(parser.contentLength));
     let content: ServerContent | null = null;
     if (reader === null) {
@@ -224,7 +224,7 @@ export class Connection implements RequestSenderOwner, Disposable {
     );
   }
 
-  // The connection speaks another protocol from here on; it counts as one of the pool until it is closed.
+  // The connection speaks another protocol from here on. It stays in the pool's count until it is closed.
   #giveOver(): void {
     const { options } = this.#trip!;
     const parser = this.#parser;
@@ -245,7 +245,7 @@ export class Connection implements RequestSenderOwner, Disposable {
     if (this.#trip !== null) this.#arm(this.#trip.options.timeouts.idleMs);
   }
 
-  /** Content came, and its reader takes its time. @internal */
+  /** Content came; its reader may take its time with it. @internal */
   contentCame(): void {
     this.#waitNoLonger();
   }
@@ -256,7 +256,7 @@ export class Connection implements RequestSenderOwner, Disposable {
   }
 
   /**
-   * The response is not looked at any more: the connection serves the next one, or is closed.
+   * Nobody reads the response any more: the connection serves the next exchange, or is closed.
    *
    * @internal
    */
@@ -322,7 +322,7 @@ export class Connection implements RequestSenderOwner, Disposable {
     else trip?.options.failed(error);
   }
 
-  // What the exchange has in all goes on while nothing is waited for from the server.
+  // Only the time for the whole exchange runs on.
   #waitNoLonger(): void {
     if (this.#trip!.dueAt === Infinity) this.#deadline.clear();
     else this.#arm(Infinity);

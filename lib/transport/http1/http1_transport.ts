@@ -1,4 +1,4 @@
-/** Our own HTTP/1.1 client: byte transparent, and at a fraction of the cost of `fetch`. */
+/** The proxy's own HTTP/1.1 client, which changes no byte on the way and costs a fraction of `fetch`. */
 
 import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
@@ -28,7 +28,7 @@ export class Http1Transport implements Transport {
   readonly #limits: Required<ConnectionLimits>;
   readonly #shelf = new BufferShelf();
   readonly #pools = new Map<Peer, ConnectionPool>();
-  // Pools of peers that are not used any more, as long as requests are on their connections.
+  // Pools of forgotten peers, until their last request has ended.
   readonly #retired = new Set<ConnectionPool>();
   #disposed = false;
 

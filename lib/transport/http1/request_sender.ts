@@ -1,4 +1,4 @@
-/** The sending half of a connection: one request after the other. */
+/** The sending half of a connection. */
 
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ProxyError, UpstreamError } from "../../core/errors.ts";
@@ -26,7 +26,7 @@ export interface RequestSenderInit {
   readonly shelf: BufferShelf;
 }
 
-/** Writes requests, and knows how much of the one that is on its way has left. */
+/** Writes one request after the other, and knows how much of the current one has left. */
 export class RequestSender {
   readonly #init: RequestSenderInit;
   readonly #writer: HeadWriter;
@@ -121,12 +121,12 @@ export class RequestSender {
     this.#write(rest);
   };
 
-  // The read tells what became of the exchange: the server may have responded before it closed.
+  // The read decides what became of the exchange: the server may have responded before it closed.
   readonly #onWriteFailed = (): void => {
     if (this.#sent === 0) this.#begun = false;
   };
 
-  // Only a buffer that no write looks at any more may be used by somebody else.
+  // A buffer goes back only when no write uses it any more.
   #giveBuffer(): void {
     this.#init.shelf.give(this.#writer.bytes);
     this.#writer.begin(NOTHING);
