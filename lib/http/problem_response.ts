@@ -3,27 +3,9 @@
 import { OUT_OF_RESOURCES, type ProxyError } from "../core/errors.ts";
 import { PROXY_NAME } from "./forwarded.ts";
 import { HeaderFields } from "./header_fields.ts";
+import { reasonPhrase } from "./reason_phrase.ts";
 
 const encoder = new TextEncoder();
-
-/** Reason phrases of the statuses that the proxy makes itself (RFC 9110 section 15, RFC 6585). */
-const TITLES: Readonly<Record<number, string>> = {
-  400: "Bad Request",
-  401: "Unauthorized",
-  403: "Forbidden",
-  404: "Not Found",
-  405: "Method Not Allowed",
-  408: "Request Timeout",
-  413: "Content Too Large",
-  429: "Too Many Requests",
-  431: "Request Header Fields Too Large",
-  500: "Internal Server Error",
-  501: "Not Implemented",
-  502: "Bad Gateway",
-  503: "Service Unavailable",
-  504: "Gateway Timeout",
-  508: "Loop Detected",
-};
 
 /** Members of a problem document beside `type`, `title` and `status` (RFC 9457 section 3). */
 export interface ProblemMembers {
@@ -35,7 +17,7 @@ export interface ProblemMembers {
 /** Makes a problem document (RFC 9457). */
 export function problemBody(status: number, members: ProblemMembers = {}): Uint8Array<ArrayBuffer> {
   const { type = "about:blank", ...rest } = members;
-  const title = TITLES[status] ?? "Error";
+  const title = reasonPhrase(status) || "Error";
   return encoder.encode(JSON.stringify({ type, title, status, ...rest }) + "\n");
 }
 

@@ -15,15 +15,18 @@ export type Underscores = "drop" | "refuse" | "pass";
 export function screenFields(headers: HeaderFields, underscores: Underscores): void {
   const { lines } = headers;
   if (lines === null) return;
+  let refused: string | null = null;
   if (lines.underscore && underscores !== "pass") {
     for (let line = 0; line < lines.count; line++) {
       const name = lines.name(line);
       if (!name.includes("_")) continue;
-      if (underscores === "refuse") throw underscoreError(name);
+      refused ??= name;
       headers.remove(line);
     }
   }
   if (lines.emptyValue) removeEmptyRepeats(headers);
+  // Filters are asked about a refusal too, and must not see them then either.
+  if (refused !== null && underscores === "refuse") throw underscoreError(refused);
 }
 
 /** The error for a field with an underscore in its name, where these are refused. */

@@ -109,6 +109,15 @@ export class RequestHeadParser extends HeadParser {
     return text === "" && this.method === "OPTIONS" ? "*" : `/${text}`;
   }
 
+  /** Takes for the target what has come of it, after a head was refused before its end: for the log. */
+  endTarget(filled: number): void {
+    if (this.targetStart === 0 || this.targetEnd > 0) return;
+    const { bytes } = this.lines;
+    let at = this.targetStart;
+    while (at < filled && bytes[at]! > SPACE) at++;
+    this.targetEnd = at;
+  }
+
   /** The host that the client asks for, with its port; `""` when an HTTP/1.0 client names none. */
   get host(): string {
     return decodeLatin1(this.lines.bytes, this.hostStart, this.hostEnd);
@@ -253,7 +262,10 @@ export class RequestHeadParser extends HeadParser {
     switch (id) {
       case HOST_ID:
         if (++this.#hosts > 1) throw this.fail("more than one Host field");
-        if (!isAuthority(bytes, from, to)) throw this.fail("a malformed Host field");
+        if (!isAuthority(bytes, from, to)) {
+          const found = JSON.stringify(decodeLatin1(bytes, from, Math.min(to, from + 100)));
+          throw this.fail(`a malformed Host field, ${found}`);
+        }
         this.hostStart = from;
         this.hostEnd = to;
         return;

@@ -10,6 +10,7 @@ import { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
 import type { Body, Bytes, ResponseHead } from "../http/message.ts";
 import { problemBody, problemFields } from "../http/problem_response.ts";
+import { reasonPhrase } from "../http/reason_phrase.ts";
 import type { Exchange } from "./exchange.ts";
 import { FilterStream } from "./filter_stream.ts";
 import { awaitFilter, isOutOfTime } from "./run_filter.ts";
@@ -81,6 +82,7 @@ export function sendReply(exchange: Exchange, head: ResponseHead, body: Body | n
   const close = head.headers.get("connection")?.toLowerCase() === "close";
   removeHopByHop(head.headers);
   addDate(head.headers);
+  if (head.statusText === "") head = { ...head, statusText: reasonPhrase(head.status) };
   if (!(body instanceof StreamBody)) return respond(exchange, head, body, close);
   // What a filter made of a text has a length, and costs less than a stream.
   exchange.answered = true;

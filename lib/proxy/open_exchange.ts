@@ -19,8 +19,9 @@ export function openExchange(exchange: Exchange): void {
     const cdnLoop = stream.headers.get("cdn-loop");
     if (cdnLoop !== null && runtime.loopMark.isIn(cdnLoop)) throw new LoopError();
   }
-  if (method === "CONNECT" || method === "TRACE") {
-    throw new RequestError(`The method ${method} is not forwarded`, 405, { allow: ALLOWED });
+  if (method === "CONNECT") throw new RequestError("The method CONNECT is not forwarded", 501);
+  if (method === "TRACE") {
+    throw new RequestError("The method TRACE is not forwarded", 405, { allow: ALLOWED });
   }
   if (stream.upgrade) exchange.upgrade = readUpgrade(stream);
   if (runtime.routes !== null) matchRoute(exchange, runtime.routes);

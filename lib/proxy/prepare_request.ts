@@ -23,7 +23,7 @@ export function prepareRequest(exchange: Exchange): void {
   const named = removeHopByHop(headers);
   // Whether it waits for its content is between the transport and the server.
   headers.delete("expect");
-  if (!headers.has("host")) headers.list.push("host", host);
+  if (!headers.has("host")) headers.list.push("host", host === "" ? "localhost" : host);
   addForwarded(headers.list, forwardedFields, {
     identity: exchange.identity,
     host,

@@ -22,6 +22,7 @@ const DEFAULT_TIMEOUTS = {
   contentMs: 60_000,
   contentRate: 240,
   writeMs: 60_000,
+  halfClosedMs: 10_000,
 };
 
 /** A running proxy. */

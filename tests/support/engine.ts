@@ -9,14 +9,33 @@ export const ENGINE: Exclude<EngineName, "auto"> = Deno.env.get("LBPROXY_TEST_EN
   : "http1";
 
 /** What `Deno.serve` does not let the `deno` engine do (Deno 2.9.6). */
-export const LIMITS_OF_DENO = {
-  "HTTP/1.0 without Host":
-    "a request of HTTP/1.0 looks like one of HTTP/1.1; only OPTIONS without any field is let through",
+export const DENO_CANNOT = {
+  "HTTP/1.0 without Host": "HTTP/1.0 looks like HTTP/1.1; only OPTIONS without any field is let through",
+  "OPTIONS *": "it looks like OPTIONS /*",
+  "content of GET": "there is no access to it",
+  "bytes that are no UTF-8": "the target is shown as a URL, which stands for UTF-8",
+  "the target as it came": "of the absolute form only what stands behind the host is shown",
+  "405 to CONNECT with content": "its content is taken for the next request",
+  "length of a 205": "a 205 has no length, so that the connection has to end",
+  "1xx of servers": "interim responses cannot be sent",
+  "trailers": "there is no access to them",
+  "WebSocket frames as they came": "messages are read and written whole, without extensions",
+  "a WebSocket closed without a word": "the runtime closes with a code",
+  "other upgrades": "there is no access to the connection",
 } as const;
 
-/** Whether the engine under test can do what the `deno` engine cannot. */
-export function engineCan(_what: keyof typeof LIMITS_OF_DENO): boolean {
-  return ENGINE !== "deno";
+/** What the `http1` engine does not do. */
+export const HTTP1_CANNOT = {
+  "HTTP/2 without TLS": "it speaks HTTP/1.1",
+  "heads above 32 KiB": "they are refused, as far as `maxHeadBytes` and `maxFields` do not allow them",
+  "trailers above 8 KiB": "they are refused",
+  "short content whole": "it goes on as it comes, so that a failure after its head cannot become a 502",
+  "Deno.upgradeWebSocket() in a filter": "that is for connections of the runtime",
+} as const;
+
+/** Whether the engine under test can do it. */
+export function engineCan(what: keyof typeof DENO_CANNOT | keyof typeof HTTP1_CANNOT): boolean {
+  return !Object.hasOwn(ENGINE === "deno" ? DENO_CANNOT : HTTP1_CANNOT, what);
 }
 
 /** The same places, on the engine under test. */

@@ -44,6 +44,8 @@ export interface ClientTimeouts {
   readonly contentRate: number;
   /** Between two moments at which the client takes something of a response. */
   readonly writeMs: number;
+  /** While nothing moves, once the client has shut down its side: it may be gone, which nobody can see. */
+  readonly halfClosedMs: number;
 }
 
 /** What all connections of a listener share. */
@@ -257,7 +259,9 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   #refuse(error: RequestError): void {
     this.#state = "busy";
     this.#close = true;
-    this.#head!.headers.begin(this.#head!.parser.lines);
+    const { parser, headers } = this.#head!;
+    parser.endTarget(this.#filled);
+    headers.begin(parser.lines);
     this.#context.handler.refuse(this, error);
   }
 
@@ -432,6 +436,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   /** @internal */
   writeEnded(): void {
     this.#writeDueAt = Infinity;
+    if (this.#inputEnded && this.#state === "busy") this.#expect(this.#context.timeouts.halfClosedMs);
   }
 
   /** @internal */
@@ -519,7 +524,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     this.#inputEnded = true;
     if (this.#state !== "busy") return this.dispose();
     this.#close = true;
-    if (!this.#responding) this.#expect(PROBE_AFTER_MS);
+    this.#expect(this.#responding ? this.#context.timeouts.halfClosedMs : PROBE_AFTER_MS);
   }
 
   // A client that has closed answers whatever is sent with a reset, and one that waits skips 100 (RFC 9110 section 15.2).
@@ -576,12 +581,19 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
       case "head":
         return this.#refuse(new RequestError("The client sent its request head too slowly", 408));
       case "busy":
-        return this.#inputEnded ? this.#probe() : this.#contentLate();
+        return this.#inputEnded ? this.#inputEndedLate() : this.#contentLate();
       case "tunnel":
         return;
       default:
         this.dispose();
     }
+  }
+
+  #inputEndedLate(): void {
+    if (!this.#responding) this.#probe();
+    else {this.#gone(
+        new ClientGoneError("The client has shut down its side, and nothing was sent to it since"),
+      );}
   }
 
   #contentLate(): void {

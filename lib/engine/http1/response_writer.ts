@@ -2,6 +2,7 @@
 
 import { ClientGoneError, ProxyError } from "../../core/errors.ts";
 import type { HeaderFields } from "../../http/header_fields.ts";
+import { reasonPhrase } from "../../http/reason_phrase.ts";
 import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
 import { type BufferShelf, LARGE_BUFFER, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
 import { writeChunk, writeLastChunk } from "../../http1/chunks.ts";
@@ -60,7 +61,7 @@ export class ResponseWriter {
     const chunked = writeHead(writer, head, body, framing);
     if (body === null || !mayHaveContent(framing.method, head.status)) return this.#writeLast();
     const { whole } = body;
-    if (whole === null || whole.length > LARGE_BUFFER) return void this.#pump(body, chunked);
+    if (whole === null || chunked || whole.length > LARGE_BUFFER) return void this.#pump(body, chunked);
     writer.copy(whole, 0, whole.length);
     this.#bytes = whole.length;
     this.#writeLast();
@@ -70,7 +71,7 @@ export class ResponseWriter {
   writeInterim(status: number, headers: HeaderFields): void {
     if (this.#interim !== null || this.#stopped) return;
     const writer = new HeadWriter(new Uint8Array(256));
-    writer.statusLine(status, "");
+    writer.statusLine(status, reasonPhrase(status));
     writer.fields(headers);
     writer.end();
     this.#interim = this.#writeAll(writer.bytes.subarray(0, writer.length))
@@ -188,7 +189,7 @@ const NOTHING: Bytes = new Uint8Array(0);
 
 /** Whether a response has content (RFC 9112 section 6.3). */
 function mayHaveContent(method: string, status: number): boolean {
-  return method !== "HEAD" && status !== 204 && status !== 304;
+  return method !== "HEAD" && status !== 204 && status !== 205 && status !== 304;
 }
 
 /** Writes the head with its framing; tells whether the content goes in chunks. */
@@ -205,7 +206,8 @@ function writeHead(
   let chunked = false;
   let untilClose = false;
   if (!describes && status !== 204) {
-    const length = body === null ? 0 : body.whole?.length ?? body.length;
+    // A 205 has an end without content (RFC 9110 section 15.3.6).
+    const length = body === null || status === 205 ? 0 : lengthOf(body);
     if (length !== null) writer.contentLength(length);
     else if (http11) {
       writer.text("transfer-encoding: chunked\r\n");
@@ -216,6 +218,11 @@ function writeHead(
   else if (!http11) writer.text("connection: keep-alive\r\n");
   writer.end();
   return chunked;
+}
+
+/** How long content is, where that is known; content with trailers goes in chunks, or they would be lost. */
+function lengthOf({ length, whole, trailers }: Body): number | null {
+  return length ?? (whole === null || trailers.length > 0 ? null : whole.length);
 }
 
 function lost(cause: unknown): ClientGoneError {

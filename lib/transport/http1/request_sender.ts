@@ -4,6 +4,7 @@ import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ProxyError, UpstreamError } from "../../core/errors.ts";
 import type { Bytes, RequestBody } from "../../http/message.ts";
 import { type BufferShelf, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
+import { writeChunk, writeLastChunk } from "../../http1/chunks.ts";
 import { HeadWriter, UnwritableHeadError } from "../../http1/head_writer.ts";
 import type { OutgoingRequest } from "../transport.ts";
 import { ONE_WRITE_BYTES, Upload } from "./upload.ts";
@@ -57,7 +58,11 @@ export class RequestSender {
     if (body !== null) {
       const { whole } = body;
       if (whole === null) return this.#startUpload(request, body);
-      if (whole.length <= ONE_WRITE_BYTES) writer.copy(whole, 0, whole.length);
+      if (body.length === null) {
+        if (whole.length > ONE_WRITE_BYTES) return this.#startUpload(request, body);
+        if (whole.length > 0) writeChunk(writer, whole);
+        writeLastChunk(writer, body.trailers);
+      } else if (whole.length <= ONE_WRITE_BYTES) writer.copy(whole, 0, whole.length);
       else {
         writer.copy(whole, 0, ONE_WRITE_BYTES);
         this.#unwritten = whole.subarray(ONE_WRITE_BYTES);
@@ -177,7 +182,8 @@ function writeHead(writer: HeadWriter, request: OutgoingRequest): void {
     });
   }
   if (body !== null) {
-    const length = body.whole?.length ?? body.length;
+    // Framed as it came: a length that the client did not say would depend on how its bytes were cut.
+    const { length } = body;
     if (length === null) writer.text("transfer-encoding: chunked\r\n");
     else writer.contentLength(length);
     if (request.expectsContinue === true && body.whole === null) writer.text("expect: 100-continue\r\n");

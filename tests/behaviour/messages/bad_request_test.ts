@@ -1,5 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { latin1Text, RawConnection } from "../../support/raw_connection.ts";
+import { ENGINE, engineCan } from "../../support/engine.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { rawClient } from "../../support/raw_client.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
@@ -12,11 +13,26 @@ async function statusOf(proxy: TestProxy, bytes: string): Promise<number> {
   return Number((await connection.readHead())?.slice(9, 12));
 }
 
+/** The status of a head that is too large. */
+const HUGE = ENGINE === "deno" ? 400 : 431;
+
+/** Requests whose content the runtime gives no access to. */
+const GET_WITH_CONTENT: readonly (readonly [claim: string, status: number, bytes: string])[] = [
+  ["by GET with content", 400, "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"],
+  ["by HEAD with content", 400, "HEAD / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"],
+  [
+    "by GET with chunked content",
+    400,
+    "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+  ],
+];
+
 /** Requests that no server may see, each with the answer to it. */
 const REFUSED: readonly (readonly [claim: string, status: number, bytes: string])[] = [
   ["without a Host field", 400, "GET / HTTP/1.1\r\n\r\n"],
-  // The runtime does not tell it from HTTP/1.1.
-  ["of HTTP/1.0 without a Host field", 400, "GET / HTTP/1.0\r\n\r\n"],
+  ...engineCan("HTTP/1.0 without Host")
+    ? []
+    : [["of HTTP/1.0 without a Host field", 400, "GET / HTTP/1.0\r\n\r\n"] as const],
   ["by OPTIONS without a Host field but with others", 400, "OPTIONS / HTTP/1.1\r\nAccept: */*\r\n\r\n"],
   ["with an empty Host field", 400, "GET / HTTP/1.1\r\nHost:\r\n\r\n"],
   ["with two Host fields", 400, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"],
@@ -37,18 +53,16 @@ const REFUSED: readonly (readonly [claim: string, status: number, bytes: string]
   ["whose absolute form has another scheme", 400, "GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n"],
   ["whose target has a fragment", 400, "GET /x#y HTTP/1.1\r\nHost: h\r\n\r\n"],
   ["whose target has no slash", 400, "GET x HTTP/1.1\r\nHost: h\r\n\r\n"],
-  ["whose target has bytes beyond ASCII", 400, "GET /\xe9 HTTP/1.1\r\nHost: h\r\n\r\n"],
-  ["by OPTIONS of the whole server", 400, "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"],
-  ["by CONNECT", 405, "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n"],
-  ["by CONNECT to another host", 405, "CONNECT other:443 HTTP/1.1\r\nHost: h\r\n\r\n"],
+  ...engineCan("bytes that are no UTF-8")
+    ? []
+    : [["whose target is no UTF-8", 400, "GET /\xe9 HTTP/1.1\r\nHost: h\r\n\r\n"] as const],
+  ...engineCan("OPTIONS *")
+    ? []
+    : [["by OPTIONS of the whole server", 400, "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"] as const],
+  ["by CONNECT", 501, "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n"],
+  ["by CONNECT to another host", 501, "CONNECT other:443 HTTP/1.1\r\nHost: h\r\n\r\n"],
   ["by TRACE", 405, "TRACE / HTTP/1.1\r\nHost: h\r\n\r\n"],
-  ["by GET with content", 400, "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"],
-  ["by HEAD with content", 400, "HEAD / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"],
-  [
-    "by GET with chunked content",
-    400,
-    "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-  ],
+  ...engineCan("content of GET") ? [] : GET_WITH_CONTENT,
   [
     "with a length and a transfer coding",
     400,
@@ -91,16 +105,16 @@ const REFUSED: readonly (readonly [claim: string, status: number, bytes: string]
   ],
   ["with a space before a colon", 400, "GET / HTTP/1.1\r\nHost : h\r\n\r\n"],
   ["with a folded field", 400, "GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n"],
-  ["with a long field", 400, `GET / HTTP/1.1\r\nHost: h\r\nX: ${"a".repeat(66_000)}\r\n\r\n`],
-  ["with many fields", 400, `GET / HTTP/1.1\r\nHost: h\r\n${"X: a\r\n".repeat(128)}\r\n`],
-  ["with a long target", 400, `GET /${"a".repeat(66_000)} HTTP/1.1\r\nHost: h\r\n\r\n`],
+  ["with a long field", HUGE, `GET / HTTP/1.1\r\nHost: h\r\nX: ${"a".repeat(66_000)}\r\n\r\n`],
+  ["with many fields", HUGE, `GET / HTTP/1.1\r\nHost: h\r\n${"X: a\r\n".repeat(256)}\r\n`],
+  ["with a long target", HUGE === 431 ? 414 : HUGE, `GET /${"a".repeat(66_000)} HTTP/1.1\r\nHost: h\r\n\r\n`],
 ];
 
 /** Targets that the log shows otherwise: the absolute form without the host, and what the runtime shows so. */
 const LOGGED: Readonly<Record<string, string>> = {
   "http://h:81/": "/",
   "http://a/": "/",
-  "http://u@h/": "/",
+  ...engineCan("the target as it came") ? {} : { "http://u@h/": "/" },
   "*": "/*",
 };
 
@@ -113,7 +127,8 @@ for (const [claim, status, bytes] of REFUSED) {
     const [method, target] = bytes.split(" ");
     // Nothing where the runtime has refused it.
     for (const entry of proxy.seen.entries) {
-      assertEquals([entry.method, entry.target], [method, LOGGED[target!] ?? target]);
+      const shown = LOGGED[target!] ?? target!;
+      assertEquals([entry.method, entry.target.slice(0, 1000)], [method, shown.slice(0, 1000)]);
     }
   });
 }
@@ -121,11 +136,12 @@ for (const [claim, status, bytes] of REFUSED) {
 eachTransport("proxy forwards heads that are as large as they may be", async (start) => {
   await using upstream = recordingUpstream();
   await using proxy = await start({ upstreams: [upstream.address] });
-  const long = "a".repeat(65_000);
+  const sizes = engineCan("heads above 32 KiB") ? [65_000, 65_000] : [32_000, 16_000];
+  const [long, longTarget] = sizes.map((size) => "a".repeat(size));
   assertEquals((await proxy.ask("GET /", [`X: ${long}`])).status, 200);
   assertEquals(upstream.sent("x"), [long]);
-  assertEquals((await proxy.ask(`GET /${long}`)).status, 200);
-  assertEquals(upstream.requests[1]!.startLine, `GET /${long} HTTP/1.1`);
+  assertEquals((await proxy.ask(`GET /${longTarget}`)).status, 200);
+  assertEquals(upstream.requests[1]!.startLine, `GET /${longTarget} HTTP/1.1`);
   const many = Array.from({ length: 127 }, (_, i) => `X-${i}: ${i}`);
   assertEquals((await proxy.ask("GET /", many)).status, 200);
   assertEquals(upstream.sent("x-126"), ["126"]);
@@ -176,7 +192,8 @@ Deno.test("proxy closes the connection of a CONNECT with content, whose end is i
     "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
   ];
   for (const content of contents) {
-    for (const [port, status] of [[forwarding!, 405], [redirecting!, 308]] as const) {
+    const redirected = ENGINE === "deno" ? 308 : 501;
+    for (const [port, status] of [[forwarding!, 501], [redirecting!, redirected]] as const) {
       using connection = await rawClient(port);
       await connection.write(`CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n${content}${second}`);
       const text = latin1Text(await connection.readToEnd());
@@ -223,7 +240,9 @@ eachTransport("proxy serves a health check of HTTP/1.0 without fields", async (s
   for (using connection of [await proxy.connect(), byUnix]) {
     await connection.write("OPTIONS / HTTP/1.0\r\n\r\n");
     const { startLine, body } = await connection.readResponse("OPTIONS");
-    assertEquals([startLine, latin1Text(body)], ["HTTP/1.0 200 OK", "ok"]);
+    // The runtime says the client's version, and not its own (RFC 9110 section 6.2).
+    const version = ENGINE === "deno" ? "1.0" : "1.1";
+    assertEquals([startLine, latin1Text(body)], [`HTTP/${version} 200 OK`, "ok"]);
     await connection.untilClosed();
     assertEquals(upstream.requests.at(-1)!.startLine, "OPTIONS / HTTP/1.1");
     assertEquals(upstream.sent("host"), ["localhost"]);

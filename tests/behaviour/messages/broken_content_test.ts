@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { ClientGoneError } from "../../../lib/core/errors.ts";
+import { ENGINE, engineCan } from "../../support/engine.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { latin1Text } from "../../support/raw_connection.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
@@ -52,13 +53,18 @@ for (const [fault, status, content] of BROKEN) {
   });
 }
 
-eachTransport("proxy drops trailer fields up to 64 KiB and serves the request", async (start) => {
-  await using upstream = recordingUpstream();
-  await using proxy = await start({ upstreams: [upstream.address] });
-  const content = `5\r\nhello\r\n0\r\nX: ${"a".repeat(60_000)}\r\n\r\n`;
-  assertEquals((await proxy.ask("POST /", ["Transfer-Encoding: chunked"], content)).status, 200);
-  assertEquals(latin1Text(upstream.requests[0]!.body), "hello");
-});
+eachTransport(
+  "proxy drops trailer fields that may not be passed on, and serves the request",
+  async (start) => {
+    await using upstream = recordingUpstream();
+    await using proxy = await start({ upstreams: [upstream.address] });
+    const content = `5\r\nhello\r\n0\r\nX: ${
+      "a".repeat(engineCan("trailers above 8 KiB") ? 60_000 : 8000)
+    }\r\n\r\n`;
+    assertEquals((await proxy.ask("POST /", ["Transfer-Encoding: chunked"], content)).status, 200);
+    assertEquals(latin1Text(upstream.requests[0]!.body), "hello");
+  },
+);
 
 eachTransport("proxy carries chunked content that comes in drops", async (start) => {
   await using upstream = startUpstream({ handler: async (request) => new Response(await request.bytes()) });
@@ -76,8 +82,14 @@ Deno.test("proxy gives the status 499 to nobody", async () => {
     requestBodyFilter: () =>
       new ReadableStream({ pull: (controller) => controller.error(new ClientGoneError("It has gone")) }),
   });
-  const answer = await proxy.ask("POST /", ["Content-Length: 3"], "abc");
-  assertEquals([answer.status, answer.field("proxy-status")], [400, "lbproxy; error=http_request_error"]);
-  assertEquals(JSON.parse(answer.text).status, 400);
+  if (ENGINE === "deno") {
+    const answer = await proxy.ask("POST /", ["Content-Length: 3"], "abc");
+    assertEquals([answer.status, answer.field("proxy-status")], [400, "lbproxy; error=http_request_error"]);
+    assertEquals(JSON.parse(answer.text).status, 400);
+  } else {
+    using connection = await proxy.connect();
+    await connection.write("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc");
+    await connection.untilClosed();
+  }
   assertEquals((await proxy.seen.untilEntries(1)).status, 499);
 });

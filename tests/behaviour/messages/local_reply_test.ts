@@ -315,6 +315,7 @@ Deno.test("a server is let go as soon as a stream of a filter stands in the plac
 
 Deno.test("a WebSocket that a filter makes is handed over as it is", async () => {
   await using proxy = await startProxy({
+    listen: { hostname: "127.0.0.1", port: 0, engine: "deno" },
     upstreams: dead,
     requestFilter: (request) => {
       const { socket, response } = Deno.upgradeWebSocket(request);
