@@ -26,7 +26,7 @@ const TITLES: Readonly<Record<number, string>> = {
 };
 
 /** Members of a problem document beside `type`, `title` and `status` (RFC 9457 section 3). */
-export interface ProblemMembers {
+interface ProblemMembers {
   readonly type?: string;
   readonly detail?: string;
   readonly [member: string]: unknown;
