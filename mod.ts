@@ -54,11 +54,10 @@ export type {
   PoolOptions,
   PoolServers,
   ProxyConfig,
-  ServerOptions,
-  TimeoutOptions,
   Underscores,
   Upstreams,
 } from "./lib/config/proxy_config.ts";
+export type { ServerOptions, TimeoutOptions } from "./lib/config/server_options.ts";
 export type { BalancingOptions, ChoosePoolServer } from "./lib/config/balancing_options.ts";
 export type { DiscoveryOptions, DiscoveryPacing, FindServers } from "./lib/config/discovery_options.ts";
 export type { DnsDiscoveryOptions } from "./lib/upstream/dns_discovery.ts";
@@ -152,7 +151,7 @@ export type {
   DueCharge,
   LimitedDecision,
   UnlimitedDecision,
-} from "./lib/limiter/decision.ts";
+} from "./lib/limiter/policy.ts";
 export type {
   AlgorithmName,
   HeaderStyle,
@@ -161,7 +160,7 @@ export type {
   MissingKeyAction,
   ResolvedPolicy,
 } from "./lib/limiter/policy.ts";
-export type { PolicyDecision } from "./lib/limiter/policy_decision.ts";
+export type { PolicyDecision } from "./lib/limiter/policy.ts";
 export type { CompiledKey, KeyFunction, KeySource, KeySpec, NamedKey } from "./lib/limiter/key_spec.ts";
 export {
   ClientGoneError,

@@ -9,7 +9,7 @@ import { refuseOption, UsageError } from "./usage_error.ts";
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from "../observe/log_level.ts";
 
 /** What the command line asks for. */
-export type Command =
+type Command =
   | { readonly kind: "help" }
   | { readonly kind: "version" }
   | { readonly kind: "simulate"; readonly command: SimulateCommand }

@@ -16,7 +16,7 @@ const SIGNAL_EXIT_CODES: Readonly<Record<StopSignal, number>> = { SIGINT: 130, S
 const LAST_LINES_MS = 1000;
 
 /** What the program is run with. */
-export interface RunUntilStoppedOptions extends Pick<RunOptions, "logLevel" | "logFormat"> {
+interface RunUntilStoppedOptions extends Pick<RunOptions, "logLevel" | "logFormat"> {
   /** Exports of the configuration that nothing reads. */
   readonly unread: readonly string[];
 }

@@ -9,7 +9,7 @@ export interface ConfigProblem {
 }
 
 /** A problem as a sentence. */
-export function formatProblem({ path, message }: ConfigProblem): string {
+function formatProblem({ path, message }: ConfigProblem): string {
   return path === "" ? message : `${path} ${message}`;
 }
 

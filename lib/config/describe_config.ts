@@ -11,7 +11,8 @@ import { describeCounts, describeLimit } from "./describe_limit.ts";
 import { describeListen } from "./describe_listen.ts";
 import { describeRoutes } from "./describe_routes.ts";
 import type { Address } from "../upstream/address.ts";
-import type { ResolvedConfig, ResolvedListen, ResolvedPool, ResolvedServer } from "./proxy_config.ts";
+import type { ResolvedConfig, ResolvedListen, ResolvedPool } from "./proxy_config.ts";
+import type { ResolvedServer } from "./server_options.ts";
 
 /**
  * Writes a completed configuration for people, with every default filled in and the limits in plain words.

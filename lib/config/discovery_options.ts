@@ -4,7 +4,7 @@ import type { Duration } from "../core/duration.ts";
 import { parseDuration } from "../core/duration.ts";
 import type { Discover } from "../upstream/discovery.ts";
 import { dnsDiscovery, type DnsDiscoveryOptions } from "../upstream/dns_discovery.ts";
-import type { ServerOptions } from "./proxy_config.ts";
+import type { ServerOptions } from "./server_options.ts";
 
 /**
  * Finds the servers of a pool; the signal aborts when the time is up. A search that fails or finds nothing leaves the

@@ -8,7 +8,7 @@ import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
 import { completeConfig } from "./resolve_config.ts";
 
 /** A configuration, and what its module says beside it. */
-export interface LoadedConfig {
+interface LoadedConfig {
   readonly config: ResolvedConfig;
   /** Exports that nothing reads. */
   readonly unread: readonly string[];

@@ -9,7 +9,7 @@ import { findMisplaced } from "./schema/misplaced_key.ts";
 import { isRecord } from "./schema/options_object.ts";
 
 /** A configuration that nobody has completed yet, and what is wrong with it. */
-export interface PickedConfig {
+interface PickedConfig {
   readonly config: unknown;
   readonly problems: readonly ConfigProblem[];
   /** Exports that nothing reads. */

@@ -7,13 +7,13 @@ import type { Underscores } from "../http/screen_fields.ts";
 import type { TrustedProxies, TrustedProxiesOptions } from "../http/trusted_proxies.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import type { Pool } from "../upstream/pool.ts";
-import type { Peer } from "../upstream/peer.ts";
 import type { PathForward, PathMode } from "../routing/route_match.ts";
 import type { TransportOptions, TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedWebSocket, WebSocketOptions } from "../transport/websocket/web_socket_options.ts";
 import type { BalancingOptions, ResolvedBalancing } from "./balancing_options.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";
+import type { ResolvedServer, ServerOptions, TimeoutOptions } from "./server_options.ts";
 import type { ResolvedRoute, RouteOptions } from "./route_options.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import type { UpstreamTlsOptions, Way } from "../filter/resolve_peer.ts";
@@ -69,38 +69,6 @@ export interface ListenTlsOptions {
 
 /** `"host:port"`, a port, or the object form. */
 export type Listen = string | number | ListenOptions;
-
-/** A server with more to say than its address. */
-export interface ServerOptions {
-  /** `"host:port"`, `"https://host:port"` or `"unix:/path"`. */
-  address: string;
-  /** Share of the requests, beside the others': a whole number from 0 (none) to 65535. @default {1} */
-  weight?: number;
-  /** TLS towards this server; options are laid over those of the pool, `false` is plain text. @default {the pool's} */
-  tls?: boolean | UpstreamTlsOptions;
-  /** Only used when no server that is not a backup can be. @default {false} */
-  backup?: boolean;
-  /** Words of your own, for balancing functions and filters. @default {[]} */
-  tags?: readonly string[];
-  /** How many requests may run there at once. @default {Infinity} */
-  maxInFlight?: number;
-}
-
-/** How long each part of an exchange with a server may take. */
-export interface TimeoutOptions {
-  /** TCP connection, and the TLS handshake after it, each. @default {"3s"} */
-  connect?: Duration;
-  /** From the end of the request until the head of the response. @default {"60s"} */
-  response?: Duration;
-  /** Between two pieces of a body, in either direction. @default {"60s"} */
-  idle?: Duration;
-  /**
-   * The whole exchange, from the arrival of the request to the end of the answer: filters, waiting in a queue and all
-   * attempts count, and what is left of it is all that an attempt gets. A WebSocket has only to be open by then. Without
-   * it as long as it takes.
-   */
-  total?: Duration;
-}
 
 /** A group of servers that can stand in for each other. */
 export interface PoolOptions extends TransportOptions, BalancingOptions {
@@ -163,17 +131,6 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
    * @default {"30s"}
    */
   gracePeriod?: Duration;
-}
-
-/** A server, complete. */
-export interface ResolvedServer {
-  /** The address as configured, without its scheme. */
-  readonly id: string;
-  readonly peer: Peer;
-  readonly weight: number;
-  readonly backup: boolean;
-  readonly tags: readonly string[];
-  readonly maxInFlight: number;
 }
 
 /** A pool, complete. */

@@ -7,12 +7,13 @@ import { listOf, type PathForward, type PathMode, type RouteMatch } from "../rou
 import type { Timeouts } from "../transport/transport.ts";
 import { composeFilters } from "../filter/compose_filters.ts";
 import type { Filters } from "../filter/filters.ts";
-import type { ProxyConfig, TimeoutOptions } from "./proxy_config.ts";
+import type { ProxyConfig } from "./proxy_config.ts";
+import type { TimeoutOptions } from "./server_options.ts";
 import { RouteLimits } from "./route_limits.ts";
 import type { ResolvedRoute, RouteOptions } from "./route_options.ts";
 
 /** What routes share with the configuration that they are in. */
-export interface RouteSurroundings {
+interface RouteSurroundings {
   readonly defaultPool: string;
   /** The configuration's limiter, as written and complete. */
   readonly limiter: ProxyConfig["limiter"];

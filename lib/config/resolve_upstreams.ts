@@ -6,21 +6,14 @@ import { selectTransport } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import { resolveWebSocket } from "../transport/websocket/web_socket_options.ts";
 import { formatAddress } from "../upstream/address.ts";
-import type {
-  PoolOptions,
-  PoolServers,
-  ResolvedPool,
-  ResolvedServer,
-  ServerOptions,
-  TimeoutOptions,
-  Upstreams,
-} from "./proxy_config.ts";
+import type { PoolOptions, PoolServers, ResolvedPool, Upstreams } from "./proxy_config.ts";
+import type { ResolvedServer, ServerOptions, TimeoutOptions } from "./server_options.ts";
 import { resolveBalancing } from "./resolve_balancing.ts";
 import { resolvePeer, type TlsSetting } from "../filter/resolve_peer.ts";
 import { DEFAULT_POOL, isSinglePool } from "./schema/upstreams_schema.ts";
 
 /** Pools by name, and the one that takes what nothing sends elsewhere. */
-export interface ResolvedUpstreams {
+interface ResolvedUpstreams {
   readonly pools: ReadonlyMap<string, ResolvedPool>;
   readonly defaultPool: string;
 }

@@ -6,7 +6,7 @@ import type { RewriteFunction, RewriteOptions } from "../routing/rewrite.ts";
 import type { PathForward, PathMode, RouteMatch } from "../routing/route_match.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";
-import type { TimeoutOptions } from "./proxy_config.ts";
+import type { TimeoutOptions } from "./server_options.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 
 /** Requests that have something in common, and what becomes of them. */

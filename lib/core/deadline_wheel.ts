@@ -37,7 +37,7 @@ export class Deadline implements Disposable {
 }
 
 /** What a {@linkcode DeadlineWheel} takes. */
-export interface DeadlineWheelOptions {
+interface DeadlineWheelOptions {
   clock: Clock;
   /** Length of a tick; a deadline is late by less than two of them. @default {50} */
   tickMs?: number;

@@ -16,7 +16,7 @@ export type SendPhase =
   | "answered";
 
 /** What a {@linkcode ProxyError} is made of. */
-export interface ProxyErrorOptions {
+interface ProxyErrorOptions {
   /** Error type of RFC 9209 section 2.3 (`connection_refused`, ...), or a word of ours where it has none. */
   code: string;
   /** Status of the response that the client gets; 499 (nobody left to answer) is only logged. */

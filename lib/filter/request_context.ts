@@ -3,7 +3,7 @@
 import type { RequestLog } from "../observe/request_log.ts";
 import type { KeySource } from "../limiter/key_spec.ts";
 import type { Pool } from "../upstream/pool.ts";
-import type { PolicyDecision } from "../limiter/policy_decision.ts";
+import type { PolicyDecision } from "../limiter/policy.ts";
 
 /** The client as the proxy knows it. */
 export interface ClientInfo {

@@ -6,7 +6,8 @@ import { checkedBoolean } from "../core/callback.ts";
 import { quoted, readCredentials } from "./authorization.ts";
 import { checkedFieldName } from "./checked_fields.ts";
 import { checkedEncoding, type IdentityEncoding, identityText, setIdentityField } from "./identity_field.ts";
-import { compileJwt, type JwtOptions, type VerifyToken } from "./jwt_options.ts";
+import { compileJwt, type JwtOptions } from "./jwt_options.ts";
+import type { VerifyToken } from "./jwt_verifier.ts";
 import { refuse } from "./refuse.ts";
 
 /** What a token says of its bearer. */

@@ -1,8 +1,7 @@
 /** How tokens are verified that are JWTs. */
 
-import type { Awaitable } from "../filter/filters.ts";
-import type { RequestContext } from "../filter/request_context.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
+import type { JwtPlan, VerifyToken } from "./jwt_verifier.ts";
 
 /** Which JWTs are good; `jwks` or `secret` has the key. */
 export interface JwtOptions {
@@ -26,27 +25,6 @@ export interface JwtOptions {
   clockTolerance?: Duration;
   /** Claims that must be there. @default {["exp"]} */
   requiredClaims?: readonly string[];
-}
-
-/** What became of a token: its claims, `null` when it is not good, or nobody can say now. */
-export type VerifyToken = (
-  token: string,
-  ctx: RequestContext,
-) => Awaitable<Readonly<Record<string, unknown>> | null | "unavailable">;
-
-/** Options without gaps and contradictions. */
-export interface JwtPlan {
-  readonly key:
-    | { readonly jwksUrl: URL }
-    | { readonly keys: readonly Readonly<Record<string, unknown>>[] }
-    | {
-      readonly secret: Uint8Array<ArrayBuffer>;
-    };
-  readonly issuer: readonly string[] | null;
-  readonly audience: readonly string[] | null;
-  readonly algorithms: readonly string[];
-  readonly toleranceSeconds: number;
-  readonly requiredClaims: readonly string[];
 }
 
 const OF_SECRETS: readonly string[] = ["HS256", "HS384", "HS512"];

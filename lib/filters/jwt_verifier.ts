@@ -8,7 +8,29 @@ import {
   jwtVerify,
   type JWTVerifyGetKey,
 } from "jose";
-import type { JwtPlan, VerifyToken } from "./jwt_options.ts";
+import type { Awaitable } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
+
+/** What became of a token: its claims, `null` when it is not good, or nobody can say now. */
+export type VerifyToken = (
+  token: string,
+  ctx: RequestContext,
+) => Awaitable<Readonly<Record<string, unknown>> | null | "unavailable">;
+
+/** Options without gaps and contradictions. */
+export interface JwtPlan {
+  readonly key:
+    | { readonly jwksUrl: URL }
+    | { readonly keys: readonly Readonly<Record<string, unknown>>[] }
+    | {
+      readonly secret: Uint8Array<ArrayBuffer>;
+    };
+  readonly issuer: readonly string[] | null;
+  readonly audience: readonly string[] | null;
+  readonly algorithms: readonly string[];
+  readonly toleranceSeconds: number;
+  readonly requiredClaims: readonly string[];
+}
 
 /** Failures that say nothing about a token: the keys could not be had. */
 const UNAVAILABLE: ReadonlySet<string> = new Set([

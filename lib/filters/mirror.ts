@@ -5,8 +5,9 @@ import type { RequestContext } from "../filter/request_context.ts";
 import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
 import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
-import { type Random, systemRandom } from "../core/random.ts";
+import type { Random } from "../core/random.ts";
 import { HeaderFields } from "../http/header_fields.ts";
+import { servicesOf } from "../filter/filter_services.ts";
 import { checkedPeer, type PeerOptions } from "../filter/resolve_peer.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { Pool } from "../upstream/pool.ts";
@@ -35,7 +36,7 @@ export interface MirrorOptions {
   maxBodySize?: ByteSize;
   /** How long the exchange of a copy may take. @default {"5s"} */
   timeout?: Duration;
-  /** Draws the share. @default {Math.random} */
+  /** Draws the share. @default {the proxy's} */
   random?: Random;
 }
 
@@ -65,7 +66,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
  * ```
  */
 export function mirror(options: MirrorOptions): Filters {
-  const { to, share = 1, when = () => true, maxInFlight = 16, random = systemRandom } = options;
+  const { to, share = 1, when = () => true, maxInFlight = 16, random } = options;
   const { maxBodySize = "64KiB", timeout = "5s" } = options;
   const maxBytes = parseByteSize(maxBodySize);
   if (maxBytes === undefined) throw problem(`"maxBodySize" must be ${BYTE_SIZE_EXPECTED}`);
@@ -84,7 +85,7 @@ export function mirror(options: MirrorOptions): Filters {
   const copies = new WeakMap<RequestContext, RequestCopy>();
   const wanted = (ctx: RequestContext): boolean => {
     try {
-      const drawn = random();
+      const drawn = (random ?? servicesOf(ctx).random)();
       if (!(drawn >= 0 && drawn <= 1)) throw unexpected("a number from 0 to 1", drawn);
       return drawn < share && checkedBoolean(when(ctx));
     } catch (error) {

@@ -1,12 +1,7 @@
 /** The copy of one request: made while the request itself passes, then sent. */
 
 import { messageOf } from "../core/callback.ts";
-import {
-  BACKGROUND_REQUESTS,
-  type BackgroundContext,
-  type BackgroundRequest,
-  type BackgroundRequests,
-} from "../filter/background_requests.ts";
+import { type BackgroundRequest, type FilterServices, servicesOf } from "../filter/filter_services.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import type { Peer } from "../upstream/peer.ts";
 
@@ -31,7 +26,7 @@ export interface CopyOptions {
 export class RequestCopy {
   readonly #options: CopyOptions;
   readonly #origin: CopiedRequest;
-  readonly #background: BackgroundRequests;
+  readonly #services: FilterServices;
   #head: Omit<BackgroundRequest, "content"> | null = null;
   #pieces: Bytes[] | null = null;
   #bytes = 0;
@@ -41,7 +36,7 @@ export class RequestCopy {
   constructor(ctx: RequestContext, options: CopyOptions) {
     this.#options = options;
     this.#origin = { pools: ctx.pools, log: ctx.log };
-    this.#background = (ctx as RequestContext & BackgroundContext)[BACKGROUND_REQUESTS];
+    this.#services = servicesOf(ctx);
   }
 
   /** A stream that content passes unchanged. */
@@ -94,7 +89,7 @@ export class RequestCopy {
     const { nextPeer, timeoutMs, onEnd } = this.#options;
     try {
       const peer = nextPeer(this.#origin);
-      if (peer !== null) await this.#background.send(request, peer, timeoutMs);
+      if (peer !== null) await this.#services.sendInBackground(request, peer, timeoutMs);
     } catch (error) {
       this.#origin.log.debug("A mirrored request failed", { reason: messageOf(error) });
     } finally {

@@ -3,10 +3,10 @@
 import { makeHextets, readIpAddress } from "./ip_address.ts";
 
 /** What a network has to look like, for error messages. */
-export const CIDR_EXPECTED = 'an address or a network such as "192.0.2.1", "10.0.0.0/8", "2001:db8::/32"';
+const CIDR_EXPECTED = 'an address or a network such as "192.0.2.1", "10.0.0.0/8", "2001:db8::/32"';
 
 /** A network: the bits that its addresses begin with. */
-export interface Cidr {
+interface Cidr {
   /** 4 or 6; an IPv4 network written as IPv6 (`::ffff:10.0.0.0/104`) is 4. */
   readonly version: 4 | 6;
   /** The first address as eight numbers of 16 bits, IPv4 as `::ffff:a.b.c.d`. */
@@ -24,7 +24,7 @@ const IPV4_OFFSET = 96;
  * Strict: no short forms (`10/8`), no leading zeros (`010.0.0.1`), no zone, and no bit beyond the prefix (`10.0.0.1/8`),
  * since either the address or the number of bits is not what its author meant.
  */
-export function parseCidr(text: string): Cidr | undefined {
+function parseCidr(text: string): Cidr | undefined {
   const cidr = readCidr(text);
   return cidr === undefined || hasHostBits(cidr) ? undefined : cidr;
 }

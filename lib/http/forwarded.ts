@@ -97,7 +97,7 @@ export function resolveForwarded(options: ForwardedOptions = {}): ResolvedForwar
 }
 
 /** What {@linkcode addForwarded} says. */
-export interface ForwardedWords {
+interface ForwardedWords {
   readonly identity: {
     /** The other end of the connection; nothing is said of it when it is `""`. */
     readonly peerIp: string;

@@ -1,7 +1,7 @@
 /** Reads the field `Forwarded` (RFC 7239 section 4). */
 
 /** What one proxy says of the request that it got. */
-export interface ForwardedElement {
+interface ForwardedElement {
   /** Who it got it from: an address, perhaps with a port, `unknown`, or a name of its own making. */
   readonly for: string | null;
   /** `Host` of the request that it got. */
@@ -11,7 +11,7 @@ export interface ForwardedElement {
 }
 
 /** The end of a field that can be read. */
-export interface ReadableForwarded {
+interface ReadableForwarded {
   /** What each proxy says, the nearest one last. */
   readonly elements: readonly ForwardedElement[];
   /** The elements as they came; `""` when there are none. */

@@ -8,7 +8,7 @@ import { reasonPhrase } from "./reason_phrase.ts";
 const encoder = new TextEncoder();
 
 /** Members of a problem document beside `type`, `title` and `status` (RFC 9457 section 3). */
-export interface ProblemMembers {
+interface ProblemMembers {
   readonly type?: string;
   readonly detail?: string;
   readonly [member: string]: unknown;

@@ -3,7 +3,7 @@
 import { RequestError } from "../core/errors.ts";
 
 /** Host and target of a request. */
-export interface RequestTarget {
+interface RequestTarget {
   /** Host and port as the client wrote them. */
   readonly host: string;
   /** Path and query, neither decoded nor normalised; bytes above 0x7F percent-encoded. */

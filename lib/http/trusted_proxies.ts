@@ -42,7 +42,7 @@ export interface TrustedProxiesOptions {
 }
 
 /** Address of a client that nobody knows, as proxies call it (RFC 7239 section 6.2). */
-export const UNKNOWN_CLIENT = "unknown";
+const UNKNOWN_CLIENT = "unknown";
 
 /** Fields that can be asked for by name. */
 interface ReadableFields {
@@ -50,7 +50,7 @@ interface ReadableFields {
 }
 
 /** What trusted proxies say of a request. */
-export interface ForwardedWord {
+interface ForwardedWord {
   /**
    * Address of the client: the nearest one that is not a trusted proxy's; {@linkcode UNKNOWN_CLIENT} when a trusted proxy
    * says something of its client that is no address.

@@ -10,7 +10,7 @@ import type { BodyReader } from "./body_reader.ts";
 const MAX_SIZE_DIGITS = 13;
 
 /** What is taken from whom. */
-export interface ChunkedReaderOptions {
+interface ChunkedReaderOptions {
   /** Makes the error for what was found; the status is that of the response when a client is to blame. */
   readonly fail: (found: string, status?: number) => ProxyError;
   /** Whether blanks may stand between a size and its end, and anything in an extension. */

@@ -5,7 +5,7 @@ import { asciiBytes, TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
 import { equalsToken, FieldLines } from "../http/field_lines.ts";
 
 /** Bounds of one head. */
-export interface HeadLimits {
+interface HeadLimits {
   /** Most bytes, the empty line at its end included. */
   readonly maxBytes: number;
   /** Most field lines. */

@@ -298,7 +298,7 @@ const OK = asciiBytes("HTTP/1.1 200 ");
 const CONTENT_LENGTH = asciiBytes("content-length: ");
 
 /** The usual reasons (RFC 9110 section 15). */
-export const REASONS: ReadonlyMap<number, string> = new Map(
+const REASONS: ReadonlyMap<number, string> = new Map(
   Object.entries({
     100: "Continue",
     101: "Switching Protocols",

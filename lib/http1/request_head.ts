@@ -9,7 +9,7 @@ import { makeHextets, readIpAddress } from "../http/ip_address.ts";
 import { HeadParser, readContentLength } from "./head_parser.ts";
 
 /** Bounds of request heads. */
-export interface RequestHeadLimits {
+interface RequestHeadLimits {
   /** Most bytes of a head; more get 431. @default {32768} */
   readonly maxBytes?: number;
   /** Most field lines; more get 431. @default {200} */

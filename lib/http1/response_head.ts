@@ -7,9 +7,9 @@ import { decodeLatin1, equalsToken } from "../http/field_lines.ts";
 import { HeadParser, isBlank, readContentLength } from "./head_parser.ts";
 
 /** Most bytes of a response head. */
-export const MAX_RESPONSE_HEAD_BYTES: number = 64 * 1024;
+const MAX_RESPONSE_HEAD_BYTES: number = 64 * 1024;
 /** Most field lines of a response head. */
-export const MAX_RESPONSE_FIELDS = 200;
+const MAX_RESPONSE_FIELDS = 200;
 
 const LF = 10;
 const CR = 13;

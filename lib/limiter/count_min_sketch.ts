@@ -5,7 +5,7 @@ import { ROWS } from "./table_layout.ts";
 
 const COUNT_BITS = 24;
 /** Largest count of a cell, at which it stays: a saturated cell refuses. */
-export const MAX_COUNT = 2 ** COUNT_BITS - 1;
+const MAX_COUNT = 2 ** COUNT_BITS - 1;
 
 /**
  * A count-min sketch over numbered windows, in shared memory.

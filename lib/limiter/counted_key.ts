@@ -2,7 +2,7 @@
 
 import type { Charge } from "./charge.ts";
 import type { CountMinSketch } from "./count_min_sketch.ts";
-import type { DueCharge } from "./decision.ts";
+import type { DueCharge } from "./policy.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 
 /** One policy's part in an admitted request. */

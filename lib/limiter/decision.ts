@@ -1,97 +1,24 @@
-/** What a limiter says about one request. */
+/** What a limiter says about one request, made of the verdicts of its charges. */
 
 import type { Lease } from "../core/lease.ts";
 import type { Charge } from "./charge.ts";
-import { eachDecision, type PolicyDecision } from "./policy_decision.ts";
-import type { ResolvedPolicy } from "./policy.ts";
+import type {
+  AllowedDecision,
+  Decision,
+  DueCharge,
+  LimitedDecision,
+  PolicyDecision,
+  ResolvedPolicy,
+  UnlimitedDecision,
+} from "./policy.ts";
 import { limitOf, windowOf } from "./verdict_numbers.ts";
-
-/** No policy applies to the request. */
-export interface UnlimitedDecision {
-  /** Which kind of decision this is. */
-  readonly kind: "unlimited";
-}
-
-/** A policy that charges once the request is over. */
-export interface DueCharge {
-  /** Which policy. */
-  readonly policy: ResolvedPolicy;
-  /** What it counts the request by. */
-  readonly key: string;
-  /** What it has charged so far. */
-  readonly cost: number;
-}
-
-/** The request may go on, and has been counted. */
-export interface AllowedDecision {
-  /** Which kind of decision this is. */
-  readonly kind: "allowed";
-  /** Of the policies that apply, the one with the smallest part of its limit left. */
-  readonly policy: ResolvedPolicy;
-  /** What it counts the request by. */
-  readonly key: string;
-  /** Its limit for this key; the capacity, for a token bucket. */
-  readonly limit: number;
-  /** How much more it allows now. */
-  readonly remaining: number;
-  /** Milliseconds until it allows the whole limit again; 0 for a concurrency policy, which does not know. */
-  readonly resetMs: number;
-  /** Milliseconds until it would allow the same request once more; 0 when it would now. */
-  readonly retryAfterMs: number;
-  /** Milliseconds in which it allows the limit once; 0 for a concurrency policy. */
-  readonly windowMs: number;
-  /** Names of the policies that would have refused, were they not on a dry run. */
-  readonly wouldRefuse: readonly string[];
-  /** The places taken of concurrency policies, to be given back when the request is over; `null` when there are none. */
-  readonly lease: Lease | null;
-  /** The policies that charge once the request is over, until they have; `null` when none does. */
-  readonly due: DueCharge[] | null;
-  /** The policies that apply: bit `i` for the one at position `i`. */
-  readonly applied: number;
-  /** What each policy says when there are several; see {@linkcode policyDecisions}. @internal */
-  readonly each: readonly PolicyDecision[] | null;
-}
-
-/** The request is refused; nothing has been counted, except by policies that penalize. */
-export interface LimitedDecision {
-  /** Which kind of decision this is. */
-  readonly kind: "limited";
-  /** Why: too many, the key is banned, the request has no key and needs one, or the store of the counts does not answer. */
-  readonly reason: "limit" | "banned" | "missing-key" | "store-error";
-  /** Of the policies that refuse, the one that does so for longest. */
-  readonly policy: ResolvedPolicy;
-  /** What it counts the request by; `""` without a key. */
-  readonly key: string;
-  /** Its limit for this key; the capacity, for a token bucket. */
-  readonly limit: number;
-  /** How much more it allows now. */
-  readonly remaining: 0;
-  /**
-   * Milliseconds until the same request would be allowed if nobody else asked with its key; `Infinity` when waiting
-   * does not help (no key, or a cost above the limit).
-   */
-  readonly retryAfterMs: number;
-  /** Milliseconds until the policy allows its whole limit again. */
-  readonly resetMs: number;
-  /** Milliseconds in which it allows the limit once; 0 for a concurrency policy. */
-  readonly windowMs: number;
-  /** Names of all policies that refuse. */
-  readonly violated: readonly string[];
-  /** The policies that apply: bit `i` for the one at position `i`. */
-  readonly applied: number;
-  /** What each policy says when there are several; see {@linkcode policyDecisions}. @internal */
-  readonly each: readonly PolicyDecision[] | null;
-}
-
-/** The answer of {@linkcode RateLimiter.check}. */
-export type Decision = UnlimitedDecision | AllowedDecision | LimitedDecision;
 
 /** The only one of its kind: nothing is allocated for a request without limits. */
 export const UNLIMITED: UnlimitedDecision = Object.freeze({ kind: "unlimited" });
 
-const NONE: readonly string[] = Object.freeze([]);
+const NO_NAMES: readonly string[] = Object.freeze([]);
 
-/** The answer for a request that has no key and needs one; waiting does not help it. */
+/** The decision for a request that has no key and needs one; waiting does not help it. */
 export function missingKeyDecision(policy: ResolvedPolicy): LimitedDecision {
   return {
     kind: "limited",
@@ -109,7 +36,7 @@ export function missingKeyDecision(policy: ResolvedPolicy): LimitedDecision {
   };
 }
 
-/** Makes the answer for a request that was admitted from the verdicts of its charges. */
+/** Makes the decision for a request that was admitted from the verdicts of its charges. */
 export function allowedDecision(
   charges: readonly Charge[],
   count: number,
@@ -119,7 +46,7 @@ export function allowedDecision(
   let tightest = charges[0]!;
   let least = Infinity;
   let applied = 0;
-  let wouldRefuse = NONE;
+  let wouldRefuse = NO_NAMES;
   for (let i = 0; i < count; i++) {
     const charge = charges[i]!;
     const { policy, verdict } = charge;
@@ -151,14 +78,14 @@ export function allowedDecision(
   };
 }
 
-/** Makes the answer for a request that was refused from the verdicts of its charges. */
+/** Makes the decision for a request that was refused from the verdicts of its charges. */
 export function limitedDecision(
   charges: readonly Charge[],
   count: number,
   reason: "limit" | "banned" | "store-error",
 ): LimitedDecision {
   let longest: Charge | null = null;
-  let violated = NONE;
+  let violated = NO_NAMES;
   let applied = 0;
   for (let i = 0; i < count; i++) {
     const charge = charges[i]!;
@@ -184,4 +111,46 @@ export function limitedDecision(
     applied,
     each: count > 1 ? eachDecision(charges, count, false) : null,
   };
+}
+
+const NO_DECISIONS: readonly PolicyDecision[] = Object.freeze([]);
+
+/** The decision of each policy that applied to a request, in the order of the policies. */
+export function policyDecisions(decision: Decision): readonly PolicyDecision[] {
+  if (decision.kind === "unlimited") return NO_DECISIONS;
+  if (decision.each !== null) return decision.each;
+  const { policy, key, limit, remaining, resetMs, retryAfterMs } = decision;
+  const refused = decision.kind === "limited";
+  const dry = !refused && decision.wouldRefuse.length > 0;
+  const outcome = refused ? "refused" : dry ? "would-refuse" : "allowed";
+  return [{ policy, key, outcome, limit, remaining, resetMs, retryAfterMs }];
+}
+
+/** Names of the policies that would have refused a request, were they not on a dry run. */
+export function wouldRefuse(decision: Decision): readonly string[] {
+  if (decision.kind === "allowed") return decision.wouldRefuse;
+  if (decision.kind === "unlimited" || decision.each === null) return NO_NAMES;
+  return decision.each.filter(({ outcome }) => outcome === "would-refuse").map(({ policy }) => policy.name);
+}
+
+/** Keeps the verdicts of several charges, before these are used for the next request. */
+function eachDecision(charges: readonly Charge[], count: number, charged: boolean): PolicyDecision[] {
+  const each: PolicyDecision[] = [];
+  for (let i = 0; i < count; i++) {
+    const charge = charges[i]!;
+    const { policy, key, cost, verdict } = charge;
+    const { admitted, remaining, resetUs, retryAfterUs } = verdict;
+    // A verdict tells what is left after the request; one that another policy refused has used nothing up.
+    const unused = admitted && !charged ? cost : 0;
+    each.push({
+      policy,
+      key,
+      outcome: admitted ? "allowed" : policy.dryRun ? "would-refuse" : "refused",
+      limit: limitOf(charge),
+      remaining: remaining + unused,
+      resetMs: resetUs / 1000,
+      retryAfterMs: unused > 0 ? 0 : retryAfterUs / 1000,
+    });
+  }
+  return each;
 }

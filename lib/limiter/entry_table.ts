@@ -5,12 +5,12 @@ import { awaitGroup, writeEntry } from "./group_lock.ts";
 import { BUCKET, BUCKETS, ENTRY, GROUP, HEADER, TICK_US, tickOf, WAYS } from "./table_layout.ts";
 
 /** Whatever has a cursor; an array of these is handed over, and not one of cursors, to spare the copy. */
-export interface CursorHolder {
+interface CursorHolder {
   readonly cursor: Cursor;
 }
 
 /** A cursor, and what is to be written there. */
-export interface PendingWrite extends CursorHolder {
+interface PendingWrite extends CursorHolder {
   readonly verdict: { readonly next: Readonly<State> };
   /** Whether there is anything to write; what there is not is only made sure to be as it was read. */
   readonly writes: boolean;

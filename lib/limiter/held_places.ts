@@ -8,7 +8,7 @@ import type { EntryTable } from "./entry_table.ts";
 import { chargeOverflow, refundOverflow } from "./overflow.ts";
 
 /** Where places are counted. */
-export interface PlaceTable {
+interface PlaceTable {
   readonly entries: EntryTable;
   /** Whole microseconds. */
   now(): number;

@@ -55,7 +55,7 @@ export const KEY_SPEC_EXPECTED =
   '"ip", "path", "host", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function';
 
 /** How a key is made. */
-export interface KeyOptions {
+interface KeyOptions {
   /** Bits of an IPv6 address that count as one client; providers hand out whole networks. @default {64} */
   ipv6Prefix?: number;
 }

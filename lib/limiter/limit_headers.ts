@@ -1,7 +1,7 @@
 /** Tells a client about its limits, in the fields of a response. */
 
 import type { HeaderFields } from "../http/header_fields.ts";
-import type { AllowedDecision, Decision, LimitedDecision } from "./decision.ts";
+import type { AllowedDecision, Decision, LimitedDecision } from "./policy.ts";
 import type { HeaderStyle, ResolvedPolicy } from "./policy.ts";
 
 /** Largest structured-field Integer (RFC 9651 section 3.3.1). */

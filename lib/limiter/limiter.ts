@@ -5,13 +5,8 @@ import { BanList, erase } from "./ban_list.ts";
 import { Charge } from "./charge.ts";
 import { ChargeList } from "./charge_list.ts";
 import type { CountedKey } from "./counted_key.ts";
-import {
-  allowedDecision,
-  type Decision,
-  limitedDecision,
-  missingKeyDecision,
-  UNLIMITED,
-} from "./decision.ts";
+import type { Decision } from "./policy.ts";
+import { allowedDecision, limitedDecision, missingKeyDecision, UNLIMITED } from "./decision.ts";
 import { dueCharges } from "./due_charges.ts";
 import { type Fingerprint, fingerprintKey } from "./fingerprint.ts";
 import type { KeySource } from "./key_spec.ts";
@@ -24,10 +19,6 @@ import { callCost } from "./policy_calls.ts";
 import { type PolicyStatus, setConstants, statusOf } from "./policy_status.ts";
 import { resolvePolicies } from "./resolve_policy.ts";
 import { SharedTable } from "./shared_table.ts";
-
-export type { Decision } from "./decision.ts";
-export type { RateLimiterOptions } from "./limiter_options.ts";
-export type { PolicyStatus } from "./policy_status.ts";
 
 /** Most policies of one limiter: a decision tells by one bit each whether they apply. */
 export const MAX_POLICIES = 30;

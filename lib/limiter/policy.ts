@@ -1,7 +1,7 @@
 /** One limit as an operator writes it, and as the limiter uses it. */
 
 import type { Duration } from "../core/duration.ts";
-import type { LimitedDecision } from "./decision.ts";
+import type { Lease } from "../core/lease.ts";
 import type { CompiledKey, KeySource, KeySpec } from "./key_spec.ts";
 import type { RedisStoreOptions, ResolvedRedisStore } from "./redis_store_options.ts";
 
@@ -175,3 +175,101 @@ export const MAX_LIMIT = 1_000_000_000;
 
 /** How many keys of a policy are counted exactly when its `maxKeys` does not say. */
 export const DEFAULT_MAX_KEYS = 100_000;
+
+/** What one policy says about one request. */
+export interface PolicyDecision {
+  /** Whose decision it is. */
+  readonly policy: ResolvedPolicy;
+  /** What it counts the request by; `""` when it has no key. */
+  readonly key: string;
+  /** `"would-refuse"` is a refusal on a dry run. One that allows has charged only if none refused. */
+  readonly outcome: "allowed" | "refused" | "would-refuse";
+  /** Its limit for this key; the capacity, for a token bucket. */
+  readonly limit: number;
+  /** How much more it allows now. */
+  readonly remaining: number;
+  /** Milliseconds until it allows the whole limit again; 0 for a concurrency policy, which does not know. */
+  readonly resetMs: number;
+  /** Milliseconds until it would allow the same request; `Infinity` when waiting does not help. */
+  readonly retryAfterMs: number;
+}
+
+/** No policy applies to the request. */
+export interface UnlimitedDecision {
+  /** Which kind of decision this is. */
+  readonly kind: "unlimited";
+}
+
+/** A policy that charges once the request is over. */
+export interface DueCharge {
+  /** Which policy. */
+  readonly policy: ResolvedPolicy;
+  /** What it counts the request by. */
+  readonly key: string;
+  /** What it has charged so far. */
+  readonly cost: number;
+}
+
+/** The request may go on, and has been counted. */
+export interface AllowedDecision {
+  /** Which kind of decision this is. */
+  readonly kind: "allowed";
+  /** Of the policies that apply, the one with the smallest part of its limit left. */
+  readonly policy: ResolvedPolicy;
+  /** What it counts the request by. */
+  readonly key: string;
+  /** Its limit for this key; the capacity, for a token bucket. */
+  readonly limit: number;
+  /** How much more it allows now. */
+  readonly remaining: number;
+  /** Milliseconds until it allows the whole limit again; 0 for a concurrency policy, which does not know. */
+  readonly resetMs: number;
+  /** Milliseconds until it would allow the same request once more; 0 when it would now. */
+  readonly retryAfterMs: number;
+  /** Milliseconds in which it allows the limit once; 0 for a concurrency policy. */
+  readonly windowMs: number;
+  /** Names of the policies that would have refused, were they not on a dry run. */
+  readonly wouldRefuse: readonly string[];
+  /** The places taken of concurrency policies, to be given back when the request is over; `null` when there are none. */
+  readonly lease: Lease | null;
+  /** The policies that charge once the request is over, until they have; `null` when none does. */
+  readonly due: DueCharge[] | null;
+  /** The policies that apply: bit `i` for the one at position `i`. */
+  readonly applied: number;
+  /** What each policy says when there are several; see {@linkcode policyDecisions}. @internal */
+  readonly each: readonly PolicyDecision[] | null;
+}
+
+/** The request is refused; nothing has been counted, except by policies that penalize. */
+export interface LimitedDecision {
+  /** Which kind of decision this is. */
+  readonly kind: "limited";
+  /** Why: too many, the key is banned, the request has no key and needs one, or the store of the counts does not answer. */
+  readonly reason: "limit" | "banned" | "missing-key" | "store-error";
+  /** Of the policies that refuse, the one that does so for longest. */
+  readonly policy: ResolvedPolicy;
+  /** What it counts the request by; `""` without a key. */
+  readonly key: string;
+  /** Its limit for this key; the capacity, for a token bucket. */
+  readonly limit: number;
+  /** How much more it allows now. */
+  readonly remaining: 0;
+  /**
+   * Milliseconds until the same request would be allowed if nobody else asked with its key; `Infinity` when waiting
+   * does not help (no key, or a cost above the limit).
+   */
+  readonly retryAfterMs: number;
+  /** Milliseconds until the policy allows its whole limit again. */
+  readonly resetMs: number;
+  /** Milliseconds in which it allows the limit once; 0 for a concurrency policy. */
+  readonly windowMs: number;
+  /** Names of all policies that refuse. */
+  readonly violated: readonly string[];
+  /** The policies that apply: bit `i` for the one at position `i`. */
+  readonly applied: number;
+  /** What each policy says when there are several; see {@linkcode policyDecisions}. @internal */
+  readonly each: readonly PolicyDecision[] | null;
+}
+
+/** What {@linkcode RateLimiter.check} says. */
+export type Decision = UnlimitedDecision | AllowedDecision | LimitedDecision;

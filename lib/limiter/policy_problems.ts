@@ -14,7 +14,7 @@ import { findStoreProblems } from "./redis_store_options.ts";
 import { MAX_KEYS } from "./table_layout.ts";
 
 /** Something wrong with a policy. */
-export interface PolicyProblem {
+interface PolicyProblem {
   /** Option it is about, such as `limit`. */
   readonly option: string;
   /** The way from there on: entries of a list, options of an option. */

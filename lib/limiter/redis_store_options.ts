@@ -72,7 +72,7 @@ export interface ResolvedRedisStore {
 }
 
 /** Something wrong with the options of a store. */
-export interface StoreProblem {
+interface StoreProblem {
   /** The way to the option it is about; empty for the store itself. */
   readonly path: readonly (string | number)[];
   /** What is accepted and what was found, to be read after the option. */

@@ -3,7 +3,7 @@
 import { HeaderFields } from "../http/header_fields.ts";
 import { withHead } from "../http/make_response.ts";
 import { problemBody } from "../http/problem_response.ts";
-import type { LimitedDecision } from "./decision.ts";
+import type { LimitedDecision } from "./policy.ts";
 import { type LimitHeaders, limitProblem } from "./limit_headers.ts";
 
 /** The status of a refusal: whoever cannot be counted has not asked too often. */

@@ -1,6 +1,6 @@
 /** Problem documents of refusals, made once where they are always the same. */
 
-import type { LimitedDecision } from "./decision.ts";
+import type { LimitedDecision } from "./policy.ts";
 import { refusalBody } from "./refusal.ts";
 
 /**

@@ -22,7 +22,7 @@ const DEFAULT_LEASE = "1h";
  * @param scope see {@linkcode resolvePolicies}
  * @throws {TypeError} when something is wrong with it, naming all of it
  */
-export function resolvePolicy<Ctx extends KeySource>(
+function resolvePolicy<Ctx extends KeySource>(
   policy: LimiterPolicy<Ctx>,
   index = 0,
   scope = "",

@@ -9,7 +9,7 @@ import { TableClock } from "./table_clock.ts";
 import { GROUP, HEADER, MAGIC, MAX_KEYS, MAX_SKETCHES, ROWS, tableSize } from "./table_layout.ts";
 
 /** What a {@linkcode SharedTable} is made with. */
-export interface SharedTableOptions {
+interface SharedTableOptions {
   clock: Clock;
   /** Seeds the fingerprints; a real generator, or clients could choose keys that share an entry. */
   random: Random;

@@ -39,7 +39,7 @@ export const BUCKETS = 64;
  * With two buckets to choose from no key then finds both full: none in 20 simulated tables of 100,000 keys; with 320
  * keys to a group one key in 20 tables, with 384 already seven in each.
  */
-export const KEYS_PER_GROUP = 288;
+const KEYS_PER_GROUP = 288;
 
 /** Words of an entry: second half of the fingerprint, and three Float64 of state. */
 export const ENTRY = { check: 0, state: 2, size: 8 } as const;
@@ -81,7 +81,7 @@ export function tickOf(timeUs: number, nowUs: number): number {
 }
 
 /** The sizes that follow from how many keys there are to be. */
-export interface TableSize {
+interface TableSize {
   readonly groups: number;
   readonly sketchCells: number;
   readonly byteLength: number;

@@ -8,7 +8,7 @@ import type { LogFormat } from "./log_level.ts";
 import { TimestampFormatter } from "./timestamp.ts";
 
 /** What an {@linkcode AccessLog} takes. */
-export interface AccessLogOptions {
+interface AccessLogOptions {
   handler: LineHandler;
   format: LogFormat;
   clock: Clock;

@@ -12,7 +12,7 @@ import { createRecordFormatter } from "./record_format.ts";
 import { TimestampFormatter } from "./timestamp.ts";
 
 /** What a log takes. */
-export interface LogOptions {
+interface LogOptions {
   readonly clock: Clock;
   /** What is less important is not logged; requests are `"info"`. @default {"info"} */
   level?: LogLevel;

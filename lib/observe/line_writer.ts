@@ -9,7 +9,7 @@ export interface ByteSink {
 }
 
 /** What a {@linkcode LineWriter} takes. */
-export interface LineWriterOptions {
+interface LineWriterOptions {
   sink: ByteSink;
   clock: Clock;
   /** Makes the line that tells how many others were lost. */

@@ -9,7 +9,7 @@ import { isLogged, type LogLevel } from "./log_level.ts";
 import type { Observer } from "./observer.ts";
 
 /** What a {@linkcode LogObserver} takes. */
-export interface LogObserverOptions {
+interface LogObserverOptions {
   logger: Logger;
   /** `null` when requests are not logged. */
   accessLog: AccessLog | null;

@@ -8,7 +8,7 @@ import type { LogFormat } from "./log_level.ts";
 import { TimestampFormatter } from "./timestamp.ts";
 
 /** What a log line says beside its message: the second argument of the logger's functions. */
-export interface LogFields {
+interface LogFields {
   /** What kind of thing happened, such as `health`. */
   readonly kind: string;
   /** Where in the code it happened; written below the line in text logs. */

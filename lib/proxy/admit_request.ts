@@ -2,7 +2,7 @@
 
 import { FilterError } from "../core/errors.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
-import type { Decision, LimitedDecision } from "../limiter/decision.ts";
+import type { Decision, LimitedDecision } from "../limiter/policy.ts";
 import { completeRefusal, refusalFields, refusalStatus } from "../limiter/refusal.ts";
 import type { Exchange } from "./exchange.ts";
 import { bytesReply, checkResponse, filterReply, replyLocally } from "./local_reply.ts";

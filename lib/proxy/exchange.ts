@@ -4,19 +4,16 @@ import type { PickRequest } from "../balancer/algorithm.ts";
 import { Cancellation } from "../core/cancellation.ts";
 import { type ProxyError, RequestError, StoppingError, type UpstreamError } from "../core/errors.ts";
 import type { Lease } from "../core/lease.ts";
-import {
-  BACKGROUND_REQUESTS,
-  type BackgroundContext,
-  type BackgroundRequests,
-} from "../filter/background_requests.ts";
+import { FILTER_SERVICES, type FilterServices, type ServiceContext } from "../filter/filter_services.ts";
 import { type Filters, REQUEST_ID, type RequestNaming } from "../filter/filters.ts";
 import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../filter/request_context.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import type { RequestBody } from "../http/message.ts";
 import { normalEncoding, normalPath, pathReadings } from "../http/normal_path.ts";
 import { type PathShape, shapeOfPath } from "../http/request_target.ts";
-import type { Decision } from "../limiter/decision.ts";
-import { type PolicyDecision, policyDecisions } from "../limiter/policy_decision.ts";
+import type { Decision } from "../limiter/policy.ts";
+import type { PolicyDecision } from "../limiter/policy.ts";
+import { policyDecisions } from "../limiter/decision.ts";
 import { RequestLog } from "../observe/request_log.ts";
 import type { PathMode } from "../routing/route_match.ts";
 import type { Pool } from "../upstream/pool.ts";
@@ -46,7 +43,7 @@ const NO_LIMITS: readonly PolicyDecision[] = [];
  * Made once a request; nothing else of a request is kept anywhere. It knows no step: what has to go on when a server or
  * the client has something to say is in the runtime.
  */
-export class Exchange implements RequestContext, BackgroundContext, SendOptions, PickRequest, StreamExchange {
+export class Exchange implements RequestContext, ServiceContext, SendOptions, PickRequest, StreamExchange {
   readonly runtime: ProxyRuntime;
   /** The client's side. */
   readonly stream: ClientStream;
@@ -276,8 +273,8 @@ export class Exchange implements RequestContext, BackgroundContext, SendOptions,
     };
   }
 
-  get [BACKGROUND_REQUESTS](): BackgroundRequests {
-    return this.runtime.backgroundRequests;
+  get [FILTER_SERVICES](): FilterServices {
+    return this.runtime.filterServices;
   }
 
   get log(): RequestLog {

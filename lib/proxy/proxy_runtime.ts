@@ -5,7 +5,7 @@ import type { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ProxyError, UpstreamError } from "../core/errors.ts";
 import type { LoadBalancer } from "../balancer/load_balancer.ts";
 import type { Split } from "../balancer/split.ts";
-import type { BackgroundRequests } from "../filter/background_requests.ts";
+import type { FilterServices } from "../filter/filter_services.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import type { LoopMark, ResolvedForwarded } from "../http/forwarded.ts";
@@ -118,7 +118,7 @@ export interface ProxyRuntime {
   /** Whether anything of the configuration looks at paths, so that it matters how they are written. */
   readonly looksAtPaths: boolean;
   readonly namedPeers: NamedPeers;
-  readonly backgroundRequests: BackgroundRequests;
+  readonly filterServices: FilterServices;
   readonly observer: Observer;
   readonly steps: ExchangeSteps;
   /** How many requests have arrived. */

@@ -3,7 +3,7 @@
 import { callAside, messageOf, stackOf } from "../core/callback.ts";
 import type { ProxyError } from "../core/errors.ts";
 import type { Filters } from "../filter/filters.ts";
-import { wouldRefuse } from "../limiter/policy_decision.ts";
+import { wouldRefuse } from "../limiter/decision.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { Exchange } from "./exchange.ts";
 

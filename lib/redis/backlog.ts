@@ -13,7 +13,7 @@ const MAX_AGE_MS = 86_400_000;
 const RETRY_MS = 1000;
 
 /** What a {@linkcode Backlog} takes. */
-export interface BacklogOptions {
+interface BacklogOptions {
   link: RedisLink;
   clock: Clock;
   /** Where Redis keeps the number of the latest of this instance that it has made. */

@@ -1,7 +1,7 @@
 /** Says in the log why Redis cannot be used, so that one knows what to change. */
 
 /** What is known of a connection that failed. */
-export interface FailedConnection {
+interface FailedConnection {
   /** Whether it is one over TLS. */
   readonly secure: boolean;
   /** Whether the server had taken the connection and not answered anything yet. */

@@ -38,7 +38,7 @@ const STRICT = {
 } satisfies RedisOptions;
 
 /** What {@linkcode IoredisConnection} takes. */
-export interface IoredisConnectionOptions {
+interface IoredisConnectionOptions {
   /** `redis://` or `rediss://`; they differ in host and port only. */
   urls: readonly string[];
   /** For `rediss://`. @default {{}} */

@@ -12,9 +12,6 @@ export const LEASE_US = 10_000_000;
  */
 export const SESSIONS = 2 ** 20;
 
-/** How many instances can be told apart. */
-export const INSTANCES = 2 ** 33;
-
 /** Milliseconds for which a key lives that permits are held of; who holds them says so more often. */
 export const PERMIT_TTL_MS = 300_000;
 

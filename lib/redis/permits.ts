@@ -12,17 +12,17 @@ const RENEWALS_A_KEY = Math.floor(PERMIT_TTL_MS / 3 / RENEW_MS);
 const KEYS_A_COMMAND = 200;
 
 /** What a {@linkcode Permits} takes. */
-export interface PermitsOptions {
+interface PermitsOptions {
   link: RedisLink;
   timers: Timers;
-  /** Makes numbers from 1 to `INSTANCES - 1` that no other instance has. */
+  /** Makes numbers from 1 to 2^33 - 1 that no other instance has. */
   createId: () => number;
   /** Where Redis keeps which instances are alive. */
   instancesKey: string;
 }
 
 /** What requests of this instance hold of one key. */
-export interface HeldKey {
+interface HeldKey {
   readonly key: string;
   cost: number;
   /** By how many requests. */

@@ -12,7 +12,7 @@ const PROBE_MS = 250;
 const LAST_STEP_MS = 2;
 
 /** What a {@linkcode RedisLink} takes. */
-export interface RedisLinkOptions {
+interface RedisLinkOptions {
   clock: Clock;
   /** How long an answer may take. */
   timeoutMs: number;

@@ -18,7 +18,7 @@ import type { StoreConnection } from "./store_connection.ts";
 import { TokenLeases } from "./token_leases.ts";
 
 /** What a {@linkcode RedisStore} takes. */
-export interface RedisStoreParts {
+interface RedisStoreParts {
   connection: StoreConnection;
   clock: Clock;
   /** Counts by itself while Redis does not answer; on the table of the limiter. */

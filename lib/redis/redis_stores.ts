@@ -11,7 +11,7 @@ import { StoreConnection } from "./store_connection.ts";
 /** What {@linkcode RedisStores} takes. */
 export interface RedisStoresOptions {
   clock: Clock;
-  /** Makes numbers from 1 to `INSTANCES - 1` that no other instance has, on whichever machine. */
+  /** Makes numbers from 1 to 2^33 - 1 that no other instance has, on whichever machine. */
   createId: () => number;
   /**
    * Called when a store can be used, or not any more.

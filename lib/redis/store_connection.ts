@@ -8,11 +8,11 @@ import { RedisLink } from "./redis_link.ts";
 import { type OwnKeys, ownKeysOf } from "./storage_keys.ts";
 
 /** What a {@linkcode StoreConnection} takes. */
-export interface StoreConnectionOptions {
+interface StoreConnectionOptions {
   /** Makes the connection, which tells the link how it fares. */
   connect: (link: RedisLink, keys: OwnKeys) => RedisConnection;
   clock: Clock;
-  /** Makes numbers from 1 to `INSTANCES - 1` that no other instance has. */
+  /** Makes numbers from 1 to 2^33 - 1 that no other instance has. */
   createId: () => number;
   /** What all keys begin with. */
   prefix: string;

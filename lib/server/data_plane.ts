@@ -28,7 +28,7 @@ import { Admissions, LimiterStores } from "./admissions.ts";
 import { collectMetrics } from "./collect_metrics.ts";
 import { PoolPlane } from "./pool_plane.ts";
 import type { ProxyParts } from "./serve_options.ts";
-import { BackgroundSender, Transports } from "./transports.ts";
+import { ProxyServices, Transports } from "./transports.ts";
 
 /** Tick of the deadlines: a timeout is late by less than two. */
 const TICK_MS = 20;
@@ -88,7 +88,7 @@ export class DataPlane implements AsyncDisposable {
       loopMark: config.forwarded.cdnLoop
         ? new LoopMark(config.forwarded, crypto.randomUUID().slice(0, 18))
         : null,
-      backgroundRequests: this.#stack.use(new BackgroundSender(this.#transports)),
+      filterServices: this.#stack.use(new ProxyServices(this.#transports, random)),
       namedPeers: new NamedPeers({ onForget: (peer) => this.#transports.forget(peer) }),
       count: { arrived: 0 },
       running,

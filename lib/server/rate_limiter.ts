@@ -6,7 +6,7 @@ import type { Duration } from "../core/duration.ts";
 import { type Random, systemRandom } from "../core/random.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import { readTarget } from "../http/request_target.ts";
-import type { Decision, LimitedDecision } from "../limiter/decision.ts";
+import type { Decision, LimitedDecision } from "../limiter/policy.ts";
 import type { KeySource } from "../limiter/key_spec.ts";
 import { LimitHeaders } from "../limiter/limit_headers.ts";
 import { RateLimiter as Limiter } from "../limiter/limiter.ts";

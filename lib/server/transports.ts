@@ -4,7 +4,8 @@ import { Cancellation } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
 import type { DeadlineWheel } from "../core/deadline_wheel.ts";
 import { StoppingError } from "../core/errors.ts";
-import type { BackgroundRequest, BackgroundRequests } from "../filter/background_requests.ts";
+import type { Random } from "../core/random.ts";
+import type { BackgroundRequest, FilterServices } from "../filter/filter_services.ts";
 import { WholeBody } from "../http/bodies.ts";
 import { KeptBody } from "../proxy/kept_body.ts";
 import { FetchTransport } from "../transport/fetch/fetch_transport.ts";
@@ -66,17 +67,19 @@ export class Transports implements Disposable {
 /** No connection is kept: copies of a request are no reason for a server to hold one open. */
 const BACKGROUND_PLAN: TransportPlan = { kind: "http1", connections: { maxIdle: 0, idleTimeoutMs: 0 } };
 
-/** Sends requests that no client waits for; those that are on their way when it is disposed are called off. */
-export class BackgroundSender implements BackgroundRequests, AsyncDisposable {
+/** Serves filters as long as the proxy runs: requests in the background are called off when it stops. */
+export class ProxyServices implements FilterServices, AsyncDisposable {
+  readonly random: Random;
   readonly #transports: Transports;
   readonly #cancellation = new Cancellation();
   readonly #sending = new Set<Promise<void>>();
 
-  constructor(transports: Transports) {
+  constructor(transports: Transports, random: Random) {
     this.#transports = transports;
+    this.random = random;
   }
 
-  async send(request: BackgroundRequest, peer: Peer, timeoutMs: number): Promise<void> {
+  async sendInBackground(request: BackgroundRequest, peer: Peer, timeoutMs: number): Promise<void> {
     const sending = this.#send(request, peer, timeoutMs);
     this.#sending.add(sending);
     try {

@@ -5,7 +5,7 @@ import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { SimulatedRequest } from "./simulated_request.ts";
 
 /** Traffic to be made up. */
-export interface Traffic {
+interface Traffic {
   /** Requests a second, of all clients together. */
   readonly perSecond: number;
   /** How many clients there are, all as likely to ask. */

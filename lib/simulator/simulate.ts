@@ -2,7 +2,7 @@
 
 import type { ProxyConfig } from "../config/proxy_config.ts";
 import { resolveConfig } from "../config/resolve_config.ts";
-import type { LimitedDecision } from "../limiter/decision.ts";
+import type { LimitedDecision } from "../limiter/policy.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { MissingParts } from "./missing_parts.ts";

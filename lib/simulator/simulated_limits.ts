@@ -19,7 +19,7 @@ import type { VirtualClock } from "./virtual_clock.ts";
 export type LimitedConfig = Pick<ResolvedConfig, "limiter" | "routes" | "filters">;
 
 /** What is found for one request. */
-export interface FoundLimits {
+interface FoundLimits {
   /** The route that takes it; `null` where there are none, or none does. */
   readonly route: ResolvedRoute | null;
   /** Whether the proxy has something to do with it: a request that no route takes gets 404, and a bad one 400. */

@@ -6,7 +6,7 @@ import { isBrokenIpv4 } from "../broken_ipv4.ts";
 import { mustBe } from "./messages.ts";
 
 /** Says what an address has to look like, with the hint that fits what was written; `undefined` when it is good. */
-export function expectedAddress(text: string): string | undefined {
+function expectedAddress(text: string): string | undefined {
   const parsed = parseAddress(text);
   if (parsed !== undefined) {
     const { address } = parsed;

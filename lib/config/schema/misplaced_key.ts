@@ -48,7 +48,7 @@ const OPTIONS: readonly (readonly [key: string, options: readonly string[]])[] =
 const FLAGS: Readonly<Record<string, string>> = { logLevel: "--log-level", logFormat: "--log-format" };
 
 /** What a name has to do with a configuration. */
-export interface Misplaced {
+interface Misplaced {
   /** Where it belongs, as a sentence without its beginning. */
   readonly place: string;
   /** Keys of which it is an option; none when it is another name for one. */

@@ -1,7 +1,7 @@
 /** The schema of one server. */
 
 import * as v from "valibot";
-import type { ServerOptions } from "../proxy_config.ts";
+import type { ServerOptions } from "../server_options.ts";
 import { addressSchema } from "./address_schema.ts";
 import { mustBe } from "./messages.ts";
 import { limitSchema, wholeNumberSchema } from "./number_schema.ts";

@@ -1,7 +1,7 @@
 /** The schema of timeouts. */
 
 import * as v from "valibot";
-import type { TimeoutOptions } from "../proxy_config.ts";
+import type { TimeoutOptions } from "../server_options.ts";
 import { positiveDurationSchema } from "./duration_schema.ts";
 import { optionsObject } from "./options_object.ts";
 

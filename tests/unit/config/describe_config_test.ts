@@ -3,7 +3,7 @@ import { describeConfig } from "../../../lib/config/describe_config.ts";
 import { describeLimit } from "../../../lib/config/describe_limit.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
 import type { LimiterPolicy } from "../../../lib/limiter/policy.ts";
-import { resolvePolicy } from "../../../lib/limiter/resolve_policy.ts";
+import { resolvePolicies } from "../../../lib/limiter/resolve_policy.ts";
 
 const PEM_CERT = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 const PEM_KEY = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n";
@@ -297,7 +297,7 @@ Deno.test("describeLimit() says limits in plain words", () => {
       told,
     ]],
   ];
-  for (const [policy, lines] of table) assertEquals(describeLimit(resolvePolicy(policy)), lines);
+  for (const [policy, lines] of table) assertEquals(describeLimit(resolvePolicies(policy)[0]!), lines);
 });
 
 Deno.test("describeConfig() says where limits are counted that machines share, and what bounds them there", () => {

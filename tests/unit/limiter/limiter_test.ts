@@ -2,7 +2,7 @@ import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/asser
 import fc from "fast-check";
 import { FilterError } from "../../../lib/core/errors.ts";
 import { seededRandom } from "../../../lib/core/random.ts";
-import type { Decision } from "../../../lib/limiter/decision.ts";
+import type { Decision } from "../../../lib/limiter/policy.ts";
 import type { KeySource } from "../../../lib/limiter/key_spec.ts";
 import type { Charge } from "../../../lib/limiter/charge.ts";
 import { type CountedKey, countedKey } from "../../../lib/limiter/counted_key.ts";

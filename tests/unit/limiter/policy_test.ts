@@ -1,8 +1,9 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import type { LimiterPolicy } from "../../../lib/limiter/policy.ts";
 import { findPolicyProblems } from "../../../lib/limiter/policy_problems.ts";
-import { resolvePolicies, resolvePolicy } from "../../../lib/limiter/resolve_policy.ts";
+import { resolvePolicies } from "../../../lib/limiter/resolve_policy.ts";
 
+const resolvePolicy = (policy: LimiterPolicy) => resolvePolicies(policy)[0]!;
 const GOOD: LimiterPolicy = { key: "ip", limit: 5, window: "1s" };
 
 Deno.test("resolvePolicy() fills in the defaults, freezes and leaves the original alone", () => {
@@ -75,11 +76,14 @@ Deno.test("resolvePolicy() tells all problems at once", () => {
 });
 
 Deno.test("resolvePolicies() names by position and refuses two of one name", () => {
-  assertEquals(resolvePolicies([GOOD, GOOD, resolvePolicy(GOOD, 2)]).map(({ name }) => name), [
-    "default",
-    "default-2",
-    "default-3",
-  ]);
+  assertEquals(
+    resolvePolicies([GOOD, GOOD, { ...resolvePolicy(GOOD), name: "third" }]).map(({ name }) => name),
+    [
+      "default",
+      "default-2",
+      "third",
+    ],
+  );
   assertEquals(resolvePolicies([GOOD, GOOD], "api").map(({ name, scope }) => [name, scope]), [
     ["api", "api"],
     ["api-2", "api"],

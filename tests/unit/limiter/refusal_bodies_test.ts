@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotStrictEquals, assertStrictEquals } from "@std/assert";
 import { seededRandom } from "../../../lib/core/random.ts";
-import type { LimitedDecision } from "../../../lib/limiter/decision.ts";
+import type { LimitedDecision } from "../../../lib/limiter/policy.ts";
 import { RateLimiter } from "../../../lib/limiter/limiter.ts";
 import { refusalBody } from "../../../lib/limiter/refusal.ts";
 import { RefusalBodies } from "../../../lib/limiter/refusal_bodies.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import type { AccessEntry } from "../../../lib/observe/access_entry.ts";
-import { createLog, type LogOptions } from "../../../lib/observe/create_log.ts";
+import { createLog } from "../../../lib/observe/create_log.ts";
 import type { ProxyEvent } from "../../../lib/observe/events.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { MemorySink } from "../../support/memory_sink.ts";
@@ -125,7 +125,7 @@ const EVENTS: readonly [event: ProxyEvent, line: string][] = [
   [{ kind: "stopped", abandonedRequests: 2 }, "warn Stopped: 2 requests did not finish in time"],
 ];
 
-function openLog(options: Omit<LogOptions, "clock"> = {}) {
+function openLog(options: Omit<Parameters<typeof createLog>[0], "clock"> = {}) {
   const stdout = new MemorySink();
   const stderr = new MemorySink();
   const clock = new FakeClock();

@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
-import { LineWriter, type LineWriterOptions } from "../../../lib/observe/line_writer.ts";
+import { LineWriter } from "../../../lib/observe/line_writer.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { MemorySink } from "../../support/memory_sink.ts";
 
-function createWriter(options: Partial<LineWriterOptions> = {}) {
+function createWriter(options: Partial<ConstructorParameters<typeof LineWriter>[0]> = {}) {
   const sink = new MemorySink();
   const clock = new FakeClock();
   const writer = new LineWriter({ sink, clock, lossLine: (lost) => `lost ${lost}`, ...options });

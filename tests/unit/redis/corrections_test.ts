@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { Decision } from "../../../lib/limiter/decision.ts";
+import type { Decision } from "../../../lib/limiter/policy.ts";
 import type { KeySource } from "../../../lib/limiter/key_spec.ts";
 import type { AlgorithmName, LimiterPolicy } from "../../../lib/limiter/policy.ts";
 import { FakeClock } from "../../support/fake_clock.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { systemClock as clock } from "../../../lib/core/clock.ts";
-import type { Decision } from "../../../lib/limiter/decision.ts";
+import type { Decision } from "../../../lib/limiter/policy.ts";
 import type { KeySource } from "../../../lib/limiter/key_spec.ts";
 import type { RateLimiter } from "../../../lib/limiter/limiter.ts";
 import type { LimiterPolicy } from "../../../lib/limiter/policy.ts";

@@ -1,6 +1,5 @@
 import { assertEquals } from "@std/assert";
 import type { Listen, PoolOptions } from "../../../lib/config/proxy_config.ts";
-import { formatProblem } from "../../../lib/config/config_error.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
 import { findCertificateProblems } from "../../../lib/server/check_certificates.ts";
 import { testCa } from "../../support/test_ca.ts";
@@ -8,7 +7,7 @@ import { testCa } from "../../support/test_ca.ts";
 /** What is said of a configuration, with `FOLDER` for where the files are. */
 function problemsOf(config: Record<string, unknown>, folder = ""): string[] {
   return findCertificateProblems(resolveConfig({ upstreams: ["a:80"], ...config }))
-    .map((problem) => formatProblem(problem).replaceAll(folder === "" ? "FOLDER" : folder, "FOLDER"));
+    .map(({ path, message }) => `${path} ${message}`.replaceAll(folder === "" ? "FOLDER" : folder, "FOLDER"));
 }
 
 const ca = await testCa();

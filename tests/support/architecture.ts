@@ -1,0 +1,222 @@
+/** What the files of a tree import, export and take from the runtime, and rules about it. */
+
+import { dirname, join } from "node:path/posix";
+
+/** What one file takes from another. */
+export interface Import {
+  /** Path of the file in the tree, or what is imported from outside of it. */
+  readonly from: string;
+  /** Whether {@linkcode from} is outside of the tree. */
+  readonly external: boolean;
+  /** Names of what is taken; `"*"` for all of it. */
+  readonly names: readonly string[];
+}
+
+/** One file, as far as the rules look at it. */
+export interface SourceFile {
+  readonly path: string;
+  readonly imports: readonly Import[];
+  readonly exports: readonly string[];
+  /** Time and randomness that it takes from the runtime, or from the constants that stand for them. */
+  readonly ambient: readonly string[];
+}
+
+/** Objects of the runtime with the functions that give time or randomness. */
+const AMBIENT_MEMBERS: Readonly<Record<string, string>> = { Math: "random", Date: "now", performance: "now" };
+const TIMERS = ["setTimeout", "setInterval"];
+/** What lib/core makes of them. */
+const AMBIENT_IMPORTS = ["systemClock", "systemRandom"];
+/** Where a name is that of a member or a type, not of a function of the runtime. */
+const NAMING = ["TSPropertySignature", "TSMethodSignature", "PropertyDefinition", "MethodDefinition"];
+
+/** Reads one file; the parser is that of `deno lint`. */
+export function readSource(path: string, text: string): SourceFile {
+  const imports: Import[] = [];
+  const exports: string[] = [];
+  const ambient = new Set<string>();
+  const take = (specifier: string, names: string[]): void => {
+    const external = !specifier.startsWith(".");
+    imports.push({ from: external ? specifier : join(dirname(path), specifier), external, names });
+  };
+  const visitor: Deno.lint.LintVisitor = {
+    ImportDeclaration({ source, specifiers }): void {
+      const names = specifiers.map((each) =>
+        each.type === "ImportSpecifier"
+          ? nameOf(each.imported)
+          : each.type === "ImportDefaultSpecifier"
+          ? "default"
+          : "*"
+      );
+      take(source.value, names);
+      for (const name of names) if (AMBIENT_IMPORTS.includes(name)) ambient.add(name);
+    },
+    ExportNamedDeclaration({ source, specifiers, declaration }): void {
+      if (source !== null) take(source.value, specifiers.map(({ local }) => nameOf(local)));
+      exports.push(...specifiers.map(({ exported }) => nameOf(exported)), ...declaredNames(declaration));
+    },
+    ExportDefaultDeclaration: () => void exports.push("default"),
+    ExportAllDeclaration: ({ source }) => take(source.value, ["*"]),
+    ImportExpression({ source }): void {
+      if (source.type === "Literal") take(String(source.value), ["*"]);
+    },
+    TSImportType({ argument, qualifier }): void {
+      if (argument.type !== "TSLiteralType" || argument.literal.type !== "Literal") return;
+      take(String(argument.literal.value), [qualifier?.type === "Identifier" ? qualifier.name : "*"]);
+    },
+    MemberExpression({ object, property }): void {
+      if (object.type !== "Identifier" || property.type !== "Identifier") return;
+      if (AMBIENT_MEMBERS[object.name] === property.name) ambient.add(`${object.name}.${property.name}`);
+    },
+    NewExpression({ callee, arguments: given }): void {
+      if (callee.type === "Identifier" && callee.name === "Date" && given.length === 0) {
+        ambient.add("new Date()");
+      }
+    },
+    Identifier(node): void {
+      if (!TIMERS.includes(node.name)) return;
+      const parent = node.parent!;
+      if (NAMING.includes(parent.type) || parent.type === "TSTypeQuery") return;
+      if (parent.type === "Property" && parent.key === node && parent.value !== node) return;
+      if (parent.type === "MemberExpression" && parent.property === node) {
+        if (parent.object.type !== "Identifier" || parent.object.name !== "globalThis") return;
+      }
+      ambient.add(node.name);
+    },
+  };
+  Deno.lint.runPlugin({ name: "read", rules: { read: { create: () => visitor } } }, path, text);
+  return { path, imports, exports, ambient: [...ambient] };
+}
+
+function nameOf(node: { readonly type: string }): string {
+  const { name, value } = node as { name?: string; value?: string };
+  return name ?? value ?? "";
+}
+
+function declaredNames(declaration: Deno.lint.ExportNamedDeclaration["declaration"]): string[] {
+  if (declaration === null) return [];
+  if (declaration.type === "VariableDeclaration") return declaration.declarations.map(({ id }) => nameOf(id));
+  return "id" in declaration && declaration.id !== null ? [nameOf(declaration.id)] : [];
+}
+
+/** Reads files from the paths and texts of a tree. */
+export function readSources(texts: Readonly<Record<string, string>>): SourceFile[] {
+  return Object.entries(texts).map(([path, text]) => readSource(path, text));
+}
+
+/** Reads the library: its front door, and every file of `lib/`. */
+export async function readLibrary(root: URL): Promise<SourceFile[]> {
+  const texts: Record<string, string> = {};
+  const read = async (path: string): Promise<void> => {
+    texts[path] = await Deno.readTextFile(new URL(path, root));
+  };
+  const walk = async (folder: string): Promise<void> => {
+    for await (const { name, isDirectory } of Deno.readDir(new URL(folder, root))) {
+      if (isDirectory) await walk(`${folder}${name}/`);
+      else if (name.endsWith(".ts")) await read(folder + name);
+    }
+  };
+  await read("mod.ts");
+  await walk("lib/");
+  return readSources(texts);
+}
+
+/** The folder below `lib/` that a file is in, which is its layer; `undefined` for others. */
+function folderOf(path: string): string | undefined {
+  return /^lib\/([^/]+)\//.exec(path)?.[1];
+}
+
+/**
+ * Finds imports of layers that are not lower, and folders that are no layer.
+ *
+ * @param layers lowest first; folders of one layer do not import one another
+ */
+export function findUpwardImports(
+  files: readonly SourceFile[],
+  layers: readonly (readonly string[])[],
+): string[] {
+  const heights = new Map(layers.flatMap((folders, height) => folders.map((folder) => [folder, height])));
+  const found = new Set<string>();
+  for (const { path, imports } of files) {
+    const own = folderOf(path);
+    if (own === undefined) continue;
+    if (!heights.has(own)) found.add(`${path} is in no layer`);
+    for (const { from, external } of imports) {
+      if (external) continue;
+      const other = folderOf(from);
+      if (other === own) continue;
+      if (other === undefined || heights.get(other)! >= heights.get(own)!) found.add(`${path} -> ${from}`);
+    }
+  }
+  return [...found];
+}
+
+/**
+ * Finds the shortest way from a file back to itself by imports, those of types too; `null` when there is none.
+ *
+ * @param except imports that are not looked at, as `FROM -> TO`
+ */
+export function findCycle(files: readonly SourceFile[], except: readonly string[] = []): string[] | null {
+  const next = new Map(files.map(({ path, imports }) => {
+    const targets = imports.filter(({ external }) => !external).map(({ from }) => from);
+    return [path, targets.filter((from) => !except.includes(`${path} -> ${from}`))];
+  }));
+  let shortest: string[] | null = null;
+  for (const { path } of files) {
+    const cycle = wayBack(path, next);
+    if (cycle !== null && (shortest === null || cycle.length < shortest.length)) shortest = cycle;
+  }
+  return shortest;
+}
+
+/** The shortest way from a file back to it, which is its first and last element. */
+function wayBack(start: string, next: ReadonlyMap<string, readonly string[]>): string[] | null {
+  const cameFrom = new Map<string, string>();
+  // Grows while it is gone through.
+  const queue = [start];
+  for (const path of queue) {
+    for (const target of next.get(path) ?? []) {
+      if (cameFrom.has(target)) continue;
+      cameFrom.set(target, path);
+      if (target !== start) {
+        queue.push(target);
+        continue;
+      }
+      const way = [start];
+      do way.unshift(cameFrom.get(way[0]!)!); while (way[0] !== start);
+      return way;
+    }
+  }
+  return null;
+}
+
+/** Exceptions of {@linkcode findCycle} without which there would be no cycle either. */
+export function findNeedlessCuts(files: readonly SourceFile[], except: readonly string[]): string[] {
+  return except.filter((cut) => findCycle(files, except.filter((other) => other !== cut)) === null);
+}
+
+/** Finds time and randomness that is not an argument. */
+export function findAmbient(files: readonly SourceFile[]): string[] {
+  return files.flatMap(({ path, ambient }) => ambient.map((name) => `${path}: ${name}`));
+}
+
+/** Finds exports of `lib/` that no other file takes. */
+export function findUnusedExports(files: readonly SourceFile[]): string[] {
+  const used = new Set<string>();
+  for (const { path, imports } of files) {
+    for (const { from, names } of imports) {
+      if (from !== path) { for (const name of names) used.add(`${from}: ${name}`); }
+    }
+  }
+  return files.flatMap(({ path, exports }) =>
+    folderOf(path) === undefined || used.has(`${path}: *`)
+      ? []
+      : exports.map((name) => `${path}: ${name}`).filter((exported) => !used.has(exported))
+  );
+}
+
+/** Finds what the files of some folders import from outside of the tree. */
+export function findForeignImports(files: readonly SourceFile[], folders: readonly string[]): string[] {
+  return files.filter(({ path }) => folders.includes(folderOf(path) ?? "")).flatMap(({ path, imports }) =>
+    imports.filter(({ external }) => external).map(({ from }) => `${path}: ${from}`)
+  );
+}
