@@ -436,7 +436,9 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   /** @internal */
   writeEnded(): void {
     this.#writeDueAt = Infinity;
-    if (this.#inputEnded && this.#state === "busy") this.#expect(this.#context.timeouts.halfClosedMs);
+    if (this.#inputEnded && this.#responding && this.#state === "busy") {
+      this.#expect(this.#context.timeouts.halfClosedMs);
+    }
   }
 
   /** @internal */
