@@ -113,7 +113,7 @@ export function mirror(options: MirrorOptions): Filters {
     upstreamRequestFilter: (request: UpstreamRequest, ctx) => {
       const { method, target, headers } = request;
       // The first attempt; others are of the same request.
-      copies.get(ctx)?.takeHead({ method, target, headers: HeaderFields.adopt(headers.list.slice()) });
+      copies.get(ctx)?.takeHead({ method, target, headers: HeaderFields.adopt(headers.toList()) });
     },
     logging: (ctx) => copies.get(ctx)?.giveUp(),
   };

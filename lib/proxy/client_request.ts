@@ -34,7 +34,7 @@ export class ClientRequest extends Request {
     const { method, url, headers, body } = shown;
     const init: RequestInit = {
       method: REFUSED.test(method) ? "GET" : method,
-      headers: [...headers],
+      headers: joinedCookies(headers),
       redirect: "manual",
     };
     if (body !== null && method !== "GET" && method !== "HEAD") init.body = streamOf(body);
@@ -67,6 +67,13 @@ export class ClientRequest extends Request {
   get touched(): boolean {
     return this.#cloned || this.bodyUsed || (this.body?.locked ?? false);
   }
+}
+
+/** All lines, cookies in one: `Headers` would join them by a comma, which is no end of a cookie (RFC 6265 section 4.2.1). */
+function joinedCookies(headers: HeaderFields): [string, string][] {
+  const lines = [...headers];
+  if (lines.filter(([name]) => name === "cookie").length < 2) return lines;
+  return [...lines.filter(([name]) => name !== "cookie"), ["cookie", headers.get("cookie")!]];
 }
 
 /** `Deno.upgradeWebSocket()` finds the connection by what the runtime keeps inside of its own requests (Deno 2.9.6). */

@@ -21,6 +21,7 @@ export const DENO_CANNOT = {
   "trailers": "there is no access to them",
   "WebSocket frames as they came": "messages are read and written whole, without extensions",
   "a WebSocket closed without a word": "the runtime closes with a code",
+  "lines of a field apart": "they are joined by a comma, cookies too",
   "other upgrades": "there is no access to the connection",
 } as const;
 
@@ -29,6 +30,7 @@ export const HTTP1_CANNOT = {
   "HTTP/2 without TLS": "it speaks HTTP/1.1",
   "heads above 32 KiB": "they are refused, as far as `maxHeadBytes` and `maxFields` do not allow them",
   "trailers above 8 KiB": "they are refused",
+  "empty lines of a field between others": "they are dropped, as those around them are on every engine",
   "short content whole": "it goes on as it comes, so that a failure after its head cannot become a 502",
   "Deno.upgradeWebSocket() in a filter": "that is for connections of the runtime",
 } as const;

@@ -277,7 +277,8 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
       screenFields(this.#head!.headers, this.#context.underscores);
       this.#beginContent(parser);
     } catch (error) {
-      return this.#refuse(error as RequestError);
+      this.#close = true;
+      return handler.refuse(this, error as RequestError);
     }
     handler.handle(this);
     if (this.#state === "busy" && (this.body === null || this.body.ended)) this.#readAhead();

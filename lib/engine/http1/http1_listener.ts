@@ -53,6 +53,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   /** The connection that has been idle for longest, and the one that became so last. */
   #oldest: ClientConnection | null = null;
   #newest: ClientConnection | null = null;
+  readonly #accepting: Promise<void>;
   #brokenSince: number | null = null;
   #steady: Disposable | null = null;
   #empty: (() => void) | null = null;
@@ -74,7 +75,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
       throw listenError(formatListen(listen), error);
     }
     this.#port = unix === undefined ? (this.#socket.addr as Deno.NetAddr).port : 0;
-    void this.#acceptAll();
+    this.#accepting = this.#acceptAll();
   }
 
   get address(): string {
@@ -156,11 +157,13 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     if (connections.length === 0) this.#empty?.();
   }
 
-  stop(): Promise<void> {
+  async stop(): Promise<void> {
     this.#end();
     for (let each = this.#oldest; each !== null; each = this.#oldest) each.drain();
-    if (this.#connections.length === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#empty = resolve);
+    // The system frees the place only when no accepting is pending any more.
+    await this.#accepting;
+    if (this.#connections.length === 0) return;
+    await new Promise<void>((resolve) => this.#empty = resolve);
   }
 
   cut(): void {

@@ -2,6 +2,7 @@
 
 import { assertEquals } from "@std/assert";
 import type { LimiterPolicy } from "../../../lib/limiter/policy.ts";
+import { engineCan } from "../../support/engine.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { askByH2 } from "../../support/h2_request.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
@@ -16,7 +17,10 @@ const SPELLINGS: readonly (readonly [lines: readonly string[], value: string])[]
   [["appid: me", "appid:", "appid:"], "me"],
   [["appid:", "appid: me", "appid:"], "me"],
   [["appid: \t me \t"], "me"],
-  [["appid: a", "appid:", "appid: b"], "a, , b"],
+  [
+    ["appid: a", "appid:", "appid: b"],
+    engineCan("empty lines of a field between others") ? "a, , b" : "a, b",
+  ],
   [["appid: a", "appid: b", "appid:"], "a, b"],
   // Not empty lines but commas that were sent.
   [["appid: , me"], ", me"],
@@ -63,7 +67,8 @@ eachTransport(
     for (const [lines, value] of SPELLINGS) {
       assertEquals((await proxy.ask("GET /", lines)).status, 200);
       assertEquals(seen.splice(0).filter(([, each]) => each !== value), [], JSON.stringify(lines));
-      assertEquals(upstream.sent("appid"), [value], JSON.stringify(lines));
+      // Lines that are several go on as several, where they are known.
+      assertEquals(upstream.sent("appid").join(", "), value, JSON.stringify(lines));
     }
   },
 );
@@ -77,7 +82,10 @@ eachTransport("proxy shows the same cookies to all", async (start) => {
   });
   for (const lines of [["a=1", "", "b=2", ""], ["", "a=1", "b=2"]]) {
     await proxy.ask("GET /", lines.map((line) => `Cookie: ${line}`));
-    assertEquals(upstream.sent("cookie"), [seen.pop()!]);
+    assertEquals(
+      upstream.sent("cookie").join(engineCan("lines of a field apart") ? "; " : ", "),
+      seen.pop()!,
+    );
   }
 });
 
@@ -100,6 +108,7 @@ Deno.test("limiter counts a field once over HTTP/2, where white space comes with
   await using upstream = recordingUpstream();
   const seen: (string | null)[] = [];
   await using proxy = await startProxy({
+    listen: { port: 0, hostname: "127.0.0.1", engine: "deno" },
     upstreams: [upstream.address],
     limiter: { key: "header:appid", limit: 1, window: "1h" },
     requestFilter: ({ headers }) => void seen.push(headers.get("appid"), new Headers(headers).get("appid")),

@@ -2,6 +2,7 @@
 
 import { assertEquals } from "@std/assert";
 import type { RouteOptions } from "../../../lib/config/route_options.ts";
+import { engineCan } from "../../support/engine.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
 import { startProxy } from "../../support/start_proxy.ts";
@@ -253,7 +254,10 @@ Deno.test("a path that can be read in more ways than anybody needs is refused be
   let asked = 0;
   await using proxy = await startProxy({ upstreams: [upstream.address], requestFilter: () => void asked++ });
   assertEquals((await proxy.ask("GET /a%2F..%2f..%5c;%3b/%00//../%40x")).status, 400);
-  assertEquals((await proxy.ask(`GET /${"a;%2F%40".repeat(7500)}`)).status, 400);
+  assertEquals(
+    (await proxy.ask(`GET /${"a;%2F%40".repeat(7500)}`)).status,
+    engineCan("heads above 32 KiB") ? 400 : 414,
+  );
   assertEquals([asked, upstream.requests], [0, []]);
 });
 

@@ -28,16 +28,22 @@ eachTransport("bytes above 0x7F of a target reach the server as they came", asyn
 
 Deno.test("bytes above 0x7F of a target reach the server as they came by HTTP/2", async () => {
   await using upstream = recordingUpstream();
-  await using proxy = await startProxy({ upstreams: [upstream.address] });
+  await using proxy = await startProxy({
+    listen: { hostname: "127.0.0.1", port: 0, engine: "deno" },
+    upstreams: [upstream.address],
+  });
   for (const text of TEXTS) {
     assertEquals(await askHttp2(proxy.port, `/${bytes(text)}`), "ok", text);
     assertEquals(upstream.requests.at(-1)!.startLine, `GET /${bytes(text)} HTTP/1.1`);
   }
 });
 
-Deno.test("bytes that are no UTF-8 are the client's mistake", async () => {
+Deno.test("bytes that are no UTF-8 are the client's mistake where the runtime reads them", async () => {
   await using upstream = recordingUpstream();
-  await using proxy = await startProxy({ upstreams: [upstream.address] });
+  await using proxy = await startProxy({
+    listen: { hostname: "127.0.0.1", port: 0, engine: "deno" },
+    upstreams: [upstream.address],
+  });
   for (const text of ["\xe9", "\xc3", "\xff", "\xc0\xae", "\xed\xa0\x80", "?\xe9"]) {
     assertEquals((await proxy.ask(`GET /${text}`)).status, 400, text);
     assertEquals(await askHttp2(proxy.port, `/${text}`), null, text);

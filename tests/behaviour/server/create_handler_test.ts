@@ -336,7 +336,7 @@ Deno.test("createHandler() refuses CONNECT, and nothing follows its content", as
   await client.write(
     `CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\nContent-Length: ${smuggled.length}\r\n\r\n${smuggled}`,
   );
-  assertMatch((await client.readHead())!, /^HTTP\/1\.1 405 /);
+  assertMatch((await client.readHead())!, /^HTTP\/1\.1 501 /);
   const rest = new TextDecoder().decode(await client.readToEnd());
   assertEquals([rest.includes("HTTP/1.1"), upstream.requests], [false, 0]);
 });

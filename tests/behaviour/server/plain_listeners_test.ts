@@ -8,7 +8,10 @@ import { startUpstream } from "../../support/start_upstream.ts";
 
 Deno.test("Listener takes HTTP/2 without TLS from clients that know it beforehand", async () => {
   await using upstream = startUpstream();
-  await using proxy = await startProxy({ upstreams: [upstream.address] });
+  await using proxy = await startProxy({
+    listen: { hostname: "127.0.0.1", port: 0, engine: "deno" },
+    upstreams: [upstream.address],
+  });
   using client = Deno.createHttpClient({ http1: false, http2: true });
   const response = await fetch(`http://${proxy.address}/a%2F?b`, { client });
   assertEquals([response.status, await response.text()], [200, "upstream"]);
