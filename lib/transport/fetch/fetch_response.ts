@@ -109,8 +109,8 @@ export function fromFetchFields(headers: Headers): HeaderFields {
   return HeaderFields.adopt(list);
 }
 
-/** How long the content is that `fetch` gives out; it undoes a coding, and does not know then. */
+/** How long the content is that `fetch` gives out: where it undoes a coding it removes the length as well. */
 export function lengthOf(headers: HeaderFields): number {
   const declared = headers.get("content-length");
-  return declared === null || headers.has("content-encoding") ? Infinity : Number(declared);
+  return declared === null ? Infinity : Number(declared);
 }
