@@ -109,7 +109,7 @@ Deno.test("resolveConfig() takes every form of listen", () => {
     { ...any, port: 0 },
   ]);
   const engines = ["auto", "http1", "deno", undefined].map((engine) => listenOf({ engine })[0]?.engine);
-  assertEquals(engines, ["deno", "http1", "deno", "deno"]);
+  assertEquals(engines, ["http1", "http1", "deno", "http1"]);
 });
 
 Deno.test("resolveConfig() takes fields with underscores where every listener that forwards passes them", () => {
