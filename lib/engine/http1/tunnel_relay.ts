@@ -27,7 +27,7 @@ const CLOSE_MS = 5000;
 const LAST_WORDS_MS = 500;
 
 /** What a {@linkcode TunnelRelay} takes. */
-export interface TunnelRelayOptions extends TunnelOptions {
+interface TunnelRelayOptions extends TunnelOptions {
   readonly client: Socket;
   readonly tunnel: Tunnel;
   /** What the client has sent already; `null` when it has shut down its side. */
