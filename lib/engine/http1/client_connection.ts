@@ -211,8 +211,10 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     if (this.#state === "idle") {
       this.#state = "head";
       this.#context.idle(this, false);
-      this.#head = this.#context.takeHead();
-      this.#head.parser.begin(at);
+      if (this.#head === null) {
+        this.#head = this.#context.takeHead();
+        this.#head.parser.begin(at);
+      }
       this.#expect(this.#context.timeouts.headMs);
     }
     this.#readHead();
@@ -239,6 +241,8 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     try {
       if (!parser.parse(this.#buffer, this.#filled)) {
         if (this.#filled === this.#buffer.length) this.#makeRoom();
+        // The line end that old clients send behind content is no request that its client is slow with.
+        if (!parser.begun) this.#becomeIdle();
         return this.#read(this.#filled);
       }
     } catch (error) {
@@ -327,7 +331,8 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     const since = wheel.lately;
     this.#expect(contentMs);
     const count = await this.#socket.read(buffer);
-    this.#dueAt = Infinity;
+    // A connection that only lingers by now still has to end.
+    if (this.#state !== "linger") this.#dueAt = Infinity;
     this.#contentWaitMs += wheel.lately - since;
     this.#contentBytes += count ?? 0;
     if (count === null) this.#inputEnded = true;
@@ -467,13 +472,10 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   async #discard(body: ClientContent): Promise<void> {
     this.#state = "discard";
     try {
-      let left = MAX_DISCARDED;
-      for (let piece = await body.read(); piece !== null; piece = await body.read()) {
-        left -= piece.length;
-        if (left < 0) return this.#linger();
-      }
-      body.cancel();
-      this.#next();
+      const ended = await body.discard(MAX_DISCARDED);
+      if (this.#state !== "discard") return;
+      if (ended) this.#next();
+      else this.#linger();
     } catch {
       this.dispose();
     }
