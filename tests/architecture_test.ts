@@ -45,7 +45,6 @@ const UPWARD_IMPORTS: Exceptions = {
 const CYCLES: Exceptions = {
   "lib/engine/deno/deno_stream.ts -> lib/engine/deno/deno_streams.ts": TO_MEND,
   "lib/proxy/choose_upstream.ts -> lib/proxy/exchange.ts": TO_MEND,
-  "lib/proxy/prepare_request.ts -> lib/proxy/exchange.ts": TO_MEND,
   "lib/proxy/proxy_runtime.ts -> lib/proxy/choose_upstream.ts": TO_MEND,
   "lib/proxy/proxy_runtime.ts -> lib/proxy/exchange.ts": TO_MEND,
   "lib/proxy/run_filter.ts -> lib/proxy/exchange.ts": TO_MEND,

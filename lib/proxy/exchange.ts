@@ -18,14 +18,18 @@ import { RequestLog } from "../observe/request_log.ts";
 import type { PathMode } from "../routing/route_match.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
-import type { SendOptions, ServerResponse, Timeouts } from "../transport/transport.ts";
+import type {
+  OutgoingRequest,
+  SendOptions,
+  ServerResponse,
+  TargetBytes,
+  Timeouts,
+} from "../transport/transport.ts";
 import { ClientRequest } from "./client_request.ts";
 import type { ClientStream, StreamExchange } from "./client_stream.ts";
 import { identifyClient, type Identity } from "./identify_client.ts";
 import type { NamedPeer } from "./choose_upstream.ts";
 import type { Admission, PoolRuntime, ProxyRuntime, RouteRuntime } from "./proxy_runtime.ts";
-import type { PreparedRequest } from "./prepare_request.ts";
-import type { UpgradeOffer } from "./upgrade.ts";
 
 /** One try to get a response from a server. */
 export interface Attempt extends AttemptInfo {
@@ -35,6 +39,31 @@ export interface Attempt extends AttemptInfo {
 const NO_ATTEMPTS: readonly Attempt[] = [];
 const NO_PATHS: readonly string[] = Object.freeze([]);
 const NO_LIMITS: readonly PolicyDecision[] = [];
+
+/** The request as it goes to servers: the same for each attempt; a filter gets a copy. */
+export interface PreparedRequest extends OutgoingRequest {
+  readonly targetBytes: TargetBytes | null;
+  /** The target as functions of the configuration see it: bytes above 0x7F percent-encoded. */
+  readonly shownTarget: string;
+}
+
+/** What a client offers to switch to. */
+export interface UpgradeOffer {
+  /** What the server is offered. */
+  readonly protocol: string;
+  /** The handshake of a WebSocket; `null` for anything else. */
+  readonly webSocket: WebSocketOffer | null;
+}
+
+/** What a client wants of a WebSocket. */
+interface WebSocketOffer {
+  /** The client's key, or the proxy's own where the client speaks to the runtime. */
+  readonly key: string;
+  /** Subprotocols that the client can speak, the liked ones first. */
+  readonly protocols: readonly string[];
+  /** Whether the client offers extensions that the server may use. */
+  readonly extensions: boolean;
+}
 
 /**
  * Everything known of one request: the steps hand it from one to the next, filters see it as their context, and

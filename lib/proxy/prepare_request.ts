@@ -8,8 +8,8 @@ import { removeHopByHop } from "../http/hop_by_hop.ts";
 import type { RequestBody } from "../http/message.ts";
 import { asciiTarget } from "../http/request_target.ts";
 import { isOriginForm } from "../routing/rewrite.ts";
-import type { OutgoingRequest, TargetBytes } from "../transport/transport.ts";
-import type { Exchange } from "./exchange.ts";
+import type { TargetBytes } from "../transport/transport.ts";
+import type { Exchange, PreparedRequest } from "./exchange.ts";
 import { addUpgrade } from "./upgrade.ts";
 
 /**
@@ -33,11 +33,10 @@ export function prepareRequest(exchange: Exchange): void {
   // Where no tunnels are made, other offers than that of a WebSocket are declined.
   if (exchange.upgrade?.webSocket === null && pool.webSocket === null) exchange.upgrade = null;
   if (exchange.upgrade !== null) addUpgrade(headers, exchange.upgrade);
-  exchange.outgoing = new PreparedRequest(exchange, headers, body, targetFor(exchange));
+  exchange.outgoing = new ServerRequest(exchange, headers, body, targetFor(exchange));
 }
 
-/** The same for each attempt; a filter gets a copy. */
-export class PreparedRequest implements OutgoingRequest {
+class ServerRequest implements PreparedRequest {
   method: string;
   readonly headers: HeaderFields;
   readonly body: RequestBody | null;
@@ -59,7 +58,6 @@ export class PreparedRequest implements OutgoingRequest {
     this.targetBytes = target === null ? stream.targetBytes : null;
   }
 
-  /** The target as functions of the configuration see it: bytes above 0x7F percent-encoded. */
   get shownTarget(): string {
     return this.#target ?? this.#exchange.target;
   }

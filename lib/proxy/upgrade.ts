@@ -8,25 +8,7 @@ import type { ResponseHead } from "../http/message.ts";
 import type { ServerResponse, Tunnel } from "../transport/transport.ts";
 import { checkHandshake, handshakeKey, offeredProtocols } from "../transport/websocket/handshake.ts";
 import type { ClientStream } from "./client_stream.ts";
-import type { Exchange } from "./exchange.ts";
-
-/** What a client offers to switch to. */
-export interface UpgradeOffer {
-  /** What the server is offered. */
-  readonly protocol: string;
-  /** The handshake of a WebSocket; `null` for anything else. */
-  readonly webSocket: WebSocketOffer | null;
-}
-
-/** What a client wants of a WebSocket. */
-export interface WebSocketOffer {
-  /** The client's key, or the proxy's own where the client speaks to the runtime. */
-  readonly key: string;
-  /** Subprotocols that the client can speak, the liked ones first. */
-  readonly protocols: readonly string[];
-  /** Whether the client offers extensions that the server may use. */
-  readonly extensions: boolean;
-}
+import type { Exchange, UpgradeOffer } from "./exchange.ts";
 
 /**
  * Reads the `Upgrade` field; `null` when it means nothing: `Connection` does not name it, or it offers what cannot be passed on, which
@@ -45,7 +27,7 @@ export function readUpgrade(stream: ClientStream): UpgradeOffer | null {
   return passed.length === 0 ? null : { protocol: passed.join(", "), webSocket: null };
 }
 
-function readWebSocket({ method, headers, tunnelsRaw }: ClientStream): WebSocketOffer {
+function readWebSocket({ method, headers, tunnelsRaw }: ClientStream): UpgradeOffer["webSocket"] {
   if (method !== "GET") throw new RequestError(`A WebSocket is opened by GET, received ${method}`);
   if (headers.get("sec-websocket-version") !== "13") {
     throw new RequestError("The version of a WebSocket must be 13", 426, {

@@ -20,7 +20,6 @@ export const DENO_CANNOT = {
   "1xx of servers": "interim responses cannot be sent",
   "trailers": "there is no access to them",
   "WebSocket frames as they came": "messages are read and written whole, without extensions",
-  "a WebSocket closed without a word": "the runtime closes with a code",
   "lines of a field apart": "they are joined by a comma, cookies too",
   "other upgrades": "there is no access to the connection",
 } as const;
@@ -31,6 +30,9 @@ export const HTTP1_CANNOT = {
   "heads above 32 KiB": "they are refused, as far as `maxHeadBytes` and `maxFields` do not allow them",
   "trailers above 8 KiB": "they are refused",
   "empty lines of a field between others": "they are dropped, as those around them are on every engine",
+  "texts of WebSockets checked":
+    "frames go on as they come, and their ends check the UTF-8 (RFC 6455 section 8.1)",
+  "messages of WebSockets kept in memory": "whoever sends waits for whoever takes them",
   "short content whole": "it goes on as it comes, so that a failure after its head cannot become a 502",
   "Deno.upgradeWebSocket() in a filter": "that is for connections of the runtime",
 } as const;

@@ -391,6 +391,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   }
 
   switchProtocols(head: ResponseHead, tunnel: Tunnel, options: TunnelOptions): void {
+    const { writeMs } = this.#context.timeouts;
     const framed = options.protocol.toLowerCase() === "websocket";
     const extended = head.headers.has("sec-websocket-extensions");
     this.#state = "tunnel";
@@ -398,7 +399,15 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     this.#dueAt = Infinity;
     this.#response.writeSwitch(head, options.protocol).then(() => {
       if (this.#state === "closed") return;
-      const relay = { ...options, client: this.#socket, tunnel, first: this.#takeInput(), framed, extended };
+      const relay = {
+        ...options,
+        client: this.#socket,
+        tunnel,
+        first: this.#takeInput(),
+        framed,
+        extended,
+        writeMs,
+      };
       this.#tunnel = new TunnelRelay({
         ...relay,
         sent: (bytes) => {

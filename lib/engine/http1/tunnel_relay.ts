@@ -11,6 +11,7 @@ import {
   maskedFrame,
   OPCODE,
   plainFrame,
+  readClose,
   WebSocketProtocolError,
 } from "../../transport/websocket/frame.ts";
 import { FrameParser } from "../../transport/websocket/frame_parser.ts";
@@ -26,13 +27,15 @@ const CLOSE_MS = 5000;
 const LAST_WORDS_MS = 500;
 
 /** What a {@linkcode TunnelRelay} takes. */
-export interface TunnelRelayOptions extends TunnelOptions {
+interface TunnelRelayOptions extends TunnelOptions {
   readonly client: Socket;
   readonly tunnel: Tunnel;
   /** What the client has sent already; `null` when it has shut down its side. */
   readonly first: Promise<Bytes | null>;
   /** Whether the sides speak WebSocket, whose frames are followed then. */
   readonly framed: boolean;
+  /** How long a side may take nothing of what is there for it. */
+  readonly writeMs: number;
   /** Whether they have agreed on extensions of it. */
   readonly extended: boolean;
   /** Told of bytes that were sent to the client; of a WebSocket those of messages. */
@@ -52,6 +55,7 @@ export class TunnelRelay implements Disposable {
   readonly #client: Side;
   readonly #server: Side;
   readonly #idle: Deadline;
+  readonly #stall: Deadline;
   readonly #ping: Deadline;
   readonly #end: Deadline;
   readonly #stopping: Disposable;
@@ -67,7 +71,9 @@ export class TunnelRelay implements Disposable {
       framed ? new FrameParser({ masked, maxMessageBytes, extended }) : null;
     this.#client = new Side(client, parser(true), wheel, plainFrame);
     this.#server = new Side(tunnel.socket, parser(false), wheel, maskedFrame);
-    this.#idle = wheel.deadline(() => this.#close(1001, "idle for too long", CLOSE_MS));
+    this.#idle = wheel.deadline(() => this.#idleForLong());
+    this.#stall = wheel.deadline(() => this.#lookForStalls());
+    this.#stall.set(options.writeMs / 2);
     this.#ping = wheel.deadline(() => this.#pingBoth());
     this.#end = wheel.deadline(() => this.#finish());
     this.#keepAlive();
@@ -82,6 +88,7 @@ export class TunnelRelay implements Disposable {
   async #pump(from: Side, to: Side, first: Promise<Bytes | null>): Promise<void> {
     try {
       let bytes = await first;
+      from.heard();
       if (bytes !== null && bytes.length > 0) await this.#forward(from, to, bytes, 0);
       while (bytes !== null && !this.#over) {
         const held = from.held;
@@ -100,7 +107,7 @@ export class TunnelRelay implements Disposable {
 
   // Whoever accepted the connection closes it first (RFC 6455 section 7.1.1).
   #bothClosed(): void {
-    this.#client.closeWrite();
+    void this.#client.closeWrite();
     this.#end.set(LAST_WORDS_MS);
   }
 
@@ -156,6 +163,7 @@ export class TunnelRelay implements Disposable {
   /** Looks at a control frame; tells whether it is a response to a ping of the proxy. */
   #control(from: Side, { opcode, payload }: FrameParser): boolean {
     if (opcode === OPCODE.close) {
+      readClose(payload);
       from.closed = true;
       if (!this.#closing) this.#end.set(CLOSE_MS);
       this.#closing = true;
@@ -164,27 +172,33 @@ export class TunnelRelay implements Disposable {
     return false;
   }
 
-  // After both close frames the connections have nothing to say any more; without them a side has gone without a word,
-  // and the other one sees just the same. Other protocols may go on in one direction.
+  // Other protocols may go on in one direction.
   #sideEnded(from: Side, to: Side): void {
     from.over = true;
     if (from.parser === null && !to.over) {
-      to.closeWrite();
+      void to.closeWrite();
       return;
     }
-    if (!from.closed && from === this.#server && !this.#closing) {
-      this.#failure ??= this.#brokenOff("the connection was lost");
-    }
-    to.closeWrite();
+    if (from === this.#server && !from.closed) this.#serverGone("the connection was lost");
+    void to.closeWrite();
     if (from.over && to.over) return this.#finish();
     this.#end.set(LAST_WORDS_MS);
   }
 
   #lost(from: Side): void {
-    if (from === this.#server && !this.#closing) {
-      this.#failure ??= this.#brokenOff("the connection was lost");
-    }
-    this.#finish();
+    if (from !== this.#server || !this.#options.framed || this.#client.over) return this.#finish();
+    this.#serverGone("the connection was lost");
+    void this.#client.closeWrite();
+    this.#end.set(LAST_WORDS_MS);
+  }
+
+  // A client learns by a code that it is not its own connection which was lost, as far as a frame can stand where it is.
+  #serverGone(problem: string): void {
+    if (this.#closing) return;
+    this.#failure ??= this.#brokenOff(problem);
+    if (!this.#options.framed) return;
+    this.#closing = true;
+    this.#client.close(1011, "the server broke off");
   }
 
   // Whoever breaks the protocol is told by a close frame, and must be able to read it: what it still sends is read.
@@ -202,7 +216,7 @@ export class TunnelRelay implements Disposable {
     else to.close(1001, "");
     try {
       await from.written;
-      from.closeWrite();
+      void from.closeWrite();
       while (!this.#over && await from.read() !== null);
     } catch {
       // It is over all the same.
@@ -219,6 +233,22 @@ export class TunnelRelay implements Disposable {
     this.#server.close(code, reason);
   }
 
+  #idleForLong(): void {
+    // What is on its way to a slow side is no silence.
+    if (this.#client.isWriting || this.#server.isWriting) this.#keepAlive();
+    else this.#close(1001, "idle for too long", CLOSE_MS);
+  }
+
+  #lookForStalls(): void {
+    const { writeMs } = this.#options;
+    if (this.#client.stalledMs >= writeMs) return this.#finish();
+    if (this.#server.stalledMs >= writeMs) {
+      this.#serverGone("the server takes nothing");
+      return this.#finish();
+    }
+    this.#stall.set(writeMs / 2);
+  }
+
   #keepAlive(): void {
     const { idleTimeoutMs } = this.#options.webSocket;
     if (idleTimeoutMs !== Infinity && !this.#closing) this.#idle.set(idleTimeoutMs);
@@ -228,8 +258,10 @@ export class TunnelRelay implements Disposable {
     if (this.#closing || this.#over) return;
     for (const side of [this.#client, this.#server]) {
       if (side.isDead) {
-        if (side === this.#server) this.#failure ??= this.#brokenOff("the server does not answer pings");
-        return this.#finish();
+        if (side === this.#client) return this.#finish();
+        this.#serverGone("the server does not answer pings");
+        void this.#client.closeWrite();
+        return this.#end.set(LAST_WORDS_MS);
       }
       side.ping();
     }
@@ -255,6 +287,7 @@ export class TunnelRelay implements Disposable {
     if (this.#over) return;
     this.#over = true;
     this.#idle.clear();
+    this.#stall.clear();
     this.#ping.clear();
     this.#end.clear();
     this.#stopping[Symbol.dispose]();
@@ -282,8 +315,9 @@ class Side {
   readonly #waiting: Bytes[] = [];
   #buffer: Bytes = new Uint8Array(FIRST_BUFFER_BYTES);
   #filled = false;
-  #reading = false;
+  #reading = true;
   #writing = false;
+  #writingSince = 0;
   /** Whether what was written to it ends between two frames. */
   #atEdge = true;
   #closing = false;
@@ -304,6 +338,16 @@ class Side {
     this.#frame = frame;
   }
 
+  /** Whether something is on its way to it. */
+  get isWriting(): boolean {
+    return this.#writing;
+  }
+
+  /** For how long it has taken nothing of that. */
+  get stalledMs(): number {
+    return this.#writing ? this.#wheel.lately - this.#writingSince : 0;
+  }
+
   /** Whether a frame of the proxy's own waits for an edge. */
   get waits(): boolean {
     return this.#waiting.length > 0;
@@ -314,12 +358,16 @@ class Side {
     if (this.#buffer.length < BUFFER_BYTES && this.#filled) this.#grow();
     this.#reading = true;
     const count = await this.socket.read(this.held === 0 ? this.#buffer : this.#buffer.subarray(this.held));
-    // What is not read for a while, a pong among it, is not seen: silence means nothing then.
-    this.#reading = this.#silent = false;
+    this.heard();
     if (count === null) return null;
     const end = this.held + count;
     this.#filled = end === this.#buffer.length;
     return this.#buffer.subarray(0, end);
+  }
+
+  /** Something has come. What is not read for a while, a pong among it, is not seen: silence means nothing then. */
+  heard(): void {
+    this.#reading = this.#silent = false;
   }
 
   #grow(): void {
@@ -356,6 +404,7 @@ class Side {
     this.#writing = true;
     try {
       for (let done = 0; done < bytes.length;) {
+        this.#writingSince = this.#wheel.lately;
         const count = await this.socket.write(done === 0 ? bytes : bytes.subarray(done));
         this.#patience.sent(count, this.#wheel.lately);
         done += count;
@@ -381,9 +430,15 @@ class Side {
     this.#inject(this.#frame(OPCODE.close, closePayload(code, reason)));
   }
 
-  closeWrite(): void {
+  /** Tells it that nothing more comes, behind what is still to be written. */
+  async closeWrite(): Promise<void> {
     this.#shut = true;
-    this.socket.closeWrite().catch(() => {});
+    try {
+      while (this.#writing) await this.written;
+      await this.socket.closeWrite();
+    } catch {
+      // It is closed all the same.
+    }
   }
 
   /** Asks it whether it is there; numbered, so that a response tells how far it has come. */

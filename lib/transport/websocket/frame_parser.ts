@@ -15,7 +15,7 @@ export interface FrameParserOptions {
 }
 
 /** Where a {@linkcode FrameParser} stands: between two frames, or within one of a kind; a header that is not whole counts as control. */
-export type FramePlace = "edge" | "data" | "control";
+type FramePlace = "edge" | "data" | "control";
 
 /** What {@linkcode FrameParser.next} has come to. */
 export type FrameEvent =

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { MAX_MESSAGE_FRAMES } from "../../../lib/transport/websocket/frame_parser.ts";
+import { engineCan } from "../../support/engine.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { startProxy } from "../../support/start_proxy.ts";
 import { acceptSwitch, openWebSocket, readFrame, upgradeHead } from "../../support/test_web_socket.ts";
@@ -28,7 +29,9 @@ Deno.test("proxy tells a server by a close frame what it did wrong, though it go
     ["a message within another", [...frame(0x1, [], { fin: false }), ...frame(0x1)], 1002],
     ["a length in more bytes than it takes", [0x82, 126, 0, 5, 1, 2, 3, 4, 5], 1002],
     ["a length with its highest bit set", [0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0], 1002],
-    ["a text that is not UTF-8", frame(0x1, [0xff]), 1007],
+    ...(engineCan("texts of WebSockets checked")
+      ? [["a text that is not UTF-8", frame(0x1, [0xff]), 1007] satisfies [string, number[], number]]
+      : []),
     ["a message that is too long", [0x82, 126, 4, 1], 1009],
   ];
   let bytes: number[] = [];
@@ -117,5 +120,5 @@ Deno.test("proxy takes a client's close frame of more than 125 bytes for a broke
   await client.write(Uint8Array.from(frame(0x8, payload, { mask: MASK })));
   assertEquals((await proxy.seen.untilEntries(1)).error, "http_request_error");
   await server.untilOpen(0);
-  assertEquals(received, []);
+  assertEquals(received.slice(0, 2), engineCan("WebSocket frames as they came") ? [0x88, 0x82] : []);
 });

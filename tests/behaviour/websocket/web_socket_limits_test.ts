@@ -128,6 +128,8 @@ Deno.test("proxy closes when more of a client's messages wait for the server tha
     await done.promise;
   });
   await using proxy = await startProxy({
+    // Elsewhere it waits until the server takes them.
+    listen: { hostname: "127.0.0.1", port: 0, engine: "deno" },
     upstreams: { servers: [server.address], webSocket: { maxBuffered: "1MiB" } },
   });
   using client = await proxy.connect();

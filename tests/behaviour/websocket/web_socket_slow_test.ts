@@ -132,16 +132,21 @@ Deno.test("proxy keeps a slow server that comes to a ping late, behind what a cl
   await client.write(upgradeHead());
   await client.readHead();
   const piece = Uint8Array.from(frame(0x2, new Uint8Array(64 * 1024), { mask: MASK }));
-  for (let i = 0; i < 160; i++) await client.write(piece);
-  // The runtime's pings: as often as the proxy's to the server, which does not read meanwhile.
+  let written = Promise.resolve();
+  const write = (bytes: Uint8Array): void => {
+    written = written.then(() => client.write(bytes));
+  };
+  for (let i = 0; i < 160; i++) write(piece);
+  // Pings come as often as those to the server, which does not read meanwhile.
   for (let i = 0; i < 3; i++) {
     const { opcode, payload } = await readFrame(client);
     if (opcode !== 0x9) pings.end();
     assertEquals(opcode, 0x9);
-    await client.write(Uint8Array.from(frame(0xa, payload, { mask: MASK })));
+    write(Uint8Array.from(frame(0xa, payload, { mask: MASK })));
     pings.add();
   }
-  await client.write(Uint8Array.from(frame(0x8, [3, 0xe8], { mask: MASK })));
+  write(Uint8Array.from(frame(0x8, [3, 0xe8], { mask: MASK })));
+  await written;
   assertEquals((await proxy.seen.untilEntries(1)).error, null);
   assertEquals([received, server.errors], [160 * 64 * 1024, []]);
 });

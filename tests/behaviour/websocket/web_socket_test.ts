@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { eachTransport } from "../../support/each_transport.ts";
+import { engineCan } from "../../support/engine.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
 import { readAnswer, startProxy } from "../../support/start_proxy.ts";
@@ -69,7 +70,10 @@ eachTransport(
     assertEquals(lines.filter((line) => line.startsWith("sec-websocket-accept")), [
       "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=",
     ]);
-    assertEquals(server.upstream.seen[1]!.headers.get("sec-websocket-extensions"), null);
+    assertEquals(
+      server.upstream.seen[1]!.headers.get("sec-websocket-extensions"),
+      engineCan("WebSocket frames as they came") ? "permessage-deflate" : null,
+    );
   },
 );
 
@@ -169,7 +173,7 @@ Deno.test("proxy closes with 1011 when the server has gone without a word, and s
   assertEquals((await proxy.seen.untilEntries(1)).error, "connection_terminated");
 });
 
-Deno.test("proxy answers pings of both sides, and puts messages together", async () => {
+Deno.test("proxy passes pings and pieces of messages as they come", async () => {
   const pong = Promise.withResolvers<Uint8Array>();
   await using server = rawUpstream(async (connection) => {
     await acceptSwitch(connection);
@@ -177,7 +181,26 @@ Deno.test("proxy answers pings of both sides, and puts messages together", async
     pong.resolve(await connection.readExactly(8));
     await connection.untilClosed();
   });
-  await using proxy = await startProxy({ upstreams: [server.address] });
+  const listen = { hostname: "127.0.0.1", port: 0, engine: "http1" } as const;
+  await using proxy = await startProxy({ listen, upstreams: [server.address] });
+  using client = await proxy.connect();
+  await client.write(upgradeHead());
+  await client.readHead();
+  assertEquals(await client.readExactly(14), bytes("\x89\x02pp\x01\x02ab\x89\x00\x80\x02cd"));
+  await client.write("\x8a\x82\0\0\0\0pp");
+  assertEquals(await pong.promise, bytes("\x8a\x82\0\0\0\0pp"));
+});
+
+Deno.test("proxy answers pings of both sides, and puts messages together, on the runtime's server", async () => {
+  const pong = Promise.withResolvers<Uint8Array>();
+  await using server = rawUpstream(async (connection) => {
+    await acceptSwitch(connection);
+    await connection.write("\x89\x02pp\x01\x02ab\x89\x00\x80\x02cd");
+    pong.resolve(await connection.readExactly(8));
+    await connection.untilClosed();
+  });
+  const listen = { hostname: "127.0.0.1", port: 0, engine: "deno" } as const;
+  await using proxy = await startProxy({ listen, upstreams: [server.address] });
   using client = await proxy.connect();
   await client.write(upgradeHead());
   await client.readHead();
@@ -220,8 +243,12 @@ eachTransport(
     for (const [request, lines] of cases) {
       const answer = await proxy.ask(request, lines);
       assertEquals([answer.status, answer.text], [200, "ok"]);
-      assertEquals([upstream.sent("upgrade"), upstream.sent("http2-settings")], [[], []]);
-      assertEquals(upstream.sent("connection").some((value) => /upgrade|settings/i.test(value)), false);
+      const other = /IRC\/6\.9|websockets/.exec(lines.join())?.[0];
+      const offered = other !== undefined && engineCan("other upgrades");
+      assertEquals(upstream.sent("upgrade"), offered ? [other] : []);
+      assertEquals(upstream.sent("http2-settings"), []);
+      assertEquals(upstream.sent("connection").some((value) => /upgrade/i.test(value)), offered);
+      assertEquals(upstream.sent("connection").some((value) => /settings/i.test(value)), false);
     }
   },
 );

@@ -13,7 +13,11 @@ Deno.test("parseArguments() reads every option, before and after the configurati
   const options = {
     source: "my.config.ts",
     check: true,
-    listen: [{ hostname: "::1", port: 80, engine: "deno" }, { hostname: "0.0.0.0", port: 0, engine: "deno" }],
+    listen: [{ hostname: "::1", port: 80, engine: "http1" }, {
+      hostname: "0.0.0.0",
+      port: 0,
+      engine: "http1",
+    }],
     logLevel: "warn",
     logFormat: "json",
   } as const;

@@ -32,7 +32,7 @@ Deno.test("loadConfig() takes named exports, and leaves helpers alone", async ()
       export type Nothing = number;`,
   });
   const { config } = await loadConfig(`${folder.path}/a #1%.ts`);
-  assertEquals(config.listen, [{ hostname: "0.0.0.0", port: 1, engine: "deno" }]);
+  assertEquals(config.listen, [{ hostname: "0.0.0.0", port: 1, engine: "http1" }]);
   assertEquals(config.limiter.length, 1);
   assertEquals(Object.keys(config.filters), ["requestFilter"]);
 });

@@ -12,7 +12,7 @@ function peersOf(upstreams: unknown) {
 Deno.test("resolveConfig() fills in every default", () => {
   const config = resolveConfig({ upstreams: ["127.0.0.1:80"] });
   assertEquals(config, {
-    listen: [{ hostname: "0.0.0.0", port: 6188, engine: "deno" }],
+    listen: [{ hostname: "0.0.0.0", port: 6188, engine: "http1" }],
     pools: new Map<string, ResolvedPool>([["default", {
       name: "default",
       servers: [{
@@ -96,7 +96,7 @@ Deno.test("resolveConfig() has routes compare and forward paths as the configura
 
 Deno.test("resolveConfig() takes every form of listen", () => {
   const listenOf = (listen: unknown) => resolveConfig({ listen, upstreams: ["a:80"] }).listen;
-  const any = { hostname: "0.0.0.0", port: 6188, engine: "deno" } as const;
+  const any = { hostname: "0.0.0.0", port: 6188, engine: "http1" } as const;
   assertEquals(listenOf("localhost:0"), [{ ...any, hostname: "localhost", port: 0 }]);
   assertEquals(listenOf(8080), [{ ...any, port: 8080 }]);
   assertEquals(listenOf({ hostname: "::1" }), [{ ...any, hostname: "::1" }]);
@@ -109,7 +109,7 @@ Deno.test("resolveConfig() takes every form of listen", () => {
     { ...any, port: 0 },
   ]);
   const engines = ["auto", "http1", "deno", undefined].map((engine) => listenOf({ engine })[0]?.engine);
-  assertEquals(engines, ["deno", "http1", "deno", "deno"]);
+  assertEquals(engines, ["http1", "http1", "deno", "http1"]);
 });
 
 Deno.test("resolveConfig() takes fields with underscores where every listener that forwards passes them", () => {

@@ -60,11 +60,11 @@ Deno.test("problemFields() has the fields that the failure brings", () => {
 });
 
 Deno.test("problemBody() keeps other members, and has a title for every status", () => {
-  const text = new TextDecoder().decode(problemBody(418, { type: "urn:x", detail: '"quoted"', more: [1] }));
+  const text = new TextDecoder().decode(problemBody(499, { type: "urn:x", detail: '"quoted"', more: [1] }));
   assertEquals(JSON.parse(text), {
     type: "urn:x",
     title: "Error",
-    status: 418,
+    status: 499,
     detail: '"quoted"',
     more: [1],
   });

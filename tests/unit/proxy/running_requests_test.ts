@@ -5,7 +5,7 @@ import { RunningRequests } from "../../../lib/proxy/running_requests.ts";
 /** A request that is over as soon as it is called off, as one is whose response is on its way. */
 class FakeExchange {
   runningIndex = -1;
-  webSocket: object | null = null;
+  upgrade: object | null = null;
   abandoned = 0;
   readonly #running: RunningRequests;
 
@@ -56,7 +56,7 @@ Deno.test("RunningRequests takes a request that is over for one that it does not
 
 Deno.test("RunningRequests.endTunnels() calls WebSockets off, and nothing else", () => {
   const { running, exchanges } = start(5);
-  for (const index of [1, 3]) exchanges[index]!.webSocket = {};
+  for (const index of [1, 3]) exchanges[index]!.upgrade = { webSocket: {} };
   running.endTunnels();
   assertEquals(exchanges.map(({ abandoned }) => abandoned), [0, 1, 0, 1, 0]);
   assertEquals(running.size, 3);
