@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { readNaively } from "../support/naive_request_parser.ts";
-import { latin1Bytes, latin1Text, type RawConnection } from "../support/raw_connection.ts";
+import { latin1Text, type RawConnection } from "../support/raw_connection.ts";
 import { type RawUpstream, rawUpstream } from "../support/raw_upstream.ts";
 import { startProxy, type TestProxy } from "../support/start_proxy.ts";
 import type { HostileCase } from "./hostile_case.ts";
@@ -30,9 +30,8 @@ function byteRecorder(): { upstream: RawUpstream; received: Received[] } {
       const { requests } = readNaively(mine.text, FORWARDED);
       for (; mine.answered < requests.length; mine.answered++) {
         const { method, target } = requests[mine.answered]!;
-        const content = latin1Bytes(target);
-        await connection.write(`HTTP/1.1 200 OK\r\nContent-Length: ${content.length}\r\n\r\n`);
-        if (method !== "HEAD") await connection.write(content);
+        const content = method === "HEAD" ? "" : target;
+        await connection.write(`HTTP/1.1 200 OK\r\nContent-Length: ${target.length}\r\n\r\n${content}`);
       }
     }
   });
@@ -61,6 +60,8 @@ async function check(
     connection.answered = 0;
   }
   const connection = await proxy.connect();
+  // Each piece is to come by itself, and at once.
+  (connection.conn as Deno.TcpConn).setNoDelay(true);
   const text = await exchange(connection, pieces);
   const statuses = [...text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status));
   assertEquals(statuses, each.statuses, text);
