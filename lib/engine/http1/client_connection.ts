@@ -122,6 +122,8 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   /** How long its content was waited for, and how much came. */
   #contentWaitMs = 0;
   #contentBytes = 0;
+  /** Whether a read of content is pending. */
+  #contentAwaited = false;
 
   constructor(socket: Socket, peer: Peer, context: ConnectionContext) {
     this.#socket = socket;
@@ -330,9 +332,16 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     }
     const since = wheel.lately;
     this.#expect(contentMs);
+    this.#contentAwaited = true;
     const count = await this.#socket.read(buffer);
-    // A connection that only lingers by now still has to end.
-    if (this.#state !== "linger") this.#dueAt = Infinity;
+    this.#contentAwaited = false;
+    // Nobody wants it any more, and its deadline is that of the connection.
+    if (this.#state === "linger") {
+      if (count === null) this.dispose();
+      else this.#read(0);
+      throw new ClientGoneError("The connection ends before the content does");
+    }
+    this.#dueAt = Infinity;
     this.#contentWaitMs += wheel.lately - since;
     this.#contentBytes += count ?? 0;
     if (count === null) this.#inputEnded = true;
@@ -530,7 +539,8 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     if (this.#inputEnded) return this.dispose();
     this.#expect(LINGER_MS);
     this.#socket.closeWrite().catch(() => {});
-    if (this.#readingAt < 0) this.#read(0);
+    // Two reads at once would be too many for some sockets.
+    if (this.#readingAt < 0 && !this.#contentAwaited) this.#read(0);
   }
 
   // It may have closed, or only have shut down its side and wait for the response; a read cannot tell which.
