@@ -7,8 +7,13 @@
 
 import type { ReadRequest, RequestsRead } from "./read_requests.ts";
 
-const MAX_HEAD = 32_768;
-const MAX_FIELDS = 200;
+/** What a head may have. */
+interface HeadLimits {
+  readonly maxHead: number;
+  readonly maxFields: number;
+}
+
+const LIMITS: HeadLimits = { maxHead: 32_768, maxFields: 200 };
 const MAX_TARGET = 16_384;
 const MAX_METHOD = 32;
 const MAX_EXTENSIONS = 4096;
@@ -95,12 +100,16 @@ class Scanner {
   }
 }
 
-/** Reads everything that the bytes of a connection hold. */
-export function readNaively(text: string): RequestsRead {
+/**
+ * Reads everything that the bytes of a connection hold.
+ *
+ * @param limits of its heads; what a proxy sends has more fields than what it got
+ */
+export function readNaively(text: string, limits = LIMITS): RequestsRead {
   const requests: ReadRequest[] = [];
   try {
     for (let at = 0;;) {
-      const request = readOne(text, at);
+      const request = readOne(text, at, limits);
       requests.push(request);
       at = request.next;
       if (!request.persistent) return { requests, end: "closed" };
@@ -111,13 +120,13 @@ export function readNaively(text: string): RequestsRead {
   }
 }
 
-function readOne(text: string, start: number): ReadRequest {
-  const head = new Scanner(text.slice(0, start + MAX_HEAD), start);
+function readOne(text: string, start: number, limits: HeadLimits): ReadRequest {
+  const head = new Scanner(text.slice(0, start + limits.maxHead), start);
   let request;
   try {
-    request = readHead(head);
+    request = readHead(head, limits.maxFields);
   } catch (error) {
-    const full = head.text.length === start + MAX_HEAD;
+    const full = head.text.length === start + limits.maxHead;
     throw error instanceof Verdict && error.end === "open" && full ? new Verdict(431) : error;
   }
   const { length, chunked, connection, ...message } = request;
@@ -128,13 +137,13 @@ function readOne(text: string, start: number): ReadRequest {
   return { ...message, content, trailers: [], next: body.at + length };
 }
 
-function readHead(head: Scanner) {
+function readHead(head: Scanner, maxFields: number) {
   if (head.peek() === "\r") head.expect("\r\n");
   const { method, received, minor } = readRequestLine(head);
   if (method === "CONNECT") throw new Verdict(501);
   if (method === "TRACE") throw new Verdict(405);
   const { authority, target } = readTarget(method, received);
-  const { fields, named } = readFields(head);
+  const { fields, named } = readFields(head, maxFields);
   const old = minor === 0;
   const chunked = named.has("transfer-encoding");
   if (chunked && (old || named.has("content-length"))) throw new Verdict(400);
@@ -202,7 +211,7 @@ function isAuthority(text: string): boolean {
 }
 
 /** RFC 9112 section 5: lines that end with CRLF, no blank before the colon, none folded. */
-function readFields(head: Scanner) {
+function readFields(head: Scanner, maxFields: number) {
   const fields: string[] = [];
   const named = new Map<string, string[]>();
   while (head.peek() !== "\r") {
@@ -211,7 +220,7 @@ function readFields(head: Scanner) {
     head.expect(":");
     const value = head.take(VALUE).replace(/^[ \t]*/, "").replace(/(?<![ \t])[ \t]+$/, "");
     head.expect("\r\n");
-    if (fields.length === 2 * MAX_FIELDS) throw new Verdict(431);
+    if (fields.length === 2 * maxFields) throw new Verdict(431);
     fields.push(name, value);
     const key = name.toLowerCase();
     named.set(key, [...named.get(key) ?? [], value]);

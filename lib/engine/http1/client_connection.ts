@@ -106,6 +106,8 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   /** How long its content was waited for, and how much came. */
   #contentWaitMs = 0;
   #contentBytes = 0;
+  /** Whether a read of content is pending. */
+  #contentAwaited = false;
 
   constructor(socket: Socket, peer: Peer, context: ConnectionContext) {
     this.#socket = socket;
@@ -195,8 +197,10 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     if (this.#state === "idle") {
       this.#state = "head";
       this.#context.idle(this, false);
-      this.#head = this.#context.takeHead();
-      this.#head.parser.begin(at);
+      if (this.#head === null) {
+        this.#head = this.#context.takeHead();
+        this.#head.parser.begin(at);
+      }
       this.#expect(this.#context.limits.headMs);
     }
     this.#readHead();
@@ -223,6 +227,8 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     try {
       if (!parser.parse(this.#buffer, this.#filled)) {
         if (this.#filled === this.#buffer.length) this.#makeRoom();
+        // The line end that old clients send behind content is no request that its client is slow with.
+        if (!parser.begun) this.#becomeIdle();
         return this.#read(this.#filled);
       }
     } catch (error) {
@@ -311,7 +317,15 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     }
     const since = wheel.lately;
     this.#expect(contentMs);
+    this.#contentAwaited = true;
     const count = await this.#socket.read(buffer);
+    this.#contentAwaited = false;
+    // Nobody wants it any more, and its deadline is that of the connection.
+    if (this.#state === "linger") {
+      if (count === null) this.dispose();
+      else this.#read(0);
+      throw new ClientGoneError("The connection ends before the content does");
+    }
     this.#dueAt = Infinity;
     this.#contentWaitMs += wheel.lately - since;
     this.#contentBytes += count ?? 0;
@@ -461,13 +475,10 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   async #discard(body: ClientContent): Promise<void> {
     this.#state = "discard";
     try {
-      let left = MAX_DISCARDED;
-      for (let piece = await body.read(); piece !== null; piece = await body.read()) {
-        left -= piece.length;
-        if (left < 0) return this.#linger();
-      }
-      body.cancel();
-      this.#next();
+      const ended = await body.discard(MAX_DISCARDED);
+      if (this.#state !== "discard") return;
+      if (ended) this.#next();
+      else this.#linger();
     } catch {
       this.dispose();
     }
@@ -513,7 +524,8 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     if (this.#inputEnded) return this.dispose();
     this.#expect(LINGER_MS);
     this.#socket.closeWrite().catch(() => {});
-    if (this.#readingAt < 0) this.#read(0);
+    // Two reads at once would be too many for some sockets.
+    if (this.#readingAt < 0 && !this.#contentAwaited) this.#read(0);
   }
 
   // It may have closed, or only have shut down its side and wait for the response; a read cannot tell which.

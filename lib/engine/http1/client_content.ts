@@ -31,7 +31,7 @@ export class ClientContent implements Body {
   readonly #reader: BodyReader;
   #first: Bytes | null;
   #buffer: Bytes | null = null;
-  #reading = false;
+  #pending: Promise<Bytes | null> | null = null;
   #cancelled = false;
   /** Why it could not be read; `null` as long as it could. */
   failure: ProxyError | null = null;
@@ -75,14 +75,32 @@ export class ClientContent implements Body {
       this.#giveBuffer();
       return null;
     }
-    this.#reading = true;
     try {
-      return await this.#readNext();
+      return await (this.#pending = this.#readNext());
     } catch (error) {
       throw this.failure ??= error instanceof ProxyError ? error : brokeOff(error);
     } finally {
-      this.#reading = false;
+      this.#pending = null;
     }
+  }
+
+  /**
+   * Reads what nobody wants any more, cancelled or not: what was left of it would be taken for the next request.
+   *
+   * @returns whether its end came within so many bytes
+   * @throws when it broke off
+   */
+  async discard(maxBytes: number): Promise<boolean> {
+    this.#first = null;
+    // A read that somebody has left behind brings content too.
+    if (this.#pending !== null) await this.#pending;
+    for (let left = maxBytes; !this.#reader.done;) {
+      if (this.failure !== null) throw this.failure;
+      left -= (await this.#readNext())?.length ?? 0;
+      if (left < 0) return false;
+    }
+    this.#giveBuffer();
+    return true;
   }
 
   async #readNext(): Promise<Bytes | null> {
@@ -111,7 +129,7 @@ export class ClientContent implements Body {
   cancel(): void {
     this.#cancelled = true;
     this.#first = null;
-    if (!this.#reading) this.#giveBuffer();
+    if (this.#pending === null) this.#giveBuffer();
   }
 
   #giveBuffer(): void {

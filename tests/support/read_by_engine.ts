@@ -1,0 +1,142 @@
+/** Requests on one connection, read by a whole connection of the `http1` engine, whose handler does as a test says. */
+
+import { resolveClientLimits } from "../../lib/config/client_limits.ts";
+import { DeadlineWheel } from "../../lib/core/deadline_wheel.ts";
+import { ProxyError } from "../../lib/core/errors.ts";
+import { ClientConnection, type ConnectionContext } from "../../lib/engine/http1/client_connection.ts";
+import { HeaderFields } from "../../lib/http/header_fields.ts";
+import { BufferShelf } from "../../lib/http1/buffer_shelf.ts";
+import { RequestHeadParser } from "../../lib/http1/request_head.ts";
+import type { ClientStream } from "../../lib/proxy/client_stream.ts";
+import { FakeClock } from "./fake_clock.ts";
+import { latin1Text } from "./raw_connection.ts";
+import { ScriptedSocket, turns } from "./scripted_socket.ts";
+
+/** What the handler does with content: reads all of it, nothing, lets go of it, or leaves a read behind. */
+export type ContentUse = "read" | "ignore" | "cancel" | "leave";
+
+/** One request as a handler sees it; text has one character a byte. */
+export interface HandledRequest {
+  method: string;
+  target: string;
+  host: string;
+  upgrade: boolean;
+  /** Name, value, name, value; names are lower case. */
+  fields: string[];
+  content: string;
+  trailers: string[];
+}
+
+/** What became of the bytes of a connection. */
+export interface EngineRead {
+  /** Those that the handler was given, as far as their content was used. */
+  requests: HandledRequest[];
+  /** The status of the refusal, `"open"` when more bytes are waited for, `"closed"` when no more count. */
+  end: number | "open" | "closed";
+}
+
+const LIMITS = resolveClientLimits({ minContentRate: 0 });
+
+/** A connection of the engine whose client, time and handler are in the hands of the test. */
+export class EngineConnection implements Disposable {
+  readonly socket = new ScriptedSocket();
+  readonly clock = new FakeClock();
+  readonly requests: HandledRequest[] = [];
+  refusal: number | null = null;
+  readonly #wheel = new DeadlineWheel({ clock: this.clock });
+  readonly #connection: ClientConnection;
+
+  /** @param useOf what is done with the content of each request */
+  constructor(useOf: () => ContentUse) {
+    const shelf = new BufferShelf();
+    const context: ConnectionContext = {
+      handler: {
+        handle: (stream) => void this.#handle(stream, useOf()),
+        refuse: (stream, { status }) => this.#respond(stream, status, true),
+      },
+      listener: { scheme: "http" },
+      shelf,
+      wheel: this.#wheel,
+      limits: LIMITS,
+      underscores: "pass",
+      draining: false,
+      takeHead: () => ({
+        parser: new RequestHeadParser(),
+        headers: new HeaderFields(),
+        outgoing: new HeaderFields(),
+      }),
+      giveHead: () => {},
+      idle: () => {},
+      closed: () => {},
+    };
+    this.#connection = new ClientConnection(this.socket, { ip: "", port: 0 }, context);
+  }
+
+  async #handle(stream: ClientStream, use: ContentUse): Promise<void> {
+    const { method, target, host, upgrade, headers, body } = stream;
+    const request = { method, target, host, upgrade, fields: [...headers].flat() };
+    stream.exchange = NOBODY;
+    let content = "";
+    if (use === "read") {
+      try {
+        for (let piece = await body?.read(); piece; piece = await body?.read()) content += latin1Text(piece);
+      } catch (error) {
+        if (!(error instanceof ProxyError)) throw error;
+        return this.#respond(stream, error.status, true);
+      }
+    } else if (use === "leave") body?.read().then(() => body.read()).catch(() => {});
+    this.requests.push({ ...request, content, trailers: use === "read" ? [...body?.trailers ?? []] : [] });
+    this.#respond(stream, 200, false, () => {
+      if (use !== "ignore") body?.cancel();
+    });
+  }
+
+  #respond(stream: ClientStream, status: number, close: boolean, ended = () => {}): void {
+    if (close) this.refusal = status;
+    stream.exchange = { ...NOBODY, responseEnded: ended };
+    stream.respond({ status, statusText: "", headers: new HeaderFields() }, null, close);
+  }
+
+  get end(): number | "open" | "closed" {
+    if (this.refusal !== null) return this.refusal;
+    return this.socket.closed || this.socket.writeClosed ? "closed" : "open";
+  }
+
+  /** The proxy stops. */
+  drain(): void {
+    this.#connection.drain();
+  }
+
+  /** What was written since the last time. */
+  taken(): string {
+    return this.socket.writes.splice(0).join("");
+  }
+
+  [Symbol.dispose](): void {
+    this.#connection.dispose();
+    this.#wheel[Symbol.dispose]();
+  }
+}
+
+const NOBODY = { callOff: () => {}, responseUnsent: () => {}, bytesSent: 0, responseEnded: () => {} };
+
+/** Reads requests whose bytes arrive up to each of the cuts, in order, and then all. */
+export async function readByEngine(
+  text: string,
+  cuts: readonly number[],
+  useOf: () => ContentUse,
+): Promise<EngineRead> {
+  using connection = new EngineConnection(useOf);
+  let from = 0;
+  for (const to of [...cuts, text.length]) {
+    if (connection.socket.closed) break;
+    if (to > from) await connection.socket.receive(text.slice(from, to));
+    from = to;
+  }
+  let seen = -1;
+  while (seen !== connection.socket.writes.length) {
+    seen = connection.socket.writes.length;
+    await turns();
+  }
+  return { requests: connection.requests, end: connection.end };
+}
