@@ -2,11 +2,11 @@
 
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
-import type { Algorithm } from "./algorithm.ts";
+import type { Server } from "../upstream/server.ts";
+import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 import { ConsistentHash } from "./consistent_hash.ts";
 import { type ChooseServer, CustomChoice } from "./custom_choice.ts";
 import { Ewma } from "./ewma.ts";
-import { First } from "./first.ts";
 import { FnvHash } from "./fnv_hash.ts";
 import { LeastConnections } from "./least_connections.ts";
 import { PowerOfTwoChoices } from "./power_of_two_choices.ts";
@@ -70,5 +70,13 @@ export function createAlgorithm(balance: Balance, init: AlgorithmInit): Algorith
       return new FnvHash();
     case "first":
       return new First();
+  }
+}
+
+/** Always takes the first usable server of the list: the others stand by, or take what the first is too full for. */
+class First implements Algorithm {
+  pick({ servers }: Candidates, selection: Selection): Server | undefined {
+    for (let i = 0; i < servers.length; i++) if (selection.accepts(servers[i]!)) return servers[i];
+    return undefined;
   }
 }

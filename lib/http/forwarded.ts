@@ -97,7 +97,7 @@ export function resolveForwarded(options: ForwardedOptions = {}): ResolvedForwar
 }
 
 /** What {@linkcode addForwarded} says. */
-interface ForwardedWords {
+interface ForwardedInput {
   readonly identity: {
     /** The other end of the connection; nothing is said of it when it is `""`. */
     readonly peerIp: string;
@@ -122,9 +122,9 @@ interface ForwardedWords {
  * Adds the fields of a proxy: whoever the peer is comes behind what a trusted peer says itself, and in place of what
  * anybody else does.
  */
-export function addForwarded(list: string[], fields: ResolvedForwarded, words: ForwardedWords): void {
+export function addForwarded(list: string[], fields: ResolvedForwarded, input: ForwardedInput): void {
   const { identity: { peerIp, peerScheme, scheme, forwardedHost, forwardedFor, forwarded }, host, via } =
-    words;
+    input;
   if (fields.xForwarded) {
     if (peerIp === "") {
       if (forwardedFor !== null) list.push("x-forwarded-for", forwardedFor);

@@ -50,7 +50,7 @@ interface ReadableFields {
 }
 
 /** What trusted proxies say of a request. */
-interface ForwardedWord {
+interface TrustedForwarding {
   /**
    * Address of the client: the nearest one that is not a trusted proxy's; {@linkcode UNKNOWN_CLIENT} when a trusted proxy
    * says something of its client that is no address.
@@ -100,12 +100,12 @@ export class TrustedProxies {
    *
    * @param peer address that the connection comes from
    */
-  ask(peer: string, fields: ReadableFields): ForwardedWord {
+  ask(peer: string, fields: ReadableFields): TrustedForwarding {
     const value = fields.get(this.field);
     return this.field === "forwarded" ? this.#askForwarded(peer, value) : this.#askFor(peer, value, fields);
   }
 
-  #askFor(peer: string, value: string | null, fields: ReadableFields): ForwardedWord {
+  #askFor(peer: string, value: string | null, fields: ReadableFields): TrustedForwarding {
     return {
       clientIp: value === null ? peer : this.#nearest(peer, value.split(",")),
       scheme: schemeOf(lastOf(fields.get("x-forwarded-proto"))),
@@ -114,7 +114,7 @@ export class TrustedProxies {
     };
   }
 
-  #askForwarded(peer: string, value: string | null): ForwardedWord {
+  #askForwarded(peer: string, value: string | null): TrustedForwarding {
     if (value === null) return { clientIp: peer, scheme: null, host: null, said: null };
     const { elements, text } = readForwarded(value);
     const last = elements.at(-1);

@@ -1,18 +1,16 @@
 /** Sends a request until a server has responded or it may not be sent again: the only such loop. */
 
-import { describeValue } from "../core/describe_value.ts";
-import { FilterError, RequestError, UpstreamError } from "../core/errors.ts";
-import type { Claim } from "../balancer/waiting_line.ts";
-import { isToken } from "../http/header_fields.ts";
-import { asciiTarget } from "../http/request_target.ts";
-import type { OutgoingRequest, ServerResponse, Transport } from "../transport/transport.ts";
-import type { Peer } from "../upstream/peer.ts";
+import type { Claim, Refusal } from "../balancer/waiting_line.ts";
+import { Cancellation } from "../core/cancellation.ts";
+import { FilterError, NoServerError, RequestError, UpstreamError } from "../core/errors.ts";
+import { checkedKey } from "../limiter/key_spec.ts";
+import type { ServerResponse, Transport } from "../transport/transport.ts";
 import { classifyError, classifyStatus, stageOf } from "./classify_outcome.ts";
 import { decideRetry } from "./decide_retry.ts";
 import type { Attempt, Exchange } from "./exchange.ts";
+import { filterUpstreamRequest } from "./filter_request.ts";
 import { failExchange } from "./local_reply.ts";
 import { isOutOfTime, runFilter, TotalTimeoutError } from "./run_filter.ts";
-import { selectServer } from "./select_server.ts";
 import { readSession } from "./sticky_session.ts";
 
 /**
@@ -40,6 +38,72 @@ function attempt(exchange: Exchange, lastFailure: UpstreamError | null): void {
   }).catch((error) => failExchange(exchange, error));
 }
 
+/**
+ * Asks the pool's balancer for a server that has not failed this request yet, and counts the request in there; waits
+ * while servers are full, if the pool has a queue. Who need not wait gets no promise.
+ *
+ * @param lastFailure why the request is sent again; thrown when there is no server left to send it to
+ * @throws {NoServerError} 503 when the pool has no server that can be used, or none that had room in time
+ * @throws {FilterError} when the function that makes the key throws
+ */
+function selectServer(exchange: Exchange, lastFailure: UpstreamError | null): Claim | Promise<Claim> {
+  const { pool: { key } } = exchange;
+  if (key !== null && exchange.key === undefined) exchange.key = keyOf(exchange);
+  const result = claimInTime(exchange);
+  if (result instanceof Promise) return result.then((late) => takeClaim(exchange, late, lastFailure));
+  return takeClaim(exchange, result, lastFailure);
+}
+
+/** Waits no longer than the whole exchange may take. */
+function claimInTime(exchange: Exchange): Claim | Refusal | Promise<Claim | Refusal> {
+  const { pool: { balancer }, cancellation, timeouts: { totalMs }, startedAt, runtime: { wheel } } = exchange;
+  if (totalMs === Infinity) return balancer.claim(exchange, cancellation);
+  const wait = new Cancellation();
+  const result = balancer.claim(exchange, wait);
+  if (!(result instanceof Promise)) return result;
+  let late = false;
+  const deadline = wheel.deadline(() => {
+    late = true;
+    wait.cancel(null);
+  });
+  deadline.set(totalMs, startedAt);
+  const listener = cancellation.listen((reason) => wait.cancel(reason));
+  return result.then((claimed) => {
+    deadline.clear();
+    listener[Symbol.dispose]();
+    return late && claimed === "cancelled" ? "queue_timeout" : claimed;
+  });
+}
+
+function keyOf(exchange: Exchange): string | undefined {
+  try {
+    return checkedKey(exchange.pool.key!(exchange) ?? null) ?? undefined;
+  } catch (error) {
+    throw new FilterError("key", error);
+  }
+}
+
+function takeClaim(exchange: Exchange, result: Claim | Refusal, lastFailure: UpstreamError | null): Claim {
+  if (typeof result !== "string") return result;
+  exchange.throwIfCancelled();
+  if (lastFailure !== null) throw lastFailure;
+  const { name, retryAfterSeconds } = exchange.pool;
+  throw new NoServerError(`No server of the pool "${name}" ${reasonOf(result)}`, retryAfterSeconds);
+}
+
+function reasonOf(refusal: Refusal): string {
+  switch (refusal) {
+    case "none_eligible":
+      return "can be used";
+    case "queue_full":
+      return "has room, and no more requests may wait";
+    case "queue_timeout":
+      return "had room in time";
+    case "cancelled":
+      return "was waited for any longer";
+  }
+}
+
 function sendTo(exchange: Exchange, claim: Claim | null): void {
   beginAttempt(exchange, claim);
   const peer = claim === null ? exchange.namedPeer!.peer : claim.server.peer;
@@ -50,61 +114,13 @@ function sendTo(exchange: Exchange, claim: Claim | null): void {
     if (upstreamRequestFilter === undefined) {
       return transport.send(exchange.outgoing!, peer, exchange, exchange.upstreamStartAt);
     }
-    const filtered = filterAndSend(exchange, upstreamRequestFilter, transport, peer);
-    filtered?.catch((error) => exchange.failed(error));
+    const filtered = filterUpstreamRequest(exchange, upstreamRequestFilter);
+    if (!(filtered instanceof Promise)) return transport.send(filtered, peer, exchange);
+    filtered.then((outgoing) => transport.send(outgoing, peer, exchange))
+      .catch((error) => exchange.failed(error));
   } catch (error) {
     attemptFailed(exchange, error);
   }
-}
-
-function filterAndSend(
-  exchange: Exchange,
-  filter: NonNullable<Exchange["filters"]["upstreamRequestFilter"]>,
-  transport: Transport,
-  peer: Peer,
-): void | Promise<void> {
-  const outgoing = exchange.outgoing!;
-  // A copy: what the filter adds for one server must not be there twice for the next.
-  const headers = outgoing.headers.clone();
-  headers.detach();
-  const shown = outgoing.shownTarget;
-  const { method, body, upgrade = false, expectsContinue = false } = outgoing!;
-  const request = { method, target: shown, headers };
-  const send = (): void => {
-    exchange.throwIfCancelled();
-    if (request.method !== method && !isMethod(request.method)) throw badEdit("a method", request.method);
-    const unchanged = request.target === shown;
-    const sent: OutgoingRequest = {
-      method: request.method,
-      target: unchanged ? outgoing.target : madeTarget(request.target),
-      targetBytes: unchanged ? outgoing.targetBytes : null,
-      headers,
-      body,
-      upgrade,
-      expectsContinue,
-    };
-    transport.send(sent, peer, exchange);
-  };
-  const filtered = runFilter("upstreamRequestFilter", filter, request, exchange);
-  return filtered instanceof Promise ? filtered.then(send) : send();
-}
-
-function madeTarget(target: unknown): string {
-  const made = typeof target === "string" ? asciiTarget(target) : "";
-  if (/^\/[!-~]*$/.test(made)) return made;
-  throw badEdit("a target that begins with a slash", target);
-}
-
-function isMethod(method: unknown): boolean {
-  return typeof method === "string" && isToken(method) && method !== "CONNECT";
-}
-
-/** A filter's mistake: transports take such for one of the client's or of the server's. */
-function badEdit(expected: string, found: unknown): FilterError {
-  return new FilterError(
-    "upstreamRequestFilter",
-    new TypeError(`it must set ${expected}, set ${describeValue(found)}`),
-  );
 }
 
 function transportOf({ upgrade, pool }: Exchange): Transport {

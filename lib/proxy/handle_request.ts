@@ -6,14 +6,13 @@ import { attemptFailed, attemptResponded, attemptUpstreams, maySendAgain } from 
 import { chooseUpstream } from "./choose_upstream.ts";
 import type { ClientStream } from "./client_stream.ts";
 import { Exchange } from "./exchange.ts";
-import { filterRequestBody } from "./filter_request_body.ts";
+import { filterRequestBody, runRequestFilter } from "./filter_request.ts";
 import { filterResponse } from "./filter_response.ts";
 import { failExchange } from "./local_reply.ts";
 import { refuseUnrouted } from "./match_route.ts";
 import { makeState, openExchange } from "./open_exchange.ts";
 import { prepareRequest } from "./prepare_request.ts";
 import type { ExchangeSteps, ProxyRuntime } from "./proxy_runtime.ts";
-import { runRequestFilter } from "./run_request_filter.ts";
 import { settleExchange } from "./settle_exchange.ts";
 import { takeContent } from "./take_content.ts";
 

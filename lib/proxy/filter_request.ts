@@ -1,0 +1,147 @@
+/** Lets the configuration reply to a request itself, or change what of it goes to a server. */
+
+import { describeValue } from "../core/describe_value.ts";
+import { FilterError, ProxyError } from "../core/errors.ts";
+import type { FilteredContent, Filters } from "../filter/filters.ts";
+import { StreamBody, streamOf } from "../http/bodies.ts";
+import { isToken } from "../http/header_fields.ts";
+import { asciiTarget } from "../http/request_target.ts";
+import type { OutgoingRequest } from "../transport/transport.ts";
+import type { Exchange } from "./exchange.ts";
+import { checkContent, type CheckedContent } from "./filtered_content.ts";
+import { KeptBody } from "./kept_body.ts";
+import { filterReply, replyLocally } from "./local_reply.ts";
+import { runFilter } from "./run_filter.ts";
+import { keptBytesFor } from "./take_content.ts";
+
+/**
+ * Runs `requestFilter`, and sends what it returned.
+ *
+ * @throws {FilterError} when it throws, rejects, or returns something else than a response
+ */
+export function runRequestFilter(exchange: Exchange): void | Promise<void> {
+  const { requestFilter } = exchange.filters;
+  if (requestFilter === undefined) return;
+  exchange.delayed = true;
+  const made = runFilter("requestFilter", requestFilter, exchange.request, exchange);
+  return made instanceof Promise ? made.then((late) => takeReply(exchange, late)) : takeReply(exchange, made);
+}
+
+function takeReply(exchange: Exchange, made: Response | void): void {
+  exchange.throwIfCancelled();
+  if (made === undefined || made === null) return;
+  if (made instanceof Response && made.status === 101) return passUpgrade(exchange, made);
+  replyLocally(exchange, filterReply(exchange, made, "requestFilter"));
+}
+
+/** What `Deno.upgradeWebSocket()` has made: from here on the connection is the filter's. */
+function passUpgrade(exchange: Exchange, response: Response): void {
+  const { stream } = exchange;
+  exchange.status = 101;
+  exchange.answered = true;
+  stream.passUpgrade(response);
+}
+
+/**
+ * Runs `requestBodyFilter` on content that there is, and puts what it makes in the place of the exchange's body.
+ *
+ * @throws {FilterError} when it throws, rejects, or returns something else than content
+ */
+export function filterRequestBody(exchange: Exchange): void | Promise<void> {
+  const { requestBodyFilter } = exchange.filters;
+  const source = exchange.body;
+  if (requestBodyFilter === undefined || source === null || source.length === 0) return;
+  const original = streamOf(source);
+  const made = runFilter("requestBodyFilter", requestBodyFilter, original, exchange);
+  const take = (content: FilteredContent): void => {
+    exchange.throwIfCancelled();
+    let checked: CheckedContent | null;
+    try {
+      checked = checkContent(content, original);
+    } catch (error) {
+      throw new FilterError("requestBodyFilter", error);
+    }
+    if (checked !== null) {
+      exchange.body = new FilteredBody(source as KeptBody, checked, keptBytesFor(exchange));
+    } else (source as KeptBody).rewind();
+  };
+  return made instanceof Promise ? made.then(take) : take(made);
+}
+
+/** Content of a filter's making, above the client's. */
+class FilteredBody extends KeptBody {
+  readonly #source: KeptBody;
+
+  constructor(source: KeptBody, { stream, length }: CheckedContent, maxKeptBytes: number) {
+    const explain = (cause: unknown): ProxyError | null => {
+      // A client that breaks off is not the filter's fault, and no end that the filter makes of it is a clean one.
+      if (source.failure !== null) return source.failure;
+      if (cause === undefined) return null;
+      // A filter may find that the content is the client's mistake.
+      return cause instanceof ProxyError ? cause : new FilterError("requestBodyFilter", cause);
+    };
+    super(new StreamBody(stream, length), { explain, maxKeptBytes });
+    this.#source = source;
+  }
+
+  override get ended(): boolean {
+    return this.#source.ended;
+  }
+
+  override cancel(reason?: unknown): void {
+    super.cancel(reason);
+    this.#source.cancel(reason);
+  }
+}
+
+/**
+ * Runs `upstreamRequestFilter` on a copy of the request; gives what is sent to the server.
+ *
+ * @throws {FilterError} when it throws, rejects, or makes a method or target that cannot be sent
+ */
+export function filterUpstreamRequest(
+  exchange: Exchange,
+  filter: NonNullable<Filters["upstreamRequestFilter"]>,
+): OutgoingRequest | Promise<OutgoingRequest> {
+  const outgoing = exchange.outgoing!;
+  // A copy: what the filter adds for one server must not be there twice for the next.
+  const headers = outgoing.headers.clone();
+  headers.detach();
+  const shown = outgoing.shownTarget;
+  const { method, body, upgrade = false, expectsContinue = false } = outgoing;
+  const request = { method, target: shown, headers };
+  const take = (): OutgoingRequest => {
+    exchange.throwIfCancelled();
+    if (request.method !== method && !isMethod(request.method)) throw badEdit("a method", request.method);
+    const unchanged = request.target === shown;
+    return {
+      method: request.method,
+      target: unchanged ? outgoing.target : madeTarget(request.target),
+      targetBytes: unchanged ? outgoing.targetBytes : null,
+      headers,
+      body,
+      upgrade,
+      expectsContinue,
+    };
+  };
+  const filtered = runFilter("upstreamRequestFilter", filter, request, exchange);
+  return filtered instanceof Promise ? filtered.then(take) : take();
+}
+
+function madeTarget(target: unknown): string {
+  const made = typeof target === "string" ? asciiTarget(target) : "";
+  if (/^\/[!-~]*$/.test(made)) return made;
+  throw badEdit("a target that begins with a slash", target);
+}
+
+function isMethod(method: unknown): boolean {
+  return typeof method === "string" && isToken(method) && method !== "CONNECT";
+}
+
+/** A filter's mistake: transports take such for one of the client's or of the server's. */
+function badEdit(expected: string, found: unknown): FilterError {
+  return new FilterError(
+    "upstreamRequestFilter",
+    new TypeError(`it must set ${expected}, set ${describeValue(found)}`),
+  );
+}
