@@ -131,7 +131,7 @@ export { Cancellation } from "./lib/core/cancellation.ts";
 export { type Health, type Outcome, Server, type Stage } from "./lib/upstream/server.ts";
 export type { Ineligibility, Standing } from "./lib/upstream/eligibility.ts";
 export type { Address } from "./lib/upstream/address.ts";
-export type { Peer, PeerTls } from "./lib/upstream/peer.ts";
+export type { Peer, PeerTls, ProxyProtocolVersion } from "./lib/upstream/peer.ts";
 export {
   Pool,
   type PoolChange,

@@ -58,14 +58,14 @@ function describeTrust(
 }
 
 function describePool(pool: ResolvedPool, listen: readonly ResolvedListen[], isDefault: boolean): string {
-  const { name, servers, balancing, sticky, timeouts, transport } = pool;
+  const { name, servers, balancing, sticky, timeouts, transport, way } = pool;
   return [
     `pool      ${name}${isDefault ? " (for what no filter sends elsewhere)" : ""}`,
     ...servers.map((server) => `  server    ${describeServer(server, listen)}`),
     ...describeBalancing(balancing).map((line) => `  ${line}`),
     ...(sticky === null ? [] : [`  sticky    ${describeSticky(sticky)}`]),
     `  timeouts  ${describeTimeouts(timeouts)}`,
-    `  transport ${describeTransport(transport)}`,
+    `  transport ${describeTransport(transport, way)}`,
     `  websocket ${describeWebSocket(pool)}`,
   ].join("\n");
 }
@@ -125,7 +125,7 @@ function describeTimeouts({ connectMs, responseMs, idleMs, totalMs }: Timeouts):
     `idle ${formatDuration(idleMs)}${total}`;
 }
 
-function describeTransport(plan: TransportPlan): string {
+function describeTransport(plan: TransportPlan, { sendProxyProtocol }: ResolvedPool["way"]): string {
   const { maxIdle, idleTimeoutMs } = plan.connections;
   const kept = `keeps ${maxIdle === Infinity ? "all" : maxIdle} idle connections a server for ${
     formatDuration(idleTimeoutMs)
@@ -134,7 +134,10 @@ function describeTransport(plan: TransportPlan): string {
     const way = plan.proxy === null ? "" : ` through ${formatProxy(plan.proxy)}`;
     return `fetch, ${plan.protocol === "h2" ? "HTTP/2" : "HTTP/1.1"}${way}; ${kept}`;
   }
-  return `http1; ${kept}`;
+  const header = sendProxyProtocol === undefined
+    ? ""
+    : ` behind a PROXY header, version ${sendProxyProtocol}`;
+  return `http1${header}; ${kept}`;
 }
 
 function describePolicy(policy: ResolvedPolicy): string {

@@ -9,7 +9,7 @@ import { formatAddress } from "../upstream/address.ts";
 import type { PoolOptions, PoolServers, ResolvedPool, Upstreams } from "./proxy_config.ts";
 import type { ResolvedServer, ServerOptions, TimeoutOptions } from "./server_options.ts";
 import { resolveBalancing } from "./resolve_balancing.ts";
-import { resolvePeer, type TlsSetting } from "../filter/resolve_peer.ts";
+import { resolvePeer, type Way } from "../filter/resolve_peer.ts";
 import { DEFAULT_POOL, isSinglePool } from "./schema/upstreams_schema.ts";
 
 /** Pools by name, and the one that takes what nothing sends elsewhere. */
@@ -40,22 +40,24 @@ function isServers(upstreams: Upstreams): upstreams is PoolServers {
 function resolvePool(name: string, options: PoolOptions): ResolvedPool {
   const { servers = [], tls, protocol, proxy, sticky, webSocket } = options;
   const timeouts = resolveTimeouts(options.timeouts);
+  const { transport, sendProxyProtocol } = options;
+  const way: Way = Object.freeze({ tls, transport, protocol, proxy, sendProxyProtocol });
   return Object.freeze({
     name,
-    servers: Object.freeze(servers.map((server) => completeServer(server, tls))),
+    servers: Object.freeze(servers.map((server) => completeServer(server, way))),
     balancing: resolveBalancing(options, timeouts.totalMs),
     sticky: sticky === undefined ? null : resolveSticky(sticky),
     timeouts,
     webSocket: webSocket === false ? null : resolveWebSocket(webSocket),
     transport: selectTransport(options),
-    way: Object.freeze({ tls, transport: options.transport, protocol, proxy }),
+    way,
   });
 }
 
-function completeServer(server: string | ServerOptions, poolTls: TlsSetting): ResolvedServer {
+function completeServer(server: string | ServerOptions, way: Way): ResolvedServer {
   const options = typeof server === "string" ? { address: server } : server;
   const { address, tls, weight = 1, backup = false, tags = [], maxInFlight = Infinity } = options;
-  const peer = resolvePeer(address, tls, poolTls);
+  const peer = resolvePeer(address, tls, way);
   const id = formatAddress(peer.address);
   return Object.freeze({ id, peer, weight, backup, tags: Object.freeze([...tags]), maxInFlight });
 }

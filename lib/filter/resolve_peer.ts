@@ -7,7 +7,7 @@ import {
   parseAddress,
   type ParsedAddress,
 } from "../upstream/address.ts";
-import type { Peer, PeerTls } from "../upstream/peer.ts";
+import type { Peer, PeerTls, ProxyProtocolVersion } from "../upstream/peer.ts";
 import { BLOCKED_PORTS } from "../transport/fetch/fetch_request.ts";
 import type { ResolveServer, ServerSpec } from "../upstream/server_spec.ts";
 
@@ -38,7 +38,7 @@ export interface UpstreamTlsOptions {
 }
 
 /** TLS as it stands in a configuration. */
-export type TlsSetting = boolean | UpstreamTlsOptions | undefined;
+type TlsSetting = boolean | UpstreamTlsOptions | undefined;
 
 /** What a pool says of the way to its servers. */
 export interface Way {
@@ -47,6 +47,8 @@ export interface Way {
   readonly protocol?: unknown;
   /** A proxy on the way; nothing where there is none. */
   readonly proxy?: unknown;
+  /** Version of the PROXY header that connections begin with; nothing where they have none. */
+  readonly sendProxyProtocol?: unknown;
 }
 
 /**
@@ -69,7 +71,13 @@ function effectiveTls(own: TlsSetting, pool: TlsSetting): TlsSetting {
 export function findPeerProblem(parsed: ParsedAddress, own: unknown, way: Way): string | undefined {
   const tls = effectiveTls(own as TlsSetting, way.tls);
   return findTlsProblem(parsed, tls) ?? findFetchProblem(tls, way) ??
-    findProxyProblem(parsed, tls ?? parsed.secure ?? false, way);
+    findProxyProblem(parsed, tls ?? parsed.secure ?? false, way) ?? findHeaderProblem(tls, way);
+}
+
+/** The runtime does a handshake with a client certificate as it connects, and leaves no room in front of it. */
+function findHeaderProblem(tls: TlsSetting, { sendProxyProtocol }: Way): string | undefined {
+  if (sendProxyProtocol === undefined || typeof tls !== "object" || tls?.cert === undefined) return undefined;
+  return 'must not have "tls.cert" where there is "sendProxyProtocol", since nothing can be sent in front of such a handshake';
 }
 
 /** `fetch` checks names whatever it is told. */
@@ -107,14 +115,16 @@ function findTlsProblem(parsed: ParsedAddress, tls: TlsSetting): string | undefi
  * Makes a peer of what is known to be good; frozen, because transports keep connections by its identity.
  *
  * @param own TLS setting of the server itself
- * @param pool TLS setting of its pool
+ * @param way what its pool says
  */
-export function resolvePeer(address: string, own?: TlsSetting, pool?: TlsSetting): Peer {
+export function resolvePeer(address: string, own?: TlsSetting, way: Way = {}): Peer {
   const parsed = parseAddress(address)!;
-  const tls = effectiveTls(own, pool) ?? parsed.secure ?? false;
+  const tls = effectiveTls(own, way.tls) ?? parsed.secure ?? false;
+  const version = way.sendProxyProtocol as ProxyProtocolVersion | undefined;
   return Object.freeze({
     address: Object.freeze(parsed.address),
     tls: tls === false ? null : resolveTls(tls === true ? {} : tls, parsed.address),
+    ...(version === undefined ? {} : { sendProxyProtocol: version }),
   });
 }
 
@@ -146,7 +156,7 @@ export function checkedPeer(address: string, own?: TlsSetting, way: Way = {}): P
   if (problem !== undefined) {
     throw new TypeError(`Cannot use server ${JSON.stringify(address)}: it ${problem}`);
   }
-  return resolvePeer(address, own, way.tls);
+  return resolvePeer(address, own, way);
 }
 
 /** Completes servers that are added to a pool while it runs, reached as the others are. */

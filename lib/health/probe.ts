@@ -1,8 +1,9 @@
 /** Probes of servers, and the connections that they use. */
 
-import { isIP } from "node:net";
+import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { checkServerIdentity, connect, type ConnectionOptions, type TLSSocket } from "node:tls";
-import { closeSocket, openSocket } from "../transport/http1/dial.ts";
+import { writeProxyHeader } from "../http1/proxy_protocol.ts";
+import { closeSocket, openSocket, writePreface } from "../transport/http1/dial.ts";
 import type { PeerTls } from "../upstream/peer.ts";
 import type { Server } from "../upstream/server.ts";
 
@@ -98,11 +99,17 @@ async function openStream(
   signal: AbortSignal,
 ): Promise<ProbeStream> {
   const address = peer.address.kind === "unix" || port === null ? peer.address : { ...peer.address, port };
+  // What listens at another port is not the server that wants a header.
+  const isOther = address.kind === "tcp" && peer.address.kind === "tcp" && address.port !== peer.address.port;
+  const version = isOther ? undefined : peer.sendProxyProtocol;
+  const preface = version === undefined ? null : writeProxyHeader(version, null);
   if (tls === null || address.kind === "unix") {
-    return plainStream(await openSocket({ address, tls: null }, signal));
+    const socket = await openSocket({ address, tls: null }, signal);
+    if (preface !== null) await writePreface(socket, preface, signal);
+    return plainStream(socket);
   }
   const { hostname: host } = address;
-  return await openTls({ ...tlsOptions(tls), host, port: address.port }, tls.caCerts, signal);
+  return await openTls({ ...tlsOptions(tls), host, port: address.port }, tls.caCerts, signal, preface);
 }
 
 function plainStream(socket: Deno.Conn): ProbeStream {
@@ -139,19 +146,26 @@ async function openTls(
   options: ConnectionOptions,
   caCerts: readonly string[],
   signal: AbortSignal,
+  preface: Bytes | null,
 ): Promise<ProbeStream> {
-  if (caCerts.length === 0) return await handshake(options, signal);
+  if (caCerts.length === 0) return await handshake(options, signal, preface);
   try {
-    return await handshake({ ...options, ca: [...caCerts] }, signal);
+    return await handshake({ ...options, ca: [...caCerts] }, signal, preface);
   } catch (error) {
     if (!UNTRUSTED.has((error as { code?: string }).code ?? "")) throw error;
-    return await handshake(options, signal);
+    return await handshake(options, signal, preface);
   }
 }
 
-function handshake(options: ConnectionOptions, signal: AbortSignal): Promise<ProbeStream> {
+async function handshake(
+  options: ConnectionOptions,
+  signal: AbortSignal,
+  preface: Bytes | null,
+): Promise<ProbeStream> {
+  const socket = connect(
+    preface === null ? options : { ...options, socket: await prefaced(options, preface, signal) },
+  );
   const { promise, resolve, reject } = Promise.withResolvers<ProbeStream>();
-  const socket = connect(options);
   const giveUp = (): void => {
     socket.destroy();
     reject(signal.reason);
@@ -168,7 +182,25 @@ function handshake(options: ConnectionOptions, signal: AbortSignal): Promise<Pro
     reject(error);
   });
   if (signal.aborted) giveUp();
-  return promise;
+  return await promise;
+}
+
+/** A connection that has begun with these bytes. */
+function prefaced({ host, port }: ConnectionOptions, preface: Bytes, signal: AbortSignal): Promise<Socket> {
+  const { promise, resolve, reject } = Promise.withResolvers<Socket>();
+  const socket = connectPlain(
+    { host: host!, port: port! },
+    () => socket.write(preface, () => resolve(socket)),
+  );
+  const giveUp = (): void => {
+    socket.destroy();
+    reject(signal.reason);
+  };
+  signal.addEventListener("abort", giveUp, { once: true });
+  // Stays for good: an error without a listener would end the process.
+  socket.on("error", reject);
+  if (signal.aborted) giveUp();
+  return promise.finally(() => signal.removeEventListener("abort", giveUp));
 }
 
 function tlsOptions({ serverName, cert, key, verifyHostname = true }: PeerTls): ConnectionOptions {

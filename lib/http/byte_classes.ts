@@ -19,6 +19,6 @@ export const HEX_DIGITS: Uint8Array = Uint8Array.from(
 );
 
 /** The bytes of a text that is known and ASCII. */
-export function asciiBytes(text: string): Uint8Array {
+export function asciiBytes(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }

@@ -21,6 +21,10 @@ export interface ClientStream {
   readonly peerIp: string;
   /** Port of the other end; 0 on a unix socket. */
   readonly peerPort: number;
+  /** The address that the client has connected to; `""` when that is not known. */
+  readonly localIp: string;
+  /** The port of it. */
+  readonly localPort: number;
   /** `"HTTP/1.1"`, `"HTTP/1.0"` or `"HTTP/2"`. */
   readonly protocol: string;
   readonly method: string;

@@ -122,6 +122,7 @@ export function filterUpstreamRequest(
       body,
       upgrade,
       expectsContinue,
+      addresses: outgoing.addresses ?? null,
     };
   };
   const filtered = runFilter("upstreamRequestFilter", filter, request, exchange);

@@ -5,6 +5,7 @@ import { FilterError } from "../core/errors.ts";
 import { addForwarded, removeForwarded } from "../http/forwarded.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
+import type { ProxyAddresses } from "../http1/proxy_protocol.ts";
 import type { RequestBody } from "../http/message.ts";
 import { asciiTarget } from "../http/request_target.ts";
 import { isOriginForm } from "../routing/rewrite.ts";
@@ -60,6 +61,11 @@ class ServerRequest implements PreparedRequest {
 
   get shownTarget(): string {
     return this.#target ?? this.#exchange.target;
+  }
+
+  get addresses(): ProxyAddresses {
+    const { client: { ip, port }, stream: { localIp, localPort } } = this.#exchange;
+    return { ip, port, localIp, localPort };
   }
 
   // As it came where nobody changes it; most transports need no text of it.

@@ -91,7 +91,7 @@ export function createHandler<State>(config: ProxyConfig<State>, options: ServeO
 }
 
 // The listener is the program's: nobody knows what the runtime puts in place of a missing `Host`, so that goes on.
-const COMMON = { fallbackAuthority: "", underscores: "drop" } as const;
+const COMMON = { fallbackAuthority: "", underscores: "drop", local: null } as const;
 const PLAIN: DenoListenerInfo = { scheme: "http", ...COMMON };
 const SECURE: DenoListenerInfo = { scheme: "https", ...COMMON };
 

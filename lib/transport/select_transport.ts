@@ -2,6 +2,7 @@
 
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import type { ConnectionLimits } from "./http1/connection_pool.ts";
+import type { ProxyProtocolVersion } from "../upstream/peer.ts";
 import { type OutboundProxy, parseProxy, PROXY_EXPECTED } from "./outbound_proxy.ts";
 
 /** Names of the transports. */
@@ -30,6 +31,13 @@ export interface TransportOptions {
   proxy?: string;
   /** Limits of the connections to each server. */
   connections?: ConnectionOptions;
+  /**
+   * Begins each connection with a header of the PROXY protocol, version 1 (text) or 2 (binary), which says who the client is.
+   * A connection then serves one client alone; those of checks say that they are the proxy's own. By `"http1"` only.
+   *
+   * @default {none}
+   */
+  sendProxyProtocol?: ProxyProtocolVersion;
 }
 
 /** The same, complete. */

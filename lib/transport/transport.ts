@@ -4,6 +4,7 @@ import type { Cancellation } from "../core/cancellation.ts";
 import type { ProxyError, UpstreamError } from "../core/errors.ts";
 import type { FieldLines } from "../http/field_lines.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
+import type { ProxyAddresses } from "../http1/proxy_protocol.ts";
 import type { Body, Bytes, RequestBody, ResponseHead } from "../http/message.ts";
 import type { Peer } from "../upstream/peer.ts";
 
@@ -19,6 +20,8 @@ export interface OutgoingRequest {
   readonly targetBytes?: TargetBytes | null;
   /** Whether the server may switch protocols (101), as the fields ask it to. @default {false} */
   readonly upgrade?: boolean;
+  /** Whose request it is, for servers that are told so; `null` when nobody's. @default {null} */
+  readonly addresses?: ProxyAddresses | null;
   /** Whether the content waits until the server asks for it (RFC 9110 section 10.1.1). @default {false} */
   readonly expectsContinue?: boolean;
 }

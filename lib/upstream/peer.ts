@@ -2,6 +2,9 @@
 
 import type { Address } from "./address.ts";
 
+/** Version of the PROXY protocol. */
+export type ProxyProtocolVersion = 1 | 2;
+
 /** TLS to a server. */
 export interface PeerTls {
   /** Name for SNI and for the check of the certificate. */
@@ -26,4 +29,6 @@ export interface Peer {
   readonly address: Address;
   /** `null` means plain text. */
   readonly tls: PeerTls | null;
+  /** Version of the PROXY header that each connection begins with; none without it. */
+  readonly sendProxyProtocol?: ProxyProtocolVersion;
 }

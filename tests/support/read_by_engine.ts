@@ -69,7 +69,11 @@ export class EngineConnection implements Disposable {
       idle: () => {},
       closed: () => {},
     };
-    this.#connection = new ClientConnection(this.socket, { ip: "", port: 0 }, context);
+    this.#connection = new ClientConnection(
+      this.socket,
+      { ip: "", port: 0, localIp: "", localPort: 0 },
+      context,
+    );
   }
 
   async #handle(stream: ClientStream, use: ContentUse): Promise<void> {

@@ -45,6 +45,7 @@ export const transportEntries = {
       mustBe(PROXY_EXPECTED),
     ),
   ),
+  sendProxyProtocol: v.optional(v.picklist([1, 2], mustBe("1 or 2"))),
   connections: v.optional(optionsObject(connectionEntries, CONNECTIONS_EXPECTED, explainConnectionKey)),
 } satisfies Record<keyof TransportOptions, v.GenericSchema>;
 
@@ -53,6 +54,18 @@ export function checkTransport(
   pool: Record<string, unknown>,
   addIssue: v.RawCheckContext<unknown>["addIssue"],
 ): void {
+  const { transport, protocol, proxy, sendProxyProtocol } = pool;
+  if (sendProxyProtocol !== undefined) {
+    const byFetch = transport === "fetch"
+      ? '"transport" is "fetch"'
+      : protocol === "h2"
+      ? '"protocol" is "h2"'
+      : proxy === undefined
+      ? null
+      : 'there is a "proxy"';
+    const message = `must not stand where ${byFetch}: only the transport "http1" sends PROXY headers`;
+    if (byFetch !== null) addIssue({ message, path: [pathItem(pool, "sendProxyProtocol")] });
+  }
   const message = findTransportProblem(pool as TransportOptions);
   if (message !== null) addIssue({ message, path: [pathItem(pool, "transport")] });
 }

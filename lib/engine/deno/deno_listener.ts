@@ -112,6 +112,7 @@ export class DenoListener implements EngineListener {
       scheme: tls === undefined ? "http" : "https",
       fallbackAuthority: "",
       underscores,
+      local: null,
     };
     const streams = new DenoStreams(clock, wheel);
     // Read by streams as they begin.
@@ -140,6 +141,7 @@ export class DenoListener implements EngineListener {
     } catch (error) {
       throw this.#listenError(error);
     }
+    if (unix === undefined) info.local = http.addr;
     info.fallbackAuthority = this.#fallbackAuthority(http.addr.port);
     const server = { http, streams, abort, finishing: false };
     // The runtime gives up a socket for good when it runs out of descriptors, for one; connections stay.

@@ -30,6 +30,8 @@ export interface DenoListenerInfo extends ListenerInfo {
   readonly fallbackAuthority: string;
   /** What becomes of fields with underscores in their names. */
   readonly underscores: Underscores;
+  /** Where it listens; none on a unix socket. */
+  readonly local: Deno.NetAddr | null;
 }
 
 /** What all streams of an engine share. */
@@ -121,6 +123,14 @@ export class DenoStream implements ClientStream {
   get peerPort(): number {
     const peer = this.#remote;
     return "hostname" in peer ? peer.port : 0;
+  }
+
+  get localIp(): string {
+    return this.listener.local?.hostname ?? "";
+  }
+
+  get localPort(): number {
+    return this.listener.local?.port ?? 0;
   }
 
   // Once the response has been handed over the runtime does not tell any more.

@@ -8,6 +8,7 @@ import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
 import { screenFields, type Underscores } from "../../http/screen_fields.ts";
 import { requestBodyReader } from "../../http1/body_framing.ts";
 import { type BufferShelf, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
+import { type ProxyAddresses, type ProxyHeader, readProxyHeader } from "../../http1/proxy_protocol.ts";
 import type { RequestHeadParser } from "../../http1/request_head.ts";
 import type {
   ClientStream,
@@ -62,14 +63,6 @@ export interface RequestHead {
   readonly outgoing: HeaderFields;
 }
 
-/** Who is at the other end of a connection. */
-export interface Peer {
-  /** Address; `""` on a unix socket. */
-  readonly ip: string;
-  /** Port; 0 on a unix socket. */
-  readonly port: number;
-}
-
 /** A socket, the request on it, and the read that is pending whenever nothing else is to be done. */
 export class ClientConnection implements ClientStream, ContentOwner, ResponseWriterOwner {
   /** Neighbours in the list of those that are idle. @internal */
@@ -83,7 +76,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   exchange: StreamExchange | null = null;
   readonly #context: ConnectionContext;
   readonly #socket: Socket;
-  readonly #peer: Peer;
+  #peer: ProxyAddresses;
   readonly #deadline: Deadline;
   readonly #response: ResponseWriter;
   #buffer: Bytes = new Uint8Array(IDLE_BUFFER);
@@ -91,7 +84,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   /** Where a read that is pending puts what it brings; -1 when none is. */
   #readingAt = -1;
   #head: RequestHead | null = null;
-  #state: "idle" | "head" | "busy" | "discard" | "linger" | "tunnel" | "closed" = "idle";
+  #state: "proxy" | "idle" | "head" | "busy" | "discard" | "linger" | "tunnel" | "closed" = "idle";
   #tunnel: TunnelRelay | null = null;
   #onInput: ((bytes: Bytes | null) => void) | null = null;
   #responding = false;
@@ -109,13 +102,18 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   /** Whether a read of content is pending. */
   #contentAwaited = false;
 
-  constructor(socket: Socket, peer: Peer, context: ConnectionContext) {
+  /**
+   * @param peer its two ends; `""` and 0 on a unix socket
+   * @param proxied whether a header of the PROXY protocol comes first, and says who the client is
+   */
+  constructor(socket: Socket, peer: ProxyAddresses, context: ConnectionContext, proxied = false) {
     this.#socket = socket;
     this.#peer = peer;
     this.#context = context;
     this.#deadline = context.wheel.deadline(() => this.#expired());
     this.#response = new ResponseWriter(socket, context.shelf, this);
-    this.#becomeIdle();
+    if (proxied) this.#awaitProxyHeader();
+    else this.#becomeIdle();
     this.#read(0);
   }
 
@@ -129,6 +127,14 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
 
   get peerPort(): number {
     return this.#peer.port;
+  }
+
+  get localIp(): string {
+    return this.#peer.localIp;
+  }
+
+  get localPort(): number {
+    return this.#peer.localPort;
   }
 
   get protocol(): string {
@@ -194,17 +200,56 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
       this.#behind = at;
       return;
     }
-    if (this.#state === "idle") {
-      this.#state = "head";
-      this.#context.idle(this, false);
-      if (this.#head === null) {
-        this.#head = this.#context.takeHead();
-        this.#head.parser.begin(at);
-      }
-      this.#expect(this.#context.limits.headMs);
-    }
+    if (this.#state === "proxy") return this.#readProxyHeader();
+    if (this.#state === "idle") this.#beginHead(at);
     this.#readHead();
   };
+
+  #beginHead(at: number): void {
+    this.#state = "head";
+    this.#context.idle(this, false);
+    if (this.#head === null) {
+      this.#head = this.#context.takeHead();
+      this.#head.parser.begin(at);
+    }
+    this.#expect(this.#context.limits.headMs);
+  }
+
+  // As good as idle: nothing is asked yet, and it may be given up for another one.
+  #awaitProxyHeader(): void {
+    this.#state = "proxy";
+    this.#context.idle(this, true);
+    this.#expect(this.#context.limits.headMs);
+  }
+
+  #readProxyHeader(): void {
+    let header: ProxyHeader | null;
+    try {
+      header = readProxyHeader(this.#buffer, this.#filled);
+    } catch (error) {
+      return this.refuse(error as RequestError);
+    }
+    if (header === null) {
+      if (this.#filled === this.#buffer.length) this.#grow();
+      return this.#read(this.#filled);
+    }
+    const { length, addresses } = header;
+    if (addresses !== null) this.#peer = addresses;
+    this.#buffer.copyWithin(0, length, this.#filled);
+    this.#filled -= length;
+    this.#state = "idle";
+    this.#expect(this.#context.limits.keepAliveMs);
+    if (this.#filled === 0) return this.#read(0);
+    this.#beginHead(0);
+    this.#readHead();
+  }
+
+  /** Answers with the error, whatever the client is about to ask, and closes. */
+  refuse(error: ProxyError): void {
+    if (this.#state === "closed") return;
+    this.#beginHead(0);
+    this.#refuse(error);
+  }
 
   #passInput(at: number | null, count: number): void {
     const bytes = at === null ? null : this.#buffer.slice(at, at + count);
@@ -239,14 +284,17 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
 
   /** Makes room behind what is there: by moving it to the front, or in a larger buffer. */
   #makeRoom(): void {
-    const { parser } = this.#head!;
+    this.#grow();
+    this.#head!.parser.lines.bytes = this.#buffer;
+  }
+
+  #grow(): void {
     const larger = new Uint8Array(Math.max(this.#buffer.length * 2, SMALL_BUFFER));
     larger.set(this.#buffer.subarray(0, this.#filled));
     this.#buffer = larger;
-    parser.lines.bytes = larger;
   }
 
-  #refuse(error: RequestError): void {
+  #refuse(error: ProxyError): void {
     this.#state = "busy";
     this.#close = true;
     const { parser, headers } = this.#head!;
@@ -614,18 +662,23 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
 
   /** Ends it as soon as what runs is done; at once when nothing does. */
   drain(): void {
-    if (this.#state === "idle") this.dispose();
+    if (this.#waits) this.dispose();
+  }
+
+  /** Whether it is among those that are idle. */
+  get #waits(): boolean {
+    return this.#state === "idle" || this.#state === "proxy";
   }
 
   /** Closes it. */
   dispose(): void {
     if (this.#state === "closed") return;
-    const idle = this.#state === "idle";
+    const waits = this.#waits;
     this.#state = "closed";
     this.#deadline.clear();
     this.#response.stop();
     this.#tunnel?.[Symbol.dispose]();
-    if (idle) this.#context.idle(this, false);
+    if (waits) this.#context.idle(this, false);
     try {
       this.#socket.close();
     } catch {

@@ -9,15 +9,11 @@ import { HeaderFields } from "../../http/header_fields.ts";
 import type { Underscores } from "../../http/screen_fields.ts";
 import { plainAddress } from "../../http/trusted_proxies.ts";
 import { BufferShelf } from "../../http1/buffer_shelf.ts";
+import type { ProxyAddresses } from "../../http1/proxy_protocol.ts";
 import { RequestHeadParser } from "../../http1/request_head.ts";
 import type { ListenerInfo, StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, listenError } from "../engine.ts";
-import {
-  ClientConnection,
-  type ConnectionContext,
-  type Peer,
-  type RequestHead,
-} from "./client_connection.ts";
+import { ClientConnection, type ConnectionContext, type RequestHead } from "./client_connection.ts";
 
 /** What an {@linkcode Http1Listener} takes. */
 export interface Http1ListenerOptions extends ListenerEvents {
@@ -95,7 +91,9 @@ export class Http1Listener implements EngineListener, ConnectionContext {
 
   #take(socket: Deno.Conn): void {
     if ("setNoDelay" in socket) (socket as Deno.TcpConn).setNoDelay(true);
-    const connection = new ClientConnection(socket, peerOf(socket), this);
+    const peer = addressesOf(socket);
+    const proxied = this.#options.listen.proxyProtocol?.trusts(peer.ip) === true;
+    const connection = new ClientConnection(socket, peer, this, proxied);
     connection.index = this.#connections.push(connection) - 1;
   }
 
@@ -182,8 +180,15 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   }
 }
 
-function peerOf({ remoteAddr }: Deno.Conn): Peer {
-  return "hostname" in remoteAddr
-    ? { ip: plainAddress(remoteAddr.hostname), port: remoteAddr.port }
-    : { ip: "", port: 0 };
+function addressesOf({ remoteAddr, localAddr }: Deno.Conn): ProxyAddresses {
+  if (!("hostname" in remoteAddr)) return UNIX;
+  const { hostname, port } = localAddr as Deno.NetAddr;
+  return {
+    ip: plainAddress(remoteAddr.hostname),
+    port: remoteAddr.port,
+    localIp: plainAddress(hostname),
+    localPort: port,
+  };
 }
+
+const UNIX: ProxyAddresses = { ip: "", port: 0, localIp: "", localPort: 0 };

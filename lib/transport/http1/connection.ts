@@ -44,12 +44,16 @@ export interface ConnectionInit {
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
   readonly shelf: BufferShelf;
+  /** Whose it is alone; `""` where it may serve everybody. @default {""} */
+  readonly client?: string;
 }
 
 /** A socket and the exchange on it. A read is pending whenever no content is read, so that a close is noticed at once. */
 export class Connection implements RequestSenderOwner, Disposable {
   /** When it became idle, in the clock's milliseconds. */
   idleSince = 0;
+  /** Whose it is alone; `""` where it may serve everybody. */
+  readonly client: string;
   readonly #socket: Deno.Conn;
   readonly #owner: ConnectionOwner;
   readonly #clock: Clock;
@@ -69,7 +73,8 @@ export class Connection implements RequestSenderOwner, Disposable {
   /** Whether nothing came after the content, so that what comes next is the next response. */
   #clean = false;
 
-  constructor({ socket, owner, clock, wheel, shelf }: ConnectionInit) {
+  constructor({ socket, owner, clock, wheel, shelf, client = "" }: ConnectionInit) {
+    this.client = client;
     this.#socket = socket;
     this.#owner = owner;
     this.#clock = clock;

@@ -5,6 +5,7 @@ import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { type ProxyError, UpstreamError } from "../../core/errors.ts";
 import { formatAddress } from "../../upstream/address.ts";
 import type { Peer } from "../../upstream/peer.ts";
+import { writeProxyHeader } from "../../http1/proxy_protocol.ts";
 import type { BufferShelf } from "../../http1/buffer_shelf.ts";
 import { Connection, type ConnectionOwner, type Trip } from "./connection.ts";
 import { closeSocket, dial } from "./dial.ts";
@@ -66,9 +67,17 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
 
   /** Sends a request on an idle connection, or on a new one. */
   submit(trip: Trip, now?: number): void {
-    const connection = this.#idle.pop();
+    const connection = this.#peer.sendProxyProtocol === undefined
+      ? this.#idle.pop()
+      : this.#takeOf(clientOf(trip));
     if (connection !== undefined) connection.start(trip, now);
     else this.#connect(trip);
+  }
+
+  // What a connection begins with cannot be taken back: it stays that of one client.
+  #takeOf(client: string): Connection | undefined {
+    const index = this.#idle.findLastIndex((connection) => connection.client === client);
+    return index < 0 ? undefined : this.#idle.splice(index, 1)[0];
   }
 
   released(connection: Connection): void {
@@ -100,7 +109,11 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     this.#dials.add(controller);
     const listener = trip.options.cancellation.listen((reason) => controller.abort(cancelledError(reason)));
     const connectMs = Math.min(trip.options.timeouts.connectMs, trip.dueAt - this.#clock.now());
-    dial(this.#peer, { wheel: this.#wheel, connectMs, controller, stuck: this.#stuck }).then((socket) => {
+    const { sendProxyProtocol: version } = this.#peer;
+    const preface = version === undefined ? null : writeProxyHeader(version, trip.request.addresses ?? null);
+    const client = version === undefined ? "" : clientOf(trip);
+    const options = { wheel: this.#wheel, connectMs, controller, preface, stuck: this.#stuck };
+    dial(this.#peer, options).then((socket) => {
       this.#dials.delete(controller);
       listener[Symbol.dispose]();
       const connection = new Connection({
@@ -109,6 +122,7 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
         clock: this.#clock,
         wheel: this.#wheel,
         shelf: this.#shelf,
+        client,
       });
       this.#connections.add(connection);
       connection.start(trip);
@@ -144,6 +158,13 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     for (const socket of this.#stuck) closeSocket(socket);
     for (const connection of [...this.#connections]) connection[Symbol.dispose]();
   }
+}
+
+/** What stands for the client of a request: both ends of its connection. */
+function clientOf({ request: { addresses = null } }: Trip): string {
+  if (addresses === null) return "";
+  const { ip, port, localIp, localPort } = addresses;
+  return `${ip} ${port} ${localIp} ${localPort}`;
 }
 
 function stuckError(peer: Peer): UpstreamError {

@@ -3,6 +3,7 @@
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ProxyError, UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
 import { resourceShortage } from "../../core/resource_shortage.ts";
+import type { Bytes } from "../../http/message.ts";
 import { formatAddress } from "../../upstream/address.ts";
 import type { Peer, PeerTls } from "../../upstream/peer.ts";
 
@@ -13,6 +14,8 @@ export interface DialOptions {
   connectMs: number;
   /** Aborting it, with the error to fail with, gives up and leaves nothing open. */
   controller: AbortController;
+  /** What each connection begins with, before TLS; nothing by default. */
+  preface?: Bytes | null;
   /** Where a handshake that was given up stays until the server ends it. */
   stuck: Set<Deno.Conn>;
 }
@@ -23,13 +26,14 @@ export interface DialOptions {
  * @throws {UpstreamError} in phase "unsent", or what the controller was aborted with
  */
 export async function dial(peer: Peer, options: DialOptions): Promise<Deno.Conn> {
-  const { wheel, connectMs, controller } = options;
+  const { wheel, connectMs, controller, preface = null } = options;
   const { signal } = controller;
   let stage: ConnectStage = "connect";
   using deadline = wheel.deadline(() => controller.abort(connectTimeoutError(peer, stage, connectMs)));
   deadline.set(connectMs);
   try {
     const socket = await orAbort(openSocket(peer, signal), signal);
+    if (preface !== null) await writePreface(socket, preface, signal);
     if (peer.tls === null) return socket;
     stage = "handshake";
     deadline.set(connectMs);
@@ -38,6 +42,21 @@ export async function dial(peer: Peer, options: DialOptions): Promise<Deno.Conn>
     // An abort's reason wins over whatever the aborted operation failed with.
     const reason = signal.aborted ? signal.reason : error;
     throw reason instanceof ProxyError ? reason : classifyConnectError(reason, peer, stage);
+  }
+}
+
+/** Writes what a connection begins with; a socket that fails is closed. */
+export async function writePreface(socket: Deno.Conn, preface: Bytes, signal: AbortSignal): Promise<void> {
+  const close = (): void => closeSocket(socket);
+  signal.addEventListener("abort", close);
+  try {
+    for (let sent = 0; sent < preface.length;) sent += await socket.write(preface.subarray(sent));
+    signal.throwIfAborted();
+  } catch (error) {
+    close();
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", close);
   }
 }
 

@@ -316,6 +316,25 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     'listen.engine must be one of "auto", "http1", "deno", received "http2"',
   ],
   [
+    "PROXY protocol, version 3",
+    { upstreams: { servers: upstreams, sendProxyProtocol: 3 } },
+    "upstreams.sendProxyProtocol must be 1 or 2, received 3",
+  ],
+  ...[
+    [{ transport: "fetch" }, '"transport" is "fetch"'],
+    [{ protocol: "h2" }, '"protocol" is "h2"'],
+    [{ proxy: "http://p:1" }, 'there is a "proxy"'],
+  ].map(([options, why]): [string, unknown, string] => [
+    `PROXY protocol where ${why}`,
+    { upstreams: { servers: upstreams, sendProxyProtocol: 1, ...options as object } },
+    `upstreams.sendProxyProtocol must not stand where ${why}: only the transport "http1" sends PROXY headers`,
+  ]),
+  [
+    "PROXY protocol with client certificate",
+    { upstreams: { servers: upstreams, sendProxyProtocol: 1, tls: { cert: PEM_CERT, key: PEM_KEY } } },
+    'upstreams.servers[0] must not have "tls.cert" where there is "sendProxyProtocol", since nothing can be sent in front of such a handshake',
+  ],
+  [
     "own engine with TLS",
     { upstreams, listen: { engine: "http1", tls: { cert: PEM_CERT, key: PEM_KEY } } },
     'listen.engine must not be "http1" beside "tls", which that engine does not speak; leave it out',

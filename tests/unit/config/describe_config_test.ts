@@ -44,7 +44,7 @@ Deno.test("describeConfig() shows every part, and no certificate", () => {
         transport: "fetch",
         connections: { maxIdle: Infinity, idleTimeout: "1m" },
       },
-      few: { servers: ["f:80"], connections: { maxIdle: 0 } },
+      few: { servers: ["f:80"], connections: { maxIdle: 0 }, sendProxyProtocol: 2 },
     },
     limiter: { key: "header:appid", limit: 1, window: "1s" },
     newContext: () => ({}),
@@ -97,7 +97,7 @@ pool      few
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
-  transport http1; keeps 0 idle connections a server for 4s
+  transport http1 behind a PROXY header, version 2; keeps 0 idle connections a server for 4s
   websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
 limit     default
   at most 1 request per 1s for each header appid
