@@ -2,6 +2,7 @@
 
 import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { checkServerIdentity, connect, type ConnectionOptions, type TLSSocket } from "node:tls";
+import { withSecondLookup } from "../core/resource_shortage.ts";
 import { writeProxyHeader } from "../http1/proxy_protocol.ts";
 import { closeSocket, openSocket, writePreface } from "../transport/http1/dial.ts";
 import type { PeerTls } from "../upstream/peer.ts";
@@ -109,7 +110,8 @@ async function openStream(
     return plainStream(socket);
   }
   const { hostname: host } = address;
-  return await openTls({ ...tlsOptions(tls), host, port: address.port }, tls.caCerts, signal, preface);
+  const options = { ...tlsOptions(tls), host, port: address.port };
+  return await withSecondLookup(() => openTls(options, tls.caCerts, signal, preface), signal);
 }
 
 function plainStream(socket: Deno.Conn): ProbeStream {
