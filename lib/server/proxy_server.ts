@@ -2,6 +2,7 @@
 
 import { callAside } from "../core/callback.ts";
 import type { ResolvedConfig, ResolvedListen } from "../config/proxy_config.ts";
+import { openDescriptors } from "../core/descriptors.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
 import type { Observer } from "../observe/observer.ts";
@@ -146,17 +147,6 @@ export class ProxyServer implements AsyncDisposable {
   /** The same as {@linkcode ProxyServer.shutdown}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.shutdown("disposed");
-  }
-}
-
-/** How many descriptors the process holds; `null` where it may not look. */
-function openDescriptors(): number | null {
-  // Without the permission the runtime would prompt at the terminal.
-  if (Deno.permissions.querySync({ name: "read" }).state !== "granted") return null;
-  try {
-    return [...Deno.readDirSync("/proc/self/fd")].length;
-  } catch {
-    return null;
   }
 }
 

@@ -66,6 +66,7 @@ export class EngineConnection implements Disposable {
         outgoing: new HeaderFields(),
       }),
       giveHead: () => {},
+      admits: () => true,
       idle: () => {},
       closed: () => {},
     };

@@ -51,6 +51,8 @@ export interface ConnectionContext {
   giveHead(head: RequestHead): void;
   /** The connection waits for a request, or has got one. */
   idle(connection: ClientConnection, idle: boolean): void;
+  /** Whether its client may have one more connection; it counts as that client's from then on. */
+  admits(connection: ClientConnection): boolean;
   /** The connection is closed. */
   closed(connection: ClientConnection): void;
 }
@@ -70,6 +72,10 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   next: ClientConnection | null = null;
   /** Its place among the connections of its listener. @internal */
   index = -1;
+  /** Until when its first request is on its way, for all that is known; 0 once that has come. @internal */
+  newUntil = 0;
+  /** Whose it is, where connections of a client are counted; `""` where they are not. @internal */
+  client = "";
   body: ClientContent | null = null;
   readonly native: null = null;
   readonly tunnelsRaw = true;
@@ -234,7 +240,10 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
       return this.#read(this.#filled);
     }
     const { length, addresses } = header;
-    if (addresses !== null) this.#peer = addresses;
+    if (addresses !== null) {
+      this.#peer = addresses;
+      if (!this.#context.admits(this)) return this.refuse(tooManyConnections());
+    }
     this.#buffer.copyWithin(0, length, this.#filled);
     this.#filled -= length;
     this.#state = "idle";
@@ -308,6 +317,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     this.#state = "busy";
     this.#dueAt = Infinity;
     this.#requests++;
+    this.newUntil = 0;
     this.#head!.headers.begin(parser.lines);
     this.#close = !parser.persistent || this.#requests >= maxRequestsPerConnection;
     this.#behind = parser.bodyStart;
@@ -689,3 +699,8 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
 }
 
 const NO_FIELDS = new HeaderFields();
+
+/** The error for a client that has as many connections as it may. */
+export function tooManyConnections(): RequestError {
+  return new RequestError("Too many connections come from this address", 429, { "retry-after": "1" });
+}

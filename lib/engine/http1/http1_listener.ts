@@ -1,6 +1,9 @@
 /** A socket that accepts clients of HTTP/1.1, and their connections. */
 
 import type { Clock } from "../../core/clock.ts";
+import { descriptorLimit, SpareDescriptor } from "../../core/descriptors.ts";
+import { OUT_OF_RESOURCES, ProxyError } from "../../core/errors.ts";
+import { resourceShortage } from "../../core/resource_shortage.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { formatListen } from "../../config/format_listen.ts";
 import type { ClientLimits } from "../../config/client_limits.ts";
@@ -11,9 +14,15 @@ import { plainAddress } from "../../http/trusted_proxies.ts";
 import { BufferShelf } from "../../http1/buffer_shelf.ts";
 import type { ProxyAddresses } from "../../http1/proxy_protocol.ts";
 import { RequestHeadParser } from "../../http1/request_head.ts";
+import { addressGroup } from "../../limiter/address_group.ts";
 import type { ListenerInfo, StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, listenError } from "../engine.ts";
-import { ClientConnection, type ConnectionContext, type RequestHead } from "./client_connection.ts";
+import {
+  ClientConnection,
+  type ConnectionContext,
+  type RequestHead,
+  tooManyConnections,
+} from "./client_connection.ts";
 
 /** What an {@linkcode Http1Listener} takes. */
 export interface Http1ListenerOptions extends ListenerEvents {
@@ -27,6 +36,14 @@ export interface Http1ListenerOptions extends ListenerEvents {
 const PAUSE_MS = 100;
 /** How long it has to work until what broke it counts as over. */
 const STEADY_AFTER_MS = 1000;
+/** How much of an IPv6 address stands for one client, who usually has the whole network. */
+const IPV6_PREFIX = 64;
+/** What the process needs beside its connections: logs, listeners, timers, certificates. */
+const OTHER_DESCRIPTORS = 64;
+/** How long a connection counts as one whose client is about to ask. */
+const NEW_MS = 1000;
+/** How few connections are not worth running for. */
+const LEAST_CONNECTIONS = 16;
 /** Parsers that are kept for requests to come. */
 const MAX_HEADS = 256;
 
@@ -51,6 +68,13 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   #brokenSince: number | null = null;
   #steady: Disposable | null = null;
   #empty: (() => void) | null = null;
+  readonly #maxConnections: number;
+  /** How many connections each client has, where that is limited. */
+  readonly #clients = new Map<string, number>();
+  readonly #spare = new SpareDescriptor();
+  /** Whether accepting has failed since it last worked, or paused. */
+  #failed = false;
+  #onRoom: (() => void) | null = null;
 
   /** @throws {ListenError} when the address cannot be listened at */
   constructor(options: Http1ListenerOptions) {
@@ -61,11 +85,13 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     this.handler = handler;
     this.limits = limits;
     this.underscores = underscores;
+    this.#maxConnections = limits.maxConnections ?? mostConnections();
     try {
       this.#socket = unix === undefined
         ? Deno.listen({ hostname, port })
         : Deno.listen({ transport: "unix", path: unix });
     } catch (error) {
+      this.#spare[Symbol.dispose]();
       throw listenError(formatListen(listen), error);
     }
     this.#port = unix === undefined ? (this.#socket.addr as Deno.NetAddr).port : 0;
@@ -78,13 +104,22 @@ export class Http1Listener implements EngineListener, ConnectionContext {
 
   async #acceptAll(): Promise<void> {
     while (!this.draining) {
+      let socket: Deno.Conn;
       try {
-        this.#take(await this.#socket.accept());
-        if (this.#brokenSince !== null) this.#works();
+        socket = await this.#socket.accept();
       } catch (error) {
         if (this.draining) return;
+        await this.#acceptFailed(error);
+        continue;
+      }
+      this.#failed = false;
+      if (this.#connections.length >= this.#maxConnections) await this.#untilRoom();
+      if (this.draining) return socket.close();
+      try {
+        this.#take(socket);
+      } catch (error) {
+        // The client has gone already, and the system has forgotten it.
         this.#broke(error);
-        await new Promise<void>((resolve) => this.#options.clock.setTimer(resolve, PAUSE_MS));
       }
     }
   }
@@ -94,12 +129,67 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     const peer = addressesOf(socket);
     const proxied = this.#options.listen.proxyProtocol?.trusts(peer.ip) === true;
     const connection = new ClientConnection(socket, peer, this, proxied);
+    connection.newUntil = this.wheel.lately + NEW_MS;
     connection.index = this.#connections.push(connection) - 1;
+    // Nothing is left behind it: neither for the next client nor for a server that it would need.
+    if (!this.#spare.open()) {
+      return connection.refuse(new ProxyError("No descriptor is left", OUT_OF_RESOURCES));
+    }
+    if (!proxied && !this.admits(connection)) return connection.refuse(tooManyConnections());
+    if (this.#brokenSince !== null) this.#works();
   }
 
-  // Idle connections are given up for new ones: the descriptors that they hold are what is missing, for all that is known.
+  admits(connection: ClientConnection): boolean {
+    const { maxConnectionsPerClient } = this.limits;
+    const { peerIp } = connection;
+    if (maxConnectionsPerClient === Infinity || peerIp === "") return true;
+    const client = addressGroup(peerIp, IPV6_PREFIX);
+    const count = this.#clients.get(client) ?? 0;
+    if (count >= maxConnectionsPerClient) return false;
+    this.#clients.set(client, count + 1);
+    connection.client = client;
+    return true;
+  }
+
+  /**
+   * Waits until there is room for one more connection; that of a client that asks nothing is given up for it. A new one may be
+   * about to ask, and is not given up at once.
+   */
+  async #untilRoom(): Promise<void> {
+    const { clock } = this.#options;
+    while (!this.draining && this.#connections.length >= this.#maxConnections) {
+      const oldest = this.#oldest;
+      const newForMs = oldest === null ? Infinity : oldest.newUntil - clock.now();
+      if (oldest !== null && newForMs <= 0) {
+        oldest.drain();
+        continue;
+      }
+      this.#broke(new Error(`all ${this.#maxConnections} connections are in use`));
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#onRoom = resolve;
+      using _timer = oldest === null ? null : clock.setTimer(resolve, newForMs);
+      await promise;
+      this.#onRoom = null;
+    }
+  }
+
+  // What is missing is what idle connections hold, for all that is known; then what is kept for the purpose. One more try
+  // is made at once, others after a pause: nothing may keep the process busy in vain.
+  async #acceptFailed(error: unknown): Promise<void> {
+    this.#broke(error);
+    const short = resourceShortage(error) !== null;
+    if (!this.#failed) {
+      this.#failed = true;
+      if (short) this.#oldest?.drain();
+      return;
+    }
+    if (short && this.#spare.giveUp()) return;
+    this.#failed = false;
+    await new Promise<void>((resolve) => this.#options.clock.setTimer(resolve, PAUSE_MS));
+    this.#spare.open();
+  }
+
   #broke(error: unknown): void {
-    this.#oldest?.drain();
     this.#steady?.[Symbol.dispose]();
     this.#steady = null;
     if (this.#brokenSince !== null) return;
@@ -136,6 +226,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
       if (this.#newest === null) this.#oldest = connection;
       else this.#newest.next = connection;
       this.#newest = connection;
+      this.#onRoom?.();
       return;
     }
     const { previous, next } = connection;
@@ -155,7 +246,15 @@ export class Http1Listener implements EngineListener, ConnectionContext {
       connections[index] = last;
       last.index = index;
     }
+    if (connection.client !== "") this.#forget(connection.client);
+    this.#onRoom?.();
     if (connections.length === 0) this.#empty?.();
+  }
+
+  #forget(client: string): void {
+    const left = this.#clients.get(client)! - 1;
+    if (left === 0) this.#clients.delete(client);
+    else this.#clients.set(client, left);
   }
 
   async stop(): Promise<void> {
@@ -176,8 +275,16 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     if (this.draining) return;
     this.draining = true;
     this.#steady?.[Symbol.dispose]();
+    this.#spare[Symbol.dispose]();
+    this.#onRoom?.();
     this.#socket.close();
   }
+}
+
+/** How many connections the descriptors of the process allow: each may need another one to a server. */
+function mostConnections(): number {
+  const limit = descriptorLimit();
+  return limit === null ? Infinity : Math.max(LEAST_CONNECTIONS, Math.floor((limit - OTHER_DESCRIPTORS) / 2));
 }
 
 function addressesOf({ remoteAddr, localAddr }: Deno.Conn): ProxyAddresses {

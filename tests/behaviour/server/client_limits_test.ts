@@ -4,6 +4,8 @@ import { assertEquals } from "@std/assert";
 import type { ClientLimitOptions } from "../../../lib/config/client_limits.ts";
 import { type Clock, systemClock } from "../../../lib/core/clock.ts";
 import type { ServeOptions } from "../../../lib/server/serve_options.ts";
+import { writeProxyHeader } from "../../../lib/http1/proxy_protocol.ts";
+import type { RawConnection } from "../../support/raw_connection.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { readAnswer, startProxy, type TestProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
@@ -196,4 +198,135 @@ Deno.test("Client limits: a client that has shut down its side is served, and le
   await proxy.seen.untilEntries(2);
   const ends = proxy.seen.entries.map(({ target, error }) => [target, error]).sort();
   assertEquals(ends, [["/half", "client_gone"], ["/whole", null]]);
+});
+
+Deno.test("Client limits: for one connection too many, that which has been idle for longest is closed", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startWith(upstream, { maxConnections: 3 });
+  const ask = async (client: RawConnection) => {
+    await client.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    return (await readAnswer(client)).status;
+  };
+  using first = await proxy.connect();
+  assertEquals(await ask(first), 200);
+  using second = await proxy.connect();
+  assertEquals(await ask(second), 200);
+  using third = await proxy.connect();
+  assertEquals(await ask(third), 200);
+  // The second one is idle for longest now.
+  assertEquals(await ask(first), 200);
+  using fourth = await proxy.connect();
+  assertEquals(await ask(fourth), 200);
+  assertEquals(await second.read(), null);
+  assertEquals([await ask(first), await ask(third), await ask(fourth)], [200, 200, 200]);
+  assertEquals(proxy.seen.eventsOf("listener_error"), []);
+});
+
+Deno.test("Client limits: where no connection is idle, clients wait to be accepted, and it is said once", async () => {
+  const go = Promise.withResolvers<void>();
+  const arrived = [
+    Promise.withResolvers<void>(),
+    Promise.withResolvers<void>(),
+    Promise.withResolvers<void>(),
+  ];
+  let requests = 0;
+  await using upstream = startUpstream({
+    handler: async () => {
+      arrived[requests++]?.resolve();
+      await go.promise;
+      return new Response("late");
+    },
+  });
+  await using proxy = await startWith(upstream, { maxConnections: 2 });
+  const asked = [proxy.ask(), proxy.ask(), proxy.ask(), proxy.ask()];
+  await proxy.seen.until(() => proxy.seen.eventsOf("listener_error").length > 0);
+  await Promise.all([arrived[0]!.promise, arrived[1]!.promise]);
+  assertEquals(requests, 2);
+  go.resolve();
+  assertEquals((await Promise.all(asked)).map(({ text }) => text), ["late", "late", "late", "late"]);
+  await proxy.seen.until(() => proxy.seen.eventsOf("listener_recovered").length > 0);
+  const said = proxy.seen.eventsOf("listener_error").map((
+    { message, runningRequests },
+  ) => [message, runningRequests]);
+  assertEquals(said.length, 1);
+  assertEquals(said[0]![0], "all 2 connections are in use");
+});
+
+Deno.test("Client limits: a proxy that is full stops, with clients that wait to be accepted", async () => {
+  const arrived = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<void>();
+  await using upstream = startUpstream({
+    handler: async () => {
+      arrived.resolve();
+      await go.promise;
+      return new Response("late");
+    },
+  });
+  const proxy = await startWith(upstream, { maxConnections: 1 });
+  const asked = proxy.ask();
+  await arrived.promise;
+  using waiting = await proxy.connect();
+  await proxy.seen.until(() => proxy.seen.eventsOf("listener_error").length > 0);
+  const stopped = proxy[Symbol.asyncDispose]();
+  await waiting.untilClosed();
+  go.resolve();
+  assertEquals((await asked).text, "late");
+  await stopped;
+});
+
+Deno.test("Client limits: one client has no more connections than allowed", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startProxy({
+    listen: {
+      hostname: "127.0.0.1",
+      port: 0,
+      engine: "http1",
+      maxConnectionsPerClient: 2,
+    },
+    upstreams: [upstream.address],
+  });
+  const ask = async (client: RawConnection) => {
+    await client.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    return (await readAnswer(client)).status;
+  };
+  using first = await proxy.connect();
+  using second = await proxy.connect();
+  assertEquals([await ask(first), await ask(second)], [200, 200]);
+  using third = await proxy.connect();
+  assertEquals(await ask(third), 429);
+  await third.untilClosed();
+  assertEquals([await ask(first), await ask(second)], [200, 200]);
+  first.close();
+  // The place is free as soon as the proxy has noticed.
+  let status = 0;
+  for (let tries = 0; status !== 200 && tries < 1000; tries++) status = (await proxy.ask()).status;
+  assertEquals(status, 200);
+});
+
+Deno.test("Client limits: connections of one client are counted by the PROXY protocol", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startProxy({
+    listen: {
+      hostname: "127.0.0.1",
+      port: 0,
+      engine: "http1",
+      maxConnectionsPerClient: 1,
+      proxyProtocol: { from: ["loopback"] },
+    },
+    upstreams: [upstream.address],
+  });
+  const kept = [];
+  const statuses = [];
+  for (
+    const ip of ["192.0.2.1", "192.0.2.2", "192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", null]
+  ) {
+    const client = await proxy.connect();
+    kept.push(client);
+    const addresses = ip === null ? null : { ip, port: 1, localIp: "192.0.2.9", localPort: 80 };
+    await client.write(writeProxyHeader(2, addresses));
+    await client.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    statuses.push((await readAnswer(client)).status);
+  }
+  assertEquals(statuses, [200, 200, 429, 200, 429, 200, 200]);
+  for (const client of kept) client.close();
 });

@@ -2,6 +2,7 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { certificateFiles } from "../../support/certificate_files.ts";
+import { ENGINE } from "../../support/engine.ts";
 import { closeQuietly } from "../../support/close_quietly.ts";
 import { ProgramFolder, type RunningProgram } from "../../support/program.ts";
 import { rawClient } from "../../support/raw_client.ts";
@@ -174,6 +175,65 @@ Deno.test("lbproxy takes its own lack of descriptors for no failure of a server"
   const { code, stderr } = await program.ended;
   assertEquals([code, stderr.match(/unhealthy|ejected|Cannot accept/g)], [0, null]);
   assertMatch(stderr, /Stopped: all requests finished/);
+});
+
+Deno.test({
+  name: "lbproxy answers 503 with its last descriptor, and waits for others",
+  ignore: ENGINE === "deno",
+  async fn() {
+    await using upstream = startUpstream();
+    await using folder = await ProgramFolder.with({
+      "proxy.config.js": `
+        export const listen = "127.0.0.1:0";
+        export const upstreams = ["${upstream.address}"];
+        ${HOG}`,
+    });
+    await using program = startProgram(folder);
+    const port = portOf(await program.address());
+    program.kill("SIGUSR1");
+    await program.stderrMatch(/taken/);
+    const { status, field } = await askAt(port);
+    assertEquals([status, field("connection"), field("retry-after"), field("proxy-status")], [
+      503,
+      "close",
+      "1",
+      'lbproxy; error=proxy_internal_error; details="out_of_resources"',
+    ]);
+    await program.stderrMatch(/error Cannot accept connections on \S+: Too many open files/);
+    // Whoever comes now is served as soon as that is possible.
+    const later = askAt(port);
+    program.kill("SIGUSR2");
+    await program.stderrMatch(/given back/);
+    assertEquals([(await later).status, await untilAnswered(port, program)], [200, 200]);
+    program.kill("SIGTERM");
+    const { code, stderr } = await program.ended;
+    assertEquals([code, stderr.match(/Cannot accept/g)?.length], [0, 1]);
+  },
+});
+
+Deno.test({
+  name: "lbproxy takes no more connections than it has descriptors for, where it may look that up",
+  ignore: ENGINE === "deno",
+  async fn() {
+    await using upstream = startUpstream();
+    await using folder = await ProgramFolder.with({
+      "proxy.config.js": `
+        export const listen = "127.0.0.1:0";
+        export const upstreams = ["${upstream.address}"];`,
+    });
+    await using program = folder.start(["proxy.config.js", "--log-format", "text"], ["-A"], {}, DESCRIPTORS);
+    const port = portOf(await program.address());
+    const idle = await connectIdle(port);
+    // Room is made for each, although nobody of them lets go.
+    for (let i = 0; i < 3; i++) assertEquals((await askAt(port)).status, 200);
+    for (const connection of idle) closeQuietly(connection);
+    program.kill("SIGTERM");
+    const { code, stderr } = await program.ended;
+    // Half of what is left beside 64 for other purposes.
+    assertEquals([code, stderr.match(/Cannot accept.*?: .*? \(/g)?.map((text) => text.split(": ")[1])], [0, [
+      "all 96 connections are in use (",
+    ]]);
+  },
 });
 
 Deno.test("lbproxy says that it accepts connections again when it has a descriptor for one", async () => {
