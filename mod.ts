@@ -54,9 +54,11 @@ export type {
   PoolOptions,
   PoolServers,
   ProxyConfig,
+  ProxyProtocolOptions,
   Underscores,
   Upstreams,
 } from "./lib/config/proxy_config.ts";
+export type { ClientLimitOptions, ClientTimeoutOptions } from "./lib/config/client_limits.ts";
 export type { ServerOptions, TimeoutOptions } from "./lib/config/server_options.ts";
 export type { BalancingOptions, ChoosePoolServer } from "./lib/config/balancing_options.ts";
 export type { DiscoveryOptions, DiscoveryPacing, FindServers } from "./lib/config/discovery_options.ts";

@@ -14,6 +14,8 @@ a URL (https:, jsr:) will do as well.
 Options:
   --listen ADDR        Listen at "host:port" or at a port in place of what the
                        configuration says; may be given more than once
+  --engine ENGINE      Who talks to clients: http1, the proxy's own server; deno, the
+                       runtime's; auto, the first where it will do [auto]
   --check              Check the configuration, show what it means, and exit
   --log-level LEVEL    debug, info, warn or error [info]; requests are info
   --log-format FORMAT  text or json [text]

@@ -4,7 +4,9 @@ import { ConfigError } from "../config/config_error.ts";
 import { messageOf } from "../core/callback.ts";
 import { describeConfig } from "../config/describe_config.ts";
 import { loadConfig } from "../config/load_config.ts";
-import type { ResolvedListen } from "../config/proxy_config.ts";
+import { formatListen } from "../config/format_listen.ts";
+import type { EngineName, ResolvedListen } from "../config/proxy_config.ts";
+import { withEngine } from "../config/resolve_listen.ts";
 import { unreadMessage } from "../observe/event_message.ts";
 import type { ByteSink } from "../observe/line_writer.ts";
 import { findCertificateProblems } from "../server/check_certificates.ts";
@@ -52,9 +54,10 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
 }
 
 async function run(options: RunOptions, io: Io): Promise<number> {
-  const { source, check, listen } = options;
+  const { source, check, listen, engine } = options;
   const { config: loaded, unread } = await loadConfig(source);
-  const config = listen.length === 0 ? loaded : { ...loaded, listen: listenInstead(listen, loaded.listen) };
+  const places = listen.length === 0 ? loaded.listen : listenInstead(listen, loaded.listen);
+  const config = { ...loaded, listen: engine === null ? places : places.map((place) => by(engine, place)) };
   if (!check) {
     await runUntilStopped(config, { ...options, unread }, io);
     return SUCCESS;
@@ -67,17 +70,30 @@ async function run(options: RunOptions, io: Io): Promise<number> {
 }
 
 /**
- * The places of the command line, which treat fields as those of the configuration do where these agree: a key by such a
- * field would otherwise find none.
+ * The places of the command line, which treat fields and clients as those of the configuration do where these agree: a key by
+ * a field that is dropped would otherwise find none.
  */
 function listenInstead(
   places: readonly ResolvedListen[],
   configured: readonly ResolvedListen[],
 ): readonly ResolvedListen[] {
   const [first, ...others] = configured.filter(({ redirectPort }) => redirectPort === undefined);
-  const underscores = first?.underscores;
-  if (underscores === undefined || others.some((each) => each.underscores !== underscores)) return places;
-  return places.map((place) => ({ ...place, underscores }));
+  if (first === undefined) return places;
+  const { underscores, limits, proxyProtocol, engine, tls } = first;
+  const fields = others.some((each) => each.underscores !== underscores) || underscores === undefined
+    ? {}
+    : { underscores };
+  const clients = others.length > 0 || tls !== undefined
+    ? {}
+    : { limits, engine, ...(proxyProtocol === undefined ? {} : { proxyProtocol }) };
+  return places.map((place) => ({ ...place, ...fields, ...clients }));
+}
+
+/** @throws {UsageError} when the engine cannot do what the place is configured to */
+function by(engine: EngineName, place: ResolvedListen): ResolvedListen {
+  const made = withEngine(place, engine);
+  if (typeof made !== "string") return made;
+  throw new UsageError(`--engine must not be "${engine}" at ${formatListen(place)}: ${made}`);
 }
 
 function print(sink: ByteSink, text: string): void {

@@ -2,7 +2,7 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { nearestName } from "../config/nearest_name.ts";
-import type { ResolvedListen } from "../config/proxy_config.ts";
+import { ENGINE_NAMES, type EngineName, type ResolvedListen } from "../config/proxy_config.ts";
 import { parseListen } from "../config/resolve_listen.ts";
 import { parseSimulateArguments, type SimulateCommand } from "./parse_simulate_arguments.ts";
 import { refuseOption, UsageError } from "./usage_error.ts";
@@ -23,13 +23,15 @@ export interface RunOptions {
   readonly check: boolean;
   /** Where to listen in place of what the configuration says; empty when it counts. */
   readonly listen: readonly ResolvedListen[];
+  /** Who talks to clients in place of what the configuration says; `null` when it counts. */
+  readonly engine: EngineName | null;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
 }
 
 const DEFAULT_SOURCE = "proxy.config.ts";
 const FLAGS = ["check", "help", "version"] as const;
-const VALUES = ["listen", "log-level", "log-format"] as const;
+const VALUES = ["listen", "engine", "log-level", "log-format"] as const;
 
 /**
  * Reads the command line.
@@ -59,6 +61,7 @@ export function parseArguments(args: readonly string[]): Command {
       source,
       check: parsed.check,
       listen: parsed.listen.map(readListen),
+      engine: parsed.engine === undefined ? null : readChoice("engine", parsed.engine, ENGINE_NAMES, "auto"),
       logLevel: readChoice("log-level", parsed["log-level"], LOG_LEVELS, "info"),
       logFormat: readChoice("log-format", parsed["log-format"], LOG_FORMATS, "text"),
     },

@@ -1,15 +1,20 @@
 /** Shows what a place to listen at means. */
 
+import { describeClientLimits } from "./client_limits.ts";
 import { formatListen } from "./format_listen.ts";
 import type { ResolvedListen } from "./proxy_config.ts";
 
 /** Writes one place for people; keys and certificates are named by their files, not shown. */
 export function describeListen(listen: ResolvedListen): string {
-  const { underscores } = listen;
-  const place = describePlace(listen);
-  if (underscores === undefined) return place;
-  const fate = underscores === "pass" ? "passes" : "refuses requests with";
-  return `${place}, ${fate} underscores in names of fields`;
+  const { underscores, limits, proxyProtocol, engine, tls } = listen;
+  const parts = [describePlace(listen)];
+  if (engine === "deno" && tls === undefined) parts.push("by the runtime's server");
+  if (underscores !== undefined) {
+    const fate = underscores === "pass" ? "passes" : "refuses requests with";
+    parts.push(`${fate} underscores in names of fields`);
+  }
+  if (proxyProtocol !== undefined) parts.push(`PROXY protocol from ${proxyProtocol.entries.join(" ")}`);
+  return [...parts, ...describeClientLimits(limits)].join(", ");
 }
 
 function describePlace(listen: ResolvedListen): string {

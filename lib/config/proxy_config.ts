@@ -11,6 +11,7 @@ import type { PathForward, PathMode } from "../routing/route_match.ts";
 import type { TransportOptions, TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedWebSocket, WebSocketOptions } from "../transport/websocket/web_socket_options.ts";
+import type { ClientLimitOptions, ClientLimits } from "./client_limits.ts";
 import type { BalancingOptions, ResolvedBalancing } from "./balancing_options.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";
 import type { ResolvedServer, ServerOptions, TimeoutOptions } from "./server_options.ts";
@@ -21,7 +22,7 @@ import type { UpstreamTlsOptions, Way } from "../filter/resolve_peer.ts";
 export type { Underscores } from "../http/screen_fields.ts";
 
 /** One place to listen at. */
-export interface ListenOptions {
+export interface ListenOptions extends ClientLimitOptions {
   /** Address or name of this machine; `"0.0.0.0"` is every IPv4 address of it, `"::"` every address. @default {"0.0.0.0"} */
   hostname?: string;
   /** TCP port; 0 lets the system choose. @default {6188} */
@@ -52,6 +53,17 @@ export interface ListenOptions {
    * where it can do all that the runtime's can, which is without TLS. @default {"auto"}
    */
   engine?: EngineName;
+  /**
+   * Load balancers in front, which say in a header of the PROXY protocol (version 1 or 2) who their client is. It has to be
+   * the first that they send on each connection; of others nothing of the kind is taken.
+   */
+  proxyProtocol?: ProxyProtocolOptions;
+}
+
+/** Whose PROXY headers count. */
+export interface ProxyProtocolOptions {
+  /** Addresses, networks, `"loopback"`, `"private"`, or `"unix"` for whoever comes over a unix socket. */
+  from: readonly string[];
 }
 
 /** Names of the engines, which talk to clients. */
@@ -161,6 +173,10 @@ export interface ResolvedListen {
   readonly underscores?: Exclude<Underscores, "drop">;
   /** Who talks to clients. */
   readonly engine: "http1" | "deno";
+  /** What clients are allowed; of no meaning to `"deno"`. */
+  readonly limits: ClientLimits;
+  /** Whose PROXY headers count; none where nobody's do. */
+  readonly proxyProtocol?: TrustedProxies;
 }
 
 /** A configuration with every default filled in; what the layers above work with. */

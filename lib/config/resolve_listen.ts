@@ -1,10 +1,13 @@
 /** Completes the places to listen at. */
 
+import { TrustedProxies } from "../http/trusted_proxies.ts";
 import { isBrokenIpv4 } from "./broken_ipv4.ts";
-import type { Listen, ListenOptions, ResolvedListen } from "./proxy_config.ts";
+import { describeClientLimits, resolveClientLimits } from "./client_limits.ts";
+import type { EngineName, Listen, ListenOptions, ResolvedListen } from "./proxy_config.ts";
 
 const DEFAULT_HOSTNAME = "0.0.0.0";
 const DEFAULT_PORT = 6188;
+const NO_OPTIONS = resolveClientLimits({});
 const HOST_PORT = /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.]+)?)\]|([^\s:/?#@[\],]+)):(\d{1,5})$/;
 
 /**
@@ -28,13 +31,49 @@ export function parseListen(place: unknown): ResolvedListen | undefined {
 /** Completes the places to listen at, which are known to be good. */
 export function resolveListen(listen: Listen | readonly Listen[] = {}): readonly ResolvedListen[] {
   const places = Array.isArray(listen) ? listen as readonly Listen[] : [listen as Listen];
-  return Object.freeze(places.map((place) => parseListen(place)!));
+  return Object.freeze(places.map((place) => completeListen(place)));
+}
+
+// Of what is only read to be judged these options may be anything; see `parseListen`.
+function completeListen(place: Listen): ResolvedListen {
+  const resolved = parseListen(place)!;
+  if (typeof place !== "object") return resolved;
+  const { proxyProtocol } = place;
+  return Object.freeze({
+    ...resolved,
+    limits: resolveClientLimits(place),
+    ...(proxyProtocol === undefined || proxyProtocol.from.length === 0
+      ? {}
+      : { proxyProtocol: new TrustedProxies(proxyProtocol.from) }),
+  });
+}
+
+/** The engine that a place gets. */
+export function engineOf({ engine = "auto", tls }: ListenOptions): Exclude<EngineName, "auto"> {
+  if (engine !== "auto") return engine;
+  return tls === undefined ? "http1" : "deno";
+}
+
+/**
+ * The same place by another engine.
+ *
+ * @returns what is in the way of it, as a text, when something is
+ */
+export function withEngine(listen: ResolvedListen, name: EngineName): ResolvedListen | string {
+  const { tls, limits, proxyProtocol } = listen;
+  const engine = engineOf({ engine: name, ...(tls === undefined ? {} : { tls }) });
+  if (engine === "http1" && tls !== undefined) return "it does not speak TLS";
+  if (engine === "deno") {
+    if (proxyProtocol !== undefined) return "it takes no PROXY headers";
+    const [first] = describeClientLimits(limits);
+    if (first !== undefined) return `it cannot limit clients (${first})`;
+  }
+  return Object.freeze({ ...listen, engine });
 }
 
 function parseOptions(options: ListenOptions): ResolvedListen | undefined {
   const { hostname = DEFAULT_HOSTNAME, port = DEFAULT_PORT, tls, unix, redirect, underscores = "drop" } =
     options;
-  const { engine = "auto" } = options;
   if (typeof hostname !== "string" || !Number.isInteger(port) || port < 0 || port > 65535) return undefined;
   if (unix !== undefined && (typeof unix !== "string" || !unix.startsWith("/"))) return undefined;
   const redirectPort = redirect === undefined ? undefined : parseRedirect(redirect);
@@ -45,7 +84,8 @@ function parseOptions(options: ListenOptions): ResolvedListen | undefined {
     ...(unix === undefined ? {} : { unix }),
     ...(redirectPort === undefined ? {} : { redirectPort }),
     ...(underscores === "drop" ? {} : { underscores }),
-    engine: engine !== "auto" ? engine : tls === undefined ? "http1" : "deno",
+    engine: engineOf(options),
+    limits: NO_OPTIONS,
   });
 }
 

@@ -16,15 +16,6 @@ import type { Pool } from "../upstream/pool.ts";
 import { CLIENT_IDLE_MS, DataPlane } from "./data_plane.ts";
 import type { ProxyParts } from "./serve_options.ts";
 
-const DEFAULT_TIMEOUTS = {
-  headMs: 10_000,
-  keepAliveMs: 75_000,
-  contentMs: 60_000,
-  contentRate: 240,
-  writeMs: 60_000,
-  halfClosedMs: 10_000,
-};
-
 /** A running proxy. */
 export class ProxyServer implements AsyncDisposable {
   readonly #config: ResolvedConfig;
@@ -68,7 +59,7 @@ export class ProxyServer implements AsyncDisposable {
   #listen(listen: ResolvedListen): EngineListener {
     const { clock, wheel } = this.#plane.runtime;
     const common = { listen, clock, wheel, handler: this.#handlerOf(listen), ...this.#events() };
-    if (listen.engine === "http1") return new Http1Listener({ ...common, timeouts: DEFAULT_TIMEOUTS });
+    if (listen.engine === "http1") return new Http1Listener(common);
     return new DenoListener({ ...common, idleMs: CLIENT_IDLE_MS, gracePeriodMs: this.#config.gracePeriodMs });
   }
 

@@ -1,5 +1,6 @@
 /** Requests on one connection, read by a whole connection of the `http1` engine, whose handler does as a test says. */
 
+import { resolveClientLimits } from "../../lib/config/client_limits.ts";
 import { DeadlineWheel } from "../../lib/core/deadline_wheel.ts";
 import { ProxyError } from "../../lib/core/errors.ts";
 import { ClientConnection, type ConnectionContext } from "../../lib/engine/http1/client_connection.ts";
@@ -34,14 +35,7 @@ export interface EngineRead {
   end: number | "open" | "closed";
 }
 
-const TIMEOUTS = {
-  headMs: 10_000,
-  keepAliveMs: 75_000,
-  contentMs: 60_000,
-  contentRate: 0,
-  writeMs: 60_000,
-  halfClosedMs: 10_000,
-};
+const LIMITS = resolveClientLimits({ minContentRate: 0 });
 
 /** A connection of the engine whose client, time and handler are in the hands of the test. */
 export class EngineConnection implements Disposable {
@@ -63,8 +57,7 @@ export class EngineConnection implements Disposable {
       listener: { scheme: "http" },
       shelf,
       wheel: this.#wheel,
-      timeouts: TIMEOUTS,
-      maxRequests: Infinity,
+      limits: LIMITS,
       underscores: "pass",
       draining: false,
       takeHead: () => ({

@@ -12,7 +12,8 @@ import { isRecord, optionsObject } from "./options_object.ts";
 
 const NETWORKS = 'an array of addresses, networks, "loopback", "private" or "unix"';
 
-const networksSchema = (expected: string): v.GenericSchema =>
+/** Addresses and networks of proxies. */
+export const networksSchema = (expected: string = NETWORKS): v.GenericSchema =>
   v.array(
     v.custom<string>(
       (value) => expectedTrustedProxy(value) === undefined,
@@ -22,7 +23,7 @@ const networksSchema = (expected: string): v.GenericSchema =>
   );
 
 const trustedEntries = {
-  from: networksSchema(NETWORKS),
+  from: networksSchema(),
   field: v.optional(v.picklist(TRUSTED_FIELDS, mustBe(oneOf(TRUSTED_FIELDS)))),
 } satisfies Record<keyof TrustedProxiesOptions, v.GenericSchema>;
 const trustedObjectSchema = optionsObject(trustedEntries, 'an object with "from"');

@@ -1,12 +1,16 @@
 /** The schema of the places to listen at. */
 
 import * as v from "valibot";
+import type { ClientLimitOptions, ClientTimeoutOptions } from "../client_limits.ts";
 import { ENGINE_NAMES } from "../proxy_config.ts";
-import type { ListenOptions, ListenTlsOptions, Underscores } from "../proxy_config.ts";
+import type { ListenOptions, ListenTlsOptions, ProxyProtocolOptions, Underscores } from "../proxy_config.ts";
 import { formatListen } from "../format_listen.ts";
-import { parseListen, parseRedirect } from "../resolve_listen.ts";
+import { engineOf, parseListen, parseRedirect } from "../resolve_listen.ts";
+import { byteSizeSchema } from "./byte_size_schema.ts";
+import { positiveDurationSchema } from "./duration_schema.ts";
+import { networksSchema } from "./forwarded_schema.ts";
 import { mustBe, mustBeSecret, oneOf } from "./messages.ts";
-import { wholeNumberSchema } from "./number_schema.ts";
+import { limitSchema, wholeNumberSchema } from "./number_schema.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";
 
 const LISTEN_EXPECTED = '"host:port", "unix:/path" or a port number';
@@ -27,6 +31,36 @@ const tlsEntries = {
   cert: pemOrPathSchema("certificate", /-----BEGIN (?:TRUSTED )?CERTIFICATE-----/),
   key: pemOrPathSchema("private key", /-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/),
 } satisfies Record<keyof ListenTlsOptions, v.GenericSchema>;
+
+const clientTimeoutEntries = {
+  head: v.optional(positiveDurationSchema),
+  keepAlive: v.optional(positiveDurationSchema),
+  content: v.optional(positiveDurationSchema),
+  write: v.optional(positiveDurationSchema),
+  halfClosed: v.optional(positiveDurationSchema),
+} satisfies Record<keyof ClientTimeoutOptions, v.GenericSchema>;
+
+const KIB = 1024;
+
+const limitEntries = {
+  timeouts: v.optional(optionsObject(clientTimeoutEntries, "an object with timeouts")),
+  minContentRate: v.optional(byteSizeSchema(0, KIB * KIB)),
+  maxRequestsPerConnection: v.optional(limitSchema(1)),
+  maxConnections: v.optional(limitSchema(1)),
+  maxConnectionsPerClient: v.optional(limitSchema(1)),
+  maxHeadBytes: v.optional(byteSizeSchema(KIB, KIB * KIB)),
+  maxFields: v.optional(wholeNumberSchema(1, 10_000)),
+} satisfies Record<keyof ClientLimitOptions, v.GenericSchema>;
+
+const proxyProtocolEntries = {
+  from: networksSchema(),
+} satisfies Record<keyof ProxyProtocolOptions, v.GenericSchema>;
+
+/** What the server of the runtime does not let the proxy do. */
+const HTTP1_ONLY: readonly (keyof ListenOptions)[] = [
+  ...Object.keys(limitEntries) as (keyof ClientLimitOptions)[],
+  "proxyProtocol",
+];
 
 /** Options of a place to listen at. */
 export const listenEntries = {
@@ -49,6 +83,8 @@ export const listenEntries = {
   ),
   underscores: v.optional(v.picklist(UNDERSCORES, mustBe(oneOf(UNDERSCORES)))),
   engine: v.optional(v.picklist(ENGINE_NAMES, mustBe(oneOf(ENGINE_NAMES)))),
+  proxyProtocol: v.optional(optionsObject(proxyProtocolEntries, 'an object with "from"')),
+  ...limitEntries,
 } satisfies Record<keyof ListenOptions, v.GenericSchema>;
 
 /** Pairs of options of which one makes the other senseless, and why. */
@@ -61,6 +97,25 @@ const CONTRADICTIONS = [
   ["redirect", "underscores", "since nothing is forwarded there"],
 ] as const;
 
+/** Finds what the engine of a place cannot do. */
+function checkEngine(
+  place: Record<string, unknown>,
+  addIssue: v.RawCheckContext<unknown>["addIssue"],
+): void {
+  const { tls, engine } = place as ListenOptions;
+  if (tls !== undefined && engine === "http1") {
+    const message = 'must not be "http1" beside "tls", which that engine does not speak; leave it out';
+    return addIssue({ message, path: [pathItem(place, "engine")] });
+  }
+  if (engineOf({ engine, tls } as ListenOptions) !== "deno") return;
+  const why = tls === undefined ? "the engine here" : 'the engine of listeners with "tls"';
+  for (const key of HTTP1_ONLY) {
+    if (place[key] === undefined) continue;
+    const message = `is for the engine "http1" only, and "deno" is ${why}`;
+    addIssue({ message, path: [pathItem(place, key)] });
+  }
+}
+
 const optionsSchema = v.pipe(
   optionsObject(listenEntries, LISTEN_EXPECTED),
   v.rawCheck(({ dataset: { value }, addIssue }) => {
@@ -69,6 +124,7 @@ const optionsSchema = v.pipe(
       if (value[first] === undefined || value[second] === undefined) continue;
       addIssue({ message: `must not stand beside "${first}", ${reason}`, path: [pathItem(value, second)] });
     }
+    checkEngine(value, addIssue);
   }),
 );
 const portNumberSchema = v.custom<number>(

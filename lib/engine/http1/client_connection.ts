@@ -1,5 +1,6 @@
 /** One connection of a client: one request after the other. */
 
+import type { ClientLimits } from "../../config/client_limits.ts";
 import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ClientGoneError, type ProxyError, RequestError } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
@@ -32,30 +33,13 @@ const LINGER_MS = 2000;
 /** How long a client that has shut down its side waits before it is asked whether it is still there. */
 const PROBE_AFTER_MS = 100;
 
-/** How long a client may take, in milliseconds; `Infinity` is for ever. */
-export interface ClientTimeouts {
-  /** From the first byte of a head to its end. */
-  readonly headMs: number;
-  /** Between two requests. */
-  readonly keepAliveMs: number;
-  /** Between two pieces of content. */
-  readonly contentMs: number;
-  /** Least bytes of content a second, after ten seconds; 0 is any. */
-  readonly contentRate: number;
-  /** Between two moments at which the client takes something of a response. */
-  readonly writeMs: number;
-  /** While nothing moves, once the client has shut down its side: it may be gone, which nobody can see. */
-  readonly halfClosedMs: number;
-}
-
 /** What all connections of a listener share. */
 export interface ConnectionContext {
   readonly handler: StreamHandler;
   readonly listener: ListenerInfo;
   readonly shelf: BufferShelf;
   readonly wheel: DeadlineWheel;
-  readonly timeouts: ClientTimeouts;
-  readonly maxRequests: number;
+  readonly limits: ClientLimits;
   /** What becomes of fields with underscores in their names. */
   readonly underscores: Underscores;
   /** Whether responses from now on end their connections. */
@@ -217,7 +201,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
         this.#head = this.#context.takeHead();
         this.#head.parser.begin(at);
       }
-      this.#expect(this.#context.timeouts.headMs);
+      this.#expect(this.#context.limits.headMs);
     }
     this.#readHead();
   };
@@ -272,12 +256,12 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   }
 
   #begin(parser: RequestHeadParser): void {
-    const { handler, maxRequests } = this.#context;
+    const { handler, limits: { maxRequestsPerConnection } } = this.#context;
     this.#state = "busy";
     this.#dueAt = Infinity;
     this.#requests++;
     this.#head!.headers.begin(parser.lines);
-    this.#close = !parser.persistent || this.#requests >= maxRequests;
+    this.#close = !parser.persistent || this.#requests >= maxRequestsPerConnection;
     this.#behind = parser.bodyStart;
     try {
       screenFields(this.#head!.headers, this.#context.underscores);
@@ -323,10 +307,11 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   /** @internal */
   async readContent(buffer: Bytes): Promise<number | null> {
     this.#askForContent();
-    const { timeouts: { contentMs, contentRate }, wheel } = this.#context;
+    const { limits: { contentMs, minContentRate }, wheel } = this.#context;
     // Only the time counts in which the client is waited for, and not that of a server which is slow to take it.
     if (
-      this.#contentWaitMs > RATE_AFTER_MS && this.#contentBytes * 1000 < contentRate * this.#contentWaitMs
+      this.#contentWaitMs > RATE_AFTER_MS &&
+      this.#contentBytes * 1000 < minContentRate * this.#contentWaitMs
     ) {
       throw tooSlow();
     }
@@ -400,7 +385,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   }
 
   switchProtocols(head: ResponseHead, tunnel: Tunnel, options: TunnelOptions): void {
-    const { writeMs } = this.#context.timeouts;
+    const { writeMs } = this.#context.limits;
     const framed = options.protocol.toLowerCase() === "websocket";
     const extended = head.headers.has("sec-websocket-extensions");
     this.#state = "tunnel";
@@ -452,7 +437,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
 
   /** @internal */
   writeBegun(): void {
-    const { timeouts: { writeMs }, wheel } = this.#context;
+    const { limits: { writeMs }, wheel } = this.#context;
     this.#writeDueAt = wheel.lately + writeMs;
     this.#arm(this.#writeDueAt);
   }
@@ -461,7 +446,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   writeEnded(): void {
     this.#writeDueAt = Infinity;
     if (this.#inputEnded && this.#responding && this.#state === "busy") {
-      this.#expect(this.#context.timeouts.halfClosedMs);
+      this.#expect(this.#context.limits.halfClosedMs);
     }
   }
 
@@ -512,7 +497,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
       this.#buffer.copyWithin(0, this.#behind, this.#filled);
       this.#filled -= this.#behind;
       head.parser.begin(0);
-      this.#expect(this.#context.timeouts.headMs);
+      this.#expect(this.#context.limits.headMs);
       this.#readHead();
     } else {
       this.#context.giveHead(head);
@@ -528,7 +513,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   #becomeIdle(): void {
     this.#state = "idle";
     this.#context.idle(this, true);
-    this.#expect(this.#context.timeouts.keepAliveMs);
+    this.#expect(this.#context.limits.keepAliveMs);
   }
 
   // Closing at once could destroy a response that the client has not read yet (RFC 9112 section 9.6).
@@ -548,7 +533,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     this.#inputEnded = true;
     if (this.#state !== "busy") return this.dispose();
     this.#close = true;
-    this.#expect(this.#responding ? this.#context.timeouts.halfClosedMs : PROBE_AFTER_MS);
+    this.#expect(this.#responding ? this.#context.limits.halfClosedMs : PROBE_AFTER_MS);
   }
 
   // A client that has closed answers whatever is sent with a reset, and one that waits skips 100 (RFC 9110 section 15.2).

@@ -3,6 +3,7 @@
 import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { formatListen } from "../../config/format_listen.ts";
+import type { ClientLimits } from "../../config/client_limits.ts";
 import type { ResolvedListen } from "../../config/proxy_config.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
 import type { Underscores } from "../../http/screen_fields.ts";
@@ -13,7 +14,6 @@ import type { ListenerInfo, StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, listenError } from "../engine.ts";
 import {
   ClientConnection,
-  type ClientTimeouts,
   type ConnectionContext,
   type Peer,
   type RequestHead,
@@ -25,7 +25,6 @@ export interface Http1ListenerOptions extends ListenerEvents {
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
   readonly handler: StreamHandler;
-  readonly timeouts: ClientTimeouts;
 }
 
 /** How long to wait before accepting is tried again after it failed. */
@@ -41,8 +40,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   readonly shelf: BufferShelf = new BufferShelf();
   readonly wheel: DeadlineWheel;
   readonly handler: StreamHandler;
-  readonly timeouts: ClientTimeouts;
-  readonly maxRequests: number = Infinity;
+  readonly limits: ClientLimits;
   readonly underscores: Underscores;
   draining = false;
   readonly #options: Http1ListenerOptions;
@@ -60,12 +58,12 @@ export class Http1Listener implements EngineListener, ConnectionContext {
 
   /** @throws {ListenError} when the address cannot be listened at */
   constructor(options: Http1ListenerOptions) {
-    const { listen, wheel, handler, timeouts } = options;
-    const { hostname, port, unix, underscores = "drop" } = listen;
+    const { listen, wheel, handler } = options;
+    const { hostname, port, unix, underscores = "drop", limits } = listen;
     this.#options = options;
     this.wheel = wheel;
     this.handler = handler;
-    this.timeouts = timeouts;
+    this.limits = limits;
     this.underscores = underscores;
     try {
       this.#socket = unix === undefined
@@ -121,8 +119,13 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   }
 
   takeHead(): RequestHead {
-    return this.#heads.pop() ??
-      { parser: new RequestHeadParser(), headers: new HeaderFields(), outgoing: new HeaderFields() };
+    return this.#heads.pop() ?? this.#makeHead();
+  }
+
+  #makeHead(): RequestHead {
+    const { maxHeadBytes, maxFields } = this.limits;
+    const parser = new RequestHeadParser({ maxBytes: maxHeadBytes, maxFields });
+    return { parser, headers: new HeaderFields(), outgoing: new HeaderFields() };
   }
 
   giveHead(head: RequestHead): void {

@@ -114,6 +114,33 @@ Deno.test("lbproxy --listen treats fields as the listeners in whose place it is"
   ]);
 });
 
+Deno.test("lbproxy --engine takes the place of that of every listener, unless that cannot do what is asked of it", async () => {
+  await using folder = await ProgramFolder.with({
+    "plain.ts": `
+      export const listen = [{ port: 1 }, { port: 2, timeouts: { head: "10s" } }];
+      export const upstreams = ["a.example:80"];`,
+    "limits.ts": `
+      export const listen = [{ port: 1 }, { port: 2, timeouts: { head: "5s" } }];
+      export const upstreams = ["a.example:80"];`,
+  });
+  const check = async (...args: string[]) => {
+    const { code, stdout, stderr } = await folder.run(["--check", ...args], ["--allow-read"]);
+    return [code, stdout.match(/^listen .*$/gm) ?? stderr];
+  };
+  assertEquals(await check("plain.ts", "--engine", "deno"), [0, [
+    "listen    0.0.0.0:1, by the runtime's server",
+    "listen    0.0.0.0:2, by the runtime's server",
+  ]]);
+  assertEquals(await check("limits.ts", "--engine", "http1"), [0, [
+    "listen    0.0.0.0:1",
+    "listen    0.0.0.0:2, head within 5s",
+  ]]);
+  assertEquals(await check("limits.ts", "--engine", "deno"), [
+    2,
+    '--engine must not be "deno" at 0.0.0.0:2: it cannot limit clients (head within 5s)\n',
+  ]);
+});
+
 Deno.test("lbproxy takes a configuration that imports the very module that is running", async () => {
   await using folder = await ProgramFolder.with({
     "proxy.config.ts": `

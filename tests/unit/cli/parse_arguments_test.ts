@@ -1,11 +1,21 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { parseArguments } from "../../../lib/cli/parse_arguments.ts";
+import { resolveClientLimits } from "../../../lib/config/client_limits.ts";
 import { UsageError } from "../../../lib/cli/usage_error.ts";
+
+const LIMITS = resolveClientLimits({});
 
 Deno.test("parseArguments() has defaults for everything", () => {
   assertEquals(parseArguments([]), {
     kind: "run",
-    options: { source: "proxy.config.ts", check: false, listen: [], logLevel: "info", logFormat: "text" },
+    options: {
+      source: "proxy.config.ts",
+      check: false,
+      listen: [],
+      engine: null,
+      logLevel: "info",
+      logFormat: "text",
+    },
   });
 });
 
@@ -13,15 +23,15 @@ Deno.test("parseArguments() reads every option, before and after the configurati
   const options = {
     source: "my.config.ts",
     check: true,
-    listen: [{ hostname: "::1", port: 80, engine: "http1" }, {
-      hostname: "0.0.0.0",
-      port: 0,
-      engine: "http1",
-    }],
+    listen: [
+      { hostname: "::1", port: 80, engine: "http1", limits: LIMITS },
+      { hostname: "0.0.0.0", port: 0, engine: "http1", limits: LIMITS },
+    ],
+    engine: "deno",
     logLevel: "warn",
     logFormat: "json",
   } as const;
-  const before = ["--check", "--listen", "[::1]:80", "--listen=0"];
+  const before = ["--check", "--listen", "[::1]:80", "--listen=0", "--engine", "deno"];
   const after = ["--log-level=warn", "--log-format", "json"];
   for (const args of [[...before, "my.config.ts", ...after], ["my.config.ts", ...after, ...before]]) {
     assertEquals(parseArguments(args), { kind: "run", options });
@@ -59,6 +69,10 @@ const MISTAKES: readonly [args: readonly string[], message: string][] = [
   ],
   [["--log-level"], '--log-level must be one of debug, info, warn, error, received ""'],
   [["--log-format", "xml"], '--log-format must be one of text, json, received "xml"'],
+  [
+    ["--engine", "htpp1"],
+    '--engine must be one of auto, http1, deno, received "htpp1", did you mean "http1"?',
+  ],
   [["a.ts", "b.ts"], 'Only one configuration can be run, received "a.ts" and "b.ts"'],
 ];
 

@@ -316,6 +316,73 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     'listen.engine must be one of "auto", "http1", "deno", received "http2"',
   ],
   [
+    "own engine with TLS",
+    { upstreams, listen: { engine: "http1", tls: { cert: PEM_CERT, key: PEM_KEY } } },
+    'listen.engine must not be "http1" beside "tls", which that engine does not speak; leave it out',
+  ],
+  [
+    "timeouts of clients with TLS",
+    { upstreams, listen: { timeouts: {}, tls: { cert: PEM_CERT, key: PEM_KEY } } },
+    'listen.timeouts is for the engine "http1" only, and "deno" is the engine of listeners with "tls"',
+  ],
+  [
+    "PROXY protocol by the engine of the runtime",
+    { upstreams, listen: { proxyProtocol: { from: ["private"] }, engine: "deno" } },
+    'listen.proxyProtocol is for the engine "http1" only, and "deno" is the engine here',
+  ],
+  [
+    "PROXY protocol from no network",
+    { upstreams, listen: { proxyProtocol: { from: ["10/8"] } } },
+    'listen.proxyProtocol.from[0] must be "loopback", "private", "unix", an address or a network such as "192.0.2.1", "10.0.0.0/8", "2001:db8::/32", received "10/8"',
+  ],
+  [
+    "PROXY protocol from nobody",
+    { upstreams, listen: { proxyProtocol: {} } },
+    "listen.proxyProtocol.from is required",
+  ],
+  [
+    "PROXY protocol from everybody",
+    { upstreams, listen: { proxyProtocol: true } },
+    'listen.proxyProtocol must be an object with "from", received true',
+  ],
+  [
+    "timeout of clients without unit",
+    { upstreams, listen: { timeouts: { head: "10" } } },
+    `listen.timeouts.head must be ${DURATION}, received "10"`,
+  ],
+  [
+    "timeout of clients that is nothing",
+    { upstreams, listen: { timeouts: { write: 0 } } },
+    "listen.timeouts.write must be longer than 0, received 0",
+  ],
+  [
+    "timeout of clients that there is not",
+    { upstreams, listen: { timeouts: { header: "1s" } } },
+    'listen.timeouts.header is not a known key, did you mean "head"?',
+  ],
+  [
+    "rate of content that is no size",
+    { upstreams, listen: { minContentRate: -1 } },
+    'listen.minContentRate must be a size such as "64KiB", "10MB" or a number of bytes, from 0 to 1048576, received -1',
+  ],
+  [
+    "heads of half a line",
+    { upstreams, listen: { maxHeadBytes: 100 } },
+    'listen.maxHeadBytes must be a size such as "64KiB", "10MB" or a number of bytes, from 1024 to 1048576, received 100',
+  ],
+  [
+    "no fields",
+    { upstreams, listen: { maxFields: 0 } },
+    "listen.maxFields must be a whole number from 1 to 10000, received 0",
+  ],
+  ...["maxConnections", "maxConnectionsPerClient", "maxRequestsPerConnection"].map(
+    (key): [string, unknown, string] => [
+      `${key} of nothing`,
+      { upstreams, listen: { [key]: 0 } },
+      `listen.${key} must be a whole number of at least 1, or Infinity, received 0`,
+    ],
+  ),
+  [
     "redirect with underscores",
     { upstreams, listen: { redirect: "https", underscores: "pass" } },
     'listen.underscores must not stand beside "redirect", since nothing is forwarded there',

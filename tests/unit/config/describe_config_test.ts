@@ -13,7 +13,12 @@ const EJECTION =
 
 Deno.test("describeConfig() shows every part, and no certificate", () => {
   const config = resolveConfig({
-    listen: ["[::1]:80", 81, { port: 82, underscores: "refuse" }],
+    listen: [
+      "[::1]:80",
+      { port: 81, engine: "deno" },
+      { port: 82, underscores: "refuse" },
+      { port: 83, proxyProtocol: { from: ["10.0.0.0/8"] }, timeouts: { head: "1s" }, maxConnections: 5 },
+    ],
     upstreams: {
       default: {
         servers: ["a:80", {
@@ -50,8 +55,9 @@ Deno.test("describeConfig() shows every part, and no certificate", () => {
     describeConfig(config),
     `\
 listen    [::1]:80
-listen    0.0.0.0:81
+listen    0.0.0.0:81, by the runtime's server
 listen    0.0.0.0:82, refuses requests with underscores in names of fields
+listen    0.0.0.0:83, PROXY protocol from 10.0.0.0/8, head within 1s, at most 5 connections
 pool      default (for what no filter sends elsewhere)
   server    a:80, plain HTTP
   server    b:443, weight 3, TLS as b, 1 authority of its own, client certificate

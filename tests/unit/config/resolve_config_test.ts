@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import type { ResolvedPool } from "../../../lib/config/proxy_config.ts";
+import { resolveClientLimits } from "../../../lib/config/client_limits.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
 
 const PEM_CERT = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
@@ -12,7 +13,24 @@ function peersOf(upstreams: unknown) {
 Deno.test("resolveConfig() fills in every default", () => {
   const config = resolveConfig({ upstreams: ["127.0.0.1:80"] });
   assertEquals(config, {
-    listen: [{ hostname: "0.0.0.0", port: 6188, engine: "http1" }],
+    listen: [{
+      hostname: "0.0.0.0",
+      port: 6188,
+      engine: "http1",
+      limits: {
+        headMs: 10_000,
+        keepAliveMs: 75_000,
+        contentMs: 60_000,
+        writeMs: 60_000,
+        halfClosedMs: 10_000,
+        minContentRate: 240,
+        maxRequestsPerConnection: Infinity,
+        maxConnections: null,
+        maxConnectionsPerClient: Infinity,
+        maxHeadBytes: 32_768,
+        maxFields: 200,
+      },
+    }],
     pools: new Map<string, ResolvedPool>([["default", {
       name: "default",
       servers: [{
@@ -96,7 +114,8 @@ Deno.test("resolveConfig() has routes compare and forward paths as the configura
 
 Deno.test("resolveConfig() takes every form of listen", () => {
   const listenOf = (listen: unknown) => resolveConfig({ listen, upstreams: ["a:80"] }).listen;
-  const any = { hostname: "0.0.0.0", port: 6188, engine: "http1" } as const;
+  const limits = resolveClientLimits({});
+  const any = { hostname: "0.0.0.0", port: 6188, engine: "http1", limits } as const;
   assertEquals(listenOf("localhost:0"), [{ ...any, hostname: "localhost", port: 0 }]);
   assertEquals(listenOf(8080), [{ ...any, port: 8080 }]);
   assertEquals(listenOf({ hostname: "::1" }), [{ ...any, hostname: "::1" }]);
@@ -110,6 +129,10 @@ Deno.test("resolveConfig() takes every form of listen", () => {
   ]);
   const engines = ["auto", "http1", "deno", undefined].map((engine) => listenOf({ engine })[0]?.engine);
   assertEquals(engines, ["http1", "http1", "deno", "http1"]);
+  const found =
+    listenOf({ timeouts: { head: "1s" }, maxHeadBytes: "1KiB", proxyProtocol: { from: ["unix"] } })[0];
+  assertEquals(found?.limits, { ...limits, headMs: 1000, maxHeadBytes: 1024 });
+  assertEquals(found?.proxyProtocol?.entries, ["unix"]);
 });
 
 Deno.test("resolveConfig() takes fields with underscores where every listener that forwards passes them", () => {
