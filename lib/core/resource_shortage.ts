@@ -32,6 +32,24 @@ export function resourceShortage(error: unknown): string | null {
   return null;
 }
 
+/**
+ * Opens what begins with the lookup of a name; a second time when the lookup failed and nothing is lacking now.
+ *
+ * The descriptor that the lookup lacked may have come back before {@linkcode resourceShortage} can try for one, and the
+ * server would be blamed. A name that does not exist fails both times.
+ *
+ * @param signal when it has aborted, there is no second time
+ */
+export async function withSecondLookup<T>(open: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  try {
+    return await open();
+  } catch (error) {
+    const failed = error instanceof Error && LOOKUP.test(error.message);
+    if (!failed || signal.aborted || socketShortage() !== null) throw error;
+    return await open();
+  }
+}
+
 /** Tells what this machine lacks for one more socket; `null` when it lacks nothing, or that may not be tried. */
 export function socketShortage(): string | null {
   // Without the permission the runtime would ask whoever sits at the terminal.

@@ -2,6 +2,7 @@
 
 import { isIP } from "node:net";
 import { checkServerIdentity, connect, type ConnectionOptions, type TLSSocket } from "node:tls";
+import { withSecondLookup } from "../core/resource_shortage.ts";
 import { closeSocket, openSocket } from "../transport/http1/dial.ts";
 import type { PeerTls } from "../upstream/peer.ts";
 import type { Server } from "../upstream/server.ts";
@@ -102,7 +103,8 @@ async function openStream(
     return plainStream(await openSocket({ address, tls: null }, signal));
   }
   const { hostname: host } = address;
-  return await openTls({ ...tlsOptions(tls), host, port: address.port }, tls.caCerts, signal);
+  const options = { ...tlsOptions(tls), host, port: address.port };
+  return await withSecondLookup(() => openTls(options, tls.caCerts, signal), signal);
 }
 
 function plainStream(socket: Deno.Conn): ProbeStream {

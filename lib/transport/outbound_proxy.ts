@@ -1,5 +1,6 @@
 /** Proxies between this one and the servers: how they are written, and how to connect through them. */
 
+import { withSecondLookup } from "../core/resource_shortage.ts";
 import { type Address, formatAddress } from "../upstream/address.ts";
 
 /** A proxy through which servers are reached. */
@@ -66,7 +67,8 @@ export async function dialByProxy(
   address: TcpAddress,
   signal: AbortSignal,
 ): Promise<Deno.TcpConn> {
-  const conn = await Deno.connect({ hostname: proxy.hostname, port: proxy.port, signal });
+  const { hostname, port } = proxy;
+  const conn = await withSecondLookup(() => Deno.connect({ hostname, port, signal }), signal);
   const close = (): void => conn.close();
   try {
     signal.throwIfAborted();

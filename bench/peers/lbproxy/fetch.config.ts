@@ -1,4 +1,9 @@
 import { defineConfig } from "../../../mod.ts";
 import { listen, servers } from "./environment.ts";
 
-export default defineConfig({ listen, upstreams: { servers, transport: "fetch" } });
+const [hostname, port] = listen.split(":");
+
+export default defineConfig({
+  listen: { hostname: hostname!, port: Number(port), engine: "deno" },
+  upstreams: { servers, transport: "fetch" },
+});

@@ -1,6 +1,6 @@
 /** The way by which `fetch` reaches an address under another server's name. */
 
-import { resourceShortage } from "../../core/resource_shortage.ts";
+import { resourceShortage, withSecondLookup } from "../../core/resource_shortage.ts";
 import type { UpstreamErrorCode } from "../../core/errors.ts";
 import type { Address } from "../../upstream/address.ts";
 import { dialByProxy, type OutboundProxy } from "../outbound_proxy.ts";
@@ -98,7 +98,10 @@ export class ConnectTunnel implements Disposable {
       const server = address.kind === "tcp" && this.#proxy !== null
         ? await dialByProxy(this.#proxy, address, signal)
         : address.kind === "tcp"
-        ? await Deno.connect({ hostname: address.hostname, port: address.port, signal })
+        ? await withSecondLookup(
+          () => Deno.connect({ hostname: address.hostname, port: address.port, signal }),
+          signal,
+        )
         : await Deno.connect({ transport: "unix", path: address.path });
       this.dialFailure = null;
       return server;

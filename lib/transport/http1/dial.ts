@@ -2,7 +2,7 @@
 
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ProxyError, UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
-import { resourceShortage } from "../../core/resource_shortage.ts";
+import { resourceShortage, withSecondLookup } from "../../core/resource_shortage.ts";
 import { formatAddress } from "../../upstream/address.ts";
 import type { Peer, PeerTls } from "../../upstream/peer.ts";
 
@@ -84,8 +84,10 @@ export async function openSocket(peer: Peer, signal: AbortSignal): Promise<Deno.
   const { address, tls } = peer;
   if (address.kind === "unix") return await Deno.connect({ transport: "unix", path: address.path });
   const { hostname, port } = address;
-  if (wantsCertificate(tls)) return await connectWithCertificate(hostname, port, tls);
-  const socket = await Deno.connect({ hostname, port, signal });
+  if (wantsCertificate(tls)) {
+    return await withSecondLookup(() => connectWithCertificate(hostname, port, tls), signal);
+  }
+  const socket = await withSecondLookup(() => Deno.connect({ hostname, port, signal }), signal);
   socket.setNoDelay(true);
   return socket;
 }

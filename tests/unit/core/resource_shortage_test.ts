@@ -1,5 +1,5 @@
-import { assertEquals } from "@std/assert";
-import { resourceShortage } from "../../../lib/core/resource_shortage.ts";
+import { assertEquals, assertRejects } from "@std/assert";
+import { resourceShortage, withSecondLookup } from "../../../lib/core/resource_shortage.ts";
 
 function withCode(message: string, code: string): Error {
   return Object.assign(new Error(message), { code });
@@ -67,4 +67,47 @@ Deno.test("resourceShortage() comes to an end with an error that is its own caus
   const error = new Error("round");
   error.cause = error;
   assertEquals(resourceShortage(error), null);
+});
+
+const LOOKUPS_THAT_FAILED: readonly Error[] = [
+  new Error("failed to lookup address information: Name or service not known"),
+  withCode("getaddrinfo ENOTFOUND localhost", "ENOTFOUND"),
+];
+
+Deno.test("withSecondLookup() opens again after a lookup whose descriptor has come back since", async () => {
+  for (const error of LOOKUPS_THAT_FAILED) {
+    let calls = 0;
+    const open = () => ++calls === 1 ? Promise.reject(error) : Promise.resolve("open");
+    assertEquals([await withSecondLookup(open, new AbortController().signal), calls], ["open", 2]);
+  }
+});
+
+Deno.test("withSecondLookup() fails with the second lookup, and at once with any other failure", async () => {
+  const other = withCode("Connection refused (os error 111)", "ECONNREFUSED");
+  for (
+    const [error, expected] of [
+      ...LOOKUPS_THAT_FAILED.map((error) => [error, 2] as const),
+      [other, 1] as const,
+    ]
+  ) {
+    let calls = 0;
+    const open = () => {
+      calls++;
+      return Promise.reject(error);
+    };
+    const thrown = await assertRejects(() => withSecondLookup(open, new AbortController().signal));
+    assertEquals([thrown, calls], [error, expected]);
+  }
+});
+
+Deno.test("withSecondLookup() does not open again once it is called off", async () => {
+  let calls = 0;
+  const controller = new AbortController();
+  const open = () => {
+    calls++;
+    controller.abort();
+    return Promise.reject(LOOKUPS_THAT_FAILED[0]);
+  };
+  await assertRejects(() => withSecondLookup(open, controller.signal));
+  assertEquals(calls, 1);
 });
