@@ -24,7 +24,7 @@ const QUESTION: RetryQuestion = {
 function decide(
   failure: FailedAttempt | null,
   question: Partial<RetryQuestion> = {},
-  options?: RetryOptions,
+  options: RetryOptions = {},
 ): boolean {
   return failure !== null && decideRetry(failure, { ...QUESTION, ...question }, resolveRetries(options)!);
 }
@@ -65,9 +65,9 @@ for (const [phase, method, bodyRepeatable, again] of TABLE) {
 }
 
 Deno.test("decideRetry() says no after so many attempts", () => {
-  const cases: [SendPhase, RetryOptions | undefined, number][] = [
-    ["unsent", undefined, 8],
-    ["sent", undefined, 3],
+  const cases: [SendPhase, RetryOptions, number][] = [
+    ["unsent", {}, 8],
+    ["sent", {}, 3],
     ["unsent", { attempts: 1 }, 2],
     ["sent", { attempts: 4 }, 5],
   ];
