@@ -108,12 +108,9 @@ const STILL_EXPORTED: Readonly<Record<string, readonly string[]>> = {
   proxy: [
     "FilterStreamOptions",
     "KeptBodyOptions",
-    "MAX_SENT_ATTEMPTS",
-    "MAX_UNSENT_ATTEMPTS",
     "NamedPeersOptions",
     "RetryQuestion",
     "ShownRequest",
-    "isIdempotent",
   ],
   server: [
     "MetricSources",

@@ -6,6 +6,7 @@ import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { formatProxy } from "../transport/outbound_proxy.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
+import { describeRetries } from "./retry_options.ts";
 import { describeBalancing } from "./describe_balancing.ts";
 import { describeCounts, describeLimit } from "./describe_limit.ts";
 import { describeListen } from "./describe_listen.ts";
@@ -65,6 +66,7 @@ function describePool(pool: ResolvedPool, listen: readonly ResolvedListen[], isD
     ...describeBalancing(balancing).map((line) => `  ${line}`),
     ...(sticky === null ? [] : [`  sticky    ${describeSticky(sticky)}`]),
     `  timeouts  ${describeTimeouts(timeouts)}`,
+    `  retries   ${describeRetries(pool.retries)}`,
     `  transport ${describeTransport(transport, way)}`,
     `  websocket ${describeWebSocket(pool)}`,
   ].join("\n");

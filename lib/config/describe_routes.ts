@@ -3,6 +3,7 @@
 import { formatDuration } from "../core/duration.ts";
 import { listOf, type RouteMatch } from "../routing/route_match.ts";
 import type { Timeouts } from "../transport/transport.ts";
+import { describeRetries } from "./retry_options.ts";
 import { describeKey } from "./describe_key.ts";
 import { describeLimit } from "./describe_limit.ts";
 import type { ResolvedConfig } from "./proxy_config.ts";
@@ -45,6 +46,7 @@ function describeRoute(route: ResolvedRoute, common: Common): readonly string[] 
     ...(rewrite === null ? [] : ["  rewrite   the target"]),
     ...(limiter === null ? [] : describeLimiter(limiter, common)),
     ...(times === "" ? [] : [`  timeouts  ${times}`]),
+    ...(route.retries === undefined ? [] : [`  retries   ${describeRetries(route.retries)}`]),
     ...(phases.length === 0 ? [] : [`  filters   ${phases.join(", ")}`]),
   ];
 }

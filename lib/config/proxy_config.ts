@@ -11,6 +11,7 @@ import type { PathForward, PathMode } from "../routing/route_match.ts";
 import type { TransportOptions, TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedWebSocket, WebSocketOptions } from "../transport/websocket/web_socket_options.ts";
+import type { RetryFunction, RetryOptions, RetryPolicy } from "./retry_options.ts";
 import type { ClientLimitOptions, ClientLimits } from "./client_limits.ts";
 import type { BalancingOptions, ResolvedBalancing } from "./balancing_options.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";
@@ -92,6 +93,8 @@ export interface PoolOptions extends TransportOptions, BalancingOptions {
   sticky?: StickyOptions;
   /** How long exchanges with these servers may take. */
   timeouts?: TimeoutOptions;
+  /** When a request that failed is sent again, or a function that decides; `false` for never. */
+  retries?: false | RetryOptions | RetryFunction;
   /** How WebSockets are forwarded; `false` answers 501 to them. */
   webSocket?: false | WebSocketOptions;
 }
@@ -152,6 +155,8 @@ export interface ResolvedPool {
   readonly sticky: ResolvedSticky | null;
   readonly balancing: ResolvedBalancing;
   readonly timeouts: Timeouts;
+  /** `null` where nothing is sent again. */
+  readonly retries: RetryPolicy | null;
   /** `null` where WebSockets are not forwarded. */
   readonly webSocket: ResolvedWebSocket | null;
   readonly transport: TransportPlan;

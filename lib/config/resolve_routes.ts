@@ -7,6 +7,7 @@ import { listOf, type PathForward, type PathMode, type RouteMatch } from "../rou
 import type { Timeouts } from "../transport/transport.ts";
 import { composeFilters } from "../filter/compose_filters.ts";
 import type { Filters } from "../filter/filters.ts";
+import { resolveRetries } from "./retry_options.ts";
 import type { ProxyConfig } from "./proxy_config.ts";
 import type { TimeoutOptions } from "./server_options.ts";
 import { RouteLimits } from "./route_limits.ts";
@@ -44,6 +45,7 @@ export function resolveRoutes(
       rewrite: rewrite === undefined ? null : compileRewrite(rewrite),
       limiter: limits.of(route.limiter, name),
       timeouts: resolveTimeouts(timeouts),
+      retries: route.retries === undefined ? undefined : resolveRetries(route.retries),
       filters: composeFilters([...filterSets, ...filters]),
       filterSets: filters,
       newContext: composeFilters(filters).newContext ?? null,

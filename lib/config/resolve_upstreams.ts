@@ -6,6 +6,7 @@ import { selectTransport } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import { resolveWebSocket } from "../transport/websocket/web_socket_options.ts";
 import { formatAddress } from "../upstream/address.ts";
+import { resolveRetries } from "./retry_options.ts";
 import type { PoolOptions, PoolServers, ResolvedPool, Upstreams } from "./proxy_config.ts";
 import type { ResolvedServer, ServerOptions, TimeoutOptions } from "./server_options.ts";
 import { resolveBalancing } from "./resolve_balancing.ts";
@@ -48,6 +49,7 @@ function resolvePool(name: string, options: PoolOptions): ResolvedPool {
     balancing: resolveBalancing(options, timeouts.totalMs),
     sticky: sticky === undefined ? null : resolveSticky(sticky),
     timeouts,
+    retries: resolveRetries(options.retries),
     webSocket: webSocket === false ? null : resolveWebSocket(webSocket),
     transport: selectTransport(options),
     way,

@@ -6,6 +6,7 @@ import type { RewriteFunction, RewriteOptions } from "../routing/rewrite.ts";
 import type { PathForward, PathMode, RouteMatch } from "../routing/route_match.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";
+import type { RetryFunction, RetryOptions, RetryPolicy } from "./retry_options.ts";
 import type { TimeoutOptions } from "./server_options.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 
@@ -42,6 +43,8 @@ export interface RouteOptions<State = unknown> {
   limiter?: LimiterPolicy<RequestContext<State>> | readonly LimiterPolicy<RequestContext<State>>[] | false;
   /** In place of those of the pool; what is left out stays. @default {the pool's} */
   timeouts?: TimeoutOptions;
+  /** When a request that failed is sent again; in the place of what the pool says. @default {the pool's} */
+  retries?: false | RetryOptions | RetryFunction;
   /** Filter sets that run after those of the configuration, on the way back before them. @default {[]} */
   filters?: readonly Filters<State>[];
 }
@@ -59,6 +62,8 @@ export interface ResolvedRoute {
   /** Those of the configuration and its own; `null` for those of the configuration alone. */
   readonly limiter: readonly ResolvedPolicy[] | null;
   readonly timeouts: Partial<Timeouts>;
+  /** `undefined` where the pool's hold. */
+  readonly retries: RetryPolicy | null | undefined;
   /** Those of the configuration and its own. */
   readonly filters: Filters & RequestNaming;
   /** Its own alone. */

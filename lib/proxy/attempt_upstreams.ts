@@ -1,12 +1,16 @@
 /** Sends a request until a server has responded or it may not be sent again: the only such loop. */
 
 import type { Claim, Refusal } from "../balancer/waiting_line.ts";
+import type { RetryFunction, RetryPolicy } from "../config/retry_options.ts";
+import { checkedBoolean } from "../core/callback.ts";
 import { Cancellation } from "../core/cancellation.ts";
 import { FilterError, NoServerError, RequestError, UpstreamError } from "../core/errors.ts";
+import type { Random } from "../core/random.ts";
 import { checkedKey } from "../limiter/key_spec.ts";
 import type { ServerResponse, Transport } from "../transport/transport.ts";
+import type { Server } from "../upstream/server.ts";
 import { classifyError, classifyStatus, stageOf } from "./classify_outcome.ts";
-import { decideRetry } from "./decide_retry.ts";
+import { decideRetry, type FailedAttempt, failedAttempt, mayRepeatOnNewConnection } from "./decide_retry.ts";
 import type { Attempt, Exchange } from "./exchange.ts";
 import { filterUpstreamRequest } from "./filter_request.ts";
 import { failExchange } from "./local_reply.ts";
@@ -23,6 +27,7 @@ export function attemptUpstreams(exchange: Exchange): void {
   exchange.upstreamStartAt = exchange.delayed ? exchange.runtime.clock.now() : exchange.startedAt;
   if (exchange.namedPeer === null) readSession(exchange);
   if (isOutOfTime(exchange)) throw new TotalTimeoutError(exchange);
+  exchange.retries?.budget?.request(exchange.upstreamStartAt);
   attempt(exchange, null);
 }
 
@@ -192,18 +197,125 @@ function endAttempt(exchange: Exchange, error: unknown): void {
 }
 
 function retry(exchange: Exchange, failure: UpstreamError): void {
-  const { selected, body, method, attempts, runtime } = exchange;
-  if (selected === null || exchange.retryForbidden || isOutOfTime(exchange)) throw failure;
-  const bodyRepeatable = body === null || body.repeatable;
-  if (!decideRetry(failure, { method, bodyRepeatable, attempts: attempts.length })) throw failure;
-  (exchange.exclude ??= []).push(selected);
+  const failed = failedAttempt(failure);
+  if (failed === null) throw failure;
+  const delayMs = planRetry(exchange, failed, 0);
+  if (delayMs === null) throw failure;
+  sendAgain(exchange, failure, delayMs);
+}
+
+/**
+ * Sends the request again if the status of a response is worth it; the response is dropped then.
+ *
+ * @throws {FilterError} when the function that decides throws
+ */
+export function retryStatus(exchange: Exchange, response: ServerResponse): boolean {
+  const { status } = response;
+  // Content that the server has responded before may be gone for the next one.
+  if (exchange.body !== null && !exchange.body.ended) return false;
+  if (status < 400 || exchange.retries === null || exchange.retries.policy.statuses === null) return false;
+  const failure = {
+    status,
+    message: `The server responded with ${status}`,
+    unsent: false,
+    late: false,
+  } as const;
+  const retryAfterMs = retryAfterOf(response.headers.get("retry-after"), exchange.runtime.clock.wallTime());
+  const delayMs = planRetry(exchange, { reason: "status", ...failure }, retryAfterMs);
+  if (delayMs === null) return false;
+  exchange.response = null;
+  response.release(true);
+  exchange.server!.failure = `status ${status}`;
+  exchange.serverLease?.release();
+  exchange.serverLease = null;
+  sendAgain(exchange, null, delayMs);
+  return true;
+}
+
+/** For how long the server asks to be left alone (RFC 9110 section 10.2.3); 0 when it does not, or not in words that count. */
+function retryAfterOf(value: string | null, wallTime: number): number {
+  if (value === null) return 0;
+  const ms = /^[0-9]{1,9}$/.test(value) ? Number(value) * 1000 : Date.parse(value) - wallTime;
+  return ms > 0 ? ms : 0;
+}
+
+/** Decides about a retry; gives how long it has to wait, `null` when there is none. */
+function planRetry(exchange: Exchange, failed: FailedAttempt, retryAfterMs: number): number | null {
+  const { selected, retries, method, attempts, body, timedOut, runtime } = exchange;
+  exchange.timedOut ||= failed.late;
+  if (selected === null || retries === null || exchange.retryForbidden || isOutOfTime(exchange)) return null;
+  const { policy, budget } = retries;
+  const question = {
+    method,
+    hasIdempotencyKey: policy.idempotencyKey && exchange.field("idempotency-key") !== null,
+    bodyRepeatable: body === null || body.repeatable,
+    attempts: attempts.length,
+    timedOut,
+  };
+  if (!decideRetry(failed, question, policy) || !functionAgrees(exchange, failed, policy.decide)) return null;
+  const exclude = [...exchange.exclude ?? [], selected];
+  const others = hasOther(exchange, exclude);
+  // A response that is there is better than none.
+  if (!others && failed.reason === "status" && !policy.sameServer) return null;
+  const again = !others && policy.sameServer && attempts.length < policy.sentAttempts;
+  const delayMs = others && failed.unsent
+    ? 0
+    : Math.max(backoffMs(policy, attempts.length, runtime.filterServices.random), again ? retryAfterMs : 0);
+  if (delayMs >= timeLeftMs(exchange)) return null;
+  if (!failed.unsent && budget !== null && !budget.take(runtime.clock.now())) return null;
+  exchange.exclude = again ? undefined : exclude;
+  return delayMs;
+}
+
+function functionAgrees(exchange: Exchange, failed: FailedAttempt, decide: RetryFunction | null): boolean {
+  if (decide === null) return true;
+  const { reason, status, message } = failed;
+  try {
+    return checkedBoolean(decide(exchange.attempts.length, { reason, status, message }, exchange));
+  } catch (error) {
+    throw new FilterError("retries", error);
+  }
+}
+
+function hasOther({ pool: { name }, runtime: { members } }: Exchange, exclude: readonly Server[]): boolean {
+  const { servers } = members.get(name)!;
+  return servers.some((server) => server.eligible && server.weight > 0 && !exclude.includes(server));
+}
+
+/** A time by chance, so that requests that failed at once do not come back at once. */
+function backoffMs({ backoffBaseMs, backoffMaxMs }: RetryPolicy, attempts: number, random: Random): number {
+  return random() * Math.min(backoffMaxMs, backoffBaseMs * 2 ** (attempts - 1));
+}
+
+function timeLeftMs({ timeouts: { totalMs, responseMs }, startedAt, runtime }: Exchange): number {
+  // A server that asks for more time than a response may take is not waited for.
+  return totalMs === Infinity ? responseMs : startedAt + totalMs - runtime.clock.now();
+}
+
+function sendAgain(exchange: Exchange, failure: UpstreamError | null, delayMs: number): void {
+  const { body, runtime: { clock }, cancellation } = exchange;
   body?.rewind();
-  exchange.upstreamStartAt = runtime.clock.now();
+  if (delayMs === 0) return attemptAgain(exchange, failure);
+  const timer = clock.setTimer(() => {
+    listener[Symbol.dispose]();
+    try {
+      attemptAgain(exchange, failure);
+    } catch (error) {
+      failExchange(exchange, error);
+    }
+  }, delayMs);
+  const listener = cancellation.listen((reason) => {
+    timer[Symbol.dispose]();
+    failExchange(exchange, reason);
+  });
+}
+
+function attemptAgain(exchange: Exchange, failure: UpstreamError | null): void {
+  exchange.upstreamStartAt = exchange.runtime.clock.now();
   attempt(exchange, failure);
 }
 
 /** Whether a request whose kept connection was stale may be sent once more, to the same server on a new one. */
 export function maySendAgain({ method, body }: Exchange, failure: UpstreamError): boolean {
-  const bodyRepeatable = body === null || body.repeatable;
-  return decideRetry(failure, { method, bodyRepeatable, attempts: 1 });
+  return mayRepeatOnNewConnection(failure, method, body === null || body.repeatable);
 }

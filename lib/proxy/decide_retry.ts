@@ -1,52 +1,70 @@
 /** Whether a request that failed may be sent once more; everybody who would repeat one asks here. */
 
+import type { RetryFailure, RetryPolicy } from "../config/retry_options.ts";
+import { IDEMPOTENT_METHODS, type RetryReason } from "../config/retry_options.ts";
 import type { UpstreamError } from "../core/errors.ts";
 
 /** What {@linkcode decideRetry} looks at beside the failure. */
 export interface RetryQuestion {
   readonly method: string;
+  /** Whether the request has an `Idempotency-Key`. */
+  readonly hasIdempotencyKey: boolean;
   /** Whether the content can be sent from its beginning again. */
   readonly bodyRepeatable: boolean;
   /** How many attempts were made, the failed one included. */
   readonly attempts: number;
+  /** Whether an attempt before this one has run out of time. */
+  readonly timedOut: boolean;
 }
 
-/** How often a request is sent at most when no byte of it had left the proxy. */
-export const MAX_UNSENT_ATTEMPTS = 8;
-/** How often a request is sent at most when a server may have seen it. */
-export const MAX_SENT_ATTEMPTS = 3;
+/** What has become of an attempt. */
+export interface FailedAttempt extends RetryFailure {
+  /** Whether no byte of the request had left. */
+  readonly unsent: boolean;
+  /** Whether it took as long as it may, with a server or on the way there. */
+  readonly late: boolean;
+}
 
-/** Whether a second request has the effect of one (RFC 9110 section 9.2.2; QUERY: RFC 10008 section 2). */
-export function isIdempotent(method: string): boolean {
-  switch (method) {
-    case "GET":
-    case "HEAD":
-    case "OPTIONS":
-    case "PUT":
-    case "DELETE":
-    case "QUERY":
-      return true;
-    default:
-      return false;
-  }
+/** Reads an error as what has become of an attempt; `null` when nothing can be sent again: the response had begun. */
+export function failedAttempt({ code, phase, message }: UpstreamError): FailedAttempt | null {
+  if (phase === "answered" || code === "http_request_error") return null;
+  const unsent = phase === "unsent";
+  const late = code === "http_response_timeout" || code === "connection_timeout" || code === "dns_timeout";
+  const reason: RetryReason = unsent ? "connect" : late ? "timeout" : "reset";
+  return { reason, status: null, message, unsent, late };
 }
 
 /**
  * Decides whether a failed request is sent again; pure.
  *
- * - Nothing of it had left the proxy: whatever its method, as often as there are servers, within bounds.
- * - A server may have seen it: only where doing it twice does no harm (RFC 9110 section 9.2.2).
- * - The response had begun, or the whole content cannot be sent again: never.
+ * - Nothing of it had left the proxy: whatever its method.
+ * - A server may have seen it: only where doing it twice does no harm (RFC 9110 section 9.2.2), or the policy says so.
+ * - After an attempt that ran out of time there is one more at most, or a client would wait for all servers in turn.
+ * - The whole content cannot be sent again: never.
  */
-export function decideRetry(failure: UpstreamError, question: RetryQuestion): boolean {
-  const { method, bodyRepeatable, attempts } = question;
-  if (!bodyRepeatable) return false;
-  switch (failure.phase) {
-    case "unsent":
-      return attempts < MAX_UNSENT_ATTEMPTS;
-    case "sent":
-      return isIdempotent(method) && attempts < MAX_SENT_ATTEMPTS;
-    case "answered":
-      return false;
-  }
+export function decideRetry(failure: FailedAttempt, question: RetryQuestion, policy: RetryPolicy): boolean {
+  const { method, hasIdempotencyKey, bodyRepeatable, attempts, timedOut } = question;
+  const { reason, status, unsent } = failure;
+  if (!bodyRepeatable || timedOut) return false;
+  if (attempts >= (unsent ? policy.unsentAttempts : policy.sentAttempts)) return false;
+  if (policy.decide !== null) return true;
+  const worth = reason === "status" ? policy.statuses?.has(status!) === true : policy.reasons.has(reason);
+  if (!worth) return false;
+  return unsent || policy.methods.has(method) || (policy.idempotencyKey && hasIdempotencyKey);
 }
+
+/**
+ * Whether a request whose kept connection turned out to be closed is sent once more, to the same server on a new one.
+ *
+ * A server may close a connection at any moment (RFC 9112 section 9.3.1): that is no failure, and no policy of retries counts.
+ */
+export function mayRepeatOnNewConnection(
+  { phase }: UpstreamError,
+  method: string,
+  bodyRepeatable: boolean,
+): boolean {
+  if (!bodyRepeatable || phase === "answered") return false;
+  return phase === "unsent" || IDEMPOTENT.has(method);
+}
+
+const IDEMPOTENT: ReadonlySet<string> = new Set(IDEMPOTENT_METHODS);

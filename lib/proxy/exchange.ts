@@ -29,7 +29,7 @@ import { ClientRequest } from "./client_request.ts";
 import type { ClientStream, StreamExchange } from "./client_stream.ts";
 import { identifyClient, type Identity } from "./identify_client.ts";
 import type { NamedPeer } from "./choose_upstream.ts";
-import type { Admission, PoolRuntime, ProxyRuntime, RouteRuntime } from "./proxy_runtime.ts";
+import type { Admission, PoolRuntime, ProxyRuntime, RetryRuntime, RouteRuntime } from "./proxy_runtime.ts";
 
 /** One try to get a response from a server. */
 export interface Attempt extends AttemptInfo {
@@ -104,6 +104,8 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
   key: string | undefined = undefined;
   /** Servers that have failed this request; it is not sent to them again. */
   exclude: Server[] | undefined = undefined;
+  /** Whether an attempt has run out of time. */
+  timedOut = false;
   /** Whether anything of the configuration, or the client's content, has taken its time before a server has its turn. */
   delayed = false;
   /** Whether a server may have seen the request. */
@@ -255,6 +257,11 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
   get timeouts(): Timeouts {
     const { matched, pool } = this;
     return matched === null || matched.timeouts === null ? pool.timeouts : matched.timeouts.get(pool)!;
+  }
+
+  get retries(): RetryRuntime | null {
+    const { matched, pool } = this;
+    return matched === null || matched.retries === undefined ? pool.retries : matched.retries;
   }
 
   get pools(): ReadonlyMap<string, Pool> {

@@ -2,7 +2,13 @@
 
 import type { ProxyError } from "../core/errors.ts";
 import { admitRequest } from "./admit_request.ts";
-import { attemptFailed, attemptResponded, attemptUpstreams, maySendAgain } from "./attempt_upstreams.ts";
+import {
+  attemptFailed,
+  attemptResponded,
+  attemptUpstreams,
+  maySendAgain,
+  retryStatus,
+} from "./attempt_upstreams.ts";
 import { chooseUpstream } from "./choose_upstream.ts";
 import type { ClientStream } from "./client_stream.ts";
 import { Exchange } from "./exchange.ts";
@@ -78,6 +84,7 @@ export const EXCHANGE_STEPS: ExchangeSteps = {
   responded(exchange, response) {
     try {
       attemptResponded(exchange, response);
+      if (response.tunnel === undefined && retryStatus(exchange, response)) return;
       filterResponse(exchange, response)?.catch((error) => failExchange(exchange, error));
     } catch (error) {
       failExchange(exchange, error);

@@ -17,10 +17,12 @@ import type { RefusalBodies } from "../limiter/refusal_bodies.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { RewriteFunction } from "../routing/rewrite.ts";
 import type { RouteFinder } from "../routing/route_finder.ts";
+import type { RetryPolicy } from "../config/retry_options.ts";
 import type { PathMode } from "../routing/route_match.ts";
 import type { ServerResponse, Timeouts, Transport } from "../transport/transport.ts";
 import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
 import type { Pool } from "../upstream/pool.ts";
+import type { RetryBudget } from "./retry_budget.ts";
 import type { NamedPeers } from "./choose_upstream.ts";
 import type { Exchange } from "./exchange.ts";
 import type { RunningRequests } from "./running_requests.ts";
@@ -33,10 +35,19 @@ export interface PoolRuntime {
   readonly key: CompiledKey | null;
   readonly transport: Transport;
   readonly timeouts: Timeouts;
+  /** `null` where nothing is sent again. */
+  readonly retries: RetryRuntime | null;
   /** How WebSockets are forwarded; `null` when they are not. */
   readonly webSocket: WebSocketRuntime | null;
   /** When a pool without a server may have one again, in seconds; tells clients when to come back. */
   readonly retryAfterSeconds: number;
+}
+
+/** Retries of a pool or a route. */
+export interface RetryRuntime {
+  readonly policy: RetryPolicy;
+  /** `null` for any number. */
+  readonly budget: RetryBudget | null;
 }
 
 /** WebSockets of a pool. */
@@ -67,6 +78,8 @@ export interface RouteRuntime {
   readonly admission: Admission | null;
   /** For each pool; `null` when the pools' own hold. */
   readonly timeouts: ReadonlyMap<PoolRuntime, Timeouts> | null;
+  /** `undefined` when the pools' own hold, `null` where nothing is sent again. */
+  readonly retries: RetryRuntime | null | undefined;
   readonly filters: Filters & RequestNaming;
   readonly newContext: Filters["newContext"] | null;
 }

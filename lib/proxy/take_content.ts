@@ -18,6 +18,6 @@ export function takeContent(exchange: Exchange): void {
 }
 
 /** How much is kept: what a server that cannot be connected to has not got must still be there for the next one. */
-export function keptBytesFor({ pool: { transport: { readsAheadBytes = 0 } } }: Exchange): number {
-  return Math.max(KEPT_BYTES, readsAheadBytes);
+export function keptBytesFor({ pool: { transport: { readsAheadBytes = 0 } }, retries }: Exchange): number {
+  return Math.max(retries?.policy.bodyLimitBytes ?? KEPT_BYTES, readsAheadBytes);
 }

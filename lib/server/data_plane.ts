@@ -26,7 +26,7 @@ import { RouteFinder } from "../routing/route_finder.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { Admissions, LimiterStores } from "./admissions.ts";
 import { collectMetrics } from "./collect_metrics.ts";
-import { PoolPlane } from "./pool_plane.ts";
+import { createRetries, PoolPlane } from "./pool_plane.ts";
 import type { ProxyParts } from "./serve_options.ts";
 import { ProxyServices, Transports } from "./transports.ts";
 
@@ -190,7 +190,7 @@ function createRoutes(config: ResolvedConfig, parts: RouteParts): RouteTable | n
 }
 
 function createRoute(route: ResolvedRoute, { pools, random, admission, admit }: RouteParts): RouteRuntime {
-  const { name, rewrite, paths, forward, filters, newContext, splitKey, limiter, timeouts } = route;
+  const { name, rewrite, paths, forward, filters, newContext, splitKey, limiter, timeouts, retries } = route;
   const weights = route.pools.map(([pool, weight]) => [pools.get(pool)!, weight] as const);
   const alone = weights.length === 1;
   return {
@@ -204,6 +204,7 @@ function createRoute(route: ResolvedRoute, { pools, random, admission, admit }: 
     split: alone ? null : new Split(weights, random),
     splitKey: splitKey === null ? null : compileKey(splitKey),
     admission: limiter === null ? admission : admit(limiter),
+    retries: retries === undefined ? undefined : createRetries(retries),
     timeouts: Object.keys(timeouts).length === 0
       ? null
       // For every pool, because `upstreamPeer` may name any.

@@ -13,8 +13,17 @@ import { selectTransport } from "../transport/select_transport.ts";
 import { Discovery } from "../upstream/discovery.ts";
 import { Pool, type PoolChange } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
+import { RetryBudget } from "../proxy/retry_budget.ts";
+import type { RetryPolicy } from "../config/retry_options.ts";
+import type { RetryRuntime } from "../proxy/proxy_runtime.ts";
 import type { ProxyParts } from "./serve_options.ts";
 import type { Transports } from "./transports.ts";
+
+/** Puts retries to work, with a budget of their own. */
+export function createRetries(policy: RetryPolicy | null): RetryRuntime | null {
+  if (policy === null) return null;
+  return { policy, budget: policy.budget === null ? null : new RetryBudget(policy.budget) };
+}
 
 const NO_CHANGE: Pick<PoolChange, "added" | "removed"> = { added: [], removed: [] };
 
@@ -28,7 +37,7 @@ export class PoolPlane implements AsyncDisposable {
   readonly #discovery: Discovery | null;
 
   constructor(resolved: ResolvedPool, transports: Transports, parts: ProxyParts) {
-    const { name, servers, balancing, timeouts } = resolved;
+    const { name, servers, balancing, timeouts, retries } = resolved;
     const transport = transports.get(resolved.transport);
     this.#resolved = resolved;
     this.#observer = parts.observer;
@@ -44,6 +53,7 @@ export class PoolPlane implements AsyncDisposable {
       key: key?.of ?? null,
       transport,
       timeouts,
+      retries: createRetries(retries),
       webSocket: webSocketRuntime(resolved, transports),
       retryAfterSeconds,
     };

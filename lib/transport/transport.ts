@@ -49,8 +49,10 @@ export interface ServerResponse extends ResponseHead {
   /**
    * Lets go of head and content: the bytes that they stand in are used for something else from then on, and what was not
    * read is not wanted. Has to be called in the end; does nothing the second time.
+   *
+   * @param keepsRequest whether the content of the request is still wanted, to be sent again. @default {false}
    */
-  release(): void;
+  release(keepsRequest?: boolean): void;
 }
 
 /** How long each part of an exchange may take, in milliseconds; `Infinity` is for ever. */

@@ -3,7 +3,7 @@ import { readNaively } from "../support/naive_request_parser.ts";
 import { latin1Text, type RawConnection } from "../support/raw_connection.ts";
 import { type RawUpstream, rawUpstream } from "../support/raw_upstream.ts";
 import { startProxy, type TestProxy } from "../support/start_proxy.ts";
-import type { HostileCase } from "./hostile_case.ts";
+import { type HostileCase, LAST, post } from "./hostile_case.ts";
 import { HOSTILE_FRAMING } from "./hostile_framing.ts";
 import { HOSTILE_HEADS } from "./hostile_heads.ts";
 
@@ -92,6 +92,28 @@ for (const each of CASES) {
     assertEquals(upstream.errors, []);
   });
 }
+
+Deno.test("trailer fields go on only where they may stand, and not in the place of other fields", async () => {
+  const { upstream, received } = byteRecorder();
+  await using _upstream = upstream;
+  await using proxy = await startProxy({ upstreams: [upstream.address], listen: LISTEN });
+  using connection = await proxy.connect();
+  const refused = [
+    "Content-Length: 9",
+    "Transfer-Encoding: x",
+    "Host: evil",
+    "X-Forwarded-For: 192.0.2.9",
+    "Cookie: a",
+  ];
+  const trailers = [...refused, "X_Forwarded_For: 192.0.2.9", "X-Named: a", "X-Kept: a", ""].join("\r\n");
+  const lines = ["Transfer-Encoding: chunked", "Connection: x-named"];
+  await connection.write(post(lines, `3\r\nabc\r\n0\r\n${trailers}\r\n${LAST}`));
+  assertEquals((await connection.readResponse()).status, 200);
+  assertEquals((await connection.readResponse()).status, 200);
+  const { requests } = readNaively(received[0]!.text, FORWARDED);
+  assertEquals(requests[0]!.trailers, ["x-kept", "a"]);
+  assert(!/0\r\n(?!x-kept: a\r\n\r\n)/i.test(received[0]!.text.split("abc\r\n")[1]!), received[0]!.text);
+});
 
 Deno.test("there are at least 120 hostile requests, each with a name of its own", () => {
   const hostile = CASES.filter(({ statuses }) => statuses.at(-1) !== 200);

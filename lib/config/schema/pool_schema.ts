@@ -9,6 +9,7 @@ import { mustBe } from "./messages.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";
 import { serverSchema } from "./server_schema.ts";
 import { stickySchema } from "./sticky_schema.ts";
+import { retriesSchema } from "./retries_schema.ts";
 import { timeoutsSchema } from "./timeouts_schema.ts";
 import { tlsSchema } from "./tls_schema.ts";
 import { checkWebSocket, webSocketSchema } from "./web_socket_schema.ts";
@@ -53,6 +54,7 @@ export const poolEntries = {
   tls: v.optional(tlsSchema),
   sticky: v.optional(stickySchema),
   timeouts: v.optional(timeoutsSchema),
+  retries: v.optional(retriesSchema),
   webSocket: v.optional(webSocketSchema),
   ...balancingEntries,
   ...transportEntries,

@@ -12,6 +12,7 @@ import { filterSetsSchema } from "./filters_schema.ts";
 import { limiterSchema } from "./limiter_schema.ts";
 import { mustBe, oneOf } from "./messages.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";
+import { retriesSchema } from "./retries_schema.ts";
 import { timeoutsSchema } from "./timeouts_schema.ts";
 
 type Check = (value: unknown) => boolean;
@@ -147,6 +148,7 @@ export const routeEntries = {
   rewrite: v.optional(rewriteSchema),
   limiter: v.optional(v.lazy((input) => input === false ? v.literal(false) : limiterSchema)),
   timeouts: v.optional(timeoutsSchema),
+  retries: v.optional(retriesSchema),
   filters: v.optional(filterSetsSchema),
 } satisfies Record<keyof RouteOptions, v.GenericSchema>;
 

@@ -3,7 +3,7 @@
 import type { Clock } from "../../core/clock.ts";
 import { descriptorLimit, SpareDescriptor } from "../../core/descriptors.ts";
 import { OUT_OF_RESOURCES, ProxyError } from "../../core/errors.ts";
-import { resourceShortage } from "../../core/resource_shortage.ts";
+import { resourceShortage, socketShortage } from "../../core/resource_shortage.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { formatListen } from "../../config/format_listen.ts";
 import type { ClientLimits } from "../../config/client_limits.ts";
@@ -40,6 +40,8 @@ const STEADY_AFTER_MS = 1000;
 const IPV6_PREFIX = 64;
 /** What the process needs beside its connections: logs, listeners, timers, certificates. */
 const OTHER_DESCRIPTORS = 64;
+/** How many idle connections are given up at a time for want of descriptors: a client may need one for its server too. */
+const MAX_GIVEN_UP = 8;
 /** How long a connection counts as one whose client is about to ask. */
 const NEW_MS = 1000;
 /** How few connections are not worth running for. */
@@ -115,28 +117,26 @@ export class Http1Listener implements EngineListener, ConnectionContext {
       this.#failed = false;
       if (this.#connections.length >= this.#maxConnections) await this.#untilRoom();
       if (this.draining) return socket.close();
-      try {
-        this.#take(socket);
-      } catch (error) {
-        // The client has gone already, and the system has forgotten it.
-        this.#broke(error);
-      }
+      this.#take(socket);
     }
   }
 
   #take(socket: Deno.Conn): void {
-    if ("setNoDelay" in socket) (socket as Deno.TcpConn).setNoDelay(true);
+    try {
+      if ("setNoDelay" in socket) (socket as Deno.TcpConn).setNoDelay(true);
+    } catch {
+      // The client has gone already, and the system has forgotten it.
+      return socket.close();
+    }
+    // Without a spare nothing is left behind this one: neither for the next client nor for a server that it would need.
+    const last = !this.#spare.open() && !this.#giveUpIdle();
     const peer = addressesOf(socket);
     const proxied = this.#options.listen.proxyProtocol?.trusts(peer.ip) === true;
     const connection = new ClientConnection(socket, peer, this, proxied);
     connection.newUntil = this.wheel.lately + NEW_MS;
     connection.index = this.#connections.push(connection) - 1;
-    // Nothing is left behind it: neither for the next client nor for a server that it would need.
-    if (!this.#spare.open()) {
-      return connection.refuse(new ProxyError("No descriptor is left", OUT_OF_RESOURCES));
-    }
-    if (!proxied && !this.admits(connection)) return connection.refuse(tooManyConnections());
-    if (this.#brokenSince !== null) this.#works();
+    if (last) connection.refuse(new ProxyError("No descriptor is left", OUT_OF_RESOURCES));
+    else if (!proxied && !this.admits(connection)) connection.refuse(tooManyConnections());
   }
 
   admits(connection: ClientConnection): boolean {
@@ -180,7 +180,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     const short = resourceShortage(error) !== null;
     if (!this.#failed) {
       this.#failed = true;
-      if (short) this.#oldest?.drain();
+      if (short) this.#giveUpIdle();
       return;
     }
     if (short && this.#spare.giveUp()) return;
@@ -189,20 +189,35 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     this.#spare.open();
   }
 
+  /** Closes some of the connections that have been idle for longest; tells whether there was one. */
+  #giveUpIdle(): boolean {
+    let count = 0;
+    while (count < MAX_GIVEN_UP && this.#oldest !== null) {
+      this.#oldest.drain();
+      count++;
+    }
+    return count > 0;
+  }
+
   #broke(error: unknown): void {
-    this.#steady?.[Symbol.dispose]();
-    this.#steady = null;
+    this.#recoverLater();
     if (this.#brokenSince !== null) return;
     this.#brokenSince = this.#options.clock.now();
     this.#options.onError(this.address, error);
   }
 
-  #works(): void {
-    this.#steady ??= this.#options.clock.setTimer(() => {
+  #recoverLater(): void {
+    const { clock, onRecovery } = this.#options;
+    this.#steady?.[Symbol.dispose]();
+    this.#steady = clock.setTimer(() => {
+      // That nobody has come since does not mean that somebody could.
+      if (this.#onRoom !== null || !this.#spare.open() || socketShortage() !== null) {
+        return this.#recoverLater();
+      }
       this.#steady = null;
-      const afterMs = this.#options.clock.now() - this.#brokenSince!;
+      const afterMs = clock.now() - this.#brokenSince!;
       this.#brokenSince = null;
-      this.#options.onRecovery(this.address, afterMs);
+      onRecovery(this.address, afterMs);
     }, STEADY_AFTER_MS);
   }
 

@@ -265,12 +265,12 @@ export class Connection implements RequestSenderOwner, Disposable {
    *
    * @internal
    */
-  release(response: Http1Response): void {
+  release(response: Http1Response, keepsRequest: boolean): void {
     if (response !== this.#response) return;
     this.#response = null;
     if (!this.#clean || !this.#parser.persistent || this.#sender.busy) {
       // A server that has responded already does not want the rest.
-      if (this.#sender.busy) this.#trip?.request.body?.cancel();
+      if (this.#sender.busy && !keepsRequest) this.#trip?.request.body?.cancel();
       this.#close();
       this.#owner.closed(this);
       return;

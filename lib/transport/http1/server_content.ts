@@ -9,7 +9,7 @@ import type { ServerResponse, Tunnel } from "../transport.ts";
 
 /** The connection as a response sees it. */
 export interface ResponseOwner {
-  release(response: Http1Response): void;
+  release(response: Http1Response, keepsRequest: boolean): void;
 }
 
 /** A response of a server. */
@@ -37,10 +37,10 @@ export class Http1Response implements ServerResponse {
     this.tunnel = tunnel;
   }
 
-  release(): void {
+  release(keepsRequest = false): void {
     this.body?.cancel();
     this.tunnel?.[Symbol.dispose]();
-    this.#owner.release(this);
+    this.#owner.release(this, keepsRequest);
   }
 
   /** Breaks the content off, so that nobody takes what came for the whole. */

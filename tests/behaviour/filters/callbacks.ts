@@ -1,7 +1,7 @@
 /** Every function that a configuration can have, and what becomes of a request when it fails. */
 
 import type { Filters } from "../../../lib/filter/filters.ts";
-import type { ProxyConfig } from "../../../lib/config/proxy_config.ts";
+import type { PoolOptions, ProxyConfig } from "../../../lib/config/proxy_config.ts";
 import type { Observer } from "../../../lib/observe/observer.ts";
 import type { ServeOptions } from "../../../lib/server/serve_options.ts";
 import {
@@ -117,6 +117,19 @@ function policy(option: string, more: Partial<CallbackCase> = {}): CallbackCase 
 }
 
 const BUCKET = { algorithm: "token-bucket" } as const;
+
+/** A function that decides about retries, of a request whose first server cannot be connected to. */
+function retries(config: (call: Callback, pool: PoolOptions) => TestConfig): CallbackCase {
+  const wrong = "retries threw: it must return true or false";
+  return {
+    config: (call, upstream) =>
+      config(call, { servers: [`127.0.0.1:${deadPort()}`, upstream], balance: "first", ejection: false }),
+    good: () => true,
+    throws: [500, "retries threw: boom"],
+    rejects: [500, `${wrong}, returned a promise`],
+    wrong: [["yes", 500, wrong], [1, 500, wrong], [undefined, 502, "Cannot connect"]],
+  };
+}
 
 /** A ready-made filter's function that must not be async. */
 function filter(
@@ -330,6 +343,9 @@ export const CALLBACKS: Readonly<Record<CallbackName, CallbackCase>> = {
     ),
   },
 
+  "routes.retries": retries((call, pool) => ({ upstreams: pool, routes: [{ retries: call }] })),
+
+  "upstreams.retries": retries((call, pool) => ({ upstreams: { ...pool, retries: call } })),
   "upstreams.balance": {
     config: (call, upstream) => ({ upstreams: { servers: [upstream], balance: call } }),
     good: (servers) => servers[0],

@@ -65,6 +65,7 @@ pool      default (for what no filter sends elsewhere)
   checks    TCP connection to port 9000 every 500ms within 1s; unhealthy after 2 failures, healthy after 1 success
   ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
+  retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport http1; keeps 256 idle connections a server for 4s
   websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
 pool      api
@@ -73,6 +74,7 @@ pool      api
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
   timeouts  connect 1s, response 1m, idle 1m, total 5m
+  retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport http1; keeps 256 idle connections a server for 1s
   websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
 pool      far
@@ -81,6 +83,7 @@ pool      far
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
+  retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport fetch, HTTP/2 through http://***@proxy:3128; keeps 4 idle connections a server for 4s
   websocket not forwarded, since there is a proxy
 pool      near
@@ -89,6 +92,7 @@ pool      near
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
+  retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport fetch, HTTP/1.1; keeps all idle connections a server for 1m
   websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
 pool      few
@@ -97,6 +101,7 @@ pool      few
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
+  retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport http1 behind a PROXY header, version 2; keeps 0 idle connections a server for 4s
   websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
 limit     default
@@ -167,7 +172,7 @@ Deno.test("describeConfig() says whose word about clients counts, and in which f
 Deno.test("describeConfig() says how servers are found, chosen and watched", () => {
   const linesOf = (pool: Record<string, unknown>) =>
     describeConfig(resolveConfig({ upstreams: pool })).split("\n").slice(2).filter((line) =>
-      !/^ {2}(?:timeouts|transport|websocket)|^[^ ]/.test(line)
+      !/^ {2}(?:timeouts|retries|transport|websocket)|^[^ ]/.test(line)
     );
   assertEquals(
     linesOf({

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import type { ResolvedPool } from "../../../lib/config/proxy_config.ts";
 import { resolveClientLimits } from "../../../lib/config/client_limits.ts";
+import { resolveRetries } from "../../../lib/config/retry_options.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
 
 const PEM_CERT = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
@@ -63,6 +64,7 @@ Deno.test("resolveConfig() fills in every default", () => {
         discovery: null,
         onHealthChange: null,
       },
+      retries: resolveRetries(),
       timeouts: { connectMs: 3000, responseMs: 60_000, idleMs: 60_000, totalMs: Infinity },
       transport: {
         kind: "http1",

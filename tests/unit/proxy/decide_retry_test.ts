@@ -1,14 +1,37 @@
 import { assertEquals } from "@std/assert";
-import { type SendPhase, UpstreamError } from "../../../lib/core/errors.ts";
+import { resolveRetries, type RetryOptions } from "../../../lib/config/retry_options.ts";
+import { type SendPhase, UpstreamError, type UpstreamErrorCode } from "../../../lib/core/errors.ts";
 import {
   decideRetry,
-  isIdempotent,
-  MAX_SENT_ATTEMPTS,
-  MAX_UNSENT_ATTEMPTS,
+  type FailedAttempt,
+  failedAttempt,
+  mayRepeatOnNewConnection,
+  type RetryQuestion,
 } from "../../../lib/proxy/decide_retry.ts";
 
-function failed(phase: SendPhase): UpstreamError {
-  return new UpstreamError("failed", { code: "connection_terminated", phase });
+function failed(phase: SendPhase, code: UpstreamErrorCode = "connection_terminated"): UpstreamError {
+  return new UpstreamError("failed", { code, phase });
+}
+
+const QUESTION: RetryQuestion = {
+  method: "GET",
+  hasIdempotencyKey: false,
+  bodyRepeatable: true,
+  attempts: 1,
+  timedOut: false,
+};
+
+function decide(
+  failure: FailedAttempt | null,
+  question: Partial<RetryQuestion> = {},
+  options: RetryOptions = {},
+): boolean {
+  return failure !== null && decideRetry(failure, { ...QUESTION, ...question }, resolveRetries(options)!);
+}
+
+/** A response with this status. */
+function status(status: number): FailedAttempt {
+  return { reason: "status", status, message: "", unsent: false, late: false };
 }
 
 const TABLE: readonly (readonly [phase: SendPhase, method: string, repeatable: boolean, again: boolean])[] = [
@@ -36,25 +59,58 @@ const TABLE: readonly (readonly [phase: SendPhase, method: string, repeatable: b
 for (const [phase, method, bodyRepeatable, again] of TABLE) {
   const body = bodyRepeatable ? "can" : "cannot";
   Deno.test(`decideRetry() says ${again ? "yes" : "no"} to ${method}, ${phase}, whose content ${body} be sent again`, () => {
-    assertEquals(decideRetry(failed(phase), { method, bodyRepeatable, attempts: 1 }), again);
+    assertEquals(decide(failedAttempt(failed(phase)), { method, bodyRepeatable }), again);
+    assertEquals(mayRepeatOnNewConnection(failed(phase), method, bodyRepeatable), again);
   });
 }
 
 Deno.test("decideRetry() says no after so many attempts", () => {
-  for (const [phase, limit] of [["unsent", MAX_UNSENT_ATTEMPTS], ["sent", MAX_SENT_ATTEMPTS]] as const) {
-    const decide = (attempts: number) =>
-      decideRetry(failed(phase), { method: "GET", bodyRepeatable: true, attempts });
-    assertEquals([decide(1), decide(limit - 1), decide(limit), decide(limit + 1)], [
-      true,
-      true,
-      false,
-      false,
-    ]);
+  const cases: [SendPhase, RetryOptions, number][] = [
+    ["unsent", {}, 8],
+    ["sent", {}, 3],
+    ["unsent", { attempts: 1 }, 2],
+    ["sent", { attempts: 4 }, 5],
+  ];
+  for (const [phase, options, limit] of cases) {
+    const answers = [1, limit - 1, limit, limit + 1]
+      .map((attempts) => decide(failedAttempt(failed(phase)), { attempts }, options));
+    assertEquals(answers, [true, true, false, false]);
   }
 });
 
-Deno.test("isIdempotent() knows the methods of RFC 9110, and QUERY of RFC 10008, that may be sent twice, and no others", () => {
-  const idempotent = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY"];
-  const methods = [...idempotent, "POST", "PATCH", "CONNECT", "", "Get", "query"];
-  assertEquals(methods.filter(isIdempotent), idempotent);
+Deno.test("decideRetry() says no to whatever fails once an attempt has run out of time", () => {
+  for (const code of ["http_response_timeout", "connection_terminated"] as const) {
+    assertEquals(decide(failedAttempt(failed("sent", code)), { timedOut: false }), true);
+    assertEquals(decide(failedAttempt(failed("sent", code)), { timedOut: true, attempts: 2 }), false);
+  }
+});
+
+Deno.test("failedAttempt() reads codes and phases", () => {
+  const read = (phase: SendPhase, code: UpstreamErrorCode) => {
+    const attempt = failedAttempt(failed(phase, code));
+    return attempt === null ? null : [attempt.reason, attempt.late];
+  };
+  assertEquals(read("unsent", "connection_refused"), ["connect", false]);
+  assertEquals(read("unsent", "connection_timeout"), ["connect", true]);
+  assertEquals(read("unsent", "tls_certificate_error"), ["connect", false]);
+  assertEquals(read("sent", "connection_terminated"), ["reset", false]);
+  assertEquals(read("sent", "http_protocol_error"), ["reset", false]);
+  assertEquals(read("sent", "http_response_timeout"), ["timeout", true]);
+  assertEquals(read("answered", "http_response_incomplete"), null);
+  assertEquals(read("unsent", "http_request_error"), null);
+});
+
+Deno.test("decideRetry() goes by what the policy calls worth a retry, and for which requests", () => {
+  const reset = failedAttempt(failed("sent"));
+  assertEquals(decide(reset, {}, { on: ["connect", "timeout"] }), false);
+  assertEquals(decide(failedAttempt(failed("unsent")), { method: "POST" }, { on: ["reset"] }), false);
+  assertEquals(decide(status(503)), false);
+  assertEquals(decide(status(503), {}, { on: [503] }), true);
+  assertEquals(decide(status(500), {}, { on: [503] }), false);
+  assertEquals(decide(status(503), { method: "POST" }, { on: [503] }), false);
+  assertEquals(decide(reset, { method: "POST" }, { methods: ["POST"] }), true);
+  assertEquals(decide(reset, {}, { methods: ["POST"] }), false);
+  const keyed = { method: "POST", hasIdempotencyKey: true };
+  assertEquals(decide(reset, keyed), false);
+  assertEquals(decide(reset, keyed, { idempotencyKey: true }), true);
 });

@@ -19,7 +19,7 @@ import {
   type Timeouts,
   type Transport,
 } from "../../../lib/transport/transport.ts";
-import { decideRetry } from "../../../lib/proxy/decide_retry.ts";
+import { mayRepeatOnNewConnection } from "../../../lib/proxy/decide_retry.ts";
 import { parseAddress } from "../../../lib/upstream/address.ts";
 import type { Peer, PeerTls } from "../../../lib/upstream/peer.ts";
 import { latin1Text } from "../../support/raw_connection.ts";
@@ -115,7 +115,7 @@ export class Bench implements Disposable {
 
 /** What the proxy says when a kept connection turns out stale. */
 export function maySendAgain(failure: UpstreamError, method: string, body: RequestBody | null): boolean {
-  return decideRetry(failure, { method, bodyRepeatable: body === null || body.repeatable, attempts: 1 });
+  return mayRepeatOnNewConnection(failure, method, body === null || body.repeatable);
 }
 
 function pickTimeouts(input: Partial<Timeouts>): Partial<Timeouts> {
