@@ -3,7 +3,7 @@
 import type { UpstreamError } from "../core/errors.ts";
 
 /** What {@linkcode decideRetry} looks at beside the failure. */
-export interface RetryQuestion {
+interface RetryQuestion {
   readonly method: string;
   /** Whether the content can be sent from its beginning again. */
   readonly bodyRepeatable: boolean;
