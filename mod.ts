@@ -60,6 +60,14 @@ export type {
 } from "./lib/config/proxy_config.ts";
 export type { ClientLimitOptions, ClientTimeoutOptions } from "./lib/config/client_limits.ts";
 export type { ServerOptions, TimeoutOptions } from "./lib/config/server_options.ts";
+export type {
+  BackoffOptions,
+  RetryBudgetOptions,
+  RetryFailure,
+  RetryFunction,
+  RetryOptions,
+  RetryReason,
+} from "./lib/config/retry_options.ts";
 export type { BalancingOptions, ChoosePoolServer } from "./lib/config/balancing_options.ts";
 export type { DiscoveryOptions, DiscoveryPacing, FindServers } from "./lib/config/discovery_options.ts";
 export type { DnsDiscoveryOptions } from "./lib/upstream/dns_discovery.ts";

@@ -7,7 +7,7 @@ import { KetamaRing } from "./ketama_ring.ts";
 import { SmoothWeightedRoundRobin } from "./smooth_weighted_round_robin.ts";
 
 /** Options of {@linkcode ConsistentHash}. */
-export interface ConsistentHashOptions {
+interface ConsistentHashOptions {
   /**
    * How many times its share of the requests in flight a server may have before its keys go to the next server on the
    * ring; above 1, `Infinity` is no bound. @default {Infinity}

@@ -10,8 +10,6 @@ import type { ResolvedHealthCheck } from "./health_check_options.ts";
 import type { Probe } from "./probe.ts";
 import { type CheckResult, HealthState, ServerCheck } from "./server_check.ts";
 
-export type { HealthCheckOptions, ResolvedHealthCheck } from "./health_check_options.ts";
-
 /**
  * Called when a server has come up or gone down; `reason` says why it is down. The checks do not wait for it; its errors
  * are reported.

@@ -60,7 +60,7 @@ export interface NamedPeer {
 }
 
 /** What {@linkcode NamedPeers} takes. */
-export interface NamedPeersOptions {
+interface NamedPeersOptions {
   /** Told of a peer that is not kept any longer. */
   readonly onForget: (peer: Peer) => void;
   /** How many are kept; the one that was unused for longest goes first. @default {1000} */

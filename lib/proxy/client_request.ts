@@ -5,7 +5,7 @@ import { streamOf } from "../http/bodies.ts";
 import type { Body } from "../http/message.ts";
 
 /** What a {@linkcode ClientRequest} shows. */
-export interface ShownRequest {
+interface ShownRequest {
   readonly method: string;
   /** The URL, whose path is neither decoded nor normalised. */
   readonly url: string;

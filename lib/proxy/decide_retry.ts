@@ -5,7 +5,7 @@ import { IDEMPOTENT_METHODS, type RetryReason } from "../config/retry_options.ts
 import type { UpstreamError } from "../core/errors.ts";
 
 /** What {@linkcode decideRetry} looks at beside the failure. */
-export interface RetryQuestion {
+interface RetryQuestion {
   readonly method: string;
   /** Whether the request has an `Idempotency-Key`. */
   readonly hasIdempotencyKey: boolean;

@@ -6,7 +6,7 @@ import { StreamBody } from "../http/bodies.ts";
 import type { Bytes } from "../http/message.ts";
 
 /** What a {@linkcode FilterStream} takes beside the stream. */
-export interface FilterStreamOptions {
+interface FilterStreamOptions {
   /** Which function has made it, for the log. */
   readonly phase: string;
   /** Called off when nobody waits for it any more: it may have no end. */

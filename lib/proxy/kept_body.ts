@@ -7,7 +7,7 @@ import type { Body, Bytes, RequestBody } from "../http/message.ts";
 export const KEPT_BYTES: number = 64 * 1024;
 
 /** What a {@linkcode KeptBody} takes beside the content. */
-export interface KeptBodyOptions {
+interface KeptBodyOptions {
   /** How much is kept for another attempt. @default {65536} */
   readonly maxKeptBytes?: number;
   /** Says why the content could not be read, or, asked without a cause, why its end is none. @default {the client broke off} */

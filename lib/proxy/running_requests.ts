@@ -1,12 +1,21 @@
 /** The requests that are not over, and how they come to an end when the proxy stops. */
 
-import type { Exchange } from "./exchange.ts";
+/** What is known here of a request. */
+interface RunningRequest {
+  readonly status: number;
+  /** What the client wants of another protocol; `null` when nothing. */
+  readonly upgrade: { readonly webSocket: unknown } | null;
+  /** Its place among the others; -1 once it is over. */
+  runningIndex: number;
+  /** Calls it off because the proxy has to stop. */
+  abandon(): void;
+}
 
 /** Every request of a proxy from its arrival until it is settled. */
 export class RunningRequests {
   // Not a Set: the tables that a busy one leaves behind hold on to one another and to all requests that were in them,
   // which the collector of young objects then takes for alive (measured: 2 KB a request).
-  readonly #running: Exchange[] = [];
+  readonly #running: RunningRequest[] = [];
   #empty: PromiseWithResolvers<void> | null = null;
 
   /** How many there are. */
@@ -14,13 +23,13 @@ export class RunningRequests {
     return this.#running.length;
   }
 
-  add(exchange: Exchange): void {
+  add(exchange: RunningRequest): void {
     exchange.runningIndex = this.#running.length;
     this.#running.push(exchange);
   }
 
   /** The request is over. */
-  delete(exchange: Exchange): void {
+  delete(exchange: RunningRequest): void {
     const running = this.#running;
     const index = exchange.runningIndex;
     if (running[index] !== exchange) return;
@@ -55,7 +64,7 @@ export class RunningRequests {
     this.#visit((exchange) => exchange.abandon());
   }
 
-  #visit(callback: (exchange: Exchange) => void): void {
+  #visit(callback: (exchange: RunningRequest) => void): void {
     // From the end: the one that takes the place of one that has gone was visited before.
     for (let i = this.#running.length - 1; i >= 0; i--) callback(this.#running[i]!);
   }

@@ -5,7 +5,7 @@ import { SERVER_STATES, serverState } from "../upstream/eligibility.ts";
 import type { PoolPlane } from "./pool_plane.ts";
 
 /** What the metrics are read from. */
-export interface MetricSources {
+interface MetricSources {
   readonly pools: readonly PoolPlane[];
   /** Requests that have arrived. */
   readonly arrived: number;

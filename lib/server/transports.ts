@@ -15,7 +15,7 @@ import { sendRequest, type Transport } from "../transport/transport.ts";
 import type { Peer } from "../upstream/peer.ts";
 
 /** What {@linkcode Transports} take. */
-export interface TransportsOptions {
+interface TransportsOptions {
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
 }

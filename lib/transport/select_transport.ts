@@ -44,13 +44,13 @@ export interface TransportOptions {
 export type TransportPlan = Http1Plan | FetchPlan;
 
 /** By the proxy's own client. */
-export interface Http1Plan {
+interface Http1Plan {
   readonly kind: "http1";
   readonly connections: Readonly<Required<ConnectionLimits>>;
 }
 
 /** By the runtime's `fetch`. */
-export interface FetchPlan {
+interface FetchPlan {
   readonly kind: "fetch";
   readonly protocol: "http1" | "h2";
   readonly proxy: OutboundProxy | null;

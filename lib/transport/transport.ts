@@ -102,7 +102,7 @@ export interface Transport extends Disposable {
 }
 
 /** The options of {@linkcode Transport.send} for those who wait with a promise. */
-export type RequestOptions = Omit<SendOptions, "responded" | "failed">;
+type RequestOptions = Omit<SendOptions, "responded" | "failed">;
 
 /**
  * Sends a request and waits for the head of the response.

@@ -138,6 +138,9 @@ function nginxConfig(folder: string): string {
     events {}
     http {
       access_log off;
+      gzip on;
+      gzip_min_length 1;
+      gzip_types text/plain;
       ${temp.join("\n")}
       server { listen unix:${folder}/socket; root ${folder}/www; }
     }

@@ -2,19 +2,31 @@
 
 import type { Clock } from "../../core/clock.ts";
 import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
-import type { DenoStream } from "./deno_stream.ts";
 
 /** How long a request runs before its client is watched. */
 const WATCH_AFTER_MS = 100;
 /** How often it is looked which requests have run that long. */
 const LOOK_EVERY_MS = 50;
 
+/** A request that is not over. */
+interface RunningStream {
+  readonly startedAt: number;
+  /** Whether it has got no response yet. */
+  readonly unanswered: boolean;
+  /** Whether its content has not been read wholly. */
+  readonly awaitsContent: boolean;
+  /** Its place among the others; -1 once it is over. */
+  index: number;
+  /** Notices from now on that its client goes away. */
+  watch(): void;
+}
+
 /** Knows what runs, watches clients, and tells when nothing would be broken off by the end. */
 export class DenoStreams implements Disposable {
   readonly #clock: Clock;
   readonly #look: Deadline;
   // Not a Set: the tables that a busy one leaves behind hold on to one another (measured: 2 KB a request).
-  readonly #running: DenoStream[] = [];
+  readonly #running: RunningStream[] = [];
   readonly #waiting = new Set<() => void>();
   #looking = false;
 
@@ -23,14 +35,14 @@ export class DenoStreams implements Disposable {
     this.#look = wheel.deadline(() => this.#watchOld());
   }
 
-  add(stream: DenoStream): void {
+  add(stream: RunningStream): void {
     stream.index = this.#running.length;
     this.#running.push(stream);
     if (!this.#looking) this.#lookLater();
   }
 
   /** The content of a request has been read, or the request is over. */
-  progressed(stream: DenoStream, over: boolean): void {
+  progressed(stream: RunningStream, over: boolean): void {
     if (over) this.#remove(stream);
     if (this.#waiting.size > 0 && this.#quiet) {
       for (const resolve of this.#waiting) resolve();
@@ -38,7 +50,7 @@ export class DenoStreams implements Disposable {
     }
   }
 
-  #remove(stream: DenoStream): void {
+  #remove(stream: RunningStream): void {
     const running = this.#running;
     const { index } = stream;
     if (running[index] !== stream) return;

@@ -9,7 +9,7 @@ import { refuseWhatFetchChanges } from "./fetch_request.ts";
 import { PeerClient, type PoolOptions } from "./peer_client.ts";
 
 /** What a {@linkcode FetchTransport} takes. */
-export interface FetchTransportOptions extends PoolOptions {
+interface FetchTransportOptions extends PoolOptions {
   /** Keeps the deadlines of all exchanges. */
   wheel: DeadlineWheel;
 }

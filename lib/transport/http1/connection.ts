@@ -38,7 +38,7 @@ export interface ConnectionOwner {
 }
 
 /** What a {@linkcode Connection} is made of. */
-export interface ConnectionInit {
+interface ConnectionInit {
   readonly socket: Deno.Conn;
   readonly owner: ConnectionOwner;
   readonly clock: Clock;

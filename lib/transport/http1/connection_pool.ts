@@ -23,7 +23,7 @@ export interface ConnectionLimits {
 const MAX_STUCK = 64;
 
 /** What a {@linkcode ConnectionPool} is made of. */
-export interface ConnectionPoolInit {
+interface ConnectionPoolInit {
   readonly peer: Peer;
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;

@@ -8,7 +8,7 @@ import { formatAddress } from "../../upstream/address.ts";
 import type { Peer, PeerTls } from "../../upstream/peer.ts";
 
 /** What {@linkcode dial} takes beside the peer. */
-export interface DialOptions {
+interface DialOptions {
   wheel: DeadlineWheel;
   /** Time for the connection, and again for the TLS handshake. */
   connectMs: number;
@@ -152,10 +152,10 @@ export function closeSocket(socket: Deno.Conn): void {
 }
 
 /** What was being done when it failed. */
-export type ConnectStage = "connect" | "handshake";
+type ConnectStage = "connect" | "handshake";
 
 /** Makes the error of an exchange that never had a connection. */
-export function classifyConnectError(cause: unknown, peer: Peer, stage: ConnectStage): UpstreamError {
+function classifyConnectError(cause: unknown, peer: Peer, stage: ConnectStage): UpstreamError {
   const shortage = resourceShortage(cause);
   const text = shortage ?? (cause instanceof Error ? cause.message : String(cause));
   const doing = stage === "connect" ? "connect to" : "agree on TLS with";
@@ -171,7 +171,7 @@ export function classifyConnectError(cause: unknown, peer: Peer, stage: ConnectS
 }
 
 /** Makes the error of a connection, or of a handshake, that took too long. */
-export function connectTimeoutError(peer: Peer, stage: ConnectStage, timeoutMs: number): UpstreamError {
+function connectTimeoutError(peer: Peer, stage: ConnectStage, timeoutMs: number): UpstreamError {
   const doing = stage === "connect" ? "connect to" : "agree on TLS with";
   return new UpstreamError(`Cannot ${doing} ${formatAddress(peer.address)}: not done after ${timeoutMs} ms`, {
     code: "connection_timeout",

@@ -9,7 +9,7 @@ import { closedError, type ConnectionLimits, ConnectionPool } from "./connection
 import { cancelledError } from "./server_content.ts";
 
 /** What an {@linkcode Http1Transport} takes. */
-export interface Http1TransportOptions {
+interface Http1TransportOptions {
   clock: Clock;
   wheel: DeadlineWheel;
   /** Limits of the connections to each server. */

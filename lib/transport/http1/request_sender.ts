@@ -20,7 +20,7 @@ export interface RequestSenderOwner {
 }
 
 /** What a {@linkcode RequestSender} is made of. */
-export interface RequestSenderInit {
+interface RequestSenderInit {
   readonly socket: Deno.Conn;
   readonly owner: RequestSenderOwner;
   readonly wheel: DeadlineWheel;

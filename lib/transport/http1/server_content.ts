@@ -8,7 +8,7 @@ import { type BufferShelf, HUGE_BUFFER, LARGE_BUFFER } from "../../http1/buffer_
 import type { ServerResponse, Tunnel } from "../transport.ts";
 
 /** The connection as a response sees it. */
-export interface ResponseOwner {
+interface ResponseOwner {
   release(response: Http1Response, keepsRequest: boolean): void;
 }
 
@@ -50,7 +50,7 @@ export class Http1Response implements ServerResponse {
 }
 
 /** The connection as its content sees it. */
-export interface ContentOwner {
+interface ContentOwner {
   /** Content is waited for. */
   contentAwaited(): void;
   /** Content came, and its reader takes its time. */
@@ -60,7 +60,7 @@ export interface ContentOwner {
 }
 
 /** What a {@linkcode ServerContent} is made of. */
-export interface ServerContentInit {
+interface ServerContentInit {
   readonly owner: ContentOwner;
   readonly socket: Deno.Conn;
   readonly shelf: BufferShelf;

@@ -14,7 +14,7 @@ const HEAD_WAIT_MS = 20;
 const CONTINUE_WAIT_MS = 1000;
 
 /** What an {@linkcode Upload} is made of. */
-export interface UploadInit {
+interface UploadInit {
   readonly socket: Deno.Conn;
   /** Holds the head, which is sent with the first piece of the content. */
   readonly writer: HeadWriter;

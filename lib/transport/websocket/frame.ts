@@ -43,7 +43,7 @@ export function isCloseCode(code: number): boolean {
 }
 
 /** What a close frame says. */
-export interface CloseFrame {
+interface CloseFrame {
   /** {@linkcode NO_CLOSE_CODE} when it is empty. */
   readonly code: number;
   readonly reason: string;

@@ -18,7 +18,7 @@ export interface FrameParserOptions {
 type FramePlace = "edge" | "data" | "control";
 
 /** What {@linkcode FrameParser.next} has come to. */
-export type FrameEvent =
+type FrameEvent =
   /** The end of the bytes; there is nothing to do. */
   | "more"
   /** A piece of a message: the bytes between `from` and `to`, or nothing but the end of the message. */

@@ -18,7 +18,7 @@ const FIRST_MESSAGE_BYTES = 256 * 1024;
 const NOTHING: Bytes = new Uint8Array(0);
 
 /** What a {@linkcode MessageReader} takes. */
-export interface MessageReaderOptions extends FrameParserOptions {
+interface MessageReaderOptions extends FrameParserOptions {
   /** What was received already. */
   readonly first: Bytes;
 }

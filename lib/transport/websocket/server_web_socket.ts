@@ -28,7 +28,7 @@ export interface ServerWebSocketListener {
 }
 
 /** What a {@linkcode ServerWebSocket} takes. */
-export interface ServerWebSocketOptions {
+interface ServerWebSocketOptions {
   readonly tunnel: Tunnel;
   readonly wheel: DeadlineWheel;
   readonly listener: ServerWebSocketListener;

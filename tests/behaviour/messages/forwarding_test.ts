@@ -1,7 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { eachTransport, type TransportName } from "../../support/each_transport.ts";
+import { fileServerTest } from "../../support/file_servers.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { OK, recordingUpstream } from "../../support/recording_upstream.ts";
+import { startProxy } from "../../support/start_proxy.ts";
 
 /** What `fetch` adds by itself where the client has not sent it. */
 const ADDED: Record<TransportName, string[]> = {
@@ -158,6 +160,21 @@ eachTransport(
       assertEquals(upstream.sent("via").join(", "), forwarded.via ? `${before}, 1.1 lbproxy` : before);
       await proxy.ask();
       assertEquals(upstream.sent("via"), forwarded.via ? ["1.1 lbproxy"] : []);
+    }
+  },
+);
+
+fileServerTest(
+  "nginx",
+  "nginx, which compresses nothing for requests with Via, compresses behind the proxy",
+  async (nginx) => {
+    for (const via of [false, true]) {
+      await using proxy = await startProxy({
+        upstreams: [nginx.address],
+        ...(via ? { forwarded: { via } } : {}),
+      });
+      const { status, field } = await proxy.ask("GET /x", ["Accept-Encoding: gzip"]);
+      assertEquals([status, field("content-encoding")], [200, via ? undefined : "gzip"]);
     }
   },
 );

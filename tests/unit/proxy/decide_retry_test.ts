@@ -6,12 +6,13 @@ import {
   type FailedAttempt,
   failedAttempt,
   mayRepeatOnNewConnection,
-  type RetryQuestion,
 } from "../../../lib/proxy/decide_retry.ts";
 
 function failed(phase: SendPhase, code: UpstreamErrorCode = "connection_terminated"): UpstreamError {
   return new UpstreamError("failed", { code, phase });
 }
+
+type RetryQuestion = Parameters<typeof decideRetry>[1];
 
 const QUESTION: RetryQuestion = {
   method: "GET",

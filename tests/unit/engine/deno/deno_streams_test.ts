@@ -1,11 +1,12 @@
 import { assertEquals } from "@std/assert";
 import { DeadlineWheel } from "../../../../lib/core/deadline_wheel.ts";
-import type { DenoStream } from "../../../../lib/engine/deno/deno_stream.ts";
 import { DenoStreams } from "../../../../lib/engine/deno/deno_streams.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 
+type RunningStream = Parameters<DenoStreams["add"]>[0];
+
 /** A request as far as the list looks at it. */
-class FakeStream {
+class FakeStream implements RunningStream {
   index = -1;
   awaitsContent = false;
   unanswered = true;
@@ -20,10 +21,6 @@ class FakeStream {
     this.watches++;
     this.unanswered = false;
   }
-
-  get asStream(): DenoStream {
-    return this as unknown as DenoStream;
-  }
 }
 
 class Bench implements Disposable {
@@ -34,7 +31,7 @@ class Bench implements Disposable {
   add(awaitsContent = false): FakeStream {
     const stream = new FakeStream(this.clock.now());
     stream.awaitsContent = awaitsContent;
-    this.streams.add(stream.asStream);
+    this.streams.add(stream);
     return stream;
   }
 
@@ -56,10 +53,10 @@ Deno.test("DenoStreams.untilQuiet() waits until the content of every request has
   using bench = new Bench();
   const [, read, over] = [bench.add(), bench.add(true), bench.add(true)];
   const waiting = [bench.streams.untilQuiet(), bench.streams.untilQuiet()];
-  bench.streams.progressed(over!.asStream, true);
+  bench.streams.progressed(over!, true);
   assertEquals(await isSettled(waiting[0]!), false);
   read!.awaitsContent = false;
-  bench.streams.progressed(read!.asStream, false);
+  bench.streams.progressed(read!, false);
   for (const promise of waiting) assertEquals(await isSettled(promise), true);
   assertEquals(await isSettled(bench.streams.untilQuiet()), true);
 });
@@ -68,10 +65,10 @@ Deno.test("DenoStreams lets go of each request once, wherever it stands", async 
   for (const gone of [0, 2, 4]) {
     using bench = new Bench();
     const added = [0, 1, 2, 3, 4].map(() => bench.add(true));
-    for (let twice = 0; twice < 2; twice++) bench.streams.progressed(added[gone]!.asStream, true);
+    for (let twice = 0; twice < 2; twice++) bench.streams.progressed(added[gone]!, true);
     for (const stream of added.filter((_, index) => index !== gone)) {
       assertEquals(await isSettled(bench.streams.untilQuiet()), false);
-      bench.streams.progressed(stream.asStream, true);
+      bench.streams.progressed(stream, true);
     }
     assertEquals(await isSettled(bench.streams.untilQuiet()), true);
   }
@@ -85,7 +82,7 @@ Deno.test("DenoStreams has clients watched whose requests take long, and no othe
   await bench.clock.advance(60);
   const young = bench.add();
   answered.unanswered = false;
-  bench.streams.progressed(over.asStream, true);
+  bench.streams.progressed(over, true);
   await bench.clock.advance(60);
   assertEquals([slow, answered, over, young].map(({ watches }) => watches), [1, 0, 0, 0]);
   await bench.clock.advance(100);
