@@ -59,7 +59,7 @@ function describeTrust(
 }
 
 function describePool(pool: ResolvedPool, listen: readonly ResolvedListen[], isDefault: boolean): string {
-  const { name, servers, balancing, sticky, timeouts, transport, way } = pool;
+  const { name, servers, balancing, sticky, timeouts, transport, way, bufferBytes } = pool;
   return [
     `pool      ${name}${isDefault ? " (for what no filter sends elsewhere)" : ""}`,
     ...servers.map((server) => `  server    ${describeServer(server, listen)}`),
@@ -67,6 +67,9 @@ function describePool(pool: ResolvedPool, listen: readonly ResolvedListen[], isD
     ...(sticky === null ? [] : [`  sticky    ${describeSticky(sticky)}`]),
     `  timeouts  ${describeTimeouts(timeouts)}`,
     `  retries   ${describeRetries(pool.retries)}`,
+    ...(bufferBytes === 0
+      ? []
+      : [`  requests  held back until their content is whole, or ${bufferBytes} bytes of it are there`]),
     `  transport ${describeTransport(transport, way)}`,
     `  websocket ${describeWebSocket(pool)}`,
   ].join("\n");

@@ -1,6 +1,7 @@
 /** What an operator writes, and what the proxy makes of it. */
 
 import type { ResolvedSticky, StickyOptions } from "../balancer/sticky_sessions.ts";
+import type { ByteSize } from "../core/byte_size.ts";
 import type { Duration } from "../core/duration.ts";
 import type { ForwardedOptions, ResolvedForwarded } from "../http/forwarded.ts";
 import type { Underscores } from "../http/screen_fields.ts";
@@ -95,6 +96,13 @@ export interface PoolOptions extends TransportOptions, BalancingOptions {
   timeouts?: TimeoutOptions;
   /** When a request that failed is sent again, or a function that decides; `false` for never. */
   retries?: false | RetryOptions | RetryFunction;
+  /**
+   * Holds the content of each request back until it is whole, or has this size, so that no server waits for a slow client.
+   * Without it content goes on as it comes.
+   *
+   * @default {none}
+   */
+  bufferRequests?: ByteSize;
   /** How WebSockets are forwarded; `false` answers 501 to them. */
   webSocket?: false | WebSocketOptions;
 }
@@ -155,6 +163,8 @@ export interface ResolvedPool {
   readonly sticky: ResolvedSticky | null;
   readonly balancing: ResolvedBalancing;
   readonly timeouts: Timeouts;
+  /** How much of a request's content is waited for before a server is chosen; 0 is nothing. */
+  readonly bufferBytes: number;
   /** `null` where nothing is sent again. */
   readonly retries: RetryPolicy | null;
   /** `null` where WebSockets are not forwarded. */

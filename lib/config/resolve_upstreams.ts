@@ -1,6 +1,7 @@
 /** Completes pools and their servers. */
 
 import { resolveSticky } from "../balancer/sticky_sessions.ts";
+import { parseByteSize } from "../core/byte_size.ts";
 import { parseDuration } from "../core/duration.ts";
 import { selectTransport } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
@@ -41,7 +42,7 @@ function isServers(upstreams: Upstreams): upstreams is PoolServers {
 function resolvePool(name: string, options: PoolOptions): ResolvedPool {
   const { servers = [], tls, protocol, proxy, sticky, webSocket } = options;
   const timeouts = resolveTimeouts(options.timeouts);
-  const { transport, sendProxyProtocol } = options;
+  const { transport, sendProxyProtocol, bufferRequests } = options;
   const way: Way = Object.freeze({ tls, transport, protocol, proxy, sendProxyProtocol });
   return Object.freeze({
     name,
@@ -49,6 +50,7 @@ function resolvePool(name: string, options: PoolOptions): ResolvedPool {
     balancing: resolveBalancing(options, timeouts.totalMs),
     sticky: sticky === undefined ? null : resolveSticky(sticky),
     timeouts,
+    bufferBytes: bufferRequests === undefined ? 0 : parseByteSize(bufferRequests)!,
     retries: resolveRetries(options.retries),
     webSocket: webSocket === false ? null : resolveWebSocket(webSocket),
     transport: selectTransport(options),

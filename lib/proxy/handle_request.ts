@@ -20,7 +20,7 @@ import { makeState, openExchange } from "./open_exchange.ts";
 import { prepareRequest } from "./prepare_request.ts";
 import type { ExchangeSteps, ProxyRuntime } from "./proxy_runtime.ts";
 import { settleExchange } from "./settle_exchange.ts";
-import { takeContent } from "./take_content.ts";
+import { holdContent, takeContent } from "./take_content.ts";
 
 /** One step; a promise only where something has to be waited for. */
 type Step = (exchange: Exchange) => void | Promise<void>;
@@ -38,6 +38,7 @@ const STEPS: readonly Step[] = [
   takeContent,
   filterRequestBody,
   chooseUpstream,
+  holdContent,
   prepareRequest,
   attemptUpstreams,
 ];

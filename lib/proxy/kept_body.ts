@@ -21,7 +21,7 @@ interface KeptBodyOptions {
  */
 export class KeptBody implements RequestBody {
   readonly #source: Body;
-  readonly #maxKeptBytes: number;
+  #maxKeptBytes: number;
   readonly #explain: (cause: unknown) => ProxyError | null;
   /** What attempts have to be given before the source is asked for more. */
   #kept: Bytes[] = [];
@@ -33,6 +33,8 @@ export class KeptBody implements RequestBody {
   #waiting = 0;
   #pending: Promise<Bytes | null> | null = null;
   #repeatable = true;
+  /** Whether what is read is for an attempt to come. */
+  #holding = false;
   #ended = false;
   #cancelled = false;
   failure: ProxyError | null = null;
@@ -81,6 +83,15 @@ export class KeptBody implements RequestBody {
     return await (this.#pending ??= this.#readNext().finally(() => this.#pending = null));
   }
 
+  /** Reads until all has come, or so many bytes have, which can be sent again then. */
+  async hold(bytes: number): Promise<void> {
+    this.#holding = true;
+    this.#maxKeptBytes = Math.max(this.#maxKeptBytes, bytes);
+    while (this.#keptBytes < bytes && await this.read() !== null);
+    this.#holding = false;
+    this.#position = 0;
+  }
+
   async #readNext(): Promise<Bytes | null> {
     if (this.failure !== null) throw this.failure;
     if (this.#ended || this.#cancelled) return null;
@@ -101,11 +112,11 @@ export class KeptBody implements RequestBody {
   // left a read behind: its piece belongs to the next attempt, which may not have come to it yet.
   #keep(piece: Bytes): Bytes {
     const awaited = this.#waiting === this.#attempt && this.#position === this.#kept.length;
-    if (this.#repeatable) {
+    if (this.#repeatable || this.#holding) {
       this.#keptBytes += piece.length;
       this.#repeatable = this.#keptBytes <= this.#maxKeptBytes;
     }
-    if (awaited && !this.#repeatable) {
+    if (awaited && !this.#repeatable && !this.#holding) {
       this.#kept = [];
       this.#position = 0;
       return piece;

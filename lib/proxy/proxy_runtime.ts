@@ -35,6 +35,8 @@ export interface PoolRuntime {
   readonly key: CompiledKey | null;
   readonly transport: Transport;
   readonly timeouts: Timeouts;
+  /** How much of a request's content is waited for before a server is chosen; 0 is nothing. */
+  readonly bufferBytes: number;
   /** `null` where nothing is sent again. */
   readonly retries: RetryRuntime | null;
   /** How WebSockets are forwarded; `null` when they are not. */

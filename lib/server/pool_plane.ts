@@ -53,6 +53,7 @@ export class PoolPlane implements AsyncDisposable {
       key: key?.of ?? null,
       transport,
       timeouts,
+      bufferBytes: resolved.bufferBytes,
       retries: createRetries(retries),
       webSocket: webSocketRuntime(resolved, transports),
       retryAfterSeconds,

@@ -8,6 +8,8 @@ export const ENGINE: Exclude<EngineName, "auto"> = Deno.env.get("LBPROXY_TEST_EN
   ? "deno"
   : "http1";
 
+const HALF_CLOSED = "500ms";
+
 /** What `Deno.serve` does not let the `deno` engine do (Deno 2.9.6). */
 export const DENO_CANNOT = {
   "HTTP/1.0 without Host": "HTTP/1.0 looks like HTTP/1.1; only OPTIONS without any field is let through",
@@ -48,9 +50,12 @@ export function onEngine(listen: Listen | readonly Listen[]): Listen | readonly 
 }
 
 function onEngineOne(listen: Listen): Listen {
-  if (ENGINE === "http1") return listen;
   const options: ListenOptions = typeof listen === "object" ? listen : textOptions(listen);
-  return options.tls !== undefined || options.engine !== undefined ? listen : { ...options, engine: ENGINE };
+  const { tls, engine = ENGINE, timeouts } = options;
+  if (tls !== undefined) return listen;
+  // A client that has gone, or only shut down its side, is waited for no longer than a test likes.
+  if (engine === "http1") return { ...options, engine, timeouts: { halfClosed: HALF_CLOSED, ...timeouts } };
+  return { ...options, engine };
 }
 
 function textOptions(listen: Listen): ListenOptions {

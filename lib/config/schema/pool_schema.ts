@@ -5,6 +5,7 @@ import { formatAddress, parseAddress } from "../../upstream/address.ts";
 import type { PoolOptions } from "../proxy_config.ts";
 import { findPeerProblem, type Way } from "../../filter/resolve_peer.ts";
 import { balancingEntries, checkBalancing } from "./balancing_schema.ts";
+import { byteSizeSchema } from "./byte_size_schema.ts";
 import { mustBe } from "./messages.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";
 import { serverSchema } from "./server_schema.ts";
@@ -54,6 +55,7 @@ export const poolEntries = {
   tls: v.optional(tlsSchema),
   sticky: v.optional(stickySchema),
   timeouts: v.optional(timeoutsSchema),
+  bufferRequests: v.optional(byteSizeSchema(1, 64 * 1024 * 1024)),
   retries: v.optional(retriesSchema),
   webSocket: v.optional(webSocketSchema),
   ...balancingEntries,

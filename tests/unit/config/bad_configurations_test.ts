@@ -334,6 +334,13 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     { upstreams: { servers: upstreams, sendProxyProtocol: 1, tls: { cert: PEM_CERT, key: PEM_KEY } } },
     'upstreams.servers[0] must not have "tls.cert" where there is "sendProxyProtocol", since nothing can be sent in front of such a handshake',
   ],
+  ...[0, "64K"].map((bufferRequests): [string, unknown, string] => [
+    `content held back up to ${bufferRequests}`,
+    { upstreams: { servers: upstreams, bufferRequests } },
+    `upstreams.bufferRequests must be a size such as "64KiB", "10MB" or a number of bytes, from 1 to 67108864, received ${
+      JSON.stringify(bufferRequests)
+    }`,
+  ]),
   [
     "own engine with TLS",
     { upstreams, listen: { engine: "http1", tls: { cert: PEM_CERT, key: PEM_KEY } } },

@@ -44,7 +44,7 @@ Deno.test("describeConfig() shows every part, and no certificate", () => {
         transport: "fetch",
         connections: { maxIdle: Infinity, idleTimeout: "1m" },
       },
-      few: { servers: ["f:80"], connections: { maxIdle: 0 }, sendProxyProtocol: 2 },
+      few: { servers: ["f:80"], connections: { maxIdle: 0 }, sendProxyProtocol: 2, bufferRequests: "64KiB" },
     },
     limiter: { key: "header:appid", limit: 1, window: "1s" },
     newContext: () => ({}),
@@ -102,6 +102,7 @@ pool      few
   ejection  ${EJECTION}
   timeouts  connect 3s, response 1m, idle 1m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
+  requests  held back until their content is whole, or 65536 bytes of it are there
   transport http1 behind a PROXY header, version 2; keeps 0 idle connections a server for 4s
   websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
 limit     default

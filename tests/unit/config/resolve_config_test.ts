@@ -79,6 +79,7 @@ Deno.test("resolveConfig() fills in every default", () => {
         maxMessageBytes: 16 * 1024 * 1024,
         maxBufferedBytes: 16 * 1024 * 1024,
       },
+      bufferBytes: 0,
       way: {
         tls: undefined,
         transport: undefined,
