@@ -197,8 +197,8 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   ],
   [
     "retries on words and statuses that do not exist",
-    { upstreams: { servers: ["a:1"], retries: { on: ["refused", 200] } } },
-    'upstreams.retries.on[0] must be "connect", "reset", "timeout" or a status from 400 to 599, received "refused"',
+    { upstreams: { servers: ["a:1"], retries: { on: ["reset", "refused", 503] } } },
+    'upstreams.retries.on[1] must be "connect", "reset", "timeout" or a status from 400 to 599, received "refused"',
   ],
   [
     "more retries than a request could want",
