@@ -60,6 +60,7 @@ export type {
 } from "./lib/config/proxy_config.ts";
 export type { ClientLimitOptions, ClientTimeoutOptions } from "./lib/config/client_limits.ts";
 export type { ServerOptions, TimeoutOptions } from "./lib/config/server_options.ts";
+export type { OverloadOptions } from "./lib/config/overload_options.ts";
 export type {
   BackoffOptions,
   RetryBudgetOptions,

@@ -93,7 +93,7 @@ const STILL_EXPORTED: Readonly<Record<string, readonly string[]>> = {
     "WebSocketRelay",
     "WebSocketRelayOptions",
   ],
-  transport: ["MAX_MESSAGE_FRAMES", "isExactTarget", "secureSocket"],
+  transport: ["MAX_MESSAGE_FRAMES", "isExactTarget"],
 };
 
 /** As `FOLDER: NAME`, so that it does not matter how files are merged. */

@@ -6,6 +6,7 @@ import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { formatProxy } from "../transport/outbound_proxy.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
+import type { ResolvedOverload } from "./overload_options.ts";
 import { describeRetries } from "./retry_options.ts";
 import { describeBalancing } from "./describe_balancing.ts";
 import { describeCounts, describeLimit } from "./describe_limit.ts";
@@ -37,8 +38,23 @@ export function describeConfig(config: ResolvedConfig): string {
     ...describeRoutes(routes, config),
     `filters   ${phases.length === 0 ? "none" : phases.join(", ")}`,
     `clients   ${describeTrust(config)}`,
+    ...(config.overload === null ? [] : [`overload  ${describeOverload(config.overload)}`]),
     `shutdown  running requests may take ${formatDuration(gracePeriodMs)} to finish`,
   ].join("\n");
+}
+
+function describeOverload(
+  { maxInFlight, queue: { size, timeoutMs }, maxLoopDelayMs }: ResolvedOverload,
+): string {
+  const waiting = size === 0 ? "more are refused" : `${size} more may wait for ${formatDuration(timeoutMs)}`;
+  return [
+    ...(maxInFlight === Infinity
+      ? []
+      : [`at most ${counted(maxInFlight, "request", "requests")} at once, ${waiting}`]),
+    ...(maxLoopDelayMs === Infinity
+      ? []
+      : [`refuses while its event loop is late by ${formatDuration(maxLoopDelayMs)}`]),
+  ].join("; ");
 }
 
 function describeTrust(

@@ -12,6 +12,7 @@ import type { PathForward, PathMode } from "../routing/route_match.ts";
 import type { TransportOptions, TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedWebSocket, WebSocketOptions } from "../transport/websocket/web_socket_options.ts";
+import type { OverloadOptions, ResolvedOverload } from "./overload_options.ts";
 import type { RetryFunction, RetryOptions, RetryPolicy } from "./retry_options.ts";
 import type { ClientLimitOptions, ClientLimits } from "./client_limits.ts";
 import type { BalancingOptions, ResolvedBalancing } from "./balancing_options.ts";
@@ -148,6 +149,8 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   trustedProxies?: readonly string[] | TrustedProxiesOptions;
   /** Which fields tell servers who asked. */
   forwarded?: ForwardedOptions;
+  /** What the whole proxy works on at most; more waits or gets 503. @default {no bound} */
+  overload?: OverloadOptions;
   /**
    * How long running requests may take to finish once the proxy is told to stop; WebSockets are closed at once.
    *
@@ -209,5 +212,7 @@ export interface ResolvedConfig {
   readonly paths: PathMode;
   readonly forward: PathForward;
   readonly onListen: OnListen | null;
+  /** `null` when nothing is bounded. */
+  readonly overload: ResolvedOverload | null;
   readonly gracePeriodMs: number;
 }

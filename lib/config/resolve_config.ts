@@ -10,6 +10,7 @@ import { ConfigError } from "./config_error.ts";
 import { findProblems } from "./find_problems.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
 import { resolveListen } from "./resolve_listen.ts";
+import { resolveOverload } from "./overload_options.ts";
 import { resolveRoutes } from "./resolve_routes.ts";
 import { resolveUpstreams } from "./resolve_upstreams.ts";
 
@@ -49,6 +50,7 @@ export function completeConfig(config: ProxyConfig): ResolvedConfig {
     trustedProxies: resolveTrustedProxies(config.trustedProxies),
     forwarded: resolveForwarded(forwarded),
     onListen,
+    overload: resolveOverload(config.overload),
     gracePeriodMs: parseDuration(gracePeriod)!,
   });
 }

@@ -132,6 +132,24 @@ export class ClientGoneError extends ProxyError {
   }
 }
 
+/** The code of a proxy that has too much to do. */
+export const OVERLOADED = "overloaded";
+
+/** The proxy has too much to do (503). */
+export class OverloadError extends ProxyError {
+  /** Name of the class. */
+  override readonly name = "OverloadError";
+  /** @param found what is too much */
+  constructor(found: string) {
+    super(`The proxy has too much to do: ${found}`, {
+      code: OVERLOADED,
+      status: 503,
+      source: "proxy",
+      headers: { "retry-after": "1" },
+    });
+  }
+}
+
 /** The proxy stops: the request came too late, or had not ended within the grace period (503). */
 export class StoppingError extends ProxyError {
   /** Name of the class. */

@@ -1,6 +1,6 @@
 /** Errors as a client sees them. */
 
-import { OUT_OF_RESOURCES, type ProxyError } from "../core/errors.ts";
+import { OUT_OF_RESOURCES, OVERLOADED, type ProxyError } from "../core/errors.ts";
 import { PROXY_NAME } from "./forwarded.ts";
 import { HeaderFields } from "./header_fields.ts";
 import { reasonPhrase } from "./reason_phrase.ts";
@@ -30,7 +30,8 @@ export function problemBody(status: number, members: ProblemMembers = {}): Uint8
 export function problemFields(error: ProxyError): HeaderFields {
   const { code, headers } = error;
   // RFC 9209 has no type of its own for it.
-  const type = code === OUT_OF_RESOURCES.code ? `proxy_internal_error; details="${code}"` : code;
+  const own = code === OUT_OF_RESOURCES.code || code === OVERLOADED;
+  const type = own ? `proxy_internal_error; details="${code}"` : code;
   const fields = new HeaderFields();
   fields.list.push("content-type", "application/problem+json", "cache-control", "no-store");
   for (const [name, value] of Object.entries(headers)) fields.set(name, value);

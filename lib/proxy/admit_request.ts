@@ -1,4 +1,4 @@
-/** Asks the limiter whether the request may go on. */
+/** Asks whether the request may go on: whether the proxy can take it, and what the limiter says. */
 
 import { FilterError } from "../core/errors.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
@@ -8,6 +8,24 @@ import type { Exchange } from "./exchange.ts";
 import { bytesReply, checkResponse, filterReply, replyLocally } from "./local_reply.ts";
 import type { Admission } from "./proxy_runtime.ts";
 import { runFilter } from "./run_filter.ts";
+
+/**
+ * Lets a request in that the proxy can work on; a promise only where it has to wait.
+ *
+ * @throws {OverloadError} 503 where it may not
+ */
+export function limitOverload(exchange: Exchange): void | Promise<void> {
+  const { runtime: { overload }, cancellation } = exchange;
+  if (overload === null) return;
+  const entered = overload.enter(cancellation);
+  if (!(entered instanceof Promise)) {
+    exchange.entered = true;
+    return;
+  }
+  return entered.then(() => {
+    exchange.entered = true;
+  });
+}
 
 /**
  * Checks all policies and charges them when all agree; replies with the refusal when one does not.

@@ -136,6 +136,8 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
 
   /** In-flight count of the server that works on the request. */
   serverLease: Lease | null = null;
+  /** Whether it is counted among the requests of the whole proxy. */
+  entered = false;
   /** Permit of a concurrency policy. */
   admissionLease: Disposable | null = null;
   settled = false;

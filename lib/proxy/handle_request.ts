@@ -1,7 +1,7 @@
 /** The way of a request through the proxy, step by step. */
 
 import type { ProxyError } from "../core/errors.ts";
-import { admitRequest } from "./admit_request.ts";
+import { admitRequest, limitOverload } from "./admit_request.ts";
 import {
   attemptFailed,
   attemptResponded,
@@ -32,6 +32,7 @@ type Step = (exchange: Exchange) => void | Promise<void>;
  */
 const STEPS: readonly Step[] = [
   openExchange,
+  limitOverload,
   admitRequest,
   runRequestFilter,
   refuseUnrouted,

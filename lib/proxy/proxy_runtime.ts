@@ -22,6 +22,7 @@ import type { PathMode } from "../routing/route_match.ts";
 import type { ServerResponse, Timeouts, Transport } from "../transport/transport.ts";
 import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
 import type { Pool } from "../upstream/pool.ts";
+import type { OverloadLimit } from "./overload_limit.ts";
 import type { RetryBudget } from "./retry_budget.ts";
 import type { NamedPeers } from "./choose_upstream.ts";
 import type { Exchange } from "./exchange.ts";
@@ -115,6 +116,8 @@ export interface ProxyRuntime {
   /** The members of each, for those who look at them from outside. */
   readonly members: ReadonlyMap<string, Pool>;
   readonly defaultPool: PoolRuntime;
+  /** `null` when nothing bounds what the whole proxy works on. */
+  readonly overload: OverloadLimit | null;
   /** `null` when nothing is limited. */
   readonly admission: Admission | null;
   readonly filters: Filters & RequestNaming;

@@ -22,6 +22,7 @@ export function settleExchange(exchange: Exchange, brokeOff: ProxyError | null):
   exchange.endAt = runtime.clock.now();
   exchange.serverLease?.release();
   exchange.admissionLease?.[Symbol.dispose]();
+  if (exchange.entered) runtime.overload!.leave();
   if (exchange.decision?.kind === "allowed" && exchange.decision.due !== null) {
     settleCharges(exchange, failure);
   }

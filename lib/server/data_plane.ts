@@ -13,6 +13,7 @@ import { compileKey } from "../limiter/key_spec.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { writeMetrics } from "../observe/exposition.ts";
 import { NamedPeers } from "../proxy/choose_upstream.ts";
+import { OverloadLimit } from "../proxy/overload_limit.ts";
 import { EXCHANGE_STEPS } from "../proxy/handle_request.ts";
 import type {
   Admission,
@@ -77,6 +78,9 @@ export class DataPlane implements AsyncDisposable {
       pools,
       members: this.pools,
       defaultPool: pools.get(config.defaultPool)!,
+      overload: config.overload === null
+        ? null
+        : this.#stack.use(new OverloadLimit(config.overload, clock, wheel)),
       admission,
       routes: createRoutes(config, { pools, random, admission, admit }),
       paths: config.paths,

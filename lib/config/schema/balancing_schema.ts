@@ -45,6 +45,12 @@ const queueEntries = {
   timeout: v.optional(positiveDurationSchema),
 } satisfies Record<keyof QueueOptions, v.GenericSchema>;
 
+/** Where requests wait. */
+export const queueSchema: v.GenericSchema = optionsObject(
+  queueEntries,
+  'an object with "size" and "timeout"',
+);
+
 const ejectionSchema = optionsObject(ejectionEntries, "false or an object with options of ejection");
 
 /** Options of a pool that say how its servers are chosen, watched and found. */
@@ -62,7 +68,7 @@ export const balancingEntries = {
   slowStart: v.optional(optionsObject(slowStartEntries, 'an object with a "duration"')),
   panicThreshold: v.optional(shareSchema),
   maxInFlight: v.optional(limitSchema(1)),
-  queue: v.optional(optionsObject(queueEntries, 'an object with "size" and "timeout"')),
+  queue: v.optional(queueSchema),
   discovery: v.optional(discoverySchema),
   onHealthChange: functionSchema,
 } satisfies Record<keyof BalancingOptions, v.GenericSchema>;

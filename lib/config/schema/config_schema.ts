@@ -3,18 +3,27 @@
 import * as v from "valibot";
 import { nearestName } from "../nearest_name.ts";
 import type { ProxyConfig } from "../proxy_config.ts";
-import { durationSchema } from "./duration_schema.ts";
+import type { OverloadOptions } from "../overload_options.ts";
+import { durationSchema, positiveDurationSchema } from "./duration_schema.ts";
 import { filterEntries, filterSetsSchema, functionSchema } from "./filters_schema.ts";
 import { forwardedSchema, trustedProxiesSchema } from "./forwarded_schema.ts";
 import { limiterSchema } from "./limiter_schema.ts";
 import { listenSchema } from "./listen_schema.ts";
 import { findMisplaced } from "./misplaced_key.ts";
+import { limitSchema } from "./number_schema.ts";
 import { optionsObject, unknownKeyMessage } from "./options_object.ts";
 import { checkForward, forwardSchema, pathsSchema, routesSchema } from "./routes_schema.ts";
 import { checkFieldNames } from "./check_field_names.ts";
+import { queueSchema } from "./balancing_schema.ts";
 import { checkPools } from "./check_pools.ts";
 import { checkRouteLimits } from "./check_route_limits.ts";
 import { upstreamsSchema } from "./upstreams_schema.ts";
+
+const overloadEntries = {
+  maxInFlight: v.optional(limitSchema(1)),
+  queue: v.optional(queueSchema),
+  maxLoopDelay: v.optional(positiveDurationSchema),
+} satisfies Record<keyof OverloadOptions, v.GenericSchema>;
 
 const entries = {
   listen: v.optional(listenSchema),
@@ -24,6 +33,7 @@ const entries = {
   forwarded: v.optional(forwardedSchema),
   paths: pathsSchema,
   forward: forwardSchema,
+  overload: v.optional(optionsObject(overloadEntries, "an object with maxInFlight, queue and maxLoopDelay")),
   gracePeriod: v.optional(durationSchema),
   onListen: functionSchema,
   routes: v.optional(routesSchema),

@@ -112,7 +112,7 @@ export async function openSocket(peer: Peer, signal: AbortSignal): Promise<Deno.
 }
 
 /** Begins to encrypt a socket that {@linkcode openSocket} gave; the handshake is still to be done. */
-export async function secureSocket(socket: Deno.Conn, tls: PeerTls): Promise<Deno.TlsConn> {
+async function secureSocket(socket: Deno.Conn, tls: PeerTls): Promise<Deno.TlsConn> {
   if (isSecured(socket)) return socket;
   return await Deno.startTls(socket as Deno.TcpConn, {
     hostname: tls.serverName,

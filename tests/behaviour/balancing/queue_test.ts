@@ -3,43 +3,8 @@ import type { PoolOptions } from "../../../lib/config/proxy_config.ts";
 import { answers } from "../../support/answers.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { eachTransport } from "../../support/each_transport.ts";
+import { Gate } from "../../support/gate.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
-
-/** An upstream that answers when it is told to. */
-class Gate implements AsyncDisposable {
-  readonly #open: ((response: Response) => void)[] = [];
-  readonly #watchers = new Set<() => void>();
-  readonly upstream = startUpstream({
-    handler: () =>
-      new Promise((resolve) => {
-        this.#open.push(resolve);
-        for (const watcher of this.#watchers) watcher();
-      }),
-  });
-
-  /** Requests that wait for their answer. */
-  get waiting(): number {
-    return this.#open.length;
-  }
-
-  async untilWaiting(count: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const watcher = () => void (this.waiting >= count && resolve());
-    this.#watchers.add(watcher);
-    watcher();
-    await promise;
-    this.#watchers.delete(watcher);
-  }
-
-  /** Answers the request that came first. */
-  answer(text = "ok"): void {
-    this.#open.shift()!(new Response(text));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.upstream.close();
-  }
-}
 
 /** Knows how many requests have arrived; those without content are in the queue when it says so. */
 class Arrivals {

@@ -28,7 +28,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "key that is like no other",
     { upstreams, admin: true },
-    'admin is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "gracePeriod", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
+    'admin is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "gracePeriod", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
   ],
   ["filter that is no function", { upstreams, logging: true }, "logging must be a function, received true"],
   [
@@ -189,6 +189,36 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     "route timeout without unit",
     { upstreams, routes: [{ timeouts: { idle: "5" } }] },
     `routes[0].timeouts.idle must be ${DURATION}, received "5"`,
+  ],
+  [
+    "retries that are no options",
+    { upstreams: { servers: ["a:1"], retries: true } },
+    "upstreams.retries must be false, a function or an object with options of retries, received true",
+  ],
+  [
+    "retries on words and statuses that do not exist",
+    { upstreams: { servers: ["a:1"], retries: { on: ["reset", "refused", 503] } } },
+    'upstreams.retries.on[1] must be "connect", "reset", "timeout" or a status from 400 to 599, received "refused"',
+  ],
+  [
+    "more retries than a request could want",
+    { upstreams, routes: [{ retries: { attempts: 1000 } }] },
+    "routes[0].retries.attempts must be a whole number from 0 to 100, received 1000",
+  ],
+  [
+    "a budget below nothing",
+    { upstreams: { servers: ["a:1"], retries: { budget: { percent: -1 } } } },
+    "upstreams.retries.budget.percent must be a number of at least 0, received -1",
+  ],
+  [
+    "a backoff without unit",
+    { upstreams: { servers: ["a:1"], retries: { backoff: { base: "25" } } } },
+    `upstreams.retries.backoff.base must be ${DURATION}, received "25"`,
+  ],
+  [
+    "overload without room",
+    { upstreams, overload: { maxInFlight: 0 } },
+    "overload.maxInFlight must be a whole number of at least 1, or Infinity, received 0",
   ],
   [
     "route filter misspelt",

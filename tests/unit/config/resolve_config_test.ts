@@ -97,6 +97,7 @@ Deno.test("resolveConfig() fills in every default", () => {
     trustedProxies: null,
     forwarded: { xForwarded: true, forwarded: false, via: false, cdnLoop: true },
     onListen: null,
+    overload: null,
     gracePeriodMs: 30_000,
   });
 });
