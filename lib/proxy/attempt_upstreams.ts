@@ -25,8 +25,8 @@ import { readSession } from "./sticky_session.ts";
  */
 export function attemptUpstreams(exchange: Exchange): void {
   exchange.upstreamStartAt = exchange.delayed ? exchange.runtime.clock.now() : exchange.startedAt;
-  if (exchange.namedPeer === null) readSession(exchange);
-  if (isOutOfTime(exchange)) throw new TotalTimeoutError(exchange);
+  if (exchange.namedPeer === null && exchange.pool.balancer.sticky !== null) readSession(exchange);
+  if (exchange.timeouts.totalMs !== Infinity && isOutOfTime(exchange)) throw new TotalTimeoutError(exchange);
   exchange.retries?.budget?.request(exchange.upstreamStartAt);
   attempt(exchange, null);
 }

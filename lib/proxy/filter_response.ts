@@ -24,8 +24,8 @@ import { checkTunnel, relayTunnel } from "./upgrade.ts";
 export function filterResponse(exchange: Exchange, response: ServerResponse): void | Promise<void> {
   if (response.tunnel !== undefined) return filterTunnel(exchange, response);
   if (exchange.filtersResponse) return filterHead(exchange, response);
-  announceLimits(exchange, response.headers);
-  announceSession(exchange, response.headers);
+  if (exchange.decision !== null) announceLimits(exchange, response.headers);
+  if (exchange.pool.balancer.sticky !== null) announceSession(exchange, response.headers);
   sendResponse(exchange, response, response, response.body);
 }
 

@@ -1,5 +1,6 @@
 /** The way of a request through the proxy, step by step. */
 
+import type { ResolvedConfig } from "../config/proxy_config.ts";
 import type { ProxyError } from "../core/errors.ts";
 import { admitRequest, limitOverload } from "./admit_request.ts";
 import {
@@ -18,31 +19,35 @@ import { failExchange } from "./local_reply.ts";
 import { refuseUnrouted } from "./match_route.ts";
 import { makeState, openExchange } from "./open_exchange.ts";
 import { prepareRequest } from "./prepare_request.ts";
-import type { ExchangeSteps, ProxyRuntime } from "./proxy_runtime.ts";
+import type { ExchangeSteps, ProxyRuntime, RequestStep } from "./proxy_runtime.ts";
 import { settleExchange } from "./settle_exchange.ts";
 import { holdContent, takeContent } from "./take_content.ts";
-
-/** One step; a promise only where something has to be waited for. */
-type Step = (exchange: Exchange) => void | Promise<void>;
 
 /**
  * What happens to every request, in this order. A step that replies itself ends it; what one throws becomes a response.
  *
- * The last one sends the request, and goes on in {@linkcode STEPS_OF_RESPONSE} once a server has responded.
+ * The last one sends the request, and goes on in {@linkcode EXCHANGE_STEPS} once a server has responded. Steps that have
+ * nothing to do with this configuration are left out; a route may have limits and filters of its own.
  */
-const STEPS: readonly Step[] = [
-  openExchange,
-  limitOverload,
-  admitRequest,
-  runRequestFilter,
-  refuseUnrouted,
-  takeContent,
-  filterRequestBody,
-  chooseUpstream,
-  holdContent,
-  prepareRequest,
-  attemptUpstreams,
-];
+export function selectSteps(config: ResolvedConfig): readonly RequestStep[] {
+  const { overload, limiter, routes, pools, filters } = config;
+  const { requestFilter, requestBodyFilter, upstreamPeer } = filters;
+  const routed = routes.length > 0;
+  const buffers = [...pools.values()].some(({ bufferBytes }) => bufferBytes > 0);
+  return Object.freeze([
+    openExchange,
+    ...(overload !== null ? [limitOverload] : []),
+    ...(limiter.length > 0 || routed ? [admitRequest] : []),
+    ...(requestFilter !== undefined || routed ? [runRequestFilter] : []),
+    ...(routed ? [refuseUnrouted] : []),
+    takeContent,
+    ...(requestBodyFilter !== undefined || routed ? [filterRequestBody] : []),
+    ...(upstreamPeer !== undefined || routed ? [chooseUpstream] : []),
+    ...(buffers ? [holdContent] : []),
+    prepareRequest,
+    attemptUpstreams,
+  ]);
+}
 
 /** Takes a request of a client; never throws. */
 export function handleRequest(stream: ClientStream, runtime: ProxyRuntime): void {
@@ -63,8 +68,9 @@ export function refuseRequest(stream: ClientStream, error: ProxyError, runtime: 
 // Without a promise as long as no step needs one: of most requests none does.
 function goOn(exchange: Exchange, from: number): void {
   try {
-    for (let i = from; i < STEPS.length; i++) {
-      const pending = STEPS[i]!(exchange);
+    const steps = exchange.runtime.requestSteps;
+    for (let i = from; i < steps.length; i++) {
+      const pending = steps[i]!(exchange);
       if (pending !== undefined) {
         exchange.delayed = true;
         pending.then(() => {

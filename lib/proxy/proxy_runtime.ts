@@ -108,6 +108,9 @@ export interface ExchangeSteps {
   maySendAgain(exchange: Exchange, failure: UpstreamError): boolean;
 }
 
+/** One step of a request; a promise only where something has to be waited for. */
+export type RequestStep = (exchange: Exchange) => void | Promise<void>;
+
 /** One proxy: made once from a configuration, used by all of its requests. */
 export interface ProxyRuntime {
   readonly clock: Clock;
@@ -138,6 +141,8 @@ export interface ProxyRuntime {
   readonly namedPeers: NamedPeers;
   readonly filterServices: FilterServices;
   readonly observer: Observer;
+  /** What happens to a request until it is sent. */
+  readonly requestSteps: readonly RequestStep[];
   readonly steps: ExchangeSteps;
   /** How many requests have arrived. */
   readonly count: { arrived: number };

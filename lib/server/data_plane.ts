@@ -14,7 +14,7 @@ import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { writeMetrics } from "../observe/exposition.ts";
 import { NamedPeers } from "../proxy/choose_upstream.ts";
 import { OverloadLimit } from "../proxy/overload_limit.ts";
-import { EXCHANGE_STEPS } from "../proxy/handle_request.ts";
+import { EXCHANGE_STEPS, selectSteps } from "../proxy/handle_request.ts";
 import type {
   Admission,
   PoolRuntime,
@@ -96,6 +96,7 @@ export class DataPlane implements AsyncDisposable {
       namedPeers: new NamedPeers({ onForget: (peer) => this.#transports.forget(peer) }),
       count: { arrived: 0 },
       running,
+      requestSteps: selectSteps(config),
       steps: EXCHANGE_STEPS,
     };
   }
