@@ -8,6 +8,7 @@ import { FILTER_SERVICES, type FilterServices, type ServiceContext } from "../fi
 import { type Filters, REQUEST_ID, type RequestNaming } from "../filter/filters.ts";
 import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../filter/request_context.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
+import { removeHopByHop } from "../http/hop_by_hop.ts";
 import type { RequestBody } from "../http/message.ts";
 import { normalEncoding, normalPath, pathReadings } from "../http/normal_path.ts";
 import { type PathShape, shapeOfPath } from "../http/request_target.ts";
@@ -348,6 +349,7 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
   }
 
   interim(status: number, headers: HeaderFields): void {
+    removeHopByHop(headers);
     this.stream.interim(status, headers);
   }
 

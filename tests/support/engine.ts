@@ -18,6 +18,7 @@ export const DENO_CANNOT = {
   "bytes that are no UTF-8": "the target is shown as a URL, which stands for UTF-8",
   "the target as it came": "of the absolute form only what stands behind the host is shown",
   "405 to CONNECT with content": "its content is taken for the next request",
+  "400 to half a head": "the connection is closed without a word",
   "length of a 205": "a 205 has no length, so that the connection has to end",
   "1xx of servers": "interim responses cannot be sent",
   "trailers": "there is no access to them",

@@ -589,6 +589,10 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   // It may have closed, or only have shut down its side and wait for the response; a read cannot tell which.
   #onInputEnd(): void {
     this.#inputEnded = true;
+    // It may have shut down its side only, and wait to learn why nothing comes.
+    if (this.#state === "head" && this.#head!.parser.begun) {
+      return this.#refuse(new RequestError("The client ended its side within a request head", 400));
+    }
     if (this.#state !== "busy") return this.dispose();
     this.#close = true;
     this.#expect(this.#responding ? this.#context.limits.halfClosedMs : PROBE_AFTER_MS);

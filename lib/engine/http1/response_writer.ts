@@ -67,18 +67,27 @@ export class ResponseWriter {
     this.#writeLast();
   }
 
-  /** Writes an interim response, which the next write waits for. */
+  /** Writes an interim response behind those before it; the next write waits for it. */
   writeInterim(status: number, headers: HeaderFields): void {
-    if (this.#interim !== null || this.#stopped) return;
+    if (this.#stopped) return;
     const writer = new HeadWriter(new Uint8Array(256));
     writer.statusLine(status, reasonPhrase(status));
     writer.fields(headers);
     writer.end();
-    this.#interim = this.#writeAll(writer.bytes.subarray(0, writer.length))
+    const written = this.#writeBehind(this.#interim, writer.bytes.subarray(0, writer.length))
       .catch((error) => {
         if (!this.#stopped) this.#owner.clientLost(lost(error));
       })
-      .finally(() => this.#interim = null);
+      .finally(() => {
+        if (this.#interim === written) this.#interim = null;
+      });
+    this.#interim = written;
+  }
+
+  // Two writes at once could mix their bytes when a socket takes only some of them.
+  async #writeBehind(before: Promise<void> | null, bytes: Bytes): Promise<void> {
+    if (before !== null) await before;
+    if (!this.#stopped) await this.#writeAll(bytes);
   }
 
   /** Writes the 101 behind which the connection speaks another protocol (RFC 9110 section 7.8). */

@@ -133,6 +133,23 @@ for (const [claim, status, bytes] of REFUSED) {
   });
 }
 
+Deno.test({
+  name: "proxy refuses half a head of a client that has shut down its side, and says nothing to an empty one",
+  ignore: !engineCan("400 to half a head"),
+  fn: async () => {
+    await using upstream = recordingUpstream();
+    await using proxy = await startProxy({ upstreams: [upstream.address] });
+    for (const half of ["G", "GET /x", "GET / HTTP/1.1\r\nHo", "GET / HTTP/1.1\r\nHost: h\r\n", "", "\r\n"]) {
+      using connection = await proxy.connect();
+      await connection.write(half);
+      await connection.closeWrite();
+      const text = latin1Text(await connection.readToEnd());
+      assertEquals([half, text.slice(0, 12)], [half, half.trim() === "" ? "" : "HTTP/1.1 400"]);
+    }
+    assertEquals(upstream.requests, []);
+  },
+});
+
 eachTransport("proxy forwards heads that are as large as they may be", async (start) => {
   await using upstream = recordingUpstream();
   await using proxy = await start({ upstreams: [upstream.address] });

@@ -1,4 +1,4 @@
-import { assertEquals, assertLess } from "@std/assert";
+import { assert, assertEquals, assertLess } from "@std/assert";
 import { maxBodySize } from "../../../lib/filters/max_body_size.ts";
 import { checksum, patternStream } from "../../support/checksum.ts";
 import { engineCan } from "../../support/engine.ts";
@@ -271,6 +271,40 @@ eachTransport("proxy passes interim responses of the server on where it can", as
     assertEquals(latin1Text((await client.readResponse()).body), "ok");
   }
 });
+
+eachTransport("proxy passes every one of several interim responses on", async (start, transport) => {
+  const hints = ["/a", "/b", "/c"].map((link) => `HTTP/1.1 103 Early Hints\r\nLink: <${link}>\r\n\r\n`);
+  await using upstream = recordingUpstream(
+    `${hints.join("")}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok`,
+  );
+  await using proxy = await start({ upstreams: [upstream.address] });
+  using client = await proxy.connect();
+  await client.write("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+  const received = latin1Text(await client.readToEnd());
+  const final = received.indexOf("HTTP/1.1 200 OK");
+  const passedOn = engineCan("1xx of servers") && transport === "http1";
+  assertEquals(received.slice(0, final), passedOn ? hints.join("") : "");
+  assert(received.endsWith("\r\n\r\nok"));
+});
+
+eachTransport(
+  "proxy keeps fields of the server's connection out of interim responses",
+  async (start, transport) => {
+    await using upstream = recordingUpstream(
+      "HTTP/1.1 103 Early Hints\r\nConnection: close, X-Hop\r\nKeep-Alive: timeout=1\r\nX-Hop: 1\r\nUpgrade: a\r\n" +
+        "Link: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    );
+    await using proxy = await start({ upstreams: [upstream.address] });
+    using client = await proxy.connect();
+    await client.write("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    const received = latin1Text(await client.readToEnd());
+    const passedOn = engineCan("1xx of servers") && transport === "http1";
+    assertEquals(
+      received.slice(0, received.indexOf("HTTP/1.1 200 OK")),
+      passedOn ? "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" : "",
+    );
+  },
+);
 
 eachTransport("proxy gives each of many clients the answer to its own request", async (start) => {
   await using upstream = startUpstream({
