@@ -29,7 +29,7 @@ import type {
 import { ClientRequest } from "./client_request.ts";
 import type { ClientStream, StreamExchange } from "./client_stream.ts";
 import { identifyClient, type Identity } from "./identify_client.ts";
-import type { NamedPeer } from "./choose_upstream.ts";
+import type { NamedPeer } from "./named_peers.ts";
 import type { Admission, PoolRuntime, ProxyRuntime, RetryRuntime, RouteRuntime } from "./proxy_runtime.ts";
 
 /** One try to get a response from a server. */
@@ -66,6 +66,30 @@ interface WebSocketOffer {
   readonly extensions: boolean;
 }
 
+/** What goes on when a server or the client has something to say; the exchange reaches the steps by it. */
+export interface ExchangeSteps {
+  /** A server has responded. */
+  responded(exchange: Exchange, response: ServerResponse): void;
+  /** An attempt has failed. */
+  failed(exchange: Exchange, error: ProxyError): void;
+  /** The content of the response broke off before any of the response was sent. */
+  unsent(exchange: Exchange, error: ProxyError): void;
+  /** The response has left, or broke off. */
+  ended(exchange: Exchange, failure: ProxyError | null): void;
+  /** Whether a request whose kept connection was stale may be sent once more. */
+  maySendAgain(exchange: Exchange, failure: UpstreamError): boolean;
+}
+
+/** One step of a request; a promise only where something has to be waited for. */
+export type RequestStep = (exchange: Exchange) => void | Promise<void>;
+
+/** One proxy, and what it does with an exchange. */
+export interface ExchangeRuntime extends ProxyRuntime {
+  /** What happens to a request until it is sent. */
+  readonly requestSteps: readonly RequestStep[];
+  readonly steps: ExchangeSteps;
+}
+
 /**
  * Everything known of one request: the steps hand it from one to the next, filters see it as their context, and
  * balancer and transport take what they need from it.
@@ -74,7 +98,7 @@ interface WebSocketOffer {
  * the client has something to say is in the runtime.
  */
 export class Exchange implements RequestContext, ServiceContext, SendOptions, PickRequest, StreamExchange {
-  readonly runtime: ProxyRuntime;
+  readonly runtime: ExchangeRuntime;
   /** The client's side. */
   readonly stream: ClientStream;
   readonly startedAt: number;
@@ -157,7 +181,7 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
   #log: RequestLog | null = null;
   #abort: AbortController | null = null;
 
-  constructor(runtime: ProxyRuntime, stream: ClientStream) {
+  constructor(runtime: ExchangeRuntime, stream: ClientStream) {
     this.runtime = runtime;
     this.stream = stream;
     this.method = stream.method;

@@ -7,7 +7,10 @@ import { StreamBody, streamOf } from "../http/bodies.ts";
 import { isToken } from "../http/header_fields.ts";
 import { asciiTarget } from "../http/request_target.ts";
 import type { OutgoingRequest } from "../transport/transport.ts";
+import type { PeerOptions } from "../filter/resolve_peer.ts";
 import type { Exchange } from "./exchange.ts";
+import type { NamedPeer } from "./named_peers.ts";
+import type { PoolRuntime } from "./proxy_runtime.ts";
 import { checkContent, type CheckedContent } from "./filtered_content.ts";
 import { KeptBody } from "./kept_body.ts";
 import { filterReply, replyLocally } from "./local_reply.ts";
@@ -92,6 +95,50 @@ class FilteredBody extends KeptBody {
     super.cancel(reason);
     this.#source.cancel(reason);
   }
+}
+
+/**
+ * Asks `upstreamPeer` once, and sets the exchange's pool, or its peer when one was named outright.
+ *
+ * @throws {FilterError} when it throws, rejects, or names what does not exist
+ */
+export function chooseUpstream(exchange: Exchange): void | Promise<void> {
+  const { upstreamPeer } = exchange.filters;
+  if (upstreamPeer === undefined) return;
+  exchange.delayed = true;
+  const named = runFilter("upstreamPeer", upstreamPeer, exchange.request, exchange);
+  return named instanceof Promise
+    ? named.then((late) => takePeer(exchange, late))
+    : takePeer(exchange, named);
+}
+
+function takePeer(exchange: Exchange, named: string | PeerOptions | void): void {
+  exchange.throwIfCancelled();
+  try {
+    if (typeof named === "string") exchange.pool = poolNamed(exchange, named);
+    else if (named !== undefined && named !== null) exchange.namedPeer = peerNamed(exchange, named);
+  } catch (error) {
+    throw new FilterError("upstreamPeer", error);
+  }
+}
+
+function poolNamed(exchange: Exchange, name: string): PoolRuntime {
+  const { pools } = exchange.runtime;
+  const pool = pools.get(name);
+  if (pool !== undefined) return pool;
+  const known = [...pools.keys()].map((each) => `"${each}"`).join(", ");
+  throw new TypeError(`Cannot use the pool "${name}": there are ${known}`);
+}
+
+function peerNamed({ runtime: { namedPeers } }: Exchange, options: PeerOptions): NamedPeer {
+  if (typeof options?.address === "string") return namedPeers.get(options);
+  throw new TypeError(
+    `it must return the name of a pool, { address, tls } or nothing, returned ${found(options)}`,
+  );
+}
+
+function found(value: unknown): string {
+  return typeof value === "object" ? `an object without "address"` : typeof value;
 }
 
 /**

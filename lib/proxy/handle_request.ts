@@ -10,16 +10,14 @@ import {
   maySendAgain,
   retryStatus,
 } from "./attempt_upstreams.ts";
-import { chooseUpstream } from "./choose_upstream.ts";
 import type { ClientStream } from "./client_stream.ts";
-import { Exchange } from "./exchange.ts";
-import { filterRequestBody, runRequestFilter } from "./filter_request.ts";
+import { Exchange, type ExchangeRuntime, type ExchangeSteps, type RequestStep } from "./exchange.ts";
+import { chooseUpstream, filterRequestBody, runRequestFilter } from "./filter_request.ts";
 import { filterResponse } from "./filter_response.ts";
 import { failExchange } from "./local_reply.ts";
 import { refuseUnrouted } from "./match_route.ts";
 import { makeState, openExchange } from "./open_exchange.ts";
 import { prepareRequest } from "./prepare_request.ts";
-import type { ExchangeSteps, ProxyRuntime, RequestStep } from "./proxy_runtime.ts";
 import { settleExchange } from "./settle_exchange.ts";
 import { holdContent, takeContent } from "./take_content.ts";
 
@@ -50,12 +48,12 @@ export function selectSteps(config: ResolvedConfig): readonly RequestStep[] {
 }
 
 /** Takes a request of a client; never throws. */
-export function handleRequest(stream: ClientStream, runtime: ProxyRuntime): void {
+export function handleRequest(stream: ClientStream, runtime: ExchangeRuntime): void {
   goOn(new Exchange(runtime, stream), 0);
 }
 
 /** Takes a request that could not be read; never throws. */
-export function refuseRequest(stream: ClientStream, error: ProxyError, runtime: ProxyRuntime): void {
+export function refuseRequest(stream: ClientStream, error: ProxyError, runtime: ExchangeRuntime): void {
   const exchange = new Exchange(runtime, stream);
   try {
     makeState(exchange);

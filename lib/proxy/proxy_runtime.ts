@@ -24,8 +24,7 @@ import type { ResolvedWebSocket } from "../transport/websocket/web_socket_option
 import type { Pool } from "../upstream/pool.ts";
 import type { OverloadLimit } from "./overload_limit.ts";
 import type { RetryBudget } from "./retry_budget.ts";
-import type { NamedPeers } from "./choose_upstream.ts";
-import type { Exchange } from "./exchange.ts";
+import type { NamedPeers } from "./named_peers.ts";
 import type { RunningRequests } from "./running_requests.ts";
 
 /** A pool at work. */
@@ -61,7 +60,7 @@ export interface WebSocketRuntime extends ResolvedWebSocket {
 
 /** The limits at work. */
 export interface Admission {
-  readonly limiter: RateLimiter<Exchange>;
+  readonly limiter: RateLimiter;
   readonly headers: LimitHeaders;
   readonly bodies: RefusalBodies;
 }
@@ -94,23 +93,6 @@ export interface RouteTable {
   readonly routes: readonly RouteRuntime[];
 }
 
-/** What goes on when a server or the client has something to say; the exchange reaches the steps by it. */
-export interface ExchangeSteps {
-  /** A server has responded. */
-  responded(exchange: Exchange, response: ServerResponse): void;
-  /** An attempt has failed. */
-  failed(exchange: Exchange, error: ProxyError): void;
-  /** The content of the response broke off before any of the response was sent. */
-  unsent(exchange: Exchange, error: ProxyError): void;
-  /** The response has left, or broke off. */
-  ended(exchange: Exchange, failure: ProxyError | null): void;
-  /** Whether a request whose kept connection was stale may be sent once more. */
-  maySendAgain(exchange: Exchange, failure: UpstreamError): boolean;
-}
-
-/** One step of a request; a promise only where something has to be waited for. */
-export type RequestStep = (exchange: Exchange) => void | Promise<void>;
-
 /** One proxy: made once from a configuration, used by all of its requests. */
 export interface ProxyRuntime {
   readonly clock: Clock;
@@ -141,9 +123,6 @@ export interface ProxyRuntime {
   readonly namedPeers: NamedPeers;
   readonly filterServices: FilterServices;
   readonly observer: Observer;
-  /** What happens to a request until it is sent. */
-  readonly requestSteps: readonly RequestStep[];
-  readonly steps: ExchangeSteps;
   /** How many requests have arrived. */
   readonly count: { arrived: number };
   readonly running: RunningRequests;

@@ -3,10 +3,9 @@
 import { RequestError } from "../core/errors.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import type { ClientStream } from "./client_stream.ts";
-import { Exchange } from "./exchange.ts";
+import { Exchange, type ExchangeRuntime } from "./exchange.ts";
 import { failExchange, replyLocally } from "./local_reply.ts";
 import { makeState } from "./open_exchange.ts";
-import type { ProxyRuntime } from "./proxy_runtime.ts";
 
 /**
  * Replies with the same host and target at `https`; 308, so that method and content stay as they are
@@ -18,7 +17,7 @@ import type { ProxyRuntime } from "./proxy_runtime.ts";
  *
  * @param port where clients reach the listener with TLS
  */
-export function redirectToHttps(stream: ClientStream, port: number, runtime: ProxyRuntime): void {
+export function redirectToHttps(stream: ClientStream, port: number, runtime: ExchangeRuntime): void {
   const exchange = new Exchange(runtime, stream);
   try {
     makeState(exchange);

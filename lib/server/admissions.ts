@@ -14,7 +14,6 @@ import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { SharedTable } from "../limiter/shared_table.ts";
 import { MAX_KEYS } from "../limiter/table_layout.ts";
 import type { Observer } from "../observe/observer.ts";
-import type { Exchange } from "../proxy/exchange.ts";
 import type { Admission } from "../proxy/proxy_runtime.ts";
 import type { RedisStores, StorePurpose } from "../redis/redis_stores.ts";
 import type { ProxyParts } from "./serve_options.ts";
@@ -50,7 +49,7 @@ export class Admissions implements Disposable {
     if (policies.length === 0) return null;
     const { clock, random, observer } = this.#parts;
     const table = this.#table!;
-    const limiter = new RateLimiter<Exchange>(policies, {
+    const limiter = new RateLimiter(policies, {
       clock,
       random,
       table,

@@ -12,16 +12,11 @@ import { LoopMark } from "../http/forwarded.ts";
 import { compileKey } from "../limiter/key_spec.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { writeMetrics } from "../observe/exposition.ts";
-import { NamedPeers } from "../proxy/choose_upstream.ts";
+import { NamedPeers } from "../proxy/named_peers.ts";
+import type { ExchangeRuntime } from "../proxy/exchange.ts";
 import { OverloadLimit } from "../proxy/overload_limit.ts";
 import { EXCHANGE_STEPS, selectSteps } from "../proxy/handle_request.ts";
-import type {
-  Admission,
-  PoolRuntime,
-  ProxyRuntime,
-  RouteRuntime,
-  RouteTable,
-} from "../proxy/proxy_runtime.ts";
+import type { Admission, PoolRuntime, RouteRuntime, RouteTable } from "../proxy/proxy_runtime.ts";
 import { RunningRequests } from "../proxy/running_requests.ts";
 import { RouteFinder } from "../routing/route_finder.ts";
 import type { Pool } from "../upstream/pool.ts";
@@ -44,7 +39,7 @@ export const CLIENT_IDLE_MS = 60_000;
 
 /** Everything of a proxy but its listeners; holds it all, and lets go of it all at once. */
 export class DataPlane implements AsyncDisposable {
-  readonly runtime: ProxyRuntime;
+  readonly runtime: ExchangeRuntime;
   /** The pools by name, to be changed while the proxy runs. */
   readonly pools: ReadonlyMap<string, Pool>;
   readonly #config: ResolvedConfig;
