@@ -2,7 +2,6 @@
 
 import type { Clock } from "../core/clock.ts";
 import type { DeadlineWheel } from "../core/deadline_wheel.ts";
-import type { ProxyError, UpstreamError } from "../core/errors.ts";
 import type { LoadBalancer } from "../balancer/load_balancer.ts";
 import type { Split } from "../balancer/split.ts";
 import type { FilterServices } from "../filter/filter_services.ts";
@@ -19,7 +18,7 @@ import type { RewriteFunction } from "../routing/rewrite.ts";
 import type { RouteFinder } from "../routing/route_finder.ts";
 import type { RetryPolicy } from "../config/retry_options.ts";
 import type { PathMode } from "../routing/route_match.ts";
-import type { ServerResponse, Timeouts, Transport } from "../transport/transport.ts";
+import type { Timeouts, Transport } from "../transport/transport.ts";
 import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { OverloadLimit } from "./overload_limit.ts";
