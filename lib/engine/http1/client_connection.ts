@@ -25,6 +25,10 @@ import { ResponseWriter, type ResponseWriterOwner } from "./response_writer.ts";
 
 /** Holds most heads; a connection that is idle has nothing larger. */
 const IDLE_BUFFER = 2048;
+/** That of a client which has sent short content: the next of that length comes whole with its head, in one read. */
+const UPLOAD_BUFFER = 32 * 1024;
+/** Content up to this length is short. */
+const SHORT_CONTENT = 14 * 1024;
 /** How much content that nobody wanted is read to keep the connection; for more it is closed. */
 const MAX_DISCARDED = 64 * 1024;
 /** How long a client's content is waited for before its rate counts. */
@@ -406,6 +410,10 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     const at = parser.bodyStart;
     this.#behind = at;
     this.#filled = at;
+    if (behind.length === 0 && this.#contentBytes <= SHORT_CONTENT && this.#buffer.length < UPLOAD_BUFFER) {
+      this.#buffer = new Uint8Array(UPLOAD_BUFFER);
+      this.#behind = this.#filled = 0;
+    }
     if (behind.length > 0) {
       while (this.#buffer.length - at < behind.length) this.#makeRoom();
       this.#buffer.set(behind, at);
@@ -563,7 +571,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
       if (this.#inputEnded) return this.dispose();
       this.#becomeIdle();
       // What a large request has left behind is not kept.
-      if (this.#buffer.length > IDLE_BUFFER) this.#buffer = new Uint8Array(IDLE_BUFFER);
+      if (this.#buffer.length > UPLOAD_BUFFER) this.#buffer = new Uint8Array(IDLE_BUFFER);
       this.#read(0);
     }
   }
