@@ -5,7 +5,7 @@ export interface EngineListener {
   /** Where clients reach it, as `host:port` or `unix:/path`. */
   readonly address: string;
   /**
-   * Takes no new connections, closes idle ones, and resolves once all requests have been answered. A successor can bind
+   * Takes no new connections, closes idle ones soon, and resolves once all requests have been answered. A successor can bind
    * the address as soon as the engine can close it.
    */
   stop(): Promise<void>;

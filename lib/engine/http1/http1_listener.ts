@@ -58,6 +58,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   readonly limits: ClientLimits;
   readonly underscores: Underscores;
   draining = false;
+  #closed = false;
   readonly #options: Http1ListenerOptions;
   readonly #socket: Deno.Listener;
   readonly #port: number;
@@ -105,18 +106,18 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   }
 
   async #acceptAll(): Promise<void> {
-    while (!this.draining) {
+    while (!this.#closed) {
       let socket: Deno.Conn;
       try {
         socket = await this.#socket.accept();
       } catch (error) {
-        if (this.draining) return;
+        if (this.#closed) return;
         await this.#acceptFailed(error);
         continue;
       }
       this.#failed = false;
       if (this.#connections.length >= this.#maxConnections) await this.#untilRoom();
-      if (this.draining) return socket.close();
+      if (this.draining || this.#connections.length >= this.#maxConnections) return socket.close();
       this.#take(socket);
     }
   }
@@ -157,7 +158,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
    */
   async #untilRoom(): Promise<void> {
     const { clock } = this.#options;
-    while (!this.draining && this.#connections.length >= this.#maxConnections) {
+    while (!this.#closed && this.#connections.length >= this.#maxConnections) {
       const oldest = this.#oldest;
       const newForMs = oldest === null ? Infinity : oldest.newUntil - clock.now();
       if (oldest !== null && newForMs <= 0) {
@@ -273,22 +274,25 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   }
 
   async stop(): Promise<void> {
-    this.#end();
-    for (let each = this.#oldest; each !== null; each = this.#oldest) each.drain();
-    // The system frees the place only when no accepting is pending any more.
+    this.#close();
+    // The system frees the place only when no accepting is pending any more. Clients that were told of the end before that would
+    // come back to a place where nobody takes them.
     await this.#accepting;
+    this.draining = true;
+    for (let each = this.#oldest; each !== null; each = each.next) each.retire();
     if (this.#connections.length === 0) return;
     await new Promise<void>((resolve) => this.#empty = resolve);
   }
 
   cut(): void {
-    this.#end();
+    this.#close();
+    this.draining = true;
     for (let i = this.#connections.length - 1; i >= 0; i--) this.#connections[i]!.dispose();
   }
 
-  #end(): void {
-    if (this.draining) return;
-    this.draining = true;
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#steady?.[Symbol.dispose]();
     this.#spare[Symbol.dispose]();
     this.#onRoom?.();
