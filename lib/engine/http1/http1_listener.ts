@@ -17,6 +17,7 @@ import { RequestHeadParser } from "../../http1/request_head.ts";
 import { addressGroup } from "../../limiter/address_group.ts";
 import type { ListenerInfo, StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, listenError } from "../engine.ts";
+import type { Socket } from "../socket.ts";
 import {
   ClientConnection,
   type ConnectionContext,
@@ -30,7 +31,19 @@ export interface Http1ListenerOptions extends ListenerEvents {
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
   readonly handler: StreamHandler;
+  /** Accepts clients in place of a socket that is opened here. */
+  readonly acceptor?: Acceptor;
 }
+
+/** What accepts clients; a `Deno.Listener` does. */
+interface Acceptor {
+  readonly addr: Deno.Addr;
+  accept(): Promise<AcceptedSocket>;
+  close(): void;
+}
+
+/** A connection, and its two ends. */
+type AcceptedSocket = Socket & Pick<Deno.Conn, "remoteAddr" | "localAddr">;
 
 /** How long to wait before accepting is tried again after it failed. */
 const PAUSE_MS = 100;
@@ -51,7 +64,7 @@ const MAX_HEADS = 256;
 
 /** Listens at one address on `Deno.listen`. */
 export class Http1Listener implements EngineListener, ConnectionContext {
-  readonly listener: ListenerInfo = { scheme: "http" };
+  readonly listener: ListenerInfo;
   readonly shelf: BufferShelf = new BufferShelf();
   readonly wheel: DeadlineWheel;
   readonly handler: StreamHandler;
@@ -60,7 +73,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   draining = false;
   #closed = false;
   readonly #options: Http1ListenerOptions;
-  readonly #socket: Deno.Listener;
+  readonly #socket: Acceptor;
   readonly #port: number;
   readonly #connections: ClientConnection[] = [];
   readonly #heads: RequestHead[] = [];
@@ -89,10 +102,12 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     this.limits = limits;
     this.underscores = underscores;
     this.#maxConnections = limits.maxConnections ?? mostConnections();
+    this.listener = { scheme: listen.tls === undefined ? "http" : "https" };
     try {
-      this.#socket = unix === undefined
-        ? Deno.listen({ hostname, port })
-        : Deno.listen({ transport: "unix", path: unix });
+      this.#socket = options.acceptor ??
+        (unix === undefined
+          ? Deno.listen({ hostname, port })
+          : Deno.listen({ transport: "unix", path: unix }));
     } catch (error) {
       this.#spare[Symbol.dispose]();
       throw listenError(formatListen(listen), error);
@@ -107,7 +122,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
 
   async #acceptAll(): Promise<void> {
     while (!this.#closed) {
-      let socket: Deno.Conn;
+      let socket: AcceptedSocket;
       try {
         socket = await this.#socket.accept();
       } catch (error) {
@@ -122,7 +137,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     }
   }
 
-  #take(socket: Deno.Conn): void {
+  #take(socket: AcceptedSocket): void {
     try {
       if ("setNoDelay" in socket) (socket as Deno.TcpConn).setNoDelay(true);
     } catch {
@@ -306,7 +321,7 @@ function mostConnections(): number {
   return limit === null ? Infinity : Math.max(LEAST_CONNECTIONS, Math.floor((limit - OTHER_DESCRIPTORS) / 2));
 }
 
-function addressesOf({ remoteAddr, localAddr }: Deno.Conn): ProxyAddresses {
+function addressesOf({ remoteAddr, localAddr }: AcceptedSocket): ProxyAddresses {
   if (!("hostname" in remoteAddr)) return UNIX;
   const { hostname, port } = localAddr as Deno.NetAddr;
   return {
