@@ -103,6 +103,11 @@ const UNUSED_EXPORTS: Exceptions = {
 };
 
 const FOREIGN_IMPORTS: Exceptions = {
+  ...Object.fromEntries(
+    ["tls_acceptor.ts: node:net", "tls_acceptor.ts: node:tls", "tcp_handle.ts: node:net"]
+      .concat(["secured_socket.ts: node:net", "secured_socket.ts: node:tls"])
+      .map((each) => [`lib/engine/tls/${each}`, "TLS with TCP_NODELAY and ALPN, which Deno has from there"]),
+  ),
   "lib/engine/deno/deno_listener.ts: node:timers": "setImmediate, which Deno has from there",
   "lib/balancer/sticky_sessions.ts: node:crypto":
     "HMAC without a promise, once a server and not once a request",

@@ -18,7 +18,7 @@ export function describeListen(listen: ResolvedListen): string {
 }
 
 function describePlace(listen: ResolvedListen): string {
-  const { tls, redirectPort } = listen;
+  const { tls, redirectPort, engine } = listen;
   const place = formatListen(listen);
   if (redirectPort !== undefined) {
     return `${place}, sends clients to https${redirectPort === 443 ? "" : ` at port ${redirectPort}`}`;
@@ -28,5 +28,5 @@ function describePlace(listen: ResolvedListen): string {
   const watched = origins.length === 0
     ? "given as text"
     : `from ${origins.join(" and ")}, read again on change`;
-  return `${place}, TLS with HTTP/2, certificate ${watched}`;
+  return `${place}, TLS${engine === "deno" ? " with HTTP/2" : ""}, certificate ${watched}`;
 }

@@ -62,7 +62,6 @@ export function engineOf({ engine = "auto", tls }: ListenOptions): Exclude<Engin
 export function withEngine(listen: ResolvedListen, name: EngineName): ResolvedListen | string {
   const { tls, limits, proxyProtocol } = listen;
   const engine = engineOf({ engine: name, ...(tls === undefined ? {} : { tls }) });
-  if (engine === "http1" && tls !== undefined) return "it does not speak TLS";
   if (engine === "deno") {
     if (proxyProtocol !== undefined) return "it takes no PROXY headers";
     const [first] = describeClientLimits(limits);

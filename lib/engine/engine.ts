@@ -5,7 +5,7 @@ export interface EngineListener {
   /** Where clients reach it, as `host:port` or `unix:/path`. */
   readonly address: string;
   /**
-   * Takes no new connections, closes idle ones, and resolves once all requests have been answered. A successor can bind
+   * Takes no new connections, closes idle ones soon, and resolves once all requests have been answered. A successor can bind
    * the address as soon as the engine can close it.
    */
   stop(): Promise<void>;
@@ -35,9 +35,13 @@ export function listenError(place: string, error: unknown): ListenError {
 }
 
 function reasonOf(error: unknown): string {
-  if (error instanceof Deno.errors.AddrInUse) return "the address is in use";
-  if (error instanceof Deno.errors.AddrNotAvailable) return "this machine does not have the address";
-  if (error instanceof Deno.errors.PermissionDenied) return "permission denied by the system";
+  // Errors of `node:net` are told apart by their codes alone.
+  const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
+  if (code === "EADDRINUSE" || error instanceof Deno.errors.AddrInUse) return "the address is in use";
+  if (code === "EADDRNOTAVAIL") return "this machine does not have the address";
+  if (code === "EACCES" || error instanceof Deno.errors.PermissionDenied) {
+    return "permission denied by the system";
+  }
   if (error instanceof Deno.errors.NotCapable) return "run with --allow-net";
   return error instanceof Error ? error.message : String(error);
 }

@@ -4,7 +4,7 @@ import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import type { ConfigProblem } from "../config/config_error.ts";
 import type { UpstreamTlsOptions } from "../filter/resolve_peer.ts";
 import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
-import { isPath, readPemFile, tryCertificate } from "../engine/deno/certificate.ts";
+import { isPath, readPemFile, tryCertificate } from "../engine/certificate.ts";
 
 /** A certificate and its key, as far as they could be read. */
 interface Pair {

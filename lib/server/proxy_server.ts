@@ -9,6 +9,7 @@ import type { Observer } from "../observe/observer.ts";
 import { DenoListener } from "../engine/deno/deno_listener.ts";
 import type { EngineListener, ListenerEvents } from "../engine/engine.ts";
 import { Http1Listener } from "../engine/http1/http1_listener.ts";
+import { TlsAcceptor } from "../engine/tls/tls_acceptor.ts";
 import type { StreamHandler } from "../proxy/client_stream.ts";
 import { handleRequest, refuseRequest } from "../proxy/handle_request.ts";
 import { redirectToHttps } from "../proxy/redirect_to_https.ts";
@@ -42,7 +43,7 @@ export class ProxyServer implements AsyncDisposable {
       await this.#plane.start();
       for (const listen of this.#config.listen) {
         if (listen.unix !== undefined) await removeStaleSocket(listen.unix);
-        this.#listeners.push(this.#listen(listen));
+        this.#listeners.push(await this.#listen(listen));
       }
     } catch (error) {
       await this.#cut();
@@ -57,10 +58,13 @@ export class ProxyServer implements AsyncDisposable {
     );
   }
 
-  #listen(listen: ResolvedListen): EngineListener {
+  async #listen(listen: ResolvedListen): Promise<EngineListener> {
     const { clock, wheel } = this.#plane.runtime;
     const common = { listen, clock, wheel, handler: this.#handlerOf(listen), ...this.#events() };
-    if (listen.engine === "http1") return new Http1Listener(common);
+    if (listen.engine === "http1") {
+      if (listen.tls === undefined) return new Http1Listener(common);
+      return new Http1Listener({ ...common, acceptor: await TlsAcceptor.open(common) });
+    }
     return new DenoListener({ ...common, idleMs: CLIENT_IDLE_MS, gracePeriodMs: this.#config.gracePeriodMs });
   }
 

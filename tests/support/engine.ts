@@ -2,6 +2,7 @@
 
 import type { EngineName, Listen, ListenOptions } from "../../lib/config/proxy_config.ts";
 import { parseListen } from "../../lib/config/resolve_listen.ts";
+import { type KeyPair, testCa } from "./test_ca.ts";
 
 /** The engine of listeners without TLS, unless a test names one; `LBPROXY_TEST_ENGINE=deno` tests the runtime's server. */
 export const ENGINE: Exclude<EngineName, "auto"> = Deno.env.get("LBPROXY_TEST_ENGINE") === "deno"
@@ -9,6 +10,12 @@ export const ENGINE: Exclude<EngineName, "auto"> = Deno.env.get("LBPROXY_TEST_EN
   : "http1";
 
 const HALF_CLOSED = "500ms";
+
+/** Whether listeners without TLS get it, unless a test says more of them than an address; by `LBPROXY_TEST_ENGINE=tls`. */
+export const OVER_TLS: boolean = Deno.env.get("LBPROXY_TEST_ENGINE") === "tls";
+
+/** Ports of listeners that got it, for clients of loopback. */
+export const TLS_PORTS: Set<number> = new Set();
 
 /** What `Deno.serve` does not let the `deno` engine do (Deno 2.9.6). */
 export const DENO_CANNOT = {
@@ -46,8 +53,29 @@ export function engineCan(what: keyof typeof DENO_CANNOT | keyof typeof HTTP1_CA
 }
 
 /** The same places, on the engine under test. */
-export function onEngine(listen: Listen | readonly Listen[]): Listen | readonly Listen[] {
-  return Array.isArray(listen) ? listen.map(onEngineOne) : onEngineOne(listen as Listen);
+export async function onEngine(listen: Listen | readonly Listen[]): Promise<Listen | readonly Listen[]> {
+  if (!OVER_TLS) return Array.isArray(listen) ? listen.map(onEngineOne) : onEngineOne(listen as Listen);
+  const tls = await (await testCa()).issue({ names: ["localhost"] });
+  return Array.isArray(listen) ? listen.map((place) => secure(place, tls)) : secure(listen as Listen, tls);
+}
+
+function secure(listen: Listen, tls: KeyPair): Listen {
+  const options: ListenOptions = typeof listen === "object" ? listen : textOptions(listen);
+  const { unix, redirect, engine } = options;
+  if (unix !== undefined || redirect !== undefined || engine !== undefined || options.tls !== undefined) {
+    return listen;
+  }
+  const timeouts = { halfClosed: HALF_CLOSED, ...options.timeouts } as const;
+  const place: ListenOptions = { ...options, engine: "http1", tls, timeouts };
+  secured.add(place);
+  return place;
+}
+
+const secured = new WeakSet<ListenOptions>();
+
+/** Whether {@linkcode onEngine} has given the place TLS. */
+export function isSecuredForTest(place: Listen): boolean {
+  return typeof place === "object" && secured.has(place);
 }
 
 function onEngineOne(listen: Listen): Listen {

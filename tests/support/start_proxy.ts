@@ -1,15 +1,16 @@
 /** A whole proxy on a free port of loopback, with everything that it reports. */
 
 import { assertEquals } from "@std/assert";
-import type { ProxyConfig } from "../../lib/config/proxy_config.ts";
+import type { Listen, ProxyConfig } from "../../lib/config/proxy_config.ts";
 import type { ProxyServer } from "../../lib/server/proxy_server.ts";
 import { serve } from "../../lib/server/serve.ts";
 import type { ServeOptions } from "../../lib/server/serve_options.ts";
 import type { Server } from "../../lib/upstream/server.ts";
-import { onEngine } from "./engine.ts";
+import { isSecuredForTest, onEngine, OVER_TLS, TLS_PORTS } from "./engine.ts";
 import { rawClient } from "./raw_client.ts";
 import { fieldOf, latin1Text, type RawConnection, type RawMessage } from "./raw_connection.ts";
 import { Recorder } from "./recorder.ts";
+import { trustingClient } from "./tls_client.ts";
 
 /** A response as a client received it. */
 export interface Answer extends RawMessage {
@@ -25,14 +26,18 @@ export class TestProxy implements AsyncDisposable {
   readonly server: ProxyServer;
   readonly seen: Recorder;
 
-  constructor(server: ProxyServer, seen: Recorder) {
+  /** Trusts the listener's certificate, where it was given one. */
+  readonly #client: Deno.HttpClient | null;
+
+  constructor(server: ProxyServer, seen: Recorder, client: Deno.HttpClient | null = null) {
     this.server = server;
     this.seen = seen;
+    this.#client = client;
   }
 
   /** Port of the first listener. */
   get port(): number {
-    return Number(this.server.addresses[0]!.split(":").at(-1));
+    return portOf(this.server.addresses[0]!);
   }
 
   /** `127.0.0.1:port`. */
@@ -47,6 +52,9 @@ export class TestProxy implements AsyncDisposable {
 
   /** Sends one request by `fetch`; a text or stream that is not read has to be cancelled by the test. */
   fetch(target: string, init: RequestInit = {}): Promise<Response> {
+    if (this.#client !== null && TLS_PORTS.has(this.port)) {
+      return fetch(`https://localhost:${this.port}${target}`, { client: this.#client, ...init });
+    }
     return fetch(`http://${this.address}${target}`, init);
   }
 
@@ -63,6 +71,8 @@ export class TestProxy implements AsyncDisposable {
   /** Stops the proxy; whatever has become of its requests, none may be counted as running any more. */
   async [Symbol.asyncDispose](): Promise<void> {
     const { servers } = this;
+    for (const address of this.server.addresses) TLS_PORTS.delete(portOf(address));
+    this.#client?.close();
     await this.server[Symbol.asyncDispose]();
     const running = servers.map(({ id, inFlight }) => ({ id, inFlight }));
     assertEquals(running, servers.map(({ id }) => ({ id, inFlight: 0 })), "requests in flight after the end");
@@ -89,6 +99,10 @@ export async function askAt(
   return await readAnswer(connection, request.split(" ")[0]);
 }
 
+function portOf(address: string): number {
+  return Number(address.split(":").at(-1));
+}
+
 /** Takes the whole answer to a request with this method. */
 export async function readAnswer(connection: RawConnection, method = "GET"): Promise<Answer> {
   const response = await connection.readResponse(method);
@@ -110,7 +124,12 @@ export async function startProxy<State = unknown>(
   options: Omit<ServeOptions, "observer"> = {},
 ): Promise<TestProxy> {
   const observer = new Recorder();
-  const listen = onEngine(config.listen ?? "127.0.0.1:0");
+  const listen = await onEngine(config.listen ?? "127.0.0.1:0");
   const server = await serve({ ...config, listen }, { ...options, observer });
-  return new TestProxy(server, observer);
+  if (!OVER_TLS) return new TestProxy(server, observer);
+  const places = Array.isArray(listen) ? listen as readonly Listen[] : [listen as Listen];
+  places.forEach((place, index) => {
+    if (isSecuredForTest(place)) TLS_PORTS.add(portOf(server.addresses[index]!));
+  });
+  return new TestProxy(server, observer, await trustingClient());
 }

@@ -7,6 +7,7 @@ import { testCa } from "./test_ca.ts";
 export async function tlsClient(port: number, serverName: string): Promise<RawConnection> {
   const { cert } = await testCa();
   const tcp = await Deno.connect({ hostname: "127.0.0.1", port });
+  tcp.setNoDelay(true);
   const secured = await Deno.startTls(tcp, { hostname: serverName, caCerts: [cert] });
   try {
     await secured.handshake();

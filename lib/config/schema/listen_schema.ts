@@ -92,6 +92,7 @@ const CONTRADICTIONS = [
   ["unix", "hostname", "which a unix socket does not have"],
   ["unix", "port", "which a unix socket does not have"],
   ["unix", "tls", "which the runtime does not speak on unix sockets"],
+  ["tls", "proxyProtocol", "since nothing is read in front of a handshake"],
   ["redirect", "tls", "since it is clients without TLS that are sent elsewhere"],
   ["redirect", "unix", "since a browser does not come by a unix socket"],
   ["redirect", "underscores", "since nothing is forwarded there"],
@@ -103,12 +104,8 @@ function checkEngine(
   addIssue: v.RawCheckContext<unknown>["addIssue"],
 ): void {
   const { tls, engine } = place as ListenOptions;
-  if (tls !== undefined && engine === "http1") {
-    const message = 'must not be "http1" beside "tls", which that engine does not speak; leave it out';
-    return addIssue({ message, path: [pathItem(place, "engine")] });
-  }
   if (engineOf({ engine, tls } as ListenOptions) !== "deno") return;
-  const why = tls === undefined ? "the engine here" : 'the engine of listeners with "tls"';
+  const why = engine === "deno" ? "the engine here" : 'the engine of listeners with "tls" that name none';
   for (const key of HTTP1_ONLY) {
     if (place[key] === undefined) continue;
     const message = `is for the engine "http1" only, and "deno" is ${why}`;

@@ -8,8 +8,8 @@ import type { ListenTlsOptions, ResolvedListen } from "../../config/proxy_config
 import type { StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, type ListenError, listenError } from "../engine.ts";
 import { socketShortage } from "../../core/resource_shortage.ts";
-import { type Certificate, isInFiles, readCertificate } from "./certificate.ts";
-import { CertificateWatch } from "./certificate_watch.ts";
+import { type Certificate, isInFiles, readCertificate } from "../certificate.ts";
+import { CertificateWatch } from "../certificate_watch.ts";
 import { type DenoListenerInfo, serveRequest } from "./deno_stream.ts";
 import { DenoStreams } from "./deno_streams.ts";
 

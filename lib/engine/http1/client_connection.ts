@@ -35,6 +35,8 @@ const MAX_DISCARDED = 64 * 1024;
 const RATE_AFTER_MS = 10_000;
 /** How long a connection lingers so that its client can read the last response before it learns of the end. */
 const LINGER_MS = 2000;
+/** How long a connection that is idle when the proxy stops waits for a request that is on its way. */
+const LAST_REQUEST_MS = 250;
 /** How long a client that has shut down its side waits before it is asked whether it is still there. */
 const PROBE_AFTER_MS = 100;
 
@@ -251,7 +253,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     this.#buffer.copyWithin(0, length, this.#filled);
     this.#filled -= length;
     this.#state = "idle";
-    this.#expect(this.#context.limits.keepAliveMs);
+    this.#expect(this.#context.draining ? LAST_REQUEST_MS : this.#context.limits.keepAliveMs);
     if (this.#filled === 0) return this.#read(0);
     this.#beginHead(0);
     this.#readHead();
@@ -579,7 +581,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   #becomeIdle(): void {
     this.#state = "idle";
     this.#context.idle(this, true);
-    this.#expect(this.#context.limits.keepAliveMs);
+    this.#expect(this.#context.draining ? LAST_REQUEST_MS : this.#context.limits.keepAliveMs);
   }
 
   // Closing at once could destroy a response that the client has not read yet (RFC 9112 section 9.6).
@@ -680,6 +682,11 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     this.body?.fail(error);
     this.#close = true;
     if (!this.#responding) this.exchange?.callOff(error);
+  }
+
+  /** The proxy stops: a request that is on its way already is served, and ends the connection. */
+  retire(): void {
+    if (this.#state === "idle") this.#expect(LAST_REQUEST_MS);
   }
 
   /** Ends it as soon as what runs is done; at once when nothing does. */

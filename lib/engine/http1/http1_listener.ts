@@ -17,6 +17,7 @@ import { RequestHeadParser } from "../../http1/request_head.ts";
 import { addressGroup } from "../../limiter/address_group.ts";
 import type { ListenerInfo, StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, listenError } from "../engine.ts";
+import type { Socket } from "../socket.ts";
 import {
   ClientConnection,
   type ConnectionContext,
@@ -30,7 +31,19 @@ export interface Http1ListenerOptions extends ListenerEvents {
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
   readonly handler: StreamHandler;
+  /** Accepts clients in place of a socket that is opened here. */
+  readonly acceptor?: Acceptor;
 }
+
+/** What accepts clients; a `Deno.Listener` does. */
+interface Acceptor {
+  readonly addr: Deno.Addr;
+  accept(): Promise<AcceptedSocket>;
+  close(): void;
+}
+
+/** A connection, and its two ends. */
+type AcceptedSocket = Socket & Pick<Deno.Conn, "remoteAddr" | "localAddr">;
 
 /** How long to wait before accepting is tried again after it failed. */
 const PAUSE_MS = 100;
@@ -51,15 +64,16 @@ const MAX_HEADS = 256;
 
 /** Listens at one address on `Deno.listen`. */
 export class Http1Listener implements EngineListener, ConnectionContext {
-  readonly listener: ListenerInfo = { scheme: "http" };
+  readonly listener: ListenerInfo;
   readonly shelf: BufferShelf = new BufferShelf();
   readonly wheel: DeadlineWheel;
   readonly handler: StreamHandler;
   readonly limits: ClientLimits;
   readonly underscores: Underscores;
   draining = false;
+  #closed = false;
   readonly #options: Http1ListenerOptions;
-  readonly #socket: Deno.Listener;
+  readonly #socket: Acceptor;
   readonly #port: number;
   readonly #connections: ClientConnection[] = [];
   readonly #heads: RequestHead[] = [];
@@ -88,10 +102,12 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     this.limits = limits;
     this.underscores = underscores;
     this.#maxConnections = limits.maxConnections ?? mostConnections();
+    this.listener = { scheme: listen.tls === undefined ? "http" : "https" };
     try {
-      this.#socket = unix === undefined
-        ? Deno.listen({ hostname, port })
-        : Deno.listen({ transport: "unix", path: unix });
+      this.#socket = options.acceptor ??
+        (unix === undefined
+          ? Deno.listen({ hostname, port })
+          : Deno.listen({ transport: "unix", path: unix }));
     } catch (error) {
       this.#spare[Symbol.dispose]();
       throw listenError(formatListen(listen), error);
@@ -105,23 +121,23 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   }
 
   async #acceptAll(): Promise<void> {
-    while (!this.draining) {
-      let socket: Deno.Conn;
+    while (!this.#closed) {
+      let socket: AcceptedSocket;
       try {
         socket = await this.#socket.accept();
       } catch (error) {
-        if (this.draining) return;
+        if (this.#closed) return;
         await this.#acceptFailed(error);
         continue;
       }
       this.#failed = false;
       if (this.#connections.length >= this.#maxConnections) await this.#untilRoom();
-      if (this.draining) return socket.close();
+      if (this.draining || this.#connections.length >= this.#maxConnections) return socket.close();
       this.#take(socket);
     }
   }
 
-  #take(socket: Deno.Conn): void {
+  #take(socket: AcceptedSocket): void {
     try {
       if ("setNoDelay" in socket) (socket as Deno.TcpConn).setNoDelay(true);
     } catch {
@@ -157,7 +173,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
    */
   async #untilRoom(): Promise<void> {
     const { clock } = this.#options;
-    while (!this.draining && this.#connections.length >= this.#maxConnections) {
+    while (!this.#closed && this.#connections.length >= this.#maxConnections) {
       const oldest = this.#oldest;
       const newForMs = oldest === null ? Infinity : oldest.newUntil - clock.now();
       if (oldest !== null && newForMs <= 0) {
@@ -273,22 +289,25 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   }
 
   async stop(): Promise<void> {
-    this.#end();
-    for (let each = this.#oldest; each !== null; each = this.#oldest) each.drain();
-    // The system frees the place only when no accepting is pending any more.
+    this.#close();
+    // The system frees the place only when no accepting is pending any more. Clients that were told of the end before that would
+    // come back to a place where nobody takes them.
     await this.#accepting;
+    this.draining = true;
+    for (let each = this.#oldest; each !== null; each = each.next) each.retire();
     if (this.#connections.length === 0) return;
     await new Promise<void>((resolve) => this.#empty = resolve);
   }
 
   cut(): void {
-    this.#end();
+    this.#close();
+    this.draining = true;
     for (let i = this.#connections.length - 1; i >= 0; i--) this.#connections[i]!.dispose();
   }
 
-  #end(): void {
-    if (this.draining) return;
-    this.draining = true;
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#steady?.[Symbol.dispose]();
     this.#spare[Symbol.dispose]();
     this.#onRoom?.();
@@ -302,7 +321,7 @@ function mostConnections(): number {
   return limit === null ? Infinity : Math.max(LEAST_CONNECTIONS, Math.floor((limit - OTHER_DESCRIPTORS) / 2));
 }
 
-function addressesOf({ remoteAddr, localAddr }: Deno.Conn): ProxyAddresses {
+function addressesOf({ remoteAddr, localAddr }: AcceptedSocket): ProxyAddresses {
   if (!("hostname" in remoteAddr)) return UNIX;
   const { hostname, port } = localAddr as Deno.NetAddr;
   return {

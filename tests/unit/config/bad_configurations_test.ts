@@ -372,14 +372,21 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     }`,
   ]),
   [
-    "own engine with TLS",
-    { upstreams, listen: { engine: "http1", tls: { cert: PEM_CERT, key: PEM_KEY } } },
-    'listen.engine must not be "http1" beside "tls", which that engine does not speak; leave it out',
+    "PROXY protocol with TLS",
+    {
+      upstreams,
+      listen: {
+        engine: "http1",
+        tls: { cert: PEM_CERT, key: PEM_KEY },
+        proxyProtocol: { from: ["private"] },
+      },
+    },
+    'listen.proxyProtocol must not stand beside "tls", since nothing is read in front of a handshake',
   ],
   [
     "timeouts of clients with TLS",
     { upstreams, listen: { timeouts: {}, tls: { cert: PEM_CERT, key: PEM_KEY } } },
-    'listen.timeouts is for the engine "http1" only, and "deno" is the engine of listeners with "tls"',
+    'listen.timeouts is for the engine "http1" only, and "deno" is the engine of listeners with "tls" that name none',
   ],
   [
     "PROXY protocol by the engine of the runtime",

@@ -1,6 +1,6 @@
 /** The certificate of a listener, as text or in files. */
 
-import type { ListenTlsOptions } from "../../config/proxy_config.ts";
+import type { ListenTlsOptions } from "../config/proxy_config.ts";
 
 /** Certificate and key as PEM texts. */
 export interface Certificate {

@@ -1,8 +1,8 @@
 /** Notices that the files of a certificate have changed. */
 
-import type { Clock } from "../../core/clock.ts";
-import type { ListenTlsOptions } from "../../config/proxy_config.ts";
-import { resourceShortage } from "../../core/resource_shortage.ts";
+import type { Clock } from "../core/clock.ts";
+import type { ListenTlsOptions } from "../config/proxy_config.ts";
+import { resourceShortage } from "../core/resource_shortage.ts";
 import { type Certificate, readCertificate, tryCertificate } from "./certificate.ts";
 
 /** How often the files are looked at. */

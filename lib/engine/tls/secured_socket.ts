@@ -1,0 +1,121 @@
+/** A connection of `node:tls` as the engines want one. */
+
+import type { Socket as TcpSocket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import type { Bytes } from "../../http/message.ts";
+import type { Socket } from "../socket.ts";
+import { startReading, stopReading } from "./tcp_handle.ts";
+
+/** Reads what comes in the order of its coming; whoever reads slowly stops the client. */
+export class SecuredSocket implements Socket {
+  readonly remoteAddr: Deno.NetAddr;
+  readonly localAddr: Deno.NetAddr;
+  readonly #tcp: TcpSocket;
+  readonly #socket: TLSSocket;
+  #paused = false;
+  /** What has come and was not read yet. */
+  #come: Bytes | null = null;
+  #ended = false;
+  #failure: Error | null = null;
+  #reading: Bytes | null = null;
+  #read: PromiseWithResolvers<number | null> | null = null;
+  #writing = 0;
+  #written: PromiseWithResolvers<number> | null = null;
+
+  /** @param tcp the connection that was secured */
+  constructor(tcp: TcpSocket, socket: TLSSocket, remoteAddr: Deno.NetAddr, localAddr: Deno.NetAddr) {
+    this.#tcp = tcp;
+    this.#socket = socket;
+    this.remoteAddr = remoteAddr;
+    this.localAddr = localAddr;
+    socket.on("data", (bytes: Bytes) => this.#onData(bytes));
+    socket.on("end", () => this.#onEnd(null));
+    socket.on("error", (error: Error) => this.#onEnd(error));
+    socket.on("close", () => this.#onEnd(null));
+  }
+
+  #onData(bytes: Bytes): void {
+    const read = this.#read;
+    if (read === null) {
+      this.#come = bytes;
+      return this.#pause();
+    }
+    const count = this.#take(bytes, this.#reading!);
+    if (this.#come !== null) this.#pause();
+    this.#read = this.#reading = null;
+    read.resolve(count);
+  }
+
+  #pause(): void {
+    this.#paused = true;
+    this.#socket.pause();
+    stopReading(this.#tcp);
+  }
+
+  #take(bytes: Bytes, buffer: Bytes): number {
+    if (bytes.length <= buffer.length) {
+      buffer.set(bytes);
+      this.#come = null;
+      return bytes.length;
+    }
+    buffer.set(bytes.subarray(0, buffer.length));
+    this.#come = bytes.subarray(buffer.length);
+    return buffer.length;
+  }
+
+  #onEnd(failure: Error | null): void {
+    this.#ended = true;
+    this.#failure ??= failure;
+    const read = this.#read;
+    this.#read = this.#reading = null;
+    if (failure === null) read?.resolve(null);
+    else read?.reject(failure);
+    // A write that is pending when the connection is closed is never heard of again.
+    if (failure === null && !this.#socket.destroyed) return;
+    const written = this.#written;
+    this.#written = null;
+    written?.reject(failure ?? new Error("The connection was closed"));
+  }
+
+  read(buffer: Bytes): Promise<number | null> {
+    const come = this.#come;
+    if (come !== null) {
+      const count = this.#take(come, buffer);
+      return Promise.resolve(count);
+    }
+    if (this.#failure !== null) return Promise.reject(this.#failure);
+    if (this.#ended) return Promise.resolve(null);
+    this.#reading = buffer;
+    this.#read = Promise.withResolvers();
+    if (this.#paused) {
+      this.#paused = false;
+      startReading(this.#tcp);
+      this.#socket.resume();
+    }
+    return this.#read.promise;
+  }
+
+  // One after the other: every writer of the engines waits for the write before.
+  write(bytes: Bytes): Promise<number> {
+    this.#writing = bytes.length;
+    const written = this.#written = Promise.withResolvers<number>();
+    this.#socket.write(bytes, this.#onWritten);
+    return written.promise;
+  }
+
+  readonly #onWritten = (error?: Error | null): void => {
+    const written = this.#written;
+    if (written === null) return;
+    this.#written = null;
+    if (error === undefined || error === null) written.resolve(this.#writing);
+    else written.reject(error);
+  };
+
+  closeWrite(): Promise<void> {
+    return new Promise((resolve) => this.#socket.end(() => resolve()));
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+}

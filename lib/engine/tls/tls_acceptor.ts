@@ -1,0 +1,188 @@
+/** Accepts clients that speak TLS, and shakes hands with them, on `node:net` and `node:tls`. */
+
+import { createServer, type Server, type Socket as TcpSocket } from "node:net";
+import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
+import { formatListen } from "../../config/format_listen.ts";
+import type { ResolvedListen } from "../../config/proxy_config.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
+import { socketShortage } from "../../core/resource_shortage.ts";
+import { type Certificate, isInFiles, readCertificate, tryCertificate } from "../certificate.ts";
+import { CertificateWatch } from "../certificate_watch.ts";
+import { type ListenerEvents, listenError } from "../engine.ts";
+import { SecuredSocket } from "./secured_socket.ts";
+import { BACKLOG, wake } from "./tcp_handle.ts";
+
+/** What a {@linkcode TlsAcceptor} takes. */
+interface TlsAcceptorOptions {
+  readonly listen: ResolvedListen;
+  readonly clock: Clock;
+  readonly wheel: DeadlineWheel;
+  readonly onCertificate: ListenerEvents["onCertificate"];
+}
+
+/** How many clients may shake hands at the same time; for one more the one that takes longest is given up. */
+const MAX_HANDSHAKES = 1024;
+/** How many may have done so and wait to be taken; further ones are closed. */
+const MAX_WAITING = 256;
+/** How often it is looked whether the runtime still accepts. */
+const LOOK_EVERY_MS = 1000;
+
+/** A listener for TLS; `accept()` and `close()` are those of a `Deno.Listener`. */
+export class TlsAcceptor {
+  readonly #options: TlsAcceptorOptions;
+  readonly #server: Server;
+  readonly #watch: CertificateWatch | null;
+  /** Connections whose handshake is not done; those that began first come first. */
+  readonly #handshakes = new Set<TcpSocket>();
+  readonly #waiting: SecuredSocket[] = [];
+  #accepting: PromiseWithResolvers<SecuredSocket> | null = null;
+  #look: Disposable | null = null;
+  /** Whether the runtime may have stopped to accept. */
+  #lacked = false;
+  #closed = false;
+  #context: SecureContext;
+
+  private constructor(options: TlsAcceptorOptions, certificate: Certificate) {
+    const { listen, clock, onCertificate } = options;
+    const tls = listen.tls!;
+    this.#options = options;
+    this.#context = createSecureContext({ ...certificate });
+    this.#server = createServer(
+      { noDelay: true, allowHalfOpen: true },
+      (socket) => this.#connected(socket),
+    );
+    this.#watch = !isInFiles(tls) ? null : new CertificateWatch({
+      tls,
+      current: certificate,
+      clock,
+      onChange: (changed) => {
+        this.#context = createSecureContext({ ...changed });
+        onCertificate(this.#place, null);
+        return Promise.resolve();
+      },
+      onProblem: (problem) => onCertificate(this.#place, problem),
+    });
+  }
+
+  /**
+   * Begins to listen.
+   *
+   * @throws {ListenError} when the address cannot be listened at, or the certificate cannot be used
+   */
+  static async open(options: TlsAcceptorOptions): Promise<TlsAcceptor> {
+    const { hostname, port, tls } = options.listen;
+    let acceptor: TlsAcceptor | null = null;
+    try {
+      const certificate = readCertificate(tls!);
+      tryCertificate(certificate);
+      acceptor = new TlsAcceptor(options, certificate);
+      await acceptor.#listen(hostname, port);
+      return acceptor;
+    } catch (error) {
+      acceptor?.close();
+      throw listenError(formatListen(options.listen), error);
+    }
+  }
+
+  #listen(host: string, port: number): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#server.on("error", reject);
+    this.#server.listen({ host, port, backlog: BACKLOG }, resolve);
+    this.#lookLater();
+    return promise;
+  }
+
+  get addr(): Deno.NetAddr {
+    const { address, port } = this.#server.address() as { address: string; port: number };
+    return { transport: "tcp", hostname: address, port };
+  }
+
+  get #place(): string {
+    return formatListen({ ...this.#options.listen, port: this.addr.port });
+  }
+
+  /**
+   * The next client whose handshake is done.
+   *
+   * @throws when the process lacks what it takes to accept one, or the listener is closed
+   */
+  accept(): Promise<SecuredSocket> {
+    const next = this.#waiting.shift();
+    if (next !== undefined) return Promise.resolve(next);
+    if (this.#closed) return Promise.reject(new Error("The listener is closed"));
+    if (this.#lacked) wake(this.#server);
+    this.#lacked = false;
+    this.#accepting = Promise.withResolvers();
+    return this.#accepting.promise;
+  }
+
+  #connected(tcp: TcpSocket): void {
+    const handshakes = this.#handshakes;
+    const socket = new TLSSocket(tcp, {
+      isServer: true,
+      secureContext: this.#context,
+      ALPNProtocols: ["http/1.1"],
+    });
+    const { wheel, listen: { limits } } = this.#options;
+    const deadline = wheel.deadline(() => tcp.destroy());
+    const over = (): boolean => {
+      deadline.clear();
+      return handshakes.delete(tcp);
+    };
+    handshakes.add(tcp);
+    deadline.set(limits.headMs);
+    // Without listeners for them errors would end the process; they end both sockets.
+    tcp.on("error", () => tcp.destroy());
+    socket.on("error", () => tcp.destroy());
+    socket.on("close", over);
+    socket.on("end", () => {
+      if (over()) tcp.destroy();
+    });
+    socket.on("secure", () => {
+      if (over()) this.#secured(tcp, socket);
+    });
+    if (handshakes.size > MAX_HANDSHAKES) handshakes.values().next().value!.destroy();
+  }
+
+  #secured(tcp: TcpSocket, socket: TLSSocket): void {
+    if (this.#accepting === null && this.#waiting.length >= MAX_WAITING) return void tcp.destroy();
+    const { remoteAddress = "", remotePort = 0, localAddress = "", localPort = 0 } = tcp;
+    const secured = new SecuredSocket(
+      tcp,
+      socket,
+      { transport: "tcp", hostname: remoteAddress, port: remotePort },
+      { transport: "tcp", hostname: localAddress, port: localPort },
+    );
+    const accepting = this.#accepting;
+    this.#accepting = null;
+    if (accepting === null) this.#waiting.push(secured);
+    else accepting.resolve(secured);
+  }
+
+  #lookLater(): void {
+    this.#look = this.#options.clock.setTimer(() => {
+      this.#lookLater();
+      wake(this.#server);
+      const shortage = this.#accepting === null ? null : socketShortage();
+      if (shortage === null) return;
+      const accepting = this.#accepting!;
+      this.#accepting = null;
+      this.#lacked = true;
+      accepting.reject(new Error(shortage));
+    }, LOOK_EVERY_MS);
+  }
+
+  /** Accepts nobody any more; those who still shake hands are closed. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#watch?.[Symbol.dispose]();
+    this.#look?.[Symbol.dispose]();
+    this.#server.close();
+    for (const socket of this.#handshakes) socket.destroy();
+    for (const socket of this.#waiting.splice(0)) socket.close();
+    this.#accepting?.reject(new Error("The listener is closed"));
+    this.#accepting = null;
+  }
+}
