@@ -40,7 +40,8 @@ export class RetryBudget {
 
   /** Forgets what is older than the window. */
   #turnTo(now: number): number {
-    const part = Math.floor(now / PART_MS);
+    // A request that was read a moment ago may come after one that arrived since.
+    const part = Math.max(Math.floor(now / PART_MS), this.#part);
     if (part !== this.#part) {
       const passed = this.#part === -1 ? PARTS : Math.min(part - this.#part, PARTS);
       for (let i = 0; i < passed; i++) {

@@ -29,6 +29,14 @@ Deno.test("RetryBudget allows so many a second in any case", () => {
   ]);
 });
 
+Deno.test("RetryBudget loses no count to a request whose moment is a little older", () => {
+  const budget = new RetryBudget({ percent: 10, min: 0 });
+  for (let i = 0; i < 50; i++) budget.request(5000);
+  budget.request(4999);
+  for (let i = 0; i < 50; i++) budget.request(5000);
+  assertEquals(taken(budget, 5000), 11);
+});
+
 Deno.test("RetryBudget never allows more than the larger of both bounds, whatever comes when", () => {
   const step = fc.record({ after: fc.integer({ min: 0, max: 4000 }), retry: fc.boolean() });
   fc.assert(
