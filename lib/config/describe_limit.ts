@@ -67,7 +67,7 @@ function describeMemory(policies: readonly ResolvedPolicy[]): string {
   const maxKeys = policies.reduce((sum, policy) => sum + policy.maxKeys, 0);
   const { byteLength } = tableSize(maxKeys, policies.length);
   const megabytes = (byteLength / 2 ** 20).toFixed(1);
-  return `${maxKeys} keys counted exactly in ${megabytes} MiB; further ones by estimate, never too low`;
+  return `${maxKeys} keys counted exactly in ${megabytes} MiB; further ones evict those that have used least`;
 }
 
 function describeAmount(policy: ResolvedPolicy): string {

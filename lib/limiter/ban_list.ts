@@ -3,7 +3,7 @@
 import type { Charge } from "./charge.ts";
 import type { Cursor, State } from "./cursor.ts";
 import type { SharedTable } from "./shared_table.ts";
-import { TICK_US, tickOf } from "./table_layout.ts";
+import { PINNED, TICK_US, tickOf } from "./table_layout.ts";
 
 /** Keeps the entry of a ban apart from the one that counts. A ban has nothing to do with the window, and outlives it. */
 const SALT = 0x5bd1e995;
@@ -44,11 +44,15 @@ export class BanList {
     let written = false;
     while (!written) {
       const now = table.now();
-      if (!table.entries.find(cursor) && !table.entries.place(cursor, now, [], 0)) break;
+      const { entries } = table;
+      if (!entries.find(cursor) && !entries.place(cursor, now, [], 0) && !entries.displace(cursor, [], 0)) {
+        break;
+      }
       const next: State = { a: now + durationUs, b: 1, c: 0 };
       // Before the entry: nobody looks for one while this says that there is none.
       table.raiseBannedUntil(tickOf(next.a, now));
-      written = table.entries.write(cursor, next, now);
+      cursor.use = PINNED;
+      written = entries.write(cursor, next, now);
     }
     cursor.low ^= SALT ^ windowSalt;
     return written;

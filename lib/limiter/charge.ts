@@ -22,7 +22,7 @@ export class Charge {
   /** Position of the policy in its limiter. */
   readonly index: number;
   readonly algorithm: Algorithm;
-  /** Counts what the table has no room for. */
+  /** Counts what no entry may be displaced for. */
   readonly sketch: CountMinSketch;
   readonly rule: Rule;
   readonly verdict: Verdict = makeVerdict();
@@ -46,6 +46,10 @@ export class Charge {
   /** What the store calls the key, and the session in which it was asked; only set for permits of a store. */
   storeKey = "";
   session = 0;
+  /** The limit that {@linkcode shareOfOne} was worked out for. */
+  sharedLimit = 0.5;
+  /** What one of the limit is as a share of it, of `FULL_USE`. */
+  shareOfOne = 0.5;
   /** Whether the decision that is being settled writes the new state. */
   writes = false;
 

@@ -1,6 +1,6 @@
 /** Counts that change once more when a request is over. */
 
-import { makeVerdict } from "./algorithm.ts";
+import { makeVerdict, type Rule } from "./algorithm.ts";
 import type { CountedKey } from "./counted_key.ts";
 import { Cursor, type State } from "./cursor.ts";
 import { fixedWindow } from "./fixed_window.ts";
@@ -8,19 +8,19 @@ import { chargeOverflow, refundOverflow } from "./overflow.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { slidingWindow } from "./sliding_window.ts";
 import { MAX_AHEAD_US } from "./token_bucket.ts";
+import { shareOf } from "./verdict_numbers.ts";
 
 /**
  * Counts more for a key, limit or not, or takes back some of what was counted.
  *
  * More is counted now. What is taken back is taken from where it was counted, and never more than still counts there:
- * a correction that comes late must not make room for other requests.
+ * a correction that comes late must not make room for other requests. Other keys may have the entry from here on.
  *
  * @param delta at most the cost is taken back
  */
 export function correctCount(table: SharedTable, counted: CountedKey, delta: number): void {
-  if (delta === 0) return;
   if (counted.sketch !== null) {
-    correctOverflow(table, counted, delta);
+    if (delta !== 0) correctOverflow(table, counted, delta);
     return;
   }
   const cursor = new Cursor();
@@ -31,21 +31,36 @@ export function correctCount(table: SharedTable, counted: CountedKey, delta: num
     const found = table.entries.find(cursor);
     const now = table.now();
     if (!found) {
-      if (delta < 0) return;
-      // Its entry had expired and is another key's now: it begins anew, where there is room.
-      if (!table.entries.place(cursor, now, [], 0)) return;
+      if (delta <= 0) return;
+      // Its entry is another key's now. It begins anew, or with what is remembered of it.
+      if (!table.entries.place(cursor, now, [], 0) && !table.entries.displace(cursor, [], 0)) return;
+      table.displaced.seed(cursor, counted.policy.algorithm, now, ruleOf(counted));
     }
     if (delta > 0) addTo(cursor, now, delta, counted, next);
-    else if (!takeFrom(cursor, now, -delta, counted, next)) return;
+    else takeFrom(cursor, now, -delta, counted, next);
+    cursor.use = useOf(next, counted);
     if (table.entries.write(cursor, next, now)) return;
   }
 }
 
 function correctOverflow(table: SharedTable, counted: CountedKey, delta: number): void {
-  const { sketch, policy: { algorithm }, countedAt, cost, limit, burst, windowUs } = counted;
-  const rule = { limit, burst, windowUs, penalize: false, bounded: false };
+  const { sketch, policy: { algorithm }, countedAt, cost } = counted;
+  const rule = ruleOf(counted);
   if (delta < 0) refundOverflow(sketch!, counted, algorithm, countedAt, cost, rule, -delta);
   else chargeOverflow(sketch!, counted, algorithm, table.now(), delta, rule, true);
+}
+
+function ruleOf({ limit, burst, windowUs }: CountedKey): Rule {
+  return { limit, burst, windowUs, penalize: false, bounded: false };
+}
+
+/** How much of its limit a key has used, as its entry says. */
+function useOf(
+  { b, c }: Readonly<State>,
+  { policy: { algorithm }, limit, burst, windowUs }: CountedKey,
+): number {
+  if (algorithm === "token-bucket") return shareOf(b / windowUs, burst);
+  return shareOf(algorithm === "sliding-window" ? b + c : b, limit);
 }
 
 /** The state with more in it, which may be more than the limit. */
@@ -64,36 +79,33 @@ function addTo(state: Readonly<State>, now: number, amount: number, counted: Cou
   into.c = verdict.next.c;
 }
 
-/** The state with less in it; `false` when nothing of what was counted is left there. */
+/** The state with less in it, or as it is when nothing of what was counted is left there. */
 function takeFrom(
   state: Readonly<State>,
   now: number,
   amount: number,
   counted: CountedKey,
   into: State,
-): boolean {
+): void {
   const { policy: { algorithm }, expiresAt, windowUs, limit, countedAt } = counted;
   into.a = state.a;
   into.b = state.b;
   into.c = state.c;
   switch (algorithm) {
     case "fixed-window":
-      if (state.a !== expiresAt) return false;
-      into.b = Math.max(0, state.b - amount);
-      return true;
+      if (state.a === expiresAt) into.b = Math.max(0, state.b - amount);
+      return;
     case "sliding-window":
       if (state.a === expiresAt) into.c = Math.max(0, state.c - amount);
       else if (state.a === expiresAt + windowUs) into.b = Math.max(0, state.b - amount);
-      else return false;
-      return true;
+      return;
     case "token-bucket": {
       const left = amount * windowUs - Math.max(0, now - countedAt) * limit;
-      if (left <= 0) return false;
-      fillBucket(state, now, -left, limit, into);
-      return true;
+      if (left > 0) fillBucket(state, now, -left, limit, into);
+      return;
     }
     case "concurrency":
-      return false;
+      return;
   }
 }
 

@@ -20,6 +20,10 @@ export class Cursor implements Fingerprint, State {
   version = 0;
   /** Place in the group; -1 when the key has none. */
   slot = -1;
+  /** Whether the place is that of another key, which loses it when the cursor is written. */
+  displaces = false;
+  /** Share of the limit that is used, of `FULL_USE`; to be set before a write. */
+  use = 0;
   a = 0.5;
   b = 0.5;
   c = 0.5;

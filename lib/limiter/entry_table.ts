@@ -1,8 +1,9 @@
 /** The entries of a table, and how they are found, taken and written. */
 
 import type { Cursor, State } from "./cursor.ts";
+import type { DisplacedKeys } from "./displaced_keys.ts";
 import { awaitGroup, writeEntry } from "./group_lock.ts";
-import { BUCKET, BUCKETS, ENTRY, GROUP, HEADER, TICK_US, tickOf, WAYS } from "./table_layout.ts";
+import { BUCKET, BUCKETS, ENTRY, GROUP, HEADER, PINNED, TICK_US, tickOf, WAYS } from "./table_layout.ts";
 
 /** Whatever has a cursor; an array of these is handed over, and not one of cursors, to spare the copy. */
 interface CursorHolder {
@@ -23,20 +24,25 @@ const SPARE = 3;
  * A hash table of fixed size: a key belongs to one group of entries, and there to one of two buckets of eight.
  *
  * An entry holds the key's fingerprint, when it expires, and three numbers that mean something to the algorithm of its
- * policy. Expired entries, within 66 ms of their time, are free for others. `group_lock.ts` says how several workers
- * change entries at once.
+ * policy. Expired entries, within 66 ms of their time, are free for others; where there are none, a new key takes the
+ * place of the one that has used least of its limit. `group_lock.ts` says how several workers change entries at once.
  */
 export class EntryTable {
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
   readonly #groups: number;
+  readonly #displaced: DisplacedKeys;
   readonly #order: number[] = [];
 
-  /** @param groups how many there are, from the end of the header on */
-  constructor(words: Int32Array, floats: Float64Array, groups: number) {
+  /**
+   * @param groups how many there are, from the end of the header on
+   * @param displaced remembers the keys that lose their places
+   */
+  constructor(words: Int32Array, floats: Float64Array, groups: number, displaced: DisplacedKeys) {
     this.#words = words;
     this.#floats = floats;
     this.#groups = groups;
+    this.#displaced = displaced;
   }
 
   /**
@@ -55,6 +61,7 @@ export class EntryTable {
     let slot = this.#findIn(base, first, low, high);
     if (slot < 0) slot = this.#findIn(base, secondBucket(low), low, high);
     cursor.slot = slot;
+    cursor.displaces = false;
     if (slot < 0) {
       cursor.a = cursor.b = cursor.c = 0;
       return false;
@@ -101,6 +108,55 @@ export class EntryTable {
     return slot >= 0;
   }
 
+  /**
+   * Chooses the entry of another key for one that has none and for which nothing is free: of those in its two buckets the
+   * one that has used least of its limit, and of several such the one that expires first. `false` when none may go.
+   *
+   * So whoever makes up keys displaces those that have used as much as they, and not those that have used more. The
+   * other key loses its place when the cursor is written, and what it had used is remembered as long as there is room.
+   *
+   * @param holders those of the same decision, the first `count`, whose entries may not go
+   */
+  displace(cursor: Cursor, holders: readonly CursorHolder[], count: number): boolean {
+    const words = this.#words;
+    const { base, low, high } = cursor;
+    const first = low & (BUCKETS - 1);
+    const second = secondBucket(low);
+    let least = PINNED;
+    let soonest = 0;
+    let chosen = -1;
+    for (let i = 0; i < 2 * WAYS; i++) {
+      // From a place that differs by key: new keys that come within a tick would take it from each other otherwise.
+      const way = (i + high) & (2 * WAYS - 1);
+      const slot = (way < WAYS ? first : second) * WAYS + (way & (WAYS - 1));
+      const use = words[entryAt(base, slot) + ENTRY.use]!;
+      if (use > least || use === PINNED) continue;
+      const tick = words[tickAt(base, slot)]!;
+      if (use === least && ((tick - soonest) | 0) >= 0) continue;
+      if (count > 1 && isTaken(base, slot, holders, count)) continue;
+      least = use;
+      soonest = tick;
+      chosen = slot;
+    }
+    cursor.slot = chosen;
+    cursor.displaces = chosen >= 0;
+    return chosen >= 0;
+  }
+
+  /** Before the place is overwritten: who looks the other key up in between must not find it new. */
+  #remember({ base, slot }: Cursor, nowUs: number): void {
+    const words = this.#words;
+    const entry = entryAt(base, slot);
+    const tag = tickAt(base, slot) - BUCKET.ticks;
+    this.#displaced.remember(
+      words[tag]!,
+      words[entry + ENTRY.check]!,
+      words[entry + ENTRY.use]!,
+      words[tag + BUCKET.ticks]!,
+      Math.floor(nowUs / TICK_US) | 0,
+    );
+  }
+
   #countFree(base: number, bucket: number, nowTick: number): number {
     const words = this.#words;
     const ticks = base + GROUP.buckets + bucket * BUCKET.size + BUCKET.ticks;
@@ -142,6 +198,7 @@ export class EntryTable {
    */
   write(cursor: Cursor, next: Readonly<State>, nowUs: number): boolean {
     const { version } = cursor;
+    if (cursor.displaces) this.#remember(cursor, nowUs);
     return this.#writeEntry(cursor, next, nowUs, version, version + 1, (version + 2) | 0);
   }
 
@@ -165,6 +222,7 @@ export class EntryTable {
       const { cursor, verdict, writes } = pending[i]!;
       const locked = cursor.version + 1;
       if (!writes || cursor.slot < 0) continue;
+      if (cursor.displaces) this.#remember(cursor, nowUs);
       // A worker that the system did not run for long finds its group taken over. The decision begins anew then: what
       // it has written before counts once too often, which is better than to admit a request that nobody counted.
       held = this.#writeEntry(cursor, verdict.next, nowUs, locked, locked, locked);
@@ -218,11 +276,21 @@ export class EntryTable {
       cursor.low,
       tickOf(next.a, nowUs),
       cursor.high,
+      cursor.use,
       next.a,
       next.b,
       next.c,
     );
   }
+}
+
+function entryAt(base: number, slot: number): number {
+  return base + GROUP.buckets + (slot >>> 3) * BUCKET.size + BUCKET.entries +
+    (slot & (WAYS - 1)) * ENTRY.size;
+}
+
+function tickAt(base: number, slot: number): number {
+  return base + GROUP.buckets + (slot >>> 3) * BUCKET.size + BUCKET.ticks + (slot & (WAYS - 1));
 }
 
 /** The other bucket in which a key may be; never the first one. */

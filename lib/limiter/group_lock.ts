@@ -69,6 +69,7 @@ function replay(words: Int32Array, floats: Float64Array, base: number): void {
   words[tagAt] = words[base + GROUP.tag]!;
   words[tagAt + BUCKET.ticks] = words[base + GROUP.tick]!;
   words[entry] = words[base + GROUP.check]!;
+  words[entry + ENTRY.use] = words[base + GROUP.use]!;
   floats[to] = floats[from]!;
   floats[to + 1] = floats[from + 1]!;
   floats[to + 2] = floats[from + 2]!;
@@ -94,6 +95,7 @@ export function writeEntry(
   tag: number,
   tick: number,
   check: number,
+  use: number,
   a: number,
   b: number,
   c: number,
@@ -108,6 +110,7 @@ export function writeEntry(
   words[base + GROUP.tag] = tag;
   words[base + GROUP.tick] = tick;
   words[base + GROUP.check] = check;
+  words[base + GROUP.use] = use;
   floats[journal] = a;
   floats[journal + 1] = b;
   floats[journal + 2] = c;
@@ -117,6 +120,7 @@ export function writeEntry(
   words[tagAt] = tag;
   words[tagAt + BUCKET.ticks] = tick;
   words[entry] = check;
+  words[entry + ENTRY.use] = use;
   floats[state] = a;
   floats[state + 1] = b;
   floats[state + 2] = c;

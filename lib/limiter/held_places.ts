@@ -6,6 +6,7 @@ import type { CountMinSketch } from "./count_min_sketch.ts";
 import { Cursor, type State } from "./cursor.ts";
 import type { EntryTable } from "./entry_table.ts";
 import { chargeOverflow, refundOverflow } from "./overflow.ts";
+import { PINNED } from "./table_layout.ts";
 
 /** Where places are counted. */
 interface PlaceTable {
@@ -70,6 +71,7 @@ export class WorkerPlaces {
     while (this.#table.entries.find(cursor)) {
       const now = this.#table.now();
       releasePlaces(cursor, now, cost, windowUs, held.expiresAt, next);
+      cursor.use = PINNED;
       if (this.#table.entries.write(cursor, next, now)) return;
     }
   }
@@ -100,11 +102,12 @@ export class WorkerPlaces {
     for (;;) {
       const found = entries.find(cursor);
       const now = this.#table.now();
-      if (!found && !entries.place(cursor, now, [], 0)) {
+      if (!found && !entries.place(cursor, now, [], 0) && !entries.displace(cursor, [], 0)) {
         this.#charge(held, counted.overflow);
         return;
       }
       retakePlaces(cursor, now, cost, windowUs, held.expiresAt, next);
+      cursor.use = PINNED;
       if (!entries.write(cursor, next, now)) continue;
       held.expiresAt = next.a;
       held.takenAt = now;

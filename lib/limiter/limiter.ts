@@ -160,7 +160,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   /**
    * Forgets what was counted for a key, and lifts its ban.
    *
-   * Keys that did not fit the table are counted together with others and go on being estimated.
+   * What is remembered of a key that lost its place in a full table stays.
    *
    * @param policyName of the policy whose count is meant; all when left out
    * @throws {RangeError} when there is no such policy

@@ -23,6 +23,6 @@ export interface RateLimiterOptions {
   scope?: string;
   /** Decides in place of the table, which then has the bans only. */
   store?: LimiterStore;
-  /** Called when keys of a policy do not fit the table and are counted by estimate; at most once a window. */
+  /** Called when keys of a policy do not fit the table and take the places of others; at most once a window. */
   onOverflow?: (policy: ResolvedPolicy) => void;
 }

@@ -10,6 +10,7 @@ import type { LimiterStore } from "./limiter_store.ts";
 import { chargeOverflow, estimateOverflow, refundOverflow, seedFromSketch } from "./overflow.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { TICK_US } from "./table_layout.ts";
+import { useOf } from "./verdict_numbers.ts";
 
 /**
  * Decides in a `SharedTable`, at once.
@@ -92,10 +93,17 @@ export class MemoryStore implements LimiterStore {
 
   #place(charge: Charge, now: number, charges: readonly Charge[], count: number): void {
     const { cursor, sketch } = charge;
-    if (this.#entries.place(cursor, now, charges, count)) {
-      if (!sketch.isActive(Math.floor(now / TICK_US) | 0)) return;
-      if (seedFromSketch(sketch, cursor, charge.policy.algorithm, now, charge.rule)) return;
+    const { algorithm } = charge.policy;
+    if (this.#entries.place(cursor, now, charges, count) || this.#entries.displace(cursor, charges, count)) {
+      const tick = Math.floor(now / TICK_US) | 0;
+      const seeded = !sketch.isActive(tick) || seedFromSketch(sketch, cursor, algorithm, now, charge.rule);
+      if (seeded) {
+        const { displaced } = this.table;
+        if (displaced.isActive(tick)) displaced.seed(cursor, algorithm, now, charge.rule);
+        return;
+      }
       cursor.slot = -1;
+      cursor.displaces = false;
     }
     charge.overflowed = true;
   }
@@ -106,6 +114,7 @@ export class MemoryStore implements LimiterStore {
     if (count === 1 && !charges[0]!.overflowed) {
       const { verdict, cursor, rule } = charges[0]!;
       if (!verdict.admitted && !rule.penalize && !verdict.corrects) return entries.isCurrent(cursor);
+      cursor.use = useOf(charges[0]!);
       return entries.write(cursor, verdict.next, now);
     }
     let writes = 0;
@@ -113,7 +122,9 @@ export class MemoryStore implements LimiterStore {
       const charge = charges[i]!;
       const { verdict, rule } = charge;
       charge.writes = verdict.admitted ? admitted : rule.penalize || verdict.corrects;
-      if (charge.writes) writes++;
+      if (!charge.writes) continue;
+      charge.cursor.use = useOf(charge);
+      writes++;
     }
     if (writes === 0) return this.#isCurrent(charges, count);
     for (let i = 0; i < count; i++) {

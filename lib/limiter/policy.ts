@@ -94,8 +94,8 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   /** Bits of an IPv6 address that count as one client. @default {64} */
   ipv6Prefix?: number;
   /**
-   * How many keys are counted exactly, in memory of fixed size; further ones by estimate, never too low: too high by
-   * about what those without room have been counted in the window, divided by an eighth to a quarter of `maxKeys`.
+   * How many keys are counted exactly, in memory of fixed size. Further ones take the places of those that have used
+   * least of their limits, of which only some thousands are remembered.
    *
    * It does not bound what is counted in Redis, which has as many keys as its own `maxmemory` leaves room for; each ends
    * by itself. There it is for what this instance counts while Redis does not answer, and for bans.

@@ -3,6 +3,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import { CountMinSketch } from "./count_min_sketch.ts";
+import { DisplacedKeys } from "./displaced_keys.ts";
 import { EntryTable } from "./entry_table.ts";
 import { WorkerPlaces } from "./held_places.ts";
 import { TableClock } from "./table_clock.ts";
@@ -21,7 +22,9 @@ interface SharedTableOptions {
 
 /**
  * The counts of a limiter in a `SharedArrayBuffer` of fixed size: any number of workers read and write them without
- * messages, see {@linkcode EntryTable}. What finds no entry is counted by estimate in a sketch of its policy.
+ * messages, see {@linkcode EntryTable}. What finds no entry takes that of a key which has used less, see
+ * {@linkcode DisplacedKeys}; where none may go (places that are held, bans) it is counted by estimate in a sketch of its
+ * policy.
  */
 export class SharedTable {
   /** The memory; post it to a Worker and call {@linkcode SharedTable.attach} there. */
@@ -35,6 +38,8 @@ export class SharedTable {
 
   /** The entries. @internal */
   readonly entries: EntryTable;
+  /** What is known of keys that lost their entries. @internal */
+  readonly displaced: DisplacedKeys;
   /** What the requests of this worker hold. @internal */
   readonly places: WorkerPlaces = new WorkerPlaces(this);
   readonly #time: TableClock;
@@ -53,7 +58,10 @@ export class SharedTable {
     this.#groups = this.#words[HEADER.groups]!;
     this.#sketches = this.#words[HEADER.sketches]!;
     this.#sketchCells = this.#words[HEADER.sketchCells]!;
-    this.entries = new EntryTable(this.#words, new Float64Array(buffer), this.#groups);
+    const displacedAt = HEADER.size + this.#groups * GROUP.size +
+      this.#sketches * ROWS * 2 * this.#sketchCells;
+    this.displaced = new DisplacedKeys(this.#words, displacedAt, this.#words[HEADER.displacedCells]!);
+    this.entries = new EntryTable(this.#words, new Float64Array(buffer), this.#groups, this.displaced);
   }
 
   /**
@@ -81,6 +89,7 @@ export class SharedTable {
     words[HEADER.groups] = size.groups;
     words[HEADER.sketches] = sketches;
     words[HEADER.sketchCells] = size.sketchCells;
+    words[HEADER.displacedCells] = size.displacedCells;
     words[HEADER.seedLow] = Math.floor(random() * 2 ** 32);
     words[HEADER.seedHigh] = Math.floor(random() * 2 ** 32);
     new Float64Array(buffer)[HEADER.originMs >> 1] = clock.wallTime();

@@ -1,7 +1,7 @@
 /** Where everything is in the memory of a `SharedTable`; all positions are in words of 32 bits. */
 
 /** Marks the memory as a table of this layout; a worker of another version must not misread it. */
-export const MAGIC = 0x6c623031;
+export const MAGIC = 0x6c623032;
 
 /** Words of the header. */
 export const HEADER = {
@@ -16,8 +16,16 @@ export const HEADER = {
   latestMs: 7,
   /** Tick until which some key is banned. */
   bannedUntil: 8,
+  /** Cells of a row of one generation of displaced keys. */
+  displacedCells: 9,
   /** Float64: wall time of the table's time zero. */
   originMs: 10,
+  /** Tick until which something is remembered of a displaced key. */
+  displacedUntil: 12,
+  /** How many cells of the younger generation are taken, in its first row. */
+  displacedTaken: 13,
+  /** Which generation is the younger one, 0 or 1. */
+  displacedGeneration: 14,
   /** For each sketch: salt of its policy (0: free), then tick until which it counts anything. */
   directory: 16,
   size: 16 + 2 * 128,
@@ -41,8 +49,13 @@ export const BUCKETS = 64;
  */
 const KEYS_PER_GROUP = 288;
 
-/** Words of an entry: second half of the fingerprint, and three Float64 of state. */
-export const ENTRY = { check: 0, state: 2, size: 8 } as const;
+/** Words of an entry: second half of the fingerprint, share of the limit that is used, and three Float64 of state. */
+export const ENTRY = { check: 0, use: 1, state: 2, size: 8 } as const;
+
+/** `use` of an entry that has used up its limit. */
+export const FULL_USE = 2 ** 30;
+/** `use` of an entry that no other key may displace: places that requests hold, and bans. */
+export const PINNED = 2 ** 31 - 1;
 
 /** Words of a bucket: the line of tags and ticks, and right behind it, on the same page, the entries. */
 export const BUCKET = {
@@ -63,6 +76,7 @@ export const GROUP = {
   check: 5,
   /** Three Float64. */
   state: 6,
+  use: 12,
   buckets: 16,
   size: 16 + BUCKETS * BUCKET.size,
 } as const;
@@ -74,6 +88,10 @@ const MAX_TICKS_AHEAD = 2 ** 31 - 2;
 /** Rows of a sketch. */
 export const ROWS = 4;
 
+/** Rows of a generation of displaced keys. */
+export const DISPLACED_ROWS = 4;
+const MIN_DISPLACED_CELLS = 8192;
+
 /** Turns a time into ticks modulo 2^32, rounded up: compared by the sign of the difference. */
 export function tickOf(timeUs: number, nowUs: number): number {
   const now = Math.floor(nowUs / TICK_US);
@@ -84,14 +102,17 @@ export function tickOf(timeUs: number, nowUs: number): number {
 interface TableSize {
   readonly groups: number;
   readonly sketchCells: number;
+  readonly displacedCells: number;
   readonly byteLength: number;
 }
 
 /** Works out the sizes of a table. */
 export function tableSize(maxKeys: number, sketches: number): TableSize {
   const groups = Math.max(1, Math.ceil(maxKeys / KEYS_PER_GROUP));
-  // A power of two near an eighth of the keys: 16,384 in a row for 100,000.
-  const sketchCells = 2 ** Math.max(10, Math.ceil(Math.log2(maxKeys / 8)));
-  const words = HEADER.size + groups * GROUP.size + sketches * ROWS * 2 * sketchCells;
-  return { groups, sketchCells, byteLength: words * 4 };
+  // A power of two near a sixteenth of the keys: 8,192 in a row for 100,000.
+  const sketchCells = 2 ** Math.max(10, Math.ceil(Math.log2(maxKeys / 16)));
+  const displacedCells = Math.max(MIN_DISPLACED_CELLS, sketches * sketchCells);
+  const words = HEADER.size + groups * GROUP.size + sketches * ROWS * 2 * sketchCells +
+    DISPLACED_ROWS * 2 * displacedCells;
+  return { groups, sketchCells, displacedCells, byteLength: words * 4 };
 }

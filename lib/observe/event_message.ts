@@ -72,7 +72,7 @@ export function eventMessage(event: ProxyEvent): string {
     case "request_log":
       return event.message;
     case "limiter_overflow":
-      return `Limiter ${event.policy} holds ${event.capacity} keys and is full: further keys are estimated, never too low`;
+      return `Limiter ${event.policy} holds ${event.capacity} keys and is full: further keys evict those that have used least`;
     case "limiter_store":
       return event.available
         ? `Limits are counted in ${event.address}${

@@ -156,7 +156,7 @@ export interface RequestLogEvent {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-/** A limiter's table is full: from here on it estimates (never too low) instead of counting. */
+/** A limiter's table is full: from here on new keys take the places of those that have used least of their limits. */
 export interface LimiterOverflowEvent {
   /** Tells this event from others. */
   readonly kind: "limiter_overflow";

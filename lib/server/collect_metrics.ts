@@ -11,7 +11,7 @@ interface MetricSources {
   readonly arrived: number;
   /** Requests that are not over. */
   readonly running: number;
-  /** For each policy, in how many windows keys did not fit the table and were counted by estimate. */
+  /** For each policy, in how many windows keys did not fit the table. */
   readonly overflows: ReadonlyMap<string, number>;
 }
 
@@ -46,7 +46,7 @@ export function collectMetrics({ pools, arrived, running, overflows }: MetricSou
     ),
     metric(
       "lbproxy_ratelimit_overflows_total",
-      "Windows in which keys did not fit the table and were counted by estimate.",
+      "Windows in which keys did not fit the table and took the places of others.",
       "counter",
       Array.from(overflows, ([policy, value]) => ({ labels: { policy }, value })),
     ),

@@ -21,7 +21,7 @@ export interface RateLimiterOptions {
   /** Seeds the table of counts, so that nobody can choose keys that meet in it. @default {Math.random} */
   random?: Random;
   /**
-   * Called when keys of a policy no longer fit its `maxKeys` and are counted by estimate; at most once a window. Nobody
+   * Called when keys of a policy no longer fit its `maxKeys` and take the places of others; at most once a window. Nobody
    * waits for it; what it throws, or rejects with, is told on `stderr`.
    */
   onOverflow?: (policy: ResolvedPolicy) => void;

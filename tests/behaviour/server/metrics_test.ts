@@ -50,7 +50,7 @@ Deno.test("ProxyServer.metrics() tells of searches for servers that failed", asy
   assertEquals(valueOf(proxy, 'lbproxy_discovery_failures_total{pool="default"}'), 1);
 });
 
-Deno.test("ProxyServer.metrics() tells of keys that are counted by estimate", async () => {
+Deno.test("ProxyServer.metrics() tells of keys that do not fit the table", async () => {
   await using upstream = startUpstream();
   const limiter = { name: "app", key: "header:appid", limit: 5, window: "1h", maxKeys: 1 } as const;
   await using proxy = await startProxy({ upstreams: [upstream.address], limiter });

@@ -110,7 +110,7 @@ limit     default
   up to 2 around the end of a window
   requests without header appid are not limited
   clients are told by x-rate-limit, draft-11
-counts    100000 keys counted exactly in 7.3 MiB; further ones by estimate, never too low
+counts    100000 keys counted exactly in 7.3 MiB; further ones evict those that have used least
 filters   newContext, logging
 clients   by the address of the connection; servers are told by X-Forwarded-*
 shutdown  running requests may take 1m to finish`,
@@ -336,7 +336,7 @@ Deno.test("describeConfig() says where limits are counted that machines share, a
   assertEquals(counts({ ...store, instances: 2 }), [
     ...shared,
     "  requests that it does not decide about within 20ms are counted by this instance alone, which grants a part in 2 of each limit",
-    "  maxKeys is for those, and for bans: 1000 keys counted exactly in 0.1 MiB; further ones by estimate, never too low",
+    "  maxKeys is for those, and for bans: 1000 keys counted exactly in 0.4 MiB; further ones evict those that have used least",
   ]);
   assertEquals(counts({ ...store, onStoreError: "closed", lease: 5 }), [
     ...shared,

@@ -1,15 +1,25 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Cursor } from "../../../lib/limiter/cursor.ts";
+import { DisplacedKeys } from "../../../lib/limiter/displaced_keys.ts";
 import { EntryTable } from "../../../lib/limiter/entry_table.ts";
 import { takeOver } from "../../../lib/limiter/group_lock.ts";
-import { BUCKETS, GROUP, HEADER, WAYS } from "../../../lib/limiter/table_layout.ts";
+import { BUCKETS, DISPLACED_ROWS, GROUP, HEADER, PINNED, WAYS } from "../../../lib/limiter/table_layout.ts";
 import { seededRandom } from "../../../lib/core/random.ts";
 import { SEED } from "./arrivals.ts";
 
+const DISPLACED_CELLS = 64;
+
 function makeEntries(groups: number): EntryTable {
-  const buffer = new SharedArrayBuffer((HEADER.size + groups * GROUP.size) * 4);
-  return new EntryTable(new Int32Array(buffer), new Float64Array(buffer), groups);
+  const words = new Int32Array(
+    new SharedArrayBuffer((HEADER.size + groups * GROUP.size + 2 * DISPLACED_ROWS * DISPLACED_CELLS) * 4),
+  );
+  return entriesIn(words, groups);
+}
+
+function entriesIn(words: Int32Array, groups: number): EntryTable {
+  const displaced = new DisplacedKeys(words, HEADER.size + groups * GROUP.size, DISPLACED_CELLS);
+  return new EntryTable(words, new Float64Array(words.buffer), groups, displaced);
 }
 
 function cursorFor(low: number, high: number): Cursor {
@@ -77,6 +87,34 @@ Deno.test("EntryTable says so when there is no room, and has room again when ent
   assertEquals(put(entries, cursorFor(bits(), bits()), 1, 2_000_000, 1_070_000), true);
 });
 
+Deno.test("EntryTable.displace() chooses the key that has used least, of these the one that expires first, and no pinned one", () => {
+  const entries = makeEntries(1);
+  const low = 64 * 63;
+  const uses = [PINNED, 9, 5, 7, 5, 5, PINNED, 8];
+  // Two full buckets: in both of them the keys of one low half may be.
+  for (let i = 0; i < 16; i++) {
+    const cursor = cursorFor(low, i + 1);
+    entries.find(cursor);
+    assert(entries.place(cursor, 1, [], 0));
+    cursor.use = uses[i % 8]!;
+    assert(entries.write(cursor, { a: 1e9 - i * 1e6, b: i, c: 0 }, 1));
+  }
+  const left: number[] = [];
+  for (let n = 0; n < 12; n++) {
+    const cursor = cursorFor(low, 100 + n);
+    assertEquals([entries.find(cursor), entries.place(cursor, 1, [], 0)], [false, false]);
+    assert(entries.displace(cursor, [], 0));
+    cursor.use = PINNED;
+    assert(entries.write(cursor, { a: 1e9, b: 0, c: 0 }, 1));
+    for (let i = 0; i < 16; i++) {
+      if (!left.includes(i) && !entries.find(cursorFor(low, i + 1))) left.push(i);
+    }
+  }
+  assertEquals(left, [13, 12, 10, 5, 4, 2, 11, 3, 15, 7, 9, 1]);
+  const last = cursorFor(low, 200);
+  assertEquals([entries.find(last), entries.displace(last, [], 0), last.displaces], [false, false, false]);
+});
+
 Deno.test("EntryTable.write() does nothing when somebody has written since the entry was read", () => {
   const entries = makeEntries(1);
   const mine = cursorFor(1, 2);
@@ -118,7 +156,7 @@ Deno.test("EntryTable.writeAll() says so when a group was taken over before it w
   const groups = 50;
   const words = new Int32Array(HEADER.size + groups * GROUP.size);
   const floats = new Float64Array(words.buffer);
-  const entries = new EntryTable(words, floats, groups);
+  const entries = entriesIn(words, groups);
   const held = [1, 2].map((value) => ({
     cursor: cursorFor(value, Math.imul(value, 0x9e3779b1)),
     verdict: { next: { a: 9e6, b: value, c: 0 } },

@@ -144,7 +144,7 @@ Deno.test("RateLimiter charges all tiers or none, with four Workers on the same 
   assertEquals(perSecond, [80, 60, 60, 50, 0, 0]);
 });
 
-Deno.test("RateLimiter counts in the sketch together, with four Workers and no room in the table", async () => {
+Deno.test("RateLimiter counts keys together that displace others, with four Workers on a full table", async () => {
   using hammers = new Hammers([{ limit: 50, window: "1s" }], 1);
   const workers = await Promise.all(Array.from({ length: WORKERS }, () => hammers.start()));
   const filler = new SharedArrayBuffer(3000 * 4);

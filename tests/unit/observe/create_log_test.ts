@@ -70,7 +70,7 @@ const EVENTS: readonly [event: ProxyEvent, line: string][] = [
   ],
   [
     { kind: "limiter_overflow", policy: "default", capacity: 10 },
-    "warn Limiter default holds 10 keys and is full: further keys are estimated, never too low",
+    "warn Limiter default holds 10 keys and is full: further keys evict those that have used least",
   ],
   [
     { kind: "limiter_store", address: "redis://a", available: false, reason: "LOADING", dropped: 0 },

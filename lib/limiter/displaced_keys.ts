@@ -1,0 +1,183 @@
+/** What keys had used that lost their places in the table. */
+
+import type { Rule } from "./algorithm.ts";
+import type { State } from "./cursor.ts";
+import type { Fingerprint } from "./fingerprint.ts";
+import type { AlgorithmName } from "./policy.ts";
+import { DISPLACED_ROWS, FULL_USE, HEADER, TICK_US } from "./table_layout.ts";
+
+/** The largest share in a cell, of eight bits: the whole limit. */
+const WHOLE = 255;
+const TICK_BITS = 24;
+const TICK_MASK = 2 ** TICK_BITS - 1;
+/** Furthest expiry that a cell tells from the past: 6 days. */
+const MAX_TICKS = 2 ** (TICK_BITS - 1) - 1;
+
+const GENERATIONS = 2;
+
+/**
+ * Remembers the share of its limit that a displaced key had used, and until when that counts: never too little, until
+ * it is forgotten. Shares count by eighths of a per cent at best (1/255), expiries up to six days ahead.
+ *
+ * A key has one cell in each of four rows; a cell holds the largest share, and the latest expiry, of the keys that fell
+ * on it, and a key is taken to have used the least of its four. (A count-min sketch that keeps the maximum in place of
+ * the sum: any number of keys of one request each leave no more than one request in it.)
+ *
+ * Cells are kept in two generations. When an eighth of the younger one are taken, the older one is forgotten and the
+ * two change places: a new key meets four taken cells with a probability of at most 0.03 % in each, however many there are.
+ */
+export class DisplacedKeys {
+  readonly #words: Int32Array;
+  readonly #base: number;
+  readonly #cells: number;
+
+  /**
+   * @param base first word of the cells
+   * @param cells of a row of one generation
+   */
+  constructor(words: Int32Array, base: number, cells: number) {
+    this.#words = words;
+    this.#base = base;
+    this.#cells = cells;
+  }
+
+  /** Whether anything may be remembered at this tick; spares the look at eight cells when no key was displaced. */
+  isActive(nowTick: number): boolean {
+    return ((this.#words[HEADER.displacedUntil]! - nowTick) | 0) > 0;
+  }
+
+  /**
+   * Remembers a key.
+   *
+   * @param use share of its limit, of `FULL_USE`
+   * @param tick when it may be forgotten
+   */
+  remember(low: number, high: number, use: number, tick: number, nowTick: number): void {
+    const words = this.#words;
+    const ahead = Math.min((tick - nowTick) | 0, MAX_TICKS);
+    // Rounded up; a share that is a whole number of requests becomes that number again for limits of up to 255.
+    const share = Math.min(WHOLE, Math.ceil(use * WHOLE / FULL_USE));
+    if (ahead <= 0 || share === 0) return;
+    const until = (nowTick + ahead) | 0;
+    if (((words[HEADER.displacedUntil]! - until) | 0) < 0 || !this.isActive(nowTick)) {
+      Atomics.store(words, HEADER.displacedUntil, until);
+    }
+    const generation = Atomics.load(words, HEADER.displacedGeneration) & 1;
+    let taken = false;
+    for (let row = 0; row < DISPLACED_ROWS; row++) {
+      if (this.#raise(this.#cellOf(low, high, row, generation), share, ahead, nowTick)) taken ||= row === 0;
+    }
+    if (taken) this.#countTaken(generation);
+  }
+
+  /**
+   * Gives a key that gets a place in the table the state that is remembered of it, unless it has used more already.
+   *
+   * What is shared with other keys may be too much, by at most what those had used; a share of a limit above 255 is
+   * rounded up by 0.4 % of the limit.
+   */
+  seed(key: Fingerprint & State, algorithm: AlgorithmName, now: number, rule: Readonly<Rule>): void {
+    // Places are never displaced, and nothing is remembered of them.
+    if (algorithm === "concurrency") return;
+    const nowTick = Math.floor(now / TICK_US);
+    let share = 0;
+    let ahead = 0;
+    for (let generation = 0; generation < GENERATIONS; generation++) {
+      let least = WHOLE;
+      let soonest = MAX_TICKS;
+      for (let row = 0; row < DISPLACED_ROWS; row++) {
+        const cell = Atomics.load(this.#words, this.#cellOf(key.low, key.high, row, generation));
+        least = Math.min(least, shareIn(cell, nowTick));
+        if (least === 0) break;
+        soonest = Math.min(soonest, aheadIn(cell, nowTick));
+      }
+      if (least === 0) continue;
+      share = Math.max(share, least);
+      ahead = Math.max(ahead, soonest);
+    }
+    if (share === 0) return;
+    // Just before the tick, so that a key which is displaced again is not remembered for longer each time.
+    seedState(key, algorithm, now, share / WHOLE, (nowTick + ahead) * TICK_US - 1, rule);
+  }
+
+  /** Returns whether the cell held nothing. */
+  #raise(cell: number, share: number, ahead: number, nowTick: number): boolean {
+    const words = this.#words;
+    for (;;) {
+      const found = Atomics.load(words, cell);
+      const before = shareIn(found, nowTick);
+      const until = before === 0 ? ahead : Math.max(ahead, aheadIn(found, nowTick));
+      const value = (Math.max(share, before) << TICK_BITS) | ((nowTick + until) & TICK_MASK);
+      if (value === found || Atomics.compareExchange(words, cell, found, value) === found) {
+        return before === 0;
+      }
+    }
+  }
+
+  #countTaken(generation: number): void {
+    const words = this.#words;
+    const taken = Atomics.add(words, HEADER.displacedTaken, 1) + 1;
+    if (taken * 8 < this.#cells) return;
+    // Who sets the count back forgets; what others remember meanwhile still goes to the full generation.
+    if (Atomics.compareExchange(words, HEADER.displacedTaken, taken, 0) !== taken) return;
+    const next = 1 - generation;
+    const size = DISPLACED_ROWS * this.#cells;
+    words.fill(0, this.#base + next * size, this.#base + (next + 1) * size);
+    Atomics.store(words, HEADER.displacedGeneration, next);
+  }
+
+  #cellOf(low: number, high: number, row: number, generation: number): number {
+    // Mixed anew: keys of one bucket have those bits of their fingerprints in common.
+    let mixed = Math.imul(low ^ (high + Math.imul(row + 1, 0x9e3779b1)), 0x85ebca6b);
+    mixed = Math.imul(mixed ^ (mixed >>> 13) ^ high, 0xc2b2ae35);
+    mixed ^= mixed >>> 16;
+    const at = Math.floor((mixed >>> 0) * this.#cells / 2 ** 32);
+    return this.#base + (generation * DISPLACED_ROWS + row) * this.#cells + at;
+  }
+}
+
+function shareIn(cell: number, nowTick: number): number {
+  return aheadIn(cell, nowTick) > 0 ? cell >>> TICK_BITS : 0;
+}
+
+/** Ticks until the cell expires; not above 0 when it has. */
+function aheadIn(cell: number, nowTick: number): number {
+  return ((cell - nowTick) << (32 - TICK_BITS)) >> (32 - TICK_BITS);
+}
+
+function seedState(
+  state: State,
+  algorithm: AlgorithmName,
+  now: number,
+  share: number,
+  until: number,
+  rule: Readonly<Rule>,
+): void {
+  const { limit, burst, windowUs } = rule;
+  const used = Math.floor(share * (algorithm === "token-bucket" ? burst : limit) + 1e-9);
+  switch (algorithm) {
+    case "fixed-window":
+      if (used <= state.b) return;
+      state.a = Math.min(until, now + windowUs);
+      state.b = used;
+      return;
+    case "sliding-window":
+      if (used <= state.b + state.c) return;
+      // Where the two windows began can be told; in which of them it was, cannot, and the later one counts for more.
+      state.a = Math.min(until, now + 2 * windowUs);
+      state.b = 0;
+      state.c = used;
+      return;
+    case "token-bucket": {
+      // A bucket that fills is remembered by when it is full.
+      const left = Math.min(used * windowUs, (until - now) * limit);
+      if (left <= state.b) return;
+      state.b = left;
+      state.c = now;
+      state.a = now + Math.ceil(left / limit);
+      return;
+    }
+    case "concurrency":
+      return;
+  }
+}
