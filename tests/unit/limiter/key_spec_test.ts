@@ -1,4 +1,4 @@
-import { assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
 import {
   compileKey,
@@ -134,5 +134,20 @@ Deno.test("parseKeySpec() accepts what is a key and nothing else", () => {
     ]
   ) {
     assertEquals(parseKeySpec(bad), undefined);
+  }
+});
+
+Deno.test("compileKey() asks for the request only where a function wants it, since it has to be made", () => {
+  const source = {
+    get request(): Request {
+      throw new Error("somebody has asked for the request");
+    },
+    fields: new Headers({ appid: "me", cookie: "sid=1" }),
+    clientIp: "192.0.2.1",
+    target: "/a?k=1",
+    host: "h",
+  };
+  for (const spec of ["ip", "path", "host", "header:appid", "cookie:sid", "query:k"] as const) {
+    assert(compileKey(spec)(source) !== null, spec);
   }
 });
