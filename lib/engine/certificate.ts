@@ -23,12 +23,17 @@ export function readCertificate({ cert, key }: ListenTlsOptions): Certificate {
 }
 
 /**
- * Finds out whether a listener can use the two, by opening one for a moment on a free port of loopback.
+ * Finds out whether a listener can use the two, by opening one for a moment on a free port of loopback. A process that may
+ * not listen there goes without: else it would need a permission for nothing but this.
  *
  * @throws {Error} when they are not a certificate and its key
  */
 export function tryCertificate({ cert, key }: Certificate): void {
-  Deno.listenTls({ hostname: "127.0.0.1", port: 0, cert, key }).close();
+  try {
+    Deno.listenTls({ hostname: "127.0.0.1", port: 0, cert, key }).close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+  }
 }
 
 /** Whether a text is the path of a file, and not what would be in it. */

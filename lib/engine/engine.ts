@@ -42,6 +42,9 @@ function reasonOf(error: unknown): string {
   if (code === "EACCES" || error instanceof Deno.errors.PermissionDenied) {
     return "permission denied by the system";
   }
-  if (error instanceof Deno.errors.NotCapable) return "run with --allow-net";
+  // A unix socket is read and written too.
+  if (error instanceof Deno.errors.NotCapable) {
+    return `run with ${/--allow-[a-z]+/.exec(error.message)?.[0] ?? "--allow-net"}`;
+  }
   return error instanceof Error ? error.message : String(error);
 }

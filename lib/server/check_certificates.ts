@@ -167,8 +167,8 @@ function misfits({ path, cert, key, listens }: Pair, pairs: readonly Pair[]): Co
   try {
     tryCertificate({ cert: cert.text, key: key.text });
   } catch (error) {
-    // Says nothing of the pair: the process may not listen here.
-    if (error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.AddrNotAvailable) return [];
+    // Says nothing of the pair: nobody can listen here.
+    if (error instanceof Deno.errors.AddrNotAvailable) return [];
     return [{ path, message: `cannot be used: ${error instanceof Error ? error.message : error}` }];
   }
   return [];

@@ -159,6 +159,9 @@ Deno.test("lbproxy names the flag of a permission that it lacks", async () => {
   const noNet = await folder.run([], ["--allow-read"]);
   assertEquals([noNet.code, noNet.stderr.split("\n").length], [1, 2]);
   assertMatch(noNet.stderr, /^Cannot listen at .*--allow-net/);
+  const socket = `unix:${folder.path}/a.sock`;
+  const noWrite = await folder.run(["--listen", socket], ["--allow-net", "--allow-read"]);
+  assertMatch(noWrite.stderr, /^Cannot listen at .*a\.sock: run with --allow-write\n$/);
 });
 
 Deno.test("lbproxy exits 1 with one line when the address is in use", async () => {
