@@ -3,6 +3,7 @@
 import { asciiBytes, TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
 import { trimBlanks } from "../http/field_list.ts";
 import { fieldId } from "../http/field_names.ts";
+import { reasonPhrase } from "../http/reason_phrase.ts";
 import type { FieldLines } from "../http/field_lines.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 
@@ -297,56 +298,9 @@ function isFraming(id: number): boolean {
 const OK = asciiBytes("HTTP/1.1 200 ");
 const CONTENT_LENGTH = asciiBytes("content-length: ");
 
-/** The usual reasons (RFC 9110 section 15). */
-const REASONS: ReadonlyMap<number, string> = new Map(
-  Object.entries({
-    100: "Continue",
-    101: "Switching Protocols",
-    103: "Early Hints",
-    200: "OK",
-    201: "Created",
-    202: "Accepted",
-    204: "No Content",
-    206: "Partial Content",
-    301: "Moved Permanently",
-    302: "Found",
-    303: "See Other",
-    304: "Not Modified",
-    307: "Temporary Redirect",
-    308: "Permanent Redirect",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    409: "Conflict",
-    410: "Gone",
-    411: "Length Required",
-    412: "Precondition Failed",
-    413: "Content Too Large",
-    414: "URI Too Long",
-    415: "Unsupported Media Type",
-    416: "Range Not Satisfiable",
-    417: "Expectation Failed",
-    421: "Misdirected Request",
-    422: "Unprocessable Content",
-    426: "Upgrade Required",
-    429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-    505: "HTTP Version Not Supported",
-    508: "Loop Detected",
-  }).map(([status, reason]) => [Number(status), reason]),
-);
-
+/** Whole lines of the usual statuses and reasons. */
 const STATUS_LINES: ReadonlyMap<number, { reason: string; bytes: Uint8Array }> = new Map(
-  Array.from(
-    REASONS,
-    ([status, reason]) => [status, { reason, bytes: asciiBytes(`HTTP/1.1 ${status} ${reason}\r\n`) }],
-  ),
+  Array.from({ length: 500 }, (_, i) => [100 + i, reasonPhrase(100 + i)] as const)
+    .filter(([, reason]) => reason !== "")
+    .map(([status, reason]) => [status, { reason, bytes: asciiBytes(`HTTP/1.1 ${status} ${reason}\r\n`) }]),
 );

@@ -165,8 +165,7 @@ Deno.test("lbproxy takes its own lack of descriptors for no failure of a server"
       new RegExp(`error GET /${name} failed at \\S+ with 503 out_of_resources: .*${lack}`),
     );
     await program.stdoutMatch(
-      // As a rule after two attempts.
-      new RegExp(`GET "/${name}" 503 .*(?:attempts=2 )?error=out_of_resources`),
+      new RegExp(`GET "/${name}" 503 .*error=out_of_resources`),
     );
   }
   program.kill("SIGUSR2");
