@@ -43,26 +43,40 @@ export class PulledStream implements UnderlyingDefaultSource<Bytes> {
    * @param length how long the content is; `null` for a stream in any case
    * @throws {ProxyError} why the content broke off, when that was before any of it was handed over
    */
-  async gather(length: number | null): Promise<Bytes | ReadableStream<Bytes>> {
-    if (length === null || length > WHOLE_BYTES) return this.#stream();
+  gather(length: number | null): Promise<Bytes | ReadableStream<Bytes>> {
+    if (length === null || length > WHOLE_BYTES) return Promise.resolve(this.#stream());
+    const { promise, resolve, reject } = Promise.withResolvers<Bytes | ReadableStream<Bytes>>();
     const whole = new Uint8Array(length);
     let filled = 0;
-    const { promise: late, resolve } = Promise.withResolvers<"late">();
-    using deadline = this.#options.wheel.deadline(() => resolve("late"));
-    deadline.set(WHOLE_MS);
-    for (;;) {
-      this.#pending = this.#body.read();
-      const piece = await Promise.race([this.#pending, late]);
-      if (piece === "late") {
-        this.#pending.catch(() => {});
-        if (filled > 0) this.#first = whole.subarray(0, filled);
-        return this.#stream();
+    let late = false;
+    const patience = this.#options.wheel.deadline(() => {
+      late = true;
+      if (filled > 0) this.#first = whole.subarray(0, filled);
+      resolve(this.#stream());
+    });
+    // What comes late is for the stream, which waits for the same read.
+    const take = (piece: Bytes | null): void => {
+      if (late) return;
+      if (piece === null) {
+        patience.clear();
+        return resolve(whole.subarray(0, filled));
       }
-      this.#pending = null;
-      if (piece === null) return whole.subarray(0, filled);
       whole.set(piece, filled);
       filled += piece.length;
-    }
+      read();
+    };
+    const fail = (error: unknown): void => {
+      if (late) return;
+      patience.clear();
+      reject(error);
+    };
+    const read = (): void => {
+      this.#pending = this.#body.read();
+      this.#pending.then(take, fail);
+    };
+    patience.set(WHOLE_MS);
+    read();
+    return promise;
   }
 
   #stream(): ReadableStream<Bytes> {

@@ -70,6 +70,8 @@ interface ServerContentInit {
   readonly length: number | null;
 }
 
+const NO_MORE: Promise<null> = Promise.resolve(null);
+
 /** Content, read piece by piece as it is asked for. */
 export class ServerContent implements Body {
   readonly length: number | null;
@@ -105,48 +107,48 @@ export class ServerContent implements Body {
     return this.#reader.trailers;
   }
 
-  async read(): Promise<Bytes | null> {
-    if (this.#failure !== null) throw this.#failure;
+  read(): Promise<Bytes | null> {
+    if (this.#failure !== null) return Promise.reject(this.#failure);
     const first = this.#first;
     this.#first = null;
-    if (first !== null && first.length > 0) return first;
+    if (first !== null && first.length > 0) return Promise.resolve(first);
     if (this.#ended || this.#reader.done) {
       this.#end();
-      return null;
+      return NO_MORE;
     }
+    return this.#readNext();
+  }
+
+  async #readNext(): Promise<Bytes | null> {
+    const reader = this.#reader;
     this.#owner.contentAwaited();
     this.#reading = true;
     try {
-      return await this.#readNext();
+      for (;;) {
+        const buffer = this.#bufferToFill();
+        const count = await this.#socket.read(buffer);
+        if (this.#failure !== null) throw this.#failure;
+        if (count === null) {
+          if (!reader.endsWithConnection) throw incomplete(undefined);
+          this.#end();
+          return null;
+        }
+        this.#filledUp = count === buffer.length;
+        reader.read(buffer, 0, count);
+        const { contentStart, contentEnd } = reader;
+        if (reader.done) this.#owner.contentEnded(reader.next === count);
+        if (contentEnd > contentStart) return buffer.subarray(contentStart, contentEnd);
+        if (reader.done) {
+          this.#end();
+          return null;
+        }
+      }
     } catch (error) {
       throw this.#failure ??= error instanceof ProxyError ? error : incomplete(error);
     } finally {
       this.#reading = false;
       if (this.#ended) this.#giveBuffer();
       else if (this.#failure === null) this.#owner.contentCame();
-    }
-  }
-
-  async #readNext(): Promise<Bytes | null> {
-    const reader = this.#reader;
-    for (;;) {
-      const buffer = this.#bufferToFill();
-      const count = await this.#socket.read(buffer);
-      if (this.#failure !== null) throw this.#failure;
-      if (count === null) {
-        if (!reader.endsWithConnection) throw incomplete(undefined);
-        this.#end();
-        return null;
-      }
-      this.#filledUp = count === buffer.length;
-      reader.read(buffer, 0, count);
-      const { contentStart, contentEnd } = reader;
-      if (reader.done) this.#owner.contentEnded(reader.next === count);
-      if (contentEnd > contentStart) return buffer.subarray(contentStart, contentEnd);
-      if (reader.done) {
-        this.#end();
-        return null;
-      }
     }
   }
 
