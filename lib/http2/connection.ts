@@ -1,0 +1,724 @@
+/**
+ * HTTP/2 without any I/O (RFC 9113): one connection, of either side.
+ *
+ * ```text
+ * const connection = new Http2Connection({ side: "server", owner, buffers, heads, now, maxHeadBytes, maxFields, ... });
+ * connection.begin();                       the preface and SETTINGS wait to be written
+ * connection.receive(bytes, from, to);      what a read has brought, cut as it may be; calls the owner back
+ * owner.onOutput()                          something waits: connection.takeOutput() is to be written, once a turn of the
+ *                                           event loop, and given back by connection.outputWritten(bytes)
+ *
+ * server: owner.onStream(stream)            a request: stream.head (ReceivedHead), stream.content (a Body, or null);
+ *                                           set stream.owner (StreamOwner) there
+ *         stream.respond(status, fields, length, end), then new SentContent(stream, owner).send(body)
+ * client: stream = connection.open(streamOwner), stream.request({ method, scheme, authority, target, fields, ... }, end),
+ *         SentContent as above; owner.onHead() for each head of a response (status of stream.head), stream.content behind it;
+ *         connection.canOpen tells whether one more stream may be opened, owner.onStreamEnd() when that may have changed
+ *
+ * stream.reset(code) ends one side's interest, stream.release() gives back what it holds; both sides call it once.
+ * connection.shutDown() announces the end (GOAWAY), connection.fail(code) ends it, connection.dispose(message) tells all streams.
+ * ```
+ *
+ * Flow control: content that came is kept until it is read (ReceivedContent), and only then is the other side told of room; what
+ * is written waits for the windows of the other side, and for the output to be taken (SentContent, `onRoom`).
+ * Time is kept by whoever owns it: `stream.stalledSince`, `content.awaitedSince`, `connection.blockSince` say since when it waits.
+ */
+
+import type { Bytes } from "../http/message.ts";
+import { CODE, codeName, Http2Error } from "./error_code.ts";
+import { FloodBudget } from "./flood_budget.ts";
+import { type FrameHandler, FrameReader, PREFACE } from "./frame_reader.ts";
+import { FIRST_WINDOW, FLAG, FRAME_BYTES, FRAME_HEAD, MAX_31_BITS, SETTING } from "./frame_type.ts";
+import { type Buffers, FrameWriter } from "./frame_writer.ts";
+import type { HeadShelf } from "./head_shelf.ts";
+import { HpackDecoder } from "./hpack_decoder.ts";
+import { HpackEncoder } from "./hpack_encoder.ts";
+import { ReceivedContent } from "./received_content.ts";
+import { type HeadBounds, ReceivedHead } from "./received_head.ts";
+import { Http2Stream, type StreamConnection, type StreamOwner, type StreamReset } from "./stream.ts";
+
+/** Whoever has a connection in hand. */
+export interface ConnectionOwner {
+  /** Something waits to be written; told once until it is taken. */
+  onOutput(): void;
+  /** A client has asked something; told to servers, at the end of what a read has brought. */
+  onStream(stream: Http2Stream): void;
+  /** A stream is over on both sides, or was reset. */
+  onStreamEnd(stream: Http2Stream): void;
+  /** The other side takes no further streams (GOAWAY); of a server that has happened, and of a client it ends soon. */
+  onGoAway(code: number): void;
+  /** The connection cannot go on: write what waits, and close it. */
+  onFailure(error: Http2Error): void;
+}
+
+/** What a {@linkcode Http2Connection} takes. */
+export interface Http2ConnectionOptions extends HeadBounds {
+  readonly side: "server" | "client";
+  readonly owner: ConnectionOwner;
+  readonly buffers: Buffers;
+  readonly heads: HeadShelf;
+  /** Milliseconds, as exact as bounds need to be. */
+  readonly now: () => number;
+  /** Most streams that the other side may open at the same time. @default {128} */
+  readonly maxStreams?: number;
+  /** How much content of one stream is kept that nobody has read. @default {65535} */
+  readonly streamWindow?: number;
+  /** The same of all streams. @default {1048576} */
+  readonly connectionWindow?: number;
+  /** Whether clients may ask for another protocol on a stream (RFC 8441). @default {false} */
+  readonly extendedConnect?: boolean;
+}
+
+/** So much content may wait for the socket; frames that are not content go beyond it. */
+const MOST_OUTPUT = 64 * 1024;
+const LEAST_ROOM = 1024;
+/** Frames that serve nobody: so many at once, and so many a second. */
+const IDLE_FRAMES = 1000;
+const IDLE_FRAMES_A_SECOND = 100;
+/** Streams that were given up, by the other side or for its faults. */
+const RESETS = 200;
+const RESETS_A_SECOND = 33;
+/** What waits for a client that reads nothing, while it makes this side write. */
+const MOST_WAITING = 512 * 1024;
+const SLOTS = 64;
+/** How many streams are remembered that are over. */
+const REMEMBERED = 128;
+/** The ping by which a client is known to have read that the connection ends. */
+const LAST_PING = Uint8Array.of(0x6c, 0x62, 0x70, 0x72, 0x6f, 0x78, 0x79, 0);
+
+/** Both directions of a connection, and the streams on it. */
+export class Http2Connection implements FrameHandler, StreamConnection {
+  readonly isServer: boolean;
+  readonly buffers: Buffers;
+  readonly now: () => number;
+  /** @internal What waits for the socket, and what writes field blocks into it. */
+  readonly output: FrameWriter;
+  readonly encoder: HpackEncoder;
+  /** @internal How much may be sent on all streams. */
+  sendWindow = FIRST_WINDOW;
+  /** How many streams the other side has opened, or this one, that are not over. */
+  active = 0;
+  /** Since when a field block is on its way; `Infinity` when none is. */
+  blockSince = Infinity;
+  /** What the other side allows: its SETTINGS, or the defaults. */
+  peerMaxStreams = Infinity;
+  peerExtendedConnect = false;
+  /** Whether the SETTINGS of the other side have come. */
+  settled = false;
+  /** Whether the other side takes no further streams, or this one does not. */
+  goingAway = false;
+  failed = false;
+  readonly #options: Http2ConnectionOptions;
+  readonly #owner: ConnectionOwner;
+  readonly #reader: FrameReader;
+  readonly #decoder = new HpackDecoder();
+  readonly #scratch = new ReceivedHead();
+  readonly #maxStreams: number;
+  readonly #streamWindow: number;
+  readonly #connectionWindow: number;
+  readonly #idleFrames: FloodBudget;
+  readonly #resets: FloodBudget;
+  #receiveWindow: number;
+  #consumed = 0;
+  #peerStreamWindow = FIRST_WINDOW;
+  /** The last stream that the other side has opened, and the next that this one opens. */
+  #lastStream = 0;
+  #nextStream = 1;
+  /** The last one that is taken; less than what the other side may open once the connection ends. */
+  #lastTaken = MAX_31_BITS;
+  readonly #slots: (Http2Stream | null)[] = new Array(SLOTS).fill(null);
+  #arrived: Http2Stream[] = [];
+  #firstWaiting: Http2Stream | null = null;
+  #lastWaiting: Http2Stream | null = null;
+  #announced = false;
+  /** Streams that are over, and those that this side has reset: what was on its way to them is skipped. */
+  readonly #over = new Int32Array(REMEMBERED);
+  readonly #reset = new Int32Array(REMEMBERED);
+  #overCount = 0;
+  #resetCount = 0;
+
+  constructor(options: Http2ConnectionOptions) {
+    const { side, owner, buffers, now } = options;
+    const { maxStreams = 128, streamWindow = FIRST_WINDOW, connectionWindow = 1024 * 1024 } = options;
+    this.#options = options;
+    this.#owner = owner;
+    this.isServer = side === "server";
+    this.buffers = buffers;
+    this.now = now;
+    this.output = new FrameWriter(buffers);
+    this.encoder = new HpackEncoder(this.output);
+    this.#reader = new FrameReader(this, this.isServer, options.maxHeadBytes);
+    this.#maxStreams = maxStreams;
+    this.#streamWindow = streamWindow;
+    this.#connectionWindow = this.#receiveWindow = connectionWindow;
+    this.#idleFrames = new FloodBudget(IDLE_FRAMES, IDLE_FRAMES_A_SECOND, now());
+    this.#resets = new FloodBudget(RESETS, RESETS_A_SECOND, now());
+  }
+
+  /** Writes what a connection begins with (section 3.4). */
+  begin(): void {
+    const { maxHeadBytes, extendedConnect = false } = this.#options;
+    const { output } = this;
+    const settings = [SETTING.MAX_HEADER_LIST_SIZE, maxHeadBytes];
+    if (this.isServer) {
+      settings.push(SETTING.MAX_CONCURRENT_STREAMS, this.#maxStreams);
+      if (extendedConnect) settings.push(SETTING.ENABLE_CONNECT_PROTOCOL, 1);
+    } else {
+      output.reserve(PREFACE.length);
+      output.copy(PREFACE, 0, PREFACE.length);
+      settings.push(SETTING.ENABLE_PUSH, 0);
+    }
+    if (this.#streamWindow !== FIRST_WINDOW) settings.push(SETTING.INITIAL_WINDOW_SIZE, this.#streamWindow);
+    output.settings(settings);
+    if (this.#connectionWindow > FIRST_WINDOW) output.windowUpdate(0, this.#connectionWindow - FIRST_WINDOW);
+    this.#announce();
+  }
+
+  /** Takes what has come; the owner is called back, and nothing is thrown. */
+  receive(bytes: Uint8Array, from: number, to: number): void {
+    if (this.failed) return;
+    try {
+      this.#reader.read(bytes, from, to);
+      if (this.output.length > MOST_WAITING) throw calm("frames that want responses, and reads none");
+    } catch (error) {
+      if (!(error instanceof Http2Error)) throw error;
+      this.#fail(error);
+    }
+    this.#giveArrived();
+  }
+
+  // Those that were called off by the same read are never heard of.
+  #giveArrived(): void {
+    if (this.#arrived.length === 0) return;
+    const arrived = this.#arrived;
+    this.#arrived = [];
+    for (const stream of arrived) {
+      if (!stream.closed && !this.failed) this.#owner.onStream(stream);
+      else stream.release();
+    }
+  }
+
+  /** What is to be written, by now; room for more is there from then on. */
+  takeOutput(): Bytes {
+    this.#announced = false;
+    const taken = this.output.take();
+    this.#goOn();
+    return taken;
+  }
+
+  /** The socket has taken it. */
+  outputWritten(taken: Bytes): void {
+    this.output.give(taken);
+  }
+
+  /** Whether anything waits to be written. */
+  get hasOutput(): boolean {
+    return this.output.length > 0;
+  }
+
+  #announce(): void {
+    if (this.#announced) return;
+    this.#announced = true;
+    this.#owner.onOutput();
+  }
+
+  // --- what streams write -------------------------------------------------------------------------------------------
+
+  /** @internal How much content may wait for the socket still. */
+  get dataRoom(): number {
+    const room = MOST_OUTPUT - FRAME_HEAD - this.output.length;
+    // Frames of a few bytes would cost more than the next write.
+    return room < LEAST_ROOM ? 0 : room;
+  }
+
+  /** @internal Whether streams wait for their turn. */
+  get othersWait(): boolean {
+    return this.#firstWaiting !== null;
+  }
+
+  /** @internal Content was written. */
+  wrote(bytes: number): void {
+    this.sendWindow -= bytes;
+    this.#idleFrames.earn(3);
+    this.#announce();
+  }
+
+  /** @internal The stream is given its turn when there is room. */
+  wait(stream: Http2Stream): void {
+    if (stream.waits) return;
+    stream.waits = true;
+    if (this.#lastWaiting === null) this.#firstWaiting = stream;
+    else this.#lastWaiting.nextWaiting = stream;
+    this.#lastWaiting = stream;
+  }
+
+  // One after the other; who cannot finish stands behind the others again.
+  #goOn(): void {
+    while (this.#firstWaiting !== null && this.sendWindow > 0 && this.dataRoom > 0) {
+      const stream = this.#firstWaiting;
+      this.#firstWaiting = stream.nextWaiting;
+      if (this.#firstWaiting === null) this.#lastWaiting = null;
+      stream.nextWaiting = null;
+      stream.waits = false;
+      if (!stream.closed) stream.owner?.onRoom();
+    }
+  }
+
+  /** @internal Begins a field block; gives its place. */
+  beginBlock(): number {
+    const { output } = this;
+    const start = output.length;
+    output.reserve(FRAME_HEAD);
+    output.length += FRAME_HEAD;
+    this.encoder.begin();
+    return start;
+  }
+
+  /** @internal Ends it. */
+  endBlock(start: number, stream: Http2Stream, endStream: boolean): void {
+    this.output.endBlock(start, FRAME_BYTES, stream.id, endStream);
+    this.#announce();
+    if (!endStream) return;
+    stream.localEnded = true;
+    this.halfEnded(stream);
+  }
+
+  /** @internal One side of a stream has ended. */
+  halfEnded(stream: Http2Stream): void {
+    if (stream.localEnded && stream.remoteEnded) this.#close(stream);
+  }
+
+  /** @internal Ends a stream before its end. */
+  resetStream(stream: Http2Stream, code: number): void {
+    if (stream.closed) return;
+    this.#writeReset(stream.id, code);
+    this.#close(stream);
+  }
+
+  #writeReset(id: number, code: number): void {
+    this.#reset[this.#resetCount++ % REMEMBERED] = id;
+    this.output.rstStream(id, code);
+    this.#announce();
+  }
+
+  // --- streams ------------------------------------------------------------------------------------------------------
+
+  /** Whether one more stream may be opened here. */
+  get canOpen(): boolean {
+    return !this.isServer && !this.goingAway && !this.failed && this.active < this.peerMaxStreams &&
+      this.#nextStream < MAX_31_BITS;
+  }
+
+  /** Opens a stream; its request is to be written at once, since numbers have to be in order. */
+  open(owner: StreamOwner): Http2Stream {
+    const stream = this.#add(this.#nextStream);
+    this.#nextStream += 2;
+    stream.owner = owner;
+    return stream;
+  }
+
+  #add(id: number): Http2Stream {
+    const stream = new Http2Stream(this, id, this.#peerStreamWindow, this.#streamWindow);
+    const slot = (id >> 1) % SLOTS;
+    stream.chained = this.#slots[slot]!;
+    this.#slots[slot] = stream;
+    this.active++;
+    return stream;
+  }
+
+  #find(id: number): Http2Stream | null {
+    let stream = this.#slots[(id >> 1) % SLOTS]!;
+    while (stream !== null && stream.id !== id) stream = stream.chained!;
+    return stream;
+  }
+
+  #close(stream: Http2Stream): void {
+    if (stream.closed) return;
+    stream.closed = true;
+    stream.stalledSince = Infinity;
+    const slot = (stream.id >> 1) % SLOTS;
+    if (this.#slots[slot] === stream) this.#slots[slot] = stream.chained;
+    else {
+      let before = this.#slots[slot]!;
+      while (before.chained !== stream) before = before.chained!;
+      before.chained = stream.chained;
+    }
+    stream.chained = null;
+    this.active--;
+    this.#over[this.#overCount++ % REMEMBERED] = stream.id;
+    this.#owner.onStreamEnd(stream);
+  }
+
+  /** All streams that are not over. */
+  streams(): Http2Stream[] {
+    const all: Http2Stream[] = [];
+    for (let stream of this.#slots) {
+      for (; stream !== null; stream = stream.chained) all.push(stream);
+    }
+    return all;
+  }
+
+  /** @internal Takes back a head that nobody looks at. */
+  giveHead(head: ReceivedHead): void {
+    this.#options.heads.give(head);
+  }
+
+  /** @internal Content was read: the other side is told of the room once that is worth a frame. */
+  consume(stream: Http2Stream, bytes: number): void {
+    if (bytes === 0 || this.failed) return;
+    this.#consumed += bytes;
+    if (this.#consumed >= this.#connectionWindow >> 1) {
+      this.output.windowUpdate(0, this.#consumed);
+      this.#receiveWindow += this.#consumed;
+      this.#consumed = 0;
+      this.#announce();
+    }
+    if (stream.remoteEnded || stream.closed) return;
+    stream.consumed += bytes;
+    if (stream.consumed < this.#streamWindow >> 1) return;
+    this.output.windowUpdate(stream.id, stream.consumed);
+    stream.receiveWindow += stream.consumed;
+    stream.consumed = 0;
+    this.#announce();
+  }
+
+  // --- frames that come ---------------------------------------------------------------------------------------------
+
+  /** @internal */
+  onData(id: number, length: number, end: boolean): boolean {
+    this.#receiveWindow -= length;
+    if (this.#receiveWindow < 0) throw new Http2Error(CODE.FLOW_CONTROL_ERROR, "more than the window allows");
+    if (length === 0 && !end) this.#spendIdle("empty DATA frames");
+    const stream = this.#find(id);
+    if (stream !== null && !stream.remoteEnded) {
+      stream.receiveWindow -= length;
+      if (stream.receiveWindow >= 0 && stream.content !== null) return true;
+      const code = stream.content === null ? CODE.PROTOCOL_ERROR : CODE.FLOW_CONTROL_ERROR;
+      this.#streamFault(stream, code, "content that nobody has asked for");
+    } else if (stream !== null) this.#streamFault(stream, CODE.STREAM_CLOSED, "DATA behind the end");
+    else this.#expectKnown(id, "DATA");
+    this.#skip(length);
+    return false;
+  }
+
+  /** Content that nobody wants counts as read. */
+  #skip(bytes: number): void {
+    this.#consumed += bytes;
+    if (this.#consumed < this.#connectionWindow >> 1) return;
+    this.output.windowUpdate(0, this.#consumed);
+    this.#receiveWindow += this.#consumed;
+    this.#consumed = 0;
+    this.#announce();
+  }
+
+  /** @internal A part of the content of a frame. */
+  onContent(id: number, bytes: Uint8Array, from: number, to: number): void {
+    const stream = this.#find(id);
+    const content = stream?.content ?? null;
+    if (stream === null || content === null) return this.#skip(to - from);
+    if (to - from > content.left) {
+      this.#streamFault(stream, CODE.PROTOCOL_ERROR, "more content than its head says");
+      return this.#skip(to - from);
+    }
+    content.append(bytes, from, to);
+  }
+
+  /** @internal Padding counts for the windows. */
+  onPadding(id: number, bytes: number): void {
+    const stream = this.#find(id);
+    if (stream === null) this.#skip(bytes);
+    else this.consume(stream, bytes);
+  }
+
+  /** @internal */
+  onDataEnd(id: number): void {
+    const stream = this.#find(id);
+    if (stream !== null) this.#endRemote(stream, []);
+  }
+
+  #endRemote(stream: Http2Stream, trailers: readonly string[]): void {
+    const { content } = stream;
+    if (content !== null && content.left > 0 && content.left !== Infinity && !stream.lengthless) {
+      return this.#streamFault(stream, CODE.PROTOCOL_ERROR, "less content than its head says");
+    }
+    stream.remoteEnded = true;
+    content?.finish(trailers);
+    this.halfEnded(stream);
+  }
+
+  /** @internal A field block has begun, or goes on. */
+  onBlockPart(ends: boolean): void {
+    if (ends) this.blockSince = Infinity;
+    else if (this.blockSince === Infinity) this.blockSince = this.now();
+  }
+
+  /** @internal A whole field block. */
+  onBlock(id: number, bytes: Uint8Array, from: number, to: number, end: boolean, dependsOn: number): void {
+    const stream = this.#find(id);
+    const isNew = stream === null && this.isServer && id > this.#lastStream;
+    if (isNew) {
+      if ((id & 1) === 0) throw new Http2Error(CODE.PROTOCOL_ERROR, "a stream with an even number");
+      this.#lastStream = id;
+    } else if (stream === null) this.#expectKnown(id, "HEADERS");
+    const first = isNew || (stream !== null && stream.content === null && !stream.remoteEnded);
+    const head = first ? stream?.head ?? this.#options.heads.take() : this.#scratch;
+    head.begin(this.#options);
+    this.#decoder.decode(bytes, from, to, head);
+    head.end();
+    if (dependsOn === id) head.malformed ??= "a stream that depends on itself";
+    if (isNew) this.#request(id, head, end);
+    else if (stream === null) this.#spendReset("HEADERS on streams that are over");
+    else if (stream.remoteEnded) this.#streamFault(stream, CODE.STREAM_CLOSED, "HEADERS behind the end");
+    else if (first) this.#response(stream, head, end);
+    else this.#trailers(stream, head, end);
+  }
+
+  #request(id: number, head: ReceivedHead, end: boolean): void {
+    if (this.active >= this.#maxStreams || id > this.#lastTaken) {
+      this.giveHead(head);
+      if (id > this.#lastTaken) return;
+      this.#spendReset("more streams than it may");
+      return this.#writeReset(id, CODE.REFUSED_STREAM);
+    }
+    const stream = this.#add(id);
+    stream.head = head;
+    stream.remoteEnded = end;
+    if (!end) stream.content = new ReceivedContent(stream, head.contentLength);
+    else if (head.contentLength > 0) head.malformed ??= "a Content-Length without content";
+    this.#arrived.push(stream);
+  }
+
+  #response(stream: Http2Stream, head: ReceivedHead, end: boolean): void {
+    stream.head = head;
+    if (end) stream.remoteEnded = true;
+    else if (!head.isInterim) stream.content = new ReceivedContent(stream, head.contentLength);
+    stream.owner?.onHead();
+    if (end) this.halfEnded(stream);
+  }
+
+  #trailers(stream: Http2Stream, head: ReceivedHead, end: boolean): void {
+    if (head.hasPseudo) head.malformed ??= "pseudo fields in trailers";
+    if (!end) head.malformed ??= "a second head";
+    if (head.excess !== null) head.malformed ??= "trailers that are too long";
+    if (head.malformed !== null) return this.#streamFault(stream, CODE.PROTOCOL_ERROR, head.malformed);
+    this.#endRemote(stream, head.trailers());
+  }
+
+  /** A frame for a stream that is not there: it may have been on its way when the stream ended, or there was never one. */
+  #expectKnown(id: number, what: string): void {
+    if (id > this.#lastOpened(id)) {
+      throw new Http2Error(CODE.PROTOCOL_ERROR, `${what} on a stream that is idle`);
+    }
+    if (id > this.#lastTaken || this.#reset.includes(id)) return;
+    if (this.#over.includes(id)) {
+      throw new Http2Error(CODE.STREAM_CLOSED, `${what} on a stream that is over`);
+    }
+    if (what === "HEADERS") throw new Http2Error(CODE.PROTOCOL_ERROR, "a stream with a lower number");
+  }
+
+  #lastOpened(id: number): number {
+    const ownParity = this.isServer ? 0 : 1;
+    return (id & 1) === ownParity ? (this.isServer ? 0 : this.#nextStream - 2) : this.#lastStream;
+  }
+
+  /** @internal */
+  onReset(id: number, code: number): void {
+    const stream = this.#find(id);
+    if (stream === null) {
+      if (id > this.#lastOpened(id)) {
+        throw new Http2Error(CODE.PROTOCOL_ERROR, "RST_STREAM on a stream that is idle");
+      }
+      return this.#spendIdle("RST_STREAM on streams that are over");
+    }
+    this.#spendReset("requests that it calls off");
+    const message = `the stream was reset (${codeName(code)})`;
+    this.#end(stream, { code, by: "peer", message, unprocessed: code === CODE.REFUSED_STREAM });
+  }
+
+  #end(stream: Http2Stream, reset: StreamReset): void {
+    const { owner } = stream;
+    this.#close(stream);
+    owner?.onReset(reset);
+  }
+
+  /** The other side breaks the protocol on one stream (section 5.4.2). */
+  #streamFault(stream: Http2Stream, code: number, found: string): void {
+    this.#spendReset(found);
+    this.#writeReset(stream.id, code);
+    const message = `${codeName(code)}: it sent ${found}`;
+    this.#end(stream, { code, by: "fault", message, unprocessed: false });
+  }
+
+  #spendIdle(what: string): void {
+    if (!this.#idleFrames.spend(this.now())) throw calm(what);
+  }
+
+  // Each costs a request that was begun, or the frame that ends it.
+  #spendReset(what: string): void {
+    if (this.isServer && !this.#resets.spend(this.now())) throw calm(what);
+  }
+
+  /** @internal Pairs of settings in a frame of SETTINGS. */
+  onSettings(bytes: Uint8Array, from: number, to: number): void {
+    this.#spendIdle("SETTINGS");
+    if (to - from > 64 * 6) throw calm("a long list of settings");
+    const before = this.#peerStreamWindow;
+    for (let at = from; at < to; at += 6) {
+      const value =
+        ((bytes[at + 2]! << 24) | (bytes[at + 3]! << 16) | (bytes[at + 4]! << 8) | bytes[at + 5]!) >>>
+        0;
+      this.#setting((bytes[at]! << 8) | bytes[at + 1]!, value);
+    }
+    this.settled = true;
+    this.output.settingsAck();
+    this.#announce();
+    const delta = this.#peerStreamWindow - before;
+    if (delta !== 0) this.#moveWindows(delta);
+  }
+
+  #setting(setting: number, value: number): void {
+    switch (setting) {
+      case SETTING.HEADER_TABLE_SIZE:
+        return this.encoder.resize(value);
+      case SETTING.ENABLE_PUSH:
+        if (value > 1 || (value === 1 && !this.isServer)) {
+          throw new Http2Error(CODE.PROTOCOL_ERROR, "an ENABLE_PUSH that is not allowed");
+        }
+        return;
+      case SETTING.MAX_CONCURRENT_STREAMS:
+        this.peerMaxStreams = value;
+        return;
+      case SETTING.INITIAL_WINDOW_SIZE:
+        if (value > MAX_31_BITS) {
+          throw new Http2Error(CODE.FLOW_CONTROL_ERROR, "an INITIAL_WINDOW_SIZE that is too large");
+        }
+        this.#peerStreamWindow = value;
+        return;
+      case SETTING.MAX_FRAME_SIZE:
+        if (value < FRAME_BYTES || value >= 1 << 24) {
+          throw new Http2Error(CODE.PROTOCOL_ERROR, "a MAX_FRAME_SIZE that is not allowed");
+        }
+        return;
+      case SETTING.ENABLE_CONNECT_PROTOCOL:
+        if (value > 1) throw new Http2Error(CODE.PROTOCOL_ERROR, "an ENABLE_CONNECT_PROTOCOL above 1");
+        this.peerExtendedConnect = value === 1;
+    }
+  }
+
+  #moveWindows(delta: number): void {
+    for (const stream of this.streams()) {
+      stream.sendWindow += delta;
+      if (stream.sendWindow > MAX_31_BITS) {
+        throw new Http2Error(CODE.FLOW_CONTROL_ERROR, "settings that make a window too large");
+      }
+      this.#unblock(stream);
+    }
+  }
+
+  #unblock(stream: Http2Stream): void {
+    if (!stream.blocked || stream.sendWindow <= 0) return;
+    stream.blocked = false;
+    this.wait(stream);
+    this.#goOn();
+  }
+
+  /** @internal */
+  onWindowUpdate(id: number, increment: number): void {
+    this.#spendIdle("WINDOW_UPDATE frames that nothing needs");
+    if (id === 0) {
+      if (increment === 0) throw new Http2Error(CODE.PROTOCOL_ERROR, "a WINDOW_UPDATE by 0");
+      this.sendWindow += increment;
+      if (this.sendWindow > MAX_31_BITS) {
+        throw new Http2Error(CODE.FLOW_CONTROL_ERROR, "a window that is too large");
+      }
+      return this.#goOn();
+    }
+    const stream = this.#find(id);
+    if (stream === null) {
+      if (id <= this.#lastOpened(id)) return;
+      throw new Http2Error(CODE.PROTOCOL_ERROR, "WINDOW_UPDATE on a stream that is idle");
+    }
+    if (increment === 0) return this.#streamFault(stream, CODE.PROTOCOL_ERROR, "a WINDOW_UPDATE by 0");
+    stream.sendWindow += increment;
+    if (stream.sendWindow > MAX_31_BITS) {
+      return this.#streamFault(stream, CODE.FLOW_CONTROL_ERROR, "a window that is too large");
+    }
+    this.#unblock(stream);
+  }
+
+  /** @internal */
+  onPing(ack: boolean, bytes: Uint8Array, from: number): void {
+    this.#spendIdle("PING frames");
+    if (!ack) {
+      this.output.ping(FLAG.ACK, bytes, from);
+      return this.#announce();
+    }
+    // It has read that the connection ends: what it has asked until then is taken, and nothing more.
+    if (LAST_PING.every((byte, i) => byte === bytes[from + i])) this.#sayLast();
+  }
+
+  /** @internal */
+  onGoAway(lastStream: number, code: number): void {
+    this.goingAway = true;
+    if (!this.isServer) {
+      for (const stream of this.streams()) {
+        if (stream.id <= lastStream) continue;
+        const message = `the connection ends (${codeName(code)})`;
+        this.#end(stream, { code, by: "connection", message, unprocessed: true });
+      }
+    }
+    this.#owner.onGoAway(code);
+  }
+
+  /** @internal A frame that is of no meaning here. */
+  onOtherFrame(): void {
+    this.#spendIdle("frames without meaning");
+  }
+
+  // --- the end ------------------------------------------------------------------------------------------------------
+
+  /**
+   * Announces the end: streams that run go on. A client is given the time of a round trip, in which it may not have heard of it
+   * (section 6.8).
+   */
+  shutDown(): void {
+    if (this.goingAway || this.failed) return;
+    this.goingAway = true;
+    this.output.goAway(this.isServer ? MAX_31_BITS : 0, CODE.NO_ERROR);
+    if (this.isServer) this.output.ping(0, LAST_PING, 0);
+    this.#announce();
+  }
+
+  #sayLast(): void {
+    if (!this.goingAway || this.#lastTaken !== MAX_31_BITS) return;
+    this.#lastTaken = this.#lastStream;
+    this.output.goAway(this.#lastStream, CODE.NO_ERROR);
+    this.#announce();
+  }
+
+  /** Ends it for a reason of this side; what waits is still to be written. */
+  fail(code: number): void {
+    if (this.failed) return;
+    this.failed = true;
+    this.output.goAway(this.#lastStream, code);
+    this.#announce();
+  }
+
+  #fail(error: Http2Error): void {
+    if (this.failed) return;
+    this.fail(error.code);
+    this.#owner.onFailure(error);
+  }
+
+  /** The connection is closed: all streams are told. */
+  dispose(message: string): void {
+    this.failed = true;
+    for (const stream of this.streams()) {
+      this.#end(stream, { code: CODE.NO_ERROR, by: "connection", message, unprocessed: false });
+    }
+  }
+}
+
+function calm(what: string): Http2Error {
+  return new Http2Error(CODE.ENHANCE_YOUR_CALM, `too many ${what}`.replace("too many a ", "a "));
+}

@@ -1,0 +1,154 @@
+/** The Huffman code of HPACK (RFC 7541 section 5.2 and appendix B). */
+
+/** Bits of the code of each byte, and of the end of a string. The code is canonical: its bits follow from their number. */
+const LENGTHS: Uint8Array = Uint8Array.from(
+  `13 23 28 28 28 28 28 28 28 24 30 28 28 30 28 28 28 28 28 28 28 28 30 28 28 28 28 28 28 28 28 28 6 10
+  10 12 13 6 8 11 10 10 8 11 8 6 6 6 5 5 5 6 6 6 6 6 6 6 7 8 15 6 12 10 13 6 7 7 7 7 7 7 7 7 7 7 7 7 7
+  7 7 7 7 7 7 7 7 7 8 7 8 13 19 13 14 6 15 5 6 5 6 5 6 6 6 5 7 7 6 6 6 5 6 7 6 5 5 6 7 7 7 7 7 15 11
+  14 13 28 20 22 20 20 22 22 22 23 22 23 23 23 23 23 24 23 24 24 22 23 24 23 23 23 23 21 22 23 22 23
+  23 24 22 21 20 22 22 23 23 21 23 22 22 24 21 22 23 23 21 21 22 21 23 22 23 23 20 22 22 22 23 22 22
+  23 26 26 20 19 22 23 22 25 26 26 26 27 27 26 24 25 19 21 26 27 27 26 27 24 21 21 26 26 28 27 27 27
+  20 24 20 21 22 21 21 23 22 22 25 25 24 24 26 23 26 27 26 26 27 27 27 27 27 28 27 27 27 27 27 26 30`
+    .split(/\s+/).map(Number),
+);
+
+const EOS = 256;
+const CODES: Int32Array = canonicalCodes();
+
+function canonicalCodes(): Int32Array {
+  const codes = new Int32Array(LENGTHS.length);
+  let code = 0;
+  for (let bits = 1; bits <= 30; bits++) {
+    code *= 2;
+    for (let symbol = 0; symbol < LENGTHS.length; symbol++) {
+      if (LENGTHS[symbol] === bits) codes[symbol] = code++;
+    }
+  }
+  return codes;
+}
+
+// The decoder goes four bits at a time through the inner nodes of the tree: an entry holds the node that it comes to, and
+// the byte that it has passed, if any. No code is shorter than five bits, so that it never passes two.
+const PASSES = 0x100;
+const FAILS = 0x200;
+const NODE_SHIFT = 10;
+const STEPS: Int32Array = new Int32Array(256 * 16);
+/** 1 for nodes that a string may end at: less than a byte of ones (RFC 7541 section 5.2). */
+const MAY_END: Uint8Array = new Uint8Array(256);
+
+buildSteps();
+
+function buildSteps(): void {
+  // Children of each node: a node when positive, a symbol (less one, negated) when negative.
+  const children: number[][] = [[0, 0]];
+  for (let symbol = 0; symbol <= EOS; symbol++) {
+    let node = 0;
+    for (let bit = LENGTHS[symbol]! - 1; bit >= 0; bit--) {
+      const side = (CODES[symbol]! >> bit) & 1;
+      if (bit === 0) children[node]![side] = -1 - symbol;
+      else {
+        if (children[node]![side] === 0) children[node]![side] = children.push([0, 0]) - 1;
+        node = children[node]![side]!;
+      }
+    }
+  }
+  children.forEach((_, start) => {
+    for (let nibble = 0; nibble < 16; nibble++) {
+      STEPS[start * 16 + nibble] = stepFrom(children, start, nibble);
+    }
+  });
+  let node = 0;
+  for (let ones = 0; ones <= 7; ones++) {
+    MAY_END[node] = 1;
+    node = children[node]![1]!;
+  }
+}
+
+function stepFrom(children: readonly number[][], start: number, nibble: number): number {
+  let node = start;
+  let passed = 0;
+  for (let bit = 3; bit >= 0; bit--) {
+    const next = children[node]![(nibble >> bit) & 1]!;
+    if (next >= 0) node = next;
+    else {
+      const symbol = -1 - next;
+      if (symbol === EOS) return FAILS;
+      passed = PASSES | symbol;
+      node = 0;
+    }
+  }
+  return (node << NODE_SHIFT) | passed;
+}
+
+/** The most bytes that so many bytes of code stand for. */
+export function mostDecoded(bytes: number): number {
+  return (bytes * 8 / 5) | 0;
+}
+
+/**
+ * Decodes `bytes[from..to)` into a buffer, which has room for {@linkcode mostDecoded}.
+ *
+ * @returns the end of what was written; -1 when it is no such code, or is padded by anything but less than eight ones
+ */
+export function decodeHuffman(
+  bytes: Uint8Array,
+  from: number,
+  to: number,
+  target: Uint8Array,
+  at: number,
+): number {
+  let node = 0;
+  let end = at;
+  for (let i = from; i < to; i++) {
+    const byte = bytes[i]!;
+    const first = STEPS[node * 16 + (byte >> 4)]!;
+    if ((first & PASSES) !== 0) target[end++] = first & 0xff;
+    else if (first === FAILS) return -1;
+    const second = STEPS[(first >> NODE_SHIFT) * 16 + (byte & 15)]!;
+    if ((second & PASSES) !== 0) target[end++] = second & 0xff;
+    else if (second === FAILS) return -1;
+    node = second >> NODE_SHIFT;
+  }
+  return MAY_END[node] === 1 ? end : -1;
+}
+
+/** How many bytes the code of `bytes[from..to)` takes; each is read as `map` has it. */
+export function huffmanLength(bytes: Uint8Array, from: number, to: number, map: Uint8Array): number {
+  let bits = 0;
+  for (let i = from; i < to; i++) bits += LENGTHS[map[bytes[i]!]!]!;
+  return (bits + 7) >> 3;
+}
+
+/** Writes the code of `bytes[from..to)`, each read as `map` has it; gives the end of what was written. */
+export function encodeHuffman(
+  bytes: Uint8Array,
+  from: number,
+  to: number,
+  map: Uint8Array,
+  target: Uint8Array,
+  at: number,
+): number {
+  // Codes have up to 30 bits, and up to 7 wait already: those above 24 go in two parts.
+  let pending = 0;
+  let bits = 0;
+  let end = at;
+  for (let i = from; i < to; i++) {
+    const byte = map[bytes[i]!]!;
+    const code = CODES[byte]!;
+    let left = LENGTHS[byte]!;
+    if (left > 24) {
+      left -= 8;
+      pending = (pending << 8) | (code >> left);
+      target[end++] = (pending >> bits) & 0xff;
+    }
+    pending = (pending << left) | (code & ((1 << left) - 1));
+    bits += left;
+    while (bits >= 8) {
+      bits -= 8;
+      target[end++] = (pending >> bits) & 0xff;
+    }
+    pending &= (1 << bits) - 1;
+  }
+  if (bits > 0) target[end++] = ((pending << (8 - bits)) | (0xff >> bits)) & 0xff;
+  return end;
+}
