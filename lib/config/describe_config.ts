@@ -95,9 +95,10 @@ function describeWebSocket({ webSocket, transport }: ResolvedPool): string {
   if (webSocket === null) return "not forwarded";
   if (transport.kind === "fetch" && transport.proxy !== null) return "not forwarded, since there is a proxy";
   const { idleTimeoutMs, pingIntervalMs, maxMessageBytes, maxBufferedBytes } = webSocket;
-  return `messages up to ${maxMessageBytes} bytes, ${maxBufferedBytes} may wait; idle ${
-    formatDuration(idleTimeoutMs)
-  }, ping every ${formatDuration(pingIntervalMs)}`;
+  const idle = idleTimeoutMs === Infinity ? "" : `idle ${formatDuration(idleTimeoutMs)}, `;
+  return `messages up to ${maxMessageBytes} bytes, ${maxBufferedBytes} may wait; ${idle}ping every ${
+    formatDuration(pingIntervalMs)
+  }`;
 }
 
 function describeServer(server: ResolvedServer, listen: readonly ResolvedListen[]): string {

@@ -57,7 +57,7 @@ function resolveTimeouts({ connect, response, idle, total }: TimeoutOptions = {}
   return Object.freeze({
     ...(connect !== undefined && { connectMs: parseDuration(connect)! }),
     ...(response !== undefined && { responseMs: parseDuration(response)! }),
-    ...(idle !== undefined && { idleMs: parseDuration(idle)! }),
+    ...(idle !== undefined && { idleMs: parseDuration(idle)!, eventStreamIdleMs: parseDuration(idle)! }),
     ...(total !== undefined && { totalMs: parseDuration(total)! }),
   });
 }

@@ -67,11 +67,12 @@ function completeServer(server: string | ServerOptions, way: Way): ResolvedServe
 }
 
 function resolveTimeouts(timeouts: TimeoutOptions = {}): Timeouts {
-  const { connect = "3s", response = "60s", idle = "60s", total } = timeouts;
+  const { connect = "3s", response = "30s", idle = "60s", total } = timeouts;
   return Object.freeze({
     connectMs: parseDuration(connect)!,
     responseMs: parseDuration(response)!,
     idleMs: parseDuration(idle)!,
+    eventStreamIdleMs: timeouts.idle === undefined ? Infinity : parseDuration(timeouts.idle)!,
     totalMs: total === undefined ? Infinity : parseDuration(total)!,
   });
 }

@@ -24,9 +24,12 @@ export interface ServerOptions {
 export interface TimeoutOptions {
   /** TCP connection, and the TLS handshake after it, each. @default {"3s"} */
   connect?: Duration;
-  /** From the end of the request until the head of the response. @default {"60s"} */
+  /** From the end of the request until the head of the response. @default {"30s"} */
   response?: Duration;
-  /** Between two pieces of a body, in either direction. @default {"60s"} */
+  /**
+   * Between two pieces of a body, in either direction; whoever makes progress, however slow, is never cut off. Server-sent
+   * events (`text/event-stream`) may pause for as long as they like, unless it is set. @default {"60s"}
+   */
   idle?: Duration;
   /**
    * The whole exchange, from the arrival of the request to the end of the response: filters, waiting in a queue and all

@@ -63,8 +63,19 @@ export interface Timeouts {
   readonly responseMs: number;
   /** Between two pieces of a body, in either direction. */
   readonly idleMs: number;
+  /** The same for a response of server-sent events. @default {Infinity} */
+  readonly eventStreamIdleMs?: number;
   /** The whole exchange, from {@linkcode SendOptions.startedAt} on. */
   readonly totalMs: number;
+}
+
+/** How long the next piece of a response may take: who waits for events waits for as long as nothing happens. */
+export function responseIdleMs(
+  headers: HeaderFields,
+  { idleMs, eventStreamIdleMs = Infinity }: Timeouts,
+): number {
+  const type = headers.get("content-type");
+  return type !== null && /^text\/event-stream(?:$|[\s;])/i.test(type) ? eventStreamIdleMs : idleMs;
 }
 
 /** What one call of {@linkcode Transport.send} takes beside the request, and whom it tells of the response. */

@@ -3,7 +3,7 @@
 import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ClientGoneError, ProxyError, RequestError, UpstreamError } from "../../core/errors.ts";
 import type { Bytes, RequestBody } from "../../http/message.ts";
-import type { OutgoingRequest, SendOptions, ServerResponse } from "../transport.ts";
+import { type OutgoingRequest, responseIdleMs, type SendOptions, type ServerResponse } from "../transport.ts";
 import { classifyBodyError, classifyFetchError } from "./classify_fetch_error.ts";
 import { SizedBody, toFetchFields } from "./fetch_request.ts";
 import { Download, FetchContent, FetchResponse, fromFetchFields, lengthOf } from "./fetch_response.ts";
@@ -29,6 +29,7 @@ export class FetchExchange {
   /** Whom the deadline of the request's content is for. */
   #uploadWaitsFor: "client" | "server" = "server";
   #listener: Disposable | null = null;
+  #responseIdleMs = 0;
 
   constructor(options: SendOptions, wheel: DeadlineWheel) {
     this.#options = options;
@@ -135,6 +136,7 @@ export class FetchExchange {
     }
     const fields = fromFetchFields(headers);
     const length = lengthOf(fields);
+    this.#responseIdleMs = responseIdleMs(fields, this.#options.timeouts);
     let content: FetchContent | null = null;
     if (body === null || length === 0) {
       body?.cancel().catch(() => {});
@@ -150,7 +152,7 @@ export class FetchExchange {
   }
 
   async #read(download: Download): Promise<Bytes | null> {
-    if (!this.#over) this.#receiving.set(this.#options.timeouts.idleMs);
+    if (!this.#over) this.#receiving.set(this.#responseIdleMs);
     const piece = await download.read().catch((error) => this.#abort(classifyBodyError(error)));
     this.#receiving.clear();
     if (this.#failure !== null || piece instanceof Error) throw this.#failure ?? piece;

@@ -9,7 +9,7 @@ import { type BufferShelf, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
 import { responseBodyReader } from "../../http1/body_framing.ts";
 import { malformedResponse, ResponseHeadParser } from "../../http1/response_head.ts";
 import type { Bytes } from "../../http/message.ts";
-import type { OutgoingRequest, SendOptions } from "../transport.ts";
+import { type OutgoingRequest, responseIdleMs, type SendOptions } from "../transport.ts";
 import { closeSocket } from "./dial.ts";
 import { RequestSender, type RequestSenderOwner } from "./request_sender.ts";
 import { cancelledError, Http1Response, ServerContent } from "./server_content.ts";
@@ -98,6 +98,9 @@ export class Connection implements RequestSenderOwner, Disposable {
     this.#now = undefined;
     trip.options.cancellation.add(this.#listener);
   }
+
+  /** How long the next piece of content may take. */
+  #idleMs = 0;
 
   /** The time that the caller of `start` has read, until the request has left. */
   #now: number | undefined = undefined;
@@ -213,6 +216,9 @@ export class Connection implements RequestSenderOwner, Disposable {
         ? this.#buffer.subarray(contentStart, contentEnd)
         : null;
       const length = parser.chunked || parser.contentLength === -1 ? null : parser.contentLength;
+      this.#idleMs = length === null
+        ? responseIdleMs(this.#fields, options.timeouts)
+        : options.timeouts.idleMs;
       content = new ServerContent({
         owner: this,
         socket: this.#socket,
@@ -247,7 +253,7 @@ export class Connection implements RequestSenderOwner, Disposable {
 
   /** Content is waited for: whoever reads it has taken what came before. @internal */
   contentAwaited(): void {
-    if (this.#trip !== null) this.#arm(this.#trip.options.timeouts.idleMs);
+    if (this.#trip !== null) this.#arm(this.#idleMs);
   }
 
   /** Content came; its reader may take its time with it. @internal */

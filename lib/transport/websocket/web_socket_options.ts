@@ -7,7 +7,7 @@ import { type Duration, parseDuration } from "../../core/duration.ts";
 export interface WebSocketOptions {
   /**
    * How long nothing of a message may come or leave; a server's pings count, a client's pings and all pongs do
-   * not. @default {"1h"}
+   * not. Without it for as long as both sides are there.
    */
   idleTimeout?: Duration;
   /**
@@ -37,10 +37,10 @@ export interface ResolvedWebSocket {
 
 /** Completes options that are known to be good. */
 export function resolveWebSocket(options: WebSocketOptions = {}): ResolvedWebSocket {
-  const { idleTimeout = "1h", pingInterval = "30s" } = options;
+  const { idleTimeout, pingInterval = "30s" } = options;
   const { maxMessageSize = "16MiB", maxBuffered = "16MiB" } = options;
   return Object.freeze({
-    idleTimeoutMs: parseDuration(idleTimeout)!,
+    idleTimeoutMs: idleTimeout === undefined ? Infinity : parseDuration(idleTimeout)!,
     pingIntervalMs: parseDuration(pingInterval)!,
     maxMessageBytes: parseByteSize(maxMessageSize)!,
     maxBufferedBytes: parseByteSize(maxBuffered)!,

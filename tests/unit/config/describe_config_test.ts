@@ -64,25 +64,25 @@ pool      default (for what no filter sends elsewhere)
   balance   in turn, by weight
   checks    TCP connection to port 9000 every 500ms within 1s; unhealthy after 2 failures, healthy after 1 success
   ejection  ${EJECTION}
-  timeouts  connect 3s, response 1m, idle 1m
+  timeouts  connect 3s, response 30s, idle 1m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport http1; keeps 256 idle connections a server for 4s
-  websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
+  websocket messages up to 16777216 bytes, 16777216 may wait; ping every 30s
 pool      api
   server    c:443, TLS as c
   balance   in turn, by weight
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
-  timeouts  connect 1s, response 1m, idle 1m, total 5m
+  timeouts  connect 1s, response 30s, idle 1m, total 5m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport http1; keeps 256 idle connections a server for 1s
-  websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
+  websocket messages up to 16777216 bytes, 16777216 may wait; ping every 30s
 pool      far
   server    d:443, TLS as d
   balance   in turn, by weight
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
-  timeouts  connect 3s, response 1m, idle 1m
+  timeouts  connect 3s, response 30s, idle 1m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport fetch, HTTP/2 through http://***@proxy:3128; keeps 4 idle connections a server for 4s
   websocket not forwarded, since there is a proxy
@@ -91,20 +91,20 @@ pool      near
   balance   in turn, by weight
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
-  timeouts  connect 3s, response 1m, idle 1m
+  timeouts  connect 3s, response 30s, idle 1m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport fetch, HTTP/1.1; keeps all idle connections a server for 1m
-  websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
+  websocket messages up to 16777216 bytes, 16777216 may wait; ping every 30s
 pool      few
   server    f:80, plain HTTP
   balance   in turn, by weight
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
-  timeouts  connect 3s, response 1m, idle 1m
+  timeouts  connect 3s, response 30s, idle 1m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   requests  held back until their content is whole, or 65536 bytes of it are there
   transport http1 behind a PROXY header, version 2; keeps 0 idle connections a server for 4s
-  websocket messages up to 16777216 bytes, 16777216 may wait; idle 1h, ping every 30s
+  websocket messages up to 16777216 bytes, 16777216 may wait; ping every 30s
 limit     default
   at most 1 request per 1s for each header appid
   up to 2 around the end of a window

@@ -65,7 +65,13 @@ Deno.test("resolveConfig() fills in every default", () => {
         onHealthChange: null,
       },
       retries: resolveRetries(),
-      timeouts: { connectMs: 3000, responseMs: 60_000, idleMs: 60_000, totalMs: Infinity },
+      timeouts: {
+        connectMs: 3000,
+        responseMs: 30_000,
+        idleMs: 60_000,
+        eventStreamIdleMs: Infinity,
+        totalMs: Infinity,
+      },
       transport: {
         kind: "http1",
         connections: {
@@ -74,7 +80,7 @@ Deno.test("resolveConfig() fills in every default", () => {
         },
       },
       webSocket: {
-        idleTimeoutMs: 3_600_000,
+        idleTimeoutMs: Infinity,
         pingIntervalMs: 30_000,
         maxMessageBytes: 16 * 1024 * 1024,
         maxBufferedBytes: 16 * 1024 * 1024,

@@ -119,7 +119,7 @@ export function maySendAgain(failure: UpstreamError, method: string, body: Reque
 }
 
 function pickTimeouts(input: Partial<Timeouts>): Partial<Timeouts> {
-  const names = ["connectMs", "responseMs", "idleMs", "totalMs"] as const;
+  const names = ["connectMs", "responseMs", "idleMs", "eventStreamIdleMs", "totalMs"] as const;
   return Object.fromEntries(names.flatMap((name) => input[name] === undefined ? [] : [[name, input[name]]]));
 }
 

@@ -199,6 +199,29 @@ export const TIMEOUTS: readonly Behaviour[] = [
     },
   },
   {
+    name: "server-sent events pause for as long as nothing happens, unless that is bounded",
+    async run(bench) {
+      const late = Promise.withResolvers<void>();
+      await using upstream = rawUpstream(async (connection) => {
+        await connection.readRequest();
+        await connection.write(
+          "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\ndata: 1\n\n",
+        );
+        await late.promise;
+        await connection.write("data: 2\n\n");
+      });
+      await using hanging = hangingUpstream("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+      const idleMs = 4 * SHORT_MS;
+      const events = await bench.send(peerOf(upstream.address), { idleMs });
+      const bounded = bench.send(peerOf(hanging.address), { idleMs, eventStreamIdleMs: idleMs }).then(
+        bodyText,
+      );
+      await assertRejects(() => bounded, UpstreamError);
+      late.resolve();
+      assertEquals(await bodyText(events), "data: 1\n\ndata: 2\n\n");
+    },
+  },
+  {
     name: "a client who stops sending is not the server's fault",
     async run(bench) {
       await using upstream = rawUpstream((connection) => connection.untilClosed());
