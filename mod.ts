@@ -191,6 +191,7 @@ export type { Clock, Timers } from "./lib/core/clock.ts";
 export type { Random } from "./lib/core/random.ts";
 export type { RequestLog } from "./lib/observe/request_log.ts";
 export type { LogLevel } from "./lib/observe/log_level.ts";
+export { METRICS_TYPES, type MetricsFormat, metricsFormat } from "./lib/observe/metrics/exposition.ts";
 export type { Observer } from "./lib/observe/observer.ts";
 export type {
   CallbackErrorEvent,

@@ -2,6 +2,7 @@
 
 import { ConfigError } from "../config/config_error.ts";
 import { messageOf } from "../core/callback.ts";
+import { VERSION } from "../core/version.ts";
 import { describeConfig } from "../config/describe_config.ts";
 import { loadConfig } from "../config/load_config.ts";
 import { formatListen } from "../config/format_listen.ts";
@@ -17,7 +18,6 @@ import { parseArguments, type RunOptions } from "./parse_arguments.ts";
 import { runSimulation } from "./run_simulation.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 import { UsageError } from "./usage_error.ts";
-import { VERSION } from "./version.ts";
 
 /** Exit codes, as `--help` tells them. */
 const SUCCESS = 0;

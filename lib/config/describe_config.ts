@@ -39,6 +39,7 @@ export function describeConfig(config: ResolvedConfig): string {
     `filters   ${phases.length === 0 ? "none" : phases.join(", ")}`,
     `clients   ${describeTrust(config)}`,
     ...(config.overload === null ? [] : [`overload  ${describeOverload(config.overload)}`]),
+    ...(config.metrics ? [] : ["metrics   only what costs no request anything"]),
     `shutdown  running requests may take ${formatDuration(gracePeriodMs)} to finish`,
   ].join("\n");
 }

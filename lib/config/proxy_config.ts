@@ -151,6 +151,8 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   forwarded?: ForwardedOptions;
   /** What the whole proxy works on at most; more waits or gets 503. @default {no bound} */
   overload?: OverloadOptions;
+  /** Counts requests, servers, limits and connections for `metrics()`; `false` leaves what costs something a request. @default {true} */
+  metrics?: boolean;
   /**
    * How long running requests may take to finish once the proxy is told to stop; WebSockets are closed at once.
    *
@@ -214,5 +216,7 @@ export interface ResolvedConfig {
   readonly onListen: OnListen | null;
   /** `null` when nothing is bounded. */
   readonly overload: ResolvedOverload | null;
+  /** Whether requests are counted. */
+  readonly metrics: boolean;
   readonly gracePeriodMs: number;
 }

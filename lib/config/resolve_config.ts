@@ -51,6 +51,7 @@ export function completeConfig(config: ProxyConfig): ResolvedConfig {
     forwarded: resolveForwarded(forwarded),
     onListen,
     overload: resolveOverload(config.overload),
+    metrics: config.metrics ?? true,
     gracePeriodMs: parseDuration(gracePeriod)!,
   });
 }

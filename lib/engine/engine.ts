@@ -1,5 +1,7 @@
 /** What every engine, which talks to clients, has in common. */
 
+import type { ListenerMeter } from "../observe/metrics/meters.ts";
+
 /** Listens at one address until it is told to stop. */
 export interface EngineListener {
   /** Where clients reach it, as `host:port` or `unix:/path`. */
@@ -15,6 +17,8 @@ export interface EngineListener {
 
 /** What a listener has to tell. */
 export interface ListenerEvents {
+  /** Counts connections; `null` where nobody wants to know. @default {null} */
+  readonly meter?: ListenerMeter | null;
   /** Accepting fails; told once, until it has worked for a while again. */
   readonly onError: (address: string, error: unknown) => void;
   /** Accepting works again, and how long it had not. */

@@ -17,6 +17,9 @@ interface PendingWrite extends CursorHolder {
   readonly writes: boolean;
 }
 
+/** How many groups are looked at to learn how many entries are used. */
+const MAX_COUNTED_GROUPS = 1024;
+
 /** So many free entries make a bucket the right one without a look at the other. */
 const SPARE = 3;
 
@@ -155,6 +158,18 @@ export class EntryTable {
       words[tag + BUCKET.ticks]!,
       Math.floor(nowUs / TICK_US) | 0,
     );
+  }
+
+  /** How many entries are used; an estimate by some of the groups where there are many. */
+  countUsed(nowUs: number): number {
+    const nowTick = Math.floor(nowUs / TICK_US) | 0;
+    const looks = Math.min(this.#groups, MAX_COUNTED_GROUPS);
+    let used = 0;
+    for (let i = 0; i < looks; i++) {
+      const base = HEADER.size + Math.floor(i * this.#groups / looks) * GROUP.size;
+      for (let bucket = 0; bucket < BUCKETS; bucket++) used += WAYS - this.#countFree(base, bucket, nowTick);
+    }
+    return Math.round(used * this.#groups / looks);
   }
 
   #countFree(base: number, bucket: number, nowTick: number): number {

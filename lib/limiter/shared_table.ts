@@ -20,6 +20,14 @@ interface SharedTableOptions {
   sketches?: number;
 }
 
+/** How full a table is. */
+export interface MemoryUse {
+  /** Keys that are counted now; an estimate where the table is large. */
+  readonly keys: number;
+  /** Keys that it is made for. */
+  readonly maxKeys: number;
+}
+
 /**
  * The counts of a limiter in a `SharedArrayBuffer` of fixed size: any number of workers read and write them without
  * messages, see {@linkcode EntryTable}. What finds no entry takes that of a key which has used less, see
@@ -113,6 +121,11 @@ export class SharedTable {
   /** Bytes of memory, which never change. */
   get byteLength(): number {
     return this.buffer.byteLength;
+  }
+
+  /** How full it is now. */
+  get use(): MemoryUse {
+    return { keys: this.entries.countUsed(this.now()), maxKeys: this.maxKeys };
   }
 
   /**

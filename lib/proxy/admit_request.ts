@@ -1,6 +1,7 @@
 /** Asks whether the request may go on: whether the proxy can take it, and what the limiter says. */
 
 import { FilterError } from "../core/errors.ts";
+import type { PolicyMeters } from "../observe/metrics/meters.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import type { Decision, LimitedDecision } from "../limiter/policy.ts";
 import { completeRefusal, refusalFields, refusalStatus } from "../limiter/refusal.ts";
@@ -54,9 +55,34 @@ function decide(exchange: Exchange, { limiter }: Admission): Decision | Promise<
 
 function obey(exchange: Exchange, admission: Admission, decision: Decision): void | Promise<void> {
   exchange.decision = decision;
+  const { policyMeters } = exchange.runtime;
+  if (policyMeters !== null) countDecision(policyMeters, decision);
   if (decision.kind === "allowed") exchange.admissionLease = decision.lease;
   else if (decision.kind === "limited") return refuse(exchange, admission, decision);
 }
+
+function countDecision(meters: PolicyMeters, decision: Decision): void {
+  if (decision.kind === "unlimited") return;
+  const reason = decision.kind === "allowed"
+    ? decision.wouldRefuse.length > 0 ? "would_refuse" : "allowed"
+    : REASONS[decision.reason];
+  const { each, policy } = decision;
+  if (each === null) return meters.decided(policy.name, reason);
+  for (let i = 0; i < each.length; i++) {
+    const { policy: { name }, outcome } = each[i]!;
+    meters.decided(
+      name,
+      outcome === "allowed" ? "allowed" : outcome === "would-refuse" ? "would_refuse" : reason,
+    );
+  }
+}
+
+const REASONS = {
+  "limit": "refused",
+  "banned": "banned",
+  "missing-key": "missing_key",
+  "store-error": "store_error",
+} as const;
 
 /** Replies with a 429, or with what the policy's own `response` makes. */
 function refuse(exchange: Exchange, admission: Admission, decision: LimitedDecision): void | Promise<void> {

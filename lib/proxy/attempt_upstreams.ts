@@ -36,9 +36,11 @@ function attempt(exchange: Exchange, lastFailure: UpstreamError | null): void {
   if (exchange.namedPeer !== null) return sendTo(exchange, null);
   const selected = selectServer(exchange, lastFailure);
   if (!(selected instanceof Promise)) return sendTo(exchange, selected);
-  selected.then((claim) => {
+  const { runtime: { clock } } = exchange;
+  const since = clock.now();
+  selected.finally(() => exchange.pool.meter?.waited(clock.now() - since)).then((claim) => {
     // The time that took is not the server's.
-    exchange.upstreamStartAt = exchange.runtime.clock.now();
+    exchange.upstreamStartAt = clock.now();
     sendTo(exchange, claim);
   }).catch((error) => failExchange(exchange, error));
 }
@@ -90,6 +92,7 @@ function keyOf(exchange: Exchange): string | undefined {
 
 function takeClaim(exchange: Exchange, result: Claim | Refusal, lastFailure: UpstreamError | null): Claim {
   if (typeof result !== "string") return result;
+  exchange.pool.meter?.refused(result);
   exchange.throwIfCancelled();
   if (lastFailure !== null) throw lastFailure;
   const { name, retryAfterSeconds } = exchange.pool;
@@ -153,7 +156,12 @@ export function attemptResponded(exchange: Exchange, response: ServerResponse): 
   exchange.upstreamHeadAt = runtime.clock.now();
   if (selected === null) return;
   const latencyMs = exchange.upstreamHeadAt - exchange.upstreamStartAt;
-  exchange.pool.balancer.report(selected, classifyStatus(response.status), latencyMs);
+  const outcome = classifyStatus(response.status);
+  const { balancer, meter } = exchange.pool;
+  balancer.report(selected, outcome, latencyMs);
+  if (meter === null) return;
+  meter.servers.get(selected)?.responded(response.status, latencyMs);
+  if (exchange.attemptList!.length > 1) meter.retried(outcome === "failure" ? "failed" : "succeeded");
 }
 
 /**
@@ -168,6 +176,9 @@ export function attemptFailed(exchange: Exchange, error: unknown): void {
     const latencyMs = runtime.clock.now() - exchange.upstreamStartAt;
     const stage = stageOf(error, selected.peer);
     exchange.pool.balancer.report(selected, classifyError(exchange, error), latencyMs, stage);
+    const { meter } = exchange.pool;
+    if (error instanceof UpstreamError) meter?.servers.get(selected)?.failed(error.code);
+    if (exchange.attempts.length > 1) meter?.retried("failed");
   }
   // After the report: what waits for room must not get it at a server that is taken out for this.
   endAttempt(exchange, error);
@@ -262,7 +273,10 @@ function planRetry(exchange: Exchange, failed: FailedAttempt, retryAfterMs: numb
     ? 0
     : Math.max(backoffMs(policy, attempts.length, runtime.filterServices.random), again ? retryAfterMs : 0);
   if (delayMs >= timeLeftMs(exchange)) return null;
-  if (!failed.unsent && budget !== null && !budget.take(runtime.clock.now())) return null;
+  if (!failed.unsent && budget !== null && !budget.take(runtime.clock.now())) {
+    exchange.pool.meter?.retried("not_sent");
+    return null;
+  }
   exchange.exclude = again ? undefined : exclude;
   return delayMs;
 }

@@ -47,6 +47,9 @@ export interface ClientStream {
   /** The client's content; `null` when there is none. */
   readonly body: Body | null;
 
+  /** Bytes of content that have come so far. */
+  readonly bytesReceived: number;
+
   /** What `Deno.upgradeWebSocket()` can take; `null` where the runtime has no part in it. */
   readonly native: Request | null;
 

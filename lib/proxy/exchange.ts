@@ -15,6 +15,7 @@ import { type PathShape, shapeOfPath } from "../http/request_target.ts";
 import type { Decision } from "../limiter/policy.ts";
 import type { PolicyDecision } from "../limiter/policy.ts";
 import { policyDecisions } from "../limiter/decision.ts";
+import type { ResponseSource } from "../observe/metrics/meters.ts";
 import { RequestLog } from "../observe/request_log.ts";
 import type { PathMode } from "../routing/route_match.ts";
 import type { Pool } from "../upstream/pool.ts";
@@ -112,6 +113,10 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
   /** What the limiter decided; `null` before, and without one. */
   decision: Decision | null = null;
   status = 0;
+  /** Who made the response. */
+  responseSource: ResponseSource = "proxy";
+  /** Whether it is counted among the open WebSockets. */
+  webSocketOpen = false;
   bytesSent = 0;
   server: Attempt | null = null;
   attemptList: Attempt[] | null = null;

@@ -41,6 +41,7 @@ function takeReply(exchange: Exchange, made: Response | void): void {
 function passUpgrade(exchange: Exchange, response: Response): void {
   const { stream } = exchange;
   exchange.status = 101;
+  exchange.responseSource = "filter";
   exchange.answered = true;
   stream.passUpgrade(response);
 }

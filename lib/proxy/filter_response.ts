@@ -161,6 +161,7 @@ function sendResponse(
   }
   removeHopByHop(head.headers);
   exchange.status = status;
+  exchange.responseSource = "upstream";
   respond(exchange, head, body);
   // Head and content were copied: the connection is free for the next request before the client has all of it.
   if (body === null || body.whole !== null) {

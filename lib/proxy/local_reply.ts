@@ -33,8 +33,10 @@ export function bytesReply(status: number, headers: HeaderFields, bytes: Bytes):
  *
  * @throws {FilterError} when it is no response, or one that was read before
  */
-export function filterReply({ cancellation }: Exchange, response: unknown, phase: string): LocalReply {
+export function filterReply(exchange: Exchange, response: unknown, phase: string): LocalReply {
+  const { cancellation } = exchange;
   checkResponse(response, phase);
+  exchange.responseSource = "filter";
   const { status, headers, body } = response;
   return {
     status,

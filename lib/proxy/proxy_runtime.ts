@@ -13,6 +13,7 @@ import type { CompiledKey } from "../limiter/key_spec.ts";
 import type { LimitHeaders } from "../limiter/limit_headers.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { RefusalBodies } from "../limiter/refusal_bodies.ts";
+import type { PolicyMeters, PoolMeter, RouteMeter, WebSocketMeter } from "../observe/metrics/meters.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { RewriteFunction } from "../routing/rewrite.ts";
 import type { RouteFinder } from "../routing/route_finder.ts";
@@ -42,6 +43,8 @@ export interface PoolRuntime {
   readonly webSocket: WebSocketRuntime | null;
   /** When a pool without a server may have one again, in seconds; tells clients when to come back. */
   readonly retryAfterSeconds: number;
+  /** `null` where nobody wants to know, as of all meters. */
+  readonly meter: PoolMeter | null;
 }
 
 /** Retries of a pool or a route. */
@@ -83,6 +86,7 @@ export interface RouteRuntime {
   readonly retries: RetryRuntime | null | undefined;
   readonly filters: Filters & RequestNaming;
   readonly newContext: Filters["newContext"] | null;
+  readonly meter: RouteMeter | null;
 }
 
 /** All routes of a proxy. */
@@ -125,4 +129,8 @@ export interface ProxyRuntime {
   /** How many requests have arrived. */
   readonly count: { arrived: number };
   readonly running: RunningRequests;
+  /** Counts requests that no route takes. */
+  readonly meter: RouteMeter | null;
+  readonly policyMeters: PolicyMeters | null;
+  readonly webSocketMeter: WebSocketMeter | null;
 }

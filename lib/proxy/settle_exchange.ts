@@ -5,6 +5,7 @@ import type { ProxyError } from "../core/errors.ts";
 import type { Filters } from "../filter/filters.ts";
 import { wouldRefuse } from "../limiter/decision.ts";
 import type { Observer } from "../observe/observer.ts";
+import type { RouteMeter } from "../observe/metrics/meters.ts";
 import type { Exchange } from "./exchange.ts";
 
 const NONE: readonly string[] = Object.freeze([]);
@@ -26,6 +27,8 @@ export function settleExchange(exchange: Exchange, brokeOff: ProxyError | null):
   if (exchange.decision?.kind === "allowed" && exchange.decision.due !== null) {
     settleCharges(exchange, failure);
   }
+  const { meter } = exchange.matched ?? runtime;
+  if (meter !== null) countRequest(exchange, meter, failure);
   exchange.response?.release();
   exchange.body?.cancel();
   runtime.running.delete(exchange);
@@ -36,6 +39,25 @@ export function settleExchange(exchange: Exchange, brokeOff: ProxyError | null):
   const { logging } = exchange.filters;
   if (logging !== undefined) runLogging(exchange, logging, failure);
   if (runtime.observer.wantsAccess) reportRequest(exchange, failure);
+}
+
+/** Counts a request that is over. */
+function countRequest(exchange: Exchange, meter: RouteMeter, failure: ProxyError | null): void {
+  const { stream, decision } = exchange;
+  const source = decision !== null && decision.kind === "limited"
+    ? "limiter"
+    : exchange.failure !== null
+    ? "proxy"
+    : exchange.responseSource;
+  meter.ended(
+    exchange.method,
+    failure?.status === 499 ? 499 : exchange.status,
+    source,
+    exchange.endAt - exchange.startedAt,
+    stream.bytesReceived,
+    exchange.bytesSent,
+  );
+  if (exchange.webSocketOpen) exchange.runtime.webSocketMeter!.closed();
 }
 
 /** Lets policies charge what the request came to; one that no server has seen through no fault of its client is free. */

@@ -77,8 +77,13 @@ export async function checkTunnel(exchange: Exchange, response: ServerResponse):
  * The exchange lasts as long as the tunnel: whatever it holds is held until both sides have closed.
  */
 export function relayTunnel(exchange: Exchange, head: ResponseHead, tunnel: Tunnel): void {
-  const { cancellation, pool, upgrade, runtime: { wheel } } = exchange;
+  const { cancellation, pool, upgrade, runtime: { wheel, webSocketMeter } } = exchange;
   exchange.status = 101;
+  exchange.responseSource = "upstream";
+  if (webSocketMeter !== null && upgrade!.webSocket !== null) {
+    exchange.webSocketOpen = true;
+    webSocketMeter.opened();
+  }
   exchange.answered = true;
   const protocol = head.headers.get("upgrade") ?? upgrade!.protocol;
   removeHopByHop(head.headers);

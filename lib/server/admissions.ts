@@ -11,8 +11,9 @@ import type { RateLimiterOptions } from "../limiter/limiter_options.ts";
 import type { Admitted, LimiterStore } from "../limiter/limiter_store.ts";
 import { MemoryStore } from "../limiter/memory_store.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
-import { SharedTable } from "../limiter/shared_table.ts";
+import { type MemoryUse, SharedTable } from "../limiter/shared_table.ts";
 import { MAX_KEYS } from "../limiter/table_layout.ts";
+import type { StoreMeter } from "../observe/metrics/meters.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { Admission } from "../proxy/proxy_runtime.ts";
 import type { RedisStores, StorePurpose } from "../redis/redis_stores.ts";
@@ -42,6 +43,11 @@ export class Admissions implements Disposable {
     this.#table = policies.length === 0
       ? null
       : SharedTable.create({ clock, random, maxKeys, sketches: policies.length });
+  }
+
+  /** How full the table is; `null` when nothing is limited. */
+  get table(): MemoryUse | null {
+    return this.#table === null ? null : this.#table.use;
   }
 
   /** Makes the limiter of these policies; `null` when there are none. */
@@ -80,17 +86,23 @@ export class Admissions implements Disposable {
 export class LimiterStores implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #observer: Observer;
+  readonly #meter: StoreMeter | null;
   readonly #opened: LateStore[] = [];
   #redis: RedisStores | null = null;
 
-  constructor({ clock, observer }: Pick<ProxyParts, "clock" | "observer">) {
+  /** @param meter counts decisions; `null` where nobody wants to know */
+  constructor(
+    { clock, observer }: Pick<ProxyParts, "clock" | "observer">,
+    meter: StoreMeter | null = null,
+  ) {
+    this.#meter = meter;
     this.#clock = clock;
     this.#observer = observer;
   }
 
   /** Opens a store; it can decide once {@linkcode load} has resolved. */
   open(purpose: StorePurpose): LimiterStore {
-    const store = new LateStore(purpose);
+    const store = new LateStore(purpose, this.#clock, this.#meter);
     this.#opened.push(store);
     return store;
   }
@@ -127,10 +139,14 @@ class LateStore implements LimiterStore {
   readonly answersLater = true;
   readonly purpose: StorePurpose;
   readonly #resets: [policy: ResolvedPolicy, key: string][] = [];
+  readonly #clock: Clock;
+  readonly #meter: StoreMeter | null;
   #store: LimiterStore | null = null;
 
-  constructor(purpose: StorePurpose) {
+  constructor(purpose: StorePurpose, clock: Clock, meter: StoreMeter | null) {
     this.purpose = purpose;
+    this.#clock = clock;
+    this.#meter = meter;
   }
 
   /** From now on this store decides. */
@@ -140,7 +156,17 @@ class LateStore implements LimiterStore {
   }
 
   admit(charges: readonly Charge[], count: number, clockMs?: number): Admitted | Promise<Admitted> {
-    return this.#store!.admit(charges, count, clockMs);
+    const meter = this.#meter;
+    if (meter === null) return this.#store!.admit(charges, count, clockMs);
+    const first = charges[0]!;
+    first.place = "store";
+    const since = this.#clock.now();
+    const admitted = this.#store!.admit(charges, count, clockMs);
+    const decided = (): void => meter.decided(this.#clock.now() - since, first.place !== "store");
+    if (admitted instanceof Promise) return admitted.finally(decided);
+    // What was prefetched, or is known to be refused, has not asked the store.
+    if (first.place !== "store") decided();
+    return admitted;
   }
 
   hold(charges: readonly Charge[], count: number): Lease | null {

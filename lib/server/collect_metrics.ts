@@ -1,8 +1,14 @@
-/** Metrics of a proxy. They are collected when somebody asks, so that requests pay nothing for them. */
+/** Collects the metrics of a proxy when somebody asks: what was counted, and what can be read off its parts. */
 
-import type { Metric, Sample } from "../observe/exposition.ts";
+import process from "node:process";
+import { VERSION } from "../core/version.ts";
+import type { MemoryUse } from "../limiter/shared_table.ts";
+import { METRICS } from "../observe/metrics/catalog.ts";
+import type { Metric } from "../observe/metrics/exposition.ts";
+import type { SeriesValue } from "../observe/metrics/registry.ts";
 import { SERVER_STATES, serverState } from "../upstream/eligibility.ts";
 import type { PoolPlane } from "./pool_plane.ts";
+import type { ProxyMetrics } from "./proxy_metrics.ts";
 
 /** What the metrics are read from. */
 interface MetricSources {
@@ -11,95 +17,75 @@ interface MetricSources {
   readonly arrived: number;
   /** Requests that are not over. */
   readonly running: number;
+  /** Requests that wait because so many run; `null` where they are not bounded. */
+  readonly overloaded: number | null;
   /** For each policy, in how many windows keys did not fit the table. */
   readonly overflows: ReadonlyMap<string, number>;
+  /** How full the table of counts is; `null` without one. */
+  readonly table: MemoryUse | null;
+  /** What was counted; `null` where that is off. */
+  readonly metrics: ProxyMetrics | null;
 }
 
-/** Collects all metrics. */
-export function collectMetrics({ pools, arrived, running, overflows }: MetricSources): Metric[] {
-  return [
-    metric("lbproxy_requests_received_total", "Requests that have arrived.", "counter", [one(arrived)]),
-    metric("lbproxy_requests_in_flight", "Requests that are not over.", "gauge", [one(running)]),
-    ...serverMetrics(pools),
-    metric(
-      "lbproxy_panic",
-      "1 while so few servers of the pool are up that all are used.",
-      "gauge",
-      pools.map(({ runtime: { name, balancer } }) => ({
-        labels: { pool: name },
-        value: balancer.panic ? 1 : 0,
-      })),
-    ),
-    metric(
-      "lbproxy_upstream_queue_length",
-      "Requests that wait for room at a server.",
-      "gauge",
-      pools.map(({ runtime: { name, balancer } }) => ({ labels: { pool: name }, value: balancer.waiting })),
-    ),
-    metric(
-      "lbproxy_discovery_failures_total",
-      "Searches for servers that failed or found nothing.",
-      "counter",
-      pools.flatMap(({ runtime: { name }, discoveryFailures }) =>
-        discoveryFailures === null ? [] : [{ labels: { pool: name }, value: discoveryFailures }]
-      ),
-    ),
-    metric(
-      "lbproxy_ratelimit_overflows_total",
-      "Windows in which keys did not fit the table and took the places of others.",
-      "counter",
-      Array.from(overflows, ([policy, value]) => ({ labels: { policy }, value })),
-    ),
-  ];
+/** Collects all metrics, in the order of the catalog. */
+export function collectMetrics(sources: MetricSources): Metric[] {
+  const read = readParts(sources);
+  const counted = sources.metrics?.series();
+  return Object.entries(METRICS).map(([key, family]) => ({
+    family,
+    values: read[key as keyof typeof METRICS] ?? counted?.get(family.name)?.values() ?? [],
+  }));
 }
 
-function serverMetrics(pools: readonly PoolPlane[]): Metric[] {
+type PartValues = Partial<Record<keyof typeof METRICS, readonly SeriesValue[]>>;
+
+function readParts(sources: MetricSources): PartValues {
+  const { pools, arrived, running, overloaded, overflows, table, metrics } = sources;
+  return {
+    received: [one(arrived)],
+    inFlight: [one(running)],
+    ...(overloaded === null ? {} : { overloadQueue: [one(overloaded)] }),
+    ...readServers(pools),
+    panic: pools.map(({ runtime: { name, balancer } }) => one(balancer.panic ? 1 : 0, name)),
+    queueLength: pools.map(({ runtime: { name, balancer } }) => one(balancer.waiting, name)),
+    discoveryFailures: pools.flatMap(({ runtime: { name }, discoveryFailures }) =>
+      discoveryFailures === null ? [] : [one(discoveryFailures, name)]
+    ),
+    overflows: Array.from(overflows, ([policy, value]) => one(value, policy)),
+    ...(table === null ? {} : { tableKeys: [one(table.keys)], tableCapacity: [one(table.maxKeys)] }),
+    ...(metrics === null ? {} : readProcess(metrics)),
+    build: [one(1, VERSION, Deno.version.deno)],
+  };
+}
+
+function readServers(pools: readonly PoolPlane[]): PartValues {
   const servers = pools.flatMap(({ runtime: { name, balancer } }) =>
-    balancer.pool.servers.map((server) => ({ server, labels: { pool: name, server: server.id } }))
+    balancer.pool.servers.map((server) => ({ server, labels: [name, server.id] }))
   );
-  return [
-    metric(
-      "lbproxy_upstream_state",
-      "1 for the state that the server is in, 0 for the others.",
-      "gauge",
-      servers.flatMap(({ server, labels }) =>
-        SERVER_STATES.map((state) => ({
-          labels: { ...labels, state },
-          value: serverState(server) === state ? 1 : 0,
-        }))
-      ),
+  return {
+    upstreamState: servers.flatMap(({ server, labels }) =>
+      SERVER_STATES.map((state) => one(serverState(server) === state ? 1 : 0, ...labels, state))
     ),
-    metric(
-      "lbproxy_upstream_in_flight",
-      "Requests that run at the server.",
-      "gauge",
-      servers.map(({ server, labels }) => ({ labels, value: server.inFlight })),
-    ),
-    metric(
-      "lbproxy_upstream_requests_total",
-      "Requests that have ended at the server.",
-      "counter",
-      servers.map(({ server, labels }) => ({ labels, value: server.requests })),
-    ),
-    metric(
-      "lbproxy_upstream_failures_total",
-      "Requests that the server has failed.",
-      "counter",
-      servers.map(({ server, labels }) => ({ labels, value: server.failures })),
-    ),
-    metric(
-      "lbproxy_upstream_weight",
-      "Share of the requests that the server gets now, beside the others'.",
-      "gauge",
-      servers.map(({ server, labels }) => ({ labels, value: server.effectiveWeight })),
-    ),
-  ];
+    upstreamInFlight: servers.map(({ server, labels }) => one(server.inFlight, ...labels)),
+    upstreamWeight: servers.map(({ server, labels }) => one(server.effectiveWeight, ...labels)),
+    upstreamRequests: servers.map(({ server, labels }) => one(server.requests, ...labels)),
+    upstreamFailures: servers.map(({ server, labels }) => one(server.failures, ...labels)),
+  };
 }
 
-function one(value: number): Sample {
-  return { labels: {}, value };
+function readProcess(metrics: ProxyMetrics): PartValues {
+  const { user, system } = process.cpuUsage();
+  return {
+    webSocketsOpen: [one(metrics.webSockets.open)],
+    connectionsOpen: Array.from(metrics.openConnections, ([address, open]) => one(open, address)),
+    generation: [one(metrics.generation)],
+    workers: [one(metrics.workers)],
+    memory: [one(Deno.memoryUsage().rss)],
+    cpu: [one((user + system) / 1e6)],
+    startTime: [one(metrics.startedWallTime / 1000)],
+  };
 }
 
-function metric(name: string, help: string, type: Metric["type"], samples: readonly Sample[]): Metric {
-  return { name, help, type, samples };
+function one(value: number, ...labels: readonly string[]): SeriesValue {
+  return { labels, cells: Float64Array.of(value) };
 }

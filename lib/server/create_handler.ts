@@ -6,6 +6,7 @@ import { StoppingError } from "../core/errors.ts";
 import { type DenoListenerInfo, type DenoStreamContext, serveRequest } from "../engine/deno/deno_stream.ts";
 import { DenoStreams } from "../engine/deno/deno_streams.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
+import type { MetricsFormat } from "../observe/metrics/exposition.ts";
 import type { StreamHandler } from "../proxy/client_stream.ts";
 import { handleRequest, refuseRequest } from "../proxy/handle_request.ts";
 import type { Pool } from "../upstream/pool.ts";
@@ -34,8 +35,12 @@ export interface ProxyHandler extends AsyncDisposable {
   readonly pools: ReadonlyMap<string, Pool>;
   /** Its limits, to ban and to reset keys while it runs; `null` when nothing is limited. */
   readonly limiter: LimitControl | null;
-  /** Its metrics, in the text format of Prometheus (version 0.0.4). */
-  metrics(): string;
+  /**
+   * Its metrics as text.
+   *
+   * @param format `"prometheus"` (text, version 0.0.4) when left out, or `"openmetrics"`
+   */
+  metrics(format?: MetricsFormat): string;
   /**
    * Finishes the requests that run, ends the health checks, and closes every connection to a server.
    *
@@ -83,7 +88,7 @@ export function createHandler<State>(config: ProxyConfig<State>, options: ServeO
       finished,
       pools,
       limiter,
-      metrics: (): string => proxy.metrics(),
+      metrics: (format?: MetricsFormat): string => proxy.metrics(format),
       shutdown,
       [Symbol.asyncDispose]: (): Promise<void> => shutdown("disposed"),
     },
@@ -131,8 +136,8 @@ class HandledProxy {
     return this.#plane.runtime.admission?.limiter ?? null;
   }
 
-  metrics(): string {
-    return this.#plane.metrics();
+  metrics(format?: MetricsFormat): string {
+    return this.#plane.metrics(format);
   }
 
   #createHandler(): StreamHandler {

@@ -11,7 +11,8 @@ import type { Random } from "../core/random.ts";
 import { LoopMark } from "../http/forwarded.ts";
 import { compileKey } from "../limiter/key_spec.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
-import { writeMetrics } from "../observe/exposition.ts";
+import type { PolicyMeters, RouteMeter } from "../observe/metrics/meters.ts";
+import { type MetricsFormat, writeMetrics } from "../observe/metrics/exposition.ts";
 import { NamedPeers } from "../proxy/named_peers.ts";
 import type { ExchangeRuntime } from "../proxy/exchange.ts";
 import { OverloadLimit } from "../proxy/overload_limit.ts";
@@ -23,6 +24,7 @@ import type { Pool } from "../upstream/pool.ts";
 import { Admissions, LimiterStores } from "./admissions.ts";
 import { collectMetrics } from "./collect_metrics.ts";
 import { createRetries, PoolPlane } from "./pool_plane.ts";
+import { ProxyMetrics } from "./proxy_metrics.ts";
 import type { ProxyParts } from "./serve_options.ts";
 import { ProxyServices, Transports } from "./transports.ts";
 
@@ -42,6 +44,8 @@ export class DataPlane implements AsyncDisposable {
   readonly runtime: ExchangeRuntime;
   /** The pools by name, to be changed while the proxy runs. */
   readonly pools: ReadonlyMap<string, Pool>;
+  /** What is counted; `null` where that is off. */
+  readonly counted: ProxyMetrics | null;
   readonly #config: ResolvedConfig;
   readonly #parts: ProxyParts;
   readonly #stores: LimiterStores;
@@ -50,11 +54,15 @@ export class DataPlane implements AsyncDisposable {
   readonly #poolPlanes: PoolPlane[] = [];
   readonly #stack = new AsyncDisposableStack();
 
-  constructor(config: ResolvedConfig, parts: ProxyParts) {
+  /** @param metrics those of the proxy, when it has had another configuration before */
+  constructor(config: ResolvedConfig, parts: ProxyParts, metrics: ProxyMetrics | null = null) {
     const { clock, observer, random } = parts;
     this.#config = config;
     this.#parts = parts;
-    this.#stores = this.#stack.use(new LimiterStores(parts));
+    const counted = this.counted = config.metrics
+      ? metrics ?? this.#stack.use(new ProxyMetrics(clock))
+      : null;
+    this.#stores = this.#stack.use(new LimiterStores(parts, counted?.store));
     const wheel = this.#stack.use(new DeadlineWheel({ clock, tickMs: TICK_MS }));
     this.#transports = this.#stack.use(new Transports({ clock, wheel }));
     const pools = new Map<string, PoolRuntime>();
@@ -77,7 +85,13 @@ export class DataPlane implements AsyncDisposable {
         ? null
         : this.#stack.use(new OverloadLimit(config.overload, clock, wheel)),
       admission,
-      routes: createRoutes(config, { pools, random, admission, admit }),
+      routes: createRoutes(config, {
+        pools,
+        random,
+        admission,
+        admit,
+        meter: (name) => this.#routeMeter(name),
+      }),
       paths: config.paths,
       normalized: config.forward === "normalized",
       looksAtPaths: looksAtPaths(config),
@@ -91,6 +105,9 @@ export class DataPlane implements AsyncDisposable {
       namedPeers: new NamedPeers({ onForget: (peer) => this.#transports.forget(peer) }),
       count: { arrived: 0 },
       running,
+      meter: counted === null ? null : this.#stack.use(counted.route("")),
+      policyMeters: this.#policyMeters(),
+      webSocketMeter: counted?.webSockets ?? null,
       requestSteps: selectSteps(config),
       steps: EXCHANGE_STEPS,
     };
@@ -128,17 +145,33 @@ export class DataPlane implements AsyncDisposable {
     return abandoned;
   }
 
-  /** Its metrics in the text format of Prometheus. */
-  metrics(): string {
-    const { count: { arrived }, running } = this.runtime;
-    const { overflows } = this.#admissions;
-    return writeMetrics(
-      collectMetrics({ pools: this.#poolPlanes, arrived, running: running.size, overflows }),
-    );
+  /** Its metrics as text. */
+  metrics(format?: MetricsFormat): string {
+    const { count: { arrived }, running, overload } = this.runtime;
+    const { overflows, table } = this.#admissions;
+    const metrics = collectMetrics({
+      pools: this.#poolPlanes,
+      arrived,
+      running: running.size,
+      overloaded: overload === null ? null : overload.waiting,
+      overflows,
+      table,
+      metrics: this.counted,
+    });
+    return writeMetrics(metrics, format);
+  }
+
+  #routeMeter(name: string): RouteMeter | null {
+    return this.counted === null ? null : this.#stack.use(this.counted.route(name));
+  }
+
+  #policyMeters(): PolicyMeters | null {
+    if (this.counted === null || this.#admissions.overflows.size === 0) return null;
+    return this.#stack.use(this.counted.policies(this.#admissions.overflows.keys()));
   }
 
   #createPool(resolved: ResolvedPool): PoolRuntime {
-    const plane = this.#stack.use(new PoolPlane(resolved, this.#transports, this.#parts));
+    const plane = this.#stack.use(new PoolPlane(resolved, this.#transports, this.#parts, this.counted));
     this.#poolPlanes.push(plane);
     return plane.runtime;
   }
@@ -169,6 +202,8 @@ interface RouteParts {
   readonly random: Random;
   /** The configuration's own limits. */
   readonly admission: Admission | null;
+  /** Makes the meter of a route. */
+  meter(name: string): RouteMeter | null;
   /** Makes the limits of a route. */
   admit(policies: readonly ResolvedPolicy[]): Admission | null;
 }
@@ -189,7 +224,10 @@ function createRoutes(config: ResolvedConfig, parts: RouteParts): RouteTable | n
   };
 }
 
-function createRoute(route: ResolvedRoute, { pools, random, admission, admit }: RouteParts): RouteRuntime {
+function createRoute(
+  route: ResolvedRoute,
+  { pools, random, admission, admit, meter }: RouteParts,
+): RouteRuntime {
   const { name, rewrite, paths, forward, filters, newContext, splitKey, limiter, timeouts, retries } = route;
   const weights = route.pools.map(([pool, weight]) => [pools.get(pool)!, weight] as const);
   const alone = weights.length === 1;
@@ -204,6 +242,7 @@ function createRoute(route: ResolvedRoute, { pools, random, admission, admit }: 
     split: alone ? null : new Split(weights, random),
     splitKey: splitKey === null ? null : compileKey(splitKey),
     admission: limiter === null ? admission : admit(limiter),
+    meter: meter(name),
     retries: retries === undefined ? undefined : createRetries(retries),
     timeouts: Object.keys(timeouts).length === 0
       ? null

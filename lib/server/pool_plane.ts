@@ -6,6 +6,7 @@ import type { ResolvedPool } from "../config/proxy_config.ts";
 import { resolveServer } from "../filter/resolve_peer.ts";
 import type { HealthChange } from "../health/health_checker.ts";
 import type { DiscoveryEvent } from "../observe/events.ts";
+import type { PoolMeter, ServerMeter } from "../observe/metrics/meters.ts";
 import type { Observer } from "../observe/observer.ts";
 import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import type { PoolRuntime, WebSocketRuntime } from "../proxy/proxy_runtime.ts";
@@ -16,6 +17,7 @@ import type { Server } from "../upstream/server.ts";
 import { RetryBudget } from "../proxy/retry_budget.ts";
 import type { RetryPolicy } from "../config/retry_options.ts";
 import type { RetryRuntime } from "../proxy/proxy_runtime.ts";
+import type { ProxyMetrics } from "./proxy_metrics.ts";
 import type { ProxyParts } from "./serve_options.ts";
 import type { Transports } from "./transports.ts";
 
@@ -35,14 +37,33 @@ export class PoolPlane implements AsyncDisposable {
   readonly #observer: Observer;
   readonly #balancer: LoadBalancer;
   readonly #discovery: Discovery | null;
+  readonly #transports: Transports;
+  readonly #metrics: ProxyMetrics | null;
+  readonly #meter: PoolMeter | null;
 
-  constructor(resolved: ResolvedPool, transports: Transports, parts: ProxyParts) {
+  /** @param metrics counts what happens; `null` where nobody wants to know */
+  constructor(
+    resolved: ResolvedPool,
+    transports: Transports,
+    parts: ProxyParts,
+    metrics: ProxyMetrics | null = null,
+  ) {
     const { name, servers, balancing, timeouts, retries } = resolved;
     const transport = transports.get(resolved.transport);
     this.#resolved = resolved;
     this.#observer = parts.observer;
     const pool = this.#pool = new Pool({ name, servers, resolve: resolveServer(resolved.way) });
-    pool.subscribe({ onRemoved: (server) => transports.forget(server.peer) });
+    this.#transports = transports;
+    this.#metrics = metrics;
+    this.#meter = metrics?.pool(name) ?? null;
+    pool.subscribe({
+      onAdded: (server) => this.#count(server),
+      onRemoved: (server) => {
+        transports.forget(server.peer);
+        this.#countNoLonger(server);
+      },
+    });
+    for (const server of pool.servers) this.#count(server);
     this.#balancer = this.#createBalancer(parts);
     this.#discovery = this.#createDiscovery(parts);
     const { healthCheck, key } = balancing;
@@ -57,6 +78,7 @@ export class PoolPlane implements AsyncDisposable {
       retries: createRetries(retries),
       webSocket: webSocketRuntime(resolved, transports),
       retryAfterSeconds,
+      meter: this.#meter,
     };
   }
 
@@ -70,6 +92,23 @@ export class PoolPlane implements AsyncDisposable {
     await this.#discovery?.start();
     await this.#balancer.startHealthChecks();
     this.#balancer.prepare();
+  }
+
+  #count(server: Server): void {
+    if (this.#metrics === null) return;
+    const meter = this.#metrics.server(this.#pool.name, server.id);
+    this.#meter!.servers.set(server, meter);
+    this.#transports.meters.set(server.peer, meter);
+  }
+
+  #countNoLonger(server: Server): void {
+    this.#transports.meters.delete(server.peer);
+    this.#meterOf(server)?.[Symbol.dispose]();
+    this.#meter?.servers.delete(server);
+  }
+
+  #meterOf(server: Server): ServerMeter | undefined {
+    return this.#meter?.servers.get(server);
   }
 
   #createBalancer({ clock, random }: ProxyParts): LoadBalancer {
@@ -113,6 +152,7 @@ export class PoolPlane implements AsyncDisposable {
   }
 
   #healthChanged(server: Server, healthy: boolean, reason: string): void {
+    this.#meterOf(server)?.healthChanged(healthy);
     const { servers, name } = this.#pool;
     this.#observer.event({
       kind: "health",
@@ -137,6 +177,7 @@ export class PoolPlane implements AsyncDisposable {
   }
 
   #ejectionChanged(server: Server, ejected: boolean, reason: string): void {
+    if (ejected) this.#meterOf(server)?.ejected();
     this.#observer.event({
       kind: "ejection",
       pool: this.#pool.name,
@@ -175,6 +216,7 @@ export class PoolPlane implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#discovery?.[Symbol.dispose]();
     await this.#balancer[Symbol.asyncDispose]();
+    this.#meter?.[Symbol.dispose]();
   }
 }
 

@@ -1,10 +1,12 @@
 /** A running proxy: its listeners and its data plane, from start to shutdown. */
 
 import { callAside } from "../core/callback.ts";
+import { formatListen } from "../config/format_listen.ts";
 import type { ResolvedConfig, ResolvedListen } from "../config/proxy_config.ts";
 import { openDescriptors } from "../core/descriptors.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
+import type { MetricsFormat } from "../observe/metrics/exposition.ts";
 import type { Observer } from "../observe/observer.ts";
 import { DenoListener } from "../engine/deno/deno_listener.ts";
 import type { EngineListener, ListenerEvents } from "../engine/engine.ts";
@@ -60,7 +62,7 @@ export class ProxyServer implements AsyncDisposable {
 
   async #listen(listen: ResolvedListen): Promise<EngineListener> {
     const { clock, wheel } = this.#plane.runtime;
-    const common = { listen, clock, wheel, handler: this.#handlerOf(listen), ...this.#events() };
+    const common = { listen, clock, wheel, handler: this.#handlerOf(listen), ...this.#events(listen) };
     if (listen.engine === "http1") {
       if (listen.tls === undefined) return new Http1Listener(common);
       return new Http1Listener({ ...common, acceptor: await TlsAcceptor.open(common) });
@@ -75,9 +77,10 @@ export class ProxyServer implements AsyncDisposable {
     return { handle: (stream) => redirectToHttps(stream, redirectPort, runtime), refuse };
   }
 
-  #events(): ListenerEvents {
-    const { running } = this.#plane.runtime;
+  #events(listen: ResolvedListen): ListenerEvents {
+    const { runtime: { running }, counted } = this.#plane;
     return {
+      meter: counted?.listener(formatListen(listen)) ?? null,
       onError: (address, error) => {
         const message = resourceShortage(error) ?? (error instanceof Error ? error.message : String(error));
         const held = { openDescriptors: openDescriptors(), runningRequests: running.size };
@@ -109,9 +112,13 @@ export class ProxyServer implements AsyncDisposable {
     return this.#plane.runtime.admission?.limiter ?? null;
   }
 
-  /** Its metrics, in the text format of Prometheus (version 0.0.4). */
-  metrics(): string {
-    return this.#plane.metrics();
+  /**
+   * Its metrics as text.
+   *
+   * @param format `"prometheus"` (text, version 0.0.4) when left out, or `"openmetrics"`
+   */
+  metrics(format?: MetricsFormat): string {
+    return this.#plane.metrics(format);
   }
 
   /**

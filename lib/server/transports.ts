@@ -7,6 +7,7 @@ import { StoppingError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import type { BackgroundRequest, FilterServices } from "../filter/filter_services.ts";
 import { WholeBody } from "../http/bodies.ts";
+import type { ConnectionMeter } from "../observe/metrics/meters.ts";
 import { KeptBody } from "../proxy/kept_body.ts";
 import { FetchTransport } from "../transport/fetch/fetch_transport.ts";
 import { Http1Transport } from "../transport/http1/http1_transport.ts";
@@ -23,6 +24,8 @@ interface TransportsOptions {
 /** Makes transports when they are first asked for; pools with the same plan share one. */
 export class Transports implements Disposable {
   readonly #options: TransportsOptions;
+  /** What connections to a peer are counted by. */
+  readonly meters: Map<Peer, ConnectionMeter> = new Map();
   readonly #byPlan = new Map<string, Transport>();
 
   constructor(options: TransportsOptions) {
@@ -48,7 +51,10 @@ export class Transports implements Disposable {
 
   #create(plan: TransportPlan): Transport {
     const { clock, wheel } = this.#options;
-    if (plan.kind === "http1") return new Http1Transport({ clock, wheel, connections: plan.connections });
+    const meterOf = (peer: Peer): ConnectionMeter | undefined => this.meters.get(peer);
+    if (plan.kind === "http1") {
+      return new Http1Transport({ clock, wheel, connections: plan.connections, meterOf });
+    }
     const { protocol, proxy, connections } = plan;
     return new FetchTransport({ wheel, protocol, proxy, ...connections });
   }

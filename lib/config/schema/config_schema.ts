@@ -10,6 +10,7 @@ import { forwardedSchema, trustedProxiesSchema } from "./forwarded_schema.ts";
 import { limiterSchema } from "./limiter_schema.ts";
 import { listenSchema } from "./listen_schema.ts";
 import { findMisplaced } from "./misplaced_key.ts";
+import { mustBe } from "./messages.ts";
 import { limitSchema } from "./number_schema.ts";
 import { optionsObject, unknownKeyMessage } from "./options_object.ts";
 import { checkForward, forwardSchema, pathsSchema, routesSchema } from "./routes_schema.ts";
@@ -34,6 +35,7 @@ const entries = {
   paths: pathsSchema,
   forward: forwardSchema,
   overload: v.optional(optionsObject(overloadEntries, "an object with maxInFlight, queue and maxLoopDelay")),
+  metrics: v.optional(v.boolean(mustBe("true or false"))),
   gracePeriod: v.optional(durationSchema),
   onListen: functionSchema,
   routes: v.optional(routesSchema),

@@ -31,7 +31,8 @@ export class DenoContent implements Body {
   readonly #options: DenoContentOptions;
   readonly #deadline: Deadline;
   #reader: { read(): Promise<Bytes | null>; cancel(): Promise<void> } | null = null;
-  #received = 0;
+  /** How many bytes have come. */
+  received = 0;
   /** Whether all bytes have come, and whether the runtime has said so. */
   #ended: boolean;
   #finished: boolean;
@@ -85,10 +86,10 @@ export class DenoContent implements Body {
 
   #count(piece: Bytes | null): void {
     if (piece === null) this.#finished = true;
-    else this.#received += piece.length;
-    if (this.#ended || (piece !== null && this.#received !== this.length)) return;
-    if (this.length !== null && this.#received !== this.length) {
-      throw new ClientGoneError(`The client sent ${this.#received} of ${this.length} bytes`);
+    else this.received += piece.length;
+    if (this.#ended || (piece !== null && this.received !== this.length)) return;
+    if (this.length !== null && this.received !== this.length) {
+      throw new ClientGoneError(`The client sent ${this.received} of ${this.length} bytes`);
     }
     this.#ended = true;
     this.#options.onEnd();

@@ -238,6 +238,10 @@ export class DenoStream implements ClientStream {
     }
   }
 
+  get bytesReceived(): number {
+    return this.body === null ? 0 : this.body.received;
+  }
+
   outgoingHeaders(): HeaderFields {
     return this.headers.clone();
   }

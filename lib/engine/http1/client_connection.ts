@@ -173,6 +173,10 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     return this.#head!.parser.expectsContinue;
   }
 
+  get bytesReceived(): number {
+    return this.body === null ? 0 : this.body.received;
+  }
+
   outgoingHeaders(): HeaderFields {
     const { headers, outgoing } = this.#head!;
     outgoing.copyFrom(headers);

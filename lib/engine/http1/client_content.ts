@@ -26,6 +26,8 @@ export interface ClientContentInit {
 /** Content whose client is held to its framing. */
 export class ClientContent implements Body {
   readonly length: number | null;
+  /** How many bytes have come. */
+  received: number;
   readonly #owner: ContentOwner;
   readonly #shelf: BufferShelf;
   readonly #reader: BodyReader;
@@ -42,6 +44,7 @@ export class ClientContent implements Body {
     this.#reader = reader;
     this.#first = first;
     this.length = length;
+    this.received = first === null ? 0 : first.length;
   }
 
   /** Whether all of it has come. */
@@ -115,6 +118,7 @@ export class ClientContent implements Body {
       if (count === null) throw brokeOff("the connection was closed");
       reader.read(buffer, 0, count);
       const { contentStart, contentEnd } = reader;
+      this.received += contentEnd - contentStart;
       if (reader.done) this.#owner.contentEnded(buffer.subarray(reader.next, count));
       if (contentEnd > contentStart) return buffer.subarray(contentStart, contentEnd);
       if (reader.done) return null;

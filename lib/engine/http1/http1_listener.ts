@@ -151,8 +151,11 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     const connection = new ClientConnection(socket, peer, this, proxied);
     connection.newUntil = this.wheel.lately + NEW_MS;
     connection.index = this.#connections.push(connection) - 1;
-    if (last) connection.refuse(new ProxyError("No descriptor is left", OUT_OF_RESOURCES));
-    else if (!proxied && !this.admits(connection)) connection.refuse(tooManyConnections());
+    this.#options.meter?.accepted();
+    if (last) {
+      this.#options.meter?.refused("no_descriptor");
+      connection.refuse(new ProxyError("No descriptor is left", OUT_OF_RESOURCES));
+    } else if (!proxied && !this.admits(connection)) connection.refuse(tooManyConnections());
   }
 
   admits(connection: ClientConnection): boolean {
@@ -161,7 +164,10 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     if (maxConnectionsPerClient === Infinity || peerIp === "") return true;
     const client = addressGroup(peerIp, IPV6_PREFIX);
     const count = this.#clients.get(client) ?? 0;
-    if (count >= maxConnectionsPerClient) return false;
+    if (count >= maxConnectionsPerClient) {
+      this.#options.meter?.refused("client_limit");
+      return false;
+    }
     this.#clients.set(client, count + 1);
     connection.client = client;
     return true;
@@ -177,6 +183,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
       const oldest = this.#oldest;
       const newForMs = oldest === null ? Infinity : oldest.newUntil - clock.now();
       if (oldest !== null && newForMs <= 0) {
+        this.#options.meter?.refused("given_up");
         oldest.drain();
         continue;
       }
@@ -209,6 +216,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   #giveUpIdle(): boolean {
     let count = 0;
     while (count < MAX_GIVEN_UP && this.#oldest !== null) {
+      this.#options.meter?.refused("given_up");
       this.#oldest.drain();
       count++;
     }
@@ -272,6 +280,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     const connections = this.#connections;
     const { index } = connection;
     if (connections[index] !== connection) return;
+    this.#options.meter?.closed();
     const last = connections.pop()!;
     if (last !== connection) {
       connections[index] = last;

@@ -19,6 +19,7 @@ interface TlsAcceptorOptions {
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
   readonly onCertificate: ListenerEvents["onCertificate"];
+  readonly meter?: ListenerEvents["meter"];
 }
 
 /** How many clients may shake hands at the same time; for one more the one that takes longest is given up. */
@@ -135,9 +136,14 @@ export class TlsAcceptor {
     // Without listeners for them errors would end the process; they end both sockets.
     tcp.on("error", () => tcp.destroy());
     socket.on("error", () => tcp.destroy());
-    socket.on("close", over);
+    const failed = (): boolean => {
+      if (!over()) return false;
+      this.#options.meter?.handshakeFailed();
+      return true;
+    };
+    socket.on("close", failed);
     socket.on("end", () => {
-      if (over()) tcp.destroy();
+      if (failed()) tcp.destroy();
     });
     socket.on("secure", () => {
       if (over()) this.#secured(tcp, socket);

@@ -8,6 +8,7 @@ import { HeaderFields } from "../../http/header_fields.ts";
 import { type BufferShelf, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
 import { responseBodyReader } from "../../http1/body_framing.ts";
 import { malformedResponse, ResponseHeadParser } from "../../http1/response_head.ts";
+import type { ConnectionEnd } from "../../observe/metrics/meters.ts";
 import type { Bytes } from "../../http/message.ts";
 import { type OutgoingRequest, responseIdleMs, type SendOptions } from "../transport.ts";
 import { closeSocket } from "./dial.ts";
@@ -32,7 +33,7 @@ export interface ConnectionOwner {
   /** The connection is ready for another exchange. */
   released(connection: Connection): void;
   /** The connection is closed. */
-  closed(connection: Connection): void;
+  closed(connection: Connection, reason: ConnectionEnd): void;
   /** The connection is closed and turned out stale; its exchange starts again on a new one. */
   stale(connection: Connection, trip: Trip): void;
 }
@@ -155,7 +156,7 @@ export class Connection implements RequestSenderOwner, Disposable {
       const found = "the server closed the connection";
       this.#lost(this.#trip!, this.#failure("connection_terminated", found, error));
     }
-    if (this.#state === "idle") this[Symbol.dispose]();
+    if (this.#state === "idle") this.close("server");
   };
 
   #readHead(count: number): void {
@@ -245,7 +246,7 @@ export class Connection implements RequestSenderOwner, Disposable {
     this.#listener[Symbol.dispose]();
     this.#deadline.clear();
     this.#state = "tunnel";
-    const tunnel = { socket: this.#socket, first, [Symbol.dispose]: () => this[Symbol.dispose]() };
+    const tunnel = { socket: this.#socket, first, [Symbol.dispose]: () => this.close("tunnel") };
     const response = new Http1Response(this, status, this.#fields, parser.reason, null, tunnel);
     this.#trip = null;
     options.responded(response);
@@ -277,8 +278,9 @@ export class Connection implements RequestSenderOwner, Disposable {
     if (!this.#clean || !this.#parser.persistent || this.#sender.busy) {
       // A server that has responded already does not want the rest.
       if (this.#sender.busy && !keepsRequest) this.#trip?.request.body?.cancel();
+      const reason = this.#state === "tunnel" ? "tunnel" : "not_reusable";
       this.#close();
-      this.#owner.closed(this);
+      this.#owner.closed(this, reason);
       return;
     }
     this.#listener[Symbol.dispose]();
@@ -324,11 +326,11 @@ export class Connection implements RequestSenderOwner, Disposable {
   }
 
   // Ends the exchange with an error, and the connection with it.
-  #fail(error: ProxyError): void {
+  #fail(error: ProxyError, reason: ConnectionEnd = "failed"): void {
     const trip = this.#trip;
     const response = this.#response;
     this.#close();
-    this.#owner.closed(this);
+    this.#owner.closed(this, reason);
     if (response !== null) response.fail(error);
     else trip?.options.failed(error);
   }
@@ -371,13 +373,17 @@ export class Connection implements RequestSenderOwner, Disposable {
   }
 
   /** Closes the connection; an exchange on it fails. */
-  [Symbol.dispose](): void {
+  close(reason: ConnectionEnd): void {
     if (this.#state === "closed") return;
     if (this.#trip !== null) {
-      this.#fail(this.#failure("connection_terminated", "the transport was closed"));
+      this.#fail(this.#failure("connection_terminated", "the transport was closed"), reason);
     } else {
       this.#close();
-      this.#owner.closed(this);
+      this.#owner.closed(this, reason);
     }
+  }
+
+  [Symbol.dispose](): void {
+    this.close("retired");
   }
 }

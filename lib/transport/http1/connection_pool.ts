@@ -4,6 +4,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { type ProxyError, UpstreamError } from "../../core/errors.ts";
 import { formatAddress } from "../../upstream/address.ts";
+import type { ConnectionEnd, ConnectionMeter } from "../../observe/metrics/meters.ts";
 import type { Peer } from "../../upstream/peer.ts";
 import { writeProxyHeader } from "../../http1/proxy_protocol.ts";
 import type { BufferShelf } from "../../http1/buffer_shelf.ts";
@@ -29,6 +30,8 @@ interface ConnectionPoolInit {
   readonly wheel: DeadlineWheel;
   readonly limits: Required<ConnectionLimits>;
   readonly shelf: BufferShelf;
+  /** `null` where nobody wants to know. @default {null} */
+  readonly meter?: ConnectionMeter | null;
 }
 
 /** Hands out idle connections, the last used first, and opens new ones. */
@@ -44,14 +47,16 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
   readonly #idle: Connection[] = [];
   readonly #shelf: BufferShelf;
   readonly #idleDeadline: Deadline;
+  readonly #meter: ConnectionMeter | null;
   #retired = false;
 
-  constructor({ peer, clock, wheel, limits, shelf }: ConnectionPoolInit) {
+  constructor({ peer, clock, wheel, limits, shelf, meter = null }: ConnectionPoolInit) {
     this.#peer = peer;
     this.#clock = clock;
     this.#wheel = wheel;
     this.#limits = limits;
     this.#shelf = shelf;
+    this.#meter = meter;
     this.#idleDeadline = wheel.deadline(() => this.#closeIdle());
   }
 
@@ -70,8 +75,9 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     const connection = this.#peer.sendProxyProtocol === undefined
       ? this.#idle.pop()
       : this.#takeOf(clientOf(trip));
-    if (connection !== undefined) connection.start(trip, now);
-    else this.#connect(trip);
+    if (connection === undefined) return this.#connect(trip);
+    if (this.#meter !== null) this.#meter.reused();
+    connection.start(trip, now);
   }
 
   // What a connection begins with cannot be taken back: it stays that of one client.
@@ -81,18 +87,21 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
   }
 
   released(connection: Connection): void {
-    if (this.#retired || this.#idle.length >= this.#limits.maxIdle) return connection[Symbol.dispose]();
+    if (this.#retired) return connection.close("retired");
+    if (this.#idle.length >= this.#limits.maxIdle) return connection.close("surplus");
     const now = this.#wheel.lately;
     connection.idleSince = now;
     if (this.#idle.push(connection) === 1) this.#idleDeadline.set(this.#limits.idleTimeoutMs, now);
   }
 
-  closed(connection: Connection): void {
+  closed(connection: Connection, reason: ConnectionEnd): void {
     this.#remove(connection);
+    this.#meter?.closed(reason);
   }
 
   stale(connection: Connection, trip: Trip): void {
     this.#remove(connection);
+    this.#meter?.closed("server");
     trip.request.body?.rewind();
     this.#connect(trip);
   }
@@ -108,6 +117,7 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     const controller = new AbortController();
     this.#dials.add(controller);
     const listener = trip.options.cancellation.listen((reason) => controller.abort(cancelledError(reason)));
+    const since = this.#clock.now();
     const connectMs = Math.min(trip.options.timeouts.connectMs, trip.dueAt - this.#clock.now());
     const { sendProxyProtocol: version } = this.#peer;
     const preface = version === undefined ? null : writeProxyHeader(version, trip.request.addresses ?? null);
@@ -116,6 +126,7 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     dial(this.#peer, options).then((socket) => {
       this.#dials.delete(controller);
       listener[Symbol.dispose]();
+      this.#meter?.opened(this.#clock.now() - since);
       const connection = new Connection({
         socket,
         owner: this,
@@ -139,7 +150,7 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     for (let oldest = this.#idle[0]; oldest !== undefined; oldest = this.#idle[0]) {
       const left = oldest.idleSince + idleTimeoutMs - now;
       if (left > 0) return this.#idleDeadline.set(left);
-      oldest[Symbol.dispose]();
+      oldest.close("idle");
     }
   }
 
@@ -147,7 +158,7 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
   retire(): void {
     this.#retired = true;
     this.#idleDeadline.clear();
-    for (const connection of this.#idle.splice(0)) connection[Symbol.dispose]();
+    for (const connection of this.#idle.splice(0)) connection.close("retired");
   }
 
   /** Closes everything; requests on the way or waiting fail. */
@@ -156,7 +167,7 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     const error = closedError(this.#peer);
     for (const controller of this.#dials) controller.abort(error);
     for (const socket of this.#stuck) closeSocket(socket);
-    for (const connection of [...this.#connections]) connection[Symbol.dispose]();
+    for (const connection of [...this.#connections]) connection.close("retired");
   }
 }
 

@@ -2,6 +2,7 @@
 
 import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { ConnectionMeter } from "../../observe/metrics/meters.ts";
 import type { Peer } from "../../upstream/peer.ts";
 import { BufferShelf } from "../../http1/buffer_shelf.ts";
 import type { OutgoingRequest, SendOptions, Transport } from "../transport.ts";
@@ -14,6 +15,8 @@ interface Http1TransportOptions {
   wheel: DeadlineWheel;
   /** Limits of the connections to each server. */
   connections?: ConnectionLimits;
+  /** What the connections to a peer are counted by. @default {nothing} */
+  meterOf?: (peer: Peer) => ConnectionMeter | undefined;
 }
 
 /**
@@ -30,13 +33,15 @@ export class Http1Transport implements Transport {
   readonly #pools = new Map<Peer, ConnectionPool>();
   // Pools of forgotten peers, until their last request has ended.
   readonly #retired = new Set<ConnectionPool>();
+  readonly #meterOf: (peer: Peer) => ConnectionMeter | undefined;
   #disposed = false;
 
-  constructor({ clock, wheel, connections = {} }: Http1TransportOptions) {
+  constructor({ clock, wheel, connections = {}, meterOf = () => undefined }: Http1TransportOptions) {
     const { maxIdle = 256, idleTimeoutMs = 4000 } = connections;
     this.#clock = clock;
     this.#wheel = wheel;
     this.#limits = { maxIdle, idleTimeoutMs };
+    this.#meterOf = meterOf;
   }
 
   send(request: OutgoingRequest, peer: Peer, options: SendOptions, now?: number): void {
@@ -56,6 +61,7 @@ export class Http1Transport implements Transport {
         wheel: this.#wheel,
         limits: this.#limits,
         shelf: this.#shelf,
+        meter: this.#meterOf(peer) ?? null,
       });
       this.#pools.set(peer, pool);
     }

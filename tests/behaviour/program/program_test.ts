@@ -1,7 +1,7 @@
 /** The program as an operator meets it: a process, its output and its exit code. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { VERSION } from "../../../lib/cli/version.ts";
+import { VERSION } from "../../../lib/core/version.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 import { certificateFiles } from "../../support/certificate_files.ts";
 import { testCa } from "../../support/test_ca.ts";

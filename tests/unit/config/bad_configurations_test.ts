@@ -28,7 +28,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "key that is like no other",
     { upstreams, admin: true },
-    'admin is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "gracePeriod", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
+    'admin is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "metrics", "gracePeriod", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
   ],
   ["filter that is no function", { upstreams, logging: true }, "logging must be a function, received true"],
   [
