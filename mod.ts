@@ -58,6 +58,7 @@ export type {
   Underscores,
   Upstreams,
 } from "./lib/config/proxy_config.ts";
+export type { AdminOptions, AdminToken, ReadinessOptions } from "./lib/config/admin_options.ts";
 export type { ClientLimitOptions, ClientTimeoutOptions } from "./lib/config/client_limits.ts";
 export type { ServerOptions, TimeoutOptions } from "./lib/config/server_options.ts";
 export type { OverloadOptions } from "./lib/config/overload_options.ts";
@@ -134,6 +135,7 @@ export type { EjectionChange } from "./lib/health/ejection.ts";
 export type { EjectionOptions } from "./lib/health/ejection_options.ts";
 export type { BodyTest, HttpCheckRequest } from "./lib/health/http_check.ts";
 export type { CheckImpossible, HealthChange } from "./lib/health/health_checker.ts";
+export type { CheckResult, LastCheck } from "./lib/health/server_check.ts";
 export type { SlowStartOptions } from "./lib/health/slow_start.ts";
 export { Lease } from "./lib/core/lease.ts";
 export { Cancellation } from "./lib/core/cancellation.ts";
@@ -194,6 +196,9 @@ export type { LogLevel } from "./lib/observe/log_level.ts";
 export { METRICS_TYPES, type MetricsFormat, metricsFormat } from "./lib/observe/metrics/exposition.ts";
 export type { Observer } from "./lib/observe/observer.ts";
 export type {
+  AdminChangeEvent,
+  AdminListeningEvent,
+  AdminRefusalEvent,
   CallbackErrorEvent,
   CertificateEvent,
   DiscoveryEvent,

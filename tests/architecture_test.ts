@@ -25,6 +25,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ["config"],
   ["filters", "proxy", "simulator"],
   ["engine"],
+  ["admin"],
   ["server"],
   ["cli"],
 ];

@@ -7,6 +7,7 @@ import { systemRandom } from "../core/random.ts";
 import { resolveEjection } from "../health/ejection_options.ts";
 import { resolveHealthCheck } from "../health/health_check_options.ts";
 import { resolveSlowStart } from "../health/slow_start.ts";
+import type { LastCheck } from "../health/server_check.ts";
 import { Pool, type ServerLike } from "../upstream/pool.ts";
 import type { Outcome, Server, Stage } from "../upstream/server.ts";
 import { type PickRequest, Selection, Tier } from "./algorithm.ts";
@@ -163,6 +164,11 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     server.count(outcome);
     this.#tiers[server.backup ? 1 : 0].algorithm.observe?.(server, outcome, latencyMs);
     this.#monitor.record(server, outcome, latencyMs, stage);
+  }
+
+  /** What the last active check of a server found; `null` without one. */
+  lastCheck(server: Server): LastCheck | null {
+    return this.#monitor.lastCheck(server);
   }
 
   /**

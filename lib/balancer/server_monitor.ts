@@ -6,6 +6,7 @@ import type { Random } from "../core/random.ts";
 import { Ejection } from "../health/ejection.ts";
 import { resolveEjection } from "../health/ejection_options.ts";
 import { HealthChecker } from "../health/health_checker.ts";
+import type { LastCheck } from "../health/server_check.ts";
 import { SlowStart } from "../health/slow_start.ts";
 import type { Outcome, Server, Stage } from "../upstream/server.ts";
 import type { LoadBalancerInit } from "./load_balancer_options.ts";
@@ -55,6 +56,11 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
   /** Ends all slow starts: every server gets its full weight now. */
   endSlowStarts(): void {
     this.#slowStart?.finish();
+  }
+
+  /** What the last active check of a server found; `null` without one. */
+  lastCheck(server: Server): LastCheck | null {
+    return this.#checker === null ? null : this.#checker.lastCheck(server);
   }
 
   /** Takes in how a request ended and how far it got. */

@@ -16,6 +16,8 @@ Options:
                        configuration says; may be given more than once
   --engine ENGINE      Who talks to clients: http1, the proxy's own server; deno, the
                        runtime's; auto, the first where it will do [auto]
+  --admin [ADDR]       Show a dashboard, and take changes with a token, at "host:port",
+                       "unix:/path" or a port of 127.0.0.1 [127.0.0.1:6189]
   --check              Check the configuration, show what it means, and exit
   --log-level LEVEL    debug, info, warn or error [info]; requests are info
   --log-format FORMAT  text or json [text]

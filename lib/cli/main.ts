@@ -1,5 +1,7 @@
 /** The program. */
 
+import { findTokenProblems } from "../admin/tokens.ts";
+import type { AdminPlace, ResolvedAdmin } from "../config/admin_options.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { messageOf } from "../core/callback.ts";
 import { VERSION } from "../core/version.ts";
@@ -7,6 +9,7 @@ import { describeConfig } from "../config/describe_config.ts";
 import { loadConfig } from "../config/load_config.ts";
 import { formatListen } from "../config/format_listen.ts";
 import type { EngineName, ResolvedListen } from "../config/proxy_config.ts";
+import { isPrivatePlace, resolveAdmin } from "../config/resolve_admin.ts";
 import { withEngine } from "../config/resolve_listen.ts";
 import { unreadMessage } from "../observe/event_message.ts";
 import type { ByteSink } from "../observe/line_writer.ts";
@@ -54,15 +57,19 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
 }
 
 async function run(options: RunOptions, io: Io): Promise<number> {
-  const { source, check, listen, engine } = options;
+  const { source, check, listen, engine, admin } = options;
   const { config: loaded, unread } = await loadConfig(source);
   const places = listen.length === 0 ? loaded.listen : listenInstead(listen, loaded.listen);
-  const config = { ...loaded, listen: engine === null ? places : places.map((place) => by(engine, place)) };
+  const config = {
+    ...loaded,
+    listen: engine === null ? places : places.map((place) => by(engine, place)),
+    admin: admin === null ? loaded.admin : adminAt(admin, loaded.admin),
+  };
   if (!check) {
     await runUntilStopped(config, { ...options, unread }, io);
     return SUCCESS;
   }
-  const problems = findCertificateProblems(config);
+  const problems = [...findCertificateProblems(config), ...findTokenProblems(config.admin)];
   if (problems.length > 0) throw new ConfigError(source, problems);
   const notices = unread.map((name) => `${unreadMessage(name)}\n`).join("");
   print(io.stdout, `No problems in ${source}\n${notices}\n${describeConfig(config)}\n`);
@@ -87,6 +94,16 @@ function listenInstead(
     ? {}
     : { limits, engine, ...(proxyProtocol === undefined ? {} : { proxyProtocol }) };
   return places.map((place) => ({ ...place, ...fields, ...clients }));
+}
+
+/** @throws {UsageError} when others than this machine reach the place, and nobody has a token */
+function adminAt(listen: AdminPlace, configured: ResolvedAdmin | null): ResolvedAdmin {
+  const admin = configured ?? resolveAdmin(true)!;
+  if (isPrivatePlace(listen)) return { ...admin, listen };
+  if (admin.tokens.size > 0) return { ...admin, listen, read: "token" };
+  throw new UsageError(
+    `--admin must not be ${formatListen(listen)} without admin.tokens: others than this machine can reach it`,
+  );
 }
 
 /** @throws {UsageError} when the engine cannot do what the place is configured to */

@@ -2,7 +2,9 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { nearestName } from "../config/nearest_name.ts";
+import type { AdminPlace } from "../config/admin_options.ts";
 import { ENGINE_NAMES, type EngineName, type ResolvedListen } from "../config/proxy_config.ts";
+import { parseAdminListen } from "../config/resolve_admin.ts";
 import { parseListen } from "../config/resolve_listen.ts";
 import { parseSimulateArguments, type SimulateCommand } from "./parse_simulate_arguments.ts";
 import { refuseOption, UsageError } from "./usage_error.ts";
@@ -25,13 +27,15 @@ export interface RunOptions {
   readonly listen: readonly ResolvedListen[];
   /** Who talks to clients in place of what the configuration says; `null` when it counts. */
   readonly engine: EngineName | null;
+  /** Where it is watched and steered in place of what the configuration says; `null` when that counts. */
+  readonly admin: AdminPlace | null;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
 }
 
 const DEFAULT_SOURCE = "proxy.config.ts";
 const FLAGS = ["check", "help", "version"] as const;
-const VALUES = ["listen", "engine", "log-level", "log-format"] as const;
+const VALUES = ["listen", "engine", "admin", "log-level", "log-format"] as const;
 
 /**
  * Reads the command line.
@@ -42,7 +46,7 @@ export function parseArguments(args: readonly string[]): Command {
   if (args[0] === "simulate" && !args.includes("--help")) {
     return { kind: "simulate", command: parseSimulateArguments(args.slice(1)) };
   }
-  const parsed = parseArgs([...args], {
+  const parsed = parseArgs(joinAdmin(args), {
     boolean: FLAGS,
     string: VALUES,
     collect: ["listen"],
@@ -62,10 +66,32 @@ export function parseArguments(args: readonly string[]): Command {
       check: parsed.check,
       listen: parsed.listen.map(readListen),
       engine: parsed.engine === undefined ? null : readChoice("engine", parsed.engine, ENGINE_NAMES, "auto"),
+      admin: parsed.admin === undefined ? null : readAdmin(parsed.admin),
       logLevel: readChoice("log-level", parsed["log-level"], LOG_LEVELS, "info"),
       logFormat: readChoice("log-format", parsed["log-format"], LOG_FORMATS, "text"),
     },
   };
+}
+
+/** `--admin` may stand alone: what follows belongs to it only when it is an address. */
+function joinAdmin(args: readonly string[]): string[] {
+  const joined = [...args];
+  const at = joined.indexOf("--admin");
+  const end = joined.indexOf("--");
+  if (at < 0 || (end >= 0 && end < at)) return joined;
+  const next = joined[at + 1];
+  const isAddress = next !== undefined &&
+    parseAdminListen(/^\d+$/.test(next) ? Number(next) : next) !== undefined;
+  joined.splice(at, isAddress ? 2 : 1, `--admin=${isAddress ? next : ""}`);
+  return joined;
+}
+
+function readAdmin(text: string): AdminPlace {
+  const place = text === "" ? parseAdminListen() : parseAdminListen(/^\d+$/.test(text) ? Number(text) : text);
+  if (place !== undefined) return place;
+  throw new UsageError(
+    `--admin must be "host:port", "unix:/path", a port number or nothing, received "${text}"`,
+  );
 }
 
 function readListen(text: string): ResolvedListen {

@@ -8,6 +8,7 @@ import type { TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedOverload } from "./overload_options.ts";
 import { describeRetries } from "./retry_options.ts";
+import { describeAdmin } from "./resolve_admin.ts";
 import { describeBalancing } from "./describe_balancing.ts";
 import { describeCounts, describeLimit } from "./describe_limit.ts";
 import { describeListen } from "./describe_listen.ts";
@@ -40,6 +41,7 @@ export function describeConfig(config: ResolvedConfig): string {
     `clients   ${describeTrust(config)}`,
     ...(config.overload === null ? [] : [`overload  ${describeOverload(config.overload)}`]),
     ...(config.metrics ? [] : ["metrics   only what costs no request anything"]),
+    ...(config.admin === null ? [] : [`admin     ${describeAdmin(config.admin)}`]),
     `shutdown  running requests may take ${formatDuration(gracePeriodMs)} to finish`,
   ].join("\n");
 }

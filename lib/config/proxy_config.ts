@@ -12,6 +12,7 @@ import type { PathForward, PathMode } from "../routing/route_match.ts";
 import type { TransportOptions, TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedWebSocket, WebSocketOptions } from "../transport/websocket/web_socket_options.ts";
+import type { AdminOptions, ResolvedAdmin } from "./admin_options.ts";
 import type { OverloadOptions, ResolvedOverload } from "./overload_options.ts";
 import type { RetryFunction, RetryOptions, RetryPolicy } from "./retry_options.ts";
 import type { ClientLimitOptions, ClientLimits } from "./client_limits.ts";
@@ -154,6 +155,13 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   /** Counts requests, servers, limits and connections for `metrics()`; `false` leaves what costs something a request. @default {true} */
   metrics?: boolean;
   /**
+   * Where the proxy is watched and steered: `"host:port"`, `"unix:/path"`, a port of `127.0.0.1`, `true` for `"127.0.0.1:6189"`,
+   * or an object with tokens for changes.
+   *
+   * @default {nowhere}
+   */
+  admin?: string | number | boolean | AdminOptions;
+  /**
    * How long running requests may take to finish once the proxy is told to stop; WebSockets are closed at once.
    *
    * @default {"30s"}
@@ -218,5 +226,7 @@ export interface ResolvedConfig {
   readonly overload: ResolvedOverload | null;
   /** Whether requests are counted. */
   readonly metrics: boolean;
+  /** `null` without an admin listener. */
+  readonly admin: ResolvedAdmin | null;
   readonly gracePeriodMs: number;
 }

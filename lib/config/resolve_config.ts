@@ -9,6 +9,7 @@ import { TrustedProxies, type TrustedProxiesOptions } from "../http/trusted_prox
 import { ConfigError } from "./config_error.ts";
 import { findProblems } from "./find_problems.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
+import { resolveAdmin } from "./resolve_admin.ts";
 import { resolveListen } from "./resolve_listen.ts";
 import { resolveOverload } from "./overload_options.ts";
 import { resolveRoutes } from "./resolve_routes.ts";
@@ -52,6 +53,7 @@ export function completeConfig(config: ProxyConfig): ResolvedConfig {
     onListen,
     overload: resolveOverload(config.overload),
     metrics: config.metrics ?? true,
+    admin: resolveAdmin(config.admin),
     gracePeriodMs: parseDuration(gracePeriod)!,
   });
 }

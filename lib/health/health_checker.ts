@@ -8,7 +8,7 @@ import type { Pool } from "../upstream/pool.ts";
 import type { Health, Server } from "../upstream/server.ts";
 import type { ResolvedHealthCheck } from "./health_check_options.ts";
 import type { Probe } from "./probe.ts";
-import { type CheckResult, HealthState, ServerCheck } from "./server_check.ts";
+import { type CheckResult, HealthState, type LastCheck, ServerCheck } from "./server_check.ts";
 
 /**
  * Called when a server has come up or gone down; `reason` says why it is down. The checks do not wait for it; its errors
@@ -164,6 +164,11 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     return this.mayComeUp(exclude);
   }
 
+  /** What the last check of a server found; `null` before it was checked. */
+  lastCheck(server: Server): LastCheck | null {
+    return this.#checks.get(server)?.last ?? null;
+  }
+
   /** Whether a server other than these may come up in a moment, so that a request should wait. */
   mayComeUp(exclude: readonly Server[]): boolean {
     for (const server of this.#hopes) if (isWanted(server) && !exclude.includes(server)) return true;
@@ -192,6 +197,7 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     const startedAt = check.startedAt = clock.now();
     check.run(this.#probe, timeoutMs, (result) => {
       this.#running--;
+      check.last = { result, startedAt, durationMs: clock.now() - startedAt };
       const flipped = this.#takeIn(check, result);
       // Before the callbacks, which may remove the server from the pool.
       check.schedule(() => this.#begin(check), this.#delay(state.health, startedAt));

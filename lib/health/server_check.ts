@@ -9,8 +9,26 @@ import type { Probe } from "./probe.ts";
 
 /** The result of a check; `impossible` when this machine had no descriptor, port or memory for it. */
 export type CheckResult =
-  | { readonly kind: "passed" }
-  | { readonly kind: "failed" | "impossible"; readonly reason: string };
+  | {
+    /** It passed. */
+    readonly kind: "passed";
+  }
+  | {
+    /** It failed, or could not be made. */
+    readonly kind: "failed" | "impossible";
+    /** Why. */
+    readonly reason: string;
+  };
+
+/** What a check found, and when. */
+export interface LastCheck {
+  /** What it found. */
+  readonly result: CheckResult;
+  /** When it began, in the clock's milliseconds. */
+  readonly startedAt: number;
+  /** How long it took. */
+  readonly durationMs: number;
+}
 
 /** The checks of one server: the next one, or the one that runs, and what they found. */
 export class ServerCheck implements Disposable {
@@ -18,6 +36,8 @@ export class ServerCheck implements Disposable {
   readonly state: HealthState;
   /** When the last check began, in the clock's milliseconds. */
   startedAt = 0;
+  /** What the last check that has ended found; `null` before the first. */
+  last: LastCheck | null = null;
   readonly #timers: Timers;
   #timer: Disposable | null = null;
   #controller: AbortController | null = null;

@@ -58,6 +58,16 @@ export class BanList {
     return written;
   }
 
+  /** For how many milliseconds the key of a charge is banned; 0 when it is not. */
+  leftMs({ cursor, windowSalt }: Charge): number {
+    const table = this.#table;
+    if (table.bannedUntilTick === 0) return 0;
+    cursor.low ^= SALT ^ windowSalt;
+    do table.entries.find(cursor); while (!table.entries.isCurrent(cursor));
+    cursor.low ^= SALT ^ windowSalt;
+    return Math.max(0, cursor.a - table.now()) / 1000;
+  }
+
   /** Lifts a ban. */
   lift({ cursor, windowSalt }: Charge): void {
     cursor.low ^= SALT ^ windowSalt;

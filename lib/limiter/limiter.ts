@@ -2,6 +2,7 @@
 
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import { BanList, erase } from "./ban_list.ts";
+import type { BusyKey, BusyKeys } from "./busy_keys.ts";
 import { Charge } from "./charge.ts";
 import { ChargeList } from "./charge_list.ts";
 import type { CountedKey } from "./counted_key.ts";
@@ -19,6 +20,20 @@ import { callCost } from "./policy_calls.ts";
 import { type PolicyStatus, setConstants, statusOf } from "./policy_status.ts";
 import { resolvePolicies } from "./resolve_policy.ts";
 import { SharedTable } from "./shared_table.ts";
+
+/** What a key that is remembered has used. */
+interface BusyKeyStatus {
+  readonly policy: ResolvedPolicy;
+  readonly key: string;
+  /** Its limit; the capacity, for a token bucket. */
+  readonly limit: number;
+  /** How much of it is used. */
+  readonly used: number;
+  /** Milliseconds for which it is banned; 0 when it is not. */
+  readonly bannedMs: number;
+  /** Milliseconds until it has its whole limit again; `null` when a store of several machines knows that. */
+  readonly resetMs: number | null;
+}
 
 /** Most policies of one limiter: a decision tells by one bit each whether they apply. */
 export const MAX_POLICIES = 30;
@@ -42,6 +57,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   /** Lists for decisions that take their time, kept for the next ones. */
   readonly #spare: ChargeList[] = [];
   readonly #overflow: OverflowNotice | null;
+  readonly #busy: BusyKeys | null;
   readonly #takesPlaces: boolean;
   readonly #chargesLater: boolean;
   #disposed = false;
@@ -72,6 +88,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     this.#takesPlaces = this.policies.some(({ algorithm }) => algorithm === "concurrency");
     this.#chargesLater = this.policies.some(({ charge }) => charge !== null);
     this.#overflow = onOverflow === undefined ? null : new OverflowNotice(table, onOverflow);
+    this.#busy = options.busyKeys ?? null;
     this.#list = this.#makeList();
   }
 
@@ -103,6 +120,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
       if (later) this.#spare.push(list);
       return decision;
     }
+    if (banned) this.#busy?.note(list.applying, count);
     const decision = count === 0
       ? UNLIMITED
       : count < 0
@@ -155,6 +173,39 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     const charges = this.#chargesOf(policyName).filter(setConstants);
     for (const charge of charges) this.#list.aim(charge, key);
     return statusOf(this.#memory, charges);
+  }
+
+  /**
+   * The remembered keys of its policies with what they have used by now, of which the table is asked; for counts that are
+   * kept elsewhere, what they had used when they asked last. Those that have nothing used any more are left out.
+   */
+  busyKeys(): BusyKeyStatus[] {
+    if (this.#busy === null || this.#disposed) return [];
+    const { policies } = this;
+    return this.#busy.list().filter(({ policy }) => policies.includes(policy)).flatMap((key) =>
+      this.#busyStatus(key)
+    );
+  }
+
+  #busyStatus(busy: BusyKey): BusyKeyStatus[] {
+    const charge = this.#list.all.find(({ policy }) => policy === busy.policy)!;
+    const { policy, cursor, rule, verdict } = charge;
+    cursor.low = busy.low;
+    cursor.high = busy.high;
+    const bannedMs = this.#bans.leftMs(charge);
+    if (policy.store !== null) {
+      const used = Math.round(busy.part * busy.limit);
+      return [{ policy, key: busy.key, limit: busy.limit, used, bannedMs, resetMs: null }];
+    }
+    // The limit by which it was refused or admitted last: that of a function is known by a request alone.
+    rule.limit = busy.limit;
+    rule.burst = busy.limit;
+    if (policy.algorithm === "token-bucket" && typeof policy.limit === "number") rule.limit = policy.limit;
+    charge.cost = 0;
+    this.#memory.peek([charge], 1);
+    const used = busy.limit - verdict.remaining;
+    if (used <= 0 && bannedMs === 0) return [];
+    return [{ policy, key: busy.key, limit: busy.limit, used, bannedMs, resetMs: verdict.resetUs / 1000 }];
   }
 
   /**
@@ -225,6 +276,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
 
   #decided({ applying }: ChargeList, count: number, admitted: Admitted): Decision {
     this.#overflow?.tell(applying, count);
+    this.#busy?.note(applying, count);
     if (admitted === "store-error") return limitedDecision(applying, count, "store-error");
     if (!admitted) return limitedDecision(applying, count, "limit");
     const lease = this.#takesPlaces ? this.#store.hold(applying, count) : null;

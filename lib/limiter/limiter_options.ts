@@ -2,6 +2,7 @@
 
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
+import type { BusyKeys } from "./busy_keys.ts";
 import type { LimiterStore } from "./limiter_store.ts";
 import type { ResolvedPolicy } from "./policy.ts";
 import type { SharedTable } from "./shared_table.ts";
@@ -23,6 +24,8 @@ export interface RateLimiterOptions {
   scope?: string;
   /** Decides in place of the table, which then has the bans only. */
   store?: LimiterStore;
+  /** Remembers the names of keys that use much of their limits; several limiters may share it. */
+  busyKeys?: BusyKeys;
   /** Called when keys of a policy do not fit the table and take the places of others; at most once a window. */
   onOverflow?: (policy: ResolvedPolicy) => void;
 }

@@ -18,8 +18,13 @@ import type { LogLevel } from "./log_level.ts";
 export function eventLevel(event: ProxyEvent): LogLevel {
   switch (event.kind) {
     case "listening":
+    case "admin_listening":
     case "shutdown":
       return "info";
+    case "admin_change":
+      return event.error === null ? "info" : "warn";
+    case "admin_refusal":
+      return "warn";
     case "health":
       return event.healthy ? "info" : "warn";
     case "ejection":
@@ -87,6 +92,18 @@ export function eventMessage(event: ProxyEvent): string {
       return event.problem === null
         ? `New certificate on ${event.address}`
         : `Cannot use the new certificate on ${event.address}: ${event.problem}; the old one stays`;
+    case "admin_listening":
+      return `Admin page at ${pageAddress(event.address)}`;
+    case "admin_change": {
+      const { who, action, subject, error } = event;
+      return error === null
+        ? `${who}: ${action} ${subject}`
+        : `${who}: ${action} ${subject} failed: ${error}`;
+    }
+    case "admin_refusal":
+      return `Admin listener refused ${counted(event.count, "request")} of ${
+        event.client || "a local client"
+      }: ${event.reason}`;
     case "callback_error":
       return `${event.name} threw: ${event.message}`;
     case "shutdown":
@@ -99,6 +116,10 @@ export function eventMessage(event: ProxyEvent): string {
 /** What is said of an export that is no key of a configuration. */
 export function unreadMessage(name: string): string {
   return `Nothing reads the export "${name}": it is no key of a configuration`;
+}
+
+function pageAddress(address: string): string {
+  return address.startsWith("unix:") ? address : `http://${address}/`;
 }
 
 function counted(count: number, noun: string): string {

@@ -19,6 +19,9 @@ export type ProxyEvent =
   | ListenerRecoveredEvent
   | CertificateEvent
   | CallbackErrorEvent
+  | AdminListeningEvent
+  | AdminChangeEvent
+  | AdminRefusalEvent
   | ShutdownEvent
   | StoppedEvent;
 
@@ -224,6 +227,46 @@ export interface CallbackErrorEvent {
   readonly message: string;
   /** Where it was thrown; `null` when that is not known. */
   readonly stack: string | null;
+}
+
+/** The admin listener accepts connections. */
+export interface AdminListeningEvent {
+  /** Tells this event from others. */
+  readonly kind: "admin_listening";
+  /** Where, as `host:port` or `unix:/path`. */
+  readonly address: string;
+}
+
+/** Somebody has changed something by the admin listener. */
+export interface AdminChangeEvent {
+  /** Tells this event from others. */
+  readonly kind: "admin_change";
+  /** Name of the token that it was done with. */
+  readonly who: string;
+  /** Address that it came from; `""` over a unix socket. */
+  readonly client: string;
+  /** What was done, such as `drain` or `ban`. */
+  readonly action: string;
+  /** To what, such as `server 10.0.0.1:80 of pool api`. */
+  readonly subject: string;
+  /** Pool of the server that was changed; `null` for everything else. */
+  readonly pool: string | null;
+  /** The server that was changed, as configured; `null` for everything else. */
+  readonly server: string | null;
+  /** Why it could not be done; `null` when it was. */
+  readonly error: string | null;
+}
+
+/** The admin listener refused requests that may be attacks: wrong tokens, other sites, wrong hosts. Told of once a second. */
+export interface AdminRefusalEvent {
+  /** Tells this event from others. */
+  readonly kind: "admin_refusal";
+  /** Address of the client; `""` over a unix socket. */
+  readonly client: string;
+  /** What was wrong with the last one. */
+  readonly reason: string;
+  /** How many there were since the last event. */
+  readonly count: number;
 }
 
 /** The proxy was told to stop: it takes no new connections and finishes what runs. */

@@ -4,6 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Lease } from "../core/lease.ts";
 import type { Charge } from "../limiter/charge.ts";
 import type { CountedKey } from "../limiter/counted_key.ts";
+import { BusyKeys } from "../limiter/busy_keys.ts";
 import { RefusalBodies } from "../limiter/refusal_bodies.ts";
 import { LimitHeaders } from "../limiter/limit_headers.ts";
 import { RateLimiter } from "../limiter/limiter.ts";
@@ -30,11 +31,19 @@ export class Admissions implements Disposable {
   readonly overflows: Map<string, number>;
   readonly #parts: ProxyParts;
   readonly #stores: LimiterStores;
+  /** The limiters, the proxy's own first. */
+  readonly limiters: RateLimiter[] = [];
   readonly #table: SharedTable | null;
+  /** `null` where nobody looks at keys. */
+  readonly #busyKeys: BusyKeys | null;
   readonly #stack = new DisposableStack();
 
-  /** @param policies all of the proxy and of its routes; they set the size of the table */
-  constructor(policies: readonly ResolvedPolicy[], parts: ProxyParts, stores: LimiterStores) {
+  /**
+   * @param policies all of the proxy and of its routes; they set the size of the table
+   * @param named whether keys that use much of their limits are remembered by their names
+   */
+  constructor(policies: readonly ResolvedPolicy[], parts: ProxyParts, stores: LimiterStores, named = false) {
+    this.#busyKeys = named ? new BusyKeys() : null;
     const { clock, random } = parts;
     this.#parts = parts;
     this.#stores = stores;
@@ -60,12 +69,14 @@ export class Admissions implements Disposable {
       random,
       table,
       ...this.#storeOf(policies, table),
+      ...(this.#busyKeys === null ? {} : { busyKeys: this.#busyKeys }),
       onOverflow: ({ name }) => {
         this.overflows.set(name, (this.overflows.get(name) ?? 0) + 1);
         observer.event({ kind: "limiter_overflow", policy: name, capacity: table.maxKeys });
       },
     });
     this.#stack.use(limiter);
+    this.limiters.push(limiter);
     return { limiter, headers: new LimitHeaders(policies), bodies: new RefusalBodies() };
   }
 

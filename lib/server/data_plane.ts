@@ -70,7 +70,7 @@ export class DataPlane implements AsyncDisposable {
     this.pools = new Map(Array.from(pools, ([name, { balancer }]) => [name, balancer.pool]));
     const running = new RunningRequests();
     const admissions = this.#admissions = this.#stack.use(
-      new Admissions(allPolicies(config), parts, this.#stores),
+      new Admissions(allPolicies(config), parts, this.#stores, config.admin !== null),
     );
     const admission = admissions.create(config.limiter);
     const admit = (policies: readonly ResolvedPolicy[]) => admissions.create(policies);
@@ -143,6 +143,11 @@ export class DataPlane implements AsyncDisposable {
     running.abandon();
     if (abandoned > 0) await atMost(clock, closed, LAST_WORDS_MS);
     return abandoned;
+  }
+
+  /** Its limiters, and how full their table is. */
+  get limits(): Pick<Admissions, "limiters" | "table" | "overflows"> {
+    return this.#admissions;
   }
 
   /** Its metrics as text. */

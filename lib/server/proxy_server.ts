@@ -17,6 +17,7 @@ import { handleRequest, refuseRequest } from "../proxy/handle_request.ts";
 import { redirectToHttps } from "../proxy/redirect_to_https.ts";
 import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import type { Pool } from "../upstream/pool.ts";
+import { Administration, type SteeredProxy } from "./administration.ts";
 import { CLIENT_IDLE_MS, DataPlane } from "./data_plane.ts";
 import type { ProxyParts } from "./serve_options.ts";
 
@@ -25,6 +26,8 @@ export class ProxyServer implements AsyncDisposable {
   readonly #config: ResolvedConfig;
   readonly #observer: Observer;
   readonly #plane: DataPlane;
+  /** `null` without an admin listener. */
+  readonly #admin: Administration | null;
   readonly #listeners: EngineListener[] = [];
   readonly #finished = Promise.withResolvers<void>();
   /** Keeps the process running: timers of the clock do not, and nothing else may while checks or a listener wait. */
@@ -34,14 +37,16 @@ export class ProxyServer implements AsyncDisposable {
   /** @internal Use `serve`. */
   constructor(config: ResolvedConfig, parts: ProxyParts) {
     this.#config = config;
-    this.#observer = parts.observer;
-    this.#plane = new DataPlane(config, parts);
+    this.#admin = config.admin === null ? null : new Administration(config.admin, parts);
+    this.#observer = this.#admin?.events ?? parts.observer;
+    this.#plane = new DataPlane(config, { ...parts, observer: this.#observer });
   }
 
   /** @internal Checks all servers once, then opens the listeners. */
   async start(): Promise<void> {
     this.#alive = setInterval(() => {}, 60_000);
     try {
+      await this.#admin?.open(this.#steered());
       await this.#plane.start();
       for (const listen of this.#config.listen) {
         if (listen.unix !== undefined) await removeStaleSocket(listen.unix);
@@ -97,6 +102,28 @@ export class ProxyServer implements AsyncDisposable {
     return this.#listeners.map((listener) => listener.address);
   }
 
+  /** Where it is watched and steered, as `host:port` or `unix:/path`; `null` without an admin listener. */
+  get adminAddress(): string | null {
+    return this.#admin?.address ?? null;
+  }
+
+  #steered(): SteeredProxy {
+    // deno-lint-ignore no-this-alias
+    const server = this;
+    return {
+      config: this.#config,
+      get addresses() {
+        return server.addresses;
+      },
+      get stopping() {
+        return server.#shutdown !== null;
+      },
+      get plane() {
+        return server.#plane;
+      },
+    };
+  }
+
   /** Resolves when the proxy has stopped. */
   get finished(): Promise<void> {
     return this.#finished.promise;
@@ -149,6 +176,7 @@ export class ProxyServer implements AsyncDisposable {
   async #cut(): Promise<void> {
     for (const listener of this.#listeners) listener.cut();
     try {
+      await this.#admin?.[Symbol.asyncDispose]();
       await this.#plane[Symbol.asyncDispose]();
     } finally {
       clearInterval(this.#alive);

@@ -101,6 +101,11 @@ export class Server implements Standing {
     return this.#draining || this.#leaving;
   }
 
+  /** Whether it was removed, and finishes its requests. */
+  get leaving(): boolean {
+    return this.#leaving;
+  }
+
   /** What active checks found. */
   get health(): Health {
     return this.#health;

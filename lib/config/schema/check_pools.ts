@@ -45,7 +45,7 @@ export function checkPools(config: unknown, addIssue: v.RawCheckContext<unknown>
 }
 
 /** Names of the pools; `null` when the upstreams are too wrong to tell. */
-function poolNames(upstreams: unknown): readonly string[] | null {
+export function poolNames(upstreams: unknown): readonly string[] | null {
   if (Array.isArray(upstreams)) return [DEFAULT_POOL];
   if (!isRecord(upstreams)) return null;
   if (isSinglePool(upstreams)) return [DEFAULT_POOL];

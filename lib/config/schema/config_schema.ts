@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { nearestName } from "../nearest_name.ts";
 import type { ProxyConfig } from "../proxy_config.ts";
 import type { OverloadOptions } from "../overload_options.ts";
+import { adminSchema, checkAdminPools } from "./admin_schema.ts";
 import { durationSchema, positiveDurationSchema } from "./duration_schema.ts";
 import { filterEntries, filterSetsSchema, functionSchema } from "./filters_schema.ts";
 import { forwardedSchema, trustedProxiesSchema } from "./forwarded_schema.ts";
@@ -36,6 +37,7 @@ const entries = {
   forward: forwardSchema,
   overload: v.optional(optionsObject(overloadEntries, "an object with maxInFlight, queue and maxLoopDelay")),
   metrics: v.optional(v.boolean(mustBe("true or false"))),
+  admin: v.optional(adminSchema),
   gracePeriod: v.optional(durationSchema),
   onListen: functionSchema,
   routes: v.optional(routesSchema),
@@ -63,6 +65,7 @@ export const configSchema: v.GenericSchema = v.lazy((config) =>
     v.rawCheck(({ addIssue }) => {
       // As it was written: the schema makes copies, which no longer show what was the same object.
       checkPools(config, addIssue);
+      checkAdminPools(config, addIssue);
       checkRouteLimits(config, addIssue);
       checkForward(config, addIssue);
       checkFieldNames(config, addIssue);

@@ -13,6 +13,7 @@ Deno.test("parseArguments() has defaults for everything", () => {
       check: false,
       listen: [],
       engine: null,
+      admin: null,
       logLevel: "info",
       logFormat: "text",
     },
@@ -28,16 +29,31 @@ Deno.test("parseArguments() reads every option, before and after the configurati
       { hostname: "0.0.0.0", port: 0, engine: "http1", limits: LIMITS },
     ],
     engine: "deno",
+    admin: { hostname: "::1", port: 7, engine: "http1", limits: LIMITS },
     logLevel: "warn",
     logFormat: "json",
   } as const;
-  const before = ["--check", "--listen", "[::1]:80", "--listen=0", "--engine", "deno"];
+  const before = ["--check", "--listen", "[::1]:80", "--listen=0", "--engine", "deno", "--admin", "[::1]:7"];
   const after = ["--log-level=warn", "--log-format", "json"];
   for (const args of [[...before, "my.config.ts", ...after], ["my.config.ts", ...after, ...before]]) {
     assertEquals(parseArguments(args), { kind: "run", options });
   }
   const numeric = parseArguments(["--", "8080"]);
   assertEquals(numeric.kind === "run" && numeric.options.source, "8080");
+});
+
+Deno.test("parseArguments() takes --admin with an address or without one", () => {
+  const placeOf = (...args: string[]) => {
+    const command = parseArguments(args);
+    if (command.kind !== "run") throw new Error(command.kind);
+    const { admin, source } = command.options;
+    return [admin?.unix ?? `${admin?.hostname}:${admin?.port}`, source];
+  };
+  assertEquals(placeOf("--admin"), ["127.0.0.1:6189", "proxy.config.ts"]);
+  assertEquals(placeOf("--admin", "my.config.ts"), ["127.0.0.1:6189", "my.config.ts"]);
+  assertEquals(placeOf("--admin", "--log-level", "warn"), ["127.0.0.1:6189", "proxy.config.ts"]);
+  assertEquals(placeOf("--admin", "7000", "my.config.ts"), ["127.0.0.1:7000", "my.config.ts"]);
+  assertEquals(placeOf("my.config.ts", "--admin=unix:/run/x"), ["/run/x", "my.config.ts"]);
 });
 
 Deno.test("parseArguments() puts --help and --version before everything else", () => {
@@ -73,6 +89,7 @@ const MISTAKES: readonly [args: readonly string[], message: string][] = [
     ["--engine", "htpp1"],
     '--engine must be one of auto, http1, deno, received "htpp1", did you mean "http1"?',
   ],
+  [["--admin=here"], '--admin must be "host:port", "unix:/path", a port number or nothing, received "here"'],
   [["a.ts", "b.ts"], 'Only one configuration can be run, received "a.ts" and "b.ts"'],
 ];
 

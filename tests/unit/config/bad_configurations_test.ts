@@ -27,8 +27,8 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   ],
   [
     "key that is like no other",
-    { upstreams, admin: true },
-    'admin is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "metrics", "gracePeriod", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
+    { upstreams, helper: true },
+    'helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "metrics", "admin", "gracePeriod", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
   ],
   ["filter that is no function", { upstreams, logging: true }, "logging must be a function, received true"],
   [
@@ -219,6 +219,52 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     "overload without room",
     { upstreams, overload: { maxInFlight: 0 } },
     "overload.maxInFlight must be a whole number of at least 1, or Infinity, received 0",
+  ],
+  // admin
+  [
+    "admin listener at no place",
+    { upstreams, admin: "here" },
+    'admin must be "host:port", "unix:/path" or a port number, true, false or an object with "listen", "tokens", "read", "hosts" and "readyz", received "here"',
+  ],
+  [
+    "admin listener where everybody reaches it",
+    { upstreams, admin: "0.0.0.0:6189" },
+    'admin must have "tokens" to listen where others than this machine can reach it',
+  ],
+  [
+    "admin listener where everybody reaches it, without a token",
+    { upstreams, admin: { listen: "[::]:6189", tokens: {} } },
+    'admin must have "tokens" to listen where others than this machine can reach it',
+  ],
+  [
+    "admin listener that tells everybody everything",
+    { upstreams, admin: { listen: "10.0.0.1:1", read: "anyone", tokens: { ops: { env: "TOKEN" } } } },
+    'admin.read must be "token" where others than this machine can reach it',
+  ],
+  [
+    "admin listener that nobody may read",
+    { upstreams, admin: { read: "token" } },
+    'admin.read must not be "token" without "tokens"',
+  ],
+  [
+    "admin token that can be guessed",
+    { upstreams, admin: { tokens: { ops: "swordfish" } } },
+    'admin.tokens.ops must be { file: "PATH" }, { env: "NAME" } or the text of a token of at least 16 characters, received a string of 9 characters',
+  ],
+  [
+    "admin token of nobody",
+    { upstreams, admin: { tokens: { "a b": { file: "token" } } } },
+    'admin.tokens["a b"] must be named with letters, digits and ._@- only, 64 at most',
+  ],
+  [
+    "admin readiness by a pool that there is not",
+    { upstreams, admin: { readyz: { pools: ["api"] } } },
+    'admin.readyz.pools[0] must be a pool, one of "default", received "api"',
+  ],
+  [
+    "admin host with a port",
+    { upstreams, admin: { hosts: ["proxy.example:80"] } },
+    'admin.hosts[0] must be a host name without port, received "proxy.example:80"',
   ],
   [
     "route filter misspelt",

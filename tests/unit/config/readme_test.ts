@@ -26,6 +26,8 @@ const PLACES: Readonly<Record<string, unknown>> = {
   "routes[0].rewrite.": { upstreams, routes: [{ rewrite: { [NOBODYS]: 1 } }] },
   "trustedProxies.": { upstreams, trustedProxies: { from: [], [NOBODYS]: 1 } },
   "filters[0].": { upstreams, filters: [{ [NOBODYS]: 1 }] },
+  "admin.": { upstreams, admin: { [NOBODYS]: 1 } },
+  "admin.readyz.": { upstreams, admin: { readyz: { [NOBODYS]: 1 } } },
   "limiter.": { upstreams, limiter: { key: "ip", limit: 1, window: "1s", [NOBODYS]: 1 } },
 };
 

@@ -105,6 +105,7 @@ Deno.test("resolveConfig() fills in every default", () => {
     onListen: null,
     overload: null,
     metrics: true,
+    admin: null,
     gracePeriodMs: 30_000,
   });
 });

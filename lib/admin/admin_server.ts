@@ -1,0 +1,193 @@
+/** The admin listener. */
+
+import type { ResolvedAdmin } from "../config/admin_options.ts";
+import { formatListen } from "../config/format_listen.ts";
+import type { Clock } from "../core/clock.ts";
+import { messageOf, stackOf } from "../core/callback.ts";
+import { listenError } from "../engine/engine.ts";
+import type { AdminTarget } from "./admin_target.ts";
+import { Feed } from "./feed.ts";
+import { Guard } from "./guard.ts";
+import { Monitor } from "./monitor.ts";
+import { type AdminParts, type Operation, OPERATIONS, runOperation } from "./operations.ts";
+import { problem } from "./replies.ts";
+import { readTokens } from "./tokens.ts";
+
+/** How much content a change may have, and how long it may take to come. */
+const MAX_BYTES = 16 * 1024;
+const CONTENT_TIMEOUT_MS = 10_000;
+/** How long what runs may take when the listener closes. */
+const LAST_WORDS_MS = 500;
+
+/** Watches and steers a proxy over HTTP; it is the server of the runtime, since nothing here is in a hurry. */
+export class AdminServer implements AsyncDisposable {
+  readonly #admin: ResolvedAdmin;
+  readonly #parts: AdminParts;
+  readonly #guard: Guard;
+  readonly #abort = new AbortController();
+  readonly #server: Deno.HttpServer;
+
+  /**
+   * Opens the listener.
+   *
+   * @throws {ConfigError} when a token cannot be read
+   * @throws {ListenError} when the address cannot be listened at
+   */
+  constructor(admin: ResolvedAdmin, target: AdminTarget) {
+    this.#admin = admin;
+    const { clock, events } = target;
+    this.#guard = new Guard({ admin, tokens: readTokens(admin), clock, observer: events });
+    this.#server = this.#serve();
+    const monitor = new Monitor(target);
+    this.#parts = { target, monitor, feed: new Feed(monitor, events, clock) };
+  }
+
+  /** Where it is reached, as `host:port` or `unix:/path`. */
+  get address(): string {
+    const { addr } = this.#server;
+    return formatListen({ ...this.#admin.listen, ...(addr.transport === "tcp" ? { port: addr.port } : {}) });
+  }
+
+  #serve(): Deno.HttpServer {
+    const { hostname, port, unix } = this.#admin.listen;
+    const common = {
+      signal: this.#abort.signal,
+      onListen: () => {},
+      onError: (error: unknown) => this.#failed(error),
+    };
+    const handler = (request: Request, { remoteAddr }: { remoteAddr: Deno.Addr }) =>
+      this.#handle(request, "hostname" in remoteAddr ? remoteAddr.hostname : "");
+    try {
+      return unix === undefined
+        ? Deno.serve({ ...common, hostname, port }, handler)
+        : Deno.serve({ ...common, path: unix }, handler);
+    } catch (error) {
+      throw listenError(formatListen(this.#admin.listen), error);
+    }
+  }
+
+  async #handle(request: Request, client: string): Promise<Response> {
+    const url = new URL(request.url);
+    const { found, path, methods } = findOperation(request.method, url.pathname);
+    const caller = await this.#guard.admit(request, found?.access ?? "anyone", client);
+    if (caller instanceof Response) return caller;
+    if (found === undefined) {
+      if (methods.length === 0) return problem(404, "There is nothing at this path");
+      return problem(405, `It takes ${methods.join(" and ")}`, { allow: methods.join(", ") });
+    }
+    const body = found.method === "GET" ? {} : await readJson(request, this.#parts.target.clock);
+    if (body instanceof Response) return body;
+    const { headers } = request;
+    return await runOperation(found, { caller, path, query: url.searchParams, headers, body }, this.#parts);
+  }
+
+  #failed(error: unknown): Response {
+    const { events } = this.#parts.target;
+    events.event({ kind: "callback_error", name: "admin", message: messageOf(error), stack: stackOf(error) });
+    return problem(500, "It failed; the log says why");
+  }
+
+  /** Ends all streams and closes the listener. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { feed, monitor, target: { clock } } = this.#parts;
+    feed[Symbol.dispose]();
+    monitor[Symbol.dispose]();
+    // Idle connections are kept by clients for as long as they like.
+    using _timer = clock.setTimer(() => this.#abort.abort(), LAST_WORDS_MS);
+    await this.#server.shutdown();
+    await this.#server.finished;
+  }
+}
+
+interface Found {
+  /** `undefined` when there is nothing at the path, or nothing by the method. */
+  readonly found: Operation | undefined;
+  readonly path: Readonly<Record<string, string>>;
+  /** What the path takes; empty when there is nothing there. */
+  readonly methods: readonly string[];
+}
+
+function findOperation(method: string, pathname: string): Found {
+  const wanted = method === "HEAD" ? "GET" : method;
+  const methods = new Set<string>();
+  for (const operation of OPERATIONS) {
+    const path = matchPath(operation.path, pathname);
+    if (path === null) continue;
+    if (operation.method === wanted) return { found: operation, path, methods: [] };
+    methods.add(operation.method);
+    if (operation.method === "GET") methods.add("HEAD");
+  }
+  return { found: undefined, path: {}, methods: [...methods] };
+}
+
+/** Compares piece by piece; a variable part is one piece, decoded. */
+function matchPath(pattern: string, pathname: string): Record<string, string> | null {
+  const wanted = pattern.split("/");
+  const given = pathname.split("/");
+  if (wanted.length !== given.length) return null;
+  const path: Record<string, string> = {};
+  for (const [i, piece] of wanted.entries()) {
+    if (!piece.startsWith("{")) {
+      if (piece !== given[i]) return null;
+      continue;
+    }
+    try {
+      path[piece.slice(1, -1)] = decodeURIComponent(given[i]!);
+    } catch {
+      return null;
+    }
+  }
+  return path;
+}
+
+/** Reads the content as a JSON object; or says what is wrong with it. Nothing at all counts as `{}`. */
+async function readJson(request: Request, clock: Clock): Promise<Record<string, unknown> | Response> {
+  const type = request.headers.get("content-type")?.replace(/;.*$/, "").trim().toLowerCase();
+  // A page of another site can send forms and plain text without asking, but no JSON.
+  if (type !== "application/json") return problem(415, "The content must be application/json");
+  if (Number(request.headers.get("content-length") ?? 0) > MAX_BYTES) return tooLarge();
+  const text = await readText(request, clock);
+  if (text instanceof Response) return text;
+  let value: unknown;
+  try {
+    value = text === "" ? {} : JSON.parse(text);
+  } catch {
+    return problem(400, "The content is no JSON");
+  }
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    return value as Record<string, unknown>;
+  }
+  return problem(400, "The content must be a JSON object");
+}
+
+async function readText(request: Request, clock: Clock): Promise<string | Response> {
+  const reader = request.body?.getReader();
+  if (reader === undefined) return "";
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  const { promise: late, resolve } = Promise.withResolvers<"late">();
+  using _timer = clock.setTimer(() => resolve("late"), CONTENT_TIMEOUT_MS);
+  try {
+    for (;;) {
+      const read = await Promise.race([reader.read(), late]);
+      if (read === "late") {
+        reader.cancel().catch(() => {});
+        return problem(408, "The content took too long", { connection: "close" });
+      }
+      if (read.done) break;
+      size += read.value.length;
+      if (size > MAX_BYTES) {
+        reader.cancel().catch(() => {});
+        return tooLarge();
+      }
+      chunks.push(read.value);
+    }
+  } catch {
+    return problem(400, "The content broke off");
+  }
+  return new TextDecoder().decode(await new Blob(chunks as BlobPart[]).arrayBuffer());
+}
+
+function tooLarge(): Response {
+  return problem(413, `The content must not be larger than ${MAX_BYTES} bytes`, { connection: "close" });
+}

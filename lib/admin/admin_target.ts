@@ -1,0 +1,65 @@
+/** What the admin listener watches and steers. */
+
+import type { ResolvedConfig } from "../config/proxy_config.ts";
+import type { Clock } from "../core/clock.ts";
+import type { RateLimiter } from "../limiter/limiter.ts";
+import type { MemoryUse } from "../limiter/shared_table.ts";
+import type { LogLevel } from "../observe/log_level.ts";
+import type { EventLog } from "../observe/event_log.ts";
+import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
+
+/** A running proxy, as far as it is watched and steered; everything is read when it is needed, since it may change. */
+export interface AdminTarget {
+  readonly clock: Clock;
+  /** Version of the program. */
+  readonly version: string;
+  /** When it was started, in milliseconds since 1970. */
+  readonly startedAt: number;
+  readonly events: EventLog;
+  /** Where clients reach it. */
+  readonly addresses: readonly string[];
+  /** Whether it finishes what runs and takes nothing new. */
+  readonly stopping: boolean;
+  readonly configuration: ConfigurationInfo;
+  /** Path or URL of the configuration; `null` when a program gave it. */
+  readonly source: string | null;
+  readonly config: ResolvedConfig;
+  readonly pools: readonly PoolRuntime[];
+  readonly limits: LimitSources;
+  /** Requests that have arrived. */
+  readonly arrived: number;
+  /** Requests that are not over. */
+  readonly running: number;
+  /** Metrics in the text format of Prometheus. */
+  metrics(): string;
+  /**
+   * Loads the configuration anew; `null` where there is no file to load it from.
+   *
+   * Rejects when the configuration cannot be used; nothing has changed then.
+   */
+  readonly reload: (() => Promise<void>) | null;
+  /** What is logged; `null` where the log is somebody else's. */
+  readonly logLevel: LogLevel | null;
+  /** Changes what is logged. */
+  setLogLevel(level: LogLevel): void;
+}
+
+/** Which configuration is at work. */
+export interface ConfigurationInfo {
+  /** Counts up from 1 with each reload. */
+  readonly generation: number;
+  /** When it began to take requests, in milliseconds since 1970. */
+  readonly loadedAt: number;
+  /** Digest of what it says. */
+  readonly hash: string;
+}
+
+/** The limits at work. */
+interface LimitSources {
+  /** The proxy's own limiter first, then those of routes. */
+  readonly limiters: readonly RateLimiter[];
+  /** How full the table is in which all count; `null` without limits. */
+  readonly table: MemoryUse | null;
+  /** For each policy, in how many windows keys did not fit the table. */
+  readonly overflows: ReadonlyMap<string, number>;
+}

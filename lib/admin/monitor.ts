@@ -1,0 +1,269 @@
+/** Looks at a proxy once a second. */
+
+import { cpuUsage } from "node:process";
+import { describeKey } from "../config/describe_key.ts";
+import type { ResolvedPolicy } from "../limiter/policy.ts";
+import type { ProxyEvent } from "../observe/events.ts";
+import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
+import type { Server } from "../upstream/server.ts";
+import type { AdminTarget } from "./admin_target.ts";
+import { History } from "./history.ts";
+import { ServerHistory, type ServerRecord } from "./server_history.ts";
+import type {
+  CheckStatus,
+  ConfigurationStatus,
+  KeyStatus,
+  LimitStatus,
+  PoolStatus,
+  ServerStatus,
+  Status,
+  TableStatus,
+  WorkerStatus,
+} from "./status.ts";
+
+const INTERVAL_MS = 1000;
+/** How many keys of each policy a status has. */
+const HOTTEST = 10;
+
+/**
+ * Works out rates and since when servers are what they are, and writes the status when it is asked for.
+ *
+ * Nothing here is done for a request: counts that are kept anyway are read.
+ */
+export class Monitor implements Disposable {
+  /** Called after each look. */
+  onLook: (() => void) | null = null;
+  readonly history: History = new History();
+  readonly #target: AdminTarget;
+  readonly #servers = new ServerHistory();
+  #timer: Disposable | null = null;
+  #lookedAt: number;
+  #arrived: number;
+  #perSecond = 0;
+  #cpuMicros: number;
+  #cpu = 0;
+  #loopDelayMs = 0;
+  #lastReload: ConfigurationStatus["lastReload"] = null;
+
+  constructor(target: AdminTarget) {
+    this.#target = target;
+    this.#lookedAt = target.clock.now();
+    this.#arrived = target.arrived;
+    this.#cpuMicros = usedMicros();
+    this.#look(0);
+    this.#schedule();
+  }
+
+  /** Takes in what happened. */
+  note(event: ProxyEvent): void {
+    this.#servers.note(event);
+    this.#look(0);
+  }
+
+  #schedule(): void {
+    this.#timer = this.#target.clock.setTimer(() => this.#tick(), INTERVAL_MS);
+  }
+
+  #tick(): void {
+    const now = this.#target.clock.now();
+    const elapsedMs = now - this.#lookedAt;
+    this.#lookedAt = now;
+    this.#schedule();
+    if (elapsedMs <= 0) return;
+    const { arrived } = this.#target;
+    this.#perSecond = Math.max(0, arrived - this.#arrived) * 1000 / elapsedMs;
+    this.#arrived = arrived;
+    const cpuMicros = usedMicros();
+    this.#cpu = (cpuMicros - this.#cpuMicros) / 1000 / elapsedMs;
+    this.#cpuMicros = cpuMicros;
+    this.#loopDelayMs = Math.max(0, elapsedMs - INTERVAL_MS);
+    this.#look(elapsedMs);
+    this.history.add(this.#target.clock.wallTime(), {
+      perSecond: this.#perSecond,
+      inFlight: this.#target.running,
+      cpu: this.#cpu,
+    });
+    this.onLook?.();
+  }
+
+  #look(elapsedMs: number): void {
+    const { pools, clock } = this.#target;
+    this.#servers.look(pools, clock.wallTime(), elapsedMs);
+  }
+
+  /** Whether the proxy takes requests, and each pool that its readiness rests on has enough servers. */
+  get ready(): boolean {
+    const { config: { admin }, pools } = this.#target;
+    if (this.#state !== "serving" || admin === null) return false;
+    const { pools: names, minServers } = admin.readyz;
+    return names.every((name) => pools.some((pool) => pool.name === name && availableOf(pool) >= minServers));
+  }
+
+  get #state(): Status["state"] {
+    const { stopping, addresses } = this.#target;
+    if (stopping) return "stopping";
+    return addresses.length === 0 ? "starting" : "serving";
+  }
+
+  /** The state at this moment. */
+  status(): Status {
+    const target = this.#target;
+    const { clock, configuration } = target;
+    const now = clock.wallTime();
+    return {
+      time: rfc3339(now),
+      version: target.version,
+      state: this.#state,
+      ready: this.ready,
+      startedAt: rfc3339(target.startedAt),
+      uptimeMs: Math.max(0, Math.round(now - target.startedAt)),
+      addresses: target.addresses,
+      configuration: {
+        source: target.source,
+        hash: configuration.hash,
+        generation: configuration.generation,
+        loadedAt: rfc3339(configuration.loadedAt),
+        lastReload: this.#lastReload,
+      },
+      logLevel: target.logLevel,
+      requests: { arrived: target.arrived, inFlight: target.running, perSecond: rounded(this.#perSecond) },
+      pools: target.pools.map((pool) => this.#poolStatus(pool)),
+      limits: this.#limits(),
+      table: this.#table(),
+      workers: [this.#worker()],
+    };
+  }
+
+  /**
+   * Keys of a policy that have used at least this part of their limit, those that have used most first.
+   *
+   * @param name of the policy; those of routes may have the same
+   */
+  keys(name: string, near: number, most: number): KeyStatus[] {
+    const { limiters } = this.#target.limits;
+    const seen = new Set<ResolvedPolicy>();
+    const keys = limiters.flatMap((limiter) => {
+      const own = limiter.policies.filter((policy) => policy.name === name && !seen.has(policy));
+      for (const policy of own) seen.add(policy);
+      return own.length === 0 ? [] : limiter.busyKeys().filter(({ policy }) => own.includes(policy));
+    });
+    return keys.map(({ key, used, limit, resetMs, bannedMs }): KeyStatus => ({
+      key,
+      used,
+      limit,
+      share: limit === 0 ? 1 : rounded(used / limit),
+      resetMs: resetMs === null ? null : Math.round(resetMs),
+      bannedMs: Math.round(bannedMs),
+    })).filter(({ share, bannedMs }) => share >= near || bannedMs > 0)
+      .sort((one, other) => other.share - one.share || other.used - one.used)
+      .slice(0, most);
+  }
+
+  #poolStatus(pool: PoolRuntime): PoolStatus {
+    const { name, balancer } = pool;
+    const servers = [...balancer.pool.servers, ...balancer.pool.leaving].map((server) =>
+      this.#serverStatus(server, pool)
+    );
+    return {
+      name,
+      panic: balancer.panic,
+      available: availableOf(pool),
+      waiting: balancer.waiting,
+      inFlight: balancer.pool.inFlight,
+      perSecond: rounded(servers.reduce((sum, { perSecond }) => sum + perSecond, 0)),
+      servers,
+    };
+  }
+
+  #serverStatus(server: Server, pool: PoolRuntime): ServerStatus {
+    const record: ServerRecord = this.#servers.of(server)!;
+    const { id, weight, effectiveWeight, backup, tags, inFlight, maxInFlight, requests, failures } = server;
+    const lastCheck = this.#lastCheck(server, pool);
+    return {
+      address: id,
+      state: record.state,
+      since: rfc3339(record.since),
+      reason: record.state === "up" || record.state === "full" ? null : record.reason,
+      weight,
+      effectiveWeight: rounded(effectiveWeight),
+      backup,
+      tags,
+      inFlight,
+      maxInFlight: maxInFlight === Infinity ? null : maxInFlight,
+      requests,
+      failures,
+      consecutiveFailures: server.consecutiveFailures,
+      perSecond: rounded(record.perSecond),
+      failuresPerSecond: rounded(record.failuresPerSecond),
+      lastCheck,
+    };
+  }
+
+  #lastCheck(server: Server, { balancer }: PoolRuntime): CheckStatus | null {
+    const last = balancer.lastCheck(server);
+    if (last === null) return null;
+    const { clock } = this.#target;
+    const { result, startedAt, durationMs } = last;
+    return {
+      at: rfc3339(clock.wallTime() - (clock.now() - startedAt)),
+      passed: result.kind === "passed",
+      durationMs: Math.round(durationMs * 10) / 10,
+      text: result.kind === "passed" ? "" : result.reason,
+    };
+  }
+
+  #limits(): LimitStatus[] {
+    const { limiters, overflows } = this.#target.limits;
+    const policies = new Set(limiters.flatMap((limiter) => limiter.policies));
+    return Array.from(policies, (policy): LimitStatus => ({
+      name: policy.name,
+      scope: policy.scope,
+      algorithm: policy.algorithm,
+      key: describeKey(policy.keySpec),
+      limit: typeof policy.limit === "number" ? policy.limit : null,
+      windowMs: policy.windowMs,
+      dryRun: policy.dryRun,
+      overflows: overflows.get(policy.name) ?? 0,
+      hottest: this.keys(policy.name, 0, HOTTEST),
+    }));
+  }
+
+  #table(): TableStatus | null {
+    const { table } = this.#target.limits;
+    if (table === null) return null;
+    return { keys: table.keys, capacity: table.maxKeys };
+  }
+
+  #worker(): WorkerStatus {
+    const { rss, heapUsed } = Deno.memoryUsage();
+    return {
+      id: 0,
+      rssBytes: rss,
+      heapBytes: heapUsed,
+      cpu: rounded(this.#cpu),
+      loopDelayMs: Math.round(this.#loopDelayMs * 10) / 10,
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#timer?.[Symbol.dispose]();
+    this.onLook = null;
+  }
+}
+
+function availableOf({ balancer: { pool } }: PoolRuntime): number {
+  return pool.servers.filter((server) => server.available && server.weight > 0).length;
+}
+
+function usedMicros(): number {
+  const { user, system } = cpuUsage();
+  return user + system;
+}
+
+function rfc3339(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+function rounded(value: number): number {
+  return Math.round(value * 1000) / 1000;
+}
