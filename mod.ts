@@ -33,6 +33,7 @@ export { createHandler, type ProxyHandler } from "./lib/server/create_handler.ts
 export { serve } from "./lib/server/serve.ts";
 export type { ServeOptions } from "./lib/server/serve_options.ts";
 export type { ProxyServer } from "./lib/server/proxy_server.ts";
+export type { ConfigurationInfo, ReloadOutcome } from "./lib/server/generations.ts";
 export { RateLimiter, type RateLimiterOptions, type ServeSource } from "./lib/server/rate_limiter.ts";
 export type { LimitControl } from "./lib/limiter/limit_control.ts";
 export type {
@@ -62,6 +63,7 @@ export type { AdminOptions, AdminToken, ReadinessOptions } from "./lib/config/ad
 export type { ClientLimitOptions, ClientTimeoutOptions } from "./lib/config/client_limits.ts";
 export type { ServerOptions, TimeoutOptions } from "./lib/config/server_options.ts";
 export type { OverloadOptions } from "./lib/config/overload_options.ts";
+export type { RollbackOptions } from "./lib/config/rollback_options.ts";
 export type {
   BackoffOptions,
   RetryBudgetOptions,
@@ -212,6 +214,7 @@ export type {
   ListeningEvent,
   PanicEvent,
   ProxyEvent,
+  ReloadEvent,
   RequestFailureEvent,
   RequestLogEvent,
   ShutdownEvent,

@@ -89,7 +89,7 @@ export function listCandidates({ members, load, panic }: Rank): Candidates {
 
 /** The primary servers or the backups of a pool, and the algorithm that chooses one of them. */
 export class Tier implements Disposable {
-  readonly algorithm: Algorithm;
+  algorithm: Algorithm;
   readonly #load: { readonly inFlight: number };
   #members: readonly Server[] = [];
   #candidates: Candidates;

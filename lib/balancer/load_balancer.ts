@@ -45,6 +45,10 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   readonly sticky: StickySessions | null;
   readonly #tiers: readonly [Tier, Tier];
   readonly #monitor: ServerMonitor;
+  /** What the algorithms were made of. */
+  readonly #balance: readonly [LoadBalancerInit["balance"], number];
+  /** The one that has taken its place, which learns how requests end from then on. */
+  #heir: LoadBalancer | null = null;
   readonly #line: WaitingLine;
   /** Whether requests may wait while servers are full. */
   readonly #queued: boolean;
@@ -65,6 +69,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     this.#maxInFlight = maxInFlight;
     this.#panicThreshold = panicThreshold;
     this.#onPanic = onPanic;
+    this.#balance = [balance, loadFactor];
     const parts = { clock, random, loadFactor, onError: init.onBalanceError };
     this.#tiers = [
       new Tier(createAlgorithm(balance, parts), pool),
@@ -162,8 +167,41 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
    */
   report(server: Server, outcome: Outcome, latencyMs: number, stage: Stage = "response"): void {
     server.count(outcome);
-    this.#tiers[server.backup ? 1 : 0].algorithm.observe?.(server, outcome, latencyMs);
-    this.#monitor.record(server, outcome, latencyMs, stage);
+    const balancer = this.#heir === null ? this : this.#latest();
+    if (balancer !== this && !balancer.pool.has(server)) return;
+    balancer.#tiers[server.backup ? 1 : 0].algorithm.observe?.(server, outcome, latencyMs);
+    balancer.#monitor.record(server, outcome, latencyMs, stage);
+  }
+
+  #latest(): LoadBalancer {
+    // deno-lint-ignore no-this-alias
+    let latest: LoadBalancer = this;
+    while (latest.#heir !== null) latest = latest.#heir;
+    return latest;
+  }
+
+  /**
+   * Takes the place of another load balancer, whose pool is the one before this one's. The state of servers that are in both
+   * pools goes on, and so do the turns and estimates of the same algorithm. The other one serves its last requests; its
+   * checks end.
+   *
+   * @internal
+   */
+  takeOver(before: LoadBalancer): void {
+    const adopted = this.pool.takeOver();
+    const known = new Set(adopted);
+    const fresh = this.pool.servers.filter((server) => !known.has(server));
+    this.#monitor.takeOver(before.#monitor, adopted, fresh);
+    before.#monitor[Symbol.dispose]();
+    before.#heir = this;
+    const [balance, loadFactor] = this.#balance;
+    if (balance === before.#balance[0] && loadFactor === before.#balance[1]) {
+      this.#tiers.forEach((tier, rank) => {
+        const other = before.#tiers[rank]!;
+        [tier.algorithm, other.algorithm] = [other.algorithm, tier.algorithm];
+      });
+    }
+    this.#refresh();
   }
 
   /** What the last active check of a server found; `null` without one. */
@@ -200,10 +238,11 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
       candidates.servers.some((other) => !exclude.includes(other))
     );
     if (waits) return "full";
-    const ejected = this.pool.inFlight < this.#maxInFlight ? this.#monitor.lastResort(exclude) : null;
+    const monitor = this.#heir === null ? this.#monitor : this.#latest().#monitor;
+    const ejected = this.pool.inFlight < this.#maxInFlight ? monitor.lastResort(exclude) : null;
     if (ejected === "busy") return "full";
     if (ejected !== null) return { server: ejected, lease: ejected.acquireTrial() };
-    return this.#monitor.mayComeUp(exclude, look) ? "down" : "none_eligible";
+    return monitor.mayComeUp(exclude, look) ? "down" : "none_eligible";
   }
 
   #loadChanged(server: Server): void {

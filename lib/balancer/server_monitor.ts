@@ -48,6 +48,16 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
     this.#checker = this.#createChecker(init);
   }
 
+  /** Goes on with what the one before knows of servers that are in both pools. */
+  takeOver(before: ServerMonitor, adopted: readonly Server[], fresh: readonly Server[]): void {
+    if (this.#ejection === null) { for (const server of adopted) server.setEjected(false); }
+    else if (before.#ejection !== null) this.#ejection.takeOver(before.#ejection, adopted);
+    if (this.#slowStart === null) { for (const server of adopted) server.setRamp(1); }
+    else this.#slowStart.takeOver(before.#slowStart, adopted, fresh);
+    if (this.#checker === null) { for (const server of adopted) server.setHealth("up"); }
+    else this.#checker.takeOver(before.#checker, adopted);
+  }
+
   /** Starts the checks; fulfilled when the first round is over. */
   start(): Promise<void> {
     return this.#checker?.firstRound() ?? Promise.resolve();

@@ -7,6 +7,7 @@ import { formatProxy } from "../transport/outbound_proxy.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedOverload } from "./overload_options.ts";
+import type { ResolvedRollback } from "./rollback_options.ts";
 import { describeRetries } from "./retry_options.ts";
 import { describeAdmin } from "./resolve_admin.ts";
 import { describeBalancing } from "./describe_balancing.ts";
@@ -23,7 +24,8 @@ import type { ResolvedServer } from "./server_options.ts";
  * Certificates and keys are named, not shown.
  */
 export function describeConfig(config: ResolvedConfig): string {
-  const { listen, pools, defaultPool, limiter, filters, routes, gracePeriodMs } = config;
+  const { listen, pools, defaultPool, limiter, filters, routes, gracePeriodMs, webSocketGraceMs, rollback } =
+    config;
   const phases = Object.keys(filters);
   return [
     ...listen.map((place) => `listen    ${describeListen(place)}`),
@@ -42,8 +44,18 @@ export function describeConfig(config: ResolvedConfig): string {
     ...(config.overload === null ? [] : [`overload  ${describeOverload(config.overload)}`]),
     ...(config.metrics ? [] : ["metrics   only what costs no request anything"]),
     ...(config.admin === null ? [] : [`admin     ${describeAdmin(config.admin)}`]),
-    `shutdown  running requests may take ${formatDuration(gracePeriodMs)} to finish`,
+    ...(rollback === null ? [] : [`reload    ${describeRollback(rollback)}`]),
+    `shutdown  running requests may take ${formatDuration(gracePeriodMs)} to finish, WebSockets ${
+      formatDuration(webSocketGraceMs)
+    }`,
   ].join("\n");
+}
+
+function describeRollback({ errorRate, withinMs, minRequests }: ResolvedRollback): string {
+  const share = `${Math.round(errorRate * 1000) / 10} % of its requests`;
+  return `given up for the configuration before when more than ${share} (at least ${minRequests}) fail within ${
+    formatDuration(withinMs)
+  }`;
 }
 
 function describeOverload(

@@ -14,6 +14,7 @@ import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedWebSocket, WebSocketOptions } from "../transport/websocket/web_socket_options.ts";
 import type { AdminOptions, ResolvedAdmin } from "./admin_options.ts";
 import type { OverloadOptions, ResolvedOverload } from "./overload_options.ts";
+import type { ResolvedRollback, RollbackOptions } from "./rollback_options.ts";
 import type { RetryFunction, RetryOptions, RetryPolicy } from "./retry_options.ts";
 import type { ClientLimitOptions, ClientLimits } from "./client_limits.ts";
 import type { BalancingOptions, ResolvedBalancing } from "./balancing_options.ts";
@@ -161,12 +162,17 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
    * @default {nowhere}
    */
   admin?: string | number | boolean | AdminOptions;
-  /**
-   * How long running requests may take to finish once the proxy is told to stop; WebSockets are closed at once.
-   *
-   * @default {"30s"}
-   */
+  /** How long running requests may take to finish once the proxy is told to stop. @default {"30s"} */
   gracePeriod?: Duration;
+  /**
+   * How long open WebSockets, and other connections that were switched, may go on once the proxy is told to stop or another
+   * configuration has taken over; both sides are told then (1001).
+   *
+   * @default {"5s"}
+   */
+  webSocketGrace?: Duration;
+  /** When this configuration, loaded while the proxy runs, is given up again for the one before. @default {never} */
+  rollback?: RollbackOptions;
 }
 
 /** A pool, complete. */
@@ -229,4 +235,7 @@ export interface ResolvedConfig {
   /** `null` without an admin listener. */
   readonly admin: ResolvedAdmin | null;
   readonly gracePeriodMs: number;
+  readonly webSocketGraceMs: number;
+  /** `null` where it is never given up. */
+  readonly rollback: ResolvedRollback | null;
 }

@@ -12,6 +12,7 @@ import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
 import { resolveAdmin } from "./resolve_admin.ts";
 import { resolveListen } from "./resolve_listen.ts";
 import { resolveOverload } from "./overload_options.ts";
+import { resolveRollback } from "./rollback_options.ts";
 import { resolveRoutes } from "./resolve_routes.ts";
 import { resolveUpstreams } from "./resolve_upstreams.ts";
 
@@ -55,6 +56,8 @@ export function completeConfig(config: ProxyConfig): ResolvedConfig {
     metrics: config.metrics ?? true,
     admin: resolveAdmin(config.admin),
     gracePeriodMs: parseDuration(gracePeriod)!,
+    webSocketGraceMs: parseDuration(config.webSocketGrace ?? "5s")!,
+    rollback: resolveRollback(config.rollback),
   });
 }
 

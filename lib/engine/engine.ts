@@ -1,11 +1,14 @@
 /** What every engine, which talks to clients, has in common. */
 
+import type { ResolvedListen } from "../config/proxy_config.ts";
 import type { ListenerMeter } from "../observe/metrics/meters.ts";
 
 /** Listens at one address until it is told to stop. */
 export interface EngineListener {
   /** Where clients reach it, as `host:port` or `unix:/path`. */
   readonly address: string;
+  /** Serves by other options from now on, which name the same address and engine, and TLS where it was. */
+  update(listen: ResolvedListen): void;
   /**
    * Takes no new connections, closes idle ones soon, and resolves once all requests have been answered. A successor can bind
    * the address as soon as the engine can close it.
@@ -31,6 +34,16 @@ export interface ListenerEvents {
 export class ListenError extends Error {
   /** Name of the class. */
   override readonly name = "ListenError";
+
+  /** Whether another listener has the address. @internal */
+  get inUse(): boolean {
+    return isInUse(this.cause);
+  }
+}
+
+function isInUse(error: unknown): boolean {
+  // Errors of `node:net` are told apart by their codes alone.
+  return error instanceof Deno.errors.AddrInUse || (error as { code?: unknown })?.code === "EADDRINUSE";
 }
 
 /** Makes the error for a place that could not be opened. */
@@ -39,9 +52,8 @@ export function listenError(place: string, error: unknown): ListenError {
 }
 
 function reasonOf(error: unknown): string {
-  // Errors of `node:net` are told apart by their codes alone.
   const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
-  if (code === "EADDRINUSE" || error instanceof Deno.errors.AddrInUse) return "the address is in use";
+  if (isInUse(error)) return "the address is in use";
   if (code === "EADDRNOTAVAIL") return "this machine does not have the address";
   if (code === "EACCES" || error instanceof Deno.errors.PermissionDenied) {
     return "permission denied by the system";

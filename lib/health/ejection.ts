@@ -241,6 +241,23 @@ export class Ejection implements Disposable {
     this.#records.delete(server);
   }
 
+  /** Goes on with what the one before knows of these servers, which ends there. */
+  takeOver(before: Ejection, adopted: readonly Server[]): void {
+    const { clock } = this.#init;
+    for (const server of adopted) {
+      const record = before.#records.get(server);
+      if (record === undefined) continue;
+      before.#forget(server);
+      const { windowMs } = this.#init.options;
+      const window = before.#init.options.windowMs === windowMs ? record.window : new FailureWindow(windowMs);
+      const { until } = record;
+      const timer = server.ejected
+        ? clock.setTimer(() => this.#halfOpen(server), Math.max(0, until - clock.now()))
+        : null;
+      this.#records.set(server, { ...record, window, timer });
+    }
+  }
+
   /** Ends all ejections. */
   [Symbol.dispose](): void {
     this.#subscription[Symbol.dispose]();

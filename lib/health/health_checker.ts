@@ -99,10 +99,26 @@ export class HealthChecker implements Disposable, AsyncDisposable {
       onAdded: (server) => this.#watch(server),
       onLeaving: (server) => this.#unwatch(server),
     });
-    for (const server of pool.servers) this.#unchecked.add(server);
+    // Those of the pool before this one are checked there, until this one takes over.
+    const servers = pool.servers.filter((server) => !pool.adopts(server));
+    for (const server of servers) this.#unchecked.add(server);
     if (this.#unchecked.size === 0) this.#firstRound.resolve();
     else this.#roundTimer = clock.setTimer(() => this.#firstRound.resolve(), check.timeoutMs);
-    for (const server of pool.servers) this.#watch(server);
+    for (const server of servers) this.#watch(server);
+  }
+
+  /**
+   * Checks these servers too, whose health stays what it is until the thresholds of this checker are met.
+   *
+   * @param before checks them no more; `null` where nobody did
+   */
+  takeOver(before: HealthChecker | null, adopted: readonly Server[]): void {
+    for (const server of adopted) {
+      const known = before === null ? undefined : before.#checks.get(server);
+      if (known !== undefined) before!.#unwatch(server);
+      this.#watch(server, server.health, known?.state.against);
+      if (known !== undefined) this.#checks.get(server)!.last ??= known.last;
+    }
   }
 
   /** Starts unless started, and waits until every server was checked once, but not longer than the timeout. */
@@ -115,11 +131,11 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     return this.#init.probe ?? this.#init.check.probe;
   }
 
-  #watch(server: Server): void {
+  #watch(server: Server, health: Health = this.#init.check.initial, against = 0): void {
     const { check, clock } = this.#init;
-    server.setHealth(check.initial);
+    server.setHealth(health);
     const timers = this.#checks.size < MANY ? clock : this.#sharedTimers;
-    const serverCheck = new ServerCheck(server, new HealthState(check, check.initial), timers);
+    const serverCheck = new ServerCheck(server, new HealthState(check, health, against), timers);
     this.#checks.set(server, serverCheck);
     this.#begin(serverCheck);
   }

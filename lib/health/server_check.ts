@@ -132,11 +132,18 @@ interface HealthThresholds {
 export class HealthState {
   readonly #thresholds: HealthThresholds;
   #health: Health;
-  #against = 0;
+  #against: number;
 
-  constructor(thresholds: HealthThresholds, initial: Health = "checking") {
+  /** @param against how many results in a row contradict the health already */
+  constructor(thresholds: HealthThresholds, initial: Health = "checking", against = 0) {
     this.#thresholds = thresholds;
     this.#health = initial;
+    this.#against = against;
+  }
+
+  /** How many results in a row contradict the health. */
+  get against(): number {
+    return this.#against;
   }
 
   /** The health by the results so far. */

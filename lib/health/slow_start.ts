@@ -74,6 +74,23 @@ export class SlowStart implements Disposable {
     this.#timer ??= this.#arm();
   }
 
+  /**
+   * Goes on with the ramps of the one before, and begins those of servers that are new beside others.
+   *
+   * @param before ends here; `null` where servers had their full weight
+   */
+  takeOver(before: SlowStart | null, adopted: readonly Server[], fresh: readonly Server[]): void {
+    for (const server of before === null ? [] : adopted) {
+      const startedAt = before!.#startedAt.get(server);
+      if (startedAt === undefined) continue;
+      before!.#startedAt.delete(server);
+      this.#startedAt.set(server, startedAt);
+    }
+    // Without others they have to take the whole load.
+    if (adopted.length > 0) { for (const server of fresh) this.begin(server); }
+    if (this.#startedAt.size > 0) this.#timer ??= this.#arm();
+  }
+
   #arm(): Disposable {
     return this.#clock.setTimer(() => this.#step(), this.#options.durationMs / STEPS);
   }

@@ -1,6 +1,6 @@
 /** The entries of a table, and how they are found, taken and written. */
 
-import type { Cursor, State } from "./cursor.ts";
+import { Cursor, type State } from "./cursor.ts";
 import type { DisplacedKeys } from "./displaced_keys.ts";
 import { awaitGroup, writeEntry } from "./group_lock.ts";
 import { BUCKET, BUCKETS, ENTRY, GROUP, HEADER, PINNED, TICK_US, tickOf, WAYS } from "./table_layout.ts";
@@ -170,6 +170,33 @@ export class EntryTable {
       for (let bucket = 0; bucket < BUCKETS; bucket++) used += WAYS - this.#countFree(base, bucket, nowTick);
     }
     return Math.round(used * this.#groups / looks);
+  }
+
+  /** Writes every entry that has not expired to another table whose fingerprints have the same seeds. */
+  copyTo(other: EntryTable, nowUs: number): void {
+    const words = this.#words;
+    const nowTick = Math.floor(nowUs / TICK_US) | 0;
+    const cursor = new Cursor();
+    const state: State = { a: 0, b: 0, c: 0 };
+    for (let group = 0; group < this.#groups; group++) {
+      const base = HEADER.size + group * GROUP.size;
+      for (let slot = 0; slot < BUCKETS * WAYS; slot++) {
+        const tick = tickAt(base, slot);
+        if (((words[tick]! - nowTick) | 0) <= 0) continue;
+        const entry = entryAt(base, slot);
+        const at = (entry + ENTRY.state) >> 1;
+        cursor.low = words[tick - BUCKET.ticks]!;
+        cursor.high = words[entry + ENTRY.check]!;
+        if (!other.find(cursor) && !other.place(cursor, nowUs, [], 0) && !other.displace(cursor, [], 0)) {
+          continue;
+        }
+        state.a = this.#floats[at]!;
+        state.b = this.#floats[at + 1]!;
+        state.c = this.#floats[at + 2]!;
+        cursor.use = words[entry + ENTRY.use]!;
+        other.write(cursor, state, nowUs);
+      }
+    }
   }
 
   #countFree(base: number, bucket: number, nowTick: number): number {

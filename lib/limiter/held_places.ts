@@ -39,6 +39,8 @@ export class WorkerPlaces {
   #dueAt = Infinity;
   readonly #table: PlaceTable;
   readonly #held: HeldPlaces[] = [];
+  /** Those of the table that has taken over the counts. */
+  #heir: WorkerPlaces | null = null;
 
   constructor(table: PlaceTable) {
     this.#table = table;
@@ -55,6 +57,7 @@ export class WorkerPlaces {
 
   /** Gives back what {@linkcode hold} returned; to be called once. */
   giveBack(held: HeldPlaces): void {
+    if (this.#heir !== null) return this.#heir.giveBack(held);
     const last = this.#held.pop()!;
     if (last !== held) {
       this.#held[held.index] = last;
@@ -74,6 +77,16 @@ export class WorkerPlaces {
       cursor.use = PINNED;
       if (this.#table.entries.write(cursor, next, now)) return;
     }
+  }
+
+  /** Hands over what is held to the places of another table, to which the counts were copied. */
+  moveTo(heir: WorkerPlaces): void {
+    for (const held of this.#held.splice(0)) {
+      held.index = heir.#held.push(held) - 1;
+      heir.#dueAt = Math.min(heir.#dueAt, periodEnd(held));
+    }
+    this.#dueAt = Infinity;
+    this.#heir = heir;
   }
 
   /** Takes again what is held since before the period that runs; to be called before anything is decided about places. */

@@ -58,7 +58,7 @@ export class MemoryStore implements LimiterStore {
   }
 
   correct(counted: CountedKey, delta: number): void {
-    correctCount(this.table, counted, delta);
+    correctCount(this.table.latest, counted, delta);
   }
 
   /** Fills in the verdicts and counts nothing. */

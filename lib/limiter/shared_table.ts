@@ -18,6 +18,8 @@ interface SharedTableOptions {
   maxKeys?: number;
   /** How many policies may go on counting, by estimate, when there is no room; at most 128. @default {4} */
   sketches?: number;
+  /** Gives its seeds and its time, so that its counts can be taken over. @internal */
+  like?: SharedTable;
 }
 
 /** How full a table is. */
@@ -55,6 +57,9 @@ export class SharedTable {
   readonly #groups: number;
   readonly #sketches: number;
   readonly #sketchCells: number;
+  readonly #floats: Float64Array;
+  /** The table that has taken over its counts. */
+  #heir: SharedTable | null = null;
 
   private constructor(buffer: SharedArrayBuffer, clock: Clock, offsetMs: number) {
     this.buffer = buffer;
@@ -69,7 +74,8 @@ export class SharedTable {
     const displacedAt = HEADER.size + this.#groups * GROUP.size +
       this.#sketches * ROWS * 2 * this.#sketchCells;
     this.displaced = new DisplacedKeys(this.#words, displacedAt, this.#words[HEADER.displacedCells]!);
-    this.entries = new EntryTable(this.#words, new Float64Array(buffer), this.#groups, this.displaced);
+    this.#floats = new Float64Array(buffer);
+    this.entries = new EntryTable(this.#words, this.#floats, this.#groups, this.displaced);
   }
 
   /**
@@ -98,10 +104,38 @@ export class SharedTable {
     words[HEADER.sketches] = sketches;
     words[HEADER.sketchCells] = size.sketchCells;
     words[HEADER.displacedCells] = size.displacedCells;
-    words[HEADER.seedLow] = Math.floor(random() * 2 ** 32);
-    words[HEADER.seedHigh] = Math.floor(random() * 2 ** 32);
-    new Float64Array(buffer)[HEADER.originMs >> 1] = clock.wallTime();
-    return new SharedTable(buffer, clock, -clock.now());
+    const { like } = options;
+    words[HEADER.seedLow] = like?.seedLow ?? Math.floor(random() * 2 ** 32);
+    words[HEADER.seedHigh] = like?.seedHigh ?? Math.floor(random() * 2 ** 32);
+    const originMs = like === undefined ? clock.wallTime() : like.#floats[HEADER.originMs >> 1]!;
+    new Float64Array(buffer)[HEADER.originMs >> 1] = originMs;
+    return new SharedTable(buffer, clock, like === undefined ? -clock.now() : like.#time.offsetMs);
+  }
+
+  /** How many policies may go on counting by estimate. */
+  get sketches(): number {
+    return this.#sketches;
+  }
+
+  /**
+   * Copies what another table counts, which was named as `like` when this one was made, and what its requests hold. What is
+   * counted there by estimate, beyond its room, begins anew.
+   */
+  takeOver(other: SharedTable): void {
+    const now = this.now();
+    other.entries.copyTo(this.entries, now);
+    const until = other.bannedUntilTick;
+    if (until !== 0) this.raiseBannedUntil(until);
+    other.places.moveTo(this.places);
+    other.#heir = this;
+  }
+
+  /** The table that counts now in place of this one. */
+  get latest(): SharedTable {
+    // deno-lint-ignore no-this-alias
+    let table: SharedTable = this;
+    while (table.#heir !== null) table = table.#heir;
+    return table;
   }
 
   /**

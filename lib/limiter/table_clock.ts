@@ -25,6 +25,11 @@ export class TableClock {
     this.#offsetMs = offsetMs;
   }
 
+  /** What the table's time is ahead of the clock's. */
+  get offsetMs(): number {
+    return this.#offsetMs;
+  }
+
   /**
    * Whole microseconds.
    *

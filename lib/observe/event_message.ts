@@ -8,6 +8,7 @@ import type {
   ListenerErrorEvent,
   PanicEvent,
   ProxyEvent,
+  ReloadEvent,
   RequestFailureEvent,
   ShutdownEvent,
   StoppedEvent,
@@ -37,6 +38,8 @@ export function eventLevel(event: ProxyEvent): LogLevel {
       return event.problem === null ? "info" : "error";
     case "request_failure":
       return event.source === "client" ? "debug" : "error";
+    case "reload":
+      return RELOAD_LEVELS[event.outcome];
     case "request_log":
       return event.level;
     case "limiter_overflow":
@@ -54,6 +57,8 @@ export function eventLevel(event: ProxyEvent): LogLevel {
       return event.abandonedRequests > 0 ? "warn" : "info";
   }
 }
+
+const RELOAD_LEVELS = { applied: "info", rejected: "error", rolled_back: "warn" } as const;
 
 /** An event as one sentence; text that came from outside stands in it as it is. */
 export function eventMessage(event: ProxyEvent): string {
@@ -74,6 +79,8 @@ export function eventMessage(event: ProxyEvent): string {
       return discoveryMessage(event);
     case "request_failure":
       return failureMessage(event);
+    case "reload":
+      return reloadMessage(event);
     case "request_log":
       return event.message;
     case "limiter_overflow":
@@ -180,4 +187,19 @@ function stoppedMessage(event: StoppedEvent): string {
   return abandonedRequests === 0
     ? "Stopped: all requests finished"
     : `Stopped: ${counted(abandonedRequests, "request")} did not finish in time`;
+}
+
+function reloadMessage({ outcome, generation, trigger, problems, notReloaded }: ReloadEvent): string {
+  switch (outcome) {
+    case "applied": {
+      const stale = notReloaded.length === 0 ? "" : `; not loaded anew: ${notReloaded.join(", ")}`;
+      return `Configuration ${generation} runs (${trigger})${stale}`;
+    }
+    case "rejected":
+      return `The configuration was not loaded (${trigger}), number ${generation} goes on: ${
+        problems.join("; ")
+      }`;
+    case "rolled_back":
+      return `The configuration before runs again, as number ${generation}: ${trigger}`;
+  }
 }

@@ -22,6 +22,7 @@ export type ProxyEvent =
   | AdminListeningEvent
   | AdminChangeEvent
   | AdminRefusalEvent
+  | ReloadEvent
   | ShutdownEvent
   | StoppedEvent;
 
@@ -267,6 +268,27 @@ export interface AdminRefusalEvent {
   readonly reason: string;
   /** How many there were since the last event. */
   readonly count: number;
+}
+
+/** Another configuration was to take the place of the one that runs. */
+export interface ReloadEvent {
+  /** Tells this event from others. */
+  readonly kind: "reload";
+  /**
+   * `applied`: it runs now; `rejected`: it cannot be used, and nothing has changed; `rolled_back`: too many of its requests
+   * failed, and the one before runs again.
+   */
+  readonly outcome: "applied" | "rejected" | "rolled_back";
+  /** Number of the configuration that runs now; 1 is the one of the start. */
+  readonly generation: number;
+  /** SHA-256 of the sources that were read, in hexadecimal; `null` when they could not be. */
+  readonly hash: string | null;
+  /** What asked for it, such as `SIGHUP`; after `rolled_back` what has failed. */
+  readonly trigger: string;
+  /** What is wrong with it; empty when it runs. */
+  readonly problems: readonly string[];
+  /** Addresses of modules that were not loaded anew. */
+  readonly notReloaded: readonly string[];
 }
 
 /** The proxy was told to stop: it takes no new connections and finishes what runs. */

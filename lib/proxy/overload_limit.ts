@@ -25,6 +25,8 @@ export class OverloadLimit implements Disposable {
   #inFlight = 0;
   #late = false;
   #look: Disposable | null = null;
+  /** The one that has taken its place, for which its requests count as well. */
+  #heir: OverloadLimit | null = null;
 
   constructor(options: ResolvedOverload, clock: Clock, wheel: DeadlineWheel) {
     this.#options = options;
@@ -68,6 +70,13 @@ export class OverloadLimit implements Disposable {
   leave(): void {
     for (const waiter of this.#waiters) return this.#remove(waiter).enter();
     this.#inFlight--;
+    this.#heir?.leave();
+  }
+
+  /** Takes the place of another one, whose requests go on. */
+  takeOver(before: OverloadLimit): void {
+    this.#inFlight += before.#inFlight;
+    before.#heir = this;
   }
 
   #remove(waiter: Waiter): Waiter {

@@ -1,24 +1,21 @@
 /** Gives a running proxy an admin listener. */
 
-import { createHash } from "node:crypto";
 import type { AdminServer } from "../admin/admin_server.ts";
-import type { AdminTarget, ConfigurationInfo } from "../admin/admin_target.ts";
+import type { AdminTarget } from "../admin/admin_target.ts";
 import type { ResolvedAdmin } from "../config/admin_options.ts";
-import { describeConfig } from "../config/describe_config.ts";
-import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { VERSION } from "../core/version.ts";
 import { EventLog } from "../observe/event_log.ts";
-import type { DataPlane } from "./data_plane.ts";
+import type { Generations } from "./generations.ts";
 import type { ProxyParts } from "./serve_options.ts";
 
 /** What is watched and steered of a proxy. */
 export interface SteeredProxy {
-  readonly config: ResolvedConfig;
+  readonly generations: Generations;
+  /** Whether there is a file to load the configuration from. */
+  readonly reloads: boolean;
   readonly addresses: readonly string[];
   /** Whether it was told to stop. */
   readonly stopping: boolean;
-  /** What serves new requests. */
-  readonly plane: DataPlane;
 }
 
 /** The admin listener of a proxy; its code is loaded when it is opened. */
@@ -56,11 +53,7 @@ export class Administration implements AsyncDisposable {
     const { clock } = this.#parts;
     const { events } = this;
     const startedAt = clock.wallTime();
-    const configuration: ConfigurationInfo = {
-      generation: 1,
-      loadedAt: startedAt,
-      hash: createHash("sha256").update(describeConfig(proxy.config)).digest("hex"),
-    };
+    const { generations } = proxy;
     return {
       clock,
       version: VERSION,
@@ -72,23 +65,30 @@ export class Administration implements AsyncDisposable {
       get stopping() {
         return proxy.stopping;
       },
-      configuration,
+      get configuration() {
+        return generations.info;
+      },
       source: null,
-      config: proxy.config,
+      get config() {
+        return generations.config;
+      },
       get pools() {
-        return [...proxy.plane.runtime.pools.values()];
+        return [...generations.runtime.pools.values()];
       },
       get limits() {
-        return proxy.plane.limits;
+        return generations.limits;
       },
       get arrived() {
-        return proxy.plane.runtime.count.arrived;
+        return generations.runtime.count.arrived;
       },
       get running() {
-        return proxy.plane.runtime.running.size;
+        return generations.running;
       },
-      metrics: () => proxy.plane.metrics(),
-      reload: null,
+      metrics: () => generations.metrics(),
+      reload: !proxy.reloads ? null : async () => {
+        const { applied, problems } = await generations.reload(undefined, "admin");
+        if (!applied) throw new Error(problems.join("; "));
+      },
       logLevel: null,
       setLogLevel: () => {},
     };

@@ -36,22 +36,58 @@ export class Admissions implements Disposable {
   readonly #table: SharedTable | null;
   /** `null` where nobody looks at keys. */
   readonly #busyKeys: BusyKeys | null;
+  /** The policies that have counted in the table, whether there are any of them still or not. */
+  readonly #counted: Set<string>;
   readonly #stack = new DisposableStack();
 
   /**
    * @param policies all of the proxy and of its routes; they set the size of the table
    * @param named whether keys that use much of their limits are remembered by their names
+   * @param before those that these take the place of: their table is used on where it has room, else its counts are taken over
    */
-  constructor(policies: readonly ResolvedPolicy[], parts: ProxyParts, stores: LimiterStores, named = false) {
-    this.#busyKeys = named ? new BusyKeys() : null;
+  constructor(
+    policies: readonly ResolvedPolicy[],
+    parts: ProxyParts,
+    stores: LimiterStores,
+    named = false,
+    before: Admissions | null = null,
+  ) {
+    const busyKeys = before === null ? null : before.#busyKeys;
+    this.#busyKeys = named ? busyKeys ?? new BusyKeys() : null;
     const { clock, random } = parts;
     this.#parts = parts;
     this.#stores = stores;
     this.overflows = new Map(policies.map(({ name }) => [name, 0]));
     const maxKeys = Math.min(MAX_KEYS, policies.reduce((sum, policy) => sum + policy.maxKeys, 0));
-    this.#table = policies.length === 0
-      ? null
-      : SharedTable.create({ clock, random, maxKeys, sketches: policies.length });
+    const like = before === null ? null : before.#table;
+    this.#counted = new Set(policies.map(countingName));
+    if (policies.length === 0) {
+      this.#table = null;
+      return;
+    }
+    const all = before === null ? this.#counted : this.#counted.union(before.#counted);
+    const spare = like === null ? -1 : like.maxKeys - maxKeys;
+    if (like !== null && spare >= 0 && spare <= maxKeys * MOST_SPARE && all.size <= like.sketches) {
+      this.#table = like;
+      this.#counted = all;
+    } else {
+      this.#table = SharedTable.create({
+        clock,
+        random,
+        maxKeys,
+        sketches: policies.length,
+        ...(like === null ? {} : { like }),
+      });
+    }
+  }
+
+  /** Goes on with the counts of those before; what they still have to settle is counted here. */
+  takeOver(before: Admissions): void {
+    for (const [name, count] of before.overflows) {
+      if (this.overflows.has(name)) this.overflows.set(name, count);
+    }
+    if (this.#table === null || before.#table === null || this.#table === before.#table) return;
+    this.#table.takeOver(before.#table);
   }
 
   /** How full the table is; `null` when nothing is limited. */
@@ -91,6 +127,14 @@ export class Admissions implements Disposable {
   [Symbol.dispose](): void {
     this.#stack.dispose();
   }
+}
+
+/** A table may have room for this many times more keys than are wanted, until it is given up for a smaller one. */
+const MOST_SPARE = 3;
+
+/** By what a policy's counts are told from those of others. */
+function countingName({ scope, name, algorithm }: ResolvedPolicy): string {
+  return `${scope}\n${name}\n${algorithm}`;
 }
 
 /** The stores that limits share with other machines; the client of Redis is loaded only when there are any. */

@@ -8,9 +8,9 @@ import { DenoStreams } from "../engine/deno/deno_streams.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
 import type { MetricsFormat } from "../observe/metrics/exposition.ts";
 import type { StreamHandler } from "../proxy/client_stream.ts";
-import { handleRequest, refuseRequest } from "../proxy/handle_request.ts";
 import type { Pool } from "../upstream/pool.ts";
-import { CLIENT_IDLE_MS, DataPlane } from "./data_plane.ts";
+import { CLIENT_IDLE_MS } from "./data_plane.ts";
+import { type ConfigurationInfo, Generations, type ReloadOutcome } from "./generations.ts";
 import { completeOptions, type ProxyParts, type ServeOptions } from "./serve_options.ts";
 
 /** A proxy without a listener: a handler for `Deno.serve`, and what steers it. */
@@ -31,16 +31,23 @@ export interface ProxyHandler extends AsyncDisposable {
   readonly ready: Promise<void>;
   /** Resolves when the proxy has stopped. */
   readonly finished: Promise<void>;
-  /** Its pools by name, to add, remove and weigh servers while it runs. */
+  /** Its pools by name, to add, remove and weigh servers while it runs; others after a reload. */
   readonly pools: ReadonlyMap<string, Pool>;
-  /** Its limits, to ban and to reset keys while it runs; `null` when nothing is limited. */
+  /** Its limits, to ban and to reset keys while it runs; `null` when nothing is limited. Another one after a reload. */
   readonly limiter: LimitControl | null;
+  /** The configuration that runs: its number, since when, and the SHA-256 of its description. */
+  readonly configuration: ConfigurationInfo;
   /**
    * Its metrics as text.
    *
    * @param format `"prometheus"` (text, version 0.0.4) when left out, or `"openmetrics"`
    */
   metrics(format?: MetricsFormat): string;
+  /**
+   * Puts another configuration in the place of the one that runs, without a request that fails; see
+   * `ProxyServer.reload`. Rejects only with what {@linkcode ready} rejects with.
+   */
+  reload(config: ProxyConfig): Promise<ReloadOutcome>;
   /**
    * Finishes the requests that run, ends the health checks, and closes every connection to a server.
    *
@@ -79,20 +86,20 @@ export interface ProxyHandler extends AsyncDisposable {
  */
 export function createHandler<State>(config: ProxyConfig<State>, options: ServeOptions = {}): ProxyHandler {
   const proxy = new HandledProxy(resolveConfig(config), completeOptions(options));
-  const { ready, finished, pools, limiter } = proxy;
-  const shutdown = (reason?: string): Promise<void> => proxy.shutdown(reason);
-  return Object.assign(
-    (request: Request, info: Deno.ServeHandlerInfo): Promise<Response> => proxy.handle(request, info),
-    {
-      ready,
-      finished,
-      pools,
-      limiter,
-      metrics: (format?: MetricsFormat): string => proxy.metrics(format),
-      shutdown,
-      [Symbol.asyncDispose]: (): Promise<void> => shutdown("disposed"),
-    },
-  );
+  const handle = (request: Request, info: Deno.ServeHandlerInfo): Promise<Response> =>
+    proxy.handle(request, info);
+  // Getters, since a reload makes others.
+  return Object.defineProperties(handle, {
+    ready: { value: proxy.ready },
+    finished: { value: proxy.finished },
+    pools: { get: () => proxy.pools },
+    limiter: { get: () => proxy.limiter },
+    configuration: { get: () => proxy.configuration },
+    metrics: { value: (format?: MetricsFormat): string => proxy.metrics(format) },
+    reload: { value: (next: ProxyConfig): Promise<ReloadOutcome> => proxy.reload(next) },
+    shutdown: { value: (reason?: string): Promise<void> => proxy.shutdown(reason) },
+    [Symbol.asyncDispose]: { value: (): Promise<void> => proxy.shutdown("disposed") },
+  }) as ProxyHandler;
 }
 
 // The listener is the program's: nobody knows what the runtime puts in place of a missing `Host`, so that goes on.
@@ -104,7 +111,7 @@ const SECURE: DenoListenerInfo = { scheme: "https", ...COMMON };
 class HandledProxy {
   readonly ready: Promise<void>;
   readonly #parts: ProxyParts;
-  readonly #plane: DataPlane;
+  readonly #generations: Generations;
   readonly #context: DenoStreamContext;
   readonly #finished = Promise.withResolvers<void>();
   #started = false;
@@ -113,8 +120,9 @@ class HandledProxy {
 
   constructor(config: ResolvedConfig, parts: ProxyParts) {
     this.#parts = parts;
-    this.#plane = new DataPlane(config, parts);
-    const { clock, wheel } = this.#plane.runtime;
+    const generations = this.#generations = new Generations(config, parts);
+    const { clock } = parts;
+    const { wheel } = generations.resources;
     const streams = new DenoStreams(clock, wheel);
     const handler = this.#createHandler();
     // `stopping` is for listeners that go on serving while uploads end; here every request is refused from then on.
@@ -129,34 +137,43 @@ class HandledProxy {
   }
 
   get pools(): ReadonlyMap<string, Pool> {
-    return this.#plane.pools;
+    return this.#generations.pools;
   }
 
   get limiter(): LimitControl | null {
-    return this.#plane.runtime.admission?.limiter ?? null;
+    return this.#generations.limiter;
   }
 
   metrics(format?: MetricsFormat): string {
-    return this.#plane.metrics(format);
+    return this.#generations.metrics(format);
+  }
+
+  get configuration(): ConfigurationInfo {
+    return this.#generations.info;
+  }
+
+  async reload(config: ProxyConfig): Promise<ReloadOutcome> {
+    await this.ready;
+    return await this.#generations.reload(config, "reload()");
   }
 
   #createHandler(): StreamHandler {
-    const { runtime } = this.#plane;
+    const generations = this.#generations;
     return {
       handle: (stream) => {
-        if (this.#stopping) refuseRequest(stream, new StoppingError("The proxy stops"), runtime);
-        else handleRequest(stream, runtime);
+        if (this.#stopping) generations.refuse(stream, new StoppingError("The proxy stops"));
+        else generations.handle(stream);
       },
-      refuse: (stream, error) => refuseRequest(stream, error, runtime),
+      refuse: (stream, error) => generations.refuse(stream, error),
     };
   }
 
   async #start(): Promise<void> {
     using _alive = keepAlive();
     try {
-      await this.#plane.start();
+      await this.#generations.start();
     } catch (error) {
-      await this.#plane[Symbol.asyncDispose]();
+      await this.#generations[Symbol.asyncDispose]();
       throw error;
     }
     this.#started = true;
@@ -183,10 +200,9 @@ class HandledProxy {
     // Bounded by the timeouts of checks and discovery. Whoever awaits `ready` learns why a start failed.
     if (!this.#started) await this.ready.catch(() => {});
     if (this.#started) {
-      const { running } = this.#plane.runtime;
-      const abandonedRequests = await this.#plane.drain(reason, () => running.untilEmpty());
+      const abandonedRequests = await this.#generations.drain(reason, () => Promise.resolve());
       this.#context.streams[Symbol.dispose]();
-      await this.#plane[Symbol.asyncDispose]();
+      await this.#generations[Symbol.asyncDispose]();
       this.#parts.observer.event({ kind: "stopped", abandonedRequests });
     }
     this.#finished.resolve();

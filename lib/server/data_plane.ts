@@ -5,15 +5,12 @@ import { findableRoutes } from "../config/findable_routes.ts";
 import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
 import { allPolicies } from "../config/route_limits.ts";
 import type { ResolvedRoute } from "../config/route_options.ts";
-import type { Clock } from "../core/clock.ts";
-import { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { Random } from "../core/random.ts";
 import { LoopMark } from "../http/forwarded.ts";
 import { compileKey } from "../limiter/key_spec.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { PolicyMeters, RouteMeter } from "../observe/metrics/meters.ts";
 import { type MetricsFormat, writeMetrics } from "../observe/metrics/exposition.ts";
-import { NamedPeers } from "../proxy/named_peers.ts";
 import type { ExchangeRuntime } from "../proxy/exchange.ts";
 import { OverloadLimit } from "../proxy/overload_limit.ts";
 import { EXCHANGE_STEPS, selectSteps } from "../proxy/handle_request.ts";
@@ -24,53 +21,54 @@ import type { Pool } from "../upstream/pool.ts";
 import { Admissions, LimiterStores } from "./admissions.ts";
 import { collectMetrics } from "./collect_metrics.ts";
 import { createRetries, PoolPlane } from "./pool_plane.ts";
-import { ProxyMetrics } from "./proxy_metrics.ts";
+import type { ProxyMetrics } from "./proxy_metrics.ts";
+import type { ProxyResources } from "./proxy_resources.ts";
 import type { ProxyParts } from "./serve_options.ts";
-import { ProxyServices, Transports } from "./transports.ts";
+import type { TransportSource } from "./transports.ts";
 
-/** Tick of the deadlines: a timeout is late by less than two. */
-const TICK_MS = 20;
-
-/**
- * How long requests that were called off, and connections without requests, may take to end; neither a filter that
- * never returns nor a client that never closes may hold the end up.
- */
-const LAST_WORDS_MS = 1000;
 /** How long a client may pause while it sends content, or takes it. */
 export const CLIENT_IDLE_MS = 60_000;
 
-/** Everything of a proxy but its listeners; holds it all, and lets go of it all at once. */
+/** What a configuration takes the place of. */
+interface Succession {
+  readonly resources: ProxyResources;
+  /** The configuration before; `null` for the first one. */
+  readonly before: DataPlane | null;
+}
+
+/** Everything of one configuration but its listeners; holds it all, and lets go of it all at once. */
 export class DataPlane implements AsyncDisposable {
+  readonly config: ResolvedConfig;
   readonly runtime: ExchangeRuntime;
   /** The pools by name, to be changed while the proxy runs. */
   readonly pools: ReadonlyMap<string, Pool>;
   /** What is counted; `null` where that is off. */
   readonly counted: ProxyMetrics | null;
-  readonly #config: ResolvedConfig;
   readonly #parts: ProxyParts;
+  readonly #resources: ProxyResources;
   readonly #stores: LimiterStores;
-  readonly #transports: Transports;
+  readonly #transports: TransportSource;
   readonly #admissions: Admissions;
-  readonly #poolPlanes: PoolPlane[] = [];
+  readonly #poolPlanes = new Map<string, PoolPlane>();
   readonly #stack = new AsyncDisposableStack();
 
-  /** @param metrics those of the proxy, when it has had another configuration before */
-  constructor(config: ResolvedConfig, parts: ProxyParts, metrics: ProxyMetrics | null = null) {
+  constructor(config: ResolvedConfig, parts: ProxyParts, { resources, before }: Succession) {
     const { clock, observer, random } = parts;
-    this.#config = config;
+    const { wheel } = resources;
+    const earlier = before === null ? null : { pools: before.#poolPlanes, admissions: before.#admissions };
+    this.config = config;
     this.#parts = parts;
-    const counted = this.counted = config.metrics
-      ? metrics ?? this.#stack.use(new ProxyMetrics(clock))
-      : null;
+    this.#resources = resources;
+    const counted = this.counted = config.metrics ? resources.metrics : null;
     this.#stores = this.#stack.use(new LimiterStores(parts, counted?.store));
-    const wheel = this.#stack.use(new DeadlineWheel({ clock, tickMs: TICK_MS }));
-    this.#transports = this.#stack.use(new Transports({ clock, wheel }));
+    this.#transports = this.#stack.use(resources.transports.lease());
     const pools = new Map<string, PoolRuntime>();
-    for (const pool of config.pools.values()) pools.set(pool.name, this.#createPool(pool));
+    for (const pool of config.pools.values()) {
+      pools.set(pool.name, this.#createPool(pool, earlier?.pools.get(pool.name)));
+    }
     this.pools = new Map(Array.from(pools, ([name, { balancer }]) => [name, balancer.pool]));
-    const running = new RunningRequests();
     const admissions = this.#admissions = this.#stack.use(
-      new Admissions(allPolicies(config), parts, this.#stores, config.admin !== null),
+      new Admissions(allPolicies(config), parts, this.#stores, config.admin !== null, earlier?.admissions),
     );
     const admission = admissions.create(config.limiter);
     const admit = (policies: readonly ResolvedPolicy[]) => admissions.create(policies);
@@ -98,14 +96,12 @@ export class DataPlane implements AsyncDisposable {
       filters: config.filters,
       trustedProxies: config.trustedProxies,
       forwardedFields: config.forwarded,
-      loopMark: config.forwarded.cdnLoop
-        ? new LoopMark(config.forwarded, crypto.randomUUID().slice(0, 18))
-        : null,
-      filterServices: this.#stack.use(new ProxyServices(this.#transports, random)),
-      namedPeers: new NamedPeers({ onForget: (peer) => this.#transports.forget(peer) }),
-      count: { arrived: 0 },
-      running,
-      meter: counted === null ? null : this.#stack.use(counted.route("")),
+      loopMark: config.forwarded.cdnLoop ? new LoopMark(config.forwarded, resources.instanceId) : null,
+      filterServices: resources.services,
+      namedPeers: resources.namedPeers,
+      count: resources.count,
+      running: new RunningRequests(),
+      meter: this.#routeMeter(""),
       policyMeters: this.#policyMeters(),
       webSocketMeter: counted?.webSockets ?? null,
       requestSteps: selectSteps(config),
@@ -113,36 +109,25 @@ export class DataPlane implements AsyncDisposable {
     };
   }
 
-  /** Finds the servers of every pool and checks each of them once; bounded by the timeouts of both. */
+  /** Finds the servers of every pool and checks each new one once; bounded by the timeouts of both. */
   async start(): Promise<void> {
     await this.#stores.load();
-    await Promise.all([this.#stores.ready(), ...this.#poolPlanes.map((plane) => plane.start())]);
+    const planes = [...this.#poolPlanes.values()];
+    await Promise.all([this.#stores.ready(), ...planes.map((plane) => plane.start())]);
   }
 
   /**
-   * Finishes the requests that run; what has not ended within the grace period is called off.
-   *
-   * @param reason what the log says of it
-   * @param close takes no new requests, and resolves once the last connection has ended
-   * @returns how many requests were called off
+   * Goes on where the configuration before was: counts of policies, and the state of servers, that are in both. That one
+   * serves its last requests.
    */
-  async drain(reason: string, close: () => Promise<void>): Promise<number> {
-    const { gracePeriodMs } = this.#config;
-    const { running, clock, observer } = this.runtime;
-    const endAt = clock.now() + gracePeriodMs;
-    observer.event({ kind: "shutdown", reason, runningRequests: running.size, gracePeriodMs });
-    running.endTunnels();
-    const closed = close();
-    do {
-      await atMost(clock, running.untilEmpty(), endAt - clock.now());
-      // A connection may outlive its requests: one whose client never did its TLS handshake, or never sends the rest
-      // of what was refused.
-      await atMost(clock, closed, Math.min(endAt - clock.now(), LAST_WORDS_MS));
-    } while (running.size > 0 && clock.now() < endAt);
-    const abandoned = running.size;
-    running.abandon();
-    if (abandoned > 0) await atMost(clock, closed, LAST_WORDS_MS);
-    return abandoned;
+  takeOver(before: DataPlane): void {
+    this.#admissions.takeOver(before.#admissions);
+    for (const [name, plane] of before.#poolPlanes) {
+      const heir = this.#poolPlanes.get(name);
+      if (heir === undefined) plane.endDiscovery();
+      else heir.takeOver(plane);
+    }
+    if (before.runtime.overload !== null) this.runtime.overload?.takeOver(before.runtime.overload);
   }
 
   /** Its limiters, and how full their table is. */
@@ -150,14 +135,18 @@ export class DataPlane implements AsyncDisposable {
     return this.#admissions;
   }
 
-  /** Its metrics as text. */
-  metrics(format?: MetricsFormat): string {
-    const { count: { arrived }, running, overload } = this.runtime;
+  /**
+   * Its metrics as text.
+   *
+   * @param running how many requests are not over, those of configurations before as well
+   */
+  metrics(running: number, format?: MetricsFormat): string {
+    const { count: { arrived }, overload } = this.runtime;
     const { overflows, table } = this.#admissions;
     const metrics = collectMetrics({
-      pools: this.#poolPlanes,
+      pools: [...this.#poolPlanes.values()],
       arrived,
-      running: running.size,
+      running,
       overloaded: overload === null ? null : overload.waiting,
       overflows,
       table,
@@ -175,13 +164,22 @@ export class DataPlane implements AsyncDisposable {
     return this.#stack.use(this.counted.policies(this.#admissions.overflows.keys()));
   }
 
-  #createPool(resolved: ResolvedPool): PoolRuntime {
-    const plane = this.#stack.use(new PoolPlane(resolved, this.#transports, this.#parts, this.counted));
-    this.#poolPlanes.push(plane);
+  #createPool(resolved: ResolvedPool, before: PoolPlane | null = null): PoolRuntime {
+    const { name } = resolved;
+    const plane = this.#stack.use(
+      new PoolPlane(resolved, {
+        ...this.#parts,
+        transports: this.#resources.transports,
+        leased: this.#transports,
+        metrics: this.counted,
+        before,
+      }),
+    );
+    this.#poolPlanes.set(name, plane);
     return plane.runtime;
   }
 
-  /** Ends the checks and closes every connection to a server. */
+  /** Ends the checks, and closes every connection to servers that are in no other configuration. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
@@ -191,14 +189,6 @@ export class DataPlane implements AsyncDisposable {
 function looksAtPaths({ routes, paths, forward, filters, limiter }: ResolvedConfig): boolean {
   return routes.length > 0 || paths === "refuse" || forward === "normalized" || limiter.length > 0 ||
     Object.values(filters).some((filter) => filter !== undefined);
-}
-
-/** Waits until the promise settles, at most for `delayMs`. */
-async function atMost(clock: Clock, promise: Promise<unknown>, delayMs: number): Promise<void> {
-  if (delayMs === Infinity) return void await promise;
-  const { promise: over, resolve } = Promise.withResolvers<void>();
-  using _timer = clock.setTimer(resolve, Math.max(0, delayMs));
-  await Promise.race([promise, over]);
 }
 
 /** What routes take beside their configuration. */

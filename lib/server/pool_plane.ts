@@ -19,7 +19,7 @@ import type { RetryPolicy } from "../config/retry_options.ts";
 import type { RetryRuntime } from "../proxy/proxy_runtime.ts";
 import type { ProxyMetrics } from "./proxy_metrics.ts";
 import type { ProxyParts } from "./serve_options.ts";
-import type { Transports } from "./transports.ts";
+import type { Transports, TransportSource } from "./transports.ts";
 
 /** Puts retries to work, with a budget of their own. */
 export function createRetries(policy: RetryPolicy | null): RetryRuntime | null {
@@ -28,6 +28,18 @@ export function createRetries(policy: RetryPolicy | null): RetryRuntime | null {
 }
 
 const NO_CHANGE: Pick<PoolChange, "added" | "removed"> = { added: [], removed: [] };
+
+/** What a {@linkcode PoolPlane} takes beside its configuration. */
+interface PoolParts extends ProxyParts {
+  /** Keeps the connections to servers, whatever configuration they are in. */
+  readonly transports: Transports;
+  /** The transports of this configuration. */
+  readonly leased: TransportSource;
+  /** Counts what happens; `null` where nobody wants to know. */
+  readonly metrics: ProxyMetrics | null;
+  /** The pool of that name in the configuration that this one takes the place of. */
+  readonly before: PoolPlane | null;
+}
 
 /** Makes and joins the parts of a pool, and reports what happens to its servers. */
 export class PoolPlane implements AsyncDisposable {
@@ -41,27 +53,24 @@ export class PoolPlane implements AsyncDisposable {
   readonly #metrics: ProxyMetrics | null;
   readonly #meter: PoolMeter | null;
 
-  /** @param metrics counts what happens; `null` where nobody wants to know */
-  constructor(
-    resolved: ResolvedPool,
-    transports: Transports,
-    parts: ProxyParts,
-    metrics: ProxyMetrics | null = null,
-  ) {
+  constructor(resolved: ResolvedPool, parts: PoolParts) {
     const { name, servers, balancing, timeouts, retries } = resolved;
-    const transport = transports.get(resolved.transport);
+    const { transports, leased, before } = parts;
+    const transport = leased.get(resolved.transport);
     this.#resolved = resolved;
     this.#observer = parts.observer;
-    const pool = this.#pool = new Pool({ name, servers, resolve: resolveServer(resolved.way) });
     this.#transports = transports;
-    this.#metrics = metrics;
-    this.#meter = metrics?.pool(name) ?? null;
+    const pool = this.#pool = new Pool({
+      name,
+      servers: [...servers, ...found(resolved, before)],
+      resolve: resolveServer(resolved.way),
+      before: before === null ? null : before.#pool,
+    });
+    this.#metrics = parts.metrics;
+    this.#meter = this.#metrics?.pool(name) ?? null;
     pool.subscribe({
       onAdded: (server) => this.#count(server),
-      onRemoved: (server) => {
-        transports.forget(server.peer);
-        this.#countNoLonger(server);
-      },
+      onRemoved: (server) => this.#forget(server),
     });
     for (const server of pool.servers) this.#count(server);
     this.#balancer = this.#createBalancer(parts);
@@ -76,7 +85,7 @@ export class PoolPlane implements AsyncDisposable {
       timeouts,
       bufferBytes: resolved.bufferBytes,
       retries: createRetries(retries),
-      webSocket: webSocketRuntime(resolved, transports),
+      webSocket: webSocketRuntime(resolved, leased),
       retryAfterSeconds,
       meter: this.#meter,
     };
@@ -94,14 +103,26 @@ export class PoolPlane implements AsyncDisposable {
     this.#balancer.prepare();
   }
 
+  /** Goes on with the state of servers that are in both; the other one serves its last requests. */
+  takeOver(before: PoolPlane): void {
+    before.endDiscovery();
+    this.#balancer.takeOver(before.#balancer);
+    for (const server of this.#pool.servers) this.#count(server);
+  }
+
   #count(server: Server): void {
     if (this.#metrics === null) return;
-    const meter = this.#metrics.server(this.#pool.name, server.id);
-    this.#meter!.servers.set(server, meter);
+    let meter = this.#meterOf(server);
+    if (meter === undefined) {
+      meter = this.#metrics.server(this.#pool.name, server.id);
+      this.#meter!.servers.set(server, meter);
+    }
     this.#transports.meters.set(server.peer, meter);
   }
 
-  #countNoLonger(server: Server): void {
+  /** The server is in no pool any more. */
+  #forget(server: Server): void {
+    this.#transports.forget(server.peer);
     this.#transports.meters.delete(server.peer);
     this.#meterOf(server)?.[Symbol.dispose]();
     this.#meter?.servers.delete(server);
@@ -109,6 +130,11 @@ export class PoolPlane implements AsyncDisposable {
 
   #meterOf(server: Server): ServerMeter | undefined {
     return this.#meter?.servers.get(server);
+  }
+
+  /** Searches for servers no more. */
+  endDiscovery(): void {
+    this.#discovery?.[Symbol.dispose]();
   }
 
   #createBalancer({ clock, random }: ProxyParts): LoadBalancer {
@@ -214,16 +240,24 @@ export class PoolPlane implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#discovery?.[Symbol.dispose]();
+    this.endDiscovery();
+    for (const server of this.#pool.release()) this.#forget(server);
     await this.#balancer[Symbol.asyncDispose]();
     this.#meter?.[Symbol.dispose]();
   }
 }
 
+/** What the pool before has found, which counts until its own search has found something. */
+function found({ balancing, servers }: ResolvedPool, before: PoolPlane | null): readonly Server[] {
+  if (balancing.discovery === null || before === null || before.discoveryFailures === null) return [];
+  const ids = new Set(servers.map(({ id }) => id));
+  return before.runtime.balancer.pool.servers.filter(({ id }) => !ids.has(id));
+}
+
 /** How WebSockets are forwarded: never by `fetch`, which gives no connection away, and so not through a proxy either. */
 function webSocketRuntime(
   { webSocket, transport: plan }: ResolvedPool,
-  transports: Transports,
+  transports: TransportSource,
 ): WebSocketRuntime | null {
   if (webSocket === null || (plan.kind === "fetch" && plan.proxy !== null)) return null;
   return { ...webSocket, transport: transports.get(plan.kind === "http1" ? plan : selectTransport()) };

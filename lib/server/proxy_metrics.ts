@@ -84,6 +84,12 @@ export class ProxyMetrics implements Disposable {
     return meter;
   }
 
+  /** The listener is closed, and its last connection too. */
+  closeListener(meter: ListenerMeter): void {
+    this.#listeners.delete(meter);
+    meter[Symbol.dispose]();
+  }
+
   /** How many connections are open, by listener. */
   get openConnections(): ReadonlyMap<string, number> {
     const open = new Map<string, number>();

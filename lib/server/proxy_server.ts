@@ -1,45 +1,35 @@
-/** A running proxy: its listeners and its data plane, from start to shutdown. */
+/** A running proxy: its listeners and its configurations, from start to shutdown. */
 
 import { callAside } from "../core/callback.ts";
-import { formatListen } from "../config/format_listen.ts";
-import type { ResolvedConfig, ResolvedListen } from "../config/proxy_config.ts";
-import { openDescriptors } from "../core/descriptors.ts";
-import { resourceShortage } from "../core/resource_shortage.ts";
+import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
 import type { MetricsFormat } from "../observe/metrics/exposition.ts";
-import type { Observer } from "../observe/observer.ts";
-import { DenoListener } from "../engine/deno/deno_listener.ts";
-import type { EngineListener, ListenerEvents } from "../engine/engine.ts";
-import { Http1Listener } from "../engine/http1/http1_listener.ts";
-import { TlsAcceptor } from "../engine/tls/tls_acceptor.ts";
-import type { StreamHandler } from "../proxy/client_stream.ts";
-import { handleRequest, refuseRequest } from "../proxy/handle_request.ts";
-import { redirectToHttps } from "../proxy/redirect_to_https.ts";
 import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { Administration, type SteeredProxy } from "./administration.ts";
-import { CLIENT_IDLE_MS, DataPlane } from "./data_plane.ts";
+import { type ConfigurationInfo, Generations, type Opened, type ReloadOutcome } from "./generations.ts";
+import { Listeners } from "./listeners.ts";
 import type { ProxyParts } from "./serve_options.ts";
 
 /** A running proxy. */
 export class ProxyServer implements AsyncDisposable {
-  readonly #config: ResolvedConfig;
-  readonly #observer: Observer;
-  readonly #plane: DataPlane;
+  readonly #parts: ProxyParts;
   /** `null` without an admin listener. */
   readonly #admin: Administration | null;
-  readonly #listeners: EngineListener[] = [];
+  readonly #generations: Generations;
+  readonly #listeners: Listeners;
   readonly #finished = Promise.withResolvers<void>();
   /** Keeps the process running: timers of the clock do not, and nothing else may while checks or a listener wait. */
   #alive: ReturnType<typeof setInterval> | undefined;
   #shutdown: Promise<void> | null = null;
+  #ready = false;
 
   /** @internal Use `serve`. */
   constructor(config: ResolvedConfig, parts: ProxyParts) {
-    this.#config = config;
     this.#admin = config.admin === null ? null : new Administration(config.admin, parts);
-    this.#observer = this.#admin?.events ?? parts.observer;
-    this.#plane = new DataPlane(config, { ...parts, observer: this.#observer });
+    const observed = this.#parts = { ...parts, observer: this.#admin?.events ?? parts.observer };
+    this.#generations = new Generations(config, observed, { open: (next) => this.#open(next) });
+    this.#listeners = new Listeners(observed, this.#generations);
   }
 
   /** @internal Checks all servers once, then opens the listeners. */
@@ -47,59 +37,40 @@ export class ProxyServer implements AsyncDisposable {
     this.#alive = setInterval(() => {}, 60_000);
     try {
       await this.#admin?.open(this.#steered());
-      await this.#plane.start();
-      for (const listen of this.#config.listen) {
-        if (listen.unix !== undefined) await removeStaleSocket(listen.unix);
-        this.#listeners.push(await this.#listen(listen));
-      }
+      await this.#generations.start();
+      const opened = await this.#open(this.#generations.config);
+      await opened.commit();
     } catch (error) {
       await this.#cut();
       throw error;
     }
-    this.#observer.event({ kind: "listening", addresses: this.addresses });
-    const { onListen } = this.#config;
+    this.#ready = true;
+  }
+
+  async #open(config: ResolvedConfig): Promise<Opened> {
+    const opened = await this.#listeners.open(config);
+    const commit = async (): Promise<void> => {
+      const before = this.addresses.join();
+      await opened.commit();
+      if (this.addresses.join() !== before) {
+        this.#parts.observer.event({ kind: "listening", addresses: this.addresses });
+      }
+      this.#callOnListen(config);
+    };
+    return { ...opened, commit };
+  }
+
+  #callOnListen({ onListen }: ResolvedConfig): void {
     if (onListen === null) return;
     callAside(
       () => onListen(this.addresses, this.pools),
-      (error) => reportCallbackError(this.#observer, "onListen", error),
+      (error) => reportCallbackError(this.#parts.observer, "onListen", error),
     );
-  }
-
-  async #listen(listen: ResolvedListen): Promise<EngineListener> {
-    const { clock, wheel } = this.#plane.runtime;
-    const common = { listen, clock, wheel, handler: this.#handlerOf(listen), ...this.#events(listen) };
-    if (listen.engine === "http1") {
-      if (listen.tls === undefined) return new Http1Listener(common);
-      return new Http1Listener({ ...common, acceptor: await TlsAcceptor.open(common) });
-    }
-    return new DenoListener({ ...common, idleMs: CLIENT_IDLE_MS, gracePeriodMs: this.#config.gracePeriodMs });
-  }
-
-  #handlerOf({ redirectPort }: ResolvedListen): StreamHandler {
-    const { runtime } = this.#plane;
-    const refuse: StreamHandler["refuse"] = (stream, error) => refuseRequest(stream, error, runtime);
-    if (redirectPort === undefined) return { handle: (stream) => handleRequest(stream, runtime), refuse };
-    return { handle: (stream) => redirectToHttps(stream, redirectPort, runtime), refuse };
-  }
-
-  #events(listen: ResolvedListen): ListenerEvents {
-    const { runtime: { running }, counted } = this.#plane;
-    return {
-      meter: counted?.listener(formatListen(listen)) ?? null,
-      onError: (address, error) => {
-        const message = resourceShortage(error) ?? (error instanceof Error ? error.message : String(error));
-        const held = { openDescriptors: openDescriptors(), runningRequests: running.size };
-        this.#observer.event({ kind: "listener_error", address, message, ...held });
-      },
-      onRecovery: (address, afterMs) =>
-        this.#observer.event({ kind: "listener_recovered", address, afterMs: Math.round(afterMs) }),
-      onCertificate: (address, problem) => this.#observer.event({ kind: "certificate", address, problem }),
-    };
   }
 
   /** Where clients reach it, as `host:port` or `unix:/path`; with the ports that were given for port 0. */
   get addresses(): readonly string[] {
-    return this.#listeners.map((listener) => listener.address);
+    return this.#listeners.addresses;
   }
 
   /** Where it is watched and steered, as `host:port` or `unix:/path`; `null` without an admin listener. */
@@ -108,18 +79,16 @@ export class ProxyServer implements AsyncDisposable {
   }
 
   #steered(): SteeredProxy {
-    // deno-lint-ignore no-this-alias
-    const server = this;
+    const isStopping = (): boolean => this.#shutdown !== null;
+    const addresses = (): readonly string[] => this.addresses;
     return {
-      config: this.#config,
+      generations: this.#generations,
+      reloads: (this.#parts.source ?? null) !== null,
       get addresses() {
-        return server.addresses;
+        return addresses();
       },
       get stopping() {
-        return server.#shutdown !== null;
-      },
-      get plane() {
-        return server.#plane;
+        return isStopping();
       },
     };
   }
@@ -129,14 +98,29 @@ export class ProxyServer implements AsyncDisposable {
     return this.#finished.promise;
   }
 
-  /** Its pools by name, to add, remove and weigh servers while it runs. */
-  get pools(): ReadonlyMap<string, Pool> {
-    return this.#plane.pools;
+  /** Whether it takes requests: from the end of the start until it is told to stop. */
+  get ready(): boolean {
+    return this.#ready;
   }
 
-  /** Its limits, to ban and to reset keys while it runs; `null` when nothing is limited. */
+  /** The configuration that runs: its number, since when, and the SHA-256 of its sources. */
+  get configuration(): ConfigurationInfo {
+    return this.#generations.info;
+  }
+
+  /** How many configurations that were replaced still serve their last requests. */
+  get drainingConfigurations(): number {
+    return this.#generations.draining;
+  }
+
+  /** Its pools by name, to add, remove and weigh servers while it runs; others after a reload. */
+  get pools(): ReadonlyMap<string, Pool> {
+    return this.#generations.pools;
+  }
+
+  /** Its limits, to ban and to reset keys while it runs; `null` when nothing is limited. Another one after a reload. */
   get limiter(): LimitControl | null {
-    return this.#plane.runtime.admission?.limiter ?? null;
+    return this.#generations.limiter;
   }
 
   /**
@@ -145,7 +129,21 @@ export class ProxyServer implements AsyncDisposable {
    * @param format `"prometheus"` (text, version 0.0.4) when left out, or `"openmetrics"`
    */
   metrics(format?: MetricsFormat): string {
-    return this.#plane.metrics(format);
+    return this.#generations.metrics(format);
+  }
+
+  /**
+   * Puts another configuration in the place of the one that runs, without a request that fails; never throws.
+   *
+   * The new one is checked, finds and checks its servers, and opens its listeners. Then it takes all new requests; the one
+   * before finishes what runs. Counts of policies, connections, health and counters of servers that are in both go on. Where
+   * anything is wrong with it nothing is changed.
+   *
+   * @param config without it the program's file is read again
+   * @param trigger what the log says of it; `"reload()"` when left out
+   */
+  reload(config?: ProxyConfig, trigger = "reload()"): Promise<ReloadOutcome> {
+    return this.#generations.reload(config, trigger);
   }
 
   /**
@@ -162,22 +160,19 @@ export class ProxyServer implements AsyncDisposable {
   }
 
   async #drain(reason: string): Promise<void> {
-    const abandonedRequests = await this.#plane.drain(reason, () => this.#stopListeners());
+    this.#ready = false;
+    const abandonedRequests = await this.#generations.drain(reason, () => this.#listeners.stop());
     await this.#cut();
-    this.#observer.event({ kind: "stopped", abandonedRequests });
+    this.#parts.observer.event({ kind: "stopped", abandonedRequests });
     this.#finished.resolve();
-  }
-
-  async #stopListeners(): Promise<void> {
-    await Promise.all(this.#listeners.map((listener) => listener.stop()));
   }
 
   /** Ends everything at once. */
   async #cut(): Promise<void> {
-    for (const listener of this.#listeners) listener.cut();
+    this.#listeners.cut();
     try {
       await this.#admin?.[Symbol.asyncDispose]();
-      await this.#plane[Symbol.asyncDispose]();
+      await this.#generations[Symbol.asyncDispose]();
     } finally {
       clearInterval(this.#alive);
     }
@@ -187,21 +182,4 @@ export class ProxyServer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.shutdown("disposed");
   }
-}
-
-/**
- * Removes a socket that nobody listens at any more; leaves everything else where it is.
- *
- * A process that is killed leaves its socket behind, and its successor could not listen at the same path.
- */
-async function removeStaleSocket(path: string): Promise<void> {
-  let connection: Deno.Conn;
-  try {
-    if ((await Deno.lstat(path)).isSocket !== true) return;
-    connection = await Deno.connect({ transport: "unix", path });
-  } catch (error) {
-    if (error instanceof Deno.errors.ConnectionRefused) await Deno.remove(path);
-    return;
-  }
-  connection.close();
 }

@@ -1,5 +1,6 @@
 /** What a proxy takes beside its configuration. */
 
+import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { type Random, systemRandom } from "../core/random.ts";
 import { GuardedObserver, type Observer, silentObserver } from "../observe/observer.ts";
@@ -14,8 +15,23 @@ export interface ServeOptions {
   random?: Random;
 }
 
+/** Where the configuration of a program is read again. */
+export interface ConfigSource {
+  /** SHA-256 of what was read first. */
+  readonly hash: string;
+  /**
+   * Reads it again.
+   *
+   * @throws {ConfigError} when it cannot be used
+   */
+  load(): Promise<{ config: ResolvedConfig; hash: string; notReloaded: readonly string[] }>;
+}
+
 /** The same, complete: below this folder time and randomness are arguments. */
-export type ProxyParts = Required<ServeOptions>;
+export interface ProxyParts extends Required<ServeOptions> {
+  /** `null` where the configuration was given by a program. @default {null} */
+  readonly source?: ConfigSource | null;
+}
 
 /** Completes the options of a program; what its observer throws ends no request. */
 export function completeOptions(

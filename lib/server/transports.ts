@@ -21,12 +21,24 @@ interface TransportsOptions {
   readonly wheel: DeadlineWheel;
 }
 
-/** Makes transports when they are first asked for; pools with the same plan share one. */
-export class Transports implements Disposable {
+/** Gives transports by their plans. */
+export interface TransportSource {
+  /** The transport for a plan. */
+  get(plan: TransportPlan): Transport;
+}
+
+/** A transport, and how many have a claim to it. */
+interface SharedTransport {
+  readonly transport: Transport;
+  claims: number;
+}
+
+/** Makes transports when they are first asked for; pools with the same plan share one, also those of another configuration. */
+export class Transports implements TransportSource, Disposable {
   readonly #options: TransportsOptions;
   /** What connections to a peer are counted by. */
   readonly meters: Map<Peer, ConnectionMeter> = new Map();
-  readonly #byPlan = new Map<string, Transport>();
+  readonly #byPlan = new Map<string, SharedTransport>();
 
   constructor(options: TransportsOptions) {
     this.#options = options;
@@ -37,16 +49,43 @@ export class Transports implements Disposable {
     return this.#byPlan.size;
   }
 
-  /** The transport for a plan. */
+  /** The transport for a plan, which is kept from then on. */
   get(plan: TransportPlan): Transport {
-    // JSON writes Infinity as null, which would be the same key as a missing limit.
-    const key = JSON.stringify(plan, (_, value) => value === Infinity ? "Infinity" : value);
-    let transport = this.#byPlan.get(key);
-    if (transport === undefined) {
-      transport = this.#create(plan);
-      this.#byPlan.set(key, transport);
+    return this.#claim(keyOf(plan), plan);
+  }
+
+  /** Gives transports that are closed once nobody has a claim to them: those of one configuration. */
+  lease(): TransportSource & Disposable {
+    const claimed = new Set<string>();
+    return {
+      get: (plan) => {
+        const key = keyOf(plan);
+        const known = claimed.has(key) ? this.#byPlan.get(key) : undefined;
+        claimed.add(key);
+        return known?.transport ?? this.#claim(key, plan);
+      },
+      [Symbol.dispose]: () => {
+        for (const key of claimed) this.#release(key);
+        claimed.clear();
+      },
+    };
+  }
+
+  #claim(key: string, plan: TransportPlan): Transport {
+    let shared = this.#byPlan.get(key);
+    if (shared === undefined) {
+      shared = { transport: this.#create(plan), claims: 0 };
+      this.#byPlan.set(key, shared);
     }
-    return transport;
+    shared.claims++;
+    return shared.transport;
+  }
+
+  #release(key: string): void {
+    const shared = this.#byPlan.get(key);
+    if (shared === undefined || --shared.claims > 0) return;
+    this.#byPlan.delete(key);
+    shared.transport[Symbol.dispose]();
   }
 
   #create(plan: TransportPlan): Transport {
@@ -61,13 +100,18 @@ export class Transports implements Disposable {
 
   /** Closes what they keep for a peer that is not used any more. */
   forget(peer: Peer): void {
-    for (const transport of this.#byPlan.values()) transport.forget(peer);
+    for (const { transport } of this.#byPlan.values()) transport.forget(peer);
   }
 
   [Symbol.dispose](): void {
-    for (const transport of this.#byPlan.values()) transport[Symbol.dispose]();
+    for (const { transport } of this.#byPlan.values()) transport[Symbol.dispose]();
     this.#byPlan.clear();
   }
+}
+
+function keyOf(plan: TransportPlan): string {
+  // JSON writes Infinity as null, which would be the same key as a missing limit.
+  return JSON.stringify(plan, (_, value) => value === Infinity ? "Infinity" : value);
 }
 
 /** No connection is kept: copies of a request are no reason for a server to hold one open. */

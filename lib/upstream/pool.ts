@@ -34,6 +34,11 @@ export interface PoolInit {
   servers: readonly ServerLike[];
   /** Completes servers that are added as an address or a specification. @default {plain text servers} */
   resolve?: ResolveServer;
+  /**
+   * The pool that this one takes the place of: servers that are in both are the same objects, and become members when
+   * {@linkcode Pool.takeOver} is called. @internal
+   */
+  before?: Pool | null;
 }
 
 /** What {@linkcode Pool.replaceServers} changed. */
@@ -56,14 +61,18 @@ export class Pool implements Disposable {
   readonly #leaving = new Map<Server, () => void>();
   readonly #listeners = new Set<PoolListener>();
   #servers: readonly Server[] = [];
+  #before: Pool | null;
+  /** Servers of the pool before this one, until it takes over, and how they are configured here. */
+  readonly #adopted = new Map<Server, ServerInit>();
 
   /**
    * Makes a pool of its first members.
    *
    * @throws {TypeError} when a server is invalid or appears twice
    */
-  constructor({ name, servers, resolve = resolvePlainServer }: PoolInit) {
+  constructor({ name, servers, resolve = resolvePlainServer, before = null }: PoolInit) {
     this.name = name;
+    this.#before = before;
     this.#resolve = resolve;
     this.#state.onIdle = (server) => this.#removed(server);
     for (const server of servers) this.#insert(this.#completed(server));
@@ -108,6 +117,42 @@ export class Pool implements Disposable {
   /** The member with this address. */
   server(id: string): Server | undefined {
     return this.#byId.get(id);
+  }
+
+  /** Whether a member is one of the pool before this one, which has not taken over yet. @internal */
+  adopts(server: Server): boolean {
+    return this.#adopted.has(server);
+  }
+
+  /** Whether the server is a member. @internal */
+  has(server: Server): boolean {
+    return this.#byId.get(server.id) === server;
+  }
+
+  /**
+   * From now on this pool says what its servers are configured to; what they have in flight, their health and their counters
+   * stay. The pool before it serves its last requests.
+   *
+   * @returns the servers that are in both
+   * @internal
+   */
+  takeOver(): readonly Server[] {
+    const before = this.#before;
+    this.#before = null;
+    const adopted: Server[] = [];
+    for (const [server, init] of this.#adopted) {
+      // One that was removed since leaves for good.
+      if (before?.has(server) !== true) {
+        this.#byId.set(init.id, new Server(init, this.#state));
+        continue;
+      }
+      server.join(this.#state);
+      server.configure({ ...PLAIN, ...init });
+      adopted.push(server);
+    }
+    this.#adopted.clear();
+    this.#membersChanged();
+    return adopted;
   }
 
   /** Calls the listener with changes of the members, until the result is disposed. */
@@ -167,7 +212,8 @@ export class Pool implements Disposable {
       const known = before.get(init.id);
       if (known !== undefined && samePeer(known.peer, init.peer)) {
         before.delete(init.id);
-        known.configure({ weight: 1, backup: false, tags: [], maxInFlight: Infinity, ...init });
+        if (this.#adopted.has(known)) this.#adopted.set(known, init);
+        else known.configure({ ...PLAIN, ...init });
         this.#byId.set(init.id, known);
         kept.push(known);
       } else added.push(this.#insert(init));
@@ -197,9 +243,17 @@ export class Pool implements Disposable {
     if (this.#byId.has(init.id)) {
       throw new TypeError(`Cannot add server to pool "${this.name}": "${init.id}" is a member already`);
     }
-    const server = new Server(init, this.#state);
+    const server = this.#adopt(init) ?? new Server(init, this.#state);
     this.#byId.set(server.id, server);
     return server;
+  }
+
+  #adopt(init: ServerInit): Server | null {
+    const known = this.#before?.server(init.id);
+    if (known === undefined || !samePeer(known.peer, init.peer)) return null;
+    checkServerInit(init);
+    this.#adopted.set(known, init);
+    return known;
   }
 
   #member(server: Server | string): Server {
@@ -211,7 +265,7 @@ export class Pool implements Disposable {
 
   /** Calls the listeners before the servers can be chosen: until then they count as healthy, and requests may wait. */
   #announce(servers: readonly Server[]): void {
-    for (const server of servers) this.#call("onAdded", server);
+    for (const server of servers) if (!this.#adopted.has(server)) this.#call("onAdded", server);
     this.#membersChanged();
   }
 
@@ -230,6 +284,11 @@ export class Pool implements Disposable {
   }
 
   #leave(server: Server): Promise<void> {
+    // It belongs to the pool before this one, or after it.
+    if (this.#adopted.delete(server) || !server.isIn(this.#state)) {
+      server.part(this.#state);
+      return Promise.resolve();
+    }
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#leaving.set(server, resolve);
     server.leave();
@@ -246,8 +305,20 @@ export class Pool implements Disposable {
     resolve();
   }
 
+  /**
+   * Parts with all servers; to be called before it is disposed.
+   *
+   * @returns those that are members of no other pool: close what you keep for their peers
+   * @internal
+   */
+  release(): readonly Server[] {
+    const members = [...this.#servers, ...this.leaving];
+    return members.filter((server) => !this.#adopted.has(server) && !server.part(this.#state));
+  }
+
   /** Removes every server at once without calling the listeners: their owners dispose them. */
   [Symbol.dispose](): void {
+    this.#adopted.clear();
     this.#listeners.clear();
     this.#state.onRoom = null;
     this.#state.onLoad = null;
@@ -257,6 +328,9 @@ export class Pool implements Disposable {
     this.#leaving.clear();
   }
 }
+
+/** What a server is where nothing else is said. */
+const PLAIN = { weight: 1, backup: false, tags: [], maxInFlight: Infinity };
 
 /** Whether two peers have the same address and the same TLS. */
 function samePeer(a: ServerInit["peer"], b: ServerInit["peer"]): boolean {

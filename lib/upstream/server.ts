@@ -26,7 +26,10 @@ export class Server implements Standing {
   readonly id: string;
   /** Transports keep connections by the identity of this object. */
   readonly peer: Peer;
-  readonly #state: PoolState;
+  /** Of its pool. */
+  #state: PoolState;
+  /** Of pools of former configurations, until their last request is over. */
+  #former: readonly PoolState[] = NONE;
   readonly #giveBack: () => void;
   #weight: number;
   #ramp = 1;
@@ -179,7 +182,16 @@ export class Server implements Standing {
     this.#inFlight++;
     state.inFlight++;
     if (state.onLoad !== null) state.onLoad(this);
+    if (this.#former.length > 0) this.#tellFormer(1);
     return new Lease(giveBack);
+  }
+
+  #tellFormer(count: 1 | -1): void {
+    for (const state of this.#former) {
+      state.inFlight += count;
+      state.onLoad?.(this);
+      if (count < 0) state.onRoom?.();
+    }
   }
 
   /** Counts a request that has ended. */
@@ -198,27 +210,59 @@ export class Server implements Standing {
     state.inFlight--;
     if (state.onLoad !== null) state.onLoad(this);
     if (state.onRoom !== null) state.onRoom();
+    if (this.#former.length > 0) this.#tellFormer(-1);
     if (this.#leaving && this.#inFlight === 0) state.onIdle?.(this);
+  }
+
+  /** Whether it is a member of the pool with this state, and of no later one. @internal */
+  isIn(state: PoolState): boolean {
+    return this.#state === state;
+  }
+
+  /** It becomes a member of another pool as well, whose word counts from now on. @internal By `Pool.takeOver`. */
+  join(state: PoolState): void {
+    this.#former = Object.freeze([...this.#former, this.#state]);
+    this.#state = state;
+    state.inFlight += this.#inFlight;
+  }
+
+  /**
+   * It is no member of that pool any more.
+   *
+   * @returns whether it is one of another pool
+   * @internal By `Pool`
+   */
+  part(state: PoolState): boolean {
+    if (this.#state === state) return false;
+    const former = this.#former.filter((each) => each !== state);
+    if (former.length < this.#former.length) state.inFlight -= this.#inFlight;
+    this.#former = former.length === 0 ? NONE : Object.freeze(former);
+    return true;
+  }
+
+  #changed(): void {
+    this.#state.changed();
+    for (const state of this.#former) state.changed();
   }
 
   /** @internal By `Pool.setEnabled`. */
   setEnabled(enabled: boolean): void {
     if (this.#enabled === enabled) return;
     this.#enabled = enabled;
-    this.#state.changed();
+    this.#changed();
   }
 
   /** @internal By `Pool.setDraining`. */
   setDraining(draining: boolean): void {
     if (this.#draining === draining) return;
     this.#draining = draining;
-    this.#state.changed();
+    this.#changed();
   }
 
   /** @internal By `Pool.removeServer`; final. */
   leave(): void {
     this.#leaving = true;
-    this.#state.changed();
+    this.#changed();
   }
 
   /** @internal By `Pool.setWeight` and `Pool.replaceServers`. */
@@ -231,15 +275,17 @@ export class Server implements Standing {
     this.#backup = backup;
     this.#tags = init.tags ?? this.#tags;
     this.#maxInFlight = maxInFlight;
-    if (moved) this.#state.membersChanged();
-    else if (roomier) this.#state.changed();
+    if (moved) {
+      this.#state.membersChanged();
+      for (const state of this.#former) state.membersChanged();
+    } else if (roomier) this.#changed();
   }
 
   /** @internal By the health checker. */
   setHealth(health: Health): void {
     if (this.#health === health) return;
     this.#health = health;
-    this.#state.changed();
+    this.#changed();
   }
 
   /** @internal By the ejection of failing servers. */
@@ -249,16 +295,18 @@ export class Server implements Standing {
     this.#halfOpen = halfOpen;
     this.#trial = null;
     this.#consecutiveFailures = 0;
-    this.#state.changed();
+    this.#changed();
   }
 
   /** @internal By slow start: the share of {@linkcode weight} that counts, above 0 and at most 1. */
   setRamp(ramp: number): void {
     if (this.#ramp === ramp) return;
     this.#ramp = ramp;
-    this.#state.changed();
+    this.#changed();
   }
 }
+
+const NONE: readonly PoolState[] = Object.freeze([]);
 
 /** What the servers of a pool share: counters and callbacks. Servers know this and not the pool. */
 export class PoolState {

@@ -61,6 +61,7 @@ export class EngineConnection implements Disposable {
       underscores: "pass",
       draining: false,
       takeHead: () => ({
+        limits: LIMITS,
         parser: new RequestHeadParser(),
         headers: new HeaderFields(),
         outgoing: new HeaderFields(),

@@ -125,7 +125,8 @@ export async function startProxy<State = unknown>(
 ): Promise<TestProxy> {
   const observer = new Recorder();
   const listen = await onEngine(config.listen ?? "127.0.0.1:0");
-  const server = await serve({ ...config, listen }, { ...options, observer });
+  // Open WebSockets are no reason for a test to wait at its end.
+  const server = await serve({ webSocketGrace: 0, ...config, listen }, { ...options, observer });
   if (!OVER_TLS) return new TestProxy(server, observer);
   const places = Array.isArray(listen) ? listen as readonly Listen[] : [listen as Listen];
   places.forEach((place, index) => {

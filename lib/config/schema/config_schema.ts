@@ -5,6 +5,7 @@ import { nearestName } from "../nearest_name.ts";
 import type { ProxyConfig } from "../proxy_config.ts";
 import type { OverloadOptions } from "../overload_options.ts";
 import { adminSchema, checkAdminPools } from "./admin_schema.ts";
+import type { RollbackOptions } from "../rollback_options.ts";
 import { durationSchema, positiveDurationSchema } from "./duration_schema.ts";
 import { filterEntries, filterSetsSchema, functionSchema } from "./filters_schema.ts";
 import { forwardedSchema, trustedProxiesSchema } from "./forwarded_schema.ts";
@@ -12,7 +13,7 @@ import { limiterSchema } from "./limiter_schema.ts";
 import { listenSchema } from "./listen_schema.ts";
 import { findMisplaced } from "./misplaced_key.ts";
 import { mustBe } from "./messages.ts";
-import { limitSchema } from "./number_schema.ts";
+import { limitSchema, shareSchema, wholeNumberSchema } from "./number_schema.ts";
 import { optionsObject, unknownKeyMessage } from "./options_object.ts";
 import { checkForward, forwardSchema, pathsSchema, routesSchema } from "./routes_schema.ts";
 import { checkFieldNames } from "./check_field_names.ts";
@@ -27,6 +28,12 @@ const overloadEntries = {
   maxLoopDelay: v.optional(positiveDurationSchema),
 } satisfies Record<keyof OverloadOptions, v.GenericSchema>;
 
+const rollbackEntries = {
+  errorRate: shareSchema,
+  within: positiveDurationSchema,
+  minRequests: v.optional(wholeNumberSchema(1, Number.MAX_SAFE_INTEGER)),
+} satisfies Record<keyof RollbackOptions, v.GenericSchema>;
+
 const entries = {
   listen: v.optional(listenSchema),
   upstreams: upstreamsSchema,
@@ -39,6 +46,8 @@ const entries = {
   metrics: v.optional(v.boolean(mustBe("true or false"))),
   admin: v.optional(adminSchema),
   gracePeriod: v.optional(durationSchema),
+  webSocketGrace: v.optional(durationSchema),
+  rollback: v.optional(optionsObject(rollbackEntries, "an object with errorRate and within")),
   onListen: functionSchema,
   routes: v.optional(routesSchema),
   filters: v.optional(filterSetsSchema),

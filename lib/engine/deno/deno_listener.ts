@@ -7,6 +7,7 @@ import { formatListen } from "../../config/format_listen.ts";
 import type { ListenTlsOptions, ResolvedListen } from "../../config/proxy_config.ts";
 import type { StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, type ListenError, listenError } from "../engine.ts";
+import type { Underscores } from "../../http/screen_fields.ts";
 import { socketShortage } from "../../core/resource_shortage.ts";
 import { type Certificate, isInFiles, readCertificate } from "../certificate.ts";
 import { CertificateWatch } from "../certificate_watch.ts";
@@ -44,7 +45,8 @@ interface RuntimeServer {
 /** Listens at one address until it is told to stop. */
 export class DenoListener implements EngineListener {
   readonly #options: DenoListenerOptions;
-  readonly #watch: CertificateWatch | null = null;
+  #listen: ResolvedListen;
+  #watch: CertificateWatch | null = null;
   /** The last one that was opened. */
   #server: RuntimeServer;
   /** Those whose socket is closed, until their last connection is. */
@@ -63,13 +65,19 @@ export class DenoListener implements EngineListener {
   /** @throws {ListenError} when the address cannot be listened at, or the certificate cannot be read */
   constructor(options: DenoListenerOptions) {
     this.#options = options;
-    const { listen, clock, onCertificate } = options;
+    const { listen } = options;
     const { tls, unix } = listen;
+    this.#listen = listen;
     if (tls !== undefined) this.#certificate = this.#read(tls);
     this.#server = this.#serve(listen.port);
     this.#port = unix === undefined ? this.#server.http.addr.port : 0;
-    if (tls === undefined || !isInFiles(tls)) return;
-    this.#watch = new CertificateWatch({
+    this.#watch = this.#watchFiles();
+  }
+
+  #watchFiles(): CertificateWatch | null {
+    const { clock, onCertificate } = this.#options;
+    const { tls } = this.#listen;
+    return tls === undefined || !isInFiles(tls) ? null : new CertificateWatch({
       tls,
       current: this.#certificate!,
       clock,
@@ -78,9 +86,26 @@ export class DenoListener implements EngineListener {
     });
   }
 
+  update(listen: ResolvedListen): void {
+    this.#listen = listen;
+    const { tls } = listen;
+    if (tls === undefined) return;
+    this.#watch?.[Symbol.dispose]();
+    this.#watch = null;
+    try {
+      const { cert, key } = this.#certificate!;
+      const found = readCertificate(tls);
+      if (found.cert !== cert || found.key !== key) this.#renew(found);
+      this.#watch = this.#watchFiles();
+    } catch (error) {
+      // It was found to be good a moment ago.
+      this.#options.onCertificate(this.address, error instanceof Error ? error.message : String(error));
+    }
+  }
+
   /** Where clients reach it, as `host:port` or `unix:/path`. */
   get address(): string {
-    return formatListen({ ...this.#options.listen, port: this.#port });
+    return formatListen({ ...this.#listen, port: this.#port });
   }
 
   #read(tls: ListenTlsOptions): Certificate {
@@ -93,26 +118,29 @@ export class DenoListener implements EngineListener {
 
   /** What the runtime takes for the host of a request that names none. */
   #fallbackAuthority(port: number): string {
-    const { unix, tls } = this.#options.listen;
+    const { unix, tls } = this.#listen;
     if (unix !== undefined) return percentEncoded(unix);
     // Clients of HTTP/2 name `localhost:port` in just the same way, and with TLS there are some: nothing is refused.
     return tls === undefined ? `localhost:${port}` : "";
   }
 
   #listenError(error: unknown): ListenError {
-    return listenError(formatListen(this.#options.listen), error);
+    return listenError(formatListen(this.#listen), error);
   }
 
   #serve(port: number): RuntimeServer {
-    const { listen: { hostname, unix, tls, underscores = "drop" }, clock, wheel, handler, idleMs } =
-      this.#options;
+    const { clock, wheel, handler, idleMs } = this.#options;
+    const { hostname, unix, tls } = this.#listen;
     const place = unix === undefined ? { hostname, port, ...this.#certificate } : { path: unix };
     // The fallback is set once the port is known; no request comes before.
-    const info: { -readonly [Key in keyof DenoListenerInfo]: DenoListenerInfo[Key] } = {
-      scheme: tls === undefined ? "http" : "https",
+    const underscores = (): Underscores => this.#listen.underscores ?? "drop";
+    const info = {
+      scheme: tls === undefined ? "http" as const : "https" as const,
       fallbackAuthority: "",
-      underscores,
-      local: null,
+      get underscores(): Underscores {
+        return underscores();
+      },
+      local: null as DenoListenerInfo["local"],
     };
     const streams = new DenoStreams(clock, wheel);
     // Read by streams as they begin.

@@ -69,6 +69,8 @@ export interface RequestHead {
   readonly headers: HeaderFields;
   /** The same fields, as they go to a server. */
   readonly outgoing: HeaderFields;
+  /** What the parser was made for. */
+  readonly limits: ClientLimits;
 }
 
 /** A socket, the request on it, and the read that is pending whenever nothing else is to be done. */

@@ -38,6 +38,8 @@ export interface Http1ListenerOptions extends ListenerEvents {
 /** What accepts clients; a `Deno.Listener` does. */
 interface Acceptor {
   readonly addr: Deno.Addr;
+  /** Serves by other options from now on. */
+  update?(listen: ResolvedListen): void;
   accept(): Promise<AcceptedSocket>;
   close(): void;
 }
@@ -68,11 +70,12 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   readonly shelf: BufferShelf = new BufferShelf();
   readonly wheel: DeadlineWheel;
   readonly handler: StreamHandler;
-  readonly limits: ClientLimits;
-  readonly underscores: Underscores;
+  limits: ClientLimits;
+  underscores: Underscores;
   draining = false;
   #closed = false;
   readonly #options: Http1ListenerOptions;
+  #listen: ResolvedListen;
   readonly #socket: Acceptor;
   readonly #port: number;
   readonly #connections: ClientConnection[] = [];
@@ -84,7 +87,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   #brokenSince: number | null = null;
   #steady: Disposable | null = null;
   #empty: (() => void) | null = null;
-  readonly #maxConnections: number;
+  #maxConnections: number;
   /** How many connections each client has, where that is limited. */
   readonly #clients = new Map<string, number>();
   readonly #spare = new SpareDescriptor();
@@ -97,6 +100,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     const { listen, wheel, handler } = options;
     const { hostname, port, unix, underscores = "drop", limits } = listen;
     this.#options = options;
+    this.#listen = listen;
     this.wheel = wheel;
     this.handler = handler;
     this.limits = limits;
@@ -117,7 +121,19 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   }
 
   get address(): string {
-    return formatListen({ ...this.#options.listen, port: this.#port });
+    return formatListen({ ...this.#listen, port: this.#port });
+  }
+
+  update(listen: ResolvedListen): void {
+    const { underscores = "drop", limits } = listen;
+    this.#listen = listen;
+    // Parsers are made for the limits.
+    this.#heads.length = 0;
+    this.limits = limits;
+    this.underscores = underscores;
+    this.#maxConnections = limits.maxConnections ?? mostConnections();
+    this.#socket.update?.(listen);
+    this.#onRoom?.();
   }
 
   async #acceptAll(): Promise<void> {
@@ -147,7 +163,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     // Without a spare nothing is left behind this one: neither for the next client nor for a server that it would need.
     const last = !this.#spare.open() && !this.#giveUpIdle();
     const peer = addressesOf(socket);
-    const proxied = this.#options.listen.proxyProtocol?.trusts(peer.ip) === true;
+    const proxied = this.#listen.proxyProtocol?.trusts(peer.ip) === true;
     const connection = new ClientConnection(socket, peer, this, proxied);
     connection.newUntil = this.wheel.lately + NEW_MS;
     connection.index = this.#connections.push(connection) - 1;
@@ -250,13 +266,14 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   }
 
   #makeHead(): RequestHead {
-    const { maxHeadBytes, maxFields } = this.limits;
+    const { limits } = this;
+    const { maxHeadBytes, maxFields } = limits;
     const parser = new RequestHeadParser({ maxBytes: maxHeadBytes, maxFields });
-    return { parser, headers: new HeaderFields(), outgoing: new HeaderFields() };
+    return { parser, headers: new HeaderFields(), outgoing: new HeaderFields(), limits };
   }
 
   giveHead(head: RequestHead): void {
-    if (this.#heads.length < MAX_HEADS) this.#heads.push(head);
+    if (this.#heads.length < MAX_HEADS && head.limits === this.limits) this.#heads.push(head);
   }
 
   idle(connection: ClientConnection, idle: boolean): void {

@@ -32,8 +32,9 @@ const LOOK_EVERY_MS = 1000;
 /** A listener for TLS; `accept()` and `close()` are those of a `Deno.Listener`. */
 export class TlsAcceptor {
   readonly #options: TlsAcceptorOptions;
+  #listen: ResolvedListen;
   readonly #server: Server;
-  readonly #watch: CertificateWatch | null;
+  #watch: CertificateWatch | null;
   /** Connections whose handshake is not done; those that began first come first. */
   readonly #handshakes = new Set<TcpSocket>();
   readonly #waiting: SecuredSocket[] = [];
@@ -45,17 +46,22 @@ export class TlsAcceptor {
   #context: SecureContext;
 
   private constructor(options: TlsAcceptorOptions, certificate: Certificate) {
-    const { listen, clock, onCertificate } = options;
-    const tls = listen.tls!;
     this.#options = options;
+    this.#listen = options.listen;
     this.#context = createSecureContext({ ...certificate });
     this.#server = createServer(
       { noDelay: true, allowHalfOpen: true },
       (socket) => this.#connected(socket),
     );
-    this.#watch = !isInFiles(tls) ? null : new CertificateWatch({
+    this.#watch = this.#watchFiles(certificate);
+  }
+
+  #watchFiles(current: Certificate): CertificateWatch | null {
+    const { clock, onCertificate } = this.#options;
+    const tls = this.#listen.tls!;
+    return !isInFiles(tls) ? null : new CertificateWatch({
       tls,
-      current: certificate,
+      current,
       clock,
       onChange: (changed) => {
         this.#context = createSecureContext({ ...changed });
@@ -64,6 +70,21 @@ export class TlsAcceptor {
       },
       onProblem: (problem) => onCertificate(this.#place, problem),
     });
+  }
+
+  /** Serves by other options, of which the certificate is used for clients from now on. */
+  update(listen: ResolvedListen): void {
+    this.#listen = listen;
+    this.#watch?.[Symbol.dispose]();
+    this.#watch = null;
+    try {
+      const certificate = readCertificate(listen.tls!);
+      this.#context = createSecureContext({ ...certificate });
+      this.#watch = this.#watchFiles(certificate);
+    } catch (error) {
+      // It was found to be good a moment ago.
+      this.#options.onCertificate(this.#place, error instanceof Error ? error.message : String(error));
+    }
   }
 
   /**
@@ -78,7 +99,7 @@ export class TlsAcceptor {
       const certificate = readCertificate(tls!);
       tryCertificate(certificate);
       acceptor = new TlsAcceptor(options, certificate);
-      await acceptor.#listen(hostname, port);
+      await acceptor.#listenAt(hostname, port);
       return acceptor;
     } catch (error) {
       acceptor?.close();
@@ -86,7 +107,7 @@ export class TlsAcceptor {
     }
   }
 
-  #listen(host: string, port: number): Promise<void> {
+  #listenAt(host: string, port: number): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#server.on("error", reject);
     this.#server.listen({ host, port, backlog: BACKLOG }, resolve);
@@ -100,7 +121,7 @@ export class TlsAcceptor {
   }
 
   get #place(): string {
-    return formatListen({ ...this.#options.listen, port: this.addr.port });
+    return formatListen({ ...this.#listen, port: this.addr.port });
   }
 
   /**
@@ -125,7 +146,8 @@ export class TlsAcceptor {
       secureContext: this.#context,
       ALPNProtocols: ["http/1.1"],
     });
-    const { wheel, listen: { limits } } = this.#options;
+    const { wheel } = this.#options;
+    const { limits } = this.#listen;
     const deadline = wheel.deadline(() => tcp.destroy());
     const over = (): boolean => {
       deadline.clear();

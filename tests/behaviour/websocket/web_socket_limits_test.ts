@@ -153,7 +153,7 @@ Deno.test("proxy closes when more of a client's messages wait for the server tha
   assertEquals(proxy.servers[0]!.inFlight, 0);
 });
 
-Deno.test("ProxyServer.shutdown() closes WebSockets on both sides with 1001 at once", async () => {
+Deno.test("ProxyServer.shutdown() closes WebSockets on both sides with 1001 once their grace is over", async () => {
   await using server = webSocketUpstream();
   await using proxy = await startProxy({ upstreams: [server.address], gracePeriod: "1h" });
   const client = await openWebSocket(`ws://${proxy.address}/`);

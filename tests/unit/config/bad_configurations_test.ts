@@ -28,7 +28,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "key that is like no other",
     { upstreams, helper: true },
-    'helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "metrics", "admin", "gracePeriod", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
+    'helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "metrics", "admin", "gracePeriod", "webSocketGrace", "rollback", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
   ],
   ["filter that is no function", { upstreams, logging: true }, "logging must be a function, received true"],
   [
@@ -50,6 +50,21 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     upstreams,
     gracePeriod: "30",
   }, `gracePeriod must be ${DURATION}, received "30"`],
+  ["grace of WebSockets without unit", {
+    upstreams,
+    webSocketGrace: "5",
+  }, `webSocketGrace must be ${DURATION}, received "5"`],
+  [
+    "rollback at more than all requests",
+    { upstreams, rollback: { errorRate: 2, within: "10s" } },
+    "rollback.errorRate must be a number from 0 to 1, received 2",
+  ],
+  ["rollback without a time", { upstreams, rollback: { errorRate: 0.1 } }, "rollback.within is required"],
+  [
+    "rollback after no request",
+    { upstreams, rollback: { errorRate: 0.1, within: "10s", minRequests: 0 } },
+    "rollback.minRequests must be a whole number of at least 1, received 0",
+  ],
   // paths
   [
     "a way of comparing paths that there is not",

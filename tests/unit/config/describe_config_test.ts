@@ -113,7 +113,7 @@ limit     default
 counts    100000 keys counted exactly in 7.3 MiB; further ones evict those that have used least
 filters   newContext, logging
 clients   by the address of the connection; servers are told by X-Forwarded-*
-shutdown  running requests may take 1m to finish`,
+shutdown  running requests may take 1m to finish, WebSockets 5s`,
   );
 });
 
@@ -123,7 +123,7 @@ Deno.test("describeConfig() shows what is not there", () => {
     "limits    none",
     "filters   none",
     "clients   by the address of the connection; servers are told by X-Forwarded-*",
-    "shutdown  running requests may take 30s to finish",
+    "shutdown  running requests may take 30s to finish, WebSockets 5s",
   ]);
 });
 

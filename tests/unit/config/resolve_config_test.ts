@@ -107,6 +107,8 @@ Deno.test("resolveConfig() fills in every default", () => {
     metrics: true,
     admin: null,
     gracePeriodMs: 30_000,
+    webSocketGraceMs: 5000,
+    rollback: null,
   });
 });
 

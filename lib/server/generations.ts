@@ -1,0 +1,348 @@
+/** The configurations of one proxy, one after the other. */
+
+import { createHash } from "node:crypto";
+import { ConfigError } from "../config/config_error.ts";
+import { describeConfig } from "../config/describe_config.ts";
+import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
+import { resolveConfig } from "../config/resolve_config.ts";
+import { messageOf } from "../core/callback.ts";
+import type { Clock } from "../core/clock.ts";
+import type { ProxyError } from "../core/errors.ts";
+import type { LimitControl } from "../limiter/limit_control.ts";
+import type { MetricsFormat } from "../observe/metrics/exposition.ts";
+import type { ReloadEvent } from "../observe/events.ts";
+import type { ClientStream, StreamHandler } from "../proxy/client_stream.ts";
+import type { ExchangeRuntime } from "../proxy/exchange.ts";
+import { handleRequest, refuseRequest } from "../proxy/handle_request.ts";
+import type { Pool } from "../upstream/pool.ts";
+import { findCertificateProblems } from "./check_certificates.ts";
+import { DataPlane } from "./data_plane.ts";
+import type { ProxyMetrics } from "./proxy_metrics.ts";
+import { ProxyResources } from "./proxy_resources.ts";
+import { watchFailures } from "./rollback_watch.ts";
+import type { ConfigSource, ProxyParts } from "./serve_options.ts";
+
+/**
+ * How long requests that were called off, and connections without requests, may take to end; neither a filter that
+ * never returns nor a client that never closes may hold the end up.
+ */
+const LAST_WORDS_MS = 1000;
+
+/** The configuration that runs. */
+export interface ConfigurationInfo {
+  /** 1 for the one that the proxy was started with; one more with each that took its place. */
+  readonly generation: number;
+  /** When it began to take requests, in milliseconds since 1970. */
+  readonly loadedAt: number;
+  /** SHA-256 of its sources in hexadecimal; of its description where it was not loaded from files. */
+  readonly hash: string;
+}
+
+/** What became of a reload. */
+export interface ReloadOutcome extends ConfigurationInfo {
+  /** Whether the new configuration runs; if not, the one before goes on unchanged. */
+  readonly applied: boolean;
+  /** What was wrong with it, a sentence each; empty when it runs. */
+  readonly problems: readonly string[];
+  /** Addresses of modules that were not loaded anew: those that are on no disk of this machine. */
+  readonly notReloaded: readonly string[];
+}
+
+/** What a configuration needs beside its data plane, opened before anything is changed. */
+export interface Opened {
+  /** Puts it to use. */
+  commit(): Promise<void>;
+  /** Gives it up. */
+  cancel(): void;
+}
+
+/** What the owner of the configurations does when one takes the place of another. */
+interface GenerationOwner {
+  /** Opens what a configuration needs; throws when it cannot. */
+  open(config: ResolvedConfig): Promise<Opened>;
+}
+
+/** A configuration to be run, and where it is from. */
+interface Candidate {
+  readonly config: ResolvedConfig;
+  readonly hash: string;
+  readonly notReloaded: readonly string[];
+}
+
+/** The one that takes new requests, and those that serve their last ones. */
+export class Generations implements StreamHandler, AsyncDisposable {
+  readonly resources: ProxyResources;
+  readonly #parts: ProxyParts;
+  readonly #owner: GenerationOwner;
+  readonly #former = new Set<DataPlane>();
+  #current: DataPlane;
+  #runtime: ExchangeRuntime;
+  #info: ConfigurationInfo;
+  /** Ends the watch over a new configuration that could still be given up. */
+  #unwatch: (() => void) | null = null;
+  /** The last reload that was asked for; they come one after the other. */
+  #reloading: Promise<unknown> = Promise.resolve();
+  #stopping = false;
+
+  constructor(config: ResolvedConfig, parts: ProxyParts, owner: GenerationOwner = NOTHING_TO_OPEN) {
+    this.#parts = parts;
+    this.#owner = owner;
+    this.resources = new ProxyResources(parts);
+    this.#current = new DataPlane(config, parts, { resources: this.resources, before: null });
+    this.#runtime = this.#current.runtime;
+    this.#info = this.#describe(1, parts.source?.hash ?? hashOf(config));
+  }
+
+  #describe(generation: number, hash: string): ConfigurationInfo {
+    return Object.freeze({ generation, loadedAt: this.#parts.clock.wallTime(), hash });
+  }
+
+  /** The configuration that runs. */
+  get info(): ConfigurationInfo {
+    return this.#info;
+  }
+
+  get config(): ResolvedConfig {
+    return this.#current.config;
+  }
+
+  get runtime(): ExchangeRuntime {
+    return this.#runtime;
+  }
+
+  get pools(): ReadonlyMap<string, Pool> {
+    return this.#current.pools;
+  }
+
+  /** `null` when nothing is limited. */
+  get limiter(): LimitControl | null {
+    return this.#runtime.admission?.limiter ?? null;
+  }
+
+  /** How many requests are not over. */
+  get running(): number {
+    let count = this.#runtime.running.size;
+    for (const { runtime: { running } } of this.#former) count += running.size;
+    return count;
+  }
+
+  /** How many configurations still serve their last requests. */
+  get draining(): number {
+    return this.#former.size;
+  }
+
+  metrics(format?: MetricsFormat): string {
+    return this.#current.metrics(this.running, format);
+  }
+
+  /** Its limiters, and how full their table is. */
+  get limits(): DataPlane["limits"] {
+    return this.#current.limits;
+  }
+
+  /** What is counted; `null` where that is off. */
+  get counted(): ProxyMetrics | null {
+    return this.#current.counted;
+  }
+
+  handle(stream: ClientStream): void {
+    handleRequest(stream, this.#runtime);
+  }
+
+  refuse(stream: ClientStream, error: ProxyError): void {
+    refuseRequest(stream, error, this.#runtime);
+  }
+
+  /** Finds and checks the servers of the first configuration. */
+  async start(): Promise<void> {
+    await this.#current.start();
+  }
+
+  /**
+   * Puts another configuration in the place of the one that runs; never throws.
+   *
+   * @param config the one given by a program; without it the sources are read again
+   * @param trigger what the log says of it
+   */
+  reload(config: ProxyConfig | undefined, trigger: string): Promise<ReloadOutcome> {
+    const { source = null } = this.#parts;
+    const load = config === undefined ? () => loadAgain(source) : () => Promise.resolve(given(config));
+    return this.#enqueue(load, trigger, "applied");
+  }
+
+  #enqueue(
+    load: () => Promise<Candidate>,
+    trigger: string,
+    done: ReloadEvent["outcome"],
+  ): Promise<ReloadOutcome> {
+    const reloading = this.#reloading.then(() => this.#reload(load, trigger, done));
+    this.#reloading = reloading;
+    return reloading;
+  }
+
+  async #reload(
+    load: () => Promise<Candidate>,
+    trigger: string,
+    done: ReloadEvent["outcome"],
+  ): Promise<ReloadOutcome> {
+    let candidate: Candidate | null = null;
+    try {
+      candidate = await load();
+      await this.#replaceBy(candidate);
+      return this.#tell(done, trigger, candidate.hash, [], candidate.notReloaded);
+    } catch (error) {
+      return this.#tell(
+        "rejected",
+        trigger,
+        candidate?.hash ?? null,
+        problemsOf(error),
+        candidate?.notReloaded ?? [],
+      );
+    }
+  }
+
+  async #replaceBy({ config, hash }: Candidate): Promise<void> {
+    const certificates = findCertificateProblems(config);
+    if (certificates.length > 0) throw new ConfigError("configuration", certificates);
+    const before = this.#current;
+    const previous: Candidate = { config: before.config, hash: this.#info.hash, notReloaded: [] };
+    const watch = config.rollback === null
+      ? null
+      : watchFailures(this.#parts, config.rollback, (reason) => this.#giveUp(previous, reason));
+    const parts = watch === null ? this.#parts : { ...this.#parts, observer: watch.observer };
+    const plane = new DataPlane(config, parts, { resources: this.resources, before });
+    let opened: Opened | null = null;
+    try {
+      await plane.start();
+      opened = await this.#owner.open(config);
+      if (this.#stopping) throw new Error("the proxy stops");
+    } catch (error) {
+      opened?.cancel();
+      watch?.end();
+      await plane[Symbol.asyncDispose]();
+      throw error;
+    }
+    this.#unwatch?.();
+    this.#unwatch = watch?.end ?? null;
+    const { generation } = this.#info;
+    plane.takeOver(before);
+    this.#current = plane;
+    this.#runtime = plane.runtime;
+    this.#info = this.#describe(generation + 1, hash);
+    if (plane.counted !== null) plane.counted.generation = generation + 1;
+    this.#former.add(before);
+    this.#retire(before);
+    await opened.commit();
+  }
+
+  #giveUp(previous: Candidate, reason: string): void {
+    // Nothing is left to go back to.
+    const candidate = { ...previous, config: Object.freeze({ ...previous.config, rollback: null }) };
+    this.#enqueue(() => Promise.resolve(candidate), reason, "rolled_back");
+  }
+
+  /** Lets a configuration serve its last requests; its WebSockets get as long as they have to end by themselves. */
+  async #retire(plane: DataPlane): Promise<void> {
+    const { config: { webSocketGraceMs }, runtime: { running } } = plane;
+    {
+      using _timer = this.#parts.clock.setTimer(() => running.endTunnels(), webSocketGraceMs);
+      await running.untilEmpty();
+    }
+    // When the proxy stops, it ends them all.
+    if (!this.#former.has(plane) || this.#stopping) return;
+    this.#former.delete(plane);
+    await plane[Symbol.asyncDispose]();
+  }
+
+  #tell(
+    outcome: ReloadEvent["outcome"],
+    trigger: string,
+    hash: string | null,
+    problems: readonly string[],
+    notReloaded: readonly string[],
+  ): ReloadOutcome {
+    const { generation } = this.#info;
+    this.#parts.observer.event({ kind: "reload", outcome, generation, hash, trigger, problems, notReloaded });
+    return Object.freeze({ ...this.#info, applied: outcome !== "rejected", problems, notReloaded });
+  }
+
+  /**
+   * Finishes the requests that run; what has not ended within the grace period is called off.
+   *
+   * @param reason what the log says of it
+   * @param close takes no new requests, and resolves once the last connection has ended
+   * @returns how many requests were called off
+   */
+  async drain(reason: string, close: () => Promise<void>): Promise<number> {
+    this.#stopping = true;
+    this.#unwatch?.();
+    const { clock, observer } = this.#parts;
+    const { gracePeriodMs, webSocketGraceMs } = this.config;
+    const endAt = clock.now() + gracePeriodMs;
+    observer.event({ kind: "shutdown", reason, runningRequests: this.running, gracePeriodMs });
+    using _tunnels = clock.setTimer(() => this.#endTunnels(), Math.min(webSocketGraceMs, gracePeriodMs));
+    if (webSocketGraceMs === 0) this.#endTunnels();
+    const closed = close();
+    do {
+      await atMost(clock, this.#untilEmpty(), endAt - clock.now());
+      // A connection may outlive its requests: one whose client never did its TLS handshake, or never sends the rest
+      // of what was refused.
+      await atMost(clock, closed, Math.min(endAt - clock.now(), LAST_WORDS_MS));
+    } while (this.running > 0 && clock.now() < endAt);
+    const abandoned = this.running;
+    for (const { runtime: { running } } of this.#planes) running.abandon();
+    if (abandoned > 0) await atMost(clock, closed, LAST_WORDS_MS);
+    return abandoned;
+  }
+
+  get #planes(): readonly DataPlane[] {
+    return [this.#current, ...this.#former];
+  }
+
+  #endTunnels(): void {
+    for (const { runtime: { running } } of this.#planes) running.endTunnels();
+  }
+
+  async #untilEmpty(): Promise<void> {
+    await Promise.all(this.#planes.map(({ runtime: { running } }) => running.untilEmpty()));
+  }
+
+  /** Ends everything. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping = true;
+    await Promise.all(this.#planes.map((plane) => plane[Symbol.asyncDispose]()));
+    this.#former.clear();
+    await this.resources[Symbol.asyncDispose]();
+  }
+}
+
+const NOTHING_TO_OPEN: GenerationOwner = {
+  open: () => Promise.resolve({ commit: () => Promise.resolve(), cancel: () => {} }),
+};
+
+function given(config: ProxyConfig): Candidate {
+  const resolved = resolveConfig(config);
+  return { config: resolved, hash: hashOf(resolved), notReloaded: [] };
+}
+
+async function loadAgain(source: ConfigSource | null): Promise<Candidate> {
+  if (source === null) throw new Error("there is no file to read: call reload() with a configuration");
+  return await source.load();
+}
+
+function hashOf(config: ResolvedConfig): string {
+  return createHash("sha256").update(describeConfig(config)).digest("hex");
+}
+
+function problemsOf(error: unknown): readonly string[] {
+  if (!(error instanceof ConfigError)) return [messageOf(error)];
+  return error.problems.map(({ path, message }) => path === "" ? message : `${path} ${message}`);
+}
+
+/** Waits until the promise settles, at most for `delayMs`. */
+async function atMost(clock: Clock, promise: Promise<unknown>, delayMs: number): Promise<void> {
+  if (delayMs === Infinity) return void await promise;
+  const { promise: over, resolve } = Promise.withResolvers<void>();
+  using _timer = clock.setTimer(resolve, Math.max(0, delayMs));
+  await Promise.race([promise, over]);
+}

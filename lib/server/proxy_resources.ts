@@ -1,0 +1,44 @@
+/** What a proxy has whatever its configuration: it lasts from the start of the proxy to its end. */
+
+import type { Clock } from "../core/clock.ts";
+import { DeadlineWheel } from "../core/deadline_wheel.ts";
+import { NamedPeers } from "../proxy/named_peers.ts";
+import { ProxyMetrics } from "./proxy_metrics.ts";
+import type { ProxyParts } from "./serve_options.ts";
+import { ProxyServices, Transports } from "./transports.ts";
+
+/** Tick of the deadlines: a timeout is late by less than two. */
+const TICK_MS = 20;
+
+/** What configurations share, one after the other. */
+export class ProxyResources implements AsyncDisposable {
+  readonly wheel: DeadlineWheel;
+  readonly transports: Transports;
+  readonly services: ProxyServices;
+  readonly namedPeers: NamedPeers;
+  /** How many requests have arrived. */
+  readonly count: { arrived: number } = { arrived: 0 };
+  /** By what requests are known that come back. */
+  readonly instanceId: string = crypto.randomUUID().slice(0, 18);
+  readonly #clock: Clock;
+  readonly #stack = new AsyncDisposableStack();
+  #metrics: ProxyMetrics | null = null;
+
+  constructor({ clock, random }: ProxyParts) {
+    this.#clock = clock;
+    const wheel = this.wheel = this.#stack.use(new DeadlineWheel({ clock, tickMs: TICK_MS }));
+    const transports = this.transports = this.#stack.use(new Transports({ clock, wheel }));
+    this.services = this.#stack.use(new ProxyServices(transports, random));
+    this.namedPeers = new NamedPeers({ onForget: (peer) => transports.forget(peer) });
+  }
+
+  /** What is counted; made when it is first asked for. */
+  get metrics(): ProxyMetrics {
+    return this.#metrics ??= this.#stack.use(new ProxyMetrics(this.#clock));
+  }
+
+  /** Closes every connection to a server. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync();
+  }
+}
