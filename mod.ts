@@ -33,7 +33,8 @@ export { createHandler, type ProxyHandler } from "./lib/server/create_handler.ts
 export { serve } from "./lib/server/serve.ts";
 export type { ServeOptions } from "./lib/server/serve_options.ts";
 export type { ProxyServer } from "./lib/server/proxy_server.ts";
-export type { ConfigurationInfo, ReloadOutcome } from "./lib/server/generations.ts";
+export type { ReloadOutcome } from "./lib/server/generations.ts";
+export type { ConfigurationInfo } from "./lib/admin/admin_target.ts";
 export { RateLimiter, type RateLimiterOptions, type ServeSource } from "./lib/server/rate_limiter.ts";
 export type { LimitControl } from "./lib/limiter/limit_control.ts";
 export type {

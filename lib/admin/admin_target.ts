@@ -44,13 +44,13 @@ export interface AdminTarget {
   setLogLevel(level: LogLevel): void;
 }
 
-/** Which configuration is at work. */
+/** The configuration that runs. */
 export interface ConfigurationInfo {
-  /** Counts up from 1 with each reload. */
+  /** 1 for the one that the proxy was started with; one more with each that took its place. */
   readonly generation: number;
   /** When it began to take requests, in milliseconds since 1970. */
   readonly loadedAt: number;
-  /** Digest of what it says. */
+  /** SHA-256 of its sources in hexadecimal; of its description where it was not loaded from files. */
   readonly hash: string;
 }
 

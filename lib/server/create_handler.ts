@@ -1,5 +1,6 @@
 /** The proxy as a handler of one's own `Deno.serve`. */
 
+import type { ConfigurationInfo } from "../admin/admin_target.ts";
 import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import { resolveConfig } from "../config/resolve_config.ts";
 import { StoppingError } from "../core/errors.ts";
@@ -10,7 +11,7 @@ import type { MetricsFormat } from "../observe/metrics/exposition.ts";
 import type { StreamHandler } from "../proxy/client_stream.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { CLIENT_IDLE_MS } from "./data_plane.ts";
-import { type ConfigurationInfo, Generations, type ReloadOutcome } from "./generations.ts";
+import { Generations, type ReloadOutcome } from "./generations.ts";
 import { completeOptions, type ProxyParts, type ServeOptions } from "./serve_options.ts";
 
 /** A proxy without a listener: a handler for `Deno.serve`, and what steers it. */

@@ -1,6 +1,7 @@
 /** The configurations of one proxy, one after the other. */
 
 import { createHash } from "node:crypto";
+import type { ConfigurationInfo } from "../admin/admin_target.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { describeConfig } from "../config/describe_config.ts";
 import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
@@ -27,16 +28,6 @@ import type { ConfigSource, ProxyParts } from "./serve_options.ts";
  * never returns nor a client that never closes may hold the end up.
  */
 const LAST_WORDS_MS = 1000;
-
-/** The configuration that runs. */
-export interface ConfigurationInfo {
-  /** 1 for the one that the proxy was started with; one more with each that took its place. */
-  readonly generation: number;
-  /** When it began to take requests, in milliseconds since 1970. */
-  readonly loadedAt: number;
-  /** SHA-256 of its sources in hexadecimal; of its description where it was not loaded from files. */
-  readonly hash: string;
-}
 
 /** What became of a reload. */
 export interface ReloadOutcome extends ConfigurationInfo {

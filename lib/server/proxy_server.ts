@@ -1,5 +1,6 @@
 /** A running proxy: its listeners and its configurations, from start to shutdown. */
 
+import type { ConfigurationInfo } from "../admin/admin_target.ts";
 import { callAside } from "../core/callback.ts";
 import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
@@ -7,7 +8,7 @@ import type { MetricsFormat } from "../observe/metrics/exposition.ts";
 import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { Administration, type SteeredProxy } from "./administration.ts";
-import { type ConfigurationInfo, Generations, type Opened, type ReloadOutcome } from "./generations.ts";
+import { Generations, type Opened, type ReloadOutcome } from "./generations.ts";
 import { Listeners } from "./listeners.ts";
 import type { ProxyParts } from "./serve_options.ts";
 
