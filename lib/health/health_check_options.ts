@@ -47,9 +47,16 @@ export type CheckServer = (server: Server, signal: AbortSignal) => Promise<boole
 export type ActiveCheckOptions =
   & CheckPacing
   & (
-    | { type: "tcp" | "tls" }
+    | {
+      /** What is tried: a TCP connection, a TLS handshake, an HTTP request, or `check`. */
+      type: "tcp" | "tls";
+    }
     | ({ type: "http" } & HttpCheckRequest)
-    | { type: "custom"; check: CheckServer }
+    | {
+      type: "custom";
+      /** Checks a server, for the type `"custom"`. */
+      check: CheckServer;
+    }
   );
 
 /** {@linkcode ActiveCheckOptions} with all defaults. */

@@ -1,0 +1,231 @@
+/** What `deno doc --json` says of the interfaces of options. */
+
+/** One option as its interface documents it. */
+export interface DocumentedOption {
+  readonly name: string;
+  readonly type: string;
+  /** As it is written in the docstring; `""` for required options, and for those without a default. */
+  readonly defaultValue: string;
+  readonly required: boolean;
+  /** The first sentence. */
+  readonly summary: string;
+  /** What follows the first sentence. */
+  readonly details: string;
+}
+
+interface DocType {
+  readonly repr?: string;
+  readonly kind: string;
+  // deno-lint-ignore no-explicit-any -- the shape depends on `kind`
+  readonly value: any;
+}
+
+interface DocText {
+  readonly doc?: string;
+  readonly tags?: readonly { readonly kind: string; readonly value?: string; readonly doc?: string }[];
+}
+
+interface DocMember {
+  readonly name: string;
+  readonly jsDoc?: DocText;
+  readonly optional?: boolean;
+  readonly tsType?: DocType;
+  readonly params?: readonly DocParameter[];
+  readonly returnType?: DocType;
+}
+
+interface DocParameter {
+  readonly name?: string;
+  readonly optional?: boolean;
+  readonly tsType?: DocType;
+}
+
+interface DocDeclaration {
+  readonly kind: string;
+  readonly jsDoc?: DocText;
+  readonly def: {
+    readonly properties?: readonly DocMember[];
+    readonly methods?: readonly DocMember[];
+    readonly extends?: readonly DocType[];
+    readonly tsType?: DocType;
+  };
+}
+
+/** The public names of a module with their declarations. */
+export type DocSymbols = ReadonlyMap<string, DocDeclaration>;
+
+/** Asks the runtime for the documentation of a module. */
+export async function readSymbols(module: string, cwd: string): Promise<DocSymbols> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["doc", "--json", module],
+    cwd,
+  }).output();
+  if (!success) {
+    throw new Error(`Cannot read the documentation of ${module}: ${new TextDecoder().decode(stderr)}`);
+  }
+  const { nodes } = JSON.parse(new TextDecoder().decode(stdout));
+  const symbols = new Map<string, DocDeclaration>();
+  for (
+    const { symbols: found } of Object.values(nodes) as {
+      symbols: { name: string; declarations: DocDeclaration[] }[];
+    }[]
+  ) {
+    for (const { name, declarations } of found) symbols.set(name, declarations[0]!);
+  }
+  return symbols;
+}
+
+/**
+ * The options of an interface, or of a type that is put together from several; those that it inherits first.
+ *
+ * @throws {Error} when there is no public type of that name
+ */
+export function optionsOf(symbols: DocSymbols, name: string): DocumentedOption[] {
+  const declaration = symbols.get(name);
+  if (declaration === undefined) {
+    throw new Error(`Cannot list the options of ${name}: mod.ts exports no such type`);
+  }
+  const { extends: parents = [], properties = [], methods = [], tsType } = declaration.def;
+  const own = [...properties, ...methods].map(documented);
+  return merge(
+    [...parents, ...tsType === undefined ? [] : [tsType]].map((type) => optionsIn(symbols, type)),
+    own,
+  );
+}
+
+function optionsIn(symbols: DocSymbols, { kind, value }: DocType): DocumentedOption[] {
+  switch (kind) {
+    case "parenthesized":
+      return optionsIn(symbols, value);
+    case "intersection":
+      return merge((value as DocType[]).map((type) => optionsIn(symbols, type)), []);
+    case "union": {
+      const variants = (value as DocType[]).map((type) => optionsIn(symbols, type));
+      const everywhere = (name: string) =>
+        variants.every((variant) => variant.some((option) => option.name === name));
+      return merge(variants, []).map((option) => ({
+        ...option,
+        required: option.required && everywhere(option.name),
+      }));
+    }
+    case "typeLiteral":
+      return (value.properties as DocMember[]).map(documented);
+    case "typeRef": {
+      const { typeName, typeParams } = value;
+      if (typeName !== "Omit" && typeName !== "Partial") {
+        return symbols.has(typeName) ? optionsOf(symbols, typeName) : [];
+      }
+      const left = optionsIn(symbols, typeParams[0]);
+      const gone = typeName === "Omit" ? formatType(typeParams[1]) : "";
+      return left.filter((option) => !gone.includes(JSON.stringify(option.name)));
+    }
+    default:
+      return [];
+  }
+}
+
+/** Each option once: what is said of its types together, and the first description. */
+function merge(
+  inherited: readonly DocumentedOption[][],
+  own: readonly DocumentedOption[],
+): DocumentedOption[] {
+  const merged = new Map<string, DocumentedOption>();
+  for (const option of inherited.flat()) {
+    const before = merged.get(option.name);
+    if (before === undefined) merged.set(option.name, option);
+    else {
+      const types = new Set([...before.type.split(" | "), ...option.type.split(" | ")]);
+      const described = before.summary === "" ? option : before;
+      merged.set(option.name, {
+        ...described,
+        required: before.required && option.required,
+        type: [...types].join(" | "),
+      });
+    }
+  }
+  for (const option of own) merged.set(option.name, option);
+  return [...merged.values()];
+}
+
+function documented(member: DocMember): DocumentedOption {
+  const { doc = "", tags = [] } = member.jsDoc ?? {};
+  const inText = /@default \{(.*?)\}(?=\s|$)([^@]*)/s.exec(doc);
+  const tag = tags.find(({ kind }) => kind === "default");
+  const given = inText === null
+    ? [literal(tag?.value ?? ""), tag?.doc ?? ""]
+    : [literal(inText[1]!), inText[2]!];
+  const text = plain(doc.replace(/@default \{.*?\}(?=\s|$)[^@]*/s, ""));
+  const [summary, details] = splitSentence(text);
+  return {
+    name: member.name,
+    type: member.tsType === undefined ? signature(member) : formatType(member.tsType),
+    defaultValue: plain(given.map((part) => part.trim()).filter((part) => part !== "").join(", ")),
+    required: member.optional !== true,
+    summary,
+    details,
+  };
+}
+
+/** A value as code, and words as words. */
+function literal(text: string): string {
+  return /^(?:none|anything|\S*\s.*|)$/s.test(text) && !/^["[{]/.test(text) ? text : `\`${text}\``;
+}
+
+/** Links as code, on one line. */
+function plain(text: string): string {
+  return text
+    .replace(/\{@link(?:code)?\s+([^}|]+?)(?:\s*\|\s*[^}]+)?\}/g, "`$1`")
+    .replace(/\s+/g, " ")
+    .trim();
+}
+
+/** The first sentence, and the rest. */
+function splitSentence(text: string): [string, string] {
+  const end = /[.!?](?=\s+[A-Z`"])/.exec(
+    text.replace(/\b(?:e\.g|i\.e)\./g, (found) => found.replaceAll(".", "·")),
+  );
+  if (end === null) return [text, ""];
+  return [text.slice(0, end.index + 1), text.slice(end.index + 1).trim()];
+}
+
+const WORDS: Readonly<Record<string, string>> = { Duration: "duration", ByteSize: "size" };
+
+function formatType(type: DocType): string {
+  const { kind, value, repr = "" } = type;
+  switch (kind) {
+    case "keyword":
+      return repr;
+    case "literal":
+      return value.kind === "string" ? JSON.stringify(value.string) : repr;
+    case "typeRef": {
+      const name: string = value.typeName;
+      if (name === "ReadonlyArray" || name === "Array") return `${formatType(value.typeParams[0])}[]`;
+      if (name === "Awaitable" || name === "Readonly") return formatType(value.typeParams[0]);
+      if (name === "Record") return `{ [name]: ${formatType(value.typeParams[1])} }`;
+      return WORDS[name] ?? name;
+    }
+    case "array": {
+      const item = formatType(value);
+      return /[ |]/.test(item) ? `(${item})[]` : `${item}[]`;
+    }
+    case "typeOperator":
+      return formatType(value.tsType);
+    case "parenthesized":
+      return formatType(value);
+    case "union":
+      return (value as DocType[]).map(formatType).join(" | ");
+    case "tuple":
+      return `[${(value as DocType[]).map(formatType).join(", ")}]`;
+    case "fnOrConstructor":
+      return signature({ params: value.params, returnType: value.tsType });
+    case "typeLiteral":
+      return `{ ${(value.properties as DocMember[]).map(({ name }) => name).join(", ")} }`;
+    default:
+      return repr;
+  }
+}
+
+function signature({ params = [], returnType }: Pick<DocMember, "params" | "returnType">): string {
+  const names = params.map(({ name = "value", optional }) => optional ? `${name}?` : name).join(", ");
+  return `(${names}) => ${returnType === undefined ? "void" : formatType(returnType)}`;
+}
