@@ -12,16 +12,19 @@ const TABLE = /(<!-- options: (\w+)(?: only ([\w, ]+?))?(?: without ([\w, ]+?))?
 
 /** Replaces the tables of a page. */
 export function writeTables(page: string, symbols: DocSymbols): string {
-  return page.replace(TABLE, (_all, begin: string, name: string, only = "", without = "", end: string) => {
-    const chosen = choose(optionsOf(symbols, name), names(only), names(without));
-    return `${begin}\n${table(chosen)}\n\n${details(chosen)}${end}`;
-  });
+  return page.replace(
+    TABLE,
+    (_all, begin: string, name: string, only?: string, without?: string, end?: string) => {
+      const chosen = choose(optionsOf(symbols, name), names(only), names(without));
+      return `${begin}\n${table(chosen)}\n\n${details(chosen)}${end}`;
+    },
+  );
 }
 
 /** Which options of which interfaces the tables of a page show. */
 export function tablesOf(page: string, symbols: DocSymbols): Map<string, string[]> {
   const found = new Map<string, string[]>();
-  for (const [, , name, only = "", without = ""] of page.matchAll(TABLE)) {
+  for (const [, , name, only, without] of page.matchAll(TABLE)) {
     const chosen = choose(optionsOf(symbols, name!), names(only), names(without)).map((option) =>
       option.name
     );
@@ -30,7 +33,7 @@ export function tablesOf(page: string, symbols: DocSymbols): Map<string, string[
   return found;
 }
 
-function names(list: string): string[] {
+function names(list = ""): string[] {
   return list.split(",").map((name) => name.trim()).filter((name) => name !== "");
 }
 
@@ -92,8 +95,7 @@ async function main(): Promise<void> {
     if (!Deno.args.includes("--check")) await Deno.writeTextFile(path, after);
   }
   if (stale.length > 0 && Deno.args.includes("--check")) {
-    console.error(`Run deno task docs: the tables of ${stale.join(", ")} are not what the types say`);
-    Deno.exit(1);
+    throw new Error(`Run deno task docs: the tables of ${stale.join(", ")} are not what the types say`);
   }
 }
 
