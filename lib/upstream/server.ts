@@ -214,7 +214,7 @@ export class Server implements Standing {
     if (this.#leaving && this.#inFlight === 0) state.onIdle?.(this);
   }
 
-  /** Whether it is a member of the pool with this state, and of no later one. @internal */
+  /** @internal Whether it is a member of the pool with this state, and of no later one. */
   isIn(state: PoolState): boolean {
     return this.#state === state;
   }
