@@ -219,7 +219,7 @@ export class Server implements Standing {
     return this.#state === state;
   }
 
-  /** It becomes a member of another pool as well, whose word counts from now on. @internal By `Pool.takeOver`. */
+  /** @internal By `Pool.takeOver`: it becomes a member of another pool as well, whose word counts from now on. */
   join(state: PoolState): void {
     this.#former = Object.freeze([...this.#former, this.#state]);
     this.#state = state;
