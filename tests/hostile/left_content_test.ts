@@ -44,3 +44,22 @@ Deno.test("content that comes after an early response is not the next request", 
   await connection.untilClosed();
   assertEquals(heads, ["POST / HTTP/1.1", "GET /last HTTP/1.1"]);
 });
+
+Deno.test("content that nobody reads is skipped up to 64 KiB, and ends the connection beyond", async () => {
+  await using upstream = recordingUpstream();
+  await using proxy = await startProxy({
+    upstreams: [upstream.address],
+    requestFilter: (request) => request.method === "POST" ? new Response("no", { status: 403 }) : undefined,
+    listen: LISTEN,
+  });
+  const most = 64 * 1024;
+  for (const [length, served] of [[most, 1], [most + 1, 0]] as const) {
+    upstream.requests.length = 0;
+    using connection = await proxy.connect();
+    await connection.write(`POST / HTTP/1.1\r\nHost: h\r\nContent-Length: ${length}\r\n\r\n`);
+    assertEquals((await connection.readResponse()).status, 403);
+    await connection.write("x".repeat(length) + LAST).catch(() => {});
+    await connection.untilClosed();
+    assertEquals(upstream.requests.length, served, `${length} bytes`);
+  }
+});

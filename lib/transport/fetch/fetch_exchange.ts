@@ -30,6 +30,8 @@ export class FetchExchange {
   #uploadWaitsFor: "client" | "server" = "server";
   #listener: Disposable | null = null;
   #responseIdleMs = 0;
+  /** Whether the response could be read in two ways, so that what follows it on its connection is not to be trusted. */
+  doubtful = false;
 
   constructor(options: SendOptions, wheel: DeadlineWheel) {
     this.#options = options;
@@ -127,9 +129,9 @@ export class FetchExchange {
     const { status, statusText, headers, body } = response;
     this.#responded = true;
     this.#receiving.clear();
-    const doubtful = status < 200 || status > 599 ||
+    this.doubtful = status < 200 || status > 599 ||
       (headers.has("transfer-encoding") && headers.has("content-length"));
-    if (doubtful) {
+    if (this.doubtful) {
       throw this.#abort(
         protocolError(`Cannot pass on the response: status ${status} or its framing is not valid`),
       );

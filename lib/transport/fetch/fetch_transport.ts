@@ -55,7 +55,9 @@ export class FetchTransport implements Transport {
   send(request: OutgoingRequest, peer: Peer, options: SendOptions): void {
     try {
       refuseWhatFetchChanges(request);
-      new FetchExchange(options, this.#wheel).run(request, this.#clientOf(peer)).then(
+      const client = this.#clientOf(peer);
+      const exchange = new FetchExchange(options, this.#wheel);
+      exchange.run(request, client).then(
         (response) => {
           try {
             options.responded(response);
@@ -63,7 +65,11 @@ export class FetchTransport implements Transport {
             response.release();
           }
         },
-        (error) => options.failed(error),
+        (error) => {
+          // `fetch` keeps the connection when it has read all of such a response, and cannot be told to close that one.
+          if (exchange.doubtful && this.#clients.get(peer) === client) this.forget(peer);
+          options.failed(error);
+        },
       );
     } catch (error) {
       options.failed(error as ProxyError);

@@ -260,3 +260,16 @@ Deno.test("ConnectionPool opens 64 connections for 10,000 requests that are 64 a
   assert(upstream.opened <= 64, `${upstream.opened} connections`);
   assertEquals(bench.of(peer), { open: upstream.opened, idle: upstream.opened });
 });
+
+Deno.test("ConnectionPool begins no handshake while 64 hang already", async () => {
+  using bench = new Bench();
+  // Says nothing, so that no handshake ends; the runtime's cannot be called off.
+  await using upstream = rawUpstream((connection) => connection.untilClosed());
+  const peer = peerOf(upstream.address, {});
+  const hanging = Array.from({ length: 64 }, () => bench.send(peer));
+  await upstream.untilOpened(64);
+  await bench.clock.advance(2 * MINUTE);
+  for (const each of hanging) await fails(each, "connection_timeout", 504);
+  const error = await assertRejects(() => bench.send(peer), UpstreamError, "64 TLS handshakes hang already");
+  assertEquals([error.code, error.phase, upstream.opened], ["connection_timeout", "unsent", 64]);
+});

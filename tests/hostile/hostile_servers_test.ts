@@ -1,0 +1,103 @@
+/** Hostile servers behind a whole proxy, on each transport. */
+
+import { assert, assertEquals } from "@std/assert";
+import { eachTransport, TRANSPORTS } from "../support/each_transport.ts";
+import { latin1Text, type RawConnection } from "../support/raw_connection.ts";
+import { type RawUpstream, rawUpstream } from "../support/raw_upstream.ts";
+import type { TestProxy } from "../support/start_proxy.ts";
+import { HOSTILE_SERVERS } from "./hostile_servers.ts";
+
+/** For responses of which the rest does not come. */
+const TIMEOUTS = { connect: "200ms", response: "200ms", idle: "200ms" } as const;
+const NEXT = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext";
+
+/** A server that says whatever it is told to on the connection that asks for `/hostile`, and keeps that open or not. */
+class HostileServer implements AsyncDisposable {
+  readonly upstream: RawUpstream;
+  /** Start lines of all requests, by connection. */
+  readonly asked: string[][] = [];
+  bytes = "";
+  keepsOpen = false;
+
+  constructor() {
+    this.upstream = rawUpstream((connection, index) => this.#serve(connection, index));
+  }
+
+  async #serve(connection: RawConnection, index: number): Promise<void> {
+    const mine: string[] = this.asked[index] = [];
+    for (;;) {
+      const request = await connection.readRequest().catch(() => null);
+      if (request === null) return;
+      mine.push(request.startLine);
+      if (!request.startLine.startsWith("GET /hostile")) {
+        await connection.write(NEXT).catch(() => {});
+        continue;
+      }
+      // A server that is cut off in the middle has failed to write the rest.
+      await connection.write(this.bytes).catch(() => {});
+      if (!this.keepsOpen) return;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.upstream[Symbol.asyncDispose]();
+  }
+}
+
+/** What the client of one request sees: the status and the whole content, or that the connection broke. */
+async function outcomeOf(proxy: TestProxy): Promise<{ status: number; text: string } | "broken"> {
+  using connection = await proxy.connect();
+  await connection.write("GET /hostile HTTP/1.1\r\nHost: h\r\n\r\n");
+  try {
+    for (;;) {
+      const { status, body } = await connection.readResponse();
+      if (status >= 200) return { status, text: latin1Text(body) };
+    }
+  } catch {
+    return "broken";
+  }
+}
+
+/** What is not wrong so far is waited for on a connection that stays open. */
+function isFailure(outcome: Awaited<ReturnType<typeof outcomeOf>>, keepsOpen: boolean): boolean {
+  return outcome === "broken" || outcome.status === 502 || (keepsOpen && outcome.status === 504);
+}
+
+for (const { name, bytes, content, lenient: unstrict } of HOSTILE_SERVERS) {
+  const what = content === undefined ? "fails the request" : "is passed on";
+  eachTransport(`server that sends ${name}: ${what}, and nothing of it is left`, async (start, transport) => {
+    await using server = new HostileServer();
+    await using proxy = await start({
+      upstreams: { servers: [server.upstream.address], retries: false, ejection: false, timeouts: TIMEOUTS },
+    });
+    for (const keepsOpen of [false, true]) {
+      server.bytes = bytes;
+      server.keepsOpen = keepsOpen;
+      const outcome = await outcomeOf(proxy);
+      const lenient = transport === "fetch" ? unstrict : undefined;
+      const passed = outcome !== "broken" && outcome.status < 500 && outcome.text === (content ?? lenient);
+      assert(
+        content === undefined ? isFailure(outcome, keepsOpen) || passed : passed,
+        JSON.stringify(outcome),
+      );
+      const next = await proxy.ask("GET /next");
+      assertEquals([next.status, next.text], [200, "next"]);
+    }
+    // On the connection of what was refused nobody has asked again.
+    if (content === undefined && unstrict === undefined) {
+      for (const lines of server.asked) {
+        const at = lines.findIndex((line) => line.startsWith("GET /hostile"));
+        assert(at === -1 || at === lines.length - 1, JSON.stringify(server.asked));
+      }
+    }
+    assertEquals(server.upstream.errors, []);
+    assertEquals(proxy.servers.map(({ inFlight }) => inFlight), [0]);
+  });
+}
+
+Deno.test("there are at least 60 hostile responses, each with a name of its own", () => {
+  const hostile = HOSTILE_SERVERS.filter(({ content }) => content === undefined);
+  assert(hostile.length >= 60, `${hostile.length}`);
+  assertEquals(new Set(HOSTILE_SERVERS.map(({ name }) => name)).size, HOSTILE_SERVERS.length);
+  assertEquals(TRANSPORTS.length, 2);
+});
