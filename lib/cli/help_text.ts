@@ -18,6 +18,8 @@ Options:
                        runtime's; auto, the first where it will do [auto]
   --admin [ADDR]       Show a dashboard, and take changes with a token, at "host:port",
                        "unix:/path" or a port of 127.0.0.1 [127.0.0.1:6189]
+  --watch              Read the configuration again when its file changes, or a local
+                       module that it imports
   --check              Check the configuration, show what it means, and exit
   --log-level LEVEL    debug, info, warn or error [info]; requests are info
   --log-format FORMAT  text or json [text]
@@ -31,14 +33,17 @@ access log is one. --rate, --keys and --for make up clients who ask at random mo
 
 Logs: a line a request on stdout, everything else on stderr.
 
-Signals: the first SIGINT or SIGTERM ends the proxy once the running requests have
-finished (30 s at most, see gracePeriod), a second one ends it at once.
+Signals: SIGHUP reads the configuration again; one that cannot be used changes nothing.
+The first SIGINT or SIGTERM ends the proxy once the running requests have finished (30 s at
+most, see gracePeriod), a second one ends it at once. SIGUSR2 opens log files again. SIGUSR1
+is the runtime's: it opens a debugger on 127.0.0.1 (forbid it: env --block-signal=USR1 deno ...).
 
 Permissions: --allow-net --allow-read are enough; -A will do.
 
 Exit codes:
   0    stopped as told, or nothing wrong with the configuration
-  1    failed while starting or running, such as an address in use
+  1    failed while starting or running, such as an address in use; or requests were cut off
+       at the end of the gracePeriod
   2    wrong configuration or options; nothing has been started
   130  ended at once by a second SIGINT; 143 by a second SIGTERM
 `;

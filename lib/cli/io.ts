@@ -2,6 +2,9 @@
 
 import type { ByteSink } from "../observe/line_writer.ts";
 
+/** Signals that mean something else. */
+type OtherSignal = "SIGHUP" | "SIGUSR2";
+
 /** Signals that end the program. */
 export type StopSignal = "SIGINT" | "SIGTERM" | "SIGBREAK";
 
@@ -11,6 +14,8 @@ export interface Io {
   readonly stderr: ByteSink;
   /** Calls back at each signal that is meant to end the program. */
   onStopSignal(callback: (signal: StopSignal) => void): Disposable;
+  /** Calls back at each signal of this kind; never where the system does not have it. */
+  onSignal(signal: OtherSignal, callback: () => void): Disposable;
   /** Calls back with what was thrown where nobody could catch it; it does not end the program then. */
   onStrayError(callback: (error: unknown) => void): Disposable;
   /** Ends the program now, whatever runs. */
@@ -33,6 +38,11 @@ export const processIo: Io = {
       stack.defer(() => Deno.removeSignalListener(signal, listener));
     }
     return stack;
+  },
+  onSignal(signal: OtherSignal, callback: () => void): Disposable {
+    if (Deno.build.os === "windows") return { [Symbol.dispose]: () => {} };
+    Deno.addSignalListener(signal, callback);
+    return { [Symbol.dispose]: () => Deno.removeSignalListener(signal, callback) };
   },
   onStrayError(callback: (error: unknown) => void): Disposable {
     const onRejection = (event: PromiseRejectionEvent) => {

@@ -23,6 +23,8 @@ export interface RunOptions {
   readonly source: string;
   /** Only show what the configuration means. */
   readonly check: boolean;
+  /** Whether it is read again when its files change. */
+  readonly watch: boolean;
   /** Where to listen in place of what the configuration says; empty when it counts. */
   readonly listen: readonly ResolvedListen[];
   /** Who talks to clients in place of what the configuration says; `null` when it counts. */
@@ -34,7 +36,7 @@ export interface RunOptions {
 }
 
 const DEFAULT_SOURCE = "proxy.config.ts";
-const FLAGS = ["check", "help", "version"] as const;
+const FLAGS = ["check", "watch", "help", "version"] as const;
 const VALUES = ["listen", "engine", "admin", "log-level", "log-format"] as const;
 
 /**
@@ -64,6 +66,7 @@ export function parseArguments(args: readonly string[]): Command {
     options: {
       source,
       check: parsed.check,
+      watch: parsed.watch,
       listen: parsed.listen.map(readListen),
       engine: parsed.engine === undefined ? null : readChoice("engine", parsed.engine, ENGINE_NAMES, "auto"),
       admin: parsed.admin === undefined ? null : readAdmin(parsed.admin),

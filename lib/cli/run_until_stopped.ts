@@ -1,13 +1,14 @@
 /** A proxy from its start to its end, as a program. */
 
-import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { messageOf, stackOf } from "../core/callback.ts";
 import { systemClock as clock } from "../core/clock.ts";
 import { systemRandom as random } from "../core/random.ts";
 import { createLog, type Log } from "../observe/create_log.ts";
 import { startProxy } from "../server/serve.ts";
+import { FileWatch } from "./file_watch.ts";
 import type { Io, StopSignal } from "./io.ts";
 import type { RunOptions } from "./parse_arguments.ts";
+import type { ProgramConfig } from "./program_config.ts";
 
 /** By convention of shells: 128 and the number of the signal. */
 const SIGNAL_EXIT_CODES: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143, SIGBREAK: 149 };
@@ -15,28 +16,31 @@ const SIGNAL_EXIT_CODES: Readonly<Record<StopSignal, number>> = { SIGINT: 130, S
 /** How long the last lines of the log may take when nobody reads them. */
 const LAST_LINES_MS = 1000;
 
-/** What the program is run with. */
-interface RunUntilStoppedOptions extends Pick<RunOptions, "logLevel" | "logFormat"> {
-  /** Exports of the configuration that nothing reads. */
-  readonly unread: readonly string[];
-}
-
 /**
  * Starts the proxy and resolves when it has stopped.
  *
- * The first signal stops it once the running requests have finished, the second one at once.
+ * The first signal to stop stops it once the running requests have finished, the second one at once. SIGHUP reads the
+ * configuration again, SIGUSR2 opens log files again.
  *
+ * @returns the exit code: 0, or 1 when requests were cut
  * @throws {ListenError} when an address cannot be listened at
  */
 export async function runUntilStopped(
-  config: ResolvedConfig,
-  { logLevel: level, logFormat: format, unread }: RunUntilStoppedOptions,
+  program: ProgramConfig,
+  { config, unread, sources: { hash } }: Awaited<ReturnType<ProgramConfig["load"]>>,
+  { logLevel: level, logFormat: format, watch }: Pick<RunOptions, "logLevel" | "logFormat" | "watch">,
   io: Io,
-): Promise<void> {
+): Promise<number> {
   using log = createLog({ level, format, clock, stdout: io.stdout, stderr: io.stderr });
+  const { observer } = log;
   using _strayErrors = io.onStrayError((error) => reportStrayError(log, error));
-  for (const name of unread) log.observer.event({ kind: "unread_export", name });
-  const starting = startProxy(config, { observer: log.observer, clock, random });
+  for (const name of unread) observer.event({ kind: "unread_export", name });
+  const load = async () => {
+    const { config, unread, sources: { hash, remote } } = await program.load();
+    for (const name of unread) observer.event({ kind: "unread_export", name });
+    return { config, hash, notReloaded: remote };
+  };
+  const starting = startProxy(config, { observer, clock, random, source: { hash, load } });
   let stopping = false;
   using _signals = io.onStopSignal((signal) => {
     if (stopping) {
@@ -47,15 +51,33 @@ export async function runUntilStopped(
     // Also when it comes before the first round of checks is over; why a start failed is told below.
     starting.then((server) => server.shutdown(signal)).catch(() => {});
   });
+  const reload = async (trigger: string): Promise<void> => {
+    const server = await starting;
+    await server.reload(undefined, trigger);
+  };
+  using _hangUp = io.onSignal("SIGHUP", () => void reload("SIGHUP").catch(() => {}));
+  using _reopen = io.onSignal("SIGUSR2", () => log.reopen());
   const server = await starting;
+  using _watch = !watch ? null : new FileWatch({
+    files: program.files,
+    clock,
+    onChange: () => reload("its files have changed"),
+    onError: (error) => reportStrayError(log, error, "--watch"),
+  });
   await server.finished;
+  const cut = await server.shutdown();
   await flushWithin(log, LAST_LINES_MS);
+  return cut === 0 ? 0 : 1;
 }
 
-function reportStrayError(log: Log, error: unknown): void {
+function reportStrayError(
+  log: Log,
+  error: unknown,
+  name = "A promise or timer of the configuration",
+): void {
   log.observer.event({
     kind: "callback_error",
-    name: "A promise or timer of the configuration",
+    name,
     message: messageOf(error),
     stack: stackOf(error),
   });

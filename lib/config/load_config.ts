@@ -3,6 +3,7 @@
 import { pathToFileURL } from "node:url";
 import { ConfigError } from "./config_error.ts";
 import { explainLoadError } from "./explain_load_error.ts";
+import type { ModuleGraph, ModuleSources } from "./module_graph.ts";
 import { pickExports } from "./pick_exports.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
 import { completeConfig } from "./resolve_config.ts";
@@ -12,6 +13,8 @@ interface LoadedConfig {
   readonly config: ResolvedConfig;
   /** Exports that nothing reads. */
   readonly unread: readonly string[];
+  /** Where it is from; `null` unless it was loaded by a graph. */
+  readonly sources: ModuleSources | null;
 }
 
 /** What people write configurations in elsewhere, by the end of the name. */
@@ -28,15 +31,23 @@ const OTHER_FORMATS: Readonly<Record<string, string>> = {
  * Loads a configuration module, checks what it exports, and completes it.
  *
  * @param source path of the file, relative ones from the working directory; or a URL (`file:`, `https:`, `jsr:`, ...)
+ * @param graph loads it, and what it imports, anew; without it the runtime loads it once
+ * @param files set to the files that were found by the graph, also when the configuration cannot be used
  * @throws {ConfigError} when it cannot be read or loaded, or anything is wrong with it
  */
-export async function loadConfig(source: string | URL): Promise<LoadedConfig> {
+export async function loadConfig(
+  source: string | URL,
+  graph: ModuleGraph | null = null,
+  files: Set<string> = new Set(),
+): Promise<LoadedConfig> {
   const where = String(source);
   let url: string | undefined;
   let module: Record<string, unknown>;
+  let sources: ModuleSources | null = null;
   try {
     url = toModuleUrl(where);
-    module = await import(url);
+    if (graph === null) module = await import(url);
+    else ({ module, sources } = await graph.load(url, files));
   } catch (cause) {
     const isThere = !/^Module not found/.test((cause as Error)?.message);
     const message = (isThere ? explainFormat(where) : undefined) ?? explainLoadError(cause, url);
@@ -48,7 +59,7 @@ export async function loadConfig(source: string | URL): Promise<LoadedConfig> {
   if (format !== undefined) throw new ConfigError(where, [{ path: "", message: format }]);
   const { config, problems, unread } = pickExports(module);
   if (problems.length > 0) throw new ConfigError(where, problems);
-  return { config: completeConfig(config as ProxyConfig), unread };
+  return { config: completeConfig(config as ProxyConfig), unread, sources };
 }
 
 /** Says of a file that is no module what it is instead, by its name. */

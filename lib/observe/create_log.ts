@@ -32,6 +32,8 @@ export interface Log extends Disposable {
   readonly logger: Logger;
   /** Writes what waits to be written. */
   flush(): Promise<void>;
+  /** Opens log files again, which somebody has moved away. */
+  reopen(): void;
 }
 
 /**
@@ -57,6 +59,9 @@ export function createLog(options: LogOptions): Log {
     logger,
     async flush(): Promise<void> {
       await Promise.all([accessWriter.flush(), eventWriter.flush()]);
+    },
+    reopen(): void {
+      // The streams of the process are whoever's that has started it.
     },
     [Symbol.dispose](): void {
       accessHandler.destroy();

@@ -22,7 +22,7 @@ export class ProxyServer implements AsyncDisposable {
   readonly #finished = Promise.withResolvers<void>();
   /** Keeps the process running: timers of the clock do not, and nothing else may while checks or a listener wait. */
   #alive: ReturnType<typeof setInterval> | undefined;
-  #shutdown: Promise<void> | null = null;
+  #shutdown: Promise<number> | null = null;
   #ready = false;
 
   /** @internal Use `serve`. */
@@ -154,18 +154,20 @@ export class ProxyServer implements AsyncDisposable {
    * again gives the same promise.
    *
    * @param reason what the log says of it
+   * @returns how many requests were cut off
    */
-  shutdown(reason = "shutdown()"): Promise<void> {
+  shutdown(reason = "shutdown()"): Promise<number> {
     this.#shutdown ??= this.#drain(reason);
     return this.#shutdown;
   }
 
-  async #drain(reason: string): Promise<void> {
+  async #drain(reason: string): Promise<number> {
     this.#ready = false;
     const abandonedRequests = await this.#generations.drain(reason, () => this.#listeners.stop());
     await this.#cut();
     this.#parts.observer.event({ kind: "stopped", abandonedRequests });
     this.#finished.resolve();
+    return abandonedRequests;
   }
 
   /** Ends everything at once. */

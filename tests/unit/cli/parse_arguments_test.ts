@@ -11,6 +11,7 @@ Deno.test("parseArguments() has defaults for everything", () => {
     options: {
       source: "proxy.config.ts",
       check: false,
+      watch: false,
       listen: [],
       engine: null,
       admin: null,
@@ -24,6 +25,7 @@ Deno.test("parseArguments() reads every option, before and after the configurati
   const options = {
     source: "my.config.ts",
     check: true,
+    watch: true,
     listen: [
       { hostname: "::1", port: 80, engine: "http1", limits: LIMITS },
       { hostname: "0.0.0.0", port: 0, engine: "http1", limits: LIMITS },
@@ -33,7 +35,17 @@ Deno.test("parseArguments() reads every option, before and after the configurati
     logLevel: "warn",
     logFormat: "json",
   } as const;
-  const before = ["--check", "--listen", "[::1]:80", "--listen=0", "--engine", "deno", "--admin", "[::1]:7"];
+  const before = [
+    "--check",
+    "--watch",
+    "--listen",
+    "[::1]:80",
+    "--listen=0",
+    "--engine",
+    "deno",
+    "--admin",
+    "[::1]:7",
+  ];
   const after = ["--log-level=warn", "--log-format", "json"];
   for (const args of [[...before, "my.config.ts", ...after], ["my.config.ts", ...after, ...before]]) {
     assertEquals(parseArguments(args), { kind: "run", options });

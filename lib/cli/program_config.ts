@@ -1,0 +1,97 @@
+/** The configuration of the program: its file, and what the command line says in place of it. */
+
+import type { AdminPlace, ResolvedAdmin } from "../config/admin_options.ts";
+import { formatListen } from "../config/format_listen.ts";
+import { loadConfig } from "../config/load_config.ts";
+import { ModuleGraph, type ModuleSources } from "../config/module_graph.ts";
+import type { EngineName, ResolvedConfig, ResolvedListen } from "../config/proxy_config.ts";
+import { isPrivatePlace, resolveAdmin } from "../config/resolve_admin.ts";
+import { withEngine } from "../config/resolve_listen.ts";
+import type { RunOptions } from "./parse_arguments.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** What was read. */
+interface ProgramConfigLoad {
+  readonly config: ResolvedConfig;
+  /** Exports that nothing reads. */
+  readonly unread: readonly string[];
+  readonly sources: ModuleSources;
+}
+
+/** Reads the configuration as often as it is asked to. */
+export class ProgramConfig implements Disposable {
+  readonly #options: RunOptions;
+  readonly #graph = new ModuleGraph();
+  /** The files that it is made of, for all that is known. */
+  readonly files: Set<string> = new Set();
+
+  constructor(options: RunOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Reads it.
+   *
+   * @throws {ConfigError} when it cannot be used
+   * @throws {UsageError} when the command line does not fit it
+   */
+  async load(): Promise<ProgramConfigLoad> {
+    const { source, listen, engine, admin } = this.#options;
+    const found = new Set<string>();
+    try {
+      const { config: loaded, unread, sources } = await loadConfig(source, this.#graph, found);
+      const places = listen.length === 0 ? loaded.listen : listenInstead(listen, loaded.listen);
+      const config = {
+        ...loaded,
+        listen: engine === null ? places : places.map((place) => by(engine, place)),
+        admin: admin === null ? loaded.admin : adminAt(admin, loaded.admin),
+      };
+      this.files.clear();
+      return { config, unread, sources: sources! };
+    } finally {
+      // Of one that cannot be loaded not all files are known: those of the one before may be what has to be mended.
+      for (const file of found) this.files.add(file);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#graph[Symbol.dispose]();
+  }
+}
+
+/**
+ * The places of the command line, which treat fields and clients as those of the configuration do where these agree: a key by
+ * a field that is dropped would otherwise find none.
+ */
+function listenInstead(
+  places: readonly ResolvedListen[],
+  configured: readonly ResolvedListen[],
+): readonly ResolvedListen[] {
+  const [first, ...others] = configured.filter(({ redirectPort }) => redirectPort === undefined);
+  if (first === undefined) return places;
+  const { underscores, limits, proxyProtocol, engine, tls } = first;
+  const fields = others.some((each) => each.underscores !== underscores) || underscores === undefined
+    ? {}
+    : { underscores };
+  const clients = others.length > 0 || tls !== undefined
+    ? {}
+    : { limits, engine, ...(proxyProtocol === undefined ? {} : { proxyProtocol }) };
+  return places.map((place) => ({ ...place, ...fields, ...clients }));
+}
+
+/** @throws {UsageError} when others than this machine reach the place, and nobody has a token */
+function adminAt(listen: AdminPlace, configured: ResolvedAdmin | null): ResolvedAdmin {
+  const admin = configured ?? resolveAdmin(true)!;
+  if (isPrivatePlace(listen)) return { ...admin, listen };
+  if (admin.tokens.size > 0) return { ...admin, listen, read: "token" };
+  throw new UsageError(
+    `--admin must not be ${formatListen(listen)} without admin.tokens: others than this machine can reach it`,
+  );
+}
+
+/** @throws {UsageError} when the engine cannot do what the place is configured to */
+function by(engine: EngineName, place: ResolvedListen): ResolvedListen {
+  const made = withEngine(place, engine);
+  if (typeof made !== "string") return made;
+  throw new UsageError(`--engine must not be "${engine}" at ${formatListen(place)}: ${made}`);
+}

@@ -1,0 +1,148 @@
+/** Loads modules anew, together with the local modules that they import. */
+
+import { createHash } from "node:crypto";
+import * as nodeModule from "node:module";
+import { fileURLToPath } from "node:url";
+
+/** A module, and where it is from. */
+interface LoadedModule {
+  readonly module: Record<string, unknown>;
+  readonly sources: ModuleSources;
+}
+
+/** What a module was made of. */
+export interface ModuleSources {
+  /** Paths of the files: the module's own, and those of local modules that it imports, directly or not. */
+  readonly files: readonly string[];
+  /** SHA-256 of the files in hexadecimal; of the address of a module that is no file. */
+  readonly hash: string;
+  /** Addresses of modules that are not loaded anew: those of other machines, without packages, which have versions. */
+  readonly remote: readonly string[];
+}
+
+/** What is found out while modules are loaded. */
+interface Finding {
+  readonly version: number;
+  readonly files: Set<string>;
+  readonly remote: Set<string>;
+}
+
+type Resolve = (specifier: string, context: { parentURL?: string }, next: NextResolve) => { url: string };
+type NextResolve = (specifier: string, context: { parentURL?: string }) => { url: string };
+
+const QUERY = "lbproxy-load";
+const VERSION = new RegExp(`[?&]${QUERY}=(\\d+)$`);
+/** This package, whose modules are what they are; a configuration in its folder is none of them. */
+const OWN = ["mod.ts", "lib/", "vendor/"].map((path) => new URL(`../../${path}`, import.meta.url).href);
+
+/**
+ * Loads a module as often as it is asked to.
+ *
+ * The runtime keeps each module by its address for good, so that a second load needs other addresses: these get a query, and
+ * the runtime is told to resolve what they import the same way. `import.meta.dirname` and `filename` stay what they are. What was
+ * loaded before stays in memory, as long as the process lives.
+ */
+export class ModuleGraph implements Disposable {
+  readonly #hooks: { deregister(): void };
+  #loads = 0;
+  #finding: Finding | null = null;
+  /** Addresses of the first load, which have no query. */
+  readonly #first = new Set<string>();
+
+  constructor() {
+    const resolve: Resolve = (specifier, context, next) => this.#resolve(specifier, context, next);
+    this.#hooks = (nodeModule as unknown as Hooks).registerHooks({ resolve });
+  }
+
+  /**
+   * Loads a module, one at a time.
+   *
+   * @param files set to the files that were found, also when it cannot be loaded
+   */
+  async load(url: string, files: Set<string> = new Set()): Promise<LoadedModule> {
+    const finding: Finding = { version: ++this.#loads, files, remote: new Set() };
+    this.#finding = finding;
+    if (!isLocal(url)) {
+      finding.remote.add(url);
+      const hash = createHash("sha256").update(url).digest("hex");
+      return { module: await import(url), sources: { files: [], hash, remote: [...finding.remote] } };
+    }
+    files.add(fileURLToPath(url));
+    try {
+      const module = await import(this.#versioned(url, finding.version));
+      const sorted = [...files].sort();
+      return { module, sources: { files: sorted, hash: await hashOf(sorted), remote: [...finding.remote] } };
+    } catch (error) {
+      throw withoutVersions(error);
+    }
+  }
+
+  #versioned(url: string, version: number): string {
+    if (version > 1) return `${url}${url.includes("?") ? "&" : "?"}${QUERY}=${version}`;
+    this.#first.add(url);
+    return url;
+  }
+
+  #resolve(specifier: string, context: { parentURL?: string }, next: NextResolve): { url: string } {
+    const found = next(specifier, context);
+    const parent = context.parentURL ?? "";
+    const version = this.#first.has(parent) ? 1 : Number(VERSION.exec(parent)?.[1] ?? 0);
+    if (version === 0 || VERSION.test(found.url)) return found;
+    const finding = this.#finding?.version === version ? this.#finding : null;
+    if (isLocal(found.url)) {
+      finding?.files.add(fileURLToPath(found.url));
+      return { ...found, url: this.#versioned(found.url, version) };
+    }
+    if (/^https?:/.test(found.url) && !found.url.startsWith("https://jsr.io/")) {
+      finding?.remote.add(found.url);
+    }
+    return found;
+  }
+
+  /** Resolves as the runtime does from now on. */
+  [Symbol.dispose](): void {
+    this.#hooks.deregister();
+  }
+}
+
+/** Of `node:module`, without types so far. */
+interface Hooks {
+  registerHooks(hooks: { resolve: Resolve }): { deregister(): void };
+}
+
+/** Whether it is a file of the configuration's own. */
+function isLocal(url: string): boolean {
+  return url.startsWith("file:") && !url.includes("/node_modules/") &&
+    !OWN.some((own) => url.startsWith(own));
+}
+
+/**
+ * SHA-256 of files, by their paths and contents.
+ *
+ * @returns in hexadecimal
+ */
+export async function hashOf(files: readonly string[]): Promise<string> {
+  const hash = createHash("sha256");
+  for (const file of files) {
+    hash.update(`${file}\0`);
+    try {
+      hash.update(await Deno.readFile(file));
+    } catch {
+      // Gone, or not to be read: that is what is known of it.
+    }
+  }
+  return hash.digest("hex");
+}
+
+/** An operator knows files by their names. */
+function withoutVersions(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const strip = (text: string): string => text.replaceAll(new RegExp(`[?&]${QUERY}=\\d+`, "g"), "");
+  try {
+    error.message = strip(error.message);
+    if (error.stack !== undefined) error.stack = strip(error.stack);
+  } catch {
+    // An error of a configuration may be frozen.
+  }
+  return error;
+}

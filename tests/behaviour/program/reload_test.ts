@@ -1,0 +1,100 @@
+/** The program as an operator reloads it. */
+
+import { assertEquals, assertMatch } from "@std/assert";
+import { ProgramFolder } from "../../support/program.ts";
+import { rawClient } from "../../support/raw_client.ts";
+import { askAt, readAnswer } from "../../support/start_proxy.ts";
+import { startUpstream } from "../../support/start_upstream.ts";
+
+const CONFIG = `
+  import { servers } from "./servers.ts";
+  export const listen = "127.0.0.1:0";
+  export const upstreams = servers;
+  export const limiter = { key: "header:user", limit: 2, window: "1h" };
+`;
+
+function serversFor(...addresses: string[]): string {
+  return `export const servers: string[] = ${JSON.stringify(addresses)};`;
+}
+
+Deno.test("lbproxy reads its configuration again at SIGHUP, and what that imports, and keeps its counts", async () => {
+  await using a = startUpstream("a");
+  await using b = startUpstream("b");
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": CONFIG,
+    "servers.ts": serversFor(a.address),
+  });
+  await using program = folder.start(["--listen", "127.0.0.1:0"]);
+  const port = Number((await program.address()).split(":")[1]);
+  using open = await rawClient(port);
+  await open.write("GET / HTTP/1.1\r\nHost: h\r\nuser: x\r\n\r\n");
+  assertEquals((await readAnswer(open)).text, "a");
+  await Deno.writeTextFile(`${folder.path}/servers.ts`, serversFor(b.address));
+  program.kill("SIGHUP");
+  await program.stderrMatch(/info Configuration 2 runs \(SIGHUP\)\n/);
+  await open.write("GET / HTTP/1.1\r\nHost: h\r\nuser: x\r\n\r\n");
+  assertEquals((await readAnswer(open)).text, "b");
+  assertEquals((await askAt(port, "GET /", ["user: x"])).status, 429);
+  await Deno.writeTextFile(`${folder.path}/servers.ts`, `export const servers = ["nowhere"];`);
+  program.kill("SIGHUP");
+  const [line] = await program.stderrMatch(/error The configuration was not loaded.*\n/);
+  assertMatch(
+    line,
+    /\(SIGHUP\), number 2 goes on: upstreams\[0\] must be "host:port", received "nowhere"\n$/,
+  );
+  assertEquals((await askAt(port)).text, "b");
+  program.kill("SIGTERM");
+  assertEquals((await program.ended).code, 0);
+});
+
+Deno.test("lbproxy --watch reads its configuration again when a file of it changes, also one that could not be used before", async () => {
+  await using a = startUpstream("a");
+  await using b = startUpstream("b");
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": CONFIG,
+    "servers.ts": serversFor(a.address),
+  });
+  await using program = folder.start(["--watch"]);
+  const port = Number((await program.address()).split(":")[1]);
+  assertEquals((await askAt(port)).text, "a");
+  await Deno.writeTextFile(`${folder.path}/servers.ts`, "export const servers = [;");
+  await program.stderrMatch(
+    /error The configuration was not loaded \(its files have changed\), number 1 goes on: syntax error/,
+  );
+  // As editors write: another file takes the place of the one that is watched.
+  await Deno.writeTextFile(`${folder.path}/new`, serversFor(b.address));
+  await Deno.rename(`${folder.path}/new`, `${folder.path}/servers.ts`);
+  await program.stderrMatch(/info Configuration 2 runs \(its files have changed\)\n/);
+  assertEquals((await askAt(port)).text, "b");
+  await Deno.writeTextFile(`${folder.path}/more.ts`, `export const gracePeriod = "1s";`);
+  await Deno.writeTextFile(`${folder.path}/proxy.config.ts`, `export * from "./more.ts"; ${CONFIG}`);
+  await program.stderrMatch(/info Configuration 3 runs/);
+  await Deno.writeTextFile(`${folder.path}/more.ts`, `export const gracePeriod = "2s";`);
+  await program.stderrMatch(/info Configuration 4 runs/);
+  program.kill("SIGTERM");
+  await program.stderrMatch(/Stopping \(SIGTERM\)/);
+  assertEquals((await program.ended).code, 0);
+});
+
+Deno.test("lbproxy exits 1 when requests were cut off at the end of the grace period", async () => {
+  const arrived = Promise.withResolvers<void>();
+  await using upstream = startUpstream({
+    handler: () => {
+      arrived.resolve();
+      return new Promise<Response>(() => {});
+    },
+  });
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": `
+      export const listen = "127.0.0.1:0"; export const upstreams = ["${upstream.address}"];
+      export const gracePeriod = "50ms";`,
+  });
+  await using program = folder.start([]);
+  using client = await rawClient(Number((await program.address()).split(":")[1]));
+  await client.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+  await arrived.promise;
+  program.kill("SIGTERM");
+  const { code, stderr } = await program.ended;
+  assertEquals(code, 1);
+  assertMatch(stderr, /warn Stopped: 1 request did not finish in time/);
+});
