@@ -51,7 +51,6 @@ export type {
   EngineName,
   Listen,
   ListenOptions,
-  ListenTlsOptions,
   OnListen,
   PoolOptions,
   PoolServers,
@@ -61,6 +60,13 @@ export type {
   Upstreams,
 } from "./lib/config/proxy_config.ts";
 export type { AdminOptions, AdminToken, ReadinessOptions } from "./lib/config/admin_options.ts";
+export type {
+  CertificateLookup,
+  CertificateOptions,
+  ListenTlsOptions,
+  TlsVersion,
+  UnknownNames,
+} from "./lib/config/listen_tls.ts";
 export type { ClientLimitOptions, ClientTimeoutOptions } from "./lib/config/client_limits.ts";
 export type { ServerOptions, TimeoutOptions } from "./lib/config/server_options.ts";
 export type { OverloadOptions } from "./lib/config/overload_options.ts";

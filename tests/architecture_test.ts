@@ -117,8 +117,10 @@ const FOREIGN_IMPORTS: Exceptions = {
   ...Object.fromEntries(
     ["tls_acceptor.ts: node:net", "tls_acceptor.ts: node:tls", "tcp_handle.ts: node:net"]
       .concat(["secured_socket.ts: node:net", "secured_socket.ts: node:tls"])
+      .concat(["certificate_finder.ts: node:tls", "certificate_store.ts: node:tls"])
       .map((each) => [`lib/engine/tls/${each}`, "TLS with TCP_NODELAY and ALPN, which Deno has from there"]),
   ),
+  "lib/engine/certificate.ts: node:crypto": "reads certificates, which Deno has from there, once each",
   "lib/engine/deno/deno_listener.ts: node:timers": "setImmediate, which Deno has from there",
   "lib/balancer/sticky_sessions.ts: node:crypto":
     "HMAC without a promise, once a server and not once a request",

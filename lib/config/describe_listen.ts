@@ -2,6 +2,7 @@
 
 import { describeClientLimits } from "./client_limits.ts";
 import { formatListen } from "./format_listen.ts";
+import type { ResolvedCertificate } from "./listen_tls.ts";
 import type { ResolvedListen } from "./proxy_config.ts";
 
 /** Writes one place for people; keys and certificates are named by their files, not shown. */
@@ -24,9 +25,21 @@ function describePlace(listen: ResolvedListen): string {
     return `${place}, sends clients to https${redirectPort === 443 ? "" : ` at port ${redirectPort}`}`;
   }
   if (tls === undefined) return place;
-  const origins = [tls.cert, tls.key].filter((text) => !text.includes("-----BEGIN"));
-  const watched = origins.length === 0
-    ? "given as text"
-    : `from ${origins.join(" and ")}, read again on change`;
-  return `${place}, TLS${engine === "deno" ? " with HTTP/2" : ""}, certificate ${watched}`;
+  const { certificates, lookup, refusesUnknown, minVersion } = tls;
+  const parts = [
+    `${place}, TLS${minVersion === "1.2" ? "" : ` ${minVersion}`}${engine === "deno" ? " with HTTP/2" : ""}`,
+  ];
+  for (const [index, certificate] of certificates.entries()) {
+    parts.push(describeCertificate(certificate, index));
+  }
+  if (lookup !== null) parts.push("certificates that certificates() finds");
+  if (refusesUnknown) parts.push("no other names");
+  return parts.join(", ");
+}
+
+function describeCertificate({ names, cert, key }: ResolvedCertificate, index: number): string {
+  const files = [cert, key].filter((text) => !text.includes("-----BEGIN"));
+  const origin = files.length === 0 ? "given as text" : `from ${files.join(" and ")}, read again on change`;
+  const whose = names !== null ? ` of ${names.join(" ")}` : index === 0 ? "" : " of the names in it";
+  return `certificate${whose} ${origin}`;
 }

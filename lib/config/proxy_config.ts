@@ -13,6 +13,7 @@ import type { TransportOptions, TransportPlan } from "../transport/select_transp
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedWebSocket, WebSocketOptions } from "../transport/websocket/web_socket_options.ts";
 import type { AdminOptions, ResolvedAdmin } from "./admin_options.ts";
+import type { ListenTlsOptions, ResolvedListenTls } from "./listen_tls.ts";
 import type { OverloadOptions, ResolvedOverload } from "./overload_options.ts";
 import type { ResolvedRollback, RollbackOptions } from "./rollback_options.ts";
 import type { RetryFunction, RetryOptions, RetryPolicy } from "./retry_options.ts";
@@ -75,14 +76,6 @@ export interface ProxyProtocolOptions {
 export const ENGINE_NAMES: readonly EngineName[] = ["auto", "http1", "deno"];
 /** Name of one of them. */
 export type EngineName = "auto" | "http1" | "deno";
-
-/** The certificate of a listener. */
-export interface ListenTlsOptions {
-  /** PEM text of the certificate, those of its authorities behind it; or the path of a file with it, which is watched. */
-  cert: string;
-  /** PEM text of the key of `cert`, or the path of a file with it, which is watched. */
-  key: string;
-}
 
 /** `"host:port"`, a port, or the object form. */
 export type Listen = string | number | ListenOptions;
@@ -197,8 +190,8 @@ export interface ResolvedPool {
 export interface ResolvedListen {
   readonly hostname: string;
   readonly port: number;
-  /** Certificate and key as configured; none on a listener without TLS. */
-  readonly tls?: Readonly<ListenTlsOptions>;
+  /** None on a listener without TLS. */
+  readonly tls?: ResolvedListenTls;
   /** Path of the socket, which takes the place of host and port. */
   readonly unix?: string;
   /** Port that clients are sent to; none on a listener that forwards. */

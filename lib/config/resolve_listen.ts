@@ -3,6 +3,7 @@
 import { TrustedProxies } from "../http/trusted_proxies.ts";
 import { isBrokenIpv4 } from "./broken_ipv4.ts";
 import { describeClientLimits, resolveClientLimits } from "./client_limits.ts";
+import { denoCanServe, resolveListenTls } from "./listen_tls.ts";
 import type { EngineName, Listen, ListenOptions, ResolvedListen } from "./proxy_config.ts";
 
 const DEFAULT_HOSTNAME = "0.0.0.0";
@@ -61,8 +62,9 @@ export function engineOf({ engine = "auto", tls }: ListenOptions): Exclude<Engin
  */
 export function withEngine(listen: ResolvedListen, name: EngineName): ResolvedListen | string {
   const { tls, limits, proxyProtocol } = listen;
-  const engine = engineOf({ engine: name, ...(tls === undefined ? {} : { tls }) });
+  const engine = engineOf({ engine: name, ...(tls === undefined ? {} : { tls: {} }) });
   if (engine === "deno") {
+    if (tls !== undefined && !denoCanServe(tls)) return "it takes one certificate, for every name";
     if (proxyProtocol !== undefined) return "it takes no PROXY headers";
     const [first] = describeClientLimits(limits);
     if (first !== undefined) return `it cannot limit clients (${first})`;
@@ -79,7 +81,7 @@ function parseOptions(options: ListenOptions): ResolvedListen | undefined {
   return Object.freeze({
     hostname,
     port,
-    ...(tls === undefined ? {} : { tls: Object.freeze({ ...tls }) }),
+    ...(tls === undefined ? {} : { tls: resolveListenTls(tls) }),
     ...(unix === undefined ? {} : { unix }),
     ...(redirectPort === undefined ? {} : { redirectPort }),
     ...(underscores === "drop" ? {} : { underscores }),

@@ -1,6 +1,6 @@
 /** The certificate of a listener, as text or in files. */
 
-import type { ListenTlsOptions } from "../config/proxy_config.ts";
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 
 /** Certificate and key as PEM texts. */
 export interface Certificate {
@@ -9,7 +9,7 @@ export interface Certificate {
 }
 
 /** Whether any part of it is in a file, which may change. */
-export function isInFiles({ cert, key }: ListenTlsOptions): boolean {
+export function isInFiles({ cert, key }: Certificate): boolean {
   return isPath(cert) || isPath(key);
 }
 
@@ -18,22 +18,100 @@ export function isInFiles({ cert, key }: ListenTlsOptions): boolean {
  *
  * @throws {Error} when a file cannot be read, with its path and the reason
  */
-export function readCertificate({ cert, key }: ListenTlsOptions): Certificate {
+export function readCertificate({ cert, key }: Certificate): Certificate {
   return { cert: readPem(cert, "certificate"), key: readPem(key, "key") };
 }
 
 /**
- * Finds out whether a listener can use the two, by opening one for a moment on a free port of loopback. A process that may
+ * Finds out whether a listener can use the two. The runtime's `node:tls` takes a key of another certificate, and then fails
+ * every handshake; its `Deno.listenTls` does not. So one is opened for a moment on a free port of loopback; a process that may
  * not listen there goes without: else it would need a permission for nothing but this.
  *
+ * @returns the certificate, without those behind it
  * @throws {Error} when they are not a certificate and its key
  */
-export function tryCertificate({ cert, key }: Certificate): void {
+export function tryCertificate({ cert, key }: Certificate): X509Certificate {
+  const certificate = checkPair({ cert, key });
   try {
     Deno.listenTls({ hostname: "127.0.0.1", port: 0, cert, key }).close();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
   }
+  return certificate;
+}
+
+/**
+ * Finds out whether the two belong together.
+ *
+ * @returns the certificate, without those behind it
+ * @throws {Error} when they do not, or are something else
+ */
+export function checkPair({ cert, key }: Certificate): X509Certificate {
+  const certificate = withSubject("the certificate", () => certificatesOf(cert)[0]!);
+  const privateKey = withSubject("the key", () => privateKeyOf(key));
+  if (!certificate.checkPrivateKey(privateKey)) throw new Error("the key is that of another certificate");
+  return certificate;
+}
+
+function withSubject<Value>(subject: string, make: () => Value): Value {
+  try {
+    return make();
+  } catch (error) {
+    throw new Error(`${subject} ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/**
+ * The certificates in a text, all of which have to be good.
+ *
+ * @throws {Error} when one is not, or there is none; to be read behind what they stand in
+ */
+export function certificatesOf(text: string): X509Certificate[] {
+  const found = text.match(
+    /-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]*-----END (?:TRUSTED )?CERTIFICATE-----/g,
+  );
+  if (found === null) throw new Error(`has no certificate${kindOf(text)}`);
+  return found.map((each, index) => {
+    try {
+      return new X509Certificate(each);
+    } catch {
+      const which = found.length === 1 ? "a certificate" : `a certificate (number ${index + 1})`;
+      throw new Error(`has ${which} that cannot be read`);
+    }
+  });
+}
+
+/**
+ * The private key in a text.
+ *
+ * @throws {Error} when there is none that can be used; to be read behind what it stands in
+ */
+export function privateKeyOf(text: string): KeyObject {
+  if (!/-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/.test(text)) {
+    throw new Error(`has no private key${kindOf(text)}`);
+  }
+  if (/-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: .*ENCRYPTED/m.test(text)) {
+    throw new Error("has a private key that is encrypted, for which nobody would know the password");
+  }
+  try {
+    return createPrivateKey(text);
+  } catch {
+    throw new Error("has a private key that cannot be read");
+  }
+}
+
+/** Names the kind of PEM text that was found instead. */
+function kindOf(text: string): string {
+  const kind = /-----BEGIN ([A-Z ]+)-----/.exec(text)?.[1];
+  return kind === undefined ? "" : `, but a ${kind.toLowerCase()}`;
+}
+
+/** The DNS names that a certificate is for, in lower case (RFC 9525 section 6.3: its subject is none). */
+export function dnsNames({ subjectAltName }: X509Certificate): string[] {
+  return Array.from(
+    (subjectAltName ?? "").matchAll(/(?:^|, )DNS:([^,\s]+)/g),
+    ([, name]) => name!.toLowerCase(),
+  );
 }
 
 /** Whether a text is the path of a file, and not what would be in it. */

@@ -1,21 +1,23 @@
 /** Notices that the files of a certificate have changed. */
 
 import type { Clock } from "../core/clock.ts";
-import type { ListenTlsOptions } from "../config/proxy_config.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
-import { type Certificate, readCertificate, tryCertificate } from "./certificate.ts";
+import { type Certificate, readCertificate } from "./certificate.ts";
 
 /** How often the files are looked at. */
 const LOOK_EVERY_MS = 1000;
 
 /** What a {@linkcode CertificateWatch} takes. */
 export interface CertificateWatchOptions {
-  readonly tls: ListenTlsOptions;
+  /** Where it is: texts, or paths of files. */
+  readonly source: Certificate;
   /** The one in use. */
   readonly current: Certificate;
   readonly clock: Clock;
-  /** Told of a new one that has been found to be good; the next look comes after it. */
-  readonly onChange: (certificate: Certificate) => Promise<void>;
+  /** How long between two looks. @default {a second} */
+  readonly everyMs?: number;
+  /** Told of a new one; the next look comes after it. What it throws is why the new one is of no use. */
+  readonly onChange: (certificate: Certificate) => void | Promise<void>;
   /** Told why files that have changed are of no use; once for the same reason. */
   readonly onProblem: (problem: string) => void;
 }
@@ -24,11 +26,14 @@ export interface CertificateWatchOptions {
  * Reads the files once a second and compares.
  *
  * The runtime can watch files, but what renews certificates swaps symbolic links and whole folders, which a watch on
- * a file does not see. Certificate and key are two files: between the two writes they do not fit, and are left alone.
+ * a file does not see. Certificate and key are two files: between the two writes they do not fit, so that nothing is said of
+ * what is of no use until it has been found so twice.
  */
 export class CertificateWatch implements Disposable {
   readonly #options: CertificateWatchOptions;
   #current: Certificate;
+  /** What was of no use when it was looked at last. */
+  #seen: Certificate | null = null;
   #problem = "";
   #timer: Disposable | null = null;
   #disposed = false;
@@ -43,15 +48,14 @@ export class CertificateWatch implements Disposable {
     if (this.#disposed) return;
     this.#timer = this.#options.clock.setTimer(() => {
       this.#look().finally(() => this.#lookLater());
-    }, LOOK_EVERY_MS);
+    }, this.#options.everyMs ?? LOOK_EVERY_MS);
   }
 
   async #look(): Promise<void> {
+    let found: Certificate | null = null;
     try {
-      const found = readCertificate(this.#options.tls);
-      const { cert, key } = this.#current;
-      if (found.cert === cert && found.key === key) return void (this.#problem = "");
-      tryCertificate(found);
+      found = readCertificate(this.#options.source);
+      if (isSame(found, this.#current)) return void (this.#problem = "");
       await this.#options.onChange(found);
       this.#current = found;
       this.#problem = "";
@@ -59,6 +63,10 @@ export class CertificateWatch implements Disposable {
       // Says nothing of the files.
       if (resourceShortage(error) !== null) return;
       const problem = error instanceof Error ? error.message : String(error);
+      const before = this.#seen;
+      this.#seen = found;
+      // One of the two files may not have been written yet.
+      if (found !== null && (before === null || !isSame(found, before))) return;
       if (problem === this.#problem || this.#disposed) return;
       this.#problem = problem;
       this.#options.onProblem(problem);
@@ -70,4 +78,8 @@ export class CertificateWatch implements Disposable {
     this.#disposed = true;
     this.#timer?.[Symbol.dispose]();
   }
+}
+
+function isSame(one: Certificate, other: Certificate): boolean {
+  return one.cert === other.cert && one.key === other.key;
 }

@@ -26,8 +26,13 @@ export interface ListenerEvents {
   readonly onError: (address: string, error: unknown) => void;
   /** Accepting works again, and how long it had not. */
   readonly onRecovery: (address: string, afterMs: number) => void;
-  /** The files of the certificate have changed, and why the new one is not used (`null` when it is). */
-  readonly onCertificate: (address: string, problem: string | null) => void;
+  /**
+   * The files of a certificate have changed, why the new one is not used (`null` when it is), and the names that it is for
+   * where there are several certificates.
+   */
+  readonly onCertificate: (address: string, problem: string | null, names?: readonly string[]) => void;
+  /** A function of the configuration threw, of this name. */
+  readonly onCallbackError: (name: string, error: unknown) => void;
 }
 
 /** A place to listen at could not be opened. */

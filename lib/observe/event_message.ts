@@ -2,6 +2,7 @@
 
 import { formatDuration } from "../core/duration.ts";
 import type {
+  CertificateEvent,
   DiscoveryEvent,
   EjectionEvent,
   HealthEvent,
@@ -96,9 +97,7 @@ export function eventMessage(event: ProxyEvent): string {
     case "listener_recovered":
       return `Accepting connections on ${event.address} again after ${formatDuration(event.afterMs)}`;
     case "certificate":
-      return event.problem === null
-        ? `New certificate on ${event.address}`
-        : `Cannot use the new certificate on ${event.address}: ${event.problem}; the old one stays`;
+      return certificateMessage(event);
     case "admin_listening":
       return `Admin page at ${pageAddress(event.address)}`;
     case "admin_change": {
@@ -158,6 +157,13 @@ function discoveryMessage({ pool, state, message, added, removed, totalServers }
   if (state === "recovered") return `Servers for pool ${pool} are found again (${servers})`;
   const changes = [...added.map((id) => `+${id}`), ...removed.map((id) => `-${id}`)].join(" ");
   return `Pool ${pool} has ${servers} now: ${changes}`;
+}
+
+function certificateMessage({ address, names, problem }: CertificateEvent): string {
+  const whose = names.length === 0 ? "" : ` of ${names.join(" ")}`;
+  return problem === null
+    ? `New certificate${whose} on ${address}`
+    : `Cannot use the new certificate${whose} on ${address}: ${problem}; the old one stays`;
 }
 
 function failureMessage(event: RequestFailureEvent): string {

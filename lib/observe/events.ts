@@ -214,6 +214,8 @@ export interface CertificateEvent {
   readonly kind: "certificate";
   /** Where the listener is reached, as `host:port`. */
   readonly address: string;
+  /** Names that it is for; none where the listener has no other certificate. */
+  readonly names: readonly string[];
   /** Why the new certificate is not used; `null` when it is. */
   readonly problem: string | null;
 }

@@ -1,10 +1,10 @@
 /** Finds mistakes in certificates and keys before the proxy runs into them. */
 
-import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
+import type { KeyObject, X509Certificate } from "node:crypto";
 import type { ConfigProblem } from "../config/config_error.ts";
 import type { UpstreamTlsOptions } from "../filter/resolve_peer.ts";
 import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
-import { isPath, readPemFile, tryCertificate } from "../engine/certificate.ts";
+import { certificatesOf, isPath, privateKeyOf, readPemFile, tryCertificate } from "../engine/certificate.ts";
 
 /** A certificate and its key, as far as they could be read. */
 interface Pair {
@@ -36,7 +36,9 @@ export function findCertificateProblems({ listen, pools, limiter }: ResolvedConf
   const places = [
     ...listen.flatMap(({ tls }, index) => {
       const path = `listen${listen.length === 1 ? "" : `[${index}]`}.tls`;
-      return tls === undefined ? [] : [readPlace(path, tls, true)];
+      return (tls?.certificates ?? []).map((certificate) =>
+        readPlace(certificate.path === "" ? path : `${path}.${certificate.path}`, certificate, true)
+      );
     }),
     ...[...poolsTls(pools), ...storeTls(limiter)].map(({ path, tls }) => readPlace(path, tls, false)),
   ];
@@ -121,39 +123,7 @@ function read<Content>(
 
 /** The first of the certificates in a text, all of which have to be good. */
 function certificateOf(text: string): X509Certificate {
-  const found = text.match(
-    /-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]*-----END (?:TRUSTED )?CERTIFICATE-----/g,
-  );
-  if (found === null) throw new Error(`has no certificate${kindOf(text)}`);
-  const certificates = found.map((each, index) => {
-    try {
-      return new X509Certificate(each);
-    } catch {
-      const which = found.length === 1 ? "a certificate" : `a certificate (number ${index + 1})`;
-      throw new Error(`has ${which} that cannot be read`);
-    }
-  });
-  return certificates[0]!;
-}
-
-function privateKeyOf(text: string): KeyObject {
-  if (!/-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/.test(text)) {
-    throw new Error(`has no private key${kindOf(text)}`);
-  }
-  if (/-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: .*ENCRYPTED/m.test(text)) {
-    throw new Error("has a private key that is encrypted, for which nobody would know the password");
-  }
-  try {
-    return createPrivateKey(text);
-  } catch {
-    throw new Error("has a private key that cannot be read");
-  }
-}
-
-/** Names the kind of PEM text that was found instead. */
-function kindOf(text: string): string {
-  const kind = /-----BEGIN ([A-Z ]+)-----/.exec(text)?.[1];
-  return kind === undefined ? "" : `, but a ${kind.toLowerCase()}`;
+  return certificatesOf(text)[0]!;
 }
 
 function misfits({ path, cert, key, listens }: Pair, pairs: readonly Pair[]): ConfigProblem[] {

@@ -12,6 +12,7 @@ import { TlsAcceptor } from "../engine/tls/tls_acceptor.ts";
 import type { ListenerMeter } from "../observe/metrics/meters.ts";
 import type { StreamHandler } from "../proxy/client_stream.ts";
 import { redirectToHttps } from "../proxy/redirect_to_https.ts";
+import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import { CLIENT_IDLE_MS } from "./data_plane.ts";
 import type { Generations, Opened } from "./generations.ts";
 import type { ProxyParts } from "./serve_options.ts";
@@ -189,7 +190,9 @@ export class Listeners {
       },
       onRecovery: (address, afterMs) =>
         observer.event({ kind: "listener_recovered", address, afterMs: Math.round(afterMs) }),
-      onCertificate: (address, problem) => observer.event({ kind: "certificate", address, problem }),
+      onCertificate: (address, problem, names = []) =>
+        observer.event({ kind: "certificate", address, names, problem }),
+      onCallbackError: (name, error) => reportCallbackError(observer, name, error),
     };
   }
 

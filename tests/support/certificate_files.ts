@@ -22,9 +22,14 @@ export class CertificateFiles implements AsyncDisposable {
   /** Puts a certificate for these names in the place of the one that is there. */
   async issue(names: readonly string[]): Promise<KeyPair> {
     const pair = await (await testCa()).issue({ names });
-    await Deno.writeTextFile(this.cert, pair.cert);
-    await Deno.writeTextFile(this.key, pair.key);
+    this.put(pair);
     return pair;
+  }
+
+  /** Puts these in the place of what is there, with nothing in between. */
+  put({ cert, key }: KeyPair): void {
+    Deno.writeTextFileSync(this.cert, cert);
+    Deno.writeTextFileSync(this.key, key);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,5 +1,6 @@
 /** A client that speaks TLS to a proxy, byte by byte. */
 
+import { connect } from "node:tls";
 import { RawConnection } from "./raw_connection.ts";
 import { testCa } from "./test_ca.ts";
 
@@ -22,4 +23,17 @@ export async function tlsClient(port: number, serverName: string): Promise<RawCo
 export async function trustingClient(protocol: "h1" | "h2" = "h1"): Promise<Deno.HttpClient> {
   const { cert } = await testCa();
   return Deno.createHttpClient({ caCerts: [cert], http1: protocol === "h1", http2: protocol === "h2" });
+}
+
+/** The names in the certificate that a client is shown who asks for a name, or for none; rejects when there is no handshake. */
+export function shownNames(port: number, serverName: string | null): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const options = serverName === null ? {} : { servername: serverName };
+  const socket = connect({ host: "127.0.0.1", port, rejectUnauthorized: false, ...options }, () => {
+    resolve(socket.getPeerCertificate().subjectaltname ?? "");
+    socket.destroy();
+  });
+  socket.on("error", reject);
+  socket.on("close", () => reject(new Error("The connection was closed")));
+  return promise;
 }

@@ -3,15 +3,23 @@
 import * as v from "valibot";
 import type { ClientLimitOptions, ClientTimeoutOptions } from "../client_limits.ts";
 import { ENGINE_NAMES } from "../proxy_config.ts";
-import type { ListenOptions, ListenTlsOptions, ProxyProtocolOptions, Underscores } from "../proxy_config.ts";
+import type { ListenOptions, ProxyProtocolOptions, Underscores } from "../proxy_config.ts";
 import { formatListen } from "../format_listen.ts";
+import {
+  type CertificateOptions,
+  HTTP1_TLS_ONLY,
+  isCertificateName,
+  type ListenTlsOptions,
+  TLS_VERSIONS,
+  UNKNOWN_NAMES,
+} from "../listen_tls.ts";
 import { engineOf, parseListen, parseRedirect } from "../resolve_listen.ts";
 import { byteSizeSchema } from "./byte_size_schema.ts";
 import { positiveDurationSchema } from "./duration_schema.ts";
 import { networksSchema } from "./forwarded_schema.ts";
 import { mustBe, mustBeSecret, oneOf } from "./messages.ts";
 import { limitSchema, wholeNumberSchema } from "./number_schema.ts";
-import { isRecord, optionsObject, pathItem } from "./options_object.ts";
+import { isRecord, optionsObject, pathItem, unknownKeyMessage } from "./options_object.ts";
 
 const LISTEN_EXPECTED = '"host:port", "unix:/path" or a port number';
 
@@ -27,10 +35,85 @@ function pemOrPathSchema(label: string, begins: RegExp): v.GenericSchema {
 
 const UNDERSCORES: readonly Underscores[] = ["drop", "refuse", "pass"];
 
-const tlsEntries = {
+const pemEntries = {
   cert: pemOrPathSchema("certificate", /-----BEGIN (?:TRUSTED )?CERTIFICATE-----/),
   key: pemOrPathSchema("private key", /-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/),
+};
+
+const namesSchema = v.pipe(
+  v.array(
+    v.custom<string>(
+      (value) => typeof value === "string" && isCertificateName(value.toLowerCase()),
+      mustBe('a host name, or one behind "*."'),
+    ),
+    mustBe("an array of host names"),
+  ),
+  v.minLength(1, mustBe("at least one name; without names those in the certificate count")),
+);
+
+const certificateEntries = {
+  names: v.optional(namesSchema),
+  ...pemEntries,
+} satisfies Record<keyof CertificateOptions, v.GenericSchema>;
+
+const CERTIFICATES = "an array of { names, cert, key }, or a function";
+
+const certificatesSchema = v.pipe(
+  v.array(optionsObject(certificateEntries, 'an object with "cert" and "key"'), mustBe(CERTIFICATES)),
+  v.minLength(1, mustBe("at least one certificate")),
+  v.rawCheck(({ dataset: { value }, addIssue }) => {
+    if (!Array.isArray(value)) return;
+    const seen = new Map<string, number>();
+    value.forEach((certificate, index) => {
+      if (!isRecord(certificate) || !Array.isArray(certificate.names)) return;
+      for (const name of new Set(certificate.names.filter((name) => typeof name === "string"))) {
+        const first = seen.get(name.toLowerCase());
+        if (first === undefined) seen.set(name.toLowerCase(), index);
+        else {addIssue({
+            message: `names ${JSON.stringify(name)}, which [${first}] does too`,
+            path: [pathItem(value, index)],
+          });}
+      }
+    });
+  }),
+);
+
+const tlsEntries = {
+  cert: v.optional(pemEntries.cert),
+  key: v.optional(pemEntries.key),
+  certificates: v.optional(
+    v.lazy((input) => typeof input === "function" ? v.function() : certificatesSchema),
+  ),
+  unknownNames: v.optional(v.picklist(UNKNOWN_NAMES, mustBe(oneOf(UNKNOWN_NAMES)))),
+  minVersion: v.optional(v.picklist(TLS_VERSIONS, mustBe(oneOf(TLS_VERSIONS)))),
 } satisfies Record<keyof ListenTlsOptions, v.GenericSchema>;
+
+const TLS_EXPECTED = 'an object with "cert" and "key", or "certificates"';
+
+/** What other proxies have, and why it is not here. */
+function explainTlsKey(key: string): string {
+  switch (key) {
+    case "ciphers":
+      return "is nothing that the runtime lets anybody choose: it has AES-GCM and ChaCha20-Poly1305 with ECDHE alone";
+    case "maxVersion":
+      return "is not there: what cannot speak TLS 1.3 speaks 1.2";
+    default:
+      return unknownKeyMessage(key, Object.keys(tlsEntries));
+  }
+}
+
+const tlsSchema = v.pipe(
+  optionsObject(tlsEntries, TLS_EXPECTED, explainTlsKey),
+  v.rawCheck(({ dataset: { value }, addIssue }) => {
+    if (!isRecord(value)) return;
+    const required = value.certificates === undefined || value.cert !== undefined || value.key !== undefined;
+    for (const key of ["cert", "key"]) {
+      if (required && value[key] === undefined) {
+        addIssue({ message: "is required", path: [pathItem(value, key)] });
+      }
+    }
+  }),
+);
 
 const clientTimeoutEntries = {
   head: v.optional(positiveDurationSchema),
@@ -71,7 +154,7 @@ export const listenEntries = {
     ),
   ),
   port: v.optional(wholeNumberSchema(0, 65535)),
-  tls: v.optional(optionsObject(tlsEntries, 'an object with "cert" and "key"')),
+  tls: v.optional(tlsSchema),
   unix: v.optional(
     v.custom<string>(
       (value) => typeof value === "string" && value.startsWith("/"),
@@ -110,6 +193,12 @@ function checkEngine(
     if (place[key] === undefined) continue;
     const message = `is for the engine "http1" only, and "deno" is ${why}`;
     addIssue({ message, path: [pathItem(place, key)] });
+  }
+  if (!isRecord(tls)) return;
+  for (const key of HTTP1_TLS_ONLY) {
+    if (tls[key] === undefined) continue;
+    const message = `is for the engine "http1" only, and "deno" is ${why}`;
+    addIssue({ message, path: [pathItem(place, "tls"), pathItem(tls, key)] });
   }
 }
 

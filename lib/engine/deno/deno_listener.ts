@@ -4,12 +4,12 @@ import { setImmediate } from "node:timers";
 import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { formatListen } from "../../config/format_listen.ts";
-import type { ListenTlsOptions, ResolvedListen } from "../../config/proxy_config.ts";
+import type { ResolvedListen } from "../../config/proxy_config.ts";
 import type { StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, type ListenError, listenError } from "../engine.ts";
 import type { Underscores } from "../../http/screen_fields.ts";
 import { socketShortage } from "../../core/resource_shortage.ts";
-import { type Certificate, isInFiles, readCertificate } from "../certificate.ts";
+import { type Certificate, isInFiles, readCertificate, tryCertificate } from "../certificate.ts";
 import { CertificateWatch } from "../certificate_watch.ts";
 import { type DenoListenerInfo, serveRequest } from "./deno_stream.ts";
 import { DenoStreams } from "./deno_streams.ts";
@@ -68,7 +68,7 @@ export class DenoListener implements EngineListener {
     const { listen } = options;
     const { tls, unix } = listen;
     this.#listen = listen;
-    if (tls !== undefined) this.#certificate = this.#read(tls);
+    if (tls !== undefined) this.#certificate = this.#read(tls.certificates[0]!);
     this.#server = this.#serve(listen.port);
     this.#port = unix === undefined ? this.#server.http.addr.port : 0;
     this.#watch = this.#watchFiles();
@@ -76,12 +76,15 @@ export class DenoListener implements EngineListener {
 
   #watchFiles(): CertificateWatch | null {
     const { clock, onCertificate } = this.#options;
-    const { tls } = this.#listen;
-    return tls === undefined || !isInFiles(tls) ? null : new CertificateWatch({
-      tls,
+    const source = this.#listen.tls?.certificates[0];
+    return source === undefined || !isInFiles(source) ? null : new CertificateWatch({
+      source,
       current: this.#certificate!,
       clock,
-      onChange: (certificate) => this.#renew(certificate),
+      onChange: (certificate) => {
+        tryCertificate(certificate);
+        return this.#renew(certificate);
+      },
       onProblem: (problem) => onCertificate(this.address, problem),
     });
   }
@@ -94,7 +97,7 @@ export class DenoListener implements EngineListener {
     this.#watch = null;
     try {
       const { cert, key } = this.#certificate!;
-      const found = readCertificate(tls);
+      const found = readCertificate(tls.certificates[0]!);
       if (found.cert !== cert || found.key !== key) this.#renew(found);
       this.#watch = this.#watchFiles();
     } catch (error) {
@@ -108,9 +111,9 @@ export class DenoListener implements EngineListener {
     return formatListen({ ...this.#listen, port: this.#port });
   }
 
-  #read(tls: ListenTlsOptions): Certificate {
+  #read(source: Certificate): Certificate {
     try {
-      return readCertificate(tls);
+      return readCertificate(source);
     } catch (error) {
       throw this.#listenError(error);
     }

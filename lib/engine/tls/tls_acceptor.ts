@@ -1,15 +1,14 @@
 /** Accepts clients that speak TLS, and shakes hands with them, on `node:net` and `node:tls`. */
 
 import { createServer, type Server, type Socket as TcpSocket } from "node:net";
-import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
+import { TLSSocket } from "node:tls";
 import { formatListen } from "../../config/format_listen.ts";
 import type { ResolvedListen } from "../../config/proxy_config.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { socketShortage } from "../../core/resource_shortage.ts";
-import { type Certificate, isInFiles, readCertificate, tryCertificate } from "../certificate.ts";
-import { CertificateWatch } from "../certificate_watch.ts";
 import { type ListenerEvents, listenError } from "../engine.ts";
+import { CertificateStore } from "./certificate_store.ts";
 import { SecuredSocket } from "./secured_socket.ts";
 import { BACKLOG, wake } from "./tcp_handle.ts";
 
@@ -20,6 +19,7 @@ interface TlsAcceptorOptions {
   readonly wheel: DeadlineWheel;
   readonly onCertificate: ListenerEvents["onCertificate"];
   readonly meter?: ListenerEvents["meter"];
+  readonly onCallbackError: ListenerEvents["onCallbackError"];
 }
 
 /** How many clients may shake hands at the same time; for one more the one that takes longest is given up. */
@@ -34,7 +34,7 @@ export class TlsAcceptor {
   readonly #options: TlsAcceptorOptions;
   #listen: ResolvedListen;
   readonly #server: Server;
-  #watch: CertificateWatch | null;
+  #certificates: CertificateStore;
   /** Connections whose handshake is not done; those that began first come first. */
   readonly #handshakes = new Set<TcpSocket>();
   readonly #waiting: SecuredSocket[] = [];
@@ -43,44 +43,35 @@ export class TlsAcceptor {
   /** Whether the runtime may have stopped to accept. */
   #lacked = false;
   #closed = false;
-  #context: SecureContext;
 
-  private constructor(options: TlsAcceptorOptions, certificate: Certificate) {
+  /** @throws {Error} when a certificate cannot be used */
+  private constructor(options: TlsAcceptorOptions) {
     this.#options = options;
     this.#listen = options.listen;
-    this.#context = createSecureContext({ ...certificate });
+    this.#certificates = this.#readCertificates();
     this.#server = createServer(
       { noDelay: true, allowHalfOpen: true },
       (socket) => this.#connected(socket),
     );
-    this.#watch = this.#watchFiles(certificate);
   }
 
-  #watchFiles(current: Certificate): CertificateWatch | null {
-    const { clock, onCertificate } = this.#options;
-    const tls = this.#listen.tls!;
-    return !isInFiles(tls) ? null : new CertificateWatch({
-      tls,
-      current,
+  #readCertificates(): CertificateStore {
+    const { clock, onCertificate, onCallbackError } = this.#options;
+    return new CertificateStore({
+      tls: this.#listen.tls!,
       clock,
-      onChange: (changed) => {
-        this.#context = createSecureContext({ ...changed });
-        onCertificate(this.#place, null);
-        return Promise.resolve();
-      },
-      onProblem: (problem) => onCertificate(this.#place, problem),
+      onChange: (problem, names) => onCertificate(this.#place, problem, names),
+      onLookupError: (error) => onCallbackError("tls.certificates", error),
     });
   }
 
   /** Serves by other options, of which the certificate is used for clients from now on. */
   update(listen: ResolvedListen): void {
     this.#listen = listen;
-    this.#watch?.[Symbol.dispose]();
-    this.#watch = null;
     try {
-      const certificate = readCertificate(listen.tls!);
-      this.#context = createSecureContext({ ...certificate });
-      this.#watch = this.#watchFiles(certificate);
+      const certificates = this.#readCertificates();
+      this.#certificates[Symbol.dispose]();
+      this.#certificates = certificates;
     } catch (error) {
       // It was found to be good a moment ago.
       this.#options.onCertificate(this.#place, error instanceof Error ? error.message : String(error));
@@ -93,12 +84,10 @@ export class TlsAcceptor {
    * @throws {ListenError} when the address cannot be listened at, or the certificate cannot be used
    */
   static async open(options: TlsAcceptorOptions): Promise<TlsAcceptor> {
-    const { hostname, port, tls } = options.listen;
+    const { hostname, port } = options.listen;
     let acceptor: TlsAcceptor | null = null;
     try {
-      const certificate = readCertificate(tls!);
-      tryCertificate(certificate);
-      acceptor = new TlsAcceptor(options, certificate);
+      acceptor = new TlsAcceptor(options);
       await acceptor.#listenAt(hostname, port);
       return acceptor;
     } catch (error) {
@@ -141,9 +130,11 @@ export class TlsAcceptor {
 
   #connected(tcp: TcpSocket): void {
     const handshakes = this.#handshakes;
+    const { fallback, choose } = this.#certificates;
     const socket = new TLSSocket(tcp, {
       isServer: true,
-      secureContext: this.#context,
+      ...(fallback === null ? {} : { secureContext: fallback }),
+      ...(choose === null ? {} : { SNICallback: choose }),
       ALPNProtocols: ["http/1.1"],
     });
     const { wheel } = this.#options;
@@ -205,7 +196,7 @@ export class TlsAcceptor {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#watch?.[Symbol.dispose]();
+    this.#certificates[Symbol.dispose]();
     this.#look?.[Symbol.dispose]();
     this.#server.close();
     for (const socket of this.#handshakes) socket.destroy();

@@ -34,7 +34,9 @@ type Elsewhere =
   | `filters.${string}`
   | `routes.filters.${string}`
   | `routes.limiter.${string}`
-  | `upstreams.*${string}`;
+  | `upstreams.*${string}`
+  // Before there is a request; see `certificate_names_test.ts` and `client_certificates_test.ts`.
+  | `listen.tls.${string}`;
 
 type Module = typeof import("../../../mod.ts");
 // deno-lint-ignore no-explicit-any

@@ -374,7 +374,28 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "listen with tls as true",
     { upstreams, listen: { tls: true } },
-    'listen.tls must be an object with "cert" and "key", received true',
+    'listen.tls must be an object with "cert" and "key", or "certificates", received true',
+  ],
+  [
+    "listen with a name of two certificates",
+    {
+      upstreams,
+      listen: {
+        engine: "http1",
+        tls: {
+          certificates: [
+            { names: ["a.example"], cert: PEM_CERT, key: PEM_KEY },
+            { names: ["A.example"], cert: PEM_CERT, key: PEM_KEY },
+          ],
+        },
+      },
+    },
+    'listen.tls.certificates[1] names "A.example", which [0] does too',
+  ],
+  [
+    "listen with names on the server of the runtime",
+    { upstreams, listen: { engine: "deno", tls: { certificates: [{ cert: PEM_CERT, key: PEM_KEY }] } } },
+    'listen.tls.certificates is for the engine "http1" only, and "deno" is the engine here',
   ],
   [
     "listen at a relative socket",
@@ -1470,6 +1491,72 @@ for (const [what, config, message] of BAD) {
     const error = assertThrows(() => resolveConfig(config), ConfigError);
     assertEquals(error.message, `Cannot load configuration: ${message}`);
     assertEquals(error.problems.length, 1);
+  });
+}
+
+/** Configurations with several problems, and all of them. */
+const WORSE: typeof BAD = [
+  [
+    "listen with no certificate in tls",
+    { upstreams, listen: { tls: { minVersion: "1.2" }, engine: "http1" } },
+    "listen.tls.cert is required\n  listen.tls.key is required",
+  ],
+  [
+    "listen with certificates by wrong names",
+    {
+      upstreams,
+      listen: {
+        engine: "http1",
+        tls: {
+          certificates: [
+            { names: ["a.example", "*"], cert: PEM_CERT, key: PEM_KEY },
+            { names: ["b.*.example"], cert: PEM_CERT, key: PEM_KEY },
+            { names: [], cert: PEM_CERT, key: PEM_KEY },
+            { names: "c.example", cert: PEM_CERT, key: PEM_KEY },
+            { cert: PEM_CERT },
+            5,
+          ],
+        },
+      },
+    },
+    [
+      'listen.tls.certificates[0].names[1] must be a host name, or one behind "*.", received "*"',
+      'listen.tls.certificates[1].names[0] must be a host name, or one behind "*.", received "b.*.example"',
+      "listen.tls.certificates[2].names must be at least one name; without names those in the certificate count, received an empty array",
+      'listen.tls.certificates[3].names must be an array of host names, received "c.example"',
+      "listen.tls.certificates[4].key is required",
+      'listen.tls.certificates[5] must be an object with "cert" and "key", received 5',
+    ].join("\n  "),
+  ],
+  [
+    "listen with other options of tls that are none",
+    {
+      upstreams,
+      listen: {
+        engine: "http1",
+        tls: {
+          cert: PEM_CERT,
+          key: PEM_KEY,
+          certificates: "x",
+          unknownNames: "drop",
+          minVersion: 1.2,
+          ciphers: "HIGH",
+        },
+      },
+    },
+    [
+      'listen.tls.certificates must be an array of { names, cert, key }, or a function, received "x"',
+      'listen.tls.unknownNames must be "default" or "refuse", received "drop"',
+      'listen.tls.minVersion must be "1.2" or "1.3", received 1.2',
+      "listen.tls.ciphers is nothing that the runtime lets anybody choose: it has AES-GCM and ChaCha20-Poly1305 with ECDHE alone",
+    ].join("\n  "),
+  ],
+];
+
+for (const [what, config, message] of WORSE) {
+  Deno.test(`resolveConfig() refuses ${what}`, () => {
+    const error = assertThrows(() => resolveConfig(config), ConfigError);
+    assertEquals(error.message, `Cannot load configuration: ${error.problems.length} problems\n  ${message}`);
   });
 }
 

@@ -1,0 +1,113 @@
+/** TLS of a listener, as an operator writes it, and what the proxy makes of it. */
+
+/** A certificate, and the names of the server that it is shown for. */
+export interface CertificateOptions {
+  /**
+   * Names that clients ask for (SNI, RFC 6066 section 3); `"*.example.com"` is every name with one label in place of the
+   * star. A name that is written out goes before one with a star. @default {the DNS names in the certificate}
+   */
+  names?: readonly string[];
+  /** PEM text of the certificate, those of its authorities behind it; or the path of a file with it, which is watched. */
+  cert: string;
+  /** PEM text of the key of `cert`, or the path of a file with it, which is watched. */
+  key: string;
+}
+
+/**
+ * Finds the certificate of a name, in lower case; `null` when there is none. One that is found is kept for five minutes, and longer
+ * while the function fails; that there is none for ten seconds. A name is looked up once however many clients ask for it.
+ */
+export type CertificateLookup = (
+  name: string,
+) => Omit<CertificateOptions, "names"> | null | Promise<Omit<CertificateOptions, "names"> | null>;
+
+/** Versions of TLS. */
+export const TLS_VERSIONS: readonly TlsVersion[] = ["1.2", "1.3"];
+/** A version of TLS; those before 1.2 are broken (RFC 8996), and the runtime does not speak them. */
+export type TlsVersion = "1.2" | "1.3";
+
+/** What becomes of clients that ask for a name without a certificate, or for none. */
+export const UNKNOWN_NAMES: readonly UnknownNames[] = ["default", "refuse"];
+/** One of them. */
+export type UnknownNames = "default" | "refuse";
+
+/** TLS of a listener. */
+export interface ListenTlsOptions {
+  /** The same as in {@linkcode CertificateOptions}: the certificate for clients that ask for no other. */
+  cert?: string;
+  /** The key of `cert`. */
+  key?: string;
+  /**
+   * Certificates by the name that a client asks for, or a function that finds them when they are asked for. Without `cert`
+   * the first of a list is the one for clients that ask for no other.
+   *
+   * @default {`cert` for everybody}
+   */
+  certificates?: readonly CertificateOptions[] | CertificateLookup;
+  /**
+   * What becomes of clients that ask for a name without a certificate, or for none: they get the `"default"`, or their
+   * connection is closed (`"refuse"`). @default {"default"}
+   */
+  unknownNames?: UnknownNames;
+  /** The least version of TLS. @default {"1.2"} */
+  minVersion?: TlsVersion;
+}
+
+/** A certificate of a listener, complete. */
+export interface ResolvedCertificate {
+  /** Where it stands in the options: `""` beside the others, or `certificates[0]`. */
+  readonly path: string;
+  /** `null` for those in the certificate. */
+  readonly names: readonly string[] | null;
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** TLS of a listener, complete. */
+export interface ResolvedListenTls {
+  /** The first is for clients that ask for no other; none where all are looked up. */
+  readonly certificates: readonly ResolvedCertificate[];
+  readonly lookup: CertificateLookup | null;
+  readonly refusesUnknown: boolean;
+  readonly minVersion: TlsVersion;
+}
+
+/** Options that the server of the runtime does not have. */
+export const HTTP1_TLS_ONLY: readonly (keyof ListenTlsOptions)[] = [
+  "certificates",
+  "unknownNames",
+  "minVersion",
+];
+
+/** Completes the options, which are known to be good. */
+export function resolveListenTls(options: ListenTlsOptions): ResolvedListenTls {
+  const { cert, key, certificates, unknownNames = "default", minVersion = "1.2" } = options;
+  const own = cert === undefined || key === undefined ? [] : [{ path: "", names: null, cert, key }];
+  const listed = typeof certificates === "object" ? certificates : [];
+  return Object.freeze({
+    certificates: Object.freeze([
+      ...own,
+      ...listed.map(({ names, cert, key }, index) => ({
+        path: `certificates[${index}]`,
+        names: names === undefined ? null : names.map((name) => name.toLowerCase()),
+        cert,
+        key,
+      })),
+    ].map((certificate) => Object.freeze(certificate))),
+    lookup: typeof certificates === "function" ? certificates : null,
+    refusesUnknown: unknownNames === "refuse",
+    minVersion,
+  });
+}
+
+/** Whether the server of the runtime can do what is asked. */
+export function denoCanServe(
+  { certificates, lookup, refusesUnknown, minVersion }: ResolvedListenTls,
+): boolean {
+  return certificates.length === 1 && lookup === null && !refusesUnknown && minVersion === "1.2";
+}
+
+/** Whether a text is a name that certificates are chosen by, in lower case. */
+export function isCertificateName(text: string): boolean {
+  return text.length <= 253 && /^(?:\*\.)?(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}$/.test(text);
+}

@@ -1,0 +1,153 @@
+/** The certificates of a listener by the names that clients ask for. */
+
+import { createSecureContext, type SecureContext } from "node:tls";
+import type { ResolvedCertificate, ResolvedListenTls } from "../../config/listen_tls.ts";
+import type { Clock } from "../../core/clock.ts";
+import { type Certificate, dnsNames, isInFiles, readCertificate, tryCertificate } from "../certificate.ts";
+import { CertificateWatch } from "../certificate_watch.ts";
+import { CertificateFinder } from "./certificate_finder.ts";
+
+/** What a {@linkcode CertificateStore} takes. */
+interface CertificateStoreOptions {
+  readonly tls: ResolvedListenTls;
+  readonly clock: Clock;
+  /** The files of a certificate have changed, why it is not used (`null` when it is), and the names that it is for. */
+  readonly onChange: (problem: string | null, names: readonly string[]) => void;
+  /** A function that looks certificates up failed. */
+  readonly onLookupError: (error: unknown) => void;
+}
+
+/** A certificate in use. */
+interface Entry {
+  readonly source: ResolvedCertificate;
+  certificate: Certificate;
+  names: readonly string[];
+  context: SecureContext;
+}
+
+/** Hands over what a handshake goes on with; without one the listener's default, and an error ends the connection. */
+type SniDone = (error: Error | null, context?: SecureContext) => void;
+
+/** How many files are read a second to find out whether they have changed. */
+const LOOKS_A_SECOND = 32;
+
+/** Reads certificates, chooses one for each handshake, and takes over files that change. */
+export class CertificateStore implements Disposable {
+  readonly #options: CertificateStoreOptions;
+  readonly #entries: readonly Entry[];
+  readonly #watches: readonly CertificateWatch[];
+  readonly #finder: CertificateFinder | null;
+  /** By names that are written out, and by what stands behind a star, with its dot. */
+  #byName = new Map<string, Entry>();
+  #bySuffix = new Map<string, Entry>();
+  /** Chooses by the name that the client asks for; `null` where there is nothing to choose. */
+  readonly choose: ((name: string | null, done: SniDone) => void) | null;
+
+  /** @throws {Error} when a certificate cannot be used */
+  constructor(options: CertificateStoreOptions) {
+    const { tls: { certificates, lookup, refusesUnknown }, clock, onLookupError } = options;
+    this.#options = options;
+    this.#entries = certificates.map((source) => this.#entry(source));
+    this.#finder = lookup === null ? null : new CertificateFinder({
+      lookup,
+      clock,
+      makeContext: (certificate) => this.#context(certificate),
+      onError: onLookupError,
+    });
+    this.#index();
+    this.choose = certificates.length === 1 && lookup === null && !refusesUnknown
+      ? null
+      : (name, done) => this.#choose(name ?? "", done);
+    const everyMs = 1000 * Math.ceil(certificates.length / LOOKS_A_SECOND);
+    this.#watches = this.#entries.filter(({ source }) => isInFiles(source)).map((entry) =>
+      this.#watch(entry, everyMs)
+    );
+  }
+
+  /** For clients that ask for no other; `null` where there is none. */
+  get fallback(): SecureContext | null {
+    return this.#entries[0]?.context ?? null;
+  }
+
+  #entry(source: ResolvedCertificate): Entry {
+    const { path, names } = source;
+    try {
+      const certificate = readCertificate(source);
+      const found = tryCertificate(certificate);
+      return { source, certificate, names: names ?? dnsNames(found), context: this.#context(certificate) };
+    } catch (error) {
+      if (path === "") throw error;
+      throw new Error(`tls.${path}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  #context(certificate: Certificate): SecureContext {
+    return createSecureContext({
+      cert: certificate.cert,
+      key: certificate.key,
+      minVersion: `TLSv${this.#options.tls.minVersion}`,
+    });
+  }
+
+  #index(): void {
+    this.#byName = new Map();
+    this.#bySuffix = new Map();
+    for (const entry of this.#entries) {
+      for (const name of entry.names) {
+        const [table, key] = name.startsWith("*.")
+          ? [this.#bySuffix, name.slice(1)] as const
+          : [this.#byName, name] as const;
+        // Names that two certificates have: those that are configured first.
+        if (!table.has(key)) table.set(key, entry);
+      }
+    }
+  }
+
+  #watch(entry: Entry, everyMs: number): CertificateWatch {
+    const { clock, onChange } = this.#options;
+    // Of the only certificate nobody has to be told which one it is.
+    const whose = (): readonly string[] => this.#entries.length === 1 ? [] : entry.names;
+    return new CertificateWatch({
+      source: entry.source,
+      current: entry.certificate,
+      clock,
+      everyMs,
+      onChange: (changed) => {
+        const found = tryCertificate(changed);
+        entry.context = this.#context(changed);
+        entry.certificate = changed;
+        entry.names = entry.source.names ?? dnsNames(found);
+        this.#index();
+        onChange(null, whose());
+      },
+      onProblem: (problem) => onChange(problem, whose()),
+    });
+  }
+
+  #choose(asked: string, done: SniDone): void {
+    const name = asked.toLowerCase();
+    const entry = this.#byName.get(name) ?? this.#bySuffix.get(name.slice(Math.max(0, name.indexOf("."))));
+    if (entry !== undefined) return done(null, entry.context);
+    if (name === "" || this.#finder === null) return this.#unknown(asked, done);
+    const found = this.#finder.find(name);
+    if (!(found instanceof Promise)) return this.#known(asked, found, done);
+    found.then((context) => this.#known(asked, context, done));
+  }
+
+  #known(asked: string, context: SecureContext | null, done: SniDone): void {
+    if (context === null) this.#unknown(asked, done);
+    else done(null, context);
+  }
+
+  #unknown(asked: string, done: SniDone): void {
+    const { fallback } = this;
+    if (!this.#options.tls.refusesUnknown && fallback !== null) return done(null, fallback);
+    done(new Error(`No certificate for ${asked === "" ? "clients that name no server" : asked}`));
+  }
+
+  /** Looks at no files any more. */
+  [Symbol.dispose](): void {
+    for (const watch of this.#watches) watch[Symbol.dispose]();
+    this.#finder?.[Symbol.dispose]();
+  }
+}
