@@ -60,6 +60,7 @@ const AMBIENT: Exceptions = {
     "keeps the process running, for which timers of the clock do not count",
   "lib/server/create_handler.ts: setInterval":
     "keeps the process running, for which timers of the clock do not count",
+  "lib/cli/main.ts: systemClock": OF_THE_PROGRAM,
   "lib/cli/run_until_stopped.ts: systemClock": OF_THE_PROGRAM,
   "lib/cli/run_until_stopped.ts: systemRandom": OF_THE_PROGRAM,
   "lib/cli/run_until_stopped.ts: setTimeout": OF_THE_PROGRAM,

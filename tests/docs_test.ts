@@ -23,6 +23,11 @@ const PLACES: readonly (readonly [path: string, type: string, ...configs: unknow
   ["admin.readyz.", "ReadinessOptions", { upstreams, admin: { readyz: { [STRAY]: 1 } } }],
   ["rollback.", "RollbackOptions", { upstreams, rollback: { errorRate: 1, within: "1s", [STRAY]: 1 } }],
   ["listen.tls.", "ListenTlsOptions", { upstreams, listen: { tls: { cert: "a", key: "b", [STRAY]: 1 } } }],
+  [
+    "listen.tls.certificates[0].",
+    "CertificateOptions",
+    { upstreams, listen: { engine: "http1", tls: { certificates: [{ cert: "a", key: "b", [STRAY]: 1 }] } } },
+  ],
   ["upstreams.tls.", "UpstreamTlsOptions", inPool({ tls: { [STRAY]: 1 } })],
   ["overload.", "OverloadOptions", { upstreams, overload: { maxInFlight: 1, [STRAY]: 1 } }],
   ["upstreams.", "PoolOptions", inPool({ [STRAY]: 1 })],

@@ -1,5 +1,6 @@
 /** The program. */
 
+import { systemClock } from "../core/clock.ts";
 import { findTokenProblems } from "../admin/tokens.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { messageOf } from "../core/callback.ts";
@@ -7,7 +8,7 @@ import { VERSION } from "../core/version.ts";
 import { describeConfig } from "../config/describe_config.ts";
 import { unreadMessage } from "../observe/event_message.ts";
 import type { ByteSink } from "../observe/line_writer.ts";
-import { findCertificateProblems } from "../server/check_certificates.ts";
+import { describeCertificates, findCertificateProblems } from "../server/check_certificates.ts";
 import { HELP_TEXT } from "./help_text.ts";
 import { TraceError } from "../simulator/read_trace.ts";
 import type { Io } from "./io.ts";
@@ -61,7 +62,9 @@ async function run(options: RunOptions, io: Io): Promise<number> {
   const problems = [...findCertificateProblems(config), ...findTokenProblems(config.admin)];
   if (problems.length > 0) throw new ConfigError(source, problems);
   const notices = unread.map((name) => `${unreadMessage(name)}\n`).join("");
-  print(io.stdout, `No problems in ${source}\n${notices}\n${describeConfig(config)}\n`);
+  const certificates = describeCertificates(config, systemClock.wallTime());
+  const known = certificates.length === 0 ? "" : `\n${certificates.join("\n")}\n`;
+  print(io.stdout, `No problems in ${source}\n${notices}\n${describeConfig(config)}\n${known}`);
   return SUCCESS;
 }
 

@@ -4,7 +4,14 @@ import type { KeyObject, X509Certificate } from "node:crypto";
 import type { ConfigProblem } from "../config/config_error.ts";
 import type { UpstreamTlsOptions } from "../filter/resolve_peer.ts";
 import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
-import { certificatesOf, isPath, privateKeyOf, readPemFile, tryCertificate } from "../engine/certificate.ts";
+import {
+  certificatesOf,
+  dnsNames,
+  isPath,
+  privateKeyOf,
+  readPemFile,
+  tryCertificate,
+} from "../engine/certificate.ts";
 
 /** A certificate and its key, as far as they could be read. */
 interface Pair {
@@ -12,6 +19,8 @@ interface Pair {
   readonly path: string;
   readonly cert: Pem<X509Certificate> | null;
   readonly key: Pem<KeyObject> | null;
+  /** Names for which it is shown; `null` for those in it. */
+  readonly names: readonly string[] | null;
   /** Whether the runtime has to be able to listen with the two. */
   readonly listens: boolean;
 }
@@ -32,20 +41,53 @@ interface Place {
  * Reads every certificate and key of a configuration, in files as well, and lists the mistakes: what is missing, what
  * cannot be read, and keys of other certificates.
  */
-export function findCertificateProblems({ listen, pools, limiter }: ResolvedConfig): ConfigProblem[] {
-  const places = [
-    ...listen.flatMap(({ tls }, index) => {
-      const path = `listen${listen.length === 1 ? "" : `[${index}]`}.tls`;
-      return (tls?.certificates ?? []).map((certificate) =>
-        readPlace(certificate.path === "" ? path : `${path}.${certificate.path}`, certificate, true)
-      );
-    }),
-    ...[...poolsTls(pools), ...storeTls(limiter)].map(({ path, tls }) => readPlace(path, tls, false)),
-  ];
+export function findCertificateProblems(config: ResolvedConfig): ConfigProblem[] {
+  const places = readPlaces(config);
   const pairs = places.flatMap(({ pair }) => pair ?? []);
   return places.flatMap(({ pair, problems }) =>
     pair === null ? problems : [...problems, ...misfits(pair, pairs)]
   );
+}
+
+/**
+ * Says of every certificate of a configuration that has a key for which names it is, and until when.
+ *
+ * @param now in milliseconds since 1970
+ */
+export function describeCertificates(config: ResolvedConfig, now: number): string[] {
+  return readPlaces(config).flatMap(({ pair }) => {
+    if (pair === null || pair.cert === null) return [];
+    const { cert: { content: certificate }, path, names } = pair;
+    const { validFromDate, validToDate } = certificate;
+    const own = dnsNames(certificate);
+    const whose = names ?? (own.length === 0 ? [certificate.subject] : own);
+    const state = validToDate.getTime() <= now
+      ? "ended"
+      : validFromDate.getTime() > now
+      ? `is not good before ${minuteOf(validFromDate)}, ends`
+      : "ends";
+    return `${path}: certificate of ${whose.join(" ")} ${state} ${minuteOf(validToDate)}`;
+  });
+}
+
+function minuteOf(date: Date): string {
+  return `${date.toISOString().slice(0, 16).replace("T", " ")} UTC`;
+}
+
+function readPlaces({ listen, pools, limiter }: ResolvedConfig): Place[] {
+  return [
+    ...listen.flatMap(({ tls }, index) => {
+      const path = `listen${listen.length === 1 ? "" : `[${index}]`}.tls`;
+      return (tls?.certificates ?? []).map((certificate) =>
+        readPlace(
+          certificate.path === "" ? path : `${path}.${certificate.path}`,
+          certificate,
+          certificate.names,
+        )
+      );
+    }),
+    ...[...poolsTls(pools), ...storeTls(limiter)].map(({ path, tls }) => readPlace(path, tls)),
+  ];
 }
 
 type TlsPart = Pick<UpstreamTlsOptions, "caCerts" | "cert" | "key">;
@@ -85,14 +127,20 @@ function storeTls(limiter: ResolvedConfig["limiter"]): { path: string; tls: TlsP
   return [{ path: `limiter${limiter.length === 1 ? "" : "[0]"}.store.tls`, tls: store.tls }];
 }
 
-function readPlace(path: string, { caCerts = [], cert, key }: TlsPart, listens: boolean): Place {
+/** @param names for what a listener shows it, `null` for those in it; none where it is shown to servers */
+function readPlace(
+  path: string,
+  { caCerts = [], cert, key }: TlsPart,
+  names?: readonly string[] | null,
+): Place {
   const problems: ConfigProblem[] = [];
   caCerts.forEach((text, index) => read(`${path}.caCerts[${index}]`, text, problems, certificateOf));
   const pair = cert === undefined || key === undefined ? null : {
     path,
     cert: read(`${path}.cert`, cert, problems, certificateOf),
     key: read(`${path}.key`, key, problems, privateKeyOf),
-    listens,
+    listens: names !== undefined,
+    names: names ?? null,
   };
   return { pair, problems };
 }

@@ -76,7 +76,9 @@ Deno.test("lbproxy --check reads certificates and keys, and exits 2 when they do
   await Deno.writeTextFile(`${folder.path}/key.pem`, own.key);
   // It opens no socket for that where it may not.
   for (const permissions of [undefined, ["--allow-read"]]) {
-    assertEquals((await folder.run(["--check"], permissions)).code, 0);
+    const { code, stdout } = await folder.run(["--check"], permissions);
+    assertEquals(code, 0);
+    assertMatch(stdout, /\nlisten\.tls: certificate of a\.example ends \d{4}-\d\d-\d\d \d\d:\d\d UTC\n/);
   }
   // Where the command line says where to listen, the files are of no interest.
   await Deno.remove(`${folder.path}/key.pem`);

@@ -1,7 +1,8 @@
 import { assertEquals } from "@std/assert";
+import { X509Certificate } from "node:crypto";
 import type { Listen, PoolOptions } from "../../../lib/config/proxy_config.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
-import { findCertificateProblems } from "../../../lib/server/check_certificates.ts";
+import { describeCertificates, findCertificateProblems } from "../../../lib/server/check_certificates.ts";
 import { testCa } from "../../support/test_ca.ts";
 
 /** What is said of a configuration, with `FOLDER` for where the files are. */
@@ -111,4 +112,32 @@ Deno.test("findCertificateProblems() looks at what servers and the store of limi
   assertEquals(problemsOf({ upstreams: upstreams.web }), [
     "upstreams.servers[1].tls.key is not the key of upstreams.servers[1].tls.cert",
   ]);
+});
+
+Deno.test("findCertificateProblems() names each of several certificates of a listener", () => {
+  const certificates = [one, { names: ["x.example"], cert: two.cert, key: one.key }];
+  assertEquals(problemsOf({ listen: { port: 1, engine: "http1", tls: { certificates } } }), [
+    "listen.tls.certificates[1].key is not the key of listen.tls.certificates[1].cert, but that of listen.tls.certificates[0].cert",
+  ]);
+});
+
+Deno.test("describeCertificates() says for which names certificates are, and until when", () => {
+  const certificates = [one, { names: ["x.example", "*.y.example"], ...two }];
+  const config = resolveConfig({
+    listen: { port: 1, engine: "http1", tls: { certificates } },
+    upstreams: { servers: ["a:443"], tls: two },
+  });
+  const ends = new X509Certificate(one.cert).validToDate;
+  const until = `${ends.toISOString().slice(0, 16).replace("T", " ")} UTC`;
+  const said = (state: string): string[] => [
+    `listen.tls.certificates[0]: certificate of one.example ${state} ${until}`,
+    `listen.tls.certificates[1]: certificate of x.example *.y.example ${state} ${until}`,
+    `upstreams.tls: certificate of two.example ${state} ${until}`,
+  ];
+  const toTheMinute = (lines: string[]) => lines.map((line) => line.replace(/ \d\d:\d\d UTC$/, ""));
+  assertEquals(toTheMinute(describeCertificates(config, ends.getTime() - 1)), toTheMinute(said("ends")));
+  assertEquals(
+    toTheMinute(describeCertificates(config, ends.getTime() + 60_000)),
+    toTheMinute(said("ended")),
+  );
 });
