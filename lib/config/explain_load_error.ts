@@ -7,7 +7,7 @@ interface Failure {
   readonly stack: string;
 }
 
-const LOCATION = /((?:file|https?|data|jsr|npm):[^\s()]*?):(\d+):(\d+)/;
+const LOCATIONS = /((?:file|https?|data|jsr|npm):[^\s()]*?):(\d+):(\d+)/g;
 /** The runtime tells what the system said in a line of its own. */
 const UNREADABLE = /^Import '([^']*)' failed\.\n\s+0: (.+?)(?: \(os error \d+\))?(?=\n|$)/;
 const LOCATED = /\s+at (?:file|https?|data|jsr|npm):\S+$/;
@@ -45,7 +45,7 @@ function readFailure(error: unknown): Failure {
   return { name: error.name, text: withoutColours(error.message), stack: withoutColours(error.stack ?? "") };
 }
 
-/** The runtime writes places in colours where it writes to a terminal, which hides them from {@linkcode LOCATION}. */
+/** The runtime writes places in colours where it writes to a terminal, which hides them from {@linkcode LOCATIONS}. */
 function withoutColours(text: string): string {
   // deno-lint-ignore no-control-regex
   return text.replaceAll(/\x1b\[[0-9;]*m/g, "");
@@ -56,10 +56,14 @@ function firstLine(text: string): string {
   return (end < 0 ? text : text.slice(0, end)).trim().replace(/\.$/, "");
 }
 
+/** The program itself: what it throws has happened where it was called. */
+const OWN_FILES = new URL("../", import.meta.url).href;
+
 /** Where it happened: line and column in the module itself, or with the name of another one. */
 function place(text: string, url: string | undefined): string {
-  const match = LOCATION.exec(text);
-  if (match === null) return "";
+  const found = Array.from(text.matchAll(LOCATIONS));
+  const match = found.find(([, file]) => !file!.startsWith(OWN_FILES)) ?? found[0];
+  if (match === undefined) return "";
   const [, file, line, column] = match;
   return file === url ? ` (line ${line}, column ${column})` : ` (${file}:${line}:${column})`;
 }

@@ -8,6 +8,7 @@ import { checkedFieldName } from "./checked_fields.ts";
 import { checkedEncoding, type IdentityEncoding, identityText, setIdentityField } from "./identity_field.ts";
 import { refuse } from "./refuse.ts";
 import { sameDigest } from "./same_digest.ts";
+import { checkOptions } from "./checked_options.ts";
 
 /** Says whether the password is that of the user; nothing is no, and anything else fails the request (500). */
 export type CheckPassword = (user: string, password: string, ctx: RequestContext) => Awaitable<boolean>;
@@ -34,6 +35,15 @@ export interface BasicAuthOptions {
   forward?: boolean;
 }
 
+/** The options, and which of them are required. */
+const OPTIONS = {
+  users: true,
+  realm: false,
+  userHeader: false,
+  userEncoding: false,
+  forward: false,
+} satisfies Record<keyof BasicAuthOptions, boolean>;
+
 /**
  * Lets requests through that come with the right name and password; all others get 401.
  *
@@ -52,6 +62,7 @@ export interface BasicAuthOptions {
  * ```
  */
 export function basicAuth(options: BasicAuthOptions): Filters {
+  checkOptions("basicAuth", options, OPTIONS);
   const { users, realm = "restricted", userHeader, userEncoding = "plain", forward = true } = options;
   const check = typeof users === "function" ? users : checkRecord(users);
   const encoding = checkedEncoding("basicAuth", "userEncoding", userEncoding);

@@ -9,6 +9,7 @@ import { checkedEncoding, type IdentityEncoding, identityText, setIdentityField 
 import { compileJwt, type JwtOptions } from "./jwt_options.ts";
 import type { VerifyToken } from "./jwt_verifier.ts";
 import { refuse } from "./refuse.ts";
+import { checkOptions } from "./checked_options.ts";
 
 /** What a token says of its bearer. */
 export type Claims = Readonly<Record<string, unknown>>;
@@ -45,6 +46,18 @@ export interface BearerAuthOptions {
   forward?: boolean;
 }
 
+/** The options, and which of them are required. */
+const OPTIONS = {
+  verify: false,
+  jwt: false,
+  scopes: false,
+  authorize: false,
+  claimHeaders: false,
+  claimEncoding: false,
+  realm: false,
+  forward: false,
+} satisfies Record<keyof BearerAuthOptions, boolean>;
+
 /**
  * Lets requests through that bear a good token in `Authorization`.
  *
@@ -72,6 +85,7 @@ export interface BearerAuthOptions {
  * ```
  */
 export function bearerAuth(options: BearerAuthOptions): Filters {
+  checkOptions("bearerAuth", options, OPTIONS);
   const { scopes = [], authorize, claimHeaders = {}, realm = "restricted", forward = true } = options;
   const encoding = checkedEncoding("bearerAuth", "claimEncoding", options.claimEncoding ?? "plain");
   const check = compileCheck(options);

@@ -8,6 +8,7 @@ import { checkedBoolean } from "../core/callback.ts";
 import { fieldTokens } from "../http/field_list.ts";
 import { isCompressible } from "./compressible.ts";
 import { addVary } from "./vary.ts";
+import { checkOptions } from "./checked_options.ts";
 
 /** A coding of content that {@linkcode compress} knows. */
 export type ContentCoding = "gzip" | "br";
@@ -27,6 +28,12 @@ export interface CompressOptions {
 
 /** Names of the runtime for the codings. */
 const FORMATS: Readonly<Record<ContentCoding, string>> = { gzip: "gzip", br: "brotli" };
+
+/** The options, and which of them are required. */
+const OPTIONS = { encodings: false, minSize: false, types: false } satisfies Record<
+  keyof CompressOptions,
+  boolean
+>;
 
 /**
  * Compresses content of servers for clients that can read it.
@@ -51,6 +58,7 @@ const FORMATS: Readonly<Record<ContentCoding, string>> = { gzip: "gzip", br: "br
  * ```
  */
 export function compress(options: CompressOptions = {}): Filters {
+  checkOptions("compress", options, OPTIONS);
   const { encodings = ["gzip", "br"], minSize = 1024, types = isCompressible } = options;
   const minBytes = parseByteSize(minSize);
   if (minBytes === undefined) throw problem(`"minSize" must be ${BYTE_SIZE_EXPECTED}`);

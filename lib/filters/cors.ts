@@ -9,6 +9,7 @@ import { type HeaderFields, isToken } from "../http/header_fields.ts";
 import { checkedFieldName } from "./checked_fields.ts";
 import { refuse } from "./refuse.ts";
 import { addVary } from "./vary.ts";
+import { checkOptions } from "./checked_options.ts";
 
 /** What {@linkcode cors} takes. */
 export interface CorsOptions {
@@ -40,6 +41,17 @@ const LIMIT_FIELDS = [
   ),
 ];
 
+/** The options, and which of them are required. */
+const OPTIONS = {
+  origins: true,
+  methods: false,
+  headers: false,
+  exposeHeaders: false,
+  exposeLimits: false,
+  credentials: false,
+  maxAge: false,
+} satisfies Record<keyof CorsOptions, boolean>;
+
 /**
  * Lets pages of other sites ask: answers their preflight requests, and adds the fields by which a browser knows.
  *
@@ -60,6 +72,7 @@ const LIMIT_FIELDS = [
  * ```
  */
 export function cors(options: CorsOptions): Filters {
+  checkOptions("cors", options, OPTIONS);
   const {
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
     headers = "any",

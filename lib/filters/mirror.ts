@@ -12,6 +12,7 @@ import { checkedPeer, type PeerOptions } from "../filter/resolve_peer.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { type CopiedRequest, type CopyOptions, RequestCopy } from "./request_copy.ts";
+import { checkOptions } from "./checked_options.ts";
 
 /** The servers of a pool of the configuration, those that may be used at the moment, in turn. */
 export interface MirrorPool {
@@ -42,6 +43,17 @@ export interface MirrorOptions {
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
+/** The options, and which of them are required. */
+const OPTIONS = {
+  to: true,
+  share: false,
+  when: false,
+  maxInFlight: false,
+  maxBodySize: false,
+  timeout: false,
+  random: false,
+} satisfies Record<keyof MirrorOptions, boolean>;
+
 /**
  * Sends a copy of a share of requests to other servers, and drops the responses.
  *
@@ -66,6 +78,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
  * ```
  */
 export function mirror(options: MirrorOptions): Filters {
+  checkOptions("mirror", options, OPTIONS);
   const { to, share = 1, when = () => true, maxInFlight = 16, random } = options;
   const { maxBodySize = "64KiB", timeout = "5s" } = options;
   const maxBytes = parseByteSize(maxBodySize);

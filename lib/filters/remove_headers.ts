@@ -3,6 +3,7 @@
 import type { Filters } from "../filter/filters.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { checkedFieldName } from "./checked_fields.ts";
+import { checkOptions } from "./checked_options.ts";
 
 /** What {@linkcode removeHeaders} takes away. */
 export interface RemoveHeadersOptions {
@@ -11,6 +12,9 @@ export interface RemoveHeadersOptions {
   /** Names of fields that the client does not get. @default {[]} */
   response?: readonly string[];
 }
+
+/** The options, and which of them are required. */
+const OPTIONS = { request: false, response: false } satisfies Record<keyof RemoveHeadersOptions, boolean>;
 
 /**
  * Takes fields away, all lines of each.
@@ -28,6 +32,7 @@ export interface RemoveHeadersOptions {
  * ```
  */
 export function removeHeaders(options: RemoveHeadersOptions): Filters {
+  checkOptions("removeHeaders", options, OPTIONS);
   const { request = [], response = [] } = options;
   const fromRequest = request.map((name) => checkedFieldName("removeHeaders", name));
   const fromResponse = response.map((name) => checkedFieldName("removeHeaders", name));

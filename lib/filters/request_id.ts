@@ -6,6 +6,7 @@ import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback
 import { CidrList } from "../http/cidr.ts";
 import { checkedFieldName } from "./checked_fields.ts";
 import { setIdentityField } from "./identity_field.ts";
+import { checkOptions } from "./checked_options.ts";
 
 /** What {@linkcode requestId} takes. */
 export interface RequestIdOptions {
@@ -32,6 +33,12 @@ const PLAIN = /^[\w.:+/=@-]{1,128}$/;
 /** Ids that are made: one word in every log. */
 const VISIBLE = /^[\x21-\x7e]{1,128}$/;
 
+/** The options, and which of them are required. */
+const OPTIONS = { header: false, trusted: false, generate: false, respond: false } satisfies Record<
+  keyof RequestIdOptions,
+  boolean
+>;
+
 /**
  * Gives each request an id that the server and the client are told, answers of the proxy's own included; it is the
  * `ctx.requestId` of all filters and the id in the log. Of several such filters the first one gives that.
@@ -53,6 +60,7 @@ const VISIBLE = /^[\x21-\x7e]{1,128}$/;
  * ```
  */
 export function requestId(options: RequestIdOptions = {}): Filters {
+  checkOptions("requestId", options, OPTIONS);
   const { header = "x-request-id", trusted = [], generate = () => crypto.randomUUID(), respond = true } =
     options;
   const name = checkedFieldName("requestId", header);

@@ -4,6 +4,7 @@ import type { Filters } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { checkedFieldName, checkedFieldValue } from "./checked_fields.ts";
+import { checkOptions } from "./checked_options.ts";
 
 /** What {@linkcode securityHeaders} sets; `false` leaves a field out. */
 export interface SecurityHeadersOptions {
@@ -27,6 +28,19 @@ export interface SecurityHeadersOptions {
   remove?: readonly string[];
 }
 
+/** The options, and which of them are required. */
+const OPTIONS = {
+  contentTypeOptions: false,
+  frameOptions: false,
+  referrerPolicy: false,
+  strictTransportSecurity: false,
+  contentSecurityPolicy: false,
+  permissionsPolicy: false,
+  crossOriginOpenerPolicy: false,
+  crossOriginResourcePolicy: false,
+  remove: false,
+} satisfies Record<keyof SecurityHeadersOptions, boolean>;
+
 /**
  * Sets what a browser needs to be told to be careful, on answers of servers and on those of the proxy.
  *
@@ -45,6 +59,7 @@ export interface SecurityHeadersOptions {
  * ```
  */
 export function securityHeaders(options: SecurityHeadersOptions = {}): Filters {
+  checkOptions("securityHeaders", options, OPTIONS);
   const {
     contentTypeOptions = "nosniff",
     frameOptions = "SAMEORIGIN",

@@ -5,6 +5,7 @@ import type { RequestContext } from "../filter/request_context.ts";
 import { unexpected } from "../core/callback.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { checkedFieldName, checkedFieldValue } from "./checked_fields.ts";
+import { checkOptions } from "./checked_options.ts";
 
 /**
  * A value, or a function that makes it; nothing leaves the field as it is. Must not be async. White space around what a
@@ -19,6 +20,9 @@ export interface SetHeadersOptions {
   /** On what goes to the client, answers of the proxy's own included. @default {{}} */
   response?: Readonly<Record<string, FieldValue>>;
 }
+
+/** The options, and which of them are required. */
+const OPTIONS = { request: false, response: false } satisfies Record<keyof SetHeadersOptions, boolean>;
 
 /**
  * Sets fields; each takes the place of what the client or the server has said.
@@ -39,6 +43,7 @@ export interface SetHeadersOptions {
  * ```
  */
 export function setHeaders(options: SetHeadersOptions): Filters {
+  checkOptions("setHeaders", options, OPTIONS);
   const { request = {}, response = {} } = options;
   const onRequest = compile(request, true);
   const onResponse = compile(response, false);

@@ -57,7 +57,7 @@ function readLine(line: string): SimulatedRequest | string | null {
   try {
     value = JSON.parse(line);
   } catch {
-    return "is not JSON";
+    return "is not JSON; a trace has one JSON object in each line, as a log with --log-format json has";
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) return "is not an object";
   const fields = value as Record<string, unknown>;

@@ -34,6 +34,9 @@ const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
   ],
   routes: ["locations", "rules"],
   filters: ["middleware", "middlewares", "plugins"],
+  requestFilter: ["onRequest", "beforeRequest"],
+  responseFilter: ["onResponse", "afterResponse"],
+  failToProxy: ["onError", "errorHandler", "errorPage", "errorPages"],
 };
 
 /** Keys whose options people take for keys themselves. */

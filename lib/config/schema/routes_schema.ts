@@ -11,7 +11,7 @@ import type { RouteOptions } from "../route_options.ts";
 import { filterSetsSchema } from "./filters_schema.ts";
 import { limiterSchema } from "./limiter_schema.ts";
 import { mustBe, oneOf } from "./messages.ts";
-import { isRecord, optionsObject, pathItem } from "./options_object.ts";
+import { isRecord, optionsObject, pathItem, unknownKeyMessage } from "./options_object.ts";
 import { retriesSchema } from "./retries_schema.ts";
 import { timeoutsSchema } from "./timeouts_schema.ts";
 
@@ -152,9 +152,26 @@ export const routeEntries = {
   filters: v.optional(filterSetsSchema),
 } satisfies Record<keyof RouteOptions, v.GenericSchema>;
 
+/** What others call the options of a route. */
+const OTHER_NAMES: Readonly<Record<string, string>> = {
+  pool: "upstream",
+  server: "upstream",
+  servers: "upstream",
+  backend: "upstream",
+  proxyPass: "upstream",
+  rateLimit: "limiter",
+  limit: "limiter",
+};
+
+function explainRouteKey(key: string): string {
+  if (Object.hasOwn(matchEntries, key)) return 'is not a known key; it belongs in "match"';
+  if (Object.hasOwn(OTHER_NAMES, key)) return `is not a known key; here it is called "${OTHER_NAMES[key]}"`;
+  return unknownKeyMessage(key, Object.keys(routeEntries));
+}
+
 /** Routes, tried in order. */
 export const routesSchema: v.GenericSchema = v.pipe(
-  v.array(optionsObject(routeEntries, "an object of a route"), mustBe("an array of routes")),
+  v.array(optionsObject(routeEntries, "an object of a route", explainRouteKey), mustBe("an array of routes")),
   v.rawCheck(({ dataset, addIssue }) => {
     if (!Array.isArray(dataset.value)) return;
     const routes: unknown[] = dataset.value;

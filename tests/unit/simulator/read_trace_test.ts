@@ -56,7 +56,7 @@ Deno.test("readTrace() says of each line that cannot be read what is wrong with 
   const moment = 'needs "at" (such as "1.5s", or milliseconds) or "time" (a date)';
   assertEquals(error.message.split("\n  "), [
     "Cannot replay trace.jsonl: 8 lines",
-    "line 1: is not JSON",
+    "line 1: is not JSON; a trace has one JSON object in each line, as a log with --log-format json has",
     "line 2: is not an object",
     `line 3: ${moment}`,
     `line 4: ${moment}`,

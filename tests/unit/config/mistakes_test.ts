@@ -1,0 +1,237 @@
+/** Mistakes that people make, and the sentence that each of them gets. */
+
+import { assertEquals, assertThrows } from "@std/assert";
+import { ConfigError } from "../../../lib/config/config_error.ts";
+import { resolveConfig } from "../../../lib/config/resolve_config.ts";
+import { basicAuth, compress, cors, redirect } from "../../../mod.ts";
+import { ProgramFolder } from "../../support/program.ts";
+
+const upstreams = ["a:80"];
+const policy = { key: "ip", limit: 1, window: "1s" };
+const inPool = (options: object): object => ({ upstreams: { servers: upstreams, ...options } });
+const inRoute = (options: object): object => ({ upstreams, routes: [options] });
+
+/** A configuration, and what stands behind `Cannot load configuration: `; several lines for several problems. */
+const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] = [
+  [{}, "upstreams is required"],
+  [{ upstreams, rateLimit: policy }, 'rateLimit is not a known key; here it is called "limiter"'],
+  [{ upstreams, rateLimiter: policy }, 'rateLimiter is not a known key; here it is called "limiter"'],
+  [{ servers: upstreams }, "upstreams is required", 'servers is not a known key; it belongs in "upstreams"'],
+  [
+    { backends: upstreams },
+    "upstreams is required",
+    'backends is not a known key; here it is called "upstreams"',
+  ],
+  [{ upstreams, port: 80 }, 'port is not a known key; it belongs in "listen"'],
+  [{ upstreams, bind: ":80" }, 'bind is not a known key; here it is called "listen"'],
+  [
+    { upstreams, timeouts: { connect: "1s" } },
+    'timeouts is not a known key; it belongs in "listen" or "upstreams" or "routes"',
+  ],
+  [
+    { upstreams, tls: { cert: "a", key: "b" } },
+    'tls is not a known key; it belongs in "listen" or "upstreams"',
+  ],
+  [{ upstreams, healthCheck: { type: "tcp" } }, 'healthCheck is not a known key; it belongs in "upstreams"'],
+  [{ upstreams, filter: {} }, 'filter is not a known key, did you mean "filters"?'],
+  [{ upstreams, middleware: [] }, 'middleware is not a known key; here it is called "filters"'],
+  [{ upstreams, onRequest() {} }, 'onRequest is not a known key; here it is called "requestFilter"'],
+  [{ upstreams, onError() {} }, 'onError is not a known key; here it is called "failToProxy"'],
+  [
+    { upstreams, logLevel: "debug" },
+    "logLevel is not a known key; it is the option --log-level of the command line",
+  ],
+  [
+    { upstream: upstreams },
+    "upstreams is required",
+    'upstream is not a known key, did you mean "upstreams"?',
+  ],
+  [{ upstreams: ["localhost"] }, 'upstreams[0] must be "host:port", received "localhost"'],
+  [
+    { upstreams: ["http://a:80/path"] },
+    'upstreams[0] must be "host:port" without a path, received "http://a:80/path"',
+  ],
+  [{ upstreams: ["foo bar"] }, 'upstreams[0] must be "host:port", received "foo bar"'],
+  [{ upstreams: ["a:80", "a:80"] }, "upstreams[1] is the same server as [0]"],
+  [{ upstreams: [] }, "upstreams must be an array of at least one server, received an empty array"],
+  [
+    { upstreams: { a: upstreams, b: upstreams } },
+    'upstreams must have a pool named "default" beside "a", "b", or routes',
+  ],
+  [
+    { upstreams: [{ address: "a:80", weight: 0.5 }] },
+    "upstreams[0].weight must be a whole number from 0 to 65535, received 0.5",
+  ],
+  [
+    inPool({ timeouts: { connect: "3 seconds" } }),
+    'upstreams.timeouts.connect must be a duration such as "250ms", "5s", "1m", "1h" or a number of milliseconds, received "3 seconds"',
+  ],
+  [
+    inPool({ timeouts: { read: "3s" } }),
+    'upstreams.timeouts.read is not a known key; known are "connect", "response", "idle", "total"',
+  ],
+  [
+    inPool({ bufferRequests: "64 kilobytes" }),
+    'upstreams.bufferRequests must be a size such as "64KiB", "10MB" or a number of bytes, from 1 to 67108864, received "64 kilobytes"',
+  ],
+  [
+    inPool({ balance: "roundrobin" }),
+    'upstreams.balance must be one of "round-robin", "random", "least-connections", "p2c", "ewma", "consistent-hash", "fnv-hash", "first", or a function, received "roundrobin"',
+  ],
+  [inPool({ balance: "consistent-hash" }), 'upstreams.key is required where "balance" is "consistent-hash"'],
+  [
+    inPool({ healthCheck: { type: "https" } }),
+    'upstreams.healthCheck.type must be one of "tcp", "tls", "http", "custom", received "https"',
+  ],
+  [
+    inPool({ healthCheck: { type: "http", path: "health" } }),
+    'upstreams.healthCheck.path must be a path such as "/health", received "health"',
+  ],
+  [
+    inPool({ retries: 3 }),
+    "upstreams.retries must be false, a function or an object with options of retries, received 3",
+  ],
+  [inPool({ sticky: {} }), "upstreams.sticky.secret is required"],
+  [inPool({ websocket: true }), 'upstreams.websocket is not a known key, did you mean "webSocket"?'],
+  [inRoute({ path: "/x" }), 'routes[0].path is not a known key; it belongs in "match"'],
+  [inRoute({ host: "a.example" }), 'routes[0].host is not a known key; it belongs in "match"'],
+  [
+    inRoute({ match: { path: "/x" }, pool: "default" }),
+    'routes[0].pool is not a known key; here it is called "upstream"',
+  ],
+  [
+    inRoute({ match: { path: "/x" }, upstream: "api" }),
+    'routes[0].upstream must be a pool, one of "default", received "api"',
+  ],
+  [
+    inRoute({ match: { path: "x/*" } }),
+    'routes[0].match.path must be a pattern for paths such as "/api/*", received "x/*"',
+  ],
+  [{ upstreams, limiter: { key: "ip", limit: 1 } }, "limiter.window is required"],
+  [
+    { upstreams, limiter: { ...policy, window: "60" } },
+    'limiter.window must be a duration such as "250ms", "5s", "1m", "1h" or a number of milliseconds, received "60"',
+  ],
+  [
+    { upstreams, limiter: { ...policy, key: "header" } },
+    'limiter.key must be "ip", "path", "host", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function, received "header"',
+  ],
+  [
+    { upstreams, limiter: { ...policy, limit: "10" } },
+    'limiter.limit must be a whole number from 0 to 1000000000, or a function, received "10"',
+  ],
+  [
+    { upstreams, limiter: { ...policy, algorithm: "leaky-bucket" } },
+    'limiter.algorithm must be one of "fixed-window", "sliding-window", "token-bucket", "concurrency", received "leaky-bucket"',
+  ],
+  [{ upstreams, limiter: { ...policy, burst: 4 } }, 'limiter.burst is only for the algorithm "token-bucket"'],
+  [{ upstreams, limiter: { ...policy, store: { type: "redis" } } }, "limiter.store.url is required"],
+  [{ upstreams, listen: "foo" }, 'listen must be "host:port", "unix:/path" or a port number, received "foo"'],
+  [{ upstreams, listen: 70000 }, "listen must be a port number from 0 to 65535, received 70000"],
+  [{ upstreams, listen: [80, 80] }, "listen[1] is the same address as [0]"],
+  [{ upstreams, listen: { port: 443, tls: { cert: "a.pem" } } }, "listen.tls.key is required"],
+  [{ upstreams, requestFilter: "x" }, 'requestFilter must be a function, received "x"'],
+  [
+    { upstreams, filters: { requestFilter() {} } },
+    "filters must be an array of objects of phases, received an object",
+  ],
+  [
+    { upstreams, trustedProxies: ["10.0.0.0/99"] },
+    'trustedProxies[0] must be "loopback", "private", "unix", an address or a network such as "192.0.2.1", "10.0.0.0/8", "2001:db8::/32", received "10.0.0.0/99"',
+  ],
+  [
+    { upstreams, admin: "0.0.0.0:6189" },
+    'admin must have "tokens" to listen where others than this machine can reach it',
+  ],
+];
+
+for (const [config, ...messages] of MISTAKES) {
+  Deno.test(`resolveConfig() says: ${messages.join("; ").slice(0, 120)}`, () => {
+    const { problems } = assertThrows(() => resolveConfig(config), ConfigError);
+    assertEquals(problems.map(({ path, message }) => path === "" ? message : `${path} ${message}`), messages);
+  });
+}
+
+const BAD_FILTERS: readonly (readonly [make: () => unknown, message: string])[] = [
+  [
+    () => basicAuth({ user: { a: "b" } } as never),
+    'Cannot make the filter basicAuth: "user" is not a known key, did you mean "users"?',
+  ],
+  [() => basicAuth({} as never), 'Cannot make the filter basicAuth: "users" is required'],
+  [() => cors({} as never), 'Cannot make the filter cors: "origins" is required'],
+  [
+    () => cors("https://app.example" as never),
+    'Cannot make the filter cors: it takes an object with "origins", "methods", "headers", "exposeHeaders", "exposeLimits", "credentials", "maxAge"',
+  ],
+  [
+    () => compress({ minSize: "big" } as never),
+    'Cannot make the filter compress: "minSize" must be a size such as "64KiB", "10MB" or a number of bytes',
+  ],
+  [
+    () => redirect("/a", "/b", { status: 200 } as never),
+    "Cannot make the filter redirect: the status must be 301, 302, 303, 307 or 308, received 200",
+  ],
+];
+
+for (const [make, message] of BAD_FILTERS) {
+  Deno.test(`a ready-made filter says: ${message.slice(0, 100)}`, () => {
+    assertEquals(assertThrows(make, TypeError).message, message);
+  });
+}
+
+const GOOD = `export const upstreams = ["127.0.0.1:80"];`;
+
+/** Files, the arguments of the program, and its last line. */
+const BAD_RUNS: readonly (readonly [files: Record<string, string>, args: string[], line: string | RegExp])[] =
+  [
+    [{}, ["proxy.config.js"], "Cannot load proxy.config.js: there is no such file"],
+    [
+      { "a.js": `${GOOD} export cosnt x = 1;` },
+      ["a.js"],
+      /^Cannot load a\.js: syntax error: .* \(line 1, column \d+\)$/,
+    ],
+    [
+      { "a.js": `import "./b.js"; ${GOOD}` },
+      ["a.js"],
+      /^Cannot load a\.js: it imports file:.*b\.js, which does not exist \(line 1, column 8\)$/,
+    ],
+    [
+      { "a.js": `${GOOD} null.x;` },
+      ["a.js"],
+      /^Cannot load a\.js: it threw TypeError: .* \(line 1, column \d+\)$/,
+    ],
+    [
+      {
+        "a.js": `import { basicAuth } from "${
+          import.meta.resolve("../../../mod.ts")
+        }";\n${GOOD}\nbasicAuth({ user: {} });`,
+      },
+      ["a.js"],
+      'Cannot load a.js: it threw TypeError: Cannot make the filter basicAuth: "user" is not a known key, did you mean "users"? (line 3, column 1)',
+    ],
+    [{ "a.js": GOOD }, ["a.js", "--chek"], "Unknown option --chek, did you mean --check?"],
+    [
+      { "a.js": GOOD },
+      ["a.js", "--listen", "foo"],
+      '--listen must be "host:port", "unix:/path" or a port number, received "foo"',
+    ],
+    [
+      {
+        "a.js": `${GOOD} export const limiter = { key: "ip", limit: 1, window: "1s" };`,
+        "text.log": "access GET / 200\n",
+      },
+      ["simulate", "a.js", "text.log"],
+      "Cannot replay text.log: line 1: is not JSON; a trace has one JSON object in each line, as a log with --log-format json has",
+    ],
+  ];
+
+for (const [files, args, line] of BAD_RUNS) {
+  Deno.test(`lbproxy ${args.join(" ")} says: ${String(line).slice(0, 90)}`, async () => {
+    await using folder = await ProgramFolder.with(files);
+    await using program = folder.start(args, ["-A"]);
+    const { stderr } = await program.ended;
+    const last = stderr.trim().split("\n").at(-1)!;
+    if (typeof line === "string") assertEquals(last, line);
+    else assertEquals(line.test(last), true, last);
+  });
+}
