@@ -90,15 +90,7 @@ const STILL_EXPORTED: Readonly<Record<string, readonly string[]>> = {
     "WebSocketRelay",
     "WebSocketRelayOptions",
   ],
-  http2: [
-    "ConnectionOwner",
-    "Http2Connection",
-    "Http2ConnectionOptions",
-    "RequestFields",
-    "SentContent",
-    "SentContentOwner",
-    "UnwritableFieldError",
-  ],
+  http2: ["Http2ConnectionOptions", "RequestFields", "UnwritableFieldError"],
   transport: ["MAX_MESSAGE_FRAMES", "isExactTarget"],
 };
 

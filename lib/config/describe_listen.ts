@@ -7,9 +7,10 @@ import type { ResolvedListen } from "./proxy_config.ts";
 
 /** Writes one place for people; keys and certificates are named by their files, not shown. */
 export function describeListen(listen: ResolvedListen): string {
-  const { underscores, limits, proxyProtocol, engine, tls } = listen;
+  const { underscores, limits, proxyProtocol, engine, tls, http2 } = listen;
   const parts = [describePlace(listen)];
   if (engine === "deno" && tls === undefined) parts.push("by the runtime's server");
+  if (http2 === true) parts.push("HTTP/2 too");
   if (underscores !== undefined) {
     const fate = underscores === "pass" ? "passes" : "refuses requests with";
     parts.push(`${fate} underscores in names of fields`);
@@ -19,15 +20,15 @@ export function describeListen(listen: ResolvedListen): string {
 }
 
 function describePlace(listen: ResolvedListen): string {
-  const { tls, redirectPort, engine } = listen;
+  const { tls, redirectPort } = listen;
   const place = formatListen(listen);
   if (redirectPort !== undefined) {
     return `${place}, sends clients to https${redirectPort === 443 ? "" : ` at port ${redirectPort}`}`;
   }
   if (tls === undefined) return place;
-  const { certificates, lookup, refusesUnknown, minVersion } = tls;
+  const { certificates, lookup, refusesUnknown, minVersion, http2 } = tls;
   const parts = [
-    `${place}, TLS${minVersion === "1.2" ? "" : ` ${minVersion}`}${engine === "deno" ? " with HTTP/2" : ""}`,
+    `${place}, TLS${minVersion === "1.2" ? "" : ` ${minVersion}`}${http2 ? " with HTTP/2" : ""}`,
   ];
   for (const [index, certificate] of certificates.entries()) {
     parts.push(describeCertificate(certificate, index));

@@ -51,6 +51,8 @@ export interface ListenTlsOptions {
   unknownNames?: UnknownNames;
   /** The least version of TLS. @default {"1.2"} */
   minVersion?: TlsVersion;
+  /** Whether clients may choose HTTP/2, by ALPN. @default {true} */
+  http2?: boolean;
 }
 
 /** A certificate of a listener, complete. */
@@ -70,6 +72,7 @@ export interface ResolvedListenTls {
   readonly lookup: CertificateLookup | null;
   readonly refusesUnknown: boolean;
   readonly minVersion: TlsVersion;
+  readonly http2: boolean;
 }
 
 /** Options that the server of the runtime does not have. */
@@ -77,11 +80,12 @@ export const HTTP1_TLS_ONLY: readonly (keyof ListenTlsOptions)[] = [
   "certificates",
   "unknownNames",
   "minVersion",
+  "http2",
 ];
 
 /** Completes the options, which are known to be good. */
 export function resolveListenTls(options: ListenTlsOptions): ResolvedListenTls {
-  const { cert, key, certificates, unknownNames = "default", minVersion = "1.2" } = options;
+  const { cert, key, certificates, unknownNames = "default", minVersion = "1.2", http2 = true } = options;
   const own = cert === undefined || key === undefined ? [] : [{ path: "", names: null, cert, key }];
   const listed = typeof certificates === "object" ? certificates : [];
   return Object.freeze({
@@ -97,14 +101,15 @@ export function resolveListenTls(options: ListenTlsOptions): ResolvedListenTls {
     lookup: typeof certificates === "function" ? certificates : null,
     refusesUnknown: unknownNames === "refuse",
     minVersion,
+    http2,
   });
 }
 
 /** Whether the server of the runtime can do what is asked. */
 export function denoCanServe(
-  { certificates, lookup, refusesUnknown, minVersion }: ResolvedListenTls,
+  { certificates, lookup, refusesUnknown, minVersion, http2 }: ResolvedListenTls,
 ): boolean {
-  return certificates.length === 1 && lookup === null && !refusesUnknown && minVersion === "1.2";
+  return certificates.length === 1 && lookup === null && !refusesUnknown && minVersion === "1.2" && http2;
 }
 
 /** Whether a text is a name that certificates are chosen by, in lower case. */

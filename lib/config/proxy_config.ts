@@ -64,6 +64,13 @@ export interface ListenOptions extends ClientLimitOptions {
    * the first that they send on each connection; of others nothing of the kind is taken.
    */
   proxyProtocol?: ProxyProtocolOptions;
+  /**
+   * Whether clients may speak HTTP/2 without TLS, from the first byte on (RFC 9113 section 3.3); by the engine `"http1"`
+   * alone. Of TLS `tls.http2` says it.
+   *
+   * @default {false}
+   */
+  http2?: boolean;
 }
 
 /** Whose PROXY headers count. */
@@ -198,6 +205,8 @@ export interface ResolvedListen {
   readonly redirectPort?: number;
   /** What becomes of fields with underscores in their names; none where they are dropped. */
   readonly underscores?: Exclude<Underscores, "drop">;
+  /** Whether clients may speak HTTP/2 without TLS; there only if they may. */
+  readonly http2?: true;
   /** Who talks to clients. */
   readonly engine: "http1" | "deno";
   /** What clients are allowed; of no meaning to `"deno"`. */

@@ -64,7 +64,9 @@ export function withEngine(listen: ResolvedListen, name: EngineName): ResolvedLi
   const { tls, limits, proxyProtocol } = listen;
   const engine = engineOf({ engine: name, ...(tls === undefined ? {} : { tls: {} }) });
   if (engine === "deno") {
-    if (tls !== undefined && !denoCanServe(tls)) return "it takes one certificate, for every name";
+    if (tls !== undefined && !denoCanServe(tls)) {
+      return "it takes one certificate, for every name, and HTTP/2";
+    }
     if (proxyProtocol !== undefined) return "it takes no PROXY headers";
     const [first] = describeClientLimits(limits);
     if (first !== undefined) return `it cannot limit clients (${first})`;
@@ -75,6 +77,7 @@ export function withEngine(listen: ResolvedListen, name: EngineName): ResolvedLi
 function parseOptions(options: ListenOptions): ResolvedListen | undefined {
   const { hostname = DEFAULT_HOSTNAME, port = DEFAULT_PORT, tls, unix, redirect, underscores = "drop" } =
     options;
+  const { http2 = false } = options;
   if (typeof hostname !== "string" || !Number.isInteger(port) || port < 0 || port > 65535) return undefined;
   if (unix !== undefined && (typeof unix !== "string" || !unix.startsWith("/"))) return undefined;
   const redirectPort = redirect === undefined ? undefined : parseRedirect(redirect);
@@ -85,6 +88,7 @@ function parseOptions(options: ListenOptions): ResolvedListen | undefined {
     ...(unix === undefined ? {} : { unix }),
     ...(redirectPort === undefined ? {} : { redirectPort }),
     ...(underscores === "drop" ? {} : { underscores }),
+    ...(http2 ? { http2 } : {}),
     engine: engineOf(options),
     limits: NO_OPTIONS,
   });

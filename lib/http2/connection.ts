@@ -98,7 +98,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
   sendWindow = FIRST_WINDOW;
   /** How many streams the other side has opened, or this one, that are not over. */
   active = 0;
-  /** Since when a field block is on its way; `Infinity` when none is. */
+  /** Since when a preface, a frame or a field block is on its way; `Infinity` when none is. Content is not meant. */
   blockSince = Infinity;
   /** What the other side allows: its SETTINGS, or the defaults. */
   peerMaxStreams = Infinity;
@@ -151,6 +151,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#maxStreams = maxStreams;
     this.#streamWindow = streamWindow;
     this.#connectionWindow = this.#receiveWindow = connectionWindow;
+    if (this.isServer) this.blockSince = now();
     this.#idleFrames = new FloodBudget(IDLE_FRAMES, IDLE_FRAMES_A_SECOND, now());
     this.#resets = new FloodBudget(RESETS, RESETS_A_SECOND, now());
   }
@@ -179,6 +180,8 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     if (this.failed) return;
     try {
       this.#reader.read(bytes, from, to);
+      if (!this.#reader.pending) this.blockSince = Infinity;
+      else if (this.blockSince === Infinity) this.blockSince = this.now();
       if (this.output.length > MOST_WAITING) throw calm("frames that want responses, and reads none");
     } catch (error) {
       if (!(error instanceof Http2Error)) throw error;
@@ -444,12 +447,6 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     stream.remoteEnded = true;
     content?.finish(trailers);
     this.halfEnded(stream);
-  }
-
-  /** @internal A field block has begun, or goes on. */
-  onBlockPart(ends: boolean): void {
-    if (ends) this.blockSince = Infinity;
-    else if (this.blockSince === Infinity) this.blockSince = this.now();
   }
 
   /** @internal A whole field block. */

@@ -14,8 +14,6 @@ export interface FrameHandler {
   onPadding(id: number, bytes: number): void;
   /** The last DATA frame of a stream is over. */
   onDataEnd(id: number): void;
-  /** A frame of a field block has come, and whether it was the last one. */
-  onBlockPart(ends: boolean): void;
   /** A field block, lent. `dependsOn` is the stream that it names as its parent, 0 for none. */
   onBlock(id: number, bytes: Uint8Array, from: number, to: number, end: boolean, dependsOn: number): void;
   onReset(id: number, code: number): void;
@@ -64,6 +62,12 @@ export class FrameReader {
     this.#handler = handler;
     this.#prefaceLeft = awaitsPreface ? PREFACE.length : 0;
     this.#maxBlock = Math.max(2 * maxHeadBytes, FRAME_BYTES);
+  }
+
+  /** Whether something has begun, content aside, that the other side has to send the rest of. */
+  get pending(): boolean {
+    return this.#prefaceLeft > 0 || this.#blockStream !== 0 ||
+      (this.#headFilled > 0 && (this.#headFilled < FRAME_HEAD || this.#type !== FRAME.DATA));
   }
 
   /** @throws {Http2Error} after which nothing more can be read */
@@ -249,7 +253,6 @@ export class FrameReader {
     if (at > end) throw protocolError("more padding than the frame is long");
     this.#blockEnds = (this.#flags & FLAG.END_STREAM) !== 0;
     const whole = (this.#flags & FLAG.END_HEADERS) !== 0;
-    this.#handler.onBlockPart(whole);
     if (whole) return this.#endBlock(bytes, at, end);
     this.#blockStream = this.#id;
     this.#blockLength = this.#blockFrames = 0;
@@ -263,7 +266,6 @@ export class FrameReader {
     }
     this.#appendBlock(bytes, from, to);
     const whole = (this.#flags & FLAG.END_HEADERS) !== 0;
-    this.#handler.onBlockPart(whole);
     if (!whole) return;
     const block = this.#block;
     this.#blockStream = 0;

@@ -43,7 +43,7 @@ for (const name of REPEATED) PATTERNS[known(name)] = WITH_INDEXING;
 for (const name of SENSITIVE) PATTERNS[known(name)] = NEVER_INDEXED;
 for (let id = 1; id < IDS; id++) LEFT_OUT[id] = isHopByHopId(id) ? 1 : 0;
 LEFT_OUT[fieldId("te")] = 0;
-for (const name of ["content-length", "host", "expect"]) LEFT_OUT[fieldId(name)] = 1;
+for (const name of ["content-length", "host"]) LEFT_OUT[fieldId(name)] = 1;
 
 function known(name: string): number {
   const id = fieldId(name);

@@ -28,6 +28,8 @@ export interface StreamOwner {
   onRoom(): void;
   /** Somebody waits for content of the other side, and none is there. */
   onContentAwaited(): void;
+  /** What is written waits for the other side from now on; see `stalledSince`. */
+  onStalled?(): void;
   /** It ended before its end; nothing of it can be read or written any more. */
   onReset(reset: StreamReset): void;
 }
@@ -201,7 +203,10 @@ export class Http2Stream implements ContentStream {
 
   #wait(): void {
     const connection = this.#connection;
-    if (this.stalledSince === Infinity) this.stalledSince = connection.now();
+    if (this.stalledSince === Infinity) {
+      this.stalledSince = connection.now();
+      this.owner?.onStalled?.();
+    }
     if (this.sendWindow <= 0) this.blocked = true;
     else connection.wait(this);
   }

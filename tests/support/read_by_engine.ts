@@ -3,7 +3,7 @@
 import { resolveClientLimits } from "../../lib/config/client_limits.ts";
 import { DeadlineWheel } from "../../lib/core/deadline_wheel.ts";
 import { ProxyError } from "../../lib/core/errors.ts";
-import { ClientConnection, type ConnectionContext } from "../../lib/engine/http1/client_connection.ts";
+import { ClientConnection, type Http1Context } from "../../lib/engine/http1/client_connection.ts";
 import { HeaderFields } from "../../lib/http/header_fields.ts";
 import { BufferShelf } from "../../lib/http1/buffer_shelf.ts";
 import { RequestHeadParser } from "../../lib/http1/request_head.ts";
@@ -49,7 +49,7 @@ export class EngineConnection implements Disposable {
   /** @param useOf what is done with the content of each request */
   constructor(useOf: () => ContentUse) {
     const shelf = new BufferShelf();
-    const context: ConnectionContext = {
+    const context: Http1Context = {
       handler: {
         handle: (stream) => void this.#handle(stream, useOf()),
         refuse: (stream, { status }) => this.#respond(stream, status, true),
@@ -67,6 +67,8 @@ export class EngineConnection implements Disposable {
         outgoing: new HeaderFields(),
       }),
       giveHead: () => {},
+      sniffsHttp2: false,
+      switchToHttp2: () => {},
       admits: () => true,
       idle: () => {},
       closed: () => {},

@@ -86,6 +86,7 @@ const tlsEntries = {
   ),
   unknownNames: v.optional(v.picklist(UNKNOWN_NAMES, mustBe(oneOf(UNKNOWN_NAMES)))),
   minVersion: v.optional(v.picklist(TLS_VERSIONS, mustBe(oneOf(TLS_VERSIONS)))),
+  http2: v.optional(v.boolean(mustBe("true or false"))),
 } satisfies Record<keyof ListenTlsOptions, v.GenericSchema>;
 
 const TLS_EXPECTED = 'an object with "cert" and "key", or "certificates"';
@@ -143,6 +144,7 @@ const proxyProtocolEntries = {
 const HTTP1_ONLY: readonly (keyof ListenOptions)[] = [
   ...Object.keys(limitEntries) as (keyof ClientLimitOptions)[],
   "proxyProtocol",
+  "http2",
 ];
 
 /** Options of a place to listen at. */
@@ -167,6 +169,7 @@ export const listenEntries = {
   underscores: v.optional(v.picklist(UNDERSCORES, mustBe(oneOf(UNDERSCORES)))),
   engine: v.optional(v.picklist(ENGINE_NAMES, mustBe(oneOf(ENGINE_NAMES)))),
   proxyProtocol: v.optional(optionsObject(proxyProtocolEntries, 'an object with "from"')),
+  http2: v.optional(v.boolean(mustBe("true or false"))),
   ...limitEntries,
 } satisfies Record<keyof ListenOptions, v.GenericSchema>;
 
@@ -176,6 +179,7 @@ const CONTRADICTIONS = [
   ["unix", "port", "which a unix socket does not have"],
   ["unix", "tls", "which the runtime does not speak on unix sockets"],
   ["tls", "proxyProtocol", "since nothing is read in front of a handshake"],
+  ["tls", "http2", 'where "tls.http2" says it'],
   ["redirect", "tls", "since it is clients without TLS that are sent elsewhere"],
   ["redirect", "unix", "since a browser does not come by a unix socket"],
   ["redirect", "underscores", "since nothing is forwarded there"],
@@ -189,15 +193,13 @@ function checkEngine(
   const { tls, engine } = place as ListenOptions;
   if (engineOf({ engine, tls } as ListenOptions) !== "deno") return;
   const why = engine === "deno" ? "the engine here" : 'the engine of listeners with "tls" that name none';
+  const message = `is for the engine "http1" only, and "deno" is ${why}`;
   for (const key of HTTP1_ONLY) {
-    if (place[key] === undefined) continue;
-    const message = `is for the engine "http1" only, and "deno" is ${why}`;
-    addIssue({ message, path: [pathItem(place, key)] });
+    if (place[key] !== undefined) addIssue({ message, path: [pathItem(place, key)] });
   }
   if (!isRecord(tls)) return;
   for (const key of HTTP1_TLS_ONLY) {
     if (tls[key] === undefined) continue;
-    const message = `is for the engine "http1" only, and "deno" is ${why}`;
     addIssue({ message, path: [pathItem(place, "tls"), pathItem(tls, key)] });
   }
 }

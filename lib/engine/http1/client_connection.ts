@@ -1,23 +1,19 @@
 /** One connection of a client: one request after the other. */
 
 import type { ClientLimits } from "../../config/client_limits.ts";
-import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { Deadline } from "../../core/deadline_wheel.ts";
 import { ClientGoneError, type ProxyError, RequestError } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
 import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
-import { screenFields, type Underscores } from "../../http/screen_fields.ts";
+import { screenFields } from "../../http/screen_fields.ts";
 import { requestBodyReader } from "../../http1/body_framing.ts";
-import { type BufferShelf, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
+import { SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
 import { type ProxyAddresses, type ProxyHeader, readProxyHeader } from "../../http1/proxy_protocol.ts";
 import type { RequestHeadParser } from "../../http1/request_head.ts";
-import type {
-  ClientStream,
-  ListenerInfo,
-  StreamExchange,
-  StreamHandler,
-  TunnelOptions,
-} from "../../proxy/client_stream.ts";
+import { PREFACE } from "../../http2/frame_reader.ts";
+import type { ClientStream, ListenerInfo, StreamExchange, TunnelOptions } from "../../proxy/client_stream.ts";
 import type { TargetBytes, Tunnel } from "../../transport/transport.ts";
+import { type ConnectionContext, LAST_REQUEST_MS, type ListedConnection } from "../connection_context.ts";
 import type { Socket } from "../socket.ts";
 import { ClientContent, type ContentOwner, tooSlow } from "./client_content.ts";
 import { TunnelRelay } from "./tunnel_relay.ts";
@@ -35,32 +31,19 @@ const MAX_DISCARDED = 64 * 1024;
 const RATE_AFTER_MS = 10_000;
 /** How long a connection lingers so that its client can read the last response before it learns of the end. */
 const LINGER_MS = 2000;
-/** How long a connection that is idle when the proxy stops waits for a request that is on its way. */
-const LAST_REQUEST_MS = 250;
 /** How long a client that has shut down its side waits before it is asked whether it is still there. */
 const PROBE_AFTER_MS = 100;
 
-/** What all connections of a listener share. */
-export interface ConnectionContext {
-  readonly handler: StreamHandler;
-  readonly listener: ListenerInfo;
-  readonly shelf: BufferShelf;
-  readonly wheel: DeadlineWheel;
-  readonly limits: ClientLimits;
-  /** What becomes of fields with underscores in their names. */
-  readonly underscores: Underscores;
-  /** Whether responses from now on end their connections. */
-  readonly draining: boolean;
+/** What connections of HTTP/1.1 want of their listener beside that. */
+export interface Http1Context extends ConnectionContext {
+  /** Whether a client may speak HTTP/2 from the first byte on (RFC 9113 section 3.3). */
+  readonly sniffsHttp2: boolean;
   /** Gives parser and fields of a request. */
   takeHead(): RequestHead;
   /** Takes them back. */
   giveHead(head: RequestHead): void;
-  /** The connection waits for a request, or has got one. */
-  idle(connection: ClientConnection, idle: boolean): void;
-  /** Whether its client may have one more connection; it counts as that client's from then on. */
-  admits(connection: ClientConnection): boolean;
-  /** The connection is closed. */
-  closed(connection: ClientConnection): void;
+  /** The client speaks HTTP/2: its socket, and what has come, are for another connection. */
+  switchToHttp2(connection: ClientConnection, socket: Socket, first: Bytes): void;
 }
 
 /** What is read of a request; lent to one connection after the other. */
@@ -74,10 +57,10 @@ export interface RequestHead {
 }
 
 /** A socket, the request on it, and the read that is pending whenever nothing else is to be done. */
-export class ClientConnection implements ClientStream, ContentOwner, ResponseWriterOwner {
+export class ClientConnection implements ListedConnection, ClientStream, ContentOwner, ResponseWriterOwner {
   /** Neighbours in the list of those that are idle. @internal */
-  previous: ClientConnection | null = null;
-  next: ClientConnection | null = null;
+  previous: ListedConnection | null = null;
+  next: ListedConnection | null = null;
   /** Its place among the connections of its listener. @internal */
   index = -1;
   /** Until when its first request is on its way, for all that is known; 0 once that has come. @internal */
@@ -88,7 +71,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
   readonly native: null = null;
   readonly tunnelsRaw = true;
   exchange: StreamExchange | null = null;
-  readonly #context: ConnectionContext;
+  readonly #context: Http1Context;
   readonly #socket: Socket;
   #peer: ProxyAddresses;
   readonly #deadline: Deadline;
@@ -120,7 +103,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
    * @param peer its two ends; `""` and 0 on a unix socket
    * @param proxied whether a header of the PROXY protocol comes first, and says who the client is
    */
-  constructor(socket: Socket, peer: ProxyAddresses, context: ConnectionContext, proxied = false) {
+  constructor(socket: Socket, peer: ProxyAddresses, context: Http1Context, proxied = false) {
     this.#socket = socket;
     this.#peer = peer;
     this.#context = context;
@@ -219,9 +202,29 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
       return;
     }
     if (this.#state === "proxy") return this.#readProxyHeader();
+    if (this.#context.sniffsHttp2 && this.#requests === 0 && this.#isHttp2()) return;
     if (this.#state === "idle") this.#beginHead(at);
     this.#readHead();
   };
+
+  // Of what has come so far everything must be the beginning of HTTP/2, which no request of HTTP/1.1 begins with.
+  #isHttp2(): boolean {
+    const known = Math.min(this.#filled, PREFACE.length);
+    for (let i = 0; i < known; i++) {
+      if (this.#buffer[i] !== PREFACE[i]) return false;
+    }
+    if (known < PREFACE.length) {
+      this.#expect(this.#context.limits.headMs);
+      this.#read(this.#filled);
+      return true;
+    }
+    this.#state = "closed";
+    this.#deadline.clear();
+    this.#response.stop();
+    this.#context.idle(this, false);
+    this.#context.switchToHttp2(this, this.#socket, this.#buffer.slice(0, this.#filled));
+    return true;
+  }
 
   #beginHead(at: number): void {
     this.#state = "head";
@@ -595,11 +598,20 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     this.#state = "linger";
     this.body?.cancel();
     this.body = null;
-    if (this.#inputEnded) return this.dispose();
+    if (this.#inputEnded) return this.#endCleanly();
     this.#expect(LINGER_MS);
     this.#socket.closeWrite().catch(() => {});
     // Two reads at once would be too many for some sockets.
     if (this.#readingAt < 0 && !this.#contentAwaited) this.#read(0);
+  }
+
+  // To a client of TLS an end without a word is one that somebody on the way has made (RFC 8446 section 6.1).
+  #endCleanly(): void {
+    if (this.listener.scheme === "http") return this.dispose();
+    if (this.#waits) this.#context.idle(this, false);
+    this.#state = "linger";
+    this.#expect(LINGER_MS);
+    this.#socket.closeWrite().catch(() => {}).finally(() => this.dispose());
   }
 
   // It may have closed, or only have shut down its side and wait for the response; a read cannot tell which.
@@ -609,7 +621,7 @@ export class ClientConnection implements ClientStream, ContentOwner, ResponseWri
     if (this.#state === "head" && this.#head!.parser.begun) {
       return this.#refuse(new RequestError("The client ended its side within a request head", 400));
     }
-    if (this.#state !== "busy") return this.dispose();
+    if (this.#state !== "busy") return this.#endCleanly();
     this.#close = true;
     this.#expect(this.#responding ? this.#context.limits.halfClosedMs : PROBE_AFTER_MS);
   }

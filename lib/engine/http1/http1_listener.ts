@@ -9,6 +9,7 @@ import { formatListen } from "../../config/format_listen.ts";
 import type { ClientLimits } from "../../config/client_limits.ts";
 import type { ResolvedListen } from "../../config/proxy_config.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
+import type { Bytes } from "../../http/message.ts";
 import type { Underscores } from "../../http/screen_fields.ts";
 import { plainAddress } from "../../http/trusted_proxies.ts";
 import { BufferShelf } from "../../http1/buffer_shelf.ts";
@@ -17,10 +18,13 @@ import { RequestHeadParser } from "../../http1/request_head.ts";
 import { addressGroup } from "../../limiter/address_group.ts";
 import type { ListenerInfo, StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, listenError } from "../engine.ts";
+import type { ListedConnection } from "../connection_context.ts";
 import type { Socket } from "../socket.ts";
+import { Http2ClientConnection } from "../http2/http2_connection.ts";
+import { Http2Context } from "../http2/http2_context.ts";
 import {
   ClientConnection,
-  type ConnectionContext,
+  type Http1Context,
   type RequestHead,
   tooManyConnections,
 } from "./client_connection.ts";
@@ -45,7 +49,10 @@ interface Acceptor {
 }
 
 /** A connection, and its two ends. */
-type AcceptedSocket = Socket & Pick<Deno.Conn, "remoteAddr" | "localAddr">;
+type AcceptedSocket = Socket & Pick<Deno.Conn, "remoteAddr" | "localAddr"> & {
+  /** Whether the client has chosen HTTP/2. */
+  readonly isHttp2?: boolean;
+};
 
 /** How long to wait before accepting is tried again after it failed. */
 const PAUSE_MS = 100;
@@ -65,7 +72,7 @@ const LEAST_CONNECTIONS = 16;
 const MAX_HEADS = 256;
 
 /** Listens at one address on `Deno.listen`. */
-export class Http1Listener implements EngineListener, ConnectionContext {
+export class Http1Listener implements EngineListener, Http1Context {
   readonly listener: ListenerInfo;
   readonly shelf: BufferShelf = new BufferShelf();
   readonly wheel: DeadlineWheel;
@@ -78,11 +85,12 @@ export class Http1Listener implements EngineListener, ConnectionContext {
   #listen: ResolvedListen;
   readonly #socket: Acceptor;
   readonly #port: number;
-  readonly #connections: ClientConnection[] = [];
+  readonly #connections: ListedConnection[] = [];
   readonly #heads: RequestHead[] = [];
+  readonly #http2 = new Http2Context(this);
   /** The connection that has been idle for longest, and the one that became so last. */
-  #oldest: ClientConnection | null = null;
-  #newest: ClientConnection | null = null;
+  #oldest: ListedConnection | null = null;
+  #newest: ListedConnection | null = null;
   readonly #accepting: Promise<void>;
   #brokenSince: number | null = null;
   #steady: Disposable | null = null;
@@ -164,7 +172,9 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     const last = !this.#spare.open() && !this.#giveUpIdle();
     const peer = addressesOf(socket);
     const proxied = this.#listen.proxyProtocol?.trusts(peer.ip) === true;
-    const connection = new ClientConnection(socket, peer, this, proxied);
+    const connection = socket.isHttp2 === true
+      ? new Http2ClientConnection(socket, peer, this.#http2)
+      : new ClientConnection(socket, peer, this, proxied);
     connection.newUntil = this.wheel.lately + NEW_MS;
     connection.index = this.#connections.push(connection) - 1;
     this.#options.meter?.accepted();
@@ -174,7 +184,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     } else if (!proxied && !this.admits(connection)) connection.refuse(tooManyConnections());
   }
 
-  admits(connection: ClientConnection): boolean {
+  admits(connection: ListedConnection): boolean {
     const { maxConnectionsPerClient } = this.limits;
     const { peerIp } = connection;
     if (maxConnectionsPerClient === Infinity || peerIp === "") return true;
@@ -261,6 +271,10 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     }, STEADY_AFTER_MS);
   }
 
+  get sniffsHttp2(): boolean {
+    return this.#listen.http2 === true;
+  }
+
   takeHead(): RequestHead {
     return this.#heads.pop() ?? this.#makeHead();
   }
@@ -272,11 +286,19 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     return { parser, headers: new HeaderFields(), outgoing: new HeaderFields(), limits };
   }
 
+  switchToHttp2(connection: ClientConnection, socket: Socket, first: Bytes): void {
+    const { peerIp: ip, peerPort: port, localIp, localPort, index, client } = connection;
+    const switched = new Http2ClientConnection(socket, { ip, port, localIp, localPort }, this.#http2, first);
+    switched.index = index;
+    switched.client = client;
+    this.#connections[index] = switched;
+  }
+
   giveHead(head: RequestHead): void {
     if (this.#heads.length < MAX_HEADS && head.limits === this.limits) this.#heads.push(head);
   }
 
-  idle(connection: ClientConnection, idle: boolean): void {
+  idle(connection: ListedConnection, idle: boolean): void {
     if (idle) {
       connection.previous = this.#newest;
       if (this.#newest === null) this.#oldest = connection;
@@ -293,7 +315,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     connection.previous = connection.next = null;
   }
 
-  closed(connection: ClientConnection): void {
+  closed(connection: ListedConnection): void {
     const connections = this.#connections;
     const { index } = connection;
     if (connections[index] !== connection) return;
@@ -320,7 +342,7 @@ export class Http1Listener implements EngineListener, ConnectionContext {
     // come back to a place where nobody takes them.
     await this.#accepting;
     this.draining = true;
-    for (let each = this.#oldest; each !== null; each = each.next) each.retire();
+    for (const connection of this.#connections) connection.retire();
     if (this.#connections.length === 0) return;
     await new Promise<void>((resolve) => this.#empty = resolve);
   }

@@ -10,6 +10,8 @@ import { startReading, stopReading } from "./tcp_handle.ts";
 export class SecuredSocket implements Socket {
   readonly remoteAddr: Deno.NetAddr;
   readonly localAddr: Deno.NetAddr;
+  /** Whether the client has chosen HTTP/2. */
+  readonly isHttp2: boolean;
   readonly #tcp: TcpSocket;
   readonly #socket: TLSSocket;
   #paused = false;
@@ -26,6 +28,7 @@ export class SecuredSocket implements Socket {
   constructor(tcp: TcpSocket, socket: TLSSocket, remoteAddr: Deno.NetAddr, localAddr: Deno.NetAddr) {
     this.#tcp = tcp;
     this.#socket = socket;
+    this.isHttp2 = socket.alpnProtocol === "h2";
     this.remoteAddr = remoteAddr;
     this.localAddr = localAddr;
     socket.on("data", (bytes: Bytes) => this.#onData(bytes));

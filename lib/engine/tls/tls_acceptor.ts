@@ -29,6 +29,10 @@ const MAX_WAITING = 256;
 /** How often it is looked whether the runtime still accepts. */
 const LOOK_EVERY_MS = 1000;
 
+/** What clients are offered by ALPN, the liked one first. */
+const PROTOCOLS = ["h2", "http/1.1"];
+const HTTP1_ALONE = ["http/1.1"];
+
 /** A listener for TLS; `accept()` and `close()` are those of a `Deno.Listener`. */
 export class TlsAcceptor {
   readonly #options: TlsAcceptorOptions;
@@ -135,7 +139,7 @@ export class TlsAcceptor {
       isServer: true,
       ...(fallback === null ? {} : { secureContext: fallback }),
       ...(choose === null ? {} : { SNICallback: choose }),
-      ALPNProtocols: ["http/1.1"],
+      ALPNProtocols: this.#listen.tls!.http2 ? PROTOCOLS : HTTP1_ALONE,
     });
     const { wheel } = this.#options;
     const { limits } = this.#listen;

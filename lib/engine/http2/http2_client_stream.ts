@@ -1,0 +1,335 @@
+/** One request of a client that speaks HTTP/2, and the way back of its response. */
+
+import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts";
+import { HeaderFields } from "../../http/header_fields.ts";
+import type { Body, ResponseHead } from "../../http/message.ts";
+import { screenFields } from "../../http/screen_fields.ts";
+import { decodeTarget } from "../../http/target_bytes.ts";
+import { CODE } from "../../http2/error_code.ts";
+import { KIND } from "../../http2/field_kind.ts";
+import type { ReceivedContent } from "../../http2/received_content.ts";
+import type { ReceivedHead } from "../../http2/received_head.ts";
+import { SentContent, type SentContentOwner } from "../../http2/sent_content.ts";
+import type { Http2Stream, StreamOwner, StreamReset } from "../../http2/stream.ts";
+import type { ClientStream, ListenerInfo, StreamExchange, TunnelOptions } from "../../proxy/client_stream.ts";
+import type { ProxyAddresses } from "../../http1/proxy_protocol.ts";
+import { handshakeKey } from "../../transport/websocket/handshake.ts";
+import type { TargetBytes, Tunnel } from "../../transport/transport.ts";
+import { tooSlow } from "../http1/client_content.ts";
+import { TunnelRelay } from "../http1/tunnel_relay.ts";
+import type { Http2Context, RequestFieldsPair } from "./http2_context.ts";
+import { checkRequest } from "./request_checks.ts";
+import { StreamSocket } from "./stream_socket.ts";
+
+/** How long a client's content is waited for before its rate counts. */
+const RATE_AFTER_MS = 10_000;
+
+/** The connection, as its streams see it. */
+export interface StreamHost {
+  readonly context: Http2Context;
+  readonly peer: ProxyAddresses;
+  /** Why no request of the connection is served; `null` when they are. */
+  readonly refusal: ProxyError | null;
+  /** Something has to happen until then, in milliseconds of the wheel. */
+  arm(dueAt: number): void;
+  /** The request is over. */
+  over(stream: Http2ClientStream): void;
+}
+
+/** A stream of the codec, as the steps of a request see it. */
+export class Http2ClientStream implements ClientStream, StreamOwner, SentContentOwner {
+  /** Its place among those of its connection. */
+  index = -1;
+  exchange: StreamExchange | null = null;
+  readonly protocol = "HTTP/2";
+  readonly native: null = null;
+  readonly tunnelsRaw = true;
+  /** What a request is opened by in HTTP/1.1; GET for an extended CONNECT. */
+  readonly method: string;
+  /** Whether it asks for a WebSocket (RFC 8441). */
+  readonly upgrade: boolean;
+  readonly #host: StreamHost;
+  readonly #stream: Http2Stream;
+  readonly #head: ReceivedHead;
+  readonly #fields: RequestFieldsPair;
+  #expectsContinue: boolean;
+  #content: SentContent | null = null;
+  #tunnel: TunnelRelay | null = null;
+  #socket: StreamSocket | null = null;
+  #responding = false;
+  #malformed = false;
+  #over = false;
+
+  constructor(host: StreamHost, stream: Http2Stream) {
+    this.#host = host;
+    this.#stream = stream;
+    this.#head = stream.head!;
+    this.#fields = host.context.takeFields();
+    this.#expectsContinue = this.#head.expectsContinue;
+    this.upgrade = this.#head.has(KIND.PROTOCOL);
+    this.method = this.upgrade ? "GET" : this.#head.text(KIND.METHOD);
+    stream.owner = this;
+  }
+
+  get listener(): ListenerInfo {
+    return this.#host.context.listener.listener;
+  }
+
+  get peerIp(): string {
+    return this.#host.peer.ip;
+  }
+
+  get peerPort(): number {
+    return this.#host.peer.port;
+  }
+
+  get localIp(): string {
+    return this.#host.peer.localIp;
+  }
+
+  get localPort(): number {
+    return this.#host.peer.localPort;
+  }
+
+  get target(): string {
+    const { lines, targetStart, targetEnd } = this.#head;
+    return targetStart === targetEnd ? this.host : decodeTarget(lines.bytes, targetStart, targetEnd);
+  }
+
+  get receivedTarget(): string {
+    return this.target;
+  }
+
+  get targetBytes(): TargetBytes | null {
+    return this.#head.has(KIND.PATH) ? this.#head : null;
+  }
+
+  get host(): string {
+    return this.headers.get("host") ?? "";
+  }
+
+  get headers(): HeaderFields {
+    return this.#fields.headers;
+  }
+
+  get expectsContinue(): boolean {
+    return this.#expectsContinue;
+  }
+
+  get body(): ReceivedContent | null {
+    // What follows a request for a WebSocket is none of the request.
+    return this.upgrade ? null : this.#stream.content;
+  }
+
+  get bytesReceived(): number {
+    return this.body === null ? 0 : this.body.received;
+  }
+
+  outgoingHeaders(): HeaderFields {
+    const { headers, outgoing } = this.#fields;
+    outgoing.copyFrom(headers);
+    return outgoing;
+  }
+
+  /** Reads the request, and hands it on. */
+  start(): void {
+    const { context: { listener: { handler, limits, underscores } }, refusal } = this.#host;
+    const { headers } = this;
+    headers.begin(this.#head.lines);
+    try {
+      if (refusal !== null) throw refusal;
+      this.#malformed = true;
+      checkRequest(this.#head, limits, true);
+      this.#malformed = false;
+      if (this.upgrade) this.#beginUpgrade();
+      screenFields(headers, underscores);
+    } catch (error) {
+      return handler.refuse(this, error as ProxyError);
+    }
+    handler.handle(this);
+  }
+
+  // To the steps of a request it is what opens a WebSocket in HTTP/1.1; the key is this side's own.
+  #beginUpgrade(): void {
+    if (this.#head.text(KIND.PROTOCOL).toLowerCase() !== "websocket") {
+      throw new RequestError("The only protocol that can be asked for is websocket", 501);
+    }
+    const { headers } = this;
+    headers.delete("sec-websocket-key");
+    headers.list.push("connection", "Upgrade", "upgrade", "websocket", "sec-websocket-key", handshakeKey());
+  }
+
+  respond(head: ResponseHead, body: Body | null): void {
+    const stream = this.#stream;
+    if (stream.closed) {
+      this.#end(0, new ClientGoneError());
+      return;
+    }
+    const { status, headers } = head;
+    const empty = body === null || !mayHaveContent(this.method, status);
+    stream.respond(status, headers, lengthOf(this.method, head, body), empty);
+    this.#responding = true;
+    if (empty) return this.onSent(0);
+    this.#content = new SentContent(stream, this);
+    this.#content.send(body);
+  }
+
+  interim(status: number, headers: HeaderFields): void {
+    if (!this.#responding && !this.#stream.closed) this.#stream.respond(status, headers, null, false);
+  }
+
+  abandon(): void {
+    this.exchange = null;
+    this.#stream.reset(CODE.CANCEL);
+    this.#finish();
+  }
+
+  switchProtocols(head: ResponseHead, tunnel: Tunnel, options: TunnelOptions): void {
+    const { context: { listener: { limits: { writeMs } } } } = this.#host;
+    const stream = this.#stream;
+    const fields = new HeaderFields(
+      [...head.headers].filter(([name]) => name !== "upgrade" && name !== "sec-websocket-accept"),
+    );
+    stream.respond(200, fields, null, false);
+    this.#responding = true;
+    const client = this.#socket = new StreamSocket(stream);
+    this.#tunnel = new TunnelRelay({
+      ...options,
+      client,
+      tunnel,
+      first: Promise.resolve(new Uint8Array(0)),
+      framed: true,
+      extended: head.headers.has("sec-websocket-extensions"),
+      writeMs,
+      sent: (bytes) => {
+        if (this.exchange !== null) this.exchange.bytesSent += bytes;
+      },
+      ended: (failure) => {
+        const bytes = this.exchange?.bytesSent ?? 0;
+        if (!stream.localEnded) stream.reset(failure === null ? CODE.NO_ERROR : CODE.CONNECT_ERROR);
+        this.#end(bytes, failure);
+      },
+    });
+  }
+
+  passUpgrade(): never {
+    throw new TypeError('Deno.upgradeWebSocket() needs a listener with the engine "deno"');
+  }
+
+  /** @internal */
+  onHead(): void {}
+
+  /** @internal */
+  onRoom(): void {
+    this.#content?.onRoom();
+    this.#socket?.onRoom();
+  }
+
+  /** @internal */
+  onStalled(): void {
+    const { listener: { wheel, limits: { writeMs } } } = this.#host.context;
+    this.#host.arm(wheel.lately + writeMs);
+  }
+
+  /** @internal The client is waited for; and told that it may send, when it waits for that (RFC 9110 section 10.1.1). */
+  onContentAwaited(): void {
+    const { listener: { wheel, limits: { contentMs, minContentRate } } } = this.#host.context;
+    if (this.#expectsContinue) {
+      this.#expectsContinue = false;
+      this.interim(100, NO_FIELDS);
+    }
+    const { waitedMs, received } = this.#stream.content!;
+    if (this.#tunnel !== null) return;
+    if (waitedMs > RATE_AFTER_MS && received * 1000 < minContentRate * waitedMs) {
+      return this.#stream.content!.fail(tooSlow());
+    }
+    this.#host.arm(wheel.lately + contentMs);
+  }
+
+  /** Looks whether the client has taken too long; gives the moment to look again. */
+  look(now: number): number {
+    const { listener: { limits: { contentMs, writeMs } } } = this.#host.context;
+    const stream = this.#stream;
+    const { content, stalledSince } = stream;
+    if (now >= stalledSince + writeMs) {
+      this.#gone(new ClientGoneError("The client took the response too slowly"));
+      stream.reset(CODE.CANCEL);
+      return Infinity;
+    }
+    const awaitedSince = content === null || this.#tunnel !== null ? Infinity : content.awaitedSince;
+    if (now < awaitedSince + contentMs) return Math.min(stalledSince + writeMs, awaitedSince + contentMs);
+    const error = tooSlow();
+    content!.fail(error);
+    if (!this.#responding) this.exchange?.callOff(error);
+    return stalledSince + writeMs;
+  }
+
+  /** @internal */
+  onReset({ by, message }: StreamReset): void {
+    this.#gone(new ClientGoneError(by === "fault" ? `The client broke the protocol: ${message}` : message));
+  }
+
+  #gone(error: ClientGoneError): void {
+    const { exchange } = this;
+    this.#stream.content?.fail(error);
+    this.#content?.stop();
+    this.#socket?.onRoom();
+    if (exchange === null) return this.#finish();
+    if (this.#tunnel !== null) {
+      this.#tunnel[Symbol.dispose]();
+      return this.#end(exchange.bytesSent, error);
+    }
+    // Whoever works on the request gives the stream back.
+    if (!this.#responding) return exchange.callOff(error);
+    this.#end(this.#content?.bytes ?? 0, error);
+  }
+
+  /** @internal */
+  onSent(bytes: number): void {
+    const stream = this.#stream;
+    // Nobody reads what the client still sends (RFC 9113 section 8.1).
+    if (!stream.closed) stream.reset(this.#malformed ? CODE.PROTOCOL_ERROR : CODE.NO_ERROR);
+    this.#end(bytes, null);
+  }
+
+  /** @internal A client must see that something is missing. */
+  onBroken(bytes: number, error: unknown): void {
+    this.#stream.reset(CODE.INTERNAL_ERROR);
+    this.#end(bytes, error instanceof ProxyError ? error : new ClientGoneError(String(error)));
+  }
+
+  #end(bytes: number, failure: ProxyError | null): void {
+    const { exchange } = this;
+    this.exchange = null;
+    exchange?.responseEnded(bytes, failure);
+    this.#finish();
+  }
+
+  #finish(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#stream.release();
+    this.#host.context.giveFields(this.#fields);
+    this.#host.over(this);
+  }
+}
+
+const NO_FIELDS = new HeaderFields();
+
+/** Whether a response has content (RFC 9110 section 6.4.1). */
+function mayHaveContent(method: string, status: number): boolean {
+  return method !== "HEAD" && status !== 204 && status !== 205 && status !== 304;
+}
+
+/** What `content-length` says; `null` for nothing. That of HEAD and 304 is what a GET would give (RFC 9110 section 8.6). */
+function lengthOf(method: string, { status, headers }: ResponseHead, body: Body | null): number | null {
+  if (method === "HEAD" || status === 304) {
+    const said = headers.get("content-length");
+    const first = said === null ? "" : said.split(",")[0]!.trim();
+    return /^[0-9]+$/.test(first) ? Number(first) : null;
+  }
+  if (status === 204) return null;
+  if (body === null || status === 205) return 0;
+  const { length, whole, trailers } = body;
+  return length ?? (whole === null || trailers.length > 0 ? null : whole.length);
+}

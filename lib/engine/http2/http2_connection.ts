@@ -1,0 +1,277 @@
+/** One connection of a client that speaks HTTP/2: its socket, and the requests on it. */
+
+import type { Deadline } from "../../core/deadline_wheel.ts";
+import type { ProxyError } from "../../core/errors.ts";
+import type { Bytes } from "../../http/message.ts";
+import type { ProxyAddresses } from "../../http1/proxy_protocol.ts";
+import { type ConnectionOwner, Http2Connection } from "../../http2/connection.ts";
+import { CODE } from "../../http2/error_code.ts";
+import type { Http2Stream } from "../../http2/stream.ts";
+import { LAST_REQUEST_MS, type ListedConnection } from "../connection_context.ts";
+import type { Socket } from "../socket.ts";
+import { Http2ClientStream, type StreamHost } from "./http2_client_stream.ts";
+import type { Http2Context } from "./http2_context.ts";
+
+/** An idle connection reads into so much; one that sends content, into so much. */
+const IDLE_BUFFER = 2 * 1024;
+const READ_BUFFER = 32 * 1024;
+/** How long a connection lingers so that its client can read the last words before it learns of the end. */
+const LINGER_MS = 2000;
+
+/** A socket, the codec, and a read that is pending as long as the client may send. */
+export class Http2ClientConnection implements ListedConnection, ConnectionOwner, StreamHost {
+  previous: ListedConnection | null = null;
+  next: ListedConnection | null = null;
+  index = -1;
+  newUntil = 0;
+  client = "";
+  refusal: ProxyError | null = null;
+  readonly context: Http2Context;
+  readonly peer: ProxyAddresses;
+  readonly #socket: Socket;
+  readonly #codec: Http2Connection;
+  readonly #deadline: Deadline;
+  readonly #streams: Http2ClientStream[] = [];
+  #buffer: Bytes = new Uint8Array(IDLE_BUFFER);
+  #writing: Bytes | null = null;
+  #written = 0;
+  #receiving = false;
+  #scheduled = false;
+  #requests = 0;
+  #state: "open" | "last" | "linger" | "closed" = "open";
+  /** Until when something has to happen: of a connection without requests, of what is written, and what the deadline is set to. */
+  #idleUntil = Infinity;
+  #writeUntil = Infinity;
+  #armedFor = Infinity;
+
+  /** @param first what has come already */
+  constructor(socket: Socket, peer: ProxyAddresses, context: Http2Context, first: Bytes | null = null) {
+    const { shelf, wheel, limits } = context.listener;
+    this.#socket = socket;
+    this.peer = peer;
+    this.context = context;
+    this.#deadline = wheel.deadline(() => this.#expired());
+    this.#codec = new Http2Connection({
+      side: "server",
+      owner: this,
+      buffers: shelf,
+      heads: context.heads,
+      now: () => wheel.lately,
+      maxHeadBytes: limits.maxHeadBytes,
+      maxFields: limits.maxFields,
+      extendedConnect: true,
+    });
+    this.#becomeIdle();
+    this.arm(wheel.lately + limits.headMs);
+    this.#receiving = true;
+    this.#codec.begin();
+    if (first !== null) this.#codec.receive(first, 0, first.length);
+    this.#receiving = false;
+    this.#flush();
+    this.#read();
+  }
+
+  get peerIp(): string {
+    return this.peer.ip;
+  }
+
+  // --- the socket ---------------------------------------------------------------------------------------------------
+
+  #read(): void {
+    this.#socket.read(this.#buffer).then(this.#onRead, this.#onLost);
+  }
+
+  readonly #onRead = (count: number | null): void => {
+    if (this.#state === "closed") return;
+    if (count === null) return this.dispose();
+    if (this.#state !== "linger") {
+      this.#receiving = true;
+      this.#codec.receive(this.#buffer, 0, count);
+      this.#receiving = false;
+      if (this.#isClosed) return;
+      if (this.#codec.blockSince !== Infinity) {
+        this.arm(this.#codec.blockSince + this.context.listener.limits.headMs);
+      }
+      this.#flush();
+    }
+    if (count === this.#buffer.length && count < READ_BUFFER) this.#buffer = new Uint8Array(READ_BUFFER);
+    this.#read();
+  };
+
+  get #isClosed(): boolean {
+    return this.#state === "closed";
+  }
+
+  readonly #onLost = (): void => this.dispose();
+
+  onOutput(): void {
+    if (this.#receiving || this.#scheduled || this.#writing !== null) return;
+    this.#scheduled = true;
+    queueMicrotask(this.#flushLater);
+  }
+
+  readonly #flushLater = (): void => {
+    this.#scheduled = false;
+    this.#flush();
+  };
+
+  #flush(): void {
+    if (this.#writing !== null || this.#state === "closed") return;
+    if (!this.#codec.hasOutput) {
+      if (this.#state === "last") this.#linger();
+      return;
+    }
+    this.#written = 0;
+    // What waits goes into the next buffer while this one is written.
+    this.#writing = NOTHING;
+    this.#writing = this.#codec.takeOutput();
+    this.#write();
+  }
+
+  #write(): void {
+    const { wheel, limits: { writeMs } } = this.context.listener;
+    this.#writeUntil = wheel.lately + writeMs;
+    this.arm(this.#writeUntil);
+    const bytes = this.#writing!;
+    this.#socket.write(this.#written === 0 ? bytes : bytes.subarray(this.#written)).then(
+      this.#onWritten,
+      this.#onLost,
+    );
+  }
+
+  readonly #onWritten = (count: number): void => {
+    if (this.#state === "closed") return;
+    const bytes = this.#writing!;
+    this.#written += count;
+    if (this.#written < bytes.length) return this.#write();
+    this.#writeUntil = Infinity;
+    this.#writing = null;
+    this.#codec.outputWritten(bytes);
+    this.#flush();
+  };
+
+  // --- requests -----------------------------------------------------------------------------------------------------
+
+  onStream(stream: Http2Stream): void {
+    const { listener } = this.context;
+    const added = new Http2ClientStream(this, stream);
+    if (this.#streams.length === 0) {
+      this.#idleUntil = Infinity;
+      listener.idle(this, false);
+    }
+    added.index = this.#streams.push(added) - 1;
+    this.newUntil = 0;
+    const last = ++this.#requests >= listener.limits.maxRequestsPerConnection;
+    if (last || listener.draining || this.refusal !== null) this.#codec.shutDown();
+    added.start();
+  }
+
+  over({ index }: Http2ClientStream): void {
+    const last = this.#streams.pop()!;
+    if (last.index !== index) {
+      this.#streams[index] = last;
+      last.index = index;
+    }
+    if (this.#state === "closed" || this.#streams.length > 0) return;
+    this.#becomeIdle();
+  }
+
+  #becomeIdle(): void {
+    const { listener } = this.context;
+    listener.idle(this, true);
+    const ends = this.#codec.goingAway || listener.draining;
+    this.#idleUntil = listener.wheel.lately + (ends ? LAST_REQUEST_MS : listener.limits.keepAliveMs);
+    this.arm(this.#idleUntil);
+  }
+
+  onStreamEnd(): void {}
+
+  onGoAway(): void {
+    if (this.#streams.length === 0) this.#becomeLate();
+  }
+
+  onFailure(): void {
+    this.#end("The client broke the protocol");
+  }
+
+  // --- the end ------------------------------------------------------------------------------------------------------
+
+  arm(dueAt: number): void {
+    // An entry of the wheel stays where it is as long as it is early enough: moving it at each request would cost more.
+    if (dueAt >= this.#armedFor) return;
+    this.#armedFor = dueAt;
+    const now = this.context.listener.wheel.lately;
+    this.#deadline.set(dueAt - now, now);
+  }
+
+  #expired(): void {
+    this.#armedFor = Infinity;
+    const { wheel, limits: { headMs } } = this.context.listener;
+    const now = wheel.lately;
+    if (now >= this.#writeUntil || this.#state === "linger") return this.dispose();
+    if (now >= this.#codec.blockSince + headMs) {
+      this.#codec.fail(CODE.ENHANCE_YOUR_CALM);
+      return this.#end("The client sent a head too slowly");
+    }
+    if (now >= this.#idleUntil) return this.#becomeLate();
+    let next = Math.min(this.#writeUntil, this.#codec.blockSince + headMs, this.#idleUntil);
+    for (let i = this.#streams.length - 1; i >= 0; i--) {
+      // Some may end together with one that is looked at.
+      if (i < this.#streams.length) next = Math.min(next, this.#streams[i]!.look(now));
+    }
+    if (!this.#isClosed && next !== Infinity) this.arm(next);
+  }
+
+  #becomeLate(): void {
+    this.#codec.fail(CODE.NO_ERROR);
+    this.#end("The connection is idle");
+  }
+
+  // What waits is written, and the client reads it before it learns of the end.
+  #end(message: string): void {
+    if (this.#state !== "open") return;
+    this.#state = "last";
+    this.#codec.dispose(message);
+    if (!this.#receiving) this.#flush();
+  }
+
+  #linger(): void {
+    this.#state = "linger";
+    this.#idleUntil = this.context.listener.wheel.lately + LINGER_MS;
+    this.arm(this.#idleUntil);
+    this.#socket.closeWrite().catch(() => {});
+  }
+
+  retire(): void {
+    if (this.#state !== "open") return;
+    this.#codec.shutDown();
+    if (this.#streams.length > 0) return;
+    this.#idleUntil = this.context.listener.wheel.lately + LAST_REQUEST_MS;
+    this.arm(this.#idleUntil);
+  }
+
+  drain(): void {
+    if (this.#streams.length === 0) this.dispose();
+  }
+
+  refuse(error: ProxyError): void {
+    this.refusal = error;
+  }
+
+  dispose(): void {
+    if (this.#state === "closed") return;
+    const idle = this.#streams.length === 0;
+    this.#state = "closed";
+    this.#deadline.clear();
+    this.#codec.dispose("The client closed the connection");
+    if (idle) this.context.listener.idle(this, false);
+    try {
+      this.#socket.close();
+    } catch {
+      // The runtime closes a socket that has failed by itself.
+    }
+    this.context.listener.closed(this);
+  }
+}
+
+const NOTHING: Bytes = new Uint8Array(0);
