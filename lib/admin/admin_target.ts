@@ -5,6 +5,8 @@ import type { Clock } from "../core/clock.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { MemoryUse } from "../limiter/shared_table.ts";
 import type { LogLevel } from "../observe/log_level.ts";
+import type { MetricsFormat } from "../observe/metrics/exposition.ts";
+import type { Traffic } from "../observe/metrics/traffic.ts";
 import type { EventLog } from "../observe/event_log.ts";
 import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
 
@@ -30,8 +32,10 @@ export interface AdminTarget {
   readonly arrived: number;
   /** Requests that are not over. */
   readonly running: number;
-  /** Metrics in the text format of Prometheus. */
-  metrics(): string;
+  /** What was counted of the traffic; `null` where that is off. */
+  readonly traffic: TrafficSource | null;
+  /** All metrics as text. */
+  metrics(format: MetricsFormat): string;
   /**
    * Loads the configuration anew; `null` where there is no file to load it from.
    *
@@ -52,6 +56,14 @@ export interface ConfigurationInfo {
   readonly loadedAt: number;
   /** SHA-256 of its sources in hexadecimal; of its description where it was not loaded from files. */
   readonly hash: string;
+}
+
+/** The traffic of a proxy. */
+interface TrafficSource {
+  /** Everything since the start. */
+  total(): Traffic;
+  /** Makes a function that gives what has come since it was called before. */
+  reader(): () => Traffic;
 }
 
 /** The limits at work. */

@@ -5,6 +5,16 @@ interface HistoryPoint {
   readonly perSecond: number;
   readonly inFlight: number;
   readonly cpu: number;
+  /** Responses a second with 1xx to 3xx, 4xx and 5xx. */
+  readonly ok: number;
+  readonly client: number;
+  readonly server: number;
+  /** Requests a second that the limits refused. */
+  readonly refused: number;
+  /** Quantiles of the latency in milliseconds; `null` where there was no request. */
+  readonly p50: number | null;
+  readonly p95: number | null;
+  readonly p99: number | null;
 }
 
 /** The last minutes, column by column. */
@@ -13,6 +23,20 @@ interface HistoryColumns {
   readonly time: readonly number[];
   readonly columns: Readonly<Record<keyof HistoryPoint, readonly (number | null)[]>>;
 }
+
+type Name = keyof HistoryPoint;
+const NAMES = [
+  "perSecond",
+  "inFlight",
+  "cpu",
+  "ok",
+  "client",
+  "server",
+  "refused",
+  "p50",
+  "p95",
+  "p99",
+] as const;
 
 /** Ten minutes. */
 const KEPT = 600;
@@ -33,11 +57,9 @@ export class History {
 
   /** All that is kept, oldest first. */
   columns(): HistoryColumns {
-    const column = (name: keyof HistoryPoint) =>
-      this.#points.map((point) => Math.round(point[name]! * 1000) / 1000);
-    return {
-      time: [...this.#times],
-      columns: { perSecond: column("perSecond"), inFlight: column("inFlight"), cpu: column("cpu") },
-    };
+    const column = (name: Name) =>
+      this.#points.map((point) => point[name] === null ? null : Math.round(point[name] * 1000) / 1000);
+    const columns = Object.fromEntries(NAMES.map((name) => [name, column(name)]));
+    return { time: [...this.#times], columns: columns as Record<Name, (number | null)[]> };
   }
 }

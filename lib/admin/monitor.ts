@@ -4,6 +4,7 @@ import { cpuUsage } from "node:process";
 import { describeKey } from "../config/describe_key.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { ProxyEvent } from "../observe/events.ts";
+import type { Traffic } from "../observe/metrics/traffic.ts";
 import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
 import type { Server } from "../upstream/server.ts";
 import type { AdminTarget } from "./admin_target.ts";
@@ -15,6 +16,7 @@ import type {
   KeyStatus,
   LimitStatus,
   PoolStatus,
+  RequestStatus,
   ServerStatus,
   Status,
   TableStatus,
@@ -43,6 +45,9 @@ export class Monitor implements Disposable {
   #cpuMicros: number;
   #cpu = 0;
   #loopDelayMs = 0;
+  /** What came in the last second; `null` where nothing is counted, and in the first. */
+  #recent: Traffic | null = null;
+  readonly #readTraffic: (() => Traffic) | null;
   #lastReload: ConfigurationStatus["lastReload"] = null;
 
   constructor(target: AdminTarget) {
@@ -50,6 +55,7 @@ export class Monitor implements Disposable {
     this.#lookedAt = target.clock.now();
     this.#arrived = target.arrived;
     this.#cpuMicros = usedMicros();
+    this.#readTraffic = target.traffic?.reader() ?? null;
     this.#look(0);
     this.#schedule();
   }
@@ -77,11 +83,20 @@ export class Monitor implements Disposable {
     this.#cpu = (cpuMicros - this.#cpuMicros) / 1000 / elapsedMs;
     this.#cpuMicros = cpuMicros;
     this.#loopDelayMs = Math.max(0, elapsedMs - INTERVAL_MS);
+    this.#recent = this.#readTraffic === null ? null : this.#readTraffic();
     this.#look(elapsedMs);
+    const { codes, refused, latency } = this.#requests(null);
     this.history.add(this.#target.clock.wallTime(), {
       perSecond: this.#perSecond,
       inFlight: this.#target.running,
       cpu: this.#cpu,
+      ok: (codes["1xx"] ?? 0) + (codes["2xx"] ?? 0) + (codes["3xx"] ?? 0),
+      client: codes["4xx"] ?? 0,
+      server: codes["5xx"] ?? 0,
+      refused,
+      p50: latency?.p50Ms ?? null,
+      p95: latency?.p95Ms ?? null,
+      p99: latency?.p99Ms ?? null,
     });
     this.onLook?.();
   }
@@ -109,6 +124,7 @@ export class Monitor implements Disposable {
   status(): Status {
     const target = this.#target;
     const { clock, configuration } = target;
+    const total = target.traffic?.total() ?? null;
     const now = clock.wallTime();
     return {
       time: rfc3339(now),
@@ -126,9 +142,9 @@ export class Monitor implements Disposable {
         lastReload: this.#lastReload,
       },
       logLevel: target.logLevel,
-      requests: { arrived: target.arrived, inFlight: target.running, perSecond: rounded(this.#perSecond) },
-      pools: target.pools.map((pool) => this.#poolStatus(pool)),
-      limits: this.#limits(),
+      requests: this.#requests(total),
+      pools: target.pools.map((pool) => this.#poolStatus(pool, total)),
+      limits: this.#limits(total),
       table: this.#table(),
       workers: [this.#worker()],
     };
@@ -159,10 +175,23 @@ export class Monitor implements Disposable {
       .slice(0, most);
   }
 
-  #poolStatus(pool: PoolRuntime): PoolStatus {
+  #requests(total: Traffic | null): RequestStatus {
+    const recent = this.#recent;
+    return {
+      arrived: this.#target.arrived,
+      inFlight: this.#target.running,
+      perSecond: rounded(this.#perSecond),
+      codes: recent === null ? {} : byClass(recent.codes, recent.seconds),
+      refused: recent === null ? 0 : rounded((recent.sources.limiter ?? 0) / recent.seconds),
+      latency: recent === null ? null : recent.latency,
+      total: total === null ? {} : total.codes,
+    };
+  }
+
+  #poolStatus(pool: PoolRuntime, total: Traffic | null): PoolStatus {
     const { name, balancer } = pool;
     const servers = [...balancer.pool.servers, ...balancer.pool.leaving].map((server) =>
-      this.#serverStatus(server, pool)
+      this.#serverStatus(server, pool, total)
     );
     return {
       name,
@@ -175,7 +204,10 @@ export class Monitor implements Disposable {
     };
   }
 
-  #serverStatus(server: Server, pool: PoolRuntime): ServerStatus {
+  #serverStatus(server: Server, pool: PoolRuntime, total: Traffic | null): ServerStatus {
+    const isOurs = (each: Traffic["servers"][number]) => each.pool === pool.name && each.server === server.id;
+    const recent = this.#recent?.servers.find(isOurs);
+    const all = total?.servers.find(isOurs);
     const record: ServerRecord = this.#servers.of(server)!;
     const { id, weight, effectiveWeight, backup, tags, inFlight, maxInFlight, requests, failures } = server;
     const lastCheck = this.#lastCheck(server, pool);
@@ -195,6 +227,9 @@ export class Monitor implements Disposable {
       consecutiveFailures: server.consecutiveFailures,
       perSecond: rounded(record.perSecond),
       failuresPerSecond: rounded(record.failuresPerSecond),
+      latency: recent?.latency ?? null,
+      codes: all?.codes ?? {},
+      errors: all?.errors ?? {},
       lastCheck,
     };
   }
@@ -212,7 +247,10 @@ export class Monitor implements Disposable {
     };
   }
 
-  #limits(): LimitStatus[] {
+  #limits(total: Traffic | null): LimitStatus[] {
+    const recent = this.#recent;
+    const decisionsOf = (traffic: Traffic | null, name: string) =>
+      traffic?.policies.find(({ policy }) => policy === name)?.decisions ?? {};
     const { limiters, overflows } = this.#target.limits;
     const policies = new Set(limiters.flatMap((limiter) => limiter.policies));
     return Array.from(policies, (policy): LimitStatus => ({
@@ -223,6 +261,8 @@ export class Monitor implements Disposable {
       limit: typeof policy.limit === "number" ? policy.limit : null,
       windowMs: policy.windowMs,
       dryRun: policy.dryRun,
+      decisions: decisionsOf(total, policy.name),
+      perSecond: rates(decisionsOf(recent, policy.name), recent?.seconds ?? 1),
       overflows: overflows.get(policy.name) ?? 0,
       hottest: this.keys(policy.name, 0, HOTTEST),
     }));
@@ -253,6 +293,20 @@ export class Monitor implements Disposable {
 
 function availableOf({ balancer: { pool } }: PoolRuntime): number {
   return pool.servers.filter((server) => server.available && server.weight > 0).length;
+}
+
+/** Adds counts by status up by class, as rates. */
+function byClass(codes: Readonly<Record<string, number>>, seconds: number): Record<string, number> {
+  const classes: Record<string, number> = {};
+  for (const [code, count] of Object.entries(codes)) {
+    const name = `${code[0]}xx`;
+    classes[name] = (classes[name] ?? 0) + count;
+  }
+  return rates(classes, seconds);
+}
+
+function rates(counts: Readonly<Record<string, number>>, seconds: number): Record<string, number> {
+  return Object.fromEntries(Object.entries(counts).map(([name, count]) => [name, rounded(count / seconds)]));
 }
 
 function usedMicros(): number {

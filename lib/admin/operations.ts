@@ -3,6 +3,7 @@
 import { describeConfig } from "../config/describe_config.ts";
 import { messageOf } from "../core/callback.ts";
 import { DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
+import { METRICS_TYPES, metricsFormat } from "../observe/metrics/exposition.ts";
 import { LOG_LEVELS, type LogLevel } from "../observe/log_level.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
@@ -62,11 +63,10 @@ interface Subject {
 export const OPERATIONS: readonly Operation[] = [
   read("/status", (_, { monitor }) => json(monitor.status())),
   read("/events", ({ headers, query }, { feed }) => feed.open(lastEventId(headers, query))),
-  read(
-    "/metrics",
-    (_, { target }) =>
-      reply(target.metrics(), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }),
-  ),
+  read("/metrics", ({ headers }, { target }) => {
+    const format = metricsFormat(headers.get("accept"));
+    return reply(target.metrics(format), 200, { "content-type": METRICS_TYPES[format] });
+  }),
   read("/config", (_, { target }) => json(configOf(target))),
   read("/limits", (_, { monitor }) => {
     const { limits, table } = monitor.status();

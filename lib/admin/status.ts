@@ -35,10 +35,25 @@ export interface ConfigurationStatus {
 }
 
 /** The requests of all clients. */
-interface RequestStatus {
+export interface RequestStatus {
   readonly arrived: number;
   readonly inFlight: number;
   readonly perSecond: number;
+  /** Responses by the class of their status, such as `"2xx"`, of the last second. */
+  readonly codes: Readonly<Record<string, number>>;
+  /** Requests that the limits have refused in the last second. */
+  readonly refused: number;
+  /** Of the last second; `null` where nothing is counted. */
+  readonly latency: LatencyStatus | null;
+  /** Responses by their status since the start. */
+  readonly total: Readonly<Record<string, number>>;
+}
+
+/** Quantiles in milliseconds; `null` where there was no request. */
+interface LatencyStatus {
+  readonly p50Ms: number | null;
+  readonly p95Ms: number | null;
+  readonly p99Ms: number | null;
 }
 
 /** One pool. */
@@ -76,6 +91,12 @@ export interface ServerStatus {
   readonly consecutiveFailures: number;
   readonly perSecond: number;
   readonly failuresPerSecond: number;
+  /** Until the head of a response, in the last second; `null` where nothing is counted. */
+  readonly latency: LatencyStatus | null;
+  /** Responses by the class of their status since the start. */
+  readonly codes: Readonly<Record<string, number>>;
+  /** Requests without a response by reason since the start. */
+  readonly errors: Readonly<Record<string, number>>;
   readonly lastCheck: CheckStatus | null;
 }
 
@@ -116,6 +137,10 @@ export interface LimitStatus {
   readonly limit: number | null;
   readonly windowMs: number;
   readonly dryRun: boolean;
+  /** Decisions since the start, by what they were: `allowed`, `refused`, `would_refuse`, `banned`, ... */
+  readonly decisions: Readonly<Record<string, number>>;
+  /** The same of the last second. */
+  readonly perSecond: Readonly<Record<string, number>>;
   /** Windows in which keys did not fit the table. */
   readonly overflows: number;
   /** Those that have used most of their limits, at most 10. */

@@ -84,7 +84,10 @@ export class Administration implements AsyncDisposable {
       get running() {
         return generations.running;
       },
-      metrics: () => generations.metrics(),
+      get traffic() {
+        return generations.counted;
+      },
+      metrics: (format) => generations.metrics(format),
       reload: !proxy.reloads ? null : async () => {
         const { applied, problems } = await generations.reload(undefined, "admin");
         if (!applied) throw new Error(problems.join("; "));

@@ -29,6 +29,8 @@ Deno.test("GET /status tells of requests, servers and the configuration", async 
     weight: 1,
     reason: null,
   });
+  assertEquals(status.requests.total, { 200: 3 });
+  assertEquals(serverOf(status, upstream.address).codes, { "2xx": 3 });
   assertEquals(status.limits, []);
   assertEquals(status.table, null);
 });
@@ -63,6 +65,7 @@ Deno.test("GET /status tells of the limits with the keys that have used most, by
     ["some", 3, 4, 0.75],
     ["few", 1, 4, 0.25],
   ]);
+  assertEquals(policy?.decisions, { allowed: 8, refused: 2 });
   assertEquals(table?.keys, 3);
   const near = await admin.get("/limits/app/keys?near=0.7&top=1");
   assertEquals(near.json.keys.map(({ key }: { key: string }) => key), ["<b>many</b>"]);
@@ -131,6 +134,9 @@ Deno.test("GET /metrics, /config and /limits tell what they are named by", async
   const metrics = await admin.get("/metrics");
   assertMatch(metrics.text, /^lbproxy_requests_received_total 0$/m);
   assertMatch(metrics.headers.get("content-type")!, /^text\/plain; version=0\.0\.4/);
+  const open = await admin.get("/metrics", { accept: "application/openmetrics-text" });
+  assertMatch(open.headers.get("content-type")!, /^application\/openmetrics-text; version=1\.0\.0/);
+  assertMatch(open.text, /# EOF\n$/);
   assertMatch((await admin.get("/config")).json.text, /^limit +app$/m);
   assertEquals((await admin.get("/limits")).json.policies[0].limit, 4);
 });
