@@ -13,6 +13,7 @@ import type { AdminTarget } from "./admin_target.ts";
 import type { Feed } from "./feed.ts";
 import type { Access, Caller } from "./guard.ts";
 import type { Monitor } from "./monitor.ts";
+import { PAGE_FILES, PAGE_POLICY } from "./page_files.ts";
 import { json, problem, reply } from "./replies.ts";
 
 /** What operations work with. */
@@ -61,6 +62,11 @@ interface Subject {
 }
 
 export const OPERATIONS: readonly Operation[] = [
+  ...PAGE_FILES.map(({ path, type, text }) =>
+    open(path, () => reply(text, 200, { "content-type": type, "content-security-policy": PAGE_POLICY }))
+  ),
+  // Whose token it is; a wrong one never gets here.
+  read("/whoami", ({ caller: { owner } }) => json({ owner })),
   read("/status", (_, { monitor }) => json(monitor.status())),
   read("/events", ({ headers, query }, { feed }) => feed.open(lastEventId(headers, query))),
   read("/metrics", ({ headers }, { target }) => {
