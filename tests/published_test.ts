@@ -28,6 +28,13 @@ const proxy = await serve(defineConfig({ listen: "127.0.0.1:0", upstreams: [UPST
 console.log("listening at", proxy.addresses[0]);
 `;
 
+const DASHBOARD = `
+import { defineConfig, serve } from "jsr:@x/lbproxy";
+
+const proxy = await serve(defineConfig({ listen: "127.0.0.1:0", upstreams: [UPSTREAM], admin: "127.0.0.1:0" }));
+console.log("listening at", proxy.adminAddress);
+`;
+
 const MISTAKE = `
 import { defineConfig } from "jsr:@x/lbproxy";
 
@@ -42,6 +49,7 @@ Deno.test("the published package", async (t) => {
     Deno.writeTextFile(`${folder.path}/${name}`, text.replace("UPSTREAM", JSON.stringify(upstream.address)));
   await write("proxy.config.ts", CONFIG);
   await write("program.ts", PROGRAM);
+  await write("dashboard.ts", DASHBOARD);
   await write("mistake.config.ts", MISTAKE);
 
   await t.step("is uploaded by deno publish, without what only its development needs", async () => {
@@ -49,7 +57,8 @@ Deno.test("the published package", async (t) => {
 
     const upload = registry.uploads[0];
     assert(upload !== undefined);
-    const rest = [...upload.files.keys()].filter((path) => !/^lib\/.+\.ts$/.test(path));
+    const isCode = (path: string) => /^lib\/(?:.+\.ts|admin\/page\/dashboard\.(?:css|html|js))$/.test(path);
+    const rest = [...upload.files.keys()].filter((path) => !isCode(path));
     assertEquals(rest.sort(), ["CHANGELOG.md", "LICENSE", "README.md", "deno.json", "mod.ts"]);
     assertEquals(bareImports(upload), []);
   });
@@ -71,6 +80,15 @@ Deno.test("the published package", async (t) => {
     const response = await fetch(`http://${proxy.address}/path`);
 
     assertEquals([response.status, await response.text()], [200, "upstream"]);
+  });
+
+  await t.step("has its dashboard with it", async () => {
+    await using admin = await folder.listen(["--allow-net", "dashboard.ts"]);
+
+    for (const path of ["/", "/dashboard.css", "/dashboard.js", "/uplot.css", "/uplot.js"]) {
+      const response = await fetch(`http://${admin.address}${path}`);
+      assertEquals([path, response.status, (await response.text()).length > 500], [path, 200, true]);
+    }
   });
 
   await t.step("has types", async () => {

@@ -38,7 +38,7 @@ export class AdminServer implements AsyncDisposable {
     const { clock, events } = target;
     this.#guard = new Guard({ admin, tokens: readTokens(admin), clock, observer: events });
     this.#server = this.#serve();
-    const monitor = new Monitor(target);
+    const monitor = new Monitor(target, admin);
     this.#parts = { target, monitor, feed: new Feed(monitor, events, clock) };
   }
 

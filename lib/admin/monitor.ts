@@ -1,6 +1,7 @@
 /** Looks at a proxy once a second. */
 
 import { cpuUsage } from "node:process";
+import type { ResolvedAdmin } from "../config/admin_options.ts";
 import { describeKey } from "../config/describe_key.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { ProxyEvent } from "../observe/events.ts";
@@ -37,6 +38,7 @@ export class Monitor implements Disposable {
   onLook: (() => void) | null = null;
   readonly history: History = new History();
   readonly #target: AdminTarget;
+  readonly #admin: ResolvedAdmin;
   readonly #servers = new ServerHistory();
   #timer: Disposable | null = null;
   #lookedAt: number;
@@ -50,8 +52,10 @@ export class Monitor implements Disposable {
   readonly #readTraffic: (() => Traffic) | null;
   #lastReload: ConfigurationStatus["lastReload"] = null;
 
-  constructor(target: AdminTarget) {
+  /** @param admin says when the proxy is ready, where a configuration that was loaded later does not */
+  constructor(target: AdminTarget, admin: ResolvedAdmin) {
     this.#target = target;
+    this.#admin = admin;
     this.#lookedAt = target.clock.now();
     this.#arrived = target.arrived;
     this.#cpuMicros = usedMicros();
@@ -62,6 +66,12 @@ export class Monitor implements Disposable {
 
   /** Takes in what happened. */
   note(event: ProxyEvent): void {
+    if (event.kind === "reload") {
+      const { outcome, problems, trigger } = event;
+      const message = outcome === "rolled_back" ? trigger : problems.join("; ");
+      const at = rfc3339(this.#target.clock.wallTime());
+      this.#lastReload = { at, applied: outcome === "applied", message };
+    }
     this.#servers.note(event);
     this.#look(0);
   }
@@ -108,10 +118,18 @@ export class Monitor implements Disposable {
 
   /** Whether the proxy takes requests, and each pool that its readiness rests on has enough servers. */
   get ready(): boolean {
+    return this.unready === null;
+  }
+
+  /** Why the proxy is not ready; `null` when it is. */
+  get unready(): string | null {
     const { config: { admin }, pools } = this.#target;
-    if (this.#state !== "serving" || admin === null) return false;
-    const { pools: names, minServers } = admin.readyz;
-    return names.every((name) => pools.some((pool) => pool.name === name && availableOf(pool) >= minServers));
+    if (this.#state !== "serving") return this.#state === "stopping" ? "The proxy stops" : "The proxy starts";
+    const { pools: names, minServers } = (admin ?? this.#admin).readyz;
+    const short = names.filter((name) =>
+      !pools.some((pool) => pool.name === name && availableOf(pool) >= minServers)
+    );
+    return short.length === 0 ? null : `Too few servers in ${short.join(" and ")}`;
   }
 
   get #state(): Status["state"] {

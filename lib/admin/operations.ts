@@ -80,10 +80,11 @@ export const OPERATIONS: readonly Operation[] = [
   }),
   read("/limits/{policy}/keys", listKeys),
   open("/healthz", () => json({ status: "ok" })),
-  open("/readyz", (_, { monitor, target }) => {
-    const { ready } = monitor;
-    return json({ ready, reason: ready ? null : unreadyReason(target) }, ready ? 200 : 503);
-  }),
+  open(
+    "/readyz",
+    (_, { monitor: { unready } }) =>
+      json({ ready: unready === null, reason: unready }, unready === null ? 200 : 503),
+  ),
   change("/pools/{pool}/servers", addServer),
   change(
     "/pools/{pool}/servers/{server}/drain",
@@ -154,17 +155,6 @@ function configOf({ configuration, config, source }: AdminTarget): unknown {
     loadedAt: new Date(loadedAt).toISOString(),
     text: describeConfig(config),
   };
-}
-
-function unreadyReason({ stopping, addresses, config: { admin }, pools }: AdminTarget): string {
-  if (stopping) return "The proxy stops";
-  if (addresses.length === 0) return "The proxy starts";
-  const { pools: names, minServers } = admin!.readyz;
-  const short = names.filter((name) => {
-    const servers = pools.find((pool) => pool.name === name)?.balancer.pool.servers ?? [];
-    return servers.filter((server) => server.available && server.weight > 0).length < minServers;
-  });
-  return `Too few servers in ${short.join(" and ")}`;
 }
 
 function listKeys({ path, query }: AdminRequest, { monitor, target }: AdminParts): Response {
