@@ -205,6 +205,7 @@ export type { LogLevel } from "./lib/observe/log_level.ts";
 export { METRICS_TYPES, type MetricsFormat, metricsFormat } from "./lib/observe/metrics/exposition.ts";
 export type { Observer } from "./lib/observe/observer.ts";
 export type {
+  AccessLogEvent,
   AdminChangeEvent,
   AdminListeningEvent,
   AdminRefusalEvent,
@@ -228,7 +229,13 @@ export type {
   StoppedEvent,
   UnreadExportEvent,
 } from "./lib/observe/events.ts";
-export type { AccessEntry } from "./lib/observe/access_entry.ts";
+export type { AccessAttempt, AccessDecision, AccessEntry } from "./lib/observe/access_entry.ts";
+export type {
+  AccessField,
+  AccessFormat,
+  AccessLogFile,
+  AccessLogOptions,
+} from "./lib/observe/access_log_options.ts";
 
 if (import.meta.main) {
   // Not awaited: a configuration that imports this module would wait for it, and this module for the configuration.

@@ -4,12 +4,13 @@ import type { AccessEntry } from "../lib/observe/access_entry.ts";
 import { systemClock as clock } from "../lib/core/clock.ts";
 import { createLog } from "../lib/observe/create_log.ts";
 import type { ByteSink } from "../lib/observe/line_writer.ts";
+import { accessEntry } from "../tests/support/access_entry.ts";
 
 const NOWHERE: ByteSink = {
   write: (bytes) => Promise.resolve(bytes.length),
   writeSync: (bytes) => bytes.length,
 };
-const ENTRY: AccessEntry = {
+const ENTRY: AccessEntry = accessEntry({
   requestId: "123456",
   clientIp: "192.0.2.1",
   method: "GET",
@@ -24,7 +25,7 @@ const ENTRY: AccessEntry = {
   limitedBy: null,
   wouldLimit: [],
   error: null,
-};
+});
 const HOSTILE: AccessEntry = { ...ENTRY, target: '/"\n\\"'.repeat(10) };
 
 const LINES = 1000;

@@ -31,8 +31,16 @@ export async function runUntilStopped(
   { logLevel: level, logFormat: format, watch }: Pick<RunOptions, "logLevel" | "logFormat" | "watch">,
   io: Io,
 ): Promise<number> {
-  using log = createLog({ level, format, clock, stdout: io.stdout, stderr: io.stderr });
-  const { observer } = log;
+  using log = createLog({
+    level,
+    format,
+    // The proxy writes it, where the configuration has no other.
+    access: false,
+    clock,
+    stdout: io.stdout,
+    stderr: io.stderr,
+  });
+  const { observer, accessLog } = log;
   using _strayErrors = io.onStrayError((error) => reportStrayError(log, error));
   for (const name of unread) observer.event({ kind: "unread_export", name });
   const load = async () => {
@@ -40,7 +48,7 @@ export async function runUntilStopped(
     for (const name of unread) observer.event({ kind: "unread_export", name });
     return { config, hash, notReloaded: remote };
   };
-  const starting = startProxy(config, { observer, clock, random, source: { hash, load } });
+  const starting = startProxy(config, { observer, accessLog, clock, random, source: { hash, load } });
   let stopping = false;
   using _signals = io.onStopSignal((signal) => {
     if (stopping) {
@@ -56,7 +64,10 @@ export async function runUntilStopped(
     await server.reload(undefined, trigger);
   };
   using _hangUp = io.onSignal("SIGHUP", () => void reload("SIGHUP").catch(() => {}));
-  using _reopen = io.onSignal("SIGUSR2", () => log.reopen());
+  using _reopen = io.onSignal(
+    "SIGUSR2",
+    () => void starting.then((server) => server.reopenLog()).catch(() => {}),
+  );
   const server = await starting;
   using _watch = !watch ? null : new FileWatch({
     files: program.files,

@@ -6,6 +6,7 @@ import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { formatProxy } from "../transport/outbound_proxy.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
+import type { ResolvedAccessLog } from "../observe/access_log_options.ts";
 import type { ResolvedOverload } from "./overload_options.ts";
 import type { ResolvedRollback } from "./rollback_options.ts";
 import { describeRetries } from "./retry_options.ts";
@@ -42,6 +43,7 @@ export function describeConfig(config: ResolvedConfig): string {
     `filters   ${phases.length === 0 ? "none" : phases.join(", ")}`,
     `clients   ${describeTrust(config)}`,
     ...(config.overload === null ? [] : [`overload  ${describeOverload(config.overload)}`]),
+    ...(config.accessLog === null ? [] : [`requests  ${describeAccessLog(config.accessLog)}`]),
     ...(config.metrics ? [] : ["metrics   only what costs no request anything"]),
     ...(config.admin === null ? [] : [`admin     ${describeAdmin(config.admin)}`]),
     ...(rollback === null ? [] : [`reload    ${describeRollback(rollback)}`]),
@@ -56,6 +58,20 @@ function describeRollback({ errorRate, withinMs, minRequests }: ResolvedRollback
   return `given up for the configuration before when more than ${share} (at least ${minRequests}) fail within ${
     formatDuration(withinMs)
   }`;
+}
+
+function describeAccessLog(log: ResolvedAccessLog | false): string {
+  if (log === false) return "are not logged";
+  const { format, to, sample, when, fields } = log;
+  const how = typeof format === "function" ? "by a function" : `as ${format}`;
+  const file = typeof to === "string" ? to : to.path;
+  const rotation = typeof to === "string" || to.maxBytes === Infinity
+    ? ""
+    : `, ${to.keep} former ones of ${to.maxBytes} bytes are kept`;
+  const share = sample === 1 ? "" : `; ${sample * 100} % of them`;
+  return `are logged ${how} to ${file}${rotation}${
+    fields === null ? "" : `, with ${fields.join(" ")}`
+  }${share}${when === null ? "" : "; a function decides about each"}`;
 }
 
 function describeOverload(

@@ -7,6 +7,7 @@ import type { ForwardedOptions, ResolvedForwarded } from "../http/forwarded.ts";
 import type { Underscores } from "../http/screen_fields.ts";
 import type { TrustedProxies, TrustedProxiesOptions } from "../http/trusted_proxies.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
+import type { AccessLogOptions, ResolvedAccessLog } from "../observe/access_log_options.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { PathForward, PathMode } from "../routing/route_match.ts";
 import type { TransportOptions, TransportPlan } from "../transport/select_transport.ts";
@@ -153,6 +154,8 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   forwarded?: ForwardedOptions;
   /** What the whole proxy works on at most; more waits or gets 503. @default {no bound} */
   overload?: OverloadOptions;
+  /** What of each request is logged, how, and where; `false` for nothing. @default {by the program: text on stdout; by `serve`: nothing} */
+  accessLog?: false | AccessLogOptions;
   /** Counts requests, servers, limits and connections for `metrics()`; `false` leaves what costs something a request. @default {true} */
   metrics?: boolean;
   /**
@@ -232,6 +235,8 @@ export interface ResolvedConfig {
   readonly onListen: OnListen | null;
   /** `null` when nothing is bounded. */
   readonly overload: ResolvedOverload | null;
+  /** `null` where the configuration does not say, `false` for nothing. */
+  readonly accessLog: ResolvedAccessLog | false | null;
   /** Whether requests are counted. */
   readonly metrics: boolean;
   /** `null` without an admin listener. */

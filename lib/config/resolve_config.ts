@@ -6,6 +6,7 @@ import { resolvePolicies } from "../limiter/resolve_policy.ts";
 import { composeFilters } from "../filter/compose_filters.ts";
 import { resolveForwarded } from "../http/forwarded.ts";
 import { TrustedProxies, type TrustedProxiesOptions } from "../http/trusted_proxies.ts";
+import { resolveAccessLog } from "../observe/access_log_options.ts";
 import { ConfigError } from "./config_error.ts";
 import { findProblems } from "./find_problems.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
@@ -53,6 +54,11 @@ export function completeConfig(config: ProxyConfig): ResolvedConfig {
     forwarded: resolveForwarded(forwarded),
     onListen,
     overload: resolveOverload(config.overload),
+    accessLog: config.accessLog === undefined
+      ? null
+      : config.accessLog === false
+      ? false
+      : resolveAccessLog(config.accessLog),
     metrics: config.metrics ?? true,
     admin: resolveAdmin(config.admin),
     gracePeriodMs: parseDuration(gracePeriod)!,

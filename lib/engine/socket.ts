@@ -4,6 +4,8 @@ import type { Bytes } from "../http/message.ts";
 
 /** A connection of a client. */
 export interface Socket {
+  /** Version of TLS; `null` where it is not known. @default {none} */
+  readonly tlsVersion?: string | null;
   /** Reads into the buffer; `null` when the client sends no more. */
   read(buffer: Bytes): Promise<number | null>;
   /** Writes some of the bytes, and tells how many. */

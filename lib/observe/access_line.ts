@@ -1,10 +1,12 @@
-/** The access log's two formats. */
+/** The formats of the access log. */
 
 import type { AccessEntry } from "./access_entry.ts";
+import { type AccessField, headerOf } from "./access_log_options.ts";
 import { escapeQuoted } from "./escape_text.ts";
+import { CombinedTimestamps } from "./timestamp.ts";
 
 /** Makes a line, without its end, of an entry. */
-export type AccessLineFormat = (entry: AccessEntry, time: string) => string;
+export type AccessLineFormat = (entry: AccessEntry, time: string, wallTime: number) => string;
 
 function milliseconds(durationMs: number): number {
   return Math.round(durationMs * 1000) / 1000;
@@ -14,12 +16,11 @@ function milliseconds(durationMs: number): number {
  * One line for people and for `grep`:
  * `TIME access METHOD "TARGET" STATUS DURATIONms client=IP server=ADDRESS bytes=N id=ID`, and after that only
  * where there is something to tell `route=NAME`, `pool=NAME`, `attempts=N`, `limited=POLICY`, `would-limit=POLICY` (for
- * each policy on a dry run that would have refused), `error=CODE`.
+ * each policy on a dry run that would have refused), `error=CODE`, `trace=ID`.
  */
 export function formatAccessText(entry: AccessEntry, time: string): string {
-  const { route, server, pool, attempts, limitedBy, wouldLimit, error } = entry;
-  let line = time + " access " + word(entry.method) + ' "' + escapeQuoted(entry.target) + '" ' +
-    entry.status + " " + milliseconds(entry.durationMs) + "ms client=" + word(entry.clientIp) +
+  const { route, server, pool, attempts, limitedBy, wouldLimit, error, traceId } = entry;
+  let line = textHead(entry, time) + " client=" + word(entry.clientIp) +
     " server=" + (server === null ? "-" : word(server)) + " bytes=" + entry.bytesSent +
     " id=" + word(entry.requestId);
   if (route !== null) line += " route=" + word(route);
@@ -28,27 +29,158 @@ export function formatAccessText(entry: AccessEntry, time: string): string {
   if (limitedBy !== null) line += " limited=" + word(limitedBy);
   for (const policy of wouldLimit) line += " would-limit=" + word(policy);
   if (error !== null) line += " error=" + word(error);
+  if (traceId !== null) line += " trace=" + traceId;
   return line;
 }
 
+function textHead({ method, target, status, durationMs }: AccessEntry, time: string): string {
+  return time + " access " + word(method) + ' "' + escapeQuoted(target) + '" ' + status + " " +
+    milliseconds(durationMs) + "ms";
+}
+
 /**
- * One JSON object with always the same members in the same order: `time`, `level`, `kind` (`"access"`), `requestId`,
- * `client`, `method`, `target`, `status`, `route`, `server`, `pool`, `durationMs`, `bytes`, `attempts`, `limited`,
- * `wouldLimit`, `error`. `route`, `server`, `pool`, `limited` and `error` are `null` where there is nothing to tell;
- * `wouldLimit` is an array of names.
+ * One JSON object with always the same members in the same order: `time`, `level`, `kind` (`"access"`), and what
+ * {@linkcode AccessField} names. What there is nothing to tell of is `null`; `wouldLimit` is an array of names, `tries` one of
+ * `{ pool, server, failure }`, `limits` an object with the decision of each policy.
  */
 export function formatAccessJson(entry: AccessEntry, time: string): string {
-  const { route, server, pool, limitedBy, wouldLimit, error } = entry;
+  const { pool, limitedBy, wouldLimit, tries, limits } = entry;
   return '{"time":"' + time + '","level":"info","kind":"access","requestId":"' +
-    escapeQuoted(entry.requestId) +
-    '","client":"' + escapeQuoted(entry.clientIp) + '","method":"' + escapeQuoted(entry.method) +
-    '","target":"' + escapeQuoted(entry.target) + '","status":' + entry.status +
-    ',"route":' + quotedOrNull(route) + ',"server":' + quotedOrNull(server) + ',"pool":' +
-    quotedOrNull(pool) +
-    ',"durationMs":' + milliseconds(entry.durationMs) + ',"bytes":' + entry.bytesSent +
-    ',"attempts":' + entry.attempts + ',"limited":' + quotedOrNull(limitedBy) +
+    escapeQuoted(entry.requestId) + '","traceId":' + quotedOrNull(entry.traceId) +
+    ',"client":"' + escapeQuoted(entry.clientIp) + '","peer":"' + escapeQuoted(entry.peerIp) +
+    '","method":"' + escapeQuoted(entry.method) + '","host":"' + escapeQuoted(entry.host) +
+    '","target":"' + escapeQuoted(entry.target) + '","protocol":"' + entry.protocol +
+    '","tls":' + quotedOrNull(entry.tlsVersion) + ',"referer":' + quotedOrNull(entry.referer) +
+    ',"userAgent":' + quotedOrNull(entry.userAgent) + ',"status":' + entry.status +
+    ',"route":' + quotedOrNull(entry.route) + ',"server":' + quotedOrNull(entry.server) + ',"pool":' +
+    quotedOrNull(pool) + ',"durationMs":' + milliseconds(entry.durationMs) +
+    ',"queueMs":' + milliseconds(entry.queueMs) + ',"connectMs":' + millisecondsOrNull(entry.connectMs) +
+    ',"firstByteMs":' + millisecondsOrNull(entry.firstByteMs) + ',"bytes":' + entry.bytesSent +
+    ',"bytesReceived":' + entry.bytesReceived + ',"attempts":' + entry.attempts +
+    ',"tries":' + (tries.length === 0 ? "[]" : jsonTries(entry)) +
+    ',"limits":' + (limits.length === 0 ? "{}" : jsonLimits(entry)) +
+    ',"limited":' + quotedOrNull(limitedBy) +
     ',"wouldLimit":' + (wouldLimit.length === 0 ? "[]" : "[" + wouldLimit.map(quotedOrNull).join(",") + "]") +
-    ',"error":' + quotedOrNull(error) + "}";
+    ',"error":' + quotedOrNull(entry.error) + ',"end":' + quotedOrNull(entry.end) + "}";
+}
+
+function jsonTries({ tries }: AccessEntry): string {
+  let text = "";
+  for (const { pool, address, failure } of tries) {
+    text += (text === "" ? '[{"pool":"' : ',{"pool":"') + escapeQuoted(pool) + '","server":"' +
+      escapeQuoted(address) + '","failure":' + quotedOrNull(failure) + "}";
+  }
+  return text + "]";
+}
+
+function jsonLimits({ limits }: AccessEntry): string {
+  let text = "";
+  for (const { policy, outcome } of limits) {
+    text += (text === "" ? "{" : ",") + quotedOrNull(policy.name) + ':"' + outcome + '"';
+  }
+  return text + "}";
+}
+
+/**
+ * The combined format of Apache and nginx: `IP - - [TIME] "METHOD TARGET PROTOCOL" STATUS BYTES "REFERER" "USER-AGENT"`,
+ * with what could end a value written as `\xHH`.
+ */
+export function combinedFormat(): AccessLineFormat {
+  const timestamps = new CombinedTimestamps();
+  return (entry, _time, wallTime) => {
+    const { clientIp, method, target, protocol, status, bytesSent, referer, userAgent } = entry;
+    const asked = method === "" ? "-" : `${escapeHex(method)} ${escapeHex(target)} ${protocol}`;
+    return (clientIp === "" ? "-" : escapeHex(clientIp)) + " - - [" + timestamps.format(wallTime) + '] "' +
+      asked + '" ' + status + " " + bytesSent + ' "' + (referer === null ? "-" : escapeHex(referer)) + '" "' +
+      (userAgent === null ? "-" : escapeHex(userAgent)) + '"';
+  };
+}
+
+/** What readers of this format take for the end of a value, or of the line. */
+// deno-lint-ignore no-control-regex
+const UNSAFE = /[\x00-\x1f"\\\x7f-\u{10ffff}]/gu;
+
+function escapeHex(text: string): string {
+  UNSAFE.lastIndex = 0;
+  if (!UNSAFE.test(text)) return text;
+  return text.replace(UNSAFE, (character) => {
+    const bytes = character < "\u0100" ? [character.charCodeAt(0)] : new TextEncoder().encode(character);
+    return Array.from(bytes, (byte) => `\\x${byte.toString(16).toUpperCase().padStart(2, "0")}`).join("");
+  });
+}
+
+const VALUES: Readonly<Record<AccessField, (entry: AccessEntry) => unknown>> = {
+  requestId: ({ requestId }) => requestId,
+  traceId: ({ traceId }) => traceId,
+  client: ({ clientIp }) => clientIp,
+  peer: ({ peerIp }) => peerIp,
+  method: ({ method }) => method,
+  host: ({ host }) => host,
+  target: ({ target }) => target,
+  protocol: ({ protocol }) => protocol,
+  tls: ({ tlsVersion }) => tlsVersion,
+  referer: ({ referer }) => referer,
+  userAgent: ({ userAgent }) => userAgent,
+  status: ({ status }) => status,
+  route: ({ route }) => route,
+  server: ({ server }) => server,
+  pool: ({ pool }) => pool,
+  durationMs: ({ durationMs }) => milliseconds(durationMs),
+  queueMs: ({ queueMs }) => milliseconds(queueMs),
+  connectMs: ({ connectMs }) => connectMs === null ? null : milliseconds(connectMs),
+  firstByteMs: ({ firstByteMs }) => firstByteMs === null ? null : milliseconds(firstByteMs),
+  bytes: ({ bytesSent }) => bytesSent,
+  bytesReceived: ({ bytesReceived }) => bytesReceived,
+  attempts: ({ attempts }) => attempts,
+  tries: ({ tries }) => tries.map(({ pool, address, failure }) => ({ pool, server: address, failure })),
+  limits: ({ limits }) => Object.fromEntries(limits.map(({ policy, outcome }) => [policy.name, outcome])),
+  limited: ({ limitedBy }) => limitedBy,
+  wouldLimit: ({ wouldLimit }) => wouldLimit,
+  error: ({ error }) => error,
+  end: ({ end }) => end,
+};
+
+type Reader = readonly [name: string, read: (entry: AccessEntry) => unknown];
+
+function readersOf(fields: readonly string[]): readonly Reader[] {
+  return fields.map((field) => {
+    const header = headerOf(field);
+    const read = header === null
+      ? VALUES[field as AccessField]
+      : ({ headers }: AccessEntry) => headers[header] ?? null;
+    return [field, read];
+  });
+}
+
+/** A JSON object with `time`, `level`, `kind` and these fields. */
+export function jsonFormat(fields: readonly string[]): AccessLineFormat {
+  const readers = readersOf(fields);
+  return (entry, time) => {
+    let line = '{"time":"' + time + '","level":"info","kind":"access"';
+    for (const [name, read] of readers) line += ',"' + escapeQuoted(name) + '":' + json(read(entry));
+    return line + "}";
+  };
+}
+
+/** The head of a line of text and these fields; those that there is nothing to tell of are `-`. */
+export function textFormat(fields: readonly string[]): AccessLineFormat {
+  const readers = readersOf(fields);
+  return (entry, time) => {
+    let line = textHead(entry, time);
+    for (const [name, read] of readers) {
+      const value = read(entry);
+      line += ` ${name}=` +
+        (value === null ? "-" : word(typeof value === "object" ? JSON.stringify(value) : String(value)));
+    }
+    return line;
+  };
+}
+
+function json(value: unknown): string {
+  if (typeof value === "string") return quotedOrNull(value);
+  if (typeof value !== "object" || value === null) return String(value);
+  // Strings in there are names of the configuration.
+  return JSON.stringify(value);
 }
 
 /** A value that a space ends: in quotes where it has one. */
@@ -60,4 +192,8 @@ function word(text: string): string {
 
 function quotedOrNull(text: string | null): string {
   return text === null ? "null" : '"' + escapeQuoted(text) + '"';
+}
+
+function millisecondsOrNull(durationMs: number | null): string {
+  return durationMs === null ? "null" : String(milliseconds(durationMs));
 }

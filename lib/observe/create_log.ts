@@ -18,6 +18,8 @@ interface LogOptions {
   level?: LogLevel;
   /** @default {"text"} */
   format?: LogFormat;
+  /** Whether the observer logs requests, as far as the level lets it. @default {true} */
+  access?: boolean;
   /** Where a line a request goes. @default {Deno.stdout} */
   stdout?: ByteSink;
   /** Where everything else goes. @default {Deno.stderr} */
@@ -26,14 +28,14 @@ interface LogOptions {
 
 /** A log; dispose it when nothing is logged any more. */
 export interface Log extends Disposable {
+  /** Logs requests; `null` when the level does not let it. */
+  readonly accessLog: AccessLog | null;
   /** What a proxy reports to. */
   readonly observer: Observer;
   /** The logger of `@std/log`, for lines of one's own: `logger.info("text", { kind: "mine", ... })`. */
   readonly logger: Logger;
   /** Writes what waits to be written. */
   flush(): Promise<void>;
-  /** Opens log files again, which somebody has moved away. */
-  reopen(): void;
 }
 
 /**
@@ -43,7 +45,7 @@ export interface Log extends Disposable {
  * does not keep up, up to 4 MiB wait; then lines are dropped and counted, and a line tells how many.
  */
 export function createLog(options: LogOptions): Log {
-  const { level = "info", format = "text", clock } = options;
+  const { level = "info", format = "text", access = true, clock } = options;
   const { stdout = Deno.stdout, stderr = Deno.stderr } = options;
   const lossLine = createLossLine(format, clock);
   const accessWriter = new LineWriter({ sink: stdout, clock, lossLine });
@@ -53,15 +55,19 @@ export function createLog(options: LogOptions): Log {
   const accessHandler = new LineHandler(stdLevel, formatter, accessWriter);
   const eventHandler = new LineHandler(stdLevel, formatter, eventWriter);
   const logger = new Logger("lbproxy", stdLevel, { handlers: [eventHandler] });
-  const accessLog = isLogged("info", level) ? new AccessLog({ handler: accessHandler, format, clock }) : null;
+  const accessLog = !isLogged("info", level) ? null : new AccessLog({
+    handler: accessHandler,
+    options: { format, fields: null, sample: 1, when: null },
+    clock,
+    random: () => 0,
+    onError: () => {},
+  });
   return {
-    observer: new LogObserver({ logger, accessLog, level }),
+    observer: new LogObserver({ logger, accessLog: access ? accessLog : null, level }),
+    accessLog,
     logger,
     async flush(): Promise<void> {
       await Promise.all([accessWriter.flush(), eventWriter.flush()]);
-    },
-    reopen(): void {
-      // The streams of the process are whoever's that has started it.
     },
     [Symbol.dispose](): void {
       accessHandler.destroy();
@@ -70,7 +76,8 @@ export function createLog(options: LogOptions): Log {
   };
 }
 
-function createLossLine(format: LogFormat, clock: Clock): (lost: number) => string {
+/** Makes the line that tells how many others were lost. */
+export function createLossLine(format: LogFormat, clock: Clock): (lost: number) => string {
   const timestamps = new TimestampFormatter();
   return (lost) => {
     const time = timestamps.format(clock.wallTime());

@@ -35,6 +35,7 @@ export function eventLevel(event: ProxyEvent): LogLevel {
       return event.panic ? "error" : "info";
     case "discovery":
       return event.state === "failed" ? "error" : "info";
+    case "access_log":
     case "certificate":
       return event.problem === null ? "info" : "error";
     case "request_failure":
@@ -110,6 +111,10 @@ export function eventMessage(event: ProxyEvent): string {
       return `Admin listener refused ${counted(event.count, "request")} of ${
         event.client || "a local client"
       }: ${event.reason}`;
+    case "access_log":
+      return event.problem === null
+        ? `Requests are logged to ${event.path} again`
+        : `Cannot log requests to ${event.path}: ${event.problem}; their lines are lost`;
     case "callback_error":
       return `${event.name} threw: ${event.message}`;
     case "shutdown":

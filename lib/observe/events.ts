@@ -18,6 +18,7 @@ export type ProxyEvent =
   | ListenerErrorEvent
   | ListenerRecoveredEvent
   | CertificateEvent
+  | AccessLogEvent
   | CallbackErrorEvent
   | AdminListeningEvent
   | AdminChangeEvent
@@ -217,6 +218,16 @@ export interface CertificateEvent {
   /** Names that it is for; none where the listener has no other certificate. */
   readonly names: readonly string[];
   /** Why the new certificate is not used; `null` when it is. */
+  readonly problem: string | null;
+}
+
+/** The access log cannot be written, which is told of once, or can again. */
+export interface AccessLogEvent {
+  /** Tells this event from others. */
+  readonly kind: "access_log";
+  /** Path of its file. */
+  readonly path: string;
+  /** Why it cannot be written; `null` when it can. */
   readonly problem: string | null;
 }
 

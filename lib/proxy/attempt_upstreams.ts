@@ -38,7 +38,11 @@ function attempt(exchange: Exchange, lastFailure: UpstreamError | null): void {
   if (!(selected instanceof Promise)) return sendTo(exchange, selected);
   const { runtime: { clock } } = exchange;
   const since = clock.now();
-  selected.finally(() => exchange.pool.meter?.waited(clock.now() - since)).then((claim) => {
+  selected.finally(() => {
+    const waitedMs = clock.now() - since;
+    exchange.queueMs += waitedMs;
+    exchange.pool.meter?.waited(waitedMs);
+  }).then((claim) => {
     // The time that took is not the server's.
     exchange.upstreamStartAt = clock.now();
     sendTo(exchange, claim);
@@ -143,6 +147,7 @@ function beginAttempt(exchange: Exchange, claim: Claim | null): void {
     ? { pool: "", address: namedPeer!.address, failure: null }
     : { pool: pool.name, address: claim.server.id, failure: null };
   exchange.server = attempt;
+  exchange.connectMs = null;
   exchange.selected = claim?.server ?? null;
   exchange.serverLease = claim?.lease ?? null;
   (exchange.attemptList ??= []).push(attempt);

@@ -25,6 +25,8 @@ export interface ClientStream {
   readonly localIp: string;
   /** The port of it. */
   readonly localPort: number;
+  /** Version of TLS, such as `"TLSv1.3"`; `null` without it, or where the runtime does not tell. */
+  readonly tlsVersion: string | null;
   /** `"HTTP/1.1"`, `"HTTP/1.0"` or `"HTTP/2"`. */
   readonly protocol: string;
   readonly method: string;

@@ -160,6 +160,10 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
   /** Called off when the client goes away. */
   readonly cancellation: Cancellation = new Cancellation();
 
+  /** How long it waited for room at a server. */
+  queueMs = 0;
+  /** How long the connection of the last attempt took; `null` when one that was kept was used. */
+  connectMs: number | null = null;
   upstreamStartAt = 0;
   upstreamHeadAt = 0;
   endAt = 0;
@@ -375,6 +379,11 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
 
   maySendAgain(failure: UpstreamError): boolean {
     return this.runtime.steps.maySendAgain(this, failure);
+  }
+
+  /** The transport's word that it had to connect. */
+  connected(durationMs: number): void {
+    this.connectMs = durationMs;
   }
 
   interim(status: number, headers: HeaderFields): void {

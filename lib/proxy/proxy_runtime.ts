@@ -13,6 +13,7 @@ import type { CompiledKey } from "../limiter/key_spec.ts";
 import type { LimitHeaders } from "../limiter/limit_headers.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { RefusalBodies } from "../limiter/refusal_bodies.ts";
+import type { AccessLog } from "../observe/access_log.ts";
 import type { PolicyMeters, PoolMeter, RouteMeter, WebSocketMeter } from "../observe/metrics/meters.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { RewriteFunction } from "../routing/rewrite.ts";
@@ -96,6 +97,13 @@ export interface RouteTable {
   readonly routes: readonly RouteRuntime[];
 }
 
+/** The access log at work. */
+export interface AccessLogRuntime {
+  readonly log: AccessLog;
+  /** Names of the fields of requests that are logged. */
+  readonly headers: readonly string[];
+}
+
 /** One proxy: made once from a configuration, used by all of its requests. */
 export interface ProxyRuntime {
   readonly clock: Clock;
@@ -126,6 +134,10 @@ export interface ProxyRuntime {
   readonly namedPeers: NamedPeers;
   readonly filterServices: FilterServices;
   readonly observer: Observer;
+  /** `null` when requests are told to the observer alone. */
+  readonly accessLog: AccessLogRuntime | null;
+  /** Names of keys and fields whose values are not reported; `null` when all are. */
+  readonly secrets: ReadonlySet<string> | null;
   /** How many requests have arrived. */
   readonly count: { arrived: number };
   readonly running: RunningRequests;

@@ -4,7 +4,9 @@ import { callAside, messageOf, stackOf } from "../core/callback.ts";
 import type { ProxyError } from "../core/errors.ts";
 import type { Filters } from "../filter/filters.ts";
 import { wouldRefuse } from "../limiter/decision.ts";
+import type { AccessEntry } from "../observe/access_entry.ts";
 import type { Observer } from "../observe/observer.ts";
+import { REDACTED, redactTarget } from "../observe/redact.ts";
 import type { RouteMeter } from "../observe/metrics/meters.ts";
 import type { Exchange } from "./exchange.ts";
 
@@ -38,7 +40,7 @@ export function settleExchange(exchange: Exchange, brokeOff: ProxyError | null):
   if (failure !== null) reportFailure(exchange, failure);
   const { logging } = exchange.filters;
   if (logging !== undefined) runLogging(exchange, logging, failure);
-  if (runtime.observer.wantsAccess) reportRequest(exchange, failure);
+  reportRequest(exchange, failure, brokeOff);
 }
 
 /** Counts a request that is over. */
@@ -91,7 +93,7 @@ function reportFailure(exchange: Exchange, failure: ProxyError): void {
     kind: "request_failure",
     requestId: exchange.requestId,
     method: exchange.method,
-    target: exchange.target,
+    target: shownTarget(exchange),
     status: failure.status,
     code: failure.code,
     message: reason === "" || message.includes(reason) ? message : `${message} (${reason})`,
@@ -101,25 +103,77 @@ function reportFailure(exchange: Exchange, failure: ProxyError): void {
   });
 }
 
-/** Reports a request that is over. */
-function reportRequest(exchange: Exchange, failure: ProxyError | null): void {
-  const { server, decision } = exchange;
-  exchange.runtime.observer.access({
+/** Reports a request that is over to whoever wants to know. */
+function reportRequest(exchange: Exchange, failure: ProxyError | null, brokeOff: ProxyError | null): void {
+  const { observer, accessLog } = exchange.runtime;
+  const logged = accessLog !== null && accessLog.log.samples;
+  const { wantsAccess } = observer;
+  if (!logged && !wantsAccess) return;
+  const entry = accessEntry(exchange, failure, brokeOff, !wantsAccess && accessLog!.log.brief);
+  if (logged) accessLog.log.record(entry);
+  if (wantsAccess) observer.access(entry);
+}
+
+/** @param brief leaves out what the client says of itself */
+function accessEntry(
+  exchange: Exchange,
+  failure: ProxyError | null,
+  brokeOff: ProxyError | null,
+  brief: boolean,
+): AccessEntry {
+  const { server, decision, attempts, stream, runtime: { accessLog, secrets } } = exchange;
+  const { startedAt, upstreamHeadAt } = exchange;
+  const referer = brief ? null : exchange.field("referer");
+  return {
     requestId: exchange.requestId,
+    traceId: null,
     clientIp: exchange.clientIp,
+    peerIp: stream.peerIp,
     method: exchange.method,
-    target: exchange.target,
+    host: brief ? "" : exchange.host,
+    target: shownTarget(exchange),
+    protocol: stream.protocol,
+    tlsVersion: stream.tlsVersion,
+    referer: referer === null || secrets === null ? referer : redactTarget(referer, secrets),
+    userAgent: brief ? null : exchange.field("user-agent"),
+    headers: accessLog === null || accessLog.headers.length === 0
+      ? NO_FIELDS
+      : shownFields(exchange, accessLog.headers),
     status: failure?.status === 499 ? 499 : exchange.status,
     route: exchange.route,
     server: server?.address ?? null,
     pool: server?.pool ?? null,
-    durationMs: exchange.endAt - exchange.startedAt,
+    durationMs: exchange.endAt - startedAt,
+    queueMs: exchange.queueMs,
+    connectMs: exchange.connectMs,
+    firstByteMs: upstreamHeadAt === 0 ? null : upstreamHeadAt - startedAt,
     bytesSent: exchange.bytesSent,
-    attempts: exchange.attempts.length,
+    bytesReceived: stream.bytesReceived,
+    attempts: attempts.length,
+    tries: attempts,
+    limits: exchange.limits,
     limitedBy: decision?.kind === "limited" ? decision.policy.name : null,
     wouldLimit: decision === null ? NONE : wouldRefuse(decision),
     error: failure?.code ?? null,
-  });
+    end: brokeOff === null ? "complete" : brokeOff.code,
+  };
+}
+
+const NO_FIELDS: Readonly<Record<string, string>> = Object.freeze({});
+
+/** The target without secrets. */
+function shownTarget({ target, runtime: { secrets } }: Exchange): string {
+  return secrets === null || !target.includes("?") ? target : redactTarget(target, secrets);
+}
+
+function shownFields(exchange: Exchange, names: readonly string[]): Record<string, string> {
+  const { secrets } = exchange.runtime;
+  const shown: Record<string, string> = {};
+  for (const name of names) {
+    const value = exchange.field(name);
+    if (value !== null) shown[name] = secrets !== null && secrets.has(name) ? REDACTED : value;
+  }
+  return shown;
 }
 
 /** Reports a function of the configuration that threw where nobody waits for it. */

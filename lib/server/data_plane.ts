@@ -11,16 +11,24 @@ import { compileKey } from "../limiter/key_spec.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { PolicyMeters, RouteMeter } from "../observe/metrics/meters.ts";
 import { type MetricsFormat, writeMetrics } from "../observe/metrics/exposition.ts";
+import { secretNames } from "../observe/redact.ts";
 import type { ExchangeRuntime } from "../proxy/exchange.ts";
 import { OverloadLimit } from "../proxy/overload_limit.ts";
 import { EXCHANGE_STEPS, selectSteps } from "../proxy/handle_request.ts";
-import type { Admission, PoolRuntime, RouteRuntime, RouteTable } from "../proxy/proxy_runtime.ts";
+import type {
+  AccessLogRuntime,
+  Admission,
+  PoolRuntime,
+  RouteRuntime,
+  RouteTable,
+} from "../proxy/proxy_runtime.ts";
 import { RunningRequests } from "../proxy/running_requests.ts";
 import { RouteFinder } from "../routing/route_finder.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { Admissions, LimiterStores } from "./admissions.ts";
 import { collectMetrics } from "./collect_metrics.ts";
 import { createRetries, PoolPlane } from "./pool_plane.ts";
+import { type OpenAccessLog, openAccessLog } from "./open_access_log.ts";
 import type { ProxyMetrics } from "./proxy_metrics.ts";
 import type { ProxyResources } from "./proxy_resources.ts";
 import type { ProxyParts } from "./serve_options.ts";
@@ -49,6 +57,7 @@ export class DataPlane implements AsyncDisposable {
   readonly #stores: LimiterStores;
   readonly #transports: TransportSource;
   readonly #admissions: Admissions;
+  #openLog: OpenAccessLog | null = null;
   readonly #poolPlanes = new Map<string, PoolPlane>();
   readonly #stack = new AsyncDisposableStack();
 
@@ -59,6 +68,8 @@ export class DataPlane implements AsyncDisposable {
     this.config = config;
     this.#parts = parts;
     this.#resources = resources;
+    // First, before there is anything to let go of where its file cannot be opened.
+    const accessLog = this.#accessLog();
     const counted = this.counted = config.metrics ? resources.metrics : null;
     this.#stores = this.#stack.use(new LimiterStores(parts, counted?.store));
     this.#transports = this.#stack.use(resources.transports.lease());
@@ -76,6 +87,10 @@ export class DataPlane implements AsyncDisposable {
       clock,
       wheel,
       observer,
+      accessLog,
+      secrets: config.accessLog === null || config.accessLog === false
+        ? secretNames()
+        : config.accessLog.secrets,
       pools,
       members: this.pools,
       defaultPool: pools.get(config.defaultPool)!,
@@ -153,6 +168,22 @@ export class DataPlane implements AsyncDisposable {
       metrics: this.counted,
     });
     return writeMetrics(metrics, format);
+  }
+
+  #accessLog(): AccessLogRuntime | null {
+    const { accessLog } = this.config;
+    if (accessLog === false) return null;
+    if (accessLog === null) {
+      const { accessLog: log = null } = this.#parts;
+      return log === null ? null : { log, headers: [] };
+    }
+    const opened = this.#openLog = this.#stack.use(openAccessLog(accessLog, this.#parts));
+    return { log: opened.log, headers: accessLog.headers };
+  }
+
+  /** Opens the file of the access log anew, after somebody has moved it away; does nothing where there is none. */
+  reopenLog(): void {
+    this.#openLog?.reopen();
   }
 
   #routeMeter(name: string): RouteMeter | null {

@@ -126,6 +126,11 @@ export class Generations implements StreamHandler, AsyncDisposable {
     return this.#current.metrics(this.running, format);
   }
 
+  /** Opens the file of the access log anew, that of configurations before as well. */
+  reopenLog(): void {
+    for (const plane of [this.#current, ...this.#former]) plane.reopenLog();
+  }
+
   /** Its limiters, and how full their table is. */
   get limits(): DataPlane["limits"] {
     return this.#current.limits;

@@ -148,6 +148,14 @@ export class ProxyServer implements AsyncDisposable {
   }
 
   /**
+   * Opens the file of the access log anew, after somebody has moved it away (the program does so at SIGUSR2); does nothing
+   * where there is none.
+   */
+  reopenLog(): void {
+    this.#generations.reopenLog();
+  }
+
+  /**
    * Takes no new connections, finishes the requests that run, and stops.
    *
    * What has not ended within the grace period is cut off. Resolves as soon as nothing runs any more; calling it

@@ -3,6 +3,7 @@
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { type Random, systemRandom } from "../core/random.ts";
+import type { AccessLog } from "../observe/access_log.ts";
 import { GuardedObserver, type Observer, silentObserver } from "../observe/observer.ts";
 
 /** What {@linkcode serve} and {@linkcode createHandler} take beside the configuration. */
@@ -31,6 +32,8 @@ export interface ConfigSource {
 export interface ProxyParts extends Required<ServeOptions> {
   /** `null` where the configuration was given by a program. @default {null} */
   readonly source?: ConfigSource | null;
+  /** The log of requests where the configuration says nothing of one. @default {null} */
+  readonly accessLog?: AccessLog | null;
 }
 
 /** Completes the options of a program; what its observer throws ends no request. */

@@ -90,6 +90,8 @@ export interface SendOptions {
    * nothing but that a kept connection was stale. @default {no}
    */
   maySendAgain?(failure: UpstreamError): boolean;
+  /** Takes how long a new connection took, where one was needed. */
+  connected?(durationMs: number): void;
   /** Takes an interim response other than 100 (RFC 9110 section 15.2); the fields are good until it returns. */
   interim?(status: number, headers: HeaderFields): void;
   /** Takes the head of the response; what it throws is lost. Called once, unless {@linkcode failed} is. */

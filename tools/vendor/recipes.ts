@@ -78,6 +78,8 @@ export const RECIPES: Recipe[] = [
     exports: {
       ".": "./log/0.224.14/mod.js",
       "./base-handler": "./log/0.224.14/base_handler.js",
+      "./file-handler": "./log/0.224.14/file_handler.js",
+      "./rotating-file-handler": "./log/0.224.14/rotating_file_handler.js",
       "./levels": "./log/0.224.14/levels.js",
       "./logger": "./log/0.224.14/logger.js",
     },

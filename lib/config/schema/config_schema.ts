@@ -6,6 +6,7 @@ import type { ProxyConfig } from "../proxy_config.ts";
 import type { OverloadOptions } from "../overload_options.ts";
 import { adminSchema, checkAdminPools } from "./admin_schema.ts";
 import type { RollbackOptions } from "../rollback_options.ts";
+import { accessLogSchema } from "./access_log_schema.ts";
 import { durationSchema, positiveDurationSchema } from "./duration_schema.ts";
 import { filterEntries, filterSetsSchema, functionSchema } from "./filters_schema.ts";
 import { forwardedSchema, trustedProxiesSchema } from "./forwarded_schema.ts";
@@ -43,6 +44,7 @@ const entries = {
   paths: pathsSchema,
   forward: forwardSchema,
   overload: v.optional(optionsObject(overloadEntries, "an object with maxInFlight, queue and maxLoopDelay")),
+  accessLog: v.optional(accessLogSchema),
   metrics: v.optional(v.boolean(mustBe("true or false"))),
   admin: v.optional(adminSchema),
   gracePeriod: v.optional(durationSchema),

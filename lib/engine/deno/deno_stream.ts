@@ -72,6 +72,7 @@ export class DenoStream implements ClientStream {
   readonly listener: DenoListenerInfo;
   readonly method: string;
   readonly protocol = "HTTP/1.1";
+  readonly tlsVersion: null = null;
   readonly targetBytes: null = null;
   readonly expectsContinue = false;
   readonly tunnelsRaw = false;

@@ -134,6 +134,10 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     return this.#peer.localPort;
   }
 
+  get tlsVersion(): string | null {
+    return this.#socket.tlsVersion ?? null;
+  }
+
   get protocol(): string {
     return this.#head!.parser.minor === 1 ? "HTTP/1.1" : "HTTP/1.0";
   }

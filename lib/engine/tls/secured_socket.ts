@@ -14,6 +14,7 @@ export class SecuredSocket implements Socket {
   readonly isHttp2: boolean;
   readonly #tcp: TcpSocket;
   readonly #socket: TLSSocket;
+  #tlsVersion: string | null = null;
   #paused = false;
   /** What has come and was not read yet. */
   #come: Bytes | null = null;
@@ -35,6 +36,10 @@ export class SecuredSocket implements Socket {
     socket.on("end", () => this.#onEnd(null));
     socket.on("error", (error: Error) => this.#onEnd(error));
     socket.on("close", () => this.#onEnd(null));
+  }
+
+  get tlsVersion(): string | null {
+    return this.#tlsVersion ??= this.#socket.getProtocol();
   }
 
   #onData(bytes: Bytes): void {

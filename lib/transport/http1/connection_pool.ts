@@ -126,7 +126,9 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     dial(this.#peer, options).then((socket) => {
       this.#dials.delete(controller);
       listener[Symbol.dispose]();
-      this.#meter?.opened(this.#clock.now() - since);
+      const tookMs = this.#clock.now() - since;
+      this.#meter?.opened(tookMs);
+      trip.options.connected?.(tookMs);
       const connection = new Connection({
         socket,
         owner: this,

@@ -229,6 +229,8 @@ function discovery(make: (call: Callback) => unknown, more: Partial<CallbackCase
   };
 }
 
+const NOWHERE = { file: "/dev/null" };
+
 /** All of them. */
 export const CALLBACKS: Readonly<Record<CallbackName, CallbackCase>> = {
   newContext: phase("newContext", {
@@ -494,6 +496,20 @@ export const CALLBACKS: Readonly<Record<CallbackName, CallbackCase>> = {
     ]],
   }),
 
+  "accessLog.format": {
+    config: (format, upstream) => ({ upstreams: [upstream], accessLog: { format, to: NOWHERE } }),
+    good: () => "line",
+    throws: [200, "accessLog.format threw: boom"],
+    rejects: [200, "accessLog.format threw: it must return a string, returned a promise"],
+    wrong: [[5, 200, "accessLog.format threw: it must return a string, returned 5"]],
+  },
+  "accessLog.when": {
+    config: (when, upstream) => ({ upstreams: [upstream], accessLog: { when, to: NOWHERE } }),
+    good: () => true,
+    throws: [200, "accessLog.when threw: boom"],
+    rejects: [200, "accessLog.when threw: it must return true or false, returned a promise"],
+    wrong: [["yes", 200, "accessLog.when threw: it must return true or false"]],
+  },
   "observer.event": observer((event) => ({ wantsAccess: true, event, access: () => {} })),
   "observer.access": observer((access) => ({ wantsAccess: true, event: () => {}, access })),
 };

@@ -28,7 +28,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "key that is like no other",
     { upstreams, helper: true },
-    'helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "metrics", "admin", "gracePeriod", "webSocketGrace", "rollback", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
+    'helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "accessLog", "metrics", "admin", "gracePeriod", "webSocketGrace", "rollback", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
   ],
   ["filter that is no function", { upstreams, logging: true }, "logging must be a function, received true"],
   [
@@ -229,6 +229,62 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     "a backoff without unit",
     { upstreams: { servers: ["a:1"], retries: { backoff: { base: "25" } } } },
     `upstreams.retries.backoff.base must be ${DURATION}, received "25"`,
+  ],
+  [
+    "metrics that is neither on nor off",
+    { upstreams, metrics: "on" },
+    'metrics must be true or false, received "on"',
+  ],
+  [
+    "access log by a word",
+    { upstreams, accessLog: "json" },
+    'accessLog must be false, or an object with format, to, sample, when, fields and redact, received "json"',
+  ],
+  [
+    "access log in a format that there is not",
+    { upstreams, accessLog: { format: "clf" } },
+    'accessLog.format must be one of "text", "json", "combined", or a function, received "clf"',
+  ],
+  [
+    "access log to a place that there is not",
+    { upstreams, accessLog: { to: "syslog" } },
+    'accessLog.to must be "stdout", "stderr", or an object with "file", received "syslog"',
+  ],
+  ["access log to no file", { upstreams, accessLog: { to: {} } }, "accessLog.to.file is required"],
+  [
+    "access log to a file without a name",
+    { upstreams, accessLog: { to: { file: "" } } },
+    'accessLog.to.file must be the path of a file, received ""',
+  ],
+  [
+    "access log in tiny files",
+    { upstreams, accessLog: { to: { file: "a", maxSize: 10 } } },
+    'accessLog.to.maxSize must be a size such as "64KiB", "10MB" or a number of bytes, from 1024 to 9007199254740991, received 10',
+  ],
+  [
+    "access log that keeps no file",
+    { upstreams, accessLog: { to: { file: "a", keep: 0 } } },
+    "accessLog.to.keep must be a whole number from 1 to 1000, received 0",
+  ],
+  [
+    "access log of no request",
+    { upstreams, accessLog: { sample: 0 } },
+    "accessLog.sample must be a share above 0, at most 1, received 0",
+  ],
+  [
+    "access log with a field that there is not",
+    { upstreams, accessLog: { fields: ["statu"] } },
+    'accessLog.fields[0] must be "header:NAME" or one of "requestId", "traceId", "client", "peer", "method", "host", "target", "protocol", "tls", "referer", "userAgent", "status", "route", "server", "pool", "durationMs", "queueMs", "connectMs", "firstByteMs", "bytes", "bytesReceived", "attempts", "tries", "limits", "limited", "wouldLimit", "error", "end", received "statu", did you mean "status"?',
+  ],
+  [
+    "access log with fields in a format that says itself what stands in it",
+    { upstreams, accessLog: { format: "combined", fields: ["status"] } },
+    'accessLog must have no "fields" with this format, which says itself what stands in a line',
+  ],
+  [
+    "access log that redacts everything",
+    { upstreams, accessLog: { redact: true } },
+    "accessLog.redact must be false, or an array of names, received true",
   ],
   [
     "overload without room",

@@ -104,6 +104,7 @@ Deno.test("resolveConfig() fills in every default", () => {
     forwarded: { xForwarded: true, forwarded: false, via: false, cdnLoop: true },
     onListen: null,
     overload: null,
+    accessLog: null,
     metrics: true,
     admin: null,
     gracePeriodMs: 30_000,

@@ -1,10 +1,17 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { AccessEntry } from "../../../lib/observe/access_entry.ts";
-import { formatAccessJson, formatAccessText } from "../../../lib/observe/access_line.ts";
+import {
+  combinedFormat,
+  formatAccessJson,
+  formatAccessText,
+  jsonFormat,
+  textFormat,
+} from "../../../lib/observe/access_line.ts";
+import { accessEntry } from "../../support/access_entry.ts";
 
 const TIME = "2026-01-01T00:00:00.000Z";
-const ENTRY: AccessEntry = {
+const ENTRY: AccessEntry = accessEntry({
   requestId: "7",
   clientIp: "192.0.2.1",
   method: "GET",
@@ -19,7 +26,7 @@ const ENTRY: AccessEntry = {
   limitedBy: null,
   wouldLimit: [],
   error: null,
-};
+});
 
 Deno.test("formatAccessText() writes one line with what there is to tell", () => {
   assertEquals(
@@ -61,7 +68,7 @@ Deno.test("formatAccessText() writes one line with what there is to tell", () =>
 Deno.test("formatAccessJson() writes the same members in the same order for every request", () => {
   assertEquals(
     formatAccessJson(ENTRY, TIME),
-    `{"time":"${TIME}","level":"info","kind":"access","requestId":"7","client":"192.0.2.1","method":"GET","target":"/a?b=c","status":200,"route":null,"server":"127.0.0.1:9001","pool":"default","durationMs":12.346,"bytes":5,"attempts":1,"limited":null,"wouldLimit":[],"error":null}`,
+    `{"time":"${TIME}","level":"info","kind":"access","requestId":"7","traceId":null,"client":"192.0.2.1","peer":"192.0.2.1","method":"GET","host":"h","target":"/a?b=c","protocol":"HTTP/1.1","tls":null,"referer":null,"userAgent":null,"status":200,"route":null,"server":"127.0.0.1:9001","pool":"default","durationMs":12.346,"queueMs":0,"connectMs":null,"firstByteMs":10,"bytes":5,"bytesReceived":0,"attempts":1,"tries":[],"limits":{},"limited":null,"wouldLimit":[],"error":null,"end":"complete"}`,
   );
   const { route, wouldLimit } = JSON.parse(
     formatAccessJson({ ...ENTRY, route: 'a"b', wouldLimit: ['c"d', "e"] }, TIME),
@@ -95,5 +102,79 @@ Deno.test("access lines cannot be forged by a client", () => {
       assertEquals(/ "((?:[^"\\]|\\.)*)" 200 12\.346ms client=/.exec(line)?.[1] !== undefined, true);
     }),
     { seed: 5, numRuns: 300 },
+  );
+});
+
+const WALL = Date.parse("2026-11-23T12:00:05.250Z");
+
+Deno.test("formatAccessJson() writes every try and the decision of every policy", () => {
+  const tries = [
+    { pool: "a", address: "127.0.0.1:1", failure: "connection_refused" },
+    { pool: "a", address: "127.0.0.1:2", failure: null },
+  ];
+  const limits = [{ policy: { name: 'p"1' }, outcome: "allowed" }, {
+    policy: { name: "dry" },
+    outcome: "would-refuse",
+  }] as const;
+  const read = JSON.parse(formatAccessJson({ ...ENTRY, tries, limits }, TIME));
+  assertEquals([read.tries, read.limits], [
+    [
+      { pool: "a", server: "127.0.0.1:1", failure: "connection_refused" },
+      { pool: "a", server: "127.0.0.1:2", failure: null },
+    ],
+    { 'p"1': "allowed", dry: "would-refuse" },
+  ]);
+});
+
+Deno.test("combinedFormat() writes what Apache and nginx write", () => {
+  const format = combinedFormat();
+  assertEquals(
+    format(ENTRY, TIME, WALL),
+    '192.0.2.1 - - [23/Nov/2026:12:00:05 +0000] "GET /a?b=c HTTP/1.1" 200 5 "-" "-"',
+  );
+  const entry = {
+    ...ENTRY,
+    clientIp: "",
+    method: "",
+    referer: "https://a.example/",
+    userAgent: 'a "b\\ \n\u009b\u20ac',
+  };
+  assertEquals(
+    format(entry, TIME, WALL),
+    '- - - [23/Nov/2026:12:00:05 +0000] "-" 200 5 "https://a.example/" "a \\x22b\\x5C \\x0A\\x9B\\xE2\\x82\\xAC"',
+  );
+});
+
+Deno.test("jsonFormat() and textFormat() write the fields that were asked for, in their order", () => {
+  const fields = ["client", "host", "durationMs", "header:x-app", "header:x-none", "tries", "limited"];
+  const entry = {
+    ...ENTRY,
+    headers: { "x-app": 'two "words"' },
+    tries: [{ pool: "p", address: "a:1", failure: null }],
+  };
+  assertEquals(
+    jsonFormat(fields)(entry, TIME, WALL),
+    `{"time":"${TIME}","level":"info","kind":"access","client":"192.0.2.1","host":"h","durationMs":12.346,"header:x-app":"two \\"words\\"","header:x-none":null,"tries":[{"pool":"p","server":"a:1","failure":null}],"limited":null}`,
+  );
+  assertEquals(
+    textFormat(["host", "header:x-app", "limited", "queueMs"])(entry, TIME, WALL),
+    `${TIME} access GET "/a?b=c" 200 12.346ms host=h header:x-app="two \\"words\\"" limited=- queueMs=0`,
+  );
+});
+
+Deno.test("no format lets a client begin a line, end a value, or drive a terminal", () => {
+  const text = fc.string({ unit: "binary", maxLength: 30 });
+  const formats = [combinedFormat(), jsonFormat(["host", "header:x"]), textFormat(["host", "header:x"])];
+  fc.assert(
+    fc.property(text, text, text, text, (target, userAgent, referer, host) => {
+      const entry = { ...ENTRY, target, userAgent, referer, host, headers: { x: userAgent } };
+      for (const format of formats) {
+        // deno-lint-ignore no-control-regex
+        assertEquals(/[\x00-\x1f\x7f-\x9f\u2028\u2029]/.test(format(entry, TIME, WALL)), false);
+      }
+      assertEquals(formats[0]!(entry, TIME, WALL).split('"').length, 7);
+      assertEquals(JSON.parse(formats[1]!(entry, TIME, WALL))["header:x"], userAgent);
+    }),
+    { seed: 6, numRuns: 300 },
   );
 });

@@ -4,9 +4,10 @@ import { createLog } from "../../../lib/observe/create_log.ts";
 import type { ProxyEvent } from "../../../lib/observe/events.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { MemorySink } from "../../support/memory_sink.ts";
+import { accessEntry } from "../../support/access_entry.ts";
 
 const TIME = "2026-01-01T00:00:00.000Z";
-const ENTRY: AccessEntry = {
+const ENTRY: AccessEntry = accessEntry({
   requestId: "7",
   clientIp: "192.0.2.1",
   method: "GET",
@@ -21,7 +22,7 @@ const ENTRY: AccessEntry = {
   limitedBy: null,
   wouldLimit: [],
   error: null,
-};
+});
 const DOWN = {
   kind: "health",
   pool: "default",

@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { formatAccessJson } from "../../../lib/observe/access_line.ts";
 import { readTrace, TraceError } from "../../../lib/simulator/read_trace.ts";
+import { accessEntry } from "../../support/access_entry.ts";
 
 Deno.test("readTrace() reads requests in the order of time", () => {
   const text = [
@@ -15,7 +16,7 @@ Deno.test("readTrace() reads requests in the order of time", () => {
 });
 
 Deno.test("readTrace() reads the access log of the proxy, and passes over its other lines", () => {
-  const entry = {
+  const entry = accessEntry({
     requestId: "7",
     clientIp: "192.0.2.1",
     method: "GET",
@@ -30,13 +31,21 @@ Deno.test("readTrace() reads the access log of the proxy, and passes over its ot
     limitedBy: null,
     wouldLimit: [],
     error: null,
-  };
+  });
   const log = [
     '{"time":"2026-01-01T00:00:00.000Z","level":"info","kind":"listening","message":"x"}',
     formatAccessJson(entry, "2026-01-01T00:00:01.250Z"),
     formatAccessJson(entry, "2026-01-01T00:00:01.000Z"),
   ];
-  const request = { ip: "192.0.2.1", method: "GET", target: "/a", durationMs: 12.5, status: 200, bytes: 5 };
+  const request = {
+    ip: "192.0.2.1",
+    method: "GET",
+    host: "h",
+    target: "/a",
+    durationMs: 12.5,
+    status: 200,
+    bytes: 5,
+  };
   assertEquals(readTrace(log.join("\n"), "t"), [{ atMs: 0, ...request }, { atMs: 250, ...request }]);
 });
 

@@ -1,0 +1,131 @@
+/** What of each request is logged, how, and where. */
+
+import { type ByteSize, parseByteSize } from "../core/byte_size.ts";
+import type { AccessEntry } from "./access_entry.ts";
+import { secretNames } from "./redact.ts";
+
+/** Formats with a name. */
+export const ACCESS_FORMATS: readonly ["text", "json", "combined"] = ["text", "json", "combined"];
+
+/** Makes a line of an entry; control characters in it are escaped. */
+export type AccessFormat = (entry: AccessEntry) => string;
+
+/** A file that lines are appended to. */
+export interface AccessLogFile {
+  /** Its path. */
+  file: string;
+  /** A line for which there is no room in this size begins a new file; the former one becomes `file.1`. @default {no limit} */
+  maxSize?: ByteSize;
+  /** How many former files are kept, the oldest with the highest number. @default {5} */
+  keep?: number;
+}
+
+/** Members that a line can have; beside these `header:NAME` is a field of the request. */
+export const ACCESS_FIELDS = [
+  "requestId",
+  "traceId",
+  "client",
+  "peer",
+  "method",
+  "host",
+  "target",
+  "protocol",
+  "tls",
+  "referer",
+  "userAgent",
+  "status",
+  "route",
+  "server",
+  "pool",
+  "durationMs",
+  "queueMs",
+  "connectMs",
+  "firstByteMs",
+  "bytes",
+  "bytesReceived",
+  "attempts",
+  "tries",
+  "limits",
+  "limited",
+  "wouldLimit",
+  "error",
+  "end",
+] as const;
+
+/** One of them. */
+export type AccessField = typeof ACCESS_FIELDS[number];
+
+/** What of each request is logged, how, and where. */
+export interface AccessLogOptions {
+  /**
+   * `"text"` for people and `grep`, `"json"` for one object a line, `"combined"` as Apache and nginx write it, or a function
+   * that makes the line.
+   *
+   * @default {"text"}
+   */
+  format?: "text" | "json" | "combined" | AccessFormat;
+  /** Where lines go. @default {"stdout"} */
+  to?: "stdout" | "stderr" | AccessLogFile;
+  /** The share of requests that are logged, chosen by chance. @default {1} */
+  sample?: number;
+  /** Decides whether an entry is logged; must not be async. @default {always} */
+  when?: (entry: AccessEntry) => boolean;
+  /**
+   * What stands in a line of `"json"` or `"text"`, in this order: `"requestId"`, `"client"`, ... or `"header:NAME"` for a field
+   * of the request. Text begins with time, method, target, status and duration in any case.
+   *
+   * @default {what there is to tell}
+   */
+  fields?: readonly (AccessField | `header:${string}`)[];
+  /**
+   * Keys of queries, and fields, whose values are replaced by `[redacted]`, beside those that always are (`token`, `password`,
+   * `authorization`, `cookie`, ...); `false` replaces nothing.
+   *
+   * @default {[]}
+   */
+  redact?: false | readonly string[];
+}
+
+/** The same, complete. */
+export interface ResolvedAccessLog {
+  readonly format: "text" | "json" | "combined" | AccessFormat;
+  readonly to: "stdout" | "stderr" | ResolvedAccessFile;
+  readonly sample: number;
+  readonly when: ((entry: AccessEntry) => boolean) | null;
+  readonly fields: readonly string[] | null;
+  /** Names of the fields of requests that are logged, in lower case. */
+  readonly headers: readonly string[];
+  /** `null` when nothing is replaced. */
+  readonly secrets: ReadonlySet<string> | null;
+}
+
+/** A file, complete. */
+export interface ResolvedAccessFile {
+  readonly path: string;
+  /** `Infinity` when it may grow. */
+  readonly maxBytes: number;
+  readonly keep: number;
+}
+
+/** Completes what is known to be good. */
+export function resolveAccessLog(options: AccessLogOptions): ResolvedAccessLog {
+  const { format = "text", to = "stdout", sample = 1, when = null, fields = null, redact = [] } = options;
+  return Object.freeze({
+    format,
+    to: typeof to === "string" ? to : resolveFile(to),
+    sample,
+    when,
+    fields: fields === null ? null : Object.freeze([...fields]),
+    headers: Object.freeze((fields ?? []).flatMap((field) => headerOf(field) ?? [])),
+    secrets: redact === false ? null : secretNames(redact),
+  });
+}
+
+/** Name of the field of a request that `header:NAME` means; `null` for anything else. */
+export function headerOf(field: string): string | null {
+  return field.startsWith("header:") ? field.slice("header:".length).toLowerCase() : null;
+}
+
+function resolveFile({ file, maxSize, keep = 5 }: AccessLogFile): ResolvedAccessFile {
+  return { path: file, maxBytes: maxSize === undefined ? Infinity : parseByteSize(maxSize)!, keep };
+}

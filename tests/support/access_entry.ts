@@ -1,0 +1,39 @@
+/** An entry of the access log, for tests of what is made of it. */
+
+import type { AccessEntry } from "../../lib/observe/access_entry.ts";
+
+/** A request that a server has responded to, but for what a test says of it. */
+export function accessEntry(entry: Partial<AccessEntry> = {}): AccessEntry {
+  return {
+    requestId: "7",
+    traceId: null,
+    clientIp: "192.0.2.1",
+    peerIp: "192.0.2.1",
+    method: "GET",
+    host: "h",
+    target: "/a?b=c",
+    protocol: "HTTP/1.1",
+    tlsVersion: null,
+    referer: null,
+    userAgent: null,
+    headers: {},
+    status: 200,
+    route: null,
+    server: "127.0.0.1:9001",
+    pool: "default",
+    durationMs: 12.34567,
+    queueMs: 0,
+    connectMs: null,
+    firstByteMs: 10,
+    bytesSent: 5,
+    bytesReceived: 0,
+    attempts: 1,
+    tries: [],
+    limits: [],
+    limitedBy: null,
+    wouldLimit: [],
+    error: null,
+    end: "complete",
+    ...entry,
+  };
+}
