@@ -21,7 +21,7 @@ export interface AccessLogFile {
 }
 
 /** Members that a line can have; beside these `header:NAME` is a field of the request. */
-export const ACCESS_FIELDS = [
+export const ACCESS_FIELDS: readonly AccessField[] = [
   "requestId",
   "traceId",
   "client",
@@ -50,10 +50,38 @@ export const ACCESS_FIELDS = [
   "wouldLimit",
   "error",
   "end",
-] as const;
+];
 
-/** One of them. */
-export type AccessField = typeof ACCESS_FIELDS[number];
+/** Name of what a line can have. */
+export type AccessField =
+  | "requestId"
+  | "traceId"
+  | "client"
+  | "peer"
+  | "method"
+  | "host"
+  | "target"
+  | "protocol"
+  | "tls"
+  | "referer"
+  | "userAgent"
+  | "status"
+  | "route"
+  | "server"
+  | "pool"
+  | "durationMs"
+  | "queueMs"
+  | "connectMs"
+  | "firstByteMs"
+  | "bytes"
+  | "bytesReceived"
+  | "attempts"
+  | "tries"
+  | "limits"
+  | "limited"
+  | "wouldLimit"
+  | "error"
+  | "end";
 
 /** What of each request is logged, how, and where. */
 export interface AccessLogOptions {
