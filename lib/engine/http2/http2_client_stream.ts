@@ -28,6 +28,8 @@ const RATE_AFTER_MS = 10_000;
 export interface StreamHost {
   readonly context: Http2Context;
   readonly peer: ProxyAddresses;
+  /** Version of TLS of the connection; `null` where it is not known. */
+  readonly tlsVersion: string | null;
   /** Why no request of the connection is served; `null` when they are. */
   readonly refusal: ProxyError | null;
   /** Something has to happen until then, in milliseconds of the wheel. */
@@ -89,6 +91,10 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
 
   get localPort(): number {
     return this.#host.peer.localPort;
+  }
+
+  get tlsVersion(): string | null {
+    return this.#host.tlsVersion;
   }
 
   get target(): string {

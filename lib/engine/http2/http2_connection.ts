@@ -71,6 +71,10 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
     this.#read();
   }
 
+  get tlsVersion(): string | null {
+    return this.#socket.tlsVersion ?? null;
+  }
+
   get peerIp(): string {
     return this.peer.ip;
   }
