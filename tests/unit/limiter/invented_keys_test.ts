@@ -1,4 +1,4 @@
-/** What honest clients suffer while somebody makes up keys: the figures of the table in the README. */
+/** What honest clients suffer while somebody makes up keys: the figures of the table in docs/limiting.md. */
 
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { seededRandom } from "../../../lib/core/random.ts";
@@ -6,7 +6,7 @@ import { RateLimiter } from "../../../lib/limiter/limiter.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { type KeyedSource, sourceOf } from "../../support/shared_clock.ts";
 
-/** `maxKeys`; the README's figures are those of 100,000, which are printed when this is set. */
+/** `maxKeys`; the figures of the page are those of 100,000, which are printed when this is set. */
 const TABLE = Number(Deno.env.get("LIMITER_TABLE") ?? 10_000);
 const SHOWS = Deno.env.has("LIMITER_TABLE");
 const LIMIT = 10;
@@ -78,7 +78,7 @@ function suffer(tables: number, hits: number): Suffered {
   };
 }
 
-/** The rows of the table in the README. */
+/** The rows of the table in docs/limiting.md. */
 const ROWS = [
   { tables: 1, hits: 1, lost: [0, 0, 0, 0] },
   { tables: 10, hits: 1, lost: [1, 0, 0, 0] },
