@@ -45,10 +45,15 @@ export class RunningRequests {
     }
   }
 
-  /** Ends WebSockets and other tunnels, which may last for hours. */
-  endTunnels(): void {
+  /**
+   * Ends WebSockets and other tunnels, which may last for hours.
+   *
+   * @param opening whether WebSockets too that a server has not agreed to yet
+   */
+  endTunnels(opening = true): void {
     this.#visit((exchange) => {
-      if (exchange.status === 101 || (exchange.upgrade?.webSocket ?? null) !== null) exchange.abandon();
+      const opens = opening && (exchange.upgrade?.webSocket ?? null) !== null;
+      if (exchange.status === 101 || opens) exchange.abandon();
     });
   }
 

@@ -78,6 +78,7 @@ function readProcess(metrics: ProxyMetrics): PartValues {
   return {
     webSocketsOpen: [one(metrics.webSockets.open)],
     connectionsOpen: Array.from(metrics.openConnections, ([address, open]) => one(open, address)),
+    draining: [one(metrics.draining)],
     generation: [one(metrics.generation)],
     workers: [one(metrics.workers)],
     memory: [one(Deno.memoryUsage().rss)],

@@ -29,6 +29,9 @@ import type { ConfigSource, ProxyParts } from "./serve_options.ts";
  */
 const LAST_WORDS_MS = 1000;
 
+/** How often it is looked for tunnels that were opened after their time was over. */
+const TUNNELS_MS = 100;
+
 /** What became of a reload. */
 export interface ReloadOutcome extends ConfigurationInfo {
   /** Whether the new configuration runs; if not, the one before goes on unchanged. */
@@ -225,8 +228,9 @@ export class Generations implements StreamHandler, AsyncDisposable {
     this.#current = plane;
     this.#runtime = plane.runtime;
     this.#info = this.#describe(generation + 1, hash);
-    if (plane.counted !== null) plane.counted.generation = generation + 1;
+
     this.#former.add(before);
+    this.#count();
     this.#retire(before);
     await opened.commit();
   }
@@ -237,16 +241,24 @@ export class Generations implements StreamHandler, AsyncDisposable {
     this.#enqueue(() => Promise.resolve(candidate), reason, "rolled_back");
   }
 
+  #count(): void {
+    const { counted } = this.#current;
+    if (counted === null) return;
+    counted.generation = this.#info.generation;
+    counted.draining = this.#former.size;
+  }
+
   /** Lets a configuration serve its last requests; its WebSockets get as long as they have to end by themselves. */
   async #retire(plane: DataPlane): Promise<void> {
     const { config: { webSocketGraceMs }, runtime: { running } } = plane;
     {
-      using _timer = this.#parts.clock.setTimer(() => running.endTunnels(), webSocketGraceMs);
+      using _tunnels = this.#endTunnels([plane], webSocketGraceMs, false);
       await running.untilEmpty();
     }
     // When the proxy stops, it ends them all.
     if (!this.#former.has(plane) || this.#stopping) return;
     this.#former.delete(plane);
+    this.#count();
     await plane[Symbol.asyncDispose]();
   }
 
@@ -276,8 +288,7 @@ export class Generations implements StreamHandler, AsyncDisposable {
     const { gracePeriodMs, webSocketGraceMs } = this.config;
     const endAt = clock.now() + gracePeriodMs;
     observer.event({ kind: "shutdown", reason, runningRequests: this.running, gracePeriodMs });
-    using _tunnels = clock.setTimer(() => this.#endTunnels(), Math.min(webSocketGraceMs, gracePeriodMs));
-    if (webSocketGraceMs === 0) this.#endTunnels();
+    using _tunnels = this.#endTunnels(this.#planes, Math.min(webSocketGraceMs, gracePeriodMs));
     const closed = close();
     do {
       await atMost(clock, this.#untilEmpty(), endAt - clock.now());
@@ -295,8 +306,17 @@ export class Generations implements StreamHandler, AsyncDisposable {
     return [this.#current, ...this.#former];
   }
 
-  #endTunnels(): void {
-    for (const { runtime: { running } } of this.#planes) running.endTunnels();
+  /** Tells tunnels to end after a while, those too that are only opened by then; until the result is disposed. */
+  #endTunnels(planes: readonly DataPlane[], afterMs: number, opening = true): Disposable {
+    const { clock } = this.#parts;
+    let timer: Disposable;
+    const end = (): void => {
+      for (const { runtime: { running } } of planes) running.endTunnels(opening);
+      timer = clock.setTimer(end, TUNNELS_MS);
+    };
+    if (afterMs === 0) end();
+    else timer = clock.setTimer(end, afterMs);
+    return { [Symbol.dispose]: () => timer[Symbol.dispose]() };
   }
 
   async #untilEmpty(): Promise<void> {

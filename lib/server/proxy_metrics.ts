@@ -36,6 +36,8 @@ export class ProxyMetrics implements Disposable {
   readonly startedWallTime: number;
   /** How many configurations have been used. */
   generation = 1;
+  /** How many of them still serve their last requests. */
+  draining = 0;
   /** How many workers take requests. */
   workers = 1;
   /** Gives what other workers have counted. */

@@ -166,6 +166,10 @@ export const METRICS = {
     "listener",
   ),
   connectionsOpen: gauge("listener_connections", "Connections of clients that are open.", "listener"),
+  draining: gauge(
+    "config_draining",
+    "Configurations that were replaced and still serve their last requests.",
+  ),
   generation: gauge("config_generation", "How many configurations have been used, this one counted."),
   workers: gauge("workers", "Workers that take requests."),
   memory: gauge("process_resident_memory_bytes", "Memory of the process."),
