@@ -4,8 +4,8 @@
 // HTTP/1.1 to the proxy, HTTP/2 from there:
 //   curl "http://127.0.0.1:6188/"
 //
-// With "https://" or `tls` it is agreed on by the handshake, without TLS it is taken for granted. The runtime's `fetch` is
-// what speaks it, at twice the cost of the proxy's own HTTP/1.1.
+// With "https://" or `tls` it is agreed on by the handshake, without TLS it is taken for granted. Many
+// requests share a connection; `connections: { maxStreams: 8 }` puts fewer on each.
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -90,7 +90,7 @@ const STILL_EXPORTED: Readonly<Record<string, readonly string[]>> = {
     "WebSocketRelay",
     "WebSocketRelayOptions",
   ],
-  http2: ["Http2ConnectionOptions", "RequestFields", "UnwritableFieldError"],
+  http2: ["Http2ConnectionOptions", "RequestFields"],
   transport: ["MAX_MESSAGE_FRAMES", "isExactTarget"],
 };
 

@@ -190,7 +190,8 @@ function describeTransport(plan: TransportPlan, { sendProxyProtocol }: ResolvedP
   const header = sendProxyProtocol === undefined
     ? ""
     : ` behind a PROXY header, version ${sendProxyProtocol}`;
-  return `http1${header}; ${kept}`;
+  if (plan.kind === "http1") return `http1${header}; ${kept}`;
+  return `HTTP/2${header}, at most ${plan.connections.maxStreams} requests a connection; ${kept}`;
 }
 
 function describePolicy(policy: ResolvedPolicy): string {

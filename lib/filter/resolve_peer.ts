@@ -81,9 +81,9 @@ function findHeaderProblem(tls: TlsSetting, { sendProxyProtocol }: Way): string 
 }
 
 /** `fetch` checks names whatever it is told. */
-function findFetchProblem(tls: TlsSetting, { transport, protocol, proxy }: Way): string | undefined {
+function findFetchProblem(tls: TlsSetting, { transport, proxy }: Way): string | undefined {
   if (typeof tls !== "object" || tls?.verifyHostname !== false) return undefined;
-  const byFetch = transport === "fetch" || protocol === "h2" || (proxy !== undefined && proxy !== null);
+  const byFetch = transport === "fetch" || (proxy !== undefined && proxy !== null);
   return byFetch
     ? 'must not have "tls.verifyHostname" false where "fetch" is the transport, which always checks the name'
     : undefined;

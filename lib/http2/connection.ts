@@ -49,6 +49,8 @@ export interface ConnectionOwner {
   onGoAway(code: number): void;
   /** The connection cannot go on: write what waits, and close it. */
   onFailure(error: Http2Error): void;
+  /** The other side has heard {@linkcode Http2Connection.ping}. */
+  onPong?(): void;
 }
 
 /** What a {@linkcode Http2Connection} takes. */
@@ -85,6 +87,8 @@ const SLOTS = 64;
 const REMEMBERED = 128;
 /** The ping by which a client is known to have read that the connection ends. */
 const LAST_PING = Uint8Array.of(0x6c, 0x62, 0x70, 0x72, 0x6f, 0x78, 0x79, 0);
+/** The ping that asks for a sign of life. */
+const LIFE_PING = Uint8Array.of(0x6c, 0x62, 0x70, 0x72, 0x6f, 0x78, 0x79, 1);
 
 /** Both directions of a connection, and the streams on it. */
 export class Http2Connection implements FrameHandler, StreamConnection {
@@ -652,6 +656,13 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     }
     // It has read that the connection ends: what it has asked until then is taken, and nothing more.
     if (LAST_PING.every((byte, i) => byte === bytes[from + i])) this.#sayLast();
+    else if (LIFE_PING.every((byte, i) => byte === bytes[from + i])) this.#owner.onPong?.();
+  }
+
+  /** Asks the other side for a sign of life, of which the owner is told. */
+  ping(): void {
+    this.output.ping(0, LIFE_PING, 0);
+    this.#announce();
   }
 
   /** @internal */

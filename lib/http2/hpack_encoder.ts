@@ -190,6 +190,10 @@ export class HpackEncoder {
     this.#line(CONTENT_LENGTH_ID, "content-length", String(length));
   }
 
+  expectContinue(): void {
+    this.#line(EXPECT_ID, "expect", "100-continue");
+  }
+
   #line(id: number, name: string, value: string): void {
     const nameEnd = this.#write(name);
     const end = this.#write(value, nameEnd);
@@ -283,6 +287,7 @@ export class HpackEncoder {
 }
 
 const CONTENT_LENGTH_ID = fieldId("content-length");
+const EXPECT_ID = fieldId("expect");
 const AUTHORITY_BYTES = asciiBytes(":authority").length;
 
 function equalBytes(value: Uint8Array, bytes: Uint8Array, from: number, to: number): boolean {

@@ -207,6 +207,11 @@ export class ReceivedHead implements FieldSink {
     return (this.#seen & (1 << kind)) !== 0;
   }
 
+  /** Whether `:status` has come, and no other pseudo field. */
+  get isOfResponse(): boolean {
+    return this.#seen === 1 << KIND.STATUS;
+  }
+
   /** Whether any pseudo field has come. */
   get hasPseudo(): boolean {
     return this.#seen !== 0;

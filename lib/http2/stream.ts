@@ -46,6 +46,8 @@ export interface RequestFields {
   readonly fields: HeaderFields;
   /** `content-length`; `null` for none. */
   readonly length: number | null;
+  /** Whether the content waits until the server asks for it. @default {false} */
+  readonly expectsContinue?: boolean;
 }
 
 /** The connection, as its streams see it. */
@@ -144,7 +146,7 @@ export class Http2Stream implements ContentStream {
    * @throws {UnwritableFieldError} when a field cannot stand in it; nothing was written then
    */
   request(
-    { method, scheme, authority, target, protocol, fields, length }: RequestFields,
+    { method, scheme, authority, target, protocol, fields, length, expectsContinue }: RequestFields,
     end: boolean,
   ): void {
     if (this.closed) return;
@@ -156,6 +158,7 @@ export class Http2Stream implements ContentStream {
     if (protocol !== undefined) encoder.protocol(protocol);
     encoder.fields(fields);
     if (length !== null) encoder.contentLength(length);
+    if (expectsContinue === true) encoder.expectContinue();
     connection.endBlock(start, this, end);
   }
 

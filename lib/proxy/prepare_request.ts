@@ -21,9 +21,12 @@ export function prepareRequest(exchange: Exchange): void {
   const { stream, body, host, pool, runtime: { forwardedFields, loopMark } } = exchange;
   const headers = stream.outgoingHeaders();
   const { via, fromProxy } = removeForwarded(headers);
+  const takesTrailers = pool.transport.carriesTrailers === true && headers.get("te") === "trailers";
   const named = removeHopByHop(headers);
   // Whether it waits for its content is between the transport and the server.
   headers.delete("expect");
+  // Servers of gRPC refuse requests without it.
+  if (takesTrailers) headers.list.push("te", "trailers");
   if (!headers.has("host")) headers.list.push("host", host === "" ? "localhost" : host);
   addForwarded(headers.list, forwardedFields, {
     identity: exchange.identity,

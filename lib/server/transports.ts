@@ -11,6 +11,7 @@ import type { ConnectionMeter } from "../observe/metrics/meters.ts";
 import { KeptBody } from "../proxy/kept_body.ts";
 import { FetchTransport } from "../transport/fetch/fetch_transport.ts";
 import { Http1Transport } from "../transport/http1/http1_transport.ts";
+import { Http2Transport } from "../transport/http2/http2_transport.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";
 import { sendRequest, type Transport } from "../transport/transport.ts";
 import type { Peer } from "../upstream/peer.ts";
@@ -93,6 +94,9 @@ export class Transports implements TransportSource, Disposable {
     const meterOf = (peer: Peer): ConnectionMeter | undefined => this.meters.get(peer);
     if (plan.kind === "http1") {
       return new Http1Transport({ clock, wheel, connections: plan.connections, meterOf });
+    }
+    if (plan.kind === "h2") {
+      return new Http2Transport({ clock, wheel, connections: plan.connections, meterOf });
     }
     const { protocol, proxy, connections } = plan;
     return new FetchTransport({ wheel, protocol, proxy, ...connections });

@@ -108,6 +108,8 @@ export interface Transport extends Disposable {
    * @param now the time, for callers that have just looked at the clock
    */
   send(request: OutgoingRequest, peer: Peer, options: SendOptions, now?: number): void;
+  /** Whether trailers of responses are passed on, so that a server may be told so by `TE` (RFC 9110 section 10.1.4). @default {false} */
+  readonly carriesTrailers?: boolean;
   /** How much of a request's content is taken before there is a connection. @default {0} */
   readonly readsAheadBytes?: number;
   /** Closes what is kept for a peer that is not used any more; exchanges that run are finished. */

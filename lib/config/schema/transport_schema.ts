@@ -17,9 +17,10 @@ import { optionsObject, pathItem, unknownKeyMessage } from "./options_object.ts"
 const connectionEntries = {
   maxIdle: v.optional(limitSchema(0)),
   idleTimeout: v.optional(positiveDurationSchema),
+  maxStreams: v.optional(limitSchema(1)),
 } satisfies Record<keyof ConnectionOptions, v.GenericSchema>;
 
-const CONNECTIONS_EXPECTED = 'an object with "maxIdle" and "idleTimeout"';
+const CONNECTIONS_EXPECTED = 'an object with "maxIdle", "idleTimeout" and "maxStreams"';
 
 /** Options that there were before requests had one queue for one overload, and what does it now. */
 const REMOVED: Readonly<Record<string, string>> = {
@@ -58,13 +59,16 @@ export function checkTransport(
   if (sendProxyProtocol !== undefined) {
     const byFetch = transport === "fetch"
       ? '"transport" is "fetch"'
-      : protocol === "h2"
-      ? '"protocol" is "h2"'
       : proxy === undefined
       ? null
       : 'there is a "proxy"';
-    const message = `must not stand where ${byFetch}: only the transport "http1" sends PROXY headers`;
+    const message = `must not stand where ${byFetch}: "fetch" sends no PROXY headers`;
     if (byFetch !== null) addIssue({ message, path: [pathItem(pool, "sendProxyProtocol")] });
+  }
+  const { maxStreams } = (pool.connections ?? {}) as ConnectionOptions;
+  if (maxStreams !== undefined && (protocol !== "h2" || transport === "fetch" || proxy !== undefined)) {
+    const message = 'must not have "maxStreams" unless "protocol" is "h2", without "fetch" or a "proxy"';
+    addIssue({ message, path: [pathItem(pool, "connections")] });
   }
   const message = findTransportProblem(pool as TransportOptions);
   if (message !== null) addIssue({ message, path: [pathItem(pool, "transport")] });

@@ -6,7 +6,7 @@ import { type ProxyError, UpstreamError } from "../../core/errors.ts";
 import { formatAddress } from "../../upstream/address.ts";
 import type { ConnectionEnd, ConnectionMeter } from "../../observe/metrics/meters.ts";
 import type { Peer } from "../../upstream/peer.ts";
-import { writeProxyHeader } from "../../http1/proxy_protocol.ts";
+import { type ProxyAddresses, writeProxyHeader } from "../../http1/proxy_protocol.ts";
 import type { BufferShelf } from "../../http1/buffer_shelf.ts";
 import { Connection, type ConnectionOwner, type Trip } from "./connection.ts";
 import { closeSocket, dial } from "./dial.ts";
@@ -74,7 +74,7 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
   submit(trip: Trip, now?: number): void {
     const connection = this.#peer.sendProxyProtocol === undefined
       ? this.#idle.pop()
-      : this.#takeOf(clientOf(trip));
+      : this.#takeOf(clientOf(trip.request.addresses));
     if (connection === undefined) return this.#connect(trip);
     if (this.#meter !== null) this.#meter.reused();
     connection.start(trip, now);
@@ -121,7 +121,7 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     const connectMs = Math.min(trip.options.timeouts.connectMs, trip.dueAt - this.#clock.now());
     const { sendProxyProtocol: version } = this.#peer;
     const preface = version === undefined ? null : writeProxyHeader(version, trip.request.addresses ?? null);
-    const client = version === undefined ? "" : clientOf(trip);
+    const client = version === undefined ? "" : clientOf(trip.request.addresses);
     const options = { wheel: this.#wheel, connectMs, controller, preface, stuck: this.#stuck };
     dial(this.#peer, options).then((socket) => {
       this.#dials.delete(controller);
@@ -174,8 +174,8 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
 }
 
 /** What stands for the client of a request: both ends of its connection. */
-function clientOf({ request: { addresses = null } }: Trip): string {
-  if (addresses === null) return "";
+export function clientOf(addresses: ProxyAddresses | null | undefined): string {
+  if (addresses === null || addresses === undefined) return "";
   const { ip, port, localIp, localPort } = addresses;
   return `${ip} ${port} ${localIp} ${localPort}`;
 }

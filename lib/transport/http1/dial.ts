@@ -18,7 +18,11 @@ interface DialOptions {
   preface?: Bytes | null;
   /** Where a handshake that was given up stays until the server ends it. */
   stuck: Set<Deno.Conn>;
+  /** What is to be spoken behind TLS; HTTP/2 only where the server agrees (RFC 7301). @default {"http/1.1"} */
+  alpn?: Alpn;
 }
+
+type Alpn = "http/1.1" | "h2";
 
 /**
  * Connects to a peer and does the TLS handshake.
@@ -32,7 +36,7 @@ export async function dial(peer: Peer, options: DialOptions): Promise<Deno.Conn>
   using deadline = wheel.deadline(() => controller.abort(connectTimeoutError(peer, stage, connectMs)));
   deadline.set(connectMs);
   try {
-    const socket = await orAbort(openSocket(peer, signal), signal);
+    const socket = await orAbort(openSocket(peer, signal, options.alpn), signal);
     if (preface !== null) await writePreface(socket, preface, signal);
     if (peer.tls === null) return socket;
     stage = "handshake";
@@ -63,13 +67,16 @@ export async function writePreface(socket: Deno.Conn, preface: Bytes, signal: Ab
 async function handshake(
   socket: Deno.Conn,
   tls: PeerTls,
-  { controller, stuck }: DialOptions,
+  { controller, stuck, alpn = "http/1.1" }: DialOptions,
 ): Promise<Deno.Conn> {
-  const secured = await secureSocket(socket, tls).catch((error) => {
+  const secured = await secureSocket(socket, tls, alpn).catch((error) => {
     closeSocket(socket);
     throw error;
   });
-  const done = secured.handshake().then(() => secured, (error) => {
+  const done = secured.handshake().then(({ alpnProtocol }) => {
+    if (alpn === "h2" && alpnProtocol !== "h2") throw new Error("the server does not offer HTTP/2 by ALPN");
+    return secured;
+  }).catch((error) => {
     closeSocket(secured);
     throw error;
   });
@@ -98,13 +105,14 @@ function orAbort<T extends Deno.Conn>(pending: Promise<T>, signal: AbortSignal):
  * Connects to a peer; without its encryption, except when it wants a client certificate.
  *
  * @param signal gives up connecting, where the runtime can
+ * @param alpn what is to be spoken behind TLS. @default {"http/1.1"}
  */
-export async function openSocket(peer: Peer, signal: AbortSignal): Promise<Deno.Conn> {
+export async function openSocket(peer: Peer, signal: AbortSignal, alpn?: Alpn): Promise<Deno.Conn> {
   const { address, tls } = peer;
   if (address.kind === "unix") return await Deno.connect({ transport: "unix", path: address.path });
   const { hostname, port } = address;
   if (wantsCertificate(tls)) {
-    return await withSecondLookup(() => connectWithCertificate(hostname, port, tls), signal);
+    return await withSecondLookup(() => connectWithCertificate(hostname, port, tls, alpn), signal);
   }
   const socket = await withSecondLookup(() => Deno.connect({ hostname, port, signal }), signal);
   socket.setNoDelay(true);
@@ -112,12 +120,12 @@ export async function openSocket(peer: Peer, signal: AbortSignal): Promise<Deno.
 }
 
 /** Begins to encrypt a socket that {@linkcode openSocket} gave; the handshake is still to be done. */
-async function secureSocket(socket: Deno.Conn, tls: PeerTls): Promise<Deno.TlsConn> {
+async function secureSocket(socket: Deno.Conn, tls: PeerTls, alpn: Alpn): Promise<Deno.TlsConn> {
   if (isSecured(socket)) return socket;
   return await Deno.startTls(socket as Deno.TcpConn, {
     hostname: tls.serverName,
     caCerts: [...tls.caCerts],
-    alpnProtocols: ["http/1.1"],
+    alpnProtocols: [alpn],
     unsafelyDisableHostnameVerification: tls.verifyHostname === false,
   });
 }
@@ -136,8 +144,9 @@ async function connectWithCertificate(
   hostname: string,
   port: number,
   { serverName, caCerts, cert, key, verifyHostname = true }: PeerTls & { cert: string; key: string },
+  alpn: Alpn = "http/1.1",
 ): Promise<Deno.TlsConn> {
-  const options = { hostname, port, caCerts: [...caCerts], cert, key, alpnProtocols: ["http/1.1"] };
+  const options = { hostname, port, caCerts: [...caCerts], cert, key, alpnProtocols: [alpn] };
   const check = { unsafelyDisableHostnameVerification: !verifyHostname };
   return await Deno.connectTls({ ...options, ...check, [Symbol.for("unstableServerName")]: serverName });
 }

@@ -490,12 +490,11 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   ],
   ...[
     [{ transport: "fetch" }, '"transport" is "fetch"'],
-    [{ protocol: "h2" }, '"protocol" is "h2"'],
     [{ proxy: "http://p:1" }, 'there is a "proxy"'],
   ].map(([options, why]): [string, unknown, string] => [
     `PROXY protocol where ${why}`,
     { upstreams: { servers: upstreams, sendProxyProtocol: 1, ...options as object } },
-    `upstreams.sendProxyProtocol must not stand where ${why}: only the transport "http1" sends PROXY headers`,
+    `upstreams.sendProxyProtocol must not stand where ${why}: "fetch" sends no PROXY headers`,
   ]),
   [
     "PROXY protocol with client certificate",
@@ -786,7 +785,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "HTTP/2 by the transport for HTTP/1.1",
     { upstreams: { servers: upstreams, transport: "http1", protocol: "h2" } },
-    'upstreams.transport must not be "http1" where "protocol" is "h2", which takes "fetch"; leave it out or set it to "fetch"',
+    'upstreams.transport must not be "http1" where "protocol" is "h2"; leave it out',
   ],
   [
     "a proxy by a transport that knows none",
@@ -816,8 +815,18 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "connections as a number",
     { upstreams: { servers: upstreams, connections: 8 } },
-    'upstreams.connections must be an object with "maxIdle" and "idleTimeout", received 8',
+    'upstreams.connections must be an object with "maxIdle", "idleTimeout" and "maxStreams", received 8',
   ],
+  [
+    "no request on a connection",
+    { upstreams: { servers: upstreams, protocol: "h2", connections: { maxStreams: 0 } } },
+    "upstreams.connections.maxStreams must be a whole number of at least 1, or Infinity, received 0",
+  ],
+  ...[{}, { protocol: "h2", transport: "fetch" }].map((options): [string, unknown, string] => [
+    `requests at the same time on a connection, with ${JSON.stringify(options)}`,
+    { upstreams: { servers: upstreams, connections: { maxStreams: 8 }, ...options } },
+    'upstreams.connections must not have "maxStreams" unless "protocol" is "h2", without "fetch" or a "proxy"',
+  ]),
   [
     "option of connections misspelt",
     { upstreams: { servers: upstreams, connections: { maxIdel: 8 } } },

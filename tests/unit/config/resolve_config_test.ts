@@ -294,15 +294,20 @@ Deno.test("resolveConfig() chooses the transport of a pool", () => {
     "http1",
     "fetch",
     "http1",
-    "fetch",
+    "h2",
     "fetch",
     "fetch",
   ]);
-  assertEquals(planOf({ protocol: "h2", connections: { maxIdle: 2, idleTimeout: "1m" } }), {
+  const connections = { maxIdle: 2, idleTimeout: "1m" } as const;
+  assertEquals(planOf({ protocol: "h2", transport: "fetch", connections }), {
     kind: "fetch",
     protocol: "h2",
     proxy: null,
     connections: { maxIdle: 2, idleTimeoutMs: 60_000 },
+  });
+  assertEquals(planOf({ protocol: "h2", connections: { ...connections, maxStreams: 8 } }), {
+    kind: "h2",
+    connections: { maxIdle: 2, idleTimeoutMs: 60_000, maxStreams: 8 },
   });
   assertEquals(planOf({ proxy: "socks5://me:p%40ss@[::1]:1080/", transport: "fetch" }), {
     kind: "fetch",

@@ -22,6 +22,7 @@ import {
 import { mayRepeatOnNewConnection } from "../../../lib/proxy/decide_retry.ts";
 import { parseAddress } from "../../../lib/upstream/address.ts";
 import type { Peer, PeerTls } from "../../../lib/upstream/peer.ts";
+import { Http2Bridge } from "../../support/http2_bridge.ts";
 import { latin1Text } from "../../support/raw_connection.ts";
 import type { Ability, TestedTransport } from "./tested_transports.ts";
 
@@ -52,6 +53,7 @@ export class Bench implements Disposable {
   readonly wheel = new DeadlineWheel({ clock: systemClock, tickMs: 5 });
   readonly tested: TestedTransport;
   readonly transport: Transport;
+  readonly #bridges = new Map<Peer, Http2Bridge>();
 
   constructor(tested: TestedTransport) {
     this.tested = tested;
@@ -71,7 +73,7 @@ export class Bench implements Disposable {
     const response = await sendRequest(
       this.transport,
       { method, target, headers: new HeaderFields(headers), body },
-      peer,
+      this.reach(peer),
       {
         timeouts,
         cancellation,
@@ -80,6 +82,14 @@ export class Bench implements Disposable {
       },
     );
     return takeResponse(response, onBodyEnd);
+  }
+
+  /** The peer, or the bridge to it for a transport that speaks HTTP/2. */
+  reach(peer: Peer): Peer {
+    if (this.tested.bridged !== true || peer.tls !== null || NOWHERE.has(peer)) return peer;
+    let bridge = this.#bridges.get(peer);
+    if (bridge === undefined) this.#bridges.set(peer, bridge = new Http2Bridge(peer));
+    return bridge.peer;
   }
 
   /** Asserts that a failure has this code and phase, as far as the transport under test can know them. */
@@ -108,6 +118,7 @@ export class Bench implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    for (const bridge of this.#bridges.values()) bridge[Symbol.dispose]();
     this.transport[Symbol.dispose]();
     this.wheel[Symbol.dispose]();
   }
@@ -128,6 +139,15 @@ export function peerOf(address: string, tls: Partial<PeerTls> | null = null): Pe
   const parsed = parseAddress(address);
   if (parsed === undefined) throw new TypeError(`Cannot read the address ${address}`);
   return { address: parsed.address, tls: tls && { serverName: "one.one.one.one", caCerts: [], ...tls } };
+}
+
+const NOWHERE = new WeakSet<Peer>();
+
+/** A peer at an address where no server is, to which no bridge leads. */
+export function nowhere(address: string): Peer {
+  const peer = peerOf(address);
+  NOWHERE.add(peer);
+  return peer;
 }
 
 /** A response as tests look at it: content that came with the head as bytes, everything else as a stream. */

@@ -6,14 +6,16 @@ import {
 } from "../../../lib/transport/select_transport.ts";
 
 Deno.test("selectTransport() takes http1 unless only fetch can do what is asked", () => {
-  const cases: [TransportOptions, "http1" | "fetch"][] = [
+  const cases: [TransportOptions, "http1" | "h2" | "fetch"][] = [
     [{}, "http1"],
     [{ transport: "auto" }, "http1"],
     [{ transport: "http1" }, "http1"],
     [{ protocol: "http1" }, "http1"],
     [{ transport: "fetch" }, "fetch"],
-    [{ protocol: "h2" }, "fetch"],
-    [{ transport: "auto", protocol: "h2" }, "fetch"],
+    [{ protocol: "h2" }, "h2"],
+    [{ transport: "auto", protocol: "h2" }, "h2"],
+    [{ transport: "fetch", protocol: "h2" }, "fetch"],
+    [{ protocol: "h2", proxy: "http://a:1" }, "fetch"],
     [{ proxy: "http://a:1" }, "fetch"],
     [{ proxy: "socks5://u:p@a:1" }, "fetch"],
   ];
@@ -25,6 +27,10 @@ Deno.test("selectTransport() takes http1 unless only fetch can do what is asked"
 
 Deno.test("selectTransport() keeps 256 connections for 4 s, unless told otherwise", () => {
   assertEquals(selectTransport(), { kind: "http1", connections: { maxIdle: 256, idleTimeoutMs: 4000 } });
+  assertEquals(selectTransport({ protocol: "h2" }), {
+    kind: "h2",
+    connections: { maxIdle: 256, idleTimeoutMs: 4000, maxStreams: 100 },
+  });
   const connections = { maxIdle: 2, idleTimeout: "1m" } as const;
   assertEquals(selectTransport({ connections }), {
     kind: "http1",
@@ -38,7 +44,7 @@ Deno.test("selectTransport() keeps 256 connections for 4 s, unless told otherwis
   });
 });
 
-Deno.test("selectTransport() refuses http1 for what only fetch can, and findTransportProblem() says why", () => {
+Deno.test("selectTransport() refuses http1 for what others can, and findTransportProblem() says why", () => {
   const cases: [TransportOptions, string][] = [
     [{ transport: "http1", protocol: "h2" }, '"protocol" is "h2"'],
     [{ transport: "http1", proxy: "http://a:1" }, 'there is a "proxy"'],

@@ -4,6 +4,7 @@ import { systemClock } from "../../../lib/core/clock.ts";
 import type { DeadlineWheel } from "../../../lib/core/deadline_wheel.ts";
 import { FetchTransport } from "../../../lib/transport/fetch/fetch_transport.ts";
 import { Http1Transport } from "../../../lib/transport/http1/http1_transport.ts";
+import { Http2Transport } from "../../../lib/transport/http2/http2_transport.ts";
 import type { Transport } from "../../../lib/transport/transport.ts";
 
 /** What not every transport can do. */
@@ -27,12 +28,20 @@ export type Ability =
   /** Closes the connection of a handshake that hangs; the runtime's own TLS leaves that to the server. */
   | "abandon a handshake"
   /** Accepts nothing of a response that RFC 9112 forbids. */
-  | "strict parsing";
+  | "strict parsing"
+  /** Sends `Host` where it stands among the fields, and each line of a cookie as a line. */
+  | "field lines of HTTP/1.1"
+  /** Gives the reason of a status. */
+  | "reason phrase"
+  /** Speaks HTTP/1.1 behind TLS. */
+  | "HTTP/1.1 behind TLS";
 
 /** A transport under test. */
 export interface TestedTransport {
   readonly name: string;
   readonly cannot: ReadonlySet<Ability>;
+  /** Whether it speaks HTTP/2, so that servers of HTTP/1.1 without TLS are reached by a bridge. @default {false} */
+  readonly bridged?: boolean;
   create(wheel: DeadlineWheel): Transport;
 }
 
@@ -50,6 +59,7 @@ export const TESTED_TRANSPORTS: readonly TestedTransport[] = [
       "empty POST with a length",
       "reuse at once",
       "strict parsing",
+      "reason phrase",
     ]),
     create: (wheel) => new FetchTransport({ wheel }),
   },
@@ -57,5 +67,18 @@ export const TESTED_TRANSPORTS: readonly TestedTransport[] = [
     name: "http1",
     cannot: new Set<Ability>(["abandon a handshake"]),
     create: (wheel) => new Http1Transport({ wheel, clock: systemClock }),
+  },
+  {
+    name: "h2",
+    // The bridge has one word for all that goes wrong behind it.
+    cannot: new Set<Ability>([
+      "abandon a handshake",
+      "reason of the failure",
+      "field lines of HTTP/1.1",
+      "reason phrase",
+      "HTTP/1.1 behind TLS",
+    ]),
+    bridged: true,
+    create: (wheel) => new Http2Transport({ wheel, clock: systemClock }),
   },
 ];

@@ -8,7 +8,7 @@ import { deadPort } from "../../../support/dead_port.ts";
 import { rawUpstream } from "../../../support/raw_upstream.ts";
 import { bytesBody } from "../../../support/request_body.ts";
 import { resettingUpstream } from "../../../support/resetting_upstream.ts";
-import { type Behaviour, bodyStream, bodyText, peerOf } from "../behaviour.ts";
+import { type Behaviour, bodyStream, bodyText, nowhere, peerOf } from "../behaviour.ts";
 
 /** An upstream that sends something in answer to a request and closes. */
 function closingUpstream(answer: string) {
@@ -36,7 +36,7 @@ export const FAILURES: readonly Behaviour[] = [
   {
     name: "a port on which nobody listens",
     async run(bench) {
-      const peer = peerOf(`127.0.0.1:${deadPort()}`);
+      const peer = nowhere(`127.0.0.1:${deadPort()}`);
       for (const method of ["GET", "POST"]) {
         const attempt = bench.send(peer, { method, body: method === "POST" ? bytesBody("x") : null });
         const error = await bench.fails(attempt, "connection_refused", "unsent");
@@ -47,7 +47,7 @@ export const FAILURES: readonly Behaviour[] = [
   {
     name: "a name that does not exist",
     async run(bench) {
-      const error = await bench.fails(bench.send(peerOf("nothing.invalid:80")), "dns_error", "unsent");
+      const error = await bench.fails(bench.send(nowhere("nothing.invalid:80")), "dns_error", "unsent");
       assertEquals(error.status, 502);
     },
   },
@@ -141,7 +141,7 @@ export const FAILURES: readonly Behaviour[] = [
       });
       const told: number[] = [];
       const request = { method: "GET", target: "/", headers: new HeaderFields([["host", "h"]]), body: null };
-      bench.transport.send(request, peerOf(upstream.address), {
+      bench.transport.send(request, bench.reach(peerOf(upstream.address)), {
         timeouts: { connectMs: 20_000, responseMs: 20_000, idleMs: 20_000, totalMs: 60_000 },
         cancellation: new Cancellation(),
         responded({ status }) {

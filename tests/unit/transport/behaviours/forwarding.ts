@@ -62,7 +62,8 @@ export const FORWARDING: readonly Behaviour[] = [
         headers: [["host", "a.example"], ["x-one", "1"]],
         body: bytesBody("content"),
       });
-      assertEquals([response.status, response.statusText, await bodyText(response)], [200, "OK", "ok"]);
+      const reason = bench.can("reason phrase") || response.statusText !== "" ? "OK" : "";
+      assertEquals([response.status, response.statusText, await bodyText(response)], [200, reason, "ok"]);
       const [request] = seen;
       assertEquals(request?.startLine, "POST /path?query HTTP/1.1");
       assertEquals([fieldOf(request!.fields, "host"), fieldOf(request!.fields, "x-one")], ["a.example", "1"]);
@@ -141,7 +142,9 @@ export const FORWARDING: readonly Behaviour[] = [
       ]];
       await bodyText(await bench.send(peerOf(upstream.address), { headers }));
       const { fields } = seen[0]!;
-      assertEquals(fields.map(([name, value]) => [name.toLowerCase(), value]), headers);
+      const asGiven = bench.can("field lines of HTTP/1.1");
+      const expected = asGiven ? headers : [headers[1]!, ...headers.filter(([name]) => name !== "host")];
+      assertEquals(fields.map(([name, value]) => [name.toLowerCase(), value]), expected);
     },
   },
   {
@@ -162,7 +165,12 @@ export const FORWARDING: readonly Behaviour[] = [
       const added = new Set(["accept", "accept-language", "accept-encoding", "user-agent"]);
       const fields = seen[0]!.fields.filter(([name]) => !added.has(name.toLowerCase()));
       const sorted = (list: [string, string][]) => list.map((pair) => pair.join(": ").toLowerCase()).sort();
-      assertEquals(sorted(fields), sorted(headers));
+      const asGiven = bench.can("field lines of HTTP/1.1");
+      const expected: [string, string][] = asGiven ? headers : [...headers.slice(0, -2), [
+        "cookie",
+        "a=1; b=2",
+      ]];
+      assertEquals(sorted(fields), sorted(expected));
       assertEquals(
         seen[0]!.fields.filter(([name]) => name.toLowerCase() === "user-agent").map(([, v]) => v).join(""),
         "",
@@ -177,7 +185,7 @@ export const FORWARDING: readonly Behaviour[] = [
       ));
       const response = await bench.send(peerOf(upstream.address));
       assertEquals(response.status, 418);
-      if (bench.can("exact response fields")) assertEquals(response.statusText, "I'm  a teapot");
+      if (bench.can("reason phrase")) assertEquals(response.statusText, "I'm  a teapot");
       assertEquals(response.headers.getSetCookie(), ["a=1, x", "b=2"]);
       assertEquals(response.headers.get("x-a"), "1, 2");
       assertEquals([response.headers.get("x-latin"), response.headers.get("x-empty")], ["caf\xe9", ""]);
@@ -189,13 +197,13 @@ export const FORWARDING: readonly Behaviour[] = [
     needs: ["exact response fields"],
     async run(bench) {
       await using upstream = rawUpstream(
-        answering("HTTP/1.1 200 OK\r\nX-B: 1\r\nX-A: 2\r\nX-B: 3\r\nContent-Length: 0\r\n\r\n"),
+        answering("HTTP/1.1 200 OK\r\nX-B: 1\r\nX-A: 2\r\nX-B: 3\r\nContent-Length: 2\r\n\r\nok"),
       );
       const response = await bench.send(peerOf(upstream.address));
       await bodyBytes(response);
       assertEquals([...response.headers], [["x-b", "1"], ["x-a", "2"], ["x-b", "3"], [
         "content-length",
-        "0",
+        "2",
       ]]);
     },
   },

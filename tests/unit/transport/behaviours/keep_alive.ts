@@ -154,7 +154,7 @@ export const KEEP_ALIVE: readonly Behaviour[] = [
       await using upstream = rawUpstream(answering(OK));
       const peer = peerOf(upstream.address);
       await bodyText(await bench.send(peer));
-      bench.transport.forget(peer);
+      bench.transport.forget(bench.reach(peer));
       await upstream.untilOpen(0);
       assertEquals(await bodyText(await bench.send(peer)), "ok");
       assertEquals(upstream.opened, 2);
@@ -173,7 +173,7 @@ export const KEEP_ALIVE: readonly Behaviour[] = [
       });
       const peer = peerOf(upstream.address);
       const response = await bench.send(peer);
-      bench.transport.forget(peer);
+      bench.transport.forget(bench.reach(peer));
       go.resolve();
       assertEquals(await bodyText(response), "abcd");
       await upstream.untilOpen(0);

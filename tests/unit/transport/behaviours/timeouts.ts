@@ -7,7 +7,7 @@ import { blackHole } from "../../../support/black_hole.ts";
 import { patternStream } from "../../../support/checksum.ts";
 import { rawUpstream } from "../../../support/raw_upstream.ts";
 import { ManualBody, streamBody } from "../../../support/request_body.ts";
-import { type Behaviour, bodyStream, bodyText, peerOf } from "../behaviour.ts";
+import { type Behaviour, bodyStream, bodyText, nowhere, peerOf } from "../behaviour.ts";
 
 const SHORT_MS = 60;
 const FOREVER = { connectMs: Infinity, responseMs: Infinity, idleMs: Infinity, totalMs: Infinity };
@@ -31,7 +31,7 @@ export const TIMEOUTS: readonly Behaviour[] = [
       const timeouts = bench.can("connect timeout")
         ? { connectMs: SHORT_MS }
         : { connectMs: 0, responseMs: SHORT_MS };
-      const attempt = bench.send(peerOf(hole.address), timeouts);
+      const attempt = bench.send(nowhere(hole.address), timeouts);
       const error = await bench.fails(attempt, "connection_timeout", "unsent");
       assertEquals(error.status, 504);
     },

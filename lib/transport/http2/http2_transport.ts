@@ -1,0 +1,117 @@
+/** The proxy's own HTTP/2 client: many requests on a connection, trailers both ways, `fetch` not involved. */
+
+import type { Clock } from "../../core/clock.ts";
+import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
+import { BufferShelf } from "../../http1/buffer_shelf.ts";
+import { writeProxyHeader } from "../../http1/proxy_protocol.ts";
+import { HeadShelf } from "../../http2/head_shelf.ts";
+import type { ConnectionMeter } from "../../observe/metrics/meters.ts";
+import type { Peer } from "../../upstream/peer.ts";
+import { clientOf, closedError } from "../http1/connection_pool.ts";
+import { cancelledError } from "../http1/server_content.ts";
+import type { OutgoingRequest, SendOptions, Transport } from "../transport.ts";
+import { ConnectionGroup, type GroupParts, type Http2Limits } from "./connection_group.ts";
+
+/** What an {@linkcode Http2Transport} takes. */
+interface Http2TransportOptions {
+  clock: Clock;
+  wheel: DeadlineWheel;
+  /** Limits of the connections to each server. */
+  connections?: Partial<Http2Limits>;
+  /** What the connections to a server are counted by. @default {nothing} */
+  meterOf?: (peer: Peer) => ConnectionMeter | undefined;
+}
+
+/**
+ * Speaks HTTP/2 without asking: by ALPN behind TLS, by prior knowledge over TCP and unix sockets.
+ *
+ * A request that the server says it has done nothing with (REFUSED_STREAM, GOAWAY with a lower stream) is sent once more by any
+ * method; one whose kept connection broke before a word of a response, when it may be repeated (RFC 9110 section 9.2.2).
+ */
+export class Http2Transport implements Transport {
+  readonly carriesTrailers = true;
+  readonly #parts: GroupParts;
+  /** By peer; where connections begin with whose they are, by client behind it. */
+  readonly #groups = new Map<Peer, Map<string, ConnectionGroup>>();
+  // Groups of forgotten peers, until their last request has ended.
+  readonly #retired = new Set<ConnectionGroup>();
+  readonly #meterOf: (peer: Peer) => ConnectionMeter | undefined;
+  #disposed = false;
+
+  constructor({ clock, wheel, connections = {}, meterOf = () => undefined }: Http2TransportOptions) {
+    this.#meterOf = meterOf;
+    const { maxIdle = 256, idleTimeoutMs = 4000, maxStreams = 100 } = connections;
+    this.#parts = {
+      clock,
+      wheel,
+      shelf: new BufferShelf(),
+      heads: new HeadShelf(),
+      limits: { maxIdle, idleTimeoutMs, maxStreams },
+      exchanges: [],
+    };
+  }
+
+  send(request: OutgoingRequest, peer: Peer, options: SendOptions, now?: number): void {
+    const { startedAt, cancellation, timeouts: { totalMs } } = options;
+    if (cancellation.cancelled) return options.failed(cancelledError(cancellation.reason));
+    if (this.#disposed) return options.failed(closedError(peer));
+    const at = now ?? this.#parts.clock.now();
+    const dueAt = totalMs === Infinity ? Infinity : (startedAt ?? at) + totalMs;
+    this.#group(peer, request).submit({ request, options, dueAt, retried: false }, at);
+  }
+
+  #group(peer: Peer, { addresses = null }: OutgoingRequest): ConnectionGroup {
+    let byClient = this.#groups.get(peer);
+    if (byClient === undefined) this.#groups.set(peer, byClient = new Map());
+    const { sendProxyProtocol: version } = peer;
+    const client = version === undefined ? "" : clientOf(addresses);
+    let group = byClient.get(client);
+    if (group === undefined) {
+      const preface = version === undefined ? null : writeProxyHeader(version, addresses);
+      // Clients come and go, servers stay.
+      const onEmpty = (): void => void (version !== undefined && byClient.delete(client));
+      group = new ConnectionGroup({
+        peer,
+        parts: this.#parts,
+        preface,
+        onEmpty,
+        meter: this.#meterOf(peer) ?? null,
+      });
+      byClient.set(client, group);
+    }
+    return group;
+  }
+
+  /** How many connections to the peer are open, and how many of these are idle. */
+  connectionsOf(peer: Peer): { open: number; idle: number } {
+    let open = 0;
+    let idle = 0;
+    for (const group of this.#groups.get(peer)?.values() ?? []) {
+      open += group.size;
+      idle += group.idle;
+    }
+    return { open, idle };
+  }
+
+  forget(peer: Peer): void {
+    const groups = this.#groups.get(peer)?.values() ?? [];
+    this.#groups.delete(peer);
+    for (const retired of this.#retired) {
+      if (retired.size === 0) this.#retired.delete(retired);
+    }
+    for (const group of groups) {
+      group.retire();
+      if (group.size > 0) this.#retired.add(group);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    for (const groups of this.#groups.values()) {
+      for (const group of groups.values()) group[Symbol.dispose]();
+    }
+    for (const group of this.#retired) group[Symbol.dispose]();
+    this.#groups.clear();
+    this.#retired.clear();
+  }
+}
