@@ -25,8 +25,7 @@ import type { ResolvedServer } from "./server_options.ts";
  * Certificates and keys are named, not shown.
  */
 export function describeConfig(config: ResolvedConfig): string {
-  const { listen, pools, defaultPool, limiter, filters, routes, gracePeriodMs, webSocketGraceMs, rollback } =
-    config;
+  const { listen, pools, defaultPool, limiter, filters, routes, rollback } = config;
   const phases = Object.keys(filters);
   return [
     ...listen.map((place) => `listen    ${describeListen(place)}`),
@@ -47,10 +46,15 @@ export function describeConfig(config: ResolvedConfig): string {
     ...(config.metrics ? [] : ["metrics   only what costs no request anything"]),
     ...(config.admin === null ? [] : [`admin     ${describeAdmin(config.admin)}`]),
     ...(rollback === null ? [] : [`reload    ${describeRollback(rollback)}`]),
-    `shutdown  running requests may take ${formatDuration(gracePeriodMs)} to finish, WebSockets ${
-      formatDuration(webSocketGraceMs)
-    }`,
+    `shutdown  ${describeShutdown(config)}`,
   ].join("\n");
+}
+
+function describeShutdown({ gracePeriodMs, webSocketGraceMs, shutdownDelayMs }: ResolvedConfig): string {
+  const delay = shutdownDelayMs === 0 ? "" : `takes requests for ${formatDuration(shutdownDelayMs)} more; `;
+  return `${delay}running requests may take ${formatDuration(gracePeriodMs)} to finish, WebSockets ${
+    formatDuration(webSocketGraceMs)
+  }`;
 }
 
 function describeRollback({ errorRate, withinMs, minRequests }: ResolvedRollback): string {

@@ -174,6 +174,13 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
    * @default {"5s"}
    */
   webSocketGrace?: Duration;
+  /**
+   * How long the proxy goes on to take requests once it is told to stop, while it says that it is not ready: for load
+   * balancers in front, which have to notice.
+   *
+   * @default {0}
+   */
+  shutdownDelay?: Duration;
   /** When this configuration, loaded while the proxy runs, is given up again for the one before. @default {never} */
   rollback?: RollbackOptions;
 }
@@ -243,6 +250,7 @@ export interface ResolvedConfig {
   readonly admin: ResolvedAdmin | null;
   readonly gracePeriodMs: number;
   readonly webSocketGraceMs: number;
+  readonly shutdownDelayMs: number;
   /** `null` where it is never given up. */
   readonly rollback: ResolvedRollback | null;
 }

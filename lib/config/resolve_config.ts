@@ -63,6 +63,7 @@ export function completeConfig(config: ProxyConfig): ResolvedConfig {
     admin: resolveAdmin(config.admin),
     gracePeriodMs: parseDuration(gracePeriod)!,
     webSocketGraceMs: parseDuration(config.webSocketGrace ?? "5s")!,
+    shutdownDelayMs: parseDuration(config.shutdownDelay ?? 0)!,
     rollback: resolveRollback(config.rollback),
   });
 }

@@ -187,7 +187,12 @@ function listenerErrorMessage(event: ListenerErrorEvent): string {
 }
 
 function shutdownMessage(event: ShutdownEvent): string {
-  const { reason, runningRequests, gracePeriodMs } = event;
+  const { reason, runningRequests, delayMs, gracePeriodMs } = event;
+  if (delayMs > 0) {
+    return `Stopping (${reason}): takes requests for ${formatDuration(delayMs)}, which may take ${
+      formatDuration(gracePeriodMs)
+    } to finish`;
+  }
   if (runningRequests === 0) return `Stopping (${reason}): no request is running`;
   const running = counted(runningRequests, "running request");
   return `Stopping (${reason}): ${running} may take ${formatDuration(gracePeriodMs)} to finish`;

@@ -312,7 +312,9 @@ export interface ShutdownEvent {
   readonly reason: string;
   /** Requests that have not been answered yet. */
   readonly runningRequests: number;
-  /** How long they may take, in milliseconds. */
+  /** How long it goes on to take requests all the same, for load balancers in front to notice; in milliseconds. */
+  readonly delayMs: number;
+  /** How long they may take from then on, in milliseconds. */
   readonly gracePeriodMs: number;
 }
 

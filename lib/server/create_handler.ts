@@ -196,12 +196,14 @@ class HandledProxy {
   }
 
   async #stop(reason: string): Promise<void> {
-    this.#stopping = true;
     using _alive = keepAlive();
     // Bounded by the timeouts of checks and discovery. Whoever awaits `ready` learns why a start failed.
     if (!this.#started) await this.ready.catch(() => {});
     if (this.#started) {
-      const abandonedRequests = await this.#generations.drain(reason, () => Promise.resolve());
+      const abandonedRequests = await this.#generations.drain(reason, () => {
+        this.#stopping = true;
+        return Promise.resolve();
+      });
       this.#context.streams[Symbol.dispose]();
       await this.#generations[Symbol.asyncDispose]();
       this.#parts.observer.event({ kind: "stopped", abandonedRequests });

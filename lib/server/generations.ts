@@ -228,7 +228,6 @@ export class Generations implements StreamHandler, AsyncDisposable {
     this.#current = plane;
     this.#runtime = plane.runtime;
     this.#info = this.#describe(generation + 1, hash);
-
     this.#former.add(before);
     this.#count();
     this.#retire(before);
@@ -275,7 +274,8 @@ export class Generations implements StreamHandler, AsyncDisposable {
   }
 
   /**
-   * Finishes the requests that run; what has not ended within the grace period is called off.
+   * Goes on for the delay of the configuration, then finishes the requests that run; what has not ended within the grace
+   * period is called off.
    *
    * @param reason what the log says of it
    * @param close takes no new requests, and resolves once the last connection has ended
@@ -285,9 +285,11 @@ export class Generations implements StreamHandler, AsyncDisposable {
     this.#stopping = true;
     this.#unwatch?.();
     const { clock, observer } = this.#parts;
-    const { gracePeriodMs, webSocketGraceMs } = this.config;
+    const { shutdownDelayMs, gracePeriodMs, webSocketGraceMs } = this.config;
+    const event = { kind: "shutdown", reason, runningRequests: this.running, gracePeriodMs } as const;
+    observer.event({ ...event, delayMs: shutdownDelayMs });
+    if (shutdownDelayMs > 0) await after(clock, shutdownDelayMs);
     const endAt = clock.now() + gracePeriodMs;
-    observer.event({ kind: "shutdown", reason, runningRequests: this.running, gracePeriodMs });
     using _tunnels = this.#endTunnels(this.#planes, Math.min(webSocketGraceMs, gracePeriodMs));
     const closed = close();
     do {
@@ -353,6 +355,10 @@ function hashOf(config: ResolvedConfig): string {
 function problemsOf(error: unknown): readonly string[] {
   if (!(error instanceof ConfigError)) return [messageOf(error)];
   return error.problems.map(({ path, message }) => path === "" ? message : `${path} ${message}`);
+}
+
+function after(clock: Clock, delayMs: number): Promise<void> {
+  return new Promise((resolve) => clock.setTimer(resolve, delayMs));
 }
 
 /** Waits until the promise settles, at most for `delayMs`. */

@@ -49,6 +49,7 @@ const entries = {
   admin: v.optional(adminSchema),
   gracePeriod: v.optional(durationSchema),
   webSocketGrace: v.optional(durationSchema),
+  shutdownDelay: v.optional(durationSchema),
   rollback: v.optional(optionsObject(rollbackEntries, "an object with errorRate and within")),
   onListen: functionSchema,
   routes: v.optional(routesSchema),

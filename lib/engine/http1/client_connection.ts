@@ -87,6 +87,8 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
   #responding = false;
   #requests = 0;
   #close = false;
+  /** Why the next request is refused, whatever it is; `null` when it is not. */
+  #refusal: ProxyError | null = null;
   #inputEnded = false;
   #probes = 0;
   /** When the client has taken too long to send, and to take. */
@@ -206,7 +208,9 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
       return;
     }
     if (this.#state === "proxy") return this.#readProxyHeader();
-    if (this.#context.sniffsHttp2 && this.#requests === 0 && this.#isHttp2()) return;
+    if (this.#context.sniffsHttp2 && this.#requests === 0 && this.#refusal === null && this.#isHttp2()) {
+      return;
+    }
     if (this.#state === "idle") this.#beginHead(at);
     this.#readHead();
   };
@@ -252,19 +256,20 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     try {
       header = readProxyHeader(this.#buffer, this.#filled);
     } catch (error) {
-      return this.refuse(error as RequestError);
+      this.#beginHead(0);
+      return this.#refuse(error as RequestError);
     }
     if (header === null) {
       if (this.#filled === this.#buffer.length) this.#grow();
       return this.#read(this.#filled);
     }
     const { length, addresses } = header;
+    this.#buffer.copyWithin(0, length, this.#filled);
+    this.#filled -= length;
     if (addresses !== null) {
       this.#peer = addresses;
       if (!this.#context.admits(this)) return this.refuse(tooManyConnections());
     }
-    this.#buffer.copyWithin(0, length, this.#filled);
-    this.#filled -= length;
     this.#state = "idle";
     this.#expect(this.#context.draining ? LAST_REQUEST_MS : this.#context.limits.keepAliveMs);
     if (this.#filled === 0) return this.#read(0);
@@ -272,11 +277,13 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     this.#readHead();
   }
 
-  /** Answers with the error, whatever the client is about to ask, and closes. */
+  /** Answers with the error, whatever the client is about to ask, and closes; the log says what that was if it comes soon. */
   refuse(error: ProxyError): void {
     if (this.#state === "closed") return;
+    this.#refusal = error;
     this.#beginHead(0);
-    this.#refuse(error);
+    this.#expect(LAST_REQUEST_MS);
+    if (this.#readingAt < 0) this.#readHead();
   }
 
   #passInput(at: number | null, count: number): void {
@@ -301,11 +308,11 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
       if (!parser.parse(this.#buffer, this.#filled)) {
         if (this.#filled === this.#buffer.length) this.#makeRoom();
         // The line end that old clients send behind content is no request that its client is slow with.
-        if (!parser.begun) this.#becomeIdle();
+        if (!parser.begun && this.#refusal === null) this.#becomeIdle();
         return this.#read(this.#filled);
       }
     } catch (error) {
-      return this.#refuse(error as RequestError);
+      return this.#refuse(this.#refusal ?? error as RequestError);
     }
     this.#begin(parser);
   }
@@ -340,6 +347,10 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     this.#head!.headers.begin(parser.lines);
     this.#close = !parser.persistent || this.#requests >= maxRequestsPerConnection;
     this.#behind = parser.bodyStart;
+    if (this.#refusal !== null) {
+      this.#close = true;
+      return handler.refuse(this, this.#refusal);
+    }
     try {
       screenFields(this.#head!.headers, this.#context.underscores);
       this.#beginContent(parser);
@@ -623,7 +634,8 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     this.#inputEnded = true;
     // It may have shut down its side only, and wait to learn why nothing comes.
     if (this.#state === "head" && this.#head!.parser.begun) {
-      return this.#refuse(new RequestError("The client ended its side within a request head", 400));
+      const ended = new RequestError("The client ended its side within a request head", 400);
+      return this.#refuse(this.#refusal ?? ended);
     }
     if (this.#state !== "busy") return this.#endCleanly();
     this.#close = true;
@@ -682,6 +694,7 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     this.#dueAt = Infinity;
     switch (this.#state) {
       case "head":
+        if (this.#refusal !== null) return this.#refuse(this.#refusal);
         return this.#refuse(new RequestError("The client sent its request head too slowly", 408));
       case "busy":
         return this.#inputEnded ? this.#inputEndedLate() : this.#contentLate();

@@ -293,8 +293,14 @@ Deno.test("Client limits: one client has no more connections than allowed", asyn
   using second = await proxy.connect();
   assertEquals([await ask(first), await ask(second)], [200, 200]);
   using third = await proxy.connect();
-  assertEquals(await ask(third), 429);
+  await third.write("POST /third HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
+  assertEquals((await readAnswer(third)).status, 429);
   await third.untilClosed();
+  const { method, target, status: refused } = proxy.seen.entries[2]!;
+  assertEquals([method, target, refused], ["POST", "/third", 429]);
+  // Whoever does not say what it wants is told all the same.
+  using silent = await proxy.connect();
+  assertEquals((await readAnswer(silent)).status, 429);
   assertEquals([await ask(first), await ask(second)], [200, 200]);
   first.close();
   // The place is free as soon as the proxy has noticed.
@@ -324,9 +330,10 @@ Deno.test("Client limits: connections of one client are counted by the PROXY pro
     kept.push(client);
     const addresses = ip === null ? null : { ip, port: 1, localIp: "192.0.2.9", localPort: 80 };
     await client.write(writeProxyHeader(2, addresses));
-    await client.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    await client.write("GET /mine HTTP/1.1\r\nHost: h\r\n\r\n");
     statuses.push((await readAnswer(client)).status);
   }
   assertEquals(statuses, [200, 200, 429, 200, 429, 200, 200]);
+  assertEquals(new Set(proxy.seen.entries.map(({ target }) => target)), new Set(["/mine"]));
   for (const client of kept) client.close();
 });

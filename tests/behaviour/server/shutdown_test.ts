@@ -52,6 +52,19 @@ eachTransport("ProxyServer.shutdown() finishes a download that runs", async (sta
   await down;
 });
 
+Deno.test("ProxyServer.shutdown() takes requests for its delay, while it says that it is not ready", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startProxy({ upstreams: [upstream.address], shutdownDelay: "300ms" });
+  assertEquals(proxy.server.ready, true);
+  const { port } = proxy;
+  const down = proxy.server.shutdown();
+  assertEquals(proxy.server.ready, false);
+  assertEquals((await proxy.ask()).status, 200);
+  assertEquals(proxy.seen.eventsOf("shutdown").map(({ delayMs }) => delayMs), [300]);
+  await untilRefused(port);
+  assertEquals(await down, 0);
+});
+
 eachTransport("ProxyServer.shutdown() does not wait for idle connections, and closes them", async (start) => {
   await using upstream = startUpstream();
   await using proxy = await start({ upstreams: [upstream.address] });

@@ -28,7 +28,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "key that is like no other",
     { upstreams, helper: true },
-    'helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "accessLog", "metrics", "admin", "gracePeriod", "webSocketGrace", "rollback", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
+    'helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "accessLog", "metrics", "admin", "gracePeriod", "webSocketGrace", "shutdownDelay", "rollback", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
   ],
   ["filter that is no function", { upstreams, logging: true }, "logging must be a function, received true"],
   [
@@ -54,6 +54,10 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     upstreams,
     webSocketGrace: "5",
   }, `webSocketGrace must be ${DURATION}, received "5"`],
+  ["shutdown delay that is no duration", {
+    upstreams,
+    shutdownDelay: -1,
+  }, `shutdownDelay must be ${DURATION}, received -1`],
   [
     "rollback at more than all requests",
     { upstreams, rollback: { errorRate: 2, within: "10s" } },

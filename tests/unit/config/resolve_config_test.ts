@@ -109,6 +109,7 @@ Deno.test("resolveConfig() fills in every default", () => {
     admin: null,
     gracePeriodMs: 30_000,
     webSocketGraceMs: 5000,
+    shutdownDelayMs: 0,
     rollback: null,
   });
 });

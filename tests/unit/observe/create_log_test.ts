@@ -115,11 +115,11 @@ const EVENTS: readonly [event: ProxyEvent, line: string][] = [
   ],
   [{ kind: "callback_error", name: "logging", message: "x", stack: null }, "error logging threw: x"],
   [
-    { kind: "shutdown", reason: "SIGTERM", runningRequests: 1, gracePeriodMs: 30_000 },
+    { kind: "shutdown", reason: "SIGTERM", runningRequests: 1, delayMs: 0, gracePeriodMs: 30_000 },
     "info Stopping (SIGTERM): 1 running request may take 30s to finish",
   ],
   [
-    { kind: "shutdown", reason: "SIGTERM", runningRequests: 0, gracePeriodMs: 30_000 },
+    { kind: "shutdown", reason: "SIGTERM", runningRequests: 0, delayMs: 0, gracePeriodMs: 30_000 },
     "info Stopping (SIGTERM): no request is running",
   ],
   [{ kind: "stopped", abandonedRequests: 0 }, "info Stopped: all requests finished"],
