@@ -1163,7 +1163,12 @@
     });
     prefersDark.addEventListener("change", applyTheme);
     $("unlock").addEventListener("click", () => {
-      if (owner !== null) return setToken(null, null);
+      if (owner !== null) {
+        setToken(null, null);
+        // What comes without a token is all that is shown from now on.
+        stream?.abort();
+        return;
+      }
       setText($("token-error"), "");
       $("token").value = "";
       $("token-dialog").showModal();
