@@ -58,6 +58,7 @@ export type DocSymbols = ReadonlyMap<string, DocDeclaration>;
 export async function readSymbols(module: string, cwd: string): Promise<DocSymbols> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["doc", "--json", module],
+    env: { NO_COLOR: "1" },
     cwd,
   }).output();
   if (!success) {
