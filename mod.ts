@@ -33,6 +33,7 @@ export { createHandler, type ProxyHandler } from "./lib/server/create_handler.ts
 export { serve } from "./lib/server/serve.ts";
 export type { ServeOptions } from "./lib/server/serve_options.ts";
 export type { ProxyServer } from "./lib/server/proxy_server.ts";
+export type { RunningProxy } from "./lib/server/running_proxy.ts";
 export type { ReloadOutcome } from "./lib/server/generations.ts";
 export type { ConfigurationInfo } from "./lib/admin/admin_target.ts";
 export { RateLimiter, type RateLimiterOptions, type ServeSource } from "./lib/server/rate_limiter.ts";

@@ -56,9 +56,7 @@ const AMBIENT: Exceptions = {
   "lib/server/serve_options.ts: systemRandom": COMPOSITION,
   "lib/server/rate_limiter.ts: systemClock": COMPOSITION,
   "lib/server/rate_limiter.ts: systemRandom": COMPOSITION,
-  "lib/server/proxy_server.ts: setInterval":
-    "keeps the process running, for which timers of the clock do not count",
-  "lib/server/create_handler.ts: setInterval":
+  "lib/server/running_proxy.ts: setInterval":
     "keeps the process running, for which timers of the clock do not count",
   "lib/cli/main.ts: systemClock": OF_THE_PROGRAM,
   "lib/cli/run_until_stopped.ts: systemClock": OF_THE_PROGRAM,

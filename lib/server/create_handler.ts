@@ -1,21 +1,22 @@
 /** The proxy as a handler of one's own `Deno.serve`. */
 
-import type { ConfigurationInfo } from "../admin/admin_target.ts";
 import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import { resolveConfig } from "../config/resolve_config.ts";
 import { StoppingError } from "../core/errors.ts";
 import { type DenoListenerInfo, type DenoStreamContext, serveRequest } from "../engine/deno/deno_stream.ts";
 import { DenoStreams } from "../engine/deno/deno_streams.ts";
-import type { LimitControl } from "../limiter/limit_control.ts";
-import type { MetricsFormat } from "../observe/metrics/exposition.ts";
 import type { StreamHandler } from "../proxy/client_stream.ts";
-import type { Pool } from "../upstream/pool.ts";
 import { CLIENT_IDLE_MS } from "./data_plane.ts";
-import { Generations, type ReloadOutcome } from "./generations.ts";
+import type { Opened, ReloadOutcome } from "./generations.ts";
+import { keepAlive, RunningProxy } from "./running_proxy.ts";
 import { completeOptions, type ProxyParts, type ServeOptions } from "./serve_options.ts";
 
-/** A proxy without a listener: a handler for `Deno.serve`, and what steers it. */
-export interface ProxyHandler extends AsyncDisposable {
+/**
+ * A proxy without a listener: a handler for `Deno.serve`, and what steers it.
+ *
+ * Requests that come once it stops get 503.
+ */
+export interface ProxyHandler extends Pick<RunningProxy, keyof RunningProxy> {
   /**
    * Forwards a request.
    *
@@ -30,34 +31,6 @@ export interface ProxyHandler extends AsyncDisposable {
    * @throws {Deno.errors.NotCapable} when a limiter has a `store` whose client may not read environment variables
    */
   readonly ready: Promise<void>;
-  /** Resolves when the proxy has stopped. */
-  readonly finished: Promise<void>;
-  /** Its pools by name, to add, remove and weigh servers while it runs; others after a reload. */
-  readonly pools: ReadonlyMap<string, Pool>;
-  /** Its limits, to ban and to reset keys while it runs; `null` when nothing is limited. Another one after a reload. */
-  readonly limiter: LimitControl | null;
-  /** The configuration that runs: its number, since when, and the SHA-256 of its description. */
-  readonly configuration: ConfigurationInfo;
-  /**
-   * Its metrics as text.
-   *
-   * @param format `"prometheus"` (text, version 0.0.4) when left out, or `"openmetrics"`
-   */
-  metrics(format?: MetricsFormat): string;
-  /**
-   * Puts another configuration in the place of the one that runs, without a request that fails; see
-   * `ProxyServer.reload`. Rejects only with what {@linkcode ready} rejects with.
-   */
-  reload(config: ProxyConfig): Promise<ReloadOutcome>;
-  /**
-   * Finishes the requests that run, ends the health checks, and closes every connection to a server.
-   *
-   * Requests that come from then on get 503. What has not ended within `gracePeriod` is cut off. Resolves as soon as nothing
-   * runs any more; calling it again gives the same promise.
-   *
-   * @param reason what the log says of it; `"shutdown()"` when left out
-   */
-  shutdown(reason?: string): Promise<void>;
 }
 
 /**
@@ -89,18 +62,27 @@ export function createHandler<State>(config: ProxyConfig<State>, options: ServeO
   const proxy = new HandledProxy(resolveConfig(config), completeOptions(options));
   const handle = (request: Request, info: Deno.ServeHandlerInfo): Promise<Response> =>
     proxy.handle(request, info);
-  // Getters, since a reload makes others.
-  return Object.defineProperties(handle, {
-    ready: { value: proxy.ready },
-    finished: { value: proxy.finished },
-    pools: { get: () => proxy.pools },
-    limiter: { get: () => proxy.limiter },
-    configuration: { get: () => proxy.configuration },
-    metrics: { value: (format?: MetricsFormat): string => proxy.metrics(format) },
-    reload: { value: (next: ProxyConfig): Promise<ReloadOutcome> => proxy.reload(next) },
-    shutdown: { value: (reason?: string): Promise<void> => proxy.shutdown(reason) },
-    [Symbol.asyncDispose]: { value: (): Promise<void> => proxy.shutdown("disposed") },
-  }) as ProxyHandler;
+  return withMembers(handle, proxy) as ProxyHandler;
+}
+
+/** Gives a function the members of an object; what is read of it is read when it is asked for, since a reload makes others. */
+function withMembers(handle: object, proxy: HandledProxy): object {
+  const members = {
+    ...Object.getOwnPropertyDescriptors(RunningProxy.prototype),
+    ready: { get: () => proxy.ready },
+  };
+  for (const [key, { get, value }] of entriesOf(members)) {
+    if (key === "constructor") continue;
+    const member = get === undefined
+      ? { value: (...args: unknown[]): unknown => value.apply(proxy, args) }
+      : { get: () => get.call(proxy) as unknown };
+    Object.defineProperty(handle, key, member);
+  }
+  return handle;
+}
+
+function entriesOf(members: Record<PropertyKey, PropertyDescriptor>): [PropertyKey, PropertyDescriptor][] {
+  return Reflect.ownKeys(members).map((key) => [key, members[key]!]);
 }
 
 // The listener is the program's: nobody knows what the runtime puts in place of a missing `Host`, so that goes on.
@@ -109,21 +91,16 @@ const PLAIN: DenoListenerInfo = { scheme: "http", ...COMMON };
 const SECURE: DenoListenerInfo = { scheme: "https", ...COMMON };
 
 /** The proxy behind a handler. */
-class HandledProxy {
+class HandledProxy extends RunningProxy {
   readonly ready: Promise<void>;
-  readonly #parts: ProxyParts;
-  readonly #generations: Generations;
   readonly #context: DenoStreamContext;
-  readonly #finished = Promise.withResolvers<void>();
   #started = false;
-  #stopping = false;
-  #shutdown: Promise<void> | null = null;
+  #refuses = false;
 
   constructor(config: ResolvedConfig, parts: ProxyParts) {
-    this.#parts = parts;
-    const generations = this.#generations = new Generations(config, parts);
+    super(config, parts);
     const { clock } = parts;
-    const { wheel } = generations.resources;
+    const { wheel } = this.generations.resources;
     const streams = new DenoStreams(clock, wheel);
     const handler = this.#createHandler();
     // `stopping` is for listeners that go on serving while uploads end; here every request is refused from then on.
@@ -133,36 +110,16 @@ class HandledProxy {
     this.ready.catch(() => {});
   }
 
-  get finished(): Promise<void> {
-    return this.#finished.promise;
-  }
-
-  get pools(): ReadonlyMap<string, Pool> {
-    return this.#generations.pools;
-  }
-
-  get limiter(): LimitControl | null {
-    return this.#generations.limiter;
-  }
-
-  metrics(format?: MetricsFormat): string {
-    return this.#generations.metrics(format);
-  }
-
-  get configuration(): ConfigurationInfo {
-    return this.#generations.info;
-  }
-
-  async reload(config: ProxyConfig): Promise<ReloadOutcome> {
+  override async reload(...args: Parameters<RunningProxy["reload"]>): Promise<ReloadOutcome> {
     await this.ready;
-    return await this.#generations.reload(config, "reload()");
+    return await super.reload(...args);
   }
 
   #createHandler(): StreamHandler {
-    const generations = this.#generations;
+    const { generations } = this;
     return {
       handle: (stream) => {
-        if (this.#stopping) generations.refuse(stream, new StoppingError("The proxy stops"));
+        if (this.#refuses) generations.refuse(stream, new StoppingError("The proxy stops"));
         else generations.handle(stream);
       },
       refuse: (stream, error) => generations.refuse(stream, error),
@@ -172,9 +129,9 @@ class HandledProxy {
   async #start(): Promise<void> {
     using _alive = keepAlive();
     try {
-      await this.#generations.start();
+      await this.generations.start();
     } catch (error) {
-      await this.#generations[Symbol.asyncDispose]();
+      await this.generations[Symbol.asyncDispose]();
       throw error;
     }
     this.#started = true;
@@ -190,30 +147,21 @@ class HandledProxy {
     return serveRequest(request, info as Deno.ServeHandlerInfo<Deno.NetAddr>, listener, this.#context);
   }
 
-  shutdown(reason = "shutdown()"): Promise<void> {
-    this.#shutdown ??= this.#stop(reason);
-    return this.#shutdown;
+  protected override open(): Promise<Opened> {
+    return Promise.resolve({ commit: () => Promise.resolve(), cancel: () => {} });
   }
 
-  async #stop(reason: string): Promise<void> {
+  protected override async stop(reason: string): Promise<number | null> {
     using _alive = keepAlive();
     // Bounded by the timeouts of checks and discovery. Whoever awaits `ready` learns why a start failed.
     if (!this.#started) await this.ready.catch(() => {});
-    if (this.#started) {
-      const abandonedRequests = await this.#generations.drain(reason, () => {
-        this.#stopping = true;
-        return Promise.resolve();
-      });
-      this.#context.streams[Symbol.dispose]();
-      await this.#generations[Symbol.asyncDispose]();
-      this.#parts.observer.event({ kind: "stopped", abandonedRequests });
-    }
-    this.#finished.resolve();
+    if (!this.#started) return null;
+    const abandoned = await this.generations.drain(reason, () => {
+      this.#refuses = true;
+      return Promise.resolve();
+    });
+    this.#context.streams[Symbol.dispose]();
+    await this.generations[Symbol.asyncDispose]();
+    return abandoned;
   }
-}
-
-/** Keeps the process running: timers of the clock do not, and the program may have no listener open. */
-function keepAlive(): Disposable {
-  const id = setInterval(() => {}, 60_000);
-  return { [Symbol.dispose]: () => clearInterval(id) };
 }

@@ -78,7 +78,7 @@ export class Generations implements StreamHandler, AsyncDisposable {
   #reloading: Promise<unknown> = Promise.resolve();
   #stopping = false;
 
-  constructor(config: ResolvedConfig, parts: ProxyParts, owner: GenerationOwner = NOTHING_TO_OPEN) {
+  constructor(config: ResolvedConfig, parts: ProxyParts, owner: GenerationOwner) {
     this.#parts = parts;
     this.#owner = owner;
     this.resources = new ProxyResources(parts);
@@ -333,10 +333,6 @@ export class Generations implements StreamHandler, AsyncDisposable {
     await this.resources[Symbol.asyncDispose]();
   }
 }
-
-const NOTHING_TO_OPEN: GenerationOwner = {
-  open: () => Promise.resolve({ commit: () => Promise.resolve(), cancel: () => {} }),
-};
 
 function given(config: ProxyConfig): Candidate {
   const resolved = resolveConfig(config);

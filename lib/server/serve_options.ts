@@ -4,11 +4,19 @@ import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { type Random, systemRandom } from "../core/random.ts";
 import type { AccessLog } from "../observe/access_log.ts";
+import { createLog } from "../observe/create_log.ts";
 import { GuardedObserver, type Observer, silentObserver } from "../observe/observer.ts";
 
 /** What {@linkcode serve} and {@linkcode createHandler} take beside the configuration. */
 export interface ServeOptions {
-  /** Receives events and access-log entries. @default {none} */
+  /**
+   * Where the proxy logs: a line a request on `stdout`, everything else on `stderr`, as `"text"` or `"json"`; or an observer,
+   * which receives events and access-log entries.
+   *
+   * @default {nowhere}
+   */
+  log?: "text" | "json" | Observer;
+  /** Receives events and access-log entries, beside what is logged. @default {none} */
   observer?: Observer;
   /** Time. @default {the machine's} */
   clock?: Clock;
@@ -29,20 +37,52 @@ export interface ConfigSource {
 }
 
 /** The same, complete: below this folder time and randomness are arguments. */
-export interface ProxyParts extends Required<ServeOptions> {
+export interface ProxyParts extends Required<Omit<ServeOptions, "log">> {
   /** `null` where the configuration was given by a program. @default {null} */
   readonly source?: ConfigSource | null;
   /** The log of requests where the configuration says nothing of one. @default {null} */
   readonly accessLog?: AccessLog | null;
+  /** Called when nothing is logged any more. */
+  readonly closeLog?: () => Promise<void>;
 }
 
-/** Completes the options of a program; what its observer throws ends no request. */
+/** How long the last lines of a log may take when nobody reads them. */
+const LAST_LINES_MS = 1000;
+
+/** Completes the options of a program; what its observers throw ends no request. */
 export function completeOptions(
-  { observer, clock = systemClock, random = systemRandom }: ServeOptions,
+  { log, observer, clock = systemClock, random = systemRandom }: ServeOptions,
 ): ProxyParts {
+  const observers = [log, observer].filter((each) => typeof each === "object")
+    .map((each) => new GuardedObserver(each));
+  if (typeof log !== "string") return { observer: together(observers), clock, random };
+  const opened = createLog({ format: log, access: false, clock });
   return {
-    observer: observer === undefined ? silentObserver : new GuardedObserver(observer),
+    observer: together([opened.observer, ...observers]),
+    accessLog: opened.accessLog,
     clock,
     random,
+    async closeLog(): Promise<void> {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      using _patience = clock.setTimer(resolve, LAST_LINES_MS);
+      await Promise.race([opened.flush(), promise]);
+      opened[Symbol.dispose]();
+    },
+  };
+}
+
+/** Several observers as one. */
+function together(observers: readonly Observer[]): Observer {
+  if (observers.length < 2) return observers[0] ?? silentObserver;
+  return {
+    get wantsAccess() {
+      return observers.some(({ wantsAccess }) => wantsAccess);
+    },
+    event(event) {
+      for (const each of observers) each.event(event);
+    },
+    access(entry) {
+      for (const each of observers) if (each.wantsAccess) each.access(entry);
+    },
   };
 }

@@ -59,6 +59,20 @@ export class ProgramFolder implements AsyncDisposable {
     return new RunningProgram(command.spawn());
   }
 
+  /** Runs a module of the folder, in place of the program, to its end. */
+  async runModule(name: string, args: readonly string[] = ["-A"]): Promise<Ended> {
+    const command = new Deno.Command(Deno.execPath(), {
+      args: ["run", "--no-prompt", "--quiet", `--config=${CONFIG.pathname}`, ...args, `${this.path}/${name}`],
+      cwd: this.path,
+      env: { NO_COLOR: "1" },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    });
+    await using program = new RunningProgram(command.spawn());
+    return await program.ended;
+  }
+
   /** Runs the program to its end. */
   async run(
     args: readonly string[],

@@ -55,10 +55,10 @@ eachTransport("ProxyServer.shutdown() finishes a download that runs", async (sta
 Deno.test("ProxyServer.shutdown() takes requests for its delay, while it says that it is not ready", async () => {
   await using upstream = startUpstream();
   await using proxy = await startProxy({ upstreams: [upstream.address], shutdownDelay: "300ms" });
-  assertEquals(proxy.server.ready, true);
+  assertEquals(proxy.server.stopping, false);
   const { port } = proxy;
   const down = proxy.server.shutdown();
-  assertEquals(proxy.server.ready, false);
+  assertEquals(proxy.server.stopping, true);
   assertEquals((await proxy.ask()).status, 200);
   assertEquals(proxy.seen.eventsOf("shutdown").map(({ delayMs }) => delayMs), [300]);
   await untilRefused(port);
