@@ -66,7 +66,7 @@ export class FrameReader {
 
   /** Whether something has begun, content aside, that the other side has to send the rest of. */
   get pending(): boolean {
-    return this.#prefaceLeft > 0 || this.#blockStream !== 0 ||
+    return !this.#settled || this.#blockStream !== 0 ||
       (this.#headFilled > 0 && (this.#headFilled < FRAME_HEAD || this.#type !== FRAME.DATA));
   }
 

@@ -11,8 +11,11 @@ export const ENGINE: Exclude<EngineName, "auto"> = Deno.env.get("LBPROXY_TEST_EN
 
 const HALF_CLOSED = "500ms";
 
-/** Whether listeners without TLS get it, unless a test says more of them than an address; by `LBPROXY_TEST_ENGINE=tls`. */
-export const OVER_TLS: boolean = Deno.env.get("LBPROXY_TEST_ENGINE") === "tls";
+/** Whether clients speak HTTP/2, where the test does not open their connections itself; by `LBPROXY_TEST_ENGINE=h2`. */
+export const OVER_HTTP2: boolean = Deno.env.get("LBPROXY_TEST_ENGINE") === "h2";
+
+/** Whether listeners without TLS get it, unless a test says more of them than an address; by `LBPROXY_TEST_ENGINE=tls` as well. */
+export const OVER_TLS: boolean = OVER_HTTP2 || Deno.env.get("LBPROXY_TEST_ENGINE") === "tls";
 
 /** Ports of listeners that got it, for clients of loopback. */
 export const TLS_PORTS: Set<number> = new Set();
@@ -47,8 +50,17 @@ export const HTTP1_CANNOT = {
   "Deno.upgradeWebSocket() in a filter": "that is for connections of the runtime",
 } as const;
 
+/** What HTTP/2 does not have. */
+export const HTTP2_CANNOT = {
+  "absolute form": "scheme, host and path of a target come apart",
+  "connection: close": "a response does not end the connection, which others are on",
+} as const;
+
 /** Whether the engine under test can do it. */
-export function engineCan(what: keyof typeof DENO_CANNOT | keyof typeof HTTP1_CANNOT): boolean {
+export function engineCan(
+  what: keyof typeof DENO_CANNOT | keyof typeof HTTP1_CANNOT | keyof typeof HTTP2_CANNOT,
+): boolean {
+  if (OVER_HTTP2 && Object.hasOwn(HTTP2_CANNOT, what)) return false;
   return !Object.hasOwn(ENGINE === "deno" ? DENO_CANNOT : HTTP1_CANNOT, what);
 }
 

@@ -6,7 +6,8 @@ import type { ProxyServer } from "../../lib/server/proxy_server.ts";
 import { serve } from "../../lib/server/serve.ts";
 import type { ServeOptions } from "../../lib/server/serve_options.ts";
 import type { Server } from "../../lib/upstream/server.ts";
-import { isSecuredForTest, onEngine, OVER_TLS, TLS_PORTS } from "./engine.ts";
+import { isSecuredForTest, onEngine, OVER_HTTP2, OVER_TLS, TLS_PORTS } from "./engine.ts";
+import { askByHttp2 } from "./http2_ask.ts";
 import { rawClient } from "./raw_client.ts";
 import { fieldOf, latin1Text, type RawConnection, type RawMessage } from "./raw_connection.ts";
 import { Recorder } from "./recorder.ts";
@@ -91,6 +92,7 @@ export async function askAt(
   lines: readonly string[] = [],
   body: string | Uint8Array = "",
 ): Promise<Answer> {
+  if (OVER_HTTP2 && TLS_PORTS.has(port)) return answerOf(await askByHttp2(port, request, lines, body));
   using connection = await rawClient(port);
   const hasHost = lines.some((line) => /^host:/i.test(line));
   const head = [`${request} HTTP/1.1`, ...(hasHost ? [] : ["Host: h"]), ...lines, "", ""];
@@ -105,7 +107,10 @@ function portOf(address: string): number {
 
 /** Takes the whole answer to a request with this method. */
 export async function readAnswer(connection: RawConnection, method = "GET"): Promise<Answer> {
-  const response = await connection.readResponse(method);
+  return answerOf(await connection.readResponse(method));
+}
+
+function answerOf(response: RawMessage & { status: number }): Answer {
   return {
     ...response,
     text: latin1Text(response.body),
@@ -132,5 +137,5 @@ export async function startProxy<State = unknown>(
   places.forEach((place, index) => {
     if (isSecuredForTest(place)) TLS_PORTS.add(portOf(server.addresses[index]!));
   });
-  return new TestProxy(server, observer, await trustingClient());
+  return new TestProxy(server, observer, await trustingClient(OVER_HTTP2 ? "h2" : "h1"));
 }

@@ -82,7 +82,8 @@ function checkHost({ lines }: ReceivedHead): void {
   for (let line = 0; line < lines.count; line++) {
     if (lines.name(line) !== HOST) continue;
     if (isAuthority(lines.bytes, lines.valueStart(line), lines.valueEnd(line))) return;
-    throw badRequest("a malformed :authority or Host field");
+    const found = JSON.stringify(lines.value(line).slice(0, 100));
+    throw badRequest(`a malformed :authority or Host field, ${found}`);
   }
   throw badRequest("no :authority and no Host field");
 }

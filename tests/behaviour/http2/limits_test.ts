@@ -1,0 +1,207 @@
+/** What clients of HTTP/2 may do, and how long they may take. */
+
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { ListenOptions } from "../../../lib/config/proxy_config.ts";
+import { WholeBody } from "../../../lib/http/bodies.ts";
+import { CODE } from "../../../lib/http2/error_code.ts";
+import { FLAG, FRAME } from "../../../lib/http2/frame_type.ts";
+import { Gate } from "../../support/gate.ts";
+import { frame } from "../../support/http2_pair.ts";
+import { Http2TestClient } from "../../support/http2_test_client.ts";
+import { rawUpstream } from "../../support/raw_upstream.ts";
+import { startProxy, type TestProxy } from "../../support/start_proxy.ts";
+import { startUpstream } from "../../support/start_upstream.ts";
+
+const LISTEN: ListenOptions = { hostname: "127.0.0.1", port: 0, engine: "http1", http2: true };
+
+async function start(address: string, rest: Partial<ListenOptions> = {}): Promise<TestProxy> {
+  return await startProxy({ upstreams: [address], listen: { ...LISTEN, ...rest } });
+}
+
+function open(
+  proxy: TestProxy,
+  options: Parameters<typeof Http2TestClient.open>[1] = {},
+): Promise<Http2TestClient> {
+  return Http2TestClient.open(proxy.port, { secured: false, ...options });
+}
+
+/** GET http://h/ as a field block that stands in no table. */
+const GET = [0x82, 0x86, 0x84, 0x01, 0x01, 0x68];
+const PREFACE = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+
+Deno.test("HTTP/2 limits: a client that begins and sends nothing, half a frame or half a head is let go", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await start(upstream.address, { timeouts: { head: "100ms" } });
+  const begin = [...PREFACE, ...frame(FRAME.SETTINGS, 0, 0)];
+  for (
+    const bytes of [
+      PREFACE,
+      [...PREFACE, 0, 0],
+      [...begin, 0, 0, 9, FRAME.HEADERS],
+      [...begin, ...frame(FRAME.HEADERS, FLAG.END_STREAM, 1, GET)],
+      [...begin, ...frame(FRAME.HEADERS, 0, 1, GET), ...frame(FRAME.CONTINUATION, 0, 1, [])],
+    ]
+  ) {
+    using connection = await proxy.connect();
+    await connection.write(Uint8Array.from(bytes));
+    await connection.untilClosed();
+  }
+  assertEquals(upstream.requests, 0);
+});
+
+Deno.test("HTTP/2 limits: an idle connection is told and closed, one with a request is not", async () => {
+  await using gate = new Gate();
+  await using proxy = await start(gate.upstream.address, { timeouts: { keepAlive: "150ms" } });
+  await using idle = await open(proxy);
+  await using busy = await open(proxy);
+  const exchange = busy.ask("/", { scheme: "http" });
+  await gate.untilWaiting(1);
+  assertEquals(await idle.untilGoAway, CODE.NO_ERROR);
+  await idle.closed;
+  assertEquals(busy.goAway, null);
+  gate.answer();
+  assertEquals((await exchange.response()).status, 200);
+  await busy.closed;
+});
+
+Deno.test("HTTP/2 limits: content that stops gets 408, and other requests of the connection go on", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await start(upstream.address, { timeouts: { content: "100ms" } });
+  await using client = await open(proxy);
+  const slow = client.ask("/", { method: "POST", scheme: "http", open: true });
+  slow.stream.write(new Uint8Array(5), 0, 5, false);
+  const { status } = await slow.response();
+  assertEquals(status, 408);
+  assertEquals((await client.ask("/", { scheme: "http" }).response()).status, 200);
+});
+
+Deno.test("HTTP/2 limits: a client without a window for the response is let go, whatever else it sends", async () => {
+  await using upstream = startUpstream({ handler: () => new Response("a".repeat(300_000)) });
+  await using proxy = await start(upstream.address, { timeouts: { write: "150ms" } });
+  await using client = await open(proxy);
+  const stalled = client.ask("/", { scheme: "http" });
+  await stalled.head;
+  const ping = setInterval(() => client.write(frame(FRAME.PING, 0, 0, new Uint8Array(8))), 20);
+  try {
+    assertEquals((await stalled.untilReset).code, CODE.CANCEL);
+  } finally {
+    clearInterval(ping);
+  }
+  await proxy.seen.until(() => proxy.seen.entries.length === 1);
+  assertEquals(proxy.seen.entries[0]!.bytesSent, 65_535);
+  // What was lost with it is of the connection's window; a new one has its own.
+  assertEquals(client.failure, null);
+});
+
+Deno.test("HTTP/2 limits: a client that reads nothing is cut off, and its server waits meanwhile", async () => {
+  let sent = 0;
+  await using upstream = rawUpstream(async (connection) => {
+    await connection.readHead();
+    await connection.write("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+    const piece = new Uint8Array(65_536);
+    try {
+      for (; sent < 1e8; sent += piece.length) await connection.write(piece);
+    } catch {
+      // The proxy has given up.
+    }
+  });
+  await using proxy = await start(upstream.address, { timeouts: { write: "200ms" } });
+  await using client = await open(proxy, { streamWindow: 2 ** 30, connectionWindow: 2 ** 30 });
+  client.read(false);
+  client.ask("/", { scheme: "http" });
+  await proxy.seen.until(() => proxy.seen.entries.length === 1);
+  assert(sent < 2e7, String(sent));
+  client.read(true);
+  await client.closed;
+});
+
+Deno.test("HTTP/2 limits: no more than 128 requests run at once, and the next ones are refused unprocessed", async () => {
+  await using gate = new Gate();
+  await using proxy = await start(gate.upstream.address);
+  await using client = await open(proxy);
+  const all = Array.from({ length: 140 }, (_, i) => client.ask(`/${i}`, { scheme: "http" }));
+  const refused = await Promise.all(all.slice(128).map((exchange) => exchange.untilReset));
+  assertEquals(refused.map(({ unprocessed }) => unprocessed), Array(12).fill(true));
+  await gate.untilWaiting(128);
+  for (let i = 0; i < 128; i++) gate.answer();
+  const statuses = await Promise.all(
+    all.slice(0, 128).map(async (exchange) => (await exchange.response()).status),
+  );
+  assertEquals(statuses, Array(128).fill(200));
+});
+
+Deno.test("HTTP/2 limits: requests that are called off at once end the connection, and few reach a server", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await start(upstream.address);
+  await using client = await open(proxy);
+  for (let i = 0; i < 2000 && client.failure === null; i++) {
+    client.ask(`/${i}`, { scheme: "http" }).stream.reset(CODE.CANCEL);
+    if (i % 50 === 49) client.write(client.codec.takeOutput());
+  }
+  assertEquals(await client.untilGoAway, CODE.ENHANCE_YOUR_CALM);
+  await client.closed;
+  assert(upstream.requests <= 200, String(upstream.requests));
+  await using other = await open(proxy);
+  assertEquals((await other.ask("/", { scheme: "http" }).response()).status, 200);
+});
+
+Deno.test("HTTP/2 limits: a client that breaks the protocol learns why, and its requests are called off", async () => {
+  await using gate = new Gate();
+  await using proxy = await start(gate.upstream.address);
+  await using client = await open(proxy);
+  const exchange = client.ask("/", { scheme: "http" });
+  await gate.untilWaiting(1);
+  await client.write(frame(FRAME.DATA, 0, 0, [1]));
+  assertEquals(await client.untilGoAway, CODE.PROTOCOL_ERROR);
+  await client.closed;
+  await assertRejects(() => exchange.response());
+  await proxy.seen.until(() => proxy.seen.entries.length === 1);
+  assertEquals(proxy.seen.entries[0]!.status, 499);
+});
+
+Deno.test("HTTP/2 limits: what a client takes back of a response it has begun to get counts as broken off", async () => {
+  await using upstream = rawUpstream(async (connection) => {
+    await connection.readHead();
+    await connection.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+    await connection.untilClosed();
+  });
+  await using proxy = await start(upstream.address);
+  await using client = await open(proxy);
+  const exchange = client.ask("/", { scheme: "http" });
+  await exchange.head;
+  await exchange.stream.content!.read();
+  exchange.stream.reset(CODE.CANCEL);
+  await proxy.seen.until(() => proxy.seen.entries.length === 1);
+  assertEquals([proxy.seen.entries[0]!.status, proxy.seen.entries[0]!.bytesSent], [499, 3]);
+});
+
+Deno.test("HTTP/2 limits: an early response ends an upload, and the connection goes on", async () => {
+  await using upstream = rawUpstream(async (connection) => {
+    await connection.readHead();
+    await connection.write(
+      "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    );
+    await connection.untilClosed();
+  });
+  await using proxy = await start(upstream.address);
+  await using client = await open(proxy);
+  const exchange = client.ask("/", {
+    method: "POST",
+    scheme: "http",
+    body: new WholeBody(new Uint8Array(5_000_000)),
+  });
+  await exchange.head;
+  assertEquals(exchange.status, 413);
+  assertEquals((await exchange.untilReset).code, CODE.NO_ERROR);
+  // Of the window of the connection nothing is lost: more than it has goes through.
+  for (let i = 0; i < 3; i++) {
+    const next = client.ask("/", {
+      method: "POST",
+      scheme: "http",
+      body: new WholeBody(new Uint8Array(900_000)),
+    });
+    await next.head;
+    await next.untilReset;
+  }
+  assertEquals([client.failure, client.goAway], [null, null]);
+});
