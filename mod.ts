@@ -64,10 +64,14 @@ export type { AdminOptions, AdminToken, ReadinessOptions } from "./lib/config/ad
 export type {
   CertificateLookup,
   CertificateOptions,
+  ClientCertificateMode,
+  ClientCertificateOptions,
   ListenTlsOptions,
   TlsVersion,
   UnknownNames,
+  VerifyClientCertificate,
 } from "./lib/config/listen_tls.ts";
+export type { ClientCertificate } from "./lib/http/client_certificate.ts";
 export type { ClientLimitOptions, ClientTimeoutOptions } from "./lib/config/client_limits.ts";
 export type { ServerOptions, TimeoutOptions } from "./lib/config/server_options.ts";
 export type { OverloadOptions } from "./lib/config/overload_options.ts";
@@ -212,6 +216,7 @@ export type {
   AdminRefusalEvent,
   CallbackErrorEvent,
   CertificateEvent,
+  ClientCertificateEvent,
   DiscoveryEvent,
   EjectionEvent,
   HealthCheckErrorEvent,

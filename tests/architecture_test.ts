@@ -109,6 +109,11 @@ const FOREIGN_IMPORTS: Exceptions = {
     ["tls_acceptor.ts: node:net", "tls_acceptor.ts: node:tls", "tcp_handle.ts: node:net"]
       .concat(["secured_socket.ts: node:net", "secured_socket.ts: node:tls"])
       .concat(["certificate_finder.ts: node:tls", "certificate_store.ts: node:tls"])
+      .concat([
+        "client_certificates.ts: node:tls",
+        "tcp_handle.ts: node:tls",
+        "certificate_chain.ts: node:crypto",
+      ])
       .map((each) => [`lib/engine/tls/${each}`, "TLS with TCP_NODELAY and ALPN, which Deno has from there"]),
   ),
   "lib/engine/certificate.ts: node:crypto": "reads certificates, which Deno has from there, once each",

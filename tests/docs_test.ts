@@ -28,6 +28,14 @@ const PLACES: readonly (readonly [path: string, type: string, ...configs: unknow
     "CertificateOptions",
     { upstreams, listen: { engine: "http1", tls: { certificates: [{ cert: "a", key: "b", [STRAY]: 1 }] } } },
   ],
+  [
+    "listen.tls.clientCertificates.",
+    "ClientCertificateOptions",
+    {
+      upstreams,
+      listen: { engine: "http1", tls: { cert: "a", key: "b", clientCertificates: { ca: "c", [STRAY]: 1 } } },
+    },
+  ],
   ["upstreams.tls.", "UpstreamTlsOptions", inPool({ tls: { [STRAY]: 1 } })],
   ["overload.", "OverloadOptions", { upstreams, overload: { maxInFlight: 1, [STRAY]: 1 } }],
   ["upstreams.", "PoolOptions", inPool({ [STRAY]: 1 })],

@@ -2,7 +2,7 @@
 
 import { describeClientLimits } from "./client_limits.ts";
 import { formatListen } from "./format_listen.ts";
-import type { ResolvedCertificate } from "./listen_tls.ts";
+import type { ResolvedCertificate, ResolvedClientCertificates } from "./listen_tls.ts";
 import type { ResolvedListen } from "./proxy_config.ts";
 
 /** Writes one place for people; keys and certificates are named by their files, not shown. */
@@ -26,7 +26,7 @@ function describePlace(listen: ResolvedListen): string {
     return `${place}, sends clients to https${redirectPort === 443 ? "" : ` at port ${redirectPort}`}`;
   }
   if (tls === undefined) return place;
-  const { certificates, lookup, refusesUnknown, minVersion, http2 } = tls;
+  const { certificates, lookup, refusesUnknown, minVersion, http2, clientCertificates } = tls;
   const parts = [
     `${place}, TLS${minVersion === "1.2" ? "" : ` ${minVersion}`}${http2 ? " with HTTP/2" : ""}`,
   ];
@@ -35,7 +35,18 @@ function describePlace(listen: ResolvedListen): string {
   }
   if (lookup !== null) parts.push("certificates that certificates() finds");
   if (refusesUnknown) parts.push("no other names");
+  if (clientCertificates !== null) parts.push(describeClients(clientCertificates));
   return parts.join(", ");
+}
+
+function describeClients({ ca, mode, verify }: ResolvedClientCertificates): string {
+  const judges = [
+    ...(ca.length === 0 ? [] : [`${ca.length} ${ca.length === 1 ? "authority" : "authorities"}`]),
+    ...(verify === null ? [] : ["verify()"]),
+  ];
+  return `clients ${mode === "require" ? "must" : "may"} show a certificate that ${
+    judges.join(" and ")
+  } let in`;
 }
 
 function describeCertificate({ names, cert, key }: ResolvedCertificate, index: number): string {

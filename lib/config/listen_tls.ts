@@ -1,5 +1,7 @@
 /** TLS of a listener, as an operator writes it, and what the proxy makes of it. */
 
+import type { ClientCertificate } from "../http/client_certificate.ts";
+
 /** A certificate, and the names of the server that it is shown for. */
 export interface CertificateOptions {
   /**
@@ -53,6 +55,37 @@ export interface ListenTlsOptions {
   minVersion?: TlsVersion;
   /** Whether clients may choose HTTP/2, by ALPN. @default {true} */
   http2?: boolean;
+  /** Certificates that clients have to show, or may. @default {they are not asked} */
+  clientCertificates?: ClientCertificateOptions;
+}
+
+/** What becomes of clients without a certificate. */
+export const CLIENT_CERTIFICATE_MODES: readonly ClientCertificateMode[] = ["require", "request"];
+/** One of them. */
+export type ClientCertificateMode = "require" | "request";
+
+/**
+ * Judges a certificate: `true` lets the client in, `false` or a reason for the log does not. It is asked for each connection, while
+ * the client waits as for its handshake, and what it throws lets nobody in.
+ */
+export type VerifyClientCertificate = (
+  certificate: ClientCertificate,
+) => boolean | string | Promise<boolean | string>;
+
+/**
+ * Which clients may come in by their certificates. The connection of any other one is closed before anything is read of it, with
+ * the reason in the log. At least one of `ca` and `verify` is needed.
+ */
+export interface ClientCertificateOptions {
+  /** PEM texts of authorities whose certificates count, or paths of files with them, which are watched; no others do. @default {[]} */
+  ca?: string | readonly string[];
+  /** Whether clients without a certificate are refused (`"require"`), or let in (`"request"`); one that is shown has to be good. @default {"require"} */
+  mode?: ClientCertificateMode;
+  /**
+   * Judges a certificate that `ca`, where there is one, has found to be good: whether it has been revoked, for one, which the
+   * runtime does not find out. @default {all are good}
+   */
+  verify?: VerifyClientCertificate;
 }
 
 /** A certificate of a listener, complete. */
@@ -73,6 +106,15 @@ export interface ResolvedListenTls {
   readonly refusesUnknown: boolean;
   readonly minVersion: TlsVersion;
   readonly http2: boolean;
+  /** `null` where clients are not asked. */
+  readonly clientCertificates: ResolvedClientCertificates | null;
+}
+
+/** What clients have to show, complete. */
+export interface ResolvedClientCertificates {
+  readonly ca: readonly string[];
+  readonly mode: ClientCertificateMode;
+  readonly verify: VerifyClientCertificate | null;
 }
 
 /** Options that the server of the runtime does not have. */
@@ -81,11 +123,20 @@ export const HTTP1_TLS_ONLY: readonly (keyof ListenTlsOptions)[] = [
   "unknownNames",
   "minVersion",
   "http2",
+  "clientCertificates",
 ];
 
 /** Completes the options, which are known to be good. */
 export function resolveListenTls(options: ListenTlsOptions): ResolvedListenTls {
-  const { cert, key, certificates, unknownNames = "default", minVersion = "1.2", http2 = true } = options;
+  const {
+    cert,
+    key,
+    certificates,
+    unknownNames = "default",
+    minVersion = "1.2",
+    http2 = true,
+    clientCertificates,
+  } = options;
   const own = cert === undefined || key === undefined ? [] : [{ path: "", names: null, cert, key }];
   const listed = typeof certificates === "object" ? certificates : [];
   return Object.freeze({
@@ -102,14 +153,23 @@ export function resolveListenTls(options: ListenTlsOptions): ResolvedListenTls {
     refusesUnknown: unknownNames === "refuse",
     minVersion,
     http2,
+    clientCertificates: clientCertificates === undefined
+      ? null
+      : resolveClientCertificates(clientCertificates),
   });
+}
+
+function resolveClientCertificates(options: ClientCertificateOptions): ResolvedClientCertificates {
+  const { ca = [], mode = "require", verify = null } = options;
+  return Object.freeze({ ca: Object.freeze(typeof ca === "string" ? [ca] : [...ca]), mode, verify });
 }
 
 /** Whether the server of the runtime can do what is asked. */
 export function denoCanServe(
-  { certificates, lookup, refusesUnknown, minVersion, http2 }: ResolvedListenTls,
+  { certificates, lookup, refusesUnknown, minVersion, http2, clientCertificates }: ResolvedListenTls,
 ): boolean {
-  return certificates.length === 1 && lookup === null && !refusesUnknown && minVersion === "1.2" && http2;
+  return clientCertificates === null && certificates.length === 1 && lookup === null && !refusesUnknown &&
+    minVersion === "1.2" && http2;
 }
 
 /** Whether a text is a name that certificates are chosen by, in lower case. */

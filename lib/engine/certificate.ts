@@ -8,6 +8,16 @@ export interface Certificate {
   readonly key: string;
 }
 
+/** The two texts of a certificate, as they are compared. */
+export function textsOf({ cert, key }: Certificate): readonly [cert: string, key: string] {
+  return [cert, key];
+}
+
+/** Undoes {@linkcode textsOf}. */
+export function certificateFrom([cert = "", key = ""]: readonly string[]): Certificate {
+  return { cert, key };
+}
+
 /** Whether any part of it is in a file, which may change. */
 export function isInFiles({ cert, key }: Certificate): boolean {
   return isPath(cert) || isPath(key);
@@ -119,7 +129,12 @@ export function isPath(text: string): boolean {
   return !text.includes("-----BEGIN");
 }
 
-function readPem(text: string, what: string): string {
+/**
+ * A PEM text, or what is in the file that it names.
+ *
+ * @throws {Error} when the file cannot be read, with its path and the reason
+ */
+export function readPem(text: string, what: string): string {
   if (!isPath(text)) return text;
   try {
     return readPemFile(text);

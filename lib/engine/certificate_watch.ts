@@ -2,22 +2,21 @@
 
 import type { Clock } from "../core/clock.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
-import { type Certificate, readCertificate } from "./certificate.ts";
 
 /** How often the files are looked at. */
 const LOOK_EVERY_MS = 1000;
 
 /** What a {@linkcode CertificateWatch} takes. */
 export interface CertificateWatchOptions {
-  /** Where it is: texts, or paths of files. */
-  readonly source: Certificate;
-  /** The one in use. */
-  readonly current: Certificate;
+  /** Reads the files; what it throws is why they are of no use. */
+  readonly read: () => readonly string[];
+  /** The texts in use. */
+  readonly current: readonly string[];
   readonly clock: Clock;
   /** How long between two looks. @default {a second} */
   readonly everyMs?: number;
-  /** Told of a new one; the next look comes after it. What it throws is why the new one is of no use. */
-  readonly onChange: (certificate: Certificate) => void | Promise<void>;
+  /** Told of new texts; the next look comes after it. What it throws is why they are of no use. */
+  readonly onChange: (texts: readonly string[]) => void | Promise<void>;
   /** Told why files that have changed are of no use; once for the same reason. */
   readonly onProblem: (problem: string) => void;
 }
@@ -31,9 +30,9 @@ export interface CertificateWatchOptions {
  */
 export class CertificateWatch implements Disposable {
   readonly #options: CertificateWatchOptions;
-  #current: Certificate;
+  #current: readonly string[];
   /** What was of no use when it was looked at last. */
-  #seen: Certificate | null = null;
+  #seen: readonly string[] | null = null;
   #problem = "";
   #timer: Disposable | null = null;
   #disposed = false;
@@ -52,9 +51,9 @@ export class CertificateWatch implements Disposable {
   }
 
   async #look(): Promise<void> {
-    let found: Certificate | null = null;
+    let found: readonly string[] | null = null;
     try {
-      found = readCertificate(this.#options.source);
+      found = this.#options.read();
       if (isSame(found, this.#current)) return void (this.#problem = "");
       await this.#options.onChange(found);
       this.#current = found;
@@ -80,6 +79,6 @@ export class CertificateWatch implements Disposable {
   }
 }
 
-function isSame(one: Certificate, other: Certificate): boolean {
-  return one.cert === other.cert && one.key === other.key;
+function isSame(one: readonly string[], other: readonly string[]): boolean {
+  return one.every((text, index) => text === other[index]);
 }

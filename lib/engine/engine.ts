@@ -1,5 +1,6 @@
 /** What every engine, which talks to clients, has in common. */
 
+import type { ClientCertificateEvent } from "../observe/events.ts";
 import type { ResolvedListen } from "../config/proxy_config.ts";
 import type { ListenerMeter } from "../observe/metrics/meters.ts";
 
@@ -18,6 +19,9 @@ export interface EngineListener {
   cut(): void;
 }
 
+/** Why a client was refused for its certificate, or for having none. */
+type ClientRefusal = Omit<ClientCertificateEvent, "kind" | "address">;
+
 /** What a listener has to tell. */
 export interface ListenerEvents {
   /** Counts connections; `null` where nobody wants to know. @default {null} */
@@ -31,6 +35,8 @@ export interface ListenerEvents {
    * where there are several certificates.
    */
   readonly onCertificate: (address: string, problem: string | null, names?: readonly string[]) => void;
+  /** A client was refused for its certificate. */
+  readonly onClientRefused: (address: string, refusal: ClientRefusal) => void;
   /** A function of the configuration threw, of this name. */
   readonly onCallbackError: (name: string, error: unknown) => void;
 }

@@ -1,5 +1,6 @@
 /** What a filter is told about the request that it works on. */
 
+import type { ClientCertificate } from "../http/client_certificate.ts";
 import type { RequestLog } from "../observe/request_log.ts";
 import type { KeySource } from "../limiter/key_spec.ts";
 import type { Pool } from "../upstream/pool.ts";
@@ -14,6 +15,11 @@ export interface ClientInfo {
   readonly ip: string;
   /** Port of the client's end of the connection; 0 on a unix socket. */
   readonly port: number;
+  /**
+   * The certificate that the other end of the connection has shown, which is that of a proxy where one stands between; `null`
+   * without one.
+   */
+  readonly certificate: ClientCertificate | null;
 }
 
 /** The server that a request was sent to. */

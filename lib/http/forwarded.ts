@@ -85,6 +85,11 @@ export interface ForwardedOptions {
    * none of the others is on: a request that comes back with it gets 508. @default {true}
    */
   cdnLoop?: boolean;
+  /**
+   * `Client-Cert` (RFC 9440): the certificate that a client has shown. Where it is on, what clients say in this field and in
+   * `Client-Cert-Chain` is removed. @default {false}
+   */
+  clientCert?: boolean;
 }
 
 /** The same with every default filled in. */
@@ -92,8 +97,8 @@ export type ResolvedForwarded = Readonly<Required<ForwardedOptions>>;
 
 /** Completes the options. */
 export function resolveForwarded(options: ForwardedOptions = {}): ResolvedForwarded {
-  const { xForwarded = true, forwarded = false, via = false, cdnLoop = true } = options;
-  return Object.freeze({ xForwarded, forwarded, via, cdnLoop });
+  const { xForwarded = true, forwarded = false, via = false, cdnLoop = true, clientCert = false } = options;
+  return Object.freeze({ xForwarded, forwarded, via, cdnLoop, clientCert });
 }
 
 /** What {@linkcode addForwarded} says. */

@@ -19,10 +19,19 @@ export interface KeySource {
   readonly target: string;
   /** The client's `Host`. */
   readonly host: string;
+  /** The certificate that the client has shown; `null`, or left out, without one. */
+  readonly certificate?: { readonly fingerprint: string } | null;
 }
 
 /** A key that a name describes. */
-export type NamedKey = "ip" | "path" | "host" | `header:${string}` | `cookie:${string}` | `query:${string}`;
+export type NamedKey =
+  | "ip"
+  | "path"
+  | "host"
+  | "certificate:fingerprint"
+  | `header:${string}`
+  | `cookie:${string}`
+  | `query:${string}`;
 
 /** A key of one's own making; `null` or `""` when the request has none. */
 export type KeyFunction<Ctx extends KeySource = KeySource> = (request: Request, ctx: Ctx) => string | null;
@@ -34,6 +43,7 @@ export type KeyFunction<Ctx extends KeySource = KeySource> = (request: Request, 
  * - `"path"`: the path without the query; one key for all that a server may take for the same path, however it is
  *   encoded, and whatever stands in it as `//`, `/./`, `/x/..`, `;x` or `\`;
  * - `"host"`: the host in lower case, without port;
+ * - `"certificate:fingerprint"`: the SHA-256 of the certificate that the client has shown;
  * - `"header:NAME"`: the value of the field as the server gets it, several lines as one, joined by `", "`, without
  *   empty ones at the beginning and the end;
  * - `"cookie:NAME"`, `"query:NAME"`: the first value of that name that is not empty, percent-decoded; of a cookie without
@@ -52,7 +62,9 @@ export type KeySpec<Ctx extends KeySource = KeySource> = NamedKey | readonly Nam
 
 /** What a key has to look like, for error messages. */
 export const KEY_SPEC_EXPECTED =
-  '"ip", "path", "host", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function';
+  '"ip", "path", "host", "certificate:fingerprint", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function';
+
+const FINGERPRINT = "certificate:fingerprint";
 
 /** How a key is made. */
 interface KeyOptions {
@@ -74,7 +86,7 @@ export function checkedKey(key: unknown): string | null {
 }
 
 function isNamedKey(text: string): text is NamedKey {
-  if (text === "ip" || text === "path" || text === "host") return true;
+  if (text === "ip" || text === "path" || text === "host" || text === FINGERPRINT) return true;
   const colon = text.indexOf(":");
   const name = text.slice(colon + 1);
   switch (text.slice(0, colon + 1)) {
@@ -132,6 +144,8 @@ function compileNamed(spec: NamedKey, ipv6Prefix: number): CompiledKey {
       return pathOf;
     case "host":
       return hostOf;
+    case FINGERPRINT:
+      return ({ certificate = null }) => certificate === null ? null : certificate.fingerprint;
   }
   const colon = spec.indexOf(":");
   const name = spec.slice(colon + 1);

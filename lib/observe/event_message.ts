@@ -35,6 +35,8 @@ export function eventLevel(event: ProxyEvent): LogLevel {
       return event.panic ? "error" : "info";
     case "discovery":
       return event.state === "failed" ? "error" : "info";
+    case "client_certificate":
+      return "warn";
     case "access_log":
     case "certificate":
       return event.problem === null ? "info" : "error";
@@ -99,6 +101,13 @@ export function eventMessage(event: ProxyEvent): string {
       return `Accepting connections on ${event.address} again after ${formatDuration(event.afterMs)}`;
     case "certificate":
       return certificateMessage(event);
+    case "client_certificate": {
+      const { address, client, subject, reason, count } = event;
+      const more = count === 1 ? "" : ` (${count - 1} more before it)`;
+      return `Refused client ${client}${
+        subject === null ? "" : `, ${subject}`
+      } on ${address}: ${reason}${more}`;
+    }
     case "admin_listening":
       return `Admin page at ${pageAddress(event.address)}`;
     case "admin_change": {

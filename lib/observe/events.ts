@@ -19,6 +19,7 @@ export type ProxyEvent =
   | ListenerRecoveredEvent
   | CertificateEvent
   | AccessLogEvent
+  | ClientCertificateEvent
   | CallbackErrorEvent
   | AdminListeningEvent
   | AdminChangeEvent
@@ -207,6 +208,24 @@ export interface ListenerRecoveredEvent {
   readonly address: string;
   /** How long it took, in milliseconds. */
   readonly afterMs: number;
+}
+
+/** A client was refused for its certificate, or for having none; of many one is told of a second. */
+export interface ClientCertificateEvent {
+  /** Tells this event from others. */
+  readonly kind: "client_certificate";
+  /** Where the listener is reached, as `host:port`. */
+  readonly address: string;
+  /** Address of the client. */
+  readonly client: string;
+  /** Whom its certificate is for (RFC 4514), as it says itself; `null` when it has none, or that cannot be read. */
+  readonly subject: string | null;
+  /** SHA-256 of the certificate; `null` when it has none, or that cannot be read. */
+  readonly fingerprint: string | null;
+  /** Why it was refused. */
+  readonly reason: string;
+  /** How many were refused since the event before. */
+  readonly count: number;
 }
 
 /** The files of a listener's certificate have changed. */

@@ -3,6 +3,7 @@
 import type { Cancellation } from "../core/cancellation.ts";
 import type { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ProxyError } from "../core/errors.ts";
+import type { ClientCertificate } from "../http/client_certificate.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import type { Body, ResponseHead } from "../http/message.ts";
 import type { TargetBytes, Tunnel } from "../transport/transport.ts";
@@ -21,6 +22,8 @@ export interface ClientStream {
   readonly peerIp: string;
   /** Port of the other end; 0 on a unix socket. */
   readonly peerPort: number;
+  /** The certificate of the other end; `null` when it has shown none. */
+  readonly certificate: ClientCertificate | null;
   /** The address that the client has connected to; `""` when that is not known. */
   readonly localIp: string;
   /** The port of it. */

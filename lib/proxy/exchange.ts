@@ -7,6 +7,7 @@ import type { Lease } from "../core/lease.ts";
 import { FILTER_SERVICES, type FilterServices, type ServiceContext } from "../filter/filter_services.ts";
 import { type Filters, REQUEST_ID, type RequestNaming } from "../filter/filters.ts";
 import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../filter/request_context.ts";
+import type { ClientCertificate } from "../http/client_certificate.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
 import type { RequestBody } from "../http/message.ts";
@@ -315,6 +316,10 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
 
   get clientIp(): string {
     return this.client.ip;
+  }
+
+  get certificate(): ClientCertificate | null {
+    return this.stream.certificate;
   }
 
   /** That of `requestId()`, or the number of the request in this process; made when it is asked for. */

@@ -23,10 +23,10 @@ export interface Identity {
 
 /** Looks at the peer, and at what it says of its own client when it is trusted. */
 export function identifyClient(trusted: TrustedProxies | null, stream: ClientStream): Identity {
-  const { peerIp, peerPort, listener: { scheme } } = stream;
+  const { peerIp, peerPort, certificate, listener: { scheme } } = stream;
   if (trusted === null || !trusted.trusts(peerIp)) {
     return {
-      client: { ip: peerIp, port: peerPort },
+      client: { ip: peerIp, port: peerPort, certificate },
       peerIp,
       peerScheme: scheme,
       scheme,
@@ -38,7 +38,7 @@ export function identifyClient(trusted: TrustedProxies | null, stream: ClientStr
   const found = trusted.ask(peerIp, stream.headers);
   const byForwarded = trusted.field === "forwarded";
   return {
-    client: { ip: found.clientIp, port: found.clientIp === peerIp ? peerPort : 0 },
+    client: { ip: found.clientIp, port: found.clientIp === peerIp ? peerPort : 0, certificate },
     peerIp,
     peerScheme: scheme,
     scheme: found.scheme ?? scheme,

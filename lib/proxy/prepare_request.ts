@@ -3,6 +3,7 @@
 import { unexpected } from "../core/callback.ts";
 import { FilterError } from "../core/errors.ts";
 import { addForwarded, removeForwarded } from "../http/forwarded.ts";
+import { setClientCert } from "../http/client_certificate.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
 import type { ProxyAddresses } from "../http1/proxy_protocol.ts";
@@ -34,6 +35,7 @@ export function prepareRequest(exchange: Exchange): void {
     via: named !== null && named.has("via") ? null : via,
   });
   if (loopMark !== null) loopMark.add(headers, fromProxy);
+  if (forwardedFields.clientCert) setClientCert(headers, stream.certificate);
   // Where no tunnels are made, other offers than that of a WebSocket are declined.
   if (exchange.upgrade?.webSocket === null && pool.webSocket === null) exchange.upgrade = null;
   if (exchange.upgrade !== null) addUpgrade(headers, exchange.upgrade);

@@ -192,6 +192,8 @@ export class Listeners {
         observer.event({ kind: "listener_recovered", address, afterMs: Math.round(afterMs) }),
       onCertificate: (address, problem, names = []) =>
         observer.event({ kind: "certificate", address, names, problem }),
+      onClientRefused: (address, refusal) =>
+        observer.event({ kind: "client_certificate", address, ...refusal }),
       onCallbackError: (name, error) => reportCallbackError(observer, name, error),
     };
   }

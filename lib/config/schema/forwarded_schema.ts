@@ -41,10 +41,11 @@ const entries = {
   forwarded: flagSchema,
   via: flagSchema,
   cdnLoop: flagSchema,
+  clientCert: flagSchema,
 } satisfies Record<keyof ForwardedOptions, v.GenericSchema>;
 
 /** Which fields tell servers who asked. */
 export const forwardedSchema: v.GenericSchema = optionsObject(
   entries,
-  'an object with "xForwarded", "forwarded", "via" or "cdnLoop"',
+  'an object with "xForwarded", "forwarded", "via", "cdnLoop" or "clientCert"',
 );

@@ -7,6 +7,8 @@ import type { ListenOptions, ProxyProtocolOptions, Underscores } from "../proxy_
 import { formatListen } from "../format_listen.ts";
 import {
   type CertificateOptions,
+  CLIENT_CERTIFICATE_MODES,
+  type ClientCertificateOptions,
   HTTP1_TLS_ONLY,
   isCertificateName,
   type ListenTlsOptions,
@@ -78,6 +80,32 @@ const certificatesSchema = v.pipe(
   }),
 );
 
+const authoritySchema = pemOrPathSchema("certificate", /-----BEGIN (?:TRUSTED )?CERTIFICATE-----/);
+const authoritiesSchema = v.array(authoritySchema, mustBe("an array of PEM texts or paths of files"));
+
+const clientCertificateEntries = {
+  ca: v.optional(v.lazy((input) => Array.isArray(input) ? authoritiesSchema : authoritySchema)),
+  mode: v.optional(v.picklist(CLIENT_CERTIFICATE_MODES, mustBe(oneOf(CLIENT_CERTIFICATE_MODES)))),
+  verify: v.optional(v.function(mustBe("a function"))),
+} satisfies Record<keyof ClientCertificateOptions, v.GenericSchema>;
+
+const clientCertificatesSchema = v.pipe(
+  optionsObject(
+    clientCertificateEntries,
+    'an object with "ca" or "verify"',
+    (key) =>
+      key === "crl"
+        ? 'is nothing that the runtime looks at: "verify" can'
+        : unknownKeyMessage(key, Object.keys(clientCertificateEntries)),
+  ),
+  v.rawCheck(({ dataset: { value }, addIssue }) => {
+    if (!isRecord(value)) return;
+    const { ca, verify } = value;
+    if (verify !== undefined || (ca !== undefined && !(Array.isArray(ca) && ca.length === 0))) return;
+    addIssue({ message: 'needs "ca" or "verify": nothing else says whose certificates count' });
+  }),
+);
+
 const tlsEntries = {
   cert: v.optional(pemEntries.cert),
   key: v.optional(pemEntries.key),
@@ -87,6 +115,7 @@ const tlsEntries = {
   unknownNames: v.optional(v.picklist(UNKNOWN_NAMES, mustBe(oneOf(UNKNOWN_NAMES)))),
   minVersion: v.optional(v.picklist(TLS_VERSIONS, mustBe(oneOf(TLS_VERSIONS)))),
   http2: v.optional(v.boolean(mustBe("true or false"))),
+  clientCertificates: v.optional(clientCertificatesSchema),
 } satisfies Record<keyof ListenTlsOptions, v.GenericSchema>;
 
 const TLS_EXPECTED = 'an object with "cert" and "key", or "certificates"';

@@ -9,7 +9,14 @@ import type { StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, type ListenError, listenError } from "../engine.ts";
 import type { Underscores } from "../../http/screen_fields.ts";
 import { socketShortage } from "../../core/resource_shortage.ts";
-import { type Certificate, isInFiles, readCertificate, tryCertificate } from "../certificate.ts";
+import {
+  type Certificate,
+  certificateFrom,
+  isInFiles,
+  readCertificate,
+  textsOf,
+  tryCertificate,
+} from "../certificate.ts";
 import { CertificateWatch } from "../certificate_watch.ts";
 import { type DenoListenerInfo, serveRequest } from "./deno_stream.ts";
 import { DenoStreams } from "./deno_streams.ts";
@@ -78,10 +85,11 @@ export class DenoListener implements EngineListener {
     const { clock, onCertificate } = this.#options;
     const source = this.#listen.tls?.certificates[0];
     return source === undefined || !isInFiles(source) ? null : new CertificateWatch({
-      source,
-      current: this.#certificate!,
+      read: () => textsOf(readCertificate(source)),
+      current: textsOf(this.#certificate!),
       clock,
-      onChange: (certificate) => {
+      onChange: (texts) => {
+        const certificate = certificateFrom(texts);
         tryCertificate(certificate);
         return this.#renew(certificate);
       },

@@ -116,6 +116,11 @@ export class DenoStream implements ClientStream {
     this.#resolve = resolve;
   }
 
+  /** The runtime asks clients for none. */
+  get certificate(): null {
+    return null;
+  }
+
   get peerIp(): string {
     const peer = this.#remote;
     return "hostname" in peer ? plainAddress(peer.hostname) : "";

@@ -1,5 +1,6 @@
 /** One connection of a client: one request after the other. */
 
+import type { ClientCertificate } from "../../http/client_certificate.ts";
 import type { ClientLimits } from "../../config/client_limits.ts";
 import type { Deadline } from "../../core/deadline_wheel.ts";
 import { ClientGoneError, type ProxyError, RequestError } from "../../core/errors.ts";
@@ -126,6 +127,10 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
 
   get peerPort(): number {
     return this.#peer.port;
+  }
+
+  get certificate(): ClientCertificate | null {
+    return this.#socket.certificate ?? null;
   }
 
   get localIp(): string {

@@ -1,5 +1,6 @@
 /** One request of a client that speaks HTTP/2, and the way back of its response. */
 
+import type { ClientCertificate } from "../../http/client_certificate.ts";
 import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
 import type { Body, ResponseHead } from "../../http/message.ts";
@@ -30,6 +31,7 @@ export interface StreamHost {
   readonly peer: ProxyAddresses;
   /** Version of TLS of the connection; `null` where it is not known. */
   readonly tlsVersion: string | null;
+  readonly certificate: ClientCertificate | null;
   /** Why no request of the connection is served; `null` when they are. */
   readonly refusal: ProxyError | null;
   /** Something has to happen until then, in milliseconds of the wheel. */
@@ -83,6 +85,10 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
 
   get peerPort(): number {
     return this.#host.peer.port;
+  }
+
+  get certificate(): ClientCertificate | null {
+    return this.#host.certificate;
   }
 
   get localIp(): string {

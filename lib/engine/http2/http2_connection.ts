@@ -1,5 +1,6 @@
 /** One connection of a client that speaks HTTP/2: its socket, and the requests on it. */
 
+import type { ClientCertificate } from "../../http/client_certificate.ts";
 import type { Deadline } from "../../core/deadline_wheel.ts";
 import type { ProxyError } from "../../core/errors.ts";
 import type { Bytes } from "../../http/message.ts";
@@ -73,6 +74,10 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
 
   get tlsVersion(): string | null {
     return this.#socket.tlsVersion ?? null;
+  }
+
+  get certificate(): ClientCertificate | null {
+    return this.#socket.certificate ?? null;
   }
 
   get peerIp(): string {

@@ -1,11 +1,25 @@
 /** The certificates of a listener by the names that clients ask for. */
 
 import { createSecureContext, type SecureContext } from "node:tls";
-import type { ResolvedCertificate, ResolvedListenTls } from "../../config/listen_tls.ts";
+import type {
+  ResolvedCertificate,
+  ResolvedClientCertificates,
+  ResolvedListenTls,
+} from "../../config/listen_tls.ts";
 import type { Clock } from "../../core/clock.ts";
-import { type Certificate, dnsNames, isInFiles, readCertificate, tryCertificate } from "../certificate.ts";
+import {
+  type Certificate,
+  certificateFrom,
+  dnsNames,
+  isInFiles,
+  isPath,
+  readCertificate,
+  textsOf,
+  tryCertificate,
+} from "../certificate.ts";
 import { CertificateWatch } from "../certificate_watch.ts";
 import { CertificateFinder } from "./certificate_finder.ts";
+import { ClientCertificates, readAuthorities } from "./client_certificates.ts";
 
 /** What a {@linkcode CertificateStore} takes. */
 interface CertificateStoreOptions {
@@ -13,8 +27,8 @@ interface CertificateStoreOptions {
   readonly clock: Clock;
   /** The files of a certificate have changed, why it is not used (`null` when it is), and the names that it is for. */
   readonly onChange: (problem: string | null, names: readonly string[]) => void;
-  /** A function that looks certificates up failed. */
-  readonly onLookupError: (error: unknown) => void;
+  /** A function of the configuration failed, of this name. */
+  readonly onCallbackError: (name: string, error: unknown) => void;
 }
 
 /** A certificate in use. */
@@ -36,7 +50,8 @@ export class CertificateStore implements Disposable {
   readonly #options: CertificateStoreOptions;
   readonly #entries: readonly Entry[];
   readonly #watches: readonly CertificateWatch[];
-  readonly #finder: CertificateFinder | null;
+  #finder: CertificateFinder | null;
+  #clients: ClientCertificates | null;
   /** By names that are written out, and by what stands behind a star, with its dot. */
   #byName = new Map<string, Entry>();
   #bySuffix = new Map<string, Entry>();
@@ -45,23 +60,43 @@ export class CertificateStore implements Disposable {
 
   /** @throws {Error} when a certificate cannot be used */
   constructor(options: CertificateStoreOptions) {
-    const { tls: { certificates, lookup, refusesUnknown }, clock, onLookupError } = options;
+    const { tls: { certificates, lookup, refusesUnknown, clientCertificates } } = options;
     this.#options = options;
+    this.#clients = clientCertificates === null
+      ? null
+      : this.#readClients(clientCertificates, readAuthorities(clientCertificates));
     this.#entries = certificates.map((source) => this.#entry(source));
-    this.#finder = lookup === null ? null : new CertificateFinder({
-      lookup,
-      clock,
-      makeContext: (certificate) => this.#context(certificate),
-      onError: onLookupError,
-    });
+    this.#finder = this.#makeFinder();
     this.#index();
     this.choose = certificates.length === 1 && lookup === null && !refusesUnknown
       ? null
       : (name, done) => this.#choose(name ?? "", done);
     const everyMs = 1000 * Math.ceil(certificates.length / LOOKS_A_SECOND);
-    this.#watches = this.#entries.filter(({ source }) => isInFiles(source)).map((entry) =>
-      this.#watch(entry, everyMs)
-    );
+    this.#watches = [
+      ...this.#entries.filter(({ source }) => isInFiles(source)).map((entry) => this.#watch(entry, everyMs)),
+      ...(clientCertificates?.ca.some(isPath) ? [this.#watchAuthorities(clientCertificates)] : []),
+    ];
+  }
+
+  /** What clients have to show; `null` where they are not asked. */
+  get clients(): ClientCertificates | null {
+    return this.#clients;
+  }
+
+  #readClients(options: ResolvedClientCertificates, ca: readonly string[]): ClientCertificates {
+    const { clock, onCallbackError } = this.#options;
+    const onVerifyError = (error: unknown): void => onCallbackError("tls.clientCertificates.verify", error);
+    return new ClientCertificates({ options, clock, onVerifyError }, ca);
+  }
+
+  #makeFinder(): CertificateFinder | null {
+    const { tls: { lookup }, clock, onCallbackError } = this.#options;
+    return lookup === null ? null : new CertificateFinder({
+      lookup,
+      clock,
+      makeContext: (certificate) => this.#context(certificate),
+      onError: (error) => onCallbackError("tls.certificates", error),
+    });
   }
 
   /** For clients that ask for no other; `null` where there is none. */
@@ -86,6 +121,8 @@ export class CertificateStore implements Disposable {
       cert: certificate.cert,
       key: certificate.key,
       minVersion: `TLSv${this.#options.tls.minVersion}`,
+      // None at all would be those of the system.
+      ...(this.#clients === null ? {} : { ca: [...this.#clients.ca] }),
     });
   }
 
@@ -108,11 +145,12 @@ export class CertificateStore implements Disposable {
     // Of the only certificate nobody has to be told which one it is.
     const whose = (): readonly string[] => this.#entries.length === 1 ? [] : entry.names;
     return new CertificateWatch({
-      source: entry.source,
-      current: entry.certificate,
+      read: () => textsOf(readCertificate(entry.source)),
+      current: textsOf(entry.certificate),
       clock,
       everyMs,
-      onChange: (changed) => {
+      onChange: (texts) => {
+        const changed = certificateFrom(texts);
         const found = tryCertificate(changed);
         entry.context = this.#context(changed);
         entry.certificate = changed;
@@ -121,6 +159,25 @@ export class CertificateStore implements Disposable {
         onChange(null, whose());
       },
       onProblem: (problem) => onChange(problem, whose()),
+    });
+  }
+
+  #watchAuthorities(options: ResolvedClientCertificates): CertificateWatch {
+    const { clock, onChange } = this.#options;
+    const names = ["clientCertificates.ca"];
+    return new CertificateWatch({
+      read: () => readAuthorities(options),
+      current: this.#clients!.ca,
+      clock,
+      onChange: (texts) => {
+        this.#clients = this.#readClients(options, texts);
+        for (const entry of this.#entries) entry.context = this.#context(entry.certificate);
+        // What it has found trusts the authorities before.
+        this.#finder?.[Symbol.dispose]();
+        this.#finder = this.#makeFinder();
+        onChange(null, names);
+      },
+      onProblem: (problem) => onChange(problem, names),
     });
   }
 

@@ -2,6 +2,7 @@
 
 import type { Socket as TcpSocket } from "node:net";
 import type { TLSSocket } from "node:tls";
+import type { ClientCertificate } from "../../http/client_certificate.ts";
 import type { Bytes } from "../../http/message.ts";
 import type { Socket } from "../socket.ts";
 import { startReading, stopReading } from "./tcp_handle.ts";
@@ -12,6 +13,7 @@ export class SecuredSocket implements Socket {
   readonly localAddr: Deno.NetAddr;
   /** Whether the client has chosen HTTP/2. */
   readonly isHttp2: boolean;
+  readonly certificate: ClientCertificate | null;
   readonly #tcp: TcpSocket;
   readonly #socket: TLSSocket;
   #tlsVersion: string | null = null;
@@ -26,7 +28,14 @@ export class SecuredSocket implements Socket {
   #written: PromiseWithResolvers<number> | null = null;
 
   /** @param tcp the connection that was secured */
-  constructor(tcp: TcpSocket, socket: TLSSocket, remoteAddr: Deno.NetAddr, localAddr: Deno.NetAddr) {
+  constructor(
+    tcp: TcpSocket,
+    socket: TLSSocket,
+    remoteAddr: Deno.NetAddr,
+    localAddr: Deno.NetAddr,
+    certificate: ClientCertificate | null,
+  ) {
+    this.certificate = certificate;
     this.#tcp = tcp;
     this.#socket = socket;
     this.isHttp2 = socket.alpnProtocol === "h2";

@@ -4,6 +4,7 @@
  */
 
 import type { Server, Socket as TcpSocket } from "node:net";
+import type { TLSSocket } from "node:tls";
 
 /** The handle behind a socket or a server. */
 interface TcpHandle {
@@ -31,6 +32,16 @@ export function startReading(socket: TcpSocket): void {
  */
 export function wake(server: Server): void {
   handleOf(server)?.listen?.(BACKLOG);
+}
+
+/**
+ * What the runtime thinks of the certificate of a client: `""` when it is good, or there is none, and otherwise a word of
+ * OpenSSL's; `null` where that cannot be learnt. In a resumed session it thinks nothing, and says `""`.
+ */
+export function verdictOfRuntime(socket: TLSSocket): string | null {
+  const { _handle } = socket as { _handle?: { verifyError?(): unknown } | null };
+  const verdict = _handle?.verifyError?.();
+  return typeof verdict === "string" ? verdict : null;
 }
 
 function handleOf(owner: Server | TcpSocket): TcpHandle | null {

@@ -7,10 +7,13 @@ import type { ResolvedListen } from "../../config/proxy_config.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { socketShortage } from "../../core/resource_shortage.ts";
+import type { ClientCertificate } from "../../http/client_certificate.ts";
+import { plainAddress } from "../../http/trusted_proxies.ts";
 import { type ListenerEvents, listenError } from "../engine.ts";
 import { CertificateStore } from "./certificate_store.ts";
+import type { ClientVerdict } from "./client_certificates.ts";
 import { SecuredSocket } from "./secured_socket.ts";
-import { BACKLOG, wake } from "./tcp_handle.ts";
+import { BACKLOG, startReading, stopReading, wake } from "./tcp_handle.ts";
 
 /** What a {@linkcode TlsAcceptor} takes. */
 interface TlsAcceptorOptions {
@@ -20,6 +23,7 @@ interface TlsAcceptorOptions {
   readonly onCertificate: ListenerEvents["onCertificate"];
   readonly meter?: ListenerEvents["meter"];
   readonly onCallbackError: ListenerEvents["onCallbackError"];
+  readonly onClientRefused: ListenerEvents["onClientRefused"];
 }
 
 /** How many clients may shake hands at the same time; for one more the one that takes longest is given up. */
@@ -28,6 +32,9 @@ const MAX_HANDSHAKES = 1024;
 const MAX_WAITING = 256;
 /** How often it is looked whether the runtime still accepts. */
 const LOOK_EVERY_MS = 1000;
+
+/** How long nothing is told of clients that are refused after something was. */
+const QUIET_MS = 1000;
 
 /** What clients are offered by ALPN, the liked one first. */
 const PROTOCOLS = ["h2", "http/1.1"];
@@ -47,6 +54,9 @@ export class TlsAcceptor {
   /** Whether the runtime may have stopped to accept. */
   #lacked = false;
   #closed = false;
+  /** How many clients were refused since that was told last, and when it was. */
+  #refusals = 0;
+  #toldAt = -Infinity;
 
   /** @throws {Error} when a certificate cannot be used */
   private constructor(options: TlsAcceptorOptions) {
@@ -65,7 +75,7 @@ export class TlsAcceptor {
       tls: this.#listen.tls!,
       clock,
       onChange: (problem, names) => onCertificate(this.#place, problem, names),
-      onLookupError: (error) => onCallbackError("tls.certificates", error),
+      onCallbackError,
     });
   }
 
@@ -134,11 +144,13 @@ export class TlsAcceptor {
 
   #connected(tcp: TcpSocket): void {
     const handshakes = this.#handshakes;
-    const { fallback, choose } = this.#certificates;
+    const { fallback, choose, clients } = this.#certificates;
     const socket = new TLSSocket(tcp, {
       isServer: true,
       ...(fallback === null ? {} : { secureContext: fallback }),
       ...(choose === null ? {} : { SNICallback: choose }),
+      // Who may come in is decided below, also of sessions that are resumed.
+      ...(clients === null ? {} : { requestCert: true, rejectUnauthorized: false }),
       ALPNProtocols: this.#listen.tls!.http2 ? PROTOCOLS : HTTP1_ALONE,
     });
     const { wheel } = this.#options;
@@ -163,12 +175,39 @@ export class TlsAcceptor {
       if (failed()) tcp.destroy();
     });
     socket.on("secure", () => {
-      if (over()) this.#secured(tcp, socket);
+      if (clients === null) return over() && this.#secured(tcp, socket, null);
+      const verdict = clients.judge(socket);
+      if (!(verdict instanceof Promise)) return over() && this.#judged(tcp, socket, verdict);
+      stopReading(tcp);
+      verdict.then((verdict) => {
+        if (!over()) return;
+        startReading(tcp);
+        this.#judged(tcp, socket, verdict);
+      });
     });
     if (handshakes.size > MAX_HANDSHAKES) handshakes.values().next().value!.destroy();
   }
 
-  #secured(tcp: TcpSocket, socket: TLSSocket): void {
+  #judged(tcp: TcpSocket, socket: TLSSocket, { certificate, refusal }: ClientVerdict): void {
+    if (refusal === null) return this.#secured(tcp, socket, certificate);
+    const { clock, meter, onClientRefused } = this.#options;
+    meter?.handshakeFailed();
+    this.#refusals++;
+    if (clock.now() - this.#toldAt >= QUIET_MS) {
+      this.#toldAt = clock.now();
+      onClientRefused(this.#place, {
+        client: plainAddress(tcp.remoteAddress ?? ""),
+        subject: certificate?.subject ?? null,
+        fingerprint: certificate?.fingerprint ?? null,
+        reason: refusal,
+        count: this.#refusals,
+      });
+      this.#refusals = 0;
+    }
+    tcp.destroy();
+  }
+
+  #secured(tcp: TcpSocket, socket: TLSSocket, certificate: ClientCertificate | null): void {
     if (this.#accepting === null && this.#waiting.length >= MAX_WAITING) return void tcp.destroy();
     const { remoteAddress = "", remotePort = 0, localAddress = "", localPort = 0 } = tcp;
     const secured = new SecuredSocket(
@@ -176,6 +215,7 @@ export class TlsAcceptor {
       socket,
       { transport: "tcp", hostname: remoteAddress, port: remotePort },
       { transport: "tcp", hostname: localAddress, port: localPort },
+      certificate,
     );
     const accepting = this.#accepting;
     this.#accepting = null;

@@ -4,7 +4,7 @@ import { resolveConfig } from "../../../lib/config/resolve_config.ts";
 
 const DURATION = 'a duration such as "250ms", "5s", "1m", "1h" or a number of milliseconds';
 const KEY =
-  '"ip", "path", "host", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function';
+  '"ip", "path", "host", "certificate:fingerprint", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function';
 const BALANCES =
   '"round-robin", "random", "least-connections", "p2c", "ewma", "consistent-hash", "fnv-hash", "first"';
 const limiter = { key: "ip", limit: 1, window: "1s" };
@@ -451,6 +451,25 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
       },
     },
     'listen.tls.certificates[1] names "A.example", which [0] does too',
+  ],
+  [
+    "listen with client certificates that nobody judges",
+    {
+      upstreams,
+      listen: {
+        engine: "http1",
+        tls: { cert: PEM_CERT, key: PEM_KEY, clientCertificates: { ca: [], mode: "request" } },
+      },
+    },
+    'listen.tls.clientCertificates needs "ca" or "verify": nothing else says whose certificates count',
+  ],
+  [
+    "listen with client certificates on the server of the runtime",
+    {
+      upstreams,
+      listen: { engine: "deno", tls: { cert: PEM_CERT, key: PEM_KEY, clientCertificates: { ca: PEM_CERT } } },
+    },
+    'listen.tls.clientCertificates is for the engine "http1" only, and "deno" is the engine here',
   ],
   [
     "listen with names on the server of the runtime",
@@ -1595,6 +1614,27 @@ const WORSE: typeof BAD = [
       'listen.tls.certificates[3].names must be an array of host names, received "c.example"',
       "listen.tls.certificates[4].key is required",
       'listen.tls.certificates[5] must be an object with "cert" and "key", received 5',
+    ].join("\n  "),
+  ],
+  [
+    "listen with client certificates of wrong kinds",
+    {
+      upstreams,
+      listen: {
+        engine: "http1",
+        tls: {
+          cert: PEM_CERT,
+          key: PEM_KEY,
+          clientCertificates: { ca: [PEM_KEY, 5], mode: "optional", verify: "no", crl: "x" },
+        },
+      },
+    },
+    [
+      `listen.tls.clientCertificates.ca[0] must be the PEM text of a certificate, or the path of a file with it, received a string of ${PEM_KEY.length} characters`,
+      "listen.tls.clientCertificates.ca[1] must be the PEM text of a certificate, or the path of a file with it, received 5",
+      'listen.tls.clientCertificates.mode must be "require" or "request", received "optional"',
+      'listen.tls.clientCertificates.verify must be a function, received "no"',
+      'listen.tls.clientCertificates.crl is nothing that the runtime looks at: "verify" can',
     ].join("\n  "),
   ],
   [

@@ -114,7 +114,7 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   ],
   [
     { upstreams, limiter: { ...policy, key: "header" } },
-    'limiter.key must be "ip", "path", "host", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function, received "header"',
+    'limiter.key must be "ip", "path", "host", "certificate:fingerprint", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function, received "header"',
   ],
   [
     { upstreams, limiter: { ...policy, limit: "10" } },

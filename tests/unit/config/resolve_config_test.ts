@@ -101,7 +101,7 @@ Deno.test("resolveConfig() fills in every default", () => {
     forward: "received",
     filters: {},
     trustedProxies: null,
-    forwarded: { xForwarded: true, forwarded: false, via: false, cdnLoop: true },
+    forwarded: { xForwarded: true, forwarded: false, via: false, cdnLoop: true, clientCert: false },
     onListen: null,
     overload: null,
     accessLog: null,

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { checkPair } from "../../../lib/engine/certificate.ts";
+import { certificateFrom, checkPair, readCertificate, textsOf } from "../../../lib/engine/certificate.ts";
 import { CertificateWatch } from "../../../lib/engine/certificate_watch.ts";
 import { certificateFiles } from "../../support/certificate_files.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
@@ -14,11 +14,11 @@ Deno.test("CertificateWatch says nothing of a certificate whose key has not been
   const clock = new FakeClock();
   const told: string[] = [];
   using _watch = new CertificateWatch({
-    source: { cert: files.cert, key: files.key },
-    current: first!,
+    read: () => textsOf(readCertificate({ cert: files.cert, key: files.key })),
+    current: textsOf(first!),
     clock,
     onChange: (changed) => {
-      checkPair(changed);
+      checkPair(certificateFrom(changed));
       told.push("changed");
     },
     onProblem: (problem) => told.push(problem),

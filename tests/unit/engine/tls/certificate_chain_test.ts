@@ -1,0 +1,91 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { type ChainLink, findChainProblem, readLink } from "../../../../lib/engine/tls/certificate_chain.ts";
+import { readCertificateContent } from "../../../../lib/engine/tls/read_certificate.ts";
+import { certificatesOf } from "../../../../lib/engine/certificate.ts";
+import { AUTHORITY, CLIENT, type Issued, OpenSsl } from "../../../support/openssl.ts";
+
+const NOW = Date.UTC(2026, 0, 1);
+
+async function link({ cert }: Issued): Promise<ChainLink> {
+  return readLink(new Uint8Array(certificatesOf(await Deno.readTextFile(cert))[0]!.raw));
+}
+
+Deno.test("findChainProblem() looks at what authorities may do", async () => {
+  await using ssl = await OpenSsl.create();
+  const root = await ssl.issue("/CN=Root", { extensions: AUTHORITY });
+  const between = (name: string, extensions: string, by = root, dates = {}) =>
+    ssl.issue(`/CN=${name}`, { by, extensions, ...dates });
+  const leaf = (by: Issued) => ssl.issue("/CN=leaf", { by, extensions: CLIENT });
+  const trusted = [await link(root)];
+  const table: [what: string, extensions: string, good: boolean][] = [
+    ["an authority", AUTHORITY, true],
+    ["a path of any length", "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=keyCertSign", true],
+    ["no constraints at all", "keyUsage=keyCertSign", false],
+    ["no authority", "basicConstraints=critical,CA:FALSE\nkeyUsage=keyCertSign", false],
+    ["a key for something else", "basicConstraints=critical,CA:TRUE\nkeyUsage=digitalSignature", false],
+    ["a key for anything", "basicConstraints=critical,CA:TRUE", true],
+    ["servers alone", `${AUTHORITY}\nextendedKeyUsage=serverAuth`, false],
+    ["any purpose", `${AUTHORITY}\nextendedKeyUsage=anyExtendedKeyUsage`, true],
+    ["names that are limited", `${AUTHORITY}\nnameConstraints=critical,permitted;DNS:example.org`, false],
+    ["something that nobody knows", `${AUTHORITY}\n1.2.3.4=critical,DER:0500`, false],
+    ["something that need not be known", `${AUTHORITY}\n1.2.3.4=DER:0500`, true],
+  ];
+  for (const [what, extensions, good] of table) {
+    const one = await between("Between", extensions);
+    const chain = [await link(await leaf(one)), await link(one)];
+    assertEquals(findChainProblem(chain, trusted, NOW) === null, good, what);
+  }
+  const short = await between("Short", "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=keyCertSign");
+  const long = await between("Long", AUTHORITY, short);
+  assertEquals(
+    findChainProblem([await link(await leaf(long)), await link(long), await link(short)], trusted, NOW),
+    "no authority that is trusted has issued the certificate, but CN=Short",
+  );
+  const ended = await between("Ended", AUTHORITY, root, { to: "20250101000000Z" });
+  const chain = [await link(await leaf(ended)), await link(ended)];
+  assertEquals(
+    findChainProblem(chain, trusted, NOW),
+    "no authority that is trusted has issued the certificate, but CN=Ended",
+  );
+  assertEquals(findChainProblem(chain, trusted, Date.UTC(2024, 5, 1)), null);
+  // Intermediates in any order, and others among them.
+  const two = await between("Two", AUTHORITY, await between("Three", AUTHORITY));
+  assertEquals(
+    findChainProblem([await link(await leaf(two)), await link(short), await link(two)], trusted, NOW) ===
+      null,
+    false,
+  );
+  assertEquals(findChainProblem([], trusted, NOW), "there is no certificate");
+});
+
+Deno.test("readCertificateContent() writes names so that they can be read in one way", async () => {
+  await using ssl = await OpenSsl.create();
+  const { content } = await link(await ssl.issue("/O=A, Inc.+OU=x/CN= a\\,CN=root#", { extensions: CLIENT }));
+  assertEquals(content.subject.includes(",CN=root"), false);
+  assertEquals(content.subjectId, content.issuerId);
+  assertEquals(content.notBefore, Date.UTC(2024, 0, 1));
+  assertEquals(content.notAfter, Date.UTC(2049, 11, 31, 23, 59, 59));
+});
+
+Deno.test("readCertificateContent() reads or refuses whatever it is given, and never more than there is", async () => {
+  await using ssl = await OpenSsl.create();
+  const { certificate } = await link(
+    await ssl.issue("/CN=a/O=b", { extensions: `${AUTHORITY}\n${CLIENT}\nsubjectAltName=DNS:a,IP:::1` }),
+  );
+  const der = new Uint8Array(certificate.raw);
+  for (let end = 0; end < der.length; end++) {
+    assertThrows(() => readCertificateContent(der.subarray(0, end)), Error, "The certificate");
+  }
+  assertThrows(() => readCertificateContent(new Uint8Array([...der, 0])), Error, "something behind it");
+  for (let at = 0; at < der.length; at++) {
+    for (const bit of [1, 0x80, 0xff]) {
+      const changed = der.slice();
+      changed[at]! ^= bit;
+      try {
+        readCertificateContent(changed);
+      } catch (error) {
+        assertEquals((error as Error).message.startsWith("The certificate"), true, String(error));
+      }
+    }
+  }
+});
