@@ -234,6 +234,8 @@ export type {
   ShutdownEvent,
   StoppedEvent,
   UnreadExportEvent,
+  WorkerEndedEvent,
+  WorkerStartedEvent,
 } from "./lib/observe/events.ts";
 export type { AccessAttempt, AccessDecision, AccessEntry } from "./lib/observe/access_entry.ts";
 export type {

@@ -62,6 +62,8 @@ const AMBIENT: Exceptions = {
   "lib/cli/run_until_stopped.ts: systemClock": OF_THE_PROGRAM,
   "lib/cli/run_until_stopped.ts: systemRandom": OF_THE_PROGRAM,
   "lib/cli/run_until_stopped.ts: setTimeout": OF_THE_PROGRAM,
+  "lib/cli/run_worker.ts: systemClock": OF_THE_PROGRAM,
+  "lib/cli/run_worker.ts: systemRandom": OF_THE_PROGRAM,
   "lib/balancer/load_balancer.ts: systemClock": "defaults of a class that is public by itself",
   "lib/balancer/load_balancer.ts: systemRandom": "defaults of a class that is public by itself",
   "lib/http/bodies.ts: setTimeout": "one turn of the event loop, no time",

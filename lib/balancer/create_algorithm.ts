@@ -8,7 +8,7 @@ import { ConsistentHash } from "./consistent_hash.ts";
 import { type ChooseServer, CustomChoice } from "./custom_choice.ts";
 import { Ewma } from "./ewma.ts";
 import { FnvHash } from "./fnv_hash.ts";
-import { LeastConnections } from "./least_connections.ts";
+import { LeastConnections, SharedLeastConnections } from "./least_connections.ts";
 import { PowerOfTwoChoices } from "./power_of_two_choices.ts";
 import { SmoothWeightedRoundRobin } from "./smooth_weighted_round_robin.ts";
 import { WeightedRandom } from "./weighted_random.ts";
@@ -45,13 +45,15 @@ interface AlgorithmInit {
   readonly random: Random;
   /** For `"consistent-hash"`: see `ConsistentHashOptions`. */
   readonly loadFactor?: number;
+  /** Whether other processes send requests to the same servers. */
+  readonly shared?: boolean;
   /** Takes what a function of the user threw. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
 
 /** Makes an algorithm. */
 export function createAlgorithm(balance: Balance, init: AlgorithmInit): Algorithm {
-  const { clock, random, loadFactor = Infinity, onError } = init;
+  const { clock, random, loadFactor = Infinity, shared = false, onError } = init;
   if (typeof balance === "function") return new CustomChoice(balance, onError);
   switch (balance) {
     case "round-robin":
@@ -59,7 +61,7 @@ export function createAlgorithm(balance: Balance, init: AlgorithmInit): Algorith
     case "random":
       return new WeightedRandom(random);
     case "least-connections":
-      return new LeastConnections();
+      return shared ? new SharedLeastConnections() : new LeastConnections();
     case "p2c":
       return new PowerOfTwoChoices(random);
     case "ewma":

@@ -59,6 +59,36 @@ export class LeastConnections implements Algorithm {
 }
 
 /**
+ * The same where other processes send requests to the servers as well: nobody says when their loads change, so each choice
+ * looks at all of them.
+ */
+export class SharedLeastConnections implements Algorithm {
+  #candidates: Candidates | null = null;
+  #served = new Float64Array(0);
+
+  pick(candidates: Candidates, selection: Selection): Server | undefined {
+    const { servers, weights } = candidates;
+    if (candidates !== this.#candidates) {
+      this.#served = new Float64Array(servers.length);
+      this.#candidates = candidates;
+    }
+    const served = this.#served;
+    let best = -1;
+    let least = Infinity;
+    for (let i = 0; i < servers.length; i++) {
+      const load = servers[i]!.inFlight / weights[i]!;
+      const before = load < least || (load === least && served[i]! < served[best]!);
+      if (!before || !selection.accepts(servers[i]!)) continue;
+      best = i;
+      least = load;
+    }
+    if (best === -1) return undefined;
+    served[best]! += 1 / weights[best]!;
+    return servers[best];
+  }
+}
+
+/**
  * A tournament of numbered entrants. It knows its winner at any time; a change replays only the games of the entrant that
  * changed (Knuth, The Art of Computer Programming 3, 5.4.1).
  */

@@ -2,7 +2,7 @@
 
 import { callAside, tellStrayError } from "../core/callback.ts";
 import type { Cancellation } from "../core/cancellation.ts";
-import { systemClock } from "../core/clock.ts";
+import { type Clock, systemClock } from "../core/clock.ts";
 import { systemRandom } from "../core/random.ts";
 import { resolveEjection } from "../health/ejection_options.ts";
 import { resolveHealthCheck } from "../health/health_check_options.ts";
@@ -22,6 +22,11 @@ export type { LoadBalancerOptions } from "./load_balancer_options.ts";
 /** The queue of a pool without one: requests wait a moment for servers that are down and are being checked. */
 const MOMENT = { size: 100, timeoutMs: 1000 };
 const NOBODY: readonly Server[] = [];
+
+/** How often requests that wait look for room that another process has made. */
+const POLL_MS = 5;
+/** How often a request chooses anew because other processes were faster. */
+const MAX_TRIES = 8;
 
 /**
  * Chooses a server of a pool for each request, among those that may be sent one.
@@ -50,6 +55,9 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   /** The one that has taken its place, which learns how requests end from then on. */
   #heir: LoadBalancer | null = null;
   readonly #line: WaitingLine;
+  readonly #clock: Clock;
+  /** Looks for room that other processes make, while requests wait. */
+  #poll: Disposable | null = null;
   /** Whether requests may wait while servers are full. */
   readonly #queued: boolean;
   readonly #maxInFlight: number;
@@ -70,7 +78,10 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     this.#panicThreshold = panicThreshold;
     this.#onPanic = onPanic;
     this.#balance = [balance, loadFactor];
-    const parts = { clock, random, loadFactor, onError: init.onBalanceError };
+    this.#clock = clock;
+    pool.maxInFlight = maxInFlight;
+    const shared = pool.shared !== null;
+    const parts = { clock, random, loadFactor, shared, onError: init.onBalanceError };
     this.#tiers = [
       new Tier(createAlgorithm(balance, parts), pool),
       new Tier(createAlgorithm(balance, parts), pool),
@@ -151,7 +162,16 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     const joined = this.#line.join(() => this.#tryClaim(request, false), choosy, cancellation);
     if (typeof joined === "string") return attempt === "down" ? "none_eligible" : joined;
     this.pool.onRoom = this.#onRoom;
+    if (this.pool.shared !== null) this.#pollLater();
     return joined;
+  }
+
+  #pollLater(): void {
+    this.#poll ??= this.#clock.setTimer(() => {
+      this.#poll = null;
+      this.#onRoom();
+      if (this.#line.length > 0) this.#pollLater();
+    }, POLL_MS);
   }
 
   readonly #onRoom = (): void => {
@@ -230,8 +250,13 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
 
   /** @param look whether to check servers that are down when there is no other */
   #tryClaim(request: PickRequest, look: boolean): ClaimAttempt {
-    const server = this.pick(request);
-    if (server !== undefined) return { server, lease: server.acquire() };
+    // Another process may fill a server between its choice and this request.
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      const server = this.pick(request);
+      if (server === undefined) break;
+      const lease = server.tryAcquire();
+      if (lease !== null) return { server, lease };
+    }
     // A candidate that was not tried before and was not chosen must be full.
     const { exclude = NOBODY } = request;
     const waits = this.#tiers.some(({ candidates }) =>
@@ -241,7 +266,10 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     const monitor = this.#heir === null ? this.#monitor : this.#latest().#monitor;
     const ejected = this.pool.inFlight < this.#maxInFlight ? monitor.lastResort(exclude) : null;
     if (ejected === "busy") return "full";
-    if (ejected !== null) return { server: ejected, lease: ejected.acquireTrial() };
+    if (ejected !== null) {
+      const lease = ejected.tryAcquireTrial();
+      return lease === null ? "full" : { server: ejected, lease };
+    }
     return monitor.mayComeUp(exclude, look) ? "down" : "none_eligible";
   }
 
@@ -257,8 +285,9 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
       this.#tiers[1].setMembers(weighty.filter((server) => server.backup));
       this.#membership = pool.membership;
     }
-    for (const tier of this.#tiers) tier.refresh(this.#panicThreshold);
+    // Before anything is read that another process may change meanwhile.
     this.#version = pool.version;
+    for (const tier of this.#tiers) tier.refresh(this.#panicThreshold);
     const { panic } = this.#tiers[0];
     if (panic === this.#panic) return;
     this.#panic = panic;
@@ -270,6 +299,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   [Symbol.dispose](): void {
     // First the queue: stopping the rest makes servers eligible that were not checked.
     this.#line[Symbol.dispose]();
+    this.#poll?.[Symbol.dispose]();
     this.#monitor[Symbol.dispose]();
     for (const tier of this.#tiers) tier[Symbol.dispose]();
     this.pool[Symbol.dispose]();

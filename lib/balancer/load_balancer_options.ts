@@ -70,6 +70,8 @@ export interface LoadBalancerInit extends LoadBalancerHooks {
   queue?: ResolvedQueue | null;
   /** Checks a server instead of the probe of {@linkcode healthCheck}. */
   probe?: Probe;
+  /** Whether a supervisor checks the servers. @default {false} */
+  worker?: boolean;
   clock?: Clock;
   random?: Random;
 }

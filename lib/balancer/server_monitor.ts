@@ -9,6 +9,8 @@ import { HealthChecker } from "../health/health_checker.ts";
 import type { LastCheck } from "../health/server_check.ts";
 import { SlowStart } from "../health/slow_start.ts";
 import type { Outcome, Server, Stage } from "../upstream/server.ts";
+import type { Pool } from "../upstream/pool.ts";
+import type { SharedServers } from "../upstream/shared_servers.ts";
 import type { LoadBalancerInit } from "./load_balancer_options.ts";
 
 /** What {@linkcode ServerMonitor} is made of. */
@@ -19,6 +21,9 @@ interface ServerMonitorInit extends LoadBalancerInit {
   onLooked?: () => void;
 }
 
+/** How often it is looked what workers have changed. */
+const FOLLOW_MS = 20;
+
 /**
  * Starts a server slowly when it comes up or recovers from an ejection, and ends an ejection early when a check tries
  * what failed.
@@ -27,14 +32,21 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
   readonly #slowStart: SlowStart | null;
   readonly #ejection: Ejection | null;
   readonly #checker: HealthChecker | null;
+  readonly #remoteChecks: RemoteChecks | null;
+  #follow: Disposable | null = null;
 
   constructor(init: ServerMonitorInit) {
-    const { pool, clock, slowStart = null, ejection = resolveEjection() } = init;
-    this.#slowStart = slowStart === null ? null : new SlowStart(pool, slowStart, clock);
+    const { pool, clock, slowStart = null, ejection = resolveEjection(), worker = false } = init;
+    // The supervisor checks servers, ramps their weights and ends their ejections, for all workers.
+    this.#slowStart = slowStart === null || worker ? null : new SlowStart(pool, slowStart, clock);
+    this.#remoteChecks = worker && init.healthCheck !== undefined && init.healthCheck !== null
+      ? new RemoteChecks(init)
+      : null;
     this.#ejection = ejection === null ? null : new Ejection({
       pool,
       options: ejection,
       clock,
+      timers: !worker,
       onChange: (server, ejected, reason) => {
         const { onEjection } = init;
         if (onEjection === undefined) return;
@@ -45,7 +57,22 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
       },
       onRestored: (server) => this.#slowStart?.begin(server),
     });
-    this.#checker = this.#createChecker(init);
+    this.#checker = worker ? null : this.#createChecker(init);
+    if (pool.shared !== null && !worker) this.#followWorkers(pool.shared, clock);
+  }
+
+  /** Does what workers cannot: they change numbers in shared memory, and tell nobody. */
+  #followWorkers(shared: SharedServers, clock: Clock): void {
+    let { changes, looks } = shared;
+    const look = (): void => {
+      const changed = changes !== shared.changes;
+      const wanted = looks !== shared.looks;
+      ({ changes, looks } = shared);
+      if (changed) this.#ejection?.followWorkers();
+      if (wanted) this.#checker?.lookAgain([]);
+      this.#follow = clock.setTimer(look, FOLLOW_MS);
+    };
+    this.#follow = clock.setTimer(look, FOLLOW_MS);
   }
 
   /** Goes on with what the one before knows of servers that are in both pools. */
@@ -89,6 +116,7 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
    * @param look whether to check such servers now
    */
   mayComeUp(exclude: readonly Server[], look: boolean): boolean {
+    if (this.#remoteChecks !== null) return this.#remoteChecks.mayComeUp(exclude, look);
     const checker = this.#checker;
     if (checker === null) return false;
     return look ? checker.lookAgain(exclude) : checker.mayComeUp(exclude);
@@ -117,6 +145,8 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
   }
 
   [Symbol.dispose](): void {
+    this.#follow?.[Symbol.dispose]();
+    this.#remoteChecks?.[Symbol.dispose]();
     this.#checker?.[Symbol.dispose]();
     this.#ejection?.[Symbol.dispose]();
     this.#slowStart?.[Symbol.dispose]();
@@ -125,5 +155,45 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this[Symbol.dispose]();
     await this.#checker?.[Symbol.asyncDispose]();
+  }
+}
+
+/** How long a request waits for the extra checks of another process. */
+const WISH_PATIENCE_MS = 150;
+
+/** Has another process check servers that are down, when a request has no other. */
+class RemoteChecks implements Disposable {
+  readonly #pool: Pool;
+  readonly #clock: Clock;
+  readonly #onLooked: (() => void) | undefined;
+  #wishedAt = -Infinity;
+  #timer: Disposable | null = null;
+
+  constructor({ pool, clock, onLooked }: ServerMonitorInit) {
+    this.#pool = pool;
+    this.#clock = clock;
+    this.#onLooked = onLooked;
+  }
+
+  /** As `HealthChecker.lookAgain` and its `mayComeUp`. */
+  mayComeUp(exclude: readonly Server[], look: boolean): boolean {
+    const now = this.#clock.now();
+    const down = this.#pool.servers.some((server) =>
+      !server.healthy && server.enabled && !server.draining && server.weight > 0 && !exclude.includes(server)
+    );
+    if (!down) return false;
+    if (look && now - this.#wishedAt >= WISH_PATIENCE_MS) {
+      this.#wishedAt = now;
+      this.#pool.shared!.look();
+      this.#timer ??= this.#clock.setTimer(() => {
+        this.#timer = null;
+        this.#onLooked?.();
+      }, WISH_PATIENCE_MS);
+    }
+    return now - this.#wishedAt < WISH_PATIENCE_MS;
+  }
+
+  [Symbol.dispose](): void {
+    this.#timer?.[Symbol.dispose]();
   }
 }

@@ -20,6 +20,8 @@ Options:
                        "unix:/path" or a port of 127.0.0.1 [127.0.0.1:6189]
   --watch              Read the configuration again when its file changes, or a local
                        module that it imports
+  --workers N          Serve with N processes at the same addresses, which share limits, health
+                       and loads; auto is one a core (Linux) [1]
   --check              Check the configuration, show what it means, and exit
   --log-level LEVEL    debug, info, warn or error [info]; requests are info
   --log-format FORMAT  text or json [text]

@@ -22,6 +22,12 @@ export interface Io {
   exit(code: number): void;
 }
 
+/** Writes text at once. */
+export function print(sink: ByteSink, text: string): void {
+  let bytes = new TextEncoder().encode(text);
+  while (bytes.length > 0) bytes = bytes.subarray(sink.writeSync(bytes));
+}
+
 const SIGNALS: readonly StopSignal[] = Deno.build.os === "windows"
   ? ["SIGINT", "SIGBREAK"]
   : ["SIGINT", "SIGTERM"];

@@ -7,11 +7,12 @@ import { messageOf } from "../core/callback.ts";
 import { VERSION } from "../core/version.ts";
 import { describeConfig } from "../config/describe_config.ts";
 import { unreadMessage } from "../observe/event_message.ts";
-import type { ByteSink } from "../observe/line_writer.ts";
 import { describeCertificates, findCertificateProblems } from "../server/check_certificates.ts";
 import { HELP_TEXT } from "./help_text.ts";
 import { TraceError } from "../simulator/read_trace.ts";
-import type { Io } from "./io.ts";
+import { findWorkerProblems } from "../server/workers/find_worker_problems.ts";
+import { WorkersError } from "../server/workers/worker_command.ts";
+import { type Io, print } from "./io.ts";
 import { parseArguments, type RunOptions } from "./parse_arguments.ts";
 import { ProgramConfig } from "./program_config.ts";
 import { runSimulation } from "./run_simulation.ts";
@@ -46,7 +47,8 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
     }
   } catch (error) {
     print(io.stderr, `${messageOf(error)}\n`);
-    return error instanceof UsageError || error instanceof ConfigError || error instanceof TraceError
+    return error instanceof UsageError || error instanceof ConfigError || error instanceof TraceError ||
+        error instanceof WorkersError
       ? MISUSE
       : FAILURE;
   }
@@ -56,6 +58,8 @@ async function run(options: RunOptions, io: Io): Promise<number> {
   const { source, check } = options;
   using program = new ProgramConfig(options);
   const { config, unread, sources } = await program.load();
+  const unfit = findWorkerProblems(config);
+  if (unfit.length > 0) throw new ConfigError(source, unfit);
   if (!check) {
     return await runUntilStopped(program, { config, unread, sources }, options, io);
   }
@@ -66,9 +70,4 @@ async function run(options: RunOptions, io: Io): Promise<number> {
   const known = certificates.length === 0 ? "" : `\n${certificates.join("\n")}\n`;
   print(io.stdout, `No problems in ${source}\n${notices}\n${describeConfig(config)}\n${known}`);
   return SUCCESS;
-}
-
-function print(sink: ByteSink, text: string): void {
-  let bytes = new TextEncoder().encode(text);
-  while (bytes.length > 0) bytes = bytes.subarray(sink.writeSync(bytes));
 }

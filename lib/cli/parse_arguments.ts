@@ -5,7 +5,9 @@ import { nearestName } from "../config/nearest_name.ts";
 import type { AdminPlace } from "../config/admin_options.ts";
 import { ENGINE_NAMES, type EngineName, type ResolvedListen } from "../config/proxy_config.ts";
 import { parseAdminListen } from "../config/resolve_admin.ts";
+import { resolveWorkers } from "../config/resolve_config.ts";
 import { parseListen } from "../config/resolve_listen.ts";
+import { isWorkers, WORKERS_EXPECTED } from "../config/schema/workers_schema.ts";
 import { parseSimulateArguments, type SimulateCommand } from "./parse_simulate_arguments.ts";
 import { refuseOption, UsageError } from "./usage_error.ts";
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from "../observe/log_level.ts";
@@ -31,13 +33,15 @@ export interface RunOptions {
   readonly engine: EngineName | null;
   /** Where it is watched and steered in place of what the configuration says; `null` when that counts. */
   readonly admin: AdminPlace | null;
+  /** How many workers serve in place of what the configuration says; `null` when it counts. */
+  readonly workers: number | null;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
 }
 
 const DEFAULT_SOURCE = "proxy.config.ts";
 const FLAGS = ["check", "watch", "help", "version"] as const;
-const VALUES = ["listen", "engine", "admin", "log-level", "log-format"] as const;
+const VALUES = ["listen", "engine", "admin", "workers", "log-level", "log-format"] as const;
 
 /**
  * Reads the command line.
@@ -70,6 +74,7 @@ export function parseArguments(args: readonly string[]): Command {
       listen: parsed.listen.map(readListen),
       engine: parsed.engine === undefined ? null : readChoice("engine", parsed.engine, ENGINE_NAMES, "auto"),
       admin: parsed.admin === undefined ? null : readAdmin(parsed.admin),
+      workers: parsed.workers === undefined ? null : readWorkers(parsed.workers),
       logLevel: readChoice("log-level", parsed["log-level"], LOG_LEVELS, "info"),
       logFormat: readChoice("log-format", parsed["log-format"], LOG_FORMATS, "text"),
     },
@@ -95,6 +100,12 @@ function readAdmin(text: string): AdminPlace {
   throw new UsageError(
     `--admin must be "host:port", "unix:/path", a port number or nothing, received "${text}"`,
   );
+}
+
+function readWorkers(text: string): number {
+  const workers = /^\d+$/.test(text) ? Number(text) : text;
+  if (isWorkers(workers)) return resolveWorkers(workers);
+  throw new UsageError(`--workers must be ${WORKERS_EXPECTED}, received "${text}"`);
 }
 
 function readListen(text: string): ResolvedListen {

@@ -36,7 +36,7 @@ export class ProgramConfig implements Disposable {
    * @throws {UsageError} when the command line does not fit it
    */
   async load(): Promise<ProgramConfigLoad> {
-    const { source, listen, engine, admin } = this.#options;
+    const { source, listen, engine, admin, workers } = this.#options;
     const found = new Set<string>();
     try {
       const { config: loaded, unread, sources } = await loadConfig(source, this.#graph, found);
@@ -45,6 +45,7 @@ export class ProgramConfig implements Disposable {
         ...loaded,
         listen: engine === null ? places : places.map((place) => by(engine, place)),
         admin: admin === null ? loaded.admin : adminAt(admin, loaded.admin),
+        workers: workers ?? loaded.workers,
       };
       this.files.clear();
       return { config, unread, sources: sources! };

@@ -5,8 +5,9 @@ import { systemClock as clock } from "../core/clock.ts";
 import { systemRandom as random } from "../core/random.ts";
 import { createLog, type Log } from "../observe/create_log.ts";
 import { startProxy } from "../server/serve.ts";
+import { workerCommand } from "../server/workers/worker_command.ts";
 import { FileWatch } from "./file_watch.ts";
-import type { Io, StopSignal } from "./io.ts";
+import { type Io, print, type StopSignal } from "./io.ts";
 import type { RunOptions } from "./parse_arguments.ts";
 import type { ProgramConfig } from "./program_config.ts";
 
@@ -28,9 +29,10 @@ const LAST_LINES_MS = 1000;
 export async function runUntilStopped(
   program: ProgramConfig,
   { config, unread, sources: { hash } }: Awaited<ReturnType<ProgramConfig["load"]>>,
-  { logLevel: level, logFormat: format, watch }: Pick<RunOptions, "logLevel" | "logFormat" | "watch">,
+  options: RunOptions,
   io: Io,
 ): Promise<number> {
+  const { logLevel: level, logFormat: format, watch } = options;
   using log = createLog({
     level,
     format,
@@ -48,7 +50,20 @@ export async function runUntilStopped(
     for (const name of unread) observer.event({ kind: "unread_export", name });
     return { config, hash, notReloaded: remote };
   };
-  const starting = startProxy(config, { observer, accessLog, clock, random, source: { hash, load } });
+  const workers = config.workers === 1 ? null : {
+    command: workerCommand(import.meta.resolve("../../mod.ts")),
+    options,
+    accessLines: accessLog === null ? undefined : (text: string) => log.accessLines(text),
+    strayLine: (line: string) => print(io.stderr, `${line}\n`),
+  };
+  const starting = startProxy(config, {
+    observer,
+    accessLog,
+    clock,
+    random,
+    source: { hash, load },
+    workers,
+  });
   let stopping = false;
   using _signals = io.onStopSignal((signal) => {
     if (stopping) {

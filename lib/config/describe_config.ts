@@ -25,7 +25,7 @@ import type { ResolvedServer } from "./server_options.ts";
  * Certificates and keys are named, not shown.
  */
 export function describeConfig(config: ResolvedConfig): string {
-  const { listen, pools, defaultPool, limiter, filters, routes, rollback } = config;
+  const { listen, pools, defaultPool, limiter, filters, routes, rollback, workers } = config;
   const phases = Object.keys(filters);
   return [
     ...listen.map((place) => `listen    ${describeListen(place)}`),
@@ -45,6 +45,7 @@ export function describeConfig(config: ResolvedConfig): string {
     ...(config.accessLog === null ? [] : [`requests  ${describeAccessLog(config.accessLog)}`]),
     ...(config.metrics ? [] : ["metrics   only what costs no request anything"]),
     ...(config.admin === null ? [] : [`admin     ${describeAdmin(config.admin)}`]),
+    ...(workers === 1 ? [] : [`workers   ${workers} processes that listen at the same addresses`]),
     ...(rollback === null ? [] : [`reload    ${describeRollback(rollback)}`]),
     `shutdown  ${describeShutdown(config)}`,
   ].join("\n");

@@ -183,6 +183,11 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   shutdownDelay?: Duration;
   /** When this configuration, loaded while the proxy runs, is given up again for the one before. @default {never} */
   rollback?: RollbackOptions;
+  /**
+   * How many processes serve requests at the same addresses, 1 to 32, or `"auto"` for one a core; only of the program, which
+   * they load again, on Linux. Limits, health, loads and metrics are those of one proxy. @default {1}
+   */
+  workers?: number | "auto";
 }
 
 /** A pool, complete. */
@@ -219,6 +224,8 @@ export interface ResolvedListen {
   readonly http2?: true;
   /** Who talks to clients. */
   readonly engine: "http1" | "deno";
+  /** Whether other processes listen at the same address. */
+  readonly reusePort?: true;
   /** What clients are allowed; of no meaning to `"deno"`. */
   readonly limits: ClientLimits;
   /** Whose PROXY headers count; none where nobody's do. */
@@ -253,4 +260,6 @@ export interface ResolvedConfig {
   readonly shutdownDelayMs: number;
   /** `null` where it is never given up. */
   readonly rollback: ResolvedRollback | null;
+  /** How many processes serve requests beside the one that looks after them; 1 is that one alone. */
+  readonly workers: number;
 }

@@ -16,6 +16,7 @@ import { resolveOverload } from "./overload_options.ts";
 import { resolveRollback } from "./rollback_options.ts";
 import { resolveRoutes } from "./resolve_routes.ts";
 import { resolveUpstreams } from "./resolve_upstreams.ts";
+import { MAX_WORKERS } from "./schema/workers_schema.ts";
 
 /**
  * Checks a configuration and fills in every default. What comes back is frozen; what went in is not changed.
@@ -61,11 +62,17 @@ export function completeConfig(config: ProxyConfig): ResolvedConfig {
       : resolveAccessLog(config.accessLog),
     metrics: config.metrics ?? true,
     admin: resolveAdmin(config.admin),
+    workers: resolveWorkers(config.workers),
     gracePeriodMs: parseDuration(gracePeriod)!,
     webSocketGraceMs: parseDuration(config.webSocketGrace ?? "5s")!,
     shutdownDelayMs: parseDuration(config.shutdownDelay ?? 0)!,
     rollback: resolveRollback(config.rollback),
   });
+}
+
+/** How many workers are meant. */
+export function resolveWorkers(workers: ProxyConfig["workers"] = 1): number {
+  return workers === "auto" ? Math.min(MAX_WORKERS, navigator.hardwareConcurrency) : workers;
 }
 
 function resolveTrustedProxies(trusted: ProxyConfig["trustedProxies"] = []): TrustedProxies | null {

@@ -15,6 +15,8 @@ interface EjectionInit {
   pool: Pool;
   options: ResolvedEjection;
   clock: Clock;
+  /** Whether it ends ejections when their time is over; another process does where it does not. @default {true} */
+  timers?: boolean;
   onChange?: EjectionChange;
   /** Called when a server gets its full share of the requests again. */
   onRestored?: (server: Server) => void;
@@ -36,6 +38,10 @@ interface History {
   /** When it got its full share again last. */
   restoredAt: number;
   timer: Disposable | null;
+  /** Until when the timer runs. */
+  timerUntil: number;
+  /** The last recovery that was reported. */
+  seenRestoredAt: number;
   /** The highest rank of the failures since the last success. */
   rowRank: number;
   /** The rank of what failed when it was ejected. */
@@ -64,10 +70,18 @@ export class Ejection implements Disposable {
   readonly #init: EjectionInit;
   readonly #records = new Map<Server, History>();
   readonly #subscription: Disposable;
+  /** What the time of all processes is ahead of the clock. */
+  readonly #aheadMs: number;
 
   constructor(init: EjectionInit) {
+    const { pool, clock } = init;
     this.#init = init;
+    this.#aheadMs = pool.shared === null ? 0 : clock.wallTime() - clock.now();
     this.#subscription = init.pool.subscribe({ onLeaving: (server) => this.#forget(server) });
+  }
+
+  #now(): number {
+    return this.#init.clock.now() + this.#aheadMs;
   }
 
   /** Takes in how a request ended and how far it got; call it after the server has counted the request. */
@@ -75,11 +89,11 @@ export class Ejection implements Disposable {
     if (server.draining) return;
     if (server.ejected || server.halfOpen) return this.#recordTrial(server, outcome, latencyMs, stage);
     if (outcome === "ignored") return;
-    const { options, clock } = this.#init;
+    const { options } = this.#init;
     const record = this.#recordOf(server);
     const { window } = record;
     const rank = outcome === "failure" ? RANKS[stage] : 0;
-    window.record(rank, clock.now());
+    window.record(rank, this.#now());
     record.rowRank = rank === 0 ? 0 : Math.max(rank, record.rowRank);
     if (rank === 0) return;
     if (server.consecutiveFailures >= options.consecutiveFailures) {
@@ -131,14 +145,13 @@ export class Ejection implements Disposable {
       }
     }
     if (chosen === null) return busy ? "busy" : null;
-    this.#recordOf(chosen).triedAt = this.#init.clock.now();
+    this.#recordOf(chosen).triedAt = this.#now();
     return chosen;
   }
 
   #recordTrial(server: Server, outcome: Outcome, latencyMs: number, stage: Stage): void {
-    const { clock } = this.#init;
     const record = this.#recordOf(server);
-    if (clock.now() - latencyMs < record.since) return;
+    if (this.#now() - latencyMs < record.since) return;
     if (outcome !== "failure") {
       // A 404 is no success, but it is a response.
       if (stage === "response") this.#restore(server);
@@ -146,7 +159,7 @@ export class Ejection implements Disposable {
     }
     if (!server.halfOpen || !this.#othersCanServe(server)) return;
     record.failedRank = RANKS[stage];
-    const remainingMs = record.until - clock.now();
+    const remainingMs = record.until - this.#now();
     if (remainingMs <= 0) return this.#startEjection(server, "the first request after its ejection failed");
     record.refuted = true;
     this.#startEjection(server, "a request failed although its check has passed", remainingMs);
@@ -154,9 +167,9 @@ export class Ejection implements Disposable {
 
   #eject(server: Server, reason: string): void {
     if (!this.#mayEject(server)) return;
-    const { options, clock } = this.#init;
+    const { options } = this.#init;
     const record = this.#recordOf(server);
-    const livedDown = Math.floor((clock.now() - record.restoredAt) / options.baseMs);
+    const livedDown = Math.floor((this.#now() - record.restoredAt) / options.baseMs);
     record.times = Math.max(0, record.times - livedDown);
     record.refuted = false;
     this.#startEjection(server, reason);
@@ -164,15 +177,35 @@ export class Ejection implements Disposable {
 
   /** @param remainingMs the rest of an ejection that goes on; without it a new one begins */
   #startEjection(server: Server, reason: string, remainingMs?: number): void {
-    const { options, clock, onChange } = this.#init;
+    const { options, onChange } = this.#init;
     const record = this.#recordOf(server);
     if (remainingMs === undefined) record.times++;
     const ms = remainingMs ?? Math.min(options.baseMs * record.times, options.maxMs);
-    record.since = clock.now();
+    record.since = this.#now();
     record.until = record.since + ms;
-    record.timer = clock.setTimer(() => this.#halfOpen(server), ms);
-    server.setEjected(true);
+    if (!server.setEjected(true)) return;
+    this.#arm(server, record);
     onChange?.(server, true, `${reason}, out for ${formatDuration(Math.round(ms))}`);
+  }
+
+  #arm(server: Server, record: History): void {
+    const { clock, timers = true } = this.#init;
+    if (!timers) return;
+    record.timer?.[Symbol.dispose]();
+    record.timerUntil = record.until;
+    record.timer = clock.setTimer(() => this.#halfOpen(server), Math.max(0, record.until - this.#now()));
+  }
+
+  /** Takes in what other processes have done: ends what they have begun, and reports who has recovered. */
+  followWorkers(): void {
+    for (const server of this.#init.pool.servers) {
+      const record = this.#recordOf(server);
+      if (server.ejected && record.timerUntil !== record.until) this.#arm(server, record);
+      if (record.restoredAt === record.seenRestoredAt) continue;
+      record.seenRestoredAt = record.restoredAt;
+      this.#stopTimer(server);
+      this.#init.onRestored?.(server);
+    }
   }
 
   #mayEject(server: Server): boolean {
@@ -191,22 +224,23 @@ export class Ejection implements Disposable {
   /** Half opens a server: it gets one request at a time. */
   #halfOpen(server: Server): void {
     const record = this.#stopTimer(server);
-    record.since = this.#init.clock.now();
-    server.setEjected(false, true);
-    this.#init.onChange?.(server, false, "");
+    record.since = this.#now();
+    if (server.setEjected(false, true)) this.#init.onChange?.(server, false, "");
   }
 
   /** Ends the ejection: the server gets its full share again. */
   #restore(server: Server): void {
-    const { clock, onChange, onRestored } = this.#init;
+    const { timers = true, onChange, onRestored } = this.#init;
     const record = this.#stopTimer(server);
-    record.restoredAt = clock.now();
     record.rowRank = 0;
     record.window.clear();
     const { ejected } = server;
-    server.setEjected(false);
+    const restored = server.setEjected(false);
+    if (!restored && this.#init.pool.shared !== null) return;
+    record.restoredAt = this.#now();
+    if (timers) record.seenRestoredAt = record.restoredAt;
     if (ejected) onChange?.(server, false, "");
-    onRestored?.(server);
+    if (timers) onRestored?.(server);
   }
 
   #stopTimer(server: Server): History {
@@ -219,18 +253,23 @@ export class Ejection implements Disposable {
   #recordOf(server: Server): History {
     let record = this.#records.get(server);
     if (record === undefined) {
-      record = {
-        window: new FailureWindow(this.#init.options.windowMs),
-        times: 0,
-        restoredAt: -Infinity,
-        timer: null,
-        rowRank: 0,
-        failedRank: 0,
-        since: 0,
-        until: 0,
-        triedAt: -Infinity,
-        refuted: false,
-      };
+      const { windowMs } = this.#init.options;
+      record = server.cells === null
+        ? {
+          window: new FailureWindow(windowMs),
+          times: 0,
+          restoredAt: -Infinity,
+          timer: null,
+          timerUntil: 0,
+          seenRestoredAt: -Infinity,
+          rowRank: 0,
+          failedRank: 0,
+          since: 0,
+          until: 0,
+          triedAt: -Infinity,
+          refuted: false,
+        }
+        : new SharedHistory(server.cells.history, windowMs);
       this.#records.set(server, record);
     }
     return record;
@@ -248,11 +287,13 @@ export class Ejection implements Disposable {
       const record = before.#records.get(server);
       if (record === undefined) continue;
       before.#forget(server);
+      // All but the timer is in shared memory.
+      if (server.cells !== null) continue;
       const { windowMs } = this.#init.options;
       const window = before.#init.options.windowMs === windowMs ? record.window : new FailureWindow(windowMs);
       const { until } = record;
       const timer = server.ejected
-        ? clock.setTimer(() => this.#halfOpen(server), Math.max(0, until - clock.now()))
+        ? clock.setTimer(() => this.#halfOpen(server), Math.max(0, until - this.#now()))
         : null;
       this.#records.set(server, { ...record, window, timer });
     }
@@ -263,8 +304,88 @@ export class Ejection implements Disposable {
     this.#subscription[Symbol.dispose]();
     for (const [server, { timer }] of this.#records) {
       timer?.[Symbol.dispose]();
-      server.setEjected(false);
+      // Workers come and go, and the state of servers stays.
+      if (server.cells === null) server.setEjected(false);
     }
     this.#records.clear();
+  }
+}
+
+/** The same in memory that processes share. */
+class SharedHistory implements History {
+  readonly window: FailureWindow;
+  timer: Disposable | null = null;
+  timerUntil = 0;
+  seenRestoredAt: number;
+  readonly #numbers: Float64Array;
+
+  constructor(numbers: Float64Array, windowMs: number) {
+    this.#numbers = numbers;
+    this.window = new FailureWindow(windowMs, numbers.subarray(8));
+    this.seenRestoredAt = this.restoredAt;
+  }
+
+  get times(): number {
+    return this.#numbers[0]!;
+  }
+
+  set times(times: number) {
+    this.#numbers[0] = times;
+  }
+
+  get restoredAt(): number {
+    return this.#numbers[1]!;
+  }
+
+  set restoredAt(restoredAt: number) {
+    this.#numbers[1] = restoredAt;
+  }
+
+  get rowRank(): number {
+    return this.#numbers[2]!;
+  }
+
+  set rowRank(rowRank: number) {
+    this.#numbers[2] = rowRank;
+  }
+
+  get failedRank(): number {
+    return this.#numbers[3]!;
+  }
+
+  set failedRank(failedRank: number) {
+    this.#numbers[3] = failedRank;
+  }
+
+  get since(): number {
+    return this.#numbers[4]!;
+  }
+
+  set since(since: number) {
+    this.#numbers[4] = since;
+  }
+
+  get until(): number {
+    return this.#numbers[5]!;
+  }
+
+  set until(until: number) {
+    this.#numbers[5] = until;
+  }
+
+  get triedAt(): number {
+    return this.#numbers[6]!;
+  }
+
+  set triedAt(triedAt: number) {
+    this.#numbers[6] = triedAt;
+  }
+
+  get refuted(): boolean {
+    return this.#numbers[7] !== 0;
+  }
+
+  set refuted(refuted: boolean) {
+    this.#numbers[7] = refuted ? 1 : 0;
   }
 }

@@ -31,6 +31,9 @@ import { BUCKET, ENTRY, GROUP, WAYS } from "./table_layout.ts";
 const SPINS = 200;
 const PATIENCE = 100;
 
+/** Never notified: memory of several processes cannot be waited for. */
+const PAUSE = new Int32Array(new SharedArrayBuffer(4));
+
 /** Waits until a group is at rest and returns its version; `version` is the odd one that was found. */
 export function awaitGroup(words: Int32Array, floats: Float64Array, base: number, version: number): number {
   let found = version;
@@ -41,7 +44,7 @@ export function awaitGroup(words: Int32Array, floats: Float64Array, base: number
       spins++;
     } else {
       // Nobody notifies: the writer is done in nanoseconds unless the system has stopped it, and then it needs the processor.
-      Atomics.wait(words, base, found, 1);
+      Atomics.wait(PAUSE, 0, 0, 1);
       if (++waits >= PATIENCE) takeOver(words, floats, base, found);
     }
     const next = Atomics.load(words, base);

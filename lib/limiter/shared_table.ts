@@ -18,6 +18,8 @@ interface SharedTableOptions {
   maxKeys?: number;
   /** How many policies may go on counting, by estimate, when there is no room; at most 128. @default {4} */
   sketches?: number;
+  /** Gives memory of zeros that other processes can have too. @default {a `SharedArrayBuffer`} */
+  allocate?: (byteLength: number) => ArrayBufferLike;
   /** Gives its seeds and its time, so that its counts can be taken over. @internal */
   like?: SharedTable;
 }
@@ -38,7 +40,7 @@ export interface MemoryUse {
  */
 export class SharedTable {
   /** The memory; post it to a Worker and call {@linkcode SharedTable.attach} there. */
-  readonly buffer: SharedArrayBuffer;
+  readonly buffer: ArrayBufferLike;
   /** How many keys are counted exactly. */
   readonly maxKeys: number;
   /** Seed of the fingerprints. @internal */
@@ -61,7 +63,7 @@ export class SharedTable {
   /** The table that has taken over its counts. */
   #heir: SharedTable | null = null;
 
-  private constructor(buffer: SharedArrayBuffer, clock: Clock, offsetMs: number) {
+  private constructor(buffer: ArrayBufferLike, clock: Clock, offsetMs: number) {
     this.buffer = buffer;
     this.#words = new Int32Array(buffer);
     this.#time = new TableClock(this.#words, clock, offsetMs);
@@ -96,7 +98,8 @@ export class SharedTable {
       );
     }
     const size = tableSize(maxKeys, sketches);
-    const buffer = new SharedArrayBuffer(size.byteLength);
+    const { allocate = (byteLength: number) => new SharedArrayBuffer(byteLength) } = options;
+    const buffer = allocate(size.byteLength);
     const words = new Int32Array(buffer);
     words[HEADER.magic] = MAGIC;
     words[HEADER.maxKeys] = maxKeys;
@@ -143,7 +146,7 @@ export class SharedTable {
    *
    * @throws {TypeError} when the memory is not a table of this version
    */
-  static attach(buffer: SharedArrayBuffer, options: { clock: Clock }): SharedTable {
+  static attach(buffer: ArrayBufferLike, options: { clock: Clock }): SharedTable {
     if (buffer.byteLength < HEADER.size * 4 || new Int32Array(buffer)[HEADER.magic] !== MAGIC) {
       throw new TypeError("Cannot attach a table: the memory does not hold one of this version");
     }

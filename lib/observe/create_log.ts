@@ -34,6 +34,8 @@ export interface Log extends Disposable {
   readonly observer: Observer;
   /** The logger of `@std/log`, for lines of one's own: `logger.info("text", { kind: "mine", ... })`. */
   readonly logger: Logger;
+  /** Takes whole lines that the log of another process has made of requests. */
+  accessLines(text: string): void;
   /** Writes what waits to be written. */
   flush(): Promise<void>;
 }
@@ -66,6 +68,7 @@ export function createLog(options: LogOptions): Log {
     observer: new LogObserver({ logger, accessLog: access ? accessLog : null, level }),
     accessLog,
     logger,
+    accessLines: (text) => accessWriter.line(text),
     async flush(): Promise<void> {
       await Promise.all([accessWriter.flush(), eventWriter.flush()]);
     },

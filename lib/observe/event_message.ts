@@ -21,6 +21,7 @@ export function eventLevel(event: ProxyEvent): LogLevel {
   switch (event.kind) {
     case "listening":
     case "admin_listening":
+    case "worker_started":
     case "shutdown":
       return "info";
     case "admin_change":
@@ -53,6 +54,7 @@ export function eventLevel(event: ProxyEvent): LogLevel {
       return !event.available ? "error" : event.dropped > 0 ? "warn" : "info";
     case "listener_recovered":
       return "info";
+    case "worker_ended":
     case "health_check_error":
     case "listener_error":
     case "callback_error":
@@ -124,6 +126,12 @@ export function eventMessage(event: ProxyEvent): string {
       return event.problem === null
         ? `Requests are logged to ${event.path} again`
         : `Cannot log requests to ${event.path}: ${event.problem}; their lines are lost`;
+    case "worker_started":
+      return `Worker ${event.worker} listens again, as process ${event.pid}`;
+    case "worker_ended": {
+      const when = event.restartInMs === 0 ? "now" : `in ${formatDuration(event.restartInMs)}`;
+      return `Worker ${event.worker} is started anew ${when}: ${event.reason}`;
+    }
     case "callback_error":
       return `${event.name} threw: ${event.message}`;
     case "shutdown":

@@ -25,6 +25,8 @@ export type ProxyEvent =
   | AdminChangeEvent
   | AdminRefusalEvent
   | ReloadEvent
+  | WorkerStartedEvent
+  | WorkerEndedEvent
   | ShutdownEvent
   | StoppedEvent;
 
@@ -34,6 +36,28 @@ export interface ListeningEvent {
   readonly kind: "listening";
   /** Where, as `host:port`. */
   readonly addresses: readonly string[];
+}
+
+/** A worker has taken the place of another one, and listens. */
+export interface WorkerStartedEvent {
+  /** Tells this event from others. */
+  readonly kind: "worker_started";
+  /** Which of the workers, from 1 on. */
+  readonly worker: number;
+  /** The process that it is. */
+  readonly pid: number;
+}
+
+/** A worker has ended, or was ended because it did not respond any more; another one takes its place. */
+export interface WorkerEndedEvent {
+  /** Tells this event from others. */
+  readonly kind: "worker_ended";
+  /** Which of the workers, from 1 on. */
+  readonly worker: number;
+  /** Why, as the end of a sentence. */
+  readonly reason: string;
+  /** When another one is started. */
+  readonly restartInMs: number;
 }
 
 /** The module of the configuration exports something that is no key of a configuration. */

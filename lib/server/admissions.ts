@@ -65,6 +65,11 @@ export class Admissions implements Disposable {
       this.#table = null;
       return;
     }
+    const { shared = null } = parts;
+    if (shared !== null && shared.role === "worker") {
+      this.#table = SharedTable.attach(shared.table()!, { clock });
+      return;
+    }
     const all = before === null ? this.#counted : this.#counted.union(before.#counted);
     const spare = like === null ? -1 : like.maxKeys - maxKeys;
     if (like !== null && spare >= 0 && spare <= maxKeys * MOST_SPARE && all.size <= like.sketches) {
@@ -77,6 +82,7 @@ export class Admissions implements Disposable {
         maxKeys,
         sketches: policies.length,
         ...(like === null ? {} : { like }),
+        ...(shared === null ? {} : { allocate: (byteLength) => shared.createTable(byteLength) }),
       });
     }
   }
@@ -88,6 +94,11 @@ export class Admissions implements Disposable {
     }
     if (this.#table === null || before.#table === null || this.#table === before.#table) return;
     this.#table.takeOver(before.#table);
+  }
+
+  /** The memory of the table; `null` when nothing is limited. */
+  get buffer(): ArrayBufferLike | null {
+    return this.#table === null ? null : this.#table.buffer;
   }
 
   /** How full the table is; `null` when nothing is limited. */

@@ -9,6 +9,7 @@ import type { StreamHandler } from "../proxy/client_stream.ts";
 import { CLIENT_IDLE_MS } from "./data_plane.ts";
 import type { Opened, ReloadOutcome } from "./generations.ts";
 import { keepAlive, RunningProxy } from "./running_proxy.ts";
+import { alone } from "./workers/find_worker_problems.ts";
 import { completeOptions, type ProxyParts, type ServeOptions } from "./serve_options.ts";
 
 /**
@@ -59,7 +60,7 @@ export interface ProxyHandler extends Pick<RunningProxy, keyof RunningProxy> {
  * ```
  */
 export function createHandler<State>(config: ProxyConfig<State>, options: ServeOptions = {}): ProxyHandler {
-  const proxy = new HandledProxy(resolveConfig(config), completeOptions(options));
+  const proxy = new HandledProxy(alone(resolveConfig(config)), completeOptions(options));
   const handle = (request: Request, info: Deno.ServeHandlerInfo): Promise<Response> =>
     proxy.handle(request, info);
   return withMembers(handle, proxy) as ProxyHandler;

@@ -124,6 +124,11 @@ export class DataPlane implements AsyncDisposable {
     };
   }
 
+  /** What workers need to serve this configuration. @internal */
+  get placed(): { readonly pools: ReadonlyMap<string, PoolPlane>; readonly table: ArrayBufferLike | null } {
+    return { pools: this.#poolPlanes, table: this.#admissions.buffer };
+  }
+
   /** Finds the servers of every pool and checks each new one once; bounded by the timeouts of both. */
   async start(): Promise<void> {
     await this.#stores.load();
@@ -179,6 +184,12 @@ export class DataPlane implements AsyncDisposable {
     }
     const opened = this.#openLog = this.#stack.use(openAccessLog(accessLog, this.#parts));
     return { log: opened.log, headers: accessLog.headers };
+  }
+
+  /** Takes lines of a worker for the access log; `false` where the configuration has none. */
+  accessLines(text: string): boolean {
+    this.#openLog?.lines(text);
+    return this.#openLog !== null;
   }
 
   /** Opens the file of the access log anew, after somebody has moved it away; does nothing where there is none. */

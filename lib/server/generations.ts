@@ -53,7 +53,9 @@ export interface Opened {
 /** What the owner of the configurations does when one takes the place of another. */
 interface GenerationOwner {
   /** Opens what a configuration needs; throws when it cannot. */
-  open(config: ResolvedConfig): Promise<Opened>;
+  open(config: ResolvedConfig, plane: DataPlane): Promise<Opened>;
+  /** How many requests run elsewhere. */
+  running?(): number;
 }
 
 /** A configuration to be run, and where it is from. */
@@ -100,6 +102,11 @@ export class Generations implements StreamHandler, AsyncDisposable {
     return this.#current.config;
   }
 
+  /** The one that takes new requests. */
+  get plane(): DataPlane {
+    return this.#current;
+  }
+
   get runtime(): ExchangeRuntime {
     return this.#runtime;
   }
@@ -115,7 +122,7 @@ export class Generations implements StreamHandler, AsyncDisposable {
 
   /** How many requests are not over. */
   get running(): number {
-    let count = this.#runtime.running.size;
+    let count = this.#runtime.running.size + (this.#owner.running?.() ?? 0);
     for (const { runtime: { running } } of this.#former) count += running.size;
     return count;
   }
@@ -213,7 +220,7 @@ export class Generations implements StreamHandler, AsyncDisposable {
     let opened: Opened | null = null;
     try {
       await plane.start();
-      opened = await this.#owner.open(config);
+      opened = await this.#owner.open(config, plane);
       if (this.#stopping) throw new Error("the proxy stops");
     } catch (error) {
       opened?.cancel();

@@ -11,6 +11,8 @@ import type { ProxyParts } from "./serve_options.ts";
 /** An access log that is open. */
 export interface OpenAccessLog extends AsyncDisposable {
   readonly log: AccessLog;
+  /** Takes lines that another process has made. */
+  lines(text: string): void;
   /** Opens its file anew, after somebody has moved it away; does nothing where there is none. */
   reopen(): void;
 }
@@ -36,6 +38,7 @@ export function openAccessLog(
     });
     return {
       log: open(file),
+      lines: (text) => text.split("\n").forEach((line) => file.log(line)),
       reopen: () => file.reopen(),
       [Symbol.asyncDispose]: () => Promise.resolve(file[Symbol.dispose]()),
     };
@@ -47,6 +50,7 @@ export function openAccessLog(
   });
   return {
     log: open({ log: (line) => writer.line(line) }),
+    lines: (text) => writer.line(text),
     reopen: () => {},
     [Symbol.asyncDispose]: async () => {
       await atMostASecond(writer.flush(), clock);

@@ -18,7 +18,7 @@ import { RetryBudget } from "../proxy/retry_budget.ts";
 import type { RetryPolicy } from "../config/retry_options.ts";
 import type { RetryRuntime } from "../proxy/proxy_runtime.ts";
 import type { ProxyMetrics } from "./proxy_metrics.ts";
-import type { ProxyParts } from "./serve_options.ts";
+import type { PlacedPool, ProxyParts, SharedParts } from "./serve_options.ts";
 import type { Transports, TransportSource } from "./transports.ts";
 
 /** Puts retries to work, with a budget of their own. */
@@ -50,6 +50,8 @@ export class PoolPlane implements AsyncDisposable {
   readonly #balancer: LoadBalancer;
   readonly #discovery: Discovery | null;
   readonly #transports: Transports;
+  readonly #shared: SharedParts | null;
+  readonly #secret: string | null;
   readonly #metrics: ProxyMetrics | null;
   readonly #meter: PoolMeter | null;
 
@@ -60,12 +62,18 @@ export class PoolPlane implements AsyncDisposable {
     this.#resolved = resolved;
     this.#observer = parts.observer;
     this.#transports = transports;
+    const { shared = null } = parts;
+    const placed = shared === null || shared.role === "supervisor" ? null : shared.pool(name);
     const pool = this.#pool = new Pool({
       name,
-      servers: [...servers, ...found(resolved, before)],
+      servers: placed?.servers ?? [...servers, ...found(resolved, before)],
       resolve: resolveServer(resolved.way),
       before: before === null ? null : before.#pool,
+      shared: shared?.servers ?? null,
+      slot: placed?.slot,
     });
+    this.#shared = shared;
+    this.#secret = placed?.secret ?? resolved.sticky?.secret ?? null;
     this.#metrics = parts.metrics;
     this.#meter = this.#metrics?.pool(name) ?? null;
     pool.subscribe({
@@ -110,6 +118,15 @@ export class PoolPlane implements AsyncDisposable {
     for (const server of this.#pool.servers) this.#count(server);
   }
 
+  get #isWorker(): boolean {
+    return this.#shared !== null && this.#shared.role === "worker";
+  }
+
+  /** The pool as workers have to have it. */
+  get placed(): PlacedPool {
+    return { slot: this.#pool.slot!, servers: this.#pool.placed, secret: this.#secret };
+  }
+
   #count(server: Server): void {
     if (this.#metrics === null) return;
     let meter = this.#meterOf(server);
@@ -126,6 +143,7 @@ export class PoolPlane implements AsyncDisposable {
     this.#transports.meters.delete(server.peer);
     this.#meterOf(server)?.[Symbol.dispose]();
     this.#meter?.servers.delete(server);
+    if (this.#shared !== null && server.cells !== null) this.#shared.servers.free(server.cells.slot);
   }
 
   #meterOf(server: Server): ServerMeter | undefined {
@@ -142,7 +160,8 @@ export class PoolPlane implements AsyncDisposable {
     return new LoadBalancer({
       pool: this.#pool,
       ...balancing,
-      sticky,
+      sticky: sticky === null ? null : { ...sticky, secret: this.#secret! },
+      worker: this.#isWorker,
       clock,
       random,
       onHealthChange: (server, healthy, reason) => this.#healthChanged(server, healthy, reason),
@@ -162,7 +181,7 @@ export class PoolPlane implements AsyncDisposable {
 
   #createDiscovery({ clock, random }: ProxyParts): Discovery | null {
     const { discovery } = this.#resolved.balancing;
-    if (discovery === null) return null;
+    if (discovery === null || this.#isWorker) return null;
     const { discover, intervalMs, timeoutMs } = discovery;
     return new Discovery({
       pool: this.#pool,

@@ -4,6 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import { DeadlineWheel } from "../core/deadline_wheel.ts";
 import { NamedPeers } from "../proxy/named_peers.ts";
 import { ProxyMetrics } from "./proxy_metrics.ts";
+import type { SharedServers } from "../upstream/shared_servers.ts";
 import type { ProxyParts } from "./serve_options.ts";
 import { ProxyServices, Transports } from "./transports.ts";
 
@@ -17,14 +18,20 @@ export class ProxyResources implements AsyncDisposable {
   readonly services: ProxyServices;
   readonly namedPeers: NamedPeers;
   /** How many requests have arrived. */
-  readonly count: { arrived: number } = { arrived: 0 };
+  readonly count: { arrived: number };
   /** By what requests are known that come back. */
-  readonly instanceId: string = crypto.randomUUID().slice(0, 18);
+  readonly instanceId: string;
   readonly #clock: Clock;
   readonly #stack = new AsyncDisposableStack();
   #metrics: ProxyMetrics | null = null;
 
-  constructor({ clock, random }: ProxyParts) {
+  constructor({ clock, random, shared = null }: ProxyParts) {
+    this.count = shared === null
+      ? { arrived: 0 }
+      : shared.role === "worker"
+      ? shared.servers.arrivals
+      : arrivalsOfAll(shared.servers);
+    this.instanceId = shared?.instanceId ?? crypto.randomUUID().slice(0, 18);
     this.#clock = clock;
     const wheel = this.wheel = this.#stack.use(new DeadlineWheel({ clock, tickMs: TICK_MS }));
     const transports = this.transports = this.#stack.use(new Transports({ clock, wheel }));
@@ -41,4 +48,9 @@ export class ProxyResources implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
+}
+
+/** What arrives at workers; a supervisor takes no requests. */
+function arrivalsOfAll(servers: SharedServers): { arrived: number } {
+  return Object.defineProperty({ arrived: 0 }, "arrived", { get: () => servers.arrived, set: () => {} });
 }

@@ -4,25 +4,33 @@ import { callAside } from "../core/callback.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import { Administration, type SteeredProxy } from "./administration.ts";
+import type { DataPlane } from "./data_plane.ts";
 import type { Opened } from "./generations.ts";
 import { Listeners } from "./listeners.ts";
 import { keepAlive, RunningProxy } from "./running_proxy.ts";
 import type { ProxyParts } from "./serve_options.ts";
+import { SupervisorMemory } from "./workers/supervisor_memory.ts";
+import { Workers } from "./workers/workers.ts";
 
 /** A running proxy. */
 export class ProxyServer extends RunningProxy {
   /** `null` without an admin listener. */
   readonly #admin: Administration | null;
-  readonly #listeners: Listeners;
+  /** `null` where workers listen. */
+  readonly #listeners: Listeners | null;
+  readonly #workers: Workers | null;
   /** Nothing else may keep the process while checks or a listener wait. */
   #alive: Disposable | null = null;
 
   /** @internal Use `serve`. */
   constructor(config: ResolvedConfig, parts: ProxyParts) {
     const admin = config.admin === null ? null : new Administration(config.admin, parts);
-    super(config, { ...parts, observer: admin?.events ?? parts.observer });
+    const { workers = null, shared = null } = parts;
+    const memory = workers === null ? null : new SupervisorMemory();
+    super(config, { ...parts, observer: admin?.events ?? parts.observer, shared: memory ?? shared });
     this.#admin = admin;
-    this.#listeners = new Listeners(this.parts, this.generations);
+    this.#listeners = workers === null ? new Listeners(this.parts, this.generations) : null;
+    this.#workers = workers === null ? null : new Workers(workers, this.parts, memory!);
   }
 
   /** @internal Checks all servers once, then opens the listeners. */
@@ -31,7 +39,8 @@ export class ProxyServer extends RunningProxy {
     try {
       await this.#admin?.open(this.#steered());
       await this.generations.start();
-      const opened = await this.open(this.generations.config);
+      const { config, plane } = this.generations;
+      const opened = await this.open(config, plane);
       await opened.commit();
     } catch (error) {
       await this.#cut();
@@ -41,8 +50,8 @@ export class ProxyServer extends RunningProxy {
   }
 
   /** @internal */
-  protected override async open(config: ResolvedConfig): Promise<Opened> {
-    const opened = await this.#listeners.open(config);
+  protected override async open(config: ResolvedConfig, plane: DataPlane): Promise<Opened> {
+    const opened = await (this.#workers?.open(config, plane) ?? this.#listeners!.open(config));
     const commit = async (): Promise<void> => {
       const before = this.addresses.join();
       await opened.commit();
@@ -64,7 +73,7 @@ export class ProxyServer extends RunningProxy {
 
   /** Where clients reach it, as `host:port` or `unix:/path`; with the ports that were given for port 0. */
   get addresses(): readonly string[] {
-    return this.#listeners.addresses;
+    return this.#workers?.addresses ?? this.#listeners!.addresses;
   }
 
   /** Where it is watched and steered, as `host:port` or `unix:/path`; `null` without an admin listener. */
@@ -89,14 +98,30 @@ export class ProxyServer extends RunningProxy {
 
   /** @internal */
   protected override async stop(reason: string): Promise<number> {
-    const abandoned = await this.generations.drain(reason, () => this.#listeners.stop());
+    const abandoned = await (this.#workers === null
+      ? this.generations.drain(reason, () => this.#listeners!.stop())
+      : this.#stopWorkers(this.#workers, reason));
     await this.#cut();
     return abandoned;
   }
 
+  async #stopWorkers(workers: Workers, reason: string): Promise<number> {
+    const { running: runningRequests, config: { shutdownDelayMs, gracePeriodMs } } = this.generations;
+    const event = { kind: "shutdown", reason, runningRequests, gracePeriodMs } as const;
+    this.parts.observer.event({ ...event, delayMs: shutdownDelayMs });
+    await workers.stop(reason, shutdownDelayMs + gracePeriodMs);
+    return workers.abandonedRequests;
+  }
+
+  /** @internal */
+  protected override get runningElsewhere(): number {
+    return this.#workers?.running ?? 0;
+  }
+
   /** Ends everything at once. */
   async #cut(): Promise<void> {
-    this.#listeners.cut();
+    this.#listeners?.cut();
+    await this.#workers?.cut();
     try {
       await this.#admin?.[Symbol.asyncDispose]();
       await this.generations[Symbol.asyncDispose]();

@@ -5,6 +5,7 @@ import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
 import type { MetricsFormat } from "../observe/metrics/exposition.ts";
 import type { Pool } from "../upstream/pool.ts";
+import type { DataPlane } from "./data_plane.ts";
 import { Generations, type Opened, type ReloadOutcome } from "./generations.ts";
 import type { ProxyParts } from "./serve_options.ts";
 
@@ -20,7 +21,10 @@ export abstract class RunningProxy implements AsyncDisposable {
   /** @internal Use `serve` or `createHandler`. */
   constructor(config: ResolvedConfig, parts: ProxyParts) {
     this.parts = parts;
-    this.generations = new Generations(config, parts, { open: (next) => this.open(next) });
+    this.generations = new Generations(config, parts, {
+      open: (next, plane) => this.open(next, plane),
+      running: () => this.runningElsewhere,
+    });
   }
 
   /** Resolves when the proxy has stopped. */
@@ -36,6 +40,11 @@ export abstract class RunningProxy implements AsyncDisposable {
   /** The configuration that runs: its number, since when, and a SHA-256 of it. */
   get configuration(): ConfigurationInfo {
     return this.generations.info;
+  }
+
+  /** How many requests are not over. */
+  get running(): number {
+    return this.generations.running;
   }
 
   /** How many configurations that were replaced still serve their last requests. */
@@ -112,7 +121,12 @@ export abstract class RunningProxy implements AsyncDisposable {
   }
 
   /** @internal Opens what another configuration needs, before it is used. */
-  protected abstract open(config: ResolvedConfig): Promise<Opened>;
+  protected abstract open(config: ResolvedConfig, plane: DataPlane): Promise<Opened>;
+
+  /** @internal Requests that other processes serve for it. */
+  protected get runningElsewhere(): number {
+    return 0;
+  }
 
   /** @internal Ends everything; `null` when it was never begun. */
   protected abstract stop(reason: string): Promise<number | null>;

@@ -3,6 +3,7 @@
 import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import { resolveConfig } from "../config/resolve_config.ts";
 import { ProxyServer } from "./proxy_server.ts";
+import { alone } from "./workers/find_worker_problems.ts";
 import { completeOptions, type ProxyParts, type ServeOptions } from "./serve_options.ts";
 
 /**
@@ -10,7 +11,9 @@ import { completeOptions, type ProxyParts, type ServeOptions } from "./serve_opt
  *
  * Servers that have a health check are checked once before, so that the first request does not find a dead one.
  *
- * @throws {ConfigError} when the configuration has mistakes; it lists all of them
+ * Serves in this process alone: workers load a configuration by the path of its module, which only the program has.
+ *
+ * @throws {ConfigError} when the configuration has mistakes, or several workers; it lists all of them
  * @throws {ListenError} when an address cannot be listened at
  *
  * @example
@@ -31,7 +34,7 @@ export async function serve<State>(
   config: ProxyConfig<State>,
   options: ServeOptions = {},
 ): Promise<ProxyServer> {
-  return await startProxy(resolveConfig(config), completeOptions(options));
+  return await startProxy(alone(resolveConfig(config)), completeOptions(options));
 }
 
 /** Starts a proxy from a configuration that has been resolved already. */

@@ -5,6 +5,8 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { type Random, systemRandom } from "../core/random.ts";
 import type { AccessLog } from "../observe/access_log.ts";
 import { createLog } from "../observe/create_log.ts";
+import type { ServerInit } from "../upstream/server_spec.ts";
+import type { SharedServers } from "../upstream/shared_servers.ts";
 import { GuardedObserver, type Observer, silentObserver } from "../observe/observer.ts";
 
 /** What {@linkcode serve} and {@linkcode createHandler} take beside the configuration. */
@@ -44,6 +46,60 @@ export interface ProxyParts extends Required<Omit<ServeOptions, "log">> {
   readonly accessLog?: AccessLog | null;
   /** Called when nothing is logged any more. */
   readonly closeLog?: () => Promise<void>;
+  /** What several processes have in common; `null` where there is one. @default {null} */
+  readonly shared?: SharedParts | null;
+  /** How workers are run; `null` where this process serves alone, or is one. @default {null} */
+  readonly workers?: WorkersSetup | null;
+}
+
+/** How the program has its workers run. */
+export interface WorkersSetup {
+  /** Starts a process of the program that becomes a worker. */
+  readonly command: () => Deno.Command;
+  /** What the program was run with: workers load the same configuration. */
+  readonly options: unknown;
+  /** Takes lines of the access log where the configuration has none of its own. */
+  readonly accessLines?: ((text: string) => void) | undefined;
+  /** Takes what the runtime of a worker writes. */
+  readonly strayLine: (line: string) => void;
+}
+
+/** What the processes of one proxy have in common. */
+export type SharedParts = SupervisorParts | WorkerParts;
+
+/** What the process has that looks after the workers, and takes no requests. */
+export interface SupervisorParts {
+  readonly role: "supervisor";
+  readonly servers: SharedServers;
+  /** By what requests are known that come back. */
+  readonly instanceId: string;
+  /** Makes memory for the counts of a limiter. */
+  createTable(byteLength: number): ArrayBuffer;
+}
+
+/** What a process has that takes requests. */
+export interface WorkerParts {
+  readonly role: "worker";
+  readonly servers: SharedServers;
+  /** By what requests are known that come back, to whatever worker. */
+  readonly instanceId: string;
+  /** The counts of the limiter; `null` when nothing is limited. */
+  table(): ArrayBuffer | null;
+  /** A pool as the supervisor has it. */
+  pool(name: string): PlacedPool;
+}
+
+/** A pool as the supervisor has it. */
+export interface PlacedPool {
+  readonly slot: number;
+  readonly servers: readonly PlacedServer[];
+  /** Secret of its sticky sessions, which a configuration may make up; `null` without them. */
+  readonly secret: string | null;
+}
+
+/** A server, and where its state is. */
+export interface PlacedServer extends ServerInit {
+  readonly slot: number;
 }
 
 /** How long the last lines of a log may take when nobody reads them. */

@@ -2,6 +2,7 @@
 
 import { callAside, tellStrayError } from "../core/callback.ts";
 import { PoolState, Server } from "./server.ts";
+import type { SharedServers } from "./shared_servers.ts";
 import {
   checkServerInit,
   resolvePlainServer,
@@ -39,6 +40,10 @@ export interface PoolInit {
    * {@linkcode Pool.takeOver} is called. @internal
    */
   before?: Pool | null;
+  /** Where the state of servers is that other processes use as well; `null` when there is one. @internal */
+  shared?: SharedServers | null;
+  /** The slot of the pool in there, where the supervisor has chosen one. @internal */
+  slot?: number | undefined;
 }
 
 /** What {@linkcode Pool.replaceServers} changed. */
@@ -56,7 +61,7 @@ export class Pool implements Disposable {
   /** Name of the pool. */
   readonly name: string;
   readonly #resolve: ResolveServer;
-  readonly #state = new PoolState();
+  readonly #state: PoolState;
   readonly #byId = new Map<string, Server>();
   readonly #leaving = new Map<Server, () => void>();
   readonly #listeners = new Set<PoolListener>();
@@ -70,9 +75,11 @@ export class Pool implements Disposable {
    *
    * @throws {TypeError} when a server is invalid or appears twice
    */
-  constructor({ name, servers, resolve = resolvePlainServer, before = null }: PoolInit) {
+  constructor(init: PoolInit) {
+    const { name, servers, resolve = resolvePlainServer, before = null, shared = null, slot } = init;
     this.name = name;
     this.#before = before;
+    this.#state = new PoolState(shared, slot ?? before?.slot);
     this.#resolve = resolve;
     this.#state.onIdle = (server) => this.#removed(server);
     for (const server of servers) this.#insert(this.#completed(server));
@@ -112,6 +119,38 @@ export class Pool implements Disposable {
   /** Called when a server has one request more or less in flight; set for algorithms that choose by that. */
   set onLoad(callback: ((server: Server) => void) | null) {
     this.#state.onLoad = callback;
+  }
+
+  /** Called when members have changed, or what they are configured to. @internal */
+  set onMembers(callback: (() => void) | null) {
+    this.#state.onMembers = callback;
+  }
+
+  /** Most requests in flight that processes let in together. @internal */
+  set maxInFlight(most: number) {
+    this.#state.maxInFlight = most;
+  }
+
+  /** Where its servers' state is; `null` when there is one process. @internal */
+  get shared(): SharedServers | null {
+    return this.#state.shared;
+  }
+
+  /** Its slot there. @internal */
+  get slot(): number | undefined {
+    return this.#state.cells?.slot;
+  }
+
+  /** What other processes need to have the same servers. @internal */
+  get placed(): readonly (ServerInit & { readonly slot: number })[] {
+    return this.#servers.map((server) => {
+      const { id, peer, weight, backup, tags, maxInFlight } = server;
+      const configured = this.#adopted.get(server);
+      const now = configured === undefined
+        ? { weight, backup, tags, maxInFlight }
+        : { ...PLAIN, ...configured };
+      return { ...now, id, peer, slot: server.cells!.slot };
+    });
   }
 
   /** The member with this address. */
@@ -210,7 +249,7 @@ export class Pool implements Disposable {
     this.#byId.clear();
     for (const init of wanted) {
       const known = before.get(init.id);
-      if (known !== undefined && samePeer(known.peer, init.peer)) {
+      if (known !== undefined && samePeer(known.peer, init.peer) && sameSlot(known, init)) {
         before.delete(init.id);
         if (this.#adopted.has(known)) this.#adopted.set(known, init);
         else known.configure({ ...PLAIN, ...init });
@@ -331,6 +370,11 @@ export class Pool implements Disposable {
 
 /** What a server is where nothing else is said. */
 const PLAIN = { weight: 1, backup: false, tags: [], maxInFlight: Infinity };
+
+/** A server that has left and come back has another place in shared memory. */
+function sameSlot({ cells }: Server, { slot }: ServerInit): boolean {
+  return slot === undefined || cells?.slot === slot;
+}
 
 /** Whether two peers have the same address and the same TLS. */
 function samePeer(a: ServerInit["peer"], b: ServerInit["peer"]): boolean {

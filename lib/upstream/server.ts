@@ -4,9 +4,17 @@ import { Lease } from "../core/lease.ts";
 import { type Ineligibility, ineligibility, isAvailable, type Standing } from "./eligibility.ts";
 import type { Peer } from "./peer.ts";
 import { checkServerInit, type ServerInit } from "./server_spec.ts";
+import type { SharedCells, SharedServers } from "./shared_servers.ts";
 
 /** What active checks found: `checking` is a server that was not checked yet. */
 export type Health = "up" | "down" | "checking";
+
+/** By the number that stands for it in shared memory. */
+const HEALTHS: readonly Health[] = ["up", "down", "checking"];
+
+/** The numbers of {@linkcode Server.ejected} and {@linkcode Server.halfOpen} in shared memory. */
+const EJECTED = 1;
+const HALF_OPEN = 2;
 
 /**
  * How a request to a server ended: `failure` without a response, or with one that blames the server or what is behind
@@ -47,6 +55,8 @@ export class Server implements Standing {
   #requests = 0;
   #failures = 0;
   #consecutiveFailures = 0;
+  /** What it shares with other processes, in place of its own numbers; `null` when there is one process. */
+  readonly #cells: SharedCells | null;
 
   /**
    * Makes a server that is up, enabled and idle.
@@ -59,6 +69,8 @@ export class Server implements Standing {
     this.peer = peer;
     this.#state = state;
     checkServerInit(init);
+    const { shared } = state;
+    this.#cells = shared === null ? null : shared.cells(init.slot ?? shared.allocate());
     this.#weight = weight;
     this.#backup = backup;
     this.#tags = tags;
@@ -73,7 +85,7 @@ export class Server implements Standing {
 
   /** Share of the requests now: smaller than {@linkcode weight} during a slow start. */
   get effectiveWeight(): number {
-    return this.#weight * this.#ramp;
+    return this.#weight * (this.#cells === null ? this.#ramp : this.#cells.ramp);
   }
 
   /** Used only when no primary server can be used. */
@@ -93,15 +105,15 @@ export class Server implements Standing {
 
   /** Requests in flight. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#cells === null ? this.#inFlight : this.#cells.inFlight;
   }
 
   get enabled(): boolean {
-    return this.#enabled;
+    return this.#cells === null ? this.#enabled : !this.#cells.disabled;
   }
 
   get draining(): boolean {
-    return this.#draining || this.#leaving;
+    return this.#leaving || (this.#cells === null ? this.#draining : this.#cells.draining);
   }
 
   /** Whether it was removed, and finishes its requests. */
@@ -111,23 +123,25 @@ export class Server implements Standing {
 
   /** What active checks found. */
   get health(): Health {
-    return this.#health;
+    return this.#cells === null ? this.#health : HEALTHS[this.#cells.health]!;
   }
 
   get healthy(): boolean {
-    return this.#health === "up";
+    return this.#cells === null ? this.#health === "up" : this.#cells.health === 0;
   }
 
   get ejected(): boolean {
-    return this.#ejected;
+    return this.#cells === null ? this.#ejected : this.#cells.ejection === EJECTED;
   }
 
   /** Whether it gets one request at a time after an ejection, until one gets a response. */
   get halfOpen(): boolean {
-    return this.#halfOpen;
+    return this.#cells === null ? this.#halfOpen : this.#cells.ejection === HALF_OPEN;
   }
 
   get full(): boolean {
+    const cells = this.#cells;
+    if (cells !== null) return cells.inFlight >= this.#maxInFlight || cells.tried;
     return this.#inFlight >= this.#maxInFlight || this.#trial !== null;
   }
 
@@ -138,17 +152,22 @@ export class Server implements Standing {
 
   /** Requests that have ended since the server was added. */
   get requests(): number {
-    return this.#requests;
+    return this.#cells === null ? this.#requests : this.#cells.requests;
   }
 
   /** How many of {@linkcode requests} failed. */
   get failures(): number {
-    return this.#failures;
+    return this.#cells === null ? this.#failures : this.#cells.failures;
   }
 
   /** Failures since the last success, or since the last ejection ended. */
   get consecutiveFailures(): number {
-    return this.#consecutiveFailures;
+    return this.#cells === null ? this.#consecutiveFailures : this.#cells.failuresInARow;
+  }
+
+  /** What it shares with other processes; `null` when there is one process. @internal */
+  get cells(): SharedCells | null {
+    return this.#cells;
   }
 
   /** Why it may not be sent a request now; `null` when it may. */
@@ -163,8 +182,42 @@ export class Server implements Standing {
 
   /** Counts a request in; releasing the lease counts it out. Does not ask whether the server is eligible. */
   acquire(): Lease {
-    if (this.#halfOpen) return this.acquireTrial();
+    if (this.halfOpen) return this.acquireTrial();
     return this.#acquire(this.#giveBack);
+  }
+
+  /** @internal Does the same; `null` when another process has made the server or its pool full since it was chosen. */
+  tryAcquire(): Lease | null {
+    const cells = this.#cells;
+    if (cells === null) return this.acquire();
+    if (this.halfOpen) return this.tryAcquireTrial();
+    return this.#enter(cells) ? new Lease(this.#giveBack) : null;
+  }
+
+  /** @internal As {@linkcode acquireTrial}; `null` when a request of another process tries the server. */
+  tryAcquireTrial(): Lease | null {
+    const cells = this.#cells;
+    if (cells === null) return this.acquireTrial();
+    if (!cells.beginTrial()) return null;
+    if (this.#enter(cells)) {
+      return new Lease(() => {
+        cells.endTrial();
+        this.#release();
+      });
+    }
+    cells.endTrial();
+    return null;
+  }
+
+  #enter(cells: SharedCells): boolean {
+    const state = this.#state;
+    if (!state.enter()) return false;
+    if (!cells.enter(this.#maxInFlight)) {
+      state.leave();
+      return false;
+    }
+    if (state.onLoad !== null) state.onLoad(this);
+    return true;
   }
 
   /** @internal Does the same for a trial request after an ejection; the server is full as long as it runs. */
@@ -179,8 +232,9 @@ export class Server implements Standing {
 
   #acquire(giveBack: () => void): Lease {
     const state = this.#state;
-    this.#inFlight++;
-    state.inFlight++;
+    if (this.#cells === null) this.#inFlight++;
+    else this.#cells.enter(Infinity);
+    state.add(1);
     if (state.onLoad !== null) state.onLoad(this);
     if (this.#former.length > 0) this.#tellFormer(1);
     return new Lease(giveBack);
@@ -188,7 +242,7 @@ export class Server implements Standing {
 
   #tellFormer(count: 1 | -1): void {
     for (const state of this.#former) {
-      state.inFlight += count;
+      state.add(count);
       state.onLoad?.(this);
       if (count < 0) state.onRoom?.();
     }
@@ -196,6 +250,13 @@ export class Server implements Standing {
 
   /** Counts a request that has ended. */
   count(outcome: Outcome): void {
+    const cells = this.#cells;
+    if (cells !== null) {
+      cells.countRequest();
+      if (outcome === "success") cells.forgetFailures();
+      if (outcome === "failure") cells.countFailure();
+      return;
+    }
     this.#requests++;
     if (outcome === "success") this.#consecutiveFailures = 0;
     if (outcome !== "failure") return;
@@ -204,14 +265,16 @@ export class Server implements Standing {
   }
 
   #release(): void {
-    if (this.#inFlight === 0) throw new RangeError(`Cannot release a lease of "${this.id}": none is taken`);
-    this.#inFlight--;
+    const own = this.#cells === null ? this.#inFlight : this.#cells.ownInFlight;
+    if (own === 0) throw new RangeError(`Cannot release a lease of "${this.id}": none is taken`);
     const state = this.#state;
-    state.inFlight--;
+    if (this.#cells === null) this.#inFlight--;
+    else this.#cells.leave();
+    state.leave();
     if (state.onLoad !== null) state.onLoad(this);
     if (state.onRoom !== null) state.onRoom();
     if (this.#former.length > 0) this.#tellFormer(-1);
-    if (this.#leaving && this.#inFlight === 0) state.onIdle?.(this);
+    if (this.#leaving && own === 1) state.onIdle?.(this);
   }
 
   /** @internal Whether it is a member of the pool with this state, and of no later one. */
@@ -223,7 +286,7 @@ export class Server implements Standing {
   join(state: PoolState): void {
     this.#former = Object.freeze([...this.#former, this.#state]);
     this.#state = state;
-    state.inFlight += this.#inFlight;
+    state.add(this.#inFlight);
   }
 
   /**
@@ -235,7 +298,7 @@ export class Server implements Standing {
   part(state: PoolState): boolean {
     if (this.#state === state) return false;
     const former = this.#former.filter((each) => each !== state);
-    if (former.length < this.#former.length) state.inFlight -= this.#inFlight;
+    if (former.length < this.#former.length) state.add(-this.#inFlight);
     this.#former = former.length === 0 ? NONE : Object.freeze(former);
     return true;
   }
@@ -247,15 +310,17 @@ export class Server implements Standing {
 
   /** @internal By `Pool.setEnabled`. */
   setEnabled(enabled: boolean): void {
-    if (this.#enabled === enabled) return;
-    this.#enabled = enabled;
+    if (this.enabled === enabled) return;
+    if (this.#cells === null) this.#enabled = enabled;
+    else this.#cells.disabled = !enabled;
     this.#changed();
   }
 
   /** @internal By `Pool.setDraining`. */
   setDraining(draining: boolean): void {
-    if (this.#draining === draining) return;
-    this.#draining = draining;
+    if ((this.#cells === null ? this.#draining : this.#cells.draining) === draining) return;
+    if (this.#cells === null) this.#draining = draining;
+    else this.#cells.draining = draining;
     this.#changed();
   }
 
@@ -283,25 +348,34 @@ export class Server implements Standing {
 
   /** @internal By the health checker. */
   setHealth(health: Health): void {
-    if (this.#health === health) return;
-    this.#health = health;
+    if (this.health === health) return;
+    if (this.#cells === null) this.#health = health;
+    else this.#cells.health = HEALTHS.indexOf(health);
     this.#changed();
   }
 
-  /** @internal By the ejection of failing servers. */
-  setEjected(ejected: boolean, halfOpen = false): void {
-    if (this.#ejected === ejected && this.#halfOpen === halfOpen) return;
+  /** @internal By the ejection of failing servers; `false` when it was so already. */
+  setEjected(ejected: boolean, halfOpen = false): boolean {
+    if (this.ejected === ejected && this.halfOpen === halfOpen) return false;
+    const cells = this.#cells;
+    if (cells !== null) {
+      if (!cells.changeEjection(cells.ejection, ejected ? EJECTED : halfOpen ? HALF_OPEN : 0)) return false;
+      cells.endTrial(true);
+      cells.forgetFailures();
+    }
     this.#ejected = ejected;
     this.#halfOpen = halfOpen;
     this.#trial = null;
     this.#consecutiveFailures = 0;
     this.#changed();
+    return true;
   }
 
   /** @internal By slow start: the share of {@linkcode weight} that counts, above 0 and at most 1. */
   setRamp(ramp: number): void {
-    if (this.#ramp === ramp) return;
-    this.#ramp = ramp;
+    if ((this.#cells === null ? this.#ramp : this.#cells.ramp) === ramp) return;
+    if (this.#cells === null) this.#ramp = ramp;
+    else this.#cells.ramp = ramp;
     this.#changed();
   }
 }
@@ -310,22 +384,62 @@ const NONE: readonly PoolState[] = Object.freeze([]);
 
 /** What the servers of a pool share: counters and callbacks. Servers know this and not the pool. */
 export class PoolState {
-  /** Grows with every change that may change which server is chosen. */
-  version = 0;
   /** Grows when servers are added or removed, or change their weight or rank; health does not count. */
   membership = 0;
-  /** Requests in flight at all servers. */
-  inFlight = 0;
+  /** Most requests in flight at all servers. */
+  maxInFlight = Infinity;
+  /** Where the state of servers is; `null` when there is one process. */
+  readonly shared: SharedServers | null;
+  /** What the pool shares with other processes. */
+  readonly cells: SharedCells | null;
+  #version = 0;
+  #inFlight = 0;
   /** Called when a server may have room for a request; `null` while no request waits. */
   onRoom: (() => void) | null = null;
   /** Called when a server has one request more or less in flight; `null` when the algorithm does not need it. */
   onLoad: ((server: Server) => void) | null = null;
   /** Called when a removed server has finished its last request. */
   onIdle: ((server: Server) => void) | null = null;
+  /** Called when members have changed, or what they are configured to. */
+  onMembers: (() => void) | null = null;
+
+  /** @param slot of the pool; a new one when left out */
+  constructor(shared?: SharedServers | null, slot?: number) {
+    this.shared = shared ?? null;
+    this.cells = shared === null || shared === undefined ? null : shared.cells(slot ?? shared.allocate());
+  }
+
+  /** Grows with every change that may change which server is chosen. */
+  get version(): number {
+    return this.shared === null ? this.#version : this.#version + this.shared.changes;
+  }
+
+  /** Requests in flight at all servers. */
+  get inFlight(): number {
+    return this.cells === null ? this.#inFlight : this.cells.inFlight;
+  }
+
+  /** Counts requests in or out that were not asked for. */
+  add(count: number): void {
+    if (this.cells === null) this.#inFlight += count;
+    else if (count > 0) this.cells.enter(Infinity);
+  }
+
+  /** Counts a request in, unless there are as many as may be. */
+  enter(): boolean {
+    return this.cells!.enter(this.maxInFlight);
+  }
+
+  /** Counts a request out. */
+  leave(): void {
+    if (this.cells === null) this.#inFlight--;
+    else this.cells.leave();
+  }
 
   /** Notes a change that may change which server is chosen. */
   changed(): void {
-    this.version++;
+    if (this.shared === null) this.#version++;
+    else this.shared.changed();
     this.onRoom?.();
   }
 
@@ -333,5 +447,6 @@ export class PoolState {
   membersChanged(): void {
     this.membership++;
     this.changed();
+    this.onMembers?.();
   }
 }

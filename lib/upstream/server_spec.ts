@@ -32,6 +32,8 @@ export interface ServerInit {
   readonly tags?: readonly string[];
   /** Most requests in flight at once. @default {Infinity} */
   readonly maxInFlight?: number;
+  /** Where its state is in the memory of several processes, when one of them has chosen that. @internal */
+  readonly slot?: number;
 }
 
 /** Completes a server as an operator writes it. */

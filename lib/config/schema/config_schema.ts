@@ -21,6 +21,7 @@ import { checkFieldNames } from "./check_field_names.ts";
 import { queueSchema } from "./balancing_schema.ts";
 import { checkPools } from "./check_pools.ts";
 import { checkRouteLimits } from "./check_route_limits.ts";
+import { workersSchema } from "./workers_schema.ts";
 import { upstreamsSchema } from "./upstreams_schema.ts";
 
 const overloadEntries = {
@@ -50,6 +51,7 @@ const entries = {
   gracePeriod: v.optional(durationSchema),
   webSocketGrace: v.optional(durationSchema),
   shutdownDelay: v.optional(durationSchema),
+  workers: v.optional(workersSchema),
   rollback: v.optional(optionsObject(rollbackEntries, "an object with errorRate and within")),
   onListen: functionSchema,
   routes: v.optional(routesSchema),

@@ -141,8 +141,8 @@ export class DenoListener implements EngineListener {
 
   #serve(port: number): RuntimeServer {
     const { clock, wheel, handler, idleMs } = this.#options;
-    const { hostname, unix, tls } = this.#listen;
-    const place = unix === undefined ? { hostname, port, ...this.#certificate } : { path: unix };
+    const { hostname, unix, tls, reusePort } = this.#listen;
+    const place = unix === undefined ? { hostname, port, reusePort, ...this.#certificate } : { path: unix };
     // The fallback is set once the port is known; no request comes before.
     const underscores = (): Underscores => this.#listen.underscores ?? "drop";
     const info = {

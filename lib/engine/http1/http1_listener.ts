@@ -106,7 +106,7 @@ export class Http1Listener implements EngineListener, Http1Context {
   /** @throws {ListenError} when the address cannot be listened at */
   constructor(options: Http1ListenerOptions) {
     const { listen, wheel, handler } = options;
-    const { hostname, port, unix, underscores = "drop", limits } = listen;
+    const { hostname, port, unix, underscores = "drop", limits, reusePort = false } = listen;
     this.#options = options;
     this.#listen = listen;
     this.wheel = wheel;
@@ -118,7 +118,7 @@ export class Http1Listener implements EngineListener, Http1Context {
     try {
       this.#socket = options.acceptor ??
         (unix === undefined
-          ? Deno.listen({ hostname, port })
+          ? Deno.listen({ hostname, port, ...(reusePort ? { reusePort } : {}) } as Deno.TcpListenOptions)
           : Deno.listen({ transport: "unix", path: unix }));
     } catch (error) {
       this.#spare[Symbol.dispose]();

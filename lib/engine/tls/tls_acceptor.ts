@@ -98,11 +98,11 @@ export class TlsAcceptor {
    * @throws {ListenError} when the address cannot be listened at, or the certificate cannot be used
    */
   static async open(options: TlsAcceptorOptions): Promise<TlsAcceptor> {
-    const { hostname, port } = options.listen;
+    const { hostname, port, reusePort = false } = options.listen;
     let acceptor: TlsAcceptor | null = null;
     try {
       acceptor = new TlsAcceptor(options);
-      await acceptor.#listenAt(hostname, port);
+      await acceptor.#listenAt(hostname, port, reusePort);
       return acceptor;
     } catch (error) {
       acceptor?.close();
@@ -110,10 +110,10 @@ export class TlsAcceptor {
     }
   }
 
-  #listenAt(host: string, port: number): Promise<void> {
+  #listenAt(host: string, port: number, reusePort: boolean): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#server.on("error", reject);
-    this.#server.listen({ host, port, backlog: BACKLOG }, resolve);
+    this.#server.listen({ host, port, backlog: BACKLOG, ...(reusePort ? { reusePort } : {}) }, resolve);
     this.#lookLater();
     return promise;
   }

@@ -15,6 +15,7 @@ Deno.test("parseArguments() has defaults for everything", () => {
       listen: [],
       engine: null,
       admin: null,
+      workers: null,
       logLevel: "info",
       logFormat: "text",
     },
@@ -32,6 +33,7 @@ Deno.test("parseArguments() reads every option, before and after the configurati
     ],
     engine: "deno",
     admin: { hostname: "::1", port: 7, engine: "http1", limits: LIMITS },
+    workers: 4,
     logLevel: "warn",
     logFormat: "json",
   } as const;
@@ -46,7 +48,7 @@ Deno.test("parseArguments() reads every option, before and after the configurati
     "--admin",
     "[::1]:7",
   ];
-  const after = ["--log-level=warn", "--log-format", "json"];
+  const after = ["--log-level=warn", "--log-format", "json", "--workers", "4"];
   for (const args of [[...before, "my.config.ts", ...after], ["my.config.ts", ...after, ...before]]) {
     assertEquals(parseArguments(args), { kind: "run", options });
   }
@@ -82,7 +84,9 @@ const MISTAKES: readonly [args: readonly string[], message: string][] = [
   [["--loglevel=warn"], "Unknown option --loglevel, did you mean --log-level?"],
   [["--chek"], "Unknown option --chek, did you mean --check?"],
   [["--no-check"], "Unknown option --no-check, did you mean --check?"],
-  [["--workers", "4"], "Unknown option --workers, see --help"],
+  [["--worker", "4"], "Unknown option --worker, did you mean --workers?"],
+  [["--workers", "0"], `--workers must be a whole number from 1 to 32, or "auto", received "0"`],
+  [["--workers", "many"], `--workers must be a whole number from 1 to 32, or "auto", received "many"`],
   [["-x"], "Unknown option -x, see --help"],
   [["--listen"], '--listen must be "host:port", "unix:/path" or a port number, received ""'],
   [["--listen", "--check"], '--listen must be "host:port", "unix:/path" or a port number, received ""'],

@@ -1,3 +1,4 @@
+import { WORKERS_EXPECTED } from "../../../lib/config/schema/workers_schema.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 import { ConfigError } from "../../../lib/config/config_error.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
@@ -28,7 +29,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "key that is like no other",
     { upstreams, helper: true },
-    'helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "accessLog", "metrics", "admin", "gracePeriod", "webSocketGrace", "shutdownDelay", "rollback", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
+    'helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "accessLog", "metrics", "admin", "gracePeriod", "webSocketGrace", "shutdownDelay", "workers", "rollback", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
   ],
   ["filter that is no function", { upstreams, logging: true }, "logging must be a function, received true"],
   [
@@ -69,6 +70,11 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     { upstreams, rollback: { errorRate: 0.1, within: "10s", minRequests: 0 } },
     "rollback.minRequests must be a whole number of at least 1, received 0",
   ],
+  // workers
+  ["no worker", { upstreams, workers: 0 }, `workers must be ${WORKERS_EXPECTED}, received 0`],
+  ["many workers", { upstreams, workers: 33 }, `workers must be ${WORKERS_EXPECTED}, received 33`],
+  ["half a worker", { upstreams, workers: 1.5 }, `workers must be ${WORKERS_EXPECTED}, received 1.5`],
+  ["workers as a text", { upstreams, workers: "4" }, `workers must be ${WORKERS_EXPECTED}, received "4"`],
   // paths
   [
     "a way of comparing paths that there is not",

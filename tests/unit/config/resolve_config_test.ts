@@ -111,6 +111,7 @@ Deno.test("resolveConfig() fills in every default", () => {
     webSocketGraceMs: 5000,
     shutdownDelayMs: 0,
     rollback: null,
+    workers: 1,
   });
 });
 

@@ -1,0 +1,89 @@
+/** The program as a worker: serves what its supervisor tells it to, and ends with it. */
+
+import type { ResolvedConfig } from "../config/proxy_config.ts";
+import { messageOf, stackOf } from "../core/callback.ts";
+import { systemClock as clock } from "../core/clock.ts";
+import { systemRandom as random } from "../core/random.ts";
+import { createLog, type Log } from "../observe/create_log.ts";
+import type { ProxyServer } from "../server/proxy_server.ts";
+import { startProxy } from "../server/serve.ts";
+import type { StartMessage } from "../server/workers/channel.ts";
+import { InheritedParts, WorkerChannel } from "../server/workers/worker_channel.ts";
+import type { Io } from "./io.ts";
+import type { RunOptions } from "./parse_arguments.ts";
+import { ProgramConfig } from "./program_config.ts";
+
+/** Signals that a terminal or a service manager sends to all processes: the supervisor says what they mean. */
+const OF_SUPERVISOR: readonly Deno.Signal[] = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"];
+
+/**
+ * Serves until the supervisor says stop, or is gone.
+ *
+ * @returns the exit code
+ */
+export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Promise<number> {
+  for (const signal of OF_SUPERVISOR) Deno.addSignalListener(signal, () => {});
+  const channel = new WorkerChannel(stdin);
+  const start = await channel.start();
+  const options = start.options as RunOptions;
+  using log = createWorkerLog(options, io);
+  const accessLog = start.accessLines ? log.accessLog : null;
+  const observer = channel.observer(start.accessEntries);
+  using _strayErrors = io.onStrayError((error) =>
+    observer.event({
+      kind: "callback_error",
+      name: "A promise or timer of the configuration",
+      message: messageOf(error),
+      stack: stackOf(error),
+    })
+  );
+  try {
+    using shared = new InheritedParts(start);
+    using program = new ProgramConfig(options);
+    const { config } = await program.load();
+    const server = await startProxy(ofWorker(config, start), { observer, accessLog, clock, random, shared });
+    shared.beat(clock, () => server.running);
+    channel.send({ kind: "listening", ports: start.ports });
+    const abandonedRequests = await serve(server, channel);
+    channel.send({ kind: "stopped", abandonedRequests });
+    return 0;
+  } catch (error) {
+    const name = error instanceof Error ? error.name : "Error";
+    channel.send({ kind: "failed", name, message: messageOf(error) });
+    return 1;
+  } finally {
+    await log.flush();
+    await channel.flush();
+  }
+}
+
+function createWorkerLog({ logLevel: level, logFormat: format }: RunOptions, { stdout }: Io): Log {
+  return createLog({ level, format, clock, stdout });
+}
+
+async function serve(server: ProxyServer, { messages }: WorkerChannel): Promise<number> {
+  for await (const message of messages) {
+    if (message.kind === "servers") server.pools.get(message.pool)?.replaceServers(message.servers);
+    if (message.kind === "stop") return await server.shutdown(message.reason);
+  }
+  return await server.shutdown("the supervisor has ended");
+}
+
+/** The part of a configuration that is a worker's. */
+function ofWorker(config: ResolvedConfig, { ports }: StartMessage): ResolvedConfig {
+  return {
+    ...config,
+    listen: config.listen.map((place, index) => ({
+      ...place,
+      port: ports[index] ?? place.port,
+      reusePort: true,
+    })),
+    accessLog: config.accessLog === null || config.accessLog === false
+      ? config.accessLog
+      : { ...config.accessLog, to: "stdout" },
+    admin: null,
+    onListen: null,
+    rollback: null,
+    workers: 1,
+  };
+}

@@ -1,0 +1,60 @@
+/**
+ * Memory that processes share. Deno has none of its own: `SharedArrayBuffer` ends at the process, and the Workers that could
+ * share one cannot be ended while they loop, nor outlive one that has used up its memory (Deno 2.9.6).
+ */
+
+/** Memory without a name, which is gone when the last process that has it open has ended. */
+export interface SharedMemory {
+  readonly buffer: ArrayBuffer;
+  /** By this number processes that are started from now on inherit it. */
+  readonly descriptor: number;
+}
+
+const SYMBOLS = {
+  memfd_create: { parameters: ["buffer", "u32"], result: "i32" },
+  ftruncate: { parameters: ["i32", "i64"], result: "i32" },
+  mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "pointer" },
+} as const;
+
+/** `PROT_READ | PROT_WRITE`, and `MAP_SHARED`. */
+const READ_WRITE = 3;
+const MAP_SHARED = 1;
+
+/**
+ * Makes memory full of zeros.
+ *
+ * @throws {Deno.errors.NotCapable} without `--allow-ffi`
+ * @throws {Error} when the system refuses it
+ */
+export function createSharedMemory(byteLength: number): SharedMemory {
+  using libc = openLibc();
+  const { memfd_create, ftruncate } = libc.symbols;
+  // Without MFD_CLOEXEC, so that processes started later inherit it.
+  const descriptor = memfd_create(new TextEncoder().encode("lbproxy\0"), 0);
+  if (descriptor < 0 || ftruncate(descriptor, BigInt(byteLength)) !== 0) {
+    throw new Error(`Cannot make shared memory of ${byteLength} bytes`);
+  }
+  return { buffer: map(libc, descriptor, byteLength), descriptor };
+}
+
+/** Opens memory that this process has inherited; throws as {@linkcode createSharedMemory}. */
+export function inheritSharedMemory(descriptor: number, byteLength: number): ArrayBuffer {
+  using libc = openLibc();
+  return map(libc, descriptor, byteLength);
+}
+
+type Libc = Deno.DynamicLibrary<typeof SYMBOLS>;
+
+function openLibc(): Libc & Disposable {
+  const libc = Deno.dlopen("libc.so.6", SYMBOLS);
+  return { symbols: libc.symbols, close: () => libc.close(), [Symbol.dispose]: () => libc.close() };
+}
+
+function map({ symbols }: Libc, descriptor: number, byteLength: number): ArrayBuffer {
+  const address = symbols.mmap(null, BigInt(byteLength), READ_WRITE, MAP_SHARED, descriptor, 0n);
+  // MAP_FAILED is -1.
+  if (address === null || Deno.UnsafePointer.value(address) === 0xffff_ffff_ffff_ffffn) {
+    throw new Error(`Cannot map shared memory of ${byteLength} bytes`);
+  }
+  return Deno.UnsafePointerView.getArrayBuffer(address, byteLength);
+}

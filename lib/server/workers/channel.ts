@@ -1,0 +1,72 @@
+/** What a supervisor and its workers say to each other: rarely, and never because of a request. */
+
+import type { AccessEntry } from "../../observe/access_entry.ts";
+import type { ProxyEvent } from "../../observe/events.ts";
+import type { PlacedPool, PlacedServer } from "../serve_options.ts";
+
+/** Memory that a worker inherits. */
+export interface InheritedMemory {
+  readonly descriptor: number;
+  readonly byteLength: number;
+}
+
+/** The first message that a worker gets. */
+export interface StartMessage {
+  readonly kind: "start";
+  /** Number of the process. */
+  readonly process: number;
+  /** By what requests are known that come back. */
+  readonly instanceId: string;
+  readonly servers: InheritedMemory;
+  /** The counts of the limiter; `null` when nothing is limited. */
+  readonly table: InheritedMemory | null;
+  readonly pools: Readonly<Record<string, PlacedPool>>;
+  /** Ports to listen at, in the order of the configuration; 0 for any. */
+  readonly ports: readonly number[];
+  /** Whether the worker makes a line of each request, as far as the configuration says nothing of that. */
+  readonly accessLines: boolean;
+  /** Whether it sends an entry of each. */
+  readonly accessEntries: boolean;
+  /** What the program was run with. */
+  readonly options: unknown;
+}
+
+/** What a supervisor says. */
+export type ToWorker =
+  | StartMessage
+  | { readonly kind: "servers"; readonly pool: string; readonly servers: readonly PlacedServer[] }
+  | { readonly kind: "stop"; readonly reason: string };
+
+/** What a worker says. */
+export type FromWorker =
+  | { readonly kind: "listening"; readonly ports: readonly number[] }
+  | { readonly kind: "failed"; readonly name: string; readonly message: string }
+  | { readonly kind: "event"; readonly event: ProxyEvent }
+  | { readonly kind: "access"; readonly entry: AccessEntry }
+  | { readonly kind: "stopped"; readonly abandonedRequests: number };
+
+/** Marks messages among the lines that a worker's runtime may write to `stderr`. */
+const MARK = "\x1e";
+
+/** Writes a message as a line. JSON knows no `Infinity`. */
+export function writeMessage(message: ToWorker | FromWorker): Uint8Array {
+  const text = JSON.stringify(message, (_, value) => value === Infinity ? { $: "Infinity" } : value);
+  return new TextEncoder().encode(`${MARK}${text}\n`);
+}
+
+/** Reads a line; `null` when it is no message. */
+export function readMessage<Message extends ToWorker | FromWorker>(line: string): Message | null {
+  if (!line.startsWith(MARK)) return null;
+  return JSON.parse(line.slice(1), (_, value) => value?.$ === "Infinity" ? Infinity : value);
+}
+
+/** Reads a stream by lines; what follows the last line end counts as a line too. */
+export async function* readLines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  let rest = "";
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop()!;
+    yield* lines;
+  }
+  if (rest !== "") yield rest;
+}

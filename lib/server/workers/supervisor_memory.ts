@@ -1,0 +1,41 @@
+/** The memory that a supervisor shares with its workers. */
+
+import { createSharedMemory, type SharedMemory } from "../../core/shared_memory.ts";
+import { SHARED_SERVERS_BYTES, SharedServers } from "../../upstream/shared_servers.ts";
+import type { SupervisorParts } from "../serve_options.ts";
+import type { InheritedMemory } from "./channel.ts";
+
+/** Makes it; it is gone when the last process has ended. */
+export class SupervisorMemory implements SupervisorParts {
+  readonly role = "supervisor";
+  readonly servers: SharedServers;
+  readonly instanceId: string = crypto.randomUUID().slice(0, 18);
+  readonly #servers: SharedMemory;
+  readonly #tables: SharedMemory[] = [];
+
+  /** @throws {Deno.errors.NotCapable} without `--allow-ffi` */
+  constructor() {
+    this.#servers = createSharedMemory(SHARED_SERVERS_BYTES);
+    this.servers = new SharedServers(this.#servers.buffer, 0);
+  }
+
+  createTable(byteLength: number): ArrayBuffer {
+    const table = createSharedMemory(byteLength);
+    this.#tables.push(table);
+    return table.buffer;
+  }
+
+  /** How workers get the state of servers. */
+  get inheritedServers(): InheritedMemory {
+    return inherited(this.#servers);
+  }
+
+  /** How workers get a table. */
+  inheritedTable(buffer: ArrayBufferLike): InheritedMemory {
+    return inherited(this.#tables.find((table) => table.buffer === buffer)!);
+  }
+}
+
+function inherited({ descriptor, buffer }: SharedMemory): InheritedMemory {
+  return { descriptor, byteLength: buffer.byteLength };
+}

@@ -1,0 +1,123 @@
+/** What a worker has of its supervisor. */
+
+import type { Clock } from "../../core/clock.ts";
+import type { Observer } from "../../observe/observer.ts";
+import { inheritSharedMemory } from "../../core/shared_memory.ts";
+import { SharedServers } from "../../upstream/shared_servers.ts";
+import type { PlacedPool, WorkerParts } from "../serve_options.ts";
+import {
+  type FromWorker,
+  readLines,
+  readMessage,
+  type StartMessage,
+  type ToWorker,
+  writeMessage,
+} from "./channel.ts";
+
+/** How often a worker shows that it is alive. */
+const BEAT_MS = 100;
+
+/** How many messages may wait while the supervisor is busy; further ones are lost, and no request waits. */
+const MAX_WAITING = 10_000;
+
+/** The way to the supervisor and back, on the standard streams. */
+export class WorkerChannel {
+  /** What the supervisor says, one after the other; ends when the supervisor has. */
+  readonly messages: AsyncGenerator<ToWorker>;
+  #writing: Promise<void> = Promise.resolve();
+  #waiting = 0;
+
+  constructor(stdin: ReadableStream<Uint8Array>) {
+    this.messages = readMessages(stdin);
+  }
+
+  /** The first message. */
+  async start(): Promise<StartMessage> {
+    const { value } = await this.messages.next();
+    return value as StartMessage;
+  }
+
+  /** Says something; nobody waits for it. */
+  send(message: FromWorker): void {
+    if (this.#waiting >= MAX_WAITING) return;
+    const bytes = writeMessage(message);
+    this.#waiting++;
+    this.#writing = this.#writing.then(() => this.#write(bytes));
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    try {
+      for (let rest = bytes; rest.length > 0;) rest = rest.subarray(await Deno.stderr.write(rest));
+    } catch {
+      // The supervisor has ended, and so does this process.
+    }
+    this.#waiting--;
+  }
+
+  /** Resolves when everything was said. */
+  flush(): Promise<void> {
+    return this.#writing;
+  }
+
+  /** Tells the supervisor of what happens, of each request too where it wants to know. */
+  observer(wantsAccess: boolean): Observer {
+    return {
+      wantsAccess,
+      event: (event) => {
+        if (!OF_SUPERVISOR.has(event.kind)) this.send({ kind: "event", event });
+      },
+      access: (entry) => this.send({ kind: "access", entry }),
+    };
+  }
+}
+
+/** Events of which the supervisor has its own. */
+const OF_SUPERVISOR: ReadonlySet<string> = new Set([
+  "listening",
+  "shutdown",
+  "stopped",
+  "reload",
+  "unread_export",
+]);
+
+async function* readMessages(stdin: ReadableStream<Uint8Array>): AsyncGenerator<ToWorker> {
+  for await (const line of readLines(stdin)) {
+    const message = readMessage<ToWorker>(line);
+    if (message !== null) yield message;
+  }
+}
+
+/** The memory that a worker has inherited, and what was said of it. */
+export class InheritedParts implements WorkerParts, Disposable {
+  readonly role = "worker";
+  readonly servers: SharedServers;
+  readonly instanceId: string;
+  readonly #start: StartMessage;
+  #beat: Disposable | null = null;
+
+  constructor(start: StartMessage) {
+    const { process, instanceId, servers: { descriptor, byteLength } } = start;
+    this.#start = start;
+    this.instanceId = instanceId;
+    this.servers = new SharedServers(inheritSharedMemory(descriptor, byteLength), process);
+  }
+
+  table(): ArrayBuffer | null {
+    const { table } = this.#start;
+    return table === null ? null : inheritSharedMemory(table.descriptor, table.byteLength);
+  }
+
+  pool(name: string): PlacedPool {
+    return this.#start.pools[name] ?? { slot: 0, servers: [], secret: null };
+  }
+
+  /** Shows from now on that this process is alive. */
+  beat(clock: Clock, running: () => number): void {
+    this.servers.beat(running());
+    this.#beat = clock.setTimer(() => this.beat(clock, running), BEAT_MS);
+  }
+
+  [Symbol.dispose](): void {
+    this.#beat?.[Symbol.dispose]();
+  }
+}

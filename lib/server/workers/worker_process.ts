@@ -1,0 +1,152 @@
+/** One worker, as the supervisor sees it. */
+
+import { ConfigError } from "../../config/config_error.ts";
+import { ListenError } from "../../engine/engine.ts";
+import type { AccessEntry } from "../../observe/access_entry.ts";
+import type { ProxyEvent } from "../../observe/events.ts";
+import {
+  type FromWorker,
+  readLines,
+  readMessage,
+  type StartMessage,
+  type ToWorker,
+  writeMessage,
+} from "./channel.ts";
+
+/** What a worker reports. */
+interface WorkerReports {
+  event(event: ProxyEvent): void;
+  access(entry: AccessEntry): void;
+  /** Whole lines of its access log, without the last line end. */
+  accessLines(text: string): void;
+  /** A line that its runtime has written. */
+  stray(line: string): void;
+}
+
+/** A process that serves requests. */
+export class WorkerProcess {
+  /** Number of the process in shared memory. */
+  readonly process: number;
+  readonly pid: number;
+  /** The ports that it listens at; rejects when it cannot. */
+  readonly listening: Promise<readonly number[]>;
+  /** Why it has ended, once it has. */
+  readonly ended: Promise<string>;
+  readonly #child: Deno.ChildProcess;
+  readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #listening = Promise.withResolvers<readonly number[]>();
+  readonly #reports: WorkerReports;
+  #failure: Error | null = null;
+  #killed: string | null = null;
+  /** Whether it has said that it listens. */
+  #listens = false;
+  /** Whether it was told to stop. */
+  #stopping = false;
+  /** Requests that were cut when it stopped. */
+  abandonedRequests = 0;
+
+  constructor(command: Deno.Command, start: StartMessage, reports: WorkerReports) {
+    this.process = start.process;
+    this.#reports = reports;
+    const child = this.#child = command.spawn();
+    this.pid = child.pid;
+    this.#stdin = child.stdin.getWriter();
+    this.listening = this.#listening.promise;
+    // Whoever replaces a worker looks at `ended`.
+    this.listening.catch(() => {});
+    this.ended = this.#watch();
+    this.send(start);
+  }
+
+  get listens(): boolean {
+    return this.#listens;
+  }
+
+  get stopping(): boolean {
+    return this.#stopping;
+  }
+
+  /** Says something; one that has ended hears nothing. */
+  send(message: ToWorker): void {
+    this.#stdin.write(writeMessage(message)).catch(() => {});
+  }
+
+  /** Has it finish its requests and end. */
+  stop(reason: string): void {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.send({ kind: "stop", reason });
+  }
+
+  /** Ends it at once. */
+  kill(reason: string): void {
+    this.#killed ??= reason;
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended already.
+    }
+  }
+
+  async #watch(): Promise<string> {
+    const [status] = await Promise.all([this.#child.status, this.#readMessages(), this.#readAccessLines()]);
+    this.#stdin.close().catch(() => {});
+    const reason = this.#killed ??
+      (status.signal === null ? `it ended with code ${status.code}` : `it was ended by ${status.signal}`);
+    this.#listening.reject(this.#failure ?? new Error(`A worker could not start: ${reason}`));
+    return reason;
+  }
+
+  async #readMessages(): Promise<void> {
+    for await (const line of readLines(this.#child.stderr)) {
+      const message = readMessage<FromWorker>(line);
+      if (message === null) this.#reports.stray(line);
+      else this.#takeIn(message);
+    }
+  }
+
+  #takeIn(message: FromWorker): void {
+    switch (message.kind) {
+      case "listening":
+        this.#listens = true;
+        return this.#listening.resolve(message.ports);
+      case "failed":
+        this.#failure = failureOf(message);
+        return;
+      case "stopped":
+        this.abandonedRequests = message.abandonedRequests;
+        return;
+      case "event":
+        return this.#reports.event(message.event);
+      case "access":
+        return this.#reports.access(message.entry);
+    }
+  }
+
+  async #readAccessLines(): Promise<void> {
+    const decoder = new TextDecoder();
+    let rest: Uint8Array = new Uint8Array(0);
+    for await (const bytes of this.#child.stdout) {
+      const end = bytes.lastIndexOf(LINE_END) + 1;
+      if (end > 0) this.#reports.accessLines(decoder.decode(joined(rest, bytes.subarray(0, end - 1))));
+      rest = end > 0 ? bytes.slice(end) : joined(rest, bytes);
+    }
+  }
+}
+
+const LINE_END = 0x0a;
+
+function joined(one: Uint8Array, other: Uint8Array): Uint8Array {
+  if (one.length === 0) return other;
+  const all = new Uint8Array(one.length + other.length);
+  all.set(one);
+  all.set(other, one.length);
+  return all;
+}
+
+/** The error as the worker had it, so that the program ends with the same words and code. */
+function failureOf({ name, message }: Extract<FromWorker, { kind: "failed" }>): Error {
+  if (name === "ListenError") return new ListenError(message);
+  if (name === "ConfigError") return new ConfigError("configuration of a worker", [{ path: "", message }]);
+  return new Error(message);
+}

@@ -1,0 +1,156 @@
+/** The workers of a proxy in place of listeners of its own. */
+
+import { formatListen } from "../../config/format_listen.ts";
+import type { ResolvedConfig, ResolvedListen } from "../../config/proxy_config.ts";
+import type { AccessEntry } from "../../observe/access_entry.ts";
+import { listenError } from "../../engine/engine.ts";
+import { MAX_PROCESSES } from "../../upstream/shared_servers.ts";
+import type { DataPlane } from "../data_plane.ts";
+import type { Opened } from "../generations.ts";
+import type { PlacedPool, ProxyParts, WorkersSetup } from "../serve_options.ts";
+import type { StartMessage } from "./channel.ts";
+import type { SupervisorMemory } from "./supervisor_memory.ts";
+import { WorkerGroup } from "./worker_group.ts";
+import { WorkerProcess } from "./worker_process.ts";
+
+/** Starts workers, and does for a configuration what listeners do. */
+export class Workers {
+  readonly #setup: WorkersSetup;
+  readonly #parts: ProxyParts;
+  readonly #memory: SupervisorMemory;
+  /** Numbers of processes that are free, those that were so first first. */
+  readonly #numbers: number[] = Array.from({ length: MAX_PROCESSES - 1 }, (_, index) => index + 1);
+  #group: WorkerGroup | null = null;
+  #plane: DataPlane | null = null;
+  #listen: readonly ResolvedListen[] = [];
+
+  constructor(setup: WorkersSetup, parts: ProxyParts, memory: SupervisorMemory) {
+    this.#setup = setup;
+    this.#parts = parts;
+    this.#memory = memory;
+  }
+
+  /** Where clients reach them, as `host:port`. */
+  get addresses(): readonly string[] {
+    const ports = this.#group?.ports ?? [];
+    return this.#listen.map((place, index) => formatListen({ ...place, port: ports[index] ?? place.port }));
+  }
+
+  /** How many listen. */
+  get listening(): number {
+    return this.#group?.listening ?? 0;
+  }
+
+  /** How many were replaced. */
+  get restarts(): number {
+    return this.#group?.restarts ?? 0;
+  }
+
+  /** How many requests were cut when they stopped. */
+  get abandonedRequests(): number {
+    return this.#group?.abandonedRequests ?? 0;
+  }
+
+  /** How many requests of all workers are not over. */
+  get running(): number {
+    const processes = this.#group?.processes ?? [];
+    return processes.reduce((sum, process) => sum + this.#memory.servers.runningOf(process), 0);
+  }
+
+  /**
+   * Starts workers that serve a configuration.
+   *
+   * @throws what the first one failed with
+   */
+  async open(config: ResolvedConfig, plane: DataPlane): Promise<Opened> {
+    if (this.#group !== null) throw new Error("workers cannot reload yet: start the program anew");
+    this.#plane = plane;
+    const ports = config.listen.map(freePort);
+    const { clock, observer } = this.#parts;
+    const { servers } = this.#memory;
+    const group = new WorkerGroup({
+      count: config.workers,
+      clock,
+      observer,
+      start: (listenAt) => this.#start(listenAt),
+      release: (process) => this.#release(process),
+      beatsOf: (process) => servers.beatsOf(process),
+    }, ports);
+    await group.open();
+    this.#group = group;
+    this.#follow(plane);
+    const commit = (): Promise<void> => {
+      this.#listen = config.listen;
+      return Promise.resolve();
+    };
+    return { commit, cancel: () => void group.cut() };
+  }
+
+  /** Tells workers of every change of the members of pools. */
+  #follow(plane: DataPlane): void {
+    for (const [name, pool] of plane.pools) {
+      pool.onMembers = () => this.#group?.send({ kind: "servers", pool: name, servers: pool.placed });
+    }
+  }
+
+  #start(ports: readonly number[]): WorkerProcess {
+    const { command, options, accessLines, strayLine } = this.#setup;
+    const { observer } = this.#parts;
+    return new WorkerProcess(command(), this.#startMessage(ports, options), {
+      event: (event) => observer.event(event),
+      access: (entry: AccessEntry) => observer.access(entry),
+      accessLines: (text) => {
+        if (this.#plane!.accessLines(text) === false) accessLines?.(text);
+      },
+      stray: strayLine,
+    });
+  }
+
+  #startMessage(ports: readonly number[], options: unknown): StartMessage {
+    const { pools, table } = this.#plane!.placed;
+    const placed: Record<string, PlacedPool> = {};
+    for (const [name, pool] of pools) placed[name] = pool.placed;
+    const process = this.#numbers.shift();
+    if (process === undefined) throw new RangeError("Too many workers have not ended yet");
+    const { observer } = this.#parts;
+    return {
+      kind: "start",
+      process,
+      instanceId: this.#memory.instanceId,
+      servers: this.#memory.inheritedServers,
+      table: table === null ? null : this.#memory.inheritedTable(table),
+      pools: placed,
+      ports,
+      accessLines: this.#setup.accessLines !== undefined,
+      accessEntries: observer.wantsAccess,
+      options,
+    };
+  }
+
+  #release(process: number): void {
+    this.#memory.servers.release(process);
+    this.#numbers.push(process);
+  }
+
+  /** Has all finish their requests and end; `graceMs` is how long that may take. */
+  async stop(reason: string, graceMs: number): Promise<void> {
+    await this.#group?.stop(reason, graceMs);
+  }
+
+  /** Ends all at once. */
+  async cut(): Promise<void> {
+    await this.#group?.cut();
+  }
+}
+
+/** The port of a place; one that is free where any will do, since all workers have to listen at the same. */
+function freePort(place: ResolvedListen): number {
+  const { hostname, port, unix } = place;
+  if (unix !== undefined || port !== 0) return port;
+  try {
+    using listener = Deno.listen({ hostname, port });
+    return listener.addr.port;
+  } catch (error) {
+    throw listenError(formatListen(place), error);
+  }
+}

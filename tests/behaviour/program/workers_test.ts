@@ -1,0 +1,297 @@
+/** The program with several workers: one proxy to clients and servers, which goes on when a worker does not. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { ConfigError } from "../../../lib/config/config_error.ts";
+import { createHandler } from "../../../lib/server/create_handler.ts";
+import { serve } from "../../../lib/server/serve.ts";
+import { Gate } from "../../support/gate.ts";
+import { ProgramFolder, type RunningProgram } from "../../support/program.ts";
+import { rawClient } from "../../support/raw_client.ts";
+import { type Answer, askAt, readAnswer } from "../../support/start_proxy.ts";
+import { startUpstream } from "../../support/start_upstream.ts";
+
+/** What a worker does to itself when it is asked to, and says of itself. */
+const FILTER = `
+  export function requestFilter(request, ctx) {
+    switch (ctx.target) {
+      case "/pid": return new Response(String(Deno.pid));
+      case "/loop": for (;;);
+      case "/exit": return Deno.exit(3);
+      case "/memory": for (const all = [];;) all.push(new Array(1000).fill({}));
+      case "/throw": queueMicrotask(() => { throw new Error("thrown late"); });
+    }
+  }`;
+
+/** A program with workers. */
+class Workers implements AsyncDisposable {
+  readonly #folder: ProgramFolder;
+  readonly program: RunningProgram;
+
+  private constructor(folder: ProgramFolder, args: readonly string[], flags: readonly string[]) {
+    this.#folder = folder;
+    this.program = folder.start(["proxy.config.ts", ...args], ["-A", ...flags]);
+  }
+
+  static async start(config: string, count = 4, args: readonly string[] = [], flags: readonly string[] = []) {
+    const text = `export const listen = "127.0.0.1:0"; ${config} ${FILTER}`;
+    const folder = await ProgramFolder.with({ "proxy.config.ts": text });
+    return new Workers(folder, ["--workers", String(count), ...args], flags);
+  }
+
+  async port(): Promise<number> {
+    return Number((await this.program.address()).split(":").at(-1));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.program[Symbol.asyncDispose]();
+    await this.#folder[Symbol.asyncDispose]();
+  }
+}
+
+/** Asks by as many connections at the same time: the system spreads connections, not requests. */
+function askOften(
+  port: number,
+  times: number,
+  request?: string,
+  lines?: readonly string[],
+): Promise<Answer[]> {
+  return Promise.all(Array.from({ length: times }, () => askAt(port, request, lines)));
+}
+
+/** Asks until that many workers have said who they are. */
+async function findPids(port: number, count: number): Promise<Set<string>> {
+  const pids = new Set<string>();
+  while (pids.size < count) for (const { text } of await askOften(port, 8, "GET /pid")) pids.add(text);
+  return pids;
+}
+
+/** Asks until a connection has met the worker; the connection is kept. */
+async function connectTo(port: number, pid: string) {
+  for (;;) {
+    using stack = new DisposableStack();
+    const connection = stack.use(await rawClient(port));
+    await connection.write("GET /pid HTTP/1.1\r\nHost: h\r\n\r\n");
+    if ((await readAnswer(connection)).text !== pid) continue;
+    stack.move();
+    return connection;
+  }
+}
+
+Deno.test("workers admit exactly what a limit allows, together", async () => {
+  await using upstream = startUpstream("a");
+  await using workers = await Workers.start(`
+    export const upstreams = ["${upstream.address}"];
+    export const limiter = { key: "header:appid", limit: 25, window: "1h" };`);
+  const port = await workers.port();
+  assertEquals((await findPids(port, 4)).size, 4);
+  const answers = await askOften(port, 100, "GET /", ["appid: x"]);
+  const admitted = answers.filter(({ status }) => status === 200).length;
+  assertEquals([admitted, answers.filter(({ status }) => status === 429).length], [25, 75]);
+  assertEquals(upstream.requests, 25);
+});
+
+Deno.test("workers keep servers' limits and choose by their true loads", async () => {
+  await using one = new Gate();
+  await using other = new Gate();
+  await using workers = await Workers.start(`
+    export const upstreams = {
+      servers: [
+        { address: "${one.upstream.address}", maxInFlight: 3 },
+        { address: "${other.upstream.address}", maxInFlight: 5 },
+      ],
+      balance: "least-connections",
+    };`);
+  const port = await workers.port();
+  const running: Promise<Answer>[] = [];
+  // One after the other: each has reached its server before the next one comes.
+  for (let i = 1; i <= 6; i++) {
+    running.push(askAt(port));
+    await Promise.race([one.untilWaiting(Math.ceil(i / 2)), other.untilWaiting(Math.ceil(i / 2))]);
+    while (one.waiting + other.waiting < i) {
+      await Promise.race([one.untilWaiting(1 + one.waiting), other.untilWaiting(1 + other.waiting)]);
+    }
+  }
+  assertEquals([one.waiting, other.waiting], [3, 3]);
+  // Two more find room, whatever workers they meet.
+  running.push(askAt(port), askAt(port));
+  await other.untilWaiting(5);
+  const refused = await askOften(port, 12);
+  assertEquals(refused.map(({ status }) => status), refused.map(() => 503));
+  assertEquals([one.waiting, other.waiting], [3, 5]);
+  for (let i = 0; i < 3; i++) one.answer();
+  for (let i = 0; i < 5; i++) other.answer();
+  assertEquals((await Promise.all(running)).map(({ status }) => status), running.map(() => 200));
+});
+
+Deno.test("workers let servers take turns, each by itself", async () => {
+  await using one = startUpstream("one");
+  await using other = startUpstream("other");
+  await using workers = await Workers.start(
+    `export const upstreams = ["${one.address}", "${other.address}"];`,
+  );
+  await askOften(await workers.port(), 101);
+  assertEquals(one.requests + other.requests, 101);
+  assert(Math.abs(one.requests - other.requests) <= 4, `${one.requests} and ${other.requests}`);
+});
+
+Deno.test("workers eject a server together", async () => {
+  await using bad = startUpstream({ handler: () => new Response(null, { status: 503 }) });
+  await using good = startUpstream("good");
+  await using workers = await Workers.start(`
+    export const upstreams = {
+      servers: ["${bad.address}", "${good.address}"],
+      ejection: { consecutiveFailures: 6, baseTime: "1h" },
+      retries: false,
+    };`);
+  const port = await workers.port();
+  await findPids(port, 4);
+  let failed = 0;
+  while (failed < 6) if ((await askAt(port)).status === 503) failed++;
+  await workers.program.stderrMatch(/Server \S+ of pool default is ejected: 6 requests failed in a row/);
+  const after = await askOften(port, 40);
+  assertEquals(after.filter(({ status }) => status !== 200), []);
+  assertEquals(bad.requests, 6);
+});
+
+Deno.test("workers learn of a server's health from one who checks it for all", async () => {
+  let checks = 0;
+  let healthy = true;
+  await using server = startUpstream({
+    handler: (request) => {
+      if (new URL(request.url).pathname !== "/health") return new Response("first");
+      checks++;
+      return new Response(null, { status: healthy ? 200 : 500 });
+    },
+  });
+  await using other = startUpstream("other");
+  await using workers = await Workers.start(`
+    export const upstreams = {
+      servers: ["${server.address}", { address: "${other.address}", backup: true }],
+      healthCheck: { type: "http", path: "/health", interval: "100ms", fall: 1, rise: 1 },
+    };`);
+  const port = await workers.port();
+  assertEquals((await askOften(port, 20)).map(({ text }) => text), Array(20).fill("first"));
+  healthy = false;
+  const before = checks;
+  await workers.program.stderrMatch(/Server \S+ of pool default is unhealthy/);
+  assert(checks - before <= 3, `${checks - before} checks`);
+  const answers = await askOften(port, 20);
+  assertEquals(new Set(answers.map(({ status }) => status)), new Set([200]));
+  assertEquals(answers.filter(({ text }) => text === "first").length, 0);
+  healthy = true;
+  await workers.program.stderrMatch(/Server \S+ of pool default is healthy/);
+  assertEquals((await askOften(port, 20)).map(({ text }) => text), Array(20).fill("first"));
+});
+
+for (
+  const [path, reason] of [
+    ["/exit", "it ended with code 3"],
+    ["/loop", "it has not responded for 1.2 s"],
+    ["/memory", "it (has not responded for 1.2 s|was ended by \\S+|ended with code \\d+)"],
+  ] as const
+) {
+  Deno.test(`a worker that is asked for ${path} is replaced, and the others go on`, async () => {
+    await using gate = new Gate();
+    await using workers = await Workers.start(
+      `export const upstreams = { servers: [{ address: "${gate.upstream.address}", maxInFlight: 2 }] };`,
+      2,
+      [],
+      ["--v8-flags=--max-old-space-size=150"],
+    );
+    const port = await workers.port();
+    const [dying, other] = [...await findPids(port, 2)] as [string, string];
+    using held = await connectTo(port, dying);
+    using asking = await connectTo(port, dying);
+    using living = await connectTo(port, other);
+    await held.write("GET /held HTTP/1.1\r\nHost: h\r\n\r\n");
+    await living.write("GET /held HTTP/1.1\r\nHost: h\r\n\r\n");
+    await gate.untilWaiting(2);
+    await asking.write(`GET ${path} HTTP/1.1\r\nHost: h\r\n\r\n`);
+    await workers.program.stderrMatch(new RegExp(`Worker \\d is started anew now: ${reason}\n`));
+    await workers.program.stderrMatch(/Worker \d listens again/);
+    // Its place at the server is free again.
+    const next = askAt(port);
+    await gate.untilWaiting(3);
+    for (let i = 0; i < 3; i++) gate.answer("there");
+    assertEquals([(await readAnswer(living)).text, (await next).text], ["there", "there"]);
+    const pids = await findPids(port, 2);
+    assert(pids.has(other) && !pids.has(dying), [...pids].join());
+  });
+}
+
+Deno.test("an error that nobody catches ends no worker", async () => {
+  await using upstream = startUpstream("a");
+  await using workers = await Workers.start(`export const upstreams = ["${upstream.address}"];`, 2);
+  const port = await workers.port();
+  const before = await findPids(port, 2);
+  assertEquals((await askAt(port, "GET /throw")).text, "a");
+  await workers.program.stderrMatch(/A promise or timer of the configuration threw: thrown late/);
+  assertEquals(await findPids(port, 2), before);
+});
+
+Deno.test("workers finish their requests when the program is told to stop, and make one log", async () => {
+  await using gate = new Gate();
+  await using workers = await Workers.start(
+    `export const upstreams = ["${gate.upstream.address}"];`,
+    2,
+    ["--log-format", "json"],
+  );
+  const [, address] = await workers.program.stderrMatch(/"Listening on 127\.0\.0\.1:(\d+)"/);
+  const port = Number(address);
+  const running = askOften(port, 6, "GET /held");
+  await gate.untilWaiting(6);
+  workers.program.kill("SIGTERM");
+  await workers.program.stderrMatch(/Stopping \(SIGTERM\)/);
+  for (let i = 0; i < 6; i++) gate.answer("done");
+  assertEquals((await running).map(({ text }) => text), Array(6).fill("done"));
+  const { code, stdout } = await workers.program.ended;
+  assertEquals(code, 0);
+  const targets = stdout.trimEnd().split("\n").map((line) => JSON.parse(line).target);
+  assertEquals(targets, Array(6).fill("/held"));
+});
+
+Deno.test("workers end when the process is gone that looks after them", async () => {
+  await using upstream = startUpstream("a");
+  await using workers = await Workers.start(`export const upstreams = ["${upstream.address}"];`, 2);
+  const port = await workers.port();
+  const pids = await findPids(port, 2);
+  workers.program.kill("SIGKILL");
+  await workers.program.ended;
+  for (const pid of pids) while (isAlive(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
+});
+
+function isAlive(pid: string): boolean {
+  try {
+    return !/^State:\s+Z/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
+  } catch {
+    return false;
+  }
+}
+
+Deno.test("lbproxy says what workers lack", async () => {
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": `export const upstreams = ["127.0.0.1:1"]; export const listen = "127.0.0.1:0";`,
+    "unix.ts": `export const upstreams = ["127.0.0.1:1"]; export const listen = "unix:/tmp/x.sock";
+      export const workers = 2; export const rollback = { errorRate: 0.1, within: "1s" };`,
+  });
+  const few = await folder.run(["--workers", "2", "--listen", "0"]);
+  assertEquals(few.code, 2);
+  assertMatch(
+    few.stderr,
+    /^Workers need --allow-run, --allow-ffi, to start processes that share memory\. Run: deno run -A \S+mod\.ts --workers 2 --listen 0\n$/,
+  );
+  const unix = await folder.run(["unix.ts"], ["-A"]);
+  assertEquals(unix.code, 2);
+  assertMatch(unix.stderr, /listen must not be a socket of the file system with 2 workers/);
+  assertMatch(unix.stderr, /rollback must not be set with 2 workers/);
+});
+
+Deno.test("serve() and createHandler() refuse several workers, which need a module", async () => {
+  const config = { upstreams: ["127.0.0.1:1"], listen: "127.0.0.1:0", workers: 2 };
+  const message = /workers must be 1 here: .+ lbproxy proxy\.config\.ts --workers 2/;
+  for (const start of [() => serve(config), async () => await createHandler(config)]) {
+    const error = await start().then(() => null, (error) => error);
+    assert(error instanceof ConfigError);
+    assertMatch(error.message, message);
+  }
+});
