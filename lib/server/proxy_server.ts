@@ -98,9 +98,10 @@ export class ProxyServer extends RunningProxy {
 
   /** @internal */
   protected override async stop(reason: string): Promise<number> {
-    const abandoned = await (this.#workers === null
-      ? this.generations.drain(reason, () => this.#listeners!.stop())
-      : this.#stopWorkers(this.#workers, reason));
+    const abandoned =
+      await (this.#workers === null
+        ? this.generations.drain(reason, () => this.#listeners!.stop())
+        : this.#stopWorkers(this.#workers, reason));
     await this.#cut();
     return abandoned;
   }
