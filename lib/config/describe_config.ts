@@ -177,9 +177,10 @@ function describeSticky({ cookie, maxAgeSeconds, keepWhileDraining }: ResolvedSt
   }`;
 }
 
-function describeTimeouts({ connectMs, responseMs, idleMs, totalMs }: Timeouts): string {
+function describeTimeouts({ connectMs, tlsMs, responseMs, idleMs, totalMs }: Timeouts): string {
   const total = totalMs === Infinity ? "" : `, total ${formatDuration(totalMs)}`;
-  return `connect ${formatDuration(connectMs)}, response ${formatDuration(responseMs)}, ` +
+  const tls = tlsMs === connectMs ? "" : `TLS ${formatDuration(tlsMs)}, `;
+  return `connect ${formatDuration(connectMs)}, ${tls}response ${formatDuration(responseMs)}, ` +
     `idle ${formatDuration(idleMs)}${total}`;
 }
 

@@ -82,8 +82,9 @@ function describeLimiter(policies: ResolvedRoute["limiter"] & object, common: Co
   ]);
 }
 
-function describeTimeouts({ connectMs, responseMs, idleMs, totalMs }: Partial<Timeouts>): string {
-  return Object.entries({ connect: connectMs, response: responseMs, idle: idleMs, total: totalMs })
+function describeTimeouts({ connectMs, tlsMs, responseMs, idleMs, totalMs }: Partial<Timeouts>): string {
+  const tls = tlsMs === connectMs ? undefined : tlsMs;
+  return Object.entries({ connect: connectMs, TLS: tls, response: responseMs, idle: idleMs, total: totalMs })
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name} ${formatDuration(value!)}`)
     .join(", ");

@@ -53,9 +53,12 @@ export function resolveRoutes(
   }));
 }
 
-function resolveTimeouts({ connect, response, idle, total }: TimeoutOptions = {}): Partial<Timeouts> {
+function resolveTimeouts(
+  { connect, tls = connect, response, idle, total }: TimeoutOptions = {},
+): Partial<Timeouts> {
   return Object.freeze({
     ...(connect !== undefined && { connectMs: parseDuration(connect)! }),
+    ...(tls !== undefined && { tlsMs: parseDuration(tls)! }),
     ...(response !== undefined && { responseMs: parseDuration(response)! }),
     ...(idle !== undefined && { idleMs: parseDuration(idle)!, eventStreamIdleMs: parseDuration(idle)! }),
     ...(total !== undefined && { totalMs: parseDuration(total)! }),

@@ -67,9 +67,10 @@ function completeServer(server: string | ServerOptions, way: Way): ResolvedServe
 }
 
 function resolveTimeouts(timeouts: TimeoutOptions = {}): Timeouts {
-  const { connect = "3s", response = "30s", idle = "60s", total } = timeouts;
+  const { connect = "3s", tls = connect, response = "30s", idle = "60s", total } = timeouts;
   return Object.freeze({
     connectMs: parseDuration(connect)!,
+    tlsMs: parseDuration(tls)!,
     responseMs: parseDuration(response)!,
     idleMs: parseDuration(idle)!,
     eventStreamIdleMs: timeouts.idle === undefined ? Infinity : parseDuration(timeouts.idle)!,

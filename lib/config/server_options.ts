@@ -22,8 +22,10 @@ export interface ServerOptions {
 
 /** How long each part of an exchange with a server may take. */
 export interface TimeoutOptions {
-  /** TCP connection, and the TLS handshake after it, each. @default {"3s"} */
+  /** TCP connection. @default {"3s"} */
   connect?: Duration;
+  /** TLS handshake after it; `fetch`, which does not tell the two apart, takes `connect` for both. @default {as `connect`} */
+  tls?: Duration;
   /** From the end of the request until the head of the response. @default {"30s"} */
   response?: Duration;
   /**

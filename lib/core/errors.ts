@@ -184,11 +184,15 @@ export class FilterError extends ProxyError {
   }
 }
 
+/** The code of a TLS handshake that took too long; RFC 9209 has one for connections as a whole. */
+export const TLS_HANDSHAKE_TIMEOUT = "tls_handshake_timeout";
+
 /** The status that a failure between the proxy and an upstream server gives. */
 function upstreamStatus(code: UpstreamErrorCode): number {
   switch (code) {
     case "dns_timeout":
     case "connection_timeout":
+    case TLS_HANDSHAKE_TIMEOUT:
     case "http_response_timeout":
       return 504;
     default:
@@ -196,7 +200,7 @@ function upstreamStatus(code: UpstreamErrorCode): number {
   }
 }
 
-/** Why an exchange with an upstream server failed; names of RFC 9209 section 2.3, except `out_of_resources`. */
+/** Why an exchange with an upstream server failed; names of RFC 9209 section 2.3, except `out_of_resources` and `tls_handshake_timeout`. */
 export type UpstreamErrorCode =
   | "dns_error"
   | "dns_timeout"
@@ -204,6 +208,7 @@ export type UpstreamErrorCode =
   | "connection_terminated"
   | "connection_timeout"
   | "destination_ip_unroutable"
+  | typeof TLS_HANDSHAKE_TIMEOUT
   | "tls_certificate_error"
   | "tls_protocol_error"
   | "http_protocol_error"

@@ -1,6 +1,6 @@
 /** Errors as a client sees them. */
 
-import { OUT_OF_RESOURCES, OVERLOADED, type ProxyError } from "../core/errors.ts";
+import { OUT_OF_RESOURCES, OVERLOADED, type ProxyError, TLS_HANDSHAKE_TIMEOUT } from "../core/errors.ts";
 import { PROXY_NAME } from "./forwarded.ts";
 import { HeaderFields } from "./header_fields.ts";
 import { reasonPhrase } from "./reason_phrase.ts";
@@ -21,6 +21,13 @@ export function problemBody(status: number, members: ProblemMembers = {}): Uint8
   return encoder.encode(JSON.stringify({ type, title, status, ...rest }) + "\n");
 }
 
+/** The nearest types of RFC 9209 section 2.3 for failures that have none of their own. */
+const NEAREST_TYPES: Readonly<Record<string, string>> = {
+  [OUT_OF_RESOURCES.code]: "proxy_internal_error",
+  [OVERLOADED]: "proxy_internal_error",
+  [TLS_HANDSHAKE_TIMEOUT]: "connection_timeout",
+};
+
 /**
  * The fields of the response to a failure.
  *
@@ -29,9 +36,8 @@ export function problemBody(status: number, members: ProblemMembers = {}): Uint8
  */
 export function problemFields(error: ProxyError): HeaderFields {
   const { code, headers } = error;
-  // RFC 9209 has no type of its own for it.
-  const own = code === OUT_OF_RESOURCES.code || code === OVERLOADED;
-  const type = own ? `proxy_internal_error; details="${code}"` : code;
+  const near = NEAREST_TYPES[code];
+  const type = near === undefined ? code : `${near}; details="${code}"`;
   const fields = new HeaderFields();
   fields.list.push("content-type", "application/problem+json", "cache-control", "no-store");
   for (const [name, value] of Object.entries(headers)) fields.set(name, value);

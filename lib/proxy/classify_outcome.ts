@@ -1,6 +1,6 @@
 /** What the end of an attempt says about the server. */
 
-import { UpstreamError } from "../core/errors.ts";
+import { TLS_HANDSHAKE_TIMEOUT, UpstreamError } from "../core/errors.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { Outcome, Stage } from "../upstream/server.ts";
 import type { Exchange } from "./exchange.ts";
@@ -31,6 +31,7 @@ export function classifyError(exchange: Exchange, error: unknown): Outcome {
     case "connection_terminated":
       return error.reused ? "ignored" : "failure";
     case "connection_timeout":
+    case TLS_HANDSHAKE_TIMEOUT:
     case "http_response_timeout":
       return hadLittleTime(exchange) ? "ignored" : "failure";
     default:
@@ -49,6 +50,7 @@ export function stageOf(error: unknown, { tls }: Peer): Stage {
       return "connect";
     case "connection_timeout":
       return tls === null ? "connect" : "tls";
+    case TLS_HANDSHAKE_TIMEOUT:
     case "tls_certificate_error":
     case "tls_protocol_error":
       return "tls";

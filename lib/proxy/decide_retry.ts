@@ -2,7 +2,7 @@
 
 import type { RetryFailure, RetryPolicy } from "../config/retry_options.ts";
 import { IDEMPOTENT_METHODS, type RetryReason } from "../config/retry_options.ts";
-import type { UpstreamError } from "../core/errors.ts";
+import { TLS_HANDSHAKE_TIMEOUT, type UpstreamError } from "../core/errors.ts";
 
 /** What {@linkcode decideRetry} looks at beside the failure. */
 interface RetryQuestion {
@@ -29,7 +29,8 @@ export interface FailedAttempt extends RetryFailure {
 export function failedAttempt({ code, phase, message }: UpstreamError): FailedAttempt | null {
   if (phase === "answered" || code === "http_request_error") return null;
   const unsent = phase === "unsent";
-  const late = code === "http_response_timeout" || code === "connection_timeout" || code === "dns_timeout";
+  const late = code === "http_response_timeout" || code === "connection_timeout" || code === "dns_timeout" ||
+    code === TLS_HANDSHAKE_TIMEOUT;
   const reason: RetryReason = unsent ? "connect" : late ? "timeout" : "reset";
   return { reason, status: null, message, unsent, late };
 }

@@ -146,7 +146,13 @@ export class ProxyServices implements FilterServices, AsyncDisposable {
   async #send({ content, ...head }: BackgroundRequest, peer: Peer, timeoutMs: number): Promise<void> {
     const body = content === null ? null : new KeptBody(new WholeBody(content));
     const response = await sendRequest(this.#transports.get(BACKGROUND_PLAN), { ...head, body }, peer, {
-      timeouts: { connectMs: timeoutMs, responseMs: timeoutMs, idleMs: timeoutMs, totalMs: timeoutMs },
+      timeouts: {
+        connectMs: timeoutMs,
+        tlsMs: timeoutMs,
+        responseMs: timeoutMs,
+        idleMs: timeoutMs,
+        totalMs: timeoutMs,
+      },
       cancellation: this.#cancellation,
     });
     try {

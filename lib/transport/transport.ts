@@ -57,8 +57,10 @@ export interface ServerResponse extends ResponseHead {
 
 /** How long each part of an exchange may take, in milliseconds; `Infinity` is for ever. */
 export interface Timeouts {
-  /** TCP connection, and the TLS handshake after it, each. */
+  /** TCP connection. */
   readonly connectMs: number;
+  /** TLS handshake after it. */
+  readonly tlsMs: number;
   /** From the end of the request until the head of the response. */
   readonly responseMs: number;
   /** Between two pieces of a body, in either direction. */

@@ -20,7 +20,13 @@ import type { ServerResponse, Timeouts } from "../../lib/transport/transport.ts"
 import type { Peer } from "../../lib/upstream/peer.ts";
 import { closeQuietly } from "./close_quietly.ts";
 
-const FOREVER: Timeouts = { connectMs: Infinity, responseMs: Infinity, idleMs: Infinity, totalMs: Infinity };
+const FOREVER: Timeouts = {
+  connectMs: Infinity,
+  tlsMs: Infinity,
+  responseMs: Infinity,
+  idleMs: Infinity,
+  totalMs: Infinity,
+};
 
 /** Each stream is a request of its own; what breaks behind resets it, and what the client gives up is given up behind. */
 export class Http2Bridge implements Disposable {

@@ -7,6 +7,7 @@ import { optionsObject } from "./options_object.ts";
 
 const entries = {
   connect: v.optional(positiveDurationSchema),
+  tls: v.optional(positiveDurationSchema),
   response: v.optional(positiveDurationSchema),
   idle: v.optional(positiveDurationSchema),
   total: v.optional(positiveDurationSchema),

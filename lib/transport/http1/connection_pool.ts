@@ -118,11 +118,14 @@ export class ConnectionPool implements ConnectionOwner, Disposable {
     this.#dials.add(controller);
     const listener = trip.options.cancellation.listen((reason) => controller.abort(cancelledError(reason)));
     const since = this.#clock.now();
-    const connectMs = Math.min(trip.options.timeouts.connectMs, trip.dueAt - this.#clock.now());
+    const { timeouts } = trip.options;
+    const leftMs = trip.dueAt - this.#clock.now();
+    const connectMs = Math.min(timeouts.connectMs, leftMs);
+    const tlsMs = Math.min(timeouts.tlsMs, leftMs);
     const { sendProxyProtocol: version } = this.#peer;
     const preface = version === undefined ? null : writeProxyHeader(version, trip.request.addresses ?? null);
     const client = version === undefined ? "" : clientOf(trip.request.addresses);
-    const options = { wheel: this.#wheel, connectMs, controller, preface, stuck: this.#stuck };
+    const options = { wheel: this.#wheel, connectMs, tlsMs, controller, preface, stuck: this.#stuck };
     dial(this.#peer, options).then((socket) => {
       this.#dials.delete(controller);
       listener[Symbol.dispose]();

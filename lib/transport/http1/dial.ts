@@ -1,7 +1,12 @@
 /** Connecting to a server, within its time: TCP or a unix socket, and the TLS handshake. */
 
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
-import { ProxyError, UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
+import {
+  ProxyError,
+  TLS_HANDSHAKE_TIMEOUT,
+  UpstreamError,
+  type UpstreamErrorCode,
+} from "../../core/errors.ts";
 import { resourceShortage, withSecondLookup } from "../../core/resource_shortage.ts";
 import type { Bytes } from "../../http/message.ts";
 import { formatAddress } from "../../upstream/address.ts";
@@ -10,8 +15,10 @@ import type { Peer, PeerTls } from "../../upstream/peer.ts";
 /** What {@linkcode dial} takes beside the peer. */
 interface DialOptions {
   wheel: DeadlineWheel;
-  /** Time for the connection, and again for the TLS handshake. */
+  /** Time for the connection. */
   connectMs: number;
+  /** Time for the TLS handshake after it. */
+  tlsMs: number;
   /** Aborting it, with the error to fail with, gives up and leaves nothing open. */
   controller: AbortController;
   /** What each connection begins with, before TLS; nothing by default. */
@@ -30,17 +37,19 @@ type Alpn = "http/1.1" | "h2";
  * @throws {UpstreamError} in phase "unsent", or what the controller was aborted with
  */
 export async function dial(peer: Peer, options: DialOptions): Promise<Deno.Conn> {
-  const { wheel, connectMs, controller, preface = null } = options;
+  const { wheel, connectMs, tlsMs, controller, preface = null } = options;
   const { signal } = controller;
   let stage: ConnectStage = "connect";
-  using deadline = wheel.deadline(() => controller.abort(connectTimeoutError(peer, stage, connectMs)));
+  using deadline = wheel.deadline(() => {
+    controller.abort(connectTimeoutError(peer, stage, stage === "connect" ? connectMs : tlsMs));
+  });
   deadline.set(connectMs);
   try {
     const socket = await orAbort(openSocket(peer, signal, options.alpn), signal);
     if (preface !== null) await writePreface(socket, preface, signal);
     if (peer.tls === null) return socket;
     stage = "handshake";
-    deadline.set(connectMs);
+    deadline.set(tlsMs);
     return await handshake(socket, peer.tls, options);
   } catch (error) {
     // An abort's reason wins over whatever the aborted operation failed with.
@@ -183,7 +192,7 @@ function classifyConnectError(cause: unknown, peer: Peer, stage: ConnectStage): 
 function connectTimeoutError(peer: Peer, stage: ConnectStage, timeoutMs: number): UpstreamError {
   const doing = stage === "connect" ? "connect to" : "agree on TLS with";
   return new UpstreamError(`Cannot ${doing} ${formatAddress(peer.address)}: not done after ${timeoutMs} ms`, {
-    code: "connection_timeout",
+    code: stage === "connect" ? "connection_timeout" : TLS_HANDSHAKE_TIMEOUT,
     phase: "unsent",
   });
 }

@@ -173,6 +173,7 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
     const options = {
       wheel,
       connectMs,
+      tlsMs: Math.min(timeouts.tlsMs, dueAt - now),
       controller,
       preface: this.#preface,
       stuck: this.#stuck,

@@ -92,6 +92,21 @@ eachTransport("proxy answers 504 when a connection does not come about", async (
   assertProblem(await proxy.ask(), 504, error, [hole.address]);
 });
 
+Deno.test("proxy answers 504 when a TLS handshake takes longer than timeouts.tls, and the log tells it apart", async () => {
+  await using upstream = rawUpstream((connection) => connection.untilClosed());
+  const timeouts = { connect: "20s", tls: "100ms" } as const;
+  await using proxy = await startProxy({
+    upstreams: { servers: [upstream.address], tls: true, timeouts, transport: "http1" },
+  });
+  const answer = await proxy.ask();
+  assertEquals(answer.status, 504);
+  assertEquals(
+    answer.field("proxy-status"),
+    'lbproxy; error=connection_timeout; details="tls_handshake_timeout"',
+  );
+  assertEquals((await proxy.seen.untilEntries(1)).error, "tls_handshake_timeout");
+});
+
 /** More than a transport waits for before it hands an answer over. */
 const LONG = "a".repeat(200_000);
 

@@ -68,7 +68,7 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   ],
   [
     inPool({ timeouts: { read: "3s" } }),
-    'upstreams.timeouts.read is not a known key; known are "connect", "response", "idle", "total"',
+    'upstreams.timeouts.read is not a known key; known are "connect", "tls", "response", "idle", "total"',
   ],
   [
     inPool({ bufferRequests: "64 kilobytes" }),

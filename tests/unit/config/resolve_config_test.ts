@@ -67,6 +67,7 @@ Deno.test("resolveConfig() fills in every default", () => {
       retries: resolveRetries(),
       timeouts: {
         connectMs: 3000,
+        tlsMs: 3000,
         responseMs: 30_000,
         idleMs: 60_000,
         eventStreamIdleMs: Infinity,

@@ -78,6 +78,7 @@ Deno.test("stageOf() tells how far an attempt got, in doubt further", () => {
   assertEquals(stageOf(failure("connection_timeout", "unsent"), plain), "connect");
   assertEquals(stageOf(failure("connection_timeout", "unsent"), secure), "tls");
   assertEquals(stageOf(failure("tls_certificate_error", "unsent"), secure), "tls");
+  assertEquals(stageOf(failure("tls_handshake_timeout", "unsent"), secure), "tls");
   assertEquals(stageOf(failure("tls_protocol_error", "unsent"), secure), "tls");
   assertEquals(stageOf(failure("connection_terminated", "unsent"), plain), "request");
   assertEquals(stageOf(failure("connection_refused", "sent"), plain), "request");

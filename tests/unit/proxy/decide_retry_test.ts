@@ -93,6 +93,7 @@ Deno.test("failedAttempt() reads codes and phases", () => {
   };
   assertEquals(read("unsent", "connection_refused"), ["connect", false]);
   assertEquals(read("unsent", "connection_timeout"), ["connect", true]);
+  assertEquals(read("unsent", "tls_handshake_timeout"), ["connect", true]);
   assertEquals(read("unsent", "tls_certificate_error"), ["connect", false]);
   assertEquals(read("sent", "connection_terminated"), ["reset", false]);
   assertEquals(read("sent", "http_protocol_error"), ["reset", false]);

@@ -46,7 +46,13 @@ export interface SendInput extends Partial<Timeouts> {
 }
 
 /** Long enough for every machine, short enough to end a test that hangs. */
-const PATIENT: Timeouts = { connectMs: 20_000, responseMs: 20_000, idleMs: 20_000, totalMs: 60_000 };
+const PATIENT: Timeouts = {
+  connectMs: 20_000,
+  tlsMs: 20_000,
+  responseMs: 20_000,
+  idleMs: 20_000,
+  totalMs: 60_000,
+};
 
 /** A transport on its own, with what it needs to work. */
 export class Bench implements Disposable {
@@ -130,7 +136,7 @@ export function maySendAgain(failure: UpstreamError, method: string, body: Reque
 }
 
 function pickTimeouts(input: Partial<Timeouts>): Partial<Timeouts> {
-  const names = ["connectMs", "responseMs", "idleMs", "eventStreamIdleMs", "totalMs"] as const;
+  const names = ["connectMs", "tlsMs", "responseMs", "idleMs", "eventStreamIdleMs", "totalMs"] as const;
   return Object.fromEntries(names.flatMap((name) => input[name] === undefined ? [] : [[name, input[name]]]));
 }
 

@@ -142,7 +142,7 @@ export const FAILURES: readonly Behaviour[] = [
       const told: number[] = [];
       const request = { method: "GET", target: "/", headers: new HeaderFields([["host", "h"]]), body: null };
       bench.transport.send(request, bench.reach(peerOf(upstream.address)), {
-        timeouts: { connectMs: 20_000, responseMs: 20_000, idleMs: 20_000, totalMs: 60_000 },
+        timeouts: { connectMs: 20_000, tlsMs: 20_000, responseMs: 20_000, idleMs: 20_000, totalMs: 60_000 },
         cancellation: new Cancellation(),
         responded({ status }) {
           told.push(status);

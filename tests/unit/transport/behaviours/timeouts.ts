@@ -10,7 +10,13 @@ import { ManualBody, streamBody } from "../../../support/request_body.ts";
 import { type Behaviour, bodyStream, bodyText, nowhere, peerOf } from "../behaviour.ts";
 
 const SHORT_MS = 60;
-const FOREVER = { connectMs: Infinity, responseMs: Infinity, idleMs: Infinity, totalMs: Infinity };
+const FOREVER = {
+  connectMs: Infinity,
+  tlsMs: Infinity,
+  responseMs: Infinity,
+  idleMs: Infinity,
+  totalMs: Infinity,
+};
 
 /** An upstream that answers with something and then says nothing until the other end closes. */
 function hangingUpstream(answer = "") {
@@ -41,10 +47,11 @@ export const TIMEOUTS: readonly Behaviour[] = [
     async run(bench) {
       await using upstream = rawUpstream((connection) => connection.untilClosed());
       const timeouts = bench.can("connect timeout")
-        ? { connectMs: SHORT_MS }
+        ? { tlsMs: SHORT_MS }
         : { connectMs: 0, responseMs: SHORT_MS };
       const attempt = bench.send(peerOf(upstream.address, {}), timeouts);
-      const error = await bench.fails(attempt, "connection_timeout", "unsent");
+      const code = bench.can("connect timeout") ? "tls_handshake_timeout" : "connection_timeout";
+      const error = await bench.fails(attempt, code, "unsent");
       assertEquals(error.status, 504);
       if (bench.can("abandon a handshake")) await upstream.untilOpen(0);
     },

@@ -38,7 +38,7 @@ class Bench implements Disposable {
   send(peer: Peer, input: SendInput = {}): Promise<string> {
     const { totalMs = Infinity, cancellation = new Cancellation(), body = null } = input;
     const headers = new HeaderFields([["host", "h"]]);
-    const timeouts = { connectMs: MINUTE, responseMs: MINUTE, idleMs: MINUTE, totalMs };
+    const timeouts = { connectMs: MINUTE, tlsMs: MINUTE, responseMs: MINUTE, idleMs: MINUTE, totalMs };
     const request = { method: body === null ? "GET" : "PUT", target: "/", headers, body };
     const maySendAgain = () => body === null || body.repeatable;
     const response = sendRequest(this.transport, request, peer, { timeouts, cancellation, maySendAgain });
@@ -269,7 +269,7 @@ Deno.test("ConnectionPool begins no handshake while 64 hang already", async () =
   const hanging = Array.from({ length: 64 }, () => bench.send(peer));
   await upstream.untilOpened(64);
   await bench.clock.advance(2 * MINUTE);
-  for (const each of hanging) await fails(each, "connection_timeout", 504);
+  for (const each of hanging) await fails(each, "tls_handshake_timeout", 504);
   const error = await assertRejects(() => bench.send(peer), UpstreamError, "64 TLS handshakes hang already");
   assertEquals([error.code, error.phase, upstream.opened], ["connection_timeout", "unsent", 64]);
 });

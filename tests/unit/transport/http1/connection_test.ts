@@ -14,7 +14,7 @@ import { ScriptedSocket, turns } from "../../../support/scripted_socket.ts";
 import { bodyText as textOf, maySendAgain, takeResponse } from "../behaviour.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-const TIMEOUTS = { connectMs: 1000, responseMs: 1000, idleMs: 1000, totalMs: Infinity };
+const TIMEOUTS = { connectMs: 1000, tlsMs: 1000, responseMs: 1000, idleMs: 1000, totalMs: Infinity };
 
 /** A connection on a scripted socket, and what it told its pool. */
 class Bench implements Disposable {

@@ -33,7 +33,7 @@ function benchOf(
 }
 
 const HEADERS_END = FLAG.END_HEADERS | FLAG.END_STREAM;
-const FOREVER = { connectMs: 20_000, responseMs: 20_000, idleMs: 20_000, totalMs: 60_000 };
+const FOREVER = { connectMs: 20_000, tlsMs: 20_000, responseMs: 20_000, idleMs: 20_000, totalMs: 60_000 };
 
 /** Sends a request and gives the response itself. */
 function sendRaw(
