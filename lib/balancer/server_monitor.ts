@@ -33,10 +33,12 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
   readonly #ejection: Ejection | null;
   readonly #checker: HealthChecker | null;
   readonly #remoteChecks: RemoteChecks | null;
+  readonly #worker: boolean;
   #follow: Disposable | null = null;
 
   constructor(init: ServerMonitorInit) {
     const { pool, clock, slowStart = null, ejection = resolveEjection(), worker = false } = init;
+    this.#worker = worker;
     // The supervisor checks servers, ramps their weights and ends their ejections, for all workers.
     this.#slowStart = slowStart === null || worker ? null : new SlowStart(pool, slowStart, clock);
     this.#remoteChecks = worker && init.healthCheck !== undefined && init.healthCheck !== null
@@ -77,6 +79,8 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
 
   /** Goes on with what the one before knows of servers that are in both pools. */
   takeOver(before: ServerMonitor, adopted: readonly Server[], fresh: readonly Server[]): void {
+    // Their state is the supervisor's.
+    if (this.#worker) return;
     if (this.#ejection === null) { for (const server of adopted) server.setEjected(false); }
     else if (before.#ejection !== null) this.#ejection.takeOver(before.#ejection, adopted);
     if (this.#slowStart === null) { for (const server of adopted) server.setRamp(1); }

@@ -1,10 +1,13 @@
 /** A proxy from its start to its end, as a program. */
 
+import { ConfigError } from "../config/config_error.ts";
+import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { messageOf, stackOf } from "../core/callback.ts";
 import { systemClock as clock } from "../core/clock.ts";
 import { systemRandom as random } from "../core/random.ts";
 import { createLog, type Log } from "../observe/create_log.ts";
 import { startProxy } from "../server/serve.ts";
+import { findWorkerProblems } from "../server/workers/find_worker_problems.ts";
 import { workerCommand } from "../server/workers/worker_command.ts";
 import { FileWatch } from "./file_watch.ts";
 import { type Io, print, type StopSignal } from "./io.ts";
@@ -45,8 +48,10 @@ export async function runUntilStopped(
   const { observer, accessLog } = log;
   using _strayErrors = io.onStrayError((error) => reportStrayError(log, error));
   for (const name of unread) observer.event({ kind: "unread_export", name });
+  const alone = config.workers === 1;
   const load = async () => {
     const { config, unread, sources: { hash, remote } } = await program.load();
+    checkWorkers(config, alone, options.source);
     for (const name of unread) observer.event({ kind: "unread_export", name });
     return { config, hash, notReloaded: remote };
   };
@@ -94,6 +99,14 @@ export async function runUntilStopped(
   const cut = await server.shutdown();
   await flushWithin(log, LAST_LINES_MS);
   return cut === 0 ? 0 : 1;
+}
+
+/** @throws {ConfigError} when a configuration that is loaded again cannot be served as the one before was */
+function checkWorkers(config: ResolvedConfig, alone: boolean, source: string): void {
+  const problems = alone && config.workers > 1
+    ? [{ path: "workers", message: "cannot become more than 1 while the program runs: start it anew" }]
+    : findWorkerProblems(config);
+  if (problems.length > 0) throw new ConfigError(source, problems);
 }
 
 function reportStrayError(

@@ -7,7 +7,7 @@ import { systemRandom as random } from "../core/random.ts";
 import { createLog, type Log } from "../observe/create_log.ts";
 import type { ProxyServer } from "../server/proxy_server.ts";
 import { startProxy } from "../server/serve.ts";
-import type { StartMessage } from "../server/workers/channel.ts";
+import type { PrepareMessage } from "../server/workers/channel.ts";
 import { InheritedParts, WorkerChannel } from "../server/workers/worker_channel.ts";
 import type { Io } from "./io.ts";
 import type { RunOptions } from "./parse_arguments.ts";
@@ -40,12 +40,30 @@ export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Prom
   try {
     using shared = new InheritedParts(start);
     using program = new ProgramConfig(options);
-    const { config } = await program.load();
-    const server = await startProxy(ofWorker(config, start), { observer, accessLog, clock, random, shared });
+    const { config, sources } = await program.load();
+    let { ports } = start;
+    const load = async () => {
+      const { config, sources: { hash, remote } } = await program.load();
+      return { config: ofWorker(config, ports), hash, notReloaded: remote };
+    };
+    const source = { hash: sources.hash, load };
+    const parts = { observer, accessLog, clock, random, shared, source };
+    const server = await startProxy(ofWorker(config, ports), parts);
     shared.beat(clock, () => server.running);
     channel.send({ kind: "listening", ports: start.ports });
-    const abandonedRequests = await serve(server, channel);
-    channel.send({ kind: "stopped", abandonedRequests });
+    const reloads = new Reloads(server, channel, shared);
+    for await (const message of channel.messages) {
+      if (message.kind === "stop") {
+        channel.send({ kind: "stopped", abandonedRequests: await server.shutdown(message.reason) });
+        return 0;
+      }
+      if (message.kind === "servers") server.pools.get(message.pool)?.replaceServers(message.servers);
+      else if (message.kind === "prepare") {
+        ports = message.ports;
+        reloads.begin(message);
+      } else reloads.end(message.kind === "commit");
+    }
+    await server.shutdown("the supervisor has ended");
     return 0;
   } catch (error) {
     const name = error instanceof Error ? error.name : "Error";
@@ -61,16 +79,42 @@ function createWorkerLog({ logLevel: level, logFormat: format }: RunOptions, { s
   return createLog({ level, format, clock, stdout });
 }
 
-async function serve(server: ProxyServer, { messages }: WorkerChannel): Promise<number> {
-  for await (const message of messages) {
-    if (message.kind === "servers") server.pools.get(message.pool)?.replaceServers(message.servers);
-    if (message.kind === "stop") return await server.shutdown(message.reason);
+/** Loads the configuration again when the supervisor says so, and uses it when all workers can. */
+class Reloads {
+  readonly #server: ProxyServer;
+  readonly #channel: WorkerChannel;
+  readonly #shared: InheritedParts;
+  #word: PromiseWithResolvers<void> | null = null;
+
+  constructor(server: ProxyServer, channel: WorkerChannel, shared: InheritedParts) {
+    this.#server = server;
+    this.#channel = channel;
+    this.#shared = shared;
   }
-  return await server.shutdown("the supervisor has ended");
+
+  begin(message: PrepareMessage): void {
+    const { id } = message;
+    const word = this.#word = Promise.withResolvers<void>();
+    // The configuration may be refused before anybody waits for the word.
+    word.promise.catch(() => {});
+    this.#shared.prepare(message, () => {
+      this.#channel.send({ kind: "prepared", id });
+      return word.promise;
+    });
+    void this.#server.reload().then(({ applied, problems }) => {
+      if (!applied) this.#channel.send({ kind: "rejected", id, problems });
+    });
+  }
+
+  /** @param used whether all can use it */
+  end(used: boolean): void {
+    if (used) this.#word?.resolve();
+    else this.#word?.reject(new Error("it is not used"));
+  }
 }
 
 /** The part of a configuration that is a worker's. */
-function ofWorker(config: ResolvedConfig, { ports }: StartMessage): ResolvedConfig {
+function ofWorker(config: ResolvedConfig, ports: readonly number[]): ResolvedConfig {
   return {
     ...config,
     listen: config.listen.map((place, index) => ({

@@ -13,12 +13,15 @@ export interface SharedMemory {
 const SYMBOLS = {
   memfd_create: { parameters: ["buffer", "u32"], result: "i32" },
   ftruncate: { parameters: ["i32", "i64"], result: "i32" },
+  open: { parameters: ["buffer", "i32"], result: "i32" },
+  close: { parameters: ["i32"], result: "i32" },
   mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "pointer" },
 } as const;
 
 /** `PROT_READ | PROT_WRITE`, and `MAP_SHARED`. */
 const READ_WRITE = 3;
 const MAP_SHARED = 1;
+const O_RDWR = 2;
 
 /**
  * Makes memory full of zeros.
@@ -41,6 +44,18 @@ export function createSharedMemory(byteLength: number): SharedMemory {
 export function inheritSharedMemory(descriptor: number, byteLength: number): ArrayBuffer {
   using libc = openLibc();
   return map(libc, descriptor, byteLength);
+}
+
+/** Opens memory that another process has made since this one was started; throws as {@linkcode createSharedMemory}. */
+export function openSharedMemory(owner: number, descriptor: number, byteLength: number): ArrayBuffer {
+  using libc = openLibc();
+  const own = libc.symbols.open(new TextEncoder().encode(`/proc/${owner}/fd/${descriptor}\0`), O_RDWR);
+  if (own < 0) throw new Error(`Cannot open shared memory of process ${owner}`);
+  try {
+    return map(libc, own, byteLength);
+  } finally {
+    libc.symbols.close(own);
+  }
 }
 
 type Libc = Deno.DynamicLibrary<typeof SYMBOLS>;

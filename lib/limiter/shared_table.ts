@@ -124,11 +124,12 @@ export class SharedTable {
    * Copies what another table counts, which was named as `like` when this one was made, and what its requests hold. What is
    * counted there by estimate, beyond its room, begins anew.
    */
-  takeOver(other: SharedTable): void {
-    const now = this.now();
-    other.entries.copyTo(this.entries, now);
-    const until = other.bannedUntilTick;
-    if (until !== 0) this.raiseBannedUntil(until);
+  takeOver(other: SharedTable, copies = true): void {
+    if (copies) {
+      other.entries.copyTo(this.entries, this.now());
+      const until = other.bannedUntilTick;
+      if (until !== 0) this.raiseBannedUntil(until);
+    }
     other.places.moveTo(this.places);
     other.#heir = this;
   }

@@ -34,6 +34,8 @@ export class Admissions implements Disposable {
   /** The limiters, the proxy's own first. */
   readonly limiters: RateLimiter[] = [];
   readonly #table: SharedTable | null;
+  /** Whether no other process copies counts from one table to another. */
+  readonly #copies: boolean;
   /** `null` where nobody looks at keys. */
   readonly #busyKeys: BusyKeys | null;
   /** The policies that have counted in the table, whether there are any of them still or not. */
@@ -62,12 +64,15 @@ export class Admissions implements Disposable {
     const like = before === null ? null : before.#table;
     this.#counted = new Set(policies.map(countingName));
     if (policies.length === 0) {
+      this.#copies = true;
       this.#table = null;
       return;
     }
     const { shared = null } = parts;
+    this.#copies = shared === null || shared.role === "supervisor";
     if (shared !== null && shared.role === "worker") {
-      this.#table = SharedTable.attach(shared.table()!, { clock });
+      const memory = shared.table()!;
+      this.#table = like !== null && like.buffer === memory ? like : SharedTable.attach(memory, { clock });
       return;
     }
     const all = before === null ? this.#counted : this.#counted.union(before.#counted);
@@ -93,7 +98,7 @@ export class Admissions implements Disposable {
       if (this.overflows.has(name)) this.overflows.set(name, count);
     }
     if (this.#table === null || before.#table === null || this.#table === before.#table) return;
-    this.#table.takeOver(before.#table);
+    this.#table.takeOver(before.#table, this.#copies);
   }
 
   /** The memory of the table; `null` when nothing is limited. */

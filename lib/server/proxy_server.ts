@@ -52,6 +52,13 @@ export class ProxyServer extends RunningProxy {
   /** @internal */
   protected override async open(config: ResolvedConfig, plane: DataPlane): Promise<Opened> {
     const opened = await (this.#workers?.open(config, plane) ?? this.#listeners!.open(config));
+    const { shared = null } = this.parts;
+    if (shared !== null && shared.role === "worker") {
+      await shared.confirm().catch((error) => {
+        opened.cancel();
+        throw error;
+      });
+    }
     const commit = async (): Promise<void> => {
       const before = this.addresses.join();
       await opened.commit();

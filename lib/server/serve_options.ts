@@ -87,6 +87,8 @@ export interface WorkerParts {
   table(): ArrayBuffer | null;
   /** A pool as the supervisor has it. */
   pool(name: string): PlacedPool;
+  /** Waits until the supervisor says that a configuration is to be used; rejects when it is not. */
+  confirm(): Promise<void>;
 }
 
 /** A pool as the supervisor has it. */

@@ -289,7 +289,7 @@ export class Pool implements Disposable {
 
   #adopt(init: ServerInit): Server | null {
     const known = this.#before?.server(init.id);
-    if (known === undefined || !samePeer(known.peer, init.peer)) return null;
+    if (known === undefined || !samePeer(known.peer, init.peer) || !sameSlot(known, init)) return null;
     checkServerInit(init);
     this.#adopted.set(known, init);
     return known;

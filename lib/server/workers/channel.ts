@@ -6,6 +6,8 @@ import type { PlacedPool, PlacedServer } from "../serve_options.ts";
 
 /** Memory that a worker inherits. */
 export interface InheritedMemory {
+  /** The process that has made it. */
+  readonly owner: number;
   readonly descriptor: number;
   readonly byteLength: number;
 }
@@ -31,15 +33,27 @@ export interface StartMessage {
   readonly options: unknown;
 }
 
+/** Has a worker load the configuration again, and use it once all have. */
+export interface PrepareMessage extends Pick<StartMessage, "servers" | "table" | "pools" | "ports"> {
+  readonly kind: "prepare";
+  /** Tells it from earlier ones, which a worker may still speak of. */
+  readonly id: number;
+}
+
 /** What a supervisor says. */
 export type ToWorker =
   | StartMessage
+  | PrepareMessage
+  | { readonly kind: "commit" }
+  | { readonly kind: "cancel"; readonly reason: string }
   | { readonly kind: "servers"; readonly pool: string; readonly servers: readonly PlacedServer[] }
   | { readonly kind: "stop"; readonly reason: string };
 
 /** What a worker says. */
 export type FromWorker =
   | { readonly kind: "listening"; readonly ports: readonly number[] }
+  | { readonly kind: "prepared"; readonly id: number }
+  | { readonly kind: "rejected"; readonly id: number; readonly problems: readonly string[] }
   | { readonly kind: "failed"; readonly name: string; readonly message: string }
   | { readonly kind: "event"; readonly event: ProxyEvent }
   | { readonly kind: "access"; readonly entry: AccessEntry }

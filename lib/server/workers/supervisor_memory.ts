@@ -37,5 +37,5 @@ export class SupervisorMemory implements SupervisorParts {
 }
 
 function inherited({ descriptor, buffer }: SharedMemory): InheritedMemory {
-  return { descriptor, byteLength: buffer.byteLength };
+  return { owner: Deno.pid, descriptor, byteLength: buffer.byteLength };
 }

@@ -2,11 +2,12 @@
 
 import type { Clock } from "../../core/clock.ts";
 import type { Observer } from "../../observe/observer.ts";
-import { inheritSharedMemory } from "../../core/shared_memory.ts";
+import { inheritSharedMemory, openSharedMemory } from "../../core/shared_memory.ts";
 import { SharedServers } from "../../upstream/shared_servers.ts";
 import type { PlacedPool, WorkerParts } from "../serve_options.ts";
 import {
   type FromWorker,
+  type PrepareMessage,
   readLines,
   readMessage,
   type StartMessage,
@@ -92,23 +93,46 @@ export class InheritedParts implements WorkerParts, Disposable {
   readonly role = "worker";
   readonly servers: SharedServers;
   readonly instanceId: string;
-  readonly #start: StartMessage;
+  #places: Pick<StartMessage, "pools" | "table">;
+  #table: { readonly descriptor: number; readonly memory: ArrayBuffer } | null = null;
+  readonly #parent: number;
+  /** Tells the supervisor that a configuration could be used, and waits for its word. */
+  #confirm: (() => Promise<void>) | null = null;
   #beat: Disposable | null = null;
 
   constructor(start: StartMessage) {
     const { process, instanceId, servers: { descriptor, byteLength } } = start;
-    this.#start = start;
+    this.#places = start;
+    this.#parent = Deno.ppid;
     this.instanceId = instanceId;
     this.servers = new SharedServers(inheritSharedMemory(descriptor, byteLength), process);
   }
 
   table(): ArrayBuffer | null {
-    const { table } = this.#start;
-    return table === null ? null : inheritSharedMemory(table.descriptor, table.byteLength);
+    const { table } = this.#places;
+    if (table === null) return null;
+    const { owner, descriptor, byteLength } = table;
+    if (this.#table?.descriptor !== descriptor) {
+      const memory = this.#table === null && owner === this.#parent
+        ? inheritSharedMemory(descriptor, byteLength)
+        : openSharedMemory(owner, descriptor, byteLength);
+      this.#table = { descriptor, memory };
+    }
+    return this.#table.memory;
+  }
+
+  /** Takes in what a supervisor says of another configuration. */
+  prepare(places: PrepareMessage, confirm: () => Promise<void>): void {
+    this.#places = places;
+    this.#confirm = confirm;
+  }
+
+  confirm(): Promise<void> {
+    return this.#confirm?.() ?? Promise.resolve();
   }
 
   pool(name: string): PlacedPool {
-    return this.#start.pools[name] ?? { slot: 0, servers: [], secret: null };
+    return this.#places.pools[name] ?? { slot: 0, servers: [], secret: null };
   }
 
   /** Shows from now on that this process is alive. */

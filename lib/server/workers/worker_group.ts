@@ -2,7 +2,7 @@
 
 import type { Clock } from "../../core/clock.ts";
 import type { Observer } from "../../observe/observer.ts";
-import type { ToWorker } from "./channel.ts";
+import type { PrepareMessage, ToWorker } from "./channel.ts";
 import type { WorkerProcess } from "./worker_process.ts";
 
 /** How often it is looked whether workers are alive. */
@@ -41,6 +41,8 @@ interface Seat {
   /** How often workers have ended soon after their start, one after the other. */
   failures: number;
   timer: Disposable | null;
+  /** Whether it is there no more. */
+  retired: boolean;
 }
 
 /** Starts workers, looks whether they are alive, and replaces those that are not. */
@@ -107,6 +109,7 @@ export class WorkerGroup {
       silentLooks: 0,
       failures: 0,
       timer: null,
+      retired: false,
     };
     this.#seats.push(seat);
     return seat;
@@ -117,7 +120,7 @@ export class WorkerGroup {
     const { worker } = seat;
     const reason = await worker.ended;
     release(worker.process);
-    if (this.#stopping) return;
+    if (this.#stopping || seat.retired) return;
     const lived = worker.listens && clock.now() - seat.startedAt >= PROVEN_MS;
     seat.failures = lived ? 0 : seat.failures + 1;
     const delayMs = seat.failures <= 1
@@ -165,6 +168,39 @@ export class WorkerGroup {
   /** Says something to all. */
   send(message: ToWorker): void {
     for (const { worker } of this.#seats) worker.send(message);
+  }
+
+  /**
+   * Has all load the configuration again.
+   *
+   * @returns puts it to use; those that were replaced meanwhile are started anew
+   * @throws why the first one cannot
+   */
+  async prepare(message: PrepareMessage): Promise<() => void> {
+    const prepared = this.#seats.map(({ worker }) => worker).filter(({ listens }) => listens);
+    try {
+      await Promise.all(prepared.map((worker) => worker.prepare(message)));
+    } catch (error) {
+      for (const worker of prepared) worker.send({ kind: "cancel", reason: "another worker cannot use it" });
+      throw error;
+    }
+    return () => {
+      this.#ports = message.ports;
+      for (const { worker } of this.#seats) {
+        if (prepared.includes(worker)) worker.send({ kind: "commit" });
+        else worker.kill("it was started with the configuration before");
+      }
+    };
+  }
+
+  /** Has another number of workers serve. */
+  resize(count: number): void {
+    while (this.#seats.length < count) void this.#replaceWhenEnded(this.#sit(this.#seats.length + 1));
+    for (const seat of this.#seats.splice(count)) {
+      seat.timer?.[Symbol.dispose]();
+      seat.retired = true;
+      seat.worker.stop("fewer workers are wanted");
+    }
   }
 
   /**

@@ -6,6 +6,7 @@ import type { AccessEntry } from "../../observe/access_entry.ts";
 import type { ProxyEvent } from "../../observe/events.ts";
 import {
   type FromWorker,
+  type PrepareMessage,
   readLines,
   readMessage,
   type StartMessage,
@@ -37,6 +38,8 @@ export class WorkerProcess {
   readonly #listening = Promise.withResolvers<readonly number[]>();
   readonly #reports: WorkerReports;
   #failure: Error | null = null;
+  /** Waits for what becomes of the configuration that it was told to load. */
+  #preparing: PromiseWithResolvers<void> & { readonly id: number } | null = null;
   #killed: string | null = null;
   /** Whether it has said that it listens. */
   #listens = false;
@@ -69,6 +72,19 @@ export class WorkerProcess {
   /** Says something; one that has ended hears nothing. */
   send(message: ToWorker): void {
     this.#stdin.write(writeMessage(message)).catch(() => {});
+  }
+
+  /**
+   * Has it load the configuration again, which it uses when it is told to commit.
+   *
+   * @throws why it cannot
+   */
+  prepare(message: PrepareMessage): Promise<void> {
+    const preparing = { id: message.id, ...Promise.withResolvers<void>() };
+    this.#preparing = preparing;
+    this.send(message);
+    this.ended.then((reason) => preparing.reject(new Error(`a worker has ended meanwhile: ${reason}`)));
+    return preparing.promise;
   }
 
   /** Has it finish its requests and end. */
@@ -110,6 +126,12 @@ export class WorkerProcess {
       case "listening":
         this.#listens = true;
         return this.#listening.resolve(message.ports);
+      case "prepared":
+        if (this.#preparing?.id === message.id) this.#preparing.resolve();
+        return;
+      case "rejected":
+        if (this.#preparing?.id !== message.id) return;
+        return this.#preparing.reject(new Error(`a worker: ${message.problems.join("; ")}`));
       case "failed":
         this.#failure = failureOf(message);
         return;

@@ -5,6 +5,7 @@ import type { ResolvedConfig, ResolvedListen } from "../../config/proxy_config.t
 import type { AccessEntry } from "../../observe/access_entry.ts";
 import { listenError } from "../../engine/engine.ts";
 import { MAX_PROCESSES } from "../../upstream/shared_servers.ts";
+import type { Pool } from "../../upstream/pool.ts";
 import type { DataPlane } from "../data_plane.ts";
 import type { Opened } from "../generations.ts";
 import type { PlacedPool, ProxyParts, WorkersSetup } from "../serve_options.ts";
@@ -21,7 +22,10 @@ export class Workers {
   /** Numbers of processes that are free, those that were so first first. */
   readonly #numbers: number[] = Array.from({ length: MAX_PROCESSES - 1 }, (_, index) => index + 1);
   #group: WorkerGroup | null = null;
+  #reloads = 0;
   #plane: DataPlane | null = null;
+  /** Pools whose changes workers are told of. */
+  #followed: readonly Pool[] = [];
   #listen: readonly ResolvedListen[] = [];
 
   constructor(setup: WorkersSetup, parts: ProxyParts, memory: SupervisorMemory) {
@@ -63,7 +67,7 @@ export class Workers {
    * @throws what the first one failed with
    */
   async open(config: ResolvedConfig, plane: DataPlane): Promise<Opened> {
-    if (this.#group !== null) throw new Error("workers cannot reload yet: start the program anew");
+    if (this.#group !== null) return await this.#reopen(this.#group, config, plane);
     this.#plane = plane;
     const ports = config.listen.map(freePort);
     const { clock, observer } = this.#parts;
@@ -86,8 +90,41 @@ export class Workers {
     return { commit, cancel: () => void group.cut() };
   }
 
+  /** Has the workers that there are load another configuration: connections stay open. */
+  async #reopen(group: WorkerGroup, config: ResolvedConfig, plane: DataPlane): Promise<Opened> {
+    const ports = this.#portsOf(config.listen);
+    const use = await group.prepare({
+      kind: "prepare",
+      id: ++this.#reloads,
+      ...this.#placesOf(plane),
+      ports,
+    });
+    const commit = (): Promise<void> => {
+      this.#plane = plane;
+      this.#listen = config.listen;
+      this.#follow(plane);
+      use();
+      group.resize(config.workers);
+      return Promise.resolve();
+    };
+    return { commit, cancel: () => group.send({ kind: "cancel", reason: "it is not used" }) };
+  }
+
+  /** Places that stay keep their ports, those that any port would do for too. */
+  #portsOf(listen: readonly ResolvedListen[]): readonly number[] {
+    const before = this.#listen.map((place, index) => ({ ...place, bound: this.#group!.ports[index]! }));
+    return listen.map((place) => {
+      const at = before.findIndex(({ hostname, port }) =>
+        place.port === 0 && port === 0 && hostname === place.hostname
+      );
+      return at < 0 ? freePort(place) : before.splice(at, 1)[0]!.bound;
+    });
+  }
+
   /** Tells workers of every change of the members of pools. */
   #follow(plane: DataPlane): void {
+    for (const pool of this.#followed) pool.onMembers = null;
+    this.#followed = [...plane.pools.values()];
     for (const [name, pool] of plane.pools) {
       pool.onMembers = () => this.#group?.send({ kind: "servers", pool: name, servers: pool.placed });
     }
@@ -106,10 +143,19 @@ export class Workers {
     });
   }
 
-  #startMessage(ports: readonly number[], options: unknown): StartMessage {
-    const { pools, table } = this.#plane!.placed;
+  /** Where the state of a configuration is. */
+  #placesOf(plane: DataPlane): Pick<StartMessage, "servers" | "table" | "pools"> {
+    const { pools, table } = plane.placed;
     const placed: Record<string, PlacedPool> = {};
     for (const [name, pool] of pools) placed[name] = pool.placed;
+    return {
+      servers: this.#memory.inheritedServers,
+      table: table === null ? null : this.#memory.inheritedTable(table),
+      pools: placed,
+    };
+  }
+
+  #startMessage(ports: readonly number[], options: unknown): StartMessage {
     const process = this.#numbers.shift();
     if (process === undefined) throw new RangeError("Too many workers have not ended yet");
     const { observer } = this.#parts;
@@ -117,9 +163,7 @@ export class Workers {
       kind: "start",
       process,
       instanceId: this.#memory.instanceId,
-      servers: this.#memory.inheritedServers,
-      table: table === null ? null : this.#memory.inheritedTable(table),
-      pools: placed,
+      ...this.#placesOf(this.#plane!),
       ports,
       accessLines: this.#setup.accessLines !== undefined,
       accessEntries: observer.wantsAccess,

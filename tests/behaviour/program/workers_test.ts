@@ -38,6 +38,11 @@ class Workers implements AsyncDisposable {
     return new Workers(folder, ["--workers", String(count), ...args], flags);
   }
 
+  /** Writes another configuration in place of the one that it was started with. */
+  write(text: string): Promise<void> {
+    return Deno.writeTextFile(`${this.#folder.path}/proxy.config.ts`, text);
+  }
+
   async port(): Promise<number> {
     return Number((await this.program.address()).split(":").at(-1));
   }
@@ -248,6 +253,51 @@ Deno.test("workers finish their requests when the program is told to stop, and m
   assertEquals(code, 0);
   const targets = stdout.trimEnd().split("\n").map((line) => JSON.parse(line).target);
   assertEquals(targets, Array(6).fill("/held"));
+});
+
+Deno.test("workers reload: connections stay open, counts go on, and what cannot be used changes nothing", async () => {
+  await using one = startUpstream("one");
+  await using other = startUpstream("other");
+  const limiter = `export const limiter = { key: "header:appid", limit: 10, window: "1h" };`;
+  const configOf = (servers: string, more = "") =>
+    `export const listen = "127.0.0.1:0"; export const upstreams = ${servers}; ${limiter} ${FILTER} ${more}`;
+  await using workers = await Workers.start(`export const upstreams = ["${one.address}"]; ${limiter}`);
+  const port = await workers.port();
+  const pids = await findPids(port, 4);
+  const open = await Promise.all(Array.from(pids, (pid) => connectTo(port, pid)));
+  using _open = { [Symbol.dispose]: () => open.forEach((connection) => connection[Symbol.dispose]()) };
+  const ask = async () => {
+    const texts: string[] = [];
+    for (const connection of open) {
+      await connection.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+      texts.push((await readAnswer(connection)).text);
+    }
+    return texts;
+  };
+  const limited = async () =>
+    (await askOften(port, 8, "GET /", ["appid: x"])).filter(({ status }) => status === 429).length;
+  assertEquals([await ask(), await limited()], [Array(4).fill("one"), 0]);
+  await workers.write(configOf(`["${other.address}"]`));
+  workers.program.kill("SIGHUP");
+  await workers.program.stderrMatch(/Configuration 2 runs \(SIGHUP\)/);
+  assertEquals(await ask(), Array(4).fill("other"));
+  // 8 of 10 have been counted before.
+  assertEquals(await limited(), 6);
+  // The supervisor can load it, and the workers, each of which has another number, cannot.
+  await workers.write(
+    configOf(
+      `["${one.address}"]`,
+      "if (Deno.ppid !== 0 && Deno.args[0] === '--worker-process') throw new Error('only here');",
+    ),
+  );
+  workers.program.kill("SIGHUP");
+  await workers.program.stderrMatch(/a worker: .*only here/);
+  assertEquals(await ask(), Array(4).fill("other"));
+  await workers.write(configOf(`["${one.address}"]`, "export const workers = 2;"));
+  workers.program.kill("SIGHUP");
+  await workers.program.stderrMatch(/Configuration 3 runs \(SIGHUP\)/);
+  assertEquals(await ask(), Array(4).fill("one"));
+  assertEquals(await findPids(port, 4), pids);
 });
 
 Deno.test("workers end when the process is gone that looks after them", async () => {
