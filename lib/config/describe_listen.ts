@@ -7,9 +7,9 @@ import type { ResolvedListen } from "./proxy_config.ts";
 
 /** Writes one place for people; keys and certificates are named by their files, not shown. */
 export function describeListen(listen: ResolvedListen): string {
-  const { underscores, limits, proxyProtocol, engine, tls, http2 } = listen;
+  const { underscores, limits, proxyProtocol, engine, http2 } = listen;
   const parts = [describePlace(listen)];
-  if (engine === "deno" && tls === undefined) parts.push("by the runtime's server");
+  if (engine === "deno") parts.push("by the runtime's server");
   if (http2 === true) parts.push("HTTP/2 too");
   if (underscores !== undefined) {
     const fate = underscores === "pass" ? "passes" : "refuses requests with";

@@ -56,8 +56,8 @@ export interface ListenOptions extends ClientLimitOptions {
    */
   underscores?: Underscores;
   /**
-   * Who talks to clients: `"http1"`, the proxy's own server of HTTP/1.1, with or without TLS; `"deno"`, the runtime's; `"auto"`,
-   * the proxy's own where it can do all that the runtime's can, which is without TLS. @default {"auto"}
+   * Who talks to clients: `"http1"`, the proxy's own server of HTTP/1.1 and HTTP/2; `"deno"`, the runtime's; `"auto"`, which is
+   * the proxy's own. @default {"auto"}
    */
   engine?: EngineName;
   /**

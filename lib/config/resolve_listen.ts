@@ -50,9 +50,8 @@ function completeListen(place: Listen): ResolvedListen {
 }
 
 /** The engine that a place gets. */
-export function engineOf({ engine = "auto", tls }: ListenOptions): Exclude<EngineName, "auto"> {
-  if (engine !== "auto") return engine;
-  return tls === undefined ? "http1" : "deno";
+function engineOf(engine: EngineName = "auto"): Exclude<EngineName, "auto"> {
+  return engine === "auto" ? "http1" : engine;
 }
 
 /**
@@ -62,7 +61,7 @@ export function engineOf({ engine = "auto", tls }: ListenOptions): Exclude<Engin
  */
 export function withEngine(listen: ResolvedListen, name: EngineName): ResolvedListen | string {
   const { tls, limits, proxyProtocol } = listen;
-  const engine = engineOf({ engine: name, ...(tls === undefined ? {} : { tls: {} }) });
+  const engine = engineOf(name);
   if (engine === "deno") {
     if (tls !== undefined && !denoCanServe(tls)) {
       return "it takes one certificate, for every name, and HTTP/2";
@@ -89,7 +88,7 @@ function parseOptions(options: ListenOptions): ResolvedListen | undefined {
     ...(redirectPort === undefined ? {} : { redirectPort }),
     ...(underscores === "drop" ? {} : { underscores }),
     ...(http2 ? { http2 } : {}),
-    engine: engineOf(options),
+    engine: engineOf(options.engine),
     limits: NO_OPTIONS,
   });
 }

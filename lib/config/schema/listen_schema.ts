@@ -15,7 +15,7 @@ import {
   TLS_VERSIONS,
   UNKNOWN_NAMES,
 } from "../listen_tls.ts";
-import { engineOf, parseListen, parseRedirect } from "../resolve_listen.ts";
+import { parseListen, parseRedirect } from "../resolve_listen.ts";
 import { byteSizeSchema } from "./byte_size_schema.ts";
 import { positiveDurationSchema } from "./duration_schema.ts";
 import { networksSchema } from "./forwarded_schema.ts";
@@ -220,9 +220,8 @@ function checkEngine(
   addIssue: v.RawCheckContext<unknown>["addIssue"],
 ): void {
   const { tls, engine } = place as ListenOptions;
-  if (engineOf({ engine, tls } as ListenOptions) !== "deno") return;
-  const why = engine === "deno" ? "the engine here" : 'the engine of listeners with "tls" that name none';
-  const message = `is for the engine "http1" only, and "deno" is ${why}`;
+  if (engine !== "deno") return;
+  const message = 'is for the engine "http1" only, and "deno" is the engine here';
   for (const key of HTTP1_ONLY) {
     if (place[key] !== undefined) addIssue({ message, path: [pathItem(place, key)] });
   }

@@ -1,3 +1,5 @@
+/** Listeners with TLS, and what is of the engine `deno` alone: a certificate that changes closes and opens them. */
+
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { ListenError } from "../../../lib/engine/engine.ts";
 import { serve } from "../../../lib/server/serve.ts";
@@ -32,7 +34,7 @@ Deno.test("Listener takes heads of up to 16 KiB over HTTP/2, and refuses longer 
   const tls = await (await testCa()).issue({ names: ["localhost"] });
   await using proxy = await startProxy({
     upstreams: [upstream.address],
-    listen: { hostname: "127.0.0.1", port: 0, tls },
+    listen: { hostname: "127.0.0.1", port: 0, engine: "deno", tls },
   });
   using client = await trustingClient("h2");
   for (const [bytes, status] of [[15_000, 200], [20_000, 431]] as const) {
@@ -71,7 +73,7 @@ Deno.test("Listener takes the certificate anew when its files change, and finish
   await using files = await certificateFiles(["one.example"]);
   await using proxy = await startProxy({
     upstreams: [upstream.address],
-    listen: { hostname: "127.0.0.1", port: 0, tls: { cert: files.cert, key: files.key } },
+    listen: { hostname: "127.0.0.1", port: 0, engine: "deno", tls: { cert: files.cert, key: files.key } },
   });
   using running = await tlsClient(proxy.port, "one.example");
   await running.write("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -94,7 +96,7 @@ Deno.test("Listener lets an upload finish before it takes a new certificate", as
   await using files = await certificateFiles(["one.example"]);
   await using proxy = await startProxy({
     upstreams: [upstream.address],
-    listen: { hostname: "127.0.0.1", port: 0, tls: { cert: files.cert, key: files.key } },
+    listen: { hostname: "127.0.0.1", port: 0, engine: "deno", tls: { cert: files.cert, key: files.key } },
   });
   using running = await tlsClient(proxy.port, "one.example");
   await running.write("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab");
@@ -115,7 +117,7 @@ Deno.test("Listener gives WebSockets the grace period before it takes a new cert
   await using files = await certificateFiles(["localhost"]);
   await using proxy = await startProxy({
     upstreams: [server.address],
-    listen: { hostname: "127.0.0.1", port: 0, tls: { cert: files.cert, key: files.key } },
+    listen: { hostname: "127.0.0.1", port: 0, engine: "deno", tls: { cert: files.cert, key: files.key } },
     gracePeriod: "500ms",
   });
   using client = await trustingClient();
@@ -133,7 +135,7 @@ Deno.test("Listener keeps its certificate when the new one is of no use, and say
   await using files = await certificateFiles(["one.example"]);
   await using proxy = await startProxy({
     upstreams: [upstream.address],
-    listen: { hostname: "127.0.0.1", port: 0, tls: { cert: files.cert, key: files.key } },
+    listen: { hostname: "127.0.0.1", port: 0, engine: "deno", tls: { cert: files.cert, key: files.key } },
   });
   const { key } = await (await testCa()).issue({ names: ["two.example"] });
   await Deno.writeTextFile(files.key, key);
@@ -161,6 +163,6 @@ Deno.test("serve() refuses a key that does not belong to the certificate", async
   const ca = await testCa();
   const { cert } = await ca.issue({ names: ["localhost"] });
   const { key } = await ca.issue({ names: ["localhost"] });
-  const listen = { hostname: "127.0.0.1", port: 0, tls: { cert, key } };
+  const listen = { hostname: "127.0.0.1", port: 0, engine: "deno", tls: { cert, key } } as const;
   await assertRejects(() => serve({ upstreams: ["127.0.0.1:1"], listen }), ListenError);
 });

@@ -551,8 +551,23 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   ],
   [
     "timeouts of clients with TLS",
-    { upstreams, listen: { timeouts: {}, tls: { cert: PEM_CERT, key: PEM_KEY } } },
-    'listen.timeouts is for the engine "http1" only, and "deno" is the engine of listeners with "tls" that name none',
+    { upstreams, listen: { timeouts: {}, engine: "deno", tls: { cert: PEM_CERT, key: PEM_KEY } } },
+    'listen.timeouts is for the engine "http1" only, and "deno" is the engine here',
+  ],
+  [
+    "HTTP/2 that is neither on nor off",
+    { upstreams, listen: { http2: "h2c" } },
+    'listen.http2 must be true or false, received "h2c"',
+  ],
+  [
+    "HTTP/2 of a listener with TLS in the wrong place",
+    { upstreams, listen: { http2: true, tls: { cert: PEM_CERT, key: PEM_KEY } } },
+    'listen.http2 must not stand beside "tls", where "tls.http2" says it',
+  ],
+  [
+    "TLS without HTTP/2 by the engine of the runtime",
+    { upstreams, listen: { engine: "deno", tls: { http2: false, cert: PEM_CERT, key: PEM_KEY } } },
+    'listen.tls.http2 is for the engine "http1" only, and "deno" is the engine here',
   ],
   [
     "PROXY protocol by the engine of the runtime",
