@@ -4,6 +4,7 @@
 export const HELP_TEXT: string = `lbproxy: a rate-limited, load-balanced HTTP reverse proxy
 
 Usage: lbproxy [proxy.config.ts] [options]
+       lbproxy --init [DIR]
        lbproxy simulate proxy.config.ts trace.jsonl [--json] [--top N]
        lbproxy simulate proxy.config.ts --rate 50/s --keys 1000 --for 10m [--seed N]
 
@@ -22,6 +23,8 @@ Options:
                        module that it imports
   --workers N          Serve with N processes at the same addresses, which share limits, health
                        and loads; auto is one a core (Linux) [1]
+  --init               Write a configuration with comments, a test of it and a deno.json into
+                       the directory [.]
   --check              Check the configuration, show what it means, and exit
   --log-level LEVEL    debug, info, warn or error [info]; requests are info
   --log-format FORMAT  text or json [text]

@@ -13,6 +13,7 @@ import { TraceError } from "../simulator/read_trace.ts";
 import { findWorkerProblems } from "../server/workers/find_worker_problems.ts";
 import { WorkersError } from "../server/workers/worker_command.ts";
 import { type Io, print } from "./io.ts";
+import { writeStarter } from "./init.ts";
 import { parseArguments, type RunOptions } from "./parse_arguments.ts";
 import { ProgramConfig } from "./program_config.ts";
 import { runSimulation } from "./run_simulation.ts";
@@ -38,6 +39,9 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
         return SUCCESS;
       case "version":
         print(io.stdout, `lbproxy ${VERSION}\n`);
+        return SUCCESS;
+      case "init":
+        print(io.stdout, await writeStarter(command.folder));
         return SUCCESS;
       case "simulate":
         print(io.stdout, await runSimulation(command.command));

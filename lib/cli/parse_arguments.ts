@@ -16,6 +16,7 @@ import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from "../obser
 type Command =
   | { readonly kind: "help" }
   | { readonly kind: "version" }
+  | { readonly kind: "init"; readonly folder: string }
   | { readonly kind: "simulate"; readonly command: SimulateCommand }
   | { readonly kind: "run"; readonly options: RunOptions };
 
@@ -40,7 +41,7 @@ export interface RunOptions {
 }
 
 const DEFAULT_SOURCE = "proxy.config.ts";
-const FLAGS = ["check", "watch", "help", "version"] as const;
+const FLAGS = ["check", "watch", "init", "help", "version"] as const;
 const VALUES = ["listen", "engine", "admin", "workers", "log-level", "log-format"] as const;
 
 /**
@@ -61,7 +62,8 @@ export function parseArguments(args: readonly string[]): Command {
   });
   if (parsed.help) return { kind: "help" };
   if (parsed.version) return { kind: "version" };
-  const [source = DEFAULT_SOURCE, another] = parsed._.map(String);
+  const [source = parsed.init ? "." : DEFAULT_SOURCE, another] = parsed._.map(String);
+  if (parsed.init && another === undefined) return { kind: "init", folder: source };
   if (another !== undefined) {
     throw new UsageError(`Only one configuration can be run, received "${source}" and "${another}"`);
   }

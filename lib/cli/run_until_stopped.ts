@@ -12,6 +12,7 @@ import { workerCommand } from "../server/workers/worker_command.ts";
 import { FileWatch } from "./file_watch.ts";
 import { type Io, print, type StopSignal } from "./io.ts";
 import type { RunOptions } from "./parse_arguments.ts";
+import { Supervisor } from "./supervisor.ts";
 import type { ProgramConfig } from "./program_config.ts";
 
 /** By convention of shells: 128 and the number of the signal. */
@@ -55,6 +56,7 @@ export async function runUntilStopped(
     for (const name of unread) observer.event({ kind: "unread_export", name });
     return { config, hash, notReloaded: remote };
   };
+  using supervisor = findSupervisor(log);
   const workers = config.workers === 1 ? null : {
     command: workerCommand(import.meta.resolve("../../mod.ts")),
     options,
@@ -76,12 +78,14 @@ export async function runUntilStopped(
       return io.exit(SIGNAL_EXIT_CODES[signal]);
     }
     stopping = true;
+    supervisor?.stopping();
     // Also when it comes before the first round of checks is over; why a start failed is told below.
     starting.then((server) => server.shutdown(signal)).catch(() => {});
   });
   const reload = async (trigger: string): Promise<void> => {
     const server = await starting;
-    await server.reload(undefined, trigger);
+    const { applied, generation } = await server.reload(undefined, trigger);
+    supervisor?.status(`configuration ${generation}${applied ? "" : ", the last one could not be loaded"}`);
   };
   using _hangUp = io.onSignal("SIGHUP", () => void reload("SIGHUP").catch(() => {}));
   using _reopen = io.onSignal(
@@ -89,6 +93,7 @@ export async function runUntilStopped(
     () => void starting.then((server) => server.reopenLog()).catch(() => {}),
   );
   const server = await starting;
+  supervisor?.ready();
   using _watch = !watch ? null : new FileWatch({
     files: program.files,
     clock,
@@ -107,6 +112,16 @@ function checkWorkers(config: ResolvedConfig, alone: boolean, source: string): v
     ? [{ path: "workers", message: "cannot become more than 1 while the program runs: start it anew" }]
     : findWorkerProblems(config);
   if (problems.length > 0) throw new ConfigError(source, problems);
+}
+
+/** Goes on without one: whoever waits for a word will say so. */
+function findSupervisor(log: Log): Supervisor | null {
+  try {
+    return Supervisor.find();
+  } catch (error) {
+    reportStrayError(log, error, "sd_notify");
+    return null;
+  }
 }
 
 function reportStrayError(

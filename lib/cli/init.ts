@@ -1,0 +1,138 @@
+/** `lbproxy --init`: files to begin with. */
+
+import manifest from "../../deno.json" with { type: "json" };
+import { UsageError } from "./usage_error.ts";
+
+const CONFIG =
+  `// The configuration of the proxy: "deno task check" says what it means, "deno task start" runs it.
+
+import { defineConfig } from "@x/lbproxy";
+
+export default defineConfig({
+  // Where clients come in. Another address is "0.0.0.0:80", and with a certificate:
+  // { port: 443, tls: { cert: "cert.pem", key: "key.pem" } }.
+  listen: "127.0.0.1:6188",
+
+  // Where requests go. The servers take turns; one that accepts no connection is left out until it does again.
+  upstreams: {
+    servers: ["127.0.0.1:9001", "127.0.0.1:9002"],
+    healthCheck: { type: "tcp", interval: "5s" },
+  },
+
+  // How often a client may ask, by its address; more gets 429.
+  limiter: { key: "ip", limit: 100, window: "1m" },
+
+  // Sees each response of a server before the client does. There are filters for requests, contents and errors too.
+  responseFilter(response) {
+    response.headers.set("x-served-by", "lbproxy");
+  },
+});
+`;
+
+const TEST = `// "deno task test" tries the configuration, with a server of the test in place of yours.
+
+import { type ProxyServer, serve } from "@x/lbproxy";
+import { assertEquals } from "@std/assert";
+import config from "./proxy.config.ts";
+
+const server = () => Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => new Response("hello"));
+
+/** Starts the proxy at a free port. */
+async function start(upstream: Deno.HttpServer<Deno.NetAddr>): Promise<ProxyServer> {
+  const upstreams = [\`127.0.0.1:\${upstream.addr.port}\`];
+  return await serve({ ...config, listen: "127.0.0.1:0", upstreams });
+}
+
+Deno.test("responses come from a server, and say who served them", async () => {
+  await using upstream = server();
+  await using proxy = await start(upstream);
+  const response = await fetch(\`http://\${proxy.addresses[0]}/\`);
+  assertEquals([await response.text(), response.headers.get("x-served-by")], ["hello", "lbproxy"]);
+});
+
+Deno.test("a client that asks too often is refused", async () => {
+  await using upstream = server();
+  await using proxy = await start(upstream);
+  const statuses: number[] = [];
+  for (let i = 0; i <= 100; i++) {
+    const response = await fetch(\`http://\${proxy.addresses[0]}/\`);
+    await response.body?.cancel();
+    statuses.push(response.status);
+  }
+  assertEquals([statuses[99], statuses[100]], [200, 429]);
+});
+`;
+
+/** Where this package is from. */
+const ROOT = new URL("../../", import.meta.url);
+
+/**
+ * Writes a configuration, a test of it and a `deno.json` into a folder, which is made when it is missing.
+ *
+ * A `deno.json` for a published package imports it by its name. From a clone there is no such package: its tasks then run with
+ * the clone's own `deno.json`, which knows the package and all that it imports.
+ *
+ * @param root of this package
+ * @returns what to print
+ * @throws {UsageError} when one of the files is there already; nothing is written then
+ */
+export async function writeStarter(folder: string, root: URL = ROOT): Promise<string> {
+  const files = {
+    "proxy.config.ts": CONFIG,
+    "proxy.config_test.ts": TEST,
+    "deno.json": `${JSON.stringify(root.protocol === "file:" ? cloned(root) : published(), null, 2)}\n`,
+  };
+  await Deno.mkdir(folder, { recursive: true });
+  const there: string[] = [];
+  for (const name of Object.keys(files)) if (await exists(`${folder}/${name}`)) there.push(name);
+  if (there.length > 0) {
+    throw new UsageError(`--init does not write over ${there.join(" and ")} in ${folder}`);
+  }
+  for (const [name, text] of Object.entries(files)) await Deno.writeTextFile(`${folder}/${name}`, text);
+  const go = folder === "." ? "" : `  cd ${folder}\n`;
+  return `Wrote ${
+    Object.keys(files).join(", ")
+  } into ${folder}. Next:\n${go}  deno task check\n  deno task test\n` +
+    "  deno task start\n";
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await Deno.lstat(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+function published(): object {
+  const { name, version, imports } = manifest;
+  const program = `jsr:${name}@^${version}`;
+  return {
+    imports: { [name]: program, "@std/assert": imports["@std/assert"] },
+    tasks: tasksFor("", program),
+  };
+}
+
+function cloned(root: URL): object {
+  return {
+    tasks: tasksFor(` --config=${quoted(new URL("deno.json", root))}`, quoted(new URL("mod.ts", root))),
+  };
+}
+
+/** @param config an option, with a space in front */
+function tasksFor(config: string, program: string): Record<string, string> {
+  const run = `deno run${config} --allow-net --allow-read ${program} proxy.config.ts`;
+  return {
+    start: run,
+    dev: `${run} --watch`,
+    check: `deno check${config} proxy.config.ts proxy.config_test.ts && ${run} --check`,
+    test: `deno test${config} --allow-net --allow-read proxy.config_test.ts`,
+  };
+}
+
+function quoted(url: URL): string {
+  const path = decodeURIComponent(url.pathname);
+  return /^[\w./-]+$/.test(path) ? path : `"${path.replaceAll(/["\\$`]/g, "\\$&")}"`;
+}
