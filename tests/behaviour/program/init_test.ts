@@ -42,7 +42,7 @@ Deno.test("lbproxy --init writes over nothing", async () => {
     stdout: "",
     stderr: "--init does not write over deno.json in .\n",
   });
-  assertEquals(Array.from(Deno.readDirSync(folder.path), ({ name }) => name), ["deno.json"]);
+  assertEquals((await Array.fromAsync(Deno.readDir(folder.path))).map(({ name }) => name), ["deno.json"]);
 });
 
 Deno.test("writeStarter() imports a published package by its name", async () => {
