@@ -1,6 +1,6 @@
 /** `lbproxy --init`: files to begin with. */
 
-import manifest from "../../deno.json" with { type: "json" };
+import { VERSION } from "../core/version.ts";
 import { UsageError } from "./usage_error.ts";
 
 const CONFIG =
@@ -107,10 +107,9 @@ async function exists(path: string): Promise<boolean> {
 }
 
 function published(): object {
-  const { name, version, imports } = manifest;
-  const program = `jsr:${name}@^${version}`;
+  const program = `jsr:@x/lbproxy@^${VERSION}`;
   return {
-    imports: { [name]: program, "@std/assert": imports["@std/assert"] },
+    imports: { "@x/lbproxy": program, "@std/assert": "jsr:@std/assert@^1.0.19" },
     tasks: tasksFor("", program),
   };
 }
