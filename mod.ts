@@ -216,6 +216,7 @@ export type {
   AdminRefusalEvent,
   CallbackErrorEvent,
   CertificateEvent,
+  CertificateExpiryEvent,
   ClientCertificateEvent,
   DiscoveryEvent,
   EjectionEvent,

@@ -38,6 +38,8 @@ export function eventLevel(event: ProxyEvent): LogLevel {
       return event.state === "failed" ? "error" : "info";
     case "client_certificate":
       return "warn";
+    case "certificate_expiry":
+      return event.ended ? "error" : "warn";
     case "access_log":
     case "certificate":
       return event.problem === null ? "info" : "error";
@@ -103,6 +105,16 @@ export function eventMessage(event: ProxyEvent): string {
       return `Accepting connections on ${event.address} again after ${formatDuration(event.afterMs)}`;
     case "certificate":
       return certificateMessage(event);
+    case "certificate_expiry": {
+      const { address, names, notAfter, daysLeft, ended } = event;
+      const whose = names.length === 0 ? "" : ` of ${names.join(" ")}`;
+      const when = ended
+        ? "has ended"
+        : daysLeft === 0
+        ? "ends today"
+        : `ends in ${counted(daysLeft, "day")}`;
+      return `Certificate${whose} on ${address} ${when}: ${notAfter}`;
+    }
     case "client_certificate": {
       const { address, client, subject, reason, count } = event;
       const more = count === 1 ? "" : ` (${count - 1} more before it)`;

@@ -20,6 +20,7 @@ export type ProxyEvent =
   | CertificateEvent
   | AccessLogEvent
   | ClientCertificateEvent
+  | CertificateExpiryEvent
   | CallbackErrorEvent
   | AdminListeningEvent
   | AdminChangeEvent
@@ -250,6 +251,22 @@ export interface ClientCertificateEvent {
   readonly reason: string;
   /** How many were refused since the event before. */
   readonly count: number;
+}
+
+/** A certificate ends within 30 days, 7 days or a day, or has ended, which is told of each day. */
+export interface CertificateExpiryEvent {
+  /** Tells this event from others. */
+  readonly kind: "certificate_expiry";
+  /** Where the listener is reached, as configured. */
+  readonly address: string;
+  /** Names that it is for. */
+  readonly names: readonly string[];
+  /** When it ends, as ISO 8601. */
+  readonly notAfter: string;
+  /** Whole days until then; 0 when it has ended. */
+  readonly daysLeft: number;
+  /** Whether it has ended. */
+  readonly ended: boolean;
 }
 
 /** The files of a listener's certificate have changed. */

@@ -7,6 +7,7 @@ import { METRICS } from "../observe/metrics/catalog.ts";
 import type { Metric } from "../observe/metrics/exposition.ts";
 import type { SeriesValue } from "../observe/metrics/registry.ts";
 import { SERVER_STATES, serverState } from "../upstream/eligibility.ts";
+import type { CertificateEnd } from "./certificate_expiry.ts";
 import type { PoolPlane } from "./pool_plane.ts";
 import type { ProxyMetrics } from "./proxy_metrics.ts";
 
@@ -21,6 +22,8 @@ interface MetricSources {
   readonly overloaded: number | null;
   /** For each policy, in how many windows keys did not fit the table. */
   readonly overflows: ReadonlyMap<string, number>;
+  /** Until when certificates of listeners are good. */
+  readonly certificates: readonly CertificateEnd[];
   /** How full the table of counts is; `null` without one. */
   readonly table: MemoryUse | null;
   /** What was counted; `null` where that is off. */
@@ -40,7 +43,7 @@ export function collectMetrics(sources: MetricSources): Metric[] {
 type PartValues = Partial<Record<keyof typeof METRICS, readonly SeriesValue[]>>;
 
 function readParts(sources: MetricSources): PartValues {
-  const { pools, arrived, running, overloaded, overflows, table, metrics } = sources;
+  const { pools, arrived, running, overloaded, overflows, table, certificates, metrics } = sources;
   return {
     received: [one(arrived)],
     inFlight: [one(running)],
@@ -54,6 +57,9 @@ function readParts(sources: MetricSources): PartValues {
     overflows: Array.from(overflows, ([policy, value]) => one(value, policy)),
     ...(table === null ? {} : { tableKeys: [one(table.keys)], tableCapacity: [one(table.maxKeys)] }),
     ...(metrics === null ? {} : readProcess(metrics)),
+    certificateEnd: certificates.map(({ listener, certificate, notAfter }) =>
+      one(notAfter / 1000, listener, certificate)
+    ),
     build: [one(1, VERSION, Deno.version.deno)],
   };
 }

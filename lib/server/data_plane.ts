@@ -170,6 +170,7 @@ export class DataPlane implements AsyncDisposable {
       overloaded: overload === null ? null : overload.waiting,
       overflows,
       table,
+      certificates: this.#resources.certificates?.ends ?? [],
       metrics: this.counted,
     });
     return writeMetrics(metrics, format);

@@ -3,6 +3,7 @@
 import type { Clock } from "../core/clock.ts";
 import { DeadlineWheel } from "../core/deadline_wheel.ts";
 import { NamedPeers } from "../proxy/named_peers.ts";
+import type { CertificateExpiry } from "./certificate_expiry.ts";
 import { ProxyMetrics } from "./proxy_metrics.ts";
 import type { SharedServers } from "../upstream/shared_servers.ts";
 import type { ProxyParts } from "./serve_options.ts";
@@ -21,6 +22,8 @@ export class ProxyResources implements AsyncDisposable {
   readonly count: { arrived: number };
   /** By what requests are known that come back. */
   readonly instanceId: string;
+  /** Until when certificates of listeners are good; `null` where nobody listens. */
+  certificates: CertificateExpiry | null = null;
   readonly #clock: Clock;
   readonly #stack = new AsyncDisposableStack();
   #metrics: ProxyMetrics | null = null;

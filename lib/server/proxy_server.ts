@@ -6,6 +6,7 @@ import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import { Administration, type SteeredProxy } from "./administration.ts";
 import type { DataPlane } from "./data_plane.ts";
 import type { Opened } from "./generations.ts";
+import { CertificateExpiry } from "./certificate_expiry.ts";
 import { Listeners } from "./listeners.ts";
 import { keepAlive, RunningProxy } from "./running_proxy.ts";
 import type { ProxyParts } from "./serve_options.ts";
@@ -21,6 +22,7 @@ export class ProxyServer extends RunningProxy {
   readonly #workers: Workers | null;
   /** Nothing else may keep the process while checks or a listener wait. */
   #alive: Disposable | null = null;
+  readonly #expiry: CertificateExpiry | null;
 
   /** @internal Use `serve`. */
   constructor(config: ResolvedConfig, parts: ProxyParts) {
@@ -30,6 +32,9 @@ export class ProxyServer extends RunningProxy {
     super(config, { ...parts, observer: admin?.events ?? parts.observer, shared: memory ?? shared });
     this.#admin = admin;
     this.#listeners = workers === null ? new Listeners(this.parts, this.generations) : null;
+    // Of workers the supervisor tells.
+    this.#expiry = shared?.role === "worker" ? null : new CertificateExpiry(this.parts);
+    this.generations.resources.certificates = this.#expiry;
     this.#workers = workers === null ? null : new Workers(workers, this.parts, memory!);
   }
 
@@ -65,6 +70,7 @@ export class ProxyServer extends RunningProxy {
       if (this.addresses.join() !== before) {
         this.parts.observer.event({ kind: "listening", addresses: this.addresses });
       }
+      this.#expiry?.check(config.listen);
       this.#callOnListen(config);
     };
     return { ...opened, commit };
@@ -128,6 +134,7 @@ export class ProxyServer extends RunningProxy {
 
   /** Ends everything at once. */
   async #cut(): Promise<void> {
+    this.#expiry?.[Symbol.dispose]();
     this.#listeners?.cut();
     await this.#workers?.cut();
     try {

@@ -98,7 +98,7 @@ async function sign(issuer: Subject, subject: Subject, extensions: Der[], expire
     integer(concat(Uint8Array.of(1), crypto.getRandomValues(new Uint8Array(8)))),
     ECDSA_SHA256,
     issuer.name,
-    sequence(time(new Date(now - 3 * DAY_MS)), time(new Date(now + (expired ? -1 : 30) * DAY_MS))),
+    sequence(time(new Date(now - 3 * DAY_MS)), time(new Date(now + (expired ? -1 : 60) * DAY_MS))),
     subject.name,
     new Uint8Array(await crypto.subtle.exportKey("spki", subject.keys.publicKey)),
     der(0xa3, sequence(...extensions)),

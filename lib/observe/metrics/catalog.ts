@@ -176,5 +176,11 @@ export const METRICS = {
   cpu: family("counter", "lbproxy_process_cpu_seconds_total", "Processor time of the process."),
   startTime: gauge("process_start_time_seconds", "When the proxy was started, in seconds since 1970."),
   loopDelay: histogram("event_loop_delay", "By how much timers were late, looked at ten times a second."),
+  certificateEnd: gauge(
+    "certificate_not_after_seconds",
+    "Until when the certificate is good, in seconds since 1970; not of those that a function finds.",
+    "listener",
+    "certificate",
+  ),
   build: gauge("build_info", "1; the labels tell what runs.", "version", "deno"),
 } as const satisfies Readonly<Record<string, MetricFamily>>;

@@ -1,11 +1,13 @@
 /** What a proxy counts of its requests, servers, limits and connections. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { X509Certificate } from "node:crypto";
 import { METRICS } from "../../../lib/observe/metrics/catalog.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { ENGINE, OVER_TLS } from "../../support/engine.ts";
 import { startProxy, type TestProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
+import { testCa } from "../../support/test_ca.ts";
 
 /** Lines of one metric, without its name. */
 function linesOf(proxy: TestProxy, name: string): string[] {
@@ -227,4 +229,15 @@ Deno.test("metrics(): the process, and what runs", async () => {
   assert(Math.abs(value("lbproxy_process_start_time_seconds") - Date.now() / 1000) < 600);
   assertEquals([value("lbproxy_config_generation"), value("lbproxy_workers")], [1, 1]);
   assertStringIncludes(linesOf(proxy, "lbproxy_build_info")[0]!, `deno="${Deno.version.deno}"`);
+});
+
+Deno.test("metrics(): until when certificates are good", async () => {
+  await using upstream = startUpstream();
+  const tls = await (await testCa()).issue({ names: ["localhost"] });
+  const listen = { hostname: "127.0.0.1", port: 0, engine: "http1", tls } as const;
+  await using proxy = await startProxy({ upstreams: [upstream.address], listen });
+  const end = new X509Certificate(tls.cert).validToDate.getTime() / 1000;
+  assertEquals(linesOf(proxy, METRICS.certificateEnd.name), [
+    `{listener="127.0.0.1:0",certificate="cert"} ${end}`,
+  ]);
 });
