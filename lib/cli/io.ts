@@ -18,6 +18,10 @@ export interface Io {
   onSignal(signal: OtherSignal, callback: () => void): Disposable;
   /** Calls back with what was thrown where nobody could catch it; it does not end the program then. */
   onStrayError(callback: (error: unknown) => void): Disposable;
+  /** Size of the terminal that `stdout` is; `null` when it is none. */
+  terminal(): { readonly columns: number; readonly rows: number } | null;
+  /** Whether text may have colours. */
+  readonly colored: boolean;
   /** Ends the program now, whatever runs. */
   exit(code: number): void;
 }
@@ -68,5 +72,7 @@ export const processIo: Io = {
       },
     };
   },
+  terminal: () => Deno.stdout.isTerminal() ? Deno.consoleSize() : null,
+  colored: !Deno.noColor,
   exit: (code: number) => Deno.exit(code),
 };

@@ -16,6 +16,7 @@ import { type Io, print } from "./io.ts";
 import { writeStarter } from "./init.ts";
 import { parseArguments, type RunOptions } from "./parse_arguments.ts";
 import { ProgramConfig } from "./program_config.ts";
+import { runCtl, runTop } from "./run_admin.ts";
 import { runSimulation } from "./run_simulation.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 import { UsageError } from "./usage_error.ts";
@@ -45,6 +46,12 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
         return SUCCESS;
       case "simulate":
         print(io.stdout, await runSimulation(command.command));
+        return SUCCESS;
+      case "ctl":
+        print(io.stdout, await runCtl(command.command, io));
+        return SUCCESS;
+      case "top":
+        await runTop(command.command, io);
         return SUCCESS;
       case "run":
         return await run(command.options, io);

@@ -8,6 +8,12 @@ import { parseAdminListen } from "../config/resolve_admin.ts";
 import { resolveWorkers } from "../config/resolve_config.ts";
 import { parseListen } from "../config/resolve_listen.ts";
 import { isWorkers, WORKERS_EXPECTED } from "../config/schema/workers_schema.ts";
+import {
+  type CtlCommand,
+  parseCtlArguments,
+  parseTopArguments,
+  type TopCommand,
+} from "./parse_admin_arguments.ts";
 import { parseSimulateArguments, type SimulateCommand } from "./parse_simulate_arguments.ts";
 import { refuseOption, UsageError } from "./usage_error.ts";
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from "../observe/log_level.ts";
@@ -18,6 +24,8 @@ type Command =
   | { readonly kind: "version" }
   | { readonly kind: "init"; readonly folder: string }
   | { readonly kind: "simulate"; readonly command: SimulateCommand }
+  | { readonly kind: "ctl"; readonly command: CtlCommand }
+  | { readonly kind: "top"; readonly command: TopCommand }
   | { readonly kind: "run"; readonly options: RunOptions };
 
 /** What the proxy is run with. */
@@ -52,6 +60,12 @@ const VALUES = ["listen", "engine", "admin", "workers", "log-level", "log-format
 export function parseArguments(args: readonly string[]): Command {
   if (args[0] === "simulate" && !args.includes("--help")) {
     return { kind: "simulate", command: parseSimulateArguments(args.slice(1)) };
+  }
+  if (args[0] === "ctl" && !args.includes("--help")) {
+    return { kind: "ctl", command: parseCtlArguments(args.slice(1)) };
+  }
+  if (args[0] === "top" && !args.includes("--help")) {
+    return { kind: "top", command: parseTopArguments(args.slice(1)) };
   }
   const parsed = parseArgs(joinAdmin(args), {
     boolean: FLAGS,

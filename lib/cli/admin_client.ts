@@ -1,0 +1,134 @@
+/** Asks the admin listener of a proxy that runs. */
+
+import type { Status } from "../admin/status.ts";
+import { parseAdminListen } from "../config/resolve_admin.ts";
+import { messageOf } from "../core/callback.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** Where the admin listener is, and with which token it is asked; as the command line says. */
+export interface AdminAccess {
+  /** `null`: what the environment says, otherwise `127.0.0.1:6189`. */
+  readonly address: string | null;
+  readonly token: string | null;
+  readonly tokenFile: string | null;
+}
+
+/** Variables of the environment. */
+const ADDRESS_VARIABLE = "LBPROXY_ADMIN";
+const TOKEN_VARIABLE = "LBPROXY_ADMIN_TOKEN";
+
+/** The listener does not do what it is asked for, or cannot be reached. */
+export class AdminError extends Error {
+  override readonly name = "AdminError";
+}
+
+/** Talks to one admin listener. */
+export class AdminClient implements Disposable {
+  /** Where it is, for people. */
+  readonly address: string;
+  readonly #base: string;
+  readonly #token: string | null;
+  readonly #client: Deno.HttpClient | null;
+
+  /** @throws {UsageError} when the address is none, or the token cannot be read */
+  constructor({ address, token, tokenFile }: AdminAccess) {
+    this.address = address ?? variable(ADDRESS_VARIABLE) ?? "127.0.0.1:6189";
+    this.#token = token ?? (tokenFile === null ? variable(TOKEN_VARIABLE) : readToken(tokenFile));
+    if (/^https?:\/\//.test(this.address)) {
+      this.#base = this.address.replace(/\/+$/, "");
+      this.#client = null;
+      return;
+    }
+    const place = parseAdminListen(/^\d+$/.test(this.address) ? Number(this.address) : this.address);
+    if (place === undefined) {
+      throw new UsageError(
+        `The admin listener must be "host:port", "unix:/path", a port or a URL, received "${this.address}"`,
+      );
+    }
+    const { hostname, port, unix } = place;
+    const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+    this.#base = unix === undefined ? `http://${host}:${port}` : "http://localhost";
+    this.#client = unix === undefined
+      ? null
+      : Deno.createHttpClient({ proxy: { transport: "unix", path: unix } });
+  }
+
+  /** The state of the proxy. */
+  status(): Promise<Status> {
+    return this.get("/status") as Promise<Status>;
+  }
+
+  /**
+   * Asks for a document.
+   *
+   * @throws {AdminError} when there is none
+   */
+  async get(path: string): Promise<unknown> {
+    return await (await this.#fetch(path, {})).json();
+  }
+
+  /** Opens the stream of server-sent events. */
+  async events(signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+    return (await this.#fetch("/events", { signal })).body!;
+  }
+
+  /**
+   * Makes a change, and gives what the listener says of it.
+   *
+   * @throws {AdminError} when it cannot be made
+   */
+  async post(path: string, body: Readonly<Record<string, unknown>>): Promise<{ readonly done: string }> {
+    const headers = { "content-type": "application/json" };
+    const response = await this.#fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
+    return await response.json();
+  }
+
+  async #fetch(path: string, init: RequestInit): Promise<Response> {
+    const headers = new Headers(init.headers);
+    if (this.#token !== null) headers.set("authorization", `Bearer ${this.#token}`);
+    let response: Response;
+    try {
+      const client = this.#client === null ? {} : { client: this.#client };
+      response = await fetch(`${this.#base}${path}`, { ...init, headers, ...client });
+    } catch (error) {
+      if (error instanceof Deno.errors.NotCapable) throw error;
+      throw new AdminError(
+        `Cannot reach the admin listener at ${this.address}: ${
+          messageOf(error)
+        }. Is the proxy run with admin, or --admin?`,
+        { cause: error },
+      );
+    }
+    if (response.ok) return response;
+    const { detail = `status ${response.status}` } = await response.json().catch(() => ({})) as {
+      detail?: string;
+    };
+    const hint = response.status === 401 && this.#token === null
+      ? `; set ${TOKEN_VARIABLE}, or give --token-file`
+      : "";
+    throw new AdminError(`${detail}${hint}`);
+  }
+
+  [Symbol.dispose](): void {
+    this.#client?.close();
+  }
+}
+
+/** A variable of the environment; `null` where it is not set, or may not be looked at. */
+function variable(name: string): string | null {
+  try {
+    const value = Deno.env.get(name);
+    return value === undefined || value === "" ? null : value;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return null;
+    throw error;
+  }
+}
+
+function readToken(path: string): string {
+  try {
+    return Deno.readTextFileSync(path).trim();
+  } catch (error) {
+    throw new UsageError(`--token-file names ${path}, which cannot be read: ${messageOf(error)}`);
+  }
+}

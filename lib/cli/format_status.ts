@@ -1,0 +1,182 @@
+/** The state of a proxy as text. */
+
+import type { KeyStatus, LimitStatus, PoolStatus, ServerStatus, Status } from "../admin/status.ts";
+import { escapeControls } from "../observe/escape_text.ts";
+
+/** How text is written. */
+interface TextOptions {
+  /** Widest line. */
+  readonly columns: number;
+  /** Whether states have colours. */
+  readonly colored: boolean;
+}
+
+const COLORS: Readonly<Record<string, number>> = {
+  up: 32,
+  unhealthy: 31,
+  ejected: 31,
+  full: 33,
+  recovering: 33,
+};
+const BAR = 20;
+
+/** Writes the whole state, a line each; no line is wider than the terminal. */
+export function formatStatus(status: Status, options: TextOptions): string[] {
+  return [
+    ...headLines(status),
+    ...status.pools.flatMap((pool) => ["", ...poolLines(pool, status.time)]),
+    ...status.limits.flatMap((limit) => ["", ...limitLines(limit)]),
+  ].map((line) => finish(line, options));
+}
+
+/** Writes one moment as one line, for logs and pipes. */
+export function formatMoment(status: Status): string {
+  const { requests, pools, time } = status;
+  const servers = pools.flatMap((pool) => pool.servers);
+  const down = servers.filter(({ state }) => state === "unhealthy" || state === "ejected");
+  const parts = [
+    `${time} ${status.state}`,
+    `requests=${rate(requests.perSecond)}/s`,
+    `p50=${milliseconds(requests.latency?.p50Ms)}`,
+    `p99=${milliseconds(requests.latency?.p99Ms)}`,
+    `5xx=${rate(requests.codes["5xx"] ?? 0)}/s`,
+    `refused=${rate(requests.refused)}/s`,
+    `in-flight=${requests.inFlight}`,
+    `up=${pools.reduce((sum, { available }) => sum + available, 0)}/${servers.length}`,
+    ...(down.length === 0 ? [] : [`down=${down.map(({ address }) => address).join(",")}`]),
+  ];
+  return escapeControls(parts.join(" "));
+}
+
+/** Writes keys with what they have used. */
+export function formatKeys(keys: readonly KeyStatus[]): string[] {
+  if (keys.length === 0) return ["no key has used that much"];
+  return keys.map(keyLine).map(escapeControls);
+}
+
+function headLines(status: Status): string[] {
+  const { requests, workers, addresses, configuration, uptimeMs } = status;
+  const { latency, codes } = requests;
+  const cpu = workers.reduce((sum, worker) => sum + worker.cpu, 0);
+  const waiting = status.pools.reduce((sum, pool) => sum + pool.waiting, 0);
+  return [
+    `lbproxy ${status.version}  ${status.state}${status.ready ? "" : ", not ready"}  ${
+      addresses.join(", ")
+    }  up ${formatAge(uptimeMs)}  generation ${configuration.generation}`,
+    `requests ${rate(requests.perSecond)}/s  p50 ${milliseconds(latency?.p50Ms)}  p95 ${
+      milliseconds(latency?.p95Ms)
+    }  p99 ${milliseconds(latency?.p99Ms)}  4xx ${rate(codes["4xx"] ?? 0)}/s  5xx ${
+      rate(codes["5xx"] ?? 0)
+    }/s  refused ${rate(requests.refused)}/s`,
+    `in flight ${requests.inFlight}, ${waiting} waiting  cpu ${Math.round(cpu * 1000) / 10} %  memory ${
+      Math.round((workers[0]?.rssBytes ?? 0) / 1024 ** 2)
+    } MiB`,
+  ];
+}
+
+const COLUMNS = [
+  "STATE",
+  "SERVER",
+  "WEIGHT",
+  "IN FLIGHT",
+  "REQ/S",
+  "P50",
+  "P99",
+  "5XX",
+  "FAILED",
+  "FOR",
+] as const;
+/** Columns of text stand on the left. */
+const LEFT: readonly string[] = ["STATE", "SERVER"];
+
+function poolLines({ name, available, servers, perSecond, panic }: PoolStatus, time: string): string[] {
+  const rows = servers.map((server) => serverCells(server, time));
+  const widths = COLUMNS.map((title, i) => Math.max(title.length, ...rows.map((cells) => cells[i]!.length)));
+  const line = (cells: readonly string[], rest: string) => {
+    const padded = cells.map((cell, i) =>
+      LEFT.includes(COLUMNS[i]!) ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)
+    );
+    return `  ${padded.join("  ")}  ${rest}`.trimEnd();
+  };
+  return [
+    `pool ${name}  ${available} of ${servers.length} up  ${rate(perSecond)}/s${
+      panic ? "  PANIC: all are used" : ""
+    }`,
+    line(COLUMNS, "WHY"),
+    ...servers.map((server, i) => line(rows[i]!, whyOf(server))),
+  ];
+}
+
+function serverCells(server: ServerStatus, time: string): string[] {
+  return [
+    server.state,
+    server.backup ? `${server.address} (backup)` : server.address,
+    String(server.effectiveWeight),
+    server.maxInFlight === null ? String(server.inFlight) : `${server.inFlight} of ${server.maxInFlight}`,
+    rate(server.perSecond),
+    milliseconds(server.latency?.p50Ms),
+    milliseconds(server.latency?.p99Ms),
+    String(server.codes["5xx"] ?? 0),
+    String(server.failures),
+    formatAge(Date.parse(time) - Date.parse(server.since)),
+  ];
+}
+
+function whyOf({ reason, lastCheck }: ServerStatus): string {
+  if (reason !== null) return reason;
+  return lastCheck === null || lastCheck.passed ? "" : lastCheck.text;
+}
+
+function limitLines(
+  { name, limit, key, windowMs, algorithm, perSecond, hottest, dryRun }: LimitStatus,
+): string[] {
+  const refused = (perSecond.refused ?? 0) + (perSecond.banned ?? 0) + (perSecond.would_refuse ?? 0);
+  const amount = algorithm === "concurrency" ? "at once" : `per ${formatAge(windowMs)}`;
+  return [
+    `limit ${name}  ${limit ?? "by function"} ${amount} for each ${key}${dryRun ? " (dry run)" : ""}  ${
+      rate(perSecond.allowed ?? 0)
+    }/s allowed, ${rate(refused)}/s refused`,
+    ...hottest.map((each) => `  ${keyLine(each)}`),
+  ];
+}
+
+function keyLine({ key, used, limit, share, bannedMs }: KeyStatus): string {
+  const filled = Math.round(Math.min(1, share) * BAR);
+  const bar = "#".repeat(filled) + ".".repeat(BAR - filled);
+  const banned = bannedMs > 0 ? `  banned for ${formatAge(bannedMs)}` : "";
+  return `${bar} ${`${used} of ${limit}`.padStart(14)}  ${key === "" ? "(empty)" : key}${banned}`;
+}
+
+/** Cuts to the width and colours, in this order: a cut colour would never end. */
+function finish(line: string, { columns, colored }: TextOptions): string {
+  const escaped = escapeControls(line);
+  const cut = escaped.length > columns ? `${escaped.slice(0, columns - 1)}…` : escaped;
+  if (!colored) return cut;
+  if (/^(?:lbproxy|pool|limit) /.test(cut)) return `\x1b[1m${cut}\x1b[0m`;
+  const state = /^ {2}([a-z]+) /.exec(cut)?.[1];
+  const color = state === undefined ? undefined : COLORS[state];
+  return color === undefined ? cut : cut.replace(state!, `\x1b[${color}m${state}\x1b[0m`);
+}
+
+function rate(value: number): string {
+  return value < 10 && value > 0 ? value.toFixed(1) : String(Math.round(value));
+}
+
+function milliseconds(ms: number | null | undefined): string {
+  if (ms === null || ms === undefined) return "-";
+  if (ms < 10) return `${ms.toFixed(1)}ms`;
+  return ms < 10_000 ? `${Math.round(ms)}ms` : `${(ms / 1000).toFixed(1)}s`;
+}
+
+/** At most two units: `3m12s`. */
+function formatAge(ms: number): string {
+  const s = Math.max(0, Math.round(ms / 1000));
+  if (s < 60) return `${s}s`;
+  const [size, name, small, smallName] = s < 3600
+    ? [60, "m", 1, "s"] as const
+    : s < 86_400
+    ? [3600, "h", 60, "m"] as const
+    : [86_400, "d", 3600, "h"] as const;
+  const rest = Math.floor((s % size) / small);
+  return `${Math.floor(s / size)}${name}${rest === 0 ? "" : `${rest}${smallName}`}`;
+}

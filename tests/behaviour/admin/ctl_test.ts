@@ -1,0 +1,180 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import type { Io, StopSignal } from "../../../lib/cli/io.ts";
+import { main } from "../../../lib/cli/main.ts";
+import { ADMIN, TOKEN } from "../../support/admin_client.ts";
+import { deadPort } from "../../support/dead_port.ts";
+import { MemorySink } from "../../support/memory_sink.ts";
+import { startProxy } from "../../support/start_proxy.ts";
+import { startUpstream } from "../../support/start_upstream.ts";
+
+/** The outside of a program that runs in the process of the test. */
+class TestIo implements Io {
+  readonly stdout = new MemorySink();
+  readonly stderr = new MemorySink();
+  readonly colored = true;
+  readonly #size: { columns: number; rows: number } | null;
+  stop: (signal: StopSignal) => void = () => {};
+
+  constructor(size: { columns: number; rows: number } | null = null) {
+    this.#size = size;
+  }
+
+  terminal(): { columns: number; rows: number } | null {
+    return this.#size;
+  }
+
+  onStopSignal(callback: (signal: StopSignal) => void): Disposable {
+    this.stop = callback;
+    return { [Symbol.dispose]: () => {} };
+  }
+
+  onSignal(): Disposable {
+    return { [Symbol.dispose]: () => {} };
+  }
+
+  onStrayError(): Disposable {
+    return { [Symbol.dispose]: () => {} };
+  }
+
+  exit(): void {}
+}
+
+/** Runs a command; gives its exit code and what it wrote. */
+async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  const io = new TestIo();
+  const code = await main(args, io);
+  return { code, out: io.stdout.text, err: io.stderr.text };
+}
+
+Deno.test("lbproxy ctl changes what it is told to, and says what it has done", async () => {
+  await using one = startUpstream("one");
+  await using two = startUpstream("two");
+  const limiter = { name: "app", key: "header:appid", limit: 100, window: "1h" } as const;
+  await using proxy = await startProxy({
+    upstreams: { api: { servers: [one.address] }, default: [two.address] },
+    limiter,
+    admin: ADMIN,
+  });
+  const pool = proxy.server.pools.get("api")!;
+  const ctl = (...args: string[]) =>
+    run("ctl", ...args, "--admin", proxy.server.adminAddress!, "--token", TOKEN);
+  assertEquals(await ctl("drain", "api", one.address), {
+    code: 0,
+    out: `drain server ${one.address} of pool api\n`,
+    err: "",
+  });
+  assertEquals(pool.server(one.address)?.draining, true);
+  await ctl("ready", "api", one.address);
+  assertEquals(pool.server(one.address)?.eligible, true);
+  await ctl("weight", "api", one.address, "4");
+  assertEquals(pool.server(one.address)?.weight, 4);
+  await ctl("add", "api", two.address, "--weight", "2");
+  assertEquals(pool.server(two.address)?.weight, 2);
+  await ctl("remove", "api", one.address);
+  assertEquals(pool.servers.map(({ id }) => id), [two.address]);
+  await ctl("ban", "app", "me", "1m");
+  assertEquals((await proxy.ask("GET /", ["appid: me"])).status, 429);
+  assertMatch((await ctl("keys", "app")).out, /0 of 100 {2}me {2}banned for (?:1m|59s)/);
+  await ctl("reset", "app", "me");
+  assertEquals((await proxy.ask("GET /", ["appid: me"])).status, 200);
+  assertEquals(JSON.parse((await ctl("ready", "api", two.address, "--json")).out), {
+    done: `ready server ${two.address} of pool api`,
+  });
+  assertMatch((await ctl("config")).out, /^limit +app$/m);
+});
+
+Deno.test("lbproxy ctl status and top show the same in a terminal and as lines", async () => {
+  await using upstream = startUpstream();
+  const dead = `127.0.0.1:${deadPort()}`;
+  await using proxy = await startProxy({
+    upstreams: { servers: [upstream.address, dead], healthCheck: { type: "tcp", interval: "1h" } },
+    admin: ADMIN,
+  });
+  const admin = ["--admin", proxy.server.adminAddress!];
+  const { out } = await run("ctl", "status", ...admin);
+  assertMatch(out, /^lbproxy \S+ {2}serving {2}127/);
+  assertMatch(out, new RegExp(`^  up +${upstream.address} `, "m"));
+  assertMatch(out, new RegExp(`^  unhealthy +${dead} .*refused`, "mi"));
+  assert(!out.includes("\x1b"));
+  assertEquals(JSON.parse((await run("ctl", "status", "--json", ...admin)).out).state, "serving");
+
+  const lines = (await run("top", "--count", "2", ...admin)).out.split("\n");
+  assertEquals(lines.length, 3);
+  assertMatch(lines[1]!, new RegExp(`^\\S+Z serving requests=\\S+/s .* up=1/2 down=${dead}$`));
+
+  const io = new TestIo({ columns: 60, rows: 10 });
+  assertEquals(await main(["top", "--count", "1", ...admin], io), 0);
+  const text = io.stdout.text;
+  assert(text.startsWith("\x1b[?1049h\x1b[?25l\x1b[H"), JSON.stringify(text.slice(0, 40)));
+  assert(text.endsWith("\x1b[?25h\x1b[?1049l"));
+  assertMatch(text, /\x1b\[31munhealthy\x1b\[0m/);
+  // deno-lint-ignore no-control-regex -- these are what has to be counted out
+  const plain = text.replaceAll(/\x1b\[[?\d;]*[A-Za-z]/g, "").split("\n");
+  assertEquals(plain.filter((line) => line.length > 60), []);
+  assert(plain.length <= 10);
+});
+
+Deno.test("lbproxy top ends at a signal, and leaves the terminal as it was", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startProxy({ upstreams: [upstream.address], admin: ADMIN });
+  const io = new TestIo({ columns: 80, rows: 24 });
+  const { promise: drawn, resolve } = Promise.withResolvers<void>();
+  const write = io.stdout.writeSync.bind(io.stdout);
+  io.stdout.writeSync = (bytes) => {
+    if (new TextDecoder().decode(bytes).includes("lbproxy")) resolve();
+    return write(bytes);
+  };
+  const ended = main(["top", "--admin", proxy.server.adminAddress!], io);
+  await drawn;
+  io.stop("SIGINT");
+  assertEquals(await ended, 0);
+  assert(io.stdout.text.endsWith("\x1b[?25h\x1b[?1049l"));
+});
+
+Deno.test("lbproxy ctl says in a line what is wrong, with code 1 for the proxy and 2 for the command line", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startProxy({ upstreams: [upstream.address], admin: ADMIN });
+  const admin = ["--admin", proxy.server.adminAddress!];
+  const cases: [args: string[], code: number, err: RegExp][] = [
+    [["drain", "default", upstream.address, ...admin], 1, /^It needs a token.*LBPROXY_ADMIN_TOKEN/],
+    [["drain", "default", upstream.address, "--token", "wrong", ...admin], 1, /^The token is nobody's$/m],
+    [
+      ["drain", "default", "a:1", "--token", TOKEN, ...admin],
+      1,
+      /^There is no server "a:1" in the pool "default"$/m,
+    ],
+    [["status", "--admin", `127.0.0.1:${deadPort()}`], 1, /^Cannot reach the admin listener at/],
+    [["status", "--admin", "here"], 2, /^The admin listener must be/],
+    [
+      ["status", "--token-file", "/nowhere", ...admin],
+      2,
+      /^--token-file names \/nowhere, which cannot be read/,
+    ],
+    [[], 2, /^ctl takes a command: status/],
+    [["drian"], 2, /did you mean drain\?/],
+    [["drain", "default"], 2, /^Usage: lbproxy ctl drain POOL SERVER$/m],
+    [["weight", "default", "a:1", "much"], 2, /^The weight must be a number/],
+    [["log-level", "loud"], 2, /^The level must be one of/],
+    [["status", "--jsno"], 2, /Unknown option --jsno, did you mean --json\?/],
+  ];
+  for (const [args, code, err] of cases) {
+    const ended = await run("ctl", ...args);
+    assertEquals([ended.code, ended.out], [code, ""], `${args.join(" ")}: ${ended.err}`);
+    assertMatch(ended.err, err);
+    assertEquals(ended.err.split("\n").length, 2, ended.err);
+  }
+  assertEquals((await run("top", "now")).err, 'top takes options only, received "now"\n');
+  assertEquals((await run("top", "--count", "0")).code, 2);
+});
+
+Deno.test("lbproxy ctl reaches an admin listener at a unix socket", async () => {
+  await using upstream = startUpstream();
+  const folder = await Deno.makeTempDir();
+  try {
+    const place = `unix:${folder}/admin.sock`;
+    await using _proxy = await startProxy({ upstreams: [upstream.address], admin: place });
+    assertMatch((await run("ctl", "status", "--admin", place)).out, /^lbproxy/);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
