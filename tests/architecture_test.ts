@@ -62,6 +62,7 @@ const AMBIENT: Exceptions = {
   "lib/cli/run_until_stopped.ts: systemClock": OF_THE_PROGRAM,
   "lib/cli/run_until_stopped.ts: systemRandom": OF_THE_PROGRAM,
   "lib/cli/run_until_stopped.ts: setTimeout": OF_THE_PROGRAM,
+  "lib/cli/run_admin.ts: setTimeout": OF_THE_PROGRAM,
   "lib/cli/run_worker.ts: systemClock": OF_THE_PROGRAM,
   "lib/cli/run_worker.ts: systemRandom": OF_THE_PROGRAM,
   "lib/balancer/load_balancer.ts: systemClock": "defaults of a class that is public by itself",

@@ -8,7 +8,7 @@ import type { AdminAccess } from "./admin_client.ts";
 import { refuseOption, UsageError } from "./usage_error.ts";
 
 /** What is asked of the admin listener. */
-export type CtlRequest =
+type CtlRequest =
   | { readonly kind: "show"; readonly what: "status" | "config" }
   | { readonly kind: "keys"; readonly policy: string; readonly near: string }
   | { readonly kind: "change"; readonly path: string; readonly body: Readonly<Record<string, unknown>> };

@@ -25,6 +25,11 @@ export class ProgramConfig implements Disposable {
   /** The files that it is made of, for all that is known. */
   readonly files: Set<string> = new Set();
 
+  /** Path or URL of it. */
+  get source(): string {
+    return this.#options.source;
+  }
+
   constructor(options: RunOptions) {
     this.#options = options;
   }

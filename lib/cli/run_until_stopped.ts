@@ -68,7 +68,8 @@ export async function runUntilStopped(
     accessLog,
     clock,
     random,
-    source: { hash, load },
+    source: { name: program.source, hash, load },
+    logControl: log,
     workers,
   });
   let stopping = false;

@@ -36,6 +36,8 @@ interface AccessLogInit {
 export class AccessLog {
   /** Whether its lines have nothing that the client says of itself, which need not be read then. */
   readonly brief: boolean;
+  /** Whether no request is logged for now, because the level of the log is above theirs. */
+  muted = false;
   readonly #handler: AccessLogInit["handler"];
   readonly #format: AccessLineFormat;
   readonly #when: ResolvedAccessLog["when"];
@@ -59,6 +61,7 @@ export class AccessLog {
 
   /** Whether the next request is one of those that are logged: asked once a request, before its entry is made. */
   get samples(): boolean {
+    if (this.muted) return false;
     return this.#sample === 1 || this.#random() < this.#sample;
   }
 

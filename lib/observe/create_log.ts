@@ -26,8 +26,14 @@ interface LogOptions {
   stderr?: ByteSink;
 }
 
+/** How much a log says, while it is written. */
+export interface LogControl {
+  /** What is less important is not logged; requests are `"info"`, where they were logged at the start. */
+  level: LogLevel;
+}
+
 /** A log; dispose it when nothing is logged any more. */
-export interface Log extends Disposable {
+export interface Log extends LogControl, Disposable {
   /** Logs requests; `null` when the level does not let it. */
   readonly accessLog: AccessLog | null;
   /** What a proxy reports to. */
@@ -64,8 +70,18 @@ export function createLog(options: LogOptions): Log {
     random: () => 0,
     onError: () => {},
   });
+  const observer = new LogObserver({ logger, accessLog: access ? accessLog : null, level });
   return {
-    observer: new LogObserver({ logger, accessLog: access ? accessLog : null, level }),
+    observer,
+    get level(): LogLevel {
+      return observer.level;
+    },
+    set level(wanted: LogLevel) {
+      observer.level = wanted;
+      logger.levelName = toStdLevel(wanted);
+      eventHandler.levelName = toStdLevel(wanted);
+      if (accessLog !== null) accessLog.muted = !isLogged("info", wanted);
+    },
     accessLog,
     logger,
     accessLines: (text) => accessWriter.line(text),

@@ -21,19 +21,20 @@ export class LogObserver implements Observer {
   readonly wantsAccess: boolean;
   readonly #logger: Logger;
   readonly #accessLog: AccessLog | null;
-  readonly #level: LogLevel;
+  /** What is less important is not logged. */
+  level: LogLevel;
 
   constructor({ logger, accessLog, level }: LogObserverOptions) {
     this.#logger = logger;
     this.#accessLog = accessLog;
-    this.#level = level;
+    this.level = level;
     this.wantsAccess = accessLog !== null;
   }
 
   event(event: ProxyEvent): void {
     const level = eventLevel(event);
     // Asked here too, because making the message costs more than the question.
-    if (isLogged(level, this.#level)) this.#logger[level](eventMessage(event), event);
+    if (isLogged(level, this.level)) this.#logger[level](eventMessage(event), event);
   }
 
   access(entry: AccessEntry): void {

@@ -6,6 +6,7 @@ import type { ResolvedAdmin } from "../config/admin_options.ts";
 import { VERSION } from "../core/version.ts";
 import { EventLog } from "../observe/event_log.ts";
 import type { Generations } from "./generations.ts";
+import { removeStaleSocket } from "./listeners.ts";
 import type { ProxyParts } from "./serve_options.ts";
 
 /** What is watched and steered of a proxy. */
@@ -45,12 +46,14 @@ export class Administration implements AsyncDisposable {
    */
   async open(proxy: SteeredProxy): Promise<void> {
     const { AdminServer } = await import("../admin/admin_server.ts");
+    const { unix } = this.#admin.listen;
+    if (unix !== undefined) await removeStaleSocket(unix);
     const server = this.#server = new AdminServer(this.#admin, this.#target(proxy));
     this.events.event({ kind: "admin_listening", address: server.address });
   }
 
   #target(proxy: SteeredProxy): AdminTarget {
-    const { clock } = this.#parts;
+    const { clock, logControl = null } = this.#parts;
     const { events } = this;
     const startedAt = clock.wallTime();
     const { generations } = proxy;
@@ -68,7 +71,7 @@ export class Administration implements AsyncDisposable {
       get configuration() {
         return generations.info;
       },
-      source: null,
+      source: this.#parts.source?.name ?? null,
       get config() {
         return generations.config;
       },
@@ -92,8 +95,12 @@ export class Administration implements AsyncDisposable {
         const { applied, problems } = await generations.reload(undefined, "admin");
         if (!applied) throw new Error(problems.join("; "));
       },
-      logLevel: null,
-      setLogLevel: () => {},
+      get logLevel() {
+        return logControl?.level ?? null;
+      },
+      setLogLevel: (level) => {
+        if (logControl !== null) logControl.level = level;
+      },
     };
   }
 

@@ -230,7 +230,7 @@ function sameKind(one: ResolvedListen, other: ResolvedListen): boolean {
  *
  * A process that is killed leaves its socket behind, and its successor could not listen at the same path.
  */
-async function removeStaleSocket(path: string): Promise<void> {
+export async function removeStaleSocket(path: string): Promise<void> {
   let connection: Deno.Conn;
   try {
     if ((await Deno.lstat(path)).isSocket !== true) return;

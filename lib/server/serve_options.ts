@@ -4,7 +4,7 @@ import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { type Random, systemRandom } from "../core/random.ts";
 import type { AccessLog } from "../observe/access_log.ts";
-import { createLog } from "../observe/create_log.ts";
+import { createLog, type LogControl } from "../observe/create_log.ts";
 import type { ServerInit } from "../upstream/server_spec.ts";
 import type { SharedServers } from "../upstream/shared_servers.ts";
 import { GuardedObserver, type Observer, silentObserver } from "../observe/observer.ts";
@@ -28,6 +28,8 @@ export interface ServeOptions {
 
 /** Where the configuration of a program is read again. */
 export interface ConfigSource {
+  /** Its path or URL. */
+  readonly name: string;
   /** SHA-256 of what was read first. */
   readonly hash: string;
   /**
@@ -44,6 +46,8 @@ export interface ProxyParts extends Required<Omit<ServeOptions, "log">> {
   readonly source?: ConfigSource | null;
   /** The log of requests where the configuration says nothing of one. @default {null} */
   readonly accessLog?: AccessLog | null;
+  /** How much is logged; `null` where the log is somebody else's. @default {null} */
+  readonly logControl?: LogControl | null;
   /** Called when nothing is logged any more. */
   readonly closeLog?: () => Promise<void>;
   /** What several processes have in common; `null` where there is one. @default {null} */
@@ -118,6 +122,7 @@ export function completeOptions(
   return {
     observer: together([opened.observer, ...observers]),
     accessLog: opened.accessLog,
+    logControl: opened,
     clock,
     random,
     async closeLog(): Promise<void> {

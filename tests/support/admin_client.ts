@@ -22,7 +22,7 @@ export interface AdminAnswer {
 export class AdminClient {
   readonly #base: string;
 
-  constructor({ server: { adminAddress } }: TestProxy) {
+  constructor({ server: { adminAddress } }: { readonly server: Pick<TestProxy["server"], "adminAddress"> }) {
     this.#base = `http://${adminAddress}`;
   }
 

@@ -178,3 +178,21 @@ Deno.test("lbproxy ctl reaches an admin listener at a unix socket", async () => 
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("An admin listener takes the place of a unix socket that nobody listens at any more", async () => {
+  await using upstream = startUpstream();
+  const folder = await Deno.makeTempDir();
+  try {
+    const path = `${folder}/admin.sock`;
+    // A process that is killed leaves its socket behind.
+    const code = `Deno.listen({ transport: "unix", path: ${
+      JSON.stringify(path)
+    } }); Deno.kill(Deno.pid, "SIGKILL");`;
+    await new Deno.Command(Deno.execPath(), { args: ["eval", code] }).output();
+    assertEquals((await Deno.lstat(path)).isSocket, true);
+    await using _proxy = await startProxy({ upstreams: [upstream.address], admin: `unix:${path}` });
+    assertMatch((await run("ctl", "status", "--admin", `unix:${path}`)).out, /^lbproxy/);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
