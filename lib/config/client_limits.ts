@@ -34,8 +34,9 @@ export interface ClientLimitOptions {
   /** After how many requests a connection is closed. @default {Infinity} */
   maxRequestsPerConnection?: number;
   /**
-   * Most connections at the same time. For one more the connection that has been idle for longest is closed, unless it is
-   * younger than a second and has not asked anything; where none is idle, clients wait to be accepted.
+   * Most connections at the same time. For one more the connection that has been idle for longest is closed, unless a request
+   * may be on its way: it has been idle for less than 250 ms, or is younger than a second and has not asked anything. As long as
+   * a client waits to be accepted, responses end their connections, so that clients take turns.
    *
    * @default {half of the descriptors that the process may have, where it may find that out (`-A`); otherwise no limit}
    */

@@ -7,7 +7,7 @@ import type { Underscores } from "../http/screen_fields.ts";
 import type { BufferShelf } from "../http1/buffer_shelf.ts";
 import type { ListenerInfo, StreamHandler } from "../proxy/client_stream.ts";
 
-/** How long a connection that is idle when the proxy stops waits for a request that is on its way. */
+/** How long a connection that is idle waits for a request that is on its way, when the proxy stops or others want its place. */
 export const LAST_REQUEST_MS = 250;
 
 /** A connection of a client. */
@@ -17,8 +17,8 @@ export interface ListedConnection {
   next: ListedConnection | null;
   /** Its place among the connections of its listener. */
   index: number;
-  /** Until when its first request is on its way, for all that is known; 0 once that has come. */
-  newUntil: number;
+  /** Until when a request may be on its way, so that it is not given up for another client. */
+  keptUntil: number;
   /** Whose it is, where connections of a client are counted; `""` where they are not. */
   client: string;
   readonly peerIp: string;
@@ -43,6 +43,8 @@ export interface ConnectionContext {
   readonly underscores: Underscores;
   /** Whether responses from now on end their connections. */
   readonly draining: boolean;
+  /** Whether a client waits for another connection to end. */
+  readonly crowded: boolean;
   /** The connection waits for a request, or has got one. */
   idle(connection: ListedConnection, idle: boolean): void;
   /** Whether its client may have one more connection; it counts as that client's from then on. */

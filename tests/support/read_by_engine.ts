@@ -60,6 +60,7 @@ export class EngineConnection implements Disposable {
       limits: LIMITS,
       underscores: "pass",
       draining: false,
+      crowded: false,
       takeHead: () => ({
         limits: LIMITS,
         parser: new RequestHeadParser(),

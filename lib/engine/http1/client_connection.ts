@@ -64,8 +64,8 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
   next: ListedConnection | null = null;
   /** Its place among the connections of its listener. @internal */
   index = -1;
-  /** Until when its first request is on its way, for all that is known; 0 once that has come. @internal */
-  newUntil = 0;
+  /** @internal */
+  keptUntil = 0;
   /** Whose it is, where connections of a client are counted; `""` where they are not. @internal */
   client = "";
   body: ClientContent | null = null;
@@ -348,7 +348,6 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     this.#state = "busy";
     this.#dueAt = Infinity;
     this.#requests++;
-    this.newUntil = 0;
     this.#head!.headers.begin(parser.lines);
     this.#close = !parser.persistent || this.#requests >= maxRequestsPerConnection;
     this.#behind = parser.bodyStart;
@@ -464,7 +463,8 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     const http11 = parser.minor === 1;
     if (!this.#close) {
       const untilClose = !http11 && body !== null && body.length === null && body.whole === null;
-      this.#close = this.#context.draining || this.#inputEnded || untilClose || !this.#canDiscard();
+      const { draining, crowded } = this.#context;
+      this.#close = draining || crowded || this.#inputEnded || untilClose || !this.#canDiscard();
     }
     this.#response.write(head, body, { method: parser.method, http11, close: this.#close });
   }

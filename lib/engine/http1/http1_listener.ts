@@ -18,7 +18,7 @@ import { RequestHeadParser } from "../../http1/request_head.ts";
 import { addressGroup } from "../../limiter/address_group.ts";
 import type { ListenerInfo, StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, listenError } from "../engine.ts";
-import type { ListedConnection } from "../connection_context.ts";
+import { LAST_REQUEST_MS, type ListedConnection } from "../connection_context.ts";
 import type { Socket } from "../socket.ts";
 import { Http2ClientConnection } from "../http2/http2_connection.ts";
 import { Http2Context } from "../http2/http2_context.ts";
@@ -175,7 +175,7 @@ export class Http1Listener implements EngineListener, Http1Context {
     const connection = socket.isHttp2 === true
       ? new Http2ClientConnection(socket, peer, this.#http2)
       : new ClientConnection(socket, peer, this, proxied);
-    connection.newUntil = this.wheel.lately + NEW_MS;
+    connection.keptUntil = this.wheel.lately + NEW_MS;
     connection.index = this.#connections.push(connection) - 1;
     this.#options.meter?.accepted();
     if (last) {
@@ -199,24 +199,31 @@ export class Http1Listener implements EngineListener, Http1Context {
     return true;
   }
 
+  /** Whether a client waits for another connection to end: responses end theirs meanwhile, so that all clients take turns. */
+  get crowded(): boolean {
+    return this.#onRoom !== null;
+  }
+
   /**
-   * Waits until there is room for one more connection; that of a client that asks nothing is given up for it. A new one may be
-   * about to ask, and is not given up at once.
+   * Waits until there is room for one more connection; that of a client that asks nothing is given up for it, unless its next
+   * request may be on its way.
    */
   async #untilRoom(): Promise<void> {
     const { clock } = this.#options;
     while (!this.#closed && this.#connections.length >= this.#maxConnections) {
       const oldest = this.#oldest;
-      const newForMs = oldest === null ? Infinity : oldest.newUntil - clock.now();
-      if (oldest !== null && newForMs <= 0) {
+      const keptForMs = oldest === null ? Infinity : oldest.keptUntil - clock.now();
+      if (oldest !== null && keptForMs <= 0) {
         this.#options.meter?.refused("given_up");
         oldest.drain();
         continue;
       }
-      this.#broke(new Error(`all ${this.#maxConnections} connections are in use`));
+      if (keptForMs > LAST_REQUEST_MS) {
+        this.#broke(new Error(`all ${this.#maxConnections} connections are in use`));
+      }
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#onRoom = resolve;
-      using _timer = oldest === null ? null : clock.setTimer(resolve, newForMs);
+      using _timer = oldest === null ? null : clock.setTimer(resolve, keptForMs);
       await promise;
       this.#onRoom = null;
     }
@@ -300,6 +307,7 @@ export class Http1Listener implements EngineListener, Http1Context {
 
   idle(connection: ListedConnection, idle: boolean): void {
     if (idle) {
+      connection.keptUntil = Math.max(connection.keptUntil, this.wheel.lately + LAST_REQUEST_MS);
       connection.previous = this.#newest;
       if (this.#newest === null) this.#oldest = connection;
       else this.#newest.next = connection;
@@ -307,6 +315,7 @@ export class Http1Listener implements EngineListener, Http1Context {
       this.#onRoom?.();
       return;
     }
+    connection.keptUntil = 0;
     const { previous, next } = connection;
     if (previous === null) this.#oldest = next;
     else previous.next = next;

@@ -24,7 +24,7 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
   previous: ListedConnection | null = null;
   next: ListedConnection | null = null;
   index = -1;
-  newUntil = 0;
+  keptUntil = 0;
   client = "";
   refusal: ProxyError | null = null;
   readonly context: Http2Context;
@@ -169,9 +169,8 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
       listener.idle(this, false);
     }
     added.index = this.#streams.push(added) - 1;
-    this.newUntil = 0;
     const last = ++this.#requests >= listener.limits.maxRequestsPerConnection;
-    if (last || listener.draining || this.refusal !== null) this.#codec.shutDown();
+    if (last || listener.draining || listener.crowded || this.refusal !== null) this.#codec.shutDown();
     added.start();
   }
 

@@ -5,6 +5,7 @@ import type { ClientLimitOptions } from "../../../lib/config/client_limits.ts";
 import { type Clock, systemClock } from "../../../lib/core/clock.ts";
 import type { ServeOptions } from "../../../lib/server/serve_options.ts";
 import { writeProxyHeader } from "../../../lib/http1/proxy_protocol.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
 import type { RawConnection } from "../../support/raw_connection.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { readAnswer, startProxy, type TestProxy } from "../../support/start_proxy.ts";
@@ -250,6 +251,30 @@ Deno.test("Client limits: where no connection is idle, clients wait to be accept
   ) => [message, runningRequests]);
   assertEquals(said.length, 1);
   assertEquals(said[0]![0], "all 2 connections are in use");
+});
+
+Deno.test("Client limits: while a client waits to be accepted, responses end their connections", async () => {
+  await using upstream = startUpstream();
+  // What is idle is given up by time, which stands still here.
+  await using proxy = await startWith(upstream, { maxConnections: 1 }, { clock: new FakeClock() });
+  const request = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+  using first = await proxy.connect();
+  await first.write(request);
+  assertEquals((await readAnswer(first)).status, 200);
+  using second = await proxy.connect();
+  await second.write(request);
+  // Nothing tells when the proxy has found the second one: from then on a response says that it is the last.
+  for (let last = false; !last;) {
+    await first.write(request);
+    const { status, field } = await readAnswer(first);
+    assertEquals(status, 200);
+    last = field("connection") === "close";
+  }
+  await first.untilClosed();
+  first.close();
+  const { status, field } = await readAnswer(second);
+  assertEquals([status, field("connection")], [200, undefined]);
+  assertEquals(proxy.seen.eventsOf("listener_error"), []);
 });
 
 Deno.test("Client limits: a proxy that is full stops, with clients that wait to be accepted", async () => {
