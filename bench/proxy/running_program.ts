@@ -10,15 +10,23 @@ export class RunningProgram implements AsyncDisposable {
   readonly port: number;
   readonly #child: Deno.ChildProcess;
   #ended = false;
+  /** How it has ended, as soon as it has. */
+  readonly status: Promise<Deno.CommandStatus>;
 
   constructor(child: Deno.ChildProcess, port: number) {
     this.#child = child;
     this.port = port;
+    this.status = child.status;
     child.status.then(() => this.#ended = true);
   }
 
   get pid(): number {
     return this.#child.pid;
+  }
+
+  /** Sends a signal, unless it has ended. */
+  signal(name: Deno.Signal): void {
+    if (!this.#ended) this.#child.kill(name);
   }
 
   /** Waits until connections are accepted. */
@@ -40,17 +48,22 @@ export class RunningProgram implements AsyncDisposable {
   }
 }
 
-/** Starts a program and waits until it listens. */
+/**
+ * Starts a program and waits until it listens.
+ *
+ * @param stderr where what it says goes
+ */
 export async function startProgram(
   { command, args, env = {} }: PeerCommand,
   port: number,
+  stderr: "inherit" | "null" = "inherit",
 ): Promise<RunningProgram> {
   const child = new Deno.Command(command, {
     args: [...args],
     env: { ...env },
     stdin: "null",
     stdout: "null",
-    stderr: "inherit",
+    stderr,
   }).spawn();
   const program = new RunningProgram(child, port);
   try {

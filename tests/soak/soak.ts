@@ -1,0 +1,181 @@
+/**
+ * The proxy for a long time, with clients and servers that do whatever they may at a seed: whether every request is settled
+ * once, no count is ever below zero, all counts are zero in the end, and the memory stays where it was after a minute.
+ *
+ * `deno task soak [minutes] [seed] [http1|deno]`, both engines one after the other unless one is named.
+ */
+
+import { seededRandom } from "../../lib/core/random.ts";
+import { TextLineStream } from "../support/text_lines.ts";
+import { runClient, Seen } from "./clients.ts";
+import type { Counts } from "./proxied.ts";
+import { MoodyServer, RudeServer } from "./servers.ts";
+
+const DEFAULT_MINUTES = 15;
+const ENGINES = ["http1", "deno"] as const;
+const CLIENTS = 24;
+const SERVERS = 3;
+const LOOK_EVERY_MS = 2000;
+/** How long requests, idle connections and WebSockets may take to end once all clients are gone. */
+const SETTLE_MS = 20_000;
+/** Around which moment, and at the end, memory is looked at, and how much more there may be then. */
+const LEVEL_AT_MS = 60_000;
+const SPAN_MS = 20_000;
+const MOST_GROWTH = 1.2;
+
+/** What a soak came to. */
+export interface SoakResult {
+  readonly counts: Counts;
+  readonly seen: Seen;
+  /** What is not as it should be. */
+  readonly findings: readonly string[];
+  /** Memory in MiB around the first minute, in the end, and at most after the first minute; `null` when that was too short. */
+  readonly memory: { readonly level: number; readonly end: number; readonly most: number } | null;
+}
+
+/** How long a soak takes: so long, and until clients have had so many responses. */
+export interface SoakLength {
+  readonly ms: number;
+  readonly responses?: number;
+}
+
+/** Runs it. */
+export async function soak(
+  engine: typeof ENGINES[number],
+  { ms, responses = 0 }: SoakLength,
+  seed: number,
+  say: (line: string) => void = () => {},
+): Promise<SoakResult> {
+  const startedAt = performance.now();
+  const seen = new Seen();
+  const isOver = () => performance.now() - startedAt >= ms && seen.responses >= responses;
+  const chance = (n: number) => ({ random: seededRandom(seed + n), isOver });
+  await using stack = new AsyncDisposableStack();
+  const moody = Array.from({ length: SERVERS }, (_, i) => stack.use(new MoodyServer(chance(i))));
+  const rude = stack.use(await RudeServer.start(chance(SERVERS)));
+  const proxied = stack.use(await Proxied.start(engine, [...moody, rude].map(({ address }) => address)));
+  const findings = new Set<string>();
+  const samples: { readonly at: number; readonly mib: number }[] = [];
+  const look = async (): Promise<Counts> => {
+    const counts = await proxied.look();
+    for (const line of counts.negative) findings.add(`below zero: ${line}`);
+    for (const error of counts.errors) findings.add(`thrown: ${error}`);
+    if (counts.settled > counts.begun) findings.add(`${counts.settled} requests settled of ${counts.begun}`);
+    const sample = { at: performance.now() - startedAt, mib: counts.rssBytes / 2 ** 20 };
+    if (!isOver()) samples.push(sample);
+    if (samples.length % 15 === 0) {
+      say(`${Math.round(sample.at / 1000)} s: ${counts.begun} requests, ${Math.round(sample.mib)} MiB`);
+    }
+    return counts;
+  };
+  const watching = (async () => {
+    while (!isOver()) {
+      await look();
+      await new Promise((resolve) => setTimeout(resolve, Math.min(LOOK_EVERY_MS, ms / 4)));
+    }
+  })();
+  const clients = Array.from({ length: CLIENTS }, (_, i) => runClient(proxied.port, chance(100 + i), seen));
+  await Promise.all([...clients, ...moody.map((server) => server.run()), watching]);
+  let counts = await look();
+  const isSettled = () =>
+    counts.begun === counts.settled && Object.values(counts.running).every((count) => count === 0);
+  for (const until = performance.now() + SETTLE_MS; !isSettled() && performance.now() < until;) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    counts = await look();
+  }
+  if (counts.begun !== counts.settled) findings.add(`${counts.settled} requests settled of ${counts.begun}`);
+  if (counts.twice > 0) findings.add(`${counts.twice} requests settled twice`);
+  for (const [series, count] of Object.entries(counts.running)) {
+    if (count !== 0) findings.add(`left: ${series} ${count}`);
+  }
+  for (const request of seen.hung) findings.add(`no response: ${request}`);
+  const memory = memoryOf(samples, ms);
+  if (memory !== null && memory.end > memory.level * MOST_GROWTH) {
+    findings.add(`memory: ${memory.level} MiB after a minute, ${memory.end} in the end`);
+  }
+  return { counts, seen, findings: [...findings], memory };
+}
+
+function memoryOf(samples: readonly { at: number; mib: number }[], ms: number): SoakResult["memory"] {
+  if (ms < 2 * LEVEL_AT_MS) return null;
+  const mean = (from: number, to: number): number => {
+    const those = samples.filter(({ at }) => at >= from && at <= to);
+    return Math.round(those.reduce((sum, { mib }) => sum + mib, 0) / those.length);
+  };
+  const later = samples.filter(({ at }) => at >= LEVEL_AT_MS);
+  return {
+    level: mean(LEVEL_AT_MS - SPAN_MS / 2, LEVEL_AT_MS + SPAN_MS / 2),
+    end: mean(ms - SPAN_MS, ms),
+    most: Math.round(Math.max(...later.map(({ mib }) => mib))),
+  };
+}
+
+/** The process of the proxy. */
+class Proxied implements AsyncDisposable {
+  readonly port: number;
+  readonly #child: Deno.ChildProcess;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+  readonly #lines: ReadableStreamDefaultReader<string>;
+
+  private constructor(
+    child: Deno.ChildProcess,
+    lines: ReadableStreamDefaultReader<string>,
+    port: number,
+  ) {
+    this.#child = child;
+    this.#input = child.stdin.getWriter();
+    this.#lines = lines;
+    this.port = port;
+  }
+
+  static async start(engine: string, servers: readonly string[]): Promise<Proxied> {
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--no-check", `${import.meta.dirname}/proxied.ts`, engine, ...servers],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    const lines = child.stdout.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())
+      .getReader();
+    const { value } = await lines.read();
+    if (value === undefined) throw new Error("The proxy of the soak has not started");
+    return new Proxied(child, lines, (JSON.parse(value) as { port: number }).port);
+  }
+
+  /** What it has counted. */
+  async look(): Promise<Counts> {
+    await this.#input.write(new TextEncoder().encode("\n"));
+    const { value } = await this.#lines.read();
+    if (value === undefined) throw new Error("The proxy of the soak has ended");
+    return JSON.parse(value) as Counts;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#input.close();
+    await this.#lines.cancel();
+    await this.#child.status;
+  }
+}
+
+if (import.meta.main) {
+  const [minutes = DEFAULT_MINUTES, seed = Math.floor(Math.random() * 2 ** 31)] = Deno.args.slice(0, 2).map(
+    Number,
+  );
+  // deno-lint-ignore no-console
+  const say = console.log;
+  let failed = false;
+  for (const engine of ENGINES.filter((name) => Deno.args[2] === undefined || name === Deno.args[2])) {
+    say(`${engine}, ${minutes} minutes: deno task soak ${minutes} ${seed} ${engine}`);
+    const { counts, seen, findings, memory } = await soak(engine, { ms: minutes * 60_000 }, seed, say);
+    const { begun, settled, entries, statuses, events } = counts;
+    say(`${begun} requests, ${settled} settled, ${entries} lines of the access log`);
+    say(`statuses: ${JSON.stringify(statuses)}; events: ${JSON.stringify(events)}`);
+    say(`clients: ${JSON.stringify(seen.counts)}`);
+    if (memory !== null) {
+      say(`memory: ${memory.level} MiB after a minute, ${memory.end} in the end, ${memory.most} at most`);
+    }
+    for (const finding of findings) say(`FINDING ${finding}`);
+    failed ||= findings.length > 0;
+  }
+  if (failed) Deno.exit(1);
+}
