@@ -75,6 +75,7 @@ export type { ClientCertificate } from "./lib/http/client_certificate.ts";
 export type { ClientLimitOptions, ClientTimeoutOptions } from "./lib/config/client_limits.ts";
 export type { ServerOptions, TimeoutOptions } from "./lib/config/server_options.ts";
 export type { OverloadOptions } from "./lib/config/overload_options.ts";
+export type { TraceTrust, TracingOptions } from "./lib/config/tracing_options.ts";
 export type { RollbackOptions } from "./lib/config/rollback_options.ts";
 export type {
   BackoffOptions,

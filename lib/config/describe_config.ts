@@ -7,6 +7,7 @@ import { formatProxy } from "../transport/outbound_proxy.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedAccessLog } from "../observe/access_log_options.ts";
+import type { ResolvedTracing } from "./tracing_options.ts";
 import type { ResolvedOverload } from "./overload_options.ts";
 import type { ResolvedRollback } from "./rollback_options.ts";
 import { describeRetries } from "./retry_options.ts";
@@ -42,6 +43,7 @@ export function describeConfig(config: ResolvedConfig): string {
     `filters   ${phases.length === 0 ? "none" : phases.join(", ")}`,
     `clients   ${describeTrust(config)}`,
     ...(config.overload === null ? [] : [`overload  ${describeOverload(config.overload)}`]),
+    ...(config.tracing === null ? [] : [`traces    ${describeTracing(config.tracing)}`]),
     ...(config.accessLog === null ? [] : [`requests  ${describeAccessLog(config.accessLog)}`]),
     ...(config.metrics ? [] : ["metrics   only what costs no request anything"]),
     ...(config.admin === null ? [] : [`admin     ${describeAdmin(config.admin)}`]),
@@ -63,6 +65,12 @@ function describeRollback({ errorRate, withinMs, minRequests }: ResolvedRollback
   return `given up for the configuration before when more than ${share} (at least ${minRequests}) fail within ${
     formatDuration(withinMs)
   }`;
+}
+
+function describeTracing({ sample, continue: trust }: ResolvedTracing): string {
+  const own = sample === 0 ? "none begins here" : `${sample * 100} % of the requests begin one`;
+  const others = trust === "nobody" ? "those of clients end here" : `those of ${trust} go on`;
+  return `${own}, ${others}`;
 }
 
 function describeAccessLog(log: ResolvedAccessLog | false): string {

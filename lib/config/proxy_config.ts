@@ -19,6 +19,7 @@ import type { OverloadOptions, ResolvedOverload } from "./overload_options.ts";
 import type { ResolvedRollback, RollbackOptions } from "./rollback_options.ts";
 import type { RetryFunction, RetryOptions, RetryPolicy } from "./retry_options.ts";
 import type { ClientLimitOptions, ClientLimits } from "./client_limits.ts";
+import type { ResolvedTracing, TracingOptions } from "./tracing_options.ts";
 import type { BalancingOptions, ResolvedBalancing } from "./balancing_options.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";
 import type { ResolvedServer, ServerOptions, TimeoutOptions } from "./server_options.ts";
@@ -154,6 +155,10 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   forwarded?: ForwardedOptions;
   /** What the whole proxy works on at most; more waits or gets 503. @default {no bound} */
   overload?: OverloadOptions;
+  /** Which requests are traced; `true` for the defaults. @default {false} */
+  tracing?: boolean | TracingOptions;
+  /** Tells clients by `Server-Timing` how long queue, connecting, the server and the proxy itself took. @default {false} */
+  serverTiming?: boolean;
   /** What of each request is logged, how, and where; `false` for nothing. @default {by the program: text on stdout; by `serve`: nothing} */
   accessLog?: false | AccessLogOptions;
   /** Counts requests, servers, limits and connections for `metrics()`; `false` leaves what costs something a request. @default {true} */
@@ -249,6 +254,9 @@ export interface ResolvedConfig {
   readonly onListen: OnListen | null;
   /** `null` when nothing is bounded. */
   readonly overload: ResolvedOverload | null;
+  /** `null` when nothing is traced. */
+  readonly tracing: ResolvedTracing | null;
+  readonly serverTiming: boolean;
   /** `null` where the configuration does not say, `false` for nothing. */
   readonly accessLog: ResolvedAccessLog | false | null;
   /** Whether requests are counted. */

@@ -14,6 +14,7 @@ import { resolveAdmin } from "./resolve_admin.ts";
 import { resolveListen } from "./resolve_listen.ts";
 import { resolveOverload } from "./overload_options.ts";
 import { resolveRollback } from "./rollback_options.ts";
+import { resolveTracing } from "./tracing_options.ts";
 import { resolveRoutes } from "./resolve_routes.ts";
 import { resolveUpstreams } from "./resolve_upstreams.ts";
 import { MAX_WORKERS } from "./schema/workers_schema.ts";
@@ -55,6 +56,8 @@ export function completeConfig(config: ProxyConfig): ResolvedConfig {
     forwarded: resolveForwarded(forwarded),
     onListen,
     overload: resolveOverload(config.overload),
+    tracing: resolveTracing(config.tracing),
+    serverTiming: config.serverTiming ?? false,
     accessLog: config.accessLog === undefined
       ? null
       : config.accessLog === false

@@ -118,6 +118,9 @@ function reasonOf(refusal: Refusal): string {
 
 function sendTo(exchange: Exchange, claim: Claim | null): void {
   beginAttempt(exchange, claim);
+  if (exchange.trace !== null) {
+    exchange.trace.attemptBegun(exchange.server!.pool, exchange.server!.address);
+  }
   const peer = claim === null ? exchange.namedPeer!.peer : claim.server.peer;
   const { upstreamRequestFilter } = exchange.filters;
   try {
@@ -159,6 +162,7 @@ export function attemptResponded(exchange: Exchange, response: ServerResponse): 
   exchange.response = response;
   exchange.reachedServer = true;
   exchange.upstreamHeadAt = runtime.clock.now();
+  if (exchange.trace !== null) exchange.trace.attemptEnded(response.status, null);
   if (selected === null) return;
   const latencyMs = exchange.upstreamHeadAt - exchange.upstreamStartAt;
   const outcome = classifyStatus(response.status);
@@ -205,6 +209,7 @@ const NO_BODY = { failure: null };
 
 function endAttempt(exchange: Exchange, error: unknown): void {
   exchange.server!.failure = error instanceof UpstreamError ? error.code : "cancelled";
+  exchange.trace?.attemptEnded(0, exchange.server!.failure);
   // A filter fails before anything is sent; of what was called off nobody knows how far it had got.
   const unsent = error instanceof UpstreamError ? error.phase === "unsent" : error instanceof FilterError;
   if (!unsent) exchange.reachedServer = true;

@@ -82,6 +82,21 @@ export interface ExchangeSteps {
   maySendAgain(exchange: Exchange, failure: UpstreamError): boolean;
 }
 
+/** The trace that a request is part of. */
+export interface ExchangeTrace {
+  readonly traceId: string;
+  /** Whether it is kept. */
+  readonly sampled: boolean;
+  /** Something is over that began when the thing before it was. */
+  done(doing: string): void;
+  /** The request goes to a server, which is told. */
+  attemptBegun(pool: string, server: string): void;
+  /** A server has responded, or failed: `status` is 0 then. */
+  attemptEnded(status: number, error: string | null): void;
+  /** The request is over. */
+  ended(status: number, error: string | null): void;
+}
+
 /** One step of a request; a promise only where something has to be waited for. */
 export type RequestStep = (exchange: Exchange) => void | Promise<void>;
 
@@ -118,6 +133,10 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
   responseSource: ResponseSource = "proxy";
   /** Whether it is counted among the open WebSockets. */
   webSocketOpen = false;
+  /** `null` where the request is part of no trace. */
+  trace: ExchangeTrace | null = null;
+  /** Whether the client has begun the trace. */
+  tracedByClient = false;
   bytesSent = 0;
   server: Attempt | null = null;
   attemptList: Attempt[] | null = null;

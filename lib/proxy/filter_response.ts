@@ -11,6 +11,7 @@ import { announceLimits } from "./admit_request.ts";
 import type { Exchange } from "./exchange.ts";
 import { checkContent, type CheckedContent, FilteredContentBody } from "./filtered_content.ts";
 import { checkStatus, filterReply, type LocalReply, respond, sendReply } from "./local_reply.ts";
+import { announceTimings } from "./announce_timings.ts";
 import { runFilter } from "./run_filter.ts";
 import { announceSession } from "./sticky_session.ts";
 import { checkTunnel, relayTunnel } from "./upgrade.ts";
@@ -162,6 +163,7 @@ function sendResponse(
   removeHopByHop(head.headers);
   exchange.status = status;
   exchange.responseSource = "upstream";
+  if (exchange.runtime.serverTiming) announceTimings(exchange, head.headers);
   respond(exchange, head, body);
   // Head and content were copied: the connection is free for the next request before the client has all of it.
   if (body === null || body.whole !== null) {

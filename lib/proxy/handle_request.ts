@@ -20,6 +20,7 @@ import { makeState, openExchange } from "./open_exchange.ts";
 import { prepareRequest } from "./prepare_request.ts";
 import { settleExchange } from "./settle_exchange.ts";
 import { holdContent, takeContent } from "./take_content.ts";
+import { beginTrace, dropForeignTrace, traceLimiter, traceRoute } from "./trace_request.ts";
 
 /**
  * What happens to every request, in this order. A step that replies itself ends it; what one throws becomes a response.
@@ -31,11 +32,15 @@ export function selectSteps(config: ResolvedConfig): readonly RequestStep[] {
   const { overload, limiter, routes, pools, filters } = config;
   const { requestFilter, requestBodyFilter, upstreamPeer } = filters;
   const routed = routes.length > 0;
+  const traced = config.tracing !== null;
   const buffers = [...pools.values()].some(({ bufferBytes }) => bufferBytes > 0);
   return Object.freeze([
+    ...(traced ? [beginTrace] : []),
     openExchange,
+    ...(traced ? [traceRoute] : []),
     ...(overload !== null ? [limitOverload] : []),
     ...(limiter.length > 0 || routed ? [admitRequest] : []),
+    ...(traced && (limiter.length > 0 || routed) ? [traceLimiter] : []),
     ...(requestFilter !== undefined || routed ? [runRequestFilter] : []),
     ...(routed ? [refuseUnrouted] : []),
     takeContent,
@@ -43,6 +48,7 @@ export function selectSteps(config: ResolvedConfig): readonly RequestStep[] {
     ...(upstreamPeer !== undefined || routed ? [chooseUpstream] : []),
     ...(buffers ? [holdContent] : []),
     prepareRequest,
+    ...(traced ? [dropForeignTrace] : []),
     attemptUpstreams,
   ]);
 }

@@ -12,6 +12,7 @@ import type { Body, Bytes, ResponseHead } from "../http/message.ts";
 import { problemBody, problemFields } from "../http/problem_response.ts";
 import { reasonPhrase } from "../http/reason_phrase.ts";
 import type { Exchange } from "./exchange.ts";
+import { announceTimings } from "./announce_timings.ts";
 import { FilterStream } from "./filter_stream.ts";
 import { awaitFilter, isOutOfTime } from "./run_filter.ts";
 import { reportCallbackError, settleExchange } from "./settle_exchange.ts";
@@ -81,6 +82,7 @@ export function replyLocally(exchange: Exchange, reply: LocalReply): void {
 export function sendReply(exchange: Exchange, head: ResponseHead, body: Body | null): void {
   exchange.status = head.status;
   releaseServer(exchange);
+  if (exchange.runtime.serverTiming) announceTimings(exchange, head.headers);
   const close = head.headers.get("connection")?.toLowerCase() === "close";
   removeHopByHop(head.headers);
   addDate(head.headers);

@@ -16,6 +16,9 @@ import type { RefusalBodies } from "../limiter/refusal_bodies.ts";
 import type { AccessLog } from "../observe/access_log.ts";
 import type { PolicyMeters, PoolMeter, RouteMeter, WebSocketMeter } from "../observe/metrics/meters.ts";
 import type { Observer } from "../observe/observer.ts";
+import type { Tracer } from "../observe/tracer.ts";
+import type { ResolvedTracing } from "../config/tracing_options.ts";
+import type { Random } from "../core/random.ts";
 import type { RewriteFunction } from "../routing/rewrite.ts";
 import type { RouteFinder } from "../routing/route_finder.ts";
 import type { RetryPolicy } from "../config/retry_options.ts";
@@ -104,6 +107,13 @@ export interface AccessLogRuntime {
   readonly headers: readonly string[];
 }
 
+/** Traces at work. */
+export interface TraceRuntime extends ResolvedTracing {
+  /** Collects spans; `null` where the runtime does not, and requests only carry ids. */
+  readonly tracer: Tracer | null;
+  readonly random: Random;
+}
+
 /** One proxy: made once from a configuration, used by all of its requests. */
 export interface ProxyRuntime {
   readonly clock: Clock;
@@ -144,5 +154,9 @@ export interface ProxyRuntime {
   /** Counts requests that no route takes. */
   readonly meter: RouteMeter | null;
   readonly policyMeters: PolicyMeters | null;
+  /** `null` where nothing is traced. */
+  readonly trace: TraceRuntime | null;
+  /** Whether clients are told what took how long. */
+  readonly serverTiming: boolean;
   readonly webSocketMeter: WebSocketMeter | null;
 }

@@ -29,8 +29,10 @@ export function settleExchange(exchange: Exchange, brokeOff: ProxyError | null):
   if (exchange.decision?.kind === "allowed" && exchange.decision.due !== null) {
     settleCharges(exchange, failure);
   }
+  const status = failure?.status === 499 ? 499 : exchange.status;
+  if (exchange.trace !== null) exchange.trace.ended(status, failure?.code ?? null);
   const { meter } = exchange.matched ?? runtime;
-  if (meter !== null) countRequest(exchange, meter, failure);
+  if (meter !== null) countRequest(exchange, meter, status);
   exchange.response?.release();
   exchange.body?.cancel();
   runtime.running.delete(exchange);
@@ -44,21 +46,25 @@ export function settleExchange(exchange: Exchange, brokeOff: ProxyError | null):
 }
 
 /** Counts a request that is over. */
-function countRequest(exchange: Exchange, meter: RouteMeter, failure: ProxyError | null): void {
-  const { stream, decision } = exchange;
+function countRequest(exchange: Exchange, meter: RouteMeter, status: number): void {
+  const { stream, decision, trace } = exchange;
   const source = decision !== null && decision.kind === "limited"
     ? "limiter"
     : exchange.failure !== null
     ? "proxy"
     : exchange.responseSource;
+  const durationMs = exchange.endAt - exchange.startedAt;
   meter.ended(
     exchange.method,
-    failure?.status === 499 ? 499 : exchange.status,
+    status,
     source,
-    exchange.endAt - exchange.startedAt,
+    durationMs,
     stream.bytesReceived,
     exchange.bytesSent,
   );
+  if (trace !== null && trace.sampled) {
+    meter.example(durationMs, trace.traceId, exchange.runtime.clock.wallTime());
+  }
   if (exchange.webSocketOpen) exchange.runtime.webSocketMeter!.closed();
 }
 
@@ -126,7 +132,7 @@ function accessEntry(
   const referer = brief ? null : exchange.field("referer");
   return {
     requestId: exchange.requestId,
-    traceId: null,
+    traceId: exchange.trace === null ? null : exchange.trace.traceId,
     clientIp: exchange.clientIp,
     peerIp: stream.peerIp,
     method: exchange.method,
@@ -162,7 +168,7 @@ function accessEntry(
 const NO_FIELDS: Readonly<Record<string, string>> = Object.freeze({});
 
 /** The target without secrets. */
-function shownTarget({ target, runtime: { secrets } }: Exchange): string {
+export function shownTarget({ target, runtime: { secrets } }: Exchange): string {
   return secrets === null || !target.includes("?") ? target : redactTarget(target, secrets);
 }
 

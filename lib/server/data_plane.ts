@@ -27,6 +27,7 @@ import { RouteFinder } from "../routing/route_finder.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { Admissions, LimiterStores } from "./admissions.ts";
 import { collectMetrics } from "./collect_metrics.ts";
+import { denoTracer } from "./deno_tracer.ts";
 import { createRetries, PoolPlane } from "./pool_plane.ts";
 import { type OpenAccessLog, openAccessLog } from "./open_access_log.ts";
 import type { ProxyMetrics } from "./proxy_metrics.ts";
@@ -118,6 +119,8 @@ export class DataPlane implements AsyncDisposable {
       running: new RunningRequests(),
       meter: this.#routeMeter(""),
       policyMeters: this.#policyMeters(),
+      trace: config.tracing === null ? null : { ...config.tracing, tracer: denoTracer(), random },
+      serverTiming: config.serverTiming,
       webSocketMeter: counted?.webSockets ?? null,
       requestSteps: selectSteps(config),
       steps: EXCHANGE_STEPS,

@@ -47,10 +47,9 @@ export class ProxyMetrics implements Disposable {
   readonly #loopDelay: Histogram;
   #look: Disposable | null = null;
 
-  /** @param options.exemplars keeps a trace for each bucket of the latencies of routes */
-  constructor(clock: Clock, options: { exemplars?: boolean } = {}) {
+  constructor(clock: Clock) {
     this.#clock = clock;
-    this.registry = new MetricRegistry(options);
+    this.registry = new MetricRegistry();
     this.webSockets = new WebSocketMeter(this.registry);
     this.store = new StoreMeter(this.registry);
     this.#loopDelay = this.registry.histogram(METRICS.loopDelay);

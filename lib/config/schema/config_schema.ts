@@ -13,7 +13,8 @@ import { forwardedSchema, trustedProxiesSchema } from "./forwarded_schema.ts";
 import { limiterSchema } from "./limiter_schema.ts";
 import { listenSchema } from "./listen_schema.ts";
 import { findMisplaced } from "./misplaced_key.ts";
-import { mustBe } from "./messages.ts";
+import { TRACE_TRUST, type TracingOptions } from "../tracing_options.ts";
+import { mustBe, oneOf } from "./messages.ts";
 import { limitSchema, shareSchema, wholeNumberSchema } from "./number_schema.ts";
 import { optionsObject, unknownKeyMessage } from "./options_object.ts";
 import { checkForward, forwardSchema, pathsSchema, routesSchema } from "./routes_schema.ts";
@@ -36,6 +37,23 @@ const rollbackEntries = {
   minRequests: v.optional(wholeNumberSchema(1, Number.MAX_SAFE_INTEGER)),
 } satisfies Record<keyof RollbackOptions, v.GenericSchema>;
 
+const tracingEntries = {
+  sample: v.optional(
+    v.custom<number>(
+      (sample) => typeof sample === "number" && sample >= 0 && sample <= 1,
+      mustBe("a share from 0 to 1"),
+    ),
+  ),
+  continue: v.optional(v.picklist(TRACE_TRUST, mustBe(oneOf(TRACE_TRUST)))),
+} satisfies Record<keyof TracingOptions, v.GenericSchema>;
+
+const tracingOptionsSchema = optionsObject(
+  tracingEntries,
+  "true, false, or an object with sample and continue",
+);
+
+const tracingSchema = v.lazy((input) => typeof input === "boolean" ? v.boolean() : tracingOptionsSchema);
+
 const entries = {
   listen: v.optional(listenSchema),
   upstreams: upstreamsSchema,
@@ -45,6 +63,8 @@ const entries = {
   paths: pathsSchema,
   forward: forwardSchema,
   overload: v.optional(optionsObject(overloadEntries, "an object with maxInFlight, queue and maxLoopDelay")),
+  tracing: v.optional(tracingSchema),
+  serverTiming: v.optional(v.boolean(mustBe("true or false"))),
   accessLog: v.optional(accessLogSchema),
   metrics: v.optional(v.boolean(mustBe("true or false"))),
   admin: v.optional(adminSchema),
@@ -64,7 +84,10 @@ export const CONFIG_KEYS: readonly string[] = Object.freeze(Object.keys(entries)
 
 /** What is said of a key that a configuration does not have. */
 export function unknownConfigKey(key: string): string {
-  const misplaced = nearestName(key, CONFIG_KEYS) === undefined ? findMisplaced(key) : undefined;
+  const nearest = nearestName(key, CONFIG_KEYS);
+  // What is known elsewhere is no beginning of a much longer key: `server`, of `serverTiming`.
+  const unlike = nearest === undefined || nearest.length > key.length + 4;
+  const misplaced = unlike ? findMisplaced(key) : undefined;
   return misplaced === undefined
     ? unknownKeyMessage(key, CONFIG_KEYS)
     : `is not a known key; ${misplaced.place}`;

@@ -18,6 +18,10 @@ const gauge = (name: string, help: string, ...labels: readonly string[]) =>
 const histogram = (name: string, help: string, ...labels: readonly string[]) =>
   family("histogram", `lbproxy_${name}_seconds`, help, ...labels);
 
+function withExemplars(family: MetricFamily): MetricFamily {
+  return Object.freeze({ ...family, exemplars: true });
+}
+
 const SERVER = ["pool", "server"] as const;
 
 /** All metrics, in the order in which they are exposed. */
@@ -31,10 +35,8 @@ export const METRICS = {
     "code",
     "source",
   ),
-  requestDuration: histogram(
-    "request_duration",
-    "From the arrival of a request to the last byte of its response.",
-    "route",
+  requestDuration: withExemplars(
+    histogram("request_duration", "From the arrival of a request to the last byte of its response.", "route"),
   ),
   requestBytes: counter("request_bytes", "Bytes of content that have come from clients.", "route"),
   responseBytes: counter("response_bytes", "Bytes of content that were sent to clients.", "route"),

@@ -55,7 +55,6 @@ export class RouteMeter extends Meter {
   readonly #duration: Histogram;
   readonly #received: Counter;
   readonly #sent: Counter;
-  readonly #exemplars: boolean;
   readonly #ended = new Map<string, Counter[]>();
   // Most requests end as the one before.
   #method = "";
@@ -67,7 +66,6 @@ export class RouteMeter extends Meter {
   constructor(registry: MetricRegistry, name: string) {
     super(registry);
     this.#name = name;
-    this.#exemplars = registry.exemplars;
     this.#duration = this.histogram(METRICS.requestDuration, name);
     this.#received = this.counter(METRICS.requestBytes, name);
     this.#sent = this.counter(METRICS.responseBytes, name);
@@ -93,9 +91,9 @@ export class RouteMeter extends Meter {
     this.#sent.add(bytesSent);
   }
 
-  /** Keeps the trace of a request that is over as an example, where that is wanted. */
+  /** Keeps the trace of a request that is over as an example. */
   example(durationMs: number, traceId: string, wallTime: number): void {
-    if (this.#exemplars) this.#duration.recordExample(durationMs, traceId, wallTime);
+    this.#duration.recordExample(durationMs, traceId, wallTime);
   }
 
   #counterOf(method: string, status: number, source: ResponseSource): Counter {

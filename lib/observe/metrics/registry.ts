@@ -10,14 +10,14 @@ export interface MetricFamily {
   readonly help: string;
   readonly type: "counter" | "gauge" | "histogram";
   readonly labels: readonly string[];
+  /** Whether its buckets have examples. @default {false} */
+  readonly exemplars?: boolean;
 }
 
 /** Where the series of one worker are; can be posted to another one. */
 export interface RegistryShare {
   readonly chunks: readonly SharedArrayBuffer[];
   readonly series: readonly SharedSeries[];
-  /** Whether there is room for exemplars behind histograms. */
-  readonly exemplars: boolean;
 }
 
 /** One series of a worker. */
@@ -93,7 +93,7 @@ export class Histogram extends Series {
   }
 
   /**
-   * Keeps a trace as the example of its bucket; only in a registry with exemplars.
+   * Keeps a trace as the example of its bucket; only of a family that has exemplars.
    *
    * @param traceId 32 hexadecimal digits
    */
@@ -116,7 +116,6 @@ interface Place {
  * reads them meanwhile sees the number before or after it.
  */
 export class MetricRegistry {
-  readonly exemplars: boolean;
   readonly #chunks: Float64Array[] = [];
   readonly #series = new Map<string, Series>();
   /** Places of series that were dropped, by size. */
@@ -124,20 +123,14 @@ export class MetricRegistry {
   #used = CHUNK_CELLS;
   readonly #dropped = (series: Series): void => this.#drop(series);
 
-  /** @param exemplars keeps room for traces behind each histogram */
-  constructor({ exemplars = false }: { exemplars?: boolean } = {}) {
-    this.exemplars = exemplars;
-  }
-
   /** Opens a counter; the same one for the same labels. Dispose it when it is not used any more. */
   counter(family: MetricFamily, ...labels: readonly string[]): Counter {
-    return this.#open(family, labels, 1, Counter);
+    return this.#open(family, labels, Counter);
   }
 
   /** Opens a histogram; the same one for the same labels. */
   histogram(family: MetricFamily, ...labels: readonly string[]): Histogram {
-    const size = HISTOGRAM_SIZE + (this.exemplars ? EXEMPLARS_SIZE : 0);
-    return this.#open(family, labels, size, Histogram);
+    return this.#open(family, labels, Histogram);
   }
 
   /** How many series there are. */
@@ -154,19 +147,18 @@ export class MetricRegistry {
       chunk: this.#chunks.indexOf(cells),
       at,
     }));
-    return { chunks, series, exemplars: this.exemplars };
+    return { chunks, series };
   }
 
   #open<Kind extends Series>(
     family: MetricFamily,
     labels: readonly string[],
-    size: number,
     Kind: new (...init: ConstructorParameters<typeof Counter>) => Kind,
   ): Kind {
     const key = seriesKey(family.name, labels);
     let series = this.#series.get(key);
     if (series === undefined) {
-      series = new Kind(family, labels, this.#place(size), this.#dropped);
+      series = new Kind(family, labels, this.#place(sizeOf(family)), this.#dropped);
       this.#series.set(key, series);
     }
     series.users++;
@@ -188,7 +180,7 @@ export class MetricRegistry {
   #drop(series: Series): void {
     this.#series.delete(seriesKey(series.family.name, series.labels));
     const { cells, at } = series;
-    const size = series instanceof Histogram ? HISTOGRAM_SIZE + (this.exemplars ? EXEMPLARS_SIZE : 0) : 1;
+    const size = sizeOf(series.family);
     cells.fill(0, at, at + size);
     let free = this.#free.get(size);
     if (free === undefined) this.#free.set(size, free = []);
@@ -210,12 +202,12 @@ export function readShares(
   shares: readonly RegistryShare[],
 ): Map<MetricFamily["name"], Map<string, SeriesValue>> {
   const families = new Map<string, Map<string, SeriesValue>>();
-  for (const { chunks, series, exemplars } of shares) {
+  for (const { chunks, series } of shares) {
     const pieces = chunks.map((chunk) => new Float64Array(chunk));
     for (const { family, labels, chunk, at } of series) {
       let values = families.get(family.name);
       if (values === undefined) families.set(family.name, values = new Map());
-      const size = family.type === "histogram" ? HISTOGRAM_SIZE + (exemplars ? EXEMPLARS_SIZE : 0) : 1;
+      const size = sizeOf(family);
       const key = labels.join("\0");
       const known = values.get(key);
       if (known === undefined) values.set(key, { labels, cells: pieces[chunk]!.slice(at, at + size) });
@@ -232,6 +224,12 @@ function addCells(sum: Float64Array, cells: Float64Array, at: number): void {
   for (let i = counts; i < sum.length; i += EXEMPLAR_SIZE) {
     if (cells[at + i + 5]! > sum[i + 5]!) sum.set(cells.subarray(at + i, at + i + EXEMPLAR_SIZE), i);
   }
+}
+
+/** How many cells a series has. */
+function sizeOf({ type, exemplars = false }: MetricFamily): number {
+  if (type !== "histogram") return 1;
+  return HISTOGRAM_SIZE + (exemplars ? EXEMPLARS_SIZE : 0);
 }
 
 function seriesKey(name: string, labels: readonly string[]): string {

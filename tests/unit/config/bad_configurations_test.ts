@@ -29,7 +29,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "key that is like no other",
     { upstreams, helper: true },
-    'helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "accessLog", "metrics", "admin", "gracePeriod", "webSocketGrace", "shutdownDelay", "workers", "rollback", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
+    'helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "tracing", "serverTiming", "accessLog", "metrics", "admin", "gracePeriod", "webSocketGrace", "shutdownDelay", "workers", "rollback", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
   ],
   ["filter that is no function", { upstreams, logging: true }, "logging must be a function, received true"],
   [
@@ -239,6 +239,26 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     "a backoff without unit",
     { upstreams: { servers: ["a:1"], retries: { backoff: { base: "25" } } } },
     `upstreams.retries.backoff.base must be ${DURATION}, received "25"`,
+  ],
+  [
+    "tracing of more than everything",
+    { upstreams, tracing: { sample: 2 } },
+    "tracing.sample must be a share from 0 to 1, received 2",
+  ],
+  [
+    "tracing for somebody else",
+    { upstreams, tracing: { continue: "always" } },
+    'tracing.continue must be one of "anyone", "trusted", "nobody", received "always"',
+  ],
+  [
+    "tracing by a word",
+    { upstreams, tracing: "on" },
+    'tracing must be true, false, or an object with sample and continue, received "on"',
+  ],
+  [
+    "serverTiming that is neither on nor off",
+    { upstreams, serverTiming: "on" },
+    'serverTiming must be true or false, received "on"',
   ],
   [
     "metrics that is neither on nor off",

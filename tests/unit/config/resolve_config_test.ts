@@ -105,6 +105,8 @@ Deno.test("resolveConfig() fills in every default", () => {
     forwarded: { xForwarded: true, forwarded: false, via: false, cdnLoop: true, clientCert: false },
     onListen: null,
     overload: null,
+    tracing: null,
+    serverTiming: false,
     accessLog: null,
     metrics: true,
     admin: null,

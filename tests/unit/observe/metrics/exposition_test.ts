@@ -5,7 +5,7 @@ import { type MetricFamily, MetricRegistry, readShares } from "../../../../lib/o
 const A: MetricFamily = { name: "a_total", help: "As.", type: "counter", labels: [] };
 const B: MetricFamily = { name: "b", help: "Bs.", type: "gauge", labels: [] };
 const C: MetricFamily = { name: "c", help: 'Cs "\\', type: "gauge", labels: ["x", "y"] };
-const D: MetricFamily = { name: "d_seconds", help: "Ds.", type: "histogram", labels: ["x"] };
+const D: MetricFamily = { name: "d_seconds", help: "Ds.", type: "histogram", labels: ["x"], exemplars: true };
 
 const value = (cell: number, ...labels: string[]) => ({ labels, cells: Float64Array.of(cell) });
 
@@ -22,7 +22,7 @@ Deno.test("writeMetrics() writes the text format, with labels escaped and empty 
 });
 
 function histogram(): string[] {
-  const registry = new MetricRegistry({ exemplars: true });
+  const registry = new MetricRegistry();
   const series = registry.histogram(D, "r");
   series.record(0.4);
   series.record(1);

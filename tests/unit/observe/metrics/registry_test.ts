@@ -3,7 +3,13 @@ import { readDistribution } from "../../../../lib/observe/metrics/histogram.ts";
 import { type MetricFamily, MetricRegistry, readShares } from "../../../../lib/observe/metrics/registry.ts";
 
 const COUNTER: MetricFamily = { name: "a_total", help: "", type: "counter", labels: ["x"] };
-const HISTOGRAM: MetricFamily = { name: "b_seconds", help: "", type: "histogram", labels: ["x"] };
+const HISTOGRAM: MetricFamily = {
+  name: "b_seconds",
+  help: "",
+  type: "histogram",
+  labels: ["x"],
+  exemplars: true,
+};
 
 function valuesOf(...registries: MetricRegistry[]): Record<string, number> {
   const counters = readShares(registries.map((each) => each.share())).get("a_total") ?? new Map();
@@ -51,7 +57,7 @@ Deno.test("MetricRegistry: series that come and go without end use the same memo
 });
 
 Deno.test("readShares() sums the series of all workers, and takes the latest exemplar", () => {
-  const [one, two] = [new MetricRegistry({ exemplars: true }), new MetricRegistry({ exemplars: true })];
+  const [one, two] = [new MetricRegistry(), new MetricRegistry()];
   one.counter(COUNTER, "both").add(1);
   two.counter(COUNTER, "two").add(5);
   two.counter(COUNTER, "both").add(2);
