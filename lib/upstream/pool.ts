@@ -40,7 +40,7 @@ export interface PoolInit {
    * {@linkcode Pool.takeOver} is called. @internal
    */
   before?: Pool | null;
-  /** Where the state of servers is that other processes use as well; `null` when there is one. @internal */
+  /** @internal Where the state of servers is that other processes use as well; `null` when there is one. */
   shared?: SharedServers | null;
   /** The slot of the pool in there, where the supervisor has chosen one. @internal */
   slot?: number | undefined;
@@ -131,7 +131,7 @@ export class Pool implements Disposable {
     this.#state.maxInFlight = most;
   }
 
-  /** Where its servers' state is; `null` when there is one process. @internal */
+  /** @internal Where its servers' state is; `null` when there is one process. */
   get shared(): SharedServers | null {
     return this.#state.shared;
   }

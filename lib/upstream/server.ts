@@ -165,7 +165,7 @@ export class Server implements Standing {
     return this.#cells === null ? this.#consecutiveFailures : this.#cells.failuresInARow;
   }
 
-  /** What it shares with other processes; `null` when there is one process. @internal */
+  /** @internal What it shares with other processes; `null` when there is one process. */
   get cells(): SharedCells | null {
     return this.#cells;
   }
