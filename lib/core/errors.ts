@@ -208,7 +208,7 @@ export type UpstreamErrorCode =
   | "connection_terminated"
   | "connection_timeout"
   | "destination_ip_unroutable"
-  | typeof TLS_HANDSHAKE_TIMEOUT
+  | "tls_handshake_timeout"
   | "tls_certificate_error"
   | "tls_protocol_error"
   | "http_protocol_error"
