@@ -46,7 +46,7 @@ export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Prom
       const { config, sources: { hash, remote } } = await program.load();
       return { config: ofWorker(config, ports), hash, notReloaded: remote };
     };
-    const source = { hash: sources.hash, load };
+    const source = { name: program.source, hash: sources.hash, load };
     const parts = { observer, accessLog, clock, random, shared, source };
     const server = await startProxy(ofWorker(config, ports), parts);
     shared.beat(clock, () => server.running);
