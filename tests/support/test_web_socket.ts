@@ -1,6 +1,8 @@
 /** A WebSocket whose messages and end a test waits for, on either side. */
 
+import { TLS_PORTS } from "./engine.ts";
 import type { RawConnection } from "./raw_connection.ts";
+import { trustingClient } from "./tls_client.ts";
 import { startUpstream, type Upstream, type UpstreamOptions } from "./start_upstream.ts";
 
 /** How a WebSocket ended. */
@@ -62,6 +64,21 @@ export async function openWebSocket(
   options: string[] | { protocols?: string[]; headers?: Record<string, string>; client?: Deno.HttpClient } =
     [],
 ): Promise<TestWebSocket> {
+  const { port } = new URL(url);
+  if (!url.startsWith("ws:") || !TLS_PORTS.has(Number(port))) return await open(url, options);
+  // The port has been given TLS for the test; the name is that of its certificate.
+  const client = await trustingClient();
+  const given = Array.isArray(options) ? { protocols: options } : options;
+  const socket = await open(url.replace(/^ws:\/\/[^/]+/, `wss://localhost:${port}`), { ...given, client })
+    .catch((error) => {
+      client.close();
+      throw error;
+    });
+  socket.closed.then(() => client.close());
+  return socket;
+}
+
+async function open(url: string, options: Parameters<typeof openWebSocket>[1]): Promise<TestWebSocket> {
   const web = new TestWebSocket(new WebSocket(url, options as string[]));
   await web.opened;
   return web;

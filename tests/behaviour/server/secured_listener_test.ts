@@ -79,6 +79,23 @@ Deno.test("Secured listener gives up clients that do not finish their handshake 
   await using proxy = await startProxy({ upstreams: [upstream.address], listen });
   using silent = await halfOpen(proxy);
   await silent.untilClosed();
+  // The head of a record that holds a ClientHello of 512 bytes, and some of it.
+  using half = await halfOpen(proxy);
+  await half.write(Uint8Array.of(22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3, ...new Uint8Array(100)));
+  await half.untilClosed();
+  // A deadline for the whole: bytes that come one by one do not put it off.
+  using slow = await halfOpen(proxy);
+  await slow.write(Uint8Array.of(22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3));
+  const dripping = (async () => {
+    for (;;) {
+      await slow.write(Uint8Array.of(0));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  })();
+  await Promise.all([slow.untilClosed(), assertRejects(() => dripping)]);
+  using client = await tlsClient(proxy.port, "localhost");
+  await client.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+  assertEquals((await readAnswer(client)).status, 200);
 });
 
 Deno.test("Secured listener gives up the oldest handshakes for new ones", async () => {

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
+import { openWebSocket } from "../../support/test_web_socket.ts";
 
 Deno.test("routes take WebSockets as they take requests, with their pool and rewrite", async () => {
   const targets: string[] = [];
@@ -22,15 +23,10 @@ Deno.test("routes take WebSockets as they take requests, with their pool and rew
     ],
   });
 
-  const socket = new WebSocket(`ws://${proxy.address}/chat/room?a=b`);
-  const { promise: answered, resolve: answer } = Promise.withResolvers<string>();
-  const { promise: closed, resolve: close } = Promise.withResolvers<void>();
-  socket.onopen = () => socket.send("hello");
-  socket.onmessage = ({ data }) => answer(data);
-  socket.onclose = () => close();
-  assertEquals([await answered, targets], ["echo hello", ["/room?a=b"]]);
-  socket.close();
-  await closed;
+  const client = await openWebSocket(`ws://${proxy.address}/chat/room?a=b`);
+  client.socket.send("hello");
+  assertEquals([await client.next(), targets], ["echo hello", ["/room?a=b"]]);
+  await client.close();
   await proxy.seen.untilEntries(1);
 
   const nowhere = await proxy.ask("GET /nowhere", [

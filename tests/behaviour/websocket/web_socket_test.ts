@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { eachTransport } from "../../support/each_transport.ts";
-import { engineCan } from "../../support/engine.ts";
+import { engineCan, OVER_TLS } from "../../support/engine.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
 import { readAnswer, startProxy } from "../../support/start_proxy.ts";
@@ -37,7 +37,7 @@ eachTransport("proxy forwards a WebSocket, texts and binaries both ways", async 
   const { target, headers } = server.upstream.seen[0]!;
   assertEquals(target, "/chat%2F?room=1");
   assertEquals(headers.get("x-forwarded-for"), "127.0.0.1");
-  assertEquals(headers.get("host"), proxy.address);
+  assertEquals(headers.get("host"), OVER_TLS ? `localhost:${proxy.port}` : proxy.address);
   const entry = await proxy.seen.untilEntries(1);
   assertEquals([entry.status, entry.error, entry.bytesSent], [101, null, 5 + 12 + 3 + 200_000]);
 });
