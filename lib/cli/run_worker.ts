@@ -38,7 +38,7 @@ export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Prom
     })
   );
   try {
-    using shared = new InheritedParts(start);
+    using shared = new InheritedParts(start, channel);
     using program = new ProgramConfig(options);
     const { config, sources } = await program.load();
     let { ports } = start;

@@ -5,7 +5,7 @@ import { VERSION } from "../core/version.ts";
 import type { MemoryUse } from "../limiter/shared_table.ts";
 import { METRICS } from "../observe/metrics/catalog.ts";
 import type { Metric } from "../observe/metrics/exposition.ts";
-import type { SeriesValue } from "../observe/metrics/registry.ts";
+import type { MetricFamily, SeriesValue } from "../observe/metrics/registry.ts";
 import { SERVER_STATES, serverState } from "../upstream/eligibility.ts";
 import type { CertificateEnd } from "./certificate_expiry.ts";
 import type { PoolPlane } from "./pool_plane.ts";
@@ -36,8 +36,40 @@ export function collectMetrics(sources: MetricSources): Metric[] {
   const counted = sources.metrics?.series();
   return Object.entries(METRICS).map(([key, family]) => ({
     family,
-    values: read[key as keyof typeof METRICS] ?? counted?.get(family.name)?.values() ?? [],
+    values: valuesOf(read[key as keyof typeof METRICS], counted?.get(family.name)?.values()),
   }));
+}
+
+/** What is so in this process and in others; one of them where only one says something. */
+function valuesOf(
+  read: readonly SeriesValue[] | undefined,
+  counted: Iterable<SeriesValue> | undefined,
+): Iterable<SeriesValue> {
+  if (read === undefined || counted === undefined) return read ?? counted ?? [];
+  const sums = new Map<string, SeriesValue>();
+  for (const { labels, cells } of [...read, ...counted]) {
+    const known = sums.get(labels.join("\0"));
+    if (known === undefined) sums.set(labels.join("\0"), { labels, cells: cells.slice() });
+    else known.cells[0]! += cells[0]!;
+  }
+  return sums.values();
+}
+
+/** What each worker has a part of. */
+const OF_WORKERS = [
+  "overloadQueue",
+  "queueLength",
+  "overflows",
+  "webSocketsOpen",
+  "connectionsOpen",
+  "memory",
+  "cpu",
+] as const;
+
+/** Reads what is a worker's own, for the supervisor to add it up. */
+export function readOfWorker(sources: MetricSources): [MetricFamily, readonly SeriesValue[]][] {
+  const read = readParts(sources);
+  return OF_WORKERS.map((key) => [METRICS[key], read[key] ?? []]);
 }
 
 type PartValues = Partial<Record<keyof typeof METRICS, readonly SeriesValue[]>>;
@@ -86,7 +118,8 @@ function readProcess(metrics: ProxyMetrics): PartValues {
     connectionsOpen: Array.from(metrics.openConnections, ([address, open]) => one(open, address)),
     draining: [one(metrics.draining)],
     generation: [one(metrics.generation)],
-    workers: [one(metrics.workers)],
+    workers: [one(metrics.workers().listening)],
+    workerRestarts: [one(metrics.workers().restarts)],
     memory: [one(Deno.memoryUsage().rss)],
     cpu: [one((user + system) / 1e6)],
     startTime: [one(metrics.startedWallTime / 1000)],

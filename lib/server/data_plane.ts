@@ -26,7 +26,7 @@ import { RunningRequests } from "../proxy/running_requests.ts";
 import { RouteFinder } from "../routing/route_finder.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { Admissions, LimiterStores } from "./admissions.ts";
-import { collectMetrics } from "./collect_metrics.ts";
+import { collectMetrics, readOfWorker } from "./collect_metrics.ts";
 import { denoTracer } from "./deno_tracer.ts";
 import { createRetries, PoolPlane } from "./pool_plane.ts";
 import { type OpenAccessLog, openAccessLog } from "./open_access_log.ts";
@@ -164,9 +164,18 @@ export class DataPlane implements AsyncDisposable {
    * @param running how many requests are not over, those of configurations before as well
    */
   metrics(running: number, format?: MetricsFormat): string {
+    return writeMetrics(collectMetrics(this.#sources(running)), format);
+  }
+
+  /** Writes where the supervisor reads it what is so in this worker, for as long as it takes new requests. */
+  publish(running: () => number): void {
+    this.counted?.publish(() => readOfWorker(this.#sources(running())));
+  }
+
+  #sources(running: number): Parameters<typeof collectMetrics>[0] {
     const { count: { arrived }, overload } = this.runtime;
     const { overflows, table } = this.#admissions;
-    const metrics = collectMetrics({
+    return {
       pools: [...this.#poolPlanes.values()],
       arrived,
       running,
@@ -175,8 +184,7 @@ export class DataPlane implements AsyncDisposable {
       table,
       certificates: this.#resources.certificates?.ends ?? [],
       metrics: this.counted,
-    });
-    return writeMetrics(metrics, format);
+    };
   }
 
   #accessLog(): AccessLogRuntime | null {

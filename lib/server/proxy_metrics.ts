@@ -12,12 +12,17 @@ import {
   WebSocketMeter,
 } from "../observe/metrics/meters.ts";
 import {
+  type Counter,
   type Histogram,
+  type MetricFamily,
   MetricRegistry,
   readShares,
   type RegistryShare,
+  type SeriesValue,
 } from "../observe/metrics/registry.ts";
 import { type SeriesByMetric, type Traffic, trafficBetween } from "../observe/metrics/traffic.ts";
+
+const ALONE = { listening: 1, restarts: 0 };
 
 /** How often it is looked how late timers are. */
 const LOOK_MS = 100;
@@ -38,18 +43,21 @@ export class ProxyMetrics implements Disposable {
   generation = 1;
   /** How many of them still serve their last requests. */
   draining = 0;
-  /** How many workers take requests. */
-  workers = 1;
+  /** How many workers take requests, and how many were started in place of another one. */
+  workers: () => { readonly listening: number; readonly restarts: number } = () => ALONE;
   /** Gives what other workers have counted. */
   others: () => readonly RegistryShare[] = () => [];
   readonly #clock: Clock;
   readonly #listeners = new Set<ListenerMeter>();
   readonly #loopDelay: Histogram;
   #look: Disposable | null = null;
+  #publish: (() => void) | null = null;
+  readonly #gauges = new Map<string, Counter>();
 
-  constructor(clock: Clock) {
+  /** @param allocate gives memory that others can read. @default {memory of this process} */
+  constructor(clock: Clock, allocate?: () => Float64Array) {
     this.#clock = clock;
-    this.registry = new MetricRegistry();
+    this.registry = new MetricRegistry(allocate);
     this.webSockets = new WebSocketMeter(this.registry);
     this.store = new StoreMeter(this.registry);
     this.#loopDelay = this.registry.histogram(METRICS.loopDelay);
@@ -122,9 +130,33 @@ export class ProxyMetrics implements Disposable {
     };
   }
 
+  /** Writes where another process reads it what is so at the moment, again and again. */
+  publish(gauges: () => Iterable<readonly [MetricFamily, readonly SeriesValue[]]>): void {
+    this.#publish = () => {
+      const series = new Set(this.#gauges.values());
+      for (const [family, values] of gauges()) {
+        for (const { labels, cells } of values) {
+          const gauge = this.#gauge(family, labels);
+          gauge.cells[gauge.at] = cells[0]!;
+          series.delete(gauge);
+        }
+      }
+      for (const gone of series) gone.cells[gone.at] = 0;
+    };
+    this.#publish();
+  }
+
+  #gauge(family: MetricFamily, labels: readonly string[]): Counter {
+    const key = [family.name, ...labels].join("\0");
+    let gauge = this.#gauges.get(key);
+    if (gauge === undefined) this.#gauges.set(key, gauge = this.registry.counter(family, ...labels));
+    return gauge;
+  }
+
   #lookAgain(): void {
     const due = this.#clock.now() + LOOK_MS;
     this.#look = this.#clock.setTimer(() => {
+      this.#publish?.();
       this.#loopDelay.record(Math.max(0, this.#clock.now() - due));
       this.#lookAgain();
     }, LOOK_MS);

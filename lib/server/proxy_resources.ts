@@ -26,6 +26,7 @@ export class ProxyResources implements AsyncDisposable {
   certificates: CertificateExpiry | null = null;
   readonly #clock: Clock;
   readonly #stack = new AsyncDisposableStack();
+  readonly #allocateMetrics: (() => Float64Array) | undefined;
   #metrics: ProxyMetrics | null = null;
 
   constructor({ clock, random, shared = null }: ProxyParts) {
@@ -36,6 +37,7 @@ export class ProxyResources implements AsyncDisposable {
       : arrivalsOfAll(shared.servers);
     this.instanceId = shared?.instanceId ?? crypto.randomUUID().slice(0, 18);
     this.#clock = clock;
+    this.#allocateMetrics = shared?.role === "worker" ? () => shared.allocateMetrics() : undefined;
     const wheel = this.wheel = this.#stack.use(new DeadlineWheel({ clock, tickMs: TICK_MS }));
     const transports = this.transports = this.#stack.use(new Transports({ clock, wheel }));
     this.services = this.#stack.use(new ProxyServices(transports, random));
@@ -44,7 +46,7 @@ export class ProxyResources implements AsyncDisposable {
 
   /** What is counted; made when it is first asked for. */
   get metrics(): ProxyMetrics {
-    return this.#metrics ??= this.#stack.use(new ProxyMetrics(this.#clock));
+    return this.#metrics ??= this.#stack.use(new ProxyMetrics(this.#clock, this.#allocateMetrics));
   }
 
   /** Closes every connection to a server. */

@@ -72,6 +72,9 @@ export class ProxyServer extends RunningProxy {
       }
       this.#expiry?.check(config.listen);
       this.#callOnListen(config);
+      if (shared?.role !== "worker" || plane.counted === null) return;
+      plane.publish(() => this.running);
+      shared.shareMetrics(plane.counted.registry);
     };
     return { ...opened, commit };
   }

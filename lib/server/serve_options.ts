@@ -7,6 +7,7 @@ import type { AccessLog } from "../observe/access_log.ts";
 import { createLog, type LogControl } from "../observe/create_log.ts";
 import type { ServerInit } from "../upstream/server_spec.ts";
 import type { SharedServers } from "../upstream/shared_servers.ts";
+import type { MetricRegistry } from "../observe/metrics/registry.ts";
 import { GuardedObserver, type Observer, silentObserver } from "../observe/observer.ts";
 
 /** What {@linkcode serve} and {@linkcode createHandler} take beside the configuration. */
@@ -91,6 +92,10 @@ export interface WorkerParts {
   table(): ArrayBuffer | null;
   /** A pool as the supervisor has it. */
   pool(name: string): PlacedPool;
+  /** Gives memory for metrics, which the supervisor reads. */
+  allocateMetrics(): Float64Array;
+  /** Tells the supervisor what stands there, now and after each change. */
+  shareMetrics(registry: MetricRegistry): void;
   /** Waits until the supervisor says that a configuration is to be used; rejects when it is not. */
   confirm(): Promise<void>;
 }

@@ -174,6 +174,10 @@ export const METRICS = {
   ),
   generation: gauge("config_generation", "How many configurations have been used, this one counted."),
   workers: gauge("workers", "Workers that take requests."),
+  workerRestarts: counter(
+    "worker_restarts",
+    "Workers that were started in place of one that had ended.",
+  ),
   memory: gauge("process_resident_memory_bytes", "Memory of the process."),
   cpu: family("counter", "lbproxy_process_cpu_seconds_total", "Processor time of the process."),
   startTime: gauge("process_start_time_seconds", "When the proxy was started, in seconds since 1970."),

@@ -14,14 +14,14 @@ export interface MetricFamily {
   readonly exemplars?: boolean;
 }
 
-/** Where the series of one worker are; can be posted to another one. */
+/** Where the series of one worker are. */
 export interface RegistryShare {
-  readonly chunks: readonly SharedArrayBuffer[];
+  readonly chunks: readonly Float64Array[];
   readonly series: readonly SharedSeries[];
 }
 
 /** One series of a worker. */
-interface SharedSeries {
+export interface SharedSeries {
   readonly family: MetricFamily;
   readonly labels: readonly string[];
   readonly chunk: number;
@@ -33,7 +33,7 @@ export const EXEMPLAR_SIZE = 6;
 const EXEMPLARS_SIZE = (EXPOSED_BOUNDS.length + 1) * EXEMPLAR_SIZE;
 
 /** Cells of a piece of memory; a series never spans two. */
-const CHUNK_CELLS = 4096;
+export const CHUNK_CELLS = 4096;
 
 /** Takes what is written to a series that has been dropped: a request that outlives its server may still do so. */
 const NOWHERE: Float64Array = new Float64Array(HISTOGRAM_SIZE + EXEMPLARS_SIZE);
@@ -122,6 +122,14 @@ export class MetricRegistry {
   readonly #free = new Map<number, Place[]>();
   #used = CHUNK_CELLS;
   readonly #dropped = (series: Series): void => this.#drop(series);
+  readonly #allocate: () => Float64Array;
+  /** Called when a series was added or dropped. */
+  onChange: (() => void) | null = null;
+
+  /** @param allocate gives a piece of memory full of zeros, which others can read */
+  constructor(allocate: () => Float64Array = allocateHere) {
+    this.#allocate = allocate;
+  }
 
   /** Opens a counter; the same one for the same labels. Dispose it when it is not used any more. */
   counter(family: MetricFamily, ...labels: readonly string[]): Counter {
@@ -133,6 +141,16 @@ export class MetricRegistry {
     return this.#open(family, labels, Histogram);
   }
 
+  /** Adds what a worker has counted that is there no more; what was only so at the moment is dropped. */
+  addShare({ chunks, series }: RegistryShare): void {
+    for (const { family, labels, chunk, at } of series) {
+      if (family.type === "gauge") continue;
+      const size = family.type === "histogram" ? HISTOGRAM_SIZE : 1;
+      const sum = size === 1 ? this.counter(family, ...labels) : this.histogram(family, ...labels);
+      for (let i = 0; i < size; i++) sum.cells[sum.at + i]! += chunks[chunk]![at + i]!;
+    }
+  }
+
   /** How many series there are. */
   get size(): number {
     return this.#series.size;
@@ -140,14 +158,13 @@ export class MetricRegistry {
 
   /** What another worker needs to read them; good until a series is added or dropped. */
   share(): RegistryShare {
-    const chunks = this.#chunks.map(({ buffer }) => buffer as SharedArrayBuffer);
     const series = Array.from(this.#series.values(), ({ family, labels, cells, at }) => ({
       family,
       labels,
       chunk: this.#chunks.indexOf(cells),
       at,
     }));
-    return { chunks, series };
+    return { chunks: [...this.#chunks], series };
   }
 
   #open<Kind extends Series>(
@@ -160,6 +177,7 @@ export class MetricRegistry {
     if (series === undefined) {
       series = new Kind(family, labels, this.#place(sizeOf(family)), this.#dropped);
       this.#series.set(key, series);
+      this.onChange?.();
     }
     series.users++;
     return series as Kind;
@@ -169,7 +187,7 @@ export class MetricRegistry {
     const free = this.#free.get(size)?.pop();
     if (free !== undefined) return free;
     if (this.#used + size > CHUNK_CELLS) {
-      this.#chunks.push(new Float64Array(new SharedArrayBuffer(CHUNK_CELLS * 8)));
+      this.#chunks.push(this.#allocate());
       this.#used = 0;
     }
     const at = this.#used;
@@ -187,7 +205,12 @@ export class MetricRegistry {
     free.push({ cells, at });
     series.cells = NOWHERE;
     series.at = 0;
+    this.onChange?.();
   }
+}
+
+function allocateHere(): Float64Array {
+  return new Float64Array(new SharedArrayBuffer(CHUNK_CELLS * 8));
 }
 
 /** What a series holds, summed over all workers. */
@@ -203,15 +226,14 @@ export function readShares(
 ): Map<MetricFamily["name"], Map<string, SeriesValue>> {
   const families = new Map<string, Map<string, SeriesValue>>();
   for (const { chunks, series } of shares) {
-    const pieces = chunks.map((chunk) => new Float64Array(chunk));
     for (const { family, labels, chunk, at } of series) {
       let values = families.get(family.name);
       if (values === undefined) families.set(family.name, values = new Map());
       const size = sizeOf(family);
       const key = labels.join("\0");
       const known = values.get(key);
-      if (known === undefined) values.set(key, { labels, cells: pieces[chunk]!.slice(at, at + size) });
-      else addCells(known.cells, pieces[chunk]!, at);
+      if (known === undefined) values.set(key, { labels, cells: chunks[chunk]!.slice(at, at + size) });
+      else addCells(known.cells, chunks[chunk]!, at);
     }
   }
   return families;

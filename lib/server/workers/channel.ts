@@ -2,6 +2,7 @@
 
 import type { AccessEntry } from "../../observe/access_entry.ts";
 import type { ProxyEvent } from "../../observe/events.ts";
+import type { SharedSeries } from "../../observe/metrics/registry.ts";
 import type { PlacedPool, PlacedServer } from "../serve_options.ts";
 
 /** Memory that a worker inherits. */
@@ -20,6 +21,7 @@ export interface StartMessage {
   /** By what requests are known that come back. */
   readonly instanceId: string;
   readonly servers: InheritedMemory;
+  readonly metrics: InheritedMemory;
   /** The counts of the limiter; `null` when nothing is limited. */
   readonly table: InheritedMemory | null;
   readonly pools: Readonly<Record<string, PlacedPool>>;
@@ -31,6 +33,12 @@ export interface StartMessage {
   readonly accessEntries: boolean;
   /** What the program was run with. */
   readonly options: unknown;
+}
+
+/** Where a worker counts something. */
+export interface ListedSeries extends Pick<SharedSeries, "labels" | "chunk" | "at"> {
+  /** Name of the metric. */
+  readonly name: string;
 }
 
 /** Has a worker load the configuration again, and use it once all have. */
@@ -52,6 +60,7 @@ export type ToWorker =
 /** What a worker says. */
 export type FromWorker =
   | { readonly kind: "listening"; readonly ports: readonly number[] }
+  | { readonly kind: "series"; readonly series: readonly ListedSeries[] }
   | { readonly kind: "prepared"; readonly id: number }
   | { readonly kind: "rejected"; readonly id: number; readonly problems: readonly string[] }
   | { readonly kind: "failed"; readonly name: string; readonly message: string }

@@ -4,6 +4,7 @@ import { createSharedMemory, type SharedMemory } from "../../core/shared_memory.
 import { SHARED_SERVERS_BYTES, SharedServers } from "../../upstream/shared_servers.ts";
 import type { SupervisorParts } from "../serve_options.ts";
 import type { InheritedMemory } from "./channel.ts";
+import { SHARED_METRICS_BYTES, WorkerMetrics } from "./shared_metrics.ts";
 
 /** Makes it; it is gone when the last process has ended. */
 export class SupervisorMemory implements SupervisorParts {
@@ -11,12 +12,16 @@ export class SupervisorMemory implements SupervisorParts {
   readonly servers: SharedServers;
   readonly instanceId: string = crypto.randomUUID().slice(0, 18);
   readonly #servers: SharedMemory;
+  readonly #metrics: SharedMemory;
+  readonly metrics: WorkerMetrics;
   readonly #tables: SharedMemory[] = [];
 
   /** @throws {Deno.errors.NotCapable} without `--allow-ffi` */
   constructor() {
     this.#servers = createSharedMemory(SHARED_SERVERS_BYTES);
     this.servers = new SharedServers(this.#servers.buffer, 0);
+    this.#metrics = createSharedMemory(SHARED_METRICS_BYTES);
+    this.metrics = new WorkerMetrics(this.#metrics.buffer);
   }
 
   createTable(byteLength: number): ArrayBuffer {
@@ -28,6 +33,11 @@ export class SupervisorMemory implements SupervisorParts {
   /** How workers get the state of servers. */
   get inheritedServers(): InheritedMemory {
     return inherited(this.#servers);
+  }
+
+  /** How they get memory for metrics. */
+  get inheritedMetrics(): InheritedMemory {
+    return inherited(this.#metrics);
   }
 
   /** How workers get a table. */

@@ -3,6 +3,7 @@
 import type { Clock } from "../../core/clock.ts";
 import type { Observer } from "../../observe/observer.ts";
 import { inheritSharedMemory, openSharedMemory } from "../../core/shared_memory.ts";
+import type { MetricRegistry } from "../../observe/metrics/registry.ts";
 import { SharedServers } from "../../upstream/shared_servers.ts";
 import type { PlacedPool, WorkerParts } from "../serve_options.ts";
 import {
@@ -14,6 +15,8 @@ import {
   type ToWorker,
   writeMessage,
 } from "./channel.ts";
+
+import { listSeries, MetricChunks } from "./shared_metrics.ts";
 
 /** How often a worker shows that it is alive. */
 const BEAT_MS = 100;
@@ -96,13 +99,19 @@ export class InheritedParts implements WorkerParts, Disposable {
   #places: Pick<StartMessage, "pools" | "table">;
   #table: { readonly descriptor: number; readonly memory: ArrayBuffer } | null = null;
   readonly #parent: number;
+  readonly #chunks: MetricChunks;
+  readonly #channel: WorkerChannel;
+  #shared: MetricRegistry | null = null;
   /** Tells the supervisor that a configuration could be used, and waits for its word. */
   #confirm: (() => Promise<void>) | null = null;
   #beat: Disposable | null = null;
 
-  constructor(start: StartMessage) {
+  constructor(start: StartMessage, channel: WorkerChannel) {
     const { process, instanceId, servers: { descriptor, byteLength } } = start;
     this.#places = start;
+    this.#channel = channel;
+    const { metrics } = start;
+    this.#chunks = new MetricChunks(inheritSharedMemory(metrics.descriptor, metrics.byteLength), process);
     this.#parent = Deno.ppid;
     this.instanceId = instanceId;
     this.servers = new SharedServers(inheritSharedMemory(descriptor, byteLength), process);
@@ -119,6 +128,26 @@ export class InheritedParts implements WorkerParts, Disposable {
       this.#table = { descriptor, memory };
     }
     return this.#table.memory;
+  }
+
+  allocateMetrics(): Float64Array {
+    return this.#chunks.allocate();
+  }
+
+  shareMetrics(registry: MetricRegistry): void {
+    if (this.#shared === registry) return;
+    this.#shared = registry;
+    let waits = false;
+    const send = (): void => {
+      waits = false;
+      this.#channel.send({ kind: "series", series: listSeries(registry) });
+    };
+    registry.onChange = () => {
+      // Many change together.
+      if (!waits) queueMicrotask(send);
+      waits = true;
+    };
+    send();
   }
 
   /** Takes in what a supervisor says of another configuration. */

@@ -6,6 +6,7 @@ import type { AccessEntry } from "../../observe/access_entry.ts";
 import type { ProxyEvent } from "../../observe/events.ts";
 import {
   type FromWorker,
+  type ListedSeries,
   type PrepareMessage,
   readLines,
   readMessage,
@@ -16,6 +17,8 @@ import {
 
 /** What a worker reports. */
 interface WorkerReports {
+  /** Says where it counts what. */
+  series(series: readonly ListedSeries[]): void;
   event(event: ProxyEvent): void;
   access(entry: AccessEntry): void;
   /** Whole lines of its access log, without the last line end. */
@@ -138,6 +141,8 @@ export class WorkerProcess {
       case "stopped":
         this.abandonedRequests = message.abandonedRequests;
         return;
+      case "series":
+        return this.#reports.series(message.series);
       case "event":
         return this.#reports.event(message.event);
       case "access":

@@ -85,6 +85,7 @@ export class Workers {
     this.#follow(plane);
     const commit = (): Promise<void> => {
       this.#listen = config.listen;
+      this.#addUp(plane);
       return Promise.resolve();
     };
     return { commit, cancel: () => void group.cut() };
@@ -103,6 +104,7 @@ export class Workers {
       this.#plane = plane;
       this.#listen = config.listen;
       this.#follow(plane);
+      this.#addUp(plane);
       use();
       group.resize(config.workers);
       return Promise.resolve();
@@ -121,6 +123,13 @@ export class Workers {
     });
   }
 
+  /** Has the metrics of workers be part of the metrics. */
+  #addUp({ counted }: DataPlane): void {
+    if (counted === null) return;
+    counted.others = () => this.#memory.metrics.shares;
+    counted.workers = () => this;
+  }
+
   /** Tells workers of every change of the members of pools. */
   #follow(plane: DataPlane): void {
     for (const pool of this.#followed) pool.onMembers = null;
@@ -133,7 +142,9 @@ export class Workers {
   #start(ports: readonly number[]): WorkerProcess {
     const { command, options, accessLines, strayLine } = this.#setup;
     const { observer } = this.#parts;
-    return new WorkerProcess(command(), this.#startMessage(ports, options), {
+    const message = this.#startMessage(ports, options);
+    return new WorkerProcess(command(), message, {
+      series: (series) => this.#memory.metrics.set(message.process, series),
       event: (event) => observer.event(event),
       access: (entry: AccessEntry) => observer.access(entry),
       accessLines: (text) => {
@@ -164,6 +175,7 @@ export class Workers {
       process,
       instanceId: this.#memory.instanceId,
       ...this.#placesOf(this.#plane!),
+      metrics: this.#memory.inheritedMetrics,
       ports,
       accessLines: this.#setup.accessLines !== undefined,
       accessEntries: observer.wantsAccess,
@@ -173,6 +185,7 @@ export class Workers {
 
   #release(process: number): void {
     this.#memory.servers.release(process);
+    this.#memory.metrics.retire(process, this.#plane?.counted?.registry ?? null);
     this.#numbers.push(process);
   }
 

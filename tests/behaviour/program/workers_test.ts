@@ -128,6 +128,38 @@ Deno.test("workers keep servers' limits and choose by their true loads", async (
   assertEquals((await Promise.all(running)).map(({ status }) => status), running.map(() => 200));
 });
 
+Deno.test("workers count together, and what one has counted that is replaced stays", async () => {
+  await using upstream = startUpstream("a");
+  await using workers = await Workers.start(
+    `export const upstreams = ["${upstream.address}"]; export const admin = "127.0.0.1:0";`,
+    2,
+  );
+  const port = await workers.port();
+  const [, admin] = await workers.program.stderrMatch(/Admin page at http:\/\/(127\.0\.0\.1:\d+)\//);
+  const read = async (name: string): Promise<number> => {
+    const text = await (await fetch(`http://${admin}/metrics`)).text();
+    const lines = text.split("\n").filter((line) =>
+      line.startsWith(name + "{") || line.startsWith(name + " ")
+    );
+    return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
+  };
+  const counted = async () => [
+    await read("lbproxy_requests_received_total"),
+    await read("lbproxy_requests_total"),
+    await read("lbproxy_request_duration_seconds_count"),
+    await read("lbproxy_upstream_requests_total"),
+  ];
+  await askOften(port, 20);
+  assertEquals(await counted(), [20, 20, 20, 20]);
+  assertEquals([await read("lbproxy_workers"), await read("lbproxy_worker_restarts_total")], [2, 0]);
+  await askAt(port, "GET /exit").catch(() => {});
+  await workers.program.stderrMatch(/Worker \d listens again/);
+  await askOften(port, 20);
+  const [received, ended, , served] = await counted();
+  assertEquals([received, ended, served], [41, 40, 40]);
+  assertEquals([await read("lbproxy_workers"), await read("lbproxy_worker_restarts_total")], [2, 1]);
+});
+
 Deno.test("workers let servers take turns, each by itself", async () => {
   await using one = startUpstream("one");
   await using other = startUpstream("other");
