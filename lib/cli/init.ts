@@ -89,10 +89,8 @@ export async function writeStarter(folder: string, root: URL = ROOT): Promise<st
     throw new UsageError(`--init does not write over ${there.join(" and ")} in ${folder}`);
   }
   for (const [name, text] of Object.entries(files)) await Deno.writeTextFile(`${folder}/${name}`, text);
-  const go = folder === "." ? "" : `  cd ${folder}\n`;
-  return `Wrote ${
-    Object.keys(files).join(", ")
-  } into ${folder}. Next:\n${go}  deno task check\n  deno task test\n` +
+  const [place, go] = folder === "." ? ["", ""] : [` into ${folder}`, `  cd ${folder}\n`];
+  return `Wrote ${Object.keys(files).join(", ")}${place}. Next:\n${go}  deno task check\n  deno task test\n` +
     "  deno task start\n";
 }
 
