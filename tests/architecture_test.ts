@@ -121,6 +121,7 @@ const FOREIGN_IMPORTS: Exceptions = {
   ),
   "lib/engine/certificate.ts: node:crypto": "reads certificates, which Deno has from there, once each",
   "lib/engine/deno/deno_listener.ts: node:timers": "setImmediate, which Deno has from there",
+  "lib/engine/http1/http1_listener.ts: node:timers": "turns of the event loop, when the proxy stops",
   "lib/balancer/sticky_sessions.ts: node:crypto":
     "HMAC without a promise, once a server and not once a request",
   "lib/balancer/sticky_sessions.ts: @std/http/cookie": "writes the cookie once a server, not once a request",

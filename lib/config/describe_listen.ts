@@ -7,10 +7,11 @@ import type { ResolvedListen } from "./proxy_config.ts";
 
 /** Writes one place for people; keys and certificates are named by their files, not shown. */
 export function describeListen(listen: ResolvedListen): string {
-  const { underscores, limits, proxyProtocol, engine, http2 } = listen;
+  const { underscores, limits, proxyProtocol, engine, http2, reusePort } = listen;
   const parts = [describePlace(listen)];
   if (engine === "deno") parts.push("by the runtime's server");
   if (http2 === true) parts.push("HTTP/2 too");
+  if (reusePort === true) parts.push("beside other processes");
   if (underscores !== undefined) {
     const fate = underscores === "pass" ? "passes" : "refuses requests with";
     parts.push(`${fate} underscores in names of fields`);

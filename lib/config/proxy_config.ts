@@ -57,6 +57,11 @@ export interface ListenOptions extends ClientLimitOptions {
    */
   underscores?: Underscores;
   /**
+   * Lets other processes listen at the same address, which have to say so too: a new one takes over before the old one stops.
+   * The system spreads connections over them. For Linux, with `--unstable-net`. @default {false}
+   */
+  reusePort?: boolean;
+  /**
    * Who talks to clients: `"http1"`, the proxy's own server of HTTP/1.1 and HTTP/2; `"deno"`, the runtime's; `"auto"`, which is
    * the proxy's own. @default {"auto"}
    */

@@ -76,7 +76,7 @@ export function withEngine(listen: ResolvedListen, name: EngineName): ResolvedLi
 function parseOptions(options: ListenOptions): ResolvedListen | undefined {
   const { hostname = DEFAULT_HOSTNAME, port = DEFAULT_PORT, tls, unix, redirect, underscores = "drop" } =
     options;
-  const { http2 = false } = options;
+  const { http2 = false, reusePort = false } = options;
   if (typeof hostname !== "string" || !Number.isInteger(port) || port < 0 || port > 65535) return undefined;
   if (unix !== undefined && (typeof unix !== "string" || !unix.startsWith("/"))) return undefined;
   const redirectPort = redirect === undefined ? undefined : parseRedirect(redirect);
@@ -88,6 +88,7 @@ function parseOptions(options: ListenOptions): ResolvedListen | undefined {
     ...(redirectPort === undefined ? {} : { redirectPort }),
     ...(underscores === "drop" ? {} : { underscores }),
     ...(http2 ? { http2 } : {}),
+    ...(reusePort ? { reusePort } : {}),
     engine: engineOf(options.engine),
     limits: NO_OPTIONS,
   });

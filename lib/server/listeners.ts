@@ -6,7 +6,7 @@ import type { ResolvedConfig, ResolvedListen } from "../config/proxy_config.ts";
 import { openDescriptors } from "../core/descriptors.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
 import { DenoListener } from "../engine/deno/deno_listener.ts";
-import { type EngineListener, type ListenerEvents, ListenError } from "../engine/engine.ts";
+import { type EngineListener, type ListenerEvents, ListenError, listenError } from "../engine/engine.ts";
 import { Http1Listener } from "../engine/http1/http1_listener.ts";
 import { TlsAcceptor } from "../engine/tls/tls_acceptor.ts";
 import type { ListenerMeter } from "../observe/metrics/meters.ts";
@@ -139,6 +139,10 @@ export class Listeners {
 
   async #open(listen: ResolvedListen): Promise<Place> {
     if (listen.unix !== undefined) await removeStaleSocket(listen.unix);
+    // The runtime would end the process.
+    if (listen.reusePort === true && !("listenDatagram" in Deno)) {
+      throw listenError(formatListen(listen), new Error("reusePort needs the flag --unstable-net"));
+    }
     const meter = this.#generations.counted?.listener(formatListen(listen)) ?? null;
     const place: Omit<Place, "listener"> & { listener: EngineListener | null } = {
       listen,

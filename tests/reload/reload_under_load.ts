@@ -8,21 +8,16 @@ import { seededRandom } from "../../lib/core/random.ts";
 import { deadPort } from "../support/dead_port.ts";
 import { ProgramFolder } from "../support/program.ts";
 import { rawClient } from "../support/raw_client.ts";
-import { fieldOf, latin1Text, type RawConnection } from "../support/raw_connection.ts";
+import { fieldOf } from "../support/raw_connection.ts";
 import { startUpstream, type Upstream } from "../support/start_upstream.ts";
-import { openWebSocket } from "../support/test_web_socket.ts";
+import { answer, Clients, type Crowd, delay, FIELD } from "./clients.ts";
 
 /** How much is done. */
-export interface Work {
+export interface Work extends Crowd {
   /** How often the configuration is changed for another one that works. */
   readonly reloads: number;
   /** How often for one that does not. */
   readonly broken: number;
-  /** Clients that ask one request after the other on a connection, and those that open one for each. */
-  readonly keepAlive: number;
-  readonly oneShot: number;
-  readonly webSockets: number;
-  readonly uploads: number;
   /** Longest pause between two reloads. */
   readonly pauseMs: number;
   readonly seed: number;
@@ -50,8 +45,6 @@ export interface Findings {
 }
 
 const LIMIT = 1_000_000_000;
-const FIELD = "user: everybody";
-const UPLOAD = 64 * 1024;
 
 /** Reloads; clients run until the last one is over. */
 export async function reloadUnderLoad(work: Work): Promise<Findings> {
@@ -165,115 +158,6 @@ function shuffled({ reloads, broken }: Work, random: () => number): boolean[] {
   return order;
 }
 
-async function answer(request: Request): Promise<Response> {
-  if (request.headers.has("upgrade")) {
-    const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: 0 });
-    socket.onmessage = ({ data }) => socket.send(data);
-    return response;
-  }
-  if (request.method === "POST") return new Response(String((await request.bytes()).length));
-  return new Response("x".repeat(1000));
-}
-
-/** Clients of every kind, and how they fared. */
-class Clients {
-  readonly failures = new Set<string>();
-  requests = 0;
-  uploads = 0;
-  messages = 0;
-  told = 0;
-  /** Requests that must have been counted. */
-  admitted = 0;
-  readonly #port: number;
-  #stopped = false;
-
-  constructor(port: number) {
-    this.#port = port;
-  }
-
-  /** Resolves once all have stopped. */
-  async start({ keepAlive, oneShot, webSockets, uploads }: Work): Promise<void> {
-    const kinds: readonly [count: number, name: string, run: () => Promise<void>][] = [
-      [keepAlive, "kept", () => this.#askOnOne()],
-      [oneShot, "one-shot", () => this.#askOnMany()],
-      [webSockets, "WebSocket", () => this.#talk()],
-      [uploads, "upload", () => this.#upload()],
-    ];
-    await Promise.all(kinds.flatMap(([count, name, run]) =>
-      Array.from({ length: count }, async () => {
-        while (!this.#stopped) {
-          try {
-            await run();
-          } catch (error) {
-            this.failures.add(`${name}: ${error}`);
-          }
-        }
-      })
-    ));
-  }
-
-  stop(): void {
-    this.#stopped = true;
-  }
-
-  async #askOnOne(): Promise<void> {
-    using connection = await rawClient(this.#port);
-    while (!this.#stopped) await this.#ask(connection, "");
-  }
-
-  async #askOnMany(): Promise<void> {
-    using connection = await rawClient(this.#port);
-    await this.#ask(connection, "Connection: close\r\n");
-  }
-
-  async #ask(connection: RawConnection, fields: string): Promise<void> {
-    await connection.write(`GET / HTTP/1.1\r\nHost: h\r\n${FIELD}\r\n${fields}\r\n`);
-    const { status, body } = await connection.readResponse();
-    if (status !== 200 || body.length !== 1000) throw new Error(`${status} with ${body.length} bytes`);
-    this.requests++;
-    this.admitted++;
-  }
-
-  async #upload(): Promise<void> {
-    using connection = await rawClient(this.#port);
-    await connection.write(`POST / HTTP/1.1\r\nHost: h\r\n${FIELD}\r\nContent-Length: ${UPLOAD}\r\n\r\n`);
-    for (let sent = 0; sent < UPLOAD; sent += UPLOAD / 8) {
-      await connection.write(new Uint8Array(UPLOAD / 8));
-      await delay(10);
-    }
-    const { status, body } = await connection.readResponse("POST");
-    if (status !== 200 || latin1Text(body) !== String(UPLOAD)) {
-      throw new Error(`${status} ${latin1Text(body)}`);
-    }
-    this.uploads++;
-    this.admitted++;
-  }
-
-  async #talk(): Promise<void> {
-    const web = await openWebSocket(`ws://127.0.0.1:${this.#port}/`, { headers: { user: "everybody" } });
-    this.admitted++;
-    for (let n = 0; !this.#stopped; n++) {
-      const message = web.next();
-      try {
-        web.socket.send(String(n));
-      } catch {
-        // It is closing.
-      }
-      const ended = await Promise.race([message, web.closed]);
-      if (typeof ended !== "string") {
-        const [code] = ended as [number, string];
-        if (code !== 1001) throw new Error(`closed with ${code}`);
-        this.told++;
-        return;
-      }
-      if (ended !== String(n)) throw new Error(`${ended} in place of ${n}`);
-      this.messages++;
-      await delay(5);
-    }
-    await web.close();
-  }
-}
-
 async function countedRequests(port: number): Promise<number> {
   using connection = await rawClient(port);
   await connection.write(`GET / HTTP/1.1\r\nHost: h\r\n${FIELD}\r\n\r\n`);
@@ -287,10 +171,6 @@ async function metric(adminPort: number, name: string): Promise<number> {
   const line = new RegExp(`^(?:lbproxy_)?${name} (\\S+)$`, "m").exec(text);
   if (line === null) throw new Error(`there is no metric ${name}`);
   return Number(line[1]);
-}
-
-function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 if (import.meta.main) {

@@ -198,6 +198,7 @@ export const listenEntries = {
   underscores: v.optional(v.picklist(UNDERSCORES, mustBe(oneOf(UNDERSCORES)))),
   engine: v.optional(v.picklist(ENGINE_NAMES, mustBe(oneOf(ENGINE_NAMES)))),
   proxyProtocol: v.optional(optionsObject(proxyProtocolEntries, 'an object with "from"')),
+  reusePort: v.optional(v.boolean(mustBe("true or false"))),
   http2: v.optional(v.boolean(mustBe("true or false"))),
   ...limitEntries,
 } satisfies Record<keyof ListenOptions, v.GenericSchema>;
@@ -206,6 +207,7 @@ export const listenEntries = {
 const CONTRADICTIONS = [
   ["unix", "hostname", "which a unix socket does not have"],
   ["unix", "port", "which a unix socket does not have"],
+  ["unix", "reusePort", "which a unix socket does not have"],
   ["unix", "tls", "which the runtime does not speak on unix sockets"],
   ["tls", "proxyProtocol", "since nothing is read in front of a handshake"],
   ["tls", "http2", 'where "tls.http2" says it'],

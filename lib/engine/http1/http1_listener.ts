@@ -1,5 +1,6 @@
 /** A socket that accepts clients of HTTP/1.1, and their connections. */
 
+import { setImmediate } from "node:timers";
 import type { Clock } from "../../core/clock.ts";
 import { descriptorLimit, SpareDescriptor } from "../../core/descriptors.ts";
 import { OUT_OF_RESOURCES, ProxyError } from "../../core/errors.ts";
@@ -68,6 +69,10 @@ const MAX_GIVEN_UP = 8;
 const NEW_MS = 1000;
 /** How few connections are not worth running for. */
 const LEAST_CONNECTIONS = 16;
+/** How many turns of the event loop there are for clients that wait to be accepted when the listener is closed. */
+const MAX_LAST_TURNS = 100;
+/** After so many without a client nobody waits: the runtime looks at sockets only now and then. */
+const QUIET_TURNS = 5;
 /** Parsers that are kept for requests to come. */
 const MAX_HEADS = 256;
 
@@ -80,6 +85,8 @@ export class Http1Listener implements EngineListener, Http1Context {
   limits: ClientLimits;
   underscores: Underscores;
   draining = false;
+  /** How many connections were accepted. */
+  #accepted = 0;
   #closed = false;
   readonly #options: Http1ListenerOptions;
   #listen: ResolvedListen;
@@ -155,6 +162,7 @@ export class Http1Listener implements EngineListener, Http1Context {
         continue;
       }
       this.#failed = false;
+      this.#accepted++;
       if (this.#connections.length >= this.#maxConnections) await this.#untilRoom();
       if (this.draining || this.#connections.length >= this.#maxConnections) return socket.close();
       this.#take(socket);
@@ -346,6 +354,7 @@ export class Http1Listener implements EngineListener, Http1Context {
   }
 
   async stop(): Promise<void> {
+    await this.#acceptWaiting();
     this.#close();
     // The system frees the place only when no accepting is pending any more. Clients that were told of the end before that would
     // come back to a place where nobody takes them.
@@ -354,6 +363,16 @@ export class Http1Listener implements EngineListener, Http1Context {
     for (const connection of this.#connections) connection.retire();
     if (this.#connections.length === 0) return;
     await new Promise<void>((resolve) => this.#empty = resolve);
+  }
+
+  /** Takes clients that the system has connected already, for a few turns at most: it would reset them with the listener. */
+  async #acceptWaiting(): Promise<void> {
+    let quiet = 0;
+    for (let turn = 0; turn < MAX_LAST_TURNS && quiet < QUIET_TURNS; turn++) {
+      const before = this.#accepted;
+      await new Promise<void>((resolve) => setImmediate(resolve));
+      quiet = before === this.#accepted ? quiet + 1 : 0;
+    }
   }
 
   cut(): void {

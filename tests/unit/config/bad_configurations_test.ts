@@ -51,6 +51,11 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     upstreams,
     gracePeriod: "30",
   }, `gracePeriod must be ${DURATION}, received "30"`],
+  [
+    "a unix socket that other processes are to listen at",
+    { upstreams, listen: { unix: "/a", reusePort: true } },
+    'listen.reusePort must not stand beside "unix", which a unix socket does not have',
+  ],
   ["grace of WebSockets without unit", {
     upstreams,
     webSocketGrace: "5",
