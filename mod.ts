@@ -148,6 +148,7 @@ export type { ChooseServer } from "./lib/balancer/custom_choice.ts";
 export type { Claim, QueueOptions, Refusal } from "./lib/balancer/waiting_line.ts";
 export type { EjectionChange } from "./lib/health/ejection.ts";
 export type { EjectionOptions } from "./lib/health/ejection_options.ts";
+export type { GrpcCheckRequest } from "./lib/health/grpc_check.ts";
 export type { BodyTest, HttpCheckRequest } from "./lib/health/http_check.ts";
 export type { CheckImpossible, HealthChange } from "./lib/health/health_checker.ts";
 export type { CheckResult, LastCheck } from "./lib/health/server_check.ts";

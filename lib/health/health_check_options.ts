@@ -4,6 +4,7 @@ import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duratio
 import type { Health, Server, Stage } from "../upstream/server.ts";
 import type { CheckReach } from "./ejection.ts";
 import { DEFAULT_STATUSES, httpCheck, type HttpCheckRequest } from "./http_check.ts";
+import { grpcCheck, type GrpcCheckRequest } from "./grpc_check.ts";
 import type { Probe } from "./probe.ts";
 import { tcpCheck } from "./tcp_check.ts";
 import { tlsCheck } from "./tls_check.ts";
@@ -43,7 +44,7 @@ export interface CheckPacing extends Omit<HealthCheckOptions, "type"> {
  */
 export type CheckServer = (server: Server, signal: AbortSignal) => Promise<boolean | void>;
 
-/** Active checks of every type: a TCP connection, a TLS handshake, an HTTP request, or a function. */
+/** Active checks of every type: a TCP connection, a TLS handshake, an HTTP request, the health service of gRPC, or a function. */
 export type ActiveCheckOptions =
   & CheckPacing
   & (
@@ -52,6 +53,7 @@ export type ActiveCheckOptions =
       type: "tcp" | "tls";
     }
     | ({ type: "http" } & HttpCheckRequest)
+    | ({ type: "grpc" } & GrpcCheckRequest)
     | {
       type: "custom";
       /** Checks a server, for the type `"custom"`. */
@@ -108,6 +110,7 @@ const STAGES: Readonly<Record<ActiveCheckOptions["type"], Stage>> = {
   tcp: "connect",
   tls: "tls",
   http: "response",
+  grpc: "response",
   custom: "response",
 };
 
@@ -119,6 +122,8 @@ function createProbe(options: ActiveCheckOptions, port: number | null): Probe {
       return tlsCheck(port);
     case "http":
       return httpCheck(options, port);
+    case "grpc":
+      return grpcCheck(options, port);
     case "custom":
       return customCheck(options.check);
   }
@@ -141,6 +146,10 @@ function describeSubject(options: ActiveCheckOptions): string {
       const content = body === undefined ? "" : " and the expected content";
       return `HTTP ${method} ${path} with status ${expectedStatuses.join(", ")}${content}`;
     }
+    case "grpc":
+      return `gRPC health of ${
+        options.service === undefined || options.service === "" ? "the server" : options.service
+      }`;
     case "custom":
       return "function";
   }

@@ -26,6 +26,8 @@ interface ProbeWay {
   readonly port: number | null;
   /** TLS of the connection; `null` is plain text. */
   readonly tls: PeerTls | null;
+  /** What has to be agreed on by ALPN; nothing without it. */
+  readonly alpn?: "h2";
 }
 
 /** TLS as requests to a server use it; a server without TLS is checked for the name of its address. */
@@ -96,7 +98,7 @@ const READ_BYTES = 4096;
 
 async function openStream(
   { peer }: Server,
-  { port, tls }: ProbeWay,
+  { port, tls, alpn }: ProbeWay,
   signal: AbortSignal,
 ): Promise<ProbeStream> {
   const address = peer.address.kind === "unix" || port === null ? peer.address : { ...peer.address, port };
@@ -110,7 +112,8 @@ async function openStream(
     return plainStream(socket);
   }
   const { hostname: host } = address;
-  const options = { ...tlsOptions(tls), host, port: address.port };
+  const agreed = alpn === undefined ? {} : { ALPNProtocols: [alpn] };
+  const options = { ...tlsOptions(tls), ...agreed, host, port: address.port };
   return await withSecondLookup(() => openTls(options, tls.caCerts, signal, preface), signal);
 }
 
@@ -175,7 +178,11 @@ async function handshake(
   signal.addEventListener("abort", giveUp, { once: true });
   socket.once("secureConnect", () => {
     signal.removeEventListener("abort", giveUp);
-    resolve(tlsStream(socket));
+    if (options.ALPNProtocols === undefined || socket.alpnProtocol === "h2") {
+      return resolve(tlsStream(socket));
+    }
+    socket.destroy();
+    reject(new Error("the server does not offer HTTP/2 by ALPN"));
   });
   // Stays for good: an error without a listener would end the process.
   socket.on("error", (error: Error) => {

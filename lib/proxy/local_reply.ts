@@ -6,6 +6,7 @@ import { ClientGoneError, FilterError, INTERNAL, OUT_OF_RESOURCES, ProxyError } 
 import { resourceShortage } from "../core/resource_shortage.ts";
 import type { ProxyResponse } from "../filter/filters.ts";
 import { StreamBody, WholeBody } from "../http/bodies.ts";
+import { encodeGrpcMessage, grpcStatusOf, isGrpc } from "../http/grpc.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
 import type { Body, Bytes, ResponseHead } from "../http/message.ts";
@@ -86,6 +87,10 @@ export function sendReply(exchange: Exchange, head: ResponseHead, body: Body | n
   const close = head.headers.get("connection")?.toLowerCase() === "close";
   removeHopByHop(head.headers);
   addDate(head.headers);
+  if (head.status >= 300 && isGrpc(exchange.field("content-type"))) {
+    body?.cancel();
+    return respond(exchange, grpcHead(head, exchange.failure), null, close);
+  }
   if (head.statusText === "") head = { ...head, statusText: reasonPhrase(head.status) };
   if (!(body instanceof StreamBody)) return respond(exchange, head, body, close);
   // What a filter made of a text has a length, and costs less than a stream.
@@ -93,6 +98,19 @@ export function sendReply(exchange: Exchange, head: ResponseHead, body: Body | n
   body.gather().catch(() => {}).then(() => respond(exchange, head, body, close)).catch((error) => {
     failExchange(exchange, error);
   });
+}
+
+/**
+ * The head of a response that ends a call before its first message: clients of gRPC look for its status there, and tell their
+ * callers of nothing else. Logs and metrics keep the status that it stands for.
+ */
+function grpcHead({ status, headers }: ResponseHead, failure: ProxyError | null): ResponseHead {
+  for (const name of ["content-length", "content-encoding", "cache-control"]) headers.delete(name);
+  const known = failure !== null && failure.source === "client" ? failure.message : reasonPhrase(status);
+  headers.set("content-type", "application/grpc");
+  headers.set("grpc-status", String(grpcStatusOf(status)));
+  headers.set("grpc-message", encodeGrpcMessage(known));
+  return { status: 200, statusText: reasonPhrase(200), headers };
 }
 
 /** Nothing more of a server is wanted, however long the client takes. */

@@ -3,13 +3,20 @@
 import * as v from "valibot";
 import type { ActiveCheckOptions, CheckPacing } from "../../health/health_check_options.ts";
 import { type HttpCheckRequest, parseStatuses, STATUSES_EXPECTED } from "../../health/http_check.ts";
+import type { GrpcCheckRequest } from "../../health/grpc_check.ts";
 import { isFieldValue, isToken } from "../../http/header_fields.ts";
 import { positiveDurationSchema } from "./duration_schema.ts";
 import { mustBe, oneOf } from "./messages.ts";
 import { portSchema, shareSchema, wholeNumberSchema } from "./number_schema.ts";
 import { isRecord, optionsObject, pathItem } from "./options_object.ts";
 
-const TYPES = ["tcp", "tls", "http", "custom"] as const satisfies readonly ActiveCheckOptions["type"][];
+const TYPES = [
+  "tcp",
+  "tls",
+  "http",
+  "grpc",
+  "custom",
+] as const satisfies readonly ActiveCheckOptions["type"][];
 const STATES = ["checking", "up", "down"] as const;
 const CHECK_EXPECTED = `an object with a "type" (${oneOf(TYPES)}) or a function`;
 
@@ -80,6 +87,13 @@ const httpSchema = v.pipe(
   }),
 );
 
+const grpcEntries = {
+  service: v.optional(textSchema(() => true, 'a service such as "package.Service"')),
+  host: httpEntries.host,
+} satisfies Record<keyof GrpcCheckRequest, v.GenericSchema>;
+
+const grpcSchema = optionsObject({ type: typeSchema, ...pacingEntries, ...grpcEntries }, CHECK_EXPECTED);
+
 const checkSchema = v.custom((value) => typeof value === "function", mustBe("a function"));
 const customSchema = optionsObject(
   { type: typeSchema, ...pacingEntries, check: checkSchema },
@@ -92,6 +106,8 @@ export const healthCheckSchema: v.GenericSchema = v.lazy((input) => {
   switch (isRecord(input) ? input.type : undefined) {
     case "http":
       return httpSchema;
+    case "grpc":
+      return grpcSchema;
     case "custom":
       return customSchema;
     default:

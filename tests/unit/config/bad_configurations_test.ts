@@ -1012,12 +1012,22 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "check of another type",
     { upstreams: { servers: upstreams, healthCheck: { type: "udp" } } },
-    'upstreams.healthCheck.type must be one of "tcp", "tls", "http", "custom", received "udp"',
+    'upstreams.healthCheck.type must be one of "tcp", "tls", "http", "grpc", "custom", received "udp"',
   ],
   [
     "check as text",
     { upstreams: { servers: upstreams, healthCheck: "tcp" } },
-    'upstreams.healthCheck must be an object with a "type" (one of "tcp", "tls", "http", "custom") or a function, received "tcp"',
+    'upstreams.healthCheck must be an object with a "type" (one of "tcp", "tls", "http", "grpc", "custom") or a function, received "tcp"',
+  ],
+  [
+    "health check by gRPC of no service",
+    { upstreams: { servers: upstreams, healthCheck: { type: "grpc", service: 5 } } },
+    'upstreams.healthCheck.service must be a service such as "package.Service", received 5',
+  ],
+  [
+    "health check by gRPC with an option of HTTP",
+    { upstreams: { servers: upstreams, healthCheck: { type: "grpc", path: "/" } } },
+    'upstreams.healthCheck.path is not a known key; known are "type", "interval", "unhealthyInterval", "timeout", "rise", "fall", "jitter", "port", "initial", "service", "host"',
   ],
   [
     "check that never fails",

@@ -81,7 +81,7 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   [inPool({ balance: "consistent-hash" }), 'upstreams.key is required where "balance" is "consistent-hash"'],
   [
     inPool({ healthCheck: { type: "https" } }),
-    'upstreams.healthCheck.type must be one of "tcp", "tls", "http", "custom", received "https"',
+    'upstreams.healthCheck.type must be one of "tcp", "tls", "http", "grpc", "custom", received "https"',
   ],
   [
     inPool({ healthCheck: { type: "http", path: "health" } }),
