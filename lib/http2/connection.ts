@@ -292,7 +292,10 @@ export class Http2Connection implements FrameHandler, StreamConnection {
 
   /** @internal One side of a stream has ended. */
   halfEnded(stream: Http2Stream): void {
-    if (stream.localEnded && stream.remoteEnded) this.#close(stream);
+    if (!stream.localEnded || !stream.remoteEnded) return;
+    // Clients of gRPC call off as many requests as have a deadline: what counts is how many they let end.
+    this.#resets.earn(1);
+    this.#close(stream);
   }
 
   /** @internal Ends a stream before its end. */

@@ -341,7 +341,9 @@ function lengthOf(method: string, { status, headers }: ResponseHead, body: Body 
     return /^[0-9]+$/.test(first) ? Number(first) : null;
   }
   if (status === 204) return null;
-  if (body === null || status === 205) return 0;
+  // A head that is the end needs no length, and clients of gRPC take every field of it for a trailer.
+  if (body === null) return headers.get("content-length") === null ? null : 0;
+  if (status === 205) return 0;
   const { length, whole, trailers } = body;
   return length ?? (whole === null || trailers.length > 0 ? null : whole.length);
 }

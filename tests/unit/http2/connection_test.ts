@@ -281,3 +281,21 @@ Deno.test("a head beyond its bounds says so, and the next one is read", () => {
   exchange(client, server);
   assertEquals(server.owner.streams.map(({ head }) => head!.excess), ["bytes", "fields", null]);
 });
+
+Deno.test("a client may call off as many requests as it lets end, and no more without end", () => {
+  for (const lets of [true, false]) {
+    const { client, server } = pair();
+    for (let i = 0; i < 500; i++) {
+      if (lets) {
+        ask(client, "/good");
+        exchange(client, server);
+        server.owner.streams.at(-1)!.respond(200, NO_FIELDS, null, true);
+      }
+      const { stream } = ask(client, "/bad");
+      exchange(client, server);
+      stream.reset(CODE.CANCEL);
+      exchange(client, server);
+    }
+    assertEquals(server.owner.failure?.code, lets ? undefined : CODE.ENHANCE_YOUR_CALM);
+  }
+});
