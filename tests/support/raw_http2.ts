@@ -2,6 +2,8 @@
 
 import { CODE } from "../../lib/http2/error_code.ts";
 import { FLAG, FRAME, SETTING } from "../../lib/http2/frame_type.ts";
+import { decodeLatin1 } from "../../lib/http/field_lines.ts";
+import { HpackDecoder } from "../../lib/http2/hpack_decoder.ts";
 import { frame } from "./http2_pair.ts";
 import { latin1Bytes, latin1Text, type RawConnection } from "./raw_connection.ts";
 import { type RawUpstream, rawUpstream } from "./raw_upstream.ts";
@@ -33,6 +35,7 @@ export class RawHttp2 {
   readonly connection: RawConnection;
   /** Frames that came and were not asked for. */
   readonly others: RawFrame[] = [];
+  readonly #decoder = new HpackDecoder();
 
   constructor(connection: RawConnection) {
     this.connection = connection;
@@ -66,6 +69,17 @@ export class RawHttp2 {
       if (found.type === type) return found;
       this.others.push(found);
     }
+  }
+
+  /** The fields of a field block; of each that has come, in order. */
+  fieldsOf({ payload }: RawFrame): [string, string][] {
+    const fields: [string, string][] = [];
+    this.#decoder.decode(payload, 0, payload.length, {
+      field(bytes, from, nameEnd, end) {
+        fields.push([decodeLatin1(bytes, from, nameEnd), decodeLatin1(bytes, nameEnd, end)]);
+      },
+    });
+    return fields;
   }
 
   /** The stream of the next request. */
