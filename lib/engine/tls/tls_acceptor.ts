@@ -47,7 +47,7 @@ export class TlsAcceptor {
   readonly #server: Server;
   #certificates: CertificateStore;
   /** Connections whose handshake is not done; those that began first come first. */
-  readonly #handshakes = new Set<TcpSocket>();
+  readonly #handshakes = new Map<TcpSocket, () => void>();
   readonly #waiting: SecuredSocket[] = [];
   #accepting: PromiseWithResolvers<SecuredSocket> | null = null;
   #look: Disposable | null = null;
@@ -155,24 +155,25 @@ export class TlsAcceptor {
     });
     const { wheel } = this.#options;
     const { limits } = this.#listen;
-    const deadline = wheel.deadline(() => tcp.destroy());
+    const deadline = wheel.deadline(() => giveUp());
     const over = (): boolean => {
       deadline.clear();
       return handshakes.delete(tcp);
     };
-    handshakes.add(tcp);
     deadline.set(limits.headMs);
-    // Without listeners for them errors would end the process; they end both sockets.
-    tcp.on("error", () => tcp.destroy());
-    socket.on("error", () => tcp.destroy());
-    const failed = (): boolean => {
-      if (!over()) return false;
-      this.#options.meter?.handshakeFailed();
-      return true;
+    const giveUp = (): void => {
+      if (over()) this.#options.meter?.handshakeFailed();
+      tcp.destroy();
     };
-    socket.on("close", failed);
+    handshakes.set(tcp, giveUp);
+    // Without listeners for them errors would end the process; they end both sockets.
+    tcp.on("error", giveUp);
+    socket.on("error", giveUp);
+    socket.on("close", () => {
+      if (over()) this.#options.meter?.handshakeFailed();
+    });
     socket.on("end", () => {
-      if (failed()) tcp.destroy();
+      if (handshakes.has(tcp)) giveUp();
     });
     socket.on("secure", () => {
       if (clients === null) return over() && this.#secured(tcp, socket, null);
@@ -185,7 +186,7 @@ export class TlsAcceptor {
         this.#judged(tcp, socket, verdict);
       });
     });
-    if (handshakes.size > MAX_HANDSHAKES) handshakes.values().next().value!.destroy();
+    if (handshakes.size > MAX_HANDSHAKES) handshakes.values().next().value!();
   }
 
   #judged(tcp: TcpSocket, socket: TLSSocket, { certificate, refusal }: ClientVerdict): void {
@@ -243,7 +244,7 @@ export class TlsAcceptor {
     this.#certificates[Symbol.dispose]();
     this.#look?.[Symbol.dispose]();
     this.#server.close();
-    for (const socket of this.#handshakes) socket.destroy();
+    for (const giveUp of this.#handshakes.values()) giveUp();
     for (const socket of this.#waiting.splice(0)) socket.close();
     this.#accepting?.reject(new Error("The listener is closed"));
     this.#accepting = null;
