@@ -151,6 +151,19 @@ export class DataPlane implements AsyncDisposable {
       else heir.takeOver(plane);
     }
     if (before.runtime.overload !== null) this.runtime.overload?.takeOver(before.runtime.overload);
+    this.#keepMeters(before.runtime);
+  }
+
+  /** What routes and policies of the same name have counted goes on. */
+  #keepMeters(before: ExchangeRuntime): void {
+    const { meter, policyMeters, routes } = this.runtime;
+    if (before.meter !== null) meter?.keep(before.meter);
+    if (before.policyMeters !== null) policyMeters?.keep(before.policyMeters);
+    const known = new Map(before.routes?.routes.map(({ name, meter }) => [name, meter]));
+    for (const { name, meter } of routes?.routes ?? []) {
+      const former = known.get(name) ?? null;
+      if (former !== null) meter?.keep(former);
+    }
   }
 
   /** Its limiters, and how full their table is. */

@@ -115,7 +115,12 @@ export class PoolPlane implements AsyncDisposable {
   takeOver(before: PoolPlane): void {
     before.endDiscovery();
     this.#balancer.takeOver(before.#balancer);
-    for (const server of this.#pool.servers) this.#count(server);
+    if (before.#meter !== null) this.#meter?.keep(before.#meter);
+    for (const server of this.#pool.servers) {
+      this.#count(server);
+      const former = before.#meterOf(server);
+      if (former !== undefined) this.#meterOf(server)?.keep(former);
+    }
   }
 
   get #isWorker(): boolean {

@@ -44,6 +44,17 @@ abstract class Meter implements Disposable {
     };
   }
 
+  /** Keeps the series of a meter whose place this one takes: those too that this one has not come to need. */
+  keep(before: Meter): void {
+    const kept = new Set(this.#series);
+    for (const series of before.#series) {
+      if (kept.has(series)) continue;
+      kept.add(series);
+      series.users++;
+      this.#series.push(series);
+    }
+  }
+
   [Symbol.dispose](): void {
     for (const series of this.#series.splice(0)) series[Symbol.dispose]();
   }

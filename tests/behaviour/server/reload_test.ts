@@ -313,3 +313,32 @@ Deno.test("ProxyServer.reload() calls onListen of the new configuration with its
   });
   assertEquals(seen, [["two"]]);
 });
+
+Deno.test("ProxyServer.reload() goes on with what routes, policies and servers have counted", async () => {
+  await using a = startUpstream({
+    handler: ({ url }) => new Response(null, { status: url.endsWith("/no") ? 404 : 200 }),
+  });
+  const config = (more: object) => ({
+    listen: LISTEN,
+    upstreams: [a.address],
+    routes: [{ name: "one", match: { path: "/no" } }, { name: "rest" }],
+    limiter: { name: "each", key: "ip", limit: 2, window: "1h" } as const,
+    ...more,
+  });
+  await using proxy = await startProxy(config({}));
+  const statuses = [];
+  for (const path of ["/no", "/", "/"]) statuses.push((await proxy.ask(`GET ${path}`)).status);
+  assertEquals(statuses, [404, 200, 429]);
+  const counted = () =>
+    proxy.server.metrics().split("\n").filter((line) => /^\w+_total\{.*\} [1-9]/.test(line));
+  const before = counted();
+  assert(
+    before.some((line) => line.includes('route="one"') && line.includes('code="404"')),
+    before.join("\n"),
+  );
+  for (const gracePeriod of ["1s", "2s"]) {
+    await proxy.server.reload(config({ gracePeriod }));
+    while (proxy.server.drainingConfigurations > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  assertEquals(counted(), before);
+});
