@@ -35,13 +35,17 @@ export class LineFile implements Disposable {
   #lost = 0;
   #waiting = 0;
 
-  /** @throws when the file cannot be opened */
+  /** @throws {Error} when the file cannot be opened */
   constructor(options: LineFileOptions) {
     const { file: { maxBytes } } = options;
     this.#options = options;
     // What is written together stays together: a file gets no larger than it may.
     this.#flushAtChars = Math.min(FLUSH_AT_CHARS, maxBytes / 4);
-    this.#handler = this.#open();
+    try {
+      this.#handler = this.#open();
+    } catch (error) {
+      throw new Error(`Cannot log requests to ${options.file.path}: ${messageOf(error)}`, { cause: error });
+    }
   }
 
   /** How many lines were lost. */
