@@ -7,10 +7,10 @@ import type { AccessEntry } from "./access_entry.ts";
 import {
   type AccessLineFormat,
   combinedFormat,
-  formatAccessJson,
   formatAccessText,
   jsonFormat,
   textFormat,
+  wholeJsonFormat,
 } from "./access_line.ts";
 import type { AccessFormat, ResolvedAccessLog } from "./access_log_options.ts";
 import { escapeControls } from "./escape_text.ts";
@@ -94,7 +94,7 @@ function formatOf({ format, fields }: Pick<ResolvedAccessLog, "format" | "fields
     case "text":
       return fields === null ? formatAccessText : textFormat(fields);
     case "json":
-      return fields === null ? formatAccessJson : jsonFormat(fields);
+      return fields === null ? wholeJsonFormat() : jsonFormat(fields);
     case "combined":
       return combinedFormat();
     default:

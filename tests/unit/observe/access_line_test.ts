@@ -3,12 +3,15 @@ import fc from "fast-check";
 import type { AccessEntry } from "../../../lib/observe/access_entry.ts";
 import {
   combinedFormat,
-  formatAccessJson,
   formatAccessText,
   jsonFormat,
   textFormat,
+  wholeJsonFormat,
 } from "../../../lib/observe/access_line.ts";
 import { accessEntry } from "../../support/access_entry.ts";
+
+const whole = wholeJsonFormat();
+const formatAccessJson = (entry: AccessEntry, time: string): string => whole(entry, time, 0);
 
 const TIME = "2026-01-01T00:00:00.000Z";
 const ENTRY: AccessEntry = accessEntry({
@@ -65,7 +68,7 @@ Deno.test("formatAccessText() writes one line with what there is to tell", () =>
   );
 });
 
-Deno.test("formatAccessJson() writes the same members in the same order for every request", () => {
+Deno.test("wholeJsonFormat() writes the same members in the same order for every request", () => {
   assertEquals(
     formatAccessJson(ENTRY, TIME),
     `{"time":"${TIME}","level":"info","kind":"access","requestId":"7","traceId":null,"client":"192.0.2.1","peer":"192.0.2.1","method":"GET","host":"h","target":"/a?b=c","protocol":"HTTP/1.1","tls":null,"referer":null,"userAgent":null,"status":200,"route":null,"server":"127.0.0.1:9001","pool":"default","durationMs":12.346,"queueMs":0,"connectMs":null,"firstByteMs":10,"bytes":5,"bytesReceived":0,"attempts":1,"tries":[],"limits":{},"limited":null,"wouldLimit":[],"error":null,"end":"complete"}`,
@@ -107,7 +110,7 @@ Deno.test("access lines cannot be forged by a client", () => {
 
 const WALL = Date.parse("2026-11-23T12:00:05.250Z");
 
-Deno.test("formatAccessJson() writes every try and the decision of every policy", () => {
+Deno.test("wholeJsonFormat() writes every try and the decision of every policy", () => {
   const tries = [
     { pool: "a", address: "127.0.0.1:1", failure: "connection_refused" },
     { pool: "a", address: "127.0.0.1:2", failure: null },
@@ -176,5 +179,43 @@ Deno.test("no format lets a client begin a line, end a value, or drive a termina
       assertEquals(JSON.parse(formats[1]!(entry, TIME, WALL))["header:x"], userAgent);
     }),
     { seed: 6, numRuns: 300 },
+  );
+});
+
+Deno.test("wholeJsonFormat() tells requests apart that go different ways", () => {
+  const format = wholeJsonFormat();
+  const entries = [
+    { server: "a:1", pool: "p", route: null },
+    { server: "a:1", pool: "p", route: "r" },
+    { server: "a:1", pool: "q", route: "r" },
+    { server: "b:1", pool: "q", route: "r" },
+    { server: null, pool: null, route: null },
+    { server: "a:1", pool: "p", route: null },
+  ].map((way, i) =>
+    accessEntry({
+      ...way,
+      peerIp: i % 2 === 0 ? "192.0.2.1" : "10.0.0.1",
+      attempts: way.server === null ? 0 : 1,
+      tries: way.server === null
+        ? []
+        : [{ pool: way.pool!, address: way.server, failure: i === 3 ? "x" : null }],
+      error: i === 4 ? "y" : null,
+    })
+  );
+  const read = entries.map((entry) => JSON.parse(format(entry, TIME, WALL)));
+  assertEquals(
+    read.map((
+      { server, pool, route, peer, attempts, tries, error, end },
+    ) => [server, pool, route, peer, attempts, tries, error, end]),
+    entries.map(({ server, pool, route, peerIp, attempts, tries, error, end }) => [
+      server,
+      pool,
+      route,
+      peerIp,
+      attempts,
+      tries.map(({ pool, address, failure }) => ({ pool, server: address, failure })),
+      error,
+      end,
+    ]),
   );
 });

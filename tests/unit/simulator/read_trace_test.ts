@@ -1,7 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { formatAccessJson } from "../../../lib/observe/access_line.ts";
+import { wholeJsonFormat } from "../../../lib/observe/access_line.ts";
 import { readTrace, TraceError } from "../../../lib/simulator/read_trace.ts";
+import type { AccessEntry } from "../../../lib/observe/access_entry.ts";
 import { accessEntry } from "../../support/access_entry.ts";
+
+const whole = wholeJsonFormat();
+const formatAccessJson = (entry: AccessEntry, time: string): string => whole(entry, time, 0);
 
 Deno.test("readTrace() reads requests in the order of time", () => {
   const text = [
