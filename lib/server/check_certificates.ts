@@ -78,13 +78,14 @@ function readPlaces({ listen, pools, limiter }: ResolvedConfig): Place[] {
   return [
     ...listen.flatMap(({ tls }, index) => {
       const path = `listen${listen.length === 1 ? "" : `[${index}]`}.tls`;
-      return (tls?.certificates ?? []).map((certificate) =>
+      const own = (tls?.certificates ?? []).map((certificate) =>
         readPlace(
           certificate.path === "" ? path : `${path}.${certificate.path}`,
           certificate,
           certificate.names,
         )
       );
+      return [...own, readAuthorities(`${path}.clientCertificates`, tls?.clientCertificates?.ca ?? [])];
     }),
     ...[...poolsTls(pools), ...storeTls(limiter)].map(({ path, tls }) => readPlace(path, tls)),
   ];
@@ -125,6 +126,12 @@ function storeTls(limiter: ResolvedConfig["limiter"]): { path: string; tls: TlsP
   const store = limiter[0]?.store ?? null;
   if (store === null) return [];
   return [{ path: `limiter${limiter.length === 1 ? "" : "[0]"}.store.tls`, tls: store.tls }];
+}
+
+function readAuthorities(path: string, ca: readonly string[]): Place {
+  const problems: ConfigProblem[] = [];
+  ca.forEach((text, index) => read(`${path}.ca[${index}]`, text, problems, certificateOf));
+  return { pair: null, problems };
 }
 
 /** @param names for what a listener shows it, `null` for those in it; none where it is shown to servers */

@@ -121,6 +121,14 @@ Deno.test("findCertificateProblems() names each of several certificates of a lis
   ]);
 });
 
+Deno.test("findCertificateProblems() reads the authorities of clients", () => {
+  const tls = { ...one, clientCertificates: { ca: [ca.cert, BROKEN_CERT, "/no/such/file.pem"] } };
+  assertEquals(problemsOf({ listen: { port: 1, engine: "http1", tls } }), [
+    "listen.tls.clientCertificates.ca[1] has a certificate that cannot be read",
+    'listen.tls.clientCertificates.ca[2] names "/no/such/file.pem", which cannot be read: there is no such file',
+  ]);
+});
+
 Deno.test("describeCertificates() says for which names certificates are, and until when", () => {
   const certificates = [one, { names: ["x.example", "*.y.example"], ...two }];
   const config = resolveConfig({
