@@ -66,7 +66,7 @@ function spawn(command: Deno.Command, shell: string): Deno.ChildProcess {
 }
 
 /** What the lines run, apart from what every machine has. */
-const PROGRAMS = ["npx", "deno", "lbproxy", "curl", "openssl"];
+const PROGRAMS = ["npx", "deno", "lbproxy", "curl", "openssl", "grpcurl"];
 
 /** Writes down what it was called with; one file for each call, since some run at the same time. */
 const STAND_IN = `#!/bin/sh

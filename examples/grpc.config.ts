@@ -1,0 +1,31 @@
+// gRPC: calls of all four kinds, spread over the servers one by one, a limit for each method, and checks by the health service
+// of gRPC (grpc.health.v1). Start servers of your own at the two addresses, say of the "helloworld" example of any language.
+//
+//   deno run -A jsr:@x/lbproxy grpc.config.ts
+// "message": "Hello world", and RESOURCE_EXHAUSTED from the eleventh call within a second on:
+//   grpcurl -plaintext -proto helloworld.proto -d '{"name": "world"}' 127.0.0.1:6188 helloworld.Greeter/SayHello
+//
+// Without TLS on both sides here; `listen: { tls }` and "https://" at the servers put it on.
+
+import { defineConfig } from "@x/lbproxy";
+
+export default defineConfig({
+  // Clients of gRPC speak HTTP/2 from the first byte on where there is no TLS.
+  listen: { hostname: "127.0.0.1", port: 6188, http2: true },
+  upstreams: {
+    greeter: {
+      servers: ["127.0.0.1:50051", "127.0.0.1:50052"],
+      protocol: "h2",
+      balance: "least-connections",
+      healthCheck: { type: "grpc", interval: "2s", timeout: "1s" },
+      // A stream may be silent for as long as its two sides like; the deadline of a call is theirs too.
+      timeouts: { response: "1h", idle: "1h" },
+    },
+  },
+  routes: [{
+    match: { path: "/helloworld.Greeter/*" },
+    upstream: "greeter",
+    // The path of a call is its method.
+    limiter: { key: "path", limit: 10, window: "1s" },
+  }],
+});
