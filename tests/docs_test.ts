@@ -45,6 +45,7 @@ const PLACES: readonly (readonly [path: string, type: string, ...configs: unknow
     "ActiveCheckOptions",
     inPool({ healthCheck: { type: "http", [STRAY]: 1 } }),
     inPool({ healthCheck: { type: "custom", check: () => true, [STRAY]: 1 } }),
+    inPool({ healthCheck: { type: "grpc", [STRAY]: 1 } }),
   ],
   ["upstreams.timeouts.", "TimeoutOptions", inPool({ timeouts: { [STRAY]: 1 } })],
   ["upstreams.connections.", "ConnectionOptions", inPool({ connections: { [STRAY]: 1 } })],

@@ -57,6 +57,7 @@ export class CertificateWatch implements Disposable {
       if (isSame(found, this.#current)) return void (this.#problem = "");
       await this.#options.onChange(found);
       this.#current = found;
+      this.#seen = null;
       this.#problem = "";
     } catch (error) {
       // Says nothing of the files.
