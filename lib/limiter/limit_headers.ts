@@ -4,6 +4,8 @@ import type { HeaderFields } from "../http/header_fields.ts";
 import type { AllowedDecision, Decision, LimitedDecision } from "./policy.ts";
 import type { HeaderStyle, ResolvedPolicy } from "./policy.ts";
 
+/** How many sets of policies are remembered with their list. */
+const MAX_LISTS = 256;
 /** Largest structured-field Integer (RFC 9651 section 3.3.1). */
 const MAX_INTEGER = 999_999_999_999_999;
 
@@ -96,15 +98,22 @@ export class LimitHeaders {
     const theirs = headers.get("ratelimit-policy");
     let list = this.#policyList(decision, own);
     let name = this.#names[own]!;
-    if (theirs !== null && theirs.includes(name)) {
+    if (theirs !== null && this.#clashes(theirs, decision.applied)) {
       // Two items of one name would contradict each other; ours gets another one and stands alone.
-      const ours = quote(`${policy.name}-proxy`);
-      list = policyItem(decision).replace(name, () => ours);
-      name = ours;
+      let ours = policy.name;
+      while (theirs.includes(quote(ours))) ours += "-proxy";
+      const given = name;
+      name = quote(ours);
+      list = policyItem(decision).replace(given, () => name);
     }
     headers.list.push("ratelimit-policy", list);
     const t = policy.algorithm === "concurrency" ? "" : `;t=${effectiveWindow(decision)}`;
     headers.list.push("ratelimit", `${name};r=${remaining}${t}`);
+  }
+
+  /** Whether a server's list has an item with the name of one that applies. */
+  #clashes(theirs: string, applied: number): boolean {
+    return this.#names.some((name, i) => (applied & (1 << i)) !== 0 && theirs.includes(name));
   }
 
   /** The items of all policies that apply and want this style; one whose limit depends on the key only for its own decision. */
@@ -120,7 +129,8 @@ export class LimitHeaders {
       if (item !== null) items.push(item);
     }
     const list = items.join(", ");
-    if (!dynamic) this.#lists.set(applied, list);
+    // Clients choose which policies apply, by the fields that they send: not every set of them is kept.
+    if (!dynamic && this.#lists.size < MAX_LISTS) this.#lists.set(applied, list);
     return list;
   }
 }

@@ -67,9 +67,10 @@ export class RouteFinder {
     const route = this.#routes[order];
     if (route?.paths === "raw") return { order, normalized: false, ambiguous: false };
     const readAs = (reading: string) => this.#all.find(request, reading);
-    const normalized = route?.normalized === true;
+    const evades = (reading: string) => this.#evades(order, readAs(reading));
+    // A server that neither resolves nor decodes anything reads the path as it stands.
+    const normalized = route?.normalized === true || evades(path);
     if (!isAmbiguous(encoded)) {
-      const evades = (reading: string) => this.#evades(order, readAs(reading));
       return {
         order,
         normalized: normalized || (segmentReadings(encoded)?.some(evades) ?? true),

@@ -1,6 +1,7 @@
 /**
  * Feeds messages made by chance to the codec of HTTP/1.1 and to connections of the `http1` engine:
- * `deno task fuzz [inputs] [seed] [responses|requests|connections]`, as many of each as connections of clients.
+ * `deno task fuzz [inputs] [seed] [KIND]`, as many of each as connections of clients. Configurations, `Forwarded` and
+ * `X-Forwarded-For`, targets, routes and structured fields follow, each beside a naive reader of the same.
  *
  * Each is read whole and cut, and both have to find the same; nothing but the error of whoever sent it may be thrown. Of
  * requests a second, naive parser has to say the same; of a connection also when content is not wanted, or let go of.
@@ -12,11 +13,18 @@ import { latin1Text } from "../support/raw_connection.ts";
 import { type ContentUse, type HandledRequest, readByEngine } from "../support/read_by_engine.ts";
 import { readInPieces } from "../support/read_in_pieces.ts";
 import { type ReadRequest, readRequests } from "../support/read_requests.ts";
+import { fuzzConfig } from "./fuzz_config.ts";
+import { fuzzFields } from "./fuzz_fields.ts";
+import { fuzzForwarded } from "./fuzz_forwarded.ts";
+import { fuzzRoutes, fuzzTarget } from "./fuzz_paths.ts";
 import { makeRequests } from "./make_request.ts";
 import { makeCuts, makeResponse } from "./make_response.ts";
 
 const DEFAULT_INPUTS = 100_000;
-const KINDS = ["responses", "requests", "connections"] as const;
+const KINDS = [
+  ...["responses", "requests", "connections"] as const,
+  ...["config", "forwarded", "targets", "routes", "fields"] as const,
+];
 const USES: readonly ContentUse[] = ["read", "ignore", "cancel", "leave"];
 const METHODS = ["GET", "GET", "GET", "HEAD", "POST"] as const;
 
@@ -33,7 +41,7 @@ export interface FuzzResult {
 }
 
 /** What one input came to. */
-interface Ending {
+export interface Ending {
   outcome: string;
   reason: string;
   messages: number;
@@ -53,13 +61,32 @@ export async function fuzz(what: typeof KINDS[number], inputs: number, seed: num
     const begin = performance.now();
     const ending = what === "connections"
       ? await fuzzConnection(seed + index)
-      : (what === "requests" ? fuzzRequests : fuzzResponse)(seed + index);
+      : named(what, seed + index, FUZZERS[what]);
     slowestMs = Math.max(slowestMs, performance.now() - begin);
     outcomes[ending.outcome] = (outcomes[ending.outcome] ?? 0) + 1;
     reasons.add(ending.reason);
     messages += ending.messages;
   }
   return { outcomes, reasons: reasons.size, messages, slowestMs };
+}
+
+/** What runs one input of each kind, from its seed. */
+const FUZZERS: Readonly<Record<Exclude<typeof KINDS[number], "connections">, (seed: number) => Ending>> = {
+  responses: fuzzResponse,
+  requests: fuzzRequests,
+  config: fuzzConfig,
+  forwarded: fuzzForwarded,
+  targets: fuzzTarget,
+  routes: fuzzRoutes,
+  fields: fuzzFields,
+};
+
+function named(what: string, seed: number, run: (seed: number) => Ending): Ending {
+  try {
+    return run(seed);
+  } catch (error) {
+    throw new Error(`deno task fuzz 1 ${seed} ${what}: ${error}`, { cause: error });
+  }
 }
 
 function fuzzResponse(seed: number): Ending {

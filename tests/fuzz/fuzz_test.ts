@@ -31,6 +31,22 @@ Deno.test("5,000 made-up connections are read by the engine as by a naive parser
   assert(messages > 2500, `${messages} requests`);
 });
 
+/** How many inputs of the other kinds, and what each of them has to come to now and then: inputs that all end one way show little. */
+const OTHERS = [
+  ["config", 2000, ["good", "refused"]],
+  ["forwarded", 10_000, ["readable", "in part", "unreadable"]],
+  ["targets", 20_000, ["plain", "marked", "refused"]],
+  ["routes", 10_000, ["as it came", "in its normal form", "no route", "refused"]],
+  ["fields", 1000, ["alone", "beside others"]],
+] as const;
+
+for (const [what, inputs, ends] of OTHERS) {
+  Deno.test(`${inputs} made-up inputs of the kind ${what} agree with naive readers`, async () => {
+    const { outcomes } = await fuzz(what, inputs, 1);
+    for (const end of ends) assert((outcomes[end] ?? 0) >= inputs / 100, JSON.stringify(outcomes));
+  });
+}
+
 /** What the two parsers have once disagreed about, with what both have to say. */
 const FOUND: readonly (readonly [name: string, bytes: string, requests: number, end: number | string])[] = [
   [

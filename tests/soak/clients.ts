@@ -48,9 +48,10 @@ async function useConnection(port: number, random: Random, seen: Seen, isOver: (
     return seen.count("not connected");
   }
   let asked = "";
+  let before = 0;
   const giveUp = () => {
     // Rubbish may be the beginning of a request.
-    if (asked !== "") seen.hung.push(asked);
+    if (asked !== "") seen.hung.push(`${asked}, ${connection.received - before} bytes came`);
     connection.close();
   };
   let patience = setTimeout(giveUp, PATIENCE_MS);
@@ -67,6 +68,7 @@ async function useConnection(port: number, random: Random, seen: Seen, isOver: (
     for (let left = 1 + Math.floor(random() * 20); left > 0 && !isOver(); left--) {
       const request = requestOf(random);
       asked = request.head.split("\r\n")[0]!;
+      before = connection.received;
       clearTimeout(patience);
       patience = setTimeout(giveUp, PATIENCE_MS);
       const sending = send(connection, request, random);
@@ -104,7 +106,9 @@ function requestOf(random: Random): SoakRequest {
   const uploads = random() < 0.25;
   const size = Math.floor(random() < 0.1 ? random() * 500 * KIB : random() * 2 * KIB);
   const end = random();
-  const path = `/${size}${end < 0.1 ? "/through" : end < 0.13 ? "/filtered" : ""}`;
+  const path = `/${size}/${Math.floor(random() * 1e9)}${
+    end < 0.1 ? "/through" : end < 0.13 ? "/filtered" : ""
+  }`;
   const method = uploads ? (random() < 0.5 ? "POST" : "PUT") : random() < 0.1 ? "HEAD" : "GET";
   const chunked = uploads && random() < 0.5;
   const length = uploads ? Math.floor(random() < 0.2 ? random() * 300 * KIB : random() * 4 * KIB) : 0;

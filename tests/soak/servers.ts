@@ -93,7 +93,8 @@ export class MoodyServer implements AsyncDisposable {
     };
     socket.onerror = () => {};
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#sockets.set(socket, promise);
+    // One that never opens is never closed.
+    socket.onopen = () => this.#sockets.set(socket, promise);
     socket.onclose = () => {
       this.#sockets.delete(socket);
       resolve();

@@ -1,5 +1,6 @@
 /** The schema of the access log. */
 
+import { describeValue } from "../../core/describe_value.ts";
 import * as v from "valibot";
 import { isToken } from "../../http/header_fields.ts";
 import {
@@ -46,7 +47,7 @@ const fieldSchema = v.pipe(
   }, ({ input }) => {
     const nearest = nearestName(String(input), ACCESS_FIELDS);
     const hint = nearest === undefined ? "" : `, did you mean "${nearest}"?`;
-    return `must be "header:NAME" or ${oneOf(ACCESS_FIELDS)}, received ${JSON.stringify(input)}${hint}`;
+    return `must be "header:NAME" or ${oneOf(ACCESS_FIELDS)}, received ${describeValue(input)}${hint}`;
   }),
 );
 

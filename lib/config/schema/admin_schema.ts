@@ -1,5 +1,6 @@
 /** The schema of the admin listener. */
 
+import { describeValue } from "../../core/describe_value.ts";
 import * as v from "valibot";
 import {
   ADMIN_READERS,
@@ -120,7 +121,7 @@ export function checkAdminPools(config: unknown, addIssue: v.RawCheckContext<unk
     if (typeof name !== "string" || pools.includes(name)) return;
     const expected = pools.map((pool) => `"${pool}"`).join(", ");
     addIssue({
-      message: `must be a pool, one of ${expected}, received ${JSON.stringify(name)}`,
+      message: `must be a pool, one of ${expected}, received ${describeValue(name)}`,
       path: [
         pathItem(config, "admin"),
         pathItem(admin, "readyz"),

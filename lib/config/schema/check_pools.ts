@@ -1,5 +1,6 @@
 /** Finds routes that lead nowhere, and pools that nothing decides between. */
 
+import { describeValue } from "../../core/describe_value.ts";
 import type * as v from "valibot";
 import { isRecord, pathItem } from "./options_object.ts";
 import { DEFAULT_POOL, isSinglePool } from "./upstreams_schema.ts";
@@ -39,7 +40,7 @@ export function checkPools(config: unknown, addIssue: v.RawCheckContext<unknown>
     for (const name of names) {
       if (typeof name !== "string" || pools.includes(name)) continue;
       const path: Path = [...at, pathItem(route, "upstream")];
-      addIssue({ message: `must be a pool, one of ${quoted}, received ${JSON.stringify(name)}`, path });
+      addIssue({ message: `must be a pool, one of ${quoted}, received ${describeValue(name)}`, path });
     }
   });
 }

@@ -84,7 +84,9 @@ function nameOf(policy: unknown, index: number): unknown {
 
 /** Where a policy counts, to be compared. */
 function storeOf(policy: unknown): string {
-  return isRecord(policy) && isRecord(policy.store) ? JSON.stringify(policy.store) : "memory";
+  if (!isRecord(policy) || !isRecord(policy.store)) return "memory";
+  // What JSON has no word for is told of by its own check.
+  return JSON.stringify(policy.store, (_, value) => typeof value === "bigint" ? String(value) : value);
 }
 
 const otherwiseSchema = v.custom(() => false, mustBe(`${POLICY_EXPECTED}, or an array of these`));

@@ -266,7 +266,10 @@ const placesSchema = v.pipe(
     if (!Array.isArray(dataset.value)) return;
     const seen = new Map<string, number>();
     dataset.value.forEach((place, index) => {
-      const resolved = parseListen(place);
+      // Other problems are told by their own checks, and keep a place from being read.
+      const resolved = v.is(placeSchema, place)
+        ? parseListen(place as Parameters<typeof parseListen>[0])
+        : undefined;
       if (resolved === undefined || (resolved.unix === undefined && resolved.port === 0)) return;
       const id = formatListen(resolved);
       const first = seen.get(id);

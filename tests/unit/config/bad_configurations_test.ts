@@ -15,6 +15,22 @@ const PEM_KEY = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY----
 
 /** What is wrong, the configuration, and the one message that it gives after "Cannot load configuration: ". */
 const BAD: readonly [what: string, config: unknown, message: string][] = [
+  // Found by `deno task fuzz`
+  [
+    "TLS of one of several listeners that is null",
+    { upstreams, listen: [1, { port: 2, tls: null }] },
+    'listen[1].tls must be an object with "cert" and "key", or "certificates", received null',
+  ],
+  [
+    "store that JSON has no word for",
+    { upstreams, limiter: [{ ...limiter, store: { type: "redis", url: 10n } }] },
+    'limiter[0].store.url must be "redis://host:port" or "rediss://host:port", or an array of them, received something else',
+  ],
+  [
+    "pool whose name is a book",
+    { upstreams: { a: upstreams, default: upstreams }, routes: [{ upstream: "x".repeat(1000) }] },
+    `routes[0].upstream must be a pool, one of "a", "default", received "${"x".repeat(60)}..."`,
+  ],
   // The whole
   ["no object", 5, 'the configuration must be an object with "upstreams", received 5'],
   ["null", null, 'the configuration must be an object with "upstreams", received null'],

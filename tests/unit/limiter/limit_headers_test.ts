@@ -158,6 +158,20 @@ Deno.test("LimitHeaders adds to the server's own lists and takes another name th
   ]);
 });
 
+Deno.test("LimitHeaders gives no item a name that a server's list has, whichever of the policies it is of", () => {
+  const ours = [policy(5, "1s", ["draft-11"]), policy(9, "1s", ["draft-11"], { name: "wide" })];
+  // Of a proxy behind this one that has the same names, and of one behind that.
+  const both = { "ratelimit-policy": '"default";q=9;w=1, "default-proxy";q=9;w=1' };
+  assertEquals(fieldsAfter(1, ours, both).slice(1), [
+    ["ratelimit-policy", '"default-proxy-proxy";q=5;w=1'],
+    ["ratelimit", '"default-proxy-proxy";r=4;t=1'],
+  ]);
+  assertEquals(fieldsAfter(1, ours, { "ratelimit-policy": '"wide";q=9;w=1' }).slice(1), [
+    ["ratelimit-policy", '"default";q=5;w=1'],
+    ["ratelimit", '"default";r=4;t=1'],
+  ]);
+});
+
 Deno.test("LimitHeaders replaces single values of the server only by stricter ones", () => {
   const old = policy(5, "60s", ["x-ratelimit"]);
   const theirs = { "x-ratelimit-limit": "9", "x-ratelimit-remaining": "3", "x-ratelimit-reset": "7" };

@@ -95,6 +95,19 @@ Deno.test("RouteFinder lets pass what is read in several ways where that makes n
   assertEquals([found(some, "/b/../a/x"), found(some, "/a/../b")], ["0 normalized", "-1"]);
 });
 
+Deno.test("RouteFinder sends the normal form where a server that reads paths as they stand finds another route", () => {
+  const finder = finderOf({ path: "/public/*" }, { guards: ["password"] });
+  const table: [string, string][] = [
+    ["/%70ublic/x", "0 normalized"],
+    ["/./public/x", "0 normalized"],
+    ["/%70ublic/a\\b", "0 normalized"],
+    ["/public/%61", "0"],
+    ["/public/a\\b", "0"],
+    ["/%61", "1"],
+  ];
+  for (const [path, expected] of table) assertEquals(found(finder, path), expected, path);
+});
+
 Deno.test("RouteFinder compares delimiters encoded or not", () => {
   const finder = finderOf({ path: "/@fs/*" }, { path: "/a%2Ab" }, {});
   const table: [string, string][] = [
