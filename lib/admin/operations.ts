@@ -13,6 +13,7 @@ import type { AdminTarget } from "./admin_target.ts";
 import type { Feed } from "./feed.ts";
 import type { Access, Caller } from "./guard.ts";
 import type { Monitor } from "./monitor.ts";
+import { describeApi, MAX_BAN_MS } from "./openapi.ts";
 import { PAGE_FILES, PAGE_POLICY } from "./page_files.ts";
 import { json, problem, reply } from "./replies.ts";
 
@@ -65,6 +66,7 @@ export const OPERATIONS: readonly Operation[] = [
   ...PAGE_FILES.map(({ path, type, text }) =>
     open(path, () => reply(text, 200, { "content-type": type, "content-security-policy": PAGE_POLICY }))
   ),
+  open("/openapi.json", (_, { target }) => json(describeApi(DESCRIBED, target.version))),
   // Whose token it is; a wrong one never gets here.
   read("/whoami", ({ caller: { owner } }) => json({ owner })),
   read("/status", (_, { monitor }) => json(monitor.status())),
@@ -128,6 +130,9 @@ export const OPERATIONS: readonly Operation[] = [
   change("/reload", reload),
   change("/log-level", setLogLevel),
 ];
+
+/** The files of the dashboard are nobody's but the dashboard's. */
+const DESCRIBED = OPERATIONS.filter(({ path }) => !PAGE_FILES.some((file) => file.path === path));
 
 function read(path: string, run: Operation["run"]): Operation {
   return { method: "GET", path, access: "read", run };
@@ -295,8 +300,8 @@ function banKey(request: AdminRequest, parts: AdminParts): Promise<Response> {
   const key = readKey(request.body);
   const { duration = "10m" } = request.body;
   const ms = parseDuration(duration);
-  if (ms === undefined || ms <= 0) {
-    throw new ChangeError(400, `"duration" must be ${DURATION_EXPECTED}, above 0`);
+  if (ms === undefined || ms <= 0 || ms > MAX_BAN_MS) {
+    throw new ChangeError(400, `"duration" must be ${DURATION_EXPECTED}, above 0, and 365 days at most`);
   }
   const policy = request.path.policy!;
   const limiters = limitersOf(parts.target, policy);

@@ -101,7 +101,7 @@ export interface ServerStatus {
 }
 
 /** What a server can be. */
-const SERVER_STATE_NAMES = [
+export const SERVER_STATE_NAMES = [
   "up",
   "full",
   "recovering",
