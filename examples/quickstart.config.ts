@@ -1,6 +1,7 @@
 // The quick start: two servers in this process, taken in turn, and one request a second for each `appid`.
 //
 //   deno task start
+//   deno task start --demo-load     with requests of its own, for a look at the dashboard
 
 import { startDemoUpstream } from "./demo_upstream.ts";
 
@@ -17,12 +18,17 @@ export const limiter = { key: "header:appid", limit: 1, window: "1s" } as const;
 
 export function onListen(addresses: readonly string[]): void {
   const url = `http://${addresses[0]}/`;
+  const hasLoad = Deno.args.includes("--demo-load");
+  const traffic = hasLoad ? "" : '\n  ("deno task start --demo-load" gives it something to show)';
+  const dashboard = Deno.args.includes("--admin")
+    ? `\nThe dashboard is at http://127.0.0.1:6189/${traffic}\n`
+    : "";
   // deno-lint-ignore no-console
   console.log(`
 lbproxy listens on ${url}
   takes the demo servers ${servers.join(" and ")} in turn, checks them every second,
   and admits 1 request a second for each value of the header "appid".
-
+${dashboard}
 Try it in another terminal.
 Without an appid nothing is limited:
   curl -v "${url}"

@@ -27,6 +27,7 @@ Options:
                        and loads; auto is one a core (Linux) [1]
   --init               Write a configuration with comments, a test of it and a deno.json into
                        the directory [.]
+  --demo-load          Ask itself some 40 times a second, for something to see
   --check              Check the configuration, show what it means, and exit
   --log-level LEVEL    debug, info, warn or error [info]; requests are info
   --log-format FORMAT  text or json [text]

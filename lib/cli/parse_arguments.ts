@@ -44,12 +44,21 @@ export interface RunOptions {
   readonly admin: AdminPlace | null;
   /** How many workers serve in place of what the configuration says; `null` when it counts. */
   readonly workers: number | null;
+  /** Whether it asks itself, so that there is something to see. */
+  readonly demoLoad: boolean;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
 }
 
 const DEFAULT_SOURCE = "proxy.config.ts";
-const FLAGS = ["check", "watch", "init", "help", "version"] as const;
+const FLAGS = [
+  "demo-load",
+  "check",
+  "watch",
+  "init",
+  "help",
+  "version",
+] as const;
 const VALUES = ["listen", "engine", "admin", "workers", "log-level", "log-format"] as const;
 
 /**
@@ -87,6 +96,7 @@ export function parseArguments(args: readonly string[]): Command {
       source,
       check: parsed.check,
       watch: parsed.watch,
+      demoLoad: parsed["demo-load"],
       listen: parsed.listen.map(readListen),
       engine: parsed.engine === undefined ? null : readChoice("engine", parsed.engine, ENGINE_NAMES, "auto"),
       admin: parsed.admin === undefined ? null : readAdmin(parsed.admin),

@@ -9,6 +9,7 @@ import { createLog, type Log } from "../observe/create_log.ts";
 import { startProxy } from "../server/serve.ts";
 import { findWorkerProblems } from "../server/workers/find_worker_problems.ts";
 import { workerCommand } from "../server/workers/worker_command.ts";
+import { DemoLoad } from "./demo_load.ts";
 import { FileWatch } from "./file_watch.ts";
 import { type Io, print, type StopSignal } from "./io.ts";
 import type { RunOptions } from "./parse_arguments.ts";
@@ -36,7 +37,7 @@ export async function runUntilStopped(
   options: RunOptions,
   io: Io,
 ): Promise<number> {
-  const { logLevel: level, logFormat: format, watch } = options;
+  const { logLevel: level, logFormat: format, watch, demoLoad } = options;
   using log = createLog({
     level,
     format,
@@ -95,6 +96,7 @@ export async function runUntilStopped(
   );
   const server = await starting;
   supervisor?.ready();
+  using _load = !demoLoad ? null : new DemoLoad(server.addresses[0]!, clock, random);
   using _watch = !watch ? null : new FileWatch({
     files: program.files,
     clock,

@@ -37,6 +37,15 @@ Deno.test("examples/quickstart says where it listens, and does what its three cu
   assertEquals((await example.stop("SIGINT")).code, 0);
 });
 
+Deno.test("examples/quickstart with --admin and --demo-load names its dashboard, which has something to show", async () => {
+  await using example = await startExample("quickstart", { args: ["--demo-load", "--admin=127.0.0.1:0"] });
+  const [, address] = await example.program.stderrMatch(/Admin page at http:\/\/(\S+)\//);
+  await example.program.stdoutMatch(/access GET "\/orders[^]*limited=/);
+  const response = await fetch(`http://${address}/status`);
+  const { requests, limits } = await response.json();
+  assertEquals([requests.arrived > 0, limits[0].decisions.refused > 0], [true, true]);
+});
+
 Deno.test("examples/quickstart gives ten requests to its two servers in turn", async () => {
   await using example = await startExample("quickstart");
   const names: (string | undefined)[] = [];

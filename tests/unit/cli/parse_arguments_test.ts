@@ -12,6 +12,7 @@ Deno.test("parseArguments() has defaults for everything", () => {
       source: "proxy.config.ts",
       check: false,
       watch: false,
+      demoLoad: false,
       listen: [],
       engine: null,
       admin: null,
@@ -27,6 +28,7 @@ Deno.test("parseArguments() reads every option, before and after the configurati
     source: "my.config.ts",
     check: true,
     watch: true,
+    demoLoad: true,
     listen: [
       { hostname: "::1", port: 80, engine: "http1", limits: LIMITS },
       { hostname: "0.0.0.0", port: 0, engine: "http1", limits: LIMITS },
@@ -40,6 +42,7 @@ Deno.test("parseArguments() reads every option, before and after the configurati
   const before = [
     "--check",
     "--watch",
+    "--demo-load",
     "--listen",
     "[::1]:80",
     "--listen=0",
