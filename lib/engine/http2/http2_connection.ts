@@ -16,6 +16,8 @@ import type { Http2Context } from "./http2_context.ts";
 /** An idle connection reads into so much; one that sends content, into so much. */
 const IDLE_BUFFER = 2 * 1024;
 const READ_BUFFER = 32 * 1024;
+/** How much content of a request is kept that nobody has read: what a client may send before it hears of room. */
+const STREAM_WINDOW = 256 * 1024;
 /** How long a connection lingers so that its client can read the last words before it learns of the end. */
 const LINGER_MS = 2000;
 
@@ -61,6 +63,7 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
       maxHeadBytes: limits.maxHeadBytes,
       maxFields: limits.maxFields,
       extendedConnect: true,
+      streamWindow: STREAM_WINDOW,
     });
     this.#becomeIdle();
     this.arm(wheel.lately + limits.headMs);
