@@ -80,7 +80,6 @@ export class ReceivedContent implements Body {
   async read(): Promise<Bytes | null> {
     this.#takeBack();
     for (;;) {
-      if (this.failure !== null) throw this.failure;
       const chunk = this.#chunks[0];
       if (chunk !== undefined && chunk.end > chunk.start) {
         this.#seen = true;
@@ -89,6 +88,7 @@ export class ReceivedContent implements Body {
         chunk.start = chunk.end;
         return piece;
       }
+      if (this.failure !== null) throw this.failure;
       if (this.ended || this.#cancelled) return null;
       await this.#wait();
     }
@@ -154,7 +154,7 @@ export class ReceivedContent implements Body {
     this.#wake();
   }
 
-  /** Breaks it off; a read that is pending fails with the error. */
+  /** Breaks it off; a read that is pending fails with the error, and others once all that has come was read. */
   fail(error: ProxyError): void {
     if (!this.ended) this.failure ??= error;
     this.#wake();

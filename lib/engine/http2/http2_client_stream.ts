@@ -9,7 +9,7 @@ import { decodeTarget } from "../../http/target_bytes.ts";
 import { CODE } from "../../http2/error_code.ts";
 import { KIND } from "../../http2/field_kind.ts";
 import type { ReceivedContent } from "../../http2/received_content.ts";
-import type { ReceivedHead } from "../../http2/received_head.ts";
+import type { HeadBounds, ReceivedHead } from "../../http2/received_head.ts";
 import { SentContent, type SentContentOwner } from "../../http2/sent_content.ts";
 import type { Http2Stream, StreamOwner, StreamReset } from "../../http2/stream.ts";
 import type { ClientStream, ListenerInfo, StreamExchange, TunnelOptions } from "../../proxy/client_stream.ts";
@@ -150,15 +150,22 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
     headers.begin(this.#head.lines);
     try {
       if (refusal !== null) throw refusal;
-      this.#malformed = true;
-      checkRequest(this.#head, limits, true);
-      this.#malformed = false;
+      this.#check(limits);
       if (this.upgrade) this.#beginUpgrade();
       screenFields(headers, underscores);
     } catch (error) {
       return handler.refuse(this, error as ProxyError);
     }
     handler.handle(this);
+  }
+
+  #check(bounds: HeadBounds): void {
+    try {
+      checkRequest(this.#head, bounds, true);
+    } catch (error) {
+      this.#malformed = (error as RequestError).status === 400;
+      throw error;
+    }
   }
 
   // To the steps of a request it is what opens a WebSocket in HTTP/1.1; the key is this side's own.
@@ -177,6 +184,7 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
       this.#end(0, new ClientGoneError());
       return;
     }
+    if (this.#malformed) return this.#refuse(head, body);
     const { status, headers } = head;
     const empty = body === null || !mayHaveContent(this.method, status);
     stream.respond(status, headers, lengthOf(this.method, head, body), empty);
@@ -184,6 +192,16 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
     if (empty) return this.onSent(0);
     this.#content = new SentContent(stream, this);
     this.#content.send(body);
+  }
+
+  // A malformed request is an error of its stream, which a response may say more of (RFC 9113 section 8.1.1).
+  #refuse(head: ResponseHead, body: Body | null): void {
+    const stream = this.#stream;
+    const whole = mayHaveContent(this.method, head.status) ? body?.whole ?? null : null;
+    stream.respond(head.status, head.headers, lengthOf(this.method, head, body), false);
+    const bytes = whole === null ? 0 : stream.write(whole, 0, whole.length, false);
+    stream.reset(CODE.PROTOCOL_ERROR);
+    this.#end(bytes, null);
   }
 
   interim(status: number, headers: HeaderFields): void {
@@ -300,7 +318,7 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
   onSent(bytes: number): void {
     const stream = this.#stream;
     // Nobody reads what the client still sends (RFC 9113 section 8.1).
-    if (!stream.closed) stream.reset(this.#malformed ? CODE.PROTOCOL_ERROR : CODE.NO_ERROR);
+    if (!stream.closed) stream.reset(CODE.NO_ERROR);
     this.#end(bytes, null);
   }
 
