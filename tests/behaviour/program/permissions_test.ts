@@ -103,6 +103,23 @@ Deno.test("Program needs nothing more for limits, checks, ejection and sticky se
   }));
 });
 
+Deno.test("Program with an access log in a file needs to read and write it", async () => {
+  await using upstream = startUpstream();
+  for (const maxSize of [undefined, "1MB"]) {
+    await testFeature((path) => {
+      const file = `${path}/access.log`;
+      return {
+        config: `export const listen = "${LISTEN}"; export const upstreams = ["${upstream.address}"];
+          export const accessLog = { to: ${JSON.stringify({ file, maxSize })} };`,
+        net: [LISTEN, upstream.address],
+        read: [file],
+        write: [file],
+        without: maxSize === undefined ? ["write"] : ["read", "write"],
+      };
+    });
+  }
+});
+
 for (const engine of ["http1", "deno"]) {
   Deno.test(`Program with TLS by engine ${engine} needs to read certificate and key`, async () => {
     await using upstream = startUpstream();

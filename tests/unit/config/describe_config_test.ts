@@ -345,3 +345,31 @@ Deno.test("describeConfig() says where limits are counted that machines share, a
     "  maxKeys is for bans",
   ]);
 });
+
+Deno.test("describeConfig() shows what is logged, counted and traced", () => {
+  const shown = (config: Record<string, unknown>): string[] =>
+    describeConfig(resolveConfig({ upstreams: ["a:80"], ...config })).split("\n")
+      .filter((line) => /^(?:requests|metrics|traces) /.test(line));
+  assertEquals(shown({}), []);
+  assertEquals(shown({ accessLog: false, metrics: false, tracing: true }), [
+    "traces    1 % of the requests begin one, those of anyone go on",
+    "requests  are not logged",
+    "metrics   only what costs no request anything",
+  ]);
+  assertEquals(
+    shown({
+      accessLog: {
+        format: "json",
+        to: { file: "a.log", maxSize: "1MB", keep: 3 },
+        sample: 0.5,
+        fields: ["client", "header:x-app"],
+        when: () => true,
+      },
+      tracing: { sample: 0, continue: "nobody" },
+    }),
+    [
+      "traces    none begins here, those of clients end here",
+      "requests  are logged as json to a.log, 3 former ones of 1000000 bytes are kept, with client header:x-app; 50 % of them; a function decides about each",
+    ],
+  );
+});
