@@ -1,5 +1,6 @@
 /** Messages as the steps of a request know them: heads with fields, and content that is pulled. */
 
+import type { ProxyError } from "../core/errors.ts";
 import type { HeaderFields } from "./header_fields.ts";
 
 /** Bytes as sockets and web streams take them. */
@@ -32,7 +33,7 @@ export interface RequestBody extends Body {
   /** Whether nothing more will be read from the client. */
   readonly ended: boolean;
   /** Why the client's content could not be read; `null` as long as it could. */
-  readonly failure: Error | null;
+  readonly failure: ProxyError | null;
   /** Whether {@linkcode RequestBody.rewind} is possible. */
   readonly repeatable: boolean;
   /** Begins from the beginning again, for another server. */

@@ -1,5 +1,6 @@
 /** Lets the configuration reply to a request itself, or change what of it goes to a server. */
 
+import type { RequestBody } from "../http/message.ts";
 import { describeValue } from "../core/describe_value.ts";
 import { FilterError, ProxyError } from "../core/errors.ts";
 import type { FilteredContent, Filters } from "../filter/filters.ts";
@@ -66,17 +67,17 @@ export function filterRequestBody(exchange: Exchange): void | Promise<void> {
       throw new FilterError("requestBodyFilter", error);
     }
     if (checked !== null) {
-      exchange.body = new FilteredBody(source as KeptBody, checked, keptBytesFor(exchange));
-    } else (source as KeptBody).rewind();
+      exchange.body = new FilteredBody(source, checked, keptBytesFor(exchange));
+    } else source.rewind();
   };
   return made instanceof Promise ? made.then(take) : take(made);
 }
 
 /** Content of a filter's making, above the client's. */
 class FilteredBody extends KeptBody {
-  readonly #source: KeptBody;
+  readonly #source: RequestBody;
 
-  constructor(source: KeptBody, { stream, length }: CheckedContent, maxKeptBytes: number) {
+  constructor(source: RequestBody, { stream, length }: CheckedContent, maxKeptBytes: number) {
     const explain = (cause: unknown): ProxyError | null => {
       // A client that breaks off is not the filter's fault, and no end that the filter makes of it is a clean one.
       if (source.failure !== null) return source.failure;

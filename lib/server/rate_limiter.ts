@@ -132,7 +132,8 @@ export class RateLimiter implements Disposable {
   /**
    * Decides about a request, and counts it when it is admitted.
    *
-   * Whoever calls this instead of {@linkcode wrap} disposes the decision's `lease` when the request is over.
+   * Whoever calls this instead of {@linkcode wrap} disposes the decision's `lease` when the request is over. A request counts
+   * its `cost`: what becomes of it is not known here, so that `charge` is never called.
    *
    * @param info of the handler; without it the client has no address
    * @throws {FilterError} when a function of a policy throws or gives no usable number; nothing is counted then

@@ -166,6 +166,20 @@ Deno.test("RateLimiter.check(), peek(), reset() and ban() work without a server"
   assertEquals(limiter.policies.map(({ name }) => name), ["default"]);
 });
 
+Deno.test("RateLimiter.check() counts the cost where wrap() would call charge", () => {
+  using limiter = new RateLimiter({
+    key: "header:user",
+    limit: 2,
+    window: "1h",
+    charge: () => {
+      throw new Error("it is not called");
+    },
+  });
+  const request = new Request("http://localhost/", { headers: { user: "ada" } });
+  const kinds = [1, 2, 3].map(() => limiter.check(request).kind);
+  assertEquals(kinds, ["allowed", "allowed", "limited"]);
+});
+
 Deno.test("new RateLimiter() says everything that is wrong with a policy", () => {
   assertThrows(
     () => new RateLimiter({ key: "apid" as "ip", limit: -1, window: "1s" }),
