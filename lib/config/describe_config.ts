@@ -205,7 +205,7 @@ function describeTransport(plan: TransportPlan, { sendProxyProtocol }: ResolvedP
     ? ""
     : ` behind a PROXY header, version ${sendProxyProtocol}`;
   if (plan.kind === "http1") return `http1${header}; ${kept}`;
-  return `HTTP/2${header}, at most ${plan.connections.maxStreams} requests a connection; ${kept}`;
+  return `h2${header}, at most ${plan.connections.maxStreams} requests a connection; ${kept}`;
 }
 
 function describePolicy(policy: ResolvedPolicy): string {

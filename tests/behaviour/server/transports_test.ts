@@ -52,6 +52,27 @@ Deno.test("proxy speaks HTTP/2 to servers with TLS under the name of the certifi
   assertEquals(answer.text, "shop.example null shop.example");
 });
 
+Deno.test("proxy shows its certificate to servers that it speaks HTTP/2 with", async () => {
+  const ca = await testCa();
+  await using server = await startProxy({
+    upstreams: ["127.0.0.1:1"],
+    listen: {
+      hostname: "127.0.0.1",
+      port: 0,
+      engine: "http1",
+      tls: { ...await ca.issue({ names: ["localhost"] }), clientCertificates: { ca: ca.cert } },
+    },
+    requestFilter: ({ headers }, { client }) =>
+      new Response(`${client.certificate?.subject} ${headers.get("host")}`),
+  });
+  const identity = await ca.issue({ names: ["proxy.example"], client: true });
+  const tls = { serverName: "localhost", caCerts: [ca.cert], ...identity };
+  await using proxy = await startProxy({ upstreams: { servers: [server.address], tls, protocol: "h2" } });
+  const answer = await proxy.ask("GET /", ["Host: shop.example"]);
+  assertEquals([answer.status, answer.text], [200, "CN=proxy.example shop.example"]);
+  assertEquals(server.seen.entries[0]?.status, 200);
+});
+
 Deno.test("proxy answers 502 when a server does not speak the HTTP/2 that it is to speak", async () => {
   await using upstream = rawUpstream(async (connection) => {
     await connection.read();

@@ -44,6 +44,7 @@ Deno.test("describeConfig() shows every part, and no certificate", () => {
         transport: "fetch",
         connections: { maxIdle: Infinity, idleTimeout: "1m" },
       },
+      deep: { servers: ["g:80"], protocol: "h2", connections: { maxStreams: 8 } },
       few: { servers: ["f:80"], connections: { maxIdle: 0 }, sendProxyProtocol: 2, bufferRequests: "64KiB" },
     },
     limiter: { key: "header:appid", limit: 1, window: "1s" },
@@ -94,6 +95,15 @@ pool      near
   timeouts  connect 3s, response 30s, idle 1m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport fetch, HTTP/1.1; keeps all idle connections a server for 1m
+  websocket messages up to 16777216 bytes, 16777216 may wait; ping every 30s
+pool      deep
+  server    g:80, plain HTTP
+  balance   in turn, by weight
+  checks    none: every server counts as healthy
+  ejection  after 5 failures in a row or when 50% of at least 20 requests in 10s fail, for 30s, longer each time up to 5m; at most 50% of the servers, never the last one
+  timeouts  connect 3s, response 30s, idle 1m
+  retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
+  transport h2, at most 8 requests a connection; keeps 256 idle connections a server for 4s
   websocket messages up to 16777216 bytes, 16777216 may wait; ping every 30s
 pool      few
   server    f:80, plain HTTP

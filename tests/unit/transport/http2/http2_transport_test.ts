@@ -783,6 +783,25 @@ Deno.test("h2: DATA behind the end of a response costs the connection, and not t
   assertEquals(upstream.opened, 2);
 });
 
+Deno.test("h2: no more connections without a request are kept than may be", async () => {
+  using bench = benchOf((wheel) =>
+    new Http2Transport({ wheel, clock: systemClock, connections: { maxStreams: 1, maxIdle: 2 } })
+  );
+  const allIn = Promise.withResolvers<void>();
+  let requests = 0;
+  await using upstream = rawHttp2Upstream(async (http2) => {
+    const id = await http2.request();
+    if (++requests === 5) allIn.resolve();
+    await allIn.promise;
+    await http2.respond(id, "ok");
+    await http2.connection.untilClosed();
+  });
+  const peer = peerOf(upstream.address);
+  await Promise.all(Array.from({ length: 5 }, () => bench.send(peer).then(bodyText)));
+  await upstream.untilOpen(2);
+  assertEquals((bench.transport as Http2Transport).connectionsOf(peer), { open: 2, idle: 2 });
+});
+
 Deno.test("h2: connections without a request are closed after their time, with a word", async () => {
   using bench = benchOf((wheel) =>
     new Http2Transport({ wheel, clock: systemClock, connections: { idleTimeoutMs: 30 } })
