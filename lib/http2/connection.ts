@@ -35,7 +35,9 @@ import { HpackDecoder } from "./hpack_decoder.ts";
 import { HpackEncoder } from "./hpack_encoder.ts";
 import { ReceivedContent } from "./received_content.ts";
 import { type HeadBounds, ReceivedHead } from "./received_head.ts";
+import { PeerSettings } from "./peer_settings.ts";
 import { Http2Stream, type StreamConnection, type StreamOwner, type StreamReset } from "./stream.ts";
+import { StreamTable } from "./stream_table.ts";
 
 /** Whoever has a connection in hand. */
 export interface ConnectionOwner {
@@ -82,9 +84,6 @@ const RESETS = 200;
 const RESETS_A_SECOND = 33;
 /** What waits for a client that reads nothing, while it makes this side write. */
 const MOST_WAITING = 512 * 1024;
-const SLOTS = 64;
-/** How many streams are remembered that are over. */
-const REMEMBERED = 128;
 /** The ping by which a client is known to have read that the connection ends. */
 const LAST_PING = Uint8Array.of(0x6c, 0x62, 0x70, 0x72, 0x6f, 0x78, 0x79, 0);
 /** The ping that asks for a sign of life. */
@@ -100,13 +99,8 @@ export class Http2Connection implements FrameHandler, StreamConnection {
   readonly encoder: HpackEncoder;
   /** @internal How much may be sent on all streams. */
   sendWindow = FIRST_WINDOW;
-  /** How many streams the other side has opened, or this one, that are not over. */
-  active = 0;
   /** Since when a preface, a frame or a field block is on its way; `Infinity` when none is. Content is not meant. */
   blockSince = Infinity;
-  /** What the other side allows: its SETTINGS, or the defaults. */
-  peerMaxStreams = Infinity;
-  peerExtendedConnect = false;
   /** Whether the SETTINGS of the other side have come. */
   settled = false;
   /** Whether the other side takes no further streams, or this one does not. */
@@ -115,6 +109,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
   readonly #options: Http2ConnectionOptions;
   readonly #owner: ConnectionOwner;
   readonly #reader: FrameReader;
+  readonly #peer: PeerSettings;
   readonly #decoder = new HpackDecoder();
   readonly #scratch = new ReceivedHead();
   readonly #maxStreams: number;
@@ -124,22 +119,16 @@ export class Http2Connection implements FrameHandler, StreamConnection {
   readonly #resets: FloodBudget;
   #receiveWindow: number;
   #consumed = 0;
-  #peerStreamWindow = FIRST_WINDOW;
   /** The last stream that the other side has opened, and the next that this one opens. */
   #lastStream = 0;
   #nextStream = 1;
   /** The last one that is taken; less than what the other side may open once the connection ends. */
   #lastTaken = MAX_31_BITS;
-  readonly #slots: (Http2Stream | null)[] = new Array(SLOTS).fill(null);
+  readonly #streams = new StreamTable();
   #arrived: Http2Stream[] = [];
   #firstWaiting: Http2Stream | null = null;
   #lastWaiting: Http2Stream | null = null;
   #announced = false;
-  /** Streams that are over, and those that this side has reset: what was on its way to them is skipped. */
-  readonly #over = new Int32Array(REMEMBERED);
-  readonly #reset = new Int32Array(REMEMBERED);
-  #overCount = 0;
-  #resetCount = 0;
 
   constructor(options: Http2ConnectionOptions) {
     const { side, owner, buffers, now } = options;
@@ -147,6 +136,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#options = options;
     this.#owner = owner;
     this.isServer = side === "server";
+    this.#peer = new PeerSettings(this.isServer);
     this.buffers = buffers;
     this.now = now;
     this.output = new FrameWriter(buffers);
@@ -306,16 +296,31 @@ export class Http2Connection implements FrameHandler, StreamConnection {
   }
 
   #writeReset(id: number, code: number): void {
-    this.#reset[this.#resetCount++ % REMEMBERED] = id;
+    this.#streams.rememberReset(id);
     this.output.rstStream(id, code);
     this.#announce();
   }
 
   // --- streams ------------------------------------------------------------------------------------------------------
 
+  /** How many streams the other side has opened, or this one, that are not over. */
+  get active(): number {
+    return this.#streams.size;
+  }
+
+  /** How many streams the other side allows at the same time. */
+  get peerMaxStreams(): number {
+    return this.#peer.maxStreams;
+  }
+
+  /** Whether it takes an extended CONNECT (RFC 8441). */
+  get peerExtendedConnect(): boolean {
+    return this.#peer.extendedConnect;
+  }
+
   /** Whether one more stream may be opened here. */
   get canOpen(): boolean {
-    return !this.isServer && !this.goingAway && !this.failed && this.active < this.peerMaxStreams &&
+    return !this.isServer && !this.goingAway && !this.failed && this.active < this.#peer.maxStreams &&
       this.#nextStream < MAX_31_BITS;
   }
 
@@ -328,17 +333,8 @@ export class Http2Connection implements FrameHandler, StreamConnection {
   }
 
   #add(id: number): Http2Stream {
-    const stream = new Http2Stream(this, id, this.#peerStreamWindow, this.#streamWindow);
-    const slot = (id >> 1) % SLOTS;
-    stream.chained = this.#slots[slot]!;
-    this.#slots[slot] = stream;
-    this.active++;
-    return stream;
-  }
-
-  #find(id: number): Http2Stream | null {
-    let stream = this.#slots[(id >> 1) % SLOTS]!;
-    while (stream !== null && stream.id !== id) stream = stream.chained!;
+    const stream = new Http2Stream(this, id, this.#peer.streamWindow, this.#streamWindow);
+    this.#streams.add(stream);
     return stream;
   }
 
@@ -346,26 +342,13 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     if (stream.closed) return;
     stream.closed = true;
     stream.stalledSince = Infinity;
-    const slot = (stream.id >> 1) % SLOTS;
-    if (this.#slots[slot] === stream) this.#slots[slot] = stream.chained;
-    else {
-      let before = this.#slots[slot]!;
-      while (before.chained !== stream) before = before.chained!;
-      before.chained = stream.chained;
-    }
-    stream.chained = null;
-    this.active--;
-    this.#over[this.#overCount++ % REMEMBERED] = stream.id;
+    this.#streams.remove(stream);
     this.#owner.onStreamEnd(stream);
   }
 
   /** All streams that are not over. */
   streams(): Http2Stream[] {
-    const all: Http2Stream[] = [];
-    for (let stream of this.#slots) {
-      for (; stream !== null; stream = stream.chained) all.push(stream);
-    }
-    return all;
+    return this.#streams.all();
   }
 
   /** @internal Takes back a head that nobody looks at. */
@@ -399,7 +382,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#receiveWindow -= length;
     if (this.#receiveWindow < 0) throw new Http2Error(CODE.FLOW_CONTROL_ERROR, "more than the window allows");
     if (length === 0 && !end) this.#spendIdle("empty DATA frames");
-    const stream = this.#find(id);
+    const stream = this.#streams.find(id);
     if (stream !== null && !stream.remoteEnded) {
       stream.receiveWindow -= length;
       if (stream.receiveWindow >= 0 && stream.content !== null) return true;
@@ -423,7 +406,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
 
   /** @internal A part of the content of a frame. */
   onContent(id: number, bytes: Uint8Array, from: number, to: number): void {
-    const stream = this.#find(id);
+    const stream = this.#streams.find(id);
     const content = stream?.content ?? null;
     if (stream === null || content === null) return this.#skip(to - from);
     if (to - from > content.left) {
@@ -435,14 +418,14 @@ export class Http2Connection implements FrameHandler, StreamConnection {
 
   /** @internal Padding counts for the windows. */
   onPadding(id: number, bytes: number): void {
-    const stream = this.#find(id);
+    const stream = this.#streams.find(id);
     if (stream === null) this.#skip(bytes);
     else this.consume(stream, bytes);
   }
 
   /** @internal */
   onDataEnd(id: number): void {
-    const stream = this.#find(id);
+    const stream = this.#streams.find(id);
     if (stream !== null) this.#endRemote(stream, []);
   }
 
@@ -458,7 +441,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
 
   /** @internal A whole field block. */
   onBlock(id: number, bytes: Uint8Array, from: number, to: number, end: boolean, dependsOn: number): void {
-    const stream = this.#find(id);
+    const stream = this.#streams.find(id);
     const isNew = stream === null && this.isServer && id > this.#lastStream;
     if (isNew) {
       if ((id & 1) === 0) throw new Http2Error(CODE.PROTOCOL_ERROR, "a stream with an even number");
@@ -513,8 +496,8 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     if (id > this.#lastOpened(id)) {
       throw new Http2Error(CODE.PROTOCOL_ERROR, `${what} on a stream that is idle`);
     }
-    if (id > this.#lastTaken || this.#reset.includes(id)) return;
-    if (this.#over.includes(id)) {
+    if (id > this.#lastTaken || this.#streams.wasReset(id)) return;
+    if (this.#streams.wasThere(id)) {
       throw new Http2Error(CODE.STREAM_CLOSED, `${what} on a stream that is over`);
     }
     if (what === "HEADERS") throw new Http2Error(CODE.PROTOCOL_ERROR, "a stream with a lower number");
@@ -527,7 +510,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
 
   /** @internal */
   onReset(id: number, code: number): void {
-    const stream = this.#find(id);
+    const stream = this.#streams.find(id);
     if (stream === null) {
       if (id > this.#lastOpened(id)) {
         throw new Http2Error(CODE.PROTOCOL_ERROR, "RST_STREAM on a stream that is idle");
@@ -565,48 +548,18 @@ export class Http2Connection implements FrameHandler, StreamConnection {
   /** @internal Pairs of settings in a frame of SETTINGS. */
   onSettings(bytes: Uint8Array, from: number, to: number): void {
     this.#spendIdle("SETTINGS");
-    if (to - from > 64 * 6) throw calm("a long list of settings");
-    const before = this.#peerStreamWindow;
-    for (let at = from; at < to; at += 6) {
-      const value =
-        ((bytes[at + 2]! << 24) | (bytes[at + 3]! << 16) | (bytes[at + 4]! << 8) | bytes[at + 5]!) >>>
-        0;
-      this.#setting((bytes[at]! << 8) | bytes[at + 1]!, value);
+    const peer = this.#peer;
+    const before = peer.streamWindow;
+    peer.read(bytes, from, to);
+    if (peer.leastTableBytes !== Infinity) {
+      this.encoder.resize(peer.leastTableBytes);
+      this.encoder.resize(peer.tableBytes);
     }
     this.settled = true;
     this.output.settingsAck();
     this.#announce();
-    const delta = this.#peerStreamWindow - before;
+    const delta = peer.streamWindow - before;
     if (delta !== 0) this.#moveWindows(delta);
-  }
-
-  #setting(setting: number, value: number): void {
-    switch (setting) {
-      case SETTING.HEADER_TABLE_SIZE:
-        return this.encoder.resize(value);
-      case SETTING.ENABLE_PUSH:
-        if (value > 1 || (value === 1 && !this.isServer)) {
-          throw new Http2Error(CODE.PROTOCOL_ERROR, "an ENABLE_PUSH that is not allowed");
-        }
-        return;
-      case SETTING.MAX_CONCURRENT_STREAMS:
-        this.peerMaxStreams = value;
-        return;
-      case SETTING.INITIAL_WINDOW_SIZE:
-        if (value > MAX_31_BITS) {
-          throw new Http2Error(CODE.FLOW_CONTROL_ERROR, "an INITIAL_WINDOW_SIZE that is too large");
-        }
-        this.#peerStreamWindow = value;
-        return;
-      case SETTING.MAX_FRAME_SIZE:
-        if (value < FRAME_BYTES || value >= 1 << 24) {
-          throw new Http2Error(CODE.PROTOCOL_ERROR, "a MAX_FRAME_SIZE that is not allowed");
-        }
-        return;
-      case SETTING.ENABLE_CONNECT_PROTOCOL:
-        if (value > 1) throw new Http2Error(CODE.PROTOCOL_ERROR, "an ENABLE_CONNECT_PROTOCOL above 1");
-        this.peerExtendedConnect = value === 1;
-    }
   }
 
   #moveWindows(delta: number): void {
@@ -637,7 +590,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
       }
       return this.#goOn();
     }
-    const stream = this.#find(id);
+    const stream = this.#streams.find(id);
     if (stream === null) {
       if (id <= this.#lastOpened(id)) return;
       throw new Http2Error(CODE.PROTOCOL_ERROR, "WINDOW_UPDATE on a stream that is idle");
