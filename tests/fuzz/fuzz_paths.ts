@@ -88,9 +88,10 @@ export function fuzzTarget(seed: number): Ending {
     ? textOf(random, [...PIECES, ...BAD], 6)
     : pathOf(random) + (random() < 0.05 ? oneOf(random, BAD) : "");
   const query = oneOf(random, QUERIES);
-  const [authority, host] = [oneOf(random, HOSTS), oneOf(random, [...HOSTS, null])];
+  const authority = random() < 0.2 ? oneOf(random, HOSTS) : "h";
+  const host = random() < 0.2 ? oneOf(random, [...HOSTS, null]) : authority;
   const url = `${
-    oneOf(random, ["http://", "http://", "https://", "HTTP://", "ftp://", ""])
+    random() < 0.1 ? oneOf(random, ["HTTP://", "ftp://", ""]) : "http://"
   }${authority}${path}${query}`;
   let read: ReturnType<typeof readTarget>;
   try {
