@@ -60,11 +60,11 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
       onRestored: (server) => this.#slowStart?.begin(server),
     });
     this.#checker = worker ? null : this.#createChecker(init);
-    if (pool.shared !== null && !worker) this.#followWorkers(pool.shared, clock);
+    if (pool.shared !== null && !worker) this.#followWorkers(pool, pool.shared, clock);
   }
 
   /** Does what workers cannot: they change numbers in shared memory, and tell nobody. */
-  #followWorkers(shared: SharedServers, clock: Clock): void {
+  #followWorkers(pool: Pool, shared: SharedServers, clock: Clock): void {
     let { changes, looks } = shared;
     const look = (): void => {
       const changed = changes !== shared.changes;
@@ -72,6 +72,7 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
       ({ changes, looks } = shared);
       if (changed) this.#ejection?.followWorkers();
       if (wanted) this.#checker?.lookAgain([]);
+      pool.sweep();
       this.#follow = clock.setTimer(look, FOLLOW_MS);
     };
     this.#follow = clock.setTimer(look, FOLLOW_MS);

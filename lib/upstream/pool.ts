@@ -332,8 +332,19 @@ export class Pool implements Disposable {
     this.#leaving.set(server, resolve);
     server.leave();
     this.#call("onLeaving", server);
-    if (server.inFlight === 0) this.#removed(server);
+    if (this.#isIdle(server)) this.#removed(server);
     return promise;
+  }
+
+  /** Whether nobody needs a removed server any more: in a worker its own requests count, in the supervisor those of all. */
+  #isIdle({ cells, inFlight }: Server): boolean {
+    if (cells === null || this.#state.shared!.process === 0) return inFlight === 0;
+    return cells.ownInFlight === 0;
+  }
+
+  /** Lets go of removed servers whose last request, at another process, is over. @internal */
+  sweep(): void {
+    for (const server of this.#leaving.keys()) if (this.#isIdle(server)) this.#removed(server);
   }
 
   #removed(server: Server): void {

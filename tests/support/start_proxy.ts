@@ -11,6 +11,7 @@ import { askByHttp2 } from "./http2_ask.ts";
 import { rawClient } from "./raw_client.ts";
 import { fieldOf, latin1Text, type RawConnection, type RawMessage } from "./raw_connection.ts";
 import { Recorder } from "./recorder.ts";
+import { canHaveWorkers, serveByWorkers, TEST_WORKERS } from "./test_workers.ts";
 import { trustingClient } from "./tls_client.ts";
 
 /** A response as a client received it. */
@@ -131,7 +132,10 @@ export async function startProxy<State = unknown>(
   const observer = new Recorder();
   const listen = await onEngine(config.listen ?? "127.0.0.1:0");
   // Open WebSockets are no reason for a test to wait at its end.
-  const server = await serve({ webSocketGrace: 0, ...config, listen }, { ...options, observer });
+  const complete = { webSocketGrace: 0, ...config, listen };
+  const server = TEST_WORKERS > 1 && Object.keys(options).length === 0 && canHaveWorkers(complete)
+    ? await serveByWorkers(complete as ProxyConfig, observer)
+    : await serve(complete, { ...options, observer });
   if (!OVER_TLS) return new TestProxy(server, observer);
   const places = Array.isArray(listen) ? listen as readonly Listen[] : [listen as Listen];
   places.forEach((place, index) => {
