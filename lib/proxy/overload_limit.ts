@@ -5,6 +5,7 @@ import type { Cancellation } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Deadline, DeadlineWheel } from "../core/deadline_wheel.ts";
 import { OverloadError } from "../core/errors.ts";
+import type { SharedCells } from "../upstream/shared_servers.ts";
 
 interface Waiter {
   readonly enter: () => void;
@@ -15,6 +16,8 @@ interface Waiter {
 
 /** How often the lateness of the event loop is looked at. */
 const LOOK_MS = 100;
+/** How often requests that wait look for room that another process has made. */
+const POLL_MS = 5;
 
 /** Counts the requests of the whole proxy; those that have to wait are let in in their order. */
 export class OverloadLimit implements Disposable {
@@ -25,10 +28,19 @@ export class OverloadLimit implements Disposable {
   #inFlight = 0;
   #late = false;
   #look: Disposable | null = null;
+  readonly #cells: SharedCells | null;
+  #poll: Disposable | null = null;
   /** The one that has taken its place, for which its requests count as well. */
   #heir: OverloadLimit | null = null;
 
-  constructor(options: ResolvedOverload, clock: Clock, wheel: DeadlineWheel) {
+  /** @param cells where requests of other processes are counted too; `null` where there are none */
+  constructor(
+    options: ResolvedOverload,
+    clock: Clock,
+    wheel: DeadlineWheel,
+    cells: SharedCells | null = null,
+  ) {
+    this.#cells = cells;
     this.#options = options;
     this.#clock = clock;
     this.#wheel = wheel;
@@ -37,7 +49,7 @@ export class OverloadLimit implements Disposable {
 
   /** How many requests run, and how many wait. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#cells === null ? this.#inFlight : this.#cells.inFlight;
   }
 
   get waiting(): number {
@@ -48,10 +60,7 @@ export class OverloadLimit implements Disposable {
   enter(cancellation: Cancellation): void | Promise<void> {
     const { maxInFlight, queue: { size, timeoutMs }, maxLoopDelayMs } = this.#options;
     if (this.#late) throw new OverloadError(`its event loop is late by more than ${maxLoopDelayMs} ms`);
-    if (this.#inFlight < maxInFlight) {
-      this.#inFlight++;
-      return;
-    }
+    if (this.#take()) return;
     if (this.#waiters.size >= size) throw full(maxInFlight);
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
@@ -62,6 +71,7 @@ export class OverloadLimit implements Disposable {
       };
       waiter.deadline.set(timeoutMs);
       this.#waiters.add(waiter);
+      if (this.#cells !== null) this.#pollLater(this.#cells);
       waiter.listener = cancellation.listen((reason) => this.#remove(waiter).refuse(reason));
     });
   }
@@ -69,12 +79,34 @@ export class OverloadLimit implements Disposable {
   /** A request is over: the next one takes its place. */
   leave(): void {
     for (const waiter of this.#waiters) return this.#remove(waiter).enter();
+    if (this.#cells !== null) return this.#cells.leave();
     this.#inFlight--;
     this.#heir?.leave();
   }
 
+  #take(): boolean {
+    const { maxInFlight } = this.#options;
+    if (this.#cells !== null) return this.#cells.enter(maxInFlight);
+    if (this.#inFlight >= maxInFlight) return false;
+    this.#inFlight++;
+    return true;
+  }
+
+  /** Lets requests in when another process has made room, which says nothing of it. */
+  #pollLater(cells: SharedCells): void {
+    this.#poll ??= this.#clock.setTimer(() => {
+      this.#poll = null;
+      for (const waiter of this.#waiters) {
+        if (!this.#take()) break;
+        this.#remove(waiter).enter();
+      }
+      if (this.#waiters.size > 0) this.#pollLater(cells);
+    }, POLL_MS);
+  }
+
   /** Takes the place of another one, whose requests go on. */
   takeOver(before: OverloadLimit): void {
+    if (this.#cells !== null) return;
     this.#inFlight += before.#inFlight;
     before.#heir = this;
   }
@@ -95,6 +127,7 @@ export class OverloadLimit implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#poll?.[Symbol.dispose]();
     this.#look?.[Symbol.dispose]();
     this.#look = null;
   }

@@ -97,7 +97,7 @@ export class DataPlane implements AsyncDisposable {
       defaultPool: pools.get(config.defaultPool)!,
       overload: config.overload === null
         ? null
-        : this.#stack.use(new OverloadLimit(config.overload, clock, wheel)),
+        : this.#stack.use(new OverloadLimit(config.overload, clock, wheel, parts.shared?.overload ?? null)),
       admission,
       routes: createRoutes(config, {
         pools,

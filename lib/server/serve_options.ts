@@ -6,7 +6,7 @@ import { type Random, systemRandom } from "../core/random.ts";
 import type { AccessLog } from "../observe/access_log.ts";
 import { createLog, type LogControl } from "../observe/create_log.ts";
 import type { ServerInit } from "../upstream/server_spec.ts";
-import type { SharedServers } from "../upstream/shared_servers.ts";
+import type { SharedCells, SharedServers } from "../upstream/shared_servers.ts";
 import type { MetricRegistry } from "../observe/metrics/registry.ts";
 import { GuardedObserver, type Observer, silentObserver } from "../observe/observer.ts";
 
@@ -78,6 +78,8 @@ export interface SupervisorParts {
   readonly servers: SharedServers;
   /** By what requests are known that come back. */
   readonly instanceId: string;
+  /** Counts the requests of all workers. */
+  readonly overload: SharedCells;
   /** Makes memory for the counts of a limiter. */
   createTable(byteLength: number): ArrayBuffer;
 }
@@ -88,6 +90,8 @@ export interface WorkerParts {
   readonly servers: SharedServers;
   /** By what requests are known that come back, to whatever worker. */
   readonly instanceId: string;
+  /** Counts the requests of all workers. */
+  readonly overload: SharedCells;
   /** The counts of the limiter; `null` when nothing is limited. */
   table(): ArrayBuffer | null;
   /** A pool as the supervisor has it. */

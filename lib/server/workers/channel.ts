@@ -20,6 +20,8 @@ export interface StartMessage {
   readonly process: number;
   /** By what requests are known that come back. */
   readonly instanceId: string;
+  /** Where the requests of all workers are counted. */
+  readonly overloadSlot: number;
   readonly servers: InheritedMemory;
   readonly metrics: InheritedMemory;
   /** The counts of the limiter; `null` when nothing is limited. */

@@ -1,7 +1,7 @@
 /** The memory that a supervisor shares with its workers. */
 
 import { createSharedMemory, type SharedMemory } from "../../core/shared_memory.ts";
-import { SHARED_SERVERS_BYTES, SharedServers } from "../../upstream/shared_servers.ts";
+import { SHARED_SERVERS_BYTES, type SharedCells, SharedServers } from "../../upstream/shared_servers.ts";
 import type { SupervisorParts } from "../serve_options.ts";
 import type { InheritedMemory } from "./channel.ts";
 import { SHARED_METRICS_BYTES, WorkerMetrics } from "./shared_metrics.ts";
@@ -11,6 +11,7 @@ export class SupervisorMemory implements SupervisorParts {
   readonly role = "supervisor";
   readonly servers: SharedServers;
   readonly instanceId: string = crypto.randomUUID().slice(0, 18);
+  readonly overload: SharedCells;
   readonly #servers: SharedMemory;
   readonly #metrics: SharedMemory;
   readonly metrics: WorkerMetrics;
@@ -20,6 +21,7 @@ export class SupervisorMemory implements SupervisorParts {
   constructor() {
     this.#servers = createSharedMemory(SHARED_SERVERS_BYTES);
     this.servers = new SharedServers(this.#servers.buffer, 0);
+    this.overload = this.servers.cells(this.servers.allocate());
     this.#metrics = createSharedMemory(SHARED_METRICS_BYTES);
     this.metrics = new WorkerMetrics(this.#metrics.buffer);
   }

@@ -4,7 +4,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { Observer } from "../../observe/observer.ts";
 import { inheritSharedMemory, openSharedMemory } from "../../core/shared_memory.ts";
 import type { MetricRegistry } from "../../observe/metrics/registry.ts";
-import { SharedServers } from "../../upstream/shared_servers.ts";
+import { type SharedCells, SharedServers } from "../../upstream/shared_servers.ts";
 import type { PlacedPool, WorkerParts } from "../serve_options.ts";
 import {
   type FromWorker,
@@ -96,6 +96,7 @@ export class InheritedParts implements WorkerParts, Disposable {
   readonly role = "worker";
   readonly servers: SharedServers;
   readonly instanceId: string;
+  readonly overload: SharedCells;
   #places: Pick<StartMessage, "pools" | "table">;
   #table: { readonly descriptor: number; readonly memory: ArrayBuffer } | null = null;
   readonly #parent: number;
@@ -107,7 +108,7 @@ export class InheritedParts implements WorkerParts, Disposable {
   #beat: Disposable | null = null;
 
   constructor(start: StartMessage, channel: WorkerChannel) {
-    const { process, instanceId, servers: { descriptor, byteLength } } = start;
+    const { process, instanceId, overloadSlot, servers: { descriptor, byteLength } } = start;
     this.#places = start;
     this.#channel = channel;
     const { metrics } = start;
@@ -115,6 +116,7 @@ export class InheritedParts implements WorkerParts, Disposable {
     this.#parent = Deno.ppid;
     this.instanceId = instanceId;
     this.servers = new SharedServers(inheritSharedMemory(descriptor, byteLength), process);
+    this.overload = this.servers.cells(overloadSlot);
   }
 
   table(): ArrayBuffer | null {

@@ -174,6 +174,7 @@ export class Workers {
       kind: "start",
       process,
       instanceId: this.#memory.instanceId,
+      overloadSlot: this.#memory.overload.slot,
       ...this.#placesOf(this.#plane!),
       metrics: this.#memory.inheritedMetrics,
       ports,

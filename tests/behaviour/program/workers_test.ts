@@ -128,6 +128,35 @@ Deno.test("workers keep servers' limits and choose by their true loads", async (
   assertEquals((await Promise.all(running)).map(({ status }) => status), running.map(() => 200));
 });
 
+Deno.test("workers keep the bound of the whole proxy together, and let in who waits when another has room", async () => {
+  await using gate = new Gate();
+  await using workers = await Workers.start(
+    `
+    export const upstreams = ["${gate.upstream.address}"];
+    export const overload = { maxInFlight: 5, queue: { size: 3, timeout: "1h" } };`,
+    2,
+  );
+  const port = await workers.port();
+  const [one, other] = [...await findPids(port, 2)] as [string, string];
+  const connections = await Promise.all(
+    [one, one, one, other, other, other, other].map((pid) => connectTo(port, pid)),
+  );
+  using _all = { [Symbol.dispose]: () => connections.forEach((each) => each[Symbol.dispose]()) };
+  const head = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+  for (const connection of connections.slice(0, 5)) await connection.write(head);
+  await gate.untilWaiting(5);
+  // Both of these meet a worker that has but two of the five.
+  for (const connection of connections.slice(5)) await connection.write(head);
+  gate.answer("first");
+  await gate.untilWaiting(5);
+  assertEquals(gate.upstream.requests, 6);
+  for (let i = 0; i < 5; i++) gate.answer("next");
+  await gate.untilWaiting(1);
+  gate.answer("last");
+  const texts = await Promise.all(connections.map(async (each) => (await readAnswer(each)).text));
+  assertEquals(texts.toSorted(), ["first", "last", "next", "next", "next", "next", "next"]);
+});
+
 Deno.test("workers count together, and what one has counted that is replaced stays", async () => {
   await using upstream = startUpstream("a");
   await using workers = await Workers.start(
