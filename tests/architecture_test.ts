@@ -68,6 +68,7 @@ const AMBIENT: Exceptions = {
   "lib/balancer/load_balancer.ts: systemClock": "defaults of a class that is public by itself",
   "lib/balancer/load_balancer.ts: systemRandom": "defaults of a class that is public by itself",
   "lib/http/bodies.ts: setTimeout": "one turn of the event loop, no time",
+  "lib/engine/http1/http1_listener.ts: setTimeout": "turns of the event loop, when the proxy stops",
   "lib/engine/deno/deno_listener.ts: setTimeout": "one turn of the event loop, no time",
   "lib/transport/fetch/connect_tunnel.ts: setTimeout": TO_MEND,
   "lib/proxy/local_reply.ts: new Date()": TO_MEND,
@@ -121,7 +122,6 @@ const FOREIGN_IMPORTS: Exceptions = {
   ),
   "lib/engine/certificate.ts: node:crypto": "reads certificates, which Deno has from there, once each",
   "lib/engine/deno/deno_listener.ts: node:timers": "setImmediate, which Deno has from there",
-  "lib/engine/http1/http1_listener.ts: node:timers": "turns of the event loop, when the proxy stops",
   "lib/balancer/sticky_sessions.ts: node:crypto":
     "HMAC without a promise, once a server and not once a request",
   "lib/balancer/sticky_sessions.ts: @std/http/cookie": "writes the cookie once a server, not once a request",

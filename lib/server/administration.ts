@@ -52,6 +52,13 @@ export class Administration implements AsyncDisposable {
     this.events.event({ kind: "admin_listening", address: server.address });
   }
 
+  /** Whether the listener can stay as it is with other options: when a pool is ready is all that may change. */
+  suits({ listen, tokens, read, hosts }: ResolvedAdmin): boolean {
+    const own = this.#admin;
+    return JSON.stringify([listen, [...tokens], read, hosts]) ===
+      JSON.stringify([own.listen, [...own.tokens], own.read, own.hosts]);
+  }
+
   #target(proxy: SteeredProxy): AdminTarget {
     const { clock, logControl = null } = this.#parts;
     const { events } = this;

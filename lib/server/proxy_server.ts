@@ -1,6 +1,7 @@
 /** A running proxy with its listeners, from start to shutdown. */
 
 import { callAside } from "../core/callback.ts";
+import { ConfigError } from "../config/config_error.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import { Administration, type SteeredProxy } from "./administration.ts";
@@ -56,6 +57,11 @@ export class ProxyServer extends RunningProxy {
 
   /** @internal */
   protected override async open(config: ResolvedConfig, plane: DataPlane): Promise<Opened> {
+    // One that a later configuration says nothing of stays.
+    if (config.admin !== null && this.#admin?.suits(config.admin) !== true) {
+      const message = 'can change nothing but "readyz" while the proxy runs: start it anew';
+      throw new ConfigError("configuration", [{ path: "admin", message }]);
+    }
     const opened = await (this.#workers?.open(config, plane) ?? this.#listeners!.open(config));
     const { shared = null } = this.parts;
     if (shared !== null && shared.role === "worker") {

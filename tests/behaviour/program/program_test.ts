@@ -233,6 +233,7 @@ Deno.test("lbproxy leaves its addresses to a successor at once at SIGTERM, whoev
   await using upstream = startUpstream({
     handler: async (request) => {
       if (request.headers.has("upgrade")) return Deno.upgradeWebSocket(request, { idleTimeout: 0 }).response;
+      if (request.method === "PUT") return new Response(await request.text());
       if (!request.url.endsWith("/slow")) return new Response("quick");
       arrived.resolve();
       await answer.promise;
@@ -245,6 +246,7 @@ Deno.test("lbproxy leaves its addresses to a successor at once at SIGTERM, whoev
     export const listen = ["127.0.0.1:0", { hostname: "127.0.0.1", port: 0, tls }];
     export const upstreams = ["${upstream.address}"];
     export const gracePeriod = "1h";
+    export const webSocketGrace = "100ms";
     export const filters = [{
       requestFilter: ({ method }) => method === "POST" ? new Response("no", { status: 403 }) : undefined,
     }];`;
@@ -264,6 +266,8 @@ Deno.test("lbproxy leaves its addresses to a successor at once at SIGTERM, whoev
   using web = await rawClient(port);
   await web.write(upgradeHead());
   await web.readHead();
+  using upload = await rawClient(port);
+  await upload.write("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabc");
   // Says nothing, not even what a TLS handshake begins with.
   using silent = await rawClient(tlsPort);
   program.kill("SIGTERM");
@@ -275,6 +279,8 @@ Deno.test("lbproxy leaves its addresses to a successor at once at SIGTERM, whoev
   await using successor = folder.start(["proxy.config.js", "--listen", address!]);
   await successor.address();
   assertEquals((await askAt(port)).text, "quick");
+  await upload.write("def");
+  assertEquals((await readAnswer(upload)).text, "abcdef");
   answer.resolve();
   assertEquals((await readAnswer(slow)).text, "slow");
   assertEquals((await program.ended).code, 0);

@@ -342,3 +342,19 @@ Deno.test("ProxyServer.reload() goes on with what routes, policies and servers h
   }
   assertEquals(counted(), before);
 });
+
+Deno.test("ProxyServer.reload() refuses another admin listener, and keeps the one that there is", async () => {
+  const config = (admin?: object) => ({ ...BASE, ...(admin === undefined ? {} : { admin }) });
+  await using proxy = await startProxy(config({ listen: "127.0.0.1:0" }));
+  const { adminAddress } = proxy.server;
+  const reload = async (admin?: object) => (await proxy.server.reload(config(admin))).problems;
+  const problem = 'admin can change nothing but "readyz" while the proxy runs: start it anew';
+  assertEquals(await reload({ listen: "127.0.0.1:1" }), [problem]);
+  assertEquals(await reload({ listen: "127.0.0.1:0", tokens: { me: "0123456789abcdef" } }), [problem]);
+  assertEquals(await reload({ listen: "127.0.0.1:0", readyz: { pools: ["default"] } }), []);
+  assertEquals(await reload(), []);
+  assertEquals(proxy.server.adminAddress, adminAddress);
+  await (await fetch(`http://${adminAddress}/healthz`)).body?.cancel();
+  await using without = await startProxy(BASE);
+  assertEquals((await without.server.reload(config({ listen: "127.0.0.1:0" }))).problems, [problem]);
+});
