@@ -163,7 +163,7 @@ export class Http1Listener implements EngineListener, Http1Context {
       this.#failed = false;
       this.#accepted++;
       if (this.#connections.length >= this.#maxConnections) await this.#untilRoom();
-      if (this.draining || this.#connections.length >= this.#maxConnections) return socket.close();
+      if (this.#closed || this.#connections.length >= this.#maxConnections) return socket.close();
       this.#take(socket);
     }
   }
@@ -353,12 +353,11 @@ export class Http1Listener implements EngineListener, Http1Context {
   }
 
   async stop(): Promise<void> {
+    this.draining = true;
     await this.#acceptWaiting();
     this.#close();
-    // The system frees the place only when no accepting is pending any more. Clients that were told of the end before that would
-    // come back to a place where nobody takes them.
+    // The system frees the place only when no accepting is pending any more.
     await this.#accepting;
-    this.draining = true;
     for (const connection of this.#connections) connection.retire();
     if (this.#connections.length === 0) return;
     await new Promise<void>((resolve) => this.#empty = resolve);
