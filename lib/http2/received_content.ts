@@ -160,6 +160,13 @@ export class ReceivedContent implements Body {
     this.#wake();
   }
 
+  /** Breaks it off at once: what has come and was not read is not wanted. */
+  abort(error: ProxyError): void {
+    this.fail(error);
+    this.#lent = 0;
+    this.#giveAll(false);
+  }
+
   cancel(): void {
     if (this.#cancelled) return;
     this.#cancelled = true;

@@ -285,7 +285,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     this.#deadline.clear();
     this.#listener[Symbol.dispose]();
     // Whoever reads it learns of it, and lets go of the response then.
-    stream.content?.fail(error);
+    stream.content?.abort(error);
   }
 
   /** Nobody reads the response any more. @internal */
