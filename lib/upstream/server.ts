@@ -327,6 +327,8 @@ export class Server implements Standing {
   /** @internal By `Pool.removeServer`; final. */
   leave(): void {
     this.#leaving = true;
+    // Workers see it at once, and are told that it is no member any more a moment later.
+    if (this.#cells !== null && this.#state.shared?.process === 0) this.#cells.draining = true;
     this.#changed();
   }
 
