@@ -23,14 +23,18 @@ interface OtlpSpan {
 
 /** A collector of OTLP by HTTP with JSON that keeps what it gets. */
 class Collector implements AsyncDisposable {
+  /** Those of the proxy, and those of the runtime. */
   readonly spans: OtlpSpan[] = [];
+  readonly others: OtlpSpan[] = [];
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
 
   constructor() {
     this.#server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
       const { resourceSpans = [] } = await request.json();
       for (const { scopeSpans } of resourceSpans) {
-        for (const { scope, spans } of scopeSpans) if (scope?.name === "lbproxy") this.spans.push(...spans);
+        for (const { scope, spans } of scopeSpans) {
+          (scope?.name === "lbproxy" ? this.spans : this.others).push(...spans);
+        }
       }
       return Response.json({});
     });
@@ -142,4 +146,31 @@ Deno.test("where nothing is traced a collector gets no span of the proxy", async
     async (port) => void await askAt(port, "GET /", [`traceparent: 00-${TRACE}-${SPAN}-01`]),
   );
   assertEquals(spans, []);
+});
+
+Deno.test("below the span that the runtime makes of a request where its own server takes it", async () => {
+  await using upstream = startUpstream();
+  await using collector = new Collector();
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": `
+      export const listen = { hostname: "127.0.0.1", port: 0, engine: "deno" };
+      export const upstreams = ["${upstream.address}"];
+      export const tracing = { sample: 0 };
+    `,
+  });
+  await using program = folder.start([], ["-A"], {
+    OTEL_DENO: "true",
+    OTEL_DENO_CONSOLE: "ignore",
+    OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
+  });
+  const port = Number((await program.address()).split(":").at(-1));
+  await askAt(port, "GET /", [`traceparent: 00-${TRACE}-${SPAN}-01`]);
+  program.kill("SIGTERM");
+  await program.ended;
+  const [server] = collector.spans.filter(({ kind }) => kind === 2);
+  assertEquals(server!.traceId, TRACE);
+  const [outer, ...others] = collector.others.filter(({ spanId }) => spanId === server!.parentSpanId);
+  assertEquals(others, []);
+  assertEquals([outer!.traceId, outer!.parentSpanId], [TRACE, SPAN]);
 });

@@ -290,3 +290,17 @@ Deno.test(`goaccess reads the combined format${GOACCESS.missing}`, GOACCESS, asy
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("what a failure is reported with has no secrets either, unless redact is false", async () => {
+  for (
+    const [redact, shown] of [[undefined, "/a?token=[redacted]&b=c"], [false, "/a?token=x&b=c"]] as const
+  ) {
+    await logged({ ...(redact === undefined ? {} : { redact }) }, {
+      upstreams: [`127.0.0.1:${deadPort()}`],
+    }, async (proxy) => {
+      await proxy.ask("GET /a?token=x&b=c");
+      await proxy.seen.untilEntries(1);
+      assertEquals(proxy.seen.eventsOf("request_failure").map(({ target }) => target), [shown]);
+    });
+  }
+});
