@@ -41,7 +41,7 @@ function textHead({ method, target, status, durationMs }: AccessEntry, time: str
 /**
  * One JSON object with always the same members in the same order: `time`, `level`, `kind` (`"access"`), and what
  * {@linkcode AccessField} names. What there is nothing to tell of is `null`; `wouldLimit` is an array of names, `tries` one of
- * `{ pool, server, failure }`, `limits` an object with the decision of each policy.
+ * `{ pool, server, failure }` where there is more to tell than the server that has responded at the first try, `limits` an object with the decision of each policy.
  *
  * Keeps the text of what hardly differs from one request to the next: putting it together costs as much as all the rest.
  */
@@ -62,14 +62,13 @@ export function wholeJsonFormat(): AccessLineFormat {
       way.of(entry) + milliseconds(entry.durationMs) +
       ',"queueMs":' + milliseconds(entry.queueMs) + ',"connectMs":' + millisecondsOrNull(entry.connectMs) +
       ',"firstByteMs":' + millisecondsOrNull(entry.firstByteMs) + ',"bytes":' + entry.bytesSent +
-      ',"bytesReceived":' + entry.bytesReceived + (plain ? way.tries : jsonTries(entry)) + jsonEnd(entry);
+      ',"bytesReceived":' + entry.bytesReceived + (plain ? ',"attempts":1,"tries":[]' : jsonTries(entry)) +
+      jsonEnd(entry);
   };
 }
 
-/** Which way requests go, and that they get there at the first try. */
+/** Which way requests go. */
 class KeptWay {
-  /** Of a request that got there at the first try. */
-  tries = "";
   #route: string | null = "";
   #server: string | null = null;
   #pool: string | null = null;
@@ -83,8 +82,6 @@ class KeptWay {
       this.#pool = pool;
       this.#text = ',"route":' + quotedOrNull(route) + ',"server":' + quotedOrNull(server) + ',"pool":' +
         quotedOrNull(pool) + ',"durationMs":';
-      this.tries = ',"attempts":1,"tries":[{"pool":' + quotedOrNull(pool ?? "") + ',"server":' +
-        quotedOrNull(server ?? "") + ',"failure":null}]';
     }
     return this.#text;
   }

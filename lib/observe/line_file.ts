@@ -29,6 +29,8 @@ export class LineFile implements Disposable {
   readonly #options: LineFileOptions;
   readonly #flushAtChars: number;
   #handler: FileHandler;
+  /** How large the file is; counted in characters, of which those beyond ASCII, rare in a log, take more bytes. */
+  #size = 0;
   #text = "";
   #timer: Disposable | null = null;
   #broken = false;
@@ -72,7 +74,7 @@ export class LineFile implements Disposable {
     this.#waiting = 0;
     try {
       if (this.#broken) this.#handler = this.#open();
-      this.#handler.log(text);
+      this.#write(text);
       if (this.#broken) this.#options.onProblem(null);
       this.#broken = false;
     } catch (error) {
@@ -81,6 +83,18 @@ export class LineFile implements Disposable {
       if (!this.#broken) this.#options.onProblem(messageOf(error));
       this.#broken = true;
     }
+  }
+
+  #write(text: string): void {
+    const { maxBytes } = this.#options.file;
+    const handler = this.#handler;
+    if (this.#size > 0 && this.#size + text.length + 1 > maxBytes) {
+      (handler as RotatingFileHandler).rotateLogFiles();
+      this.#size = 0;
+    }
+    // Its own `log` would encode all of the text only to learn its length, and once more to write it.
+    FileHandler.prototype.log.call(handler, text);
+    this.#size += text.length + 1;
   }
 
   /** Opens the file anew: a program that rotates logs has moved the former one away. */
@@ -104,6 +118,7 @@ export class LineFile implements Disposable {
       ? new FileHandler("INFO", options)
       : new RotatingFileHandler("INFO", { ...options, maxBytes, maxBackupCount: keep });
     handler.setup();
+    if (maxBytes !== Infinity) this.#size = Deno.statSync(filename).size;
     return handler;
   }
 

@@ -213,7 +213,11 @@ Deno.test("wholeJsonFormat() tells requests apart that go different ways", () =>
       route,
       peerIp,
       attempts,
-      tries.map(({ pool, address, failure }) => ({ pool, server: address, failure })),
+      tries.filter(({ failure }) => failure !== null).map(({ pool, address, failure }) => ({
+        pool,
+        server: address,
+        failure,
+      })),
       error,
       end,
     ]),
