@@ -54,6 +54,7 @@ export const HTTP1_CANNOT = {
 export const HTTP2_CANNOT = {
   "absolute form": "scheme, host and path of a target come apart",
   "connection: close": "a response does not end the connection, which others are on",
+  "length of no content": "a head that is the end needs none",
 } as const;
 
 /** Whether the engine under test can do it. */
