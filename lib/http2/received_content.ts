@@ -163,6 +163,8 @@ export class ReceivedContent implements Body {
   /** Breaks it off at once: what has come and was not read is not wanted. */
   abort(error: ProxyError): void {
     this.fail(error);
+    // What is lost must not look like an end.
+    if (this.#chunks.some(({ start, end }) => end > start)) this.failure ??= error;
     this.#lent = 0;
     this.#giveAll(false);
   }

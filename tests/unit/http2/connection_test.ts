@@ -299,3 +299,20 @@ Deno.test("a client may call off as many requests as it lets end, and no more wi
     assertEquals(server.owner.failure?.code, lets ? undefined : CODE.ENHANCE_YOUR_CALM);
   }
 });
+
+Deno.test("content that was called off before it was read never looks whole, even if all of it had come", async () => {
+  for (const length of [2, 0]) {
+    const { client, server } = pair();
+    const { stream } = ask(client, "/");
+    exchange(client, server);
+    const response = server.owner.streams.at(-1)!;
+    response.respond(200, NO_FIELDS, null, false);
+    response.write(new Uint8Array(length), 0, length, true);
+    exchange(client, server);
+    const content = stream.content!;
+    assertEquals(content.ended, true);
+    content.abort(new ClientGoneError());
+    if (length > 0) await assertRejects(() => content.read(), ClientGoneError);
+    else assertEquals(await content.read(), null);
+  }
+});
