@@ -17,15 +17,18 @@ export const TEST_WORKERS: number = Number(Deno.env.get("LBPROXY_TEST_WORKERS") 
  * Whether workers can have this configuration: functions cannot be sent to other processes, and a socket of the file system
  * has one process that listens.
  */
-export function canHaveWorkers(config: unknown): boolean {
+export function canHaveWorkers(config: unknown, known: Set<unknown> = new Set()): boolean {
   if (typeof config === "function" || typeof config === "bigint" || typeof config === "symbol") return false;
   if (typeof config === "string") return !config.startsWith("unix:");
   if (typeof config !== "object" || config === null) return true;
-  if (Array.isArray(config)) return config.every(canHaveWorkers);
+  // What is the same object would be two.
+  if (known.has(config)) return false;
+  known.add(config);
+  if (Array.isArray(config)) return config.every((each) => canHaveWorkers(each, known));
   if (Object.getPrototypeOf(config) !== Object.prototype || "unix" in config || "admin" in config) {
     return false;
   }
-  return Object.values(config).every(canHaveWorkers);
+  return Object.values(config).every((each) => canHaveWorkers(each, known));
 }
 
 /** Starts a proxy with workers; this process looks after them. */

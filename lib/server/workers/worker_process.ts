@@ -174,6 +174,11 @@ function joined(one: Uint8Array, other: Uint8Array): Uint8Array {
 /** The error as the worker had it, so that the program ends with the same words and code. */
 function failureOf({ name, message }: Extract<FromWorker, { kind: "failed" }>): Error {
   if (name === "ListenError") return new ListenError(message);
-  if (name === "ConfigError") return new ConfigError("configuration of a worker", [{ path: "", message }]);
+  if (name === "ConfigError") {
+    const error = new ConfigError("configuration", []);
+    // It has been put together already.
+    error.message = message;
+    return error;
+  }
   return new Error(message);
 }
