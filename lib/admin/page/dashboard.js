@@ -77,6 +77,7 @@
   }
 
   function percent(share) {
+    if (share > 0 && share < 0.001) return "<0.1 %";
     return `${share < 0.1 && share > 0 ? (share * 100).toFixed(1) : Math.round(share * 100)} %`;
   }
 
@@ -202,7 +203,7 @@
         {
           width: this.width,
           height: this.height,
-          padding: [8, 4, 0, 0],
+          padding: [8, 16, 0, 0],
           legend: { show: false },
           cursor: { sync: { key: "all" }, points: { size: 6 }, drag: { x: false, y: false }, y: false },
           scales: {
@@ -397,7 +398,7 @@
     numbers.flight(
       count(requests.inFlight),
       "",
-      `${count(waiting)} waiting, ${up} of ${servers.length} servers up`,
+      `${up} of ${servers.length} servers up, ${count(waiting)} waiting`,
     );
     const [worker] = workers;
     const cpu = workers.reduce((sum, each) => sum + each.cpu, 0);
