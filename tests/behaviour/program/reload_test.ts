@@ -76,6 +76,36 @@ Deno.test("lbproxy --watch reads its configuration again when a file of it chang
   assertEquals((await program.ended).code, 0);
 });
 
+Deno.test({
+  name: "lbproxy --watch follows links, as a configuration is mounted into containers",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using a = startUpstream("a");
+    await using b = startUpstream("b");
+    const files = (address: string) => `${CONFIG} // ${address}`;
+    await using folder = await ProgramFolder.with({});
+    const { path } = folder;
+    for (const [version, address] of [["1", a.address], ["2", b.address]] as const) {
+      await Deno.mkdir(`${path}/${version}`);
+      await Deno.writeTextFile(`${path}/${version}/proxy.config.ts`, files(address));
+      await Deno.writeTextFile(`${path}/${version}/servers.ts`, serversFor(address));
+    }
+    await Deno.symlink("1", `${path}/data`);
+    for (const name of ["proxy.config.ts", "servers.ts"]) {
+      await Deno.symlink(`data/${name}`, `${path}/${name}`);
+    }
+    await using program = folder.start(["--watch"]);
+    const port = Number((await program.address()).split(":")[1]);
+    assertEquals((await askAt(port)).text, "a");
+    await Deno.symlink("2", `${path}/new`);
+    await Deno.rename(`${path}/new`, `${path}/data`);
+    await program.stderrMatch(/info Configuration 2 runs/);
+    assertEquals((await askAt(port)).text, "b");
+    program.kill("SIGTERM");
+    assertEquals((await program.ended).code, 0);
+  },
+});
+
 Deno.test("lbproxy exits 1 when requests were cut off at the end of the grace period", async () => {
   const arrived = Promise.withResolvers<void>();
   await using upstream = startUpstream({

@@ -83,3 +83,40 @@ for (const algorithm of WINDOWED) {
     },
   );
 }
+
+redisTest(
+  "ProxyServer.reload() goes on with what Redis has counted, and with permits that requests hold",
+  async (redis) => {
+    const held = Promise.withResolvers<Response>();
+    const arrived = Promise.withResolvers<void>();
+    await using upstream = startUpstream({
+      handler: ({ url }) => {
+        if (!url.endsWith("/held")) return new Response("quick");
+        arrived.resolve();
+        return held.promise;
+      },
+    });
+    const store = { type: "redis", url: redis.url, timeout: "5s", onStoreError: "closed" } as const;
+    const config = (gracePeriod: string) => ({
+      listen: "127.0.0.1:0",
+      upstreams: [upstream.address],
+      gracePeriod,
+      limiter: [
+        { name: "count", key: "header:user", limit: 2, window: "1h", store },
+        { name: "at-once", key: "header:held", limit: 1, algorithm: "concurrency", window: "1h", store },
+      ] as const,
+    });
+    await using proxy = await startProxy(config("10s"));
+    const ask = async (line: string) => (await proxy.ask("GET /", [line])).status;
+    assertEquals(await ask("user: x"), 200);
+    const running = proxy.ask("GET /held", ["held: y"]);
+    await arrived.promise;
+    assertEquals((await proxy.server.reload(config("11s"))).problems, []);
+    assertEquals([await ask("user: x"), await ask("user: x"), await ask("held: y")], [200, 429, 429]);
+    held.resolve(new Response("late"));
+    assertEquals((await running).text, "late");
+    let status = 0;
+    for (let tries = 0; status !== 200 && tries < 1000; tries++) status = await ask("held: y");
+    assertEquals(status, 200);
+  },
+);
