@@ -3,11 +3,14 @@
 import * as v from "valibot";
 import { nearestName } from "../nearest_name.ts";
 import { mustBe } from "./messages.ts";
-import { isRecord } from "./options_object.ts";
+import { isRecord, pathItem } from "./options_object.ts";
 import { bareServersSchema, poolEntries, poolSchema } from "./pool_schema.ts";
 
 const POOL_KEYS = Object.keys(poolEntries);
 const POOL_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
+
+/** Names that the schema of records passes by, so that nothing looks at what stands there. */
+const PASSED_BY: ReadonlySet<string> = new Set(["__proto__", "prototype", "constructor"]);
 
 /** The pool of requests that nothing sends elsewhere. */
 export const DEFAULT_POOL = "default";
@@ -26,6 +29,13 @@ export function isSinglePool(value: Readonly<Record<string, unknown>>): boolean 
 }
 
 const namedPoolsSchema = v.pipe(
+  v.unknown(),
+  v.rawCheck(({ dataset: { value }, addIssue }) => {
+    if (!isRecord(value)) return;
+    for (const name of Object.keys(value).filter((each) => PASSED_BY.has(each))) {
+      addIssue({ message: "is not a name for a pool", path: [pathItem(value, name)] });
+    }
+  }),
   v.record(
     v.pipe(
       v.string(),

@@ -282,6 +282,7 @@ export class DenoStream implements ClientStream {
     const pulled = new PulledStream(body, {
       wheel,
       idleMs,
+      beforeCut: () => this.body?.discard() ?? null,
       ended: (bytes, failure) => this.#end(bytes, failure),
     });
     pulled.gather(body.length).then((gathered) => {

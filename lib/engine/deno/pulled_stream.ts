@@ -14,6 +14,8 @@ export interface PulledStreamOptions {
   readonly wheel: DeadlineWheel;
   /** How long the client may take for a piece. */
   readonly idleMs: number;
+  /** What a stream that breaks off waits for before the runtime learns of it. @default {nothing} */
+  readonly beforeCut?: () => Promise<void> | null;
   /** Told of the end of a stream, and why it broke off; never of content that was gathered. */
   readonly ended: (bytes: number, failure: ProxyError | null) => void;
 }
@@ -120,7 +122,11 @@ export class PulledStream implements UnderlyingDefaultSource<Bytes> {
     this.#stalled.clear();
     if (failure === null) this.#controller?.close();
     else {
-      this.#controller?.error(failure);
+      const controller = this.#controller;
+      const cut = (): void => controller?.error(failure);
+      const before = controller === null ? null : this.#options.beforeCut?.() ?? null;
+      if (before === null) cut();
+      else void before.then(cut);
       this.#body.cancel(failure);
     }
     this.#options.ended(this.#bytes, failure);

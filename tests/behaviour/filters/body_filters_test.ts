@@ -1,4 +1,4 @@
-import { assertEquals, assertLess } from "@std/assert";
+import { assertEquals, assertLess, assertRejects } from "@std/assert";
 import { deadPort } from "../../support/dead_port.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
@@ -365,3 +365,36 @@ eachTransport("body filters of 64 MiB each way take no memory to speak of", asyn
   // Client, proxy and server are one process here: garbage of all three, but never the whole content.
   assertLess(peak - before, 128 * 1024 * 1024);
 });
+
+for (const chunked of [false, true]) {
+  eachTransport(
+    `responseBodyFilter: what breaks off while its client still sends ${
+      chunked ? "chunks" : "content"
+    } is cut off`,
+    async (start) => {
+      await using upstream = rawUpstream(async (connection) => {
+        await connection.readHead();
+        await connection.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
+      });
+      await using proxy = await start({
+        upstreams: { servers: [upstream.address], retries: false },
+        responseBodyFilter: (body) => body.pipeThrough(new TransformStream()),
+      });
+      using client = await proxy.connect();
+      const length = 200_000;
+      await client.write(
+        `POST / HTTP/1.1\r\nHost: h\r\n${
+          chunked ? "Transfer-Encoding: chunked" : `Content-Length: ${length}`
+        }\r\n\r\n`,
+      );
+      const response = client.readResponse("POST");
+      response.catch(() => {});
+      await proxy.seen.untilEntries(1);
+      const content = "x".repeat(length);
+      // The proxy may have cut the connection by now.
+      await client.write(chunked ? `${length.toString(16)}\r\n${content}\r\n0\r\n\r\n` : content)
+        .catch(() => {});
+      await assertRejects(() => response);
+    },
+  );
+}

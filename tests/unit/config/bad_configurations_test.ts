@@ -31,6 +31,11 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     { upstreams: { a: upstreams, default: upstreams }, routes: [{ upstream: "x".repeat(1000) }] },
     `routes[0].upstream must be a pool, one of "a", "default", received "${"x".repeat(60)}..."`,
   ],
+  [
+    "pool with a name of every object",
+    { upstreams: { default: upstreams, constructor: null } },
+    "upstreams.constructor is not a name for a pool",
+  ],
   // The whole
   ["no object", 5, 'the configuration must be an object with "upstreams", received 5'],
   ["null", null, 'the configuration must be an object with "upstreams", received null'],
