@@ -56,6 +56,7 @@ export async function serveByWorkers(config: ProxyConfig, observer: Observer): P
   const workers = {
     command: workerCommand(MAIN.href),
     options,
+    // deno-lint-ignore no-console
     strayLine: (line: string) => console.error(line),
   };
   try {
