@@ -1,6 +1,7 @@
 /** What the client of HTTP/2 does where connections are shared; servers are frames that a test writes. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
 import { Cancellation } from "../../../../lib/core/cancellation.ts";
 import { type Clock, systemClock } from "../../../../lib/core/clock.ts";
 import { DeadlineWheel } from "../../../../lib/core/deadline_wheel.ts";
@@ -819,4 +820,42 @@ Deno.test("h2: connections without a request are closed after their time, with a
     open: 0,
     idle: 0,
   }]);
+});
+
+Deno.test("h2: whatever frames a server sends, a request ends, and others are served once the connection has", async () => {
+  const frames = fc.array(
+    fc.tuple(
+      fc.integer({ min: 0, max: 10 }),
+      fc.constantFrom(0, 1, 4, 5, 8, 0x20, 0x2d),
+      fc.constantFrom(0, 1, 1, 1, 2, 3),
+      fc.uint8Array({ maxLength: 40 }),
+    ),
+    { maxLength: 12 },
+  );
+  await fc.assert(
+    fc.asyncProperty(frames, async (sent) => {
+      using bench = benchOf();
+      let asked = 0;
+      await using upstream = rawHttp2Upstream(async (http2) => {
+        for (;;) {
+          const next = await http2.read();
+          if (next.type !== FRAME.HEADERS) continue;
+          if (asked++ > 0) await http2.respond(next.id, "next");
+          else {for (const [type, flags, id, payload] of sent) {
+              await http2.write(type, flags, id === 1 ? next.id : id, payload);
+            }}
+        }
+      });
+      const peer = peerOf(upstream.address);
+      const send = (timeouts: { responseMs?: number; idleMs?: number } = {}) =>
+        bench.send(peer, timeouts).then(bodyText).catch((error) => {
+          assert(error instanceof UpstreamError, `${error}`);
+          return null;
+        });
+      // A response that such frames make is as good as any; what never ends is late. A connection can break once.
+      await send({ responseMs: 50, idleMs: 50 });
+      assertEquals(await send() ?? await send(), "next");
+    }),
+    { numRuns: 40 },
+  );
 });
