@@ -6,6 +6,7 @@ import type { CountMinSketch } from "./count_min_sketch.ts";
 import { Cursor, type State } from "./cursor.ts";
 import type { EntryTable } from "./entry_table.ts";
 import { chargeOverflow, refundOverflow } from "./overflow.ts";
+import type { PlaceLedger } from "./place_ledger.ts";
 import { PINNED } from "./table_layout.ts";
 
 /** Where places are counted. */
@@ -42,8 +43,33 @@ export class WorkerPlaces {
   /** Those of the table that has taken over the counts. */
   #heir: WorkerPlaces | null = null;
 
+  /** Where it is written down for other processes; `null` when there are none. */
+  #ledger: PlaceLedger | null = null;
+
   constructor(table: PlaceTable) {
     this.#table = table;
+  }
+
+  /** Writes down from now on what is held. */
+  keep(ledger: PlaceLedger): void {
+    this.#ledger = ledger;
+    ledger.count = this.#held.length;
+    for (const held of this.#held) this.#note(held);
+  }
+
+  #note(held: HeldPlaces): void {
+    if (this.#ledger === null) return;
+    const { counted: { low, high, cost, windowUs }, expiresAt, sketch, index } = held;
+    // What the table had no room for is free after a window or two.
+    this.#ledger.set(index, { low, high, cost: sketch === null ? cost : 0, windowUs, expiresAt });
+    this.#ledger.count = this.#held.length;
+  }
+
+  /** Gives back what a process held that has ended. */
+  giveBackAll(ledger: PlaceLedger): void {
+    for (const { low, high, cost, windowUs, expiresAt } of ledger.take()) {
+      if (cost > 0) this.#release(low, high, cost, windowUs, expiresAt);
+    }
   }
 
   /** Takes into account what was counted for a request. */
@@ -51,6 +77,7 @@ export class WorkerPlaces {
     const { expiresAt, countedAt, sketch } = counted;
     const held: HeldPlaces = { counted, expiresAt, takenAt: countedAt, sketch, index: this.#held.length };
     this.#held.push(held);
+    this.#note(held);
     this.#dueAt = Math.min(this.#dueAt, periodEnd(held));
     return held;
   }
@@ -62,18 +89,23 @@ export class WorkerPlaces {
     if (last !== held) {
       this.#held[held.index] = last;
       last.index = held.index;
+      this.#note(last);
     }
+    if (this.#ledger !== null) this.#ledger.count = this.#held.length;
     const { counted, sketch } = held;
     if (sketch !== null) {
       this.#refund(held, sketch);
       return;
     }
-    const { cost, windowUs } = counted;
-    const cursor = cursorOf(counted);
+    this.#release(counted.low, counted.high, counted.cost, counted.windowUs, held.expiresAt);
+  }
+
+  #release(low: number, high: number, cost: number, windowUs: number, expiresAt: number): void {
+    const cursor = cursorOf({ low, high });
     const next: State = { a: 0, b: 0, c: 0 };
     while (this.#table.entries.find(cursor)) {
       const now = this.#table.now();
-      releasePlaces(cursor, now, cost, windowUs, held.expiresAt, next);
+      releasePlaces(cursor, now, cost, windowUs, expiresAt, next);
       cursor.use = PINNED;
       if (this.#table.entries.write(cursor, next, now)) return;
     }
@@ -87,6 +119,8 @@ export class WorkerPlaces {
     }
     this.#dueAt = Infinity;
     this.#heir = heir;
+    if (this.#ledger !== null) heir.keep(this.#ledger);
+    this.#ledger = null;
   }
 
   /** Takes again what is held since before the period that runs; to be called before anything is decided about places. */
@@ -124,6 +158,7 @@ export class WorkerPlaces {
       if (!entries.write(cursor, next, now)) continue;
       held.expiresAt = next.a;
       held.takenAt = now;
+      this.#note(held);
       return;
     }
   }
@@ -132,6 +167,7 @@ export class WorkerPlaces {
     const { counted } = held;
     held.sketch = sketch;
     held.takenAt = this.#table.now();
+    this.#note(held);
     chargeOverflow(sketch, counted, "concurrency", held.takenAt, counted.cost, ruleOf(counted), true);
   }
 
@@ -145,7 +181,7 @@ function periodEnd({ counted: { windowUs }, expiresAt, takenAt, sketch }: HeldPl
   return sketch === null ? expiresAt - windowUs : (Math.floor(takenAt / windowUs) + 1) * windowUs;
 }
 
-function cursorOf({ low, high }: CountedKey): Cursor {
+function cursorOf({ low, high }: Pick<CountedKey, "low" | "high">): Cursor {
   const cursor = new Cursor();
   cursor.low = low;
   cursor.high = high;

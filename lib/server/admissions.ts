@@ -11,6 +11,7 @@ import { RateLimiter } from "../limiter/limiter.ts";
 import type { RateLimiterOptions } from "../limiter/limiter_options.ts";
 import type { Admitted, LimiterStore } from "../limiter/limiter_store.ts";
 import { MemoryStore } from "../limiter/memory_store.ts";
+import type { PlaceLedger } from "../limiter/place_ledger.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { type MemoryUse, SharedTable } from "../limiter/shared_table.ts";
 import { MAX_KEYS } from "../limiter/table_layout.ts";
@@ -73,6 +74,8 @@ export class Admissions implements Disposable {
     if (shared !== null && shared.role === "worker") {
       const memory = shared.table()!;
       this.#table = like !== null && like.buffer === memory ? like : SharedTable.attach(memory, { clock });
+      // One that takes the place of another gets the ledger with what that holds.
+      if (like === null) this.#table.places.keep(shared.ledger);
       return;
     }
     const all = before === null ? this.#counted : this.#counted.union(before.#counted);
@@ -99,6 +102,11 @@ export class Admissions implements Disposable {
     }
     if (this.#table === null || before.#table === null || this.#table === before.#table) return;
     this.#table.takeOver(before.#table, this.#copies);
+  }
+
+  /** Gives back what a worker held that has ended. */
+  giveBackPlaces(ledger: PlaceLedger): void {
+    this.#table?.places.giveBackAll(ledger);
   }
 
   /** The memory of the table; `null` when nothing is limited. */

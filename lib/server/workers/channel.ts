@@ -24,6 +24,7 @@ export interface StartMessage {
   readonly overloadSlot: number;
   readonly servers: InheritedMemory;
   readonly metrics: InheritedMemory;
+  readonly ledgers: InheritedMemory;
   /** The counts of the limiter; `null` when nothing is limited. */
   readonly table: InheritedMemory | null;
   readonly pools: Readonly<Record<string, PlacedPool>>;

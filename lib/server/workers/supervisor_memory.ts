@@ -1,7 +1,13 @@
 /** The memory that a supervisor shares with its workers. */
 
 import { createSharedMemory, type SharedMemory } from "../../core/shared_memory.ts";
-import { SHARED_SERVERS_BYTES, type SharedCells, SharedServers } from "../../upstream/shared_servers.ts";
+import { LEDGER_BYTES, PlaceLedger } from "../../limiter/place_ledger.ts";
+import {
+  MAX_PROCESSES,
+  SHARED_SERVERS_BYTES,
+  type SharedCells,
+  SharedServers,
+} from "../../upstream/shared_servers.ts";
 import type { SupervisorParts } from "../serve_options.ts";
 import type { InheritedMemory } from "./channel.ts";
 import { SHARED_METRICS_BYTES, WorkerMetrics } from "./shared_metrics.ts";
@@ -14,6 +20,7 @@ export class SupervisorMemory implements SupervisorParts {
   readonly overload: SharedCells;
   readonly #servers: SharedMemory;
   readonly #metrics: SharedMemory;
+  readonly #ledgers: SharedMemory;
   readonly metrics: WorkerMetrics;
   readonly #tables: SharedMemory[] = [];
 
@@ -23,6 +30,7 @@ export class SupervisorMemory implements SupervisorParts {
     this.servers = new SharedServers(this.#servers.buffer, 0);
     this.overload = this.servers.cells(this.servers.allocate());
     this.#metrics = createSharedMemory(SHARED_METRICS_BYTES);
+    this.#ledgers = createSharedMemory(LEDGER_BYTES * MAX_PROCESSES);
     this.metrics = new WorkerMetrics(this.#metrics.buffer);
   }
 
@@ -40,6 +48,16 @@ export class SupervisorMemory implements SupervisorParts {
   /** How they get memory for metrics. */
   get inheritedMetrics(): InheritedMemory {
     return inherited(this.#metrics);
+  }
+
+  /** How they get their ledgers. */
+  get inheritedLedgers(): InheritedMemory {
+    return inherited(this.#ledgers);
+  }
+
+  /** The ledger of a process. */
+  ledgerOf(process: number): PlaceLedger {
+    return new PlaceLedger(this.#ledgers.buffer, process);
   }
 
   /** How workers get a table. */

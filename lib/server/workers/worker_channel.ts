@@ -3,6 +3,7 @@
 import type { Clock } from "../../core/clock.ts";
 import type { Observer } from "../../observe/observer.ts";
 import { inheritSharedMemory, openSharedMemory } from "../../core/shared_memory.ts";
+import { PlaceLedger } from "../../limiter/place_ledger.ts";
 import type { MetricRegistry } from "../../observe/metrics/registry.ts";
 import { type SharedCells, SharedServers } from "../../upstream/shared_servers.ts";
 import type { PlacedPool, WorkerParts } from "../serve_options.ts";
@@ -97,6 +98,7 @@ export class InheritedParts implements WorkerParts, Disposable {
   readonly servers: SharedServers;
   readonly instanceId: string;
   readonly overload: SharedCells;
+  readonly ledger: PlaceLedger;
   #places: Pick<StartMessage, "pools" | "table">;
   #table: { readonly descriptor: number; readonly memory: ArrayBuffer } | null = null;
   readonly #parent: number;
@@ -111,7 +113,8 @@ export class InheritedParts implements WorkerParts, Disposable {
     const { process, instanceId, overloadSlot, servers: { descriptor, byteLength } } = start;
     this.#places = start;
     this.#channel = channel;
-    const { metrics } = start;
+    const { metrics, ledgers } = start;
+    this.ledger = new PlaceLedger(inheritSharedMemory(ledgers.descriptor, ledgers.byteLength), process);
     this.#chunks = new MetricChunks(inheritSharedMemory(metrics.descriptor, metrics.byteLength), process);
     this.#parent = Deno.ppid;
     this.instanceId = instanceId;

@@ -177,6 +177,7 @@ export class Workers {
       overloadSlot: this.#memory.overload.slot,
       ...this.#placesOf(this.#plane!),
       metrics: this.#memory.inheritedMetrics,
+      ledgers: this.#memory.inheritedLedgers,
       ports,
       accessLines: this.#setup.accessLines !== undefined,
       accessEntries: observer.wantsAccess,
@@ -186,6 +187,7 @@ export class Workers {
 
   #release(process: number): void {
     this.#memory.servers.release(process);
+    this.#plane?.giveBackPlaces(this.#memory.ledgerOf(process));
     this.#memory.metrics.retire(process, this.#plane?.counted?.registry ?? null);
     this.#numbers.push(process);
   }

@@ -157,6 +157,33 @@ Deno.test("workers keep the bound of the whole proxy together, and let in who wa
   assertEquals(texts.toSorted(), ["first", "last", "next", "next", "next", "next", "next"]);
 });
 
+Deno.test("a worker that has ended holds no permits of clients", async () => {
+  await using gate = new Gate();
+  await using workers = await Workers.start(
+    `
+    export const upstreams = ["${gate.upstream.address}"];
+    export const limiter = { key: "header:appid", algorithm: "concurrency", limit: 2, window: "1h" };`,
+    2,
+  );
+  const port = await workers.port();
+  const [dying, other] = [...await findPids(port, 2)] as [string, string];
+  const connections = await Promise.all([dying, other].map((pid) => connectTo(port, pid)));
+  using _all = { [Symbol.dispose]: () => connections.forEach((each) => each[Symbol.dispose]()) };
+  for (const connection of connections) {
+    await connection.write("GET / HTTP/1.1\r\nHost: h\r\nappid: x\r\n\r\n");
+  }
+  await gate.untilWaiting(2);
+  assertEquals((await askAt(port, "GET /", ["appid: x"])).status, 429);
+  Deno.kill(Number(dying), "SIGKILL");
+  await workers.program.stderrMatch(/Worker \d listens again/);
+  // The one that is left holds one of two.
+  const next = askAt(port, "GET /", ["appid: x"]);
+  await gate.untilWaiting(3);
+  assertEquals((await askAt(port, "GET /", ["appid: x"])).status, 429);
+  for (let i = 0; i < 3; i++) gate.answer("there");
+  assertEquals([(await next).text, (await readAnswer(connections[1]!)).text], ["there", "there"]);
+});
+
 Deno.test("workers count together, and what one has counted that is replaced stays", async () => {
   await using upstream = startUpstream("a");
   await using workers = await Workers.start(
