@@ -708,7 +708,7 @@
           el("th", { scope: "col" }, "Hottest keys"),
           el("th", { scope: "col", class: "num" }, "Used"),
           el("th", { scope: "col" }, el("span", { class: "hidden" }, "Share")),
-          el("th", { scope: "col", class: "num hide-small" }, "Whole again in"),
+          el("th", { scope: "col", class: "num hide-small" }, "Resets in"),
           el("th", { scope: "col" }, el("span", { class: "hidden" }, "Actions")),
         ),
       ),
