@@ -1,0 +1,31 @@
+import { assertEquals } from "@std/assert";
+import { RateLimiter } from "../../../lib/limiter/limiter.ts";
+import { LEDGER_BYTES, PlaceLedger } from "../../../lib/limiter/place_ledger.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
+
+Deno.test("PlaceLedger says what is held, so that another process can give it back", () => {
+  const clock = new FakeClock();
+  const policy = { key: "header:k", algorithm: "concurrency", limit: 3, window: "1m" } as const;
+  using limiter = new RateLimiter(policy, { clock, random: () => 0.5 });
+  const ledger = new PlaceLedger(new ArrayBuffer(LEDGER_BYTES * 2), 1);
+  limiter.table.places.keep(ledger);
+  const source = {
+    request: new Request("http://h/", { headers: { k: "x" } }),
+    clientIp: "",
+    target: "/",
+    host: "h",
+  };
+  const check = () => limiter.check(source);
+  const decisions = [check(), check(), check()];
+  assertEquals(check().kind, "limited");
+  const [first] = decisions;
+  if (first?.kind === "allowed") first.lease?.release();
+  // Two are held still, which are written down whatever was given back before them.
+  limiter.table.places.giveBackAll(ledger);
+  assertEquals([check(), check(), check(), check()].map(({ kind }) => kind), [
+    "allowed",
+    "allowed",
+    "allowed",
+    "limited",
+  ]);
+});
