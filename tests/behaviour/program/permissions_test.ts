@@ -145,19 +145,20 @@ for (const engine of ["http1", "deno"]) {
   });
 }
 
-Deno.test("Program with servers by TLS needs nothing more by HTTP/1.1, and by HTTP/2 a tunnel and the name", async () => {
+Deno.test("Program with servers by TLS needs nothing more, except by fetch and HTTP/2 a tunnel and the name", async () => {
   await using upstream = await tlsUpstream();
   const { cert } = await testCa();
   const port = deadPort();
-  const configFor = (protocol: string): string =>
+  const configFor = (protocol: string, transport = "auto"): string =>
     `export const listen = "127.0.0.1:${port}"; export const upstreams = { servers: ["${upstream.address}"],
-       protocol: "${protocol}", tls: ${
+       protocol: "${protocol}", transport: "${transport}", tls: ${
       JSON.stringify({ serverName: "one.one.one.one", caCerts: [cert] })
     } };`;
   const narrow = [`127.0.0.1:${port}`, upstream.address];
   await testFeature(() => ({ config: configFor("http1"), net: narrow }));
-  await testFeature(() => ({ config: configFor("h2"), net: ["127.0.0.1", "one.one.one.one:443"] }));
-  await using folder = await ProgramFolder.with({ "proxy.config.js": configFor("h2") });
+  await testFeature(() => ({ config: configFor("h2"), net: narrow }));
+  await testFeature(() => ({ config: configFor("h2", "fetch"), net: ["127.0.0.1", "one.one.one.one:443"] }));
+  await using folder = await ProgramFolder.with({ "proxy.config.js": configFor("h2", "fetch") });
   for (const net of [narrow, ["127.0.0.1"]]) {
     assertNotEquals(await statusWith(folder, { config: "", net }), 200);
   }
