@@ -211,35 +211,7 @@ export type { RequestLog } from "./lib/observe/request_log.ts";
 export type { LogLevel } from "./lib/observe/log_level.ts";
 export { METRICS_TYPES, type MetricsFormat, metricsFormat } from "./lib/observe/metrics/exposition.ts";
 export type { Observer } from "./lib/observe/observer.ts";
-export type {
-  AccessLogEvent,
-  AdminChangeEvent,
-  AdminListeningEvent,
-  AdminRefusalEvent,
-  CallbackErrorEvent,
-  CertificateEvent,
-  CertificateExpiryEvent,
-  ClientCertificateEvent,
-  DiscoveryEvent,
-  EjectionEvent,
-  HealthCheckErrorEvent,
-  HealthEvent,
-  LimiterOverflowEvent,
-  LimiterStoreEvent,
-  ListenerErrorEvent,
-  ListenerRecoveredEvent,
-  ListeningEvent,
-  PanicEvent,
-  ProxyEvent,
-  ReloadEvent,
-  RequestFailureEvent,
-  RequestLogEvent,
-  ShutdownEvent,
-  StoppedEvent,
-  UnreadExportEvent,
-  WorkerEndedEvent,
-  WorkerStartedEvent,
-} from "./lib/observe/events.ts";
+export type { ProxyEvent, ProxyEvents } from "./lib/observe/events.ts";
 export type { AccessAttempt, AccessDecision, AccessEntry } from "./lib/observe/access_entry.ts";
 export type {
   AccessField,

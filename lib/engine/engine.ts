@@ -1,6 +1,6 @@
 /** What every engine, which talks to clients, has in common. */
 
-import type { ClientCertificateEvent } from "../observe/events.ts";
+import type { ProxyEvent } from "../observe/events.ts";
 import type { ResolvedListen } from "../config/proxy_config.ts";
 import type { ListenerMeter } from "../observe/metrics/meters.ts";
 
@@ -20,7 +20,7 @@ export interface EngineListener {
 }
 
 /** Why a client was refused for its certificate, or for having none. */
-type ClientRefusal = Omit<ClientCertificateEvent, "kind" | "address">;
+type ClientRefusal = Omit<ProxyEvent<"client_certificate">, "kind" | "address">;
 
 /** What a listener has to tell. */
 export interface ListenerEvents {

@@ -1,19 +1,7 @@
 /** What is said of an event, and how important it is. */
 
 import { formatDuration } from "../core/duration.ts";
-import type {
-  CertificateEvent,
-  DiscoveryEvent,
-  EjectionEvent,
-  HealthEvent,
-  ListenerErrorEvent,
-  PanicEvent,
-  ProxyEvent,
-  ReloadEvent,
-  RequestFailureEvent,
-  ShutdownEvent,
-  StoppedEvent,
-} from "./events.ts";
+import type { ProxyEvent } from "./events.ts";
 import type { LogLevel } from "./log_level.ts";
 
 /** How important an event is: failures of clients interest nobody who does not look for them. */
@@ -166,26 +154,28 @@ function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-function healthMessage(event: HealthEvent): string {
+function healthMessage(event: ProxyEvent<"health">): string {
   const { pool, server, healthy, reason, healthyServers, totalServers } = event;
   const state = healthy ? "healthy" : reason === null ? "unhealthy" : `unhealthy: ${reason}`;
   return `Server ${server} of pool ${pool} is ${state} (${healthyServers} of ${totalServers} healthy)`;
 }
 
-function ejectionMessage(event: EjectionEvent): string {
+function ejectionMessage(event: ProxyEvent<"ejection">): string {
   const { pool, server, ejected, reason, availableServers, totalServers } = event;
   const change = ejected ? `is ejected: ${reason}` : "is let in again after its ejection";
   return `Server ${server} of pool ${pool} ${change} (${availableServers} of ${totalServers} available)`;
 }
 
-function panicMessage({ pool, panic, availableServers, totalServers }: PanicEvent): string {
+function panicMessage({ pool, panic, availableServers, totalServers }: ProxyEvent<"panic">): string {
   const up = `${availableServers} of ${totalServers} servers up`;
   return panic
     ? `Pool ${pool} panics with ${up}: requests go to all of them`
     : `Pool ${pool} panics no more with ${up}`;
 }
 
-function discoveryMessage({ pool, state, message, added, removed, totalServers }: DiscoveryEvent): string {
+function discoveryMessage(
+  { pool, state, message, added, removed, totalServers }: ProxyEvent<"discovery">,
+): string {
   const servers = counted(totalServers, "server");
   if (state === "failed") return `Cannot find servers for pool ${pool}: ${message}; it keeps its ${servers}`;
   if (state === "recovered") return `Servers for pool ${pool} are found again (${servers})`;
@@ -193,20 +183,20 @@ function discoveryMessage({ pool, state, message, added, removed, totalServers }
   return `Pool ${pool} has ${servers} now: ${changes}`;
 }
 
-function certificateMessage({ address, names, problem }: CertificateEvent): string {
+function certificateMessage({ address, names, problem }: ProxyEvent<"certificate">): string {
   const whose = names.length === 0 ? "" : ` of ${names.join(" ")}`;
   return problem === null
     ? `New certificate${whose} on ${address}`
     : `Cannot use the new certificate${whose} on ${address}: ${problem}; the old one stays`;
 }
 
-function failureMessage(event: RequestFailureEvent): string {
+function failureMessage(event: ProxyEvent<"request_failure">): string {
   const { method, target, status, code, message, server } = event;
   const place = server === null ? "" : ` at ${server}`;
   return `${method} ${target} failed${place} with ${status} ${code}: ${message}`;
 }
 
-function listenerErrorMessage(event: ListenerErrorEvent): string {
+function listenerErrorMessage(event: ProxyEvent<"listener_error">): string {
   const { address, message, openDescriptors, runningRequests } = event;
   const running = counted(runningRequests, "running request");
   const held = openDescriptors === null
@@ -215,7 +205,7 @@ function listenerErrorMessage(event: ListenerErrorEvent): string {
   return `Cannot accept connections on ${address}: ${message} (${held}); trying again until it can`;
 }
 
-function shutdownMessage(event: ShutdownEvent): string {
+function shutdownMessage(event: ProxyEvent<"shutdown">): string {
   const { reason, runningRequests, delayMs, gracePeriodMs } = event;
   if (delayMs > 0) {
     return `Stopping (${reason}): takes requests for ${formatDuration(delayMs)}, which may take ${
@@ -227,14 +217,16 @@ function shutdownMessage(event: ShutdownEvent): string {
   return `Stopping (${reason}): ${running} may take ${formatDuration(gracePeriodMs)} to finish`;
 }
 
-function stoppedMessage(event: StoppedEvent): string {
+function stoppedMessage(event: ProxyEvent<"stopped">): string {
   const { abandonedRequests } = event;
   return abandonedRequests === 0
     ? "Stopped: all requests finished"
     : `Stopped: ${counted(abandonedRequests, "request")} did not finish in time`;
 }
 
-function reloadMessage({ outcome, generation, trigger, problems, notReloaded }: ReloadEvent): string {
+function reloadMessage(
+  { outcome, generation, trigger, problems, notReloaded }: ProxyEvent<"reload">,
+): string {
   switch (outcome) {
     case "applied": {
       const stale = notReloaded.length === 0 ? "" : `; not loaded anew: ${notReloaded.join(", ")}`;

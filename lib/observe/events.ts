@@ -2,386 +2,288 @@
 
 import type { LogLevel } from "./log_level.ts";
 
-/** One thing that happened; `kind` tells which. */
-export type ProxyEvent =
-  | ListeningEvent
-  | UnreadExportEvent
-  | HealthEvent
-  | HealthCheckErrorEvent
-  | EjectionEvent
-  | PanicEvent
-  | DiscoveryEvent
-  | RequestFailureEvent
-  | RequestLogEvent
-  | LimiterOverflowEvent
-  | LimiterStoreEvent
-  | ListenerErrorEvent
-  | ListenerRecoveredEvent
-  | CertificateEvent
-  | AccessLogEvent
-  | ClientCertificateEvent
-  | CertificateExpiryEvent
-  | CallbackErrorEvent
-  | AdminListeningEvent
-  | AdminChangeEvent
-  | AdminRefusalEvent
-  | ReloadEvent
-  | WorkerStartedEvent
-  | WorkerEndedEvent
-  | ShutdownEvent
-  | StoppedEvent;
-
-/** The proxy accepts connections. */
-export interface ListeningEvent {
-  /** Tells this event from others. */
-  readonly kind: "listening";
-  /** Where, as `host:port`. */
-  readonly addresses: readonly string[];
+/** What each kind of event tells. */
+export interface ProxyEvents {
+  /** The proxy accepts connections. */
+  "listening": {
+    /** Where, as `host:port`. */
+    readonly addresses: readonly string[];
+  };
+  /** A worker has taken the place of another one, and listens. */
+  "worker_started": {
+    /** Which of the workers, from 1 on. */
+    readonly worker: number;
+    /** The process that it is. */
+    readonly pid: number;
+  };
+  /** A worker has ended, or was ended because it did not respond any more; another one takes its place. */
+  "worker_ended": {
+    /** Which of the workers, from 1 on. */
+    readonly worker: number;
+    /** Why, as the end of a sentence. */
+    readonly reason: string;
+    /** When another one is started. */
+    readonly restartInMs: number;
+  };
+  /** The module of the configuration exports something that is no key of a configuration. */
+  "unread_export": {
+    /** Name of the export. */
+    readonly name: string;
+  };
+  /** A server became healthy or unhealthy. */
+  "health": {
+    /** Name of the pool. */
+    readonly pool: string;
+    /** Address as configured. */
+    readonly server: string;
+    /** What it is from now on. */
+    readonly healthy: boolean;
+    /** Why the last check failed; `null` when it did not. */
+    readonly reason: string | null;
+    /** How many servers of the pool are healthy now, this one counted. */
+    readonly healthyServers: number;
+    /** How many servers the pool has. */
+    readonly totalServers: number;
+  };
+  /** Servers cannot be checked because this machine lacks something; told of once, until a check gets through again. */
+  "health_check_error": {
+    /** Name of the pool. */
+    readonly pool: string;
+    /** Address of the first server that could not be checked, as configured; it counts as before. */
+    readonly server: string;
+    /** What is lacking. */
+    readonly message: string;
+  };
+  /** A server was taken out because requests to it fail, or is let in again, with one request at a time to begin with. */
+  "ejection": {
+    /** Name of the pool. */
+    readonly pool: string;
+    /** Address as configured. */
+    readonly server: string;
+    /** What it is from now on. */
+    readonly ejected: boolean;
+    /** What failed, and for how long it is out; `null` when it is let in again. */
+    readonly reason: string | null;
+    /** How many servers of the pool can take requests now. */
+    readonly availableServers: number;
+    /** How many servers the pool has. */
+    readonly totalServers: number;
+  };
+  /** So few servers of a pool are up that all are used, or that is over. */
+  "panic": {
+    /** Name of the pool. */
+    readonly pool: string;
+    /** Whether all are used from now on. */
+    readonly panic: boolean;
+    /** How many servers of the pool are up. */
+    readonly availableServers: number;
+    /** How many servers the pool has. */
+    readonly totalServers: number;
+  };
+  /** A search for the servers of a pool changed them, failed for the first time, or works again. */
+  "discovery": {
+    /** Name of the pool. */
+    readonly pool: string;
+    /** What happened. Searches that fail one after the other are told of once; the servers stay as they are. */
+    readonly state: "changed" | "failed" | "recovered";
+    /** Why the search failed; `null` when it did not. */
+    readonly message: string | null;
+    /** Addresses of servers that are new. */
+    readonly added: readonly string[];
+    /** Addresses of servers that have gone. */
+    readonly removed: readonly string[];
+    /** How many servers the pool has now. */
+    readonly totalServers: number;
+  };
+  /** A request got an answer of the proxy's own, or none, because something failed. */
+  "request_failure": {
+    /** The id that `requestId()` has given the request, otherwise its number in its process. */
+    readonly requestId: string;
+    /** Method of the client's request. */
+    readonly method: string;
+    /** Path and query as received. */
+    readonly target: string;
+    /** Status that the client got; 499 when it had gone. */
+    readonly status: number;
+    /** Error type such as `connection_refused`. */
+    readonly code: string;
+    /** What failed, with the reason underneath; for the log only. */
+    readonly message: string;
+    /** The server that it failed at; `null` when none was involved. */
+    readonly server: string | null;
+    /** Who is to blame. Failures of clients are only worth a line when one looks for them. */
+    readonly source: "client" | "upstream" | "proxy";
+    /** Where in a filter it was thrown; `null` for everything else. */
+    readonly stack: string | null;
+  };
+  /** A filter has something to say of a request. */
+  "request_log": {
+    /** How important it is. */
+    readonly level: LogLevel;
+    /** The id that `requestId()` has given the request, otherwise its number in its process. */
+    readonly requestId: string;
+    /** What the filter said. */
+    readonly message: string;
+    /** What it said beside that. */
+    readonly fields: Readonly<Record<string, unknown>>;
+  };
+  /** A limiter's table is full: from here on new keys take the places of those that have used least of their limits. */
+  "limiter_overflow": {
+    /** Name of the policy. */
+    readonly policy: string;
+    /** Keys that the table holds. */
+    readonly capacity: number;
+  };
+  /** The store that limits are counted in can be used, or not any more. */
+  "limiter_store": {
+    /** Where it is, without user and password. */
+    readonly address: string;
+    /** What it is from now on. */
+    readonly available: boolean;
+    /** Why it is not; `null` when it is. */
+    readonly reason: string | null;
+    /** How many corrections of counts, by `charge`, were too many to be kept until it can be used again, and are lost. */
+    readonly dropped: number;
+  };
+  /** A listener cannot accept connections; it tries again until it can, and is told of once until then. */
+  "listener_error": {
+    /** Where it listens, as `host:port`. */
+    readonly address: string;
+    /** What went wrong. */
+    readonly message: string;
+    /** How many descriptors the process holds; `null` where it may not look (only on Linux, with `--allow-all`). */
+    readonly openDescriptors: number | null;
+    /** How many requests are running. */
+    readonly runningRequests: number;
+  };
+  /** A listener accepts connections again, and has done so for a second. */
+  "listener_recovered": {
+    /** Where it listens, as `host:port`. */
+    readonly address: string;
+    /** How long it took, in milliseconds. */
+    readonly afterMs: number;
+  };
+  /** A client was refused for its certificate, or for having none; of many one is told of a second. */
+  "client_certificate": {
+    /** Where the listener is reached, as `host:port`. */
+    readonly address: string;
+    /** Address of the client. */
+    readonly client: string;
+    /** Whom its certificate is for (RFC 4514), as it says itself; `null` when it has none, or that cannot be read. */
+    readonly subject: string | null;
+    /** SHA-256 of the certificate; `null` when it has none, or that cannot be read. */
+    readonly fingerprint: string | null;
+    /** Why it was refused. */
+    readonly reason: string;
+    /** How many were refused since the event before. */
+    readonly count: number;
+  };
+  /** A certificate ends within 30 days, 7 days or a day, or has ended, which is told of each day. */
+  "certificate_expiry": {
+    /** Where the listener is reached, as configured. */
+    readonly address: string;
+    /** Names that it is for. */
+    readonly names: readonly string[];
+    /** When it ends, as ISO 8601. */
+    readonly notAfter: string;
+    /** Whole days until then; 0 when it has ended. */
+    readonly daysLeft: number;
+    /** Whether it has ended. */
+    readonly ended: boolean;
+  };
+  /** The files of a listener's certificate have changed. */
+  "certificate": {
+    /** Where the listener is reached, as `host:port`. */
+    readonly address: string;
+    /** Names that it is for; none where the listener has no other certificate. */
+    readonly names: readonly string[];
+    /** Why the new certificate is not used; `null` when it is. */
+    readonly problem: string | null;
+  };
+  /** The access log cannot be written, which is told of once, or can again. */
+  "access_log": {
+    /** Path of its file. */
+    readonly path: string;
+    /** Why it cannot be written; `null` when it can. */
+    readonly problem: string | null;
+  };
+  /** A function of the configuration that nobody waits for (`logging`, a callback) threw. */
+  "callback_error": {
+    /** Name of the function as configured. */
+    readonly name: string;
+    /** What went wrong. */
+    readonly message: string;
+    /** Where it was thrown; `null` when that is not known. */
+    readonly stack: string | null;
+  };
+  /** The admin listener accepts connections. */
+  "admin_listening": {
+    /** Where, as `host:port` or `unix:/path`. */
+    readonly address: string;
+  };
+  /** Somebody has changed something by the admin listener. */
+  "admin_change": {
+    /** Name of the token that it was done with. */
+    readonly who: string;
+    /** Address that it came from; `""` over a unix socket. */
+    readonly client: string;
+    /** What was done, such as `drain` or `ban`. */
+    readonly action: string;
+    /** To what, such as `server 10.0.0.1:80 of pool api`. */
+    readonly subject: string;
+    /** Pool of the server that was changed; `null` for everything else. */
+    readonly pool: string | null;
+    /** The server that was changed, as configured; `null` for everything else. */
+    readonly server: string | null;
+    /** Why it could not be done; `null` when it was. */
+    readonly error: string | null;
+  };
+  /** The admin listener refused requests that may be attacks: wrong tokens, other sites, wrong hosts. Told of once a second. */
+  "admin_refusal": {
+    /** Address of the client; `""` over a unix socket. */
+    readonly client: string;
+    /** What was wrong with the last one. */
+    readonly reason: string;
+    /** How many there were since the last event. */
+    readonly count: number;
+  };
+  /** Another configuration was to take the place of the one that runs. */
+  "reload": {
+    /**
+     * `applied`: it runs now; `rejected`: it cannot be used, and nothing has changed; `rolled_back`: too many of its requests
+     * failed, and the one before runs again.
+     */
+    readonly outcome: "applied" | "rejected" | "rolled_back";
+    /** Number of the configuration that runs now; 1 is the one of the start. */
+    readonly generation: number;
+    /** SHA-256 of the sources that were read, in hexadecimal; `null` when they could not be. */
+    readonly hash: string | null;
+    /** What asked for it, such as `SIGHUP`; after `rolled_back` what has failed. */
+    readonly trigger: string;
+    /** What is wrong with it; empty when it runs. */
+    readonly problems: readonly string[];
+    /** Addresses of modules that were not loaded anew. */
+    readonly notReloaded: readonly string[];
+  };
+  /** The proxy was told to stop: it takes no new connections and finishes what runs. */
+  "shutdown": {
+    /** What told it, such as `SIGTERM`. */
+    readonly reason: string;
+    /** Requests that have not been answered yet. */
+    readonly runningRequests: number;
+    /** How long it goes on to take requests all the same, for load balancers in front to notice; in milliseconds. */
+    readonly delayMs: number;
+    /** How long they may take from then on, in milliseconds. */
+    readonly gracePeriodMs: number;
+  };
+  /** The proxy has stopped. */
+  "stopped": {
+    /** Requests that did not end within the grace period and were cut off. */
+    readonly abandonedRequests: number;
+  };
 }
 
-/** A worker has taken the place of another one, and listens. */
-export interface WorkerStartedEvent {
-  /** Tells this event from others. */
-  readonly kind: "worker_started";
-  /** Which of the workers, from 1 on. */
-  readonly worker: number;
-  /** The process that it is. */
-  readonly pid: number;
-}
-
-/** A worker has ended, or was ended because it did not respond any more; another one takes its place. */
-export interface WorkerEndedEvent {
-  /** Tells this event from others. */
-  readonly kind: "worker_ended";
-  /** Which of the workers, from 1 on. */
-  readonly worker: number;
-  /** Why, as the end of a sentence. */
-  readonly reason: string;
-  /** When another one is started. */
-  readonly restartInMs: number;
-}
-
-/** The module of the configuration exports something that is no key of a configuration. */
-export interface UnreadExportEvent {
-  /** Tells this event from others. */
-  readonly kind: "unread_export";
-  /** Name of the export. */
-  readonly name: string;
-}
-
-/** A server became healthy or unhealthy. */
-export interface HealthEvent {
-  /** Tells this event from others. */
-  readonly kind: "health";
-  /** Name of the pool. */
-  readonly pool: string;
-  /** Address as configured. */
-  readonly server: string;
-  /** What it is from now on. */
-  readonly healthy: boolean;
-  /** Why the last check failed; `null` when it did not. */
-  readonly reason: string | null;
-  /** How many servers of the pool are healthy now, this one counted. */
-  readonly healthyServers: number;
-  /** How many servers the pool has. */
-  readonly totalServers: number;
-}
-
-/** Servers cannot be checked because this machine lacks something; told of once, until a check gets through again. */
-export interface HealthCheckErrorEvent {
-  /** Tells this event from others. */
-  readonly kind: "health_check_error";
-  /** Name of the pool. */
-  readonly pool: string;
-  /** Address of the first server that could not be checked, as configured; it counts as before. */
-  readonly server: string;
-  /** What is lacking. */
-  readonly message: string;
-}
-
-/** A server was taken out because requests to it fail, or is let in again, with one request at a time to begin with. */
-export interface EjectionEvent {
-  /** Tells this event from others. */
-  readonly kind: "ejection";
-  /** Name of the pool. */
-  readonly pool: string;
-  /** Address as configured. */
-  readonly server: string;
-  /** What it is from now on. */
-  readonly ejected: boolean;
-  /** What failed, and for how long it is out; `null` when it is let in again. */
-  readonly reason: string | null;
-  /** How many servers of the pool can take requests now. */
-  readonly availableServers: number;
-  /** How many servers the pool has. */
-  readonly totalServers: number;
-}
-
-/** So few servers of a pool are up that all are used, or that is over. */
-export interface PanicEvent {
-  /** Tells this event from others. */
-  readonly kind: "panic";
-  /** Name of the pool. */
-  readonly pool: string;
-  /** Whether all are used from now on. */
-  readonly panic: boolean;
-  /** How many servers of the pool are up. */
-  readonly availableServers: number;
-  /** How many servers the pool has. */
-  readonly totalServers: number;
-}
-
-/** A search for the servers of a pool changed them, failed for the first time, or works again. */
-export interface DiscoveryEvent {
-  /** Tells this event from others. */
-  readonly kind: "discovery";
-  /** Name of the pool. */
-  readonly pool: string;
-  /** What happened. Searches that fail one after the other are told of once; the servers stay as they are. */
-  readonly state: "changed" | "failed" | "recovered";
-  /** Why the search failed; `null` when it did not. */
-  readonly message: string | null;
-  /** Addresses of servers that are new. */
-  readonly added: readonly string[];
-  /** Addresses of servers that have gone. */
-  readonly removed: readonly string[];
-  /** How many servers the pool has now. */
-  readonly totalServers: number;
-}
-
-/** A request got an answer of the proxy's own, or none, because something failed. */
-export interface RequestFailureEvent {
-  /** Tells this event from others. */
-  readonly kind: "request_failure";
-  /** The id that `requestId()` has given the request, otherwise its number in its process. */
-  readonly requestId: string;
-  /** Method of the client's request. */
-  readonly method: string;
-  /** Path and query as received. */
-  readonly target: string;
-  /** Status that the client got; 499 when it had gone. */
-  readonly status: number;
-  /** Error type such as `connection_refused`. */
-  readonly code: string;
-  /** What failed, with the reason underneath; for the log only. */
-  readonly message: string;
-  /** The server that it failed at; `null` when none was involved. */
-  readonly server: string | null;
-  /** Who is to blame. Failures of clients are only worth a line when one looks for them. */
-  readonly source: "client" | "upstream" | "proxy";
-  /** Where in a filter it was thrown; `null` for everything else. */
-  readonly stack: string | null;
-}
-
-/** A filter has something to say of a request. */
-export interface RequestLogEvent {
-  /** Tells this event from others. */
-  readonly kind: "request_log";
-  /** How important it is. */
-  readonly level: LogLevel;
-  /** The id that `requestId()` has given the request, otherwise its number in its process. */
-  readonly requestId: string;
-  /** What the filter said. */
-  readonly message: string;
-  /** What it said beside that. */
-  readonly fields: Readonly<Record<string, unknown>>;
-}
-
-/** A limiter's table is full: from here on new keys take the places of those that have used least of their limits. */
-export interface LimiterOverflowEvent {
-  /** Tells this event from others. */
-  readonly kind: "limiter_overflow";
-  /** Name of the policy. */
-  readonly policy: string;
-  /** Keys that the table holds. */
-  readonly capacity: number;
-}
-
-/** The store that limits are counted in can be used, or not any more. */
-export interface LimiterStoreEvent {
-  /** Tells this event from others. */
-  readonly kind: "limiter_store";
-  /** Where it is, without user and password. */
-  readonly address: string;
-  /** What it is from now on. */
-  readonly available: boolean;
-  /** Why it is not; `null` when it is. */
-  readonly reason: string | null;
-  /** How many corrections of counts, by `charge`, were too many to be kept until it can be used again, and are lost. */
-  readonly dropped: number;
-}
-
-/** A listener cannot accept connections; it tries again until it can, and is told of once until then. */
-export interface ListenerErrorEvent {
-  /** Tells this event from others. */
-  readonly kind: "listener_error";
-  /** Where it listens, as `host:port`. */
-  readonly address: string;
-  /** What went wrong. */
-  readonly message: string;
-  /** How many descriptors the process holds; `null` where it may not look (only on Linux, with `--allow-all`). */
-  readonly openDescriptors: number | null;
-  /** How many requests are running. */
-  readonly runningRequests: number;
-}
-
-/** A listener accepts connections again, and has done so for a second. */
-export interface ListenerRecoveredEvent {
-  /** Tells this event from others. */
-  readonly kind: "listener_recovered";
-  /** Where it listens, as `host:port`. */
-  readonly address: string;
-  /** How long it took, in milliseconds. */
-  readonly afterMs: number;
-}
-
-/** A client was refused for its certificate, or for having none; of many one is told of a second. */
-export interface ClientCertificateEvent {
-  /** Tells this event from others. */
-  readonly kind: "client_certificate";
-  /** Where the listener is reached, as `host:port`. */
-  readonly address: string;
-  /** Address of the client. */
-  readonly client: string;
-  /** Whom its certificate is for (RFC 4514), as it says itself; `null` when it has none, or that cannot be read. */
-  readonly subject: string | null;
-  /** SHA-256 of the certificate; `null` when it has none, or that cannot be read. */
-  readonly fingerprint: string | null;
-  /** Why it was refused. */
-  readonly reason: string;
-  /** How many were refused since the event before. */
-  readonly count: number;
-}
-
-/** A certificate ends within 30 days, 7 days or a day, or has ended, which is told of each day. */
-export interface CertificateExpiryEvent {
-  /** Tells this event from others. */
-  readonly kind: "certificate_expiry";
-  /** Where the listener is reached, as configured. */
-  readonly address: string;
-  /** Names that it is for. */
-  readonly names: readonly string[];
-  /** When it ends, as ISO 8601. */
-  readonly notAfter: string;
-  /** Whole days until then; 0 when it has ended. */
-  readonly daysLeft: number;
-  /** Whether it has ended. */
-  readonly ended: boolean;
-}
-
-/** The files of a listener's certificate have changed. */
-export interface CertificateEvent {
-  /** Tells this event from others. */
-  readonly kind: "certificate";
-  /** Where the listener is reached, as `host:port`. */
-  readonly address: string;
-  /** Names that it is for; none where the listener has no other certificate. */
-  readonly names: readonly string[];
-  /** Why the new certificate is not used; `null` when it is. */
-  readonly problem: string | null;
-}
-
-/** The access log cannot be written, which is told of once, or can again. */
-export interface AccessLogEvent {
-  /** Tells this event from others. */
-  readonly kind: "access_log";
-  /** Path of its file. */
-  readonly path: string;
-  /** Why it cannot be written; `null` when it can. */
-  readonly problem: string | null;
-}
-
-/** A function of the configuration that nobody waits for (`logging`, a callback) threw. */
-export interface CallbackErrorEvent {
-  /** Tells this event from others. */
-  readonly kind: "callback_error";
-  /** Name of the function as configured. */
-  readonly name: string;
-  /** What went wrong. */
-  readonly message: string;
-  /** Where it was thrown; `null` when that is not known. */
-  readonly stack: string | null;
-}
-
-/** The admin listener accepts connections. */
-export interface AdminListeningEvent {
-  /** Tells this event from others. */
-  readonly kind: "admin_listening";
-  /** Where, as `host:port` or `unix:/path`. */
-  readonly address: string;
-}
-
-/** Somebody has changed something by the admin listener. */
-export interface AdminChangeEvent {
-  /** Tells this event from others. */
-  readonly kind: "admin_change";
-  /** Name of the token that it was done with. */
-  readonly who: string;
-  /** Address that it came from; `""` over a unix socket. */
-  readonly client: string;
-  /** What was done, such as `drain` or `ban`. */
-  readonly action: string;
-  /** To what, such as `server 10.0.0.1:80 of pool api`. */
-  readonly subject: string;
-  /** Pool of the server that was changed; `null` for everything else. */
-  readonly pool: string | null;
-  /** The server that was changed, as configured; `null` for everything else. */
-  readonly server: string | null;
-  /** Why it could not be done; `null` when it was. */
-  readonly error: string | null;
-}
-
-/** The admin listener refused requests that may be attacks: wrong tokens, other sites, wrong hosts. Told of once a second. */
-export interface AdminRefusalEvent {
-  /** Tells this event from others. */
-  readonly kind: "admin_refusal";
-  /** Address of the client; `""` over a unix socket. */
-  readonly client: string;
-  /** What was wrong with the last one. */
-  readonly reason: string;
-  /** How many there were since the last event. */
-  readonly count: number;
-}
-
-/** Another configuration was to take the place of the one that runs. */
-export interface ReloadEvent {
-  /** Tells this event from others. */
-  readonly kind: "reload";
-  /**
-   * `applied`: it runs now; `rejected`: it cannot be used, and nothing has changed; `rolled_back`: too many of its requests
-   * failed, and the one before runs again.
-   */
-  readonly outcome: "applied" | "rejected" | "rolled_back";
-  /** Number of the configuration that runs now; 1 is the one of the start. */
-  readonly generation: number;
-  /** SHA-256 of the sources that were read, in hexadecimal; `null` when they could not be. */
-  readonly hash: string | null;
-  /** What asked for it, such as `SIGHUP`; after `rolled_back` what has failed. */
-  readonly trigger: string;
-  /** What is wrong with it; empty when it runs. */
-  readonly problems: readonly string[];
-  /** Addresses of modules that were not loaded anew. */
-  readonly notReloaded: readonly string[];
-}
-
-/** The proxy was told to stop: it takes no new connections and finishes what runs. */
-export interface ShutdownEvent {
-  /** Tells this event from others. */
-  readonly kind: "shutdown";
-  /** What told it, such as `SIGTERM`. */
-  readonly reason: string;
-  /** Requests that have not been answered yet. */
-  readonly runningRequests: number;
-  /** How long it goes on to take requests all the same, for load balancers in front to notice; in milliseconds. */
-  readonly delayMs: number;
-  /** How long they may take from then on, in milliseconds. */
-  readonly gracePeriodMs: number;
-}
-
-/** The proxy has stopped. */
-export interface StoppedEvent {
-  /** Tells this event from others. */
-  readonly kind: "stopped";
-  /** Requests that did not end within the grace period and were cut off. */
-  readonly abandonedRequests: number;
-}
+/** One thing that happened; `kind` tells which. `ProxyEvent<"health">` is one of that kind. */
+export type ProxyEvent<Kind extends keyof ProxyEvents = keyof ProxyEvents> = {
+  [Each in Kind]: { readonly kind: Each } & Readonly<ProxyEvents[Each]>;
+}[Kind];

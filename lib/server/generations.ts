@@ -11,7 +11,7 @@ import type { Clock } from "../core/clock.ts";
 import type { ProxyError } from "../core/errors.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
 import type { MetricsFormat } from "../observe/metrics/exposition.ts";
-import type { ReloadEvent } from "../observe/events.ts";
+import type { ProxyEvent } from "../observe/events.ts";
 import type { ClientStream, StreamHandler } from "../proxy/client_stream.ts";
 import type { ExchangeRuntime } from "../proxy/exchange.ts";
 import { handleRequest, refuseRequest } from "../proxy/handle_request.ts";
@@ -179,7 +179,7 @@ export class Generations implements StreamHandler, AsyncDisposable {
   #enqueue(
     load: () => Promise<Candidate>,
     trigger: string,
-    done: ReloadEvent["outcome"],
+    done: ProxyEvent<"reload">["outcome"],
   ): Promise<ReloadOutcome> {
     const reloading = this.#reloading.then(() => this.#reload(load, trigger, done));
     this.#reloading = reloading;
@@ -189,7 +189,7 @@ export class Generations implements StreamHandler, AsyncDisposable {
   async #reload(
     load: () => Promise<Candidate>,
     trigger: string,
-    done: ReloadEvent["outcome"],
+    done: ProxyEvent<"reload">["outcome"],
   ): Promise<ReloadOutcome> {
     let candidate: Candidate | null = null;
     try {
@@ -269,7 +269,7 @@ export class Generations implements StreamHandler, AsyncDisposable {
   }
 
   #tell(
-    outcome: ReloadEvent["outcome"],
+    outcome: ProxyEvent<"reload">["outcome"],
     trigger: string,
     hash: string | null,
     problems: readonly string[],

@@ -5,7 +5,7 @@ import { callAside, messageOf } from "../core/callback.ts";
 import type { ResolvedPool } from "../config/proxy_config.ts";
 import { resolveServer } from "../filter/resolve_peer.ts";
 import type { HealthChange } from "../health/health_checker.ts";
-import type { DiscoveryEvent } from "../observe/events.ts";
+import type { ProxyEvent } from "../observe/events.ts";
 import type { PoolMeter, ServerMeter } from "../observe/metrics/meters.ts";
 import type { Observer } from "../observe/observer.ts";
 import { reportCallbackError } from "../proxy/settle_exchange.ts";
@@ -239,7 +239,7 @@ export class PoolPlane implements AsyncDisposable {
   }
 
   #discovered(
-    state: DiscoveryEvent["state"],
+    state: ProxyEvent<"discovery">["state"],
     message: string | null,
     { added, removed }: Pick<PoolChange, "added" | "removed"> = NO_CHANGE,
   ): void {
