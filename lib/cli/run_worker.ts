@@ -52,8 +52,12 @@ export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Prom
     shared.beat(clock, () => server.running);
     channel.send({ kind: "listening", ports: start.ports });
     const reloads = new Reloads(server, channel, shared);
-    for await (const message of channel.messages) {
+    for (;;) {
+      const { value: message, done } = await channel.messages.next();
+      if (done) break;
       if (message.kind === "stop") {
+        // A supervisor that ends before its workers was told to end at once.
+        void channel.messages.next().then((next) => next.done && io.exit(1));
         channel.send({ kind: "stopped", abandonedRequests: await server.shutdown(message.reason) });
         return 0;
       }

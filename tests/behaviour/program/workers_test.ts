@@ -388,6 +388,22 @@ Deno.test("workers reload: connections stay open, counts go on, and what cannot 
   assertEquals(await findPids(port, 4), pids);
 });
 
+Deno.test("workers end at once with the program at a second signal", async () => {
+  await using gate = new Gate();
+  await using workers = await Workers.start(`export const upstreams = ["${gate.upstream.address}"];`, 2);
+  const port = await workers.port();
+  const pids = await findPids(port, 2);
+  const running = askAt(port, "GET /held").then(() => "answered", () => "cut");
+  await gate.untilWaiting(1);
+  workers.program.kill("SIGTERM");
+  await workers.program.stderrMatch(/Stopping \(SIGTERM\)/);
+  workers.program.kill("SIGTERM");
+  assertEquals((await workers.program.ended).code, 143);
+  assertEquals(await running, "cut");
+  for (const pid of pids) while (isAlive(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
+  gate.answer();
+});
+
 Deno.test("workers end when the process is gone that looks after them", async () => {
   await using upstream = startUpstream("a");
   await using workers = await Workers.start(`export const upstreams = ["${upstream.address}"];`, 2);
