@@ -28,7 +28,8 @@ Options:
   --init               Write a configuration with comments, a test of it and a deno.json into
                        the directory [.]
   --demo-load          Ask itself some 40 times a second, for something to see
-  --check              Check the configuration, show what it means, and exit
+  --check              Check the configuration, show what it means, and exit; with --types its types
+                       too, by "deno check" (wants --allow-run)
   --log-level LEVEL    debug, info, warn or error [info]; requests are info
   --log-format FORMAT  text or json [text]
   --version            Show the version and exit

@@ -14,6 +14,7 @@ import { findWorkerProblems } from "../server/workers/find_worker_problems.ts";
 import { WorkersError } from "../server/workers/worker_command.ts";
 import { type Io, print } from "./io.ts";
 import { writeStarter } from "./init.ts";
+import { findTypeErrors } from "./check_types.ts";
 import { parseArguments, type RunOptions } from "./parse_arguments.ts";
 import { ProgramConfig } from "./program_config.ts";
 import { runCtl, runTop } from "./run_admin.ts";
@@ -76,6 +77,11 @@ async function run(options: RunOptions, io: Io): Promise<number> {
   }
   const problems = [...findCertificateProblems(config), ...findTokenProblems(config.admin)];
   if (problems.length > 0) throw new ConfigError(source, problems);
+  const wrongTypes = options.types ? await findTypeErrors(source) : null;
+  if (wrongTypes !== null) {
+    print(io.stderr, `The types of ${source} are wrong:\n${wrongTypes}\n`);
+    return MISUSE;
+  }
   const notices = unread.map((name) => `${unreadMessage(name)}\n`).join("");
   const certificates = describeCertificates(config, systemClock.wallTime());
   const known = certificates.length === 0 ? "" : `\n${certificates.join("\n")}\n`;

@@ -34,6 +34,8 @@ export interface RunOptions {
   readonly source: string;
   /** Only show what the configuration means. */
   readonly check: boolean;
+  /** Check its types as well. */
+  readonly types: boolean;
   /** Whether it is read again when its files change. */
   readonly watch: boolean;
   /** Where to listen in place of what the configuration says; empty when it counts. */
@@ -54,6 +56,7 @@ const DEFAULT_SOURCE = "proxy.config.ts";
 const FLAGS = [
   "demo-load",
   "check",
+  "types",
   "watch",
   "init",
   "help",
@@ -90,11 +93,13 @@ export function parseArguments(args: readonly string[]): Command {
   if (another !== undefined) {
     throw new UsageError(`Only one configuration can be run, received "${source}" and "${another}"`);
   }
+  if (parsed.types && !parsed.check) throw new UsageError("--types goes with --check");
   return {
     kind: "run",
     options: {
       source,
       check: parsed.check,
+      types: parsed.types,
       watch: parsed.watch,
       demoLoad: parsed["demo-load"],
       listen: parsed.listen.map(readListen),

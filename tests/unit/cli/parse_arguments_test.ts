@@ -11,6 +11,7 @@ Deno.test("parseArguments() has defaults for everything", () => {
     options: {
       source: "proxy.config.ts",
       check: false,
+      types: false,
       watch: false,
       demoLoad: false,
       listen: [],
@@ -27,6 +28,7 @@ Deno.test("parseArguments() reads every option, before and after the configurati
   const options = {
     source: "my.config.ts",
     check: true,
+    types: true,
     watch: true,
     demoLoad: true,
     listen: [
@@ -41,6 +43,7 @@ Deno.test("parseArguments() reads every option, before and after the configurati
   } as const;
   const before = [
     "--check",
+    "--types",
     "--watch",
     "--demo-load",
     "--listen",
