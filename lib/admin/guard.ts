@@ -61,7 +61,7 @@ export class Guard {
       : /^Bearer +([\x21-\x7e]+) *$/i.exec(authorization)?.[1] ?? "";
     const owner = token === null ? null : await tokens.ownerOf(token);
     if (token !== null && owner === null) {
-      return this.#refuse(client, 401, "The token is nobody's", {
+      return this.#refuse(client, 401, "The token is none of admin.tokens", {
         "www-authenticate": `${CHALLENGE}, error="invalid_token"`,
       });
     }

@@ -187,7 +187,8 @@ function readNumber(
 function poolOf({ pools }: AdminTarget, name: string): PoolRuntime {
   const pool = pools.find((each) => each.name === name);
   if (pool !== undefined) return pool;
-  throw new ChangeError(404, `There is no pool ${JSON.stringify(name)}`);
+  const there = pools.map((each) => JSON.stringify(each.name)).join(", ");
+  throw new ChangeError(404, `There is no pool ${JSON.stringify(name)}; there is ${there}`);
 }
 
 function limitersOf({ limits: { limiters } }: AdminTarget, policy: string): readonly RateLimiter[] {
@@ -233,7 +234,8 @@ function changeServer(
       `There is no server ${JSON.stringify(id)} in the pool ${JSON.stringify(pool.name)}`,
     );
   }
-  const subject = `server ${id} of pool ${pool.name}`;
+  const { weight } = request.body;
+  const subject = `server ${id} of pool ${pool.name}${weight === undefined ? "" : ` to ${weight}`}`;
   return perform({ action, subject, pool: pool.name, server: id }, request, parts, () => run(server, pool));
 }
 

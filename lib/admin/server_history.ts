@@ -19,6 +19,9 @@ export interface ServerRecord {
   failuresPerSecond: number;
 }
 
+/** Changes that say why a server is in its state; a weight does not. */
+const STATES: ReadonlySet<string> = new Set(["drain", "ready", "disable"]);
+
 /** Follows the states of servers by looking at them, and by what is told of them. */
 export class ServerHistory {
   #records = new Map<Server, ServerRecord>();
@@ -30,7 +33,8 @@ export class ServerHistory {
     if (event.kind === "ejection") this.#tell(event.pool, event.server, event.ejected ? event.reason : null);
     else if (event.kind === "health") this.#tell(event.pool, event.server, event.reason);
     else if (
-      event.kind === "admin_change" && event.server !== null && event.pool !== null && event.error === null
+      event.kind === "admin_change" && event.server !== null && event.pool !== null && event.error === null &&
+      STATES.has(event.action)
     ) {
       this.#tell(event.pool, event.server, `${event.action} by ${event.who}`);
     }

@@ -54,7 +54,7 @@ The first SIGINT or SIGTERM ends the proxy once the running requests have finish
 most, see gracePeriod), a second one ends it at once. SIGUSR2 opens log files again. SIGUSR1
 is the runtime's: it opens a debugger on 127.0.0.1 (forbid it: env --block-signal=USR1 deno ...).
 
-Permissions: --allow-net --allow-read are enough; -A will do.
+Permissions: --allow-net --allow-read are enough for the proxy itself; -A will do.
 
 Exit codes:
   0    stopped as told, or nothing wrong with the configuration

@@ -9,11 +9,11 @@ const CONFIG =
 import { defineConfig } from "@x/lbproxy";
 
 export default defineConfig({
-  // Where clients come in. Another address is "0.0.0.0:80", and with a certificate:
-  // { port: 443, tls: { cert: "cert.pem", key: "key.pem" } }.
-  listen: "127.0.0.1:6188",
+  // Where clients come in. "0.0.0.0:80" is every address of this machine; with a certificate it is
+  // { hostname: "127.0.0.1", port: 8443, tls: { cert: "cert.pem", key: "key.pem" } }.
+  listen: "127.0.0.1:8080",
 
-  // Where requests go. The servers take turns; one that accepts no connection is left out until it does again.
+  // Where requests go: write the addresses of your servers here. They take turns; one that accepts no connection is left out until it does again.
   upstreams: {
     servers: ["127.0.0.1:9001", "127.0.0.1:9002"],
     healthCheck: { type: "tcp", interval: "5s" },
@@ -53,13 +53,15 @@ Deno.test("responses come from a server, and say who served them", async () => {
 Deno.test("a client that asks too often is refused", async () => {
   await using upstream = server();
   await using proxy = await start(upstream);
+  // As many as proxy.config.ts allows in a window.
+  const limit = 100;
   const statuses: number[] = [];
-  for (let i = 0; i <= 100; i++) {
+  for (let i = 0; i <= limit; i++) {
     const response = await fetch(\`http://\${proxy.addresses[0]}/\`);
     await response.body?.cancel();
     statuses.push(response.status);
   }
-  assertEquals([statuses[99], statuses[100]], [200, 429]);
+  assertEquals([statuses[limit - 1], statuses[limit]], [200, 429]);
 });
 `;
 
@@ -120,12 +122,14 @@ function cloned(root: URL): object {
 
 /** @param config an option, with a space in front */
 function tasksFor(config: string, program: string): Record<string, string> {
-  const run = `deno run${config} --allow-net --allow-read ${program} proxy.config.ts`;
+  // The variable is for the tokens of an admin listener, where there is one.
+  const run =
+    `deno run${config} --allow-net --allow-read --allow-env=LBPROXY_ADMIN_TOKEN ${program} proxy.config.ts`;
   return {
     start: run,
     dev: `${run} --watch`,
     check: `deno check${config} proxy.config.ts proxy.config_test.ts && ${run} --check`,
-    test: `deno test${config} --allow-net --allow-read proxy.config_test.ts`,
+    test: `deno test${config} --allow-net --allow-read --allow-env=LBPROXY_ADMIN_TOKEN proxy.config_test.ts`,
   };
 }
 

@@ -72,7 +72,13 @@ export const processIo: Io = {
       },
     };
   },
-  terminal: () => Deno.stdout.isTerminal() ? Deno.consoleSize() : null,
+  terminal: () => Deno.stdout.isTerminal() ? consoleSize() : null,
   colored: !Deno.noColor,
   exit: (code: number) => Deno.exit(code),
 };
+
+/** A terminal may not know its size. */
+function consoleSize(): { readonly columns: number; readonly rows: number } {
+  const { columns, rows } = Deno.consoleSize();
+  return columns > 0 && rows > 0 ? { columns, rows } : { columns: 80, rows: 24 };
+}

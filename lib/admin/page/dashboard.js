@@ -1181,7 +1181,7 @@
       event.preventDefault();
       const candidate = $("token").value.trim();
       const name = /^[\x21-\x7e]+$/.test(candidate) ? await ownerOf(candidate).catch(() => null) : null;
-      if (name === null) return setText($("token-error"), "This token is nobody's.");
+      if (name === null) return setText($("token-error"), "This is none of the tokens in admin.tokens.");
       $("token-dialog").close();
       setToken(candidate, name);
       onToken();

@@ -100,6 +100,8 @@ const customSchema = optionsObject(
   CHECK_EXPECTED,
 );
 
+const wrongTypeSchema = v.looseObject({ type: typeSchema });
+
 /** How servers are checked. */
 export const healthCheckSchema: v.GenericSchema = v.lazy((input) => {
   if (typeof input === "function") return checkSchema;
@@ -110,7 +112,12 @@ export const healthCheckSchema: v.GenericSchema = v.lazy((input) => {
       return grpcSchema;
     case "custom":
       return customSchema;
-    default:
+    case "tcp":
+    case "tls":
+    case undefined:
       return plainSchema;
+    default:
+      // Which other options there may be depends on the type.
+      return wrongTypeSchema;
   }
 });

@@ -118,7 +118,7 @@ testInBrowser("drains, weighs and bans for who has a token, by mouse and by keyb
   await page.keyboard.press("Enter");
   await page.keyboard.type("a-wrong-token-0123456789");
   await page.keyboard.press("Enter");
-  await page.getByText("This token is nobody's.").waitFor();
+  await page.getByText("This is none of the tokens in admin.tokens.").waitFor();
   await page.getByLabel("Token", { exact: true }).fill(TOKEN);
   await page.keyboard.press("Enter");
   await page.getByRole("button", { name: "tester: lock" }).waitFor();
