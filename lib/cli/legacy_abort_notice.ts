@@ -4,7 +4,7 @@ const NOTICE = "Deno.serve: request.signal aborts on successful responses (legac
 
 /**
  * Drops the notice that Deno 2.9 prints once, by `console.warn`, when a request whose `signal` was used has been
- * answered: the proxy uses the signal to hear of clients that go away, and knows that it also fires at the end.
+ * has a response: the proxy uses the signal to hear of clients that go away, and knows that it also fires at the end.
  *
  * For the program only. In a library the notice may be about somebody else's code.
  */

@@ -100,7 +100,7 @@ export interface PoolOptions extends TransportOptions, BalancingOptions {
   servers?: readonly (string | ServerOptions)[];
   /** TLS towards the servers; `true` takes the host of each address as its name. @default {false} */
   tls?: boolean | UpstreamTlsOptions;
-  /** Ties each client to the server that answered it first, by a cookie; without it nobody is tied. */
+  /** Ties each client to the server that responded first, by a cookie; without it nobody is tied. */
   sticky?: StickyOptions;
   /** How long exchanges with these servers may take. */
   timeouts?: TimeoutOptions;
@@ -113,7 +113,7 @@ export interface PoolOptions extends TransportOptions, BalancingOptions {
    * @default {none}
    */
   bufferRequests?: ByteSize;
-  /** How WebSockets are forwarded; `false` answers 501 to them. */
+  /** How WebSockets are forwarded; `false` refuses them with 501. */
   webSocket?: false | WebSocketOptions;
 }
 
@@ -152,7 +152,7 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
    */
   onListen?: OnListen;
   /**
-   * Proxies in front of this one, whose word about the client counts, and the field that they say it in; an array is
+   * Proxies in front of this one that are trusted to name the client, and the field that they name it in; an array is
    * those who say it in `X-Forwarded-For`. @default {[]}
    */
   trustedProxies?: readonly string[] | TrustedProxiesOptions;

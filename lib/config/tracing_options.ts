@@ -1,6 +1,6 @@
 /** Which requests are traced, as an operator writes it. */
 
-/** Whose traces are gone on with. */
+/** Whose traces are continued. */
 export const TRACE_TRUST: readonly TraceTrust[] = ["anyone", "trusted", "nobody"];
 /** Names of them. */
 export type TraceTrust = "anyone" | "trusted" | "nobody";
@@ -10,7 +10,7 @@ export interface TracingOptions {
   /** The share of requests with which a trace begins, where their clients have not begun one. @default {0.01} */
   sample?: number;
   /**
-   * Whose `traceparent` is gone on with: that of `"anyone"`, of `"trusted"` proxies in front only, or of `"nobody"`; that of others
+   * Whose `traceparent` is continued: that of `"anyone"`, of `"trusted"` proxies in front only, or of `"nobody"`; that of others
    * is dropped together with `tracestate`. Who is believed decides what a trace of its own costs the proxy.
    *
    * @default {"anyone"}

@@ -10,7 +10,7 @@ export type ErrorSource = "client" | "upstream" | "proxy";
 export type SendPhase =
   /** No byte of it left the proxy: it may be sent elsewhere whatever its method. */
   | "unsent"
-  /** Some or all of it may have reached the server, which has not begun to answer. */
+  /** Some or all of it may have reached the server, which has not begun to respond. */
   | "sent"
   /** The head of the response was received; it failed after. */
   | "answered";
@@ -19,7 +19,7 @@ export type SendPhase =
 interface ProxyErrorOptions {
   /** Error type of RFC 9209 section 2.3 (`connection_refused`, ...), or a word of ours where it has none. */
   code: string;
-  /** Status of the response that the client gets; 499 (nobody left to answer) is only logged. */
+  /** Status of the response that the client gets; 499 (nobody is left) is only logged. */
   status: number;
   source: ErrorSource;
   /** The failure underneath, for the log; never shown to a client. */
@@ -57,7 +57,7 @@ export class ProxyError extends Error {
   readonly headers: Readonly<Record<string, string>>;
 
   /**
-   * Makes a failure with the answer that belongs to it.
+   * Makes a failure with the response that belongs to it.
    *
    * @param message for the log; only of a client's own mistakes it is shown to the client
    */
@@ -118,7 +118,7 @@ export class LoopError extends ProxyError {
   }
 }
 
-/** The client went away before it had its answer; logged as 499. */
+/** The client went away before it had its response; logged as 499. */
 export class ClientGoneError extends ProxyError {
   /** Name of the class. */
   override readonly name = "ClientGoneError";

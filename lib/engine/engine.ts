@@ -11,7 +11,7 @@ export interface EngineListener {
   /** Serves by other options from now on, which name the same address and engine, and TLS where it was. */
   update(listen: ResolvedListen): void;
   /**
-   * Takes no new connections, closes idle ones soon, and resolves once all requests have been answered. A successor can bind
+   * Takes no new connections, closes idle ones soon, and resolves once all requests have a response. A successor can bind
    * the address as soon as the engine can close it.
    */
   stop(): Promise<void>;

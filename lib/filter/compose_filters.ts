@@ -146,7 +146,7 @@ function withoutContent(response: Response, head: ProxyResponse): Response {
   return withHead(new Response(null, { status: head.status }), head);
 }
 
-/** Makes one filter of several; those after one that replaces the answer edit what it has made. */
+/** Makes one filter of several; those after one that replaces the response edit what it has made. */
 function composeResponseFilters(filters: readonly ResponseFilter[]): ResponseFilter {
   type Context = Parameters<ResponseFilter>[1];
   const run = (

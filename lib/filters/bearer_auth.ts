@@ -30,7 +30,7 @@ export interface BearerAuthOptions {
   /**
    * Fields that tell the server claims, by field; what a client says in them itself is dropped. A claim that is not there
    * leaves its field out; one that the field cannot carry exactly (an object, an array, a whole number above 2^53) is
-   * answered with 401. @default {{}}
+   * refused with 401. @default {{}}
    */
   claimHeaders?: Readonly<Record<string, string>>;
   /**

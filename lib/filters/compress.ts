@@ -1,4 +1,4 @@
-/** Smaller answers. */
+/** Compresses responses. */
 
 import { acceptsEncodings } from "@std/http/negotiation";
 import type { Filters, ProxyResponse } from "../filter/filters.ts";
@@ -39,7 +39,7 @@ const OPTIONS = { encodings: false, minSize: false, types: false } satisfies Rec
  * Compresses content of servers for clients that can read it.
  *
  * Left alone is what is coded already, what is too short, parts (206), what `Cache-Control: no-transform` forbids to
- * change, what `X-Accel-Buffering: no` asks to hand on as it comes, and answers that filters make. Each piece is
+ * change, what `X-Accel-Buffering: no` asks to hand on as it comes, and responses that filters make. Each piece is
  * flushed as it comes, so events (`text/event-stream`) are not late. `Vary: Accept-Encoding` is added, and strong `ETag`s become weak.
  *
  * A page that has a secret and repeats what a request says tells the secret by its length (BREACH): leave those out, by
@@ -70,7 +70,7 @@ export function compress(options: CompressOptions = {}): Filters {
   const fits = (response: ProxyResponse): boolean =>
     isWhole(response) && checkedBoolean(types(typeOf(response)));
   return {
-    // Whether this client gets it compressed or not: a cache must know that others may. An answer to HEAD is like that to GET.
+    // Whether this client gets it compressed or not: a cache must know that others may. A response to HEAD is like that to GET.
     responseFilter: (response) => {
       if (fits(response) && !isShort(response, minBytes)) addVary(response.headers, "Accept-Encoding");
     },

@@ -22,13 +22,13 @@ export interface CorsOptions {
   methods?: readonly string[];
   /** Fields that pages may send; `"any"` is whatever a page asks for. @default {"any"} */
   headers?: "any" | readonly string[];
-  /** Fields of answers that pages may read. @default {[]} */
+  /** Fields of responses that pages may read. @default {[]} */
   exposeHeaders?: readonly string[];
   /** Whether pages may read what the limiter says, `RateLimit` and its relatives, too. @default {false} */
   exposeLimits?: boolean;
   /** Whether pages may send cookies and passwords; not with `"*"`. @default {false} */
   credentials?: boolean;
-  /** How long a browser keeps the answer to its question. @default {"10m"} */
+  /** How long a browser may keep the response to a preflight request. @default {"10m"} */
   maxAge?: Duration;
 }
 
@@ -53,11 +53,11 @@ const OPTIONS = {
 } satisfies Record<keyof CorsOptions, boolean>;
 
 /**
- * Lets pages of other sites ask: answers their preflight requests, and adds the fields by which a browser knows.
+ * Lets pages of other sites ask: responds to their preflight requests, and adds the fields by which a browser knows.
  *
- * The fields are on answers of the proxy's own too, so that a page can tell a 429 from a server that is gone; those that
+ * The fields are on local replies too, so that a page can tell a 429 from a server that is gone; those that
  * a server has set itself go. A preflight of an origin that may not ask gets 403; any other request of it goes to the
- * server, and the browser keeps the answer from the page. Comes first in `filters`, since a preflight has no password.
+ * server, and the browser keeps the response from the page. Comes first in `filters`, since a preflight has no password.
  *
  * @throws {TypeError} when an option cannot be read, or `credentials` come with `"*"`
  *
@@ -116,7 +116,7 @@ export function cors(options: CorsOptions): Filters {
   };
 }
 
-/** Fields that are this filter's alone; a second value beside ours would make browsers refuse the answer. */
+/** Fields that are this filter's alone; a second value beside ours would make browsers refuse the response. */
 const GRANTS = [
   "access-control-allow-origin",
   "access-control-allow-credentials",

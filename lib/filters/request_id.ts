@@ -40,7 +40,7 @@ const OPTIONS = { header: false, trusted: false, generate: false, respond: false
 >;
 
 /**
- * Gives each request an id that the server and the client are told, answers of the proxy's own included; it is the
+ * Gives each request an id that the server and the client are told, local replies included; it is the
  * `ctx.requestId` of all filters and the id in the log. Of several such filters the first one gives that.
  *
  * A function that fails is reported, and the request goes on.

@@ -42,7 +42,7 @@ const OPTIONS = {
 } satisfies Record<keyof SecurityHeadersOptions, boolean>;
 
 /**
- * Sets what a browser needs to be told to be careful, on answers of servers and on those of the proxy.
+ * Sets what a browser needs to be told to be careful, on responses of servers and on local replies.
  *
  * A field that the server has set itself stays: it knows its pages.
  *

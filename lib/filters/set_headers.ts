@@ -1,4 +1,4 @@
-/** Fields of the configuration's own on requests and answers. */
+/** Fields of the configuration's own on requests and responses. */
 
 import type { Filters } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
@@ -17,7 +17,7 @@ export type FieldValue = string | ((ctx: RequestContext) => string | null);
 export interface SetHeadersOptions {
   /** On what goes to the server. @default {{}} */
   request?: Readonly<Record<string, FieldValue>>;
-  /** On what goes to the client, answers of the proxy's own included. @default {{}} */
+  /** On what goes to the client, local replies included. @default {{}} */
   response?: Readonly<Record<string, FieldValue>>;
 }
 

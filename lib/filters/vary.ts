@@ -1,4 +1,4 @@
-/** The field that tells caches what an answer depends on. */
+/** The field that tells caches what a response depends on. */
 
 import { fieldTokens } from "../http/field_list.ts";
 import type { HeaderFields } from "../http/header_fields.ts";

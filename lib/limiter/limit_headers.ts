@@ -21,10 +21,10 @@ type CountedDecision = AllowedDecision | LimitedDecision;
  * least 1. The rest is as the policies want it:
  *
  * - `"x-rate-limit"`: `X-Rate-Limit-Limit`, `-Remaining` and `-Reset` (seconds), on refusals only;
- * - `"draft-11"`: `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-11, on every answer;
- * - `"draft-7"`: `RateLimit: limit=, remaining=, reset=` and `RateLimit-Policy`, on every answer;
- * - `"draft-6"`: `RateLimit-Limit`, `-Remaining`, `-Reset` (seconds) and `RateLimit-Policy`, on every answer;
- * - `"x-ratelimit"`: `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds), on every answer.
+ * - `"draft-11"`: `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-11, on every response;
+ * - `"draft-7"`: `RateLimit: limit=, remaining=, reset=` and `RateLimit-Policy`, on every response;
+ * - `"draft-6"`: `RateLimit-Limit`, `-Remaining`, `-Reset` (seconds) and `RateLimit-Policy`, on every response;
+ * - `"x-ratelimit"`: `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds), on every response.
  *
  * Fields of the server behind are never loosened: items are added to its lists, and of its single values those stay that
  * leave the client no more than ours.
@@ -37,7 +37,7 @@ export class LimitHeaders {
   readonly #items: readonly (string | null)[];
   /** What was put together for a set of policies. */
   readonly #lists: Map<number, string> = new Map();
-  /** The policies that any style but the tutorial's is for, so that most answers are done with one look. */
+  /** The policies that any style but the tutorial's is for, so that most responses are done with one look. */
   readonly #everyAnswer: boolean;
 
   /** @throws {TypeError} when policies want different drafts, which use the same fields differently */

@@ -84,7 +84,7 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   penalize?: boolean;
   /**
    * Leaves the connection of a refused client open, which is cheaper for both where clients wait as they are told;
-   * otherwise it is told to close it. Not for answers of `response`.
+   * otherwise it is told to close it. Not for responses of `response`.
    *
    * @default {false}
    */
@@ -112,7 +112,7 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    */
   store?: "memory" | RedisStoreOptions;
   /**
-   * Makes the answer to a request that the policy refuses, in place of the problem document; fields that it does not
+   * Makes the response to a request that the policy refuses, in place of the problem document; fields that it does not
    * set itself are added to it.
    */
   response?: (decision: LimitedDecision, ctx: Ctx) => Response | Promise<Response>;

@@ -95,7 +95,7 @@ export interface ProxyEvents {
     /** How many servers the pool has now. */
     readonly totalServers: number;
   };
-  /** A request got an answer of the proxy's own, or none, because something failed. */
+  /** A request got a local reply, or none, because something failed. */
   "request_failure": {
     /** The id that `requestId()` has given the request, otherwise its number in its process. */
     readonly requestId: string;
@@ -269,7 +269,7 @@ export interface ProxyEvents {
   "shutdown": {
     /** What told it, such as `SIGTERM`. */
     readonly reason: string;
-    /** Requests that have not been answered yet. */
+    /** Requests that have no response yet. */
     readonly runningRequests: number;
     /** How long it goes on to take requests all the same, for load balancers in front to notice; in milliseconds. */
     readonly delayMs: number;

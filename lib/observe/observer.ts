@@ -5,7 +5,7 @@ import type { AccessEntry } from "./access_entry.ts";
 import type { ProxyEvent } from "./events.ts";
 
 /**
- * Somebody who is told what the proxy does.
+ * Receives events and access log entries.
  *
  * Both functions return at once: they are called in the middle of requests. What one throws, or rejects with, is told on
  * `stderr` the first time.

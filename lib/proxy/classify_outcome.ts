@@ -7,7 +7,7 @@ import type { Exchange } from "./exchange.ts";
 import { isOutOfTime, TotalTimeoutError } from "./run_filter.ts";
 
 /**
- * Classifies the status of its answer: a gateway's error is a failure. Other errors may be as much the client's
+ * Classifies the status of its response: a gateway's error is a failure. Other errors may be as much the client's
  * doing as the server's, and say nothing.
  */
 export function classifyStatus(status: number): Outcome {
@@ -16,7 +16,7 @@ export function classifyStatus(status: number): Outcome {
 }
 
 /**
- * Classifies an attempt that gave no answer; whatever the client or the proxy itself has caused says nothing.
+ * Classifies an attempt that gave no response; whatever the client or the proxy itself has caused says nothing.
  *
  * A kept connection may be closed at any moment: that is no failure before a new one has failed as well.
  */

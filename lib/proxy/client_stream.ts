@@ -107,6 +107,6 @@ export interface StreamExchange {
 /** Takes the requests of an engine; never throws. */
 export interface StreamHandler {
   handle(stream: ClientStream): void;
-  /** A request that could not be read: it is answered with the error, and logged. */
+  /** A request that could not be read: its response is the error, and logged. */
   refuse(stream: ClientStream, error: ProxyError): void;
 }

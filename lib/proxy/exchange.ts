@@ -173,7 +173,7 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
   response: ServerResponse | null = null;
   /** Whether the response has been given to the client's side. */
   answered = false;
-  /** What a client that is being answered is told has gone wrong; `null` when nothing has. */
+  /** What a client that gets a response is told has gone wrong; `null` when nothing has. */
   failure: ProxyError | null = null;
   /** What the client wants of a WebSocket; `null` for an ordinary request. */
   upgrade: UpgradeOffer | null = null;

@@ -72,7 +72,7 @@ export interface SimulationResult {
 
 /**
  * Replays requests through the limits of a configuration and of its routes, with a clock that jumps from one to the next:
- * ten minutes take a moment, and the same requests always give the same answers.
+ * ten minutes take a moment, and the same requests always give the same result.
  *
  * For tests of one's own configuration. Functions of the configuration are called with a context that has the request,
  * the client, `state` from `newContext`, and the status, bytes and time that the trace says; nothing is sent anywhere.

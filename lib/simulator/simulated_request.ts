@@ -18,9 +18,9 @@ export interface SimulatedRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** How long the request runs once it is admitted, for policies that hold places or charge for time. @default {0} */
   readonly durationMs?: number;
-  /** Status of its answer, for policies that charge by it. @default {200} */
+  /** Status of its response, for policies that charge by it. @default {200} */
   readonly status?: number;
-  /** Bytes of its answer, for policies that charge by them. @default {0} */
+  /** Bytes of its response, for policies that charge by them. @default {0} */
   readonly bytes?: number;
 }
 

@@ -190,7 +190,7 @@ export class DenoListener implements EngineListener {
     return server;
   }
 
-  /** Closes idle connections, and has the others closed as soon as their requests are answered. */
+  /** Closes idle connections, and has the others closed as soon as their requests have a response. */
   #finish(server: RuntimeServer): Promise<void> {
     server.finishing = true;
     this.#former.add(server);
@@ -279,7 +279,7 @@ export class DenoListener implements EngineListener {
   }
 
   /**
-   * Takes no new connections, closes idle ones, and resolves once all requests have been answered.
+   * Takes no new connections, closes idle ones, and resolves once all requests have a response.
    *
    * There is no way back from here to cutting connections: whoever cannot wait any longer has to end the requests.
    */

@@ -196,7 +196,7 @@ export class DenoStream implements ClientStream {
     const bareCheck = method === "OPTIONS" && headers.list.length === 0 && !this.#edited;
     const hostField = headers.get("host");
     const asked = readTarget(url, hostField, fallbackAuthority, !bareCheck);
-    // The runtime shows `OPTIONS *` (RFC 9112 section 3.2.4) as it does `OPTIONS /*`, and a server answers them differently.
+    // The runtime shows `OPTIONS *` (RFC 9112 section 3.2.4) as it does `OPTIONS /*`, and a server responds to them differently.
     if (method === "OPTIONS" && asked.target === "/*") {
       throw new RequestError("OPTIONS * cannot be forwarded");
     }
