@@ -1,6 +1,8 @@
 /** Reads a configuration from its file. */
 
-import { pathToFileURL } from "node:url";
+import { dirname } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { anchorPaths } from "./anchor_paths.ts";
 import { ConfigError } from "./config_error.ts";
 import { explainLoadError } from "./explain_load_error.ts";
 import type { ModuleGraph, ModuleSources } from "./module_graph.ts";
@@ -59,7 +61,16 @@ export async function loadConfig(
   if (format !== undefined) throw new ConfigError(where, [{ path: "", message: format }]);
   const { config, problems, unread } = pickExports(module);
   if (problems.length > 0) throw new ConfigError(where, problems);
-  return { config: completeConfig(config as ProxyConfig), unread, sources };
+  return { config: completeConfig(anchored(config as ProxyConfig, url)), unread, sources };
+}
+
+/** Has paths count from the folder of the file; where that is the working directory they stay as they are written. */
+function anchored(config: ProxyConfig, url: string): ProxyConfig {
+  if (!url.startsWith("file:")) return config;
+  const folder = dirname(fileURLToPath(url));
+  return folder === Deno.cwd()
+    ? config
+    : anchorPaths(config as unknown as Record<string, unknown>, folder) as unknown as ProxyConfig;
 }
 
 /** Says of a file that is no module what it is instead, by its name. */

@@ -102,7 +102,10 @@ async function prepare(
   { set = {}, files = {} }: ExampleOptions,
 ): Promise<[ProgramFolder, string]> {
   const example = new URL(`${name}.config.ts`, EXAMPLES);
-  if (Object.keys(set).length === 0) return [await ProgramFolder.with(files), example.pathname];
+  // Paths of files count from the folder of the configuration.
+  if (Object.keys(set).length === 0 && Object.keys(files).length === 0) {
+    return [await ProgramFolder.with(files), example.pathname];
+  }
   const changed = `
     import * as module from ${JSON.stringify(example.href)};
     const { default: whole, ...named } = module;
