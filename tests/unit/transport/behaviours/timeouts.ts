@@ -219,13 +219,14 @@ export const TIMEOUTS: readonly Behaviour[] = [
       });
       await using hanging = hangingUpstream("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
       const idleMs = 4 * SHORT_MS;
-      const events = await bench.send(peerOf(upstream.address), { idleMs });
+      // It has to be read, or else nobody waits for the next event.
+      const events = bodyText(await bench.send(peerOf(upstream.address), { idleMs }));
       const bounded = bench.send(peerOf(hanging.address), { idleMs, eventStreamIdleMs: idleMs }).then(
         bodyText,
       );
       await assertRejects(() => bounded, UpstreamError);
       late.resolve();
-      assertEquals(await bodyText(events), "data: 1\n\ndata: 2\n\n");
+      assertEquals(await events, "data: 1\n\ndata: 2\n\n");
     },
   },
   {
