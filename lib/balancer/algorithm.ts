@@ -46,6 +46,11 @@ export class Selection {
     this.#refusalsLeft = maxIterations;
   }
 
+  /** Whether the request has been at a server before. */
+  get retries(): boolean {
+    return this.#exclude !== undefined && this.#exclude.length > 0;
+  }
+
   /** Whether the request may go to this candidate; always false after too many refusals. */
   accepts(server: Server): boolean {
     if (this.#refusalsLeft <= 0) return false;

@@ -4,7 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 import { KetamaRing } from "./ketama_ring.ts";
-import { SmoothWeightedRoundRobin } from "./smooth_weighted_round_robin.ts";
+import { createRoundRobin, type SharedTurns } from "./smooth_weighted_round_robin.ts";
 
 /** Options of {@linkcode ConsistentHash}. */
 interface ConsistentHashOptions {
@@ -13,6 +13,8 @@ interface ConsistentHashOptions {
    * ring; above 1, `Infinity` is no bound. @default {Infinity}
    */
   loadFactor?: number;
+  /** Turns of requests without a key, when other processes send requests to the servers too. @default {null} */
+  turns?: SharedTurns | null;
 }
 
 /** A ring and the state of the servers on it. */
@@ -35,13 +37,14 @@ interface Built {
 export class ConsistentHash implements Algorithm {
   readonly #clock: Clock;
   readonly #loadFactor: number;
-  readonly #turns = new SmoothWeightedRoundRobin();
+  readonly #turns: Algorithm;
   #built: Built | null = null;
   #candidates: Candidates | null = null;
   #rebuild: Disposable | null = null;
   #choices = 0;
 
-  constructor(clock: Clock, { loadFactor = Infinity }: ConsistentHashOptions = {}) {
+  constructor(clock: Clock, { loadFactor = Infinity, turns = null }: ConsistentHashOptions = {}) {
+    this.#turns = createRoundRobin(turns);
     this.#clock = clock;
     this.#loadFactor = loadFactor;
   }

@@ -10,7 +10,7 @@ import { Ewma } from "./ewma.ts";
 import { FnvHash } from "./fnv_hash.ts";
 import { LeastConnections, SharedLeastConnections } from "./least_connections.ts";
 import { PowerOfTwoChoices } from "./power_of_two_choices.ts";
-import { SmoothWeightedRoundRobin } from "./smooth_weighted_round_robin.ts";
+import { createRoundRobin, type SharedTurns } from "./smooth_weighted_round_robin.ts";
 import { WeightedRandom } from "./weighted_random.ts";
 
 /** Names of the algorithms. */
@@ -45,31 +45,31 @@ interface AlgorithmInit {
   readonly random: Random;
   /** For `"consistent-hash"`: see `ConsistentHashOptions`. */
   readonly loadFactor?: number;
-  /** Whether other processes send requests to the same servers. */
-  readonly shared?: boolean;
+  /** Whose turns it is when other processes send requests to the same servers; `null` when there is one. */
+  readonly turns?: SharedTurns | null;
   /** Takes what a function of the user threw. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
 
 /** Makes an algorithm. */
 export function createAlgorithm(balance: Balance, init: AlgorithmInit): Algorithm {
-  const { clock, random, loadFactor = Infinity, shared = false, onError } = init;
+  const { clock, random, loadFactor = Infinity, turns = null, onError } = init;
   if (typeof balance === "function") return new CustomChoice(balance, onError);
   switch (balance) {
     case "round-robin":
-      return new SmoothWeightedRoundRobin();
+      return createRoundRobin(turns);
     case "random":
       return new WeightedRandom(random);
     case "least-connections":
-      return shared ? new SharedLeastConnections() : new LeastConnections();
+      return turns !== null ? new SharedLeastConnections() : new LeastConnections();
     case "p2c":
       return new PowerOfTwoChoices(random);
     case "ewma":
       return new Ewma(clock, random);
     case "consistent-hash":
-      return new ConsistentHash(clock, { loadFactor });
+      return new ConsistentHash(clock, { loadFactor, turns });
     case "fnv-hash":
-      return new FnvHash();
+      return new FnvHash(turns);
     case "first":
       return new First();
   }

@@ -2,7 +2,7 @@
 
 import type { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
-import { SmoothWeightedRoundRobin } from "./smooth_weighted_round_robin.ts";
+import { createRoundRobin, type SharedTurns } from "./smooth_weighted_round_robin.ts";
 
 /** Weights that are no whole numbers count in parts of this size. */
 const FRACTION = 1000;
@@ -15,13 +15,18 @@ const FRACTION = 1000;
  * round robin.
  */
 export class FnvHash implements Algorithm {
-  readonly #turns = new SmoothWeightedRoundRobin();
+  readonly #turns: Algorithm;
   #candidates: Candidates | null = null;
   #members: readonly Server[] = [];
   /** For each member: whether it is a candidate now. */
   #usable = new Uint8Array(0);
   /** For each member: the end of its entries in the list. */
   #ends = new Float64Array(0);
+
+  /** @param turns of requests without a key, when other processes send requests to the servers too */
+  constructor(turns: SharedTurns | null = null) {
+    this.#turns = createRoundRobin(turns);
+  }
 
   pick(candidates: Candidates, selection: Selection): Server | undefined {
     if (selection.key === undefined) return this.#turns.pick(candidates, selection);

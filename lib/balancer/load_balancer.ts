@@ -80,12 +80,12 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     this.#balance = [balance, loadFactor];
     this.#clock = clock;
     pool.maxInFlight = maxInFlight;
-    const shared = pool.shared !== null;
-    const parts = { clock, random, loadFactor, shared, onError: init.onBalanceError };
-    this.#tiers = [
-      new Tier(createAlgorithm(balance, parts), pool),
-      new Tier(createAlgorithm(balance, parts), pool),
-    ];
+    const tier = (rank: 0 | 1): Tier => {
+      const turns = pool.cells === null ? null : { cells: pool.cells, rank };
+      const parts = { clock, random, loadFactor, turns, onError: init.onBalanceError };
+      return new Tier(createAlgorithm(balance, parts), pool);
+    };
+    this.#tiers = [tier(0), tier(1)];
     this.#monitor = new ServerMonitor({ ...init, clock, random, onLooked: () => this.#line.wake() });
     this.#line = new WaitingLine(queue ?? MOMENT, clock);
     this.#queued = queue !== undefined && queue !== null;

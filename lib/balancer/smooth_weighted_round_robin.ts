@@ -1,7 +1,8 @@
 /** Lets servers take turns by weight, evenly spread. */
 
 import type { Server } from "../upstream/server.ts";
-import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
+import type { SharedCells } from "../upstream/shared_servers.ts";
+import { type Algorithm, type Candidates, Selection } from "./algorithm.ts";
 
 /**
  * Smooth weighted round robin, as nginx does it (commit 52327e0, 2012): for each choice every server gains its weight;
@@ -11,7 +12,7 @@ import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
  * a thousand equal servers costs as much as one between two. Servers that are down are no candidates, so the others
  * share their part by weight; a full server neither gains nor pays.
  */
-export class SmoothWeightedRoundRobin implements Algorithm {
+class SmoothWeightedRoundRobin implements Algorithm {
   #candidates: Candidates | null = null;
   /** How often the servers have gained; a server has its weight times this, plus its offset. */
   #rounds = 0;
@@ -121,6 +122,106 @@ export class SmoothWeightedRoundRobin implements Algorithm {
     const staying = new Set(members);
     for (const server of this.#owed.keys()) if (!staying.has(server)) this.#owed.delete(server);
   }
+}
+
+/** Where the processes of one proxy take the turns of a pool, and for which rank of its servers. */
+export interface SharedTurns {
+  readonly cells: SharedCells;
+  /** 0 for primary servers, 1 for backups. */
+  readonly rank: 0 | 1;
+}
+
+/** Lets servers take turns: those of all processes together, where there are several. */
+export function createRoundRobin(turns: SharedTurns | null): Algorithm {
+  return turns === null ? new SmoothWeightedRoundRobin() : new SharedRoundRobin(turns);
+}
+
+/** Longest cycle that is made; shares of a longer one are rounded to its parts. */
+const MAX_CYCLE = 4096;
+/** How many turns a request takes before it looks for the next server that has room. */
+const MAX_TURNS = 8;
+
+/**
+ * The same order where other processes choose among the servers too: each choice takes a number, which is a place in the
+ * cycle of {@linkcode SmoothWeightedRoundRobin}, so that the turns of all together are even. It depends on no choice before,
+ * whoever has made it.
+ *
+ * The turn of a server that is full goes to nobody: its requests would all fall to the one behind it. Retries take turns of
+ * their own, or the server behind one that fails would never get a first attempt.
+ */
+class SharedRoundRobin implements Algorithm {
+  readonly #turns: SharedTurns;
+  #candidates: Candidates | null = null;
+  #cycle: Uint16Array | Uint32Array = new Uint16Array(0);
+
+  constructor(turns: SharedTurns) {
+    this.#turns = turns;
+  }
+
+  prepare(candidates: Candidates): void {
+    const before = this.#candidates;
+    this.#candidates = candidates;
+    if (candidates.servers.length === 0) this.#candidates = null;
+    else if (before === null || !sameWeights(before, candidates)) this.#cycle = cycleOf(candidates);
+  }
+
+  pick(candidates: Candidates, selection: Selection): Server | undefined {
+    if (candidates !== this.#candidates) this.prepare(candidates);
+    const { servers } = candidates;
+    const { cells, rank } = this.#turns;
+    const counter = (selection.retries ? rank + 2 : rank) as 0 | 1 | 2 | 3;
+    const cycle = this.#cycle;
+    let place = 0;
+    for (let turns = 0; turns < MAX_TURNS; turns++) {
+      place = cycle.length === 1 ? 0 : cells.takeTurn(counter) % cycle.length;
+      const server = servers[cycle[place]!]!;
+      if (selection.accepts(server)) return server;
+    }
+    const first = cycle[place]!;
+    for (let i = 1; i <= servers.length; i++) {
+      const server = servers[(first + i) % servers.length]!;
+      if (selection.accepts(server)) return server;
+    }
+    return undefined;
+  }
+}
+
+/** Takes servers that are full too. */
+class Anyone extends Selection {
+  override accepts(): boolean {
+    return true;
+  }
+}
+
+/** Whether a cycle stays right: changes of other pools make new candidates too. */
+function sameWeights(a: Candidates, b: Candidates): boolean {
+  return a.servers.length === b.servers.length &&
+    a.servers.every((server, i) => server === b.servers[i] && a.weights[i] === b.weights[i]);
+}
+
+/** The order in which servers are chosen until it begins anew, by their places among the candidates. */
+function cycleOf(candidates: Candidates): Uint16Array | Uint32Array {
+  const { servers, totalWeight } = candidates;
+  const longest = Math.max(MAX_CYCLE, 8 * servers.length);
+  let weights = candidates.weights;
+  if (!weights.every(Number.isSafeInteger) || totalWeight / weights.reduce(commonDivisor) > longest) {
+    weights = weights.map((weight) => Math.max(1, Math.round(weight / totalWeight * longest)));
+  }
+  const divisor = weights.reduce(commonDivisor);
+  weights = weights.map((weight) => weight / divisor);
+  const length = weights.reduce((sum, weight) => sum + weight);
+  const turns = new SmoothWeightedRoundRobin();
+  const places = new Map(servers.map((server, place) => [server, place]));
+  const whole = { ...candidates, weights, totalWeight: length };
+  const anyone = new Anyone({}, Infinity);
+  const cycle = servers.length < 2 ** 16 ? new Uint16Array(length) : new Uint32Array(length);
+  for (let i = 0; i < length; i++) cycle[i] = places.get(turns.pick(whole, anyone)!)!;
+  return cycle;
+}
+
+function commonDivisor(a: number, b: number): number {
+  while (b !== 0) [a, b] = [b, a % b];
+  return a;
 }
 
 /** A queue of small whole numbers whose items move to the end; allocates only once. */

@@ -2,7 +2,7 @@
 
 import { callAside, tellStrayError } from "../core/callback.ts";
 import { PoolState, Server } from "./server.ts";
-import type { SharedServers } from "./shared_servers.ts";
+import type { SharedCells, SharedServers } from "./shared_servers.ts";
 import {
   checkServerInit,
   resolvePlainServer,
@@ -134,6 +134,11 @@ export class Pool implements Disposable {
   /** @internal Where its servers' state is; `null` when there is one process. */
   get shared(): SharedServers | null {
     return this.#state.shared;
+  }
+
+  /** What it shares with other processes; `null` when there is one. @internal */
+  get cells(): SharedCells | null {
+    return this.#state.cells;
   }
 
   /** Its slot there. @internal */

@@ -29,6 +29,8 @@ const SLOT = {
   ejection: 4,
   disabled: 5,
   draining: 6,
+  /** Of a pool, which has none of the four before: how far its turns have come, for either rank those of retries behind. */
+  turns: 3,
   ramp: 4,
   history: 5,
   /** Requests in flight of each process, in words. */
@@ -201,6 +203,11 @@ export class SharedCells {
   leave(): void {
     this.#words[this.#at + SLOT.inFlightOf + this.#process]!--;
     Atomics.sub(this.#words, this.#at, 1);
+  }
+
+  /** Takes the next turn of a pool, from 0; each of the four counts by itself. */
+  takeTurn(counter: 0 | 1 | 2 | 3): number {
+    return Atomics.add(this.#words, this.#at + SLOT.turns + counter, 1) >>> 0;
   }
 
   /** Whether a request tries the server. */

@@ -220,15 +220,21 @@ Deno.test("workers count together, and what one has counted that is replaced sta
   assertEquals([await read("lbproxy_workers"), await read("lbproxy_worker_restarts_total")], [2, 1]);
 });
 
-Deno.test("workers let servers take turns, each by itself", async () => {
+Deno.test("workers let servers take turns together, by weight too", async () => {
   await using one = startUpstream("one");
   await using other = startUpstream("other");
   await using workers = await Workers.start(
-    `export const upstreams = ["${one.address}", "${other.address}"];`,
+    `export const upstreams = [{ address: "${one.address}", weight: 3 }, "${other.address}"];`,
   );
-  await askOften(await workers.port(), 101);
-  assertEquals(one.requests + other.requests, 101);
-  assert(Math.abs(one.requests - other.requests) <= 4, `${one.requests} and ${other.requests}`);
+  const port = await workers.port();
+  await findPids(port, 4);
+  let asked = 0;
+  for (const times of [1, 2, 3, 5, 9, 40, 84]) {
+    await askOften(port, times);
+    asked += times;
+    // The third of each four.
+    assertEquals([one.requests + other.requests, other.requests], [asked, Math.floor((asked + 1) / 4)]);
+  }
 });
 
 Deno.test("workers eject a server together", async () => {

@@ -1,9 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { Selection } from "../../../lib/balancer/algorithm.ts";
+import { type Algorithm, Selection } from "../../../lib/balancer/algorithm.ts";
 import { LoadBalancer } from "../../../lib/balancer/load_balancer.ts";
-import { SmoothWeightedRoundRobin } from "../../../lib/balancer/smooth_weighted_round_robin.ts";
+import { createRoundRobin } from "../../../lib/balancer/smooth_weighted_round_robin.ts";
 import type { Server } from "../../../lib/upstream/server.ts";
+import { SHARED_SERVERS_BYTES, SharedServers } from "../../../lib/upstream/shared_servers.ts";
 import { candidatesOf, fakeServer } from "./fake_server.ts";
 
 const SEED = { seed: 20260726, numRuns: 200 };
@@ -23,7 +24,7 @@ function naive(weights: readonly number[], picks: number): number[] {
 /** Which servers a balancer of these weights chooses, by their place in the list. */
 function sequence(weights: readonly number[], picks: number): number[] {
   const servers = weights.map((weight, i) => fakeServer(i + 1, { weight }));
-  const algorithm = new SmoothWeightedRoundRobin();
+  const algorithm = createRoundRobin(null);
   const candidates = candidatesOf(servers);
   return Array.from({ length: picks }, () => {
     return servers.indexOf(algorithm.pick(candidates, new Selection({}, Infinity))!);
@@ -113,7 +114,7 @@ Deno.test("SmoothWeightedRoundRobin.pick() shares in proportion among those that
   const servers = [8, 2, 1].map((weight, i) =>
     fakeServer(i, { weight, ...(i === 0 ? { maxInFlight: 0 } : {}) })
   );
-  const algorithm = new SmoothWeightedRoundRobin();
+  const algorithm = createRoundRobin(null);
   const candidates = candidatesOf(servers);
   const counts = [0, 0, 0];
   for (let i = 0; i < 300; i++) {
@@ -124,7 +125,7 @@ Deno.test("SmoothWeightedRoundRobin.pick() shares in proportion among those that
 
 Deno.test("SmoothWeightedRoundRobin.pick() skips servers that were tried, and ends with nothing", () => {
   const servers = [1, 2, 3].map((weight) => fakeServer(weight, { weight }));
-  const algorithm = new SmoothWeightedRoundRobin();
+  const algorithm = createRoundRobin(null);
   const candidates = candidatesOf(servers);
   for (let round = 0; round < 20; round++) {
     const tried: Server[] = [];
@@ -135,4 +136,76 @@ Deno.test("SmoothWeightedRoundRobin.pick() skips servers that were tried, and en
     }
     assertEquals(algorithm.pick(candidates, new Selection({ exclude: tried }, Infinity)), undefined);
   }
+});
+
+/** Algorithms of several processes that take turns together, on the same servers. */
+function sharedAlgorithms(count: number): Algorithm[] {
+  const buffer = new ArrayBuffer(SHARED_SERVERS_BYTES);
+  const slot = new SharedServers(buffer, 0).allocate();
+  return Array.from({ length: count }, (_, process) => {
+    return createRoundRobin({ cells: new SharedServers(buffer, process).cells(slot), rank: 0 });
+  });
+}
+
+Deno.test("createRoundRobin() lets processes take the turns of one, whichever is asked", () => {
+  const asked = fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 1, maxLength: 120 });
+  fc.assert(
+    fc.property(
+      fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 1, maxLength: 12 }),
+      asked,
+      (weights, processes) => {
+        const servers = weights.map((weight, i) => fakeServer(i + 1, { weight }));
+        const candidates = candidatesOf(servers);
+        const algorithms = sharedAlgorithms(4);
+        const chosen = processes.map((process) => {
+          return servers.indexOf(algorithms[process]!.pick(candidates, new Selection({}, Infinity))!);
+        });
+        assertEquals(chosen, naive(weights, processes.length));
+      },
+    ),
+    SEED,
+  );
+});
+
+Deno.test("createRoundRobin() of several processes keeps shares of any weights", () => {
+  for (const weights of [[0.5, 1.5], [1, 9_999, 5_000], [0.1, 1, 1, 1], [7_919, 7_907, 3]]) {
+    const servers = weights.map((weight, i) => fakeServer(i + 1, { weight }));
+    const candidates = candidatesOf(servers);
+    const [algorithm] = sharedAlgorithms(1);
+    const counts = weights.map(() => 0);
+    const picks = 40_000;
+    for (let i = 0; i < picks; i++) {
+      counts[servers.indexOf(algorithm!.pick(candidates, new Selection({}, Infinity))!)]!++;
+    }
+    counts.forEach((count, i) => {
+      const share = weights[i]! / candidates.totalWeight;
+      assert(Math.abs(count / picks - share) < 1 / 2000, `${weights} gave ${counts}`);
+      assert(count > 0);
+    });
+  }
+});
+
+Deno.test("createRoundRobin() of several processes shares among those that are not full, and keeps retries apart", () => {
+  const servers = [1, 2, 3].map((i) => fakeServer(i, { maxInFlight: 1 }));
+  const candidates = candidatesOf(servers);
+  const [one, other] = sharedAlgorithms(2);
+  const lease = servers[1]!.acquire();
+  const counts = [0, 0, 0];
+  for (let i = 0; i < 30; i++) {
+    counts[servers.indexOf((i % 3 === 0 ? one : other)!.pick(candidates, new Selection({}, Infinity))!)]!++;
+  }
+  assertEquals(counts, [15, 0, 15]);
+  lease.release();
+  const first = () => servers.indexOf(one!.pick(candidates, new Selection({}, Infinity))!);
+  const again = (exclude: Server[]) =>
+    servers.indexOf(other!.pick(candidates, new Selection({ exclude }, Infinity))!);
+  const before = first();
+  // Each request fails at its first server and is sent to another one: all have first attempts all the same.
+  const tried = [1, 2, 3].map(() => {
+    const place = first();
+    assert(again([servers[place]!]) !== place);
+    return place;
+  });
+  assertEquals(tried, [1, 2, 3].map((turn) => (before + turn) % 3));
+  assertEquals(again(servers), -1);
 });
