@@ -46,20 +46,11 @@ export type {
 export type { RedisTlsOptions } from "./lib/limiter/redis_tls_options.ts";
 export type { PolicyStatus } from "./lib/limiter/policy_status.ts";
 export { ListenError } from "./lib/engine/engine.ts";
-export { defineConfig } from "./lib/config/define_config.ts";
+export { defineConfig, type OnListen, type ProxyConfig } from "./lib/config/proxy_config.ts";
 export { ConfigError, type ConfigProblem } from "./lib/config/config_error.ts";
-export type {
-  EngineName,
-  Listen,
-  ListenOptions,
-  OnListen,
-  PoolOptions,
-  PoolServers,
-  ProxyConfig,
-  ProxyProtocolOptions,
-  Underscores,
-  Upstreams,
-} from "./lib/config/proxy_config.ts";
+export type { EngineName, Listen, ListenOptions, ProxyProtocolOptions } from "./lib/config/listen_options.ts";
+export type { PoolOptions, PoolServers, Upstreams } from "./lib/config/pool_options.ts";
+export type { Underscores } from "./lib/http/screen_fields.ts";
 export type { AdminOptions, AdminToken, ReadinessOptions } from "./lib/config/admin_options.ts";
 export type {
   CertificateLookup,
@@ -74,9 +65,12 @@ export type {
 export type { ClientCertificate } from "./lib/http/client_certificate.ts";
 export type { ClientLimitOptions, ClientTimeoutOptions } from "./lib/config/client_limits.ts";
 export type { ServerOptions, TimeoutOptions } from "./lib/config/server_options.ts";
-export type { OverloadOptions } from "./lib/config/overload_options.ts";
-export type { TraceTrust, TracingOptions } from "./lib/config/tracing_options.ts";
-export type { RollbackOptions } from "./lib/config/rollback_options.ts";
+export type {
+  OverloadOptions,
+  RollbackOptions,
+  TraceTrust,
+  TracingOptions,
+} from "./lib/config/process_options.ts";
 export type {
   BackoffOptions,
   RetryBudgetOptions,
@@ -105,26 +99,36 @@ export type {
   Timings,
 } from "./lib/filter/request_context.ts";
 export { basicAuth, type BasicAuthOptions, type CheckPassword } from "./lib/filters/basic_auth.ts";
-export { type IdentityEncoding } from "./lib/filters/identity_field.ts";
+export type { IdentityEncoding } from "./lib/filters/credentials.ts";
 export {
   bearerAuth,
   type BearerAuthOptions,
   type CheckToken,
   type Claims,
+  type JwtOptions,
 } from "./lib/filters/bearer_auth.ts";
-export type { JwtOptions } from "./lib/filters/jwt_options.ts";
 export { compress, type CompressOptions, type ContentCoding } from "./lib/filters/compress.ts";
 export { cors, type CorsOptions } from "./lib/filters/cors.ts";
-export { ipAllow } from "./lib/filters/ip_allow.ts";
-export { ipDeny } from "./lib/filters/ip_deny.ts";
+export { ipAllow, ipDeny } from "./lib/filters/ip_filter.ts";
 export { maxBodySize } from "./lib/filters/max_body_size.ts";
 export { mirror, type MirrorOptions, type MirrorPool, type MirrorTarget } from "./lib/filters/mirror.ts";
-export { redirect, type RedirectOptions, type RedirectTo } from "./lib/filters/redirect.ts";
-export { removeHeaders, type RemoveHeadersOptions } from "./lib/filters/remove_headers.ts";
+export {
+  redirect,
+  type RedirectOptions,
+  type RedirectTo,
+  rewritePath,
+  type RewriteTarget,
+} from "./lib/filters/redirect_and_rewrite.ts";
+export {
+  type FieldValue,
+  removeHeaders,
+  type RemoveHeadersOptions,
+  securityHeaders,
+  type SecurityHeadersOptions,
+  setHeaders,
+  type SetHeadersOptions,
+} from "./lib/filters/headers.ts";
 export { requestId, type RequestIdOptions } from "./lib/filters/request_id.ts";
-export { rewritePath, type RewriteTarget } from "./lib/filters/rewrite_path.ts";
-export { securityHeaders, type SecurityHeadersOptions } from "./lib/filters/security_headers.ts";
-export { type FieldValue, setHeaders, type SetHeadersOptions } from "./lib/filters/set_headers.ts";
 export {
   type KeyRefusals,
   simulate,

@@ -1,7 +1,7 @@
 /** The admin listener. */
 
 import type { ResolvedAdmin } from "../config/admin_options.ts";
-import { formatListen } from "../config/format_listen.ts";
+import { formatListen } from "../config/listen_options.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageOf, stackOf } from "../core/callback.ts";
 import { listenError } from "../engine/engine.ts";

@@ -2,7 +2,7 @@
 
 import { cpuUsage } from "node:process";
 import type { ResolvedAdmin } from "../config/admin_options.ts";
-import { describeKey } from "../config/describe_key.ts";
+import { describeKey } from "../config/describe_limits.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { ProxyEvent } from "../observe/events.ts";
 import type { Traffic } from "../observe/metrics/traffic.ts";

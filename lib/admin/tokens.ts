@@ -3,7 +3,7 @@
 import { type AdminToken, MIN_TOKEN_LENGTH, type ResolvedAdmin } from "../config/admin_options.ts";
 import { ConfigError, type ConfigProblem } from "../config/config_error.ts";
 import { messageOf } from "../core/callback.ts";
-import { sameDigest } from "../filters/same_digest.ts";
+import { sameDigest } from "../filters/credentials.ts";
 
 /** The tokens of an admin listener. */
 export class Tokens {

@@ -1,7 +1,7 @@
 /** Asks the admin listener of a proxy that runs. */
 
 import type { Status } from "../admin/status.ts";
-import { parseAdminListen } from "../config/resolve_admin.ts";
+import { parseAdminListen } from "../config/admin_options.ts";
 import { messageOf } from "../core/callback.ts";
 import { UsageError } from "./usage_error.ts";
 

@@ -2,12 +2,10 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { nearestName } from "../config/nearest_name.ts";
-import type { AdminPlace } from "../config/admin_options.ts";
-import { ENGINE_NAMES, type EngineName, type ResolvedListen } from "../config/proxy_config.ts";
-import { parseAdminListen } from "../config/resolve_admin.ts";
+import { type AdminPlace, parseAdminListen } from "../config/admin_options.ts";
+import { ENGINE_NAMES, type EngineName, parseListen, type ResolvedListen } from "../config/listen_options.ts";
 import { resolveWorkers } from "../config/resolve_config.ts";
-import { parseListen } from "../config/resolve_listen.ts";
-import { isWorkers, WORKERS_EXPECTED } from "../config/schema/workers_schema.ts";
+import { isWorkers, WORKERS_EXPECTED } from "../config/process_options.ts";
 import {
   type CtlCommand,
   parseCtlArguments,

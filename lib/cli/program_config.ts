@@ -1,12 +1,15 @@
 /** The configuration of the program: its file, and what the command line says in place of it. */
 
-import type { AdminPlace, ResolvedAdmin } from "../config/admin_options.ts";
-import { formatListen } from "../config/format_listen.ts";
+import {
+  type AdminPlace,
+  isPrivatePlace,
+  resolveAdmin,
+  type ResolvedAdmin,
+} from "../config/admin_options.ts";
+import { type EngineName, formatListen, type ResolvedListen, withEngine } from "../config/listen_options.ts";
 import { loadConfig } from "../config/load_config.ts";
 import { ModuleGraph, type ModuleSources } from "../config/module_graph.ts";
-import type { EngineName, ResolvedConfig, ResolvedListen } from "../config/proxy_config.ts";
-import { isPrivatePlace, resolveAdmin } from "../config/resolve_admin.ts";
-import { withEngine } from "../config/resolve_listen.ts";
+import type { ResolvedConfig } from "../config/proxy_config.ts";
 import type { RunOptions } from "./parse_arguments.ts";
 import { UsageError } from "./usage_error.ts";
 

@@ -7,7 +7,7 @@ import { generateTraffic } from "../simulator/generate_traffic.ts";
 import { readTrace, TraceError } from "../simulator/read_trace.ts";
 import { reportSimulation } from "../simulator/report_simulation.ts";
 import { replay } from "../simulator/simulate.ts";
-import { allPolicies } from "../config/route_limits.ts";
+import { allPolicies } from "../config/resolve_routes.ts";
 import type { SimulatedRequest } from "../simulator/simulated_request.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { SimulateCommand } from "./parse_simulate_arguments.ts";

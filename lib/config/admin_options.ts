@@ -1,4 +1,16 @@
-/** Where the proxy is watched and steered, as an operator writes it. */
+/** Where the proxy is watched and steered. */
+
+import * as v from "valibot";
+import { formatListen, parseListen } from "./listen_options.ts";
+import {
+  isRecord,
+  mustBe,
+  mustBeSecret,
+  oneOf,
+  optionsObject,
+  pathItem,
+  wholeNumberSchema,
+} from "./schema/schemas.ts";
 
 /** Where a token stands: in the file of that name, or in that variable of the environment; or the token itself. */
 export type AdminToken = string | { readonly file: string } | { readonly env: string };
@@ -31,7 +43,7 @@ export interface ReadinessOptions {
 }
 
 /** Who may look. */
-export const ADMIN_READERS = ["anyone", "token"] as const;
+const ADMIN_READERS = ["anyone", "token"] as const;
 
 /** Shortest token that is accepted: 16 characters cannot be guessed. */
 export const MIN_TOKEN_LENGTH = 16;
@@ -52,3 +64,143 @@ export interface ResolvedAdmin {
   readonly hosts: readonly string[];
   readonly readyz: Required<ReadinessOptions>;
 }
+
+const DEFAULT_ADMIN = "127.0.0.1:6189";
+
+/** Reads where to listen; `undefined` when it is no place. A port alone is one of `127.0.0.1`. */
+export function parseAdminListen(listen: unknown = DEFAULT_ADMIN): AdminPlace | undefined {
+  const place = typeof listen === "number" ? `127.0.0.1:${listen}` : listen;
+  return typeof place === "string" ? parseListen(place) : undefined;
+}
+
+/** Whether only this machine reaches the place. */
+export function isPrivatePlace({ hostname, unix }: AdminPlace): boolean {
+  return unix !== undefined ||
+    /^(?:localhost|127(?:\.\d{1,3}){3}|::1|::ffff:127(?:\.\d{1,3}){3})$/i.test(hostname);
+}
+
+/** Completes what is known to be good; `null` without an admin listener. */
+export function resolveAdmin(admin: string | number | boolean | AdminOptions = false): ResolvedAdmin | null {
+  if (admin === false) return null;
+  const options: AdminOptions = admin === true ? {} : typeof admin === "object" ? admin : { listen: admin };
+  const listen = parseAdminListen(options.listen)!;
+  const { tokens = {}, read = isPrivatePlace(listen) ? "anyone" : "token", hosts = [], readyz = {} } =
+    options;
+  const { pools = [], minServers = 1 } = readyz;
+  return Object.freeze({
+    listen,
+    tokens: new Map(Object.entries(tokens)),
+    read,
+    hosts: Object.freeze([...hosts]),
+    readyz: Object.freeze({ pools: Object.freeze([...pools]), minServers }),
+  });
+}
+
+/** Writes what it means for people; of tokens only the names of their owners. */
+export function describeAdmin({ listen, tokens, read, readyz }: ResolvedAdmin): string {
+  const owners = [...tokens.keys()];
+  return [
+    formatListen(listen),
+    read === "anyone" ? "anyone there may look" : "nobody may look without a token",
+    owners.length === 0 ? "nothing can be changed" : `changes by ${owners.join(", ")}`,
+    ...(readyz.pools.length === 0
+      ? []
+      : [`ready with ${readyz.minServers} of ${readyz.pools.join(" and of ")}`]),
+  ].join(", ");
+}
+
+const PLACE = '"host:port", "unix:/path" or a port number';
+const TOKEN =
+  `{ file: "PATH" }, { env: "NAME" } or the text of a token of at least ${MIN_TOKEN_LENGTH} characters`;
+const OWNER = /^[\w.@-]{1,64}$/;
+
+const placeSchema = v.custom<string | number>(
+  (value) => typeof value !== "object" && parseAdminListen(value) !== undefined,
+  mustBe(PLACE),
+);
+
+/** What is no token has no business in a message, since it may be one that was written in a wrong way. */
+const tokenSchema = v.custom<unknown>(isToken, mustBeSecret(TOKEN));
+
+function isToken(value: unknown): boolean {
+  if (typeof value === "string") return isTokenText(value);
+  if (!isRecord(value)) return false;
+  const [[kind, name] = [], ...others] = Object.entries(value);
+  return others.length === 0 && (kind === "file" || kind === "env") && typeof name === "string" &&
+    name !== "";
+}
+
+/** Whether a text can stand in a field `Authorization` (RFC 6750 section 2.1), and nobody guesses it. */
+function isTokenText(text: string): boolean {
+  return text.length >= MIN_TOKEN_LENGTH && /^[A-Za-z0-9._~+/-]+=*$/.test(text);
+}
+
+const tokensSchema = v.pipe(
+  v.custom<Record<string, unknown>>(isRecord, mustBe("an object of tokens by the names of their owners")),
+  v.rawCheck(({ dataset: { value }, addIssue }) => {
+    if (!isRecord(value)) return;
+    for (const name of Object.keys(value)) {
+      if (OWNER.test(name)) continue;
+      const message = "must be named with letters, digits and ._@- only, 64 at most";
+      addIssue({ message, path: [pathItem(value, name)] });
+    }
+  }),
+  v.record(v.string(), tokenSchema),
+) as unknown as v.GenericSchema;
+
+const nameSchema = v.custom<string>(
+  (value) => typeof value === "string" && /^[^\s/@?#:[\]]+$/.test(value),
+  mustBe("a host name without port"),
+);
+
+const readyzEntries = {
+  pools: v.optional(v.array(v.string(mustBe("the name of a pool")), mustBe("an array of names of pools"))),
+  minServers: v.optional(wholeNumberSchema(1, 65_535)),
+} satisfies Record<keyof ReadinessOptions, v.GenericSchema>;
+
+const adminEntries = {
+  listen: v.optional(placeSchema),
+  tokens: v.optional(tokensSchema),
+  read: v.optional(v.picklist(ADMIN_READERS, mustBe(oneOf(ADMIN_READERS)))),
+  hosts: v.optional(v.array(nameSchema, mustBe("an array of host names"))),
+  readyz: v.optional(optionsObject(readyzEntries, 'an object with "pools" and "minServers"')),
+} satisfies Record<keyof AdminOptions, v.GenericSchema>;
+
+const EXPECTED = `${PLACE}, true, false or an object with "listen", "tokens", "read", "hosts" and "readyz"`;
+
+const PUBLIC = 'must have "tokens" to listen where others than this machine can reach it';
+
+const optionsSchema = v.pipe(
+  optionsObject(adminEntries, EXPECTED),
+  v.rawCheck(({ dataset: { value }, addIssue }) => {
+    if (!isRecord(value)) return;
+    const { listen, tokens, read } = value as AdminOptions;
+    const place = parseAdminListen(listen);
+    const isPublic = place !== undefined && !isPrivatePlace(place);
+    const hasTokens = isRecord(tokens) && Object.keys(tokens).length > 0;
+    const at = [pathItem(value, "read")] as const;
+    if (isPublic && !hasTokens) return addIssue({ message: PUBLIC });
+    if (isPublic && read === "anyone") {
+      addIssue({ message: 'must be "token" where others than this machine can reach it', path: [...at] });
+    }
+    if (read === "token" && !hasTokens) {
+      addIssue({ message: 'must not be "token" without "tokens"', path: [...at] });
+    }
+  }),
+);
+
+const textSchema = v.pipe(
+  v.custom<unknown>(
+    (value) =>
+      typeof value === "boolean" || (typeof value !== "object" && parseAdminListen(value) !== undefined),
+    mustBe(EXPECTED),
+  ),
+  v.rawCheck(({ dataset: { value, typed }, addIssue }) => {
+    if (!typed || typeof value === "boolean") return;
+    const place = parseAdminListen(value);
+    if (place !== undefined && !isPrivatePlace(place)) addIssue({ message: PUBLIC });
+  }),
+);
+
+/** A place, or the options. */
+export const adminSchema: v.GenericSchema = v.lazy((input) => isRecord(input) ? optionsSchema : textSchema);

@@ -1,15 +1,47 @@
-/** What a pool says about the choice of servers, their health, and their coming and going. */
+/** What a pool says about the choice of servers and their health. */
 
-import type { Balance, BalanceName } from "../balancer/create_algorithm.ts";
-import type { QueueOptions, ResolvedQueue } from "../balancer/waiting_line.ts";
-import type { EjectionOptions, ResolvedEjection } from "../health/ejection_options.ts";
-import type { ActiveCheckOptions, CheckServer, ResolvedHealthCheck } from "../health/health_check_options.ts";
-import type { HealthChange } from "../health/health_checker.ts";
-import type { ResolvedSlowStart, SlowStartOptions } from "../health/slow_start.ts";
-import type { CompiledKey, KeySpec } from "../limiter/key_spec.ts";
-import type { Server } from "../upstream/server.ts";
-import type { DiscoveryOptions, FindServers, ResolvedDiscovery } from "./discovery_options.ts";
+import { type Balance, BALANCE_NAMES, type BalanceName } from "../balancer/create_algorithm.ts";
+import { type QueueOptions, type ResolvedQueue, resolveQueue } from "../balancer/waiting_line.ts";
 import type { RequestContext } from "../filter/request_context.ts";
+import { type EjectionOptions, type ResolvedEjection, resolveEjection } from "../health/ejection_options.ts";
+import {
+  type ActiveCheckOptions,
+  type CheckServer,
+  type ResolvedHealthCheck,
+  resolveHealthCheck,
+} from "../health/health_check_options.ts";
+import type { HealthChange } from "../health/health_checker.ts";
+import { type ResolvedSlowStart, resolveSlowStart, type SlowStartOptions } from "../health/slow_start.ts";
+import {
+  type CompiledKey,
+  compileKey,
+  KEY_SPEC_EXPECTED,
+  type KeySpec,
+  parseKeySpec,
+} from "../limiter/key_spec.ts";
+import type { Server } from "../upstream/server.ts";
+import * as v from "valibot";
+import {
+  type DiscoveryOptions,
+  discoverySchema,
+  type FindServers,
+  type ResolvedDiscovery,
+  resolveDiscovery,
+} from "./discovery_options.ts";
+import { healthCheckSchema } from "./schema/health_check_schema.ts";
+import {
+  functionSchema,
+  limitSchema,
+  mustBe,
+  numberSchema,
+  oneOf,
+  optionsObject,
+  pathItem,
+  positiveDurationSchema,
+  positiveShareSchema,
+  shareSchema,
+  wholeNumberSchema,
+} from "./schema/schemas.ts";
 
 /**
  * Chooses one of the servers that may be used, which are never none. Nothing, or a server that is not among them,
@@ -70,4 +102,123 @@ export interface ResolvedBalancing {
   readonly queue: ResolvedQueue | null;
   readonly discovery: ResolvedDiscovery | null;
   readonly onHealthChange: HealthChange | null;
+}
+
+/**
+ * Completes options that are known to be good.
+ *
+ * @param totalMs how long an exchange may take; a request does not wait longer than that
+ */
+export function resolveBalancing(options: BalancingOptions, totalMs: number): ResolvedBalancing {
+  const { balance = "round-robin", key, loadFactor = Infinity, healthCheck, ejection = {}, slowStart } =
+    options;
+  const { panicThreshold = 0, maxInFlight = Infinity, discovery, onHealthChange = null } = options;
+  return Object.freeze({
+    balance: typeof balance === "function" ? asBalance(balance) : balance,
+    key: key === undefined ? null : Object.freeze({ spec: key as KeySpec, of: compileKey(key) }),
+    loadFactor,
+    healthCheck: resolveCheck(healthCheck),
+    ejection: ejection === false ? null : resolveEjection(ejection),
+    slowStart: slowStart === undefined ? null : resolveSlowStart(slowStart),
+    panicThreshold,
+    maxInFlight,
+    queue: resolveWait(options.queue, totalMs),
+    discovery: discovery === undefined ? null : resolveDiscovery(discovery),
+    onHealthChange,
+  });
+}
+
+/** The proxy asks its balancers with the context of the request. */
+function asBalance(choose: ChoosePoolServer): Balance {
+  return (servers, source) => {
+    const ctx = source as RequestContext;
+    return choose(servers, ctx.request, ctx);
+  };
+}
+
+function resolveCheck(check: BalancingOptions["healthCheck"]): ResolvedBalancing["healthCheck"] {
+  if (check === undefined) return null;
+  return resolveHealthCheck(typeof check === "function" ? { type: "custom", check } : check);
+}
+
+function resolveWait(queue: BalancingOptions["queue"], totalMs: number): ResolvedBalancing["queue"] {
+  if (queue === undefined) return null;
+  const { size, timeoutMs } = resolveQueue(queue);
+  return Object.freeze({ size, timeoutMs: Math.min(timeoutMs, totalMs) });
+}
+
+const ejectionEntries = {
+  consecutiveFailures: v.optional(limitSchema(1)),
+  failureRate: v.optional(
+    numberSchema((value) => value > 0, "a number above 0; above 1 never counts the rate"),
+  ),
+  minRequests: v.optional(wholeNumberSchema(1, Number.MAX_SAFE_INTEGER)),
+  window: v.optional(positiveDurationSchema),
+  baseTime: v.optional(positiveDurationSchema),
+  maxTime: v.optional(positiveDurationSchema),
+  maxEjectedPercent: v.optional(
+    numberSchema((value) => value >= 0 && value <= 100, "a number from 0 to 100"),
+  ),
+} satisfies Record<keyof EjectionOptions, v.GenericSchema>;
+
+const slowStartEntries = {
+  duration: positiveDurationSchema,
+  floor: v.optional(positiveShareSchema),
+} satisfies Record<keyof SlowStartOptions, v.GenericSchema>;
+
+const queueEntries = {
+  size: v.optional(wholeNumberSchema(1, Number.MAX_SAFE_INTEGER)),
+  timeout: v.optional(positiveDurationSchema),
+} satisfies Record<keyof QueueOptions, v.GenericSchema>;
+
+/** Where requests wait. */
+export const queueSchema: v.GenericSchema = optionsObject(
+  queueEntries,
+  'an object with "size" and "timeout"',
+);
+
+const ejectionSchema = optionsObject(ejectionEntries, "false or an object with options of ejection");
+
+/** Options of a pool that say how its servers are chosen, watched and found. */
+export const balancingEntries = {
+  balance: v.optional(
+    v.custom(
+      (value) => typeof value === "function" || BALANCE_NAMES.some((name) => name === value),
+      mustBe(`${oneOf(BALANCE_NAMES)}, or a function`),
+    ),
+  ),
+  key: v.optional(v.custom((value) => parseKeySpec(value) !== undefined, mustBe(KEY_SPEC_EXPECTED))),
+  loadFactor: v.optional(numberSchema((value) => value > 1, "a number above 1")),
+  healthCheck: v.optional(healthCheckSchema),
+  ejection: v.optional(v.lazy((input) => input === false ? v.literal(false) : ejectionSchema)),
+  slowStart: v.optional(optionsObject(slowStartEntries, 'an object with a "duration"')),
+  panicThreshold: v.optional(shareSchema),
+  maxInFlight: v.optional(limitSchema(1)),
+  queue: v.optional(queueSchema),
+  discovery: v.optional(discoverySchema),
+  onHealthChange: functionSchema,
+} satisfies Record<keyof BalancingOptions, v.GenericSchema>;
+
+/** Finds options that need or exclude each other; looks past whatever else is wrong. */
+export function checkBalancing(
+  pool: Record<string, unknown>,
+  addIssue: v.RawCheckContext<unknown>["addIssue"],
+): void {
+  const { balance, key, loadFactor } = pool;
+  const report = (option: string, message: string): void =>
+    addIssue({ message, path: [pathItem(pool, option)] });
+  const hashes = balance === "consistent-hash" || balance === "fnv-hash";
+  if (hashes && key === undefined) report("key", `is required where "balance" is "${balance}"`);
+  if (!hashes && key !== undefined) {
+    report("key", 'is only for "balance": "consistent-hash" or "fnv-hash"');
+  }
+  if (balance !== "consistent-hash" && loadFactor !== undefined) {
+    report("loadFactor", 'is only for "balance": "consistent-hash"');
+  }
+  if (pool.servers === undefined && pool.discovery === undefined) {
+    report("servers", 'is required where there is no "discovery"');
+  }
+  if (pool.onHealthChange !== undefined && pool.healthCheck === undefined) {
+    report("onHealthChange", 'is never called without a "healthCheck"');
+  }
 }

@@ -1,4 +1,4 @@
-/** What is said when a configuration cannot be used. */
+/** What is said when a configuration cannot be used, or its module cannot be loaded. */
 
 /** One thing that is wrong with a configuration. */
 export interface ConfigProblem {
@@ -44,4 +44,72 @@ export class ConfigError extends Error {
     super(`Cannot load ${where}: ${found}`, options);
     this.problems = Object.freeze([...problems]);
   }
+}
+
+/** What a module threw, or the runtime said of it. */
+interface Failure {
+  readonly name: string;
+  readonly text: string;
+  readonly stack: string;
+}
+
+const LOCATIONS = /((?:file|https?|data|jsr|npm):[^\s()]*?):(\d+):(\d+)/g;
+/** The runtime tells what the system said in a line of its own. */
+const UNREADABLE = /^Import '([^']*)' failed\.\n\s+0: (.+?)(?: \(os error \d+\))?(?=\n|$)/;
+const LOCATED = /\s+at (?:file|https?|data|jsr|npm):\S+$/;
+
+/**
+ * Says in one line, without a stack, why a module could not be loaded.
+ *
+ * @param error what `import()` was rejected with
+ * @param url the module; `undefined` when not even that is known
+ */
+export function explainLoadError(error: unknown, url: string | undefined): string {
+  const { name, text, stack } = readFailure(error);
+  const reason = firstLine(text);
+  const missing = /^Module not found "(.*)"/.exec(reason)?.[1];
+  if (missing === url && url !== undefined) return "there is no such file";
+  if (missing !== undefined) return `it imports ${missing}, which does not exist${place(text, url)}`;
+  const unreadable = UNREADABLE.exec(text);
+  if (unreadable !== null) {
+    const [, file, why] = unreadable;
+    return file === url
+      ? `it cannot be read: ${why}`
+      : `it imports ${file}, which cannot be read: ${why}${place(text, url)}`;
+  }
+  if (reason.includes("ERR_UNSUPPORTED_DIR_IMPORT")) return "it is a directory";
+  if (/^Requires .* access/.test(reason)) return `it r${reason.slice(1)}`;
+  if (name === "SyntaxError" || reason.startsWith("SyntaxError: ")) {
+    return `syntax error: ${reason.replace("SyntaxError: ", "").replace(LOCATED, "")}${place(text, url)}`;
+  }
+  if ((error as { code?: unknown })?.code === "ERR_MODULE_NOT_FOUND") return reason + place(text, url);
+  return `it threw ${name === "Error" ? "an error" : name}: ${reason}${place(stack, url)}`;
+}
+
+function readFailure(error: unknown): Failure {
+  if (!(error instanceof Error)) return { name: "no error but", text: String(error), stack: "" };
+  return { name: error.name, text: withoutColours(error.message), stack: withoutColours(error.stack ?? "") };
+}
+
+/** The runtime writes places in colours where it writes to a terminal, which hides them from {@linkcode LOCATIONS}. */
+function withoutColours(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replaceAll(/\x1b\[[0-9;]*m/g, "");
+}
+
+function firstLine(text: string): string {
+  const end = text.indexOf("\n");
+  return (end < 0 ? text : text.slice(0, end)).trim().replace(/\.$/, "");
+}
+
+/** The program itself: what it throws has happened where it was called. */
+const OWN_FILES = new URL("../", import.meta.url).href;
+
+/** Where it happened: line and column in the module itself, or with the name of another one. */
+function place(text: string, url: string | undefined): string {
+  const found = Array.from(text.matchAll(LOCATIONS));
+  const match = found.find(([, file]) => !file!.startsWith(OWN_FILES)) ?? found[0];
+  if (match === undefined) return "";
+  const [, file, line, column] = match;
+  return file === url ? ` (line ${line}, column ${column})` : ` (${file}:${line}:${column})`;
 }

@@ -1,23 +1,24 @@
 /** Shows what a configuration means. */
 
-import { formatDuration } from "../core/duration.ts";
+import type { BalanceName } from "../balancer/create_algorithm.ts";
 import type { ResolvedSticky } from "../balancer/sticky_sessions.ts";
+import { formatDuration } from "../core/duration.ts";
+import type { ResolvedEjection } from "../health/ejection_options.ts";
+import type { ResolvedHealthCheck } from "../health/health_check_options.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
+import type { ResolvedAccessLog } from "../observe/access_log_options.ts";
 import { formatProxy } from "../transport/outbound_proxy.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
-import type { ResolvedAccessLog } from "../observe/access_log_options.ts";
-import type { ResolvedTracing } from "./tracing_options.ts";
-import type { ResolvedOverload } from "./overload_options.ts";
-import type { ResolvedRollback } from "./rollback_options.ts";
-import { describeRetries } from "./retry_options.ts";
-import { describeAdmin } from "./resolve_admin.ts";
-import { describeBalancing } from "./describe_balancing.ts";
-import { describeCounts, describeLimit } from "./describe_limit.ts";
-import { describeListen } from "./describe_listen.ts";
-import { describeRoutes } from "./describe_routes.ts";
 import type { Address } from "../upstream/address.ts";
-import type { ResolvedConfig, ResolvedListen, ResolvedPool } from "./proxy_config.ts";
+import { describeAdmin } from "./admin_options.ts";
+import type { ResolvedBalancing } from "./balancing_options.ts";
+import { describeCounts, describeKey, describeLimit, describeRoutes } from "./describe_limits.ts";
+import { describeListen, type ResolvedListen } from "./listen_options.ts";
+import type { ResolvedPool } from "./pool_options.ts";
+import type { ResolvedOverload, ResolvedRollback, ResolvedTracing } from "./process_options.ts";
+import type { ResolvedConfig } from "./proxy_config.ts";
+import { describeRetries } from "./retry_options.ts";
 import type { ResolvedServer } from "./server_options.ts";
 
 /**
@@ -214,4 +215,99 @@ function describePolicy(policy: ResolvedPolicy): string {
 
 function counted(count: number, one: string, many: string): string {
   return `${count} ${count === 1 ? one : many}`;
+}
+
+const WAYS: Readonly<Record<BalanceName, string>> = {
+  "round-robin": "in turn, by weight",
+  "random": "at random, by weight",
+  "least-connections": "to the server with the fewest requests in flight, by weight",
+  "p2c": "to the less busy of two servers drawn by weight",
+  "ewma": "to the faster of two servers drawn by weight",
+  "consistent-hash": "by consistent hash",
+  "fnv-hash": "by hash",
+  "first": "to the first server that can take it",
+};
+
+/** Says how servers are found, chosen and watched; the beginning of each line names what it is about. */
+function describeBalancing(balancing: ResolvedBalancing): readonly string[] {
+  const { discovery, slowStart, panicThreshold, healthCheck, ejection } = balancing;
+  const lines = [
+    `balance   ${describeWay(balancing)}`,
+    `checks    ${healthCheck === null ? "none: every server counts as healthy" : describeCheck(healthCheck)}`,
+    `ejection  ${ejection === null ? "never" : describeEjection(ejection)}`,
+  ];
+  if (discovery !== null) {
+    const { source, intervalMs, timeoutMs } = discovery;
+    const pace = `every ${formatDuration(intervalMs)}, each time within ${formatDuration(timeoutMs)}`;
+    lines.unshift(`servers   found ${source}, ${pace}`);
+  }
+  if (slowStart !== null) {
+    const { durationMs, floor } = slowStart;
+    const share = `begin with ${percent(floor)} of their share and have all of it after`;
+    lines.push(`start     servers that were added or recover ${share} ${formatDuration(durationMs)}`);
+  }
+  if (panicThreshold > 0) {
+    lines.push(`panic     all servers are used when less than ${percent(panicThreshold)} of them are up`);
+  }
+  return [...lines, ...describeRoom(balancing)];
+}
+
+function describeWay({ balance, key, loadFactor }: ResolvedBalancing): string {
+  if (typeof balance === "function") return "by balance()";
+  const hashed = key === null ? "" : ` of the ${describeKey(key.spec)}; without it in turn`;
+  const bound = loadFactor === Infinity
+    ? ""
+    : `; a server with more than ${loadFactor} times its share passes requests on`;
+  return `${WAYS[balance]}${hashed}${bound}`;
+}
+
+function describeCheck(check: ResolvedHealthCheck): string {
+  const { intervalMs, unhealthyIntervalMs, timeoutMs, rise, fall, initial } = check;
+  const unhealthy = unhealthyIntervalMs === intervalMs
+    ? ""
+    : ` (${formatDuration(unhealthyIntervalMs)} while unhealthy)`;
+  const first = initial === "checking" ? "" : `; counted as ${initial} before the first one`;
+  return `${describeTarget(check)} every ${formatDuration(intervalMs)}${unhealthy} within ${
+    formatDuration(timeoutMs)
+  }; unhealthy after ${counted(fall, "failure", "failures")}, healthy after ${
+    counted(rise, "success", "successes")
+  }${first}`;
+}
+
+function describeTarget({ subject, port }: ResolvedHealthCheck): string {
+  return port === null ? subject : `${subject} to port ${port}`;
+}
+
+function describeEjection(ejection: ResolvedEjection): string {
+  const { consecutiveFailures, failureRate, minRequests, windowMs, baseMs, maxMs, maxEjectedPercent } =
+    ejection;
+  const reasons: string[] = [];
+  if (consecutiveFailures !== Infinity) {
+    reasons.push(`after ${counted(consecutiveFailures, "failure", "failures")} in a row`);
+  }
+  if (failureRate <= 1) {
+    reasons.push(
+      `when ${percent(failureRate)} of at least ${minRequests} requests in ${formatDuration(windowMs)} fail`,
+    );
+  }
+  if (reasons.length === 0) return "never";
+  const time = `for ${formatDuration(baseMs)}, longer each time up to ${formatDuration(maxMs)}`;
+  return `${reasons.join(" or ")}, ${time}; at most ${maxEjectedPercent}% of the servers, never the last one`;
+}
+
+function describeRoom({ maxInFlight, queue }: ResolvedBalancing): readonly string[] {
+  const lines = maxInFlight === Infinity
+    ? []
+    : [`room      at most ${counted(maxInFlight, "request", "requests")} at all servers together`];
+  if (queue !== null) {
+    const wait = `up to ${counted(queue.size, "request waits", "requests wait")} for ${
+      formatDuration(queue.timeoutMs)
+    }`;
+    lines.push(`queue     ${wait} while servers are full; others are refused`);
+  }
+  return lines;
+}
+
+function percent(share: number): string {
+  return `${Math.round(share * 1000) / 10}%`;
 }

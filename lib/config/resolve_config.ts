@@ -1,23 +1,46 @@
 /** Checks a configuration and completes it. */
 
 import { parseDuration } from "../core/duration.ts";
-import type { LimiterPolicy } from "../limiter/policy.ts";
-import { resolvePolicies } from "../limiter/resolve_policy.ts";
 import { composeFilters } from "../filter/compose_filters.ts";
 import { resolveForwarded } from "../http/forwarded.ts";
 import { TrustedProxies, type TrustedProxiesOptions } from "../http/trusted_proxies.ts";
+import type { LimiterPolicy } from "../limiter/policy.ts";
+import { resolvePolicies } from "../limiter/resolve_policy.ts";
 import { resolveAccessLog } from "../observe/access_log_options.ts";
-import { ConfigError } from "./config_error.ts";
-import { findProblems } from "./find_problems.ts";
+import * as v from "valibot";
+import { resolveAdmin } from "./admin_options.ts";
+import { ConfigError, type ConfigProblem } from "./config_error.ts";
+import { configSchema } from "./config_schema.ts";
+import { resolveListen } from "./listen_options.ts";
+import { resolveUpstreams } from "./pool_options.ts";
+import { MAX_WORKERS, resolveOverload, resolveRollback, resolveTracing } from "./process_options.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
-import { resolveAdmin } from "./resolve_admin.ts";
-import { resolveListen } from "./resolve_listen.ts";
-import { resolveOverload } from "./overload_options.ts";
-import { resolveRollback } from "./rollback_options.ts";
-import { resolveTracing } from "./tracing_options.ts";
 import { resolveRoutes } from "./resolve_routes.ts";
-import { resolveUpstreams } from "./resolve_upstreams.ts";
-import { MAX_WORKERS } from "./schema/workers_schema.ts";
+
+/**
+ * Lists everything that is wrong with a configuration; empty when nothing is.
+ *
+ * @param subject what the configuration as a whole is called
+ */
+export function findProblems(config: unknown, subject = "the configuration"): readonly ConfigProblem[] {
+  const { issues = [] } = v.safeParse(configSchema, config);
+  return issues.map(({ path, message }) =>
+    path === undefined
+      ? { path: "", message: `${subject} ${message}` }
+      : { path: formatPath(path.map(({ key }) => key)), message }
+  );
+}
+
+/** Writes a path the way it would stand in code: `upstreams.servers[1]`, `upstreams["a b"].tls`. */
+function formatPath(keys: readonly unknown[]): string {
+  let path = "";
+  for (const key of keys) {
+    if (typeof key === "number") path += `[${key}]`;
+    else if (!/^[\p{ID_Start}$_][\p{ID_Continue}$-]*$/u.test(String(key))) path += `[${JSON.stringify(key)}]`;
+    else path += path === "" ? String(key) : `.${key}`;
+  }
+  return path;
+}
 
 /**
  * Checks a configuration and fills in every default. What comes back is frozen; what went in is not changed.

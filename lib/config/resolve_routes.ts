@@ -1,17 +1,18 @@
-/** Completes routes. */
+/** Completes routes and their limits. */
 
 import { parseDuration } from "../core/duration.ts";
-import type { ResolvedPolicy } from "../limiter/policy.ts";
-import { compileRewrite } from "../routing/rewrite.ts";
-import { listOf, type PathForward, type PathMode, type RouteMatch } from "../routing/route_match.ts";
-import type { Timeouts } from "../transport/transport.ts";
 import { composeFilters } from "../filter/compose_filters.ts";
 import type { Filters } from "../filter/filters.ts";
+import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
+import { resolvePolicies } from "../limiter/resolve_policy.ts";
+import { compileRewrite } from "../routing/rewrite.ts";
+import type { FindableRoute } from "../routing/route_finder.ts";
+import { listOf, type PathForward, type PathMode, type RouteMatch } from "../routing/route_match.ts";
+import type { Timeouts } from "../transport/transport.ts";
+import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
 import { resolveRetries } from "./retry_options.ts";
-import type { ProxyConfig } from "./proxy_config.ts";
-import type { TimeoutOptions } from "./server_options.ts";
-import { RouteLimits } from "./route_limits.ts";
 import type { ResolvedRoute, RouteOptions } from "./route_options.ts";
+import type { TimeoutOptions } from "./server_options.ts";
 
 /** What routes share with the configuration that they are in. */
 interface RouteSurroundings {
@@ -67,4 +68,77 @@ function resolveTimeouts(
 
 function nameOf({ host, path }: RouteMatch): string {
   return (listOf(host)?.[0] ?? "") + (listOf(path)?.[0] ?? "/*");
+}
+
+/** Completes the limits of one route after the other; policies count by their names, so that each needs its own. */
+class RouteLimits {
+  readonly #shared: readonly ResolvedPolicy[];
+  readonly #known = new Map<unknown, readonly ResolvedPolicy[] | null>();
+  readonly #names: Set<string>;
+
+  /** @param limiter the configuration's, as written; `shared` is the same, complete */
+  constructor(limiter: ProxyConfig["limiter"], shared: readonly ResolvedPolicy[]) {
+    this.#shared = shared;
+    this.#names = new Set(shared.map(({ name }) => name));
+    // A route that names the configuration's limits has nothing of its own.
+    this.#known.set(limiter, null);
+  }
+
+  /** The policies of a route, the configuration's in front; `null` when it has only those. */
+  of(limiter: RouteOptions["limiter"], route: string): readonly ResolvedPolicy[] | null {
+    if (limiter === undefined) return null;
+    if (limiter === false) return [];
+    let policies = this.#known.get(limiter);
+    if (policies === undefined) {
+      const own = (Array.isArray(limiter) ? limiter : [limiter]) as LimiterPolicy[];
+      const named = own.map((policy) => ({ ...policy, name: policy.name ?? this.#freeName(route) }));
+      policies = Object.freeze([...this.#shared, ...resolvePolicies(named)]);
+      this.#known.set(limiter, policies);
+    }
+    return policies;
+  }
+
+  #freeName(route: string): string {
+    const base = route.replaceAll(/[^ -~]/g, "?");
+    let name = base;
+    for (let n = 2; this.#names.has(name); n++) name = `${base}-${n}`;
+    this.#names.add(name);
+    return name;
+  }
+}
+
+/** Each policy of a configuration and of its routes, once. */
+export function allPolicies(
+  { limiter, routes }: Pick<ResolvedConfig, "limiter" | "routes">,
+): readonly ResolvedPolicy[] {
+  return [...new Set([...limiter, ...routes.flatMap((route) => route.limiter ?? [])])];
+}
+
+/** Phases in which a filter of the configuration may treat the requests of each route in another way. */
+const TELLING = ["requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter"] as const;
+
+/** The routes of a configuration, as far as they have to be found. */
+export function findableRoutes(
+  { routes, limiter: shared, filters: common }: Pick<ResolvedConfig, "routes" | "limiter" | "filters">,
+): readonly FindableRoute[] {
+  const treatments = new Map<string, number>();
+  const numbers = new Map<unknown, number>();
+  const numberOf = (value: unknown): number => {
+    if (!numbers.has(value)) numbers.set(value, numbers.size);
+    return numbers.get(value)!;
+  };
+  const seesRoutes = TELLING.some((phase) => common[phase] !== undefined);
+  return routes.map(({ match, paths, forward, pools, filterSets, limiter }, order) => {
+    const policies = limiter ?? shared;
+    const limits = policies.length === 0 ? "none" : numberOf(limiter);
+    const key = JSON.stringify([pools, paths, limits, filterSets.map(numberOf), seesRoutes ? order : 0]);
+    if (!treatments.has(key)) treatments.set(key, treatments.size);
+    return {
+      match,
+      paths,
+      normalized: forward === "normalized",
+      treatment: treatments.get(key)!,
+      guards: [...filterSets, ...policies],
+    };
+  });
 }

@@ -1,8 +1,11 @@
-/** When a request that failed is sent again, as an operator writes it. */
+/** When a request that failed is sent again. */
 
-import { type ByteSize, parseByteSize } from "../core/byte_size.ts";
+import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
 import { type Duration, parseDuration } from "../core/duration.ts";
 import type { RequestContext } from "../filter/request_context.ts";
+import { isToken } from "../http/header_fields.ts";
+import * as v from "valibot";
+import { durationSchema, mustBe, numberSchema, optionsObject, wholeNumberSchema } from "./schema/schemas.ts";
 
 /**
  * What went wrong: no connection, a connection that was lost or a response that could not be read, no response in time.
@@ -138,3 +141,53 @@ export function describeRetries(policy: RetryPolicy | null): string {
     : `; at most ${budget.percent} % of the requests, or ${budget.min} a second`;
   return `${often}; ${when}${bound}`;
 }
+
+const REASONS: readonly unknown[] = ["connect", "reset", "timeout"];
+
+function isReason(value: unknown): boolean {
+  return REASONS.includes(value) || (Number.isInteger(value) && Number(value) >= 400 && Number(value) <= 599);
+}
+
+const notNegative = numberSchema((value) => value >= 0 && value !== Infinity, "a number of at least 0");
+
+const budgetEntries = {
+  percent: v.optional(notNegative),
+  min: v.optional(notNegative),
+} satisfies Record<keyof RetryBudgetOptions, v.GenericSchema>;
+
+const backoffEntries = {
+  base: v.optional(durationSchema),
+  max: v.optional(durationSchema),
+} satisfies Record<keyof BackoffOptions, v.GenericSchema>;
+
+/** `false`, or an object with these options. */
+function orFalse(retryEntries: v.ObjectEntries, expected: string): v.GenericSchema {
+  const options = optionsObject(retryEntries, expected);
+  return v.lazy((input) => input === false ? v.literal(false) : options);
+}
+
+const retryEntries = {
+  attempts: v.optional(wholeNumberSchema(0, 100)),
+  on: v.optional(v.array(
+    v.custom(isReason, mustBe('"connect", "reset", "timeout" or a status from 400 to 599')),
+    mustBe("an array of reasons and statuses"),
+  )),
+  methods: v.optional(v.array(
+    v.custom((value) => typeof value === "string" && isToken(value), mustBe("a method")),
+    mustBe("an array of methods"),
+  )),
+  idempotencyKey: v.optional(v.boolean(mustBe("true or false"))),
+  budget: v.optional(orFalse(budgetEntries, "false or an object with percent and min")),
+  backoff: v.optional(orFalse(backoffEntries, "false or an object with base and max")),
+  bodyLimit: v.optional(
+    v.custom((value) => parseByteSize(value) !== undefined, mustBe(BYTE_SIZE_EXPECTED)),
+  ),
+} satisfies Record<keyof RetryOptions, v.GenericSchema>;
+
+const optionsSchema = optionsObject(retryEntries, "false, a function or an object with options of retries");
+
+/** `false`, a function that decides, or the options. */
+export const retriesSchema: v.GenericSchema = v.lazy((input) => {
+  if (input === false) return v.literal(false);
+  return typeof input === "function" ? v.any() : optionsSchema;
+});

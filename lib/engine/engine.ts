@@ -1,7 +1,7 @@
 /** What every engine, which talks to clients, has in common. */
 
 import type { ProxyEvent } from "../observe/events.ts";
-import type { ResolvedListen } from "../config/proxy_config.ts";
+import type { ResolvedListen } from "../config/listen_options.ts";
 import type { ListenerMeter } from "../observe/metrics/meters.ts";
 
 /** Listens at one address until it is told to stop. */

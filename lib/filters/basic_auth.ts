@@ -3,12 +3,16 @@
 import type { Awaitable, Filters } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { checkedBoolean } from "../core/callback.ts";
-import { quoted, readCredentials } from "./authorization.ts";
-import { checkedFieldName } from "./checked_fields.ts";
-import { checkedEncoding, type IdentityEncoding, identityText, setIdentityField } from "./identity_field.ts";
-import { refuse } from "./refuse.ts";
-import { sameDigest } from "./same_digest.ts";
-import { checkOptions } from "./checked_options.ts";
+import {
+  checkedEncoding,
+  type IdentityEncoding,
+  identityText,
+  quoted,
+  readCredentials,
+  sameDigest,
+  setIdentityField,
+} from "./credentials.ts";
+import { checkedFieldName, checkOptions, refuse } from "./filter_support.ts";
 
 /** Says whether the password is that of the user; nothing is no, and anything else fails the request (500). */
 export type CheckPassword = (user: string, password: string, ctx: RequestContext) => Awaitable<boolean>;

@@ -1,14 +1,26 @@
-/** Compresses responses. */
+/** Shorter responses. */
 
-import { acceptsEncodings } from "@std/http/negotiation";
-import type { Filters, ProxyResponse } from "../filter/filters.ts";
-import type { RequestContext } from "../filter/request_context.ts";
 import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
 import { checkedBoolean } from "../core/callback.ts";
+import type { Filters, ProxyResponse } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
 import { fieldTokens } from "../http/field_list.ts";
-import { isCompressible } from "./compressible.ts";
-import { addVary } from "./vary.ts";
-import { checkOptions } from "./checked_options.ts";
+import { acceptsEncodings } from "@std/http/negotiation";
+import { addVary, checkOptions } from "./filter_support.ts";
+
+const TYPES: ReadonlySet<string> = new Set([
+  ...["javascript", "x-javascript", "json", "x-ndjson", "xml", "wasm", "graphql", "rtf", "manifest+json"]
+    .map((name) => `application/${name}`),
+  ...["vnd.ms-fontobject", "x-www-form-urlencoded"].map((name) => `application/${name}`),
+  ...["font/ttf", "font/otf", "image/bmp", "image/x-icon", "image/vnd.microsoft.icon"],
+]);
+
+/** Whether content of the type gets noticeably shorter; the type is in lower case and without parameters. */
+function isCompressible(type: string): boolean {
+  return type.startsWith("text/") || type.endsWith("+json") || type.endsWith("+xml") ||
+    type.endsWith("+text") ||
+    TYPES.has(type);
+}
 
 /** A coding of content that {@linkcode compress} knows. */
 export type ContentCoding = "gzip" | "br";

@@ -6,10 +6,7 @@ import { checkedBoolean } from "../core/callback.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import { fieldTokens } from "../http/field_list.ts";
 import { type HeaderFields, isToken } from "../http/header_fields.ts";
-import { checkedFieldName } from "./checked_fields.ts";
-import { refuse } from "./refuse.ts";
-import { addVary } from "./vary.ts";
-import { checkOptions } from "./checked_options.ts";
+import { addVary, checkedFieldName, checkOptions, refuse } from "./filter_support.ts";
 
 /** What {@linkcode cors} takes. */
 export interface CorsOptions {

@@ -3,7 +3,7 @@
 import type { Filters } from "../filter/filters.ts";
 import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
 import { RequestError } from "../core/errors.ts";
-import { refuse } from "./refuse.ts";
+import { refuse } from "./filter_support.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

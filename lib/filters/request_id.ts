@@ -4,9 +4,8 @@ import { type Filters, REQUEST_ID, type RequestNaming } from "../filter/filters.
 import type { RequestContext } from "../filter/request_context.ts";
 import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback.ts";
 import { CidrList } from "../http/cidr.ts";
-import { checkedFieldName } from "./checked_fields.ts";
-import { setIdentityField } from "./identity_field.ts";
-import { checkOptions } from "./checked_options.ts";
+import { checkedFieldName, checkOptions } from "./filter_support.ts";
+import { setIdentityField } from "./credentials.ts";
 
 /** What {@linkcode requestId} takes. */
 export interface RequestIdOptions {

@@ -1,7 +1,11 @@
 /** Whether a request that failed may be sent once more; everybody who would repeat one asks here. */
 
-import type { RetryFailure, RetryPolicy } from "../config/retry_options.ts";
-import { IDEMPOTENT_METHODS, type RetryReason } from "../config/retry_options.ts";
+import {
+  IDEMPOTENT_METHODS,
+  type RetryFailure,
+  type RetryPolicy,
+  type RetryReason,
+} from "../config/retry_options.ts";
 import { TLS_HANDSHAKE_TIMEOUT, type UpstreamError } from "../core/errors.ts";
 
 /** What {@linkcode decideRetry} looks at beside the failure. */

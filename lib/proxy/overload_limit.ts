@@ -1,6 +1,6 @@
 /** Counts the requests of the whole proxy, and says what is too much. */
 
-import type { ResolvedOverload } from "../config/overload_options.ts";
+import type { ResolvedOverload } from "../config/process_options.ts";
 import type { Cancellation } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Deadline, DeadlineWheel } from "../core/deadline_wheel.ts";

@@ -17,7 +17,7 @@ import type { AccessLog } from "../observe/access_log.ts";
 import type { PolicyMeters, PoolMeter, RouteMeter, WebSocketMeter } from "../observe/metrics/meters.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { Tracer } from "../observe/tracer.ts";
-import type { ResolvedTracing } from "../config/tracing_options.ts";
+import type { ResolvedTracing } from "../config/process_options.ts";
 import type { Random } from "../core/random.ts";
 import type { RewriteFunction } from "../routing/rewrite.ts";
 import type { RouteFinder } from "../routing/route_finder.ts";

@@ -1,7 +1,6 @@
 /** Knows until when the certificates of listeners are good, and warns before they end. */
 
-import { formatListen } from "../config/format_listen.ts";
-import type { ResolvedListen } from "../config/proxy_config.ts";
+import { formatListen, type ResolvedListen } from "../config/listen_options.ts";
 import type { ResolvedCertificate } from "../config/listen_tls.ts";
 import { certificatesOf, dnsNames, readCertificate } from "../engine/certificate.ts";
 import type { ProxyParts } from "./serve_options.ts";

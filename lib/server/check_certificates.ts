@@ -3,7 +3,8 @@
 import type { KeyObject, X509Certificate } from "node:crypto";
 import type { ConfigProblem } from "../config/config_error.ts";
 import type { UpstreamTlsOptions } from "../filter/resolve_peer.ts";
-import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
+import type { ResolvedConfig } from "../config/proxy_config.ts";
+import type { ResolvedPool } from "../config/pool_options.ts";
 import {
   certificatesOf,
   dnsNames,

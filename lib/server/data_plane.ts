@@ -1,9 +1,9 @@
 /** Composition root: the only place where the parts of a proxy are made and joined. */
 
 import { Split } from "../balancer/split.ts";
-import { findableRoutes } from "../config/findable_routes.ts";
-import type { ResolvedConfig, ResolvedPool } from "../config/proxy_config.ts";
-import { allPolicies } from "../config/route_limits.ts";
+import { allPolicies, findableRoutes } from "../config/resolve_routes.ts";
+import type { ResolvedConfig } from "../config/proxy_config.ts";
+import type { ResolvedPool } from "../config/pool_options.ts";
 import type { ResolvedRoute } from "../config/route_options.ts";
 import type { Random } from "../core/random.ts";
 import { LoopMark } from "../http/forwarded.ts";

@@ -1,8 +1,8 @@
 /** The listeners of a proxy, which stay open while configurations come and go. */
 
 import { setImmediate } from "node:timers";
-import { formatListen } from "../config/format_listen.ts";
-import type { ResolvedConfig, ResolvedListen } from "../config/proxy_config.ts";
+import { formatListen, type ResolvedListen } from "../config/listen_options.ts";
+import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { openDescriptors } from "../core/descriptors.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
 import { DenoListener } from "../engine/deno/deno_listener.ts";

@@ -2,7 +2,7 @@
 
 import { LoadBalancer } from "../balancer/load_balancer.ts";
 import { callAside, messageOf } from "../core/callback.ts";
-import type { ResolvedPool } from "../config/proxy_config.ts";
+import type { ResolvedPool } from "../config/pool_options.ts";
 import { resolveServer } from "../filter/resolve_peer.ts";
 import type { HealthChange } from "../health/health_checker.ts";
 import type { ProxyEvent } from "../observe/events.ts";

@@ -1,6 +1,6 @@
 /** Looks at the first responses of a new configuration. */
 
-import type { ResolvedRollback } from "../config/rollback_options.ts";
+import type { ResolvedRollback } from "../config/process_options.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { ProxyParts } from "./serve_options.ts";
 

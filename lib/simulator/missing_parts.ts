@@ -2,7 +2,7 @@
 
 import { listOf } from "../routing/route_match.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
-import { allPolicies } from "../config/route_limits.ts";
+import { allPolicies } from "../config/resolve_routes.ts";
 import type { LimitedConfig } from "./simulated_limits.ts";
 import type { SimulatedRequest } from "./simulated_request.ts";
 

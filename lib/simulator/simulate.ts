@@ -7,7 +7,7 @@ import type { RateLimiter } from "../limiter/limiter.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { MissingParts } from "./missing_parts.ts";
 import { PlacesInTime } from "./places_in_time.ts";
-import { allPolicies } from "../config/route_limits.ts";
+import { allPolicies } from "../config/resolve_routes.ts";
 import { type LimitedConfig, SimulatedLimits } from "./simulated_limits.ts";
 import { SimulatedContext, type SimulatedRequest } from "./simulated_request.ts";
 import { VirtualClock } from "./virtual_clock.ts";

@@ -2,9 +2,8 @@
 
 import { refusePromise } from "../core/callback.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
-import { allPolicies } from "../config/route_limits.ts";
+import { allPolicies, findableRoutes } from "../config/resolve_routes.ts";
 import type { ResolvedRoute } from "../config/route_options.ts";
-import { findableRoutes } from "../config/findable_routes.ts";
 import { mergeStates } from "../filter/compose_filters.ts";
 import { seededRandom } from "../core/random.ts";
 import { readTarget, shapeOfPath } from "../http/request_target.ts";

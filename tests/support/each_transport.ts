@@ -1,7 +1,6 @@
 /** Every behaviour of the proxy is tested with every transport. */
 
-import type { PoolOptions, PoolServers } from "../../lib/config/proxy_config.ts";
-import { isSinglePool } from "../../lib/config/schema/upstreams_schema.ts";
+import { isSinglePool, type PoolOptions, type PoolServers } from "../../lib/config/pool_options.ts";
 import { startProxy, type TestConfig, type TestProxy } from "./start_proxy.ts";
 
 /** The transports that are built in. */

@@ -1,7 +1,11 @@
 /** The engine that behaviours are tested on, and what one of them cannot do. */
 
-import type { EngineName, Listen, ListenOptions } from "../../lib/config/proxy_config.ts";
-import { parseListen } from "../../lib/config/resolve_listen.ts";
+import {
+  type EngineName,
+  type Listen,
+  type ListenOptions,
+  parseListen,
+} from "../../lib/config/listen_options.ts";
 import { type KeyPair, testCa } from "./test_ca.ts";
 
 /** The engine of listeners without TLS, unless a test names one; `LBPROXY_TEST_ENGINE=deno` tests the runtime's server. */

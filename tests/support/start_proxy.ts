@@ -1,7 +1,8 @@
 /** A whole proxy on a free port of loopback, with everything that it reports. */
 
 import { assertEquals } from "@std/assert";
-import type { Listen, ProxyConfig } from "../../lib/config/proxy_config.ts";
+import type { Listen } from "../../lib/config/listen_options.ts";
+import type { ProxyConfig } from "../../lib/config/proxy_config.ts";
 import type { ProxyServer } from "../../lib/server/proxy_server.ts";
 import { serve } from "../../lib/server/serve.ts";
 import type { ServeOptions } from "../../lib/server/serve_options.ts";

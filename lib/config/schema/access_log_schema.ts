@@ -11,10 +11,7 @@ import {
   headerOf,
 } from "../../observe/access_log_options.ts";
 import { nearestName } from "../nearest_name.ts";
-import { byteSizeSchema } from "./byte_size_schema.ts";
-import { functionSchema } from "./filters_schema.ts";
-import { mustBe, oneOf } from "./messages.ts";
-import { optionsObject } from "./options_object.ts";
+import { byteSizeSchema, functionSchema, mustBe, oneOf, optionsObject } from "./schemas.ts";
 
 /** A file that is begun anew for less is no log. */
 const LEAST_BYTES = 1024;

@@ -7,8 +7,7 @@ import {
   TRUSTED_FIELDS,
   type TrustedProxiesOptions,
 } from "../../http/trusted_proxies.ts";
-import { mustBe, oneOf } from "./messages.ts";
-import { isRecord, optionsObject } from "./options_object.ts";
+import { isRecord, mustBe, oneOf, optionsObject } from "./schemas.ts";
 
 const NETWORKS = 'an array of addresses, networks, "loopback", "private" or "unix"';
 

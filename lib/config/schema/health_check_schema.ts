@@ -5,10 +5,17 @@ import type { ActiveCheckOptions, CheckPacing } from "../../health/health_check_
 import { type HttpCheckRequest, parseStatuses, STATUSES_EXPECTED } from "../../health/http_check.ts";
 import type { GrpcCheckRequest } from "../../health/grpc_check.ts";
 import { isFieldValue, isToken } from "../../http/header_fields.ts";
-import { positiveDurationSchema } from "./duration_schema.ts";
-import { mustBe, oneOf } from "./messages.ts";
-import { portSchema, shareSchema, wholeNumberSchema } from "./number_schema.ts";
-import { isRecord, optionsObject, pathItem } from "./options_object.ts";
+import {
+  isRecord,
+  mustBe,
+  oneOf,
+  optionsObject,
+  pathItem,
+  portSchema,
+  positiveDurationSchema,
+  shareSchema,
+  wholeNumberSchema,
+} from "./schemas.ts";
 
 const TYPES = [
   "tcp",

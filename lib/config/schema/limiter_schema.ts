@@ -5,8 +5,7 @@ import { MAX_POLICIES } from "../../limiter/limiter.ts";
 import { DEFAULT_HEADERS, DEFAULT_MAX_KEYS } from "../../limiter/policy.ts";
 import { findPolicyProblems, POLICY_EXPECTED, POLICY_OPTIONS } from "../../limiter/policy_problems.ts";
 import { MAX_KEYS } from "../../limiter/table_layout.ts";
-import { mustBe } from "./messages.ts";
-import { isRecord, optionsObject, pathItem } from "./options_object.ts";
+import { isRecord, mustBe, optionsObject, pathItem } from "./schemas.ts";
 
 /** One policy; its options are the limiter's own affair. */
 const policySchema: v.GenericSchema = v.pipe(

@@ -2,9 +2,7 @@
 
 import * as v from "valibot";
 import { findStickyProblems, type StickyOptions } from "../../balancer/sticky_sessions.ts";
-import { positiveDurationSchema } from "./duration_schema.ts";
-import { mustBe, oneOf } from "./messages.ts";
-import { isRecord, optionsObject, pathItem } from "./options_object.ts";
+import { isRecord, mustBe, oneOf, optionsObject, pathItem, positiveDurationSchema } from "./schemas.ts";
 
 const SAME_SITE = ["Strict", "Lax", "None"] as const;
 

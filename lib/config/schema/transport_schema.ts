@@ -9,10 +9,15 @@ import {
   TRANSPORT_NAMES,
   type TransportOptions,
 } from "../../transport/select_transport.ts";
-import { positiveDurationSchema } from "./duration_schema.ts";
-import { mustBe, oneOf } from "./messages.ts";
-import { limitSchema } from "./number_schema.ts";
-import { optionsObject, pathItem, unknownKeyMessage } from "./options_object.ts";
+import {
+  limitSchema,
+  mustBe,
+  oneOf,
+  optionsObject,
+  pathItem,
+  positiveDurationSchema,
+  unknownKeyMessage,
+} from "./schemas.ts";
 
 const connectionEntries = {
   maxIdle: v.optional(limitSchema(0)),

@@ -3,9 +3,7 @@
 import * as v from "valibot";
 import { BYTE_SIZE_EXPECTED, parseByteSize } from "../../core/byte_size.ts";
 import type { WebSocketOptions } from "../../transport/websocket/web_socket_options.ts";
-import { positiveDurationSchema } from "./duration_schema.ts";
-import { mustBe } from "./messages.ts";
-import { isRecord, optionsObject, pathItem } from "./options_object.ts";
+import { isRecord, mustBe, optionsObject, pathItem, positiveDurationSchema } from "./schemas.ts";
 
 const WEB_SOCKET_EXPECTED = "false or an object with options of WebSockets";
 

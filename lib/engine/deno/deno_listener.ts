@@ -3,8 +3,7 @@
 import { setImmediate } from "node:timers";
 import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
-import { formatListen } from "../../config/format_listen.ts";
-import type { ResolvedListen } from "../../config/proxy_config.ts";
+import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
 import type { StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, type ListenError, listenError } from "../engine.ts";
 import type { Underscores } from "../../http/screen_fields.ts";

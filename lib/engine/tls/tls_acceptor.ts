@@ -2,8 +2,7 @@
 
 import { createServer, type Server, type Socket as TcpSocket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { formatListen } from "../../config/format_listen.ts";
-import type { ResolvedListen } from "../../config/proxy_config.ts";
+import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { socketShortage } from "../../core/resource_shortage.ts";

@@ -1,7 +1,7 @@
 /** The workers of a proxy in place of listeners of its own. */
 
-import { formatListen } from "../../config/format_listen.ts";
-import type { ResolvedConfig, ResolvedListen } from "../../config/proxy_config.ts";
+import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
+import type { ResolvedConfig } from "../../config/proxy_config.ts";
 import type { AccessEntry } from "../../observe/access_entry.ts";
 import { listenError } from "../../engine/engine.ts";
 import { MAX_PROCESSES } from "../../upstream/shared_servers.ts";

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import type { PoolOptions } from "../../../lib/config/proxy_config.ts";
+import type { PoolOptions } from "../../../lib/config/pool_options.ts";
 import { answers } from "../../support/answers.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { eachTransport } from "../../support/each_transport.ts";

@@ -1,7 +1,8 @@
 /** Every function that a configuration can have, and what becomes of a request when it fails. */
 
 import type { Filters } from "../../../lib/filter/filters.ts";
-import type { PoolOptions, ProxyConfig } from "../../../lib/config/proxy_config.ts";
+import type { PoolOptions } from "../../../lib/config/pool_options.ts";
+import type { ProxyConfig } from "../../../lib/config/proxy_config.ts";
 import type { Observer } from "../../../lib/observe/observer.ts";
 import type { ServeOptions } from "../../../lib/server/serve_options.ts";
 import {

@@ -1,7 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { removeHeaders } from "../../../lib/filters/remove_headers.ts";
-import { securityHeaders } from "../../../lib/filters/security_headers.ts";
-import { setHeaders } from "../../../lib/filters/set_headers.ts";
+import { removeHeaders, securityHeaders, setHeaders } from "../../../lib/filters/headers.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
 import { startProxy } from "../../support/start_proxy.ts";

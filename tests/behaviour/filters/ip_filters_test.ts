@@ -1,6 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { ipAllow } from "../../../lib/filters/ip_allow.ts";
-import { ipDeny } from "../../../lib/filters/ip_deny.ts";
+import { ipAllow, ipDeny } from "../../../lib/filters/ip_filter.ts";
 import type { Filters } from "../../../lib/filter/filters.ts";
 import { startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { mirror, type MirrorOptions } from "../../../lib/filters/mirror.ts";
-import { rewritePath } from "../../../lib/filters/rewrite_path.ts";
+import { rewritePath } from "../../../lib/filters/redirect_and_rewrite.ts";
 import { seededRandom } from "../../../lib/core/random.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { eachTransport } from "../../support/each_transport.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { redirect } from "../../../lib/filters/redirect.ts";
+import { redirect } from "../../../lib/filters/redirect_and_rewrite.ts";
 import { startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 

@@ -1,6 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { redirect } from "../../../lib/filters/redirect.ts";
-import { rewritePath } from "../../../lib/filters/rewrite_path.ts";
+import { redirect, rewritePath } from "../../../lib/filters/redirect_and_rewrite.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
 import { startProxy } from "../../support/start_proxy.ts";
 

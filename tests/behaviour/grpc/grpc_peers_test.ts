@@ -1,7 +1,7 @@
 /** Real clients and servers of gRPC; where they are not installed (`deno task grpc`), these are skipped and say so. */
 
 import { assert, assertEquals } from "@std/assert";
-import type { ListenOptions } from "../../../lib/config/proxy_config.ts";
+import type { ListenOptions } from "../../../lib/config/listen_options.ts";
 import { GRPC_LIBRARIES, type GrpcLibrary, GrpcPeer, grpcServer } from "../../support/grpc_peer.ts";
 import { startProxy, type TestConfig, type TestProxy } from "../../support/start_proxy.ts";
 import { testCa } from "../../support/test_ca.ts";

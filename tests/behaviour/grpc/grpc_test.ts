@@ -1,7 +1,7 @@
 /** Calls of gRPC, where frames are enough: what the proxy itself says, and what it leaves as it is. */
 
 import { assert, assertEquals } from "@std/assert";
-import type { ListenOptions } from "../../../lib/config/proxy_config.ts";
+import type { ListenOptions } from "../../../lib/config/listen_options.ts";
 import { WholeBody } from "../../../lib/http/bodies.ts";
 import { FLAG, FRAME } from "../../../lib/http2/frame_type.ts";
 import { deadPort } from "../../support/dead_port.ts";

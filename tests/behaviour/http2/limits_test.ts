@@ -1,7 +1,7 @@
 /** What clients of HTTP/2 may do, and how long they may take. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { ListenOptions } from "../../../lib/config/proxy_config.ts";
+import type { ListenOptions } from "../../../lib/config/listen_options.ts";
 import { WholeBody } from "../../../lib/http/bodies.ts";
 import { CODE } from "../../../lib/http2/error_code.ts";
 import { FLAG, FRAME } from "../../../lib/http2/frame_type.ts";

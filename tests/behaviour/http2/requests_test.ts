@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { WholeBody } from "../../../lib/http/bodies.ts";
-import type { ListenOptions } from "../../../lib/config/proxy_config.ts";
+import type { ListenOptions } from "../../../lib/config/listen_options.ts";
 import type { Body, Bytes } from "../../../lib/http/message.ts";
 import { CODE } from "../../../lib/http2/error_code.ts";
 import { Gate } from "../../support/gate.ts";

@@ -1,7 +1,7 @@
 /** WebSockets over HTTP/2, by extended CONNECT (RFC 8441). */
 
 import { assertEquals } from "@std/assert";
-import type { ListenOptions } from "../../../lib/config/proxy_config.ts";
+import type { ListenOptions } from "../../../lib/config/listen_options.ts";
 import { CODE } from "../../../lib/http2/error_code.ts";
 import { Http2TestClient, type TestExchange } from "../../support/http2_test_client.ts";
 import { startProxy } from "../../support/start_proxy.ts";

@@ -1,6 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { ipAllow } from "../../../lib/filters/ip_allow.ts";
-import { ipDeny } from "../../../lib/filters/ip_deny.ts";
+import { ipAllow, ipDeny } from "../../../lib/filters/ip_filter.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
 import { startProxy, type TestConfig } from "../../support/start_proxy.ts";

@@ -1,8 +1,8 @@
 /** Fields with underscores in their names, which servers behind CGI, WSGI and PHP take for those with dashes. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import type { Underscores } from "../../../lib/config/proxy_config.ts";
-import { removeHeaders } from "../../../lib/filters/remove_headers.ts";
+import type { Underscores } from "../../../lib/http/screen_fields.ts";
+import { removeHeaders } from "../../../lib/filters/headers.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { askByH2 } from "../../support/h2_request.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";

@@ -2,8 +2,7 @@
 
 import { assertEquals } from "@std/assert";
 import type { RouteOptions } from "../../../lib/config/route_options.ts";
-import { redirect } from "../../../lib/filters/redirect.ts";
-import { rewritePath } from "../../../lib/filters/rewrite_path.ts";
+import { redirect, rewritePath } from "../../../lib/filters/redirect_and_rewrite.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { askHttp2 } from "../../support/http2_client.ts";
 import { latin1Text, utf8Bytes } from "../../support/raw_connection.ts";

@@ -2,7 +2,7 @@
 
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { ListenTlsOptions } from "../../../lib/config/listen_tls.ts";
-import type { ListenOptions } from "../../../lib/config/proxy_config.ts";
+import type { ListenOptions } from "../../../lib/config/listen_options.ts";
 import { ListenError } from "../../../lib/engine/engine.ts";
 import { serve } from "../../../lib/server/serve.ts";
 import { certificateFiles } from "../../support/certificate_files.ts";

@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import type { ClientCertificateOptions } from "../../../lib/config/listen_tls.ts";
-import type { ListenOptions } from "../../../lib/config/proxy_config.ts";
+import type { ListenOptions } from "../../../lib/config/listen_options.ts";
 import type { ClientCertificate } from "../../../lib/http/client_certificate.ts";
 import { askByOpenSsl, AUTHORITY, CLIENT, type Issued, OpenSsl, showing } from "../../support/openssl.ts";
 import { startProxy, type TestProxy } from "../../support/start_proxy.ts";

@@ -1,7 +1,7 @@
 /** What servers learn of clients by the PROXY protocol. */
 
 import { assertEquals } from "@std/assert";
-import type { PoolOptions } from "../../../lib/config/proxy_config.ts";
+import type { PoolOptions } from "../../../lib/config/pool_options.ts";
 import { readProxyHeader, writeProxyHeader } from "../../../lib/http1/proxy_protocol.ts";
 import { closeQuietly } from "../../support/close_quietly.ts";
 import type { RawConnection } from "../../support/raw_connection.ts";

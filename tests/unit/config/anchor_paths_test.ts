@@ -1,6 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { anchorPaths } from "../../../lib/config/anchor_paths.ts";
-import { loadConfig } from "../../../lib/config/load_config.ts";
+import { anchorPaths, loadConfig } from "../../../lib/config/load_config.ts";
 
 const PEM = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n";
 

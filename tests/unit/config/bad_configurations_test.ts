@@ -1,4 +1,4 @@
-import { WORKERS_EXPECTED } from "../../../lib/config/schema/workers_schema.ts";
+import { WORKERS_EXPECTED } from "../../../lib/config/process_options.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 import { ConfigError } from "../../../lib/config/config_error.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";

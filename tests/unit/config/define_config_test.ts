@@ -1,6 +1,5 @@
 import { assertStrictEquals } from "@std/assert";
-import { defineConfig } from "../../../lib/config/define_config.ts";
-import type { ProxyConfig } from "../../../lib/config/proxy_config.ts";
+import { defineConfig, type ProxyConfig } from "../../../lib/config/proxy_config.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
 
 Deno.test("defineConfig() returns the very object", () => {

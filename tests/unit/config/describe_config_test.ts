@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { describeConfig } from "../../../lib/config/describe_config.ts";
-import { describeLimit } from "../../../lib/config/describe_limit.ts";
+import { describeLimit } from "../../../lib/config/describe_limits.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
 import type { LimiterPolicy } from "../../../lib/limiter/policy.ts";
 import { resolvePolicies } from "../../../lib/limiter/resolve_policy.ts";

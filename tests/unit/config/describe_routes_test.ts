@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { describeConfig } from "../../../lib/config/describe_config.ts";
-import { describeRoutes } from "../../../lib/config/describe_routes.ts";
+import { describeRoutes } from "../../../lib/config/describe_limits.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
 
 const upstreams = { stable: { servers: ["a:80"] }, canary: { servers: ["b:80"] } };

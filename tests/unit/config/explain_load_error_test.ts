@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { explainLoadError } from "../../../lib/config/explain_load_error.ts";
+import { explainLoadError } from "../../../lib/config/config_error.ts";
 
 Deno.test("explainLoadError() says that a file may not be read, in the words of the system", () => {
   const error = new TypeError("Import 'file:///a.ts' failed.\n    0: Permission denied (os error 13)");

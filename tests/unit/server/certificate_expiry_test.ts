@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import { resolveListen } from "../../../lib/config/resolve_listen.ts";
+import { resolveListen } from "../../../lib/config/listen_options.ts";
 import { eventMessage } from "../../../lib/observe/event_message.ts";
 import { CertificateExpiry } from "../../../lib/server/certificate_expiry.ts";
 import { certificateFiles } from "../../support/certificate_files.ts";

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import type { Listen, PoolOptions } from "../../../lib/config/proxy_config.ts";
+import type { Listen } from "../../../lib/config/listen_options.ts";
+import type { PoolOptions } from "../../../lib/config/pool_options.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
 import { describeCertificates, findCertificateProblems } from "../../../lib/server/check_certificates.ts";
 import { testCa } from "../../support/test_ca.ts";

@@ -1,8 +1,8 @@
-/** Requests of some networks only. */
+/** Requests of some networks only, or of all but some. */
 
 import type { Filters } from "../filter/filters.ts";
 import { CidrList } from "../http/cidr.ts";
-import { refuse } from "./refuse.ts";
+import { refuse } from "./filter_support.ts";
 
 /**
  * Lets requests through whose client is in one of the networks; all others get 403.
@@ -29,5 +29,33 @@ export function ipAllow(networks: readonly string[]): Filters {
   return {
     requestFilter: (_request, { client }) =>
       allowed.has(client.ip) ? undefined : refuse(403, "The address of the client is not allowed"),
+  };
+}
+
+/**
+ * Refuses requests whose client is in one of the networks, with 403.
+ *
+ * The client is the one that `ctx.client` names: behind other proxies set `trustedProxies`, or it is the nearest of them.
+ * Clients at a unix socket have no address, and those that a trusted proxy does not know are `"unknown"`; they are let through.
+ *
+ * @param networks addresses and networks, such as `"192.0.2.1"`, `"10.0.0.0/8"`, `"2001:db8::/32"`; IPv4 covers IPv4
+ * written as IPv6
+ * @throws {TypeError} when an entry is neither
+ *
+ * @example
+ * ```ts
+ * import { defineConfig, ipDeny } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [ipDeny(["203.0.113.0/24"])],
+ * });
+ * ```
+ */
+export function ipDeny(networks: readonly string[]): Filters {
+  const denied = new CidrList(networks);
+  return {
+    requestFilter: (_request, { client }) =>
+      denied.has(client.ip) ? refuse(403, "The address of the client is not allowed") : undefined,
   };
 }

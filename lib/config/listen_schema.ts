@@ -1,10 +1,16 @@
 /** The schema of the places to listen at. */
 
+import type { Underscores } from "../http/screen_fields.ts";
 import * as v from "valibot";
-import type { ClientLimitOptions, ClientTimeoutOptions } from "../client_limits.ts";
-import { ENGINE_NAMES } from "../proxy_config.ts";
-import type { ListenOptions, ProxyProtocolOptions, Underscores } from "../proxy_config.ts";
-import { formatListen } from "../format_listen.ts";
+import type { ClientLimitOptions, ClientTimeoutOptions } from "./client_limits.ts";
+import {
+  ENGINE_NAMES,
+  formatListen,
+  type ListenOptions,
+  parseListen,
+  parseRedirect,
+  type ProxyProtocolOptions,
+} from "./listen_options.ts";
 import {
   type CertificateOptions,
   CLIENT_CERTIFICATE_MODES,
@@ -14,14 +20,21 @@ import {
   type ListenTlsOptions,
   TLS_VERSIONS,
   UNKNOWN_NAMES,
-} from "../listen_tls.ts";
-import { parseListen, parseRedirect } from "../resolve_listen.ts";
-import { byteSizeSchema } from "./byte_size_schema.ts";
-import { positiveDurationSchema } from "./duration_schema.ts";
-import { networksSchema } from "./forwarded_schema.ts";
-import { mustBe, mustBeSecret, oneOf } from "./messages.ts";
-import { limitSchema, wholeNumberSchema } from "./number_schema.ts";
-import { isRecord, optionsObject, pathItem, unknownKeyMessage } from "./options_object.ts";
+} from "./listen_tls.ts";
+import { networksSchema } from "./schema/forwarded_schema.ts";
+import {
+  byteSizeSchema,
+  isRecord,
+  limitSchema,
+  mustBe,
+  mustBeSecret,
+  oneOf,
+  optionsObject,
+  pathItem,
+  positiveDurationSchema,
+  unknownKeyMessage,
+  wholeNumberSchema,
+} from "./schema/schemas.ts";
 
 const LISTEN_EXPECTED = '"host:port", "unix:/path" or a port number';
 

@@ -1,6 +1,34 @@
-/** A field by which the proxy tells a server something that a client must not be able to say. */
+/** What a client shows to be let in, and how servers are told who it is. */
 
 import type { HeaderFields } from "../http/header_fields.ts";
+
+/** `token68` of RFC 9110 section 11.2, which is also the `b64token` of RFC 6750 section 2.1. */
+const CREDENTIALS = /^([A-Za-z]+) +([A-Za-z0-9\-._~+/]+=*)$/;
+
+/**
+ * The credentials of `Authorization` for a scheme; `null` when there are none, or of another scheme, or several.
+ *
+ * @param scheme in lower case
+ */
+export function readCredentials(authorization: string | null, scheme: "basic" | "bearer"): string | null {
+  if (authorization === null) return null;
+  const match = CREDENTIALS.exec(authorization);
+  return match !== null && match[1]!.toLowerCase() === scheme ? match[2]! : null;
+}
+
+/**
+ * Writes text as a quoted string (RFC 9110 section 5.6.4).
+ *
+ * @throws {TypeError} when it has characters that cannot stand in one
+ */
+export function quoted(filter: string, text: string): string {
+  if (!/^[\x20-\x7e]*$/.test(text)) {
+    throw new TypeError(
+      `Cannot make the filter ${filter}: ${JSON.stringify(text)} has characters other than those of ASCII`,
+    );
+  }
+  return `"${text.replace(/["\\]/g, "\\$&")}"`;
+}
 
 /**
  * How a value stands in a field:
@@ -67,4 +95,18 @@ export function setIdentityField(headers: HeaderFields, name: string, value: str
   });
   for (const spelling of spellings) headers.delete(spelling);
   if (value !== null) headers.set(name, value);
+}
+
+const encoder = new TextEncoder();
+
+/** Whether two texts are the same, in a time that depends on neither where they differ nor how long the secret one is. */
+export async function sameDigest(given: string, secret: string): Promise<boolean> {
+  const [left, right] = await Promise.all([digest(given), digest(secret)]);
+  let difference = 0;
+  for (let i = 0; i < left.length; i++) difference |= left[i]! ^ right[i]!;
+  return difference === 0;
+}
+
+async function digest(text: string): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", encoder.encode(text)));
 }

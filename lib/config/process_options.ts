@@ -1,0 +1,105 @@
+/** What concerns the proxy as a whole: overload, tracing, rollback, workers. */
+
+import { type QueueOptions, type ResolvedQueue, resolveQueue } from "../balancer/waiting_line.ts";
+import { type Duration, parseDuration } from "../core/duration.ts";
+import * as v from "valibot";
+import { mustBe } from "./schema/schemas.ts";
+
+/** Bounds what the whole proxy works on, before its memory grows. */
+export interface OverloadOptions {
+  /** How many requests may run at once, WebSockets among them. @default {Infinity} */
+  maxInFlight?: number;
+  /** Where requests wait when so many run; without it they are refused at once. */
+  queue?: QueueOptions;
+  /** Requests are refused while the event loop is late by this: the proxy is slower than what comes. @default {Infinity} */
+  maxLoopDelay?: Duration;
+}
+
+/** The same, complete. */
+export interface ResolvedOverload {
+  readonly maxInFlight: number;
+  readonly queue: ResolvedQueue;
+  readonly maxLoopDelayMs: number;
+}
+
+const NO_QUEUE: ResolvedQueue = Object.freeze({ size: 0, timeoutMs: 0 });
+
+/** Completes what is known to be good; `null` when nothing is bounded. */
+export function resolveOverload(options: OverloadOptions = {}): ResolvedOverload | null {
+  const { maxInFlight = Infinity, queue, maxLoopDelay } = options;
+  if (maxInFlight === Infinity && maxLoopDelay === undefined) return null;
+  return Object.freeze({
+    maxInFlight,
+    queue: queue === undefined ? NO_QUEUE : resolveQueue(queue),
+    maxLoopDelayMs: maxLoopDelay === undefined ? Infinity : parseDuration(maxLoopDelay)!,
+  });
+}
+
+/** Whose traces are continued. */
+export const TRACE_TRUST: readonly TraceTrust[] = ["anyone", "trusted", "nobody"];
+/** Names of them. */
+export type TraceTrust = "anyone" | "trusted" | "nobody";
+
+/** Which requests are traced. */
+export interface TracingOptions {
+  /** The share of requests with which a trace begins, where their clients have not begun one. @default {0.01} */
+  sample?: number;
+  /**
+   * Whose `traceparent` is continued: that of `"anyone"`, of `"trusted"` proxies in front only, or of `"nobody"`; that of others
+   * is dropped together with `tracestate`. Who is believed decides what a trace of its own costs the proxy.
+   *
+   * @default {"anyone"}
+   */
+  continue?: TraceTrust;
+}
+
+/** The same, complete. */
+export type ResolvedTracing = Readonly<Required<TracingOptions>>;
+
+/** Completes what is known to be good; `null` when nothing is traced. */
+export function resolveTracing(options: boolean | TracingOptions = false): ResolvedTracing | null {
+  if (options === false) return null;
+  const { sample = 0.01, continue: trust = "anyone" } = options === true ? {} : options;
+  return Object.freeze({ sample, continue: trust });
+}
+
+/** What a new configuration has to live up to; if it does not, the one before takes over again. */
+export interface RollbackOptions {
+  /** Which share of its requests may fail, that is end with a status from 500 on: 0 to 1. */
+  errorRate: number;
+  /** How long its requests are looked at. */
+  within: Duration;
+  /** How many requests there have to be before the share counts. @default {20} */
+  minRequests?: number;
+}
+
+/** The same, complete. */
+export interface ResolvedRollback {
+  readonly errorRate: number;
+  readonly withinMs: number;
+  readonly minRequests: number;
+}
+
+/** Completes what is known to be good. */
+export function resolveRollback(options: RollbackOptions | undefined): ResolvedRollback | null {
+  if (options === undefined) return null;
+  const { errorRate, within, minRequests = 20 } = options;
+  return Object.freeze({ errorRate, withinMs: parseDuration(within)!, minRequests });
+}
+
+/** Most workers; each is a process. */
+export const MAX_WORKERS = 32;
+
+/** What is accepted. */
+export const WORKERS_EXPECTED: string = `a whole number from 1 to ${MAX_WORKERS}, or "auto"`;
+
+/** Whether it is a number of workers. */
+export function isWorkers(value: unknown): value is number | "auto" {
+  return value === "auto" || (Number.isInteger(value) && Number(value) >= 1 && Number(value) <= MAX_WORKERS);
+}
+
+/** The number of workers. */
+export const workersSchema: v.GenericSchema<number | "auto"> = v.custom<number | "auto">(
+  isWorkers,
+  mustBe(WORKERS_EXPECTED),
+);

@@ -1,0 +1,223 @@
+/** Fields of requests and responses: set, removed, and those that make browsers careful. */
+
+import { unexpected } from "../core/callback.ts";
+import type { Filters } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
+import type { HeaderFields } from "../http/header_fields.ts";
+import { checkedFieldName, checkedFieldValue, checkOptions } from "./filter_support.ts";
+
+/**
+ * A value, or a function that makes it; nothing leaves the field as it is. Must not be async. White space around what a
+ * function makes for the server is an error, since dropping it could make one user of two.
+ */
+export type FieldValue = string | ((ctx: RequestContext) => string | null);
+
+/** What {@linkcode setHeaders} sets, by the names of the fields. */
+export interface SetHeadersOptions {
+  /** On what goes to the server. @default {{}} */
+  request?: Readonly<Record<string, FieldValue>>;
+  /** On what goes to the client, local replies included. @default {{}} */
+  response?: Readonly<Record<string, FieldValue>>;
+}
+
+/** The options, and which of them are required. */
+const SET_OPTIONS = { request: false, response: false } satisfies Record<keyof SetHeadersOptions, boolean>;
+
+/**
+ * Sets fields; each takes the place of what the client or the server has said.
+ *
+ * @throws {TypeError} when a name or a value cannot stand in a message; of a value that a function makes when that runs
+ *
+ * @example
+ * ```ts
+ * import { defineConfig, setHeaders } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [setHeaders({
+ *     request: { host: "api.internal" },
+ *     response: { "x-served-by": (ctx) => ctx.server?.address ?? null },
+ *   })],
+ * });
+ * ```
+ */
+export function setHeaders(options: SetHeadersOptions): Filters {
+  checkOptions("setHeaders", options, SET_OPTIONS);
+  const { request = {}, response = {} } = options;
+  const onRequest = compileFields(request, true);
+  const onResponse = compileFields(response, false);
+  return {
+    ...(onRequest === null ? {} : { upstreamRequestFilter: ({ headers }, ctx) => onRequest(headers, ctx) }),
+    ...(onResponse === null ? {} : {
+      responseFilter: ({ headers }, ctx) => onResponse(headers, ctx),
+      ownResponseFilter: ({ headers }, ctx) => onResponse(headers, ctx),
+    }),
+  };
+}
+
+function compileFields(
+  fields: Readonly<Record<string, FieldValue>>,
+  exact: boolean,
+): ((headers: HeaderFields, ctx: RequestContext) => void) | null {
+  const entries = Object.entries(fields).map(([given, value]): [string, FieldValue] => {
+    const name = checkedFieldName("setHeaders", given);
+    return [name, typeof value === "function" ? value : checkedFieldValue("setHeaders", name, value)];
+  });
+  if (entries.length === 0) return null;
+  return (headers, ctx) => {
+    for (const [name, value] of entries) {
+      const text: unknown = typeof value === "function" ? value(ctx) : value;
+      if (text === null || text === undefined) continue;
+      if (typeof text !== "string") throw unexpected(`a text for the field "${name}", or null`, text);
+      if (exact && /^\s|\s$/.test(text)) {
+        throw new TypeError(`the field "${name}" cannot carry ${JSON.stringify(text)} exactly`);
+      }
+      headers.set(name, text);
+    }
+  };
+}
+
+/** What {@linkcode removeHeaders} takes away. */
+export interface RemoveHeadersOptions {
+  /** Names of fields that the server does not get. @default {[]} */
+  request?: readonly string[];
+  /** Names of fields that the client does not get. @default {[]} */
+  response?: readonly string[];
+}
+
+/** The options, and which of them are required. */
+const REMOVE_OPTIONS = { request: false, response: false } satisfies Record<
+  keyof RemoveHeadersOptions,
+  boolean
+>;
+
+/**
+ * Takes fields away, all lines of each.
+ *
+ * @throws {TypeError} when a name cannot be that of a field
+ *
+ * @example
+ * ```ts
+ * import { defineConfig, removeHeaders } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [removeHeaders({ request: ["cookie"], response: ["server", "x-powered-by"] })],
+ * });
+ * ```
+ */
+export function removeHeaders(options: RemoveHeadersOptions): Filters {
+  checkOptions("removeHeaders", options, REMOVE_OPTIONS);
+  const { request = [], response = [] } = options;
+  const fromRequest = request.map((name) => checkedFieldName("removeHeaders", name));
+  const fromResponse = response.map((name) => checkedFieldName("removeHeaders", name));
+  return {
+    ...(fromRequest.length === 0 ? {} : {
+      upstreamRequestFilter: ({ headers }) => remove(headers, fromRequest),
+    }),
+    ...(fromResponse.length === 0 ? {} : {
+      responseFilter: ({ headers }) => remove(headers, fromResponse),
+      ownResponseFilter: ({ headers }) => remove(headers, fromResponse),
+    }),
+  };
+}
+
+function remove(headers: HeaderFields, names: readonly string[]): void {
+  for (const name of names) headers.delete(name);
+}
+
+/** What {@linkcode securityHeaders} sets; `false` leaves a field out. */
+export interface SecurityHeadersOptions {
+  /** `X-Content-Type-Options`: content is what it is declared to be. @default {"nosniff"} */
+  contentTypeOptions?: string | false;
+  /** `X-Frame-Options`: who may show a page in a frame. @default {"SAMEORIGIN"} */
+  frameOptions?: string | false;
+  /** `Referrer-Policy`: what other sites learn of where a visitor came from. @default {"strict-origin-when-cross-origin"} */
+  referrerPolicy?: string | false;
+  /** `Strict-Transport-Security`, only over TLS (RFC 6797 section 7.2). @default {"max-age=31536000"} */
+  strictTransportSecurity?: string | false;
+  /** `Content-Security-Policy`; there is none that suits every site. @default {false} */
+  contentSecurityPolicy?: string | false;
+  /** `Permissions-Policy`. @default {false} */
+  permissionsPolicy?: string | false;
+  /** `Cross-Origin-Opener-Policy`. @default {false} */
+  crossOriginOpenerPolicy?: string | false;
+  /** `Cross-Origin-Resource-Policy`. @default {false} */
+  crossOriginResourcePolicy?: string | false;
+  /** Fields that say what a server is made of, and that clients do not get. @default {["server", "x-powered-by"]} */
+  remove?: readonly string[];
+}
+
+/** The options, and which of them are required. */
+const SECURITY_OPTIONS = {
+  contentTypeOptions: false,
+  frameOptions: false,
+  referrerPolicy: false,
+  strictTransportSecurity: false,
+  contentSecurityPolicy: false,
+  permissionsPolicy: false,
+  crossOriginOpenerPolicy: false,
+  crossOriginResourcePolicy: false,
+  remove: false,
+} satisfies Record<keyof SecurityHeadersOptions, boolean>;
+
+/**
+ * Sets what a browser needs to be told to be careful, on responses of servers and on local replies.
+ *
+ * A field that the server has set itself stays: it knows its pages.
+ *
+ * @throws {TypeError} when a value cannot stand in a field
+ *
+ * @example
+ * ```ts
+ * import { defineConfig, securityHeaders } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [securityHeaders({ frameOptions: "DENY", contentSecurityPolicy: "default-src 'self'" })],
+ * });
+ * ```
+ */
+export function securityHeaders(options: SecurityHeadersOptions = {}): Filters {
+  checkOptions("securityHeaders", options, SECURITY_OPTIONS);
+  const {
+    contentTypeOptions = "nosniff",
+    frameOptions = "SAMEORIGIN",
+    referrerPolicy = "strict-origin-when-cross-origin",
+    strictTransportSecurity = "max-age=31536000",
+    contentSecurityPolicy = false,
+    permissionsPolicy = false,
+    crossOriginOpenerPolicy = false,
+    crossOriginResourcePolicy = false,
+    remove = ["server", "x-powered-by"],
+  } = options;
+  const always = checkedFields({
+    "x-content-type-options": contentTypeOptions,
+    "x-frame-options": frameOptions,
+    "referrer-policy": referrerPolicy,
+    "content-security-policy": contentSecurityPolicy,
+    "permissions-policy": permissionsPolicy,
+    "cross-origin-opener-policy": crossOriginOpenerPolicy,
+    "cross-origin-resource-policy": crossOriginResourcePolicy,
+  });
+  const overTls = checkedFields({ "strict-transport-security": strictTransportSecurity });
+  const removed = remove.map((name) => checkedFieldName("securityHeaders", name));
+  const edit = ({ headers }: { headers: HeaderFields }, { request }: RequestContext): void => {
+    for (const name of removed) headers.delete(name);
+    addMissing(headers, always);
+    if (request.url.startsWith("https:")) addMissing(headers, overTls);
+  };
+  return { responseFilter: edit, ownResponseFilter: edit };
+}
+
+function checkedFields(fields: Readonly<Record<string, string | false>>): readonly [string, string][] {
+  return Object.entries(fields)
+    .filter((entry): entry is [string, string] => entry[1] !== false)
+    .map(([name, value]) => [name, checkedFieldValue("securityHeaders", name, value)]);
+}
+
+function addMissing(headers: HeaderFields, fields: readonly [string, string][]): void {
+  for (const [name, value] of fields) {
+    if (!headers.has(name)) headers.set(name, value);
+  }
+}

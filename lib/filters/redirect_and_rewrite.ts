@@ -1,0 +1,242 @@
+/** Sends clients elsewhere, and asks servers for another path than the client asked for. */
+
+import { unexpected } from "../core/callback.ts";
+import type { Filters } from "../filter/filters.ts";
+import type { RequestContext } from "../filter/request_context.ts";
+import { asciiTarget } from "../http/request_target.ts";
+import { pathBelow, prefixSpellings, withoutSlash } from "../routing/rewrite.ts";
+import { refuse } from "./filter_support.ts";
+
+/** Makes a path or an address of a path; `null` where the rule is not about it. */
+type PathRule = (path: string) => string | null;
+
+/**
+ * Compiles a rule.
+ *
+ * A text stands for itself and all that is below it, segment by segment: `"/api"` is about `/api` and `/api/x`, not
+ * about `/apix`. What is below is kept as it is.
+ *
+ * @param filter who asks, for error messages
+ * @throws {TypeError} when a text does not begin with a slash
+ */
+function compilePathRule(filter: string, from: string | RegExp, to: string): PathRule {
+  if (from instanceof RegExp) {
+    return (path) => {
+      from.lastIndex = 0;
+      if (!from.test(path)) return null;
+      from.lastIndex = 0;
+      return path.replace(from, to);
+    };
+  }
+  if (typeof from !== "string" || !from.startsWith("/")) {
+    throw new TypeError(
+      `Cannot make the filter ${filter}: the path must begin with "/", received ${JSON.stringify(from)}`,
+    );
+  }
+  const prefixes = prefixSpellings(from);
+  const replacement = withoutSlash(to);
+  return (path) => {
+    for (const prefix of prefixes) {
+      const rest = pathBelow(path, prefix);
+      if (rest !== null) return replacement + rest;
+    }
+    return null;
+  };
+}
+
+/**
+ * The response to a request whose path the rule is not about, though a server might read it so; nothing where there is no
+ * doubt. Without it a path could be written so that it passes by a rule that leads away from it.
+ */
+function refuseDoubtful(rule: PathRule, { path, otherPaths }: RequestContext): Response | undefined {
+  if (otherPaths.every((other) => rule(other) === null) || rule(path) !== null) return;
+  return refuse(400, "The path can be read in several ways");
+}
+
+/** Path and query of a target; the query with its question mark. */
+function splitTarget(target: string): [path: string, query: string] {
+  const query = target.indexOf("?");
+  return query < 0 ? [target, ""] : [target.slice(0, query), target.slice(query)];
+}
+
+/** What {@linkcode redirect} takes beside where from and where to. */
+export interface RedirectOptions {
+  /** 301 and 308 are for ever, 302 and 307 for now; 307 and 308 keep the method. @default {302} */
+  status?: 301 | 302 | 303 | 307 | 308;
+  /** Whether the query goes along when the new address has none of its own. @default {true} */
+  keepQuery?: boolean;
+}
+
+/** Says where to send the client; nothing lets the request through. Must not be async. */
+export type RedirectTo = (ctx: RequestContext) => string | null | void;
+
+const STATUSES: readonly unknown[] = [301, 302, 303, 307, 308];
+
+/**
+ * Answers with a redirect; requests that the rule is not about go on.
+ *
+ * - `redirect("/old", "https://new.example")`: the path itself and all that is below it, which goes along;
+ * - `redirect(/^\/p\/(\d+)$/, "/products/$1", { status: 308 })`: as `String.replace`, on the path without the query;
+ * - `redirect((ctx) => ..., options)`: the address as it stands in `Location`, or nothing.
+ *
+ * Paths are compared as those of routes are (`paths` of the configuration), and what is kept of a path is kept in that
+ * form; a path that the rule is not about, but that a server could read so, gets 400.
+ *
+ * What a client asks for never becomes another host: what follows the host of `to` begins with a slash, which is put
+ * there if need be, and of several slashes or backslashes at the beginning of a path (`//host/`) one slash is kept. The
+ * address that a function makes is taken as it is.
+ *
+ * @throws {TypeError} when `from` does not begin with a slash, `to` has a scheme but no host, or one that would come from
+ * the path (`"https://$1.example/"`), or `status` is none of a redirect
+ *
+ * @example
+ * ```ts
+ * import { defineConfig, redirect } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [redirect("/docs", "https://docs.example", { status: 308 })],
+ * });
+ * ```
+ */
+export function redirect(
+  ...rule:
+    | [from: string | RegExp, to: string, options?: RedirectOptions]
+    | [to: RedirectTo, options?: RedirectOptions]
+): Filters {
+  const { answer, options } = compileRedirect(rule);
+  const { status = 302 } = options;
+  if (!STATUSES.includes(status)) {
+    throw new TypeError(
+      `Cannot make the filter redirect: the status must be 301, 302, 303, 307 or 308, received ${status}`,
+    );
+  }
+  return {
+    requestFilter: (_request, ctx) => {
+      const location = answer(ctx);
+      if (location instanceof Response) return location;
+      if (location === null || location === undefined) return;
+      if (typeof location !== "string") throw unexpected("an address or nothing", location);
+      return new Response(null, { status, headers: { location: asciiTarget(location) } });
+    },
+  };
+}
+
+/** Where to, or the response to a request for which that is in doubt. */
+type Answer = (ctx: RequestContext) => ReturnType<RedirectTo> | Response;
+
+function compileRedirect(rule: Parameters<typeof redirect>): { answer: Answer; options: RedirectOptions } {
+  if (typeof rule[0] === "function") {
+    return { answer: rule[0], options: (rule[1] ?? {}) as RedirectOptions };
+  }
+  const [from, to, options = {}] = rule as [string | RegExp, string, RedirectOptions?];
+  const { keepQuery = true } = options;
+  const apply = compilePathRule("redirect", from, to);
+  const site = siteOf(to, from instanceof RegExp);
+  const answer: Answer = (ctx) => {
+    const { path, target } = ctx;
+    const made = apply(path);
+    if (made === null) return refuseDoubtful(apply, ctx);
+    const [, query] = splitTarget(target);
+    // A pattern that matches further on leaves the beginning of the path in front.
+    const elsewhere = site !== "" && (typeof from === "string" || path.search(from) === 0);
+    const location = elsewhere ? site + withSlash(made.slice(site.length)) : made.replace(/^[/\\]*/, "/");
+    return keepQuery && !location.includes("?") ? location + query : location;
+  };
+  return { answer, options };
+}
+
+/** What follows a host: nothing, a query, or a path. */
+function withSlash(rest: string): string {
+  return rest === "" || /^[/?#]/.test(rest) ? rest : `/${rest}`;
+}
+
+/**
+ * Scheme and host of an address, `""` for a path.
+ *
+ * @param pattern whether `$1` and the like stand for parts of the path
+ * @throws {TypeError} when there is a scheme and no host, or the path would decide on the host
+ */
+function siteOf(to: string, pattern: boolean): string {
+  if (!/^(?:[a-z][a-z0-9+.-]*:|\/\/)/i.test(to)) return "";
+  const [authority] = /^(?:[a-z][a-z0-9+.-]*:)?\/\/[^/?#\\]+/i.exec(to) ?? [];
+  // The path may come right behind the host: `"https://new.example$1"`.
+  const site = pattern ? authority?.replace(/\$(?:\d\d?|<[^>]*>|[&'`])$/, "") : authority;
+  if (site !== undefined && /[a-z0-9\]]$/i.test(site) && !(pattern && site.includes("$"))) return site;
+  throw new TypeError(
+    `Cannot make the filter redirect: the address must have a host that does not come from the path, received ${
+      JSON.stringify(to)
+    }`,
+  );
+}
+
+/** Makes the target for the server, path and query, of the one that goes there now; must not be async. */
+export type RewriteTarget = (target: string, ctx: RequestContext) => string;
+
+/**
+ * Rewrites the path that goes to the server; what a rule is not about goes on as it came, to the character.
+ *
+ * - `rewritePath("/api", "/v1")`: the path itself and all that is below it; `rewritePath("/api", "/")` takes it off;
+ * - `rewritePath(/^\/u\/(\d+)$/, "/users/$1")`: as `String.replace`, on the path without the query;
+ * - `rewritePath((target, ctx) => ...)`: path and query.
+ *
+ * Paths are compared as those of routes are (`paths` of the configuration), and what is kept of a path is kept in that
+ * form; a path that the rule is not about, but that a server could read so, gets 400.
+ *
+ * @throws {TypeError} when a path does not begin with a slash
+ *
+ * @example
+ * ```ts
+ * import { defineConfig, rewritePath } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [rewritePath("/api", "/v1"), rewritePath(/^\/u\/(\d+)$/, "/users/$1")],
+ * });
+ * ```
+ */
+export function rewritePath(
+  ...rule: [from: string | RegExp, to: string] | [rewrite: RewriteTarget]
+): Filters {
+  const { rewrite, apply } = compileRewritePath(rule);
+  return {
+    ...(apply !== null && { requestFilter: (_request, ctx) => refuseDoubtful(apply, ctx) }),
+    upstreamRequestFilter: (request, ctx) => {
+      const made = rewrite(request.target, ctx);
+      if (made === request.target) return;
+      if (typeof made !== "string") throw unexpected("a path", made);
+      const target = asciiTarget(made.startsWith("/") ? made : `/${made}`);
+      // A space or a line break would end the target, and the server would read on in what an attacker has written.
+      if (!TARGET.test(target)) throw new TypeError(`it made the target ${JSON.stringify(target)}`);
+      request.target = target;
+    },
+  };
+}
+
+/** What can stand in a request line: no space, control character or fragment. */
+const TARGET = /^[!"$-~]+$/;
+
+interface Compiled {
+  readonly rewrite: RewriteTarget;
+  /** The rule; `null` for a function. */
+  readonly apply: PathRule | null;
+}
+
+function compileRewritePath(rule: [from: string | RegExp, to: string] | [rewrite: RewriteTarget]): Compiled {
+  const [from, to = ""] = rule;
+  if (typeof from === "function") return { rewrite: from, apply: null };
+  if (typeof from === "string" && to !== "" && !to.startsWith("/")) {
+    throw new TypeError(
+      `Cannot make the filter rewritePath: the path must begin with "/", received ${JSON.stringify(to)}`,
+    );
+  }
+  const apply = compilePathRule("rewritePath", from, to);
+  const rewrite: RewriteTarget = (target, ctx) => {
+    const [path, query] = splitTarget(target);
+    // What something else has rewritten is not the client's spelling any more.
+    const made = apply(target === ctx.target ? ctx.path : path);
+    // Of several slashes a server may take the first segment for a host.
+    return made === null ? target : made.replace(/^[/\\]{2,}/, "/") + query;
+  };
+  return { rewrite, apply };
+}
