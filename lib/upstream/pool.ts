@@ -136,7 +136,7 @@ export class Pool implements Disposable {
     return this.#state.shared;
   }
 
-  /** What it shares with other processes; `null` when there is one. @internal */
+  /** @internal What it shares with other processes; `null` when there is one. */
   get cells(): SharedCells | null {
     return this.#state.cells;
   }
