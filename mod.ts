@@ -30,27 +30,25 @@
  */
 
 export { createHandler, type ProxyHandler } from "./lib/server/create_handler.ts";
-export { serve } from "./lib/server/serve.ts";
+export { type ProxyServer, serve } from "./lib/server/serve.ts";
 export type { ServeOptions } from "./lib/server/serve_options.ts";
-export type { ProxyServer } from "./lib/server/proxy_server.ts";
 export type { RunningProxy } from "./lib/server/running_proxy.ts";
 export type { ReloadOutcome } from "./lib/server/generations.ts";
 export type { ConfigurationInfo } from "./lib/admin/admin_target.ts";
 export { RateLimiter, type RateLimiterOptions, type ServeSource } from "./lib/server/rate_limiter.ts";
-export type { LimitControl } from "./lib/limiter/limit_control.ts";
+export type { LimitControl, PolicyStatus } from "./lib/limiter/limit_control.ts";
 export type {
   RedisStoreOptions,
+  RedisTlsOptions,
   ResolvedRedisStore,
   StoreErrorAction,
 } from "./lib/limiter/redis_store_options.ts";
-export type { RedisTlsOptions } from "./lib/limiter/redis_tls_options.ts";
-export type { PolicyStatus } from "./lib/limiter/policy_status.ts";
 export { ListenError } from "./lib/engine/engine.ts";
 export { defineConfig, type OnListen, type ProxyConfig } from "./lib/config/proxy_config.ts";
 export { ConfigError, type ConfigProblem } from "./lib/config/config_error.ts";
 export type { EngineName, Listen, ListenOptions, ProxyProtocolOptions } from "./lib/config/listen_options.ts";
 export type { PoolOptions, PoolServers, Upstreams } from "./lib/config/pool_options.ts";
-export type { Underscores } from "./lib/http/screen_fields.ts";
+export type { Underscores } from "./lib/http/hop_by_hop.ts";
 export type { AdminOptions, AdminToken, ReadinessOptions } from "./lib/config/admin_options.ts";
 export type {
   CertificateLookup,
@@ -147,8 +145,7 @@ export { LoadBalancer, type LoadBalancerOptions } from "./lib/balancer/load_bala
 export type { LoadBalancerHooks } from "./lib/balancer/load_balancer_options.ts";
 export type { StickyOptions, StickySessions } from "./lib/balancer/sticky_sessions.ts";
 export type { PickRequest } from "./lib/balancer/algorithm.ts";
-export type { Balance, BalanceName } from "./lib/balancer/create_algorithm.ts";
-export type { ChooseServer } from "./lib/balancer/custom_choice.ts";
+export type { Balance, BalanceName, ChooseServer } from "./lib/balancer/create_algorithm.ts";
 export type { Claim, QueueOptions, Refusal } from "./lib/balancer/waiting_line.ts";
 export type { EjectionChange } from "./lib/health/ejection.ts";
 export type { EjectionOptions } from "./lib/health/ejection_options.ts";
@@ -157,8 +154,7 @@ export type { BodyTest, HttpCheckRequest } from "./lib/health/http_check.ts";
 export type { CheckImpossible, HealthChange } from "./lib/health/health_checker.ts";
 export type { CheckResult, LastCheck } from "./lib/health/server_check.ts";
 export type { SlowStartOptions } from "./lib/health/slow_start.ts";
-export { Lease } from "./lib/core/lease.ts";
-export { Cancellation } from "./lib/core/cancellation.ts";
+export { Cancellation, Lease } from "./lib/core/cancellation.ts";
 export { type Health, type Outcome, Server, type Stage } from "./lib/upstream/server.ts";
 export type { Ineligibility, Standing } from "./lib/upstream/eligibility.ts";
 export type { Address } from "./lib/upstream/address.ts";
@@ -206,16 +202,13 @@ export {
   UpstreamError,
   type UpstreamErrorCode,
 } from "./lib/core/errors.ts";
-export type { ByteSize } from "./lib/core/byte_size.ts";
+export type { ByteSize, Duration } from "./lib/core/units.ts";
 export type { WebSocketOptions } from "./lib/transport/websocket/web_socket_options.ts";
-export type { Duration } from "./lib/core/duration.ts";
 export type { Clock, Timers } from "./lib/core/clock.ts";
 export type { Random } from "./lib/core/random.ts";
-export type { RequestLog } from "./lib/observe/request_log.ts";
-export type { LogLevel } from "./lib/observe/log_level.ts";
+export type { Observer, RequestLog } from "./lib/observe/observer.ts";
+export type { LogLevel, ProxyEvent, ProxyEvents } from "./lib/observe/events.ts";
 export { METRICS_TYPES, type MetricsFormat, metricsFormat } from "./lib/observe/metrics/exposition.ts";
-export type { Observer } from "./lib/observe/observer.ts";
-export type { ProxyEvent, ProxyEvents } from "./lib/observe/events.ts";
 export type { AccessAttempt, AccessDecision, AccessEntry } from "./lib/observe/access_entry.ts";
 export type {
   AccessField,

@@ -2,9 +2,8 @@
 
 import { HeaderFields } from "../lib/http/header_fields.ts";
 import { removeForwarded } from "../lib/http/forwarded.ts";
-import { removeHopByHop } from "../lib/http/hop_by_hop.ts";
-import { screenFields } from "../lib/http/screen_fields.ts";
-import { requestBodyReader } from "../lib/http1/body_framing.ts";
+import { removeHopByHop, screenFields } from "../lib/http/hop_by_hop.ts";
+import { requestBodyReader } from "../lib/http1/body_reader.ts";
 import { HeadWriter } from "../lib/http1/head_writer.ts";
 import { RequestHeadParser } from "../lib/http1/request_head.ts";
 import { ResponseHeadParser } from "../lib/http1/response_head.ts";

@@ -10,6 +10,7 @@ import {
   findUpwardImports,
   readLibrary,
   readSources,
+  readTests,
 } from "./support/architecture.ts";
 
 /** Lowest first; folders of one layer do not import one another. */
@@ -67,58 +68,23 @@ const AMBIENT: Exceptions = {
   "lib/cli/run_worker.ts: systemRandom": OF_THE_PROGRAM,
   "lib/balancer/load_balancer.ts: systemClock": "defaults of a class that is public by itself",
   "lib/balancer/load_balancer.ts: systemRandom": "defaults of a class that is public by itself",
-  "lib/http/bodies.ts: setTimeout": "one turn of the event loop, no time",
+  "lib/http/message.ts: setTimeout": "one turn of the event loop, no time",
   "lib/engine/http1/http1_listener.ts: setTimeout": "turns of the event loop, when the proxy stops",
   "lib/engine/deno/deno_listener.ts: setTimeout": "one turn of the event loop, no time",
-  "lib/transport/fetch/connect_tunnel.ts: setTimeout": TO_MEND,
+  "lib/transport/fetch/peer_client.ts: setTimeout": TO_MEND,
   "lib/proxy/local_reply.ts: new Date()": TO_MEND,
   "lib/redis/ioredis_connection.ts: setTimeout":
     "the client library has timers of its own, which these are laid beside",
 };
 
-/** Exports by folder that are used by nobody, or by a test alone. */
-const STILL_EXPORTED: Readonly<Record<string, readonly string[]>> = {
-  balancer: ["Hash64", "RingNode", "WinnerTree", "crc32", "listCandidates"],
-  engine: [
-    "CertificateWatchOptions",
-    "ClientContentInit",
-    "ClientPingsOptions",
-    "DenoContentOptions",
-    "DenoListenerOptions",
-    "DenoStream",
-    "Http1ListenerOptions",
-    "PulledStreamOptions",
-    "ResponseFraming",
-    "WebSocketRelay",
-    "WebSocketRelayOptions",
-  ],
-  http2: ["Http2ConnectionOptions", "RequestFields"],
-  transport: ["MAX_MESSAGE_FRAMES", "isExactTarget"],
-};
-
 /** As `FOLDER: NAME`, so that it does not matter how files are merged. */
-const UNUSED_EXPORTS: Exceptions = {
-  "config: anchorPaths": "paths one by one, which its own test holds",
-  "config: editDistance": "a distance by its properties, which its own test holds",
-  "observe: quantile": "a number by its properties, which its own test holds",
-  "limiter: takeOver": "what happens when a writer dies between two stores, which its own test holds",
-  ...Object.fromEntries(
-    Object.entries(STILL_EXPORTED).flatMap(([folder, names]) =>
-      names.map((name) => [`${folder}: ${name}`, TO_MEND])
-    ),
-  ),
-};
+const UNUSED_EXPORTS: Exceptions = {};
 
 const FOREIGN_IMPORTS: Exceptions = {
   ...Object.fromEntries(
-    ["tls_acceptor.ts: node:net", "tls_acceptor.ts: node:tls", "tcp_handle.ts: node:net"]
-      .concat(["secured_socket.ts: node:net", "secured_socket.ts: node:tls"])
-      .concat(["certificate_finder.ts: node:tls", "certificate_store.ts: node:tls"])
-      .concat([
-        "client_certificates.ts: node:tls",
-        "tcp_handle.ts: node:tls",
-        "certificate_chain.ts: node:crypto",
-      ])
+    ["tls_acceptor.ts: node:net", "tls_acceptor.ts: node:tls", "secured_socket.ts: node:net"]
+      .concat(["secured_socket.ts: node:tls", "certificate_store.ts: node:tls"])
+      .concat(["client_certificates.ts: node:tls", "client_certificates.ts: node:crypto"])
       .map((each) => [`lib/engine/tls/${each}`, "TLS with TCP_NODELAY and ALPN, which Deno has from there"]),
   ),
   "lib/engine/certificate.ts: node:crypto": "reads certificates, which Deno has from there, once each",
@@ -140,7 +106,8 @@ function expectOnly(found: readonly string[], exceptions: Exceptions): void {
   );
 }
 
-const library = await readLibrary(new URL("../", import.meta.url));
+const ROOT = new URL("../", import.meta.url);
+const library = await readLibrary(ROOT);
 
 Deno.test("files of lib/ import their own folder and lower layers", () => {
   expectOnly(findUpwardImports(library, LAYERS), UPWARD_IMPORTS);
@@ -156,8 +123,10 @@ Deno.test("time and randomness are arguments everywhere in lib/ but in the compo
   expectOnly(findAmbient(library), AMBIENT);
 });
 
-Deno.test("every export of lib/ is used by another file of lib/ or by mod.ts", () => {
-  const found = findUnusedExports(library).map((each) => each.replace(/^lib\/([^/]+)\/.*(: .*)$/, "$1$2"));
+Deno.test("every export of lib/ is used by another file of lib/ or by mod.ts, or is a part with a test of its own", async () => {
+  const found = findUnusedExports(library, await readTests(ROOT)).map((each) =>
+    each.replace(/^lib\/([^/]+)\/.*(: .*)$/, "$1$2")
+  );
   expectOnly(found, UNUSED_EXPORTS);
 });
 
@@ -256,12 +225,10 @@ Deno.test("findUnusedExports() finds what no other file takes, of all kinds", ()
     "lib/x/d.ts": 'let five: import("./a.ts").Five;',
     "mod.ts": 'export { Four } from "./lib/x/a.ts";',
   });
-  assertEquals(findUnusedExports(files), [
-    "lib/x/a.ts: two",
-    "lib/x/a.ts: seven",
-    "lib/x/a.ts: default",
-    "lib/x/b.ts: three",
-  ]);
+  const unused = ["lib/x/a.ts: two", "lib/x/a.ts: seven", "lib/x/a.ts: default", "lib/x/b.ts: three"];
+  assertEquals(findUnusedExports(files, []), unused);
+  const test = readSources({ "tests/x/a_test.ts": 'import { seven, two } from "../../lib/x/a.ts";' });
+  assertEquals(findUnusedExports(files, test), unused.filter((each) => each !== "lib/x/a.ts: seven"));
 });
 
 Deno.test("findForeignImports() finds what comes from outside, in the folders that it is asked for", () => {

@@ -7,11 +7,9 @@ import { messageOf, stackOf } from "../core/callback.ts";
 import { listenError } from "../engine/engine.ts";
 import type { AdminTarget } from "./admin_target.ts";
 import { Feed } from "./feed.ts";
-import { Guard } from "./guard.ts";
+import { Guard, problem, readTokens } from "./guard.ts";
 import { Monitor } from "./monitor.ts";
 import { type AdminParts, type Operation, OPERATIONS, runOperation } from "./operations.ts";
-import { problem } from "./replies.ts";
-import { readTokens } from "./tokens.ts";
 
 /** How much content a change may have, and how long it may take to come. */
 const MAX_BYTES = 16 * 1024;

@@ -4,10 +4,10 @@ import type { ResolvedConfig } from "../config/proxy_config.ts";
 import type { Clock } from "../core/clock.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { MemoryUse } from "../limiter/shared_table.ts";
-import type { LogLevel } from "../observe/log_level.ts";
+import type { LogLevel } from "../observe/events.ts";
 import type { MetricsFormat } from "../observe/metrics/exposition.ts";
 import type { Traffic } from "../observe/metrics/traffic.ts";
-import type { EventLog } from "../observe/event_log.ts";
+import type { EventLog } from "../observe/event_message.ts";
 import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
 
 /** A running proxy, as far as it is watched and steered; everything is read when it is needed, since it may change. */

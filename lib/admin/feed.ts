@@ -2,9 +2,9 @@
 
 import type { Timers } from "../core/clock.ts";
 import type { ProxyEvent } from "../observe/events.ts";
-import type { EventLog, LoggedEvent } from "../observe/event_log.ts";
+import type { EventLog, LoggedEvent } from "../observe/event_message.ts";
 import type { Monitor } from "./monitor.ts";
-import { problem, reply } from "./replies.ts";
+import { problem, reply } from "./guard.ts";
 
 /** Most pages at once; more are refused. */
 const MAX_STREAMS = 100;

@@ -1,10 +1,12 @@
 /** Decides who may ask the admin listener for what. */
 
-import type { ResolvedAdmin } from "../config/admin_options.ts";
+import { type AdminToken, MIN_TOKEN_LENGTH, type ResolvedAdmin } from "../config/admin_options.ts";
+import { ConfigError, type ConfigProblem } from "../config/config_error.ts";
+import { messageOf } from "../core/callback.ts";
 import type { Clock } from "../core/clock.ts";
+import { sameDigest } from "../filters/credentials.ts";
+import { problemBody } from "../http/make_response.ts";
 import type { Observer } from "../observe/observer.ts";
-import { problem } from "./replies.ts";
-import type { Tokens } from "./tokens.ts";
 
 /** How much an operation asks of who asks for it. */
 export type Access = "anyone" | "read" | "change";
@@ -106,4 +108,114 @@ function foreignOrigin(headers: Headers, host: string): string | null {
   // A link on another site may open the page, which then asks for everything by itself.
   if (site === null || site === "same-origin" || site === "none" || navigates) return null;
   return `as Sec-Fetch-Site says: ${JSON.stringify(site.slice(0, 30))}`;
+}
+
+// Who may change things, by their tokens.
+
+/** The tokens of an admin listener. */
+class Tokens {
+  readonly #tokens: readonly (readonly [owner: string, token: string])[];
+
+  constructor(tokens: readonly (readonly [owner: string, token: string])[]) {
+    this.#tokens = tokens;
+  }
+
+  /** Whether nobody has one. */
+  get empty(): boolean {
+    return this.#tokens.length === 0;
+  }
+
+  /** The owner of a token; `null` when it is nobody's. All are compared, whichever it is. */
+  async ownerOf(token: string): Promise<string | null> {
+    const matches = await Promise.all(this.#tokens.map(([, secret]) => sameDigest(token, secret)));
+    const index = matches.indexOf(true);
+    return index < 0 ? null : this.#tokens[index]![0];
+  }
+}
+
+/**
+ * Reads the tokens from their files and from the environment.
+ *
+ * @throws {ConfigError} when one cannot be had, listing all such
+ */
+export function readTokens({ tokens }: ResolvedAdmin): Tokens {
+  const problems: ConfigProblem[] = [];
+  const read: [string, string][] = [];
+  for (const [owner, token] of tokens) {
+    const text = readToken(token);
+    if (typeof text === "string") read.push([owner, text]);
+    else problems.push({ path: `admin.tokens.${owner}`, message: text.problem });
+  }
+  if (problems.length > 0) throw new ConfigError("configuration", problems);
+  return new Tokens(read);
+}
+
+/** Lists the tokens that cannot be had. */
+export function findTokenProblems(admin: ResolvedAdmin | null): readonly ConfigProblem[] {
+  if (admin === null) return [];
+  try {
+    readTokens(admin);
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+}
+
+function readToken(token: AdminToken): string | { readonly problem: string } {
+  if (typeof token === "string") return token;
+  const [where, read] = "file" in token
+    ? [`the file ${JSON.stringify(token.file)}`, () => Deno.readTextFileSync(token.file)] as const
+    : [`the variable ${JSON.stringify(token.env)}`, () => Deno.env.get(token.env)] as const;
+  let text: string | undefined;
+  try {
+    text = read();
+  } catch (error) {
+    return { problem: `names ${where}, which cannot be read: ${messageOf(error)}` };
+  }
+  if (text === undefined) return { problem: `names ${where}, which is not set` };
+  const trimmed = text.trim();
+  if (trimmed.length >= MIN_TOKEN_LENGTH && /^[\x21-\x7e]+$/.test(trimmed)) return trimmed;
+  return {
+    problem:
+      `names ${where}, whose content must be at least ${MIN_TOKEN_LENGTH} visible characters without spaces`,
+  };
+}
+
+// Responses of the admin listener.
+
+/** Fields of every response: nothing is kept, framed, guessed at or read by other sites. */
+const COMMON: Readonly<Record<string, string>> = {
+  "cache-control": "no-store",
+  "x-content-type-options": "nosniff",
+  "x-frame-options": "DENY",
+  "referrer-policy": "no-referrer",
+  "cross-origin-resource-policy": "same-origin",
+  "cross-origin-opener-policy": "same-origin",
+};
+
+/** Makes a response with the fields that all have. */
+export function reply(
+  body: BodyInit | null,
+  status: number,
+  fields: Readonly<Record<string, string>>,
+): Response {
+  return new Response(body, { status, headers: { ...COMMON, ...fields } });
+}
+
+/** A JSON document. */
+export function json(value: unknown, status = 200): Response {
+  return reply(JSON.stringify(value), status, { "content-type": "application/json" });
+}
+
+/** A problem document (RFC 9457). */
+export function problem(
+  status: number,
+  detail: string,
+  fields: Readonly<Record<string, string>> = {},
+): Response {
+  return reply(problemBody(status, { detail }), status, {
+    "content-type": "application/problem+json",
+    ...fields,
+  });
 }

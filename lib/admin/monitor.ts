@@ -9,8 +9,7 @@ import type { Traffic } from "../observe/metrics/traffic.ts";
 import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
 import type { Server } from "../upstream/server.ts";
 import type { AdminTarget } from "./admin_target.ts";
-import { History } from "./history.ts";
-import { ServerHistory, type ServerRecord } from "./server_history.ts";
+import { History, ServerHistory, type ServerRecord } from "./server_history.ts";
 import type {
   CheckStatus,
   ConfigurationStatus,

@@ -1,6 +1,6 @@
 /** The description of the admin listener (OpenAPI 3.1). */
 
-import { LOG_LEVELS } from "../observe/log_level.ts";
+import { LOG_LEVELS } from "../observe/events.ts";
 import { MAX_WEIGHT } from "../upstream/server_spec.ts";
 import { SERVER_STATE_NAMES } from "./status.ts";
 

@@ -2,20 +2,19 @@
 
 import { describeConfig } from "../config/describe_config.ts";
 import { messageOf } from "../core/callback.ts";
-import { DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
+import { DURATION_EXPECTED, parseDuration } from "../core/units.ts";
 import { METRICS_TYPES, metricsFormat } from "../observe/metrics/exposition.ts";
-import { LOG_LEVELS, type LogLevel } from "../observe/log_level.ts";
+import { LOG_LEVELS, type LogLevel } from "../observe/events.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
 import type { Server } from "../upstream/server.ts";
 import { MAX_WEIGHT, type ServerSpec } from "../upstream/server_spec.ts";
 import type { AdminTarget } from "./admin_target.ts";
 import type { Feed } from "./feed.ts";
-import type { Access, Caller } from "./guard.ts";
+import { type Access, type Caller, json, problem, reply } from "./guard.ts";
 import type { Monitor } from "./monitor.ts";
 import { describeApi, MAX_BAN_MS } from "./openapi.ts";
 import { PAGE_FILES, PAGE_POLICY } from "./page_files.ts";
-import { json, problem, reply } from "./replies.ts";
 
 /** What operations work with. */
 export interface AdminParts {

@@ -1,7 +1,7 @@
 /** What the admin listener says of a running proxy. */
 
 import type { AlgorithmName } from "../limiter/policy.ts";
-import type { LogLevel } from "../observe/log_level.ts";
+import type { LogLevel } from "../observe/events.ts";
 
 /** The whole state of a proxy at one moment. Times are RFC 3339, rates are of the last second. */
 export interface Status {

@@ -1,9 +1,9 @@
 /** Gives a key the same server as long as that server is available. */
 
 import type { Clock } from "../core/clock.ts";
+import type { Address } from "../upstream/address.ts";
 import type { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
-import { KetamaRing } from "./ketama_ring.ts";
 import { createRoundRobin, type SharedTurns } from "./smooth_weighted_round_robin.ts";
 
 /** Options of {@linkcode ConsistentHash}. */
@@ -138,4 +138,177 @@ function markUsable(built: Built, { servers }: Candidates): void {
     built.usable[node] = candidates.has(server) ? 1 : 0;
     built.count += built.usable[node]!;
   });
+}
+
+// The hash ring of libketama, as nginx builds it.
+
+/** A server on a ring. */
+export interface RingNode {
+  readonly address: Address;
+  readonly weight: number;
+}
+
+/** Points on the ring for each unit of weight. */
+const POINTS = 160;
+/** Points of the whole ring at most: 8 MiB, and about 40 ms to build. */
+const MAX_POINTS = 1 << 20;
+
+/**
+ * Consistent hashing: each node owns the stretches of a circle of 2^32 that end at its points. Adding or removing a node
+ * changes the owner of its own stretches only.
+ *
+ * A point is the CRC-32 of host, NUL, port and the point before (as four bytes, the lowest first). A unit of weight has
+ * 160 points. This gives the same node for each key as `hash KEY consistent` of nginx and as pingora-ketama.
+ *
+ * Where that would be more than 2^20 points, each node keeps the same part of its points, the first ones, so that adding
+ * or removing a node moves few other keys.
+ */
+export class KetamaRing {
+  readonly #hashes: Uint32Array;
+  readonly #nodes: Uint32Array;
+
+  /** Takes about 20 ms for 1,000 nodes of weight 1, so not while a request waits. */
+  constructor(nodes: readonly RingNode[]) {
+    const counts = countPoints(nodes);
+    const size = counts.reduce((sum, count) => sum + count, 0);
+    const hashes = new Uint32Array(size);
+    const owners = new Uint32Array(size);
+    let end = 0;
+    nodes.forEach(({ address }, node) => {
+      const base = crc32Update(crc32Update(CRC32_START, nodeName(address)), nodePort(address));
+      let previous = 0;
+      for (let i = 0; i < counts[node]!; i++) {
+        previous = crc32End(crc32Word(base, previous));
+        hashes[end] = previous;
+        owners[end++] = node;
+      }
+    });
+    sortPairs(hashes, owners);
+    const length = dropRepeated(hashes, owners);
+    this.#hashes = hashes.subarray(0, length);
+    this.#nodes = owners.subarray(0, length);
+  }
+
+  /** Number of points. */
+  get length(): number {
+    return this.#hashes.length;
+  }
+
+  /** The number of the node that a point belongs to. */
+  nodeAt(point: number): number {
+    return this.#nodes[point]!;
+  }
+
+  /** The point that owns a key: the first one at or after its hash, around the circle; -1 on an empty ring. */
+  find(key: string | Uint8Array): number {
+    const hashes = this.#hashes;
+    if (hashes.length === 0) return -1;
+    const hash = crc32(key);
+    let low = 0;
+    let high = hashes.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (hashes[middle]! < hash) low = middle + 1;
+      else high = middle;
+    }
+    return low === hashes.length ? 0 : low;
+  }
+}
+
+function countPoints(nodes: readonly RingNode[]): number[] {
+  const counts = nodes.map(({ weight }) => Math.round(weight * POINTS));
+  const wanted = counts.reduce((sum, count) => sum + count, 0);
+  if (wanted <= MAX_POINTS) return counts;
+  const part = MAX_POINTS / wanted;
+  return counts.map((count) => count === 0 ? 0 : Math.max(1, Math.floor(count * part)));
+}
+
+/** Keeps the first of points with the same hash, as nginx does; returns how many are left. */
+function dropRepeated(hashes: Uint32Array, owners: Uint32Array): number {
+  let length = 0;
+  for (let i = 0; i < hashes.length; i++) {
+    if (length > 0 && hashes[length - 1] === hashes[i]) continue;
+    hashes[length] = hashes[i]!;
+    owners[length++] = owners[i]!;
+  }
+  return length;
+}
+
+function nodeName(address: Address): string {
+  return `${address.kind === "unix" ? address.path : address.hostname}\0`;
+}
+
+function nodePort(address: Address): string {
+  return address.kind === "unix" ? "" : String(address.port);
+}
+
+const DIGIT_BITS = 11;
+const DIGITS = 1 << DIGIT_BITS;
+
+/**
+ * Sorts `keys` upwards and moves `values` along; equal keys keep their order.
+ *
+ * A radix sort of three passes: ten times as fast as a comparison sort.
+ */
+function sortPairs(keys: Uint32Array<ArrayBuffer>, values: Uint32Array<ArrayBuffer>): void {
+  let [fromKeys, fromValues] = [keys, values];
+  let [toKeys, toValues] = [new Uint32Array(keys.length), new Uint32Array(keys.length)];
+  for (let shift = 0; shift < 32; shift += DIGIT_BITS) {
+    const next = new Uint32Array(DIGITS + 1);
+    for (let i = 0; i < fromKeys.length; i++) next[((fromKeys[i]! >>> shift) & (DIGITS - 1)) + 1]!++;
+    for (let digit = 1; digit < DIGITS; digit++) next[digit]! += next[digit - 1]!;
+    for (let i = 0; i < fromKeys.length; i++) {
+      const place = next[(fromKeys[i]! >>> shift) & (DIGITS - 1)]!++;
+      toKeys[place] = fromKeys[i]!;
+      toValues[place] = fromValues[i]!;
+    }
+    [fromKeys, fromValues, toKeys, toValues] = [toKeys, toValues, fromKeys, fromValues];
+  }
+  keys.set(fromKeys);
+  values.set(fromValues);
+}
+
+const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let value = byte;
+  for (let bit = 0; bit < 8; bit++) value = (value >>> 1) ^ (value & 1 ? 0xedb88320 : 0);
+  return value;
+});
+
+/** The state of a checksum before any byte. */
+const CRC32_START = 0xffffffff;
+
+/** Adds one byte. */
+function crc32Byte(state: number, byte: number): number {
+  return (state >>> 8) ^ TABLE[(state ^ byte) & 0xff]!;
+}
+
+/** Adds a number as four bytes, the lowest first. */
+function crc32Word(state: number, word: number): number {
+  for (let shift = 0; shift < 32; shift += 8) state = crc32Byte(state, word >>> shift);
+  return state;
+}
+
+/** Adds bytes, or a text as UTF-8. */
+function crc32Update(state: number, data: string | Uint8Array): number {
+  if (typeof data !== "string") {
+    for (let i = 0; i < data.length; i++) state = crc32Byte(state, data[i]!);
+    return state;
+  }
+  for (let i = 0; i < data.length; i++) {
+    const unit = data.charCodeAt(i);
+    // Anything but ASCII is rare in keys, and an encoder costs more than all the rest.
+    if (unit > 0x7f) return crc32Update(state, new TextEncoder().encode(data.slice(i)));
+    state = crc32Byte(state, unit);
+  }
+  return state;
+}
+
+/** The checksum of a state. */
+function crc32End(state: number): number {
+  return ~state >>> 0;
+}
+
+/** The checksum of IEEE 802.3 (CRC-32) of bytes, or of a text as UTF-8. */
+export function crc32(data: string | Uint8Array): number {
+  return crc32End(crc32Update(CRC32_START, data));
 }

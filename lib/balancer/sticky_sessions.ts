@@ -2,7 +2,7 @@
 
 import { createHmac } from "node:crypto";
 import { setCookie } from "@std/http/cookie";
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
 import { ineligibility } from "../upstream/eligibility.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";

@@ -1,9 +1,8 @@
 /** The queue of requests that wait for a server. */
 
-import type { Cancellation } from "../core/cancellation.ts";
+import type { Cancellation, Lease } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
-import type { Lease } from "../core/lease.ts";
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
 import type { Server } from "../upstream/server.ts";
 
 /** How many requests may wait while all servers are full, and for how long. */

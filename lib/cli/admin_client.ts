@@ -3,7 +3,7 @@
 import type { Status } from "../admin/status.ts";
 import { parseAdminListen } from "../config/admin_options.ts";
 import { messageOf } from "../core/callback.ts";
-import { UsageError } from "./usage_error.ts";
+import { UsageError } from "./io.ts";
 
 /** Where the admin listener is, and with which token it is asked; as the command line says. */
 export interface AdminAccess {

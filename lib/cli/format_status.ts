@@ -1,7 +1,7 @@
 /** The state of a proxy as text. */
 
 import type { KeyStatus, LimitStatus, PoolStatus, ServerStatus, Status } from "../admin/status.ts";
-import { escapeControls } from "../observe/escape_text.ts";
+import { escapeControls } from "../observe/text_format.ts";
 
 /** How text is written. */
 interface TextOptions {

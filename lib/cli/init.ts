@@ -1,7 +1,7 @@
 /** `lbproxy --init`: files to begin with. */
 
 import { VERSION } from "../core/version.ts";
-import { UsageError } from "./usage_error.ts";
+import { UsageError } from "./io.ts";
 
 const CONFIG =
   `// The configuration of the proxy: "deno task check" says what it means, "deno task start" runs it.

@@ -1,5 +1,6 @@
 /** What the program has to do with the outside. */
 
+import { nearestName } from "../config/nearest_name.ts";
 import type { ByteSink } from "../observe/line_writer.ts";
 
 /** Signals that mean something else. */
@@ -81,4 +82,22 @@ export const processIo: Io = {
 function consoleSize(): { readonly columns: number; readonly rows: number } {
   const { columns, rows } = Deno.consoleSize();
   return columns > 0 && rows > 0 ? { columns, rows } : { columns: 80, rows: 24 };
+}
+
+// What is said of a command line that cannot be understood.
+
+/** The command line cannot be understood. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** Lets names of files through; everything else that is not known is a mistake. */
+export function refuseOption(known: readonly string[]): (argument: string, key?: string) => boolean {
+  return (argument, key) => {
+    if (key === undefined) return true;
+    const name = argument.split("=", 1)[0]!;
+    const nearest = nearestName(key, known);
+    const hint = nearest === undefined ? "see --help" : `did you mean --${nearest}?`;
+    throw new UsageError(`Unknown option ${name}, ${hint}`);
+  };
 }

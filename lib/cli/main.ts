@@ -1,26 +1,23 @@
 /** The program. */
 
-import { systemClock } from "../core/clock.ts";
-import { findTokenProblems } from "../admin/tokens.ts";
+import { findTokenProblems } from "../admin/guard.ts";
 import { ConfigError } from "../config/config_error.ts";
-import { messageOf } from "../core/callback.ts";
-import { VERSION } from "../core/version.ts";
 import { describeConfig } from "../config/describe_config.ts";
+import { messageOf } from "../core/callback.ts";
+import { systemClock } from "../core/clock.ts";
+import { VERSION } from "../core/version.ts";
 import { unreadMessage } from "../observe/event_message.ts";
 import { describeCertificates, findCertificateProblems } from "../server/check_certificates.ts";
-import { HELP_TEXT } from "./help_text.ts";
+import { findWorkerProblems, WorkersError } from "../server/workers/worker_command.ts";
 import { TraceError } from "../simulator/read_trace.ts";
-import { findWorkerProblems } from "../server/workers/find_worker_problems.ts";
-import { WorkersError } from "../server/workers/worker_command.ts";
-import { type Io, print } from "./io.ts";
+import { HELP_TEXT } from "./help_text.ts";
 import { writeStarter } from "./init.ts";
-import { findTypeErrors } from "./check_types.ts";
+import { type Io, print, UsageError } from "./io.ts";
 import { parseArguments, type RunOptions } from "./parse_arguments.ts";
 import { ProgramConfig } from "./program_config.ts";
 import { runCtl, runTop } from "./run_admin.ts";
 import { runSimulation } from "./run_simulation.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
-import { UsageError } from "./usage_error.ts";
 
 /** Exit codes, as `--help` tells them. */
 const SUCCESS = 0;
@@ -87,4 +84,39 @@ async function run(options: RunOptions, io: Io): Promise<number> {
   const known = certificates.length === 0 ? "" : `\n${certificates.join("\n")}\n`;
   print(io.stdout, `No problems in ${source}\n${notices}\n${describeConfig(config)}\n${known}`);
   return SUCCESS;
+}
+
+// The types of a configuration, checked by the runtime.
+
+/** Where this package is from. */
+const ROOT = new URL("../..", import.meta.url);
+
+/**
+ * Checks the types of a configuration, as `deno check` does.
+ *
+ * From a clone it is done with the clone's own `deno.json`, which knows this package; otherwise with the `deno.json` of the
+ * configuration.
+ *
+ * @param root of this package
+ * @returns what is wrong, with places; `null` when nothing is
+ * @throws {UsageError} when the runtime may not be started
+ */
+async function findTypeErrors(source: string, root: URL = ROOT): Promise<string | null> {
+  const config = root.protocol === "file:" ? [`--config=${new URL("deno.json", root).pathname}`] : [];
+  const command = Deno.execPath();
+  if (Deno.permissions.querySync({ name: "run", command }).state !== "granted") {
+    throw new UsageError("--types starts deno check: run with --allow-run");
+  }
+  const { success, stderr } = await new Deno.Command(command, {
+    args: ["check", "--quiet", ...config, source],
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).output();
+  if (success) return null;
+  return new TextDecoder().decode(stderr).replace(/\n+Stack backtrace:[^]*$/, "").replace(
+    /\nerror: Type checking failed[^]*$/,
+    "",
+  ).trim();
 }

@@ -2,10 +2,10 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { nearestName } from "../config/nearest_name.ts";
-import { LOG_LEVELS } from "../observe/log_level.ts";
+import { LOG_LEVELS } from "../observe/events.ts";
 import { MAX_WEIGHT } from "../upstream/server_spec.ts";
 import type { AdminAccess } from "./admin_client.ts";
-import { refuseOption, UsageError } from "./usage_error.ts";
+import { refuseOption, UsageError } from "./io.ts";
 
 /** What is asked of the admin listener. */
 type CtlRequest =

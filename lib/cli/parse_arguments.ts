@@ -13,8 +13,8 @@ import {
   type TopCommand,
 } from "./parse_admin_arguments.ts";
 import { parseSimulateArguments, type SimulateCommand } from "./parse_simulate_arguments.ts";
-import { refuseOption, UsageError } from "./usage_error.ts";
-import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from "../observe/log_level.ts";
+import { refuseOption, UsageError } from "./io.ts";
+import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from "../observe/events.ts";
 
 /** What the command line asks for. */
 type Command =

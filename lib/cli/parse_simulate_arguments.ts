@@ -1,8 +1,8 @@
 /** Reads the command line of `lbproxy simulate`. */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { parseDuration } from "../core/duration.ts";
-import { refuseOption, UsageError } from "./usage_error.ts";
+import { parseDuration } from "../core/units.ts";
+import { refuseOption, UsageError } from "./io.ts";
 
 /** What to replay, and how to show it. */
 export interface SimulateCommand {

@@ -11,7 +11,7 @@ import { loadConfig } from "../config/load_config.ts";
 import { ModuleGraph, type ModuleSources } from "../config/module_graph.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import type { RunOptions } from "./parse_arguments.ts";
-import { UsageError } from "./usage_error.ts";
+import { UsageError } from "./io.ts";
 
 /** What was read. */
 interface ProgramConfigLoad {

@@ -1,7 +1,7 @@
 /** The commands `lbproxy ctl` and `lbproxy top`. */
 
 import type { KeyStatus, Status } from "../admin/status.ts";
-import { escapeControls } from "../observe/escape_text.ts";
+import { escapeControls } from "../observe/text_format.ts";
 import { AdminClient, AdminError } from "./admin_client.ts";
 import { formatKeys, formatMoment, formatStatus } from "./format_status.ts";
 import type { Io } from "./io.ts";

@@ -2,13 +2,12 @@
 
 import { loadConfig } from "../config/load_config.ts";
 import { seededRandom } from "../core/random.ts";
-import { escapeControls } from "../observe/escape_text.ts";
-import { generateTraffic } from "../simulator/generate_traffic.ts";
+import { escapeControls } from "../observe/text_format.ts";
+import { generateTraffic, type SimulatedRequest } from "../simulator/simulated_request.ts";
 import { readTrace, TraceError } from "../simulator/read_trace.ts";
 import { reportSimulation } from "../simulator/report_simulation.ts";
 import { replay } from "../simulator/simulate.ts";
 import { allPolicies } from "../config/resolve_routes.ts";
-import type { SimulatedRequest } from "../simulator/simulated_request.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { SimulateCommand } from "./parse_simulate_arguments.ts";
 

@@ -3,17 +3,14 @@
 import { ConfigError } from "../config/config_error.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { messageOf, stackOf } from "../core/callback.ts";
-import { systemClock as clock } from "../core/clock.ts";
-import { systemRandom as random } from "../core/random.ts";
+import { type Clock, systemClock as clock } from "../core/clock.ts";
+import { type Random, systemRandom as random } from "../core/random.ts";
 import { createLog, type Log } from "../observe/create_log.ts";
 import { startProxy } from "../server/serve.ts";
-import { findWorkerProblems } from "../server/workers/find_worker_problems.ts";
-import { workerCommand } from "../server/workers/worker_command.ts";
-import { DemoLoad } from "./demo_load.ts";
+import { findWorkerProblems, workerCommand } from "../server/workers/worker_command.ts";
 import { FileWatch } from "./file_watch.ts";
 import { type Io, print, type StopSignal } from "./io.ts";
 import type { RunOptions } from "./parse_arguments.ts";
-import { Supervisor } from "./supervisor.ts";
 import type { ProgramConfig } from "./program_config.ts";
 
 /** By convention of shells: 128 and the number of the signal. */
@@ -145,4 +142,142 @@ async function flushWithin(log: Log, limitMs: number): Promise<void> {
   const id = setTimeout(resolve, limitMs);
   await Promise.race([log.flush(), promise]);
   clearTimeout(id);
+}
+
+// Requests of the program's own, so that there is something to see.
+
+const TICK_MS = 50;
+/** Requests a second on average; they swell and ebb within half a minute. */
+const AVERAGE = 40;
+const PERIOD_MS = 30_000;
+/** Clients by their `appid`, those that ask most first; a part asks without one. */
+const CLIENTS = ["checkout", "mobile", "search", "partner", "reports", "crawler"];
+const NAMELESS = 0.4;
+const PATHS = ["/", "/orders", "/orders/17", "/search?q=shoes", "/login"];
+const TIMEOUT_MS = 10_000;
+
+/** Asks a listener of the proxy again and again until it is disposed. */
+class DemoLoad implements Disposable {
+  readonly #url: string;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #ended = new AbortController();
+  #timer: Disposable | null = null;
+
+  /** @param address of a listener without TLS, as `host:port` */
+  constructor(address: string, clock: Clock, random: Random) {
+    // A wildcard is every address of this machine.
+    this.#url = `http://${address.replace(/^(?:0\.0\.0\.0|\[::\]):/, "127.0.0.1:")}`;
+    this.#clock = clock;
+    this.#random = random;
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    this.#timer = this.#clock.setTimer(() => {
+      const wave = 1 + 0.6 * Math.sin(this.#clock.now() / PERIOD_MS * 2 * Math.PI);
+      const expected = AVERAGE * TICK_MS / 1000 * wave;
+      const count = Math.floor(expected + this.#random());
+      for (let n = 0; n < count; n++) this.#ask();
+      this.#schedule();
+    }, TICK_MS);
+  }
+
+  #ask(): void {
+    const random = this.#random;
+    const path = PATHS[Math.floor(random() * PATHS.length)]!;
+    // Squared, so that the first ones ask far more often than the last.
+    const client = CLIENTS[Math.floor(random() ** 2 * CLIENTS.length)]!;
+    const headers: Record<string, string> = random() < NAMELESS ? {} : { appid: client };
+    const signal = AbortSignal.any([this.#ended.signal, AbortSignal.timeout(TIMEOUT_MS)]);
+    fetch(this.#url + path, { headers, redirect: "manual", signal })
+      .then((response) => response.body?.cancel())
+      // Whatever becomes of it is to be seen at the proxy.
+      .catch(() => {});
+  }
+
+  [Symbol.dispose](): void {
+    this.#timer?.[Symbol.dispose]();
+    this.#ended.abort();
+  }
+}
+
+/** Tells systemd how the program fares (sd_notify), for units of `Type=notify`. */
+
+/** What the program needs of a socket for datagrams. */
+interface DatagramSocket {
+  send(bytes: Uint8Array, address: { transport: "unixpacket"; path: string }): Promise<number>;
+  close(): void;
+}
+
+type ListenDatagram = (options: { transport: "unixpacket"; path: string }) => DatagramSocket;
+
+/** Whoever has started the program and wants to know when it is ready. */
+class Supervisor implements Disposable {
+  readonly #path: string;
+  readonly #own: string;
+  readonly #socket: DatagramSocket;
+  #sending: Promise<unknown> = Promise.resolve();
+
+  private constructor(path: string, own: string, socket: DatagramSocket) {
+    this.#path = path;
+    this.#own = own;
+    this.#socket = socket;
+  }
+
+  /**
+   * Finds the supervisor; `null` when there is none, or the environment may not be read.
+   *
+   * @throws {Error} when there is one, and nothing can be said to it
+   */
+  static find(): Supervisor | null {
+    const path = variable("NOTIFY_SOCKET");
+    if (path === null) return null;
+    const { listenDatagram } = Deno as unknown as { listenDatagram?: ListenDatagram };
+    if (listenDatagram === undefined) {
+      throw new Error("NOTIFY_SOCKET is set (Type=notify): run with --unstable-net, or make it Type=exec");
+    }
+    // The socket needs a name of its own, in a folder where the program may write.
+    const own = `${variable("RUNTIME_DIRECTORY") ?? "/tmp"}/notify-${Deno.pid}`;
+    const socket = listenDatagram({ transport: "unixpacket", path: own });
+    return new Supervisor(path.replace(/^@/, "\0"), own, socket);
+  }
+
+  /** The program takes requests. */
+  ready(): void {
+    this.#tell(`READY=1\nMAINPID=${Deno.pid}`);
+  }
+
+  /** It has begun to stop. */
+  stopping(): void {
+    this.#tell("STOPPING=1");
+  }
+
+  /** Sets what `systemctl status` shows. */
+  status(text: string): void {
+    this.#tell(`STATUS=${text.replaceAll("\n", " ")}`);
+  }
+
+  #tell(state: string): void {
+    const address = { transport: "unixpacket", path: this.#path } as const;
+    const bytes = new TextEncoder().encode(state);
+    this.#sending = this.#sending.then(() => this.#socket.send(bytes, address)).catch(() => {});
+  }
+
+  /** Says nothing more. */
+  [Symbol.dispose](): void {
+    this.#sending.then(() => {
+      this.#socket.close();
+      Deno.removeSync(this.#own);
+    }).catch(() => {});
+  }
+}
+
+function variable(name: string): string | null {
+  try {
+    return Deno.env.get(name) ?? null;
+  } catch {
+    // Not allowed: there is no way to find out.
+    return null;
+  }
 }

@@ -1,7 +1,6 @@
 /** How long clients of a listener may take, and how much they may take up. */
 
-import { type ByteSize, parseByteSize } from "../core/byte_size.ts";
-import { type Duration, formatDuration, parseDuration } from "../core/duration.ts";
+import { type ByteSize, type Duration, formatDuration, parseByteSize, parseDuration } from "../core/units.ts";
 
 /** How long clients may take. */
 export interface ClientTimeoutOptions {

@@ -2,7 +2,7 @@
 
 import type { BalanceName } from "../balancer/create_algorithm.ts";
 import type { ResolvedSticky } from "../balancer/sticky_sessions.ts";
-import { formatDuration } from "../core/duration.ts";
+import { formatDuration } from "../core/units.ts";
 import type { ResolvedEjection } from "../health/ejection_options.ts";
 import type { ResolvedHealthCheck } from "../health/health_check_options.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";

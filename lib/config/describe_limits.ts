@@ -1,11 +1,11 @@
 /** Limits, keys and routes in plain words. */
 
-import { formatDuration } from "../core/duration.ts";
+import { formatDuration } from "../core/units.ts";
 import type { KeySpec } from "../limiter/key_spec.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { type ResolvedRedisStore, storeAddress } from "../limiter/redis_store_options.ts";
 import { tableSize } from "../limiter/table_layout.ts";
-import { LEASE_US } from "../redis/permit_script.ts";
+import { LEASE_US } from "../redis/scripts.ts";
 import { listOf, type RouteMatch } from "../routing/route_match.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedConfig } from "./proxy_config.ts";

@@ -1,6 +1,6 @@
 /** What an operator says about servers that are found while the proxy runs. */
 
-import { type Duration, parseDuration } from "../core/duration.ts";
+import { type Duration, parseDuration } from "../core/units.ts";
 import type { Discover } from "../upstream/discovery.ts";
 import {
   dnsDiscovery,

@@ -1,6 +1,6 @@
 /** The schema of the places to listen at. */
 
-import type { Underscores } from "../http/screen_fields.ts";
+import type { Underscores } from "../http/hop_by_hop.ts";
 import * as v from "valibot";
 import type { ClientLimitOptions, ClientTimeoutOptions } from "./client_limits.ts";
 import {

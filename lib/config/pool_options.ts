@@ -1,8 +1,7 @@
 /** Pools: what requests can be sent to. */
 
 import { type ResolvedSticky, resolveSticky, type StickyOptions } from "../balancer/sticky_sessions.ts";
-import { type ByteSize, parseByteSize } from "../core/byte_size.ts";
-import { parseDuration } from "../core/duration.ts";
+import { type ByteSize, parseByteSize, parseDuration } from "../core/units.ts";
 import { findPeerProblem, resolvePeer, type UpstreamTlsOptions, type Way } from "../filter/resolve_peer.ts";
 import { selectTransport, type TransportOptions, type TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";

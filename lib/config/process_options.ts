@@ -1,7 +1,7 @@
 /** What concerns the proxy as a whole: overload, tracing, rollback, workers. */
 
 import { type QueueOptions, type ResolvedQueue, resolveQueue } from "../balancer/waiting_line.ts";
-import { type Duration, parseDuration } from "../core/duration.ts";
+import { type Duration, parseDuration } from "../core/units.ts";
 import * as v from "valibot";
 import { mustBe } from "./schema/schemas.ts";
 

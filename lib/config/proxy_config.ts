@@ -1,6 +1,6 @@
 /** What an operator writes, and what the proxy makes of it. */
 
-import type { Duration } from "../core/duration.ts";
+import type { Duration } from "../core/units.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import type { ForwardedOptions, ResolvedForwarded } from "../http/forwarded.ts";

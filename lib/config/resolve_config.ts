@@ -1,6 +1,6 @@
 /** Checks a configuration and completes it. */
 
-import { parseDuration } from "../core/duration.ts";
+import { parseDuration } from "../core/units.ts";
 import { composeFilters } from "../filter/compose_filters.ts";
 import { resolveForwarded } from "../http/forwarded.ts";
 import { TrustedProxies, type TrustedProxiesOptions } from "../http/trusted_proxies.ts";

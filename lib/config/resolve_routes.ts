@@ -1,6 +1,6 @@
 /** Completes routes and their limits. */
 
-import { parseDuration } from "../core/duration.ts";
+import { parseDuration } from "../core/units.ts";
 import { composeFilters } from "../filter/compose_filters.ts";
 import type { Filters } from "../filter/filters.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";

@@ -1,7 +1,12 @@
 /** When a request that failed is sent again. */
 
-import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
-import { type Duration, parseDuration } from "../core/duration.ts";
+import {
+  BYTE_SIZE_EXPECTED,
+  type ByteSize,
+  type Duration,
+  parseByteSize,
+  parseDuration,
+} from "../core/units.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { isToken } from "../http/header_fields.ts";
 import * as v from "valibot";

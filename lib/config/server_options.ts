@@ -1,6 +1,6 @@
 /** Servers, the way to them, and how long exchanges with them may take. */
 
-import type { Duration } from "../core/duration.ts";
+import type { Duration } from "../core/units.ts";
 import type { UpstreamTlsOptions } from "../filter/resolve_peer.ts";
 import { ADDRESS_EXPECTED, parseAddress } from "../upstream/address.ts";
 import type { Peer } from "../upstream/peer.ts";

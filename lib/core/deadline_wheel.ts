@@ -1,6 +1,6 @@
 /** Deadlines for everything on the network, at the price of a list operation each. */
 
-import type { Clock } from "./clock.ts";
+import type { Clock, Timers } from "./clock.ts";
 
 /** A deadline that is kept by a {@linkcode DeadlineWheel}; make it once and set it as often as needed. */
 export class Deadline implements Disposable {
@@ -160,5 +160,27 @@ export class DeadlineWheel implements Disposable {
     this.#disposed = true;
     this.#timer?.[Symbol.dispose]();
     this.#timer = null;
+  }
+}
+
+// Timers that are cheap where there are very many.
+
+/** Timers that share one: never early, and late by less than two ticks. */
+export class CoarseTimers implements Timers, Disposable {
+  readonly #wheel: DeadlineWheel;
+
+  constructor(clock: Clock, tickMs: number) {
+    this.#wheel = new DeadlineWheel({ clock, tickMs });
+  }
+
+  setTimer(callback: () => void, delayMs: number): Disposable {
+    const deadline = this.#wheel.deadline(callback);
+    deadline.set(delayMs);
+    return deadline;
+  }
+
+  /** Ends all of them. */
+  [Symbol.dispose](): void {
+    this.#wheel[Symbol.dispose]();
   }
 }

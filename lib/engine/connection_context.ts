@@ -3,8 +3,12 @@
 import type { ClientLimits } from "../config/client_limits.ts";
 import type { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { ProxyError } from "../core/errors.ts";
-import type { Underscores } from "../http/screen_fields.ts";
+import type { ClientCertificate } from "../http/client_certificate.ts";
+import { HeaderFields } from "../http/header_fields.ts";
+import type { Underscores } from "../http/hop_by_hop.ts";
+import type { Bytes } from "../http/message.ts";
 import type { BufferShelf } from "../http1/buffer_shelf.ts";
+import { HeadShelf } from "../http2/received_head.ts";
 import type { ListenerInfo, StreamHandler } from "../proxy/client_stream.ts";
 
 /** How long a connection that is idle waits for a request that is on its way, when the proxy stops or others want its place. */
@@ -51,4 +55,53 @@ export interface ConnectionContext {
   admits(connection: ListedConnection): boolean;
   /** The connection is closed. */
   closed(connection: ListedConnection): void;
+}
+
+// What an engine needs of a connection; a `Deno.Conn` is one.
+
+/** A connection of a client. */
+export interface Socket {
+  /** Version of TLS; `null` where it is not known. @default {none} */
+  readonly tlsVersion?: string | null;
+  /** The certificate that the client has shown; none where it was not asked for one. */
+  readonly certificate?: ClientCertificate | null;
+  /** Reads into the buffer; `null` when the client sends no more. */
+  read(buffer: Bytes): Promise<number | null>;
+  /** Writes some of the bytes, and tells how many. */
+  write(bytes: Bytes): Promise<number>;
+  /** Tells the client that no more is sent. */
+  closeWrite(): Promise<void>;
+  /** Closes it. */
+  close(): void;
+}
+
+// What the HTTP/2 connections of a listener share.
+
+/** The fields of a request; lent to one request after the other. */
+export interface RequestFieldsPair {
+  readonly headers: HeaderFields;
+  /** The same fields, as they go to a server. */
+  readonly outgoing: HeaderFields;
+}
+
+/** Pairs that are kept for requests to come. */
+const MAX_KEPT = 256;
+
+/** The listener, and what its requests are read into. */
+export class Http2Context {
+  readonly listener: ConnectionContext;
+  readonly heads: HeadShelf = new HeadShelf();
+  readonly #pairs: RequestFieldsPair[] = [];
+
+  constructor(listener: ConnectionContext) {
+    this.listener = listener;
+  }
+
+  takeFields(): RequestFieldsPair {
+    return this.#pairs.pop() ?? { headers: new HeaderFields(), outgoing: new HeaderFields() };
+  }
+
+  giveFields(pair: RequestFieldsPair): void {
+    if (this.#pairs.length < MAX_KEPT) this.#pairs.push(pair);
+  }
 }

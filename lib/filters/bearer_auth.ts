@@ -1,7 +1,7 @@
 /** Tokens (RFC 6750), and how those are verified that are JWTs. */
 
 import { checkedBoolean } from "../core/callback.ts";
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
 import type { Awaitable, Filters } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import {

@@ -1,10 +1,10 @@
 /** Shorter responses. */
 
-import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
+import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/units.ts";
 import { checkedBoolean } from "../core/callback.ts";
 import type { Filters, ProxyResponse } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
-import { fieldTokens } from "../http/field_list.ts";
+import { fieldTokens } from "../http/field_lines.ts";
 import { acceptsEncodings } from "@std/http/negotiation";
 import { addVary, checkOptions } from "./filter_support.ts";
 

@@ -3,8 +3,8 @@
 import type { Filters } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { checkedBoolean } from "../core/callback.ts";
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
-import { fieldTokens } from "../http/field_list.ts";
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
+import { fieldTokens } from "../http/field_lines.ts";
 import { type HeaderFields, isToken } from "../http/header_fields.ts";
 import { addVary, checkedFieldName, checkOptions, refuse } from "./filter_support.ts";
 

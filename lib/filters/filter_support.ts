@@ -1,9 +1,9 @@
 /** What ready-made filters share: options and fields that are checked, local replies, `Vary`. */
 
 import { unknownKeyMessage } from "../config/schema/schemas.ts";
-import { fieldTokens } from "../http/field_list.ts";
+import { fieldTokens } from "../http/field_lines.ts";
 import { type HeaderFields, isFieldValue, isToken } from "../http/header_fields.ts";
-import { problemBody } from "../http/problem_response.ts";
+import { problemBody } from "../http/make_response.ts";
 
 /**
  * Checks the names of options, which nothing else finds in a configuration without types.

@@ -1,7 +1,7 @@
 /** Requests of some networks only, or of all but some. */
 
 import type { Filters } from "../filter/filters.ts";
-import { CidrList } from "../http/cidr.ts";
+import { CidrList } from "../http/ip_address.ts";
 import { refuse } from "./filter_support.ts";
 
 /**

@@ -1,7 +1,7 @@
 /** A bound for what clients send. */
 
 import type { Filters } from "../filter/filters.ts";
-import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
+import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/units.ts";
 import { RequestError } from "../core/errors.ts";
 import { refuse } from "./filter_support.ts";
 

@@ -1,12 +1,22 @@
 /** Copies of requests for servers whose responses no client waits for. */
 
-import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/byte_size.ts";
+import {
+  BYTE_SIZE_EXPECTED,
+  type ByteSize,
+  type Duration,
+  DURATION_EXPECTED,
+  parseByteSize,
+  parseDuration,
+} from "../core/units.ts";
 import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback.ts";
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
 import type { Random } from "../core/random.ts";
-import { type BackgroundRequest, type FilterServices, servicesOf } from "../filter/filter_services.ts";
+import {
+  type BackgroundRequest,
+  type FilterServices,
+  type RequestContext,
+  servicesOf,
+} from "../filter/request_context.ts";
 import type { Filters, UpstreamRequest } from "../filter/filters.ts";
-import type { RequestContext } from "../filter/request_context.ts";
 import { checkedPeer, type PeerOptions } from "../filter/resolve_peer.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import type { Peer } from "../upstream/peer.ts";

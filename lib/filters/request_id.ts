@@ -3,7 +3,7 @@
 import { type Filters, REQUEST_ID, type RequestNaming } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback.ts";
-import { CidrList } from "../http/cidr.ts";
+import { CidrList } from "../http/ip_address.ts";
 import { checkedFieldName, checkOptions } from "./filter_support.ts";
 import { setIdentityField } from "./credentials.ts";
 

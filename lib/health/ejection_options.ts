@@ -1,6 +1,6 @@
 /** Options of ejection. */
 
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
 
 /**
  * When a server is ejected because requests to it fail, and for how long.

@@ -1,13 +1,11 @@
 /** Options of active checks, and the probe for each type. */
 
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
 import type { Health, Server, Stage } from "../upstream/server.ts";
 import type { CheckReach } from "./ejection.ts";
 import { DEFAULT_STATUSES, httpCheck, type HttpCheckRequest } from "./http_check.ts";
 import { grpcCheck, type GrpcCheckRequest } from "./grpc_check.ts";
-import type { Probe } from "./probe.ts";
-import { tcpCheck } from "./tcp_check.ts";
-import { tlsCheck } from "./tls_check.ts";
+import { type Probe, tcpCheck, tlsCheck } from "./probe.ts";
 
 /** Checks by opening a TCP connection. */
 export interface HealthCheckOptions {

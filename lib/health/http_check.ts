@@ -1,6 +1,6 @@
 /** Checks whether a server gives the expected response to an HTTP request. */
 
-import { responseBodyReader } from "../http1/body_framing.ts";
+import { responseBodyReader } from "../http1/body_reader.ts";
 import { HeadWriter, UnwritableHeadError } from "../http1/head_writer.ts";
 import { malformedResponse, ResponseHeadParser } from "../http1/response_head.ts";
 import { formatAddress } from "../upstream/address.ts";

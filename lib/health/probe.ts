@@ -31,7 +31,7 @@ interface ProbeWay {
 }
 
 /** TLS as requests to a server use it; a server without TLS is checked for the name of its address. */
-export function tlsOf({ peer: { address, tls } }: Server): PeerTls {
+function tlsOf({ peer: { address, tls } }: Server): PeerTls {
   if (tls !== null) return tls;
   return { serverName: address.kind === "tcp" ? address.hostname : "localhost", caCerts: [] };
 }
@@ -236,5 +236,31 @@ function tlsStream(socket: TLSSocket): ProbeStream {
       });
     },
     close: () => void socket.destroy(),
+  };
+}
+
+// Checks whether a server accepts connections.
+
+/**
+ * Makes a probe that opens a connection and closes it at once.
+ *
+ * @param port connects to this port; `null` is the port of the server
+ */
+export function tcpCheck(port: number | null = null): Probe {
+  return async (server, signal) => {
+    using _connection = await ProbeConnection.open(server, { port, tls: null }, signal);
+  };
+}
+
+// Checks whether a server does a TLS handshake with the right certificate.
+
+/**
+ * Makes a probe that does a TLS handshake as requests do it, with the same name and the same authorities.
+ *
+ * @param port connects to this port; `null` is the port of the server
+ */
+export function tlsCheck(port: number | null = null): Probe {
+  return async (server, signal) => {
+    using _connection = await ProbeConnection.open(server, { port, tls: tlsOf(server) }, signal);
   };
 }

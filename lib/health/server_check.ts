@@ -2,7 +2,7 @@
 
 import type { Timers } from "../core/clock.ts";
 import { messageOf } from "../core/callback.ts";
-import { formatDuration } from "../core/duration.ts";
+import { formatDuration } from "../core/units.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
 import type { Health, Server } from "../upstream/server.ts";
 import type { Probe } from "./probe.ts";

@@ -1,7 +1,7 @@
 /** Ramps a server's weight after it is added or recovers. */
 
 import type { Clock } from "../core/clock.ts";
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
 

@@ -1,8 +1,6 @@
 /** Fields of a request or a response, in order and with repetitions. */
 
-import { TOKEN_BYTES, VALUE_BYTES } from "./byte_classes.ts";
-import { fieldId } from "./field_names.ts";
-import type { FieldLines } from "./field_lines.ts";
+import { fieldId, type FieldLines, TOKEN_BYTES, VALUE_BYTES } from "./field_lines.ts";
 
 /** Whether the text may stand as a field name or a method (RFC 9110 section 5.6.2). */
 export function isToken(text: string): boolean {

@@ -119,3 +119,156 @@ function isMappedIpv4(hextets: Uint16Array): boolean {
   for (let i = 0; i < 5; i++) if (hextets[i] !== 0) return false;
   return true;
 }
+
+// Lists of networks, and whether an address is in one of them.
+
+/** What a network has to look like, for error messages. */
+const CIDR_EXPECTED = 'an address or a network such as "192.0.2.1", "10.0.0.0/8", "2001:db8::/32"';
+
+/** A network: the bits that its addresses begin with. */
+interface Cidr {
+  /** 4 or 6; an IPv4 network written as IPv6 (`::ffff:10.0.0.0/104`) is 4. */
+  readonly version: 4 | 6;
+  /** The first address as eight numbers of 16 bits, IPv4 as `::ffff:a.b.c.d`. */
+  readonly hextets: Uint16Array;
+  /** How many of the 128 bits count. */
+  readonly bits: number;
+}
+
+const IPV4_OFFSET = 96;
+
+/**
+ * Reads an address, or a network as `address/bits` (RFC 4632 section 3.1, RFC 4291 section 2.3); `undefined` when it is
+ * neither.
+ *
+ * Strict: no short forms (`10/8`), no leading zeros (`010.0.0.1`), no zone, and no bit beyond the prefix (`10.0.0.1/8`),
+ * since either the address or the number of bits is not what its author meant.
+ */
+function parseCidr(text: string): Cidr | undefined {
+  const cidr = readCidr(text);
+  return cidr === undefined || hasHostBits(cidr) ? undefined : cidr;
+}
+
+/**
+ * Says what an entry has to look like, with the hint that fits what was written; `undefined` when it is good.
+ *
+ * @param value an entry as it stands in a configuration, of whatever type
+ */
+export function expectedCidr(value: unknown): string | undefined {
+  const cidr = typeof value === "string" ? readCidr(value) : undefined;
+  if (cidr === undefined) return CIDR_EXPECTED;
+  if (!hasHostBits(cidr)) return undefined;
+  const address = cidr.version === 4 ? ipv4Text(cidr) : ipv6Text(cidr);
+  const bits = cidr.version === 4 ? cidr.bits - IPV4_OFFSET : cidr.bits;
+  return `a network without bits beyond its prefix, "${address}/${bits}" or the address alone`;
+}
+
+/**
+ * Networks that addresses are looked up in.
+ *
+ * An IPv4 address is the same in either writing, so `10.0.0.0/8` has `::ffff:10.1.2.3` too. No IPv6 network has IPv4
+ * addresses but those below `::ffff:0:0/96`: `::/0` is all of IPv6 and none of IPv4.
+ */
+export class CidrList {
+  /** The entries as they were written. */
+  readonly entries: readonly string[];
+  /** For each IPv4 network: its first address, then its mask. */
+  readonly #ipv4: Int32Array;
+  readonly #ipv6: readonly Cidr[];
+  readonly #hextets: Uint16Array = makeHextets();
+
+  /** @throws {TypeError} when an entry is no network; {@linkcode parseCidr} says what is one */
+  constructor(entries: readonly string[]) {
+    const cidrs = entries.map((entry) => {
+      const expected = expectedCidr(entry);
+      if (expected === undefined) return parseCidr(entry)!;
+      throw new TypeError(
+        `Cannot make a list of networks: expected ${expected}, received ${JSON.stringify(entry)}`,
+      );
+    });
+    this.entries = Object.freeze([...entries]);
+    const ipv4 = cidrs.filter(({ version }) => version === 4);
+    this.#ipv4 = new Int32Array(ipv4.flatMap((cidr) => [lowWord(cidr.hextets), maskOf(cidr.bits)]));
+    this.#ipv6 = cidrs.filter(({ version }) => version === 6);
+  }
+
+  /** Whether the address is in one of the networks; `false` for what is no address, such as `""`. */
+  has(address: string): boolean {
+    const hextets = this.#hextets;
+    const version = readIpAddress(address, hextets);
+    if (version === 4) return this.#hasIpv4(lowWord(hextets));
+    if (version === 0) return false;
+    for (let i = 0; i < this.#ipv6.length; i++) {
+      if (startsLike(hextets, this.#ipv6[i]!)) return true;
+    }
+    return false;
+  }
+
+  #hasIpv4(word: number): boolean {
+    const networks = this.#ipv4;
+    for (let i = 0; i < networks.length; i += 2) {
+      if ((word & networks[i + 1]!) === networks[i]) return true;
+    }
+    return false;
+  }
+}
+
+/** Reads a network that may have bits beyond its prefix. */
+function readCidr(text: string): Cidr | undefined {
+  const slash = text.indexOf("/");
+  const address = slash < 0 ? text : text.slice(0, slash);
+  if (address.includes("%")) return undefined;
+  const hextets = makeHextets();
+  const version = readIpAddress(address, hextets);
+  if (version === 0) return undefined;
+  const dotted = !address.includes(":");
+  let bits = 128;
+  if (slash >= 0) {
+    const length = text.slice(slash + 1);
+    if (!/^(?:0|[1-9]\d{0,2})$/.test(length)) return undefined;
+    bits = Number(length) + (dotted ? IPV4_OFFSET : 0);
+    if (bits > 128) return undefined;
+  }
+  // A prefix that ends before the IPv4 part begins is one of IPv6, whatever the rest looks like.
+  return { version: bits < IPV4_OFFSET ? 6 : version, hextets, bits };
+}
+
+function hasHostBits({ hextets, bits }: Cidr): boolean {
+  for (let i = 0; i < hextets.length; i++) {
+    if ((hextets[i]! & ~hextetMask(bits, i)) !== 0) return true;
+  }
+  return false;
+}
+
+/** The bits of hextet `i` that belong to a prefix. */
+function hextetMask(bits: number, i: number): number {
+  const own = Math.min(16, Math.max(0, bits - 16 * i));
+  return (0xffff << (16 - own)) & 0xffff;
+}
+
+function startsLike(hextets: Uint16Array, cidr: Cidr): boolean {
+  for (let i = 0; i * 16 < cidr.bits; i++) {
+    if ((hextets[i]! & hextetMask(cidr.bits, i)) !== cidr.hextets[i]) return false;
+  }
+  return true;
+}
+
+/** The IPv4 address, the last 32 bits. */
+function lowWord(hextets: Uint16Array): number {
+  return (hextets[6]! << 16) | hextets[7]!;
+}
+
+function maskOf(bits: number): number {
+  return bits === IPV4_OFFSET ? 0 : -1 << (128 - bits);
+}
+
+function ipv4Text({ hextets, bits }: Cidr): string {
+  const word = lowWord(hextets) & maskOf(bits);
+  return `${word >>> 24}.${(word >>> 16) & 255}.${(word >>> 8) & 255}.${word & 255}`;
+}
+
+function ipv6Text({ hextets, bits }: Cidr): string {
+  const plain = Array.from(hextets, (one, i) => (one & hextetMask(bits, i)).toString(16)).join(":");
+  // The URL parser writes the shortest form of RFC 5952.
+  return new URL(`http://[${plain}]/`).hostname.slice(1, -1);
+}

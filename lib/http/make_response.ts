@@ -1,6 +1,8 @@
 /** Responses in the way that costs the runtime least. */
 
-import type { HeaderFields } from "./header_fields.ts";
+import { OUT_OF_RESOURCES, OVERLOADED, type ProxyError, TLS_HANDSHAKE_TIMEOUT } from "../core/errors.ts";
+import { PROXY_NAME } from "./forwarded.ts";
+import { HeaderFields } from "./header_fields.ts";
 
 /** Statuses that never have content (Fetch standard, "null body status"); 304 may declare a length all the same. */
 export function hasNoContent(status: number): boolean {
@@ -88,4 +90,113 @@ export function endBehindReset({ headers }: Response): Response {
     if (inner !== null && typeof inner === "object" && inner.status === ending.status) inner.status = 205;
   }
   return ending.status === 205 ? ending : new Response(null, { status: 204, headers });
+}
+
+// Errors as a client sees them.
+
+const encoder = new TextEncoder();
+
+/** Members of a problem document beside `type`, `title` and `status` (RFC 9457 section 3). */
+interface ProblemMembers {
+  readonly type?: string;
+  readonly detail?: string;
+  readonly [member: string]: unknown;
+}
+
+/** Makes a problem document (RFC 9457). */
+export function problemBody(status: number, members: ProblemMembers = {}): Uint8Array<ArrayBuffer> {
+  const { type = "about:blank", ...rest } = members;
+  const title = reasonPhrase(status) || "Error";
+  return encoder.encode(JSON.stringify({ type, title, status, ...rest }) + "\n");
+}
+
+/** The nearest types of RFC 9209 section 2.3 for failures that have none of their own. */
+const NEAREST_TYPES: Readonly<Record<string, string>> = {
+  [OUT_OF_RESOURCES.code]: "proxy_internal_error",
+  [OVERLOADED]: "proxy_internal_error",
+  [TLS_HANDSHAKE_TIMEOUT]: "connection_timeout",
+};
+
+/**
+ * The fields of the response to a failure.
+ *
+ * `Proxy-Status` (RFC 9209) names the kind of failure. Only what a client may know is said: details of a client's own
+ * mistake, never those of a server or a filter.
+ */
+export function problemFields(error: ProxyError): HeaderFields {
+  const { code, headers } = error;
+  const near = NEAREST_TYPES[code];
+  const type = near === undefined ? code : `${near}; details="${code}"`;
+  const fields = new HeaderFields();
+  fields.list.push("content-type", "application/problem+json", "cache-control", "no-store");
+  for (const [name, value] of Object.entries(headers)) fields.set(name, value);
+  fields.list.push("proxy-status", `${PROXY_NAME}; error=${type}`);
+  return fields;
+}
+
+/** Reason phrases of statuses (RFC 9110 section 15, and the registry of IANA). */
+
+const PHRASES: Readonly<Record<number, string>> = {
+  100: "Continue",
+  101: "Switching Protocols",
+  102: "Processing",
+  103: "Early Hints",
+  200: "OK",
+  201: "Created",
+  202: "Accepted",
+  203: "Non-Authoritative Information",
+  204: "No Content",
+  205: "Reset Content",
+  206: "Partial Content",
+  207: "Multi-Status",
+  300: "Multiple Choices",
+  301: "Moved Permanently",
+  302: "Found",
+  303: "See Other",
+  304: "Not Modified",
+  307: "Temporary Redirect",
+  308: "Permanent Redirect",
+  400: "Bad Request",
+  401: "Unauthorized",
+  402: "Payment Required",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  406: "Not Acceptable",
+  407: "Proxy Authentication Required",
+  408: "Request Timeout",
+  409: "Conflict",
+  410: "Gone",
+  411: "Length Required",
+  412: "Precondition Failed",
+  413: "Content Too Large",
+  414: "URI Too Long",
+  415: "Unsupported Media Type",
+  416: "Range Not Satisfiable",
+  417: "Expectation Failed",
+  418: "I'm a teapot",
+  421: "Misdirected Request",
+  422: "Unprocessable Content",
+  423: "Locked",
+  424: "Failed Dependency",
+  425: "Too Early",
+  426: "Upgrade Required",
+  428: "Precondition Required",
+  429: "Too Many Requests",
+  431: "Request Header Fields Too Large",
+  451: "Unavailable For Legal Reasons",
+  500: "Internal Server Error",
+  501: "Not Implemented",
+  502: "Bad Gateway",
+  503: "Service Unavailable",
+  504: "Gateway Timeout",
+  505: "HTTP Version Not Supported",
+  507: "Insufficient Storage",
+  508: "Loop Detected",
+  511: "Network Authentication Required",
+};
+
+/** The usual phrase of a status; `""` where there is none. */
+export function reasonPhrase(status: number): string {
+  return PHRASES[status] ?? "";
 }

@@ -1,8 +1,7 @@
 /** Proxies in front of this one whose word counts, and who the client is by their word. */
 
-import { CidrList, expectedCidr } from "./cidr.ts";
-import { readForwarded } from "./forwarded_elements.ts";
-import { makeHextets, readIpAddress } from "./ip_address.ts";
+import { CidrList, expectedCidr, makeHextets, readIpAddress } from "./ip_address.ts";
+import { readForwarded } from "./forwarded.ts";
 import { isHost } from "./request_target.ts";
 
 /** Networks that have a name. */

@@ -1,8 +1,7 @@
 /** What heads of requests and responses have in common: field lines (RFC 9112 section 5), read strictly. */
 
 import type { ProxyError } from "../core/errors.ts";
-import { asciiBytes, TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
-import { equalsToken, FieldLines } from "../http/field_lines.ts";
+import { asciiBytes, equalsToken, FieldLines, TOKEN_BYTES, VALUE_BYTES } from "../http/field_lines.ts";
 
 /** Bounds of one head. */
 interface HeadLimits {

@@ -1,11 +1,15 @@
 /** Heads of messages, as bytes. */
 
-import { asciiBytes, TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
-import { trimBlanks } from "../http/field_list.ts";
-import { fieldId } from "../http/field_names.ts";
-import { reasonPhrase } from "../http/reason_phrase.ts";
-import type { FieldLines } from "../http/field_lines.ts";
+import {
+  asciiBytes,
+  fieldId,
+  type FieldLines,
+  TOKEN_BYTES,
+  trimBlanks,
+  VALUE_BYTES,
+} from "../http/field_lines.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
+import { reasonPhrase } from "../http/make_response.ts";
 
 const CR = 13;
 const LF = 10;
@@ -304,3 +308,20 @@ const STATUS_LINES: ReadonlyMap<number, { reason: string; bytes: Uint8Array }> =
     .filter(([, reason]) => reason !== "")
     .map(([status, reason]) => [status, { reason, bytes: asciiBytes(`HTTP/1.1 ${status} ${reason}\r\n`) }]),
 );
+
+// Content in chunks, written (RFC 9112 section 7.1).
+
+/** Writes a piece as one chunk; an empty piece is none, because that would end the content. */
+export function writeChunk(writer: HeadWriter, piece: Uint8Array): void {
+  if (piece.length === 0) return;
+  writer.text(piece.length.toString(16) + "\r\n");
+  writer.copy(piece, 0, piece.length);
+  writer.text("\r\n");
+}
+
+/** Writes the end of the content, with trailer fields as name, value, name, value, ... */
+export function writeLastChunk(writer: HeadWriter, trailers: readonly string[]): void {
+  writer.text("0\r\n");
+  for (let i = 0; i < trailers.length; i += 2) writer.line(trailers[i]!, trailers[i + 1]!);
+  writer.end();
+}

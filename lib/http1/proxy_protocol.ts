@@ -7,8 +7,7 @@
 import { RequestError } from "../core/errors.ts";
 import { makeHextets, readIpAddress } from "../http/ip_address.ts";
 import type { Bytes } from "../http/message.ts";
-import { decodeLatin1 } from "../http/field_lines.ts";
-import { asciiBytes } from "../http/byte_classes.ts";
+import { asciiBytes, decodeLatin1 } from "../http/field_lines.ts";
 
 /** The two ends of a client's connection. */
 export interface ProxyAddresses {

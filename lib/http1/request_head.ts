@@ -1,11 +1,15 @@
 /** Heads of requests (RFC 9112 section 3), as hostile clients send them. */
 
 import { RequestError } from "../core/errors.ts";
-import { asciiBytes, TOKEN_BYTES } from "../http/byte_classes.ts";
-import { fieldId } from "../http/field_names.ts";
-import { trimBlanks } from "../http/field_list.ts";
-import { decodeLatin1, equalsToken } from "../http/field_lines.ts";
-import { decodeTarget, isAuthority } from "../http/target_bytes.ts";
+import {
+  asciiBytes,
+  decodeLatin1,
+  equalsToken,
+  fieldId,
+  TOKEN_BYTES,
+  trimBlanks,
+} from "../http/field_lines.ts";
+import { decodeTarget, isAuthority } from "../http/request_target.ts";
 import { HeadParser, readContentLength } from "./head_parser.ts";
 
 /** Bounds of request heads. */

@@ -1,9 +1,7 @@
 /** Heads of responses (RFC 9112 section 4), read strictly. */
 
 import { UpstreamError } from "../core/errors.ts";
-import { asciiBytes, VALUE_BYTES } from "../http/byte_classes.ts";
-import { fieldId } from "../http/field_names.ts";
-import { decodeLatin1, equalsToken } from "../http/field_lines.ts";
+import { asciiBytes, decodeLatin1, equalsToken, fieldId, VALUE_BYTES } from "../http/field_lines.ts";
 import { HeadParser, isBlank, readContentLength } from "./head_parser.ts";
 
 /** Most bytes of a response head. */

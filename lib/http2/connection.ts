@@ -25,19 +25,31 @@
  */
 
 import type { Bytes } from "../http/message.ts";
-import { CODE, codeName, Http2Error } from "./error_code.ts";
-import { FloodBudget } from "./flood_budget.ts";
+import {
+  CODE,
+  codeName,
+  FIRST_WINDOW,
+  FLAG,
+  FRAME_BYTES,
+  FRAME_HEAD,
+  Http2Error,
+  MAX_31_BITS,
+  SETTING,
+} from "./frame_type.ts";
+import { FloodBudget, PeerSettings } from "./peer_settings.ts";
 import { type FrameHandler, FrameReader, PREFACE } from "./frame_reader.ts";
-import { FIRST_WINDOW, FLAG, FRAME_BYTES, FRAME_HEAD, MAX_31_BITS, SETTING } from "./frame_type.ts";
 import { type Buffers, FrameWriter } from "./frame_writer.ts";
-import type { HeadShelf } from "./head_shelf.ts";
+import { type HeadBounds, type HeadShelf, ReceivedHead } from "./received_head.ts";
 import { HpackDecoder } from "./hpack_decoder.ts";
 import { HpackEncoder } from "./hpack_encoder.ts";
 import { ReceivedContent } from "./received_content.ts";
-import { type HeadBounds, ReceivedHead } from "./received_head.ts";
-import { PeerSettings } from "./peer_settings.ts";
-import { Http2Stream, type StreamConnection, type StreamOwner, type StreamReset } from "./stream.ts";
-import { StreamTable } from "./stream_table.ts";
+import {
+  Http2Stream,
+  type StreamConnection,
+  type StreamOwner,
+  type StreamReset,
+  StreamTable,
+} from "./stream.ts";
 
 /** Whoever has a connection in hand. */
 export interface ConnectionOwner {

@@ -1,8 +1,13 @@
 /** What a field means to the protocol itself, and what must not stand in a message (RFC 9113 sections 8.2 and 8.3). */
 
-import { asciiBytes, TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
-import { equalsToken } from "../http/field_lines.ts";
-import { fieldId, fieldIdOf } from "../http/field_names.ts";
+import {
+  asciiBytes,
+  equalsToken,
+  fieldId,
+  fieldIdOf,
+  TOKEN_BYTES,
+  VALUE_BYTES,
+} from "../http/field_lines.ts";
 
 /** What {@linkcode kindOf} finds. Those from `FIRST_BAD` on make a message malformed. */
 export const KIND = {

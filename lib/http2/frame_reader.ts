@@ -1,7 +1,6 @@
 /** Reads frames out of what comes, however it is cut (RFC 9113 sections 4 and 6). */
 
-import { CODE, Http2Error } from "./error_code.ts";
-import { FLAG, FRAME, FRAME_BYTES, FRAME_HEAD, MAX_31_BITS } from "./frame_type.ts";
+import { CODE, FLAG, FRAME, FRAME_BYTES, FRAME_HEAD, Http2Error, MAX_31_BITS } from "./frame_type.ts";
 import { copyBytes } from "./hpack_decoder.ts";
 
 /** Takes frames; each of its methods may throw an {@linkcode Http2Error}. */

@@ -1,9 +1,15 @@
 /** Reads field blocks (RFC 7541): what they take up is bounded by what they have in bytes, and by the bounds of their reader. */
 
-import { CODE, Http2Error } from "./error_code.ts";
+import { CODE, Http2Error } from "./frame_type.ts";
 import { kindOf } from "./field_kind.ts";
-import { decodeHuffman, mostDecoded } from "./huffman.ts";
-import { STATIC_BYTES, STATIC_ENTRIES, STATIC_NAME_ENDS, STATIC_NAME_STARTS } from "./static_table.ts";
+import {
+  decodeHuffman,
+  mostDecoded,
+  STATIC_BYTES,
+  STATIC_ENTRIES,
+  STATIC_NAME_ENDS,
+  STATIC_NAME_STARTS,
+} from "./hpack_tables.ts";
 
 /** Takes the fields of a block, one by one. */
 export interface FieldSink {

@@ -1,12 +1,18 @@
 /** Writes field blocks (RFC 7541). */
 
-import { asciiBytes, TOKEN_BYTES, VALUE_BYTES } from "../http/byte_classes.ts";
-import { fieldId, isHopByHopId, LOWER, OTHER_FIELD } from "../http/field_names.ts";
+import {
+  asciiBytes,
+  fieldId,
+  isHopByHopId,
+  LOWER,
+  OTHER_FIELD,
+  TOKEN_BYTES,
+  VALUE_BYTES,
+} from "../http/field_lines.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import type { FrameWriter } from "./frame_writer.ts";
 import { ENTRY_OVERHEAD, TABLE_BYTES } from "./hpack_decoder.ts";
-import { encodeHuffman, huffmanLength } from "./huffman.ts";
-import { STATIC_ENTRIES, staticIndexOf } from "./static_table.ts";
+import { encodeHuffman, huffmanLength, STATIC_ENTRIES, staticIndexOf } from "./hpack_tables.ts";
 
 /** Something that cannot stand in a field block. */
 export class UnwritableFieldError extends Error {

@@ -1,7 +1,7 @@
 /** The head of a message, or its trailers, as they came in a field block (RFC 9113 section 8). */
 
 import { decodeLatin1, FieldLines } from "../http/field_lines.ts";
-import { mayBeTrailer } from "../http/trailer_fields.ts";
+import { mayBeTrailer } from "../http/hop_by_hop.ts";
 import { faultOfKind, FIRST_PSEUDO, KIND, LAST_PSEUDO } from "./field_kind.ts";
 import { copyBytes, ENTRY_OVERHEAD, type FieldSink } from "./hpack_decoder.ts";
 
@@ -268,3 +268,20 @@ export class ReceivedHead implements FieldSink {
 
 const NOTHING: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 const NO_BOUNDS: HeadBounds = { maxHeadBytes: 0, maxFields: 0 };
+
+// Heads that nobody looks at, kept for those who come after.
+
+const MAX_KEPT = 256;
+
+/** Lends heads; one serves all connections of a listener or a transport. */
+export class HeadShelf {
+  readonly #heads: ReceivedHead[] = [];
+
+  take(): ReceivedHead {
+    return this.#heads.pop() ?? new ReceivedHead();
+  }
+
+  give(head: ReceivedHead): void {
+    if (this.#heads.length < MAX_KEPT) this.#heads.push(head);
+  }
+}

@@ -1,7 +1,7 @@
 /** Keys that are refused for some time, whatever they have left. */
 
 import type { Charge } from "./charge.ts";
-import type { Cursor, State } from "./cursor.ts";
+import type { Cursor, State } from "./algorithm.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { PINNED, TICK_US, tickOf } from "./table_layout.ts";
 

@@ -1,8 +1,7 @@
 /** The names of keys that use much of their limits, for people: the table knows keys by their fingerprints alone. */
 
-import type { Charge } from "./charge.ts";
+import { type Charge, limitOf } from "./charge.ts";
 import type { ResolvedPolicy } from "./policy.ts";
-import { limitOf } from "./verdict_numbers.ts";
 
 /** Sets of four keys each; a key belongs to one of them. */
 const SETS = 256;

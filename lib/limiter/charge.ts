@@ -1,12 +1,13 @@
 /** One policy's part in one decision. */
 
-import { type Algorithm, makeVerdict, type Rule, type Verdict } from "./algorithm.ts";
+import { type Algorithm, Cursor, makeVerdict, type Rule, type Verdict } from "./algorithm.ts";
 import { concurrency } from "./concurrency.ts";
 import type { CountMinSketch } from "./count_min_sketch.ts";
-import { Cursor } from "./cursor.ts";
+import type { Fingerprint } from "./fingerprint.ts";
 import { fixedWindow } from "./fixed_window.ts";
-import type { AlgorithmName, ResolvedPolicy } from "./policy.ts";
+import type { AlgorithmName, DueCharge, ResolvedPolicy } from "./policy.ts";
 import { slidingWindow } from "./sliding_window.ts";
+import { FULL_USE, PINNED } from "./table_layout.ts";
 import { tokenBucket } from "./token_bucket.ts";
 
 const ALGORITHMS: Readonly<Record<AlgorithmName, Algorithm>> = {
@@ -76,4 +77,74 @@ export class Charge {
         policy.charge === null,
     };
   }
+}
+
+// What a request was counted by, for whoever corrects it when the request is over.
+
+/** One policy's part in an admitted request. */
+export interface CountedKey extends Fingerprint, DueCharge {
+  readonly limit: number;
+  readonly burst: number;
+  readonly windowUs: number;
+  /** `a` of the key's state right after, which tells in which window it was counted. */
+  readonly expiresAt: number;
+  /** Where it was counted when the table had no room. */
+  readonly sketch: CountMinSketch | null;
+  /** Where it is counted when the table has no room. */
+  readonly overflow: CountMinSketch;
+  /** Time of the decision, in microseconds of the table's. */
+  readonly countedAt: number;
+}
+
+/** Keeps what a charge says, before it is used for the next request. */
+export function countedKey(charge: Charge, countedAt: number): CountedKey {
+  const { policy, key, cost, rule, verdict, cursor, overflowed, sketch } = charge;
+  return {
+    low: cursor.low,
+    high: cursor.high,
+    policy,
+    key,
+    cost,
+    limit: rule.limit,
+    burst: rule.burst,
+    windowUs: rule.windowUs,
+    expiresAt: verdict.next.a,
+    sketch: overflowed ? sketch : null,
+    overflow: sketch,
+    countedAt,
+  };
+}
+
+// Numbers of a verdict as clients are told them, and as the table keeps them.
+
+/** The limit for a key; the capacity, for a token bucket. */
+export function limitOf({ policy, rule }: Charge): number {
+  return policy.algorithm === "token-bucket" ? rule.burst : rule.limit;
+}
+
+/** Milliseconds in which a policy allows its limit once; 0 for a concurrency policy. */
+export function windowOf({ policy, rule }: Charge): number {
+  if (policy.algorithm === "concurrency") return 0;
+  if (policy.algorithm !== "token-bucket" || rule.limit === 0) return policy.windowMs;
+  return rule.burst * policy.windowMs / rule.limit;
+}
+
+/** How much of its limit a key has used with the verdict, as its entry says. */
+export function useOf(charge: Charge): number {
+  const { policy: { algorithm, charge: later }, verdict: { remaining }, rule } = charge;
+  // What is given or taken back later has to find its entry.
+  if (later !== null || algorithm === "concurrency") return PINNED;
+  const limit = algorithm === "token-bucket" ? rule.burst : rule.limit;
+  if (remaining === 0) return FULL_USE;
+  // A division for each request would cost more than all else that is done for it here.
+  if (limit !== charge.sharedLimit) {
+    charge.sharedLimit = limit;
+    charge.shareOfOne = FULL_USE / limit;
+  }
+  return ((limit - remaining) * charge.shareOfOne) | 0;
+}
+
+/** A share of a limit, of `FULL_USE`. */
+export function shareOf(used: number, limit: number): number {
+  return used >= limit ? FULL_USE : Math.floor(used / limit * FULL_USE);
 }

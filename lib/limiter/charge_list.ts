@@ -1,10 +1,12 @@
 /** What a request is to be charged by each policy. */
 
-import { addressGroup } from "./address_group.ts";
-import type { Charge } from "./charge.ts";
+import { checkedBoolean, unexpected } from "../core/callback.ts";
+import { FilterError } from "../core/errors.ts";
+import type { Charge, CountedKey } from "./charge.ts";
 import { type Fingerprint, fingerprintKey } from "./fingerprint.ts";
-import type { KeySource } from "./key_spec.ts";
-import { callCost, callExempt, callKey, callKeyed } from "./policy_calls.ts";
+import { addressGroup, checkedKey, type KeySource } from "./key_spec.ts";
+import type { LimiterStore } from "./limiter_store.ts";
+import { MAX_LIMIT, type ResolvedPolicy } from "./policy.ts";
 import type { SharedTable } from "./shared_table.ts";
 
 /** A charge for each policy of a limiter, filled in for one request after the other. */
@@ -65,5 +67,144 @@ export class ChargeList {
       this.applying[count++] = charge;
     }
     return count;
+  }
+}
+
+// The functions of a policy, called with care.
+
+/**
+ * Whether the policy does not apply to the request.
+ *
+ * @throws {FilterError} when the function throws, or returns neither true, false nor nothing
+ */
+function callExempt(
+  policy: ResolvedPolicy,
+  exempt: NonNullable<ResolvedPolicy["exempt"]>,
+  source: KeySource,
+): boolean {
+  try {
+    return checkedBoolean(exempt(source));
+  } catch (error) {
+    throw new FilterError(phaseOf(policy, "exempt"), error);
+  }
+}
+
+/**
+ * The key of the request.
+ *
+ * @throws {FilterError} when the function throws or returns no key
+ */
+function callKey(policy: ResolvedPolicy, source: KeySource): string | null {
+  try {
+    return checkedKey(policy.key(source));
+  } catch (error) {
+    throw new FilterError(phaseOf(policy, "key"), error);
+  }
+}
+
+/**
+ * A limit or a burst, for a key; `Infinity` where it may have no end.
+ *
+ * @throws {FilterError} when the function throws or returns what could not stand in its place
+ */
+function callKeyed(
+  policy: ResolvedPolicy,
+  option: "limit" | "burst",
+  value: ResolvedPolicy["limit"],
+  key: string,
+  source: KeySource,
+): number {
+  if (typeof value === "number") return value;
+  try {
+    return checkedCount(option, value(key, source));
+  } catch (error) {
+    throw new FilterError(phaseOf(policy, option), error);
+  }
+}
+
+/**
+ * A cost, before the request or after it.
+ *
+ * @throws {FilterError} when the function throws or returns what cannot be counted
+ */
+export function callCost(
+  policy: ResolvedPolicy,
+  option: "cost" | "charge",
+  value: ResolvedPolicy["cost"],
+  source: KeySource,
+): number {
+  if (typeof value === "number") return value;
+  try {
+    return checkedCost(value(source));
+  } catch (error) {
+    throw new FilterError(phaseOf(policy, option), error);
+  }
+}
+
+/** As strict as a number in the configuration: with a fraction, or beyond what is exact, more would get through. */
+function checkedCount(option: "limit" | "burst", value: unknown): number {
+  if (typeof value === "number" && value >= 0) {
+    if (value <= MAX_LIMIT && Number.isInteger(value)) return value;
+    if (value === Infinity && option === "limit") return value;
+  }
+  throw unexpected(
+    `a whole number from 0 to ${MAX_LIMIT}${option === "limit" ? ", or Infinity" : ""}`,
+    value,
+  );
+}
+
+/** Bytes, milliseconds and parts of them: parts count in full, and nothing counts more than the largest limit. */
+function checkedCost(value: unknown): number {
+  if (typeof value === "number" && value >= 0 && value <= Number.MAX_SAFE_INTEGER) {
+    return Math.min(Math.ceil(value), MAX_LIMIT);
+  }
+  throw unexpected(`a number from 0 to ${Number.MAX_SAFE_INTEGER}`, value);
+}
+
+function phaseOf(policy: ResolvedPolicy, option: string): string {
+  return `${option} of the limiter policy ${JSON.stringify(policy.name)}`;
+}
+
+// What is left to do when an admitted request is over.
+
+/** What the policies counted that charge again at the end; `null` when none of them does. */
+export function dueCharges(
+  store: LimiterStore,
+  charges: readonly Charge[],
+  count: number,
+): CountedKey[] | null {
+  let due: CountedKey[] | null = null;
+  for (let i = 0; i < count; i++) {
+    const charge = charges[i]!;
+    // What a dry run did not admit has not been counted.
+    if (charge.policy.charge !== null && charge.verdict.admitted) (due ??= []).push(store.counted(charge));
+  }
+  return due;
+}
+
+// Tells that keys of a policy do not fit the table.
+
+/** Calls back when keys of a policy displace others or are counted by estimate, at most once a window of the policy. */
+export class OverflowNotice {
+  readonly #table: SharedTable;
+  readonly #callback: (policy: ResolvedPolicy) => void;
+  /** For each policy: until when nothing more is said. */
+  readonly #silentUntil: number[] = [];
+
+  constructor(table: SharedTable, callback: (policy: ResolvedPolicy) => void) {
+    this.#table = table;
+    this.#callback = callback;
+  }
+
+  /** Looks whether any of the charges found no place of its own. */
+  tell(charges: readonly Charge[], count: number): void {
+    for (let i = 0; i < count; i++) {
+      const { overflowed, cursor, policy, index, rule } = charges[i]!;
+      if (!overflowed && !cursor.displaces) continue;
+      const now = this.#table.now();
+      if ((this.#silentUntil[index] ?? 0) > now) continue;
+      this.#silentUntil[index] = now + rule.windowUs;
+      this.#callback(policy);
+    }
   }
 }

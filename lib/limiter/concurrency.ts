@@ -1,7 +1,6 @@
 /** So many at once. */
 
-import type { State } from "./cursor.ts";
-import type { Rule, Verdict } from "./algorithm.ts";
+import type { Rule, State, Verdict } from "./algorithm.ts";
 
 /** What a client whose place is not free is told to wait; nobody knows when one will be. */
 export const RETRY_AFTER_US = 1_000_000;

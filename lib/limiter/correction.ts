@@ -1,14 +1,12 @@
 /** Counts that change once more when a request is over. */
 
-import { makeVerdict, type Rule } from "./algorithm.ts";
-import type { CountedKey } from "./counted_key.ts";
-import { Cursor, type State } from "./cursor.ts";
+import { Cursor, makeVerdict, type Rule, type State } from "./algorithm.ts";
+import { type CountedKey, shareOf } from "./charge.ts";
 import { fixedWindow } from "./fixed_window.ts";
 import { chargeOverflow, refundOverflow } from "./overflow.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { slidingWindow } from "./sliding_window.ts";
 import { MAX_AHEAD_US } from "./token_bucket.ts";
-import { shareOf } from "./verdict_numbers.ts";
 
 /**
  * Counts more for a key, limit or not, or takes back some of what was counted.

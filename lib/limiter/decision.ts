@@ -1,7 +1,7 @@
 /** What a limiter says about one request, made of the verdicts of its charges. */
 
-import type { Lease } from "../core/lease.ts";
-import type { Charge } from "./charge.ts";
+import type { Lease } from "../core/cancellation.ts";
+import { type Charge, limitOf, windowOf } from "./charge.ts";
 import type {
   AllowedDecision,
   Decision,
@@ -11,7 +11,6 @@ import type {
   ResolvedPolicy,
   UnlimitedDecision,
 } from "./policy.ts";
-import { limitOf, windowOf } from "./verdict_numbers.ts";
 
 /** The only one of its kind: nothing is allocated for a request without limits. */
 export const UNLIMITED: UnlimitedDecision = Object.freeze({ kind: "unlimited" });

@@ -1,7 +1,6 @@
 /** What keys had used that lost their places in the table. */
 
-import type { Rule } from "./algorithm.ts";
-import type { State } from "./cursor.ts";
+import type { Rule, State } from "./algorithm.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import type { AlgorithmName } from "./policy.ts";
 import { DISPLACED_ROWS, FULL_USE, HEADER, TICK_US } from "./table_layout.ts";

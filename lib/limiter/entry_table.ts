@@ -1,6 +1,6 @@
 /** The entries of a table, and how they are found, taken and written. */
 
-import { Cursor, type State } from "./cursor.ts";
+import { Cursor, type State } from "./algorithm.ts";
 import type { DisplacedKeys } from "./displaced_keys.ts";
 import { awaitGroup, writeEntry } from "./group_lock.ts";
 import { BUCKET, BUCKETS, ENTRY, GROUP, HEADER, PINNED, TICK_US, tickOf, WAYS } from "./table_layout.ts";

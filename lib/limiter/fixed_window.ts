@@ -1,7 +1,6 @@
 /** So many in each window, which begins with a key's first request. */
 
-import type { State } from "./cursor.ts";
-import type { Rule, Verdict } from "./algorithm.ts";
+import type { Rule, State, Verdict } from "./algorithm.ts";
 
 /**
  * Fixed window: `a` is when the window ends, `b` what was counted in it.

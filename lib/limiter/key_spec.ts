@@ -1,11 +1,11 @@
 /** What a limit is counted by: the client's address, a field of the request, or anything a function returns. */
 
 import { unexpected } from "../core/callback.ts";
-import { isToken } from "../http/header_fields.ts";
 import { cookieValue } from "../http/cookie_value.ts";
+import { isToken } from "../http/header_fields.ts";
+import { makeHextets, readIpAddress } from "../http/ip_address.ts";
 import { countedPath } from "../http/normal_path.ts";
 import { receivedValue } from "../http/received_fields.ts";
-import { addressGroup } from "./address_group.ts";
 
 /** What a key is taken from; the proxy's request context is one. */
 export interface KeySource {
@@ -219,4 +219,31 @@ function decodePercent(text: string): string {
   } catch {
     return text;
   }
+}
+
+// One client, one key: the network that an address belongs to.
+
+/**
+ * The text that stands for everybody in the same network as the address.
+ *
+ * An IPv4 address stands for itself, also when it is written as IPv6. An IPv6 address stands for its first
+ * `ipv6Prefix` bits, because whoever has one usually has the whole network to choose from. What is no address stands
+ * for itself.
+ */
+export function addressGroup(address: string, ipv6Prefix: number): string {
+  if (address.indexOf(":") < 0) return address;
+  const hextets = makeHextets();
+  const version = readIpAddress(address, hextets);
+  if (version === 0) return address;
+  if (version === 4) {
+    const high = hextets[6]!;
+    const low = hextets[7]!;
+    return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
+  }
+  let group = "";
+  for (let i = 0; i * 16 < ipv6Prefix; i++) {
+    const bits = Math.min(16, ipv6Prefix - i * 16);
+    group += (hextets[i]! & (0xffff << (16 - bits))).toString(16) + ":";
+  }
+  return `${group}:/${ipv6Prefix}`;
 }

@@ -1,23 +1,18 @@
 /** Decides for each request whether its limits allow it. */
 
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
 import { BanList, erase } from "./ban_list.ts";
 import type { BusyKey, BusyKeys } from "./busy_keys.ts";
-import { Charge } from "./charge.ts";
-import { ChargeList } from "./charge_list.ts";
-import type { CountedKey } from "./counted_key.ts";
+import { Charge, type CountedKey } from "./charge.ts";
+import { callCost, ChargeList, dueCharges, OverflowNotice } from "./charge_list.ts";
 import type { Decision } from "./policy.ts";
 import { allowedDecision, limitedDecision, missingKeyDecision, UNLIMITED } from "./decision.ts";
-import { dueCharges } from "./due_charges.ts";
 import { type Fingerprint, fingerprintKey } from "./fingerprint.ts";
 import type { KeySource } from "./key_spec.ts";
-import type { RateLimiterOptions } from "./limiter_options.ts";
-import type { Admitted, LimiterStore } from "./limiter_store.ts";
+import type { Admitted, LimiterStore, RateLimiterOptions } from "./limiter_store.ts";
 import { MemoryStore } from "./memory_store.ts";
-import { OverflowNotice } from "./overflow_notice.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "./policy.ts";
-import { callCost } from "./policy_calls.ts";
-import { type PolicyStatus, setConstants, statusOf } from "./policy_status.ts";
+import { type PolicyStatus, setConstants, statusOf } from "./limit_control.ts";
 import { resolvePolicies } from "./resolve_policy.ts";
 import { SharedTable } from "./shared_table.ts";
 

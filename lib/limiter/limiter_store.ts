@@ -1,9 +1,12 @@
 /** Where counts are kept. */
 
-import type { Lease } from "../core/lease.ts";
-import type { Charge } from "./charge.ts";
-import type { CountedKey } from "./counted_key.ts";
+import type { Lease } from "../core/cancellation.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Random } from "../core/random.ts";
+import type { BusyKeys } from "./busy_keys.ts";
+import type { Charge, CountedKey } from "./charge.ts";
 import type { ResolvedPolicy } from "./policy.ts";
+import type { SharedTable } from "./shared_table.ts";
 
 /** Whether a request is admitted; `"store-error"` when the store cannot say and is not to let it pass. */
 export type Admitted = boolean | "store-error";
@@ -41,4 +44,29 @@ export interface LimiterStore {
 
   /** Forgets what it has counted elsewhere than in the limiter's table; nobody waits for that either. */
   reset?(policy: ResolvedPolicy, key: string): void;
+}
+
+// What a limiter is made with.
+
+/** What a {@linkcode RateLimiter} takes beside its policies. */
+export interface RateLimiterOptions {
+  clock: Clock;
+  /** Seeds the table that the limiter makes for itself. */
+  random: Random;
+  /** How many keys are counted exactly; each policy's count one by one. Ignored with `table`. @default {the policies' `maxKeys` together} */
+  maxKeys?: number;
+  /** The counts, when they are shared with other workers; otherwise the limiter makes a table of its own. */
+  table?: SharedTable;
+  /**
+   * Sets the counts apart from those of other limiters that share the table: the name of a route, say.
+   *
+   * @default {""}
+   */
+  scope?: string;
+  /** Decides in place of the table, which then has the bans only. */
+  store?: LimiterStore;
+  /** Remembers the names of keys that use much of their limits; several limiters may share it. */
+  busyKeys?: BusyKeys;
+  /** Called when keys of a policy do not fit the table and take the places of others; at most once a window. */
+  onOverflow?: (policy: ResolvedPolicy) => void;
 }

@@ -1,16 +1,14 @@
 /** Counts in the memory that the workers of one machine share. */
 
-import { Lease } from "../core/lease.ts";
-import type { Charge } from "./charge.ts";
+import { Lease } from "../core/cancellation.ts";
+import { type Charge, type CountedKey, countedKey, useOf } from "./charge.ts";
 import { correctCount } from "./correction.ts";
-import { type CountedKey, countedKey } from "./counted_key.ts";
 import type { EntryTable } from "./entry_table.ts";
-import type { HeldPlaces } from "./held_places.ts";
+import type { HeldPlaces } from "./permits.ts";
 import type { LimiterStore } from "./limiter_store.ts";
 import { chargeOverflow, estimateOverflow, refundOverflow, seedFromSketch } from "./overflow.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { TICK_US } from "./table_layout.ts";
-import { useOf } from "./verdict_numbers.ts";
 
 /**
  * Decides in a `SharedTable`, at once.

@@ -1,9 +1,8 @@
 /** Decides about keys that the table has no room for, by estimate. */
 
-import type { Rule, Verdict } from "./algorithm.ts";
+import type { Rule, State, Verdict } from "./algorithm.ts";
 import { RETRY_AFTER_US } from "./concurrency.ts";
 import type { CountMinSketch } from "./count_min_sketch.ts";
-import type { State } from "./cursor.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import type { AlgorithmName } from "./policy.ts";
 import { tickOf } from "./table_layout.ts";

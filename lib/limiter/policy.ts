@@ -1,7 +1,7 @@
 /** One limit as an operator writes it, and as the limiter uses it. */
 
-import type { Duration } from "../core/duration.ts";
-import type { Lease } from "../core/lease.ts";
+import type { Duration } from "../core/units.ts";
+import type { Lease } from "../core/cancellation.ts";
 import type { CompiledKey, KeySource, KeySpec } from "./key_spec.ts";
 import type { RedisStoreOptions, ResolvedRedisStore } from "./redis_store_options.ts";
 

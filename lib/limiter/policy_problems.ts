@@ -1,7 +1,7 @@
 /** What can be wrong with a policy. */
 
-import { DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
-import { expectedCidr } from "../http/cidr.ts";
+import { DURATION_EXPECTED, parseDuration } from "../core/units.ts";
+import { expectedCidr } from "../http/ip_address.ts";
 import { KEY_SPEC_EXPECTED, parseKeySpec } from "./key_spec.ts";
 import {
   type AlgorithmName,

@@ -1,8 +1,6 @@
 /** Where counts are kept that several machines share. */
 
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
-import { findTlsProblems, type RedisTlsOptions } from "./redis_tls_options.ts";
-import { parseRedisUrl, type RedisUrl } from "./redis_url.ts";
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
 
 /** What becomes of requests that the store does not decide about in time. */
 export type StoreErrorAction = "open" | "closed" | "local";
@@ -199,4 +197,111 @@ function isTimeout(value: unknown): boolean {
 function shown(option: string, value: unknown): string {
   if (option === "url") return typeof value === "string" ? "another text" : "something else";
   return JSON.stringify(value) ?? String(value);
+}
+
+/** TLS towards Redis. */
+
+/** How a `rediss://` server is known, and what it is shown. */
+export interface RedisTlsOptions {
+  /** Name for SNI and for the check of the certificate, of every server. @default {the host of the server} */
+  serverName?: string;
+  /** PEM texts of authorities that are trusted beside the public ones. @default {[]} */
+  caCerts?: readonly string[];
+  /** PEM text of the certificate that is shown to a server that asks for one. */
+  cert?: string;
+  /** PEM text of the key of `cert`. */
+  key?: string;
+}
+
+const CERTIFICATE = /-----BEGIN (?:TRUSTED )?CERTIFICATE-----/;
+const KEY = /-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/;
+
+const TLS_RULES: Readonly<Record<keyof RedisTlsOptions, readonly [(value: unknown) => boolean, string]>> = {
+  serverName: [
+    (value) => typeof value === "string" && /^[A-Za-z0-9_.:-]+$/.test(value),
+    "a host name without port",
+  ],
+  caCerts: [
+    (value) => Array.isArray(value) && value.length > 0 && value.every((text) => isPem(text, CERTIFICATE)),
+    "an array of PEM texts of certificates",
+  ],
+  cert: [(value) => isPem(value, CERTIFICATE), "the PEM text of a certificate"],
+  key: [(value) => isPem(value, KEY), "the PEM text of a private key"],
+};
+
+/**
+ * Lists everything that is wrong with TLS options: the option, `""` for the whole, and what is accepted.
+ *
+ * Never shows what was found: it may be a key.
+ */
+function findTlsProblems(value: unknown): { option: string; message: string }[] {
+  if (value === undefined) return [];
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    return [{ option: "", message: "must be an object with TLS options" }];
+  }
+  const tls = value as Record<string, unknown>;
+  const known = Object.keys(TLS_RULES);
+  const problems = Object.keys(tls).filter((option) => !known.includes(option)).map((option) => ({
+    option,
+    message: `is not a known key; known are ${known.join(", ")}`,
+  }));
+  for (const [option, [accepts, expected]] of Object.entries(TLS_RULES)) {
+    if (tls[option] === undefined || accepts(tls[option])) continue;
+    problems.push({ option, message: `must be ${expected}, received something else` });
+  }
+  for (const [present, missing] of [["cert", "key"], ["key", "cert"]] as const) {
+    if (tls[present] === undefined || tls[missing] !== undefined) continue;
+    problems.push({ option: missing, message: `is required beside "${present}"` });
+  }
+  return problems;
+}
+
+function isPem(value: unknown, begins: RegExp): boolean {
+  return typeof value === "string" && begins.test(value);
+}
+
+/** Reads addresses of Redis servers. */
+
+/** What a URL says. */
+interface RedisUrl {
+  readonly hostname: string;
+  readonly port: number;
+  /** Whether the server is spoken to over TLS. */
+  readonly secure: boolean;
+  /** `""` for the default user. */
+  readonly username: string;
+  /** `""` for none. */
+  readonly password: string;
+  /** Number of the database. */
+  readonly db: number;
+}
+
+const DEFAULT_PORT = 6379;
+
+/** Reads `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS; `undefined` for anything else. */
+export function parseRedisUrl(value: unknown): RedisUrl | undefined {
+  if (typeof value !== "string" || !/^rediss?:\/\//.test(value)) return undefined;
+  const url = URL.parse(value);
+  if (url === null || url.hostname === "" || !/^(\/\d{0,9})?$/.test(url.pathname)) return undefined;
+  const username = decoded(url.username);
+  const password = decoded(url.password);
+  if (username === undefined || password === undefined || url.search !== "" || url.hash !== "") {
+    return undefined;
+  }
+  return {
+    hostname: url.hostname.replace(/^\[|\]$/g, ""),
+    port: url.port === "" ? DEFAULT_PORT : Number(url.port),
+    secure: url.protocol === "rediss:",
+    username,
+    password,
+    db: Number(url.pathname.slice(1)),
+  };
+}
+
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }

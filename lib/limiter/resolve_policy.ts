@@ -1,7 +1,7 @@
 /** Policies with every default filled in. */
 
-import { parseDuration } from "../core/duration.ts";
-import { CidrList } from "../http/cidr.ts";
+import { parseDuration } from "../core/units.ts";
+import { CidrList } from "../http/ip_address.ts";
 import { compileKey, type KeySource, type KeySpec } from "./key_spec.ts";
 import {
   DEFAULT_HEADERS,

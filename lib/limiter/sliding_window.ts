@@ -1,7 +1,6 @@
 /** So many in any window, estimated from two counts. */
 
-import type { State } from "./cursor.ts";
-import type { Rule, Verdict } from "./algorithm.ts";
+import type { Rule, State, Verdict } from "./algorithm.ts";
 
 /**
  * Sliding window counter: `b` counts the window before, `c` the one that runs, `a` is two windows after its start.

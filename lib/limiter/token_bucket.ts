@@ -1,7 +1,6 @@
 /** A steady rate, with a reserve for those who were quiet. */
 
-import type { State } from "./cursor.ts";
-import type { Rule, Verdict } from "./algorithm.ts";
+import type { Rule, State, Verdict } from "./algorithm.ts";
 
 /**
  * By how much the time in a state may be ahead of a clock. Up to that the bucket waits for the clock: those of workers

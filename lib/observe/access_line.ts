@@ -2,8 +2,7 @@
 
 import type { AccessEntry } from "./access_entry.ts";
 import { type AccessField, headerOf } from "./access_log_options.ts";
-import { escapeQuoted } from "./escape_text.ts";
-import { CombinedTimestamps } from "./timestamp.ts";
+import { CombinedTimestamps, escapeQuoted } from "./text_format.ts";
 
 /** Makes a line, without its end, of an entry. */
 export type AccessLineFormat = (entry: AccessEntry, time: string, wallTime: number) => string;

@@ -13,8 +13,7 @@ import {
   wholeJsonFormat,
 } from "./access_line.ts";
 import type { AccessFormat, ResolvedAccessLog } from "./access_log_options.ts";
-import { escapeControls } from "./escape_text.ts";
-import { TimestampFormatter } from "./timestamp.ts";
+import { escapeControls, TimestampFormatter } from "./text_format.ts";
 
 /** What an {@linkcode AccessLog} takes. */
 interface AccessLogInit {

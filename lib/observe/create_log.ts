@@ -1,15 +1,15 @@
 /** Puts a log together. */
 
+import { BaseHandler, type FormatterFunction, type LevelName } from "@std/log/base-handler";
 import { Logger } from "@std/log/logger";
 import type { Clock } from "../core/clock.ts";
+import type { AccessEntry } from "./access_entry.ts";
 import { AccessLog } from "./access_log.ts";
-import { LineHandler } from "./line_handler.ts";
+import { eventLevel, eventMessage } from "./event_message.ts";
+import { isLogged, type LogFormat, type LogLevel, type ProxyEvent, toStdLevel } from "./events.ts";
 import { type ByteSink, LineWriter } from "./line_writer.ts";
-import { isLogged, type LogFormat, type LogLevel, toStdLevel } from "./log_level.ts";
-import { LogObserver } from "./log_observer.ts";
 import type { Observer } from "./observer.ts";
-import { createRecordFormatter } from "./record_format.ts";
-import { TimestampFormatter } from "./timestamp.ts";
+import { createRecordFormatter, TimestampFormatter } from "./text_format.ts";
 
 /** What a log takes. */
 interface LogOptions {
@@ -105,4 +105,62 @@ export function createLossLine(format: LogFormat, clock: Clock): (lost: number) 
       ? `{"time":"${time}","level":"warn","kind":"lost_lines","message":"${message}","lost":${lost}}`
       : `${time} warn ${message}`;
   };
+}
+
+// The observer that writes the log.
+
+/** What a {@linkcode LogObserver} takes. */
+interface LogObserverOptions {
+  logger: Logger;
+  /** `null` when requests are not logged. */
+  accessLog: AccessLog | null;
+  level: LogLevel;
+}
+
+/** Logs whatever a proxy reports. */
+class LogObserver implements Observer {
+  readonly wantsAccess: boolean;
+  readonly #logger: Logger;
+  readonly #accessLog: AccessLog | null;
+  /** What is less important is not logged. */
+  level: LogLevel;
+
+  constructor({ logger, accessLog, level }: LogObserverOptions) {
+    this.#logger = logger;
+    this.#accessLog = accessLog;
+    this.level = level;
+    this.wantsAccess = accessLog !== null;
+  }
+
+  event(event: ProxyEvent): void {
+    const level = eventLevel(event);
+    // Asked here too, because making the message costs more than the question.
+    if (isLogged(level, this.level)) this.#logger[level](eventMessage(event), event);
+  }
+
+  access(entry: AccessEntry): void {
+    this.#accessLog?.record(entry);
+  }
+}
+
+// The end of `@std/log` that writes.
+
+/** A handler of `@std/log` that hands its lines to a {@linkcode LineWriter}. */
+class LineHandler extends BaseHandler {
+  readonly #writer: LineWriter;
+
+  constructor(level: LevelName, formatter: FormatterFunction, writer: LineWriter) {
+    super(level, { formatter });
+    this.#writer = writer;
+  }
+
+  /** Takes a line that is formatted already. */
+  override log(line: string): void {
+    this.#writer.line(line);
+  }
+
+  /** Writes what waits and ends. */
+  override destroy(): void {
+    this.#writer[Symbol.dispose]();
+  }
 }

@@ -1,6 +1,6 @@
 /** Spans, as whoever collects them takes them. */
 
-import type { TraceParent } from "./trace_context.ts";
+import type { Random } from "../core/random.ts";
 
 /** What a span is about: work of its own, a request that was received, or one that was sent. */
 export type SpanKind = "internal" | "server" | "client";
@@ -40,4 +40,39 @@ export interface Tracer {
     wallTime: number,
     attributes: SpanAttributes,
   ): Span;
+}
+
+// The fields by which a trace goes from one program to the next (W3C Trace Context).
+
+/** What `traceparent` says. */
+export interface TraceParent {
+  /** 32 hexadecimal digits. */
+  readonly traceId: string;
+  /** The span of whoever has sent it; 16 hexadecimal digits. */
+  readonly spanId: string;
+  /** Whether whoever has sent it keeps the trace. */
+  readonly sampled: boolean;
+}
+
+// A later version may have more behind the flags (section 4 of "versioning of traceparent").
+const PATTERN = /^(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/;
+
+/** Reads the field; `null` when it is none, or not one that may be used. */
+export function parseTraceparent(value: string | null): TraceParent | null {
+  if (value === null) return null;
+  const [, version, traceId, spanId, flags] = PATTERN.exec(value) ?? [];
+  if (traceId === undefined || (version === "00" && value.length !== 55)) return null;
+  return { traceId, spanId: spanId!, sampled: (parseInt(flags!, 16) & 1) === 1 };
+}
+
+/** Writes the field. */
+export function formatTraceparent({ traceId, spanId, sampled }: TraceParent): string {
+  return `00-${traceId}-${spanId}-${sampled ? "01" : "00"}`;
+}
+
+/** Makes an id of so many hexadecimal digits, a multiple of 8; never all zeros. */
+export function makeTraceId(random: Random, digits: 16 | 32): string {
+  let id = "";
+  while (id.length < digits) id += Math.floor(random() * 2 ** 32).toString(16).padStart(8, "0");
+  return /[^0]/.test(id) ? id : makeTraceId(random, digits);
 }

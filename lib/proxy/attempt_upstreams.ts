@@ -4,18 +4,25 @@ import type { Claim, Refusal } from "../balancer/waiting_line.ts";
 import type { RetryFunction, RetryPolicy } from "../config/retry_options.ts";
 import { checkedBoolean } from "../core/callback.ts";
 import { Cancellation } from "../core/cancellation.ts";
-import { FilterError, NoServerError, RequestError, UpstreamError } from "../core/errors.ts";
+import {
+  FilterError,
+  NoServerError,
+  RequestError,
+  TLS_HANDSHAKE_TIMEOUT,
+  UpstreamError,
+} from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
+import { cookieValue } from "../http/cookie_value.ts";
+import type { HeaderFields } from "../http/header_fields.ts";
 import { checkedKey } from "../limiter/key_spec.ts";
 import type { ServerResponse, Transport } from "../transport/transport.ts";
-import type { Server } from "../upstream/server.ts";
-import { classifyError, classifyStatus, stageOf } from "./classify_outcome.ts";
+import type { Peer } from "../upstream/peer.ts";
+import type { Outcome, Server, Stage } from "../upstream/server.ts";
 import { decideRetry, type FailedAttempt, failedAttempt, mayRepeatOnNewConnection } from "./decide_retry.ts";
 import type { Attempt, Exchange } from "./exchange.ts";
 import { filterUpstreamRequest } from "./filter_request.ts";
 import { failExchange } from "./local_reply.ts";
 import { isOutOfTime, runFilter, TotalTimeoutError } from "./run_filter.ts";
-import { readSession } from "./sticky_session.ts";
 
 /**
  * Begins with the first attempt; the transport says how it went, to {@linkcode attemptResponded} or
@@ -342,4 +349,82 @@ function attemptAgain(exchange: Exchange, failure: UpstreamError | null): void {
 /** Whether a request whose kept connection was stale may be sent once more, to the same server on a new one. */
 export function maySendAgain({ method, body }: Exchange, failure: UpstreamError): boolean {
   return mayRepeatOnNewConnection(failure, method, body === null || body.repeatable);
+}
+
+// What the end of an attempt says about the server.
+
+/**
+ * Classifies the status of its response: a gateway's error is a failure. Other errors may be as much the client's
+ * doing as the server's, and say nothing.
+ */
+export function classifyStatus(status: number): Outcome {
+  if (status < 400) return "success";
+  return status === 502 || status === 503 || status === 504 ? "failure" : "ignored";
+}
+
+/**
+ * Classifies an attempt that gave no response; whatever the client or the proxy itself has caused says nothing.
+ *
+ * A kept connection may be closed at any moment: that is no failure before a new one has failed as well.
+ */
+export function classifyError(exchange: Exchange, error: unknown): Outcome {
+  if (!(error instanceof UpstreamError) || error instanceof TotalTimeoutError) return "ignored";
+  if (exchange.cancellation.cancelled) return "ignored";
+  if (exchange.body !== null && exchange.body.failure !== null) return "ignored";
+  switch (error.code) {
+    case "http_request_error":
+    case "out_of_resources":
+      return "ignored";
+    case "connection_terminated":
+      return error.reused ? "ignored" : "failure";
+    case "connection_timeout":
+    case TLS_HANDSHAKE_TIMEOUT:
+    case "http_response_timeout":
+      return hadLittleTime(exchange) ? "ignored" : "failure";
+    default:
+      return "failure";
+  }
+}
+
+/** How far an attempt got that gave no response; in doubt further, because less ends an ejection then. */
+export function stageOf(error: unknown, { tls }: Peer): Stage {
+  if (!(error instanceof UpstreamError) || error.phase !== "unsent") return "request";
+  switch (error.code) {
+    case "connection_refused":
+    case "destination_ip_unroutable":
+    case "dns_error":
+    case "dns_timeout":
+      return "connect";
+    case "connection_timeout":
+      return tls === null ? "connect" : "tls";
+    case TLS_HANDSHAKE_TIMEOUT:
+    case "tls_certificate_error":
+    case "tls_protocol_error":
+      return "tls";
+    default:
+      return "request";
+  }
+}
+
+/** Whether the exchange is out of time, and most of that was gone before the server had its turn. */
+function hadLittleTime(exchange: Exchange): boolean {
+  const { timeouts, startedAt, upstreamStartAt } = exchange;
+  return isOutOfTime(exchange) && upstreamStartAt - startedAt > timeouts.totalMs / 2;
+}
+
+// Ties a client to the server that responds to it, where the pool is asked to.
+
+/** Reads to which server the client belongs, before one is selected. */
+function readSession(exchange: Exchange): void {
+  const { sticky } = exchange.pool.balancer;
+  if (sticky === null) return;
+  exchange.session = cookieValue(exchange.fields.get("cookie"), sticky.cookie);
+}
+
+/** Tells the client to which server it belongs, unless it knows that already. */
+export function announceSession(exchange: Exchange, headers: HeaderFields): void {
+  const { pool: { balancer: { sticky } }, selected, session } = exchange;
+  if (sticky === null || selected === null || sticky.isOf(session, selected)) return;
+  const field = sticky.setCookieFor(selected, exchange.identity.scheme === "https");
+  if (field !== null) headers.append("set-cookie", field);
 }

@@ -1,12 +1,18 @@
 /** The state of one request, from its arrival until it is settled. */
 
 import type { PickRequest } from "../balancer/algorithm.ts";
-import { Cancellation } from "../core/cancellation.ts";
+import { Cancellation, type Lease } from "../core/cancellation.ts";
 import { type ProxyError, RequestError, StoppingError, type UpstreamError } from "../core/errors.ts";
-import type { Lease } from "../core/lease.ts";
-import { FILTER_SERVICES, type FilterServices, type ServiceContext } from "../filter/filter_services.ts";
+import {
+  type AttemptInfo,
+  type ClientInfo,
+  FILTER_SERVICES,
+  type FilterServices,
+  type RequestContext,
+  type ServiceContext,
+  type Timings,
+} from "../filter/request_context.ts";
 import { type Filters, REQUEST_ID, type RequestNaming } from "../filter/filters.ts";
-import type { AttemptInfo, ClientInfo, RequestContext, Timings } from "../filter/request_context.ts";
 import type { ClientCertificate } from "../http/client_certificate.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
@@ -17,7 +23,7 @@ import type { Decision } from "../limiter/policy.ts";
 import type { PolicyDecision } from "../limiter/policy.ts";
 import { policyDecisions } from "../limiter/decision.ts";
 import type { ResponseSource } from "../observe/metrics/meters.ts";
-import { RequestLog } from "../observe/request_log.ts";
+import { RequestLog } from "../observe/observer.ts";
 import type { PathMode } from "../routing/route_match.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
@@ -28,11 +34,16 @@ import type {
   TargetBytes,
   Timeouts,
 } from "../transport/transport.ts";
-import { ClientRequest } from "./client_request.ts";
+import { ClientRequest, identifyClient, type Identity } from "./client_request.ts";
 import type { ClientStream, StreamExchange } from "./client_stream.ts";
-import { identifyClient, type Identity } from "./identify_client.ts";
-import type { NamedPeer } from "./named_peers.ts";
-import type { Admission, PoolRuntime, ProxyRuntime, RetryRuntime, RouteRuntime } from "./proxy_runtime.ts";
+import type {
+  Admission,
+  NamedPeer,
+  PoolRuntime,
+  ProxyRuntime,
+  RetryRuntime,
+  RouteRuntime,
+} from "./proxy_runtime.ts";
 
 /** One try to get a response from a server. */
 export interface Attempt extends AttemptInfo {

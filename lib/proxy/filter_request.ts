@@ -1,22 +1,19 @@
 /** Lets the configuration reply to a request itself, or change what of it goes to a server. */
 
-import type { RequestBody } from "../http/message.ts";
+import { type RequestBody, StreamBody, streamOf } from "../http/message.ts";
 import { describeValue } from "../core/describe_value.ts";
 import { FilterError, ProxyError } from "../core/errors.ts";
 import type { FilteredContent, Filters } from "../filter/filters.ts";
-import { StreamBody, streamOf } from "../http/bodies.ts";
 import { isToken } from "../http/header_fields.ts";
 import { asciiTarget } from "../http/request_target.ts";
 import type { OutgoingRequest } from "../transport/transport.ts";
 import type { PeerOptions } from "../filter/resolve_peer.ts";
 import type { Exchange } from "./exchange.ts";
-import type { NamedPeer } from "./named_peers.ts";
-import type { PoolRuntime } from "./proxy_runtime.ts";
+import type { NamedPeer, PoolRuntime } from "./proxy_runtime.ts";
 import { checkContent, type CheckedContent } from "./filtered_content.ts";
-import { KeptBody } from "./kept_body.ts";
+import { KeptBody, keptBytesFor } from "./kept_body.ts";
 import { filterReply, replyLocally } from "./local_reply.ts";
 import { runFilter } from "./run_filter.ts";
-import { keptBytesFor } from "./take_content.ts";
 
 /**
  * Runs `requestFilter`, and sends what it returned.

@@ -2,18 +2,23 @@
 
 import { FilterError, UpstreamError } from "../core/errors.ts";
 import type { FilteredContent, Filters, ProxyResponse } from "../filter/filters.ts";
-import { streamOf } from "../http/bodies.ts";
+import { type Body, streamOf } from "../http/message.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
-import type { Body } from "../http/message.ts";
 import type { ServerResponse } from "../transport/transport.ts";
 import { announceLimits } from "./admit_request.ts";
 import type { Exchange } from "./exchange.ts";
 import { checkContent, type CheckedContent, FilteredContentBody } from "./filtered_content.ts";
-import { checkStatus, filterReply, type LocalReply, respond, sendReply } from "./local_reply.ts";
-import { announceTimings } from "./announce_timings.ts";
+import {
+  announceTimings,
+  checkStatus,
+  filterReply,
+  type LocalReply,
+  respond,
+  sendReply,
+} from "./local_reply.ts";
 import { runFilter } from "./run_filter.ts";
-import { announceSession } from "./sticky_session.ts";
+import { announceSession } from "./attempt_upstreams.ts";
 import { checkTunnel, relayTunnel } from "./upgrade.ts";
 
 /**

@@ -1,7 +1,9 @@
 /** The way of a request through the proxy, step by step. */
 
 import type { ResolvedConfig } from "../config/proxy_config.ts";
-import type { ProxyError } from "../core/errors.ts";
+import { refusePromise } from "../core/callback.ts";
+import { FilterError, LoopError, type ProxyError, RequestError } from "../core/errors.ts";
+import { HeaderFields } from "../http/header_fields.ts";
 import { admitRequest, limitOverload } from "./admit_request.ts";
 import {
   attemptFailed,
@@ -14,13 +16,13 @@ import type { ClientStream } from "./client_stream.ts";
 import { Exchange, type ExchangeRuntime, type ExchangeSteps, type RequestStep } from "./exchange.ts";
 import { chooseUpstream, filterRequestBody, runRequestFilter } from "./filter_request.ts";
 import { filterResponse } from "./filter_response.ts";
-import { failExchange } from "./local_reply.ts";
-import { refuseUnrouted } from "./match_route.ts";
-import { makeState, openExchange } from "./open_exchange.ts";
+import { holdContent, takeContent } from "./kept_body.ts";
+import { failExchange, replyLocally } from "./local_reply.ts";
+import { checkPath, matchRoute, refuseUnrouted } from "./match_route.ts";
 import { prepareRequest } from "./prepare_request.ts";
 import { settleExchange } from "./settle_exchange.ts";
-import { holdContent, takeContent } from "./take_content.ts";
 import { beginTrace, dropForeignTrace, traceLimiter, traceRoute } from "./trace_request.ts";
+import { readUpgrade } from "./upgrade.ts";
 
 /**
  * What happens to every request, in this order. A step that replies itself ends it; what one throws becomes a response.
@@ -116,3 +118,80 @@ export const EXCHANGE_STEPS: ExchangeSteps = {
   ended: settleExchange,
   maySendAgain,
 };
+
+// First step: find out what is asked, and refuse what cannot be forwarded.
+
+/**
+ * Makes the request's own state, and finds the route.
+ *
+ * @throws {RequestError} 400, 405 or 501 for what cannot be forwarded
+ * @throws {FilterError} when `newContext` throws, or is async
+ */
+function openExchange(exchange: Exchange): void {
+  const { method, stream, runtime } = exchange;
+  makeState(exchange);
+  if (runtime.loopMark !== null) {
+    const cdnLoop = stream.headers.get("cdn-loop");
+    if (cdnLoop !== null && runtime.loopMark.isIn(cdnLoop)) throw new LoopError();
+  }
+  if (method === "CONNECT") throw new RequestError("The method CONNECT is not forwarded", 501);
+  if (method === "TRACE") {
+    throw new RequestError("The method TRACE is not forwarded", 405, { allow: ALLOWED });
+  }
+  if (stream.upgrade) exchange.upgrade = readUpgrade(stream);
+  if (runtime.routes !== null) matchRoute(exchange, runtime.routes);
+  if (runtime.looksAtPaths) checkPath(exchange);
+}
+
+/**
+ * Makes the request's own state; bad requests have one too, because `failToProxy` and `logging` are asked about them.
+ *
+ * @throws {FilterError} when `newContext` throws, or is async
+ */
+function makeState(exchange: Exchange): void {
+  const { newContext } = exchange.runtime.filters;
+  if (newContext === undefined) return;
+  try {
+    exchange.state = refusePromise(newContext(exchange.request));
+  } catch (error) {
+    throw new FilterError("newContext", error);
+  }
+}
+
+const ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+// Sends clients that came without TLS to where they are served with it.
+
+/**
+ * Replies with the same host and target at `https`; 308, so that method and content stay as they are
+ * (RFC 9110 section 15.4.9).
+ *
+ * The host is the client's own word. What is no plain host name or address would make a URL that leads elsewhere than
+ * it looks, so it is refused, and the port in it is not taken over. Of the filters only those take part that are there for
+ * every request: `newContext`, `ownResponseFilter`, `failToProxy` and `logging`.
+ *
+ * @param port where clients reach the listener with TLS
+ */
+export function redirectToHttps(stream: ClientStream, port: number, runtime: ExchangeRuntime): void {
+  const exchange = new Exchange(runtime, stream);
+  try {
+    makeState(exchange);
+    const headers = new HeaderFields();
+    const portPart = port === 443 ? "" : `:${port}`;
+    headers.list.push("location", `https://${hostName(exchange.host)}${portPart}${exchange.target}`);
+    replyLocally(exchange, { status: 308, headers, body: null });
+  } catch (error) {
+    failExchange(exchange, error);
+  }
+}
+
+/** The host without its port. */
+function hostName(host: string): string {
+  const name = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?)(?::\d*)?$/.exec(host)?.[1];
+  if (name === undefined) {
+    throw new RequestError(
+      `The Host field must be a host name or an address, received ${JSON.stringify(host)}`,
+    );
+  }
+  return name;
+}

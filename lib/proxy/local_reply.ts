@@ -5,16 +5,13 @@ import { describeValue } from "../core/describe_value.ts";
 import { ClientGoneError, FilterError, INTERNAL, OUT_OF_RESOURCES, ProxyError } from "../core/errors.ts";
 import { resourceShortage } from "../core/resource_shortage.ts";
 import type { ProxyResponse } from "../filter/filters.ts";
-import { StreamBody, WholeBody } from "../http/bodies.ts";
 import { encodeGrpcMessage, grpcStatusOf, isGrpc } from "../http/grpc.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
-import type { Body, Bytes, ResponseHead } from "../http/message.ts";
-import { problemBody, problemFields } from "../http/problem_response.ts";
-import { reasonPhrase } from "../http/reason_phrase.ts";
+import { problemBody, problemFields, reasonPhrase } from "../http/make_response.ts";
+import { type Body, type Bytes, type ResponseHead, StreamBody, WholeBody } from "../http/message.ts";
 import type { Exchange } from "./exchange.ts";
-import { announceTimings } from "./announce_timings.ts";
-import { FilterStream } from "./filter_stream.ts";
+import { FilterStream } from "./filtered_content.ts";
 import { awaitFilter, isOutOfTime } from "./run_filter.ts";
 import { reportCallbackError, settleExchange } from "./settle_exchange.ts";
 
@@ -226,4 +223,27 @@ function toProxyError(thrown: unknown): ProxyError {
   if (thrown instanceof ProxyError) return thrown;
   const kind = resourceShortage(thrown) === null ? INTERNAL : OUT_OF_RESOURCES;
   return new ProxyError("The proxy failed", { ...kind, cause: thrown });
+}
+
+// Tells clients what took how long.
+
+/**
+ * Adds a `Server-Timing` field (W3C Server Timing): `queue`, `connect` and `upstream` where there was such a thing, and `proxy`
+ * for all the rest until now. What a server says itself goes on beside it.
+ */
+export function announceTimings(exchange: Exchange, headers: HeaderFields): void {
+  const { startedAt, upstreamStartAt, upstreamHeadAt, queueMs, connectMs, runtime: { clock } } = exchange;
+  const connectedMs = connectMs ?? 0;
+  const upstreamMs = upstreamHeadAt > 0 ? Math.max(0, upstreamHeadAt - upstreamStartAt - connectedMs) : 0;
+  const metrics = [
+    ...(queueMs > 0 ? [metric("queue", queueMs)] : []),
+    ...(connectMs !== null ? [metric("connect", connectMs)] : []),
+    ...(upstreamHeadAt > 0 ? [metric("upstream", upstreamMs)] : []),
+    metric("proxy", Math.max(0, clock.now() - startedAt - queueMs - connectedMs - upstreamMs)),
+  ];
+  headers.append("server-timing", metrics.join(", "));
+}
+
+function metric(name: string, durationMs: number): string {
+  return `${name};dur=${durationMs.toFixed(2)}`;
 }

@@ -1,35 +1,35 @@
 /** What all requests of one proxy share. */
 
-import type { Clock } from "../core/clock.ts";
-import type { DeadlineWheel } from "../core/deadline_wheel.ts";
 import type { LoadBalancer } from "../balancer/load_balancer.ts";
 import type { Split } from "../balancer/split.ts";
-import type { FilterServices } from "../filter/filter_services.ts";
+import type { ResolvedTracing } from "../config/process_options.ts";
+import type { RetryPolicy } from "../config/retry_options.ts";
+import type { Clock } from "../core/clock.ts";
+import type { DeadlineWheel } from "../core/deadline_wheel.ts";
+import type { Random } from "../core/random.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";
-import type { RequestContext } from "../filter/request_context.ts";
+import type { FilterServices, RequestContext } from "../filter/request_context.ts";
+import { checkedPeer, type PeerOptions } from "../filter/resolve_peer.ts";
 import type { LoopMark, ResolvedForwarded } from "../http/forwarded.ts";
 import type { TrustedProxies } from "../http/trusted_proxies.ts";
 import type { CompiledKey } from "../limiter/key_spec.ts";
 import type { LimitHeaders } from "../limiter/limit_headers.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
-import type { RefusalBodies } from "../limiter/refusal_bodies.ts";
+import type { RefusalBodies } from "../limiter/refusal.ts";
 import type { AccessLog } from "../observe/access_log.ts";
 import type { PolicyMeters, PoolMeter, RouteMeter, WebSocketMeter } from "../observe/metrics/meters.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { Tracer } from "../observe/tracer.ts";
-import type { ResolvedTracing } from "../config/process_options.ts";
-import type { Random } from "../core/random.ts";
 import type { RewriteFunction } from "../routing/rewrite.ts";
 import type { RouteFinder } from "../routing/route_finder.ts";
-import type { RetryPolicy } from "../config/retry_options.ts";
 import type { PathMode } from "../routing/route_match.ts";
 import type { Timeouts, Transport } from "../transport/transport.ts";
 import type { ResolvedWebSocket } from "../transport/websocket/web_socket_options.ts";
+import { formatAddress } from "../upstream/address.ts";
+import type { Peer } from "../upstream/peer.ts";
 import type { Pool } from "../upstream/pool.ts";
-import type { OverloadLimit } from "./overload_limit.ts";
-import type { RetryBudget } from "./retry_budget.ts";
-import type { NamedPeers } from "./named_peers.ts";
-import type { RunningRequests } from "./running_requests.ts";
+import type { RetryBudget } from "./decide_retry.ts";
+import type { OverloadLimit, RunningRequests } from "./overload_limit.ts";
 
 /** A pool at work. */
 export interface PoolRuntime {
@@ -159,4 +159,60 @@ export interface ProxyRuntime {
   /** Whether clients are told what took how long. */
   readonly serverTiming: boolean;
   readonly webSocketMeter: WebSocketMeter | null;
+}
+
+// Servers that `upstreamPeer` names outright, kept so that each has its connections.
+
+/** A server that belongs to no pool. */
+export interface NamedPeer {
+  readonly peer: Peer;
+  /** As it stands in the log. */
+  readonly address: string;
+}
+
+/** What {@linkcode NamedPeers} takes. */
+interface NamedPeersOptions {
+  /** Told of a peer that is not kept any longer. */
+  readonly onForget: (peer: Peer) => void;
+  /** How many are kept; the one that was unused for longest goes first. @default {1000} */
+  readonly maxPeers?: number;
+}
+
+/** Gives the same peer for the same options, because connections are kept by the peer. */
+export class NamedPeers {
+  readonly #peers = new Map<string, NamedPeer>();
+  readonly #onForget: (peer: Peer) => void;
+  readonly #maxPeers: number;
+
+  constructor({ onForget, maxPeers = 1000 }: NamedPeersOptions) {
+    this.#onForget = onForget;
+    this.#maxPeers = maxPeers;
+  }
+
+  /**
+   * The peer for what a filter returned.
+   *
+   * @throws {TypeError} when the address cannot be read
+   */
+  get(options: PeerOptions): NamedPeer {
+    const key = JSON.stringify([options.address, options.tls]);
+    let named = this.#peers.get(key);
+    if (named === undefined) {
+      const peer = checkedPeer(options.address, options.tls);
+      named = { peer, address: formatAddress(peer.address) };
+    } else {
+      this.#peers.delete(key);
+    }
+    this.#peers.set(key, named);
+    if (this.#peers.size > this.#maxPeers) this.#forgetOldest();
+    return named;
+  }
+
+  #forgetOldest(): void {
+    for (const [key, { peer }] of this.#peers) {
+      this.#peers.delete(key);
+      this.#onForget(peer);
+      return;
+    }
+  }
 }

@@ -6,7 +6,7 @@ import type { Filters } from "../filter/filters.ts";
 import { wouldRefuse } from "../limiter/decision.ts";
 import type { AccessEntry } from "../observe/access_entry.ts";
 import type { Observer } from "../observe/observer.ts";
-import { REDACTED, redactTarget } from "../observe/redact.ts";
+import { REDACTED, redactTarget } from "../observe/access_log_options.ts";
 import type { RouteMeter } from "../observe/metrics/meters.ts";
 import type { Exchange } from "./exchange.ts";
 

@@ -6,9 +6,11 @@ import {
   formatTraceparent,
   makeTraceId,
   parseTraceparent,
+  type Span,
+  type SpanAttributes,
   type TraceParent,
-} from "../observe/trace_context.ts";
-import type { Span, SpanAttributes, Tracer } from "../observe/tracer.ts";
+  type Tracer,
+} from "../observe/tracer.ts";
 import type { Exchange, ExchangeTrace } from "./exchange.ts";
 import type { TraceRuntime } from "./proxy_runtime.ts";
 import { shownTarget } from "./settle_exchange.ts";

@@ -1,7 +1,7 @@
 /** Requests to speak another protocol on the connection (RFC 9110 section 7.8), and what becomes of them. */
 
 import { RequestError } from "../core/errors.ts";
-import { fieldTokens } from "../http/field_list.ts";
+import { fieldTokens } from "../http/field_lines.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
 import type { ResponseHead } from "../http/message.ts";

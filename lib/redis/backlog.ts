@@ -1,9 +1,9 @@
 /** What has to reach Redis though nobody waits for it: corrections of counts, and keys to forget. */
 
 import type { Clock } from "../core/clock.ts";
-import type { CountedKey } from "../limiter/counted_key.ts";
+import type { CountedKey } from "../limiter/charge.ts";
 import type { RedisLink } from "./redis_link.ts";
-import { correctCommand, forgetCommand } from "./script_arguments.ts";
+import { correctCommand, forgetCommand } from "./storage_keys.ts";
 
 /** How many are kept at most; the oldest go first. */
 const CAPACITY = 10_000;

@@ -1,14 +1,10 @@
 /** A connection by `ioredis`; only this file and `node_connector.ts` know the library. */
 
 import { Redis, type RedisOptions } from "ioredis";
-import { parseRedisUrl } from "../limiter/redis_url.ts";
-import type { RedisTlsOptions } from "../limiter/redis_tls_options.ts";
-import { checkScript, correctScript, decideScript, SERVER_TIME } from "./decide_script.ts";
-import { explainFailure } from "./explain_failure.ts";
-import { connectorTo } from "./node_connector.ts";
-import type { ConnectionListener, RedisConnection, ScriptName } from "./redis_connection.ts";
-import { permitScript } from "./permit_script.ts";
-import { RedisNodes } from "./redis_nodes.ts";
+import { parseRedisUrl, type RedisTlsOptions } from "../limiter/redis_store_options.ts";
+import { checkScript, correctScript, decideScript, permitScript, SERVER_TIME } from "./scripts.ts";
+import { connectorTo, explainFailure, RedisNodes } from "./redis_nodes.ts";
+import type { ConnectionListener, RedisConnection, ScriptName } from "./redis_link.ts";
 
 /** Longest wait for a connection. */
 const CONNECT_TIMEOUT_MS = 500;

@@ -1,7 +1,7 @@
 /** What this instance holds of concurrency policies in Redis, from the admission of requests to their end. */
 
 import type { Timers } from "../core/clock.ts";
-import { LEASE_US, type LeaseAction, PERMIT_TTL_MS, SESSIONS } from "./permit_script.ts";
+import { LEASE_US, type LeaseAction, PERMIT_TTL_MS, SESSIONS } from "./scripts.ts";
 import type { RedisLink } from "./redis_link.ts";
 
 /** How often the lease is renewed: two of three may fail. */

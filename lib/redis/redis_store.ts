@@ -1,19 +1,16 @@
 /** Counts in Redis or Valkey: one truth for all machines that share it. */
 
+import { Lease } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
-import { Lease } from "../core/lease.ts";
-import type { Charge } from "../limiter/charge.ts";
-import { type CountedKey, countedKey } from "../limiter/counted_key.ts";
+import { type Charge, type CountedKey, countedKey } from "../limiter/charge.ts";
 import type { Admitted, LimiterStore } from "../limiter/limiter_store.ts";
 import type { MemoryStore } from "../limiter/memory_store.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { ResolvedRedisStore } from "../limiter/redis_store_options.ts";
-import { REPLY_HEAD, REPLY_SIZE } from "./decide_script.ts";
-import { decideWithout } from "./decide_without.ts";
 import type { HeldPart } from "./permits.ts";
 import { RefusedKeys } from "./refused_keys.ts";
-import { decideCommand } from "./script_arguments.ts";
-import { StorageKeys } from "./storage_keys.ts";
+import { REPLY_HEAD, REPLY_SIZE } from "./scripts.ts";
+import { decideCommand, StorageKeys } from "./storage_keys.ts";
 import type { StoreConnection } from "./store_connection.ts";
 import { TokenLeases } from "./token_leases.ts";
 
@@ -234,4 +231,64 @@ function readVerdicts(charges: readonly Charge[], count: number, reply: readonly
 
 function orNever(microseconds: number): number {
   return microseconds < 0 ? Infinity : microseconds;
+}
+
+// What becomes of requests while Redis does not answer.
+
+/** What a client is told to wait that is refused because nobody can count it. */
+const RETRY_AFTER_US = 1_000_000;
+
+/** Decides by what the configuration wants: lets pass, refuses, or counts in this instance's own table. */
+function decideWithout(
+  { onStoreError, instances }: ResolvedRedisStore,
+  memory: MemoryStore,
+  charges: readonly Charge[],
+  count: number,
+): Admitted {
+  for (let i = 0; i < count; i++) charges[i]!.place = onStoreError === "local" ? "table" : "nowhere";
+  switch (onStoreError) {
+    case "local":
+      return decideLocally(memory, charges, count, instances);
+    case "open":
+      for (let i = 0; i < count; i++) say(charges[i]!, true);
+      return true;
+    case "closed":
+      return refuseAll(charges, count);
+  }
+}
+
+function decideLocally(
+  memory: MemoryStore,
+  charges: readonly Charge[],
+  count: number,
+  instances: number,
+): boolean {
+  for (let i = 0; i < count; i++) {
+    const { rule } = charges[i]!;
+    rule.limit = partOf(rule.limit, instances);
+    rule.burst = partOf(rule.burst, instances);
+  }
+  return memory.admit(charges, count);
+}
+
+/** What one of so many instances may grant: together they grant no more than the limit, unless it is less than one each. */
+function partOf(limit: number, instances: number): number {
+  return limit > 0 ? Math.max(1, Math.floor(limit / instances)) : limit;
+}
+
+function refuseAll(charges: readonly Charge[], count: number): Admitted {
+  let refused = false;
+  for (let i = 0; i < count; i++) {
+    const charge = charges[i]!;
+    say(charge, false);
+    if (!charge.policy.dryRun) refused = true;
+  }
+  return refused ? "store-error" : true;
+}
+
+function say({ verdict, rule, cost }: Charge, admitted: boolean): void {
+  verdict.admitted = admitted;
+  verdict.remaining = admitted ? Math.max(0, Math.floor(rule.burst - cost)) : 0;
+  verdict.retryAfterUs = admitted ? 0 : RETRY_AFTER_US;
+  verdict.resetUs = admitted ? rule.windowUs : RETRY_AFTER_US;
 }

@@ -3,8 +3,7 @@
 import type { Clock } from "../core/clock.ts";
 import { Backlog } from "./backlog.ts";
 import { Permits } from "./permits.ts";
-import type { RedisConnection } from "./redis_connection.ts";
-import { RedisLink } from "./redis_link.ts";
+import { type RedisConnection, RedisLink } from "./redis_link.ts";
 import { type OwnKeys, ownKeysOf } from "./storage_keys.ts";
 
 /** What a {@linkcode StoreConnection} takes. */

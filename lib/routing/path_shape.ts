@@ -1,7 +1,6 @@
 /** What kind of pattern a path is: most are texts that can be looked up. */
 
 import { normalEncoding, normalPath } from "../http/normal_path.ts";
-import { isDotSegment, opaquePath } from "./opaque_path.ts";
 
 /** A pattern for paths, by what it takes to match it. */
 export type PathShape =
@@ -90,4 +89,55 @@ export function matchesShape(shape: PathShape, path: string): boolean {
     case "pattern":
       return shape.matches(opaquePath(path));
   }
+}
+
+/** Paths as `URLPattern` must be given them, so that it sees what a server is going to see. */
+
+/**
+ * Protects a path from being normalised.
+ *
+ * `URLPattern` takes `\` for `/` and resolves `.` and `..`, also as `%2e`: `/public/%2e%2e/admin` would match
+ * `/admin`, while the server gets the former. A tilde makes a name of such a segment.
+ */
+export function opaquePath(path: string): string {
+  let safe = path;
+  if (safe.indexOf("\\") >= 0) safe = safe.replaceAll("\\", "%5C");
+  if (safe.indexOf("/.") < 0 && safe.indexOf("/%2") < 0) return safe;
+  return safe.split("/").map((segment) => isDotSegment(segment) ? `${segment}~` : segment).join("/");
+}
+
+/** Whether a segment is `.` or `..`, or either of them encoded (URL standard, "single-dot URL path segment"). */
+function isDotSegment(segment: string): boolean {
+  if (segment === "." || segment === "..") return true;
+  if (segment.length < 3 || segment.length > 6 || segment.indexOf("%") < 0) return false;
+  const decoded = segment.replaceAll(/%2e/gi, ".");
+  return decoded === "." || decoded === "..";
+}
+
+/** What kind of pattern a host is. */
+
+/** A pattern for hosts, by what it takes to match it. */
+export type HostShape =
+  | { readonly kind: "any" }
+  | { readonly kind: "exact"; readonly host: string }
+  /** Everything that ends in the text, which begins with a dot. */
+  | { readonly kind: "below"; readonly suffix: string }
+  | { readonly kind: "pattern"; readonly matches: (hostname: string) => boolean };
+
+const HOST_LITERAL = /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/;
+
+/**
+ * Reads a pattern.
+ *
+ * @throws {TypeError} when it is no `URLPattern`
+ */
+export function hostShape(pattern: string): HostShape {
+  if (pattern === "*") return { kind: "any" };
+  const host = pattern.toLowerCase();
+  if (HOST_LITERAL.test(host) || /^\[[0-9a-f:.]+\]$/.test(host)) return { kind: "exact", host };
+  if (host.startsWith("*.") && HOST_LITERAL.test(host.slice(2))) {
+    return { kind: "below", suffix: host.slice(1) };
+  }
+  const compiled = new URLPattern({ hostname: pattern });
+  return { kind: "pattern", matches: (hostname) => compiled.test({ hostname }) };
 }

@@ -1,12 +1,22 @@
 /** Finds the first route of a list that takes a request. */
 
-import { hostnameOf } from "../http/hostname.ts";
-import { compileConditions, type Conditions } from "./conditions.ts";
-import { type HostShape, hostShape } from "./host_shape.ts";
-import { opaquePath } from "./opaque_path.ts";
-import { PathIndex } from "./path_index.ts";
-import { matchesShape, normalPatterns, type PathShape, pathShape } from "./path_shape.ts";
-import { listOf, type RoutedRequest, type RouteMatch } from "./route_match.ts";
+import { hostnameOf } from "../http/request_target.ts";
+import {
+  type HostShape,
+  hostShape,
+  matchesShape,
+  normalPatterns,
+  opaquePath,
+  type PathShape,
+  pathShape,
+} from "./path_shape.ts";
+import {
+  compileConditions,
+  type Conditions,
+  listOf,
+  type RoutedRequest,
+  type RouteMatch,
+} from "./route_match.ts";
 
 /** A route that has to be tried by itself. */
 interface Trial {
@@ -116,4 +126,81 @@ function matchesHost(shape: HostShape, hostname: string): boolean {
     case "pattern":
       return shape.matches(hostname);
   }
+}
+
+// Finds routes by their path without trying them one by one.
+
+/** A route, as the index knows it. */
+interface Candidate {
+  /** Place in the configuration's list. */
+  readonly order: number;
+  readonly conditions: Conditions;
+}
+
+const SLASH = 0x2f;
+
+/** Routes of one host, by path; each lookup costs as much as the path has segments, whatever the number of routes. */
+class PathIndex {
+  readonly #any: Candidate[] = [];
+  readonly #exact = new Map<string, Candidate[]>();
+  readonly #below = new Map<string, Candidate[]>();
+  /** How many slashes the deepest text of `#below` has: no path is looked at deeper than that. */
+  #depth = 0;
+
+  /** Takes a route in, in the order of the list; `false` when its path is nothing that can be looked up. */
+  add(shape: PathShape, candidate: Candidate): boolean {
+    switch (shape.kind) {
+      case "any":
+        this.#any.push(candidate);
+        return true;
+      case "exact":
+        listAt(this.#exact, shape.path).push(candidate);
+        return true;
+      case "below":
+        this.#addBelow(shape.path, candidate);
+        return true;
+      case "subtree":
+        listAt(this.#exact, shape.path).push(candidate);
+        this.#addBelow(`${shape.path}/`, candidate);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** The first route that takes the request, if it stands before `best`; otherwise `best`. */
+  find(path: string, request: RoutedRequest, best: number): number {
+    let found = first(this.#any, request, best);
+    const exact = this.#exact.get(path);
+    if (exact !== undefined) found = first(exact, request, found);
+    let end = 0;
+    for (let depth = 0; depth < this.#depth; depth++) {
+      end = path.indexOf("/", end) + 1;
+      if (end === 0) break;
+      const below = this.#below.get(path.slice(0, end));
+      if (below !== undefined) found = first(below, request, found);
+    }
+    return found;
+  }
+
+  #addBelow(path: string, candidate: Candidate): void {
+    listAt(this.#below, path).push(candidate);
+    let slashes = 0;
+    for (let i = 0; i < path.length; i++) if (path.charCodeAt(i) === SLASH) slashes++;
+    this.#depth = Math.max(this.#depth, slashes);
+  }
+}
+
+function first(candidates: readonly Candidate[], request: RoutedRequest, best: number): number {
+  for (const { order, conditions } of candidates) {
+    if (order >= best) break;
+    if (conditions === null || conditions(request)) return order;
+  }
+  return best;
+}
+
+function listAt(lists: Map<string, Candidate[]>, key: string): Candidate[] {
+  let list = lists.get(key);
+  if (list === undefined) lists.set(key, list = []);
+  return list;
 }

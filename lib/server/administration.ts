@@ -4,7 +4,7 @@ import type { AdminServer } from "../admin/admin_server.ts";
 import type { AdminTarget } from "../admin/admin_target.ts";
 import type { ResolvedAdmin } from "../config/admin_options.ts";
 import { VERSION } from "../core/version.ts";
-import { EventLog } from "../observe/event_log.ts";
+import { EventLog } from "../observe/event_message.ts";
 import type { Generations } from "./generations.ts";
 import { removeStaleSocket } from "./listeners.ts";
 import type { ProxyParts } from "./serve_options.ts";

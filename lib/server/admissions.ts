@@ -1,17 +1,15 @@
 /** The limits of one proxy, made of its policies, and the stores that they share with other machines. */
 
 import type { Clock } from "../core/clock.ts";
-import type { Lease } from "../core/lease.ts";
-import type { Charge } from "../limiter/charge.ts";
-import type { CountedKey } from "../limiter/counted_key.ts";
+import type { Lease } from "../core/cancellation.ts";
+import type { Charge, CountedKey } from "../limiter/charge.ts";
 import { BusyKeys } from "../limiter/busy_keys.ts";
-import { RefusalBodies } from "../limiter/refusal_bodies.ts";
+import { RefusalBodies } from "../limiter/refusal.ts";
 import { LimitHeaders } from "../limiter/limit_headers.ts";
 import { RateLimiter } from "../limiter/limiter.ts";
-import type { RateLimiterOptions } from "../limiter/limiter_options.ts";
-import type { Admitted, LimiterStore } from "../limiter/limiter_store.ts";
+import type { Admitted, LimiterStore, RateLimiterOptions } from "../limiter/limiter_store.ts";
 import { MemoryStore } from "../limiter/memory_store.ts";
-import type { PlaceLedger } from "../limiter/place_ledger.ts";
+import type { PlaceLedger } from "../limiter/permits.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { type MemoryUse, SharedTable } from "../limiter/shared_table.ts";
 import { MAX_KEYS } from "../limiter/table_layout.ts";

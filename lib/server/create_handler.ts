@@ -9,7 +9,7 @@ import type { StreamHandler } from "../proxy/client_stream.ts";
 import { CLIENT_IDLE_MS } from "./data_plane.ts";
 import type { Opened, ReloadOutcome } from "./generations.ts";
 import { keepAlive, RunningProxy } from "./running_proxy.ts";
-import { alone } from "./workers/find_worker_problems.ts";
+import { alone } from "./workers/worker_command.ts";
 import { completeOptions, type ProxyParts, type ServeOptions } from "./serve_options.ts";
 
 /**

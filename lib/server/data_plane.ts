@@ -8,13 +8,13 @@ import type { ResolvedRoute } from "../config/route_options.ts";
 import type { Random } from "../core/random.ts";
 import { LoopMark } from "../http/forwarded.ts";
 import { compileKey } from "../limiter/key_spec.ts";
-import type { PlaceLedger } from "../limiter/place_ledger.ts";
+import type { PlaceLedger } from "../limiter/permits.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { PolicyMeters, RouteMeter } from "../observe/metrics/meters.ts";
 import { type MetricsFormat, writeMetrics } from "../observe/metrics/exposition.ts";
-import { secretNames } from "../observe/redact.ts";
+import { secretNames } from "../observe/access_log_options.ts";
 import type { ExchangeRuntime } from "../proxy/exchange.ts";
-import { OverloadLimit } from "../proxy/overload_limit.ts";
+import { OverloadLimit, RunningRequests } from "../proxy/overload_limit.ts";
 import { EXCHANGE_STEPS, selectSteps } from "../proxy/handle_request.ts";
 import type {
   AccessLogRuntime,
@@ -23,7 +23,6 @@ import type {
   RouteRuntime,
   RouteTable,
 } from "../proxy/proxy_runtime.ts";
-import { RunningRequests } from "../proxy/running_requests.ts";
 import { RouteFinder } from "../routing/route_finder.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { Admissions, LimiterStores } from "./admissions.ts";
@@ -32,9 +31,8 @@ import { denoTracer } from "./deno_tracer.ts";
 import { createRetries, PoolPlane } from "./pool_plane.ts";
 import { type OpenAccessLog, openAccessLog } from "./open_access_log.ts";
 import type { ProxyMetrics } from "./proxy_metrics.ts";
-import type { ProxyResources } from "./proxy_resources.ts";
+import type { ProxyResources, TransportSource } from "./proxy_resources.ts";
 import type { ProxyParts } from "./serve_options.ts";
-import type { TransportSource } from "./transports.ts";
 
 /** How long a client may pause while it sends content, or takes it. */
 export const CLIENT_IDLE_MS = 60_000;

@@ -1,7 +1,6 @@
 /** Spans by the OpenTelemetry that is built into Deno, without a package. */
 
-import type { TraceParent } from "../observe/trace_context.ts";
-import type { Span, SpanAttributes, SpanKind, Tracer } from "../observe/tracer.ts";
+import type { Span, SpanAttributes, SpanKind, TraceParent, Tracer } from "../observe/tracer.ts";
 import { VERSION } from "../core/version.ts";
 
 /** A span of the runtime; the part of the API of OpenTelemetry that is needed here. */

@@ -3,15 +3,14 @@
 import { setImmediate } from "node:timers";
 import { formatListen, type ResolvedListen } from "../config/listen_options.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
-import { openDescriptors } from "../core/descriptors.ts";
-import { resourceShortage } from "../core/resource_shortage.ts";
+import { openDescriptors, resourceShortage } from "../core/resource_shortage.ts";
 import { DenoListener } from "../engine/deno/deno_listener.ts";
 import { type EngineListener, type ListenerEvents, ListenError, listenError } from "../engine/engine.ts";
 import { Http1Listener } from "../engine/http1/http1_listener.ts";
 import { TlsAcceptor } from "../engine/tls/tls_acceptor.ts";
 import type { ListenerMeter } from "../observe/metrics/meters.ts";
 import type { StreamHandler } from "../proxy/client_stream.ts";
-import { redirectToHttps } from "../proxy/redirect_to_https.ts";
+import { redirectToHttps } from "../proxy/handle_request.ts";
 import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import { CLIENT_IDLE_MS } from "./data_plane.ts";
 import type { Generations, Opened } from "./generations.ts";

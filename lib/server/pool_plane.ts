@@ -14,12 +14,12 @@ import { selectTransport } from "../transport/select_transport.ts";
 import { Discovery } from "../upstream/discovery.ts";
 import { Pool, type PoolChange } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
-import { RetryBudget } from "../proxy/retry_budget.ts";
+import { RetryBudget } from "../proxy/decide_retry.ts";
 import type { RetryPolicy } from "../config/retry_options.ts";
 import type { RetryRuntime } from "../proxy/proxy_runtime.ts";
 import type { ProxyMetrics } from "./proxy_metrics.ts";
 import type { PlacedPool, ProxyParts, SharedParts } from "./serve_options.ts";
-import type { Transports, TransportSource } from "./transports.ts";
+import type { Transports, TransportSource } from "./proxy_resources.ts";
 
 /** Puts retries to work, with a budget of their own. */
 export function createRetries(policy: RetryPolicy | null): RetryRuntime | null {

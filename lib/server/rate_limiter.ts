@@ -2,7 +2,7 @@
 
 import { callAside, tellStrayError } from "../core/callback.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
-import type { Duration } from "../core/duration.ts";
+import type { Duration } from "../core/units.ts";
 import { type Random, systemRandom } from "../core/random.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import { readTarget } from "../http/request_target.ts";
@@ -11,7 +11,7 @@ import type { KeySource } from "../limiter/key_spec.ts";
 import { LimitHeaders } from "../limiter/limit_headers.ts";
 import { RateLimiter as Limiter } from "../limiter/limiter.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
-import type { PolicyStatus } from "../limiter/policy_status.ts";
+import type { PolicyStatus } from "../limiter/limit_control.ts";
 import { completeRefusal, refusalBody, refusalFields } from "../limiter/refusal.ts";
 
 /** What a {@linkcode RateLimiter} takes beside its policies. */

@@ -1,10 +1,20 @@
 /** The proxy as a function. */
 
+import { ConfigError } from "../config/config_error.ts";
 import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import { resolveConfig } from "../config/resolve_config.ts";
-import { ProxyServer } from "./proxy_server.ts";
-import { alone } from "./workers/find_worker_problems.ts";
+import { callAside } from "../core/callback.ts";
+import { reportCallbackError } from "../proxy/settle_exchange.ts";
+import { Administration, type SteeredProxy } from "./administration.ts";
+import { CertificateExpiry } from "./certificate_expiry.ts";
+import type { DataPlane } from "./data_plane.ts";
+import type { Opened } from "./generations.ts";
+import { Listeners } from "./listeners.ts";
+import { keepAlive, RunningProxy } from "./running_proxy.ts";
 import { completeOptions, type ProxyParts, type ServeOptions } from "./serve_options.ts";
+import { SupervisorMemory } from "./workers/supervisor_memory.ts";
+import { alone } from "./workers/worker_command.ts";
+import { Workers } from "./workers/workers.ts";
 
 /**
  * Starts a proxy and resolves once it listens.
@@ -42,4 +52,147 @@ export async function startProxy(config: ResolvedConfig, parts: ProxyParts): Pro
   const server = new ProxyServer(config, parts);
   await server.start();
   return server;
+}
+
+// A running proxy with its listeners, from start to shutdown.
+
+/** A running proxy. */
+export class ProxyServer extends RunningProxy {
+  /** `null` without an admin listener. */
+  readonly #admin: Administration | null;
+  /** `null` where workers listen. */
+  readonly #listeners: Listeners | null;
+  readonly #workers: Workers | null;
+  /** Nothing else may keep the process while checks or a listener wait. */
+  #alive: Disposable | null = null;
+  readonly #expiry: CertificateExpiry | null;
+
+  /** @internal Use `serve`. */
+  constructor(config: ResolvedConfig, parts: ProxyParts) {
+    const admin = config.admin === null ? null : new Administration(config.admin, parts);
+    const { workers = null, shared = null } = parts;
+    const memory = workers === null ? null : new SupervisorMemory();
+    super(config, { ...parts, observer: admin?.events ?? parts.observer, shared: memory ?? shared });
+    this.#admin = admin;
+    this.#listeners = workers === null ? new Listeners(this.parts, this.generations) : null;
+    // Of workers the supervisor tells.
+    this.#expiry = shared?.role === "worker" ? null : new CertificateExpiry(this.parts);
+    this.generations.resources.certificates = this.#expiry;
+    this.#workers = workers === null ? null : new Workers(workers, this.parts, memory!);
+  }
+
+  /** @internal Checks all servers once, then opens the listeners. */
+  async start(): Promise<void> {
+    this.#alive = keepAlive();
+    try {
+      await this.#admin?.open(this.#steered());
+      await this.generations.start();
+      const { config, plane } = this.generations;
+      const opened = await this.open(config, plane);
+      await opened.commit();
+    } catch (error) {
+      await this.#cut();
+      await this.parts.closeLog?.();
+      throw error;
+    }
+  }
+
+  /** @internal */
+  protected override async open(config: ResolvedConfig, plane: DataPlane): Promise<Opened> {
+    // One that a later configuration says nothing of stays.
+    if (config.admin !== null && this.#admin?.suits(config.admin) !== true) {
+      const message = 'can change nothing but "readyz" while the proxy runs: start it anew';
+      throw new ConfigError("configuration", [{ path: "admin", message }]);
+    }
+    const opened = await (this.#workers?.open(config, plane) ?? this.#listeners!.open(config));
+    const { shared = null } = this.parts;
+    if (shared !== null && shared.role === "worker") {
+      await shared.confirm().catch((error) => {
+        opened.cancel();
+        throw error;
+      });
+    }
+    const commit = async (): Promise<void> => {
+      const before = this.addresses.join();
+      await opened.commit();
+      if (this.addresses.join() !== before) {
+        this.parts.observer.event({ kind: "listening", addresses: this.addresses });
+      }
+      this.#expiry?.check(config.listen);
+      this.#callOnListen(config);
+      if (shared?.role !== "worker" || plane.counted === null) return;
+      plane.publish(() => this.running);
+      shared.shareMetrics(plane.counted.registry);
+    };
+    return { ...opened, commit };
+  }
+
+  #callOnListen({ onListen }: ResolvedConfig): void {
+    if (onListen === null) return;
+    callAside(
+      () => onListen(this.addresses, this.pools),
+      (error) => reportCallbackError(this.parts.observer, "onListen", error),
+    );
+  }
+
+  /** Where clients reach it, as `host:port` or `unix:/path`; with the ports that were given for port 0. */
+  get addresses(): readonly string[] {
+    return this.#workers?.addresses ?? this.#listeners!.addresses;
+  }
+
+  /** Where it is watched and steered, as `host:port` or `unix:/path`; `null` without an admin listener. */
+  get adminAddress(): string | null {
+    return this.#admin?.address ?? null;
+  }
+
+  #steered(): SteeredProxy {
+    const isStopping = (): boolean => this.stopping;
+    const addresses = (): readonly string[] => this.addresses;
+    return {
+      generations: this.generations,
+      reloads: (this.parts.source ?? null) !== null,
+      get addresses() {
+        return addresses();
+      },
+      get stopping() {
+        return isStopping();
+      },
+    };
+  }
+
+  /** @internal */
+  protected override async stop(reason: string): Promise<number> {
+    const abandoned =
+      await (this.#workers === null
+        ? this.generations.drain(reason, () => this.#listeners!.stop())
+        : this.#stopWorkers(this.#workers, reason));
+    await this.#cut();
+    return abandoned;
+  }
+
+  async #stopWorkers(workers: Workers, reason: string): Promise<number> {
+    const { running: runningRequests, config: { shutdownDelayMs, gracePeriodMs } } = this.generations;
+    const event = { kind: "shutdown", reason, runningRequests, gracePeriodMs } as const;
+    this.parts.observer.event({ ...event, delayMs: shutdownDelayMs });
+    await workers.stop(reason, shutdownDelayMs + gracePeriodMs);
+    return workers.abandonedRequests;
+  }
+
+  /** @internal */
+  protected override get runningElsewhere(): number {
+    return this.#workers?.running ?? 0;
+  }
+
+  /** Ends everything at once. */
+  async #cut(): Promise<void> {
+    this.#expiry?.[Symbol.dispose]();
+    this.#listeners?.cut();
+    await this.#workers?.cut();
+    try {
+      await this.#admin?.[Symbol.asyncDispose]();
+      await this.generations[Symbol.asyncDispose]();
+    } finally {
+      this.#alive?.[Symbol.dispose]();
+    }
+  }
 }

@@ -5,7 +5,7 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { type Random, systemRandom } from "../core/random.ts";
 import type { AccessLog } from "../observe/access_log.ts";
 import { createLog, type LogControl } from "../observe/create_log.ts";
-import type { PlaceLedger } from "../limiter/place_ledger.ts";
+import type { PlaceLedger } from "../limiter/permits.ts";
 import type { ServerInit } from "../upstream/server_spec.ts";
 import type { SharedCells, SharedServers } from "../upstream/shared_servers.ts";
 import type { MetricRegistry } from "../observe/metrics/registry.ts";

@@ -1,7 +1,7 @@
 /** Reads requests to replay from JSON lines. */
 
-import { escapeControls } from "../observe/escape_text.ts";
-import { parseDuration } from "../core/duration.ts";
+import { escapeControls } from "../observe/text_format.ts";
+import { parseDuration } from "../core/units.ts";
 import type { SimulatedRequest } from "./simulated_request.ts";
 
 /** A line of a trace cannot be replayed. */

@@ -6,11 +6,9 @@ import type { LimitedDecision } from "../limiter/policy.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { MissingParts } from "./missing_parts.ts";
-import { PlacesInTime } from "./places_in_time.ts";
+import { type LimitedConfig, PlacesInTime, SimulatedLimits, VirtualClock } from "./simulated_limits.ts";
 import { allPolicies } from "../config/resolve_routes.ts";
-import { type LimitedConfig, SimulatedLimits } from "./simulated_limits.ts";
 import { SimulatedContext, type SimulatedRequest } from "./simulated_request.ts";
-import { VirtualClock } from "./virtual_clock.ts";
 
 /** What {@linkcode simulate} takes beside the requests. */
 export interface SimulateOptions {

@@ -1,18 +1,18 @@
 /** Which limits a request has to pass, as in the proxy. */
 
-import { refusePromise } from "../core/callback.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { allPolicies, findableRoutes } from "../config/resolve_routes.ts";
 import type { ResolvedRoute } from "../config/route_options.ts";
-import { mergeStates } from "../filter/compose_filters.ts";
+import { refusePromise } from "../core/callback.ts";
+import type { Clock } from "../core/clock.ts";
 import { seededRandom } from "../core/random.ts";
+import { mergeStates } from "../filter/compose_filters.ts";
 import { readTarget, shapeOfPath } from "../http/request_target.ts";
 import { RateLimiter } from "../limiter/limiter.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { SharedTable } from "../limiter/shared_table.ts";
 import { RouteFinder } from "../routing/route_finder.ts";
 import type { SimulatedContext } from "./simulated_request.ts";
-import type { VirtualClock } from "./virtual_clock.ts";
 
 /** The part of a configuration that decides about limits. */
 export type LimitedConfig = Pick<ResolvedConfig, "limiter" | "routes" | "filters">;
@@ -110,5 +110,87 @@ export class SimulatedLimits implements Disposable {
 
   [Symbol.dispose](): void {
     for (const limiter of this.#limiters.values()) limiter?.[Symbol.dispose]();
+  }
+}
+
+// Time that passes only when it is told to.
+
+/** A clock for replays: it shows what it was set to, and nobody waits for it. */
+export class VirtualClock implements Clock {
+  #now = 0;
+
+  /** Goes on to a moment; earlier ones are passed already. */
+  advanceTo(ms: number): void {
+    if (ms > this.#now) this.#now = ms;
+  }
+
+  /** Milliseconds since the replay began. */
+  now(): number {
+    return this.#now;
+  }
+
+  /** The same as {@linkcode now}. */
+  wallTime(): number {
+    return this.#now;
+  }
+
+  /** Decisions of a limiter wait for nothing, so timers are not kept. */
+  setTimer(): Disposable {
+    return { [Symbol.dispose]: () => {} };
+  }
+}
+
+/** Places of concurrency policies, given back when the requests that hold them are over. */
+
+/** A place and when it comes free. */
+interface Held {
+  readonly lease: Disposable;
+  readonly endMs: number;
+}
+
+/** Places that are held, the one that ends first at the top of a heap. */
+export class PlacesInTime implements Disposable {
+  readonly #heap: Held[] = [];
+
+  /** Keeps a place until a moment. */
+  hold(lease: Disposable, endMs: number): void {
+    const heap = this.#heap;
+    let at = heap.push({ lease, endMs }) - 1;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (heap[parent]!.endMs <= heap[at]!.endMs) break;
+      [heap[parent], heap[at]] = [heap[at]!, heap[parent]!];
+      at = parent;
+    }
+  }
+
+  /** Gives back, one after the other, what has ended by a moment; each at its own. */
+  releaseUntil(ms: number, onEnd: (endMs: number) => void): void {
+    while (this.#heap.length > 0 && this.#heap[0]!.endMs <= ms) {
+      const { lease, endMs } = this.#takeFirst();
+      onEnd(endMs);
+      lease[Symbol.dispose]();
+    }
+  }
+
+  #takeFirst(): Held {
+    const heap = this.#heap;
+    const first = heap[0]!;
+    const last = heap.pop()!;
+    if (heap.length === 0) return first;
+    heap[0] = last;
+    for (let at = 0;;) {
+      const left = 2 * at + 1;
+      if (left >= heap.length) return first;
+      const right = left + 1;
+      const least = right < heap.length && heap[right]!.endMs < heap[left]!.endMs ? right : left;
+      if (heap[at]!.endMs <= heap[least]!.endMs) return first;
+      [heap[at], heap[least]] = [heap[least]!, heap[at]!];
+      at = least;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const { lease } of this.#heap.splice(0)) lease[Symbol.dispose]();
   }
 }

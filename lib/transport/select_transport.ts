@@ -1,7 +1,7 @@
 /** The transport of a pool: its options, and which one they mean. */
 
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/duration.ts";
-import type { ConnectionLimits } from "./http1/connection_pool.ts";
+import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
+import type { ConnectionLimits } from "./http1/http1_transport.ts";
 import type { Http2Limits } from "./http2/connection_group.ts";
 import type { ProxyProtocolVersion } from "../upstream/peer.ts";
 import { type OutboundProxy, parseProxy, PROXY_EXPECTED } from "./outbound_proxy.ts";

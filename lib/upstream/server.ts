@@ -1,6 +1,6 @@
 /** A server of a pool and its state. */
 
-import { Lease } from "../core/lease.ts";
+import { Lease } from "../core/cancellation.ts";
 import { type Ineligibility, ineligibility, isAvailable, type Standing } from "./eligibility.ts";
 import type { Peer } from "./peer.ts";
 import { checkServerInit, type ServerInit } from "./server_spec.ts";

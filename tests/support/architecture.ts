@@ -19,6 +19,8 @@ export interface SourceFile {
   readonly exports: readonly string[];
   /** Time and randomness that it takes from the runtime, or from the constants that stand for them. */
   readonly ambient: readonly string[];
+  /** How often each name stands in the file, where it is declared included. */
+  readonly mentions: ReadonlyMap<string, number>;
 }
 
 /** Objects of the runtime with the functions that give time or randomness. */
@@ -34,6 +36,7 @@ export function readSource(path: string, text: string): SourceFile {
   const imports: Import[] = [];
   const exports: string[] = [];
   const ambient = new Set<string>();
+  const mentions = new Map<string, number>();
   const take = (specifier: string, names: string[]): void => {
     const external = !specifier.startsWith(".");
     imports.push({ from: external ? specifier : join(dirname(path), specifier), external, names });
@@ -73,6 +76,7 @@ export function readSource(path: string, text: string): SourceFile {
       }
     },
     Identifier(node): void {
+      mentions.set(node.name, (mentions.get(node.name) ?? 0) + 1);
       if (!TIMERS.includes(node.name)) return;
       const parent = node.parent!;
       if (NAMING.includes(parent.type) || parent.type === "TSTypeQuery") return;
@@ -84,7 +88,7 @@ export function readSource(path: string, text: string): SourceFile {
     },
   };
   Deno.lint.runPlugin({ name: "read", rules: { read: { create: () => visitor } } }, path, text);
-  return { path, imports, exports, ambient: [...ambient] };
+  return { path, imports, exports, ambient: [...ambient], mentions };
 }
 
 function nameOf(node: { readonly type: string }): string {
@@ -104,7 +108,16 @@ export function readSources(texts: Readonly<Record<string, string>>): SourceFile
 }
 
 /** Reads the library: its front door, and every file of `lib/`. */
-export async function readLibrary(root: URL): Promise<SourceFile[]> {
+export function readLibrary(root: URL): Promise<SourceFile[]> {
+  return readTree(root, "lib/", ["mod.ts"]);
+}
+
+/** Reads every file of `tests/`. */
+export function readTests(root: URL): Promise<SourceFile[]> {
+  return readTree(root, "tests/", []);
+}
+
+async function readTree(root: URL, top: string, files: readonly string[]): Promise<SourceFile[]> {
   const texts: Record<string, string> = {};
   const read = async (path: string): Promise<void> => {
     texts[path] = await Deno.readTextFile(new URL(path, root));
@@ -115,8 +128,8 @@ export async function readLibrary(root: URL): Promise<SourceFile[]> {
       else if (name.endsWith(".ts")) await read(folder + name);
     }
   };
-  await read("mod.ts");
-  await walk("lib/");
+  for (const file of files) await read(file);
+  await walk(top);
   return readSources(texts);
 }
 
@@ -199,18 +212,28 @@ export function findAmbient(files: readonly SourceFile[]): string[] {
   return files.flatMap(({ path, ambient }) => ambient.map((name) => `${path}: ${name}`));
 }
 
-/** Finds exports of `lib/` that no other file takes. */
-export function findUnusedExports(files: readonly SourceFile[]): string[] {
+/**
+ * Finds exports of `lib/` that no other file takes.
+ *
+ * A part that its own file uses may be exported for a test of its own.
+ */
+export function findUnusedExports(files: readonly SourceFile[], tests: readonly SourceFile[]): string[] {
   const used = new Set<string>();
   for (const { path, imports } of files) {
     for (const { from, names } of imports) {
       if (from !== path) { for (const name of names) used.add(`${from}: ${name}`); }
     }
   }
-  return files.flatMap(({ path, exports }) =>
-    folderOf(path) === undefined || used.has(`${path}: *`)
-      ? []
-      : exports.map((name) => `${path}: ${name}`).filter((exported) => !used.has(exported))
+  const tested = new Set(
+    tests.flatMap(({ imports }) =>
+      imports.flatMap(({ from, names }) => names.map((name) => `${from}: ${name}`))
+    ),
+  );
+  return files.flatMap(({ path, exports, mentions }) =>
+    folderOf(path) === undefined || used.has(`${path}: *`) ? [] : exports
+      .filter((name) => !used.has(`${path}: ${name}`))
+      .filter((name) => (mentions.get(name) ?? 0) < 2 || !tested.has(`${path}: ${name}`))
+      .map((name) => `${path}: ${name}`)
   );
 }
 

@@ -1,6 +1,6 @@
 /** What a test asks in HTTP/1.1, asked in HTTP/2. */
 
-import { WholeBody } from "../../lib/http/bodies.ts";
+import { WholeBody } from "../../lib/http/message.ts";
 import { Http2TestClient } from "./http2_test_client.ts";
 import { latin1Bytes, type RawMessage } from "./raw_connection.ts";
 

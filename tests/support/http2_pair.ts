@@ -7,8 +7,8 @@ import {
   Http2Connection,
   type Http2ConnectionOptions,
 } from "../../lib/http2/connection.ts";
-import type { Http2Error } from "../../lib/http2/error_code.ts";
-import { HeadShelf } from "../../lib/http2/head_shelf.ts";
+import type { Http2Error } from "../../lib/http2/frame_type.ts";
+import { HeadShelf } from "../../lib/http2/received_head.ts";
 import type { Http2Stream, StreamOwner, StreamReset } from "../../lib/http2/stream.ts";
 
 /** Buffers that are never used twice. */

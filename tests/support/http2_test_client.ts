@@ -8,8 +8,8 @@ import {
   Http2Connection,
   type Http2ConnectionOptions,
 } from "../../lib/http2/connection.ts";
-import { CODE, type Http2Error } from "../../lib/http2/error_code.ts";
-import { HeadShelf } from "../../lib/http2/head_shelf.ts";
+import { CODE, type Http2Error } from "../../lib/http2/frame_type.ts";
+import { HeadShelf } from "../../lib/http2/received_head.ts";
 import { SentContent } from "../../lib/http2/sent_content.ts";
 import type { Http2Stream, RequestFields, StreamOwner, StreamReset } from "../../lib/http2/stream.ts";
 import { closeQuietly } from "./close_quietly.ts";

@@ -1,7 +1,6 @@
 /** A server of HTTP/2 without TLS whose every frame the test decides (RFC 9113). */
 
-import { CODE } from "../../lib/http2/error_code.ts";
-import { FLAG, FRAME, SETTING } from "../../lib/http2/frame_type.ts";
+import { CODE, FLAG, FRAME, SETTING } from "../../lib/http2/frame_type.ts";
 import { decodeLatin1 } from "../../lib/http/field_lines.ts";
 import { HpackDecoder } from "../../lib/http2/hpack_decoder.ts";
 import { frame } from "./http2_pair.ts";

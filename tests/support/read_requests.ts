@@ -1,7 +1,7 @@
 /** Requests on one connection, read by the codec alone, in the pieces that a test cuts their bytes into. */
 
 import { RequestError } from "../../lib/core/errors.ts";
-import { requestBodyReader } from "../../lib/http1/body_framing.ts";
+import { requestBodyReader } from "../../lib/http1/body_reader.ts";
 import { RequestHeadParser } from "../../lib/http1/request_head.ts";
 import { latin1Text } from "./raw_connection.ts";
 

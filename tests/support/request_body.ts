@@ -1,7 +1,6 @@
 /** Request bodies for transports. */
 
-import { StreamBody, WholeBody } from "../../lib/http/bodies.ts";
-import type { Body, Bytes, RequestBody } from "../../lib/http/message.ts";
+import { type Body, type Bytes, type RequestBody, StreamBody, WholeBody } from "../../lib/http/message.ts";
 import { KeptBody } from "../../lib/proxy/kept_body.ts";
 import { latin1Bytes } from "./raw_connection.ts";
 

@@ -3,8 +3,7 @@
 import { assertEquals } from "@std/assert";
 import type { Listen } from "../../lib/config/listen_options.ts";
 import type { ProxyConfig } from "../../lib/config/proxy_config.ts";
-import type { ProxyServer } from "../../lib/server/proxy_server.ts";
-import { serve } from "../../lib/server/serve.ts";
+import { type ProxyServer, serve } from "../../lib/server/serve.ts";
 import type { ServeOptions } from "../../lib/server/serve_options.ts";
 import type { Server } from "../../lib/upstream/server.ts";
 import { isSecuredForTest, onEngine, OVER_HTTP2, OVER_TLS, TLS_PORTS } from "./engine.ts";

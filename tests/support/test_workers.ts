@@ -5,8 +5,7 @@ import { resolveConfig } from "../../lib/config/resolve_config.ts";
 import { systemClock as clock } from "../../lib/core/clock.ts";
 import { systemRandom as random } from "../../lib/core/random.ts";
 import type { Observer } from "../../lib/observe/observer.ts";
-import type { ProxyServer } from "../../lib/server/proxy_server.ts";
-import { startProxy } from "../../lib/server/serve.ts";
+import { type ProxyServer, startProxy } from "../../lib/server/serve.ts";
 import { workerCommand } from "../../lib/server/workers/worker_command.ts";
 import { MAIN } from "./program.ts";
 

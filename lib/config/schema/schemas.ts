@@ -1,8 +1,7 @@
 /** What schemas are made of: messages, numbers, sizes, durations, functions, objects of options. */
 
-import { BYTE_SIZE_EXPECTED, parseByteSize } from "../../core/byte_size.ts";
+import { BYTE_SIZE_EXPECTED, DURATION_EXPECTED, parseByteSize, parseDuration } from "../../core/units.ts";
 import { describeKind, describeValue } from "../../core/describe_value.ts";
-import { DURATION_EXPECTED, parseDuration } from "../../core/duration.ts";
 import type { Filters } from "../../filter/filters.ts";
 import { nearestName } from "../nearest_name.ts";
 import * as v from "valibot";

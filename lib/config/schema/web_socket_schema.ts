@@ -1,7 +1,7 @@
 /** The schema of how WebSockets are forwarded. */
 
 import * as v from "valibot";
-import { BYTE_SIZE_EXPECTED, parseByteSize } from "../../core/byte_size.ts";
+import { BYTE_SIZE_EXPECTED, parseByteSize } from "../../core/units.ts";
 import type { WebSocketOptions } from "../../transport/websocket/web_socket_options.ts";
 import { isRecord, mustBe, optionsObject, pathItem, positiveDurationSchema } from "./schemas.ts";
 

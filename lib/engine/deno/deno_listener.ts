@@ -6,22 +6,22 @@ import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
 import type { StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, type ListenError, listenError } from "../engine.ts";
-import type { Underscores } from "../../http/screen_fields.ts";
+import type { Underscores } from "../../http/hop_by_hop.ts";
 import { socketShortage } from "../../core/resource_shortage.ts";
 import {
   type Certificate,
   certificateFrom,
+  CertificateWatch,
   isInFiles,
   readCertificate,
   textsOf,
   tryCertificate,
 } from "../certificate.ts";
-import { CertificateWatch } from "../certificate_watch.ts";
 import { type DenoListenerInfo, serveRequest } from "./deno_stream.ts";
 import { DenoStreams } from "./deno_streams.ts";
 
 /** What a {@linkcode DenoListener} takes. */
-export interface DenoListenerOptions extends ListenerEvents {
+interface DenoListenerOptions extends ListenerEvents {
   readonly listen: ResolvedListen;
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;

@@ -4,12 +4,17 @@ import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ClientGoneError, type ProxyError, RequestError, StoppingError } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
-import { cutBehind, endBehindReset, makeResponse } from "../../http/make_response.ts";
+import {
+  cutBehind,
+  endBehindReset,
+  makeResponse,
+  problemBody,
+  problemFields,
+} from "../../http/make_response.ts";
 import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
-import { problemBody, problemFields } from "../../http/problem_response.ts";
 import { isUntidy, tidyValue } from "../../http/received_fields.ts";
 import { readTarget, targetOf } from "../../http/request_target.ts";
-import { underscoreError, type Underscores } from "../../http/screen_fields.ts";
+import { underscoreError, type Underscores } from "../../http/hop_by_hop.ts";
 import { plainAddress } from "../../http/trusted_proxies.ts";
 import type {
   ClientStream,
@@ -19,9 +24,8 @@ import type {
   TunnelOptions,
 } from "../../proxy/client_stream.ts";
 import type { Tunnel } from "../../transport/transport.ts";
-import { DenoContent, WHOLE_BYTES } from "./deno_content.ts";
+import { DenoContent, PulledStream, WHOLE_BYTES } from "./deno_content.ts";
 import type { DenoStreams } from "./deno_streams.ts";
-import { PulledStream } from "./pulled_stream.ts";
 import { upgradeWebSocket } from "./web_socket_relay.ts";
 
 /** How a listener of the runtime is reached. */
@@ -68,7 +72,7 @@ function refuseTunnel({ headers }: Request, refusal: Response): Response {
 }
 
 /** One exchange with a client of the runtime's server. */
-export class DenoStream implements ClientStream {
+class DenoStream implements ClientStream {
   readonly listener: DenoListenerInfo;
   readonly method: string;
   readonly protocol = "HTTP/1.1";

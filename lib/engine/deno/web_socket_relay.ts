@@ -1,6 +1,6 @@
 /** Hands messages from a client to a server and back. */
 
-import type { Deadline } from "../../core/deadline_wheel.ts";
+import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { type ProxyError, RequestError, StoppingError, UpstreamError } from "../../core/errors.ts";
 import { isHopByHop } from "../../http/hop_by_hop.ts";
 import type { Bytes, ResponseHead } from "../../http/message.ts";
@@ -11,12 +11,10 @@ import {
   ServerWebSocket,
   type ServerWebSocketListener,
 } from "../../transport/websocket/server_web_socket.ts";
-import type { ResolvedWebSocket } from "../../transport/websocket/web_socket_options.ts";
-import { ClientBacklog } from "./client_backlog.ts";
-import { ClientPings } from "./client_pings.ts";
+import { Patience, type ResolvedWebSocket } from "../../transport/websocket/web_socket_options.ts";
 
 /** What a relay takes beside the client. */
-export interface WebSocketRelayOptions extends TunnelOptions {
+interface WebSocketRelayOptions extends TunnelOptions {
   readonly tunnel: Tunnel;
   /** Told of bytes of messages that were sent to the client. */
   readonly sent: (bytes: number) => void;
@@ -58,7 +56,7 @@ const CLOSE_MS = 5000;
 const LAST_WORDS_MS = 500;
 
 /** A WebSocket on its way through the proxy; settles its exchange once both sides are closed. */
-export class WebSocketRelay implements ServerWebSocketListener {
+class WebSocketRelay implements ServerWebSocketListener {
   readonly #relay: WebSocketRelayOptions;
   readonly #client: WebSocket;
   readonly #server: ServerWebSocket;
@@ -258,4 +256,130 @@ function brokenOff(problem: string): UpstreamError {
     code: "connection_terminated",
     phase: "answered",
   });
+}
+
+/** What waits for a client within the process. */
+
+/** How much may wait before the server is made to wait. */
+const MOST_BYTES = 1024 * 1024;
+/** How many messages may: the runtime keeps a kilobyte for each (Deno 2.9.6), and counts only their content. */
+const MOST_MESSAGES = 8192;
+
+/**
+ * Finds out how many messages wait for a client, of which the runtime tells only the bytes: where none wait, the last
+ * message that has any is gone, and those before it. Of empty messages behind it there is no telling.
+ */
+export class ClientBacklog {
+  #bytes = 0;
+  #messages = 0;
+  #lastEmpty = 0;
+
+  /** Notes a message that was handed to the runtime, and the bytes that wait now, its own among them. */
+  sent(bytes: number, waitingBytes: number): void {
+    this.#messages = 1 + (waitingBytes <= bytes ? this.#lastEmpty : this.#messages);
+    this.#lastEmpty = bytes === 0 ? this.#lastEmpty + 1 : 0;
+    this.#bytes = waitingBytes;
+  }
+
+  /** Whether the server has to wait until it {@linkcode hasRoom} again. */
+  get isFull(): boolean {
+    return this.#bytes > MOST_BYTES || this.#messages >= MOST_MESSAGES;
+  }
+
+  /**
+   * Notes the bytes that wait now.
+   *
+   * @returns whether they are fewer than before
+   */
+  shrinks(waitingBytes: number): boolean {
+    const isLess = waitingBytes < this.#bytes;
+    this.#bytes = waitingBytes;
+    if (waitingBytes === 0) this.#messages = this.#lastEmpty;
+    return isLess;
+  }
+
+  /** Whether so much has left that the server may go on; after nothing but empty messages, one with each look. */
+  get hasRoom(): boolean {
+    return this.#bytes === 0 || (this.#bytes <= MOST_BYTES / 2 && this.#messages < MOST_MESSAGES);
+  }
+}
+
+// Keeps the runtime from giving up on a client that is slow.
+
+/**
+ * Restarts the runtime's wait for a sign of the client, as the runtime does when a message or a pong comes (Deno 2.9.6). It
+ * is not public, and the only way: the runtime sends the pings, keeps the pongs to itself, and cuts off by itself. Where
+ * it is missing, slow clients are cut off.
+ */
+const RESTART = Object.getOwnPropertySymbols(WebSocket.prototype)
+  .find(({ description }) => description === "[[serverHandleIdleTimeout]]");
+
+/** What a {@linkcode ClientPings} takes. */
+interface ClientPingsOptions {
+  readonly client: WebSocket;
+  readonly wheel: DeadlineWheel;
+  /** After how long without a sign of the client the runtime pings it; it cuts it off after as long again. */
+  readonly intervalMs: number;
+}
+
+/**
+ * Has the runtime wait for a client as long as it may be busy with what was sent before a ping.
+ *
+ * While something waits within the process, no ping may be sent: it would wait as well, and a restart at that time leaves
+ * the runtime with a timer that nothing stops. Later pings do go out, and the wait for their pongs is cut short.
+ */
+export class ClientPings implements Disposable {
+  readonly #client: WebSocket;
+  readonly #wheel: DeadlineWheel;
+  readonly #intervalMs: number;
+  readonly #patience = new Patience();
+  readonly #deadline: Deadline;
+  #restartedAt = 0;
+  #isWaiting = false;
+
+  constructor({ client, wheel, intervalMs }: ClientPingsOptions) {
+    this.#client = client;
+    this.#wheel = wheel;
+    this.#intervalMs = RESTART === undefined ? Infinity : intervalMs;
+    this.#deadline = wheel.deadline(() => this.#look());
+  }
+
+  /**
+   * Notes what was sent to the client.
+   *
+   * @param waitingBytes how much waits for it within the process
+   */
+  sent(bytes: number, waitingBytes: number): void {
+    const now = this.#wheel.lately;
+    const half = this.#intervalMs / 2;
+    this.#patience.sent(bytes, now, waitingBytes);
+    if (this.#intervalMs === Infinity) return;
+    // What is read sooner than that leaves a pong time enough.
+    if (!this.#isWaiting && this.#patience.left(now) <= half) return;
+    if (!this.#isWaiting || now - this.#restartedAt >= half) this.#restart(now, half);
+  }
+
+  /** Whether the client may be busy with what waits for it within the process. */
+  get isBusy(): boolean {
+    return this.#client.bufferedAmount > 0 && this.#patience.left(this.#wheel.lately) > 0;
+  }
+
+  #look(): void {
+    this.#isWaiting = false;
+    if (this.#client.readyState !== WebSocket.OPEN) return;
+    const now = this.#wheel.lately;
+    if (this.#client.bufferedAmount > 0) this.#restart(now, this.#intervalMs / 2);
+    else if (this.#patience.left(now) > 0) this.#restart(now, this.#intervalMs * 1.25);
+  }
+
+  #restart(now: number, lookAgainMs: number): void {
+    (this.#client as unknown as Record<symbol, () => void>)[RESTART!]!();
+    this.#isWaiting = true;
+    this.#restartedAt = now;
+    this.#deadline.set(lookAgainMs);
+  }
+
+  [Symbol.dispose](): void {
+    this.#deadline.clear();
+  }
 }

@@ -6,16 +6,20 @@ import type { Deadline } from "../../core/deadline_wheel.ts";
 import { ClientGoneError, type ProxyError, RequestError } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
 import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
-import { screenFields } from "../../http/screen_fields.ts";
-import { requestBodyReader } from "../../http1/body_framing.ts";
+import { screenFields } from "../../http/hop_by_hop.ts";
+import { requestBodyReader } from "../../http1/body_reader.ts";
 import { SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
 import { type ProxyAddresses, type ProxyHeader, readProxyHeader } from "../../http1/proxy_protocol.ts";
 import type { RequestHeadParser } from "../../http1/request_head.ts";
 import { PREFACE } from "../../http2/frame_reader.ts";
 import type { ClientStream, ListenerInfo, StreamExchange, TunnelOptions } from "../../proxy/client_stream.ts";
 import type { TargetBytes, Tunnel } from "../../transport/transport.ts";
-import { type ConnectionContext, LAST_REQUEST_MS, type ListedConnection } from "../connection_context.ts";
-import type { Socket } from "../socket.ts";
+import {
+  type ConnectionContext,
+  LAST_REQUEST_MS,
+  type ListedConnection,
+  type Socket,
+} from "../connection_context.ts";
 import { ClientContent, type ContentOwner, tooSlow } from "./client_content.ts";
 import { TunnelRelay } from "./tunnel_relay.ts";
 import { ResponseWriter, type ResponseWriterOwner } from "./response_writer.ts";

@@ -14,7 +14,7 @@ export interface ContentOwner {
 }
 
 /** What a {@linkcode ClientContent} is made of. */
-export interface ClientContentInit {
+interface ClientContentInit {
   readonly owner: ContentOwner;
   readonly shelf: BufferShelf;
   readonly reader: BodyReader;

@@ -1,26 +1,28 @@
 /** A socket that accepts clients of HTTP/1.1, and their connections. */
 
 import type { Clock } from "../../core/clock.ts";
-import { descriptorLimit, SpareDescriptor } from "../../core/descriptors.ts";
+import {
+  descriptorLimit,
+  resourceShortage,
+  socketShortage,
+  SpareDescriptor,
+} from "../../core/resource_shortage.ts";
 import { OUT_OF_RESOURCES, ProxyError } from "../../core/errors.ts";
-import { resourceShortage, socketShortage } from "../../core/resource_shortage.ts";
 import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
 import type { ClientLimits } from "../../config/client_limits.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
 import type { Bytes } from "../../http/message.ts";
-import type { Underscores } from "../../http/screen_fields.ts";
+import type { Underscores } from "../../http/hop_by_hop.ts";
 import { plainAddress } from "../../http/trusted_proxies.ts";
 import { BufferShelf } from "../../http1/buffer_shelf.ts";
 import type { ProxyAddresses } from "../../http1/proxy_protocol.ts";
 import { RequestHeadParser } from "../../http1/request_head.ts";
-import { addressGroup } from "../../limiter/address_group.ts";
+import { addressGroup } from "../../limiter/key_spec.ts";
 import type { ListenerInfo, StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, listenError } from "../engine.ts";
-import { LAST_REQUEST_MS, type ListedConnection } from "../connection_context.ts";
-import type { Socket } from "../socket.ts";
+import { Http2Context, LAST_REQUEST_MS, type ListedConnection, type Socket } from "../connection_context.ts";
 import { Http2ClientConnection } from "../http2/http2_connection.ts";
-import { Http2Context } from "../http2/http2_context.ts";
 import {
   ClientConnection,
   type Http1Context,
@@ -29,7 +31,7 @@ import {
 } from "./client_connection.ts";
 
 /** What an {@linkcode Http1Listener} takes. */
-export interface Http1ListenerOptions extends ListenerEvents {
+interface Http1ListenerOptions extends ListenerEvents {
   readonly listen: ResolvedListen;
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;

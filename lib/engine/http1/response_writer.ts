@@ -2,12 +2,11 @@
 
 import { ClientGoneError, ProxyError } from "../../core/errors.ts";
 import type { HeaderFields } from "../../http/header_fields.ts";
-import { reasonPhrase } from "../../http/reason_phrase.ts";
+import { reasonPhrase } from "../../http/make_response.ts";
 import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
 import { type BufferShelf, LARGE_BUFFER, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
-import { writeChunk, writeLastChunk } from "../../http1/chunks.ts";
-import { HeadWriter } from "../../http1/head_writer.ts";
-import type { Socket } from "../socket.ts";
+import { HeadWriter, writeChunk, writeLastChunk } from "../../http1/head_writer.ts";
+import type { Socket } from "../connection_context.ts";
 
 /** The connection as its writing half sees it. */
 export interface ResponseWriterOwner {
@@ -24,7 +23,7 @@ export interface ResponseWriterOwner {
 }
 
 /** How a response is framed for its client. */
-export interface ResponseFraming {
+interface ResponseFraming {
   readonly method: string;
   /** Whether the client takes chunks and interim responses. */
   readonly http11: boolean;

@@ -6,12 +6,15 @@ import type { ProxyError } from "../../core/errors.ts";
 import type { Bytes } from "../../http/message.ts";
 import type { ProxyAddresses } from "../../http1/proxy_protocol.ts";
 import { type ConnectionOwner, Http2Connection } from "../../http2/connection.ts";
-import { CODE } from "../../http2/error_code.ts";
+import { CODE } from "../../http2/frame_type.ts";
 import type { Http2Stream } from "../../http2/stream.ts";
-import { LAST_REQUEST_MS, type ListedConnection } from "../connection_context.ts";
-import type { Socket } from "../socket.ts";
+import {
+  type Http2Context,
+  LAST_REQUEST_MS,
+  type ListedConnection,
+  type Socket,
+} from "../connection_context.ts";
 import { Http2ClientStream, type StreamHost } from "./http2_client_stream.ts";
-import type { Http2Context } from "./http2_context.ts";
 
 /** An idle connection reads into so much; one that sends content, into so much. */
 const IDLE_BUFFER = 2 * 1024;

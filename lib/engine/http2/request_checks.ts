@@ -1,8 +1,8 @@
 /** What a head has to say to be a request (RFC 9113 section 8.3.1). */
 
 import { RequestError } from "../../core/errors.ts";
-import { TOKEN_BYTES } from "../../http/byte_classes.ts";
-import { isAuthority } from "../../http/target_bytes.ts";
+import { TOKEN_BYTES } from "../../http/field_lines.ts";
+import { isAuthority } from "../../http/request_target.ts";
 import { badRequest } from "../../http1/request_head.ts";
 import { KIND } from "../../http2/field_kind.ts";
 import type { HeadBounds, ReceivedHead } from "../../http2/received_head.ts";

@@ -11,8 +11,7 @@ import { plainAddress } from "../../http/trusted_proxies.ts";
 import { type ListenerEvents, listenError } from "../engine.ts";
 import { CertificateStore } from "./certificate_store.ts";
 import type { ClientVerdict } from "./client_certificates.ts";
-import { SecuredSocket } from "./secured_socket.ts";
-import { BACKLOG, startReading, stopReading, wake } from "./tcp_handle.ts";
+import { BACKLOG, SecuredSocket, startReading, stopReading, wake } from "./secured_socket.ts";
 
 /** What a {@linkcode TlsAcceptor} takes. */
 interface TlsAcceptorOptions {

@@ -1,7 +1,7 @@
 /** The memory that a supervisor shares with its workers. */
 
 import { createSharedMemory, type SharedMemory } from "../../core/shared_memory.ts";
-import { LEDGER_BYTES, PlaceLedger } from "../../limiter/place_ledger.ts";
+import { LEDGER_BYTES, PlaceLedger } from "../../limiter/permits.ts";
 import {
   MAX_PROCESSES,
   SHARED_SERVERS_BYTES,

@@ -3,7 +3,7 @@
 import type { Clock } from "../../core/clock.ts";
 import type { Observer } from "../../observe/observer.ts";
 import { inheritSharedMemory, openSharedMemory } from "../../core/shared_memory.ts";
-import { PlaceLedger } from "../../limiter/place_ledger.ts";
+import { PlaceLedger } from "../../limiter/permits.ts";
 import type { MetricRegistry } from "../../observe/metrics/registry.ts";
 import { type SharedCells, SharedServers } from "../../upstream/shared_servers.ts";
 import type { PlacedPool, WorkerParts } from "../serve_options.ts";

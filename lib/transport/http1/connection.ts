@@ -6,7 +6,7 @@ import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { type ProxyError, RequestError, UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
 import { type BufferShelf, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
-import { responseBodyReader } from "../../http1/body_framing.ts";
+import { responseBodyReader } from "../../http1/body_reader.ts";
 import { malformedResponse, ResponseHeadParser } from "../../http1/response_head.ts";
 import type { ConnectionEnd } from "../../observe/metrics/meters.ts";
 import type { Bytes } from "../../http/message.ts";

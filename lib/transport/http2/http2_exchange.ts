@@ -7,7 +7,7 @@ import { ProxyError, RequestError, UpstreamError, type UpstreamErrorCode } from 
 import { decodeLatin1 } from "../../http/field_lines.ts";
 import { HeaderFields, isToken } from "../../http/header_fields.ts";
 import type { Body, Bytes, RequestBody } from "../../http/message.ts";
-import { CODE } from "../../http2/error_code.ts";
+import { CODE } from "../../http2/frame_type.ts";
 import { checkFields, UnwritableFieldError } from "../../http2/hpack_encoder.ts";
 import type { Http2Stream, StreamOwner, StreamReset } from "../../http2/stream.ts";
 import type { Trip } from "../http1/connection.ts";

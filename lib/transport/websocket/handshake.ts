@@ -1,7 +1,7 @@
 /** The opening of a WebSocket towards a server (RFC 6455 section 4.1). */
 
 import { UpstreamError } from "../../core/errors.ts";
-import { fieldTokens } from "../../http/field_list.ts";
+import { fieldTokens } from "../../http/field_lines.ts";
 import type { HeaderFields } from "../../http/header_fields.ts";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";

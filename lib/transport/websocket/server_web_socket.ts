@@ -5,7 +5,7 @@ import type { Tunnel } from "../transport.ts";
 import { closePayload, OPCODE, WebSocketProtocolError } from "./frame.ts";
 import { FrameQueue } from "./frame_queue.ts";
 import { type Incoming, MessageReader } from "./message_reader.ts";
-import { Patience } from "./patience.ts";
+import { Patience } from "./web_socket_options.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

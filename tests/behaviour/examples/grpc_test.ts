@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { WholeBody } from "../../../lib/http/bodies.ts";
+import { WholeBody } from "../../../lib/http/message.ts";
 import { FLAG, FRAME } from "../../../lib/http2/frame_type.ts";
 import { Http2TestClient } from "../../support/http2_test_client.ts";
 import { block, rawHttp2Upstream } from "../../support/raw_http2.ts";

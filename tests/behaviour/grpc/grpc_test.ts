@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { ListenOptions } from "../../../lib/config/listen_options.ts";
-import { WholeBody } from "../../../lib/http/bodies.ts";
+import { WholeBody } from "../../../lib/http/message.ts";
 import { FLAG, FRAME } from "../../../lib/http2/frame_type.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { Http2TestClient, type TestExchange } from "../../support/http2_test_client.ts";

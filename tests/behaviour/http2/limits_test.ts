@@ -2,9 +2,8 @@
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { ListenOptions } from "../../../lib/config/listen_options.ts";
-import { WholeBody } from "../../../lib/http/bodies.ts";
-import { CODE } from "../../../lib/http2/error_code.ts";
-import { FLAG, FRAME } from "../../../lib/http2/frame_type.ts";
+import { WholeBody } from "../../../lib/http/message.ts";
+import { CODE, FLAG, FRAME } from "../../../lib/http2/frame_type.ts";
 import { Gate } from "../../support/gate.ts";
 import { frame } from "../../support/http2_pair.ts";
 import { Http2TestClient } from "../../support/http2_test_client.ts";

@@ -1,10 +1,9 @@
 /** Clients that speak HTTP/2 to the proxy's own engine. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { WholeBody } from "../../../lib/http/bodies.ts";
+import { type Body, type Bytes, WholeBody } from "../../../lib/http/message.ts";
 import type { ListenOptions } from "../../../lib/config/listen_options.ts";
-import type { Body, Bytes } from "../../../lib/http/message.ts";
-import { CODE } from "../../../lib/http2/error_code.ts";
+import { CODE } from "../../../lib/http2/frame_type.ts";
 import { Gate } from "../../support/gate.ts";
 import { Http2TestClient } from "../../support/http2_test_client.ts";
 import { answering, rawUpstream } from "../../support/raw_upstream.ts";

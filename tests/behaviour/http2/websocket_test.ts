@@ -2,7 +2,7 @@
 
 import { assertEquals } from "@std/assert";
 import type { ListenOptions } from "../../../lib/config/listen_options.ts";
-import { CODE } from "../../../lib/http2/error_code.ts";
+import { CODE } from "../../../lib/http2/frame_type.ts";
 import { Http2TestClient, type TestExchange } from "../../support/http2_test_client.ts";
 import { startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { Lease } from "../../../lib/core/lease.ts";
+import type { Lease } from "../../../lib/core/cancellation.ts";
 import { seededRandom } from "../../../lib/core/random.ts";
 import type { LimiterPolicy } from "../../../lib/limiter/policy.ts";
 import { RateLimiter } from "../../../lib/limiter/limiter.ts";

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { systemClock } from "../../../lib/core/clock.ts";
 import { DeadlineWheel } from "../../../lib/core/deadline_wheel.ts";
-import { Transports } from "../../../lib/server/transports.ts";
+import { Transports } from "../../../lib/server/proxy_resources.ts";
 import { selectTransport, type TransportOptions } from "../../../lib/transport/select_transport.ts";
 import { forwardProxy } from "../../support/forward_proxy.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";

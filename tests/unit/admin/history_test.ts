@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { History } from "../../../lib/admin/history.ts";
+import { History } from "../../../lib/admin/server_history.ts";
 
 Deno.test("History keeps ten minutes, a column for each number", () => {
   const history = new History();

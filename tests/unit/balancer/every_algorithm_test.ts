@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { Lease } from "../../../lib/core/lease.ts";
+import type { Lease } from "../../../lib/core/cancellation.ts";
 import { seededRandom } from "../../../lib/core/random.ts";
 import { type Balance, BALANCE_NAMES } from "../../../lib/balancer/create_algorithm.ts";
 import { LoadBalancer } from "../../../lib/balancer/load_balancer.ts";

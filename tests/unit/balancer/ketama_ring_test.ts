@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { crc32, KetamaRing, type RingNode } from "../../../lib/balancer/ketama_ring.ts";
+import { crc32, KetamaRing, type RingNode } from "../../../lib/balancer/consistent_hash.ts";
 import { parseAddress } from "../../../lib/upstream/address.ts";
 
 function nodes(addresses: readonly string[], weight = 1): RingNode[] {

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import type { Lease } from "../../../lib/core/lease.ts";
+import type { Lease } from "../../../lib/core/cancellation.ts";
 import { LoadBalancer } from "../../../lib/balancer/load_balancer.ts";
 import { WinnerTree } from "../../../lib/balancer/least_connections.ts";
 

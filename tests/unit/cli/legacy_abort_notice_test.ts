@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { dropLegacyAbortNotice } from "../../../lib/cli/legacy_abort_notice.ts";
+import { dropLegacyAbortNotice } from "../../../lib/cli/run.ts";
 
 Deno.test("dropLegacyAbortNotice() drops that notice and no other", () => {
   const printed: unknown[][] = [];

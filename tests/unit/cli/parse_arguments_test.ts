@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { parseArguments } from "../../../lib/cli/parse_arguments.ts";
 import { resolveClientLimits } from "../../../lib/config/client_limits.ts";
-import { UsageError } from "../../../lib/cli/usage_error.ts";
+import { UsageError } from "../../../lib/cli/io.ts";
 
 const LIMITS = resolveClientLimits({});
 

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { parseByteSize } from "../../../lib/core/byte_size.ts";
+import { parseByteSize } from "../../../lib/core/units.ts";
 
 Deno.test("parseByteSize() reads numbers as bytes and text with a unit", () => {
   const cases: [unknown, number][] = [

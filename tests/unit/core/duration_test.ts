@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { formatDuration, parseDuration } from "../../../lib/core/duration.ts";
+import { formatDuration, parseDuration } from "../../../lib/core/units.ts";
 
 Deno.test("parseDuration() reads numbers as milliseconds and text with a unit", () => {
   const cases: [unknown, number][] = [

@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { Lease } from "../../../lib/core/lease.ts";
+import { Lease } from "../../../lib/core/cancellation.ts";
 
 Deno.test("Lease gives back exactly once, however it is released", () => {
   let released = 0;

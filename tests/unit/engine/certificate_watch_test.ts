@@ -1,6 +1,11 @@
 import { assertEquals } from "@std/assert";
-import { certificateFrom, checkPair, readCertificate, textsOf } from "../../../lib/engine/certificate.ts";
-import { CertificateWatch } from "../../../lib/engine/certificate_watch.ts";
+import {
+  certificateFrom,
+  CertificateWatch,
+  checkPair,
+  readCertificate,
+  textsOf,
+} from "../../../lib/engine/certificate.ts";
 import { certificateFiles } from "../../support/certificate_files.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { testCa } from "../../support/test_ca.ts";

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { FailureWindow } from "../../../lib/health/failure_window.ts";
+import { FailureWindow } from "../../../lib/health/ejection.ts";
 
 Deno.test("FailureWindow counts what happened in the last while, to a tenth of it", () => {
   const events = fc.array(fc.tuple(fc.nat(400), fc.nat(3)), { maxLength: 60 });

@@ -8,8 +8,7 @@ import {
   resolveHealthCheck,
 } from "../../../lib/health/health_check_options.ts";
 import { HealthChecker } from "../../../lib/health/health_checker.ts";
-import type { Probe } from "../../../lib/health/probe.ts";
-import { tcpCheck } from "../../../lib/health/tcp_check.ts";
+import { type Probe, tcpCheck } from "../../../lib/health/probe.ts";
 import { Pool } from "../../../lib/upstream/pool.ts";
 import type { Server } from "../../../lib/upstream/server.ts";
 import { FakeClock } from "../../support/fake_clock.ts";

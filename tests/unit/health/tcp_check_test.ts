@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { tcpCheck } from "../../../lib/health/tcp_check.ts";
+import { tcpCheck } from "../../../lib/health/probe.ts";
 import { Pool } from "../../../lib/upstream/pool.ts";
 import type { Server } from "../../../lib/upstream/server.ts";
 

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { tlsCheck } from "../../../lib/health/tls_check.ts";
+import { tlsCheck } from "../../../lib/health/probe.ts";
 import { Server } from "../../../lib/upstream/server.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { testCa } from "../../support/test_ca.ts";

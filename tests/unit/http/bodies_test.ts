@@ -1,6 +1,5 @@
 import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
-import { StreamBody, streamOf, WholeBody } from "../../../lib/http/bodies.ts";
-import type { Body, Bytes } from "../../../lib/http/message.ts";
+import { type Body, type Bytes, StreamBody, streamOf, WholeBody } from "../../../lib/http/message.ts";
 import { latin1Bytes } from "../../support/raw_connection.ts";
 
 async function readAll(body: Body): Promise<string[]> {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { BlockList } from "node:net";
-import { CidrList, expectedCidr } from "../../../lib/http/cidr.ts";
+import { CidrList, expectedCidr } from "../../../lib/http/ip_address.ts";
 
 const EXPECTED = 'an address or a network such as "192.0.2.1", "10.0.0.0/8", "2001:db8::/32"';
 const SEED = { seed: 20261125 };

@@ -1,6 +1,11 @@
 import { assert, assertEquals, assertNotStrictEquals } from "@std/assert";
-import { decodeLatin1, equalsToken, type FieldLines } from "../../../lib/http/field_lines.ts";
-import { fieldId, OTHER_FIELD } from "../../../lib/http/field_names.ts";
+import {
+  decodeLatin1,
+  equalsToken,
+  fieldId,
+  type FieldLines,
+  OTHER_FIELD,
+} from "../../../lib/http/field_lines.ts";
 import { latin1Bytes } from "../../support/raw_connection.ts";
 import { rawLines } from "../../support/raw_fields.ts";
 

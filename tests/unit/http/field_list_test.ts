@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { fieldTokens } from "../../../lib/http/field_list.ts";
+import { fieldTokens } from "../../../lib/http/field_lines.ts";
 
 Deno.test("fieldTokens() splits at commas, trims, and leaves empty elements out", () => {
   assertEquals(fieldTokens("a, b ,,\tc"), ["a", "b", "c"]);

@@ -7,7 +7,7 @@ import {
   LOWER,
   nameOfId,
   OTHER_FIELD,
-} from "../../../lib/http/field_names.ts";
+} from "../../../lib/http/field_lines.ts";
 import { seededRandom } from "../../../lib/core/random.ts";
 import { latin1Bytes } from "../../support/raw_connection.ts";
 

@@ -7,7 +7,7 @@ import {
   RequestError,
   UpstreamError,
 } from "../../../lib/core/errors.ts";
-import { problemBody, problemFields } from "../../../lib/http/problem_response.ts";
+import { problemBody, problemFields } from "../../../lib/http/make_response.ts";
 
 const SECRET = "10.0.0.1:8080 said no";
 

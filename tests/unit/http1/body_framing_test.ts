@@ -1,7 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
-import { requestBodyReader, responseBodyReader } from "../../../lib/http1/body_framing.ts";
-import { CloseReader, LengthReader } from "../../../lib/http1/body_reader.ts";
-import { ChunkedReader } from "../../../lib/http1/chunked_reader.ts";
+import {
+  ChunkedReader,
+  CloseReader,
+  LengthReader,
+  requestBodyReader,
+  responseBodyReader,
+} from "../../../lib/http1/body_reader.ts";
 import { RequestHeadParser } from "../../../lib/http1/request_head.ts";
 import { ResponseHeadParser } from "../../../lib/http1/response_head.ts";
 import { latin1Bytes } from "../../support/raw_connection.ts";

@@ -1,8 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { ProxyError } from "../../../lib/core/errors.ts";
-import { requestBodyReader, responseBodyReader } from "../../../lib/http1/body_framing.ts";
-import type { BodyReader } from "../../../lib/http1/body_reader.ts";
+import { type BodyReader, requestBodyReader, responseBodyReader } from "../../../lib/http1/body_reader.ts";
 import { RequestHeadParser } from "../../../lib/http1/request_head.ts";
 import { ResponseHeadParser } from "../../../lib/http1/response_head.ts";
 import { latin1Bytes, latin1Text } from "../../support/raw_connection.ts";

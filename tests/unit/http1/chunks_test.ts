@@ -1,7 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { writeChunk, writeLastChunk } from "../../../lib/http1/chunks.ts";
-import { HeadWriter, UnwritableHeadError } from "../../../lib/http1/head_writer.ts";
+import {
+  HeadWriter,
+  UnwritableHeadError,
+  writeChunk,
+  writeLastChunk,
+} from "../../../lib/http1/head_writer.ts";
 import { latin1Bytes, latin1Text } from "../../support/raw_connection.ts";
 import { readInPieces } from "../../support/read_in_pieces.ts";
 

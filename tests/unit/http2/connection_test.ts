@@ -3,10 +3,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { ClientGoneError } from "../../../lib/core/errors.ts";
-import { WholeBody } from "../../../lib/http/bodies.ts";
+import { type Body, type Bytes, WholeBody } from "../../../lib/http/message.ts";
 import { HeaderFields } from "../../../lib/http/header_fields.ts";
-import type { Body, Bytes } from "../../../lib/http/message.ts";
-import { CODE } from "../../../lib/http2/error_code.ts";
+import { CODE } from "../../../lib/http2/frame_type.ts";
 import { KIND } from "../../../lib/http2/field_kind.ts";
 import { SentContent } from "../../../lib/http2/sent_content.ts";
 import type { Http2Stream, RequestFields } from "../../../lib/http2/stream.ts";

@@ -2,8 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { CODE, codeName } from "../../../lib/http2/error_code.ts";
-import { FLAG, FRAME, SETTING } from "../../../lib/http2/frame_type.ts";
+import { CODE, codeName, FLAG, FRAME, SETTING } from "../../../lib/http2/frame_type.ts";
 import {
   exchange,
   frame,

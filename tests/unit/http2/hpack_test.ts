@@ -4,11 +4,11 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { FieldLines } from "../../../lib/http/field_lines.ts";
 import { HeaderFields } from "../../../lib/http/header_fields.ts";
-import { CODE, Http2Error } from "../../../lib/http2/error_code.ts";
+import { CODE, Http2Error } from "../../../lib/http2/frame_type.ts";
 import { FrameWriter } from "../../../lib/http2/frame_writer.ts";
 import { HpackDecoder } from "../../../lib/http2/hpack_decoder.ts";
 import { checkFields, HpackEncoder, UnwritableFieldError } from "../../../lib/http2/hpack_encoder.ts";
-import { decodeHuffman, encodeHuffman, huffmanLength, mostDecoded } from "../../../lib/http2/huffman.ts";
+import { decodeHuffman, encodeHuffman, huffmanLength, mostDecoded } from "../../../lib/http2/hpack_tables.ts";
 import { FRESH_BUFFERS, hex } from "../../support/http2_pair.ts";
 
 type Field = [name: string, value: string];

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { addressGroup } from "../../../lib/limiter/address_group.ts";
+import { addressGroup } from "../../../lib/limiter/key_spec.ts";
 import { SEED } from "./arrivals.ts";
 
 Deno.test("addressGroup() leaves IPv4 as it is and knows it in the clothes of IPv6", () => {

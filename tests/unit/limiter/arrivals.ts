@@ -1,8 +1,7 @@
 /** Requests of one key as the properties of all algorithms need them. */
 
 import fc from "fast-check";
-import { type Algorithm, makeVerdict, type Rule } from "../../../lib/limiter/algorithm.ts";
-import type { State } from "../../../lib/limiter/cursor.ts";
+import { type Algorithm, makeVerdict, type Rule, type State } from "../../../lib/limiter/algorithm.ts";
 
 export const SEED = { seed: 20260727, numRuns: 300 };
 

@@ -1,8 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { makeVerdict } from "../../../lib/limiter/algorithm.ts";
+import { makeVerdict, type State } from "../../../lib/limiter/algorithm.ts";
 import { concurrency, releasePlaces } from "../../../lib/limiter/concurrency.ts";
-import type { State } from "../../../lib/limiter/cursor.ts";
 import { SEED } from "./arrivals.ts";
 
 const RULE = { limit: 3, windowUs: 1000, burst: 0, penalize: false, bounded: false };

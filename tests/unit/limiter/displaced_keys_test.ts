@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { seededRandom } from "../../../lib/core/random.ts";
-import { Cursor } from "../../../lib/limiter/cursor.ts";
+import { Cursor } from "../../../lib/limiter/algorithm.ts";
 import { DisplacedKeys } from "../../../lib/limiter/displaced_keys.ts";
 import type { AlgorithmName } from "../../../lib/limiter/policy.ts";
 import { DISPLACED_ROWS, HEADER, TICK_US, tickOf } from "../../../lib/limiter/table_layout.ts";
-import { shareOf } from "../../../lib/limiter/verdict_numbers.ts";
+import { shareOf } from "../../../lib/limiter/charge.ts";
 
 const WINDOW = 60_000_000;
 

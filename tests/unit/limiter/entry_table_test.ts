@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { Cursor } from "../../../lib/limiter/cursor.ts";
+import { Cursor } from "../../../lib/limiter/algorithm.ts";
 import { DisplacedKeys } from "../../../lib/limiter/displaced_keys.ts";
 import { EntryTable } from "../../../lib/limiter/entry_table.ts";
 import { takeOver } from "../../../lib/limiter/group_lock.ts";

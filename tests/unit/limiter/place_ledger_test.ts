@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { RateLimiter } from "../../../lib/limiter/limiter.ts";
-import { LEDGER_BYTES, PlaceLedger } from "../../../lib/limiter/place_ledger.ts";
+import { LEDGER_BYTES, PlaceLedger } from "../../../lib/limiter/permits.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 Deno.test("PlaceLedger says what is held, so that another process can give it back", () => {

@@ -2,8 +2,7 @@ import { assert, assertEquals, assertNotStrictEquals, assertStrictEquals } from 
 import { seededRandom } from "../../../lib/core/random.ts";
 import type { LimitedDecision } from "../../../lib/limiter/policy.ts";
 import { RateLimiter } from "../../../lib/limiter/limiter.ts";
-import { refusalBody } from "../../../lib/limiter/refusal.ts";
-import { RefusalBodies } from "../../../lib/limiter/refusal_bodies.ts";
+import { RefusalBodies, refusalBody } from "../../../lib/limiter/refusal.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 const SOURCE = {

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { escapeControls, escapeQuoted } from "../../../lib/observe/escape_text.ts";
+import { escapeControls, escapeQuoted } from "../../../lib/observe/text_format.ts";
 
 const ANY_TEXT = fc.string({ unit: "binary", maxLength: 40 });
 // deno-lint-ignore no-control-regex

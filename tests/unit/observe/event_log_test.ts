@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { EventLog } from "../../../lib/observe/event_log.ts";
+import { EventLog } from "../../../lib/observe/event_message.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { Recorder } from "../../support/recorder.ts";
 

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { redactTarget, secretNames } from "../../../lib/observe/redact.ts";
+import { redactTarget, secretNames } from "../../../lib/observe/access_log_options.ts";
 
 const SECRETS = secretNames(["Card"]);
 

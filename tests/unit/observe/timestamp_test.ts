@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { TimestampFormatter } from "../../../lib/observe/timestamp.ts";
+import { TimestampFormatter } from "../../../lib/observe/text_format.ts";
 
 Deno.test("TimestampFormatter.format() writes what Date does, whatever came before", () => {
   const formatter = new TimestampFormatter();

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { formatTraceparent, makeTraceId, parseTraceparent } from "../../../lib/observe/trace_context.ts";
+import { formatTraceparent, makeTraceId, parseTraceparent } from "../../../lib/observe/tracer.ts";
 import { seededRandom } from "../../../lib/core/random.ts";
 
 const TRACE = "0af7651916cd43dd8448eb211c80319c";

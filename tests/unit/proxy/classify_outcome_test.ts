@@ -5,7 +5,7 @@ import {
   UpstreamError,
   type UpstreamErrorCode,
 } from "../../../lib/core/errors.ts";
-import { classifyError, classifyStatus, stageOf } from "../../../lib/proxy/classify_outcome.ts";
+import { classifyError, classifyStatus, stageOf } from "../../../lib/proxy/attempt_upstreams.ts";
 import type { Exchange } from "../../../lib/proxy/exchange.ts";
 import { TotalTimeoutError } from "../../../lib/proxy/run_filter.ts";
 import type { Peer } from "../../../lib/upstream/peer.ts";

@@ -1,8 +1,7 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { ClientGoneError, RequestError } from "../../../lib/core/errors.ts";
-import { StreamBody, WholeBody } from "../../../lib/http/bodies.ts";
-import type { Body, Bytes } from "../../../lib/http/message.ts";
+import { type Body, type Bytes, StreamBody, WholeBody } from "../../../lib/http/message.ts";
 import { KeptBody } from "../../../lib/proxy/kept_body.ts";
 import { latin1Text, utf8Bytes } from "../../support/raw_connection.ts";
 import { streamOf } from "../../support/request_body.ts";

@@ -1,5 +1,5 @@
 import { assertEquals, assertNotStrictEquals, assertStrictEquals } from "@std/assert";
-import { NamedPeers } from "../../../lib/proxy/named_peers.ts";
+import { NamedPeers } from "../../../lib/proxy/proxy_runtime.ts";
 import { formatAddress } from "../../../lib/upstream/address.ts";
 
 const at = (port: number) => ({ address: `127.0.0.1:${port}` });

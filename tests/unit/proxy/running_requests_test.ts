@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { RunningRequests } from "../../../lib/proxy/running_requests.ts";
+import { RunningRequests } from "../../../lib/proxy/overload_limit.ts";
 
 type RunningRequest = Parameters<RunningRequests["add"]>[0];
 

@@ -10,7 +10,7 @@ import { resolveStore } from "../../../lib/limiter/redis_store_options.ts";
 import { resolvePolicies } from "../../../lib/limiter/resolve_policy.ts";
 import { SharedTable } from "../../../lib/limiter/shared_table.ts";
 import { IoredisConnection } from "../../../lib/redis/ioredis_connection.ts";
-import type { ConnectionListener, RedisConnection, ScriptName } from "../../../lib/redis/redis_connection.ts";
+import type { ConnectionListener, RedisConnection, ScriptName } from "../../../lib/redis/redis_link.ts";
 import { RedisStore } from "../../../lib/redis/redis_store.ts";
 import { StoreConnection } from "../../../lib/redis/store_connection.ts";
 

@@ -1,7 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type Algorithm, makeVerdict } from "../../../lib/limiter/algorithm.ts";
-import type { State } from "../../../lib/limiter/cursor.ts";
+import { type Algorithm, makeVerdict, type State } from "../../../lib/limiter/algorithm.ts";
 import type { Decision } from "../../../lib/limiter/policy.ts";
 import { fixedWindow } from "../../../lib/limiter/fixed_window.ts";
 import type { KeySource } from "../../../lib/limiter/key_spec.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { seededRandom } from "../../../lib/core/random.ts";
 import { resolvePolicies } from "../../../lib/limiter/resolve_policy.ts";
-import { generateTraffic } from "../../../lib/simulator/generate_traffic.ts";
+import { generateTraffic } from "../../../lib/simulator/simulated_request.ts";
 
 const policies = resolvePolicies([
   { name: "a", key: "header:appid", limit: 1, window: "1s" },

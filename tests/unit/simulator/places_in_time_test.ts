@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { PlacesInTime } from "../../../lib/simulator/places_in_time.ts";
+import { PlacesInTime } from "../../../lib/simulator/simulated_limits.ts";
 
 Deno.test("PlacesInTime give back what has ended, in the order of the ends (property)", () => {
   const times = fc.array(fc.integer({ min: 0, max: 50 }), { maxLength: 40 });

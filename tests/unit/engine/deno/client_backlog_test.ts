@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { ClientBacklog } from "../../../../lib/engine/deno/client_backlog.ts";
+import { ClientBacklog } from "../../../../lib/engine/deno/web_socket_relay.ts";
 
 const MIB = 1024 * 1024;
 

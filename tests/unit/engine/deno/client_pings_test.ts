@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { DeadlineWheel } from "../../../../lib/core/deadline_wheel.ts";
-import { ClientPings } from "../../../../lib/engine/deno/client_pings.ts";
+import { ClientPings } from "../../../../lib/engine/deno/web_socket_relay.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 
 const MIB = 1024 * 1024;

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { DeadlineWheel } from "../../../../lib/core/deadline_wheel.ts";
 import { ClientGoneError, type ProxyError, UpstreamError } from "../../../../lib/core/errors.ts";
-import { PulledStream } from "../../../../lib/engine/deno/pulled_stream.ts";
+import { PulledStream } from "../../../../lib/engine/deno/deno_content.ts";
 import type { Body, Bytes } from "../../../../lib/http/message.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 import { latin1Bytes, latin1Text } from "../../../support/raw_connection.ts";

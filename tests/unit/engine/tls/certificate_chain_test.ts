@@ -1,5 +1,9 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { type ChainLink, findChainProblem, readLink } from "../../../../lib/engine/tls/certificate_chain.ts";
+import {
+  type ChainLink,
+  findChainProblem,
+  readLink,
+} from "../../../../lib/engine/tls/client_certificates.ts";
 import { readCertificateContent } from "../../../../lib/engine/tls/read_certificate.ts";
 import { certificatesOf } from "../../../../lib/engine/certificate.ts";
 import { AUTHORITY, CLIENT, type Issued, OpenSsl } from "../../../support/openssl.ts";

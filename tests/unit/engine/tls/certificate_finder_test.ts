@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import type { SecureContext } from "node:tls";
 import type { CertificateLookup } from "../../../../lib/config/listen_tls.ts";
 import type { Certificate } from "../../../../lib/engine/certificate.ts";
-import { CertificateFinder } from "../../../../lib/engine/tls/certificate_finder.ts";
+import { CertificateFinder } from "../../../../lib/engine/tls/certificate_store.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 import { testCa } from "../../../support/test_ca.ts";
 

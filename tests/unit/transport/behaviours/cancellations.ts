@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Cancellation } from "../../../../lib/core/cancellation.ts";
 import { ClientGoneError, type ProxyError } from "../../../../lib/core/errors.ts";
-import { streamOf } from "../../../../lib/http/bodies.ts";
+import { streamOf } from "../../../../lib/http/message.ts";
 import { latin1Bytes } from "../../../support/raw_connection.ts";
 import { rawUpstream } from "../../../support/raw_upstream.ts";
 import { ManualBody } from "../../../support/request_body.ts";

@@ -1,9 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { type SendPhase, UpstreamError, type UpstreamErrorCode } from "../../../../lib/core/errors.ts";
-import {
-  classifyBodyError,
-  classifyFetchError,
-} from "../../../../lib/transport/fetch/classify_fetch_error.ts";
+import { classifyBodyError, classifyFetchError } from "../../../../lib/transport/fetch/fetch_exchange.ts";
 
 function failed(text: string): TypeError {
   return new TypeError("fetch failed", { cause: new Error(text) });

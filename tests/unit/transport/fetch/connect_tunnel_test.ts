@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { ConnectTunnel } from "../../../../lib/transport/fetch/connect_tunnel.ts";
+import { ConnectTunnel } from "../../../../lib/transport/fetch/peer_client.ts";
 import { deadPort } from "../../../support/dead_port.ts";
 import { rawClient } from "../../../support/raw_client.ts";
 import { latin1Text, type RawConnection } from "../../../support/raw_connection.ts";

@@ -8,9 +8,8 @@ import { DeadlineWheel } from "../../../../lib/core/deadline_wheel.ts";
 import { ClientGoneError, UpstreamError } from "../../../../lib/core/errors.ts";
 import { HeaderFields } from "../../../../lib/http/header_fields.ts";
 import { KeptBody } from "../../../../lib/proxy/kept_body.ts";
-import { StreamBody } from "../../../../lib/http/bodies.ts";
-import { CODE } from "../../../../lib/http2/error_code.ts";
-import { FLAG, FRAME, SETTING } from "../../../../lib/http2/frame_type.ts";
+import { StreamBody } from "../../../../lib/http/message.ts";
+import { CODE, FLAG, FRAME, SETTING } from "../../../../lib/http2/frame_type.ts";
 import { Http2Transport } from "../../../../lib/transport/http2/http2_transport.ts";
 import {
   type OutgoingRequest,

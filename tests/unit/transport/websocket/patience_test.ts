@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { Patience } from "../../../../lib/transport/websocket/patience.ts";
+import { Patience } from "../../../../lib/transport/websocket/web_socket_options.ts";
 
 const MIB = 1024 * 1024;
 
