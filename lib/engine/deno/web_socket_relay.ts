@@ -52,7 +52,9 @@ const DRAIN_LOOK_MS = 20;
 const OPEN_MS = 10_000;
 /** How long a client may take to respond to a frame of closing. */
 const CLOSE_MS = 5000;
-/** The same when the proxy stops, which waits for a second. */
+/** For how long a client has to send nothing before it is told that it is refused; {@linkcode CLOSE_MS} at most. */
+const QUIET_MS = 250;
+/** How long it may take to respond when the proxy stops, which waits for a second. */
 const LAST_WORDS_MS = 500;
 
 /** A WebSocket on its way through the proxy; settles its exchange once both sides are closed. */
@@ -70,6 +72,7 @@ class WebSocketRelay implements ServerWebSocketListener {
   readonly #refusing: Deadline;
   readonly #pings: ClientPings;
   #refusal: [code: number, reason: string] | null = null;
+  #refusedAt = 0;
   #drained: (() => void) | null = null;
   #clientClosed = false;
   #serverEnded = false;
@@ -124,7 +127,8 @@ class WebSocketRelay implements ServerWebSocketListener {
   }
 
   #fromClient(data: string | ArrayBuffer): void {
-    if (this.#serverEnded || this.#clientClosed || this.#refusal !== null) return;
+    if (this.#refusal !== null) return this.#waitForQuiet();
+    if (this.#serverEnded || this.#clientClosed) return;
     this.#keepAlive();
     const isText = typeof data === "string";
     const bytes = isText ? this.#encoder.encode(data) : new Uint8Array(data);
@@ -173,6 +177,7 @@ class WebSocketRelay implements ServerWebSocketListener {
     if (problem !== null && !this.#clientClosed) {
       this.#failure ??= brokenOff(problem);
     }
+    if (this.#refusal !== null) return;
     // What has no code of its own on the wire is a failure behind the proxy.
     if (code === 1006) this.#closeClient(1011, "the server broke off");
     else this.#closeClient(code, reason);
@@ -210,14 +215,18 @@ class WebSocketRelay implements ServerWebSocketListener {
     this.#serverEnded = this.#serverClosed = true;
   }
 
-  // Not at once: a client's next message that finds the runtime closing has it drop the connection, and the frame of
-  // closing with it (Deno 2.9.6).
   #refuse(code: number, reason: string, failure: ProxyError, withinMs?: number): void {
-    if (this.#refusal !== null) return;
     this.#failure = failure;
     this.#refusal = [code, reason];
-    this.#refusing.set(0);
+    this.#refusedAt = this.#relay.wheel.lately;
+    this.#waitForQuiet();
     this.#server.close(1001, "", withinMs);
+  }
+
+  // A client's message that finds the runtime closing has it drop the connection, and the frame of closing with it (Deno 2.9.6).
+  #waitForQuiet(): void {
+    const waited = this.#relay.wheel.lately - this.#refusedAt;
+    if (!this.#clientClosed && waited < CLOSE_MS) this.#refusing.set(QUIET_MS);
   }
 
   #closeBoth(code: number, reason: string, withinMs?: number): void {
