@@ -10,7 +10,7 @@ export const LARGE_BUFFER: number = 64 * 1024;
 export const HUGE_BUFFER: number = 256 * 1024;
 
 /** How many of each are kept; more are only needed when as many messages are under way at one turn of the loop. */
-const MAX_KEPT: ReadonlyMap<number, number> = new Map([[SMALL_BUFFER, 128], [LARGE_BUFFER, 32], [
+const MAX_KEPT: ReadonlyMap<number, number> = new Map([[SMALL_BUFFER, 128], [LARGE_BUFFER, 128], [
   HUGE_BUFFER,
   8,
 ]]);

@@ -56,7 +56,7 @@ export class ResponseWriter {
   write(head: ResponseHead, body: Body | null, framing: ResponseFraming): void {
     const writer = this.#writer;
     this.#bytes = 0;
-    writer.begin(this.#shelf.take(SMALL_BUFFER));
+    writer.begin(this.#shelf.take(fitsSmall(body) ? SMALL_BUFFER : LARGE_BUFFER));
     const chunked = writeHead(writer, head, body, framing);
     if (body === null || !mayHaveContent(framing.method, head.status)) return this.#writeLast();
     const { whole } = body;
@@ -130,8 +130,7 @@ export class ResponseWriter {
 
   #done(): void {
     this.#writing = NOTHING;
-    this.#shelf.give(this.#writer.bytes);
-    this.#writer.begin(NOTHING);
+    this.#giveBuffer();
     this.#owner.writeEnded();
     this.#owner.responseWritten(this.#bytes);
   }
@@ -147,12 +146,14 @@ export class ResponseWriter {
         if (this.#stopped) return;
         if (piece === null) break;
         if (chunked) writeChunk(writer, piece);
-        else if (writer.length + piece.length <= LARGE_BUFFER) writer.copy(piece, 0, piece.length);
-        else {
+        else if (writer.length > 0 && writer.length + piece.length <= LARGE_BUFFER) {
+          writer.copy(piece, 0, piece.length);
+        } else {
           await this.#flush();
           await this.#writeAll(piece);
         }
         await this.#flush();
+        if (!chunked) this.#giveBuffer();
         this.#bytes += piece.length;
       }
       if (chunked) writeLastChunk(writer, body.trailers);
@@ -171,6 +172,12 @@ export class ResponseWriter {
     if (this.#interim !== null) await this.#interim;
     await this.#writeAll(bytes.subarray(0, length));
     this.#writer.length = 0;
+  }
+
+  // Content goes from its own buffer now, which may take long.
+  #giveBuffer(): void {
+    this.#shelf.give(this.#writer.bytes);
+    this.#writer.begin(NOTHING);
   }
 
   // One write of a socket may take only some of the bytes.
@@ -193,7 +200,14 @@ export class ResponseWriter {
   }
 }
 
+/** Most heads are shorter. */
+const ROOM_FOR_HEAD = 2048;
 const NOTHING: Bytes = new Uint8Array(0);
+
+/** Whether a small buffer holds a usual head and what is at hand of the content; one that has to grow is lost to the shelf. */
+function fitsSmall(body: Body | null): boolean {
+  return body === null || body.ready === null || body.ready.length <= SMALL_BUFFER - ROOM_FOR_HEAD;
+}
 
 /** Whether a response has content (RFC 9112 section 6.3). */
 function mayHaveContent(method: string, status: number): boolean {
