@@ -58,7 +58,7 @@ const QUIET_MS = 250;
 const LAST_WORDS_MS = 500;
 
 /** A WebSocket on its way through the proxy; settles its exchange once both sides are closed. */
-class WebSocketRelay implements ServerWebSocketListener {
+export class WebSocketRelay implements ServerWebSocketListener {
   readonly #relay: WebSocketRelayOptions;
   readonly #client: WebSocket;
   readonly #server: ServerWebSocket;
