@@ -1,5 +1,6 @@
 /** Chooses a server for each request. */
 
+import { checkOptions } from "../core/options.ts";
 import { callAside, tellStrayError } from "../core/callback.ts";
 import type { Cancellation } from "../core/cancellation.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
@@ -14,7 +15,7 @@ import { type PickRequest, Selection, Tier } from "./algorithm.ts";
 import { createAlgorithm } from "./create_algorithm.ts";
 import type { LoadBalancerInit, LoadBalancerOptions } from "./load_balancer_options.ts";
 import { ServerMonitor } from "./server_monitor.ts";
-import { resolveSticky, StickySessions } from "./sticky_sessions.ts";
+import { resolveSticky, STICKY, StickySessions } from "./sticky_sessions.ts";
 import { type Claim, type ClaimAttempt, type Refusal, resolveQueue, WaitingLine } from "./waiting_line.ts";
 
 export type { LoadBalancerOptions } from "./load_balancer_options.ts";
@@ -102,6 +103,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
    */
   static from(servers: Iterable<ServerLike>, options: LoadBalancerOptions = {}): LoadBalancer {
     const { healthCheck, ejection = {}, slowStart, queue, sticky, ...rest } = options;
+    if (sticky !== undefined) checkOptions("make a load balancer", STICKY, sticky);
     return new LoadBalancer({
       ...rest,
       pool: new Pool({ name: "default", servers: [...servers] }),

@@ -2,7 +2,17 @@
 
 import { createHmac } from "node:crypto";
 import { setCookie } from "@std/http/cookie";
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
+import {
+  DURATION_ABOVE_0,
+  FLAG,
+  mustSecretly,
+  object,
+  required,
+  type Rule,
+  text,
+  word,
+} from "../core/options.ts";
+import { type Duration, parseDuration } from "../core/units.ts";
 import { ineligibility } from "../upstream/eligibility.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
@@ -50,52 +60,41 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** The characters of `Path` and `Domain`. */
 const ATTRIBUTE = /^[\x20-\x3a\x3c-\x7e]+$/;
 
-/** Lists the problems of options whose types are right; empty without problems. */
-export function findStickyProblems(
-  options: StickyOptions,
-): { option: keyof StickyOptions; message: string }[] {
-  const { cookie, secret, path, domain, sameSite, secure } = options;
-  const problems: { option: keyof StickyOptions; message: string }[] = [];
-  if (cookie !== undefined && !TOKEN.test(cookie)) {
-    problems.push({
-      option: "cookie",
-      message: "must be a cookie name: letters, digits and any of !#$%&'*+-.^_`|~",
-    });
-  }
-  if (secret.length < MIN_SECRET_LENGTH) {
-    problems.push({ option: "secret", message: `must have at least ${MIN_SECRET_LENGTH} characters` });
-  }
-  if (path !== undefined && !(path.startsWith("/") && ATTRIBUTE.test(path))) {
-    problems.push({ option: "path", message: 'must begin with "/" and have no ";"' });
-  }
-  if (domain !== undefined && !ATTRIBUTE.test(domain)) {
-    problems.push({ option: "domain", message: "must be a host name" });
-  }
-  if (sameSite === "None" && secure === false) {
-    problems.push({
-      option: "secure",
-      message: 'must not be false where "sameSite" is "None": browsers drop such a cookie',
-    });
-  }
-  return problems;
-}
+/** How clients are tied to servers. */
+export const STICKY: Rule = object<StickyOptions>(
+  {
+    cookie: text("a cookie name: letters, digits and any of !#$%&'*+-.^_`|~", (name) => TOKEN.test(name)),
+    secret: required(mustSecretly(
+      (secret) => typeof secret === "string" && secret.length >= MIN_SECRET_LENGTH,
+      `a text of at least ${MIN_SECRET_LENGTH} characters`,
+    )),
+    maxAge: DURATION_ABOVE_0,
+    path: text(
+      'a text that begins with "/" and has no ";"',
+      (path) => path.startsWith("/") && ATTRIBUTE.test(path),
+    ),
+    domain: text("a host name", (domain) => ATTRIBUTE.test(domain)),
+    sameSite: word(["Strict", "Lax", "None"]),
+    secure: FLAG,
+    keepWhileDraining: FLAG,
+  },
+  'an object with "secret"',
+  {
+    check({ sameSite, secure }, report) {
+      if (sameSite !== "None" || secure !== false) return;
+      report('must not be false where "sameSite" is "None": browsers drop such a cookie', "secure");
+    },
+  },
+);
 
-/**
- * Fills in the defaults.
- *
- * @throws {TypeError} when an option is invalid; lists all of them
- */
+/** Completes options that are known to be good. */
 export function resolveSticky(options: StickyOptions): ResolvedSticky {
   const { cookie = "lbproxy", secret, maxAge, path = "/", domain = null, sameSite = "Lax" } = options;
   const { secure = sameSite === "None" ? true : null, keepWhileDraining = false } = options;
-  const problems = findStickyProblems(options).map(({ option, message }) => `"${option}" ${message}`);
-  const maxAgeMs = maxAge === undefined ? null : parseDuration(maxAge);
-  if (maxAgeMs === undefined) problems.push(`"maxAge" must be ${DURATION_EXPECTED}`);
-  if (problems.length > 0) throw new TypeError(`Cannot resolve sticky: ${problems.join("; ")}`);
   return Object.freeze({
     cookie,
     secret,
-    maxAgeSeconds: maxAgeMs === null || maxAgeMs === undefined ? null : Math.ceil(maxAgeMs / 1000),
+    maxAgeSeconds: maxAge === undefined ? null : Math.ceil(parseDuration(maxAge)! / 1000),
     path,
     domain,
     sameSite,

@@ -1,16 +1,20 @@
 /** Where the proxy is watched and steered. */
 
-import * as v from "valibot";
-import { formatListen, parseListen } from "./listen_options.ts";
 import {
+  byName,
   isRecord,
-  mustBe,
-  mustBeSecret,
-  oneOf,
-  optionsObject,
-  pathItem,
-  wholeNumberSchema,
-} from "./schema/schemas.ts";
+  list,
+  must,
+  mustSecretly,
+  object,
+  reject,
+  type Report,
+  type Rule,
+  text,
+  whole,
+  word,
+} from "../core/options.ts";
+import { formatListen, parseListen } from "./listen_options.ts";
 
 /** Where a token stands: in the file of that name, or in that variable of the environment; or the token itself. */
 export type AdminToken = string | { readonly file: string } | { readonly env: string };
@@ -109,18 +113,19 @@ export function describeAdmin({ listen, tokens, read, readyz }: ResolvedAdmin): 
   ].join(", ");
 }
 
-const PLACE = '"host:port", "unix:/path" or a port number';
-const TOKEN =
-  `{ file: "PATH" }, { env: "NAME" } or the text of a token of at least ${MIN_TOKEN_LENGTH} characters`;
-const OWNER = /^[\w.@-]{1,64}$/;
+const PLACE_EXPECTED = '"host:port", "unix:/path" or a port number';
+const EXPECTED =
+  `${PLACE_EXPECTED}, true, false or an object with "listen", "tokens", "read", "hosts" and "readyz"`;
+const PUBLIC = 'must have "tokens" to listen where others than this machine can reach it';
 
-const placeSchema = v.custom<string | number>(
-  (value) => typeof value !== "object" && parseAdminListen(value) !== undefined,
-  mustBe(PLACE),
-);
+const isPlace = (value: unknown): boolean =>
+  typeof value !== "object" && parseAdminListen(value) !== undefined;
 
 /** What is no token has no business in a message, since it may be one that was written in a wrong way. */
-const tokenSchema = v.custom<unknown>(isToken, mustBeSecret(TOKEN));
+const TOKEN = mustSecretly(
+  isToken,
+  `{ file: "PATH" }, { env: "NAME" } or the text of a token of at least ${MIN_TOKEN_LENGTH} characters`,
+);
 
 function isToken(value: unknown): boolean {
   if (typeof value === "string") return isTokenText(value);
@@ -135,72 +140,46 @@ function isTokenText(text: string): boolean {
   return text.length >= MIN_TOKEN_LENGTH && /^[A-Za-z0-9._~+/-]+=*$/.test(text);
 }
 
-const tokensSchema = v.pipe(
-  v.custom<Record<string, unknown>>(isRecord, mustBe("an object of tokens by the names of their owners")),
-  v.rawCheck(({ dataset: { value }, addIssue }) => {
-    if (!isRecord(value)) return;
-    for (const name of Object.keys(value)) {
-      if (OWNER.test(name)) continue;
-      const message = "must be named with letters, digits and ._@- only, 64 at most";
-      addIssue({ message, path: [pathItem(value, name)] });
-    }
-  }),
-  v.record(v.string(), tokenSchema),
-) as unknown as v.GenericSchema;
-
-const nameSchema = v.custom<string>(
-  (value) => typeof value === "string" && /^[^\s/@?#:[\]]+$/.test(value),
-  mustBe("a host name without port"),
-);
-
-const readyzEntries = {
-  pools: v.optional(v.array(v.string(mustBe("the name of a pool")), mustBe("an array of names of pools"))),
-  minServers: v.optional(wholeNumberSchema(1, 65_535)),
-} satisfies Record<keyof ReadinessOptions, v.GenericSchema>;
-
-const adminEntries = {
-  listen: v.optional(placeSchema),
-  tokens: v.optional(tokensSchema),
-  read: v.optional(v.picklist(ADMIN_READERS, mustBe(oneOf(ADMIN_READERS)))),
-  hosts: v.optional(v.array(nameSchema, mustBe("an array of host names"))),
-  readyz: v.optional(optionsObject(readyzEntries, 'an object with "pools" and "minServers"')),
-} satisfies Record<keyof AdminOptions, v.GenericSchema>;
-
-const EXPECTED = `${PLACE}, true, false or an object with "listen", "tokens", "read", "hosts" and "readyz"`;
-
-const PUBLIC = 'must have "tokens" to listen where others than this machine can reach it';
-
-const optionsSchema = v.pipe(
-  optionsObject(adminEntries, EXPECTED),
-  v.rawCheck(({ dataset: { value }, addIssue }) => {
-    if (!isRecord(value)) return;
-    const { listen, tokens, read } = value as AdminOptions;
-    const place = parseAdminListen(listen);
-    const isPublic = place !== undefined && !isPrivatePlace(place);
-    const hasTokens = isRecord(tokens) && Object.keys(tokens).length > 0;
-    const at = [pathItem(value, "read")] as const;
-    if (isPublic && !hasTokens) return addIssue({ message: PUBLIC });
-    if (isPublic && read === "anyone") {
-      addIssue({ message: 'must be "token" where others than this machine can reach it', path: [...at] });
-    }
-    if (read === "token" && !hasTokens) {
-      addIssue({ message: 'must not be "token" without "tokens"', path: [...at] });
-    }
-  }),
-);
-
-const textSchema = v.pipe(
-  v.custom<unknown>(
-    (value) =>
-      typeof value === "boolean" || (typeof value !== "object" && parseAdminListen(value) !== undefined),
-    mustBe(EXPECTED),
-  ),
-  v.rawCheck(({ dataset: { value, typed }, addIssue }) => {
-    if (!typed || typeof value === "boolean") return;
-    const place = parseAdminListen(value);
-    if (place !== undefined && !isPrivatePlace(place)) addIssue({ message: PUBLIC });
-  }),
+const OPTIONS = object<AdminOptions>(
+  {
+    listen: must(isPlace, PLACE_EXPECTED),
+    tokens: byName(
+      TOKEN,
+      "an object of tokens by the names of their owners",
+      (name) =>
+        /^[\w.@-]{1,64}$/.test(name)
+          ? undefined
+          : "must be named with letters, digits and ._@- only, 64 at most",
+    ),
+    read: word(ADMIN_READERS),
+    hosts: list(
+      text("a host name without port", (name) => /^[^\s/@?#:[\]]+$/.test(name)),
+      "an array of host names",
+    ),
+    readyz: object<ReadinessOptions>({
+      pools: list(text("the name of a pool"), "an array of names of pools"),
+      minServers: whole(1, 65_535),
+    }, 'an object with "pools" and "minServers"'),
+  },
+  EXPECTED,
+  {
+    check({ listen, tokens, read }, report) {
+      const place = parseAdminListen(listen);
+      const isPublic = place !== undefined && !isPrivatePlace(place);
+      const hasTokens = isRecord(tokens) && Object.keys(tokens).length > 0;
+      if (isPublic && !hasTokens) return report(PUBLIC);
+      if (isPublic && read === "anyone") {
+        report('must be "token" where others than this machine can reach it', "read");
+      }
+      if (read === "token" && !hasTokens) report('must not be "token" without "tokens"', "read");
+    },
+  },
 );
 
 /** A place, or the options. */
-export const adminSchema: v.GenericSchema = v.lazy((input) => isRecord(input) ? optionsSchema : textSchema);
+export const ADMIN: Rule = (value: unknown, report: Report): void => {
+  if (isRecord(value)) return OPTIONS(value, report);
+  if (typeof value === "boolean") return;
+  if (!isPlace(value)) return reject(value, EXPECTED, report);
+  if (!isPrivatePlace(parseAdminListen(value)!)) report(PUBLIC);
+};

@@ -1,5 +1,25 @@
 /** What a pool says about the choice of servers and their health. */
 
+import {
+  DURATION_ABOVE_0,
+  FUNCTION,
+  must,
+  number,
+  object,
+  orFalse,
+  type Report,
+  required,
+  type Rule,
+  type Rules,
+  SHARE,
+  SHARE_ABOVE_0,
+  type Unchecked,
+  whole,
+  wholeOrInfinity,
+  wordOrFunction,
+} from "../core/options.ts";
+import { HEALTH_CHECK } from "./schema/health_check_schema.ts";
+import { DISCOVERY } from "./discovery_options.ts";
 import { type Balance, BALANCE_NAMES, type BalanceName } from "../balancer/create_algorithm.ts";
 import { type QueueOptions, type ResolvedQueue, resolveQueue } from "../balancer/waiting_line.ts";
 import type { RequestContext } from "../filter/request_context.ts";
@@ -20,28 +40,12 @@ import {
   parseKeySpec,
 } from "../limiter/key_spec.ts";
 import type { Server } from "../upstream/server.ts";
-import * as v from "valibot";
 import {
   type DiscoveryOptions,
-  discoverySchema,
   type FindServers,
   type ResolvedDiscovery,
   resolveDiscovery,
 } from "./discovery_options.ts";
-import { healthCheckSchema } from "./schema/health_check_schema.ts";
-import {
-  functionSchema,
-  limitSchema,
-  mustBe,
-  numberSchema,
-  oneOf,
-  optionsObject,
-  pathItem,
-  positiveDurationSchema,
-  positiveShareSchema,
-  shareSchema,
-  wholeNumberSchema,
-} from "./schema/schemas.ts";
 
 /**
  * Chooses one of the servers that may be used, which are never none. Nothing, or a server that is not among them,
@@ -147,78 +151,60 @@ function resolveWait(queue: BalancingOptions["queue"], totalMs: number): Resolve
   return Object.freeze({ size, timeoutMs: Math.min(timeoutMs, totalMs) });
 }
 
-const ejectionEntries = {
-  consecutiveFailures: v.optional(limitSchema(1)),
-  failureRate: v.optional(
-    numberSchema((value) => value > 0, "a number above 0; above 1 never counts the rate"),
-  ),
-  minRequests: v.optional(wholeNumberSchema(1, Number.MAX_SAFE_INTEGER)),
-  window: v.optional(positiveDurationSchema),
-  baseTime: v.optional(positiveDurationSchema),
-  maxTime: v.optional(positiveDurationSchema),
-  maxEjectedPercent: v.optional(
-    numberSchema((value) => value >= 0 && value <= 100, "a number from 0 to 100"),
-  ),
-} satisfies Record<keyof EjectionOptions, v.GenericSchema>;
+const EJECTION = object<EjectionOptions>({
+  consecutiveFailures: wholeOrInfinity(1),
+  failureRate: number("a number above 0; above 1 never counts the rate", (value) => value > 0),
+  minRequests: whole(1),
+  window: DURATION_ABOVE_0,
+  baseTime: DURATION_ABOVE_0,
+  maxTime: DURATION_ABOVE_0,
+  maxEjectedPercent: number("a number from 0 to 100", (value) => value >= 0 && value <= 100),
+}, "false or an object with options of ejection");
 
-const slowStartEntries = {
-  duration: positiveDurationSchema,
-  floor: v.optional(positiveShareSchema),
-} satisfies Record<keyof SlowStartOptions, v.GenericSchema>;
-
-const queueEntries = {
-  size: v.optional(wholeNumberSchema(1, Number.MAX_SAFE_INTEGER)),
-  timeout: v.optional(positiveDurationSchema),
-} satisfies Record<keyof QueueOptions, v.GenericSchema>;
+const SLOW_START = object<SlowStartOptions>({
+  duration: required(DURATION_ABOVE_0),
+  floor: SHARE_ABOVE_0,
+}, 'an object with a "duration"');
 
 /** Where requests wait. */
-export const queueSchema: v.GenericSchema = optionsObject(
-  queueEntries,
+export const QUEUE: Rule = object<QueueOptions>(
+  { size: whole(1), timeout: DURATION_ABOVE_0 },
   'an object with "size" and "timeout"',
 );
 
-const ejectionSchema = optionsObject(ejectionEntries, "false or an object with options of ejection");
-
 /** Options of a pool that say how its servers are chosen, watched and found. */
-export const balancingEntries = {
-  balance: v.optional(
-    v.custom(
-      (value) => typeof value === "function" || BALANCE_NAMES.some((name) => name === value),
-      mustBe(`${oneOf(BALANCE_NAMES)}, or a function`),
-    ),
-  ),
-  key: v.optional(v.custom((value) => parseKeySpec(value) !== undefined, mustBe(KEY_SPEC_EXPECTED))),
-  loadFactor: v.optional(numberSchema((value) => value > 1, "a number above 1")),
-  healthCheck: v.optional(healthCheckSchema),
-  ejection: v.optional(v.lazy((input) => input === false ? v.literal(false) : ejectionSchema)),
-  slowStart: v.optional(optionsObject(slowStartEntries, 'an object with a "duration"')),
-  panicThreshold: v.optional(shareSchema),
-  maxInFlight: v.optional(limitSchema(1)),
-  queue: v.optional(queueSchema),
-  discovery: v.optional(discoverySchema),
-  onHealthChange: functionSchema,
-} satisfies Record<keyof BalancingOptions, v.GenericSchema>;
+export const BALANCING_RULES: Rules<BalancingOptions> = {
+  balance: wordOrFunction(BALANCE_NAMES),
+  key: must((value) => parseKeySpec(value) !== undefined, KEY_SPEC_EXPECTED),
+  loadFactor: number("a number above 1", (value) => value > 1),
+  healthCheck: HEALTH_CHECK,
+  ejection: orFalse(EJECTION),
+  slowStart: SLOW_START,
+  panicThreshold: SHARE,
+  maxInFlight: wholeOrInfinity(1),
+  queue: QUEUE,
+  discovery: DISCOVERY,
+  onHealthChange: FUNCTION,
+};
 
 /** Finds options that need or exclude each other; looks past whatever else is wrong. */
 export function checkBalancing(
-  pool: Record<string, unknown>,
-  addIssue: v.RawCheckContext<unknown>["addIssue"],
+  pool: Unchecked<BalancingOptions> & { readonly servers?: unknown },
+  report: Report,
 ): void {
-  const { balance, key, loadFactor } = pool;
-  const report = (option: string, message: string): void =>
-    addIssue({ message, path: [pathItem(pool, option)] });
+  const { balance, key, loadFactor, servers, discovery, onHealthChange, healthCheck } = pool;
   const hashes = balance === "consistent-hash" || balance === "fnv-hash";
-  if (hashes && key === undefined) report("key", `is required where "balance" is "${balance}"`);
+  if (hashes && key === undefined) report(`is required where "balance" is "${balance}"`, "key");
   if (!hashes && key !== undefined) {
-    report("key", 'is only for "balance": "consistent-hash" or "fnv-hash"');
+    report('is only for "balance": "consistent-hash" or "fnv-hash"', "key");
   }
   if (balance !== "consistent-hash" && loadFactor !== undefined) {
-    report("loadFactor", 'is only for "balance": "consistent-hash"');
+    report('is only for "balance": "consistent-hash"', "loadFactor");
   }
-  if (pool.servers === undefined && pool.discovery === undefined) {
-    report("servers", 'is required where there is no "discovery"');
+  if (servers === undefined && discovery === undefined) {
+    report('is required where there is no "discovery"', "servers");
   }
-  if (pool.onHealthChange !== undefined && pool.healthCheck === undefined) {
-    report("onHealthChange", 'is never called without a "healthCheck"');
+  if (onHealthChange !== undefined && healthCheck === undefined) {
+    report('is never called without a "healthCheck"', "onHealthChange");
   }
 }

@@ -1,45 +1,28 @@
 /** What a whole configuration may have, and where names belong that are none of its keys. */
 
+import { LIMITER } from "../limiter/policy_problems.ts";
+import { ADMIN } from "./admin_options.ts";
+import { findContradictions } from "./contradictions.ts";
+import { LISTEN, LISTEN_KEYS } from "./listen_schema.ts";
+import { POOL_KEYS, UPSTREAMS } from "./pool_options.ts";
+import { OVERLOAD, ROLLBACK, TRACING, WORKERS } from "./process_options.ts";
+import { FORWARD, PATHS, ROUTE_KEYS, ROUTES } from "./route_options.ts";
+import { ACCESS_LOG } from "./schema/access_log_schema.ts";
+import { FILTER_SETS, PHASES } from "./schema/filters_schema.ts";
+import { FORWARDED, TRUSTED_PROXIES } from "./schema/forwarded_schema.ts";
 import { POLICY_OPTIONS } from "../limiter/policy_problems.ts";
-import * as v from "valibot";
-import { adminSchema } from "./admin_options.ts";
-import { queueSchema } from "./balancing_options.ts";
 import {
-  checkAdminPools,
-  checkFieldNames,
-  checkForward,
-  checkPools,
-  checkRouteLimits,
-} from "./contradictions.ts";
-import { listenEntries, listenSchema } from "./listen_schema.ts";
-import { nearestName, normalizeName } from "./nearest_name.ts";
-import { poolEntries, upstreamsSchema } from "./pool_options.ts";
-import {
-  type OverloadOptions,
-  type RollbackOptions,
-  TRACE_TRUST,
-  type TracingOptions,
-  workersSchema,
-} from "./process_options.ts";
+  DURATION,
+  FLAG,
+  FUNCTION,
+  object,
+  required,
+  type Rule,
+  type Rules,
+  unknownName,
+} from "../core/options.ts";
+import { nearestName, normalizeName } from "../core/nearest_name.ts";
 import type { ProxyConfig } from "./proxy_config.ts";
-import { forwardSchema, pathsSchema, routeEntries, routesSchema } from "./route_options.ts";
-import { accessLogSchema } from "./schema/access_log_schema.ts";
-import { forwardedSchema, trustedProxiesSchema } from "./schema/forwarded_schema.ts";
-import { limiterSchema } from "./schema/limiter_schema.ts";
-import {
-  durationSchema,
-  filterEntries,
-  filterSetsSchema,
-  functionSchema,
-  limitSchema,
-  mustBe,
-  oneOf,
-  optionsObject,
-  positiveDurationSchema,
-  shareSchema,
-  unknownKeyMessage,
-  wholeNumberSchema,
-} from "./schema/schemas.ts";
 
 /** What other proxies and libraries call the keys. */
 const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
@@ -76,10 +59,10 @@ const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
 
 /** Keys whose options people take for keys themselves. */
 const OPTIONS: readonly (readonly [key: string, options: readonly string[]])[] = [
-  ["listen", Object.keys(listenEntries)],
-  ["upstreams", Object.keys(poolEntries)],
+  ["listen", LISTEN_KEYS],
+  ["upstreams", POOL_KEYS],
   ["limiter", POLICY_OPTIONS],
-  ["routes", Object.keys(routeEntries)],
+  ["routes", ROUTE_KEYS],
 ];
 
 /** Options of the command line. */
@@ -118,87 +101,50 @@ function collect(): Map<string, Misplaced> {
   return known;
 }
 
-const overloadEntries = {
-  maxInFlight: v.optional(limitSchema(1)),
-  queue: v.optional(queueSchema),
-  maxLoopDelay: v.optional(positiveDurationSchema),
-} satisfies Record<keyof OverloadOptions, v.GenericSchema>;
-
-const rollbackEntries = {
-  errorRate: shareSchema,
-  within: positiveDurationSchema,
-  minRequests: v.optional(wholeNumberSchema(1, Number.MAX_SAFE_INTEGER)),
-} satisfies Record<keyof RollbackOptions, v.GenericSchema>;
-
-const tracingEntries = {
-  sample: v.optional(
-    v.custom<number>(
-      (sample) => typeof sample === "number" && sample >= 0 && sample <= 1,
-      mustBe("a share from 0 to 1"),
-    ),
-  ),
-  continue: v.optional(v.picklist(TRACE_TRUST, mustBe(oneOf(TRACE_TRUST)))),
-} satisfies Record<keyof TracingOptions, v.GenericSchema>;
-
-const tracingOptionsSchema = optionsObject(
-  tracingEntries,
-  "true, false, or an object with sample and continue",
-);
-
-const tracingSchema = v.lazy((input) => typeof input === "boolean" ? v.boolean() : tracingOptionsSchema);
-
-const entries = {
-  listen: v.optional(listenSchema),
-  upstreams: upstreamsSchema,
-  limiter: v.optional(limiterSchema),
-  trustedProxies: v.optional(trustedProxiesSchema),
-  forwarded: v.optional(forwardedSchema),
-  paths: pathsSchema,
-  forward: forwardSchema,
-  overload: v.optional(optionsObject(overloadEntries, "an object with maxInFlight, queue and maxLoopDelay")),
-  tracing: v.optional(tracingSchema),
-  serverTiming: v.optional(v.boolean(mustBe("true or false"))),
-  accessLog: v.optional(accessLogSchema),
-  metrics: v.optional(v.boolean(mustBe("true or false"))),
-  admin: v.optional(adminSchema),
-  gracePeriod: v.optional(durationSchema),
-  webSocketGrace: v.optional(durationSchema),
-  shutdownDelay: v.optional(durationSchema),
-  workers: v.optional(workersSchema),
-  rollback: v.optional(optionsObject(rollbackEntries, "an object with errorRate and within")),
-  onListen: functionSchema,
-  routes: v.optional(routesSchema),
-  filters: v.optional(filterSetsSchema),
-  ...filterEntries,
-} satisfies Record<keyof ProxyConfig, v.GenericSchema>;
+const CONFIG_RULES: Rules<ProxyConfig> = {
+  listen: LISTEN,
+  upstreams: required(UPSTREAMS),
+  limiter: LIMITER,
+  trustedProxies: TRUSTED_PROXIES,
+  forwarded: FORWARDED,
+  paths: PATHS,
+  forward: FORWARD,
+  overload: OVERLOAD,
+  tracing: TRACING,
+  serverTiming: FLAG,
+  accessLog: ACCESS_LOG,
+  metrics: FLAG,
+  admin: ADMIN,
+  gracePeriod: DURATION,
+  webSocketGrace: DURATION,
+  shutdownDelay: DURATION,
+  workers: WORKERS,
+  rollback: ROLLBACK,
+  onListen: FUNCTION,
+  routes: ROUTES,
+  filters: FILTER_SETS,
+  ...PHASES,
+};
 
 /** Names of everything that a configuration can have. */
-export const CONFIG_KEYS: readonly string[] = Object.freeze(Object.keys(entries));
+export const CONFIG_KEYS: readonly string[] = Object.freeze(Object.keys(CONFIG_RULES));
 
-/** What is said of a key that a configuration does not have. */
-export function unknownConfigKey(key: string): string {
+/** Says of a key that a configuration does not have where it belongs; `undefined` when nobody knows. */
+function explainKey(key: string): string | undefined {
   const nearest = nearestName(key, CONFIG_KEYS);
   // What is known elsewhere is no beginning of a much longer key: `server`, of `serverTiming`.
   const unlike = nearest === undefined || nearest.length > key.length + 4;
   const misplaced = unlike ? findMisplaced(key) : undefined;
-  return misplaced === undefined
-    ? unknownKeyMessage(key, CONFIG_KEYS)
-    : `is not a known key; ${misplaced.place}`;
+  return misplaced === undefined ? undefined : `is not a known key; ${misplaced.place}`;
 }
 
-const objectSchema = optionsObject(entries, 'an object with "upstreams"', unknownConfigKey);
+/** What is said of a key that a configuration does not have. */
+export function unknownConfigKey(key: string): string {
+  return explainKey(key) ?? unknownName(key, CONFIG_KEYS);
+}
 
-/** A configuration as an object. */
-export const configSchema: v.GenericSchema = v.lazy((config) =>
-  v.pipe(
-    objectSchema,
-    v.rawCheck(({ addIssue }) => {
-      // As it was written: the schema makes copies, which no longer show what was the same object.
-      checkPools(config, addIssue);
-      checkAdminPools(config, addIssue);
-      checkRouteLimits(config, addIssue);
-      checkForward(config, addIssue);
-      checkFieldNames(config, addIssue);
-    }),
-  )
-);
+/** A configuration. */
+export const CONFIG: Rule = object<ProxyConfig>(CONFIG_RULES, 'an object with "upstreams"', {
+  explain: explainKey,
+  check: findContradictions,
+});

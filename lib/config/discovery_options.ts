@@ -1,5 +1,20 @@
 /** What an operator says about servers that are found while the proxy runs. */
 
+import {
+  choose,
+  DURATION_ABOVE_0,
+  FUNCTION,
+  isRecord,
+  object,
+  ofType,
+  oneOf,
+  PORT,
+  required,
+  type Rule,
+  type Rules,
+  text,
+  word,
+} from "../core/options.ts";
 import { type Duration, parseDuration } from "../core/units.ts";
 import type { Discover } from "../upstream/discovery.ts";
 import {
@@ -8,16 +23,6 @@ import {
   parseResolver,
   RESOLVER_EXPECTED,
 } from "../upstream/dns_discovery.ts";
-import * as v from "valibot";
-import {
-  isRecord,
-  mustBe,
-  oneOf,
-  optionsObject,
-  pathItem,
-  portSchema,
-  positiveDurationSchema,
-} from "./schema/schemas.ts";
 import type { ServerOptions } from "./server_options.ts";
 
 /**
@@ -69,63 +74,45 @@ function describeSource(options: DiscoveryOptions): string {
   return `by ${record} records of ${name}${place}${resolver === undefined ? "" : ` from ${resolver}`}`;
 }
 
-const TYPES = ["dns", "custom"] as const;
-const RECORDS = ["A", "AAAA", "SRV"] as const;
-const DISCOVERY_EXPECTED = `an object with a "type" (${oneOf(TYPES)}) or a function`;
+const TYPES = ["dns", "custom"];
+const EXPECTED = `an object with a "type" (${oneOf(TYPES)}) or a function`;
+const TYPE = required(word(TYPES));
+const PACING: Rules<DiscoveryPacing> = { interval: DURATION_ABOVE_0, timeout: DURATION_ABOVE_0 };
 
-const pacingEntries = {
-  interval: v.optional(positiveDurationSchema),
-  timeout: v.optional(positiveDurationSchema),
-} satisfies Record<keyof DiscoveryPacing, v.GenericSchema>;
-
-const dnsEntries = {
-  name: v.custom<string>(
-    (value) => typeof value === "string" && /^[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$/.test(value),
-    mustBe('a name such as "api.internal"'),
-  ),
-  record: v.picklist(RECORDS, mustBe(oneOf(RECORDS))),
-  port: v.optional(portSchema),
-  resolver: v.optional(
-    v.custom<string>(
-      (value) => typeof value === "string" && parseResolver(value) !== undefined,
-      mustBe(RESOLVER_EXPECTED),
-    ),
-  ),
-} satisfies Record<keyof DnsDiscoveryOptions, v.GenericSchema>;
-
-const typeSchema = v.picklist(TYPES, mustBe(oneOf(TYPES)));
-
-const dnsSchema = v.pipe(
-  optionsObject({ type: typeSchema, ...dnsEntries, ...pacingEntries }, DISCOVERY_EXPECTED),
-  v.rawCheck(({ dataset: { value }, addIssue }) => {
-    if (!isRecord(value)) return;
-    const { record, port } = value;
-    const path: [v.IssuePathItem] = [pathItem(value, "port")];
-    if (record === "SRV" && port !== undefined) {
-      addIssue({ message: 'is not possible where "record" is "SRV", which tells the ports', path });
-    }
-    if ((record === "A" || record === "AAAA") && port === undefined) {
-      addIssue({ message: `is required where "record" is "${record}"`, path });
-    }
-  }),
+const DNS = object<{ type: "dns" } & DnsDiscoveryOptions & DiscoveryPacing>(
+  {
+    type: TYPE,
+    name: required(text(
+      'a name such as "api.internal"',
+      (name) => /^[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$/.test(name),
+    )),
+    record: required(word(["A", "AAAA", "SRV"])),
+    port: PORT,
+    resolver: text(RESOLVER_EXPECTED, (resolver) => parseResolver(resolver) !== undefined),
+    ...PACING,
+  },
+  EXPECTED,
+  {
+    check({ record, port }, report) {
+      if (record === "SRV" && port !== undefined) {
+        report('is not possible where "record" is "SRV", which tells the ports', "port");
+      }
+      if ((record === "A" || record === "AAAA") && port === undefined) {
+        report(`is required where "record" is "${record}"`, "port");
+      }
+    },
+  },
 );
 
-const discoverSchema = v.custom((value) => typeof value === "function", mustBe("a function"));
-const customSchema = optionsObject(
-  { type: typeSchema, discover: discoverSchema, ...pacingEntries },
-  DISCOVERY_EXPECTED,
+const CUSTOM = object<{ type: "custom"; discover: FindServers } & DiscoveryPacing>(
+  { type: TYPE, discover: required(FUNCTION), ...PACING },
+  EXPECTED,
 );
-const otherwiseSchema = optionsObject({ type: typeSchema }, DISCOVERY_EXPECTED);
 
 /** How servers are found. */
-export const discoverySchema: v.GenericSchema = v.lazy((input) => {
-  if (typeof input === "function") return discoverSchema;
-  switch (isRecord(input) ? input.type : undefined) {
-    case "dns":
-      return dnsSchema;
-    case "custom":
-      return customSchema;
-    default:
-      return isRecord(input) ? v.object({ type: typeSchema }, "is required") : otherwiseSchema;
-  }
+export const DISCOVERY: Rule = choose((value) => {
+  if (typeof value === "function") return FUNCTION;
+  if (isRecord(value) && value.type === "custom") return CUSTOM;
+  // Which options there may be depends on the type.
+  return isRecord(value) && value.type !== "dns" ? ofType(TYPE) : DNS;
 });

@@ -1,15 +1,15 @@
 /** Reads a configuration from its file: what the module exports, and paths of files in it. */
 
+import { isRecord } from "../core/options.ts";
 import { dropPromise } from "../core/callback.ts";
 import { dirname, isAbsolute, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { ConfigError, type ConfigProblem, explainLoadError } from "./config_error.ts";
 import { CONFIG_KEYS, findMisplaced, unknownConfigKey } from "./config_schema.ts";
 import type { ModuleGraph, ModuleSources } from "./module_graph.ts";
-import { nearestName } from "./nearest_name.ts";
+import { nearestName } from "../core/nearest_name.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
-import { completeConfig, findProblems } from "./resolve_config.ts";
-import { isRecord } from "./schema/schemas.ts";
+import { completeConfig, findConfigProblems } from "./resolve_config.ts";
 
 /** A configuration, and what its module says beside it. */
 interface LoadedConfig {
@@ -166,7 +166,7 @@ function pickDefault({ default: config, ...others }: Module): PickedConfig {
   const strays = names.filter((name) => CONFIG_KEYS.includes(name) || isMeant(name, others[name], present));
   const problems = config instanceof Promise
     ? [promised(config)]
-    : findProblems(config, "the default export");
+    : findConfigProblems(config, "the default export");
   return {
     config,
     problems: [
@@ -197,7 +197,7 @@ function pickNamed(module: Module): PickedConfig {
     config,
     problems: [
       // What is missing is missing because it stands in there.
-      ...(whole.length > 0 ? [] : findProblems(config)),
+      ...(whole.length > 0 ? [] : findConfigProblems(config)),
       ...whole.map((path) => ({
         path,
         message: 'is a configuration by a name that nothing reads; write "export default" in place of it',

@@ -1,6 +1,29 @@
 /** Pools: what requests can be sent to. */
 
-import { type ResolvedSticky, resolveSticky, type StickyOptions } from "../balancer/sticky_sessions.ts";
+import { BALANCING_RULES, checkBalancing } from "./balancing_options.ts";
+import { RETRIES } from "./retry_options.ts";
+import { SERVER, TIMEOUTS, UPSTREAM_TLS } from "./server_options.ts";
+import { checkTransport, TRANSPORT_RULES } from "./schema/transport_schema.ts";
+import { checkWebSocket, WEB_SOCKET } from "./schema/web_socket_schema.ts";
+import {
+  type ResolvedSticky,
+  resolveSticky,
+  STICKY,
+  type StickyOptions,
+} from "../balancer/sticky_sessions.ts";
+import {
+  byName,
+  byteSize,
+  choose,
+  isRecord,
+  list,
+  object,
+  reject,
+  type Report,
+  type Rule,
+  type Rules,
+  within,
+} from "../core/options.ts";
 import { type ByteSize, parseByteSize, parseDuration } from "../core/units.ts";
 import { findPeerProblem, resolvePeer, type UpstreamTlsOptions, type Way } from "../filter/resolve_peer.ts";
 import { selectTransport, type TransportOptions, type TransportPlan } from "../transport/select_transport.ts";
@@ -11,34 +34,10 @@ import {
   type WebSocketOptions,
 } from "../transport/websocket/web_socket_options.ts";
 import { formatAddress, parseAddress } from "../upstream/address.ts";
-import * as v from "valibot";
-import {
-  balancingEntries,
-  type BalancingOptions,
-  checkBalancing,
-  resolveBalancing,
-  type ResolvedBalancing,
-} from "./balancing_options.ts";
-import { nearestName } from "./nearest_name.ts";
-import {
-  resolveRetries,
-  retriesSchema,
-  type RetryFunction,
-  type RetryOptions,
-  type RetryPolicy,
-} from "./retry_options.ts";
-import { byteSizeSchema, isRecord, mustBe, optionsObject, pathItem } from "./schema/schemas.ts";
-import { stickySchema } from "./schema/sticky_schema.ts";
-import { checkTransport, transportEntries } from "./schema/transport_schema.ts";
-import { checkWebSocket, webSocketSchema } from "./schema/web_socket_schema.ts";
-import {
-  type ResolvedServer,
-  type ServerOptions,
-  serverSchema,
-  type TimeoutOptions,
-  timeoutsSchema,
-  tlsSchema,
-} from "./server_options.ts";
+import { type BalancingOptions, resolveBalancing, type ResolvedBalancing } from "./balancing_options.ts";
+import { nearestName } from "../core/nearest_name.ts";
+import { resolveRetries, type RetryFunction, type RetryOptions, type RetryPolicy } from "./retry_options.ts";
+import type { ResolvedServer, ServerOptions, TimeoutOptions } from "./server_options.ts";
 
 /** A group of servers that can stand in for each other. */
 export interface PoolOptions extends TransportOptions, BalancingOptions {
@@ -87,97 +86,72 @@ export interface ResolvedPool {
   readonly way: Way;
 }
 
-const POOL_EXPECTED = 'an object with "servers"';
-
 function addressOf(server: unknown): string | undefined {
   const text = isRecord(server) ? server.address : server;
   return typeof text === "string" ? text : undefined;
 }
 
-function weightOf(server: unknown): unknown {
-  return isRecord(server) ? server.weight : 1;
-}
+const LIST = list(SERVER, 'an array of "host:port"', "an array of at least one server");
 
 /** Servers that are there at all, each of them once. */
-const serversSchema: v.GenericSchema = v.pipe(
-  v.array(serverSchema, mustBe('an array of "host:port"')),
-  v.minLength(1, mustBe("an array of at least one server")),
-  v.rawCheck(({ dataset, addIssue }) => {
-    const servers: unknown = dataset.value;
-    if (!Array.isArray(servers) || servers.length === 0) return;
-    if (servers.every((server) => weightOf(server) === 0)) {
-      addIssue({ message: "must have a server with a weight above 0" });
-    }
-    const seen = new Map<string, number>();
-    servers.forEach((server, index) => {
-      const parsed = parseAddress(addressOf(server) ?? "");
-      if (parsed === undefined) return;
-      const id = formatAddress(parsed.address).toLowerCase();
-      const first = seen.get(id);
-      if (first === undefined) return void seen.set(id, index);
-      addIssue({ message: `is the same server as [${first}]`, path: [pathItem(servers, index)] });
-    });
-  }),
-);
+const SERVERS: Rule = (value, report) => {
+  LIST(value, report);
+  if (!Array.isArray(value) || value.length === 0) return;
+  if (value.every((server) => isRecord(server) && server.weight === 0)) {
+    report("must have a server with a weight above 0");
+  }
+  const seen = new Map<string, number>();
+  value.forEach((server, index) => {
+    const parsed = parseAddress(addressOf(server) ?? "");
+    if (parsed === undefined) return;
+    const id = formatAddress(parsed.address).toLowerCase();
+    const first = seen.get(id);
+    if (first === undefined) return void seen.set(id, index);
+    report(`is the same server as [${first}]`, index);
+  });
+};
 
-/** Options of a pool that make sense one by one. */
-export const poolEntries = {
-  servers: v.optional(serversSchema),
-  tls: v.optional(tlsSchema),
-  sticky: v.optional(stickySchema),
-  timeouts: v.optional(timeoutsSchema),
-  bufferRequests: v.optional(byteSizeSchema(1, 64 * 1024 * 1024)),
-  retries: v.optional(retriesSchema),
-  webSocket: v.optional(webSocketSchema),
-  ...balancingEntries,
-  ...transportEntries,
-} satisfies Record<keyof PoolOptions, v.GenericSchema>;
+const POOL_RULES: Rules<PoolOptions> = {
+  servers: SERVERS,
+  tls: UPSTREAM_TLS,
+  sticky: STICKY,
+  timeouts: TIMEOUTS,
+  bufferRequests: byteSize(1, 64 * 1024 * 1024),
+  retries: RETRIES,
+  webSocket: WEB_SOCKET,
+  ...BALANCING_RULES,
+  ...TRANSPORT_RULES,
+};
 
-/**
- * Finds servers whose address and the way to them contradict each other; looks past whatever else is wrong.
- *
- * @param below what the servers are in, when that is what is checked
- */
-function checkPeers(
-  servers: unknown,
-  way: Way,
-  addIssue: v.RawCheckContext<unknown>["addIssue"],
-  below?: v.IssuePathItem,
-): void {
+/** Names of the options of a pool. */
+export const POOL_KEYS: readonly string[] = Object.freeze(Object.keys(POOL_RULES));
+
+/** Finds servers whose address and the way to them contradict each other; looks past whatever else is wrong. */
+function checkPeers(servers: unknown, way: Way, report: Report): void {
   if (!Array.isArray(servers)) return;
   servers.forEach((server: unknown, index: number) => {
     const parsed = parseAddress(addressOf(server) ?? "");
     if (parsed === undefined) return;
     const message = findPeerProblem(parsed, isRecord(server) ? server.tls : undefined, way);
-    if (message === undefined) return;
-    const item = pathItem(servers, index);
-    addIssue({ message, path: below === undefined ? [item] : [below, item] });
+    if (message !== undefined) report(message, index);
   });
 }
 
-/** Servers that are a pool without options. */
-const bareServersSchema: v.GenericSchema = v.pipe(
-  serversSchema,
-  v.rawCheck(({ dataset, addIssue }) => checkPeers(dataset.value, {}, addIssue)),
-);
-
 /** A pool with its options. */
-const poolSchema: v.GenericSchema = v.pipe(
-  optionsObject(poolEntries, POOL_EXPECTED),
-  v.rawCheck(({ dataset: { value }, addIssue }) => {
-    if (!isRecord(value)) return;
-    checkBalancing(value, addIssue);
-    checkTransport(value, addIssue);
-    checkWebSocket(value, addIssue);
-    checkPeers(value.servers, value, addIssue, pathItem(value, "servers"));
-  }),
-);
+const POOL = object<PoolOptions>(POOL_RULES, 'an object with "servers"', {
+  check(pool, report) {
+    checkBalancing(pool, report);
+    checkTransport(pool, report);
+    checkWebSocket(pool, report);
+    checkPeers(pool.servers, pool as Way, within(report, "servers"));
+  },
+});
 
-const POOL_KEYS = Object.keys(poolEntries);
-const POOL_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
-
-/** Names that the schema of records passes by, so that nothing looks at what stands there. */
-const PASSED_BY: ReadonlySet<string> = new Set(["__proto__", "prototype", "constructor"]);
+/** Servers that are a pool without options. */
+const BARE_SERVERS: Rule = (value, report) => {
+  SERVERS(value, report);
+  checkPeers(value, {}, report);
+};
 
 /** The pool of requests that nothing sends elsewhere. */
 export const DEFAULT_POOL = "default";
@@ -195,39 +169,28 @@ export function isSinglePool(value: Readonly<Record<string, unknown>>): boolean 
   });
 }
 
-const namedPoolsSchema = v.pipe(
-  v.unknown(),
-  v.rawCheck(({ dataset: { value }, addIssue }) => {
-    if (!isRecord(value)) return;
-    for (const name of Object.keys(value).filter((each) => PASSED_BY.has(each))) {
-      addIssue({ message: "is not a name for a pool", path: [pathItem(value, name)] });
-    }
-  }),
-  v.record(
-    v.pipe(
-      v.string(),
-      v.regex(POOL_NAME, 'is not a name for a pool: letters, digits, "-", "_" and "." are'),
-    ),
-    v.lazy((input) => Array.isArray(input) ? bareServersSchema : poolSchema),
-  ),
-  v.rawCheck(({ dataset, addIssue }) => {
-    if (!isRecord(dataset.value)) return;
-    const names = Object.keys(dataset.value);
-    if (names.length === 0) addIssue({ message: "must have at least one pool" });
-  }),
-);
+/** Names that objects have without anybody's doing. */
+const RESERVED: readonly string[] = ["__proto__", "prototype", "constructor"];
 
-const otherwiseSchema = v.custom(
-  () => false,
-  mustBe('an array of "host:port", an object with "servers", or either by name'),
+const NAMED = byName(
+  choose((value) => Array.isArray(value) ? BARE_SERVERS : POOL),
+  "pools by name",
+  (name) => {
+    if (RESERVED.includes(name)) return "is not a name for a pool";
+    if (/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(name)) return undefined;
+    return 'is not a name for a pool: letters, digits, "-", "_" and "." are';
+  },
 );
 
 /** Servers, one pool, or pools by name. */
-export const upstreamsSchema: v.GenericSchema = v.lazy((input) => {
-  if (Array.isArray(input)) return bareServersSchema;
-  if (!isRecord(input)) return otherwiseSchema;
-  return isSinglePool(input) ? poolSchema : namedPoolsSchema;
-});
+export const UPSTREAMS: Rule = (value: unknown, report: Report): void => {
+  if (Array.isArray(value)) return BARE_SERVERS(value, report);
+  if (!isRecord(value)) {
+    return reject(value, 'an array of "host:port", an object with "servers", or either by name', report);
+  }
+  if (Object.keys(value).length === 0) return report("must have at least one pool");
+  return (isSinglePool(value) ? POOL : NAMED)(value, report);
+};
 
 /** Pools by name, and the one that takes what nothing sends elsewhere. */
 interface ResolvedUpstreams {

@@ -1,9 +1,21 @@
 /** What concerns the proxy as a whole: overload, tracing, rollback, workers. */
 
+import { QUEUE } from "./balancing_options.ts";
 import { type QueueOptions, type ResolvedQueue, resolveQueue } from "../balancer/waiting_line.ts";
+import {
+  DURATION_ABOVE_0,
+  must,
+  number,
+  object,
+  orFlag,
+  required,
+  type Rule,
+  SHARE,
+  whole,
+  wholeOrInfinity,
+  word,
+} from "../core/options.ts";
 import { type Duration, parseDuration } from "../core/units.ts";
-import * as v from "valibot";
-import { mustBe } from "./schema/schemas.ts";
 
 /** Bounds what the whole proxy works on, before its memory grows. */
 export interface OverloadOptions {
@@ -36,7 +48,7 @@ export function resolveOverload(options: OverloadOptions = {}): ResolvedOverload
 }
 
 /** Whose traces are continued. */
-export const TRACE_TRUST: readonly TraceTrust[] = ["anyone", "trusted", "nobody"];
+const TRACE_TRUST: readonly TraceTrust[] = ["anyone", "trusted", "nobody"];
 /** Names of them. */
 export type TraceTrust = "anyone" | "trusted" | "nobody";
 
@@ -99,7 +111,24 @@ export function isWorkers(value: unknown): value is number | "auto" {
 }
 
 /** The number of workers. */
-export const workersSchema: v.GenericSchema<number | "auto"> = v.custom<number | "auto">(
-  isWorkers,
-  mustBe(WORKERS_EXPECTED),
-);
+export const WORKERS: Rule = must(isWorkers, WORKERS_EXPECTED);
+
+/** What the whole proxy works on at most. */
+export const OVERLOAD: Rule = object<OverloadOptions>({
+  maxInFlight: wholeOrInfinity(1),
+  queue: QUEUE,
+  maxLoopDelay: DURATION_ABOVE_0,
+}, "an object with maxInFlight, queue and maxLoopDelay");
+
+/** When a configuration is given up. */
+export const ROLLBACK: Rule = object<RollbackOptions>({
+  errorRate: required(SHARE),
+  within: required(DURATION_ABOVE_0),
+  minRequests: whole(1),
+}, "an object with errorRate and within");
+
+/** Which requests are traced. */
+export const TRACING: Rule = orFlag(object<TracingOptions>({
+  sample: number("a share from 0 to 1", (sample) => sample >= 0 && sample <= 1),
+  continue: word(TRACE_TRUST),
+}, "true, false, or an object with sample and continue"));

@@ -1,5 +1,6 @@
 /** Checks a configuration and completes it. */
 
+import { findProblems } from "../core/options.ts";
 import { parseDuration } from "../core/units.ts";
 import { composeFilters } from "../filter/compose_filters.ts";
 import { resolveForwarded } from "../http/forwarded.ts";
@@ -7,10 +8,9 @@ import { TrustedProxies, type TrustedProxiesOptions } from "../http/trusted_prox
 import type { LimiterPolicy } from "../limiter/policy.ts";
 import { resolvePolicies } from "../limiter/resolve_policy.ts";
 import { resolveAccessLog } from "../observe/access_log_options.ts";
-import * as v from "valibot";
 import { resolveAdmin } from "./admin_options.ts";
 import { ConfigError, type ConfigProblem } from "./config_error.ts";
-import { configSchema } from "./config_schema.ts";
+import { CONFIG } from "./config_schema.ts";
 import { resolveListen } from "./listen_options.ts";
 import { resolveUpstreams } from "./pool_options.ts";
 import { MAX_WORKERS, resolveOverload, resolveRollback, resolveTracing } from "./process_options.ts";
@@ -22,24 +22,10 @@ import { resolveRoutes } from "./resolve_routes.ts";
  *
  * @param subject what the configuration as a whole is called
  */
-export function findProblems(config: unknown, subject = "the configuration"): readonly ConfigProblem[] {
-  const { issues = [] } = v.safeParse(configSchema, config);
-  return issues.map(({ path, message }) =>
-    path === undefined
-      ? { path: "", message: `${subject} ${message}` }
-      : { path: formatPath(path.map(({ key }) => key)), message }
+export function findConfigProblems(config: unknown, subject = "the configuration"): readonly ConfigProblem[] {
+  return findProblems(CONFIG, config).map(({ path, message }) =>
+    path === "" ? { path, message: `${subject} ${message}` } : { path, message }
   );
-}
-
-/** Writes a path the way it would stand in code: `upstreams.servers[1]`, `upstreams["a b"].tls`. */
-function formatPath(keys: readonly unknown[]): string {
-  let path = "";
-  for (const key of keys) {
-    if (typeof key === "number") path += `[${key}]`;
-    else if (!/^[\p{ID_Start}$_][\p{ID_Continue}$-]*$/u.test(String(key))) path += `[${JSON.stringify(key)}]`;
-    else path += path === "" ? String(key) : `.${key}`;
-  }
-  return path;
 }
 
 /**
@@ -50,7 +36,7 @@ function formatPath(keys: readonly unknown[]): string {
  * @throws {ConfigError} when anything is wrong with it, listing all of it
  */
 export function resolveConfig(config: unknown, where = "configuration"): ResolvedConfig {
-  const problems = findProblems(config);
+  const problems = findConfigProblems(config);
   if (problems.length > 0) throw new ConfigError(where, problems);
   // The schema has just made sure of it.
   return completeConfig(config as ProxyConfig);

@@ -1,16 +1,24 @@
 /** When a request that failed is sent again. */
 
 import {
-  BYTE_SIZE_EXPECTED,
-  type ByteSize,
-  type Duration,
-  parseByteSize,
-  parseDuration,
-} from "../core/units.ts";
+  ANYTHING,
+  byteSize,
+  choose,
+  DURATION,
+  FLAG,
+  isWhole,
+  list,
+  must,
+  number,
+  object,
+  orFalse,
+  type Rule,
+  text,
+  whole,
+} from "../core/options.ts";
+import { type ByteSize, type Duration, parseByteSize, parseDuration } from "../core/units.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { isToken } from "../http/header_fields.ts";
-import * as v from "valibot";
-import { durationSchema, mustBe, numberSchema, optionsObject, wholeNumberSchema } from "./schema/schemas.ts";
 
 /**
  * What went wrong: no connection, a connection that was lost or a response that could not be read, no response in time.
@@ -148,51 +156,27 @@ export function describeRetries(policy: RetryPolicy | null): string {
 }
 
 const REASONS: readonly unknown[] = ["connect", "reset", "timeout"];
+const REASON = must(
+  (value) => REASONS.includes(value) || isWhole(value, 400, 599),
+  '"connect", "reset", "timeout" or a status from 400 to 599',
+);
+const NOT_NEGATIVE = number("a number of at least 0", (value) => value >= 0 && value !== Infinity);
 
-function isReason(value: unknown): boolean {
-  return REASONS.includes(value) || (Number.isInteger(value) && Number(value) >= 400 && Number(value) <= 599);
-}
-
-const notNegative = numberSchema((value) => value >= 0 && value !== Infinity, "a number of at least 0");
-
-const budgetEntries = {
-  percent: v.optional(notNegative),
-  min: v.optional(notNegative),
-} satisfies Record<keyof RetryBudgetOptions, v.GenericSchema>;
-
-const backoffEntries = {
-  base: v.optional(durationSchema),
-  max: v.optional(durationSchema),
-} satisfies Record<keyof BackoffOptions, v.GenericSchema>;
-
-/** `false`, or an object with these options. */
-function orFalse(retryEntries: v.ObjectEntries, expected: string): v.GenericSchema {
-  const options = optionsObject(retryEntries, expected);
-  return v.lazy((input) => input === false ? v.literal(false) : options);
-}
-
-const retryEntries = {
-  attempts: v.optional(wholeNumberSchema(0, 100)),
-  on: v.optional(v.array(
-    v.custom(isReason, mustBe('"connect", "reset", "timeout" or a status from 400 to 599')),
-    mustBe("an array of reasons and statuses"),
+const OPTIONS = object<RetryOptions>({
+  attempts: whole(0, 100),
+  on: list(REASON, "an array of reasons and statuses"),
+  methods: list(text("a method", isToken), "an array of methods"),
+  idempotencyKey: FLAG,
+  budget: orFalse(object<RetryBudgetOptions>(
+    { percent: NOT_NEGATIVE, min: NOT_NEGATIVE },
+    "false or an object with percent and min",
   )),
-  methods: v.optional(v.array(
-    v.custom((value) => typeof value === "string" && isToken(value), mustBe("a method")),
-    mustBe("an array of methods"),
+  backoff: orFalse(object<BackoffOptions>(
+    { base: DURATION, max: DURATION },
+    "false or an object with base and max",
   )),
-  idempotencyKey: v.optional(v.boolean(mustBe("true or false"))),
-  budget: v.optional(orFalse(budgetEntries, "false or an object with percent and min")),
-  backoff: v.optional(orFalse(backoffEntries, "false or an object with base and max")),
-  bodyLimit: v.optional(
-    v.custom((value) => parseByteSize(value) !== undefined, mustBe(BYTE_SIZE_EXPECTED)),
-  ),
-} satisfies Record<keyof RetryOptions, v.GenericSchema>;
-
-const optionsSchema = optionsObject(retryEntries, "false, a function or an object with options of retries");
+  bodyLimit: byteSize(),
+}, "false, a function or an object with options of retries");
 
 /** `false`, a function that decides, or the options. */
-export const retriesSchema: v.GenericSchema = v.lazy((input) => {
-  if (input === false) return v.literal(false);
-  return typeof input === "function" ? v.any() : optionsSchema;
-});
+export const RETRIES: Rule = orFalse(choose((value) => typeof value === "function" ? ANYTHING : OPTIONS));

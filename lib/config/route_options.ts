@@ -1,5 +1,26 @@
 /** Which requests go where, as an operator writes it. */
 
+import {
+  ANYTHING,
+  byName,
+  choose,
+  isRecord,
+  list,
+  must,
+  number,
+  object,
+  oneOrMore,
+  orFalse,
+  type Report,
+  type Rule,
+  type Rules,
+  text,
+  word,
+} from "../core/options.ts";
+import { LIMITER } from "../limiter/policy_problems.ts";
+import { FILTER_SETS } from "./schema/filters_schema.ts";
+import { RETRIES } from "./retry_options.ts";
+import { TIMEOUTS } from "./server_options.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { isToken } from "../http/header_fields.ts";
@@ -9,19 +30,8 @@ import { hostShape, pathShape } from "../routing/path_shape.ts";
 import { isOriginForm, type RewriteFunction, type RewriteOptions } from "../routing/rewrite.ts";
 import type { PathForward, PathMode, RouteMatch } from "../routing/route_match.ts";
 import type { Timeouts } from "../transport/transport.ts";
-import * as v from "valibot";
-import { retriesSchema, type RetryFunction, type RetryOptions, type RetryPolicy } from "./retry_options.ts";
-import { limiterSchema } from "./schema/limiter_schema.ts";
-import {
-  filterSetsSchema,
-  isRecord,
-  mustBe,
-  oneOf,
-  optionsObject,
-  pathItem,
-  unknownKeyMessage,
-} from "./schema/schemas.ts";
-import { type TimeoutOptions, timeoutsSchema } from "./server_options.ts";
+import type { RetryFunction, RetryOptions, RetryPolicy } from "./retry_options.ts";
+import type { TimeoutOptions } from "./server_options.ts";
 
 /** Requests that have something in common, and what becomes of them. */
 export interface RouteOptions<State = unknown> {
@@ -87,16 +97,6 @@ export interface ResolvedRoute {
 
 type Check = (value: unknown) => boolean;
 
-/** A value that passes, or an array of such values. */
-function oneOrMore(check: Check, expected: string): v.GenericSchema {
-  const each = v.custom(check, mustBe(expected));
-  const several = v.pipe(
-    v.array(each),
-    v.minLength(1, mustBe(`${expected}, or an array of at least one`)),
-  );
-  return v.lazy((input) => Array.isArray(input) ? several : each);
-}
-
 function compiles(compile: (pattern: string) => unknown): Check {
   return (value) => {
     try {
@@ -107,42 +107,41 @@ function compiles(compile: (pattern: string) => unknown): Check {
   };
 }
 
-const matchEntries = {
-  host: v.optional(
-    oneOrMore(compiles(hostShape), 'a pattern for hosts such as "*.shop.example", without port'),
-  ),
-  path: v.optional(oneOrMore(
+/** A value that passes, or an array of such values. */
+function some(check: Check, expected: string): Rule {
+  return oneOrMore(must(check, expected), expected);
+}
+
+const MATCH_RULES: Rules<RouteMatch> = {
+  host: some(compiles(hostShape), 'a pattern for hosts such as "*.shop.example", without port'),
+  path: some(
     (value) => typeof value === "string" && /^[/*{]/.test(value) && compiles(pathShape)(value),
     'a pattern for paths such as "/api/*"',
-  )),
-  method: v.optional(oneOrMore(
+  ),
+  method: some(
     (value) => typeof value === "string" && isToken(value) && value === value.toUpperCase(),
     'a method in capitals such as "GET"',
-  )),
-  headers: v.optional(v.pipe(
-    v.custom(isRecord, mustBe("an object of fields and their values")),
-    v.record(
-      v.pipe(v.string(), v.custom((name) => isToken(String(name)), "is not a name for a field")),
-      v.custom(
-        (value) => typeof value === "string" || typeof value === "boolean" || value instanceof RegExp,
-        mustBe("a text, a regular expression, true (any value) or false (none)"),
-      ),
-    ),
-  )),
-} satisfies Record<keyof RouteMatch, v.GenericSchema>;
-
-const pathTextSchema = v.optional(
-  v.custom(
-    (value) => isOriginForm(value) && !value.includes("?"),
-    mustBe('a path such as "/api", beginning with a slash'),
   ),
+  headers: byName(
+    must(
+      (value) => typeof value === "string" || typeof value === "boolean" || value instanceof RegExp,
+      "a text, a regular expression, true (any value) or false (none)",
+    ),
+    "an object of fields and their values",
+    (name) => isToken(name) ? undefined : "is not a name for a field",
+  ),
+};
+
+const PATH = text(
+  'a path such as "/api", beginning with a slash',
+  (value) => isOriginForm(value) && !value.includes("?"),
 );
 
-const rewriteEntries = {
-  stripPrefix: pathTextSchema,
-  replace: v.optional(v.custom(isReplacement, mustBe("[text or regular expression, replacement]"))),
-  prefix: pathTextSchema,
-} satisfies Record<keyof RewriteOptions, v.GenericSchema>;
+const REWRITE = object<RewriteOptions>({
+  stripPrefix: PATH,
+  replace: must(isReplacement, "[text or regular expression, replacement]"),
+  prefix: PATH,
+}, "an object with stripPrefix, replace and prefix, or a function");
 
 function isReplacement(value: unknown): boolean {
   if (!Array.isArray(value) || value.length !== 2 || typeof value[1] !== "string") return false;
@@ -150,62 +149,43 @@ function isReplacement(value: unknown): boolean {
   return value[0] instanceof RegExp ? !value[0].sticky : typeof value[0] === "string" && value[0] !== "";
 }
 
-const rewriteSchema = v.lazy((input) =>
-  typeof input === "function"
-    ? v.custom(() => true)
-    : optionsObject(rewriteEntries, "an object with stripPrefix, replace and prefix, or a function")
+const POOL_NAME = text(
+  'the name of a pool, or pools with their shares such as { "stable": 95, "canary": 5 }',
+);
+const SHARES = byName(
+  number("a number of at least 0", (weight) => weight >= 0 && weight !== Infinity),
+  "pools with their shares",
 );
 
-const SPLIT_EXPECTED = 'the name of a pool, or pools with their shares such as { "stable": 95, "canary": 5 }';
-
-const splitSchema = v.pipe(
-  v.record(
-    v.string(),
-    v.custom(
-      (weight) => typeof weight === "number" && Number.isFinite(weight) && weight >= 0,
-      mustBe("a number of at least 0"),
-    ),
-  ),
-  v.custom((input) => {
-    const weights = Object.values(input as Record<string, unknown>);
-    return weights.some((weight) => typeof weight !== "number" || weight > 0);
-  }, "must have a pool with a share above 0"),
-);
-
-const upstreamSchema = v.lazy((input) =>
-  isRecord(input) ? splitSchema : v.custom((value) => typeof value === "string", mustBe(SPLIT_EXPECTED))
-);
+/** A pool, or several with their shares. */
+const UPSTREAM: Rule = (value, report) => {
+  if (!isRecord(value)) return POOL_NAME(value, report);
+  SHARES(value, report);
+  if (Object.values(value).every((weight) => weight === 0)) report("must have a pool with a share above 0");
+};
 
 /** How paths are compared. */
-export const pathsSchema: v.GenericSchema = v.optional(
-  oneWord<PathMode>(["normalize", "refuse", "raw"]),
-);
+export const PATHS: Rule = word(["normalize", "refuse", "raw"] satisfies PathMode[]);
 
 /** Which path servers get. */
-export const forwardSchema: v.GenericSchema = v.optional(
-  oneWord<PathForward>(["received", "normalized"]),
-);
+export const FORWARD: Rule = word(["received", "normalized"] satisfies PathForward[]);
 
-function oneWord<Word extends string>(words: readonly Word[]): v.GenericSchema {
-  return v.custom((value) => words.includes(value as Word), mustBe(oneOf(words)));
-}
+const ROUTE_RULES: Rules<RouteOptions> = {
+  name: text("a text that is not empty", (name) => name !== ""),
+  match: object<RouteMatch>(MATCH_RULES, "an object with host, path, method and headers"),
+  upstream: UPSTREAM,
+  splitKey: must((value) => parseKeySpec(value) !== undefined, KEY_SPEC_EXPECTED),
+  paths: PATHS,
+  forward: FORWARD,
+  rewrite: choose((value) => typeof value === "function" ? ANYTHING : REWRITE),
+  limiter: orFalse(LIMITER),
+  timeouts: TIMEOUTS,
+  retries: RETRIES,
+  filters: FILTER_SETS,
+};
 
-/** Options of a route. */
-export const routeEntries = {
-  name: v.optional(
-    v.custom((value) => typeof value === "string" && value !== "", mustBe("a text that is not empty")),
-  ),
-  match: v.optional(optionsObject(matchEntries, "an object with host, path, method and headers")),
-  upstream: v.optional(upstreamSchema),
-  splitKey: v.optional(v.custom((value) => parseKeySpec(value) !== undefined, mustBe(KEY_SPEC_EXPECTED))),
-  paths: pathsSchema,
-  forward: forwardSchema,
-  rewrite: v.optional(rewriteSchema),
-  limiter: v.optional(v.lazy((input) => input === false ? v.literal(false) : limiterSchema)),
-  timeouts: v.optional(timeoutsSchema),
-  retries: v.optional(retriesSchema),
-  filters: v.optional(filterSetsSchema),
-} satisfies Record<keyof RouteOptions, v.GenericSchema>;
+/** Names of the options of a route. */
+export const ROUTE_KEYS: readonly string[] = Object.freeze(Object.keys(ROUTE_RULES));
 
 /** What others call the options of a route. */
 const OTHER_NAMES: Readonly<Record<string, string>> = {
@@ -218,26 +198,28 @@ const OTHER_NAMES: Readonly<Record<string, string>> = {
   limit: "limiter",
 };
 
-function explainRouteKey(key: string): string {
-  if (Object.hasOwn(matchEntries, key)) return 'is not a known key; it belongs in "match"';
-  if (Object.hasOwn(OTHER_NAMES, key)) return `is not a known key; here it is called "${OTHER_NAMES[key]}"`;
-  return unknownKeyMessage(key, Object.keys(routeEntries));
-}
+const LIST = list(
+  object<RouteOptions>(ROUTE_RULES, "an object of a route", {
+    explain(name) {
+      if (Object.hasOwn(MATCH_RULES, name)) return 'is not a known key; it belongs in "match"';
+      return Object.hasOwn(OTHER_NAMES, name)
+        ? `is not a known key; here it is called "${OTHER_NAMES[name]}"`
+        : undefined;
+    },
+  }),
+  "an array of routes",
+);
 
 /** Routes, tried in order. */
-export const routesSchema: v.GenericSchema = v.pipe(
-  v.array(optionsObject(routeEntries, "an object of a route", explainRouteKey), mustBe("an array of routes")),
-  v.rawCheck(({ dataset, addIssue }) => {
-    if (!Array.isArray(dataset.value)) return;
-    const routes: unknown[] = dataset.value;
-    if (routes.length === 0) addIssue({ message: "must have at least one route" });
-    const named = new Map<unknown, number>();
-    routes.forEach((route, i) => {
-      if (!isRecord(route) || route.name === undefined) return;
-      const first = named.get(route.name);
-      if (first === undefined) return void named.set(route.name, i);
-      const path: [v.IssuePathItem, v.IssuePathItem] = [pathItem(routes, i), pathItem(route, "name")];
-      addIssue({ message: `is that of [${first}]`, path });
-    });
-  }),
-);
+export const ROUTES: Rule = (value: unknown, report: Report): void => {
+  LIST(value, report);
+  if (!Array.isArray(value)) return;
+  if (value.length === 0) report("must have at least one route");
+  const named = new Map<unknown, number>();
+  value.forEach((route: unknown, i) => {
+    if (!isRecord(route) || route.name === undefined) return;
+    const first = named.get(route.name);
+    if (first === undefined) return void named.set(route.name, i);
+    report(`is that of [${first}]`, i, "name");
+  });
+};

@@ -1,22 +1,27 @@
 /** Servers, the way to them, and how long exchanges with them may take. */
 
+import {
+  AUTHORITIES,
+  choose,
+  DURATION_ABOVE_0,
+  FLAG,
+  must,
+  needEachOther,
+  object,
+  orFlag,
+  pem,
+  required,
+  type Rule,
+  text,
+  whole,
+  wholeOrInfinity,
+} from "../core/options.ts";
 import type { Duration } from "../core/units.ts";
 import type { UpstreamTlsOptions } from "../filter/resolve_peer.ts";
 import { ADDRESS_EXPECTED, parseAddress } from "../upstream/address.ts";
 import type { Peer } from "../upstream/peer.ts";
 import { MAX_WEIGHT } from "../upstream/server_spec.ts";
-import * as v from "valibot";
 import { isBrokenIpv4 } from "./listen_options.ts";
-import {
-  isRecord,
-  limitSchema,
-  mustBe,
-  mustBeSecret,
-  optionsObject,
-  pathItem,
-  positiveDurationSchema,
-  wholeNumberSchema,
-} from "./schema/schemas.ts";
 
 /** A server with more to say than its address. */
 export interface ServerOptions {
@@ -94,96 +99,49 @@ function expectedAddress(text: string): string | undefined {
 }
 
 /** `"host:port"`, with or without scheme, or `"unix:/path"`. */
-const addressSchema = v.pipe(
-  v.string(mustBe(ADDRESS_EXPECTED)),
-  v.rawCheck(({ dataset, addIssue }) => {
-    if (!dataset.typed) return;
-    const expected = expectedAddress(dataset.value);
-    if (expected !== undefined) addIssue({ message: mustBe(expected)({ input: dataset.value }) });
-  }),
+const ADDRESS = must(
+  (value) => typeof value === "string" && expectedAddress(value) === undefined,
+  (value) => (typeof value === "string" ? expectedAddress(value) : undefined) ?? ADDRESS_EXPECTED,
 );
 
-const TLS_EXPECTED = "true, false or an object with TLS options";
 const SERVER_NAME =
   /^[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$|^[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*$/;
 
-/** PEM text of something; the name of a file, which is what many write instead, is refused. */
-function pemSchema(label: string, begins: RegExp): v.GenericSchema {
-  return v.custom<string>(
-    (value) => typeof value === "string" && begins.test(value),
-    mustBeSecret(`the PEM text of a ${label}`),
-  );
-}
-
-const certificateSchema = pemSchema("certificate", /-----BEGIN (?:TRUSTED )?CERTIFICATE-----/);
-const keySchema = pemSchema("private key", /-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/);
-
-const tlsEntries = {
-  serverName: v.optional(
-    v.custom<string>(
-      (value) => typeof value === "string" && SERVER_NAME.test(value),
-      mustBe("a host name without port"),
-    ),
-  ),
-  caCerts: v.optional(
-    v.pipe(
-      v.array(certificateSchema, mustBeSecret("an array of PEM texts")),
-      v.minLength(1, mustBe("an array of at least one PEM text")),
-    ),
-  ),
-  cert: v.optional(certificateSchema),
-  key: v.optional(keySchema),
-  verifyHostname: v.optional(v.boolean(mustBe("true or false"))),
-} satisfies Record<keyof UpstreamTlsOptions, v.GenericSchema>;
-
-const tlsOptionsSchema = v.pipe(
-  optionsObject(tlsEntries, TLS_EXPECTED),
-  v.rawCheck(({ dataset, addIssue }) => {
-    const { value } = dataset;
-    if (!isRecord(value)) return;
-    for (const [present, missing] of [["cert", "key"], ["key", "cert"]] as const) {
-      if (value[present] === undefined || value[missing] !== undefined) continue;
-      addIssue({ message: `is required beside "${present}"`, path: [pathItem(value, missing)] });
-    }
-  }),
+const TLS_OPTIONS = object<UpstreamTlsOptions>(
+  {
+    serverName: text("a host name without port", (name) => SERVER_NAME.test(name)),
+    caCerts: AUTHORITIES,
+    cert: pem("certificate"),
+    key: pem("private key"),
+    verifyHostname: FLAG,
+  },
+  "true, false or an object with TLS options",
+  { check: needEachOther("cert", "key") },
 );
 
-/** `true`, `false` or the options. */
-export const tlsSchema: v.GenericSchema = v.lazy((input) =>
-  typeof input === "boolean" ? v.boolean() : tlsOptionsSchema
-);
-
-const timeoutEntries = {
-  connect: v.optional(positiveDurationSchema),
-  tls: v.optional(positiveDurationSchema),
-  response: v.optional(positiveDurationSchema),
-  idle: v.optional(positiveDurationSchema),
-  total: v.optional(positiveDurationSchema),
-} satisfies Record<keyof TimeoutOptions, v.GenericSchema>;
+/** TLS towards servers: `true`, `false` or the options. */
+export const UPSTREAM_TLS: Rule = orFlag(TLS_OPTIONS);
 
 /** How long each part of an exchange may take. */
-export const timeoutsSchema: v.GenericSchema = optionsObject(timeoutEntries, "an object with timeouts");
+export const TIMEOUTS: Rule = object<TimeoutOptions>({
+  connect: DURATION_ABOVE_0,
+  tls: DURATION_ABOVE_0,
+  response: DURATION_ABOVE_0,
+  idle: DURATION_ABOVE_0,
+  total: DURATION_ABOVE_0,
+}, "an object with timeouts");
 
-const serverEntries = {
-  address: addressSchema,
-  weight: v.optional(wholeNumberSchema(0, MAX_WEIGHT)),
-  tls: v.optional(tlsSchema),
-  backup: v.optional(v.boolean(mustBe("true or false"))),
-  tags: v.optional(
-    v.custom(
-      (value) => Array.isArray(value) && value.every((tag) => typeof tag === "string"),
-      mustBe("an array of words"),
-    ),
+const SERVER_OPTIONS = object<ServerOptions>({
+  address: required(ADDRESS),
+  weight: whole(0, MAX_WEIGHT),
+  tls: UPSTREAM_TLS,
+  backup: FLAG,
+  tags: must(
+    (value) => Array.isArray(value) && value.every((tag) => typeof tag === "string"),
+    "an array of words",
   ),
-  maxInFlight: v.optional(limitSchema(1)),
-} satisfies Record<keyof ServerOptions, v.GenericSchema>;
-
-const SERVER_EXPECTED = '"host:port" or an object with "address"';
-const serverOptionsSchema = optionsObject(serverEntries, SERVER_EXPECTED);
-const otherwiseSchema = v.custom(() => false, mustBe(SERVER_EXPECTED));
+  maxInFlight: wholeOrInfinity(1),
+}, '"host:port" or an object with "address"');
 
 /** An address, or an object with one. */
-export const serverSchema: v.GenericSchema = v.lazy((input) => {
-  if (typeof input === "string") return addressSchema;
-  return isRecord(input) ? serverOptionsSchema : otherwiseSchema;
-});
+export const SERVER: Rule = choose((value) => typeof value === "string" ? ADDRESS : SERVER_OPTIONS);

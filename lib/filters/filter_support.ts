@@ -1,6 +1,6 @@
 /** What ready-made filters share: options and fields that are checked, local replies, `Vary`. */
 
-import { unknownKeyMessage } from "../config/schema/schemas.ts";
+import { unknownName } from "../core/options.ts";
 import { fieldTokens } from "../http/field_lines.ts";
 import { type HeaderFields, isFieldValue, isToken } from "../http/header_fields.ts";
 import { problemBody } from "../http/make_response.ts";
@@ -23,7 +23,7 @@ export function checkOptions(
     throw fail(`it takes an object with ${names.map((name) => `"${name}"`).join(", ")}`);
   }
   for (const name of Object.keys(options)) {
-    if (!Object.hasOwn(known, name)) throw fail(`"${name}" ${unknownKeyMessage(name, names)}`);
+    if (!Object.hasOwn(known, name)) throw fail(`"${name}" ${unknownName(name, names)}`);
   }
   for (const name of names) {
     if (known[name] && (options as Record<string, unknown>)[name] === undefined) {

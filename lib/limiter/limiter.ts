@@ -11,7 +11,7 @@ import { type Fingerprint, fingerprintKey } from "./fingerprint.ts";
 import type { KeySource } from "./key_spec.ts";
 import type { Admitted, LimiterStore, RateLimiterOptions } from "./limiter_store.ts";
 import { MemoryStore } from "./memory_store.ts";
-import type { LimiterPolicy, ResolvedPolicy } from "./policy.ts";
+import { type LimiterPolicy, MAX_POLICIES, type ResolvedPolicy } from "./policy.ts";
 import { type PolicyStatus, setConstants, statusOf } from "./limit_control.ts";
 import { resolvePolicies } from "./resolve_policy.ts";
 import { SharedTable } from "./shared_table.ts";
@@ -29,9 +29,6 @@ interface BusyKeyStatus {
   /** Milliseconds until it has its whole limit again; `null` when a store of several machines knows that. */
   readonly resetMs: number | null;
 }
-
-/** Most policies of one limiter: a decision tells by one bit each whether they apply. */
-export const MAX_POLICIES = 30;
 
 /**
  * Counts requests by key and refuses those beyond the limits.

@@ -170,6 +170,9 @@ export const DEFAULT_HEADERS: readonly HeaderStyle[] = Object.freeze<HeaderStyle
   "draft-11",
 ]);
 
+/** Most policies of one limiter: a decision tells by one bit each whether they apply. */
+export const MAX_POLICIES = 30;
+
 /** Largest limit; more could not be counted exactly over a long window. */
 export const MAX_LIMIT = 1_000_000_000;
 

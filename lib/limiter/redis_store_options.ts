@@ -1,5 +1,21 @@
 /** Where counts are kept that several machines share. */
 
+import {
+  ANYTHING,
+  AUTHORITIES,
+  choose,
+  must,
+  needEachOther,
+  object,
+  pem,
+  type Report,
+  required,
+  type Rule,
+  text,
+  type Unchecked,
+  whole,
+  word,
+} from "../core/options.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
 
 /** What becomes of requests that the store does not decide about in time. */
@@ -51,6 +67,18 @@ export interface RedisStoreOptions {
   lease?: number;
 }
 
+/** How a `rediss://` server is known, and what it is shown. */
+export interface RedisTlsOptions {
+  /** Name for SNI and for the check of the certificate, of every server. @default {the host of the server} */
+  serverName?: string;
+  /** PEM texts of authorities that are trusted beside the public ones. @default {[]} */
+  caCerts?: readonly string[];
+  /** PEM text of the certificate that is shown to a server that asks for one. */
+  cert?: string;
+  /** PEM text of the key of `cert`. */
+  key?: string;
+}
+
 /** A Redis store with every default filled in. */
 export interface ResolvedRedisStore {
   /** See {@linkcode RedisStoreOptions.url}. */
@@ -69,70 +97,51 @@ export interface ResolvedRedisStore {
   readonly lease: number;
 }
 
-/** Something wrong with the options of a store. */
-interface StoreProblem {
-  /** The way to the option it is about; empty for the store itself. */
-  readonly path: readonly (string | number)[];
-  /** What is accepted and what was found, to be read after the option. */
-  readonly message: string;
-}
+const URL_EXPECTED = '"redis://host:port" or "rediss://host:port", or an array of them';
 
-/** What stands in place of a store, for error messages. */
-const STORE_EXPECTED = '"memory" or { type: "redis", url: "redis://host:6379" }';
-const ACTIONS: readonly unknown[] = ["open", "closed", "local"];
-const MAX_TIMEOUT_MS = 10_000;
-
-const URL_EXPECTED = '"redis://host:port" or "rediss://host:port"';
-
-/** What each option must be; whether it may be left out is said by what accepts `undefined`. */
-const RULES: Readonly<Record<keyof RedisStoreOptions, readonly [(value: unknown) => boolean, string]>> = {
-  type: [(value) => value === "redis", '"redis"'],
-  url: [areRedisUrls, `${URL_EXPECTED}, or an array of them`],
-  // What is wrong with it is found by its own file.
-  tls: [() => true, ""],
-  prefix: [
-    (value) => value === undefined || (typeof value === "string" && /^[\x21-\x7a]{1,64}$/.test(value)),
-    "from 1 to 64 printable ASCII characters without spaces and braces",
-  ],
-  timeout: [isTimeout, `${DURATION_EXPECTED}, from 1ms to 10s`],
-  onStoreError: [(value) => value === undefined || ACTIONS.includes(value), '"open", "closed" or "local"'],
-  instances: [
-    (value) => value === undefined || (Number.isInteger(value) && value as number >= 1),
-    "a whole number of at least 1",
-  ],
-  lease: [
-    (value) =>
-      value === undefined || (Number.isInteger(value) && value as number >= 1 && value as number <= 1000),
-    "a whole number from 1 to 1000",
-  ],
+/** Never shows what was found, which may have a password in it. */
+const URLS: Rule = (value, report) => {
+  const urls: readonly unknown[] = Array.isArray(value) ? value : [value];
+  if (urls.length > 0 && urls.every((url) => parseRedisUrl(url) !== undefined)) return;
+  report(
+    `must be ${URL_EXPECTED}, received ${typeof value === "string" ? "another text" : "something else"}`,
+  );
 };
 
-/** Lists everything that is wrong with the `store` of a policy; empty when nothing is. */
-export function findStoreProblems(value: unknown): StoreProblem[] {
-  if (value === undefined || value === "memory") return [];
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    return [{ path: [], message: `must be ${STORE_EXPECTED}, received ${JSON.stringify(value)}` }];
-  }
-  const store = value as Record<string, unknown>;
-  const known = Object.keys(RULES);
-  const problems: StoreProblem[] = [];
-  for (const option of Object.keys(store)) {
-    if (known.includes(option)) continue;
-    problems.push({ path: [option], message: `is not a known key; known are ${known.join(", ")}` });
-  }
-  for (const [option, [accepts, expected]] of Object.entries(RULES)) {
-    if (accepts(store[option])) continue;
-    const found = store[option];
-    const message = found === undefined
-      ? "is required"
-      : `must be ${expected}, received ${shown(option, found)}`;
-    problems.push({ path: [option], message });
-  }
-  for (const { option, message } of findTlsProblems(store.tls)) {
-    problems.push({ path: option === "" ? ["tls"] : ["tls", option], message });
-  }
-  return [...problems, ...findContradictions(store)];
-}
+const REDIS_TLS = object<RedisTlsOptions>(
+  {
+    serverName: text("a host name without port", (name) => /^[A-Za-z0-9_.:-]+$/.test(name)),
+    caCerts: AUTHORITIES,
+    cert: pem("certificate"),
+    key: pem("private key"),
+  },
+  "an object with TLS options",
+  { check: needEachOther("cert", "key") },
+);
+
+const REDIS = object<RedisStoreOptions>(
+  {
+    type: required(must((value) => value === "redis", '"redis"')),
+    url: required(URLS),
+    tls: REDIS_TLS,
+    prefix: text(
+      "from 1 to 64 printable ASCII characters without spaces and braces",
+      (value) => /^[\x21-\x7a]{1,64}$/.test(value),
+    ),
+    timeout: must((value) => {
+      const timeoutMs = parseDuration(value);
+      return timeoutMs !== undefined && timeoutMs >= 1 && timeoutMs <= 10_000;
+    }, `${DURATION_EXPECTED}, from 1ms to 10s`),
+    onStoreError: word(["open", "closed", "local"]),
+    instances: whole(1),
+    lease: whole(1, 1000),
+  },
+  '"memory" or { type: "redis", url: "redis://host:6379" }',
+  { check: checkUrls },
+);
+
+/** Where counts are kept. */
+export const STORE: Rule = choose((store) => store === "memory" ? ANYTHING : REDIS);
 
 /** Fills in the defaults; `null` for a store in memory. */
 export function resolveStore(store: "memory" | RedisStoreOptions): ResolvedRedisStore | null {
@@ -166,101 +175,18 @@ export function storeAddress({ urls }: ResolvedRedisStore): string {
   }).join(", ");
 }
 
-function areRedisUrls(value: unknown): boolean {
-  const urls: readonly unknown[] = Array.isArray(value) ? value : [value];
-  return urls.length > 0 && urls.every((url) => parseRedisUrl(url) !== undefined);
-}
-
 /** What is good by itself and does not go together. */
-function findContradictions({ url, tls }: Record<string, unknown>): StoreProblem[] {
+function checkUrls({ url, tls }: Unchecked<RedisStoreOptions>, report: Report): void {
   const [first, ...others] = (Array.isArray(url) ? url : [url]).map(parseRedisUrl);
-  if (first === undefined) return [];
-  const problems: StoreProblem[] = [];
+  if (first === undefined) return;
   const sameBeside = (other: RedisUrl): boolean =>
     (["secure", "username", "password", "db"] as const).every((part) => first[part] === other[part]);
   others.forEach((other, i) => {
     if (other === undefined || sameBeside(other)) return;
-    problems.push({ path: ["url", i + 1], message: "must differ from [0] in host and port only" });
+    report("must differ from [0] in host and port only", "url", i + 1);
   });
-  if (tls !== undefined && !first.secure) {
-    problems.push({ path: ["tls"], message: 'is only for "rediss://"' });
-  }
-  return problems;
+  if (tls !== undefined && !first.secure) report('is only for "rediss://"', "tls");
 }
-
-function isTimeout(value: unknown): boolean {
-  const timeoutMs = value === undefined ? 20 : parseDuration(value);
-  return timeoutMs !== undefined && timeoutMs >= 1 && timeoutMs <= MAX_TIMEOUT_MS;
-}
-
-/** What was found; never a URL, which may have a password in it. */
-function shown(option: string, value: unknown): string {
-  if (option === "url") return typeof value === "string" ? "another text" : "something else";
-  return JSON.stringify(value) ?? String(value);
-}
-
-/** TLS towards Redis. */
-
-/** How a `rediss://` server is known, and what it is shown. */
-export interface RedisTlsOptions {
-  /** Name for SNI and for the check of the certificate, of every server. @default {the host of the server} */
-  serverName?: string;
-  /** PEM texts of authorities that are trusted beside the public ones. @default {[]} */
-  caCerts?: readonly string[];
-  /** PEM text of the certificate that is shown to a server that asks for one. */
-  cert?: string;
-  /** PEM text of the key of `cert`. */
-  key?: string;
-}
-
-const CERTIFICATE = /-----BEGIN (?:TRUSTED )?CERTIFICATE-----/;
-const KEY = /-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/;
-
-const TLS_RULES: Readonly<Record<keyof RedisTlsOptions, readonly [(value: unknown) => boolean, string]>> = {
-  serverName: [
-    (value) => typeof value === "string" && /^[A-Za-z0-9_.:-]+$/.test(value),
-    "a host name without port",
-  ],
-  caCerts: [
-    (value) => Array.isArray(value) && value.length > 0 && value.every((text) => isPem(text, CERTIFICATE)),
-    "an array of PEM texts of certificates",
-  ],
-  cert: [(value) => isPem(value, CERTIFICATE), "the PEM text of a certificate"],
-  key: [(value) => isPem(value, KEY), "the PEM text of a private key"],
-};
-
-/**
- * Lists everything that is wrong with TLS options: the option, `""` for the whole, and what is accepted.
- *
- * Never shows what was found: it may be a key.
- */
-function findTlsProblems(value: unknown): { option: string; message: string }[] {
-  if (value === undefined) return [];
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    return [{ option: "", message: "must be an object with TLS options" }];
-  }
-  const tls = value as Record<string, unknown>;
-  const known = Object.keys(TLS_RULES);
-  const problems = Object.keys(tls).filter((option) => !known.includes(option)).map((option) => ({
-    option,
-    message: `is not a known key; known are ${known.join(", ")}`,
-  }));
-  for (const [option, [accepts, expected]] of Object.entries(TLS_RULES)) {
-    if (tls[option] === undefined || accepts(tls[option])) continue;
-    problems.push({ option, message: `must be ${expected}, received something else` });
-  }
-  for (const [present, missing] of [["cert", "key"], ["key", "cert"]] as const) {
-    if (tls[present] === undefined || tls[missing] !== undefined) continue;
-    problems.push({ option: missing, message: `is required beside "${present}"` });
-  }
-  return problems;
-}
-
-function isPem(value: unknown, begins: RegExp): boolean {
-  return typeof value === "string" && begins.test(value);
-}
-
-/** Reads addresses of Redis servers. */
 
 /** What a URL says. */
 interface RedisUrl {

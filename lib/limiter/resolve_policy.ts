@@ -1,6 +1,7 @@
 /** Policies with every default filled in. */
 
 import { parseDuration } from "../core/units.ts";
+import { checkOptions } from "../core/options.ts";
 import { CidrList } from "../http/ip_address.ts";
 import { compileKey, type KeySource, type KeySpec } from "./key_spec.ts";
 import {
@@ -10,7 +11,7 @@ import {
   type LimiterPolicy,
   type ResolvedPolicy,
 } from "./policy.ts";
-import { findPolicyProblems } from "./policy_problems.ts";
+import { POLICY } from "./policy_problems.ts";
 import { resolveStore } from "./redis_store_options.ts";
 
 const DEFAULT_LEASE = "1h";
@@ -27,14 +28,7 @@ function resolvePolicy<Ctx extends KeySource>(
   index = 0,
   scope = "",
 ): ResolvedPolicy {
-  const problems = findPolicyProblems(policy);
-  if (problems.length > 0) {
-    const list = problems.map(({ option, rest = [], message }) => {
-      const where = option + rest.map((key) => typeof key === "number" ? `[${key}]` : `.${key}`).join("");
-      return `${where === "" ? "it" : where} ${message}`;
-    });
-    throw new TypeError(`Cannot use a limiter policy: ${list.join("; ")}`);
-  }
+  checkOptions("use a limiter policy", POLICY, policy);
   const {
     name = defaultName(index, scope),
     key,

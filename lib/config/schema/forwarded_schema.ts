@@ -1,50 +1,33 @@
-/** The schemas of what is believed of other proxies, and told to servers. */
+/** The rules of what is believed of other proxies, and told to servers. */
 
-import * as v from "valibot";
+import { choose, FLAG, isRecord, list, must, object, required, type Rule, word } from "../../core/options.ts";
 import type { ForwardedOptions } from "../../http/forwarded.ts";
 import {
   expectedTrustedProxy,
   TRUSTED_FIELDS,
   type TrustedProxiesOptions,
 } from "../../http/trusted_proxies.ts";
-import { isRecord, mustBe, oneOf, optionsObject } from "./schemas.ts";
 
-const NETWORKS = 'an array of addresses, networks, "loopback", "private" or "unix"';
-
-/** Addresses and networks of proxies. */
-export const networksSchema = (expected: string = NETWORKS): v.GenericSchema =>
-  v.array(
-    v.custom<string>(
-      (value) => expectedTrustedProxy(value) === undefined,
-      (issue) => mustBe(expectedTrustedProxy(issue.input) ?? "")(issue),
-    ),
-    mustBe(expected),
-  );
-
-const trustedEntries = {
-  from: networksSchema(),
-  field: v.optional(v.picklist(TRUSTED_FIELDS, mustBe(oneOf(TRUSTED_FIELDS)))),
-} satisfies Record<keyof TrustedProxiesOptions, v.GenericSchema>;
-const trustedObjectSchema = optionsObject(trustedEntries, 'an object with "from"');
-const trustedArraySchema = networksSchema(`${NETWORKS}, or an object of them as "from", and of the "field"`);
-
-/** Proxies that are trusted. */
-export const trustedProxiesSchema: v.GenericSchema = v.lazy((input) =>
-  isRecord(input) ? trustedObjectSchema : trustedArraySchema
+const EXPECTED = 'an array of addresses, networks, "loopback", "private" or "unix"';
+const NETWORK: Rule = must(
+  (value) => expectedTrustedProxy(value) === undefined,
+  (value) => expectedTrustedProxy(value) ?? "",
 );
 
-const flagSchema = v.optional(v.boolean(mustBe("true or false")));
+/** Addresses and networks of proxies. */
+export const NETWORKS: Rule = list(NETWORK, EXPECTED);
 
-const entries = {
-  xForwarded: flagSchema,
-  forwarded: flagSchema,
-  via: flagSchema,
-  cdnLoop: flagSchema,
-  clientCert: flagSchema,
-} satisfies Record<keyof ForwardedOptions, v.GenericSchema>;
+const TRUSTED_OBJECT = object<TrustedProxiesOptions>({
+  from: required(NETWORKS),
+  field: word(TRUSTED_FIELDS),
+}, 'an object with "from"');
+const TRUSTED_ARRAY = list(NETWORK, `${EXPECTED}, or an object of them as "from", and of the "field"`);
+
+/** Proxies that are trusted. */
+export const TRUSTED_PROXIES: Rule = choose((value) => isRecord(value) ? TRUSTED_OBJECT : TRUSTED_ARRAY);
 
 /** Which fields tell servers who asked. */
-export const forwardedSchema: v.GenericSchema = optionsObject(
-  entries,
+export const FORWARDED: Rule = object<ForwardedOptions>(
+  { xForwarded: FLAG, forwarded: FLAG, via: FLAG, cdnLoop: FLAG, clientCert: FLAG },
   'an object with "xForwarded", "forwarded", "via", "cdnLoop" or "clientCert"',
 );

@@ -1,21 +1,28 @@
-/** The schema of active health checks. */
+/** The rules of active health checks. */
 
-import * as v from "valibot";
+import {
+  choose,
+  DURATION_ABOVE_0,
+  FLAG,
+  FUNCTION,
+  isRecord,
+  must,
+  object,
+  ofType,
+  oneOf,
+  PORT,
+  required,
+  type Rule,
+  type Rules,
+  SHARE,
+  text,
+  whole,
+  word,
+} from "../../core/options.ts";
 import type { ActiveCheckOptions, CheckPacing } from "../../health/health_check_options.ts";
 import { type HttpCheckRequest, parseStatuses, STATUSES_EXPECTED } from "../../health/http_check.ts";
 import type { GrpcCheckRequest } from "../../health/grpc_check.ts";
 import { isFieldValue, isToken } from "../../http/header_fields.ts";
-import {
-  isRecord,
-  mustBe,
-  oneOf,
-  optionsObject,
-  pathItem,
-  portSchema,
-  positiveDurationSchema,
-  shareSchema,
-  wholeNumberSchema,
-} from "./schemas.ts";
 
 const TYPES = [
   "tcp",
@@ -24,37 +31,43 @@ const TYPES = [
   "grpc",
   "custom",
 ] as const satisfies readonly ActiveCheckOptions["type"][];
-const STATES = ["checking", "up", "down"] as const;
-const CHECK_EXPECTED = `an object with a "type" (${oneOf(TYPES)}) or a function`;
+const EXPECTED = `an object with a "type" (${oneOf(TYPES)}) or a function`;
 
-const countSchema = wholeNumberSchema(1, Number.MAX_SAFE_INTEGER);
+const PACING: Rules<CheckPacing> = {
+  interval: DURATION_ABOVE_0,
+  unhealthyInterval: DURATION_ABOVE_0,
+  timeout: DURATION_ABOVE_0,
+  rise: whole(1),
+  fall: whole(1),
+  jitter: SHARE,
+  port: PORT,
+  initial: word(["checking", "up", "down"]),
+};
 
-const pacingEntries = {
-  interval: v.optional(positiveDurationSchema),
-  unhealthyInterval: v.optional(positiveDurationSchema),
-  timeout: v.optional(positiveDurationSchema),
-  rise: v.optional(countSchema),
-  fall: v.optional(countSchema),
-  jitter: v.optional(shareSchema),
-  port: v.optional(portSchema),
-  initial: v.optional(v.picklist(STATES, mustBe(oneOf(STATES)))),
-} satisfies Record<keyof CheckPacing, v.GenericSchema>;
+const HOST = text('a host such as "api.example"', (host) => /^[\x21-\x7e]+$/.test(host));
 
-/** Text that is one piece of a request's head. */
-function textSchema(isGood: (text: string) => boolean, expected: string): v.GenericSchema {
-  return v.custom<string>((value) => typeof value === "string" && isGood(value), mustBe(expected));
-}
+const REQUEST: Rules<HttpCheckRequest> = {
+  method: text('a method such as "GET"', isToken),
+  path: text('a path such as "/health"', (path) => /^\/[\x21-\x7e]*$/.test(path)),
+  host: HOST,
+  headers: must(areHeaders, "an object of field names and their values"),
+  expectedStatuses: must(areStatuses, `an array of ${STATUSES_EXPECTED}`),
+  body: must(
+    (body) => typeof body === "string" || body instanceof RegExp || typeof body === "function",
+    "a text, a regular expression or a function",
+  ),
+  maxBodyBytes: whole(1),
+  reuseConnection: FLAG,
+};
 
-const headersSchema = v.custom(
-  (value) =>
-    isRecord(value) &&
+function areHeaders(value: unknown): boolean {
+  return isRecord(value) &&
     Object.entries(value).every(([name, text]) =>
       isToken(name) && typeof text === "string" && isFieldValue(text)
-    ),
-  mustBe("an object of field names and their values"),
-);
+    );
+}
 
-const statusesSchema = v.custom((value) => {
+function areStatuses(value: unknown): boolean {
   if (!Array.isArray(value) || value.length === 0) return false;
   try {
     parseStatuses(value);
@@ -62,69 +75,38 @@ const statusesSchema = v.custom((value) => {
   } catch {
     return false;
   }
-}, mustBe(`an array of ${STATUSES_EXPECTED}`));
+}
 
-const httpEntries = {
-  method: v.optional(textSchema(isToken, 'a method such as "GET"')),
-  path: v.optional(textSchema((text) => /^\/[\x21-\x7e]*$/.test(text), 'a path such as "/health"')),
-  host: v.optional(textSchema((text) => /^[\x21-\x7e]+$/.test(text), 'a host such as "api.example"')),
-  headers: v.optional(headersSchema),
-  expectedStatuses: v.optional(statusesSchema),
-  body: v.optional(
-    v.custom(
-      (value) => typeof value === "string" || value instanceof RegExp || typeof value === "function",
-      mustBe("a text, a regular expression or a function"),
-    ),
+const TYPE = required(word(TYPES));
+const PLAIN = object<{ type: string } & CheckPacing>({ type: TYPE, ...PACING }, EXPECTED);
+const BY_TYPE: Readonly<Record<ActiveCheckOptions["type"], Rule>> = {
+  tcp: PLAIN,
+  tls: PLAIN,
+  http: object<{ type: string } & CheckPacing & HttpCheckRequest>(
+    { type: TYPE, ...PACING, ...REQUEST },
+    EXPECTED,
+    {
+      check({ method, body }, report) {
+        if (method !== "HEAD" || body === undefined) return;
+        report('is not possible where "method" is "HEAD", whose answers have none', "body");
+      },
+    },
   ),
-  maxBodyBytes: v.optional(countSchema),
-  reuseConnection: v.optional(v.boolean(mustBe("true or false"))),
-} satisfies Record<keyof HttpCheckRequest, v.GenericSchema>;
-
-const typeSchema = v.picklist(TYPES, mustBe(oneOf(TYPES)));
-const plainSchema = optionsObject({ type: typeSchema, ...pacingEntries }, CHECK_EXPECTED);
-
-const httpSchema = v.pipe(
-  optionsObject({ type: typeSchema, ...pacingEntries, ...httpEntries }, CHECK_EXPECTED),
-  v.rawCheck(({ dataset: { value }, addIssue }) => {
-    if (!isRecord(value) || value.method !== "HEAD" || value.body === undefined) return;
-    addIssue({
-      message: 'is not possible where "method" is "HEAD", whose answers have none',
-      path: [pathItem(value, "body")],
-    });
-  }),
-);
-
-const grpcEntries = {
-  service: v.optional(textSchema(() => true, 'a service such as "package.Service"')),
-  host: httpEntries.host,
-} satisfies Record<keyof GrpcCheckRequest, v.GenericSchema>;
-
-const grpcSchema = optionsObject({ type: typeSchema, ...pacingEntries, ...grpcEntries }, CHECK_EXPECTED);
-
-const checkSchema = v.custom((value) => typeof value === "function", mustBe("a function"));
-const customSchema = optionsObject(
-  { type: typeSchema, ...pacingEntries, check: checkSchema },
-  CHECK_EXPECTED,
-);
-
-const wrongTypeSchema = v.looseObject({ type: typeSchema });
+  grpc: object<{ type: string } & CheckPacing & GrpcCheckRequest>(
+    { type: TYPE, ...PACING, service: text('a service such as "package.Service"'), host: HOST },
+    EXPECTED,
+  ),
+  custom: object<{ type: string; check: unknown } & CheckPacing>(
+    { type: TYPE, ...PACING, check: required(FUNCTION) },
+    EXPECTED,
+  ),
+};
 
 /** How servers are checked. */
-export const healthCheckSchema: v.GenericSchema = v.lazy((input) => {
-  if (typeof input === "function") return checkSchema;
-  switch (isRecord(input) ? input.type : undefined) {
-    case "http":
-      return httpSchema;
-    case "grpc":
-      return grpcSchema;
-    case "custom":
-      return customSchema;
-    case "tcp":
-    case "tls":
-    case undefined:
-      return plainSchema;
-    default:
-      // Which other options there may be depends on the type.
-      return wrongTypeSchema;
-  }
+export const HEALTH_CHECK: Rule = choose((value) => {
+  if (typeof value === "function") return FUNCTION;
+  const type = isRecord(value) ? value.type : undefined;
+  if (type === undefined) return PLAIN;
+  // Which other options there may be depends on the type.
+  return BY_TYPE[type as ActiveCheckOptions["type"]] ?? ofType(TYPE);
 });

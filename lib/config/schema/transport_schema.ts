@@ -1,6 +1,17 @@
-/** The schema of how servers are spoken to. */
+/** The rules of how servers are spoken to. */
 
-import * as v from "valibot";
+import {
+  DURATION_ABOVE_0,
+  must,
+  object,
+  type Report,
+  type Rule,
+  type Rules,
+  text,
+  type Unchecked,
+  wholeOrInfinity,
+  word,
+} from "../../core/options.ts";
 import { parseProxy, PROXY_EXPECTED } from "../../transport/outbound_proxy.ts";
 import {
   type ConnectionOptions,
@@ -9,23 +20,6 @@ import {
   TRANSPORT_NAMES,
   type TransportOptions,
 } from "../../transport/select_transport.ts";
-import {
-  limitSchema,
-  mustBe,
-  oneOf,
-  optionsObject,
-  pathItem,
-  positiveDurationSchema,
-  unknownKeyMessage,
-} from "./schemas.ts";
-
-const connectionEntries = {
-  maxIdle: v.optional(limitSchema(0)),
-  idleTimeout: v.optional(positiveDurationSchema),
-  maxStreams: v.optional(limitSchema(1)),
-} satisfies Record<keyof ConnectionOptions, v.GenericSchema>;
-
-const CONNECTIONS_EXPECTED = 'an object with "maxIdle", "idleTimeout" and "maxStreams"';
 
 /** Options that there were before requests had one queue for one overload, and what does it now. */
 const REMOVED: Readonly<Record<string, string>> = {
@@ -35,46 +29,46 @@ const REMOVED: Readonly<Record<string, string>> = {
   queueTimeout: 'requests wait in the "queue" of the pool, and its "timeout" is how long',
 };
 
-function explainConnectionKey(key: string): string {
-  return Object.hasOwn(REMOVED, key)
-    ? `is not an option any more: ${REMOVED[key]}`
-    : unknownKeyMessage(key, Object.keys(connectionEntries));
-}
+const CONNECTIONS: Rule = object<ConnectionOptions>(
+  {
+    maxIdle: wholeOrInfinity(0),
+    idleTimeout: DURATION_ABOVE_0,
+    maxStreams: wholeOrInfinity(1),
+  },
+  'an object with "maxIdle", "idleTimeout" and "maxStreams"',
+  {
+    explain: (name) =>
+      Object.hasOwn(REMOVED, name) ? `is not an option any more: ${REMOVED[name]}` : undefined,
+  },
+);
 
 /** Options of a pool that say how its servers are spoken to. */
-export const transportEntries = {
-  transport: v.optional(v.picklist(TRANSPORT_NAMES, mustBe(oneOf(TRANSPORT_NAMES)))),
-  protocol: v.optional(v.picklist(PROTOCOL_NAMES, mustBe(oneOf(PROTOCOL_NAMES)))),
-  proxy: v.optional(
-    v.custom<string>(
-      (value) => typeof value === "string" && parseProxy(value) !== undefined,
-      mustBe(PROXY_EXPECTED),
-    ),
-  ),
-  sendProxyProtocol: v.optional(v.picklist([1, 2], mustBe("1 or 2"))),
-  connections: v.optional(optionsObject(connectionEntries, CONNECTIONS_EXPECTED, explainConnectionKey)),
-} satisfies Record<keyof TransportOptions, v.GenericSchema>;
+export const TRANSPORT_RULES: Rules<TransportOptions> = {
+  transport: word(TRANSPORT_NAMES),
+  protocol: word(PROTOCOL_NAMES),
+  proxy: text(PROXY_EXPECTED, (proxy) => parseProxy(proxy) !== undefined),
+  sendProxyProtocol: must((value) => value === 1 || value === 2, "1 or 2"),
+  connections: CONNECTIONS,
+};
 
 /** Finds options of a pool that contradict each other. */
-export function checkTransport(
-  pool: Record<string, unknown>,
-  addIssue: v.RawCheckContext<unknown>["addIssue"],
-): void {
-  const { transport, protocol, proxy, sendProxyProtocol } = pool;
-  if (sendProxyProtocol !== undefined) {
-    const byFetch = transport === "fetch"
-      ? '"transport" is "fetch"'
-      : proxy === undefined
-      ? null
-      : 'there is a "proxy"';
-    const message = `must not stand where ${byFetch}: "fetch" sends no PROXY headers`;
-    if (byFetch !== null) addIssue({ message, path: [pathItem(pool, "sendProxyProtocol")] });
+export function checkTransport(pool: Unchecked<TransportOptions>, report: Report): void {
+  const { transport, protocol, proxy, sendProxyProtocol, connections } = pool;
+  const byFetch = transport === "fetch"
+    ? '"transport" is "fetch"'
+    : proxy === undefined
+    ? null
+    : 'there is a "proxy"';
+  if (sendProxyProtocol !== undefined && byFetch !== null) {
+    report(`must not stand where ${byFetch}: "fetch" sends no PROXY headers`, "sendProxyProtocol");
   }
-  const { maxStreams } = (pool.connections ?? {}) as ConnectionOptions;
-  if (maxStreams !== undefined && (protocol !== "h2" || transport === "fetch" || proxy !== undefined)) {
-    const message = 'must not have "maxStreams" unless "protocol" is "h2", without "fetch" or a "proxy"';
-    addIssue({ message, path: [pathItem(pool, "connections")] });
+  const { maxStreams } = (connections ?? {}) as ConnectionOptions;
+  if (maxStreams !== undefined && (protocol !== "h2" || byFetch !== null)) {
+    report(
+      'must not have "maxStreams" unless "protocol" is "h2", without "fetch" or a "proxy"',
+      "connections",
+    );
   }
   const message = findTransportProblem(pool as TransportOptions);
-  if (message !== null) addIssue({ message, path: [pathItem(pool, "transport")] });
+  if (message !== null) report(message, "transport");
 }

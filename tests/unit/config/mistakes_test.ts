@@ -33,7 +33,11 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
     'tls is not a known key; it belongs in "listen" or "upstreams"',
   ],
   [{ upstreams, healthCheck: { type: "tcp" } }, 'healthCheck is not a known key; it belongs in "upstreams"'],
-  [{ upstreams, filter: {} }, 'filter is not a known key, did you mean "filters"?'],
+  [
+    { upstreams, filter: {} },
+    'filter is not a known key, did you mean "filters"?',
+    "filter must be an array of objects of phases, received an object",
+  ],
   [{ upstreams, middleware: [] }, 'middleware is not a known key; here it is called "filters"'],
   [{ upstreams, onRequest() {} }, 'onRequest is not a known key; here it is called "requestFilter"'],
   [{ upstreams, onError() {} }, 'onError is not a known key; here it is called "failToProxy"'],
@@ -92,7 +96,11 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
     "upstreams.retries must be false, a function or an object with options of retries, received 3",
   ],
   [inPool({ sticky: {} }), "upstreams.sticky.secret is required"],
-  [inPool({ websocket: true }), 'upstreams.websocket is not a known key, did you mean "webSocket"?'],
+  [
+    inPool({ websocket: true }),
+    'upstreams.websocket is not a known key, did you mean "webSocket"?',
+    "upstreams.websocket must be false or an object with options of WebSockets, received true",
+  ],
   [inRoute({ path: "/x" }), 'routes[0].path is not a known key; it belongs in "match"'],
   [inRoute({ host: "a.example" }), 'routes[0].host is not a known key; it belongs in "match"'],
   [

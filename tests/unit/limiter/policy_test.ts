@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import type { LimiterPolicy } from "../../../lib/limiter/policy.ts";
-import { findPolicyProblems } from "../../../lib/limiter/policy_problems.ts";
+import { findProblems } from "../../../lib/core/options.ts";
+import { POLICY } from "../../../lib/limiter/policy_problems.ts";
 import { resolvePolicies } from "../../../lib/limiter/resolve_policy.ts";
 
 const resolvePolicy = (policy: LimiterPolicy) => resolvePolicies(policy)[0]!;
@@ -40,7 +41,7 @@ Deno.test("resolvePolicy() holds a place of a concurrency policy for an hour unl
   assertEquals(resolvePolicy({ key: "ip", limit: 5, algorithm: "concurrency" }).windowMs, 3_600_000);
 });
 
-Deno.test("findPolicyProblems() names the option, and what is no policy at all", () => {
+Deno.test("POLICY names the option, and what is no policy at all", () => {
   const bad: [Record<string, unknown>, string, string][] = [
     [{ limit: undefined }, "limit", "is required"],
     [
@@ -52,10 +53,10 @@ Deno.test("findPolicyProblems() names the option, and what is no policy at all",
     [{ window: 5e10 }, "window", "must be from 1ms to 366 days long, received 50000000000"],
     [{ name: "" }, "name", 'must be a name of at most 64 printable ASCII characters, received ""'],
   ];
-  for (const [change, option, message] of bad) {
-    assertEquals(findPolicyProblems({ ...GOOD, ...change }), [{ option, message }]);
+  for (const [change, path, message] of bad) {
+    assertEquals(findProblems(POLICY, { ...GOOD, ...change }), [{ path, message }]);
   }
-  for (const none of [null, 5, "ip", []]) assertEquals(findPolicyProblems(none).length, 1);
+  for (const none of [null, 5, "ip", []]) assertEquals(findProblems(POLICY, none).length, 1);
 });
 
 Deno.test("resolvePolicy() exempts the networks of a list, however an address is written", () => {
@@ -71,7 +72,7 @@ Deno.test("resolvePolicy() tells all problems at once", () => {
   assertThrows(
     () => resolvePolicy({ ...GOOD, limit: -1, cost: -2 }),
     TypeError,
-    "limit must be a whole number from 0 to 1000000000, or a function, received -1; cost must be",
+    '"limit" must be a whole number from 0 to 1000000000, or a function, received -1; "cost" must be',
   );
 });
 
