@@ -1,0 +1,212 @@
+// deno-lint-ignore-file no-console -- a program, its messages are its output
+/**
+ * Runs test files side by side, in processes of their own: none sees the memory, the descriptors, the signals or the environment of
+ * another, and one that hangs is ended alone and named.
+ *
+ * Arguments are files, folders, `--jobs=N` and `--timeout=SECONDS` for each process. With others, which are for `deno test`, that runs
+ * as it is. What failed is printed whole; the last line is that of `deno test`, over all of them.
+ */
+
+import { join } from "node:path";
+
+/** How many tests came to what. */
+export interface Counts {
+  readonly passed: number;
+  readonly failed: number;
+  readonly ignored: number;
+}
+
+/** What one process came to. */
+interface Outcome {
+  readonly files: readonly string[];
+  /** `null` when it ended before it said so. */
+  readonly counts: Counts | null;
+  /** Whether every test passed, and nothing else went wrong. */
+  readonly ok: boolean;
+  readonly ms: number;
+  /** What it printed. */
+  readonly text: string;
+}
+
+/** What the command line asks for. */
+export interface RunOptions {
+  readonly paths: readonly string[];
+  readonly jobs: number;
+  readonly timeoutMs: number;
+  /** For `deno test`. */
+  readonly flags: readonly string[];
+}
+
+/** A file with more than this is run alone; of smaller ones as many as are as long together. */
+const BATCH_BYTES = 8 * 1024;
+const TIMEOUT_SECONDS = 300;
+/** What `deno test` takes for one. */
+const TEST_FILE = /(^|[._])test\.(ts|tsx|mts|js|jsx|mjs)$/;
+const NOT_SEARCHED = new Set(["vendor", "node_modules", "coverage", ".git"]);
+
+/** Takes the command line apart. */
+export function readArguments(args: readonly string[], exists: (path: string) => boolean): RunOptions {
+  const paths: string[] = [];
+  const flags: string[] = [];
+  let jobs = Math.max(2, navigator.hardwareConcurrency);
+  let timeoutMs = TIMEOUT_SECONDS * 1000;
+  for (const arg of args) {
+    const [, name, value] = /^--(jobs|timeout)=(\d+)$/.exec(arg) ?? [];
+    if (name === "jobs") jobs = Math.max(1, Number(value));
+    else if (name === "timeout") timeoutMs = Number(value) * 1000;
+    else if (!arg.startsWith("-") && exists(arg)) paths.push(arg);
+    else flags.push(arg);
+  }
+  return { paths: paths.length === 0 ? ["."] : paths, jobs, timeoutMs, flags };
+}
+
+/** All test files at these paths, in an order that does not depend on the file system. */
+export function findTestFiles(paths: readonly string[]): string[] {
+  const found = new Set<string>();
+  const visit = (path: string): void => {
+    if (!Deno.statSync(path).isDirectory) return void found.add(path);
+    for (const { name, isDirectory } of Deno.readDirSync(path)) {
+      if (isDirectory && !NOT_SEARCHED.has(name)) visit(join(path, name));
+      else if (!isDirectory && TEST_FILE.test(name)) found.add(join(path, name));
+    }
+  };
+  paths.forEach(visit);
+  return [...found].sort();
+}
+
+/** Puts short files of a folder together; long ones stay alone. */
+export function makeBatches(files: readonly { path: string; bytes: number }[]): string[][] {
+  const batches: string[][] = [];
+  let open: { folder: string; bytes: number; paths: string[] } | null = null;
+  for (const { path, bytes } of files) {
+    const folder = path.slice(0, path.lastIndexOf("/") + 1);
+    if (open !== null && open.folder === folder && open.bytes + bytes <= BATCH_BYTES) {
+      open.paths.push(path);
+      open.bytes += bytes;
+    } else {
+      open = { folder, bytes, paths: [path] };
+      batches.push(open.paths);
+    }
+  }
+  return batches;
+}
+
+/** Reads how many tests passed, failed and were ignored from the last line of `deno test`; `null` when it did not come to that. */
+export function readSummary(text: string): Counts | null {
+  const lines = text.match(/^(?:ok|FAILED) \| \d+ passed.*$/gm);
+  const last = lines?.at(-1);
+  if (last === undefined) return null;
+  const count = (what: string): number => Number(new RegExp(`(\\d+) ${what}`).exec(last)?.[1] ?? 0);
+  return { passed: count("passed"), failed: count("failed"), ignored: count("ignored") };
+}
+
+/** Processes that run, to be ended with all that they have started. */
+const running = new Set<Deno.ChildProcess>();
+
+async function runBatch(files: readonly string[], timeoutMs: number): Promise<Outcome> {
+  const began = performance.now();
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["test", "-A", "--no-check", ...files],
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    detached: true,
+  }).spawn();
+  running.add(child);
+  let hangs = false;
+  const timer = setTimeout(() => {
+    hangs = true;
+    endGroup(child);
+  }, timeoutMs);
+  const [stdout, stderr, { success }] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.status,
+  ]);
+  clearTimeout(timer);
+  running.delete(child);
+  const counts = readSummary(stdout);
+  const note = hangs ? `\nnot over after ${timeoutMs / 1000} s: ended\n` : "";
+  return {
+    files,
+    counts,
+    ok: success && counts !== null && !hangs,
+    ms: performance.now() - began,
+    text: stdout + stderr + note,
+  };
+}
+
+function endGroup(child: Deno.ChildProcess): void {
+  try {
+    Deno.kill(-child.pid, "SIGKILL");
+  } catch {
+    // It has ended already.
+  }
+}
+
+function report({ files, counts, ok, ms, text }: Outcome): void {
+  const seconds = (ms / 1000).toFixed(1);
+  const { passed = 0, failed = 0, ignored = 0 } = counts ?? {};
+  console.log(
+    `${ok ? "ok" : "FAILED"} ${
+      files.join(" ")
+    }: ${passed} passed, ${failed} failed, ${ignored} ignored, ${seconds} s`,
+  );
+  if (!ok) return console.log(text);
+  for (const line of text.match(/^.* \.\.\. ignored .*$/gm) ?? []) console.log(`  ${line}`);
+}
+
+async function runAll({ paths, jobs, timeoutMs }: RunOptions): Promise<boolean> {
+  const began = performance.now();
+  const files = findTestFiles(paths).map((path) => ({ path, bytes: Deno.statSync(path).size }));
+  const waiting = makeBatches(files);
+  const outcomes: Outcome[] = [];
+  const work = async () => {
+    for (let batch = waiting.shift(); batch !== undefined; batch = waiting.shift()) {
+      const outcome = await runBatch(batch, timeoutMs);
+      outcomes.push(outcome);
+      report(outcome);
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, work));
+  const sum = (what: keyof Counts) =>
+    outcomes.reduce((total, { counts }) => total + (counts?.[what] ?? 0), 0);
+  const bad = outcomes.filter(({ ok }) => !ok);
+  if (bad.length > 0) console.log(`\nFailed:\n${bad.map(({ files }) => `  ${files.join(" ")}`).join("\n")}`);
+  // Whoever reads the last line must not take a file that ended early for one that passed.
+  const lost = bad.filter(({ counts }) => counts === null || counts.failed === 0).length;
+  const seconds = Math.round((performance.now() - began) / 1000);
+  console.log(
+    `\n${bad.length === 0 ? "ok" : "FAILED"} | ${sum("passed")} passed | ${sum("failed") + lost} failed | ` +
+      `${sum("ignored")} ignored (${seconds}s)`,
+  );
+  return bad.length === 0 && outcomes.length > 0;
+}
+
+async function main(): Promise<number> {
+  const options = readArguments(Deno.args, (path) => {
+    try {
+      Deno.statSync(path);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  if (options.flags.length > 0) {
+    const { code } = await new Deno.Command(Deno.execPath(), {
+      args: ["test", "-A", "--no-check", ...Deno.args],
+    })
+      .spawn().status;
+    return code;
+  }
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, () => {
+      for (const child of running) endGroup(child);
+      Deno.exit(1);
+    });
+  }
+  return await runAll(options) ? 0 : 1;
+}
+
+if (import.meta.main) Deno.exit(await main());
