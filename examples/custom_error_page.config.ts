@@ -37,7 +37,7 @@ export default defineConfig({
   failToProxy: (error) => page(error.status, error.headers),
 
   // Whatever no server has answered: `requestFilter`, `failToProxy`, limits, and 404 where there is no route.
-  ownResponseFilter: (response) => response.headers.set("x-content-type-options", "nosniff"),
+  localReplyFilter: (response) => response.headers.set("x-content-type-options", "nosniff"),
 });
 
 /** Starts a server that tells too much, and returns its address. */

@@ -48,7 +48,7 @@ export function describeLimit(
   if (penalize) lines.push("refused requests count too");
   if (dryRun) lines.push("dry run: counts, and refuses nobody");
   if (keepAlive) lines.push("connections of refused clients stay open");
-  if (response !== null) lines.push("refusals are answered by response()");
+  if (response !== null) lines.push("refused requests get response()");
   lines.push(
     headers.length === 0 ? "clients are told of refusals only" : `clients are told by ${headers.join(", ")}`,
   );

@@ -25,7 +25,7 @@ const BACKWARDS: ReadonlySet<Phase> = new Set<Phase>([
   "responseFilter",
   "responseBodyFilter",
   "failToProxy",
-  "ownResponseFilter",
+  "localReplyFilter",
   "logging",
 ]);
 
@@ -62,8 +62,8 @@ function composePhase(phase: Phase, collect: Collect): unknown {
     case "upstreamRequestFilter":
     case "failToConnect":
       return stepsInTurn(collect(phase) as readonly Step<unknown, unknown>[], false);
-    case "ownResponseFilter":
-      return composeOwnResponseFilters(collect("ownResponseFilter"));
+    case "localReplyFilter":
+      return composeOwnResponseFilters(collect("localReplyFilter"));
     case "upstreamResponseFilter":
     case "responseFilter":
       return composeResponseFilters(collect(phase));
@@ -124,8 +124,8 @@ function stepsInTurn<Subject, Context>(
 
 /** None of them may be async: the response does not wait. */
 function composeOwnResponseFilters(
-  filters: readonly NonNullable<Filters["ownResponseFilter"]>[],
-): NonNullable<Filters["ownResponseFilter"]> {
+  filters: readonly NonNullable<Filters["localReplyFilter"]>[],
+): NonNullable<Filters["localReplyFilter"]> {
   return (response, ctx) => {
     for (const filter of filters) refusePromise(filter(response, ctx));
   };

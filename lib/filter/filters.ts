@@ -87,7 +87,7 @@ export interface Filters<State = unknown> {
    * Edits the head of a local reply, a response that no server made: of a limit, of `requestFilter`, of a failure. Must
    * not be async; one that throws, or is, is reported, and the response goes out as it was.
    */
-  ownResponseFilter?: (response: ProxyResponse, ctx: RequestContext<State>) => void;
+  localReplyFilter?: (response: ProxyResponse, ctx: RequestContext<State>) => void;
   /** Makes the response when the proxy has none; nothing takes the standard problem document. */
   failToProxy?: (error: ProxyError, ctx: RequestContext<State>) => Awaitable<Response | void>;
   /** Runs exactly once for every request, last. */
@@ -115,6 +115,6 @@ export const FILTER_PHASES = [
   "responseFilter",
   "responseBodyFilter",
   "failToProxy",
-  "ownResponseFilter",
+  "localReplyFilter",
   "logging",
 ] as const satisfies readonly (keyof Filters)[];

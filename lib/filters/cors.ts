@@ -109,7 +109,7 @@ export function cors(options: CorsOptions): Filters {
       return response;
     },
     responseFilter: (response, ctx) => grant(response.headers, ctx),
-    ownResponseFilter: (response, ctx) => grant(response.headers, ctx),
+    localReplyFilter: (response, ctx) => grant(response.headers, ctx),
   };
 }
 

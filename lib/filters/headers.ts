@@ -50,7 +50,7 @@ export function setHeaders(options: SetHeadersOptions): Filters {
     ...(onRequest === null ? {} : { upstreamRequestFilter: ({ headers }, ctx) => onRequest(headers, ctx) }),
     ...(onResponse === null ? {} : {
       responseFilter: ({ headers }, ctx) => onResponse(headers, ctx),
-      ownResponseFilter: ({ headers }, ctx) => onResponse(headers, ctx),
+      localReplyFilter: ({ headers }, ctx) => onResponse(headers, ctx),
     }),
   };
 }
@@ -117,7 +117,7 @@ export function removeHeaders(options: RemoveHeadersOptions): Filters {
     }),
     ...(fromResponse.length === 0 ? {} : {
       responseFilter: ({ headers }) => remove(headers, fromResponse),
-      ownResponseFilter: ({ headers }) => remove(headers, fromResponse),
+      localReplyFilter: ({ headers }) => remove(headers, fromResponse),
     }),
   };
 }
@@ -207,7 +207,7 @@ export function securityHeaders(options: SecurityHeadersOptions = {}): Filters {
     addMissing(headers, always);
     if (request.url.startsWith("https:")) addMissing(headers, overTls);
   };
-  return { responseFilter: edit, ownResponseFilter: edit };
+  return { responseFilter: edit, localReplyFilter: edit };
 }
 
 function checkedFields(fields: Readonly<Record<string, string | false>>): readonly [string, string][] {

@@ -86,7 +86,7 @@ export function requestId(options: RequestIdOptions = {}): Filters {
     ...(respond
       ? {
         responseFilter: ({ headers }, ctx) => headers.set(name, idOf(ctx)),
-        ownResponseFilter: ({ headers }, ctx) => headers.set(name, idOf(ctx)),
+        localReplyFilter: ({ headers }, ctx) => headers.set(name, idOf(ctx)),
       }
       : {}),
   };

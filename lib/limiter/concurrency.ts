@@ -2,15 +2,15 @@
 
 import type { Rule, State, Verdict } from "./algorithm.ts";
 
-/** What a client whose place is not free is told to wait; nobody knows when one will be. */
+/** What a client whose permit is not free is told to wait; nobody knows when one will be. */
 export const RETRY_AFTER_US = 1_000_000;
 
 /**
- * Concurrency: `c` counts the places taken in the period that runs, `b` those taken in the one before and still held,
+ * Concurrency: `c` counts the permits taken in the period that runs, `b` those taken in the one before and still held,
  * `a` is two periods after its start.
  *
- * A place that nobody gives back, because the worker that held it died, must not be lost for ever: after the second
- * change of periods it is free again. So a place is held for one to two windows, unless it is taken again.
+ * A permit that nobody gives back, because the worker that held it died, must not be lost for ever: after the second
+ * change of periods it is free again. So a permit is held for one to two windows, unless it is taken again.
  */
 export function concurrency(
   state: Readonly<State>,
@@ -32,7 +32,7 @@ export function concurrency(
 }
 
 /**
- * Gives places back.
+ * Gives permits back.
  *
  * @param periodEnd `a` of the state right after they were taken, which tells in which period that was
  */
@@ -47,12 +47,12 @@ export function releasePlaces(
   rollPeriods(state, now, windowUs, into);
   if (into.a === periodEnd) into.c = Math.max(0, into.c - cost);
   else if (into.a === periodEnd + windowUs) into.b = Math.max(0, into.b - cost);
-  // An entry without places says nothing, so another key may have it at once.
+  // An entry without permits says nothing, so another key may have it at once.
   if (into.b + into.c === 0) into.a = 0;
 }
 
 /**
- * Takes places again, whatever the limit, so that they count from the period that runs on.
+ * Takes permits again, whatever the limit, so that they count from the period that runs on.
  *
  * @param periodEnd `a` of the state right after they were taken
  */

@@ -76,7 +76,7 @@ export class DisplacedKeys {
    * rounded up by 0.4 % of the limit.
    */
   seed(key: Fingerprint & State, algorithm: AlgorithmName, now: number, rule: Readonly<Rule>): void {
-    // Places are never displaced, and nothing is remembered of them.
+    // Permits are never displaced, and nothing is remembered of them.
     if (algorithm === "concurrency") return;
     const nowTick = Math.floor(now / TICK_US);
     let share = 0;

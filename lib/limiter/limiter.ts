@@ -50,7 +50,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   readonly #spare: ChargeList[] = [];
   readonly #overflow: OverflowNotice | null;
   readonly #busy: BusyKeys | null;
-  readonly #takesPlaces: boolean;
+  readonly #takesPermits: boolean;
   readonly #chargesLater: boolean;
   #disposed = false;
 
@@ -77,7 +77,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     this.#memory = new MemoryStore(table);
     this.#store = options.store ?? this.#memory;
     this.#bans = new BanList(table);
-    this.#takesPlaces = this.policies.some(({ algorithm }) => algorithm === "concurrency");
+    this.#takesPermits = this.policies.some(({ algorithm }) => algorithm === "concurrency");
     this.#chargesLater = this.policies.some(({ charge }) => charge !== null);
     this.#overflow = onOverflow === undefined ? null : new OverflowNotice(table, onOverflow);
     this.#busy = options.busyKeys ?? null;
@@ -100,7 +100,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   /** The same as {@linkcode check}, with a promise where the store takes its time. */
   decide(source: Ctx, clockMs?: number): Decision | Promise<Decision> {
     if (this.#disposed) throw new TypeError("Cannot use a limiter that has been disposed");
-    if (this.#takesPlaces) this.table.places.retake();
+    if (this.#takesPermits) this.table.permits.retake();
     const later = this.#store.answersLater;
     const list = later ? this.#spare.pop() ?? this.#makeList() : this.#list;
     const count = list.collect(source);
@@ -147,7 +147,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   /** What each policy that applies to the request would say, without counting it. */
   peek(source: Ctx): PolicyStatus[] {
     if (this.#disposed) throw new TypeError("Cannot use a limiter that has been disposed");
-    this.table.places.retake();
+    this.table.permits.retake();
     const count = Math.max(0, this.#list.collect(source));
     return count === 0 ? [] : statusOf(this.#memory, this.#list.applying.slice(0, count));
   }
@@ -161,7 +161,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
    * @throws {RangeError} when there is no such policy
    */
   statusOf(key: string, policyName?: string): PolicyStatus[] {
-    this.table.places.retake();
+    this.table.permits.retake();
     const charges = this.#chargesOf(policyName).filter(setConstants);
     for (const charge of charges) this.#list.aim(charge, key);
     return statusOf(this.#memory, charges);
@@ -271,7 +271,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     this.#busy?.note(applying, count);
     if (admitted === "store-error") return limitedDecision(applying, count, "store-error");
     if (!admitted) return limitedDecision(applying, count, "limit");
-    const lease = this.#takesPlaces ? this.#store.hold(applying, count) : null;
+    const lease = this.#takesPermits ? this.#store.hold(applying, count) : null;
     return allowedDecision(
       applying,
       count,
@@ -288,7 +288,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
 }
 
 /**
- * Keeps states apart that make no sense with another window: a token bucket measures by the window, and the places of a
+ * Keeps states apart that make no sense with another window: a token bucket measures by the window, and the permits of a
  * concurrency policy are told apart by it.
  */
 function saltOfWindow({ algorithm, windowMs }: ResolvedPolicy, { seedLow, seedHigh }: SharedTable): number {

@@ -29,7 +29,7 @@ export interface LimiterStore {
    */
   admit(charges: readonly Charge[], count: number, clockMs?: number): Admitted | Promise<Admitted>;
 
-  /** The places that admitted charges took of concurrency policies, to be given back once; `null` when they took none. */
+  /** The permits that admitted charges took of concurrency policies, to be given back once; `null` when they took none. */
   hold(charges: readonly Charge[], count: number): Lease | null;
 
   /** What an admitted charge was counted by, for {@linkcode correct}. */

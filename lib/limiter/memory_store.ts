@@ -4,7 +4,7 @@ import { Lease } from "../core/cancellation.ts";
 import { type Charge, type CountedKey, countedKey, useOf } from "./charge.ts";
 import { correctCount } from "./correction.ts";
 import type { EntryTable } from "./entry_table.ts";
-import type { HeldPlaces } from "./permits.ts";
+import type { HeldPermits } from "./permits.ts";
 import type { LimiterStore } from "./limiter_store.ts";
 import { chargeOverflow, estimateOverflow, refundOverflow, seedFromSketch } from "./overflow.ts";
 import type { SharedTable } from "./shared_table.ts";
@@ -37,17 +37,17 @@ export class MemoryStore implements LimiterStore {
   }
 
   hold(charges: readonly Charge[], count: number): Lease | null {
-    const { places } = this.table;
-    const held: HeldPlaces[] = [];
+    const { permits } = this.table;
+    const held: HeldPermits[] = [];
     for (let i = 0; i < count; i++) {
       const charge = charges[i]!;
       if (charge.policy.algorithm === "concurrency" && charge.verdict.admitted) {
-        held.push(places.hold(this.counted(charge)));
+        held.push(permits.hold(this.counted(charge)));
       }
     }
     if (held.length === 0) return null;
     return new Lease(() => {
-      for (const each of held) places.giveBack(each);
+      for (const each of held) permits.giveBack(each);
     });
   }
 

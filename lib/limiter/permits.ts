@@ -1,4 +1,4 @@
-/** Places of concurrency policies, from the admission of a request to its end. */
+/** Permits of concurrency policies, from the admission of a request to its end. */
 
 import { Cursor, type State } from "./algorithm.ts";
 import type { CountedKey } from "./charge.ts";
@@ -8,15 +8,15 @@ import type { EntryTable } from "./entry_table.ts";
 import { chargeOverflow, refundOverflow } from "./overflow.ts";
 import { PINNED } from "./table_layout.ts";
 
-/** Where places are counted. */
+/** Where permits are counted. */
 interface PlaceTable {
   readonly entries: EntryTable;
   /** Whole microseconds. */
   now(): number;
 }
 
-/** The places that one request holds of one policy. */
-export interface HeldPlaces {
+/** The permits that one request holds of one policy. */
+export interface HeldPermits {
   readonly counted: CountedKey;
   /** `a` of the key's state right after they were taken, or taken again. */
   expiresAt: number;
@@ -31,32 +31,32 @@ export interface HeldPlaces {
 /**
  * What the requests of this worker hold.
  *
- * A place that nobody speaks of is free after a window or two, so that the places of a worker that died are not lost. So
- * this worker takes its own again before it decides, once a window: a request holds its places for as long as it runs.
+ * A permit that nobody speaks of is free after a window or two, so that the permits of a worker that died are not lost. So
+ * this worker takes its own again before it decides, once a window: a request holds its permits for as long as it runs.
  */
-export class WorkerPlaces {
+export class WorkerPermits {
   /** When the first period ends in which something was taken, in microseconds. */
   #dueAt = Infinity;
   readonly #table: PlaceTable;
-  readonly #held: HeldPlaces[] = [];
+  readonly #held: HeldPermits[] = [];
   /** Those of the table that has taken over the counts. */
-  #heir: WorkerPlaces | null = null;
+  #heir: WorkerPermits | null = null;
 
   /** Where it is written down for other processes; `null` when there are none. */
-  #ledger: PlaceLedger | null = null;
+  #ledger: PermitLedger | null = null;
 
   constructor(table: PlaceTable) {
     this.#table = table;
   }
 
   /** Writes down from now on what is held. */
-  keep(ledger: PlaceLedger): void {
+  keep(ledger: PermitLedger): void {
     this.#ledger = ledger;
     ledger.count = this.#held.length;
     for (const held of this.#held) this.#note(held);
   }
 
-  #note(held: HeldPlaces): void {
+  #note(held: HeldPermits): void {
     if (this.#ledger === null) return;
     const { counted: { low, high, cost, windowUs }, expiresAt, sketch, index } = held;
     // What the table had no room for is free after a window or two.
@@ -65,16 +65,16 @@ export class WorkerPlaces {
   }
 
   /** Gives back what a process held that has ended. */
-  giveBackAll(ledger: PlaceLedger): void {
+  giveBackAll(ledger: PermitLedger): void {
     for (const { low, high, cost, windowUs, expiresAt } of ledger.take()) {
       if (cost > 0) this.#release(low, high, cost, windowUs, expiresAt);
     }
   }
 
   /** Takes into account what was counted for a request. */
-  hold(counted: CountedKey): HeldPlaces {
+  hold(counted: CountedKey): HeldPermits {
     const { expiresAt, countedAt, sketch } = counted;
-    const held: HeldPlaces = { counted, expiresAt, takenAt: countedAt, sketch, index: this.#held.length };
+    const held: HeldPermits = { counted, expiresAt, takenAt: countedAt, sketch, index: this.#held.length };
     this.#held.push(held);
     this.#note(held);
     this.#dueAt = Math.min(this.#dueAt, periodEnd(held));
@@ -82,7 +82,7 @@ export class WorkerPlaces {
   }
 
   /** Gives back what {@linkcode hold} returned; to be called once. */
-  giveBack(held: HeldPlaces): void {
+  giveBack(held: HeldPermits): void {
     if (this.#heir !== null) return this.#heir.giveBack(held);
     const last = this.#held.pop()!;
     if (last !== held) {
@@ -110,8 +110,8 @@ export class WorkerPlaces {
     }
   }
 
-  /** Hands over what is held to the places of another table, to which the counts were copied. */
-  moveTo(heir: WorkerPlaces): void {
+  /** Hands over what is held to the permits of another table, to which the counts were copied. */
+  moveTo(heir: WorkerPermits): void {
     for (const held of this.#held.splice(0)) {
       held.index = heir.#held.push(held) - 1;
       heir.#dueAt = Math.min(heir.#dueAt, periodEnd(held));
@@ -122,7 +122,7 @@ export class WorkerPlaces {
     this.#ledger = null;
   }
 
-  /** Takes again what is held since before the period that runs; to be called before anything is decided about places. */
+  /** Takes again what is held since before the period that runs; to be called before anything is decided about permits. */
   retake(): void {
     if (this.#dueAt === Infinity) return;
     const nowUs = this.#table.now();
@@ -134,7 +134,7 @@ export class WorkerPlaces {
     }
   }
 
-  #retake(held: HeldPlaces): void {
+  #retake(held: HeldPermits): void {
     const { counted, sketch } = held;
     if (sketch !== null) {
       this.#refund(held, sketch);
@@ -162,7 +162,7 @@ export class WorkerPlaces {
     }
   }
 
-  #charge(held: HeldPlaces, sketch: CountMinSketch): void {
+  #charge(held: HeldPermits, sketch: CountMinSketch): void {
     const { counted } = held;
     held.sketch = sketch;
     held.takenAt = this.#table.now();
@@ -170,13 +170,13 @@ export class WorkerPlaces {
     chargeOverflow(sketch, counted, "concurrency", held.takenAt, counted.cost, ruleOf(counted), true);
   }
 
-  #refund({ counted, takenAt }: HeldPlaces, sketch: CountMinSketch): void {
+  #refund({ counted, takenAt }: HeldPermits, sketch: CountMinSketch): void {
     refundOverflow(sketch, counted, "concurrency", takenAt, counted.cost, ruleOf(counted));
   }
 }
 
-/** When the period is over in which places were taken; they are counted for one more. */
-function periodEnd({ counted: { windowUs }, expiresAt, takenAt, sketch }: HeldPlaces): number {
+/** When the period is over in which permits were taken; they are counted for one more. */
+function periodEnd({ counted: { windowUs }, expiresAt, takenAt, sketch }: HeldPermits): number {
   return sketch === null ? expiresAt - windowUs : (Math.floor(takenAt / windowUs) + 1) * windowUs;
 }
 
@@ -193,7 +193,7 @@ function ruleOf({ limit, windowUs }: CountedKey) {
 
 /** What a worker holds of concurrency policies, in memory where it can be given back when the worker has ended. */
 
-/** Most places that are written down; what a worker holds beyond them is free after a window or two. */
+/** Most permits that are written down; what a worker holds beyond them is free after a window or two. */
 const MAX_PLACES = 4096;
 const COUNT = 0;
 const FIRST = 2;
@@ -202,7 +202,7 @@ const PLACE_SIZE = 5;
 /** Bytes of the ledger of one worker. */
 export const LEDGER_BYTES: number = (FIRST + MAX_PLACES * PLACE_SIZE) * 8;
 
-/** Places that are held: of which key, how many, for how long, and by when they were counted. */
+/** Permits that are held: of which key, how many, for how long, and by when they were counted. */
 interface LedgerEntry {
   readonly low: number;
   readonly high: number;
@@ -212,7 +212,7 @@ interface LedgerEntry {
 }
 
 /** A list of what is held, which one process writes and another reads when that one has ended. */
-export class PlaceLedger {
+export class PermitLedger {
   readonly #numbers: Float64Array;
 
   /** @param process whose ledger it is, in memory of several */

@@ -41,9 +41,9 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    */
   limit: KeyedNumber<Ctx>;
   /**
-   * Length of the window. For `"concurrency"`, of which requests hold a place for as long as they run, how long it takes
-   * (up to twice that) until the places of a worker that died are free; `"1h"` when left out. Required otherwise. Counted
-   * in Redis, the places of an instance that died are free after 10 seconds, whatever the window.
+   * Length of the window. For `"concurrency"`, of which requests hold a permit for as long as they run, how long it takes
+   * (up to twice that) until the permits of a worker that died are free; `"1h"` when left out. Required otherwise. Counted
+   * in Redis, the permits of an instance that died are free after 10 seconds, whatever the window.
    */
   window?: Duration;
   /** How requests are counted. @default {"fixed-window"} */
@@ -233,7 +233,7 @@ export interface AllowedDecision {
   readonly windowMs: number;
   /** Names of the policies that would have refused, were they not on a dry run. */
   readonly wouldRefuse: readonly string[];
-  /** The places taken of concurrency policies, to be given back when the request is over; `null` when there are none. */
+  /** The permits taken of concurrency policies, to be given back when the request is over; `null` when there are none. */
   readonly lease: Lease | null;
   /** The policies that charge once the request is over, until they have; `null` when none does. */
   readonly due: DueCharge[] | null;

@@ -119,10 +119,10 @@ function checkPolicy(policy: Unchecked<LimiterPolicy>, report: Report): void {
     report('is only for the algorithm "token-bucket"', "burst");
   }
   if (charge !== undefined && concurrent) {
-    report("is not for concurrency, which gives its places back by itself", "charge");
+    report("is not for concurrency, which gives its permits back by itself", "charge");
   }
   if (penalize === true && concurrent) {
-    report("is not for concurrency: a refused request holds no place", "penalize");
+    report("is not for concurrency: a refused request holds no permit", "penalize");
   }
   const most = algorithm === "token-bucket" && burst !== undefined ? burst : limit;
   if (typeof cost === "number" && typeof most === "number" && most > 0 && cost > most) {

@@ -26,7 +26,7 @@ export type StoreErrorAction = "open" | "closed" | "local";
  *
  * Each request costs one command, which decides about all policies in one step and with the server's time. How many keys
  * there are is bounded by the memory of the server (`maxmemory`) and not by `maxKeys`; each ends by itself, one second after
- * it counts for nothing. Places of `"concurrency"` have a lease of 10 seconds that their instance renews. Needs
+ * it counts for nothing. Permits of `"concurrency"` have a lease of 10 seconds that their instance renews. Needs
  * `--allow-net` for the server (of a cluster, for all of them) and, as its client reads environment variables, `--allow-env` or `--ignore-env`.
  */
 export interface RedisStoreOptions {

@@ -5,7 +5,7 @@ import type { Random } from "../core/random.ts";
 import { CountMinSketch } from "./count_min_sketch.ts";
 import { DisplacedKeys } from "./displaced_keys.ts";
 import { EntryTable } from "./entry_table.ts";
-import { WorkerPlaces } from "./permits.ts";
+import { WorkerPermits } from "./permits.ts";
 import { GROUP, HEADER, MAGIC, MAX_KEYS, MAX_SKETCHES, ROWS, tableSize } from "./table_layout.ts";
 
 /** What a {@linkcode SharedTable} is made with. */
@@ -34,7 +34,7 @@ export interface MemoryUse {
 /**
  * The counts of a limiter in a `SharedArrayBuffer` of fixed size: any number of workers read and write them without
  * messages, see {@linkcode EntryTable}. What finds no entry takes that of a key which has used less, see
- * {@linkcode DisplacedKeys}; where none may go (places that are held, bans) it is counted by estimate in a sketch of its
+ * {@linkcode DisplacedKeys}; where none may go (permits that are held, bans) it is counted by estimate in a sketch of its
  * policy.
  */
 export class SharedTable {
@@ -52,7 +52,7 @@ export class SharedTable {
   /** What is known of keys that lost their entries. @internal */
   readonly displaced: DisplacedKeys;
   /** What the requests of this worker hold. @internal */
-  readonly places: WorkerPlaces = new WorkerPlaces(this);
+  readonly permits: WorkerPermits = new WorkerPermits(this);
   readonly #time: TableClock;
   readonly #words: Int32Array;
   readonly #groups: number;
@@ -129,7 +129,7 @@ export class SharedTable {
       const until = other.bannedUntilTick;
       if (until !== 0) this.raiseBannedUntil(until);
     }
-    other.places.moveTo(this.places);
+    other.permits.moveTo(this.permits);
     other.#heir = this;
   }
 

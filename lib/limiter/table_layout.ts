@@ -54,7 +54,7 @@ export const ENTRY = { check: 0, use: 1, state: 2, size: 8 } as const;
 
 /** `use` of an entry that has used up its limit. */
 export const FULL_USE = 2 ** 30;
-/** `use` of an entry that no other key may displace: places that requests hold, and bans. */
+/** `use` of an entry that no other key may displace: permits that requests hold, and bans. */
 export const PINNED = 2 ** 31 - 1;
 
 /** Words of a bucket: the line of tags and ticks, and right behind it, on the same page, the entries. */

@@ -160,7 +160,7 @@ function sendResponse(
 ): void {
   const { status } = head;
   if (status < 200 || status > 599) {
-    throw new UpstreamError(`The server answered with the status ${status}`, {
+    throw new UpstreamError(`The server responded with the status ${status}`, {
       code: "http_protocol_error",
       phase: "answered",
     });

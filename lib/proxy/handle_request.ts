@@ -168,7 +168,7 @@ const ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
  *
  * The host is the client's own word. What is no plain host name or address would make a URL that leads elsewhere than
  * it looks, so it is refused, and the port in it is not taken over. Of the filters only those take part that are there for
- * every request: `newContext`, `ownResponseFilter`, `failToProxy` and `logging`.
+ * every request: `newContext`, `localReplyFilter`, `failToProxy` and `logging`.
  *
  * @param port where clients reach the listener with TLS
  */

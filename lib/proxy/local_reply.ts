@@ -66,7 +66,7 @@ function isRead({ bodyUsed, body }: Response): boolean {
 }
 
 /**
- * Sends a reply that no server has had a part in, after `ownResponseFilter` has had a look at its head; ends the way of
+ * Sends a reply that no server has had a part in, after `localReplyFilter` has had a look at its head; ends the way of
  * the request.
  */
 export function replyLocally(exchange: Exchange, reply: LocalReply): void {
@@ -135,16 +135,16 @@ export function respond(exchange: Exchange, head: ResponseHead, body: Body | nul
 
 // What it is a reply to counts for more than a filter that throws.
 function editHead(exchange: Exchange, head: ProxyResponse): void {
-  const { filters: { ownResponseFilter }, runtime: { observer } } = exchange;
-  if (ownResponseFilter === undefined) return;
+  const { filters: { localReplyFilter }, runtime: { observer } } = exchange;
+  if (localReplyFilter === undefined) return;
   const before = { status: head.status, headers: head.headers.clone() };
   try {
-    refusePromise(ownResponseFilter(head, exchange));
+    refusePromise(localReplyFilter(head, exchange));
     checkStatus(head.status);
   } catch (error) {
     head.status = before.status;
     head.headers.list = before.headers.list;
-    reportCallbackError(observer, "ownResponseFilter", error);
+    reportCallbackError(observer, "localReplyFilter", error);
   }
 }
 

@@ -9,7 +9,7 @@ import { LimitHeaders } from "../limiter/limit_headers.ts";
 import { RateLimiter } from "../limiter/limiter.ts";
 import type { Admitted, LimiterStore, RateLimiterOptions } from "../limiter/limiter_store.ts";
 import { MemoryStore } from "../limiter/memory_store.ts";
-import type { PlaceLedger } from "../limiter/permits.ts";
+import type { PermitLedger } from "../limiter/permits.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { type MemoryUse, SharedTable } from "../limiter/shared_table.ts";
 import { MAX_KEYS } from "../limiter/table_layout.ts";
@@ -73,7 +73,7 @@ export class Admissions implements Disposable {
       const memory = shared.table()!;
       this.#table = like !== null && like.buffer === memory ? like : SharedTable.attach(memory, { clock });
       // One that takes the place of another gets the ledger with what that holds.
-      if (like === null) this.#table.places.keep(shared.ledger);
+      if (like === null) this.#table.permits.keep(shared.ledger);
       return;
     }
     const all = before === null ? this.#counted : this.#counted.union(before.#counted);
@@ -103,8 +103,8 @@ export class Admissions implements Disposable {
   }
 
   /** Gives back what a worker held that has ended. */
-  giveBackPlaces(ledger: PlaceLedger): void {
-    this.#table?.places.giveBackAll(ledger);
+  giveBackPermits(ledger: PermitLedger): void {
+    this.#table?.permits.giveBackAll(ledger);
   }
 
   /** The memory of the table; `null` when nothing is limited. */

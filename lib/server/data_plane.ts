@@ -8,7 +8,7 @@ import type { ResolvedRoute } from "../config/route_options.ts";
 import type { Random } from "../core/random.ts";
 import { LoopMark } from "../http/forwarded.ts";
 import { compileKey } from "../limiter/key_spec.ts";
-import type { PlaceLedger } from "../limiter/permits.ts";
+import type { PermitLedger } from "../limiter/permits.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { PolicyMeters, RouteMeter } from "../observe/metrics/meters.ts";
 import { type MetricsFormat, writeMetrics } from "../observe/metrics/exposition.ts";
@@ -127,8 +127,8 @@ export class DataPlane implements AsyncDisposable {
   }
 
   /** Gives back what a worker held that has ended. */
-  giveBackPlaces(ledger: PlaceLedger): void {
-    this.#admissions.giveBackPlaces(ledger);
+  giveBackPermits(ledger: PermitLedger): void {
+    this.#admissions.giveBackPermits(ledger);
   }
 
   /** What workers need to serve this configuration. @internal */

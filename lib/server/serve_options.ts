@@ -5,7 +5,7 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { type Random, systemRandom } from "../core/random.ts";
 import type { AccessLog } from "../observe/access_log.ts";
 import { createLog, type LogControl } from "../observe/create_log.ts";
-import type { PlaceLedger } from "../limiter/permits.ts";
+import type { PermitLedger } from "../limiter/permits.ts";
 import type { ServerInit } from "../upstream/server_spec.ts";
 import type { SharedCells, SharedServers } from "../upstream/shared_servers.ts";
 import type { MetricRegistry } from "../observe/metrics/registry.ts";
@@ -96,7 +96,7 @@ export interface WorkerParts {
   /** The counts of the limiter; `null` when nothing is limited. */
   table(): ArrayBuffer | null;
   /** Where it is written down what its requests hold. */
-  readonly ledger: PlaceLedger;
+  readonly ledger: PermitLedger;
   /** A pool as the supervisor has it. */
   pool(name: string): PlacedPool;
   /** Gives memory for metrics, which the supervisor reads. */

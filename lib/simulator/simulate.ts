@@ -6,7 +6,7 @@ import type { LimitedDecision } from "../limiter/policy.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { MissingParts } from "./missing_parts.ts";
-import { type LimitedConfig, PlacesInTime, SimulatedLimits, VirtualClock } from "./simulated_limits.ts";
+import { type LimitedConfig, PermitsInTime, SimulatedLimits, VirtualClock } from "./simulated_limits.ts";
 import { allPolicies } from "../config/resolve_routes.ts";
 import { SimulatedContext, type SimulatedRequest } from "./simulated_request.ts";
 
@@ -111,9 +111,9 @@ export function replay(
   const tally = new Tally(allPolicies(config), maxRefusals);
   const missing = new MissingParts(config);
   using limits = new SimulatedLimits(config, clock, maxKeys);
-  using places = new PlacesInTime();
+  using permits = new PermitsInTime();
   for (const request of requests) {
-    places.releaseUntil(request.atMs, (endMs) => clock.advanceTo(endMs));
+    permits.releaseUntil(request.atMs, (endMs) => clock.advanceTo(endMs));
     clock.advanceTo(request.atMs);
     const context = new SimulatedContext(request, tally.requests + 1);
     const { route, taken, limiter } = limits.find(context);
@@ -134,7 +134,7 @@ export function replay(
       limiter.settle(decision, context);
       decision.lease?.[Symbol.dispose]();
     };
-    places.hold({ [Symbol.dispose]: end }, request.atMs + (request.durationMs ?? 0));
+    permits.hold({ [Symbol.dispose]: end }, request.atMs + (request.durationMs ?? 0));
   }
   return {
     ...tally.result(),

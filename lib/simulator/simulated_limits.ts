@@ -140,19 +140,19 @@ export class VirtualClock implements Clock {
   }
 }
 
-/** Places of concurrency policies, given back when the requests that hold them are over. */
+// Permits of concurrency policies, given back when the requests that hold them are over.
 
-/** A place and when it comes free. */
+/** A permit and when it comes free. */
 interface Held {
   readonly lease: Disposable;
   readonly endMs: number;
 }
 
-/** Places that are held, the one that ends first at the top of a heap. */
-export class PlacesInTime implements Disposable {
+/** Permits that are held, the one that ends first at the top of a heap. */
+export class PermitsInTime implements Disposable {
   readonly #heap: Held[] = [];
 
-  /** Keeps a place until a moment. */
+  /** Keeps a permit until a moment. */
   hold(lease: Disposable, endMs: number): void {
     const heap = this.#heap;
     let at = heap.push({ lease, endMs }) - 1;

@@ -18,7 +18,7 @@ export interface SimulatedRequest {
   readonly host?: string;
   /** Further fields. @default {{}} */
   readonly headers?: Readonly<Record<string, string>>;
-  /** How long the request runs once it is admitted, for policies that hold places or charge for time. @default {0} */
+  /** How long the request runs once it is admitted, for policies that hold permits or charge for time. @default {0} */
   readonly durationMs?: number;
   /** Status of its response, for policies that charge by it. @default {200} */
   readonly status?: number;

@@ -66,7 +66,7 @@ export class Discovery implements Disposable {
     const { pool, discover, timeoutMs, clock } = this.#init;
     const controller = this.#controller = new AbortController();
     const timeout = clock.setTimer(() => {
-      controller.abort(new DOMException(`No answer after ${timeoutMs} ms`, "TimeoutError"));
+      controller.abort(new DOMException(`No response after ${timeoutMs} ms`, "TimeoutError"));
     }, timeoutMs);
     try {
       const servers = await untilAborted(discover(controller.signal), controller.signal);

@@ -15,7 +15,7 @@ export const PHASES: Rules<Filters> = {
   responseFilter: FUNCTION,
   responseBodyFilter: FUNCTION,
   failToProxy: FUNCTION,
-  ownResponseFilter: FUNCTION,
+  localReplyFilter: FUNCTION,
   logging: FUNCTION,
 };
 

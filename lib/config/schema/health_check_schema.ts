@@ -88,7 +88,7 @@ const BY_TYPE: Readonly<Record<ActiveCheckOptions["type"], Rule>> = {
     {
       check({ method, body }, report) {
         if (method !== "HEAD" || body === undefined) return;
-        report('is not possible where "method" is "HEAD", whose answers have none', "body");
+        report('is not possible where "method" is "HEAD", whose responses have none', "body");
       },
     },
   ),

@@ -1,7 +1,7 @@
 /** The memory that a supervisor shares with its workers. */
 
 import { createSharedMemory, type SharedMemory } from "../../core/shared_memory.ts";
-import { LEDGER_BYTES, PlaceLedger } from "../../limiter/permits.ts";
+import { LEDGER_BYTES, PermitLedger } from "../../limiter/permits.ts";
 import {
   MAX_PROCESSES,
   SHARED_SERVERS_BYTES,
@@ -56,8 +56,8 @@ export class SupervisorMemory implements SupervisorParts {
   }
 
   /** The ledger of a process. */
-  ledgerOf(process: number): PlaceLedger {
-    return new PlaceLedger(this.#ledgers.buffer, process);
+  ledgerOf(process: number): PermitLedger {
+    return new PermitLedger(this.#ledgers.buffer, process);
   }
 
   /** How workers get a table. */

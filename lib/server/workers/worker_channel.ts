@@ -3,7 +3,7 @@
 import type { Clock } from "../../core/clock.ts";
 import type { Observer } from "../../observe/observer.ts";
 import { inheritSharedMemory, openSharedMemory } from "../../core/shared_memory.ts";
-import { PlaceLedger } from "../../limiter/permits.ts";
+import { PermitLedger } from "../../limiter/permits.ts";
 import type { MetricRegistry } from "../../observe/metrics/registry.ts";
 import { type SharedCells, SharedServers } from "../../upstream/shared_servers.ts";
 import type { PlacedPool, WorkerParts } from "../serve_options.ts";
@@ -98,7 +98,7 @@ export class InheritedParts implements WorkerParts, Disposable {
   readonly servers: SharedServers;
   readonly instanceId: string;
   readonly overload: SharedCells;
-  readonly ledger: PlaceLedger;
+  readonly ledger: PermitLedger;
   #places: Pick<StartMessage, "pools" | "table">;
   #table: { readonly descriptor: number; readonly memory: ArrayBuffer } | null = null;
   readonly #parent: number;
@@ -114,7 +114,7 @@ export class InheritedParts implements WorkerParts, Disposable {
     this.#places = start;
     this.#channel = channel;
     const { metrics, ledgers } = start;
-    this.ledger = new PlaceLedger(inheritSharedMemory(ledgers.descriptor, ledgers.byteLength), process);
+    this.ledger = new PermitLedger(inheritSharedMemory(ledgers.descriptor, ledgers.byteLength), process);
     this.#chunks = new MetricChunks(inheritSharedMemory(metrics.descriptor, metrics.byteLength), process);
     this.#parent = Deno.ppid;
     this.instanceId = instanceId;

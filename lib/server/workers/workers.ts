@@ -187,7 +187,7 @@ export class Workers {
 
   #release(process: number): void {
     this.#memory.servers.release(process);
-    this.#plane?.giveBackPlaces(this.#memory.ledgerOf(process));
+    this.#plane?.giveBackPermits(this.#memory.ledgerOf(process));
     this.#memory.metrics.retire(process, this.#plane?.counted?.registry ?? null);
     this.#numbers.push(process);
   }

@@ -211,7 +211,7 @@ function discovery(make: (call: Callback) => unknown, more: Partial<CallbackCase
       upstreams: { discovery: make((signal) => call(signal) ?? [upstream]) } as ProxyConfig["upstreams"],
     }),
     throws: [503, `${failed} boom`],
-    hangs: [503, `${failed} No answer after 50 ms`],
+    hangs: [503, `${failed} No response after 50 ms`],
     wrong: [
       [[], 503, `${failed} no servers were found`],
       [5, 503, failed],
@@ -285,15 +285,15 @@ export const CALLBACKS: Readonly<Record<CallbackName, CallbackCase>> = {
     wrong: [["text", 502, "failToProxy threw: it must return a Response that was not read, or nothing"]],
     afterwards: 502,
   }),
-  ownResponseFilter: phase("ownResponseFilter", {
+  localReplyFilter: phase("localReplyFilter", {
     config: (call) => ({
       upstreams: ["127.0.0.1:1"],
       requestFilter: () => new Response("own", { status: 401 }),
-      ownResponseFilter: call,
+      localReplyFilter: call,
     }),
-    throws: [401, "ownResponseFilter threw: boom"],
-    rejects: [401, `ownResponseFilter threw: ${ASYNC}`],
-    hangs: [401, `ownResponseFilter threw: ${ASYNC}`],
+    throws: [401, "localReplyFilter threw: boom"],
+    rejects: [401, `localReplyFilter threw: ${ASYNC}`],
+    hangs: [401, `localReplyFilter threw: ${ASYNC}`],
     afterwards: 401,
   }),
   logging: phase("logging", { throws: [200, "logging threw: boom"], hangs: [200, ""] }),

@@ -157,16 +157,16 @@ for (const [what, filters, [status, log]] of edits) {
   }
 }
 
-Deno.test("ownResponseFilter that sets no status is reported, and the answer goes out as it was", async () => {
+Deno.test("localReplyFilter that sets no status is reported, and the answer goes out as it was", async () => {
   for (const status of [99, NaN, 600]) {
     await using proxy = await startProxy({
       upstreams: ["127.0.0.1:1"],
       requestFilter: () => new Response("own", { status: 401 }),
-      ownResponseFilter: (response) => void (response.status = status),
+      localReplyFilter: (response) => void (response.status = status),
     });
     const { status: got, text } = await proxy.ask();
     assertEquals([got, text], [401, "own"]);
-    assertEquals(proxy.seen.eventsOf("callback_error").map(({ name }) => name), ["ownResponseFilter"]);
+    assertEquals(proxy.seen.eventsOf("callback_error").map(({ name }) => name), ["localReplyFilter"]);
   }
 });
 

@@ -56,7 +56,7 @@ Deno.test("requestFilter answers with the length of short content, also where fi
   await using proxy = await startProxy({
     upstreams: [upstream.address],
     requestFilter: () => new Response("no entry", { status: 403 }),
-    ownResponseFilter: (response) => response.headers.set("x-own", "1"),
+    localReplyFilter: (response) => response.headers.set("x-own", "1"),
   });
   const { status, text, field } = await proxy.ask();
   assertEquals([status, text, field("content-length"), field("x-own")], [403, "no entry", "8", "1"]);

@@ -44,7 +44,7 @@ const RESPONSES: [
     "502 with another status",
     () => ({
       upstreams: dead,
-      ownResponseFilter: (response) => void (response.status = 503),
+      localReplyFilter: (response) => void (response.status = 503),
     }),
     503,
     WITH_LENGTH,
@@ -102,7 +102,7 @@ const RESPONSES: [
     () => ({
       upstreams: dead,
       requestFilter: () => new Response("hello"),
-      ownResponseFilter: (response) => response.headers.set("x-own", "1"),
+      localReplyFilter: (response) => response.headers.set("x-own", "1"),
     }),
     200,
     WITH_LENGTH,

@@ -50,7 +50,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "key that is like no other",
     { upstreams, helper: true },
-    'helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "tracing", "serverTiming", "accessLog", "metrics", "admin", "gracePeriod", "webSocketGrace", "shutdownDelay", "workers", "rollback", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"',
+    'helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "tracing", "serverTiming", "accessLog", "metrics", "admin", "gracePeriod", "webSocketGrace", "shutdownDelay", "workers", "rollback", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "localReplyFilter", "logging"',
   ],
   ["filter that is no function", { upstreams, logging: true }, "logging must be a function, received true"],
   [
@@ -1188,7 +1188,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "check of content that never comes",
     { upstreams: { servers: upstreams, healthCheck: { type: "http", method: "HEAD", body: "ok" } } },
-    'upstreams.healthCheck.body is not possible where "method" is "HEAD", whose answers have none',
+    'upstreams.healthCheck.body is not possible where "method" is "HEAD", whose responses have none',
   ],
   [
     "check of no content",
@@ -1582,12 +1582,12 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "concurrency that charges",
     { upstreams, limiter: { key: "ip", limit: 5, algorithm: "concurrency", charge: () => 1 } },
-    "limiter.charge is not for concurrency, which gives its places back by itself",
+    "limiter.charge is not for concurrency, which gives its permits back by itself",
   ],
   [
     "concurrency that penalizes",
     { upstreams, limiter: { key: "ip", limit: 5, algorithm: "concurrency", penalize: true } },
-    "limiter.penalize is not for concurrency: a refused request holds no place",
+    "limiter.penalize is not for concurrency: a refused request holds no permit",
   ],
   [
     "limiter that does something else without a key",

@@ -308,7 +308,7 @@ Deno.test("describeLimit() says limits in plain words", () => {
     [{ key: "ip", limit: 5, algorithm: "concurrency", response: () => new Response() }, [
       "at most 5 requests at the same time for each client address",
       "held for as long as a request runs; what a worker held that died is free again after 1h to twice that",
-      "refusals are answered by response()",
+      "refused requests get response()",
       told,
     ]],
     [{ key: "host", limit: 1e6, window: "1h", cost: () => 1, charge: ({ target }) => target.length }, [

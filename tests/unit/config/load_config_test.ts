@@ -72,7 +72,7 @@ Deno.test("loadConfig() refuses unknown keys and stray configuration beside a de
   assertEquals(
     await messageOf(text),
     `${CANNOT}2 problems
-  helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "tracing", "serverTiming", "accessLog", "metrics", "admin", "gracePeriod", "webSocketGrace", "shutdownDelay", "workers", "rollback", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "ownResponseFilter", "logging"
+  helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "tracing", "serverTiming", "accessLog", "metrics", "admin", "gracePeriod", "webSocketGrace", "shutdownDelay", "workers", "rollback", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "localReplyFilter", "logging"
   limiter is exported beside the default export, which nothing reads`,
   );
 });

@@ -8,7 +8,7 @@ const ctx = {} as RequestContext;
 const request = new Request("http://h/");
 
 /** Phases that must not be async. */
-const SYNCHRONOUS: readonly (keyof Filters)[] = ["newContext", "ownResponseFilter"];
+const SYNCHRONOUS: readonly (keyof Filters)[] = ["newContext", "localReplyFilter"];
 
 /** A set that notes each of its phases as it runs. */
 function noting(name: string, ran: string[], later: boolean): Filters {
@@ -37,7 +37,7 @@ for (const later of [false, true]) {
         "responseFilter",
         "responseBodyFilter",
         "failToProxy",
-        "ownResponseFilter",
+        "localReplyFilter",
         "logging",
       ];
       const order = back.includes(phase) ? ["c", "b", "a"] : ["a", "b", "c"];

@@ -80,7 +80,7 @@ Deno.test("Discovery gives up a search that hangs, also one that does not care f
   const started = bench.discovery.start();
   await bench.clock.advance(2000);
   await started;
-  assertEquals([aborted, bench.told], [1, ["failed: No answer after 2000 ms"]]);
+  assertEquals([aborted, bench.told], [1, ["failed: No response after 2000 ms"]]);
   await bench.clock.advance(60_000);
   assert(aborted >= 5 && aborted <= 6, "and goes on looking");
 });

@@ -1,14 +1,14 @@
 import { assertEquals } from "@std/assert";
 import { RateLimiter } from "../../../lib/limiter/limiter.ts";
-import { LEDGER_BYTES, PlaceLedger } from "../../../lib/limiter/permits.ts";
+import { LEDGER_BYTES, PermitLedger } from "../../../lib/limiter/permits.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
-Deno.test("PlaceLedger says what is held, so that another process can give it back", () => {
+Deno.test("PermitLedger says what is held, so that another process can give it back", () => {
   const clock = new FakeClock();
   const policy = { key: "header:k", algorithm: "concurrency", limit: 3, window: "1m" } as const;
   using limiter = new RateLimiter(policy, { clock, random: () => 0.5 });
-  const ledger = new PlaceLedger(new ArrayBuffer(LEDGER_BYTES * 2), 1);
-  limiter.table.places.keep(ledger);
+  const ledger = new PermitLedger(new ArrayBuffer(LEDGER_BYTES * 2), 1);
+  limiter.table.permits.keep(ledger);
   const source = {
     request: new Request("http://h/", { headers: { k: "x" } }),
     clientIp: "",
@@ -21,7 +21,7 @@ Deno.test("PlaceLedger says what is held, so that another process can give it ba
   const [first] = decisions;
   if (first?.kind === "allowed") first.lease?.release();
   // Two are held still, which are written down whatever was given back before them.
-  limiter.table.places.giveBackAll(ledger);
+  limiter.table.permits.giveBackAll(ledger);
   assertEquals([check(), check(), check(), check()].map(({ kind }) => kind), [
     "allowed",
     "allowed",

@@ -4,7 +4,7 @@ import { deadPort } from "../../support/dead_port.ts";
 import { startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 
-Deno.test("ownResponseFilter edits answers of limits, filters and failures, not those of servers", async () => {
+Deno.test("localReplyFilter edits answers of limits, filters and failures, not those of servers", async () => {
   await using upstream = startUpstream();
   const statuses: number[] = [];
   await using proxy = await startProxy({
@@ -20,7 +20,7 @@ Deno.test("ownResponseFilter edits answers of limits, filters and failures, not 
         ? Response.redirect("http://a.example/")
         : undefined,
     upstreamPeer: (_request, { target }) => target === "/dead" ? "dead" : undefined,
-    ownResponseFilter: (response) => {
+    localReplyFilter: (response) => {
       statuses.push(response.status);
       response.headers.set("x-own", "1");
     },
@@ -38,31 +38,31 @@ Deno.test("ownResponseFilter edits answers of limits, filters and failures, not 
   assertEquals(proxy.seen.entries.map(({ status }) => status), [200, 429, 401, 302, 502]);
 });
 
-Deno.test("ownResponseFilter may change the status", async () => {
+Deno.test("localReplyFilter may change the status", async () => {
   await using proxy = await startProxy({
     upstreams: ["127.0.0.1:1"],
     requestFilter: () => new Response("own", { status: 401 }),
     filters: [
-      { ownResponseFilter: (response) => response.headers.append("x-set", "1") },
-      { ownResponseFilter: (response) => void (response.status = 403) },
+      { localReplyFilter: (response) => response.headers.append("x-set", "1") },
+      { localReplyFilter: (response) => void (response.status = 403) },
     ],
   });
   const { status, text, field } = await proxy.ask();
   assertEquals([status, text, field("x-set")], [403, "own", "1"]);
 });
 
-Deno.test("ownResponseFilter that throws is reported, and the answer goes out as it was", async () => {
+Deno.test("localReplyFilter that throws is reported, and the answer goes out as it was", async () => {
   await using proxy = await startProxy({
     upstreams: ["127.0.0.1:1"],
     requestFilter: () => new Response("own", { status: 401 }),
-    ownResponseFilter: (response) => {
+    localReplyFilter: (response) => {
       response.headers.set("x-own", "1");
       throw new Error("out of order");
     },
   });
   const { status, text, field } = await proxy.ask();
   assertEquals([status, text, field("x-own")], [401, "own", undefined]);
-  assertEquals(proxy.seen.eventsOf("callback_error").map(({ name }) => name), ["ownResponseFilter"]);
+  assertEquals(proxy.seen.eventsOf("callback_error").map(({ name }) => name), ["localReplyFilter"]);
 });
 
 Deno.test("proxy says once that it closes a connection whose content it has not read", async () => {
