@@ -7,8 +7,8 @@ const CODES: ReadonlySet<unknown> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENO
 const TEXTS =
   /\b(?:too many open files|no buffer space available|cannot allocate memory|can(?:no|')t assign requested address)\b[^()]*\(os error \d+\)/i;
 
-/** A failed lookup of a name. */
-const LOOKUP = /lookup address information|getaddrinfo|dns error/i;
+/** A failed lookup of a name; by EINVAL where a module of the resolver, such as nss-mdns, had no descriptor. */
+const LOOKUP = /lookup address information|getaddrinfo|dns error|invalid argument \(os error 22\)/i;
 
 /** How many causes are looked at. */
 const MAX_CAUSES = 4;

@@ -14,11 +14,16 @@ const DESCRIPTORS = 256;
 /** More than fit. */
 const CLIENTS = 300;
 
-/** Has a configuration take every descriptor at SIGUSR1, and give them back at SIGUSR2. */
+/** Signals that neither the program nor the runtime uses: at SIGUSR1 that would start a thread, and take a descriptor. */
+const TAKE = "SIGALRM";
+const GIVE_BACK = "SIGVTALRM";
+const WAIT = "SIGWINCH";
+
+/** Has a configuration take every descriptor, and give them back. */
 const HOG = `
   const held = [];
   let taking;
-  Deno.addSignalListener("SIGUSR1", () => {
+  Deno.addSignalListener("${TAKE}", () => {
     // Again and again, until what checks still hold has come back.
     let inVain = 0;
     taking = setInterval(() => {
@@ -32,7 +37,7 @@ const HOG = `
       }
     }, 1);
   });
-  Deno.addSignalListener("SIGUSR2", () => {
+  Deno.addSignalListener("${GIVE_BACK}", () => {
     clearInterval(taking);
     for (const file of held.splice(0)) file.close();
     console.error("given back");
@@ -145,7 +150,7 @@ Deno.test("lbproxy takes its own lack of descriptors for no failure of a server"
     return await readAnswer(client);
   };
   assertEquals((await ask("ready")).status, 200);
-  program.kill("SIGUSR1");
+  program.kill(TAKE);
   await program.stderrMatch(/taken/);
   const lack = String.raw`Too many open files \(os error 24\)`;
   for (const { name } of pools) {
@@ -168,7 +173,7 @@ Deno.test("lbproxy takes its own lack of descriptors for no failure of a server"
       new RegExp(`GET "/${name}" 503 .*error=out_of_resources`),
     );
   }
-  program.kill("SIGUSR2");
+  program.kill(GIVE_BACK);
   await program.stderrMatch(/given back/);
   for (const { name } of pools) assertEquals((await ask(name)).status, 200);
   program.kill("SIGTERM");
@@ -190,7 +195,7 @@ Deno.test({
     });
     await using program = startProgram(folder);
     const port = portOf(await program.address());
-    program.kill("SIGUSR1");
+    program.kill(TAKE);
     await program.stderrMatch(/taken/);
     const { status, field } = await askAt(port);
     assertEquals([status, field("connection"), field("retry-after"), field("proxy-status")], [
@@ -202,7 +207,7 @@ Deno.test({
     await program.stderrMatch(/error Cannot accept connections on \S+: Too many open files/);
     // Whoever comes now is served as soon as that is possible.
     const later = askAt(port);
-    program.kill("SIGUSR2");
+    program.kill(GIVE_BACK);
     await program.stderrMatch(/given back/);
     assertEquals([(await later).status, await untilAnswered(port, program)], [200, 200]);
     program.kill("SIGTERM");
@@ -246,19 +251,19 @@ Deno.test("lbproxy says that it accepts connections again when it has a descript
       export const upstreams = ["${upstream.address}"];
       ${HOG}
       // Longer than it takes to look at the certificate, or to find that the listener stays open.
-      Deno.addSignalListener("SIGALRM", () => setTimeout(() => console.error("waited"), 1200));`,
+      Deno.addSignalListener("${WAIT}", () => setTimeout(() => console.error("waited"), 1200));`,
   });
   await using program = startProgram(folder);
   const [, address] = await program.stderrMatch(/Listening on ([^,]+)/);
   const port = portOf(address!);
-  program.kill("SIGUSR1");
+  program.kill(TAKE);
   await program.stderrMatch(/taken/);
   const refused = await connectIdle(port, 1);
   await program.stderrMatch(/Cannot accept/);
   for (const connection of refused) closeQuietly(connection);
-  program.kill("SIGALRM");
+  program.kill(WAIT);
   await program.stderrMatch(/waited/);
-  program.kill("SIGUSR2");
+  program.kill(GIVE_BACK);
   assertEquals(await untilAnswered(port, program), 200);
   await program.stderrMatch(/again after/);
   program.kill("SIGTERM");

@@ -46,6 +46,7 @@ const OTHERWISE: readonly unknown[] = [
   withCode("Connection refused (os error 111)", "ECONNREFUSED"),
   withCode("getaddrinfo ENOTFOUND none.invalid", "ENOTFOUND"),
   new Error("failed to lookup address information: Name or service not known"),
+  withCode("Invalid argument (os error 22)", "EINVAL"),
   new Error("the server says: too many open files"),
   new Error("fetch failed for http://h/too%20many%20open%20files%20(os%20error%2024)"),
   new TypeError("fetch failed", {
@@ -72,6 +73,8 @@ Deno.test("resourceShortage() comes to an end with an error that is its own caus
 const LOOKUPS_THAT_FAILED: readonly Error[] = [
   new Error("failed to lookup address information: Name or service not known"),
   withCode("getaddrinfo ENOTFOUND localhost", "ENOTFOUND"),
+  // As nss-mdns has it.
+  withCode("Invalid argument (os error 22)", "EINVAL"),
 ];
 
 Deno.test("withSecondLookup() opens again after a lookup whose descriptor has come back since", async () => {
