@@ -6,6 +6,7 @@ import {
   findCycle,
   findForeignImports,
   findNeedlessCuts,
+  findSmallFiles,
   findUnusedExports,
   findUpwardImports,
   readLibrary,
@@ -106,8 +107,33 @@ function expectOnly(found: readonly string[], exceptions: Exceptions): void {
   );
 }
 
+const PHASE = "a phase of requests, found by its name";
+const LAZY = "loaded only where it is configured";
+const NAMED = "a thing of its own, found by its name";
+const SMALL_FILES: Exceptions = {
+  "lib/proxy/match_route.ts": PHASE,
+  "lib/proxy/prepare_request.ts": PHASE,
+  "lib/server/administration.ts": LAZY,
+  "lib/filters/jwt_verifier.ts": LAZY,
+  "lib/server/deno_tracer.ts": NAMED,
+  "lib/limiter/ban_list.ts": NAMED,
+  "lib/http2/peer_settings.ts": NAMED,
+  "lib/cli/file_watch.ts": NAMED,
+  "lib/cli/help_text.ts": "words alone",
+  "lib/admin/page_files.ts": NAMED,
+  "lib/server/rollback_watch.ts": TO_MEND,
+  "lib/engine/http2/request_checks.ts": TO_MEND,
+  ...Object.fromEntries(
+    ["access_log", "health_check", "transport", "web_socket"].map((name) => [
+      `lib/config/schema/${name}_schema.ts`,
+      "one group of options, found by its name",
+    ]),
+  ),
+};
+
 const ROOT = new URL("../", import.meta.url);
 const library = await readLibrary(ROOT);
+const tests = await readTests(ROOT);
 
 Deno.test("files of lib/ import their own folder and lower layers", () => {
   expectOnly(findUpwardImports(library, LAYERS), UPWARD_IMPORTS);
@@ -123,11 +149,15 @@ Deno.test("time and randomness are arguments everywhere in lib/ but in the compo
   expectOnly(findAmbient(library), AMBIENT);
 });
 
-Deno.test("every export of lib/ is used by another file of lib/ or by mod.ts, or is a part with a test of its own", async () => {
-  const found = findUnusedExports(library, await readTests(ROOT)).map((each) =>
+Deno.test("every export of lib/ is used by another file of lib/ or by mod.ts, or is a part with a test of its own", () => {
+  const found = findUnusedExports(library, tests).map((each) =>
     each.replace(/^lib\/([^/]+)\/.*(: .*)$/, "$1$2")
   );
   expectOnly(found, UNUSED_EXPORTS);
+});
+
+Deno.test("a file of lib/ has two importers, a test of its own, or more than a page of lines", () => {
+  expectOnly(findSmallFiles(library, tests, 120), SMALL_FILES);
 });
 
 Deno.test("the folders that every request goes through depend on nothing but Deno", () => {
@@ -229,6 +259,20 @@ Deno.test("findUnusedExports() finds what no other file takes, of all kinds", ()
   assertEquals(findUnusedExports(files, []), unused);
   const test = readSources({ "tests/x/a_test.ts": 'import { seven, two } from "../../lib/x/a.ts";' });
   assertEquals(findUnusedExports(files, test), unused.filter((each) => each !== "lib/x/a.ts: seven"));
+});
+
+Deno.test("findSmallFiles() finds short files with one importer and no test", () => {
+  const files = readSources({
+    "lib/x/short.ts": "export const a = 1;\n",
+    "lib/x/shared.ts": "export const b = 1;\n",
+    "lib/x/tested.ts": "export const c = 1;\n",
+    "lib/x/long.ts": "export const d = 1;\n\n\n\n",
+    "lib/x/user.ts":
+      'import { a } from "./short.ts";\nimport { b } from "./shared.ts";\nimport { c } from "./tested.ts";\nimport { d } from "./long.ts";\n',
+    "lib/x/other.ts": 'import { b } from "./shared.ts";\n\n\n\n',
+  });
+  const test = readSources({ "tests/x/tested_test.ts": 'import { c } from "../../lib/x/tested.ts";' });
+  assertEquals(findSmallFiles(files, test, 3), ["lib/x/short.ts"]);
 });
 
 Deno.test("findForeignImports() finds what comes from outside, in the folders that it is asked for", () => {

@@ -3,20 +3,28 @@
 import { findTokenProblems } from "../admin/guard.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { describeConfig } from "../config/describe_config.ts";
+import { loadConfig } from "../config/load_config.ts";
+import { allPolicies } from "../config/resolve_routes.ts";
 import { messageOf } from "../core/callback.ts";
 import { systemClock } from "../core/clock.ts";
+import { seededRandom } from "../core/random.ts";
 import { VERSION } from "../core/version.ts";
+import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { unreadMessage } from "../observe/event_message.ts";
+import { escapeControls } from "../observe/text_format.ts";
 import { describeCertificates, findCertificateProblems } from "../server/check_certificates.ts";
 import { findWorkerProblems, WorkersError } from "../server/workers/worker_command.ts";
-import { TraceError } from "../simulator/read_trace.ts";
+import { readTrace, TraceError } from "../simulator/read_trace.ts";
+import { reportSimulation } from "../simulator/report_simulation.ts";
+import { replay } from "../simulator/simulate.ts";
+import { generateTraffic, type SimulatedRequest } from "../simulator/simulated_request.ts";
 import { HELP_TEXT } from "./help_text.ts";
 import { writeStarter } from "./init.ts";
 import { type Io, print, UsageError } from "./io.ts";
 import { parseArguments, type RunOptions } from "./parse_arguments.ts";
+import type { SimulateCommand } from "./parse_simulate_arguments.ts";
 import { ProgramConfig } from "./program_config.ts";
 import { runCtl, runTop } from "./run_admin.ts";
-import { runSimulation } from "./run_simulation.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 
 /** Exit codes, as `--help` tells them. */
@@ -119,4 +127,38 @@ async function findTypeErrors(source: string, root: URL = ROOT): Promise<string 
     /\nerror: Type checking failed[^]*$/,
     "",
   ).trim();
+}
+
+// The command `lbproxy simulate`.
+
+/**
+ * Replays a trace, or traffic that is made up, and returns what to print.
+ *
+ * @throws {ConfigError} when the configuration cannot be used
+ * @throws {TraceError} when the trace cannot be read
+ */
+async function runSimulation(command: SimulateCommand): Promise<string> {
+  const { config } = await loadConfig(command.source);
+  const policies = allPolicies(config);
+  const result = replay(config, await requestsOf(command, policies));
+  return command.json
+    ? `${escapeControls(JSON.stringify(result))}\n`
+    : reportSimulation(result, policies, command.top);
+}
+
+async function requestsOf(
+  { trace, traffic, seed }: SimulateCommand,
+  policies: readonly ResolvedPolicy[],
+): Promise<Iterable<SimulatedRequest>> {
+  if (traffic !== null) return generateTraffic({ ...traffic, random: seededRandom(seed) }, policies);
+  return readTrace(await readText(trace!), trace!);
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (cause) {
+    const reason = cause instanceof Deno.errors.NotFound ? "there is no such file" : String(cause);
+    throw new TraceError(`Cannot replay ${path}: ${reason}`, { cause });
+  }
 }

@@ -1,21 +1,25 @@
 /** Composition root: the only place where the parts of a proxy are made and joined. */
 
 import { Split } from "../balancer/split.ts";
-import { allPolicies, findableRoutes } from "../config/resolve_routes.ts";
-import type { ResolvedConfig } from "../config/proxy_config.ts";
 import type { ResolvedPool } from "../config/pool_options.ts";
+import type { ResolvedConfig } from "../config/proxy_config.ts";
+import { allPolicies, findableRoutes } from "../config/resolve_routes.ts";
 import type { ResolvedRoute } from "../config/route_options.ts";
 import type { Random } from "../core/random.ts";
 import { LoopMark } from "../http/forwarded.ts";
 import { compileKey } from "../limiter/key_spec.ts";
 import type { PermitLedger } from "../limiter/permits.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
-import type { PolicyMeters, RouteMeter } from "../observe/metrics/meters.ts";
+import { AccessLog } from "../observe/access_log.ts";
+import { type ResolvedAccessLog, secretNames } from "../observe/access_log_options.ts";
+import { createLossLine } from "../observe/create_log.ts";
+import { LineFile } from "../observe/line_file.ts";
+import { LineWriter } from "../observe/line_writer.ts";
 import { type MetricsFormat, writeMetrics } from "../observe/metrics/exposition.ts";
-import { secretNames } from "../observe/access_log_options.ts";
+import type { PolicyMeters, RouteMeter } from "../observe/metrics/meters.ts";
 import type { ExchangeRuntime } from "../proxy/exchange.ts";
-import { OverloadLimit, RunningRequests } from "../proxy/overload_limit.ts";
 import { EXCHANGE_STEPS, selectSteps } from "../proxy/handle_request.ts";
+import { OverloadLimit, RunningRequests } from "../proxy/overload_limit.ts";
 import type {
   AccessLogRuntime,
   Admission,
@@ -23,13 +27,13 @@ import type {
   RouteRuntime,
   RouteTable,
 } from "../proxy/proxy_runtime.ts";
+import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import { RouteFinder } from "../routing/route_finder.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { Admissions, LimiterStores } from "./admissions.ts";
 import { collectMetrics, readOfWorker } from "./collect_metrics.ts";
 import { denoTracer } from "./deno_tracer.ts";
 import { createRetries, PoolPlane } from "./pool_plane.ts";
-import { type OpenAccessLog, openAccessLog } from "./open_access_log.ts";
 import type { ProxyMetrics } from "./proxy_metrics.ts";
 import type { ProxyResources, TransportSource } from "./proxy_resources.ts";
 import type { ProxyParts } from "./serve_options.ts";
@@ -315,4 +319,64 @@ function createRoute(
       // For every pool, because `upstreamPeer` may name any.
       : new Map(Array.from(pools.values(), (pool) => [pool, { ...pool.timeouts, ...timeouts }])),
   };
+}
+
+// Opens the access log of a configuration.
+
+/** An access log that is open. */
+interface OpenAccessLog extends AsyncDisposable {
+  readonly log: AccessLog;
+  /** Takes lines that another process has made. */
+  lines(text: string): void;
+  /** Opens its file anew, after somebody has moved it away; does nothing where there is none. */
+  reopen(): void;
+}
+
+/**
+ * Opens an access log.
+ *
+ * @throws when its file cannot be opened
+ */
+function openAccessLog(
+  options: ResolvedAccessLog,
+  { clock, random, observer }: ProxyParts,
+): OpenAccessLog {
+  const onError = (name: string, error: unknown): void => reportCallbackError(observer, name, error);
+  const open = (handler: { log(line: string): void }): AccessLog =>
+    new AccessLog({ handler, options, clock, random, onError });
+  if (typeof options.to === "object") {
+    const { to } = options;
+    const file = new LineFile({
+      file: to,
+      clock,
+      onProblem: (problem) => observer.event({ kind: "access_log", path: to.path, problem }),
+    });
+    return {
+      log: open(file),
+      lines: (text) => text.split("\n").forEach((line) => file.log(line)),
+      reopen: () => file.reopen(),
+      [Symbol.asyncDispose]: () => Promise.resolve(file[Symbol.dispose]()),
+    };
+  }
+  const writer = new LineWriter({
+    sink: options.to === "stdout" ? Deno.stdout : Deno.stderr,
+    clock,
+    lossLine: createLossLine(options.format === "json" ? "json" : "text", clock),
+  });
+  return {
+    log: open({ log: (line) => writer.line(line) }),
+    lines: (text) => writer.line(text),
+    reopen: () => {},
+    [Symbol.asyncDispose]: async () => {
+      await atMostASecond(writer.flush(), clock);
+      writer[Symbol.dispose]();
+    },
+  };
+}
+
+/** Nobody may hold up the end by not reading the log. */
+async function atMostASecond(flushed: Promise<void>, clock: ProxyParts["clock"]): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  using _timer = clock.setTimer(resolve, 1000);
+  await Promise.race([flushed, promise]);
 }

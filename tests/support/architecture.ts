@@ -21,6 +21,7 @@ export interface SourceFile {
   readonly ambient: readonly string[];
   /** How often each name stands in the file, where it is declared included. */
   readonly mentions: ReadonlyMap<string, number>;
+  readonly lines: number;
 }
 
 /** Objects of the runtime with the functions that give time or randomness. */
@@ -88,7 +89,7 @@ export function readSource(path: string, text: string): SourceFile {
     },
   };
   Deno.lint.runPlugin({ name: "read", rules: { read: { create: () => visitor } } }, path, text);
-  return { path, imports, exports, ambient: [...ambient], mentions };
+  return { path, imports, exports, ambient: [...ambient], mentions, lines: text.split("\n").length - 1 };
 }
 
 function nameOf(node: { readonly type: string }): string {
@@ -235,6 +236,24 @@ export function findUnusedExports(files: readonly SourceFile[], tests: readonly 
       .filter((name) => (mentions.get(name) ?? 0) < 2 || !tested.has(`${path}: ${name}`))
       .map((name) => `${path}: ${name}`)
   );
+}
+
+/**
+ * Finds files of `lib/` that would read better as a part of their only importer.
+ *
+ * A file of its own has two importers, a test of its own, or more than a page of lines.
+ */
+export function findSmallFiles(
+  files: readonly SourceFile[],
+  tests: readonly SourceFile[],
+  page: number,
+): string[] {
+  const importersOf = (path: string, among: readonly SourceFile[]): number =>
+    among.filter((file) => file.path !== path && file.imports.some(({ from }) => from === path)).length;
+  return files.filter(({ path, lines }) =>
+    folderOf(path) !== undefined && lines <= page && importersOf(path, files) < 2 &&
+    importersOf(path, tests) === 0
+  ).map(({ path }) => path);
 }
 
 /** Finds what the files of some folders import from outside of the tree. */
