@@ -13,9 +13,9 @@ import { Pool, type ServerLike } from "../upstream/pool.ts";
 import type { Outcome, Server, Stage } from "../upstream/server.ts";
 import { type PickRequest, Selection, Tier } from "./algorithm.ts";
 import { createAlgorithm } from "./create_algorithm.ts";
-import type { LoadBalancerInit, LoadBalancerOptions } from "./load_balancer_options.ts";
+import { LOAD_BALANCER, type LoadBalancerInit, type LoadBalancerOptions } from "./load_balancer_options.ts";
 import { ServerMonitor } from "./server_monitor.ts";
-import { resolveSticky, STICKY, StickySessions } from "./sticky_sessions.ts";
+import { resolveSticky, StickySessions } from "./sticky_sessions.ts";
 import { type Claim, type ClaimAttempt, type Refusal, resolveQueue, WaitingLine } from "./waiting_line.ts";
 
 export type { LoadBalancerOptions } from "./load_balancer_options.ts";
@@ -102,8 +102,8 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
    * @throws {TypeError} when an address or an option is invalid, or an address appears twice
    */
   static from(servers: Iterable<ServerLike>, options: LoadBalancerOptions = {}): LoadBalancer {
+    checkOptions("make a load balancer", LOAD_BALANCER, options);
     const { healthCheck, ejection = {}, slowStart, queue, sticky, ...rest } = options;
-    if (sticky !== undefined) checkOptions("make a load balancer", STICKY, sticky);
     return new LoadBalancer({
       ...rest,
       pool: new Pool({ name: "default", servers: [...servers] }),

@@ -1,17 +1,33 @@
 /** The options of a load balancer. */
 
+import {
+  FUNCTION,
+  number,
+  object,
+  orFalse,
+  type Rule,
+  type Rules,
+  SHARE,
+  wholeOrInfinity,
+  wordOrFunction,
+} from "../core/options.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import type { EjectionChange } from "../health/ejection.ts";
-import type { EjectionOptions, ResolvedEjection } from "../health/ejection_options.ts";
-import type { ActiveCheckOptions, ResolvedHealthCheck } from "../health/health_check_options.ts";
+import { EJECTION, type EjectionOptions, type ResolvedEjection } from "../health/ejection_options.ts";
+import {
+  type ActiveCheckOptions,
+  type CheckServer,
+  HEALTH_CHECK,
+  type ResolvedHealthCheck,
+} from "../health/health_check_options.ts";
 import type { CheckImpossible, HealthChange } from "../health/health_checker.ts";
 import type { Probe } from "../health/probe.ts";
-import type { ResolvedSlowStart, SlowStartOptions } from "../health/slow_start.ts";
+import { type ResolvedSlowStart, SLOW_START, type SlowStartOptions } from "../health/slow_start.ts";
 import type { Pool } from "../upstream/pool.ts";
-import type { Balance } from "./create_algorithm.ts";
-import type { ResolvedSticky, StickyOptions } from "./sticky_sessions.ts";
-import type { QueueOptions, ResolvedQueue } from "./waiting_line.ts";
+import { type Balance, BALANCE_NAMES } from "./create_algorithm.ts";
+import { type ResolvedSticky, STICKY, type StickyOptions } from "./sticky_sessions.ts";
+import { QUEUE, type QueueOptions, type ResolvedQueue } from "./waiting_line.ts";
 
 /**
  * Functions that are called when a server changes. The load balancer does not wait for them; an error of one is written
@@ -42,7 +58,7 @@ export interface LoadBalancerOptions extends LoadBalancerHooks {
   /** Ties clients to servers by a cookie. @default {none} */
   sticky?: StickyOptions;
   /** Active checks, started by `startHealthChecks`; without them every server is healthy. */
-  healthCheck?: ActiveCheckOptions;
+  healthCheck?: ActiveCheckOptions | CheckServer;
   /** When servers are ejected because requests to them fail; `false` is never. @default {{}} */
   ejection?: EjectionOptions | false;
   /** Ramps the weight of servers that were added or have recovered; without it they get their full weight at once. */
@@ -54,6 +70,29 @@ export interface LoadBalancerOptions extends LoadBalancerHooks {
   /** Where requests wait while all servers are full; without it they are refused at once. */
   queue?: QueueOptions;
 }
+
+/** Options that pools of a configuration have too. */
+export const LOAD_BALANCER_RULES = {
+  balance: wordOrFunction(BALANCE_NAMES),
+  loadFactor: number("a number above 1", (value) => value > 1),
+  healthCheck: HEALTH_CHECK,
+  ejection: orFalse(EJECTION),
+  slowStart: SLOW_START,
+  panicThreshold: SHARE,
+  maxInFlight: wholeOrInfinity(1),
+  queue: QUEUE,
+  onHealthChange: FUNCTION,
+} satisfies Partial<Rules<LoadBalancerOptions>>;
+
+/** Options of {@linkcode LoadBalancer.from}. */
+export const LOAD_BALANCER: Rule = object<LoadBalancerOptions>({
+  ...LOAD_BALANCER_RULES,
+  sticky: STICKY,
+  onCheckImpossible: FUNCTION,
+  onEjection: FUNCTION,
+  onPanic: FUNCTION,
+  onBalanceError: FUNCTION,
+}, "an object with options of a load balancer");
 
 /** What a {@linkcode LoadBalancer} is made of, with resolved options. */
 export interface LoadBalancerInit extends LoadBalancerHooks {

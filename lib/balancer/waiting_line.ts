@@ -1,8 +1,9 @@
 /** The queue of requests that wait for a server. */
 
+import { DURATION_ABOVE_0, object, type Rule, whole } from "../core/options.ts";
 import type { Cancellation, Lease } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
+import { type Duration, parseDuration } from "../core/units.ts";
 import type { Server } from "../upstream/server.ts";
 
 /** How many requests may wait while all servers are full, and for how long. */
@@ -19,16 +20,15 @@ export interface ResolvedQueue {
   readonly timeoutMs: number;
 }
 
-/**
- * Fills in the defaults.
- *
- * @throws {TypeError} when the timeout is no duration
- */
+/** Where requests wait. */
+export const QUEUE: Rule = object<QueueOptions>(
+  { size: whole(1), timeout: DURATION_ABOVE_0 },
+  'an object with "size" and "timeout"',
+);
+
+/** Completes options that are known to be good. */
 export function resolveQueue({ size = 100, timeout = "1s" }: QueueOptions): ResolvedQueue {
-  const timeoutMs = parseDuration(timeout);
-  if (timeoutMs !== undefined) return Object.freeze({ size, timeoutMs });
-  const received = JSON.stringify(timeout);
-  throw new TypeError(`Cannot resolve queue: "timeout" must be ${DURATION_EXPECTED}, received ${received}`);
+  return Object.freeze({ size, timeoutMs: parseDuration(timeout)! });
 }
 
 /** A server, and a request that is counted at it. */

@@ -1,26 +1,9 @@
 /** What a pool says about the choice of servers and their health. */
 
-import {
-  DURATION_ABOVE_0,
-  FUNCTION,
-  must,
-  number,
-  object,
-  orFalse,
-  type Report,
-  required,
-  type Rule,
-  type Rules,
-  SHARE,
-  SHARE_ABOVE_0,
-  type Unchecked,
-  whole,
-  wholeOrInfinity,
-  wordOrFunction,
-} from "../core/options.ts";
-import { HEALTH_CHECK } from "./schema/health_check_schema.ts";
+import { must, type Report, type Rules, type Unchecked } from "../core/options.ts";
+import { LOAD_BALANCER_RULES } from "../balancer/load_balancer_options.ts";
 import { DISCOVERY } from "./discovery_options.ts";
-import { type Balance, BALANCE_NAMES, type BalanceName } from "../balancer/create_algorithm.ts";
+import type { Balance, BalanceName } from "../balancer/create_algorithm.ts";
 import { type QueueOptions, type ResolvedQueue, resolveQueue } from "../balancer/waiting_line.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { type EjectionOptions, type ResolvedEjection, resolveEjection } from "../health/ejection_options.ts";
@@ -121,7 +104,7 @@ export function resolveBalancing(options: BalancingOptions, totalMs: number): Re
     balance: typeof balance === "function" ? asBalance(balance) : balance,
     key: key === undefined ? null : Object.freeze({ spec: key as KeySpec, of: compileKey(key) }),
     loadFactor,
-    healthCheck: resolveCheck(healthCheck),
+    healthCheck: healthCheck === undefined ? null : resolveHealthCheck(healthCheck),
     ejection: ejection === false ? null : resolveEjection(ejection),
     slowStart: slowStart === undefined ? null : resolveSlowStart(slowStart),
     panicThreshold,
@@ -140,51 +123,17 @@ function asBalance(choose: ChoosePoolServer): Balance {
   };
 }
 
-function resolveCheck(check: BalancingOptions["healthCheck"]): ResolvedBalancing["healthCheck"] {
-  if (check === undefined) return null;
-  return resolveHealthCheck(typeof check === "function" ? { type: "custom", check } : check);
-}
-
 function resolveWait(queue: BalancingOptions["queue"], totalMs: number): ResolvedBalancing["queue"] {
   if (queue === undefined) return null;
   const { size, timeoutMs } = resolveQueue(queue);
   return Object.freeze({ size, timeoutMs: Math.min(timeoutMs, totalMs) });
 }
 
-const EJECTION = object<EjectionOptions>({
-  consecutiveFailures: wholeOrInfinity(1),
-  failureRate: number("a number above 0; above 1 never counts the rate", (value) => value > 0),
-  minRequests: whole(1),
-  window: DURATION_ABOVE_0,
-  baseTime: DURATION_ABOVE_0,
-  maxTime: DURATION_ABOVE_0,
-  maxEjectedPercent: number("a number from 0 to 100", (value) => value >= 0 && value <= 100),
-}, "false or an object with options of ejection");
-
-const SLOW_START = object<SlowStartOptions>({
-  duration: required(DURATION_ABOVE_0),
-  floor: SHARE_ABOVE_0,
-}, 'an object with a "duration"');
-
-/** Where requests wait. */
-export const QUEUE: Rule = object<QueueOptions>(
-  { size: whole(1), timeout: DURATION_ABOVE_0 },
-  'an object with "size" and "timeout"',
-);
-
 /** Options of a pool that say how its servers are chosen, watched and found. */
 export const BALANCING_RULES: Rules<BalancingOptions> = {
-  balance: wordOrFunction(BALANCE_NAMES),
+  ...LOAD_BALANCER_RULES,
   key: must((value) => parseKeySpec(value) !== undefined, KEY_SPEC_EXPECTED),
-  loadFactor: number("a number above 1", (value) => value > 1),
-  healthCheck: HEALTH_CHECK,
-  ejection: orFalse(EJECTION),
-  slowStart: SLOW_START,
-  panicThreshold: SHARE,
-  maxInFlight: wholeOrInfinity(1),
-  queue: QUEUE,
   discovery: DISCOVERY,
-  onHealthChange: FUNCTION,
 };
 
 /** Finds options that need or exclude each other; looks past whatever else is wrong. */

@@ -7,9 +7,10 @@ import { LISTEN, LISTEN_KEYS } from "./listen_schema.ts";
 import { POOL_KEYS, UPSTREAMS } from "./pool_options.ts";
 import { OVERLOAD, ROLLBACK, TRACING, WORKERS } from "./process_options.ts";
 import { FORWARD, PATHS, ROUTE_KEYS, ROUTES } from "./route_options.ts";
-import { ACCESS_LOG } from "./schema/access_log_schema.ts";
-import { FILTER_SETS, PHASES } from "./schema/filters_schema.ts";
-import { FORWARDED, TRUSTED_PROXIES } from "./schema/forwarded_schema.ts";
+import { ACCESS_LOG } from "../observe/access_log_options.ts";
+import { FILTER_SETS, PHASES } from "../filter/filters.ts";
+import { FORWARDED } from "../http/forwarded.ts";
+import { TRUSTED_PROXIES } from "../http/trusted_proxies.ts";
 import { POLICY_OPTIONS } from "../limiter/policy_problems.ts";
 import {
   DURATION,

@@ -23,7 +23,7 @@ import {
   wholeOrInfinity,
   word,
 } from "../core/options.ts";
-import { NETWORKS } from "./schema/forwarded_schema.ts";
+import { NETWORKS } from "../http/trusted_proxies.ts";
 import type { Underscores } from "../http/hop_by_hop.ts";
 import type { ClientLimitOptions, ClientTimeoutOptions } from "./client_limits.ts";
 import {

@@ -3,8 +3,8 @@
 import { BALANCING_RULES, checkBalancing } from "./balancing_options.ts";
 import { RETRIES } from "./retry_options.ts";
 import { SERVER, TIMEOUTS, UPSTREAM_TLS } from "./server_options.ts";
-import { checkTransport, TRANSPORT_RULES } from "./schema/transport_schema.ts";
-import { checkWebSocket, WEB_SOCKET } from "./schema/web_socket_schema.ts";
+import { checkTransport, TRANSPORT_RULES } from "../transport/select_transport.ts";
+import { checkWebSocket, WEB_SOCKET } from "../transport/websocket/web_socket_options.ts";
 import {
   type ResolvedSticky,
   resolveSticky,

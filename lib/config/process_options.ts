@@ -1,7 +1,6 @@
 /** What concerns the proxy as a whole: overload, tracing, rollback, workers. */
 
-import { QUEUE } from "./balancing_options.ts";
-import { type QueueOptions, type ResolvedQueue, resolveQueue } from "../balancer/waiting_line.ts";
+import { QUEUE, type QueueOptions, type ResolvedQueue, resolveQueue } from "../balancer/waiting_line.ts";
 import {
   DURATION_ABOVE_0,
   must,

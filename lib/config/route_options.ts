@@ -18,7 +18,7 @@ import {
   word,
 } from "../core/options.ts";
 import { LIMITER } from "../limiter/policy_problems.ts";
-import { FILTER_SETS } from "./schema/filters_schema.ts";
+import { FILTER_SETS } from "../filter/filters.ts";
 import { RETRIES } from "./retry_options.ts";
 import { TIMEOUTS } from "./server_options.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";

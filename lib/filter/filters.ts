@@ -1,6 +1,7 @@
 /** The phases in which a configuration takes part in a request. */
 
 import type { HeaderFields } from "../http/header_fields.ts";
+import { FUNCTION, list, object, type Rule, type Rules } from "../core/options.ts";
 import type { ProxyError, UpstreamError } from "../core/errors.ts";
 import type { RequestContext } from "./request_context.ts";
 import type { PeerOptions } from "./resolve_peer.ts";
@@ -103,18 +104,29 @@ export interface RequestNaming {
   readonly [REQUEST_ID]?: (ctx: RequestContext) => string;
 }
 
+/** The phases, each of them a function. */
+export const PHASES: Rules<Filters> = {
+  newContext: FUNCTION,
+  requestFilter: FUNCTION,
+  requestBodyFilter: FUNCTION,
+  upstreamPeer: FUNCTION,
+  upstreamRequestFilter: FUNCTION,
+  failToConnect: FUNCTION,
+  upstreamResponseFilter: FUNCTION,
+  responseFilter: FUNCTION,
+  responseBodyFilter: FUNCTION,
+  failToProxy: FUNCTION,
+  localReplyFilter: FUNCTION,
+  logging: FUNCTION,
+};
+
 /** Names of the phases. */
-export const FILTER_PHASES = [
-  "newContext",
-  "requestFilter",
-  "requestBodyFilter",
-  "upstreamPeer",
-  "upstreamRequestFilter",
-  "failToConnect",
-  "upstreamResponseFilter",
-  "responseFilter",
-  "responseBodyFilter",
-  "failToProxy",
-  "localReplyFilter",
-  "logging",
-] as const satisfies readonly (keyof Filters)[];
+export const FILTER_PHASES: readonly (keyof Filters)[] = Object.freeze(
+  Object.keys(PHASES) as (keyof Filters)[],
+);
+
+/** Filter sets, in order. */
+export const FILTER_SETS: Rule = list(
+  object<Filters>(PHASES, "an object of phases"),
+  "an array of objects of phases",
+);

@@ -1,6 +1,7 @@
 /** Options of ejection. */
 
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
+import { DURATION_ABOVE_0, number, object, type Rule, whole, wholeOrInfinity } from "../core/options.ts";
+import { type Duration, parseDuration } from "../core/units.ts";
 
 /**
  * When a server is ejected because requests to it fail, and for how long.
@@ -36,11 +37,18 @@ export interface ResolvedEjection {
   readonly maxEjectedPercent: number;
 }
 
-/**
- * Fills in the defaults.
- *
- * @throws {TypeError} when a duration is invalid
- */
+/** When servers are ejected. */
+export const EJECTION: Rule = object<EjectionOptions>({
+  consecutiveFailures: wholeOrInfinity(1),
+  failureRate: number("a number above 0; above 1 never counts the rate", (value) => value > 0),
+  minRequests: whole(1),
+  window: DURATION_ABOVE_0,
+  baseTime: DURATION_ABOVE_0,
+  maxTime: DURATION_ABOVE_0,
+  maxEjectedPercent: number("a number from 0 to 100", (value) => value >= 0 && value <= 100),
+}, "false or an object with options of ejection");
+
+/** Completes options that are known to be good. */
 export function resolveEjection(options: EjectionOptions = {}): ResolvedEjection {
   const {
     consecutiveFailures = 5,
@@ -55,17 +63,9 @@ export function resolveEjection(options: EjectionOptions = {}): ResolvedEjection
     consecutiveFailures,
     failureRate,
     minRequests,
-    windowMs: milliseconds("window", window),
-    baseMs: milliseconds("baseTime", baseTime),
-    maxMs: milliseconds("maxTime", maxTime),
+    windowMs: parseDuration(window)!,
+    baseMs: parseDuration(baseTime)!,
+    maxMs: parseDuration(maxTime)!,
     maxEjectedPercent,
   });
-}
-
-function milliseconds(option: string, value: Duration): number {
-  const ms = parseDuration(value);
-  if (ms !== undefined && ms > 0) return ms;
-  throw new TypeError(
-    `Cannot resolve ejection: "${option}" must be ${DURATION_EXPECTED}, received ${JSON.stringify(value)}`,
-  );
 }

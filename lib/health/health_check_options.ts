@@ -1,9 +1,35 @@
 /** Options of active checks, and the probe for each type. */
 
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
+import {
+  choose,
+  DURATION_ABOVE_0,
+  FLAG,
+  FUNCTION,
+  isRecord,
+  must,
+  object,
+  ofType,
+  oneOf,
+  PORT,
+  required,
+  type Rule,
+  type Rules,
+  SHARE,
+  text,
+  whole,
+  word,
+} from "../core/options.ts";
+import { type Duration, parseDuration } from "../core/units.ts";
 import type { Health, Server, Stage } from "../upstream/server.ts";
 import type { CheckReach } from "./ejection.ts";
-import { DEFAULT_STATUSES, httpCheck, type HttpCheckRequest } from "./http_check.ts";
+import { isFieldValue, isToken } from "../http/header_fields.ts";
+import {
+  DEFAULT_STATUSES,
+  httpCheck,
+  type HttpCheckRequest,
+  parseStatuses,
+  STATUSES_EXPECTED,
+} from "./http_check.ts";
 import { grpcCheck, type GrpcCheckRequest } from "./grpc_check.ts";
 import { type Probe, tcpCheck, tlsCheck } from "./probe.ts";
 
@@ -59,6 +85,93 @@ export type ActiveCheckOptions =
     }
   );
 
+const TYPES = [
+  "tcp",
+  "tls",
+  "http",
+  "grpc",
+  "custom",
+] as const satisfies readonly ActiveCheckOptions["type"][];
+const EXPECTED = `an object with a "type" (${oneOf(TYPES)}) or a function`;
+
+const PACING: Rules<CheckPacing> = {
+  interval: DURATION_ABOVE_0,
+  unhealthyInterval: DURATION_ABOVE_0,
+  timeout: DURATION_ABOVE_0,
+  rise: whole(1),
+  fall: whole(1),
+  jitter: SHARE,
+  port: PORT,
+  initial: word(["checking", "up", "down"]),
+};
+
+const HOST = text('a host such as "api.example"', (host) => /^[\x21-\x7e]+$/.test(host));
+
+const REQUEST: Rules<HttpCheckRequest> = {
+  method: text('a method such as "GET"', isToken),
+  path: text('a path such as "/health"', (path) => /^\/[\x21-\x7e]*$/.test(path)),
+  host: HOST,
+  headers: must(areHeaders, "an object of field names and their values"),
+  expectedStatuses: must(areStatuses, `an array of ${STATUSES_EXPECTED}`),
+  body: must(
+    (body) => typeof body === "string" || body instanceof RegExp || typeof body === "function",
+    "a text, a regular expression or a function",
+  ),
+  maxBodyBytes: whole(1),
+  reuseConnection: FLAG,
+};
+
+function areHeaders(value: unknown): boolean {
+  return isRecord(value) &&
+    Object.entries(value).every(([name, text]) =>
+      isToken(name) && typeof text === "string" && isFieldValue(text)
+    );
+}
+
+function areStatuses(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length === 0) return false;
+  try {
+    parseStatuses(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const TYPE = required(word(TYPES));
+const PLAIN = object<{ type: string } & CheckPacing>({ type: TYPE, ...PACING }, EXPECTED);
+const BY_TYPE: Readonly<Record<ActiveCheckOptions["type"], Rule>> = {
+  tcp: PLAIN,
+  tls: PLAIN,
+  http: object<{ type: string } & CheckPacing & HttpCheckRequest>(
+    { type: TYPE, ...PACING, ...REQUEST },
+    EXPECTED,
+    {
+      check({ method, body }, report) {
+        if (method !== "HEAD" || body === undefined) return;
+        report('is not possible where "method" is "HEAD", whose responses have none', "body");
+      },
+    },
+  ),
+  grpc: object<{ type: string } & CheckPacing & GrpcCheckRequest>(
+    { type: TYPE, ...PACING, service: text('a service such as "package.Service"'), host: HOST },
+    EXPECTED,
+  ),
+  custom: object<{ type: string; check: unknown } & CheckPacing>(
+    { type: TYPE, ...PACING, check: required(FUNCTION) },
+    EXPECTED,
+  ),
+};
+
+/** How servers are checked. */
+export const HEALTH_CHECK: Rule = choose((value) => {
+  if (typeof value === "function") return FUNCTION;
+  const type = isRecord(value) ? value.type : undefined;
+  if (type === undefined) return PLAIN;
+  // Which other options there may be depends on the type.
+  return BY_TYPE[type as ActiveCheckOptions["type"]] ?? ofType(TYPE);
+});
+
 /** {@linkcode ActiveCheckOptions} with all defaults. */
 export interface ResolvedHealthCheck {
   readonly type: ActiveCheckOptions["type"];
@@ -79,19 +192,16 @@ export interface ResolvedHealthCheck {
   readonly reach: CheckReach;
 }
 
-/**
- * Fills in the defaults.
- *
- * @throws {TypeError} when a duration or a status is invalid
- */
-export function resolveHealthCheck(options: ActiveCheckOptions): ResolvedHealthCheck {
+/** Completes options that are known to be good. */
+export function resolveHealthCheck(check: ActiveCheckOptions | CheckServer): ResolvedHealthCheck {
+  const options: ActiveCheckOptions = typeof check === "function" ? { type: "custom", check } : check;
   const { type, interval = "1s", timeout = "1s", rise = 1, fall = 1, jitter = 0.1, port = null } = options;
   const { unhealthyInterval = interval, initial = "checking" } = options;
   return Object.freeze({
     type,
-    intervalMs: milliseconds("interval", interval),
-    unhealthyIntervalMs: milliseconds("unhealthyInterval", unhealthyInterval),
-    timeoutMs: milliseconds("timeout", timeout),
+    intervalMs: parseDuration(interval)!,
+    unhealthyIntervalMs: parseDuration(unhealthyInterval)!,
+    timeoutMs: parseDuration(timeout)!,
     rise,
     fall,
     jitter,
@@ -151,14 +261,4 @@ function describeSubject(options: ActiveCheckOptions): string {
     case "custom":
       return "function";
   }
-}
-
-function milliseconds(option: string, value: Duration): number {
-  const ms = parseDuration(value);
-  if (ms !== undefined && ms > 0) return ms;
-  throw new TypeError(
-    `Cannot resolve health check: "${option}" must be ${DURATION_EXPECTED}, received ${
-      JSON.stringify(value)
-    }`,
-  );
 }

@@ -1,7 +1,8 @@
 /** Ramps a server's weight after it is added or recovers. */
 
+import { DURATION_ABOVE_0, object, required, type Rule, SHARE_ABOVE_0 } from "../core/options.ts";
 import type { Clock } from "../core/clock.ts";
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
+import { type Duration, parseDuration } from "../core/units.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
 
@@ -22,27 +23,15 @@ export interface ResolvedSlowStart {
 /** Number of steps to the full weight; each one makes algorithms list their candidates anew. */
 const STEPS = 20;
 
-/**
- * Fills in the defaults.
- *
- * @throws {TypeError} when the duration is invalid
- * @throws {RangeError} when the floor is no share
- */
+/** How servers are started. */
+export const SLOW_START: Rule = object<SlowStartOptions>({
+  duration: required(DURATION_ABOVE_0),
+  floor: SHARE_ABOVE_0,
+}, 'an object with a "duration"');
+
+/** Completes options that are known to be good. */
 export function resolveSlowStart({ duration, floor = 0.1 }: SlowStartOptions): ResolvedSlowStart {
-  const durationMs = parseDuration(duration);
-  if (durationMs === undefined || durationMs === 0) {
-    throw new TypeError(
-      `Cannot resolve slow start: "duration" must be ${DURATION_EXPECTED}, received ${
-        JSON.stringify(duration)
-      }`,
-    );
-  }
-  if (!(floor > 0 && floor <= 1)) {
-    throw new RangeError(
-      `Cannot resolve slow start: "floor" must be above 0 and at most 1, received ${floor}`,
-    );
-  }
-  return Object.freeze({ durationMs, floor });
+  return Object.freeze({ durationMs: parseDuration(duration)!, floor });
 }
 
 /**

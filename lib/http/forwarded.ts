@@ -1,5 +1,6 @@
 /** Fields that tell a server who asked the proxy. */
 
+import { FLAG, object, type Rule } from "../core/options.ts";
 import { fieldId, type FieldLines, OTHER_FIELD } from "./field_lines.ts";
 import type { HeaderFields } from "./header_fields.ts";
 
@@ -89,6 +90,12 @@ export interface ForwardedOptions {
    */
   clientCert?: boolean;
 }
+
+/** Which fields tell servers who asked. */
+export const FORWARDED: Rule = object<ForwardedOptions>(
+  { xForwarded: FLAG, forwarded: FLAG, via: FLAG, cdnLoop: FLAG, clientCert: FLAG },
+  'an object with "xForwarded", "forwarded", "via", "cdnLoop" or "clientCert"',
+);
 
 /** The same with every default filled in. */
 export type ResolvedForwarded = Readonly<Required<ForwardedOptions>>;

@@ -1,5 +1,6 @@
 /** Proxies in front of this one whose word counts, and who the client is by their word. */
 
+import { choose, isRecord, list, must, object, required, type Rule, word } from "../core/options.ts";
 import { CidrList, expectedCidr, makeHextets, readIpAddress } from "./ip_address.ts";
 import { readForwarded } from "./forwarded.ts";
 import { isHost } from "./request_target.ts";
@@ -24,7 +25,7 @@ export function expectedTrustedProxy(value: unknown): string | undefined {
 export type TrustedField = "x-forwarded-for" | "forwarded";
 
 /** The fields that can be chosen from. */
-export const TRUSTED_FIELDS: readonly TrustedField[] = ["x-forwarded-for", "forwarded"];
+const TRUSTED_FIELDS: readonly TrustedField[] = ["x-forwarded-for", "forwarded"];
 
 /** Proxies in front of this one, and how they tell of their clients. */
 export interface TrustedProxiesOptions {
@@ -62,6 +63,24 @@ interface TrustedForwarding {
   /** The field as it is sent on to servers, what cannot be read in it as an unknown client; `null` when it is not there. */
   readonly said: string | null;
 }
+
+const EXPECTED = 'an array of addresses, networks, "loopback", "private" or "unix"';
+const NETWORK: Rule = must(
+  (value) => expectedTrustedProxy(value) === undefined,
+  (value) => expectedTrustedProxy(value) ?? "",
+);
+
+/** Addresses and networks of proxies. */
+export const NETWORKS: Rule = list(NETWORK, EXPECTED);
+
+const TRUSTED_OBJECT = object<TrustedProxiesOptions>({
+  from: required(NETWORKS),
+  field: word(TRUSTED_FIELDS),
+}, 'an object with "from"');
+const TRUSTED_ARRAY = list(NETWORK, `${EXPECTED}, or an object of them as "from", and of the "field"`);
+
+/** Proxies that are trusted. */
+export const TRUSTED_PROXIES: Rule = choose((value) => isRecord(value) ? TRUSTED_OBJECT : TRUSTED_ARRAY);
 
 /** The proxies that are believed. */
 export class TrustedProxies {

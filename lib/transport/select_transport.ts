@@ -1,15 +1,27 @@
 /** The transport of a pool: its options, and which one they mean. */
 
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
+import {
+  DURATION_ABOVE_0,
+  must,
+  object,
+  type Report,
+  type Rule,
+  type Rules,
+  text,
+  type Unchecked,
+  wholeOrInfinity,
+  word,
+} from "../core/options.ts";
+import { type Duration, parseDuration } from "../core/units.ts";
 import type { ConnectionLimits } from "./http1/http1_transport.ts";
 import type { Http2Limits } from "./http2/connection_group.ts";
 import type { ProxyProtocolVersion } from "../upstream/peer.ts";
 import { type OutboundProxy, parseProxy, PROXY_EXPECTED } from "./outbound_proxy.ts";
 
 /** Names of the transports. */
-export const TRANSPORT_NAMES = ["auto", "http1", "fetch"] as const;
+const TRANSPORT_NAMES = ["auto", "http1", "fetch"] as const;
 /** Names of the protocols that transports speak. */
-export const PROTOCOL_NAMES = ["http1", "h2"] as const;
+const PROTOCOL_NAMES = ["http1", "h2"] as const;
 
 /** How many connections each server gets, and for how long. */
 export interface ConnectionOptions {
@@ -72,51 +84,74 @@ interface FetchPlan {
   readonly connections: Readonly<Required<Pick<ConnectionLimits, "maxIdle" | "idleTimeoutMs">>>;
 }
 
-/**
- * Says what is wrong with the option `transport`, to be read after its name; `null` when nothing is.
- *
- * Mistakes within one option are reported elsewhere.
- */
-export function findTransportProblem(options: Readonly<TransportOptions>): string | null {
-  const { transport = "auto", protocol, proxy } = options;
-  if (transport !== "http1") return null;
-  if (proxy !== undefined) {
-    return 'must not be "http1" where there is a "proxy", which takes "fetch"; leave it out or set it to "fetch"';
+/** Options that there were before requests had one queue for one overload, and what does it now. */
+const REMOVED: Readonly<Record<string, string>> = {
+  maxConnections:
+    '"maxInFlight" of a server, or of the pool, limits its requests and with them its connections',
+  maxQueue: 'requests wait in the "queue" of the pool, and its "size" is how many',
+  queueTimeout: 'requests wait in the "queue" of the pool, and its "timeout" is how long',
+};
+
+const CONNECTIONS: Rule = object<ConnectionOptions>(
+  {
+    maxIdle: wholeOrInfinity(0),
+    idleTimeout: DURATION_ABOVE_0,
+    maxStreams: wholeOrInfinity(1),
+  },
+  'an object with "maxIdle", "idleTimeout" and "maxStreams"',
+  {
+    explain: (name) =>
+      Object.hasOwn(REMOVED, name) ? `is not an option any more: ${REMOVED[name]}` : undefined,
+  },
+);
+
+/** Options of a pool that say how its servers are spoken to. */
+export const TRANSPORT_RULES: Rules<TransportOptions> = {
+  transport: word(TRANSPORT_NAMES),
+  protocol: word(PROTOCOL_NAMES),
+  proxy: text(PROXY_EXPECTED, (proxy) => parseProxy(proxy) !== undefined),
+  sendProxyProtocol: must((value) => value === 1 || value === 2, "1 or 2"),
+  connections: CONNECTIONS,
+};
+
+/** Finds options of a pool that contradict each other. */
+export function checkTransport(pool: Unchecked<TransportOptions>, report: Report): void {
+  const { transport, protocol, proxy, sendProxyProtocol, connections } = pool;
+  const byFetch = transport === "fetch"
+    ? '"transport" is "fetch"'
+    : proxy === undefined
+    ? null
+    : 'there is a "proxy"';
+  if (sendProxyProtocol !== undefined && byFetch !== null) {
+    report(`must not stand where ${byFetch}: "fetch" sends no PROXY headers`, "sendProxyProtocol");
   }
-  return protocol === "h2" ? 'must not be "http1" where "protocol" is "h2"; leave it out' : null;
+  const { maxStreams } = (connections ?? {}) as ConnectionOptions;
+  if (maxStreams !== undefined && (protocol !== "h2" || byFetch !== null)) {
+    report(
+      'must not have "maxStreams" unless "protocol" is "h2", without "fetch" or a "proxy"',
+      "connections",
+    );
+  }
+  if (transport !== "http1") return;
+  if (proxy !== undefined) {
+    report(
+      'must not be "http1" where there is a "proxy", which takes "fetch"; leave it out or set it to "fetch"',
+      "transport",
+    );
+  } else if (protocol === "h2") {
+    report('must not be "http1" where "protocol" is "h2"; leave it out', "transport");
+  }
 }
 
-/**
- * Chooses the transport and completes its options.
- *
- * @throws {TypeError} when an option cannot be read, or two contradict each other
- */
+/** Chooses the transport and completes its options, which are known to be good. */
 export function selectTransport(options: Readonly<TransportOptions> = {}): TransportPlan {
-  const problem = findTransportProblem(options);
-  if (problem !== null) throw new TypeError(`Cannot select a transport: "transport" ${problem}`);
   const { transport = "auto", protocol = "http1", proxy, connections = {} } = options;
   const { maxIdle = 256, idleTimeout = "4s", maxStreams = 100 } = connections;
-  const idleTimeoutMs = milliseconds("idleTimeout", idleTimeout);
-  const kept = Object.freeze({ maxIdle, idleTimeoutMs });
+  const kept = Object.freeze({ maxIdle, idleTimeoutMs: parseDuration(idleTimeout)! });
   if (transport === "fetch" || proxy !== undefined) {
-    const through = proxy === undefined ? null : completeProxy(proxy);
+    const through = proxy === undefined ? null : parseProxy(proxy)!;
     return Object.freeze({ kind: "fetch", protocol, proxy: through, connections: kept });
   }
   if (protocol === "http1") return Object.freeze({ kind: "http1", connections: kept });
   return Object.freeze({ kind: "h2", connections: Object.freeze({ ...kept, maxStreams }) });
-}
-
-function completeProxy(text: string): OutboundProxy {
-  const proxy = parseProxy(text);
-  if (proxy !== undefined) return proxy;
-  throw new TypeError(`Cannot select a transport: "proxy" must be ${PROXY_EXPECTED}`);
-}
-
-function milliseconds(option: string, value: Duration): number {
-  const ms = parseDuration(value);
-  if (ms !== undefined) return ms;
-  const received = JSON.stringify(value);
-  throw new TypeError(
-    `Cannot select a transport: "connections.${option}" must be ${DURATION_EXPECTED}, received ${received}`,
-  );
 }

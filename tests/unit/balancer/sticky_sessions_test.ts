@@ -130,7 +130,7 @@ Deno.test("StickySessions write cookies with every attribute that was asked for"
   }
 });
 
-Deno.test("resolveSticky() says everything that is wrong at once", () => {
+Deno.test("LoadBalancer.from() says everything that is wrong at once", () => {
   const error = assertThrows(
     () =>
       balance({
@@ -144,6 +144,6 @@ Deno.test("resolveSticky() says everything that is wrong at once", () => {
     TypeError,
   );
   for (const option of ["secret", "cookie", "maxAge", "path", "secure"]) {
-    assert(error.message.includes(`"${option}" must`), error.message);
+    assert(error.message.includes(`"sticky.${option}" must`), error.message);
   }
 });

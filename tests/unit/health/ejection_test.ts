@@ -341,6 +341,7 @@ Deno.test("LoadBalancer with ejection false never takes a server out", () => {
   assertEquals(server!.eligible, true);
 });
 
-Deno.test("resolveEjection() refuses a time that is none", () => {
-  assertThrows(() => resolveEjection({ baseTime: "soon" }), TypeError, '"baseTime" must be a duration');
+Deno.test("LoadBalancer.from() refuses a time that is none", () => {
+  const from = () => LoadBalancer.from(["10.0.0.1:80"], { ejection: { baseTime: "soon" } });
+  assertThrows(from, TypeError, 'Cannot make a load balancer: "ejection.baseTime" must be a duration');
 });

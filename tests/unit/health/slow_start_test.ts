@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { LoadBalancer } from "../../../lib/balancer/load_balancer.ts";
 import { resolveHealthCheck } from "../../../lib/health/health_check_options.ts";
-import { resolveSlowStart } from "../../../lib/health/slow_start.ts";
+import { resolveSlowStart, type SlowStartOptions } from "../../../lib/health/slow_start.ts";
 import { Pool } from "../../../lib/upstream/pool.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
@@ -87,11 +87,12 @@ Deno.test("SlowStart[Symbol.dispose]() and the leaving of servers leave no timer
   assertEquals(clock.pending, 0);
 });
 
-Deno.test("resolveSlowStart() refuses what is no duration and no share", () => {
+Deno.test("LoadBalancer.from() refuses a slow start that is none", () => {
+  const from = (slowStart: SlowStartOptions) => () => LoadBalancer.from(["10.0.0.1:80"], { slowStart });
   for (const duration of [0, "0s", "x"]) {
-    assertThrows(() => resolveSlowStart({ duration }), TypeError, '"duration" must be a duration');
+    assertThrows(from({ duration }), TypeError, '"slowStart.duration" must be');
   }
   for (const floor of [0, -1, 1.1, NaN]) {
-    assertThrows(() => resolveSlowStart({ duration: "1s", floor }), RangeError, '"floor" must be above 0');
+    assertThrows(from({ duration: "1s", floor }), TypeError, '"slowStart.floor" must be a number above 0');
   }
 });
