@@ -21,6 +21,9 @@ export const OVER_HTTP2: boolean = Deno.env.get("LBPROXY_TEST_ENGINE") === "h2";
 /** Whether listeners without TLS get it, unless a test says more of them than an address; by `LBPROXY_TEST_ENGINE=tls` as well. */
 export const OVER_TLS: boolean = OVER_HTTP2 || Deno.env.get("LBPROXY_TEST_ENGINE") === "tls";
 
+/** The scheme of what clients ask for. */
+export const SCHEME: "http" | "https" = OVER_TLS ? "https" : "http";
+
 /** Ports of listeners that got it, for clients of loopback. */
 export const TLS_PORTS: Set<number> = new Set();
 
@@ -59,13 +62,31 @@ export const HTTP2_CANNOT = {
   "absolute form": "scheme, host and path of a target come apart",
   "connection: close": "a response does not end the connection, which others are on",
   "length of no content": "a head that is the end needs none",
+  "chunks": "frames say where content ends",
+  "fields that Connection names":
+    "a request with fields of a connection is malformed (RFC 9113 section 8.2.2)",
+  "upgrades": "there are none (RFC 9113 section 8.6)",
+  "limit of a target": "it counts with the fields of its head",
+  "CONNECT by ask()": "its client names scheme and path, so that it is malformed",
+  "content of another length": "it is malformed, and its stream is reset (RFC 9113 section 8.1.1)",
+} as const;
+
+/** What listeners do not do that get TLS for a test. */
+export const TLS_CANNOT = {
+  "plain HTTP": "their clients come by https",
+  "be a server of a proxy": "servers of these tests are asked without TLS",
 } as const;
 
 /** Whether the engine under test can do it. */
 export function engineCan(
-  what: keyof typeof DENO_CANNOT | keyof typeof HTTP1_CANNOT | keyof typeof HTTP2_CANNOT,
+  what:
+    | keyof typeof DENO_CANNOT
+    | keyof typeof HTTP1_CANNOT
+    | keyof typeof HTTP2_CANNOT
+    | keyof typeof TLS_CANNOT,
 ): boolean {
   if (OVER_HTTP2 && Object.hasOwn(HTTP2_CANNOT, what)) return false;
+  if (OVER_TLS && Object.hasOwn(TLS_CANNOT, what)) return false;
   return !Object.hasOwn(ENGINE === "deno" ? DENO_CANNOT : HTTP1_CANNOT, what);
 }
 

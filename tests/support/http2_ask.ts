@@ -17,7 +17,8 @@ export async function askByHttp2(
 ): Promise<RawMessage & { status: number }> {
   await using client = await Http2TestClient.open(port);
   const [method = "", target = ""] = request.split(" ");
-  const all = lines.map((line): [string, string] => {
+  // A text of a test may hold several lines.
+  const all = lines.flatMap((line) => line.split("\r\n")).map((line): [string, string] => {
     const colon = line.indexOf(":");
     return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
   });

@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { OVER_TLS } from "../../support/engine.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { startProxy } from "../../support/start_proxy.ts";
@@ -16,7 +17,12 @@ eachTransport("proxy keeps a client with a cookie at the server that answered it
   await using b = startUpstream("b");
   await using proxy = await start({ upstreams: { servers: [a.address, b.address], sticky: STICKY } });
   const first = await proxy.ask();
-  assertMatch(first.field("set-cookie")!, /^lbproxy=[\w-]{43}; HttpOnly; SameSite=Lax; Path=\/$/);
+  assertMatch(
+    first.field("set-cookie")!,
+    OVER_TLS
+      ? /^lbproxy=[\w-]{43}; Secure; HttpOnly; SameSite=Lax; Path=\/$/
+      : /^lbproxy=[\w-]{43}; HttpOnly; SameSite=Lax; Path=\/$/,
+  );
   for (let i = 0; i < 5; i++) {
     const again = await proxy.ask("GET /", [`Cookie: other=1; ${cookieOf(first.field("set-cookie"))}`]);
     assertEquals([again.text, again.field("set-cookie")], [first.text, undefined]);

@@ -1,4 +1,5 @@
 import { assertEquals, assertLess, assertRejects } from "@std/assert";
+import { engineCan } from "../../support/engine.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
@@ -36,7 +37,7 @@ for (const length of [3, 300_000]) {
     const names = ["content-length", "transfer-encoding", "content-md5", "accept-ranges", "etag", "x-kept"];
     assertEquals(names.map((name) => got.field(name)), [
       undefined,
-      "chunked",
+      engineCan("chunks") ? "chunked" : undefined,
       undefined,
       undefined,
       'W/"x"',

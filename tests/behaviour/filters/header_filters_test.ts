@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { removeHeaders, securityHeaders, setHeaders } from "../../../lib/filters/headers.ts";
+import { engineCan } from "../../support/engine.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
 import { startProxy } from "../../support/start_proxy.ts";
@@ -82,7 +83,9 @@ Deno.test("setHeaders() sets fields of answers of the proxy's own too", async ()
   }
 });
 
-Deno.test("securityHeaders() adds what is missing, over plain HTTP without HSTS", async () => {
+Deno.test("securityHeaders() adds what is missing, over plain HTTP without HSTS", {
+  ignore: !engineCan("plain HTTP"),
+}, async () => {
   await using upstream = recordingUpstream(
     answer("X-Frame-Options: DENY\r\nServer: x\r\nX-Powered-By: y\r\n"),
   );

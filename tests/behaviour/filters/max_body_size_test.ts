@@ -1,5 +1,6 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { maxBodySize } from "../../../lib/filters/max_body_size.ts";
+import { engineCan } from "../../support/engine.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
@@ -77,6 +78,7 @@ eachTransport("maxBodySize() does not believe a length that is too small", async
   assertEquals((await connection.readResponse("POST")).status, 200);
   await connection.untilClosed();
   assertEquals(upstream.seen.map(({ body }) => body), ["aaaaa"]);
+  if (!engineCan("content of another length")) return;
   // Both ways of saying it: the runtime refuses, or what counts is the chunks.
   const { status } = await proxy.ask(
     "POST /",

@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import { SCHEME } from "../../support/engine.ts";
 import { eachTransport, type TransportName } from "../../support/each_transport.ts";
 import { fileServerTest } from "../../support/file_servers.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
@@ -62,7 +63,7 @@ eachTransport("proxy sends the client's fields, its own, and no others", async (
     "host: shop.example:8080",
     "x-forwarded-for: 127.0.0.1",
     "x-forwarded-host: shop.example:8080",
-    "x-forwarded-proto: http",
+    `x-forwarded-proto: ${SCHEME}`,
     "x-one: 1",
   ]);
 });
@@ -145,7 +146,7 @@ eachTransport("proxy drops what a client claims about other proxies", async (sta
   const text = upstream.requests[0]!.head;
   assertEquals(text.includes("evil"), false, text);
   assertEquals(upstream.sent("x-forwarded-for"), ["127.0.0.1"]);
-  assertEquals(upstream.sent("x-forwarded-proto"), ["http"]);
+  assertEquals(upstream.sent("x-forwarded-proto"), [SCHEME]);
   assertEquals(upstream.sent("x-forwarded-host"), ["h"]);
 });
 

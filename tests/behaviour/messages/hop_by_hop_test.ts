@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { engineCan } from "../../support/engine.ts";
+import { engineCan, SCHEME } from "../../support/engine.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
 
@@ -47,6 +47,7 @@ eachTransport(
       "4",
     ]]);
   },
+  { ignore: !engineCan("fields that Connection names") },
 );
 
 eachTransport("proxy keeps Host and Content-Length although Connection names them", async (start) => {
@@ -69,11 +70,11 @@ eachTransport("proxy adds its own fields although Connection names them", async 
   const named = "x-forwarded-for, x-forwarded-proto, x-forwarded-host, via, cdn-loop";
   await proxy.ask("GET /", [`Connection: ${named}`, "Via: 1.1 before"]);
   assertEquals(upstream.sent("x-forwarded-for"), ["127.0.0.1"]);
-  assertEquals(upstream.sent("x-forwarded-proto"), ["http"]);
+  assertEquals(upstream.sent("x-forwarded-proto"), [SCHEME]);
   assertEquals(upstream.sent("x-forwarded-host"), ["h"]);
   assertEquals(upstream.sent("via"), ["1.1 lbproxy"]);
   assertEquals(upstream.sent("cdn-loop").length, 1);
-});
+}, { ignore: !engineCan("fields that Connection names") });
 
 eachTransport("proxy keeps a response's hop-by-hop fields to itself", async (start) => {
   const fields = [
@@ -110,7 +111,10 @@ eachTransport(
     // Short content that came at once is known as a whole, and goes on with its length; trailers need chunks.
     const whole = transport === "http1" && !engineCan("trailers");
     const expected = whole ? ["content-length", "5"] : ["transfer-encoding", "chunked"];
-    assertEquals(framing.map(([name, value]) => [name.toLowerCase(), value]), [expected]);
+    assertEquals(
+      framing.map(([name, value]) => [name.toLowerCase(), value]),
+      engineCan("chunks") ? [expected] : [],
+    );
     assertEquals([answer.field("trailer"), answer.field("x-sum")], [undefined, undefined]);
   },
 );

@@ -3,6 +3,7 @@
 import { assertEquals } from "@std/assert";
 import type { RouteOptions } from "../../../lib/config/route_options.ts";
 import { redirect, rewritePath } from "../../../lib/filters/redirect_and_rewrite.ts";
+import { SCHEME } from "../../support/engine.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { askHttp2 } from "../../support/http2_client.ts";
 import { latin1Text, utf8Bytes } from "../../support/raw_connection.ts";
@@ -146,7 +147,7 @@ Deno.test("functions and the log see bytes above 0x7F percent-encoded", async ()
   });
   assertEquals((await proxy.ask(`GET /${bytes("é")}`, [`Host: ${proxy.address}`])).status, 200);
   const { target } = await proxy.seen.untilEntries(1);
-  const [url, path] = [`http://${proxy.address}/%C3%A9`, "/%C3%A9"];
+  const [url, path] = [`${SCHEME}://${proxy.address}/%C3%A9`, "/%C3%A9"];
   assertEquals([...seen, ["log", target]], [
     ["newContext", url],
     ["key", `${url} ${path}`],

@@ -2,6 +2,7 @@ import { assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } f
 import { ConfigError } from "../../../lib/config/config_error.ts";
 import { ListenError } from "../../../lib/engine/engine.ts";
 import { serve } from "../../../lib/server/serve.ts";
+import { engineCan } from "../../support/engine.ts";
 import { readAnswer, startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 import { untilRefused } from "../../support/until_refused.ts";
@@ -12,7 +13,9 @@ async function ask(address: string): Promise<[number, string]> {
   return [response.status, await response.text()];
 }
 
-Deno.test("serve() listens at every address, and tells the ports that it was given", async () => {
+Deno.test("serve() listens at every address, and tells the ports that it was given", {
+  ignore: !engineCan("plain HTTP"),
+}, async () => {
   await using upstream = startUpstream();
   const told: (readonly string[])[] = [];
   await using proxy = await startProxy({
