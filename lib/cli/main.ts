@@ -1,6 +1,5 @@
 /** The program. */
 
-import { findTokenProblems } from "../admin/guard.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { describeConfig } from "../config/describe_config.ts";
 import { loadConfig } from "../config/load_config.ts";
@@ -12,7 +11,7 @@ import { VERSION } from "../core/version.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { unreadMessage } from "../observe/event_message.ts";
 import { escapeControls } from "../observe/text_format.ts";
-import { describeCertificates, findCertificateProblems } from "../server/check_certificates.ts";
+import { describeCertificates } from "../server/check_certificates.ts";
 import { findWorkerProblems, WorkersError } from "../server/workers/worker_command.ts";
 import { readTrace, TraceError } from "../simulator/read_trace.ts";
 import { reportSimulation } from "../simulator/report_simulation.ts";
@@ -23,7 +22,7 @@ import { writeStarter } from "./init.ts";
 import { type Io, print, UsageError } from "./io.ts";
 import { parseArguments, type RunOptions } from "./parse_arguments.ts";
 import type { SimulateCommand } from "./parse_simulate_arguments.ts";
-import { ProgramConfig } from "./program_config.ts";
+import { findFileProblems, ProgramConfig } from "./program_config.ts";
 import { runCtl, runTop } from "./run_admin.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 
@@ -80,7 +79,7 @@ async function run(options: RunOptions, io: Io): Promise<number> {
   if (!check) {
     return await runUntilStopped(program, { config, unread, sources }, options, io);
   }
-  const problems = [...findCertificateProblems(config), ...findTokenProblems(config.admin)];
+  const problems = findFileProblems(config);
   if (problems.length > 0) throw new ConfigError(source, problems);
   const wrongTypes = options.types ? await findTypeErrors(source) : null;
   if (wrongTypes !== null) {

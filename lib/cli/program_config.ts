@@ -7,9 +7,12 @@ import {
   type ResolvedAdmin,
 } from "../config/admin_options.ts";
 import { type EngineName, formatListen, type ResolvedListen, withEngine } from "../config/listen_options.ts";
+import type { ConfigProblem } from "../config/config_error.ts";
 import { loadConfig } from "../config/load_config.ts";
 import { ModuleGraph, type ModuleSources } from "../config/module_graph.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
+import { findTokenProblems } from "../admin/guard.ts";
+import { findCertificateProblems } from "../server/check_certificates.ts";
 import type { RunOptions } from "./parse_arguments.ts";
 import { UsageError } from "./io.ts";
 
@@ -44,10 +47,16 @@ export class ProgramConfig implements Disposable {
    * @throws {UsageError} when the command line does not fit it
    */
   async load(): Promise<ProgramConfigLoad> {
-    const { source, listen, engine, admin, workers } = this.#options;
+    const { source, listen, engine, admin, workers, check } = this.#options;
     const found = new Set<string>();
     try {
-      const { config: loaded, unread, sources } = await loadConfig(source, this.#graph, found);
+      const { config: loaded, unread, sources } = await loadConfig(
+        source,
+        this.#graph,
+        found,
+        // Where the command line says where to listen, those of the file are of no interest.
+        check ? (good) => findFileProblems(listen.length === 0 ? good : { ...good, listen: [] }) : null,
+      );
       const places = listen.length === 0 ? loaded.listen : listenInstead(listen, loaded.listen);
       const config = {
         ...loaded,
@@ -66,6 +75,11 @@ export class ProgramConfig implements Disposable {
   [Symbol.dispose](): void {
     this.#graph[Symbol.dispose]();
   }
+}
+
+/** What is wrong with the files that a configuration names: certificates, keys, tokens. */
+export function findFileProblems(config: ResolvedConfig): ConfigProblem[] {
+  return [...findCertificateProblems(config), ...findTokenProblems(config.admin)];
 }
 
 /**

@@ -36,12 +36,14 @@ const OTHER_FORMATS: Readonly<Record<string, string>> = {
  * @param source path of the file, relative ones from the working directory; or a URL (`file:`, `https:`, `jsr:`, ...)
  * @param graph loads it, and what it imports, anew; without it the runtime loads it once
  * @param files set to the files that were found by the graph, also when the configuration cannot be used
+ * @param findMore looks for more mistakes in what is good of a configuration that has some, so that all are told at once
  * @throws {ConfigError} when it cannot be read or loaded, or anything is wrong with it
  */
 export async function loadConfig(
   source: string | URL,
   graph: ModuleGraph | null = null,
   files: Set<string> = new Set(),
+  findMore: ((config: ResolvedConfig) => readonly ConfigProblem[]) | null = null,
 ): Promise<LoadedConfig> {
   const where = String(source);
   let url: string | undefined;
@@ -61,8 +63,24 @@ export async function loadConfig(
   const format = explainFormat(where);
   if (format !== undefined) throw new ConfigError(where, [{ path: "", message: format }]);
   const { config, problems, unread } = pickExports(module);
-  if (problems.length > 0) throw new ConfigError(where, problems);
+  if (problems.length > 0) {
+    const more = findMore === null || !isRecord(config) ? [] : findMore(goodPart(config, url));
+    throw new ConfigError(where, [...problems, ...more]);
+  }
   return { config: completeConfig(anchored(config as ProxyConfig, url)), unread, sources };
+}
+
+/** Options that name files. */
+const WITH_FILES = ["listen", "upstreams", "limiter", "admin"];
+
+/** A configuration of those options with files in which nothing is wrong. */
+function goodPart(config: Readonly<Record<string, unknown>>, url: string): ResolvedConfig {
+  const least = { upstreams: ["127.0.0.1:1"] };
+  const good = WITH_FILES.filter((key) =>
+    config[key] !== undefined && findConfigProblems({ ...least, [key]: config[key] }).length === 0
+  );
+  const part = { ...least, ...Object.fromEntries(good.map((key) => [key, config[key]])) };
+  return completeConfig(anchored(part as ProxyConfig, url));
 }
 
 /** Has paths count from the folder of the file; where that is the working directory they stay as they are written. */

@@ -85,6 +85,32 @@ Deno.test("lbproxy --check reads certificates and keys, and exits 2 when they do
   assertEquals((await folder.run(["--check", "--listen", "127.0.0.1:0"])).code, 0);
 });
 
+Deno.test("lbproxy --check tells of certificates and of other options at once", async () => {
+  const ca = await testCa();
+  const [own, other] = [await ca.issue({ names: ["a.example"] }), await ca.issue({ names: ["b.example"] })];
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": `
+      export const listen = { port: 0, tls: { cert: "cert.pem", key: "key.pem" } };
+      export const upstreams = ["a.example:80"];
+      export const gracePeriod = "soon";`,
+    "cert.pem": own.cert,
+    "key.pem": other.key,
+  });
+  const { code, stderr } = await folder.run(["--check"]);
+  assertEquals(code, 2);
+  assertMatch(stderr, /^Cannot load proxy\.config\.ts: 2 problems\n {2}gracePeriod .*"soon"/);
+  assertMatch(stderr, /\n {2}listen\.tls\.key is not the key of listen\.tls\.cert\n/);
+  // An option that is wrong itself names no files, and the command line may say where to listen.
+  const listening = await folder.run(["--check", "--listen", "127.0.0.1:0"]);
+  assertEquals([listening.code, /is not the key/.test(listening.stderr)], [2, false]);
+  await Deno.writeTextFile(
+    `${folder.path}/proxy.config.ts`,
+    `export const listen = { port: 0, tls: { cert: "cert.pem" } };
+     export const upstreams = ["a.example:80"];`,
+  );
+  assertEquals((await folder.run(["--check"])).code, 2);
+});
+
 Deno.test("lbproxy tells of exports that nothing reads, with --check and at the start", async () => {
   await using folder = await ProgramFolder.with({
     "proxy.config.ts": configFor("127.0.0.1:1", "export const helper = 1; export const PORT = 2;"),
