@@ -9,7 +9,7 @@ import {
 import { type EngineName, formatListen, type ResolvedListen, withEngine } from "../config/listen_options.ts";
 import type { ConfigProblem } from "../config/config_error.ts";
 import { loadConfig } from "../config/load_config.ts";
-import { ModuleGraph, type ModuleSources } from "../config/module_graph.ts";
+import { ModuleGraph, type ModuleSources, type ModuleTexts } from "../config/module_graph.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { findTokenProblems } from "../admin/guard.ts";
 import { findCertificateProblems } from "../server/check_certificates.ts";
@@ -43,10 +43,11 @@ export class ProgramConfig implements Disposable {
   /**
    * Reads it.
    *
+   * @param texts its modules, in place of what stands in their files
    * @throws {ConfigError} when it cannot be used
    * @throws {UsageError} when the command line does not fit it
    */
-  async load(): Promise<ProgramConfigLoad> {
+  async load(texts?: ModuleTexts): Promise<ProgramConfigLoad> {
     const { source, listen, engine, admin, workers, check } = this.#options;
     const found = new Set<string>();
     try {
@@ -56,6 +57,7 @@ export class ProgramConfig implements Disposable {
         found,
         // Where the command line says where to listen, those of the file are of no interest.
         check ? (good) => findFileProblems(listen.length === 0 ? good : { ...good, listen: [] }) : null,
+        texts,
       );
       const places = listen.length === 0 ? loaded.listen : listenInstead(listen, loaded.listen);
       const config = {

@@ -30,7 +30,7 @@ const LAST_LINES_MS = 1000;
  */
 export async function runUntilStopped(
   program: ProgramConfig,
-  { config, unread, sources: { hash } }: Awaited<ReturnType<ProgramConfig["load"]>>,
+  { config, unread, sources: { hash, texts } }: Awaited<ReturnType<ProgramConfig["load"]>>,
   options: RunOptions,
   io: Io,
 ): Promise<number> {
@@ -49,10 +49,10 @@ export async function runUntilStopped(
   for (const name of unread) observer.event({ kind: "unread_export", name });
   const alone = config.workers === 1;
   const load = async () => {
-    const { config, unread, sources: { hash, remote } } = await program.load();
+    const { config, unread, sources: { hash, texts, remote } } = await program.load();
     checkWorkers(config, alone, options.source);
     for (const name of unread) observer.event({ kind: "unread_export", name });
-    return { config, hash, notReloaded: remote };
+    return { config, hash, texts, notReloaded: remote };
   };
   using supervisor = findSupervisor(log);
   const workers = config.workers === 1 ? null : {
@@ -66,7 +66,7 @@ export async function runUntilStopped(
     accessLog,
     clock,
     random,
-    source: { name: program.source, hash, load },
+    source: { name: program.source, hash, texts, load },
     logControl: log,
     workers,
   });

@@ -39,13 +39,13 @@ export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Prom
   try {
     using shared = new InheritedParts(start, channel);
     using program = new ProgramConfig(options);
-    const { config, sources } = await program.load();
-    let { ports } = start;
+    let { texts, ports } = start;
+    const { config, sources } = await program.load(texts);
     const load = async () => {
-      const { config, sources: { hash, remote } } = await program.load();
-      return { config: ofWorker(config, ports), hash, notReloaded: remote };
+      const { config, sources: { hash, remote } } = await program.load(texts);
+      return { config: ofWorker(config, ports), hash, texts: {}, notReloaded: remote };
     };
-    const source = { name: program.source, hash: sources.hash, load };
+    const source = { name: program.source, hash: sources.hash, texts: {}, load };
     const parts = { observer, accessLog, clock, random, shared, source };
     const server = await startProxy(ofWorker(config, ports), parts);
     shared.beat(clock, () => server.running);
@@ -62,7 +62,7 @@ export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Prom
       }
       if (message.kind === "servers") server.pools.get(message.pool)?.replaceServers(message.servers);
       else if (message.kind === "prepare") {
-        ports = message.ports;
+        ({ texts, ports } = message);
         reloads.begin(message);
       } else reloads.end(message.kind === "commit");
     }
@@ -130,7 +130,6 @@ function ofWorker(config: ResolvedConfig, ports: readonly number[]): ResolvedCon
       : { ...config.accessLog, to: "stdout" },
     admin: null,
     onListen: null,
-    rollback: null,
     workers: 1,
   };
 }

@@ -6,7 +6,7 @@ import { dirname, isAbsolute, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { ConfigError, type ConfigProblem, explainLoadError } from "./config_error.ts";
 import { CONFIG_KEYS, findMisplaced, unknownConfigKey } from "./config_schema.ts";
-import type { ModuleGraph, ModuleSources } from "./module_graph.ts";
+import type { ModuleGraph, ModuleSources, ModuleTexts } from "./module_graph.ts";
 import { nearestName } from "../core/nearest_name.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
 import { completeConfig, findConfigProblems } from "./resolve_config.ts";
@@ -37,6 +37,7 @@ const OTHER_FORMATS: Readonly<Record<string, string>> = {
  * @param graph loads it, and what it imports, anew; without it the runtime loads it once
  * @param files set to the files that were found by the graph, also when the configuration cannot be used
  * @param findMore looks for more mistakes in what is good of a configuration that has some, so that all are told at once
+ * @param texts for the graph: modules in place of what stands in their files
  * @throws {ConfigError} when it cannot be read or loaded, or anything is wrong with it
  */
 export async function loadConfig(
@@ -44,6 +45,7 @@ export async function loadConfig(
   graph: ModuleGraph | null = null,
   files: Set<string> = new Set(),
   findMore: ((config: ResolvedConfig) => readonly ConfigProblem[]) | null = null,
+  texts: ModuleTexts = {},
 ): Promise<LoadedConfig> {
   const where = String(source);
   let url: string | undefined;
@@ -52,7 +54,7 @@ export async function loadConfig(
   try {
     url = toModuleUrl(where);
     if (graph === null) module = await import(url);
-    else ({ module, sources } = await graph.load(url, files));
+    else ({ module, sources } = await graph.load(url, files, texts));
   } catch (cause) {
     const isThere = !/^Module not found/.test((cause as Error)?.message);
     const message = (isThere ? explainFormat(where) : undefined) ?? explainLoadError(cause, url);

@@ -10,12 +10,17 @@ interface LoadedModule {
   readonly sources: ModuleSources;
 }
 
+/** What stood in local files, by their paths. */
+export type ModuleTexts = Readonly<Record<string, string>>;
+
 /** What a module was made of. */
 export interface ModuleSources {
   /** Paths of the files: the module's own, and those of local modules that it imports, directly or not. */
   readonly files: readonly string[];
   /** SHA-256 of the files in hexadecimal; of the address of a module that is no file. */
   readonly hash: string;
+  /** What stood in the files, with which another process can load the same, whatever stands there by then. */
+  readonly texts: ModuleTexts;
   /** Addresses of modules that are not loaded anew: those of other machines, without packages, which have versions. */
   readonly remote: readonly string[];
 }
@@ -29,6 +34,19 @@ interface Finding {
 
 type Resolve = (specifier: string, context: { parentURL?: string }, next: NextResolve) => { url: string };
 type NextResolve = (specifier: string, context: { parentURL?: string }) => { url: string };
+
+/** A module as the runtime takes it. */
+interface ModuleText {
+  readonly format?: string;
+  readonly source: unknown;
+  readonly shortCircuit?: boolean;
+}
+
+type Load = (
+  url: string,
+  context: unknown,
+  next: (url: string, context: unknown) => ModuleText,
+) => ModuleText;
 
 const QUERY = "lbproxy-load";
 const VERSION = new RegExp(`[?&]${QUERY}=(\\d+)$`);
@@ -44,6 +62,9 @@ const OWN = ["mod.ts", "lib/", "vendor/"].map((path) => new URL(`../../${path}`,
  */
 export class ModuleGraph implements Disposable {
   readonly #hooks: { deregister(): void };
+  /** Only where files have changed since: with it the runtime says less of mistakes in modules. */
+  #loadHooks: { deregister(): void } | null = null;
+  #texts: ModuleTexts = {};
   #loads = 0;
   #finding: Finding | null = null;
   /** Addresses of the first load, which have no query. */
@@ -51,27 +72,38 @@ export class ModuleGraph implements Disposable {
 
   constructor() {
     const resolve: Resolve = (specifier, context, next) => this.#resolve(specifier, context, next);
-    this.#hooks = (nodeModule as unknown as Hooks).registerHooks({ resolve });
+    this.#hooks = hooks.registerHooks({ resolve });
   }
 
   /**
    * Loads a module, one at a time.
    *
    * @param files set to the files that were found, also when it cannot be loaded
+   * @param texts what stands in files, whatever they hold by now
    */
-  async load(url: string, files: Set<string> = new Set()): Promise<LoadedModule> {
+  async load(
+    url: string,
+    files: Set<string> = new Set(),
+    texts: ModuleTexts = {},
+  ): Promise<LoadedModule> {
+    await this.#expect(texts);
     const finding: Finding = { version: ++this.#loads, files, remote: new Set() };
     this.#finding = finding;
     if (!isLocal(url)) {
       finding.remote.add(url);
       const hash = createHash("sha256").update(url).digest("hex");
-      return { module: await import(url), sources: { files: [], hash, remote: [...finding.remote] } };
+      return {
+        module: await import(url),
+        sources: { files: [], hash, texts: {}, remote: [...finding.remote] },
+      };
     }
     files.add(fileURLToPath(url));
     try {
       const module = await import(this.#versioned(url, finding.version));
       const sorted = [...files].sort();
-      return { module, sources: { files: sorted, hash: await hashOf(sorted), remote: [...finding.remote] } };
+      const read: Record<string, string> = {};
+      const hash = await hashOf(sorted, read);
+      return { module, sources: { files: sorted, hash, texts: read, remote: [...finding.remote] } };
     } catch (error) {
       throw withoutVersions(error);
     }
@@ -99,16 +131,39 @@ export class ModuleGraph implements Disposable {
     return found;
   }
 
+  /** Has files hold these texts for the modules that are loaded from now on. */
+  async #expect(texts: ModuleTexts): Promise<void> {
+    const found: Record<string, string> = {};
+    const names = Object.keys(texts);
+    await hashOf(names, found);
+    this.#texts = names.every((name) => found[name] === texts[name]) ? {} : texts;
+    if (this.#texts !== texts || this.#loadHooks !== null) return;
+    const load: Load = (url, context, next) => {
+      const path = url.startsWith("file:") ? fileURLToPath(url) : "";
+      const text = this.#texts[path];
+      if (text === undefined) return next(url, context);
+      const source = /\.[cm]?tsx?$/.test(path)
+        ? hooks.stripTypeScriptTypes(text, { mode: "transform" })
+        : text;
+      return { format: "module", source, shortCircuit: true };
+    };
+    this.#loadHooks = hooks.registerHooks({ load });
+  }
+
   /** Resolves as the runtime does from now on. */
   [Symbol.dispose](): void {
     this.#hooks.deregister();
+    this.#loadHooks?.deregister();
   }
 }
 
 /** Of `node:module`, without types so far. */
 interface Hooks {
-  registerHooks(hooks: { resolve: Resolve }): { deregister(): void };
+  registerHooks(hooks: { resolve?: Resolve; load?: Load }): { deregister(): void };
+  stripTypeScriptTypes(text: string, options: { mode: "transform" }): string;
 }
+
+const hooks = nodeModule as unknown as Hooks;
 
 /** Whether it is a file of the configuration's own. */
 function isLocal(url: string): boolean {
@@ -119,16 +174,22 @@ function isLocal(url: string): boolean {
 /**
  * SHA-256 of files, by their paths and contents.
  *
+ * @param texts set to what stands in them, as far as it is text
  * @returns in hexadecimal
  */
-export async function hashOf(files: readonly string[]): Promise<string> {
+export async function hashOf(
+  files: readonly string[],
+  texts: Record<string, string> | null = null,
+): Promise<string> {
   const hash = createHash("sha256");
   for (const file of files) {
     hash.update(`${file}\0`);
     try {
-      hash.update(await Deno.readFile(file));
+      const bytes = await Deno.readFile(file);
+      hash.update(bytes);
+      if (texts !== null) texts[file] = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
     } catch {
-      // Gone, or not to be read: that is what is known of it.
+      // Gone, not to be read, or no text: that is what is known of it.
     }
   }
   return hash.digest("hex");

@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import type { ConfigurationInfo } from "../admin/admin_target.ts";
 import { ConfigError } from "../config/config_error.ts";
 import { describeConfig } from "../config/describe_config.ts";
+import type { ModuleTexts } from "../config/module_graph.ts";
 import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import { resolveConfig } from "../config/resolve_config.ts";
 import { messageOf } from "../core/callback.ts";
@@ -53,7 +54,7 @@ export interface Opened {
 /** What the owner of the configurations does when one takes the place of another. */
 interface GenerationOwner {
   /** Opens what a configuration needs; throws when it cannot. */
-  open(config: ResolvedConfig, plane: DataPlane): Promise<Opened>;
+  open(config: ResolvedConfig, plane: DataPlane, texts: ModuleTexts): Promise<Opened>;
   /** How many requests run elsewhere. */
   running?(): number;
 }
@@ -62,6 +63,8 @@ interface GenerationOwner {
 interface Candidate {
   readonly config: ResolvedConfig;
   readonly hash: string;
+  /** What its modules were; none when a program has given it. */
+  readonly texts: ModuleTexts;
   readonly notReloaded: readonly string[];
 }
 
@@ -74,6 +77,7 @@ export class Generations implements StreamHandler, AsyncDisposable {
   #current: DataPlane;
   #runtime: ExchangeRuntime;
   #info: ConfigurationInfo;
+  #texts: ModuleTexts;
   /** Ends the watch over a new configuration that could still be given up. */
   #unwatch: (() => void) | null = null;
   /** The last reload that was asked for; they come one after the other. */
@@ -84,8 +88,17 @@ export class Generations implements StreamHandler, AsyncDisposable {
     this.#parts = parts;
     this.#owner = owner;
     this.resources = new ProxyResources(parts);
-    this.#current = new DataPlane(config, parts, { resources: this.resources, before: null });
+    const { rollback } = config;
+    const { shared = null } = parts;
+    // A worker that was started in place of another one counts as the others do.
+    const watch = rollback === null || shared?.role !== "worker" || shared.reload === 0
+      ? null
+      : watchFailures(parts, rollback, () => {});
+    this.#unwatch = watch?.end ?? null;
+    const observed = watch === null ? parts : { ...parts, observer: watch.observer };
+    this.#current = new DataPlane(config, observed, { resources: this.resources, before: null });
     this.#runtime = this.#current.runtime;
+    this.#texts = parts.source?.texts ?? {};
     this.#info = this.#describe(1, parts.source?.hash ?? hashOf(config));
   }
 
@@ -207,11 +220,16 @@ export class Generations implements StreamHandler, AsyncDisposable {
     }
   }
 
-  async #replaceBy({ config, hash }: Candidate): Promise<void> {
+  async #replaceBy({ config, hash, texts }: Candidate): Promise<void> {
     const certificates = findCertificateProblems(config);
     if (certificates.length > 0) throw new ConfigError("configuration", certificates);
     const before = this.#current;
-    const previous: Candidate = { config: before.config, hash: this.#info.hash, notReloaded: [] };
+    const previous: Candidate = {
+      config: before.config,
+      hash: this.#info.hash,
+      texts: this.#texts,
+      notReloaded: [],
+    };
     const watch = config.rollback === null
       ? null
       : watchFailures(this.#parts, config.rollback, (reason) => this.#giveUp(previous, reason));
@@ -220,7 +238,7 @@ export class Generations implements StreamHandler, AsyncDisposable {
     let opened: Opened | null = null;
     try {
       await plane.start();
-      opened = await this.#owner.open(config, plane);
+      opened = await this.#owner.open(config, plane, texts);
       if (this.#stopping) throw new Error("the proxy stops");
     } catch (error) {
       opened?.cancel();
@@ -235,6 +253,7 @@ export class Generations implements StreamHandler, AsyncDisposable {
     this.#current = plane;
     this.#runtime = plane.runtime;
     this.#info = this.#describe(generation + 1, hash);
+    this.#texts = texts;
     this.#former.add(before);
     this.#count();
     this.#retire(before);
@@ -343,7 +362,7 @@ export class Generations implements StreamHandler, AsyncDisposable {
 
 function given(config: ProxyConfig): Candidate {
   const resolved = resolveConfig(config);
-  return { config: resolved, hash: hashOf(resolved), notReloaded: [] };
+  return { config: resolved, hash: hashOf(resolved), texts: {}, notReloaded: [] };
 }
 
 async function loadAgain(source: ConfigSource | null): Promise<Candidate> {

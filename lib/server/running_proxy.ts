@@ -1,6 +1,7 @@
 /** What steers a running proxy, whether it has listeners of its own or not. */
 
 import type { ConfigurationInfo } from "../admin/admin_target.ts";
+import type { ModuleTexts } from "../config/module_graph.ts";
 import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
 import type { MetricsFormat } from "../observe/metrics/exposition.ts";
@@ -22,7 +23,7 @@ export abstract class RunningProxy implements AsyncDisposable {
   constructor(config: ResolvedConfig, parts: ProxyParts) {
     this.parts = parts;
     this.generations = new Generations(config, parts, {
-      open: (next, plane) => this.open(next, plane),
+      open: (next, plane, texts) => this.open(next, plane, texts),
       running: () => this.runningElsewhere,
     });
   }
@@ -121,7 +122,11 @@ export abstract class RunningProxy implements AsyncDisposable {
   }
 
   /** @internal Opens what another configuration needs, before it is used. */
-  protected abstract open(config: ResolvedConfig, plane: DataPlane): Promise<Opened>;
+  protected abstract open(
+    config: ResolvedConfig,
+    plane: DataPlane,
+    texts: ModuleTexts,
+  ): Promise<Opened>;
 
   /** @internal Requests that other processes serve for it. */
   protected get runningElsewhere(): number {

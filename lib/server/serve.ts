@@ -1,6 +1,7 @@
 /** The proxy as a function. */
 
 import { ConfigError } from "../config/config_error.ts";
+import type { ModuleTexts } from "../config/module_graph.ts";
 import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import { resolveConfig } from "../config/resolve_config.ts";
 import { callAside } from "../core/callback.ts";
@@ -88,7 +89,7 @@ export class ProxyServer extends RunningProxy {
       await this.#admin?.open(this.#steered());
       await this.generations.start();
       const { config, plane } = this.generations;
-      const opened = await this.open(config, plane);
+      const opened = await this.open(config, plane, this.parts.source?.texts ?? {});
       await opened.commit();
     } catch (error) {
       await this.#cut();
@@ -98,13 +99,17 @@ export class ProxyServer extends RunningProxy {
   }
 
   /** @internal */
-  protected override async open(config: ResolvedConfig, plane: DataPlane): Promise<Opened> {
+  protected override async open(
+    config: ResolvedConfig,
+    plane: DataPlane,
+    texts: ModuleTexts,
+  ): Promise<Opened> {
     // One that a later configuration says nothing of stays.
     if (config.admin !== null && this.#admin?.suits(config.admin) !== true) {
       const message = 'can change nothing but "readyz" while the proxy runs: start it anew';
       throw new ConfigError("configuration", [{ path: "admin", message }]);
     }
-    const opened = await (this.#workers?.open(config, plane) ?? this.#listeners!.open(config));
+    const opened = await (this.#workers?.open(config, plane, texts) ?? this.#listeners!.open(config));
     const { shared = null } = this.parts;
     if (shared !== null && shared.role === "worker") {
       await shared.confirm().catch((error) => {

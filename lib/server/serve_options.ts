@@ -1,5 +1,6 @@
 /** What a proxy takes beside its configuration. */
 
+import type { ModuleTexts } from "../config/module_graph.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { type Random, systemRandom } from "../core/random.ts";
@@ -34,12 +35,19 @@ export interface ConfigSource {
   readonly name: string;
   /** SHA-256 of what was read first. */
   readonly hash: string;
+  /** What its modules were. */
+  readonly texts: ModuleTexts;
   /**
    * Reads it again.
    *
    * @throws {ConfigError} when it cannot be used
    */
-  load(): Promise<{ config: ResolvedConfig; hash: string; notReloaded: readonly string[] }>;
+  load(): Promise<{
+    config: ResolvedConfig;
+    hash: string;
+    texts: ModuleTexts;
+    notReloaded: readonly string[];
+  }>;
 }
 
 /** The same, complete: below this folder time and randomness are arguments. */
@@ -81,6 +89,8 @@ export interface SupervisorParts {
   readonly instanceId: string;
   /** Counts the requests of all workers. */
   readonly overload: SharedCells;
+  /** How often workers were told to load another configuration. */
+  reloads: number;
   /** Makes memory for the counts of a limiter. */
   createTable(byteLength: number): ArrayBuffer;
 }
@@ -95,6 +105,8 @@ export interface WorkerParts {
   readonly overload: SharedCells;
   /** The counts of the limiter; `null` when nothing is limited. */
   table(): ArrayBuffer | null;
+  /** Which configuration it serves, or is about to: 0 is the first one. */
+  readonly reload: number;
   /** Where it is written down what its requests hold. */
   readonly ledger: PermitLedger;
   /** A pool as the supervisor has it. */

@@ -16,7 +16,9 @@ const HEADER = {
   running: 16 + MAX_PROCESSES,
   /** How many requests have arrived at each, in Float64. */
   arrived: 8 + MAX_PROCESSES,
-  size: 16 + 4 * MAX_PROCESSES,
+  /** For each process: a configuration, how many requests of it have ended, and how many of these failed. */
+  tallies: 16 + 4 * MAX_PROCESSES,
+  size: 16 + 7 * MAX_PROCESSES,
 } as const;
 
 /** Words of a slot; `floats` and what follows are positions of Float64 in it. */
@@ -143,6 +145,33 @@ export class SharedServers {
         floats[at] = count;
       },
     };
+  }
+
+  /** Counts from now on how requests of a configuration end in this process; `reload` is its number, from 1. */
+  beginTally(reload: number): void {
+    this.#words.set([0, 0, 0], this.#ownTally);
+    this.#words[this.#ownTally] = reload;
+  }
+
+  /** Counts a request that has ended. */
+  tally(failed: boolean): void {
+    this.#words[this.#ownTally + 1]!++;
+    if (failed) this.#words[this.#ownTally + 2]!++;
+  }
+
+  get #ownTally(): number {
+    return HEADER.tallies + 3 * this.process;
+  }
+
+  /** How the requests of a configuration have ended in all processes. */
+  tallyOf(reload: number): { requests: number; failures: number } {
+    const sum = { requests: 0, failures: 0 };
+    for (let at = HEADER.tallies; at < HEADER.size; at += 3) {
+      if (this.#words[at] !== reload) continue;
+      sum.requests += this.#words[at + 1]!;
+      sum.failures += this.#words[at + 2]!;
+    }
+    return sum;
   }
 
   /** Gives back what the requests of a process held that has ended, and frees its number for another one. */

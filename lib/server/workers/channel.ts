@@ -1,5 +1,6 @@
 /** What a supervisor and its workers say to each other: rarely, and never because of a request. */
 
+import type { ModuleTexts } from "../../config/module_graph.ts";
 import type { AccessEntry } from "../../observe/access_entry.ts";
 import type { ProxyEvent } from "../../observe/events.ts";
 import type { SharedSeries } from "../../observe/metrics/registry.ts";
@@ -18,6 +19,10 @@ export interface StartMessage {
   readonly kind: "start";
   /** Number of the process. */
   readonly process: number;
+  /** Which configuration it is to serve: 0 is the first one. */
+  readonly reload: number;
+  /** The modules of the configuration, which may have changed since it was loaded; none where it is no file. */
+  readonly texts: ModuleTexts;
   /** By what requests are known that come back. */
   readonly instanceId: string;
   /** Where the requests of all workers are counted. */
@@ -45,9 +50,10 @@ export interface ListedSeries extends Pick<SharedSeries, "labels" | "chunk" | "a
 }
 
 /** Has a worker load the configuration again, and use it once all have. */
-export interface PrepareMessage extends Pick<StartMessage, "servers" | "table" | "pools" | "ports"> {
+export interface PrepareMessage
+  extends Pick<StartMessage, "texts" | "servers" | "table" | "pools" | "ports"> {
   readonly kind: "prepare";
-  /** Tells it from earlier ones, which a worker may still speak of. */
+  /** Which one: tells it from earlier ones, which a worker may still speak of. */
   readonly id: number;
 }
 

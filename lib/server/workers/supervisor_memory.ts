@@ -18,6 +18,7 @@ export class SupervisorMemory implements SupervisorParts {
   readonly servers: SharedServers;
   readonly instanceId: string = crypto.randomUUID().slice(0, 18);
   readonly overload: SharedCells;
+  reloads = 0;
   readonly #servers: SharedMemory;
   readonly #metrics: SharedMemory;
   readonly #ledgers: SharedMemory;

@@ -99,6 +99,7 @@ export class InheritedParts implements WorkerParts, Disposable {
   readonly instanceId: string;
   readonly overload: SharedCells;
   readonly ledger: PermitLedger;
+  #reload: number;
   #places: Pick<StartMessage, "pools" | "table">;
   #table: { readonly descriptor: number; readonly memory: ArrayBuffer } | null = null;
   readonly #parent: number;
@@ -112,6 +113,7 @@ export class InheritedParts implements WorkerParts, Disposable {
   constructor(start: StartMessage, channel: WorkerChannel) {
     const { process, instanceId, overloadSlot, servers: { descriptor, byteLength } } = start;
     this.#places = start;
+    this.#reload = start.reload;
     this.#channel = channel;
     const { metrics, ledgers } = start;
     this.ledger = new PermitLedger(inheritSharedMemory(ledgers.descriptor, ledgers.byteLength), process);
@@ -120,6 +122,10 @@ export class InheritedParts implements WorkerParts, Disposable {
     this.instanceId = instanceId;
     this.servers = new SharedServers(inheritSharedMemory(descriptor, byteLength), process);
     this.overload = this.servers.cells(overloadSlot);
+  }
+
+  get reload(): number {
+    return this.#reload;
   }
 
   table(): ArrayBuffer | null {
@@ -158,6 +164,7 @@ export class InheritedParts implements WorkerParts, Disposable {
   /** Takes in what a supervisor says of another configuration. */
   prepare(places: PrepareMessage, confirm: () => Promise<void>): void {
     this.#places = places;
+    this.#reload = places.id;
     this.#confirm = confirm;
   }
 

@@ -83,7 +83,7 @@ function shown(module: string): string {
 // What a configuration cannot have together with several workers.
 
 /** Lists what several workers cannot do; empty when there is one. */
-export function findWorkerProblems({ workers, listen, rollback }: ResolvedConfig): readonly ConfigProblem[] {
+export function findWorkerProblems({ workers, listen }: ResolvedConfig): readonly ConfigProblem[] {
   if (workers === 1) return [];
   const problems: ConfigProblem[] = [];
   listen.forEach(({ unix }, index) => {
@@ -92,11 +92,6 @@ export function findWorkerProblems({ workers, listen, rollback }: ResolvedConfig
       `must not be a socket of the file system with ${workers} workers: only one process can listen there`;
     problems.push({ path: listen.length === 1 ? "listen" : `listen[${index}]`, message });
   });
-  if (rollback !== null) {
-    const message =
-      `must not be set with ${workers} workers, which load modules that are gone after a reload`;
-    problems.push({ path: "rollback", message });
-  }
   return problems;
 }
 

@@ -177,11 +177,14 @@ export class WorkerGroup {
    * @throws why the first one cannot
    */
   async prepare(message: PrepareMessage): Promise<() => void> {
-    const prepared = this.#seats.map(({ worker }) => worker).filter(({ listens }) => listens);
+    const asked = this.#seats.map(({ worker }) => worker).filter(({ listens }) => listens);
+    let prepared: readonly WorkerProcess[];
     try {
-      await Promise.all(prepared.map((worker) => worker.prepare(message)));
+      const done = await Promise.all(asked.map((worker) => worker.prepare(message)));
+      prepared = asked.filter((_, index) => done[index]);
+      if (prepared.length < Math.min(1, asked.length)) throw new Error("every worker has ended meanwhile");
     } catch (error) {
-      for (const worker of prepared) worker.send({ kind: "cancel", reason: "another worker cannot use it" });
+      for (const worker of asked) worker.send({ kind: "cancel", reason: "another worker cannot use it" });
       throw error;
     }
     return () => {

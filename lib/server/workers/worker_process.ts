@@ -42,7 +42,7 @@ export class WorkerProcess {
   readonly #reports: WorkerReports;
   #failure: Error | null = null;
   /** Waits for what becomes of the configuration that it was told to load. */
-  #preparing: PromiseWithResolvers<void> & { readonly id: number } | null = null;
+  #preparing: PromiseWithResolvers<boolean> & { readonly id: number } | null = null;
   #killed: string | null = null;
   /** Whether it has said that it listens. */
   #listens = false;
@@ -80,13 +80,14 @@ export class WorkerProcess {
   /**
    * Has it load the configuration again, which it uses when it is told to commit.
    *
+   * @returns whether it has; one that has ended meanwhile is started anew
    * @throws why it cannot
    */
-  prepare(message: PrepareMessage): Promise<void> {
-    const preparing = { id: message.id, ...Promise.withResolvers<void>() };
+  prepare(message: PrepareMessage): Promise<boolean> {
+    const preparing = { id: message.id, ...Promise.withResolvers<boolean>() };
     this.#preparing = preparing;
     this.send(message);
-    this.ended.then((reason) => preparing.reject(new Error(`a worker has ended meanwhile: ${reason}`)));
+    this.ended.then(() => preparing.resolve(false));
     return preparing.promise;
   }
 
@@ -130,7 +131,7 @@ export class WorkerProcess {
         this.#listens = true;
         return this.#listening.resolve(message.ports);
       case "prepared":
-        if (this.#preparing?.id === message.id) this.#preparing.resolve();
+        if (this.#preparing?.id === message.id) this.#preparing.resolve(true);
         return;
       case "rejected":
         if (this.#preparing?.id !== message.id) return;

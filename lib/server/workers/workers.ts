@@ -1,6 +1,7 @@
 /** The workers of a proxy in place of listeners of its own. */
 
 import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
+import type { ModuleTexts } from "../../config/module_graph.ts";
 import type { ResolvedConfig } from "../../config/proxy_config.ts";
 import type { AccessEntry } from "../../observe/access_entry.ts";
 import { listenError } from "../../engine/engine.ts";
@@ -22,7 +23,8 @@ export class Workers {
   /** Numbers of processes that are free, those that were so first first. */
   readonly #numbers: number[] = Array.from({ length: MAX_PROCESSES - 1 }, (_, index) => index + 1);
   #group: WorkerGroup | null = null;
-  #reloads = 0;
+  /** The modules of the configuration that workers serve. */
+  #texts: ModuleTexts = {};
   #plane: DataPlane | null = null;
   /** Pools whose changes workers are told of. */
   #followed: readonly Pool[] = [];
@@ -66,9 +68,10 @@ export class Workers {
    *
    * @throws what the first one failed with
    */
-  async open(config: ResolvedConfig, plane: DataPlane): Promise<Opened> {
-    if (this.#group !== null) return await this.#reopen(this.#group, config, plane);
+  async open(config: ResolvedConfig, plane: DataPlane, texts: ModuleTexts): Promise<Opened> {
+    if (this.#group !== null) return await this.#reopen(this.#group, config, plane, texts);
     this.#plane = plane;
+    this.#texts = texts;
     const ports = config.listen.map(freePort);
     const { clock, observer } = this.#parts;
     const { servers } = this.#memory;
@@ -92,16 +95,23 @@ export class Workers {
   }
 
   /** Has the workers that there are load another configuration: connections stay open. */
-  async #reopen(group: WorkerGroup, config: ResolvedConfig, plane: DataPlane): Promise<Opened> {
+  async #reopen(
+    group: WorkerGroup,
+    config: ResolvedConfig,
+    plane: DataPlane,
+    texts: ModuleTexts,
+  ): Promise<Opened> {
     const ports = this.#portsOf(config.listen);
     const use = await group.prepare({
       kind: "prepare",
-      id: ++this.#reloads,
+      id: ++this.#memory.reloads,
+      texts,
       ...this.#placesOf(plane),
       ports,
     });
     const commit = (): Promise<void> => {
       this.#plane = plane;
+      this.#texts = texts;
       this.#listen = config.listen;
       this.#follow(plane);
       this.#addUp(plane);
@@ -173,6 +183,8 @@ export class Workers {
     return {
       kind: "start",
       process,
+      reload: this.#memory.reloads,
+      texts: this.#texts,
       instanceId: this.#memory.instanceId,
       overloadSlot: this.#memory.overload.slot,
       ...this.#placesOf(this.#plane!),

@@ -398,6 +398,35 @@ Deno.test("workers reload: connections stay open, counts go on, and what cannot 
   assertEquals(await findPids(port, 4), pids);
 });
 
+Deno.test("workers go back together to the configuration before, when a new one fails", async () => {
+  await using good = startUpstream("good");
+  await using bad = startUpstream({ handler: () => new Response(null, { status: 500 }) });
+  await using workers = await Workers.start(`export const upstreams = ["${good.address}"];`);
+  const port = await workers.port();
+  const [victim] = await findPids(port, 4);
+  const rollback = (minRequests: number) =>
+    `export const rollback = { errorRate: 0.2, within: "1h", minRequests: ${minRequests} };`;
+  const configOf = (address: string, more: string) =>
+    `export const listen = "127.0.0.1:0"; export const upstreams = ["${address}"]; ${FILTER} ${more}`;
+  await workers.write(configOf(bad.address, rollback(24)));
+  workers.program.kill("SIGHUP");
+  await workers.program.stderrMatch(/Configuration 2 runs \(SIGHUP\)/);
+  // None of the workers has seen as many as that.
+  const failed = await askOften(port, 23);
+  assertEquals(failed.map(({ status }) => status), Array(23).fill(500));
+  // What is not loaded is written in the file by now, and the worker that is started anew serves what the others do.
+  await workers.write("syntax error");
+  Deno.kill(Number(victim), "SIGKILL");
+  await workers.program.stderrMatch(/Worker \d listens again/);
+  assertEquals((await askOften(port, 24)).length, 24);
+  await workers.program.stderrMatch(
+    /The configuration before runs again, as number 3: \d+ of \d+ requests failed/,
+  );
+  const after = await askOften(port, 40);
+  assertEquals(new Set(after.map(({ text }) => text)), new Set(["good"]));
+  assertEquals((await findPids(port, 4)).size, 4);
+});
+
 Deno.test("workers end at once with the program at a second signal", async () => {
   await using gate = new Gate();
   await using workers = await Workers.start(`export const upstreams = ["${gate.upstream.address}"];`, 2);
@@ -436,7 +465,7 @@ Deno.test("lbproxy says what workers lack", async () => {
   await using folder = await ProgramFolder.with({
     "proxy.config.ts": `export const upstreams = ["127.0.0.1:1"]; export const listen = "127.0.0.1:0";`,
     "unix.ts": `export const upstreams = ["127.0.0.1:1"]; export const listen = "unix:/tmp/x.sock";
-      export const workers = 2; export const rollback = { errorRate: 0.1, within: "1s" };`,
+      export const workers = 2;`,
   });
   const few = await folder.run(["--workers", "2", "--listen", "0"]);
   assertEquals(few.code, 2);
@@ -447,7 +476,6 @@ Deno.test("lbproxy says what workers lack", async () => {
   const unix = await folder.run(["unix.ts"], ["-A"]);
   assertEquals(unix.code, 2);
   assertMatch(unix.stderr, /listen must not be a socket of the file system with 2 workers/);
-  assertMatch(unix.stderr, /rollback must not be set with 2 workers/);
 });
 
 Deno.test("serve() and createHandler() refuse several workers, which need a module", async () => {

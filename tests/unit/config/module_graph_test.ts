@@ -85,3 +85,31 @@ Deno.test("loadConfig() by a graph tells of mistakes by the names of files, and 
   await folder.write("more.ts", "export const a = 1;");
   assertEquals((await loadConfig(source, graph)).sources?.files.length, 2);
 });
+
+// Last, because the runtime waits for modules to load once it was told how to.
+Deno.test(
+  "ModuleGraph.load() loads the same again where it is told what files held",
+  { sanitizeOps: false },
+  async () => {
+    await using folder = await folderWith({
+      "a.ts": `import { b } from "./b.ts"; import data from "./c.json" with { type: "json" };
+      export const seen: unknown[] = [b, data.c]; export const later = async () => (await import("./d.ts")).d;`,
+      "b.ts": `export const b: number = 1;`,
+      "c.json": `{ "c": 1 }`,
+      "d.ts": `export const d = 1;`,
+    });
+    const url = pathToFileURL(`${folder.path}/a.ts`).href;
+    using one = new ModuleGraph();
+    const { sources: { texts } } = await one.load(url);
+    assertEquals(Object.keys(texts), ["a.ts", "b.ts", "c.json"].map((name) => `${folder.path}/${name}`));
+    await folder.write("a.ts", "syntax error");
+    await folder.write("c.json", "");
+    await Deno.remove(`${folder.path}/b.ts`);
+    using other = new ModuleGraph();
+    const loaded = await other.load(url, new Set(), texts);
+    assertEquals(loaded.module.seen, [1, 1]);
+    assertEquals(await (loaded.module.later as () => Promise<number>)(), 1);
+    await assertRejects(() => other.load(url));
+    assertEquals((await other.load(url, new Set(), texts)).module.seen, [1, 1]);
+  },
+);
