@@ -11,7 +11,7 @@ import { askByHttp2 } from "./http2_ask.ts";
 import { rawClient } from "./raw_client.ts";
 import { fieldOf, latin1Text, type RawConnection, type RawMessage } from "./raw_connection.ts";
 import { Recorder } from "./recorder.ts";
-import { canHaveWorkers, serveByWorkers, TEST_WORKERS } from "./test_workers.ts";
+import { NotByWorkers, serveByWorkers, TEST_WORKERS, whyInProcess } from "./test_workers.ts";
 import { trustingClient } from "./tls_client.ts";
 
 /** A response as a client received it. */
@@ -30,8 +30,17 @@ export class TestProxy implements AsyncDisposable {
 
   /** Trusts the listener's certificate, where it was given one. */
   readonly #client: Deno.HttpClient | null;
+  /** Whether what is reported comes a moment after responses. */
+  readonly #byWorkers: boolean;
+  #asked = 0;
 
-  constructor(server: ProxyServer, seen: Recorder, client: Deno.HttpClient | null = null) {
+  constructor(
+    server: ProxyServer,
+    seen: Recorder,
+    client: Deno.HttpClient | null = null,
+    byWorkers = false,
+  ) {
+    this.#byWorkers = byWorkers;
     this.server = server;
     this.seen = seen;
     this.#client = client;
@@ -61,8 +70,15 @@ export class TestProxy implements AsyncDisposable {
   }
 
   /** Sends one request on a connection of its own and takes the whole answer; see {@linkcode askAt}. */
-  ask(request = "GET /", lines: readonly string[] = [], body: string | Uint8Array = ""): Promise<Answer> {
-    return askAt(this.port, request, lines, body);
+  async ask(
+    request = "GET /",
+    lines: readonly string[] = [],
+    body: string | Uint8Array = "",
+  ): Promise<Answer> {
+    const answer = await askAt(this.port, request, lines, body);
+    // The entry comes last.
+    if (this.#byWorkers) await this.seen.untilEntries(++this.#asked);
+    return answer;
   }
 
   /** All servers of all pools, those that leave too. */
@@ -133,13 +149,16 @@ export async function startProxy<State = unknown>(
   const listen = await onEngine(config.listen ?? "127.0.0.1:0");
   // Open WebSockets are no reason for a test to wait at its end.
   const complete = { webSocketGrace: 0, ...config, listen };
-  const server = TEST_WORKERS > 1 && Object.keys(options).length === 0 && canHaveWorkers(complete)
+  const byWorkers = TEST_WORKERS > 1;
+  const reason = byWorkers ? whyInProcess(complete, options) : null;
+  if (reason !== null) throw new NotByWorkers(reason);
+  const server = byWorkers
     ? await serveByWorkers(complete as ProxyConfig, observer)
     : await serve(complete, { ...options, observer });
-  if (!OVER_TLS) return new TestProxy(server, observer);
+  if (!OVER_TLS) return new TestProxy(server, observer, null, byWorkers);
   const places = Array.isArray(listen) ? listen as readonly Listen[] : [listen as Listen];
   places.forEach((place, index) => {
     if (isSecuredForTest(place)) TLS_PORTS.add(portOf(server.addresses[index]!));
   });
-  return new TestProxy(server, observer, await trustingClient(OVER_HTTP2 ? "h2" : "h1"));
+  return new TestProxy(server, observer, await trustingClient(OVER_HTTP2 ? "h2" : "h1"), byWorkers);
 }

@@ -1,0 +1,89 @@
+/**
+ * Runs tests of the proxy's behaviour with several workers, and tells how many could be, and why others could not:
+ * `deno run -A tests/support/with_workers.ts [PATH...]`. Loaded before the tests, it notes what becomes of each.
+ */
+
+// deno-lint-ignore-file no-console
+import { NotByWorkers } from "./test_workers.ts";
+
+const REPORT = "LBPROXY_TEST_WORKERS_REPORT";
+
+interface Note {
+  readonly test: string;
+  /** Why it was not run with workers; `null` when it was. */
+  readonly skipped: string | null;
+}
+
+function note(note: Note): void {
+  Deno.writeTextFileSync(Deno.env.get(REPORT)!, JSON.stringify(note) + "\n", { append: true });
+}
+
+type Body = (context: Deno.TestContext) => void | Promise<void>;
+
+/** A test that ends, without having failed, where it would need what workers cannot have. */
+function skippable(test: string, fn: Body): Body {
+  return async (context) => {
+    const started = NotByWorkers.started;
+    try {
+      await fn(context);
+    } catch (error) {
+      const reason = reasonOf(error);
+      if (reason === null) throw error;
+      return note({ test, skipped: reason });
+    }
+    note({
+      test,
+      skipped: NotByWorkers.started === started ? "starts no proxy of its configuration alone" : null,
+    });
+  };
+}
+
+function reasonOf(error: unknown): string | null {
+  if (error instanceof NotByWorkers) return error.message;
+  return error instanceof SuppressedError ? reasonOf(error.suppressed) ?? reasonOf(error.error) : null;
+}
+
+function wrapTests(): void {
+  const original = Deno.test;
+  const wrapped = (...args: unknown[]): void => {
+    const at = args.findIndex((arg) => typeof arg === "function");
+    const options = args.find((arg) => typeof arg === "object") as Partial<Deno.TestDefinition> | undefined;
+    const name = args.find((arg) => typeof arg === "string") as string | undefined ?? options?.name ??
+      (args[at] as Body).name;
+    const all = [...args];
+    if (at >= 0) all[at] = skippable(name, args[at] as Body);
+    else all[0] = { ...options, fn: skippable(name, options!.fn!) };
+    if (typeof all[at] === "function" && all.length === 1) all.unshift(name);
+    (original as (...args: unknown[]) => void)(...all);
+  };
+  Object.defineProperty(Deno, "test", {
+    value: Object.assign(wrapped, { ignore: original.ignore, only: original.only }),
+  });
+}
+
+/** Runs the tests, and adds up what they have noted. */
+async function runTests(): Promise<number> {
+  using report = await Deno.open(await Deno.makeTempFile());
+  void report;
+  const path = await Deno.makeTempFile();
+  const count = Deno.env.get("LBPROXY_TEST_WORKERS") ?? "4";
+  const { code } = await new Deno.Command(Deno.execPath(), {
+    args: ["test", "-A", "--preload", import.meta.url, ...Deno.args],
+    env: { LBPROXY_TEST_WORKERS: count, [REPORT]: path },
+    stdin: "null",
+  }).spawn().status;
+  const notes: Note[] = (await Deno.readTextFile(path)).split("\n").slice(0, -1).map((line) =>
+    JSON.parse(line)
+  );
+  await Deno.remove(path);
+  console.log(`with ${count} workers: ${notes.filter(({ skipped }) => skipped === null).length} tests`);
+  const reasons = Map.groupBy(notes.filter(({ skipped }) => skipped !== null), ({ skipped }) => skipped);
+  for (const [reason, skipped] of [...reasons].toSorted(([, a], [, b]) => b.length - a.length)) {
+    console.log(`skipped: ${skipped.length} because ${reason}`);
+    if (Deno.env.has("VERBOSE")) { for (const { test } of skipped) console.log(`    ${test}`); }
+  }
+  return code;
+}
+
+if (import.meta.main) Deno.exit(await runTests());
+else wrapTests();
