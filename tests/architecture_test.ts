@@ -123,12 +123,6 @@ const SMALL_FILES: Exceptions = {
   "lib/admin/page_files.ts": NAMED,
   "lib/server/rollback_watch.ts": TO_MEND,
   "lib/engine/http2/request_checks.ts": TO_MEND,
-  ...Object.fromEntries(
-    ["access_log", "health_check", "transport", "web_socket"].map((name) => [
-      `lib/config/schema/${name}_schema.ts`,
-      "one group of options, found by its name",
-    ]),
-  ),
 };
 
 const ROOT = new URL("../", import.meta.url);

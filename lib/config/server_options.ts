@@ -99,7 +99,7 @@ function expectedAddress(text: string): string | undefined {
 }
 
 /** `"host:port"`, with or without scheme, or `"unix:/path"`. */
-const ADDRESS = must(
+export const ADDRESS: Rule = must(
   (value) => typeof value === "string" && expectedAddress(value) === undefined,
   (value) => (typeof value === "string" ? expectedAddress(value) : undefined) ?? ADDRESS_EXPECTED,
 );

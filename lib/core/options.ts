@@ -244,7 +244,8 @@ export function orFlag(rule: Rule): Rule {
 /**
  * An object with the given options and no others.
  *
- * What stands in an option that is misspelt is checked as if it were not: its problems would only be found the next time.
+ * What stands in an option that is misspelt is checked as if it were not, and a required one is not missed then: its problems
+ * would only be found the next time.
  *
  * @param expected what the object is, for the message when there is none: `an object with "servers"`
  */
@@ -257,15 +258,18 @@ export function object<Options>(
   const names = known.map(([name]) => name);
   return (value, report) => {
     if (!isRecord(value)) return reject(value, expected, report);
+    const unknown = Object.keys(value).filter((name) => !Object.hasOwn(rules, name)).map((name) => {
+      const explained = explain?.(name);
+      return { name, explained, meant: explained === undefined ? nearestName(name, names) : undefined };
+    });
     for (const [name, rule] of known) {
       if (value[name] !== undefined) rule(value[name], within(report, name));
-      else if ("required" in rule) report("is required", name);
+      else if ("required" in rule && !unknown.some(({ meant }) => meant === name)) {
+        report("is required", name);
+      }
     }
-    for (const name of Object.keys(value)) {
-      if (Object.hasOwn(rules, name)) continue;
-      const explained = explain?.(name);
+    for (const { name, explained, meant } of unknown) {
       report(explained ?? unknownName(name, names), name);
-      const meant = explained === undefined ? nearestName(name, names) : undefined;
       if (meant === undefined || value[meant] !== undefined || value[name] === undefined) continue;
       rules[meant as keyof Options](value[name], within(report, name));
     }
@@ -310,13 +314,14 @@ export function findProblems(rule: Rule, value: unknown): readonly OptionProblem
  * Makes sure of options that a program hands over.
  *
  * @param task what cannot be done with bad ones: `make the filter cors`
+ * @param subject what they are together
  * @throws {TypeError} when anything is wrong with them, listing all of it
  */
-export function checkOptions(task: string, rule: Rule, value: unknown): void {
+export function checkOptions(task: string, rule: Rule, value: unknown, subject = "the options"): void {
   const problems = findProblems(rule, value);
   if (problems.length === 0) return;
   const list = problems.map(({ path, message }) =>
-    path === "" ? `the options ${message}` : `"${path}" ${message}`
+    path === "" ? `${subject} ${message}` : `"${path}" ${message}`
   );
   throw new TypeError(`Cannot ${task}: ${list.join("; ")}`);
 }

@@ -2,17 +2,19 @@
 
 import type { Awaitable, Filters } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
+import { byName, choose, FLAG, FUNCTION, isRecord, mustSecretly, object, required } from "../core/options.ts";
 import { checkedBoolean } from "../core/callback.ts";
 import {
-  checkedEncoding,
+  ENCODING,
   type IdentityEncoding,
   identityText,
   quoted,
   readCredentials,
+  REALM,
   sameDigest,
   setIdentityField,
 } from "./credentials.ts";
-import { checkedFieldName, checkOptions, refuse } from "./filter_support.ts";
+import { checkFilter, FIELD_NAME, refuse } from "./filter_support.ts";
 
 /** Says whether the password is that of the user; nothing is no, and anything else fails the request (500). */
 export type CheckPassword = (user: string, password: string, ctx: RequestContext) => Awaitable<boolean>;
@@ -39,14 +41,36 @@ export interface BasicAuthOptions {
   forward?: boolean;
 }
 
-/** The options, and which of them are required. */
-const OPTIONS = {
-  users: true,
-  realm: false,
-  userHeader: false,
-  userEncoding: false,
-  forward: false,
-} satisfies Record<keyof BasicAuthOptions, boolean>;
+const PASSWORDS = byName(
+  mustSecretly((password) => typeof password === "string" && password !== "", "a password that is not empty"),
+  "passwords by the names of users, or a function",
+  (name) => name.includes(":") ? "must be a name without a colon" : undefined,
+);
+
+const OPTIONS = object<BasicAuthOptions>(
+  {
+    users: required(choose((users) => typeof users === "function" ? FUNCTION : PASSWORDS)),
+    realm: REALM,
+    userHeader: FIELD_NAME,
+    userEncoding: ENCODING,
+    forward: FLAG,
+  },
+  'an object with "users"',
+  {
+    check({ users, userHeader, userEncoding = "plain" }, report) {
+      if (userHeader === undefined || !isRecord(users)) return;
+      if (userEncoding !== "plain" && userEncoding !== "percent") return;
+      for (const name of Object.keys(users)) {
+        if (identityText(name, userEncoding) !== null) continue;
+        report(
+          `cannot be carried exactly by the field "${userHeader}"; choose "userEncoding": "percent"`,
+          "users",
+          name,
+        );
+      }
+    },
+  },
+);
 
 /**
  * Lets requests through that come with the right name and password; all others get 401.
@@ -66,13 +90,11 @@ const OPTIONS = {
  * ```
  */
 export function basicAuth(options: BasicAuthOptions): Filters {
-  checkOptions("basicAuth", options, OPTIONS);
+  checkFilter("basicAuth", OPTIONS, options);
   const { users, realm = "restricted", userHeader, userEncoding = "plain", forward = true } = options;
-  const check = typeof users === "function" ? users : checkRecord(users);
-  const encoding = checkedEncoding("basicAuth", "userEncoding", userEncoding);
-  const header = userHeader === undefined ? null : checkedFieldName("basicAuth", userHeader);
-  if (header !== null && typeof users !== "function") checkNames(Object.keys(users), header, encoding);
-  const challenge = `Basic realm=${quoted("basicAuth", realm)}, charset="UTF-8"`;
+  const check = typeof users === "function" ? users : comparePasswords(users);
+  const header = userHeader?.toLowerCase() ?? null;
+  const challenge = `Basic realm=${quoted(realm)}, charset="UTF-8"`;
   const names = new WeakMap<RequestContext, string>();
   return {
     requestFilter: async (request, ctx) => {
@@ -81,7 +103,7 @@ export function basicAuth(options: BasicAuthOptions): Filters {
         return refuse(401, "A name and a password are needed", { "www-authenticate": challenge });
       }
       if (header === null) return undefined;
-      const name = identityText(given.user, encoding);
+      const name = identityText(given.user, userEncoding);
       if (name === null) {
         ctx.log.warn("A user was refused", { reason: `the field ${header} cannot carry the name exactly` });
         return refuse(401, "The name of the user cannot be passed on", { "www-authenticate": challenge });
@@ -99,34 +121,15 @@ export function basicAuth(options: BasicAuthOptions): Filters {
   };
 }
 
-function checkRecord(users: Readonly<Record<string, string>>): CheckPassword {
+function comparePasswords(users: Readonly<Record<string, string>>): CheckPassword {
   // Not the object itself: it has names such as "constructor" that nobody has written there.
   const passwords = new Map(Object.entries(users));
-  for (const [user, password] of passwords) {
-    if (user.includes(":") || typeof password !== "string" || password === "") {
-      throw new TypeError(
-        `Cannot make the filter basicAuth: the user ${
-          JSON.stringify(user)
-        } needs a password that is not empty, and a name without a colon`,
-      );
-    }
-  }
   return async (user, password) => {
     const expected = passwords.get(user);
     // Compared for an unknown user as well, or the time would tell which names there are.
     const same = await sameDigest(password, expected ?? "");
     return same && expected !== undefined;
   };
-}
-
-function checkNames(names: readonly string[], header: string, encoding: IdentityEncoding): void {
-  const stray = names.find((name) => identityText(name, encoding) === null);
-  if (stray === undefined) return;
-  throw new TypeError(
-    `Cannot make the filter basicAuth: the field "${header}" cannot carry the user ${
-      JSON.stringify(stray)
-    } exactly; choose "userEncoding": "percent"`,
-  );
 }
 
 /** Name and password of the credentials; `null` when they are none. */

@@ -1,18 +1,31 @@
 /** Tokens (RFC 6750), and how those are verified that are JWTs. */
 
+import {
+  ANYTHING,
+  choose,
+  DURATION,
+  FLAG,
+  FUNCTION,
+  isRecord,
+  list,
+  must,
+  object,
+  text,
+} from "../core/options.ts";
 import { checkedBoolean } from "../core/callback.ts";
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
+import { type Duration, parseDuration } from "../core/units.ts";
 import type { Awaitable, Filters } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import {
-  checkedEncoding,
+  ENCODING,
   type IdentityEncoding,
   identityText,
   quoted,
   readCredentials,
+  REALM,
   setIdentityField,
 } from "./credentials.ts";
-import { checkedFieldName, checkOptions, refuse } from "./filter_support.ts";
+import { checkFilter, fields, refuse } from "./filter_support.ts";
 import type { JwtPlan, VerifyToken } from "./jwt_verifier.ts";
 
 /** Which JWTs are good; `jwks` or `secret` has the key. */
@@ -45,11 +58,56 @@ const OF_KEYS: readonly string[] = [
   ...["ES256", "ES384", "ES512", "EdDSA", "Ed25519"],
 ];
 
-/**
- * Makes the function that verifies tokens; the library that does is loaded with the first one.
- *
- * @throws {TypeError} when an option cannot be read
- */
+const TEXTS = list(text("a text"), "a text, or an array of texts");
+const TEXT_OR_TEXTS = choose((value) => typeof value === "string" ? ANYTHING : TEXTS);
+
+const JWT = object<JwtOptions>(
+  {
+    jwks: must(isKeySet, "the URL of a key set or one itself"),
+    secret: (value, report) => {
+      // RFC 7518 section 3.2: a shorter one can be guessed from a single token.
+      const length = secretBytes(value)?.byteLength ?? null;
+      if (length === null || length < 32) report(`must have 32 bytes or more, has ${length ?? "none"}`);
+    },
+    issuer: TEXT_OR_TEXTS,
+    audience: TEXT_OR_TEXTS,
+    algorithms: list(
+      text("the name of an algorithm"),
+      "an array of names of algorithms",
+      "at least one algorithm",
+    ),
+    clockTolerance: DURATION,
+    requiredClaims: list(text("the name of a claim"), "an array of names of claims"),
+  },
+  'an object with "jwks" or "secret"',
+  {
+    check({ jwks, secret, algorithms }, report) {
+      if ((jwks === undefined) === (secret === undefined)) return report('takes either "jwks" or "secret"');
+      if (!Array.isArray(algorithms)) return;
+      const possible = secret === undefined ? OF_KEYS : OF_SECRETS;
+      algorithms.forEach((algorithm, i) => {
+        if (typeof algorithm !== "string" || possible.includes(algorithm)) return;
+        const message = `must be one of ${possible.join(", ")} with this key, received ${
+          JSON.stringify(algorithm)
+        }`;
+        report(message, "algorithms", i);
+      });
+    },
+  },
+);
+
+function isKeySet(value: unknown): boolean {
+  if (isRecord(value)) return Array.isArray(value.keys);
+  const url = typeof value === "string" ? URL.parse(value) : null;
+  return url !== null && (url.protocol === "https:" || url.protocol === "http:");
+}
+
+function secretBytes(secret: unknown): Uint8Array<ArrayBuffer> | null {
+  if (typeof secret === "string") return new TextEncoder().encode(secret);
+  return secret instanceof Uint8Array ? new Uint8Array(secret) : null;
+}
+
+/** Makes the function that verifies tokens; the library that does is loaded with the first one. */
 function compileJwt(options: JwtOptions): VerifyToken {
   const plan = resolveJwt(options);
   let loading: Promise<VerifyToken> | null = null;
@@ -64,50 +122,24 @@ function compileJwt(options: JwtOptions): VerifyToken {
 }
 
 function resolveJwt(options: JwtOptions): JwtPlan {
-  const { clockTolerance = "0s", requiredClaims = ["exp"], issuer, audience } = options;
-  const key = resolveKey(options);
-  const possible = "secret" in key ? OF_SECRETS : OF_KEYS;
-  const algorithms = options.algorithms ?? possible;
-  const stray = algorithms.find((algorithm) => !possible.includes(algorithm));
-  if (stray !== undefined || algorithms.length === 0) {
-    throw problem(`"algorithms" must be of ${possible.join(", ")} with this key, received "${stray ?? ""}"`);
-  }
-  const toleranceMs = parseDuration(clockTolerance);
-  if (toleranceMs === undefined) throw problem(`"clockTolerance" must be ${DURATION_EXPECTED}`);
+  const { jwks, secret, issuer, audience, clockTolerance = "0s", requiredClaims = ["exp"] } = options;
+  const { algorithms = secret === undefined ? OF_KEYS : OF_SECRETS } = options;
   return {
-    key,
-    issuer: issuer === undefined ? null : list(issuer),
-    audience: audience === undefined ? null : list(audience),
+    key: secret !== undefined
+      ? { secret: secretBytes(secret)! }
+      : typeof jwks === "object"
+      ? { keys: jwks.keys }
+      : { jwksUrl: new URL(jwks!) },
+    issuer: issuer === undefined ? null : several(issuer),
+    audience: audience === undefined ? null : several(audience),
     algorithms,
-    toleranceSeconds: toleranceMs / 1000,
+    toleranceSeconds: parseDuration(clockTolerance)! / 1000,
     requiredClaims,
   };
 }
 
-function resolveKey({ jwks, secret }: JwtOptions): JwtPlan["key"] {
-  if ((jwks === undefined) === (secret === undefined)) {
-    throw problem('"jwt" takes either "jwks" or "secret"');
-  }
-  if (secret !== undefined) {
-    const bytes = typeof secret === "string" ? new TextEncoder().encode(secret) : secret.slice();
-    // RFC 7518 section 3.2: a shorter one can be guessed from a single token.
-    if (bytes.byteLength < 32) throw problem(`"secret" must have 32 bytes or more, has ${bytes.byteLength}`);
-    return { secret: bytes };
-  }
-  if (typeof jwks === "object" && Array.isArray(jwks.keys)) return { keys: jwks.keys };
-  if (typeof jwks === "string" && URL.canParse(jwks)) {
-    const jwksUrl = new URL(jwks);
-    if (jwksUrl.protocol === "https:" || jwksUrl.protocol === "http:") return { jwksUrl };
-  }
-  throw problem(`"jwks" must be the URL of a key set or one itself, received ${JSON.stringify(jwks)}`);
-}
-
-function list(value: string | readonly string[]): readonly string[] {
+function several(value: string | readonly string[]): readonly string[] {
   return typeof value === "string" ? [value] : value;
-}
-
-function problem(text: string): TypeError {
-  return new TypeError(`Cannot make the filter bearerAuth: ${text}`);
 }
 
 /** What a token says of its bearer. */
@@ -145,17 +177,24 @@ export interface BearerAuthOptions {
   forward?: boolean;
 }
 
-/** The options, and which of them are required. */
-const OPTIONS = {
-  verify: false,
-  jwt: false,
-  scopes: false,
-  authorize: false,
-  claimHeaders: false,
-  claimEncoding: false,
-  realm: false,
-  forward: false,
-} satisfies Record<keyof BearerAuthOptions, boolean>;
+const OPTIONS = object<BearerAuthOptions>(
+  {
+    verify: FUNCTION,
+    jwt: JWT,
+    scopes: list(REALM, "an array of scopes"),
+    authorize: FUNCTION,
+    claimHeaders: fields(text("the name of a claim"), "an object of fields and the names of their claims"),
+    claimEncoding: ENCODING,
+    realm: REALM,
+    forward: FLAG,
+  },
+  'an object with "verify" or "jwt"',
+  {
+    check({ verify, jwt }, report) {
+      if ((verify === undefined) === (jwt === undefined)) report('must have either "verify" or "jwt"');
+    },
+  },
+);
 
 /**
  * Lets requests through that bear a good token in `Authorization`.
@@ -184,15 +223,13 @@ const OPTIONS = {
  * ```
  */
 export function bearerAuth(options: BearerAuthOptions): Filters {
-  checkOptions("bearerAuth", options, OPTIONS);
+  checkFilter("bearerAuth", OPTIONS, options);
   const { scopes = [], authorize, claimHeaders = {}, realm = "restricted", forward = true } = options;
-  const encoding = checkedEncoding("bearerAuth", "claimEncoding", options.claimEncoding ?? "plain");
+  const { claimEncoding: encoding = "plain" } = options;
   const check = compileCheck(options);
-  const challenge = `Bearer realm=${quoted("bearerAuth", realm)}`;
-  const needed = scopes.length === 0 ? "" : `, scope=${quoted("bearerAuth", scopes.join(" "))}`;
-  const told = Object.entries(claimHeaders).map(([name, claim]) =>
-    [checkedFieldName("bearerAuth", name), claim] as const
-  );
+  const challenge = `Bearer realm=${quoted(realm)}`;
+  const needed = scopes.length === 0 ? "" : `, scope=${quoted(scopes.join(" "))}`;
+  const told = Object.entries(claimHeaders).map(([name, claim]) => [name.toLowerCase(), claim] as const);
   const verified = new WeakMap<RequestContext, readonly (string | null | undefined)[]>();
   const invalid = (detail: string) =>
     refuse(401, detail, { "www-authenticate": `${challenge}, error="invalid_token"` });

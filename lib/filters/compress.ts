@@ -1,12 +1,13 @@
 /** Shorter responses. */
 
-import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/units.ts";
+import { byteSize, FUNCTION, list, object, word } from "../core/options.ts";
+import { type ByteSize, parseByteSize } from "../core/units.ts";
 import { checkedBoolean } from "../core/callback.ts";
 import type { Filters, ProxyResponse } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { fieldTokens } from "../http/field_lines.ts";
 import { acceptsEncodings } from "@std/http/negotiation";
-import { addVary, checkOptions } from "./filter_support.ts";
+import { addVary, checkFilter } from "./filter_support.ts";
 
 const TYPES: ReadonlySet<string> = new Set([
   ...["javascript", "x-javascript", "json", "x-ndjson", "xml", "wasm", "graphql", "rtf", "manifest+json"]
@@ -41,11 +42,11 @@ export interface CompressOptions {
 /** Names of the runtime for the codings. */
 const FORMATS: Readonly<Record<ContentCoding, string>> = { gzip: "gzip", br: "brotli" };
 
-/** The options, and which of them are required. */
-const OPTIONS = { encodings: false, minSize: false, types: false } satisfies Record<
-  keyof CompressOptions,
-  boolean
->;
+const OPTIONS = object<CompressOptions>({
+  encodings: list(word(Object.keys(FORMATS)), "an array of codings"),
+  minSize: byteSize(),
+  types: FUNCTION,
+}, "an object with encodings, minSize and types");
 
 /**
  * Compresses content of servers for clients that can read it.
@@ -70,15 +71,9 @@ const OPTIONS = { encodings: false, minSize: false, types: false } satisfies Rec
  * ```
  */
 export function compress(options: CompressOptions = {}): Filters {
-  checkOptions("compress", options, OPTIONS);
+  checkFilter("compress", OPTIONS, options);
   const { encodings = ["gzip", "br"], minSize = 1024, types = isCompressible } = options;
-  const minBytes = parseByteSize(minSize);
-  if (minBytes === undefined) throw problem(`"minSize" must be ${BYTE_SIZE_EXPECTED}`);
-  for (const coding of encodings) {
-    if (!Object.hasOwn(FORMATS, coding)) {
-      throw problem(`"encodings" must be of "gzip", "br", received ${JSON.stringify(coding)}`);
-    }
-  }
+  const minBytes = parseByteSize(minSize)!;
   const fits = (response: ProxyResponse): boolean =>
     isWhole(response) && checkedBoolean(types(typeOf(response)));
   return {
@@ -139,8 +134,4 @@ function chooseCoding(
   const headers = new Headers({ "accept-encoding": ordered });
   const chosen = acceptsEncodings({ headers } as Request, ...encodings, "identity");
   return encodings.find((coding) => coding === chosen) ?? null;
-}
-
-function problem(text: string): TypeError {
-  return new TypeError(`Cannot make the filter compress: ${text}`);
 }

@@ -2,11 +2,12 @@
 
 import type { Filters } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
+import { ANYTHING, choose, DURATION, FLAG, FUNCTION, list, object, required, text } from "../core/options.ts";
 import { checkedBoolean } from "../core/callback.ts";
-import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
+import { type Duration, parseDuration } from "../core/units.ts";
 import { fieldTokens } from "../http/field_lines.ts";
 import { type HeaderFields, isToken } from "../http/header_fields.ts";
-import { addVary, checkedFieldName, checkOptions, refuse } from "./filter_support.ts";
+import { addVary, checkFilter, FIELD_NAMES, refuse } from "./filter_support.ts";
 
 /** What {@linkcode cors} takes. */
 export interface CorsOptions {
@@ -38,16 +39,32 @@ const LIMIT_FIELDS = [
   ),
 ];
 
-/** The options, and which of them are required. */
-const OPTIONS = {
-  origins: true,
-  methods: false,
-  headers: false,
-  exposeHeaders: false,
-  exposeLimits: false,
-  credentials: false,
-  maxAge: false,
-} satisfies Record<keyof CorsOptions, boolean>;
+const ORIGIN = text(
+  'an origin such as "https://app.example"',
+  (origin) => origin === "null" || URL.parse(origin)?.origin === origin,
+);
+const ORIGINS = list(ORIGIN, '"*", an array of origins, or a function');
+
+const OPTIONS = object<CorsOptions>(
+  {
+    origins: required(
+      choose((origins) => origins === "*" ? ANYTHING : typeof origins === "function" ? FUNCTION : ORIGINS),
+    ),
+    methods: list(text("a method", isToken), "an array of methods"),
+    headers: choose((headers) => headers === "any" ? ANYTHING : FIELD_NAMES),
+    exposeHeaders: FIELD_NAMES,
+    exposeLimits: FLAG,
+    credentials: FLAG,
+    maxAge: DURATION,
+  },
+  'an object with "origins"',
+  {
+    check({ origins, credentials }, report) {
+      if (origins !== "*" || credentials !== true) return;
+      report('are not possible with the origins "*"; name those that may send them', "credentials");
+    },
+  },
+);
 
 /**
  * Lets pages of other sites ask: responds to their preflight requests, and adds the fields by which a browser knows.
@@ -69,7 +86,7 @@ const OPTIONS = {
  * ```
  */
 export function cors(options: CorsOptions): Filters {
-  checkOptions("cors", options, OPTIONS);
+  checkFilter("cors", OPTIONS, options);
   const {
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
     headers = "any",
@@ -88,12 +105,10 @@ export function cors(options: CorsOptions): Filters {
     if (exposed !== "" && !isPreflight(ctx)) response.set("access-control-expose-headers", exposed);
   };
   const exposed = [...exposeHeaders, ...(exposeLimits ? LIMIT_FIELDS : [])]
-    .map((name) => checkedFieldName("cors", name)).join(", ");
-  const allowedMethods = methods.map(checkedMethod).join(", ");
-  const allowedHeaders = headers === "any"
-    ? null
-    : headers.map((name) => checkedFieldName("cors", name)).join(", ");
-  const maxAgeSeconds = seconds(maxAge);
+    .map((name) => name.toLowerCase()).join(", ");
+  const allowedMethods = methods.join(", ");
+  const allowedHeaders = headers === "any" ? null : headers.map((name) => name.toLowerCase()).join(", ");
+  const maxAgeSeconds = String(Math.floor(parseDuration(maxAge)! / 1000));
   return {
     requestFilter: (request, ctx) => {
       if (!isPreflight(ctx)) return;
@@ -129,36 +144,9 @@ function requestedFields({ headers }: Request): string {
   return fieldTokens(headers.get("access-control-request-headers") ?? "").filter(isToken).join(", ");
 }
 
-function originTest({ origins, credentials }: CorsOptions): (origin: string, ctx: RequestContext) => boolean {
+function originTest({ origins }: CorsOptions): (origin: string, ctx: RequestContext) => boolean {
   if (typeof origins === "function") return (origin, ctx) => checkedBoolean(origins(origin, ctx));
-  if (origins === "*") {
-    if (!credentials) return () => true;
-    throw new TypeError(
-      'Cannot make the filter cors: "credentials" are not possible with the origins "*"; name those that may send them',
-    );
-  }
-  for (const origin of origins) {
-    if (origin !== "null" && !(URL.canParse(origin) && new URL(origin).origin === origin)) {
-      throw new TypeError(
-        `Cannot make the filter cors: expected an origin such as "https://app.example", received ${
-          JSON.stringify(origin)
-        }`,
-      );
-    }
-  }
+  if (origins === "*") return () => true;
   const known = new Set(origins);
   return (origin) => known.has(origin);
-}
-
-function checkedMethod(method: string): string {
-  if (isToken(method)) return method;
-  throw new TypeError(`Cannot make the filter cors: ${JSON.stringify(method)} is not a method`);
-}
-
-function seconds(maxAge: Duration): string {
-  const ms = parseDuration(maxAge);
-  if (ms !== undefined) return String(Math.floor(ms / 1000));
-  throw new TypeError(
-    `Cannot make the filter cors: "maxAge" must be ${DURATION_EXPECTED}, received ${JSON.stringify(maxAge)}`,
-  );
 }

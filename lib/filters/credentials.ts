@@ -1,5 +1,6 @@
 /** What a client shows to be let in, and how servers are told who it is. */
 
+import { type Rule, text, word } from "../core/options.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 
 /** `token68` of RFC 9110 section 11.2, which is also the `b64token` of RFC 6750 section 2.1. */
@@ -16,17 +17,14 @@ export function readCredentials(authorization: string | null, scheme: "basic" | 
   return match !== null && match[1]!.toLowerCase() === scheme ? match[2]! : null;
 }
 
-/**
- * Writes text as a quoted string (RFC 9110 section 5.6.4).
- *
- * @throws {TypeError} when it has characters that cannot stand in one
- */
-export function quoted(filter: string, text: string): string {
-  if (!/^[\x20-\x7e]*$/.test(text)) {
-    throw new TypeError(
-      `Cannot make the filter ${filter}: ${JSON.stringify(text)} has characters other than those of ASCII`,
-    );
-  }
+/** What a client is asked for credentials to. */
+export const REALM: Rule = text(
+  "a text of visible ASCII characters and spaces",
+  (value) => /^[\x20-\x7e]*$/.test(value),
+);
+
+/** Writes text as a quoted string (RFC 9110 section 5.6.4), of which it has the characters. */
+export function quoted(text: string): string {
   return `"${text.replace(/["\\]/g, "\\$&")}"`;
 }
 
@@ -41,20 +39,8 @@ export type IdentityEncoding = "plain" | "percent";
 
 const EXACT = /^(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?$/;
 
-/**
- * Makes sure that an option says how values stand in fields.
- *
- * @param filter who asks, for the error message
- * @throws {TypeError} when it says something else
- */
-export function checkedEncoding(filter: string, option: string, encoding: unknown): IdentityEncoding {
-  if (encoding === "plain" || encoding === "percent") return encoding;
-  throw new TypeError(
-    `Cannot make the filter ${filter}: "${option}" must be "plain" or "percent", received ${
-      JSON.stringify(encoding)
-    }`,
-  );
-}
+/** How values stand in fields. */
+export const ENCODING: Rule = word(["plain", "percent"] satisfies IdentityEncoding[]);
 
 /**
  * The value as it stands in the field; `null` when it cannot be carried there, so that the server would take it for

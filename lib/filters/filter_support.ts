@@ -1,58 +1,29 @@
-/** What ready-made filters share: options and fields that are checked, local replies, `Vary`. */
+/** What ready-made filters share: rules for fields, local replies, `Vary`. */
 
-import { unknownName } from "../core/options.ts";
+import { byName, checkOptions, list, type Rule, text } from "../core/options.ts";
 import { fieldTokens } from "../http/field_lines.ts";
 import { type HeaderFields, isFieldValue, isToken } from "../http/header_fields.ts";
 import { problemBody } from "../http/make_response.ts";
 
-/**
- * Checks the names of options, which nothing else finds in a configuration without types.
- *
- * @param filter name of the filter, for the message
- * @param known every option that it has, and whether it is required
- * @throws {TypeError} for the first that it does not have, for one that is missing, or when there are no options at all
- */
-export function checkOptions(
-  filter: string,
-  options: unknown,
-  known: Readonly<Record<string, boolean>>,
-): void {
-  const fail = (problem: string) => new TypeError(`Cannot make the filter ${filter}: ${problem}`);
-  const names = Object.keys(known);
-  if (typeof options !== "object" || options === null) {
-    throw fail(`it takes an object with ${names.map((name) => `"${name}"`).join(", ")}`);
-  }
-  for (const name of Object.keys(options)) {
-    if (!Object.hasOwn(known, name)) throw fail(`"${name}" ${unknownName(name, names)}`);
-  }
-  for (const name of names) {
-    if (known[name] && (options as Record<string, unknown>)[name] === undefined) {
-      throw fail(`"${name}" is required`);
-    }
-  }
+/** The name of a field. */
+export const FIELD_NAME: Rule = text("the name of a field", isToken);
+/** Names of fields. */
+export const FIELD_NAMES: Rule = list(FIELD_NAME, "an array of names of fields");
+/** The value of a field; a line break would begin a field of its own. */
+export const FIELD_VALUE: Rule = text("the value of a field, without line breaks", isFieldValue);
+
+/** An object of fields, by their names. */
+export function fields(value: Rule, expected: string): Rule {
+  return byName(value, expected, (name) => isToken(name) ? undefined : "is not the name of a field");
 }
 
 /**
- * Returns the name in lower case.
+ * Makes sure of the options of a filter.
  *
- * @param filter who asks, for the error message
- * @throws {TypeError} when it cannot be the name of a field
+ * @throws {TypeError} when anything is wrong with them, listing all of it
  */
-export function checkedFieldName(filter: string, name: unknown): string {
-  if (typeof name === "string" && isToken(name)) return name.toLowerCase();
-  throw new TypeError(`Cannot make the filter ${filter}: ${JSON.stringify(name)} is not the name of a field`);
-}
-
-/**
- * Returns the value.
- *
- * @throws {TypeError} when it cannot be the value of a field: a line break would begin a field of its own
- */
-export function checkedFieldValue(filter: string, name: string, value: unknown): string {
-  if (typeof value === "string" && isFieldValue(value)) return value;
-  throw new TypeError(
-    `Cannot make the filter ${filter}: ${JSON.stringify(value)} cannot be the value of the field "${name}"`,
-  );
+export function checkFilter(filter: string, rule: Rule, options: unknown, subject?: string): void {
+  checkOptions(`make the filter ${filter}`, rule, options, subject);
 }
 
 /** A problem document (RFC 9457) with more fields. */

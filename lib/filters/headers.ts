@@ -1,10 +1,11 @@
 /** Fields of requests and responses: set, removed, and those that make browsers careful. */
 
+import { choose, FUNCTION, object, orFalse } from "../core/options.ts";
 import { unexpected } from "../core/callback.ts";
 import type { Filters } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
-import { checkedFieldName, checkedFieldValue, checkOptions } from "./filter_support.ts";
+import { checkFilter, FIELD_NAMES, FIELD_VALUE, fields } from "./filter_support.ts";
 
 /**
  * A value, or a function that makes it; nothing leaves the field as it is. Must not be async. White space around what a
@@ -20,8 +21,14 @@ export interface SetHeadersOptions {
   response?: Readonly<Record<string, FieldValue>>;
 }
 
-/** The options, and which of them are required. */
-const SET_OPTIONS = { request: false, response: false } satisfies Record<keyof SetHeadersOptions, boolean>;
+const VALUES = fields(
+  choose((value) => typeof value === "function" ? FUNCTION : FIELD_VALUE),
+  "an object of fields and their values",
+);
+const SET_OPTIONS = object<SetHeadersOptions>(
+  { request: VALUES, response: VALUES },
+  'an object with "request" and "response"',
+);
 
 /**
  * Sets fields; each takes the place of what the client or the server has said.
@@ -42,7 +49,7 @@ const SET_OPTIONS = { request: false, response: false } satisfies Record<keyof S
  * ```
  */
 export function setHeaders(options: SetHeadersOptions): Filters {
-  checkOptions("setHeaders", options, SET_OPTIONS);
+  checkFilter("setHeaders", SET_OPTIONS, options);
   const { request = {}, response = {} } = options;
   const onRequest = compileFields(request, true);
   const onResponse = compileFields(response, false);
@@ -56,13 +63,10 @@ export function setHeaders(options: SetHeadersOptions): Filters {
 }
 
 function compileFields(
-  fields: Readonly<Record<string, FieldValue>>,
+  values: Readonly<Record<string, FieldValue>>,
   exact: boolean,
 ): ((headers: HeaderFields, ctx: RequestContext) => void) | null {
-  const entries = Object.entries(fields).map(([given, value]): [string, FieldValue] => {
-    const name = checkedFieldName("setHeaders", given);
-    return [name, typeof value === "function" ? value : checkedFieldValue("setHeaders", name, value)];
-  });
+  const entries = Object.entries(values).map(([name, value]) => [name.toLowerCase(), value] as const);
   if (entries.length === 0) return null;
   return (headers, ctx) => {
     for (const [name, value] of entries) {
@@ -85,11 +89,10 @@ export interface RemoveHeadersOptions {
   response?: readonly string[];
 }
 
-/** The options, and which of them are required. */
-const REMOVE_OPTIONS = { request: false, response: false } satisfies Record<
-  keyof RemoveHeadersOptions,
-  boolean
->;
+const REMOVE_OPTIONS = object<RemoveHeadersOptions>(
+  { request: FIELD_NAMES, response: FIELD_NAMES },
+  'an object with "request" and "response"',
+);
 
 /**
  * Takes fields away, all lines of each.
@@ -107,10 +110,10 @@ const REMOVE_OPTIONS = { request: false, response: false } satisfies Record<
  * ```
  */
 export function removeHeaders(options: RemoveHeadersOptions): Filters {
-  checkOptions("removeHeaders", options, REMOVE_OPTIONS);
+  checkFilter("removeHeaders", REMOVE_OPTIONS, options);
   const { request = [], response = [] } = options;
-  const fromRequest = request.map((name) => checkedFieldName("removeHeaders", name));
-  const fromResponse = response.map((name) => checkedFieldName("removeHeaders", name));
+  const fromRequest = request.map((name) => name.toLowerCase());
+  const fromResponse = response.map((name) => name.toLowerCase());
   return {
     ...(fromRequest.length === 0 ? {} : {
       upstreamRequestFilter: ({ headers }) => remove(headers, fromRequest),
@@ -148,18 +151,17 @@ export interface SecurityHeadersOptions {
   remove?: readonly string[];
 }
 
-/** The options, and which of them are required. */
-const SECURITY_OPTIONS = {
-  contentTypeOptions: false,
-  frameOptions: false,
-  referrerPolicy: false,
-  strictTransportSecurity: false,
-  contentSecurityPolicy: false,
-  permissionsPolicy: false,
-  crossOriginOpenerPolicy: false,
-  crossOriginResourcePolicy: false,
-  remove: false,
-} satisfies Record<keyof SecurityHeadersOptions, boolean>;
+const SECURITY_OPTIONS = object<SecurityHeadersOptions>({
+  contentTypeOptions: orFalse(FIELD_VALUE),
+  frameOptions: orFalse(FIELD_VALUE),
+  referrerPolicy: orFalse(FIELD_VALUE),
+  strictTransportSecurity: orFalse(FIELD_VALUE),
+  contentSecurityPolicy: orFalse(FIELD_VALUE),
+  permissionsPolicy: orFalse(FIELD_VALUE),
+  crossOriginOpenerPolicy: orFalse(FIELD_VALUE),
+  crossOriginResourcePolicy: orFalse(FIELD_VALUE),
+  remove: FIELD_NAMES,
+}, "an object of fields, each a text or false");
 
 /**
  * Sets what a browser needs to be told to be careful, on responses of servers and on local replies.
@@ -179,7 +181,7 @@ const SECURITY_OPTIONS = {
  * ```
  */
 export function securityHeaders(options: SecurityHeadersOptions = {}): Filters {
-  checkOptions("securityHeaders", options, SECURITY_OPTIONS);
+  checkFilter("securityHeaders", SECURITY_OPTIONS, options);
   const {
     contentTypeOptions = "nosniff",
     frameOptions = "SAMEORIGIN",
@@ -191,7 +193,7 @@ export function securityHeaders(options: SecurityHeadersOptions = {}): Filters {
     crossOriginResourcePolicy = false,
     remove = ["server", "x-powered-by"],
   } = options;
-  const always = checkedFields({
+  const always = present({
     "x-content-type-options": contentTypeOptions,
     "x-frame-options": frameOptions,
     "referrer-policy": referrerPolicy,
@@ -200,8 +202,8 @@ export function securityHeaders(options: SecurityHeadersOptions = {}): Filters {
     "cross-origin-opener-policy": crossOriginOpenerPolicy,
     "cross-origin-resource-policy": crossOriginResourcePolicy,
   });
-  const overTls = checkedFields({ "strict-transport-security": strictTransportSecurity });
-  const removed = remove.map((name) => checkedFieldName("securityHeaders", name));
+  const overTls = present({ "strict-transport-security": strictTransportSecurity });
+  const removed = remove.map((name) => name.toLowerCase());
   const edit = ({ headers }: { headers: HeaderFields }, { request }: RequestContext): void => {
     for (const name of removed) headers.delete(name);
     addMissing(headers, always);
@@ -210,10 +212,9 @@ export function securityHeaders(options: SecurityHeadersOptions = {}): Filters {
   return { responseFilter: edit, localReplyFilter: edit };
 }
 
-function checkedFields(fields: Readonly<Record<string, string | false>>): readonly [string, string][] {
-  return Object.entries(fields)
-    .filter((entry): entry is [string, string] => entry[1] !== false)
-    .map(([name, value]) => [name, checkedFieldValue("securityHeaders", name, value)]);
+/** Those that are not left out. */
+function present(all: Readonly<Record<string, string | false>>): readonly [string, string][] {
+  return Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== false);
 }
 
 function addMissing(headers: HeaderFields, fields: readonly [string, string][]): void {

@@ -1,8 +1,11 @@
 /** Requests of some networks only, or of all but some. */
 
+import { list } from "../core/options.ts";
 import type { Filters } from "../filter/filters.ts";
-import { CidrList } from "../http/ip_address.ts";
-import { refuse } from "./filter_support.ts";
+import { CIDR, CidrList } from "../http/ip_address.ts";
+import { checkFilter, refuse } from "./filter_support.ts";
+
+const CIDRS = list(CIDR, "an array of addresses and networks");
 
 /**
  * Lets requests through whose client is in one of the networks; all others get 403.
@@ -25,6 +28,7 @@ import { refuse } from "./filter_support.ts";
  * ```
  */
 export function ipAllow(networks: readonly string[]): Filters {
+  checkFilter("ipAllow", CIDRS, networks, "the networks");
   const allowed = new CidrList(networks);
   return {
     requestFilter: (_request, { client }) =>
@@ -53,6 +57,7 @@ export function ipAllow(networks: readonly string[]): Filters {
  * ```
  */
 export function ipDeny(networks: readonly string[]): Filters {
+  checkFilter("ipDeny", CIDRS, networks, "the networks");
   const denied = new CidrList(networks);
   return {
     requestFilter: (_request, { client }) =>

@@ -1,9 +1,10 @@
 /** A bound for what clients send. */
 
 import type { Filters } from "../filter/filters.ts";
-import { BYTE_SIZE_EXPECTED, type ByteSize, parseByteSize } from "../core/units.ts";
+import { byteSize } from "../core/options.ts";
+import { type ByteSize, parseByteSize } from "../core/units.ts";
 import { RequestError } from "../core/errors.ts";
-import { refuse } from "./filter_support.ts";
+import { checkFilter, refuse } from "./filter_support.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -27,12 +28,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
  * ```
  */
 export function maxBodySize(max: ByteSize): Filters {
-  const maxBytes = parseByteSize(max);
-  if (maxBytes === undefined) {
-    throw new TypeError(
-      `Cannot make the filter maxBodySize: expected ${BYTE_SIZE_EXPECTED}, received ${JSON.stringify(max)}`,
-    );
-  }
+  checkFilter("maxBodySize", byteSize(), max, "the size");
+  const maxBytes = parseByteSize(max)!;
   const message = `The content must not be longer than ${maxBytes} bytes`;
   return {
     requestFilter: (_request, ctx) => {

@@ -1,13 +1,19 @@
 /** Copies of requests for servers whose responses no client waits for. */
 
 import {
-  BYTE_SIZE_EXPECTED,
-  type ByteSize,
-  type Duration,
-  DURATION_EXPECTED,
-  parseByteSize,
-  parseDuration,
-} from "../core/units.ts";
+  byteSize,
+  choose,
+  DURATION_ABOVE_0,
+  FUNCTION,
+  isRecord,
+  object,
+  oneOrMore,
+  required,
+  SHARE,
+  text,
+  wholeOrInfinity,
+} from "../core/options.ts";
+import { type ByteSize, type Duration, parseByteSize, parseDuration } from "../core/units.ts";
 import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback.ts";
 import type { Random } from "../core/random.ts";
 import {
@@ -17,11 +23,13 @@ import {
   servicesOf,
 } from "../filter/request_context.ts";
 import type { Filters, UpstreamRequest } from "../filter/filters.ts";
-import { checkedPeer, type PeerOptions } from "../filter/resolve_peer.ts";
+import { findPeerProblem, type PeerOptions, resolvePeer } from "../filter/resolve_peer.ts";
+import { ADDRESS, UPSTREAM_TLS } from "../config/server_options.ts";
+import { parseAddress } from "../upstream/address.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { Pool } from "../upstream/pool.ts";
-import { checkOptions } from "./filter_support.ts";
+import { checkFilter } from "./filter_support.ts";
 
 /** The servers of a pool of the configuration, those that may be used at the moment, in turn. */
 export interface MirrorPool {
@@ -52,16 +60,28 @@ export interface MirrorOptions {
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** The options, and which of them are required. */
-const OPTIONS = {
-  to: true,
-  share: false,
-  when: false,
-  maxInFlight: false,
-  maxBodySize: false,
-  timeout: false,
-  random: false,
-} satisfies Record<keyof MirrorOptions, boolean>;
+const TARGET_EXPECTED = 'an address, { address, tls }, { pool: "name" } or an array of these';
+const POOL = object<MirrorPool>({ pool: required(text("the name of a pool")) }, TARGET_EXPECTED);
+const PEER = object<PeerOptions>({ address: required(ADDRESS), tls: UPSTREAM_TLS }, TARGET_EXPECTED, {
+  check({ address, tls }, report) {
+    const parsed = typeof address === "string" ? parseAddress(address) : undefined;
+    const problem = parsed === undefined ? undefined : findPeerProblem(parsed, tls, {});
+    if (problem !== undefined) report(problem);
+  },
+});
+const TARGET = choose((target) =>
+  typeof target === "string" ? ADDRESS : isRecord(target) && "pool" in target ? POOL : PEER
+);
+
+const OPTIONS = object<MirrorOptions>({
+  to: required(oneOrMore(TARGET, TARGET_EXPECTED)),
+  share: SHARE,
+  when: FUNCTION,
+  maxInFlight: wholeOrInfinity(1),
+  maxBodySize: byteSize(),
+  timeout: DURATION_ABOVE_0,
+  random: FUNCTION,
+}, 'an object with "to"');
 
 /**
  * Sends a copy of a share of requests to other servers, and drops the responses.
@@ -87,20 +107,14 @@ const OPTIONS = {
  * ```
  */
 export function mirror(options: MirrorOptions): Filters {
-  checkOptions("mirror", options, OPTIONS);
+  checkFilter("mirror", OPTIONS, options);
   const { to, share = 1, when = () => true, maxInFlight = 16, random } = options;
   const { maxBodySize = "64KiB", timeout = "5s" } = options;
-  const maxBytes = parseByteSize(maxBodySize);
-  if (maxBytes === undefined) throw problem(`"maxBodySize" must be ${BYTE_SIZE_EXPECTED}`);
-  const timeoutMs = parseDuration(timeout);
-  if (timeoutMs === undefined || timeoutMs === 0) throw problem(`"timeout" must be ${DURATION_EXPECTED}`);
-  if (!(share >= 0 && share <= 1)) throw problem(`"share" must be a number from 0 to 1, received ${share}`);
-  if (!(maxInFlight >= 1)) throw problem(`"maxInFlight" must be at least 1, received ${maxInFlight}`);
-  const targets = targetsOf(to);
+  const targets = new MirrorTargets(Array.isArray(to) ? to : [to]);
   let inFlight = 0;
   const common: CopyOptions = {
-    maxBytes,
-    timeoutMs,
+    maxBytes: parseByteSize(maxBodySize)!,
+    timeoutMs: parseDuration(timeout)!,
     nextPeer: (origin) => targets.next(origin),
     onEnd: () => void inFlight--,
   };
@@ -147,26 +161,16 @@ function declaredLength({ request: { headers } }: RequestContext): number | null
   return declared === null ? null : Number(declared);
 }
 
-function targetsOf(to: MirrorOptions["to"]): MirrorTargets {
-  const targets = Array.isArray(to) ? to as readonly MirrorTarget[] : [to as MirrorTarget];
-  if (targets.length === 0) throw problem('"to" must have an address');
-  return new MirrorTargets(targets);
-}
-
 /** Takes turns among all that it is given. */
 class MirrorTargets {
   readonly #targets: readonly (Peer | MirrorPool)[];
   #turn = 0;
   #poolTurn = 0;
 
-  /** @throws {TypeError} when an address cannot be read */
   constructor(targets: readonly MirrorTarget[]) {
     this.#targets = targets.map((target) => {
-      if (typeof target === "string") return checkedPeer(target);
-      if (typeof target !== "object" || target === null) throw unreadable(target);
-      const named = "pool" in target;
-      if (typeof (named ? target.pool : target.address) !== "string") throw unreadable(target);
-      return named ? target : checkedPeer(target.address, target.tls);
+      if (typeof target === "string") return resolvePeer(target);
+      return "pool" in target ? target : resolvePeer(target.address, target.tls);
     });
   }
 
@@ -193,17 +197,6 @@ class MirrorTargets {
     const among = first.length > 0 ? first : usable;
     return among.length === 0 ? null : among[this.#poolTurn++ % among.length]!.peer;
   }
-}
-
-function unreadable(target: unknown): TypeError {
-  const found = JSON.stringify(target) ?? typeof target;
-  return problem(
-    `"to" must be an address, { address, tls }, { pool: "name" } or an array of these, received ${found}`,
-  );
-}
-
-function problem(text: string): TypeError {
-  return new TypeError(`Cannot make the filter mirror: ${text}`);
 }
 
 /** What is needed of the request that is copied, which may be over before its copy is. */

@@ -1,25 +1,29 @@
 /** Sends clients elsewhere, and asks servers for another path than the client asked for. */
 
+import { ANYTHING, choose, FLAG, must, object, required, type Rules, text } from "../core/options.ts";
 import { unexpected } from "../core/callback.ts";
 import type { Filters } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { asciiTarget } from "../http/request_target.ts";
 import { pathBelow, prefixSpellings, withoutSlash } from "../routing/rewrite.ts";
-import { refuse } from "./filter_support.ts";
+import { checkFilter, refuse } from "./filter_support.ts";
 
 /** Makes a path or an address of a path; `null` where the rule is not about it. */
 type PathRule = (path: string) => string | null;
+
+const FROM = choose((from) =>
+  from instanceof RegExp
+    ? ANYTHING
+    : text('a path that begins with "/", or a pattern', (path) => path.startsWith("/"))
+);
 
 /**
  * Compiles a rule.
  *
  * A text stands for itself and all that is below it, segment by segment: `"/api"` is about `/api` and `/api/x`, not
  * about `/apix`. What is below is kept as it is.
- *
- * @param filter who asks, for error messages
- * @throws {TypeError} when a text does not begin with a slash
  */
-function compilePathRule(filter: string, from: string | RegExp, to: string): PathRule {
+function compilePathRule(from: string | RegExp, to: string): PathRule {
   if (from instanceof RegExp) {
     return (path) => {
       from.lastIndex = 0;
@@ -27,11 +31,6 @@ function compilePathRule(filter: string, from: string | RegExp, to: string): Pat
       from.lastIndex = 0;
       return path.replace(from, to);
     };
-  }
-  if (typeof from !== "string" || !from.startsWith("/")) {
-    throw new TypeError(
-      `Cannot make the filter ${filter}: the path must begin with "/", received ${JSON.stringify(from)}`,
-    );
   }
   const prefixes = prefixSpellings(from);
   const replacement = withoutSlash(to);
@@ -70,7 +69,28 @@ export interface RedirectOptions {
 /** Says where to send the client; nothing lets the request through. Must not be async. */
 export type RedirectTo = (ctx: RequestContext) => string | null | void;
 
-const STATUSES: readonly unknown[] = [301, 302, 303, 307, 308];
+const REDIRECT_RULES: Rules<RedirectOptions> = {
+  status: must(
+    (status) => [301, 302, 303, 307, 308].includes(status as number),
+    "301, 302, 303, 307 or 308",
+  ),
+  keepQuery: FLAG,
+};
+const REDIRECT_BY_FUNCTION = object<RedirectOptions>(REDIRECT_RULES, "an object with status and keepQuery");
+const REDIRECT = object<{ from: string | RegExp; to: string } & RedirectOptions>(
+  {
+    from: required(FROM),
+    to: required(text("a path or an address")),
+    ...REDIRECT_RULES,
+  },
+  "a path, an address and options",
+  {
+    check({ from, to }, report) {
+      if (typeof to !== "string" || siteOf(to, from instanceof RegExp) !== null) return;
+      report(`must have a host that does not come from the path, received ${JSON.stringify(to)}`, "to");
+    },
+  },
+);
 
 /**
  * Answers with a redirect; requests that the rule is not about go on.
@@ -106,11 +126,6 @@ export function redirect(
 ): Filters {
   const { answer, options } = compileRedirect(rule);
   const { status = 302 } = options;
-  if (!STATUSES.includes(status)) {
-    throw new TypeError(
-      `Cannot make the filter redirect: the status must be 301, 302, 303, 307 or 308, received ${status}`,
-    );
-  }
   return {
     requestFilter: (_request, ctx) => {
       const location = answer(ctx);
@@ -127,12 +142,15 @@ type Answer = (ctx: RequestContext) => ReturnType<RedirectTo> | Response;
 
 function compileRedirect(rule: Parameters<typeof redirect>): { answer: Answer; options: RedirectOptions } {
   if (typeof rule[0] === "function") {
-    return { answer: rule[0], options: (rule[1] ?? {}) as RedirectOptions };
+    const options = (rule[1] ?? {}) as RedirectOptions;
+    checkFilter("redirect", REDIRECT_BY_FUNCTION, options);
+    return { answer: rule[0], options };
   }
   const [from, to, options = {}] = rule as [string | RegExp, string, RedirectOptions?];
+  checkFilter("redirect", REDIRECT, { from, to, ...options });
   const { keepQuery = true } = options;
-  const apply = compilePathRule("redirect", from, to);
-  const site = siteOf(to, from instanceof RegExp);
+  const apply = compilePathRule(from, to);
+  const site = siteOf(to, from instanceof RegExp)!;
   const answer: Answer = (ctx) => {
     const { path, target } = ctx;
     const made = apply(path);
@@ -152,22 +170,17 @@ function withSlash(rest: string): string {
 }
 
 /**
- * Scheme and host of an address, `""` for a path.
+ * Scheme and host of an address, `""` for a path; `null` when there is a scheme and no host, or the path would decide on the host.
  *
  * @param pattern whether `$1` and the like stand for parts of the path
- * @throws {TypeError} when there is a scheme and no host, or the path would decide on the host
  */
-function siteOf(to: string, pattern: boolean): string {
+function siteOf(to: string, pattern: boolean): string | null {
   if (!/^(?:[a-z][a-z0-9+.-]*:|\/\/)/i.test(to)) return "";
   const [authority] = /^(?:[a-z][a-z0-9+.-]*:)?\/\/[^/?#\\]+/i.exec(to) ?? [];
   // The path may come right behind the host: `"https://new.example$1"`.
   const site = pattern ? authority?.replace(/\$(?:\d\d?|<[^>]*>|[&'`])$/, "") : authority;
-  if (site !== undefined && /[a-z0-9\]]$/i.test(site) && !(pattern && site.includes("$"))) return site;
-  throw new TypeError(
-    `Cannot make the filter redirect: the address must have a host that does not come from the path, received ${
-      JSON.stringify(to)
-    }`,
-  );
+  const isHost = site !== undefined && /[a-z0-9\]]$/i.test(site) && !(pattern && site.includes("$"));
+  return isHost ? site : null;
 }
 
 /** Makes the target for the server, path and query, of the one that goes there now; must not be async. */
@@ -222,15 +235,25 @@ interface Compiled {
   readonly apply: PathRule | null;
 }
 
+const REWRITE = object<{ from: string | RegExp; to: string }>(
+  {
+    from: required(FROM),
+    to: required(text("a path")),
+  },
+  "a path and another one, or a function",
+  {
+    check({ from, to }, report) {
+      if (typeof from !== "string" || typeof to !== "string" || to === "" || to.startsWith("/")) return;
+      report(`must be a path that begins with "/", received ${JSON.stringify(to)}`, "to");
+    },
+  },
+);
+
 function compileRewritePath(rule: [from: string | RegExp, to: string] | [rewrite: RewriteTarget]): Compiled {
   const [from, to = ""] = rule;
   if (typeof from === "function") return { rewrite: from, apply: null };
-  if (typeof from === "string" && to !== "" && !to.startsWith("/")) {
-    throw new TypeError(
-      `Cannot make the filter rewritePath: the path must begin with "/", received ${JSON.stringify(to)}`,
-    );
-  }
-  const apply = compilePathRule("rewritePath", from, to);
+  checkFilter("rewritePath", REWRITE, { from, to });
+  const apply = compilePathRule(from, to);
   const rewrite: RewriteTarget = (target, ctx) => {
     const [path, query] = splitTarget(target);
     // What something else has rewritten is not the client's spelling any more.

@@ -2,9 +2,10 @@
 
 import { type Filters, REQUEST_ID, type RequestNaming } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
+import { choose, FLAG, FUNCTION, list, object, orFlag } from "../core/options.ts";
 import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback.ts";
-import { CidrList } from "../http/ip_address.ts";
-import { checkedFieldName, checkOptions } from "./filter_support.ts";
+import { CIDR, CidrList } from "../http/ip_address.ts";
+import { checkFilter, FIELD_NAME } from "./filter_support.ts";
 import { setIdentityField } from "./credentials.ts";
 
 /** What {@linkcode requestId} takes. */
@@ -32,11 +33,16 @@ const PLAIN = /^[\w.:+/=@-]{1,128}$/;
 /** Ids that are made: one word in every log. */
 const VISIBLE = /^[\x21-\x7e]{1,128}$/;
 
-/** The options, and which of them are required. */
-const OPTIONS = { header: false, trusted: false, generate: false, respond: false } satisfies Record<
-  keyof RequestIdOptions,
-  boolean
->;
+const OPTIONS = object<RequestIdOptions>({
+  header: FIELD_NAME,
+  trusted: orFlag(
+    choose((trusted) =>
+      typeof trusted === "function" ? FUNCTION : list(CIDR, "true, false, an array of networks or a function")
+    ),
+  ),
+  generate: FUNCTION,
+  respond: FLAG,
+}, "an object with header, trusted, generate and respond");
 
 /**
  * Gives each request an id that the server and the client are told, local replies included; it is the
@@ -59,10 +65,10 @@ const OPTIONS = { header: false, trusted: false, generate: false, respond: false
  * ```
  */
 export function requestId(options: RequestIdOptions = {}): Filters {
-  checkOptions("requestId", options, OPTIONS);
+  checkFilter("requestId", OPTIONS, options);
   const { header = "x-request-id", trusted = [], generate = () => crypto.randomUUID(), respond = true } =
     options;
-  const name = checkedFieldName("requestId", header);
+  const name = header.toLowerCase();
   const isTrusted = trustOf(trusted);
   const ids = new WeakMap<RequestContext, string>();
   const make = (ctx: RequestContext): string => {

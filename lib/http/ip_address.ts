@@ -1,5 +1,7 @@
 /** Addresses as numbers. */
 
+import { must, type Rule } from "../core/options.ts";
+
 const INVALID = -1;
 const HEXTETS = 8;
 
@@ -162,6 +164,12 @@ export function expectedCidr(value: unknown): string | undefined {
   const bits = cidr.version === 4 ? cidr.bits - IPV4_OFFSET : cidr.bits;
   return `a network without bits beyond its prefix, "${address}/${bits}" or the address alone`;
 }
+
+/** An address, or a network of them. */
+export const CIDR: Rule = must(
+  (value) => expectedCidr(value) === undefined,
+  (value) => expectedCidr(value) ?? "",
+);
 
 /**
  * Networks that addresses are looked up in.

@@ -22,7 +22,7 @@ import {
 } from "../core/options.ts";
 import { describeValue } from "../core/describe_value.ts";
 import { DURATION_EXPECTED, parseDuration } from "../core/units.ts";
-import { expectedCidr } from "../http/ip_address.ts";
+import { CIDR } from "../http/ip_address.ts";
 import { KEY_SPEC_EXPECTED, parseKeySpec } from "./key_spec.ts";
 import {
   type AlgorithmName,
@@ -59,8 +59,6 @@ const MAX_NAME_LENGTH = 64;
 /** What stands in place of a policy, for error messages. */
 const POLICY_EXPECTED = 'an object with "key", "limit" and "window"';
 
-const NETWORK = must((value) => expectedCidr(value) === undefined, (value) => expectedCidr(value) ?? "");
-
 function wholeOrFunction(least: number): Rule {
   return must(
     (value) => typeof value === "function" || isWhole(value, least, MAX_LIMIT),
@@ -82,7 +80,7 @@ const POLICY_RULES: Rules<LimiterPolicy> = {
   charge: FUNCTION,
   onMissingKey: word(MISSING_KEY_ACTIONS),
   exempt: choose((value) =>
-    typeof value === "function" ? FUNCTION : list(NETWORK, "a function or an array of networks")
+    typeof value === "function" ? FUNCTION : list(CIDR, "a function or an array of networks")
   ),
   dryRun: FLAG,
   penalize: FLAG,

@@ -39,7 +39,7 @@ eachTransport("setHeaders() and removeHeaders() edit requests and answers", asyn
 Deno.test("setHeaders() refuses values that would begin fields of their own", async () => {
   assertThrows(() => setHeaders({ response: { "x-a": "b\r\nSet-Cookie: c=d" } }), TypeError, "x-a");
   assertThrows(() => setHeaders({ request: { "x a": "b" } }), TypeError, "not the name of a field");
-  assertThrows(() => removeHeaders({ response: ["x\r\ny"] }), TypeError, "not the name of a field");
+  assertThrows(() => removeHeaders({ response: ["x\r\ny"] }), TypeError, "the name of a field");
 
   await using upstream = recordingUpstream();
   await using proxy = await startProxy({
@@ -127,5 +127,5 @@ Deno.test("securityHeaders() adds HSTS over TLS, on answers of the proxy's own t
 });
 
 Deno.test("securityHeaders() refuses values that would begin fields of their own", () => {
-  assertThrows(() => securityHeaders({ frameOptions: "a\nb" }), TypeError, "x-frame-options");
+  assertThrows(() => securityHeaders({ frameOptions: "a\nb" }), TypeError, '"frameOptions"');
 });

@@ -200,8 +200,8 @@ Deno.test("mirror() calls copies off when their proxy stops, and copies on in an
 
 Deno.test("mirror() refuses options that cannot be meant", () => {
   const wrong: [MirrorOptions, string][] = [
-    [{ to: "no address" }, "Cannot use server"],
-    [{ to: [] }, '"to" must have an address'],
+    [{ to: "no address" }, '"to" must be "host:port"'],
+    [{ to: [] }, '"to" must be an address'],
     [{ to: "127.0.0.1:1", share: 2 }, '"share"'],
     [{ to: "127.0.0.1:1", share: NaN }, '"share"'],
     [{ to: "127.0.0.1:1", maxInFlight: 0 }, '"maxInFlight"'],
@@ -209,8 +209,17 @@ Deno.test("mirror() refuses options that cannot be meant", () => {
     [{ to: "127.0.0.1:1", timeout: 0 }, '"timeout"'],
   ];
   for (const [options, message] of wrong) assertThrows(() => mirror(options), TypeError, message);
-  for (const to of [null, [null], 5, {}, { pool: 5 }, { address: 5 }]) {
-    const options = { to } as unknown as MirrorOptions;
-    assertThrows(() => mirror(options), TypeError, '"to" must be an address, { address, tls }, { pool:');
+  const TARGETS = 'must be an address, { address, tls }, { pool: "name" } or an array of these';
+  for (
+    const [to, message] of [
+      [null, `"to" ${TARGETS}`],
+      [[null], `"to[0]" ${TARGETS}`],
+      [5, `"to" ${TARGETS}`],
+      [{}, '"to.address" is required'],
+      [{ pool: 5 }, '"to.pool" must be the name of a pool'],
+      [{ address: 5 }, '"to.address" must be "host:port"'],
+    ]
+  ) {
+    assertThrows(() => mirror({ to } as unknown as MirrorOptions), TypeError, message as string);
   }
 });

@@ -1763,7 +1763,7 @@ Deno.test("resolveConfig() lists all problems of a configuration at once", () =>
   const error = assertThrows(() => resolveConfig(config, "proxy.config.ts"), ConfigError);
   assertEquals(
     error.message,
-    `Cannot load proxy.config.ts: 11 problems
+    `Cannot load proxy.config.ts: 10 problems
   listen[1] must be "host:port", "unix:/path" or a port number, received "80"
   upstreams.default.servers[2] must be "host:port", received "b"
   upstreams.default.servers[1] is the same server as [0]
@@ -1771,7 +1771,6 @@ Deno.test("resolveConfig() lists all problems of a configuration at once", () =>
   upstreams.default.healthCheck.rise must be a whole number of at least 1, received 0
   upstreams.api.server is not a known key, did you mean "servers"?
   upstreams.api.servers is required where there is no "discovery"
-  limiter.limit is required
   limiter.window must be ${DURATION}, received "1 s"
   limiter.limits is not a known key, did you mean "limit"?
   responsefilter is not a known key, did you mean "responseFilter"?`,

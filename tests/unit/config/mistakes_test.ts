@@ -47,7 +47,6 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   ],
   [
     { upstream: upstreams },
-    "upstreams is required",
     'upstream is not a known key, did you mean "upstreams"?',
   ],
   [{ upstreams: ["localhost"] }, 'upstreams[0] must be "host:port", received "localhost"'],
@@ -169,15 +168,15 @@ const BAD_FILTERS: readonly (readonly [make: () => unknown, message: string])[] 
   [() => cors({} as never), 'Cannot make the filter cors: "origins" is required'],
   [
     () => cors("https://app.example" as never),
-    'Cannot make the filter cors: it takes an object with "origins", "methods", "headers", "exposeHeaders", "exposeLimits", "credentials", "maxAge"',
+    'Cannot make the filter cors: the options must be an object with "origins", received "https://app.example"',
   ],
   [
     () => compress({ minSize: "big" } as never),
-    'Cannot make the filter compress: "minSize" must be a size such as "64KiB", "10MB" or a number of bytes',
+    'Cannot make the filter compress: "minSize" must be a size such as "64KiB", "10MB" or a number of bytes, received "big"',
   ],
   [
     () => redirect("/a", "/b", { status: 200 } as never),
-    "Cannot make the filter redirect: the status must be 301, 302, 303, 307 or 308, received 200",
+    'Cannot make the filter redirect: "status" must be 301, 302, 303, 307 or 308, received 200',
   ],
 ];
 
