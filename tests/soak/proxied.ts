@@ -25,7 +25,9 @@ export interface Counts {
   /** Requests that run, those at each server, and what `/metrics` says below zero. */
   readonly running: Readonly<Record<string, number>>;
   readonly negative: readonly string[];
-  readonly rssBytes: number;
+  readonly memory: Deno.MemoryUsage;
+  /** Files and sockets that are open. */
+  readonly descriptors: number;
 }
 
 const MOST_ERRORS = 20;
@@ -111,8 +113,9 @@ function countsNow(): Counts {
     const [, series, value] = RUNNING.exec(line) ?? [];
     if (series !== undefined) running[series] = Number(value);
   }
-  const rssBytes = Deno.memoryUsage().rss;
-  return { begun, settled, twice, entries, statuses, events, errors, running, negative, rssBytes };
+  const memory = Deno.memoryUsage();
+  const descriptors = [...Deno.readDirSync("/proc/self/fd")].length;
+  return { begun, settled, twice, entries, statuses, events, errors, running, negative, memory, descriptors };
 }
 
 function say(value: unknown): void {

@@ -61,10 +61,15 @@ export async function soak(
     for (const line of counts.negative) findings.add(`below zero: ${line}`);
     for (const error of counts.errors) findings.add(`thrown: ${error}`);
     if (counts.settled > counts.begun) findings.add(`${counts.settled} requests settled of ${counts.begun}`);
-    const sample = { at: performance.now() - startedAt, mib: counts.rssBytes / 2 ** 20 };
+    const sample = { at: performance.now() - startedAt, mib: counts.memory.rss / 2 ** 20 };
     if (!isOver()) samples.push(sample);
     if (samples.length % 15 === 0) {
-      say(`${Math.round(sample.at / 1000)} s: ${counts.begun} requests, ${Math.round(sample.mib)} MiB`);
+      const { heapUsed, heapTotal, external } = counts.memory;
+      const [used, total, outside] = [heapUsed, heapTotal, external].map((bytes) => Math.round(bytes / 2 ** 20));
+      say(
+        `${Math.round(sample.at / 1000)} s: ${counts.begun} requests, ${Math.round(sample.mib)} MiB` +
+          ` (heap ${used} of ${total}, external ${outside}), ${counts.descriptors} descriptors`,
+      );
     }
     return counts;
   };
