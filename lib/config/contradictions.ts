@@ -127,7 +127,9 @@ function checkFieldNames(config: Unchecked<ProxyConfig>, report: Report): void {
   for (const [name, path] of fieldsOf(config)) {
     if (!name.includes("_")) continue;
     report(
-      `must not name the field "${name}", which listeners drop unless they say underscores: "pass"`,
+      `must not name the field ${
+        describeValue(name)
+      }, which listeners drop unless they say underscores: "pass"`,
       ...path,
     );
   }

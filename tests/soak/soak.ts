@@ -65,7 +65,9 @@ export async function soak(
     if (!isOver()) samples.push(sample);
     if (samples.length % 15 === 0) {
       const { heapUsed, heapTotal, external } = counts.memory;
-      const [used, total, outside] = [heapUsed, heapTotal, external].map((bytes) => Math.round(bytes / 2 ** 20));
+      const [used, total, outside] = [heapUsed, heapTotal, external].map((bytes) =>
+        Math.round(bytes / 2 ** 20)
+      );
       say(
         `${Math.round(sample.at / 1000)} s: ${counts.begun} requests, ${Math.round(sample.mib)} MiB` +
           ` (heap ${used} of ${total}, external ${outside}), ${counts.descriptors} descriptors`,

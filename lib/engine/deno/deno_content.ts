@@ -4,8 +4,6 @@ import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts";
 import type { Body, Bytes } from "../../http/message.ts";
 
-/** Content up to this length is read at once, which costs the runtime least. */
-export const WHOLE_BYTES: number = 64 * 1024;
 /**
  * Most bytes of one read of chunked content. The runtime finds a trailer section too long only when it may read more than
  * the 64 KiB of one at a time; in pieces of 64 KiB it reads on for ever (Deno 2.9.6).
@@ -31,7 +29,7 @@ export class DenoContent implements Body {
   readonly #options: DenoContentOptions;
   readonly #deadline: Deadline;
   #reader: { read(): Promise<Bytes | null>; cancel(): Promise<void> } | null = null;
-  /** The latest read. */
+  /** The read that the runtime is at. */
   #pending: Promise<Bytes | null> | null = null;
   /** How many bytes have come. */
   received = 0;
@@ -39,6 +37,7 @@ export class DenoContent implements Body {
   #ended: boolean;
   #finished: boolean;
   #cancelled = false;
+  #released = false;
   #failure: ProxyError | null = null;
   #fail: ((error: ProxyError) => void) | null = null;
 
@@ -73,6 +72,7 @@ export class DenoContent implements Body {
       this.#reader ??= this.#open();
       this.#pending = this.#reader.read();
       const piece = await Promise.race([this.#pending, late]);
+      this.#pending = null;
       this.#count(piece);
       return piece;
     } catch (cause) {
@@ -91,6 +91,7 @@ export class DenoContent implements Body {
     if (piece === null) this.#finished = true;
     else this.received += piece.length;
     if (this.#ended || (piece !== null && this.received !== this.length)) return;
+    if (this.#released) throw new ClientGoneError("The response has ended before the content");
     if (this.length !== null && this.received !== this.length) {
       throw new ClientGoneError(`The client sent ${this.received} of ${this.length} bytes`);
     }
@@ -99,15 +100,7 @@ export class DenoContent implements Body {
   }
 
   #open(): { read(): Promise<Bytes | null>; cancel(): Promise<void> } {
-    const request = this.#request;
-    if (this.length !== null && this.length <= WHOLE_BYTES) {
-      let whole: Promise<Bytes> | null = null;
-      return {
-        read: () => whole === null ? (whole = request.bytes()) : whole.then(() => null),
-        cancel: () => Promise.resolve(),
-      };
-    }
-    const stream = request.body!;
+    const stream = this.#request.body!;
     if (this.length === null) {
       try {
         return readChunked(stream.getReader({ mode: "byob" }));
@@ -121,39 +114,43 @@ export class DenoContent implements Body {
 
   #tooSlow(): void {
     this.#failure ??= new RequestError("The client sent its content too slowly", 408);
-    this.#reader?.cancel().catch(() => {});
     this.#fail?.(this.#failure);
-  }
-
-  /**
-   * Drops what comes from now on, where some of it was read already; resolves when there is no more, `null` when that is so.
-   * While a read is pending the runtime does not cut a response off, and never does once it was to (Deno 2.9.6).
-   */
-  discard(): Promise<void> | null {
-    const reader = this.#reader;
-    if (reader === null || this.ended) return null;
-    this.#cancelled = true;
-    return this.#drop(reader);
-  }
-
-  async #drop(reader: { read(): Promise<Bytes | null> }): Promise<void> {
-    try {
-      this.#deadline.set(this.#options.idleMs);
-      // Two reads at a time would share a buffer.
-      await this.#pending;
-      while (await reader.read() !== null) this.#deadline.set(this.#options.idleMs);
-    } catch {
-      // The client has gone, or is too slow.
-    }
-    this.#deadline.clear();
   }
 
   cancel(): void {
     if (this.#finished || this.#cancelled || this.#failure !== null) return;
     this.#cancelled = true;
     this.#deadline.clear();
-    // Content that nobody has touched stays with the runtime, which then says that the connection ends.
+  }
+
+  /**
+   * Lets go of what nobody has read. To be called before a response ends: the runtime keeps a connection for good whose
+   * response has ended while a read was pending (Deno 2.9.6). Content that nobody has touched stays with the runtime,
+   * which then says that the connection ends.
+   */
+  release(): void {
+    this.cancel();
+    if (this.#finished || this.#released) return;
+    this.#released = true;
     this.#reader?.cancel().catch(() => {});
+  }
+
+  /**
+   * The same before a response is cut off. A pending read has to end by itself, with what the client sends or by its going
+   * away: cancelled, it would keep the connection as well.
+   *
+   * @returns resolves when the response may be cut off; `null` when that is so already
+   */
+  releaseBeforeCut(): Promise<void> | null {
+    this.cancel();
+    const pending = this.#pending;
+    if (pending === null || this.#released) {
+      this.release();
+      return null;
+    }
+    this.#released = true;
+    const cancel = (): void => void this.#reader!.cancel().catch(() => {});
+    return pending.then(cancel, cancel);
   }
 }
 
@@ -208,8 +205,8 @@ interface PulledStreamOptions {
   readonly wheel: DeadlineWheel;
   /** How long the client may take for a piece. */
   readonly idleMs: number;
-  /** What a stream that breaks off waits for before the runtime learns of it. @default {nothing} */
-  readonly beforeCut?: () => Promise<void> | null;
+  /** Called before a stream ends; what one that breaks off waits for until the runtime learns of it. @default {nothing} */
+  readonly beforeEnd?: (cut: boolean) => Promise<void> | null;
   /** Told of the end of a stream, and why it broke off; never of content that was gathered. */
   readonly ended: (bytes: number, failure: ProxyError | null) => void;
 }
@@ -314,11 +311,11 @@ export class PulledStream implements UnderlyingDefaultSource<Bytes> {
     if (this.#over) return;
     this.#over = true;
     this.#stalled.clear();
-    if (failure === null) this.#controller?.close();
+    const controller = this.#controller;
+    const before = controller === null ? null : this.#options.beforeEnd?.(failure !== null) ?? null;
+    if (failure === null) controller?.close();
     else {
-      const controller = this.#controller;
       const cut = (): void => controller?.error(failure);
-      const before = controller === null ? null : this.#options.beforeCut?.() ?? null;
       if (before === null) cut();
       else void before.then(cut);
       this.#body.cancel(failure);

@@ -24,7 +24,7 @@ import type {
   TunnelOptions,
 } from "../../proxy/client_stream.ts";
 import type { Tunnel } from "../../transport/transport.ts";
-import { DenoContent, PulledStream, WHOLE_BYTES } from "./deno_content.ts";
+import { DenoContent, PulledStream } from "./deno_content.ts";
 import type { DenoStreams } from "./deno_streams.ts";
 import { upgradeWebSocket } from "./web_socket_relay.ts";
 
@@ -243,7 +243,7 @@ class DenoStream implements ClientStream {
   #refuseWhenStopping(): void {
     if (!this.#context.stopping) return;
     const { body } = this;
-    if (this.upgrade || (body !== null && (body.length === null || body.length > WHOLE_BYTES))) {
+    if (this.upgrade || (body !== null && (body.length === null || body.length > SHORT_BYTES))) {
       throw new StoppingError("The proxy stops");
     }
   }
@@ -286,10 +286,15 @@ class DenoStream implements ClientStream {
     const pulled = new PulledStream(body, {
       wheel,
       idleMs,
-      beforeCut: () => this.body?.discard() ?? null,
+      beforeEnd: (cut) => {
+        if (cut) return this.body?.releaseBeforeCut() ?? null;
+        this.body?.release();
+        return null;
+      },
       ended: (bytes, failure) => this.#end(bytes, failure),
     });
     pulled.gather(body.length).then((gathered) => {
+      if (gathered instanceof Uint8Array) this.body?.release();
       this.#resolve(makeResponse(status, list, gathered));
       if (gathered instanceof Uint8Array) this.#end(gathered.length, null);
     }, (error) => {
@@ -302,6 +307,7 @@ class DenoStream implements ClientStream {
     const response = makeResponse(status, list, content);
     // HTTP/2, which has no Host field, has another way to end a 205.
     const reset = status === 205 && this.method !== "HEAD" && this.headers.has("host");
+    this.body?.release();
     this.#resolve(reset ? endBehindReset(response) : response);
     this.#end(bytes, null);
   }
@@ -309,7 +315,7 @@ class DenoStream implements ClientStream {
   #end(bytes: number, failure: ProxyError | null): void {
     const { exchange } = this;
     this.exchange = null;
-    this.body?.cancel();
+    this.body?.release();
     this.#context.streams.progressed(this, true);
     exchange?.responseEnded(bytes, failure);
   }
@@ -341,7 +347,7 @@ class DenoStream implements ClientStream {
   abandon(): void {
     this.#answered = true;
     this.exchange = null;
-    this.body?.cancel();
+    this.body?.release();
     this.#context.streams.progressed(this, true);
     const error = new RequestError("The request was not complete");
     this.#resolve(makeResponse(400, problemFields(error).toList(), problemBody(400)));
@@ -370,6 +376,8 @@ class DenoStream implements ClientStream {
 }
 
 const NO_HEADERS = new HeaderFields();
+/** Content up to this length is worth a wait while the proxy stops. */
+const SHORT_BYTES = 64 * 1024;
 
 /** The runtime lets a length through that is there twice (RFC 9112 section 6.3). */
 function readLength(declared: string): number {

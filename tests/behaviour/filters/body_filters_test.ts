@@ -367,11 +367,15 @@ eachTransport("body filters of 64 MiB each way take no memory to speak of", asyn
   assertLess(peak - before, 128 * 1024 * 1024);
 });
 
-for (const chunked of [false, true]) {
+for (
+  const [what, length, chunked] of [
+    ["content", 200_000, false],
+    ["short content", 2000, false],
+    ["chunks", 200_000, true],
+  ] as const
+) {
   eachTransport(
-    `responseBodyFilter: what breaks off while its client still sends ${
-      chunked ? "chunks" : "content"
-    } is cut off`,
+    `responseBodyFilter: what breaks off while its client still sends ${what} is cut off`,
     async (start) => {
       await using upstream = rawUpstream(async (connection) => {
         await connection.readHead();
@@ -382,7 +386,6 @@ for (const chunked of [false, true]) {
         responseBodyFilter: (body) => body.pipeThrough(new TransformStream()),
       });
       using client = await proxy.connect();
-      const length = 200_000;
       await client.write(
         `POST / HTTP/1.1\r\nHost: h\r\n${
           chunked ? "Transfer-Encoding: chunked" : `Content-Length: ${length}`

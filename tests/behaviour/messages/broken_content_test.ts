@@ -75,6 +75,27 @@ eachTransport("proxy carries chunked content that comes in drops", async (start)
   assertEquals(await response.text(), content.join(""));
 });
 
+for (const framing of ["Content-Length: 5", "Transfer-Encoding: chunked"]) {
+  eachTransport(
+    `proxy keeps no connection whose response ended before the content (${framing})`,
+    async (start) => {
+      await using upstream = rawUpstream(async (connection) => {
+        await connection.readHead();
+        await connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+      });
+      await using proxy = await start({ upstreams: [upstream.address] });
+      using connection = await proxy.connect();
+      await connection.write(`POST / HTTP/1.1\r\nHost: h\r\n${framing}\r\n\r\n`);
+      assertEquals(latin1Text((await connection.readResponse("POST")).body), "ok");
+      // The proxy may have closed it by now.
+      await connection.write(framing.endsWith("5") ? "hello" : "5\r\nhello\r\n0\r\n\r\n").catch(() => {});
+      await connection.closeWrite().catch(() => {});
+      await connection.untilClosed();
+      await proxy.seen.untilEntries(1);
+    },
+  );
+}
+
 Deno.test("proxy gives the status 499 to nobody", async () => {
   await using upstream = recordingUpstream();
   await using proxy = await startProxy({

@@ -36,6 +36,13 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     { upstreams: { default: upstreams, constructor: null } },
     "upstreams.constructor is not a name for a pool",
   ],
+  [
+    "key by a field whose name is a book",
+    { upstreams, limiter: { ...limiter, key: `header:${"x_".repeat(500)}` } },
+    `limiter.key must not name the field "${
+      "x_".repeat(30)
+    }...", which listeners drop unless they say underscores: "pass"`,
+  ],
   // The whole
   ["no object", 5, 'the configuration must be an object with "upstreams", received 5'],
   ["null", null, 'the configuration must be an object with "upstreams", received null'],
@@ -1661,6 +1668,16 @@ for (const [what, config, message] of BAD) {
 
 /** Configurations with several problems, and all of them. */
 const WORSE: typeof BAD = [
+  [
+    "two policies whose name is a book",
+    {
+      upstreams,
+      limiter: [{ ...limiter, name: "x".repeat(1000) }, { ...limiter, name: "x".repeat(1000) }],
+    },
+    `limiter[0].name must be a name of at most 64 printable ASCII characters, received "${"x".repeat(60)}..."
+  limiter[1].name must be a name of at most 64 printable ASCII characters, received "${"x".repeat(60)}..."
+  limiter[1].name is "${"x".repeat(60)}...", like that of [0]`,
+  ],
   [
     "listen with no certificate in tls",
     { upstreams, listen: { tls: { minVersion: "1.2" }, engine: "http1" } },

@@ -103,7 +103,10 @@ Deno.test("DenoContent gives pieces that stay as they are while others come", as
 });
 
 Deno.test("DenoContent fails with 408 when the client pauses for too long, and lets its content go", async () => {
-  const cases: [number | null, Kind][] = [[100_000, undefined], [null, undefined], [null, "bytes"]];
+  const cases: [number | null, Kind][] = [[5, undefined], [100_000, undefined], [null, undefined], [
+    null,
+    "bytes",
+  ]];
   for (const [length, type] of cases) {
     using bench = new Bench(length, type);
     bench.send("ab");
@@ -111,14 +114,12 @@ Deno.test("DenoContent fails with 408 when the client pauses for too long, and l
     const reading = assertRejects(() => bench.content.read(), RequestError);
     await bench.clock.advance(1100);
     const error = await reading;
-    assertEquals([error.status, bench.cancels, bench.content.ended], [408, 1, true]);
+    // The runtime's read goes on until the response ends.
+    assertEquals([error.status, bench.cancels, bench.content.ended], [408, 0, true]);
     assertEquals(await assertRejects(() => bench.content.read()), error);
+    bench.content.release();
+    assertEquals(bench.cancels, 1);
   }
-  // Small content is read at once, with nothing to cancel.
-  using bench = new Bench(5);
-  const reading = assertRejects(() => bench.content.read(), RequestError);
-  await bench.clock.advance(1100);
-  assertEquals((await reading).status, 408);
 });
 
 Deno.test("DenoContent does not count the time in which nobody wants to read", async () => {
@@ -167,12 +168,48 @@ Deno.test("DenoContent tells a client that is wrong from one that has gone", asy
   }
 });
 
-Deno.test("DenoContent.cancel() lets go of the rest once, and leaves what nobody has read to the runtime", async () => {
+Deno.test("DenoContent.release() lets go of the rest once, and leaves what nobody has read to the runtime", async () => {
   for (const reads of [0, 1]) {
     using bench = new Bench(null);
     bench.send("ab");
     for (let i = 0; i < reads; i++) await bench.content.read();
-    for (let twice = 0; twice < 2; twice++) bench.content.cancel();
-    assertEquals([bench.cancels, bench.content.ended, await bench.content.read()], [reads, true, null]);
+    bench.content.cancel();
+    assertEquals([bench.cancels, bench.content.ended, await bench.content.read()], [0, true, null]);
+    for (let twice = 0; twice < 2; twice++) bench.content.release();
+    assertEquals(bench.cancels, reads);
   }
+});
+
+Deno.test("DenoContent.release() fails a read that waits, so that nobody takes what has come for all", async () => {
+  for (const length of [5, null]) {
+    using bench = new Bench(length);
+    bench.send("ab");
+    await bench.content.read();
+    const reading = assertRejects(() => bench.content.read(), ClientGoneError);
+    bench.content.release();
+    await reading;
+    assertEquals([bench.cancels, bench.ends], [1, 0]);
+  }
+});
+
+Deno.test("DenoContent.releaseBeforeCut() waits for a read that waits, however it ends, and for nothing else", async () => {
+  const ends: ((bench: Bench) => void)[] = [
+    (bench) => bench.send("cd"),
+    (bench) => bench.fail(new TypeError("connection closed")),
+  ];
+  for (const end of ends) {
+    using bench = new Bench(100_000);
+    bench.send("ab");
+    await bench.content.read();
+    const reading = bench.content.read().catch(() => {});
+    const free = bench.content.releaseBeforeCut();
+    assertEquals([free === null, bench.cancels], [false, 0]);
+    end(bench);
+    await Promise.all([free, reading]);
+    bench.content.release();
+  }
+  using bench = new Bench(100_000);
+  bench.send("ab");
+  await bench.content.read();
+  assertEquals([bench.content.releaseBeforeCut(), bench.cancels], [null, 1]);
 });
