@@ -62,7 +62,8 @@ export class Guard {
       ? null
       : /^Bearer +([\x21-\x7e]+) *$/i.exec(authorization)?.[1] ?? "";
     const owner = token === null ? null : await tokens.ownerOf(token);
-    if (token !== null && owner === null) {
+    // Where there are no tokens, one that is shown all the same takes nothing away.
+    if (token !== null && owner === null && !tokens.empty) {
       return this.#refuse(client, 401, "The token is none of admin.tokens", {
         "www-authenticate": `${CHALLENGE}, error="invalid_token"`,
       });
@@ -70,7 +71,10 @@ export class Guard {
     const open = access === "anyone" || (access === "read" && admin.read === "anyone");
     if (owner === null && !open) {
       if (tokens.empty) {
-        return problem(403, "Nothing can be changed here: the configuration has no admin.tokens");
+        return problem(
+          403,
+          'Nothing can be changed here: the configuration has no admin.tokens, such as { ops: { env: "LBPROXY_ADMIN_TOKEN" } }',
+        );
       }
       return problem(401, "It needs a token: Authorization: Bearer TOKEN", { "www-authenticate": CHALLENGE });
     }

@@ -94,8 +94,8 @@ export class AdminClient implements Disposable {
       if (error instanceof Deno.errors.NotCapable) throw error;
       throw new AdminError(
         `Cannot reach the admin listener at ${this.address}: ${
-          messageOf(error)
-        }. Is the proxy run with admin, or --admin?`,
+          reasonOf(error)
+        }. Run the proxy with --admin, and say by --admin ADDR or ${ADDRESS_VARIABLE} where that is`,
         { cause: error },
       );
     }
@@ -131,4 +131,13 @@ function readToken(path: string): string {
   } catch (error) {
     throw new UsageError(`--token-file names ${path}, which cannot be read: ${messageOf(error)}`);
   }
+}
+
+/** Why there is no connection; `fetch` itself says only that it failed. */
+function reasonOf(error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  return messageOf(cause).replace(
+    /^error sending request for url \([^)]*\): (?:client error \(Connect\): )?/,
+    "",
+  );
 }

@@ -109,7 +109,7 @@ export async function runUntilStopped(
 /** @throws {ConfigError} when a configuration that is loaded again cannot be served as the one before was */
 function checkWorkers(config: ResolvedConfig, alone: boolean, source: string): void {
   const problems = alone && config.workers > 1
-    ? [{ path: "workers", message: "cannot become more than 1 while the program runs: start it anew" }]
+    ? [{ path: "workers", message: "cannot become more than 1 while the proxy runs: restart the proxy" }]
     : findWorkerProblems(config);
   if (problems.length > 0) throw new ConfigError(source, problems);
 }

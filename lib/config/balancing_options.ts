@@ -1,6 +1,6 @@
 /** What a pool says about the choice of servers and their health. */
 
-import { must, type Report, type Rules, type Unchecked } from "../core/options.ts";
+import type { Report, Rules, Unchecked } from "../core/options.ts";
 import { LOAD_BALANCER_RULES } from "../balancer/load_balancer_options.ts";
 import { DISCOVERY } from "./discovery_options.ts";
 import type { Balance, BalanceName } from "../balancer/create_algorithm.ts";
@@ -15,13 +15,7 @@ import {
 } from "../health/health_check_options.ts";
 import type { HealthChange } from "../health/health_checker.ts";
 import { type ResolvedSlowStart, resolveSlowStart, type SlowStartOptions } from "../health/slow_start.ts";
-import {
-  type CompiledKey,
-  compileKey,
-  KEY_SPEC_EXPECTED,
-  type KeySpec,
-  parseKeySpec,
-} from "../limiter/key_spec.ts";
+import { type CompiledKey, compileKey, KEY_SPEC, type KeySpec } from "../limiter/key_spec.ts";
 import type { Server } from "../upstream/server.ts";
 import {
   type DiscoveryOptions,
@@ -132,7 +126,7 @@ function resolveWait(queue: BalancingOptions["queue"], totalMs: number): Resolve
 /** Options of a pool that say how its servers are chosen, watched and found. */
 export const BALANCING_RULES: Rules<BalancingOptions> = {
   ...LOAD_BALANCER_RULES,
-  key: must((value) => parseKeySpec(value) !== undefined, KEY_SPEC_EXPECTED),
+  key: KEY_SPEC,
   discovery: DISCOVERY,
 };
 

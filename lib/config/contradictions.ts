@@ -35,7 +35,8 @@ function checkPools({ upstreams, routes }: Unchecked<ProxyConfig>, report: Repor
     if (!isRecord(route)) return;
     const { upstream } = route;
     if (upstream === undefined) {
-      const message = `must name an upstream: there is no pool named "${DEFAULT_POOL}" among ${quoted}`;
+      const message =
+        `must name an upstream, one of ${quoted}, even where a filter responds: none is named "${DEFAULT_POOL}"`;
       return hasDefault ? undefined : report(message, "routes", i);
     }
     for (const name of isRecord(upstream) ? Object.keys(upstream) : [upstream]) {

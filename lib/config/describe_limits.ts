@@ -158,9 +158,14 @@ function describeExempt({ exempt, exemptNetworks }: ResolvedPolicy): string[] {
 export function describeRoutes(routes: readonly ResolvedRoute[], common: Common): readonly string[] {
   const paths = `paths     ${describePaths(common)}`;
   // Without routes nothing is compared.
+  const everything = routes.findIndex(({ match }) => describeMatch(match) === "everything");
+  const first = everything < 0 ? Infinity : everything;
   if (routes.length === 0) return common.paths === "refuse" || common.forward === "normalized" ? [paths] : [];
   return [
-    ...routes.flatMap((route) => describeRoute(route, common)),
+    ...routes.flatMap((route, i) => {
+      const [head, ...more] = describeRoute(route, common);
+      return [i > first ? `${head}, never: ${routes[first]!.name} takes everything before` : head!, ...more];
+    }),
     "          404 for what no route takes",
     paths,
   ];

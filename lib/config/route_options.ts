@@ -24,7 +24,7 @@ import { TIMEOUTS } from "./server_options.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { isToken } from "../http/header_fields.ts";
-import { KEY_SPEC_EXPECTED, type KeySpec, parseKeySpec } from "../limiter/key_spec.ts";
+import { KEY_SPEC, type KeySpec } from "../limiter/key_spec.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import { hostShape, pathShape } from "../routing/path_shape.ts";
 import { isOriginForm, type RewriteFunction, type RewriteOptions } from "../routing/rewrite.ts";
@@ -174,7 +174,7 @@ const ROUTE_RULES: Rules<RouteOptions> = {
   name: text("a text that is not empty", (name) => name !== ""),
   match: object<RouteMatch>(MATCH_RULES, "an object with host, path, method and headers"),
   upstream: UPSTREAM,
-  splitKey: must((value) => parseKeySpec(value) !== undefined, KEY_SPEC_EXPECTED),
+  splitKey: KEY_SPEC,
   paths: PATHS,
   forward: FORWARD,
   rewrite: choose((value) => typeof value === "function" ? ANYTHING : REWRITE),

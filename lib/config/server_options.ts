@@ -131,17 +131,30 @@ export const TIMEOUTS: Rule = object<TimeoutOptions>({
   total: DURATION_ABOVE_0,
 }, "an object with timeouts");
 
-const SERVER_OPTIONS = object<ServerOptions>({
-  address: required(ADDRESS),
-  weight: whole(0, MAX_WEIGHT),
-  tls: UPSTREAM_TLS,
-  backup: FLAG,
-  tags: must(
-    (value) => Array.isArray(value) && value.every((tag) => typeof tag === "string"),
-    "an array of words",
-  ),
-  maxInFlight: wholeOrInfinity(1),
-}, '"host:port" or an object with "address"');
+const SERVER_OPTIONS = object<ServerOptions>(
+  {
+    address: required(ADDRESS),
+    weight: whole(0, MAX_WEIGHT),
+    tls: UPSTREAM_TLS,
+    backup: FLAG,
+    tags: must(
+      (value) => Array.isArray(value) && value.every((tag) => typeof tag === "string"),
+      "an array of words",
+    ),
+    maxInFlight: wholeOrInfinity(1),
+  },
+  '"host:port" or an object with "address"',
+  {
+    explain(name) {
+      if (/^(?:url|uri|target|server|addr|endpoint)$/i.test(name)) {
+        return 'is not a known key; here it is called "address"';
+      }
+      return /^(?:host|hostname|ip|port)$/i.test(name)
+        ? 'is not a known key; it belongs in "address", as "host:port"'
+        : undefined;
+    },
+  },
+);
 
 /** An address, or an object with one. */
 export const SERVER: Rule = choose((value) => typeof value === "string" ? ADDRESS : SERVER_OPTIONS);

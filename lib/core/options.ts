@@ -100,7 +100,7 @@ const PEM_BEGINS = {
 export function pem(label: keyof typeof PEM_BEGINS): Rule {
   return mustSecretly(
     (value) => typeof value === "string" && PEM_BEGINS[label].test(value),
-    `the PEM text of a ${label}`,
+    `the PEM text of a ${label}, as Deno.readTextFileSync(PATH) reads it`,
   );
 }
 

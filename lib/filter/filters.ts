@@ -1,7 +1,7 @@
 /** The phases in which a configuration takes part in a request. */
 
 import type { HeaderFields } from "../http/header_fields.ts";
-import { FUNCTION, list, object, type Rule, type Rules } from "../core/options.ts";
+import { choose, FUNCTION, list, must, object, type Rule, type Rules } from "../core/options.ts";
 import type { ProxyError, UpstreamError } from "../core/errors.ts";
 import type { RequestContext } from "./request_context.ts";
 import type { PeerOptions } from "./resolve_peer.ts";
@@ -125,8 +125,17 @@ export const FILTER_PHASES: readonly (keyof Filters)[] = Object.freeze(
   Object.keys(PHASES) as (keyof Filters)[],
 );
 
+const FILTER_SET = object<Filters>(PHASES, 'an object with phases such as "requestFilter"');
+
 /** Filter sets, in order. */
 export const FILTER_SETS: Rule = list(
-  object<Filters>(PHASES, "an object of phases"),
-  "an array of objects of phases",
+  choose((value) =>
+    typeof value === "function"
+      ? must(
+        () => false,
+        'an object with phases such as "requestFilter"; a ready-made filter has to be called, as cors(...)',
+      )
+      : FILTER_SET
+  ),
+  "an array of objects with phases",
 );

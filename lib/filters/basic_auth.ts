@@ -2,7 +2,7 @@
 
 import type { Awaitable, Filters } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
-import { byName, choose, FLAG, FUNCTION, isRecord, mustSecretly, object, required } from "../core/options.ts";
+import { byName, choose, FLAG, isRecord, mustSecretly, object, required } from "../core/options.ts";
 import { checkedBoolean } from "../core/callback.ts";
 import {
   ENCODING,
@@ -43,13 +43,19 @@ export interface BasicAuthOptions {
 
 const PASSWORDS = byName(
   mustSecretly((password) => typeof password === "string" && password !== "", "a password that is not empty"),
-  "passwords by the names of users, or a function",
+  "an object of passwords by name",
   (name) => name.includes(":") ? "must be a name without a colon" : undefined,
+);
+
+/** What is no object may be a list of passwords, and is not shown. */
+const USERS = mustSecretly(
+  (users) => typeof users === "function",
+  "an object of passwords by name, or a function",
 );
 
 const OPTIONS = object<BasicAuthOptions>(
   {
-    users: required(choose((users) => typeof users === "function" ? FUNCTION : PASSWORDS)),
+    users: required(choose((users) => isRecord(users) ? PASSWORDS : USERS)),
     realm: REALM,
     userHeader: FIELD_NAME,
     userEncoding: ENCODING,

@@ -5,7 +5,7 @@ import type { Filters } from "../filter/filters.ts";
 import { CIDR, CidrList } from "../http/ip_address.ts";
 import { checkFilter, refuse } from "./filter_support.ts";
 
-const CIDRS = list(CIDR, "an array of addresses and networks");
+const CIDRS = list(CIDR, 'an array such as ["10.0.0.0/8", "::1"]');
 
 /**
  * Lets requests through whose client is in one of the networks; all others get 403.

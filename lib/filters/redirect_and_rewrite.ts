@@ -1,6 +1,16 @@
 /** Sends clients elsewhere, and asks servers for another path than the client asked for. */
 
-import { ANYTHING, choose, FLAG, must, object, required, type Rules, text } from "../core/options.ts";
+import {
+  ANYTHING,
+  choose,
+  FLAG,
+  isRecord,
+  must,
+  object,
+  required,
+  type Rules,
+  text,
+} from "../core/options.ts";
 import { unexpected } from "../core/callback.ts";
 import type { Filters } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
@@ -76,7 +86,10 @@ const REDIRECT_RULES: Rules<RedirectOptions> = {
   ),
   keepQuery: FLAG,
 };
-const REDIRECT_BY_FUNCTION = object<RedirectOptions>(REDIRECT_RULES, "an object with status and keepQuery");
+const REDIRECT_BY_FUNCTION = object<RedirectOptions>(
+  REDIRECT_RULES,
+  'an object with "status" and "keepQuery"',
+);
 const REDIRECT = object<{ from: string | RegExp; to: string } & RedirectOptions>(
   {
     from: required(FROM),
@@ -147,6 +160,8 @@ function compileRedirect(rule: Parameters<typeof redirect>): { answer: Answer; o
     return { answer: rule[0], options };
   }
   const [from, to, options = {}] = rule as [string | RegExp, string, RedirectOptions?];
+  // A bare status would be lost below.
+  if (!isRecord(options)) checkFilter("redirect", REDIRECT_BY_FUNCTION, options);
   checkFilter("redirect", REDIRECT, { from, to, ...options });
   const { keepQuery = true } = options;
   const apply = compilePathRule(from, to);

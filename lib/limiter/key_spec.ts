@@ -1,6 +1,7 @@
 /** What a limit is counted by: the client's address, a field of the request, or anything a function returns. */
 
 import { unexpected } from "../core/callback.ts";
+import { must, type Rule } from "../core/options.ts";
 import { cookieValue } from "../http/cookie_value.ts";
 import { isToken } from "../http/header_fields.ts";
 import { makeHextets, readIpAddress } from "../http/ip_address.ts";
@@ -60,8 +61,7 @@ export type KeyFunction<Ctx extends KeySource = KeySource> = (request: Request, 
  */
 export type KeySpec<Ctx extends KeySource = KeySource> = NamedKey | readonly NamedKey[] | KeyFunction<Ctx>;
 
-/** What a key has to look like, for error messages. */
-export const KEY_SPEC_EXPECTED =
+const KEY_SPEC_EXPECTED =
   '"ip", "path", "host", "certificate:fingerprint", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function';
 
 const FINGERPRINT = "certificate:fingerprint";
@@ -99,6 +99,16 @@ function isNamedKey(text: string): text is NamedKey {
       return false;
   }
 }
+
+/** Says what a key has to look like, with the field that a bare name is probably meant to be. */
+function expectedKey(value: unknown): string {
+  const name = typeof value === "string" ? value.replace(/^header:/i, "").trim() : "";
+  if (!isToken(name) || ["header", "cookie", "query"].includes(name)) return KEY_SPEC_EXPECTED;
+  return `${KEY_SPEC_EXPECTED} ("header:${name}" counts by a field)`;
+}
+
+/** A key as it stands in a configuration. */
+export const KEY_SPEC: Rule = must((value) => parseKeySpec(value) !== undefined, expectedKey);
 
 /** Reads a key as it stands in a configuration; `undefined` when it is not one. */
 export function parseKeySpec(value: unknown): KeySpec | undefined {

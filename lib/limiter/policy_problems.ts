@@ -23,7 +23,7 @@ import {
 import { describeValue } from "../core/describe_value.ts";
 import { DURATION_EXPECTED, parseDuration } from "../core/units.ts";
 import { CIDR } from "../http/ip_address.ts";
-import { KEY_SPEC_EXPECTED, parseKeySpec } from "./key_spec.ts";
+import { KEY_SPEC } from "./key_spec.ts";
 import {
   type AlgorithmName,
   DEFAULT_HEADERS,
@@ -68,7 +68,7 @@ function wholeOrFunction(least: number): Rule {
 
 const POLICY_RULES: Rules<LimiterPolicy> = {
   name: text(`a name of at most ${MAX_NAME_LENGTH} printable ASCII characters`, isPolicyName),
-  key: required(must((value) => parseKeySpec(value) !== undefined, KEY_SPEC_EXPECTED)),
+  key: required(KEY_SPEC),
   limit: required(wholeOrFunction(0)),
   window: must(
     isWindow,

@@ -106,7 +106,7 @@ export class ProxyServer extends RunningProxy {
   ): Promise<Opened> {
     // One that a later configuration says nothing of stays.
     if (config.admin !== null && this.#admin?.suits(config.admin) !== true) {
-      const message = 'can change nothing but "readyz" while the proxy runs: start it anew';
+      const message = 'cannot change while the proxy runs, except for "readyz": restart the proxy';
       throw new ConfigError("configuration", [{ path: "admin", message }]);
     }
     const opened = await (this.#workers?.open(config, plane, texts) ?? this.#listeners!.open(config));

@@ -147,7 +147,11 @@ Deno.test("lbproxy ctl says in a line what is wrong, with code 1 for the proxy a
       1,
       /^There is no server "a:1" in the pool "default"$/m,
     ],
-    [["status", "--admin", `127.0.0.1:${deadPort()}`], 1, /^Cannot reach the admin listener at/],
+    [
+      ["status", "--admin", `127.0.0.1:${deadPort()}`],
+      1,
+      /^Cannot reach the admin listener at 127\.0\.0\.1:\d+: .*refused.*\. Run the proxy with --admin, and say by --admin ADDR or LBPROXY_ADMIN where that is$/m,
+    ],
     [["status", "--admin", "here"], 2, /^The admin listener must be/],
     [
       ["status", "--token-file", "/nowhere", ...admin],
@@ -169,6 +173,19 @@ Deno.test("lbproxy ctl says in a line what is wrong, with code 1 for the proxy a
   }
   assertEquals((await run("top", "now")).err, 'top takes options only, received "now"\n');
   assertEquals((await run("top", "--count", "0")).code, 2);
+});
+
+Deno.test("lbproxy ctl reads with any token where there are none, and is told what a change needs", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startProxy({ upstreams: [upstream.address], admin: 0 });
+  const access = ["--admin", proxy.server.adminAddress!, "--token", TOKEN];
+  assertMatch((await run("ctl", "status", ...access)).out, /^lbproxy/);
+  const { code, err } = await run("ctl", "drain", "default", upstream.address, ...access);
+  assertEquals([code, err], [
+    1,
+    "Nothing can be changed here: the configuration has no admin.tokens, such as " +
+    '{ ops: { env: "LBPROXY_ADMIN_TOKEN" } }\n',
+  ]);
 });
 
 Deno.test("lbproxy ctl reaches an admin listener at a unix socket", async () => {

@@ -348,7 +348,7 @@ Deno.test("ProxyServer.reload() refuses another admin listener, and keeps the on
   await using proxy = await startProxy(config({ listen: "127.0.0.1:0" }));
   const { adminAddress } = proxy.server;
   const reload = async (admin?: object) => (await proxy.server.reload(config(admin))).problems;
-  const problem = 'admin can change nothing but "readyz" while the proxy runs: start it anew';
+  const problem = 'admin cannot change while the proxy runs, except for "readyz": restart the proxy';
   assertEquals(await reload({ listen: "127.0.0.1:1" }), [problem]);
   assertEquals(await reload({ listen: "127.0.0.1:0", tokens: { me: "0123456789abcdef" } }), [problem]);
   assertEquals(await reload({ listen: "127.0.0.1:0", readyz: { pools: ["default"] } }), []);

@@ -63,7 +63,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "filter sets that are no array",
     { upstreams, filters: {} },
-    "filters must be an array of objects of phases, received an object",
+    "filters must be an array of objects with phases, received an object",
   ],
   [
     "filter set with a misspelt phase",
@@ -204,10 +204,14 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     upstreams: { a: { servers: ["a:80"] }, b: { servers: ["b:80"] } },
     routes: [{ upstream: { a: 1, c: 2 } }],
   }, 'routes[0].upstream must be a pool, one of "a", "b", received "c"'],
-  ["route without upstream nor default", {
-    upstreams: { a: { servers: ["a:80"] }, b: { servers: ["b:80"] } },
-    routes: [{}],
-  }, 'routes[0] must name an upstream: there is no pool named "default" among "a", "b"'],
+  [
+    "route without upstream nor default",
+    {
+      upstreams: { a: { servers: ["a:80"] }, b: { servers: ["b:80"] } },
+      routes: [{}],
+    },
+    'routes[0] must name an upstream, one of "a", "b", even where a filter responds: none is named "default"',
+  ],
   [
     "split without shares",
     { upstreams, routes: [{ upstream: { default: 0 } }] },
@@ -221,7 +225,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "split by no key",
     { upstreams, routes: [{ splitKey: "user" }] },
-    `routes[0].splitKey must be ${KEY}, received "user"`,
+    `routes[0].splitKey must be ${KEY} ("header:user" counts by a field), received "user"`,
   ],
   [
     "rewrite that is a text",
@@ -999,7 +1003,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "name of a file for a certificate",
     { upstreams: { servers: upstreams, tls: { caCerts: ["./ca.pem"] } } },
-    "upstreams.tls.caCerts[0] must be the PEM text of a certificate, received a string of 8 characters",
+    "upstreams.tls.caCerts[0] must be the PEM text of a certificate, as Deno.readTextFileSync(PATH) reads it, received a string of 8 characters",
   ],
   [
     "one certificate for an array",
@@ -1009,7 +1013,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "key for a certificate",
     { upstreams: { servers: upstreams, tls: { cert: PEM_KEY, key: PEM_KEY } } },
-    `upstreams.tls.cert must be the PEM text of a certificate, received a string of ${PEM_KEY.length} characters`,
+    `upstreams.tls.cert must be the PEM text of a certificate, as Deno.readTextFileSync(PATH) reads it, received a string of ${PEM_KEY.length} characters`,
   ],
   [
     "https without TLS",
@@ -1241,7 +1245,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "hash of a key that is none",
     { upstreams: { servers: upstreams, balance: "fnv-hash", key: "uri" } },
-    `upstreams.key must be ${KEY}, received "uri"`,
+    `upstreams.key must be ${KEY} ("header:uri" counts by a field), received "uri"`,
   ],
   [
     "key that nothing hashes",
@@ -1389,7 +1393,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "limiter with a misspelt key",
     { upstreams, limiter: { ...limiter, key: "appid" } },
-    `limiter.key must be ${KEY}, received "appid"`,
+    `limiter.key must be ${KEY} ("header:appid" counts by a field), received "appid"`,
   ],
   [
     "limiter with an unknown store",
@@ -1442,7 +1446,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
       upstreams,
       limiter: { ...limiter, store: { type: "redis", url: "rediss://a", tls: { caCerts: ["ca.pem"] } } },
     },
-    "limiter.store.tls.caCerts[0] must be the PEM text of a certificate, received a string of 6 characters",
+    "limiter.store.tls.caCerts[0] must be the PEM text of a certificate, as Deno.readTextFileSync(PATH) reads it, received a string of 6 characters",
   ],
   [
     "limiter with a store with a key of nothing",

@@ -54,3 +54,15 @@ Deno.test("describeRoutes() says what each route takes, where it goes, and what 
     "paths     taken in their normal form alone; servers get them as they came",
   ]);
 });
+
+Deno.test("describeRoutes() says of a route that it is never reached behind one that takes everything", () => {
+  const config = resolveConfig({
+    upstreams: ["a:80"],
+    routes: [{ match: { path: "/x" } }, { name: "rest" }, { match: { path: "/y" } }],
+  });
+  assertEquals(describeRoutes(config.routes, config).slice(0, 3), [
+    "route     /x: path /x -> pool default",
+    "route     rest: everything -> pool default",
+    "route     /y: path /y -> pool default, never: rest takes everything before",
+  ]);
+});

@@ -3,7 +3,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { ConfigError } from "../../../lib/config/config_error.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
-import { basicAuth, compress, cors, redirect } from "../../../mod.ts";
+import { basicAuth, compress, cors, ipAllow, ipDeny, redirect } from "../../../mod.ts";
 import { ProgramFolder } from "../../support/program.ts";
 
 const upstreams = ["a:80"];
@@ -36,7 +36,7 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   [
     { upstreams, filter: {} },
     'filter is not a known key, did you mean "filters"?',
-    "filter must be an array of objects of phases, received an object",
+    "filter must be an array of objects with phases, received an object",
   ],
   [{ upstreams, middleware: [] }, 'middleware is not a known key; here it is called "filters"'],
   [{ upstreams, onRequest() {} }, 'onRequest is not a known key; here it is called "requestFilter"'],
@@ -56,6 +56,21 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   ],
   [{ upstreams: ["foo bar"] }, 'upstreams[0] must be "host:port", received "foo bar"'],
   [{ upstreams: ["a:80", "a:80"] }, "upstreams[1] is the same server as [0]"],
+  [
+    { upstreams: [{ url: "http://a:80" }] },
+    "upstreams[0].address is required",
+    'upstreams[0].url is not a known key; here it is called "address"',
+  ],
+  [
+    { upstreams: [{ host: "a", port: 80 }] },
+    "upstreams[0].address is required",
+    'upstreams[0].host is not a known key; it belongs in "address", as "host:port"',
+    'upstreams[0].port is not a known key; it belongs in "address", as "host:port"',
+  ],
+  [
+    { upstreams, filters: [cors] },
+    'filters[0] must be an object with phases such as "requestFilter"; a ready-made filter has to be called, as cors(...), received a function',
+  ],
   [{ upstreams: [] }, "upstreams must be an array of at least one server, received an empty array"],
   [
     { upstreams: { a: upstreams, b: upstreams } },
@@ -124,6 +139,10 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
     'limiter.key must be "ip", "path", "host", "certificate:fingerprint", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function, received "header"',
   ],
   [
+    { upstreams, limiter: { ...policy, key: "header: X-Api-Key" } },
+    'limiter.key must be "ip", "path", "host", "certificate:fingerprint", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function ("header:X-Api-Key" counts by a field), received "header: X-Api-Key"',
+  ],
+  [
     { upstreams, limiter: { ...policy, limit: "10" } },
     'limiter.limit must be a whole number from 0 to 1000000000, or a function, received "10"',
   ],
@@ -140,7 +159,7 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   [{ upstreams, requestFilter: "x" }, 'requestFilter must be a function, received "x"'],
   [
     { upstreams, filters: { requestFilter() {} } },
-    "filters must be an array of objects of phases, received an object",
+    "filters must be an array of objects with phases, received an object",
   ],
   [
     { upstreams, trustedProxies: ["10.0.0.0/99"] },
@@ -177,6 +196,34 @@ const BAD_FILTERS: readonly (readonly [make: () => unknown, message: string])[] 
   [
     () => redirect("/a", "/b", { status: 200 } as never),
     'Cannot make the filter redirect: "status" must be 301, 302, 303, 307 or 308, received 200',
+  ],
+  [
+    () => redirect("/a", "/b", 301 as never),
+    'Cannot make the filter redirect: the options must be an object with "status" and "keepQuery", received 301',
+  ],
+  [
+    () => basicAuth({ users: "htpasswd" as never }),
+    'Cannot make the filter basicAuth: "users" must be an object of passwords by name, or a function, received a string of 8 characters',
+  ],
+  [
+    () => basicAuth({ users: ["ann:a password"] as never }),
+    'Cannot make the filter basicAuth: "users" must be an object of passwords by name, or a function, received an array',
+  ],
+  [
+    () => cors({ origins: "https://app.example" as never }),
+    'Cannot make the filter cors: "origins" must be "*", an array of origins, or a function, received "https://app.example"',
+  ],
+  [
+    () => cors({ origins: "*", methods: "GET" as never }),
+    'Cannot make the filter cors: "methods" must be an array of methods, received "GET"',
+  ],
+  [
+    () => ipAllow("10.0.0.0/8" as never),
+    'Cannot make the filter ipAllow: the networks must be an array such as ["10.0.0.0/8", "::1"], received "10.0.0.0/8"',
+  ],
+  [
+    () => ipDeny(undefined as never),
+    'Cannot make the filter ipDeny: the networks must be an array such as ["10.0.0.0/8", "::1"], received undefined',
   ],
 ];
 
