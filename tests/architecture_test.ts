@@ -121,6 +121,7 @@ const SMALL_FILES: Exceptions = {
   "lib/cli/file_watch.ts": NAMED,
   "lib/cli/help_text.ts": "words alone",
   "lib/admin/page_files.ts": NAMED,
+  "lib/proxy/client_request.ts": NAMED,
   "lib/server/rollback_watch.ts": TO_MEND,
   "lib/engine/http2/request_checks.ts": TO_MEND,
 };

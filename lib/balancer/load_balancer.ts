@@ -11,7 +11,8 @@ import { resolveSlowStart } from "../health/slow_start.ts";
 import type { LastCheck } from "../health/server_check.ts";
 import { Pool, type ServerLike } from "../upstream/pool.ts";
 import type { Outcome, Server, Stage } from "../upstream/server.ts";
-import { type PickRequest, Selection, Tier } from "./algorithm.ts";
+import type { Algorithm, Candidates, PickRequest, Selection } from "./algorithm.ts";
+import { isAvailable } from "../upstream/eligibility.ts";
 import { createAlgorithm } from "./create_algorithm.ts";
 import { LOAD_BALANCER, type LoadBalancerInit, type LoadBalancerOptions } from "./load_balancer_options.ts";
 import { ServerMonitor } from "./server_monitor.ts";
@@ -62,6 +63,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   /** Whether requests may wait while servers are full. */
   readonly #queued: boolean;
   readonly #maxInFlight: number;
+  readonly #state: Pool["state"];
   readonly #panicThreshold: number;
   readonly #onPanic: LoadBalancerInit["onPanic"];
   #version = -1;
@@ -74,6 +76,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     const { maxInFlight = Infinity, panicThreshold = 0, loadFactor = Infinity, queue, onPanic } = init;
     const { sticky = null } = init;
     this.pool = pool;
+    this.#state = pool.state;
     this.sticky = sticky === null ? null : new StickySessions(pool, sticky);
     this.#maxInFlight = maxInFlight;
     this.#panicThreshold = panicThreshold;
@@ -137,11 +140,11 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
 
   /** Chooses a server that the request has not tried; returns `undefined` when there is none. Never throws. */
   pick(request: PickRequest, maxIterations = Infinity): Server | undefined {
-    if (this.#version !== this.pool.version) this.#refresh();
-    if (this.pool.inFlight >= this.#maxInFlight) return undefined;
+    if (this.#version !== this.#state.version) this.#refresh();
+    if (this.#state.inFlight >= this.#maxInFlight) return undefined;
     const kept = this.sticky === null ? undefined : this.sticky.find(request);
     if (kept !== undefined) return kept;
-    const selection = new Selection(request, maxIterations);
+    const selection = new RequestSelection(request, maxIterations);
     return this.#tiers[0].pick(selection) ?? this.#tiers[1].pick(selection);
   }
 
@@ -192,7 +195,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     const balancer = this.#heir === null ? this : this.#latest();
     if (balancer !== this && !balancer.pool.has(server)) return;
     balancer.#tiers[server.backup ? 1 : 0].algorithm.observe?.(server, outcome, latencyMs);
-    balancer.#monitor.record(server, outcome, latencyMs, stage);
+    balancer.#monitor.ejection?.record(server, outcome, latencyMs, stage);
   }
 
   #latest(): LoadBalancer {
@@ -311,5 +314,102 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this[Symbol.dispose]();
     await this.#monitor[Symbol.asyncDispose]();
+  }
+}
+
+/** The choice for one request. */
+export class RequestSelection implements Selection {
+  readonly key: string | Uint8Array | undefined;
+  readonly source: unknown;
+  readonly #exclude: readonly Server[] | undefined;
+  #refusalsLeft: number;
+
+  constructor({ key, exclude, source }: PickRequest, maxIterations: number) {
+    this.key = key;
+    this.source = source;
+    this.#exclude = exclude;
+    this.#refusalsLeft = maxIterations;
+  }
+
+  /** Whether the request has been at a server before. */
+  get retries(): boolean {
+    return this.#exclude !== undefined && this.#exclude.length > 0;
+  }
+
+  /** Whether the request may go to this candidate; always false after too many refusals. */
+  accepts(server: Server): boolean {
+    if (this.#refusalsLeft <= 0) return false;
+    if (!server.full && !(this.#exclude !== undefined && this.#exclude.includes(server))) return true;
+    this.#refusalsLeft--;
+    return false;
+  }
+}
+
+/** Servers of one rank and what they share. */
+interface Rank {
+  /** All servers with weight, available or not. */
+  readonly members: readonly Server[];
+  /** Requests in flight at all servers of the pool. */
+  readonly load: { readonly inFlight: number };
+  /** Whether servers count that are out only because of checks or ejection. */
+  readonly panic: boolean;
+}
+
+/** Lists the servers that may be sent requests. */
+export function listCandidates({ members, load, panic }: Rank): Candidates {
+  const servers = members.filter((server) => isAvailable(server, panic));
+  const weights = Float64Array.from(servers, (server) => server.effectiveWeight);
+  const totalWeight = weights.reduce((sum, weight) => sum + weight, 0);
+  return { servers, weights, totalWeight, members, load };
+}
+
+/** The primary servers or the backups of a pool, and the algorithm that chooses one of them. */
+class Tier implements Disposable {
+  algorithm: Algorithm;
+  readonly #load: { readonly inFlight: number };
+  #members: readonly Server[] = [];
+  #candidates: Candidates;
+  #panic = false;
+
+  constructor(algorithm: Algorithm, load: { readonly inFlight: number }) {
+    this.algorithm = algorithm;
+    this.#load = load;
+    this.#candidates = listCandidates({ members: [], load, panic: false });
+  }
+
+  /** Whether so few servers are up that all are used. */
+  get panic(): boolean {
+    return this.#panic;
+  }
+
+  /** The servers that may be chosen. */
+  get candidates(): Candidates {
+    return this.#candidates;
+  }
+
+  /** Sets its members; call {@linkcode refresh} afterwards. */
+  setMembers(members: readonly Server[]): void {
+    this.#members = members;
+  }
+
+  /** Lists the candidates anew; panics when less than this share of the servers in use is available. */
+  refresh(panicThreshold: number): void {
+    const members = this.#members;
+    if (panicThreshold > 0) {
+      const allowed = members.filter((server) => server.enabled && !server.draining);
+      const available = allowed.filter((server) => server.available);
+      this.#panic = available.length < panicThreshold * allowed.length;
+    }
+    this.#candidates = listCandidates({ members, load: this.#load, panic: this.#panic });
+  }
+
+  /** Chooses one of the candidates, or nothing. */
+  pick(selection: Selection): Server | undefined {
+    if (this.#candidates.servers.length === 0) return undefined;
+    return this.algorithm.pick(this.#candidates, selection);
+  }
+
+  [Symbol.dispose](): void {
+    this.algorithm[Symbol.dispose]?.();
   }
 }

@@ -8,7 +8,7 @@ import { resolveEjection } from "../health/ejection_options.ts";
 import { HealthChecker } from "../health/health_checker.ts";
 import type { LastCheck } from "../health/server_check.ts";
 import { SlowStart } from "../health/slow_start.ts";
-import type { Outcome, Server, Stage } from "../upstream/server.ts";
+import type { Server } from "../upstream/server.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { SharedServers } from "../upstream/shared_servers.ts";
 import type { LoadBalancerInit } from "./load_balancer_options.ts";
@@ -30,7 +30,8 @@ const FOLLOW_MS = 20;
  */
 export class ServerMonitor implements Disposable, AsyncDisposable {
   readonly #slowStart: SlowStart | null;
-  readonly #ejection: Ejection | null;
+  /** Takes in how requests end; `null` where no server is ejected. */
+  readonly ejection: Ejection | null;
   readonly #checker: HealthChecker | null;
   readonly #remoteChecks: RemoteChecks | null;
   readonly #worker: boolean;
@@ -44,7 +45,7 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
     this.#remoteChecks = worker && init.healthCheck !== undefined && init.healthCheck !== null
       ? new RemoteChecks(init)
       : null;
-    this.#ejection = ejection === null ? null : new Ejection({
+    this.ejection = ejection === null ? null : new Ejection({
       pool,
       options: ejection,
       clock,
@@ -70,7 +71,7 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
       const changed = changes !== shared.changes;
       const wanted = looks !== shared.looks;
       ({ changes, looks } = shared);
-      if (changed) this.#ejection?.followWorkers();
+      if (changed) this.ejection?.followWorkers();
       if (wanted) this.#checker?.lookAgain([]);
       pool.sweep();
       this.#follow = clock.setTimer(look, FOLLOW_MS);
@@ -82,8 +83,8 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
   takeOver(before: ServerMonitor, adopted: readonly Server[], fresh: readonly Server[]): void {
     // Their state is the supervisor's.
     if (this.#worker) return;
-    if (this.#ejection === null) { for (const server of adopted) server.setEjected(false); }
-    else if (before.#ejection !== null) this.#ejection.takeOver(before.#ejection, adopted);
+    if (this.ejection === null) { for (const server of adopted) server.setEjected(false); }
+    else if (before.ejection !== null) this.ejection.takeOver(before.ejection, adopted);
     if (this.#slowStart === null) { for (const server of adopted) server.setRamp(1); }
     else this.#slowStart.takeOver(before.#slowStart, adopted, fresh);
     if (this.#checker === null) { for (const server of adopted) server.setHealth("up"); }
@@ -105,14 +106,9 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
     return this.#checker === null ? null : this.#checker.lastCheck(server);
   }
 
-  /** Takes in how a request ended and how far it got. */
-  record(server: Server, outcome: Outcome, latencyMs: number, stage: Stage): void {
-    this.#ejection?.record(server, outcome, latencyMs, stage);
-  }
-
   /** The ejected server to try; `"busy"` when each ejected server has a trial request already. */
   lastResort(exclude: readonly Server[]): Server | "busy" | null {
-    return this.#ejection === null ? null : this.#ejection.lastResort(exclude);
+    return this.ejection === null ? null : this.ejection.lastResort(exclude);
   }
 
   /**
@@ -137,8 +133,8 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
       clock,
       random,
       onResult: (server, passed) => {
-        if (passed) this.#ejection?.checkPassed(server, check.reach);
-        else this.#ejection?.checkFailed(server);
+        if (passed) this.ejection?.checkPassed(server, check.reach);
+        else this.ejection?.checkFailed(server);
       },
       ...(onCheckImpossible === undefined ? {} : { onImpossible: onCheckImpossible }),
       ...(init.onLooked === undefined ? {} : { onLooked: init.onLooked }),
@@ -153,7 +149,7 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
     this.#follow?.[Symbol.dispose]();
     this.#remoteChecks?.[Symbol.dispose]();
     this.#checker?.[Symbol.dispose]();
-    this.#ejection?.[Symbol.dispose]();
+    this.ejection?.[Symbol.dispose]();
     this.#slowStart?.[Symbol.dispose]();
   }
 

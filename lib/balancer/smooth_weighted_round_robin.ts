@@ -2,7 +2,7 @@
 
 import type { Server } from "../upstream/server.ts";
 import type { SharedCells } from "../upstream/shared_servers.ts";
-import { type Algorithm, type Candidates, Selection } from "./algorithm.ts";
+import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 
 /**
  * Smooth weighted round robin, as nginx does it (commit 52327e0, 2012): for each choice every server gains its weight;
@@ -187,11 +187,7 @@ class SharedRoundRobin implements Algorithm {
 }
 
 /** Takes servers that are full too. */
-class Anyone extends Selection {
-  override accepts(): boolean {
-    return true;
-  }
-}
+const ANYONE: Selection = { key: undefined, source: undefined, retries: false, accepts: () => true };
 
 /** Whether a cycle stays right: changes of other pools make new candidates too. */
 function sameWeights(a: Candidates, b: Candidates): boolean {
@@ -213,9 +209,8 @@ function cycleOf(candidates: Candidates): Uint16Array | Uint32Array {
   const turns = new SmoothWeightedRoundRobin();
   const places = new Map(servers.map((server, place) => [server, place]));
   const whole = { ...candidates, weights, totalWeight: length };
-  const anyone = new Anyone({}, Infinity);
   const cycle = servers.length < 2 ** 16 ? new Uint16Array(length) : new Uint32Array(length);
-  for (let i = 0; i < length; i++) cycle[i] = places.get(turns.pick(whole, anyone)!)!;
+  for (let i = 0; i < length; i++) cycle[i] = places.get(turns.pick(whole, ANYONE)!)!;
   return cycle;
 }
 

@@ -12,8 +12,11 @@ import {
   UpstreamError,
 } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
+import type { ProxyResponse } from "../filter/filters.ts";
 import { cookieValue } from "../http/cookie_value.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
+import { removeHopByHop } from "../http/hop_by_hop.ts";
+import type { Body } from "../http/message.ts";
 import { checkedKey } from "../limiter/key_spec.ts";
 import type { ServerResponse, Transport } from "../transport/transport.ts";
 import type { Peer } from "../upstream/peer.ts";
@@ -21,7 +24,7 @@ import type { Outcome, Server, Stage } from "../upstream/server.ts";
 import { decideRetry, type FailedAttempt, failedAttempt, mayRepeatOnNewConnection } from "./decide_retry.ts";
 import type { Attempt, Exchange } from "./exchange.ts";
 import { filterUpstreamRequest } from "./filter_request.ts";
-import { failExchange } from "./local_reply.ts";
+import { announceTimings, failExchange } from "./local_reply.ts";
 import { isOutOfTime, runFilter, TotalTimeoutError } from "./run_filter.ts";
 
 /**
@@ -349,6 +352,38 @@ function attemptAgain(exchange: Exchange, failure: UpstreamError | null): void {
 /** Whether a request whose kept connection was stale may be sent once more, to the same server on a new one. */
 export function maySendAgain({ method, body }: Exchange, failure: UpstreamError): boolean {
   return mayRepeatOnNewConnection(failure, method, body === null || body.repeatable);
+}
+
+/**
+ * Sends a response: hop-by-hop fields off, everything else as it came.
+ *
+ * @throws {UpstreamError} 502 for a status that cannot be passed on
+ */
+export function sendResponse(
+  exchange: Exchange,
+  response: ServerResponse,
+  head: ProxyResponse,
+  body: Body | null,
+): void {
+  const { status } = head;
+  if (status < 200 || status > 599) {
+    throw new UpstreamError(`The server responded with the status ${status}`, {
+      code: "http_protocol_error",
+      phase: "answered",
+    });
+  }
+  removeHopByHop(head.headers);
+  exchange.status = status;
+  exchange.responseSource = "upstream";
+  if (exchange.runtime.serverTiming) announceTimings(exchange, head.headers);
+  exchange.respond(head, body);
+  // Head and content were copied: the connection is free for the next request before the client has all of it.
+  if (body === null || body.whole !== null) {
+    exchange.response = null;
+    response.release();
+    exchange.serverLease?.release();
+    exchange.serverLease = null;
+  }
 }
 
 // What the end of an attempt says about the server.

@@ -16,9 +16,10 @@ import { type Filters, REQUEST_ID, type RequestNaming } from "../filter/filters.
 import type { ClientCertificate } from "../http/client_certificate.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
-import type { RequestBody } from "../http/message.ts";
+import type { Body, RequestBody, ResponseHead } from "../http/message.ts";
 import { normalEncoding, normalPath, pathReadings } from "../http/normal_path.ts";
 import { type PathShape, shapeOfPath } from "../http/request_target.ts";
+import type { TrustedProxies } from "../http/trusted_proxies.ts";
 import type { Decision } from "../limiter/policy.ts";
 import type { PolicyDecision } from "../limiter/policy.ts";
 import { policyDecisions } from "../limiter/decision.ts";
@@ -34,7 +35,7 @@ import type {
   TargetBytes,
   Timeouts,
 } from "../transport/transport.ts";
-import { ClientRequest, identifyClient, type Identity } from "./client_request.ts";
+import { ClientRequest } from "./client_request.ts";
 import type { ClientStream, StreamExchange } from "./client_stream.ts";
 import type {
   Admission,
@@ -426,6 +427,21 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
     this.stream.interim(status, headers);
   }
 
+  /**
+   * Gives a response to the client's side, once.
+   *
+   * @throws {Error} when the head cannot be written; another response may be given then
+   */
+  respond(head: ResponseHead, body: Body | null, close = false): void {
+    this.answered = true;
+    try {
+      this.stream.respond(head, body, close);
+    } catch (error) {
+      this.answered = false;
+      throw error;
+    }
+  }
+
   /** The transport's word that a server has responded. */
   responded(response: ServerResponse): void {
     this.runtime.steps.responded(this, response);
@@ -467,4 +483,50 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
   throwIfCancelled(): void {
     if (this.cancellation.cancelled) throw this.cancellation.reason as ProxyError;
   }
+}
+
+// Finds out who asks: the peer of the connection, or the client that a trusted proxy names.
+
+/** Who asks, and how. */
+export interface Identity {
+  readonly client: ClientInfo;
+  /** Address of the other end of the connection; `""` on a unix socket. */
+  readonly peerIp: string;
+  /** Scheme of the connection. */
+  readonly peerScheme: string;
+  /** Scheme that the client used. */
+  readonly scheme: string;
+  /** Host that the client asked a trusted proxy for; `null` when there is no such word. */
+  readonly forwardedHost: string | null;
+  /** What a trusted proxy says in `X-Forwarded-For`; `null` when nothing counts. */
+  readonly forwardedFor: string | null;
+  /** What a trusted proxy says in `Forwarded`; `null` when nothing counts. */
+  readonly forwarded: string | null;
+}
+
+/** Looks at the peer, and at what it says of its own client when it is trusted. */
+export function identifyClient(trusted: TrustedProxies | null, stream: ClientStream): Identity {
+  const { peerIp, peerPort, certificate, listener: { scheme } } = stream;
+  if (trusted === null || !trusted.trusts(peerIp)) {
+    return {
+      client: { ip: peerIp, port: peerPort, certificate },
+      peerIp,
+      peerScheme: scheme,
+      scheme,
+      forwardedHost: null,
+      forwardedFor: null,
+      forwarded: null,
+    };
+  }
+  const found = trusted.ask(peerIp, stream.headers);
+  const byForwarded = trusted.field === "forwarded";
+  return {
+    client: { ip: found.clientIp, port: found.clientIp === peerIp ? peerPort : 0, certificate },
+    peerIp,
+    peerScheme: scheme,
+    scheme: found.scheme ?? scheme,
+    forwardedHost: found.host,
+    forwardedFor: byForwarded ? null : found.said,
+    forwarded: byForwarded ? found.said : null,
+  };
 }

@@ -1,24 +1,16 @@
 /** Lets the configuration edit or replace a server's response, and sends it to the client. */
 
-import { FilterError, UpstreamError } from "../core/errors.ts";
+import { FilterError } from "../core/errors.ts";
 import type { FilteredContent, Filters, ProxyResponse } from "../filter/filters.ts";
 import { type Body, streamOf } from "../http/message.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
-import { removeHopByHop } from "../http/hop_by_hop.ts";
 import type { ServerResponse } from "../transport/transport.ts";
 import { announceLimits } from "./admit_request.ts";
 import type { Exchange } from "./exchange.ts";
 import { checkContent, type CheckedContent, FilteredContentBody } from "./filtered_content.ts";
-import {
-  announceTimings,
-  checkStatus,
-  filterReply,
-  type LocalReply,
-  respond,
-  sendReply,
-} from "./local_reply.ts";
+import { checkStatus, filterReply, type LocalReply, sendReply } from "./local_reply.ts";
 import { runFilter } from "./run_filter.ts";
-import { announceSession } from "./attempt_upstreams.ts";
+import { announceSession, sendResponse } from "./attempt_upstreams.ts";
 import { checkTunnel, relayTunnel } from "./upgrade.ts";
 
 /**
@@ -145,36 +137,4 @@ function forgetContent(headers: HeaderFields, length: number | null): void {
   const tag = headers.get("etag");
   if (tag !== null && tag.startsWith('"')) headers.set("etag", `W/${tag}`);
   if (length !== null) headers.set("content-length", String(length));
-}
-
-/**
- * Sends a response: hop-by-hop fields off, everything else as it came.
- *
- * @throws {UpstreamError} 502 for a status that cannot be passed on
- */
-function sendResponse(
-  exchange: Exchange,
-  response: ServerResponse,
-  head: ProxyResponse,
-  body: Body | null,
-): void {
-  const { status } = head;
-  if (status < 200 || status > 599) {
-    throw new UpstreamError(`The server responded with the status ${status}`, {
-      code: "http_protocol_error",
-      phase: "answered",
-    });
-  }
-  removeHopByHop(head.headers);
-  exchange.status = status;
-  exchange.responseSource = "upstream";
-  if (exchange.runtime.serverTiming) announceTimings(exchange, head.headers);
-  respond(exchange, head, body);
-  // Head and content were copied: the connection is free for the next request before the client has all of it.
-  if (body === null || body.whole !== null) {
-    exchange.response = null;
-    response.release();
-    exchange.serverLease?.release();
-    exchange.serverLease = null;
-  }
 }

@@ -4,6 +4,7 @@ import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { refusePromise } from "../core/callback.ts";
 import { FilterError, LoopError, type ProxyError, RequestError } from "../core/errors.ts";
 import { HeaderFields } from "../http/header_fields.ts";
+import type { ServerResponse } from "../transport/transport.ts";
 import { admitRequest, limitOverload } from "./admit_request.ts";
 import {
   attemptFailed,
@@ -11,8 +12,9 @@ import {
   attemptUpstreams,
   maySendAgain,
   retryStatus,
+  sendResponse,
 } from "./attempt_upstreams.ts";
-import type { ClientStream } from "./client_stream.ts";
+import type { ClientStream, StreamHandler } from "./client_stream.ts";
 import { Exchange, type ExchangeRuntime, type ExchangeSteps, type RequestStep } from "./exchange.ts";
 import { chooseUpstream, filterRequestBody, runRequestFilter } from "./filter_request.ts";
 import { filterResponse } from "./filter_response.ts";
@@ -45,7 +47,7 @@ export function selectSteps(config: ResolvedConfig): readonly RequestStep[] {
     ...(traced && (limiter.length > 0 || routed) ? [traceLimiter] : []),
     ...(requestFilter !== undefined || routed ? [runRequestFilter] : []),
     ...(routed ? [refuseUnrouted] : []),
-    takeContent,
+    takeContentIfAny,
     ...(requestBodyFilter !== undefined || routed ? [filterRequestBody] : []),
     ...(upstreamPeer !== undefined || routed ? [chooseUpstream] : []),
     ...(buffers ? [holdContent] : []),
@@ -55,13 +57,35 @@ export function selectSteps(config: ResolvedConfig): readonly RequestStep[] {
   ]);
 }
 
-/** Takes a request of a client; never throws. */
-export function handleRequest(stream: ClientStream, runtime: ExchangeRuntime): void {
-  goOn(new Exchange(runtime, stream), 0);
+/** What requests run by from now on; a reload changes it. */
+export interface RunningConfiguration {
+  runtime: ExchangeRuntime;
 }
 
-/** Takes a request that could not be read; never throws. */
-export function refuseRequest(stream: ClientStream, error: ProxyError, runtime: ExchangeRuntime): void {
+/** Takes the requests of one listener. */
+export class RequestHandler implements StreamHandler {
+  /** The port of `https` that clients are sent to; `undefined` where they are served. */
+  redirectPort: number | undefined = undefined;
+  readonly #running: Readonly<RunningConfiguration>;
+
+  constructor(running: Readonly<RunningConfiguration>) {
+    this.#running = running;
+  }
+
+  /** Takes a request of a client; never throws. */
+  handle(stream: ClientStream): void {
+    const { runtime } = this.#running;
+    if (this.redirectPort === undefined) goOn(new Exchange(runtime, stream), 0);
+    else redirectToHttps(stream, this.redirectPort, runtime);
+  }
+
+  /** Takes a request that could not be read; never throws. */
+  refuse(stream: ClientStream, error: ProxyError): void {
+    refuseRequest(stream, error, this.#running.runtime);
+  }
+}
+
+function refuseRequest(stream: ClientStream, error: ProxyError, runtime: ExchangeRuntime): void {
   const exchange = new Exchange(runtime, stream);
   try {
     makeState(exchange);
@@ -69,6 +93,10 @@ export function refuseRequest(stream: ClientStream, error: ProxyError, runtime: 
   } catch (thrown) {
     failExchange(exchange, thrown);
   }
+}
+
+function takeContentIfAny(exchange: Exchange): void {
+  if (exchange.stream.body !== null) takeContent(exchange);
 }
 
 // Without a promise as long as no step needs one: of most requests none does.
@@ -99,7 +127,8 @@ export const EXCHANGE_STEPS: ExchangeSteps = {
     try {
       attemptResponded(exchange, response);
       if (response.tunnel === undefined && retryStatus(exchange, response)) return;
-      filterResponse(exchange, response)?.catch((error) => failExchange(exchange, error));
+      if (isPassedOn(exchange, response)) sendResponse(exchange, response, response, response.body);
+      else filterResponse(exchange, response)?.catch((error) => failExchange(exchange, error));
     } catch (error) {
       failExchange(exchange, error);
     }
@@ -118,6 +147,12 @@ export const EXCHANGE_STEPS: ExchangeSteps = {
   ended: settleExchange,
   maySendAgain,
 };
+
+/** Whether nobody has anything to do with the response of a server. */
+function isPassedOn(exchange: Exchange, response: ServerResponse): boolean {
+  return response.tunnel === undefined && !exchange.filtersResponse && exchange.decision === null &&
+    exchange.pool.balancer.sticky === null;
+}
 
 // First step: find out what is asked, and refuse what cannot be forwarded.
 
@@ -172,7 +207,7 @@ const ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
  *
  * @param port where clients reach the listener with TLS
  */
-export function redirectToHttps(stream: ClientStream, port: number, runtime: ExchangeRuntime): void {
+function redirectToHttps(stream: ClientStream, port: number, runtime: ExchangeRuntime): void {
   const exchange = new Exchange(runtime, stream);
   try {
     makeState(exchange);

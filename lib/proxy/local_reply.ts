@@ -86,13 +86,13 @@ export function sendReply(exchange: Exchange, head: ResponseHead, body: Body | n
   addDate(head.headers);
   if (head.status >= 300 && isGrpc(exchange.field("content-type"))) {
     body?.cancel();
-    return respond(exchange, grpcHead(head, exchange.failure), null, close);
+    return exchange.respond(grpcHead(head, exchange.failure), null, close);
   }
   if (head.statusText === "") head = { ...head, statusText: reasonPhrase(head.status) };
-  if (!(body instanceof StreamBody)) return respond(exchange, head, body, close);
+  if (!(body instanceof StreamBody)) return exchange.respond(head, body, close);
   // What a filter made of a text has a length, and costs less than a stream.
   exchange.answered = true;
-  body.gather().catch(() => {}).then(() => respond(exchange, head, body, close)).catch((error) => {
+  body.gather().catch(() => {}).then(() => exchange.respond(head, body, close)).catch((error) => {
     failExchange(exchange, error);
   });
 }
@@ -116,21 +116,6 @@ function releaseServer(exchange: Exchange): void {
   exchange.response = null;
   exchange.serverLease?.release();
   exchange.serverLease = null;
-}
-
-/**
- * Gives a response to the client's side, once.
- *
- * @throws {Error} when the head cannot be written; another response may be given then
- */
-export function respond(exchange: Exchange, head: ResponseHead, body: Body | null, close = false): void {
-  exchange.answered = true;
-  try {
-    exchange.stream.respond(head, body, close);
-  } catch (error) {
-    exchange.answered = false;
-    throw error;
-  }
 }
 
 // What it is a reply to counts for more than a filter that throws.

@@ -117,13 +117,13 @@ class HandledProxy extends RunningProxy {
   }
 
   #createHandler(): StreamHandler {
-    const { generations } = this;
+    const handler = this.generations.makeHandler();
     return {
       handle: (stream) => {
-        if (this.#refuses) generations.refuse(stream, new StoppingError("The proxy stops"));
-        else generations.handle(stream);
+        if (this.#refuses) handler.refuse(stream, new StoppingError("The proxy stops"));
+        else handler.handle(stream);
       },
-      refuse: (stream, error) => generations.refuse(stream, error),
+      refuse: (stream, error) => handler.refuse(stream, error),
     };
   }
 

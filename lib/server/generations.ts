@@ -9,13 +9,11 @@ import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import { resolveConfig } from "../config/resolve_config.ts";
 import { messageOf } from "../core/callback.ts";
 import type { Clock } from "../core/clock.ts";
-import type { ProxyError } from "../core/errors.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
 import type { MetricsFormat } from "../observe/metrics/exposition.ts";
 import type { ProxyEvent } from "../observe/events.ts";
-import type { ClientStream, StreamHandler } from "../proxy/client_stream.ts";
 import type { ExchangeRuntime } from "../proxy/exchange.ts";
-import { handleRequest, refuseRequest } from "../proxy/handle_request.ts";
+import { RequestHandler, type RunningConfiguration } from "../proxy/handle_request.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { findCertificateProblems } from "./check_certificates.ts";
 import { DataPlane } from "./data_plane.ts";
@@ -69,13 +67,13 @@ interface Candidate {
 }
 
 /** The one that takes new requests, and those that serve their last ones. */
-export class Generations implements StreamHandler, AsyncDisposable {
+export class Generations implements AsyncDisposable {
   readonly resources: ProxyResources;
   readonly #parts: ProxyParts;
   readonly #owner: GenerationOwner;
   readonly #former = new Set<DataPlane>();
   #current: DataPlane;
-  #runtime: ExchangeRuntime;
+  readonly #running: RunningConfiguration;
   #info: ConfigurationInfo;
   #texts: ModuleTexts;
   /** Ends the watch over a new configuration that could still be given up. */
@@ -97,7 +95,7 @@ export class Generations implements StreamHandler, AsyncDisposable {
     this.#unwatch = watch?.end ?? null;
     const observed = watch === null ? parts : { ...parts, observer: watch.observer };
     this.#current = new DataPlane(config, observed, { resources: this.resources, before: null });
-    this.#runtime = this.#current.runtime;
+    this.#running = { runtime: this.#current.runtime };
     this.#texts = parts.source?.texts ?? {};
     this.#info = this.#describe(1, parts.source?.hash ?? hashOf(config));
   }
@@ -121,7 +119,7 @@ export class Generations implements StreamHandler, AsyncDisposable {
   }
 
   get runtime(): ExchangeRuntime {
-    return this.#runtime;
+    return this.#running.runtime;
   }
 
   get pools(): ReadonlyMap<string, Pool> {
@@ -130,12 +128,12 @@ export class Generations implements StreamHandler, AsyncDisposable {
 
   /** `null` when nothing is limited. */
   get limiter(): LimitControl | null {
-    return this.#runtime.admission?.limiter ?? null;
+    return this.#running.runtime.admission?.limiter ?? null;
   }
 
   /** How many requests are not over. */
   get running(): number {
-    let count = this.#runtime.running.size + (this.#owner.running?.() ?? 0);
+    let count = this.#running.runtime.running.size + (this.#owner.running?.() ?? 0);
     for (const { runtime: { running } } of this.#former) count += running.size;
     return count;
   }
@@ -164,12 +162,9 @@ export class Generations implements StreamHandler, AsyncDisposable {
     return this.#current.counted;
   }
 
-  handle(stream: ClientStream): void {
-    handleRequest(stream, this.#runtime);
-  }
-
-  refuse(stream: ClientStream, error: ProxyError): void {
-    refuseRequest(stream, error, this.#runtime);
+  /** Makes what takes the requests of a listener, by the configuration that runs when they come. */
+  makeHandler(): RequestHandler {
+    return new RequestHandler(this.#running);
   }
 
   /** Finds and checks the servers of the first configuration. */
@@ -251,7 +246,7 @@ export class Generations implements StreamHandler, AsyncDisposable {
     const { generation } = this.#info;
     plane.takeOver(before);
     this.#current = plane;
-    this.#runtime = plane.runtime;
+    this.#running.runtime = plane.runtime;
     this.#info = this.#describe(generation + 1, hash);
     this.#texts = texts;
     this.#former.add(before);

@@ -10,7 +10,7 @@ import { Http1Listener } from "../engine/http1/http1_listener.ts";
 import { TlsAcceptor } from "../engine/tls/tls_acceptor.ts";
 import type { ListenerMeter } from "../observe/metrics/meters.ts";
 import type { StreamHandler } from "../proxy/client_stream.ts";
-import { redirectToHttps } from "../proxy/handle_request.ts";
+import type { RequestHandler } from "../proxy/handle_request.ts";
 import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import { CLIENT_IDLE_MS } from "./data_plane.ts";
 import type { Generations, Opened } from "./generations.ts";
@@ -23,6 +23,7 @@ const MAX_TURNS = 1000;
 interface Place {
   listen: ResolvedListen;
   listener: EngineListener;
+  readonly handler: RequestHandler;
   /** Counts its connections; `null` where nobody wants to know. */
   readonly meter: ListenerMeter | null;
 }
@@ -103,6 +104,7 @@ export class Listeners {
     for (const [index, place] of places.entries()) {
       if (place === null || fresh.has(place)) continue;
       place.listen = wanted[index]!;
+      place.handler.redirectPort = place.listen.redirectPort;
       place.listener.update(place.listen);
     }
     for (const place of this.#places) if (!places.includes(place)) this.#close(place);
@@ -143,18 +145,14 @@ export class Listeners {
       throw listenError(formatListen(listen), new Error("reusePort needs the flag --unstable-net"));
     }
     const meter = this.#generations.counted?.listener(formatListen(listen)) ?? null;
-    const place: Omit<Place, "listener"> & { listener: EngineListener | null } = {
-      listen,
-      listener: null,
-      meter,
-    };
+    const handler = this.#generations.makeHandler();
+    handler.redirectPort = listen.redirectPort;
     try {
-      place.listener = await this.#listen(listen, this.#handlerOf(place), meter);
+      return { listen, listener: await this.#listen(listen, handler, meter), handler, meter };
     } catch (error) {
       if (meter !== null) this.#generations.resources.metrics.closeListener(meter);
       throw error;
     }
-    return place as Place;
   }
 
   async #listen(
@@ -169,18 +167,6 @@ export class Listeners {
       return new Http1Listener({ ...common, acceptor: await TlsAcceptor.open(common) });
     }
     return new DenoListener({ ...common, idleMs: CLIENT_IDLE_MS, gracePeriodMs: config.gracePeriodMs });
-  }
-
-  #handlerOf(place: Pick<Place, "listen">): StreamHandler {
-    const generations = this.#generations;
-    return {
-      handle: (stream) => {
-        const { redirectPort } = place.listen;
-        if (redirectPort === undefined) generations.handle(stream);
-        else redirectToHttps(stream, redirectPort, generations.runtime);
-      },
-      refuse: (stream, error) => generations.refuse(stream, error),
-    };
   }
 
   #events(): ListenerEvents {

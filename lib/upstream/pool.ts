@@ -61,7 +61,8 @@ export class Pool implements Disposable {
   /** Name of the pool. */
   readonly name: string;
   readonly #resolve: ResolveServer;
-  readonly #state: PoolState;
+  /** @internal What its servers share. */
+  readonly state: PoolState;
   readonly #byId = new Map<string, Server>();
   readonly #leaving = new Map<Server, () => void>();
   readonly #listeners = new Set<PoolListener>();
@@ -79,9 +80,9 @@ export class Pool implements Disposable {
     const { name, servers, resolve = resolvePlainServer, before = null, shared = null, slot } = init;
     this.name = name;
     this.#before = before;
-    this.#state = new PoolState(shared, slot ?? before?.slot);
+    this.state = new PoolState(shared, slot ?? before?.slot);
     this.#resolve = resolve;
-    this.#state.onIdle = (server) => this.#removed(server);
+    this.state.onIdle = (server) => this.#removed(server);
     for (const server of servers) this.#insert(this.#completed(server));
     this.#membersChanged();
   }
@@ -98,52 +99,52 @@ export class Pool implements Disposable {
 
   /** Grows with every change that may change which server is chosen. */
   get version(): number {
-    return this.#state.version;
+    return this.state.version;
   }
 
   /** Grows when servers are added or removed, or change their weight or rank. */
   get membership(): number {
-    return this.#state.membership;
+    return this.state.membership;
   }
 
   /** Requests in flight at all its servers. */
   get inFlight(): number {
-    return this.#state.inFlight;
+    return this.state.inFlight;
   }
 
   /** Called when a server may have room for a request; set by the queue of the pool. */
   set onRoom(callback: (() => void) | null) {
-    this.#state.onRoom = callback;
+    this.state.onRoom = callback;
   }
 
   /** Called when a server has one request more or less in flight; set for algorithms that choose by that. */
   set onLoad(callback: ((server: Server) => void) | null) {
-    this.#state.onLoad = callback;
+    this.state.onLoad = callback;
   }
 
   /** Called when members have changed, or what they are configured to. @internal */
   set onMembers(callback: (() => void) | null) {
-    this.#state.onMembers = callback;
+    this.state.onMembers = callback;
   }
 
   /** Most requests in flight that processes let in together. @internal */
   set maxInFlight(most: number) {
-    this.#state.maxInFlight = most;
+    this.state.maxInFlight = most;
   }
 
   /** @internal Where its servers' state is; `null` when there is one process. */
   get shared(): SharedServers | null {
-    return this.#state.shared;
+    return this.state.shared;
   }
 
   /** @internal What it shares with other processes; `null` when there is one. */
   get cells(): SharedCells | null {
-    return this.#state.cells;
+    return this.state.cells;
   }
 
   /** Its slot there. @internal */
   get slot(): number | undefined {
-    return this.#state.cells?.slot;
+    return this.state.cells?.slot;
   }
 
   /** What other processes need to have the same servers. @internal */
@@ -187,10 +188,10 @@ export class Pool implements Disposable {
     for (const [server, init] of this.#adopted) {
       // One that was removed since leaves for good.
       if (before?.has(server) !== true) {
-        this.#byId.set(init.id, new Server(init, this.#state));
+        this.#byId.set(init.id, new Server(init, this.state));
         continue;
       }
-      server.join(this.#state);
+      server.join(this.state);
       server.configure({ ...PLAIN, ...init });
       adopted.push(server);
     }
@@ -287,7 +288,7 @@ export class Pool implements Disposable {
     if (this.#byId.has(init.id)) {
       throw new TypeError(`Cannot add server to pool "${this.name}": "${init.id}" is a member already`);
     }
-    const server = this.#adopt(init) ?? new Server(init, this.#state);
+    const server = this.#adopt(init) ?? new Server(init, this.state);
     this.#byId.set(server.id, server);
     return server;
   }
@@ -324,13 +325,13 @@ export class Pool implements Disposable {
 
   #membersChanged(): void {
     this.#servers = Object.freeze([...this.#byId.values()]);
-    this.#state.membersChanged();
+    this.state.membersChanged();
   }
 
   #leave(server: Server): Promise<void> {
     // It belongs to the pool before this one, or after it.
-    if (this.#adopted.delete(server) || !server.isIn(this.#state)) {
-      server.part(this.#state);
+    if (this.#adopted.delete(server) || !server.isIn(this.state)) {
+      server.part(this.state);
       return Promise.resolve();
     }
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -343,7 +344,7 @@ export class Pool implements Disposable {
 
   /** Whether nobody needs a removed server any more: in a worker its own requests count, in the supervisor those of all. */
   #isIdle({ cells, inFlight }: Server): boolean {
-    if (cells === null || this.#state.shared!.process === 0) return inFlight === 0;
+    if (cells === null || this.state.shared!.process === 0) return inFlight === 0;
     return cells.ownInFlight === 0;
   }
 
@@ -368,15 +369,15 @@ export class Pool implements Disposable {
    */
   release(): readonly Server[] {
     const members = [...this.#servers, ...this.leaving];
-    return members.filter((server) => !this.#adopted.has(server) && !server.part(this.#state));
+    return members.filter((server) => !this.#adopted.has(server) && !server.part(this.state));
   }
 
   /** Removes every server at once without calling the listeners: their owners dispose them. */
   [Symbol.dispose](): void {
     this.#adopted.clear();
     this.#listeners.clear();
-    this.#state.onRoom = null;
-    this.#state.onLoad = null;
+    this.state.onRoom = null;
+    this.state.onLoad = null;
     this.#byId.clear();
     this.#membersChanged();
     for (const resolve of this.#leaving.values()) resolve();

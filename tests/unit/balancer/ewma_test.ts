@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { seededRandom } from "../../../lib/core/random.ts";
-import { Selection } from "../../../lib/balancer/algorithm.ts";
+import { RequestSelection } from "../../../lib/balancer/load_balancer.ts";
 import { Ewma } from "../../../lib/balancer/ewma.ts";
 import type { Server } from "../../../lib/upstream/server.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
@@ -18,7 +18,7 @@ function counts(
   const candidates = candidatesOf(servers);
   const counts = servers.map(() => 0);
   for (let i = 0; i < 1000; i++) {
-    const server = ewma.pick(candidates, new Selection({}, Infinity))!;
+    const server = ewma.pick(candidates, new RequestSelection({}, Infinity))!;
     const index = servers.indexOf(server);
     counts[index]!++;
     time.tick(1);
@@ -41,7 +41,7 @@ Deno.test("Ewma.pick() prefers the server with less to do when both are as fast"
   busy.acquire();
   for (const server of [busy, idle]) ewma.observe(server, "success", 20);
   for (let i = 0; i < 50; i++) {
-    assertEquals(ewma.pick(candidatesOf([busy, idle]), new Selection({}, Infinity)), idle);
+    assertEquals(ewma.pick(candidatesOf([busy, idle]), new RequestSelection({}, Infinity)), idle);
   }
 });
 
@@ -50,7 +50,7 @@ Deno.test("Ewma.pick() starves no idle server of little weight, and gives a busy
     const ewma = new Ewma(clock(), seededRandom(1));
     const [heavy, light] = [fakeServer(1, { weight: 3 * scale }), fakeServer(2, { weight: scale })];
     const candidates = candidatesOf([heavy, light]);
-    const pick = () => ewma.pick(candidates, new Selection({}, Infinity))!;
+    const pick = () => ewma.pick(candidates, new RequestSelection({}, Infinity))!;
     assertEquals(new Set(Array.from({ length: 20 }, pick)), new Set([heavy, light]));
     for (const server of [heavy, light]) ewma.observe(server, "success", 20);
     for (let i = 0; i < 400; i++) pick().acquire();
@@ -65,7 +65,7 @@ Deno.test("Ewma.observe() does not take failing fast for being fast", () => {
   ewma.observe(broken, "failure", 1);
   assertEquals(ewma.estimate(broken), 500);
   for (let i = 0; i < 50; i++) {
-    assertEquals(ewma.pick(candidatesOf([good, broken]), new Selection({}, Infinity)), good);
+    assertEquals(ewma.pick(candidatesOf([good, broken]), new RequestSelection({}, Infinity)), good);
   }
   for (let i = 0; i < 10; i++) ewma.observe(broken, "failure", 1);
   assertEquals(ewma.estimate(broken), 500, "failing on does not add up without end");

@@ -1,6 +1,7 @@
 /** Servers that nobody connects to. */
 
-import { type Candidates, listCandidates } from "../../../lib/balancer/algorithm.ts";
+import type { Candidates } from "../../../lib/balancer/algorithm.ts";
+import { listCandidates } from "../../../lib/balancer/load_balancer.ts";
 import { Server } from "../../../lib/upstream/server.ts";
 import type { ServerInit } from "../../../lib/upstream/server_spec.ts";
 

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
 import { type Random, seededRandom } from "../../../lib/core/random.ts";
-import { Selection } from "../../../lib/balancer/algorithm.ts";
+import { RequestSelection } from "../../../lib/balancer/load_balancer.ts";
 import { LoadBalancer } from "../../../lib/balancer/load_balancer.ts";
 import { PowerOfTwoChoices } from "../../../lib/balancer/power_of_two_choices.ts";
 import { Pool } from "../../../lib/upstream/pool.ts";
@@ -28,7 +28,7 @@ Deno.test("PowerOfTwoChoices.pick() takes the less busy of the two that it draws
       const candidates = candidatesOf(servers);
       for (let i = 0; i < 20; i++) {
         drawn.length = 0;
-        const chosen = servers.indexOf(algorithm.pick(candidates, new Selection({}, Infinity))!);
+        const chosen = servers.indexOf(algorithm.pick(candidates, new RequestSelection({}, Infinity))!);
         const first = drawn[0]!;
         const second = drawn.find((index) => index !== first)!;
         if (second === undefined) continue;
@@ -45,7 +45,7 @@ Deno.test("PowerOfTwoChoices.pick() never takes the busiest server when another 
   const algorithm = new PowerOfTwoChoices(seededRandom(1));
   const candidates = candidatesOf(servers);
   for (let i = 0; i < 1000; i++) {
-    assert(algorithm.pick(candidates, new Selection({}, Infinity)) !== servers[2]);
+    assert(algorithm.pick(candidates, new RequestSelection({}, Infinity)) !== servers[2]);
   }
 });
 
@@ -53,10 +53,10 @@ Deno.test("PowerOfTwoChoices.pick() takes what is left", () => {
   const [one, other, third] = [0, 1, 2].map((i) => fakeServer(i)) as [Server, Server, Server];
   const algorithm = new PowerOfTwoChoices(seededRandom(1));
   const pick = (exclude: Server[]) =>
-    algorithm.pick(candidatesOf([one, other, third]), new Selection({ exclude }, Infinity));
+    algorithm.pick(candidatesOf([one, other, third]), new RequestSelection({ exclude }, Infinity));
   assertStrictEquals(pick([one, other]), third);
   assertEquals(pick([one, other, third]), undefined);
-  assertEquals(algorithm.pick(candidatesOf([one]), new Selection({}, Infinity)), one);
+  assertEquals(algorithm.pick(candidatesOf([one]), new RequestSelection({}, Infinity)), one);
 });
 
 Deno.test("PowerOfTwoChoices spreads requests in flight by weight", () => {

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type Algorithm, Selection } from "../../../lib/balancer/algorithm.ts";
+import type { Algorithm } from "../../../lib/balancer/algorithm.ts";
+import { RequestSelection } from "../../../lib/balancer/load_balancer.ts";
 import { LoadBalancer } from "../../../lib/balancer/load_balancer.ts";
 import { createRoundRobin } from "../../../lib/balancer/smooth_weighted_round_robin.ts";
 import type { Server } from "../../../lib/upstream/server.ts";
@@ -27,7 +28,7 @@ function sequence(weights: readonly number[], picks: number): number[] {
   const algorithm = createRoundRobin(null);
   const candidates = candidatesOf(servers);
   return Array.from({ length: picks }, () => {
-    return servers.indexOf(algorithm.pick(candidates, new Selection({}, Infinity))!);
+    return servers.indexOf(algorithm.pick(candidates, new RequestSelection({}, Infinity))!);
   });
 }
 
@@ -118,7 +119,7 @@ Deno.test("SmoothWeightedRoundRobin.pick() shares in proportion among those that
   const candidates = candidatesOf(servers);
   const counts = [0, 0, 0];
   for (let i = 0; i < 300; i++) {
-    counts[servers.indexOf(algorithm.pick(candidates, new Selection({}, Infinity))!)]!++;
+    counts[servers.indexOf(algorithm.pick(candidates, new RequestSelection({}, Infinity))!)]!++;
   }
   assertEquals(counts, [0, 200, 100]);
 });
@@ -130,11 +131,11 @@ Deno.test("SmoothWeightedRoundRobin.pick() skips servers that were tried, and en
   for (let round = 0; round < 20; round++) {
     const tried: Server[] = [];
     for (let i = 0; i < 3; i++) {
-      const server = algorithm.pick(candidates, new Selection({ exclude: tried }, Infinity))!;
+      const server = algorithm.pick(candidates, new RequestSelection({ exclude: tried }, Infinity))!;
       assert(!tried.includes(server));
       tried.push(server);
     }
-    assertEquals(algorithm.pick(candidates, new Selection({ exclude: tried }, Infinity)), undefined);
+    assertEquals(algorithm.pick(candidates, new RequestSelection({ exclude: tried }, Infinity)), undefined);
   }
 });
 
@@ -158,7 +159,7 @@ Deno.test("createRoundRobin() lets processes take the turns of one, whichever is
         const candidates = candidatesOf(servers);
         const algorithms = sharedAlgorithms(4);
         const chosen = processes.map((process) => {
-          return servers.indexOf(algorithms[process]!.pick(candidates, new Selection({}, Infinity))!);
+          return servers.indexOf(algorithms[process]!.pick(candidates, new RequestSelection({}, Infinity))!);
         });
         assertEquals(chosen, naive(weights, processes.length));
       },
@@ -175,7 +176,7 @@ Deno.test("createRoundRobin() of several processes keeps shares of any weights",
     const counts = weights.map(() => 0);
     const picks = 40_000;
     for (let i = 0; i < picks; i++) {
-      counts[servers.indexOf(algorithm!.pick(candidates, new Selection({}, Infinity))!)]!++;
+      counts[servers.indexOf(algorithm!.pick(candidates, new RequestSelection({}, Infinity))!)]!++;
     }
     counts.forEach((count, i) => {
       const share = weights[i]! / candidates.totalWeight;
@@ -192,13 +193,15 @@ Deno.test("createRoundRobin() of several processes shares among those that are n
   const lease = servers[1]!.acquire();
   const counts = [0, 0, 0];
   for (let i = 0; i < 30; i++) {
-    counts[servers.indexOf((i % 3 === 0 ? one : other)!.pick(candidates, new Selection({}, Infinity))!)]!++;
+    counts[
+      servers.indexOf((i % 3 === 0 ? one : other)!.pick(candidates, new RequestSelection({}, Infinity))!)
+    ]!++;
   }
   assertEquals(counts, [15, 0, 15]);
   lease.release();
-  const first = () => servers.indexOf(one!.pick(candidates, new Selection({}, Infinity))!);
+  const first = () => servers.indexOf(one!.pick(candidates, new RequestSelection({}, Infinity))!);
   const again = (exclude: Server[]) =>
-    servers.indexOf(other!.pick(candidates, new Selection({ exclude }, Infinity))!);
+    servers.indexOf(other!.pick(candidates, new RequestSelection({ exclude }, Infinity))!);
   const before = first();
   // Each request fails at its first server and is sent to another one: all have first attempts all the same.
   const tried = [1, 2, 3].map(() => {

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { seededRandom } from "../../../lib/core/random.ts";
-import { Selection } from "../../../lib/balancer/algorithm.ts";
+import { RequestSelection } from "../../../lib/balancer/load_balancer.ts";
 import { WeightedRandom } from "../../../lib/balancer/weighted_random.ts";
 import type { Server } from "../../../lib/upstream/server.ts";
 import { candidatesOf, fakeServer } from "./fake_server.ts";
@@ -11,7 +11,7 @@ function counts(servers: readonly Server[], picks: number, exclude: readonly Ser
   const candidates = candidatesOf(servers);
   const counts = servers.map(() => 0);
   for (let i = 0; i < picks; i++) {
-    const server = algorithm.pick(candidates, new Selection({ exclude }, Infinity));
+    const server = algorithm.pick(candidates, new RequestSelection({ exclude }, Infinity));
     if (server !== undefined) counts[servers.indexOf(server)]!++;
   }
   return counts;

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { HeaderFields } from "../../../lib/http/header_fields.ts";
 import { type TrustedField, TrustedProxies } from "../../../lib/http/trusted_proxies.ts";
 import type { ClientStream } from "../../../lib/proxy/client_stream.ts";
-import { identifyClient, type Identity } from "../../../lib/proxy/client_request.ts";
+import { identifyClient, type Identity } from "../../../lib/proxy/exchange.ts";
 
 function identify(peerIp: string, fields: Record<string, string>, field: TrustedField | null): Identity {
   const headers = new HeaderFields(Object.entries(fields));
