@@ -184,7 +184,7 @@ Deno.test("new RateLimiter() says everything that is wrong with a policy", () =>
   assertThrows(
     () => new RateLimiter({ key: "apid" as "ip", limit: -1, window: "1s" }),
     TypeError,
-    "limit must be a whole number from 0 to 1000000000, or a function, received -1",
+    `"limit" must be a whole number from 0 to 1000000000, or a function, received -1`,
   );
 });
 
