@@ -7,18 +7,20 @@ import type { AccessEntry } from "./access_entry.ts";
 import {
   type AccessLineFormat,
   combinedFormat,
-  formatAccessText,
   jsonFormat,
+  type SentBytes,
   textFormat,
   wholeJsonFormat,
+  wholeTextFormat,
 } from "./access_line.ts";
 import type { AccessFormat, ResolvedAccessLog } from "./access_log_options.ts";
-import { escapeControls, TimestampFormatter } from "./text_format.ts";
+import { escapeControls } from "./text_format.ts";
+import type { LineSink } from "./line_writer.ts";
 
 /** What an {@linkcode AccessLog} takes. */
 interface AccessLogInit {
-  /** Takes the lines; handlers of `@std/log` do. */
-  handler: { log(line: string): void };
+  /** Takes the lines. */
+  sink: LineSink;
   options: Pick<ResolvedAccessLog, "format" | "fields" | "sample" | "when">;
   clock: Clock;
   random: Random;
@@ -26,33 +28,41 @@ interface AccessLogInit {
   onError: (name: string, error: unknown) => void;
 }
 
+/** How long a change of the calendar may go unseen. */
+const OFFSET_MS = 100;
+
 /**
  * Logs requests.
  *
- * Lines go to the handler of `@std/log` as they are, past its `Logger`: the record that a `Logger` makes costs
+ * Lines go past the `Logger` of `@std/log` into the buffer that is written out: the record that a `Logger` makes costs
  * more than the line.
  */
 export class AccessLog {
-  /** Whether its lines have nothing that the client says of itself, which need not be read then. */
-  readonly brief: boolean;
+  /** Whether functions of the configuration get its entries, and may keep them. */
+  readonly givesEntries: boolean;
   /** Whether no request is logged for now, because the level of the log is above theirs. */
   muted = false;
-  readonly #handler: AccessLogInit["handler"];
-  readonly #format: AccessLineFormat;
+  readonly #sink: LineSink;
+  /** Writes lines; `null` where a function of the configuration makes them. */
+  readonly #format: AccessLineFormat | null;
+  readonly #makeLine: AccessFormat | null;
   readonly #when: ResolvedAccessLog["when"];
   readonly #sample: number;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #onError: AccessLogInit["onError"];
-  readonly #timestamps = new TimestampFormatter();
+  /** Between the clock and the calendar. */
+  #offset = 0;
+  #offsetUntil = -Infinity;
 
-  constructor({ handler, options, clock, random, onError }: AccessLogInit) {
-    const { format, fields, when } = options;
-    this.brief = format === "text" && fields === null && when === null;
-    this.#handler = handler;
+  constructor({ sink, options, clock, random, onError }: AccessLogInit) {
+    const { format, when, sample } = options;
+    this.givesEntries = typeof format === "function" || when !== null;
+    this.#sink = sink;
     this.#format = formatOf(options);
-    this.#when = options.when;
-    this.#sample = options.sample;
+    this.#makeLine = typeof format === "function" ? format : null;
+    this.#when = when;
+    this.#sample = sample;
     this.#clock = clock;
     this.#random = random;
     this.#onError = onError;
@@ -64,17 +74,32 @@ export class AccessLog {
     return this.#sample === 1 || this.#random() < this.#sample;
   }
 
-  /** Logs one request, with the moment of its end as its time. */
-  record(entry: AccessEntry): void {
+  /**
+   * Logs one request.
+   *
+   * @param endAt when it ended, in the clock's milliseconds: its time in the log
+   * @param sent what of the client's request is at hand as it came
+   */
+  record(entry: AccessEntry, endAt: number = this.#clock.now(), sent: SentBytes | null = null): void {
     if (this.#when !== null && !this.#isWanted(entry)) return;
-    const now = this.#clock.wallTime();
-    let line: string;
-    try {
-      line = this.#format(entry, this.#timestamps.format(now), now);
-    } catch (error) {
-      return this.#onError("accessLog.format", error);
+    if (this.#makeLine !== null) return this.#recordLine(this.#makeLine, entry);
+    // Asking for the time costs as much as a fifth of the line.
+    if (endAt >= this.#offsetUntil) {
+      this.#offset = this.#clock.wallTime() - this.#clock.now();
+      this.#offsetUntil = endAt + OFFSET_MS;
     }
-    this.#handler.log(line);
+    const out = this.#sink.begin();
+    if (out === null) return;
+    this.#format!(out, entry, sent, endAt + this.#offset);
+    this.#sink.end();
+  }
+
+  #recordLine(makeLine: AccessFormat, entry: AccessEntry): void {
+    try {
+      this.#sink.line(lineOf(makeLine, entry));
+    } catch (error) {
+      this.#onError("accessLog.format", error);
+    }
   }
 
   // An entry that nobody could decide about is better there than lost.
@@ -88,16 +113,16 @@ export class AccessLog {
   }
 }
 
-function formatOf({ format, fields }: Pick<ResolvedAccessLog, "format" | "fields">): AccessLineFormat {
+function formatOf({ format, fields }: Pick<ResolvedAccessLog, "format" | "fields">): AccessLineFormat | null {
   switch (format) {
     case "text":
-      return fields === null ? formatAccessText : textFormat(fields);
+      return fields === null ? wholeTextFormat() : textFormat(fields);
     case "json":
       return fields === null ? wholeJsonFormat() : jsonFormat(fields);
     case "combined":
       return combinedFormat();
     default:
-      return (entry) => lineOf(format, entry);
+      return null;
   }
 }
 

@@ -60,11 +60,10 @@ export function createLog(options: LogOptions): Log {
   const eventWriter = new LineWriter({ sink: stderr, clock, lossLine });
   const formatter = createRecordFormatter(format, clock);
   const stdLevel = toStdLevel(level);
-  const accessHandler = new LineHandler(stdLevel, formatter, accessWriter);
   const eventHandler = new LineHandler(stdLevel, formatter, eventWriter);
   const logger = new Logger("lbproxy", stdLevel, { handlers: [eventHandler] });
   const accessLog = !isLogged("info", level) ? null : new AccessLog({
-    handler: accessHandler,
+    sink: accessWriter,
     options: { format, fields: null, sample: 1, when: null },
     clock,
     random: () => 0,
@@ -89,7 +88,7 @@ export function createLog(options: LogOptions): Log {
       await Promise.all([accessWriter.flush(), eventWriter.flush()]);
     },
     [Symbol.dispose](): void {
-      accessHandler.destroy();
+      accessWriter[Symbol.dispose]();
       eventHandler.destroy();
     },
   };

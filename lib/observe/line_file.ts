@@ -1,10 +1,11 @@
-/** Lines to a file by the handlers of `@std/log`, many with one write, with rotation. */
+/** Lines to a file, many with one write, with rotation. */
 
-import { FileHandler } from "@std/log/file-handler";
 import { RotatingFileHandler } from "@std/log/rotating-file-handler";
 import { messageOf } from "../core/callback.ts";
 import type { Clock } from "../core/clock.ts";
 import type { ResolvedAccessFile } from "./access_log_options.ts";
+import { LineBytes } from "./line_bytes.ts";
+import type { LineSink } from "./line_writer.ts";
 
 /** What a {@linkcode LineFile} takes. */
 interface LineFileOptions {
@@ -16,8 +17,9 @@ interface LineFileOptions {
 
 /** How long a line may wait for others. */
 const FLUSH_AFTER_MS = 100;
-/** How much text is written without waiting, in characters. */
-const FLUSH_AT_CHARS = 32_768;
+/** How much is written without waiting, in bytes. */
+const FLUSH_AT_BYTES = 32_768;
+const LINE_FEED = 0x0a;
 
 /**
  * Appends lines to a file.
@@ -25,26 +27,26 @@ const FLUSH_AT_CHARS = 32_768;
  * Written at once, or a tenth of a second after the first line. What cannot be written is dropped and counted: a full disk
  * must neither stop the proxy nor eat its memory.
  */
-export class LineFile implements Disposable {
+export class LineFile implements LineSink, Disposable {
   readonly #options: LineFileOptions;
-  readonly #flushAtChars: number;
-  #handler: FileHandler;
-  /** How large the file is; counted in characters, of which those beyond ASCII, rare in a log, take more bytes. */
+  readonly #flushAtBytes: number;
+  #file: Deno.FsFile | null;
+  /** How large the file is. */
   #size = 0;
-  #text = "";
+  readonly #out = new LineBytes();
   #timer: Disposable | null = null;
-  #broken = false;
   #lost = 0;
   #waiting = 0;
+  #closed = false;
 
   /** @throws {Error} when the file cannot be opened */
   constructor(options: LineFileOptions) {
     const { file: { maxBytes } } = options;
     this.#options = options;
     // What is written together stays together: a file gets no larger than it may.
-    this.#flushAtChars = Math.min(FLUSH_AT_CHARS, maxBytes / 4);
+    this.#flushAtBytes = Math.min(FLUSH_AT_BYTES, maxBytes / 4);
     try {
-      this.#handler = this.#open();
+      this.#file = this.#open();
     } catch (error) {
       throw new Error(`Cannot log requests to ${options.file.path}: ${messageOf(error)}`, { cause: error });
     }
@@ -55,85 +57,101 @@ export class LineFile implements Disposable {
     return this.#lost;
   }
 
-  /** Takes a line, without its end. */
-  log(line: string): void {
-    this.#text += this.#text === "" ? line : `\n${line}`;
+  begin(): LineBytes {
+    return this.#out;
+  }
+
+  end(): void {
+    const out = this.#out;
+    out.byte(LINE_FEED);
     this.#waiting++;
-    if (this.#text.length >= this.#flushAtChars) this.flush();
+    if (out.length >= this.#flushAtBytes) this.flush();
     else this.#timer ??= this.#options.clock.setTimer(() => this.flush(), FLUSH_AFTER_MS);
+  }
+
+  line(text: string): void {
+    this.#out.text(text);
+    this.end();
   }
 
   /** Writes what waits. */
   flush(): void {
     this.#timer?.[Symbol.dispose]();
     this.#timer = null;
-    if (this.#text === "") return;
-    const text = this.#text;
-    const lines = this.#waiting;
-    this.#text = "";
-    this.#waiting = 0;
+    if (this.#out.length === 0) return;
+    const broken = this.#file === null;
     try {
-      if (this.#broken) this.#handler = this.#open();
-      this.#write(text);
-      if (this.#broken) this.#options.onProblem(null);
-      this.#broken = false;
+      this.#write(this.#file ??= this.#open(), this.#out.written);
+      if (broken) this.#options.onProblem(null);
     } catch (error) {
-      this.#lost += lines;
+      this.#lost += this.#waiting;
       this.#close();
-      if (!this.#broken) this.#options.onProblem(messageOf(error));
-      this.#broken = true;
+      if (!broken) this.#options.onProblem(messageOf(error));
     }
+    this.#out.length = 0;
+    this.#waiting = 0;
   }
 
-  #write(text: string): void {
+  #write(file: Deno.FsFile, bytes: Uint8Array): void {
     const { maxBytes } = this.#options.file;
-    const handler = this.#handler;
-    if (this.#size > 0 && this.#size + text.length + 1 > maxBytes) {
-      (handler as RotatingFileHandler).rotateLogFiles();
-      this.#size = 0;
+    const into = this.#size > 0 && this.#size + bytes.length > maxBytes ? this.#rotate() : file;
+    for (let written = 0; written < bytes.length;) written += into.writeSync(bytes.subarray(written));
+    this.#size += bytes.length;
+  }
+
+  /** Begins a new file; the numbers of the former ones are the handler's business. */
+  #rotate(): Deno.FsFile {
+    const { path: filename, maxBytes, keep: maxBackupCount } = this.#options.file;
+    this.#close();
+    const handler = new RotatingFileHandler("INFO", { filename, maxBytes, maxBackupCount, bufferSize: 0 });
+    try {
+      handler.setup();
+      handler.rotateLogFiles();
+    } finally {
+      closeQuietly(() => handler.destroy());
     }
-    // Its own `log` would encode all of the text only to learn its length, and once more to write it.
-    FileHandler.prototype.log.call(handler, text);
-    this.#size += text.length + 1;
+    return this.#file = this.#open();
   }
 
   /** Opens the file anew: a program that rotates logs has moved the former one away. */
   reopen(): void {
     this.flush();
-    if (!this.#broken) this.#close();
+    const broken = this.#file === null;
+    this.#close();
     try {
-      this.#handler = this.#open();
-      this.#broken = false;
+      this.#file = this.#open();
     } catch (error) {
-      this.#broken = true;
-      this.#options.onProblem(messageOf(error));
+      if (!broken) this.#options.onProblem(messageOf(error));
     }
   }
 
-  #open(): FileHandler {
-    const { path: filename, maxBytes, keep } = this.#options.file;
-    // A buffer of its own would hold lines back, and write some of them twice after a failure.
-    const options = { filename, bufferSize: 0 };
-    const handler = maxBytes === Infinity
-      ? new FileHandler("INFO", options)
-      : new RotatingFileHandler("INFO", { ...options, maxBytes, maxBackupCount: keep });
-    handler.setup();
-    if (maxBytes !== Infinity) this.#size = Deno.statSync(filename).size;
-    return handler;
+  #open(): Deno.FsFile {
+    if (this.#closed) throw new Error("the log is closed");
+    const { path, maxBytes } = this.#options.file;
+    const file = Deno.openSync(path, { append: true, create: true });
+    this.#size = maxBytes === Infinity ? 0 : file.statSync().size;
+    return file;
   }
 
   #close(): void {
-    try {
-      this.#handler.destroy();
-    } catch {
-      // A rotation that failed has closed it already.
-    }
+    const file = this.#file;
+    this.#file = null;
+    if (file !== null) closeQuietly(() => file.close());
   }
 
   /** Writes what waits, and closes the file. */
   [Symbol.dispose](): void {
     this.flush();
-    if (!this.#broken) this.#close();
-    this.#broken = true;
+    this.#close();
+    this.#closed = true;
+  }
+}
+
+/** What cannot be closed is closed already. */
+function closeQuietly(close: () => void): void {
+  try {
+    close();
+  } catch {
+    // Nothing is left to close.
   }
 }

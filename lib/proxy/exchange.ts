@@ -23,6 +23,8 @@ import type { TrustedProxies } from "../http/trusted_proxies.ts";
 import type { Decision } from "../limiter/policy.ts";
 import type { PolicyDecision } from "../limiter/policy.ts";
 import { policyDecisions } from "../limiter/decision.ts";
+import type { AccessEntry } from "../observe/access_entry.ts";
+import type { SentBytes } from "../observe/access_line.ts";
 import type { ResponseSource } from "../observe/metrics/meters.ts";
 import { RequestLog } from "../observe/observer.ts";
 import type { PathMode } from "../routing/route_match.ts";
@@ -109,6 +111,16 @@ export interface ExchangeTrace {
   ended(status: number, error: string | null): void;
 }
 
+/** The entry of the access log for one request at a time. */
+export interface ExchangeEntry extends AccessEntry, SentBytes {
+  /** Takes a request that is over. */
+  take(exchange: Exchange, failure: ProxyError | null, brokeOff: ProxyError | null): void;
+  /** Lets go of it. */
+  letGo(): void;
+  /** An entry that can be kept. */
+  copy(): AccessEntry;
+}
+
 /** One step of a request; a promise only where something has to be waited for. */
 export type RequestStep = (exchange: Exchange) => void | Promise<void>;
 
@@ -117,6 +129,7 @@ export interface ExchangeRuntime extends ProxyRuntime {
   /** What happens to a request until it is sent. */
   readonly requestSteps: readonly RequestStep[];
   readonly steps: ExchangeSteps;
+  readonly settled: ExchangeEntry;
 }
 
 /**

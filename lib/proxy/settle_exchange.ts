@@ -3,14 +3,10 @@
 import { callAside, messageOf, stackOf } from "../core/callback.ts";
 import type { ProxyError } from "../core/errors.ts";
 import type { Filters } from "../filter/filters.ts";
-import { wouldRefuse } from "../limiter/decision.ts";
-import type { AccessEntry } from "../observe/access_entry.ts";
 import type { Observer } from "../observe/observer.ts";
-import { REDACTED, redactTarget } from "../observe/access_log_options.ts";
 import type { RouteMeter } from "../observe/metrics/meters.ts";
 import type { Exchange } from "./exchange.ts";
-
-const NONE: readonly string[] = Object.freeze([]);
+import { shownTarget } from "./settled_entry.ts";
 
 /**
  * Ends an exchange; runs on every path, and only once however often it is called.
@@ -111,75 +107,16 @@ function reportFailure(exchange: Exchange, failure: ProxyError): void {
 
 /** Reports a request that is over to whoever wants to know. */
 function reportRequest(exchange: Exchange, failure: ProxyError | null, brokeOff: ProxyError | null): void {
-  const { observer, accessLog } = exchange.runtime;
+  const { observer, accessLog, settled } = exchange.runtime;
   const logged = accessLog !== null && accessLog.log.samples;
   const { wantsAccess } = observer;
   if (!logged && !wantsAccess) return;
-  const entry = accessEntry(exchange, failure, brokeOff, !wantsAccess && accessLog!.log.brief);
-  if (logged) accessLog.log.record(entry);
+  settled.take(exchange, failure, brokeOff);
+  // Whoever gets an entry may keep it.
+  const entry = wantsAccess || accessLog!.log.givesEntries ? settled.copy() : settled;
+  if (logged) accessLog.log.record(entry, exchange.endAt, settled);
+  settled.letGo();
   if (wantsAccess) observer.access(entry);
-}
-
-/** @param brief leaves out what the client says of itself */
-function accessEntry(
-  exchange: Exchange,
-  failure: ProxyError | null,
-  brokeOff: ProxyError | null,
-  brief: boolean,
-): AccessEntry {
-  const { server, decision, attempts, stream, runtime: { accessLog, secrets } } = exchange;
-  const { startedAt, upstreamHeadAt } = exchange;
-  const referer = brief ? null : exchange.field("referer");
-  return {
-    requestId: exchange.requestId,
-    traceId: exchange.trace === null ? null : exchange.trace.traceId,
-    clientIp: exchange.clientIp,
-    peerIp: stream.peerIp,
-    method: exchange.method,
-    host: brief ? "" : exchange.host,
-    target: shownTarget(exchange),
-    protocol: stream.protocol,
-    tlsVersion: stream.tlsVersion,
-    referer: referer === null || secrets === null ? referer : redactTarget(referer, secrets),
-    userAgent: brief ? null : exchange.field("user-agent"),
-    headers: accessLog === null || accessLog.headers.length === 0
-      ? NO_FIELDS
-      : shownFields(exchange, accessLog.headers),
-    status: failure?.status === 499 ? 499 : exchange.status,
-    route: exchange.route,
-    server: server?.address ?? null,
-    pool: server?.pool ?? null,
-    durationMs: exchange.endAt - startedAt,
-    queueMs: exchange.queueMs,
-    connectMs: exchange.connectMs,
-    firstByteMs: upstreamHeadAt === 0 ? null : upstreamHeadAt - startedAt,
-    bytesSent: exchange.bytesSent,
-    bytesReceived: stream.bytesReceived,
-    attempts: attempts.length,
-    tries: attempts,
-    limits: exchange.limits,
-    limitedBy: decision?.kind === "limited" ? decision.policy.name : null,
-    wouldLimit: decision === null ? NONE : wouldRefuse(decision),
-    error: failure?.code ?? null,
-    end: brokeOff === null ? "complete" : brokeOff.code,
-  };
-}
-
-const NO_FIELDS: Readonly<Record<string, string>> = Object.freeze({});
-
-/** The target without secrets. */
-export function shownTarget({ target, runtime: { secrets } }: Exchange): string {
-  return secrets === null || !target.includes("?") ? target : redactTarget(target, secrets);
-}
-
-function shownFields(exchange: Exchange, names: readonly string[]): Record<string, string> {
-  const { secrets } = exchange.runtime;
-  const shown: Record<string, string> = {};
-  for (const name of names) {
-    const value = exchange.field(name);
-    if (value !== null) shown[name] = secrets !== null && secrets.has(name) ? REDACTED : value;
-  }
-  return shown;
 }
 
 /** Reports a function of the configuration that threw where nobody waits for it. */

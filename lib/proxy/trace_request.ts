@@ -13,7 +13,7 @@ import {
 } from "../observe/tracer.ts";
 import type { Exchange, ExchangeTrace } from "./exchange.ts";
 import type { TraceRuntime } from "./proxy_runtime.ts";
-import { shownTarget } from "./settle_exchange.ts";
+import { shownTarget } from "./settled_entry.ts";
 
 /** A request that is part of a trace. */
 class RequestTrace implements ExchangeTrace {

@@ -14,12 +14,13 @@ import { AccessLog } from "../observe/access_log.ts";
 import { type ResolvedAccessLog, secretNames } from "../observe/access_log_options.ts";
 import { createLossLine } from "../observe/create_log.ts";
 import { LineFile } from "../observe/line_file.ts";
-import { LineWriter } from "../observe/line_writer.ts";
+import { type LineSink, LineWriter } from "../observe/line_writer.ts";
 import { type MetricsFormat, writeMetrics } from "../observe/metrics/exposition.ts";
 import type { PolicyMeters, RouteMeter } from "../observe/metrics/meters.ts";
 import type { ExchangeRuntime } from "../proxy/exchange.ts";
 import { EXCHANGE_STEPS, selectSteps } from "../proxy/handle_request.ts";
 import { OverloadLimit, RunningRequests } from "../proxy/overload_limit.ts";
+import { SettledEntry } from "../proxy/settled_entry.ts";
 import type {
   AccessLogRuntime,
   Admission,
@@ -126,6 +127,7 @@ export class DataPlane implements AsyncDisposable {
       serverTiming: config.serverTiming,
       webSocketMeter: counted?.webSockets ?? null,
       requestSteps: selectSteps(config),
+      settled: new SettledEntry(),
       steps: EXCHANGE_STEPS,
     };
   }
@@ -342,8 +344,7 @@ function openAccessLog(
   { clock, random, observer }: ProxyParts,
 ): OpenAccessLog {
   const onError = (name: string, error: unknown): void => reportCallbackError(observer, name, error);
-  const open = (handler: { log(line: string): void }): AccessLog =>
-    new AccessLog({ handler, options, clock, random, onError });
+  const open = (sink: LineSink): AccessLog => new AccessLog({ sink, options, clock, random, onError });
   if (typeof options.to === "object") {
     const { to } = options;
     const file = new LineFile({
@@ -353,7 +354,7 @@ function openAccessLog(
     });
     return {
       log: open(file),
-      lines: (text) => text.split("\n").forEach((line) => file.log(line)),
+      lines: (text) => text.split("\n").forEach((line) => file.line(line)),
       reopen: () => file.reopen(),
       [Symbol.asyncDispose]: () => Promise.resolve(file[Symbol.dispose]()),
     };
@@ -364,7 +365,7 @@ function openAccessLog(
     lossLine: createLossLine(options.format === "json" ? "json" : "text", clock),
   });
   return {
-    log: open({ log: (line) => writer.line(line) }),
+    log: open(writer),
     lines: (text) => writer.line(text),
     reopen: () => {},
     [Symbol.asyncDispose]: async () => {

@@ -1,6 +1,7 @@
 /** The access log of a configuration, as it stands in a file. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { AccessEntry } from "../../../lib/observe/access_entry.ts";
 import type { AccessLogOptions } from "../../../lib/observe/access_log_options.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { ENGINE, engineCan, OVER_HTTP2, OVER_TLS } from "../../support/engine.ts";
@@ -202,6 +203,41 @@ Deno.test("accessLog: fields of requests, without what is secret", async () => {
   );
   assertStringIncludes(open!, '"/?card=1" 200');
   assertStringIncludes(open!, 'header:authorization="Bearer x"');
+});
+
+Deno.test("accessLog: what a client sends is logged as entries have it, whatever bytes it is of", async () => {
+  await using upstream = startUpstream();
+  const asked: [target: string, fields: string[]][] = [
+    ["/plain", ["User-Agent: test/1", "Referer: https://a.example/from"]],
+    ["/none", []],
+    ["/secret?page=1&token=x", ["Referer: https://a.example/?password=y&page=2"]],
+    ["/query?page=1&sort=price", ["Referer: https://a.example/?page=2"]],
+    ["/user", ["Referer: https://me:hidden@a.example/"]],
+    ["/quotes%22", ['User-Agent: a "b\\ \tc', 'Referer: "']],
+    ["/bytes", ["User-Agent: caf\u00e9 \u009b31m", "Referer: \u00e9"]],
+    ["/twice", ["User-Agent: one", "User-Agent: two", "Referer:"]],
+    ["/" + "long".repeat(2000), ["User-Agent: " + "a".repeat(3000)]],
+  ];
+  for (const redact of [[], false] as const) {
+    let entries: readonly AccessEntry[] = [];
+    const lines = await logged(
+      { format: "json", redact },
+      { upstreams: [upstream.address] },
+      async (proxy) => {
+        for (const [target, fields] of asked) await proxy.ask(`GET ${target}`, fields);
+        await proxy.seen.untilEntries(asked.length);
+        entries = proxy.seen.entries.slice();
+      },
+    );
+    const read = lines.map((line) => JSON.parse(line));
+    assertEquals(
+      read.map(({ target, referer, userAgent, host }) => ({ target, referer, userAgent, host })),
+      entries.map(({ target, referer, userAgent, host }) => ({ target, referer, userAgent, host })),
+    );
+    assertEquals(lines.some((line) => /hidden|token=x|password=y/.test(line)), redact === false);
+    // deno-lint-ignore no-control-regex
+    for (const line of lines) assertEquals(/[\x00-\x1f\x7f-\x9f]/.test(line), false);
+  }
 });
 
 Deno.test("accessLog: when and sample choose what is logged", async () => {

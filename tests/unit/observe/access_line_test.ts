@@ -2,18 +2,31 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { AccessEntry } from "../../../lib/observe/access_entry.ts";
 import {
+  type AccessLineFormat,
   combinedFormat,
-  formatAccessText,
   jsonFormat,
   textFormat,
   wholeJsonFormat,
+  wholeTextFormat,
 } from "../../../lib/observe/access_line.ts";
+import { LineBytes } from "../../../lib/observe/line_bytes.ts";
 import { accessEntry } from "../../support/access_entry.ts";
 
-const whole = wholeJsonFormat();
-const formatAccessJson = (entry: AccessEntry, time: string): string => whole(entry, time, 0);
-
 const TIME = "2026-01-01T00:00:00.000Z";
+const WALL = Date.parse("2026-11-23T12:00:05.250Z");
+const WALL_TEXT = "2026-11-23T12:00:05.250Z";
+
+function lineOf(format: AccessLineFormat, entry: AccessEntry, wallTime: number): string {
+  const out = new LineBytes(1);
+  format(out, entry, null, wallTime);
+  return new TextDecoder().decode(out.written);
+}
+
+const json = wholeJsonFormat();
+const text = wholeTextFormat();
+const formatAccessJson = (entry: AccessEntry, time: string): string => lineOf(json, entry, Date.parse(time));
+const formatAccessText = (entry: AccessEntry, time: string): string => lineOf(text, entry, Date.parse(time));
+
 const ENTRY: AccessEntry = accessEntry({
   requestId: "7",
   clientIp: "192.0.2.1",
@@ -108,8 +121,6 @@ Deno.test("access lines cannot be forged by a client", () => {
   );
 });
 
-const WALL = Date.parse("2026-11-23T12:00:05.250Z");
-
 Deno.test("wholeJsonFormat() writes every try and the decision of every policy", () => {
   const tries = [
     { pool: "a", address: "127.0.0.1:1", failure: "connection_refused" },
@@ -132,7 +143,7 @@ Deno.test("wholeJsonFormat() writes every try and the decision of every policy",
 Deno.test("combinedFormat() writes what Apache and nginx write", () => {
   const format = combinedFormat();
   assertEquals(
-    format(ENTRY, TIME, WALL),
+    lineOf(format, ENTRY, WALL),
     '192.0.2.1 - - [23/Nov/2026:12:00:05 +0000] "GET /a?b=c HTTP/1.1" 200 5 "-" "-"',
   );
   const entry = {
@@ -143,7 +154,7 @@ Deno.test("combinedFormat() writes what Apache and nginx write", () => {
     userAgent: 'a "b\\ \n\u009b\u20ac',
   };
   assertEquals(
-    format(entry, TIME, WALL),
+    lineOf(format, entry, WALL),
     '- - - [23/Nov/2026:12:00:05 +0000] "-" 200 5 "https://a.example/" "a \\x22b\\x5C \\x0A\\x9B\\xE2\\x82\\xAC"',
   );
 });
@@ -156,12 +167,12 @@ Deno.test("jsonFormat() and textFormat() write the fields that were asked for, i
     tries: [{ pool: "p", address: "a:1", failure: null }],
   };
   assertEquals(
-    jsonFormat(fields)(entry, TIME, WALL),
-    `{"time":"${TIME}","level":"info","kind":"access","client":"192.0.2.1","host":"h","durationMs":12.346,"header:x-app":"two \\"words\\"","header:x-none":null,"tries":[{"pool":"p","server":"a:1","failure":null}],"limited":null}`,
+    lineOf(jsonFormat(fields), entry, WALL),
+    `{"time":"${WALL_TEXT}","level":"info","kind":"access","client":"192.0.2.1","host":"h","durationMs":12.346,"header:x-app":"two \\"words\\"","header:x-none":null,"tries":[{"pool":"p","server":"a:1","failure":null}],"limited":null}`,
   );
   assertEquals(
-    textFormat(["host", "header:x-app", "limited", "queueMs"])(entry, TIME, WALL),
-    `${TIME} access GET "/a?b=c" 200 12.346ms host=h header:x-app="two \\"words\\"" limited=- queueMs=0`,
+    lineOf(textFormat(["host", "header:x-app", "limited", "queueMs"]), entry, WALL),
+    `${WALL_TEXT} access GET "/a?b=c" 200 12.346ms host=h header:x-app="two \\"words\\"" limited=- queueMs=0`,
   );
 });
 
@@ -173,10 +184,10 @@ Deno.test("no format lets a client begin a line, end a value, or drive a termina
       const entry = { ...ENTRY, target, userAgent, referer, host, headers: { x: userAgent } };
       for (const format of formats) {
         // deno-lint-ignore no-control-regex
-        assertEquals(/[\x00-\x1f\x7f-\x9f\u2028\u2029]/.test(format(entry, TIME, WALL)), false);
+        assertEquals(/[\x00-\x1f\x7f-\x9f\u2028\u2029]/.test(lineOf(format, entry, WALL)), false);
       }
-      assertEquals(formats[0]!(entry, TIME, WALL).split('"').length, 7);
-      assertEquals(JSON.parse(formats[1]!(entry, TIME, WALL))["header:x"], userAgent);
+      assertEquals(lineOf(formats[0]!, entry, WALL).split('"').length, 7);
+      assertEquals(JSON.parse(lineOf(formats[1]!, entry, WALL))["header:x"], userAgent);
     }),
     { seed: 6, numRuns: 300 },
   );
@@ -202,7 +213,7 @@ Deno.test("wholeJsonFormat() tells requests apart that go different ways", () =>
       error: i === 4 ? "y" : null,
     })
   );
-  const read = entries.map((entry) => JSON.parse(format(entry, TIME, WALL)));
+  const read = entries.map((entry) => JSON.parse(lineOf(format, entry, WALL)));
   assertEquals(
     read.map((
       { server, pool, route, peer, attempts, tries, error, end },

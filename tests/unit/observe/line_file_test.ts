@@ -28,12 +28,12 @@ const read = (path: string): string => Deno.readTextFileSync(path);
 Deno.test("LineFile writes lines together, a tenth of a second after the first one", async () => {
   await withFile(async (path, open, clock) => {
     using file = open();
-    file.log("one");
-    file.log("two");
+    file.line("one");
+    file.line("two");
     assertEquals(read(path), "");
     await clock.advance(100);
     assertEquals(read(path), "one\ntwo\n");
-    file.log("x".repeat(40_000));
+    file.line("x".repeat(40_000));
     assertEquals(read(path).length, 8 + 40_001);
   });
 });
@@ -42,7 +42,7 @@ Deno.test("LineFile goes on behind what is there, and writes what waits when it 
   await withFile((path, open) => {
     Deno.writeTextFileSync(path, "before\n");
     const file = open();
-    file.log("after");
+    file.line("after");
     file[Symbol.dispose]();
     assertEquals(read(path), "before\nafter\n");
   });
@@ -52,7 +52,7 @@ Deno.test("LineFile begins a new file at its size, and keeps so many former ones
   await withFile((path, open) => {
     using file = open(1024, 2);
     for (let i = 0; i < 50; i++) {
-      file.log(String(i).padStart(100, "-"));
+      file.line(String(i).padStart(100, "-"));
       file.flush();
     }
     assertEquals([...Deno.readDirSync(path.replace(/\/[^/]+$/, ""))].map(({ name }) => name).sort(), [
@@ -73,12 +73,12 @@ Deno.test("LineFile begins a new file at its size, and keeps so many former ones
 Deno.test("LineFile opens the file anew when it was moved away", async () => {
   await withFile((path, open) => {
     using file = open();
-    file.log("one");
+    file.line("one");
     file.flush();
     Deno.renameSync(path, `${path}.old`);
-    file.log("two");
+    file.line("two");
     file.reopen();
-    file.log("three");
+    file.line("three");
     file.flush();
     assertEquals([read(`${path}.old`), read(path)], ["one\ntwo\n", "three\n"]);
   });
@@ -91,12 +91,12 @@ Deno.test("LineFile tells once that it cannot write, drops lines meanwhile, and 
     Deno.mkdirSync(path);
     file.reopen();
     for (let i = 0; i < 3; i++) {
-      file.log(`lost ${i}`);
+      file.line(`lost ${i}`);
       file.flush();
     }
     assertEquals(file.lost, 3);
     Deno.removeSync(path);
-    file.log("kept");
+    file.line("kept");
     file.flush();
     assertEquals(read(path), "kept\n");
   });
@@ -114,8 +114,8 @@ Deno.test("LineFile drops what a full disk does not take", {
     clock: new FakeClock(),
     onProblem: (problem) => problems.push(problem),
   });
-  file.log("one");
-  file.log("two");
+  file.line("one");
+  file.line("two");
   file.flush();
   assertEquals([file.lost, problems.length], [2, 1]);
   assertMatch(problems[0]!, /space/);

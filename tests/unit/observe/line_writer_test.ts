@@ -24,7 +24,7 @@ Deno.test("LineWriter.line() writes many lines with one write, 100 ms after the 
 });
 
 Deno.test("LineWriter.line() does not wait when there is enough", async () => {
-  const { sink, clock, writer } = createWriter({ flushAtChars: 100 });
+  const { sink, clock, writer } = createWriter({ flushAtBytes: 100 });
   for (let i = 0; i < 10; i++) writer.line("0123456789".repeat(4));
   await writer.flush();
   assertEquals(sink.lines.length, 10);
@@ -46,7 +46,7 @@ Deno.test("LineWriter keeps the order, also when a write takes only a part", asy
 });
 
 Deno.test("LineWriter drops lines while the sink stalls, keeps memory bounded, and tells how many", async () => {
-  const { sink, clock, writer } = createWriter({ flushAtChars: 100, maxWaitingChars: 1000 });
+  const { sink, clock, writer } = createWriter({ flushAtBytes: 100, maxWaitingBytes: 1000 });
   sink.stall();
   for (let i = 0; i < 10_000; i++) writer.line("0123456789");
   await clock.advance(1000);

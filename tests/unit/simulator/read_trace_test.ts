@@ -1,11 +1,16 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { LineBytes } from "../../../lib/observe/line_bytes.ts";
 import { wholeJsonFormat } from "../../../lib/observe/access_line.ts";
 import { readTrace, TraceError } from "../../../lib/simulator/read_trace.ts";
 import type { AccessEntry } from "../../../lib/observe/access_entry.ts";
 import { accessEntry } from "../../support/access_entry.ts";
 
 const whole = wholeJsonFormat();
-const formatAccessJson = (entry: AccessEntry, time: string): string => whole(entry, time, 0);
+function formatAccessJson(entry: AccessEntry, time: string): string {
+  const out = new LineBytes();
+  whole(out, entry, null, Date.parse(time));
+  return new TextDecoder().decode(out.written);
+}
 
 Deno.test("readTrace() reads requests in the order of time", () => {
   const text = [
