@@ -220,15 +220,21 @@ export function announceTimings(exchange: Exchange, headers: HeaderFields): void
   const { startedAt, upstreamStartAt, upstreamHeadAt, queueMs, connectMs, runtime: { clock } } = exchange;
   const connectedMs = connectMs ?? 0;
   const upstreamMs = upstreamHeadAt > 0 ? Math.max(0, upstreamHeadAt - upstreamStartAt - connectedMs) : 0;
-  const metrics = [
-    ...(queueMs > 0 ? [metric("queue", queueMs)] : []),
-    ...(connectMs !== null ? [metric("connect", connectMs)] : []),
-    ...(upstreamHeadAt > 0 ? [metric("upstream", upstreamMs)] : []),
-    metric("proxy", Math.max(0, clock.now() - startedAt - queueMs - connectedMs - upstreamMs)),
-  ];
-  headers.append("server-timing", metrics.join(", "));
+  let timings = queueMs > 0 ? metric("queue;dur=", queueMs) + ", " : "";
+  if (connectMs !== null) timings += metric("connect;dur=", connectMs) + ", ";
+  if (upstreamHeadAt > 0) timings += metric("upstream;dur=", upstreamMs) + ", ";
+  // Without filters nothing takes its time once the head is there; asking for the time is what would.
+  const now = upstreamHeadAt > 0 && !exchange.filtersResponse ? upstreamHeadAt : clock.now();
+  timings += metric("proxy;dur=", Math.max(0, now - startedAt - queueMs - connectedMs - upstreamMs));
+  headers.list.push("server-timing", timings);
 }
 
+/** A duration with two places behind the point. */
 function metric(name: string, durationMs: number): string {
-  return `${name};dur=${durationMs.toFixed(2)}`;
+  const hundredths = Math.round(durationMs * 100);
+  // Small whole numbers have their text at hand; `toFixed` makes one anew.
+  if (hundredths > 1e8) return name + durationMs.toFixed(2);
+  const whole = hundredths / 100 | 0;
+  const rest = hundredths - whole * 100;
+  return name + whole + (rest < 10 ? ".0" : ".") + rest;
 }
