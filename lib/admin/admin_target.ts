@@ -5,6 +5,7 @@ import type { Clock } from "../core/clock.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { MemoryUse } from "../limiter/shared_table.ts";
 import type { LogLevel } from "../observe/events.ts";
+import type { Distribution } from "../observe/metrics/histogram.ts";
 import type { MetricsFormat } from "../observe/metrics/exposition.ts";
 import type { Traffic } from "../observe/metrics/traffic.ts";
 import type { EventLog } from "../observe/event_message.ts";
@@ -34,6 +35,10 @@ export interface AdminTarget {
   readonly running: number;
   /** What was counted of the traffic; `null` where that is off. */
   readonly traffic: TrafficSource | null;
+  /** The processes that serve requests; `null` where this one does. */
+  readonly workers: readonly WorkerInfo[] | null;
+  /** Has these tell the names of keys that have used much of their limits; takes a quarter of a second at most. */
+  askKeys(): Promise<void>;
   /** All metrics as text. */
   metrics(format: MetricsFormat): string;
   /**
@@ -46,6 +51,31 @@ export interface AdminTarget {
   readonly logLevel: LogLevel | null;
   /** Changes what is logged. */
   setLogLevel(level: LogLevel): void;
+}
+
+/** A process that serves requests. */
+export interface WorkerInfo {
+  /** 1 for the first. */
+  readonly id: number;
+  readonly pid: number;
+  readonly state: "starting" | "serving" | "stopping";
+  readonly uptimeMs: number;
+  /** How often another one has ended in its place. */
+  readonly restarts: number;
+  /** Requests that are not over. */
+  readonly inFlight: number;
+  /** `null` where nothing is counted. */
+  readonly counted: WorkerCounts | null;
+}
+
+/** What a worker has counted since it was started. */
+export interface WorkerCounts {
+  readonly rssBytes: number;
+  readonly cpuSeconds: number;
+  /** Requests that are over. */
+  readonly requests: number;
+  /** By how much its timers were late. */
+  readonly loopDelay: Distribution;
 }
 
 /** The configuration that runs. */

@@ -70,7 +70,10 @@ export class Feed implements Disposable {
   }
 
   #sendStatus(): void {
-    if (this.#streams.size > 0) this.#send(message("status", this.#monitor.status()), true);
+    if (this.#streams.size === 0) return;
+    this.#send(message("status", this.#monitor.status()), true);
+    // For the next one: nobody waits for workers here.
+    void this.#monitor.refresh();
   }
 
   #happened(event: ProxyEvent, logged: LoggedEvent): void {

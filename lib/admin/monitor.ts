@@ -5,10 +5,11 @@ import type { ResolvedAdmin } from "../config/admin_options.ts";
 import { describeKey } from "../config/describe_limits.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { ProxyEvent } from "../observe/events.ts";
+import { distributionSince, quantile } from "../observe/metrics/histogram.ts";
 import type { Traffic } from "../observe/metrics/traffic.ts";
 import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
 import type { Server } from "../upstream/server.ts";
-import type { AdminTarget } from "./admin_target.ts";
+import type { AdminTarget, WorkerCounts, WorkerInfo } from "./admin_target.ts";
 import { History, ServerHistory, type ServerRecord } from "./server_history.ts";
 import type {
   CheckStatus,
@@ -26,6 +27,12 @@ import type {
 const INTERVAL_MS = 1000;
 /** How many keys of each policy a status has. */
 const HOTTEST = 10;
+
+/** What a worker has used. */
+interface ProcessUse extends Pick<WorkerCounts, "cpuSeconds" | "loopDelay"> {
+  readonly cpu: number;
+  readonly loopDelayMs: number;
+}
 
 /**
  * Works out rates and since when servers are what they are, and writes the status when it is asked for.
@@ -46,6 +53,8 @@ export class Monitor implements Disposable {
   #cpuMicros: number;
   #cpu = 0;
   #loopDelayMs = 0;
+  /** What each worker had used, and uses, by its process id. */
+  #processes = new Map<number, ProcessUse>();
   /** What came in the last second; `null` where nothing is counted, and in the first. */
   #recent: Traffic | null = null;
   readonly #readTraffic: (() => Traffic) | null;
@@ -93,6 +102,7 @@ export class Monitor implements Disposable {
     this.#cpuMicros = cpuMicros;
     this.#loopDelayMs = Math.max(0, elapsedMs - INTERVAL_MS);
     this.#recent = this.#readTraffic === null ? null : this.#readTraffic();
+    this.#lookAtWorkers(elapsedMs);
     this.#look(elapsedMs);
     const { codes, refused, latency } = this.#requests(null);
     this.history.add(this.#target.clock.wallTime(), {
@@ -137,6 +147,11 @@ export class Monitor implements Disposable {
     return addresses.length === 0 ? "starting" : "serving";
   }
 
+  /** Has the names of keys brought up to date where other processes have them. */
+  async refresh(): Promise<void> {
+    if (this.#target.limits.limiters.length > 0) await this.#target.askKeys();
+  }
+
   /** The state at this moment. */
   status(): Status {
     const target = this.#target;
@@ -163,7 +178,7 @@ export class Monitor implements Disposable {
       pools: target.pools.map((pool) => this.#poolStatus(pool, total)),
       limits: this.#limits(total),
       table: this.#table(),
-      workers: [this.#worker()],
+      workers: this.#workers(),
     };
   }
 
@@ -291,10 +306,63 @@ export class Monitor implements Disposable {
     return { keys: table.keys, capacity: table.maxKeys };
   }
 
-  #worker(): WorkerStatus {
+  #workers(): WorkerStatus[] {
+    const { workers } = this.#target;
+    const own = this.#ownProcess(workers === null);
+    return workers === null ? [own] : [own, ...workers.map((worker) => this.#workerStatus(worker))];
+  }
+
+  #workerStatus({ id, pid, state, uptimeMs, restarts, inFlight, counted }: WorkerInfo): WorkerStatus {
+    const { cpu = 0, loopDelayMs = 0 } = this.#processes.get(pid) ?? {};
+    return {
+      id,
+      role: "worker",
+      pid,
+      state,
+      generation: this.#target.configuration.generation,
+      uptimeMs: Math.round(uptimeMs),
+      restarts,
+      requests: counted === null ? null : counted.requests,
+      inFlight,
+      rssBytes: counted === null ? null : counted.rssBytes,
+      heapBytes: null,
+      cpu: rounded(cpu),
+      loopDelayMs: Math.round(loopDelayMs * 10) / 10,
+    };
+  }
+
+  /** Works out what workers have used since the last look. */
+  #lookAtWorkers(elapsedMs: number): void {
+    const before = this.#processes;
+    this.#processes = new Map();
+    for (const { pid, counted } of this.#target.workers ?? []) {
+      if (counted === null) continue;
+      const { cpuSeconds, loopDelay } = counted;
+      const last = before.get(pid);
+      const late = distributionSince(loopDelay, last?.loopDelay);
+      this.#processes.set(pid, {
+        cpuSeconds,
+        loopDelay,
+        cpu: last === undefined ? 0 : Math.max(0, cpuSeconds - last.cpuSeconds) * 1000 / elapsedMs,
+        loopDelayMs: late.count === 0 ? 0 : quantile(late, 1) ?? 0,
+      });
+    }
+  }
+
+  #ownProcess(alone: boolean): WorkerStatus {
     const { rss, heapUsed } = Deno.memoryUsage();
+    const { arrived, running, startedAt, clock, configuration } = this.#target;
+    const state = this.#state;
     return {
       id: 0,
+      role: alone ? "proxy" : "supervisor",
+      pid: Deno.pid,
+      state,
+      generation: configuration.generation,
+      uptimeMs: Math.max(0, Math.round(clock.wallTime() - startedAt)),
+      restarts: 0,
+      requests: alone ? arrived : 0,
+      inFlight: alone ? running : 0,
       rssBytes: rss,
       heapBytes: heapUsed,
       cpu: rounded(this.#cpu),

@@ -124,7 +124,21 @@ const status = object({
   limits: list(ref("Limit")),
   table,
   workers: list(
-    object({ id: count, rssBytes: count, heapBytes: count, cpu: number, loopDelayMs: number }),
+    object({
+      id: count,
+      role: { enum: ["proxy", "supervisor", "worker"] },
+      pid: count,
+      state: { enum: ["starting", "serving", "stopping"] },
+      generation: count,
+      uptimeMs: count,
+      restarts: count,
+      requests: orNull(count),
+      inFlight: count,
+      rssBytes: orNull(count),
+      heapBytes: orNull(count),
+      cpu: number,
+      loopDelayMs: number,
+    }),
   ),
 });
 

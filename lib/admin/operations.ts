@@ -68,14 +68,18 @@ export const OPERATIONS: readonly Operation[] = [
   open("/openapi.json", (_, { target }) => json(describeApi(DESCRIBED, target.version))),
   // Whose token it is; a wrong one never gets here.
   read("/whoami", ({ caller: { owner } }) => json({ owner })),
-  read("/status", (_, { monitor }) => json(monitor.status())),
+  read("/status", async (_, { monitor }) => {
+    await monitor.refresh();
+    return json(monitor.status());
+  }),
   read("/events", ({ headers, query }, { feed }) => feed.open(lastEventId(headers, query))),
   read("/metrics", ({ headers }, { target }) => {
     const format = metricsFormat(headers.get("accept"));
     return reply(target.metrics(format), 200, { "content-type": METRICS_TYPES[format] });
   }),
   read("/config", (_, { target }) => json(configOf(target))),
-  read("/limits", (_, { monitor }) => {
+  read("/limits", async (_, { monitor }) => {
+    await monitor.refresh();
     const { limits, table } = monitor.status();
     return json({ policies: limits, table });
   }),
@@ -161,11 +165,12 @@ function configOf({ configuration, config, source }: AdminTarget): unknown {
   };
 }
 
-function listKeys({ path, query }: AdminRequest, { monitor, target }: AdminParts): Response {
+async function listKeys({ path, query }: AdminRequest, { monitor, target }: AdminParts): Promise<Response> {
   const name = path.policy!;
   limitersOf(target, name);
   const near = readNumber(query, "near", 0, 0, 1);
   const most = readNumber(query, "top", 50, 1, 1000);
+  await monitor.refresh();
   return json({ policy: name, keys: monitor.keys(name, near, Math.floor(most)) });
 }
 

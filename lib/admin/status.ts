@@ -166,12 +166,25 @@ export interface TableStatus {
   readonly capacity: number;
 }
 
-/** One thread that serves requests. */
+/** One process. */
 export interface WorkerStatus {
+  /** 0 for the process that was started, which looks after the others where there are others. */
   readonly id: number;
-  /** Memory of the process. */
-  readonly rssBytes: number;
-  readonly heapBytes: number;
+  readonly role: "proxy" | "supervisor" | "worker";
+  readonly pid: number;
+  readonly state: "starting" | "serving" | "stopping";
+  /** Which configuration it serves. */
+  readonly generation: number;
+  readonly uptimeMs: number;
+  /** How often another process has ended in its place. */
+  readonly restarts: number;
+  /** Requests that were served; `null` where nothing is counted. */
+  readonly requests: number | null;
+  readonly inFlight: number;
+  /** Memory of the process; `null` where nothing is counted. */
+  readonly rssBytes: number | null;
+  /** `null` for a process other than the first. */
+  readonly heapBytes: number | null;
   /** Share of one processor in the last second. */
   readonly cpu: number;
   /** How late its timers were in the last second. */

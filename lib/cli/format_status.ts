@@ -1,6 +1,13 @@
 /** The state of a proxy as text. */
 
-import type { KeyStatus, LimitStatus, PoolStatus, ServerStatus, Status } from "../admin/status.ts";
+import type {
+  KeyStatus,
+  LimitStatus,
+  PoolStatus,
+  ServerStatus,
+  Status,
+  WorkerStatus,
+} from "../admin/status.ts";
 import { escapeControls } from "../observe/text_format.ts";
 
 /** How text is written. */
@@ -24,6 +31,7 @@ const BAR = 20;
 export function formatStatus(status: Status, options: TextOptions): string[] {
   return [
     ...headLines(status),
+    ...workerLines(status.workers),
     ...status.pools.flatMap((pool) => ["", ...poolLines(pool, status.time)]),
     ...status.limits.flatMap((limit) => ["", ...limitLines(limit)]),
   ].map((line) => finish(line, options));
@@ -69,9 +77,23 @@ function headLines(status: Status): string[] {
       rate(codes["5xx"] ?? 0)
     }/s  refused ${rate(requests.refused)}/s`,
     `in flight ${requests.inFlight}, ${waiting} waiting  cpu ${Math.round(cpu * 1000) / 10} %  memory ${
-      Math.round((workers[0]?.rssBytes ?? 0) / 1024 ** 2)
+      Math.round(workers.reduce((sum, { rssBytes }) => sum + (rssBytes ?? 0), 0) / 1024 ** 2)
     } MiB`,
   ];
+}
+
+/** Where several processes serve, a line for each of them. */
+function workerLines(workers: readonly WorkerStatus[]): string[] {
+  if (workers.length === 1) return [];
+  return workers.map((
+    { id, role, pid, state, uptimeMs, restarts, requests, inFlight, rssBytes, cpu, loopDelayMs },
+  ) =>
+    `${role === "worker" ? `worker ${id}` : role} pid ${pid}${state === "serving" ? "" : ` ${state}`}  up ${
+      formatAge(uptimeMs)
+    }  requests ${requests ?? "-"}  in flight ${inFlight}  cpu ${Math.round(cpu * 1000) / 10} %  memory ${
+      rssBytes === null ? "-" : Math.round(rssBytes / 1024 ** 2)
+    } MiB  late ${milliseconds(loopDelayMs)}  replaced ${restarts}`
+  );
 }
 
 const COLUMNS = [

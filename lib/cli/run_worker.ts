@@ -60,7 +60,8 @@ export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Prom
         channel.send({ kind: "stopped", abandonedRequests: await server.shutdown(message.reason) });
         return 0;
       }
-      if (message.kind === "servers") server.pools.get(message.pool)?.replaceServers(message.servers);
+      if (message.kind === "keys") channel.send({ kind: "keys", keys: server.namedKeys(message.most) });
+      else if (message.kind === "servers") server.pools.get(message.pool)?.replaceServers(message.servers);
       else if (message.kind === "prepare") {
         ({ texts, ports } = message);
         reloads.begin(message);
@@ -128,7 +129,6 @@ function ofWorker(config: ResolvedConfig, ports: readonly number[]): ResolvedCon
     accessLog: config.accessLog === null || config.accessLog === false
       ? config.accessLog
       : { ...config.accessLog, to: "stdout" },
-    admin: null,
     onListen: null,
     workers: 1,
   };

@@ -27,6 +27,14 @@ export interface BusyKey {
   readonly part: number;
 }
 
+/** A key as another process is told of it. */
+export interface NamedKey extends Omit<BusyKey, "policy"> {
+  /** Name of the policy. */
+  readonly policy: string;
+  /** The route that it is for. */
+  readonly scope: string;
+}
+
 /**
  * Remembers up to 1,024 keys by name.
  *
@@ -51,9 +59,40 @@ export class BusyKeys {
     return this.#slots.filter((slot) => slot !== null);
   }
 
+  /** Those that have used most, for another process. */
+  named(most: number): NamedKey[] {
+    return this.list().sort((one, other) => other.part - one.part).slice(0, most).map((
+      { policy, ...key },
+    ) => ({
+      ...key,
+      policy: policy.name,
+      scope: policy.scope,
+    }));
+  }
+
+  /** Takes in keys of another process, as far as their policies are known. */
+  adopt(keys: readonly NamedKey[], policies: readonly ResolvedPolicy[]): void {
+    for (const { policy: name, scope, key, low, high, limit, refused, part } of keys) {
+      const policy = policies.find((each) => each.name === name && each.scope === scope);
+      if (policy !== undefined) this.#put(policy, low, high, limit, refused, part, key);
+    }
+  }
+
   #remember(
     { policy, key, cursor: { low, high }, verdict: { admitted, remaining } }: Charge,
     limit: number,
+  ): void {
+    this.#put(policy, low, high, limit, !admitted, admitted ? 1 - remaining / limit : 1, key);
+  }
+
+  #put(
+    policy: ResolvedPolicy,
+    low: number,
+    high: number,
+    limit: number,
+    refused: boolean,
+    part: number,
+    key: string,
   ): void {
     const slots = this.#slots;
     const first = ((low ^ (high >>> 7)) & (SETS - 1)) * WAYS;
@@ -68,9 +107,9 @@ export class BusyKeys {
       }
       if (slot.low === low && slot.high === high && slot.policy === policy) {
         const known = slot as { -readonly [Name in keyof BusyKey]: BusyKey[Name] };
-        known.refused = !admitted;
+        known.refused = refused;
         known.limit = limit;
-        known.part = admitted ? 1 - remaining / limit : 1;
+        known.part = part;
         return;
       }
       if (slot.part < least) {
@@ -78,8 +117,7 @@ export class BusyKeys {
         place = at;
       }
     }
-    const part = admitted ? 1 - remaining / limit : 1;
-    slots[place] = { policy, key: copyOf(key), low, high, limit, refused: !admitted, part };
+    slots[place] = { policy, key: copyOf(key), low, high, limit, refused, part };
   }
 }
 

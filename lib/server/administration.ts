@@ -8,6 +8,7 @@ import { EventLog } from "../observe/event_message.ts";
 import type { Generations } from "./generations.ts";
 import { removeStaleSocket } from "./listeners.ts";
 import type { ProxyParts } from "./serve_options.ts";
+import type { Workers } from "./workers/workers.ts";
 
 /** What is watched and steered of a proxy. */
 export interface SteeredProxy {
@@ -17,6 +18,8 @@ export interface SteeredProxy {
   readonly addresses: readonly string[];
   /** Whether it was told to stop. */
   readonly stopping: boolean;
+  /** The processes that serve requests; `null` where this one does. */
+  readonly workers: Pick<Workers, "all" | "askKeys"> | null;
 }
 
 /** The admin listener of a proxy; its code is loaded when it is opened. */
@@ -97,6 +100,10 @@ export class Administration implements AsyncDisposable {
       get traffic() {
         return generations.counted;
       },
+      get workers() {
+        return proxy.workers?.all ?? null;
+      },
+      askKeys: async () => await proxy.workers?.askKeys(),
       metrics: (format) => generations.metrics(format),
       reload: !proxy.reloads ? null : async () => {
         const { applied, problems } = await generations.reload(undefined, "admin");

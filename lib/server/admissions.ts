@@ -3,7 +3,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { Lease } from "../core/cancellation.ts";
 import type { Charge, CountedKey } from "../limiter/charge.ts";
-import { BusyKeys } from "../limiter/busy_keys.ts";
+import { BusyKeys, type NamedKey } from "../limiter/busy_keys.ts";
 import { RefusalBodies } from "../limiter/refusal.ts";
 import { LimitHeaders } from "../limiter/limit_headers.ts";
 import { RateLimiter } from "../limiter/limiter.ts";
@@ -105,6 +105,16 @@ export class Admissions implements Disposable {
   /** Gives back what a worker held that has ended. */
   giveBackPermits(ledger: PermitLedger): void {
     this.#table?.permits.giveBackAll(ledger);
+  }
+
+  /** The names of the keys that have used most of their limits, for another process. */
+  namedKeys(most: number): readonly NamedKey[] {
+    return this.#busyKeys === null ? [] : this.#busyKeys.named(most);
+  }
+
+  /** Takes in such names of another process. */
+  adoptKeys(keys: readonly NamedKey[]): void {
+    this.#busyKeys?.adopt(keys, this.limiters.flatMap(({ policies }) => policies));
   }
 
   /** The memory of the table; `null` when nothing is limited. */

@@ -1,6 +1,7 @@
 /** Collects the metrics of a proxy when somebody asks: what was counted, and what can be read off its parts. */
 
 import process from "node:process";
+import type { WorkerInfo } from "../admin/admin_target.ts";
 import { VERSION } from "../core/version.ts";
 import type { MemoryUse } from "../limiter/shared_table.ts";
 import { METRICS } from "../observe/metrics/catalog.ts";
@@ -120,9 +121,27 @@ function readProcess(metrics: ProxyMetrics): PartValues {
     generation: [one(metrics.generation)],
     workers: [one(metrics.workers().listening)],
     workerRestarts: [one(metrics.workers().restarts)],
+    ...readWorkers(metrics.workers().all),
     memory: [one(Deno.memoryUsage().rss)],
     cpu: [one((user + system) / 1e6)],
     startTime: [one(metrics.startedWallTime / 1000)],
+  };
+}
+
+/** What each worker has counted since it was started, by its number. */
+function readWorkers(workers: readonly WorkerInfo[]): PartValues {
+  const counted = workers.flatMap(({ id, inFlight, counted }) =>
+    counted === null ? [] : [{ id: String(id), inFlight, ...counted }]
+  );
+  return {
+    workerRequests: counted.map(({ id, requests }) => one(requests, id)),
+    workerInFlight: counted.map(({ id, inFlight }) => one(inFlight, id)),
+    workerMemory: counted.map(({ id, rssBytes }) => one(rssBytes, id)),
+    workerCpu: counted.map(({ id, cpuSeconds }) => one(cpuSeconds, id)),
+    workerLoopDelay: counted.map(({ id, loopDelay: { counts, sumMs } }) => ({
+      labels: [id],
+      cells: Float64Array.of(...Array.from(counts), sumMs),
+    })),
   };
 }
 

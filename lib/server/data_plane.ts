@@ -1,5 +1,6 @@
 /** Composition root: the only place where the parts of a proxy are made and joined. */
 
+import type { NamedKey } from "../limiter/busy_keys.ts";
 import { Split } from "../balancer/split.ts";
 import type { ResolvedPool } from "../config/pool_options.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
@@ -219,6 +220,16 @@ export class DataPlane implements AsyncDisposable {
     }
     const opened = this.#openLog = this.#stack.use(openAccessLog(accessLog, this.#parts));
     return { log: opened.log, headers: accessLog.headers };
+  }
+
+  /** The names of the keys that have used most of their limits, for another process. */
+  namedKeys(most: number): readonly NamedKey[] {
+    return this.#admissions.namedKeys(most);
+  }
+
+  /** Takes in such names of another process. */
+  adoptKeys(keys: readonly NamedKey[]): void {
+    this.#admissions.adoptKeys(keys);
   }
 
   /** Takes lines of a worker for the access log; `false` where the configuration has none. */

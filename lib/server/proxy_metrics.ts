@@ -1,5 +1,6 @@
 /** The metrics of a proxy: what is counted while it runs, for as long as it does, whatever becomes of its configuration. */
 
+import type { WorkerInfo } from "../admin/admin_target.ts";
 import type { Clock } from "../core/clock.ts";
 import { METRICS } from "../observe/metrics/catalog.ts";
 import {
@@ -22,7 +23,14 @@ import {
 } from "../observe/metrics/registry.ts";
 import { type SeriesByMetric, type Traffic, trafficBetween } from "../observe/metrics/traffic.ts";
 
-const ALONE = { listening: 1, restarts: 0 };
+/** The processes that serve requests. */
+interface CountedWorkers {
+  readonly listening: number;
+  readonly restarts: number;
+  readonly all: readonly WorkerInfo[];
+}
+
+const ALONE: CountedWorkers = { listening: 1, restarts: 0, all: [] };
 
 /** How often it is looked how late timers are. */
 const LOOK_MS = 100;
@@ -44,7 +52,7 @@ export class ProxyMetrics implements Disposable {
   /** How many of them still serve their last requests. */
   draining = 0;
   /** How many workers take requests, and how many were started in place of another one. */
-  workers: () => { readonly listening: number; readonly restarts: number } = () => ALONE;
+  workers: () => CountedWorkers = () => ALONE;
   /** Gives what other workers have counted. */
   others: () => readonly RegistryShare[] = () => [];
   readonly #clock: Clock;

@@ -1,5 +1,6 @@
 /** The proxy as a function. */
 
+import type { NamedKey } from "../limiter/busy_keys.ts";
 import { ConfigError } from "../config/config_error.ts";
 import type { ModuleTexts } from "../config/module_graph.ts";
 import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
@@ -70,8 +71,11 @@ export class ProxyServer extends RunningProxy {
 
   /** @internal Use `serve`. */
   constructor(config: ResolvedConfig, parts: ProxyParts) {
-    const admin = config.admin === null ? null : new Administration(config.admin, parts);
     const { workers = null, shared = null } = parts;
+    // The listener is the supervisor's.
+    const admin = config.admin === null || shared?.role === "worker"
+      ? null
+      : new Administration(config.admin, parts);
     const memory = workers === null ? null : new SupervisorMemory();
     super(config, { ...parts, observer: admin?.events ?? parts.observer, shared: memory ?? shared });
     this.#admin = admin;
@@ -105,12 +109,12 @@ export class ProxyServer extends RunningProxy {
     texts: ModuleTexts,
   ): Promise<Opened> {
     // One that a later configuration says nothing of stays.
-    if (config.admin !== null && this.#admin?.suits(config.admin) !== true) {
+    const { shared = null } = this.parts;
+    if (config.admin !== null && shared?.role !== "worker" && this.#admin?.suits(config.admin) !== true) {
       const message = 'cannot change while the proxy runs, except for "readyz": restart the proxy';
       throw new ConfigError("configuration", [{ path: "admin", message }]);
     }
     const opened = await (this.#workers?.open(config, plane, texts) ?? this.#listeners!.open(config));
-    const { shared = null } = this.parts;
     if (shared !== null && shared.role === "worker") {
       await shared.confirm().catch((error) => {
         opened.cancel();
@@ -145,6 +149,11 @@ export class ProxyServer extends RunningProxy {
     return this.#workers?.addresses ?? this.#listeners!.addresses;
   }
 
+  /** @internal The names of the keys that have used most of their limits, for a supervisor. */
+  namedKeys(most: number): readonly NamedKey[] {
+    return this.generations.plane.namedKeys(most);
+  }
+
   /** Where it is watched and steered, as `host:port` or `unix:/path`; `null` without an admin listener. */
   get adminAddress(): string | null {
     return this.#admin?.address ?? null;
@@ -155,6 +164,7 @@ export class ProxyServer extends RunningProxy {
     const addresses = (): readonly string[] => this.addresses;
     return {
       generations: this.generations,
+      workers: this.#workers,
       reloads: (this.parts.source ?? null) !== null,
       get addresses() {
         return addresses();

@@ -400,11 +400,12 @@
       "",
       `${up} of ${servers.length} servers up, ${count(waiting)} waiting`,
     );
-    const [worker] = workers;
+    const memory = workers.reduce((sum, { rssBytes }) => sum + (rssBytes ?? 0), 0);
+    const late = Math.max(...workers.map(({ loopDelayMs }) => loopDelayMs));
     const cpu = workers.reduce((sum, each) => sum + each.cpu, 0);
     numbers.load(
       ...splitUnit(percent(cpu)),
-      `${bytes(worker.rssBytes)}, loop ${duration(worker.loopDelayMs)} late`,
+      `${bytes(memory)}, loop ${duration(late)} late`,
     );
   }
 
@@ -908,7 +909,7 @@
     const box = $("workers");
     box.rows ??= (() => {
       const rows = el("tbody");
-      const head = ["Worker", "Processor", "Memory", "Heap", "Loop late by"];
+      const head = ["Process", "Up", "Requests", "In flight", "Processor", "Memory", "Late by", "Replaced"];
       box.append(
         el(
           "table",
@@ -928,15 +929,20 @@
       return rows;
     })();
     syncChildren(box.rows, status.workers, ({ id }) => id, () => {
-      const cells = Array.from({ length: 5 }, (_, i) => el("td", { class: i > 0 ? "num" : null }));
+      const cells = Array.from({ length: 8 }, (_, i) => el("td", { class: i > 0 ? "num" : null }));
       return { node: el("tr", {}, ...cells), cells };
     }, ({ cells }, worker) => {
       const texts = [
-        worker.id,
+        `${worker.role === "worker" ? `worker ${worker.id}` : worker.role}, pid ${worker.pid}${
+          worker.state === "serving" ? "" : `, ${worker.state}`
+        }`,
+        age(worker.uptimeMs),
+        worker.requests === null ? "\u2013" : count(worker.requests),
+        count(worker.inFlight),
         percent(worker.cpu),
-        bytes(worker.rssBytes),
-        bytes(worker.heapBytes),
+        worker.rssBytes === null ? "\u2013" : bytes(worker.rssBytes),
         duration(worker.loopDelayMs),
+        count(worker.restarts),
       ];
       texts.forEach((text, i) => setText(cells[i], text));
     });

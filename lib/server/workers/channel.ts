@@ -1,6 +1,7 @@
 /** What a supervisor and its workers say to each other: rarely, and never because of a request. */
 
 import type { ModuleTexts } from "../../config/module_graph.ts";
+import type { NamedKey } from "../../limiter/busy_keys.ts";
 import type { AccessEntry } from "../../observe/access_entry.ts";
 import type { ProxyEvent } from "../../observe/events.ts";
 import type { SharedSeries } from "../../observe/metrics/registry.ts";
@@ -64,6 +65,7 @@ export type ToWorker =
   | { readonly kind: "commit" }
   | { readonly kind: "cancel"; readonly reason: string }
   | { readonly kind: "servers"; readonly pool: string; readonly servers: readonly PlacedServer[] }
+  | { readonly kind: "keys"; readonly most: number }
   | { readonly kind: "stop"; readonly reason: string };
 
 /** What a worker says. */
@@ -75,6 +77,7 @@ export type FromWorker =
   | { readonly kind: "failed"; readonly name: string; readonly message: string }
   | { readonly kind: "event"; readonly event: ProxyEvent }
   | { readonly kind: "access"; readonly entry: AccessEntry }
+  | { readonly kind: "keys"; readonly keys: readonly NamedKey[] }
   | { readonly kind: "stopped"; readonly abandonedRequests: number };
 
 /** Marks messages among the lines that a worker's runtime may write to `stderr`. */

@@ -1,12 +1,15 @@
 /** Metrics in memory that processes share: each worker writes into its own part, and the supervisor adds them up. */
 
+import type { WorkerCounts } from "../../admin/admin_target.ts";
 import { METRICS } from "../../observe/metrics/catalog.ts";
 import {
   CHUNK_CELLS,
   type MetricFamily,
   type MetricRegistry,
+  readShares,
   type RegistryShare,
 } from "../../observe/metrics/registry.ts";
+import { HISTOGRAM_SIZE, readDistribution } from "../../observe/metrics/histogram.ts";
 import { MAX_PROCESSES } from "../../upstream/shared_servers.ts";
 import type { ListedSeries } from "./channel.ts";
 
@@ -57,6 +60,25 @@ export class WorkerMetrics {
   /** What each has counted. */
   get shares(): readonly RegistryShare[] {
     return [...this.#shares.values()];
+  }
+
+  /** What one has counted of itself; `null` where nothing is counted. */
+  countedBy(process: number): WorkerCounts | null {
+    const share = this.#shares.get(process);
+    if (share === undefined) return null;
+    const series = readShares([share]);
+    const sum = ({ name }: MetricFamily): number =>
+      Array.from(series.get(name)?.values() ?? [], ({ cells }) => cells[0]!).reduce(
+        (all, each) => all + each,
+        0,
+      );
+    const [delay] = series.get(METRICS.loopDelay.name)?.values() ?? [];
+    return {
+      rssBytes: sum(METRICS.memory),
+      cpuSeconds: sum(METRICS.cpu),
+      requests: sum(METRICS.requests),
+      loopDelay: readDistribution(delay?.cells ?? new Float64Array(HISTOGRAM_SIZE)),
+    };
   }
 
   /** A worker has said what it counts. */

@@ -38,11 +38,26 @@ interface Seat {
   startedAt: number;
   beats: number;
   silentLooks: number;
+  /** How often its worker was replaced. */
+  restarts: number;
   /** How often workers have ended soon after their start, one after the other. */
   failures: number;
   timer: Disposable | null;
   /** Whether it is there no more. */
   retired: boolean;
+}
+
+/** A worker, as far as people want to know. */
+interface WorkerSeat {
+  /** 1 for the first. */
+  readonly number: number;
+  /** Number of the process in shared memory. */
+  readonly process: number;
+  readonly pid: number;
+  readonly state: "starting" | "serving" | "stopping";
+  readonly uptimeMs: number;
+  /** How often it was replaced. */
+  readonly restarts: number;
 }
 
 /** Starts workers, looks whether they are alive, and replaces those that are not. */
@@ -77,6 +92,30 @@ export class WorkerGroup {
     return this.#seats.map(({ worker }) => worker.process);
   }
 
+  /** What is known of each worker. */
+  get seats(): readonly WorkerSeat[] {
+    const now = this.#options.clock.now();
+    return this.#seats.map(({ number, worker, startedAt, restarts }) => ({
+      number,
+      process: worker.process,
+      pid: worker.pid,
+      state: worker.stopping ? "stopping" : worker.listens ? "serving" : "starting",
+      uptimeMs: now - startedAt,
+      restarts,
+    }));
+  }
+
+  /** Has all that listen report the names of their busiest keys; those that have not by then are late. */
+  async askKeys(most: number, deadlineMs: number): Promise<void> {
+    const asked = this.#seats.filter(({ worker }) => worker.listens).map(({ worker }) =>
+      worker.askKeys(most)
+    );
+    if (asked.length === 0) return;
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    using _timer = this.#options.clock.setTimer(resolve, deadlineMs);
+    await Promise.race([Promise.all(asked), late]);
+  }
+
   /**
    * Starts all workers and waits until they listen.
    *
@@ -107,6 +146,7 @@ export class WorkerGroup {
       startedAt: clock.now(),
       beats: 0,
       silentLooks: 0,
+      restarts: 0,
       failures: 0,
       timer: null,
       retired: false,
@@ -127,6 +167,7 @@ export class WorkerGroup {
       ? 0
       : Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** (seat.failures - 2));
     this.restarts++;
+    seat.restarts++;
     observer.event({ kind: "worker_ended", worker: seat.number, reason, restartInMs: delayMs });
     seat.timer = clock.setTimer(() => this.#restart(seat), delayMs);
   }

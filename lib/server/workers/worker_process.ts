@@ -2,6 +2,7 @@
 
 import { ConfigError } from "../../config/config_error.ts";
 import { ListenError } from "../../engine/engine.ts";
+import type { NamedKey } from "../../limiter/busy_keys.ts";
 import type { AccessEntry } from "../../observe/access_entry.ts";
 import type { ProxyEvent } from "../../observe/events.ts";
 import {
@@ -21,6 +22,8 @@ interface WorkerReports {
   series(series: readonly ListedSeries[]): void;
   event(event: ProxyEvent): void;
   access(entry: AccessEntry): void;
+  /** Names of keys that have used much of their limits there. */
+  keys(keys: readonly NamedKey[]): void;
   /** Whole lines of its access log, without the last line end. */
   accessLines(text: string): void;
   /** A line that its runtime has written. */
@@ -43,6 +46,8 @@ export class WorkerProcess {
   #failure: Error | null = null;
   /** Waits for what becomes of the configuration that it was told to load. */
   #preparing: PromiseWithResolvers<boolean> & { readonly id: number } | null = null;
+  /** Waits for names of keys that it was asked for. */
+  #asked: PromiseWithResolvers<void> | null = null;
   #killed: string | null = null;
   /** Whether it has said that it listens. */
   #listens = false;
@@ -89,6 +94,15 @@ export class WorkerProcess {
     this.send(message);
     this.ended.then(() => preparing.resolve(false));
     return preparing.promise;
+  }
+
+  /** Has it report names of keys; one that does not respond is not asked again. */
+  askKeys(most: number): Promise<void> {
+    if (this.#asked === null) {
+      this.#asked = Promise.withResolvers();
+      this.send({ kind: "keys", most });
+    }
+    return this.#asked.promise;
   }
 
   /** Has it finish its requests and end. */
@@ -144,6 +158,11 @@ export class WorkerProcess {
         return;
       case "series":
         return this.#reports.series(message.series);
+      case "keys":
+        this.#reports.keys(message.keys);
+        this.#asked?.resolve();
+        this.#asked = null;
+        return;
       case "event":
         return this.#reports.event(message.event);
       case "access":

@@ -1,5 +1,6 @@
 /** The workers of a proxy in place of listeners of its own. */
 
+import type { WorkerInfo } from "../../admin/admin_target.ts";
 import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
 import type { ModuleTexts } from "../../config/module_graph.ts";
 import type { ResolvedConfig } from "../../config/proxy_config.ts";
@@ -15,6 +16,11 @@ import type { SupervisorMemory } from "./supervisor_memory.ts";
 import { WorkerGroup } from "./worker_group.ts";
 import { WorkerProcess } from "./worker_process.ts";
 
+/** How many names of keys a worker tells at once, how long it may take, and how old they may be. */
+const MOST_KEYS = 256;
+const KEYS_DEADLINE_MS = 250;
+const KEYS_AGE_MS = 200;
+
 /** Starts workers, and does for a configuration what listeners do. */
 export class Workers {
   readonly #setup: WorkersSetup;
@@ -25,6 +31,7 @@ export class Workers {
   #group: WorkerGroup | null = null;
   /** The modules of the configuration that workers serve. */
   #texts: ModuleTexts = {};
+  #askedAt = -Infinity;
   #plane: DataPlane | null = null;
   /** Pools whose changes workers are told of. */
   #followed: readonly Pool[] = [];
@@ -50,6 +57,25 @@ export class Workers {
   /** How many were replaced. */
   get restarts(): number {
     return this.#group?.restarts ?? 0;
+  }
+
+  /** What is known of each. */
+  get all(): readonly WorkerInfo[] {
+    const { servers, metrics } = this.#memory;
+    return (this.#group?.seats ?? []).map(({ number, process, ...seat }) => ({
+      ...seat,
+      id: number,
+      inFlight: servers.runningOf(process),
+      counted: metrics.countedBy(process),
+    }));
+  }
+
+  /** Has workers tell the names of keys that have used much of their limits, for as long as that may take. */
+  async askKeys(): Promise<void> {
+    const now = this.#parts.clock.now();
+    if (this.#group === null || now - this.#askedAt < KEYS_AGE_MS) return;
+    this.#askedAt = now;
+    await this.#group.askKeys(MOST_KEYS, KEYS_DEADLINE_MS);
   }
 
   /** How many requests were cut when they stopped. */
@@ -155,6 +181,7 @@ export class Workers {
     const message = this.#startMessage(ports, options);
     return new WorkerProcess(command(), message, {
       series: (series) => this.#memory.metrics.set(message.process, series),
+      keys: (keys) => this.#plane!.adoptKeys(keys),
       event: (event) => observer.event(event),
       access: (entry: AccessEntry) => observer.access(entry),
       accessLines: (text) => {

@@ -1,4 +1,5 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import type { KeyStatus, Status } from "../../../lib/admin/status.ts";
 import { AdminClient, TOKEN } from "../../support/admin_client.ts";
 import { ProgramFolder, type RunningProgram } from "../../support/program.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
@@ -78,3 +79,98 @@ export const admin = { tokens: { ops: { file: "nowhere" } } };`,
   assertEquals(open.code, 2);
   assertMatch(open.stderr, /--admin must not be 0\.0\.0\.0:0 without admin\.tokens/);
 });
+
+Deno.test("lbproxy --workers: the admin listener names keys of all workers, and tells of each process", {
+  ignore: Deno.build.os !== "linux",
+}, async () => {
+  await using upstream = startUpstream();
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": configOf(upstream.address, 10),
+    "token": TOKEN,
+  });
+  await using program = folder.start(["--workers", "2"], ["-A"]);
+  const address = await program.address();
+  const admin = await clientOf(program);
+  const status = async (): Promise<Status> => (await admin.get("/status")).json;
+  const { workers: [supervisor, ...workers] } = await status();
+  assertEquals([supervisor?.role, supervisor?.id, supervisor?.requests], ["supervisor", 0, 0]);
+  assertEquals(
+    workers.map(({ id, role, state, generation, restarts }) => [id, role, state, generation, restarts]),
+    [
+      [1, "worker", "serving", 1, 0],
+      [2, "worker", "serving", 1, 0],
+    ],
+  );
+  assertEquals(new Set([supervisor, ...workers].map((each) => each!.pid)).size, 3);
+
+  // At the same time, on connections that the kernel gives to both.
+  const asked = async (appid: string): Promise<void> => {
+    const response = await fetch(`http://${address}/`, { headers: { appid } });
+    await response.body?.cancel();
+  };
+  const names = Array.from({ length: 24 }, (_, i) => `<b>key ${i}</b>`);
+  for (let i = 0; i < 2; i++) await Promise.all(names.map(asked));
+  await until(async () => {
+    const { requests, workers } = await status();
+    return requests.total["200"] === 48 &&
+      workers.every((each) => each.role === "supervisor" || each.requests! > 0);
+  });
+  const { json: { keys } } = await admin.get("/limits/app/keys?top=100");
+  assertEquals(keys.map(({ key }: KeyStatus) => key).toSorted(), names.toSorted());
+  assertEquals(new Set(keys.map(({ used }: KeyStatus) => used)), new Set([2]));
+  assertEquals((await status()).limits[0]?.hottest.length, 10);
+
+  const [first, second] = (await status()).workers.slice(1);
+  assertEquals(first!.requests! + second!.requests!, 48);
+  for (const { rssBytes, uptimeMs } of [first!, second!]) {
+    assert(rssBytes! > 10_000_000 && rssBytes! < 2_000_000_000);
+    assert(uptimeMs > 0);
+  }
+  const { text } = await admin.get("/metrics");
+  for (const name of ["requests_total", "requests_in_flight", "resident_memory_bytes", "cpu_seconds_total"]) {
+    assertEquals(
+      text.match(new RegExp(`^lbproxy_worker_${name}\\{worker="[12]"\\} `, "gm"))?.length,
+      2,
+      name,
+    );
+  }
+  assertMatch(text, /^lbproxy_worker_event_loop_delay_seconds_count\{worker="1"\} [1-9]/m);
+
+  Deno.kill(first!.pid, "SIGKILL");
+  await until(async () => {
+    const again = (await status()).workers.find(({ id }) => id === 1)!;
+    return again.pid !== first!.pid && again.state === "serving" && again.restarts === 1;
+  });
+  assertEquals((await status()).workers.find(({ id }) => id === 2)?.pid, second!.pid);
+});
+
+Deno.test("lbproxy --workers: a worker that hangs holds up nobody who looks", {
+  ignore: Deno.build.os !== "linux",
+}, async () => {
+  await using upstream = startUpstream();
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": configOf(upstream.address, 10),
+    "token": TOKEN,
+  });
+  await using program = folder.start(["--workers", "2"], ["-A"]);
+  await program.address();
+  const admin = await clientOf(program);
+  const { workers } = await admin.status();
+  const { pid } = workers[1]!;
+  Deno.kill(pid, "SIGSTOP");
+  try {
+    // Twice: it is asked once, and not again while it does not respond.
+    for (let i = 0; i < 2; i++) assertEquals((await admin.get("/limits/app/keys")).json.keys, []);
+  } finally {
+    try {
+      Deno.kill(pid, "SIGCONT");
+    } catch {
+      // It was replaced, because it did not respond for so long.
+    }
+  }
+});
+
+/** Asks again until it is so; the state of processes comes a moment after what they do. */
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  while (!await isSo()) await new Promise((resolve) => setTimeout(resolve, 20));
+}
