@@ -49,7 +49,12 @@ export { ConfigError, type ConfigProblem } from "./lib/config/config_error.ts";
 export type { EngineName, Listen, ListenOptions, ProxyProtocolOptions } from "./lib/config/listen_options.ts";
 export type { PoolOptions, PoolServers, Upstreams } from "./lib/config/pool_options.ts";
 export type { Underscores } from "./lib/http/hop_by_hop.ts";
-export type { AdminOptions, AdminToken, ReadinessOptions } from "./lib/config/admin_options.ts";
+export type {
+  AdminOptions,
+  AdminTlsOptions,
+  AdminToken,
+  ReadinessOptions,
+} from "./lib/config/admin_options.ts";
 export type {
   CertificateLookup,
   CertificateOptions,

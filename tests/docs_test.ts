@@ -20,6 +20,7 @@ const PLACES: readonly (readonly [path: string, type: string, ...configs: unknow
   ["listen.", "ListenOptions", { upstreams, listen: { [STRAY]: 1 } }],
   ["listen.timeouts.", "ClientTimeoutOptions", { upstreams, listen: { timeouts: { [STRAY]: 1 } } }],
   ["admin.", "AdminOptions", { upstreams, admin: { [STRAY]: 1 } }],
+  ["admin.tls.", "AdminTlsOptions", { upstreams, admin: { tls: { cert: "a", key: "b", [STRAY]: 1 } } }],
   ["admin.readyz.", "ReadinessOptions", { upstreams, admin: { readyz: { [STRAY]: 1 } } }],
   ["rollback.", "RollbackOptions", { upstreams, rollback: { errorRate: 1, within: "1s", [STRAY]: 1 } }],
   ["listen.tls.", "ListenTlsOptions", { upstreams, listen: { tls: { cert: "a", key: "b", [STRAY]: 1 } } }],

@@ -1,9 +1,11 @@
 /** The admin listener. */
 
 import type { ResolvedAdmin } from "../config/admin_options.ts";
+import { ConfigError } from "../config/config_error.ts";
 import { formatListen } from "../config/listen_options.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageOf, stackOf } from "../core/callback.ts";
+import { type Certificate, readCertificate, tryCertificate } from "../engine/certificate.ts";
 import { listenError } from "../engine/engine.ts";
 import type { AdminTarget } from "./admin_target.ts";
 import { Feed } from "./feed.ts";
@@ -28,7 +30,7 @@ export class AdminServer implements AsyncDisposable {
   /**
    * Opens the listener.
    *
-   * @throws {ConfigError} when a token cannot be read
+   * @throws {ConfigError} when a token or the certificate cannot be read
    * @throws {ListenError} when the address cannot be listened at
    */
   constructor(admin: ResolvedAdmin, target: AdminTarget) {
@@ -48,6 +50,7 @@ export class AdminServer implements AsyncDisposable {
 
   #serve(): Deno.HttpServer {
     const { hostname, port, unix } = this.#admin.listen;
+    const tls = certificateOf(this.#admin);
     const common = {
       signal: this.#abort.signal,
       onListen: () => {},
@@ -56,6 +59,7 @@ export class AdminServer implements AsyncDisposable {
     const handler = (request: Request, { remoteAddr }: { remoteAddr: Deno.Addr }) =>
       this.#handle(request, "hostname" in remoteAddr ? remoteAddr.hostname : "");
     try {
+      if (tls !== null) return Deno.serve({ ...common, hostname, port, ...tls }, handler);
       return unix === undefined
         ? Deno.serve({ ...common, hostname, port }, handler)
         : Deno.serve({ ...common, path: unix }, handler);
@@ -94,6 +98,18 @@ export class AdminServer implements AsyncDisposable {
     using _timer = clock.setTimer(() => this.#abort.abort(), LAST_WORDS_MS);
     await this.#server.shutdown();
     await this.#server.finished;
+  }
+}
+
+/** The certificate and its key as texts; `null` without TLS. */
+function certificateOf({ tls }: ResolvedAdmin): Certificate | null {
+  if (tls === null) return null;
+  try {
+    const certificate = readCertificate(tls);
+    tryCertificate(certificate);
+    return certificate;
+  } catch (error) {
+    throw new ConfigError("configuration", [{ path: "admin.tls", message: messageOf(error) }]);
   }
 }
 

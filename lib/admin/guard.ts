@@ -50,7 +50,9 @@ export class Guard {
 
   /** Who asks; or the refusal. */
   async admit(request: Request, access: Access, client: string): Promise<Caller | Response> {
-    const host = request.headers.get("host") ?? "";
+    // HTTP/2, which browsers choose over TLS, has the host in the URL.
+    const ofUrl = this.#options.admin.tls === null ? "" : new URL(request.url).host;
+    const host = request.headers.get("host") ?? ofUrl;
     if (!this.#isOwnHost(host)) {
       return this.#refuse(client, 421, `It is not for the host ${JSON.stringify(host.slice(0, 100))}`);
     }

@@ -11,11 +11,14 @@ export interface AdminAccess {
   readonly address: string | null;
   readonly token: string | null;
   readonly tokenFile: string | null;
+  /** File with the certificate of the authority that the listener's is by; `null`: those of the system count. */
+  readonly caFile: string | null;
 }
 
 /** Variables of the environment. */
 const ADDRESS_VARIABLE = "LBPROXY_ADMIN";
 const TOKEN_VARIABLE = "LBPROXY_ADMIN_TOKEN";
+const CA_VARIABLE = "LBPROXY_ADMIN_CA";
 
 /** The listener does not do what it is asked for, or cannot be reached. */
 export class AdminError extends Error {
@@ -30,13 +33,14 @@ export class AdminClient implements Disposable {
   readonly #token: string | null;
   readonly #client: Deno.HttpClient | null;
 
-  /** @throws {UsageError} when the address is none, or the token cannot be read */
-  constructor({ address, token, tokenFile }: AdminAccess) {
+  /** @throws {UsageError} when the address is none, or a file cannot be read */
+  constructor({ address, token, tokenFile, caFile }: AdminAccess) {
     this.address = address ?? variable(ADDRESS_VARIABLE) ?? "127.0.0.1:6189";
-    this.#token = token ?? (tokenFile === null ? variable(TOKEN_VARIABLE) : readToken(tokenFile));
+    this.#token = token ?? (tokenFile === null ? variable(TOKEN_VARIABLE) : readFile(tokenFile, "token"));
+    const ca = caFile ?? variable(CA_VARIABLE);
     if (/^https?:\/\//.test(this.address)) {
       this.#base = this.address.replace(/\/+$/, "");
-      this.#client = null;
+      this.#client = ca === null ? null : Deno.createHttpClient({ caCerts: [readFile(ca, "certificate")] });
       return;
     }
     const place = parseAdminListen(/^\d+$/.test(this.address) ? Number(this.address) : this.address);
@@ -125,11 +129,11 @@ function variable(name: string): string | null {
   }
 }
 
-function readToken(path: string): string {
+function readFile(path: string, what: "token" | "certificate"): string {
   try {
     return Deno.readTextFileSync(path).trim();
   } catch (error) {
-    throw new UsageError(`--token-file names ${path}, which cannot be read: ${messageOf(error)}`);
+    throw new UsageError(`The file of the ${what} is ${path}, which cannot be read: ${messageOf(error)}`);
   }
 }
 

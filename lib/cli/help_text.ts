@@ -6,8 +6,8 @@ export const HELP_TEXT: string = `lbproxy: a rate-limited, load-balanced HTTP re
 Usage: lbproxy [proxy.config.ts] [options]
        lbproxy --init [DIR]
        lbproxy simulate proxy.config.ts trace.jsonl [--json] [--top N]
-       lbproxy ctl COMMAND [--admin ADDR] [--token-file FILE] [--json]
-       lbproxy top [--admin ADDR] [--token-file FILE] [--count N]
+       lbproxy ctl COMMAND [--admin ADDR] [--token-file FILE] [--ca FILE] [--json]
+       lbproxy top [--admin ADDR] [--token-file FILE] [--ca FILE] [--count N]
        lbproxy simulate proxy.config.ts --rate 50/s --keys 1000 --for 10m [--seed N]
 
 The configuration is a module: its exports say where to listen, where requests go, and
@@ -39,7 +39,9 @@ ctl asks a proxy that runs with --admin for one thing: status, config, reload,
 drain | ready | disable | remove POOL SERVER, add POOL SERVER [--weight N],
 weight POOL SERVER N, keys POLICY [--near 0.8], ban POLICY KEY [DURATION],
 reset POLICY KEY, log-level LEVEL. Changes need a token of admin.tokens, from
-LBPROXY_ADMIN_TOKEN, --token-file or --token; LBPROXY_ADMIN says where the proxy is.
+LBPROXY_ADMIN_TOKEN, --token-file or --token; LBPROXY_ADMIN says where the proxy is:
+"host:port", "unix:/path", or "https://host:port" with --ca FILE (LBPROXY_ADMIN_CA) for a
+certificate that the system does not know.
 top shows the state once a second; where stdout is no terminal, as lines.
 
 simulate replays requests through the limits of the configuration, with a clock that jumps,

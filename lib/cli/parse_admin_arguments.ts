@@ -28,7 +28,7 @@ export interface TopCommand {
   readonly count: number;
 }
 
-const ACCESS = ["admin", "token", "token-file"] as const;
+const ACCESS = ["admin", "token", "token-file", "ca"] as const;
 /** What each command takes, as `--help` shows it. */
 const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   status: [],
@@ -95,12 +95,13 @@ export function parseTopArguments(args: readonly string[]): TopCommand {
 }
 
 function accessOf(
-  parsed: { admin?: string | undefined; token?: string | undefined; "token-file"?: string | undefined },
+  parsed: Readonly<Partial<Record<typeof ACCESS[number], string | undefined>>>,
 ): AdminAccess {
   return {
     address: parsed.admin ?? null,
     token: parsed.token ?? null,
     tokenFile: parsed["token-file"] ?? null,
+    caFile: parsed.ca ?? null,
   };
 }
 

@@ -7,8 +7,10 @@ import {
   must,
   mustSecretly,
   object,
+  pemOrPath,
   reject,
   type Report,
+  required,
   type Rule,
   text,
   whole,
@@ -36,6 +38,16 @@ export interface AdminOptions {
   hosts?: readonly string[];
   /** When `/readyz` says that the proxy is ready. */
   readyz?: ReadinessOptions;
+  /** Speaks TLS, with the certificate that it had at the start. @default {none} */
+  tls?: AdminTlsOptions;
+}
+
+/** TLS of the admin listener. */
+export interface AdminTlsOptions {
+  /** PEM text of the certificate, those of its authorities behind it; or the path of a file with it. */
+  cert: string;
+  /** PEM text of the key of `cert`, or the path of a file with it. */
+  key: string;
 }
 
 /** When the proxy is ready; never while it shuts down. */
@@ -67,6 +79,8 @@ export interface ResolvedAdmin {
   readonly read: typeof ADMIN_READERS[number];
   readonly hosts: readonly string[];
   readonly readyz: Required<ReadinessOptions>;
+  /** `null` without TLS. */
+  readonly tls: AdminTlsOptions | null;
 }
 
 const DEFAULT_ADMIN = "127.0.0.1:6189";
@@ -90,6 +104,7 @@ export function resolveAdmin(admin: string | number | boolean | AdminOptions = f
   const listen = parseAdminListen(options.listen)!;
   const { tokens = {}, read = isPrivatePlace(listen) ? "anyone" : "token", hosts = [], readyz = {} } =
     options;
+  const { tls = null } = options;
   const { pools = [], minServers = 1 } = readyz;
   return Object.freeze({
     listen,
@@ -97,14 +112,15 @@ export function resolveAdmin(admin: string | number | boolean | AdminOptions = f
     read,
     hosts: Object.freeze([...hosts]),
     readyz: Object.freeze({ pools: Object.freeze([...pools]), minServers }),
+    tls: tls === null ? null : Object.freeze({ cert: tls.cert, key: tls.key }),
   });
 }
 
 /** Writes what it means for people; of tokens only the names of their owners. */
-export function describeAdmin({ listen, tokens, read, readyz }: ResolvedAdmin): string {
+export function describeAdmin({ listen, tokens, read, readyz, tls }: ResolvedAdmin): string {
   const owners = [...tokens.keys()];
   return [
-    formatListen(listen),
+    tls === null ? formatListen(listen) : `${formatListen(listen)} with TLS`,
     read === "anyone" ? "anyone there may look" : "nobody may look without a token",
     owners.length === 0 ? "nothing can be changed" : `changes by ${owners.join(", ")}`,
     ...(readyz.pools.length === 0
@@ -115,7 +131,7 @@ export function describeAdmin({ listen, tokens, read, readyz }: ResolvedAdmin): 
 
 const PLACE_EXPECTED = '"host:port", "unix:/path" or a port number';
 const EXPECTED =
-  `${PLACE_EXPECTED}, true, false or an object with "listen", "tokens", "read", "hosts" and "readyz"`;
+  `${PLACE_EXPECTED}, true, false or an object with "listen", "tokens", "read", "hosts", "readyz" and "tls"`;
 const PUBLIC = 'must have "tokens" to listen where others than this machine can reach it';
 
 const isPlace = (value: unknown): boolean =>
@@ -160,11 +176,16 @@ const OPTIONS = object<AdminOptions>(
       pools: list(text("the name of a pool"), "an array of names of pools"),
       minServers: whole(1, 65_535),
     }, 'an object with "pools" and "minServers"'),
+    tls: object<AdminTlsOptions>({
+      cert: required(pemOrPath("certificate")),
+      key: required(pemOrPath("private key")),
+    }, 'an object with "cert" and "key"'),
   },
   EXPECTED,
   {
-    check({ listen, tokens, read }, report) {
+    check({ listen, tokens, read, tls }, report) {
       const place = parseAdminListen(listen);
+      if (tls !== undefined && place?.unix !== undefined) report("needs a host and a port", "tls");
       const isPublic = place !== undefined && !isPrivatePlace(place);
       const hasTokens = isRecord(tokens) && Object.keys(tokens).length > 0;
       if (isPublic && !hasTokens) return report(PUBLIC);

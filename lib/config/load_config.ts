@@ -132,7 +132,11 @@ export function anchorPaths(config: Record<string, unknown>, folder: string): Re
       ? {}
       : { accessLog: within(accessLog, "to", (to) => within(to, "file", anchor)) }),
     ...(admin === undefined ? {} : {
-      admin: within(admin, "tokens", (tokens) => ofAll(tokens, (token) => within(token, "file", anchor))),
+      admin: within(
+        within(admin, "tokens", (tokens) => ofAll(tokens, (token) => within(token, "file", anchor))),
+        "tls",
+        (tls) => pairOf(tls, anchor),
+      ),
     }),
   };
 }
@@ -140,11 +144,15 @@ export function anchorPaths(config: Record<string, unknown>, folder: string): Re
 type Change = (value: unknown) => unknown;
 
 function anchorListen(place: unknown, anchor: Change): unknown {
-  const pair = (value: unknown) => within(within(value, "cert", anchor), "key", anchor);
+  const pair = (value: unknown) => pairOf(value, anchor);
   return within(place, "tls", (tls) => {
     const named = within(pair(tls), "certificates", (all) => Array.isArray(all) ? all.map(pair) : all);
     return within(named, "clientCertificates", (clients) => within(clients, "ca", (ca) => each(ca, anchor)));
   });
+}
+
+function pairOf(value: unknown, anchor: Change): unknown {
+  return within(within(value, "cert", anchor), "key", anchor);
 }
 
 /** Changes one member of an object; anything else, and an object without it, is left as it is. */

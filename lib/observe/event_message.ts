@@ -113,7 +113,7 @@ export function eventMessage(event: ProxyEvent): string {
       } on ${address}: ${reason}${more}`;
     }
     case "admin_listening":
-      return `Admin page at ${pageAddress(event.address)}`;
+      return `Admin page at ${pageAddress(event.address, event.tls)}`;
     case "admin_change": {
       const { who, action, subject, error } = event;
       return error === null
@@ -148,8 +148,8 @@ export function unreadMessage(name: string): string {
   return `Nothing reads the export "${name}": it is no key of a configuration`;
 }
 
-function pageAddress(address: string): string {
-  return address.startsWith("unix:") ? address : `http://${address}/`;
+function pageAddress(address: string, tls: boolean): string {
+  return address.startsWith("unix:") ? address : `http${tls ? "s" : ""}://${address}/`;
 }
 
 function counted(count: number, noun: string): string {

@@ -220,6 +220,8 @@ export interface ProxyEvents {
   "admin_listening": {
     /** Where, as `host:port` or `unix:/path`. */
     readonly address: string;
+    /** Whether it speaks TLS. */
+    readonly tls: boolean;
   };
   /** Somebody has changed something by the admin listener. */
   "admin_change": {

@@ -44,7 +44,7 @@ export class Administration implements AsyncDisposable {
   /**
    * Opens the listener.
    *
-   * @throws {ConfigError} when a token cannot be read
+   * @throws {ConfigError} when a token or the certificate cannot be read
    * @throws {ListenError} when the address cannot be listened at
    */
   async open(proxy: SteeredProxy): Promise<void> {
@@ -52,14 +52,14 @@ export class Administration implements AsyncDisposable {
     const { unix } = this.#admin.listen;
     if (unix !== undefined) await removeStaleSocket(unix);
     const server = this.#server = new AdminServer(this.#admin, this.#target(proxy));
-    this.events.event({ kind: "admin_listening", address: server.address });
+    this.events.event({ kind: "admin_listening", address: server.address, tls: this.#admin.tls !== null });
   }
 
   /** Whether the listener can stay as it is with other options: when a pool is ready is all that may change. */
-  suits({ listen, tokens, read, hosts }: ResolvedAdmin): boolean {
+  suits({ listen, tokens, read, hosts, tls }: ResolvedAdmin): boolean {
     const own = this.#admin;
-    return JSON.stringify([listen, [...tokens], read, hosts]) ===
-      JSON.stringify([own.listen, [...own.tokens], own.read, own.hosts]);
+    return JSON.stringify([listen, [...tokens], read, hosts, tls]) ===
+      JSON.stringify([own.listen, [...own.tokens], own.read, own.hosts, own.tls]);
   }
 
   #target(proxy: SteeredProxy): AdminTarget {

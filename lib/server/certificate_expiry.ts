@@ -17,6 +17,11 @@ export interface CertificateEnd {
   readonly notAfter: number;
 }
 
+/** A place to listen at, as far as its certificates matter. */
+type CertifiedPlace = Pick<ResolvedListen, "hostname" | "port" | "unix"> & {
+  readonly tls?: { readonly certificates: readonly ResolvedCertificate[] };
+};
+
 /** What was warned of last. */
 interface Warning {
   readonly notAfter: number;
@@ -32,7 +37,7 @@ const FRESH_MS = 10_000;
 /** Reads certificates once a day, and when somebody asks. Those that a function finds are not among them. */
 export class CertificateExpiry implements Disposable {
   readonly #parts: Pick<ProxyParts, "clock" | "observer">;
-  #listen: readonly ResolvedListen[] = [];
+  #listen: readonly CertifiedPlace[] = [];
   readonly #warnings = new Map<string, Warning>();
   #ends: ReadonlyMap<string, CertificateEnd> = new Map();
   #readAt = -Infinity;
@@ -53,7 +58,7 @@ export class CertificateExpiry implements Disposable {
    *
    * @param listen the places of the configuration that runs
    */
-  check(listen: readonly ResolvedListen[] = this.#listen): void {
+  check(listen: readonly CertifiedPlace[] = this.#listen): void {
     this.#listen = listen;
     this.#timer?.[Symbol.dispose]();
     this.#timer = this.#parts.clock.setTimer(() => this.check(), DAY_MS);

@@ -75,7 +75,7 @@ function minuteOf(date: Date): string {
   return `${date.toISOString().slice(0, 16).replace("T", " ")} UTC`;
 }
 
-function readPlaces({ listen, pools, limiter }: ResolvedConfig): Place[] {
+function readPlaces({ listen, pools, limiter, admin }: ResolvedConfig): Place[] {
   return [
     ...listen.flatMap(({ tls }, index) => {
       const path = `listen${listen.length === 1 ? "" : `[${index}]`}.tls`;
@@ -88,6 +88,7 @@ function readPlaces({ listen, pools, limiter }: ResolvedConfig): Place[] {
       );
       return [...own, readAuthorities(`${path}.clientCertificates`, tls?.clientCertificates?.ca ?? [])];
     }),
+    ...(admin === null || admin.tls === null ? [] : [readPlace("admin.tls", admin.tls, null)]),
     ...[...poolsTls(pools), ...storeTls(limiter)].map(({ path, tls }) => readPlace(path, tls)),
   ];
 }

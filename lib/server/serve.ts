@@ -127,7 +127,14 @@ export class ProxyServer extends RunningProxy {
       if (this.addresses.join() !== before) {
         this.parts.observer.event({ kind: "listening", addresses: this.addresses });
       }
-      this.#expiry?.check(config.listen);
+      const { admin } = config;
+      const tls = admin === null ? null : admin.tls;
+      // Its certificate is that of the start, whose end is good to know all the more.
+      const ofAdmin = tls === null ? [] : [{
+        ...admin!.listen,
+        tls: { certificates: [{ path: "", names: null, ...tls }] },
+      }];
+      this.#expiry?.check([...config.listen, ...ofAdmin]);
       this.#callOnListen(config);
       if (shared?.role !== "worker" || plane.counted === null) return;
       plane.publish(() => this.running);

@@ -1,10 +1,12 @@
 /** Attacks on the admin listener: whatever comes, nothing is changed that must not be, and it goes on. */
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { ConfigError } from "../../lib/config/config_error.ts";
 import { ADMIN, AdminClient, TOKEN } from "../support/admin_client.ts";
 import { rawClient } from "../support/raw_client.ts";
 import { startProxy, type TestProxy } from "../support/start_proxy.ts";
 import { startUpstream, type Upstream } from "../support/start_upstream.ts";
+import { testCa } from "../support/test_ca.ts";
 
 /** A proxy with an admin listener, whose only server must not be drained by anybody here. */
 class Victim implements AsyncDisposable {
@@ -265,4 +267,39 @@ Deno.test("The admin listener lets nothing of a request into fields, lines of th
   const next = await events.until(({ event }) => event === "status");
   assertEquals(next.data.evil, undefined);
   assertEquals(missing.headers.get("x-content-type-options"), "nosniff");
+});
+
+Deno.test("The admin listener does not open with a key of another certificate", async () => {
+  const ca = await testCa();
+  const [one, two] = await Promise.all(
+    ["one.example", "two.example"].map((name) => ca.issue({ names: [name] })),
+  );
+  await assertRejects(
+    () =>
+      startProxy({
+        upstreams: ["127.0.0.1:9"],
+        admin: { ...ADMIN, tls: { cert: one!.cert, key: two!.key } },
+      }),
+    ConfigError,
+    "admin.tls",
+  );
+});
+
+Deno.test("The admin listener with TLS checks the host of HTTP/2 and of HTTP/1.1", async () => {
+  const ca = await testCa();
+  await using victim = await Victim.start({ ...ADMIN, tls: await ca.issue({ names: ["localhost"] }) });
+  const { port } = victim.admin;
+  using client = Deno.createHttpClient({ caCerts: [ca.cert] });
+  for (const [path, status] of [["/status", 200], ["/nothing", 404]] as const) {
+    const response = await fetch(`https://localhost:${port}${path}`, { client });
+    await response.body?.cancel();
+    assertEquals(response.status, status);
+  }
+  for (const [host, status] of [["localhost", 200], ["evil.example", 421]] as const) {
+    using connection = await Deno.connectTls({ hostname: "localhost", port, caCerts: [ca.cert] });
+    const head = `GET /status HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+    await connection.write(new TextEncoder().encode(head));
+    assertMatch(await new Response(connection.readable).text(), new RegExp(`^HTTP/1.1 ${status} `));
+  }
+  victim.assertUnchanged();
 });

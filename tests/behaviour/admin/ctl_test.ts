@@ -2,10 +2,12 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Io, StopSignal } from "../../../lib/cli/io.ts";
 import { main } from "../../../lib/cli/main.ts";
 import { ADMIN, TOKEN } from "../../support/admin_client.ts";
+import { certificateFiles } from "../../support/certificate_files.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { MemorySink } from "../../support/memory_sink.ts";
 import { startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
+import { testCa } from "../../support/test_ca.ts";
 
 /** The outside of a program that runs in the process of the test. */
 class TestIo implements Io {
@@ -156,7 +158,12 @@ Deno.test("lbproxy ctl says in a line what is wrong, with code 1 for the proxy a
     [
       ["status", "--token-file", "/nowhere", ...admin],
       2,
-      /^--token-file names \/nowhere, which cannot be read/,
+      /^The file of the token is \/nowhere, which cannot be read/,
+    ],
+    [
+      ["status", "--admin", "https://localhost:1", "--ca", "/nowhere"],
+      2,
+      /^The file of the certificate is \/nowhere, which cannot be read/,
     ],
     [[], 2, /^ctl takes a command: status/],
     [["drian"], 2, /did you mean drain\?/],
@@ -213,6 +220,48 @@ Deno.test("An admin listener takes the place of a unix socket that nobody listen
     assertEquals((await Deno.lstat(path)).isSocket, true);
     await using _proxy = await startProxy({ upstreams: [upstream.address], admin: `unix:${path}` });
     assertMatch((await run("ctl", "status", "--admin", `unix:${path}`)).out, /^lbproxy/);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("lbproxy ctl and top talk to an admin listener with TLS, whose certificate they check", async () => {
+  await using upstream = startUpstream();
+  const ca = await testCa();
+  await using files = await certificateFiles(["localhost", "127.0.0.1"]);
+  const folder = await Deno.makeTempDir();
+  try {
+    const caFile = `${folder}/ca.pem`;
+    await Deno.writeTextFile(caFile, ca.cert);
+    await using proxy = await startProxy({
+      upstreams: [upstream.address],
+      admin: { ...ADMIN, tls: { cert: files.cert, key: files.key } },
+    });
+    const [event] = proxy.seen.eventsOf("admin_listening");
+    assertEquals(event?.tls, true);
+    const port = Number(proxy.server.adminAddress!.split(":")[1]);
+    const admin = ["--admin", `https://localhost:${port}/`];
+    const drained = await run(
+      "ctl",
+      "drain",
+      "default",
+      upstream.address,
+      ...admin,
+      "--ca",
+      caFile,
+      "--token",
+      TOKEN,
+    );
+    assertEquals([drained.code, drained.err], [0, ""]);
+    assertEquals(proxy.server.pools.get("default")!.servers[0]!.eligible, false);
+    const top = await run("top", "--count", "1", ...admin, "--ca", caFile);
+    assertEquals(top.code, 0);
+    assertMatch(top.out, /up=0\/1/);
+    const stranger = await run("ctl", "status", ...admin);
+    assertEquals(stranger.code, 1);
+    assertMatch(stranger.err, /^Cannot reach the admin listener at https:.*certificate/is);
+    const plain = await run("ctl", "status", "--admin", `127.0.0.1:${port}`);
+    assertEquals(plain.code, 1);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -43,6 +43,11 @@ const CASES:
     ["an access log on stdout, or none", { accessLog: { to: "stdout" } }, { accessLog: { to: "stdout" } }],
     ["no access log", { accessLog: false, admin: true }, { accessLog: false, admin: true }],
     [
+      "the certificate of the admin listener",
+      { admin: { tls: { cert: "cert.pem", key: PEM } } },
+      { admin: { tls: { cert: "/etc/lbproxy/cert.pem", key: PEM } } },
+    ],
+    [
       "tokens",
       { admin: { tokens: { ops: { file: "token" }, ci: { env: "TOKEN" }, me: "sixteen-characters" } } },
       {

@@ -362,7 +362,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "admin listener at no place",
     { upstreams, admin: "here" },
-    'admin must be "host:port", "unix:/path" or a port number, true, false or an object with "listen", "tokens", "read", "hosts" and "readyz", received "here"',
+    'admin must be "host:port", "unix:/path" or a port number, true, false or an object with "listen", "tokens", "read", "hosts", "readyz" and "tls", received "here"',
   ],
   [
     "admin listener where everybody reaches it",
@@ -398,6 +398,26 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     "admin readiness by a pool that there is not",
     { upstreams, admin: { readyz: { pools: ["api"] } } },
     'admin.readyz.pools[0] must be a pool, one of "default", received "api"',
+  ],
+  [
+    "admin TLS without a key",
+    { upstreams, admin: { tls: { cert: "cert.pem" } } },
+    "admin.tls.key is required",
+  ],
+  [
+    "admin TLS that is none",
+    { upstreams, admin: { tls: true } },
+    'admin.tls must be an object with "cert" and "key", received true',
+  ],
+  [
+    "admin TLS with what is listen's alone",
+    { upstreams, admin: { tls: { cert: "cert.pem", key: "key.pem", minVersion: "1.3" } } },
+    'admin.tls.minVersion is not a known key; known are "cert", "key"',
+  ],
+  [
+    "admin TLS on a unix socket",
+    { upstreams, admin: { listen: "unix:/run/lbproxy.sock", tls: { cert: "cert.pem", key: "key.pem" } } },
+    "admin.tls needs a host and a port",
   ],
   [
     "admin host with a port",

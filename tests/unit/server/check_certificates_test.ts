@@ -150,3 +150,13 @@ Deno.test("describeCertificates() says for which names certificates are, and unt
     toTheMinute(said("ended")),
   );
 });
+
+Deno.test("findCertificateProblems() looks at the certificate of the admin listener too", () => {
+  assertEquals(problemsOf({ admin: { tls: one } }), []);
+  assertEquals(problemsOf({ admin: { tls: { cert: one.cert, key: two.key } } }), [
+    "admin.tls.key is not the key of admin.tls.cert",
+  ]);
+  assertEquals(problemsOf({ admin: { tls: { cert: "/nowhere.pem", key: one.key } } }), [
+    'admin.tls.cert names "/nowhere.pem", which cannot be read: there is no such file',
+  ]);
+});
