@@ -4,7 +4,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ConfigError } from "../lib/config/config_error.ts";
 import { resolveConfig } from "../lib/config/resolve_config.ts";
 import { type DocSymbols, optionsOf, readSymbols } from "../tools/doc_types.ts";
-import { formatPage, tablesOf, writeTables } from "../tools/option_tables.ts";
+import { findTables, formatPage, tablesOf, writeTables } from "../tools/option_tables.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const upstreams = ["a:80"];
@@ -117,9 +117,10 @@ Deno.test("the types document the options that the validation knows", async () =
 Deno.test("docs/ has a table of every option, as the types say it (deno task docs writes them)", async () => {
   const known = await documented();
   const shown = new Map<string, Set<string>>();
-  for (const [name, page] of await readPages()) {
-    if (!name.startsWith("docs/")) continue;
-    assertEquals(await formatPage(writeTables(page, known)), page, `${name}: run deno task docs`);
+  const pages = [...await readPages()].filter(([name]) => name.startsWith("docs/"));
+  const places = findTables(pages.map(([name, page]) => [name.slice("docs/".length), page]));
+  for (const [name, page] of pages) {
+    assertEquals(await formatPage(writeTables(page, known, places)), page, `${name}: run deno task docs`);
     for (const [type, options] of tablesOf(page, known)) {
       shown.set(type, new Set([...shown.get(type) ?? [], ...options]));
     }
@@ -181,15 +182,16 @@ Deno.test("commands in the documentation can be pasted into any shell", async ()
   }
 });
 
-/** The anchors of the headings, as code forges make them. */
+/** The anchors of the headings, as code forges make them, and those of tables. */
 function anchors(page: string): Set<string> {
   const headings = Array.from(
     page.replaceAll(/```.*?```/gs, "").matchAll(/^#+ (.+)$/gm),
     ([, text]) => text!,
   );
-  return new Set(
-    headings.map((text) => text.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")),
+  const slugs = headings.map((text) =>
+    text.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
   );
+  return new Set([...slugs, ...Array.from(page.matchAll(/<a id="([^"]+)">/g), ([, id]) => id!)]);
 }
 
 async function exists(url: URL): Promise<boolean> {

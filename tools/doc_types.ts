@@ -87,7 +87,7 @@ export function optionsOf(symbols: DocSymbols, name: string): DocumentedOption[]
     throw new Error(`Cannot list the options of ${name}: mod.ts exports no such type`);
   }
   const { extends: parents = [], properties = [], methods = [], tsType } = declaration.def;
-  const own = [...properties, ...methods].map(documented);
+  const own = [...properties, ...methods].map((member) => documented(symbols, member));
   return merge(
     [...parents, ...tsType === undefined ? [] : [tsType]].map((type) => optionsIn(symbols, type)),
     own,
@@ -110,14 +110,14 @@ function optionsIn(symbols: DocSymbols, { kind, value }: DocType): DocumentedOpt
       }));
     }
     case "typeLiteral":
-      return (value.properties as DocMember[]).map(documented);
+      return (value.properties as DocMember[]).map((member) => documented(symbols, member));
     case "typeRef": {
       const { typeName, typeParams } = value;
       if (typeName !== "Omit" && typeName !== "Partial") {
         return symbols.has(typeName) ? optionsOf(symbols, typeName) : [];
       }
       const left = optionsIn(symbols, typeParams[0]);
-      const gone = typeName === "Omit" ? formatType(typeParams[1]) : "";
+      const gone = typeName === "Omit" ? formatType(symbols, typeParams[1]) : "";
       return left.filter((option) => !gone.includes(JSON.stringify(option.name)));
     }
     default:
@@ -148,7 +148,7 @@ function merge(
   return [...merged.values()];
 }
 
-function documented(member: DocMember): DocumentedOption {
+function documented(symbols: DocSymbols, member: DocMember): DocumentedOption {
   const { doc = "", tags = [] } = member.jsDoc ?? {};
   const inText = /@default \{(.*?)\}(?=\s|$)([^@]*)/s.exec(doc);
   const tag = tags.find(({ kind }) => kind === "default");
@@ -159,7 +159,7 @@ function documented(member: DocMember): DocumentedOption {
   const [summary, details] = splitSentence(text);
   return {
     name: member.name,
-    type: member.tsType === undefined ? signature(member) : formatType(member.tsType),
+    type: member.tsType === undefined ? signature(symbols, member) : formatType(symbols, member.tsType),
     defaultValue: plain(given.map((part) => part.trim()).filter((part) => part !== "").join(", ")),
     required: member.optional !== true,
     summary,
@@ -191,7 +191,7 @@ function splitSentence(text: string): [string, string] {
 
 const WORDS: Readonly<Record<string, string>> = { Duration: "duration", ByteSize: "size" };
 
-function formatType(type: DocType): string {
+function formatType(symbols: DocSymbols, type: DocType): string {
   const { kind, value, repr = "" } = type;
   switch (kind) {
     case "keyword":
@@ -200,25 +200,29 @@ function formatType(type: DocType): string {
       return value.kind === "string" ? JSON.stringify(value.string) : repr;
     case "typeRef": {
       const name: string = value.typeName;
-      if (name === "ReadonlyArray" || name === "Array") return `${formatType(value.typeParams[0])}[]`;
-      if (name === "Awaitable" || name === "Readonly") return formatType(value.typeParams[0]);
-      if (name === "Record") return `{ [name]: ${formatType(value.typeParams[1])} }`;
-      return WORDS[name] ?? name;
+      if (name === "ReadonlyArray" || name === "Array") {
+        return `${formatType(symbols, value.typeParams[0])}[]`;
+      }
+      if (name === "Awaitable" || name === "Readonly") return formatType(symbols, value.typeParams[0]);
+      if (name === "Omit" || name === "Partial") return formatType(symbols, value.typeParams[0]);
+      if (name === "Promise") return `Promise<${formatType(symbols, value.typeParams[0])}>`;
+      if (name === "Record") return `{ [name]: ${formatType(symbols, value.typeParams[1])} }`;
+      return WORDS[name] ?? meaning(symbols, name) ?? name;
     }
     case "array": {
-      const item = formatType(value);
+      const item = formatType(symbols, value);
       return /[ |]/.test(item) ? `(${item})[]` : `${item}[]`;
     }
     case "typeOperator":
-      return formatType(value.tsType);
+      return formatType(symbols, value.tsType);
     case "parenthesized":
-      return formatType(value);
+      return formatType(symbols, value);
     case "union":
-      return (value as DocType[]).map(formatType).join(" | ");
+      return (value as DocType[]).map((each) => formatType(symbols, each)).join(" | ");
     case "tuple":
-      return `[${(value as DocType[]).map(formatType).join(", ")}]`;
+      return `[${(value as DocType[]).map((each) => formatType(symbols, each)).join(", ")}]`;
     case "fnOrConstructor":
-      return signature({ params: value.params, returnType: value.tsType });
+      return signature(symbols, { params: value.params, returnType: value.tsType });
     case "typeLiteral":
       return `{ ${(value.properties as DocMember[]).map(({ name }) => name).join(", ")} }`;
     default:
@@ -226,7 +230,23 @@ function formatType(type: DocType): string {
   }
 }
 
-function signature({ params = [], returnType }: Pick<DocMember, "params" | "returnType">): string {
+/** What a short name for a few words, or for a function, stands for: a reader of a table cannot look it up. */
+function meaning(symbols: DocSymbols, name: string): string | undefined {
+  const { kind, def } = symbols.get(name) ?? {};
+  if (kind !== "typeAlias" || def?.tsType === undefined || def.tsType.kind === "intersection") {
+    return undefined;
+  }
+  const text = formatType(symbols, def.tsType);
+  return text.length > LONGEST || text.includes("{ ") ? undefined : text;
+}
+
+/** Longest meaning of a name that is written out, in characters. */
+const LONGEST = 160;
+
+function signature(
+  symbols: DocSymbols,
+  { params = [], returnType }: Pick<DocMember, "params" | "returnType">,
+): string {
   const names = params.map(({ name = "value", optional }) => optional ? `${name}?` : name).join(", ");
-  return `(${names}) => ${returnType === undefined ? "void" : formatType(returnType)}`;
+  return `(${names}) => ${returnType === undefined ? "void" : formatType(symbols, returnType)}`;
 }

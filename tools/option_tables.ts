@@ -10,13 +10,29 @@ import { type DocSymbols, type DocumentedOption, optionsOf, readSymbols } from "
 /** Where a table goes; a list of names behind the interface leaves the other options out. */
 const TABLE = /(<!-- options: (\w+)(?: only ([\w, ]+?))?(?: without ([\w, ]+?))? -->\n).*?(<!-- end -->)/gs;
 
-/** Replaces the tables of a page. */
-export function writeTables(page: string, symbols: DocSymbols): string {
+/** Where the table of each interface is, as the address of a link from a page of `docs/`. */
+export type TablePlaces = ReadonlyMap<string, string>;
+
+/** Finds the tables. @param pages names of pages in `docs/`, with their texts */
+export function findTables(pages: Iterable<readonly [name: string, page: string]>): TablePlaces {
+  const places = new Map([["KeySpec", "limiting.md#keys"]]);
+  for (const [name, page] of [...pages].sort(([a], [b]) => a < b ? -1 : 1)) {
+    for (const [, , type, only] of page.matchAll(TABLE)) {
+      if (only === undefined && !places.has(type!)) places.set(type!, `${name}#${type!.toLowerCase()}`);
+    }
+  }
+  return places;
+}
+
+/** Replaces the tables of a page; types that have a table elsewhere get a link to it. */
+export function writeTables(page: string, symbols: DocSymbols, places: TablePlaces): string {
   return page.replace(
     TABLE,
     (_all, begin: string, name: string, only?: string, without?: string, end?: string) => {
       const chosen = choose(optionsOf(symbols, name), names(only), names(without));
-      return `${begin}\n${table(chosen)}\n\n${details(chosen)}${end}`;
+      return `${begin}\n<a id="${name.toLowerCase()}"></a>\n\n${table(chosen, places)}\n\n${
+        details(chosen)
+      }${end}`;
     },
   );
 }
@@ -46,12 +62,21 @@ function choose(options: DocumentedOption[], only: string[], without: string[]):
   return options.filter(({ name }) => (only.length === 0 || only.includes(name)) && !without.includes(name));
 }
 
-function table(options: readonly DocumentedOption[]): string {
+function table(options: readonly DocumentedOption[], places: TablePlaces): string {
   const rows = options.map(({ name, type, defaultValue, required, summary }) => {
     const preset = required ? "required" : defaultValue || "none";
-    return `| \`${name}\` | ${cell(`\`${type}\``)} | ${cell(preset)} | ${cell(summary)} |`;
+    return `| \`${name}\` | ${cell(`\`${type}\``)} | ${cell(preset)} | ${
+      cell(summary + linksOf(type, places))
+    } |`;
   });
   return ["| option | type | default | meaning |", "| --- | --- | --- | --- |", ...rows].join("\n");
+}
+
+/** Where the options of an option are explained. */
+function linksOf(type: string, places: TablePlaces): string {
+  const named = [...new Set(type.match(/\b[A-Z]\w+/g) ?? [])].filter((name) => places.has(name));
+  if (named.length === 0) return "";
+  return ` See ${named.map((name) => `[\`${name}\`](${places.get(name)})`).join(", ")}.`;
 }
 
 function details(options: readonly DocumentedOption[]): string {
@@ -84,15 +109,17 @@ export async function formatPage(page: string): Promise<string> {
 async function main(): Promise<void> {
   const root = new URL("..", import.meta.url).pathname;
   const symbols = await readSymbols("mod.ts", root);
-  const stale: string[] = [];
+  const pages: [name: string, page: string][] = [];
   for await (const { name } of Deno.readDir(`${root}/docs`)) {
-    if (!name.endsWith(".md")) continue;
-    const path = `${root}/docs/${name}`;
-    const before = await Deno.readTextFile(path);
-    const after = await formatPage(writeTables(before, symbols));
+    if (name.endsWith(".md")) pages.push([name, await Deno.readTextFile(`${root}/docs/${name}`)]);
+  }
+  const places = findTables(pages);
+  const stale: string[] = [];
+  for (const [name, before] of pages) {
+    const after = await formatPage(writeTables(before, symbols, places));
     if (after === before) continue;
     stale.push(name);
-    if (!Deno.args.includes("--check")) await Deno.writeTextFile(path, after);
+    if (!Deno.args.includes("--check")) await Deno.writeTextFile(`${root}/docs/${name}`, after);
   }
   if (stale.length > 0 && Deno.args.includes("--check")) {
     throw new Error(`Run deno task docs: the tables of ${stale.join(", ")} are not what the types say`);

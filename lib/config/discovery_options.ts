@@ -42,7 +42,17 @@ export interface DiscoveryPacing {
 /** Servers by the DNS, or by a function that is called at an interval of its own. */
 export type DiscoveryOptions =
   & DiscoveryPacing
-  & (({ type: "dns" } & DnsDiscoveryOptions) | { type: "custom"; discover: FindServers });
+  & (
+    | ({
+      /** Who is asked: the DNS, for which `name` and `record` are required, or `discover`. */
+      type: "dns";
+    } & DnsDiscoveryOptions)
+    | {
+      type: "custom";
+      /** Finds the servers, for the type `"custom"`. */
+      discover: FindServers;
+    }
+  );
 
 /** Discovery, complete. */
 export interface ResolvedDiscovery {
