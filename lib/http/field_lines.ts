@@ -25,6 +25,8 @@ export class FieldLines {
   underscore = false;
   /** Whether a value is empty. */
   emptyValue = false;
+  /** The groups that the names of all lines are in, such as {@linkcode HOP_BY_HOP_GROUP}. */
+  groups = 0;
   #ids: Uint8Array;
   #places: Int32Array;
 
@@ -37,7 +39,7 @@ export class FieldLines {
   /** Begins anew, over other bytes. */
   begin(bytes: Uint8Array): void {
     this.bytes = bytes;
-    this.count = this.end = 0;
+    this.count = this.end = this.groups = 0;
     this.bareLf = this.underscore = this.emptyValue = false;
   }
 
@@ -50,6 +52,7 @@ export class FieldLines {
       this.underscore = hasUnderscore(this.bytes, nameStart, nameEnd);
     }
     if (valueStart === valueEnd) this.emptyValue = true;
+    this.groups |= GROUPS[id]!;
     this.#ids[count] = id;
     const at = count * PLACES;
     const places = this.#places;
@@ -149,6 +152,7 @@ export class FieldLines {
     copy.bareLf = this.bareLf;
     copy.underscore = this.underscore;
     copy.emptyValue = this.emptyValue;
+    copy.groups = this.groups;
     copy.#ids.set(this.#ids.subarray(0, count));
     for (let i = 0; i < count * PLACES; i++) copy.#places[i] = this.#places[i]! - start;
     return copy;
@@ -186,6 +190,15 @@ export function decodeLatin1(bytes: Uint8Array, from: number, to: number): strin
     text += String.fromCharCode.apply(null, piece);
   }
   return text;
+}
+
+/** The same where it is mostly this text: no other is made of the same characters. */
+export function decodeLike(known: string, bytes: Uint8Array, from: number, to: number): string {
+  if (to - from !== known.length) return decodeLatin1(bytes, from, to);
+  for (let i = 0; i < known.length; i++) {
+    if (bytes[from + i] !== known.charCodeAt(i)) return decodeLatin1(bytes, from, to);
+  }
+  return known;
 }
 
 /** Whether the text in `bytes[from..to)` is this token in lower case, whatever its case. */
@@ -255,6 +268,23 @@ const LAST_HOP_BY_HOP = fieldId("proxy-authorization");
 export function isHopByHopId(id: number): boolean {
   return id !== OTHER_FIELD && id <= LAST_HOP_BY_HOP;
 }
+
+/** Fields of the connection, see {@linkcode isHopByHopId}. */
+export const HOP_BY_HOP_GROUP = 1;
+/** Fields that speak of other proxies, and names outside the table, which may be some of these. */
+export const FORWARDED_GROUP = 2;
+/** `Expect`. */
+export const EXPECT_GROUP = 4;
+/** `CDN-Loop`. */
+export const CDN_LOOP_GROUP = 8;
+
+/** The group of each name: most heads have no line of these, and need not be searched for them. */
+const GROUPS: Uint8Array = Uint8Array.from(NAMES, (name, id) => {
+  if (isHopByHopId(id)) return HOP_BY_HOP_GROUP;
+  if (id === OTHER_FIELD || name === "via" || name.includes("forwarded")) return FORWARDED_GROUP;
+  if (name === "expect") return EXPECT_GROUP;
+  return name === "cdn-loop" ? CDN_LOOP_GROUP : 0;
+});
 
 /** A letter in lower case, every other byte as it is. */
 export const LOWER: Uint8Array = Uint8Array.from(

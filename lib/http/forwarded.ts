@@ -1,7 +1,7 @@
 /** Fields that tell a server who asked the proxy. */
 
 import { FLAG, object, type Rule } from "../core/options.ts";
-import { fieldId, type FieldLines, OTHER_FIELD } from "./field_lines.ts";
+import { CDN_LOOP_GROUP, fieldId, type FieldLines, FORWARDED_GROUP, OTHER_FIELD } from "./field_lines.ts";
 import type { HeaderFields } from "./header_fields.ts";
 
 /** What the proxy calls itself in `Via`, `Proxy-Status` and the like. */
@@ -19,11 +19,20 @@ export function isForwardedField(name: string): boolean {
   return name.startsWith("forwarded", 2) && name.startsWith("x") && isDash(name[1]) && isDash(name[11]);
 }
 
+/** What {@linkcode removeForwarded} has found. */
+interface FromProxies {
+  readonly via: string | null;
+  readonly fromProxy: boolean;
+}
+
+const FROM_NONE: FromProxies = { via: null, fromProxy: false };
+
 /**
  * Removes what a client says of other proxies; gives the value of `Via`, which is removed to be written anew, and whether
  * anything said that the request has come through a proxy.
  */
-export function removeForwarded(headers: HeaderFields): { via: string | null; fromProxy: boolean } {
+export function removeForwarded(headers: HeaderFields): FromProxies {
+  if (!headers.mayHave(FORWARDED_GROUP)) return FROM_NONE;
   const { lines, list } = headers;
   let via: string | null = null;
   let fromProxy = false;
@@ -179,7 +188,7 @@ export class LoopMark {
    * @param fromProxy whether the request has come through a proxy
    */
   add(headers: HeaderFields, fromProxy: boolean): void {
-    const cdnLoop = headers.get("cdn-loop");
+    const cdnLoop = headers.mayHave(CDN_LOOP_GROUP) ? headers.get("cdn-loop") : null;
     if (cdnLoop !== null) headers.set("cdn-loop", `${cdnLoop}, ${this.#name}`);
     else if (fromProxy || this.#always) headers.list.push("cdn-loop", this.#name);
   }

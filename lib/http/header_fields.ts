@@ -127,6 +127,15 @@ export class HeaderFields implements Iterable<[string, string]> {
   }
 
   /**
+   * Whether a line may have a name of the group; without one nothing has to be searched for.
+   *
+   * @internal
+   */
+  mayHave(group: number): boolean {
+    return this.list.length > 0 || (this.#lines !== null && (this.#lines.groups & group) !== 0);
+  }
+
+  /**
    * Whether a line that came is removed.
    *
    * @internal

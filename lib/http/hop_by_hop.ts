@@ -7,6 +7,7 @@ import {
   fieldId,
   type FieldLines,
   fieldTokens,
+  HOP_BY_HOP_GROUP,
   isHopByHopId,
 } from "./field_lines.ts";
 import { isForwardedField } from "./forwarded.ts";
@@ -39,6 +40,7 @@ export function connectionNamedFields(connection: string | null): ReadonlySet<st
 
 /** Removes what must not travel on: fields of the connection, and those that `Connection` names, which it gives. */
 export function removeHopByHop(headers: HeaderFields): ReadonlySet<string> | null {
+  if (!headers.mayHave(HOP_BY_HOP_GROUP)) return null;
   const { lines, list } = headers;
   let connection: string | null = null;
   if (lines !== null) {

@@ -143,9 +143,11 @@ async function endsInTurn(promise: Promise<unknown>): Promise<boolean> {
   return settled;
 }
 
+const NO_TRAILERS: readonly string[] = Object.freeze([]);
+
 /** Content that is in memory. */
 export class WholeBody implements Body {
-  readonly trailers: readonly string[] = [];
+  readonly trailers: readonly string[] = NO_TRAILERS;
   #bytes: Bytes | null;
   readonly length: number;
 

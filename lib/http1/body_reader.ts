@@ -81,10 +81,14 @@ export class CloseReader implements BodyReader {
 
 // Which bytes after a head are its content (RFC 9112 section 6.3).
 
+/** Whether content may follow the head of a response. */
+export function hasContent(status: number, method: string): boolean {
+  return method !== "HEAD" && status >= 200 && status !== 204 && status !== 304;
+}
+
 /** Makes the reader of the content that follows the head of a response; `null` when none does. */
 export function responseBodyReader(head: ResponseHeadParser, method: string): BodyReader | null {
-  const { status } = head;
-  if (method === "HEAD" || status < 200 || status === 204 || status === 304) return null;
+  if (!hasContent(head.status, method)) return null;
   if (head.chunked) return new ChunkedReader(RESPONSE_CHUNKS, namedFields(head));
   if (head.contentLength === -1) return new CloseReader();
   return head.contentLength === 0 ? null : new LengthReader(head.contentLength);

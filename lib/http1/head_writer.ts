@@ -88,7 +88,7 @@ export class HeadWriter {
    * @throws {UnwritableHeadError} when the reason cannot stand in it
    */
   statusLine(status: number, reason: string): void {
-    const known = reason === "" ? undefined : STATUS_LINES.get(status);
+    const known = reason === "" ? undefined : STATUS_LINES[status];
     if (known !== undefined && known.reason === reason) return this.copy(known.bytes, 0, known.bytes.length);
     this.#reserve(reason.length + 16);
     this.text(`HTTP/1.1 ${status} `);
@@ -303,10 +303,12 @@ const OK = asciiBytes("HTTP/1.1 200 ");
 const CONTENT_LENGTH = asciiBytes("content-length: ");
 
 /** Whole lines of the usual statuses and reasons. */
-const STATUS_LINES: ReadonlyMap<number, { reason: string; bytes: Uint8Array }> = new Map(
-  Array.from({ length: 500 }, (_, i) => [100 + i, reasonPhrase(100 + i)] as const)
-    .filter(([, reason]) => reason !== "")
-    .map(([status, reason]) => [status, { reason, bytes: asciiBytes(`HTTP/1.1 ${status} ${reason}\r\n`) }]),
+const STATUS_LINES: readonly ({ reason: string; bytes: Uint8Array } | undefined)[] = Array.from(
+  { length: 600 },
+  (_, status) => {
+    const reason = reasonPhrase(status);
+    return reason === "" ? undefined : { reason, bytes: asciiBytes(`HTTP/1.1 ${status} ${reason}\r\n`) };
+  },
 );
 
 // Content in chunks, written (RFC 9112 section 7.1).

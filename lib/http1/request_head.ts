@@ -4,6 +4,7 @@ import { RequestError } from "../core/errors.ts";
 import {
   asciiBytes,
   decodeLatin1,
+  decodeLike,
   equalsToken,
   fieldId,
   TOKEN_BYTES,
@@ -88,6 +89,8 @@ export class RequestHeadParser extends HeadParser {
   #emptyLines = 0;
   #authorityStart = 0;
   #authorityEnd = 0;
+  /** The last one, which clients mostly ask for again. */
+  #knownHost = "";
   #hosts = 0;
   #upgradeField = false;
 
@@ -120,7 +123,12 @@ export class RequestHeadParser extends HeadParser {
 
   /** The host that the client asks for, with its port; `""` when an HTTP/1.0 client names none. */
   get host(): string {
-    return decodeLatin1(this.lines.bytes, this.hostStart, this.hostEnd);
+    return this.#knownHost = decodeLike(
+      this.#knownHost,
+      this.lines.bytes,
+      this.hostStart,
+      this.hostEnd,
+    );
   }
 
   protected override beginHead(at: number): void {

@@ -1,7 +1,8 @@
 /** Heads of responses (RFC 9112 section 4), read strictly. */
 
 import { UpstreamError } from "../core/errors.ts";
-import { asciiBytes, decodeLatin1, equalsToken, fieldId, VALUE_BYTES } from "../http/field_lines.ts";
+import { asciiBytes, decodeLike, equalsToken, fieldId, VALUE_BYTES } from "../http/field_lines.ts";
+import { reasonPhrase } from "../http/make_response.ts";
 import { HeadParser, isBlank, readContentLength } from "./head_parser.ts";
 
 /** Most bytes of a response head. */
@@ -53,7 +54,7 @@ export class ResponseHeadParser extends HeadParser {
 
   /** The reason phrase, one character a byte. */
   get reason(): string {
-    return decodeLatin1(this.lines.bytes, this.reasonStart, this.reasonEnd);
+    return decodeLike(reasonPhrase(this.status), this.lines.bytes, this.reasonStart, this.reasonEnd);
   }
 
   protected override beginHead(at: number): void {

@@ -3,6 +3,7 @@
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { refusePromise } from "../core/callback.ts";
 import { FilterError, LoopError, type ProxyError, RequestError } from "../core/errors.ts";
+import { CDN_LOOP_GROUP } from "../http/field_lines.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import type { ServerResponse } from "../transport/transport.ts";
 import { admitRequest, limitOverload } from "./admit_request.ts";
@@ -165,7 +166,7 @@ function isPassedOn(exchange: Exchange, response: ServerResponse): boolean {
 function openExchange(exchange: Exchange): void {
   const { method, stream, runtime } = exchange;
   makeState(exchange);
-  if (runtime.loopMark !== null) {
+  if (runtime.loopMark !== null && stream.headers.mayHave(CDN_LOOP_GROUP)) {
     const cdnLoop = stream.headers.get("cdn-loop");
     if (cdnLoop !== null && runtime.loopMark.isIn(cdnLoop)) throw new LoopError();
   }

@@ -4,6 +4,7 @@ import { unexpected } from "../core/callback.ts";
 import { FilterError } from "../core/errors.ts";
 import { addForwarded, removeForwarded } from "../http/forwarded.ts";
 import { setClientCert } from "../http/client_certificate.ts";
+import { EXPECT_GROUP } from "../http/field_lines.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/hop_by_hop.ts";
 import type { ProxyAddresses } from "../http1/proxy_protocol.ts";
@@ -25,7 +26,7 @@ export function prepareRequest(exchange: Exchange): void {
   const takesTrailers = pool.transport.carriesTrailers === true && headers.get("te") === "trailers";
   const named = removeHopByHop(headers);
   // Whether it waits for its content is between the transport and the server.
-  headers.delete("expect");
+  if (headers.mayHave(EXPECT_GROUP)) headers.delete("expect");
   // Servers of gRPC refuse requests without it.
   if (takesTrailers) headers.list.push("te", "trailers");
   if (!headers.has("host")) headers.list.push("host", host === "" ? "localhost" : host);

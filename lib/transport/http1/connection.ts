@@ -6,10 +6,10 @@ import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { type ProxyError, RequestError, UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
 import { type BufferShelf, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
-import { responseBodyReader } from "../../http1/body_reader.ts";
+import { hasContent, responseBodyReader } from "../../http1/body_reader.ts";
 import { malformedResponse, ResponseHeadParser } from "../../http1/response_head.ts";
 import type { ConnectionEnd } from "../../observe/metrics/meters.ts";
-import type { Bytes } from "../../http/message.ts";
+import { type Bytes, WholeBody } from "../../http/message.ts";
 import { type OutgoingRequest, responseIdleMs, type SendOptions } from "../transport.ts";
 import { closeSocket } from "./dial.ts";
 import { RequestSender, type RequestSenderOwner } from "./request_sender.ts";
@@ -196,44 +196,52 @@ export class Connection implements RequestSenderOwner, Disposable {
   #respond(): void {
     const parser = this.#parser;
     const { request, options } = this.#trip!;
-    const { bodyStart, status } = parser;
-    const filled = this.#filled;
-    const reader = responseBodyReader(parser, request.method);
     this.#fields.begin(parser.lines);
     // The coding is undone here, so filters of the response must not see it.
     if (parser.chunked) this.#fields.delete("transfer-encoding");
     // A length without content (HEAD, 304) goes on as it is, once.
     if (parser.lengths > 1) this.#fields.set("content-length", String(parser.contentLength));
-    let content: ServerContent | null = null;
-    if (reader === null) {
-      // A server that announces content with 204 may send it, and it would be taken for the next response.
-      const announced = status === 204 && (parser.chunked || parser.contentLength > 0);
-      this.#clean = filled === bodyStart && !announced;
-    } else {
-      reader.read(this.#buffer, bodyStart, filled);
-      this.#clean = reader.done && reader.next === filled;
-      const { contentStart, contentEnd } = reader;
-      const first = contentEnd > contentStart || reader.done
-        ? this.#buffer.subarray(contentStart, contentEnd)
-        : null;
-      const length = parser.chunked || parser.contentLength === -1 ? null : parser.contentLength;
-      this.#idleMs = length === null
-        ? responseIdleMs(this.#fields, options.timeouts)
-        : options.timeouts.idleMs;
-      content = new ServerContent({
-        owner: this,
-        socket: this.#socket,
-        shelf: this.#shelf,
-        reader,
-        first,
-        length,
-      });
-    }
+    const content = this.#takeContent(request.method, options);
     this.#state = "content";
     this.#waitNoLonger();
     options.responded(
-      this.#response = new Http1Response(this, status, this.#fields, parser.reason, content),
+      this.#response = new Http1Response(this, parser.status, this.#fields, parser.reason, content),
     );
+  }
+
+  #takeContent(method: string, options: SendOptions): ServerContent | WholeBody | null {
+    const parser = this.#parser;
+    const { bodyStart, contentLength, status } = parser;
+    const filled = this.#filled;
+    const end = bodyStart + contentLength;
+    // Most content has come with its head, and needs no reader.
+    if (contentLength > 0 && end <= filled && hasContent(status, method)) {
+      this.#clean = end === filled;
+      return new WholeBody(this.#buffer.subarray(bodyStart, end));
+    }
+    const reader = responseBodyReader(parser, method);
+    if (reader === null) {
+      // A server that announces content with 204 may send it, and it would be taken for the next response.
+      const announced = status === 204 && (parser.chunked || contentLength > 0);
+      this.#clean = filled === bodyStart && !announced;
+      return null;
+    }
+    reader.read(this.#buffer, bodyStart, filled);
+    this.#clean = reader.done && reader.next === filled;
+    const { contentStart, contentEnd } = reader;
+    const first = contentEnd > contentStart || reader.done
+      ? this.#buffer.subarray(contentStart, contentEnd)
+      : null;
+    const length = parser.chunked || contentLength === -1 ? null : contentLength;
+    this.#idleMs = length === null ? responseIdleMs(this.#fields, options.timeouts) : options.timeouts.idleMs;
+    return new ServerContent({
+      owner: this,
+      socket: this.#socket,
+      shelf: this.#shelf,
+      reader,
+      first,
+      length,
+    });
   }
 
   // The connection speaks another protocol from here on. It stays in the pool's count until it is closed.

@@ -2,7 +2,7 @@
 
 import { ClientGoneError, ProxyError, UpstreamError } from "../../core/errors.ts";
 import type { HeaderFields } from "../../http/header_fields.ts";
-import type { Body, Bytes } from "../../http/message.ts";
+import type { Body, Bytes, WholeBody } from "../../http/message.ts";
 import type { BodyReader } from "../../http1/body_reader.ts";
 import { type BufferShelf, HUGE_BUFFER, LARGE_BUFFER } from "../../http1/buffer_shelf.ts";
 import type { ServerResponse, Tunnel } from "../transport.ts";
@@ -17,7 +17,7 @@ export class Http1Response implements ServerResponse {
   status: number;
   statusText: string;
   readonly headers: HeaderFields;
-  readonly body: ServerContent | null;
+  readonly body: ServerContent | WholeBody | null;
   readonly tunnel: Tunnel | undefined;
   readonly #owner: ResponseOwner;
 
@@ -26,7 +26,7 @@ export class Http1Response implements ServerResponse {
     status: number,
     headers: HeaderFields,
     statusText: string,
-    body: ServerContent | null,
+    body: ServerContent | WholeBody | null,
     tunnel?: Tunnel,
   ) {
     this.#owner = owner;
@@ -45,7 +45,8 @@ export class Http1Response implements ServerResponse {
 
   /** Breaks the content off, so that nobody takes what came for the whole. */
   fail(error: ProxyError): void {
-    this.body?.fail(error);
+    if (this.body instanceof ServerContent) this.body.fail(error);
+    else this.body?.cancel();
   }
 }
 
