@@ -1,7 +1,7 @@
 /** Proxies between this one and the servers: how they are written, and how to connect through them. */
 
-import { withSecondLookup } from "../core/resource_shortage.ts";
 import { type Address, formatAddress } from "../upstream/address.ts";
+import { connectTcp } from "./http1/dial.ts";
 
 /** A proxy through which servers are reached. */
 export interface OutboundProxy {
@@ -68,7 +68,7 @@ export async function dialByProxy(
   signal: AbortSignal,
 ): Promise<Deno.TcpConn> {
   const { hostname, port } = proxy;
-  const conn = await withSecondLookup(() => Deno.connect({ hostname, port, signal }), signal);
+  const conn = await connectTcp(hostname, port, signal);
   const close = (): void => conn.close();
   try {
     signal.throwIfAborted();

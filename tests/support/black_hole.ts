@@ -1,7 +1,10 @@
 /** An address that neither accepts nor refuses connections. */
 
-/** How long a connection on loopback may take before the backlog counts as full. */
-const PATIENCE_MS = 300;
+import { connectTcp } from "../../lib/transport/http1/dial.ts";
+
+/** How long a connection on loopback may take, and how many in a row take longer once the backlog is full. */
+const PATIENCE_MS = 200;
+const ENOUGH = 3;
 
 /** A listener whose backlog is full, so that the kernel drops what arrives for it. */
 export class BlackHole implements Disposable {
@@ -29,14 +32,14 @@ export async function blackHole(limit = 5000): Promise<BlackHole | null> {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const waiting: Deno.Conn[] = [];
   const hole = new BlackHole(listener, waiting);
-  while (waiting.length < limit) {
+  for (let inVain = 0; waiting.length < limit;) {
     const controller = new AbortController();
     const patience = setTimeout(() => controller.abort(), PATIENCE_MS);
     try {
-      const { signal } = controller;
-      waiting.push(await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port, signal }));
+      waiting.push(await connectTcp("127.0.0.1", listener.addr.port, controller.signal));
+      inVain = 0;
     } catch {
-      return hole;
+      if (++inVain === ENOUGH) return hole;
     } finally {
       clearTimeout(patience);
     }

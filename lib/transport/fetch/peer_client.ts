@@ -1,9 +1,10 @@
 /** How `fetch` is brought to talk to one server. */
 
 import { UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
-import { resourceShortage, withSecondLookup } from "../../core/resource_shortage.ts";
+import { resourceShortage } from "../../core/resource_shortage.ts";
 import { type Address, formatAddress } from "../../upstream/address.ts";
 import type { Peer } from "../../upstream/peer.ts";
+import { connectTcp } from "../http1/dial.ts";
 import { dialByProxy, type OutboundProxy } from "../outbound_proxy.ts";
 import { BLOCKED_PORTS } from "./fetch_request.ts";
 
@@ -230,10 +231,7 @@ export class ConnectTunnel implements Disposable {
       const server = address.kind === "tcp" && this.#proxy !== null
         ? await dialByProxy(this.#proxy, address, signal)
         : address.kind === "tcp"
-        ? await withSecondLookup(
-          () => Deno.connect({ hostname: address.hostname, port: address.port, signal }),
-          signal,
-        )
+        ? await connectTcp(address.hostname, address.port, signal)
         : await Deno.connect({ transport: "unix", path: address.path });
       this.dialFailure = null;
       return server;

@@ -1,4 +1,7 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
+import { openSocket } from "../../../../lib/transport/http1/dial.ts";
+import type { Peer } from "../../../../lib/upstream/peer.ts";
+import { rawUpstream } from "../../../support/raw_upstream.ts";
 
 const DIAL = new URL("../../../../lib/transport/http1/dial.ts", import.meta.url).href;
 const CONFIG = new URL("../../../../deno.json", import.meta.url).pathname;
@@ -39,4 +42,37 @@ Deno.test("openSocket() connects when a lookup lacked a descriptor that has come
   const { stdout, stderr } = await program.output();
   const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
   assertEquals([text(stdout), text(stderr)], ["connected\n", ""]);
+});
+
+Deno.test("openSocket() leaves nothing open when it is called off as the connection is made", async () => {
+  await using server = rawUpstream((connection) => connection.untilClosed());
+  const address = { kind: "tcp", hostname: "127.0.0.1", port: server.port } as const;
+  const peer = { address, tls: null } as unknown as Peer;
+  const controller = new AbortController();
+  const { signal } = controller;
+  const calledOff = new Error("called off");
+  let looks = 0;
+  // It is looked at before connecting and once there is a connection.
+  signal.throwIfAborted = () => {
+    if (++looks === 2) controller.abort(calledOff);
+    AbortSignal.prototype.throwIfAborted.call(signal);
+  };
+  // What is left open, the sanitizer finds.
+  assertEquals(await assertRejects(() => openSocket(peer, signal)), calledOff);
+});
+
+Deno.test("openSocket() leaves nothing open whenever it is called off", async () => {
+  await using server = rawUpstream((connection) => connection.untilClosed());
+  const address = { kind: "tcp", hostname: "127.0.0.1", port: server.port } as const;
+  const peer = { address, tls: null } as unknown as Peer;
+  const calledOff = new Error("called off");
+  for (let i = 0; i < 200; i++) {
+    const controller = new AbortController();
+    const abort = () => controller.abort(calledOff);
+    const timer = i % 2 === 0 ? setTimeout(abort) : undefined;
+    if (timer === undefined) queueMicrotask(abort);
+    const opening = openSocket(peer, controller.signal);
+    await opening.then((socket) => socket.close(), (error) => assertEquals(error, calledOff));
+    clearTimeout(timer);
+  }
 });
