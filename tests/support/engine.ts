@@ -57,7 +57,12 @@ export const HTTP1_CANNOT = {
   "Deno.upgradeWebSocket() in a filter": "that is for connections of the runtime",
 } as const;
 
-/** What HTTP/2 does not have. */
+/**
+ * What HTTP/2 does not have.
+ *
+ * `deno task test:tls` and `test:h2` leave out whole folders as well: `program`, `examples` and `admin` start the program, with
+ * listeners of its own; `redis` is about what happens behind the limiter.
+ */
 export const HTTP2_CANNOT = {
   "absolute form": "scheme, host and path of a target come apart",
   "connection: close": "a response does not end the connection, which others are on",
