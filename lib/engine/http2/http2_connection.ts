@@ -23,6 +23,8 @@ const READ_BUFFER = 32 * 1024;
 const STREAM_WINDOW = 256 * 1024;
 /** How long a connection lingers so that its client can read the last words before it learns of the end. */
 const LINGER_MS = 2000;
+/** How much is read meanwhile: what a client may have on its way. Whoever sends more does not listen. */
+const LINGER_BYTES = 1024 * 1024;
 
 /** A socket, the codec, and a read that is pending as long as the client may send. */
 export class Http2ClientConnection implements ListedConnection, ConnectionOwner, StreamHost {
@@ -41,6 +43,8 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
   #buffer: Bytes = new Uint8Array(IDLE_BUFFER);
   #writing: Bytes | null = null;
   #written = 0;
+  /** How much has come since the last words were written. */
+  #lingered = 0;
   #receiving = false;
   #scheduled = false;
   #requests = 0;
@@ -99,7 +103,10 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
   readonly #onRead = (count: number | null): void => {
     if (this.#state === "closed") return;
     if (count === null) return this.dispose();
-    if (this.#state !== "linger") {
+    if (this.#state === "linger") {
+      this.#lingered += count;
+      if (this.#lingered > LINGER_BYTES) return this.dispose();
+    } else {
       this.#receiving = true;
       this.#codec.receive(this.#buffer, 0, count);
       this.#receiving = false;

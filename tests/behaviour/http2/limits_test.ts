@@ -26,6 +26,7 @@ function open(
 
 /** GET http://h/ as a field block that stands in no table. */
 const GET = [0x82, 0x86, 0x84, 0x01, 0x01, 0x68];
+const MIB = 1024 * 1024;
 const PREFACE = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
 Deno.test("HTTP/2 limits: a client that begins and sends nothing, half a frame or half a head is let go", async () => {
@@ -165,6 +166,21 @@ Deno.test("HTTP/2 limits: a client that breaks the protocol learns why, and its 
   await assertRejects(() => exchange.response());
   await proxy.seen.until(() => proxy.seen.entries.length === 1);
   assertEquals(proxy.seen.entries[0]!.status, 499);
+});
+
+Deno.test("HTTP/2 limits: little is read of a client that goes on sending after the last word", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await start(upstream.address);
+  using client = await Deno.connect({ hostname: "127.0.0.1", port: proxy.port });
+  await client.write(Uint8Array.from([...PREFACE, ...frame(FRAME.SETTINGS, 0, 0)]));
+  const pieces = frame(FRAME.CONTINUATION, 0, 1, new Uint8Array(16_384).fill(0x82));
+  let sent = 0;
+  const sending = (async () => {
+    for (;;) sent += await client.write(pieces);
+  })();
+  await assertRejects(() => sending);
+  // What the system has taken of it by then is in its buffers.
+  assert(sent < 32 * MIB, `${sent} bytes`);
 });
 
 Deno.test("HTTP/2 limits: what a client takes back of a response it has begun to get counts as broken off", async () => {
