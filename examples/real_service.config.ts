@@ -2,8 +2,9 @@
 // with keys and limits by plan, compression, a JSON access log, and an admin listener with a dashboard and metrics.
 // Put your own servers in place of the two lists below.
 //
-//   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 \
-//     -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem
+//   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 \
+//     -subj /CN=localhost -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE \
+//     -keyout key.pem -out cert.pem
 //   export LBPROXY_ADMIN_TOKEN=a-token-of-16-characters
 //   deno run -A jsr:@x/lbproxy real_service.config.ts
 // The site, compressed:

@@ -1,8 +1,9 @@
 // TLS towards clients, HTTP/2 with it, and a listener that sends those who come without to the right place. The files
 // are read again when they change, so whatever renews the certificate has nothing to restart.
 //
-//   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
-//     -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem
+//   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 \
+//     -subj /CN=localhost -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE \
+//     -keyout key.pem -out cert.pem
 //   deno run -A jsr:@x/lbproxy tls_listener.config.ts
 // HTTP/2, and x-forwarded-proto: https at the server:
 //   curl -v --cacert cert.pem "https://localhost:6143/"
