@@ -5,9 +5,9 @@ export const HELP_TEXT: string = `lbproxy: a rate-limited, load-balanced HTTP re
 
 Usage: lbproxy [proxy.config.ts] [options]
        lbproxy --init [DIR]
-       lbproxy simulate proxy.config.ts trace.jsonl [--json] [--top N]
        lbproxy ctl COMMAND [--admin ADDR] [--token-file FILE] [--ca FILE] [--json]
        lbproxy top [--admin ADDR] [--token-file FILE] [--ca FILE] [--count N]
+       lbproxy simulate proxy.config.ts trace.jsonl [--json] [--top N]
        lbproxy simulate proxy.config.ts --rate 50/s --keys 1000 --for 10m [--seed N]
 
 The configuration is a module: its exports say where to listen, where requests go, and
@@ -19,30 +19,42 @@ Options:
                        configuration says; may be given more than once
   --engine ENGINE      Who talks to clients: http1, the proxy's own server; deno, the
                        runtime's; auto, the first where it will do [auto]
-  --admin [ADDR]       Show a dashboard, and take changes with a token, at "host:port",
+  --admin [ADDR]       Open the admin listener (dashboard, metrics, ctl) at "host:port",
                        "unix:/path" or a port of 127.0.0.1 [127.0.0.1:6189]
   --watch              Read the configuration again when its file changes, or a local
                        module that it imports
   --workers N          Serve with N processes at the same addresses, which share limits, health
                        and loads; auto is one a core (Linux) [1]
-  --init               Write a configuration with comments, a test of it and a deno.json into
-                       the directory [.]
-  --demo-load          Ask itself some 40 times a second, for something to see
-  --check              Check the configuration, show what it means, and exit; with --types its types
-                       too, by "deno check" (wants --allow-run)
+  --init [DIR]         Write a configuration with comments, a test of it and a deno.json into
+                       a directory [.]
+  --demo-load          Send itself about 40 requests a second, so that there is something to see
+  --check              Check the configuration, show what it means, and exit; with --types
+                       its types too, by "deno check" (needs --allow-run)
   --log-level LEVEL    debug, info, warn or error [info]; requests are info
   --log-format FORMAT  text or json [text]
   --version            Show the version and exit
   --help               Show this text and exit
 
-ctl asks a proxy that runs with --admin for one thing: status, config, reload,
-drain | ready | disable | remove POOL SERVER, add POOL SERVER [--weight N],
-weight POOL SERVER N, keys POLICY [--near 0.8], ban POLICY KEY [DURATION],
-reset POLICY KEY, log-level LEVEL. Changes need a token of admin.tokens, from
-LBPROXY_ADMIN_TOKEN, --token-file or --token; LBPROXY_ADMIN says where the proxy is:
-"host:port", "unix:/path", or "https://host:port" with --ca FILE (LBPROXY_ADMIN_CA) for a
-certificate that the system does not know.
-top shows the state once a second; where stdout is no terminal, as lines.
+Commands of ctl, for a proxy that runs with --admin or the option admin:
+  status                        What runs: servers, limits, rates
+  config                        The configuration in plain words
+  keys POLICY [--near 0.8]      The keys that are close to their limit
+  drain POOL SERVER             No new requests to this server; those that run finish
+  disable POOL SERVER           The same, also for clients that are tied to it
+  ready POOL SERVER             Use it again
+  weight POOL SERVER N          Its share of the requests
+  add POOL SERVER [--weight N]
+  remove POOL SERVER
+  ban POLICY KEY [DURATION]     Refuse all requests of this key
+  reset POLICY KEY              Forget what the key has used, and lift its ban
+  reload                        Load the configuration again
+  log-level LEVEL
+A pool without a name is "default". --admin or LBPROXY_ADMIN says where the proxy is:
+"host:port" [127.0.0.1:6189], "unix:/path", or "https://host:port" with --ca FILE
+(LBPROXY_ADMIN_CA) for a certificate that the system does not know. Changes need a token of
+admin.tokens: LBPROXY_ADMIN_TOKEN, --token-file or --token.
+
+top shows the state once a second, as lines where stdout is not a terminal.
 
 simulate replays requests through the limits of the configuration, with a clock that jumps,
 and prints who was refused, when and by which policy. A trace has a JSON object a line, such

@@ -2,7 +2,7 @@
 
 import type { BalanceName } from "../balancer/create_algorithm.ts";
 import type { ResolvedSticky } from "../balancer/sticky_sessions.ts";
-import { formatDuration } from "../core/units.ts";
+import { formatByteSize, formatDuration } from "../core/units.ts";
 import type { ResolvedEjection } from "../health/ejection_options.ts";
 import type { ResolvedHealthCheck } from "../health/health_check_options.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
@@ -81,7 +81,7 @@ function describeAccessLog(log: ResolvedAccessLog | false): string {
   const file = typeof to === "string" ? to : to.path;
   const rotation = typeof to === "string" || to.maxBytes === Infinity
     ? ""
-    : `, ${to.keep} former ones of ${to.maxBytes} bytes are kept`;
+    : `, ${to.keep} former ones of ${formatByteSize(to.maxBytes)} are kept`;
   const share = sample === 1 ? "" : `; ${sample * 100} % of them`;
   return `are logged ${how} to ${file}${rotation}${
     fields === null ? "" : `, with ${fields.join(" ")}`
@@ -128,9 +128,9 @@ function describePool(pool: ResolvedPool, listen: readonly ResolvedListen[], isD
     ...(sticky === null ? [] : [`  sticky    ${describeSticky(sticky)}`]),
     `  timeouts  ${describeTimeouts(timeouts)}`,
     `  retries   ${describeRetries(pool.retries)}`,
-    ...(bufferBytes === 0
-      ? []
-      : [`  requests  held back until their content is whole, or ${bufferBytes} bytes of it are there`]),
+    ...(bufferBytes === 0 ? [] : [
+      `  requests  held back until their content is whole, or ${formatByteSize(bufferBytes)} of it are there`,
+    ]),
     `  transport ${describeTransport(transport, way)}`,
     `  websocket ${describeWebSocket(pool)}`,
   ].join("\n");
@@ -141,9 +141,9 @@ function describeWebSocket({ webSocket, transport }: ResolvedPool): string {
   if (transport.kind === "fetch" && transport.proxy !== null) return "not forwarded, since there is a proxy";
   const { idleTimeoutMs, pingIntervalMs, maxMessageBytes, maxBufferedBytes } = webSocket;
   const idle = idleTimeoutMs === Infinity ? "" : `idle ${formatDuration(idleTimeoutMs)}, `;
-  return `messages up to ${maxMessageBytes} bytes, ${maxBufferedBytes} may wait; ${idle}ping every ${
-    formatDuration(pingIntervalMs)
-  }`;
+  return `messages up to ${formatByteSize(maxMessageBytes)}, ${
+    formatByteSize(maxBufferedBytes)
+  } may wait; ${idle}ping every ${formatDuration(pingIntervalMs)}`;
 }
 
 function describeServer(server: ResolvedServer, listen: readonly ResolvedListen[]): string {

@@ -26,6 +26,15 @@ export function parseByteSize(value: unknown): number | undefined {
   return Math.floor(Number(match[1]) * UNIT_BYTES[match[2] as string]!);
 }
 
+/** Writes bytes the way an operator would (`16777216` is `"16MiB"`); those that fill no unit stay bytes. */
+export function formatByteSize(bytes: number): string {
+  for (const unit of ["GiB", "MiB", "KiB"]) {
+    const size = UNIT_BYTES[unit]!;
+    if (bytes >= size && bytes % size === 0) return `${bytes / size}${unit}`;
+  }
+  return `${bytes} bytes`;
+}
+
 /** Lengths of time as an operator writes them. */
 
 /** A length of time: milliseconds as a number, or text such as `"250ms"`, `"5s"`, `"1.5m"`, `"1h"`, `"1d"`. */

@@ -68,7 +68,7 @@ pool      default (for what no filter sends elsewhere)
   timeouts  connect 3s, response 30s, idle 1m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport http1; keeps 256 idle connections a server for 4s
-  websocket messages up to 16777216 bytes, 16777216 may wait; ping every 30s
+  websocket messages up to 16MiB, 16MiB may wait; ping every 30s
 pool      api
   server    c:443, TLS as c
   balance   in turn, by weight
@@ -77,7 +77,7 @@ pool      api
   timeouts  connect 1s, response 30s, idle 1m, total 5m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport http1; keeps 256 idle connections a server for 1s
-  websocket messages up to 16777216 bytes, 16777216 may wait; ping every 30s
+  websocket messages up to 16MiB, 16MiB may wait; ping every 30s
 pool      far
   server    d:443, TLS as d
   balance   in turn, by weight
@@ -95,7 +95,7 @@ pool      near
   timeouts  connect 3s, response 30s, idle 1m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport fetch, HTTP/1.1; keeps all idle connections a server for 1m
-  websocket messages up to 16777216 bytes, 16777216 may wait; ping every 30s
+  websocket messages up to 16MiB, 16MiB may wait; ping every 30s
 pool      deep
   server    g:80, plain HTTP
   balance   in turn, by weight
@@ -104,7 +104,7 @@ pool      deep
   timeouts  connect 3s, response 30s, idle 1m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport h2, at most 8 requests a connection; keeps 256 idle connections a server for 4s
-  websocket messages up to 16777216 bytes, 16777216 may wait; ping every 30s
+  websocket messages up to 16MiB, 16MiB may wait; ping every 30s
 pool      few
   server    f:80, plain HTTP
   balance   in turn, by weight
@@ -112,9 +112,9 @@ pool      few
   ejection  ${EJECTION}
   timeouts  connect 3s, response 30s, idle 1m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
-  requests  held back until their content is whole, or 65536 bytes of it are there
+  requests  held back until their content is whole, or 64KiB of it are there
   transport http1 behind a PROXY header, version 2; keeps 0 idle connections a server for 4s
-  websocket messages up to 16777216 bytes, 16777216 may wait; ping every 30s
+  websocket messages up to 16MiB, 16MiB may wait; ping every 30s
 limit     default
   at most 1 request per 1s for each header appid
   up to 2 around the end of a window

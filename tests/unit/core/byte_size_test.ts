@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { parseByteSize } from "../../../lib/core/units.ts";
+import { formatByteSize, parseByteSize } from "../../../lib/core/units.ts";
 
 Deno.test("parseByteSize() reads numbers as bytes and text with a unit", () => {
   const cases: [unknown, number][] = [
@@ -38,4 +38,9 @@ Deno.test("parseByteSize() refuses everything else", () => {
   for (const value of [...bad, null, undefined, true, {}, [], 5n]) {
     assertEquals(parseByteSize(value), undefined, String(value));
   }
+});
+
+Deno.test("formatByteSize() writes whole units, and bytes where there are none", () => {
+  const sizes = [0, 1023, 1024, 65_536, 1_000_000, 16_777_216, 2 ** 31].map(formatByteSize);
+  assertEquals(sizes, ["0 bytes", "1023 bytes", "1KiB", "64KiB", "1000000 bytes", "16MiB", "2GiB"]);
 });
