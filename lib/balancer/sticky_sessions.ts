@@ -30,7 +30,7 @@ export interface StickyOptions {
   path?: string;
   /** The domain whose hosts clients send the cookie to. @default {only the host of the request} */
   domain?: string;
-  /** Whether clients send the cookie with requests from other sites; `"None"` makes it `Secure`. @default {"Lax"} */
+  /** Whether browsers send the cookie with requests from other sites; `"None"` makes it `Secure`. @default {"Lax"} */
   sameSite?: "Strict" | "Lax" | "None";
   /** Whether clients send the cookie over TLS only. @default {whether the request came over TLS} */
   secure?: boolean;

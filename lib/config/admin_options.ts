@@ -38,7 +38,7 @@ export interface AdminOptions {
   hosts?: readonly string[];
   /** When `/readyz` says that the proxy is ready. */
   readyz?: ReadinessOptions;
-  /** Speaks TLS, with the certificate that it had at the start. @default {none} */
+  /** TLS for the admin listener, with the certificate that it had at the start. @default {none} */
   tls?: AdminTlsOptions;
 }
 
@@ -52,9 +52,9 @@ export interface AdminTlsOptions {
 
 /** When the proxy is ready; never while it shuts down. */
 export interface ReadinessOptions {
-  /** Pools that need servers. @default {none} */
+  /** The pools that `/readyz` looks at. @default {none} */
   pools?: readonly string[];
-  /** How many servers each of them needs that can be sent requests. @default {1} */
+  /** How many usable servers each of these pools needs. @default {1} */
   minServers?: number;
 }
 

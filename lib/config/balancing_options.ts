@@ -50,13 +50,15 @@ export interface BalancingOptions {
    * takes over; above 1. @default {Infinity}
    */
   loadFactor?: number;
-  /** Active checks, or a function that is one; without it every server counts as healthy. */
+  /** Active checks, or a function that checks a server; without it every server counts as healthy. */
   healthCheck?: ActiveCheckOptions | CheckServer;
   /** When servers are left alone because requests to them fail; `false` is never. @default {{}} */
   ejection?: EjectionOptions | false;
-  /** How servers that were added or have recovered are started; without it at once. */
+  /**
+   * How the share of a server grows after it was added or has recovered; without it, it gets all of its share at once.
+   */
   slowStart?: SlowStartOptions;
-  /** When less than this share of the servers is up all are used; 0 is never. @default {0} */
+  /** When less than this share of the servers is up, all servers are used; 0 is never. @default {0} */
   panicThreshold?: number;
   /** How many requests may run at all servers together. @default {Infinity} */
   maxInFlight?: number;

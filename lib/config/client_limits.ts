@@ -4,13 +4,13 @@ import { type ByteSize, type Duration, formatDuration, parseByteSize, parseDurat
 
 /** How long clients may take. */
 export interface ClientTimeoutOptions {
-  /** From the first byte of a request's head to its end; 408 after that. @default {"10s"} */
+  /** From the first byte of a request's head to its end; then 408. @default {"10s"} */
   head?: Duration;
-  /** Without a request on a connection, which is closed then. @default {"75s"} */
+  /** Without a request on a connection; then it is closed. @default {"75s"} */
   keepAlive?: Duration;
-  /** Between two pieces of a request's content; 408 after that. @default {"60s"} */
+  /** Between two pieces of a request's content; then 408. @default {"60s"} */
   content?: Duration;
-  /** While a client takes nothing of a response, which is cut off then. @default {"60s"} */
+  /** While a client takes nothing of a response; then the response is cut off. @default {"60s"} */
   write?: Duration;
   /**
    * While nothing moves of a response whose client has shut down its side: it may have gone, which nobody can see.
@@ -25,7 +25,8 @@ export interface ClientLimitOptions {
   /** How long they may take. */
   timeouts?: ClientTimeoutOptions;
   /**
-   * Least bytes of content a second, once a client was waited for during ten seconds; slower ones get 408. 0 is any.
+   * Fewest bytes of content a second that a client must send, once the proxy has waited ten seconds for it; slower
+   * clients get 408. 0 is no minimum.
    *
    * @default {240}
    */

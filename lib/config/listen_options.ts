@@ -34,9 +34,9 @@ export interface ListenOptions extends ClientLimitOptions {
    */
   redirect?: "https" | `https:${number}`;
   /**
-   * What becomes of fields of requests that have an underscore in their names. Servers behind CGI and its heirs (WSGI,
-   * PHP) take `X_Api_Key` for `X-Api-Key`, so that a client could say by the one what a filter has checked or taken off
-   * by the other.
+   * What happens to header fields of requests that have an underscore in their names. Servers behind CGI and its heirs
+   * (WSGI, PHP) take `X_Api_Key` for `X-Api-Key`, so that a client could say by the one what a filter has checked or
+   * taken off by the other.
    *
    * - `"drop"`: they are not there for anybody: neither keys, routes and filters nor servers, as in nginx;
    * - `"refuse"`: 400;
@@ -46,8 +46,10 @@ export interface ListenOptions extends ClientLimitOptions {
    */
   underscores?: Underscores;
   /**
-   * Lets other processes listen at the same address, which have to say so too: a new one takes over before the old one stops.
-   * The system spreads connections over them. For Linux, with `--unstable-net`. @default {false}
+   * Lets other processes listen at the same address, if they set it too: a new process can start before the old one
+   * stops. The system spreads connections over them. For Linux, with `--unstable-net`.
+   *
+   * @default {false}
    */
   reusePort?: boolean;
   /**
@@ -56,13 +58,13 @@ export interface ListenOptions extends ClientLimitOptions {
    */
   engine?: EngineName;
   /**
-   * Load balancers in front, which say in a header of the PROXY protocol (version 1 or 2) who their client is. It has to be
-   * the first that they send on each connection; of others nothing of the kind is taken.
+   * Load balancers in front, which say in a header of the PROXY protocol (version 1 or 2) who their client is. This
+   * header must come first on each of their connections; from other addresses it is not accepted.
    */
   proxyProtocol?: ProxyProtocolOptions;
   /**
    * Whether clients may speak HTTP/2 without TLS, from the first byte on (RFC 9113 section 3.3); by the engine `"http1"`
-   * alone. Of TLS `tls.http2` says it.
+   * alone. For TLS see `tls.http2`.
    *
    * @default {false}
    */

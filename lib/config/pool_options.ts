@@ -41,7 +41,7 @@ import type { ResolvedServer, ServerOptions, TimeoutOptions } from "./server_opt
 
 /** A group of servers that can stand in for each other. */
 export interface PoolOptions extends TransportOptions, BalancingOptions {
-  /** At least one, each of them once; not needed where there is a `discovery`. */
+  /** The servers: at least one, unless there is a `discovery`. */
   servers?: readonly (string | ServerOptions)[];
   /** TLS towards the servers; `true` takes the host of each address as its name. @default {false} */
   tls?: boolean | UpstreamTlsOptions;

@@ -22,7 +22,11 @@ export interface OverloadOptions {
   maxInFlight?: number;
   /** Where requests wait when so many run; without it they are refused at once. */
   queue?: QueueOptions;
-  /** Requests are refused while the event loop is late by this: the proxy is slower than what comes. @default {Infinity} */
+  /**
+   * Requests are refused while the timers of the proxy are late by more than this: it cannot keep up.
+   *
+   * @default {Infinity}
+   */
   maxLoopDelay?: Duration;
 }
 
@@ -56,8 +60,8 @@ export interface TracingOptions {
   /** The share of requests with which a trace begins, where their clients have not begun one. @default {0.01} */
   sample?: number;
   /**
-   * Whose `traceparent` is continued: that of `"anyone"`, of `"trusted"` proxies in front only, or of `"nobody"`; that of others
-   * is dropped together with `tracestate`. Who is believed decides what a trace of its own costs the proxy.
+   * Whose `traceparent` is continued: that of `"anyone"`, of `"trusted"` proxies in front only, or of `"nobody"`; that
+   * of others is dropped together with `tracestate`. Spans cost the proxy work, so do not let everybody ask for them.
    *
    * @default {"anyone"}
    */

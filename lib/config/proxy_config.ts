@@ -66,21 +66,27 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   paths?: PathMode;
   /** Which path servers get; not `"normalized"` where paths are `"raw"`. @default {"received"} */
   forward?: PathForward;
-  /** Filter sets that run after the phases of the configuration itself, on the way back before them. @default {[]} */
+  /**
+   * Filter sets. Requests pass them after the filters of the configuration itself, responses before them.
+   *
+   * @default {[]}
+   */
   filters?: readonly Filters<State>[];
   /**
    * Called once the proxy accepts connections, with its addresses as `host:port`, and its pools by name, whose servers
-   * can be changed from then on. Nobody waits for it; what it throws, or rejects with, is reported.
+   * can be changed from then on. The proxy does not wait for it; what it throws is logged.
    */
   onListen?: OnListen;
   /**
-   * Proxies in front of this one that are trusted to name the client, and the field that they name it in; an array is
-   * those who say it in `X-Forwarded-For`. @default {[]}
+   * Proxies in front of this one that may say who the client is, and the field in which they say it; an array means
+   * `X-Forwarded-For`.
+   *
+   * @default {[]}
    */
   trustedProxies?: readonly string[] | TrustedProxiesOptions;
-  /** Which fields tell servers who asked. */
+  /** Which header fields tell servers who the client is. */
   forwarded?: ForwardedOptions;
-  /** What the whole proxy works on at most; more waits or gets 503. @default {no bound} */
+  /** How many requests the whole proxy works on at once; further ones wait or get 503. @default {no bound} */
   overload?: OverloadOptions;
   /** Which requests are traced; `true` for the defaults. @default {false} */
   tracing?: boolean | TracingOptions;
@@ -88,7 +94,12 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   serverTiming?: boolean;
   /** What of each request is logged, how, and where; `false` for nothing. @default {by the program: text on stdout; by `serve`: nothing} */
   accessLog?: false | AccessLogOptions;
-  /** Counts requests, servers, limits and connections for `metrics()`; `false` leaves what costs something a request. @default {true} */
+  /**
+   * Counts requests, servers, limits and connections for `metrics()`; `false` leaves out what costs time for each
+   * request.
+   *
+   * @default {true}
+   */
   metrics?: boolean;
   /**
    * Where the proxy is watched and steered: `"host:port"`, `"unix:/path"`, a port of `127.0.0.1`, `true` for `"127.0.0.1:6189"`,
@@ -100,24 +111,26 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   /** How long running requests may take to finish once the proxy is told to stop. @default {"30s"} */
   gracePeriod?: Duration;
   /**
-   * How long open WebSockets, and other connections that were switched, may go on once the proxy is told to stop or another
-   * configuration has taken over; both sides are told then (1001).
+   * How long open WebSockets, and other upgraded connections, may go on after the proxy is told to stop, or after a
+   * reload; then both sides are told (close code 1001).
    *
    * @default {"5s"}
    */
   webSocketGrace?: Duration;
   /**
-   * How long the proxy goes on to take requests once it is told to stop, while it says that it is not ready: for load
-   * balancers in front, which have to notice.
+   * How long the proxy still takes requests after it is told to stop, while `/readyz` says 503; load balancers in front
+   * need this time to notice.
    *
    * @default {0}
    */
   shutdownDelay?: Duration;
-  /** When this configuration, loaded while the proxy runs, is given up again for the one before. @default {never} */
+  /** When the proxy goes back to the configuration before, after this one was loaded by a reload. @default {never} */
   rollback?: RollbackOptions;
   /**
-   * How many processes serve requests at the same addresses, 1 to 32, or `"auto"` for one a core; only of the program, which
-   * they load again, on Linux. Limits, health, loads and metrics are those of one proxy. @default {1}
+   * How many processes serve requests at the same addresses, 1 to 32, or `"auto"` for one for each core; only for the
+   * program `lbproxy`, on Linux. Limits, health, loads and metrics are those of one proxy.
+   *
+   * @default {1}
    */
   workers?: number | "auto";
 }

@@ -54,21 +54,21 @@ export interface RetryBudgetOptions {
 
 /** How long a retry waits: a time by chance between nothing and a bound that doubles each time ("full jitter"). */
 export interface BackoffOptions {
-  /** The bound for the first one. @default {"25ms"} */
+  /** The longest wait before the first retry; it doubles with each further one. @default {"25ms"} */
   base?: Duration;
-  /** Where the bound stops to grow. @default {"250ms"} */
+  /** The longest wait. @default {"250ms"} */
   max?: Duration;
 }
 
 /** When a request that failed is sent again. */
 export interface RetryOptions {
   /**
-   * How often a request is sent again at most. With it, the same server may be asked again where no other can be.
+   * How often a request is sent again, at most. With it, the same server may be asked again where no other can be.
    *
    * @default {2, and 7 as long as no connection could be made; each server once}
    */
   attempts?: number;
-  /** What is worth a retry: reasons, and statuses from 400 to 599. @default {["connect", "reset", "timeout"]} */
+  /** Which failures are retried: reasons, and statuses from 400 to 599. @default {["connect", "reset", "timeout"]} */
   on?: readonly (RetryReason | number)[];
   /**
    * Which methods may be sent again once a server may have seen the request; after a failed `connect` all may.

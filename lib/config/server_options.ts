@@ -48,14 +48,15 @@ export interface TimeoutOptions {
   /** From the end of the request until the head of the response. @default {"30s"} */
   response?: Duration;
   /**
-   * Between two pieces of a body, in either direction; whoever makes progress, however slow, is never cut off. Server-sent
-   * events (`text/event-stream`) may pause for as long as they like, unless it is set. @default {"60s"}
+   * Between two pieces of content, in either direction; what makes progress, however slowly, is never cut off.
+   * Server-sent events (`text/event-stream`) may pause for as long as they like, unless it is set.
+   *
+   * @default {"60s"}
    */
   idle?: Duration;
   /**
    * The whole exchange, from the arrival of the request to the end of the response: filters, waiting in a queue and all
-   * attempts count, and what is left of it is all that an attempt gets. A WebSocket has only to be open by then. Without
-   * it as long as it takes.
+   * attempts count. An attempt gets what is left. A WebSocket only has to be open by then. Without it there is no limit.
    */
   total?: Duration;
 }

@@ -23,7 +23,7 @@ export type CheckPassword = (user: string, password: string, ctx: RequestContext
 export interface BasicAuthOptions {
   /** Passwords by the name of the user, or a function that knows them, such as one that asks for a hash. */
   users: Readonly<Record<string, string>> | CheckPassword;
-  /** What the client is asked for a password to. @default {"restricted"} */
+  /** The realm: what the browser shows when it asks for the password. @default {"restricted"} */
   realm?: string;
   /**
    * A field that tells the server who the user is; what a client says in it is dropped. A user whose name it cannot carry

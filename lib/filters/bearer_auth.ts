@@ -37,9 +37,9 @@ export interface JwtOptions {
   jwks?: string | { readonly keys: readonly Readonly<Record<string, unknown>>[] };
   /** The shared secret of HS256, HS384 and HS512; 32 bytes or more. */
   secret?: string | Uint8Array<ArrayBuffer>;
-  /** Who must have made the token, `iss`. */
+  /** Who must have made the token (claim `iss`). */
   issuer?: string | readonly string[];
-  /** For whom it must have been made, `aud`; one of these. */
+  /** For whom the token must have been made (claim `aud`); one of these. */
   audience?: string | readonly string[];
   /**
    * Algorithms of the signature; never `none`, and never those of a secret with public keys or the other way round
@@ -154,7 +154,7 @@ export interface BearerAuthOptions {
   verify?: CheckToken;
   /** Tokens are JWTs (RFC 7519), verified by their signatures. */
   jwt?: JwtOptions;
-  /** What a token must be good for, by its claim `scope` or `scp`; 403 without. @default {[]} */
+  /** Scopes that a token must have, in its claim `scope` or `scp`; otherwise 403. @default {[]} */
   scopes?: readonly string[];
   /** Looks at what the token says, and may put it into `ctx.state`; 403 when it returns `false`, 500 when neither that, `true` nor nothing. */
   authorize?: (claims: Claims, ctx: RequestContext) => Awaitable<boolean | void>;
@@ -171,7 +171,7 @@ export interface BearerAuthOptions {
    * @default {"plain"}
    */
   claimEncoding?: IdentityEncoding;
-  /** What the client is asked for a token to. @default {"restricted"} */
+  /** The realm: what the token is for, told to the client with a 401. @default {"restricted"} */
   realm?: string;
   /** Whether the server gets the token too. @default {true} */
   forward?: boolean;

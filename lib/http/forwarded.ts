@@ -80,7 +80,7 @@ function isDash(character: string | undefined): boolean {
   return character === "-" || character === "_";
 }
 
-/** Which fields tell servers who asked. */
+/** Which header fields tell servers who the client is. */
 export interface ForwardedOptions {
   /** `X-Forwarded-For`, `-Proto` and `-Host`. @default {true} */
   xForwarded?: boolean;
@@ -100,7 +100,7 @@ export interface ForwardedOptions {
   clientCert?: boolean;
 }
 
-/** Which fields tell servers who asked. */
+/** Which header fields tell servers who the client is. */
 export const FORWARDED: Rule = object<ForwardedOptions>(
   { xForwarded: FLAG, forwarded: FLAG, via: FLAG, cdnLoop: FLAG, clientCert: FLAG },
   'an object with "xForwarded", "forwarded", "via", "cdnLoop" or "clientCert"',

@@ -36,8 +36,8 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   /** What is counted separately. */
   key: KeySpec<Ctx>;
   /**
-   * How many in each window; at once, for `"concurrency"`: a whole number up to 1,000,000,000. 0 refuses everything. A
-   * function may return `Infinity` as well, where the policy does not limit the key.
+   * How many requests in each window (for `"concurrency"`: at once); a whole number up to 1,000,000,000. 0 refuses
+   * everything. A function may return `Infinity` as well, where the policy does not limit the key.
    */
   limit: KeyedNumber<Ctx>;
   /**
@@ -80,11 +80,11 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   exempt?: ((ctx: Ctx) => boolean) | readonly string[];
   /** Decides and counts but refuses nobody. @default {false} */
   dryRun?: boolean;
-  /** Counts refused requests too, so that who does not slow down stays locked out. @default {false} */
+  /** Counts refused requests too: a client that does not slow down stays refused. @default {false} */
   penalize?: boolean;
   /**
-   * Leaves the connection of a refused client open, which is cheaper for both where clients wait as they are told;
-   * otherwise it is told to close it. Not for responses of `response`.
+   * Keeps the connection of a refused client open. That is cheaper when clients wait as they are told; otherwise the
+   * connection is closed. Not for responses of `response`.
    *
    * @default {false}
    */
@@ -104,9 +104,9 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    */
   maxKeys?: number;
   /**
-   * Where it is counted: in the memory of this machine, or in a Redis or Valkey that several share. The same for all
-   * policies of a limiter, which are decided about in one step; limits of routes are counted where those of the
-   * configuration are. A `RateLimiter` of one's own has only the memory.
+   * Where requests are counted: in the memory of this machine, or in a Redis or Valkey that several machines share. The
+   * same for all policies of a limiter, which are decided about in one step; limits of routes are counted where those of
+   * the configuration are. A `RateLimiter` of one's own has only the memory.
    *
    * @default {"memory"}
    */

@@ -129,7 +129,7 @@ export interface ProxyRuntime {
   readonly filters: Filters & RequestNaming;
   /** `null` when nobody is trusted to speak for others. */
   readonly trustedProxies: TrustedProxies | null;
-  /** Which fields tell servers who asked. */
+  /** Which header fields tell servers who the client is. */
   readonly forwardedFields: ResolvedForwarded;
   /** By what requests are known that come back; `null` when that is not wanted. */
   readonly loopMark: LoopMark | null;

@@ -39,13 +39,16 @@ export interface ConnectionOptions {
 /** By which transport and protocol a pool's servers get requests. */
 export interface TransportOptions {
   /**
-   * `"http1"`: the proxy's own client, which changes nothing on the way. `"fetch"`: the runtime's. `"auto"`: the proxy's own
-   * for the protocol, and `"fetch"` for what only that can: `proxy`. @default {"auto"}
+   * `"http1"`: the proxy's own client, which changes nothing on the way. `"fetch"`: the client of the runtime. `"auto"`:
+   * the proxy's own client, and `"fetch"` where `proxy` is set, which only that can do.
+   *
+   * @default {"auto"}
    */
   transport?: "auto" | "http1" | "fetch";
   /**
-   * `"h2"` is HTTP/2 without asking, by the proxy's own client: by ALPN with TLS, by prior knowledge without. gRPC needs it, and it
-   * passes trailers both ways. @default {"http1"}
+   * `"h2"` is always HTTP/2: the servers must speak it, with TLS (ALPN) or without (prior knowledge). gRPC needs it.
+   *
+   * @default {"http1"}
    */
   protocol?: "http1" | "h2";
   /** A proxy on the way to the servers: `"http://host:port"` or `"socks5://host:port"`, with `user:password@` or without. */
