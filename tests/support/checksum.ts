@@ -7,9 +7,10 @@ const PIECE = 65536;
 const PERIOD = 65521;
 const PATTERN = Uint8Array.from({ length: PERIOD + PIECE }, (_, i) => ((i % PERIOD) * 167) >> 3);
 
-/** SHA-256 of a stream in hexadecimal, and how many bytes went by. */
+/** SHA-256 of a stream in hexadecimal, and how many bytes went by; `onPiece` hears of these as they do. */
 export async function checksum(
   stream: ReadableStream<Uint8Array> | Uint8Array | null,
+  onPiece: (received: number) => void = () => {},
 ): Promise<{ sha256: string; bytes: number }> {
   const hash = createHash("sha256");
   let bytes = 0;
@@ -17,6 +18,7 @@ export async function checksum(
   for await (const piece of pieces) {
     hash.update(piece);
     bytes += piece.length;
+    onPiece(bytes);
   }
   return { sha256: hash.digest("hex"), bytes };
 }
@@ -42,4 +44,23 @@ export function patternStream(
 function patternPiece(from: number, length: number): Uint8Array<ArrayBuffer> {
   const at = from % PERIOD;
   return PATTERN.slice(at, at + length);
+}
+
+/** What sockets and both ends may hold between them of content that nobody keeps. */
+export const MOST_UNDER_WAY: number = 24 * 1024 * 1024;
+
+/** How much of content is under way at most: sent, and not received yet. Memory says little of it, as it comes in again late. */
+export class UnderWay {
+  most = 0;
+  #received = 0;
+
+  /** Takes in how many bytes were sent so far. */
+  readonly sent = (bytes: number): void => {
+    this.most = Math.max(this.most, bytes - this.#received);
+  };
+
+  /** Takes in how many have arrived. */
+  readonly received = (bytes: number): void => {
+    this.#received = bytes;
+  };
 }

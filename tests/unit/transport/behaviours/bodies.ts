@@ -1,8 +1,8 @@
 /** Content as it streams: large, slow, both ways at once. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertLess } from "@std/assert";
 import { ProxyError } from "../../../../lib/core/errors.ts";
-import { checksum, patternStream } from "../../../support/checksum.ts";
+import { checksum, MOST_UNDER_WAY, patternStream, UnderWay } from "../../../support/checksum.ts";
 import { rawUpstream } from "../../../support/raw_upstream.ts";
 import { ManualBody, streamBody } from "../../../support/request_body.ts";
 import { startUpstream } from "../../../support/start_upstream.ts";
@@ -15,52 +15,36 @@ const LARGE = 64 * MIB;
 const IN_FLIGHT = 24 * MIB;
 const EXPECTED = checksum(patternStream(LARGE));
 
-/** The most memory that was in use while something ran, over what it was before. */
-async function memoryGrowth(run: (look: () => void) => Promise<void>): Promise<number> {
-  const before = Deno.memoryUsage().rss;
-  let most = before;
-  await run(() => {
-    most = Math.max(most, Deno.memoryUsage().rss);
-  });
-  return most - before;
-}
-
 export const BODIES: readonly Behaviour[] = [
   {
-    name: "64 MiB down keep their checksum, in little memory",
+    name: "64 MiB down keep their checksum, kept by nobody",
     async run(bench) {
-      await using upstream = startUpstream({ handler: () => new Response(patternStream(LARGE)) });
+      const underWay = new UnderWay();
+      await using upstream = startUpstream({
+        handler: () => new Response(patternStream(LARGE, underWay.sent)),
+      });
       const ends: [number, unknown][] = [];
       const onBodyEnd = (bytes: number, failure: unknown) => void ends.push([bytes, failure]);
-      const growth = await memoryGrowth(async (look) => {
-        const response = await bench.send(peerOf(upstream.address), { onBodyEnd });
-        const watched = bodyStream(response).pipeThrough(
-          new TransformStream({
-            transform(piece, controller) {
-              look();
-              controller.enqueue(piece);
-            },
-          }),
-        );
-        assertEquals(await checksum(watched), await EXPECTED);
-      });
+      const response = await bench.send(peerOf(upstream.address), { onBodyEnd });
+      assertEquals(await checksum(bodyStream(response), underWay.received), await EXPECTED);
       assertEquals(ends, [[LARGE, null]]);
-      assert(growth < 200 * MIB, `memory grew by ${growth / MIB} MiB`);
+      assertLess(underWay.most, MOST_UNDER_WAY);
     },
   },
   {
-    name: "64 MiB up keep their checksum, in little memory",
+    name: "64 MiB up keep their checksum, kept by nobody",
     async run(bench) {
+      let underWay = new UnderWay();
       await using upstream = startUpstream({
-        handler: async (request) => Response.json(await checksum(request.body)),
+        handler: async (request) =>
+          Response.json(await checksum(request.body, (bytes) => underWay.received(bytes))),
       });
       for (const length of [LARGE, null]) {
-        const growth = await memoryGrowth(async (look) => {
-          const body = streamBody(patternStream(LARGE, look), length);
-          const response = await bench.send(peerOf(upstream.address), { method: "POST", body });
-          assertEquals(JSON.parse(await bodyText(response)), await EXPECTED);
-        });
-        assert(growth < 200 * MIB, `memory grew by ${growth / MIB} MiB`);
+        underWay = new UnderWay();
+        const body = streamBody(patternStream(LARGE, underWay.sent), length);
+        const response = await bench.send(peerOf(upstream.address), { method: "POST", body });
+        assertEquals(JSON.parse(await bodyText(response)), await EXPECTED);
+        assertLess(underWay.most, MOST_UNDER_WAY);
       }
     },
   },
