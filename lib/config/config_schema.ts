@@ -66,6 +66,17 @@ const OPTIONS: readonly (readonly [key: string, options: readonly string[]])[] =
   ["routes", ROUTE_KEYS],
 ];
 
+/** Parts of options that people take for keys. */
+const PARTS: Readonly<Record<string, string>> = {
+  timeout: '"timeouts" of "listen", "upstreams" or "routes"',
+  cert: '"tls" of "listen"',
+  certificate: '"tls" of "listen"',
+  certificates: '"tls" of "listen"',
+  ssl: '"tls" of "listen"',
+  https: '"tls" of "listen"',
+  redis: '"store" of "limiter"',
+};
+
 /** Options of the command line. */
 const FLAGS: Readonly<Record<string, string>> = { logLevel: "--log-level", logFormat: "--log-format" };
 
@@ -130,13 +141,41 @@ const CONFIG_RULES: Rules<ProxyConfig> = {
 /** Names of everything that a configuration can have. */
 export const CONFIG_KEYS: readonly string[] = Object.freeze(Object.keys(CONFIG_RULES));
 
+/** Ready-made filters, and what else they are called. An export of such a name may be anything. */
+const READY_MADE: Readonly<Record<string, readonly string[]>> = {
+  basicAuth: ["auth"],
+  bearerAuth: ["jwt"],
+  compress: ["compression", "gzip", "brotli"],
+  cors: [],
+  ipAllow: ["allow", "allowlist", "whitelist"],
+  ipDeny: ["deny", "denylist", "blacklist"],
+  maxBodySize: ["bodyLimit", "bodySize", "clientMaxBodySize"],
+  mirror: [],
+  requestId: [],
+  rewritePath: [],
+  securityHeaders: ["helmet"],
+  setHeaders: ["headers", "addHeaders"],
+  removeHeaders: [],
+};
+
+const FILTER_OF: ReadonlyMap<string, string> = new Map(
+  Object.entries(READY_MADE).flatMap(([filter, names]) =>
+    [filter, ...names].map((name) => [normalizeName(name), filter] as const)
+  ),
+);
+
 /** Says of a key that a configuration does not have where it belongs; `undefined` when nobody knows. */
 function explainKey(key: string): string | undefined {
   const nearest = nearestName(key, CONFIG_KEYS);
   // What is known elsewhere is no beginning of a much longer key: `server`, of `serverTiming`.
   const unlike = nearest === undefined || nearest.length > key.length + 4;
   const misplaced = unlike ? findMisplaced(key) : undefined;
-  return misplaced === undefined ? undefined : `is not a known key; ${misplaced.place}`;
+  if (Object.hasOwn(PARTS, key)) return `is not a known key; it belongs in ${PARTS[key]}`;
+  if (misplaced !== undefined) return `is not a known key; ${misplaced.place}`;
+  const filter = unlike ? FILTER_OF.get(normalizeName(key)) : undefined;
+  return filter === undefined
+    ? undefined
+    : `is not a known key; there is a filter for it: filters: [${filter}(...)]`;
 }
 
 /** What is said of a key that a configuration does not have. */

@@ -3,7 +3,22 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { ConfigError } from "../../../lib/config/config_error.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
-import { basicAuth, compress, cors, ipAllow, ipDeny, redirect } from "../../../mod.ts";
+import {
+  basicAuth,
+  bearerAuth,
+  compress,
+  cors,
+  ipAllow,
+  ipDeny,
+  maxBodySize,
+  mirror,
+  redirect,
+  removeHeaders,
+  requestId,
+  rewritePath,
+  securityHeaders,
+  setHeaders,
+} from "../../../mod.ts";
 import { ProgramFolder } from "../../support/program.ts";
 
 const upstreams = ["a:80"];
@@ -22,6 +37,17 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
     "upstreams is required",
     'backends is not a known key; here it is called "upstreams"',
   ],
+  [{ upstreams, cors: true }, "cors is not a known key; there is a filter for it: filters: [cors(...)]"],
+  [
+    { upstreams, gzip: true },
+    "gzip is not a known key; there is a filter for it: filters: [compress(...)]",
+  ],
+  [
+    { upstreams, timeout: "5s" },
+    'timeout is not a known key; it belongs in "timeouts" of "listen", "upstreams" or "routes"',
+  ],
+  [{ upstreams, ssl: {} }, 'ssl is not a known key; it belongs in "tls" of "listen"'],
+  [{ upstreams, redis: "redis://a" }, 'redis is not a known key; it belongs in "store" of "limiter"'],
   [{ upstreams, port: 80 }, 'port is not a known key; it belongs in "listen"'],
   [{ upstreams, bind: ":80" }, 'bind is not a known key; here it is called "listen"'],
   [
@@ -289,3 +315,13 @@ for (const [files, args, line] of BAD_RUNS) {
     else assertEquals(line.test(last), true, last);
   });
 }
+
+Deno.test("resolveConfig() knows every ready-made filter by its name", () => {
+  const makers = { basicAuth, bearerAuth, compress, cors, ipAllow, ipDeny, maxBodySize, mirror, requestId };
+  for (const name of Object.keys({ ...makers, rewritePath, securityHeaders, setHeaders, removeHeaders })) {
+    const { problems } = assertThrows(() => resolveConfig({ upstreams, [name]: true }), ConfigError);
+    assertEquals(problems.map(({ message }) => message), [
+      `is not a known key; there is a filter for it: filters: [${name}(...)]`,
+    ]);
+  }
+});
