@@ -91,7 +91,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     };
     this.#tiers = [tier(0), tier(1)];
     this.#monitor = new ServerMonitor({ ...init, clock, random, onLooked: () => this.#line.wake() });
-    this.#line = new WaitingLine(queue ?? MOMENT, clock);
+    this.#line = new WaitingLine(queue ?? MOMENT, clock, pool.cells);
     this.#queued = queue !== undefined && queue !== null;
     if (this.#tiers[0].algorithm.loadChanged !== undefined) {
       pool.onLoad = (server) => this.#loadChanged(server);

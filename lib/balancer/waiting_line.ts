@@ -5,6 +5,7 @@ import type { Cancellation, Lease } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
 import { type Duration, parseDuration } from "../core/units.ts";
 import type { Server } from "../upstream/server.ts";
+import type { SharedCells } from "../upstream/shared_servers.ts";
 
 /** How many requests may wait while all servers are full, and for how long. */
 export interface QueueOptions {
@@ -70,8 +71,11 @@ export class WaitingLine implements Disposable {
   #timer: Disposable | null = null;
   /** How many waiting requests take any server. */
   #easy = 0;
+  readonly #cells: SharedCells | null;
 
-  constructor(options: ResolvedQueue, clock: Clock) {
+  /** @param cells where those are counted that wait in other processes; `null` where there are none */
+  constructor(options: ResolvedQueue, clock: Clock, cells: SharedCells | null = null) {
+    this.#cells = cells;
     this.#options = options;
     this.#clock = clock;
   }
@@ -92,7 +96,10 @@ export class WaitingLine implements Disposable {
     choosy: boolean,
     cancellation: Cancellation | null,
   ): Refusal | Promise<Claim | Refusal> {
-    if (this.#waiters.size >= this.#options.size) return "queue_full";
+    const { size } = this.#options;
+    if (this.#cells === null ? this.#waiters.size >= size : !this.#cells.enterQueue(size)) {
+      return "queue_full";
+    }
     const { promise, resolve } = Promise.withResolvers<Claim | Refusal>();
     const dueAt = this.#clock.now() + this.#options.timeoutMs;
     const waiter: Waiter = { attempt, choosy, resolve, listener: null, dueAt };
@@ -113,7 +120,10 @@ export class WaitingLine implements Disposable {
   }
 
   #settle(waiter: Waiter, result: Claim | Refusal): void {
-    if (this.#waiters.delete(waiter) && !waiter.choosy) this.#easy--;
+    if (this.#waiters.delete(waiter)) {
+      if (!waiter.choosy) this.#easy--;
+      this.#cells?.leaveQueue();
+    }
     waiter.listener?.[Symbol.dispose]();
     waiter.resolve(result);
     if (this.#waiters.size > 0) return;

@@ -80,22 +80,39 @@ const IDEMPOTENT: ReadonlySet<string> = new Set(IDEMPOTENT_METHODS);
 const PARTS = 10;
 const PART_MS = 1000;
 
+/** Where a budget has which part is the current one, and one; the requests and the retries of each part follow. */
+const PART = 0;
+const REQUESTS = 1;
+const RETRIES = REQUESTS + PARTS;
+
 /** Counts the requests and the retries of the last ten seconds. */
 export class RetryBudget {
   readonly #percent: number;
   readonly #least: number;
-  readonly #requests = new Float64Array(PARTS);
-  readonly #retries = new Float64Array(PARTS);
-  #part = -1;
+  readonly #counts: Int32Array;
+  /** Whether other processes count there too. */
+  readonly #shared: boolean;
+  readonly #aheadMs: number;
 
-  constructor({ percent, min }: NonNullable<RetryPolicy["budget"]>) {
+  /**
+   * @param counts what processes count in together; `null` where there is one
+   * @param aheadMs what makes time the same in all of them
+   */
+  constructor(
+    { percent, min }: NonNullable<RetryPolicy["budget"]>,
+    counts: Int32Array | null = null,
+    aheadMs = 0,
+  ) {
     this.#percent = percent;
     this.#least = min * PARTS * PART_MS / 1000;
+    this.#counts = counts ?? new Int32Array(RETRIES + PARTS);
+    this.#shared = counts !== null;
+    this.#aheadMs = aheadMs;
   }
 
   /** Counts a request; `now` in milliseconds. */
   request(now: number): void {
-    this.#requests[this.#turnTo(now)]!++;
+    this.#add(REQUESTS + this.#turnTo(now), 1);
   }
 
   /** Takes a retry out of the budget, also when it has to wait; tells whether there was one left. */
@@ -103,25 +120,34 @@ export class RetryBudget {
     const part = this.#turnTo(now);
     let requests = 0;
     let retries = 0;
+    // First, because other processes may take one at the same time.
+    this.#add(RETRIES + part, 1);
     for (let i = 0; i < PARTS; i++) {
-      requests += this.#requests[i]!;
-      retries += this.#retries[i]!;
+      requests += this.#counts[REQUESTS + i]!;
+      retries += this.#counts[RETRIES + i]!;
     }
-    if (retries >= Math.max(this.#least, requests * this.#percent / 100)) return false;
-    this.#retries[part]!++;
-    return true;
+    if (retries - 1 < Math.max(this.#least, requests * this.#percent / 100)) return true;
+    this.#add(RETRIES + part, -1);
+    return false;
+  }
+
+  #add(at: number, count: 1 | -1): void {
+    if (this.#shared) Atomics.add(this.#counts, at, count);
+    else this.#counts[at]! += count;
   }
 
   /** Forgets what is older than the window. */
   #turnTo(now: number): number {
     // A request that was read a moment ago may come after one that arrived since.
-    const part = Math.max(Math.floor(now / PART_MS), this.#part);
-    if (part !== this.#part) {
-      const passed = this.#part === -1 ? PARTS : Math.min(part - this.#part, PARTS);
+    const counts = this.#counts;
+    const last = counts[PART]! - 1;
+    const part = Math.max(Math.floor((now + this.#aheadMs) / PART_MS), last);
+    if (part !== last && Atomics.compareExchange(counts, PART, last + 1, part + 1) === last + 1) {
+      const passed = last === -1 ? PARTS : Math.min(part - last, PARTS);
       for (let i = 0; i < passed; i++) {
-        this.#requests[(part - i) % PARTS] = this.#retries[(part - i) % PARTS] = 0;
+        const passedPart = (part + PARTS - i) % PARTS;
+        counts[REQUESTS + passedPart] = counts[RETRIES + passedPart] = 0;
       }
-      this.#part = part;
     }
     return part % PARTS;
   }

@@ -61,7 +61,8 @@ export class OverloadLimit implements Disposable {
     const { maxInFlight, queue: { size, timeoutMs }, maxLoopDelayMs } = this.#options;
     if (this.#late) throw new OverloadError(`its event loop is late by more than ${maxLoopDelayMs} ms`);
     if (this.#take()) return;
-    if (this.#waiters.size >= size) throw full(maxInFlight);
+    const mayWait = this.#cells === null ? this.#waiters.size < size : this.#cells.enterQueue(size);
+    if (!mayWait) throw full(maxInFlight);
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
         enter: resolve,
@@ -112,7 +113,7 @@ export class OverloadLimit implements Disposable {
   }
 
   #remove(waiter: Waiter): Waiter {
-    this.#waiters.delete(waiter);
+    if (this.#waiters.delete(waiter)) this.#cells?.leaveQueue();
     waiter.deadline.clear();
     waiter.listener?.[Symbol.dispose]();
     return waiter;

@@ -6,6 +6,7 @@ import type { ResolvedPool } from "../config/pool_options.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { allPolicies, findableRoutes } from "../config/resolve_routes.ts";
 import type { ResolvedRoute } from "../config/route_options.ts";
+import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import { LoopMark } from "../http/forwarded.ts";
 import { compileKey } from "../limiter/key_spec.ts";
@@ -32,6 +33,7 @@ import type {
 import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import { RouteFinder } from "../routing/route_finder.ts";
 import type { Pool } from "../upstream/pool.ts";
+import type { SharedCells } from "../upstream/shared_servers.ts";
 import { Admissions, LimiterStores } from "./admissions.ts";
 import { collectMetrics, readOfWorker } from "./collect_metrics.ts";
 import { denoTracer } from "./deno_tracer.ts";
@@ -64,6 +66,7 @@ export class DataPlane implements AsyncDisposable {
   readonly #transports: TransportSource;
   readonly #admissions: Admissions;
   #openLog: OpenAccessLog | null = null;
+  readonly #budgets: Record<number, number> = {};
   readonly #poolPlanes = new Map<string, PoolPlane>();
   readonly #stack = new AsyncDisposableStack();
 
@@ -106,9 +109,11 @@ export class DataPlane implements AsyncDisposable {
       admission,
       routes: createRoutes(config, {
         pools,
+        clock,
         random,
         admission,
         admit,
+        budget: (index) => this.#budget(index),
         meter: (name) => this.#routeMeter(name),
       }),
       paths: config.paths,
@@ -133,14 +138,29 @@ export class DataPlane implements AsyncDisposable {
     };
   }
 
+  /** Where processes have the budget for retries of a route; `null` where there is one process. */
+  #budget(index: number): SharedCells | null {
+    const { shared = null } = this.#parts;
+    if (shared === null) return null;
+    const { servers } = shared;
+    const slot = shared.role === "worker" ? shared.budget(index) : servers.allocate();
+    if (shared.role === "supervisor") this.#stack.defer(() => servers.free(slot));
+    this.#budgets[index] = slot;
+    return servers.cells(slot);
+  }
+
   /** Gives back what a worker held that has ended. */
   giveBackPermits(ledger: PermitLedger): void {
     this.#admissions.giveBackPermits(ledger);
   }
 
   /** What workers need to serve this configuration. @internal */
-  get placed(): { readonly pools: ReadonlyMap<string, PoolPlane>; readonly table: ArrayBufferLike | null } {
-    return { pools: this.#poolPlanes, table: this.#admissions.buffer };
+  get placed(): {
+    readonly pools: ReadonlyMap<string, PoolPlane>;
+    readonly table: ArrayBufferLike | null;
+    readonly budgets: Readonly<Record<number, number>>;
+  } {
+    return { pools: this.#poolPlanes, table: this.#admissions.buffer, budgets: this.#budgets };
   }
 
   /** Finds the servers of every pool and checks each new one once; bounded by the timeouts of both. */
@@ -282,9 +302,12 @@ function looksAtPaths({ routes, paths, forward, filters, limiter }: ResolvedConf
 /** What routes take beside their configuration. */
 interface RouteParts {
   readonly pools: ReadonlyMap<string, PoolRuntime>;
+  readonly clock: Clock;
   readonly random: Random;
   /** The configuration's own limits. */
   readonly admission: Admission | null;
+  /** Where processes have the budget for retries of a route. */
+  budget(index: number): SharedCells | null;
   /** Makes the meter of a route. */
   meter(name: string): RouteMeter | null;
   /** Makes the limits of a route. */
@@ -303,13 +326,14 @@ function createRoutes(config: ResolvedConfig, parts: RouteParts): RouteTable | n
   };
   return {
     finder: new RouteFinder(findableRoutes(config)),
-    routes: routes.map((route) => createRoute(route, { ...parts, admit })),
+    routes: routes.map((route, index) => createRoute(route, index, { ...parts, admit })),
   };
 }
 
 function createRoute(
   route: ResolvedRoute,
-  { pools, random, admission, admit, meter }: RouteParts,
+  index: number,
+  { pools, clock, random, admission, admit, meter, budget }: RouteParts,
 ): RouteRuntime {
   const { name, rewrite, paths, forward, filters, newContext, splitKey, limiter, timeouts, retries } = route;
   const weights = route.pools.map(([pool, weight]) => [pools.get(pool)!, weight] as const);
@@ -326,7 +350,9 @@ function createRoute(
     splitKey: splitKey === null ? null : compileKey(splitKey),
     admission: limiter === null ? admission : admit(limiter),
     meter: meter(name),
-    retries: retries === undefined ? undefined : createRetries(retries),
+    retries: retries === undefined
+      ? undefined
+      : createRetries(retries, clock, (retries?.budget ?? null) === null ? null : budget(index)),
     timeouts: Object.keys(timeouts).length === 0
       ? null
       // For every pool, because `upstreamPeer` may name any.

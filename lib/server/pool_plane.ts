@@ -14,6 +14,8 @@ import { selectTransport } from "../transport/select_transport.ts";
 import { Discovery } from "../upstream/discovery.ts";
 import { Pool, type PoolChange } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
+import type { Clock } from "../core/clock.ts";
+import type { SharedCells } from "../upstream/shared_servers.ts";
 import { RetryBudget } from "../proxy/decide_retry.ts";
 import type { RetryPolicy } from "../config/retry_options.ts";
 import type { RetryRuntime } from "../proxy/proxy_runtime.ts";
@@ -21,10 +23,21 @@ import type { ProxyMetrics } from "./proxy_metrics.ts";
 import type { PlacedPool, ProxyParts, SharedParts } from "./serve_options.ts";
 import type { Transports, TransportSource } from "./proxy_resources.ts";
 
-/** Puts retries to work, with a budget of their own. */
-export function createRetries(policy: RetryPolicy | null): RetryRuntime | null {
+/**
+ * Puts retries to work, with a budget of their own.
+ *
+ * @param cells where processes have it together; `null` where there is one
+ */
+export function createRetries(
+  policy: RetryPolicy | null,
+  clock: Clock,
+  cells: SharedCells | null,
+): RetryRuntime | null {
   if (policy === null) return null;
-  return { policy, budget: policy.budget === null ? null : new RetryBudget(policy.budget) };
+  const { budget } = policy;
+  if (budget === null) return { policy, budget };
+  const aheadMs = cells === null ? 0 : clock.wallTime() - clock.now();
+  return { policy, budget: new RetryBudget(budget, cells?.budget ?? null, aheadMs) };
 }
 
 const NO_CHANGE: Pick<PoolChange, "added" | "removed"> = { added: [], removed: [] };
@@ -92,7 +105,7 @@ export class PoolPlane implements AsyncDisposable {
       transport,
       timeouts,
       bufferBytes: resolved.bufferBytes,
-      retries: createRetries(retries),
+      retries: createRetries(retries, parts.clock, pool.cells),
       webSocket: webSocketRuntime(resolved, leased),
       retryAfterSeconds,
       meter: this.#meter,

@@ -111,6 +111,8 @@ export interface WorkerParts {
   readonly ledger: PermitLedger;
   /** A pool as the supervisor has it. */
   pool(name: string): PlacedPool;
+  /** Where a route has the budget for its retries. */
+  budget(route: number): number;
   /** Gives memory for metrics, which the supervisor reads. */
   allocateMetrics(): Float64Array;
   /** Tells the supervisor what stands there, now and after each change. */

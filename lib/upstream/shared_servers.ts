@@ -33,13 +33,19 @@ const SLOT = {
   draining: 6,
   /** Of a pool, which has none of the four before: how far its turns have come, for either rank those of retries behind. */
   turns: 3,
+  /** Of a pool or the whole proxy: how many requests wait. */
+  waiting: 7,
   ramp: 4,
   history: 5,
+  /** Of a pool or a route, which have no history: the budget of their retries, in words. */
+  budget: 10,
   /** Requests in flight of each process, in words. */
   inFlightOf: 112,
   requestsOf: (112 + MAX_PROCESSES) / 2,
   failuresOf: (112 + 3 * MAX_PROCESSES) / 2,
-  size: 112 + 5 * MAX_PROCESSES,
+  /** Requests of each process that wait, in words. */
+  waitingOf: 112 + 5 * MAX_PROCESSES,
+  size: 112 + 6 * MAX_PROCESSES,
 } as const;
 
 /** How many numbers of a server's history there is room for. */
@@ -183,6 +189,8 @@ export class SharedServers {
     for (let at = HEADER.size; at < end; at += SLOT.size) {
       const inFlight = Atomics.exchange(words, at + SLOT.inFlightOf + process, 0);
       if (inFlight !== 0) Atomics.sub(words, at + SLOT.inFlight, inFlight);
+      const waiting = Atomics.exchange(words, at + SLOT.waitingOf + process, 0);
+      if (waiting !== 0) Atomics.sub(words, at + SLOT.waiting, waiting);
       const trial = Atomics.compareExchange(words, at + SLOT.trial, process + 1, 0);
       held ||= inFlight !== 0 || trial === process + 1;
     }
@@ -232,6 +240,28 @@ export class SharedCells {
   leave(): void {
     this.#words[this.#at + SLOT.inFlightOf + this.#process]!--;
     Atomics.sub(this.#words, this.#at, 1);
+  }
+
+  /** Counts a request in that waits, unless as many wait as may. */
+  enterQueue(most: number): boolean {
+    const words = this.#words;
+    if (Atomics.add(words, this.#at + SLOT.waiting, 1) >= most) {
+      Atomics.sub(words, this.#at + SLOT.waiting, 1);
+      return false;
+    }
+    words[this.#at + SLOT.waitingOf + this.#process]!++;
+    return true;
+  }
+
+  /** Counts out one that waits no more. */
+  leaveQueue(): void {
+    this.#words[this.#at + SLOT.waitingOf + this.#process]!--;
+    Atomics.sub(this.#words, this.#at + SLOT.waiting, 1);
+  }
+
+  /** What a budget of retries counts in. */
+  get budget(): Int32Array {
+    return this.#words.subarray(this.#at + SLOT.budget, this.#at + SLOT.inFlightOf);
   }
 
   /** Takes the next turn of a pool, from 0; each of the four counts by itself. */

@@ -34,6 +34,9 @@ class UnacceptedError extends Error {}
 /** Clients of every kind, and how they fared. */
 export class Clients {
   readonly failures = new Set<string>();
+  /** Uploads whose connection was reset before there was a response, by their targets: whether somebody had read them, logs tell. */
+  readonly resets: string[] = [];
+  #uploadsBegun = 0;
   /** Connections that were refused, and those that were reset before anything was said on them: nobody had accepted them. */
   refused = 0;
   unaccepted = 0;
@@ -125,10 +128,19 @@ export class Clients {
 
   async #upload(): Promise<void> {
     using connection = await this.#connect();
-    await connection.write(`POST / HTTP/1.1\r\nHost: h\r\n${FIELD}\r\nContent-Length: ${UPLOAD}\r\n\r\n`);
-    for (let sent = 0; sent < UPLOAD; sent += UPLOAD / 8) {
-      await connection.write(new Uint8Array(UPLOAD / 8));
-      await delay(10);
+    const target = `/upload-${++this.#uploadsBegun}.`;
+    try {
+      await connection.write(
+        `POST ${target} HTTP/1.1\r\nHost: h\r\n${FIELD}\r\nContent-Length: ${UPLOAD}\r\n\r\n`,
+      );
+      for (let sent = 0; sent < UPLOAD; sent += UPLOAD / 8) {
+        await connection.write(new Uint8Array(UPLOAD / 8));
+        await delay(10);
+      }
+    } catch (error) {
+      const { ConnectionReset, BrokenPipe } = Deno.errors;
+      if (!(error instanceof ConnectionReset || error instanceof BrokenPipe)) throw error;
+      return void this.resets.push(target);
     }
     const { status, body } = await connection.readResponse("POST");
     if (status !== 200 || latin1Text(body) !== String(UPLOAD)) {

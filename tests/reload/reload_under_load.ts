@@ -76,7 +76,7 @@ export async function reloadUnderLoad(work: Work): Promise<Findings> {
   const counted = await countedRequests(port);
   while (await metric(adminPort, "config_draining") > 0) await delay(10);
   const findings = {
-    failures: [...clients.failures],
+    failures: [...clients.failures, ...clients.resets.map((target) => `${target} was reset`)],
     requests: clients.requests,
     uploads: clients.uploads,
     messages: clients.messages,

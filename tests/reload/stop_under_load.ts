@@ -47,15 +47,25 @@ export async function stopUnderLoad(crowd: Crowd, successor: boolean, workMs: nu
   await second?.stderrMatch(/RUNS/);
   await delay(workMs);
   first.kill("SIGTERM");
-  const { code } = await first.ended;
+  const { code, stdout } = await first.ended;
   const endedAfterMs = successor ? 0 : Date.now() - clients.lastAt;
   if (successor) await delay(workMs);
   clients.stop();
   await running;
   second?.kill("SIGTERM");
   await second?.ended;
-  const { failures, requests, uploads, refused, unaccepted } = clients;
-  return { failures: [...failures], requests, uploads, refused, unaccepted, code, endedAfterMs };
+  const { failures, resets, requests, uploads, refused } = clients;
+  // What the program has read of a request stands in its log.
+  const cut = resets.filter((target) => stdout.includes(target));
+  return {
+    failures: [...failures, ...cut.map((target) => `${target} was cut`)],
+    requests,
+    uploads,
+    refused,
+    unaccepted: clients.unaccepted + resets.length - cut.length,
+    code,
+    endedAfterMs,
+  };
 }
 
 function freePort(): number {

@@ -88,6 +88,8 @@ export class Http1Listener implements EngineListener, Http1Context {
   /** How many connections were accepted. */
   #accepted = 0;
   #closed = false;
+  /** Ends a pause before the listener closes. */
+  #endPause: (() => void) | null = null;
   readonly #options: Http1ListenerOptions;
   #listen: ResolvedListen;
   readonly #socket: Acceptor;
@@ -367,10 +369,16 @@ export class Http1Listener implements EngineListener, Http1Context {
   /** Takes clients that the system has connected already, for a few turns at most: it would reset them with the listener. */
   async #acceptWaiting(): Promise<void> {
     let quiet = 0;
-    for (let turn = 0; turn < MAX_LAST_TURNS && quiet < QUIET_TURNS; turn++) {
+    for (let turn = 0; turn < MAX_LAST_TURNS && quiet < QUIET_TURNS && !this.#closed; turn++) {
       const before = this.#accepted;
       // Turns without a pause do not make the runtime look at its sockets.
-      await new Promise<void>((resolve) => setTimeout(resolve, 1));
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, 1);
+        this.#endPause = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
       quiet = before === this.#accepted ? quiet + 1 : 0;
     }
   }
@@ -384,6 +392,7 @@ export class Http1Listener implements EngineListener, Http1Context {
   #close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#endPause?.();
     this.#steady?.[Symbol.dispose]();
     this.#spare[Symbol.dispose]();
     this.#onRoom?.();

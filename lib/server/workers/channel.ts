@@ -34,6 +34,8 @@ export interface StartMessage {
   /** The counts of the limiter; `null` when nothing is limited. */
   readonly table: InheritedMemory | null;
   readonly pools: Readonly<Record<string, PlacedPool>>;
+  /** Where routes have budgets for retries, by their order. */
+  readonly budgets: Readonly<Record<number, number>>;
   /** Ports to listen at, in the order of the configuration; 0 for any. */
   readonly ports: readonly number[];
   /** Whether the worker makes a line of each request, as far as the configuration says nothing of that. */
@@ -52,7 +54,7 @@ export interface ListedSeries extends Pick<SharedSeries, "labels" | "chunk" | "a
 
 /** Has a worker load the configuration again, and use it once all have. */
 export interface PrepareMessage
-  extends Pick<StartMessage, "texts" | "servers" | "table" | "pools" | "ports"> {
+  extends Pick<StartMessage, "texts" | "servers" | "table" | "pools" | "budgets" | "ports"> {
   readonly kind: "prepare";
   /** Which one: tells it from earlier ones, which a worker may still speak of. */
   readonly id: number;

@@ -100,7 +100,7 @@ export class InheritedParts implements WorkerParts, Disposable {
   readonly overload: SharedCells;
   readonly ledger: PermitLedger;
   #reload: number;
-  #places: Pick<StartMessage, "pools" | "table">;
+  #places: Pick<StartMessage, "pools" | "budgets" | "table">;
   #table: { readonly descriptor: number; readonly memory: ArrayBuffer } | null = null;
   readonly #parent: number;
   readonly #chunks: MetricChunks;
@@ -174,6 +174,10 @@ export class InheritedParts implements WorkerParts, Disposable {
 
   pool(name: string): PlacedPool {
     return this.#places.pools[name] ?? { slot: 0, servers: [], secret: null };
+  }
+
+  budget(route: number): number {
+    return this.#places.budgets[route]!;
   }
 
   /** Shows from now on that this process is alive. */

@@ -192,14 +192,15 @@ export class Workers {
   }
 
   /** Where the state of a configuration is. */
-  #placesOf(plane: DataPlane): Pick<StartMessage, "servers" | "table" | "pools"> {
-    const { pools, table } = plane.placed;
+  #placesOf(plane: DataPlane): Pick<StartMessage, "servers" | "table" | "pools" | "budgets"> {
+    const { pools, table, budgets } = plane.placed;
     const placed: Record<string, PlacedPool> = {};
     for (const [name, pool] of pools) placed[name] = pool.placed;
     return {
       servers: this.#memory.inheritedServers,
       table: table === null ? null : this.#memory.inheritedTable(table),
       pools: placed,
+      budgets,
     };
   }
 

@@ -7,6 +7,7 @@ import { serve } from "../../../lib/server/serve.ts";
 import { Gate } from "../../support/gate.ts";
 import { ProgramFolder, type RunningProgram } from "../../support/program.ts";
 import { rawClient } from "../../support/raw_client.ts";
+import type { RawConnection } from "../../support/raw_connection.ts";
 import { type Answer, askAt, readAnswer } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 
@@ -155,6 +156,62 @@ Deno.test("workers keep the bound of the whole proxy together, and let in who wa
   gate.answer("last");
   const texts = await Promise.all(connections.map(async (each) => (await readAnswer(each)).text));
   assertEquals(texts.toSorted(), ["first", "last", "next", "next", "next", "next", "next"]);
+});
+
+Deno.test("workers hold a queue together, of a pool and of the whole proxy", async () => {
+  for (
+    const options of [
+      (address: string) =>
+        `{ servers: [{ address: "${address}", maxInFlight: 1 }], queue: { size: 3, timeout: "1h" } }`,
+      (address: string) =>
+        `["${address}"]; export const overload = { maxInFlight: 1, queue: { size: 3, timeout: "1h" } }`,
+    ]
+  ) {
+    await using gate = new Gate();
+    await using workers = await Workers.start(
+      `export const upstreams = ${options(gate.upstream.address)};`,
+      2,
+    );
+    const port = await workers.port();
+    const pids = [...await findPids(port, 2)];
+    const connections: RawConnection[] = [];
+    using _all = { [Symbol.dispose]: () => connections.forEach((each) => each[Symbol.dispose]()) };
+    for (const place of [0, 0, 0, 1, 1, 1]) connections.push(await connectTo(port, pids[place]!));
+    const first = askAt(port);
+    await gate.untilWaiting(1);
+    const statuses: number[] = [];
+    const { promise: refused, resolve } = Promise.withResolvers<void>();
+    const answers = connections.map(async (connection) => {
+      await connection.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+      const { status } = await readAnswer(connection);
+      if (statuses.push(status) === 3) resolve();
+    });
+    // Three wait, wherever they are; three are refused before anything is over.
+    await refused;
+    assertEquals(statuses, [503, 503, 503]);
+    for (let i = 0; i < 4; i++) {
+      await gate.untilWaiting(1);
+      gate.answer();
+    }
+    await Promise.all([first, ...answers]);
+    assertEquals(statuses, [503, 503, 503, 200, 200, 200]);
+  }
+});
+
+Deno.test("workers have one budget for retries, of a pool and of a route", async () => {
+  await using bad = startUpstream({ handler: () => new Response(null, { status: 503 }) });
+  await using workers = await Workers.start(`
+    const retries = { on: [503], attempts: 2, backoff: false, budget: { percent: 0, min: 1 } };
+    export const upstreams = { servers: ["${bad.address}"], ejection: false, retries };
+    export const routes = [{ match: { path: "/own" }, retries }, { match: { path: "/pool" } }];`);
+  const port = await workers.port();
+  await findPids(port, 4);
+  for (const target of ["/pool", "/own"]) {
+    const before = bad.requests;
+    await askOften(port, 40, `GET ${target}`);
+    // Ten within ten seconds.
+    assertEquals(bad.requests - before, 50, target);
+  }
 });
 
 Deno.test("a worker that has ended holds no permits of clients", async () => {
