@@ -140,6 +140,10 @@ function readFile(path: string, what: "token" | "certificate"): string {
 /** Why there is no connection; `fetch` itself says only that it failed. */
 function reasonOf(error: unknown): string {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  // What `openssl req -x509` makes unless it is told otherwise.
+  if (messageOf(cause).includes("CaUsedAsEndEntity")) {
+    return "its certificate is that of an authority (CA:TRUE), which no server may show; make one with CA:FALSE";
+  }
   return messageOf(cause).replace(
     /^error sending request for url \([^)]*\): (?:client error \(Connect\): )?/,
     "",

@@ -59,9 +59,11 @@ export class BusyKeys {
     return this.#slots.filter((slot) => slot !== null);
   }
 
-  /** Those that have used most, for another process. */
-  named(most: number): NamedKey[] {
-    return this.list().sort((one, other) => other.part - one.part).slice(0, most).map((
+  /** Those of these policies that have used most, for another process; former policies had other limits. */
+  named(policies: readonly ResolvedPolicy[], most: number): NamedKey[] {
+    return this.list().filter(({ policy }) => policies.includes(policy)).sort((one, other) =>
+      other.part - one.part
+    ).slice(0, most).map((
       { policy, ...key },
     ) => ({
       ...key,

@@ -107,14 +107,18 @@ export class Admissions implements Disposable {
     this.#table?.permits.giveBackAll(ledger);
   }
 
+  get #policies(): readonly ResolvedPolicy[] {
+    return this.limiters.flatMap(({ policies }) => policies);
+  }
+
   /** The names of the keys that have used most of their limits, for another process. */
   namedKeys(most: number): readonly NamedKey[] {
-    return this.#busyKeys === null ? [] : this.#busyKeys.named(most);
+    return this.#busyKeys === null ? [] : this.#busyKeys.named(this.#policies, most);
   }
 
   /** Takes in such names of another process. */
   adoptKeys(keys: readonly NamedKey[]): void {
-    this.#busyKeys?.adopt(keys, this.limiters.flatMap(({ policies }) => policies));
+    this.#busyKeys?.adopt(keys, this.#policies);
   }
 
   /** The memory of the table; `null` when nothing is limited. */

@@ -32,6 +32,7 @@ export class Workers {
   /** The modules of the configuration that workers serve. */
   #texts: ModuleTexts = {};
   #askedAt = -Infinity;
+  #asked: Promise<void> = Promise.resolve();
   #plane: DataPlane | null = null;
   /** Pools whose changes workers are told of. */
   #followed: readonly Pool[] = [];
@@ -71,11 +72,13 @@ export class Workers {
   }
 
   /** Has workers tell the names of keys that have used much of their limits, for as long as that may take. */
-  async askKeys(): Promise<void> {
+  askKeys(): Promise<void> {
     const now = this.#parts.clock.now();
-    if (this.#group === null || now - this.#askedAt < KEYS_AGE_MS) return;
-    this.#askedAt = now;
-    await this.#group.askKeys(MOST_KEYS, KEYS_DEADLINE_MS);
+    if (this.#group !== null && now - this.#askedAt >= KEYS_AGE_MS) {
+      this.#askedAt = now;
+      this.#asked = this.#group.askKeys(MOST_KEYS, KEYS_DEADLINE_MS);
+    }
+    return this.#asked;
   }
 
   /** How many requests were cut when they stopped. */

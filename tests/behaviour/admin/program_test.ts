@@ -115,13 +115,22 @@ Deno.test("lbproxy --workers: the admin listener names keys of all workers, and 
     return requests.total["200"] === 48 &&
       workers.every((each) => each.role === "supervisor" || each.requests! > 0);
   });
-  const { json: { keys } } = await admin.get("/limits/app/keys?top=100");
-  assertEquals(keys.map(({ key }: KeyStatus) => key).toSorted(), names.toSorted());
-  assertEquals(new Set(keys.map(({ used }: KeyStatus) => used)), new Set([2]));
+  const named = async (): Promise<KeyStatus[]> => (await admin.get("/limits/app/keys?top=100")).json.keys;
+  await until(async () => (await named()).length === names.length);
+  const keys = await named();
+  assertEquals(keys.map(({ key }) => key).toSorted(), names.toSorted());
+  assertEquals(new Set(keys.map(({ used }) => used)), new Set([2]));
   assertEquals((await status()).limits[0]?.hottest.length, 10);
 
+  await Deno.writeTextFile(`${folder.path}/proxy.config.ts`, configOf(upstream.address, 20));
+  assertEquals((await admin.post("/reload")).status, 200);
+  await asked(names[0]!);
+  await until(async () => (await status()).limits[0]?.hottest.length === 1);
+  const [hottest] = (await status()).limits[0]!.hottest;
+  assertEquals([hottest?.key, hottest?.used, hottest?.limit], [names[0], 3, 20]);
+
   const [first, second] = (await status()).workers.slice(1);
-  assertEquals(first!.requests! + second!.requests!, 48);
+  assertEquals(first!.requests! + second!.requests!, 49);
   for (const { rssBytes, uptimeMs } of [first!, second!]) {
     assert(rssBytes! > 10_000_000 && rssBytes! < 2_000_000_000);
     assert(uptimeMs > 0);
