@@ -1,4 +1,4 @@
-// Cost by bytes: each client may download a mebibyte a minute. What an answer costs is known when it is over, so one that
+// Cost by bytes: each client may download a mebibyte a minute. What a response costs is known when it is over, so one that
 // is too large still goes out, and the next ones wait for it. A request that no server was reached for costs nothing.
 //
 //   deno run -A jsr:@x/lbproxy cost_by_bytes.config.ts
@@ -6,7 +6,7 @@
 
 import { defineConfig } from "@x/lbproxy";
 
-/** A server whose answers are 600 KiB. */
+/** A server whose responses are 600 KiB. */
 const large = Deno.serve(
   { hostname: "127.0.0.1", port: 0, onListen: () => {} },
   () => new Response(new Uint8Array(600 * 1024)),

@@ -30,13 +30,13 @@ export default defineConfig({
     return new Response("Closed for maintenance\n", { status: 503, headers: { "retry-after": "3600" } });
   },
 
-  // A server has answered, and this is what it said.
+  // A server has responded, and this is what it said.
   upstreamResponseFilter: (response) => response.status >= 500 ? page(response.status) : undefined,
 
-  // The proxy has no answer; its fields say when to come back, for one.
+  // The proxy has no response; its fields say when to come back, for one.
   failToProxy: (error) => page(error.status, error.headers),
 
-  // Whatever no server has answered: `requestFilter`, `failToProxy`, limits, and 404 where there is no route.
+  // Whatever no server has responded to: `requestFilter`, `failToProxy`, limits, and 404 where there is no route.
   localReplyFilter: (response) => response.headers.set("x-content-type-options", "nosniff"),
 });
 

@@ -1,5 +1,5 @@
 // Servers by the DNS: SRV records say host, port, weight and priority; those of a worse priority are backups. They are
-// looked up again every ten seconds; an answer that is empty or fails changes nothing.
+// looked up again every ten seconds; a search that fails or finds nothing changes nothing.
 //
 //   deno run -A jsr:@x/lbproxy dns_discovery.config.ts
 

@@ -1,4 +1,4 @@
-// A program of one's own with the proxy in it: its own server answers some requests itself, within a limit of its own, and
+// A program of one's own with the proxy in it: its own server responds to some requests itself, within a limit of its own, and
 // shows what the proxy beside it does.
 //
 //   deno run -A embedded.ts

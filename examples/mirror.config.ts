@@ -1,4 +1,4 @@
-// The next version sees a tenth of the requests, and nobody sees what it answers: a rehearsal with real traffic.
+// The next version sees a tenth of the requests, and nobody sees its responses: a rehearsal with real traffic.
 //
 //   deno run -A jsr:@x/lbproxy mirror.config.ts
 // Always from the version of today:

@@ -19,7 +19,7 @@ export default defineConfig({
     store: {
       type: "redis",
       url: "redis://127.0.0.1:6379",
-      // While Redis does not answer, each of the two instances grants 30.
+      // While Redis does not respond, each of the two instances grants 30.
       onStoreError: "local",
       instances: 2,
     },

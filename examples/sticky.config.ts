@@ -1,4 +1,4 @@
-// Sticky sessions: a client stays with the server that answered it first, by a signed cookie.
+// Sticky sessions: a client stays with the server that responded first, by a signed cookie.
 //
 //   deno run -A jsr:@x/lbproxy sticky.config.ts
 // Always the same server, again and again:

@@ -20,7 +20,7 @@ export const upstreams: ProxyConfig["upstreams"] = {
 
 // RATE_LIMITER = Rate::new(Duration::from_secs(1)), MAX_REQ_PER_SEC = 1, get_request_appid():
 // one request a second for each value of the header `appid`; requests without it are not limited.
-// The answer to the second one is a 429 with X-Rate-Limit-Limit, -Remaining and -Reset.
+// The response to the second one is a 429 with X-Rate-Limit-Limit, -Remaining and -Reset.
 export const limiter: ProxyConfig["limiter"] = { key: "header:appid", limit: 1, window: "1s" };
 
 // upstream_request.insert_header("Host", "one.one.one.one")

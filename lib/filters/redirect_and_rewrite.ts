@@ -106,7 +106,7 @@ const REDIRECT = object<{ from: string | RegExp; to: string } & RedirectOptions>
 );
 
 /**
- * Answers with a redirect; requests that the rule is not about go on.
+ * Responds with a redirect; requests that the rule is not about go on.
  *
  * - `redirect("/old", "https://new.example")`: the path itself and all that is below it, which goes along;
  * - `redirect(/^\/p\/(\d+)$/, "/products/$1", { status: 308 })`: as `String.replace`, on the path without the query;

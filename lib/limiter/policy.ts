@@ -98,7 +98,7 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    * least of their limits, of which only some thousands are remembered.
    *
    * It does not bound what is counted in Redis, which has as many keys as its own `maxmemory` leaves room for; each ends
-   * by itself. There it is for what this instance counts while Redis does not answer, and for bans.
+   * by itself. There it is for what this instance counts while Redis does not respond, and for bans.
    *
    * @default {100_000}
    */

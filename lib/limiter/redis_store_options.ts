@@ -45,12 +45,12 @@ export interface RedisStoreOptions {
    * @default {"lbproxy"}
    */
   prefix?: string;
-  /** How long a request may wait for the answer. @default {"20ms"} */
+  /** How long a request may wait for the response. @default {"20ms"} */
   timeout?: Duration;
   /**
-   * What becomes of requests without an answer: `"open"` lets them pass, `"closed"` refuses them with 503, `"local"`
+   * What becomes of requests without a response from it: `"open"` lets them pass, `"closed"` refuses them with 503, `"local"`
    * counts them in a table of this instance, by its part of the limit. After 5 failures in a row nobody waits any more
-   * until the server answers again.
+   * until the server responds again.
    *
    * @default {"local"}
    */
