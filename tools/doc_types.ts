@@ -79,19 +79,33 @@ export async function readSymbols(module: string, cwd: string): Promise<DocSymbo
 /**
  * The options of an interface, or of a type that is put together from several; those that it inherits first.
  *
- * @throws {Error} when there is no public type of that name
+ * @param name of the type; with the name of an option behind a dot, the options of that one: `ListenOptions.timeouts`
+ * @throws {Error} when there is no public type, or no option, of that name
  */
 export function optionsOf(symbols: DocSymbols, name: string): DocumentedOption[] {
-  const declaration = symbols.get(name);
+  const [type, member] = name.split(".");
+  const declaration = symbols.get(type!);
   if (declaration === undefined) {
     throw new Error(`Cannot list the options of ${name}: mod.ts exports no such type`);
   }
+  if (member !== undefined) {
+    const { tsType } = lineage(symbols, type!).flatMap((each) => symbols.get(each)?.def.properties ?? [])
+      .find((each) => each.name === member) ?? {};
+    if (tsType === undefined) throw new Error(`Cannot list the options of ${name}: there is no such option`);
+    return optionsIn(symbols, tsType);
+  }
   const { extends: parents = [], properties = [], methods = [], tsType } = declaration.def;
-  const own = [...properties, ...methods].map((member) => documented(symbols, member));
+  const own = [...properties, ...methods].map((each) => documented(symbols, each));
   return merge(
-    [...parents, ...tsType === undefined ? [] : [tsType]].map((type) => optionsIn(symbols, type)),
+    [...parents, ...tsType === undefined ? [] : [tsType]].map((each) => optionsIn(symbols, each)),
     own,
   );
+}
+
+/** A type, and those that it extends. */
+export function lineage(symbols: DocSymbols, name: string): string[] {
+  const { extends: parents = [] } = symbols.get(name)?.def ?? {};
+  return [name, ...parents.flatMap(({ value }) => lineage(symbols, String(value?.typeName)))];
 }
 
 function optionsIn(symbols: DocSymbols, { kind, value }: DocType): DocumentedOption[] {
@@ -101,7 +115,8 @@ function optionsIn(symbols: DocSymbols, { kind, value }: DocType): DocumentedOpt
     case "intersection":
       return merge((value as DocType[]).map((type) => optionsIn(symbols, type)), []);
     case "union": {
-      const variants = (value as DocType[]).map((type) => optionsIn(symbols, type));
+      const variants = (value as DocType[]).filter(({ kind }) => kind !== "literal" && kind !== "keyword")
+        .map((type) => optionsIn(symbols, type));
       const everywhere = (name: string) =>
         variants.every((variant) => variant.some((option) => option.name === name));
       return merge(variants, []).map((option) => ({

@@ -5,10 +5,11 @@
  * fails when a page is not what it would be.
  */
 
-import { type DocSymbols, type DocumentedOption, optionsOf, readSymbols } from "./doc_types.ts";
+import { type DocSymbols, type DocumentedOption, lineage, optionsOf, readSymbols } from "./doc_types.ts";
 
 /** Where a table goes; a list of names behind the interface leaves the other options out. */
-const TABLE = /(<!-- options: (\w+)(?: only ([\w, ]+?))?(?: without ([\w, ]+?))? -->\n).*?(<!-- end -->)/gs;
+const TABLE =
+  /(<!-- options: ([\w.]+)(?: only ([\w, ]+?))?(?: without ([\w, ]+?))? -->\n).*?(<!-- end -->)/gs;
 
 /** Where the table of each interface is, as the address of a link from a page of `docs/`. */
 export type TablePlaces = ReadonlyMap<string, string>;
@@ -30,9 +31,9 @@ export function writeTables(page: string, symbols: DocSymbols, places: TablePlac
     TABLE,
     (_all, begin: string, name: string, only?: string, without?: string, end?: string) => {
       const chosen = choose(optionsOf(symbols, name), names(only), names(without));
-      return `${begin}\n<a id="${name.toLowerCase()}"></a>\n\n${table(chosen, places)}\n\n${
-        details(chosen)
-      }${end}`;
+      return `${begin}\n<a id="${name.toLowerCase()}"></a>\n\n${
+        table(chosen, places, lineage(symbols, name))
+      }\n\n${details(chosen)}${end}`;
     },
   );
 }
@@ -62,19 +63,20 @@ function choose(options: DocumentedOption[], only: string[], without: string[]):
   return options.filter(({ name }) => (only.length === 0 || only.includes(name)) && !without.includes(name));
 }
 
-function table(options: readonly DocumentedOption[], places: TablePlaces): string {
+function table(options: readonly DocumentedOption[], places: TablePlaces, owners: readonly string[]): string {
   const rows = options.map(({ name, type, defaultValue, required, summary }) => {
     const preset = required ? "required" : defaultValue || "none";
     return `| \`${name}\` | ${cell(`\`${type}\``)} | ${cell(preset)} | ${
-      cell(summary + linksOf(type, places))
+      cell(summary + linksOf(type, places, owners.map((owner) => `${owner}.${name}`)))
     } |`;
   });
   return ["| option | type | default | meaning |", "| --- | --- | --- | --- |", ...rows].join("\n");
 }
 
 /** Where the options of an option are explained. */
-function linksOf(type: string, places: TablePlaces): string {
-  const named = [...new Set(type.match(/\b[A-Z]\w+/g) ?? [])].filter((name) => places.has(name));
+/** @param own the option by its owner, whose options may have a table */
+function linksOf(type: string, places: TablePlaces, own: readonly string[]): string {
+  const named = [...new Set(type.match(/\b[A-Z]\w+/g) ?? []), ...own].filter((name) => places.has(name));
   if (named.length === 0) return "";
   return ` See ${named.map((name) => `[\`${name}\`](${places.get(name)})`).join(", ")}.`;
 }

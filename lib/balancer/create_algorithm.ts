@@ -37,7 +37,9 @@ export type BalanceName =
   | "first";
 
 /** How to choose a server: the name of an algorithm, or a function of the user. */
-export type Balance = BalanceName | ChooseServer;
+export type Balance =
+  | BalanceName
+  | ((servers: readonly Server[], source: unknown) => Server | undefined | void);
 
 /** What algorithms need. */
 interface AlgorithmInit {
@@ -89,7 +91,7 @@ class First implements Algorithm {
  * Chooses one of the servers that may be used; there is always at least one. In the proxy `source` is
  * `{ request, ctx }`. When it returns nothing, or a server that is not in the list, no server is chosen.
  */
-export type ChooseServer = (servers: readonly Server[], source: unknown) => Server | undefined | void;
+type ChooseServer = Exclude<Balance, string>;
 
 /** Calls a function of the user; when it throws, `onError` gets the error and no server is chosen. */
 class CustomChoice implements Algorithm {

@@ -48,7 +48,7 @@ const MAX_TRIES = 8;
 export class LoadBalancer implements Disposable, AsyncDisposable {
   /** The servers; may be changed while it runs. */
   readonly pool: Pool;
-  /** Ties clients to servers; `null` without sticky sessions. */
+  /** @internal Ties clients to servers; `null` without sticky sessions. */
   readonly sticky: StickySessions | null;
   readonly #tiers: readonly [Tier, Tier];
   readonly #monitor: ServerMonitor;

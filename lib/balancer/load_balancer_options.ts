@@ -1,5 +1,6 @@
 /** The options of a load balancer. */
 
+import type { Server } from "../upstream/server.ts";
 import {
   FUNCTION,
   number,
@@ -13,7 +14,6 @@ import {
 } from "../core/options.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
-import type { EjectionChange } from "../health/ejection.ts";
 import { EJECTION, type EjectionOptions, type ResolvedEjection } from "../health/ejection_options.ts";
 import {
   type ActiveCheckOptions,
@@ -21,7 +21,6 @@ import {
   HEALTH_CHECK,
   type ResolvedHealthCheck,
 } from "../health/health_check_options.ts";
-import type { CheckImpossible, HealthChange } from "../health/health_checker.ts";
 import type { Probe } from "../health/probe.ts";
 import { type ResolvedSlowStart, SLOW_START, type SlowStartOptions } from "../health/slow_start.ts";
 import type { Pool } from "../upstream/pool.ts";
@@ -29,28 +28,24 @@ import { type Balance, BALANCE_NAMES } from "./create_algorithm.ts";
 import { type ResolvedSticky, STICKY, type StickyOptions } from "./sticky_sessions.ts";
 import { QUEUE, type QueueOptions, type ResolvedQueue } from "./waiting_line.ts";
 
-/**
- * Functions that are called when a server changes. The load balancer does not wait for them; an error of one is written
- * to `stderr` and changes nothing.
- */
-export interface LoadBalancerHooks {
-  /** Called each time active checks find that a server went down or came up. */
-  onHealthChange?: HealthChange;
+/** Options of {@linkcode LoadBalancer.from}. */
+export interface LoadBalancerOptions {
+  /**
+   * Called each time active checks find that a server went down or came up.
+   * `reason` says why it is down.
+   */
+  onHealthChange?: (server: Server, healthy: boolean, reason: string) => void;
   /**
    * Called when this machine has no descriptor, port or memory for a check; once, until a check can be made again. The
    * servers keep their health.
    */
-  onCheckImpossible?: CheckImpossible;
+  onCheckImpossible?: (server: Server, reason: string) => void;
   /** Called when a server is ejected because requests to it fail, and when its ejection ends. */
-  onEjection?: EjectionChange;
+  onEjection?: (server: Server, ejected: boolean, reason: string) => void;
   /** Called when panic begins (so few servers are up that all are used) and when it ends. */
   onPanic?: (panic: boolean) => void;
   /** Called with what a {@linkcode Balance} function threw. @default {a line on `stderr`} */
   onBalanceError?: (error: unknown) => void;
-}
-
-/** Options of {@linkcode LoadBalancer.from}. */
-export interface LoadBalancerOptions extends LoadBalancerHooks {
   /** How to choose a server. @default {"round-robin"} */
   balance?: Balance;
   /** For `"consistent-hash"`: how many times its share a server may have in flight; above 1. @default {Infinity} */
@@ -93,6 +88,15 @@ export const LOAD_BALANCER: Rule = object<LoadBalancerOptions>({
   onPanic: FUNCTION,
   onBalanceError: FUNCTION,
 }, "an object with options of a load balancer");
+
+/**
+ * Functions that are called when a server changes. The load balancer does not wait for them; an error of one is written
+ * to `stderr` and changes nothing.
+ */
+export type LoadBalancerHooks = Pick<
+  LoadBalancerOptions,
+  "onHealthChange" | "onCheckImpossible" | "onEjection" | "onPanic" | "onBalanceError"
+>;
 
 /** What a {@linkcode LoadBalancer} is made of, with resolved options. */
 export interface LoadBalancerInit extends LoadBalancerHooks {

@@ -19,7 +19,7 @@ import {
 import { formatListen, parseListen } from "./listen_options.ts";
 
 /** Where a token stands: in the file of that name, or in that variable of the environment; or the token itself. */
-export type AdminToken = string | { readonly file: string } | { readonly env: string };
+export type AdminToken = NonNullable<AdminOptions["tokens"]>[string];
 
 /** The admin listener: the dashboard, the state of the proxy, and changes to it. */
 export interface AdminOptions {
@@ -31,32 +31,32 @@ export interface AdminOptions {
    *
    * @default {nobody}
    */
-  tokens?: Readonly<Record<string, AdminToken>>;
+  tokens?: Readonly<Record<string, string | { readonly file: string } | { readonly env: string }>>;
   /** Who may look: everybody who reaches the listener, or those with a token. @default {"anyone", and "token" at a public address} */
   read?: "anyone" | "token";
   /** Names by which browsers reach it, beside `localhost`, addresses and the host of `listen`. @default {[]} */
   hosts?: readonly string[];
   /** When `/readyz` says that the proxy is ready. */
-  readyz?: ReadinessOptions;
+  readyz?: {
+    /** The pools that `/readyz` looks at. @default {none} */
+    pools?: readonly string[];
+    /** How many usable servers each of these pools needs. @default {1} */
+    minServers?: number;
+  };
   /** TLS for the admin listener, with the certificate that it had at the start. @default {none} */
-  tls?: AdminTlsOptions;
+  tls?: {
+    /** PEM text of the certificate, those of its authorities behind it; or the path of a file with it. */
+    cert: string;
+    /** PEM text of the key of `cert`, or the path of a file with it. */
+    key: string;
+  };
 }
 
 /** TLS of the admin listener. */
-export interface AdminTlsOptions {
-  /** PEM text of the certificate, those of its authorities behind it; or the path of a file with it. */
-  cert: string;
-  /** PEM text of the key of `cert`, or the path of a file with it. */
-  key: string;
-}
+type AdminTlsOptions = NonNullable<AdminOptions["tls"]>;
 
 /** When the proxy is ready; never while it shuts down. */
-export interface ReadinessOptions {
-  /** The pools that `/readyz` looks at. @default {none} */
-  pools?: readonly string[];
-  /** How many usable servers each of these pools needs. @default {1} */
-  minServers?: number;
-}
+type ReadinessOptions = NonNullable<AdminOptions["readyz"]>;
 
 /** Who may look. */
 const ADMIN_READERS = ["anyone", "token"] as const;

@@ -1,6 +1,7 @@
 /** What a pool says about the choice of servers and their health. */
 
 import type { Report, Rules, Unchecked } from "../core/options.ts";
+import type { ServerOptions } from "./server_options.ts";
 import { LOAD_BALANCER_RULES } from "../balancer/load_balancer_options.ts";
 import { DISCOVERY } from "./discovery_options.ts";
 import type { Balance, BalanceName } from "../balancer/create_algorithm.ts";
@@ -17,12 +18,7 @@ import type { HealthChange } from "../health/health_checker.ts";
 import { type ResolvedSlowStart, resolveSlowStart, type SlowStartOptions } from "../health/slow_start.ts";
 import { type CompiledKey, compileKey, KEY_SPEC, type KeySpec } from "../limiter/key_spec.ts";
 import type { Server } from "../upstream/server.ts";
-import {
-  type DiscoveryOptions,
-  type FindServers,
-  type ResolvedDiscovery,
-  resolveDiscovery,
-} from "./discovery_options.ts";
+import { type DiscoveryOptions, type ResolvedDiscovery, resolveDiscovery } from "./discovery_options.ts";
 
 /**
  * Chooses one of the servers that may be used, which are never none. Nothing, or a server that is not among them,
@@ -30,19 +26,25 @@ import {
  *
  * `ctx.state` is unknown here: a function above `newContext` would settle its type before it is known.
  */
-export type ChoosePoolServer = (
-  candidates: readonly Server[],
-  request: Request,
-  ctx: RequestContext,
-) => Server | undefined | void;
+type ChoosePoolServer = Exclude<NonNullable<BalancingOptions["balance"]>, string>;
 
 /** How a pool chooses among its servers, and how it knows which of them work. */
 export interface BalancingOptions {
   /**
    * How servers are chosen, by name or by a function; `"consistent-hash"` and `"fnv-hash"` need a
-   * {@linkcode BalancingOptions.key}. @default {"round-robin"}
+   * {@linkcode BalancingOptions.key}.
+   * A function gets the servers that may be used, which are never none; nothing, or a server that is not among them, means that the
+   * request gets no server (503). `ctx.state` is unknown to it: it would settle the type before that is known.
+   *
+   * @default {"round-robin"}
    */
-  balance?: BalanceName | ChoosePoolServer;
+  balance?:
+    | BalanceName
+    | ((
+      candidates: readonly Server[],
+      request: Request,
+      ctx: RequestContext,
+    ) => Server | undefined | void);
   /** What is hashed: the same keys as a limiter's. Requests without it go to the servers in turn. */
   key?: KeySpec<RequestContext>;
   /**
@@ -64,10 +66,13 @@ export interface BalancingOptions {
   maxInFlight?: number;
   /** Where requests wait while servers are full; without it they are refused at once (503). */
   queue?: QueueOptions;
-  /** Where servers are found while the proxy runs, beside or in place of `servers`. */
-  discovery?: DiscoveryOptions | FindServers;
+  /**
+   * Where servers are found while the proxy runs, beside or in place of `servers`.
+   * A search that fails or finds nothing leaves the servers as they are; the signal aborts when the time is up.
+   */
+  discovery?: DiscoveryOptions | ((signal: AbortSignal) => Promise<readonly (string | ServerOptions)[]>);
   /** Called once each time a check finds that a server went down or came up. */
-  onHealthChange?: HealthChange;
+  onHealthChange?: (server: Server, healthy: boolean, reason: string) => void;
 }
 
 /** The choice of servers of a pool, complete. */

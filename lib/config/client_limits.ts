@@ -3,27 +3,27 @@
 import { type ByteSize, type Duration, formatDuration, parseByteSize, parseDuration } from "../core/units.ts";
 
 /** How long clients may take. */
-export interface ClientTimeoutOptions {
-  /** From the first byte of a request's head to its end; then 408. @default {"10s"} */
-  head?: Duration;
-  /** Without a request on a connection; then it is closed. @default {"75s"} */
-  keepAlive?: Duration;
-  /** Between two pieces of a request's content; then 408. @default {"60s"} */
-  content?: Duration;
-  /** While a client takes nothing of a response; then the response is cut off. @default {"60s"} */
-  write?: Duration;
-  /**
-   * While nothing moves of a response whose client has shut down its side: it may have gone, which nobody can see.
-   *
-   * @default {"10s"}
-   */
-  halfClosed?: Duration;
-}
+export type ClientTimeoutOptions = NonNullable<ClientLimitOptions["timeouts"]>;
 
 /** What a listener allows its clients, by the engine `"http1"` alone. */
 export interface ClientLimitOptions {
   /** How long they may take. */
-  timeouts?: ClientTimeoutOptions;
+  timeouts?: {
+    /** From the first byte of a request's head to its end; then 408. @default {"10s"} */
+    head?: Duration;
+    /** Without a request on a connection; then it is closed. @default {"75s"} */
+    keepAlive?: Duration;
+    /** Between two pieces of a request's content; then 408. @default {"60s"} */
+    content?: Duration;
+    /** While a client takes nothing of a response; then the response is cut off. @default {"60s"} */
+    write?: Duration;
+    /**
+     * While nothing moves of a response whose client has shut down its side: it may have gone, which nobody can see.
+     *
+     * @default {"10s"}
+     */
+    halfClosed?: Duration;
+  };
   /**
    * Fewest bytes of content a second that a client must send, once the proxy has waited ten seconds for it; slower
    * clients get 408. 0 is no minimum.

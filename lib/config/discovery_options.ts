@@ -29,19 +29,19 @@ import type { ServerOptions } from "./server_options.ts";
  * Finds the servers of a pool; the signal aborts when the time is up. A search that fails or finds nothing leaves the
  * servers as they are.
  */
-export type FindServers = (signal: AbortSignal) => Promise<readonly (string | ServerOptions)[]>;
+type FindServers = Extract<DiscoveryOptions, { type: "custom" }>["discover"];
 
 /** How often servers are looked for. */
-export interface DiscoveryPacing {
-  /** From the end of a search to the next one. @default {"30s"} */
-  interval?: Duration;
-  /** How long a search may take. @default {"5s"} */
-  timeout?: Duration;
-}
+type DiscoveryPacing = Pick<DiscoveryOptions, "interval" | "timeout">;
 
 /** Servers by the DNS, or by a function that is called at an interval of its own. */
 export type DiscoveryOptions =
-  & DiscoveryPacing
+  & {
+    /** From the end of a search to the next one. @default {"30s"} */
+    interval?: Duration;
+    /** How long a search may take. @default {"5s"} */
+    timeout?: Duration;
+  }
   & (
     | ({
       /** Who is asked: the DNS, for which `name` and `record` are required, or `discover`. */
@@ -50,7 +50,7 @@ export type DiscoveryOptions =
     | {
       type: "custom";
       /** Finds the servers, for the type `"custom"`. */
-      discover: FindServers;
+      discover: (signal: AbortSignal) => Promise<readonly (string | ServerOptions)[]>;
     }
   );
 

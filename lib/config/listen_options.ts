@@ -44,7 +44,7 @@ export interface ListenOptions extends ClientLimitOptions {
    *
    * @default {"drop"}
    */
-  underscores?: Underscores;
+  underscores?: "drop" | "refuse" | "pass";
   /**
    * Lets other processes listen at the same address, if they set it too: a new process can start before the old one
    * stops. The system spreads connections over them. For Linux, with `--unstable-net`.
@@ -56,12 +56,15 @@ export interface ListenOptions extends ClientLimitOptions {
    * Who talks to clients: `"http1"`, the proxy's own server of HTTP/1.1 and HTTP/2; `"deno"`, the runtime's; `"auto"`, which is
    * the proxy's own. @default {"auto"}
    */
-  engine?: EngineName;
+  engine?: "auto" | "http1" | "deno";
   /**
    * Load balancers in front, which say in a header of the PROXY protocol (version 1 or 2) who their client is. This
    * header must come first on each of their connections; from other addresses it is not accepted.
    */
-  proxyProtocol?: ProxyProtocolOptions;
+  proxyProtocol?: {
+    /** Addresses, networks, `"loopback"`, `"private"`, or `"unix"` for whoever comes over a unix socket. */
+    from: readonly string[];
+  };
   /**
    * Whether clients may speak HTTP/2 without TLS, from the first byte on (RFC 9113 section 3.3); by the engine `"http1"`
    * alone. For TLS see `tls.http2`.
@@ -72,15 +75,12 @@ export interface ListenOptions extends ClientLimitOptions {
 }
 
 /** Whose PROXY headers count. */
-export interface ProxyProtocolOptions {
-  /** Addresses, networks, `"loopback"`, `"private"`, or `"unix"` for whoever comes over a unix socket. */
-  from: readonly string[];
-}
+export type ProxyProtocolOptions = NonNullable<ListenOptions["proxyProtocol"]>;
 
 /** Names of the engines, which talk to clients. */
 export const ENGINE_NAMES: readonly EngineName[] = ["auto", "http1", "deno"];
 /** Name of one of them. */
-export type EngineName = "auto" | "http1" | "deno";
+export type EngineName = NonNullable<ListenOptions["engine"]>;
 
 /** `"host:port"`, a port, or the object form. */
 export type Listen = string | number | ListenOptions;

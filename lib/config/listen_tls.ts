@@ -19,19 +19,20 @@ export interface CertificateOptions {
  * Finds the certificate of a name, in lower case; `null` when there is none. One that is found is kept for five minutes, and longer
  * while the function fails; that there is none for ten seconds. A name is looked up once however many clients ask for it.
  */
-export type CertificateLookup = (
-  name: string,
-) => Omit<CertificateOptions, "names"> | null | Promise<Omit<CertificateOptions, "names"> | null>;
+export type CertificateLookup = Exclude<
+  NonNullable<ListenTlsOptions["certificates"]>,
+  readonly CertificateOptions[]
+>;
 
 /** Versions of TLS. */
 export const TLS_VERSIONS: readonly TlsVersion[] = ["1.2", "1.3"];
 /** A version of TLS; those before 1.2 are broken (RFC 8996), and the runtime does not speak them. */
-export type TlsVersion = "1.2" | "1.3";
+type TlsVersion = NonNullable<ListenTlsOptions["minVersion"]>;
 
 /** What becomes of clients that ask for a name without a certificate, or for none. */
 export const UNKNOWN_NAMES: readonly UnknownNames[] = ["default", "refuse"];
 /** One of them. */
-export type UnknownNames = "default" | "refuse";
+type UnknownNames = NonNullable<ListenTlsOptions["unknownNames"]>;
 
 /** TLS of a listener. */
 export interface ListenTlsOptions {
@@ -42,17 +43,23 @@ export interface ListenTlsOptions {
   /**
    * Certificates by the name that a client asks for, or a function that finds them when they are asked for. Without `cert`
    * the first of a list is the one for clients that ask for no other.
+   * The function gets the name in lower case, and gives `null` when there is none. What it finds is kept for five minutes, and longer
+   * while it fails; that there is none for ten seconds. A name is looked up once however many clients ask for it.
    *
    * @default {`cert` for everybody}
    */
-  certificates?: readonly CertificateOptions[] | CertificateLookup;
+  certificates?:
+    | readonly CertificateOptions[]
+    | ((
+      name: string,
+    ) => Omit<CertificateOptions, "names"> | null | Promise<Omit<CertificateOptions, "names"> | null>);
   /**
    * What becomes of clients that ask for a name without a certificate, or for none: they get the `"default"`, or their
    * connection is closed (`"refuse"`). @default {"default"}
    */
-  unknownNames?: UnknownNames;
+  unknownNames?: "default" | "refuse";
   /** The least version of TLS. @default {"1.2"} */
-  minVersion?: TlsVersion;
+  minVersion?: "1.2" | "1.3";
   /** Whether clients may choose HTTP/2, by ALPN. @default {true} */
   http2?: boolean;
   /** Certificates that clients have to show, or may. @default {they are not asked} */
@@ -62,15 +69,13 @@ export interface ListenTlsOptions {
 /** What becomes of clients without a certificate. */
 export const CLIENT_CERTIFICATE_MODES: readonly ClientCertificateMode[] = ["require", "request"];
 /** One of them. */
-export type ClientCertificateMode = "require" | "request";
+type ClientCertificateMode = NonNullable<ClientCertificateOptions["mode"]>;
 
 /**
  * Judges a certificate: `true` lets the client in, `false` or a reason for the log does not. It is asked for each connection, while
  * the client waits as for its handshake, and what it throws lets nobody in.
  */
-export type VerifyClientCertificate = (
-  certificate: ClientCertificate,
-) => boolean | string | Promise<boolean | string>;
+type VerifyClientCertificate = NonNullable<ClientCertificateOptions["verify"]>;
 
 /**
  * Which clients may come in by their certificates. The connection of any other one is closed before anything is read of it, with
@@ -80,12 +85,18 @@ export interface ClientCertificateOptions {
   /** PEM texts of authorities whose certificates count, or paths of files with them, which are watched; no others do. @default {[]} */
   ca?: string | readonly string[];
   /** Whether clients without a certificate are refused (`"require"`), or let in (`"request"`); one that is shown has to be good. @default {"require"} */
-  mode?: ClientCertificateMode;
+  mode?: "require" | "request";
   /**
    * Judges a certificate that `ca`, where there is one, has found to be good: whether it has been revoked, for one, which the
-   * runtime does not find out. @default {all are good}
+   * runtime does not find out.
+   * `true` lets the client in, `false` or a reason for the log does not. It is asked for each connection, while the client waits as
+   * for its handshake, and what it throws lets nobody in.
+   *
+   * @default {all are good}
    */
-  verify?: VerifyClientCertificate;
+  verify?: (
+    certificate: ClientCertificate,
+  ) => boolean | string | Promise<boolean | string>;
 }
 
 /** A certificate of a listener, complete. */

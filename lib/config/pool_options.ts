@@ -66,7 +66,10 @@ export interface PoolOptions extends TransportOptions, BalancingOptions {
 export type PoolServers = readonly (string | ServerOptions)[];
 
 /** Servers, one pool, or pools by name. */
-export type Upstreams = PoolServers | PoolOptions | Readonly<Record<string, PoolServers | PoolOptions>>;
+export type Upstreams =
+  | readonly (string | ServerOptions)[]
+  | PoolOptions
+  | Readonly<Record<string, readonly (string | ServerOptions)[] | PoolOptions>>;
 
 /** A pool, complete. */
 export interface ResolvedPool {

@@ -53,7 +53,7 @@ export function resolveOverload(options: OverloadOptions = {}): ResolvedOverload
 /** Whose traces are continued. */
 const TRACE_TRUST: readonly TraceTrust[] = ["anyone", "trusted", "nobody"];
 /** Names of them. */
-export type TraceTrust = "anyone" | "trusted" | "nobody";
+type TraceTrust = NonNullable<TracingOptions["continue"]>;
 
 /** Which requests are traced. */
 export interface TracingOptions {
@@ -65,7 +65,7 @@ export interface TracingOptions {
    *
    * @default {"anyone"}
    */
-  continue?: TraceTrust;
+  continue?: "anyone" | "trusted" | "nobody";
 }
 
 /** The same, complete. */

@@ -1,5 +1,6 @@
 /** What an operator writes, and what the proxy makes of it. */
 
+import type { ListenOptions } from "./listen_options.ts";
 import type { Duration } from "../core/units.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
@@ -10,7 +11,7 @@ import type { AccessLogOptions, ResolvedAccessLog } from "../observe/access_log_
 import type { PathForward, PathMode } from "../routing/route_match.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { AdminOptions, ResolvedAdmin } from "./admin_options.ts";
-import type { Listen, ResolvedListen } from "./listen_options.ts";
+import type { ResolvedListen } from "./listen_options.ts";
 import type { ResolvedPool, Upstreams } from "./pool_options.ts";
 import type {
   OverloadOptions,
@@ -46,7 +47,7 @@ export function defineConfig<State = unknown>(config: ProxyConfig<State>): Proxy
 }
 
 /** Learns where the proxy listens, and gets hold of its pools. */
-export type OnListen = (addresses: readonly string[], pools: ReadonlyMap<string, Pool>) => void;
+type OnListen = (addresses: readonly string[], pools: ReadonlyMap<string, Pool>) => void;
 
 /**
  * A configuration: the named exports of `proxy.config.ts`, or its default export made by `defineConfig`.
@@ -55,7 +56,7 @@ export type OnListen = (addresses: readonly string[], pools: ReadonlyMap<string,
  */
 export interface ProxyConfig<State = unknown> extends Filters<State> {
   /** Where to listen. @default {"0.0.0.0:6188"} */
-  listen?: Listen | readonly Listen[];
+  listen?: string | number | ListenOptions | readonly (string | number | ListenOptions)[];
   /** Where requests go. */
   upstreams: Upstreams;
   /** How often a client may ask: one policy, or several that all must admit a request. */
@@ -65,7 +66,7 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   /** How paths are compared with those of routes and filters; a route may have another way. @default {"normalize"} */
   paths?: PathMode;
   /** Which path servers get; not `"normalized"` where paths are `"raw"`. @default {"received"} */
-  forward?: PathForward;
+  forward?: "received" | "normalized";
   /**
    * Filter sets. Requests pass them after the filters of the configuration itself, responses before them.
    *
@@ -76,7 +77,7 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
    * Called once the proxy accepts connections, with its addresses as `host:port`, and its pools by name, whose servers
    * can be changed from then on. The proxy does not wait for it; what it throws is logged.
    */
-  onListen?: OnListen;
+  onListen?: (addresses: readonly string[], pools: ReadonlyMap<string, Pool>) => void;
   /**
    * Proxies in front of this one that may say who the client is, and the field in which they say it; an array means
    * `X-Forwarded-For`.

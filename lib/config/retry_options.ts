@@ -23,12 +23,12 @@ import { isToken } from "../http/header_fields.ts";
 /**
  * What went wrong: no connection, a connection that was lost or a response that could not be read, no response in time.
  */
-export type RetryReason = "connect" | "reset" | "timeout";
+export type RetryReason = Exclude<NonNullable<RetryOptions["on"]>[number], number>;
 
 /** What a function that decides about retries is told. */
 export interface RetryFailure {
   /** `"status"` for a response that is there. */
-  readonly reason: RetryReason | "status";
+  readonly reason: "connect" | "reset" | "timeout" | "status";
   /** The status of the response; `null` without one. */
   readonly status: number | null;
   /** What happened, in words. */
@@ -42,23 +42,20 @@ export interface RetryFailure {
  *
  * @param attempt how many attempts were made
  */
-export type RetryFunction = (attempt: number, failure: RetryFailure, ctx: RequestContext) => boolean;
+export type RetryFunction = (attempt: number, failure: {
+  /** `"status"` for a response that is there. */
+  readonly reason: "connect" | "reset" | "timeout" | "status";
+  /** The status of the response; `null` without one. */
+  readonly status: number | null;
+  /** What happened, in words. */
+  readonly message: string;
+}, ctx: RequestContext) => boolean;
 
 /** Bounds retries to a share of the requests. */
-export interface RetryBudgetOptions {
-  /** Retries for every hundred requests of the last ten seconds. @default {20} */
-  percent?: number;
-  /** Retries a second that are allowed in any case. @default {3} */
-  min?: number;
-}
+type RetryBudgetOptions = Exclude<NonNullable<RetryOptions["budget"]>, false>;
 
 /** How long a retry waits: a time by chance between nothing and a bound that doubles each time ("full jitter"). */
-export interface BackoffOptions {
-  /** The longest wait before the first retry; it doubles with each further one. @default {"25ms"} */
-  base?: Duration;
-  /** The longest wait. @default {"250ms"} */
-  max?: Duration;
-}
+type BackoffOptions = Exclude<NonNullable<RetryOptions["backoff"]>, false>;
 
 /** When a request that failed is sent again. */
 export interface RetryOptions {
@@ -69,7 +66,7 @@ export interface RetryOptions {
    */
   attempts?: number;
   /** Which failures are retried: reasons, and statuses from 400 to 599. @default {["connect", "reset", "timeout"]} */
-  on?: readonly (RetryReason | number)[];
+  on?: readonly ("connect" | "reset" | "timeout" | number)[];
   /**
    * Which methods may be sent again once a server may have seen the request; after a failed `connect` all may.
    *
@@ -79,9 +76,19 @@ export interface RetryOptions {
   /** Whether requests with the field `Idempotency-Key` may be sent again as well. @default {false} */
   idempotencyKey?: boolean;
   /** How many retries there may be among all requests; `false` for any number. Failed connections do not count. */
-  budget?: false | RetryBudgetOptions;
+  budget?: false | {
+    /** Retries for every hundred requests of the last ten seconds. @default {20} */
+    percent?: number;
+    /** Retries a second that are allowed in any case. @default {3} */
+    min?: number;
+  };
   /** How long to wait before a retry; `false` for no time. A failed connection is not waited for while there are other servers. */
-  backoff?: false | BackoffOptions;
+  backoff?: false | {
+    /** The longest wait before the first retry; it doubles with each further one. @default {"25ms"} */
+    base?: Duration;
+    /** The longest wait. @default {"250ms"} */
+    max?: Duration;
+  };
   /** Requests with more content are not sent again. @default {"64KiB"} */
   bodyLimit?: ByteSize;
 }

@@ -54,9 +54,9 @@ export interface RouteOptions<State = unknown> {
    *
    * @default {the configuration's}
    */
-  forward?: PathForward;
+  forward?: "received" | "normalized";
   /** What the server gets in place of the client's target. @default {the target as it came} */
-  rewrite?: RewriteOptions | RewriteFunction<RequestContext<State>>;
+  rewrite?: RewriteOptions | ((target: string, ctx: RequestContext<State>) => string);
   /**
    * Limits beside those of the configuration: all of them must admit a request. `false` for no limit at all. A policy
    * without a name is called as the route; where several routes name the same object they count together.

@@ -1,22 +1,21 @@
 /** Time as an argument: everything below `server/` asks a `Clock`, so tests can hold time still. */
 
-/** A source of timers. */
-export interface Timers {
-  /** Calls back once after `delayMs`; disposing the result cancels it. Does not keep the process alive. */
-  setTimer(callback: () => void, delayMs: number): Disposable;
-}
-
 /**
  * A source of time and of timers.
  *
  * `now` is monotonic and only good for differences; `wallTime` is what a calendar shows and may jump.
  */
-export interface Clock extends Timers {
+export interface Clock {
   /** Milliseconds since some fixed moment; never goes back. */
   now(): number;
   /** Milliseconds since 1970-01-01 UTC; may jump when the machine's time is set. */
   wallTime(): number;
+  /** Calls back once after `delayMs`; disposing the result cancels it. Does not keep the process alive. */
+  setTimer(callback: () => void, delayMs: number): Disposable;
 }
+
+/** A source of timers. */
+export type Timers = Pick<Clock, "setTimer">;
 
 /** The machine's own clock. */
 export const systemClock: Clock = {

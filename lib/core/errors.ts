@@ -4,16 +4,7 @@ import { messageOf } from "./callback.ts";
 import { resourceShortage } from "./resource_shortage.ts";
 
 /** Who is to blame: the client, an upstream server, or the proxy (its configuration or its filters). */
-export type ErrorSource = "client" | "upstream" | "proxy";
-
-/** How far a request got towards the upstream server before it failed. */
-export type SendPhase =
-  /** No byte of it left the proxy: it may be sent elsewhere whatever its method. */
-  | "unsent"
-  /** Some or all of it may have reached the server, which has not begun to respond. */
-  | "sent"
-  /** The head of the response was received; it failed after. */
-  | "answered";
+type ErrorSource = "client" | "upstream" | "proxy";
 
 /** What a {@linkcode ProxyError} is made of. */
 interface ProxyErrorOptions {
@@ -52,7 +43,7 @@ export class ProxyError extends Error {
   /** Status of the response that the client gets; 499 is only logged. */
   readonly status: number;
   /** Who is to blame. */
-  readonly source: ErrorSource;
+  readonly source: "client" | "upstream" | "proxy";
   /** Fields for the response. */
   readonly headers: Readonly<Record<string, string>>;
 
@@ -225,7 +216,13 @@ export class UpstreamError extends ProxyError {
   /** Why it failed. */
   declare readonly code: UpstreamErrorCode;
   /** How far the request had got; decides whether it may be sent again. */
-  readonly phase: SendPhase;
+  readonly phase:
+    /** No byte of it left the proxy: it may be sent elsewhere whatever its method. */
+    | "unsent"
+    /** Some or all of it may have reached the server, which has not begun to respond. */
+    | "sent"
+    /** The head of the response was received; it failed after. */
+    | "answered";
   /** Whether the connection had served a request before; a server may close such a one at any moment. */
   readonly reused: boolean;
 
@@ -236,7 +233,12 @@ export class UpstreamError extends ProxyError {
    */
   constructor(
     message: string,
-    options: { code: UpstreamErrorCode; phase: SendPhase; reused?: boolean; cause?: unknown },
+    options: {
+      code: UpstreamErrorCode;
+      phase: UpstreamError["phase"];
+      reused?: boolean;
+      cause?: unknown;
+    },
   ) {
     const { code, phase, reused = false, cause } = options;
     super(

@@ -46,7 +46,7 @@ export class ListenError extends Error {
   /** Name of the class. */
   override readonly name = "ListenError";
 
-  /** Whether another listener has the address. @internal */
+  /** @internal Whether another listener has the address. */
   get inUse(): boolean {
     return isInUse(this.cause);
   }

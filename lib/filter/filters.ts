@@ -32,16 +32,8 @@ export interface ProxyResponse {
 /** A value or a promise of it; filters that return at once cost no promise. */
 export type Awaitable<T> = T | Promise<T>;
 
-/** Content whose length its filter knows; without one it is sent in chunks, as its end is not known before it comes. */
-export interface SizedContent {
-  /** The content. */
-  readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
-  /** How many bytes it has; content that has more or less is broken off. */
-  readonly length: number;
-}
-
 /** What a filter of content returns: the content from now on, or nothing to leave it alone. */
-export type FilteredContent = ReadableStream<Uint8Array<ArrayBuffer>> | SizedContent | void;
+export type FilteredContent = Awaited<ReturnType<NonNullable<Filters["requestBodyFilter"]>>>;
 
 /**
  * The phases, in the order in which a request meets them; each is optional.
@@ -63,7 +55,14 @@ export interface Filters<State = unknown> {
   requestBodyFilter?: (
     body: ReadableStream<Uint8Array<ArrayBuffer>>,
     ctx: RequestContext<State>,
-  ) => Awaitable<FilteredContent>;
+  ) => Awaitable<
+    ReadableStream<Uint8Array<ArrayBuffer>> | {
+      /** The content. */
+      readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
+      /** How many bytes it has; content that has more or less is broken off. */
+      readonly length: number;
+    } | void
+  >;
   /** Edits what goes upstream; runs once for each attempt, on a fresh copy. */
   upstreamRequestFilter?: (request: UpstreamRequest, ctx: RequestContext<State>) => Awaitable<void>;
   /** Told that a server could not be given the request, of which nothing was sent; see `ctx.retry`. */
@@ -83,7 +82,14 @@ export interface Filters<State = unknown> {
     body: ReadableStream<Uint8Array<ArrayBuffer>>,
     ctx: RequestContext<State>,
     response: ProxyResponse,
-  ) => Awaitable<FilteredContent>;
+  ) => Awaitable<
+    ReadableStream<Uint8Array<ArrayBuffer>> | {
+      /** The content. */
+      readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
+      /** How many bytes it has; content that has more or less is broken off. */
+      readonly length: number;
+    } | void
+  >;
   /**
    * Edits the head of a local reply, a response that no server made: of a limit, of `requestFilter`, of a failure. Must
    * not be async; one that throws, or is, is reported, and the response goes out as it was.
@@ -95,10 +101,10 @@ export interface Filters<State = unknown> {
   logging?: (ctx: RequestContext<State>, error?: ProxyError) => Awaitable<void>;
 }
 
-/** Where a filter set names requests; of several sets the first one that does. @internal */
+/** @internal Where a filter set names requests; of several sets the first one that does. */
 export const REQUEST_ID: unique symbol = Symbol("requestId");
 
-/** What names requests in the log and for filters. @internal */
+/** @internal What names requests in the log and for filters. */
 export interface RequestNaming {
   /** The id of a request; always the same for the same one, never throws. */
   readonly [REQUEST_ID]?: (ctx: RequestContext) => string;

@@ -27,18 +27,10 @@ export interface ClientInfo {
 }
 
 /** The server that a request was sent to. */
-export interface ServerInfo {
-  /** Name of the pool; `""` for a peer that `upstreamPeer` named outright. */
-  readonly pool: string;
-  /** The address as configured. */
-  readonly address: string;
-}
+type ServerInfo = NonNullable<RequestContext["server"]>;
 
 /** One try to get a response from a server. */
-export interface AttemptInfo extends ServerInfo {
-  /** Reason of the failure (`connection_refused`, ...); `null` when the server responded. */
-  readonly failure: string | null;
-}
+export type AttemptInfo = RequestContext["attempts"][number];
 
 /** Moments of a request, in milliseconds since it arrived; `null` for what has not happened. */
 export interface Timings {
@@ -59,7 +51,20 @@ export interface RequestContext<State = unknown> extends KeySource {
   /** The request's own state, made by `newContext`. */
   state: State;
   /** Who asks. */
-  readonly client: ClientInfo;
+  readonly client: {
+    /**
+     * Address of the client; `""` on a unix socket, and `"unknown"` where a trusted proxy says something of its client
+     * that is no address.
+     */
+    readonly ip: string;
+    /** Port of the client's end of the connection; 0 on a unix socket. */
+    readonly port: number;
+    /**
+     * The certificate that the other end of the connection has shown, which is that of a proxy where one stands between; `null`
+     * without one.
+     */
+    readonly certificate: ClientCertificate | null;
+  };
   /** What the log calls the request: the id that `requestId()` has given it, otherwise its number in this process. */
   readonly requestId: string;
   /** Method of the client's request. */
@@ -77,9 +82,21 @@ export interface RequestContext<State = unknown> extends KeySource {
   /** Name of the route that takes it; `null` where there are no routes, or none takes it. */
   readonly route: string | null;
   /** Where the request went last; `null` before a server was selected. */
-  readonly server: ServerInfo | null;
+  readonly server: {
+    /** Name of the pool; `""` for a peer that `upstreamPeer` named outright. */
+    readonly pool: string;
+    /** The address as configured. */
+    readonly address: string;
+  } | null;
   /** Every try so far, the one that runs included. */
-  readonly attempts: readonly AttemptInfo[];
+  readonly attempts: readonly {
+    /** Name of the pool; `""` for a peer that `upstreamPeer` named outright. */
+    readonly pool: string;
+    /** The address as configured. */
+    readonly address: string;
+    /** Reason of the failure (`connection_refused`, ...); `null` when the server responded. */
+    readonly failure: string | null;
+  }[];
   /** What each policy decided that applies to the request, in the order of the configuration. */
   readonly limits: readonly PolicyDecision[];
   /** The pools by name, with their servers at the moment. */
@@ -89,7 +106,14 @@ export interface RequestContext<State = unknown> extends KeySource {
   /** Bytes of content sent to the client so far. */
   readonly bytesSent: number;
   /** When things happened. */
-  readonly timings: Timings;
+  readonly timings: {
+    /** The first attempt began. */
+    readonly upstreamStartMs: number | null;
+    /** The head of the response came. */
+    readonly upstreamHeadMs: number | null;
+    /** The last byte was handed over, or the request ended otherwise. */
+    readonly endMs: number | null;
+  };
   /** Writes into the proxy's log, with the id of the request. */
   readonly log: RequestLog;
   /**

@@ -6,7 +6,6 @@ import { byName, choose, FLAG, isRecord, mustSecretly, object, required } from "
 import { checkedBoolean } from "../core/callback.ts";
 import {
   ENCODING,
-  type IdentityEncoding,
   identityText,
   quoted,
   readCredentials,
@@ -17,12 +16,17 @@ import {
 import { checkFilter, FIELD_NAME, refuse } from "./filter_support.ts";
 
 /** Says whether the password is that of the user; nothing is no, and anything else fails the request (500). */
-export type CheckPassword = (user: string, password: string, ctx: RequestContext) => Awaitable<boolean>;
+type CheckPassword = Extract<BasicAuthOptions["users"], (...args: never[]) => unknown>;
 
 /** What {@linkcode basicAuth} takes. */
 export interface BasicAuthOptions {
-  /** Passwords by the name of the user, or a function that knows them, such as one that asks for a hash. */
-  users: Readonly<Record<string, string>> | CheckPassword;
+  /**
+   * Passwords by the name of the user, or a function that knows them, such as one that asks for a hash.
+   * The function says whether the password is that of the user; nothing is no, and anything else fails the request (500).
+   */
+  users:
+    | Readonly<Record<string, string>>
+    | ((user: string, password: string, ctx: RequestContext) => Awaitable<boolean>);
   /** The realm: what the browser shows when it asks for the password. @default {"restricted"} */
   realm?: string;
   /**
@@ -36,7 +40,7 @@ export interface BasicAuthOptions {
    *
    * @default {"plain"}
    */
-  userEncoding?: IdentityEncoding;
+  userEncoding?: "plain" | "percent";
   /** Whether the server gets the password too. @default {true} */
   forward?: boolean;
 }

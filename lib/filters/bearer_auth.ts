@@ -143,21 +143,21 @@ function several(value: string | readonly string[]): readonly string[] {
 }
 
 /** What a token says of its bearer. */
-export type Claims = Readonly<Record<string, unknown>>;
-
-/** Says whether a token is good, or what it says; nothing is no, and anything else fails the request (500). */
-export type CheckToken = (token: string, ctx: RequestContext) => Awaitable<boolean | Claims>;
+type Claims = Readonly<Record<string, unknown>>;
 
 /** What {@linkcode bearerAuth} takes: `verify` or `jwt`, and more. */
 export interface BearerAuthOptions {
-  /** Looks at a token. */
-  verify?: CheckToken;
+  /**
+   * Looks at a token.
+   * It says whether the token is good, or what it says; nothing is no, and anything else fails the request (500).
+   */
+  verify?: (token: string, ctx: RequestContext) => Awaitable<boolean | Readonly<Record<string, unknown>>>;
   /** Tokens are JWTs (RFC 7519), verified by their signatures. */
   jwt?: JwtOptions;
   /** Scopes that a token must have, in its claim `scope` or `scp`; otherwise 403. @default {[]} */
   scopes?: readonly string[];
   /** Looks at what the token says, and may put it into `ctx.state`; 403 when it returns `false`, 500 when neither that, `true` nor nothing. */
-  authorize?: (claims: Claims, ctx: RequestContext) => Awaitable<boolean | void>;
+  authorize?: (claims: Readonly<Record<string, unknown>>, ctx: RequestContext) => Awaitable<boolean | void>;
   /**
    * Fields that tell the server claims, by field; what a client says in them itself is dropped. A claim that is not there
    * leaves its field out; one that the field cannot carry exactly (an object, an array, a whole number above 2^53) is
@@ -170,7 +170,7 @@ export interface BearerAuthOptions {
    *
    * @default {"plain"}
    */
-  claimEncoding?: IdentityEncoding;
+  claimEncoding?: "plain" | "percent";
   /** The realm: what the token is for, told to the client with a 401. @default {"restricted"} */
   realm?: string;
   /** Whether the server gets the token too. @default {true} */

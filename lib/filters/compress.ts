@@ -24,7 +24,7 @@ function isCompressible(type: string): boolean {
 }
 
 /** A coding of content that {@linkcode compress} knows. */
-export type ContentCoding = "gzip" | "br";
+export type ContentCoding = NonNullable<CompressOptions["encodings"]>[number];
 
 /** What {@linkcode compress} takes. */
 export interface CompressOptions {
@@ -32,7 +32,7 @@ export interface CompressOptions {
    * Codings, the preferred one first; of those that a client likes best it gets the first. Brotli saves more, and takes
    * the runtime five times as long as gzip. @default {["gzip", "br"]}
    */
-  encodings?: readonly ContentCoding[];
+  encodings?: readonly ("gzip" | "br")[];
   /** Content that is known to be shorter is left alone. @default {1024} */
   minSize?: ByteSize;
   /** Whether a type is worth it; asked with it in lower case and without parameters, must not be async. @default {text, JSON, XML, scripts, SVG, fonts without a coding of their own, and the like} */

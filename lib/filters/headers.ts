@@ -11,14 +11,20 @@ import { checkFilter, FIELD_NAMES, FIELD_VALUE, fields } from "./filter_support.
  * A value, or a function that makes it; nothing leaves the field as it is. Must not be async. White space around what a
  * function makes for the server is an error, since dropping it could make one user of two.
  */
-export type FieldValue = string | ((ctx: RequestContext) => string | null);
+type FieldValue = NonNullable<SetHeadersOptions["request"]>[string];
 
 /** What {@linkcode setHeaders} sets, by the names of the fields. */
 export interface SetHeadersOptions {
-  /** On what goes to the server. @default {{}} */
-  request?: Readonly<Record<string, FieldValue>>;
+  /**
+   * On what goes to the server.
+   * A value, or a function that makes it; nothing leaves the field as it is. Must not be async. White space around what a function
+   * makes is an error, since dropping it could make one user of two.
+   *
+   * @default {{}}
+   */
+  request?: Readonly<Record<string, string | ((ctx: RequestContext) => string | null)>>;
   /** On what goes to the client, local replies included. @default {{}} */
-  response?: Readonly<Record<string, FieldValue>>;
+  response?: Readonly<Record<string, string | ((ctx: RequestContext) => string | null)>>;
 }
 
 const VALUES = fields(

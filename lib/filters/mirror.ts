@@ -32,18 +32,25 @@ import type { Pool } from "../upstream/pool.ts";
 import { checkFilter } from "./filter_support.ts";
 
 /** The servers of a pool of the configuration, those that may be used at the moment, in turn. */
-export interface MirrorPool {
-  /** Name of the pool. */
-  pool: string;
-}
+type MirrorPool = Extract<MirrorTarget, { pool: string }>;
 
 /** A place where copies go: an address as of a server, the same with TLS, or a pool. */
-export type MirrorTarget = string | PeerOptions | MirrorPool;
+type MirrorTarget = Exclude<MirrorOptions["to"], readonly unknown[]>;
 
 /** What {@linkcode mirror} takes. */
 export interface MirrorOptions {
   /** Where copies go, in turn: addresses as of servers, the same with TLS, or `{ pool }` with the name of a pool. */
-  to: MirrorTarget | readonly MirrorTarget[];
+  to:
+    | string
+    | PeerOptions
+    | {
+      /** Name of the pool. */
+      pool: string;
+    }
+    | readonly (string | PeerOptions | {
+      /** Name of the pool. */
+      pool: string;
+    })[];
   /** The share of requests that are copied, 0 to 1. @default {1} */
   share?: number;
   /** Which requests may be copied; must not be async. Where it fails nothing is copied, and the log says why. @default {all} */

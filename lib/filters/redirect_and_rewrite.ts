@@ -77,7 +77,7 @@ export interface RedirectOptions {
 }
 
 /** Says where to send the client; nothing lets the request through. Must not be async. */
-export type RedirectTo = (ctx: RequestContext) => string | null | void;
+type RedirectTo = (ctx: RequestContext) => string | null | void;
 
 const REDIRECT_RULES: Rules<RedirectOptions> = {
   status: must(
@@ -110,7 +110,8 @@ const REDIRECT = object<{ from: string | RegExp; to: string } & RedirectOptions>
  *
  * - `redirect("/old", "https://new.example")`: the path itself and all that is below it, which goes along;
  * - `redirect(/^\/p\/(\d+)$/, "/products/$1", { status: 308 })`: as `String.replace`, on the path without the query;
- * - `redirect((ctx) => ..., options)`: the address as it stands in `Location`, or nothing.
+ * - `redirect((ctx) => ..., options)`: the address as it stands in `Location`; nothing lets the
+ *   request through. Must not be async.
  *
  * Paths are compared as those of routes are (`paths` of the configuration), and what is kept of a path is kept in that
  * form; a path that the rule is not about, but that a server could read so, gets 400.
@@ -135,7 +136,7 @@ const REDIRECT = object<{ from: string | RegExp; to: string } & RedirectOptions>
 export function redirect(
   ...rule:
     | [from: string | RegExp, to: string, options?: RedirectOptions]
-    | [to: RedirectTo, options?: RedirectOptions]
+    | [to: (ctx: RequestContext) => string | null | void, options?: RedirectOptions]
 ): Filters {
   const { answer, options } = compileRedirect(rule);
   const { status = 302 } = options;
@@ -199,14 +200,14 @@ function siteOf(to: string, pattern: boolean): string | null {
 }
 
 /** Makes the target for the server, path and query, of the one that goes there now; must not be async. */
-export type RewriteTarget = (target: string, ctx: RequestContext) => string;
+type RewriteTarget = (target: string, ctx: RequestContext) => string;
 
 /**
  * Rewrites the path that goes to the server; what a rule is not about goes on as it came, to the character.
  *
  * - `rewritePath("/api", "/v1")`: the path itself and all that is below it; `rewritePath("/api", "/")` takes it off;
  * - `rewritePath(/^\/u\/(\d+)$/, "/users/$1")`: as `String.replace`, on the path without the query;
- * - `rewritePath((target, ctx) => ...)`: path and query.
+ * - `rewritePath((target, ctx) => ...)`: path and query, of those that go there now; must not be async.
  *
  * Paths are compared as those of routes are (`paths` of the configuration), and what is kept of a path is kept in that
  * form; a path that the rule is not about, but that a server could read so, gets 400.
@@ -224,7 +225,7 @@ export type RewriteTarget = (target: string, ctx: RequestContext) => string;
  * ```
  */
 export function rewritePath(
-  ...rule: [from: string | RegExp, to: string] | [rewrite: RewriteTarget]
+  ...rule: [from: string | RegExp, to: string] | [rewrite: (target: string, ctx: RequestContext) => string]
 ): Filters {
   const { rewrite, apply } = compileRewritePath(rule);
   return {

@@ -7,7 +7,7 @@ import type { Outcome, Server, Stage } from "../upstream/server.ts";
 import type { ResolvedEjection } from "./ejection_options.ts";
 
 /** Called when a server is ejected, with why and for how long, and when its ejection ends. */
-export type EjectionChange = (server: Server, ejected: boolean, reason: string) => void;
+type EjectionChange = (server: Server, ejected: boolean, reason: string) => void;
 
 /** What a {@linkcode Ejection} is made of. */
 interface EjectionInit {

@@ -33,34 +33,11 @@ import {
 import { grpcCheck, type GrpcCheckRequest } from "./grpc_check.ts";
 import { type Probe, tcpCheck, tlsCheck } from "./probe.ts";
 
-/** Checks by opening a TCP connection. */
-export interface HealthCheckOptions {
-  /** Type of the check. */
-  type: "tcp";
-  /** From the beginning of a check to the beginning of the next one. @default {"1s"} */
-  interval?: Duration;
-  /** Time after which a check has failed. @default {"1s"} */
-  timeout?: Duration;
-  /** Consecutive passes after which a server that was down is up. @default {1} */
-  rise?: number;
-  /** Consecutive failures after which a server that was up is down. @default {1} */
-  fall?: number;
-  /** Share of the interval to lengthen or shorten each one by at random, 0 to 1. @default {0.1} */
-  jitter?: number;
-  /** Port to check in place of the server's own. */
-  port?: number;
-}
-
 /** Options that checks of every type have. */
-export interface CheckPacing extends Omit<HealthCheckOptions, "type"> {
-  /** Interval for servers that are down. @default {the interval} */
-  unhealthyInterval?: Duration;
-  /**
-   * Health of a server before its first check. `"checking"`: it gets no requests, and the first check alone decides.
-   * `"up"` and `"down"`: it takes `fall` or `rise` checks to change. @default {"checking"}
-   */
-  initial?: Health;
-}
+export type CheckPacing = Pick<
+  ActiveCheckOptions,
+  "interval" | "unhealthyInterval" | "timeout" | "rise" | "fall" | "jitter" | "port" | "initial"
+>;
 
 /**
  * Checks a server: `false` or an error means that it does not work, anything else that it works. The signal aborts when
@@ -70,7 +47,27 @@ export type CheckServer = (server: Server, signal: AbortSignal) => Promise<boole
 
 /** Active checks of every type: a TCP connection, a TLS handshake, an HTTP request, the health service of gRPC, or a function. */
 export type ActiveCheckOptions =
-  & CheckPacing
+  & {
+    /** From the beginning of a check to the beginning of the next one. @default {"1s"} */
+    interval?: Duration;
+    /** Time after which a check has failed. @default {"1s"} */
+    timeout?: Duration;
+    /** Consecutive passes after which a server that was down is up. @default {1} */
+    rise?: number;
+    /** Consecutive failures after which a server that was up is down. @default {1} */
+    fall?: number;
+    /** Share of the interval to lengthen or shorten each one by at random, 0 to 1. @default {0.1} */
+    jitter?: number;
+    /** Port to check in place of the server's own. */
+    port?: number;
+    /** Interval for servers that are down. @default {the interval} */
+    unhealthyInterval?: Duration;
+    /**
+     * Health of a server before its first check. `"checking"`: it gets no requests, and the first check alone decides.
+     * `"up"` and `"down"`: it takes `fall` or `rise` checks to change. @default {"checking"}
+     */
+    initial?: "up" | "down" | "checking";
+  }
   & (
     | {
       /** What is tried: a TCP connection, a TLS handshake, an HTTP request, or `check`. */

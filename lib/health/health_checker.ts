@@ -17,7 +17,7 @@ import { type CheckResult, HealthState, type LastCheck, ServerCheck } from "./se
 export type HealthChange = (server: Server, healthy: boolean, reason: string) => void;
 
 /** Called when a server cannot be checked because this machine lacks something; `reason` says what. */
-export type CheckImpossible = (server: Server, reason: string) => void;
+type CheckImpossible = (server: Server, reason: string) => void;
 
 /** What a {@linkcode HealthChecker} is made of. */
 interface HealthCheckerInit {

@@ -9,7 +9,7 @@ import type { Server } from "../upstream/server.ts";
 import { type Probe, ProbeConnection } from "./probe.ts";
 
 /** What the content of a response must be: contain a text, match an expression, or satisfy a function. */
-export type BodyTest = string | RegExp | ((body: string) => boolean | Promise<boolean>);
+export type BodyTest = NonNullable<HttpCheckRequest["body"]>;
 
 /** The request of a check, and the response that passes. */
 export interface HttpCheckRequest {
@@ -24,7 +24,7 @@ export interface HttpCheckRequest {
   /** Statuses that pass, each a number or a range such as `"200-299"`; redirects are not followed. @default {["200-399"]} */
   expectedStatuses?: readonly (number | string)[];
   /** What the content must be; the content is read only for this. @default {anything} */
-  body?: BodyTest;
+  body?: string | RegExp | ((body: string) => boolean | Promise<boolean>);
   /** Most bytes of the content to read. @default {65536} */
   maxBodyBytes?: number;
   /** Whether to keep the connection for the next check, when the response allows it. @default {false} */

@@ -8,22 +8,22 @@ import type { Health, Server } from "../upstream/server.ts";
 import type { Probe } from "./probe.ts";
 
 /** The result of a check; `impossible` when this machine had no descriptor, port or memory for it. */
-export type CheckResult =
-  | {
-    /** It passed. */
-    readonly kind: "passed";
-  }
-  | {
-    /** It failed, or could not be made. */
-    readonly kind: "failed" | "impossible";
-    /** Why. */
-    readonly reason: string;
-  };
+export type CheckResult = NonNullable<LastCheck["result"]>;
 
 /** What a check found, and when. */
 export interface LastCheck {
   /** What it found. */
-  readonly result: CheckResult;
+  readonly result:
+    | {
+      /** It passed. */
+      readonly kind: "passed";
+    }
+    | {
+      /** It failed, or could not be made. */
+      readonly kind: "failed" | "impossible";
+      /** Why. */
+      readonly reason: string;
+    };
   /** When it began, in the clock's milliseconds. */
   readonly startedAt: number;
   /** How long it took. */

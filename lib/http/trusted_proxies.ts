@@ -22,7 +22,7 @@ export function expectedTrustedProxy(value: unknown): string | undefined {
 }
 
 /** The field by which proxies tell of their clients. */
-export type TrustedField = "x-forwarded-for" | "forwarded";
+export type TrustedField = NonNullable<TrustedProxiesOptions["field"]>;
 
 /** The fields that can be chosen from. */
 const TRUSTED_FIELDS: readonly TrustedField[] = ["x-forwarded-for", "forwarded"];
@@ -38,7 +38,7 @@ export interface TrustedProxiesOptions {
    *
    * @default {"x-forwarded-for"}
    */
-  field?: TrustedField;
+  field?: "x-forwarded-for" | "forwarded";
 }
 
 /** Address of a client that nobody knows, as proxies call it (RFC 7239 section 6.2). */

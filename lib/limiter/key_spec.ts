@@ -35,7 +35,7 @@ export type NamedKey =
   | `query:${string}`;
 
 /** A key of one's own making; `null` or `""` when the request has none. */
-export type KeyFunction<Ctx extends KeySource = KeySource> = (request: Request, ctx: Ctx) => string | null;
+type KeyFunction<Ctx extends KeySource = KeySource> = (request: Request, ctx: Ctx) => string | null;
 
 /**
  * What a limit is counted by.
@@ -59,7 +59,24 @@ export type KeyFunction<Ctx extends KeySource = KeySource> = (request: Request, 
  * An empty value counts as none, as in nginx. Of several parts those missing count as missing, so that leaving a field
  * out does not lift a limit that is also counted by address; the key is missing when all parts are.
  */
-export type KeySpec<Ctx extends KeySource = KeySource> = NamedKey | readonly NamedKey[] | KeyFunction<Ctx>;
+export type KeySpec<Ctx extends KeySource = KeySource> =
+  | "ip"
+  | "path"
+  | "host"
+  | "certificate:fingerprint"
+  | `header:${string}`
+  | `cookie:${string}`
+  | `query:${string}`
+  | readonly (
+    | "ip"
+    | "path"
+    | "host"
+    | "certificate:fingerprint"
+    | `header:${string}`
+    | `cookie:${string}`
+    | `query:${string}`
+  )[]
+  | ((request: Request, ctx: Ctx) => string | null);
 
 const KEY_SPEC_EXPECTED =
   '"ip", "path", "host", "certificate:fingerprint", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function';

@@ -47,7 +47,7 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    */
   window?: Duration;
   /** How requests are counted. @default {"fixed-window"} */
-  algorithm?: AlgorithmName;
+  algorithm?: "fixed-window" | "sliding-window" | "token-bucket" | "concurrency";
   /**
    * For `"token-bucket"`: how many at once after a pause, the capacity of the bucket.
    *
@@ -75,7 +75,7 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    *
    * @default {"skip"}
    */
-  onMissingKey?: MissingKeyAction;
+  onMissingKey?: "skip" | "reject" | "ip";
   /** Requests that this policy does not apply to: a function, or the networks of such clients (`"10.0.0.0/8"`). */
   exempt?: ((ctx: Ctx) => boolean) | readonly string[];
   /** Decides and counts but refuses nobody. @default {false} */
@@ -90,7 +90,7 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    */
   keepAlive?: boolean;
   /** Fields that tell a client about the limit; `false` for none but `Retry-After`. @default {["x-rate-limit", "draft-11"]} */
-  headers?: readonly HeaderStyle[] | false;
+  headers?: readonly ("x-rate-limit" | "draft-11" | "draft-7" | "draft-6" | "x-ratelimit")[] | false;
   /** Bits of an IPv6 address that count as one client. @default {64} */
   ipv6Prefix?: number;
   /**
@@ -126,14 +126,14 @@ export interface ResolvedPolicy {
   readonly scope: string;
   /** The key as it was written. */
   readonly keySpec: KeySpec;
-  /** The key as a function. */
+  /** @internal The key as a function. */
   readonly key: CompiledKey;
   /** See {@linkcode LimiterPolicy.limit}. */
   readonly limit: KeyedNumber;
   /** Length of the window. */
   readonly windowMs: number;
   /** See {@linkcode LimiterPolicy.algorithm}. */
-  readonly algorithm: AlgorithmName;
+  readonly algorithm: "fixed-window" | "sliding-window" | "token-bucket" | "concurrency";
   /** `null`: as much as the limit. */
   readonly burst: KeyedNumber | null;
   /** See {@linkcode LimiterPolicy.cost}. */
@@ -141,7 +141,7 @@ export interface ResolvedPolicy {
   /** See {@linkcode LimiterPolicy.charge}; `null` when the cost is all. */
   readonly charge: ((ctx: KeySource) => number) | null;
   /** See {@linkcode LimiterPolicy.onMissingKey}. */
-  readonly onMissingKey: MissingKeyAction;
+  readonly onMissingKey: "skip" | "reject" | "ip";
   /** See {@linkcode LimiterPolicy.exempt}; `null` when nobody is. */
   readonly exempt: ((ctx: KeySource) => boolean) | null;
   /** The networks that {@linkcode LimiterPolicy.exempt} lists; `null` when it does not. */
@@ -153,12 +153,12 @@ export interface ResolvedPolicy {
   /** See {@linkcode LimiterPolicy.keepAlive}. */
   readonly keepAlive: boolean;
   /** See {@linkcode LimiterPolicy.headers}. */
-  readonly headers: readonly HeaderStyle[];
+  readonly headers: readonly ("x-rate-limit" | "draft-11" | "draft-7" | "draft-6" | "x-ratelimit")[];
   /** See {@linkcode LimiterPolicy.ipv6Prefix}. */
   readonly ipv6Prefix: number;
   /** See {@linkcode LimiterPolicy.maxKeys}. */
   readonly maxKeys: number;
-  /** See {@linkcode LimiterPolicy.store}; `null` for the memory. */
+  /** @internal See {@linkcode LimiterPolicy.store}; `null` for the memory. */
   readonly store: ResolvedRedisStore | null;
   /** See {@linkcode LimiterPolicy.response}; `null` for the problem document. */
   readonly response: ((decision: LimitedDecision, ctx: KeySource) => Response | Promise<Response>) | null;
@@ -235,11 +235,11 @@ export interface AllowedDecision {
   readonly wouldRefuse: readonly string[];
   /** The permits taken of concurrency policies, to be given back when the request is over; `null` when there are none. */
   readonly lease: Lease | null;
-  /** The policies that charge once the request is over, until they have; `null` when none does. */
+  /** @internal The policies that charge once the request is over, until they have; `null` when none does. */
   readonly due: DueCharge[] | null;
   /** The policies that apply: bit `i` for the one at position `i`. */
   readonly applied: number;
-  /** What each policy says when there are several; see {@linkcode policyDecisions}. @internal */
+  /** @internal What each policy says when there are several; see {@linkcode policyDecisions}. */
   readonly each: readonly PolicyDecision[] | null;
 }
 
@@ -270,7 +270,7 @@ export interface LimitedDecision {
   readonly violated: readonly string[];
   /** The policies that apply: bit `i` for the one at position `i`. */
   readonly applied: number;
-  /** What each policy says when there are several; see {@linkcode policyDecisions}. @internal */
+  /** @internal What each policy says when there are several; see {@linkcode policyDecisions}. */
   readonly each: readonly PolicyDecision[] | null;
 }
 

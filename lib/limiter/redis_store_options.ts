@@ -18,9 +18,6 @@ import {
 } from "../core/options.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
 
-/** What becomes of requests that the store does not decide about in time. */
-export type StoreErrorAction = "open" | "closed" | "local";
-
 /**
  * Counts in Redis or Valkey, shared by all proxies that name the same server and prefix.
  *
@@ -38,7 +35,16 @@ export interface RedisStoreOptions {
    */
   url: string | readonly string[];
   /** How a `rediss://` server is known, and what it is shown. @default {{}} */
-  tls?: RedisTlsOptions;
+  tls?: {
+    /** Name for SNI and for the check of the certificate, of every server. @default {the host of the server} */
+    serverName?: string;
+    /** PEM texts of authorities that are trusted beside the public ones. @default {[]} */
+    caCerts?: readonly string[];
+    /** PEM text of the certificate that is shown to a server that asks for one. */
+    cert?: string;
+    /** PEM text of the key of `cert`. */
+    key?: string;
+  };
   /**
    * What all keys begin with, and their hash tag in a cluster. Proxies with different prefixes count apart.
    *
@@ -54,7 +60,7 @@ export interface RedisStoreOptions {
    *
    * @default {"local"}
    */
-  onStoreError?: StoreErrorAction;
+  onStoreError?: "open" | "closed" | "local";
   /** How many instances of the proxy there are: for `"local"` each grants `limit / instances`, at least 1. @default {1} */
   instances?: number;
   /**
@@ -68,29 +74,29 @@ export interface RedisStoreOptions {
 }
 
 /** How a `rediss://` server is known, and what it is shown. */
-export interface RedisTlsOptions {
-  /** Name for SNI and for the check of the certificate, of every server. @default {the host of the server} */
-  serverName?: string;
-  /** PEM texts of authorities that are trusted beside the public ones. @default {[]} */
-  caCerts?: readonly string[];
-  /** PEM text of the certificate that is shown to a server that asks for one. */
-  cert?: string;
-  /** PEM text of the key of `cert`. */
-  key?: string;
-}
+export type RedisTlsOptions = NonNullable<RedisStoreOptions["tls"]>;
 
 /** A Redis store with every default filled in. */
 export interface ResolvedRedisStore {
   /** See {@linkcode RedisStoreOptions.url}. */
   readonly urls: readonly string[];
   /** See {@linkcode RedisStoreOptions.tls}. */
-  readonly tls: RedisTlsOptions;
+  readonly tls: {
+    /** Name for SNI and for the check of the certificate, of every server. @default {the host of the server} */
+    serverName?: string;
+    /** PEM texts of authorities that are trusted beside the public ones. @default {[]} */
+    caCerts?: readonly string[];
+    /** PEM text of the certificate that is shown to a server that asks for one. */
+    cert?: string;
+    /** PEM text of the key of `cert`. */
+    key?: string;
+  };
   /** See {@linkcode RedisStoreOptions.prefix}. */
   readonly prefix: string;
   /** See {@linkcode RedisStoreOptions.timeout}. */
   readonly timeoutMs: number;
   /** See {@linkcode RedisStoreOptions.onStoreError}. */
-  readonly onStoreError: StoreErrorAction;
+  readonly onStoreError: "open" | "closed" | "local";
   /** See {@linkcode RedisStoreOptions.instances}. */
   readonly instances: number;
   /** See {@linkcode RedisStoreOptions.lease}. */

@@ -19,7 +19,7 @@ interface SharedTableOptions {
   sketches?: number;
   /** Gives memory of zeros that other processes can have too. @default {a `SharedArrayBuffer`} */
   allocate?: (byteLength: number) => ArrayBufferLike;
-  /** Gives its seeds and its time, so that its counts can be taken over. @internal */
+  /** @internal Gives its seeds and its time, so that its counts can be taken over. */
   like?: SharedTable;
 }
 
@@ -42,16 +42,16 @@ export class SharedTable {
   readonly buffer: ArrayBufferLike;
   /** How many keys are counted exactly. */
   readonly maxKeys: number;
-  /** Seed of the fingerprints. @internal */
+  /** @internal Seed of the fingerprints. */
   readonly seedLow: number;
   /** @internal */
   readonly seedHigh: number;
 
-  /** The entries. @internal */
+  /** @internal The entries. */
   readonly entries: EntryTable;
-  /** What is known of keys that lost their entries. @internal */
+  /** @internal What is known of keys that lost their entries. */
   readonly displaced: DisplacedKeys;
-  /** What the requests of this worker hold. @internal */
+  /** @internal What the requests of this worker hold. */
   readonly permits: WorkerPermits = new WorkerPermits(this);
   readonly #time: TableClock;
   readonly #words: Int32Array;
@@ -195,12 +195,12 @@ export class SharedTable {
     );
   }
 
-  /** Tick until which some key may be banned. @internal */
+  /** @internal Tick until which some key may be banned. */
   get bannedUntilTick(): number {
     return this.#words[HEADER.bannedUntil]!;
   }
 
-  /** Says that some key is banned until a tick. @internal */
+  /** @internal Says that some key is banned until a tick. */
   raiseBannedUntil(tick: number): void {
     const words = this.#words;
     for (;;) {

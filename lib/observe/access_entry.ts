@@ -1,24 +1,5 @@
-/** What is logged of one request. */
-
-/** One try to get a response from a server. */
-export interface AccessAttempt {
-  /** Name of the pool; `""` for a server that a filter named outright. */
-  readonly pool: string;
-  /** Address as configured. */
-  readonly address: string;
-  /** Reason of the failure (`connection_refused`, ...); `null` when the server responded. */
-  readonly failure: string | null;
-}
-
-/** What a policy of the limiter decided. */
-export interface AccessDecision {
-  /** Which policy. */
-  readonly policy: { readonly name: string };
-  /** What it decided. */
-  readonly outcome: "allowed" | "refused" | "would-refuse";
-}
-
 /** One finished request; the proxy fills it once, after the last byte. */
+
 export interface AccessEntry {
   /** The id that `requestId()` has given the request, otherwise its number in its process. */
   readonly requestId: string;
@@ -67,9 +48,21 @@ export interface AccessEntry {
   /** How often a server was tried. */
   readonly attempts: number;
   /** Every try, in order. */
-  readonly tries: readonly AccessAttempt[];
+  readonly tries: readonly {
+    /** Name of the pool; `""` for a server that a filter named outright. */
+    readonly pool: string;
+    /** Address as configured. */
+    readonly address: string;
+    /** Reason of the failure (`connection_refused`, ...); `null` when the server responded. */
+    readonly failure: string | null;
+  }[];
   /** What each policy of the limiter decided that applies to the request. */
-  readonly limits: readonly AccessDecision[];
+  readonly limits: readonly {
+    /** Which policy. */
+    readonly policy: { readonly name: string };
+    /** What it decided. */
+    readonly outcome: "allowed" | "refused" | "would-refuse";
+  }[];
   /** Name of the policy that refused the request; `null` when it was let through. */
   readonly limitedBy: string | null;
   /** Names of the policies that would have refused the request, were they not on a dry run. */
@@ -79,3 +72,9 @@ export interface AccessEntry {
   /** Why the response ended: `"complete"` when all of it was sent, otherwise an error type such as `client_gone`. */
   readonly end: string;
 }
+
+/** A try to get a response. */
+export type AccessAttempt = AccessEntry["tries"][number];
+
+/** What a policy said. */
+export type AccessDecision = AccessEntry["limits"][number];

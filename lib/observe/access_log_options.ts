@@ -26,17 +26,10 @@ import type { AccessEntry } from "./access_entry.ts";
 const ACCESS_FORMATS: readonly ["text", "json", "combined"] = ["text", "json", "combined"];
 
 /** Makes a line of an entry; control characters in it are escaped. */
-export type AccessFormat = (entry: AccessEntry) => string;
+export type AccessFormat = Exclude<NonNullable<AccessLogOptions["format"]>, string>;
 
 /** A file that lines are appended to. */
-export interface AccessLogFile {
-  /** Its path. */
-  file: string;
-  /** A line for which there is no room in this size begins a new file; the former one becomes `file.1`. @default {no limit} */
-  maxSize?: ByteSize;
-  /** How many former files are kept, the oldest with the highest number. @default {5} */
-  keep?: number;
-}
+type AccessLogFile = Exclude<NonNullable<AccessLogOptions["to"]>, string>;
 
 /** Members that a line can have; beside these `header:NAME` is a field of the request. */
 const ACCESS_FIELDS: readonly AccessField[] = [
@@ -71,35 +64,7 @@ const ACCESS_FIELDS: readonly AccessField[] = [
 ];
 
 /** Name of what a line can have. */
-export type AccessField =
-  | "requestId"
-  | "traceId"
-  | "client"
-  | "peer"
-  | "method"
-  | "host"
-  | "target"
-  | "protocol"
-  | "tls"
-  | "referer"
-  | "userAgent"
-  | "status"
-  | "route"
-  | "server"
-  | "pool"
-  | "durationMs"
-  | "queueMs"
-  | "connectMs"
-  | "firstByteMs"
-  | "bytes"
-  | "bytesReceived"
-  | "attempts"
-  | "tries"
-  | "limits"
-  | "limited"
-  | "wouldLimit"
-  | "error"
-  | "end";
+export type AccessField = Exclude<NonNullable<AccessLogOptions["fields"]>[number], `header:${string}`>;
 
 /** What of each request is logged, how, and where. */
 export interface AccessLogOptions {
@@ -109,9 +74,16 @@ export interface AccessLogOptions {
    *
    * @default {"text"}
    */
-  format?: "text" | "json" | "combined" | AccessFormat;
+  format?: "text" | "json" | "combined" | ((entry: AccessEntry) => string);
   /** Where lines go. @default {"stdout"} */
-  to?: "stdout" | "stderr" | AccessLogFile;
+  to?: "stdout" | "stderr" | {
+    /** Its path. */
+    file: string;
+    /** A line for which there is no room in this size begins a new file; the former one becomes `file.1`. @default {no limit} */
+    maxSize?: ByteSize;
+    /** How many former files are kept, the oldest with the highest number. @default {5} */
+    keep?: number;
+  };
   /** The share of requests that are logged, chosen by chance. @default {1} */
   sample?: number;
   /** Decides whether an entry is logged; must not be async. @default {always} */
@@ -122,7 +94,37 @@ export interface AccessLogOptions {
    *
    * @default {what there is to tell}
    */
-  fields?: readonly (AccessField | `header:${string}`)[];
+  fields?: readonly (
+    | "requestId"
+    | "traceId"
+    | "client"
+    | "peer"
+    | "method"
+    | "host"
+    | "target"
+    | "protocol"
+    | "tls"
+    | "referer"
+    | "userAgent"
+    | "status"
+    | "route"
+    | "server"
+    | "pool"
+    | "durationMs"
+    | "queueMs"
+    | "connectMs"
+    | "firstByteMs"
+    | "bytes"
+    | "bytesReceived"
+    | "attempts"
+    | "tries"
+    | "limits"
+    | "limited"
+    | "wouldLimit"
+    | "error"
+    | "end"
+    | `header:${string}`
+  )[];
   /**
    * Keys of queries, and fields, whose values are replaced by `[redacted]`, beside those that always are (`token`, `password`,
    * `authorization`, `cookie`, ...); `false` replaces nothing.

@@ -119,7 +119,7 @@ export interface ProxyEvents {
   /** A filter has something to say of a request. */
   "request_log": {
     /** How important it is. */
-    readonly level: LogLevel;
+    readonly level: "debug" | "info" | "warn" | "error";
     /** The id that `requestId()` has given the request, otherwise its number in its process. */
     readonly requestId: string;
     /** What the filter said. */

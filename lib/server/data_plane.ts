@@ -154,7 +154,7 @@ export class DataPlane implements AsyncDisposable {
     this.#admissions.giveBackPermits(ledger);
   }
 
-  /** What workers need to serve this configuration. @internal */
+  /** @internal What workers need to serve this configuration. */
   get placed(): {
     readonly pools: ReadonlyMap<string, PoolPlane>;
     readonly table: ArrayBufferLike | null;

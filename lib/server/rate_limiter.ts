@@ -102,7 +102,7 @@ export class RateLimiter implements Disposable {
     this.#onChargeError = onChargeError;
   }
 
-  /** The policies, complete. */
+  /** @internal The policies, complete. */
   get policies(): readonly ResolvedPolicy[] {
     return this.#limiter.policies;
   }

@@ -4,7 +4,6 @@ import type { ConfigurationInfo } from "../admin/admin_target.ts";
 import type { ModuleTexts } from "../config/module_graph.ts";
 import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
-import type { MetricsFormat } from "../observe/metrics/exposition.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { DataPlane } from "./data_plane.ts";
 import { Generations, type Opened, type ReloadOutcome } from "./generations.ts";
@@ -68,7 +67,7 @@ export abstract class RunningProxy implements AsyncDisposable {
    *
    * @param format `"prometheus"` (text, version 0.0.4) when left out, or `"openmetrics"`
    */
-  metrics(format?: MetricsFormat): string {
+  metrics(format?: "prometheus" | "openmetrics"): string {
     return this.generations.metrics(format);
   }
 

@@ -19,30 +19,10 @@ export interface SimulateOptions {
 }
 
 /** One request that was refused. */
-export interface SimulatedRefusal {
-  /** Milliseconds since the trace began. */
-  readonly atMs: number;
-  /** Name of the policy that refused it, of several the one that does so for longest. */
-  readonly policy: string;
-  /** Key that the policy counted it by; `null` when it had none and needed one. */
-  readonly key: string | null;
-  /** Milliseconds until it would have been admitted. */
-  readonly retryAfterMs: number;
-}
+type SimulatedRefusal = SimulationResult["refusals"][number];
 
 /** What a policy has refused of one key. */
-export interface KeyRefusals {
-  /** Name of the policy. */
-  readonly policy: string;
-  /** The key; `null` for requests without one. */
-  readonly key: string | null;
-  /** How many requests. */
-  refused: number;
-  /** When the first of them came, in milliseconds since the trace began. */
-  readonly firstAtMs: number;
-  /** When the last of them came. */
-  lastAtMs: number;
-}
+type KeyRefusals = SimulationResult["byKey"][number];
 
 /** How a replay went. */
 export interface SimulationResult {
@@ -57,9 +37,29 @@ export interface SimulationResult {
   /** How many requests each policy refused, by its name; policies on a dry run would have. */
   readonly byPolicy: Readonly<Record<string, number>>;
   /** The same by policy and key, most first. */
-  readonly byKey: readonly KeyRefusals[];
+  readonly byKey: readonly {
+    /** Name of the policy. */
+    readonly policy: string;
+    /** The key; `null` for requests without one. */
+    readonly key: string | null;
+    /** How many requests. */
+    refused: number;
+    /** When the first of them came, in milliseconds since the trace began. */
+    readonly firstAtMs: number;
+    /** When the last of them came. */
+    lastAtMs: number;
+  }[];
   /** The refusals themselves, in the order of time; at most `maxRefusals`. */
-  readonly refusals: readonly SimulatedRefusal[];
+  readonly refusals: readonly {
+    /** Milliseconds since the trace began. */
+    readonly atMs: number;
+    /** Name of the policy that refused it, of several the one that does so for longest. */
+    readonly policy: string;
+    /** Key that the policy counted it by; `null` when it had none and needed one. */
+    readonly key: string | null;
+    /** Milliseconds until it would have been admitted. */
+    readonly retryAfterMs: number;
+  }[];
   /** How many requests had no key, by the name of the policy; policies for which all had one are left out. */
   readonly withoutKey: Readonly<Record<string, number>>;
   /** How many requests no route takes; those that are admitted get 404. */

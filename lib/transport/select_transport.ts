@@ -15,7 +15,6 @@ import {
 import { type Duration, parseDuration } from "../core/units.ts";
 import type { ConnectionLimits } from "./http1/http1_transport.ts";
 import type { Http2Limits } from "./http2/connection_group.ts";
-import type { ProxyProtocolVersion } from "../upstream/peer.ts";
 import { type OutboundProxy, parseProxy, PROXY_EXPECTED } from "./outbound_proxy.ts";
 
 /** Names of the transports. */
@@ -24,17 +23,7 @@ const TRANSPORT_NAMES = ["auto", "http1", "fetch"] as const;
 const PROTOCOL_NAMES = ["http1", "h2"] as const;
 
 /** How many connections each server gets, and for how long. */
-export interface ConnectionOptions {
-  /** Most connections that are kept for later. @default {256} */
-  maxIdle?: number;
-  /** How long one is kept; a little below the 5 s after which many servers close theirs. @default {"4s"} */
-  idleTimeout?: Duration;
-  /**
-   * With `protocol: "h2"`: most requests at the same time on one connection; a server may allow fewer. As many connections are opened
-   * as that takes, so that `maxInFlight` limits them as well. @default {100}
-   */
-  maxStreams?: number;
-}
+type ConnectionOptions = NonNullable<TransportOptions["connections"]>;
 
 /** By which transport and protocol a pool's servers get requests. */
 export interface TransportOptions {
@@ -54,14 +43,24 @@ export interface TransportOptions {
   /** A proxy on the way to the servers: `"http://host:port"` or `"socks5://host:port"`, with `user:password@` or without. */
   proxy?: string;
   /** Limits of the connections to each server. */
-  connections?: ConnectionOptions;
+  connections?: {
+    /** Most connections that are kept for later. @default {256} */
+    maxIdle?: number;
+    /** How long one is kept; a little below the 5 s after which many servers close theirs. @default {"4s"} */
+    idleTimeout?: Duration;
+    /**
+     * With `protocol: "h2"`: most requests at the same time on one connection; a server may allow fewer. As many connections are opened
+     * as that takes, so that `maxInFlight` limits them as well. @default {100}
+     */
+    maxStreams?: number;
+  };
   /**
    * Begins each connection with a header of the PROXY protocol, version 1 (text) or 2 (binary), which says who the client is.
    * A connection then serves one client alone; those of checks say that they are the proxy's own. Not by `"fetch"`.
    *
    * @default {none}
    */
-  sendProxyProtocol?: ProxyProtocolVersion;
+  sendProxyProtocol?: 1 | 2;
 }
 
 /** The same, complete. */

@@ -15,7 +15,7 @@ export interface Standing {
 }
 
 /** Why a server may not be sent a request. */
-export type Ineligibility = "disabled" | "draining" | "unhealthy" | "ejected" | "full";
+type Ineligibility = "disabled" | "draining" | "unhealthy" | "ejected" | "full";
 
 /**
  * Tells why a server may not be sent a request now; `null` when it may.

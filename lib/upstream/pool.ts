@@ -28,7 +28,7 @@ export interface PoolListener {
 }
 
 /** What a {@linkcode Pool} is made of. */
-export interface PoolInit {
+interface PoolInit {
   /** Name of the pool, for logs and filters. */
   name: string;
   /** The first members. */
@@ -37,12 +37,14 @@ export interface PoolInit {
   resolve?: ResolveServer;
   /**
    * The pool that this one takes the place of: servers that are in both are the same objects, and become members when
-   * {@linkcode Pool.takeOver} is called. @internal
+   * {@linkcode Pool.takeOver} is called.
+   *
+   * @internal
    */
   before?: Pool | null;
   /** @internal Where the state of servers is that other processes use as well; `null` when there is one. */
   shared?: SharedServers | null;
-  /** The slot of the pool in there, where the supervisor has chosen one. @internal */
+  /** @internal The slot of the pool in there, where the supervisor has chosen one. */
   slot?: number | undefined;
 }
 
@@ -122,12 +124,12 @@ export class Pool implements Disposable {
     this.state.onLoad = callback;
   }
 
-  /** Called when members have changed, or what they are configured to. @internal */
+  /** @internal Called when members have changed, or what they are configured to. */
   set onMembers(callback: (() => void) | null) {
     this.state.onMembers = callback;
   }
 
-  /** Most requests in flight that processes let in together. @internal */
+  /** @internal Most requests in flight that processes let in together. */
   set maxInFlight(most: number) {
     this.state.maxInFlight = most;
   }
@@ -142,12 +144,12 @@ export class Pool implements Disposable {
     return this.state.cells;
   }
 
-  /** Its slot there. @internal */
+  /** @internal Its slot there. */
   get slot(): number | undefined {
     return this.state.cells?.slot;
   }
 
-  /** What other processes need to have the same servers. @internal */
+  /** @internal What other processes need to have the same servers. */
   get placed(): readonly (ServerInit & { readonly slot: number })[] {
     return this.#servers.map((server) => {
       const { id, peer, weight, backup, tags, maxInFlight } = server;
@@ -164,12 +166,12 @@ export class Pool implements Disposable {
     return this.#byId.get(id);
   }
 
-  /** Whether a member is one of the pool before this one, which has not taken over yet. @internal */
+  /** @internal Whether a member is one of the pool before this one, which has not taken over yet. */
   adopts(server: Server): boolean {
     return this.#adopted.has(server);
   }
 
-  /** Whether the server is a member. @internal */
+  /** @internal Whether the server is a member. */
   has(server: Server): boolean {
     return this.#byId.get(server.id) === server;
   }
@@ -348,7 +350,7 @@ export class Pool implements Disposable {
     return cells.ownInFlight === 0;
   }
 
-  /** Lets go of removed servers whose last request, at another process, is over. @internal */
+  /** @internal Lets go of removed servers whose last request, at another process, is over. */
   sweep(): void {
     for (const server of this.#leaving.keys()) if (this.#isIdle(server)) this.#removed(server);
   }

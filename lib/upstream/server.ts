@@ -1,7 +1,7 @@
 /** A server of a pool and its state. */
 
 import { Lease } from "../core/cancellation.ts";
-import { type Ineligibility, ineligibility, isAvailable, type Standing } from "./eligibility.ts";
+import { ineligibility, isAvailable } from "./eligibility.ts";
 import type { Peer } from "./peer.ts";
 import { checkServerInit, type ServerInit } from "./server_spec.ts";
 import type { SharedCells, SharedServers } from "./shared_servers.ts";
@@ -29,7 +29,7 @@ export type Outcome = "success" | "failure" | "ignored";
 export type Stage = "connect" | "tls" | "request" | "response";
 
 /** A server of a pool. Its identity stays while it is a member, whatever changes about it. */
-export class Server implements Standing {
+export class Server {
   /** The address as configured; unique in its pool. */
   readonly id: string;
   /** Transports keep connections by the identity of this object. */
@@ -108,10 +108,12 @@ export class Server implements Standing {
     return this.#cells === null ? this.#inFlight : this.#cells.inFlight;
   }
 
+  /** `false` when an operator disabled the server. */
   get enabled(): boolean {
     return this.#cells === null ? this.#enabled : !this.#cells.disabled;
   }
 
+  /** Whether it finishes its requests and gets no new ones. */
   get draining(): boolean {
     return this.#leaving || (this.#cells === null ? this.#draining : this.#cells.draining);
   }
@@ -122,14 +124,16 @@ export class Server implements Standing {
   }
 
   /** What active checks found. */
-  get health(): Health {
+  get health(): "up" | "down" | "checking" {
     return this.#cells === null ? this.#health : HEALTHS[this.#cells.health]!;
   }
 
+  /** Whether active checks pass; `true` without checks. */
   get healthy(): boolean {
     return this.#cells === null ? this.#health === "up" : this.#cells.health === 0;
   }
 
+  /** Whether it is out for a while because requests failed. */
   get ejected(): boolean {
     return this.#cells === null ? this.#ejected : this.#cells.ejection === EJECTED;
   }
@@ -139,6 +143,7 @@ export class Server implements Standing {
     return this.#cells === null ? this.#halfOpen : this.#cells.ejection === HALF_OPEN;
   }
 
+  /** Whether it has as many requests in flight as it may have. */
   get full(): boolean {
     const cells = this.#cells;
     if (cells !== null) return cells.inFlight >= this.#maxInFlight || cells.tried;
@@ -171,7 +176,7 @@ export class Server implements Standing {
   }
 
   /** Why it may not be sent a request now; `null` when it may. */
-  get ineligibility(): Ineligibility | null {
+  get ineligibility(): "disabled" | "draining" | "unhealthy" | "ejected" | "full" | null {
     return ineligibility(this);
   }
 

@@ -32,7 +32,7 @@ export interface ServerInit {
   readonly tags?: readonly string[];
   /** Most requests in flight at once. @default {Infinity} */
   readonly maxInFlight?: number;
-  /** Where its state is in the memory of several processes, when one of them has chosen that. @internal */
+  /** @internal Where its state is in the memory of several processes, when one of them has chosen that. */
   readonly slot?: number;
 }
 

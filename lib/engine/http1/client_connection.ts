@@ -63,14 +63,14 @@ export interface RequestHead {
 
 /** A socket, the request on it, and the read that is pending whenever nothing else is to be done. */
 export class ClientConnection implements ListedConnection, ClientStream, ContentOwner, ResponseWriterOwner {
-  /** Neighbours in the list of those that are idle. @internal */
+  /** @internal Neighbours in the list of those that are idle. */
   previous: ListedConnection | null = null;
   next: ListedConnection | null = null;
-  /** Its place among the connections of its listener. @internal */
+  /** @internal Its place among the connections of its listener. */
   index = -1;
   /** @internal */
   keptUntil = 0;
-  /** Whose it is, where connections of a client are counted; `""` where they are not. @internal */
+  /** @internal Whose it is, where connections of a client are counted; `""` where they are not. */
   client = "";
   body: ClientContent | null = null;
   readonly native: null = null;

@@ -10,16 +10,16 @@ export interface Metric {
 }
 
 /** How metrics are written: `"prometheus"` is read by everything, `"openmetrics"` has exemplars. */
-export type MetricsFormat = "prometheus" | "openmetrics";
+export type MetricsFormat = keyof typeof METRICS_TYPES;
 
 /** What a response with metrics says of its content. */
-export const METRICS_TYPES: Readonly<Record<MetricsFormat, string>> = {
+export const METRICS_TYPES: Readonly<Record<"prometheus" | "openmetrics", string>> = {
   prometheus: "text/plain; version=0.0.4; charset=utf-8",
   openmetrics: "application/openmetrics-text; version=1.0.0; charset=utf-8",
 };
 
 /** The format for a client, by the `Accept` field of its request: OpenMetrics for who knows it. */
-export function metricsFormat(accept: string | null): MetricsFormat {
+export function metricsFormat(accept: string | null): "prometheus" | "openmetrics" {
   return accept !== null && /application\/openmetrics-text/i.test(accept) ? "openmetrics" : "prometheus";
 }
 

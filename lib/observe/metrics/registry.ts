@@ -42,10 +42,10 @@ const NOWHERE: Float64Array = new Float64Array(HISTOGRAM_SIZE + EXEMPLARS_SIZE);
 export abstract class Series implements Disposable {
   readonly family: MetricFamily;
   readonly labels: readonly string[];
-  /** The piece of memory it is in, and where in there. @internal */
+  /** @internal The piece of memory it is in, and where in there. */
   cells: Float64Array;
   at: number;
-  /** By how many it is used. @internal */
+  /** @internal By how many it is used. */
   users = 0;
   readonly #dropped: (series: Series) => void;
 

@@ -260,17 +260,17 @@ export class Connection implements RequestSenderOwner, Disposable {
     options.responded(response);
   }
 
-  /** Content is waited for: whoever reads it has taken what came before. @internal */
+  /** @internal Content is waited for: whoever reads it has taken what came before. */
   contentAwaited(): void {
     if (this.#trip !== null) this.#arm(this.#idleMs);
   }
 
-  /** Content came; its reader may take its time with it. @internal */
+  /** @internal Content came; its reader may take its time with it. */
   contentCame(): void {
     this.#waitNoLonger();
   }
 
-  /** The content was read to its end; `clean` unless bytes came after it. @internal */
+  /** @internal The content was read to its end; `clean` unless bytes came after it. */
   contentEnded(clean: boolean): void {
     this.#clean = clean;
   }

@@ -195,7 +195,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     );
   }
 
-  /** Tells of the response, whose head has come and maybe more. @internal */
+  /** @internal Tells of the response, whose head has come and maybe more. */
   respond(): void {
     if (this.#state !== "arrived") return;
     const stream = this.#stream!;
@@ -288,7 +288,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     stream.content?.abort(error);
   }
 
-  /** Nobody reads the response any more. @internal */
+  /** @internal Nobody reads the response any more. */
   release(response: Http2Response, keepsRequest: boolean): void {
     if (response !== this.#response) return;
     const stream = this.#stream!;
@@ -302,7 +302,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     this.#free();
   }
 
-  /** Whoever was told of the response does not want it. @internal */
+  /** @internal Whoever was told of the response does not want it. */
   abandon(): void {
     if (this.#response !== null) this.release(this.#response, false);
   }

@@ -187,7 +187,7 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
     if (++this.#resets >= MAX_RESETS) this.retire();
   }
 
-  /** A server that is silent for all of a request's time may be gone without a word: nothing more is trusted to it. @internal */
+  /** @internal A server that is silent for all of a request's time may be gone without a word: nothing more is trusted to it. */
   wasLate(since: number): void {
     if (this.#heardAt <= since || this.#codec.blockSince < Infinity) this.retire();
   }

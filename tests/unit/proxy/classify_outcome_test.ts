@@ -1,10 +1,5 @@
 import { assertEquals } from "@std/assert";
-import {
-  FilterError,
-  type SendPhase,
-  UpstreamError,
-  type UpstreamErrorCode,
-} from "../../../lib/core/errors.ts";
+import { FilterError, UpstreamError, type UpstreamErrorCode } from "../../../lib/core/errors.ts";
 import { classifyError, classifyStatus, stageOf } from "../../../lib/proxy/attempt_upstreams.ts";
 import type { Exchange } from "../../../lib/proxy/exchange.ts";
 import { TotalTimeoutError } from "../../../lib/proxy/run_filter.ts";
@@ -28,7 +23,11 @@ function exchange(
   } as unknown as Exchange;
 }
 
-function failure(code: UpstreamErrorCode, phase: SendPhase = "sent", reused = false): UpstreamError {
+function failure(
+  code: UpstreamErrorCode,
+  phase: UpstreamError["phase"] = "sent",
+  reused = false,
+): UpstreamError {
   return new UpstreamError("failed", { code, phase, reused });
 }
 

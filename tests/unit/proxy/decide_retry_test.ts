@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { resolveRetries, type RetryOptions } from "../../../lib/config/retry_options.ts";
-import { type SendPhase, UpstreamError, type UpstreamErrorCode } from "../../../lib/core/errors.ts";
+import { UpstreamError, type UpstreamErrorCode } from "../../../lib/core/errors.ts";
 import {
   decideRetry,
   type FailedAttempt,
@@ -8,7 +8,10 @@ import {
   mayRepeatOnNewConnection,
 } from "../../../lib/proxy/decide_retry.ts";
 
-function failed(phase: SendPhase, code: UpstreamErrorCode = "connection_terminated"): UpstreamError {
+function failed(
+  phase: UpstreamError["phase"],
+  code: UpstreamErrorCode = "connection_terminated",
+): UpstreamError {
   return new UpstreamError("failed", { code, phase });
 }
 
@@ -35,27 +38,29 @@ function status(status: number): FailedAttempt {
   return { reason: "status", status, message: "", unsent: false, late: false };
 }
 
-const TABLE: readonly (readonly [phase: SendPhase, method: string, repeatable: boolean, again: boolean])[] = [
-  ["unsent", "GET", true, true],
-  ["unsent", "POST", true, true],
-  ["unsent", "PATCH", true, true],
-  ["unsent", "M-SEARCH", true, true],
-  ["unsent", "GET", false, false],
-  ["unsent", "POST", false, false],
-  ["sent", "GET", true, true],
-  ["sent", "HEAD", true, true],
-  ["sent", "OPTIONS", true, true],
-  ["sent", "PUT", true, true],
-  ["sent", "DELETE", true, true],
-  ["sent", "QUERY", true, true],
-  ["sent", "POST", true, false],
-  ["sent", "PATCH", true, false],
-  ["sent", "get", true, false],
-  ["sent", "PROPFIND", true, false],
-  ["sent", "PUT", false, false],
-  ["answered", "GET", true, false],
-  ["answered", "PUT", false, false],
-];
+const TABLE:
+  readonly (readonly [phase: UpstreamError["phase"], method: string, repeatable: boolean, again: boolean])[] =
+    [
+      ["unsent", "GET", true, true],
+      ["unsent", "POST", true, true],
+      ["unsent", "PATCH", true, true],
+      ["unsent", "M-SEARCH", true, true],
+      ["unsent", "GET", false, false],
+      ["unsent", "POST", false, false],
+      ["sent", "GET", true, true],
+      ["sent", "HEAD", true, true],
+      ["sent", "OPTIONS", true, true],
+      ["sent", "PUT", true, true],
+      ["sent", "DELETE", true, true],
+      ["sent", "QUERY", true, true],
+      ["sent", "POST", true, false],
+      ["sent", "PATCH", true, false],
+      ["sent", "get", true, false],
+      ["sent", "PROPFIND", true, false],
+      ["sent", "PUT", false, false],
+      ["answered", "GET", true, false],
+      ["answered", "PUT", false, false],
+    ];
 
 for (const [phase, method, bodyRepeatable, again] of TABLE) {
   const body = bodyRepeatable ? "can" : "cannot";
@@ -66,7 +71,7 @@ for (const [phase, method, bodyRepeatable, again] of TABLE) {
 }
 
 Deno.test("decideRetry() says no after so many attempts", () => {
-  const cases: [SendPhase, RetryOptions, number][] = [
+  const cases: [UpstreamError["phase"], RetryOptions, number][] = [
     ["unsent", {}, 8],
     ["sent", {}, 3],
     ["unsent", { attempts: 1 }, 2],
@@ -87,7 +92,7 @@ Deno.test("decideRetry() says no to whatever fails once an attempt has run out o
 });
 
 Deno.test("failedAttempt() reads codes and phases", () => {
-  const read = (phase: SendPhase, code: UpstreamErrorCode) => {
+  const read = (phase: UpstreamError["phase"], code: UpstreamErrorCode) => {
     const attempt = failedAttempt(failed(phase, code));
     return attempt === null ? null : [attempt.reason, attempt.late];
   };

@@ -7,7 +7,6 @@ import { DeadlineWheel } from "../../../lib/core/deadline_wheel.ts";
 import {
   ClientGoneError,
   type ProxyError,
-  type SendPhase,
   UpstreamError,
   type UpstreamErrorCode,
 } from "../../../lib/core/errors.ts";
@@ -102,7 +101,7 @@ export class Bench implements Disposable {
   async fails(
     attempt: Promise<unknown>,
     code: UpstreamErrorCode | readonly UpstreamErrorCode[],
-    phase: SendPhase | readonly SendPhase[],
+    phase: UpstreamError["phase"] | readonly UpstreamError["phase"][],
   ): Promise<UpstreamError> {
     const error = await attempt.then(() => null, (error: unknown) => error);
     assert(error instanceof UpstreamError, `Expected an UpstreamError, found ${error}`);

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { type SendPhase, UpstreamError, type UpstreamErrorCode } from "../../../../lib/core/errors.ts";
+import { UpstreamError, type UpstreamErrorCode } from "../../../../lib/core/errors.ts";
 import { classifyBodyError, classifyFetchError } from "../../../../lib/transport/fetch/fetch_exchange.ts";
 
 function failed(text: string): TypeError {
@@ -7,7 +7,7 @@ function failed(text: string): TypeError {
 }
 
 /** Words of Deno 2.9.6; the suite brings about most of these failures for real. */
-const CASES: [string, UpstreamErrorCode, SendPhase][] = [
+const CASES: [string, UpstreamErrorCode, UpstreamError["phase"]][] = [
   [
     "client error (Connect): tcp connect error: Connection refused (os error 111)",
     "connection_refused",
