@@ -200,7 +200,8 @@ export function list(each: Rule, expected: string, least?: string): Rule {
   return (value, report) => {
     if (!Array.isArray(value)) return reject(value, expected, report);
     if (value.length === 0 && least !== undefined) reject(value, least, report);
-    value.forEach((entry, i) => each(entry, within(report, i)));
+    // Places that were left out are looked at too.
+    for (let i = 0; i < value.length; i++) each(value[i], within(report, i));
   };
 }
 

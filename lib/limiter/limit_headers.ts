@@ -57,6 +57,11 @@ export class LimitHeaders {
     this.#everyAnswer = [...styles].some((style) => style !== "x-rate-limit");
   }
 
+  /** How many sets of policies are remembered. */
+  get remembered(): number {
+    return this.#lists.size;
+  }
+
   /** Adds the fields for a decision. */
   apply(decision: Decision, headers: HeaderFields): void {
     if (decision.kind === "unlimited") return;

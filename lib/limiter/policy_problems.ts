@@ -136,7 +136,7 @@ function checkTiers(tiers: readonly unknown[], report: Report): void {
   if (tiers.length === 0 || tiers.length > MAX_POLICIES) {
     report(`must have from 1 to ${MAX_POLICIES} policies, has ${tiers.length}`);
   }
-  const policies = tiers.map((tier): Unchecked<LimiterPolicy> => isRecord(tier) ? tier : {});
+  const policies = Array.from(tiers, (tier): Unchecked<LimiterPolicy> => isRecord(tier) ? tier : {});
   const keys = policies.reduce(
     (sum, { maxKeys }) => sum + (Number(maxKeys) > 0 ? Number(maxKeys) : DEFAULT_MAX_KEYS),
     0,

@@ -1,6 +1,6 @@
 /** The client's request as a `Request`, for functions of the configuration. */
 
-import type { HeaderFields } from "../http/header_fields.ts";
+import { type HeaderFields, isToken } from "../http/header_fields.ts";
 import { type Body, streamOf } from "../http/message.ts";
 
 /** What a {@linkcode ClientRequest} shows. */
@@ -17,8 +17,10 @@ interface ShownRequest {
   readonly native: Request | null;
 }
 
-/** Methods that `Request` refuses. */
-const REFUSED = /^(?:connect|trace|track)$/i;
+/** Methods that `Request` refuses; requests that could not be read may have any. */
+function isRefused(method: string): boolean {
+  return /^(?:connect|trace|track)$/i.test(method) || !isToken(method);
+}
 
 /**
  * A `Request` that says what goes to the server: the target as it came, and each field once, as everybody else sees it.
@@ -32,7 +34,7 @@ export class ClientRequest extends Request {
   constructor(shown: ShownRequest) {
     const { method, url, headers, body } = shown;
     const init: RequestInit = {
-      method: REFUSED.test(method) ? "GET" : method,
+      method: isRefused(method) ? "GET" : method,
       headers: joinedCookies(headers),
       redirect: "manual",
     };

@@ -224,6 +224,22 @@ Deno.test("The admin listener serves others while clients send nothing, or half 
   victim.assertUnchanged();
 });
 
+Deno.test("The admin listener has a hundred readers of its stream at most, and nothing else waits for them", async () => {
+  await using victim = await Victim.start();
+  const { admin } = victim;
+  using stack = new DisposableStack();
+  const open = async (): Promise<string> => {
+    const connection = stack.use(await rawClient(admin.port));
+    await connection.write("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    return (await connection.readHead())!.split("\r\n")[0]!;
+  };
+  // They read no more than the head.
+  for (let i = 0; i < 100; i++) assertEquals(await open(), "HTTP/1.1 200 OK");
+  assertEquals(await open(), "HTTP/1.1 503 Service Unavailable");
+  assertEquals((await admin.get("/status")).status, 200);
+  victim.assertUnchanged();
+});
+
 Deno.test("The admin listener has no files, whatever the path", async () => {
   await using victim = await Victim.start();
   for (

@@ -1,8 +1,10 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { deadPort } from "../../support/dead_port.ts";
+import { ENGINE } from "../../support/engine.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
+import { startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 import type { Filters } from "../../../lib/filter/filters.ts";
 
@@ -177,6 +179,30 @@ eachTransport("ctx.state is one object of all sets'", async (start) => {
   await proxy.ask();
   await proxy.seen.untilEntries(1);
   assertEquals(states, [{ a: 1, b: 2 }]);
+});
+
+Deno.test("ctx.state is there in logging whatever was wrong with the request", async () => {
+  const logged: unknown[] = [];
+  await using proxy = await startProxy<unknown>({
+    upstreams: ["127.0.0.1:1"],
+    newContext: ({ method }) => ({ method }),
+    logging: ({ status, state }) => void logged.push([status, state]),
+  });
+  const refused: [head: string, status: number, method: string][] = [
+    ["G@T / HTTP/1.1\r\nHost: h", 400, ""],
+    ["\0 / HTTP/1.1\r\nHost: h", 400, ""],
+    ["GET  / HTTP/1.1\r\nHost: h", 400, "GET"],
+    ["GET / HTTP/9.9\r\nHost: h", 505, "GET"],
+    ["GET / HTTP/1.1\r\nHost: h h", 400, "GET"],
+    ["CONNECT h:1 HTTP/1.1\r\nHost: h:1", 501, "CONNECT"],
+  ];
+  for (const [head, status, method] of ENGINE === "deno" ? refused.slice(-2) : refused) {
+    using connection = await proxy.connect();
+    await connection.write(`${head}\r\n\r\n`);
+    assertEquals((await connection.readResponse()).status, status, head);
+    await proxy.seen.untilEntries(logged.length);
+    assertEquals(logged.at(-1), [status, { method }], head);
+  }
 });
 
 eachTransport("ctx.log writes with the id of the request", async (start) => {

@@ -24,6 +24,7 @@ interface Feature {
   readonly write?: readonly string[];
   /** Further flags. */
   readonly flags?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
   /** What the program needs of these in order to work: without one of them the request must fail. */
   readonly without?: readonly ("net" | "read" | "write" | "flags")[];
   /** Asks the proxy at its address, as its log says it; rejects, or returns another status than 200, when that fails. */
@@ -48,7 +49,7 @@ function flagsOf(path: string, { net, read = [], write = [], flags = [] }: Featu
 
 /** Status of one request; 0 when the program does not get as far, or the client. */
 async function statusWith(folder: ProgramFolder, feature: Feature, left?: string): Promise<number> {
-  await using program = folder.start(["proxy.config.js"], flagsOf(folder.path, feature, left));
+  await using program = folder.start(["proxy.config.js"], flagsOf(folder.path, feature, left), feature.env);
   try {
     return await (feature.ask ?? askPlainly)(await program.address());
   } catch {
@@ -77,6 +78,39 @@ Deno.test("Program with --check needs to read its configuration and nothing else
   ]);
   assertEquals([code, stderr], [0, ""]);
   assertNotEquals((await folder.run(["proxy.config.js", "--check"], [])).code, 0);
+});
+
+Deno.test("Program with --check --types needs to run deno, and to read the configuration and nothing else", async () => {
+  await using folder = await ProgramFolder.with({ "proxy.config.ts": `export const upstreams = ["a:80"];` });
+  const read = `--allow-read=${folder.path}/proxy.config.ts`;
+  const args = ["proxy.config.ts", "--check", "--types"];
+  const { code, stderr } = await folder.run(args, [read, `--allow-run=${Deno.execPath()}`]);
+  assertEquals([code, stderr], [0, ""]);
+  assertEquals((await folder.run(args, [read])).code, 2);
+});
+
+Deno.test("Program with an admin token in a variable needs to listen for it, and to read the variable", async () => {
+  await using upstream = startUpstream();
+  const token = "a-token-of-a-test-0123456789";
+  const admin = `127.0.0.1:${deadPort()}`;
+  await testFeature(() => ({
+    config: `${
+      plain(upstream)
+    } export const admin = { listen: "${admin}", tokens: { ops: { env: "TEST_TOKEN" } } };`,
+    net: [LISTEN, upstream.address, admin],
+    flags: ["--allow-env=TEST_TOKEN"],
+    env: { TEST_TOKEN: token },
+    without: ["net", "flags"],
+    ask: async () => {
+      const response = await fetch(`http://${admin}/pools/default/servers/${upstream.address}/drain`, {
+        method: "POST",
+        headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+        body: "{}",
+      });
+      await response.body?.cancel();
+      return response.status;
+    },
+  }));
 });
 
 Deno.test("Program needs --allow-net for where it listens and for its servers", async () => {

@@ -37,6 +37,12 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     "upstreams.constructor is not a name for a pool",
   ],
   [
+    "list with a place that was left out",
+    // deno-lint-ignore no-sparse-arrays
+    { upstreams, limiter: [, limiter] },
+    'limiter[0] must be an object with "key", "limit" and "window", received undefined',
+  ],
+  [
     "key by a field whose name is a book",
     { upstreams, limiter: { ...limiter, key: `header:${"x_".repeat(500)}` } },
     `limiter.key must not name the field "${

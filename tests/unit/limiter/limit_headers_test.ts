@@ -304,3 +304,36 @@ Deno.test("limitProblem() names the policies and the registered type", () => {
   assertEquals([...fields], []);
   assertEquals(limitProblem(missing).type, undefined);
 });
+
+Deno.test("LimitHeaders remembers 256 sets of policies that clients choose, and writes the others anew", () => {
+  const COUNT = 9;
+  const policies = Array.from({ length: COUNT }, (_, i): LimiterPolicy => ({
+    name: `p${i}`,
+    key: `header:k${i}`,
+    limit: 1000,
+    window: "1m",
+    headers: ["draft-11"],
+  }));
+  using limiter = new RateLimiter(policies, {
+    clock: new FakeClock(),
+    random: seededRandom(1),
+    maxKeys: 1000,
+  });
+  const writer = new LimitHeaders(limiter.policies);
+  // Twice: what is remembered says the same as what is not.
+  for (let set = 1; set < 2 ** (COUNT + 1); set++) {
+    const chosen = policies.filter((_, i) => (set & (1 << i)) !== 0);
+    if (chosen.length === 0) continue;
+    const headers = chosen.map(({ key }): [string, string] => [String(key).slice("header:".length), "x"]);
+    const fields = new HeaderFields();
+    writer.apply(
+      limiter.check({ ...REQUEST, request: new Request("http://a.example/", { headers }) }),
+      fields,
+    );
+    assertEquals(
+      fields.get("ratelimit-policy"),
+      chosen.map(({ name }) => `"${name}";q=1000;w=60`).join(", "),
+    );
+  }
+  assertEquals(writer.remembered, 256);
+});

@@ -29,3 +29,14 @@ Deno.test("PermitLedger says what is held, so that another process can give it b
     "limited",
   ]);
 });
+
+Deno.test("PermitLedger writes down 4,096 permits, and writes nowhere else for more", () => {
+  const memory = new ArrayBuffer(LEDGER_BYTES * 2);
+  const ledger = new PermitLedger(memory);
+  for (let i = 0; i < 5000; i++) {
+    ledger.count = i + 1;
+    ledger.set(i, { low: i, high: 1, cost: 1, windowUs: 1, expiresAt: 1 });
+  }
+  assertEquals(ledger.take().map(({ low }) => low), Array.from({ length: 4096 }, (_, i) => i));
+  assertEquals(new Uint8Array(memory, LEDGER_BYTES).some((byte) => byte !== 0), false);
+});
