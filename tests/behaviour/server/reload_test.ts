@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { LimiterPolicy } from "../../../lib/limiter/policy.ts";
+import { deadPort } from "../../support/dead_port.ts";
 import { ENGINE } from "../../support/engine.ts";
 import { Gate } from "../../support/gate.ts";
 import type { RawConnection } from "../../support/raw_connection.ts";
@@ -290,6 +291,61 @@ Deno.test("ProxyServer.reload() goes back to the configuration before when too m
   assertEquals([outcome, trigger, generation], ["rolled_back", "4 of 4 requests failed", 3]);
   assertEquals((await proxy.ask()).text, "a");
   assertEquals(proxy.server.configuration.hash, first);
+});
+
+Deno.test("ProxyServer.reload() does not give up the configuration that it went back to", async () => {
+  const state = { status: 200 };
+  await using a = startUpstream({ handler: () => new Response("a", { status: state.status }) });
+  await using b = startUpstream({ handler: () => new Response("no", { status: 500 }) });
+  const rollback = { errorRate: 0.5, within: "1h" as const, minRequests: 2 };
+  await using proxy = await startProxy({ listen: LISTEN, upstreams: [a.address], rollback });
+  await proxy.server.reload({ listen: LISTEN, upstreams: [b.address], rollback });
+  for (let i = 0; i < 2; i++) await proxy.ask();
+  await proxy.seen.until(() => proxy.seen.eventsOf("reload").length === 2);
+  // What it has come back to fails as well now.
+  state.status = 500;
+  for (let i = 0; i < 4; i++) assertEquals((await proxy.ask()).text, "a");
+  await proxy.server.reload({ listen: LISTEN, upstreams: [a.address] });
+  assertEquals(proxy.seen.eventsOf("reload").map(({ outcome }) => outcome), [
+    "applied",
+    "rolled_back",
+    "applied",
+  ]);
+});
+
+Deno.test("ProxyServer.reload() counts requests of the configuration before towards overload.maxInFlight until they end", async () => {
+  await using gate = new Gate();
+  const config = { listen: LISTEN, upstreams: [gate.upstream.address], overload: { maxInFlight: 1 } };
+  await using proxy = await startProxy(config);
+  const running = proxy.ask();
+  await gate.untilWaiting(1);
+  await proxy.server.reload({ ...config });
+  assertEquals((await proxy.ask()).status, 503);
+  gate.answer("late");
+  assertEquals((await running).text, "late");
+  await proxy.seen.untilEntries(2);
+  const next = proxy.ask();
+  await gate.untilWaiting(1);
+  gate.answer("next");
+  assertEquals((await next).text, "next");
+});
+
+Deno.test("ProxyServer.reload() that is overtaken by a shutdown opens nothing for good", async () => {
+  await using a = startUpstream("a");
+  await using proxy = await startProxy({ listen: LISTEN, upstreams: [a.address] });
+  const other = { ...LISTEN, port: deadPort() };
+  const reloading = proxy.server.reload({
+    listen: [LISTEN, other],
+    upstreams: {
+      discovery: () => {
+        void proxy.server.shutdown();
+        return Promise.resolve([a.address]);
+      },
+    },
+  });
+  assertEquals((await reloading).problems, ["the proxy stops"]);
+  await proxy.server.finished;
+  await untilRefused(other.port);
 });
 
 Deno.test("ProxyServer.reload() takes place one after the other, and not once the proxy stops", async () => {

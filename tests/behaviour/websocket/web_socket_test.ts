@@ -191,6 +191,24 @@ Deno.test("proxy passes pings and pieces of messages as they come", async () => 
   assertEquals(await pong.promise, bytes("\x8a\x82\0\0\0\0pp"));
 });
 
+Deno.test("proxy passes pongs that are no responses to its own pings, whatever is in them", async () => {
+  const pongs = Promise.withResolvers<Uint8Array>();
+  await using server = rawUpstream(async (connection) => {
+    await acceptSwitch(connection);
+    pongs.resolve(await connection.readExactly(14 + 6));
+    await connection.untilClosed();
+  });
+  const listen = { hostname: "127.0.0.1", port: 0, engine: "http1" } as const;
+  await using proxy = await startProxy({ listen, upstreams: [server.address] });
+  using client = await proxy.connect();
+  await client.write(upgradeHead());
+  await client.readHead();
+  // As long as those of the proxy.
+  const sent = bytes("\x8a\x88\x00\x00\x00\x00" + "12345678" + "\x8a\x80\x00\x00\x00\x00");
+  await client.write(sent);
+  assertEquals(await pongs.promise, sent);
+});
+
 Deno.test("proxy answers pings of both sides, and puts messages together, on the runtime's server", async () => {
   const pong = Promise.withResolvers<Uint8Array>();
   await using server = rawUpstream(async (connection) => {

@@ -116,6 +116,22 @@ Deno.test("Deadline.onExpire may clear another that is due in the same turn", ()
   assertEquals([seen.length, wheel.pending], [1, 0]);
 });
 
+Deno.test("Deadline.onExpire may put off another that is due in the same turn", () => {
+  const { clock, wheel } = setup();
+  const seen: string[] = [];
+  const both: Deadline[] = ["a", "b"].map((name, index) =>
+    wheel.deadline(() => {
+      seen.push(name);
+      both[1 - index]!.set(1000);
+    })
+  );
+  for (const deadline of both) deadline.set(50);
+  clock.tick(200);
+  assertEquals([seen.length, wheel.pending], [1, 1]);
+  clock.tick(1000);
+  assertEquals([new Set(seen).size, seen.length], [2, 2]);
+});
+
 Deno.test("Deadline.onExpire that takes long and sets a deadline makes no other one late", () => {
   const { clock, wheel } = setup();
   const start = clock.now();

@@ -42,6 +42,20 @@ Deno.test("tokenBucket() admits at most the burst and what came back meanwhile, 
   );
 });
 
+Deno.test("tokenBucket() is full when it says so, and not a moment before", () => {
+  const rule = { limit: 3, windowUs: 10, burst: 4, bounded: false, penalize: false };
+  for (let cost = 1; cost <= 4; cost++) {
+    const first = makeVerdict();
+    tokenBucket({ a: 0, b: 0, c: 0 }, 1000, cost, rule, first);
+    assertEquals([first.admitted, first.next.a], [true, 1000 + first.resetUs]);
+    for (const [early, full] of [[0, true], [1, false]] as const) {
+      const all = makeVerdict();
+      tokenBucket({ ...first.next }, first.next.a - early, 4, rule, all);
+      assertEquals(all.admitted, full, `cost ${cost}, ${early} us before`);
+    }
+  }
+});
+
 Deno.test("tokenBucket() tells exactly how long to wait", () => {
   fc.assert(
     fc.property(
