@@ -12,7 +12,7 @@ import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { unreadMessage } from "../observe/event_message.ts";
 import { escapeControls } from "../observe/text_format.ts";
 import { describeCertificates } from "../server/check_certificates.ts";
-import { findWorkerProblems, WorkersError } from "../server/workers/worker_command.ts";
+import { WorkersError } from "../server/workers/worker_command.ts";
 import { readTrace, TraceError } from "../simulator/read_trace.ts";
 import { reportSimulation } from "../simulator/report_simulation.ts";
 import { replay } from "../simulator/simulate.ts";
@@ -74,8 +74,6 @@ async function run(options: RunOptions, io: Io): Promise<number> {
   const { source, check } = options;
   using program = new ProgramConfig(options);
   const { config, unread, sources } = await program.load();
-  const unfit = findWorkerProblems(config);
-  if (unfit.length > 0) throw new ConfigError(source, unfit);
   if (!check) {
     return await runUntilStopped(program, { config, unread, sources }, options, io);
   }

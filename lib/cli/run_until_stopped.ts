@@ -7,7 +7,7 @@ import { type Clock, systemClock as clock } from "../core/clock.ts";
 import { type Random, systemRandom as random } from "../core/random.ts";
 import { createLog, type Log } from "../observe/create_log.ts";
 import { startProxy } from "../server/serve.ts";
-import { findWorkerProblems, workerCommand } from "../server/workers/worker_command.ts";
+import { workerCommand } from "../server/workers/worker_command.ts";
 import { FileWatch } from "./file_watch.ts";
 import { type Io, print, type StopSignal } from "./io.ts";
 import type { RunOptions } from "./parse_arguments.ts";
@@ -108,10 +108,9 @@ export async function runUntilStopped(
 
 /** @throws {ConfigError} when a configuration that is loaded again cannot be served as the one before was */
 function checkWorkers(config: ResolvedConfig, alone: boolean, source: string): void {
-  const problems = alone && config.workers > 1
-    ? [{ path: "workers", message: "cannot become more than 1 while the proxy runs: restart the proxy" }]
-    : findWorkerProblems(config);
-  if (problems.length > 0) throw new ConfigError(source, problems);
+  if (!alone || config.workers === 1) return;
+  const message = "cannot become more than 1 while the proxy runs: restart the proxy";
+  throw new ConfigError(source, [{ path: "workers", message }]);
 }
 
 /** Goes on without one: whoever waits for a word will say so. */

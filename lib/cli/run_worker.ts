@@ -1,5 +1,6 @@
 /** The program as a worker: serves what its supervisor tells it to, and ends with it. */
 
+import type { ResolvedListen } from "../config/listen_options.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { messageOf, stackOf } from "../core/callback.ts";
 import { systemClock as clock } from "../core/clock.ts";
@@ -43,11 +44,11 @@ export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Prom
     const { config, sources } = await program.load(texts);
     const load = async () => {
       const { config, sources: { hash, remote } } = await program.load(texts);
-      return { config: ofWorker(config, ports), hash, texts: {}, notReloaded: remote };
+      return { config: ofWorker(config, ports, start.servesSockets), hash, texts: {}, notReloaded: remote };
     };
     const source = { name: program.source, hash: sources.hash, texts: {}, load };
     const parts = { observer, accessLog, clock, random, shared, source };
-    const server = await startProxy(ofWorker(config, ports), parts);
+    const server = await startProxy(ofWorker(config, ports, start.servesSockets), parts);
     shared.beat(clock, () => server.running);
     channel.send({ kind: "listening", ports: start.ports });
     const reloads = new Reloads(server, channel, shared);
@@ -118,14 +119,14 @@ class Reloads {
 }
 
 /** The part of a configuration that is a worker's. */
-function ofWorker(config: ResolvedConfig, ports: readonly number[]): ResolvedConfig {
+function ofWorker(config: ResolvedConfig, ports: readonly number[], servesSockets: boolean): ResolvedConfig {
   return {
     ...config,
-    listen: config.listen.map((place, index) => ({
+    listen: config.listen.map((place, index): ResolvedListen => ({
       ...place,
       port: ports[index] ?? place.port,
       reusePort: true,
-    })),
+    })).filter(({ unix }) => servesSockets || unix === undefined),
     accessLog: config.accessLog === null || config.accessLog === false
       ? config.accessLog
       : { ...config.accessLog, to: "stdout" },

@@ -129,6 +129,7 @@ export class Clients {
   async #upload(): Promise<void> {
     using connection = await this.#connect();
     const target = `/upload-${++this.#uploadsBegun}.`;
+    let response: Awaited<ReturnType<RawConnection["readResponse"]>>;
     try {
       await connection.write(
         `POST ${target} HTTP/1.1\r\nHost: h\r\n${FIELD}\r\nContent-Length: ${UPLOAD}\r\n\r\n`,
@@ -137,12 +138,14 @@ export class Clients {
         await connection.write(new Uint8Array(UPLOAD / 8));
         await delay(10);
       }
+      response = await connection.readResponse("POST");
     } catch (error) {
       const { ConnectionReset, BrokenPipe } = Deno.errors;
-      if (!(error instanceof ConnectionReset || error instanceof BrokenPipe)) throw error;
+      const isReset = error instanceof ConnectionReset || error instanceof BrokenPipe;
+      if (!isReset && !/ended without a response/.test(String(error))) throw error;
       return void this.resets.push(target);
     }
-    const { status, body } = await connection.readResponse("POST");
+    const { status, body } = response;
     if (status !== 200 || latin1Text(body) !== String(UPLOAD)) {
       throw new Error(`${status} ${latin1Text(body)}`);
     }

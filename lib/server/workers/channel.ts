@@ -38,6 +38,8 @@ export interface StartMessage {
   readonly budgets: Readonly<Record<number, number>>;
   /** Ports to listen at, in the order of the configuration; 0 for any. */
   readonly ports: readonly number[];
+  /** Whether it serves the sockets of the file system too, where only one process can listen. */
+  readonly servesSockets: boolean;
   /** Whether the worker makes a line of each request, as far as the configuration says nothing of that. */
   readonly accessLines: boolean;
   /** Whether it sends an entry of each. */

@@ -1,4 +1,4 @@
-import { ConfigError, type ConfigProblem } from "../../config/config_error.ts";
+import { ConfigError } from "../../config/config_error.ts";
 import type { ResolvedConfig } from "../../config/proxy_config.ts";
 
 /** How a worker is started: as the program was, with what it needs beside. */
@@ -87,21 +87,6 @@ function allowFlags(): readonly string[] {
 
 function shown(module: string): string {
   return module.startsWith("file://") ? decodeURIComponent(new URL(module).pathname) : module;
-}
-
-// What a configuration cannot have together with several workers.
-
-/** Lists what several workers cannot do; empty when there is one. */
-export function findWorkerProblems({ workers, listen }: ResolvedConfig): readonly ConfigProblem[] {
-  if (workers === 1) return [];
-  const problems: ConfigProblem[] = [];
-  listen.forEach(({ unix }, index) => {
-    if (unix === undefined) return;
-    const message =
-      `must not be a socket of the file system with ${workers} workers: only one process can listen there`;
-    problems.push({ path: listen.length === 1 ? "listen" : `listen[${index}]`, message });
-  });
-  return problems;
 }
 
 /**

@@ -23,8 +23,8 @@ interface WorkerGroupOptions {
   readonly count: number;
   readonly clock: Clock;
   readonly observer: Observer;
-  /** Starts a worker that listens at these ports; 0 is any. */
-  readonly start: (ports: readonly number[]) => WorkerProcess;
+  /** Starts a worker that listens at these ports; 0 is any. The seats are numbered from 1. */
+  readonly start: (ports: readonly number[], seat: number) => WorkerProcess;
   /** Takes back what a worker held that has ended. */
   readonly release: (id: number) => void;
   /** How often a worker has shown that it is alive. */
@@ -139,7 +139,7 @@ export class WorkerGroup {
 
   #sit(number: number): Seat {
     const { clock, start } = this.#options;
-    const worker = start(this.#ports);
+    const worker = start(this.#ports, number);
     const seat = {
       number,
       worker,
@@ -175,7 +175,7 @@ export class WorkerGroup {
   #restart(seat: Seat): void {
     const { clock, observer, start } = this.#options;
     if (this.#stopping) return;
-    const worker = seat.worker = start(this.#ports);
+    const worker = seat.worker = start(this.#ports, seat.number);
     seat.startedAt = clock.now();
     seat.beats = seat.silentLooks = 0;
     seat.timer = clock.setTimer(() => {

@@ -108,7 +108,7 @@ export class Workers {
       count: config.workers,
       clock,
       observer,
-      start: (listenAt) => this.#start(listenAt),
+      start: (listenAt, seat) => this.#start(listenAt, seat),
       release: (process) => this.#release(process),
       beatsOf: (process) => servers.beatsOf(process),
     }, ports);
@@ -178,10 +178,10 @@ export class Workers {
     }
   }
 
-  #start(ports: readonly number[]): WorkerProcess {
+  #start(ports: readonly number[], seat: number): WorkerProcess {
     const { command, options, accessLines, strayLine } = this.#setup;
     const { observer } = this.#parts;
-    const message = this.#startMessage(ports, options);
+    const message = this.#startMessage(ports, seat, options);
     return new WorkerProcess(command(), message, {
       series: (series) => this.#memory.metrics.set(message.process, series),
       keys: (keys) => this.#plane!.adoptKeys(keys),
@@ -207,7 +207,7 @@ export class Workers {
     };
   }
 
-  #startMessage(ports: readonly number[], options: unknown): StartMessage {
+  #startMessage(ports: readonly number[], seat: number, options: unknown): StartMessage {
     const process = this.#numbers.shift();
     if (process === undefined) throw new RangeError("Too many workers have not ended yet");
     const { observer } = this.#parts;
@@ -222,6 +222,7 @@ export class Workers {
       metrics: this.#memory.inheritedMetrics,
       ledgers: this.#memory.inheritedLedgers,
       ports,
+      servesSockets: seat === 1,
       accessLines: this.#setup.accessLines !== undefined,
       accessEntries: observer.wantsAccess,
       options,
