@@ -118,7 +118,6 @@ const SMALL_FILES: Exceptions = {
   "lib/limiter/ban_list.ts": NAMED,
   "lib/http2/peer_settings.ts": NAMED,
   "lib/cli/file_watch.ts": NAMED,
-  "lib/cli/help_text.ts": "words alone",
   "lib/admin/page_files.ts": NAMED,
   "lib/proxy/client_request.ts": NAMED,
   "lib/server/rollback_watch.ts": TO_MEND,

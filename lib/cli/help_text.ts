@@ -1,14 +1,57 @@
 /** What `--help` says. */
 
+const CTL_USAGE = "lbproxy ctl COMMAND [--admin ADDR] [--token-file FILE] [--ca FILE] [--json]";
+const TOP_USAGE = "lbproxy top [--admin ADDR] [--token-file FILE] [--ca FILE] [--count N]";
+const SIMULATE_USAGE = `lbproxy simulate proxy.config.ts trace.jsonl [--json] [--top N]
+       lbproxy simulate proxy.config.ts --rate 50/s --keys 1000 --for 10m [--seed N]`;
+
+/** Where the proxy is that a command of ctl or top asks. */
+const WHERE = `A pool without a name is "default". --admin or LBPROXY_ADMIN says where the proxy is:
+"host:port" [127.0.0.1:6189], "unix:/path", or "https://host:port" with --ca FILE
+(LBPROXY_ADMIN_CA) for a certificate that the system does not know. Changes need a token of
+admin.tokens: LBPROXY_ADMIN_TOKEN, --token-file or --token.
+`;
+
+const CTL = `Commands of ctl, for a proxy that runs with --admin or the option admin:
+  status                        What runs: servers, limits, rates
+  config                        The configuration in plain words
+  keys POLICY [--near 0.8]      The keys that are close to their limit
+  drain POOL SERVER             No new requests to this server; those that run finish
+  disable POOL SERVER           The same, also for clients that are tied to it
+  ready POOL SERVER             Use it again
+  weight POOL SERVER N          Its share of the requests
+  add POOL SERVER [--weight N]
+  remove POOL SERVER
+  ban POLICY KEY [DURATION]     Refuse all requests of this key
+  reset POLICY KEY              Forget what the key has used, and lift its ban
+  reload                        Load the configuration again
+  log-level LEVEL
+${WHERE}`;
+
+const TOP = `top shows the state once a second, as lines where stdout is not a terminal.
+`;
+
+const SIMULATE = `simulate replays requests through the limits of the configuration, with a clock that jumps,
+and prints who was refused, when and by which policy. A trace has a JSON object a line, such
+as {"at": "1.5s", "ip": "192.0.2.1", "target": "/", "headers": {"appid": "x"}}; the JSON
+access log is one. --rate, --keys and --for make up clients who ask at random moments.
+`;
+
+/** How each command is used that is a program of its own. */
+export const COMMAND_HELP: Readonly<Record<"ctl" | "top" | "simulate", string>> = {
+  ctl: `Usage: ${CTL_USAGE}\n\n${CTL}`,
+  top: `Usage: ${TOP_USAGE}\n\n${TOP}${WHERE}`,
+  simulate: `Usage: ${SIMULATE_USAGE}\n\n${SIMULATE}`,
+};
+
 /** How the program is used. */
 export const HELP_TEXT: string = `lbproxy: a rate-limited, load-balanced HTTP reverse proxy
 
 Usage: lbproxy [proxy.config.ts] [options]
        lbproxy --init [DIR]
-       lbproxy ctl COMMAND [--admin ADDR] [--token-file FILE] [--ca FILE] [--json]
-       lbproxy top [--admin ADDR] [--token-file FILE] [--ca FILE] [--count N]
-       lbproxy simulate proxy.config.ts trace.jsonl [--json] [--top N]
-       lbproxy simulate proxy.config.ts --rate 50/s --keys 1000 --for 10m [--seed N]
+       ${CTL_USAGE}
+       ${TOP_USAGE}
+       ${SIMULATE_USAGE}
 
 The configuration is a module: its exports say where to listen, where requests go, and
 how often clients may ask. Without a name it is proxy.config.ts in the working directory;
@@ -35,32 +78,9 @@ Options:
   --version            Show the version and exit
   --help               Show this text and exit
 
-Commands of ctl, for a proxy that runs with --admin or the option admin:
-  status                        What runs: servers, limits, rates
-  config                        The configuration in plain words
-  keys POLICY [--near 0.8]      The keys that are close to their limit
-  drain POOL SERVER             No new requests to this server; those that run finish
-  disable POOL SERVER           The same, also for clients that are tied to it
-  ready POOL SERVER             Use it again
-  weight POOL SERVER N          Its share of the requests
-  add POOL SERVER [--weight N]
-  remove POOL SERVER
-  ban POLICY KEY [DURATION]     Refuse all requests of this key
-  reset POLICY KEY              Forget what the key has used, and lift its ban
-  reload                        Load the configuration again
-  log-level LEVEL
-A pool without a name is "default". --admin or LBPROXY_ADMIN says where the proxy is:
-"host:port" [127.0.0.1:6189], "unix:/path", or "https://host:port" with --ca FILE
-(LBPROXY_ADMIN_CA) for a certificate that the system does not know. Changes need a token of
-admin.tokens: LBPROXY_ADMIN_TOKEN, --token-file or --token.
-
-top shows the state once a second, as lines where stdout is not a terminal.
-
-simulate replays requests through the limits of the configuration, with a clock that jumps,
-and prints who was refused, when and by which policy. A trace has a JSON object a line, such
-as {"at": "1.5s", "ip": "192.0.2.1", "target": "/", "headers": {"appid": "x"}}; the JSON
-access log is one. --rate, --keys and --for make up clients who ask at random moments.
-
+${CTL}
+${TOP}
+${SIMULATE}
 Logs: a line a request on stdout, everything else on stderr.
 
 Signals: SIGHUP reads the configuration again; one that cannot be used changes nothing.

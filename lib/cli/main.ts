@@ -17,7 +17,7 @@ import { readTrace, TraceError } from "../simulator/read_trace.ts";
 import { reportSimulation } from "../simulator/report_simulation.ts";
 import { replay } from "../simulator/simulate.ts";
 import { generateTraffic, type SimulatedRequest } from "../simulator/simulated_request.ts";
-import { HELP_TEXT } from "./help_text.ts";
+import { COMMAND_HELP, HELP_TEXT } from "./help_text.ts";
 import { writeStarter } from "./init.ts";
 import { type Io, print, UsageError } from "./io.ts";
 import { parseArguments, type RunOptions } from "./parse_arguments.ts";
@@ -41,7 +41,7 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
     const command = parseArguments(args);
     switch (command.kind) {
       case "help":
-        print(io.stdout, HELP_TEXT);
+        print(io.stdout, command.of === undefined ? HELP_TEXT : COMMAND_HELP[command.of]);
         return SUCCESS;
       case "version":
         print(io.stdout, `lbproxy ${VERSION}\n`);

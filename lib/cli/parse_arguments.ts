@@ -18,7 +18,7 @@ import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from "../obser
 
 /** What the command line asks for. */
 type Command =
-  | { readonly kind: "help" }
+  | { readonly kind: "help"; readonly of?: "ctl" | "top" | "simulate" }
   | { readonly kind: "version" }
   | { readonly kind: "init"; readonly folder: string }
   | { readonly kind: "simulate"; readonly command: SimulateCommand }
@@ -68,13 +68,17 @@ const VALUES = ["listen", "engine", "admin", "workers", "log-level", "log-format
  * @throws {UsageError} when it cannot be understood
  */
 export function parseArguments(args: readonly string[]): Command {
-  if (args[0] === "simulate" && !args.includes("--help")) {
+  const [first] = args;
+  if (first === "ctl" || first === "top" || first === "simulate") {
+    if (args.includes("--help") || args.includes("-h")) return { kind: "help", of: first };
+  }
+  if (first === "simulate") {
     return { kind: "simulate", command: parseSimulateArguments(args.slice(1)) };
   }
-  if (args[0] === "ctl" && !args.includes("--help")) {
+  if (first === "ctl") {
     return { kind: "ctl", command: parseCtlArguments(args.slice(1)) };
   }
-  if (args[0] === "top" && !args.includes("--help")) {
+  if (first === "top") {
     return { kind: "top", command: parseTopArguments(args.slice(1)) };
   }
   const parsed = parseArgs(joinAdmin(args), {

@@ -2,6 +2,7 @@
 
 import type { ModuleTexts } from "../config/module_graph.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
+import { checkOptions, choose, FUNCTION, isRecord, must, object } from "../core/options.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { type Random, systemRandom } from "../core/random.ts";
 import type { AccessLog } from "../observe/access_log.ts";
@@ -28,6 +29,22 @@ export interface ServeOptions {
   /** Randomness. @default {Math.random} */
   random?: Random;
 }
+
+const OBSERVER = must(
+  (value) => isRecord(value) && typeof value.event === "function",
+  "an observer with a function event",
+);
+
+const SERVE_OPTIONS = object<ServeOptions>({
+  log: choose((value) =>
+    isRecord(value)
+      ? OBSERVER
+      : must((text) => text === "text" || text === "json", '"text", "json" or an observer')
+  ),
+  observer: OBSERVER,
+  clock: must(isRecord, "a clock"),
+  random: FUNCTION,
+}, "an object with log and observer");
 
 /** Where the configuration of a program is read again. */
 export interface ConfigSource {
@@ -137,10 +154,14 @@ export interface PlacedServer extends ServerInit {
 /** How long the last lines of a log may take when nobody reads them. */
 const LAST_LINES_MS = 1000;
 
-/** Completes the options of a program; what its observers throw ends no request. */
-export function completeOptions(
-  { log, observer, clock = systemClock, random = systemRandom }: ServeOptions,
-): ProxyParts {
+/**
+ * Completes the options of a program; what its observers throw ends no request.
+ *
+ * @throws {TypeError} when anything is wrong with them, listing all of it
+ */
+export function completeOptions(options: ServeOptions): ProxyParts {
+  checkOptions("serve", SERVE_OPTIONS, options);
+  const { log, observer, clock = systemClock, random = systemRandom } = options;
   const observers = [log, observer].filter((each) => typeof each === "object")
     .map((each) => new GuardedObserver(each));
   if (typeof log !== "string") return { observer: together(observers), clock, random };

@@ -1,4 +1,5 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { COMMAND_HELP } from "../../../lib/cli/help_text.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { parseArguments } from "../../../lib/cli/parse_arguments.ts";
 import { resolveClientLimits } from "../../../lib/config/client_limits.ts";
 import { UsageError } from "../../../lib/cli/io.ts";
@@ -74,6 +75,15 @@ Deno.test("parseArguments() takes --admin with an address or without one", () =>
   assertEquals(placeOf("--admin", "--log-level", "warn"), ["127.0.0.1:6189", "proxy.config.ts"]);
   assertEquals(placeOf("--admin", "7000", "my.config.ts"), ["127.0.0.1:7000", "my.config.ts"]);
   assertEquals(placeOf("my.config.ts", "--admin=unix:/run/x"), ["/run/x", "my.config.ts"]);
+});
+
+Deno.test("parseArguments() shows the help of a command alone", () => {
+  for (const  of of["ctl", "top", "simulate"] as const) {
+    assertEquals(parseArguments([of, "--help"]), { kind: "help", of });
+    assertEquals(parseArguments([of, "a", "-h"]), { kind: "help", of });
+    assert(COMMAND_HELP[of].startsWith(`Usage: lbproxy ${of} `));
+    assert(!COMMAND_HELP[of].includes("Exit codes"));
+  }
 });
 
 Deno.test("parseArguments() puts --help and --version before everything else", () => {

@@ -32,7 +32,7 @@ Deno.test("parseArguments() knows simulate, and --help behind it", () => {
     kind: "simulate",
     command: { ...DEFAULTS, trace: "t" },
   });
-  assertEquals(parseArguments(["simulate", "--help"]), { kind: "help" });
+  assertEquals(parseArguments(["simulate", "--help"]), { kind: "help", of: "simulate" });
 });
 
 const MISTAKES: readonly [args: readonly string[], message: string][] = [

@@ -8,6 +8,7 @@ import {
   bearerAuth,
   compress,
   cors,
+  createHandler,
   ipAllow,
   ipDeny,
   maxBodySize,
@@ -17,6 +18,7 @@ import {
   requestId,
   rewritePath,
   securityHeaders,
+  type ServeOptions,
   setHeaders,
 } from "../../../mod.ts";
 import { ProgramFolder } from "../../support/program.ts";
@@ -324,4 +326,14 @@ Deno.test("resolveConfig() knows every ready-made filter by its name", () => {
       `is not a known key; there is a filter for it: filters: [${name}(...)]`,
     ]);
   }
+});
+
+Deno.test("serve() and createHandler() say what is wrong with their options, all of it", () => {
+  const options = { log: "jsn", observr: {}, random: 1 } as unknown as ServeOptions;
+  const error = assertThrows(() => createHandler({ upstreams }, options), TypeError);
+  assertEquals(
+    error.message,
+    'Cannot serve: "log" must be "text", "json" or an observer, received "jsn"; "random" must be a function, received 1; ' +
+      '"observr" is not a known key, did you mean "observer"?; "observr" must be an observer with a function event, received an object',
+  );
 });
