@@ -210,7 +210,7 @@ const PLACE_TEXT = must(
   (value) => {
     const port = typeof value === "string" ? /^(.+):(\d+)$/.exec(value) : null;
     return port !== null && parseListen(`${port[1]}:1`) !== undefined
-      ? `${LISTEN_EXPECTED} with a port from 0 to 65535`
+      ? '"host:port" with a port from 0 to 65535'
       : LISTEN_EXPECTED;
   },
 );

@@ -77,6 +77,10 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
     { upstream: upstreams },
     'upstream is not a known key, did you mean "upstreams"?',
   ],
+  [
+    { upstreams, listen: "127.0.0.1:99999" },
+    'listen must be "host:port" with a port from 0 to 65535, received "127.0.0.1:99999"',
+  ],
   [{ upstreams: ["localhost"] }, 'upstreams[0] must be "host:port", received "localhost"'],
   [
     { upstreams: ["http://a:80/path"] },
