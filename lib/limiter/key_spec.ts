@@ -117,10 +117,14 @@ function isNamedKey(text: string): text is NamedKey {
   }
 }
 
+/** Most characters of a name that is said again; longer ones are no typing errors. */
+const MAX_HINT = 40;
+
 /** Says what a key has to look like, with the field that a bare name is probably meant to be. */
 function expectedKey(value: unknown): string {
   const name = typeof value === "string" ? value.replace(/^header:/i, "").trim() : "";
-  if (!isToken(name) || ["header", "cookie", "query"].includes(name)) return KEY_SPEC_EXPECTED;
+  const long = name.length > MAX_HINT;
+  if (long || !isToken(name) || ["header", "cookie", "query"].includes(name)) return KEY_SPEC_EXPECTED;
   return `${KEY_SPEC_EXPECTED} ("header:${name}" counts by a field)`;
 }
 
