@@ -20,8 +20,16 @@ function note(note: Note): void {
 
 type Body = (context: Deno.TestContext) => void | Promise<void>;
 
+/** Tests of what is different with workers, by how their names begin, and what it is. */
+const DIFFERENT: Readonly<Record<string, string>> = {
+  "proxy believes a check no more once a request has failed":
+    "the supervisor, which checks servers, learns of a request that failed a moment later",
+};
+
 /** A test that ends, without having failed, where it would need what workers cannot have. */
 function skippable(test: string, fn: Body): Body {
+  const different = Object.entries(DIFFERENT).find(([begin]) => test.startsWith(begin));
+  if (different !== undefined) return () => note({ test, skipped: different[1] });
   return async (context) => {
     const started = NotByWorkers.started;
     try {
@@ -63,8 +71,6 @@ function wrapTests(): void {
 
 /** Runs the tests, and adds up what they have noted. */
 async function runTests(): Promise<number> {
-  using report = await Deno.open(await Deno.makeTempFile());
-  void report;
   const path = await Deno.makeTempFile();
   const count = Deno.env.get("LBPROXY_TEST_WORKERS") ?? "4";
   const { code } = await new Deno.Command(Deno.execPath(), {
