@@ -85,6 +85,7 @@ for (const { name, bytes, content, lenient: unstrict } of HOSTILE_SERVERS) {
     }
     // On the connection of what was refused nobody has asked again.
     if (content === undefined && unstrict === undefined) {
+      assert(server.asked.length > 0);
       for (const lines of server.asked) {
         const at = lines.findIndex((line) => line.startsWith("GET /hostile"));
         assert(at === -1 || at === lines.length - 1, JSON.stringify(server.asked));
