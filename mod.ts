@@ -79,7 +79,7 @@ export {
 export { requestId, type RequestIdOptions } from "./lib/filters/request_id.ts";
 export { simulate, type SimulateOptions, type SimulationResult } from "./lib/simulator/simulate.ts";
 export type { SimulatedRequest } from "./lib/simulator/simulated_request.ts";
-export type { ForwardedOptions } from "./lib/http/forwarded.ts";
+export type { ForwardedOptions } from "./lib/http/proxy_fields.ts";
 export type { TrustedProxiesOptions } from "./lib/http/trusted_proxies.ts";
 export type { RouteOptions } from "./lib/config/route_options.ts";
 export type { PathMode, RouteMatch } from "./lib/routing/route_match.ts";

@@ -1,7 +1,7 @@
 /** What it costs to handle the fields of a message, ours beside the runtime's `Headers`. */
 
 import { HeaderFields } from "../lib/http/header_fields.ts";
-import { removeHopByHop } from "../lib/http/hop_by_hop.ts";
+import { removeHopByHop } from "../lib/http/proxy_fields.ts";
 import { makeResponse } from "../lib/http/make_response.ts";
 
 const PAIRS: [string, string][] = [

@@ -1,12 +1,11 @@
 /** What it costs to read and to write heads and chunks of HTTP/1.1, as they come from a load generator, a browser and a server. */
 
 import { HeaderFields } from "../lib/http/header_fields.ts";
-import { removeForwarded } from "../lib/http/forwarded.ts";
-import { removeHopByHop, screenFields } from "../lib/http/hop_by_hop.ts";
+import { removeForwarded, removeHopByHop, screenFields } from "../lib/http/proxy_fields.ts";
 import { requestBodyReader } from "../lib/http1/body_reader.ts";
 import { HeadWriter } from "../lib/http1/head_writer.ts";
 import { RequestHeadParser } from "../lib/http1/request_head.ts";
-import { ResponseHeadParser } from "../lib/http1/response_head.ts";
+import { ResponseHeadParser } from "../lib/http1/head_parser.ts";
 
 function head(...lines: readonly string[]): Uint8Array {
   return new TextEncoder().encode(`${lines.join("\r\n")}\r\n\r\n`);

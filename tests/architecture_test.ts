@@ -112,7 +112,6 @@ const LAZY = "loaded only where it is configured";
 const NAMED = "a thing of its own, found by its name";
 const SMALL_FILES: Exceptions = {
   "lib/proxy/match_route.ts": PHASE,
-  "lib/proxy/prepare_request.ts": PHASE,
   "lib/filters/jwt_verifier.ts": LAZY,
   "lib/server/deno_tracer.ts": NAMED,
   "lib/limiter/ban_list.ts": NAMED,

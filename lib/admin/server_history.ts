@@ -103,7 +103,7 @@ function stateOf(server: Server): ServerStateName {
   return reason ?? "up";
 }
 
-/** What the last minutes were like. */
+// What the last minutes were like.
 
 /** One second. */
 interface HistoryPoint {

@@ -12,7 +12,7 @@ export async function run(args: readonly string[]): Promise<void> {
   Deno.exit(await main(args, processIo));
 }
 
-/** One notice of the runtime that says nothing to an operator. */
+// One notice of the runtime that says nothing to an operator.
 
 const NOTICE = "Deno.serve: request.signal aborts on successful responses (legacy behavior).";
 

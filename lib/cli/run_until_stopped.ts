@@ -201,7 +201,7 @@ class DemoLoad implements Disposable {
   }
 }
 
-/** Tells systemd how the program fares (sd_notify), for units of `Type=notify`. */
+// Tells systemd how the program fares (sd_notify), for units of `Type=notify`.
 
 /** What the program needs of a socket for datagrams. */
 interface DatagramSocket {

@@ -9,7 +9,7 @@ import { OVERLOAD, ROLLBACK, TRACING, WORKERS } from "./process_options.ts";
 import { FORWARD, PATHS, ROUTE_KEYS, ROUTES } from "./route_options.ts";
 import { ACCESS_LOG } from "../observe/access_log_options.ts";
 import { FILTER_SETS, PHASES } from "../filter/filters.ts";
-import { FORWARDED } from "../http/forwarded.ts";
+import { FORWARDED } from "../http/proxy_fields.ts";
 import { TRUSTED_PROXIES } from "../http/trusted_proxies.ts";
 import { POLICY_OPTIONS } from "../limiter/policy_problems.ts";
 import {

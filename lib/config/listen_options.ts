@@ -1,6 +1,6 @@
 /** Places to listen at, as an operator writes them, and complete. */
 
-import type { Underscores } from "../http/hop_by_hop.ts";
+import type { Underscores } from "../http/proxy_fields.ts";
 import { TrustedProxies } from "../http/trusted_proxies.ts";
 import { formatAddress } from "../upstream/address.ts";
 import {

@@ -24,7 +24,7 @@ import {
   word,
 } from "../core/options.ts";
 import { NETWORKS } from "../http/trusted_proxies.ts";
-import type { Underscores } from "../http/hop_by_hop.ts";
+import type { Underscores } from "../http/proxy_fields.ts";
 import type { ClientLimitOptions, ClientTimeoutOptions } from "./client_limits.ts";
 import {
   ENGINE_NAMES,

@@ -4,7 +4,7 @@ import type { ListenOptions } from "./listen_options.ts";
 import type { Duration } from "../core/units.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
-import type { ForwardedOptions, ResolvedForwarded } from "../http/forwarded.ts";
+import type { ForwardedOptions, ResolvedForwarded } from "../http/proxy_fields.ts";
 import type { TrustedProxies, TrustedProxiesOptions } from "../http/trusted_proxies.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import type { AccessLogOptions, ResolvedAccessLog } from "../observe/access_log_options.ts";

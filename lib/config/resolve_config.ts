@@ -3,7 +3,7 @@
 import { findProblems } from "../core/options.ts";
 import { parseDuration } from "../core/units.ts";
 import { composeFilters } from "../filter/compose_filters.ts";
-import { resolveForwarded } from "../http/forwarded.ts";
+import { resolveForwarded } from "../http/proxy_fields.ts";
 import { TrustedProxies, type TrustedProxiesOptions } from "../http/trusted_proxies.ts";
 import type { LimiterPolicy } from "../limiter/policy.ts";
 import { resolvePolicies } from "../limiter/resolve_policy.ts";

@@ -66,7 +66,7 @@ function codeOf(error: Error): unknown {
   return (error as { code?: unknown }).code;
 }
 
-/** How many files and sockets the process has, and may have. */
+// How many files and sockets the process has, and may have.
 
 /** How many descriptors are open; `null` where that cannot be found out, which takes Linux and `-A`. */
 export function openDescriptors(): number | null {

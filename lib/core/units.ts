@@ -35,7 +35,7 @@ export function formatByteSize(bytes: number): string {
   return `${bytes} bytes`;
 }
 
-/** Lengths of time as an operator writes them. */
+// Lengths of time as an operator writes them.
 
 /** A length of time: milliseconds as a number, or text such as `"250ms"`, `"5s"`, `"1.5m"`, `"1h"`, `"1d"`. */
 export type Duration = number | string;

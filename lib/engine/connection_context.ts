@@ -1,13 +1,13 @@
 /** A connection of a client as its listener sees it, whatever it speaks, and the listener as its connections see it. */
 
 import type { ClientLimits } from "../config/client_limits.ts";
-import type { DeadlineWheel } from "../core/deadline_wheel.ts";
+import type { DeadlineWheel } from "../core/cancellation.ts";
 import type { ProxyError } from "../core/errors.ts";
 import type { ClientCertificate } from "../http/client_certificate.ts";
 import { HeaderFields } from "../http/header_fields.ts";
-import type { Underscores } from "../http/hop_by_hop.ts";
+import type { Underscores } from "../http/proxy_fields.ts";
 import type { Bytes } from "../http/message.ts";
-import type { BufferShelf } from "../http1/buffer_shelf.ts";
+import type { BufferShelf } from "../http1/head_writer.ts";
 import { HeadShelf } from "../http2/received_head.ts";
 import type { ListenerInfo, StreamHandler } from "../proxy/client_stream.ts";
 

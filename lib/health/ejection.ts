@@ -389,7 +389,7 @@ class SharedHistory implements History {
   }
 }
 
-/** Counts the requests and failures of the last while. */
+// Counts the requests and failures of the last while.
 
 const BUCKETS = 10;
 

@@ -3,7 +3,7 @@
 import { GRPC_STATUS, isGrpc } from "../http/grpc.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import type { Bytes } from "../http/message.ts";
-import { BufferShelf } from "../http1/buffer_shelf.ts";
+import { BufferShelf } from "../http1/head_writer.ts";
 import { type ConnectionOwner, Http2Connection } from "../http2/connection.ts";
 import type { Http2Error } from "../http2/frame_type.ts";
 import { HeadShelf } from "../http2/received_head.ts";

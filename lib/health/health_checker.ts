@@ -2,7 +2,7 @@
 
 import { callAside, tellStrayError } from "../core/callback.ts";
 import type { Clock } from "../core/clock.ts";
-import { CoarseTimers } from "../core/deadline_wheel.ts";
+import { CoarseTimers } from "../core/cancellation.ts";
 import type { Random } from "../core/random.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Health, Server } from "../upstream/server.ts";

@@ -206,7 +206,7 @@ export function equalsToken(bytes: Uint8Array, from: number, to: number, token: 
   return equalsName(token, bytes, from, to - from);
 }
 
-/** Field names that are met often, by number: comparing numbers is cheaper than making strings. */
+// Field names that are met often, by number: comparing numbers is cheaper than making strings.
 
 /** The number of a name that is not in the table. */
 export const OTHER_FIELD = 0;
@@ -337,7 +337,7 @@ export function equalsName(letters: Uint8Array, bytes: Uint8Array, from: number,
   return true;
 }
 
-/** What bytes may stand where in a message. */
+// What bytes may stand where in a message.
 
 /** 1 for the bytes of a field name or a method (RFC 9110 section 5.6.2, `tchar`). */
 export const TOKEN_BYTES: Uint8Array = Uint8Array.from(
@@ -362,7 +362,7 @@ export function asciiBytes(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }
 
-/** Field values that are lists. */
+// Field values that are lists.
 
 /** The elements of a comma-separated list (RFC 9110 section 5.6.1); empty ones are left out. */
 export function fieldTokens(value: string): string[] {

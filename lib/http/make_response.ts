@@ -1,7 +1,8 @@
 /** Responses in the way that costs the runtime least. */
 
 import { OUT_OF_RESOURCES, OVERLOADED, type ProxyError, TLS_HANDSHAKE_TIMEOUT } from "../core/errors.ts";
-import { PROXY_NAME } from "./forwarded.ts";
+import { PROXY_NAME } from "./proxy_fields.ts";
+import { reasonPhrase } from "./message.ts";
 import { HeaderFields } from "./header_fields.ts";
 
 /** Statuses that never have content (Fetch standard, "null body status"); 304 may declare a length all the same. */
@@ -132,71 +133,4 @@ export function problemFields(error: ProxyError): HeaderFields {
   for (const [name, value] of Object.entries(headers)) fields.set(name, value);
   fields.list.push("proxy-status", `${PROXY_NAME}; error=${type}`);
   return fields;
-}
-
-/** Reason phrases of statuses (RFC 9110 section 15, and the registry of IANA). */
-
-const PHRASES: Readonly<Record<number, string>> = {
-  100: "Continue",
-  101: "Switching Protocols",
-  102: "Processing",
-  103: "Early Hints",
-  200: "OK",
-  201: "Created",
-  202: "Accepted",
-  203: "Non-Authoritative Information",
-  204: "No Content",
-  205: "Reset Content",
-  206: "Partial Content",
-  207: "Multi-Status",
-  300: "Multiple Choices",
-  301: "Moved Permanently",
-  302: "Found",
-  303: "See Other",
-  304: "Not Modified",
-  307: "Temporary Redirect",
-  308: "Permanent Redirect",
-  400: "Bad Request",
-  401: "Unauthorized",
-  402: "Payment Required",
-  403: "Forbidden",
-  404: "Not Found",
-  405: "Method Not Allowed",
-  406: "Not Acceptable",
-  407: "Proxy Authentication Required",
-  408: "Request Timeout",
-  409: "Conflict",
-  410: "Gone",
-  411: "Length Required",
-  412: "Precondition Failed",
-  413: "Content Too Large",
-  414: "URI Too Long",
-  415: "Unsupported Media Type",
-  416: "Range Not Satisfiable",
-  417: "Expectation Failed",
-  418: "I'm a teapot",
-  421: "Misdirected Request",
-  422: "Unprocessable Content",
-  423: "Locked",
-  424: "Failed Dependency",
-  425: "Too Early",
-  426: "Upgrade Required",
-  428: "Precondition Required",
-  429: "Too Many Requests",
-  431: "Request Header Fields Too Large",
-  451: "Unavailable For Legal Reasons",
-  500: "Internal Server Error",
-  501: "Not Implemented",
-  502: "Bad Gateway",
-  503: "Service Unavailable",
-  504: "Gateway Timeout",
-  505: "HTTP Version Not Supported",
-  507: "Insufficient Storage",
-  508: "Loop Detected",
-  511: "Network Authentication Required",
-};
-
-/** The usual phrase of a status; `""` where there is none. */
-export function reasonPhrase(status: number): string {
-  return PHRASES[status] ?? "";
 }

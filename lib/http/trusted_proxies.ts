@@ -2,7 +2,7 @@
 
 import { choose, isRecord, list, must, object, required, type Rule, word } from "../core/options.ts";
 import { CidrList, expectedCidr, makeHextets, readIpAddress } from "./ip_address.ts";
-import { readForwarded } from "./forwarded.ts";
+import { readForwarded } from "./proxy_fields.ts";
 import { isHost } from "./request_target.ts";
 
 /** Networks that have a name. */

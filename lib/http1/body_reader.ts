@@ -1,11 +1,12 @@
+/** Content of a message, found in the bytes of a connection. */
+
 import type { ProxyError } from "../core/errors.ts";
 import { HEX_DIGITS, TOKEN_BYTES, trimBlanks, VALUE_BYTES } from "../http/field_lines.ts";
-import { connectionNamedFields, mayBeTrailer } from "../http/hop_by_hop.ts";
-import type { HeadParser } from "./head_parser.ts";
+import { connectionNamedFields, mayBeTrailer } from "../http/proxy_fields.ts";
+import { type HeadParser, malformedResponse, type ResponseHeadParser } from "./head_parser.ts";
 import { badRequest, type RequestHeadParser } from "./request_head.ts";
-import { malformedResponse, type ResponseHeadParser } from "./response_head.ts";
 
-/** Content of a message, found in the bytes of a connection. */
+// Content of a message, found in the bytes of a connection.
 
 /**
  * Finds the content of one message in the bytes that come in.

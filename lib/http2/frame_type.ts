@@ -37,7 +37,7 @@ export const FIRST_WINDOW = 65_535;
 /** The largest window, and the largest number of a stream. */
 export const MAX_31_BITS = 0x7fff_ffff;
 
-/** Error codes of HTTP/2 (RFC 9113 section 7), and the error that ends a connection. */
+// Error codes of HTTP/2 (RFC 9113 section 7), and the error that ends a connection.
 
 /** All codes by their names. */
 export const CODE = {

@@ -91,7 +91,7 @@ export function staticIndexOf(name: string): number {
   return NAME_INDEXES.get(name) ?? 0;
 }
 
-/** The Huffman code of HPACK (RFC 7541 section 5.2 and appendix B). */
+// The Huffman code of HPACK (RFC 7541 section 5.2 and appendix B).
 
 /** Bits of the code of each byte, and of the end of a string. The code is canonical: its bits follow from their number. */
 const LENGTHS: Uint8Array = Uint8Array.from(

@@ -69,7 +69,7 @@ function bad(found: string, code: number = CODE.PROTOCOL_ERROR): Http2Error {
   return new Http2Error(code, found);
 }
 
-/** What the other side may do that costs something and serves nobody. */
+// What the other side may do that costs something and serves nobody.
 
 /**
  * A bucket of tokens: what is normal never empties it, and what does is an attack (CVE-2019-9512 and its kin, CVE-2023-44487,

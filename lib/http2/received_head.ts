@@ -1,7 +1,7 @@
 /** The head of a message, or its trailers, as they came in a field block (RFC 9113 section 8). */
 
 import { decodeLatin1, FieldLines } from "../http/field_lines.ts";
-import { mayBeTrailer } from "../http/hop_by_hop.ts";
+import { mayBeTrailer } from "../http/proxy_fields.ts";
 import { faultOfKind, FIRST_PSEUDO, KIND, LAST_PSEUDO } from "./field_kind.ts";
 import { copyBytes, ENTRY_OVERHEAD, type FieldSink } from "./hpack_decoder.ts";
 

@@ -191,7 +191,7 @@ function ruleOf({ limit, windowUs }: CountedKey) {
   return { limit, burst: 0, windowUs, penalize: false, bounded: false };
 }
 
-/** What a worker holds of concurrency policies, in memory where it can be given back when the worker has ended. */
+// What a worker holds of concurrency policies, in memory where it can be given back when the worker has ended.
 
 /** Most permits that are written down; what a worker holds beyond them is free after a window or two. */
 const MAX_PLACES = 4096;

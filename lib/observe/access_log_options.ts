@@ -215,7 +215,7 @@ function resolveFile({ file, maxSize, keep = 5 }: AccessLogFile): ResolvedAccess
   return { path: file, maxBytes: maxSize === undefined ? Infinity : parseByteSize(maxSize)!, keep };
 }
 
-/** Keeps secrets out of logs. */
+// Keeps secrets out of logs.
 
 /** Keys of queries, and fields, whose values are no business of a log; compared in lower case. */
 const SECRET_NAMES: readonly string[] = [

@@ -73,7 +73,7 @@ function writable(value: unknown): unknown {
   }
 }
 
-/** Makes text of a client's choosing safe to stand in a line of a log. */
+// Makes text of a client's choosing safe to stand in a line of a log.
 
 /**
  * Whether a character can do harm in a log: controls (a line feed forges a line, an escape drives the

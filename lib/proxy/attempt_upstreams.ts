@@ -15,7 +15,7 @@ import type { Random } from "../core/random.ts";
 import type { ProxyResponse } from "../filter/filters.ts";
 import { cookieValue } from "../http/cookie_value.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
-import { removeHopByHop } from "../http/hop_by_hop.ts";
+import { removeHopByHop } from "../http/proxy_fields.ts";
 import type { Body } from "../http/message.ts";
 import { checkedKey } from "../limiter/key_spec.ts";
 import type { ServerResponse, Transport } from "../transport/transport.ts";

@@ -1,7 +1,6 @@
 /** What stands between an engine, which talks to clients, and the steps of a request. */
 
-import type { Cancellation } from "../core/cancellation.ts";
-import type { DeadlineWheel } from "../core/deadline_wheel.ts";
+import type { Cancellation, DeadlineWheel } from "../core/cancellation.ts";
 import type { ProxyError } from "../core/errors.ts";
 import type { ClientCertificate } from "../http/client_certificate.ts";
 import type { HeaderFields } from "../http/header_fields.ts";

@@ -15,7 +15,7 @@ import {
 import { type Filters, REQUEST_ID, type RequestNaming } from "../filter/filters.ts";
 import type { ClientCertificate } from "../http/client_certificate.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
-import { removeHopByHop } from "../http/hop_by_hop.ts";
+import { removeHopByHop } from "../http/proxy_fields.ts";
 import type { Body, RequestBody, ResponseHead } from "../http/message.ts";
 import { normalEncoding, normalPath, pathReadings } from "../http/normal_path.ts";
 import { type PathShape, shapeOfPath } from "../http/request_target.ts";

@@ -7,9 +7,16 @@ import { resourceShortage } from "../core/resource_shortage.ts";
 import type { ProxyResponse } from "../filter/filters.ts";
 import { encodeGrpcMessage, grpcStatusOf, isGrpc } from "../http/grpc.ts";
 import { HeaderFields } from "../http/header_fields.ts";
-import { removeHopByHop } from "../http/hop_by_hop.ts";
-import { problemBody, problemFields, reasonPhrase } from "../http/make_response.ts";
-import { type Body, type Bytes, type ResponseHead, StreamBody, WholeBody } from "../http/message.ts";
+import { removeHopByHop } from "../http/proxy_fields.ts";
+import { problemBody, problemFields } from "../http/make_response.ts";
+import {
+  type Body,
+  type Bytes,
+  reasonPhrase,
+  type ResponseHead,
+  StreamBody,
+  WholeBody,
+} from "../http/message.ts";
 import type { Exchange } from "./exchange.ts";
 import { FilterStream } from "./filtered_content.ts";
 import { awaitFilter, isOutOfTime } from "./run_filter.ts";

@@ -1,9 +1,9 @@
-/** Counts the requests of the whole proxy, and says what is too much. */
+/** What bounds the load: the requests that run, how many may, and how many of them may be sent again. */
 
 import type { ResolvedOverload } from "../config/process_options.ts";
-import type { Cancellation } from "../core/cancellation.ts";
+import type { RetryPolicy } from "../config/retry_options.ts";
+import type { Cancellation, Deadline, DeadlineWheel } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
-import type { Deadline, DeadlineWheel } from "../core/deadline_wheel.ts";
 import { OverloadError } from "../core/errors.ts";
 import type { SharedCells } from "../upstream/shared_servers.ts";
 
@@ -138,7 +138,7 @@ function full(maxInFlight: number): OverloadError {
   return new OverloadError(`${maxInFlight} requests run already`);
 }
 
-/** The requests that are not over, and how they come to an end when the proxy stops. */
+// The requests that are not over, and how they come to an end when the proxy stops.
 
 /** What is known here of a request. */
 interface RunningRequest {
@@ -212,5 +212,84 @@ export class RunningRequests {
   #visit(callback: (exchange: RunningRequest) => void): void {
     // From the end: the one that takes the place of one that has gone was visited before.
     for (let i = this.#running.length - 1; i >= 0; i--) callback(this.#running[i]!);
+  }
+}
+
+// Bounds retries to a share of the requests: without it, servers that fail for having too much to do get more of it.
+
+/** The window that requests and retries are counted over, and the parts that it moves by. */
+const PARTS = 10;
+const PART_MS = 1000;
+
+/** Where a budget has which part is the current one, and one; the requests and the retries of each part follow. */
+const PART = 0;
+const REQUESTS = 1;
+const RETRIES = REQUESTS + PARTS;
+
+/** Counts the requests and the retries of the last ten seconds. */
+export class RetryBudget {
+  readonly #percent: number;
+  readonly #least: number;
+  readonly #counts: Int32Array;
+  /** Whether other processes count there too. */
+  readonly #shared: boolean;
+  readonly #aheadMs: number;
+
+  /**
+   * @param counts what processes count in together; `null` where there is one
+   * @param aheadMs what makes time the same in all of them
+   */
+  constructor(
+    { percent, min }: NonNullable<RetryPolicy["budget"]>,
+    counts: Int32Array | null = null,
+    aheadMs = 0,
+  ) {
+    this.#percent = percent;
+    this.#least = min * PARTS * PART_MS / 1000;
+    this.#counts = counts ?? new Int32Array(RETRIES + PARTS);
+    this.#shared = counts !== null;
+    this.#aheadMs = aheadMs;
+  }
+
+  /** Counts a request; `now` in milliseconds. */
+  request(now: number): void {
+    this.#add(REQUESTS + this.#turnTo(now), 1);
+  }
+
+  /** Takes a retry out of the budget, also when it has to wait; tells whether there was one left. */
+  take(now: number): boolean {
+    const part = this.#turnTo(now);
+    let requests = 0;
+    let retries = 0;
+    // First, because other processes may take one at the same time.
+    this.#add(RETRIES + part, 1);
+    for (let i = 0; i < PARTS; i++) {
+      requests += this.#counts[REQUESTS + i]!;
+      retries += this.#counts[RETRIES + i]!;
+    }
+    if (retries - 1 < Math.max(this.#least, requests * this.#percent / 100)) return true;
+    this.#add(RETRIES + part, -1);
+    return false;
+  }
+
+  #add(at: number, count: 1 | -1): void {
+    if (this.#shared) Atomics.add(this.#counts, at, count);
+    else this.#counts[at]! += count;
+  }
+
+  /** Forgets what is older than the window. */
+  #turnTo(now: number): number {
+    // A request that was read a moment ago may come after one that arrived since.
+    const counts = this.#counts;
+    const last = counts[PART]! - 1;
+    const part = Math.max(Math.floor((now + this.#aheadMs) / PART_MS), last);
+    if (part !== last && Atomics.compareExchange(counts, PART, last + 1, part + 1) === last + 1) {
+      const passed = last === -1 ? PARTS : Math.min(part - last, PARTS);
+      for (let i = 0; i < passed; i++) {
+        const passedPart = (part + PARTS - i) % PARTS;
+        counts[REQUESTS + passedPart] = counts[RETRIES + passedPart] = 0;
+      }
+    }
+    return part % PARTS;
   }
 }

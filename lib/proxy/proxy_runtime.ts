@@ -5,12 +5,12 @@ import type { Split } from "../balancer/split.ts";
 import type { ResolvedTracing } from "../config/process_options.ts";
 import type { RetryPolicy } from "../config/retry_options.ts";
 import type { Clock } from "../core/clock.ts";
-import type { DeadlineWheel } from "../core/deadline_wheel.ts";
+import type { DeadlineWheel } from "../core/cancellation.ts";
 import type { Random } from "../core/random.ts";
 import type { Filters, RequestNaming } from "../filter/filters.ts";
 import type { FilterServices, RequestContext } from "../filter/request_context.ts";
 import { checkedPeer, type PeerOptions } from "../filter/resolve_peer.ts";
-import type { LoopMark, ResolvedForwarded } from "../http/forwarded.ts";
+import type { LoopMark, ResolvedForwarded } from "../http/proxy_fields.ts";
 import type { TrustedProxies } from "../http/trusted_proxies.ts";
 import type { CompiledKey } from "../limiter/key_spec.ts";
 import type { LimitHeaders } from "../limiter/limit_headers.ts";
@@ -28,8 +28,7 @@ import type { ResolvedWebSocket } from "../transport/websocket/web_socket_option
 import { formatAddress } from "../upstream/address.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { Pool } from "../upstream/pool.ts";
-import type { RetryBudget } from "./decide_retry.ts";
-import type { OverloadLimit, RunningRequests } from "./overload_limit.ts";
+import type { OverloadLimit, RetryBudget, RunningRequests } from "./overload_limit.ts";
 
 /** A pool at work. */
 export interface PoolRuntime {

@@ -3,7 +3,7 @@
 import { RequestError } from "../core/errors.ts";
 import { fieldTokens } from "../http/field_lines.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
-import { removeHopByHop } from "../http/hop_by_hop.ts";
+import { removeHopByHop } from "../http/proxy_fields.ts";
 import type { ResponseHead } from "../http/message.ts";
 import type { ServerResponse, Tunnel } from "../transport/transport.ts";
 import { checkHandshake, handshakeKey, offeredProtocols } from "../transport/websocket/handshake.ts";

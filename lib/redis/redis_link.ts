@@ -235,7 +235,7 @@ export class RedisLink implements AsyncDisposable {
   }
 }
 
-/** What the store needs of a connection to Redis or Valkey. */
+// What the store needs of a connection to Redis or Valkey.
 
 /** The scripts that a store runs. */
 export type ScriptName = "decide" | "permit" | "correct";

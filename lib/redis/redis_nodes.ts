@@ -1,3 +1,5 @@
+/** Which of several servers of Redis is spoken to, and how a failure is explained. */
+
 import { AbstractConnector, type RedisOptions } from "ioredis";
 import { connect, isIP, type Socket } from "node:net";
 import {
@@ -8,7 +10,7 @@ import {
 } from "node:tls";
 import type { RedisTlsOptions } from "../limiter/redis_store_options.ts";
 
-/** Which of several servers is spoken to. */
+// Which of several servers is spoken to.
 
 /** A server, by its address. */
 interface RedisNode {
@@ -121,7 +123,7 @@ function tlsOptions({ hostname, port }: RedisNode, tls: RedisTlsOptions): Connec
   };
 }
 
-/** Says in the log why Redis cannot be used, so that one knows what to change. */
+// Says in the log why Redis cannot be used, so that one knows what to change.
 
 /** What is known of a connection that failed. */
 interface FailedConnection {

@@ -1,6 +1,8 @@
+/** The scripts that run inside of Redis: decisions, and permits with their leases. */
+
 import { MAX_AHEAD_US } from "../limiter/token_bucket.ts";
 
-/** Permits of concurrency policies in Redis, and the leases of the instances that hold them. */
+// Permits of concurrency policies in Redis, and the leases of the instances that hold them.
 
 /**
  * How long an instance that says nothing is taken to be alive, in microseconds by the clock of Redis. After that its

@@ -91,7 +91,7 @@ export function matchesShape(shape: PathShape, path: string): boolean {
   }
 }
 
-/** Paths as `URLPattern` must be given them, so that it sees what a server is going to see. */
+// Paths as `URLPattern` must be given them, so that it sees what a server is going to see.
 
 /**
  * Protects a path from being normalised.
@@ -114,7 +114,7 @@ function isDotSegment(segment: string): boolean {
   return decoded === "." || decoded === "..";
 }
 
-/** What kind of pattern a host is. */
+// What kind of pattern a host is.
 
 /** A pattern for hosts, by what it takes to match it. */
 export type HostShape =

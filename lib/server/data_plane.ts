@@ -8,7 +8,7 @@ import { allPolicies, findableRoutes } from "../config/resolve_routes.ts";
 import type { ResolvedRoute } from "../config/route_options.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
-import { LoopMark } from "../http/forwarded.ts";
+import { LoopMark } from "../http/proxy_fields.ts";
 import { compileKey } from "../limiter/key_spec.ts";
 import type { PermitLedger } from "../limiter/permits.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";

@@ -16,7 +16,7 @@ import { Pool, type PoolChange } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
 import type { Clock } from "../core/clock.ts";
 import type { SharedCells } from "../upstream/shared_servers.ts";
-import { RetryBudget } from "../proxy/decide_retry.ts";
+import { RetryBudget } from "../proxy/overload_limit.ts";
 import type { RetryPolicy } from "../config/retry_options.ts";
 import type { RetryRuntime } from "../proxy/proxy_runtime.ts";
 import type { ProxyMetrics } from "./proxy_metrics.ts";

@@ -1,8 +1,7 @@
 /** What a proxy has whatever its configuration: it lasts from the start of the proxy to its end. */
 
-import { Cancellation } from "../core/cancellation.ts";
+import { Cancellation, DeadlineWheel } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
-import { DeadlineWheel } from "../core/deadline_wheel.ts";
 import { StoppingError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import type { BackgroundRequest, FilterServices } from "../filter/request_context.ts";

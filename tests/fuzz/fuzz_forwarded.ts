@@ -1,7 +1,7 @@
 /** What clients say of proxies in front, beside naive readers of RFC 7239 and of lists. */
 
 import { seededRandom } from "../../lib/core/random.ts";
-import { readForwarded, writeForwarded } from "../../lib/http/forwarded.ts";
+import { readForwarded, writeForwarded } from "../../lib/http/proxy_fields.ts";
 import { TrustedProxies } from "../../lib/http/trusted_proxies.ts";
 import type { Ending } from "./fuzz.ts";
 import { oneOf, textOf } from "./make_text.ts";

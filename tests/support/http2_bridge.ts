@@ -1,12 +1,11 @@
 /** A server of HTTP/2 that passes everything on to one of HTTP/1.1, so that tests of bytes of HTTP/1.1 try an HTTP/2 client too. */
 
-import { Cancellation } from "../../lib/core/cancellation.ts";
+import { Cancellation, DeadlineWheel } from "../../lib/core/cancellation.ts";
 import { systemClock } from "../../lib/core/clock.ts";
-import { DeadlineWheel } from "../../lib/core/deadline_wheel.ts";
 import { ClientGoneError } from "../../lib/core/errors.ts";
 import { HeaderFields } from "../../lib/http/header_fields.ts";
-import { removeHopByHop } from "../../lib/http/hop_by_hop.ts";
-import { BufferShelf } from "../../lib/http1/buffer_shelf.ts";
+import { removeHopByHop } from "../../lib/http/proxy_fields.ts";
+import { BufferShelf } from "../../lib/http1/head_writer.ts";
 import { type ConnectionOwner, Http2Connection } from "../../lib/http2/connection.ts";
 import { CODE } from "../../lib/http2/frame_type.ts";
 import { KIND } from "../../lib/http2/field_kind.ts";

@@ -1,11 +1,11 @@
 /** Requests on one connection, read by a whole connection of the `http1` engine, whose handler does as a test says. */
 
 import { resolveClientLimits } from "../../lib/config/client_limits.ts";
-import { DeadlineWheel } from "../../lib/core/deadline_wheel.ts";
+import { DeadlineWheel } from "../../lib/core/cancellation.ts";
 import { ProxyError } from "../../lib/core/errors.ts";
 import { ClientConnection, type Http1Context } from "../../lib/engine/http1/client_connection.ts";
 import { HeaderFields } from "../../lib/http/header_fields.ts";
-import { BufferShelf } from "../../lib/http1/buffer_shelf.ts";
+import { BufferShelf } from "../../lib/http1/head_writer.ts";
 import { RequestHeadParser } from "../../lib/http1/request_head.ts";
 import type { ClientStream } from "../../lib/proxy/client_stream.ts";
 import { FakeClock } from "./fake_clock.ts";

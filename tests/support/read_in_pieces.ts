@@ -3,7 +3,7 @@
 import { UpstreamError } from "../../lib/core/errors.ts";
 import type { FieldLines } from "../../lib/http/field_lines.ts";
 import { responseBodyReader } from "../../lib/http1/body_reader.ts";
-import { ResponseHeadParser } from "../../lib/http1/response_head.ts";
+import { ResponseHeadParser } from "../../lib/http1/head_parser.ts";
 import { latin1Text } from "./raw_connection.ts";
 
 /** What became of the bytes. */

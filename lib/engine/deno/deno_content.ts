@@ -1,6 +1,6 @@
 /** The content of a request of `Deno.serve`. */
 
-import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts";
 import type { Body, Bytes } from "../../http/message.ts";
 

@@ -2,11 +2,11 @@
 
 import { setImmediate } from "node:timers";
 import type { Clock } from "../../core/clock.ts";
-import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { DeadlineWheel } from "../../core/cancellation.ts";
 import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
 import type { StreamHandler } from "../../proxy/client_stream.ts";
 import { type EngineListener, type ListenerEvents, type ListenError, listenError } from "../engine.ts";
-import type { Underscores } from "../../http/hop_by_hop.ts";
+import type { Underscores } from "../../http/proxy_fields.ts";
 import { socketShortage } from "../../core/resource_shortage.ts";
 import {
   type Certificate,

@@ -1,7 +1,7 @@
 /** A request of `Deno.serve`, and the way back of its response. */
 
 import type { Clock } from "../../core/clock.ts";
-import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { DeadlineWheel } from "../../core/cancellation.ts";
 import { ClientGoneError, type ProxyError, RequestError, StoppingError } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
 import {
@@ -14,7 +14,7 @@ import {
 import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
 import { isUntidy, tidyValue } from "../../http/received_fields.ts";
 import { readTarget, targetOf } from "../../http/request_target.ts";
-import { underscoreError, type Underscores } from "../../http/hop_by_hop.ts";
+import { underscoreError, type Underscores } from "../../http/proxy_fields.ts";
 import { plainAddress } from "../../http/trusted_proxies.ts";
 import type {
   ClientStream,

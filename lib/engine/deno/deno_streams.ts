@@ -1,7 +1,7 @@
 /** The requests of one server of the runtime that are not over. */
 
 import type { Clock } from "../../core/clock.ts";
-import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 
 /** How long a request runs before its client is watched. */
 const WATCH_AFTER_MS = 100;

@@ -1,8 +1,8 @@
 /** Hands messages from a client to a server and back. */
 
-import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import { type ProxyError, RequestError, StoppingError, UpstreamError } from "../../core/errors.ts";
-import { isHopByHop } from "../../http/hop_by_hop.ts";
+import { isHopByHop } from "../../http/proxy_fields.ts";
 import type { Bytes, ResponseHead } from "../../http/message.ts";
 import type { TunnelOptions } from "../../proxy/client_stream.ts";
 import type { Tunnel } from "../../transport/transport.ts";
@@ -267,7 +267,7 @@ function brokenOff(problem: string): UpstreamError {
   });
 }
 
-/** What waits for a client within the process. */
+// What waits for a client within the process.
 
 /** How much may wait before the server is made to wait. */
 const MOST_BYTES = 1024 * 1024;

@@ -2,13 +2,13 @@
 
 import type { ClientCertificate } from "../../http/client_certificate.ts";
 import type { ClientLimits } from "../../config/client_limits.ts";
-import type { Deadline } from "../../core/deadline_wheel.ts";
+import type { Deadline } from "../../core/cancellation.ts";
 import { ClientGoneError, type ProxyError, RequestError } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
 import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
-import { screenFields } from "../../http/hop_by_hop.ts";
+import { screenFields } from "../../http/proxy_fields.ts";
 import { requestBodyReader } from "../../http1/body_reader.ts";
-import { SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
+import { SMALL_BUFFER } from "../../http1/head_writer.ts";
 import { type ProxyAddresses, type ProxyHeader, readProxyHeader } from "../../http1/proxy_protocol.ts";
 import type { RequestHeadParser } from "../../http1/request_head.ts";
 import { PREFACE } from "../../http2/frame_reader.ts";

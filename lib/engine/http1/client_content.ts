@@ -3,7 +3,7 @@
 import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts";
 import type { Body, Bytes } from "../../http/message.ts";
 import type { BodyReader } from "../../http1/body_reader.ts";
-import { type BufferShelf, LARGE_BUFFER } from "../../http1/buffer_shelf.ts";
+import { type BufferShelf, LARGE_BUFFER } from "../../http1/head_writer.ts";
 
 /** The connection as its content sees it. */
 export interface ContentOwner {

@@ -8,14 +8,14 @@ import {
   SpareDescriptor,
 } from "../../core/resource_shortage.ts";
 import { OUT_OF_RESOURCES, ProxyError } from "../../core/errors.ts";
-import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { DeadlineWheel } from "../../core/cancellation.ts";
 import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
 import type { ClientLimits } from "../../config/client_limits.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
 import type { Bytes } from "../../http/message.ts";
-import type { Underscores } from "../../http/hop_by_hop.ts";
+import type { Underscores } from "../../http/proxy_fields.ts";
 import { plainAddress } from "../../http/trusted_proxies.ts";
-import { BufferShelf } from "../../http1/buffer_shelf.ts";
+import { BufferShelf } from "../../http1/head_writer.ts";
 import type { ProxyAddresses } from "../../http1/proxy_protocol.ts";
 import { RequestHeadParser } from "../../http1/request_head.ts";
 import { addressGroup } from "../../limiter/key_spec.ts";

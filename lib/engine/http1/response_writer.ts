@@ -2,10 +2,15 @@
 
 import { ClientGoneError, ProxyError } from "../../core/errors.ts";
 import type { HeaderFields } from "../../http/header_fields.ts";
-import { reasonPhrase } from "../../http/make_response.ts";
-import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
-import { type BufferShelf, LARGE_BUFFER, SMALL_BUFFER } from "../../http1/buffer_shelf.ts";
-import { HeadWriter, writeChunk, writeLastChunk } from "../../http1/head_writer.ts";
+import { type Body, type Bytes, reasonPhrase, type ResponseHead } from "../../http/message.ts";
+import {
+  type BufferShelf,
+  HeadWriter,
+  LARGE_BUFFER,
+  SMALL_BUFFER,
+  writeChunk,
+  writeLastChunk,
+} from "../../http1/head_writer.ts";
 import type { Socket } from "../connection_context.ts";
 
 /** The connection as its writing half sees it. */

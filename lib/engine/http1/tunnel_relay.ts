@@ -1,6 +1,6 @@
 /** Both ways of a client's connection that was switched to another protocol: bytes go on as they come. */
 
-import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import { type ProxyError, RequestError, StoppingError, UpstreamError } from "../../core/errors.ts";
 import type { Bytes } from "../../http/message.ts";
 import type { TunnelOptions } from "../../proxy/client_stream.ts";

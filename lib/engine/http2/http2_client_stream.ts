@@ -3,9 +3,9 @@
 import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts";
 import type { ClientCertificate } from "../../http/client_certificate.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
-import { screenFields } from "../../http/hop_by_hop.ts";
+import { screenFields } from "../../http/proxy_fields.ts";
 import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
-import { decodeTarget } from "../../http/request_target.ts";
+import { decodeTarget } from "../../http1/request_head.ts";
 import type { ProxyAddresses } from "../../http1/proxy_protocol.ts";
 import { KIND } from "../../http2/field_kind.ts";
 import { CODE } from "../../http2/frame_type.ts";

@@ -1,7 +1,7 @@
 /** One connection of a client that speaks HTTP/2: its socket, and the requests on it. */
 
 import type { ClientCertificate } from "../../http/client_certificate.ts";
-import type { Deadline } from "../../core/deadline_wheel.ts";
+import type { Deadline } from "../../core/cancellation.ts";
 import type { ProxyError } from "../../core/errors.ts";
 import type { Bytes } from "../../http/message.ts";
 import type { ProxyAddresses } from "../../http1/proxy_protocol.ts";

@@ -2,8 +2,7 @@
 
 import { RequestError } from "../../core/errors.ts";
 import { TOKEN_BYTES } from "../../http/field_lines.ts";
-import { isAuthority } from "../../http/request_target.ts";
-import { badRequest } from "../../http1/request_head.ts";
+import { badRequest, isAuthority } from "../../http1/request_head.ts";
 import { KIND } from "../../http2/field_kind.ts";
 import type { HeadBounds, ReceivedHead } from "../../http2/received_head.ts";
 

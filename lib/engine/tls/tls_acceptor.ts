@@ -4,7 +4,7 @@ import { createServer, type Server, type Socket as TcpSocket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
 import type { Clock } from "../../core/clock.ts";
-import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { DeadlineWheel } from "../../core/cancellation.ts";
 import { socketShortage } from "../../core/resource_shortage.ts";
 import type { ClientCertificate } from "../../http/client_certificate.ts";
 import { plainAddress } from "../../http/trusted_proxies.ts";

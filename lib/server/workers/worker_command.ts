@@ -1,7 +1,7 @@
+/** How a worker is started: as the program was, with what it needs beside. */
+
 import { ConfigError } from "../../config/config_error.ts";
 import type { ResolvedConfig } from "../../config/proxy_config.ts";
-
-/** How a worker is started: as the program was, with what it needs beside. */
 
 /** What workers need that is no permission. */
 const UNSTABLE = "--unstable-net";

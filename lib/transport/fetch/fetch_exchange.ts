@@ -1,6 +1,6 @@
 /** One request by `fetch`, from the first byte sent to the last byte received. */
 
-import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import {
   ClientGoneError,
   ProxyError,

@@ -1,6 +1,6 @@
 /** Talking to servers by Deno's own `fetch`. */
 
-import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { DeadlineWheel } from "../../core/cancellation.ts";
 import type { ProxyError } from "../../core/errors.ts";
 import type { Peer } from "../../upstream/peer.ts";
 import type { OutgoingRequest, SendOptions, Transport } from "../transport.ts";

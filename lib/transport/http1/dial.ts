@@ -1,6 +1,6 @@
 /** Connecting to a server, within its time: TCP or a unix socket, and the TLS handshake. */
 
-import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { DeadlineWheel } from "../../core/cancellation.ts";
 import {
   ProxyError,
   TLS_HANDSHAKE_TIMEOUT,

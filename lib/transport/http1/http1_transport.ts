@@ -1,9 +1,9 @@
 /** The proxy's own HTTP/1.1 client, which changes no byte on the way and costs a fraction of `fetch`. */
 
 import type { Clock } from "../../core/clock.ts";
-import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import { type ProxyError, UpstreamError } from "../../core/errors.ts";
-import { BufferShelf } from "../../http1/buffer_shelf.ts";
+import { BufferShelf } from "../../http1/head_writer.ts";
 import { type ProxyAddresses, writeProxyHeader } from "../../http1/proxy_protocol.ts";
 import type { ConnectionEnd, ConnectionMeter } from "../../observe/metrics/meters.ts";
 import { formatAddress } from "../../upstream/address.ts";

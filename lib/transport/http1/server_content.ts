@@ -1,54 +1,9 @@
-/** A response and its content, as they are read from a connection. */
+/** The content of a response, as it is read from a connection. */
 
 import { ClientGoneError, ProxyError, UpstreamError } from "../../core/errors.ts";
-import type { HeaderFields } from "../../http/header_fields.ts";
-import type { Body, Bytes, WholeBody } from "../../http/message.ts";
+import type { Body, Bytes } from "../../http/message.ts";
 import type { BodyReader } from "../../http1/body_reader.ts";
-import { type BufferShelf, HUGE_BUFFER, LARGE_BUFFER } from "../../http1/buffer_shelf.ts";
-import type { ServerResponse, Tunnel } from "../transport.ts";
-
-/** The connection as a response sees it. */
-interface ResponseOwner {
-  release(response: Http1Response, keepsRequest: boolean): void;
-}
-
-/** A response of a server. */
-export class Http1Response implements ServerResponse {
-  status: number;
-  statusText: string;
-  readonly headers: HeaderFields;
-  readonly body: ServerContent | WholeBody | null;
-  readonly tunnel: Tunnel | undefined;
-  readonly #owner: ResponseOwner;
-
-  constructor(
-    owner: ResponseOwner,
-    status: number,
-    headers: HeaderFields,
-    statusText: string,
-    body: ServerContent | WholeBody | null,
-    tunnel?: Tunnel,
-  ) {
-    this.#owner = owner;
-    this.status = status;
-    this.headers = headers;
-    this.statusText = statusText;
-    this.body = body;
-    this.tunnel = tunnel;
-  }
-
-  release(keepsRequest = false): void {
-    this.body?.cancel();
-    this.tunnel?.[Symbol.dispose]();
-    this.#owner.release(this, keepsRequest);
-  }
-
-  /** Breaks the content off, so that nobody takes what came for the whole. */
-  fail(error: ProxyError): void {
-    if (this.body instanceof ServerContent) this.body.fail(error);
-    else this.body?.cancel();
-  }
-}
+import { type BufferShelf, HUGE_BUFFER, LARGE_BUFFER } from "../../http1/head_writer.ts";
 
 /** The connection as its content sees it. */
 interface ContentOwner {

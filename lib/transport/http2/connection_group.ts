@@ -1,11 +1,10 @@
 /** The connections to one server, all of them good for the same requests. */
 
-import { CancellationListener } from "../../core/cancellation.ts";
+import { CancellationListener, type Deadline, type DeadlineWheel } from "../../core/cancellation.ts";
 import type { Clock } from "../../core/clock.ts";
-import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { type ProxyError, UpstreamError } from "../../core/errors.ts";
 import type { Bytes } from "../../http/message.ts";
-import type { BufferShelf } from "../../http1/buffer_shelf.ts";
+import type { BufferShelf } from "../../http1/head_writer.ts";
 import type { HeadShelf } from "../../http2/received_head.ts";
 import { formatAddress } from "../../upstream/address.ts";
 import type { ConnectionEnd, ConnectionMeter } from "../../observe/metrics/meters.ts";

@@ -1,8 +1,7 @@
 /** One request and its response, on a stream of a connection that others use too. */
 
-import { CancellationListener } from "../../core/cancellation.ts";
+import { CancellationListener, type Deadline, type DeadlineWheel } from "../../core/cancellation.ts";
 import type { Clock } from "../../core/clock.ts";
-import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
 import { ProxyError, RequestError, UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
 import { decodeLatin1 } from "../../http/field_lines.ts";
 import { HeaderFields, isToken } from "../../http/header_fields.ts";

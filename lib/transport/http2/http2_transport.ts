@@ -1,8 +1,8 @@
 /** The proxy's own HTTP/2 client: many requests on a connection, trailers both ways, `fetch` not involved. */
 
 import type { Clock } from "../../core/clock.ts";
-import type { DeadlineWheel } from "../../core/deadline_wheel.ts";
-import { BufferShelf } from "../../http1/buffer_shelf.ts";
+import type { DeadlineWheel } from "../../core/cancellation.ts";
+import { BufferShelf } from "../../http1/head_writer.ts";
 import { writeProxyHeader } from "../../http1/proxy_protocol.ts";
 import { HeadShelf } from "../../http2/received_head.ts";
 import type { ConnectionMeter } from "../../observe/metrics/meters.ts";

@@ -1,11 +1,11 @@
 /** One connection to a server: a socket, and many streams on it. */
 
 import type { Clock } from "../../core/clock.ts";
-import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import type { UpstreamErrorCode } from "../../core/errors.ts";
 import type { ConnectionEnd } from "../../observe/metrics/meters.ts";
 import type { Bytes } from "../../http/message.ts";
-import { type BufferShelf, LARGE_BUFFER } from "../../http1/buffer_shelf.ts";
+import { type BufferShelf, LARGE_BUFFER } from "../../http1/head_writer.ts";
 import { type ConnectionOwner, Http2Connection } from "../../http2/connection.ts";
 import { type Http2Error, MAX_31_BITS } from "../../http2/frame_type.ts";
 import type { HeadShelf } from "../../http2/received_head.ts";

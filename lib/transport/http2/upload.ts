@@ -1,6 +1,6 @@
 /** Sends the content of a request on a stream, as it arrives and as the server takes it. */
 
-import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import { RequestError } from "../../core/errors.ts";
 import type { Bytes, RequestBody } from "../../http/message.ts";
 import type { Http2Stream } from "../../http2/stream.ts";

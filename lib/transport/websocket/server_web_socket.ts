@@ -1,6 +1,6 @@
 /** A WebSocket to a server, over a connection that the server has given over to it. */
 
-import type { Deadline, DeadlineWheel } from "../../core/deadline_wheel.ts";
+import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import type { Tunnel } from "../transport.ts";
 import { closePayload, OPCODE, WebSocketProtocolError } from "./frame.ts";
 import { FrameQueue } from "./frame_queue.ts";

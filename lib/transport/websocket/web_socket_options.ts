@@ -90,7 +90,7 @@ export function resolveWebSocket(options: WebSocketOptions = {}): ResolvedWebSoc
   });
 }
 
-/** How long a slow peer may go without a sign of life. */
+// How long a slow peer may go without a sign of life.
 
 /** Whoever takes less than this a second is taken for dead. */
 const SLOWEST_BYTES_PER_MS = 8;

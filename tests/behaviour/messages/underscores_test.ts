@@ -1,7 +1,7 @@
 /** Fields with underscores in their names, which servers behind CGI, WSGI and PHP take for those with dashes. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import type { Underscores } from "../../../lib/http/hop_by_hop.ts";
+import type { Underscores } from "../../../lib/http/proxy_fields.ts";
 import { removeHeaders } from "../../../lib/filters/headers.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { askByH2 } from "../../support/h2_request.ts";

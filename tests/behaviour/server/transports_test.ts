@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { systemClock } from "../../../lib/core/clock.ts";
-import { DeadlineWheel } from "../../../lib/core/deadline_wheel.ts";
+import { DeadlineWheel } from "../../../lib/core/cancellation.ts";
 import { Transports } from "../../../lib/server/proxy_resources.ts";
 import { selectTransport, type TransportOptions } from "../../../lib/transport/select_transport.ts";
 import { forwardProxy } from "../../support/forward_proxy.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { CoarseTimers } from "../../../lib/core/deadline_wheel.ts";
+import { CoarseTimers } from "../../../lib/core/cancellation.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 Deno.test("CoarseTimers.setTimer() is never early, late by less than two ticks, and shares one timer", () => {

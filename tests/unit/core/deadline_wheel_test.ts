@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type Deadline, DeadlineWheel } from "../../../lib/core/deadline_wheel.ts";
+import { type Deadline, DeadlineWheel } from "../../../lib/core/cancellation.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 const TICK_MS = 10;

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { readForwarded, writeForwarded } from "../../../lib/http/forwarded.ts";
+import { readForwarded, writeForwarded } from "../../../lib/http/proxy_fields.ts";
 
 Deno.test("readForwarded() reads the examples of RFC 7239", () => {
   const table: [string, unknown[]][] = [

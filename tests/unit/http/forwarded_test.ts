@@ -5,7 +5,7 @@ import {
   isForwardedField,
   LoopMark,
   resolveForwarded,
-} from "../../../lib/http/forwarded.ts";
+} from "../../../lib/http/proxy_fields.ts";
 import { HeaderFields } from "../../../lib/http/header_fields.ts";
 
 Deno.test("isForwardedField() knows whatever a client could pose as a proxy with", () => {

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { HeaderFields } from "../../../lib/http/header_fields.ts";
-import { connectionNamedFields, isHopByHop, removeHopByHop } from "../../../lib/http/hop_by_hop.ts";
+import { connectionNamedFields, isHopByHop, removeHopByHop } from "../../../lib/http/proxy_fields.ts";
 import { rawFields } from "../../support/raw_fields.ts";
 
 const HOP_BY_HOP = [

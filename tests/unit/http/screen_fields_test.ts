@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { RequestError } from "../../../lib/core/errors.ts";
 import { HeaderFields } from "../../../lib/http/header_fields.ts";
-import { screenFields, type Underscores } from "../../../lib/http/hop_by_hop.ts";
+import { screenFields, type Underscores } from "../../../lib/http/proxy_fields.ts";
 import { rawFields } from "../../support/raw_fields.ts";
 
 function screened(lines: readonly string[], underscores: Underscores = "drop"): string[] {

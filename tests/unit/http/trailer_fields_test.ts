@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { mayBeTrailer } from "../../../lib/http/hop_by_hop.ts";
+import { mayBeTrailer } from "../../../lib/http/proxy_fields.ts";
 
 Deno.test("mayBeTrailer() keeps out what decides about framing, routing, authentication and content", () => {
   const kept = [

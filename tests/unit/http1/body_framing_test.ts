@@ -7,7 +7,7 @@ import {
   responseBodyReader,
 } from "../../../lib/http1/body_reader.ts";
 import { RequestHeadParser } from "../../../lib/http1/request_head.ts";
-import { ResponseHeadParser } from "../../../lib/http1/response_head.ts";
+import { ResponseHeadParser } from "../../../lib/http1/head_parser.ts";
 import { latin1Bytes } from "../../support/raw_connection.ts";
 
 type Kind = typeof CloseReader | typeof LengthReader | typeof ChunkedReader | null;

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertNotStrictEquals, assertStrictEquals } from "@std/assert";
-import { BufferShelf, HUGE_BUFFER, LARGE_BUFFER, SMALL_BUFFER } from "../../../lib/http1/buffer_shelf.ts";
+import { BufferShelf, HUGE_BUFFER, LARGE_BUFFER, SMALL_BUFFER } from "../../../lib/http1/head_writer.ts";
 
 const SIZES = [SMALL_BUFFER, LARGE_BUFFER, HUGE_BUFFER];
 

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { ProxyError } from "../../../lib/core/errors.ts";
 import { type BodyReader, requestBodyReader, responseBodyReader } from "../../../lib/http1/body_reader.ts";
 import { RequestHeadParser } from "../../../lib/http1/request_head.ts";
-import { ResponseHeadParser } from "../../../lib/http1/response_head.ts";
+import { ResponseHeadParser } from "../../../lib/http1/head_parser.ts";
 import { latin1Bytes, latin1Text } from "../../support/raw_connection.ts";
 import { readInPieces } from "../../support/read_in_pieces.ts";
 import { readRequests } from "../../support/read_requests.ts";

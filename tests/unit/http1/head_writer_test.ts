@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { HeaderFields } from "../../../lib/http/header_fields.ts";
 import { HeadWriter, UnwritableHeadError } from "../../../lib/http1/head_writer.ts";
 import { RequestHeadParser } from "../../../lib/http1/request_head.ts";
-import { ResponseHeadParser } from "../../../lib/http1/response_head.ts";
+import { ResponseHeadParser } from "../../../lib/http1/head_parser.ts";
 import { latin1Bytes, latin1Text } from "../../support/raw_connection.ts";
 
 /** What is written into a buffer that is too small at first. */

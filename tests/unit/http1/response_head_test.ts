@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { UpstreamError } from "../../../lib/core/errors.ts";
-import { ResponseHeadParser } from "../../../lib/http1/response_head.ts";
+import { ResponseHeadParser } from "../../../lib/http1/head_parser.ts";
 import { latin1Bytes, latin1Text } from "../../support/raw_connection.ts";
 import { readInPieces } from "../../support/read_in_pieces.ts";
 

@@ -8,7 +8,7 @@ import { HeaderFields } from "../../../lib/http/header_fields.ts";
 import { responseBodyReader } from "../../../lib/http1/body_reader.ts";
 import { HeadWriter, writeChunk, writeLastChunk } from "../../../lib/http1/head_writer.ts";
 import { RequestHeadParser } from "../../../lib/http1/request_head.ts";
-import { ResponseHeadParser } from "../../../lib/http1/response_head.ts";
+import { ResponseHeadParser } from "../../../lib/http1/head_parser.ts";
 import { makeRequests } from "../../fuzz/make_request.ts";
 import { makeCuts, makeResponse } from "../../fuzz/make_response.ts";
 import { latin1Bytes, latin1Text } from "../../support/raw_connection.ts";

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import * as fc from "fast-check";
-import { RetryBudget } from "../../../lib/proxy/decide_retry.ts";
+import { RetryBudget } from "../../../lib/proxy/overload_limit.ts";
 
 /** How many retries are allowed at a moment. */
 function taken(budget: RetryBudget, now: number, asked = 1000): number {

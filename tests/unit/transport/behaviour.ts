@@ -1,9 +1,8 @@
 /** What every test of a transport is made of. */
 
 import { assert } from "@std/assert";
-import { Cancellation } from "../../../lib/core/cancellation.ts";
+import { Cancellation, DeadlineWheel } from "../../../lib/core/cancellation.ts";
 import { systemClock } from "../../../lib/core/clock.ts";
-import { DeadlineWheel } from "../../../lib/core/deadline_wheel.ts";
 import {
   ClientGoneError,
   type ProxyError,

@@ -1,7 +1,7 @@
 /** The transports, and in one place what each of them cannot do. */
 
 import { systemClock } from "../../../lib/core/clock.ts";
-import type { DeadlineWheel } from "../../../lib/core/deadline_wheel.ts";
+import type { DeadlineWheel } from "../../../lib/core/cancellation.ts";
 import { FetchTransport } from "../../../lib/transport/fetch/fetch_transport.ts";
 import { Http1Transport } from "../../../lib/transport/http1/http1_transport.ts";
 import { Http2Transport } from "../../../lib/transport/http2/http2_transport.ts";

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { DeadlineWheel } from "../../../../lib/core/deadline_wheel.ts";
+import { DeadlineWheel } from "../../../../lib/core/cancellation.ts";
 import { ClientPings } from "../../../../lib/engine/deno/web_socket_relay.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 

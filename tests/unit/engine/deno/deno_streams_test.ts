@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { DeadlineWheel } from "../../../../lib/core/deadline_wheel.ts";
+import { DeadlineWheel } from "../../../../lib/core/cancellation.ts";
 import { DenoStreams } from "../../../../lib/engine/deno/deno_streams.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 

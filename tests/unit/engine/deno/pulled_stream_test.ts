@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { DeadlineWheel } from "../../../../lib/core/deadline_wheel.ts";
+import { DeadlineWheel } from "../../../../lib/core/cancellation.ts";
 import { ClientGoneError, type ProxyError, UpstreamError } from "../../../../lib/core/errors.ts";
 import { PulledStream } from "../../../../lib/engine/deno/deno_content.ts";
 import type { Body, Bytes } from "../../../../lib/http/message.ts";

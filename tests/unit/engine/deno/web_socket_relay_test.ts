@@ -1,6 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { Cancellation } from "../../../../lib/core/cancellation.ts";
-import { DeadlineWheel } from "../../../../lib/core/deadline_wheel.ts";
+import { Cancellation, DeadlineWheel } from "../../../../lib/core/cancellation.ts";
 import { WebSocketRelay } from "../../../../lib/engine/deno/web_socket_relay.ts";
 import { resolveWebSocket } from "../../../../lib/transport/websocket/web_socket_options.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";

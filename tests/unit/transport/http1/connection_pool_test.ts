@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { Cancellation } from "../../../../lib/core/cancellation.ts";
-import { DeadlineWheel } from "../../../../lib/core/deadline_wheel.ts";
+import { Cancellation, DeadlineWheel } from "../../../../lib/core/cancellation.ts";
 import { ClientGoneError, UpstreamError } from "../../../../lib/core/errors.ts";
 import { HeaderFields } from "../../../../lib/http/header_fields.ts";
 import type { RequestBody } from "../../../../lib/http/message.ts";

@@ -1,10 +1,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import { Cancellation } from "../../../../lib/core/cancellation.ts";
-import { DeadlineWheel } from "../../../../lib/core/deadline_wheel.ts";
+import { Cancellation, DeadlineWheel } from "../../../../lib/core/cancellation.ts";
 import { ClientGoneError, ProxyError, UpstreamError } from "../../../../lib/core/errors.ts";
 import { HeaderFields } from "../../../../lib/http/header_fields.ts";
-import { BufferShelf, LARGE_BUFFER, SMALL_BUFFER } from "../../../../lib/http1/buffer_shelf.ts";
+import { BufferShelf, LARGE_BUFFER, SMALL_BUFFER } from "../../../../lib/http1/head_writer.ts";
 import { Connection, type ConnectionOwner } from "../../../../lib/transport/http1/connection.ts";
 import type { OutgoingRequest, ServerResponse } from "../../../../lib/transport/transport.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";

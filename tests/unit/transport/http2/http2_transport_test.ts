@@ -2,9 +2,8 @@
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import { Cancellation } from "../../../../lib/core/cancellation.ts";
+import { Cancellation, DeadlineWheel } from "../../../../lib/core/cancellation.ts";
 import { type Clock, systemClock } from "../../../../lib/core/clock.ts";
-import { DeadlineWheel } from "../../../../lib/core/deadline_wheel.ts";
 import { ClientGoneError, UpstreamError } from "../../../../lib/core/errors.ts";
 import { HeaderFields } from "../../../../lib/http/header_fields.ts";
 import { KeptBody } from "../../../../lib/proxy/kept_body.ts";

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { DeadlineWheel } from "../../../../lib/core/deadline_wheel.ts";
+import { DeadlineWheel } from "../../../../lib/core/cancellation.ts";
 import { type Incoming, MessageReader } from "../../../../lib/transport/websocket/message_reader.ts";
 import { ServerWebSocket } from "../../../../lib/transport/websocket/server_web_socket.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
