@@ -94,6 +94,8 @@ const IDLE_FRAMES_A_SECOND = 100;
 /** Streams that were given up, by the other side or for its faults. */
 const RESETS = 200;
 const RESETS_A_SECOND = 33;
+/** What a head costs of them that is far too large: eight in a row end the connection. */
+const EXCESSIVE_HEAD_COST = RESETS / 8;
 /** What waits for a client that reads nothing, while it makes this side write. */
 const MOST_WAITING = 512 * 1024;
 /** The ping by which a client is known to have read that the connection ends. */
@@ -470,6 +472,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     else if (stream.remoteEnded) this.#streamFault(stream, CODE.STREAM_CLOSED, "HEADERS behind the end");
     else if (first) this.#response(stream, head, end);
     else this.#trailers(stream, head, end);
+    if (head.excessive) this.#spendReset("heads that are far too large", EXCESSIVE_HEAD_COST);
   }
 
   #request(id: number, head: ReceivedHead, end: boolean): void {
@@ -553,8 +556,8 @@ export class Http2Connection implements FrameHandler, StreamConnection {
   }
 
   // Each costs a request that was begun, or the frame that ends it.
-  #spendReset(what: string): void {
-    if (this.isServer && !this.#resets.spend(this.now())) throw calm(what);
+  #spendReset(what: string, cost = 1): void {
+    if (this.isServer && !this.#resets.spend(this.now(), cost)) throw calm(what);
   }
 
   /** @internal Pairs of settings in a frame of SETTINGS. */

@@ -15,6 +15,8 @@ import {
 export interface FieldSink {
   /** A field: its name is `bytes[from..nameEnd)`, its value follows and ends at `end`; both are lent. */
   field(bytes: Uint8Array, from: number, nameEnd: number, end: number, kind: number): void;
+  /** Whether it has had so many that the rest of the block need not be given. @default {false} */
+  readonly excessive?: boolean;
 }
 
 /** What an entry counts for beside its bytes (RFC 7541 section 4.1). */
@@ -23,6 +25,8 @@ export const ENTRY_OVERHEAD = 32;
 export const TABLE_BYTES = 4096;
 /** A string of more bytes than this can be no field that somebody wants; it bounds what one costs. */
 const MAX_STRING_BYTES = 1024 * 1024;
+/** Bytes of names that one block may copy from the table into new entries of it, behind what is given. */
+const MAX_SKIPPED_NAME_BYTES = 256 * 1024;
 
 const STATIC_KINDS: Uint8Array = Uint8Array.from(
   { length: STATIC_ENTRIES + 1 },
@@ -49,7 +53,8 @@ export class HpackDecoder {
   /**
    * Reads a whole block.
    *
-   * @throws {Http2Error} COMPRESSION_ERROR, after which the connection cannot go on
+   * @throws {Http2Error} COMPRESSION_ERROR, or ENHANCE_YOUR_CALM for what costs too much to be skipped; the connection cannot go
+   * on after either
    */
   decode(bytes: Uint8Array, from: number, to: number, sink: FieldSink): void {
     this.#at = from;
@@ -57,14 +62,42 @@ export class HpackDecoder {
     while (this.#at < to) {
       const byte = bytes[this.#at]!;
       if (byte >= 0x80) this.#giveIndexed(this.#integer(bytes, to, 7), sink);
-      else if (byte >= 0x40) this.#literal(bytes, to, 6, true, sink);
-      else if (byte < 0x20) this.#literal(bytes, to, 4, false, sink);
+      else if (byte >= 0x40) this.#literal(bytes, to, this.#integer(bytes, to, 6), true, sink);
+      else if (byte < 0x20) this.#literal(bytes, to, this.#integer(bytes, to, 4), false, sink);
       else if (begun) throw compressionError("a change of the size of the table within a block");
       else {
         this.#table.resize(this.#integer(bytes, to, 5));
         continue;
       }
       begun = true;
+      if (sink.excessive === true) return this.#skip(bytes, to);
+    }
+  }
+
+  /**
+   * Reads the rest of a block of which nothing is given, so that the table stays in step.
+   *
+   * Two bytes copy a name of 4 KiB from the table into a new entry: without a bound a block of 16 KiB costs 32 MiB of them.
+   */
+  #skip(bytes: Uint8Array, to: number): void {
+    const table = this.#table;
+    let nameBytes = 0;
+    while (this.#at < to) {
+      const byte = bytes[this.#at]!;
+      if (byte >= 0x80) this.#expectIndex(this.#integer(bytes, to, 7));
+      else if (byte >= 0x40) {
+        const index = this.#integer(bytes, to, 6);
+        if (index > STATIC_ENTRIES) nameBytes += table.nameLength(index - STATIC_ENTRIES);
+        if (nameBytes > MAX_SKIPPED_NAME_BYTES) {
+          throw new Http2Error(CODE.ENHANCE_YOUR_CALM, "a head that is far too large");
+        }
+        this.#literal(bytes, to, index, true, null);
+      } else if (byte < 0x20) {
+        const index = this.#integer(bytes, to, 4);
+        if (index === 0) this.#skipString(bytes, to);
+        else this.#expectIndex(index);
+        this.#skipString(bytes, to);
+      } else throw compressionError("a change of the size of the table within a block");
     }
   }
 
@@ -80,9 +113,13 @@ export class HpackDecoder {
     );
   }
 
-  #literal(bytes: Uint8Array, to: number, bits: number, keep: boolean, sink: FieldSink): void {
+  #expectIndex(index: number): void {
+    if (index === 0) throw compressionError("the index 0");
+    if (index > STATIC_ENTRIES) this.#table.expect(index - STATIC_ENTRIES);
+  }
+
+  #literal(bytes: Uint8Array, to: number, index: number, keep: boolean, sink: FieldSink | null): void {
     this.#filled = 0;
-    const index = this.#integer(bytes, to, bits);
     if (index === 0) this.#string(bytes, to);
     else this.#name(index);
     const nameEnd = this.#filled;
@@ -90,7 +127,7 @@ export class HpackDecoder {
     const scratch = this.#scratch;
     const kind = kindOf(scratch, 0, nameEnd, this.#filled);
     if (keep) this.#table.add(scratch, nameEnd, this.#filled, kind);
-    sink.field(scratch, 0, nameEnd, this.#filled, kind);
+    sink?.field(scratch, 0, nameEnd, this.#filled, kind);
   }
 
   #name(index: number): void {
@@ -106,12 +143,9 @@ export class HpackDecoder {
   }
 
   #string(bytes: Uint8Array, to: number): void {
-    if (this.#at >= to) throw compressionError("a block that ends within a field");
-    const coded = bytes[this.#at]! >= 0x80;
-    const length = this.#integer(bytes, to, 7);
-    const from = this.#at;
-    if (length > to - from) throw compressionError("a block that ends within a field");
-    this.#at = from + length;
+    const coded = this.#at < to && bytes[this.#at]! >= 0x80;
+    const from = this.#skipString(bytes, to);
+    const length = this.#at - from;
     if (coded) {
       this.#reserve(mostDecoded(length));
       const end = decodeHuffman(bytes, from, this.#at, this.#scratch, this.#filled);
@@ -122,6 +156,16 @@ export class HpackDecoder {
     this.#reserve(length);
     copyBytes(bytes, from, this.#at, this.#scratch, this.#filled);
     this.#filled += length;
+  }
+
+  /** Goes behind a string; tells where its bytes begin. */
+  #skipString(bytes: Uint8Array, to: number): number {
+    if (this.#at >= to) throw compressionError("a block that ends within a field");
+    const length = this.#integer(bytes, to, 7);
+    const from = this.#at;
+    if (length > to - from) throw compressionError("a block that ends within a field");
+    this.#at = from + length;
+    return from;
   }
 
   /** Reads an integer with a prefix of some bits (RFC 7541 section 5.1). */
@@ -220,8 +264,13 @@ class DynamicTable {
 
   /** Where an entry is kept, by its index; 1 is the one that came last. */
   #placeOf(index: number): number {
-    if (index > this.#count) throw compressionError("an index beyond the table");
+    this.expect(index);
     return ((this.#first + this.#count - index) % MAX_ENTRIES) * PLACES;
+  }
+
+  /** Refuses an index that nothing stands at. */
+  expect(index: number): void {
+    if (index > this.#count) throw compressionError("an index beyond the table");
   }
 
   give(index: number, sink: FieldSink): void {

@@ -89,13 +89,14 @@ export class FloodBudget {
     this.#since = now;
   }
 
-  /** Takes one; tells whether there was one. */
-  spend(now: number): boolean {
-    if (this.#left < 1) {
+  /** Takes one, or as many as something costs; tells whether there were so many. */
+  spend(now: number, cost = 1): boolean {
+    if (this.#left < cost) {
       this.#left = Math.min(this.#burst, this.#left + (now - this.#since) * this.#perSecond / 1000);
       this.#since = now;
     }
-    return --this.#left >= 0;
+    this.#left -= cost;
+    return this.#left >= 0;
   }
 
   /** Something of use was done, which such frames belong to. */

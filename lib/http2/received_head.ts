@@ -13,6 +13,8 @@ export interface HeadBounds {
   readonly maxFields: number;
 }
 
+/** A head of more than so many times its bound in bytes is no oversight. */
+const EXCESSIVE = 2;
 const FIRST_BYTES = 1024;
 /** A buffer that grew beyond this is not kept for the next head. */
 const KEPT_BYTES = 8 * 1024;
@@ -34,6 +36,8 @@ export class ReceivedHead implements FieldSink {
   malformed: string | null = null;
   /** Which bound it is beyond, if any. */
   excess: "bytes" | "fields" | null = null;
+  /** Whether it is so far beyond its bound that fields which follow need not be given any more. */
+  excessive = false;
   /** What `content-length` says; -1 without it. */
   contentLength = -1;
   /** Whether the client waits for 100 (Continue) before it sends its content. */
@@ -64,7 +68,7 @@ export class ReceivedHead implements FieldSink {
       this.#hosts =
       this.#cookieLength =
         0;
-    this.#regular = this.expectsContinue = false;
+    this.#regular = this.expectsContinue = this.excessive = false;
     this.malformed = this.excess = null;
     this.contentLength = -1;
     this.#places.fill(0);
@@ -75,7 +79,10 @@ export class ReceivedHead implements FieldSink {
     this.#listBytes += end - from + ENTRY_OVERHEAD;
     if (++this.#count > this.#bounds.maxFields) this.excess ??= "fields";
     if (this.#listBytes > this.#bounds.maxHeadBytes) this.excess ??= "bytes";
-    if (this.excess !== null) return;
+    if (this.excess !== null) {
+      this.excessive = this.#listBytes > EXCESSIVE * this.#bounds.maxHeadBytes;
+      return;
+    }
     if (kind >= FIRST_PSEUDO && kind <= LAST_PSEUDO) return this.#pseudo(bytes, nameEnd, end, kind);
     if (kind >= KIND.FIRST_BAD) {
       this.malformed ??= faultOfKind(kind);

@@ -7,6 +7,7 @@ import { CODE, FLAG, FRAME } from "../../../lib/http2/frame_type.ts";
 import { Gate } from "../../support/gate.ts";
 import { frame } from "../../support/http2_pair.ts";
 import { Http2TestClient } from "../../support/http2_test_client.ts";
+import { RawHttp2 } from "../../support/raw_http2.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { startProxy, type TestProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
@@ -152,6 +153,59 @@ Deno.test("HTTP/2 limits: requests that are called off at once end the connectio
   assert(upstream.requests <= 200, String(upstream.requests));
   await using other = await open(proxy);
   assertEquals((await other.ask("/", { scheme: "http" }).response()).status, 200);
+});
+
+/** A field of 4000 bytes for the table, which a byte (0xbe) refers to from then on. */
+const ENTRY = [0x40, 1, 0x78, 0x7f, 0xa1, 0x1e, ...new Uint8Array(4000).fill(0x61)];
+
+Deno.test("HTTP/2 limits: heads that are far too large end the connection soon, and no other one", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await start(upstream.address);
+  await using good = await open(proxy);
+  assertEquals((await good.ask("/", { scheme: "http" }).response()).status, 200);
+  using connection = await proxy.connect();
+  const client = new RawHttp2(connection);
+  const first = frame(FRAME.HEADERS, FLAG.END_HEADERS | FLAG.END_STREAM, 1, [...GET, ...ENTRY]);
+  // Far more than are forgiven by the time that this takes.
+  const bombs = Array.from({ length: 60 }, (_, i) => [
+    ...frame(FRAME.HEADERS, FLAG.END_HEADERS | FLAG.END_STREAM, 2 * i + 3, [
+      ...GET,
+      ...Array(16_000).fill(0xbe),
+    ]),
+  ]);
+  await connection.write(
+    Uint8Array.from([...PREFACE, ...frame(FRAME.SETTINGS, 0, 0), ...first, ...bombs.flat()]),
+  );
+  let last = await client.read();
+  for (let responses = 0; last.type !== FRAME.GOAWAY && responses < 60; last = await client.read()) {
+    if (last.type === FRAME.HEADERS) responses++;
+  }
+  assertEquals([last.type, last.payload[7]], [FRAME.GOAWAY, CODE.ENHANCE_YOUR_CALM]);
+  await connection.untilClosed();
+  assertEquals((await good.ask("/", { scheme: "http" }).response()).status, 200);
+  assert(upstream.requests <= 3, String(upstream.requests));
+});
+
+Deno.test("HTTP/2 limits: a head a little too large gets 431 as often as it comes, and one far too large does once", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await start(upstream.address);
+  using connection = await proxy.connect();
+  const client = new RawHttp2(connection);
+  await connection.write(PREFACE);
+  await client.write(FRAME.SETTINGS, 0, 0);
+  let id = 1;
+  const ask = async (...more: number[]): Promise<string | undefined> => {
+    await client.write(FRAME.HEADERS, FLAG.END_HEADERS | FLAG.END_STREAM, id, [...GET, ...more]);
+    id += 2;
+    return client.fieldsOf(await client.until(FRAME.HEADERS))[0]![1];
+  };
+  const references = (count: number): number[] => Array(count).fill(0xbe);
+  assertEquals(await ask(...ENTRY), "200");
+  for (let i = 0; i < 20; i++) assertEquals(await ask(...references(9)), "431");
+  assertEquals(await ask(), "200");
+  assertEquals(await ask(...references(100)), "431");
+  assertEquals(await ask(...references(1)), "200");
+  assert(client.others.every(({ type }) => type !== FRAME.GOAWAY && type !== FRAME.RST_STREAM));
 });
 
 Deno.test("HTTP/2 limits: a client that breaks the protocol learns why, and its requests are called off", async () => {

@@ -2,6 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { HeaderFields } from "../../../lib/http/header_fields.ts";
 import { CODE, codeName, FLAG, FRAME, SETTING } from "../../../lib/http2/frame_type.ts";
 import {
   exchange,
@@ -334,22 +335,84 @@ Deno.test("floods: CONTINUATION without end, large or empty (CVE-2024-27316)", (
   }
 });
 
+/** A value of 4000 bytes into the table (`name` as its bytes), and then 16,000 references to it. */
+const ENTRY = (name: readonly number[]): number[] => [
+  ...[0x40, name.length, ...name, 0x7f, 0xa1, 0x1e],
+  ...new Uint8Array(4000).fill(0x61),
+];
+const BOMB = [...GET, ...Array(16_000).fill(0xbe)];
+
 Deno.test("floods: one large entry that a block refers to again and again is kept no more often than its bounds allow", () => {
-  // A value of 4000 bytes into the table, and then 16,000 references to it (HPACK bomb); the same of crumbs of a cookie.
+  // An HPACK bomb; the same of crumbs of a cookie.
   for (const name of [[0x78], [...new TextEncoder().encode("cookie")]]) {
-    const server = started();
-    const literal = [0x40, name.length, ...name, 0x7f, 0xa1, 0x1e, ...new Uint8Array(4000).fill(0x61)];
-    receive(server, headers(1, [...GET, ...literal]));
+    const servers = Array.from({ length: 13 }, started);
+    for (const server of servers) receive(server, headers(1, [...GET, ...ENTRY(name)]));
     const before = Deno.memoryUsage().heapUsed + Deno.memoryUsage().external;
-    for (let id = 3; id < 203; id += 2) receive(server, headers(id, [...GET, ...Array(16_000).fill(0xbe)]));
+    for (const server of servers) for (let id = 3; id < 19; id += 2) receive(server, headers(id, BOMB));
     assert(Deno.memoryUsage().heapUsed + Deno.memoryUsage().external - before < 64e6);
-    const [, ...bombs] = server.owner.streams;
-    assertEquals(bombs.length, 100);
-    for (const { head } of bombs) {
-      assertEquals(head!.excess, "bytes");
-      assert(head!.lines.bytes.length < 70_000);
+    for (const { owner: { streams: [, ...bombs] } } of servers) {
+      assertEquals(bombs.length, 8);
+      for (const { head } of bombs) {
+        assertEquals(head!.excess, "bytes");
+        assert(head!.lines.bytes.length < 70_000);
+      }
     }
   }
+});
+
+/** So many references to the entry of 4000 bytes: with 32 more each, nine are too large, and seventeen far too large. */
+function references(id: number, count: number): Uint8Array {
+  return headers(id, [...GET, ...Array(count).fill(0xbe)]);
+}
+
+/** Responds 200 to the request that came last, which is something of use. */
+function respond({ owner, connection }: Side): void {
+  const stream = owner.streams.at(-1)!;
+  stream.respond(200, new HeaderFields(), 0, true);
+  stream.release();
+  connection.takeOutput();
+}
+
+Deno.test("floods: heads that are far too large end the connection at the ninth, and those a little too large never do", () => {
+  const ways: [count: number, taken: number, code: string][] = [
+    [9, 100, "goes on"],
+    [16, 100, "goes on"],
+    [17, 8, "ENHANCE_YOUR_CALM"],
+    [16_000, 8, "ENHANCE_YOUR_CALM"],
+  ];
+  for (const [count, taken, code] of ways) {
+    const server = started();
+    receive(server, headers(1, [...GET, ...ENTRY([0x78])]));
+    const found = floodOf(server, 100, (i) => references(2 * i + 3, count));
+    assertEquals(found, [taken, code], String(count));
+    for (const { head } of server.owner.streams.slice(1)) assertEquals(head!.excess, "bytes");
+  }
+});
+
+Deno.test("floods: a head that is far too large now and then is forgiven by the requests between", () => {
+  const server = started();
+  receive(server, headers(1, [...GET, ...ENTRY([0x78])]));
+  respond(server);
+  const found = floodOf(server, 2600, (i) => {
+    if (i > 0) respond(server);
+    return i % 26 === 0 ? references(2 * i + 3, 100) : headers(2 * i + 3);
+  });
+  assertEquals(found, [2600, "goes on"]);
+});
+
+Deno.test("floods: trailers that are far too large count as heads do", () => {
+  const server = started();
+  receive(server, headers(1, [...GET, ...ENTRY([0x78])]));
+  const [count, code] = floodOf(
+    server,
+    100,
+    (i) =>
+      bytesOf(
+        headers(2 * i + 3, POST, FLAG.END_HEADERS),
+        headers(2 * i + 3, Array(100).fill(0xbe)),
+      ),
+  );
+  assertEquals([count, code], [7, "ENHANCE_YOUR_CALM"]);
 });
 
 Deno.test("frames: a client that knows no bounds of its own still gets its responses", () => {

@@ -129,6 +129,78 @@ Deno.test("HPACK: what is larger than the table empties it, and an entry may be 
   assertBroken("be", decoder);
 });
 
+/** Fields of a block until a sink has had so many; the rest is skipped. */
+function decodeSome(decoder: HpackDecoder, block: Uint8Array, most: number): number {
+  let given = 0;
+  decoder.decode(block, 0, block.length, {
+    field: () => void given++,
+    get excessive() {
+      return given >= most;
+    },
+  });
+  return given;
+}
+
+Deno.test("HPACK: what is skipped leaves the table as what is read does", () => {
+  const name = fc.constantFrom("01 61", "03 612d62", "81 1f"); // a, a-b, a in Huffman's code
+  const value = fc.constantFrom("00", "01 63", "7f 81 17" + "64".repeat(3072), "82 497f");
+  const part = fc.oneof(
+    fc.constantFrom("82", "90", "be", "bf"),
+    fc.tuple(fc.constantFrom("40", "00", "10"), name, value).map((all) => all.join("")),
+    fc.tuple(fc.constantFrom("44", "7e", "7f00", "04", "0f2f", "1f2f"), value).map((all) => all.join("")),
+  );
+  // Two entries, so that what refers to the table finds some; a large one may empty it all the same.
+  const first = hex("40 01 78 01 79 40 01 7a 01 7a");
+  const table = (decoder: HpackDecoder): Field[] => {
+    const all: Field[] = [];
+    try {
+      for (let i = 0xbe; i < 0xff; i++) all.push(...decode(decoder, Uint8Array.of(i)));
+    } catch {
+      // That was the last one.
+    }
+    return all;
+  };
+  const fate = (run: () => unknown): string => {
+    try {
+      run();
+      return "read";
+    } catch (error) {
+      return (error as Http2Error).message;
+    }
+  };
+  fc.assert(
+    fc.property(fc.array(part, { minLength: 2, maxLength: 12 }), fc.nat(3), (parts, given) => {
+      const block = hex(parts.join(""));
+      const read = new HpackDecoder();
+      const skipped = new HpackDecoder();
+      for (const each of [read, skipped]) decode(each, first);
+      const expected = fate(() => decode(read, block));
+      assertEquals(fate(() => decodeSome(skipped, block, given + 1)), expected);
+      if (expected === "read") assertEquals(table(skipped), table(read));
+    }),
+    { seed: 3, numRuns: 1000 },
+  );
+});
+
+Deno.test("HPACK: skipping ends where nothing more is wanted, and finds what is broken behind it", () => {
+  assertEquals(decodeSome(new HpackDecoder(), hex("82 86 84 0001610162 82"), 2), 2);
+  for (const rest of ["80", "be", "7e00", "0f2f00", "000161", "00016105", "0004", "ffffffffff7f", "20"]) {
+    const error = assertThrows(() => decodeSome(new HpackDecoder(), hex(`82${rest}`), 1), Http2Error);
+    assertEquals(error.code, CODE.COMPRESSION_ERROR, rest);
+  }
+});
+
+Deno.test("HPACK: a large name that a skipped block copies again and again ends the connection", () => {
+  const decoder = new HpackDecoder();
+  decode(decoder, hex(`40 7fa11e ${"61".repeat(4000)} 00`));
+  // 64 copies of 4000 bytes are within 256 KiB.
+  assertEquals(decodeSome(decoder, hex("82" + "7e00".repeat(64)), 1), 1);
+  const error = assertThrows(() => decodeSome(decoder, hex("82" + "7e00".repeat(8000)), 1), Http2Error);
+  assertEquals(error.code, CODE.ENHANCE_YOUR_CALM);
+  // Entries that are not kept copy nothing.
+  assertEquals(decodeSome(decoder, hex("82" + "0f2f00".repeat(5000)), 1), 1);
+});
+
 Deno.test("Huffman: every text comes back, and no padding is taken for another", () => {
   const identity = Uint8Array.from({ length: 256 }, (_, i) => i);
   fc.assert(
