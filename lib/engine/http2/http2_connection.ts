@@ -6,7 +6,7 @@ import type { ProxyError } from "../../core/errors.ts";
 import type { Bytes } from "../../http/message.ts";
 import type { ProxyAddresses } from "../../http1/proxy_protocol.ts";
 import { type ConnectionOwner, Http2Connection } from "../../http2/connection.ts";
-import { CODE } from "../../http2/frame_type.ts";
+import { CODE, type Http2Error } from "../../http2/frame_type.ts";
 import type { Http2Stream } from "../../http2/stream.ts";
 import {
   type Http2Context,
@@ -25,6 +25,8 @@ const STREAM_WINDOW = 256 * 1024;
 const LINGER_MS = 2000;
 /** How much is read meanwhile: what a client may have on its way. Whoever sends more does not listen. */
 const LINGER_BYTES = 1024 * 1024;
+/** The same behind a flood: what is on its way then is more of it. */
+const LINGER_FLOOD_BYTES = 64 * 1024;
 
 /** A socket, the codec, and a read that is pending as long as the client may send. */
 export class Http2ClientConnection implements ListedConnection, ConnectionOwner, StreamHost {
@@ -44,7 +46,7 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
   #writing: Bytes | null = null;
   #written = 0;
   /** How much has come since the last words were written. */
-  #lingered = 0;
+  #lingerBytes = LINGER_BYTES;
   #receiving = false;
   #scheduled = false;
   #requests = 0;
@@ -104,8 +106,8 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
     if (this.#state === "closed") return;
     if (count === null) return this.dispose();
     if (this.#state === "linger") {
-      this.#lingered += count;
-      if (this.#lingered > LINGER_BYTES) return this.dispose();
+      this.#lingerBytes -= count;
+      if (this.#lingerBytes < 0) return this.dispose();
     } else {
       this.#receiving = true;
       this.#codec.receive(this.#buffer, 0, count);
@@ -211,7 +213,8 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
     if (this.#streams.length === 0) this.#becomeLate();
   }
 
-  onFailure(): void {
+  onFailure({ code }: Http2Error): void {
+    if (code === CODE.ENHANCE_YOUR_CALM) this.#lingerBytes = LINGER_FLOOD_BYTES;
     this.#end("The client broke the protocol");
   }
 

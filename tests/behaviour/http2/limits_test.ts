@@ -170,7 +170,7 @@ Deno.test("HTTP/2 limits: heads that are far too large end the connection soon, 
   const bombs = Array.from({ length: 60 }, (_, i) => [
     ...frame(FRAME.HEADERS, FLAG.END_HEADERS | FLAG.END_STREAM, 2 * i + 3, [
       ...GET,
-      ...Array(16_000).fill(0xbe),
+      ...Array(300).fill(0xbe),
     ]),
   ]);
   await connection.write(
