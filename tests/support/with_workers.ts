@@ -24,6 +24,11 @@ type Body = (context: Deno.TestContext) => void | Promise<void>;
 const DIFFERENT: Readonly<Record<string, string>> = {
   "proxy believes a check no more once a request has failed":
     "the supervisor, which checks servers, learns of a request that failed a moment later",
+  "overload.queue lets requests wait in their order":
+    "requests that wait in different workers are served in no order, though the queue is one",
+  "overload.maxLoopDelay refuses":
+    "each worker watches the delay of its own event loop, and the test keeps its own busy",
+  "HTTP/2: connections above those of a client": "each worker counts the connections of its own",
 };
 
 /** A test that ends, without having failed, where it would need what workers cannot have. */

@@ -71,7 +71,7 @@ Deno.test("HTTP/2: a request goes to the server as one of HTTP/1.1 does, cookies
   assertEquals(upstream.sent("x-b"), ["1"]);
   assertEquals(upstream.sent("x_y"), []);
   assertEquals(upstream.sent("x-forwarded-proto"), ["https"]);
-  assertEquals(proxy.seen.entries[0]!.clientIp, "127.0.0.1");
+  assertEquals((await proxy.seen.untilEntries(1)).clientIp, "127.0.0.1");
 });
 
 Deno.test("HTTP/2: many requests at once, each gets its own response", async () => {

@@ -244,6 +244,7 @@ eachTransport("proxy ends a 205, whatever its server says of a length", async (s
     assertEquals(cookies, request === "GET /own" ? 0 : 2);
   }
   assertEquals((await proxy.ask("HEAD /")).status, 205);
+  await proxy.seen.untilEntries(6);
   assertEquals(proxy.seen.entries.map(({ status, error }) => [status, error]), Array(6).fill([205, null]));
 });
 

@@ -55,6 +55,8 @@ eachTransport("proxies that are each other's servers answer 508", async (start) 
   await using first = await start({ upstreams: [`127.0.0.1:${port}`] });
   await using second = await start({ listen: `127.0.0.1:${port}`, upstreams: [first.address] });
   assertEquals((await first.ask("GET /")).status, 508);
+  await first.seen.untilEntries(2);
+  await second.seen.untilEntries(2);
   assertEquals([first.seen.entries.length, second.seen.entries.length], [2, 2]);
 }, { ignore: !engineCan("be a server of a proxy") });
 
@@ -66,6 +68,7 @@ eachTransport(
     await using relay = quietRelay(proxy.port);
     proxy.server.pools.get("default")!.replaceServers([relay.address]);
     assertEquals((await proxy.ask("GET /")).status, 508);
+    await proxy.seen.untilEntries(3);
     assertEquals([proxy.seen.entries.length, upstream.requests.length], [3, 0]);
   },
 );

@@ -185,7 +185,7 @@ for (const length of [1000, 10 * MIB]) {
 eachTransport("proxy gives up a chunked upload whose client leaves in the middle", async (start) => {
   const ends: unknown[] = [];
   await using upstream = rawUpstream(async (connection) => {
-    ends.push(await connection.readRequest().catch(() => "cut"));
+    ends.push(await connection.readRequest().catch(() => null));
   });
   await using proxy = await start({ upstreams: [upstream.address] });
   using client = await proxy.connect();
@@ -194,7 +194,8 @@ eachTransport("proxy gives up a chunked upload whose client leaves in the middle
   client.close();
   assertEquals((await proxy.seen.untilEntries(1)).status, 499);
   await upstream.untilOpen(0);
-  assertEquals(ends, ["cut"]);
+  // Nothing at all, or not the whole of it.
+  assertEquals(ends, [null]);
 });
 
 eachTransport("proxy gives an answer that comes before the upload has ended", async (start) => {
