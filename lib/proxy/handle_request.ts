@@ -108,7 +108,8 @@ function refuseRequest(stream: ClientStream, error: ProxyError, runtime: Exchang
 }
 
 function takeContentIfAny(exchange: Exchange): void {
-  if (exchange.stream.body !== null) takeContent(exchange);
+  const { body } = exchange.stream;
+  if (body !== null) takeContent(exchange, body);
 }
 
 // Without a promise as long as no step needs one: of most requests none does.

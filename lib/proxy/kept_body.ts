@@ -150,12 +150,11 @@ function brokeOff(cause: unknown): ProxyError | null {
 /**
  * Sets the exchange's body, which is read as a server takes it; what came so far can be sent again.
  */
-export function takeContent(exchange: Exchange): void {
-  const { stream, shownRequest } = exchange;
-  if (stream.body === null) return;
+export function takeContent(exchange: Exchange, body: Body): void {
+  const { shownRequest } = exchange;
   // A filter that reads a copy of the content has it read once for both.
   const shown = shownRequest !== null && shownRequest.touched ? shownRequest.body : null;
-  const source = shown === null ? stream.body : new StreamBody(shown, stream.body.length);
+  const source = shown === null ? body : new StreamBody(shown, body.length);
   exchange.body = new KeptBody(source, { maxKeptBytes: keptBytesFor(exchange) });
   exchange.delayed = true;
 }

@@ -1,27 +1,13 @@
 /** Hostile servers of HTTP/2 behind a whole proxy. */
 
 import { assert, assertEquals } from "@std/assert";
-import { latin1Text } from "../support/raw_connection.ts";
 import { rawHttp2Upstream } from "../support/raw_http2.ts";
-import { startProxy, type TestProxy } from "../support/start_proxy.ts";
+import { startProxy } from "../support/start_proxy.ts";
 import { HOSTILE_HTTP2 } from "./hostile_http2_servers.ts";
+import { outcomeOf } from "./outcome.ts";
 
 /** For responses of which the rest does not come. */
 const TIMEOUTS = { connect: "5s", response: "5s", idle: "5s" } as const;
-
-/** What the client of one request sees: the status and the whole content, or that the connection broke. */
-async function outcomeOf(proxy: TestProxy): Promise<{ status: number; text: string } | "broken"> {
-  using connection = await proxy.connect();
-  await connection.write("GET /hostile HTTP/1.1\r\nHost: h\r\n\r\n");
-  try {
-    for (;;) {
-      const { status, body } = await connection.readResponse();
-      if (status >= 200) return { status, text: latin1Text(body) };
-    }
-  } catch {
-    return "broken";
-  }
-}
 
 for (const { name, frames, costs, content, closes = false } of HOSTILE_HTTP2) {
   const what = content === undefined ? `costs the ${costs}` : "is passed on";

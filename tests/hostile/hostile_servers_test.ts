@@ -2,10 +2,10 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { eachTransport, TRANSPORTS } from "../support/each_transport.ts";
-import { latin1Text, type RawConnection } from "../support/raw_connection.ts";
+import type { RawConnection } from "../support/raw_connection.ts";
 import { type RawUpstream, rawUpstream } from "../support/raw_upstream.ts";
-import type { TestProxy } from "../support/start_proxy.ts";
 import { HOSTILE_SERVERS } from "./hostile_servers.ts";
+import { outcomeOf } from "./outcome.ts";
 
 /** For responses of which the rest does not come. */
 const TIMEOUTS = { connect: "200ms", response: "200ms", idle: "200ms" } as const;
@@ -41,20 +41,6 @@ class HostileServer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.upstream[Symbol.asyncDispose]();
-  }
-}
-
-/** What the client of one request sees: the status and the whole content, or that the connection broke. */
-async function outcomeOf(proxy: TestProxy): Promise<{ status: number; text: string } | "broken"> {
-  using connection = await proxy.connect();
-  await connection.write("GET /hostile HTTP/1.1\r\nHost: h\r\n\r\n");
-  try {
-    for (;;) {
-      const { status, body } = await connection.readResponse();
-      if (status >= 200) return { status, text: latin1Text(body) };
-    }
-  } catch {
-    return "broken";
   }
 }
 
