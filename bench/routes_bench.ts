@@ -2,7 +2,7 @@
 
 import { HeaderFields } from "../lib/http/header_fields.ts";
 import type { RouteMatch } from "../lib/routing/route_match.ts";
-import { RouteMatcher } from "../lib/routing/route_matcher.ts";
+import { RouteMatcher } from "../lib/routing/route_finder.ts";
 
 const COUNT = 1000;
 

@@ -114,7 +114,6 @@ const SMALL_FILES: Exceptions = {
   "lib/proxy/match_route.ts": PHASE,
   "lib/filters/jwt_verifier.ts": LAZY,
   "lib/server/deno_tracer.ts": NAMED,
-  "lib/limiter/ban_list.ts": NAMED,
   "lib/http2/peer_settings.ts": NAMED,
   "lib/cli/file_watch.ts": NAMED,
   "lib/admin/page_files.ts": NAMED,

@@ -8,7 +8,7 @@ import type { KeySource } from "../../lib/limiter/key_spec.ts";
 import type { LimiterPolicy } from "../../lib/limiter/policy.ts";
 import { resolvePolicies } from "../../lib/limiter/resolve_policy.ts";
 import { SharedTable } from "../../lib/limiter/shared_table.ts";
-import { RedisStores } from "../../lib/redis/redis_stores.ts";
+import { RedisStores } from "../../lib/redis/redis_store.ts";
 
 /** Whoever asks, by a key. */
 export interface Asker extends KeySource {

@@ -1,7 +1,7 @@
 /** Gives a key the same server as long as that server is available. */
 
 import type { Clock } from "../core/clock.ts";
-import type { Address } from "../upstream/address.ts";
+import type { Address } from "../upstream/peer.ts";
 import type { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 import { createRoundRobin, type SharedTurns } from "./smooth_weighted_round_robin.ts";

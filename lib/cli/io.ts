@@ -1,6 +1,6 @@
 /** What the program has to do with the outside. */
 
-import { nearestName } from "../core/nearest_name.ts";
+import { nearestName } from "../core/describe_value.ts";
 import type { ByteSink } from "../observe/line_writer.ts";
 
 /** Signals that mean something else. */

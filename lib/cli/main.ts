@@ -3,7 +3,7 @@
 import { ConfigError } from "../config/config_error.ts";
 import { describeConfig } from "../config/describe_config.ts";
 import { loadConfig } from "../config/load_config.ts";
-import { allPolicies } from "../config/resolve_routes.ts";
+import { allPolicies } from "../config/resolve_config.ts";
 import { messageOf } from "../core/callback.ts";
 import { systemClock } from "../core/clock.ts";
 import { seededRandom } from "../core/random.ts";
@@ -13,10 +13,13 @@ import { unreadMessage } from "../observe/event_message.ts";
 import { escapeControls } from "../observe/text_format.ts";
 import { describeCertificates } from "../server/check_certificates.ts";
 import { WorkersError } from "../server/workers/worker_command.ts";
-import { readTrace, TraceError } from "../simulator/read_trace.ts";
-import { reportSimulation } from "../simulator/report_simulation.ts";
-import { replay } from "../simulator/simulate.ts";
-import { generateTraffic, type SimulatedRequest } from "../simulator/simulated_request.ts";
+import {
+  generateTraffic,
+  readTrace,
+  type SimulatedRequest,
+  TraceError,
+} from "../simulator/simulated_request.ts";
+import { replay, reportSimulation } from "../simulator/simulate.ts";
 import { COMMAND_HELP, HELP_TEXT } from "./help_text.ts";
 import { writeStarter } from "./init.ts";
 import { type Io, print, UsageError } from "./io.ts";

@@ -1,7 +1,7 @@
 /** Reads the command lines of `lbproxy ctl` and `lbproxy top`. */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { nearestName } from "../core/nearest_name.ts";
+import { nearestName } from "../core/describe_value.ts";
 import { LOG_LEVELS } from "../observe/events.ts";
 import { MAX_WEIGHT } from "../upstream/server_spec.ts";
 import type { AdminAccess } from "./admin_client.ts";

@@ -1,7 +1,7 @@
 /** Reads the command line. */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { nearestName } from "../core/nearest_name.ts";
+import { nearestName } from "../core/describe_value.ts";
 import { type AdminPlace, parseAdminListen } from "../config/admin_options.ts";
 import { ENGINE_NAMES, type EngineName, parseListen, type ResolvedListen } from "../config/listen_options.ts";
 import { resolveWorkers } from "../config/resolve_config.ts";

@@ -1,9 +1,14 @@
 /** What a pool says about the choice of servers and their health. */
 
 import type { Report, Rules, Unchecked } from "../core/options.ts";
-import type { ServerOptions } from "./server_options.ts";
+import {
+  DISCOVERY,
+  type DiscoveryOptions,
+  type ResolvedDiscovery,
+  resolveDiscovery,
+  type ServerOptions,
+} from "./server_options.ts";
 import { LOAD_BALANCER_RULES } from "../balancer/load_balancer_options.ts";
-import { DISCOVERY } from "./discovery_options.ts";
 import type { Balance, BalanceName } from "../balancer/create_algorithm.ts";
 import { type QueueOptions, type ResolvedQueue, resolveQueue } from "../balancer/waiting_line.ts";
 import type { RequestContext } from "../filter/request_context.ts";
@@ -18,7 +23,6 @@ import type { HealthChange } from "../health/health_checker.ts";
 import { type ResolvedSlowStart, resolveSlowStart, type SlowStartOptions } from "../health/slow_start.ts";
 import { type CompiledKey, compileKey, KEY_SPEC, type KeySpec } from "../limiter/key_spec.ts";
 import type { Server } from "../upstream/server.ts";
-import { type DiscoveryOptions, type ResolvedDiscovery, resolveDiscovery } from "./discovery_options.ts";
 
 /**
  * Chooses one of the servers that may be used, which are never none. Nothing, or a server that is not among them,

@@ -10,7 +10,7 @@ import type { ResolvedAccessLog } from "../observe/access_log_options.ts";
 import { formatProxy } from "../transport/outbound_proxy.ts";
 import type { TransportPlan } from "../transport/select_transport.ts";
 import type { Timeouts } from "../transport/transport.ts";
-import type { Address } from "../upstream/address.ts";
+import type { Address } from "../upstream/peer.ts";
 import { describeAdmin } from "./admin_options.ts";
 import type { ResolvedBalancing } from "./balancing_options.ts";
 import { describeCounts, describeKey, describeLimit, describeRoutes } from "./describe_limits.ts";

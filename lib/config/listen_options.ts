@@ -2,7 +2,7 @@
 
 import type { Underscores } from "../http/proxy_fields.ts";
 import { TrustedProxies } from "../http/trusted_proxies.ts";
-import { formatAddress } from "../upstream/address.ts";
+import { formatAddress } from "../upstream/peer.ts";
 import {
   type ClientLimitOptions,
   type ClientLimits,

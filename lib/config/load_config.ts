@@ -7,7 +7,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { ConfigError, type ConfigProblem, explainLoadError } from "./config_error.ts";
 import { CONFIG_KEYS, findMisplaced, unknownConfigKey } from "./config_schema.ts";
 import type { ModuleGraph, ModuleSources, ModuleTexts } from "./module_graph.ts";
-import { nearestName } from "../core/nearest_name.ts";
+import { nearestName } from "../core/describe_value.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
 import { completeConfig, findConfigProblems } from "./resolve_config.ts";
 

@@ -33,9 +33,9 @@ import {
   resolveWebSocket,
   type WebSocketOptions,
 } from "../transport/websocket/web_socket_options.ts";
-import { formatAddress, parseAddress } from "../upstream/address.ts";
+import { formatAddress, parseAddress } from "../upstream/peer.ts";
 import { type BalancingOptions, resolveBalancing, type ResolvedBalancing } from "./balancing_options.ts";
-import { nearestName } from "../core/nearest_name.ts";
+import { nearestName } from "../core/describe_value.ts";
 import { resolveRetries, type RetryFunction, type RetryOptions, type RetryPolicy } from "./retry_options.ts";
 import type { ResolvedServer, ServerOptions, TimeoutOptions } from "./server_options.ts";
 

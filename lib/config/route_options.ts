@@ -17,7 +17,7 @@ import {
   text,
   word,
 } from "../core/options.ts";
-import { LIMITER } from "../limiter/policy_problems.ts";
+import { LIMITER } from "../limiter/resolve_policy.ts";
 import { FILTER_SETS } from "../filter/filters.ts";
 import { RETRIES } from "./retry_options.ts";
 import { TIMEOUTS } from "./server_options.ts";
@@ -26,9 +26,14 @@ import type { RequestContext } from "../filter/request_context.ts";
 import { isToken } from "../http/header_fields.ts";
 import { KEY_SPEC, type KeySpec } from "../limiter/key_spec.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
-import { hostShape, pathShape } from "../routing/path_shape.ts";
+import {
+  hostShape,
+  type PathForward,
+  type PathMode,
+  pathShape,
+  type RouteMatch,
+} from "../routing/route_match.ts";
 import { isOriginForm, type RewriteFunction, type RewriteOptions } from "../routing/rewrite.ts";
-import type { PathForward, PathMode, RouteMatch } from "../routing/route_match.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { RetryFunction, RetryOptions, RetryPolicy } from "./retry_options.ts";
 import type { TimeoutOptions } from "./server_options.ts";

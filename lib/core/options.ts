@@ -6,8 +6,7 @@
  */
 
 import { BYTE_SIZE_EXPECTED, DURATION_EXPECTED, parseByteSize, parseDuration } from "./units.ts";
-import { describeKind, describeValue } from "./describe_value.ts";
-import { nearestName } from "./nearest_name.ts";
+import { describeKind, describeValue, nearestName } from "./describe_value.ts";
 
 /** Names of options and positions in arrays, from the value that is checked on. */
 export type OptionPath = readonly (string | number)[];

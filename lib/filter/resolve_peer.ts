@@ -6,8 +6,10 @@ import {
   formatAddress,
   parseAddress,
   type ParsedAddress,
-} from "../upstream/address.ts";
-import type { Peer, PeerTls, ProxyProtocolVersion } from "../upstream/peer.ts";
+  type Peer,
+  type PeerTls,
+  type ProxyProtocolVersion,
+} from "../upstream/peer.ts";
 import { BLOCKED_PORTS } from "../transport/fetch/fetch_request.ts";
 import type { ResolveServer, ServerSpec } from "../upstream/server_spec.ts";
 

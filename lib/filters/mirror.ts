@@ -25,9 +25,8 @@ import {
 import type { Filters, UpstreamRequest } from "../filter/filters.ts";
 import { findPeerProblem, type PeerOptions, resolvePeer } from "../filter/resolve_peer.ts";
 import { ADDRESS, UPSTREAM_TLS } from "../config/server_options.ts";
-import { parseAddress } from "../upstream/address.ts";
+import { parseAddress, type Peer } from "../upstream/peer.ts";
 import { HeaderFields } from "../http/header_fields.ts";
-import type { Peer } from "../upstream/peer.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { checkFilter } from "./filter_support.ts";
 

@@ -8,7 +8,7 @@ import { type ConnectionOwner, Http2Connection } from "../http2/connection.ts";
 import type { Http2Error } from "../http2/frame_type.ts";
 import { HeadShelf } from "../http2/received_head.ts";
 import type { Http2Stream, StreamOwner, StreamReset } from "../http2/stream.ts";
-import { formatAddress } from "../upstream/address.ts";
+import { formatAddress } from "../upstream/peer.ts";
 import type { Server } from "../upstream/server.ts";
 import { type Probe, ProbeConnection } from "./probe.ts";
 

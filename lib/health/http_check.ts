@@ -3,8 +3,7 @@
 import { responseBodyReader } from "../http1/body_reader.ts";
 import { HeadWriter, UnwritableHeadError } from "../http1/head_writer.ts";
 import { malformedResponse, ResponseHeadParser } from "../http1/head_parser.ts";
-import { formatAddress } from "../upstream/address.ts";
-import type { Peer } from "../upstream/peer.ts";
+import { formatAddress, type Peer } from "../upstream/peer.ts";
 import type { Server } from "../upstream/server.ts";
 import { type Probe, ProbeConnection } from "./probe.ts";
 

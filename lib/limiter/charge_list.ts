@@ -5,7 +5,7 @@ import { FilterError } from "../core/errors.ts";
 import type { Charge, CountedKey } from "./charge.ts";
 import { type Fingerprint, fingerprintKey } from "./fingerprint.ts";
 import { addressGroup, checkedKey, type KeySource } from "./key_spec.ts";
-import type { LimiterStore } from "./limiter_store.ts";
+import type { LimiterStore } from "./memory_store.ts";
 import { MAX_LIMIT, type ResolvedPolicy } from "./policy.ts";
 import type { SharedTable } from "./shared_table.ts";
 

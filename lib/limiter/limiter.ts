@@ -1,7 +1,7 @@
 /** Decides for each request whether its limits allow it. */
 
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
-import { BanList, erase } from "./ban_list.ts";
+import { BanList, erase, type PolicyStatus, setConstants, statusOf } from "./limit_control.ts";
 import type { BusyKey, BusyKeys } from "./busy_keys.ts";
 import { Charge, type CountedKey } from "./charge.ts";
 import { callCost, ChargeList, dueCharges, OverflowNotice } from "./charge_list.ts";
@@ -9,10 +9,8 @@ import type { Decision } from "./policy.ts";
 import { allowedDecision, limitedDecision, missingKeyDecision, UNLIMITED } from "./decision.ts";
 import { type Fingerprint, fingerprintKey } from "./fingerprint.ts";
 import type { KeySource } from "./key_spec.ts";
-import type { Admitted, LimiterStore, RateLimiterOptions } from "./limiter_store.ts";
-import { MemoryStore } from "./memory_store.ts";
+import { type Admitted, type LimiterStore, MemoryStore, type RateLimiterOptions } from "./memory_store.ts";
 import { type LimiterPolicy, MAX_POLICIES, type ResolvedPolicy } from "./policy.ts";
-import { type PolicyStatus, setConstants, statusOf } from "./limit_control.ts";
 import { resolvePolicies } from "./resolve_policy.ts";
 import { SharedTable } from "./shared_table.ts";
 

@@ -3,9 +3,8 @@
 import { Cursor, type State } from "./algorithm.ts";
 import type { CountedKey } from "./charge.ts";
 import { releasePlaces, retakePlaces } from "./concurrency.ts";
-import type { CountMinSketch } from "./count_min_sketch.ts";
+import { chargeOverflow, type CountMinSketch, refundOverflow } from "./count_min_sketch.ts";
 import type { EntryTable } from "./entry_table.ts";
-import { chargeOverflow, refundOverflow } from "./overflow.ts";
 import { PINNED } from "./table_layout.ts";
 
 /** Where permits are counted. */

@@ -17,8 +17,7 @@ import {
   wordOrFunction,
 } from "../core/options.ts";
 import { type ByteSize, parseByteSize } from "../core/units.ts";
-import { describeValue } from "../core/describe_value.ts";
-import { nearestName } from "../core/nearest_name.ts";
+import { describeValue, nearestName } from "../core/describe_value.ts";
 import { isToken } from "../http/header_fields.ts";
 import type { AccessEntry } from "./access_entry.ts";
 

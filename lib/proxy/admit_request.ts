@@ -4,7 +4,7 @@ import { FilterError } from "../core/errors.ts";
 import type { PolicyMeters } from "../observe/metrics/meters.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import type { Decision, LimitedDecision } from "../limiter/policy.ts";
-import { completeRefusal, refusalFields, refusalStatus } from "../limiter/refusal.ts";
+import { completeRefusal, refusalFields, refusalStatus } from "../limiter/limit_headers.ts";
 import type { Exchange } from "./exchange.ts";
 import { bytesReply, checkResponse, filterReply, replyLocally } from "./local_reply.ts";
 import type { Admission } from "./proxy_runtime.ts";

@@ -1,3 +1,7 @@
+/** What a route matches: methods, fields, query, and the shapes of host and path patterns. */
+
+import { normalEncoding, normalPath } from "../http/normal_path.ts";
+
 /** What a route takes, as an operator writes it. */
 
 /** What a request has to be like for a route to take it; all that is given must hold. */
@@ -88,4 +92,146 @@ function compileField(wanted: string | boolean | RegExp): FieldTest {
   // Without the flags by which a pattern remembers where it was.
   const pattern = new RegExp(wanted.source, wanted.flags.replace(/[gy]/g, ""));
   return (value) => value !== null && pattern.test(value);
+}
+
+// What kind of pattern a path is: most are texts that can be looked up.
+
+/** A pattern for paths, by what it takes to match it. */
+export type PathShape =
+  | { readonly kind: "any" }
+  | { readonly kind: "exact"; readonly path: string }
+  /** Everything that begins with the text, which ends in a slash. */
+  | { readonly kind: "below"; readonly path: string }
+  /** The text itself, and everything below it. */
+  | { readonly kind: "subtree"; readonly path: string }
+  /** Everything that begins with the text, wherever a segment ends. */
+  | { readonly kind: "prefix"; readonly path: string }
+  | { readonly kind: "pattern"; readonly matches: (opaque: string) => boolean };
+
+/** Characters that `URLPattern` neither reads as syntax nor writes in another way. */
+const LITERAL = /^[A-Za-z0-9\-._~!$&',;=@%|/]*$/;
+
+/**
+ * Reads a pattern.
+ *
+ * @throws {TypeError} when it is no `URLPattern`
+ */
+export function pathShape(pattern: string): PathShape {
+  if (pattern === "*" || pattern === "/*") return { kind: "any" };
+  if (isLiteral(pattern)) return { kind: "exact", path: pattern };
+  if (pattern.endsWith("{/*}?") && isLiteral(pattern.slice(0, -5)) && pattern.length > 6) {
+    return { kind: "subtree", path: pattern.slice(0, -5) };
+  }
+  const text = pattern.slice(0, -1);
+  // What `/.` begins with is no dot segment, though `URLPattern` takes it for one: `/.*` is `/.git`, not everything.
+  if (pattern.endsWith("*") && isLiteral(text.endsWith("/") ? text : `${text}~`)) {
+    return { kind: text.endsWith("/") ? "below" : "prefix", path: text };
+  }
+  const compiled = new URLPattern({ pathname: pattern });
+  const beginning = beginningOf(pattern);
+  // A pattern costs a hundred times what a look at its beginning does.
+  return {
+    kind: "pattern",
+    matches: (opaque) => opaque.startsWith(beginning) && compiled.test({ pathname: opaque }),
+  };
+}
+
+/**
+ * The pattern for paths in their normal form; also the one with delimiters such as `@` decoded, where it has them
+ * encoded, since a path may have them either way.
+ */
+export function normalPatterns(pattern: string): readonly string[] {
+  const syntax = pattern.search(/[*:(){}\\?+]/);
+  const text = syntax < 0 ? pattern : pattern.slice(0, syntax);
+  // Of the last segment before something that is no text only the beginning is known.
+  const whole = syntax < 0 ? text.length : text.lastIndexOf("/") + 1;
+  const normal =
+    (whole > 0 && text.startsWith("/") ? normalPath(text.slice(0, whole)) : text.slice(0, whole)) +
+    pattern.slice(whole).replace(/%[0-9A-Fa-f]{2}/g, normalEncoding);
+  const decoded = normal.replace(/%(?:2[146-9A-C]|3[AD]|40)/g, (found) => {
+    const character = decodeURIComponent(found);
+    return /[*:()+]/.test(character) ? `\\${character}` : character;
+  });
+  return decoded === normal ? [normal] : [normal, decoded];
+}
+
+/** The text that every match begins with; without its last slash, which may belong to an optional group. */
+function beginningOf(pattern: string): string {
+  let end = 0;
+  while (end < pattern.length && LITERAL.test(pattern[end]!)) end++;
+  const text = pattern.slice(0, Math.max(0, pattern.lastIndexOf("/", end - 1)));
+  return isLiteral(text) ? text : "";
+}
+
+function isLiteral(text: string): boolean {
+  return text.startsWith("/") && LITERAL.test(text) && !text.split("/").some(isDotSegment);
+}
+
+/** Whether a path matches, asked one by one; what the index does for many at once. */
+export function matchesShape(shape: PathShape, path: string): boolean {
+  switch (shape.kind) {
+    case "any":
+      return true;
+    case "exact":
+      return path === shape.path;
+    case "below":
+    case "prefix":
+      return path.startsWith(shape.path);
+    case "subtree":
+      return path.startsWith(shape.path) &&
+        (path.length === shape.path.length || path.charCodeAt(shape.path.length) === 0x2f);
+    case "pattern":
+      return shape.matches(opaquePath(path));
+  }
+}
+
+// Paths as `URLPattern` must be given them, so that it sees what a server is going to see.
+
+/**
+ * Protects a path from being normalised.
+ *
+ * `URLPattern` takes `\` for `/` and resolves `.` and `..`, also as `%2e`: `/public/%2e%2e/admin` would match
+ * `/admin`, while the server gets the former. A tilde makes a name of such a segment.
+ */
+export function opaquePath(path: string): string {
+  let safe = path;
+  if (safe.indexOf("\\") >= 0) safe = safe.replaceAll("\\", "%5C");
+  if (safe.indexOf("/.") < 0 && safe.indexOf("/%2") < 0) return safe;
+  return safe.split("/").map((segment) => isDotSegment(segment) ? `${segment}~` : segment).join("/");
+}
+
+/** Whether a segment is `.` or `..`, or either of them encoded (URL standard, "single-dot URL path segment"). */
+function isDotSegment(segment: string): boolean {
+  if (segment === "." || segment === "..") return true;
+  if (segment.length < 3 || segment.length > 6 || segment.indexOf("%") < 0) return false;
+  const decoded = segment.replaceAll(/%2e/gi, ".");
+  return decoded === "." || decoded === "..";
+}
+
+// What kind of pattern a host is.
+
+/** A pattern for hosts, by what it takes to match it. */
+export type HostShape =
+  | { readonly kind: "any" }
+  | { readonly kind: "exact"; readonly host: string }
+  /** Everything that ends in the text, which begins with a dot. */
+  | { readonly kind: "below"; readonly suffix: string }
+  | { readonly kind: "pattern"; readonly matches: (hostname: string) => boolean };
+
+const HOST_LITERAL = /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/;
+
+/**
+ * Reads a pattern.
+ *
+ * @throws {TypeError} when it is no `URLPattern`
+ */
+export function hostShape(pattern: string): HostShape {
+  if (pattern === "*") return { kind: "any" };
+  const host = pattern.toLowerCase();
+  if (HOST_LITERAL.test(host) || /^\[[0-9a-f:.]+\]$/.test(host)) return { kind: "exact", host };
+  if (host.startsWith("*.") && HOST_LITERAL.test(host.slice(2))) {
+    return { kind: "below", suffix: host.slice(1) };
+  }
+  const compiled = new URLPattern({ hostname: pattern });
+  return { kind: "pattern", matches: (hostname) => compiled.test({ hostname }) };
 }

@@ -4,11 +4,14 @@ import type { Clock } from "../core/clock.ts";
 import type { Lease } from "../core/cancellation.ts";
 import type { Charge, CountedKey } from "../limiter/charge.ts";
 import { BusyKeys, type NamedKey } from "../limiter/busy_keys.ts";
-import { RefusalBodies } from "../limiter/refusal.ts";
-import { LimitHeaders } from "../limiter/limit_headers.ts";
+import { LimitHeaders, RefusalBodies } from "../limiter/limit_headers.ts";
 import { RateLimiter } from "../limiter/limiter.ts";
-import type { Admitted, LimiterStore, RateLimiterOptions } from "../limiter/limiter_store.ts";
-import { MemoryStore } from "../limiter/memory_store.ts";
+import {
+  type Admitted,
+  type LimiterStore,
+  MemoryStore,
+  type RateLimiterOptions,
+} from "../limiter/memory_store.ts";
 import type { PermitLedger } from "../limiter/permits.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { type MemoryUse, SharedTable } from "../limiter/shared_table.ts";
@@ -16,7 +19,7 @@ import { MAX_KEYS } from "../limiter/table_layout.ts";
 import type { StoreMeter } from "../observe/metrics/meters.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { Admission } from "../proxy/proxy_runtime.ts";
-import type { RedisStores, StorePurpose } from "../redis/redis_stores.ts";
+import type { RedisStores, StorePurpose } from "../redis/redis_store.ts";
 import type { ProxyParts } from "./serve_options.ts";
 
 /**
@@ -284,9 +287,9 @@ function createId(): number {
   return Math.max(1, (high & 1) * 2 ** 32 + low);
 }
 
-async function loadRedis(): Promise<typeof import("../redis/redis_stores.ts")> {
+async function loadRedis(): Promise<typeof import("../redis/redis_store.ts")> {
   try {
-    return await import("../redis/redis_stores.ts");
+    return await import("../redis/redis_store.ts");
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
     throw new Deno.errors.NotCapable(

@@ -4,7 +4,7 @@ import type { NamedKey } from "../limiter/busy_keys.ts";
 import { Split } from "../balancer/split.ts";
 import type { ResolvedPool } from "../config/pool_options.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
-import { allPolicies, findableRoutes } from "../config/resolve_routes.ts";
+import { allPolicies, findableRoutes } from "../config/resolve_config.ts";
 import type { ResolvedRoute } from "../config/route_options.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";

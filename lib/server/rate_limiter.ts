@@ -8,11 +8,10 @@ import { HeaderFields } from "../http/header_fields.ts";
 import { readTarget } from "../http/request_target.ts";
 import type { Decision, LimitedDecision } from "../limiter/policy.ts";
 import type { KeySource } from "../limiter/key_spec.ts";
-import { LimitHeaders } from "../limiter/limit_headers.ts";
+import { completeRefusal, LimitHeaders, refusalBody, refusalFields } from "../limiter/limit_headers.ts";
 import { RateLimiter as Limiter } from "../limiter/limiter.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import type { PolicyStatus } from "../limiter/limit_control.ts";
-import { completeRefusal, refusalBody, refusalFields } from "../limiter/refusal.ts";
 
 /** What a {@linkcode RateLimiter} takes beside its policies. */
 export interface RateLimiterOptions {

@@ -1,6 +1,6 @@
 /** Proxies between this one and the servers: how they are written, and how to connect through them. */
 
-import { type Address, formatAddress } from "../upstream/address.ts";
+import { type Address, formatAddress } from "../upstream/peer.ts";
 import { connectTcp } from "./http1/dial.ts";
 
 /** A proxy through which servers are reached. */

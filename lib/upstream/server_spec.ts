@@ -1,8 +1,7 @@
 /** Servers as an operator writes them, and as a pool takes them. */
 
 import { describeValue } from "../core/describe_value.ts";
-import { ADDRESS_EXPECTED, formatAddress, parseAddress } from "./address.ts";
-import type { Peer } from "./peer.ts";
+import { ADDRESS_EXPECTED, formatAddress, parseAddress, type Peer } from "./peer.ts";
 
 /** A server with options beside its address. */
 export interface ServerSpec {

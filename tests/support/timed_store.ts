@@ -9,7 +9,7 @@ import { correctScript, decideScript, permitScript } from "../../lib/redis/scrip
 import { IoredisConnection } from "../../lib/redis/ioredis_connection.ts";
 import type { RedisConnection, ScriptName } from "../../lib/redis/redis_link.ts";
 import { RedisStore } from "../../lib/redis/redis_store.ts";
-import { RefusedKeys } from "../../lib/redis/refused_keys.ts";
+import { RefusedKeys } from "../../lib/redis/kept_entries.ts";
 import { StoreConnection } from "../../lib/redis/store_connection.ts";
 
 /** Takes the time from the last argument. */

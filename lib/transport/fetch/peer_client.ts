@@ -2,8 +2,7 @@
 
 import { UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
 import { resourceShortage } from "../../core/resource_shortage.ts";
-import { type Address, formatAddress } from "../../upstream/address.ts";
-import type { Peer } from "../../upstream/peer.ts";
+import { type Address, formatAddress, type Peer } from "../../upstream/peer.ts";
 import { connectTcp } from "../http1/dial.ts";
 import { dialByProxy, type OutboundProxy } from "../outbound_proxy.ts";
 import { BLOCKED_PORTS } from "./fetch_request.ts";

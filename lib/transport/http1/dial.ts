@@ -9,8 +9,7 @@ import {
 } from "../../core/errors.ts";
 import { resourceShortage, withSecondLookup } from "../../core/resource_shortage.ts";
 import type { Bytes } from "../../http/message.ts";
-import { formatAddress } from "../../upstream/address.ts";
-import type { Peer, PeerTls } from "../../upstream/peer.ts";
+import { formatAddress, type Peer, type PeerTls } from "../../upstream/peer.ts";
 
 /** What {@linkcode dial} takes beside the peer. */
 interface DialOptions {

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { crc32, KetamaRing, type RingNode } from "../../../lib/balancer/consistent_hash.ts";
-import { parseAddress } from "../../../lib/upstream/address.ts";
+import { parseAddress } from "../../../lib/upstream/peer.ts";
 
 function nodes(addresses: readonly string[], weight = 1): RingNode[] {
   return addresses.map((text) => ({ address: parseAddress(text)!.address, weight }));

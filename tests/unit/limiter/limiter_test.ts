@@ -6,7 +6,7 @@ import type { Decision } from "../../../lib/limiter/policy.ts";
 import type { KeySource } from "../../../lib/limiter/key_spec.ts";
 import { type Charge, type CountedKey, countedKey } from "../../../lib/limiter/charge.ts";
 import { RateLimiter } from "../../../lib/limiter/limiter.ts";
-import type { LimiterStore } from "../../../lib/limiter/limiter_store.ts";
+import type { LimiterStore } from "../../../lib/limiter/memory_store.ts";
 import type { AlgorithmName, LimiterPolicy } from "../../../lib/limiter/policy.ts";
 import { SharedTable } from "../../../lib/limiter/shared_table.ts";
 import { FakeClock } from "../../support/fake_clock.ts";

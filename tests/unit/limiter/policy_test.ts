@@ -1,8 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import type { LimiterPolicy } from "../../../lib/limiter/policy.ts";
 import { findProblems } from "../../../lib/core/options.ts";
-import { POLICY } from "../../../lib/limiter/policy_problems.ts";
-import { resolvePolicies } from "../../../lib/limiter/resolve_policy.ts";
+import { POLICY, resolvePolicies } from "../../../lib/limiter/resolve_policy.ts";
 
 const resolvePolicy = (policy: LimiterPolicy) => resolvePolicies(policy)[0]!;
 const GOOD: LimiterPolicy = { key: "ip", limit: 5, window: "1s" };

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertNotStrictEquals, assertStrictEquals } from 
 import { seededRandom } from "../../../lib/core/random.ts";
 import type { LimitedDecision } from "../../../lib/limiter/policy.ts";
 import { RateLimiter } from "../../../lib/limiter/limiter.ts";
-import { RefusalBodies, refusalBody } from "../../../lib/limiter/refusal.ts";
+import { RefusalBodies, refusalBody } from "../../../lib/limiter/limit_headers.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 const SOURCE = {

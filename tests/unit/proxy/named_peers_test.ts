@@ -1,6 +1,6 @@
 import { assertEquals, assertNotStrictEquals, assertStrictEquals } from "@std/assert";
 import { NamedPeers } from "../../../lib/proxy/proxy_runtime.ts";
-import { formatAddress } from "../../../lib/upstream/address.ts";
+import { formatAddress } from "../../../lib/upstream/peer.ts";
 
 const at = (port: number) => ({ address: `127.0.0.1:${port}` });
 

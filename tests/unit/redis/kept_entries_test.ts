@@ -2,8 +2,7 @@
 
 import { assertEquals } from "@std/assert";
 import type { Charge } from "../../../lib/limiter/charge.ts";
-import { RefusedKeys } from "../../../lib/redis/refused_keys.ts";
-import { TokenLeases } from "../../../lib/redis/token_leases.ts";
+import { RefusedKeys, TokenLeases } from "../../../lib/redis/kept_entries.ts";
 import { redisTest } from "../../support/redis_server.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { FlakyInstance } from "./flaky_connection.ts";

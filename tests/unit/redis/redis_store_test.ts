@@ -5,7 +5,7 @@ import { RateLimiter } from "../../../lib/limiter/limiter.ts";
 import { MemoryStore } from "../../../lib/limiter/memory_store.ts";
 import { resolvePolicies } from "../../../lib/limiter/resolve_policy.ts";
 import { SharedTable } from "../../../lib/limiter/shared_table.ts";
-import { RedisStores } from "../../../lib/redis/redis_stores.ts";
+import { RedisStores } from "../../../lib/redis/redis_store.ts";
 import { type KeyedSource, sourceOf } from "../../support/shared_clock.ts";
 import { redisTest } from "../../support/redis_server.ts";
 

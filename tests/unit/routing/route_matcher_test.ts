@@ -2,9 +2,8 @@ import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { HeaderFields } from "../../../lib/http/header_fields.ts";
 import { hostnameOf } from "../../../lib/http/request_target.ts";
-import { opaquePath } from "../../../lib/routing/path_shape.ts";
-import { listOf, type RoutedRequest, type RouteMatch } from "../../../lib/routing/route_match.ts";
-import { RouteMatcher } from "../../../lib/routing/route_matcher.ts";
+import { listOf, opaquePath, type RoutedRequest, type RouteMatch } from "../../../lib/routing/route_match.ts";
+import { RouteMatcher } from "../../../lib/routing/route_finder.ts";
 
 /** What the matcher has to give: the list, tried in order, each pattern by `URLPattern`. */
 function naive(routes: readonly RouteMatch[], request: RoutedRequest, path: string): number {

@@ -1,7 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
-import { reportSimulation } from "../../../lib/simulator/report_simulation.ts";
-import { replay } from "../../../lib/simulator/simulate.ts";
+import { replay, reportSimulation } from "../../../lib/simulator/simulate.ts";
 
 const upstreams = ["127.0.0.1:9001"];
 const config = resolveConfig({

@@ -18,8 +18,7 @@ import {
   type Transport,
 } from "../../../lib/transport/transport.ts";
 import { mayRepeatOnNewConnection } from "../../../lib/proxy/decide_retry.ts";
-import { parseAddress } from "../../../lib/upstream/address.ts";
-import type { Peer, PeerTls } from "../../../lib/upstream/peer.ts";
+import { parseAddress, type Peer, type PeerTls } from "../../../lib/upstream/peer.ts";
 import { Http2Bridge } from "../../support/http2_bridge.ts";
 import { latin1Text } from "../../support/raw_connection.ts";
 import type { Ability, TestedTransport } from "./tested_transports.ts";

@@ -1,8 +1,7 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { systemClock } from "../../../lib/core/clock.ts";
 import { seededRandom } from "../../../lib/core/random.ts";
-import { Discovery } from "../../../lib/upstream/discovery.ts";
-import { dnsDiscovery, type DnsDiscoveryOptions } from "../../../lib/upstream/dns_discovery.ts";
+import { Discovery, dnsDiscovery, type DnsDiscoveryOptions } from "../../../lib/upstream/discovery.ts";
 import { Pool } from "../../../lib/upstream/pool.ts";
 import { DnsServer } from "../../support/dns_server.ts";
 import { keepAlive } from "../../support/keep_alive.ts";

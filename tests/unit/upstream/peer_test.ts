@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { formatAddress, parseAddress } from "../../../lib/upstream/address.ts";
+import { formatAddress, parseAddress } from "../../../lib/upstream/peer.ts";
 
 Deno.test("parseAddress() reads hosts, ports, schemes and unix sockets", () => {
   const cases: [string, string, number, boolean | null][] = [

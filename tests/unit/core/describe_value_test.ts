@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { editDistance, nearestName } from "../../../lib/core/nearest_name.ts";
+import { editDistance, nearestName } from "../../../lib/core/describe_value.ts";
 
 const NAMES = [
   "listen",
