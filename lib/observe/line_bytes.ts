@@ -69,9 +69,17 @@ export class LineBytes {
     this.#reserve(count);
     const { bytes, length: at } = this;
     // Below this a loop is faster than the call.
-    if (count > 40) bytes.set(fragment, at);
+    if (count > 24) bytes.set(fragment, at);
     else for (let i = 0; i < count; i++) bytes[at + i] = fragment[i]!;
     this.length = at + count;
+  }
+
+  /** Writes what others hold. */
+  append(other: LineBytes): void {
+    // Copied with the room behind it, which is written over: a view of what is written would have to be made each time.
+    this.#reserve(other.bytes.length);
+    this.bytes.set(other.bytes, this.length);
+    this.length += other.length;
   }
 
   /** Writes a text as it is. */

@@ -18,7 +18,7 @@ interface LineFileOptions {
 /** How long a line may wait for others. */
 const FLUSH_AFTER_MS = 100;
 /** How much is written without waiting, in bytes. */
-const FLUSH_AT_BYTES = 32_768;
+const FLUSH_AT_BYTES = 131_072;
 const LINE_FEED = 0x0a;
 
 /**

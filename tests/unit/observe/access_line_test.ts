@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertObjectMatch } from "@std/assert";
 import fc from "fast-check";
 import type { AccessEntry } from "../../../lib/observe/access_entry.ts";
 import {
@@ -94,6 +94,46 @@ Deno.test("wholeJsonFormat() writes the same members in the same order for every
   assertEquals(
     Object.keys(JSON.parse(formatAccessJson(bare, TIME))),
     Object.keys(JSON.parse(formatAccessJson(ENTRY, TIME))),
+  );
+});
+
+Deno.test("wholeJsonFormat() says of each request what is its own, whatever came before", () => {
+  const one = <Value>(...values: readonly Value[]) => fc.constantFrom(...values);
+  const entries = fc.record({
+    wallTime: one(WALL, WALL + 1, WALL + 9, WALL + 1000, WALL - 250, WALL + 86_400_000),
+    traceId: one(null, "ab".repeat(16)),
+    clientIp: one("192.0.2.1", "192.0.2.10", ""),
+    peerIp: one("192.0.2.1", "192.0.2.10"),
+    method: one("GET", "POST", ""),
+    host: one("a", "b.example", "x".repeat(300)),
+    protocol: one("HTTP/1.1", "HTTP/2"),
+    tlsVersion: one(null, "TLSv1.3"),
+    route: one(null, "api"),
+    server: one(null, "127.0.0.1:9001", "127.0.0.1:9002"),
+    pool: one(null, "default", "api"),
+    queueMs: one(0, 1.5),
+    connectMs: one(null, 0, 2),
+    bytesReceived: one(0, 7),
+    attempts: one(0, 1),
+    limits: one([], [{ policy: { name: "per app" }, outcome: "allowed" as const }]),
+    limitedBy: one(null, "per app"),
+    error: one(null, "connection_refused"),
+    end: one("complete", "client_gone"),
+  });
+  fc.assert(
+    fc.property(fc.array(entries, { minLength: 2, maxLength: 12 }), (all) => {
+      const format = wholeJsonFormat();
+      for (const { wallTime, ...own } of all) {
+        const entry = accessEntry(own);
+        const line = JSON.parse(lineOf(format, entry, wallTime));
+        assertEquals(line, JSON.parse(lineOf(wholeJsonFormat(), entry, wallTime)));
+        const { clientIp: client, peerIp: peer, tlsVersion: tls, limitedBy: limited, limits, ...same } = own;
+        const time = new Date(wallTime).toISOString();
+        const decisions = Object.fromEntries(limits.map(({ policy, outcome }) => [policy.name, outcome]));
+        assertObjectMatch(line, { ...same, time, client, tls, limited, limits: decisions, peer });
+      }
+    }),
+    { seed: 17, numRuns: 200 },
   );
 });
 
