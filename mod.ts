@@ -118,10 +118,9 @@ export type { ByteSize, Duration } from "./lib/core/units.ts";
 export type { WebSocketOptions } from "./lib/transport/websocket/web_socket_options.ts";
 export type { Clock } from "./lib/core/clock.ts";
 export type { Random } from "./lib/core/random.ts";
-export type { Observer, RequestLog } from "./lib/observe/observer.ts";
+export type { AccessEntry, Observer, RequestLog } from "./lib/observe/observer.ts";
 export type { ProxyEvent, ProxyEvents } from "./lib/observe/events.ts";
 export { METRICS_TYPES, metricsFormat } from "./lib/observe/metrics/exposition.ts";
-export type { AccessEntry } from "./lib/observe/access_entry.ts";
 export type { AccessLogOptions } from "./lib/observe/access_log_options.ts";
 
 if (import.meta.main) {

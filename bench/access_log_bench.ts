@@ -1,6 +1,6 @@
 /** What one line of the access log costs, from the entry to the write of many. */
 
-import type { AccessEntry } from "../lib/observe/access_entry.ts";
+import type { AccessEntry } from "../lib/observe/observer.ts";
 import { systemClock as clock } from "../lib/core/clock.ts";
 import { createLog } from "../lib/observe/create_log.ts";
 import type { ByteSink } from "../lib/observe/line_writer.ts";

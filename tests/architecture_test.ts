@@ -114,12 +114,9 @@ const SMALL_FILES: Exceptions = {
   "lib/proxy/match_route.ts": PHASE,
   "lib/filters/jwt_verifier.ts": LAZY,
   "lib/server/deno_tracer.ts": NAMED,
-  "lib/http2/peer_settings.ts": NAMED,
   "lib/cli/file_watch.ts": NAMED,
   "lib/admin/page_files.ts": NAMED,
   "lib/proxy/client_request.ts": NAMED,
-  "lib/server/rollback_watch.ts": TO_MEND,
-  "lib/engine/http2/request_checks.ts": TO_MEND,
 };
 
 const ROOT = new URL("../", import.meta.url);

@@ -11,7 +11,7 @@ import { VERSION } from "../core/version.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { unreadMessage } from "../observe/event_message.ts";
 import { escapeControls } from "../observe/text_format.ts";
-import { describeCertificates } from "../server/check_certificates.ts";
+import { describeCertificates } from "../server/certificates.ts";
 import { WorkersError } from "../server/workers/worker_command.ts";
 import {
   generateTraffic,
@@ -23,8 +23,7 @@ import { replay, reportSimulation } from "../simulator/simulate.ts";
 import { COMMAND_HELP, HELP_TEXT } from "./help_text.ts";
 import { writeStarter } from "./init.ts";
 import { type Io, print, UsageError } from "./io.ts";
-import { parseArguments, type RunOptions } from "./parse_arguments.ts";
-import type { SimulateCommand } from "./parse_simulate_arguments.ts";
+import { parseArguments, type RunOptions, type SimulateCommand } from "./parse_arguments.ts";
 import { findFileProblems, ProgramConfig } from "./program_config.ts";
 import { runCtl, runTop } from "./run_admin.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";

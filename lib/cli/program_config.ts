@@ -12,7 +12,7 @@ import { loadConfig } from "../config/load_config.ts";
 import { ModuleGraph, type ModuleSources, type ModuleTexts } from "../config/module_graph.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { findTokenProblems } from "../admin/guard.ts";
-import { findCertificateProblems } from "../server/check_certificates.ts";
+import { findCertificateProblems } from "../server/certificates.ts";
 import type { RunOptions } from "./parse_arguments.ts";
 import { UsageError } from "./io.ts";
 

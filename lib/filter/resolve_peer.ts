@@ -10,7 +10,7 @@ import {
   type PeerTls,
   type ProxyProtocolVersion,
 } from "../upstream/peer.ts";
-import { BLOCKED_PORTS } from "../transport/fetch/fetch_request.ts";
+import { BLOCKED_PORTS } from "../transport/fetch/fetch_messages.ts";
 import type { ResolveServer, ServerSpec } from "../upstream/server_spec.ts";
 
 /** A server named outright by `upstreamPeer`. */

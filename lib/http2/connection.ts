@@ -30,13 +30,14 @@ import {
   codeName,
   FIRST_WINDOW,
   FLAG,
+  FloodBudget,
   FRAME_BYTES,
   FRAME_HEAD,
   Http2Error,
   MAX_31_BITS,
+  PeerSettings,
   SETTING,
 } from "./frame_type.ts";
-import { FloodBudget, PeerSettings } from "./peer_settings.ts";
 import { type FrameHandler, FrameReader, PREFACE } from "./frame_reader.ts";
 import { type Buffers, FrameWriter } from "./frame_writer.ts";
 import { type HeadBounds, type HeadShelf, ReceivedHead } from "./received_head.ts";

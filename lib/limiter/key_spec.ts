@@ -2,11 +2,10 @@
 
 import { unexpected } from "../core/callback.ts";
 import { must, type Rule } from "../core/options.ts";
-import { cookieValue } from "../http/cookie_value.ts";
+import { cookieValue, receivedValue } from "../http/received_fields.ts";
 import { isToken } from "../http/header_fields.ts";
 import { makeHextets, readIpAddress } from "../http/ip_address.ts";
 import { countedPath } from "../http/normal_path.ts";
-import { receivedValue } from "../http/received_fields.ts";
 
 /** What a key is taken from; the proxy's request context is one. */
 export interface KeySource {

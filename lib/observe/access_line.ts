@@ -1,6 +1,6 @@
 /** The formats of the access log. */
 
-import type { AccessEntry } from "./access_entry.ts";
+import type { AccessEntry } from "./observer.ts";
 import { type AccessField, headerOf } from "./access_log_options.ts";
 import { encodeText, LineBytes, plainBytes, TimestampWriter } from "./line_bytes.ts";
 

@@ -3,7 +3,7 @@
 import { checkedBoolean, unexpected } from "../core/callback.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
-import type { AccessEntry } from "./access_entry.ts";
+import type { AccessEntry } from "./observer.ts";
 import {
   type AccessLineFormat,
   combinedFormat,

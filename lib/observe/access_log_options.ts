@@ -19,7 +19,7 @@ import {
 import { type ByteSize, parseByteSize } from "../core/units.ts";
 import { describeValue, nearestName } from "../core/describe_value.ts";
 import { isToken } from "../http/header_fields.ts";
-import type { AccessEntry } from "./access_entry.ts";
+import type { AccessEntry } from "./observer.ts";
 
 /** Formats with a name. */
 const ACCESS_FORMATS: readonly ["text", "json", "combined"] = ["text", "json", "combined"];

@@ -3,12 +3,11 @@
 import { BaseHandler, type FormatterFunction, type LevelName } from "@std/log/base-handler";
 import { Logger } from "@std/log/logger";
 import type { Clock } from "../core/clock.ts";
-import type { AccessEntry } from "./access_entry.ts";
+import type { AccessEntry, Observer } from "./observer.ts";
 import { AccessLog } from "./access_log.ts";
 import { eventLevel, eventMessage } from "./event_message.ts";
 import { isLogged, type LogFormat, type LogLevel, type ProxyEvent, toStdLevel } from "./events.ts";
 import { type ByteSink, LineWriter } from "./line_writer.ts";
-import type { Observer } from "./observer.ts";
 import { createRecordFormatter, TimestampFormatter } from "./text_format.ts";
 
 /** What a log takes. */

@@ -2,9 +2,8 @@
 
 import type { Clock } from "../core/clock.ts";
 import { formatDuration } from "../core/units.ts";
-import type { AccessEntry } from "./access_entry.ts";
+import type { AccessEntry, Observer } from "./observer.ts";
 import type { LogLevel, ProxyEvent } from "./events.ts";
-import type { Observer } from "./observer.ts";
 
 /** How important an event is: failures of clients interest nobody who does not look for them. */
 export function eventLevel(event: ProxyEvent): LogLevel {

@@ -13,7 +13,7 @@ import {
 } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import type { ProxyResponse } from "../filter/filters.ts";
-import { cookieValue } from "../http/cookie_value.ts";
+import { cookieValue } from "../http/received_fields.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/proxy_fields.ts";
 import type { Body } from "../http/message.ts";

@@ -3,7 +3,7 @@
 import type { ProxyError } from "../core/errors.ts";
 import { fieldId } from "../http/field_lines.ts";
 import { wouldRefuse } from "../limiter/decision.ts";
-import type { AccessAttempt, AccessDecision, AccessEntry } from "../observe/access_entry.ts";
+import type { AccessAttempt, AccessDecision, AccessEntry } from "../observe/observer.ts";
 import { ABSENT, type SentField, UNKNOWN, WRITTEN } from "../observe/access_line.ts";
 import { type LineBytes, type PlainBytes, plainBytes } from "../observe/line_bytes.ts";
 import { REDACTED, redactTarget } from "../observe/access_log_options.ts";

@@ -8,7 +8,7 @@ import { METRICS } from "../observe/metrics/catalog.ts";
 import type { Metric } from "../observe/metrics/exposition.ts";
 import type { MetricFamily, SeriesValue } from "../observe/metrics/registry.ts";
 import { SERVER_STATES, serverState } from "../upstream/eligibility.ts";
-import type { CertificateEnd } from "./certificate_expiry.ts";
+import type { CertificateEnd } from "./certificates.ts";
 import type { PoolPlane } from "./pool_plane.ts";
 import type { ProxyMetrics } from "./proxy_metrics.ts";
 

@@ -16,7 +16,7 @@ import type { TransportPlan } from "../transport/select_transport.ts";
 import { sendRequest, type Transport } from "../transport/transport.ts";
 import type { Peer } from "../upstream/peer.ts";
 import type { SharedServers } from "../upstream/shared_servers.ts";
-import type { CertificateExpiry } from "./certificate_expiry.ts";
+import type { CertificateExpiry } from "./certificates.ts";
 import { ProxyMetrics } from "./proxy_metrics.ts";
 import type { ProxyParts } from "./serve_options.ts";
 

@@ -8,7 +8,7 @@ import { resolveConfig } from "../config/resolve_config.ts";
 import { callAside } from "../core/callback.ts";
 import { reportCallbackError } from "../proxy/settle_exchange.ts";
 import { Administration, type SteeredProxy } from "./administration.ts";
-import { CertificateExpiry } from "./certificate_expiry.ts";
+import { CertificateExpiry } from "./certificates.ts";
 import type { DataPlane } from "./data_plane.ts";
 import type { Opened } from "./generations.ts";
 import { Listeners } from "./listeners.ts";

@@ -5,7 +5,7 @@
 
 import { serve } from "../../lib/server/serve.ts";
 import type { EngineName } from "../../lib/config/listen_options.ts";
-import type { AccessEntry } from "../../lib/observe/access_entry.ts";
+import type { AccessEntry } from "../../lib/observe/observer.ts";
 import type { ProxyEvent } from "../../lib/observe/events.ts";
 import { TextLineStream } from "../support/text_lines.ts";
 

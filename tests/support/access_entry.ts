@@ -1,6 +1,6 @@
 /** An entry of the access log, for tests of what is made of it. */
 
-import type { AccessEntry } from "../../lib/observe/access_entry.ts";
+import type { AccessEntry } from "../../lib/observe/observer.ts";
 
 /** A request that a server has responded to, but for what a test says of it. */
 export function accessEntry(entry: Partial<AccessEntry> = {}): AccessEntry {

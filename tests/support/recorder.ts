@@ -1,8 +1,7 @@
 /** An observer that keeps everything, and lets a test wait for what it expects. */
 
-import type { AccessEntry } from "../../lib/observe/access_entry.ts";
+import type { AccessEntry, Observer } from "../../lib/observe/observer.ts";
 import type { ProxyEvent } from "../../lib/observe/events.ts";
-import type { Observer } from "../../lib/observe/observer.ts";
 
 /** What a proxy has reported so far. */
 export class Recorder implements Observer {

@@ -2,7 +2,7 @@
 
 import type { ModuleTexts } from "../../config/module_graph.ts";
 import type { NamedKey } from "../../limiter/busy_keys.ts";
-import type { AccessEntry } from "../../observe/access_entry.ts";
+import type { AccessEntry } from "../../observe/observer.ts";
 import type { ProxyEvent } from "../../observe/events.ts";
 import type { SharedSeries } from "../../observe/metrics/registry.ts";
 import type { PlacedPool, PlacedServer } from "../serve_options.ts";

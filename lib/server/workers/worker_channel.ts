@@ -17,7 +17,7 @@ import {
   writeMessage,
 } from "./channel.ts";
 
-import { listSeries, MetricChunks } from "./shared_metrics.ts";
+import { listSeries, MetricChunks } from "./supervisor_memory.ts";
 
 /** How often a worker shows that it is alive. */
 const BEAT_MS = 100;

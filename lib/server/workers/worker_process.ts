@@ -3,7 +3,7 @@
 import { ConfigError } from "../../config/config_error.ts";
 import { ListenError } from "../../engine/engine.ts";
 import type { NamedKey } from "../../limiter/busy_keys.ts";
-import type { AccessEntry } from "../../observe/access_entry.ts";
+import type { AccessEntry } from "../../observe/observer.ts";
 import type { ProxyEvent } from "../../observe/events.ts";
 import {
   type FromWorker,

@@ -4,7 +4,7 @@ import type { WorkerInfo } from "../../admin/admin_target.ts";
 import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
 import type { ModuleTexts } from "../../config/module_graph.ts";
 import type { ResolvedConfig } from "../../config/proxy_config.ts";
-import type { AccessEntry } from "../../observe/access_entry.ts";
+import type { AccessEntry } from "../../observe/observer.ts";
 import { listenError } from "../../engine/engine.ts";
 import { MAX_PROCESSES } from "../../upstream/shared_servers.ts";
 import type { Pool } from "../../upstream/pool.ts";

@@ -11,8 +11,15 @@ import {
 import { resourceShortage } from "../../core/resource_shortage.ts";
 import type { Bytes, RequestBody } from "../../http/message.ts";
 import { type OutgoingRequest, responseIdleMs, type SendOptions, type ServerResponse } from "../transport.ts";
-import { SizedBody, toFetchFields } from "./fetch_request.ts";
-import { Download, FetchContent, FetchResponse, fromFetchFields, lengthOf } from "./fetch_response.ts";
+import {
+  Download,
+  FetchContent,
+  FetchResponse,
+  fromFetchFields,
+  lengthOf,
+  SizedBody,
+  toFetchFields,
+} from "./fetch_messages.ts";
 import type { PeerClient } from "./peer_client.ts";
 
 /** Watches over one call of `fetch`: deadlines, cancellation, and both bodies. */

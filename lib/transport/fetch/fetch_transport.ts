@@ -5,7 +5,7 @@ import type { ProxyError } from "../../core/errors.ts";
 import type { Peer } from "../../upstream/peer.ts";
 import type { OutgoingRequest, SendOptions, Transport } from "../transport.ts";
 import { FetchExchange } from "./fetch_exchange.ts";
-import { refuseWhatFetchChanges } from "./fetch_request.ts";
+import { refuseWhatFetchChanges } from "./fetch_messages.ts";
 import { PeerClient, type PoolOptions } from "./peer_client.ts";
 
 /** What a {@linkcode FetchTransport} takes. */

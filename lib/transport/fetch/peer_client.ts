@@ -5,7 +5,7 @@ import { resourceShortage } from "../../core/resource_shortage.ts";
 import { type Address, formatAddress, type Peer } from "../../upstream/peer.ts";
 import { connectTcp } from "../http1/dial.ts";
 import { dialByProxy, type OutboundProxy } from "../outbound_proxy.ts";
-import { BLOCKED_PORTS } from "./fetch_request.ts";
+import { BLOCKED_PORTS } from "./fetch_messages.ts";
 
 /** How a {@linkcode PeerClient} connects, and what it keeps. */
 export interface PoolOptions {

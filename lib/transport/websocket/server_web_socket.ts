@@ -3,8 +3,7 @@
 import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import type { Tunnel } from "../transport.ts";
 import { closePayload, OPCODE, WebSocketProtocolError } from "./frame.ts";
-import { FrameQueue } from "./frame_queue.ts";
-import { type Incoming, MessageReader } from "./message_reader.ts";
+import { FrameQueue, type Incoming, MessageReader } from "./messages.ts";
 import { Patience } from "./web_socket_options.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { AccessEntry } from "../../../lib/observe/access_entry.ts";
+import type { AccessEntry } from "../../../lib/observe/observer.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { engineCan } from "../../support/engine.ts";

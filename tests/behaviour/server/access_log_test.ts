@@ -1,7 +1,7 @@
 /** The access log of a configuration, as it stands in a file. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { AccessEntry } from "../../../lib/observe/access_entry.ts";
+import type { AccessEntry } from "../../../lib/observe/observer.ts";
 import type { AccessLogOptions } from "../../../lib/observe/access_log_options.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { ENGINE, engineCan, OVER_HTTP2, OVER_TLS } from "../../support/engine.ts";

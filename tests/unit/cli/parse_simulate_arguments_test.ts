@@ -1,6 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { parseArguments } from "../../../lib/cli/parse_arguments.ts";
-import { parseSimulateArguments } from "../../../lib/cli/parse_simulate_arguments.ts";
+import { parseArguments, parseSimulateArguments } from "../../../lib/cli/parse_arguments.ts";
 import { UsageError } from "../../../lib/cli/io.ts";
 
 const DEFAULTS = { source: "a.ts", trace: null, traffic: null, seed: 1, json: false, top: 20 };

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { getCookies } from "@std/http/cookie";
 import fc from "fast-check";
-import { cookieValue } from "../../../lib/http/cookie_value.ts";
+import { cookieValue } from "../../../lib/http/received_fields.ts";
 
 Deno.test("cookieValue() finds one cookie of several", () => {
   const table: [string | null, string | null][] = [

@@ -1,6 +1,6 @@
 import { assertEquals, assertObjectMatch } from "@std/assert";
 import fc from "fast-check";
-import type { AccessEntry } from "../../../lib/observe/access_entry.ts";
+import type { AccessEntry } from "../../../lib/observe/observer.ts";
 import {
   type AccessLineFormat,
   combinedFormat,

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { AccessEntry } from "../../../lib/observe/access_entry.ts";
+import type { AccessEntry } from "../../../lib/observe/observer.ts";
 import { createLog } from "../../../lib/observe/create_log.ts";
 import type { ProxyEvent } from "../../../lib/observe/events.ts";
 import { FakeClock } from "../../support/fake_clock.ts";

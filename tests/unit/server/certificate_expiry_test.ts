@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { resolveListen } from "../../../lib/config/listen_options.ts";
 import { eventMessage } from "../../../lib/observe/event_message.ts";
-import { CertificateExpiry } from "../../../lib/server/certificate_expiry.ts";
+import { CertificateExpiry } from "../../../lib/server/certificates.ts";
 import { certificateFiles } from "../../support/certificate_files.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { Recorder } from "../../support/recorder.ts";

@@ -3,7 +3,7 @@ import { X509Certificate } from "node:crypto";
 import type { Listen } from "../../../lib/config/listen_options.ts";
 import type { PoolOptions } from "../../../lib/config/pool_options.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
-import { describeCertificates, findCertificateProblems } from "../../../lib/server/check_certificates.ts";
+import { describeCertificates, findCertificateProblems } from "../../../lib/server/certificates.ts";
 import { testCa } from "../../support/test_ca.ts";
 
 /** What is said of a configuration, with `FOLDER` for where the files are. */

@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { LineBytes } from "../../../lib/observe/line_bytes.ts";
 import { wholeJsonFormat } from "../../../lib/observe/access_line.ts";
 import { readTrace, TraceError } from "../../../lib/simulator/simulated_request.ts";
-import type { AccessEntry } from "../../../lib/observe/access_entry.ts";
+import type { AccessEntry } from "../../../lib/observe/observer.ts";
 import { accessEntry } from "../../support/access_entry.ts";
 
 const whole = wholeJsonFormat();

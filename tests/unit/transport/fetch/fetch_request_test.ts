@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { isExactTarget } from "../../../../lib/transport/fetch/fetch_request.ts";
+import { isExactTarget } from "../../../../lib/transport/fetch/fetch_messages.ts";
 
 /** The slow way: asks the URL parser every time what would be sent. */
 function model(target: string): boolean {

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { Download } from "../../../../lib/transport/fetch/fetch_response.ts";
+import { Download } from "../../../../lib/transport/fetch/fetch_messages.ts";
 
 function bytesOf(length: number): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length }, (_, i) => i % 251);

@@ -1,7 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { FrameQueue } from "../../../../lib/transport/websocket/frame_queue.ts";
-import { type Incoming, MessageReader } from "../../../../lib/transport/websocket/message_reader.ts";
+import { FrameQueue, type Incoming, MessageReader } from "../../../../lib/transport/websocket/messages.ts";
 import { bytesOf } from "../../../support/web_socket_frames.ts";
 
 /** What a server would see. */

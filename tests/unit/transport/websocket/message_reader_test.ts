@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { WebSocketProtocolError } from "../../../../lib/transport/websocket/frame.ts";
-import { type Incoming, MessageReader } from "../../../../lib/transport/websocket/message_reader.ts";
+import { type Incoming, MessageReader } from "../../../../lib/transport/websocket/messages.ts";
 import { bytesOf, frame } from "../../../support/web_socket_frames.ts";
 
 const MASK = [0x37, 0xfa, 0x21, 0x3d];

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { DeadlineWheel } from "../../../../lib/core/cancellation.ts";
-import { type Incoming, MessageReader } from "../../../../lib/transport/websocket/message_reader.ts";
+import { type Incoming, MessageReader } from "../../../../lib/transport/websocket/messages.ts";
 import { ServerWebSocket } from "../../../../lib/transport/websocket/server_web_socket.ts";
 import { FakeClock } from "../../../support/fake_clock.ts";
 import { latin1Bytes, latin1Text } from "../../../support/raw_connection.ts";
