@@ -9,6 +9,7 @@ import type { Distribution } from "../observe/metrics/histogram.ts";
 import type { MetricsFormat } from "../observe/metrics/exposition.ts";
 import type { Traffic } from "../observe/metrics/traffic.ts";
 import type { EventLog } from "../observe/event_message.ts";
+import type { ExchangeRuntime } from "../proxy/exchange.ts";
 import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
 
 /** A running proxy, as far as it is watched and steered; everything is read when it is needed, since it may change. */
@@ -27,6 +28,8 @@ export interface AdminTarget {
   /** Path or URL of the configuration; `null` when a program gave it. */
   readonly source: string | null;
   readonly config: ResolvedConfig;
+  /** What requests run by from now on. */
+  readonly runtime: ExchangeRuntime;
   readonly pools: readonly PoolRuntime[];
   readonly limits: LimitSources;
   /** Requests that have arrived. */

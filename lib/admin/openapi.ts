@@ -2,6 +2,7 @@
 
 import { LOG_LEVELS } from "../observe/events.ts";
 import { MAX_WEIGHT } from "../upstream/server_spec.ts";
+import { ASKED_PATTERNS, MAX_ASKED_HEADERS } from "./explain.ts";
 import { SERVER_STATE_NAMES } from "./status.ts";
 
 /** Longest ban: 365 days. */
@@ -142,6 +143,38 @@ const status = object({
   ),
 });
 
+const explanation = object({
+  request: object({ method: text, host: text, target: text, client: text }),
+  ends: orNull(object({ status: count, reason: text })),
+  route: orNull(text),
+  path: text,
+  limits: list(object({
+    policy: text,
+    algorithm: text,
+    key: orNull(text),
+    limit: orNull(number),
+    remaining: orNull(number),
+    resetMs: orNull(number),
+    bannedMs: number,
+    dryRun: flag,
+    allowed: flag,
+  })),
+  pools: list(object({ name: text, share: number })),
+  balance: orNull(text),
+  key: orNull(text),
+  server: orNull(text),
+  servers: list(object({
+    pool: text,
+    address: text,
+    state: { enum: SERVER_STATE_NAMES },
+    weight: number,
+    backup: flag,
+    eligible: flag,
+  })),
+  upstreamTarget: orNull(text),
+  notes: list(text),
+});
+
 const weight: Schema = { type: "number", minimum: 0, maximum: MAX_WEIGHT };
 const duration: Schema = {
   description: 'Such as "10m", or milliseconds.',
@@ -216,6 +249,23 @@ const DESCRIPTIONS: Readonly<Record<string, OperationDescription>> = {
       also: NO_SUCH,
     },
   ),
+  "GET /explain": asked(
+    "What would become of a request that is not sent: its route, limits, pool and server",
+    ref("Explanation"),
+    {
+      query: {
+        method: { type: "string", pattern: ASKED_PATTERNS.method, default: "GET" },
+        target: { type: "string", pattern: ASKED_PATTERNS.target, default: "/" },
+        host: { type: "string", pattern: ASKED_PATTERNS.host, default: "localhost" },
+        client: { type: "string", format: "ipv4", default: "192.0.2.1" },
+        header: {
+          type: "array",
+          items: { type: "string", pattern: ASKED_PATTERNS.header },
+          maxItems: MAX_ASKED_HEADERS,
+        },
+      },
+    },
+  ),
   "GET /healthz": asked("200 while the process works", object({ status: { const: "ok" } })),
   "GET /readyz": asked("200 while it should get requests", ready),
   "GET /openapi.json": asked("This description", { type: "object" }),
@@ -287,6 +337,7 @@ export function describeApi(
         Server: server,
         Limit: limit,
         Key: key,
+        Explanation: explanation,
         Done: object({ done: text, result: object({ generation: count }) }, ["done"]),
         Problem: object({ type: text, title: text, status: count, detail: text }),
       },

@@ -10,6 +10,7 @@ import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
 import type { Server } from "../upstream/server.ts";
 import { MAX_WEIGHT, type ServerSpec } from "../upstream/server_spec.ts";
 import type { AdminTarget } from "./admin_target.ts";
+import { explain, findProblem, MAX_ASKED_HEADERS, readHeader } from "./explain.ts";
 import type { Feed } from "./feed.ts";
 import { type Access, type Caller, json, problem, reply } from "./guard.ts";
 import type { Monitor } from "./monitor.ts";
@@ -84,6 +85,7 @@ export const OPERATIONS: readonly Operation[] = [
     return json({ policies: limits, table });
   }),
   read("/limits/{policy}/keys", listKeys),
+  read("/explain", explainRequest),
   open("/healthz", () => json({ status: "ok" })),
   open(
     "/readyz",
@@ -173,6 +175,37 @@ async function listKeys({ path, query }: AdminRequest, { monitor, target }: Admi
   await monitor.refresh();
   return json({ policy: name, keys: monitor.keys(name, near, Math.floor(most)) });
 }
+
+function explainRequest({ query }: AdminRequest, { target: { runtime, config } }: AdminParts): Response {
+  const stray = [...query.keys()].find((name) => !ASKED.includes(name));
+  if (stray !== undefined) {
+    const known = ASKED.map((name) => `"${name}"`).join(", ");
+    throw new ChangeError(400, `${JSON.stringify(stray.slice(0, 60))} is not known; known are ${known}`);
+  }
+  const lines = query.getAll("header");
+  if (lines.length > MAX_ASKED_HEADERS) {
+    throw new ChangeError(400, `There must not be more than ${MAX_ASKED_HEADERS} header fields`);
+  }
+  const headers = lines.map((line) => {
+    const header = readHeader(line);
+    if (header === null) {
+      throw new ChangeError(400, '"header" must be "NAME: VALUE"; the host is a parameter of its own');
+    }
+    return header;
+  });
+  const asked = {
+    method: query.get("method") ?? "GET",
+    target: query.get("target") ?? "/",
+    host: query.get("host") ?? "localhost",
+    client: query.get("client") ?? "192.0.2.1",
+    headers,
+  };
+  const problem = findProblem(asked);
+  if (problem !== null) throw new ChangeError(400, problem);
+  return json(explain(runtime, config, asked));
+}
+
+const ASKED = ["method", "target", "host", "client", "header"];
 
 function readNumber(
   query: URLSearchParams,

@@ -95,7 +95,8 @@ function coarse(state: ServerStateName): ServerStateName {
   return state === "full" ? "up" : state;
 }
 
-function stateOf(server: Server): ServerStateName {
+/** What a server is called. */
+export function stateOf(server: Server): ServerStateName {
   const reason = ineligibility(server);
   if (reason === "draining" && server.leaving) return "leaving";
   if (reason === "unhealthy" && server.health === "checking") return "checking";

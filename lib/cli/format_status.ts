@@ -1,5 +1,6 @@
 /** The state of a proxy as text. */
 
+import type { Explanation } from "../admin/explain.ts";
 import type {
   KeyStatus,
   LimitStatus,
@@ -60,6 +61,44 @@ export function formatMoment(status: Status): string {
 export function formatKeys(keys: readonly KeyStatus[]): string[] {
   if (keys.length === 0) return ["no key has used that much"];
   return keys.map(keyLine).map(escapeControls);
+}
+
+/** Writes what would become of a request. */
+export function formatExplanation(explanation: Explanation): string[] {
+  const { request, ends, route, path, limits, pools, balance, key, server, servers, notes } = explanation;
+  const { upstreamTarget } = explanation;
+  const by = balance === null ? "" : ` by ${balance}${key === null ? "" : ` of ${JSON.stringify(key)}`}`;
+  const shares = pools.map(({ name, share }) =>
+    share === 1 ? name : `${name} (${Math.round(share * 1000) / 10} %)`
+  );
+  const rows: readonly (readonly [string, string])[] = [
+    ["request", `${request.method} ${request.host}${request.target} from ${request.client}`],
+    ...(path === request.target.replace(/\?.*$/s, "") ? [] : [["path", path] as const]),
+    ["route", route ?? "none"],
+    ...limits.map((limit) => ["limit", foreseenLimit(limit)] as const),
+    ["pool", shares.length === 0 ? "none" : `${shares.join(", ")}${by}`],
+    ...servers.map(({ address, state, weight, backup, eligible }) => {
+      const kind = `${state}, weight ${Math.round(weight * 100) / 100}${backup ? ", backup" : ""}`;
+      const turn = address === server ? "  <- this one" : eligible && server === null ? "  <- possible" : "";
+      return ["server", `${address}  ${kind}${turn}`] as const;
+    }),
+    ...(upstreamTarget === null ? [] : [["target", upstreamTarget] as const]),
+    ["ends", ends === null ? "at the server" : `with ${ends.status}: ${ends.reason}`],
+    ...notes.map((note) => ["note", note] as const),
+  ];
+  return rows.map(([name, value]) => escapeControls(`${name.padEnd(8)} ${value}`));
+}
+
+function foreseenLimit(limit: Explanation["limits"][number]): string {
+  const { policy, key, limit: most, remaining, bannedMs, resetMs, allowed, dryRun } = limit;
+  if (key === null) return `${policy}  refuses: it has no key`;
+  const left = `${Math.floor(remaining!)} of ${most} left for ${JSON.stringify(key)}`;
+  const state = bannedMs > 0
+    ? `refuses: banned for ${formatAge(bannedMs)}`
+    : allowed
+    ? "allows"
+    : `refuses for up to ${formatAge(resetMs!)}`;
+  return `${policy}  ${left}  ${state}${dryRun ? " (dry run)" : ""}`;
 }
 
 function headLines(status: Status): string[] {

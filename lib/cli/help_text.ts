@@ -16,6 +16,8 @@ const CTL = `Commands of ctl, for a proxy that runs with --admin or the option a
   status                        What runs: servers, limits, rates
   config                        The configuration in plain words
   keys POLICY [--near 0.8]      The keys that are close to their limit
+  explain TARGET [--method M] [--client IP] [--header "NAME: VALUE"]
+                                What would become of this request: path or URL
   drain POOL SERVER             No new requests to this server; those that run finish
   disable POOL SERVER           The same, also for clients that are tied to it
   ready POOL SERVER             Use it again

@@ -11,6 +11,7 @@ import { refuseOption, UsageError } from "./io.ts";
 type CtlRequest =
   | { readonly kind: "show"; readonly what: "status" | "config" }
   | { readonly kind: "keys"; readonly policy: string; readonly near: string }
+  | { readonly kind: "explain"; readonly query: string }
   | { readonly kind: "change"; readonly path: string; readonly body: Readonly<Record<string, unknown>> };
 
 /** `lbproxy ctl ...`. */
@@ -29,6 +30,7 @@ export interface TopCommand {
 }
 
 const ACCESS = ["admin", "token", "token-file", "ca"] as const;
+const ASKED = ["method", "client", "header"] as const;
 /** What each command takes, as `--help` shows it. */
 const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   status: [],
@@ -41,6 +43,7 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   add: ["POOL", "SERVER"],
   weight: ["POOL", "SERVER", "NUMBER"],
   keys: ["POLICY"],
+  explain: ["TARGET"],
   ban: ["POLICY", "KEY", "[DURATION]"],
   reset: ["POLICY", "KEY"],
   "log-level": ["LEVEL"],
@@ -54,8 +57,9 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
 export function parseCtlArguments(args: readonly string[]): CtlCommand {
   const parsed = parseArgs([...args], {
     boolean: ["json"],
-    string: [...ACCESS, "near", "weight", "_"],
-    unknown: refuseOption(["json", ...ACCESS, "near", "weight"]),
+    string: [...ACCESS, "near", "weight", ...ASKED, "_"],
+    collect: ["header"],
+    unknown: refuseOption(["json", ...ACCESS, "near", "weight", ...ASKED]),
   });
   const [name, ...words] = parsed._.map(String);
   if (name === undefined) throw new UsageError(`ctl takes a command: ${Object.keys(COMMANDS).join(", ")}`);
@@ -70,6 +74,10 @@ export function parseCtlArguments(args: readonly string[]): CtlCommand {
   const least = wanted.filter((word) => !word.startsWith("[")).length;
   if (words.length < least || words.length > wanted.length) {
     throw new UsageError(`Usage: lbproxy ctl ${[name, ...wanted].join(" ")}`);
+  }
+  if (name === "explain") {
+    const request = { kind: "explain", query: explainQuery(words[0]!, parsed) } as const;
+    return { access: accessOf(parsed), json: parsed.json, request };
   }
   const options = { near: parsed.near ?? "0", weight: parsed.weight };
   return { access: accessOf(parsed), json: parsed.json, request: requestOf(name, words, options) };
@@ -103,6 +111,21 @@ function accessOf(
     tokenFile: parsed["token-file"] ?? null,
     caFile: parsed.ca ?? null,
   };
+}
+
+/** The target is a path, or a whole URL. */
+function explainQuery(
+  target: string,
+  { method, client, header = [] }: { method?: string; client?: string; header?: readonly string[] },
+): string {
+  const query = new URLSearchParams();
+  const [, host, path = ""] = /^https?:\/\/([^/?]*)(.*)$/i.exec(target) ?? [];
+  if (host !== undefined) query.set("host", host);
+  query.set("target", host === undefined ? target : path.startsWith("/") ? path : `/${path}`);
+  if (method !== undefined) query.set("method", method);
+  if (client !== undefined) query.set("client", client);
+  for (const line of header) query.append("header", line);
+  return query.toString();
 }
 
 function requestOf(

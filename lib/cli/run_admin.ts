@@ -1,9 +1,10 @@
 /** The commands `lbproxy ctl` and `lbproxy top`. */
 
+import type { Explanation } from "../admin/explain.ts";
 import type { KeyStatus, Status } from "../admin/status.ts";
 import { escapeControls } from "../observe/text_format.ts";
 import { AdminClient, AdminError } from "./admin_client.ts";
-import { formatKeys, formatMoment, formatStatus } from "./format_status.ts";
+import { formatExplanation, formatKeys, formatMoment, formatStatus } from "./format_status.ts";
 import type { Io } from "./io.ts";
 import type { CtlCommand, TopCommand } from "./parse_admin_arguments.ts";
 
@@ -32,6 +33,10 @@ export async function runCtl({ access, request, json }: CtlCommand, io: Io): Pro
       `/limits/${encodeURIComponent(policy)}/keys?near=${encodeURIComponent(near)}`,
     );
     return json ? writeJson(answer) : lines(formatKeys((answer as { keys: KeyStatus[] }).keys));
+  }
+  if (request.kind === "explain") {
+    const answer = await client.get(`/explain?${request.query}`);
+    return json ? writeJson(answer) : lines(formatExplanation(answer as Explanation));
   }
   const answer = await client.get(`/${request.what}`);
   if (json) return writeJson(answer);

@@ -28,6 +28,14 @@ interface BusyKeyStatus {
   readonly resetMs: number | null;
 }
 
+/** What a limiter would find. */
+interface Foresight {
+  /** The policy that refuses the request because it has no key; `null` where none does. */
+  readonly keyless: ResolvedPolicy | null;
+  /** What the others would say, and for how many milliseconds they have banned the key. */
+  readonly statuses: readonly (PolicyStatus & { readonly bannedMs: number })[];
+}
+
 /**
  * Counts requests by key and refuses those beyond the limits.
  *
@@ -148,6 +156,20 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     this.table.permits.retake();
     const count = Math.max(0, this.#list.collect(source));
     return count === 0 ? [] : statusOf(this.#memory, this.#list.applying.slice(0, count));
+  }
+
+  /** What {@linkcode decide} would find, without counting the request. */
+  foresee(source: Ctx): Foresight {
+    if (this.#disposed) throw new TypeError("Cannot use a limiter that has been disposed");
+    this.table.permits.retake();
+    const count = this.#list.collect(source);
+    if (count < 0) return { keyless: this.policies[-1 - count]!, statuses: [] };
+    const charges = this.#list.applying.slice(0, count);
+    const statuses = statusOf(this.#memory, charges);
+    return {
+      keyless: null,
+      statuses: statuses.map((status, i) => ({ ...status, bannedMs: this.#bans.leftMs(charges[i]!) })),
+    };
   }
 
   /**

@@ -96,7 +96,8 @@ function claimInTime(exchange: Exchange): Claim | Refusal | Promise<Claim | Refu
   });
 }
 
-function keyOf(exchange: Exchange): string | undefined {
+/** What the pool's balancer hashes. @throws {FilterError} when the function that makes it throws */
+export function keyOf(exchange: Exchange): string | undefined {
   try {
     return checkedKey(exchange.pool.key!(exchange) ?? null) ?? undefined;
   } catch (error) {
@@ -450,7 +451,7 @@ function hadLittleTime(exchange: Exchange): boolean {
 // Ties a client to the server that responds to it, where the pool is asked to.
 
 /** Reads to which server the client belongs, before one is selected. */
-function readSession(exchange: Exchange): void {
+export function readSession(exchange: Exchange): void {
   const { sticky } = exchange.pool.balancer;
   if (sticky === null) return;
   exchange.session = cookieValue(exchange.fields.get("cookie"), sticky.cookie);

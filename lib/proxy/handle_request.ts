@@ -175,7 +175,7 @@ function isPassedOn(exchange: Exchange, response: ServerResponse): boolean {
  * @throws {RequestError} 400, 405 or 501 for what cannot be forwarded
  * @throws {FilterError} when `newContext` throws, or is async
  */
-function openExchange(exchange: Exchange): void {
+export function openExchange(exchange: Exchange): void {
   const { method, stream, runtime } = exchange;
   makeState(exchange);
   if (runtime.loopMark !== null && stream.headers.mayHave(CDN_LOOP_GROUP)) {
@@ -318,7 +318,7 @@ class ServerRequest implements PreparedRequest {
  *
  * @throws {FilterError} when that throws, or makes what cannot stand in a request line
  */
-function targetFor(exchange: Exchange): string | null {
+export function targetFor(exchange: Exchange): string | null {
   const rewrite = exchange.matched?.rewrite ?? null;
   if (rewrite === null && !exchange.normalized) return null;
   const { normalTarget } = exchange;

@@ -85,6 +85,9 @@ export class Administration implements AsyncDisposable {
       get config() {
         return generations.config;
       },
+      get runtime() {
+        return generations.runtime;
+      },
       get pools() {
         return [...generations.runtime.pools.values()];
       },

@@ -266,3 +266,35 @@ Deno.test("lbproxy ctl and top talk to an admin listener with TLS, whose certifi
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("lbproxy ctl explain tells what would become of a request", async () => {
+  await using upstream = startUpstream("one");
+  await using proxy = await startProxy({
+    upstreams: { api: { servers: [upstream.address] } },
+    routes: [{ name: "items", match: { host: "shop.example", path: "/api/*" }, upstream: "api" }],
+    limiter: { name: "app", key: "header:appid", limit: 3, window: "1h" },
+    admin: ADMIN,
+  });
+  const ctl = (...args: string[]) => run("ctl", "explain", ...args, "--admin", proxy.server.adminAddress!);
+  const { code, out } = await ctl(
+    "http://shop.example/api/a?b=c",
+    "--method=POST",
+    "--client=192.0.2.7",
+    "--header=appid: me",
+    "--header=x-other: 1",
+  );
+  assertEquals([code, out], [
+    0,
+    `request  POST shop.example/api/a?b=c from 192.0.2.7
+route    items
+limit    app  3 of 3 left for "me"  allows
+pool     api by round-robin
+server   ${upstream.address}  up, weight 1  <- this one
+target   /api/a?b=c
+ends     at the server
+`,
+  ]);
+  assertMatch((await ctl("/api/a")).out, /^route {4}none\npool {5}none\nends {5}with 404: /m);
+  assertEquals(JSON.parse((await ctl("/", "--json")).out).ends.status, 404);
+  assertMatch((await ctl("/", "--method=get")).err, /"method" must be a method in capitals/);
+});

@@ -88,6 +88,7 @@ Deno.test("GET /openapi.json describes what comes, member by member", async () =
     ["/config", "/config"],
     ["/limits", "/limits"],
     ["/limits/{policy}/keys", "/limits/app/keys"],
+    ["/explain", "/explain?target=/a&header=appid:%20me"],
     ["/healthz", "/healthz"],
     ["/readyz", "/readyz"],
   ];
