@@ -110,14 +110,14 @@ Deno.test("lbproxy --workers: the admin listener names keys of all workers, and 
   };
   const names = Array.from({ length: 24 }, (_, i) => `<b>key ${i}</b>`);
   for (let i = 0; i < 2; i++) await Promise.all(names.map(asked));
-  await until(async () => {
-    const { requests, workers } = await status();
-    return requests.total["200"] === 48 &&
-      workers.every((each) => each.role === "supervisor" || each.requests! > 0);
-  });
+  await until(
+    status,
+    ({ requests, workers }) =>
+      requests.total["200"] === 48 &&
+      workers.every((each) => each.role === "supervisor" || each.requests! > 0),
+  );
   const named = async (): Promise<KeyStatus[]> => (await admin.get("/limits/app/keys?top=100")).json.keys;
-  await until(async () => (await named()).length === names.length);
-  const keys = await named();
+  const keys = await until(named, ({ length }) => length === names.length);
   assertEquals(keys.map(({ key }) => key).toSorted(), names.toSorted());
   assertEquals(new Set(keys.map(({ used }) => used)), new Set([2]));
   assertEquals((await status()).limits[0]?.hottest.length, 10);
@@ -125,8 +125,8 @@ Deno.test("lbproxy --workers: the admin listener names keys of all workers, and 
   await Deno.writeTextFile(`${folder.path}/proxy.config.ts`, configOf(upstream.address, 20));
   assertEquals((await admin.post("/reload")).status, 200);
   await asked(names[0]!);
-  await until(async () => (await status()).limits[0]?.hottest.length === 1);
-  const [hottest] = (await status()).limits[0]!.hottest;
+  const reloaded = await until(status, ({ limits }) => limits[0]?.hottest.length === 1);
+  const [hottest] = reloaded.limits[0]!.hottest;
   assertEquals([hottest?.key, hottest?.used, hottest?.limit], [names[0], 3, 20]);
 
   const [first, second] = (await status()).workers.slice(1);
@@ -146,11 +146,11 @@ Deno.test("lbproxy --workers: the admin listener names keys of all workers, and 
   assertMatch(text, /^lbproxy_worker_event_loop_delay_seconds_count\{worker="1"\} [1-9]/m);
 
   Deno.kill(first!.pid, "SIGKILL");
-  await until(async () => {
-    const again = (await status()).workers.find(({ id }) => id === 1)!;
+  const replaced = await until(status, ({ workers }) => {
+    const again = workers.find(({ id }) => id === 1)!;
     return again.pid !== first!.pid && again.state === "serving" && again.restarts === 1;
   });
-  assertEquals((await status()).workers.find(({ id }) => id === 2)?.pid, second!.pid);
+  assertEquals(replaced.workers.find(({ id }) => id === 2)?.pid, second!.pid);
 });
 
 Deno.test("lbproxy --workers: a worker that hangs holds up nobody who looks", {
@@ -179,7 +179,13 @@ Deno.test("lbproxy --workers: a worker that hangs holds up nobody who looks", {
   }
 });
 
-/** Asks again until it is so; the state of processes comes a moment after what they do. */
-async function until(isSo: () => Promise<boolean>): Promise<void> {
-  while (!await isSo()) await new Promise((resolve) => setTimeout(resolve, 20));
+/** Reads again until it is so; the state of processes comes a moment after what they do. */
+async function until<Value>(read: () => Promise<Value>, isSo: (value: Value) => boolean): Promise<Value> {
+  let value = await read();
+  for (let i = 0; i < 1000 && !isSo(value); i++) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    value = await read();
+  }
+  assert(isSo(value), `This stayed so: ${JSON.stringify(value)}`);
+  return value;
 }
