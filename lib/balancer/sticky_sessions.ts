@@ -78,7 +78,7 @@ export const STICKY: Rule = object<StickyOptions>(
     secure: FLAG,
     keepWhileDraining: FLAG,
   },
-  'an object with "secret"',
+  `an object with "secret", a text of at least ${MIN_SECRET_LENGTH} characters`,
   {
     check({ sameSite, secure }, report) {
       if (sameSite !== "None" || secure !== false) return;

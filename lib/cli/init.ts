@@ -88,7 +88,7 @@ export async function writeStarter(folder: string, root: URL = ROOT): Promise<st
   const there: string[] = [];
   for (const name of Object.keys(files)) if (await exists(`${folder}/${name}`)) there.push(name);
   if (there.length > 0) {
-    throw new UsageError(`--init does not write over ${there.join(" and ")} in ${folder}`);
+    throw new UsageError(`--init does not write over ${there.join(", ")} in ${folder}`);
   }
   for (const [name, text] of Object.entries(files)) await Deno.writeTextFile(`${folder}/${name}`, text);
   const [place, go] = folder === "." ? ["", ""] : [` into ${folder}`, `  cd ${folder}\n`];

@@ -49,6 +49,9 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   "log-level": ["LEVEL"],
 };
 
+/** What `ctl` can be told. */
+export const CTL_COMMANDS: readonly string[] = Object.freeze(Object.keys(COMMANDS));
+
 /**
  * Reads what comes after `ctl`.
  *
@@ -62,13 +65,11 @@ export function parseCtlArguments(args: readonly string[]): CtlCommand {
     unknown: refuseOption(["json", ...ACCESS, "near", "weight", ...ASKED]),
   });
   const [name, ...words] = parsed._.map(String);
-  if (name === undefined) throw new UsageError(`ctl takes a command: ${Object.keys(COMMANDS).join(", ")}`);
+  if (name === undefined) throw new UsageError(`ctl takes a command: ${CTL_COMMANDS.join(", ")}`);
   const wanted = Object.hasOwn(COMMANDS, name) ? COMMANDS[name]! : undefined;
   if (wanted === undefined) {
-    const nearest = nearestName(name, Object.keys(COMMANDS));
-    const hint = nearest === undefined
-      ? `known are ${Object.keys(COMMANDS).join(", ")}`
-      : `did you mean ${nearest}?`;
+    const nearest = nearestName(name, CTL_COMMANDS);
+    const hint = nearest === undefined ? `known are ${CTL_COMMANDS.join(", ")}` : `did you mean ${nearest}?`;
     throw new UsageError(`Unknown command "${name}" of ctl, ${hint}`);
   }
   const least = wanted.filter((word) => !word.startsWith("[")).length;

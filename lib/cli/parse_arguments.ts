@@ -10,6 +10,7 @@ import { parseDuration } from "../core/units.ts";
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from "../observe/events.ts";
 import { refuseOption, UsageError } from "./io.ts";
 import {
+  CTL_COMMANDS,
   type CtlCommand,
   parseCtlArguments,
   parseTopArguments,
@@ -92,6 +93,7 @@ export function parseArguments(args: readonly string[]): Command {
   if (parsed.version) return { kind: "version" };
   const [source = parsed.init ? "." : DEFAULT_SOURCE, another] = parsed._.map(String);
   if (parsed.init && another === undefined) return { kind: "init", folder: source };
+  if (/^[a-z-]+$/i.test(source)) throw new UsageError(`Unknown command "${source}", ${commandHint(source)}`);
   if (another !== undefined) {
     throw new UsageError(`Only one configuration can be run, received "${source}" and "${another}"`);
   }
@@ -112,6 +114,16 @@ export function parseArguments(args: readonly string[]): Command {
       logFormat: readChoice("log-format", parsed["log-format"], LOG_FORMATS, "text"),
     },
   };
+}
+
+/** What somebody probably wants who writes a word in place of a configuration. */
+function commandHint(word: string): string {
+  if (["run", "start", "serve"].includes(word)) return "lbproxy proxy.config.ts runs a configuration";
+  if (["validate", "test"].includes(word)) return "did you mean --check?";
+  if (CTL_COMMANDS.includes(word)) return `did you mean ctl ${word}?`;
+  const nearest = nearestName(word, ["ctl", "top", "simulate", ...FLAGS]);
+  if (nearest === undefined) return "see --help";
+  return `did you mean ${FLAGS.some((flag) => flag === nearest) ? `--${nearest}` : nearest}?`;
 }
 
 /** `--admin` may stand alone: what follows belongs to it only when it is an address. */

@@ -25,7 +25,7 @@ export async function runCtl({ access, request, json }: CtlCommand, io: Io): Pro
   using client = new AdminClient(access);
   if (request.kind === "change") {
     const answer = await client.post(request.path, request.body);
-    return json ? writeJson(answer) : `${escapeControls(answer.done)}\n`;
+    return json ? writeJson(answer) : `Done: ${escapeControls(answer.done)}\n`;
   }
   if (request.kind === "keys") {
     const { policy, near } = request;

@@ -68,7 +68,9 @@ export function explainLoadError(error: unknown, url: string | undefined): strin
   const { name, text, stack } = readFailure(error);
   const reason = firstLine(text);
   const missing = /^Module not found "(.*)"/.exec(reason)?.[1];
-  if (missing === url && url !== undefined) return "there is no such file";
+  if (missing === url && url !== undefined) {
+    return `there is no such file${url.endsWith("/proxy.config.ts") ? "; lbproxy --init writes one" : ""}`;
+  }
   if (missing !== undefined) return `it imports ${missing}, which does not exist${place(text, url)}`;
   const unreadable = UNREADABLE.exec(text);
   if (unreadable !== null) {

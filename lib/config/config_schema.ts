@@ -30,10 +30,9 @@ import type { ProxyConfig } from "./proxy_config.ts";
 import { FORWARD, PATHS, ROUTE_KEYS, ROUTES } from "./route_options.ts";
 
 /** What other proxies and libraries call the keys. */
-const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
-  listen: ["bind", "listener", "listeners", "listenAddress"],
+const OTHER_NAMES: { readonly [Key in keyof ProxyConfig]?: readonly string[] } = {
+  listen: ["bind", "listener", "listeners", "listenAddress", "frontend", "frontends"],
   upstreams: [
-    "server",
     "backend",
     "backends",
     "pool",
@@ -42,6 +41,12 @@ const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
     "origins",
     "loadBalancer",
     "loadBalancing",
+    "target",
+    "targets",
+    "peers",
+    "proxy",
+    "proxyPass",
+    "reverseProxy",
   ],
   limiter: [
     "rateLimit",
@@ -55,7 +60,11 @@ const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
     "throttle",
     "throttling",
   ],
-  routes: ["locations", "rules"],
+  routes: ["location", "locations", "rules", "handle"],
+  workers: ["threads", "workerProcesses", "cluster"],
+  trustedProxies: ["trustProxy", "realIp", "setRealIpFrom"],
+  admin: ["dashboard", "stats", "status"],
+  gracePeriod: ["shutdownTimeout", "drainTimeout"],
   filters: ["middleware", "middlewares", "plugins"],
   requestFilter: ["onRequest", "beforeRequest"],
   responseFilter: ["onResponse", "afterResponse"],
@@ -72,6 +81,10 @@ const OPTIONS: readonly (readonly [key: string, options: readonly string[]])[] =
 
 /** Parts of options that people take for keys. */
 const PARTS: Readonly<Record<string, string>> = {
+  changeOrigin: 'a filter: setHeaders({ request: { host: "api.internal" } })',
+  pathRewrite: '"rewrite" of "routes"',
+  stripPrefix: '"rewrite" of "routes"',
+  headers: 'a filter, setHeaders(...), or in "limiter" for the fields of its responses',
   timeout: '"timeouts" of "listen", "upstreams" or "routes"',
   cert: '"tls" of "listen"',
   certificate: '"tls" of "listen"',
@@ -106,6 +119,8 @@ function collect(): Map<string, Misplaced> {
       known.set(normalizeName(name), { place: `here it is called "${key}"`, owners: [] });
     }
   }
+  const either = 'it belongs in "listen" (where clients come in) or "upstreams" (where requests go)';
+  known.set("server", { place: either, owners: [] });
   for (const [name, flag] of Object.entries(FLAGS)) {
     known.set(normalizeName(name), { place: `it is the option ${flag} of the command line`, owners: [] });
   }
@@ -191,6 +206,7 @@ export function unknownConfigKey(key: string): string {
 export const CONFIG: Rule = object<ProxyConfig>(CONFIG_RULES, 'an object with "upstreams"', {
   explain: explainKey,
   check: findContradictions,
+  otherNames: OTHER_NAMES,
 });
 
 // What parts of a configuration that are good by themselves say against each other.

@@ -112,7 +112,7 @@ export interface ResolvedListen {
 const DEFAULT_HOSTNAME = "0.0.0.0";
 const DEFAULT_PORT = 6188;
 const NO_OPTIONS = resolveClientLimits({});
-const HOST_PORT = /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.]+)?)\]|([^\s:/?#@[\],]+)):(\d{1,5})$/;
+const HOST_PORT = /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.]+)?)\]|([^\s:/?#@[\],*]+)):(\d{1,5})$/;
 
 /**
  * Reads one place to listen at: `"host:port"`, `"unix:/path"`, a port number, or an object; `undefined` when it is none.

@@ -104,6 +104,12 @@ const TLS_OF_OTHERS: Readonly<Record<string, string>> = {
   ciphers:
     "is nothing that the runtime lets anybody choose: it has AES-GCM and ChaCha20-Poly1305 with ECDHE alone",
   maxVersion: "is not there: what cannot speak TLS 1.3 speaks 1.2",
+  ...Object.fromEntries(
+    ["auto", "acme", "email", "letsencrypt", "internal"].map((name) => [
+      name,
+      'is not there: no certificate is requested; "cert" and "key" name files that certbot or lego write',
+    ]),
+  ),
 };
 
 const TLS = object<ListenTlsOptions>(
@@ -116,7 +122,7 @@ const TLS = object<ListenTlsOptions>(
     http2: FLAG,
     clientCertificates: CLIENT_CERTIFICATES,
   },
-  'an object with "cert" and "key", or "certificates"',
+  'an object with "cert" and "key" (paths or PEM texts), or "certificates"',
   {
     explain: (name) => Object.hasOwn(TLS_OF_OTHERS, name) ? TLS_OF_OTHERS[name] : undefined,
     check({ certificates, cert, key }, report) {
@@ -153,7 +159,7 @@ const HTTP1_ONLY = [
 ] satisfies (keyof ListenOptions)[];
 
 const LISTEN_RULES: Rules<ListenOptions> = {
-  hostname: text("an address or a host name", (name) => /^[^\s/@[\]#?]+$/.test(name)),
+  hostname: text("an address or a host name", (name) => /^[^\s/@[\]#?*]+$/.test(name)),
   port: whole(0, 65535),
   tls: TLS,
   unix: text("a path that begins with a slash", (path) => path.startsWith("/")),
@@ -183,6 +189,15 @@ const CONTRADICTIONS = [
 ] as const;
 
 const PLACE_OPTIONS = object<ListenOptions>(LISTEN_RULES, LISTEN_EXPECTED, {
+  explain: (name) =>
+    /^(?:clientMax|max)(?:Body|Content)(?:Size|Bytes)?$/i.test(name.replaceAll("_", ""))
+      ? "is not a known key; there is a filter for it: filters: [maxBodySize(...)]"
+      : undefined,
+  otherNames: {
+    tls: ["ssl", "https"],
+    hostname: ["host", "address", "bind", "ip"],
+    maxHeadBytes: ["maxHeaderSize", "maxHeaderBytes"],
+  },
   check(place, report) {
     for (const [first, second, reason] of CONTRADICTIONS) {
       if (place[first] === undefined || place[second] === undefined) continue;
@@ -208,9 +223,13 @@ const PORT_NUMBER = must((value) => isWhole(value, 0, 65535), "a port number fro
 const PLACE_TEXT = must(
   (value) => typeof value === "string" && parseListen(value) !== undefined,
   (value) => {
-    const port = typeof value === "string" ? /^(.+):(\d+)$/.exec(value) : null;
-    return port !== null && parseListen(`${port[1]}:1`) !== undefined
-      ? '"host:port" with a port from 0 to 65535'
+    const [, host, port] = (typeof value === "string" ? /^(.*):(\d+)$/.exec(value) : null) ?? [];
+    if (host === "" || host === "*") return `${LISTEN_EXPECTED} (${port} alone is every address)`;
+    if (host !== undefined && parseListen(`${host}:1`) !== undefined) {
+      return '"host:port" with a port from 0 to 65535';
+    }
+    return typeof value === "string" && /^https:|\b(?:ssl|tls)$/i.test(value)
+      ? `${LISTEN_EXPECTED}, or for TLS { port: 443, tls: { cert, key } }`
       : LISTEN_EXPECTED;
   },
 );

@@ -148,6 +148,16 @@ const POOL = object<PoolOptions>(POOL_RULES, 'an object with "servers"', {
     checkWebSocket(pool, report);
     checkPeers(pool.servers, pool as Way, within(report, "servers"));
   },
+  otherNames: {
+    servers: ["backends", "targets", "upstreams", "peers", "to"],
+    balance: ["lbPolicy", "policy", "strategy", "algorithm", "loadBalancing", "method"],
+    healthCheck: ["healthChecks", "activeHealthCheck", "check", "httpchk"],
+    timeouts: ["timeout"],
+    sticky: ["stickySessions", "cookie", "affinity"],
+    retries: ["retry", "proxyNextUpstream"],
+    ejection: ["outlierDetection", "circuitBreaker", "passiveHealthCheck"],
+    connections: ["keepAlive", "keepalive", "pool"],
+  },
 });
 
 /** Servers that are a pool without options. */

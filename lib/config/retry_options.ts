@@ -183,7 +183,7 @@ const OPTIONS = object<RetryOptions>({
     "false or an object with base and max",
   )),
   bodyLimit: byteSize(),
-}, "false, a function or an object with options of retries");
+}, "false, a function, or an object such as { attempts: 2 }");
 
 /** `false`, a function that decides, or the options. */
 export const RETRIES: Rule = orFalse(choose((value) => typeof value === "function" ? ANYTHING : OPTIONS));

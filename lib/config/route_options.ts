@@ -177,7 +177,10 @@ export const FORWARD: Rule = word(["received", "normalized"] satisfies PathForwa
 
 const ROUTE_RULES: Rules<RouteOptions> = {
   name: text("a text that is not empty", (name) => name !== ""),
-  match: object<RouteMatch>(MATCH_RULES, "an object with host, path, method and headers"),
+  match: object<RouteMatch>(
+    MATCH_RULES,
+    'an object such as { path: "/api/*" }, with host, path, method and headers',
+  ),
   upstream: UPSTREAM,
   splitKey: KEY_SPEC,
   paths: PATHS,
@@ -192,24 +195,30 @@ const ROUTE_RULES: Rules<RouteOptions> = {
 /** Names of the options of a route. */
 export const ROUTE_KEYS: readonly string[] = Object.freeze(Object.keys(ROUTE_RULES));
 
-/** What others call the options of a route. */
-const OTHER_NAMES: Readonly<Record<string, string>> = {
-  pool: "upstream",
-  server: "upstream",
-  servers: "upstream",
-  backend: "upstream",
-  proxyPass: "upstream",
-  rateLimit: "limiter",
-  limit: "limiter",
+/** What is a ready-made filter here. */
+const FILTERS_OF_OTHERS: Readonly<Record<string, string>> = {
+  redirect: "redirect",
+  return: "redirect",
+  auth: "basicAuth",
+  access: "basicAuth",
+  basicAuth: "basicAuth",
+  headers: "setHeaders",
+  cors: "cors",
+  compress: "compress",
 };
 
 const LIST = list(
   object<RouteOptions>(ROUTE_RULES, "an object of a route", {
     explain(name) {
       if (Object.hasOwn(MATCH_RULES, name)) return 'is not a known key; it belongs in "match"';
-      return Object.hasOwn(OTHER_NAMES, name)
-        ? `is not a known key; here it is called "${OTHER_NAMES[name]}"`
+      return Object.hasOwn(FILTERS_OF_OTHERS, name)
+        ? `is not a known key; there is a filter for it: filters: [${FILTERS_OF_OTHERS[name]}(...)]`
         : undefined;
+    },
+    otherNames: {
+      upstream: ["pool", "server", "servers", "backend", "proxyPass", "reverseProxy", "target", "to"],
+      limiter: ["rateLimit", "limit", "limits"],
+      rewrite: ["stripPrefix", "pathRewrite"],
     },
   }),
   "an array of routes",

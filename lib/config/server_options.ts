@@ -160,12 +160,19 @@ const SERVER_OPTIONS = object<ServerOptions>(
   '"host:port" or an object with "address"',
   {
     explain(name) {
-      if (/^(?:url|uri|target|server|addr|endpoint)$/i.test(name)) {
-        return 'is not a known key; here it is called "address"';
+      if (/^(?:sni|serverName)$/i.test(name)) {
+        return 'is not a known key; it belongs in "tls", as "serverName"';
+      }
+      if (/^(?:max_?fails|fail_?timeout)$/i.test(name)) {
+        return 'is not a known key; "ejection" of the pool says when servers are left alone';
       }
       return /^(?:host|hostname|ip|port)$/i.test(name)
         ? 'is not a known key; it belongs in "address", as "host:port"'
         : undefined;
+    },
+    otherNames: {
+      address: ["url", "uri", "target", "server", "addr", "endpoint"],
+      maxInFlight: ["maxConns", "maxConn", "maxConnections"],
     },
   },
 );

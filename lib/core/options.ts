@@ -6,7 +6,7 @@
  */
 
 import { BYTE_SIZE_EXPECTED, DURATION_EXPECTED, parseByteSize, parseDuration } from "./units.ts";
-import { describeKind, describeValue, nearestName } from "./describe_value.ts";
+import { describeKind, describeValue, nearestName, normalizeName } from "./describe_value.ts";
 
 /** Names of options and positions in arrays, from the value that is checked on. */
 export type OptionPath = readonly (string | number)[];
@@ -38,6 +38,8 @@ interface ObjectRule<Options> {
   readonly check?: (options: Unchecked<Options>, report: Report) => void;
   /** Says of a name that is no option why that is so, or where it belongs; nothing where the usual message will do. */
   readonly explain?: (name: string) => string | undefined;
+  /** What other programs call the options. */
+  readonly otherNames?: { readonly [Name in keyof Options]?: readonly string[] };
 }
 
 /** Whether the value is an object with keys: neither an array nor a function, nor one that comes later. */
@@ -61,6 +63,17 @@ export function unknownName(name: string, known: readonly string[]): string {
   const nearest = nearestName(name, known);
   if (nearest !== undefined) return `is not a known key, did you mean "${nearest}"?`;
   return `is not a known key; known are ${known.map((each) => `"${each}"`).join(", ")}`;
+}
+
+/** Ends a message about one of some words with the one that was probably meant; another number is another word. */
+function suggestion(value: unknown, words: readonly string[]): string {
+  const nearest = typeof value === "string" ? nearestName(value, words) : undefined;
+  if (nearest === undefined || numberIn(nearest) !== numberIn(String(value))) return "";
+  return `, did you mean "${nearest}"?`;
+}
+
+function numberIn(text: string): string {
+  return text.replaceAll(/\D/g, "");
 }
 
 /** The same place one step further in. */
@@ -130,15 +143,19 @@ export function text(expected: string, test: (value: string) => boolean = () => 
 
 /** One of some words. */
 export function word(words: readonly string[]): Rule {
-  return must((value) => words.includes(value as string), oneOf(words));
+  return (value, report) => {
+    if (words.includes(value as string)) return;
+    report(`must be ${oneOf(words)}, received ${describeValue(value)}${suggestion(value, words)}`);
+  };
 }
 
 /** One of some words, or a function. */
 export function wordOrFunction(words: readonly string[]): Rule {
-  return must(
-    (value) => typeof value === "function" || words.includes(value as string),
-    `${oneOf(words)}, or a function`,
-  );
+  return (value, report) => {
+    if (typeof value === "function" || words.includes(value as string)) return;
+    const received = `${describeValue(value)}${suggestion(value, words)}`;
+    report(`must be ${oneOf(words)}, or a function, received ${received}`);
+  };
 }
 
 /** A whole number between two others, both included. */
@@ -245,22 +262,31 @@ export function orFlag(rule: Rule): Rule {
  * An object with the given options and no others.
  *
  * What stands in an option that is misspelt is checked as if it were not, and a required one is not missed then: its problems
- * would only be found the next time.
+ * would only be found the next time. An option with the name that another program gives it is not missed either.
  *
  * @param expected what the object is, for the message when there is none: `an object with "servers"`
  */
 export function object<Options>(
   rules: Rules<Options>,
   expected: string,
-  { check, explain }: ObjectRule<Options> = {},
+  { check, explain, otherNames = {} }: ObjectRule<Options> = {},
 ): Rule {
   const known = Object.entries<Rule>(rules);
   const names = known.map(([name]) => name);
+  const called = new Map(
+    Object.entries<readonly string[] | undefined>(otherNames).flatMap(([name, others = []]) =>
+      others.map((other) => [normalizeName(other), name] as const)
+    ),
+  );
   return (value, report) => {
     if (!isRecord(value)) return reject(value, expected, report);
     const unknown = Object.keys(value).filter((name) => !Object.hasOwn(rules, name)).map((name) => {
-      const explained = explain?.(name);
-      return { name, explained, meant: explained === undefined ? nearestName(name, names) : undefined };
+      const option = called.get(normalizeName(name));
+      const elsewhere = option === undefined
+        ? undefined
+        : `is not a known key; here it is called "${option}"`;
+      const explained = explain?.(name) ?? elsewhere;
+      return { name, explained, meant: explained === undefined ? nearestName(name, names) : option };
     });
     for (const [name, rule] of known) {
       if (value[name] !== undefined) rule(value[name], within(report, name));
@@ -270,10 +296,13 @@ export function object<Options>(
     }
     for (const { name, explained, meant } of unknown) {
       report(explained ?? unknownName(name, names), name);
-      if (meant === undefined || value[meant] !== undefined || value[name] === undefined) continue;
+      if (explained !== undefined || meant === undefined) continue;
+      if (value[meant] !== undefined || value[name] === undefined) continue;
       rules[meant as keyof Options](value[name], within(report, name));
     }
-    check?.(value as Unchecked<Options>, report);
+    const renamed = unknown.flatMap(({ name, meant }) => meant === undefined ? [] : [[meant, value[name]]]);
+    const intended = renamed.length === 0 ? value : { ...Object.fromEntries(renamed), ...value };
+    check?.(intended as Unchecked<Options>, report);
   };
 }
 

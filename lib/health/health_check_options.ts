@@ -89,7 +89,9 @@ const TYPES = [
   "grpc",
   "custom",
 ] as const satisfies readonly ActiveCheckOptions["type"][];
-const EXPECTED = `an object with a "type" (${oneOf(TYPES)}) or a function`;
+const EXPECTED = `an object such as { type: "http", path: "/health" }, with a "type" (${
+  oneOf(TYPES)
+}), or a function`;
 
 const PACING: Rules<CheckPacing> = {
   interval: DURATION_ABOVE_0,

@@ -77,7 +77,10 @@ const TRUSTED_OBJECT = object<TrustedProxiesOptions>({
   from: required(NETWORKS),
   field: word(TRUSTED_FIELDS),
 }, 'an object with "from"');
-const TRUSTED_ARRAY = list(NETWORK, `${EXPECTED}, or an object of them as "from", and of the "field"`);
+const TRUSTED_ARRAY = list(
+  NETWORK,
+  `${EXPECTED}, or an object such as { from: ["10.0.0.0/8"], field: "forwarded" }`,
+);
 
 /** Proxies that are trusted. */
 export const TRUSTED_PROXIES: Rule = choose((value) => isRecord(value) ? TRUSTED_OBJECT : TRUSTED_ARRAY);

@@ -122,6 +122,9 @@ const MAX_HINT = 40;
 /** Says what a key has to look like, with the field that a bare name is probably meant to be. */
 function expectedKey(value: unknown): string {
   const name = typeof value === "string" ? value.replace(/^header:/i, "").trim() : "";
+  if (/^\$?(?:binary_)?(?:remote_addr|client_?ip|src)$/i.test(name)) {
+    return `${KEY_SPEC_EXPECTED} ("ip" counts by the address of the client)`;
+  }
   const long = name.length > MAX_HINT;
   if (long || !isToken(name) || ["header", "cookie", "query"].includes(name)) return KEY_SPEC_EXPECTED;
   return `${KEY_SPEC_EXPECTED} ("header:${name}" counts by a field)`;

@@ -198,7 +198,18 @@ const POLICY_RULES: Rules<LimiterPolicy> = {
 export const POLICY_OPTIONS: readonly string[] = Object.freeze(Object.keys(POLICY_RULES));
 
 /** One policy. */
-export const POLICY: Rule = object<LimiterPolicy>(POLICY_RULES, POLICY_EXPECTED, { check: checkPolicy });
+export const POLICY: Rule = object<LimiterPolicy>(POLICY_RULES, POLICY_EXPECTED, {
+  check: checkPolicy,
+  otherNames: {
+    key: ["keyGenerator", "keyBy", "by", "identifier"],
+    limit: ["max", "rate", "points", "events", "requests", "quota"],
+    window: ["windowMs", "interval", "period", "duration", "per", "timeWindow"],
+    name: ["zone", "id"],
+    onMissingKey: ["missingKey"],
+    exempt: ["skip", "whitelist", "allowlist", "except"],
+    response: ["handler", "message"],
+  },
+});
 
 const TIERS = list(POLICY, "an array of policies");
 

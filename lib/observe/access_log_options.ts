@@ -161,7 +161,7 @@ export const ACCESS_LOG: Rule = orFalse(object<AccessLogOptions>(
     fields: list(FIELD, "an array of names of fields"),
     redact: orFalse(list(text("a name"), "false, or an array of names")),
   },
-  "false, or an object with format, to, sample, when, fields and redact",
+  'false, or an object such as { format: "json", to: { file: "access.log" } }',
   {
     check({ format, fields }, report) {
       if (fields === undefined || (format !== "combined" && typeof format !== "function")) return;

@@ -48,7 +48,7 @@ export interface ParsedAddress {
 /** The form of an address, for error messages. */
 export const ADDRESS_EXPECTED = '"host:port"';
 
-const HOST_PORT = /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.]+)?)\]|([^\s:/?#@[\],]+)):(\d{1,5})$/;
+const HOST_PORT = /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.]+)?)\]|([^\s:/?#@[\],*]+)):(\d{1,5})$/;
 
 /**
  * Reads `host:port`, `[ipv6]:port`, `http://host[:port]`, `https://host[:port]` or `unix:/path`; `undefined` for any

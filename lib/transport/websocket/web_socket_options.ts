@@ -56,7 +56,7 @@ export const WEB_SOCKET: Rule = orFalse(object<WebSocketOptions>({
     (value) => isSize(value) ? 'less than "64MiB"' : SIZE_EXPECTED,
   ),
   maxBuffered: must(isSize, SIZE_EXPECTED),
-}, "false or an object with options of WebSockets"));
+}, 'false or an object such as { idleTimeout: "5m" }; WebSockets are forwarded without it'));
 
 /** Finds WebSockets that cannot be forwarded the way that the pool is reached. */
 export function checkWebSocket(

@@ -62,7 +62,7 @@ Deno.test("lbproxy ctl changes what it is told to, and says what it has done", a
     run("ctl", ...args, "--admin", proxy.server.adminAddress!, "--token", TOKEN);
   assertEquals(await ctl("drain", "api", one.address), {
     code: 0,
-    out: `drain server ${one.address} of pool api\n`,
+    out: `Done: drain server ${one.address} of pool api\n`,
     err: "",
   });
   assertEquals(pool.server(one.address)?.draining, true);

@@ -19,7 +19,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "TLS of one of several listeners that is null",
     { upstreams, listen: [1, { port: 2, tls: null }] },
-    'listen[1].tls must be an object with "cert" and "key", or "certificates", received null',
+    'listen[1].tls must be an object with "cert" and "key" (paths or PEM texts), or "certificates", received null',
   ],
   [
     "store that JSON has no word for",
@@ -118,12 +118,12 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "a way of comparing paths that there is not",
     { upstreams, paths: "normalise" },
-    'paths must be one of "normalize", "refuse", "raw", received "normalise"',
+    'paths must be one of "normalize", "refuse", "raw", received "normalise", did you mean "normalize"?',
   ],
   [
     "a way of comparing the paths of a route that there is not",
     { upstreams, routes: [{ paths: "Raw" }] },
-    'routes[0].paths must be one of "normalize", "refuse", "raw", received "Raw"',
+    'routes[0].paths must be one of "normalize", "refuse", "raw", received "Raw", did you mean "raw"?',
   ],
   [
     "a path to forward that there is not",
@@ -261,7 +261,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "retries that are no options",
     { upstreams: { servers: ["a:1"], retries: true } },
-    "upstreams.retries must be false, a function or an object with options of retries, received true",
+    "upstreams.retries must be false, a function, or an object such as { attempts: 2 }, received true",
   ],
   [
     "retries on words and statuses that do not exist",
@@ -311,7 +311,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "access log by a word",
     { upstreams, accessLog: "json" },
-    'accessLog must be false, or an object with format, to, sample, when, fields and redact, received "json"',
+    'accessLog must be false, or an object such as { format: "json", to: { file: "access.log" } }, received "json"',
   ],
   [
     "access log in a format that there is not",
@@ -493,7 +493,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "listen option misspelt",
     { upstreams, listen: { host: "::" } },
-    'listen.host is not a known key, did you mean "hostname"?',
+    'listen.host is not a known key; here it is called "hostname"',
   ],
   [
     "listen port as text",
@@ -523,7 +523,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "listen with tls as true",
     { upstreams, listen: { tls: true } },
-    'listen.tls must be an object with "cert" and "key", or "certificates", received true',
+    'listen.tls must be an object with "cert" and "key" (paths or PEM texts), or "certificates", received true',
   ],
   [
     "listen with a name of two certificates",
@@ -978,7 +978,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "webSocket as true",
     { upstreams: { servers: ["a:80"], webSocket: true } },
-    "upstreams.webSocket must be false or an object with options of WebSockets, received true",
+    'upstreams.webSocket must be false or an object such as { idleTimeout: "5m" }; WebSockets are forwarded without it, received true',
   ],
   [
     "webSocket option misspelt",
@@ -1075,7 +1075,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "check as text",
     { upstreams: { servers: upstreams, healthCheck: "tcp" } },
-    'upstreams.healthCheck must be an object with a "type" (one of "tcp", "tls", "http", "grpc", "custom") or a function, received "tcp"',
+    'upstreams.healthCheck must be an object such as { type: "http", path: "/health" }, with a "type" (one of "tcp", "tls", "http", "grpc", "custom"), or a function, received "tcp"',
   ],
   [
     "health check by gRPC of no service",
@@ -1114,7 +1114,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "trusted proxies that are no array",
     { upstreams, trustedProxies: "loopback" },
-    'trustedProxies must be an array of addresses, networks, "loopback", "private" or "unix", or an object of them as "from", and of the "field", received "loopback"',
+    'trustedProxies must be an array of addresses, networks, "loopback", "private" or "unix", or an object such as { from: ["10.0.0.0/8"], field: "forwarded" }, received "loopback"',
   ],
   [
     "trusted proxies without networks",
@@ -1134,7 +1134,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "field of trusted proxies that is none of them",
     { upstreams, trustedProxies: { from: [], field: "X-Forwarded-For" } },
-    'trustedProxies.field must be "x-forwarded-for" or "forwarded", received "X-Forwarded-For"',
+    'trustedProxies.field must be "x-forwarded-for" or "forwarded", received "X-Forwarded-For", did you mean "x-forwarded-for"?',
   ],
   [
     "option of trusted proxies misspelt",
@@ -1261,7 +1261,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "balance that there is not",
     { upstreams: { servers: upstreams, balance: "roundrobin" } },
-    `upstreams.balance must be one of ${BALANCES}, or a function, received "roundrobin"`,
+    `upstreams.balance must be one of ${BALANCES}, or a function, received "roundrobin", did you mean "round-robin"?`,
   ],
   [
     "hash without key",
@@ -1810,14 +1810,13 @@ Deno.test("resolveConfig() lists all problems of a configuration at once", () =>
   const error = assertThrows(() => resolveConfig(config, "proxy.config.ts"), ConfigError);
   assertEquals(
     error.message,
-    `Cannot load proxy.config.ts: 10 problems
+    `Cannot load proxy.config.ts: 9 problems
   listen[1] must be "host:port", "unix:/path" or a port number, received "80"
   upstreams.default.servers[2] must be "host:port", received "b"
   upstreams.default.servers[1] is the same server as [0]
   upstreams.default.tls.serverNmae is not a known key, did you mean "serverName"?
   upstreams.default.healthCheck.rise must be a whole number of at least 1, received 0
   upstreams.api.server is not a known key, did you mean "servers"?
-  upstreams.api.servers is required where there is no "discovery"
   limiter.window must be ${DURATION}, received "1 s"
   limiter.limits is not a known key, did you mean "limit"?
   responsefilter is not a known key, did you mean "responseFilter"?`,

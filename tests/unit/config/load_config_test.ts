@@ -144,7 +144,7 @@ const MISPLACED: Readonly<Record<string, string>> = {
   window: 'it belongs in "limiter"',
   burst: 'it belongs in "limiter"',
   servers: 'it belongs in "upstreams"',
-  server: 'here it is called "upstreams"',
+  server: 'it belongs in "listen" (where clients come in) or "upstreams" (where requests go)',
   backends: 'here it is called "upstreams"',
   backend: 'here it is called "upstreams"',
   healthCheck: 'it belongs in "upstreams"',

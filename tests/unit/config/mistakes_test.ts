@@ -36,7 +36,6 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   [{ servers: upstreams }, "upstreams is required", 'servers is not a known key; it belongs in "upstreams"'],
   [
     { backends: upstreams },
-    "upstreams is required",
     'backends is not a known key; here it is called "upstreams"',
   ],
   [{ upstreams, cors: true }, "cors is not a known key; there is a filter for it: filters: [cors(...)]"],
@@ -90,7 +89,6 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   [{ upstreams: ["a:80", "a:80"] }, "upstreams[1] is the same server as [0]"],
   [
     { upstreams: [{ url: "http://a:80" }] },
-    "upstreams[0].address is required",
     'upstreams[0].url is not a known key; here it is called "address"',
   ],
   [
@@ -126,12 +124,12 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   ],
   [
     inPool({ balance: "roundrobin" }),
-    'upstreams.balance must be one of "round-robin", "random", "least-connections", "p2c", "ewma", "consistent-hash", "fnv-hash", "first", or a function, received "roundrobin"',
+    'upstreams.balance must be one of "round-robin", "random", "least-connections", "p2c", "ewma", "consistent-hash", "fnv-hash", "first", or a function, received "roundrobin", did you mean "round-robin"?',
   ],
   [inPool({ balance: "consistent-hash" }), 'upstreams.key is required where "balance" is "consistent-hash"'],
   [
     inPool({ healthCheck: { type: "https" } }),
-    'upstreams.healthCheck.type must be one of "tcp", "tls", "http", "grpc", "custom", received "https"',
+    'upstreams.healthCheck.type must be one of "tcp", "tls", "http", "grpc", "custom", received "https", did you mean "http"?',
   ],
   [
     inPool({ healthCheck: { type: "http", path: "health" } }),
@@ -139,13 +137,13 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   ],
   [
     inPool({ retries: 3 }),
-    "upstreams.retries must be false, a function or an object with options of retries, received 3",
+    "upstreams.retries must be false, a function, or an object such as { attempts: 2 }, received 3",
   ],
   [inPool({ sticky: {} }), "upstreams.sticky.secret is required"],
   [
     inPool({ websocket: true }),
     'upstreams.websocket is not a known key, did you mean "webSocket"?',
-    "upstreams.websocket must be false or an object with options of WebSockets, received true",
+    'upstreams.websocket must be false or an object such as { idleTimeout: "5m" }; WebSockets are forwarded without it, received true',
   ],
   [inRoute({ path: "/x" }), 'routes[0].path is not a known key; it belongs in "match"'],
   [inRoute({ host: "a.example" }), 'routes[0].host is not a known key; it belongs in "match"'],
@@ -201,6 +199,104 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
     { upstreams, admin: "0.0.0.0:6189" },
     'admin must have "tokens" to listen where others than this machine can reach it',
   ],
+  // As people write who come from other programs.
+  [
+    { server: { listen: 80, location: { "/": {} } } },
+    "upstreams is required",
+    'server is not a known key; it belongs in "listen" (where clients come in) or "upstreams" (where requests go)',
+  ],
+  [{ reverse_proxy: upstreams }, 'reverse_proxy is not a known key; here it is called "upstreams"'],
+  [{ upstreams, threads: 4 }, 'threads is not a known key; here it is called "workers"'],
+  [
+    { target: "http://a:80", changeOrigin: true, pathRewrite: {} },
+    'target is not a known key; here it is called "upstreams"',
+    'changeOrigin is not a known key; it belongs in a filter: setHeaders({ request: { host: "api.internal" } })',
+    'pathRewrite is not a known key; it belongs in "rewrite" of "routes"',
+  ],
+  [
+    { upstreams, headers: { "x-a": "b" } },
+    'headers is not a known key; it belongs in a filter, setHeaders(...), or in "limiter" for the fields of its responses',
+  ],
+  [
+    { upstreams, listen: ":443" },
+    'listen must be "host:port", "unix:/path" or a port number (443 alone is every address), received ":443"',
+  ],
+  [
+    { upstreams, listen: "*:443" },
+    'listen must be "host:port", "unix:/path" or a port number (443 alone is every address), received "*:443"',
+  ],
+  [
+    { upstreams, listen: "443 ssl" },
+    'listen must be "host:port", "unix:/path" or a port number, or for TLS { port: 443, tls: { cert, key } }, received "443 ssl"',
+  ],
+  [
+    { upstreams, listen: { port: 443, tls: "internal" } },
+    'listen.tls must be an object with "cert" and "key" (paths or PEM texts), or "certificates", received "internal"',
+  ],
+  [
+    { upstreams, listen: { port: 443, tls: { email: "a@b.c", cert: "a", key: "b" } } },
+    'listen.tls.email is not there: no certificate is requested; "cert" and "key" name files that certbot or lego write',
+  ],
+  [
+    { upstreams, listen: { port: 80, client_max_body_size: "10m" } },
+    "listen.client_max_body_size is not a known key; there is a filter for it: filters: [maxBodySize(...)]",
+  ],
+  [
+    { upstreams: ["127.0.0.1:80 weight=3"] },
+    'upstreams[0] must be "host:port", received "127.0.0.1:80 weight=3"',
+  ],
+  [
+    { upstreams: [{ address: "a:80", max_fails: 3 }] },
+    'upstreams[0].max_fails is not a known key; "ejection" of the pool says when servers are left alone',
+  ],
+  [
+    { upstreams: [{ address: "a:443", tls: true, sni: "b" }] },
+    'upstreams[0].sni is not a known key; it belongs in "tls", as "serverName"',
+  ],
+  [
+    inPool({ balance: "leastconn" }),
+    'upstreams.balance must be one of "round-robin", "random", "least-connections", "p2c", "ewma", "consistent-hash", "fnv-hash", "first", or a function, received "leastconn", did you mean "least-connections"?',
+  ],
+  [inPool({ lb_policy: "first" }), 'upstreams.lb_policy is not a known key; here it is called "balance"'],
+  [
+    inPool({ healthCheck: "/health" }),
+    'upstreams.healthCheck must be an object such as { type: "http", path: "/health" }, with a "type" (one of "tcp", "tls", "http", "grpc", "custom"), or a function, received "/health"',
+  ],
+  [
+    inPool({ sticky: true }),
+    'upstreams.sticky must be an object with "secret", a text of at least 16 characters, received true',
+  ],
+  [
+    { upstreams, limiter: { key: "ip", rate: "10r/s", window: "1s" } },
+    'limiter.rate is not a known key; here it is called "limit"',
+  ],
+  [
+    { upstreams, limiter: { keyGenerator: () => "a", max: 100, windowMs: 60_000 } },
+    'limiter.keyGenerator is not a known key; here it is called "key"',
+    'limiter.max is not a known key; here it is called "limit"',
+    'limiter.windowMs is not a known key; here it is called "window"',
+  ],
+  [
+    { upstreams, limiter: { ...policy, key: "$binary_remote_addr" } },
+    'limiter.key must be "ip", "path", "host", "certificate:fingerprint", "header:NAME", "cookie:NAME", "query:NAME", an array of these, or a function ("ip" counts by the address of the client), received "$binary_remote_addr"',
+  ],
+  [
+    { upstreams, trustedProxies: true },
+    'trustedProxies must be an array of addresses, networks, "loopback", "private" or "unix", or an object such as { from: ["10.0.0.0/8"], field: "forwarded" }, received true',
+  ],
+  [
+    { upstreams, accessLog: "/var/log/access.log" },
+    'accessLog must be false, or an object such as { format: "json", to: { file: "access.log" } }, received "/var/log/access.log"',
+  ],
+  [
+    inRoute({ match: "/api/*" }),
+    'routes[0].match must be an object such as { path: "/api/*" }, with host, path, method and headers, received "/api/*"',
+  ],
+  [
+    inRoute({ match: { path: "/old" }, redirect: "/new" }),
+    "routes[0].redirect is not a known key; there is a filter for it: filters: [redirect(...)]",
+  ],
+  [{ upstreams, routes: { "/api": "a" } }, "routes must be an array of routes, received an object"],
 ];
 
 for (const [config, ...messages] of MISTAKES) {
@@ -294,6 +390,14 @@ const BAD_RUNS: readonly (readonly [files: Record<string, string>, args: string[
       },
       ["a.js"],
       'Cannot load a.js: it threw TypeError: Cannot make the filter basicAuth: "user" is not a known key, did you mean "users"? (line 3, column 1)',
+    ],
+    [{}, [], "Cannot load proxy.config.ts: there is no such file; lbproxy --init writes one"],
+    [{}, ["check"], 'Unknown command "check", did you mean --check?'],
+    [{}, ["drain", "default", "a:80"], 'Unknown command "drain", did you mean ctl drain?'],
+    [
+      { "a.js": GOOD },
+      ["run", "a.js"],
+      'Unknown command "run", lbproxy proxy.config.ts runs a configuration',
     ],
     [{ "a.js": GOOD }, ["a.js", "--chek"], "Unknown option --chek, did you mean --check?"],
     [
