@@ -107,11 +107,9 @@ function expectOnly(found: readonly string[], exceptions: Exceptions): void {
   );
 }
 
-const PHASE = "a phase of requests, found by its name";
 const LAZY = "loaded only where it is configured";
 const NAMED = "a thing of its own, found by its name";
 const SMALL_FILES: Exceptions = {
-  "lib/proxy/match_route.ts": PHASE,
   "lib/filters/jwt_verifier.ts": LAZY,
   "lib/server/deno_tracer.ts": NAMED,
   "lib/cli/file_watch.ts": NAMED,

@@ -16,8 +16,9 @@ import { type AdminParts, type Operation, OPERATIONS, runOperation } from "./ope
 /** How much content a change may have, and how long it may take to come. */
 const MAX_BYTES = 16 * 1024;
 const CONTENT_TIMEOUT_MS = 10_000;
-/** How long what runs may take when the listener closes. */
+/** How long what runs may take when the listener closes, and how long what is done takes to leave. */
 const LAST_WORDS_MS = 500;
+const LEAVING_MS = 20;
 
 /** Watches and steers a proxy over HTTP; it is the server of the runtime, since nothing here is in a hurry. */
 export class AdminServer implements AsyncDisposable {
@@ -26,6 +27,10 @@ export class AdminServer implements AsyncDisposable {
   readonly #guard: Guard;
   readonly #abort = new AbortController();
   readonly #server: Deno.HttpServer;
+  /** Requests that have no response yet. */
+  #running = 0;
+  /** Called when there is none any more. */
+  #onQuiet = (): void => {};
 
   /**
    * Opens the listener.
@@ -56,8 +61,14 @@ export class AdminServer implements AsyncDisposable {
       onListen: () => {},
       onError: (error: unknown) => this.#failed(error),
     };
-    const handler = (request: Request, { remoteAddr }: { remoteAddr: Deno.Addr }) =>
-      this.#handle(request, "hostname" in remoteAddr ? remoteAddr.hostname : "");
+    const handler = async (request: Request, { remoteAddr }: { remoteAddr: Deno.Addr }) => {
+      this.#running++;
+      try {
+        return await this.#handle(request, "hostname" in remoteAddr ? remoteAddr.hostname : "");
+      } finally {
+        if (--this.#running === 0) this.#onQuiet();
+      }
+    };
     try {
       if (tls !== null) return Deno.serve({ ...common, hostname, port, ...tls }, handler);
       return unix === undefined
@@ -94,9 +105,16 @@ export class AdminServer implements AsyncDisposable {
     const { feed, monitor, target: { clock } } = this.#parts;
     feed[Symbol.dispose]();
     monitor[Symbol.dispose]();
-    // Idle connections are kept by clients for as long as they like.
-    using _timer = clock.setTimer(() => this.#abort.abort(), LAST_WORDS_MS);
-    await this.#server.shutdown();
+    const { promise: quiet, resolve } = Promise.withResolvers<void>();
+    this.#onQuiet = resolve;
+    if (this.#running === 0) resolve();
+    {
+      using _timer = clock.setTimer(resolve, LAST_WORDS_MS);
+      await quiet;
+    }
+    await new Promise<void>((left) => clock.setTimer(left, LEAVING_MS));
+    // A server that was told to shut down cannot be aborted any more, and a client that does not read would hold it up for good.
+    this.#abort.abort();
     await this.#server.finished;
   }
 }

@@ -18,7 +18,7 @@ import { stateOf } from "./server_history.ts";
 import type { ServerStateName } from "./status.ts";
 
 /** A request to think through. */
-export interface AskedRequest {
+interface AskedRequest {
   readonly method: string;
   /** Path and query. */
   readonly target: string;
@@ -73,7 +73,7 @@ export interface Explanation {
 }
 
 /** What a policy would say. */
-export interface ExplainedLimit {
+interface ExplainedLimit {
   readonly policy: string;
   readonly algorithm: string;
   /** What it counts the request by; `null` where the request has nothing of the kind. */
@@ -89,7 +89,7 @@ export interface ExplainedLimit {
 }
 
 /** A server that could be meant. */
-export interface ExplainedServer {
+interface ExplainedServer {
   readonly pool: string;
   readonly address: string;
   readonly state: ServerStateName;
