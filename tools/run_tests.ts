@@ -103,10 +103,14 @@ export function readSummary(text: string): Counts | null {
 /** Processes that run, to be ended with all that they have started. */
 const running = new Set<Deno.ChildProcess>();
 
-async function runBatch(files: readonly string[], timeoutMs: number): Promise<Outcome> {
+async function runBatch(
+  files: readonly string[],
+  timeoutMs: number,
+  flags: readonly string[],
+): Promise<Outcome> {
   const began = performance.now();
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["test", "-A", "--no-check", ...files],
+    args: ["test", "-A", "--no-check", ...flags, ...files],
     env: { NO_COLOR: "1" },
     stdin: "null",
     stdout: "piped",
@@ -157,14 +161,15 @@ function report({ files, counts, ok, ms, text }: Outcome): void {
   for (const line of text.match(/^.* \.\.\. ignored .*$/gm) ?? []) console.log(`  ${line}`);
 }
 
-async function runAll({ paths, jobs, timeoutMs }: RunOptions): Promise<boolean> {
+/** Runs all of them, and tells whether every test passed; each process gets the flags. */
+export async function runAll({ paths, jobs, timeoutMs, flags }: RunOptions): Promise<boolean> {
   const began = performance.now();
   const files = findTestFiles(paths).map((path) => ({ path, bytes: Deno.statSync(path).size }));
   const waiting = makeBatches(files);
   const outcomes: Outcome[] = [];
   const work = async () => {
     for (let batch = waiting.shift(); batch !== undefined; batch = waiting.shift()) {
-      const outcome = await runBatch(batch, timeoutMs);
+      const outcome = await runBatch(batch, timeoutMs, flags);
       outcomes.push(outcome);
       report(outcome);
     }

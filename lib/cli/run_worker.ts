@@ -66,7 +66,7 @@ export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Prom
       else if (message.kind === "prepare") {
         ({ texts, ports } = message);
         reloads.begin(message);
-      } else reloads.end(message.kind === "commit");
+      } else await reloads.end(message.kind === "commit");
     }
     await server.shutdown("the supervisor has ended");
     return 0;
@@ -90,6 +90,7 @@ class Reloads {
   readonly #channel: WorkerChannel;
   readonly #shared: InheritedParts;
   #word: PromiseWithResolvers<void> | null = null;
+  #reloading: Promise<void> = Promise.resolve();
 
   constructor(server: ProxyServer, channel: WorkerChannel, shared: InheritedParts) {
     this.#server = server;
@@ -106,15 +107,22 @@ class Reloads {
       this.#channel.send({ kind: "prepared", id });
       return word.promise;
     });
-    void this.#server.reload().then(({ applied, problems }) => {
+    this.#channel.send({ kind: "loading", id });
+    this.#reloading = this.#server.reload().then(({ applied, problems }) => {
       if (!applied) this.#channel.send({ kind: "rejected", id, problems });
     });
   }
 
-  /** @param used whether all can use it */
-  end(used: boolean): void {
-    if (used) this.#word?.resolve();
-    else this.#word?.reject(new Error("it is not used"));
+  /**
+   * Resolves once it runs, if it does: what the supervisor says after that is of this one.
+   *
+   * @param used whether all can use it
+   */
+  async end(used: boolean): Promise<void> {
+    if (!used) return this.#word?.reject(new Error("it is not used"));
+    this.#word?.resolve();
+    await this.#reloading;
+    this.#channel.send({ kind: "committed" });
   }
 }
 

@@ -18,9 +18,10 @@ const SYMBOLS = {
   mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "pointer" },
 } as const;
 
-/** `PROT_READ | PROT_WRITE`, and `MAP_SHARED`. */
+/** `PROT_READ | PROT_WRITE`, `MAP_SHARED`, and `MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE`. */
 const READ_WRITE = 3;
 const MAP_SHARED = 1;
+const MAP_NOTHING = 0x4032;
 const O_RDWR = 2;
 
 /**
@@ -43,7 +44,25 @@ export function createSharedMemory(byteLength: number): SharedMemory {
 /** Opens memory that this process has inherited; throws as {@linkcode createSharedMemory}. */
 export function inheritSharedMemory(descriptor: number, byteLength: number): ArrayBuffer {
   using libc = openLibc();
-  return map(libc, descriptor, byteLength);
+  try {
+    return map(libc, descriptor, byteLength);
+  } finally {
+    // It would keep the memory when every process has let go of it.
+    libc.symbols.close(descriptor);
+  }
+}
+
+/**
+ * Lets go of memory, which is gone when every process has: its addresses stay this process's, with zeros of its own, so that
+ * nothing breaks that still looks there.
+ *
+ * @param descriptor of the process that has made it
+ */
+export function letGoOfSharedMemory(buffer: ArrayBuffer, descriptor: number | null): void {
+  using libc = openLibc();
+  const address = Deno.UnsafePointer.of(new Uint8Array(buffer));
+  libc.symbols.mmap(address, BigInt(buffer.byteLength), READ_WRITE, MAP_NOTHING, -1, 0n);
+  if (descriptor !== null) libc.symbols.close(descriptor);
 }
 
 /** Opens memory that another process has made since this one was started; throws as {@linkcode createSharedMemory}. */

@@ -75,6 +75,7 @@ export class Admissions implements Disposable {
     if (shared !== null && shared.role === "worker") {
       const memory = shared.table()!;
       this.#table = like !== null && like.buffer === memory ? like : SharedTable.attach(memory, { clock });
+      this.#stack.use(shared.keepTable(memory));
       // One that takes the place of another gets the ledger with what that holds.
       if (like === null) this.#table.permits.keep(shared.ledger);
       return;
@@ -94,6 +95,7 @@ export class Admissions implements Disposable {
         ...(shared === null ? {} : { allocate: (byteLength) => shared.createTable(byteLength) }),
       });
     }
+    if (shared !== null) this.#stack.use(shared.keepTable(this.#table.buffer));
   }
 
   /** Goes on with the counts of those before; what they still have to settle is counted here. */

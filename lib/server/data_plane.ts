@@ -68,16 +68,32 @@ export class DataPlane implements AsyncDisposable {
   #openLog: OpenAccessLog | null = null;
   readonly #budgets: Record<number, number> = {};
   readonly #poolPlanes = new Map<string, PoolPlane>();
-  readonly #stack = new AsyncDisposableStack();
+  readonly #stack: AsyncDisposableStack;
 
-  constructor(config: ResolvedConfig, parts: ProxyParts, { resources, before }: Succession) {
+  /** Makes it; what it has made by then is given up when anything of it cannot be made. */
+  static create(config: ResolvedConfig, parts: ProxyParts, succession: Succession): DataPlane {
+    const stack = new AsyncDisposableStack();
+    try {
+      return new DataPlane(config, parts, succession, stack);
+    } catch (error) {
+      void stack.disposeAsync();
+      throw error;
+    }
+  }
+
+  private constructor(
+    config: ResolvedConfig,
+    parts: ProxyParts,
+    { resources, before }: Succession,
+    stack: AsyncDisposableStack,
+  ) {
+    this.#stack = stack;
     const { clock, observer, random } = parts;
     const { wheel } = resources;
     const earlier = before === null ? null : { pools: before.#poolPlanes, admissions: before.#admissions };
     this.config = config;
     this.#parts = parts;
     this.#resources = resources;
-    // First, before there is anything to let go of where its file cannot be opened.
     const accessLog = this.#accessLog();
     const counted = this.counted = config.metrics ? resources.metrics : null;
     this.#stores = this.#stack.use(new LimiterStores(parts, counted?.store));

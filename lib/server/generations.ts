@@ -95,7 +95,7 @@ export class Generations implements AsyncDisposable {
       : watchFailures(parts, rollback, () => {});
     this.#unwatch = watch?.end ?? null;
     const observed = watch === null ? parts : { ...parts, observer: watch.observer };
-    this.#current = new DataPlane(config, observed, { resources: this.resources, before: null });
+    this.#current = DataPlane.create(config, observed, { resources: this.resources, before: null });
     this.#running = { runtime: this.#current.runtime };
     this.#texts = parts.source?.texts ?? {};
     this.#info = this.#describe(1, parts.source?.hash ?? hashOf(config));
@@ -230,7 +230,7 @@ export class Generations implements AsyncDisposable {
       ? null
       : watchFailures(this.#parts, config.rollback, (reason) => this.#giveUp(previous, reason));
     const parts = watch === null ? this.#parts : { ...this.#parts, observer: watch.observer };
-    const plane = new DataPlane(config, parts, { resources: this.resources, before });
+    const plane = DataPlane.create(config, parts, { resources: this.resources, before });
     let opened: Opened | null = null;
     try {
       await plane.start();

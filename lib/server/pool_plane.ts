@@ -65,6 +65,8 @@ export class PoolPlane implements AsyncDisposable {
   readonly #transports: Transports;
   readonly #shared: SharedParts | null;
   readonly #secret: string | null;
+  /** Whether the slot of the pool is given back with it. */
+  #ownsSlot: boolean;
   readonly #metrics: ProxyMetrics | null;
   readonly #meter: PoolMeter | null;
 
@@ -77,6 +79,7 @@ export class PoolPlane implements AsyncDisposable {
     this.#transports = transports;
     const { shared = null } = parts;
     const placed = shared === null || shared.role === "supervisor" ? null : shared.pool(name);
+    this.#ownsSlot = shared !== null && shared.role === "supervisor" && before === null;
     const pool = this.#pool = new Pool({
       name,
       servers: placed?.servers ?? [...servers, ...found(resolved, before)],
@@ -127,6 +130,8 @@ export class PoolPlane implements AsyncDisposable {
   /** Goes on with the state of servers that are in both; the other one serves its last requests. */
   takeOver(before: PoolPlane): void {
     before.endDiscovery();
+    this.#ownsSlot = before.#ownsSlot;
+    before.#ownsSlot = false;
     this.#balancer.takeOver(before.#balancer);
     if (before.#meter !== null) this.#meter?.keep(before.#meter);
     for (const server of this.#pool.servers) {
@@ -161,7 +166,7 @@ export class PoolPlane implements AsyncDisposable {
     this.#transports.meters.delete(server.peer);
     this.#meterOf(server)?.[Symbol.dispose]();
     this.#meter?.servers.delete(server);
-    if (this.#shared !== null && server.cells !== null) this.#shared.servers.free(server.cells.slot);
+    if (this.#shared?.role === "supervisor") this.#shared.servers.free(server.cells!.slot);
   }
 
   #meterOf(server: Server): ServerMeter | undefined {
@@ -279,6 +284,7 @@ export class PoolPlane implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.endDiscovery();
     for (const server of this.#pool.release()) this.#forget(server);
+    if (this.#ownsSlot) this.#shared!.servers.free(this.#pool.slot!);
     await this.#balancer[Symbol.asyncDispose]();
     this.#meter?.[Symbol.dispose]();
   }

@@ -141,24 +141,22 @@ export class ProxyMetrics implements Disposable {
   /** Writes where another process reads it what is so at the moment, again and again. */
   publish(gauges: () => Iterable<readonly [MetricFamily, readonly SeriesValue[]]>): void {
     this.#publish = () => {
-      const series = new Set(this.#gauges.values());
+      const gone = new Map(this.#gauges);
       for (const [family, values] of gauges()) {
         for (const { labels, cells } of values) {
-          const gauge = this.#gauge(family, labels);
+          const key = [family.name, ...labels].join("\0");
+          let gauge = this.#gauges.get(key);
+          if (gauge === undefined) this.#gauges.set(key, gauge = this.registry.counter(family, ...labels));
           gauge.cells[gauge.at] = cells[0]!;
-          series.delete(gauge);
+          gone.delete(key);
         }
       }
-      for (const gone of series) gone.cells[gone.at] = 0;
+      for (const [key, gauge] of gone) {
+        this.#gauges.delete(key);
+        gauge[Symbol.dispose]();
+      }
     };
     this.#publish();
-  }
-
-  #gauge(family: MetricFamily, labels: readonly string[]): Counter {
-    const key = [family.name, ...labels].join("\0");
-    let gauge = this.#gauges.get(key);
-    if (gauge === undefined) this.#gauges.set(key, gauge = this.registry.counter(family, ...labels));
-    return gauge;
   }
 
   #lookAgain(): void {

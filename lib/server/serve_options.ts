@@ -110,6 +110,8 @@ export interface SupervisorParts {
   reloads: number;
   /** Makes memory for the counts of a limiter. */
   createTable(byteLength: number): ArrayBuffer;
+  /** Keeps it until the result is disposed. */
+  keepTable(memory: ArrayBufferLike): Disposable;
 }
 
 /** What a process has that takes requests. */
@@ -122,6 +124,8 @@ export interface WorkerParts {
   readonly overload: SharedCells;
   /** The counts of the limiter; `null` when nothing is limited. */
   table(): ArrayBuffer | null;
+  /** Keeps them until the result is disposed. */
+  keepTable(memory: ArrayBufferLike): Disposable;
   /** Which configuration it serves, or is about to: 0 is the first one. */
   readonly reload: number;
   /** Where it is written down what its requests hold. */

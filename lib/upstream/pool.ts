@@ -85,8 +85,21 @@ export class Pool implements Disposable {
     this.state = new PoolState(shared, slot ?? before?.slot);
     this.#resolve = resolve;
     this.state.onIdle = (server) => this.#removed(server);
-    for (const server of servers) this.#insert(this.#completed(server));
+    try {
+      for (const server of servers) this.#insert(this.#completed(server));
+    } catch (error) {
+      // Nobody gets this pool, to give back what it has taken.
+      if (shared !== null && shared.process === 0) this.#giveBack(shared, before === null);
+      throw error;
+    }
     this.#membersChanged();
+  }
+
+  #giveBack(shared: SharedServers, withOwn: boolean): void {
+    for (const server of this.#byId.values()) {
+      if (!this.#adopted.has(server)) shared.free(server.cells!.slot);
+    }
+    if (withOwn) shared.free(this.slot!);
   }
 
   /** The members, in the order in which they were added; a new array after each change. */
@@ -125,6 +138,10 @@ export class Pool implements Disposable {
   }
 
   /** @internal Called when members have changed, or what they are configured to. */
+  get onMembers(): (() => void) | null {
+    return this.state.onMembers;
+  }
+
   set onMembers(callback: (() => void) | null) {
     this.state.onMembers = callback;
   }

@@ -92,13 +92,20 @@ export class SharedServers {
   }
 
   /**
-   * Takes a slot; only the supervisor does.
+   * Takes a slot; only the supervisor does. One that was given back while requests of a configuration before still use it
+   * is taken once they are over: they would be counted out of what they were never counted into.
    *
    * @throws {RangeError} when there is none left
    */
   allocate(): number {
-    const slot = this.#free.shift();
-    if (slot === undefined) throw new RangeError(`Workers can share ${MAX_SLOTS} servers and pools at most`);
+    const index = this.#free.findIndex((slot) => !this.#isUsed(slot));
+    if (index < 0) {
+      throw new RangeError(
+        `Workers share no more than ${MAX_SLOTS} servers, pools and retry budgets of routes, together with those of ` +
+          "configurations that still serve their last requests",
+      );
+    }
+    const slot = this.#free.splice(index, 1)[0]!;
     this.#slotsUsed = Math.max(this.#slotsUsed, slot + 1);
     const at = HEADER.size + slot * SLOT.size;
     this.#words.fill(0, at, at + SLOT.size);
@@ -106,7 +113,12 @@ export class SharedServers {
     return slot;
   }
 
-  /** Gives a slot back. */
+  #isUsed(slot: number): boolean {
+    const at = HEADER.size + slot * SLOT.size;
+    return this.#words[at + SLOT.inFlight] !== 0 || this.#words[at + SLOT.waiting] !== 0;
+  }
+
+  /** Gives a slot back; only the supervisor does. */
   free(slot: number): void {
     this.#free.push(slot);
   }

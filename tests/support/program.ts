@@ -123,6 +123,11 @@ export class RunningProgram implements AsyncDisposable {
     return (await this.stderrMatch(/Listening on ([^\s,]+)(?:, \S+)*\n/, withinMs))[1]!;
   }
 
+  /** Its process. */
+  get pid(): number {
+    return this.#process.pid;
+  }
+
   /** Sends a signal. */
   kill(signal: Deno.Signal): void {
     this.#process.kill(signal);

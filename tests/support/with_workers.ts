@@ -4,9 +4,11 @@
  */
 
 // deno-lint-ignore-file no-console
+import { readArguments, runAll } from "../../tools/run_tests.ts";
 import { NotByWorkers } from "./test_workers.ts";
 
 const REPORT = "LBPROXY_TEST_WORKERS_REPORT";
+const WORKERS = Deno.env.get("LBPROXY_TEST_WORKERS") ?? "4";
 
 interface Note {
   readonly test: string;
@@ -77,23 +79,21 @@ function wrapTests(): void {
 /** Runs the tests, and adds up what they have noted. */
 async function runTests(): Promise<number> {
   const path = await Deno.makeTempFile();
-  const count = Deno.env.get("LBPROXY_TEST_WORKERS") ?? "4";
-  const { code } = await new Deno.Command(Deno.execPath(), {
-    args: ["test", "-A", "--preload", import.meta.url, ...Deno.args],
-    env: { LBPROXY_TEST_WORKERS: count, [REPORT]: path },
-    stdin: "null",
-  }).spawn().status;
+  Deno.env.set("LBPROXY_TEST_WORKERS", WORKERS);
+  Deno.env.set(REPORT, path);
+  const { paths, jobs, timeoutMs } = readArguments(Deno.args, () => true);
+  const ok = await runAll({ paths, jobs, timeoutMs, flags: ["--preload", import.meta.url] });
   const notes: Note[] = (await Deno.readTextFile(path)).split("\n").slice(0, -1).map((line) =>
     JSON.parse(line)
   );
   await Deno.remove(path);
-  console.log(`with ${count} workers: ${notes.filter(({ skipped }) => skipped === null).length} tests`);
+  console.log(`with ${WORKERS} workers: ${notes.filter(({ skipped }) => skipped === null).length} tests`);
   const reasons = Map.groupBy(notes.filter(({ skipped }) => skipped !== null), ({ skipped }) => skipped);
   for (const [reason, skipped] of [...reasons].toSorted(([, a], [, b]) => b.length - a.length)) {
     console.log(`skipped: ${skipped.length} because ${reason}`);
     if (Deno.env.has("VERBOSE")) { for (const { test } of skipped) console.log(`    ${test}`); }
   }
-  return code;
+  return ok ? 0 : 1;
 }
 
 if (import.meta.main) Deno.exit(await runTests());

@@ -15,6 +15,11 @@ export interface InheritedMemory {
   readonly byteLength: number;
 }
 
+/** A table of a limiter; its number tells it from earlier ones, whose descriptor it may have. */
+interface InheritedTable extends InheritedMemory {
+  readonly id: number;
+}
+
 /** The first message that a worker gets. */
 export interface StartMessage {
   readonly kind: "start";
@@ -32,7 +37,7 @@ export interface StartMessage {
   readonly metrics: InheritedMemory;
   readonly ledgers: InheritedMemory;
   /** The counts of the limiter; `null` when nothing is limited. */
-  readonly table: InheritedMemory | null;
+  readonly table: InheritedTable | null;
   readonly pools: Readonly<Record<string, PlacedPool>>;
   /** Where routes have budgets for retries, by their order. */
   readonly budgets: Readonly<Record<number, number>>;
@@ -77,6 +82,8 @@ export type FromWorker =
   | { readonly kind: "listening"; readonly ports: readonly number[] }
   | { readonly kind: "series"; readonly series: readonly ListedSeries[] }
   | { readonly kind: "prepared"; readonly id: number }
+  | { readonly kind: "loading"; readonly id: number }
+  | { readonly kind: "committed" }
   | { readonly kind: "rejected"; readonly id: number; readonly problems: readonly string[] }
   | { readonly kind: "failed"; readonly name: string; readonly message: string }
   | { readonly kind: "event"; readonly event: ProxyEvent }
@@ -99,13 +106,16 @@ export function readMessage<Message extends ToWorker | FromWorker>(line: string)
   return JSON.parse(line.slice(1), (_, value) => value?.$ === "Infinity" ? Infinity : value);
 }
 
-/** Reads a stream by lines; what follows the last line end counts as a line too. */
+/** Reads a stream by lines; what follows the last line end counts as a line too, unless it is a message that was cut. */
 export async function* readLines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   let rest = "";
   for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + text).split("\n");
+    rest += text;
+    // Messages may be far longer than what is read at once.
+    if (!text.includes("\n")) continue;
+    const lines = rest.split("\n");
     rest = lines.pop()!;
     yield* lines;
   }
-  if (rest !== "") yield rest;
+  if (rest !== "" && !rest.startsWith(MARK)) yield rest;
 }

@@ -1,7 +1,7 @@
 /** The memory that a supervisor shares with its workers, with the metrics in it. */
 
 import type { WorkerCounts } from "../../admin/admin_target.ts";
-import { createSharedMemory, type SharedMemory } from "../../core/shared_memory.ts";
+import { createSharedMemory, letGoOfSharedMemory, type SharedMemory } from "../../core/shared_memory.ts";
 import { LEDGER_BYTES, PermitLedger } from "../../limiter/permits.ts";
 import { METRICS } from "../../observe/metrics/catalog.ts";
 import { HISTOGRAM_SIZE, readDistribution } from "../../observe/metrics/histogram.ts";
@@ -19,7 +19,7 @@ import {
   SharedServers,
 } from "../../upstream/shared_servers.ts";
 import type { SupervisorParts } from "../serve_options.ts";
-import type { InheritedMemory, ListedSeries } from "./channel.ts";
+import type { InheritedMemory, ListedSeries, StartMessage } from "./channel.ts";
 
 /** Makes it; it is gone when the last process has ended. */
 export class SupervisorMemory implements SupervisorParts {
@@ -32,7 +32,8 @@ export class SupervisorMemory implements SupervisorParts {
   readonly #metrics: SharedMemory;
   readonly #ledgers: SharedMemory;
   readonly metrics: WorkerMetrics;
-  readonly #tables: SharedMemory[] = [];
+  readonly #tables = new Map<ArrayBufferLike, KeptTable>();
+  #tablesMade = 0;
 
   /** @throws {Deno.errors.NotCapable} without `--allow-ffi` */
   constructor() {
@@ -45,9 +46,21 @@ export class SupervisorMemory implements SupervisorParts {
   }
 
   createTable(byteLength: number): ArrayBuffer {
-    const table = createSharedMemory(byteLength);
-    this.#tables.push(table);
-    return table.buffer;
+    const memory = createSharedMemory(byteLength);
+    this.#tables.set(memory.buffer, { ...memory, id: ++this.#tablesMade, claims: 0 });
+    return memory.buffer;
+  }
+
+  keepTable(memory: ArrayBufferLike): Disposable {
+    const table = this.#tables.get(memory)!;
+    table.claims++;
+    return {
+      [Symbol.dispose]: () => {
+        if (--table.claims > 0) return;
+        this.#tables.delete(memory);
+        letGoOfSharedMemory(table.buffer, table.descriptor);
+      },
+    };
   }
 
   /** How workers get the state of servers. */
@@ -71,9 +84,16 @@ export class SupervisorMemory implements SupervisorParts {
   }
 
   /** How workers get a table. */
-  inheritedTable(buffer: ArrayBufferLike): InheritedMemory {
-    return inherited(this.#tables.find((table) => table.buffer === buffer)!);
+  inheritedTable(buffer: ArrayBufferLike): NonNullable<StartMessage["table"]> {
+    const table = this.#tables.get(buffer)!;
+    return { ...inherited(table), id: table.id };
   }
+}
+
+/** The counts of a limiter, and how many configurations have them. */
+interface KeptTable extends SharedMemory {
+  readonly id: number;
+  claims: number;
 }
 
 function inherited({ descriptor, buffer }: SharedMemory): InheritedMemory {

@@ -2,7 +2,7 @@
 
 import type { Clock } from "../../core/clock.ts";
 import type { Observer } from "../../observe/observer.ts";
-import { inheritSharedMemory, openSharedMemory } from "../../core/shared_memory.ts";
+import { inheritSharedMemory, letGoOfSharedMemory, openSharedMemory } from "../../core/shared_memory.ts";
 import { PermitLedger } from "../../limiter/permits.ts";
 import type { MetricRegistry } from "../../observe/metrics/registry.ts";
 import { type SharedCells, SharedServers } from "../../upstream/shared_servers.ts";
@@ -45,9 +45,14 @@ export class WorkerChannel {
   /** Says something; nobody waits for it. */
   send(message: FromWorker): void {
     if (this.#waiting >= MAX_WAITING) return;
+    void this.sendAndWait(message);
+  }
+
+  /** Says something, and resolves when it was said. */
+  sendAndWait(message: FromWorker): Promise<void> {
     const bytes = writeMessage(message);
     this.#waiting++;
-    this.#writing = this.#writing.then(() => this.#write(bytes));
+    return this.#writing = this.#writing.then(() => this.#write(bytes));
   }
 
   async #write(bytes: Uint8Array): Promise<void> {
@@ -101,11 +106,18 @@ export class InheritedParts implements WorkerParts, Disposable {
   readonly ledger: PermitLedger;
   #reload: number;
   #places: Pick<StartMessage, "pools" | "budgets" | "table">;
-  #table: { readonly descriptor: number; readonly memory: ArrayBuffer } | null = null;
+  /** Whether the process was started with the table that it is told of. */
+  #inherits = true;
+  /** The tables that configurations of this process have. */
+  readonly #tables: { readonly id: number; readonly memory: ArrayBuffer; claims: number }[] = [];
   readonly #parent: number;
   readonly #chunks: MetricChunks;
   readonly #channel: WorkerChannel;
   #shared: MetricRegistry | null = null;
+  /** Whether the supervisor does not know yet what is counted where. */
+  #seriesChanged = false;
+  /** The list that is being written. */
+  #listing: Promise<unknown> | null = null;
   /** Tells the supervisor that a configuration could be used, and waits for its word. */
   #confirm: (() => Promise<void>) | null = null;
   #beat: Disposable | null = null;
@@ -131,14 +143,26 @@ export class InheritedParts implements WorkerParts, Disposable {
   table(): ArrayBuffer | null {
     const { table } = this.#places;
     if (table === null) return null;
-    const { owner, descriptor, byteLength } = table;
-    if (this.#table?.descriptor !== descriptor) {
-      const memory = this.#table === null && owner === this.#parent
-        ? inheritSharedMemory(descriptor, byteLength)
-        : openSharedMemory(owner, descriptor, byteLength);
-      this.#table = { descriptor, memory };
-    }
-    return this.#table.memory;
+    const { owner, descriptor, byteLength, id } = table;
+    const known = this.#tables.find((each) => each.id === id);
+    if (known !== undefined) return known.memory;
+    const memory = this.#inherits && owner === this.#parent
+      ? inheritSharedMemory(descriptor, byteLength)
+      : openSharedMemory(owner, descriptor, byteLength);
+    this.#tables.push({ id, memory, claims: 0 });
+    return memory;
+  }
+
+  keepTable(memory: ArrayBufferLike): Disposable {
+    const table = this.#tables.find((each) => each.memory === memory)!;
+    table.claims++;
+    return {
+      [Symbol.dispose]: () => {
+        if (--table.claims > 0) return;
+        this.#tables.splice(this.#tables.indexOf(table), 1);
+        letGoOfSharedMemory(table.memory, null);
+      },
+    };
   }
 
   allocateMetrics(): Float64Array {
@@ -148,22 +172,21 @@ export class InheritedParts implements WorkerParts, Disposable {
   shareMetrics(registry: MetricRegistry): void {
     if (this.#shared === registry) return;
     this.#shared = registry;
-    let waits = false;
-    const send = (): void => {
-      waits = false;
-      this.#channel.send({ kind: "series", series: listSeries(registry) });
-    };
-    registry.onChange = () => {
-      // Many change together.
-      if (!waits) queueMicrotask(send);
-      waits = true;
-    };
-    send();
+    registry.onChange = () => this.#seriesChanged = true;
+    this.#listSeries(registry);
+  }
+
+  /** The list is long where there are many servers and routes: one is written after the other. */
+  #listSeries(registry: MetricRegistry): void {
+    this.#seriesChanged = false;
+    this.#listing = this.#channel.sendAndWait({ kind: "series", series: listSeries(registry) })
+      .then(() => this.#listing = null);
   }
 
   /** Takes in what a supervisor says of another configuration. */
   prepare(places: PrepareMessage, confirm: () => Promise<void>): void {
     this.#places = places;
+    this.#inherits = false;
     this.#reload = places.id;
     this.#confirm = confirm;
   }
@@ -183,6 +206,7 @@ export class InheritedParts implements WorkerParts, Disposable {
   /** Shows from now on that this process is alive. */
   beat(clock: Clock, running: () => number): void {
     this.servers.beat(running());
+    if (this.#seriesChanged && this.#listing === null) this.#listSeries(this.#shared!);
     this.#beat = clock.setTimer(() => this.beat(clock, running), BEAT_MS);
   }
 

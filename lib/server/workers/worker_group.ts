@@ -9,6 +9,8 @@ import type { WorkerProcess } from "./worker_process.ts";
 const LOOK_MS = 200;
 /** After how many looks without a sign a worker is taken for hung: counted, so that a machine that slept kills nobody. */
 const PATIENCE = 6;
+/** The same while it loads another configuration, which may have thousands of servers and keeps its loop busy. */
+const PATIENCE_LOADING = 150;
 /** How long a worker that replaces another one may take to listen. */
 const START_MS = 30_000;
 /** A worker that has lived for so long is replaced at once when it ends. */
@@ -199,8 +201,9 @@ export class WorkerGroup {
       const beats = this.#options.beatsOf(worker.process);
       seat.silentLooks = beats === seat.beats ? seat.silentLooks + 1 : 0;
       seat.beats = beats;
-      if (seat.silentLooks >= PATIENCE) {
-        worker.kill(`it has not responded for ${(PATIENCE * LOOK_MS / 1000).toFixed(1)} s`);
+      const patience = worker.loads ? PATIENCE_LOADING : PATIENCE;
+      if (seat.silentLooks >= patience) {
+        worker.kill(`it has not responded for ${(patience * LOOK_MS / 1000).toFixed(1)} s`);
       }
     }
     this.#lookLater();
@@ -214,10 +217,10 @@ export class WorkerGroup {
   /**
    * Has all load the configuration again.
    *
-   * @returns puts it to use; those that were replaced meanwhile are started anew
+   * @returns puts it to use, and resolves when new requests are served by it; those that were replaced meanwhile are started anew
    * @throws why the first one cannot
    */
-  async prepare(message: PrepareMessage): Promise<() => void> {
+  async prepare(message: PrepareMessage): Promise<() => Promise<void>> {
     const asked = this.#seats.map(({ worker }) => worker).filter(({ listens }) => listens);
     let prepared: readonly WorkerProcess[];
     try {
@@ -225,16 +228,23 @@ export class WorkerGroup {
       prepared = asked.filter((_, index) => done[index]);
       if (prepared.length < Math.min(1, asked.length)) throw new Error("every worker has ended meanwhile");
     } catch (error) {
-      for (const worker of asked) worker.send({ kind: "cancel", reason: "another worker cannot use it" });
+      this.cancel("another worker cannot use it");
       throw error;
     }
-    return () => {
+    return async () => {
       this.#ports = message.ports;
+      const used: Promise<void>[] = [];
       for (const { worker } of this.#seats) {
-        if (prepared.includes(worker)) worker.send({ kind: "commit" });
+        if (prepared.includes(worker)) used.push(worker.commit());
         else worker.kill("it was started with the configuration before");
       }
+      await Promise.all(used);
     };
+  }
+
+  /** Has all give up the configuration that they have loaded, or are loading. */
+  cancel(reason: string): void {
+    for (const { worker } of this.#seats) worker.cancel(reason);
   }
 
   /** Has another number of workers serve. */

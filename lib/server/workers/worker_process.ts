@@ -46,6 +46,9 @@ export class WorkerProcess {
   #failure: Error | null = null;
   /** Waits for what becomes of the configuration that it was told to load. */
   #preparing: PromiseWithResolvers<boolean> & { readonly id: number } | null = null;
+  #loads = false;
+  /** Waits until it uses that. */
+  #committing: PromiseWithResolvers<void> | null = null;
   /** Waits for names of keys that it was asked for. */
   #asked: PromiseWithResolvers<void> | null = null;
   #killed: string | null = null;
@@ -73,6 +76,11 @@ export class WorkerProcess {
     return this.#listens;
   }
 
+  /** Whether it loads a configuration. */
+  get loads(): boolean {
+    return this.#loads;
+  }
+
   get stopping(): boolean {
     return this.#stopping;
   }
@@ -94,6 +102,21 @@ export class WorkerProcess {
     this.send(message);
     this.ended.then(() => preparing.resolve(false));
     return preparing.promise;
+  }
+
+  /** Has it use what it has loaded; resolves when it does, or has ended. */
+  commit(): Promise<void> {
+    const committing = this.#committing = Promise.withResolvers<void>();
+    this.send({ kind: "commit" });
+    this.ended.then(() => committing.resolve());
+    return committing.promise;
+  }
+
+  /** Has it give that up. */
+  cancel(reason: string): void {
+    this.#loads = false;
+    this.#preparing = null;
+    this.send({ kind: "cancel", reason });
   }
 
   /** Has it report names of keys; one that does not respond is not asked again. */
@@ -149,7 +172,14 @@ export class WorkerProcess {
         return;
       case "rejected":
         if (this.#preparing?.id !== message.id) return;
+        this.#loads = false;
         return this.#preparing.reject(new Error(`a worker: ${message.problems.join("; ")}`));
+      case "loading":
+        this.#loads = this.#preparing?.id === message.id;
+        return;
+      case "committed":
+        this.#loads = false;
+        return this.#committing?.resolve();
       case "failed":
         this.#failure = failureOf(message);
         return;

@@ -131,11 +131,12 @@ export class Workers {
     texts: ModuleTexts,
   ): Promise<Opened> {
     const ports = this.#portsOf(config.listen);
+    const places = this.#placesOf(plane);
     const use = await group.prepare({
       kind: "prepare",
       id: ++this.#memory.reloads,
       texts,
-      ...this.#placesOf(plane),
+      ...places,
       ports,
     });
     const commit = (): Promise<void> => {
@@ -144,11 +145,15 @@ export class Workers {
       this.#listen = config.listen;
       this.#follow(plane);
       this.#addUp(plane);
-      use();
+      const used = use();
+      // What has been found while workers loaded the configuration.
+      for (const [name, pool] of plane.pools) {
+        if (JSON.stringify(pool.placed) !== JSON.stringify(places.pools[name]!.servers)) pool.onMembers?.();
+      }
       group.resize(config.workers);
-      return Promise.resolve();
+      return used;
     };
-    return { commit, cancel: () => group.send({ kind: "cancel", reason: "it is not used" }) };
+    return { commit, cancel: () => group.cancel("it is not used") };
   }
 
   /** Places that stay keep their ports, those that any port would do for too. */

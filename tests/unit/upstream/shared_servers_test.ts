@@ -68,7 +68,23 @@ Deno.test("SharedServers gives back what a process held that has ended", () => {
 Deno.test("SharedServers has no room for any number of servers", () => {
   const servers = new SharedServers(new ArrayBuffer(SHARED_SERVERS_BYTES), 0);
   for (let i = 0; i < 4096; i++) servers.allocate();
-  assertThrows(() => servers.allocate(), RangeError, "Workers can share 4096 servers and pools at most");
+  assertThrows(() => servers.allocate(), RangeError, "Workers share no more than 4096 servers");
   servers.free(7);
   assertEquals(servers.allocate(), 7);
+});
+
+Deno.test("SharedServers gives no place away that requests of a former owner still use", () => {
+  const buffer = new ArrayBuffer(SHARED_SERVERS_BYTES);
+  const [servers, worker] = [new SharedServers(buffer, 0), new SharedServers(buffer, 1)];
+  for (let i = 0; i < 4096; i++) servers.allocate();
+  const [running, waits] = [worker.cells(7), worker.cells(8)];
+  running.enter(Infinity);
+  waits.enterQueue(Infinity);
+  for (const slot of [7, 8, 9]) servers.free(slot);
+  assertEquals(servers.allocate(), 9);
+  assertThrows(() => servers.allocate(), RangeError);
+  running.leave();
+  assertEquals(servers.allocate(), 7);
+  waits.leaveQueue();
+  assertEquals(servers.allocate(), 8);
 });
