@@ -38,7 +38,6 @@ export type { ConfigurationInfo } from "./lib/admin/admin_target.ts";
 export { RateLimiter, type RateLimiterOptions, type ServeSource } from "./lib/server/rate_limiter.ts";
 export type { LimitControl, PolicyStatus } from "./lib/limiter/limit_control.ts";
 export type { RedisStoreOptions } from "./lib/limiter/redis_store_options.ts";
-export type { DnsDiscoveryOptions } from "./lib/upstream/discovery.ts";
 export { ListenError } from "./lib/engine/engine.ts";
 export { defineConfig, type ProxyConfig } from "./lib/config/proxy_config.ts";
 export { ConfigError, type ConfigProblem } from "./lib/config/config_error.ts";
@@ -51,7 +50,6 @@ export type {
   ListenTlsOptions,
 } from "./lib/config/listen_tls.ts";
 export type { ClientCertificate } from "./lib/http/client_certificate.ts";
-export type { ClientLimitOptions } from "./lib/config/client_limits.ts";
 export type { DiscoveryOptions, ServerOptions, TimeoutOptions } from "./lib/config/server_options.ts";
 export type { OverloadOptions, RollbackOptions, TracingOptions } from "./lib/config/process_options.ts";
 export type { RetryFunction, RetryOptions } from "./lib/config/retry_options.ts";
@@ -69,7 +67,6 @@ export { mirror, type MirrorOptions } from "./lib/filters/mirror.ts";
 export { redirect, type RedirectOptions, rewritePath } from "./lib/filters/redirect_and_rewrite.ts";
 export {
   removeHeaders,
-  type RemoveHeadersOptions,
   securityHeaders,
   type SecurityHeadersOptions,
   setHeaders,
@@ -86,23 +83,19 @@ export type { RewriteOptions } from "./lib/routing/rewrite.ts";
 export { HeaderFields } from "./lib/http/header_fields.ts";
 export { LoadBalancer, type LoadBalancerOptions } from "./lib/balancer/load_balancer.ts";
 export type { StickyOptions } from "./lib/balancer/sticky_sessions.ts";
-export type { PickRequest } from "./lib/balancer/algorithm.ts";
-export type { Balance, BalanceName } from "./lib/balancer/create_algorithm.ts";
-export type { Claim, QueueOptions, Refusal } from "./lib/balancer/waiting_line.ts";
-export type { LastCheck } from "./lib/health/server_check.ts";
+export type { BalanceName } from "./lib/balancer/create_algorithm.ts";
+export type { QueueOptions } from "./lib/balancer/waiting_line.ts";
 export type { EjectionOptions } from "./lib/health/ejection_options.ts";
-export type { GrpcCheckRequest } from "./lib/health/grpc_check.ts";
 export type { HttpCheckRequest } from "./lib/health/http_check.ts";
 export type { SlowStartOptions } from "./lib/health/slow_start.ts";
-export { Cancellation, Lease } from "./lib/core/cancellation.ts";
-export { type Outcome, Server, type Stage } from "./lib/upstream/server.ts";
-export type { Address, Peer } from "./lib/upstream/peer.ts";
-export { Pool, type PoolChange, type PoolListener, type ServerLike } from "./lib/upstream/pool.ts";
-export type { ServerInit, ServerSpec } from "./lib/upstream/server_spec.ts";
+export { Lease } from "./lib/core/cancellation.ts";
+export { Server } from "./lib/upstream/server.ts";
+export { Pool } from "./lib/upstream/pool.ts";
+export type { ServerSpec } from "./lib/upstream/server_spec.ts";
 export type { TransportOptions } from "./lib/transport/select_transport.ts";
-export type { ActiveCheckOptions, CheckServer } from "./lib/health/health_check_options.ts";
-export type { AllowedDecision, Decision, LimitedDecision, UnlimitedDecision } from "./lib/limiter/policy.ts";
-export type { KeyedNumber, LimiterPolicy, ResolvedPolicy } from "./lib/limiter/policy.ts";
+export type { ActiveCheckOptions } from "./lib/health/health_check_options.ts";
+export type { AllowedDecision, Decision, LimitedDecision } from "./lib/limiter/policy.ts";
+export type { LimiterPolicy, ResolvedPolicy } from "./lib/limiter/policy.ts";
 export type { PolicyDecision } from "./lib/limiter/policy.ts";
 export type { KeySource, KeySpec } from "./lib/limiter/key_spec.ts";
 export {
@@ -117,7 +110,6 @@ export {
 export type { ByteSize, Duration } from "./lib/core/units.ts";
 export type { WebSocketOptions } from "./lib/transport/websocket/web_socket_options.ts";
 export type { Clock } from "./lib/core/clock.ts";
-export type { Random } from "./lib/core/random.ts";
 export type { AccessEntry, Observer, RequestLog } from "./lib/observe/observer.ts";
 export type { ProxyEvent, ProxyEvents } from "./lib/observe/events.ts";
 export { METRICS_TYPES, metricsFormat } from "./lib/observe/metrics/exposition.ts";

@@ -9,8 +9,9 @@ import { resolveEjection } from "../health/ejection_options.ts";
 import { resolveHealthCheck } from "../health/health_check_options.ts";
 import { resolveSlowStart } from "../health/slow_start.ts";
 import type { LastCheck } from "../health/server_check.ts";
-import { Pool, type ServerLike } from "../upstream/pool.ts";
-import type { Outcome, Server, Stage } from "../upstream/server.ts";
+import { Pool } from "../upstream/pool.ts";
+import type { ServerSpec } from "../upstream/server_spec.ts";
+import type { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, PickRequest, Selection } from "./algorithm.ts";
 import { isAvailable } from "../upstream/eligibility.ts";
 import { createAlgorithm } from "./create_algorithm.ts";
@@ -104,7 +105,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
    *
    * @throws {TypeError} when an address or an option is invalid, or an address appears twice
    */
-  static from(servers: Iterable<ServerLike>, options: LoadBalancerOptions = {}): LoadBalancer {
+  static from(servers: Iterable<string | ServerSpec>, options: LoadBalancerOptions = {}): LoadBalancer {
     checkOptions("make a load balancer", LOAD_BALANCER, options);
     const { healthCheck, ejection = {}, slowStart, queue, sticky, ...rest } = options;
     return new LoadBalancer({
@@ -138,7 +139,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     return this.pick({ key }, maxIterations);
   }
 
-  /** Chooses a server that the request has not tried; returns `undefined` when there is none. Never throws. */
+  /** @internal Chooses a server that the request has not tried; returns `undefined` when there is none. Never throws. */
   pick(request: PickRequest, maxIterations = Infinity): Server | undefined {
     if (this.#version !== this.#state.version) this.#refresh();
     if (this.#state.inFlight >= this.#maxInFlight) return undefined;
@@ -149,6 +150,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   }
 
   /**
+   * @internal
    * Chooses a server and counts the request in; waits in the queue while all servers are full. Returns no promise
    * when the request need not wait.
    *
@@ -187,10 +189,18 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   /**
    * Takes in how a request to a server ended; call it before you release the lease.
    *
+   * @param outcome `"failure"` without a response, or with one that shows that the server fails; `"ignored"` when the end
+   * says nothing about the server, as with most 4xx or when the client went away
    * @param latencyMs time until the response began or the request failed
-   * @param stage how far the request got
+   * @param stage how far the request got: it tried to connect, to do the TLS handshake, or to get a response; `"response"`
+   * when one came, whatever its status
    */
-  report(server: Server, outcome: Outcome, latencyMs: number, stage: Stage = "response"): void {
+  report(
+    server: Server,
+    outcome: "success" | "failure" | "ignored",
+    latencyMs: number,
+    stage: "connect" | "tls" | "request" | "response" = "response",
+  ): void {
     server.count(outcome);
     const balancer = this.#heir === null ? this : this.#latest();
     if (balancer !== this && !balancer.pool.has(server)) return;
@@ -229,7 +239,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     this.#refresh();
   }
 
-  /** What the last active check of a server found; `null` without one. */
+  /** @internal What the last active check of a server found; `null` without one. */
   lastCheck(server: Server): LastCheck | null {
     return this.#monitor.lastCheck(server);
   }
@@ -244,6 +254,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   }
 
   /**
+   * @internal
    * Prepares for the first request: ends all slow starts, since the servers that are there must take the whole load,
    * and builds what the algorithm needs.
    */

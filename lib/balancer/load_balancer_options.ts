@@ -17,14 +17,13 @@ import type { Random } from "../core/random.ts";
 import { EJECTION, type EjectionOptions, type ResolvedEjection } from "../health/ejection_options.ts";
 import {
   type ActiveCheckOptions,
-  type CheckServer,
   HEALTH_CHECK,
   type ResolvedHealthCheck,
 } from "../health/health_check_options.ts";
 import type { Probe } from "../health/probe.ts";
 import { type ResolvedSlowStart, SLOW_START, type SlowStartOptions } from "../health/slow_start.ts";
 import type { Pool } from "../upstream/pool.ts";
-import { type Balance, BALANCE_NAMES } from "./create_algorithm.ts";
+import { BALANCE_NAMES, type BalanceName } from "./create_algorithm.ts";
 import { type ResolvedSticky, STICKY, type StickyOptions } from "./sticky_sessions.ts";
 import { QUEUE, type QueueOptions, type ResolvedQueue } from "./waiting_line.ts";
 
@@ -44,16 +43,16 @@ export interface LoadBalancerOptions {
   onEjection?: (server: Server, ejected: boolean, reason: string) => void;
   /** Called when panic begins (so few servers are up that all are used) and when it ends. */
   onPanic?: (panic: boolean) => void;
-  /** Called with what a {@linkcode Balance} function threw. @default {a line on `stderr`} */
+  /** Called with what a `balance` function threw. @default {a line on `stderr`} */
   onBalanceError?: (error: unknown) => void;
   /** How to choose a server. @default {"round-robin"} */
-  balance?: Balance;
+  balance?: BalanceName | ((servers: readonly Server[], source: unknown) => Server | undefined | void);
   /** For `"consistent-hash"`: how many times its share a server may have in flight; above 1. @default {Infinity} */
   loadFactor?: number;
   /** Ties clients to servers by a cookie. @default {none} */
   sticky?: StickyOptions;
   /** Active checks, started by `startHealthChecks`; without them every server is healthy. */
-  healthCheck?: ActiveCheckOptions | CheckServer;
+  healthCheck?: ActiveCheckOptions | ((server: Server, signal: AbortSignal) => Promise<boolean | void>);
   /** When servers are ejected because requests to them fail; `false` is never. @default {{}} */
   ejection?: EjectionOptions | false;
   /** Ramps the weight of servers that were added or have recovered; without it they get their full weight at once. */
@@ -101,7 +100,7 @@ export type LoadBalancerHooks = Pick<
 /** What a {@linkcode LoadBalancer} is made of, with resolved options. */
 export interface LoadBalancerInit extends LoadBalancerHooks {
   pool: Pool;
-  balance?: Balance;
+  balance?: LoadBalancerOptions["balance"];
   loadFactor?: number;
   sticky?: ResolvedSticky | null;
   healthCheck?: ResolvedHealthCheck | null;

@@ -15,7 +15,6 @@ import type { RequestContext } from "../filter/request_context.ts";
 import { type EjectionOptions, type ResolvedEjection, resolveEjection } from "../health/ejection_options.ts";
 import {
   type ActiveCheckOptions,
-  type CheckServer,
   type ResolvedHealthCheck,
   resolveHealthCheck,
 } from "../health/health_check_options.ts";
@@ -57,7 +56,7 @@ export interface BalancingOptions {
    */
   loadFactor?: number;
   /** Active checks, or a function that checks a server; without it every server counts as healthy. */
-  healthCheck?: ActiveCheckOptions | CheckServer;
+  healthCheck?: ActiveCheckOptions | ((server: Server, signal: AbortSignal) => Promise<boolean | void>);
   /** When servers are left alone because requests to them fail; `false` is never. @default {{}} */
   ejection?: EjectionOptions | false;
   /**

@@ -25,7 +25,7 @@ import {
 } from "../core/options.ts";
 import { NETWORKS } from "../http/trusted_proxies.ts";
 import type { Underscores } from "../http/proxy_fields.ts";
-import type { ClientLimitOptions, ClientTimeoutOptions } from "./client_limits.ts";
+import type { ClientLimitOptions, ClientTimeoutOptions } from "./listen_options.ts";
 import {
   ENGINE_NAMES,
   formatListen,

@@ -200,10 +200,18 @@ export type DiscoveryOptions =
     timeout?: Duration;
   }
   & (
-    | ({
-      /** Who is asked: the DNS, for which `name` and `record` are required, or `discover`. */
+    | {
+      /** Where servers are looked up: the DNS, for which `name` and `record` are required, or `discover`. */
       type: "dns";
-    } & DnsDiscoveryOptions)
+      /** The name of the records, such as `"api.internal"` or `"_http._tcp.api.internal"`. */
+      name: string;
+      /** Kind of record: addresses, or SRV with host, port, weight and priority. */
+      record: "A" | "AAAA" | "SRV";
+      /** Port of the servers; required for A and AAAA, not used for SRV. */
+      port?: number;
+      /** Name server to ask, `"ip"` or `"ip:port"`. @default {those of the system} */
+      resolver?: string;
+    }
     | {
       type: "custom";
       /** Finds the servers, for the type `"custom"`. */

@@ -1,6 +1,6 @@
 /** A connection of a client as its listener sees it, whatever it speaks, and the listener as its connections see it. */
 
-import type { ClientLimits } from "../config/client_limits.ts";
+import type { ClientLimits } from "../config/listen_options.ts";
 import type { DeadlineWheel } from "../core/cancellation.ts";
 import type { ProxyError } from "../core/errors.ts";
 import type { ClientCertificate } from "../http/client_certificate.ts";

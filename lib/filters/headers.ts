@@ -87,15 +87,7 @@ function compileFields(
   };
 }
 
-/** What {@linkcode removeHeaders} takes away. */
-export interface RemoveHeadersOptions {
-  /** Names of fields that the server does not get. @default {[]} */
-  request?: readonly string[];
-  /** Names of fields that the client does not get. @default {[]} */
-  response?: readonly string[];
-}
-
-const REMOVE_OPTIONS = object<RemoveHeadersOptions>(
+const REMOVE_OPTIONS = object<Parameters<typeof removeHeaders>[0]>(
   { request: FIELD_NAMES, response: FIELD_NAMES },
   'an object with "request" and "response"',
 );
@@ -115,7 +107,12 @@ const REMOVE_OPTIONS = object<RemoveHeadersOptions>(
  * });
  * ```
  */
-export function removeHeaders(options: RemoveHeadersOptions): Filters {
+export function removeHeaders(options: {
+  /** Names of fields that the server does not get. @default {[]} */
+  request?: readonly string[];
+  /** Names of fields that the client does not get. @default {[]} */
+  response?: readonly string[];
+}): Filters {
   checkFilter("removeHeaders", REMOVE_OPTIONS, options);
   const { request = [], response = [] } = options;
   const fromRequest = request.map((name) => name.toLowerCase());

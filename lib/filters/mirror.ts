@@ -15,7 +15,6 @@ import {
 } from "../core/options.ts";
 import { type ByteSize, type Duration, parseByteSize, parseDuration } from "../core/units.ts";
 import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback.ts";
-import type { Random } from "../core/random.ts";
 import {
   type BackgroundRequest,
   type FilterServices,
@@ -61,7 +60,7 @@ export interface MirrorOptions {
   /** How long the exchange of a copy may take. @default {"5s"} */
   timeout?: Duration;
   /** Draws the share. @default {the proxy's} */
-  random?: Random;
+  random?: () => number;
 }
 
 type Bytes = Uint8Array<ArrayBuffer>;

@@ -12,11 +12,9 @@ import { formatAddress } from "../upstream/peer.ts";
 import type { Server } from "../upstream/server.ts";
 import { type Probe, ProbeConnection } from "./probe.ts";
 
-/** What a check by gRPC asks for. */
+/** The options of such a check alone; `ActiveCheckOptions` documents them. */
 export interface GrpcCheckRequest {
-  /** The service whose state is asked for; `""` is that of the server as a whole. @default {""} */
   service?: string;
-  /** The authority of the request. @default {the name of the server's certificate, or its address} */
   host?: string;
 }
 

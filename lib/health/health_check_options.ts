@@ -39,11 +39,8 @@ export type CheckPacing = Pick<
   "interval" | "unhealthyInterval" | "timeout" | "rise" | "fall" | "jitter" | "port" | "initial"
 >;
 
-/**
- * Checks a server: `false` or an error means that it does not work, anything else that it works. The signal aborts when
- * the time of the check is over.
- */
-export type CheckServer = (server: Server, signal: AbortSignal) => Promise<boolean | void>;
+/** Checks a server. */
+export type CheckServer = Extract<ActiveCheckOptions, { type: "custom" }>["check"];
 
 /** Active checks of every type: a TCP connection, a TLS handshake, an HTTP request, the health service of gRPC, or a function. */
 export type ActiveCheckOptions =
@@ -74,11 +71,20 @@ export type ActiveCheckOptions =
       type: "tcp" | "tls";
     }
     | ({ type: "http" } & HttpCheckRequest)
-    | ({ type: "grpc" } & GrpcCheckRequest)
+    | {
+      type: "grpc";
+      /** The service whose state is requested; `""` is that of the server as a whole. @default {""} */
+      service?: string;
+      /** The authority of the request. @default {the name of the server's certificate, or its address} */
+      host?: string;
+    }
     | {
       type: "custom";
-      /** Checks a server, for the type `"custom"`. */
-      check: CheckServer;
+      /**
+       * Checks a server, for the type `"custom"`: `false` or an error means that it does not work, anything else that it
+       * works. The signal aborts when the time of the check is over.
+       */
+      check: (server: Server, signal: AbortSignal) => Promise<boolean | void>;
     }
   );
 

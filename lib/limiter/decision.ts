@@ -9,11 +9,10 @@ import type {
   LimitedDecision,
   PolicyDecision,
   ResolvedPolicy,
-  UnlimitedDecision,
 } from "./policy.ts";
 
 /** The only one of its kind: nothing is allocated for a request without limits. */
-export const UNLIMITED: UnlimitedDecision = Object.freeze({ kind: "unlimited" });
+export const UNLIMITED: Decision = Object.freeze({ kind: "unlimited" });
 
 const NO_NAMES: readonly string[] = Object.freeze([]);
 

@@ -14,9 +14,6 @@ export type HeaderStyle = "x-rate-limit" | "draft-11" | "draft-7" | "draft-6" | 
 /** What becomes of a request that has no key. */
 export type MissingKeyAction = "skip" | "reject" | "ip";
 
-/** A number, or a function of the key and the request's context that gives it. */
-export type KeyedNumber<Ctx extends KeySource = KeySource> = number | ((key: string, ctx: Ctx) => number);
-
 /**
  * How often something may happen, for each key.
  *
@@ -39,7 +36,7 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    * How many requests in each window (for `"concurrency"`: at once); a whole number up to 1,000,000,000. 0 refuses
    * everything. A function may return `Infinity` as well, where the policy does not limit the key.
    */
-  limit: KeyedNumber<Ctx>;
+  limit: number | ((key: string, ctx: Ctx) => number);
   /**
    * Length of the window. For `"concurrency"`, of which requests hold a permit for as long as they run, how long it takes
    * (up to twice that) until the permits of a worker that died are free; `"1h"` when left out. Required otherwise. Counted
@@ -53,7 +50,7 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    *
    * @default {limit}
    */
-  burst?: KeyedNumber<Ctx>;
+  burst?: number | ((key: string, ctx: Ctx) => number);
   /**
    * How much one request counts. Fractions that a function returns are rounded up; more than 1,000,000,000 counts as
    * that. @default {1}
@@ -129,13 +126,13 @@ export interface ResolvedPolicy {
   /** @internal The key as a function. */
   readonly key: CompiledKey;
   /** See {@linkcode LimiterPolicy.limit}. */
-  readonly limit: KeyedNumber;
+  readonly limit: number | ((key: string, ctx: KeySource) => number);
   /** Length of the window. */
   readonly windowMs: number;
   /** See {@linkcode LimiterPolicy.algorithm}. */
   readonly algorithm: "fixed-window" | "sliding-window" | "token-bucket" | "concurrency";
   /** `null`: as much as the limit. */
-  readonly burst: KeyedNumber | null;
+  readonly burst: number | ((key: string, ctx: KeySource) => number) | null;
   /** See {@linkcode LimiterPolicy.cost}. */
   readonly cost: number | ((ctx: KeySource) => number);
   /** See {@linkcode LimiterPolicy.charge}; `null` when the cost is all. */
@@ -195,12 +192,6 @@ export interface PolicyDecision {
   readonly resetMs: number;
   /** Milliseconds until it would allow the same request; `Infinity` when waiting does not help. */
   readonly retryAfterMs: number;
-}
-
-/** No policy applies to the request. */
-export interface UnlimitedDecision {
-  /** Which kind of decision this is. */
-  readonly kind: "unlimited";
 }
 
 /** A policy that charges once the request is over. */
@@ -274,5 +265,5 @@ export interface LimitedDecision {
   readonly each: readonly PolicyDecision[] | null;
 }
 
-/** What {@linkcode RateLimiter.check} says. */
-export type Decision = UnlimitedDecision | AllowedDecision | LimitedDecision;
+/** What {@linkcode RateLimiter.check} says; `"unlimited"` when no policy applies to the request. */
+export type Decision = { readonly kind: "unlimited" } | AllowedDecision | LimitedDecision;

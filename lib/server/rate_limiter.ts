@@ -3,7 +3,7 @@
 import { callAside, tellStrayError } from "../core/callback.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import type { Duration } from "../core/units.ts";
-import { type Random, systemRandom } from "../core/random.ts";
+import { systemRandom } from "../core/random.ts";
 import { HeaderFields } from "../http/header_fields.ts";
 import { readTarget } from "../http/request_target.ts";
 import type { Decision, LimitedDecision } from "../limiter/policy.ts";
@@ -18,7 +18,7 @@ export interface RateLimiterOptions {
   /** Time. @default {the machine's} */
   clock?: Clock;
   /** Seeds the table of counts, so that nobody can choose keys that meet in it. @default {Math.random} */
-  random?: Random;
+  random?: () => number;
   /**
    * Called when keys of a policy no longer fit its `maxKeys` and take the places of others; at most once a window. Nobody
    * waits for it; what it throws, or rejects with, is told on `stderr`.

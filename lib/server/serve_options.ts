@@ -4,7 +4,7 @@ import type { ModuleTexts } from "../config/module_graph.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { checkOptions, choose, FUNCTION, isRecord, must, object } from "../core/options.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
-import { type Random, systemRandom } from "../core/random.ts";
+import { systemRandom } from "../core/random.ts";
 import type { AccessLog } from "../observe/access_log.ts";
 import { createLog, type LogControl } from "../observe/create_log.ts";
 import type { PermitLedger } from "../limiter/permits.ts";
@@ -27,7 +27,7 @@ export interface ServeOptions {
   /** Time. @default {the machine's} */
   clock?: Clock;
   /** Randomness. @default {Math.random} */
-  random?: Random;
+  random?: () => number;
 }
 
 const OBSERVER = must(

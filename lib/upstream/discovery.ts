@@ -3,11 +3,11 @@
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import { formatAddress } from "./peer.ts";
-import type { Pool, PoolChange, ServerLike } from "./pool.ts";
-import type { ServerSpec } from "./server_spec.ts";
+import type { Pool, PoolChange } from "./pool.ts";
+import type { ServerInit, ServerSpec } from "./server_spec.ts";
 
 /** Finds the servers of a pool; the signal aborts when the result is no longer wanted. */
-export type Discover = (signal: AbortSignal) => Promise<readonly ServerLike[]>;
+export type Discover = (signal: AbortSignal) => Promise<readonly (string | ServerSpec | ServerInit)[]>;
 
 /** Receives what a refresh changed, or that it failed. */
 interface DiscoveryHooks {
@@ -125,15 +125,11 @@ function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
 
 // Finds servers by DNS records.
 
-/** Which records to ask for. */
+/** Which records to look up; `DiscoveryOptions` of a pool documents them. */
 export interface DnsDiscoveryOptions {
-  /** The name of the records, such as `"api.internal"` or `"_http._tcp.api.internal"`. */
   name: string;
-  /** Kind of record: addresses, or SRV with host, port, weight and priority. */
   record: "A" | "AAAA" | "SRV";
-  /** Port of the servers; required for A and AAAA, not used for SRV. */
   port?: number;
-  /** Name server to ask, `"ip"` or `"ip:port"`. @default {those of the system} */
   resolver?: string;
 }
 

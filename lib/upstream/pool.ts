@@ -11,14 +11,11 @@ import {
   type ServerSpec,
 } from "./server_spec.ts";
 
-/** A server: its address, a specification, or all that a pool needs. */
-export type ServerLike = string | ServerSpec | ServerInit;
-
 /**
  * Receives changes of the members of a pool. The pool does not wait for it; its errors are written to `stderr` and change
  * nothing.
  */
-export interface PoolListener {
+interface PoolListener {
   /** Called when a server is added, before any request may choose it. */
   onAdded?(server: Server): void;
   /** Called when a server is removed: it gets no new requests; running ones are finished. */
@@ -32,7 +29,7 @@ interface PoolInit {
   /** Name of the pool, for logs and filters. */
   name: string;
   /** The first members. */
-  servers: readonly ServerLike[];
+  servers: readonly (string | ServerSpec | ServerInit)[];
   /** Completes servers that are added as an address or a specification. @default {plain text servers} */
   resolve?: ResolveServer;
   /**
@@ -48,13 +45,10 @@ interface PoolInit {
   slot?: number | undefined;
 }
 
-/** What {@linkcode Pool.replaceServers} changed. */
+/** What {@linkcode Pool.replaceServers} has changed. */
 export interface PoolChange {
-  /** The new servers. */
   readonly added: readonly Server[];
-  /** The removed servers; running requests are finished. */
   readonly removed: readonly Server[];
-  /** The servers that stay, with their health and counters. */
   readonly kept: readonly Server[];
 }
 
@@ -219,7 +213,7 @@ export class Pool implements Disposable {
     return adopted;
   }
 
-  /** Calls the listener with changes of the members, until the result is disposed. */
+  /** @internal Calls the listener with changes of the members, until the result is disposed. */
   subscribe(listener: PoolListener): Disposable {
     this.#listeners.add(listener);
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
@@ -230,7 +224,7 @@ export class Pool implements Disposable {
    *
    * @throws {TypeError} when the address is invalid or is a member already
    */
-  addServer(spec: ServerLike): Server {
+  addServer(spec: string | ServerSpec): Server {
     const server = this.#insert(this.#completed(spec));
     this.#announce([server]);
     return server;
@@ -263,8 +257,21 @@ export class Pool implements Disposable {
     this.#member(server).setDraining(draining);
   }
 
-  /** Replaces the servers. Those that stay keep their identity, health and counters, also with a new weight. */
-  replaceServers(specs: readonly ServerLike[]): PoolChange {
+  /**
+   * Replaces the servers. Those that stay keep their identity, health and counters, also with a new weight.
+   *
+   * @returns the new servers, those that were removed (their running requests are finished), and those that stay
+   */
+  replaceServers(
+    specs: readonly (string | ServerSpec)[],
+  ): {
+    readonly added: readonly Server[];
+    readonly removed: readonly Server[];
+    readonly kept: readonly Server[];
+  };
+  /** @internal The same, of servers that are complete. */
+  replaceServers(specs: readonly (string | ServerSpec | ServerInit)[]): PoolChange;
+  replaceServers(specs: readonly (string | ServerSpec | ServerInit)[]): PoolChange {
     // Every problem has to be found before anything is changed.
     const wanted = this.#distinct(specs.map((spec) => this.#completed(spec)));
     for (const init of wanted) checkServerInit(init);
@@ -288,7 +295,7 @@ export class Pool implements Disposable {
     return { added, removed, kept };
   }
 
-  #completed(spec: ServerLike): ServerInit {
+  #completed(spec: string | ServerSpec | ServerInit): ServerInit {
     return typeof spec === "object" && "peer" in spec ? spec : this.#resolve(spec);
   }
 

@@ -32,7 +32,7 @@ export type Stage = "connect" | "tls" | "request" | "response";
 export class Server {
   /** The address as configured; unique in its pool. */
   readonly id: string;
-  /** Transports keep connections by the identity of this object. */
+  /** @internal How transports reach it; they keep connections by the identity of this object. */
   readonly peer: Peer;
   /** Of its pool. */
   #state: PoolState;
@@ -59,6 +59,7 @@ export class Server {
   readonly #cells: SharedCells | null;
 
   /**
+   * @internal
    * Makes a server that is up, enabled and idle.
    *
    * @param state what it shares with the other servers of its pool
@@ -253,7 +254,7 @@ export class Server {
     }
   }
 
-  /** Counts a request that has ended. */
+  /** @internal Counts a request that has ended. */
   count(outcome: Outcome): void {
     const cells = this.#cells;
     if (cells !== null) {

@@ -1,6 +1,6 @@
 /** Requests on one connection, read by a whole connection of the `http1` engine, whose handler does as a test says. */
 
-import { resolveClientLimits } from "../../lib/config/client_limits.ts";
+import { resolveClientLimits } from "../../lib/config/listen_options.ts";
 import { DeadlineWheel } from "../../lib/core/cancellation.ts";
 import { ProxyError } from "../../lib/core/errors.ts";
 import { ClientConnection, type Http1Context } from "../../lib/engine/http1/client_connection.ts";

@@ -1,7 +1,7 @@
 /** One connection of a client: one request after the other. */
 
 import type { ClientCertificate } from "../../http/client_certificate.ts";
-import type { ClientLimits } from "../../config/client_limits.ts";
+import type { ClientLimits } from "../../config/listen_options.ts";
 import type { Deadline } from "../../core/cancellation.ts";
 import { ClientGoneError, type ProxyError, RequestError } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";

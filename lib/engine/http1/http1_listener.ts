@@ -10,7 +10,7 @@ import {
 import { OUT_OF_RESOURCES, ProxyError } from "../../core/errors.ts";
 import type { DeadlineWheel } from "../../core/cancellation.ts";
 import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
-import type { ClientLimits } from "../../config/client_limits.ts";
+import type { ClientLimits } from "../../config/listen_options.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
 import type { Bytes } from "../../http/message.ts";
 import type { Underscores } from "../../http/proxy_fields.ts";

@@ -1,7 +1,7 @@
 /** How long clients of the `http1` engine may take, and how much they may take up. */
 
 import { assertEquals } from "@std/assert";
-import type { ClientLimitOptions } from "../../../lib/config/client_limits.ts";
+import type { ClientLimitOptions } from "../../../lib/config/listen_options.ts";
 import { type Clock, systemClock } from "../../../lib/core/clock.ts";
 import type { ServeOptions } from "../../../lib/server/serve_options.ts";
 import { writeProxyHeader } from "../../../lib/http1/proxy_protocol.ts";

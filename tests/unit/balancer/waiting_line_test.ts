@@ -9,12 +9,13 @@ import {
   resolveQueue,
 } from "../../../lib/balancer/waiting_line.ts";
 import { type CheckPacing, resolveHealthCheck } from "../../../lib/health/health_check_options.ts";
-import { Pool, type ServerLike } from "../../../lib/upstream/pool.ts";
+import { Pool } from "../../../lib/upstream/pool.ts";
+import type { ServerSpec } from "../../../lib/upstream/server_spec.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 function balancerOf(
   clock: FakeClock,
-  servers: readonly ServerLike[],
+  servers: readonly (string | ServerSpec)[],
   { maxInFlight = Infinity, ...queue }: QueueOptions & { maxInFlight?: number } = {},
 ): LoadBalancer {
   const pool = new Pool({ name: "test", servers });

@@ -1,7 +1,7 @@
 import { COMMAND_HELP } from "../../../lib/cli/help_text.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { parseArguments } from "../../../lib/cli/parse_arguments.ts";
-import { resolveClientLimits } from "../../../lib/config/client_limits.ts";
+import { resolveClientLimits } from "../../../lib/config/listen_options.ts";
 import { UsageError } from "../../../lib/cli/io.ts";
 
 const LIMITS = resolveClientLimits({});
@@ -78,11 +78,11 @@ Deno.test("parseArguments() takes --admin with an address or without one", () =>
 });
 
 Deno.test("parseArguments() shows the help of a command alone", () => {
-  for (const  of of["ctl", "top", "simulate"] as const) {
-    assertEquals(parseArguments([of, "--help"]), { kind: "help", of });
-    assertEquals(parseArguments([of, "a", "-h"]), { kind: "help", of });
-    assert(COMMAND_HELP[of].startsWith(`Usage: lbproxy ${of} `));
-    assert(!COMMAND_HELP[of].includes("Exit codes"));
+  for (const command of ["ctl", "top", "simulate"] as const) {
+    assertEquals(parseArguments([command, "--help"]), { kind: "help", of: command });
+    assertEquals(parseArguments([command, "a", "-h"]), { kind: "help", of: command });
+    assert(COMMAND_HELP[command].startsWith(`Usage: lbproxy ${command} `));
+    assert(!COMMAND_HELP[command].includes("Exit codes"));
   }
 });
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import type { ResolvedPool } from "../../../lib/config/pool_options.ts";
-import { resolveClientLimits } from "../../../lib/config/client_limits.ts";
+import { resolveClientLimits } from "../../../lib/config/listen_options.ts";
 import { resolveRetries } from "../../../lib/config/retry_options.ts";
 import { resolveConfig } from "../../../lib/config/resolve_config.ts";
 
