@@ -5,7 +5,15 @@ import { ConfigError } from "../config/config_error.ts";
 import { formatListen } from "../config/listen_options.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageOf, stackOf } from "../core/callback.ts";
-import { type Certificate, readCertificate, tryCertificate } from "../engine/certificate.ts";
+import {
+  type Certificate,
+  certificateFrom,
+  CertificateWatch,
+  isInFiles,
+  readCertificate,
+  textsOf,
+  tryCertificate,
+} from "../engine/certificate.ts";
 import { listenError } from "../engine/engine.ts";
 import type { AdminTarget } from "./admin_target.ts";
 import { Feed } from "./feed.ts";
@@ -19,14 +27,22 @@ const CONTENT_TIMEOUT_MS = 10_000;
 /** How long what runs may take when the listener closes, and how long what is done takes to leave. */
 const LAST_WORDS_MS = 500;
 const LEAVING_MS = 20;
+/** When it is tried again to open the listener with another certificate. */
+const REOPEN_AFTER_MS = 1000;
 
 /** Watches and steers a proxy over HTTP; it is the server of the runtime, since nothing here is in a hurry. */
 export class AdminServer implements AsyncDisposable {
   readonly #admin: ResolvedAdmin;
   readonly #parts: AdminParts;
   readonly #guard: Guard;
-  readonly #abort = new AbortController();
-  readonly #server: Deno.HttpServer;
+  #server: Deno.HttpServer;
+  #abort = new AbortController();
+  readonly #watch: CertificateWatch | null;
+  /** Ends the wait for another try to open the listener. */
+  #stop: () => void = () => {};
+  #stopped = false;
+  /** Until the listener has its new certificate. */
+  #renewal: Promise<void> | null = null;
   /** Requests that have no response yet. */
   #running = 0;
   /** Called when there is none any more. */
@@ -42,7 +58,9 @@ export class AdminServer implements AsyncDisposable {
     this.#admin = admin;
     const { clock, events } = target;
     this.#guard = new Guard({ admin, tokens: readTokens(admin), clock, observer: events });
-    this.#server = this.#serve();
+    const certificate = certificateOf(admin);
+    this.#server = this.#serve(admin.listen.port, certificate);
+    this.#watch = certificate === null ? null : this.#watchFiles(certificate, clock);
     const monitor = new Monitor(target, admin);
     this.#parts = { target, monitor, feed: new Feed(monitor, events, clock) };
   }
@@ -53,11 +71,10 @@ export class AdminServer implements AsyncDisposable {
     return formatListen({ ...this.#admin.listen, ...(addr.transport === "tcp" ? { port: addr.port } : {}) });
   }
 
-  #serve(): Deno.HttpServer {
-    const { hostname, port, unix } = this.#admin.listen;
-    const tls = certificateOf(this.#admin);
+  #serve(port: number, tls: Certificate | null): Deno.HttpServer {
+    const { hostname, unix } = this.#admin.listen;
     const common = {
-      signal: this.#abort.signal,
+      signal: (this.#abort = new AbortController()).signal,
       onListen: () => {},
       onError: (error: unknown) => this.#failed(error),
     };
@@ -94,6 +111,52 @@ export class AdminServer implements AsyncDisposable {
     return await runOperation(found, { caller, path, query: url.searchParams, headers, body }, this.#parts);
   }
 
+  #watchFiles(current: Certificate, clock: Clock): CertificateWatch | null {
+    const source = this.#admin.tls!;
+    return !isInFiles(source) ? null : new CertificateWatch({
+      read: () => textsOf(readCertificate(source)),
+      current: textsOf(current),
+      clock,
+      onChange: (texts) => {
+        const certificate = certificateFrom(texts);
+        tryCertificate(certificate);
+        return this.#renewal = this.#renew(certificate);
+      },
+      onProblem: (problem) => this.#tellCertificate(problem),
+    });
+  }
+
+  /**
+   * Opens the listener anew, since the runtime takes a certificate only then: it is closed for a moment. Streams are cut, and
+   * readers of them come again.
+   */
+  async #renew(certificate: Certificate): Promise<void> {
+    const { addr } = this.#server as Deno.HttpServer<Deno.NetAddr>;
+    await this.#close();
+    for (let told = false; !this.#stopped; told = true) {
+      try {
+        this.#server = this.#serve(addr.port, certificate);
+        return this.#tellCertificate(null);
+      } catch (error) {
+        if (!told) this.#tellClosed(messageOf(error));
+      }
+      const { promise: over, resolve } = Promise.withResolvers<void>();
+      this.#stop = resolve;
+      using _timer = this.#parts.target.clock.setTimer(resolve, REOPEN_AFTER_MS);
+      await over;
+    }
+  }
+
+  #tellClosed(message: string): void {
+    const { events, running } = this.#parts.target;
+    const held = { openDescriptors: null, runningRequests: running };
+    events.event({ kind: "listener_error", address: this.address, message, ...held });
+  }
+
+  #tellCertificate(problem: string | null): void {
+    this.#parts.target.events.event({ kind: "certificate", address: this.address, names: [], problem });
+  }
+
   #failed(error: unknown): Response {
     const { events } = this.#parts.target;
     events.event({ kind: "callback_error", name: "admin", message: messageOf(error), stack: stackOf(error) });
@@ -102,9 +165,19 @@ export class AdminServer implements AsyncDisposable {
 
   /** Ends all streams and closes the listener. */
   async [Symbol.asyncDispose](): Promise<void> {
-    const { feed, monitor, target: { clock } } = this.#parts;
+    const { feed, monitor } = this.#parts;
     feed[Symbol.dispose]();
     monitor[Symbol.dispose]();
+    this.#watch?.[Symbol.dispose]();
+    this.#stopped = true;
+    this.#stop();
+    await this.#renewal;
+    await this.#close();
+  }
+
+  /** Closes the listener once what runs has a response, or has had its time. */
+  async #close(): Promise<void> {
+    const { clock } = this.#parts.target;
     const { promise: quiet, resolve } = Promise.withResolvers<void>();
     this.#onQuiet = resolve;
     if (this.#running === 0) resolve();

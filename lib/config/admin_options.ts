@@ -43,7 +43,7 @@ export interface AdminOptions {
     /** How many usable servers each of these pools needs. @default {1} */
     minServers?: number;
   };
-  /** TLS for the admin listener, with the certificate that it had at the start. @default {none} */
+  /** TLS for the admin listener; it follows changes of these files. @default {none} */
   tls?: {
     /** PEM text of the certificate, those of its authorities behind it; or the path of a file with it. */
     cert: string;

@@ -129,7 +129,6 @@ export class ProxyServer extends RunningProxy {
       }
       const { admin } = config;
       const tls = admin === null ? null : admin.tls;
-      // Its certificate is that of the start, whose end is good to know all the more.
       const ofAdmin = tls === null ? [] : [{
         ...admin!.listen,
         tls: { certificates: [{ path: "", names: null, ...tls }] },

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Io, StopSignal } from "../../../lib/cli/io.ts";
 import { main } from "../../../lib/cli/main.ts";
 import { ADMIN, TOKEN } from "../../support/admin_client.ts";
@@ -265,6 +265,40 @@ Deno.test("lbproxy ctl and top talk to an admin listener with TLS, whose certifi
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("The admin listener takes a new certificate over from its files, and keeps the old one instead of a bad one", async () => {
+  await using upstream = startUpstream();
+  const ca = await testCa();
+  await using files = await certificateFiles(["localhost"]);
+  await using proxy = await startProxy({
+    upstreams: [upstream.address],
+    admin: { ...ADMIN, tls: { cert: files.cert, key: files.key } },
+  });
+  const { adminAddress } = proxy.server;
+  const port = Number(adminAddress!.split(":")[1]);
+  const statusAt = async (name: string): Promise<number> => {
+    using client = Deno.createHttpClient({ caCerts: [ca.cert] });
+    const response = await fetch(`https://${name}:${port}/healthz`, { client });
+    await response.body?.cancel();
+    return response.status;
+  };
+  assertEquals(await statusAt("localhost"), 200);
+  await assertRejects(() => statusAt("127.0.0.1"), TypeError);
+  using client = Deno.createHttpClient({ caCerts: [ca.cert] });
+  const stream = await fetch(`https://localhost:${port}/events`, { client });
+  await files.issue(["127.0.0.1"]);
+  const told = () => proxy.seen.eventsOf("certificate").map(({ address, problem }) => [address, problem]);
+  await proxy.seen.until(() => told().length === 1);
+  assertEquals(told(), [[adminAddress, null]]);
+  // The streams of before do not outlive it.
+  await stream.text().catch(() => {});
+  assertEquals(await statusAt("127.0.0.1"), 200);
+  await assertRejects(() => statusAt("localhost"), TypeError);
+  await Deno.writeTextFile(files.key, "nothing");
+  await proxy.seen.until(() => told().length === 2);
+  assertMatch(told()[1]?.[1] ?? "", /key/);
+  assertEquals(await statusAt("127.0.0.1"), 200);
 });
 
 Deno.test("lbproxy ctl explain tells what would become of a request", async () => {
