@@ -69,6 +69,8 @@ const MAX_GIVEN_UP = 8;
 const NEW_MS = 1000;
 /** How few connections are not worth running for. */
 const LEAST_CONNECTIONS = 16;
+/** How many clients in turn may have gone before they were accepted; a system that says so of all is broken. */
+const MAX_GONE_IN_TURN = 1000;
 /** How many turns of the event loop there are for clients that wait to be accepted when the listener is closed. */
 const MAX_LAST_TURNS = 50;
 /** After so many without a client nobody waits. */
@@ -111,6 +113,8 @@ export class Http1Listener implements EngineListener, Http1Context {
   /** Whether accepting has failed since it last worked, or paused. */
   #failed = false;
   #onRoom: (() => void) | null = null;
+  /** How many clients in turn had gone before they were accepted. */
+  #goneInTurn = 0;
 
   /** @throws {ListenError} when the address cannot be listened at */
   constructor(options: Http1ListenerOptions) {
@@ -160,10 +164,13 @@ export class Http1Listener implements EngineListener, Http1Context {
         socket = await this.#socket.accept();
       } catch (error) {
         if (this.#closed) return;
+        // Pausing for these would let one client keep all others out.
+        if (hasGone(error) && ++this.#goneInTurn <= MAX_GONE_IN_TURN) continue;
         await this.#acceptFailed(error);
         continue;
       }
       this.#failed = false;
+      this.#goneInTurn = 0;
       this.#accepted++;
       if (this.#connections.length >= this.#maxConnections) await this.#untilRoom();
       if (this.#closed || this.#connections.length >= this.#maxConnections) return socket.close();
@@ -398,6 +405,13 @@ export class Http1Listener implements EngineListener, Http1Context {
     this.#onRoom?.();
     this.#socket.close();
   }
+}
+
+/** Whether accepting failed because the client had reset the connection by then. */
+function hasGone(error: unknown): boolean {
+  const { NotConnected, ConnectionAborted, ConnectionReset } = Deno.errors;
+  return error instanceof NotConnected || error instanceof ConnectionAborted ||
+    error instanceof ConnectionReset;
 }
 
 /** How many connections the descriptors of the process allow: each may need another one to a server. */

@@ -170,3 +170,41 @@ Deno.test("Listener with redirect is not fooled by a hostile Host", async () => 
     assertEquals([host, answer.status, answer.field("location")], [host, 400, undefined]);
   }
 });
+
+/** Connects, resets each connection, and tells by the flag when the system has all of that. */
+const RESETTING_CLIENTS = `
+import { connect } from "node:net";
+self.onmessage = async ({ data: { port, count, over } }) => {
+  for (let i = 0; i < count; i++) {
+    await new Promise((resolve) => {
+      const socket = connect(port, "127.0.0.1", () => socket.resetAndDestroy());
+      socket.on("error", () => {}).on("close", resolve);
+    });
+  }
+  Atomics.store(over, 0, 1);
+  Atomics.notify(over, 0);
+};
+self.postMessage("ready");
+`;
+
+Deno.test("Listener takes clients that have gone before they were accepted for what they are", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startProxy({
+    listen: { hostname: "127.0.0.1", port: 0, engine: "http1" },
+    upstreams: [upstream.address],
+  });
+  const worker = new Worker(`data:application/javascript,${encodeURIComponent(RESETTING_CLIENTS)}`, {
+    type: "module",
+  });
+  try {
+    await new Promise((resolve) => worker.onmessage = resolve);
+    const over = new Int32Array(new SharedArrayBuffer(4));
+    worker.postMessage({ port: proxy.port, count: 5, over });
+    // Nobody is accepted meanwhile.
+    assertEquals(Atomics.wait(over, 0, 0, 20_000), "ok");
+    assertEquals((await proxy.ask()).status, 200);
+    assertEquals(proxy.seen.eventsOf("listener_error"), []);
+  } finally {
+    worker.terminate();
+  }
+});
