@@ -1,18 +1,18 @@
-// Who may come in, and with how much: the admin pages only from inside networks and with a password, uploads up to a size.
+// Access control: only inside networks with a password reach the admin pages, and uploads have a largest size.
 //
-//   deno run -A jsr:@x/lbproxy access_control.config.ts
+//   deno run -A ../mod.ts access_control.config.ts
 // 401, with a challenge:
 //   curl -v "http://127.0.0.1:6188/admin/"
 // 200, and the server sees x-user: root:
 //   curl -v "http://127.0.0.1:6188/admin/" -u root:secret
 // 413, more than 1 KiB:
 //   curl -v "http://127.0.0.1:6188/upload" -d "$(seq 1000)"
-// 401, it is the same path:
+// 401, this is the same path:
 //   curl -v --path-as-is "http://127.0.0.1:6188/x/../%61dmin/"
 // 400, a server could read /admin/ in it:
 //   curl -v "http://127.0.0.1:6188/admin%2f"
 //
-// Behind another proxy set `trustedProxies`, or every client has the address of that (trusted_proxies.config.ts).
+// Behind another proxy set `trustedProxies`; otherwise every client has the address of that proxy (trusted_proxies.config.ts).
 
 import { basicAuth, defineConfig, ipAllow, ipDeny, maxBodySize } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,7 +1,7 @@
-// A log of one's own: a JSON object for each request, once it is over.
+// Your own access log: a JSON object for each request, written when the request is over.
 //
-// Without the proxy's own lines:
-//   deno run -A jsr:@x/lbproxy access_log.config.ts --log-level warn
+// Without the lines of the proxy itself:
+//   deno run -A ../mod.ts access_log.config.ts --log-level warn
 //   curl -v "http://127.0.0.1:6188/path"
 
 import { defineConfig } from "@x/lbproxy";

@@ -1,9 +1,15 @@
-// Blue and green: the new version runs beside the old one, and gets as large a share as you say. Weights move from code;
-// no connection is dropped on the way there or back.
+// Blue and green: the new version runs beside the old one, and gets the share that you set. Code moves the weights; no connection
+// is dropped in either direction.
 //
-//   deno run -A jsr:@x/lbproxy blue_green.config.ts
+//   deno run -A ../mod.ts blue_green.config.ts
+// Hello from blue:
+//   curl "http://127.0.0.1:6188/"
+// Ten requests of a hundred go to green:
 //   curl -X POST "http://127.0.0.1:6188/-/green?percent=10"
+// All of them:
 //   curl -X POST "http://127.0.0.1:6188/-/green?percent=100"
+// Hello from green:
+//   curl "http://127.0.0.1:6188/"
 
 import { defineConfig, type Pool } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,10 +1,10 @@
-// Content changed on its way: the names of inside servers in pages become those of outside, and what clients send is
-// counted. Both as streams: neither takes more memory for longer content.
+// Change content on its way: pages of the server name www.example in place of inside.example, and the bytes that clients send are
+// counted. Both work on streams, so longer content takes no more memory.
 //
-//   deno run -A jsr:@x/lbproxy body_rewrite.config.ts
-// The server sees ?from=www.example:
+//   deno run -A ../mod.ts body_rewrite.config.ts
+// The response names www.example:
 //   curl -v "http://127.0.0.1:6188/?from=inside.example"
-// The log says how much that was:
+// The log says how many bytes came:
 //   curl -v "http://127.0.0.1:6188/" -d "some content"
 
 import { defineConfig } from "@x/lbproxy";

@@ -1,14 +1,14 @@
-// A new version for one request in twenty; a user stays with the version that came first, testers choose it.
+// Canary: one request in twenty goes to the new version. A user keeps the version that came first; testers choose theirs.
 //
-//   deno run -A jsr:@x/lbproxy canary.config.ts
+//   deno run -A ../mod.ts canary.config.ts
 // One in twenty sees the canary:
 //   curl "http://127.0.0.1:6188/"
-// Always the same:
+// Always the same version:
 //   curl "http://127.0.0.1:6188/" -H "cookie: user=ada"
 // The canary:
 //   curl "http://127.0.0.1:6188/" -H "x-canary: 1"
 //
-// Whoever sees the canary goes on seeing it while its share grows, because it stands last.
+// The canary stands last in the list of shares, so those who see it still see it when its share grows.
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,7 +1,7 @@
-// Where a request goes, decided by a function: paying customers have servers of their own, and whoever brings a ticket
-// of a rehearsal goes to one server outright. What cannot be delivered is not tried elsewhere when it costs money.
+// A function chooses where a request goes: paying customers have servers of their own, and a request with a ticket for a rehearsal
+// goes to one server. A request that costs money is not sent a second time.
 //
-//   deno run -A jsr:@x/lbproxy choose_upstream.config.ts
+//   deno run -A ../mod.ts choose_upstream.config.ts
 // Hello from shared:
 //   curl "http://127.0.0.1:6188/"
 // Hello from gold:
@@ -9,7 +9,7 @@
 // Hello from rehearsal:
 //   curl "http://127.0.0.1:6188/" -H "x-rehearsal: 1"
 //
-// What host, path, method or fields can decide is faster and shorter as `routes` (virtual_hosts.config.ts).
+// Where host, path, method or fields decide, `routes` are faster and shorter (virtual_hosts.config.ts).
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,9 +1,9 @@
-// Concurrency: at most two requests of a client at the same time, however long they take. A place is given back when its
-// request is over, whichever way it ends.
+// Concurrency: each client may have two requests at the same time, however long they take. The permit of a request is free
+// again when the request ends.
 //
-//   deno run -A jsr:@x/lbproxy concurrency.config.ts
-// One is a 429:
-//   for i in 1 2 3; do curl -s -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:6188/slow" & done; wait
+//   deno run -A ../mod.ts concurrency.config.ts
+// Three at once; one of them gets 429:
+//   curl -s -Z --parallel-immediate -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:6188/slow?n=[1-3]"
 
 import { defineConfig } from "@x/lbproxy";
 

@@ -1,8 +1,11 @@
-// Consistent hashing: each user's requests go to the same server, whose cache knows them. When a server is added or
-// goes, only its share of the users moves. One that has a quarter more than its share at the moment passes users on.
+// Consistent hashing: all requests of a user go to the same server, whose cache knows the user. When a server is added or removed,
+// only its share of the users moves. A server with 1.25 times its share of the running requests passes users on to the next.
 //
-//   deno run -A jsr:@x/lbproxy consistent_hash.config.ts
-//   for u in ann bob cid ann bob cid; do curl -s "http://127.0.0.1:6188/" -H "x-user: $u" | head -1; done
+//   deno run -A ../mod.ts consistent_hash.config.ts
+// The same server three times:
+//   curl -s "http://127.0.0.1:6188/?n=[1-3]" -H "x-user: ann" | grep Hello
+// Perhaps another one, but also the same three times:
+//   curl -s "http://127.0.0.1:6188/?n=[1-3]" -H "x-user: bob" | grep Hello
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,8 +1,9 @@
-// Cost by bytes: each client may download a mebibyte a minute. What a response costs is known when it is over, so one that
-// is too large still goes out, and the next ones wait for it. A request that no server was reached for costs nothing.
+// A limit of bytes: each client may download a mebibyte a minute. The cost of a response is known when it ends. So the response that
+// exceeds the limit still goes out, and the requests after it are refused. A request that reaches no server costs nothing.
 //
-//   deno run -A jsr:@x/lbproxy cost_by_bytes.config.ts
-//   for i in 1 2 3; do curl -s -o /dev/null -w '%{http_code} %{size_download}\n' "http://127.0.0.1:6188/"; done
+//   deno run -A ../mod.ts cost_by_bytes.config.ts
+// 200, 200, 429:
+//   curl -s -o /dev/null -w '%{http_code} %{size_download}\n' "http://127.0.0.1:6188/?n=[1-3]"
 
 import { defineConfig } from "@x/lbproxy";
 

@@ -1,9 +1,11 @@
-// Servers whose certificates are signed by an authority of one's own, in `ca.pem` or where CA_FILE says.
+// Servers whose certificates are signed by an authority of your own. Its certificate is in `ca.pem`, or where CA_FILE says.
 //
-//   deno run -A jsr:@x/lbproxy custom_ca.config.ts
+// It needs servers of yours: change their addresses below first. To make an authority for a try:
+//   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=authority -keyout ca-key.pem -out ca.pem
+//   deno run -A ../mod.ts custom_ca.config.ts
 //
-// What Deno takes only by a flag of its own: a certificate that nobody has signed or that has expired. Where that is
-// the case, add --unsafely-ignore-certificate-errors=inside.example, which takes off all checks for that name.
+// Deno accepts an expired certificate, or one that no trusted authority has signed, only with a flag of its own:
+// --unsafely-ignore-certificate-errors=inside.example, which switches off all checks for that name.
 
 import { defineConfig } from "@x/lbproxy";
 

@@ -1,12 +1,11 @@
-// A maintenance page, and error pages of one's own: in place of the problem documents of the proxy, and of what servers
-// say of their own failures.
+// Error pages of your own and a maintenance page: they replace the problem documents of the proxy and the error pages of servers.
 //
-//   deno run -A jsr:@x/lbproxy custom_error_page.config.ts
-// 502, as a page (no server listens at port 1):
+//   deno run -A ../mod.ts custom_error_page.config.ts
+// 502 as a page (no server listens at port 1):
 //   curl -v "http://127.0.0.1:6188/dead"
-// 500, as a page without its stack (the server fails):
+// 500 as a page without its stack (the server fails):
 //   curl -v "http://127.0.0.1:6188/broken"
-// 503, by the proxy itself:
+// 503, from the proxy itself:
 //   curl -v "http://127.0.0.1:6188/closed/"
 
 import { defineConfig } from "@x/lbproxy";

@@ -1,6 +1,6 @@
-// Fields added, changed and removed on the way up and on the way down, and a line of one's own for each request.
+// Add, change and remove header fields of requests and responses, and log a line of your own for each request.
 //
-//   deno run -A jsr:@x/lbproxy custom_headers.config.ts
+//   deno run -A ../mod.ts custom_headers.config.ts
 //   curl -v "http://127.0.0.1:6188/"
 
 import { defineConfig } from "@x/lbproxy";

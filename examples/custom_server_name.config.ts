@@ -1,6 +1,7 @@
-// Servers that are reached by address while their certificate, and the Host that they want to hear, are for a name.
+// Servers that are reached by address, while their certificate and the Host that they expect are for a name.
 //
-//   deno run -A jsr:@x/lbproxy custom_server_name.config.ts
+// It needs the internet: the servers are 1.1.1.1 and 1.0.0.1.
+//   deno run -A ../mod.ts custom_server_name.config.ts
 //   curl -v "http://127.0.0.1:6188/"
 
 import { defineConfig } from "@x/lbproxy";

@@ -1,4 +1,4 @@
-/** A server to try the examples with: it says its name, and what it was asked. */
+/** A server to try the examples with: its response is its name and the request that it got. */
 
 /**
  * Starts a demo server on a free port of this machine and returns its address.

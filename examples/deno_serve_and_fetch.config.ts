@@ -1,6 +1,6 @@
-// The runtime's own HTTP on both sides: Deno.serve in front, fetch behind.
+// The runtime's own HTTP on both sides: Deno.serve towards clients, fetch towards servers.
 //
-//   deno run -A jsr:@x/lbproxy deno_serve_and_fetch.config.ts
+//   deno run -A ../mod.ts deno_serve_and_fetch.config.ts
 //   curl -v "http://127.0.0.1:6188/"
 
 import { defineConfig } from "@x/lbproxy";

@@ -1,7 +1,8 @@
-// Servers by the DNS: SRV records say host, port, weight and priority; those of a worse priority are backups. They are
-// looked up again every ten seconds; a search that fails or finds nothing changes nothing.
+// Find servers by DNS: SRV records give host, port, weight and priority; servers of a worse priority are backups. The proxy looks them
+// up again every ten seconds. A search that fails or finds nothing changes nothing.
 //
-//   deno run -A jsr:@x/lbproxy dns_discovery.config.ts
+// It needs SRV records of yours: change the name below first.
+//   deno run -A ../mod.ts dns_discovery.config.ts
 
 import { defineConfig } from "@x/lbproxy";
 

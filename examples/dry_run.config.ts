@@ -1,9 +1,9 @@
-// Dry run: try a limit on real traffic before it refuses anybody. It decides and counts as if it were in force; what it
-// would have refused is in the log.
+// Dry run: try a limit on real traffic before it refuses anybody. It decides and counts as usual, but lets every request pass; the
+// log says what it would have refused.
 //
-//   deno run -A jsr:@x/lbproxy dry_run.config.ts
+//   deno run -A ../mod.ts dry_run.config.ts
 // 200 each:
-//   for i in 1 2 3; do curl -s -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:6188/"; done
+//   curl -s -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:6188/?n=[1-3]"
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,7 +1,7 @@
-// Servers that come and go while the proxy runs: POST and DELETE at /-/servers, from this machine only. A server that is
-// removed gets no new requests and finishes those it has.
+// Add and remove servers while the proxy runs: POST and DELETE at /-/servers, from this machine only. A removed server gets no new
+// requests and finishes the running ones.
 //
-//   deno run -A jsr:@x/lbproxy dynamic_upstreams.config.ts
+//   deno run -A ../mod.ts dynamic_upstreams.config.ts
 //   curl -X POST "http://127.0.0.1:6188/-/servers?address=127.0.0.1:9001"
 //   curl -X DELETE "http://127.0.0.1:6188/-/servers?address=127.0.0.1:9001"
 

@@ -1,10 +1,10 @@
-// A program of one's own with the proxy in it: its own server responds to some requests itself, within a limit of its own, and
-// shows what the proxy beside it does.
+// A program of your own with the proxy in it. Its own server responds to some requests itself, with a limit, and shows the state of
+// the proxy.
 //
 //   deno run -A embedded.ts
 // Through the proxy:
 //   curl "http://127.0.0.1:6188/"
-// The program's own page, ten times a minute:
+// The page of the program itself, ten times a minute:
 //   curl "http://127.0.0.1:6190/"
 
 import { RateLimiter, serve } from "@x/lbproxy";

@@ -1,11 +1,12 @@
-// gRPC: calls of all four kinds, spread over the servers one by one, a limit for each method, and checks by the health service
-// of gRPC (grpc.health.v1). Start servers of your own at the two addresses, say of the "helloworld" example of any language.
+// gRPC: calls of all four kinds, balanced over the servers one by one, a limit for each method, and health checks by the health
+// service of gRPC (grpc.health.v1).
 //
-//   deno run -A jsr:@x/lbproxy grpc.config.ts
-// "message": "Hello world", and RESOURCE_EXHAUSTED from the eleventh call within a second on:
+// It needs two gRPC servers at the addresses below, such as the "helloworld" example of any language.
+//   deno run -A ../mod.ts grpc.config.ts
+// "message": "Hello world"; from the eleventh call within a second on RESOURCE_EXHAUSTED:
 //   grpcurl -plaintext -proto helloworld.proto -d '{"name": "world"}' 127.0.0.1:6188 helloworld.Greeter/SayHello
 //
-// Without TLS on both sides here; `listen: { tls }` and "https://" at the servers put it on.
+// There is no TLS on either side here: `listen: { tls }` and "https://" at the servers switch it on.
 
 import { defineConfig } from "@x/lbproxy";
 

@@ -1,9 +1,9 @@
-// A server of one's own that responds to some requests itself and hands all others to the proxy.
+// A server of your own that responds to some requests itself, and passes all others to the proxy.
 //
 //   deno run -A handler.ts
 // Through the proxy:
 //   curl "http://127.0.0.1:6188/"
-// The server's own page:
+// The page of the server itself:
 //   curl "http://127.0.0.1:6188/servers"
 
 import { createHandler } from "@x/lbproxy";

@@ -1,11 +1,11 @@
-// HTTP/2 towards the servers: many requests on one connection each, for servers that are far away or speak nothing else.
+// HTTP/2 towards servers: many requests share one connection. For servers that are far away or speak nothing else.
 //
-//   deno run -A jsr:@x/lbproxy http2_upstream.config.ts
-// HTTP/1.1 to the proxy, HTTP/2 from there:
+//   deno run -A ../mod.ts http2_upstream.config.ts
+// HTTP/1.1 to the proxy, HTTP/2 to the server:
 //   curl "http://127.0.0.1:6188/"
 //
-// With "https://" or `tls` it is agreed on by the handshake, without TLS it is taken for granted. Many
-// requests share a connection; `connections: { maxStreams: 8 }` puts fewer on each.
+// With "https://" or `tls` the handshake agrees on HTTP/2; without TLS the server has to speak it.
+// `connections: { maxStreams: 8 }` puts fewer requests on each connection.
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,7 +1,10 @@
-// HTTP health checks: a server is up when GET /health gives 200 and says "ok". It is taken out after two failures in a
-// row and let in again after three passes, and then begins with a tenth of its share for ten seconds.
+// HTTP health checks: a server is healthy when GET /health gets 200 and "ok". Two failures in a row take it out, three successes in
+// a row bring it back; then it begins with a tenth of its share for ten seconds.
 //
-//   deno run -A jsr:@x/lbproxy http_health_check.config.ts
+// What the checks are, in words:
+//   deno run -A ../mod.ts http_health_check.config.ts --check
+//   deno run -A ../mod.ts http_health_check.config.ts
+//   curl "http://127.0.0.1:6188/"
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

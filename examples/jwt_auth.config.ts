@@ -1,10 +1,10 @@
-// Only requests with a good token get through, and the server is told whose it is.
+// Only requests with a valid JWT pass, and the server is told whose token it is.
 //
-//   deno run -A jsr:@x/lbproxy jwt_auth.config.ts
+//   deno run -A ../mod.ts jwt_auth.config.ts
 // 401, with a challenge:
 //   curl -v "http://127.0.0.1:6188/"
-// Get one:
-//   TOKEN=$(curl -s "http://127.0.0.1:6188/login?user=ann")
+// Get a token:
+//   export TOKEN=$(curl -s "http://127.0.0.1:6188/login?user=ann")
 // 200, and the server sees x-user: ann:
 //   curl -v "http://127.0.0.1:6188/" -H "Authorization: Bearer $TOKEN"
 // 403, only root may:

@@ -1,8 +1,9 @@
-// Least connections: each request goes to the server with the fewest running ones for its weight, so a server that is
-// slow at the moment gets less. At most fifty at once for each; what is more waits for a second in a queue.
+// Least connections: each request goes to the server with the fewest running requests for its weight, so a slow server gets fewer.
+// Each server has at most fifty at once; further requests wait in a queue for up to a second.
 //
-//   deno run -A jsr:@x/lbproxy least_connections.config.ts
-//   for i in $(seq 6); do curl -s "http://127.0.0.1:6188/" | head -1 & done; wait
+//   deno run -A ../mod.ts least_connections.config.ts
+// Six at once:
+//   curl -s -Z --parallel-immediate "http://127.0.0.1:6188/?n=[1-6]" | grep Hello
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,10 +1,10 @@
-// The next version sees a tenth of the requests, and nobody sees its responses: a rehearsal with real traffic.
+// Mirror: a tenth of the requests is copied to the next version. Its responses are dropped.
 //
-//   deno run -A jsr:@x/lbproxy mirror.config.ts
-// Always from the version of today:
-//   for n in $(seq 50); do curl -s "http://127.0.0.1:6188/" | head -1; done
+//   deno run -A ../mod.ts mirror.config.ts
+// All responses come from the version of today:
+//   curl -s "http://127.0.0.1:6188/?n=[1-50]" | grep Hello
 //
-// A copy never slows the request that it is of. Only what may be asked twice is copied here: a second order is an order.
+// A copy never delays the request. Only GET requests are copied here: a copied order would be a second order.
 
 import { defineConfig, mirror } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,7 +1,8 @@
-// The tutorial's "add more servers": as many as there are, each in turn.
+// The tutorial's "add more servers": a list of any length; the servers take turns.
 //
-//   deno run -A jsr:@x/lbproxy more_servers.config.ts
-//   for i in 1 2 3; do curl -s "http://127.0.0.1:6188/" | head -1; done
+//   deno run -A ../mod.ts more_servers.config.ts
+// one, two, three:
+//   curl -s "http://127.0.0.1:6188/?n=[1-3]" | grep Hello
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,6 +1,6 @@
 // Servers without TLS: an address without a scheme means plain HTTP, and so does `http://`.
 //
-//   deno run -A jsr:@x/lbproxy no_tls.config.ts
+//   deno run -A ../mod.ts no_tls.config.ts
 //   curl -v "http://127.0.0.1:6188/"
 
 import { defineConfig } from "@x/lbproxy";

@@ -1,14 +1,14 @@
-// Paths that the servers do not know: a prefix taken off, another one put on, old names kept working.
+// Rewrite paths before the server gets them: remove a prefix, add another one, keep old names working.
 //
-//   deno run -A jsr:@x/lbproxy path_rewrite.config.ts
+//   deno run -A ../mod.ts path_rewrite.config.ts
 // The server sees GET /v2/users?page=2:
 //   curl "http://127.0.0.1:6188/api/users?page=2"
 // The server sees GET /products/7:
 //   curl "http://127.0.0.1:6188/shop/item/7"
-// As it is:
+// Unchanged:
 //   curl "http://127.0.0.1:6188/elsewhere"
 //
-// Only the path is rewritten, in its normal form (`/./api//users` is `/api/users`); one that is not goes on as it came.
+// A rewritten path is sent in its normal form (`/./api//users` is `/api/users`); any other path is sent as it came.
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,8 +1,8 @@
-// Sixty requests a minute for each client address; IPv6 clients count by their /64 network.
+// A limit for each client address: sixty requests a minute. IPv6 clients count by their /64 network.
 //
-//   deno run -A jsr:@x/lbproxy per_ip.config.ts
-// The last is a 429:
-//   for i in $(seq 61); do curl -s -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:6188/"; done
+//   deno run -A ../mod.ts per_ip.config.ts
+// The last one gets 429:
+//   curl -s -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:6188/?n=[1-61]"
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

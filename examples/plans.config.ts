@@ -1,11 +1,11 @@
-// Plans: how much a client may ask depends on what it pays for, which the key's owner is looked up for.
+// Plans: the limit of a client depends on what it pays for. The owner of its API key is looked up.
 //
-//   deno run -A jsr:@x/lbproxy plans.config.ts
+//   deno run -A ../mod.ts plans.config.ts
 // Gold, 100 a minute:
 //   curl -i "http://127.0.0.1:6188/" -H "x-api-key: key-of-ann"
 // Free, 5 a minute:
 //   curl -i "http://127.0.0.1:6188/" -H "x-api-key: key-of-bob"
-// Refused, without a key:
+// 429 without a key:
 //   curl -i "http://127.0.0.1:6188/"
 
 import { defineConfig } from "@x/lbproxy";

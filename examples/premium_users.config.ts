@@ -1,8 +1,9 @@
-// The tutorial's "dynamic limit", by who has signed in: premium users get ten requests a second and bursts of thirty,
-// others one a second. Who asks is found out once a request, and kept in its state.
+// The tutorial's "dynamic limit", by the user who has signed in: premium users may send ten requests a second and bursts of thirty,
+// others one a second. The user is looked up once for each request, and kept in its state.
 //
-//   deno run -A jsr:@x/lbproxy premium_users.config.ts
-//   for i in $(seq 11); do curl -s -o /dev/null -w '%{http_code} ' "http://127.0.0.1:6188/" -b session=ann; done
+//   deno run -A ../mod.ts premium_users.config.ts
+// 200 eleven times:
+//   curl -s -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:6188/?n=[1-11]" -b session=ann
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

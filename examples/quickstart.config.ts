@@ -1,7 +1,8 @@
-// The quick start: two servers in this process, taken in turn, and one request a second for each `appid`.
+// The quick start: two servers in this process take turns, and each `appid` may send one request a second.
 //
 //   deno task start
-//   deno task start --demo-load     with requests of its own, for a look at the dashboard
+// With requests of its own, so that the dashboard has something to show:
+//   deno task start --demo-load
 
 import { startDemoUpstream } from "./demo_upstream.ts";
 

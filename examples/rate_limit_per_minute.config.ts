@@ -1,7 +1,8 @@
 // The tutorial's "different window": a minute in place of a second.
 //
-//   deno run -A jsr:@x/lbproxy rate_limit_per_minute.config.ts
-// The second one within a minute is a 429:
+//   deno run -A ../mod.ts rate_limit_per_minute.config.ts
+// The second one within a minute gets 429:
+//   curl -i "http://127.0.0.1:6188/" -H "appid: myclient"
 //   curl -i "http://127.0.0.1:6188/" -H "appid: myclient"
 
 import { defineConfig } from "@x/lbproxy";

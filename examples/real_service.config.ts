@@ -1,19 +1,19 @@
-// A configuration for a real service, all in one: TLS and a redirect, two pools with health checks and retries, routes, an API
-// with keys and limits by plan, compression, a JSON access log, and an admin listener with a dashboard and metrics.
-// Put your own servers in place of the two lists below.
+// A configuration for a real service: TLS and a redirect, two pools with health checks and retries, routes, an API with keys and
+// limits by plan, compression, a JSON access log, and an admin listener with a dashboard and metrics.
+// Write your own servers into the two lists below.
 //
 //   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 \
 //     -subj /CN=localhost -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE \
 //     -keyout key.pem -out cert.pem
 //   export LBPROXY_ADMIN_TOKEN=a-token-of-16-characters
-//   deno run -A jsr:@x/lbproxy real_service.config.ts
+//   deno run -A ../mod.ts real_service.config.ts
 // The site, compressed:
 //   curl --cacert cert.pem --compressed "https://localhost:6143/"
-// The API needs a key (401):
+// 401, the API needs a key:
 //   curl -i --cacert cert.pem "https://localhost:6143/api/orders"
-// With one, the server is told whose it is; the sixth request in a second gets 429:
+// 200, and the server is told whose key it is; the sixth request within a second gets 429:
 //   curl -i --cacert cert.pem "https://localhost:6143/api/orders" -H "x-api-key: key-of-ann"
-// What goes on, and metrics for Prometheus:
+// The state of the proxy, and metrics for Prometheus:
 //   curl "http://127.0.0.1:6189/status"
 //   curl "http://127.0.0.1:6189/metrics"
 

@@ -1,6 +1,6 @@
-// Addresses that have moved: clients are sent to the new ones, and servers hear the old ones where only they know them.
+// Redirect clients to new addresses, and rewrite paths that only the server still has.
 //
-//   deno run -A jsr:@x/lbproxy redirects.config.ts
+//   deno run -A ../mod.ts redirects.config.ts
 // 308 to https://blog.example/2024/a?page=2:
 //   curl -v "http://127.0.0.1:6188/blog/2024/a?page=2"
 // 301 to /products/7:

@@ -1,10 +1,13 @@
-// One limit for all machines: they count in the same Redis (or Valkey). Run it twice, with two ports.
+// One limit for all machines: they count in the same Redis (or Valkey). Run it twice, at two ports.
 //
-//   deno run -A jsr:@x/lbproxy redis_shared.config.ts --listen 127.0.0.1:6188
-//   deno run -A jsr:@x/lbproxy redis_shared.config.ts --listen 127.0.0.1:6288
+// It needs a Redis at 127.0.0.1:6379; without one each proxy counts half of the limit by itself.
+//   deno run -A ../mod.ts redis_shared.config.ts --listen 127.0.0.1:6188
+//   deno run -A ../mod.ts redis_shared.config.ts --listen 127.0.0.1:6288
+// "ratelimit" counts down at both:
+//   curl -i "http://127.0.0.1:6188/"
+//   curl -i "http://127.0.0.1:6288/"
 //
-// With few permissions: --allow-net --allow-read --ignore-env; the client of Redis wants to read environment variables
-// and is shown none.
+// The fewest permissions are --allow-net --allow-read --ignore-env: the Redis client reads environment variables, and finds none.
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,12 +1,13 @@
-// What browsers are told beside the content: whose pages may read it, and what to be careful of; and less of it, coded.
+// Response fields for browsers: which pages may read the response (CORS), security fields, request ids; and compression.
 //
-//   deno run -A jsr:@x/lbproxy response_headers.config.ts
+//   deno run -A ../mod.ts response_headers.config.ts
 //   curl -v "http://127.0.0.1:6188/"
 // May read it:
 //   curl -v "http://127.0.0.1:6188/" -H "Origin: https://app.example"
 // May not:
 //   curl -v "http://127.0.0.1:6188/" -H "Origin: https://evil.example"
-//   curl -v --compressed "http://127.0.0.1:6188/?long=$(printf 'a%.0s' $(seq 2000))"
+// Compressed:
+//   curl -v --compressed "http://127.0.0.1:6188/?long=$(seq -s a 1000)"
 
 import {
   compress,

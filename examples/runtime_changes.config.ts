@@ -1,7 +1,7 @@
-// Changes while it runs: a server is drained for maintenance (it finishes what it has and gets nothing new), taken out,
-// and let in again. POST from this machine, at /-/drain, /-/disable and /-/enable.
+// Take a server out for maintenance while the proxy runs: drain it (it finishes its requests and gets no new ones), disable it, enable
+// it again. POST from this machine, at /-/drain, /-/disable and /-/enable.
 //
-//   deno run -A jsr:@x/lbproxy runtime_changes.config.ts
+//   deno run -A ../mod.ts runtime_changes.config.ts
 //   curl -X POST "http://127.0.0.1:6188/-/drain?server=0"
 //   curl -X POST "http://127.0.0.1:6188/-/enable?server=0"
 //

@@ -1,7 +1,9 @@
-// The tutorial's "interval": checks every five seconds in place of every one, and every second for a server that is
-// down. Three failures in a row take a server out, so that one lost packet does not.
+// The tutorial's "interval": a check every five seconds in place of every second, and every second for an unhealthy server. Three
+// failures in a row take a server out, so one lost packet does not.
 //
-//   deno run -A jsr:@x/lbproxy slow_checks.config.ts --log-level info
+// What the checks are, in words:
+//   deno run -A ../mod.ts slow_checks.config.ts --check
+//   deno run -A ../mod.ts slow_checks.config.ts
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,10 +1,10 @@
-// Sticky sessions: a client stays with the server that responded first, by a signed cookie.
+// Sticky sessions: a signed cookie keeps a client with the server that responded first.
 //
-//   deno run -A jsr:@x/lbproxy sticky.config.ts
-// Always the same server, again and again:
-//   curl -s -c jar -b jar "http://127.0.0.1:6188/"
-// In turn, without the jar:
-//   curl -s "http://127.0.0.1:6188/"
+//   deno run -A ../mod.ts sticky.config.ts
+// The same server three times:
+//   curl -s -c jar -b jar "http://127.0.0.1:6188/?n=[1-3]" | grep Hello
+// In turn, without the cookie:
+//   curl -s "http://127.0.0.1:6188/?n=[1-2]" | grep Hello
 //
 // When that server is down or drains, the client goes to another one and stays there.
 

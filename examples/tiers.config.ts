@@ -1,8 +1,9 @@
-// Tiers: five a second, a hundred a minute and a thousand a day, all at once. A request that one of them refuses takes
-// nothing from the others.
+// Tiers: five a second, a hundred a minute and a thousand a day, all at once. A request that one of them refuses uses nothing of the
+// others.
 //
-//   deno run -A jsr:@x/lbproxy tiers.config.ts
-//   for i in $(seq 7); do curl -s -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:6188/"; done
+//   deno run -A ../mod.ts tiers.config.ts
+// 200 five times, 429 twice:
+//   curl -s -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:6188/?n=[1-7]"
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,10 +1,10 @@
-// TLS towards clients, HTTP/2 with it, and a listener that sends those who come without to the right place. The files
-// are read again when they change, so whatever renews the certificate has nothing to restart.
+// TLS and HTTP/2 towards clients, and a listener that redirects plain HTTP to it. The proxy loads changed files by itself: a renewed
+// certificate needs no restart.
 //
 //   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 \
 //     -subj /CN=localhost -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE \
 //     -keyout key.pem -out cert.pem
-//   deno run -A jsr:@x/lbproxy tls_listener.config.ts
+//   deno run -A ../mod.ts tls_listener.config.ts
 // HTTP/2, and x-forwarded-proto: https at the server:
 //   curl -v --cacert cert.pem "https://localhost:6143/"
 // 308 to https://localhost:6143/path:

@@ -1,8 +1,9 @@
-// A token bucket: twenty at once after a pause, then two a second. Good for clients who come in bursts, such as a page
-// that loads its parts, and are not to ask much on the whole.
+// A token bucket: twenty requests at once after a pause, then two a second. For clients that come in bursts, such as a page that loads
+// its parts, and send little on the whole.
 //
-//   deno run -A jsr:@x/lbproxy token_bucket_burst.config.ts
-//   for i in $(seq 25); do curl -s -o /dev/null -w '%{http_code} ' "http://127.0.0.1:6188/"; done
+//   deno run -A ../mod.ts token_bucket_burst.config.ts
+// 200 twenty times, then 429:
+//   curl -s -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:6188/?n=[1-25]"
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

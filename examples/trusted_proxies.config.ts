@@ -1,11 +1,11 @@
-// Behind another proxy or a load balancer: who the client is, by the word of those who are trusted, and what servers
-// are told of it. What a peer says that is not trusted is dropped.
+// Behind another proxy or a load balancer: trusted proxies say who the client is, and servers are told it. What an untrusted peer says
+// is dropped.
 //
-//   deno run -A jsr:@x/lbproxy trusted_proxies.config.ts
-// The client is 203.0.113.7:
+//   deno run -A ../mod.ts trusted_proxies.config.ts
+// The log says client=203.0.113.7:
 //   curl "http://127.0.0.1:6188/" -H "x-forwarded-for: 203.0.113.7, 10.0.0.2"
 //
-// From right to left, as far as addresses are trusted: the first one that is not is the client.
+// The list is read from right to left. The first address that is not trusted is the client.
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

@@ -1,6 +1,8 @@
 // The program of the Pingora tutorial, part by part.
 //
-//   deno run -A jsr:@x/lbproxy tutorial.config.ts
+// It needs the internet: the servers are 1.1.1.1 and 1.0.0.1.
+//   deno run -A ../mod.ts tutorial.config.ts
+//   curl -v "http://127.0.0.1:6188/" -H "appid: myclient"
 
 import type { ProxyConfig, UpstreamRequest } from "@x/lbproxy";
 

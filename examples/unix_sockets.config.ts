@@ -1,9 +1,9 @@
-// No ports at all: clients come by a unix socket, such as nginx or systemd hand out, and servers are behind some too.
+// No ports at all: clients come through a unix socket (from nginx, for example), and the server is behind one too.
 //
-//   deno run -A jsr:@x/lbproxy unix_sockets.config.ts
+//   deno run -A ../mod.ts unix_sockets.config.ts
 //   curl --unix-socket lbproxy.sock "http://localhost/"
 //
-// A client of a unix socket has no address: a limit by "ip" skips it, unless a proxy that is trusted names one.
+// A client of a unix socket has no address: a limit by "ip" skips it, unless a trusted proxy names the address.
 
 import { defineConfig } from "@x/lbproxy";
 

@@ -1,11 +1,11 @@
-// Several sites behind one address, told apart by host, path and method; each with limits and filters of its own.
+// Several sites at one address: host, path and method decide, and each site has its own limits and filters.
 //
-//   deno run -A jsr:@x/lbproxy virtual_hosts.config.ts
+//   deno run -A ../mod.ts virtual_hosts.config.ts
 // The shop:
 //   curl "http://127.0.0.1:6188/" -H "host: shop.example"
 // Its API, 100 requests a second for each address:
 //   curl "http://127.0.0.1:6188/api/cart" -H "host: shop.example"
-// Pages of anybody:
+// Pages of users:
 //   curl "http://127.0.0.1:6188/" -H "host: eve.pages.example"
 // 404:
 //   curl "http://127.0.0.1:6188/" -H "host: other.example"

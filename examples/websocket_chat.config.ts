@@ -1,10 +1,10 @@
-// WebSockets: a chat of three for each address, as long as they stay. The server chooses the subprotocol, and refuses
-// whoever does not speak it.
+// WebSockets: a chat of at most three for each address at the same time. The server chooses the subprotocol, and refuses clients that
+// do not offer it.
 //
-//   deno run -A jsr:@x/lbproxy websocket_chat.config.ts
+//   deno run -A ../mod.ts websocket_chat.config.ts
 // In two terminals:
 //   deno repl
-// And in each of them:
+// In each of them:
 //   > const chat = new WebSocket("ws://127.0.0.1:6188/", "chat"); chat.onmessage = (event) => console.log(event.data);
 //   > chat.send("hello")
 

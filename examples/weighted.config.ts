@@ -1,7 +1,8 @@
-// Weights: the large server gets three requests of four, in an even mix; the backup only when both others are out.
+// Weights: the large server gets three requests of four, evenly mixed. The backup gets requests only when both others are down.
 //
-//   deno run -A jsr:@x/lbproxy weighted.config.ts
-//   for i in $(seq 8); do curl -s "http://127.0.0.1:6188/" | head -1; done
+//   deno run -A ../mod.ts weighted.config.ts
+// large six times, small twice:
+//   curl -s "http://127.0.0.1:6188/?n=[1-8]" | grep Hello
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";

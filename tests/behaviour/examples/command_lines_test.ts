@@ -1,4 +1,4 @@
-/** Every command line of README.md and of the examples means in zsh, typed as it stands there, what it says. */
+/** Every command line of README.md, docs/ and the examples means in bash, zsh and fish, typed as it stands there, what it says. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type RunningExample, startExample } from "../../support/start_example.ts";
@@ -14,16 +14,16 @@ interface ShellRun {
 type Environment = Readonly<Record<string, string>>;
 
 /**
- * Runs lines in `zsh -i`, one after the other, with the options that it has when nobody has set any: a `#` begins no comment, and
+ * The shells that people type into, with the options that they have when nobody has set any. In `zsh` a `#` begins no comment, and
  * a word with `?` has to name a file.
- *
- * @throws {Error} when there is no zsh; `.ci/run` installs it
  */
-async function typeIntoZsh(lines: readonly string[], env: Environment = {}): Promise<ShellRun> {
-  return await typeInto(["zsh", "-i"], lines, env);
-}
+const SHELLS = [["bash", "--norc", "-i"], ["zsh", "-i"], ["fish", "--no-config"]] as const;
 
-/** Runs lines in a shell that finds nobody's settings, in an empty folder. */
+/**
+ * Runs lines in a shell that finds nobody's settings, in an empty folder.
+ *
+ * @throws {Error} when there is no such shell; `.ci/run` installs them
+ */
 async function typeInto(
   [shell, ...args]: readonly string[],
   lines: readonly string[],
@@ -88,9 +88,9 @@ function linesOfExample(text: string): string[] {
 }
 
 /** Every source of command lines, with those of it. */
-async function collect(): Promise<Map<string, string[]>> {
+async function collect(folders: readonly string[]): Promise<Map<string, string[]>> {
   const found = new Map<string, string[]>();
-  for (const folder of ["", "examples/"]) {
+  for (const folder of folders) {
     for await (const { name } of Deno.readDir(new URL(folder, ROOT))) {
       if (!/\.(?:md|ts)$/.test(name)) continue;
       const text = await Deno.readTextFile(new URL(folder + name, ROOT));
@@ -102,17 +102,19 @@ async function collect(): Promise<Map<string, string[]>> {
 }
 
 /** What the lines call, and with what, in a shell; sorted, since some of it runs at the same time. */
-async function callsIn(run: typeof typeIntoZsh, lines: readonly string[]): Promise<string[]> {
+async function callsIn(shell: readonly string[], lines: readonly string[]): Promise<string[]> {
   const folder = await Deno.makeTempDir();
   try {
     const [programs, calls] = [`${folder}/bin`, `${folder}/calls`];
     await Promise.all([Deno.mkdir(programs), Deno.mkdir(calls)]);
     for (const name of PROGRAMS) await Deno.writeTextFile(`${programs}/${name}`, STAND_IN, { mode: 0o755 });
     const env = { CALLS: calls, PATH: `${programs}:/usr/bin:/bin` };
-    const { stdout, stderr } = await run([...lines, "wait", "echo the end"], env);
+    const { stdout, stderr } = await typeInto(shell, [...lines, "wait", "echo the end"], env);
     assertStringIncludes(stdout, "the end", stderr);
-    for (const complaint of ["zsh:", "sh:", "not found", "no matches"]) {
-      assert(!stderr.includes(complaint), stderr);
+    // An interactive bash complains of having no terminal; that is none of the lines.
+    const complaints = stderr.replaceAll(/^bash: (?:cannot set terminal|no job control).*$/gm, "");
+    for (const complaint of ["zsh:", "sh:", "fish:", "not found", "no matches"]) {
+      assert(!complaints.includes(complaint), stderr);
     }
     const found: string[] = [];
     for await (const { name } of Deno.readDir(calls)) found.push(await Deno.readTextFile(`${calls}/${name}`));
@@ -122,24 +124,24 @@ async function callsIn(run: typeof typeIntoZsh, lines: readonly string[]): Promi
   }
 }
 
-Deno.test("command lines of README.md and of the examples are what zsh takes them for", async () => {
-  const sources = await collect();
-  for (
-    const name of ["README.md", "examples/README.md", "examples/jwt_auth.config.ts", "examples/embedded.ts"]
-  ) {
-    assert(sources.has(name), name);
-  }
-  for (const [name, lines] of sources) {
-    const typed = await callsIn(typeIntoZsh, lines);
-    // A script in the plain shell is what whoever wrote the lines had in mind.
-    const meant = await callsIn((all, env) => typeInto(["sh"], all, env), lines);
-    assertEquals(typed, meant, name);
-    assert(typed.length > 0, name);
-  }
-});
+const EVERYWHERE = ["", "docs/", "examples/"];
 
-Deno.test("command lines of README.md and of the examples have their URLs in quotation marks", async () => {
-  for (const [name, lines] of await collect()) {
+for (const shell of SHELLS) {
+  Deno.test(`command lines of README.md, docs/ and the examples are what ${shell[0]} takes them for`, async () => {
+    const sources = await collect(EVERYWHERE);
+    const known = ["README.md", "docs/getting-started.md", "examples/README.md", "examples/embedded.ts"];
+    for (const name of known) assert(sources.has(name), name);
+    for (const [name, lines] of sources) {
+      const typed = await callsIn(shell, lines);
+      // A script in the plain shell is what whoever wrote the lines had in mind.
+      assertEquals(typed, await callsIn(["sh"], lines), name);
+      assert(typed.length > 0, name);
+    }
+  });
+}
+
+Deno.test("command lines of README.md, docs/ and the examples have their URLs in quotation marks", async () => {
+  for (const [name, lines] of await collect(EVERYWHERE)) {
     for (const line of lines) {
       for (const [, before] of line.matchAll(/(.)https?:\/\//g)) {
         assert(/["' ]/.test(before!), `${name}: ${line}`);
@@ -150,17 +152,21 @@ Deno.test("command lines of README.md and of the examples have their URLs in quo
 });
 
 /** The statuses that clients got by these lines. */
-async function statusesOf(lines: readonly string[]): Promise<string[]> {
-  const { stderr } = await typeIntoZsh(lines);
+async function statusesOf(shell: readonly string[], lines: readonly string[]): Promise<string[]> {
+  const { stderr } = await typeInto(shell, lines);
   return Array.from(stderr.matchAll(/^< HTTP\/1\.1 (\d+)/gm), ([, status]) => status!);
 }
 
 /** On the border of two windows both requests are admitted; then once more, as a client of another name. */
-async function assertLimited(lines: readonly string[], client: string): Promise<void> {
+async function assertLimited(
+  shell: readonly string[],
+  lines: readonly string[],
+  client: string,
+): Promise<void> {
   let statuses: string[] = [];
   for (let tries = 0; tries < 5 && statuses.at(-1) !== "429"; tries++) {
-    const field = `appid: ${client}${tries}`;
-    statuses = await statusesOf(lines.map((line) => line.replace("appid: myclient", field)));
+    const field = `appid: ${shell[0]}${client}${tries}`;
+    statuses = await statusesOf(shell, lines.map((line) => line.replace("appid: myclient", field)));
   }
   assertEquals(statuses, ["200", "200", "429"]);
 }
@@ -171,10 +177,12 @@ function curlLines(text: string, { address }: RunningExample): string[] {
     .map((line) => line.replace("127.0.0.1:6188", address));
 }
 
-Deno.test("the first commands of README.md and those that the quick start prints do in zsh what they promise", async () => {
+Deno.test("the first commands of README.md and those that the quick start prints do in every shell what they promise", async () => {
   await using example = await startExample("quickstart");
   const [banner] = await example.program.stdoutMatch(/lbproxy listens on[^]*Ctrl-C stops it\./);
-  await assertLimited(curlLines(banner, example), "banner");
-  const readme = await Deno.readTextFile(new URL("README.md", ROOT));
-  await assertLimited(curlLines(linesOfDocument(readme).join("\n"), example), "readme");
+  const readme = linesOfDocument(await Deno.readTextFile(new URL("README.md", ROOT))).join("\n");
+  for (const shell of SHELLS) {
+    await assertLimited(shell, curlLines(banner, example), "banner");
+    await assertLimited(shell, curlLines(readme, example), "readme");
+  }
 });
