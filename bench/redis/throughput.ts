@@ -7,10 +7,10 @@ import { type Asker, askers, sharedLimiter } from "./shared_limiter.ts";
 
 /** What is measured: how many policies, how many that ask at once, how much is taken at a time. */
 const CASES = [
-  { name: "one after the other", tiers: 1, concurrent: 1, lease: 1 },
-  { name: "64 at once", tiers: 1, concurrent: 64, lease: 1 },
-  { name: "64 at once, three policies", tiers: 3, concurrent: 64, lease: 1 },
-  { name: "64 at once, lease of 10", tiers: 1, concurrent: 64, lease: 10 },
+  { name: "one after the other", tiers: 1, concurrent: 1, prefetch: 1 },
+  { name: "64 at once", tiers: 1, concurrent: 64, prefetch: 1 },
+  { name: "64 at once, three policies", tiers: 3, concurrent: 64, prefetch: 1 },
+  { name: "64 at once, prefetch of 10", tiers: 1, concurrent: 64, prefetch: 10 },
 ] as const;
 
 /** A row for each case. */
@@ -28,7 +28,7 @@ export async function measureThroughput(
 async function measure(
   redis: RedisServer,
   decisions: number,
-  { name, tiers, concurrent, lease }: (typeof CASES)[number],
+  { name, tiers, concurrent, prefetch }: (typeof CASES)[number],
 ): Promise<Record<string, string>> {
   const store = {
     type: "redis",
@@ -37,7 +37,7 @@ async function measure(
     timeout: "5s",
     // So that a decision that Redis has not made fails the measurement.
     onStoreError: "closed",
-    lease,
+    prefetch,
   } as const;
   const policies = Array.from({ length: tiers }, (_, i): LimiterPolicy<Asker> => {
     return { name: `tier${i}`, key: (_, { key }) => key, limit: 1_000_000_000, window: "1h", store };

@@ -59,7 +59,7 @@ export function describeLimit(
 export function describeCounts(policies: readonly ResolvedPolicy[]): readonly string[] {
   const { store } = policies[0]!;
   if (store === null) return [describeMemory(policies)];
-  const { prefix, timeoutMs, onStoreError, instances, lease } = store;
+  const { prefix, timeoutMs, onStoreError, instances, prefetch } = store;
   const otherwise = {
     open: "let pass",
     closed: "refused",
@@ -70,7 +70,7 @@ export function describeCounts(policies: readonly ResolvedPolicy[]): readonly st
   return [
     `shared in ${storeAddress(store)} under the prefix ${prefix}`,
     "  as many keys as that has memory for (its maxmemory), each until it counts for nothing; maxKeys does not bound them",
-    ...(lease === 1 ? [] : [`  taken from there ${lease} requests at a time`]),
+    ...(prefetch === 1 ? [] : [`  taken from there ${prefetch} requests at a time`]),
     `  requests that it does not decide about within ${formatDuration(timeoutMs)} are ${
       otherwise[onStoreError]
     }`,

@@ -63,7 +63,7 @@ function composePhase(phase: Phase, collect: Collect): unknown {
     case "failToConnect":
       return stepsInTurn(collect(phase) as readonly Step<unknown, unknown>[], false);
     case "localReplyFilter":
-      return composeOwnResponseFilters(collect("localReplyFilter"));
+      return composeLocalReplyFilters(collect("localReplyFilter"));
     case "upstreamResponseFilter":
     case "responseFilter":
       return composeResponseFilters(collect(phase));
@@ -123,7 +123,7 @@ function stepsInTurn<Subject, Context>(
 }
 
 /** None of them may be async: the response does not wait. */
-function composeOwnResponseFilters(
+function composeLocalReplyFilters(
   filters: readonly NonNullable<Filters["localReplyFilter"]>[],
 ): NonNullable<Filters["localReplyFilter"]> {
   return (response, ctx) => {

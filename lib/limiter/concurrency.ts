@@ -36,7 +36,7 @@ export function concurrency(
  *
  * @param periodEnd `a` of the state right after they were taken, which tells in which period that was
  */
-export function releasePlaces(
+export function releasePermits(
   state: Readonly<State>,
   now: number,
   cost: number,
@@ -56,7 +56,7 @@ export function releasePlaces(
  *
  * @param periodEnd `a` of the state right after they were taken
  */
-export function retakePlaces(
+export function retakePermits(
   state: Readonly<State>,
   now: number,
   cost: number,

@@ -2,13 +2,13 @@
 
 import { Cursor, type State } from "./algorithm.ts";
 import type { CountedKey } from "./charge.ts";
-import { releasePlaces, retakePlaces } from "./concurrency.ts";
+import { releasePermits, retakePermits } from "./concurrency.ts";
 import { chargeOverflow, type CountMinSketch, refundOverflow } from "./count_min_sketch.ts";
 import type { EntryTable } from "./entry_table.ts";
 import { PINNED } from "./table_layout.ts";
 
 /** Where permits are counted. */
-interface PlaceTable {
+interface PermitTable {
   readonly entries: EntryTable;
   /** Whole microseconds. */
   now(): number;
@@ -36,7 +36,7 @@ export interface HeldPermits {
 export class WorkerPermits {
   /** When the first period ends in which something was taken, in microseconds. */
   #dueAt = Infinity;
-  readonly #table: PlaceTable;
+  readonly #table: PermitTable;
   readonly #held: HeldPermits[] = [];
   /** Those of the table that has taken over the counts. */
   #heir: WorkerPermits | null = null;
@@ -44,7 +44,7 @@ export class WorkerPermits {
   /** Where it is written down for other processes; `null` when there are none. */
   #ledger: PermitLedger | null = null;
 
-  constructor(table: PlaceTable) {
+  constructor(table: PermitTable) {
     this.#table = table;
   }
 
@@ -103,7 +103,7 @@ export class WorkerPermits {
     const next: State = { a: 0, b: 0, c: 0 };
     while (this.#table.entries.find(cursor)) {
       const now = this.#table.now();
-      releasePlaces(cursor, now, cost, windowUs, expiresAt, next);
+      releasePermits(cursor, now, cost, windowUs, expiresAt, next);
       cursor.use = PINNED;
       if (this.#table.entries.write(cursor, next, now)) return;
     }
@@ -151,7 +151,7 @@ export class WorkerPermits {
         this.#charge(held, counted.overflow);
         return;
       }
-      retakePlaces(cursor, now, cost, windowUs, held.expiresAt, next);
+      retakePermits(cursor, now, cost, windowUs, held.expiresAt, next);
       cursor.use = PINNED;
       if (!entries.write(cursor, next, now)) continue;
       held.expiresAt = next.a;
@@ -193,13 +193,13 @@ function ruleOf({ limit, windowUs }: CountedKey) {
 // What a worker holds of concurrency policies, in memory where it can be given back when the worker has ended.
 
 /** Most permits that are written down; what a worker holds beyond them is free after a window or two. */
-const MAX_PLACES = 4096;
+const MAX_PERMITS = 4096;
 const COUNT = 0;
 const FIRST = 2;
-const PLACE_SIZE = 5;
+const ENTRY_SIZE = 5;
 
 /** Bytes of the ledger of one worker. */
-export const LEDGER_BYTES: number = (FIRST + MAX_PLACES * PLACE_SIZE) * 8;
+export const LEDGER_BYTES: number = (FIRST + MAX_PERMITS * ENTRY_SIZE) * 8;
 
 /** Permits that are held: of which key, how many, for how long, and by when they were counted. */
 interface LedgerEntry {
@@ -226,9 +226,9 @@ export class PermitLedger {
 
   /** Writes one down. */
   set(index: number, { low, high, cost, windowUs, expiresAt }: LedgerEntry): void {
-    if (index >= MAX_PLACES) return;
+    if (index >= MAX_PERMITS) return;
     const numbers = this.#numbers;
-    const at = FIRST + index * PLACE_SIZE;
+    const at = FIRST + index * ENTRY_SIZE;
     numbers[at] = low;
     numbers[at + 1] = high;
     numbers[at + 2] = cost;
@@ -239,13 +239,13 @@ export class PermitLedger {
   /** Takes all entries off. */
   take(): readonly LedgerEntry[] {
     const numbers = this.#numbers;
-    const count = Math.min(MAX_PLACES, numbers[COUNT]!);
+    const count = Math.min(MAX_PERMITS, numbers[COUNT]!);
     numbers[COUNT] = 0;
     return Array.from({ length: count }, (_, index) => {
-      const at = FIRST + index * PLACE_SIZE;
+      const at = FIRST + index * ENTRY_SIZE;
       const [low, high, cost, windowUs, expiresAt] = numbers.subarray(
         at,
-        at + PLACE_SIZE,
+        at + ENTRY_SIZE,
       ) as unknown as readonly [number, number, number, number, number];
       return { low, high, cost, windowUs, expiresAt };
     });

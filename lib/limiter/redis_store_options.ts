@@ -64,13 +64,13 @@ export interface RedisStoreOptions {
   /** How many instances of the proxy there are: for `"local"` each grants `limit / instances`, at least 1. @default {1} */
   instances?: number;
   /**
-   * How often a request is counted at once, so that as many requests of the same keys and cost need not ask: for limits
-   * far above it, of busy keys. What an instance does not use until the end of the window is lost to the others. A fixed
-   * window never admits more than its limit; others may admit up to `lease - 1` more for each instance.
+   * How many requests are counted in Redis at a time: the next ones with the same keys and cost need no call to Redis. For
+   * busy keys whose limit is much higher. What an instance does not use by the end of the window is lost to the others. A
+   * fixed window never admits more than its limit; other algorithms may admit up to `prefetch - 1` more for each instance.
    *
    * @default {1}
    */
-  lease?: number;
+  prefetch?: number;
 }
 
 /** How a `rediss://` server is known, and what it is shown. */
@@ -99,8 +99,8 @@ export interface ResolvedRedisStore {
   readonly onStoreError: "open" | "closed" | "local";
   /** See {@linkcode RedisStoreOptions.instances}. */
   readonly instances: number;
-  /** See {@linkcode RedisStoreOptions.lease}. */
-  readonly lease: number;
+  /** See {@linkcode RedisStoreOptions.prefetch}. */
+  readonly prefetch: number;
 }
 
 const URL_EXPECTED = '"redis://host:port" or "rediss://host:port", or an array of them';
@@ -140,7 +140,7 @@ const REDIS = object<RedisStoreOptions>(
     }, `${DURATION_EXPECTED}, from 1ms to 10s`),
     onStoreError: word(["open", "closed", "local"]),
     instances: whole(1),
-    lease: whole(1, 1000),
+    prefetch: whole(1, 1000),
   },
   '"memory" or { type: "redis", url: "redis://host:6379" }',
   { check: checkUrls },
@@ -159,7 +159,7 @@ export function resolveStore(store: "memory" | RedisStoreOptions): ResolvedRedis
     timeout = "20ms",
     onStoreError = "local",
     instances = 1,
-    lease = 1,
+    prefetch = 1,
   } = store;
   const urls = Object.freeze(typeof url === "string" ? [url] : [...url]);
   return Object.freeze({
@@ -169,7 +169,7 @@ export function resolveStore(store: "memory" | RedisStoreOptions): ResolvedRedis
     timeoutMs: parseDuration(timeout)!,
     onStoreError,
     instances,
-    lease,
+    prefetch,
   });
 }
 

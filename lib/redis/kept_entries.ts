@@ -2,31 +2,31 @@
 
 import type { Charge } from "../limiter/charge.ts";
 
-/** How many leases are kept at most; the oldest go first, and with them what is left of them. */
-const MAX_LEASES = 10_000;
+/** How many grants are kept at most; the oldest go first, and with them what is left of them. */
+const MAX_GRANTS = 10_000;
 
 /** What was granted and has not been used. */
-interface TokenLease {
+interface TokenGrant {
   left: number;
   /** Clock time in microseconds. */
   readonly untilUs: number;
-  /** For each charge what remains beside the lease, and when all is there again. */
+  /** For each charge what remains beside the grant, and when all is there again. */
   readonly remaining: readonly number[];
   readonly resetAtUs: readonly number[];
 }
 
 /**
- * Leases by all that a request is counted by.
+ * Grants by all that a request is counted by.
  *
- * A lease ends with the first of its windows, counted from when it was asked for: so a fixed window never admits more than
+ * A grant ends with the first of its windows, counted from when it was asked for: so a fixed window never admits more than
  * its limit. What is not used until then is lost. A sliding window or a bucket may admit up to `size - 1` more for each
  * instance within an interval, which were taken before it.
  */
-export class TokenLeases {
+export class PrefetchedTokens {
   readonly #size: number;
-  readonly #leases: Map<string, TokenLease> = new Map();
+  readonly #grants: Map<string, TokenGrant> = new Map();
 
-  /** @param size how much is taken at a time; 1 for no leases */
+  /** @param size how much is taken at a time; 1 for no prefetching */
   constructor(size: number) {
     this.#size = size;
   }
@@ -42,24 +42,24 @@ export class TokenLeases {
     return this.#size;
   }
 
-  /** Admits the request from a lease, when there is one; the verdicts then say so. */
+  /** Admits the request from a grant, when there is one; the verdicts then say so. */
   take(charges: readonly Charge[], count: number, keys: readonly string[], nowUs: number): boolean {
-    if (this.#leases.size === 0) return false;
+    if (this.#grants.size === 0) return false;
     const id = idOf(charges, count, keys);
-    const lease = this.#leases.get(id);
-    if (lease === undefined) return false;
-    if (lease.untilUs <= nowUs) {
-      this.#leases.delete(id);
+    const grant = this.#grants.get(id);
+    if (grant === undefined) return false;
+    if (grant.untilUs <= nowUs) {
+      this.#grants.delete(id);
       return false;
     }
-    if (--lease.left === 0) this.#leases.delete(id);
+    if (--grant.left === 0) this.#grants.delete(id);
     for (let i = 0; i < count; i++) {
       const { verdict, cost } = charges[i]!;
       charges[i]!.place = "store";
       verdict.admitted = true;
-      verdict.remaining = lease.remaining[i]! + Math.floor(lease.left * cost);
+      verdict.remaining = grant.remaining[i]! + Math.floor(grant.left * cost);
       verdict.retryAfterUs = 0;
-      verdict.resetUs = Math.max(0, lease.resetAtUs[i]! - nowUs);
+      verdict.resetUs = Math.max(0, grant.resetAtUs[i]! - nowUs);
     }
     return true;
   }
@@ -75,8 +75,8 @@ export class TokenLeases {
     if (granted <= 1) return;
     const list = charges.slice(0, count);
     const id = idOf(charges, count, keys);
-    this.#leases.delete(id);
-    this.#leases.set(id, {
+    this.#grants.delete(id);
+    this.#grants.set(id, {
       left: granted - 1,
       untilUs: askedUs +
         Math.min(...list.map(({ verdict, rule }) => Math.min(verdict.resetUs, rule.windowUs))),
@@ -84,12 +84,12 @@ export class TokenLeases {
       resetAtUs: list.map(({ verdict }) => askedUs + verdict.resetUs),
     });
     for (const { verdict, cost } of list) verdict.remaining += Math.floor((granted - 1) * cost);
-    if (this.#leases.size > MAX_LEASES) this.#leases.delete(this.#leases.keys().next().value!);
+    if (this.#grants.size > MAX_GRANTS) this.#grants.delete(this.#grants.keys().next().value!);
   }
 
-  /** Forgets all leases: some key's count is not what it was. */
+  /** Forgets all grants: some key's count is not what it was. */
   clear(): void {
-    this.#leases.clear();
+    this.#grants.clear();
   }
 }
 

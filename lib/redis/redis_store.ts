@@ -7,7 +7,7 @@ import type { Admitted, LimiterStore, MemoryStore } from "../limiter/memory_stor
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { type ResolvedRedisStore, storeAddress } from "../limiter/redis_store_options.ts";
 import { IoredisConnection } from "./ioredis_connection.ts";
-import { RefusedKeys, TokenLeases } from "./kept_entries.ts";
+import { PrefetchedTokens, RefusedKeys } from "./kept_entries.ts";
 import type { HeldPart } from "./permits.ts";
 import { REPLY_HEAD, REPLY_SIZE } from "./scripts.ts";
 import { decideCommand, StorageKeys } from "./storage_keys.ts";
@@ -47,13 +47,13 @@ export class RedisStore implements LimiterStore {
   readonly #options: ResolvedRedisStore;
   readonly #keys: StorageKeys;
   readonly #refused: RefusedKeys;
-  readonly #leases: TokenLeases;
+  readonly #prefetched: PrefetchedTokens;
   readonly #asksForPermits: boolean;
 
   constructor(parts: RedisStoreParts) {
     const { connection, clock, memory, policies, options, scope, refused = new RefusedKeys() } = parts;
     this.#refused = refused;
-    this.#leases = new TokenLeases(options.lease);
+    this.#prefetched = new PrefetchedTokens(options.prefetch);
     this.#connection = connection;
     this.#asksForPermits = policies.some(({ algorithm }) => algorithm === "concurrency");
     this.#clock = clock;
@@ -96,7 +96,7 @@ export class RedisStore implements LimiterStore {
   }
 
   reset(policy: ResolvedPolicy, key: string): void {
-    this.#leases.clear();
+    this.#prefetched.clear();
     this.#named([{ policy, key }], ([name]) => {
       this.#refused.delete(name!);
       this.#connection.permits.forget(name!);
@@ -106,7 +106,7 @@ export class RedisStore implements LimiterStore {
 
   #admit(charges: readonly Charge[], count: number, keys: readonly string[]): Admitted | Promise<Admitted> {
     const askedUs = Math.floor(this.#clock.now() * 1000);
-    if (this.#leases.take(charges, count, keys, askedUs)) return true;
+    if (this.#prefetched.take(charges, count, keys, askedUs)) return true;
     if (this.#refused.find(charges, count, keys, askedUs)) return false;
     const session = this.#asksForPermits && hasPermits(charges, count)
       ? this.#connection.permits.session()
@@ -148,7 +148,7 @@ export class RedisStore implements LimiterStore {
     readVerdicts(charges, count, reply);
     const granted = reply[1]!;
     if (granted > 0) {
-      this.#leases.keep(charges, count, keys, granted, askedUs);
+      this.#prefetched.keep(charges, count, keys, granted, askedUs);
       return true;
     }
     this.#refused.add(charges, count, keys, askedUs);
@@ -156,7 +156,7 @@ export class RedisStore implements LimiterStore {
   }
 
   #ask(charges: readonly Charge[], count: number, keys: readonly string[]): PendingReply {
-    const command = decideCommand(charges, count, keys, this.#leases.timesFor(charges, count));
+    const command = decideCommand(charges, count, keys, this.#prefetched.timesFor(charges, count));
     return this.#connection.link.run("decide", count, command);
   }
 

@@ -71,7 +71,7 @@ eachTransport("proxy keeps the server's own cookies apart from the one it adds",
   assertEquals(set.map((cookie) => cookie.split("=")[0]), ["x", "y", "lbproxy"]);
 });
 
-Deno.test("proxy ties nobody to a server named by upstreamPeer, nor by an answer that no server gave", async () => {
+Deno.test("proxy ties nobody to a server named by upstreamPeer, nor by a local reply", async () => {
   await using a = startUpstream("a");
   await using named = await startProxy({
     upstreams: { servers: [a.address], sticky: STICKY },

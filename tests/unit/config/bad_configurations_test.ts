@@ -1508,9 +1508,9 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     "limiter.store.instances must be a whole number of at least 1, received 0",
   ],
   [
-    "limiter with a lease of nothing",
-    { upstreams, limiter: { ...limiter, store: { type: "redis", url: "redis://a", lease: 0 } } },
-    "limiter.store.lease must be a whole number from 1 to 1000, received 0",
+    "limiter with a prefetch of nothing",
+    { upstreams, limiter: { ...limiter, store: { type: "redis", url: "redis://a", prefetch: 0 } } },
+    "limiter.store.prefetch must be a whole number from 1 to 1000, received 0",
   ],
   [
     "limiter with a misspelt option of its store",

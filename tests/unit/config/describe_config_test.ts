@@ -348,7 +348,7 @@ Deno.test("describeConfig() says where limits are counted that machines share, a
     "  requests that it does not decide about within 20ms are counted by this instance alone, which grants a part in 2 of each limit",
     "  maxKeys is for those, and for bans: 1000 keys counted exactly in 0.4 MiB; further ones evict those that have used least",
   ]);
-  assertEquals(counts({ ...store, onStoreError: "closed", lease: 5 }), [
+  assertEquals(counts({ ...store, onStoreError: "closed", prefetch: 5 }), [
     ...shared,
     "  taken from there 5 requests at a time",
     "  requests that it does not decide about within 20ms are refused",

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { makeVerdict, type State } from "../../../lib/limiter/algorithm.ts";
-import { concurrency, releasePlaces } from "../../../lib/limiter/concurrency.ts";
+import { concurrency, releasePermits } from "../../../lib/limiter/concurrency.ts";
 import { SEED } from "./arrivals.ts";
 
 const RULE = { limit: 3, windowUs: 1000, burst: 0, penalize: false, bounded: false };
@@ -32,7 +32,7 @@ Deno.test("concurrency() holds as many places as a list of those taken, given ba
         } else if (held.length > 0) {
           const [place] = held.splice(pick % held.length, 1);
           const next: State = { a: 0, b: 0, c: 0 };
-          releasePlaces(state, now, 1, RULE.windowUs, place!.periodEnd, next);
+          releasePermits(state, now, 1, RULE.windowUs, place!.periodEnd, next);
           state = next;
         }
       }
@@ -59,7 +59,7 @@ Deno.test("concurrency() never admits more than the limit, whatever happens to t
           assert(young.length <= RULE.limit, `${young.length} places held`);
         } else if (held.length > 0) {
           const [place] = held.splice(pick % held.length, 1);
-          releasePlaces(state, now, 1, RULE.windowUs, place!.periodEnd, state);
+          releasePermits(state, now, 1, RULE.windowUs, place!.periodEnd, state);
         }
       }
     }),
@@ -67,11 +67,11 @@ Deno.test("concurrency() never admits more than the limit, whatever happens to t
   );
 });
 
-Deno.test("releasePlaces() leaves an entry that says nothing free for others", () => {
+Deno.test("releasePermits() leaves an entry that says nothing free for others", () => {
   const verdict = makeVerdict();
   concurrency({ a: 0, b: 0, c: 0 }, 5, 2, RULE, verdict);
   const state = { ...verdict.next };
-  releasePlaces(state, 6, 2, RULE.windowUs, state.a, state);
+  releasePermits(state, 6, 2, RULE.windowUs, state.a, state);
   assertEquals(state, { a: 0, b: 0, c: 0 });
 });
 

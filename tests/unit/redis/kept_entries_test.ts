@@ -2,7 +2,7 @@
 
 import { assertEquals } from "@std/assert";
 import type { Charge } from "../../../lib/limiter/charge.ts";
-import { RefusedKeys, TokenLeases } from "../../../lib/redis/kept_entries.ts";
+import { PrefetchedTokens, RefusedKeys } from "../../../lib/redis/kept_entries.ts";
 import { redisTest } from "../../support/redis_server.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { FlakyInstance } from "./flaky_connection.ts";
@@ -29,12 +29,12 @@ Deno.test("RefusedKeys remembers 10,000 refusals, and forgets the oldest first",
   assertEquals([knows(0), knows(1), knows(MOST)], [false, true, true]);
 });
 
-Deno.test("TokenLeases keeps those of 10,000 keys, and forgets the oldest first", () => {
-  const leases = new TokenLeases(5);
-  const has = (i: number) => leases.take([chargeOf(true)], 1, [`key ${i}`], 1);
-  for (let i = 0; i < MOST; i++) leases.keep([chargeOf(true)], 1, [`key ${i}`], 5, 0);
+Deno.test("PrefetchedTokens keeps those of 10,000 keys, and forgets the oldest first", () => {
+  const prefetched = new PrefetchedTokens(5);
+  const has = (i: number) => prefetched.take([chargeOf(true)], 1, [`key ${i}`], 1);
+  for (let i = 0; i < MOST; i++) prefetched.keep([chargeOf(true)], 1, [`key ${i}`], 5, 0);
   assertEquals([has(0), has(MOST - 1)], [true, true]);
-  leases.keep([chargeOf(true)], 1, [`key ${MOST}`], 5, 0);
+  prefetched.keep([chargeOf(true)], 1, [`key ${MOST}`], 5, 0);
   assertEquals([has(0), has(1), has(MOST)], [false, true, true]);
 });
 

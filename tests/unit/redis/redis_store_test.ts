@@ -36,7 +36,7 @@ redisTest(
 );
 
 redisTest(
-  "RedisStore with a lease asks once for many requests, and admits no more than the limit",
+  "RedisStore with prefetch asks once for many requests, and admits no more than the limit",
   async (redis) => {
     const random = seededRandom(1);
     await using stores = new RedisStores({ clock, createId, onAvailability() {} });
@@ -44,7 +44,7 @@ redisTest(
       key: (_, source) => source.key,
       limit: 25,
       window: "1h",
-      store: { type: "redis", url: redis.url, timeout: "5s", lease: 10 },
+      store: { type: "redis", url: redis.url, timeout: "5s", prefetch: 10 },
     });
     const open = (): RateLimiter<KeyedSource> => {
       const table = SharedTable.create({ clock, random });
@@ -64,7 +64,7 @@ redisTest(
     }
     assertEquals(remaining.slice(0, 4), [24, 14, 23, 13]);
     assertEquals(remaining.filter((each) => each !== "limited").length, 25);
-    // Two leases of ten, five single ones that no lease fits for any more, and a refusal for each; and one look whether
+    // Two grants of ten, five single ones that no grant fits for any more, and a refusal for each; and one look whether
     // the store counts, by the connection that both share.
     assertEquals(await redis.calls("evalsha") + await redis.calls("eval"), 10);
   },
