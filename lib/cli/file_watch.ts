@@ -1,13 +1,15 @@
 /** Notices that files have changed. */
 
 import { dirname } from "node:path";
-import { hashOf } from "../config/module_graph.ts";
+import { hashOf, type ModuleTexts } from "../config/module_graph.ts";
 import type { Clock } from "../core/clock.ts";
 
 /** What a {@linkcode FileWatch} takes. */
 interface FileWatchOptions {
   /** Paths; may change in the course of {@linkcode onChange}. */
   readonly files: ReadonlySet<string>;
+  /** What stood in them when they were loaded last: they may have changed before anybody watched them. */
+  readonly texts: () => ModuleTexts;
   readonly clock: Clock;
   /** Told when the content of one has changed; the next look comes after it. */
   readonly onChange: () => Promise<void>;
@@ -18,6 +20,12 @@ interface FileWatchOptions {
 /** How long the files have to be left alone: who saves several, or one in several writes, is not met in between. */
 const QUIET_MS = 100;
 
+/** How often it is looked at the latest: other files of the folder, such as a log, may never be left alone. */
+const LATEST_MS = 1000;
+
+/** How often it is looked without a word of the system, which has none for a folder that was replaced as a whole, nor for most networks. */
+const POLL_MS = 2000;
+
 /**
  * Watches the folders of the files: what writes a file often puts another one in its place, which a watch of the file
  * would not see. Only another content counts.
@@ -27,9 +35,11 @@ export class FileWatch implements Disposable {
   #watcher: Deno.FsWatcher | null = null;
   #folders = "";
   #timer: Disposable | null = null;
+  #poll: Disposable | null = null;
+  /** When it is looked at the latest. */
+  #latestAt = Infinity;
   /** The content of each file when it was looked at last, as a hash. */
   readonly #known = new Map<string, string>();
-  readonly #ready: Promise<unknown>;
   #looking = false;
   #again = false;
   /** Whether a change was noticed that nobody was told of. */
@@ -38,17 +48,32 @@ export class FileWatch implements Disposable {
 
   constructor(options: FileWatchOptions) {
     this.#options = options;
-    this.#ready = this.#findChanges();
     this.#watch();
+    void this.#look();
+    this.#pollLater();
   }
 
-  /** Looks at all files; tells whether one that was known has another content. */
+  #pollLater(): void {
+    this.#poll = this.#options.clock.setTimer(() => {
+      // Whoever writes just now is met when it has written all.
+      if (this.#latestAt === Infinity) void this.#look();
+      this.#pollLater();
+    }, POLL_MS);
+  }
+
+  /** Looks at all files; tells whether one has another content than it was known to have, or was loaded with. */
   async #findChanges(): Promise<boolean> {
+    const loaded = this.#options.texts();
     let changed = false;
     for (const file of [...this.#options.files]) {
-      const found = await hashOf([file]);
+      const texts: Record<string, string> = {};
+      const found = await hashOf([file], texts);
       const known = this.#known.get(file);
-      if (known !== undefined && known !== found) changed = true;
+      if (
+        known === undefined ? loaded[file] !== undefined && loaded[file] !== texts[file] : known !== found
+      ) {
+        changed = true;
+      }
       this.#known.set(file, found);
     }
     return changed;
@@ -74,8 +99,14 @@ export class FileWatch implements Disposable {
   }
 
   #lookLater(): void {
+    const { clock } = this.#options;
+    const now = clock.now();
+    this.#latestAt = Math.min(this.#latestAt, now + LATEST_MS);
     this.#timer?.[Symbol.dispose]();
-    this.#timer = this.#options.clock.setTimer(() => void this.#look(), QUIET_MS);
+    this.#timer = clock.setTimer(() => {
+      this.#latestAt = Infinity;
+      void this.#look();
+    }, Math.max(0, Math.min(QUIET_MS, this.#latestAt - now)));
   }
 
   async #look(): Promise<void> {
@@ -83,7 +114,6 @@ export class FileWatch implements Disposable {
     if (this.#looking || this.#disposed) return;
     this.#looking = true;
     try {
-      await this.#ready;
       const changed = await this.#findChanges() || this.#missed;
       this.#missed = false;
       if (!changed || this.#disposed) return;
@@ -100,6 +130,7 @@ export class FileWatch implements Disposable {
   /** Looks no more. */
   [Symbol.dispose](): void {
     this.#disposed = true;
+    this.#poll?.[Symbol.dispose]();
     this.#timer?.[Symbol.dispose]();
     this.#watcher?.close();
     this.#watcher = null;

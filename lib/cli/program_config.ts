@@ -30,6 +30,8 @@ export class ProgramConfig implements Disposable {
   readonly #graph = new ModuleGraph();
   /** The files that it is made of, for all that is known. */
   readonly files: Set<string> = new Set();
+  /** What stood in them when it was read last. */
+  texts: ModuleTexts = {};
 
   /** Path or URL of it. */
   get source(): string {
@@ -67,6 +69,7 @@ export class ProgramConfig implements Disposable {
         workers: workers ?? loaded.workers,
       };
       this.files.clear();
+      this.texts = sources!.texts;
       return { config, unread, sources: sources! };
     } finally {
       // Of one that cannot be loaded not all files are known: those of the one before may be what has to be mended.

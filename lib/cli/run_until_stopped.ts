@@ -96,6 +96,7 @@ export async function runUntilStopped(
   using _load = !demoLoad ? null : new DemoLoad(server.addresses[0]!, clock, random);
   using _watch = !watch ? null : new FileWatch({
     files: program.files,
+    texts: () => program.texts,
     clock,
     onChange: () => reload("its files have changed"),
     onError: (error) => reportStrayError(log, error, "--watch"),

@@ -1,7 +1,7 @@
 /**
  * Reloads a proxy at random moments while clients of every kind are at work, and tells what went wrong for them.
  *
- * `deno task reload [RELOADS] [BROKEN] [SEED]`
+ * `deno task reload [RELOADS] [BROKEN] [SEED] [WORKERS]`
  */
 
 import { seededRandom } from "../../lib/core/random.ts";
@@ -21,6 +21,8 @@ export interface Work extends Crowd {
   /** Longest pause between two reloads. */
   readonly pauseMs: number;
   readonly seed: number;
+  /** How many processes serve. */
+  readonly workers: number;
 }
 
 /** What came of it. */
@@ -56,7 +58,11 @@ export async function reloadUnderLoad(work: Work): Promise<Findings> {
     "proxy.config.ts": CONFIG,
     "now.ts": sourceOf(0, servers),
   });
-  await using program = folder.start(["--admin", String(adminPort), "--log-level", "warn"]);
+  const { workers } = work;
+  await using program = folder.start(
+    ["--admin", String(adminPort), "--log-level", "warn", "--workers", String(workers)],
+    workers > 1 ? ["-A"] : undefined,
+  );
   const port = Number((await program.stderrMatch(/^RUNS 0 at 127\.0\.0\.1:(\d+)/m))[1]);
   const clients = new Clients(port);
   const running = clients.start(work);
@@ -74,7 +80,7 @@ export async function reloadUnderLoad(work: Work): Promise<Findings> {
   clients.stop();
   await running;
   const counted = await countedRequests(port);
-  while (await metric(adminPort, "config_draining") > 0) await delay(10);
+  for (let i = 0; i < 1000 && await metric(adminPort, "config_draining") > 0; i++) await delay(10);
   const findings = {
     failures: [...clients.failures, ...clients.resets.map((target) => `${target} was reset`)],
     requests: clients.requests,
@@ -174,7 +180,7 @@ async function metric(adminPort: number, name: string): Promise<number> {
 }
 
 if (import.meta.main) {
-  const [reloads = 100, broken = 20, seed = 1] = Deno.args.map(Number);
+  const [reloads = 100, broken = 20, seed = 1, workers = 1] = Deno.args.map(Number);
   const findings = await reloadUnderLoad({
     reloads,
     broken,
@@ -184,6 +190,7 @@ if (import.meta.main) {
     uploads: 8,
     pauseMs: 200,
     seed,
+    workers,
   });
   // deno-lint-ignore no-console
   console.log(findings);

@@ -12,6 +12,7 @@ Deno.test("lbproxy reloads under load without a failed request, a lost count or 
       uploads: 2,
       pauseMs: 50,
       seed: 1,
+      workers: 1,
     });
   assertEquals({ failures, counted, draining, generation, rejected }, {
     failures: [],

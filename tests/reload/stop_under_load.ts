@@ -1,7 +1,7 @@
 /**
  * Stops a proxy while clients are at work, with a successor at the same address or without, and tells what they noticed.
  *
- * `deno task stop [SECONDS]`
+ * `deno task stop [SECONDS] [WORKERS]`
  */
 
 import { ProgramFolder } from "../support/program.ts";
@@ -24,10 +24,16 @@ export interface StopFindings {
 }
 
 /**
+ * @param workers how many processes serve
  * @param successor whether another process takes over, which listens before the first one is stopped (`reusePort`)
  * @param workMs how long clients are at work before and after
  */
-export async function stopUnderLoad(crowd: Crowd, successor: boolean, workMs: number): Promise<StopFindings> {
+export async function stopUnderLoad(
+  crowd: Crowd,
+  successor: boolean,
+  workMs: number,
+  workers = 1,
+): Promise<StopFindings> {
   await using upstream = startUpstream({ handler: answer });
   const port = freePort();
   await using folder = await ProgramFolder.with({
@@ -37,7 +43,8 @@ export async function stopUnderLoad(crowd: Crowd, successor: boolean, workMs: nu
       export const webSocketGrace = "200ms";
       export const onListen = () => console.error("RUNS");`,
   });
-  const start = () => folder.start(["--log-level", "warn"], ["-A", "--unstable-net"]);
+  const start = () =>
+    folder.start(["--log-level", "warn", "--workers", String(workers)], ["-A", "--unstable-net"]);
   await using first = start();
   await first.stderrMatch(/RUNS/);
   const clients = new Clients(port);
@@ -74,10 +81,10 @@ function freePort(): number {
 }
 
 if (import.meta.main) {
-  const [seconds = 2] = Deno.args.map(Number);
+  const [seconds = 2, workers = 1] = Deno.args.map(Number);
   const crowd = { keepAlive: 64, oneShot: 64, webSockets: 0, uploads: 8 };
   for (const successor of [false, true]) {
-    const findings = await stopUnderLoad(crowd, successor, seconds * 1000);
+    const findings = await stopUnderLoad(crowd, successor, seconds * 1000, workers);
     // deno-lint-ignore no-console
     console.log(successor ? "start new, stop old" : "stop", findings);
   }

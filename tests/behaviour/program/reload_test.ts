@@ -1,6 +1,7 @@
 /** The program as an operator reloads it. */
 
 import { assertEquals, assertMatch } from "@std/assert";
+import { Gate } from "../../support/gate.ts";
 import { ProgramFolder } from "../../support/program.ts";
 import { rawClient } from "../../support/raw_client.ts";
 import { askAt, readAnswer } from "../../support/start_proxy.ts";
@@ -103,6 +104,93 @@ Deno.test({
     assertEquals((await askAt(port)).text, "b");
     program.kill("SIGTERM");
     assertEquals((await program.ended).code, 0);
+  },
+});
+
+Deno.test("lbproxy --watch ends up with what stands in its files, however they were written", async () => {
+  await using a = startUpstream("a");
+  const pathOf = (name: string) => `${folder.path}/${name}`;
+  const textOf = (name: string) => `${CONFIG} console.error("LOADED ${name}");`;
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": textOf("first"),
+    "servers.ts": serversFor(a.address),
+  });
+  const config = pathOf("proxy.config.ts");
+  await using program = folder.start(["--watch"]);
+  await program.address();
+  const replace = async (name: string) => {
+    await Deno.writeTextFile(pathOf(`.${name}.swp`), textOf(name));
+    await Deno.rename(pathOf(`.${name}.swp`), config);
+  };
+  const writes: Readonly<Record<string, (name: string) => Promise<void>>> = {
+    "truncated and written": (name) => Deno.writeTextFile(config, textOf(name)),
+    "replaced": replace,
+    "written in pieces": async (name) => {
+      using file = await Deno.open(config, { write: true, truncate: true });
+      for (const byte of textOf(name)) await file.write(new TextEncoder().encode(byte));
+    },
+    "removed and written": async (name) => {
+      await Deno.remove(config);
+      await Deno.writeTextFile(config, textOf(name));
+    },
+    "moved away and written": async (name) => {
+      await Deno.rename(config, `${config}~`);
+      await Deno.writeTextFile(config, textOf(name));
+    },
+    "replaced many times": async (name) => {
+      for (let i = 0; i < 50; i++) await replace(i < 49 ? `${name}-${i}` : name);
+    },
+  };
+  for (const [how, write] of Object.entries(writes)) {
+    await write(how.replaceAll(" ", "-"));
+    await program.stderrMatch(new RegExp(`LOADED ${how.replaceAll(" ", "-")}\n`));
+  }
+  // While another one is loaded.
+  await Deno.writeTextFile(
+    config,
+    `${textOf("slow")} await new Promise((resolve) => setTimeout(resolve, 300));`,
+  );
+  await program.stderrMatch(/LOADED slow/);
+  await replace("behind-it");
+  await program.stderrMatch(/LOADED behind-it\n/);
+});
+
+Deno.test("lbproxy --watch notices what was written while it started", async () => {
+  await using gate = new Gate();
+  const configOf = (more: string) => `
+    export const listen = "127.0.0.1:0";
+    export const upstreams = {
+      servers: ["${gate.upstream.address}"],
+      healthCheck: { type: "http", path: "/", interval: "1h", timeout: "1h" },
+    };
+    ${more}`;
+  await using folder = await ProgramFolder.with({ "proxy.config.ts": configOf("") });
+  await using program = folder.start(["--watch"]);
+  // It has been loaded, and its servers are checked.
+  await gate.untilWaiting(1);
+  await Deno.writeTextFile(`${folder.path}/proxy.config.ts`, configOf(`export const gracePeriod = "1s";`));
+  gate.answer();
+  await program.stderrMatch(/info Configuration 2 runs \(its files have changed\)/);
+});
+
+Deno.test({
+  name: "lbproxy --watch notices that the folder was replaced by another one",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using a = startUpstream("a");
+    await using folder = await ProgramFolder.with({});
+    const { path } = folder;
+    for (const version of ["1", "2"]) {
+      await Deno.mkdir(`${path}/${version}`);
+      await Deno.writeTextFile(`${path}/${version}/proxy.config.ts`, `${CONFIG} // ${version}`);
+      await Deno.writeTextFile(`${path}/${version}/servers.ts`, serversFor(a.address));
+    }
+    await Deno.symlink("1", `${path}/current`);
+    await using program = folder.start(["current/proxy.config.ts", "--watch"]);
+    await program.address();
+    await Deno.symlink("2", `${path}/new`);
+    await Deno.rename(`${path}/new`, `${path}/current`);
+    await program.stderrMatch(/info Configuration 2 runs \(its files have changed\)/);
   },
 });
 
