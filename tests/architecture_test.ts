@@ -112,7 +112,6 @@ const NAMED = "a thing of its own, found by its name";
 const SMALL_FILES: Exceptions = {
   "lib/filters/jwt_verifier.ts": LAZY,
   "lib/server/deno_tracer.ts": NAMED,
-  "lib/cli/file_watch.ts": NAMED,
   "lib/admin/page_files.ts": NAMED,
   "lib/proxy/client_request.ts": NAMED,
 };
