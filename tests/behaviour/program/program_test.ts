@@ -34,7 +34,7 @@ Deno.test("lbproxy exits 2 with one line for every mistake of its operator", asy
   });
   const cases: readonly [args: readonly string[], stderr: string][] = [
     [["--lisen", "1"], "Unknown option --lisen, did you mean --listen?"],
-    [[], "Cannot load proxy.config.ts: there is no such file"],
+    [[], "Cannot load proxy.config.ts: there is no such file; lbproxy --init writes one"],
     [["."], "Cannot load .: it is a directory"],
     [["syntax.ts"], "Cannot load syntax.ts: syntax error: Expression expected (line 1, column 18)"],
     [["throws.ts"], "Cannot load throws.ts: it threw an error: no (line 1, column 7)"],
