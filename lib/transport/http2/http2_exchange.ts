@@ -5,7 +5,7 @@ import type { Clock } from "../../core/clock.ts";
 import { ProxyError, RequestError, UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
 import { decodeLatin1 } from "../../http/field_lines.ts";
 import { HeaderFields, isToken } from "../../http/header_fields.ts";
-import type { Body, Bytes, RequestBody } from "../../http/message.ts";
+import { type Body, type Bytes, reasonPhrase, type RequestBody } from "../../http/message.ts";
 import { CODE } from "../../http2/frame_type.ts";
 import { checkFields, UnwritableFieldError } from "../../http2/hpack_encoder.ts";
 import type { Http2Stream, StreamOwner, StreamReset } from "../../http2/stream.ts";
@@ -424,7 +424,8 @@ const encoder = new TextEncoder();
 /** A response of a server. */
 class Http2Response implements ServerResponse {
   status: number;
-  statusText = "";
+  /** HTTP/2 has none; HTTP/1.1 has. */
+  statusText: string;
   readonly headers: HeaderFields;
   readonly body: Body | null;
   readonly #exchange: Http2Exchange;
@@ -432,6 +433,7 @@ class Http2Response implements ServerResponse {
   constructor(exchange: Http2Exchange, status: number, headers: HeaderFields, body: Body | null) {
     this.#exchange = exchange;
     this.status = status;
+    this.statusText = reasonPhrase(status);
     this.headers = headers;
     this.body = body;
   }
