@@ -1,12 +1,48 @@
 /** Every behaviour of the proxy is tested with every transport. */
 
+import { speakHttp2 } from "./raw_upstream.ts";
 import { isSinglePool, type PoolOptions, type PoolServers } from "../../lib/config/pool_options.ts";
 import { startProxy, type TestConfig, type TestProxy } from "./start_proxy.ts";
 
 /** The transports that are built in. */
-export const TRANSPORTS = ["http1", "fetch"] as const;
+export const TRANSPORTS = ["http1", "h2", "fetch"] as const;
 /** Name of one of them. */
 export type TransportName = typeof TRANSPORTS[number];
+
+/** What one of them cannot do, whatever the proxy does. */
+const CANNOT = {
+  http1: {},
+  h2: {
+    "tell how a server failed": "all that goes wrong behind the bridge is a reset of the stream",
+    "give a head before its end":
+      "a stream that is reset right behind its head is one that failed before, and becomes a 502",
+    "send before the server has spoken":
+      "a request waits for the SETTINGS of the server, so that none is lost with a connection that breaks first",
+    "show Expect to servers": "the bridge keeps it to itself",
+    "leave names of fields as they are": "they are in lower case (RFC 9113 section 8.2)",
+    "leave TE to clients": "it says `trailers` itself, as it passes them on",
+  },
+  fetch: {
+    "1xx of servers": "it keeps them to itself",
+    "bytes above 0x7F": "it writes them percent-encoded",
+    "every target": "it would change some, and those are refused",
+    "length of no content": "it leaves that out",
+    "content without chunks": "content that it streams goes in chunks",
+    "tell when it is connected": "it says nothing before the response",
+    "trailers": "there is no access to them",
+    "parse strictly": "it takes some of what RFC 9112 forbids",
+  },
+} as const;
+
+type KeyOf<Union> = Union extends unknown ? keyof Union : never;
+
+/** Whether a transport can do it. */
+export function transportCan(
+  transport: TransportName,
+  what: KeyOf<typeof CANNOT[TransportName]>,
+): boolean {
+  return !Object.hasOwn(CANNOT[transport], what);
+}
 
 /** Starts a proxy that uses the transport of the test. */
 export type Start = <State = unknown>(config: TestConfig<State>) => Promise<TestProxy>;
@@ -21,7 +57,10 @@ export function eachTransport(
     Deno.test({
       ...options,
       name: `${name} (${transport})`,
-      fn: () => test((config) => startProxy(withTransport(config, transport)), transport),
+      fn: async () => {
+        using _servers = speakHttp2(transport === "h2");
+        await test((config) => startProxy(withTransport(config, transport)), transport);
+      },
     });
   }
 }
@@ -29,15 +68,16 @@ export function eachTransport(
 /** The same configuration with this transport for every pool. */
 export function withTransport<State>(config: TestConfig<State>, transport: TransportName): TestConfig<State> {
   const { upstreams } = config;
-  if (Array.isArray(upstreams)) return { ...config, upstreams: { servers: upstreams, transport } };
+  const by: Partial<PoolOptions> = transport === "h2" ? { protocol: "h2" } : { transport };
+  if (Array.isArray(upstreams)) return { ...config, upstreams: { servers: upstreams, ...by } };
   if (isSinglePool(upstreams as Record<string, unknown>)) {
-    return { ...config, upstreams: { ...upstreams as PoolOptions, transport } };
+    return { ...config, upstreams: { ...upstreams as PoolOptions, ...by } };
   }
   const pools = Object.entries(upstreams as Record<string, PoolServers | PoolOptions>)
     .map(([name, pool]): [string, PoolOptions] => [name, isServers(pool) ? { servers: pool } : pool]);
   return {
     ...config,
-    upstreams: Object.fromEntries(pools.map(([name, pool]) => [name, { ...pool, transport }])),
+    upstreams: Object.fromEntries(pools.map(([name, pool]) => [name, { ...pool, ...by }])),
   };
 }
 

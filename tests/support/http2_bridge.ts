@@ -1,4 +1,7 @@
-/** A server of HTTP/2 that passes everything on to one of HTTP/1.1, so that tests of bytes of HTTP/1.1 try an HTTP/2 client too. */
+/**
+ * A server of HTTP/2 that passes everything on to one of HTTP/1.1, so that tests of bytes of HTTP/1.1 try an HTTP/2 client too;
+ * who speaks HTTP/1.1 to it is passed on as it is.
+ */
 
 import { Cancellation, DeadlineWheel } from "../../lib/core/cancellation.ts";
 import { systemClock } from "../../lib/core/clock.ts";
@@ -27,15 +30,22 @@ const FOREVER: Timeouts = {
   totalMs: Infinity,
 };
 
+/** How a client of HTTP/2 begins (RFC 9113 section 3.4). */
+const PREFACE = "PRI * HTTP/2.0";
+
 /** Each stream is a request of its own; what breaks behind resets it, and what the client gives up is given up behind. */
 export class Http2Bridge implements Disposable {
-  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #listener: Deno.Listener;
   readonly #wheel = new DeadlineWheel({ clock: systemClock });
   readonly #sockets = new Set<Deno.Conn>();
   readonly peer: Peer;
 
-  constructor(server: Peer) {
-    const { port } = this.#listener.addr as Deno.NetAddr;
+  constructor(
+    server: Peer,
+    listener: Deno.Listener = Deno.listen({ hostname: "127.0.0.1", port: 0 }),
+  ) {
+    this.#listener = listener;
+    const { port } = listener.addr as Deno.NetAddr;
     this.peer = { address: { kind: "tcp", hostname: "127.0.0.1", port }, tls: null };
     this.#accept(server);
   }
@@ -45,15 +55,34 @@ export class Http2Bridge implements Disposable {
       const socket = await this.#listener.accept().catch(() => null);
       if (socket === null) return;
       this.#sockets.add(socket);
-      socket.setNoDelay(true);
-      // What a client has had opened is closed with its connection.
-      const transport = new Http1Transport({ clock: systemClock, wheel: this.#wheel });
-      new BridgeConnection(socket, transport, server).run().finally(() => {
+      if ("setNoDelay" in socket) (socket as Deno.TcpConn).setNoDelay(true);
+      this.#serve(socket, server).finally(() => {
         this.#sockets.delete(socket);
         closeQuietly(socket);
-        transport[Symbol.dispose]();
       });
     }
+  }
+
+  async #serve(socket: Deno.Conn, server: Peer): Promise<void> {
+    const first = new Uint8Array(64 * 1024);
+    const count = await socket.read(first).catch(() => null);
+    const begun = first.subarray(0, count ?? 0);
+    if (!new TextDecoder().decode(begun).startsWith(PREFACE)) return await this.#relay(socket, server, begun);
+    // What a client has had opened is closed with its connection.
+    using transport = new Http1Transport({ clock: systemClock, wheel: this.#wheel });
+    await new BridgeConnection(socket, transport, server).run(begun);
+  }
+
+  async #relay(socket: Deno.Conn, { address }: Peer, first: Uint8Array): Promise<void> {
+    const onward = await Deno.connect(address as { hostname: string; port: number });
+    this.#sockets.add(onward);
+    await onward.write(first).catch(() => {});
+    const up = socket.readable.pipeTo(onward.writable).catch(() => {});
+    await onward.readable.pipeTo(socket.writable).catch(() => {});
+    closeQuietly(onward);
+    closeQuietly(socket);
+    await up;
+    this.#sockets.delete(onward);
   }
 
   [Symbol.dispose](): void {
@@ -86,8 +115,9 @@ class BridgeConnection implements ConnectionOwner {
     });
   }
 
-  async run(): Promise<void> {
+  async run(first: Uint8Array<ArrayBuffer>): Promise<void> {
     this.#codec.begin();
+    this.#codec.receive(first, 0, first.length);
     const buffer = new Uint8Array(64 * 1024);
     try {
       for (;;) {
@@ -147,11 +177,15 @@ class BridgeStream implements StreamOwner, SentContentOwner {
     headers.detach();
     const method = head!.text(KIND.METHOD);
     const body = content === null ? null : new KeptBody(content);
-    transport.send({ method, target: head!.text(KIND.PATH), headers, body }, server, {
+    const target = head!.text(KIND.PATH);
+    transport.send({ method, target, targetBytes: head, headers, body }, server, {
       timeouts: FOREVER,
       cancellation: this.#cancellation,
       maySendAgain: (failure) => mayRepeatOnNewConnection(failure, method, body === null || body.repeatable),
-      interim: (status, fields) => this.#stream.respond(status, fields, null, false),
+      interim: (status, fields) => {
+        removeHopByHop(fields);
+        this.#stream.respond(status, fields, null, false);
+      },
       responded: (response) => this.#respond(response, method),
       failed: () => this.#stream.reset(CODE.INTERNAL_ERROR),
     });

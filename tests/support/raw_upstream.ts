@@ -1,7 +1,18 @@
 /** A server whose every byte the test decides. */
 
-import { RawConnection } from "./raw_connection.ts";
 import { closeQuietly } from "./close_quietly.ts";
+import { Http2Bridge } from "./http2_bridge.ts";
+import type { Peer } from "../../lib/upstream/peer.ts";
+import { RawConnection } from "./raw_connection.ts";
+
+/** Whether those that are started from now on are reached by HTTP/2, which is put into HTTP/1.1 for their scripts. */
+let overHttp2 = false;
+
+/** Has them reached by HTTP/2, or not, until that is disposed. */
+export function speakHttp2(yes: boolean): Disposable {
+  overHttp2 = yes;
+  return { [Symbol.dispose]: () => overHttp2 = false };
+}
 
 /** What is done with one connection; when it returns, the connection is closed. */
 export type Script = (connection: RawConnection, index: number) => Promise<void> | void;
@@ -19,6 +30,7 @@ export interface RawUpstreamOptions {
 /** A listener that plays a script on every connection. */
 export class RawUpstream implements AsyncDisposable {
   readonly #listener: Deno.Listener;
+  readonly #bridge: Http2Bridge | null;
   readonly #script: Script;
   readonly #running = new Set<Promise<void>>();
   readonly #accepting: Promise<void>;
@@ -30,8 +42,9 @@ export class RawUpstream implements AsyncDisposable {
   /** What went wrong in scripts; a test looks here when the other end only saw a closed connection. */
   readonly errors: unknown[] = [];
 
-  constructor(listener: Deno.Listener, script: Script) {
+  constructor(listener: Deno.Listener, script: Script, bridge: Http2Bridge | null = null) {
     this.#listener = listener;
+    this.#bridge = bridge;
     this.#script = script;
     this.#accepting = this.#accept();
   }
@@ -42,7 +55,8 @@ export class RawUpstream implements AsyncDisposable {
   }
 
   get port(): number {
-    return (this.#listener.addr as Deno.NetAddr).port;
+    const own = (this.#listener.addr as Deno.NetAddr).port;
+    return this.#bridge?.peer.address.kind === "tcp" ? this.#bridge.peer.address.port : own;
   }
 
   /** `127.0.0.1:port`. */
@@ -110,6 +124,7 @@ export class RawUpstream implements AsyncDisposable {
 
   /** Closes the listener and every connection. */
   async close(): Promise<void> {
+    this.#bridge?.[Symbol.dispose]();
     closeQuietly(this.#listener);
     for (const connection of this.connections) connection.close();
     await this.#accepting;
@@ -123,13 +138,22 @@ export class RawUpstream implements AsyncDisposable {
 
 /** Starts a raw upstream on loopback. */
 export function rawUpstream(script: Script, options: RawUpstreamOptions = {}): RawUpstream {
-  const { port = 0, path, tls } = options;
-  if (path !== undefined) return new RawUpstream(Deno.listen({ transport: "unix", path }), script);
+  if (overHttp2) {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const server: Peer = {
+      address: { kind: "tcp", hostname: "127.0.0.1", port: (listener.addr as Deno.NetAddr).port },
+      tls: null,
+    };
+    return new RawUpstream(listener, script, new Http2Bridge(server, listenAt(options)));
+  }
+  return new RawUpstream(listenAt(options), script);
+}
+
+function listenAt({ port = 0, path, tls }: RawUpstreamOptions): Deno.Listener {
+  if (path !== undefined) return Deno.listen({ transport: "unix", path });
   const where = { hostname: "127.0.0.1", port };
-  return new RawUpstream(
-    tls === undefined ? Deno.listen(where) : Deno.listenTls({ ...where, ...tls }),
-    script,
-  );
+  if (tls === undefined) return Deno.listen(where);
+  return Deno.listenTls({ ...where, ...tls, ...(overHttp2 ? { alpnProtocols: ["h2"] } : {}) });
 }
 
 /** A script that answers every request of a connection with the same bytes. */

@@ -6,6 +6,8 @@ export interface SeenRequest {
   /** Path and query as they stood in the request line. */
   target: string;
   headers: Headers;
+  /** `Host`, or what stands for it in HTTP/2. */
+  host: string;
   /** Content as text; only the answer without a handler of one's own reads it. */
   body: string;
 }
@@ -65,7 +67,8 @@ export class Upstream implements AsyncDisposable {
     const target = request.url.slice(request.url.indexOf("/", request.url.indexOf("://") + 3));
     // A copy, since the runtime reads fields when they are asked for and forgets them with the request.
     const headers = new Headers(request.headers);
-    const seen: SeenRequest = { method: request.method, target, headers, body: "" };
+    const host = headers.get("host") ?? new URL(request.url).host;
+    const seen: SeenRequest = { method: request.method, target, headers, host, body: "" };
     this.seen.push(seen);
     if (handler !== undefined) return await handler(request, info);
     seen.body = await request.text();

@@ -2,7 +2,7 @@ import { assertEquals, assertLess, assertRejects } from "@std/assert";
 import { checksum, MOST_UNDER_WAY, patternStream, UnderWay } from "../../support/checksum.ts";
 import { engineCan } from "../../support/engine.ts";
 import { deadPort } from "../../support/dead_port.ts";
-import { eachTransport } from "../../support/each_transport.ts";
+import { eachTransport, transportCan } from "../../support/each_transport.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
@@ -355,7 +355,8 @@ for (
 ) {
   eachTransport(
     `responseBodyFilter: what breaks off while its client still sends ${what} is cut off`,
-    async (start) => {
+    async (start, transport) => {
+      if (!transportCan(transport, "give a head before its end")) return;
       await using upstream = rawUpstream(async (connection) => {
         await connection.readHead();
         await connection.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");

@@ -9,6 +9,7 @@ import { startProxy } from "../../support/start_proxy.ts";
 /** What `fetch` adds by itself where the client has not sent it. */
 const ADDED: Record<TransportName, string[]> = {
   http1: [],
+  h2: [],
   fetch: ["accept", "accept-encoding", "accept-language", "user-agent"],
 };
 

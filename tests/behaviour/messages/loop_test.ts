@@ -1,7 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { engineCan } from "../../support/engine.ts";
+import type { Listen } from "../../../lib/config/listen_options.ts";
+import { ENGINE, engineCan } from "../../support/engine.ts";
 import { deadPort } from "../../support/dead_port.ts";
-import { eachTransport } from "../../support/each_transport.ts";
+import { eachTransport, type TransportName } from "../../support/each_transport.ts";
 import { rawClient } from "../../support/raw_client.ts";
 import type { RawMessage } from "../../support/raw_connection.ts";
 import { type RawUpstream, rawUpstream } from "../../support/raw_upstream.ts";
@@ -9,6 +10,12 @@ import { recordingUpstream } from "../../support/recording_upstream.ts";
 import { startProxy, type TestProxy } from "../../support/start_proxy.ts";
 
 const MARK = /^lbproxy-[0-9a-f-]{18}$/;
+
+/** Where a proxy listens that another one asks by this transport. */
+function placeFor(transport: TransportName, port: number): Listen {
+  const http2 = transport === "h2" && ENGINE === "http1";
+  return http2 ? { hostname: "127.0.0.1", port, http2 } : `127.0.0.1:${port}`;
+}
 
 /** A proxy that passes every field as it came, and has none of its own: as nginx does without a word of configuration. */
 function quietRelay(port: number, edit = (request: RawMessage) => request.head): RawUpstream {
@@ -27,13 +34,13 @@ function quietRelay(port: number, edit = (request: RawMessage) => request.head):
   });
 }
 
-eachTransport("proxy that is its own server answers 508 in the second round", async (start) => {
+eachTransport("proxy that is its own server answers 508 in the second round", async (start, transport) => {
   for (
     const forwarded of [{}, { via: true }, { xForwarded: false }, { xForwarded: false, forwarded: true }]
   ) {
     const port = deadPort();
     await using proxy = await start({
-      listen: `127.0.0.1:${port}`,
+      listen: placeFor(transport, port),
       upstreams: [`127.0.0.1:${port}`],
       forwarded,
     });
@@ -50,10 +57,10 @@ eachTransport("proxy that is its own server answers 508 in the second round", as
   }
 }, { ignore: !engineCan("be a server of a proxy") });
 
-eachTransport("proxies that are each other's servers answer 508", async (start) => {
+eachTransport("proxies that are each other's servers answer 508", async (start, transport) => {
   const port = deadPort();
-  await using first = await start({ upstreams: [`127.0.0.1:${port}`] });
-  await using second = await start({ listen: `127.0.0.1:${port}`, upstreams: [first.address] });
+  await using first = await start({ listen: placeFor(transport, 0), upstreams: [`127.0.0.1:${port}`] });
+  await using second = await start({ listen: placeFor(transport, port), upstreams: [first.address] });
   assertEquals((await first.ask("GET /")).status, 508);
   await first.seen.untilEntries(2);
   await second.seen.untilEntries(2);
@@ -89,9 +96,9 @@ Deno.test("proxy opens no WebSocket to itself", {
 
 eachTransport(
   "proxy marks no request of a client, and those of proxies at the end of CDN-Loop",
-  async (start) => {
+  async (start, transport) => {
     await using upstream = recordingUpstream();
-    await using inner = await start({ upstreams: [upstream.address] });
+    await using inner = await start({ listen: placeFor(transport, 0), upstreams: [upstream.address] });
     await using outer = await start({ upstreams: [inner.address] });
     const sent = async (proxy: TestProxy, lines: string[]) => {
       assertEquals((await proxy.ask("GET /", lines)).status, 200);
