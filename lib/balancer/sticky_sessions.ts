@@ -24,7 +24,7 @@ export interface StickyOptions {
   cookie?: string;
   /** Signs the cookie: at least 16 characters; use the same in every proxy in front of the same servers. */
   secret: string;
-  /** How long clients keep the cookie, in whole seconds. @default {until the browser ends} */
+  /** How long clients keep the cookie, in whole seconds. @default {until the browser closes} */
   maxAge?: Duration;
   /** The path below which clients send the cookie. @default {"/"} */
   path?: string;
@@ -34,7 +34,7 @@ export interface StickyOptions {
   sameSite?: "Strict" | "Lax" | "None";
   /** Whether clients send the cookie over TLS only. @default {whether the request came over TLS} */
   secure?: boolean;
-  /** Whether a draining server still serves the clients that are tied to it. @default {false} */
+  /** Whether a draining server still serves its sticky clients. @default {false} */
   keepWhileDraining?: boolean;
 }
 
@@ -42,7 +42,7 @@ export interface StickyOptions {
 export interface ResolvedSticky {
   readonly cookie: string;
   readonly secret: string;
-  /** `null` is until the browser ends. */
+  /** `null` is until the browser closes. */
   readonly maxAgeSeconds: number | null;
   readonly path: string;
   readonly domain: string | null;

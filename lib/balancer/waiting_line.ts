@@ -9,7 +9,7 @@ import type { SharedCells } from "../upstream/shared_servers.ts";
 
 /** How many requests may wait while all servers are full, and for how long. */
 export interface QueueOptions {
-  /** How many requests may wait; more are refused at once. @default {100} */
+  /** How many requests may wait; further ones are refused at once. @default {100} */
   size?: number;
   /** How long each may wait. @default {"1s"} */
   timeout?: Duration;

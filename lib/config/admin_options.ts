@@ -26,17 +26,21 @@ export interface AdminOptions {
   /** `"host:port"`, `"unix:/path"` or a port of `127.0.0.1`. A public address needs a token. @default {"127.0.0.1:6189"} */
   listen?: string | number;
   /**
-   * Who may change things: a token by the name of its owner, which the log shows with each change. Without one nothing can
+   * Tokens for changes, by the name of their owner; the log shows the name with each change. Without one nothing can
    * be changed.
    *
    * @default {nobody}
    */
   tokens?: Readonly<Record<string, string | { readonly file: string } | { readonly env: string }>>;
-  /** Who may look: everybody who reaches the listener, or those with a token. @default {"anyone", and "token" at a public address} */
+  /**
+   * Who may read: everybody who reaches the listener, or requests with a token only.
+   *
+   * @default {"anyone", and "token" at a public address}
+   */
   read?: "anyone" | "token";
   /** Names by which browsers reach it, beside `localhost`, addresses and the host of `listen`. @default {[]} */
   hosts?: readonly string[];
-  /** When `/readyz` says that the proxy is ready. */
+  /** When `/readyz` reports ready. */
   readyz?: {
     /** The pools that `/readyz` looks at. @default {none} */
     pools?: readonly string[];

@@ -36,8 +36,8 @@ export interface BalancingOptions {
   /**
    * How servers are chosen, by name or by a function; `"consistent-hash"` and `"fnv-hash"` need a
    * {@linkcode BalancingOptions.key}.
-   * A function gets the servers that may be used, which are never none; nothing, or a server that is not among them, means that the
-   * request gets no server (503). `ctx.state` is unknown to it: it would settle the type before that is known.
+   * A function gets the servers that can be used, at least one. When it returns nothing, or another server, the
+   * request gets 503. The type of `ctx.state` is unknown in it.
    *
    * @default {"round-robin"}
    */
@@ -57,13 +57,14 @@ export interface BalancingOptions {
   loadFactor?: number;
   /** Active checks, or a function that checks a server; without it every server counts as healthy. */
   healthCheck?: ActiveCheckOptions | ((server: Server, signal: AbortSignal) => Promise<boolean | void>);
-  /** When servers are left alone because requests to them fail; `false` is never. @default {{}} */
+  /** When a server is ejected because requests to it fail; `false` never ejects. @default {{}} */
   ejection?: EjectionOptions | false;
   /**
-   * How the share of a server grows after it was added or has recovered; without it, it gets all of its share at once.
+   * Ramps the weight of a server up after it was added or has recovered; without it the server gets its full weight
+   * at once.
    */
   slowStart?: SlowStartOptions;
-  /** When less than this share of the servers is up, all servers are used; 0 is never. @default {0} */
+  /** When less than this share of the servers is healthy, all servers are used; 0 never uses them. @default {0} */
   panicThreshold?: number;
   /** How many requests may run at all servers together. @default {Infinity} */
   maxInFlight?: number;
@@ -71,7 +72,7 @@ export interface BalancingOptions {
   queue?: QueueOptions;
   /**
    * Where servers are found while the proxy runs, beside or in place of `servers`.
-   * A search that fails or finds nothing leaves the servers as they are; the signal aborts when the time is up.
+   * A search that fails or finds nothing changes no server; the signal aborts at the timeout.
    */
   discovery?: DiscoveryOptions | ((signal: AbortSignal) => Promise<readonly (string | ServerOptions)[]>);
   /** Called once each time a check finds that a server went down or came up. */

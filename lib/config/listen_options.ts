@@ -15,13 +15,17 @@ import {
 
 /** One place to listen at. */
 export interface ListenOptions {
-  /** Address or name of this machine; `"0.0.0.0"` is every IPv4 address of it, `"::"` every address. @default {"0.0.0.0"} */
+  /**
+   * Address or name of this machine; `"0.0.0.0"` is every IPv4 address of it, `"::"` every address.
+   *
+   * @default {"0.0.0.0"}
+   */
   hostname?: string;
   /** TCP port; 0 lets the system choose. @default {6188} */
   port?: number;
   /** Speaks TLS to clients, HTTP/2 and HTTP/1.1 as they choose. */
   tls?: ListenTlsOptions;
-  /** Path of a unix socket, in place of `hostname` and `port`; one that nobody listens at any more is replaced. */
+  /** Path of a unix socket, in place of `hostname` and `port`; a socket file that no process listens at is replaced. */
   unix?: string;
   /**
    * Sends every client to the same URL with `https` instead of forwarding anything: `"https"`, or `"https:PORT"` where
@@ -29,13 +33,12 @@ export interface ListenOptions {
    */
   redirect?: "https" | `https:${number}`;
   /**
-   * What happens to header fields of requests that have an underscore in their names. Servers behind CGI and its heirs
-   * (WSGI, PHP) take `X_Api_Key` for `X-Api-Key`, so that a client could say by the one what a filter has checked or
-   * taken off by the other.
+   * What happens to header fields of requests that have an underscore in their names. CGI, WSGI and PHP read
+   * `X_Api_Key` as `X-Api-Key`, so a client could use the one to get past a filter that checks or removes the other.
    *
-   * - `"drop"`: they are not there for anybody: neither keys, routes and filters nor servers, as in nginx;
+   * - `"drop"`: removed before keys, routes, filters and servers see them, as in nginx;
    * - `"refuse"`: 400;
-   * - `"pass"`: they are fields like others. No server may take them for other ones then.
+   * - `"pass"`: kept. Use it only when no server reads them as other fields.
    *
    * @default {"drop"}
    */
@@ -48,16 +51,16 @@ export interface ListenOptions {
    */
   reusePort?: boolean;
   /**
-   * Who talks to clients: `"http1"`, the proxy's own server of HTTP/1.1 and HTTP/2; `"deno"`, the runtime's; `"auto"`, which is
-   * the proxy's own. @default {"auto"}
+   * Which HTTP server serves clients: `"http1"`, the proxy's own for HTTP/1.1 and HTTP/2; `"deno"`, that of the
+   * runtime; `"auto"`, the proxy's own. @default {"auto"}
    */
   engine?: "auto" | "http1" | "deno";
   /**
-   * Load balancers in front, which say in a header of the PROXY protocol (version 1 or 2) who their client is. This
+   * Load balancers in front that send the address of the client in a header of the PROXY protocol (version 1 or 2). This
    * header must come first on each of their connections; from other addresses it is not accepted.
    */
   proxyProtocol?: {
-    /** Addresses, networks, `"loopback"`, `"private"`, or `"unix"` for whoever comes over a unix socket. */
+    /** Addresses, networks, `"loopback"`, `"private"`, or `"unix"` for clients of a unix socket. */
     from: readonly string[];
   };
   /**
@@ -78,7 +81,8 @@ export interface ListenOptions {
     /** While a client takes nothing of a response; then the response is cut off. @default {"60s"} */
     write?: Duration;
     /**
-     * While nothing moves of a response whose client has shut down its side: it may have gone, which nobody can see.
+     * While no byte of a response can be sent to a client that has shut down its side: the client may be gone, and
+     * TCP does not tell.
      *
      * @default {"10s"}
      */
@@ -94,9 +98,10 @@ export interface ListenOptions {
   /** After how many requests a connection is closed. @default {Infinity} */
   maxRequestsPerConnection?: number;
   /**
-   * Most connections at the same time. For one more the connection that has been idle for longest is closed, unless a request
-   * may be on its way: it has been idle for less than 250 ms, or is younger than a second and has not asked anything. As long as
-   * a client waits to be accepted, responses end their connections, so that clients take turns.
+   * Most connections at the same time. When a further client connects, the connection that has been idle for longest
+   * is closed. A connection counts as busy when it has been idle for less than 250 ms, or is younger than a second
+   * and has sent no request. While clients wait to be accepted, each response closes its connection, so that clients
+   * take turns.
    *
    * @default {half of the descriptors that the process may have, where it may find that out (`-A`); otherwise no limit}
    */

@@ -5,8 +5,8 @@ import type { ClientCertificate } from "../http/client_certificate.ts";
 /** A certificate, and the names of the server that it is shown for. */
 export interface CertificateOptions {
   /**
-   * Names that clients ask for (SNI, RFC 6066 section 3); `"*.example.com"` is every name with one label in place of the
-   * star. A name that is written out goes before one with a star. @default {the DNS names in the certificate}
+   * Server names of clients (SNI, RFC 6066 section 3); `"*.example.com"` is every name with one label in place of
+   * the star. An exact name wins over one with a star. @default {the DNS names in the certificate}
    */
   names?: readonly string[];
   /** PEM text of the certificate, those of its authorities behind it; or the path of a file with it, which is watched. */
@@ -16,7 +16,8 @@ export interface CertificateOptions {
 }
 
 /**
- * Finds the certificate of a name, in lower case; `null` when there is none. One that is found is kept for five minutes, and longer
+ * Finds the certificate of a name, in lower case; `null` when there is none. One that is found is kept for five
+ * minutes, and longer
  * while the function fails; that there is none for ten seconds. A name is looked up once however many clients ask for it.
  */
 export type CertificateLookup = Exclude<
@@ -41,10 +42,10 @@ export interface ListenTlsOptions {
   /** The key of `cert`. */
   key?: string;
   /**
-   * Certificates by the name that a client asks for, or a function that finds them when they are asked for. Without `cert`
-   * the first of a list is the one for clients that ask for no other.
-   * The function gets the name in lower case, and gives `null` when there is none. What it finds is kept for five minutes, and longer
-   * while it fails; that there is none for ten seconds. A name is looked up once however many clients ask for it.
+   * Certificates by the server name of the client (SNI), or a function that finds them when needed. Without `cert`,
+   * the first of a list is for clients without a matching name. The function gets the name in lower case, and
+   * returns `null` when there is no certificate. A certificate is kept for five minutes, and longer while the
+   * function fails; `null` for ten seconds. Clients that need the same name wait for one call.
    *
    * @default {`cert` for everybody}
    */
@@ -54,15 +55,15 @@ export interface ListenTlsOptions {
       name: string,
     ) => Omit<CertificateOptions, "names"> | null | Promise<Omit<CertificateOptions, "names"> | null>);
   /**
-   * What becomes of clients that ask for a name without a certificate, or for none: they get the `"default"`, or their
-   * connection is closed (`"refuse"`). @default {"default"}
+   * What clients get that send an unknown server name, or none: the `"default"` certificate, or a closed connection
+   * (`"refuse"`). @default {"default"}
    */
   unknownNames?: "default" | "refuse";
   /** The least version of TLS. @default {"1.2"} */
   minVersion?: "1.2" | "1.3";
   /** Whether clients may choose HTTP/2, by ALPN. @default {true} */
   http2?: boolean;
-  /** Certificates that clients have to show, or may. @default {they are not asked} */
+  /** Certificates that clients must send, or may send. @default {none} */
   clientCertificates?: ClientCertificateOptions;
 }
 
@@ -72,27 +73,32 @@ export const CLIENT_CERTIFICATE_MODES: readonly ClientCertificateMode[] = ["requ
 type ClientCertificateMode = NonNullable<ClientCertificateOptions["mode"]>;
 
 /**
- * Judges a certificate: `true` lets the client in, `false` or a reason for the log does not. It is asked for each connection, while
- * the client waits as for its handshake, and what it throws lets nobody in.
+ * Judges a certificate: `true` accepts the client; `false`, or a reason for the log, refuses it. It runs for each
+ * connection, within the time of the handshake; when it throws, the client is refused.
  */
 type VerifyClientCertificate = NonNullable<ClientCertificateOptions["verify"]>;
 
 /**
- * Which clients may come in by their certificates. The connection of any other one is closed before anything is read of it, with
+ * Which clients may come in by their certificates. The connection of any other one is closed before anything is read
+ * of it, with
  * the reason in the log. At least one of `ca` and `verify` is needed.
  */
 export interface ClientCertificateOptions {
-  /** PEM texts of authorities whose certificates count, or paths of files with them, which are watched; no others do. @default {[]} */
+  /** PEM texts of the trusted authorities, or paths of files with them, which are watched. @default {[]} */
   ca?: string | readonly string[];
-  /** Whether clients without a certificate are refused (`"require"`), or let in (`"request"`); one that is shown has to be good. @default {"require"} */
+  /**
+   * Whether clients without a certificate are refused (`"require"`) or accepted (`"request"`); a certificate that a
+   * client sends must be valid.
+   *
+   * @default {"require"}
+   */
   mode?: "require" | "request";
   /**
-   * Judges a certificate that `ca`, where there is one, has found to be good: whether it has been revoked, for one, which the
-   * runtime does not find out.
-   * `true` lets the client in, `false` or a reason for the log does not. It is asked for each connection, while the client waits as
-   * for its handshake, and what it throws lets nobody in.
+   * Checks a certificate that `ca` has accepted, for example whether it was revoked, which the runtime does not check.
+   * `true` accepts the client; `false`, or a reason for the log, refuses it. It runs for each connection, within the
+   * time of the handshake; when it throws, the client is refused.
    *
-   * @default {all are good}
+   * @default {accepts all}
    */
   verify?: (
     certificate: ClientCertificate,

@@ -45,15 +45,16 @@ export interface PoolOptions extends TransportOptions, BalancingOptions {
   servers?: readonly (string | ServerOptions)[];
   /** TLS towards the servers; `true` takes the host of each address as its name. @default {false} */
   tls?: boolean | UpstreamTlsOptions;
-  /** Ties each client to the server that responded first, by a cookie; without it nobody is tied. */
+  /** Keeps each client with the server that responded first, by a cookie. */
   sticky?: StickyOptions;
   /** How long exchanges with these servers may take. */
   timeouts?: TimeoutOptions;
   /** When a request that failed is sent again, or a function that decides; `false` for never. */
   retries?: false | RetryOptions | RetryFunction;
   /**
-   * Holds the content of each request back until it is whole, or has this size, so that no server waits for a slow client.
-   * Without it content goes on as it comes.
+   * Buffers the content of each request until it is complete, or has this size, so that servers do not wait for slow
+   * clients.
+   * Without it content is forwarded as it arrives.
    *
    * @default {none}
    */

@@ -18,12 +18,12 @@ import { type Duration, parseDuration } from "../core/units.ts";
 
 /** Bounds what the whole proxy works on, before its memory grows. */
 export interface OverloadOptions {
-  /** How many requests may run at once, WebSockets among them. @default {Infinity} */
+  /** How many requests and WebSockets may run at once. @default {Infinity} */
   maxInFlight?: number;
-  /** Where requests wait when so many run; without it they are refused at once. */
+  /** Where further requests wait; without it they are refused at once. */
   queue?: QueueOptions;
   /**
-   * Requests are refused while the timers of the proxy are late by more than this: it cannot keep up.
+   * Requests are refused while the timers of the proxy are late by more than this, which means that it is overloaded.
    *
    * @default {Infinity}
    */
@@ -57,11 +57,11 @@ type TraceTrust = NonNullable<TracingOptions["continue"]>;
 
 /** Which requests are traced. */
 export interface TracingOptions {
-  /** The share of requests with which a trace begins, where their clients have not begun one. @default {0.01} */
+  /** Share of the requests without a trace for which the proxy begins one. @default {0.01} */
   sample?: number;
   /**
-   * Whose `traceparent` is continued: that of `"anyone"`, of `"trusted"` proxies in front only, or of `"nobody"`; that
-   * of others is dropped together with `tracestate`. Spans cost the proxy work, so do not let everybody ask for them.
+   * Whose `traceparent` is continued: that of `"anyone"`, of `"trusted"` proxies only, or of `"nobody"`; other
+   * `traceparent` and `tracestate` fields are removed. Spans cost time: do not let every client request them.
    *
    * @default {"anyone"}
    */
@@ -80,11 +80,11 @@ export function resolveTracing(options: boolean | TracingOptions = false): Resol
 
 /** What a new configuration has to live up to; if it does not, the one before takes over again. */
 export interface RollbackOptions {
-  /** Which share of its requests may fail, that is end with a status from 500 on: 0 to 1. */
+  /** Largest share of requests that may fail (status 500 or above), 0 to 1. */
   errorRate: number;
-  /** How long its requests are looked at. */
+  /** How long after the reload requests count. */
   within: Duration;
-  /** How many requests there have to be before the share counts. @default {20} */
+  /** Fewest requests before the share counts. @default {20} */
   minRequests?: number;
 }
 

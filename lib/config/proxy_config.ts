@@ -59,11 +59,15 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   listen?: string | number | ListenOptions | readonly (string | number | ListenOptions)[];
   /** Where requests go. */
   upstreams: Upstreams;
-  /** How often a client may ask: one policy, or several that all must admit a request. */
+  /** How many requests a client may send: one policy, or several that all must admit a request. */
   limiter?: LimiterPolicy<RequestContext<State>> | readonly LimiterPolicy<RequestContext<State>>[];
-  /** Which requests go where, tried in order; 404 for what none takes. @default {everything goes to the only pool, or the one named `default`} */
+  /**
+   * Which requests go where, tried in order; a request that no route matches gets 404.
+   *
+   * @default {everything goes to the only pool, or the one named `default`}
+   */
   routes?: readonly RouteOptions<State>[];
-  /** How paths are compared with those of routes and filters; a route may have another way. @default {"normalize"} */
+  /** How paths are compared with those of routes and filters; a route may set its own way. @default {"normalize"} */
   paths?: PathMode;
   /** Which path servers get; not `"normalized"` where paths are `"raw"`. @default {"received"} */
   forward?: "received" | "normalized";
@@ -75,7 +79,7 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   filters?: readonly Filters<State>[];
   /**
    * Called once the proxy accepts connections, with its addresses as `host:port`, and its pools by name, whose servers
-   * can be changed from then on. The proxy does not wait for it; what it throws is logged.
+   * can be changed from then on. The proxy does not wait for it; errors that it throws are logged.
    */
   onListen?: (addresses: readonly string[], pools: ReadonlyMap<string, Pool>) => void;
   /**
@@ -87,23 +91,27 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   trustedProxies?: readonly string[] | TrustedProxiesOptions;
   /** Which header fields tell servers who the client is. */
   forwarded?: ForwardedOptions;
-  /** How many requests the whole proxy works on at once; further ones wait or get 503. @default {no bound} */
+  /** How many requests may run in the whole proxy at once; further ones wait or get 503. @default {no bound} */
   overload?: OverloadOptions;
   /** Which requests are traced; `true` for the defaults. @default {false} */
   tracing?: boolean | TracingOptions;
   /** Tells clients by `Server-Timing` how long queue, connecting, the server and the proxy itself took. @default {false} */
   serverTiming?: boolean;
-  /** What of each request is logged, how, and where; `false` for nothing. @default {by the program: text on stdout; by `serve`: nothing} */
+  /**
+   * Which fields of each request are logged, in which format, and where; `false` logs nothing.
+   *
+   * @default {by the program: text on stdout; by `serve`: nothing}
+   */
   accessLog?: false | AccessLogOptions;
   /**
-   * Counts requests, servers, limits and connections for `metrics()`; `false` leaves out what costs time for each
-   * request.
+   * Counts requests, servers, limits and connections for `metrics()`; `false` leaves out the counts that cost time
+   * for each request.
    *
    * @default {true}
    */
   metrics?: boolean;
   /**
-   * Where the proxy is watched and steered: `"host:port"`, `"unix:/path"`, a port of `127.0.0.1`, `true` for `"127.0.0.1:6189"`,
+   * Address of the admin listener: `"host:port"`, `"unix:/path"`, a port of `127.0.0.1`, `true` for `"127.0.0.1:6189"`,
    * or an object with tokens for changes.
    *
    * @default {nowhere}
@@ -112,8 +120,8 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   /** How long running requests may take to finish once the proxy is told to stop. @default {"30s"} */
   gracePeriod?: Duration;
   /**
-   * How long open WebSockets, and other upgraded connections, may go on after the proxy is told to stop, or after a
-   * reload; then both sides are told (close code 1001).
+   * How long open WebSockets and other upgraded connections may stay open after the proxy is told to stop, or after
+   * a reload; then both sides get close code 1001.
    *
    * @default {"5s"}
    */
@@ -125,7 +133,7 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
    * @default {0}
    */
   shutdownDelay?: Duration;
-  /** When the proxy goes back to the configuration before, after this one was loaded by a reload. @default {never} */
+  /** When the proxy returns to the previous configuration after a reload. @default {never} */
   rollback?: RollbackOptions;
   /**
    * How many processes serve requests at the same addresses, 1 to 32, or `"auto"` for one for each core; only for the

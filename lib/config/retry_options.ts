@@ -60,7 +60,8 @@ type BackoffOptions = Exclude<NonNullable<RetryOptions["backoff"]>, false>;
 /** When a request that failed is sent again. */
 export interface RetryOptions {
   /**
-   * How often a request is sent again, at most. With it, the same server may be asked again where no other can be.
+   * How often a request is sent again, at most. When it is set, a request may also go to the same server again if no
+   * other can be used.
    *
    * @default {2, and 7 as long as no connection could be made; each server once}
    */
@@ -82,7 +83,10 @@ export interface RetryOptions {
     /** Retries a second that are allowed in any case. @default {3} */
     min?: number;
   };
-  /** How long to wait before a retry; `false` for no time. A failed connection is not waited for while there are other servers. */
+  /**
+   * How long to wait before a retry; `false` for no time. After a failed connection the retry does not wait while
+   * there are other servers.
+   */
   backoff?: false | {
     /** The longest wait before the first retry; it doubles with each further one. @default {"25ms"} */
     base?: Duration;

@@ -40,7 +40,7 @@ import type { TimeoutOptions } from "./server_options.ts";
 
 /** Requests that have something in common, and what becomes of them. */
 export interface RouteOptions<State = unknown> {
-  /** What `ctx.route` and messages call it; unique. @default {its host and path} */
+  /** Name of the route in `ctx.route` and messages; unique. @default {its host and path} */
   name?: string;
   /** Which requests it takes. @default {all} */
   match?: RouteMatch;
@@ -50,30 +50,30 @@ export interface RouteOptions<State = unknown> {
    * @default {the only pool, or the one named `default`}
    */
   upstream?: string | Readonly<Record<string, number>>;
-  /** What decides between the pools of `upstream`: requests with the same key go to the same one. @default {chance} */
+  /** Key that decides between the pools of `upstream`: requests with the same key go to the same pool. @default {chance} */
   splitKey?: KeySpec<RequestContext<State>>;
   /** How paths are compared with the one of `match`. @default {the configuration's} */
   paths?: PathMode;
   /**
-   * Which path the server gets, where nothing rewrites it; a route whose `paths` are `"raw"` forwards what it `"received"`.
+   * Which path the server gets, unless `rewrite` changes it; a route with `paths: "raw"` forwards the path as received.
    *
    * @default {the configuration's}
    */
   forward?: "received" | "normalized";
-  /** What the server gets in place of the client's target. @default {the target as it came} */
+  /** Changes the path before the server gets it. @default {the target as it came} */
   rewrite?: RewriteOptions | ((target: string, ctx: RequestContext<State>) => string);
   /**
-   * Limits beside those of the configuration: all of them must admit a request. `false` for no limit at all. A policy
-   * without a name is called as the route; where several routes name the same object they count together.
+   * Limits beside those of the configuration: all of them must admit a request. `false` for no limit at all. A
+   * policy without a name gets the name of the route. Routes that share one object share its counts.
    *
    * @default {those of the configuration alone}
    */
   limiter?: LimiterPolicy<RequestContext<State>> | readonly LimiterPolicy<RequestContext<State>>[] | false;
-  /** In place of those of the pool; what is left out stays. @default {the pool's} */
+  /** Timeouts in place of those of the pool; those that are left out stay. @default {the pool's} */
   timeouts?: TimeoutOptions;
-  /** When a request that failed is sent again; in the place of what the pool says. @default {the pool's} */
+  /** When a failed request is sent again, in place of the option of the pool. @default {the pool's} */
   retries?: false | RetryOptions | RetryFunction;
-  /** Filter sets that run after those of the configuration, on the way back before them. @default {[]} */
+  /** Filter sets that run after those of the configuration, and before them for responses. @default {[]} */
   filters?: readonly Filters<State>[];
 }
 

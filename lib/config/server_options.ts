@@ -56,20 +56,21 @@ export interface ServerOptions {
 export interface TimeoutOptions {
   /** TCP connection. @default {"3s"} */
   connect?: Duration;
-  /** TLS handshake after it; `fetch`, which does not tell the two apart, takes `connect` for both. @default {as `connect`} */
+  /** TLS handshake after it; with `fetch`, `connect` covers both. @default {as `connect`} */
   tls?: Duration;
   /** From the end of the request until the head of the response. @default {"30s"} */
   response?: Duration;
   /**
-   * Between two pieces of content, in either direction; what makes progress, however slowly, is never cut off.
-   * Server-sent events (`text/event-stream`) may pause for as long as they like, unless it is set.
+   * Between two pieces of content, in either direction; a slow transfer that makes progress is never cut off.
+   * Server-sent events (`text/event-stream`) have no idle limit unless it is set.
    *
    * @default {"60s"}
    */
   idle?: Duration;
   /**
    * The whole exchange, from the arrival of the request to the end of the response: filters, waiting in a queue and all
-   * attempts count. An attempt gets what is left. A WebSocket only has to be open by then. Without it there is no limit.
+   * attempts count. Each attempt gets the time that is left. For a WebSocket it ends when the WebSocket is open.
+   * Without it there is no limit.
    */
   total?: Duration;
 }

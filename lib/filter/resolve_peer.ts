@@ -25,16 +25,16 @@ export interface PeerOptions {
 export interface UpstreamTlsOptions {
   /** Name for SNI and for the check of the certificate. @default {the host of the server's address} */
   serverName?: string;
-  /** PEM texts of authorities that are trusted beside the system's. @default {[]} */
+  /** PEM texts of authorities that are trusted in addition to those of the system. @default {[]} */
   caCerts?: readonly string[];
-  /** PEM text of the certificate that the proxy shows. */
+  /** PEM text of the certificate that the proxy sends. */
   cert?: string;
   /** PEM text of the key of `cert`. */
   key?: string;
   /**
-   * `false` takes a certificate for any name, as long as an authority that is trusted has signed it; not with `fetch`.
-   * Certificates that nobody trusts, or that have expired, are only taken when Deno itself runs with
-   * `--unsafely-ignore-certificate-errors`. @default {true}
+   * `false` accepts a certificate for any name, if a trusted authority has signed it; not with `fetch`.
+   * Untrusted or expired certificates are accepted only when Deno runs with `--unsafely-ignore-certificate-errors`.
+   * @default {true}
    */
   verifyHostname?: boolean;
 }

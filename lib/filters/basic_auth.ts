@@ -21,21 +21,21 @@ type CheckPassword = Extract<BasicAuthOptions["users"], (...args: never[]) => un
 /** What {@linkcode basicAuth} takes. */
 export interface BasicAuthOptions {
   /**
-   * Passwords by the name of the user, or a function that knows them, such as one that asks for a hash.
-   * The function says whether the password is that of the user; nothing is no, and anything else fails the request (500).
+   * Passwords by the name of the user, or a function that checks them, for example against a hash.
+   * The function returns whether the password is right; no result means no, and any other value fails the request (500).
    */
   users:
     | Readonly<Record<string, string>>
     | ((user: string, password: string, ctx: RequestContext) => Awaitable<boolean>);
-  /** The realm: what the browser shows when it asks for the password. @default {"restricted"} */
+  /** The realm, which browsers show in the password dialog. @default {"restricted"} */
   realm?: string;
   /**
-   * A field that tells the server who the user is; what a client says in it is dropped. A user whose name it cannot carry
-   * exactly gets 401.
+   * A field that tells the server the name of the user; the field of clients is removed. A user whose name cannot be
+   * written exactly gets 401.
    */
   userHeader?: string;
   /**
-   * How the name stands in `userHeader`: `"plain"` carries visible ASCII with spaces between, `"percent"` every name,
+   * How the name is written in `userHeader`: `"plain"` for visible ASCII and spaces, `"percent"` for every name,
    * percent-encoded.
    *
    * @default {"plain"}

@@ -29,13 +29,18 @@ export type ContentCoding = NonNullable<CompressOptions["encodings"]>[number];
 /** What {@linkcode compress} takes. */
 export interface CompressOptions {
   /**
-   * Codings, the preferred one first; of those that a client likes best it gets the first. Brotli saves more, and takes
+   * Codings, the preferred one first. Among those that the client prefers most, the first one is used. Brotli saves
+   * more, and takes
    * the runtime five times as long as gzip. @default {["gzip", "br"]}
    */
   encodings?: readonly ("gzip" | "br")[];
-  /** Content that is known to be shorter is left alone. @default {1024} */
+  /** Content that is known to be shorter is not compressed. @default {1024} */
   minSize?: ByteSize;
-  /** Whether a type is worth it; asked with it in lower case and without parameters, must not be async. @default {text, JSON, XML, scripts, SVG, fonts without a coding of their own, and the like} */
+  /**
+   * Whether to compress a media type; gets it in lower case and without parameters, must not be async.
+   *
+   * @default {text, JSON, XML, scripts, SVG, fonts without a coding of their own, and the like}
+   */
   types?: (type: string) => boolean;
 }
 
@@ -53,7 +58,8 @@ const OPTIONS = object<CompressOptions>({
  *
  * Left alone is what is coded already, what is too short, parts (206), what `Cache-Control: no-transform` forbids to
  * change, what `X-Accel-Buffering: no` asks to hand on as it comes, and responses that filters make. Each piece is
- * flushed as it comes, so events (`text/event-stream`) are not late. `Vary: Accept-Encoding` is added, and strong `ETag`s become weak.
+ * flushed as it comes, so events (`text/event-stream`) are not late. `Vary: Accept-Encoding` is added, and strong
+ * `ETag`s become weak.
  *
  * A page that has a secret and repeats what a request says tells the secret by its length (BREACH): leave those out, by
  * `no-transform`.

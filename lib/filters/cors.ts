@@ -12,17 +12,18 @@ import { addVary, checkFilter, FIELD_NAMES, refuse } from "./filter_support.ts";
 /** What {@linkcode cors} takes. */
 export interface CorsOptions {
   /**
-   * Whose pages may ask: origins such as `"https://app.example"`, `"*"` for all, or a function, which must not be async. `"null"`, the origin of
-   * files and sandboxed frames, is that of anybody, and has to be named like others.
+   * Whose pages may send requests: origins such as `"https://app.example"`, `"*"` for all, or a function, which must
+   * not be async. `"null"` is the origin of files and sandboxed frames, so anybody can have it; name it only if you
+   * mean that.
    */
   origins: "*" | readonly string[] | ((origin: string, ctx: RequestContext) => boolean);
   /** Methods that pages may use. @default {["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]} */
   methods?: readonly string[];
-  /** Fields that pages may send; `"any"` is whatever a page asks for. @default {"any"} */
+  /** Fields that pages may send; `"any"` allows all. @default {"any"} */
   headers?: "any" | readonly string[];
   /** Fields of responses that pages may read. @default {[]} */
   exposeHeaders?: readonly string[];
-  /** Whether pages may read what the limiter says, `RateLimit` and its relatives, too. @default {false} */
+  /** Whether pages may also read the fields of the limiter (`RateLimit` and others). @default {false} */
   exposeLimits?: boolean;
   /** Whether pages may send cookies and passwords; not with `"*"`. @default {false} */
   credentials?: boolean;

@@ -16,14 +16,14 @@ type FieldValue = NonNullable<SetHeadersOptions["request"]>[string];
 /** What {@linkcode setHeaders} sets, by the names of the fields. */
 export interface SetHeadersOptions {
   /**
-   * On what goes to the server.
-   * A value, or a function that makes it; nothing leaves the field as it is. Must not be async. White space around what a function
-   * makes is an error, since dropping it could make one user of two.
+   * Fields of requests to the server.
+   * A value, or a function that returns it; `null` leaves the field as it is. Must not be async. A value with white
+   * space around it is an error: without the white space two users could become one.
    *
    * @default {{}}
    */
   request?: Readonly<Record<string, string | ((ctx: RequestContext) => string | null)>>;
-  /** On what goes to the client, local replies included. @default {{}} */
+  /** Fields of responses to the client, local replies included. @default {{}} */
   response?: Readonly<Record<string, string | ((ctx: RequestContext) => string | null)>>;
 }
 
@@ -138,11 +138,11 @@ export interface SecurityHeadersOptions {
   contentTypeOptions?: string | false;
   /** `X-Frame-Options`: who may show a page in a frame. @default {"SAMEORIGIN"} */
   frameOptions?: string | false;
-  /** `Referrer-Policy`: what other sites learn of where a visitor came from. @default {"strict-origin-when-cross-origin"} */
+  /** `Referrer-Policy`: what other sites learn about the previous page. @default {"strict-origin-when-cross-origin"} */
   referrerPolicy?: string | false;
   /** `Strict-Transport-Security`, only over TLS (RFC 6797 section 7.2). @default {"max-age=31536000"} */
   strictTransportSecurity?: string | false;
-  /** `Content-Security-Policy`; there is none that suits every site. @default {false} */
+  /** `Content-Security-Policy`; no value suits every site. @default {false} */
   contentSecurityPolicy?: string | false;
   /** `Permissions-Policy`. @default {false} */
   permissionsPolicy?: string | false;
@@ -150,7 +150,7 @@ export interface SecurityHeadersOptions {
   crossOriginOpenerPolicy?: string | false;
   /** `Cross-Origin-Resource-Policy`. @default {false} */
   crossOriginResourcePolicy?: string | false;
-  /** Fields that say what a server is made of, and that clients do not get. @default {["server", "x-powered-by"]} */
+  /** Fields about the software of the server, removed from responses. @default {["server", "x-powered-by"]} */
   remove?: readonly string[];
 }
 

@@ -37,7 +37,7 @@ type MirrorTarget = Exclude<MirrorOptions["to"], readonly unknown[]>;
 
 /** What {@linkcode mirror} takes. */
 export interface MirrorOptions {
-  /** Where copies go, in turn: addresses as of servers, the same with TLS, or `{ pool }` with the name of a pool. */
+  /** Where copies go, in turn: addresses of servers, with TLS or without, or `{ pool }` with the name of a pool. */
   to:
     | string
     | PeerOptions
@@ -51,13 +51,17 @@ export interface MirrorOptions {
     })[];
   /** The share of requests that are copied, 0 to 1. @default {1} */
   share?: number;
-  /** Which requests may be copied; must not be async. Where it fails nothing is copied, and the log says why. @default {all} */
+  /**
+   * Which requests may be copied; must not be async. When it throws, the request is not copied, and the log says why.
+   *
+   * @default {all}
+   */
   when?: (ctx: RequestContext) => boolean;
-  /** Most copies at a time; requests beyond are not copied. @default {16} */
+  /** Most copies at the same time; further requests are not copied. @default {16} */
   maxInFlight?: number;
   /** Requests with longer content are not copied. @default {"64KiB"} */
   maxBodySize?: ByteSize;
-  /** How long the exchange of a copy may take. @default {"5s"} */
+  /** How long a copy and its response may take. @default {"5s"} */
   timeout?: Duration;
   /** Draws the share. @default {the proxy's} */
   random?: () => number;
@@ -93,7 +97,8 @@ const OPTIONS = object<MirrorOptions>({
  *
  * The client waits for nothing of it, and what becomes of a copy changes nothing for it. A copy is what goes to the
  * server as far as the filters before this one have made it (put it last); it is made while the content passes, and sent
- * once that is complete; copies that are on their way when the proxy stops are called off. What fails is a debug line of the log. Copies speak HTTP/1.1, are no requests in flight of
+ * once that is complete; copies that are on their way when the proxy stops are called off. What fails is a debug
+ * line of the log. Copies speak HTTP/1.1, are no requests in flight of
  * their servers, and say nothing about their health.
  *
  * @throws {TypeError} when an option cannot be read
@@ -211,7 +216,7 @@ type CopiedRequest = Pick<RequestContext, "pools" | "log">;
 interface CopyOptions {
   /** Requests with more content are not copied. */
   readonly maxBytes: number;
-  /** How long the exchange of a copy may take. */
+  /** How long a copy and its response may take. */
   readonly timeoutMs: number;
   /** Where the next copy goes; `null` when there is no server for it. */
   readonly nextPeer: (origin: CopiedRequest) => Peer | null;

@@ -70,9 +70,9 @@ function splitTarget(target: string): [path: string, query: string] {
 
 /** What {@linkcode redirect} takes beside where from and where to. */
 export interface RedirectOptions {
-  /** 301 and 308 are for ever, 302 and 307 for now; 307 and 308 keep the method. @default {302} */
+  /** 301 and 308 are permanent, 302 and 307 temporary; 307 and 308 keep the method. @default {302} */
   status?: 301 | 302 | 303 | 307 | 308;
-  /** Whether the query goes along when the new address has none of its own. @default {true} */
+  /** Whether the query is kept when the new address has none. @default {true} */
   keepQuery?: boolean;
 }
 
@@ -186,7 +186,8 @@ function withSlash(rest: string): string {
 }
 
 /**
- * Scheme and host of an address, `""` for a path; `null` when there is a scheme and no host, or the path would decide on the host.
+ * Scheme and host of an address, `""` for a path; `null` when there is a scheme and no host, or the path would
+ * decide on the host.
  *
  * @param pattern whether `$1` and the like stand for parts of the path
  */

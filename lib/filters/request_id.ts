@@ -13,17 +13,17 @@ export interface RequestIdOptions {
   /** The field. @default {"x-request-id"} */
   header?: string;
   /**
-   * Whose own id is taken over when it sends one: clients of these networks, all (`true`), or those that a function says;
-   * anybody else's is replaced. Must not be async; where it fails nobody is trusted. @default {[]}
+   * Whose ids are kept: those of clients in these networks, of all clients (`true`), or of clients that a function
+   * accepts; other ids are replaced. Must not be async; when it throws, the id is replaced. @default {[]}
    */
   trusted?: boolean | readonly string[] | ((ctx: RequestContext) => boolean);
   /**
-   * Makes an id of 1 to 128 visible ASCII characters; must not be async. Where it fails the id is a UUID.
+   * Makes an id of 1 to 128 visible ASCII characters; must not be async. When it throws, the id is a UUID.
    *
    * @default {crypto.randomUUID}
    */
   generate?: () => string;
-  /** Whether the client is told as well. @default {true} */
+  /** Whether the response has the id too. @default {true} */
   respond?: boolean;
 }
 

@@ -42,16 +42,19 @@ export type CheckPacing = Pick<
 /** Checks a server. */
 export type CheckServer = Extract<ActiveCheckOptions, { type: "custom" }>["check"];
 
-/** Active checks of every type: a TCP connection, a TLS handshake, an HTTP request, the health service of gRPC, or a function. */
+/**
+ * Active checks of every type: a TCP connection, a TLS handshake, an HTTP request, the health service of gRPC, or a
+ * function.
+ */
 export type ActiveCheckOptions =
   & {
     /** From the beginning of a check to the beginning of the next one. @default {"1s"} */
     interval?: Duration;
     /** Time after which a check has failed. @default {"1s"} */
     timeout?: Duration;
-    /** Consecutive passes after which a server that was down is up. @default {1} */
+    /** Successes in a row after which an unhealthy server is healthy. @default {1} */
     rise?: number;
-    /** Consecutive failures after which a server that was up is down. @default {1} */
+    /** Failures in a row after which a healthy server is unhealthy. @default {1} */
     fall?: number;
     /** Share of the interval to lengthen or shorten each one by at random, 0 to 1. @default {0.1} */
     jitter?: number;
@@ -81,8 +84,8 @@ export type ActiveCheckOptions =
     | {
       type: "custom";
       /**
-       * Checks a server, for the type `"custom"`: `false` or an error means that it does not work, anything else that it
-       * works. The signal aborts when the time of the check is over.
+       * Checks a server, for the type `"custom"`: `false` or an error is a failure, anything else a success. The
+       * signal aborts at the timeout of the check.
        */
       check: (server: Server, signal: AbortSignal) => Promise<boolean | void>;
     }

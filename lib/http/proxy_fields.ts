@@ -266,16 +266,16 @@ export interface ForwardedOptions {
   xForwarded?: boolean;
   /** `Forwarded` (RFC 7239). @default {false} */
   forwarded?: boolean;
-  /** `Via` (RFC 9110 section 7.6.3), for which some servers send what they would compress as it is (nginx). @default {false} */
+  /** `Via` (RFC 9110 section 7.6.3). Some servers (nginx) do not compress responses to such requests. @default {false} */
   via?: boolean;
   /**
-   * `CDN-Loop` (RFC 8586) with a name of this proxy alone, on requests that have come through a proxy, and on all where
-   * none of the others is on: a request that comes back with it gets 508. @default {true}
+   * `CDN-Loop` (RFC 8586) with a name of this proxy, on requests that came through another proxy, and on all
+   * requests when none of the other fields is on. A request that comes back with it gets 508. @default {true}
    */
   cdnLoop?: boolean;
   /**
-   * `Client-Cert` (RFC 9440): the certificate that a client has shown. Where it is on, what clients say in this field and in
-   * `Client-Cert-Chain` is removed. @default {false}
+   * `Client-Cert` (RFC 9440): the certificate that a client has shown. When it is on, `Client-Cert` and
+   * `Client-Cert-Chain` of clients are removed. @default {false}
    */
   clientCert?: boolean;
 }
@@ -403,7 +403,8 @@ const COMMA = 0x2c;
 const BACKSLASH = 0x5c;
 
 /**
- * Reads the elements from the end on, as far as they are such: each proxy adds its own there, and what stands to the left of
+ * Reads the elements from the end on, as far as they are such: each proxy adds its own there, and what stands to the
+ * left of
  * one that cannot be read was perhaps made to swallow those behind it.
  */
 export function readForwarded(field: string): ReadableForwarded {

@@ -29,12 +29,11 @@ const TRUSTED_FIELDS: readonly TrustedField[] = ["x-forwarded-for", "forwarded"]
 
 /** Proxies in front of this one, and how they tell of their clients. */
 export interface TrustedProxiesOptions {
-  /** Addresses, networks, `"loopback"`, `"private"` (RFC 1918 and RFC 4193), or `"unix"` for whoever comes over a unix socket. */
+  /** Addresses, networks, `"loopback"`, `"private"` (RFC 1918 and RFC 4193), or `"unix"` for clients of a unix socket. */
   from: readonly string[];
   /**
    * The field to which each of them adds its client: `X-Forwarded-For`, with `-Proto` and `-Host`, or `Forwarded`
-   * (RFC 7239). The other one is neither believed nor sent on: a proxy that does not write it lets through what clients
-   * say in it.
+   * (RFC 7239). The other field is ignored and removed: a proxy that does not write it passes on what clients send in it.
    *
    * @default {"x-forwarded-for"}
    */
@@ -115,7 +114,8 @@ export class TrustedProxies {
    * Who the client is, by the word of a peer that is trusted.
    *
    * Goes from right to left, from the proxy that is nearest: each entry was written by the one on its right, so the
-   * first address that is not trusted is the last one that can be believed. Where a trusted proxy says what cannot be read, its
+   * first address that is not trusted is the last one that can be believed. Where a trusted proxy says what cannot
+   * be read, its
    * client is unknown: to take the proxy for it would open what is open to proxies. Without the field the peer
    * asks for itself.
    *

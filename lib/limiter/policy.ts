@@ -24,23 +24,23 @@ export type MissingKeyAction = "skip" | "reject" | "ip";
 export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   /**
    * What the policy is called in header fields, metrics and logs; printable ASCII, unique among the policies of a
-   * limiter. Counts go on across a reload for as long as the name and the algorithm stay, and keep nobody waiting for
-   * longer than the new window would. With another window a token bucket begins full, and a concurrency policy empty.
+   * limiter. Counts are kept across a reload while the name and the algorithm stay. No client waits longer than the
+   * new window. With another window a token bucket starts full, and a concurrency policy empty.
    *
    * @default {"default"} then `"default-2"`, `"default-3"`, ... by position
    */
   name?: string;
-  /** What is counted separately. */
+  /** What is counted: each key has a count of its own. */
   key: KeySpec<Ctx>;
   /**
    * How many requests in each window (for `"concurrency"`: at once); a whole number up to 1,000,000,000. 0 refuses
-   * everything. A function may return `Infinity` as well, where the policy does not limit the key.
+   * everything. A function may also return `Infinity` for a key without a limit.
    */
   limit: number | ((key: string, ctx: Ctx) => number);
   /**
-   * Length of the window. For `"concurrency"`, of which requests hold a permit for as long as they run, how long it takes
-   * (up to twice that) until the permits of a worker that died are free; `"1h"` when left out. Required otherwise. Counted
-   * in Redis, the permits of an instance that died are free after 10 seconds, whatever the window.
+   * Length of the window. Required, except for `"concurrency"`, where it is `"1h"` by default: the permits of a
+   * worker that died are free after this time, or after twice this time at most. In Redis, the permits of a dead
+   * instance are free after 10 seconds.
    */
   window?: Duration;
   /** How requests are counted. @default {"fixed-window"} */
@@ -52,12 +52,11 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    */
   burst?: number | ((key: string, ctx: Ctx) => number);
   /**
-   * How much one request counts. Fractions that a function returns are rounded up; more than 1,000,000,000 counts as
-   * that. @default {1}
+   * How much one request counts. Fractions are rounded up; the largest cost is 1,000,000,000. @default {1}
    */
   cost?: number | ((ctx: Ctx) => number);
   /**
-   * How much a request counts in the end, when it is over: by its status, the bytes sent or the time it took. `cost` is
+   * How much a request counts when it ends: by its status, the bytes sent or its duration. `cost` is
    * what it counts meanwhile, and in the end when the function throws or returns no number from 0 on, which the log tells.
    * Numbers are taken as those of `cost`. Not asked about a request that failed before it reached a server, which counts
    * nothing.
@@ -67,26 +66,30 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    */
   charge?: (ctx: Ctx) => number;
   /**
-   * What becomes of a request without key: not limited by this policy, refused, or counted by its client's address
-   * (and not limited where there is none).
+   * What happens to a request without the key: it is not limited by this policy, refused, or counted by the address
+   * of its client (not limited without an address).
    *
    * @default {"skip"}
    */
   onMissingKey?: "skip" | "reject" | "ip";
   /** Requests that this policy does not apply to: a function, or the networks of such clients (`"10.0.0.0/8"`). */
   exempt?: ((ctx: Ctx) => boolean) | readonly string[];
-  /** Decides and counts but refuses nobody. @default {false} */
+  /** Decides and counts, but refuses no request. @default {false} */
   dryRun?: boolean;
   /** Counts refused requests too: a client that does not slow down stays refused. @default {false} */
   penalize?: boolean;
   /**
-   * Keeps the connection of a refused client open. That is cheaper when clients wait as they are told; otherwise the
-   * connection is closed. Not for responses of `response`.
+   * Keeps the connection of a refused client open. That is cheaper when clients respect `Retry-After`. By default
+   * the connection is closed. Not for responses of `response`.
    *
    * @default {false}
    */
   keepAlive?: boolean;
-  /** Fields that tell a client about the limit; `false` for none but `Retry-After`. @default {["x-rate-limit", "draft-11"]} */
+  /**
+   * Fields that tell a client about the limit; `false` for none but `Retry-After`.
+   *
+   * @default {["x-rate-limit", "draft-11"]}
+   */
   headers?: readonly ("x-rate-limit" | "draft-11" | "draft-7" | "draft-6" | "x-ratelimit")[] | false;
   /** Bits of an IPv6 address that count as one client. @default {64} */
   ipv6Prefix?: number;
@@ -101,16 +104,16 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    */
   maxKeys?: number;
   /**
-   * Where requests are counted: in the memory of this machine, or in a Redis or Valkey that several machines share. The
-   * same for all policies of a limiter, which are decided about in one step; limits of routes are counted where those of
-   * the configuration are. A `RateLimiter` of one's own has only the memory.
+   * Where requests are counted: in the memory of this machine, or in a Redis or Valkey that several machines share.
+   * It must be the same for all policies of a limiter, which decide in one step; limits of routes use the store of
+   * the configuration. A `RateLimiter` in your own program counts in memory only.
    *
    * @default {"memory"}
    */
   store?: "memory" | RedisStoreOptions;
   /**
-   * Makes the response to a request that the policy refuses, in place of the problem document; fields that it does not
-   * set itself are added to it.
+   * Makes the response to a refused request, in place of the problem document; the fields of the limiter are added
+   * where it does not set them.
    */
   response?: (decision: LimitedDecision, ctx: Ctx) => Response | Promise<Response>;
 }

@@ -22,16 +22,18 @@ import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.t
  * Counts in Redis or Valkey, shared by all proxies that name the same server and prefix.
  *
  * Each request costs one command, which decides about all policies in one step and with the server's time. How many keys
- * there are is bounded by the memory of the server (`maxmemory`) and not by `maxKeys`; each ends by itself, one second after
+ * there are is bounded by the memory of the server (`maxmemory`) and not by `maxKeys`; each ends by itself, one
+ * second after
  * it counts for nothing. Permits of `"concurrency"` have a lease of 10 seconds that their instance renews. Needs
- * `--allow-net` for the server (of a cluster, for all of them) and, as its client reads environment variables, `--allow-env` or `--ignore-env`.
+ * `--allow-net` for the server (of a cluster, for all of them) and, as its client reads environment variables,
+ * `--allow-env` or `--ignore-env`.
  */
 export interface RedisStoreOptions {
   /** Which kind of store; Valkey is the same one. */
   type: "redis";
   /**
    * `redis://[user:password@]host[:port][/db]`, or `rediss://` over TLS; several of them, which differ in host and port
-   * only, are tried in turn. Of a cluster any server will do: it names the one that has the keys of this prefix.
+   * only, are tried in turn. For a cluster, name any server: it redirects to the one with the keys of this prefix.
    */
   url: string | readonly string[];
   /** How a `rediss://` server is known, and what it is shown. @default {{}} */
@@ -54,8 +56,9 @@ export interface RedisStoreOptions {
   /** How long a request may wait for the response. @default {"20ms"} */
   timeout?: Duration;
   /**
-   * What becomes of requests without a response from it: `"open"` lets them pass, `"closed"` refuses them with 503, `"local"`
-   * counts them in a table of this instance, by its part of the limit. After 5 failures in a row nobody waits any more
+   * What becomes of requests without a response from it: `"open"` lets them pass, `"closed"` refuses them with 503,
+   * `"local"`
+   * counts them in a table of this instance, by its part of the limit. After 5 failures in a row no request waits
    * until the server responds again.
    *
    * @default {"local"}

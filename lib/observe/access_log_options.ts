@@ -68,7 +68,8 @@ export type AccessField = Exclude<NonNullable<AccessLogOptions["fields"]>[number
 /** What of each request is logged, how, and where. */
 export interface AccessLogOptions {
   /**
-   * `"text"` for people and `grep`, `"json"` for one object a line, `"combined"` as Apache and nginx write it, or a function
+   * `"text"` for people and `grep`, `"json"` for one object a line, `"combined"` as Apache and nginx write it, or a
+   * function
    * that makes the line.
    *
    * @default {"text"}
@@ -78,7 +79,11 @@ export interface AccessLogOptions {
   to?: "stdout" | "stderr" | {
     /** Its path. */
     file: string;
-    /** A line for which there is no room in this size begins a new file; the former one becomes `file.1`. @default {no limit} */
+    /**
+     * A line for which there is no room in this size begins a new file; the former one becomes `file.1`.
+     *
+     * @default {no limit}
+     */
     maxSize?: ByteSize;
     /** How many former files are kept, the oldest with the highest number. @default {5} */
     keep?: number;
@@ -88,8 +93,9 @@ export interface AccessLogOptions {
   /** Decides whether an entry is logged; must not be async. @default {always} */
   when?: (entry: AccessEntry) => boolean;
   /**
-   * What stands in a line of `"json"` or `"text"`, in this order: `"requestId"`, `"client"`, ... or `"header:NAME"` for a field
-   * of the request. Text begins with time, method, target, status and duration in any case.
+   * What stands in a line of `"json"` or `"text"`, in this order: `"requestId"`, `"client"`, ... or `"header:NAME"`
+   * for a field
+   * of the request. Text always begins with time, method, target, status and duration.
    *
    * @default {what there is to tell}
    */
@@ -125,7 +131,8 @@ export interface AccessLogOptions {
     | `header:${string}`
   )[];
   /**
-   * Keys of queries, and fields, whose values are replaced by `[redacted]`, beside those that always are (`token`, `password`,
+   * Keys of queries, and fields, whose values are replaced by `[redacted]`, beside those that always are (`token`,
+   * `password`,
    * `authorization`, `cookie`, ...); `false` replaces nothing.
    *
    * @default {[]}
@@ -255,7 +262,10 @@ export function secretNames(others: readonly string[] = []): ReadonlySet<string>
   return new Set([...SECRET_NAMES, ...others.map((name) => name.toLowerCase())]);
 }
 
-/** The target, or a URL, with the values of secret keys of its query, and a user's password in front of the host, replaced. */
+/**
+ * The target, or a URL, with the values of secret keys of its query, and a user's password in front of the host,
+ * replaced.
+ */
 export function redactTarget(target: string, secrets: ReadonlySet<string>): string {
   const query = target.indexOf("?");
   if (query < 0) return redactUser(target);

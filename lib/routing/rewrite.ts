@@ -9,11 +9,14 @@ import { asciiTarget } from "../http/request_target.ts";
  * not change goes on as it came.
  */
 export interface RewriteOptions {
-  /** Taken off a path that begins with it, up to the end of a segment: `"/api"` makes `/users` of `/api/users`. */
+  /** Removed from a path that begins with it, whole segments only: with `"/api"` the path `/api/users` becomes `/users`. */
   stripPrefix?: string;
-  /** What is found, and what takes its place: the first occurrence of a text, or a regular expression as in `replace`. */
+  /**
+   * What to replace, and with what: the first occurrence of a text, or the matches of a regular expression, as
+   * `String.replace` does.
+   */
   replace?: readonly [pattern: string | RegExp, replacement: string];
-  /** Put in front of what there is then: `"/v2"`. */
+  /** Put in front of the result: `"/v2"`. */
   prefix?: string;
 }
 

@@ -40,23 +40,27 @@ export interface TransportOptions {
    * @default {"http1"}
    */
   protocol?: "http1" | "h2";
-  /** A proxy on the way to the servers: `"http://host:port"` or `"socks5://host:port"`, with `user:password@` or without. */
+  /**
+   * A proxy on the way to the servers: `"http://host:port"` or `"socks5://host:port"`, with `user:password@` or
+   * without.
+   */
   proxy?: string;
   /** Limits of the connections to each server. */
   connections?: {
     /** Most connections that are kept for later. @default {256} */
     maxIdle?: number;
-    /** How long one is kept; a little below the 5 s after which many servers close theirs. @default {"4s"} */
+    /** How long an idle connection is kept; many servers close theirs after 5 s. @default {"4s"} */
     idleTimeout?: Duration;
     /**
-     * With `protocol: "h2"`: most requests at the same time on one connection; a server may allow fewer. As many connections are opened
-     * as that takes, so that `maxInFlight` limits them as well. @default {100}
+     * With `protocol: "h2"`: most requests at the same time on one connection; a server may allow fewer. The proxy
+     * opens as many connections as the requests need, so `maxInFlight` limits them too. @default {100}
      */
     maxStreams?: number;
   };
   /**
-   * Begins each connection with a header of the PROXY protocol, version 1 (text) or 2 (binary), which says who the client is.
-   * A connection then serves one client alone; those of checks say that they are the proxy's own. Not by `"fetch"`.
+   * Begins each connection with a header of the PROXY protocol, version 1 (text) or 2 (binary), with the address of
+   * the client.
+   * Each connection then serves one client only; health checks send the address of the proxy. Not by `"fetch"`.
    *
    * @default {none}
    */

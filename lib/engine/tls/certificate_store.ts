@@ -81,7 +81,7 @@ export class CertificateStore implements Disposable {
     ];
   }
 
-  /** What clients have to show; `null` where they are not asked. */
+  /** What clients have to show; `null` where none. */
   get clients(): ClientCertificates | null {
     return this.#clients;
   }

@@ -102,7 +102,7 @@ export class Http1Transport implements Transport {
 export interface ConnectionLimits {
   /** Most connections that are kept for later. @default {256} */
   maxIdle?: number;
-  /** How long one is kept; a little below the 5 s after which many servers close theirs. @default {4000} */
+  /** How long an idle connection is kept; many servers close theirs after 5 s. @default {4000} */
   idleTimeoutMs?: number;
 }
 

@@ -20,23 +20,23 @@ import {
 /** What a pool says of WebSockets. */
 export interface WebSocketOptions {
   /**
-   * How long nothing of a message may come or leave; a server's pings count, a client's pings and all pongs do
-   * not. Without it for as long as both sides are there.
+   * How long no part of a message may come or leave; pings of the server count, pings of the client and all pongs do
+   * not. Without it there is no idle limit.
    */
   idleTimeout?: Duration;
   /**
-   * How often both sides are asked whether they are there. Who says nothing for as long again is cut off, but not before the
-   * time is over that what was sent before the ping takes at 8 kB a second. @default {"30s"}
+   * How often both sides get a ping. A side that sends nothing until the next ping is due is closed. Data that was
+   * sent before the ping has time to arrive at 8 kB a second. @default {"30s"}
    */
   pingInterval?: Duration;
   /**
-   * Longest message, in either direction; a longer one closes the WebSocket with 1009, and one of a server in more than
-   * 262,144 frames with 1008. @default {"16MiB"}
+   * Longest message, in either direction; a longer one closes the WebSocket with 1009. A message of a server in more
+   * than 262,144 frames closes it with 1008. @default {"16MiB"}
    */
   maxMessageSize?: ByteSize;
   /**
-   * How much of a client's messages may wait for a server that takes them slowly, before the WebSocket is closed with
-   * 1013; the runtime cannot make a client wait. Servers are made to wait for slow clients. @default {"16MiB"}
+   * How many bytes of a client's messages may wait for a slow server, before the WebSocket is closed with 1013; the
+   * runtime cannot make the client wait. A fast server has to wait for a slow client. @default {"16MiB"}
    */
   maxBuffered?: ByteSize;
 }
