@@ -929,13 +929,16 @@
       return rows;
     })();
     syncChildren(box.rows, status.workers, ({ id }) => id, () => {
-      const cells = Array.from({ length: 8 }, (_, i) => el("td", { class: i > 0 ? "num" : null }));
-      return { node: el("tr", {}, ...cells), cells };
+      const name = el("div");
+      const sub = el("div", { class: "sub" });
+      const numbers = Array.from({ length: 7 }, () => el("td", { class: "num" }));
+      return { node: el("tr", {}, el("td", {}, name, sub), ...numbers), cells: [name, sub, ...numbers] };
     }, ({ cells }, worker) => {
       const texts = [
-        `${worker.role === "worker" ? `worker ${worker.id}` : worker.role}, pid ${worker.pid}${
+        `${worker.role === "worker" ? `worker ${worker.id}` : worker.role}${
           worker.state === "serving" ? "" : `, ${worker.state}`
         }`,
+        `pid ${worker.pid}`,
         age(worker.uptimeMs),
         worker.requests === null ? "\u2013" : count(worker.requests),
         count(worker.inFlight),

@@ -19,14 +19,14 @@ class Stage implements AsyncDisposable {
   admin!: AdminClient;
   readonly #stack = new AsyncDisposableStack();
 
-  static async set(admin: object = ADMIN): Promise<Stage> {
+  static async set(admin: object = ADMIN, limits: object = { limit: 5 }): Promise<Stage> {
     const stage = new Stage();
     stage.proxy = await startProxy({
       upstreams: {
         servers: [stage.one.address, stage.two.address],
         healthCheck: { type: "tcp", interval: "500ms" },
       },
-      limiter: { name: "app", key: "header:appid", limit: 5, window: "1h" },
+      limiter: { name: "app", key: "header:appid", limit: 5, window: "1h", ...limits },
       admin,
     });
     stage.admin = new AdminClient(stage.proxy);
@@ -252,15 +252,24 @@ testInBrowser("asks for a token where nobody may look without one", async () => 
 });
 
 testInBrowser("fits screens of 400 and 1600 pixels, light and dark", async () => {
-  await using stage = await Stage.set();
-  await stage.ask(9, "me");
+  await using stage = await Stage.set(ADMIN, { limit: 100_000, cost: 12_345 });
+  await stage.ask(8, "a-partner-whose-name-goes-on-and-on");
+  await stage.ask(1, "me");
+  await stage.admin.post("/limits/app/keys/ban", { key: "me", duration: "1h" });
   const folder = Deno.env.get("LBPROXY_SCREENSHOTS");
   for (const width of [400, 1600]) {
     for (const colorScheme of ["light", "dark"] as const) {
       const { page } = await stage.open({ viewport: { width, height: 900 }, colorScheme, unlocked: true });
-      await page.locator(".keys tbody tr").waitFor();
+      await page.locator(".keys tbody tr").nth(1).waitFor();
       assertEquals(await page.evaluate("document.documentElement.scrollWidth"), width);
       assertEquals(await page.locator(".uplot canvas").count(), 3);
+      const cut = await page.evaluate(
+        `[...document.querySelectorAll(".keys td, .servers td, #workers td")].filter((cell) => {
+        const { right, width } = cell.getBoundingClientRect();
+        return width > 0 && right > cell.closest(".card, .limit, .pool").getBoundingClientRect().right;
+      }).map((cell) => cell.textContent)`,
+      );
+      assertEquals(cut, []);
       if (folder !== undefined) {
         await page.screenshot({ path: `${folder}/dashboard-${width}-${colorScheme}.png`, fullPage: true });
       }
