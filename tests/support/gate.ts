@@ -1,5 +1,6 @@
 /** A server whose responses a test gives. */
 
+import { PATIENCE_MS } from "./recorder.ts";
 import { startUpstream, type Upstream } from "./start_upstream.ts";
 
 /** An upstream that answers when it is told to. */
@@ -19,13 +20,22 @@ export class Gate implements AsyncDisposable {
     return this.#open.length;
   }
 
+  /** Resolves when so many requests wait; rejects when they do not come. */
   async untilWaiting(count: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
     const watcher = () => void (this.waiting >= count && resolve());
+    const limit = setTimeout(
+      () => reject(new Error(`${this.waiting} of ${count} requests wait for their response`)),
+      PATIENCE_MS,
+    );
     this.#watchers.add(watcher);
     watcher();
-    await promise;
-    this.#watchers.delete(watcher);
+    try {
+      await promise;
+    } finally {
+      clearTimeout(limit);
+      this.#watchers.delete(watcher);
+    }
   }
 
   /** Answers the request that came first. */

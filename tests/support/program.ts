@@ -1,5 +1,7 @@
 /** The program in a process of its own, in a folder of its own. */
 
+import { PATIENCE_MS } from "./recorder.ts";
+
 /** The module that is both the program and the library. */
 export const MAIN: URL = new URL("../../mod.ts", import.meta.url);
 const CONFIG = new URL("../../deno.json", import.meta.url);
@@ -142,9 +144,6 @@ export class RunningProgram implements AsyncDisposable {
     await this.ended;
   }
 }
-
-/** Long enough for every machine, short enough to end a test that waits for what never comes. */
-const PATIENCE_MS = 60_000;
 
 /** What a stream has given so far. */
 class Transcript {

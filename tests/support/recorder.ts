@@ -3,6 +3,9 @@
 import type { AccessEntry, Observer } from "../../lib/observe/observer.ts";
 import type { ProxyEvent } from "../../lib/observe/events.ts";
 
+/** Long enough for every machine, short enough to end a test that waits for what never comes. */
+export const PATIENCE_MS = 60_000;
+
 /** What a proxy has reported so far. */
 export class Recorder implements Observer {
   readonly wantsAccess = true;
@@ -31,17 +34,22 @@ export class Recorder implements Observer {
     return this.entries[count - 1]!;
   }
 
-  /** Resolves when the condition holds; looked at after each report. */
-  until(condition: () => boolean): Promise<void> {
-    if (condition()) return Promise.resolve();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const watcher = () => {
-      if (!condition()) return;
-      this.#watchers.delete(watcher);
-      resolve();
-    };
+  /** Resolves when the condition holds; looked at after each report. Rejects when it does not come to that. */
+  async until(condition: () => boolean, withinMs = PATIENCE_MS): Promise<void> {
+    if (condition()) return;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const watcher = () => condition() && resolve();
+    const limit = setTimeout(() => {
+      const seen = this.events.map(({ kind }) => kind).join(", ");
+      reject(new Error(`Waited for ${condition}; seen: ${this.entries.length} entries, events: ${seen}`));
+    }, withinMs);
     this.#watchers.add(watcher);
-    return promise;
+    try {
+      await promise;
+    } finally {
+      clearTimeout(limit);
+      this.#watchers.delete(watcher);
+    }
   }
 
   #changed(): void {

@@ -76,9 +76,17 @@ export class TestProxy implements AsyncDisposable {
     body: string | Uint8Array = "",
   ): Promise<Answer> {
     const answer = await askAt(this.port, request, lines, body);
-    // The entry comes last.
-    if (this.#byWorkers) await this.seen.untilEntries(++this.#asked);
+    if (this.#byWorkers) await this.#untilEntered(answer.status);
     return answer;
+  }
+
+  /** The entry comes last; there is none of what the runtime has refused before the proxy saw it. */
+  async #untilEntered(status: number): Promise<void> {
+    const count = this.#asked + 1;
+    const entered = () => this.seen.entries.length >= count;
+    if (status !== 400) await this.seen.until(entered);
+    else await this.seen.until(entered, 2000).catch(() => {});
+    if (entered()) this.#asked = count;
   }
 
   /** All servers of all pools, those that leave too. */

@@ -22,6 +22,13 @@ function note(note: Note): void {
 
 type Body = (context: Deno.TestContext) => void | Promise<void>;
 
+const OWN_CONNECTIONS = "each worker has connections of its own, to clients and to servers";
+const LATER = "what workers have counted and logged comes a moment later, and from several in any order";
+const CERTIFICATES =
+  "each worker takes new certificates by itself, a moment before or after the others, and says so";
+/** How long a test may take. */
+const LIMIT_MS = 90_000;
+
 /** Tests of what is different with workers, by how their names begin, and what it is. */
 const DIFFERENT: Readonly<Record<string, string>> = {
   "proxy believes a check no more once a request has failed":
@@ -30,7 +37,26 @@ const DIFFERENT: Readonly<Record<string, string>> = {
     "requests that wait in different workers are served in no order, though the queue is one",
   "overload.maxLoopDelay refuses":
     "each worker watches the delay of its own event loop, and the test keeps its own busy",
-  "HTTP/2: connections above those of a client": "each worker counts the connections of its own",
+  "HTTP/2: connections above those of a client": OWN_CONNECTIONS,
+  "Client limits: for one connection too many": OWN_CONNECTIONS,
+  "Client limits: where no connection is idle": OWN_CONNECTIONS,
+  "Secured listener gives up the oldest handshakes": OWN_CONNECTIONS,
+  "clientCertificates let in whom": "a TLS session is resumed by the worker only that began it",
+  "serverTiming tells clients how long": OWN_CONNECTIONS,
+  "proxy opens no more than 64 connections": OWN_CONNECTIONS,
+  "metrics()": LATER,
+  "ProxyServer.metrics()": LATER,
+  "PROXY protocol, version": LATER,
+  "accessLog: a redirect": LATER,
+  "accessLog: what a client sends": LATER,
+  "ProxyServer.reopenLog()": LATER,
+  "ProxyServer.shutdown() finishes what runs and takes nothing new": LATER,
+  "Secured listener takes new certificates": CERTIFICATES,
+  "Secured listener takes a new certificate": CERTIFICATES,
+  "Secured listener keeps its certificate": CERTIFICATES,
+  "Listener takes the certificate anew": CERTIFICATES,
+  "Listener lets an upload finish before it takes a new certificate": CERTIFICATES,
+  "ProxyServer.reload()": "workers load the module of a configuration, and the test has none",
 };
 
 /** A test that ends, without having failed, where it would need what workers cannot have. */
@@ -40,7 +66,7 @@ function skippable(test: string, fn: Body): Body {
   return async (context) => {
     const started = NotByWorkers.started;
     try {
-      await fn(context);
+      await withinLimit(test, fn(context));
     } catch (error) {
       const reason = reasonOf(error);
       if (reason === null) throw error;
@@ -51,6 +77,17 @@ function skippable(test: string, fn: Body): Body {
       skipped: NotByWorkers.started === started ? "starts no proxy of its configuration alone" : null,
     });
   };
+}
+
+/** A test that hangs holds up none of those behind it. */
+async function withinLimit(test: string, running: void | Promise<void>): Promise<void> {
+  const { promise, reject } = Promise.withResolvers<void>();
+  const limit = setTimeout(() => reject(new Error(`${test}: not over after ${LIMIT_MS / 1000} s`)), LIMIT_MS);
+  try {
+    await Promise.race([running, promise]);
+  } finally {
+    clearTimeout(limit);
+  }
 }
 
 function reasonOf(error: unknown): string | null {

@@ -155,6 +155,7 @@ eachTransport("timeouts.total leaves nothing behind of content that stops in the
   for (let n = 1; n <= 6; n++) {
     // Cut off, or 504 as long as the head has not been handed on.
     await proxy.ask().catch(() => null);
+    await proxy.seen.untilEntries(n);
     assertEquals([proxy.servers[0]!.inFlight, proxy.seen.entries.length], [0, n]);
     assertEquals(proxy.seen.entries.at(-1)!.error, "http_response_timeout");
   }

@@ -78,6 +78,7 @@ Deno.test("PROXY protocol: a balancer that speaks for itself is the client", asy
   ]);
   // A check that connects and goes away is no request.
   (await proxy.connect()).close();
+  await proxy.seen.untilEntries(2);
   assertEquals(proxy.seen.entries.length, 2);
 });
 

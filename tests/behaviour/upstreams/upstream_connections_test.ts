@@ -28,6 +28,7 @@ Deno.test("proxy opens no more than 64 connections a server for 10,000 requests 
     // All of them are kept, none was replaced.
     assertEquals(upstream.open, upstream.opened);
   }
+  await proxy.seen.untilEntries(REQUESTS);
   assertEquals(proxy.seen.entries.length, REQUESTS);
 });
 
