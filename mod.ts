@@ -90,6 +90,7 @@ export type { HttpCheckRequest } from "./lib/health/http_check.ts";
 export type { SlowStartOptions } from "./lib/health/slow_start.ts";
 export { Lease } from "./lib/core/cancellation.ts";
 export { Server } from "./lib/upstream/server.ts";
+export type { Address, Peer } from "./lib/upstream/peer.ts";
 export { Pool } from "./lib/upstream/pool.ts";
 export type { ServerSpec } from "./lib/upstream/server_spec.ts";
 export type { TransportOptions } from "./lib/transport/select_transport.ts";

@@ -38,7 +38,12 @@ const PLACES: readonly (readonly [path: string, type: string, ...configs: unknow
     },
   ],
   ["upstreams.tls.", "UpstreamTlsOptions", inPool({ tls: { [STRAY]: 1 } })],
-  ["overload.", "OverloadOptions", { upstreams, overload: { maxInFlight: 1, [STRAY]: 1 } }],
+  [
+    "overload.",
+    "OverloadOptions",
+    { upstreams, overload: { maxInFlight: 1, [STRAY]: 1 } },
+    { upstreams, overload: { maxLoopDelay: "1s", [STRAY]: 1 } },
+  ],
   ["upstreams.", "PoolOptions", inPool({ [STRAY]: 1 })],
   ["upstreams[0].", "ServerOptions", { upstreams: [{ address: "a:80", [STRAY]: 1 }] }],
   [
@@ -68,6 +73,14 @@ const PLACES: readonly (readonly [path: string, type: string, ...configs: unknow
     upstreams,
     limiter: { ...policy, store: { ...redis, [STRAY]: 1 } },
   }],
+  ["accessLog.", "AccessLogOptions", { upstreams, accessLog: { [STRAY]: 1 } }],
+  ["tracing.", "TracingOptions", { upstreams, tracing: { [STRAY]: 1 } }],
+  [
+    "upstreams.discovery.",
+    "DiscoveryOptions",
+    { upstreams: { discovery: { type: "dns", name: "a", record: "A", port: 1, [STRAY]: 1 } } },
+    { upstreams: { discovery: { type: "custom", discover: () => [], [STRAY]: 1 } } },
+  ],
   ["limiter.store.tls.", "RedisStoreOptions.tls", {
     upstreams,
     limiter: { ...policy, store: { ...redis, tls: { [STRAY]: 1 } } },
@@ -132,6 +145,212 @@ Deno.test("docs/ has a table of every option, as the types say it (deno task doc
     assertEquals(missing, [], `options of ${type} that no page shows`);
   }
 });
+
+/** Options whose default a resolved configuration does not show, and the file whose destructuring has it. */
+const IN_CODE: Readonly<Record<string, string>> = {
+  "upstreams.loadFactor": "lib/balancer/load_balancer.ts",
+  "upstreams.healthCheck.headers": "lib/health/http_check.ts",
+  "upstreams.healthCheck.maxBodyBytes": "lib/health/http_check.ts",
+  "upstreams.healthCheck.reuseConnection": "lib/health/http_check.ts",
+  "upstreams.connections.maxStreams": "lib/transport/select_transport.ts",
+  "trustedProxies.field": "lib/http/trusted_proxies.ts",
+};
+/** Where the options of a class or a function have their defaults, if not in the file of the type. */
+const CODE_OF: Readonly<Record<string, string>> = {
+  BalancingOptions: "lib/config/balancing_options.ts",
+  LoadBalancerOptions: "lib/balancer/load_balancer.ts",
+};
+/** Values of these options that are other than the default, where {@linkcode othersOf} finds none. */
+const OTHERS: Readonly<Record<string, unknown>> = {
+  "listen": "127.0.0.1:7",
+  "filters": [{ logging() {} }],
+  "forwarded": { via: true },
+  "listen.timeouts": { head: "7s" },
+  "admin.listen": "127.0.0.1:7",
+  "admin.readyz": { minServers: 7 },
+  "upstreams.connections": { maxIdle: 7 },
+  "upstreams.timeouts": { connect: "7s" },
+  "routes[0].filters": [{ logging() {} }],
+  "limiter.store": redis,
+  "limiter.store.tls": { caCerts: ["-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] },
+};
+/** Options that a type has to have for one of its kinds alone. */
+const FOR_ONE_KIND = ["DiscoveryOptions.name", "DiscoveryOptions.record", "DiscoveryOptions.discover"]
+  .concat("ActiveCheckOptions.check");
+
+Deno.test("the default that a docstring states is the one that the configuration gets", async () => {
+  const known = await documented();
+  let compared = 0;
+  const wrong: string[] = [];
+  const unseen: string[] = [];
+  for (const [path, type, ...configs] of PLACES) {
+    for (const { name, type: values, defaultValue } of optionsOf(known, type)) {
+      const stated = literalOf(defaultValue);
+      if (stated === undefined || configs.every((config) => resolvedAs(config, {}, name) === undefined)) {
+        continue;
+      }
+      const option = `${path}${name}`;
+      let seen = false;
+      for (const config of configs) {
+        const absent = resolvedAs(config, {}, name);
+        if (absent === undefined) continue;
+        if (absent === resolvedAs(config, { [name]: stated.value })) {
+          const others = option in OTHERS ? [OTHERS[option]] : othersOf(stated.value, values);
+          seen ||= others.some((other) => {
+            const resolved = resolvedAs(config, { [name]: other });
+            return resolved !== undefined && resolved !== absent;
+          });
+        } else if (resolvedAs(config, { [name]: stated.value }) !== undefined) wrong.push(option);
+      }
+      if (!seen && !wrong.includes(option)) unseen.push(option);
+      compared++;
+    }
+  }
+  assertEquals(wrong, [], "other defaults than the docstrings state");
+  assertEquals(
+    unseen.filter((option) => !(option in IN_CODE)),
+    [],
+    "no value of these options changes anything",
+  );
+  for (const option of Object.keys(IN_CODE)) {
+    assert(unseen.includes(option), `${option} need not be in IN_CODE`);
+  }
+  assert(compared > 100);
+});
+
+Deno.test("the default that a docstring states is the one in the code, where no configuration shows it", async () => {
+  const known = await documented();
+  const checked = Object.entries(IN_CODE).map(([option, file]) => {
+    const name = option.split(".").at(-1)!;
+    const [, type] = PLACES.find(([path]) => option === path + name)!;
+    return [name, type, file] as const;
+  });
+  const covered = PLACES.map(([, type]) => type);
+  for (const [type, { location }] of known) {
+    if (!/Options$/.test(type) || covered.includes(type)) continue;
+    const file = CODE_OF[type] ?? location.filename.slice(ROOT.href.length);
+    checked.push(...optionsOf(known, type).map(({ name }) => [name, type, file] as const));
+  }
+  const wrong: string[] = [];
+  let compared = 0;
+  for (const [name, type, file] of checked) {
+    const { defaultValue } = optionsOf(known, type).find((option) => option.name === name)!;
+    const stated = literalOf(defaultValue);
+    if (stated === undefined) continue;
+    compared++;
+    const found = defaultsIn(await Deno.readTextFile(new URL(file, ROOT)), name);
+    if (!found.some((value) => Deno.inspect(value) === Deno.inspect(stated.value))) {
+      wrong.push(`${type}.${name}: ${defaultValue}, in ${file} ${Deno.inspect(found)}`);
+    }
+  }
+  assertEquals(wrong, []);
+  assert(compared > 40);
+});
+
+/** What stands for an option that is left out where it is destructured, as far as it is written there or in a constant. */
+function defaultsIn(code: string, name: string): unknown[] {
+  const value = String.raw`(\[[^\]]*\]|\{\}|"[^"]*"|[\w.]+)`;
+  const defaults = code.matchAll(new RegExp(String.raw`[{,(]\s*${name}(?:: \w+)? = ${value}`, "g"));
+  return Array.from(defaults, ([, found]) => found!).flatMap((found) => {
+    const constant = /^[A-Z][A-Z_]+$/.test(found)
+      ? new RegExp(String.raw`const ${found}(?::[^=]*)? =\s*(?:Object\.freeze(?:<[^>]*>)?\()?${value}`).exec(
+        code,
+      )?.[1]
+      : undefined;
+    const literal = literalOf(`\`${constant ?? found}\``);
+    return literal === undefined ? [] : [literal.value];
+  });
+}
+
+/** The value that a text of code is; `undefined` for words, such as the name of another option. */
+function literalOf(text: string): { readonly value: unknown } | undefined {
+  const code = /^`(.*)`$/s.exec(text)?.[1];
+  if (code === undefined || !/^(?:["[{\d]|true|false|Infinity)/.test(code)) return undefined;
+  try {
+    return { value: new Function(`return (${code});`)() };
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * A configuration with options in the place of the stray one, resolved and written out.
+ *
+ * @param without an option that must not be there
+ * @returns `undefined` when the configuration is refused, or has that option
+ */
+function resolvedAs(config: unknown, options: object, without = STRAY): string | undefined {
+  let has = false;
+  const complete = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(complete);
+    if (typeof value !== "object" || value === null) return value;
+    const { [STRAY]: stray, ...rest } = value as Record<string, unknown>;
+    const completed = Object.fromEntries(Object.entries(rest).map(([name, each]) => [name, complete(each)]));
+    if (stray === undefined) return completed;
+    has ||= without in completed;
+    return { ...completed, ...options };
+  };
+  try {
+    const completed = complete(config);
+    if (has) return undefined;
+    const { pools, ...resolved } = resolveConfig(completed);
+    // `way` keeps what was written, for servers that are added later.
+    return Deno.inspect({ ...resolved, pools: Array.from(pools.values(), ({ way: _, ...pool }) => pool) }, {
+      depth: 20,
+      iterableLimit: Infinity,
+      strAbbreviateSize: Infinity,
+    });
+  } catch (error) {
+    if (error instanceof ConfigError) return undefined;
+    throw error;
+  }
+}
+
+/** Values of other meaning than the default, of which some may be refused. */
+function othersOf(value: unknown, type: string): readonly unknown[] {
+  const words = Array.from(type.matchAll(/"([^"]*)"/g), ([, word]) => word);
+  switch (typeof value) {
+    case "boolean":
+      return [!value, ...words];
+    case "number":
+      return [7, 0.5, 3, 0, true, false];
+    case "string":
+      return [...words.filter((word) => word !== value), "7s", "7KiB", "/seven", "seven", true, false];
+    default:
+      return [[], ...words.map((word) => [word]), ["10.0.0.7"], ["PATCH"], [777], { a: "b" }, false, true];
+  }
+}
+
+Deno.test("an editor shows of every option what it means, its unit, and its default", async () => {
+  const known = await documented();
+  const types = [...known.keys()].filter((name) =>
+    /^(?!Resolved).*(?:Options|Config|Policy|Match)$/.test(name)
+  )
+    .concat(PLACES.map(([, type]) => type).filter((type) => type.includes(".")));
+  const phases = new Set(optionsOf(known, "Filters").map(({ name }) => name));
+  const missing: string[] = [];
+  for (const type of types) {
+    for (const option of optionsOf(known, type)) {
+      const { name, summary, details, required, defaultValue } = option;
+      if (summary === "") missing.push(`${type}.${name} has no docstring`);
+      if (
+        !required && defaultValue === "" && !phases.has(name) && !FOR_ONE_KIND.includes(`${type}.${name}`)
+      ) missing.push(`${type}.${name} has no @default`);
+      const texts = `${name} ${summary} ${details}`;
+      if (option.type.split(" | ").includes("number") && !COUNTED.test(texts)) {
+        missing.push(`${type}.${name} does not say of what it is a number`);
+      }
+    }
+  }
+  assertEquals(missing, []);
+  for (const [name, unit] of [["Duration", "milliseconds"], ["ByteSize", "bytes"]] as const) {
+    assert(known.get(name)?.jsDoc?.doc?.includes(unit), `${name} does not say what a number of it is`);
+  }
+});
+
+/** What numbers of options are numbers of. */
+const COUNTED =
+  /\b(?:milliseconds|seconds?|bytes|percent|shares?|parts?|times|ports?|status(?:es)?|version|level)\b|requests|retries|connections|streams|servers|keys|failures|passes|successes|bits|attempts|processes|workers|lines|files|instances|refusals|copies|often/i;
 
 Deno.test("every configuration in the documentation is valid", async () => {
   let count = 0;

@@ -42,6 +42,8 @@ interface DocParameter {
 
 interface DocDeclaration {
   readonly kind: string;
+  /** The file, as a URL. */
+  readonly location: { readonly filename: string };
   readonly jsDoc?: DocText;
   readonly def: {
     readonly properties?: readonly DocMember[];
@@ -168,7 +170,8 @@ function documented(symbols: DocSymbols, member: DocMember): DocumentedOption {
   const inText = /@default \{(.*?)\}(?=\s|$)([^@]*)/s.exec(doc);
   const tag = tags.find(({ kind }) => kind === "default");
   const given = inText === null
-    ? [literal(tag?.value ?? ""), tag?.doc ?? ""]
+    // `deno doc` ends a tag at the first brace.
+    ? [literal(tag?.value === "{" ? "{}" : tag?.value ?? ""), (tag?.doc ?? "").replace(/^\}/, "")]
     : [literal(inText[1]!), inText[2]!];
   const text = plain(doc.replace(/@default \{.*?\}(?=\s|$)[^@]*/s, ""));
   const [summary, details] = splitSentence(text);

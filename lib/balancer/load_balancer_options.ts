@@ -32,16 +32,20 @@ export interface LoadBalancerOptions {
   /**
    * Called each time active checks find that a server went down or came up.
    * `reason` says why it is down.
+   *
+   * @default {none}
    */
   onHealthChange?: (server: Server, healthy: boolean, reason: string) => void;
   /**
    * Called when this machine has no descriptor, port or memory for a check; once, until a check can be made again. The
    * servers keep their health.
+   *
+   * @default {none}
    */
   onCheckImpossible?: (server: Server, reason: string) => void;
-  /** Called when a server is ejected because requests to it fail, and when its ejection ends. */
+  /** Called when a server is ejected because requests to it fail, and when its ejection ends. @default {none} */
   onEjection?: (server: Server, ejected: boolean, reason: string) => void;
-  /** Called when panic begins (so few servers are up that all are used) and when it ends. */
+  /** Called when panic begins (so few servers are up that all are used) and when it ends. @default {none} */
   onPanic?: (panic: boolean) => void;
   /** Called with what a `balance` function threw. @default {a line on `stderr`} */
   onBalanceError?: (error: unknown) => void;
@@ -51,17 +55,17 @@ export interface LoadBalancerOptions {
   loadFactor?: number;
   /** Ties clients to servers by a cookie. @default {none} */
   sticky?: StickyOptions;
-  /** Active checks, started by `startHealthChecks`; without them every server is healthy. */
+  /** Active checks, started by `startHealthChecks`; without them every server is healthy. @default {none} */
   healthCheck?: ActiveCheckOptions | ((server: Server, signal: AbortSignal) => Promise<boolean | void>);
   /** When servers are ejected because requests to them fail; `false` is never. @default {{}} */
   ejection?: EjectionOptions | false;
-  /** Ramps the weight of servers that were added or have recovered; without it they get their full weight at once. */
+  /** Ramps the weight of servers that were added or have recovered; without it they get their full weight at once. @default {none} */
   slowStart?: SlowStartOptions;
   /** Share of servers that must be up; below it all are used. 0 is never. @default {0} */
   panicThreshold?: number;
   /** Most requests in flight at all servers together. @default {Infinity} */
   maxInFlight?: number;
-  /** Where requests wait while all servers are full; without it they are refused at once. */
+  /** Where requests wait while all servers are full; without it they are refused at once. @default {none} */
   queue?: QueueOptions;
 }
 

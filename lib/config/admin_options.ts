@@ -40,7 +40,7 @@ export interface AdminOptions {
   read?: "anyone" | "token";
   /** Names by which browsers reach it, beside `localhost`, addresses and the host of `listen`. @default {[]} */
   hosts?: readonly string[];
-  /** When `/readyz` reports ready. */
+  /** When `/readyz` reports ready. @default {{}} */
   readyz?: {
     /** The pools that `/readyz` looks at. @default {none} */
     pools?: readonly string[];

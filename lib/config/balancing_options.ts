@@ -48,34 +48,38 @@ export interface BalancingOptions {
       request: Request,
       ctx: RequestContext,
     ) => Server | undefined | void);
-  /** What is hashed: the same keys as a limiter's. Requests without it go to the servers in turn. */
+  /** What is hashed: the same keys as a limiter's. Requests without it go to the servers in turn. @default {none} */
   key?: KeySpec<RequestContext>;
   /**
    * For `"consistent-hash"`: how many times its share a server may have in flight before the next one on the ring
    * takes over; above 1. @default {Infinity}
    */
   loadFactor?: number;
-  /** Active checks, or a function that checks a server; without it every server counts as healthy. */
+  /** Active checks, or a function that checks a server; without it every server counts as healthy. @default {none} */
   healthCheck?: ActiveCheckOptions | ((server: Server, signal: AbortSignal) => Promise<boolean | void>);
   /** When a server is ejected because requests to it fail; `false` never ejects. @default {{}} */
   ejection?: EjectionOptions | false;
   /**
    * Ramps the weight of a server up after it was added or has recovered; without it the server gets its full weight
    * at once.
+   *
+   * @default {none}
    */
   slowStart?: SlowStartOptions;
   /** When less than this share of the servers is healthy, all servers are used; 0 never uses them. @default {0} */
   panicThreshold?: number;
   /** How many requests may run at all servers together. @default {Infinity} */
   maxInFlight?: number;
-  /** Where requests wait while servers are full; without it they are refused at once (503). */
+  /** Where requests wait while servers are full; without it they are refused at once (503). @default {none} */
   queue?: QueueOptions;
   /**
    * Where servers are found while the proxy runs, beside or in place of `servers`.
    * A search that fails or finds nothing changes no server; the signal aborts at the timeout.
+   *
+   * @default {none}
    */
   discovery?: DiscoveryOptions | ((signal: AbortSignal) => Promise<readonly (string | ServerOptions)[]>);
-  /** Called once each time a check finds that a server went down or came up. */
+  /** Called once each time a check finds that a server went down or came up. @default {none} */
   onHealthChange?: (server: Server, healthy: boolean, reason: string) => void;
 }
 

@@ -23,13 +23,15 @@ export interface ListenOptions {
   hostname?: string;
   /** TCP port; 0 lets the system choose. @default {6188} */
   port?: number;
-  /** Speaks TLS to clients, HTTP/2 and HTTP/1.1 as they choose. */
+  /** Speaks TLS to clients, HTTP/2 and HTTP/1.1 as they choose. @default {none} */
   tls?: ListenTlsOptions;
-  /** Path of a unix socket, in place of `hostname` and `port`; a socket file that no process listens at is replaced. */
+  /** Path of a unix socket, in place of `hostname` and `port`; a socket file that no process listens at is replaced. @default {none} */
   unix?: string;
   /**
    * Sends every client to the same URL with `https` instead of forwarding anything: `"https"`, or `"https:PORT"` where
    * clients reach the TLS listener at another port than 443. Not with `tls`.
+   *
+   * @default {none}
    */
   redirect?: "https" | `https:${number}`;
   /**
@@ -58,6 +60,8 @@ export interface ListenOptions {
   /**
    * Load balancers in front that send the address of the client in a header of the PROXY protocol (version 1 or 2). This
    * header must come first on each of their connections; from other addresses it is not accepted.
+   *
+   * @default {none}
    */
   proxyProtocol?: {
     /** Addresses, networks, `"loopback"`, `"private"`, or `"unix"` for clients of a unix socket. */
@@ -70,7 +74,7 @@ export interface ListenOptions {
    * @default {false}
    */
   http2?: boolean;
-  /** How long clients may take; this and the following options are for the engine `"http1"` alone. */
+  /** How long clients may take; this and the following options are for the engine `"http1"` alone. @default {{}} */
   timeouts?: {
     /** From the first byte of a request's head to its end; then 408. @default {"10s"} */
     head?: Duration;

@@ -37,9 +37,9 @@ type UnknownNames = NonNullable<ListenTlsOptions["unknownNames"]>;
 
 /** TLS of a listener. */
 export interface ListenTlsOptions {
-  /** The same as in {@linkcode CertificateOptions}: the certificate for clients that ask for no other. */
+  /** The same as in {@linkcode CertificateOptions}: the certificate for clients that ask for no other. @default {none} */
   cert?: string;
-  /** The key of `cert`. */
+  /** The key of `cert`. @default {none} */
   key?: string;
   /**
    * Certificates by the server name of the client (SNI), or a function that finds them when needed. Without `cert`,

@@ -41,15 +41,19 @@ import type { ResolvedServer, ServerOptions, TimeoutOptions } from "./server_opt
 
 /** A group of servers that can stand in for each other. */
 export interface PoolOptions extends TransportOptions, BalancingOptions {
-  /** The servers: at least one, unless there is a `discovery`. */
+  /** The servers: at least one, unless there is a `discovery`. @default {[]} */
   servers?: readonly (string | ServerOptions)[];
-  /** TLS towards the servers; `true` takes the host of each address as its name. @default {false} */
+  /**
+   * TLS towards the servers; `true` takes the host of each address as its name.
+   *
+   * @default {on for an address that begins with "https://"}
+   */
   tls?: boolean | UpstreamTlsOptions;
-  /** Keeps each client with the server that responded first, by a cookie. */
+  /** Keeps each client with the server that responded first, by a cookie. @default {none} */
   sticky?: StickyOptions;
-  /** How long exchanges with these servers may take. */
+  /** How long exchanges with these servers may take. @default {{}} */
   timeouts?: TimeoutOptions;
-  /** When a request that failed is sent again, or a function that decides; `false` for never. */
+  /** When a request that failed is sent again, or a function that decides; `false` for never. @default {{}} */
   retries?: false | RetryOptions | RetryFunction;
   /**
    * Buffers the content of each request until it is complete, or has this size, so that servers do not wait for slow
@@ -59,7 +63,7 @@ export interface PoolOptions extends TransportOptions, BalancingOptions {
    * @default {none}
    */
   bufferRequests?: ByteSize;
-  /** How WebSockets are forwarded; `false` refuses them with 501. */
+  /** How WebSockets are forwarded; `false` refuses them with 501. @default {{}} */
   webSocket?: false | WebSocketOptions;
 }
 
@@ -232,9 +236,9 @@ function isServers(upstreams: Upstreams): upstreams is PoolServers {
 }
 
 function resolvePool(name: string, options: PoolOptions): ResolvedPool {
-  const { servers = [], tls, protocol, proxy, sticky, webSocket } = options;
+  const { servers = [], tls, protocol = "http1", proxy, sticky, webSocket } = options;
   const timeouts = resolveTimeouts(options.timeouts);
-  const { transport, sendProxyProtocol, bufferRequests } = options;
+  const { transport = "auto", sendProxyProtocol, bufferRequests } = options;
   const way: Way = Object.freeze({ tls, transport, protocol, proxy, sendProxyProtocol });
   return Object.freeze({
     name,

@@ -20,12 +20,12 @@ import { type Duration, parseDuration } from "../core/units.ts";
 export interface OverloadOptions {
   /** How many requests and WebSockets may run at once. @default {Infinity} */
   maxInFlight?: number;
-  /** Where further requests wait; without it they are refused at once. */
+  /** Where further requests wait; without it they are refused at once. @default {none} */
   queue?: QueueOptions;
   /**
    * Requests are refused while the timers of the proxy are late by more than this, which means that it is overloaded.
    *
-   * @default {Infinity}
+   * @default {none}
    */
   maxLoopDelay?: Duration;
 }

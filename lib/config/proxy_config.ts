@@ -55,11 +55,11 @@ type OnListen = (addresses: readonly string[], pools: ReadonlyMap<string, Pool>)
  * `State` is what `newContext` returns.
  */
 export interface ProxyConfig<State = unknown> extends Filters<State> {
-  /** Where to listen. @default {"0.0.0.0:6188"} */
+  /** Where to listen: `"host:port"`, `"unix:/path"`, a port, an object with options, or an array of these. @default {"0.0.0.0:6188"} */
   listen?: string | number | ListenOptions | readonly (string | number | ListenOptions)[];
   /** Where requests go. */
   upstreams: Upstreams;
-  /** How many requests a client may send: one policy, or several that all must admit a request. */
+  /** How many requests a client may send: one policy, or several that all must admit a request. @default {none} */
   limiter?: LimiterPolicy<RequestContext<State>> | readonly LimiterPolicy<RequestContext<State>>[];
   /**
    * Which requests go where, tried in order; a request that no route matches gets 404.
@@ -80,6 +80,8 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   /**
    * Called once the proxy accepts connections, with its addresses as `host:port`, and its pools by name, whose servers
    * can be changed from then on. The proxy does not wait for it; errors that it throws are logged.
+   *
+   * @default {none}
    */
   onListen?: (addresses: readonly string[], pools: ReadonlyMap<string, Pool>) => void;
   /**
@@ -89,7 +91,7 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
    * @default {[]}
    */
   trustedProxies?: readonly string[] | TrustedProxiesOptions;
-  /** Which header fields tell servers who the client is. */
+  /** Which header fields tell servers who the client is. @default {{}} */
   forwarded?: ForwardedOptions;
   /** How many requests may run in the whole proxy at once; further ones wait or get 503. @default {no bound} */
   overload?: OverloadOptions;

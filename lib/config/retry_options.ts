@@ -76,7 +76,7 @@ export interface RetryOptions {
   methods?: readonly string[];
   /** Whether requests with the field `Idempotency-Key` may be sent again as well. @default {false} */
   idempotencyKey?: boolean;
-  /** How many retries there may be among all requests; `false` for any number. Failed connections do not count. */
+  /** How many retries there may be among all requests; `false` for any number. Failed connections do not count. @default {{}} */
   budget?: false | {
     /** Retries for every hundred requests of the last ten seconds. @default {20} */
     percent?: number;
@@ -86,6 +86,8 @@ export interface RetryOptions {
   /**
    * How long to wait before a retry; `false` for no time. After a failed connection the retry does not wait while
    * there are other servers.
+   *
+   * @default {{}}
    */
   backoff?: false | {
     /** The longest wait before the first retry; it doubles with each further one. @default {"25ms"} */

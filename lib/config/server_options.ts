@@ -62,15 +62,16 @@ export interface TimeoutOptions {
   response?: Duration;
   /**
    * Between two pieces of content, in either direction; a slow transfer that makes progress is never cut off.
-   * Server-sent events (`text/event-stream`) have no idle limit unless it is set.
    *
-   * @default {"60s"}
+   * @default {"60s"} and none for server-sent events (`text/event-stream`)
    */
   idle?: Duration;
   /**
    * The whole exchange, from the arrival of the request to the end of the response: filters, waiting in a queue and all
    * attempts count. Each attempt gets the time that is left. For a WebSocket it ends when the WebSocket is open.
    * Without it there is no limit.
+   *
+   * @default {none}
    */
   total?: Duration;
 }
@@ -208,7 +209,7 @@ export type DiscoveryOptions =
       name: string;
       /** Kind of record: addresses, or SRV with host, port, weight and priority. */
       record: "A" | "AAAA" | "SRV";
-      /** Port of the servers; required for A and AAAA, not used for SRV. */
+      /** Port of the servers; required for A and AAAA, not used for SRV. @default {none} */
       port?: number;
       /** Name server to ask, `"ip"` or `"ip:port"`. @default {those of the system} */
       resolver?: string;

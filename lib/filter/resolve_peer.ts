@@ -17,7 +17,11 @@ import type { ResolveServer, ServerSpec } from "../upstream/server_spec.ts";
 export interface PeerOptions {
   /** `"host:port"`, or with a scheme, or `unix:/path`. */
   address: string;
-  /** TLS towards the server; `true` takes the host of the address as its name. @default {false} */
+  /**
+   * TLS towards the server; `true` takes the host of the address as its name.
+   *
+   * @default {on for an address that begins with "https://"}
+   */
   tls?: boolean | UpstreamTlsOptions;
 }
 
@@ -25,11 +29,11 @@ export interface PeerOptions {
 export interface UpstreamTlsOptions {
   /** Name for SNI and for the check of the certificate. @default {the host of the server's address} */
   serverName?: string;
-  /** PEM texts of authorities that are trusted in addition to those of the system. @default {[]} */
+  /** PEM texts of authorities that are trusted in addition to those of the system. @default {none} */
   caCerts?: readonly string[];
-  /** PEM text of the certificate that the proxy sends. */
+  /** PEM text of the certificate that the proxy sends. @default {none} */
   cert?: string;
-  /** PEM text of the key of `cert`. */
+  /** PEM text of the key of `cert`. @default {none} */
   key?: string;
   /**
    * `false` accepts a certificate for any name, if a trusted authority has signed it; not with `fetch`.

@@ -32,6 +32,8 @@ export interface BasicAuthOptions {
   /**
    * A field that tells the server the name of the user; the field of clients is removed. A user whose name cannot be
    * written exactly gets 401.
+   *
+   * @default {none}
    */
   userHeader?: string;
   /**

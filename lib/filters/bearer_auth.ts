@@ -33,13 +33,15 @@ export interface JwtOptions {
   /**
    * Public keys as a JSON Web Key Set (RFC 7517): where they are, or the set itself. They are fetched when they are needed
    * first, kept for ten minutes, and fetched again for a key that is not among them, every 30 seconds at most.
+   *
+   * @default {none}
    */
   jwks?: string | { readonly keys: readonly Readonly<Record<string, unknown>>[] };
-  /** The shared secret of HS256, HS384 and HS512; 32 bytes or more. */
+  /** The shared secret of HS256, HS384 and HS512; 32 bytes or more. @default {none} */
   secret?: string | Uint8Array<ArrayBuffer>;
-  /** Who must have made the token (claim `iss`). */
+  /** Who must have made the token (claim `iss`). @default {anyone} */
   issuer?: string | readonly string[];
-  /** For whom the token must have been made (claim `aud`); one of these. */
+  /** For whom the token must have been made (claim `aud`); one of these. @default {anybody} */
   audience?: string | readonly string[];
   /**
    * Algorithms of the signature; never `none`, and never those of a secret with public keys or the other way round
@@ -150,13 +152,15 @@ export interface BearerAuthOptions {
   /**
    * Looks at a token.
    * It says whether the token is good, or what it says; nothing is no, and anything else fails the request (500).
+   *
+   * @default {none}
    */
   verify?: (token: string, ctx: RequestContext) => Awaitable<boolean | Readonly<Record<string, unknown>>>;
-  /** Tokens are JWTs (RFC 7519), verified by their signatures. */
+  /** Tokens are JWTs (RFC 7519), verified by their signatures. @default {none} */
   jwt?: JwtOptions;
   /** Scopes that a token must have, in its claim `scope` or `scp`; otherwise 403. @default {[]} */
   scopes?: readonly string[];
-  /** Looks at what the token says, and may put it into `ctx.state`; 403 when it returns `false`, 500 when neither that, `true` nor nothing. */
+  /** Looks at what the token says, and may put it into `ctx.state`; 403 when it returns `false`, 500 when neither that, `true` nor nothing. @default {none} */
   authorize?: (claims: Readonly<Record<string, unknown>>, ctx: RequestContext) => Awaitable<boolean | void>;
   /**
    * Fields that tell the server claims, by field; what a client says in them itself is dropped. A claim that is not there

@@ -58,7 +58,7 @@ export type ActiveCheckOptions =
     fall?: number;
     /** Share of the interval to lengthen or shorten each one by at random, 0 to 1. @default {0.1} */
     jitter?: number;
-    /** Port to check in place of the server's own. */
+    /** Port to check in place of the server's own. @default {the port of the server} */
     port?: number;
     /** Interval for servers that are down. @default {the interval} */
     unhealthyInterval?: Duration;

@@ -38,21 +38,22 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    */
   limit: number | ((key: string, ctx: Ctx) => number);
   /**
-   * Length of the window. Required, except for `"concurrency"`, where it is `"1h"` by default: the permits of a
-   * worker that died are free after this time, or after twice this time at most. In Redis, the permits of a dead
-   * instance are free after 10 seconds.
+   * Length of the window. For `"concurrency"` it is the time, or at most twice the time, after which the permits of a
+   * worker that died are free. In Redis, the permits of a dead instance are free after 10 seconds.
+   *
+   * @default {"1h"} for `"concurrency"`; required for the others
    */
   window?: Duration;
   /** How requests are counted. @default {"fixed-window"} */
   algorithm?: "fixed-window" | "sliding-window" | "token-bucket" | "concurrency";
   /**
-   * For `"token-bucket"`: how many at once after a pause, the capacity of the bucket.
+   * For `"token-bucket"`: how many requests at once after a pause, the capacity of the bucket.
    *
    * @default {limit}
    */
   burst?: number | ((key: string, ctx: Ctx) => number);
   /**
-   * How much one request counts. Fractions are rounded up; the largest cost is 1,000,000,000. @default {1}
+   * How many requests one request counts as. Fractions are rounded up; the largest cost is 1,000,000,000. @default {1}
    */
   cost?: number | ((ctx: Ctx) => number);
   /**
@@ -63,6 +64,8 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    *
    * What is taken back, is taken back only where it still counts: in the window in which the request came, and for a
    * token bucket less what has come back since by itself.
+   *
+   * @default {none}
    */
   charge?: (ctx: Ctx) => number;
   /**
@@ -72,7 +75,7 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    * @default {"skip"}
    */
   onMissingKey?: "skip" | "reject" | "ip";
-  /** Requests that this policy does not apply to: a function, or the networks of such clients (`"10.0.0.0/8"`). */
+  /** Requests that this policy does not apply to: a function, or the networks of such clients (`"10.0.0.0/8"`). @default {nobody} */
   exempt?: ((ctx: Ctx) => boolean) | readonly string[];
   /** Decides and counts, but refuses no request. @default {false} */
   dryRun?: boolean;
@@ -114,6 +117,8 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   /**
    * Makes the response to a refused request, in place of the problem document; the fields of the limiter are added
    * where it does not set them.
+   *
+   * @default {a problem document}
    */
   response?: (decision: LimitedDecision, ctx: Ctx) => Response | Promise<Response>;
 }

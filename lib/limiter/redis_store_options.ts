@@ -40,11 +40,11 @@ export interface RedisStoreOptions {
   tls?: {
     /** Name for SNI and for the check of the certificate, of every server. @default {the host of the server} */
     serverName?: string;
-    /** PEM texts of authorities that are trusted beside the public ones. @default {[]} */
+    /** PEM texts of authorities that are trusted beside the public ones. @default {none} */
     caCerts?: readonly string[];
-    /** PEM text of the certificate that is shown to a server that asks for one. */
+    /** PEM text of the certificate that is shown to a server that asks for one. @default {none} */
     cert?: string;
-    /** PEM text of the key of `cert`. */
+    /** PEM text of the key of `cert`. @default {none} */
     key?: string;
   };
   /**
@@ -87,7 +87,7 @@ export interface ResolvedRedisStore {
   readonly tls: {
     /** Name for SNI and for the check of the certificate, of every server. @default {the host of the server} */
     serverName?: string;
-    /** PEM texts of authorities that are trusted beside the public ones. @default {[]} */
+    /** PEM texts of authorities that are trusted beside the public ones. @default {none} */
     caCerts?: readonly string[];
     /** PEM text of the certificate that is shown to a server that asks for one. */
     cert?: string;

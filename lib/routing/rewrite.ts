@@ -9,14 +9,16 @@ import { asciiTarget } from "../http/request_target.ts";
  * not change goes on as it came.
  */
 export interface RewriteOptions {
-  /** Removed from a path that begins with it, whole segments only: with `"/api"` the path `/api/users` becomes `/users`. */
+  /** Removed from a path that begins with it, whole segments only: with `"/api"` the path `/api/users` becomes `/users`. @default {none} */
   stripPrefix?: string;
   /**
    * What to replace, and with what: the first occurrence of a text, or the matches of a regular expression, as
    * `String.replace` does.
+   *
+   * @default {none}
    */
   replace?: readonly [pattern: string | RegExp, replacement: string];
-  /** Put in front of the result: `"/v2"`. */
+  /** Put in front of the result: `"/v2"`. @default {none} */
   prefix?: string;
 }
 

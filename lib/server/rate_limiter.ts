@@ -22,6 +22,8 @@ export interface RateLimiterOptions {
   /**
    * Called when keys of a policy no longer fit its `maxKeys` and take the places of others; at most once a window. Nobody
    * waits for it; what it throws, or rejects with, is told on `stderr`.
+   *
+   * @default {none}
    */
   onOverflow?: (policy: ResolvedPolicy) => void;
   /** Called when a `charge` throws; the request then counts its cost. @default {a line on `stderr`} */

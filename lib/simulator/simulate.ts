@@ -2,8 +2,10 @@
 
 import type { ProxyConfig } from "../config/proxy_config.ts";
 import { allPolicies, resolveConfig } from "../config/resolve_config.ts";
+import { checkOptions, object, whole } from "../core/options.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { LimitedDecision, ResolvedPolicy } from "../limiter/policy.ts";
+import { MAX_KEYS } from "../limiter/table_layout.ts";
 import {
   type LimitedConfig,
   MissingParts,
@@ -20,6 +22,11 @@ export interface SimulateOptions {
   /** How many keys are counted exactly. @default {1000000} */
   maxKeys?: number;
 }
+
+const SIMULATE_OPTIONS = object<SimulateOptions>(
+  { maxRefusals: whole(0), maxKeys: whole(1, MAX_KEYS) },
+  'an object with "maxRefusals" and "maxKeys"',
+);
 
 /** One request that was refused. */
 type SimulatedRefusal = SimulationResult["refusals"][number];
@@ -80,6 +87,7 @@ export interface SimulationResult {
  *
  * @param requests in the order of time
  * @throws {ConfigError} when the configuration has mistakes
+ * @throws {TypeError} when an option is unknown or has a wrong value, listing all of them
  * @throws {FilterError} when a function of it throws
  *
  * @example Three requests a second are one too many
@@ -101,6 +109,7 @@ export function simulate<State = unknown>(
   requests: Iterable<SimulatedRequest>,
   options: SimulateOptions = {},
 ): SimulationResult {
+  checkOptions("simulate", SIMULATE_OPTIONS, options);
   return replay(resolveConfig(config), requests, options);
 }
 

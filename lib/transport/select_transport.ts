@@ -43,9 +43,11 @@ export interface TransportOptions {
   /**
    * A proxy on the way to the servers: `"http://host:port"` or `"socks5://host:port"`, with `user:password@` or
    * without.
+   *
+   * @default {none}
    */
   proxy?: string;
-  /** Limits of the connections to each server. */
+  /** Limits of the connections to each server. @default {{}} */
   connections?: {
     /** Most connections that are kept for later. @default {256} */
     maxIdle?: number;

@@ -32,7 +32,7 @@ export type Stage = "connect" | "tls" | "request" | "response";
 export class Server {
   /** The address as configured; unique in its pool. */
   readonly id: string;
-  /** @internal How transports reach it; they keep connections by the identity of this object. */
+  /** How transports reach it; they keep connections by the identity of this object. */
   readonly peer: Peer;
   /** Of its pool. */
   #state: PoolState;

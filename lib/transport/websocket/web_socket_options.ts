@@ -22,6 +22,8 @@ export interface WebSocketOptions {
   /**
    * How long no part of a message may come or leave; pings of the server count, pings of the client and all pongs do
    * not. Without it there is no idle limit.
+   *
+   * @default {none}
    */
   idleTimeout?: Duration;
   /**

@@ -89,8 +89,8 @@ Deno.test("resolveConfig() fills in every default", () => {
       bufferBytes: 0,
       way: {
         tls: undefined,
-        transport: undefined,
-        protocol: undefined,
+        transport: "auto",
+        protocol: "http1",
         proxy: undefined,
         sendProxyProtocol: undefined,
       },

@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { ConfigError } from "../../../lib/config/config_error.ts";
 import { FilterError } from "../../../lib/core/errors.ts";
-import { simulate } from "../../../lib/simulator/simulate.ts";
+import { simulate, type SimulateOptions } from "../../../lib/simulator/simulate.ts";
 
 const upstreams = ["127.0.0.1:9001"];
 
@@ -104,7 +104,7 @@ Deno.test("simulate() fails with the configuration's own mistakes", () => {
   );
 });
 
-Deno.test("simulate() holds places for as long as requests run, and charges what they came to when they are over", () => {
+Deno.test("simulate() holds permits for as long as requests run, and charges what they cost when they are over", () => {
   const concurrent = { upstreams, limiter: { key: "ip", limit: 1, algorithm: "concurrency" } } as const;
   const trace = [0, 50, 100, 101].map((atMs) => ({ atMs, durationMs: 100 }));
   assertEquals(simulate(concurrent, trace).refusals.map(({ atMs }) => atMs), [50, 101]);
@@ -233,4 +233,18 @@ Deno.test("simulate() says what the trace does not although it matters", () => {
     [{ upstreams }, [{ atMs: 0 }], []],
   ];
   for (const [config, requests, notes] of table) assertEquals(simulate(config, requests).notes, notes);
+});
+
+Deno.test("simulate() says what is wrong with its options", () => {
+  const config = { upstreams: ["a:80"], limiter: { key: "ip", limit: 1, window: "1s" } } as const;
+  const { message } = assertThrows(
+    () => simulate(config, [], { maxRefusals: -1, maxKeys: 2 ** 30, maxkeys: 1 } as SimulateOptions),
+    TypeError,
+  );
+  assertEquals(
+    message,
+    'Cannot simulate: "maxRefusals" must be a whole number of at least 0, received -1; ' +
+      '"maxKeys" must be a whole number from 1 to 16777216, received 1073741824; ' +
+      '"maxkeys" is not a known key, did you mean "maxKeys"?',
+  );
 });
