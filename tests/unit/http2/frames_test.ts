@@ -116,6 +116,12 @@ const CASES: readonly (readonly [what: string, bytes: Uint8Array, fate: string])
     "connection PROTOCOL_ERROR",
   ],
   ["an unknown setting", SETTING_FRAME(0x7777, 5), "goes on"],
+  ["64 settings in a frame", frame(FRAME.SETTINGS, 0, 0, new Uint8Array(64 * 6)), "goes on"],
+  [
+    "65 settings in a frame",
+    frame(FRAME.SETTINGS, 0, 0, new Uint8Array(65 * 6)),
+    "connection ENHANCE_YOUR_CALM",
+  ],
   ["WINDOW_UPDATE by 0", WINDOW(0, 0), "connection PROTOCOL_ERROR"],
   ["WINDOW_UPDATE by 0 on a stream", bytesOf(OPEN, WINDOW(1, 0)), "stream PROTOCOL_ERROR"],
   ["WINDOW_UPDATE on an idle stream", WINDOW(1, 1), "connection PROTOCOL_ERROR"],
