@@ -17,6 +17,7 @@ import {
   textsOf,
   tryCertificate,
 } from "../certificate.ts";
+import { LAST_REQUEST_MS } from "../connection_context.ts";
 import { type DenoListenerInfo, serveRequest } from "./deno_stream.ts";
 import { DenoStreams } from "./deno_streams.ts";
 
@@ -36,6 +37,8 @@ interface DenoListenerOptions extends ListenerEvents {
 const REOPEN_AFTER_MS = 100;
 /** How long a socket has to stay open until what broke it counts as over. */
 const STEADY_AFTER_MS = 1000;
+/** For how long nothing has to be asked until nothing is taken to be on its way to a server that ends. */
+const QUIET_MS = 50;
 /** How many turns of the event loop the runtime gets to let go of an address; it has taken two at most. */
 const MAX_TURNS = 1000;
 
@@ -44,6 +47,8 @@ interface RuntimeServer {
   readonly http: Deno.HttpServer<Deno.NetAddr>;
   readonly streams: DenoStreams;
   readonly abort: AbortController;
+  /** Whether its responses end their connections. */
+  ending: boolean;
   /** Whether it has been told to finish; then it cannot be cut off any more (the runtime fails when it is asked to). */
   finishing: boolean;
 }
@@ -153,8 +158,9 @@ export class DenoListener implements EngineListener {
       local: null as DenoListenerInfo["local"],
     };
     const streams = new DenoStreams(clock, wheel);
-    // Read by streams as they begin.
+    // Read by streams as they begin and end.
     const isStopping = (): boolean => this.#stopping;
+    const isEnding = (): boolean => server.ending;
     const context = {
       clock,
       wheel,
@@ -163,6 +169,9 @@ export class DenoListener implements EngineListener {
       streams,
       get stopping(): boolean {
         return isStopping();
+      },
+      get ending(): boolean {
+        return isEnding();
       },
     };
     const abort = new AbortController();
@@ -181,7 +190,7 @@ export class DenoListener implements EngineListener {
     }
     if (unix === undefined) info.local = http.addr;
     info.fallbackAuthority = this.#fallbackAuthority(http.addr.port);
-    const server = { http, streams, abort, finishing: false };
+    const server: RuntimeServer = { http, streams, abort, ending: false, finishing: false };
     // The runtime gives up a socket for good when it runs out of descriptors, for one; connections stay.
     http.finished.catch((error) => {
       if (server === this.#server && this.#open) this.#broke(error);
@@ -233,8 +242,24 @@ export class DenoListener implements EngineListener {
     this.#open = false;
     const server = this.#server;
     this.#former.add(server);
-    server.streams.untilQuiet().then(() => this.#finish(server));
+    this.#untilDrained(server).then(() => this.#finish(server));
     this.#reopenLater(error);
+  }
+
+  /**
+   * Resolves once no content is on its way, nor, as far as one can tell, a request: one that is sent on an idle connection while
+   * the runtime closes it is lost. Until then responses end their connections.
+   */
+  async #untilDrained(server: RuntimeServer): Promise<void> {
+    const { clock } = this.#options;
+    server.ending = true;
+    const until = clock.now() + LAST_REQUEST_MS;
+    for (;;) {
+      const restMs = Math.min(until, server.streams.begunAt + QUIET_MS) - clock.now();
+      if (restMs <= 0) break;
+      await new Promise<void>((resolve) => clock.setTimer(resolve, restMs));
+    }
+    await server.streams.untilQuiet();
   }
 
   async #untilQuiet(streams: DenoStreams, withinMs: number): Promise<void> {
@@ -278,14 +303,15 @@ export class DenoListener implements EngineListener {
   }
 
   /**
-   * Takes no new connections, closes idle ones, and resolves once all requests have a response.
+   * Ends connections behind their responses, takes no new ones once no request is on its way, closes idle ones, and resolves once all
+   * requests have a response.
    *
    * There is no way back from here to cutting connections: whoever cannot wait any longer has to end the requests.
    */
   stop(): Promise<void> {
     this.#end();
     this.#stopped ??= Promise.all([this.#server, ...this.#former].map(async (server) => {
-      await server.streams.untilQuiet();
+      await this.#untilDrained(server);
       // Frames of closing leave first: a server that is told to finish cuts WebSockets off.
       await new Promise<void>((resolve) => setTimeout(resolve, 0));
       await this.#finish(server);

@@ -48,6 +48,8 @@ export interface DenoStreamContext {
   readonly streams: DenoStreams;
   /** Whether the proxy stops: what would have to be waited for is not begun any more. */
   readonly stopping: boolean;
+  /** Whether responses end their connections. */
+  readonly ending: boolean;
 }
 
 /** Answers a request of the runtime; never rejects. */
@@ -269,7 +271,9 @@ class DenoStream implements ClientStream {
     const { status, headers } = head;
     const list = headers.toList();
     // Where content has not been read the runtime says so by itself, and a second line would say the same (Deno 2.9.6).
-    if (close && this.body === null) list.push("connection", "close");
+    if (this.body === null && (close || (this.#context.ending && this.headers.has("host")))) {
+      list.push("connection", "close");
+    }
     if (hasNoContent(status)) return this.#finish(status, list, null);
     if (body === null) return this.#finish(status, list, lengthless(this.method, headers));
     const { whole } = body;

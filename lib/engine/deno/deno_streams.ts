@@ -29,6 +29,8 @@ export class DenoStreams implements Disposable {
   readonly #running: RunningStream[] = [];
   readonly #waiting = new Set<() => void>();
   #looking = false;
+  /** When the last one began, in the clock's milliseconds. */
+  begunAt = -Infinity;
 
   constructor(clock: Clock, wheel: DeadlineWheel) {
     this.#clock = clock;
@@ -36,6 +38,7 @@ export class DenoStreams implements Disposable {
   }
 
   add(stream: RunningStream): void {
+    this.begunAt = stream.startedAt;
     stream.index = this.#running.length;
     this.#running.push(stream);
     if (!this.#looking) this.#lookLater();

@@ -198,7 +198,7 @@ eachTransport("ProxyServer.shutdown() serves a request that was on its way to it
   }
   await silent.untilClosed();
   await down;
-}, { ignore: ENGINE === "deno" });
+});
 
 for (const length of [1000, 10_000_000]) {
   eachTransport(

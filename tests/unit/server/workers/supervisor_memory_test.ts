@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { CHUNK_CELLS, type MetricFamily, MetricRegistry } from "../../../../lib/observe/metrics/registry.ts";
-import { listSeries, MetricChunks } from "../../../../lib/server/workers/shared_metrics.ts";
+import { listSeries, MetricChunks } from "../../../../lib/server/workers/supervisor_memory.ts";
 
 const CHUNKS = 64;
 const COUNTER: MetricFamily = { name: "a_total", help: "", type: "counter", labels: ["x"] };
