@@ -4,6 +4,7 @@ import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import { resolveConfig } from "../config/resolve_config.ts";
 import { StoppingError } from "../core/errors.ts";
 import { type DenoListenerInfo, type DenoStreamContext, serveRequest } from "../engine/deno/deno_stream.ts";
+import { ContentBuffers } from "../engine/deno/deno_content.ts";
 import { DenoStreams } from "../engine/deno/deno_streams.ts";
 import type { StreamHandler } from "../proxy/client_stream.ts";
 import { CLIENT_IDLE_MS } from "./data_plane.ts";
@@ -105,7 +106,16 @@ class HandledProxy extends RunningProxy {
     const streams = new DenoStreams(clock, wheel);
     const handler = this.#createHandler();
     // `stopping` is for listeners that go on serving while uploads end; here every request is refused from then on.
-    this.#context = { clock, wheel, handler, idleMs: CLIENT_IDLE_MS, streams, stopping: false };
+    this.#context = {
+      clock,
+      wheel,
+      handler,
+      idleMs: CLIENT_IDLE_MS,
+      streams,
+      buffers: new ContentBuffers(),
+      stopping: false,
+      ending: false,
+    };
     this.ready = this.#start();
     // Requests reject with it; without this an unheard rejection would end the process.
     this.ready.catch(() => {});

@@ -1,7 +1,6 @@
 /**
  * The proxy for a long time, with clients and servers that do whatever they may at a seed: whether every request is settled
- * once, no count is ever below zero, all counts are zero in the end, and the memory stays where it was after a minute; of
- * the engine `deno` once the clients have gone.
+ * once, no count is ever below zero, all counts are zero in the end, and the memory stays where it was after a minute.
  *
  * `deno task soak [minutes] [seed] [http1|deno]`, both engines one after the other unless one is named.
  */
@@ -19,8 +18,12 @@ const SERVERS = 3;
 const LOOK_EVERY_MS = 2000;
 /** How long requests, idle connections and WebSockets may take to end once all clients are gone. */
 const SETTLE_MS = 20_000;
-/** Around which moment, and at the end, memory is looked at, and how much more there may be then. */
+/**
+ * Around which moment, and at the end, memory is looked at, and how much more there may be then: after a minute, and after as many
+ * requests as a free machine serves in one, since memory grows with them at first.
+ */
 const LEVEL_AT_MS = 60_000;
+const LEVEL_AT_REQUESTS = 15_000;
 const SPAN_MS = 20_000;
 const MOST_GROWTH = 1.2;
 /** After how long without clients memory is looked at once more. */
@@ -69,13 +72,14 @@ export async function soak(
   const rude = stack.use(await RudeServer.start(chance(SERVERS)));
   const proxied = stack.use(await Proxied.start(engine, [...moody, rude].map(({ address }) => address)));
   const findings = new Set<string>();
-  const samples: { readonly at: number; readonly mib: number }[] = [];
+  const samples: Sample[] = [];
   const look = async (): Promise<Counts> => {
     const counts = await proxied.look();
     for (const line of counts.negative) findings.add(`below zero: ${line}`);
     for (const error of counts.errors) findings.add(`thrown: ${error}`);
     if (counts.settled > counts.begun) findings.add(`${counts.settled} requests settled of ${counts.begun}`);
-    const sample = { at: performance.now() - startedAt, mib: counts.memory.rss / 2 ** 20 };
+    const { begun, memory: { rss } } = counts;
+    const sample = { at: performance.now() - startedAt, begun, mib: rss / 2 ** 20 };
     if (!isOver()) samples.push(sample);
     if (samples.length % 15 === 0) {
       const { heapUsed, heapTotal, external } = counts.memory;
@@ -115,9 +119,8 @@ export async function soak(
   if (under !== null) {
     await new Promise((resolve) => setTimeout(resolve, AFTER_MS));
     memory = { ...under, after: Math.round((await look()).memory.rss / 2 ** 20) };
-    // Memory of the engine `deno` follows how much there is to do: what it keeps without clients tells whether that is all.
     const { level, end, after } = memory;
-    if (engine === "deno" ? after > level : end > level * MOST_GROWTH) {
+    if (end > level * MOST_GROWTH || after > level) {
       findings.add(
         `memory: ${memory.level} MiB after a minute, ${memory.end} in the end, ${memory.after} after it`,
       );
@@ -126,18 +129,26 @@ export async function soak(
   return { counts, seen, findings: [...findings], memory };
 }
 
+/** Memory at a moment, in milliseconds from the start, and how many requests there had been. */
+interface Sample {
+  readonly at: number;
+  readonly begun: number;
+  readonly mib: number;
+}
+
 function memoryOf(
-  samples: readonly { at: number; mib: number }[],
+  samples: readonly Sample[],
   ms: number,
 ): Omit<SoakMemory, "after"> | null {
-  if (ms < 2 * LEVEL_AT_MS) return null;
+  const levelAt = samples.find(({ at, begun }) => at >= LEVEL_AT_MS && begun >= LEVEL_AT_REQUESTS)?.at;
+  if (levelAt === undefined || ms < levelAt + LEVEL_AT_MS) return null;
   const mean = (from: number, to: number): number => {
     const those = samples.filter(({ at }) => at >= from && at <= to);
     return Math.round(those.reduce((sum, { mib }) => sum + mib, 0) / those.length);
   };
-  const later = samples.filter(({ at }) => at >= LEVEL_AT_MS);
+  const later = samples.filter(({ at }) => at >= levelAt);
   return {
-    level: mean(LEVEL_AT_MS - SPAN_MS / 2, LEVEL_AT_MS + SPAN_MS / 2),
+    level: mean(levelAt - SPAN_MS / 2, levelAt + SPAN_MS / 2),
     end: mean(ms - SPAN_MS, ms),
     most: Math.round(Math.max(...later.map(({ mib }) => mib))),
   };

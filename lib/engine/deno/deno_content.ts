@@ -5,10 +5,32 @@ import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts"
 import type { Body, Bytes } from "../../http/message.ts";
 
 /**
- * Most bytes of one read of chunked content. The runtime finds a trailer section too long only when it may read more than
+ * Most bytes of one read. Of chunked content the runtime finds a trailer section too long only when it may read more than
  * the 64 KiB of one at a time; in pieces of 64 KiB it reads on for ever (Deno 2.9.6).
  */
-const CHUNKED_READ_BYTES = 66 * 1024;
+const READ_BYTES = 66 * 1024;
+
+/** How long the end of a response that is a stream waits for a read of the request's content. */
+const PENDING_READ_MS = 250;
+
+/** How many buffers are kept for content to come. */
+const MAX_KEPT = 32;
+
+/**
+ * What content is read into. Without it each request with content leaves 64 KiB to the collector, which comes late: of this memory
+ * it knows little.
+ */
+export class ContentBuffers {
+  readonly #free: Bytes[] = [];
+
+  take(): Bytes {
+    return this.#free.pop() ?? new Uint8Array(READ_BYTES);
+  }
+
+  give(buffer: Bytes): void {
+    if (buffer.length === READ_BYTES && this.#free.length < MAX_KEPT) this.#free.push(buffer);
+  }
+}
 
 /** What a {@linkcode DenoContent} takes beside the request. */
 interface DenoContentOptions {
@@ -17,6 +39,7 @@ interface DenoContentOptions {
   readonly wheel: DeadlineWheel;
   /** How long the client may pause between two pieces. */
   readonly idleMs: number;
+  readonly buffers: ContentBuffers;
   /** Called when all of the content has been read. */
   readonly onEnd: () => void;
 }
@@ -28,7 +51,7 @@ export class DenoContent implements Body {
   readonly #request: Request;
   readonly #options: DenoContentOptions;
   readonly #deadline: Deadline;
-  #reader: { read(): Promise<Bytes | null>; cancel(): Promise<void> } | null = null;
+  #reader: ContentReader | null = null;
   /** The read that the runtime is at. */
   #pending: Promise<Bytes | null> | null = null;
   /** How many bytes have come. */
@@ -64,7 +87,7 @@ export class DenoContent implements Body {
 
   async read(): Promise<Bytes | null> {
     if (this.#failure !== null) throw this.#failure;
-    if (this.#finished || this.#cancelled) return null;
+    if (this.#finished || this.#cancelled) return this.#over();
     const { promise: late, reject } = Promise.withResolvers<never>();
     this.#fail = reject;
     this.#deadline.set(this.#options.idleMs);
@@ -74,7 +97,7 @@ export class DenoContent implements Body {
       const piece = await Promise.race([this.#pending, late]);
       this.#pending = null;
       this.#count(piece);
-      return piece;
+      return piece ?? this.#over();
     } catch (cause) {
       if (!this.#ended) throw this.#failure ??= contentError(cause);
       // All has come. A server that was told to finish, as it may be from then on, breaks off even the end.
@@ -85,6 +108,12 @@ export class DenoContent implements Body {
       this.#fail = null;
       this.#deadline.clear();
     }
+  }
+
+  /** Whoever asks behind the last piece has no more use for it. */
+  #over(): null {
+    this.#reader?.free();
+    return null;
   }
 
   #count(piece: Bytes | null): void {
@@ -99,17 +128,19 @@ export class DenoContent implements Body {
     this.#options.onEnd();
   }
 
-  #open(): { read(): Promise<Bytes | null>; cancel(): Promise<void> } {
+  #open(): ContentReader {
     const stream = this.#request.body!;
-    if (this.length === null) {
-      try {
-        return readChunked(stream.getReader({ mode: "byob" }));
-      } catch {
-        // Content that had come with the head, its end included, is no stream of bytes.
-      }
+    try {
+      return new BufferedReader(stream.getReader({ mode: "byob" }), this.#options.buffers);
+    } catch {
+      // Content that had come with the head, its end included, is no stream of bytes.
     }
     const reader = stream.getReader();
-    return { read: async () => (await reader.read()).value ?? null, cancel: () => reader.cancel() };
+    return {
+      read: async () => (await reader.read()).value ?? null,
+      cancel: () => reader.cancel(),
+      free() {},
+    };
   }
 
   #tooSlow(): void {
@@ -124,56 +155,93 @@ export class DenoContent implements Body {
   }
 
   /**
-   * Lets go of what nobody has read. To be called before a response ends: the runtime keeps a connection for good whose
-   * response has ended while a read was pending (Deno 2.9.6). Content that nobody has touched stays with the runtime,
-   * which then says that the connection ends.
+   * Lets go of what nobody has read. To be called before a response that is handed over whole. Content that nobody has touched stays
+   * with the runtime, which then says that the connection ends.
+   *
+   * A pending read has to end by itself, with what the client sends or by its going away: cancelled, it would never end, and keep
+   * its buffer (Deno 2.9.6).
    */
   release(): void {
-    this.cancel();
-    if (this.#finished || this.#released) return;
-    this.#released = true;
-    this.#reader?.cancel().catch(() => {});
+    void this.#release();
   }
 
   /**
-   * The same before a response is cut off. A pending read has to end by itself, with what the client sends or by its going
-   * away: cancelled, it would keep the connection as well.
+   * The same before a response that is a stream ends: the runtime keeps a connection for good when a read is pending then
+   * (Deno 2.9.6). One that does not end soon is cancelled all the same, unless the response is cut off: then it would keep the
+   * connection as well.
    *
-   * @returns resolves when the response may be cut off; `null` when that is so already
+   * @returns resolves when the response may end; `null` when that is so already
    */
-  releaseBeforeCut(): Promise<void> | null {
+  releaseBeforeEnd(cut: boolean): Promise<void> | null {
+    const released = this.#release();
+    if (released === null || cut) return released;
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const patience = this.#options.wheel.deadline(() => {
+      this.#cancelReader();
+      resolve();
+    });
+    patience.set(PENDING_READ_MS);
+    return Promise.race([released.then(() => patience.clear()), late]);
+  }
+
+  #release(): Promise<void> | null {
     this.cancel();
+    if (this.#finished || this.#released) return null;
+    this.#released = true;
     const pending = this.#pending;
-    if (pending === null || this.#released) {
-      this.release();
+    if (pending === null) {
+      this.#cancelReader();
       return null;
     }
-    this.#released = true;
-    const cancel = (): void => void this.#reader!.cancel().catch(() => {});
+    // Whoever waits for it is not to take what has come for all.
+    this.#fail?.(new ClientGoneError("The response has ended before the content"));
+    const cancel = (): void => this.#cancelReader();
     return pending.then(cancel, cancel);
+  }
+
+  #cancelReader(): void {
+    this.#reader?.cancel().catch(() => {});
   }
 }
 
 const NOTHING: Bytes = new Uint8Array(0);
 
-function readChunked(
-  reader: ReadableStreamBYOBReader,
-): { read(): Promise<Bytes | null>; cancel(): Promise<void> } {
-  let buffer: Bytes = new Uint8Array(CHUNKED_READ_BYTES);
-  return {
-    async read(): Promise<Bytes | null> {
-      const { value, done } = await reader.read(buffer);
-      if (done) return null;
-      const piece = value as Bytes;
-      if (piece.length > CHUNKED_READ_BYTES / 2) {
-        buffer = new Uint8Array(CHUNKED_READ_BYTES);
-        return piece;
-      }
-      buffer = new Uint8Array(piece.buffer);
-      return piece.slice();
-    },
-    cancel: () => reader.cancel(),
-  };
+interface ContentReader {
+  read(): Promise<Bytes | null>;
+  cancel(): Promise<void>;
+  /** Nobody looks at the last piece any more. */
+  free(): void;
+}
+
+/** Reads into one buffer after the other what is lent piece by piece. */
+class BufferedReader implements ContentReader {
+  readonly #reader: ReadableStreamBYOBReader;
+  readonly #buffers: ContentBuffers;
+  /** `null` while the runtime has it. */
+  #buffer: Bytes | null = null;
+
+  constructor(reader: ReadableStreamBYOBReader, buffers: ContentBuffers) {
+    this.#reader = reader;
+    this.#buffers = buffers;
+  }
+
+  async read(): Promise<Bytes | null> {
+    const buffer = this.#buffer ?? this.#buffers.take();
+    this.#buffer = null;
+    const { value, done } = await this.#reader.read(buffer);
+    // One that was called off does not come back.
+    if (value !== undefined) this.#buffer = new Uint8Array(value.buffer as ArrayBuffer);
+    return done ? null : value as Bytes;
+  }
+
+  cancel(): Promise<void> {
+    return this.#reader.cancel();
+  }
+
+  free(): void {
+    if (this.#buffer !== null) this.#buffers.give(this.#buffer);
+    this.#buffer = null;
+  }
 }
 
 /**
@@ -205,7 +273,7 @@ interface PulledStreamOptions {
   readonly wheel: DeadlineWheel;
   /** How long the client may take for a piece. */
   readonly idleMs: number;
-  /** Called before a stream ends; what one that breaks off waits for until the runtime learns of it. @default {nothing} */
+  /** Called before a stream ends, or breaks off; what is waited for until the runtime learns of it. @default {nothing} */
   readonly beforeEnd?: (cut: boolean) => Promise<void> | null;
   /** Told of the end of a stream, and why it broke off; never of content that was gathered. */
   readonly ended: (bytes: number, failure: ProxyError | null) => void;
@@ -313,13 +381,10 @@ export class PulledStream implements UnderlyingDefaultSource<Bytes> {
     this.#stalled.clear();
     const controller = this.#controller;
     const before = controller === null ? null : this.#options.beforeEnd?.(failure !== null) ?? null;
-    if (failure === null) controller?.close();
-    else {
-      const cut = (): void => controller?.error(failure);
-      if (before === null) cut();
-      else void before.then(cut);
-      this.#body.cancel(failure);
-    }
+    const end = (): void => failure === null ? controller?.close() : controller?.error(failure);
+    if (before === null) end();
+    else void before.then(end).catch(() => {}); // The client may have gone meanwhile.
+    if (failure !== null) this.#body.cancel(failure);
     this.#options.ended(this.#bytes, failure);
   }
 }

@@ -19,6 +19,7 @@ import {
 } from "../certificate.ts";
 import { LAST_REQUEST_MS } from "../connection_context.ts";
 import { type DenoListenerInfo, serveRequest } from "./deno_stream.ts";
+import { ContentBuffers } from "./deno_content.ts";
 import { DenoStreams } from "./deno_streams.ts";
 
 /** What a {@linkcode DenoListener} takes. */
@@ -62,6 +63,7 @@ export class DenoListener implements EngineListener {
   #server: RuntimeServer;
   /** Those whose socket is closed, until their last connection is. */
   readonly #former = new Set<RuntimeServer>();
+  readonly #buffers = new ContentBuffers();
   #certificate: Certificate | null = null;
   /** Whether the last one's socket is open. */
   #open = true;
@@ -167,6 +169,7 @@ export class DenoListener implements EngineListener {
       handler,
       idleMs,
       streams,
+      buffers: this.#buffers,
       get stopping(): boolean {
         return isStopping();
       },

@@ -24,7 +24,7 @@ import type {
   TunnelOptions,
 } from "../../proxy/client_stream.ts";
 import type { Tunnel } from "../../transport/transport.ts";
-import { DenoContent, PulledStream } from "./deno_content.ts";
+import { type ContentBuffers, DenoContent, PulledStream } from "./deno_content.ts";
 import type { DenoStreams } from "./deno_streams.ts";
 import { upgradeWebSocket } from "./web_socket_relay.ts";
 
@@ -46,6 +46,7 @@ export interface DenoStreamContext {
   /** How long a client may pause while it sends content, or takes it. */
   readonly idleMs: number;
   readonly streams: DenoStreams;
+  readonly buffers: ContentBuffers;
   /** Whether the proxy stops: what would have to be waited for is not begun any more. */
   readonly stopping: boolean;
   /** Whether responses end their connections. */
@@ -232,11 +233,12 @@ class DenoStream implements ClientStream {
       );
     }
     const length = declared === null ? null : readLength(declared);
-    const { wheel, idleMs } = this.#context;
+    const { wheel, idleMs, buffers } = this.#context;
     this.body = new DenoContent(this.#request, {
       length,
       wheel,
       idleMs,
+      buffers,
       onEnd: () => this.#context.streams.progressed(this, false),
     });
   }
@@ -290,11 +292,7 @@ class DenoStream implements ClientStream {
     const pulled = new PulledStream(body, {
       wheel,
       idleMs,
-      beforeEnd: (cut) => {
-        if (cut) return this.body?.releaseBeforeCut() ?? null;
-        this.body?.release();
-        return null;
-      },
+      beforeEnd: (cut) => this.body?.releaseBeforeEnd(cut) ?? null,
       ended: (bytes, failure) => this.#end(bytes, failure),
     });
     pulled.gather(body.length).then((gathered) => {
