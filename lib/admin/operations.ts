@@ -345,7 +345,7 @@ function banKey(request: AdminRequest, parts: AdminParts): Promise<Response> {
   const policy = request.path.policy!;
   const limiters = limitersOf(parts.target, policy);
   return perform(
-    { action: `ban for ${ms / 1000} s`, subject: subjectOf(key, policy) },
+    { action: "ban", subject: `${subjectOf(key, policy)} for ${ms / 1000} s` },
     request,
     parts,
     () => {
@@ -399,7 +399,7 @@ function setLogLevel(request: AdminRequest, parts: AdminParts): Promise<Response
   const { target } = parts;
   if (target.logLevel === null) throw new ChangeError(409, "The log is not the proxy's own");
   return perform(
-    { action: `set to ${level}`, subject: "the log level" },
+    { action: "set", subject: `the log level to ${level}` },
     request,
     parts,
     () => target.setLogLevel(level),

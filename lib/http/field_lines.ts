@@ -277,12 +277,15 @@ export const FORWARDED_GROUP = 2;
 export const EXPECT_GROUP = 4;
 /** `CDN-Loop`. */
 export const CDN_LOOP_GROUP = 8;
+/** `Traceparent` and `Tracestate`. */
+export const TRACE_GROUP = 16;
 
 /** The group of each name: most heads have no line of these, and need not be searched for them. */
 const GROUPS: Uint8Array = Uint8Array.from(NAMES, (name, id) => {
   if (isHopByHopId(id)) return HOP_BY_HOP_GROUP;
   if (id === OTHER_FIELD || name === "via" || name.includes("forwarded")) return FORWARDED_GROUP;
   if (name === "expect") return EXPECT_GROUP;
+  if (name === "traceparent" || name === "tracestate") return TRACE_GROUP;
   return name === "cdn-loop" ? CDN_LOOP_GROUP : 0;
 });
 

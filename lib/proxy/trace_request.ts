@@ -11,6 +11,7 @@ import {
   type TraceParent,
   type Tracer,
 } from "../observe/tracer.ts";
+import { TRACE_GROUP } from "../http/field_lines.ts";
 import type { Exchange, ExchangeTrace } from "./exchange.ts";
 import type { TraceRuntime } from "./proxy_runtime.ts";
 import { shownTarget } from "./settled_entry.ts";
@@ -128,7 +129,9 @@ function attributesOf(exchange: Exchange, status: number): SpanAttributes {
  */
 export function beginTrace(exchange: Exchange): void {
   const trace = exchange.runtime.trace!;
-  const parent = isBelieved(exchange, trace) ? parseTraceparent(exchange.field("traceparent")) : null;
+  const parent = exchange.fields.mayHave(TRACE_GROUP) && isBelieved(exchange, trace)
+    ? parseTraceparent(exchange.field("traceparent"))
+    : null;
   if (parent === null && !(trace.random() < trace.sample)) return;
   exchange.trace = new RequestTrace(exchange, parent, trace);
   exchange.tracedByClient = parent !== null;
@@ -147,7 +150,7 @@ function isBelieved({ stream, runtime: { trustedProxies } }: Exchange, trace: Tr
 
 /** Takes off what a client says of a trace that nobody goes on with. */
 export function dropForeignTrace(exchange: Exchange): void {
-  if (exchange.tracedByClient) return;
+  if (exchange.tracedByClient || !exchange.fields.mayHave(TRACE_GROUP)) return;
   const { headers } = exchange.outgoing!;
   headers.delete("traceparent");
   headers.delete("tracestate");

@@ -158,7 +158,7 @@ testInBrowser("drains, weighs and bans for who has a token, by mouse and by keyb
     "tester: drain",
     "tester: ready",
     "tester: weight",
-    "tester: ban for 3600 s",
+    "tester: ban",
     "tester: reset",
     "tester: drain",
   ]);

@@ -60,7 +60,7 @@ Deno.test("lbproxy with an admin listener: a limit is changed by a reload, and t
   assertEquals(code, 0);
   assertEquals(stdout.includes("/unseen"), false);
   assertMatch(stderr, /ops: reload the configuration/);
-  assertMatch(stderr, /ops: set to info the log level/);
+  assertMatch(stderr, /ops: set the log level to info/);
 });
 
 Deno.test("lbproxy --admin opens the listener where the configuration has none, and --check names tokens that are missing", async () => {
