@@ -4,7 +4,7 @@ import type { Peer } from "./peer.ts";
 import { caddy } from "./peers/caddy.ts";
 import { haproxy } from "./peers/haproxy.ts";
 import { lbproxy } from "./peers/lbproxy.ts";
-import { nginx } from "./peers/nginx.ts";
+import { nginx, nginxOfTwo } from "./peers/nginx.ts";
 import { pingora } from "./peers/pingora.ts";
 import { script } from "./peers/script.ts";
 
@@ -29,9 +29,17 @@ export const ALL_PEERS: readonly Peer[] = [
     config: "refusing_kept",
     scenarios: ["429"],
   }),
+  lbproxy({
+    name: "lbproxy-workers",
+    title: "lbproxy, 2 workers",
+    config: "plain",
+    scenarios: SMALL,
+    workers: 2,
+  }),
   lbproxy({ name: "lbproxy-deno", title: "lbproxy, engine deno", config: "deno" }),
   lbproxy({ name: "lbproxy-fetch", title: "lbproxy, Deno.serve and fetch", config: "fetch" }),
   nginx,
+  nginxOfTwo,
   haproxy,
   pingora,
   caddy,

@@ -2,12 +2,12 @@
 
 import type { PeerCommand } from "./peer.ts";
 
-/** A configuration with one worker and no access log; `http` is what stands in its `http` block. */
-export function nginxConfig(directory: string, http: string): string {
+/** A configuration with no access log; `http` is what stands in its `http` block. */
+export function nginxConfig(directory: string, http: string, workers = 1): string {
   const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
     .map((kind) => `  ${kind}_temp_path ${directory}/${kind};`).join("\n");
   return `daemon off;
-worker_processes 1;
+worker_processes ${workers};
 pid ${directory}/nginx.pid;
 error_log stderr error;
 events { worker_connections 16384; }

@@ -11,11 +11,13 @@ export interface LbproxyVariant {
   readonly scenarios?: readonly string[];
   /** Whether it writes a line a request, to nowhere. @default {false} */
   readonly accessLog?: boolean;
+  /** How many processes serve. @default {1} */
+  readonly workers?: number;
 }
 
 /** Makes the peer. */
 export function lbproxy(variant: LbproxyVariant): Peer {
-  const { name, title, config, scenarios, accessLog = false } = variant;
+  const { name, title, config, scenarios, accessLog = false, workers = 1 } = variant;
   return {
     name,
     title,
@@ -33,6 +35,7 @@ export function lbproxy(variant: LbproxyVariant): Peer {
           `${root}/mod.ts`,
           `${root}/bench/peers/lbproxy/${config}.config.ts`,
           ...(accessLog ? [] : ["--log-level", "warn"]),
+          ...(workers === 1 ? [] : ["--workers", String(workers)]),
         ],
         env: {
           BENCH_LISTEN: `127.0.0.1:${port}`,

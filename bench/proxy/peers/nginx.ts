@@ -1,18 +1,26 @@
-/** nginx, one worker, keeping its connections to the servers. */
+/** nginx, one worker or two, keeping its connections to the servers. */
 
 import type { Peer, PeerSetup } from "../peer.ts";
 import { nginxCommand, nginxConfig } from "../nginx_config.ts";
 
 /** The peer that all others are measured against. */
-export const nginx: Peer = {
-  name: "nginx",
-  title: "nginx",
-  kind: "proxy",
-  program: "nginx",
-  install: "apt-get install nginx-light",
-  versionArgs: ["-v"],
-  async prepare({ port, servers, directory }: PeerSetup) {
-    const http = `
+export const nginx: Peer = nginxOf({ name: "nginx", title: "nginx" });
+
+/** With as many workers as there are processors here. */
+export const nginxOfTwo: Peer = nginxOf(
+  { name: "nginx-2", title: "nginx, 2 workers", scenarios: ["12b"] },
+  2,
+);
+
+function nginxOf(names: Pick<Peer, "name" | "title" | "scenarios">, workers = 1): Peer {
+  return {
+    ...names,
+    kind: "proxy",
+    program: "nginx",
+    install: "apt-get install nginx-light",
+    versionArgs: ["-v"],
+    async prepare({ port, servers, directory }: PeerSetup) {
+      const http = `
   upstream servers {
 ${servers.map((server) => `    server 127.0.0.1:${server};`).join("\n")}
     keepalive 256;
@@ -31,6 +39,7 @@ ${servers.map((server) => `    server 127.0.0.1:${server};`).join("\n")}
       proxy_max_temp_file_size 0;
     }
   }`;
-    return await nginxCommand(directory, nginxConfig(directory, http));
-  },
-};
+      return await nginxCommand(directory, nginxConfig(directory, http, workers));
+    },
+  };
+}

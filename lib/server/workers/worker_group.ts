@@ -9,6 +9,10 @@ import type { WorkerProcess } from "./worker_process.ts";
 const LOOK_MS = 200;
 /** After how many looks without a sign a worker is taken for hung: counted, so that a machine that slept kills nobody. */
 const PATIENCE = 6;
+/** A worker that has used less of a processor meanwhile was given none, by a machine with too much to do: it gets more time. */
+const BUSY_MS = 600;
+/** How much more: one may be blocked without using any. */
+const MORE_PATIENCE = 5;
 /** The same while it loads another configuration, which may have thousands of servers and keeps its loop busy. */
 const PATIENCE_LOADING = 150;
 /** How long a worker that replaces another one may take to listen. */
@@ -40,6 +44,8 @@ interface Seat {
   startedAt: number;
   beats: number;
   silentLooks: number;
+  /** What it had used of processors at the first of these looks. */
+  cpuMs: number;
   /** How often its worker was replaced. */
   restarts: number;
   /** How often workers have ended soon after their start, one after the other. */
@@ -148,6 +154,7 @@ export class WorkerGroup {
       startedAt: clock.now(),
       beats: 0,
       silentLooks: 0,
+      cpuMs: 0,
       restarts: 0,
       failures: 0,
       timer: null,
@@ -201,9 +208,13 @@ export class WorkerGroup {
       const beats = this.#options.beatsOf(worker.process);
       seat.silentLooks = beats === seat.beats ? seat.silentLooks + 1 : 0;
       seat.beats = beats;
+      if (seat.silentLooks === 1) seat.cpuMs = worker.cpuMs;
       const patience = worker.loads ? PATIENCE_LOADING : PATIENCE;
-      if (seat.silentLooks >= patience) {
-        worker.kill(`it has not responded for ${(patience * LOOK_MS / 1000).toFixed(1)} s`);
+      if (seat.silentLooks < patience) continue;
+      const usedMs = worker.cpuMs - seat.cpuMs;
+      // Also where that cannot be known.
+      if (!(usedMs < BUSY_MS) || seat.silentLooks >= patience * MORE_PATIENCE) {
+        worker.kill(`it has not responded for ${(seat.silentLooks * LOOK_MS / 1000).toFixed(1)} s`);
       }
     }
     this.#lookLater();

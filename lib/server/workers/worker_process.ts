@@ -81,6 +81,17 @@ export class WorkerProcess {
     return this.#loads;
   }
 
+  /** What it has used of processors; `NaN` where that cannot be known. */
+  get cpuMs(): number {
+    try {
+      // Behind the name, which may hold anything, utime and stime are the twelfth and thirteenth field, in hundredths.
+      const fields = Deno.readTextFileSync(`/proc/${this.pid}/stat`).split(") ").at(-1)!.split(" ");
+      return (Number(fields[11]) + Number(fields[12])) * 10;
+    } catch {
+      return NaN;
+    }
+  }
+
   get stopping(): boolean {
     return this.#stopping;
   }
