@@ -66,7 +66,7 @@ export class Guard {
     const owner = token === null ? null : await tokens.ownerOf(token);
     // Where there are no tokens, one that is shown all the same takes nothing away.
     if (token !== null && owner === null && !tokens.empty) {
-      return this.#refuse(client, 401, "The token is none of admin.tokens", {
+      return this.#refuse(client, 401, "The token is not one of admin.tokens", {
         "www-authenticate": `${CHALLENGE}, error="invalid_token"`,
       });
     }

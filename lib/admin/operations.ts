@@ -350,7 +350,7 @@ function banKey(request: AdminRequest, parts: AdminParts): Promise<Response> {
     parts,
     () => {
       if (!limiters.every((limiter) => limiter.ban(key, ms, policy))) {
-        throw new ChangeError(507, "There is no room in the table to write it down");
+        throw new ChangeError(507, "The table of counts is full");
       }
     },
   );

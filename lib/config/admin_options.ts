@@ -136,7 +136,7 @@ export function describeAdmin({ listen, tokens, read, readyz, tls }: ResolvedAdm
 const PLACE_EXPECTED = '"host:port", "unix:/path" or a port number';
 const EXPECTED =
   `${PLACE_EXPECTED}, true, false or an object with "listen", "tokens", "read", "hosts", "readyz" and "tls"`;
-const PUBLIC = 'must have "tokens" to listen where others than this machine can reach it';
+const PUBLIC = 'needs "tokens" at an address that other machines can reach';
 
 const isPlace = (value: unknown): boolean =>
   typeof value !== "object" && parseAdminListen(value) !== undefined;

@@ -91,7 +91,8 @@ const CLIENT_CERTIFICATES = object<ClientCertificateOptions>(
   },
   'an object with "ca" or "verify"',
   {
-    explain: (name) => name === "crl" ? 'is nothing that the runtime looks at: "verify" can' : undefined,
+    explain: (name) =>
+      name === "crl" ? 'is not read by the runtime: check revocation in "verify"' : undefined,
     check({ ca, verify }, report) {
       if (verify !== undefined || (ca !== undefined && !(Array.isArray(ca) && ca.length === 0))) return;
       report('needs "ca" or "verify": nothing else says whose certificates count');
@@ -101,13 +102,12 @@ const CLIENT_CERTIFICATES = object<ClientCertificateOptions>(
 
 /** What other proxies have, and why it is not here. */
 const TLS_OF_OTHERS: Readonly<Record<string, string>> = {
-  ciphers:
-    "is nothing that the runtime lets anybody choose: it has AES-GCM and ChaCha20-Poly1305 with ECDHE alone",
-  maxVersion: "is not there: what cannot speak TLS 1.3 speaks 1.2",
+  ciphers: "cannot be chosen: the runtime uses AES-GCM and ChaCha20-Poly1305 with ECDHE",
+  maxVersion: "is not an option: clients without TLS 1.3 use 1.2",
   ...Object.fromEntries(
     ["auto", "acme", "email", "letsencrypt", "internal"].map((name) => [
       name,
-      'is not there: no certificate is requested; "cert" and "key" name files that certbot or lego write',
+      'is not an option: lbproxy requests no certificates; "cert" and "key" name files that certbot or lego write',
     ]),
   ),
 };

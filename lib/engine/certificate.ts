@@ -103,7 +103,7 @@ export function privateKeyOf(text: string): KeyObject {
     throw new Error(`has no private key${kindOf(text)}`);
   }
   if (/-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: .*ENCRYPTED/m.test(text)) {
-    throw new Error("has a private key that is encrypted, for which nobody would know the password");
+    throw new Error("has an encrypted private key, and no password can be given: decrypt the key");
   }
   try {
     return createPrivateKey(text);

@@ -238,7 +238,7 @@ export function bearerAuth(options: BearerAuthOptions): Filters {
   const invalid = (detail: string) =>
     refuse(401, detail, { "www-authenticate": `${challenge}, error="invalid_token"` });
   const insufficient = () =>
-    refuse(403, "The token is not good for this", {
+    refuse(403, "The token does not allow this", {
       "www-authenticate": `${challenge}, error="insufficient_scope"${needed}`,
     });
   return {

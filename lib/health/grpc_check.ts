@@ -75,7 +75,7 @@ function varint(value: number): number[] {
 /** `HealthCheckResponse`: field 1, a number; a field that is not there is 0, and others are of no concern. */
 function stateOf(message: Uint8Array): number {
   if (message.length < FRAME_HEAD) throw new Error("the response has no message");
-  if (message[0] !== 0) throw new Error("the message is compressed, which was not asked for");
+  if (message[0] !== 0) throw new Error("the message is compressed, which was not requested");
   const end = FRAME_HEAD + new DataView(message.buffer, message.byteOffset).getUint32(1);
   if (end !== message.length) throw new Error("the response is not one message");
   for (let at = FRAME_HEAD; at < end;) {

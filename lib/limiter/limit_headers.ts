@@ -154,7 +154,7 @@ export function limitProblem(decision: LimitedDecision): Readonly<Record<string,
       };
     case "missing-key":
       return {
-        detail: "The request lacks what its limit is counted by",
+        detail: "The request has no key for its limit",
         "violated-policies": decision.violated,
       };
   }

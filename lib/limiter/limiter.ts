@@ -99,7 +99,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
    * @throws {TypeError} when the counts are kept where the answer takes its time: then {@linkcode decide} is to be asked
    */
   check(source: Ctx, clockMs?: number): Decision {
-    if (this.#store.answersLater) throw new TypeError("Cannot check at once: the store answers later");
+    if (this.#store.answersLater) throw new TypeError("Cannot check at once: the store responds later");
     return this.decide(source, clockMs) as Decision;
   }
 

@@ -67,7 +67,7 @@ export function eventMessage(event: ProxyEvent): string {
     case "health":
       return healthMessage(event);
     case "health_check_error":
-      return `Cannot check server ${event.server} of pool ${event.pool}: ${event.message}; it counts as before`;
+      return `Cannot check server ${event.server} of pool ${event.pool}: ${event.message}; its health stays as it was`;
     case "ejection":
       return ejectionMessage(event);
     case "panic":
@@ -85,7 +85,7 @@ export function eventMessage(event: ProxyEvent): string {
     case "limiter_store":
       return event.available
         ? `Limits are counted in ${event.address}${
-          event.dropped > 0 ? `; ${event.dropped} corrections of counts were too many to keep until now` : ""
+          event.dropped > 0 ? `; ${event.dropped} corrections of counts were lost: too many to keep` : ""
         }`
         : `Cannot count limits in ${event.address}: ${event.reason}`;
     case "listener_error":
@@ -98,10 +98,10 @@ export function eventMessage(event: ProxyEvent): string {
       const { address, names, notAfter, daysLeft, ended } = event;
       const whose = names.length === 0 ? "" : ` of ${names.join(" ")}`;
       const when = ended
-        ? "has ended"
+        ? "has expired"
         : daysLeft === 0
-        ? "ends today"
-        : `ends in ${counted(daysLeft, "day")}`;
+        ? "expires today"
+        : `expires in ${counted(daysLeft, "day")}`;
       return `Certificate${whose} on ${address} ${when}: ${notAfter}`;
     }
     case "client_certificate": {
@@ -131,7 +131,7 @@ export function eventMessage(event: ProxyEvent): string {
       return `Worker ${event.worker} listens again, as process ${event.pid}`;
     case "worker_ended": {
       const when = event.restartInMs === 0 ? "now" : `in ${formatDuration(event.restartInMs)}`;
-      return `Worker ${event.worker} is started anew ${when}: ${event.reason}`;
+      return `Worker ${event.worker} restarts ${when}: ${event.reason}`;
     }
     case "callback_error":
       return `${event.name} threw: ${event.message}`;
@@ -144,7 +144,7 @@ export function eventMessage(event: ProxyEvent): string {
 
 /** What is said of an export that is no key of a configuration. */
 export function unreadMessage(name: string): string {
-  return `Nothing reads the export "${name}": it is no key of a configuration`;
+  return `The export "${name}" is not used: it is not a configuration key`;
 }
 
 function pageAddress(address: string, tls: boolean): string {
@@ -163,7 +163,7 @@ function healthMessage(event: ProxyEvent<"health">): string {
 
 function ejectionMessage(event: ProxyEvent<"ejection">): string {
   const { pool, server, ejected, reason, availableServers, totalServers } = event;
-  const change = ejected ? `is ejected: ${reason}` : "is let in again after its ejection";
+  const change = ejected ? `is ejected: ${reason}` : "is available again after its ejection";
   return `Server ${server} of pool ${pool} ${change} (${availableServers} of ${totalServers} available)`;
 }
 
@@ -171,7 +171,7 @@ function panicMessage({ pool, panic, availableServers, totalServers }: ProxyEven
   const up = `${availableServers} of ${totalServers} servers up`;
   return panic
     ? `Pool ${pool} panics with ${up}: requests go to all of them`
-    : `Pool ${pool} panics no more with ${up}`;
+    : `Pool ${pool} panics no longer, with ${up}`;
 }
 
 function discoveryMessage(
@@ -230,15 +230,15 @@ function reloadMessage(
 ): string {
   switch (outcome) {
     case "applied": {
-      const stale = notReloaded.length === 0 ? "" : `; not loaded anew: ${notReloaded.join(", ")}`;
-      return `Configuration ${generation} runs (${trigger})${stale}`;
+      const stale = notReloaded.length === 0 ? "" : `; not loaded again: ${notReloaded.join(", ")}`;
+      return `Configuration ${generation} is in use (${trigger})${stale}`;
     }
     case "rejected":
-      return `The configuration was not loaded (${trigger}), number ${generation} goes on: ${
+      return `Configuration not loaded (${trigger}), number ${generation} stays in use: ${
         problems.join("; ")
       }`;
     case "rolled_back":
-      return `The configuration before runs again, as number ${generation}: ${trigger}`;
+      return `Rolled back to the previous configuration, as number ${generation}: ${trigger}`;
   }
 }
 

@@ -49,7 +49,7 @@ export interface ProxyEvents {
   "health_check_error": {
     /** Name of the pool. */
     readonly pool: string;
-    /** Address of the first server that could not be checked, as configured; it counts as before. */
+    /** Address of the first server that could not be checked, as configured; its health stays as it was. */
     readonly server: string;
     /** What is lacking. */
     readonly message: string;

@@ -95,7 +95,7 @@ export async function reloadUnderLoad(work: Work): Promise<Findings> {
   program.kill("SIGTERM");
   const { code, stderr } = await program.ended;
   if (code !== 0) findings.failures.push(`the program ended with ${code}`);
-  return { ...findings, rejected: stderr.split("The configuration was not loaded").length - 1 };
+  return { ...findings, rejected: stderr.split("Configuration not loaded").length - 1 };
 }
 
 /** What never changes; the rest is in a module that it imports. */
@@ -152,7 +152,7 @@ function brokenSource(number: number, servers: readonly Upstream[]): string {
 }
 
 function rejection(number: number): RegExp {
-  return new RegExp(`The configuration was not loaded.*(?:broken-${number}\\b|192\\.0\\.2\\.1:${number}:)`);
+  return new RegExp(`Configuration not loaded.*(?:broken-${number}\\b|192\\.0\\.2\\.1:${number}:)`);
 }
 
 function shuffled({ reloads, broken }: Work, random: () => number): boolean[] {

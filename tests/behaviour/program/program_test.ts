@@ -116,7 +116,7 @@ Deno.test("lbproxy tells of exports that nothing reads, with --check and at the 
     "proxy.config.ts": configFor("127.0.0.1:1", "export const helper = 1; export const PORT = 2;"),
   });
   const notices = ["PORT", "helper"].map((name) =>
-    `Nothing reads the export "${name}": it is no key of a configuration`
+    `The export "${name}" is not used: it is not a configuration key`
   );
   const checked = await folder.run(["--check"]);
   assertEquals([checked.code, checked.stderr], [0, ""]);

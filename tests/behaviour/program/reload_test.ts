@@ -32,16 +32,16 @@ Deno.test("lbproxy reads its configuration again at SIGHUP, and what that import
   assertEquals((await readAnswer(open)).text, "a");
   await Deno.writeTextFile(`${folder.path}/servers.ts`, serversFor(b.address));
   program.kill("SIGHUP");
-  await program.stderrMatch(/info Configuration 2 runs \(SIGHUP\)\n/);
+  await program.stderrMatch(/info Configuration 2 is in use \(SIGHUP\)\n/);
   await open.write("GET / HTTP/1.1\r\nHost: h\r\nuser: x\r\n\r\n");
   assertEquals((await readAnswer(open)).text, "b");
   assertEquals((await askAt(port, "GET /", ["user: x"])).status, 429);
   await Deno.writeTextFile(`${folder.path}/servers.ts`, `export const servers = ["nowhere"];`);
   program.kill("SIGHUP");
-  const [line] = await program.stderrMatch(/error The configuration was not loaded.*\n/);
+  const [line] = await program.stderrMatch(/error Configuration not loaded.*\n/);
   assertMatch(
     line,
-    /\(SIGHUP\), number 2 goes on: upstreams\[0\] must be "host:port", received "nowhere"\n$/,
+    /\(SIGHUP\), number 2 stays in use: upstreams\[0\] must be "host:port", received "nowhere"\n$/,
   );
   assertEquals((await askAt(port)).text, "b");
   program.kill("SIGTERM");
@@ -60,18 +60,18 @@ Deno.test("lbproxy --watch reads its configuration again when a file of it chang
   assertEquals((await askAt(port)).text, "a");
   await Deno.writeTextFile(`${folder.path}/servers.ts`, "export const servers = [;");
   await program.stderrMatch(
-    /error The configuration was not loaded \(its files have changed\), number 1 goes on: syntax error/,
+    /error Configuration not loaded \(its files have changed\), number 1 stays in use: syntax error/,
   );
   // As editors write: another file takes the place of the one that is watched.
   await Deno.writeTextFile(`${folder.path}/new`, serversFor(b.address));
   await Deno.rename(`${folder.path}/new`, `${folder.path}/servers.ts`);
-  await program.stderrMatch(/info Configuration 2 runs \(its files have changed\)\n/);
+  await program.stderrMatch(/info Configuration 2 is in use \(its files have changed\)\n/);
   assertEquals((await askAt(port)).text, "b");
   await Deno.writeTextFile(`${folder.path}/more.ts`, `export const gracePeriod = "1s";`);
   await Deno.writeTextFile(`${folder.path}/proxy.config.ts`, `export * from "./more.ts"; ${CONFIG}`);
-  await program.stderrMatch(/info Configuration 3 runs/);
+  await program.stderrMatch(/info Configuration 3 is in use/);
   await Deno.writeTextFile(`${folder.path}/more.ts`, `export const gracePeriod = "2s";`);
-  await program.stderrMatch(/info Configuration 4 runs/);
+  await program.stderrMatch(/info Configuration 4 is in use/);
   program.kill("SIGTERM");
   await program.stderrMatch(/Stopping \(SIGTERM\)/);
   assertEquals((await program.ended).code, 0);
@@ -100,7 +100,7 @@ Deno.test({
     assertEquals((await askAt(port)).text, "a");
     await Deno.symlink("2", `${path}/new`);
     await Deno.rename(`${path}/new`, `${path}/data`);
-    await program.stderrMatch(/info Configuration 2 runs/);
+    await program.stderrMatch(/info Configuration 2 is in use/);
     assertEquals((await askAt(port)).text, "b");
     program.kill("SIGTERM");
     assertEquals((await program.ended).code, 0);
@@ -170,7 +170,7 @@ Deno.test("lbproxy --watch notices what was written while it started", async () 
   await gate.untilWaiting(1);
   await Deno.writeTextFile(`${folder.path}/proxy.config.ts`, configOf(`export const gracePeriod = "1s";`));
   gate.answer();
-  await program.stderrMatch(/info Configuration 2 runs \(its files have changed\)/);
+  await program.stderrMatch(/info Configuration 2 is in use \(its files have changed\)/);
 });
 
 Deno.test({
@@ -190,7 +190,7 @@ Deno.test({
     await program.address();
     await Deno.symlink("2", `${path}/new`);
     await Deno.rename(`${path}/new`, `${path}/current`);
-    await program.stderrMatch(/info Configuration 2 runs \(its files have changed\)/);
+    await program.stderrMatch(/info Configuration 2 is in use \(its files have changed\)/);
   },
 });
 

@@ -28,7 +28,7 @@ class ReloadedWorkers implements AsyncDisposable {
   /** Has it run another configuration. */
   async reload(config: string): Promise<void> {
     await this.write(config);
-    await this.program.stderrMatch(new RegExp(`Configuration ${++this.#generation} runs \\(SIGHUP\\)`));
+    await this.program.stderrMatch(new RegExp(`Configuration ${++this.#generation} is in use \\(SIGHUP\\)`));
   }
 
   /** Tells it to load another configuration. */
@@ -81,7 +81,7 @@ Deno.test("a configuration with more servers than workers can share is refused, 
   await using workers = await ReloadedWorkers.start(manyPools(address, 0, 0));
   const port = await workers.port();
   const refused =
-    "The configuration was not loaded.*Workers share no more than 4096 servers, pools and retry budgets";
+    "Configuration not loaded.*Workers share no more than 4096 servers, pools and retry budgets";
   for (let times = 1; times <= 2; times++) {
     await workers.write(manyPools(address, times, 2100));
     await workers.program.stderrMatch(new RegExp(`(?:${refused}[^]*){${times}}`));

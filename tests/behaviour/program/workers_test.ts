@@ -375,7 +375,7 @@ for (
     await living.write("GET /held HTTP/1.1\r\nHost: h\r\n\r\n");
     await gate.untilWaiting(2);
     await asking.write(`GET ${path} HTTP/1.1\r\nHost: h\r\n\r\n`);
-    await workers.program.stderrMatch(new RegExp(`Worker \\d is started anew now: ${reason}\n`));
+    await workers.program.stderrMatch(new RegExp(`Worker \\d restarts now: ${reason}\n`));
     await workers.program.stderrMatch(/Worker \d listens again/);
     // Its place at the server is free again.
     const next = askAt(port);
@@ -453,7 +453,7 @@ Deno.test("workers reload: connections stay open, counts go on, and what cannot 
   assertEquals([await ask(), await limited()], [Array(4).fill("one"), 0]);
   await workers.write(configOf(`["${other.address}"]`));
   workers.program.kill("SIGHUP");
-  await workers.program.stderrMatch(/Configuration 2 runs \(SIGHUP\)/);
+  await workers.program.stderrMatch(/Configuration 2 is in use \(SIGHUP\)/);
   assertEquals(await ask(), Array(4).fill("other"));
   // 8 of 10 have been counted before.
   assertEquals(await limited(), 6);
@@ -469,7 +469,7 @@ Deno.test("workers reload: connections stay open, counts go on, and what cannot 
   assertEquals(await ask(), Array(4).fill("other"));
   await workers.write(configOf(`["${one.address}"]`, "export const workers = 2;"));
   workers.program.kill("SIGHUP");
-  await workers.program.stderrMatch(/Configuration 3 runs \(SIGHUP\)/);
+  await workers.program.stderrMatch(/Configuration 3 is in use \(SIGHUP\)/);
   assertEquals(await ask(), Array(4).fill("one"));
   assertEquals(await findPids(port, 4), pids);
 });
@@ -486,7 +486,7 @@ Deno.test("workers go back together to the configuration before, when a new one 
     `export const listen = "127.0.0.1:0"; export const upstreams = ["${address}"]; ${FILTER} ${more}`;
   await workers.write(configOf(bad.address, rollback(24)));
   workers.program.kill("SIGHUP");
-  await workers.program.stderrMatch(/Configuration 2 runs \(SIGHUP\)/);
+  await workers.program.stderrMatch(/Configuration 2 is in use \(SIGHUP\)/);
   // None of the workers has seen as many as that.
   const failed = await askOften(port, 23);
   assertEquals(failed.map(({ status }) => status), Array(23).fill(500));
@@ -496,7 +496,7 @@ Deno.test("workers go back together to the configuration before, when a new one 
   await workers.program.stderrMatch(/Worker \d listens again/);
   assertEquals((await askOften(port, 24)).length, 24);
   await workers.program.stderrMatch(
-    /The configuration before runs again, as number 3: \d+ of \d+ requests failed/,
+    /Rolled back to the previous configuration, as number 3: \d+ of \d+ requests failed/,
   );
   const after = await askOften(port, 40);
   assertEquals(new Set(after.map(({ text }) => text)), new Set(["good"]));

@@ -155,7 +155,7 @@ Deno.test("lbproxy takes its own lack of descriptors for no failure of a server"
   const lack = String.raw`Too many open files \(os error 24\)`;
   for (const { name } of pools) {
     await program.stderrMatch(
-      new RegExp(`error Cannot check server \\S+ of pool ${name}: ${lack}; it counts as before`),
+      new RegExp(`error Cannot check server \\S+ of pool ${name}: ${lack}; its health stays as it was`),
     );
     // As often as would have both servers ejected.
     for (let i = 0; i < 10; i++) {

@@ -373,12 +373,12 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "admin listener where everybody reaches it",
     { upstreams, admin: "0.0.0.0:6189" },
-    'admin must have "tokens" to listen where others than this machine can reach it',
+    'admin needs "tokens" at an address that other machines can reach',
   ],
   [
     "admin listener where everybody reaches it, without a token",
     { upstreams, admin: { listen: "[::]:6189", tokens: {} } },
-    'admin must have "tokens" to listen where others than this machine can reach it',
+    'admin needs "tokens" at an address that other machines can reach',
   ],
   [
     "admin listener that tells everybody everything",
@@ -1758,7 +1758,7 @@ const WORSE: typeof BAD = [
       "listen.tls.clientCertificates.ca[1] must be the PEM text of a certificate, or the path of a file with it, received 5",
       'listen.tls.clientCertificates.mode must be "require" or "request", received "optional"',
       'listen.tls.clientCertificates.verify must be a function, received "no"',
-      'listen.tls.clientCertificates.crl is nothing that the runtime looks at: "verify" can',
+      'listen.tls.clientCertificates.crl is not read by the runtime: check revocation in "verify"',
     ].join("\n  "),
   ],
   [
@@ -1781,7 +1781,7 @@ const WORSE: typeof BAD = [
       'listen.tls.certificates must be an array of { names, cert, key }, or a function, received "x"',
       'listen.tls.unknownNames must be "default" or "refuse", received "drop"',
       'listen.tls.minVersion must be "1.2" or "1.3", received 1.2',
-      "listen.tls.ciphers is nothing that the runtime lets anybody choose: it has AES-GCM and ChaCha20-Poly1305 with ECDHE alone",
+      "listen.tls.ciphers cannot be chosen: the runtime uses AES-GCM and ChaCha20-Poly1305 with ECDHE",
     ].join("\n  "),
   ],
 ];

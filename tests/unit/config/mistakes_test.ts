@@ -197,7 +197,7 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   ],
   [
     { upstreams, admin: "0.0.0.0:6189" },
-    'admin must have "tokens" to listen where others than this machine can reach it',
+    'admin needs "tokens" at an address that other machines can reach',
   ],
   // As people write who come from other programs.
   [
@@ -235,7 +235,7 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   ],
   [
     { upstreams, listen: { port: 443, tls: { email: "a@b.c", cert: "a", key: "b" } } },
-    'listen.tls.email is not there: no certificate is requested; "cert" and "key" name files that certbot or lego write',
+    'listen.tls.email is not an option: lbproxy requests no certificates; "cert" and "key" name files that certbot or lego write',
   ],
   [
     { upstreams, listen: { port: 80, client_max_body_size: "10m" } },

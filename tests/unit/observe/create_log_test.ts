@@ -83,7 +83,7 @@ const EVENTS: readonly [event: ProxyEvent, line: string][] = [
   ],
   [
     { kind: "limiter_store", address: "redis://a", available: true, reason: null, dropped: 2 },
-    "warn Limits are counted in redis://a; 2 corrections of counts were too many to keep until now",
+    "warn Limits are counted in redis://a; 2 corrections of counts were lost: too many to keep",
   ],
   [
     {
@@ -111,7 +111,7 @@ const EVENTS: readonly [event: ProxyEvent, line: string][] = [
   ],
   [
     { kind: "health_check_error", pool: "default", server: "a:80", message: "too many open files" },
-    "error Cannot check server a:80 of pool default: too many open files; it counts as before",
+    "error Cannot check server a:80 of pool default: too many open files; its health stays as it was",
   ],
   [{ kind: "callback_error", name: "logging", message: "x", stack: null }, "error logging threw: x"],
   [

@@ -15,7 +15,7 @@ Deno.test("EventLog keeps the last 200 events and passes all on", () => {
     time: "2026-01-01T00:00:00.000Z",
     level: "warn",
     kind: "unread_export",
-    message: 'Nothing reads the export "name250": it is no key of a configuration',
+    message: 'The export "name250" is not used: it is not a configuration key',
   }]);
 });
 

@@ -22,9 +22,9 @@ Deno.test("CertificateExpiry warns 30 days, 7 days and a day before the end, and
   assertEquals(told, [[29, false], [6, false], [0, false], [0, true], [0, true], [0, true]]);
   const at = new Date(end).toISOString();
   assertEquals(observer.events.slice(1, 4).map(eventMessage), [
-    `Certificate of a.example on 127.0.0.1:443 ends in 6 days: ${at}`,
-    `Certificate of a.example on 127.0.0.1:443 ends today: ${at}`,
-    `Certificate of a.example on 127.0.0.1:443 has ended: ${at}`,
+    `Certificate of a.example on 127.0.0.1:443 expires in 6 days: ${at}`,
+    `Certificate of a.example on 127.0.0.1:443 expires today: ${at}`,
+    `Certificate of a.example on 127.0.0.1:443 has expired: ${at}`,
   ]);
 });
 

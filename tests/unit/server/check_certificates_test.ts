@@ -60,7 +60,7 @@ Deno.test("findCertificateProblems() says which files cannot be read, and what i
         'listen.tls.cert names "FOLDER/empty.pem", which has no certificate',
       ]],
       [{ cert, key: await file("encrypted.pem", ENCRYPTED) }, [
-        'listen.tls.key names "FOLDER/encrypted.pem", which has a private key that is encrypted, for which nobody would know the password',
+        'listen.tls.key names "FOLDER/encrypted.pem", which has an encrypted private key, and no password can be given: decrypt the key',
       ]],
       [{ cert: BROKEN_CERT, key: BROKEN_KEY }, [
         "listen.tls.cert has a certificate that cannot be read",
