@@ -389,6 +389,30 @@ Deno.test("every link inside the repository leads somewhere", async () => {
   assertEquals(broken, []);
 });
 
+Deno.test("docs/troubleshooting.md quotes messages as the program writes them", async () => {
+  const page = await Deno.readTextFile(new URL("docs/troubleshooting.md", ROOT));
+  const [, table] = /^## By message$(.*?)^## /ms.exec(page)!;
+  const quoted = Array.from(table!.matchAll(/^\| `([^`]+)` +\|/gm), ([, message]) => message!);
+  assert(quoted.length > 10);
+  const written = await readSources(new URL("lib/", ROOT));
+  // Three dots stand for what differs from message to message.
+  const parts = quoted.flatMap((message) => message.split("...")).map((part) =>
+    part.replace(/^[:;,]/, "").trim()
+  )
+    .filter((part) => part.length > 3 && part !== "Cannot load proxy.config.ts:");
+  assertEquals(parts.filter((part) => !written.includes(part)), []);
+});
+
+/** The text of every module in a folder and below. */
+async function readSources(folder: URL): Promise<string> {
+  let text = "";
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    if (isDirectory) text += await readSources(new URL(`${name}/`, folder));
+    else if (name.endsWith(".ts")) text += await Deno.readTextFile(new URL(name, folder));
+  }
+  return text;
+}
+
 Deno.test("commands in the documentation can be pasted into any shell", async () => {
   for (const [name, page] of await readPages()) {
     for (const [, code] of page.matchAll(/```sh\n(.*?)```/gs)) {
