@@ -33,10 +33,10 @@ ${WHERE}`;
 const TOP = `top shows the state once a second, as lines where stdout is not a terminal.
 `;
 
-const SIMULATE = `simulate replays requests through the limits of the configuration, with a clock that jumps,
-and prints who was refused, when and by which policy. A trace has a JSON object a line, such
+const SIMULATE = `simulate replays requests through the limits of the configuration, with a simulated clock,
+and prints which keys were refused, when and by which policy. A trace has a JSON object a line, such
 as {"at": "1.5s", "ip": "192.0.2.1", "target": "/", "headers": {"appid": "x"}}; the JSON
-access log is one. --rate, --keys and --for make up clients who ask at random moments.
+access log is one. --rate, --keys and --for simulate clients that send requests at random times.
 `;
 
 /** How each command is used that is a program of its own. */
@@ -56,14 +56,14 @@ Usage: lbproxy [proxy.config.ts] [options]
        ${SIMULATE_USAGE}
 
 The configuration is a module: its exports say where to listen, where requests go, and
-how often clients may ask. Without a name it is proxy.config.ts in the working directory;
-a URL (https:, jsr:) will do as well.
+how many requests each client may send. Without a name it is proxy.config.ts in the working
+directory; it may also be a URL (https:, jsr:).
 
 Options:
   --listen ADDR        Listen at "host:port" or at a port in place of what the
                        configuration says; may be given more than once
-  --engine ENGINE      Who talks to clients: http1, the proxy's own server; deno, the
-                       runtime's; auto, the first where it will do [auto]
+  --engine ENGINE      Which HTTP server serves clients: http1, the proxy's own; deno, the
+                       runtime's; auto, the proxy's own [auto]
   --admin [ADDR]       Open the admin listener (dashboard, metrics, ctl) at "host:port",
                        "unix:/path" or a port of 127.0.0.1 [127.0.0.1:6189]
   --watch              Read the configuration again when its file changes, or a local
@@ -72,7 +72,7 @@ Options:
                        and loads; auto is one a core (Linux) [1]
   --init [DIR]         Write a configuration with comments, a test of it and a deno.json into
                        a directory [.]
-  --demo-load          Send itself about 40 requests a second, so that there is something to see
+  --demo-load          Send itself about 40 requests a second, so that the dashboard shows something
   --check              Check the configuration, show what it means, and exit; with --types
                        its types too, by "deno check" (needs --allow-run)
   --log-level LEVEL    debug, info, warn or error [info]; requests are info
@@ -90,7 +90,7 @@ The first SIGINT or SIGTERM ends the proxy once the running requests have finish
 most, see gracePeriod), a second one ends it at once. SIGUSR2 opens log files again. SIGUSR1
 is the runtime's: it opens a debugger on 127.0.0.1 (forbid it: env --block-signal=USR1 deno ...).
 
-Permissions: --allow-net --allow-read are enough for the proxy itself; -A will do.
+Permissions: --allow-net --allow-read are enough for the proxy itself; -A allows everything.
 
 Exit codes:
   0    stopped as told, or nothing wrong with the configuration

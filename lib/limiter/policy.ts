@@ -57,13 +57,12 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    */
   cost?: number | ((ctx: Ctx) => number);
   /**
-   * How much a request counts when it ends: by its status, the bytes sent or its duration. `cost` is
-   * what it counts meanwhile, and in the end when the function throws or returns no number from 0 on, which the log tells.
-   * Numbers are taken as those of `cost`. Not asked about a request that failed before it reached a server, which counts
-   * nothing.
+   * How much a request counts when it ends: by its status, the bytes sent or its duration. Until then it counts `cost`. It
+   * also does so when the function throws or returns no number of at least 0; the log says so. A request that reached no
+   * server counts nothing.
    *
-   * What is taken back, is taken back only where it still counts: in the window in which the request came, and for a
-   * token bucket less what has come back since by itself.
+   * A smaller result gives the difference back, in the window of the request only; a token bucket gives back what has not
+   * refilled since.
    *
    * @default {none}
    */
