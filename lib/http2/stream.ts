@@ -41,7 +41,7 @@ export interface RequestFields {
   /** Path and query. */
   readonly target: string;
   /** What an extended CONNECT asks for (RFC 8441). */
-  readonly protocol?: string;
+  readonly protocol?: string | undefined;
   readonly fields: HeaderFields;
   /** `content-length`; `null` for none. */
   readonly length: number | null;

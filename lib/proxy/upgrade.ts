@@ -6,7 +6,12 @@ import type { HeaderFields } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/proxy_fields.ts";
 import type { ResponseHead } from "../http/message.ts";
 import type { ServerResponse, Tunnel } from "../transport/transport.ts";
-import { checkHandshake, handshakeKey, offeredProtocols } from "../transport/websocket/handshake.ts";
+import {
+  addAnswer,
+  checkHandshake,
+  handshakeKey,
+  offeredProtocols,
+} from "../transport/websocket/handshake.ts";
 import type { ClientStream } from "./client_stream.ts";
 import type { Exchange, UpgradeOffer } from "./exchange.ts";
 
@@ -67,6 +72,9 @@ export function addUpgrade(headers: HeaderFields, { protocol, webSocket }: Upgra
 export async function checkTunnel(exchange: Exchange, response: ServerResponse): Promise<void> {
   const { webSocket } = exchange.upgrade!;
   response.headers.detach();
+  if (webSocket !== null && response.tunnel!.keyless === true) {
+    await addAnswer(response.headers, webSocket.key);
+  }
   if (webSocket !== null) await checkHandshake(response.headers, webSocket);
   exchange.throwIfCancelled();
 }

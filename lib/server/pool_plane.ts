@@ -303,5 +303,5 @@ function webSocketRuntime(
   transports: TransportSource,
 ): WebSocketRuntime | null {
   if (webSocket === null || (plan.kind === "fetch" && plan.proxy !== null)) return null;
-  return { ...webSocket, transport: transports.get(plan.kind === "http1" ? plan : selectTransport()) };
+  return { ...webSocket, transport: transports.get(plan.kind === "fetch" ? selectTransport() : plan) };
 }

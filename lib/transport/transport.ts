@@ -35,7 +35,9 @@ export interface TargetBytes {
 
 /** A connection that a server has given over to another protocol; disposing it closes it. */
 export interface Tunnel extends Disposable {
-  readonly socket: Deno.Conn;
+  readonly socket: Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close">;
+  /** Whether there was no key to answer: that of HTTP/2 has none (RFC 8441 section 5). @default {false} */
+  readonly keyless?: boolean;
   /** What came right behind the head of the response. */
   readonly first: Bytes;
 }

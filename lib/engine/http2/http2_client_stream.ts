@@ -4,7 +4,7 @@ import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts"
 import type { ClientCertificate } from "../../http/client_certificate.ts";
 import { TOKEN_BYTES } from "../../http/field_lines.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
-import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
+import type { Body, ResponseHead } from "../../http/message.ts";
 import { screenFields } from "../../http/proxy_fields.ts";
 import type { ProxyAddresses } from "../../http1/proxy_protocol.ts";
 import { badRequest, decodeTarget, isAuthority } from "../../http1/request_head.ts";
@@ -14,10 +14,11 @@ import type { ReceivedContent } from "../../http2/received_content.ts";
 import type { HeadBounds, ReceivedHead } from "../../http2/received_head.ts";
 import { SentContent, type SentContentOwner } from "../../http2/sent_content.ts";
 import type { Http2Stream, StreamOwner, StreamReset } from "../../http2/stream.ts";
+import { StreamSocket } from "../../http2/stream_socket.ts";
 import type { ClientStream, ListenerInfo, StreamExchange, TunnelOptions } from "../../proxy/client_stream.ts";
 import type { TargetBytes, Tunnel } from "../../transport/transport.ts";
 import { handshakeKey } from "../../transport/websocket/handshake.ts";
-import type { Http2Context, RequestFieldsPair, Socket } from "../connection_context.ts";
+import type { Http2Context, RequestFieldsPair } from "../connection_context.ts";
 import { tooSlow } from "../http1/client_content.ts";
 import { TunnelRelay } from "../http1/tunnel_relay.ts";
 
@@ -364,61 +365,6 @@ function lengthOf(method: string, { status, headers }: ResponseHead, body: Body 
   const { length, whole, trailers } = body;
   return length ?? (whole === null || trailers.length > 0 ? null : whole.length);
 }
-
-// A stream that has become a tunnel (RFC 8441), as a relay wants its ends.
-
-/** Reads and writes the content of a stream; its owner passes `onRoom()` of it on. */
-class StreamSocket implements Socket {
-  readonly #stream: Http2Stream;
-  #left: Bytes = NOTHING;
-  #room: PromiseWithResolvers<void> | null = null;
-
-  constructor(stream: Http2Stream) {
-    this.#stream = stream;
-  }
-
-  async read(buffer: Bytes): Promise<number | null> {
-    if (this.#left.length === 0) {
-      const piece = await this.#stream.content?.read() ?? null;
-      if (piece === null) return null;
-      this.#left = piece;
-    }
-    const count = Math.min(this.#left.length, buffer.length);
-    buffer.set(this.#left.subarray(0, count));
-    this.#left = this.#left.subarray(count);
-    return count;
-  }
-
-  async write(bytes: Bytes): Promise<number> {
-    const stream = this.#stream;
-    for (;;) {
-      if (stream.closed || stream.localEnded) throw new Error("The stream was closed");
-      const count = stream.write(bytes, 0, bytes.length, false);
-      if (count > 0) return count;
-      this.#room = Promise.withResolvers();
-      await this.#room.promise;
-    }
-  }
-
-  /** There is room, or the stream is over. */
-  onRoom(): void {
-    const room = this.#room;
-    this.#room = null;
-    room?.resolve();
-  }
-
-  closeWrite(): Promise<void> {
-    if (!this.#stream.localEnded) this.#stream.end();
-    return Promise.resolve();
-  }
-
-  close(): void {
-    this.#stream.reset(CODE.CANCEL);
-    this.onRoom();
-  }
-}
-
-const NOTHING: Bytes = new Uint8Array(0);
 
 // What a head has to say to be a request (RFC 9113 section 8.3.1).
 

@@ -38,6 +38,8 @@ export interface Trip {
   readonly dueAt: number;
   /** Whether it has been tried on a connection that was stale, so that it is not tried without end. */
   retried: boolean;
+  /** Sends an offer of another protocol by HTTP/1.1, to servers that take none by HTTP/2. @default {none} */
+  readonly byHttp1?: () => void;
 }
 
 /** A connection's pool, as the connection sees it. */

@@ -108,6 +108,7 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
   }
 
   #start(connection: ServerConnection, trip: Trip, now: number): void {
+    if (trip.byHttp1 !== undefined && !connection.takesWebSockets) return trip.byHttp1();
     const { exchanges, clock, wheel } = this.#parts;
     const exchange = exchanges.pop() ?? new Http2Exchange({ clock, wheel });
     exchange.start(connection, trip, now);

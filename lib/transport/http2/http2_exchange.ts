@@ -9,9 +9,10 @@ import { type Body, type Bytes, reasonPhrase, type RequestBody } from "../../htt
 import { CODE } from "../../http2/frame_type.ts";
 import { checkFields, UnwritableFieldError } from "../../http2/hpack_encoder.ts";
 import type { Http2Stream, StreamOwner, StreamReset } from "../../http2/stream.ts";
+import { StreamSocket } from "../../http2/stream_socket.ts";
 import type { Trip } from "../http1/connection.ts";
 import { cancelledError } from "../http1/server_content.ts";
-import { type OutgoingRequest, responseIdleMs, type ServerResponse } from "../transport.ts";
+import { type OutgoingRequest, responseIdleMs, type ServerResponse, type Tunnel } from "../transport.ts";
 import { Upload, type UploadOwner } from "./upload.ts";
 
 /** Most interim responses before the final one. */
@@ -60,12 +61,14 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
   readonly #deadline: Deadline;
   readonly #listener = new CancellationListener((reason) => this.#fail(cancelledError(reason)));
   readonly #fields = new HeaderFields();
-  #state: "free" | "head" | "arrived" | "content" = "free";
+  #state: "free" | "head" | "arrived" | "content" | "tunnel" = "free";
   #host: ExchangeHost | null = null;
   #stream: Http2Stream | null = null;
   #trip: Trip | null = null;
   #response: Http2Response | null = null;
   #upload: Upload | null = null;
+  /** What a WebSocket is spoken on. */
+  #socket: StreamSocket | null = null;
   #interim = 0;
   #idleMs = 0;
   #startedAt = 0;
@@ -98,7 +101,10 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
       return options.failed(unwritable(error));
     }
     this.#state = "head";
-    const { method, headers: fields, body } = request;
+    const { body } = request;
+    const protocol = request.upgrade === true ? "websocket" : undefined;
+    const method = protocol === undefined ? request.method : "CONNECT";
+    const fields = protocol === undefined ? request.headers : withoutHandshake(request.headers);
     const whole = body === null ? null : body.whole;
     const ends = body === null || (whole !== null && whole.length === 0 && body.trailers.length === 0);
     const length = body !== null ? body.length : LENGTH_METHODS.has(method) ? 0 : null;
@@ -106,7 +112,8 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     const stream = this.#stream = host.open(this);
     stream.lengthless = method === "HEAD";
     const scheme = host.secure ? "https" : "http";
-    stream.request({ method, scheme, authority, target, fields, length, expectsContinue }, ends);
+    const head = { method, scheme, authority, target, protocol, fields, length, expectsContinue } as const;
+    stream.request(head, ends && protocol === undefined);
     if (ends) this.#arm(options.timeouts.responseMs, now);
     else this.#sendContent(body!, whole, expectsContinue, now);
     if (this.#trip === trip) options.cancellation.add(this.#listener);
@@ -151,6 +158,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
   /** @internal */
   onRoom(): void {
     this.#upload?.onRoom();
+    this.#socket?.onRoom();
   }
 
   /** @internal */
@@ -202,6 +210,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     const { request: { method }, options } = this.#trip!;
     const { status } = head!;
     this.#fields.begin(head!.lines);
+    if (this.#trip!.request.upgrade === true && status < 300) return this.#giveOver();
     const isEmpty = method === "HEAD" || status === 204 || status === 304;
     if (isEmpty) stream.lengthless = true;
     const body = isEmpty ? null : stream.content;
@@ -211,6 +220,23 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     this.#state = "content";
     this.#waitNoLonger();
     options.responded(this.#response = new Http2Response(this, status, this.#fields, body));
+  }
+
+  // To whoever asked it is what HTTP/1.1 calls a switch of protocols.
+  #giveOver(): void {
+    const { options } = this.#trip!;
+    const socket = this.#socket = new StreamSocket(this.#stream!);
+    this.#state = "tunnel";
+    this.#deadline.clear();
+    this.#listener[Symbol.dispose]();
+    const response = new Http2Response(this, 101, this.#fields, null, {
+      socket,
+      first: new Uint8Array(0),
+      keyless: true,
+      [Symbol.dispose]: () => this.release(response, false),
+    });
+    this.#response = response;
+    options.responded(response);
   }
 
   /** @internal */
@@ -223,10 +249,11 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
   /** @internal */
   onReset(reset: StreamReset): void {
     const { remoteEnded, content } = this.#stream!;
+    this.#socket?.onRoom();
     // A response that is whole stays whole: the server does not want the rest of the request (RFC 9113 section 8.1).
     if (remoteEnded && this.#state !== "head" && reset.by !== "fault") return this.#stopUpload(true);
     const error = this.#errorOf(reset);
-    if (this.#state === "content") {
+    if (this.#state === "content" || this.#state === "tunnel") {
       this.#stopUpload(true);
       this.#deadline.clear();
       return content?.fail(error);
@@ -317,6 +344,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
       this.#trip =
       this.#response =
       this.#upload =
+      this.#socket =
         null;
     this.#interim = 0;
     this.#awaiting = false;
@@ -380,6 +408,13 @@ function isFault(failure: ConnectionFailure | null): boolean {
   return failure?.code === "http_protocol_error";
 }
 
+/** What opens a WebSocket in HTTP/1.1, and is not sent in an extended CONNECT (RFC 8441 section 5). */
+const HANDSHAKE: ReadonlySet<string> = new Set(["connection", "upgrade", "sec-websocket-key"]);
+
+function withoutHandshake(headers: HeaderFields): HeaderFields {
+  return new HeaderFields([...headers].filter(([name]) => !HANDSHAKE.has(name.toLowerCase())));
+}
+
 /** Makes the error of a request that cannot be sent. */
 function unwritable(error: unknown): UpstreamError {
   if (error instanceof UpstreamError) return error;
@@ -428,9 +463,17 @@ class Http2Response implements ServerResponse {
   statusText: string;
   readonly headers: HeaderFields;
   readonly body: Body | null;
+  readonly tunnel: Tunnel | undefined;
   readonly #exchange: Http2Exchange;
 
-  constructor(exchange: Http2Exchange, status: number, headers: HeaderFields, body: Body | null) {
+  constructor(
+    exchange: Http2Exchange,
+    status: number,
+    headers: HeaderFields,
+    body: Body | null,
+    tunnel?: Tunnel,
+  ) {
+    this.tunnel = tunnel;
     this.#exchange = exchange;
     this.status = status;
     this.statusText = reasonPhrase(status);

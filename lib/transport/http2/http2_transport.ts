@@ -7,7 +7,7 @@ import { writeProxyHeader } from "../../http1/proxy_protocol.ts";
 import { HeadShelf } from "../../http2/received_head.ts";
 import type { ConnectionMeter } from "../../observe/metrics/meters.ts";
 import type { Peer } from "../../upstream/peer.ts";
-import { clientOf, closedError } from "../http1/http1_transport.ts";
+import { clientOf, closedError, Http1Transport } from "../http1/http1_transport.ts";
 import { cancelledError } from "../http1/server_content.ts";
 import type { OutgoingRequest, SendOptions, Transport } from "../transport.ts";
 import { ConnectionGroup, type GroupParts, type Http2Limits } from "./connection_group.ts";
@@ -25,6 +25,8 @@ interface Http2TransportOptions {
 /**
  * Speaks HTTP/2 without asking: by ALPN behind TLS, by prior knowledge over TCP and unix sockets.
  *
+ * A WebSocket is opened by an extended CONNECT where the SETTINGS of the server allow that (RFC 8441), and by HTTP/1.1 where not.
+ *
  * A request that the server says it has done nothing with (REFUSED_STREAM, GOAWAY with a lower stream) is sent once more by any
  * method; one whose kept connection broke before a word of a response, when it may be repeated (RFC 9110 section 9.2.2).
  */
@@ -36,6 +38,7 @@ export class Http2Transport implements Transport {
   // Groups of forgotten peers, until their last request has ended.
   readonly #retired = new Set<ConnectionGroup>();
   readonly #meterOf: (peer: Peer) => ConnectionMeter | undefined;
+  #http1: Http1Transport | null = null;
   #disposed = false;
 
   constructor({ clock, wheel, connections = {}, meterOf = () => undefined }: Http2TransportOptions) {
@@ -57,7 +60,18 @@ export class Http2Transport implements Transport {
     if (this.#disposed) return options.failed(closedError(peer));
     const at = now ?? this.#parts.clock.now();
     const dueAt = totalMs === Infinity ? Infinity : (startedAt ?? at) + totalMs;
-    this.#group(peer, request).submit({ request, options, dueAt, retried: false }, at);
+    const trip = { request, options, dueAt, retried: false };
+    if (request.upgrade !== true) return this.#group(peer, request).submit(trip, at);
+    const byHttp1 = (): void => this.#upgrades().send(request, peer, options);
+    if (request.headers.get("upgrade") !== "websocket") return byHttp1();
+    this.#group(peer, request).submit({ ...trip, byHttp1 }, at);
+  }
+
+  // Upgrades there are in HTTP/1.1 alone (RFC 9113 section 8.6); many servers that speak HTTP/2 take WebSockets only so.
+  #upgrades(): Http1Transport {
+    const { clock, wheel, limits: { maxIdle, idleTimeoutMs } } = this.#parts;
+    const connections = { maxIdle, idleTimeoutMs };
+    return this.#http1 ??= new Http1Transport({ clock, wheel, connections, meterOf: this.#meterOf });
   }
 
   #group(peer: Peer, { addresses = null }: OutgoingRequest): ConnectionGroup {
@@ -94,6 +108,7 @@ export class Http2Transport implements Transport {
   }
 
   forget(peer: Peer): void {
+    this.#http1?.forget(peer);
     const groups = this.#groups.get(peer)?.values() ?? [];
     this.#groups.delete(peer);
     for (const retired of this.#retired) {
@@ -107,6 +122,7 @@ export class Http2Transport implements Transport {
 
   [Symbol.dispose](): void {
     this.#disposed = true;
+    this.#http1?.[Symbol.dispose]();
     for (const groups of this.#groups.values()) {
       for (const group of groups.values()) group[Symbol.dispose]();
     }

@@ -136,6 +136,11 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
       this.#codec.canOpen;
   }
 
+  /** Whether the server takes WebSockets on streams (RFC 8441). */
+  get takesWebSockets(): boolean {
+    return this.#codec.peerExtendedConnect;
+  }
+
   /** Whether it serves nothing. */
   get isIdle(): boolean {
     return this.#state === "ready" && this.#codec.active === 0;

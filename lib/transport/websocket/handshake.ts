@@ -27,8 +27,7 @@ export async function checkHandshake(
   },
 ): Promise<string | null> {
   if (headers.get("upgrade")?.toLowerCase() !== "websocket") throw refused("it switched to something else");
-  const digest = await crypto.subtle.digest("SHA-1", new TextEncoder().encode(key + GUID));
-  if (headers.get("sec-websocket-accept") !== new Uint8Array(digest).toBase64()) {
+  if (headers.get("sec-websocket-accept") !== await answerOf(key)) {
     throw refused("its Sec-WebSocket-Accept does not belong to the key");
   }
   if (!extensions && headers.has("sec-websocket-extensions")) {
@@ -38,6 +37,17 @@ export async function checkHandshake(
   if (chosen === null) return null;
   if (!protocols.includes(chosen)) throw refused("it chose a subprotocol that was not offered");
   return chosen;
+}
+
+async function answerOf(key: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-1", new TextEncoder().encode(key + GUID));
+  return new Uint8Array(digest).toBase64();
+}
+
+/** Adds what a server of HTTP/1.1 would have said, to the response of one that was asked without a key (RFC 8441 section 5). */
+export async function addAnswer(headers: HeaderFields, key: string): Promise<void> {
+  headers.set("upgrade", "websocket");
+  headers.set("sec-websocket-accept", await answerOf(key));
 }
 
 /** The subprotocols in a `Sec-WebSocket-Protocol` field. */
