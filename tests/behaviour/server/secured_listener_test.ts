@@ -41,6 +41,34 @@ Deno.test("Secured listener takes one request after the other, and tells servers
   assertEquals(proxy.seen.entries[0]!.clientIp, "127.0.0.1");
 });
 
+for (const protocol of ["h1", "h2"] as const) {
+  Deno.test(`Secured listener gives each event of a stream before there is another one (${protocol})`, async () => {
+    const ask = Promise.withResolvers<ReadableStreamDefaultController<Uint8Array>>();
+    await using upstream = startUpstream({
+      handler: () =>
+        new Response(new ReadableStream({ start: ask.resolve }), {
+          headers: { "content-type": "text/event-stream" },
+        }),
+    });
+    await using proxy = await startProxy({ upstreams: [upstream.address], listen: await secured() });
+    using client = await trustingClient(protocol);
+    const response = await fetch(`https://localhost:${proxy.port}/events`, { client });
+    const events = await ask.promise;
+    const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+    for (let i = 0; i < 20; i++) {
+      // The last ones are longer than a record of TLS.
+      const event = `data: ${i} ${"x".repeat(i < 18 ? i : 40_000)}\n\n`;
+      events.enqueue(new TextEncoder().encode(event));
+      let received = "";
+      while (received.length < event.length) received += (await reader.read()).value;
+      assertEquals(received, event);
+    }
+    events.close();
+    assertEquals((await reader.read()).done, true);
+    assertEquals((await proxy.seen.untilEntries(1)).protocol, protocol === "h1" ? "HTTP/1.1" : "HTTP/2");
+  });
+}
+
 Deno.test("Secured listener takes a new certificate while content and WebSockets are on their way", async () => {
   await using upstream = startUpstream({ handler: async (request) => new Response(await request.text()) });
   await using sockets = webSocketUpstream();
