@@ -83,7 +83,7 @@ export interface WorkerCounts {
 
 /** The configuration that runs. */
 export interface ConfigurationInfo {
-  /** 1 for the one that the proxy was started with; one more with each that took its place. */
+  /** 1 for the one that the proxy was started with; one more with each reload. */
   readonly generation: number;
   /** When it began to take requests, in milliseconds since 1970. */
   readonly loadedAt: number;

@@ -29,7 +29,7 @@ export interface AdminOptions {
    * Tokens for changes, by the name of their owner; the log shows the name with each change. Without one nothing can
    * be changed.
    *
-   * @default {nobody}
+   * @default {none}
    */
   tokens?: Readonly<Record<string, string | { readonly file: string } | { readonly env: string }>>;
   /**

@@ -13,7 +13,7 @@ import {
   resolveListenTls,
 } from "./listen_tls.ts";
 
-/** One place to listen at. */
+/** One address to listen at, with its options. */
 export interface ListenOptions {
   /**
    * Address or name of this machine; `"0.0.0.0"` is every IPv4 address of it, `"::"` every address.

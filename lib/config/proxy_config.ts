@@ -119,17 +119,17 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
    * @default {nowhere}
    */
   admin?: string | number | boolean | AdminOptions;
-  /** How long running requests may take to finish once the proxy is told to stop. @default {"30s"} */
+  /** How long running requests may take to finish once the proxy begins to stop. @default {"30s"} */
   gracePeriod?: Duration;
   /**
-   * How long open WebSockets and other upgraded connections may stay open after the proxy is told to stop, or after
+   * How long open WebSockets and other upgraded connections may stay open after the proxy begins to stop, or after
    * a reload; then both sides get close code 1001.
    *
    * @default {"5s"}
    */
   webSocketGrace?: Duration;
   /**
-   * How long the proxy still takes requests after it is told to stop, while `/readyz` says 503; load balancers in front
+   * How long the proxy still takes requests after it begins to stop, while `/readyz` says 503; load balancers in front
    * need this time to notice.
    *
    * @default {0}

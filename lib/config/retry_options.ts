@@ -38,7 +38,7 @@ export interface RetryFailure {
 /**
  * Decides whether a request is sent again, in the place of `on` and `methods`; must not be async.
  *
- * It is not asked when the response has begun, or when the content cannot be sent from its beginning.
+ * It is not called when the response has begun, or when the content cannot be sent from its beginning.
  *
  * @param attempt how many attempts were made
  */

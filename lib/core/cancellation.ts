@@ -94,7 +94,7 @@ export class Cancellation {
 /**
  * A permit that is given back exactly once, however often it is disposed.
  *
- * A lease that could release twice would free somebody else's permit.
+ * A second release would free the permit of another request.
  *
  * @example
  * ```ts ignore

@@ -41,7 +41,7 @@ export interface ListenerEvents {
   readonly onCallbackError: (name: string, error: unknown) => void;
 }
 
-/** A place to listen at could not be opened. */
+/** An address to listen at could not be opened. */
 export class ListenError extends Error {
   /** Name of the class. */
   override readonly name = "ListenError";

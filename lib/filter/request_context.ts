@@ -117,8 +117,8 @@ export interface RequestContext<State = unknown> extends KeySource {
   /** Writes into the proxy's log, with the id of the request. */
   readonly log: RequestLog;
   /**
-   * Aborted when nobody waits for the response any more, because the client has gone or the proxy stops. Made when it is
-   * first asked for, which costs as much as a fast request.
+   * Aborted when the response is no longer needed, because the client has gone or the proxy stops. Made at the first use,
+   * which costs as much as a fast request.
    */
   readonly signal: AbortSignal;
   /** `false` forbids to send the request to another server after a failure; `true` leaves that to the proxy again. */

@@ -39,9 +39,9 @@ export interface JwtOptions {
   jwks?: string | { readonly keys: readonly Readonly<Record<string, unknown>>[] };
   /** The shared secret of HS256, HS384 and HS512; 32 bytes or more. @default {none} */
   secret?: string | Uint8Array<ArrayBuffer>;
-  /** Who must have made the token (claim `iss`). @default {anyone} */
+  /** Who must have made the token (claim `iss`). @default {any} */
   issuer?: string | readonly string[];
-  /** For whom the token must have been made (claim `aud`); one of these. @default {anybody} */
+  /** For whom the token must have been made (claim `aud`); one of these. @default {any} */
   audience?: string | readonly string[];
   /**
    * Algorithms of the signature; never `none`, and never those of a secret with public keys or the other way round
@@ -175,7 +175,7 @@ export interface BearerAuthOptions {
    * @default {"plain"}
    */
   claimEncoding?: "plain" | "percent";
-  /** The realm: what the token is for, told to the client with a 401. @default {"restricted"} */
+  /** The realm: what the token is for; the client gets it with a 401. @default {"restricted"} */
   realm?: string;
   /** Whether the server gets the token too. @default {true} */
   forward?: boolean;

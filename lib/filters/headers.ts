@@ -37,7 +37,7 @@ const SET_OPTIONS = object<SetHeadersOptions>(
 );
 
 /**
- * Sets fields; each takes the place of what the client or the server has said.
+ * Sets fields; each replaces the field of the client or the server.
  *
  * @throws {TypeError} when a name or a value cannot stand in a message; of a value that a function makes when that runs
  *
@@ -167,7 +167,7 @@ const SECURITY_OPTIONS = object<SecurityHeadersOptions>({
 }, "an object of fields, each a text or false");
 
 /**
- * Sets what a browser needs to be told to be careful, on responses of servers and on local replies.
+ * Sets the security fields of responses for browsers, on responses of servers and on local replies.
  *
  * A field that the server has set itself stays: it knows its pages.
  *

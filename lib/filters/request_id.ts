@@ -45,7 +45,7 @@ const OPTIONS = object<RequestIdOptions>({
 }, "an object with header, trusted, generate and respond");
 
 /**
- * Gives each request an id that the server and the client are told, local replies included; it is the
+ * Gives each request an id that the server and the client get, also in local replies; it is the
  * `ctx.requestId` of all filters and the id in the log. Of several such filters the first one gives that.
  *
  * A function that fails is reported, and the request goes on.

@@ -51,7 +51,7 @@ function checkedValue(name: string, value: string): string {
  * The fields of a message: the interface of `Headers` where it matters, without its cost.
  *
  * Unlike `Headers` it keeps order and repetitions as they came, and iterating it gives every field line as it is. Names
- * are compared without case and read in lower case; a line that nobody edits is sent in the letters that it came with.
+ * are compared without case and read in lower case; an unchanged line is sent as it was received.
  *
  * @example
  * ```ts

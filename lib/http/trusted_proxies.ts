@@ -27,7 +27,7 @@ export type TrustedField = NonNullable<TrustedProxiesOptions["field"]>;
 /** The fields that can be chosen from. */
 const TRUSTED_FIELDS: readonly TrustedField[] = ["x-forwarded-for", "forwarded"];
 
-/** Proxies in front of this one, and how they tell of their clients. */
+/** Proxies in front of this one, and the field in which they name their clients. */
 export interface TrustedProxiesOptions {
   /** Addresses, networks, `"loopback"`, `"private"` (RFC 1918 and RFC 4193), or `"unix"` for clients of a unix socket. */
   from: readonly string[];

@@ -74,7 +74,7 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    * @default {"skip"}
    */
   onMissingKey?: "skip" | "reject" | "ip";
-  /** Requests that this policy does not apply to: a function, or the networks of such clients (`"10.0.0.0/8"`). @default {nobody} */
+  /** Requests that this policy does not apply to: a function, or the networks of such clients (`"10.0.0.0/8"`). @default {none} */
   exempt?: ((ctx: Ctx) => boolean) | readonly string[];
   /** Decides and counts, but refuses no request. @default {false} */
   dryRun?: boolean;
@@ -96,7 +96,7 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   /** Bits of an IPv6 address that count as one client. @default {64} */
   ipv6Prefix?: number;
   /**
-   * How many keys are counted exactly, in memory of fixed size. Further ones take the places of those that have used
+   * How many keys are counted exactly, in memory of fixed size. Further keys replace those that have used
    * least of their limits, of which only some thousands are remembered.
    *
    * It does not bound what is counted in Redis, which has as many keys as its own `maxmemory` leaves room for; each ends
@@ -146,7 +146,7 @@ export interface ResolvedPolicy {
   readonly charge: ((ctx: KeySource) => number) | null;
   /** See {@linkcode LimiterPolicy.onMissingKey}. */
   readonly onMissingKey: "skip" | "reject" | "ip";
-  /** See {@linkcode LimiterPolicy.exempt}; `null` when nobody is. */
+  /** See {@linkcode LimiterPolicy.exempt}; `null` when no client is. */
   readonly exempt: ((ctx: KeySource) => boolean) | null;
   /** The networks that {@linkcode LimiterPolicy.exempt} lists; `null` when it does not. */
   readonly exemptNetworks: readonly string[] | null;
@@ -256,7 +256,7 @@ export interface LimitedDecision {
   /** How much more it allows now. */
   readonly remaining: 0;
   /**
-   * Milliseconds until the same request would be allowed if nobody else asked with its key; `Infinity` when waiting
+   * Milliseconds until the same request would be allowed if no other request with its key came; `Infinity` when waiting
    * does not help (no key, or a cost above the limit).
    */
   readonly retryAfterMs: number;

@@ -9,14 +9,14 @@ export interface ProxyEvents {
     /** Where, as `host:port`. */
     readonly addresses: readonly string[];
   };
-  /** A worker has taken the place of another one, and listens. */
+  /** A worker has replaced another one, and listens. */
   "worker_started": {
     /** Which of the workers, from 1 on. */
     readonly worker: number;
     /** The process that it is. */
     readonly pid: number;
   };
-  /** A worker has ended, or was ended because it did not respond any more; another one takes its place. */
+  /** A worker has ended, or was ended because it did not respond any more; another one replaces it. */
   "worker_ended": {
     /** Which of the workers, from 1 on. */
     readonly worker: number;
@@ -45,7 +45,7 @@ export interface ProxyEvents {
     /** How many servers the pool has. */
     readonly totalServers: number;
   };
-  /** Servers cannot be checked because this machine lacks something; told of once, until a check gets through again. */
+  /** Servers cannot be checked because this machine lacks something; reported once, until a check works again. */
   "health_check_error": {
     /** Name of the pool. */
     readonly pool: string;
@@ -127,7 +127,7 @@ export interface ProxyEvents {
     /** What it said beside that. */
     readonly fields: Readonly<Record<string, unknown>>;
   };
-  /** A limiter's table is full: from here on new keys take the places of those that have used least of their limits. */
+  /** A limiter's table is full: from now on new keys replace those that have used least of their limits. */
   "limiter_overflow": {
     /** Name of the policy. */
     readonly policy: string;
@@ -145,7 +145,7 @@ export interface ProxyEvents {
     /** How many corrections of counts, by `charge`, were too many to be kept until it can be used again, and are lost. */
     readonly dropped: number;
   };
-  /** A listener cannot accept connections; it tries again until it can, and is told of once until then. */
+  /** A listener cannot accept connections; it tries again until it can; reported once until then. */
   "listener_error": {
     /** Where it listens, as `host:port`. */
     readonly address: string;
@@ -163,7 +163,7 @@ export interface ProxyEvents {
     /** How long it took, in milliseconds. */
     readonly afterMs: number;
   };
-  /** A client was refused for its certificate, or for having none; of many one is told of a second. */
+  /** A client was refused for its certificate, or for having none; at most one a second is reported. */
   "client_certificate": {
     /** Where the listener is reached, as `host:port`. */
     readonly address: string;
@@ -178,7 +178,7 @@ export interface ProxyEvents {
     /** How many were refused since the event before. */
     readonly count: number;
   };
-  /** A certificate ends within 30 days, 7 days or a day, or has ended, which is told of each day. */
+  /** A certificate ends within 30 days, 7 days or a day, or has ended; reported each day. */
   "certificate_expiry": {
     /** Where the listener is reached, as configured. */
     readonly address: string;
@@ -200,14 +200,14 @@ export interface ProxyEvents {
     /** Why the new certificate is not used; `null` when it is. */
     readonly problem: string | null;
   };
-  /** The access log cannot be written, which is told of once, or can again. */
+  /** The access log cannot be written (reported once), or can be written again. */
   "access_log": {
     /** Path of its file. */
     readonly path: string;
     /** Why it cannot be written; `null` when it can. */
     readonly problem: string | null;
   };
-  /** A function of the configuration that nobody waits for (`logging`, a callback) threw. */
+  /** A function of the configuration that runs aside (`logging`, a callback) threw. */
   "callback_error": {
     /** Name of the function as configured. */
     readonly name: string;
@@ -249,7 +249,7 @@ export interface ProxyEvents {
     /** How many there were since the last event. */
     readonly count: number;
   };
-  /** Another configuration was to take the place of the one that runs. */
+  /** A reload was tried. */
   "reload": {
     /**
      * `applied`: it runs now; `rejected`: it cannot be used, and nothing has changed; `rolled_back`: too many of its requests
@@ -267,7 +267,7 @@ export interface ProxyEvents {
     /** Addresses of modules that were not loaded anew. */
     readonly notReloaded: readonly string[];
   };
-  /** The proxy was told to stop: it takes no new connections and finishes what runs. */
+  /** The proxy stops: it takes no new connections and finishes the running requests. */
   "shutdown": {
     /** What told it, such as `SIGTERM`. */
     readonly reason: string;

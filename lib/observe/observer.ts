@@ -6,7 +6,7 @@ import type { LogLevel, ProxyEvent } from "./events.ts";
 /**
  * Receives events and access log entries.
  *
- * Both functions return at once: they are called in the middle of requests. What one throws, or rejects with, is told on
+ * Both functions return at once: they are called in the middle of requests. What one throws, or rejects with, is written to
  * `stderr` the first time.
  */
 export interface Observer {
@@ -81,7 +81,7 @@ export class RequestLog {
     this.#write("info", message, fields);
   }
 
-  /** Something that somebody should look at. */
+  /** Something that an operator should check. */
   warn(message: string, fields?: Readonly<Record<string, unknown>>): void {
     this.#write("warn", message, fields);
   }
@@ -110,7 +110,7 @@ export interface AccessEntry {
   readonly peerIp: string;
   /** Method of the client's request; `""` when nothing of it could be read. */
   readonly method: string;
-  /** Host that the client asked for. */
+  /** Host of the client's request. */
   readonly host: string;
   /** Path and query as received, not normalised; bytes above 0x7F percent-encoded, values of secret keys redacted. */
   readonly target: string;
@@ -128,7 +128,7 @@ export interface AccessEntry {
   readonly status: number;
   /** Name of the route that took the request; `null` where there are no routes, or none took it. */
   readonly route: string | null;
-  /** Address of the server that was asked last, as configured; `null` when none was. */
+  /** Address of the server of the last attempt, as configured; `null` when none was. */
   readonly server: string | null;
   /** Name of that server's pool; `null` without a server, `""` for one that a filter named outright. */
   readonly pool: string | null;

@@ -16,7 +16,7 @@ export interface SteeredProxy {
   /** Whether there is a file to load the configuration from. */
   readonly reloads: boolean;
   readonly addresses: readonly string[];
-  /** Whether it was told to stop. */
+  /** Whether it is stopping. */
   readonly stopping: boolean;
   /** The processes that serve requests; `null` where this one does. */
   readonly workers: Pick<Workers, "all" | "askKeys"> | null;

@@ -274,7 +274,7 @@ export class DataPlane implements AsyncDisposable {
     return this.#openLog !== null;
   }
 
-  /** Opens the file of the access log anew, after somebody has moved it away; does nothing where there is none. */
+  /** Opens the file of the access log again, after it has been moved; does nothing where there is none. */
   reopenLog(): void {
     this.#openLog?.reopen();
   }

@@ -17,11 +17,11 @@ import type { PolicyStatus } from "../limiter/limit_control.ts";
 export interface RateLimiterOptions {
   /** Time. @default {the machine's} */
   clock?: Clock;
-  /** Seeds the table of counts, so that nobody can choose keys that meet in it. @default {Math.random} */
+  /** Seeds the table of counts, so that clients cannot choose keys that collide in it. @default {Math.random} */
   random?: () => number;
   /**
-   * Called when keys of a policy no longer fit its `maxKeys` and take the places of others; at most once a window. Nobody
-   * waits for it; what it throws, or rejects with, is told on `stderr`.
+   * Called when keys of a policy no longer fit its `maxKeys` and replace others; at most once a window. It runs aside: what
+   * it throws, or rejects with, is written to `stderr`.
    *
    * @default {none}
    */
@@ -111,7 +111,7 @@ export class RateLimiter implements Disposable {
   /**
    * Puts the limits in front of a handler of `Deno.serve`.
    *
-   * A request that is refused gets its response without the handler; others are told what is left. Permits of a
+   * A request that is refused gets its response without the handler; others get fields that say how much is left. Permits of a
    * concurrency policy are given back, and `charge` is called, when the response has been sent.
    */
   wrap(handler: Deno.ServeHandler): Deno.ServeHandler {

@@ -32,7 +32,7 @@ export abstract class RunningProxy implements AsyncDisposable {
     return this.#finished.promise;
   }
 
-  /** Whether it was told to stop. */
+  /** Whether it is stopping. */
   get stopping(): boolean {
     return this.#shutdown !== null;
   }
@@ -72,7 +72,7 @@ export abstract class RunningProxy implements AsyncDisposable {
   }
 
   /**
-   * Puts another configuration in the place of the one that runs, without a request that fails; never throws.
+   * Replaces the running configuration without failing a request; never throws.
    *
    * The new one is checked, finds and checks its servers, and opens its listeners. Then it takes all new requests; the one
    * before finishes what runs. Counts of policies, connections, health and counters of servers that are in both go on. Where
@@ -86,7 +86,7 @@ export abstract class RunningProxy implements AsyncDisposable {
   }
 
   /**
-   * Opens the file of the access log anew, after somebody has moved it away (the program does so at SIGUSR2); does nothing
+   * Opens the file of the access log again, after it has been moved (the program does so at SIGUSR2); does nothing
    * where there is none.
    */
   reopenLog(): void {

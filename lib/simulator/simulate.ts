@@ -74,7 +74,7 @@ export interface SimulationResult {
   readonly withoutKey: Readonly<Record<string, number>>;
   /** How many requests no route takes; those that are admitted get 404. */
   readonly unrouted: number;
-  /** What the requests do not say although it matters, in sentences: a limit that nothing was counted by refuses nobody. */
+  /** What the requests do not say although it matters, in sentences: a limit by which nothing was counted refuses no request. */
   readonly notes: readonly string[];
 }
 

@@ -54,7 +54,7 @@ export class WorkerProcess {
   #killed: string | null = null;
   /** Whether it has said that it listens. */
   #listens = false;
-  /** Whether it was told to stop. */
+  /** Whether it is stopping. */
   #stopping = false;
   /** Requests that were cut when it stopped. */
   abandonedRequests = 0;
