@@ -19,7 +19,7 @@ export default defineConfig({
       serverName: "inside.example",
       // Beside the authorities that the system trusts.
       caCerts: [ca],
-      // For servers that ask who their client is:
+      // For servers that require a client certificate:
       // cert: Deno.readTextFileSync("proxy.pem"), key: Deno.readTextFileSync("proxy-key.pem"),
       // Takes a certificate for any name, as long as the authority has signed it:
       // verifyHostname: false,

@@ -9,6 +9,6 @@ import { startDemoUpstream } from "./demo_upstream.ts";
 export default defineConfig({
   // Without TLS the proxy's own server, the engine "http1", would listen.
   listen: { hostname: "127.0.0.1", port: 6188, engine: "deno" },
-  // Otherwise the proxy's own client, the transport "http1", would ask the servers.
+  // Otherwise the proxy's own client, the transport "http1", would send the requests.
   upstreams: { servers: [startDemoUpstream("one"), startDemoUpstream("two")], transport: "fetch" },
 });
