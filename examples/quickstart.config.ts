@@ -21,9 +21,10 @@ export function onListen(addresses: readonly string[]): void {
   const url = `http://${addresses[0]}/`;
   const hasLoad = Deno.args.includes("--demo-load");
   const traffic = hasLoad ? "" : '\n  ("deno task start --demo-load" gives it something to show)';
-  const dashboard = Deno.args.includes("--admin")
-    ? `\nThe dashboard is at http://127.0.0.1:6189/${traffic}\n`
-    : "";
+  const admin = Deno.args.findIndex((word) => /^--admin(=|$)/.test(word));
+  const place = Deno.args.slice(admin, admin + 2).join("=").match(/^--admin=+([^-=][^=]*)/)?.[1] ??
+    "127.0.0.1:6189";
+  const dashboard = admin < 0 ? "" : `\nThe dashboard is at http://${place}/${traffic}\n`;
   // deno-lint-ignore no-console
   console.log(`
 lbproxy listens on ${url}
