@@ -202,6 +202,8 @@ export class ReceivedHead implements FieldSink {
   /** The block is over. */
   end(): void {
     if (!this.#regular) this.#beginRegular();
+    // A blank behind an empty last piece would make the line malformed for the next server (section 8.2.1).
+    if (this.#cookies[this.#cookieLength - 1] === 0x20) this.#cookieLength--;
     if (this.#cookieLength > 0) {
       this.#reserve(this.#cookieLength + COOKIE_NAME.length + 4);
       this.#namedLine(COOKIE_NAME, this.#cookies, 0, this.#cookieLength);
