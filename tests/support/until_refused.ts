@@ -1,8 +1,9 @@
 import { closeQuietly } from "./close_quietly.ts";
+import { PATIENCE_MS } from "./recorder.ts";
 
 /** Resolves when a port of 127.0.0.1 refuses connections; the runtime closes a listener a little later than it is told. */
 export async function untilRefused(port: number): Promise<void> {
-  for (;;) {
+  for (const endAt = Date.now() + PATIENCE_MS; Date.now() < endAt;) {
     try {
       closeQuietly(await Deno.connect({ hostname: "127.0.0.1", port }));
     } catch (error) {
@@ -12,4 +13,5 @@ export async function untilRefused(port: number): Promise<void> {
       if (!(error instanceof ConnectionReset || error instanceof NotConnected)) throw error;
     }
   }
+  throw new Error(`Port ${port} still takes connections`);
 }

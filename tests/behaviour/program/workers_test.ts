@@ -10,6 +10,7 @@ import { rawClient } from "../../support/raw_client.ts";
 import type { RawConnection } from "../../support/raw_connection.ts";
 import { type Answer, askAt, readAnswer } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
+import { untilTrue } from "../../support/until_still.ts";
 
 /** What a worker does to itself when it is asked to, and says of itself. */
 const FILTER = `
@@ -188,14 +189,13 @@ Deno.test("workers hold a queue together, of a pool and of the whole proxy", asy
     const first = askAt(port);
     await gate.untilWaiting(1);
     const statuses: number[] = [];
-    const { promise: refused, resolve } = Promise.withResolvers<void>();
     const answers = connections.map(async (connection) => {
       await connection.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
       const { status } = await readAnswer(connection);
-      if (statuses.push(status) === 3) resolve();
+      statuses.push(status);
     });
     // Three wait, wherever they are; three are refused before anything is over.
-    await refused;
+    await untilTrue("three requests are refused", () => statuses.length === 3);
     assertEquals(statuses, [503, 503, 503]);
     for (let i = 0; i < 4; i++) {
       await gate.untilWaiting(1);

@@ -10,6 +10,7 @@ import { askAt, startProxy, type TestConfig, type TestProxy } from "../../suppor
 import { startUpstream } from "../../support/start_upstream.ts";
 import { testCa } from "../../support/test_ca.ts";
 import { trustingClient } from "../../support/tls_client.ts";
+import { untilTrue } from "../../support/until_still.ts";
 
 /** Runs a proxy that logs to a file, and gives its lines once it has stopped. */
 async function logged(
@@ -110,7 +111,7 @@ Deno.test("accessLog: a client that goes away, and one that is refused, are logg
       {
         using client = await proxy.connect();
         await client.write("GET /gone HTTP/1.1\r\nHost: h\r\n\r\n");
-        while (upstream.requests === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+        await untilTrue("the server has a request", () => upstream.requests > 0);
       }
       await proxy.seen.untilEntries(1);
       gate.resolve();

@@ -8,6 +8,7 @@ import { ENGINE, OVER_TLS } from "../../support/engine.ts";
 import { startProxy, type TestProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 import { testCa } from "../../support/test_ca.ts";
+import { untilTrue } from "../../support/until_still.ts";
 
 /** Lines of one metric, without its name. */
 function linesOf(proxy: TestProxy, name: string): string[] {
@@ -132,7 +133,7 @@ Deno.test("metrics(): a request that waits in vain for room is told of", async (
     upstreams: { servers: [upstream.address], maxInFlight: 1, queue: { size: 1, timeout: "10ms" } },
   });
   const first = proxy.ask();
-  while (upstream.requests === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await untilTrue("the server has a request", () => upstream.requests > 0);
   assertEquals((await proxy.ask()).status, 503);
   gate.resolve();
   await first;

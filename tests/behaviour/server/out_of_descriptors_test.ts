@@ -8,6 +8,7 @@ import { ProgramFolder, type RunningProgram } from "../../support/program.ts";
 import { rawClient } from "../../support/raw_client.ts";
 import { askAt, readAnswer } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
+import { PATIENCE_MS } from "../../support/recorder.ts";
 
 const PERMISSIONS = ["--allow-net", "--allow-read"];
 const DESCRIPTORS = 256;
@@ -60,11 +61,11 @@ async function connectIdle(port: number, count = CLIENTS): Promise<Deno.Conn[]> 
 async function untilAnswered(port: number, program: RunningProgram): Promise<number> {
   let ended = false;
   program.ended.then(() => ended = true);
-  for (;;) {
+  for (const endAt = Date.now() + PATIENCE_MS;;) {
     try {
       return (await askAt(port)).status;
     } catch (error) {
-      if (ended) throw error;
+      if (ended || Date.now() > endAt) throw error;
     }
   }
 }

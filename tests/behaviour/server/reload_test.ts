@@ -8,6 +8,7 @@ import { type Answer, askAt, readAnswer, startProxy } from "../../support/start_
 import { startUpstream } from "../../support/start_upstream.ts";
 import { openWebSocket, webSocketUpstream } from "../../support/test_web_socket.ts";
 import { untilRefused } from "../../support/until_refused.ts";
+import { untilTrue } from "../../support/until_still.ts";
 
 const LISTEN = { hostname: "127.0.0.1", port: 0, engine: ENGINE } as const;
 const BASE = { listen: LISTEN, upstreams: ["127.0.0.1:1"] };
@@ -48,7 +49,7 @@ Deno.test("ProxyServer.reload() lets requests of the configuration before finish
   assertEquals((await proxy.ask()).text, "b");
   gate.answer("late");
   assertEquals((await running).text, "late");
-  while (proxy.server.drainingConfigurations > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await untilTrue("no configuration drains", () => proxy.server.drainingConfigurations === 0);
   assertEquals(proxy.seen.entries.map(({ status }) => status), [200, 200]);
 });
 
@@ -395,7 +396,7 @@ Deno.test("ProxyServer.reload() goes on with what routes, policies and servers h
   );
   for (const gracePeriod of ["1s", "2s"]) {
     await proxy.server.reload(config({ gracePeriod }));
-    while (proxy.server.drainingConfigurations > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    await untilTrue("no configuration drains", () => proxy.server.drainingConfigurations === 0);
   }
   assertEquals(counted(), before);
 });
