@@ -3,18 +3,18 @@
 import type { Clock } from "../../core/clock.ts";
 import type { Observer } from "../../observe/observer.ts";
 import type { PrepareMessage, ToWorker } from "./channel.ts";
-import type { WorkerProcess } from "./worker_process.ts";
+import type { ProcessorTime, WorkerProcess } from "./worker_process.ts";
 
 /** How often it is looked whether workers are alive. */
 const LOOK_MS = 200;
 /** After how many looks without a sign a worker is taken for hung: counted, so that a machine that slept kills nobody. */
 const PATIENCE = 6;
-/** A worker that has used less of a processor meanwhile was given none, by a machine with too much to do: it gets more time. */
-const BUSY_MS = 600;
-/** How much more: one may be blocked without using any. */
-const MORE_PATIENCE = 5;
 /** The same while it loads another configuration, which may have thousands of servers and keeps its loop busy. */
 const PATIENCE_LOADING = 150;
+/** The same for one that had no chance: others took the processor nearly all the time. */
+const PATIENCE_STARVED = 50;
+/** Who has run for so long without a sign had its chance. */
+const FAIR_CHANCE_MS = 250;
 /** How long a worker that replaces another one may take to listen. */
 const START_MS = 30_000;
 /** A worker that has lived for so long is replaced at once when it ends. */
@@ -44,8 +44,8 @@ interface Seat {
   startedAt: number;
   beats: number;
   silentLooks: number;
-  /** What it had used of processors at the first of these looks. */
-  cpuMs: number;
+  /** What the worker had had of the processor when the first look found no sign of it. */
+  silentSince: ProcessorTime | null;
   /** How often its worker was replaced. */
   restarts: number;
   /** How often workers have ended soon after their start, one after the other. */
@@ -66,6 +66,18 @@ interface WorkerSeat {
   readonly uptimeMs: number;
   /** How often it was replaced. */
   readonly restarts: number;
+}
+
+/**
+ * Whether a worker could not say that it is alive, because a busy machine gave the processor to others: then a new one would
+ * be no better off, and what the old one does would be lost.
+ *
+ * @param since what it had had at its last sign; `null` where the system does not say
+ */
+export function isStarved(since: ProcessorTime | null, now: ProcessorTime | null): boolean {
+  if (since === null || now === null) return false;
+  const ranMs = now.ranMs - since.ranMs;
+  return ranMs < FAIR_CHANCE_MS && now.waitedMs - since.waitedMs > ranMs;
 }
 
 /** Starts workers, looks whether they are alive, and replaces those that are not. */
@@ -154,7 +166,7 @@ export class WorkerGroup {
       startedAt: clock.now(),
       beats: 0,
       silentLooks: 0,
-      cpuMs: 0,
+      silentSince: null,
       restarts: 0,
       failures: 0,
       timer: null,
@@ -208,14 +220,12 @@ export class WorkerGroup {
       const beats = this.#options.beatsOf(worker.process);
       seat.silentLooks = beats === seat.beats ? seat.silentLooks + 1 : 0;
       seat.beats = beats;
-      if (seat.silentLooks === 1) seat.cpuMs = worker.cpuMs;
-      const patience = worker.loads ? PATIENCE_LOADING : PATIENCE;
-      if (seat.silentLooks < patience) continue;
-      const usedMs = worker.cpuMs - seat.cpuMs;
-      // Also where that cannot be known.
-      if (!(usedMs < BUSY_MS) || seat.silentLooks >= patience * MORE_PATIENCE) {
-        worker.kill(`it has not responded for ${(seat.silentLooks * LOOK_MS / 1000).toFixed(1)} s`);
+      if (seat.silentLooks === 1) seat.silentSince = worker.processorTime();
+      if (seat.silentLooks < (worker.loads ? PATIENCE_LOADING : PATIENCE)) continue;
+      if (seat.silentLooks < PATIENCE_STARVED && isStarved(seat.silentSince, worker.processorTime())) {
+        continue;
       }
+      worker.kill(`it has not responded for ${(seat.silentLooks * LOOK_MS / 1000).toFixed(1)} s`);
     }
     this.#lookLater();
   }

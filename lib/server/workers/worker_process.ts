@@ -30,6 +30,12 @@ interface WorkerReports {
   stray(line: string): void;
 }
 
+/** How long the main thread of a process has run, and waited to run because others did. */
+export interface ProcessorTime {
+  readonly ranMs: number;
+  readonly waitedMs: number;
+}
+
 /** A process that serves requests. */
 export class WorkerProcess {
   /** Number of the process in shared memory. */
@@ -81,19 +87,18 @@ export class WorkerProcess {
     return this.#loads;
   }
 
-  /** What it has used of processors; `NaN` where that cannot be known. */
-  get cpuMs(): number {
-    try {
-      // Behind the name, which may hold anything, utime and stime are the twelfth and thirteenth field, in hundredths.
-      const fields = Deno.readTextFileSync(`/proc/${this.pid}/stat`).split(") ").at(-1)!.split(" ");
-      return (Number(fields[11]) + Number(fields[12])) * 10;
-    } catch {
-      return NaN;
-    }
-  }
-
   get stopping(): boolean {
     return this.#stopping;
+  }
+
+  /** What it has had of the processor; `null` where the system does not say, or may not be asked. */
+  processorTime(): ProcessorTime | null {
+    try {
+      const [ran, waited] = Deno.readTextFileSync(`/proc/${this.pid}/schedstat`).split(" ").map(Number);
+      return { ranMs: ran! / 1e6, waitedMs: waited! / 1e6 };
+    } catch {
+      return null;
+    }
   }
 
   /** Says something; one that has ended hears nothing. */
