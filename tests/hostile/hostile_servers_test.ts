@@ -56,9 +56,10 @@ for (const { name, bytes, content, lenient: unstrict } of HOSTILE_SERVERS) {
   eachTransport(`server that sends ${name}: ${what}, and nothing of it is left`, async (start, transport) => {
     await using server = new HostileServer();
     for (const keepsOpen of [false, true]) {
-      const timeouts = keepsOpen ? SHORT : LONG;
+      const hostile = keepsOpen ? SHORT : LONG;
       await using proxy = await start({
-        upstreams: { servers: [server.upstream.address], retries: false, ejection: false, timeouts },
+        upstreams: { servers: [server.upstream.address], retries: false, ejection: false, timeouts: LONG },
+        routes: [{ match: { path: "/hostile" }, timeouts: hostile }, { match: { path: "/next" } }],
       });
       server.bytes = bytes;
       server.keepsOpen = keepsOpen;
