@@ -393,7 +393,7 @@ Deno.test("a worker that is stopped is replaced as soon as one that loops", asyn
   const port = await workers.port();
   const [stopped] = await findPids(port, 2);
   Deno.kill(Number(stopped), "SIGSTOP");
-  await workers.program.stderrMatch(/Worker \d is started anew now: it has not responded for 1\.2 s\n/);
+  await workers.program.stderrMatch(/Worker \d restarts now: it has not responded for 1\.2 s\n/);
   await workers.program.stderrMatch(/Worker \d listens again/);
   assertEquals((await findPids(port, 2)).has(stopped!), false);
 });
