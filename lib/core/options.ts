@@ -131,6 +131,13 @@ export function required(rule: Rule): RequiredRule {
   return Object.assign((value: unknown, report: Report) => rule(value, report), { required: true as const });
 }
 
+/** What a rule accepts, in its own words; `null` where these are about parts of the value. */
+function expectedBy(rule: Rule): string | null {
+  const problems: string[] = [];
+  rule(undefined, (problem, ...path) => problems.push(path.length === 0 ? problem : ""));
+  return /^must be (.+), received [^,]+$/s.exec(problems[0] ?? "")?.[1] ?? null;
+}
+
 /** Any value. */
 export const ANYTHING: Rule = (): void => {};
 export const FLAG: Rule = must((value) => typeof value === "boolean", "true or false");
@@ -291,7 +298,8 @@ export function object<Options>(
     for (const [name, rule] of known) {
       if (value[name] !== undefined) rule(value[name], within(report, name));
       else if ("required" in rule && !unknown.some(({ meant }) => meant === name)) {
-        report("is required", name);
+        const expected = expectedBy(rule);
+        report(expected === null ? "is required" : `is required: ${expected}`, name);
       }
     }
     for (const { name, explained, meant } of unknown) {

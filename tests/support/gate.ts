@@ -7,6 +7,7 @@ import { startUpstream, type Upstream } from "./start_upstream.ts";
 export class Gate implements AsyncDisposable {
   readonly #open: ((response: Response) => void)[] = [];
   readonly #watchers = new Set<() => void>();
+  #closed = false;
   readonly upstream: Upstream = startUpstream({
     handler: () =>
       new Promise((resolve) => {
@@ -23,7 +24,7 @@ export class Gate implements AsyncDisposable {
   /** Resolves when so many requests wait; rejects when they do not come. */
   async untilWaiting(count: number): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const watcher = () => void (this.waiting >= count && resolve());
+    const watcher = () => void ((this.waiting >= count || this.#closed) && resolve());
     const limit = setTimeout(
       () => reject(new Error(`${this.waiting} of ${count} requests wait for their response`)),
       PATIENCE_MS,
@@ -44,6 +45,9 @@ export class Gate implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    // Of several waits that a test has had race, one may be left.
+    for (const watcher of this.#watchers) watcher();
     await this.upstream.close();
   }
 }

@@ -53,7 +53,11 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   ["no object", 5, 'the configuration must be an object with "upstreams", received 5'],
   ["null", null, 'the configuration must be an object with "upstreams", received null'],
   ["an array", [], 'the configuration must be an object with "upstreams", received an empty array'],
-  ["nothing in it", {}, "upstreams is required"],
+  [
+    "nothing in it",
+    {},
+    'upstreams is required: an array of "host:port", an object with "servers", or either by name',
+  ],
   ["misspelt key", { upstreams, limitter: limiter }, 'limitter is not a known key, did you mean "limiter"?'],
   [
     "key in another case",
@@ -103,7 +107,11 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     { upstreams, rollback: { errorRate: 2, within: "10s" } },
     "rollback.errorRate must be a number from 0 to 1, received 2",
   ],
-  ["rollback without a time", { upstreams, rollback: { errorRate: 0.1 } }, "rollback.within is required"],
+  [
+    "rollback without a time",
+    { upstreams, rollback: { errorRate: 0.1 } },
+    'rollback.within is required: a duration such as "250ms", "5s", "1m", "1h" or a number of milliseconds',
+  ],
   [
     "rollback after no request",
     { upstreams, rollback: { errorRate: 0.1, within: "10s", minRequests: 0 } },
@@ -323,7 +331,11 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     { upstreams, accessLog: { to: "syslog" } },
     'accessLog.to must be "stdout", "stderr", or an object with "file", received "syslog"',
   ],
-  ["access log to no file", { upstreams, accessLog: { to: {} } }, "accessLog.to.file is required"],
+  [
+    "access log to no file",
+    { upstreams, accessLog: { to: {} } },
+    "accessLog.to.file is required: the path of a file",
+  ],
   [
     "access log to a file without a name",
     { upstreams, accessLog: { to: { file: "" } } },
@@ -408,7 +420,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "admin TLS without a key",
     { upstreams, admin: { tls: { cert: "cert.pem" } } },
-    "admin.tls.key is required",
+    "admin.tls.key is required: the PEM text of a private key, or the path of a file with it",
   ],
   [
     "admin TLS that is none",
@@ -665,7 +677,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "PROXY protocol from nobody",
     { upstreams, listen: { proxyProtocol: {} } },
-    "listen.proxyProtocol.from is required",
+    'listen.proxyProtocol.from is required: an array of addresses, networks, "loopback", "private" or "unix"',
   ],
   [
     "PROXY protocol from everybody",
@@ -816,7 +828,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     { upstreams: [8080] },
     'upstreams[0] must be "host:port" or an object with "address", received 8080',
   ],
-  ["server without address", { upstreams: [{ weight: 2 }] }, "upstreams[0].address is required"],
+  ["server without address", { upstreams: [{ weight: 2 }] }, 'upstreams[0].address is required: "host:port"'],
   [
     "server option misspelt",
     { upstreams: [{ address: "a:80", wieght: 2 }] },
@@ -1065,7 +1077,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "check without type",
     { upstreams: { servers: upstreams, healthCheck: {} } },
-    "upstreams.healthCheck.type is required",
+    'upstreams.healthCheck.type is required: one of "tcp", "tls", "http", "grpc", "custom"',
   ],
   [
     "check of another type",
@@ -1119,7 +1131,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "trusted proxies without networks",
     { upstreams, trustedProxies: { field: "forwarded" } },
-    "trustedProxies.from is required",
+    'trustedProxies.from is required: an array of addresses, networks, "loopback", "private" or "unix"',
   ],
   [
     "trusted proxy that is no network, in an object",
@@ -1155,7 +1167,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "sticky without secret",
     { upstreams: { servers: upstreams, sticky: {} } },
-    "upstreams.sticky.secret is required",
+    "upstreams.sticky.secret is required: a text of at least 16 characters",
   ],
   [
     "sticky with a short secret, which is not shown",
@@ -1245,7 +1257,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "check by a function that is missing",
     { upstreams: { servers: upstreams, healthCheck: { type: "custom" } } },
-    "upstreams.healthCheck.check is required",
+    "upstreams.healthCheck.check is required: a function",
   ],
   [
     "callback that is never called",
@@ -1316,7 +1328,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "slow start without duration",
     { upstreams: { servers: upstreams, slowStart: {} } },
-    "upstreams.slowStart.duration is required",
+    'upstreams.slowStart.duration is required: a duration such as "250ms", "5s", "1m", "1h" or a number of milliseconds',
   ],
   [
     "slow start from nothing",
@@ -1372,7 +1384,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "discovery without a record",
     { upstreams: { api: { discovery: { type: "dns", name: "a", port: 80 } } } },
-    "upstreams.api.discovery.record is required",
+    'upstreams.api.discovery.record is required: one of "A", "AAAA", "SRV"',
   ],
   [
     "discovery of addresses without a port",
@@ -1402,7 +1414,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "discovery by a function that is missing",
     { upstreams: { discovery: { type: "custom" } } },
-    "upstreams.discovery.discover is required",
+    "upstreams.discovery.discover is required: a function",
   ],
   [
     "no server beside a discovery",
@@ -1434,7 +1446,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "limiter with a store without a URL",
     { upstreams, limiter: { ...limiter, store: { type: "redis" } } },
-    "limiter.store.url is required",
+    'limiter.store.url is required: "redis://host:port" or "rediss://host:port", or an array of them',
   ],
   [
     "limiter with a store's URL that is none, which may have a password in it",
@@ -1736,7 +1748,7 @@ const WORSE: typeof BAD = [
       'listen.tls.certificates[1].names[0] must be a host name, or one behind "*.", received "b.*.example"',
       "listen.tls.certificates[2].names must be at least one name; without names those in the certificate count, received an empty array",
       'listen.tls.certificates[3].names must be an array of host names, received "c.example"',
-      "listen.tls.certificates[4].key is required",
+      "listen.tls.certificates[4].key is required: the PEM text of a private key, or the path of a file with it",
       'listen.tls.certificates[5] must be an object with "cert" and "key", received 5',
     ].join("\n  "),
   ],

@@ -58,7 +58,7 @@ Deno.test("loadConfig() refuses exports that look misspelt, with everything else
     await messageOf(text),
     `${CANNOT}5 problems
   listen must be "host:port", "unix:/path" or a port number, received "x"
-  upstreams is required
+  upstreams is required: an array of "host:port", an object with "servers", or either by name
   limitter is not a known key, did you mean "limiter"?
   responseTrailerFilter is not a known key, did you mean "responseFilter"?
   upstream is not a known key, did you mean "upstreams"?`,
@@ -83,7 +83,11 @@ const UNLOADABLE: readonly [what: string, text: string, message: string][] = [
     "export default () => {};",
     'the default export must be an object with "upstreams", received a function',
   ],
-  ["a module without exports", "", "upstreams is required"],
+  [
+    "a module without exports",
+    "",
+    'upstreams is required: an array of "host:port", an object with "servers", or either by name',
+  ],
   [
     "a default export that is a promise",
     `export default Promise.reject(new Error("later"));`,

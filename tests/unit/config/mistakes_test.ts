@@ -30,10 +30,14 @@ const inRoute = (options: object): object => ({ upstreams, routes: [options] });
 
 /** A configuration, and what stands behind `Cannot load configuration: `; several lines for several problems. */
 const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] = [
-  [{}, "upstreams is required"],
+  [{}, 'upstreams is required: an array of "host:port", an object with "servers", or either by name'],
   [{ upstreams, rateLimit: policy }, 'rateLimit is not a known key; here it is called "limiter"'],
   [{ upstreams, rateLimiter: policy }, 'rateLimiter is not a known key; here it is called "limiter"'],
-  [{ servers: upstreams }, "upstreams is required", 'servers is not a known key; it belongs in "upstreams"'],
+  [
+    { servers: upstreams },
+    'upstreams is required: an array of "host:port", an object with "servers", or either by name',
+    'servers is not a known key; it belongs in "upstreams"',
+  ],
   [
     { backends: upstreams },
     'backends is not a known key; here it is called "upstreams"',
@@ -93,7 +97,7 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   ],
   [
     { upstreams: [{ host: "a", port: 80 }] },
-    "upstreams[0].address is required",
+    'upstreams[0].address is required: "host:port"',
     'upstreams[0].host is not a known key; it belongs in "address", as "host:port"',
     'upstreams[0].port is not a known key; it belongs in "address", as "host:port"',
   ],
@@ -139,7 +143,7 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
     inPool({ retries: 3 }),
     "upstreams.retries must be false, a function, or an object such as { attempts: 2 }, received 3",
   ],
-  [inPool({ sticky: {} }), "upstreams.sticky.secret is required"],
+  [inPool({ sticky: {} }), "upstreams.sticky.secret is required: a text of at least 16 characters"],
   [
     inPool({ websocket: true }),
     'upstreams.websocket is not a known key, did you mean "webSocket"?',
@@ -181,7 +185,10 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
     'limiter.algorithm must be one of "fixed-window", "sliding-window", "token-bucket", "concurrency", received "leaky-bucket"',
   ],
   [{ upstreams, limiter: { ...policy, burst: 4 } }, 'limiter.burst is only for the algorithm "token-bucket"'],
-  [{ upstreams, limiter: { ...policy, store: { type: "redis" } } }, "limiter.store.url is required"],
+  [
+    { upstreams, limiter: { ...policy, store: { type: "redis" } } },
+    'limiter.store.url is required: "redis://host:port" or "rediss://host:port", or an array of them',
+  ],
   [{ upstreams, listen: "foo" }, 'listen must be "host:port", "unix:/path" or a port number, received "foo"'],
   [{ upstreams, listen: 70000 }, "listen must be a port number from 0 to 65535, received 70000"],
   [{ upstreams, listen: [80, 80] }, "listen[1] is the same address as [0]"],
@@ -202,7 +209,7 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   // As people write who come from other programs.
   [
     { server: { listen: 80, location: { "/": {} } } },
-    "upstreams is required",
+    'upstreams is required: an array of "host:port", an object with "servers", or either by name',
     'server is not a known key; it belongs in "listen" (where clients come in) or "upstreams" (where requests go)',
   ],
   [{ reverse_proxy: upstreams }, 'reverse_proxy is not a known key; here it is called "upstreams"'],
@@ -311,8 +318,14 @@ const BAD_FILTERS: readonly (readonly [make: () => unknown, message: string])[] 
     () => basicAuth({ user: { a: "b" } } as never),
     'Cannot make the filter basicAuth: "user" is not a known key, did you mean "users"?',
   ],
-  [() => basicAuth({} as never), 'Cannot make the filter basicAuth: "users" is required'],
-  [() => cors({} as never), 'Cannot make the filter cors: "origins" is required'],
+  [
+    () => basicAuth({} as never),
+    'Cannot make the filter basicAuth: "users" is required: an object of passwords by name, or a function',
+  ],
+  [
+    () => cors({} as never),
+    'Cannot make the filter cors: "origins" is required: "*", an array of origins, or a function',
+  ],
   [
     () => cors("https://app.example" as never),
     'Cannot make the filter cors: the options must be an object with "origins", received "https://app.example"',
