@@ -42,7 +42,7 @@ Deno.test("resolvePolicy() holds a place of a concurrency policy for an hour unl
 
 Deno.test("POLICY names the option, and what is no policy at all", () => {
   const bad: [Record<string, unknown>, string, string][] = [
-    [{ limit: undefined }, "limit", "is required"],
+    [{ limit: undefined }, "limit", "is required: a whole number from 0 to 1000000000, or a function"],
     [
       { limit: Infinity },
       "limit",
