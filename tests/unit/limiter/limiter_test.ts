@@ -482,7 +482,7 @@ Deno.test("RateLimiter.decide() keeps requests apart that a store is asked about
     { ...BY_KEY, limit: 5, cost: ({ cost }) => cost, charge: () => 7 },
     { clock: new FakeClock(), random: seededRandom(1), maxKeys: 10, store },
   );
-  assertThrows(() => limiter.check(from("a")), TypeError, "the store answers later");
+  assertThrows(() => limiter.check(from("a")), TypeError, "the store responds later");
   for (let round = 0; round < 2; round++) {
     const decisions = ["a", "b", "c"].map((key, i) => limiter.decide(from(key, { cost: i + 1 })));
     const asked = store.asked.splice(0);
