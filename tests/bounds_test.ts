@@ -5,7 +5,8 @@ import { assert, assertEquals } from "@std/assert";
 const ROOT = import.meta.dirname!;
 const PAGE = await Deno.readTextFile(`${ROOT}/../docs/bounds.md`);
 
-/** A row of a table: what, bound, option, what happens, and the test. */ interface Row {
+/** A row of a table: what, bound, option, what happens, and the test. */
+interface Row {
   readonly what: string;
   readonly bound: string;
   readonly reached: string;
@@ -15,8 +16,7 @@ const PAGE = await Deno.readTextFile(`${ROOT}/../docs/bounds.md`);
 
 function rowsOf(page: string): Row[] {
   const lines = page.split("\n").filter((line) =>
-    line.startsWith("| ") &&
-    !/^\| (?:what +\||---)/.test(line)
+    line.startsWith("| ") && !/^\| (?:what +\||---)/.test(line)
   );
   return lines.map((line) => {
     const [what = "", bound = "", , reached = "", named = ""] = line.slice(1, -1).split(" | ").map((cell) =>
@@ -35,9 +35,7 @@ Deno.test("docs/bounds.md has a test for each bound, by its name", async () => {
   for (const { what, bound, reached, file, test } of ROWS) {
     const complete = what !== "" && bound !== "" && reached !== "" && file !== "" && test !== "";
     const text = complete ? await Deno.readTextFile(`${ROOT}/${file}`).catch(() => "") : "";
-    if (!text.includes(`"${test}"`)) {
-      missing.push(`${what}: ${file} ${test}`);
-    }
+    if (!text.includes(`"${test}"`)) missing.push(`${what}: ${file} ${test}`);
   }
   assertEquals(missing, []);
 });
