@@ -6,7 +6,8 @@ import type { ProxyConfig } from "../../lib/config/proxy_config.ts";
 import { type ProxyServer, serve } from "../../lib/server/serve.ts";
 import type { ServeOptions } from "../../lib/server/serve_options.ts";
 import type { Server } from "../../lib/upstream/server.ts";
-import { isSecuredForTest, onEngine, OVER_HTTP2, OVER_TLS, TLS_PORTS } from "./engine.ts";
+import { ENGINE, isSecuredForTest, onEngine, OVER_HTTP2, OVER_TLS, TLS_PORTS } from "./engine.ts";
+import { FakeClock } from "./fake_clock.ts";
 import { askByHttp2 } from "./http2_ask.ts";
 import { rawClient } from "./raw_client.ts";
 import { fieldOf, latin1Text, type RawConnection, type RawMessage } from "./raw_connection.ts";
@@ -32,6 +33,8 @@ export class TestProxy implements AsyncDisposable {
   readonly #client: Deno.HttpClient | null;
   /** Whether what is reported comes a moment after responses. */
   readonly #byWorkers: boolean;
+  /** Time that goes on at the end, for an engine that waits a moment then. */
+  readonly #clock: FakeClock | null;
   #asked = 0;
 
   constructor(
@@ -39,8 +42,10 @@ export class TestProxy implements AsyncDisposable {
     seen: Recorder,
     client: Deno.HttpClient | null = null,
     byWorkers = false,
+    clock: FakeClock | null = null,
   ) {
     this.#byWorkers = byWorkers;
+    this.#clock = clock;
     this.server = server;
     this.seen = seen;
     this.#client = client;
@@ -99,7 +104,13 @@ export class TestProxy implements AsyncDisposable {
     const { servers } = this;
     for (const address of this.server.addresses) TLS_PORTS.delete(portOf(address));
     this.#client?.close();
-    await this.server[Symbol.asyncDispose]();
+    let over = false;
+    const ended = this.server[Symbol.asyncDispose]().finally(() => over = true);
+    for (let i = 0; this.#clock !== null && i < 100 && !over; i++) {
+      await this.#clock.advance(10);
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+    await ended;
     const running = servers.map(({ id, inFlight }) => ({ id, inFlight }));
     assertEquals(running, servers.map(({ id }) => ({ id, inFlight: 0 })), "requests in flight after the end");
   }
@@ -163,7 +174,8 @@ export async function startProxy<State = unknown>(
   const server = byWorkers
     ? await serveByWorkers(complete as ProxyConfig, observer)
     : await serve(complete, { ...options, observer });
-  if (!OVER_TLS) return new TestProxy(server, observer, null, byWorkers);
+  const clock = ENGINE === "deno" && options.clock instanceof FakeClock ? options.clock : null;
+  if (!OVER_TLS) return new TestProxy(server, observer, null, byWorkers, clock);
   const places = Array.isArray(listen) ? listen as readonly Listen[] : [listen as Listen];
   places.forEach((place, index) => {
     if (isSecuredForTest(place)) TLS_PORTS.add(portOf(server.addresses[index]!));

@@ -204,7 +204,7 @@ eachTransport("compress() breaks off what the server broke off", async (start) =
   });
   await using proxy = await start({ upstreams: [upstream.address], filters: [compress()] });
   using connection = await proxy.connect();
-  await connection.write("GET / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n");
+  await connection.write("GET / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n");
   await connection.readHead();
   const rest = new TextDecoder("latin1").decode(await connection.readToEnd().catch(() => new Uint8Array(0)));
   assertEquals(rest.endsWith("0\r\n\r\n"), false);
