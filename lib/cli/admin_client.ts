@@ -3,7 +3,7 @@
 import type { Status } from "../admin/status.ts";
 import { parseAdminListen } from "../config/admin_options.ts";
 import { messageOf } from "../core/callback.ts";
-import { UsageError } from "./io.ts";
+import { readVariable, UsageError } from "./io.ts";
 
 /** Where the admin listener is, and with which token it is asked; as the command line says. */
 export interface AdminAccess {
@@ -35,9 +35,9 @@ export class AdminClient implements Disposable {
 
   /** @throws {UsageError} when the address is none, or a file cannot be read */
   constructor({ address, token, tokenFile, caFile }: AdminAccess) {
-    this.address = address ?? variable(ADDRESS_VARIABLE) ?? "127.0.0.1:6189";
-    this.#token = token ?? (tokenFile === null ? variable(TOKEN_VARIABLE) : readFile(tokenFile, "token"));
-    const ca = caFile ?? variable(CA_VARIABLE);
+    this.address = address ?? readVariable(ADDRESS_VARIABLE) ?? "127.0.0.1:6189";
+    this.#token = token ?? (tokenFile === null ? readVariable(TOKEN_VARIABLE) : readFile(tokenFile, "token"));
+    const ca = caFile ?? readVariable(CA_VARIABLE);
     if (/^https?:\/\//.test(this.address)) {
       this.#base = this.address.replace(/\/+$/, "");
       this.#client = ca === null ? null : Deno.createHttpClient({ caCerts: [readFile(ca, "certificate")] });
@@ -115,17 +115,6 @@ export class AdminClient implements Disposable {
 
   [Symbol.dispose](): void {
     this.#client?.close();
-  }
-}
-
-/** A variable of the environment; `null` where it is not set, or may not be looked at. */
-function variable(name: string): string | null {
-  try {
-    const value = Deno.env.get(name);
-    return value === undefined || value === "" ? null : value;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) return null;
-    throw error;
   }
 }
 

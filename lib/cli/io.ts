@@ -27,6 +27,17 @@ export interface Io {
   exit(code: number): void;
 }
 
+/**
+ * Reads a variable of the environment; `null` where it is not set, is empty, or may not be read.
+ *
+ * Where Deno would ask on the terminal, it may not be read: the program must start and end without somebody who answers.
+ */
+export function readVariable(name: string): string | null {
+  const { state } = Deno.permissions.querySync({ name: "env", variable: name });
+  const value = state === "granted" ? Deno.env.get(name) : undefined;
+  return value === undefined || value === "" ? null : value;
+}
+
 /** Writes text at once. */
 export function print(sink: ByteSink, text: string): void {
   let bytes = new TextEncoder().encode(text);

@@ -9,7 +9,7 @@ import { createLog, type Log } from "../observe/create_log.ts";
 import { startProxy } from "../server/serve.ts";
 import { workerCommand } from "../server/workers/worker_command.ts";
 import { FileWatch } from "./file_watch.ts";
-import { type Io, print, type StopSignal } from "./io.ts";
+import { type Io, print, readVariable, type StopSignal } from "./io.ts";
 import type { RunOptions } from "./parse_arguments.ts";
 import type { ProgramConfig } from "./program_config.ts";
 
@@ -231,14 +231,14 @@ class Supervisor implements Disposable {
    * @throws {Error} when there is one, and nothing can be said to it
    */
   static find(): Supervisor | null {
-    const path = variable("NOTIFY_SOCKET");
+    const path = readVariable("NOTIFY_SOCKET");
     if (path === null) return null;
     const { listenDatagram } = Deno as unknown as { listenDatagram?: ListenDatagram };
     if (listenDatagram === undefined) {
       throw new Error("NOTIFY_SOCKET is set (Type=notify): run with --unstable-net, or make it Type=exec");
     }
     // The socket needs a name of its own, in a folder where the program may write.
-    const own = `${variable("RUNTIME_DIRECTORY") ?? "/tmp"}/notify-${Deno.pid}`;
+    const own = `${readVariable("RUNTIME_DIRECTORY") ?? "/tmp"}/notify-${Deno.pid}`;
     const socket = listenDatagram({ transport: "unixpacket", path: own });
     return new Supervisor(path.replace(/^@/, "\0"), own, socket);
   }
@@ -270,14 +270,5 @@ class Supervisor implements Disposable {
       this.#socket.close();
       Deno.removeSync(this.#own);
     }).catch(() => {});
-  }
-}
-
-function variable(name: string): string | null {
-  try {
-    return Deno.env.get(name) ?? null;
-  } catch {
-    // Not allowed: there is no way to find out.
-    return null;
   }
 }

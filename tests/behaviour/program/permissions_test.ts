@@ -257,3 +257,38 @@ Deno.test("Program never asks for run, ffi, sys, import or write access of its o
   assertEquals(code, 0);
   assert(!/NotCapable|requires .* access/.test(stderr), stderr);
 });
+
+// A prompt that nobody answers would hold up the start; without a terminal Deno denies at once, and nothing is seen.
+Deno.test("Program in a terminal asks for no permission that it can do without", {
+  ignore: Deno.build.os !== "linux",
+}, async () => {
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": `
+      export const upstreams = ["127.0.0.1:9"];
+      export const listen = "127.0.0.1:0";
+      export const admin = { listen: "127.0.0.1:0" };
+      export const onListen = () => Deno.exit(7);`,
+  });
+  const main = new URL("../../../mod.ts", import.meta.url).pathname;
+  const cases: readonly [args: string, code: number][] = [
+    ["proxy.config.ts", 7],
+    ["ctl status --admin 127.0.0.1:1", 1],
+    ["top --admin 127.0.0.1:1", 1],
+  ];
+  for (const [args, code] of cases) {
+    const command = `'${Deno.execPath()}' run --allow-net --allow-read '${main}' ${args}`;
+    const process = new Deno.Command("script", {
+      args: ["--quiet", "--return", "--command", command, "/dev/null"],
+      cwd: folder.path,
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    const limit = setTimeout(() => process.kill("SIGKILL"), 30_000);
+    const text = await new Response(process.stdout).text();
+    const ended = await process.status;
+    clearTimeout(limit);
+    await process.stdin.close();
+    assertEquals([/Allow\?/.test(text), ended.code], [false, code], text);
+  }
+});
