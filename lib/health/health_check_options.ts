@@ -146,6 +146,8 @@ function areStatuses(value: unknown): boolean {
   }
 }
 
+const SERVICE = text('a service such as "package.Service"');
+
 const TYPE = required(word(TYPES));
 const PLAIN = object<{ type: string } & CheckPacing>({ type: TYPE, ...PACING }, EXPECTED);
 const BY_TYPE: Readonly<Record<ActiveCheckOptions["type"], Rule>> = {
@@ -162,7 +164,7 @@ const BY_TYPE: Readonly<Record<ActiveCheckOptions["type"], Rule>> = {
     },
   ),
   grpc: object<{ type: string } & CheckPacing & GrpcCheckRequest>(
-    { type: TYPE, ...PACING, service: text('a service such as "package.Service"'), host: HOST },
+    { type: TYPE, ...PACING, service: SERVICE, host: HOST },
     EXPECTED,
   ),
   custom: object<{ type: string; check: unknown } & CheckPacing>(
@@ -171,11 +173,19 @@ const BY_TYPE: Readonly<Record<ActiveCheckOptions["type"], Rule>> = {
   ),
 };
 
+/** Only the type is missed: the other options may be right for the one that is meant. */
+const WITHOUT_TYPE = object<
+  { type: string; check?: unknown } & CheckPacing & HttpCheckRequest & GrpcCheckRequest
+>(
+  { type: TYPE, ...PACING, ...REQUEST, service: SERVICE, check: FUNCTION },
+  EXPECTED,
+);
+
 /** How servers are checked. */
 export const HEALTH_CHECK: Rule = choose((value) => {
   if (typeof value === "function") return FUNCTION;
   const type = isRecord(value) ? value.type : undefined;
-  if (type === undefined) return PLAIN;
+  if (type === undefined) return WITHOUT_TYPE;
   // Which other options there may be depends on the type.
   return BY_TYPE[type as ActiveCheckOptions["type"]] ?? ofType(TYPE);
 });

@@ -68,8 +68,8 @@ export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
    */
   charge?: (ctx: Ctx) => number;
   /**
-   * What happens to a request without the key: it is not limited by this policy, refused, or counted by the address
-   * of its client (not limited without an address).
+   * What happens to a request without the key: it is not limited by this policy, refused (429 without `Retry-After`), or
+   * counted by the address of its client (not limited without an address).
    *
    * @default {"skip"}
    */

@@ -132,6 +132,10 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   ],
   [inPool({ balance: "consistent-hash" }), 'upstreams.key is required where "balance" is "consistent-hash"'],
   [
+    inPool({ healthCheck: { path: "/health", interval: "5s" } }),
+    'upstreams.healthCheck.type is required: one of "tcp", "tls", "http", "grpc", "custom"',
+  ],
+  [
     inPool({ healthCheck: { type: "https" } }),
     'upstreams.healthCheck.type must be one of "tcp", "tls", "http", "grpc", "custom", received "https", did you mean "http"?',
   ],
