@@ -142,7 +142,7 @@ Deno.test("lbproxy ctl says in a line what is wrong, with code 1 for the proxy a
     [
       ["drain", "default", upstream.address, "--token", "wrong", ...admin],
       1,
-      /^The token is none of admin\.tokens$/m,
+      /^The token is not one of admin\.tokens$/m,
     ],
     [
       ["drain", "default", "a:1", "--token", TOKEN, ...admin],
