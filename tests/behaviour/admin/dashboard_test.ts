@@ -270,6 +270,14 @@ testInBrowser("fits screens of 400 and 1600 pixels, light and dark", async () =>
       }).map((cell) => cell.textContent)`,
       );
       assertEquals(cut, []);
+      // What went wrong at a server stands below how often, inside its column.
+      const overlapping = await page.evaluate(
+        `[...document.querySelectorAll(".servers td[data-label=Failed]")].filter((cell) => {
+        cell.querySelector(".sub").textContent = "connection refused 5";
+        return cell.scrollWidth > cell.clientWidth;
+      }).length`,
+      );
+      assertEquals(overlapping, 0);
       if (folder !== undefined) {
         await page.screenshot({ path: `${folder}/dashboard-${width}-${colorScheme}.png`, fullPage: true });
       }
