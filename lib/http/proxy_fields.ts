@@ -295,22 +295,25 @@ export function resolveForwarded(options: ForwardedOptions = {}): ResolvedForwar
   return Object.freeze({ xForwarded, forwarded, via, cdnLoop, clientCert });
 }
 
+/** What is said of a client: the peer of the connection, and what a trusted proxy says. */
+export interface ForwardedIdentity {
+  /** Address of the other end of the connection; `""` on a unix socket, of which nothing is said. */
+  readonly peerIp: string;
+  /** Scheme of the connection. */
+  readonly peerScheme: string;
+  /** Scheme that the client used. */
+  readonly scheme: string;
+  /** Host that the client asked a trusted proxy for; `null` when there is no such word. */
+  readonly forwardedHost: string | null;
+  /** What a trusted proxy says in `X-Forwarded-For`; `null` when nothing counts. */
+  readonly forwardedFor: string | null;
+  /** What a trusted proxy says in `Forwarded`; `null` when nothing counts. */
+  readonly forwarded: string | null;
+}
+
 /** What {@linkcode addForwarded} says. */
 interface ForwardedInput {
-  readonly identity: {
-    /** The other end of the connection; nothing is said of it when it is `""`. */
-    readonly peerIp: string;
-    /** Scheme of the connection. */
-    readonly peerScheme: string;
-    /** Scheme that the client used. */
-    readonly scheme: string;
-    /** Host that the client asked a trusted proxy for. */
-    readonly forwardedHost: string | null;
-    /** What a trusted proxy says in `X-Forwarded-For`; `null` when nothing counts. */
-    readonly forwardedFor: string | null;
-    /** What a trusted proxy says in `Forwarded`; `null` when nothing counts. */
-    readonly forwarded: string | null;
-  };
+  readonly identity: ForwardedIdentity;
   /** Host as it stands in the request. */
   readonly host: string;
   /** The `Via` field of the request; `null` when it has none. */

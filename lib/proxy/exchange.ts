@@ -15,7 +15,7 @@ import {
 import { type Filters, REQUEST_ID, type RequestNaming } from "../filter/filters.ts";
 import type { ClientCertificate } from "../http/client_certificate.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
-import { removeHopByHop } from "../http/proxy_fields.ts";
+import { type ForwardedIdentity, removeHopByHop } from "../http/proxy_fields.ts";
 import type { Body, RequestBody, ResponseHead } from "../http/message.ts";
 import { normalEncoding, normalPath, pathReadings } from "../http/normal_path.ts";
 import { type PathShape, shapeOfPath } from "../http/request_target.ts";
@@ -500,20 +500,8 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
 // Finds out who asks: the peer of the connection, or the client that a trusted proxy names.
 
 /** Who asks, and how. */
-export interface Identity {
+export interface Identity extends ForwardedIdentity {
   readonly client: ClientInfo;
-  /** Address of the other end of the connection; `""` on a unix socket. */
-  readonly peerIp: string;
-  /** Scheme of the connection. */
-  readonly peerScheme: string;
-  /** Scheme that the client used. */
-  readonly scheme: string;
-  /** Host that the client asked a trusted proxy for; `null` when there is no such word. */
-  readonly forwardedHost: string | null;
-  /** What a trusted proxy says in `X-Forwarded-For`; `null` when nothing counts. */
-  readonly forwardedFor: string | null;
-  /** What a trusted proxy says in `Forwarded`; `null` when nothing counts. */
-  readonly forwarded: string | null;
 }
 
 /** Looks at the peer, and at what it says of its own client when it is trusted. */
