@@ -251,11 +251,27 @@ testInBrowser("asks for a token where nobody may look without one", async () => 
   await page.page.getByText("This listener shows nothing without a token: unlock it.").waitFor();
 });
 
-testInBrowser("fits screens of 400 and 1600 pixels, light and dark", async () => {
+testInBrowser("fits screens of 320 to 1920 pixels, light and dark", async () => {
   await using stage = await Stage.set(ADMIN, { limit: 100_000, cost: 12_345 });
   await stage.ask(8, "a-partner-whose-name-goes-on-and-on");
   await stage.ask(1, "me");
   await stage.admin.post("/limits/app/keys/ban", { key: "me", duration: "1h" });
+  const { page: resized } = await stage.open({ viewport: { width: 1600, height: 900 } });
+  await resized.locator("#workers td").first().waitFor();
+  for (const width of [320, 400, 1024, 1280, 1366, 1561, 1920]) {
+    await resized.setViewportSize({ width, height: 900 });
+    // Charts get their width a moment later.
+    await resized.waitForFunction(`document.documentElement.scrollWidth === ${width}`, null, {
+      timeout: 5_000,
+    });
+    const beyond = await resized.evaluate(
+      `[...document.querySelectorAll("#workers td")].filter((cell) =>
+        cell.getBoundingClientRect().right > cell.closest(".card").getBoundingClientRect().right).length`,
+    );
+    // A telephone of 320 pixels scrolls this table.
+    if (width > 320) assertEquals([width, beyond], [width, 0]);
+  }
+  await resized.close();
   const folder = Deno.env.get("LBPROXY_SCREENSHOTS");
   for (const width of [400, 1600]) {
     for (const colorScheme of ["light", "dark"] as const) {
