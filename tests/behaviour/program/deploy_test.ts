@@ -100,6 +100,34 @@ Deno.test({
   },
 });
 
+Deno.test("files that the Containerfile and lbproxy.service name exist, and mod.ts loads all of the program", async () => {
+  const container = await Deno.readTextFile(`${ROOT}/examples/deploy/Containerfile`);
+  const unit = await Deno.readTextFile(UNIT);
+  const copied = [...container.matchAll(/^COPY (?!--from)(.*) \S+$/gm)].flatMap(([, names]) =>
+    names!.split(" ")
+  );
+  const cached = [container, unit].map((text) => /^.*deno task vendor && deno cache (.*)$/m.exec(text)![1]!);
+  assertEquals(cached, ["mod.ts", "mod.ts"]);
+  for (const name of copied) await Deno.stat(`${ROOT}/${name}`);
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json", "mod.ts"],
+    cwd: ROOT,
+  })
+    .output();
+  const graph = JSON.parse(new TextDecoder().decode(stdout));
+  const loaded = graph.modules.map(({ specifier }: { specifier: string }) =>
+    specifier.replace(/.*\/lib\//, "lib/")
+  );
+  for (
+    const name of [
+      "lib/cli/run.ts",
+      "lib/redis/redis_store.ts",
+      "lib/admin/page_files.ts",
+      "lib/filters/jwt_verifier.ts",
+    ]
+  ) assertEquals([name, loaded.includes(name)], [name, true]);
+});
+
 Deno.test("lbproxy says what is missing where systemd waits for a word that it cannot give", async () => {
   await using folder = await ProgramFolder.with({
     "proxy.config.ts": `export const listen = "127.0.0.1:0"; export const upstreams = ["127.0.0.1:1"];`,
