@@ -24,7 +24,11 @@ type PathRule = (path: string) => string | null;
 const FROM = choose((from) =>
   from instanceof RegExp
     ? ANYTHING
-    : text('a path that begins with "/", or a pattern', (path) => path.startsWith("/"))
+    // Elsewhere "/old/*" means all paths below; taken as it stands it would match none.
+    : text(
+      'a path that begins with "/" and has no "*" (it also stands for all paths below it), or a pattern',
+      (path) => path.startsWith("/") && !path.includes("*"),
+    )
 );
 
 /**

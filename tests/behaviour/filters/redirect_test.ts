@@ -156,5 +156,7 @@ Deno.test("redirect() never sends a client to another host than the one that is 
 
 Deno.test("redirect() refuses what is no redirect", () => {
   assertThrows(() => redirect("old", "/new"), TypeError, 'begins with "/"');
+  // A rule with a star would match no request.
+  assertThrows(() => redirect("/old/*", "/new"), TypeError, 'has no "*"');
   assertThrows(() => redirect("/old", "/new", { status: 200 as 301 }), TypeError, "received 200");
 });
