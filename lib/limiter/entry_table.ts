@@ -3,7 +3,18 @@
 import { Cursor, type State } from "./algorithm.ts";
 import type { DisplacedKeys } from "./displaced_keys.ts";
 import { awaitGroup, writeEntry } from "./group_lock.ts";
-import { BUCKET, BUCKETS, ENTRY, GROUP, HEADER, PINNED, TICK_US, tickOf, WAYS } from "./table_layout.ts";
+import {
+  BUCKET,
+  BUCKETS,
+  ENTRY,
+  GROUP,
+  HEADER,
+  MOVED,
+  PINNED,
+  TICK_US,
+  tickOf,
+  WAYS,
+} from "./table_layout.ts";
 
 /** Whatever has a cursor; an array of these is handed over, and not one of cursors, to spare the copy. */
 interface CursorHolder {
@@ -15,6 +26,11 @@ interface PendingWrite extends CursorHolder {
   readonly verdict: { readonly next: Readonly<State> };
   /** Whether there is anything to write; what there is not is only made sure to be as it was read. */
   readonly writes: boolean;
+}
+
+/** Whole microseconds since the table was made. */
+interface TableTime {
+  now(): number;
 }
 
 /** How many groups are looked at to learn how many entries are used. */
@@ -31,21 +47,40 @@ const SPARE = 3;
  * place of the one that has used least of its limit. `group_lock.ts` says how several workers change entries at once.
  */
 export class EntryTable {
-  readonly #words: Int32Array;
-  readonly #floats: Float64Array;
-  readonly #groups: number;
-  readonly #displaced: DisplacedKeys;
+  /** The table that takes over the entries, or has; `null` while none is to. */
+  heir: EntryTable | null = null;
+  /** How often this has gone on in the memory of its heir: what was found before is not to be written then. */
+  moves = 0;
+  #words: Int32Array;
+  #floats: Float64Array;
+  #groups: number;
+  #displaced: DisplacedKeys;
+  readonly #time: TableTime;
+  /** Where entries are that have not been taken over yet. */
+  #former: EntryTable | null = null;
   readonly #order: number[] = [];
 
   /**
    * @param groups how many there are, from the end of the header on
    * @param displaced remembers the keys that lose their places
    */
-  constructor(words: Int32Array, floats: Float64Array, groups: number, displaced: DisplacedKeys) {
+  constructor(
+    words: Int32Array,
+    floats: Float64Array,
+    groups: number,
+    displaced: DisplacedKeys,
+    time: TableTime,
+  ) {
+    this.#time = time;
     this.#words = words;
     this.#floats = floats;
     this.#groups = groups;
     this.#displaced = displaced;
+  }
+
+  /** The memory where it is looked for entries. */
+  get words(): Int32Array {
+    return this.#words;
   }
 
   /**
@@ -56,10 +91,18 @@ export class EntryTable {
   find(cursor: Cursor): boolean {
     const words = this.#words;
     const { low, high } = cursor;
-    const base = HEADER.size + Math.floor((high >>> 0) * this.#groups / 2 ** 32) * GROUP.size;
-    const version = Atomics.load(words, base);
+    if (this.#former !== null) this.#fetch(high);
+    const base = this.#groupOf(high);
+    let version = Atomics.load(words, base);
+    if ((version & 1) === 1) {
+      version = awaitGroup(words, this.#floats, base, version);
+      if ((version & 1) === 1) {
+        this.#follow();
+        return this.find(cursor);
+      }
+    }
     cursor.base = base;
-    cursor.version = (version & 1) === 0 ? version : awaitGroup(words, this.#floats, base, version);
+    cursor.version = version;
     const first = low & (BUCKETS - 1);
     let slot = this.#findIn(base, first, low, high);
     if (slot < 0) slot = this.#findIn(base, secondBucket(low), low, high);
@@ -75,6 +118,10 @@ export class EntryTable {
     cursor.b = this.#floats[state + 1]!;
     cursor.c = this.#floats[state + 2]!;
     return true;
+  }
+
+  #groupOf(high: number): number {
+    return HEADER.size + Math.floor((high >>> 0) * this.#groups / 2 ** 32) * GROUP.size;
   }
 
   #findIn(base: number, bucket: number, low: number, high: number): number {
@@ -172,31 +219,81 @@ export class EntryTable {
     return Math.round(used * this.#groups / looks);
   }
 
-  /** Writes every entry that has not expired to another table whose fingerprints have the same seeds. */
-  copyTo(other: EntryTable, nowUs: number): void {
+  /** Moves every entry that has not expired to the heir, whose fingerprints have the same seeds, while others count. */
+  move(heir: EntryTable): void {
+    this.heir = heir;
+    for (let group = 0; group < this.#groups; group++) {
+      this.#moveGroup(HEADER.size + group * GROUP.size, heir);
+    }
+    Atomics.store(this.#words, HEADER.moved, 1);
+  }
+
+  /** Goes on in the memory of the heir. */
+  #follow(): void {
+    const { heir } = this;
+    if (heir === null) throw new Error("Cannot count: another table has taken over, which is not known here");
+    // The heir's entries were moved as well.
+    if (heir.#words === this.#words) heir.#follow();
+    this.#former = new EntryTable(this.#words, this.#floats, this.#groups, this.#displaced, this.#time);
+    this.#words = heir.#words;
+    this.#floats = heir.#floats;
+    this.#groups = heir.#groups;
+    this.#displaced = heir.#displaced;
+    this.moves++;
+  }
+
+  /** Sees to it that a key is not looked for before its entry is here. */
+  #fetch(high: number): void {
+    const former = this.#former!;
+    // Not while entries are written here.
+    this.#former = null;
+    if (Atomics.load(former.#words, HEADER.moved) === 1) return;
+    former.#moveGroup(former.#groupOf(high), this);
+    this.#former = former;
+  }
+
+  /** Several may do that at once; when it returns, the entries are there and nobody writes here any more. */
+  #moveGroup(base: number, heir: EntryTable): void {
     const words = this.#words;
+    for (;;) {
+      let version = Atomics.load(words, base);
+      if ((version & 1) === 1) version = awaitGroup(words, this.#floats, base, version);
+      if ((version & 1) === 1) return;
+      const locked = version + 1;
+      if (Atomics.compareExchange(words, base, version, locked) !== version) continue;
+      if (!this.#copyGroup(base, locked, heir)) continue;
+      // Another odd version tells whether the group was taken over meanwhile.
+      const moved = (locked + 2) | 0;
+      if (Atomics.compareExchange(words, base, locked, moved) !== locked) continue;
+      Atomics.store(words, base + GROUP.pending, MOVED);
+      return;
+    }
+  }
+
+  /** @returns `false` when the group was taken from this worker, for being too slow */
+  #copyGroup(base: number, locked: number, heir: EntryTable): boolean {
+    const words = this.#words;
+    const nowUs = this.#time.now();
     const nowTick = Math.floor(nowUs / TICK_US) | 0;
     const cursor = new Cursor();
     const state: State = { a: 0, b: 0, c: 0 };
-    for (let group = 0; group < this.#groups; group++) {
-      const base = HEADER.size + group * GROUP.size;
-      for (let slot = 0; slot < BUCKETS * WAYS; slot++) {
-        const tick = tickAt(base, slot);
-        if (((words[tick]! - nowTick) | 0) <= 0) continue;
-        const entry = entryAt(base, slot);
-        const at = (entry + ENTRY.state) >> 1;
-        cursor.low = words[tick - BUCKET.ticks]!;
-        cursor.high = words[entry + ENTRY.check]!;
-        if (!other.find(cursor) && !other.place(cursor, nowUs, [], 0) && !other.displace(cursor, [], 0)) {
-          continue;
-        }
-        state.a = this.#floats[at]!;
-        state.b = this.#floats[at + 1]!;
-        state.c = this.#floats[at + 2]!;
-        cursor.use = words[entry + ENTRY.use]!;
-        other.write(cursor, state, nowUs);
-      }
+    for (let slot = 0; slot < BUCKETS * WAYS; slot++) {
+      const tick = tickAt(base, slot);
+      if (((words[tick]! - nowTick) | 0) <= 0) continue;
+      const entry = entryAt(base, slot);
+      const at = (entry + ENTRY.state) >> 1;
+      cursor.low = words[tick - BUCKET.ticks]!;
+      cursor.high = words[entry + ENTRY.check]!;
+      state.a = this.#floats[at]!;
+      state.b = this.#floats[at + 1]!;
+      state.c = this.#floats[at + 2]!;
+      cursor.use = words[entry + ENTRY.use]!;
+      do {
+        if (Atomics.load(words, base) !== locked) return false;
+        if (!heir.find(cursor) && !heir.place(cursor, nowUs, [], 0) && !heir.displace(cursor, [], 0)) break;
+      } while (!heir.write(cursor, state, nowUs));
     }
+    return true;
   }
 
   #countFree(base: number, bucket: number, nowTick: number): number {

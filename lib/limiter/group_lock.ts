@@ -20,13 +20,16 @@
  * number of times), and goes on. A worker that died before that point has written nothing, one that died after it has
  * made its decision. Dying between two groups charges some of the policies and not the others for that one decision.
  *
+ * When another table takes over the counts, the entries of a group are copied while it is locked, and it stays so, with
+ * `pending` saying why. Whoever finds that goes on in the other table: each count is in one of the two at any moment.
+ *
  * Waits are counted and not timed, since a process that was stopped as a whole must not take its own locks over when it
  * goes on. A live worker that the system does not run for a hundred waits of others, just in these few nanoseconds,
  * would lose its group; it then writes what it or its successor has written already, and undoes at worst one later
  * decision about the same key.
  */
 
-import { BUCKET, ENTRY, GROUP, WAYS } from "./table_layout.ts";
+import { BUCKET, ENTRY, GROUP, MOVED, WAYS } from "./table_layout.ts";
 
 const SPINS = 200;
 const PATIENCE = 100;
@@ -34,12 +37,17 @@ const PATIENCE = 100;
 /** Never notified: memory of several processes cannot be waited for. */
 const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
-/** Waits until a group is at rest and returns its version; `version` is the odd one that was found. */
+/**
+ * Waits until a group is at rest and returns its version, or an odd one when another table has its entries.
+ *
+ * @param version the odd one that was found
+ */
 export function awaitGroup(words: Int32Array, floats: Float64Array, base: number, version: number): number {
   let found = version;
   let spins = 0;
   let waits = 0;
   while ((found & 1) === 1) {
+    if (Atomics.load(words, base + GROUP.pending) === MOVED) return found;
     if (spins < SPINS) {
       spins++;
     } else {

@@ -140,12 +140,15 @@ export class MemoryStore implements LimiterStore {
 
   #evaluate(charges: readonly Charge[], count: number, now: number): boolean {
     const entries = this.#entries;
+    const { moves } = entries;
     let missing = 0;
     for (let i = 0; i < count; i++) {
       const charge = charges[i]!;
       charge.overflowed = false;
       if (!entries.find(charge.cursor)) missing++;
     }
+    // What was found before that is of another table.
+    if (entries.moves !== moves) return this.#evaluate(charges, count, now);
     let admitted = true;
     for (let i = 0; i < count; i++) {
       const charge = charges[i]!;

@@ -76,7 +76,7 @@ export class SharedTable {
       this.#sketches * ROWS * 2 * this.#sketchCells;
     this.displaced = new DisplacedKeys(this.#words, displacedAt, this.#words[HEADER.displacedCells]!);
     this.#floats = new Float64Array(buffer);
-    this.entries = new EntryTable(this.#words, this.#floats, this.#groups, this.displaced);
+    this.entries = new EntryTable(this.#words, this.#floats, this.#groups, this.displaced, this.#time);
   }
 
   /**
@@ -120,14 +120,26 @@ export class SharedTable {
   }
 
   /**
-   * Copies what another table counts, which was named as `like` when this one was made, and what its requests hold. What is
-   * counted there by estimate, beyond its room, begins anew.
+   * Says which table is to take over the counts, for workers that do not move them themselves: when they find that it has,
+   * they go on counting there. `null` when none is to any more.
    */
-  takeOver(other: SharedTable, copies = true): void {
-    if (copies) {
-      other.entries.copyTo(this.entries, this.now());
-      const until = other.bannedUntilTick;
-      if (until !== 0) this.raiseBannedUntil(until);
+  follow(heir: SharedTable | null): void {
+    this.entries.heir = heir === null ? null : heir.entries;
+  }
+
+  /**
+   * Takes over what another table counts, which was named as `like` when this one was made, and what its requests hold. Other
+   * workers may count there meanwhile if they know of this one, see {@linkcode follow}. What is counted there by estimate, beyond its
+   * room, begins anew.
+   *
+   * @param moves whether no other process moves the counts
+   */
+  takeOver(other: SharedTable, moves = true): void {
+    if (moves) {
+      // Who finds that an entry was moved has to find its ban, and who bans meanwhile writes it down in either.
+      this.raiseBannedUntil(other.bannedUntilTick);
+      other.entries.move(this.entries);
+      this.raiseBannedUntil(other.bannedUntilTick);
     }
     other.permits.moveTo(this.permits);
     other.#heir = this;
@@ -197,12 +209,13 @@ export class SharedTable {
 
   /** @internal Tick until which some key may be banned. */
   get bannedUntilTick(): number {
-    return this.#words[HEADER.bannedUntil]!;
+    return this.entries.words[HEADER.bannedUntil]!;
   }
 
   /** @internal Says that some key is banned until a tick. */
   raiseBannedUntil(tick: number): void {
-    const words = this.#words;
+    if (tick === 0) return;
+    const { words } = this.entries;
     for (;;) {
       const until = Atomics.load(words, HEADER.bannedUntil);
       if (until !== 0 && ((until - tick) | 0) >= 0) return;

@@ -26,6 +26,8 @@ export const HEADER = {
   displacedTaken: 13,
   /** Which generation is the younger one, 0 or 1. */
   displacedGeneration: 14,
+  /** 1 when another table has all entries. */
+  moved: 15,
   /** For each sketch: salt of its policy (0: free), then tick until which it counts anything. */
   directory: 16,
   size: 16 + 2 * 128,
@@ -49,6 +51,9 @@ export const BUCKETS = 64;
  */
 const KEYS_PER_GROUP = 288;
 
+/** `pending` of a group whose entries another table has. */
+export const MOVED = 2;
+
 /** Words of an entry: second half of the fingerprint, share of the limit that is used, and three Float64 of state. */
 export const ENTRY = { check: 0, use: 1, state: 2, size: 8 } as const;
 
@@ -68,7 +73,7 @@ export const BUCKET = {
 /** Words of a group: version and journal, in one line, and the buckets. */
 export const GROUP = {
   version: 0,
-  /** 1 while the journal has to be replayed. */
+  /** 1 while the journal has to be replayed; 2 when another table has the entries, and the version stays odd. */
   pending: 1,
   slot: 2,
   tag: 3,

@@ -36,8 +36,10 @@ export class Admissions implements Disposable {
   /** The limiters, the proxy's own first. */
   readonly limiters: RateLimiter[] = [];
   readonly #table: SharedTable | null;
-  /** Whether no other process copies counts from one table to another. */
-  readonly #copies: boolean;
+  /** The table whose counts this one is to take over, until it has. */
+  #expected: SharedTable | null = null;
+  /** Whether no other process moves counts from one table to another. */
+  readonly #moves: boolean;
   /** `null` where nobody looks at keys. */
   readonly #busyKeys: BusyKeys | null;
   /** The policies that have counted in the table, whether there are any of them still or not. */
@@ -66,18 +68,23 @@ export class Admissions implements Disposable {
     const like = before === null ? null : before.#table;
     this.#counted = new Set(policies.map(countingName));
     if (policies.length === 0) {
-      this.#copies = true;
+      this.#moves = true;
       this.#table = null;
       return;
     }
     const { shared = null } = parts;
-    this.#copies = shared === null || shared.role === "supervisor";
+    this.#moves = shared === null || shared.role === "supervisor";
     if (shared !== null && shared.role === "worker") {
       const memory = shared.table()!;
       this.#table = like !== null && like.buffer === memory ? like : SharedTable.attach(memory, { clock });
       this.#stack.use(shared.keepTable(memory));
       // One that takes the place of another gets the ledger with what that holds.
       if (like === null) this.#table.permits.keep(shared.ledger);
+      // The supervisor moves the counts before it tells this worker to use the new table.
+      if (like !== null && like !== this.#table) {
+        like.follow(this.#table);
+        this.#expected = like;
+      }
       return;
     }
     const all = before === null ? this.#counted : this.#counted.union(before.#counted);
@@ -104,7 +111,8 @@ export class Admissions implements Disposable {
       if (this.overflows.has(name)) this.overflows.set(name, count);
     }
     if (this.#table === null || before.#table === null || this.#table === before.#table) return;
-    this.#table.takeOver(before.#table, this.#copies);
+    this.#table.takeOver(before.#table, this.#moves);
+    this.#expected = null;
   }
 
   /** Gives back what a worker held that has ended. */
@@ -166,6 +174,7 @@ export class Admissions implements Disposable {
 
   /** Ends all of them. */
   [Symbol.dispose](): void {
+    this.#expected?.follow(null);
     this.#stack.dispose();
   }
 }

@@ -248,6 +248,10 @@ export class WorkerGroup {
       const done = await Promise.all(asked.map((worker) => worker.prepare(message)));
       prepared = asked.filter((_, index) => done[index]);
       if (prepared.length < Math.min(1, asked.length)) throw new Error("every worker has ended meanwhile");
+      // Before the counts of the limiter move to where these do not look for them.
+      for (const { worker } of this.#seats) {
+        if (!prepared.includes(worker)) worker.kill("it was started with the configuration before");
+      }
     } catch (error) {
       this.cancel("another worker cannot use it");
       throw error;
@@ -255,10 +259,7 @@ export class WorkerGroup {
     return async () => {
       this.#ports = message.ports;
       const used: Promise<void>[] = [];
-      for (const { worker } of this.#seats) {
-        if (prepared.includes(worker)) used.push(worker.commit());
-        else worker.kill("it was started with the configuration before");
-      }
+      for (const { worker } of this.#seats) if (prepared.includes(worker)) used.push(worker.commit());
       await Promise.all(used);
     };
   }

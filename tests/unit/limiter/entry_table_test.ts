@@ -19,7 +19,7 @@ function makeEntries(groups: number): EntryTable {
 
 function entriesIn(words: Int32Array, groups: number): EntryTable {
   const displaced = new DisplacedKeys(words, HEADER.size + groups * GROUP.size, DISPLACED_CELLS);
-  return new EntryTable(words, new Float64Array(words.buffer), groups, displaced);
+  return new EntryTable(words, new Float64Array(words.buffer), groups, displaced, { now: () => 0 });
 }
 
 function cursorFor(low: number, high: number): Cursor {

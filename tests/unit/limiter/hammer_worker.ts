@@ -14,6 +14,11 @@ export interface HammerSetup {
   readonly policies: readonly Omit<LimiterPolicy<KeyedSource>, "key">[];
 }
 
+/** A table that is to take over the counts. */
+export interface HammerHeir {
+  readonly heir: SharedArrayBuffer;
+}
+
 /** One job: requests for the keys `from` to `to`, `rounds` times each. */
 export interface HammerJob {
   readonly prefix: string;
@@ -32,6 +37,9 @@ const scope = globalThis as unknown as {
 };
 
 let limiter: RateLimiter<KeyedSource> | null = null;
+let table: SharedTable | null = null;
+
+let attach: ((memory: SharedArrayBuffer) => SharedTable) | null = null;
 
 function run(job: HammerJob, asked: RateLimiter<KeyedSource>): void {
   const admitted = new Int32Array(job.admitted);
@@ -45,13 +53,20 @@ function run(job: HammerJob, asked: RateLimiter<KeyedSource>): void {
 
 scope.onmessage = ({ data }) => {
   if (limiter === null) {
-    const { table, time, policies } = data as HammerSetup;
+    const { table: memory, time, policies } = data as HammerSetup;
     const clock = sharedClock(time);
+    table = SharedTable.attach(memory, { clock });
+    attach = (memory) => SharedTable.attach(memory, { clock });
     limiter = new RateLimiter<KeyedSource>(
       policies.map((policy) => ({ ...policy, key: (_, source) => source.key })),
-      { clock, random: seededRandom(1), table: SharedTable.attach(table, { clock }) },
+      { clock, random: seededRandom(1), table },
     );
     scope.postMessage("ready");
+  } else if ("heir" in data) {
+    const heir = attach!((data as HammerHeir).heir);
+    table!.follow(heir);
+    table = heir;
+    scope.postMessage("follows");
   } else {
     if ((data as HammerJob).stop !== null) scope.postMessage("begun");
     run(data as HammerJob, limiter);

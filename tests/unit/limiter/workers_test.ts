@@ -25,9 +25,32 @@ class Hammers implements Disposable {
     const clock = sharedClock(this.#time);
     this.#policies = policies;
     this.table = SharedTable.create({ clock, random: seededRandom(5), maxKeys, sketches: policies.length });
-    this.limiter = new RateLimiter<KeyedSource>(
-      policies.map((policy) => ({ ...policy, key: (_, source) => source.key })),
-      { clock, random: seededRandom(1), table: this.table },
+    this.limiter = this.#limiterOn(this.table);
+  }
+
+  /** Makes a table that is to take over the counts, and tells workers of it. */
+  async createHeir(like: SharedTable, maxKeys: number, workers: readonly Worker[]): Promise<SharedTable> {
+    const clock = sharedClock(this.#time);
+    const sketches = this.#policies.length;
+    const heir = SharedTable.create({ clock, random: seededRandom(6), maxKeys, sketches, like });
+    await Promise.all(workers.map((worker) => {
+      const follows = nextMessage(worker);
+      worker.postMessage({ heir: heir.buffer });
+      return follows;
+    }));
+    return heir;
+  }
+
+  /** What policies count in a table. */
+  peek(table: SharedTable, key: string): readonly number[] {
+    using limiter = this.#limiterOn(table);
+    return limiter.peek(sourceOf(key)).map(({ limit, remaining }) => limit - remaining);
+  }
+
+  #limiterOn(table: SharedTable): RateLimiter<KeyedSource> {
+    return new RateLimiter<KeyedSource>(
+      this.#policies.map((policy) => ({ ...policy, key: (_, source) => source.key })),
+      { clock: sharedClock(this.#time), random: seededRandom(1), table },
     );
   }
 
@@ -154,6 +177,42 @@ Deno.test("RateLimiter counts keys together that displace others, with four Work
   await runAll(workers, () => job({ to: keys, rounds: 200, admitted }));
   const counts = [...new Int32Array(admitted)];
   assert(counts.every((count) => count <= 50), `${counts}`);
+});
+
+Deno.test("SharedTable takes over counts, and none is lost, while four Workers go on counting", async () => {
+  const keys = 300;
+  const limit = 1_000_000_000;
+  const tiers: Policy[] = [{ name: "one", limit, window: "366d" }, { name: "two", limit, window: "300d" }];
+  using hammers = new Hammers(tiers, 1000);
+  const workers = await Promise.all(Array.from({ length: WORKERS }, () => hammers.start()));
+  const admitted = new SharedArrayBuffer(keys * 4);
+  const counts = new Int32Array(admitted);
+  const until = (least: number): void => {
+    const pause = new Int32Array(new SharedArrayBuffer(4));
+    for (let i = 0; i < 60_000 && counts.reduce((sum, count) => sum + count, 0) < least; i++) {
+      Atomics.wait(pause, 0, 0, 1);
+    }
+  };
+  let table = hammers.table;
+  let total = 0;
+  // Larger and smaller ones, so that groups become others.
+  for (const maxKeys of [5000, 300, 20_000, 2000, 1000, 7000]) {
+    const heir = await hammers.createHeir(table, maxKeys, workers);
+    const stop = new Int32Array(new SharedArrayBuffer(4));
+    const begun = workers.map(nextMessage);
+    for (const worker of workers) worker.postMessage(job({ to: keys, stop: stop.buffer, admitted }));
+    await Promise.all(begun);
+    until(total + 2 * keys);
+    const done = workers.map(nextMessage);
+    heir.takeOver(table);
+    until(total + 6 * keys);
+    Atomics.store(stop, 0, 1);
+    await Promise.all(done);
+    table = heir;
+    total = counts.reduce((sum, count) => sum + count, 0);
+    const charged = Array.from(counts, (_, key) => hammers.peek(table, `client${key}`));
+    assertEquals(charged, Array.from(counts, (count) => [count, count]), `with ${maxKeys} keys`);
+  }
 });
 
 Deno.test("RateLimiter goes on without loss when Workers are terminated in the middle of decisions", async () => {
