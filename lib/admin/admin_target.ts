@@ -5,7 +5,7 @@ import type { Clock } from "../core/clock.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { MemoryUse } from "../limiter/shared_table.ts";
 import type { LogLevel } from "../observe/events.ts";
-import type { Distribution } from "../observe/metrics/histogram.ts";
+import type { Distribution } from "../observe/metrics/series.ts";
 import type { MetricsFormat } from "../observe/metrics/exposition.ts";
 import type { Traffic } from "../observe/metrics/traffic.ts";
 import type { EventLog } from "../observe/event_message.ts";

@@ -5,7 +5,7 @@ import type { ResolvedAdmin } from "../config/admin_options.ts";
 import { describeKey } from "../config/describe_limits.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import type { ProxyEvent } from "../observe/events.ts";
-import { distributionSince, quantile } from "../observe/metrics/histogram.ts";
+import { distributionSince, quantile } from "../observe/metrics/series.ts";
 import type { Traffic } from "../observe/metrics/traffic.ts";
 import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
 import type { Server } from "../upstream/server.ts";

@@ -2,7 +2,8 @@
 
 import { messageOf, refusePromise } from "../core/callback.ts";
 import { HeaderFields } from "../http/header_fields.ts";
-import { hasNoContent, withHead } from "../http/make_response.ts";
+import { withHead } from "../http/make_response.ts";
+import { hasNoContent } from "../http/message.ts";
 import {
   FILTER_PHASES,
   type FilteredContent,

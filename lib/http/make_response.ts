@@ -5,11 +5,6 @@ import { PROXY_NAME } from "./proxy_fields.ts";
 import { reasonPhrase } from "./message.ts";
 import { HeaderFields } from "./header_fields.ts";
 
-/** Statuses that never have content (Fetch standard, "null body status"); 304 may declare a length all the same. */
-export function hasNoContent(status: number): boolean {
-  return status === 204 || status === 205 || status === 304;
-}
-
 /**
  * Makes a response of a status, of content in memory or a stream, and of fields as name, value, name, value, ...
  *

@@ -237,6 +237,21 @@ const PHRASES: Readonly<Record<number, string>> = {
   511: "Network Authentication Required",
 };
 
+/** Whether a response never has content (RFC 9110 section 6.4.1); a 304 may have the length of what is not sent. */
+export function hasNoContent(status: number): boolean {
+  return status === 204 || status === 205 || status === 304;
+}
+
+/** Whether content is sent behind the head of a response. */
+export function sendsContent(method: string, status: number): boolean {
+  return method !== "HEAD" && !hasNoContent(status);
+}
+
+/** Whether content may come behind the head of a response (RFC 9112 section 6.3): behind that of a 205 too. */
+export function mayReceiveContent(method: string, status: number): boolean {
+  return method !== "HEAD" && status >= 200 && status !== 204 && status !== 304;
+}
+
 /** The usual phrase of a status; `""` where there is none. */
 export function reasonPhrase(status: number): string {
   return PHRASES[status] ?? "";

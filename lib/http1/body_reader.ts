@@ -2,11 +2,10 @@
 
 import type { ProxyError } from "../core/errors.ts";
 import { HEX_DIGITS, TOKEN_BYTES, trimBlanks, VALUE_BYTES } from "../http/field_lines.ts";
+import { mayReceiveContent } from "../http/message.ts";
 import { connectionNamedFields, mayBeTrailer } from "../http/proxy_fields.ts";
 import { type HeadParser, malformedResponse, type ResponseHeadParser } from "./head_parser.ts";
 import { badRequest, type RequestHeadParser } from "./request_head.ts";
-
-// Content of a message, found in the bytes of a connection.
 
 /**
  * Finds the content of one message in the bytes that come in.
@@ -82,23 +81,19 @@ export class CloseReader implements BodyReader {
 
 // Which bytes after a head are its content (RFC 9112 section 6.3).
 
-/** Whether content may follow the head of a response. */
-export function hasContent(status: number, method: string): boolean {
-  return method !== "HEAD" && status >= 200 && status !== 204 && status !== 304;
-}
-
 /** Makes the reader of the content that follows the head of a response; `null` when none does. */
 export function responseBodyReader(head: ResponseHeadParser, method: string): BodyReader | null {
-  if (!hasContent(head.status, method)) return null;
+  if (!mayReceiveContent(method, head.status)) return null;
   if (head.chunked) return new ChunkedReader(RESPONSE_CHUNKS, namedFields(head));
   if (head.contentLength === -1) return new CloseReader();
   return head.contentLength === 0 ? null : new LengthReader(head.contentLength);
 }
 
-/** Makes the reader of the content that follows the head of a request; `null` when none does. */
-export function requestBodyReader(head: RequestHeadParser): BodyReader | null {
-  if (head.chunked) return new ChunkedReader(REQUEST_CHUNKS, namedFields(head));
-  return head.contentLength > 0 ? new LengthReader(head.contentLength) : null;
+/** Makes the reader of the content that follows the head of a request that {@linkcode RequestHeadParser.hasContent}. */
+export function requestBodyReader(head: RequestHeadParser): BodyReader {
+  return head.chunked
+    ? new ChunkedReader(REQUEST_CHUNKS, namedFields(head))
+    : new LengthReader(head.contentLength);
 }
 
 function namedFields({ namesFields, lines }: HeadParser): ReadonlySet<string> | null {

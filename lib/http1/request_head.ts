@@ -101,6 +101,11 @@ export class RequestHeadParser extends HeadParser {
     this.#maxTargetBytes = maxTargetBytes;
   }
 
+  /** Whether content follows the head. */
+  get hasContent(): boolean {
+    return this.chunked || this.contentLength > 0;
+  }
+
   /** Whether anything but the empty line that may stand before a request has come (RFC 9112 section 2.2). */
   get begun(): boolean {
     return this.#phase >= METHOD;

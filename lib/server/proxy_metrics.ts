@@ -13,14 +13,12 @@ import {
   WebSocketMeter,
 } from "../observe/metrics/meters.ts";
 import {
-  type Counter,
-  type Histogram,
-  type MetricFamily,
   MetricRegistry,
   readShares,
   type RegistryShare,
   type SeriesValue,
 } from "../observe/metrics/registry.ts";
+import type { Counter, Histogram, MetricFamily } from "../observe/metrics/series.ts";
 import { type SeriesByMetric, type Traffic, trafficBetween } from "../observe/metrics/traffic.ts";
 
 /** The processes that serve requests. */

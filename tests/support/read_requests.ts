@@ -66,10 +66,10 @@ function readAll(input: Arrivals, requests: ReadRequest[]): "open" | "closed" {
     const fields: string[] = [];
     for (let line = 0; line < lines.count; line++) fields.push(lines.nameAsWritten(line), lines.value(line));
     const head = { method, target, host, minor, persistent, expectsContinue, upgrade, fields };
-    const reader = requestBodyReader(parser);
-    if (reader === null) {
+    if (!parser.hasContent) {
       requests.push({ ...head, content: "", trailers: [], next: at = bodyStart });
     } else {
+      const reader = requestBodyReader(parser);
       let content = "";
       at = bodyStart;
       for (;;) {

@@ -11,7 +11,7 @@ import {
   problemBody,
   problemFields,
 } from "../../http/make_response.ts";
-import type { Body, Bytes, ResponseHead } from "../../http/message.ts";
+import { type Body, type Bytes, hasNoContent, type ResponseHead } from "../../http/message.ts";
 import { isUntidy, tidyValue } from "../../http/received_fields.ts";
 import { readTarget, targetOf } from "../../http/request_target.ts";
 import { underscoreError, type Underscores } from "../../http/proxy_fields.ts";
@@ -385,11 +385,6 @@ const SHORT_BYTES = 64 * 1024;
 function readLength(declared: string): number {
   if (/^\d+$/.test(declared)) return Number(declared);
   throw new RequestError(`Content-Length must be one number, received ${JSON.stringify(declared)}`);
-}
-
-/** Statuses that never have content (Fetch standard, "null body status"); 304 may declare a length all the same. */
-function hasNoContent(status: number): boolean {
-  return status === 204 || status === 205 || status === 304;
 }
 
 /**

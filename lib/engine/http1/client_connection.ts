@@ -361,7 +361,7 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     }
     try {
       screenFields(this.#head!.headers, this.#context.underscores);
-      this.#beginContent(parser);
+      if (parser.hasContent) this.#beginContent(parser);
     } catch (error) {
       this.#close = true;
       return handler.refuse(this, error as RequestError);
@@ -372,7 +372,6 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
 
   #beginContent(parser: RequestHeadParser): void {
     const reader = requestBodyReader(parser);
-    if (reader === null) return;
     reader.read(this.#buffer, parser.bodyStart, this.#filled);
     const { contentStart, contentEnd } = reader;
     const first = contentEnd > contentStart || reader.done

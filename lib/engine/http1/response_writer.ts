@@ -2,7 +2,7 @@
 
 import { ClientGoneError, ProxyError } from "../../core/errors.ts";
 import type { HeaderFields } from "../../http/header_fields.ts";
-import { type Body, type Bytes, reasonPhrase, type ResponseHead } from "../../http/message.ts";
+import { type Body, type Bytes, reasonPhrase, type ResponseHead, sendsContent } from "../../http/message.ts";
 import {
   type BufferShelf,
   HeadWriter,
@@ -63,7 +63,7 @@ export class ResponseWriter {
     this.#bytes = 0;
     writer.begin(this.#shelf.take(fitsSmall(body) ? SMALL_BUFFER : LARGE_BUFFER));
     const chunked = writeHead(writer, head, body, framing);
-    if (body === null || !mayHaveContent(framing.method, head.status)) return this.#writeLast();
+    if (body === null || !sendsContent(framing.method, head.status)) return this.#writeLast();
     const { whole } = body;
     if (whole === null || chunked || whole.length > LARGE_BUFFER) return void this.#pump(body, chunked);
     writer.copy(whole, 0, whole.length);
@@ -212,11 +212,6 @@ const NOTHING: Bytes = new Uint8Array(0);
 /** Whether a small buffer holds a usual head and what is at hand of the content; one that has to grow is lost to the shelf. */
 function fitsSmall(body: Body | null): boolean {
   return body === null || body.ready === null || body.ready.length <= SMALL_BUFFER - ROOM_FOR_HEAD;
-}
-
-/** Whether a response has content (RFC 9112 section 6.3). */
-function mayHaveContent(method: string, status: number): boolean {
-  return method !== "HEAD" && status !== 204 && status !== 205 && status !== 304;
 }
 
 /** Writes the head with its framing; tells whether the content goes in chunks. */

@@ -4,7 +4,7 @@ import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts"
 import type { ClientCertificate } from "../../http/client_certificate.ts";
 import { TOKEN_BYTES } from "../../http/field_lines.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
-import type { Body, ResponseHead } from "../../http/message.ts";
+import { type Body, type ResponseHead, sendsContent } from "../../http/message.ts";
 import { screenFields } from "../../http/proxy_fields.ts";
 import type { ProxyAddresses } from "../../http1/proxy_protocol.ts";
 import { badRequest, decodeTarget, isAuthority } from "../../http1/request_head.ts";
@@ -186,7 +186,7 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
     }
     if (this.#malformed) return this.#refuse(head, body);
     const { status, headers } = head;
-    const empty = body === null || !mayHaveContent(this.method, status);
+    const empty = body === null || !sendsContent(this.method, status);
     stream.respond(status, headers, lengthOf(this.method, head, body), empty);
     this.#responding = true;
     if (empty) return this.onSent(0);
@@ -197,7 +197,7 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
   // A malformed request is an error of its stream, which a response may say more of (RFC 9113 section 8.1.1).
   #refuse(head: ResponseHead, body: Body | null): void {
     const stream = this.#stream;
-    const whole = mayHaveContent(this.method, head.status) ? body?.whole ?? null : null;
+    const whole = sendsContent(this.method, head.status) ? body?.whole ?? null : null;
     stream.respond(head.status, head.headers, lengthOf(this.method, head, body), false);
     const bytes = whole === null ? 0 : stream.write(whole, 0, whole.length, false);
     stream.reset(CODE.PROTOCOL_ERROR);
@@ -345,11 +345,6 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
 }
 
 const NO_FIELDS = new HeaderFields();
-
-/** Whether a response has content (RFC 9110 section 6.4.1). */
-function mayHaveContent(method: string, status: number): boolean {
-  return method !== "HEAD" && status !== 204 && status !== 205 && status !== 304;
-}
 
 /** What `content-length` says; `null` for nothing. That of HEAD and 304 is what a GET would give (RFC 9110 section 8.6). */
 function lengthOf(method: string, { status, headers }: ResponseHead, body: Body | null): number | null {

@@ -1,6 +1,6 @@
 /** Every metric of a proxy; `docs/metrics.md` has them as a table. */
 
-import type { MetricFamily } from "./registry.ts";
+import type { MetricFamily } from "./series.ts";
 
 function family<Type extends MetricFamily["type"]>(
   type: Type,

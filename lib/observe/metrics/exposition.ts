@@ -1,7 +1,14 @@
 /** Writes metrics: the text format of Prometheus (version 0.0.4), and OpenMetrics (version 1.0.0). */
 
-import { BUCKETS, EXPOSED_BOUNDS, EXPOSED_OF, HISTOGRAM_SIZE } from "./histogram.ts";
-import { EXEMPLAR_SIZE, type MetricFamily, type SeriesValue } from "./registry.ts";
+import {
+  BUCKETS,
+  EXEMPLAR_SIZE,
+  EXPOSED_BOUNDS,
+  EXPOSED_OF,
+  HISTOGRAM_SIZE,
+  type MetricFamily,
+} from "./series.ts";
+import type { SeriesValue } from "./registry.ts";
 
 /** A metric with all of its values. */
 export interface Metric {

@@ -1,7 +1,8 @@
 /** What requests, servers, policies and listeners count; each holds its series, and gives them back when it is disposed. */
 
 import { METRICS } from "./catalog.ts";
-import type { Counter, Histogram, MetricFamily, MetricRegistry, Series } from "./registry.ts";
+import type { MetricRegistry } from "./registry.ts";
+import type { Counter, Histogram, MetricFamily, Series } from "./series.ts";
 
 /** Who made the response to a request. */
 export type ResponseSource = "upstream" | "limiter" | "filter" | "proxy";

@@ -1,18 +1,16 @@
 /** Counts in memory that workers can share: each worker writes into its own, and they are summed when they are read. */
 
-import { bucketOf, BUCKETS, EXPOSED_BOUNDS, EXPOSED_OF, HISTOGRAM_SIZE } from "./histogram.ts";
-
-/** A metric: what it is called, what it tells, and by what its series are set apart. */
-export interface MetricFamily {
-  /** Name, with the unit and, for counters, `_total` at its end. */
-  readonly name: string;
-  /** What it tells, in a sentence. */
-  readonly help: string;
-  readonly type: "counter" | "gauge" | "histogram";
-  readonly labels: readonly string[];
-  /** Whether its buckets have examples. @default {false} */
-  readonly exemplars?: boolean;
-}
+import {
+  Counter,
+  EXEMPLAR_SIZE,
+  Histogram,
+  HISTOGRAM_SIZE,
+  type MetricFamily,
+  NOWHERE,
+  type Place,
+  type Series,
+  sizeOf,
+} from "./series.ts";
 
 /** Where the series of one worker are. */
 export interface RegistryShare {
@@ -28,88 +26,8 @@ export interface SharedSeries {
   readonly at: number;
 }
 
-/** A trace that stands for the durations of a bucket: its id in four words, the duration, and when it ended. */
-export const EXEMPLAR_SIZE = 6;
-const EXEMPLARS_SIZE = (EXPOSED_BOUNDS.length + 1) * EXEMPLAR_SIZE;
-
 /** Cells of a piece of memory; a series never spans two. */
 export const CHUNK_CELLS = 4096;
-
-/** Takes what is written to a series that has been dropped: a request that outlives its server may still do so. */
-const NOWHERE: Float64Array = new Float64Array(HISTOGRAM_SIZE + EXEMPLARS_SIZE);
-
-/** One line of a metric. */
-export abstract class Series implements Disposable {
-  readonly family: MetricFamily;
-  readonly labels: readonly string[];
-  /** @internal The piece of memory it is in, and where in there. */
-  cells: Float64Array;
-  at: number;
-  /** @internal By how many it is used. */
-  users = 0;
-  readonly #dropped: (series: Series) => void;
-
-  /** @internal Use {@linkcode MetricRegistry}. */
-  constructor(
-    family: MetricFamily,
-    labels: readonly string[],
-    place: Place,
-    dropped: (series: Series) => void,
-  ) {
-    this.family = family;
-    this.labels = labels;
-    this.cells = place.cells;
-    this.at = place.at;
-    this.#dropped = dropped;
-  }
-
-  /** Lets go of it; when nobody uses it any more it is not exposed, and its memory goes to another one. */
-  [Symbol.dispose](): void {
-    this.users--;
-    if (this.users === 0) this.#dropped(this);
-  }
-}
-
-/** A number that only grows. */
-export class Counter extends Series {
-  /** Counts. */
-  add(count: number): void {
-    this.cells[this.at]! += count;
-  }
-
-  /** What was counted here, by this worker. */
-  get value(): number {
-    return this.cells[this.at]!;
-  }
-}
-
-/** How durations are distributed. */
-export class Histogram extends Series {
-  /** Takes a duration in. */
-  record(durationMs: number): void {
-    const { cells, at } = this;
-    cells[at + bucketOf(durationMs)]!++;
-    cells[at + BUCKETS]! += durationMs;
-  }
-
-  /**
-   * Keeps a trace as the example of its bucket; only of a family that has exemplars.
-   *
-   * @param traceId 32 hexadecimal digits
-   */
-  recordExample(durationMs: number, traceId: string, wallTime: number): void {
-    const { cells } = this;
-    const at = this.at + HISTOGRAM_SIZE + EXPOSED_OF[bucketOf(durationMs)]! * EXEMPLAR_SIZE;
-    for (let i = 0; i < 4; i++) cells[at + i] = parseInt(traceId.slice(i * 8, i * 8 + 8), 16);
-    cells[at + 4] = durationMs;
-    cells[at + 5] = wallTime;
-  }
-}
-
-interface Place {
-  readonly cells: Float64Array;
-  readonly at: number;
-}
 
 /**
  * The series of one worker. Nobody else writes into them, so that counting is an addition and not an atomic one; whoever
@@ -246,12 +164,6 @@ function addCells(sum: Float64Array, cells: Float64Array, at: number): void {
   for (let i = counts; i < sum.length; i += EXEMPLAR_SIZE) {
     if (cells[at + i + 5]! > sum[i + 5]!) sum.set(cells.subarray(at + i, at + i + EXEMPLAR_SIZE), i);
   }
-}
-
-/** How many cells a series has. */
-function sizeOf({ type, exemplars = false }: MetricFamily): number {
-  if (type !== "histogram") return 1;
-  return HISTOGRAM_SIZE + (exemplars ? EXEMPLARS_SIZE : 0);
 }
 
 function seriesKey(name: string, labels: readonly string[]): string {

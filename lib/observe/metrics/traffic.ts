@@ -7,7 +7,7 @@ import {
   quantilesOf,
   readDistribution,
   sumDistributions,
-} from "./histogram.ts";
+} from "./series.ts";
 import type { SeriesValue } from "./registry.ts";
 import { METRICS } from "./catalog.ts";
 

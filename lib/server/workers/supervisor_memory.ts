@@ -4,10 +4,9 @@ import type { WorkerCounts } from "../../admin/admin_target.ts";
 import { createSharedMemory, letGoOfSharedMemory, type SharedMemory } from "../../core/shared_memory.ts";
 import { LEDGER_BYTES, PermitLedger } from "../../limiter/permits.ts";
 import { METRICS } from "../../observe/metrics/catalog.ts";
-import { HISTOGRAM_SIZE, readDistribution } from "../../observe/metrics/histogram.ts";
+import { HISTOGRAM_SIZE, type MetricFamily, readDistribution } from "../../observe/metrics/series.ts";
 import {
   CHUNK_CELLS,
-  type MetricFamily,
   type MetricRegistry,
   readShares,
   type RegistryShare,

@@ -4,8 +4,8 @@ import { CancellationListener, type Deadline, type DeadlineWheel } from "../../c
 import type { Clock } from "../../core/clock.ts";
 import { ProxyError, RequestError, UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
-import { type Bytes, type RequestBody, WholeBody } from "../../http/message.ts";
-import { hasContent, responseBodyReader } from "../../http1/body_reader.ts";
+import { type Bytes, mayReceiveContent, type RequestBody, WholeBody } from "../../http/message.ts";
+import { responseBodyReader } from "../../http1/body_reader.ts";
 import { malformedResponse, ResponseHeadParser } from "../../http1/head_parser.ts";
 import {
   type BufferShelf,
@@ -229,7 +229,7 @@ export class Connection implements RequestSenderOwner, Disposable {
     const filled = this.#filled;
     const end = bodyStart + contentLength;
     // Most content has come with its head, and needs no reader.
-    if (contentLength > 0 && end <= filled && hasContent(status, method)) {
+    if (contentLength > 0 && end <= filled && mayReceiveContent(method, status)) {
       this.#clean = end === filled;
       return new WholeBody(this.#buffer.subarray(bodyStart, end));
     }

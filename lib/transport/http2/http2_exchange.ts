@@ -5,7 +5,13 @@ import type { Clock } from "../../core/clock.ts";
 import { ProxyError, RequestError, UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
 import { decodeLatin1 } from "../../http/field_lines.ts";
 import { HeaderFields, isToken } from "../../http/header_fields.ts";
-import { type Body, type Bytes, reasonPhrase, type RequestBody } from "../../http/message.ts";
+import {
+  type Body,
+  type Bytes,
+  mayReceiveContent,
+  reasonPhrase,
+  type RequestBody,
+} from "../../http/message.ts";
 import { CODE } from "../../http2/frame_type.ts";
 import { checkFields, UnwritableFieldError } from "../../http2/hpack_encoder.ts";
 import type { Http2Stream, StreamOwner, StreamReset } from "../../http2/stream.ts";
@@ -211,7 +217,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     const { status } = head!;
     this.#fields.begin(head!.lines);
     if (this.#trip!.request.upgrade === true && status < 300) return this.#giveOver();
-    const isEmpty = method === "HEAD" || status === 204 || status === 304;
+    const isEmpty = !mayReceiveContent(method, status);
     if (isEmpty) stream.lengthless = true;
     const body = isEmpty ? null : stream.content;
     this.#idleMs = body === null || body.length !== null

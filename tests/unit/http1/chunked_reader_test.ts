@@ -126,9 +126,7 @@ function readerOf(kind: "request" | "response", lines = ""): BodyReader {
   const parser = kind === "request" ? new RequestHeadParser() : new ResponseHeadParser();
   parser.begin(0);
   parser.parse(bytes, bytes.length);
-  return parser instanceof RequestHeadParser
-    ? requestBodyReader(parser)!
-    : responseBodyReader(parser, "GET")!;
+  return parser instanceof RequestHeadParser ? requestBodyReader(parser) : responseBodyReader(parser, "GET")!;
 }
 
 /** The error for pieces that come one after the other. */

@@ -1,6 +1,6 @@
 import { assertEquals, assertNotStrictEquals, assertStrictEquals } from "@std/assert";
-import { readDistribution } from "../../../../lib/observe/metrics/histogram.ts";
-import { type MetricFamily, MetricRegistry, readShares } from "../../../../lib/observe/metrics/registry.ts";
+import { type MetricFamily, readDistribution } from "../../../../lib/observe/metrics/series.ts";
+import { MetricRegistry, readShares } from "../../../../lib/observe/metrics/registry.ts";
 
 const COUNTER: MetricFamily = { name: "a_total", help: "", type: "counter", labels: ["x"] };
 const HISTOGRAM: MetricFamily = {

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { CHUNK_CELLS, type MetricFamily, MetricRegistry } from "../../../../lib/observe/metrics/registry.ts";
+import { CHUNK_CELLS, MetricRegistry } from "../../../../lib/observe/metrics/registry.ts";
+import type { MetricFamily } from "../../../../lib/observe/metrics/series.ts";
 import { listSeries, MetricChunks } from "../../../../lib/server/workers/supervisor_memory.ts";
 
 const CHUNKS = 64;

@@ -10,7 +10,7 @@ import {
   quantile,
   readDistribution,
   sumDistributions,
-} from "../../../../lib/observe/metrics/histogram.ts";
+} from "../../../../lib/observe/metrics/series.ts";
 
 function distributionOf(durations: readonly number[]) {
   const cells = new Float64Array(HISTOGRAM_SIZE);

@@ -1,4 +1,16 @@
-/** Distributions of durations: fine buckets for quantiles, of which the exposition shows a few. */
+/** What is counted, and where: counters, and durations in fine buckets for quantiles, of which the exposition shows a few. */
+
+/** A metric: what it is called, what it tells, and by what its series are set apart. */
+export interface MetricFamily {
+  /** Name, with the unit and, for counters, `_total` at its end. */
+  readonly name: string;
+  /** What it tells, in a sentence. */
+  readonly help: string;
+  readonly type: "counter" | "gauge" | "histogram";
+  readonly labels: readonly string[];
+  /** Whether its buckets have examples. @default {false} */
+  readonly exemplars?: boolean;
+}
 
 /** Upper bounds of the buckets that are exposed, in seconds. */
 export const EXPOSED_BOUNDS: readonly number[] = Object.freeze(
@@ -51,6 +63,93 @@ export function bucketOf(durationMs: number): number {
   let bucket = exponent < 3 ? 0 : FIRST[exponent << 3 | (whole >> (exponent - 3)) & 7]!;
   while (us > BOUNDS_US[bucket]!) bucket++;
   return bucket;
+}
+
+/** A trace that stands for the durations of a bucket: its id in four words, the duration, and when it ended. */
+export const EXEMPLAR_SIZE = 6;
+const EXEMPLARS_SIZE = (EXPOSED_BOUNDS.length + 1) * EXEMPLAR_SIZE;
+
+/** How many cells a series has. */
+export function sizeOf({ type, exemplars = false }: MetricFamily): number {
+  if (type !== "histogram") return 1;
+  return HISTOGRAM_SIZE + (exemplars ? EXEMPLARS_SIZE : 0);
+}
+
+/** Takes what is written to a series that has been dropped: a request that outlives its server may still do so. */
+export const NOWHERE: Float64Array = new Float64Array(HISTOGRAM_SIZE + EXEMPLARS_SIZE);
+
+/** @internal Where a series is. */
+export interface Place {
+  readonly cells: Float64Array;
+  readonly at: number;
+}
+
+/** One line of a metric. */
+export abstract class Series implements Disposable {
+  readonly family: MetricFamily;
+  readonly labels: readonly string[];
+  /** @internal The piece of memory it is in, and where in there. */
+  cells: Float64Array;
+  at: number;
+  /** @internal By how many it is used. */
+  users = 0;
+  readonly #dropped: (series: Series) => void;
+
+  /** @internal Use {@linkcode MetricRegistry}. */
+  constructor(
+    family: MetricFamily,
+    labels: readonly string[],
+    place: Place,
+    dropped: (series: Series) => void,
+  ) {
+    this.family = family;
+    this.labels = labels;
+    this.cells = place.cells;
+    this.at = place.at;
+    this.#dropped = dropped;
+  }
+
+  /** Lets go of it; when nobody uses it any more it is not exposed, and its memory goes to another one. */
+  [Symbol.dispose](): void {
+    this.users--;
+    if (this.users === 0) this.#dropped(this);
+  }
+}
+
+/** A number that only grows. */
+export class Counter extends Series {
+  /** Counts. */
+  add(count: number): void {
+    this.cells[this.at]! += count;
+  }
+
+  /** What was counted here, by this worker. */
+  get value(): number {
+    return this.cells[this.at]!;
+  }
+}
+
+/** How durations are distributed. */
+export class Histogram extends Series {
+  /** Takes a duration in. */
+  record(durationMs: number): void {
+    const { cells, at } = this;
+    cells[at + bucketOf(durationMs)]!++;
+    cells[at + BUCKETS]! += durationMs;
+  }
+
+  /**
+   * Keeps a trace as the example of its bucket; only of a family that has exemplars.
+   *
+   * @param traceId 32 hexadecimal digits
+   */
+  recordExample(durationMs: number, traceId: string, wallTime: number): void {
+    const { cells } = this;
+    const at = this.at + HISTOGRAM_SIZE + EXPOSED_OF[bucketOf(durationMs)]! * EXEMPLAR_SIZE;
+    for (let i = 0; i < 4; i++) cells[at + i] = parseInt(traceId.slice(i * 8, i * 8 + 8), 16);
+    cells[at + 4] = durationMs;
+    cells[at + 5] = wallTime;
+  }
 }
 
 /** What is known of a distribution. */
