@@ -3,33 +3,33 @@
 import { VERSION } from "../core/version.ts";
 import { UsageError } from "./io.ts";
 
-const CONFIG =
-  `// The configuration of the proxy: "deno task check" says what it means, "deno task start" runs it.
+const CONFIG = `// The configuration of the proxy: "deno task check" describes it, "deno task start" runs it.
 
 import { defineConfig } from "@x/lbproxy";
 
 export default defineConfig({
-  // Where clients come in. "0.0.0.0:80" is every address of this machine; with a certificate it is
+  // The address for clients. "0.0.0.0:80" listens at every address of this machine. With a certificate, write
   // { hostname: "127.0.0.1", port: 8443, tls: { cert: "cert.pem", key: "key.pem" } }.
   listen: "127.0.0.1:8080",
 
-  // Where requests go: write the addresses of your servers here. They take turns; one that accepts no connection is left out until it does again.
+  // Write the addresses of your servers here. Requests go to them in turn. A server that accepts no connection gets no
+  // requests until it accepts one again.
   upstreams: {
     servers: ["127.0.0.1:9001", "127.0.0.1:9002"],
     healthCheck: { type: "tcp", interval: "5s" },
   },
 
-  // How often a client may ask, by its address; more gets 429.
+  // How many requests each client address may send; further requests get 429.
   limiter: { key: "ip", limit: 100, window: "1m" },
 
-  // Sees each response of a server before the client does. There are filters for requests, contents and errors too.
+  // Edits each response before it goes to the client. There are filters for requests, content and errors too.
   responseFilter(response) {
     response.headers.set("x-served-by", "lbproxy");
   },
 });
 `;
 
-const TEST = `// "deno task test" tries the configuration, with a server of the test in place of yours.
+const TEST = `// "deno task test" tests the configuration, with a server of the test in place of yours.
 
 import { type ProxyServer, serve } from "@x/lbproxy";
 import { assertEquals } from "@std/assert";
@@ -43,14 +43,14 @@ async function start(upstream: Deno.HttpServer<Deno.NetAddr>): Promise<ProxyServ
   return await serve({ ...config, listen: "127.0.0.1:0", upstreams });
 }
 
-Deno.test("responses come from a server, and say who served them", async () => {
+Deno.test("responses come from the server, with a field of the proxy", async () => {
   await using upstream = server();
   await using proxy = await start(upstream);
   const response = await fetch(\`http://\${proxy.addresses[0]}/\`);
   assertEquals([await response.text(), response.headers.get("x-served-by")], ["hello", "lbproxy"]);
 });
 
-Deno.test("a client that asks too often is refused", async () => {
+Deno.test("a client that sends too many requests gets 429", async () => {
   await using upstream = server();
   await using proxy = await start(upstream);
   // As many as proxy.config.ts allows in a window.
@@ -88,7 +88,7 @@ export async function writeStarter(folder: string, root: URL = ROOT): Promise<st
   const there: string[] = [];
   for (const name of Object.keys(files)) if (await exists(`${folder}/${name}`)) there.push(name);
   if (there.length > 0) {
-    throw new UsageError(`--init does not write over ${there.join(", ")} in ${folder}`);
+    throw new UsageError(`--init overwrites no files, and ${folder} has ${there.join(", ")}`);
   }
   for (const [name, text] of Object.entries(files)) await Deno.writeTextFile(`${folder}/${name}`, text);
   const [place, go] = folder === "." ? ["", ""] : [` into ${folder}`, `  cd ${folder}\n`];

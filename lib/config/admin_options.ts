@@ -125,8 +125,8 @@ export function describeAdmin({ listen, tokens, read, readyz, tls }: ResolvedAdm
   const owners = [...tokens.keys()];
   return [
     tls === null ? formatListen(listen) : `${formatListen(listen)} with TLS`,
-    read === "anyone" ? "anyone there may look" : "nobody may look without a token",
-    owners.length === 0 ? "nothing can be changed" : `changes by ${owners.join(", ")}`,
+    read === "anyone" ? "everybody who reaches it may read" : "reading needs a token",
+    owners.length === 0 ? "no changes (no token)" : `changes by ${owners.join(", ")}`,
     ...(readyz.pools.length === 0
       ? []
       : [`ready with ${readyz.minServers} of ${readyz.pools.join(" and of ")}`]),

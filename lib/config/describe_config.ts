@@ -46,7 +46,7 @@ export function describeConfig(config: ResolvedConfig): string {
     ...(config.overload === null ? [] : [`overload  ${describeOverload(config.overload)}`]),
     ...(config.tracing === null ? [] : [`traces    ${describeTracing(config.tracing)}`]),
     ...(config.accessLog === null ? [] : [`requests  ${describeAccessLog(config.accessLog)}`]),
-    ...(config.metrics ? [] : ["metrics   only what costs no request anything"]),
+    ...(config.metrics ? [] : ["metrics   only those that cost a request nothing"]),
     ...(config.admin === null ? [] : [`admin     ${describeAdmin(config.admin)}`]),
     ...(workers === 1 ? [] : [`workers   ${workers} processes that listen at the same addresses`]),
     ...(rollback === null ? [] : [`reload    ${describeRollback(rollback)}`]),
@@ -63,14 +63,14 @@ function describeShutdown({ gracePeriodMs, webSocketGraceMs, shutdownDelayMs }: 
 
 function describeRollback({ errorRate, withinMs, minRequests }: ResolvedRollback): string {
   const share = `${Math.round(errorRate * 1000) / 10} % of its requests`;
-  return `given up for the configuration before when more than ${share} (at least ${minRequests}) fail within ${
+  return `back to the configuration before when more than ${share} (at least ${minRequests}) fail within ${
     formatDuration(withinMs)
   }`;
 }
 
 function describeTracing({ sample, continue: trust }: ResolvedTracing): string {
-  const own = sample === 0 ? "none begins here" : `${sample * 100} % of the requests begin one`;
-  const others = trust === "nobody" ? "those of clients end here" : `those of ${trust} go on`;
+  const own = sample === 0 ? "no request begins one" : `${sample * 100} % of the requests begin one`;
+  const others = trust === "nobody" ? "those of clients are ignored" : `those of ${trust} are continued`;
   return `${own}, ${others}`;
 }
 
@@ -107,29 +107,29 @@ function describeTrust(
 ): string {
   const who = trustedProxies === null
     ? "by the address of the connection"
-    : `by the word of ${trustedProxies.entries.join(", ")} in ${
-      trustedProxies.field === "forwarded" ? "Forwarded" : "X-Forwarded-For"
+    : `by ${trustedProxies.field === "forwarded" ? "Forwarded" : "X-Forwarded-For"} from ${
+      trustedProxies.entries.join(", ")
     }, others by the address of the connection`;
   const fields = [
     ...(xForwarded ? ["X-Forwarded-*"] : []),
     ...(forwarded ? ["Forwarded"] : []),
     ...(via ? ["Via"] : []),
   ];
-  const told = fields.length === 0 ? "nothing" : `by ${fields.join(", ")}`;
-  return `${who}; servers are told ${told}${cdnLoop ? "" : ", and loops are not found"}`;
+  const told = fields.length === 0 ? "no fields about them" : fields.join(", ");
+  return `${who}; servers get ${told}${cdnLoop ? "" : ", and loops are not found"}`;
 }
 
 function describePool(pool: ResolvedPool, listen: readonly ResolvedListen[], isDefault: boolean): string {
   const { name, servers, balancing, sticky, timeouts, transport, way, bufferBytes } = pool;
   return [
-    `pool      ${name}${isDefault ? " (for what no filter sends elsewhere)" : ""}`,
+    `pool      ${name}${isDefault ? " (unless a filter chooses another)" : ""}`,
     ...servers.map((server) => `  server    ${describeServer(server, listen)}`),
     ...describeBalancing(balancing).map((line) => `  ${line}`),
     ...(sticky === null ? [] : [`  sticky    ${describeSticky(sticky)}`]),
     `  timeouts  ${describeTimeouts(timeouts)}`,
     `  retries   ${describeRetries(pool.retries)}`,
     ...(bufferBytes === 0 ? [] : [
-      `  requests  held back until their content is whole, or ${formatByteSize(bufferBytes)} of it are there`,
+      `  requests  wait until their content is complete, or ${formatByteSize(bufferBytes)} of it has arrived`,
     ]),
     `  transport ${describeTransport(transport, way)}`,
     `  websocket ${describeWebSocket(pool)}`,
@@ -143,7 +143,7 @@ function describeWebSocket({ webSocket, transport }: ResolvedPool): string {
   const idle = idleTimeoutMs === Infinity ? "" : `idle ${formatDuration(idleTimeoutMs)}, `;
   return `messages up to ${formatByteSize(maxMessageBytes)}, ${
     formatByteSize(maxBufferedBytes)
-  } may wait; ${idle}ping every ${formatDuration(pingIntervalMs)}`;
+  } are buffered; ${idle}ping every ${formatDuration(pingIntervalMs)}`;
 }
 
 function describeServer(server: ResolvedServer, listen: readonly ResolvedListen[]): string {
@@ -218,7 +218,7 @@ function counted(count: number, one: string, many: string): string {
 }
 
 const WAYS: Readonly<Record<BalanceName, string>> = {
-  "round-robin": "in turn, by weight",
+  "round-robin": "round robin, by weight",
   "random": "at random, by weight",
   "least-connections": "to the server with the fewest requests in flight, by weight",
   "p2c": "to the less busy of two servers drawn by weight",
@@ -254,7 +254,7 @@ function describeBalancing(balancing: ResolvedBalancing): readonly string[] {
 
 function describeWay({ balance, key, loadFactor }: ResolvedBalancing): string {
   if (typeof balance === "function") return "by balance()";
-  const hashed = key === null ? "" : ` of the ${describeKey(key.spec)}; without it in turn`;
+  const hashed = key === null ? "" : ` of the ${describeKey(key.spec)}; without it round robin`;
   const bound = loadFactor === Infinity
     ? ""
     : `; a server with more than ${loadFactor} times its share passes requests on`;
@@ -267,7 +267,7 @@ function describeCheck(check: ResolvedHealthCheck): string {
     ? ""
     : ` (${formatDuration(unhealthyIntervalMs)} while unhealthy)`;
   const first = initial === "checking" ? "" : `; counted as ${initial} before the first one`;
-  return `${describeTarget(check)} every ${formatDuration(intervalMs)}${unhealthy} within ${
+  return `${describeTarget(check)} every ${formatDuration(intervalMs)}${unhealthy}, timeout ${
     formatDuration(timeoutMs)
   }; unhealthy after ${counted(fall, "failure", "failures")}, healthy after ${
     counted(rise, "success", "successes")

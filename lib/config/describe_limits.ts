@@ -50,7 +50,7 @@ export function describeLimit(
   if (keepAlive) lines.push("connections of refused clients stay open");
   if (response !== null) lines.push("refused requests get response()");
   lines.push(
-    headers.length === 0 ? "clients are told of refusals only" : `clients are told by ${headers.join(", ")}`,
+    headers.length === 0 ? "no response fields about limits" : `response fields: ${headers.join(", ")}`,
   );
   return lines;
 }
@@ -69,7 +69,7 @@ export function describeCounts(policies: readonly ResolvedPolicy[]): readonly st
   };
   return [
     `shared in ${storeAddress(store)} under the prefix ${prefix}`,
-    "  as many keys as that has memory for (its maxmemory), each until it counts for nothing; maxKeys does not bound them",
+    "  as many keys as fit its memory (maxmemory); maxKeys does not limit them",
     ...(prefetch === 1 ? [] : [`  taken from there ${prefetch} requests at a time`]),
     `  requests that it does not decide about within ${formatDuration(timeoutMs)} are ${
       otherwise[onStoreError]
@@ -122,9 +122,9 @@ function describeBurst({ algorithm, limit, windowMs }: ResolvedPolicy, shared: b
   if (algorithm === "concurrency") {
     if (shared) {
       const lease = formatDuration(LEASE_US / 1000);
-      return `held for as long as a request runs; what an instance held that died is free again after ${lease}`;
+      return `held while a request runs; permits of an instance that died are free again after ${lease}`;
     }
-    return `held for as long as a request runs; what a worker held that died is free again after ${window} to twice that`;
+    return `held while a request runs; permits of a worker that died are free again after ${window} to twice that`;
   }
   if (algorithm === "token-bucket" || limit === 0) return null;
   if (algorithm === "sliding-window") {
@@ -164,9 +164,12 @@ export function describeRoutes(routes: readonly ResolvedRoute[], common: Common)
   return [
     ...routes.flatMap((route, i) => {
       const [head, ...more] = describeRoute(route, common);
-      return [i > first ? `${head}, never: ${routes[first]!.name} takes everything before` : head!, ...more];
+      return [
+        i > first ? `${head}, never used: ${routes[first]!.name} before it matches every request` : head!,
+        ...more,
+      ];
     }),
-    "          404 for what no route takes",
+    ...(everything < 0 ? ["          a request that no route matches gets 404"] : []),
     paths,
   ];
 }
@@ -183,7 +186,7 @@ function describePaths({ paths, forward }: Paths): string {
     : paths === "refuse"
     ? "taken in their normal form alone"
     : "compared in their normal form";
-  return `${compared}; servers get them ${forward === "normalized" ? "in that form" : "as they came"}`;
+  return `${compared}; servers get them ${forward === "normalized" ? "in that form" : "unchanged"}`;
 }
 
 function describeRoute(route: ResolvedRoute, common: Common): readonly string[] {

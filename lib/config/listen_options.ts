@@ -300,7 +300,7 @@ function describePlace(listen: ResolvedListen): string {
   const { tls, redirectPort } = listen;
   const place = formatListen(listen);
   if (redirectPort !== undefined) {
-    return `${place}, sends clients to https${redirectPort === 443 ? "" : ` at port ${redirectPort}`}`;
+    return `${place}, redirects clients to https${redirectPort === 443 ? "" : ` at port ${redirectPort}`}`;
   }
   if (tls === undefined) return place;
   const { certificates, lookup, refusesUnknown, minVersion, http2, clientCertificates } = tls;

@@ -82,7 +82,7 @@ Deno.test("examples/quickstart fails no GET while a server is killed and comes b
 
 Deno.test("deno task start runs the quick start, and hands the signal to stop on to it", async () => {
   const command = new Deno.Command(Deno.execPath(), {
-    args: ["task", "start", "--listen", "127.0.0.1:0"],
+    args: ["task", "start", "--listen", "127.0.0.1:0", "--admin=127.0.0.1:0"],
     cwd: new URL("../../../", import.meta.url),
     env: { NO_COLOR: "1" },
     stdin: "null",

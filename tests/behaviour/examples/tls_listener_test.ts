@@ -35,6 +35,6 @@ Deno.test("examples/tls_listener names the files of its certificate", async () =
   const lines = (await checkExample("tls_listener", { files })).split("\n");
   assertEquals(lines.filter((line) => line.startsWith("listen ")), [
     "listen    127.0.0.1:6143, TLS with HTTP/2, certificate from cert.pem and key.pem, read again on change",
-    "listen    127.0.0.1:6188, sends clients to https at port 6143",
+    "listen    127.0.0.1:6188, redirects clients to https at port 6143",
   ]);
 });

@@ -40,7 +40,7 @@ Deno.test("lbproxy --init writes over nothing", async () => {
   assertEquals(await folder.run(["--init"], ["--allow-read", "--allow-write"]), {
     code: 2,
     stdout: "",
-    stderr: "--init does not write over deno.json in .\n",
+    stderr: "--init overwrites no files, and . has deno.json\n",
   });
   assertEquals((await Array.fromAsync(Deno.readDir(folder.path))).map(({ name }) => name), ["deno.json"]);
 });

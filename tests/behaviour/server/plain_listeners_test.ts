@@ -73,7 +73,7 @@ Deno.test("Listener replaces a unix socket that was left behind, and no other fi
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("Listener with redirect sends clients to https, with method, host and target as they are", async () => {
+Deno.test("Listener with redirect redirects clients to https, with method, host and target as they are", async () => {
   await using upstream = startUpstream();
   await using proxy = await startProxy({
     upstreams: [upstream.address],

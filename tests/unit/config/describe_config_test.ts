@@ -59,28 +59,28 @@ listen    [::1]:80
 listen    0.0.0.0:81, by the runtime's server
 listen    0.0.0.0:82, refuses requests with underscores in names of fields
 listen    0.0.0.0:83, PROXY protocol from 10.0.0.0/8, head within 1s, at most 5 connections
-pool      default (for what no filter sends elsewhere)
+pool      default (unless a filter chooses another)
   server    a:80, plain HTTP
   server    b:443, weight 3, TLS as b, 1 authority of its own, client certificate
-  balance   in turn, by weight
-  checks    TCP connection to port 9000 every 500ms within 1s; unhealthy after 2 failures, healthy after 1 success
+  balance   round robin, by weight
+  checks    TCP connection to port 9000 every 500ms, timeout 1s; unhealthy after 2 failures, healthy after 1 success
   ejection  ${EJECTION}
   timeouts  connect 3s, response 30s, idle 1m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport http1; keeps 256 idle connections a server for 4s
-  websocket messages up to 16MiB, 16MiB may wait; ping every 30s
+  websocket messages up to 16MiB, 16MiB are buffered; ping every 30s
 pool      api
   server    c:443, TLS as c
-  balance   in turn, by weight
+  balance   round robin, by weight
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
   timeouts  connect 1s, response 30s, idle 1m, total 5m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport http1; keeps 256 idle connections a server for 1s
-  websocket messages up to 16MiB, 16MiB may wait; ping every 30s
+  websocket messages up to 16MiB, 16MiB are buffered; ping every 30s
 pool      far
   server    d:443, TLS as d
-  balance   in turn, by weight
+  balance   round robin, by weight
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
   timeouts  connect 3s, response 30s, idle 1m
@@ -89,40 +89,40 @@ pool      far
   websocket not forwarded, since there is a proxy
 pool      near
   server    e:80, plain HTTP
-  balance   in turn, by weight
+  balance   round robin, by weight
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
   timeouts  connect 3s, response 30s, idle 1m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport fetch, HTTP/1.1; keeps all idle connections a server for 1m
-  websocket messages up to 16MiB, 16MiB may wait; ping every 30s
+  websocket messages up to 16MiB, 16MiB are buffered; ping every 30s
 pool      deep
   server    g:80, plain HTTP
-  balance   in turn, by weight
+  balance   round robin, by weight
   checks    none: every server counts as healthy
   ejection  after 5 failures in a row or when 50% of at least 20 requests in 10s fail, for 30s, longer each time up to 5m; at most 50% of the servers, never the last one
   timeouts  connect 3s, response 30s, idle 1m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
   transport h2, at most 8 requests a connection; keeps 256 idle connections a server for 4s
-  websocket messages up to 16MiB, 16MiB may wait; ping every 30s
+  websocket messages up to 16MiB, 16MiB are buffered; ping every 30s
 pool      few
   server    f:80, plain HTTP
-  balance   in turn, by weight
+  balance   round robin, by weight
   checks    none: every server counts as healthy
   ejection  ${EJECTION}
   timeouts  connect 3s, response 30s, idle 1m
   retries   up to 2, 7 while no connection can be made; connect, reset, timeout; at most 20 % of the requests, or 3 a second
-  requests  held back until their content is whole, or 64KiB of it are there
+  requests  wait until their content is complete, or 64KiB of it has arrived
   transport http1 behind a PROXY header, version 2; keeps 0 idle connections a server for 4s
-  websocket messages up to 16MiB, 16MiB may wait; ping every 30s
+  websocket messages up to 16MiB, 16MiB are buffered; ping every 30s
 limit     default
   at most 1 request per 1s for each header appid
   up to 2 around the end of a window
   requests without header appid are not limited
-  clients are told by x-rate-limit, draft-11
+  response fields: x-rate-limit, draft-11
 counts    100000 keys counted exactly in 7.3 MiB; further ones evict those that have used least
 filters   newContext, logging
-clients   by the address of the connection; servers are told by X-Forwarded-*
+clients   by the address of the connection; servers get X-Forwarded-*
 shutdown  running requests may take 1m to finish, WebSockets 5s`,
   );
 });
@@ -132,16 +132,16 @@ Deno.test("describeConfig() shows what is not there", () => {
   assertEquals(lines.slice(-4), [
     "limits    none",
     "filters   none",
-    "clients   by the address of the connection; servers are told by X-Forwarded-*",
+    "clients   by the address of the connection; servers get X-Forwarded-*",
     "shutdown  running requests may take 30s to finish, WebSockets 5s",
   ]);
 });
 
-Deno.test("describeConfig() says what servers are told, and that loops are not found", () => {
+Deno.test("describeConfig() says which fields servers get, and that loops are not found", () => {
   const told = (forwarded: unknown) =>
-    describeConfig(resolveConfig({ upstreams: ["a:80"], forwarded })).match(/servers are told (.*)$/m)?.[1];
-  assertEquals(told({ forwarded: true, via: true }), "by X-Forwarded-*, Forwarded, Via");
-  assertEquals(told({ xForwarded: false, cdnLoop: false }), "nothing, and loops are not found");
+    describeConfig(resolveConfig({ upstreams: ["a:80"], forwarded })).match(/servers get (.*)$/m)?.[1];
+  assertEquals(told({ forwarded: true, via: true }), "X-Forwarded-*, Forwarded, Via");
+  assertEquals(told({ xForwarded: false, cdnLoop: false }), "no fields about them, and loops are not found");
 });
 
 Deno.test("describeConfig() says which server is the proxy itself", () => {
@@ -163,16 +163,16 @@ Deno.test("describeConfig() says which server is the proxy itself", () => {
   }
 });
 
-Deno.test("describeConfig() says whose word about clients counts, and in which field", () => {
+Deno.test("describeConfig() says which proxies are trusted about clients, and in which field", () => {
   const clients = (trustedProxies: unknown) =>
     describeConfig(resolveConfig({ upstreams: ["a:80"], trustedProxies })).match(/^clients {3}(.*);/m)?.[1];
   const byForwardedFor =
-    "by the word of loopback, 10.0.0.0/8 in X-Forwarded-For, others by the address of the connection";
+    "by X-Forwarded-For from loopback, 10.0.0.0/8, others by the address of the connection";
   assertEquals(clients(["loopback", "10.0.0.0/8"]), byForwardedFor);
   assertEquals(clients({ from: ["loopback", "10.0.0.0/8"] }), byForwardedFor);
   assertEquals(
     clients({ from: ["unix"], field: "forwarded" }),
-    "by the word of unix in Forwarded, others by the address of the connection",
+    "by Forwarded from unix, others by the address of the connection",
   );
   assertEquals([clients([]), clients({ from: [], field: "forwarded" })], [
     "by the address of the connection",
@@ -214,8 +214,8 @@ Deno.test("describeConfig() says how servers are found, chosen and watched", () 
       "  server    a:80, at most 20 requests at once, tags blue new, plain HTTP",
       "  server    b:80, backup, at most 1 request at once, plain HTTP",
       "  servers   found by A records of a.test with port 80 from 10.0.0.53, every 30s, each time within 5s",
-      "  balance   by consistent hash of the header user and path; without it in turn; a server with more than 1.25 times its share passes requests on",
-      "  checks    HTTP GET /up with status 200, 300-399 and the expected content to port 81 every 1s (5s while unhealthy) within 1s; unhealthy after 1 failure, healthy after 1 success; counted as down before the first one",
+      "  balance   by consistent hash of the header user and path; without it round robin; a server with more than 1.25 times its share passes requests on",
+      "  checks    HTTP GET /up with status 200, 300-399 and the expected content to port 81 every 1s (5s while unhealthy), timeout 1s; unhealthy after 1 failure, healthy after 1 success; counted as down before the first one",
       "  ejection  after 1 failure in a row, for 10s, longer each time up to 5m; at most 20% of the servers, never the last one",
       "  start     servers that were added or recover begin with 10% of their share and have all of it after 30s",
       "  panic     all servers are used when less than 25% of them are up",
@@ -229,7 +229,7 @@ Deno.test("describeConfig() says how servers are found, chosen and watched", () 
     [
       "  servers   found by a function, every 30s, each time within 5s",
       "  balance   by balance()",
-      "  checks    function every 1s within 1s; unhealthy after 1 failure, healthy after 1 success",
+      "  checks    function every 1s, timeout 1s; unhealthy after 1 failure, healthy after 1 success",
       "  ejection  never",
     ],
   );
@@ -241,7 +241,7 @@ Deno.test("describeConfig() says how servers are found, chosen and watched", () 
 
 Deno.test("describeLimit() says limits in plain words", () => {
   const window = "1m";
-  const told = "clients are told by x-rate-limit, draft-11";
+  const told = "response fields: x-rate-limit, draft-11";
   const table: [LimiterPolicy, string[]][] = [
     [{ key: "ip", limit: 60, window }, [
       "at most 60 requests per 1m for each client address",
@@ -254,7 +254,7 @@ Deno.test("describeLimit() says limits in plain words", () => {
         "at most 2 requests per 1.5s for each client address and query parameter user",
         "up to 4 around the end of a window",
         "requests without client address and query parameter user are refused",
-        "clients are told by draft-6",
+        "response fields: draft-6",
       ],
     ],
     [{ key: "cookie:sid", limit: () => 1, window, onMissingKey: "ip" }, [
@@ -266,7 +266,7 @@ Deno.test("describeLimit() says limits in plain words", () => {
     [{ key: () => null, limit: 0, window: "1h", headers: false }, [
       "at most 0 requests per 1h for each key that key() returns",
       "requests without a key are not limited",
-      "clients are told of refusals only",
+      "no response fields about limits",
     ]],
     [{
       key: "path",
@@ -307,7 +307,7 @@ Deno.test("describeLimit() says limits in plain words", () => {
     ]],
     [{ key: "ip", limit: 5, algorithm: "concurrency", response: () => new Response() }, [
       "at most 5 requests at the same time for each client address",
-      "held for as long as a request runs; what a worker held that died is free again after 1h to twice that",
+      "held while a request runs; permits of a worker that died are free again after 1h to twice that",
       "refused requests get response()",
       told,
     ]],
@@ -333,7 +333,7 @@ Deno.test("describeConfig() says where limits are counted that machines share, a
     assertEquals(
       new Set(lines.filter((line) => /place|held/.test(line)).map((line) => line.trim())),
       new Set([
-        "held for as long as a request runs; what an instance held that died is free again after 10s",
+        "held while a request runs; permits of an instance that died are free again after 10s",
       ]),
     );
     const first = lines.findIndex((line) => line.startsWith("counts"));
@@ -341,7 +341,7 @@ Deno.test("describeConfig() says where limits are counted that machines share, a
   };
   const shared = [
     "counts    shared in redis://a:1/2, redis://b:2/2 under the prefix lbproxy",
-    "  as many keys as that has memory for (its maxmemory), each until it counts for nothing; maxKeys does not bound them",
+    "  as many keys as fit its memory (maxmemory); maxKeys does not limit them",
   ];
   assertEquals(counts({ ...store, instances: 2 }), [
     ...shared,
@@ -362,9 +362,9 @@ Deno.test("describeConfig() shows what is logged, counted and traced", () => {
       .filter((line) => /^(?:requests|metrics|traces) /.test(line));
   assertEquals(shown({}), []);
   assertEquals(shown({ accessLog: false, metrics: false, tracing: true }), [
-    "traces    1 % of the requests begin one, those of anyone go on",
+    "traces    1 % of the requests begin one, those of anyone are continued",
     "requests  are not logged",
-    "metrics   only what costs no request anything",
+    "metrics   only those that cost a request nothing",
   ]);
   assertEquals(
     shown({
@@ -378,7 +378,7 @@ Deno.test("describeConfig() shows what is logged, counted and traced", () => {
       tracing: { sample: 0, continue: "nobody" },
     }),
     [
-      "traces    none begins here, those of clients end here",
+      "traces    no request begins one, those of clients are ignored",
       "requests  are logged as json to a.log, 3 former ones of 1000000 bytes are kept, with client header:x-app; 50 % of them; a function decides about each",
     ],
   );
