@@ -24,8 +24,8 @@ type Body = (context: Deno.TestContext) => void | Promise<void>;
 
 const OWN_CONNECTIONS = "each worker has connections of its own, to clients and to servers";
 const LATER = "what workers have counted and logged comes a moment later, and from several in any order";
-const CERTIFICATES =
-  "each worker takes new certificates by itself, a moment before or after the others, and says so";
+const SESSIONS =
+  "a TLS session is resumed by the worker only that began it: the runtime shares no ticket keys";
 /** How long a test may take. */
 const LIMIT_MS = 90_000;
 
@@ -41,7 +41,11 @@ const DIFFERENT: Readonly<Record<string, string>> = {
   "Client limits: for one connection too many": OWN_CONNECTIONS,
   "Client limits: where no connection is idle": OWN_CONNECTIONS,
   "Secured listener gives up the oldest handshakes": OWN_CONNECTIONS,
-  "clientCertificates let in whom": "a TLS session is resumed by the worker only that began it",
+  "clientCertificates let in whom": SESSIONS,
+  "clientCertificates: a session of a listener": SESSIONS,
+  "clientCertificates: authorities in a file": SESSIONS,
+  "Listener lets an upload finish before it takes a new certificate":
+    "with the engine deno, an upload holds up the new certificate of its own worker only",
   "serverTiming tells clients how long": OWN_CONNECTIONS,
   "proxy opens no more than 64 connections": OWN_CONNECTIONS,
   "metrics()": LATER,
@@ -51,11 +55,6 @@ const DIFFERENT: Readonly<Record<string, string>> = {
   "accessLog: what a client sends": LATER,
   "ProxyServer.reopenLog()": LATER,
   "ProxyServer.shutdown() finishes what runs and takes nothing new": LATER,
-  "Secured listener takes new certificates": CERTIFICATES,
-  "Secured listener takes a new certificate": CERTIFICATES,
-  "Secured listener keeps its certificate": CERTIFICATES,
-  "Listener takes the certificate anew": CERTIFICATES,
-  "Listener lets an upload finish before it takes a new certificate": CERTIFICATES,
   "ProxyServer.reload()": "workers load the module of a configuration, and the test has none",
 };
 

@@ -112,6 +112,13 @@ export class WorkerGroup {
     return this.#seats.map(({ worker }) => worker.process);
   }
 
+  /** Those of workers that serve. */
+  get serving(): readonly number[] {
+    return this.#seats.filter(({ worker }) => worker.listens && !worker.stopping).map(({ worker }) =>
+      worker.process
+    );
+  }
+
   /** What is known of each worker. */
   get seats(): readonly WorkerSeat[] {
     const now = this.#options.clock.now();

@@ -4,6 +4,7 @@ import type { WorkerInfo } from "../../admin/admin_target.ts";
 import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
 import type { ModuleTexts } from "../../config/module_graph.ts";
 import type { ResolvedConfig } from "../../config/proxy_config.ts";
+import type { ProxyEvent } from "../../observe/events.ts";
 import type { AccessEntry } from "../../observe/observer.ts";
 import { listenError } from "../../engine/engine.ts";
 import { MAX_PROCESSES } from "../../upstream/shared_servers.ts";
@@ -37,11 +38,13 @@ export class Workers {
   /** Pools whose changes workers are told of. */
   #followed: readonly Pool[] = [];
   #listen: readonly ResolvedListen[] = [];
+  readonly #certificates: CertificateNews;
 
   constructor(setup: WorkersSetup, parts: ProxyParts, memory: SupervisorMemory) {
     this.#setup = setup;
     this.#parts = parts;
     this.#memory = memory;
+    this.#certificates = new CertificateNews((event) => parts.observer.event(event));
   }
 
   /** Where clients reach them, as `host:port`. */
@@ -190,7 +193,10 @@ export class Workers {
     return new WorkerProcess(command(), message, {
       series: (series) => this.#memory.metrics.set(message.process, series),
       keys: (keys) => this.#plane!.adoptKeys(keys),
-      event: (event) => observer.event(event),
+      event: (event) => {
+        if (event.kind !== "certificate") return observer.event(event);
+        this.#certificates.take(message.process, event, this.#group?.serving ?? []);
+      },
       access: (entry: AccessEntry) => observer.access(entry),
       accessLines: (text) => {
         if (this.#plane!.accessLines(text) === false) accessLines?.(text);
@@ -235,6 +241,7 @@ export class Workers {
   }
 
   #release(process: number): void {
+    this.#certificates.forget(process, this.#group?.serving ?? []);
     this.#memory.servers.release(process);
     this.#plane?.giveBackPermits(this.#memory.ledgerOf(process));
     this.#memory.metrics.retire(process, this.#plane?.counted?.registry ?? null);
@@ -249,6 +256,48 @@ export class Workers {
   /** Ends all at once. */
   async cut(): Promise<void> {
     await this.#group?.cut();
+  }
+}
+
+/** Tells once what every worker finds by itself: that a certificate has changed, or cannot be used. */
+class CertificateNews {
+  readonly #tell: (event: ProxyEvent<"certificate">) => void;
+  /** What was said last of the certificates of a place, and which processes have said it. */
+  readonly #said = new Map<string, { readonly event: ProxyEvent<"certificate">; readonly by: Set<number> }>();
+
+  constructor(tell: (event: ProxyEvent<"certificate">) => void) {
+    this.#tell = tell;
+  }
+
+  /**
+   * A worker says it.
+   *
+   * @param serving the processes: a new certificate is told of when all of them use it, a problem at once
+   */
+  take(process: number, event: ProxyEvent<"certificate">, serving: readonly number[]): void {
+    const place = JSON.stringify([event.address, event.names]);
+    let said = this.#said.get(place);
+    const isNews = said === undefined || said.event.problem !== event.problem || said.by.has(process);
+    if (isNews) this.#said.set(place, said = { event, by: new Set() });
+    said!.by.add(process);
+    if (event.problem !== null) {
+      if (isNews) this.#tell(event);
+    } else this.#tellWhenComplete(place, serving);
+  }
+
+  /** A worker has ended: nobody waits for it, and the next one by its number has said nothing. */
+  forget(process: number, serving: readonly number[]): void {
+    for (const [place, { event: { problem }, by }] of this.#said) {
+      by.delete(process);
+      if (problem === null) this.#tellWhenComplete(place, serving.filter((each) => each !== process));
+    }
+  }
+
+  #tellWhenComplete(place: string, serving: readonly number[]): void {
+    const { event, by } = this.#said.get(place)!;
+    if (by.size === 0 || !serving.every((each) => by.has(each))) return;
+    this.#said.delete(place);
+    this.#tell(event);
   }
 }
 

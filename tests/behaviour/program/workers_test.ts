@@ -4,12 +4,14 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ConfigError } from "../../../lib/config/config_error.ts";
 import { createHandler } from "../../../lib/server/create_handler.ts";
 import { serve } from "../../../lib/server/serve.ts";
+import { certificateFiles } from "../../support/certificate_files.ts";
 import { Gate } from "../../support/gate.ts";
 import { ProgramFolder, type RunningProgram } from "../../support/program.ts";
 import { rawClient } from "../../support/raw_client.ts";
 import type { RawConnection } from "../../support/raw_connection.ts";
 import { type Answer, askAt, readAnswer } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
+import { shownNames } from "../../support/tls_client.ts";
 import { untilTrue } from "../../support/until_still.ts";
 
 /** What a worker does to itself when it is asked to, and says of itself. */
@@ -35,7 +37,8 @@ class Workers implements AsyncDisposable {
   }
 
   static async start(config: string, count = 4, args: readonly string[] = [], flags: readonly string[] = []) {
-    const text = `export const listen = "127.0.0.1:0"; ${config} ${FILTER}`;
+    const listen = config.includes("const listen =") ? "" : `export const listen = "127.0.0.1:0";`;
+    const text = `${listen} ${config} ${FILTER}`;
     const folder = await ProgramFolder.with({ "proxy.config.ts": text });
     return new Workers(folder, ["--workers", String(count), ...args], flags);
   }
@@ -501,6 +504,39 @@ Deno.test("workers go back together to the configuration before, when a new one 
   const after = await askOften(port, 40);
   assertEquals(new Set(after.map(({ text }) => text)), new Set(["good"]));
   assertEquals((await findPids(port, 4)).size, 4);
+});
+
+Deno.test("workers say once that a certificate is new, when all use it, and once that one cannot be used", async () => {
+  await using files = await certificateFiles(["one.example"]);
+  await using workers = await Workers.start(
+    `export const upstreams = ["127.0.0.1:1"]; export const listen = { hostname: "127.0.0.1", port: 0, tls: ${
+      JSON.stringify({ cert: files.cert, key: files.key })
+    } };`,
+    3,
+  );
+  const { program } = workers;
+  const port = await workers.port();
+  for (const name of ["two.example", "three.example"]) {
+    await files.issue([name]);
+    await program.stderrMatch(
+      name === "two.example" ? /New certificate/ : /New certificate[^]*New certificate/,
+    );
+    const shown = await Promise.all(Array.from({ length: 12 }, () => shownNames(port, null)));
+    assertEquals(new Set(shown), new Set([`DNS:${name}`]));
+  }
+  const { key } = files;
+  await Deno.writeTextFile(key, "no key");
+  await program.stderrMatch(/Cannot use the new certificate/);
+  await files.issue(["four.example"]);
+  await program.stderrMatch(/New certificate(?:[^]*New certificate){2}/);
+  program.kill("SIGTERM");
+  const { stderr } = await program.ended;
+  assertEquals(stderr.match(/New certificate|Cannot use the new certificate/g), [
+    "New certificate",
+    "New certificate",
+    "Cannot use the new certificate",
+    "New certificate",
+  ]);
 });
 
 Deno.test("one of the workers serves a socket of the file system, and so does the one in its place", async () => {
