@@ -48,7 +48,8 @@ const NOT_SEARCHED = new Set(["vendor", "node_modules", "coverage", ".git"]);
 export function readArguments(args: readonly string[], exists: (path: string) => boolean): RunOptions {
   const paths: string[] = [];
   const flags: string[] = [];
-  let jobs = Math.max(2, navigator.hardwareConcurrency);
+  // One more than there are cores: many tests wait, for a deadline or for the end of a process.
+  let jobs = navigator.hardwareConcurrency + 1;
   let timeoutMs = TIMEOUT_SECONDS * 1000;
   for (const arg of args) {
     const [, name, value] = /^--(jobs|timeout)=(\d+)$/.exec(arg) ?? [];
