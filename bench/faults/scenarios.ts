@@ -156,7 +156,6 @@ export const FAULTS: readonly Fault[] = [
     title: "the proxy is told to stop, under load",
     seconds: 4,
     ends: true,
-    cannot: { "lbproxy-deno": "Deno.serve closes idle connections at once, whatever is on its way" },
     prepare: async (directory, stack) => ({
       ports: portsOf(await goodServers(3, directory, stack)),
       async during({ sleep, peer, stopSignal }) {

@@ -115,6 +115,7 @@ class HandledProxy extends RunningProxy {
       buffers: new ContentBuffers(),
       stopping: false,
       ending: false,
+      held: null,
     };
     this.ready = this.#start();
     // Requests reject with it; without this an unheard rejection would end the process.

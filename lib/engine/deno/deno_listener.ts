@@ -39,7 +39,9 @@ const REOPEN_AFTER_MS = 100;
 /** How long a socket has to stay open until what broke it counts as over. */
 const STEADY_AFTER_MS = 1000;
 /** For how long nothing has to be asked until nothing is taken to be on its way to a server that ends. */
-const QUIET_MS = 50;
+const QUIET_MS = 100;
+/** How long a response waits at most for a server that ends. */
+const MOST_HELD_MS = 2 * LAST_REQUEST_MS;
 /** How many turns of the event loop the runtime gets to let go of an address; it has taken two at most. */
 const MAX_TURNS = 1000;
 
@@ -50,6 +52,8 @@ interface RuntimeServer {
   readonly abort: AbortController;
   /** Whether its responses end their connections. */
   ending: boolean;
+  /** What its responses wait for; `null` when they do not wait. */
+  held: Promise<void> | null;
   /** Whether it has been told to finish; then it cannot be cut off any more (the runtime fails when it is asked to). */
   finishing: boolean;
 }
@@ -176,6 +180,9 @@ export class DenoListener implements EngineListener {
       get ending(): boolean {
         return isEnding();
       },
+      get held(): Promise<void> | null {
+        return server.held;
+      },
     };
     const abort = new AbortController();
     let http: Deno.HttpServer<Deno.NetAddr>;
@@ -193,7 +200,7 @@ export class DenoListener implements EngineListener {
     }
     if (unix === undefined) info.local = http.addr;
     info.fallbackAuthority = this.#fallbackAuthority(http.addr.port);
-    const server: RuntimeServer = { http, streams, abort, ending: false, finishing: false };
+    const server: RuntimeServer = { http, streams, abort, ending: false, held: null, finishing: false };
     // The runtime gives up a socket for good when it runs out of descriptors, for one; connections stay.
     http.finished.catch((error) => {
       if (server === this.#server && this.#open) this.#broke(error);
@@ -256,9 +263,10 @@ export class DenoListener implements EngineListener {
   async #untilDrained(server: RuntimeServer): Promise<void> {
     const { clock } = this.#options;
     server.ending = true;
-    const until = clock.now() + LAST_REQUEST_MS;
+    const since = clock.now();
+    const until = since + LAST_REQUEST_MS;
     for (;;) {
-      const restMs = Math.min(until, server.streams.begunAt + QUIET_MS) - clock.now();
+      const restMs = Math.min(until, Math.max(since, server.streams.begunAt) + QUIET_MS) - clock.now();
       if (restMs <= 0) break;
       await new Promise<void>((resolve) => clock.setTimer(resolve, restMs));
     }
@@ -306,20 +314,42 @@ export class DenoListener implements EngineListener {
   }
 
   /**
-   * Ends connections behind their responses, takes no new ones once no request is on its way, closes idle ones, and resolves once all
-   * requests have a response.
+   * Takes no new connections once no request is on its way, closes idle ones, ends the others behind their responses, and resolves
+   * once all requests have a response.
+   *
+   * Until then responses wait: the runtime closes idle connections at once, and with one that has got its response the next request
+   * could be lost, on the same connection or on a new one.
    *
    * There is no way back from here to cutting connections: whoever cannot wait any longer has to end the requests.
    */
   stop(): Promise<void> {
     this.#end();
-    this.#stopped ??= Promise.all([this.#server, ...this.#former].map(async (server) => {
-      await this.#untilDrained(server);
-      // Frames of closing leave first: a server that is told to finish cuts WebSockets off.
-      await new Promise<void>((resolve) => setTimeout(resolve, 0));
-      await this.#finish(server);
-    })).then(() => {});
+    this.#stopped ??= Promise.all([this.#server, ...this.#former].map((server) => this.#stopServer(server)))
+      .then(() => {});
     return this.#stopped;
+  }
+
+  async #stopServer(server: RuntimeServer): Promise<void> {
+    server.ending = true;
+    await server.streams.untilQuiet();
+    const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
+    const release = (): void => {
+      server.held = null;
+      letGo();
+    };
+    server.held = held;
+    {
+      // Content may take longer than anybody is to wait for the response to something else.
+      using _timer = this.#options.clock.setTimer(release, MOST_HELD_MS);
+      await this.#untilDrained(server);
+    }
+    // Frames of closing leave first: a server that is told to finish cuts WebSockets off.
+    await turn();
+    const finished = this.#finish(server);
+    // The runtime closes its socket and idle connections in a later turn.
+    await turn();
+    release();
+    await finished;
   }
 
   /** Cuts every connection, unless {@linkcode stop} was called. */
@@ -333,6 +363,10 @@ export class DenoListener implements EngineListener {
     this.#watch?.[Symbol.dispose]();
     this.#timer?.[Symbol.dispose]();
   }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
 }
 
 /** A path as the runtime writes it in front of a target. */

@@ -51,6 +51,8 @@ export interface DenoStreamContext {
   readonly stopping: boolean;
   /** Whether responses end their connections. */
   readonly ending: boolean;
+  /** What responses wait for while the server is about to end; `null` when they do not wait. */
+  readonly held: Promise<void> | null;
 }
 
 /** Answers a request of the runtime; never rejects. */
@@ -297,7 +299,7 @@ class DenoStream implements ClientStream {
     });
     pulled.gather(body.length).then((gathered) => {
       if (gathered instanceof Uint8Array) this.body?.release();
-      this.#resolve(makeResponse(status, list, gathered));
+      this.#hand(makeResponse(status, list, gathered));
       if (gathered instanceof Uint8Array) this.#end(gathered.length, null);
     }, (error) => {
       this.#answered = false;
@@ -310,8 +312,14 @@ class DenoStream implements ClientStream {
     // HTTP/2, which has no Host field, has another way to end a 205.
     const reset = status === 205 && this.method !== "HEAD" && this.headers.has("host");
     this.body?.release();
-    this.#resolve(reset ? endBehindReset(response) : response);
+    this.#hand(reset ? endBehindReset(response) : response);
     this.#end(bytes, null);
+  }
+
+  #hand(response: Response): void {
+    const { ending, held } = this.#context;
+    if (ending && held !== null) held.then(() => this.#resolve(response));
+    else this.#resolve(response);
   }
 
   #end(bytes: number, failure: ProxyError | null): void {

@@ -90,6 +90,8 @@ export class Http1Listener implements EngineListener, Http1Context {
   /** How many connections were accepted. */
   #accepted = 0;
   #closed = false;
+  /** Whether connections that are accepted from now on are closed. */
+  #isCut = false;
   /** Ends a pause before the listener closes. */
   #endPause: (() => void) | null = null;
   readonly #options: Http1ListenerOptions;
@@ -173,7 +175,8 @@ export class Http1Listener implements EngineListener, Http1Context {
       this.#goneInTurn = 0;
       this.#accepted++;
       if (this.#connections.length >= this.#maxConnections) await this.#untilRoom();
-      if (this.#closed || this.#connections.length >= this.#maxConnections) return socket.close();
+      if (this.#isCut) return socket.close();
+      // Also when the listener was closed meanwhile: nobody else serves a client that was accepted.
       this.#take(socket);
     }
   }
@@ -363,11 +366,12 @@ export class Http1Listener implements EngineListener, Http1Context {
   }
 
   async stop(): Promise<void> {
-    this.draining = true;
     await this.#acceptWaiting();
     this.#close();
     // The system frees the place only when no accepting is pending any more.
     await this.#accepting;
+    // Not before: clients whose connections end connect again, and the system resets those that wait at a listener which is closed.
+    this.draining = true;
     for (const connection of this.#connections) connection.retire();
     if (this.#connections.length === 0) return;
     await new Promise<void>((resolve) => this.#empty = resolve);
@@ -391,6 +395,7 @@ export class Http1Listener implements EngineListener, Http1Context {
   }
 
   cut(): void {
+    this.#isCut = true;
     this.#close();
     this.draining = true;
     for (let i = this.#connections.length - 1; i >= 0; i--) this.#connections[i]!.dispose();

@@ -1,4 +1,4 @@
-import { assertEquals, AssertionError, assertStrictEquals } from "@std/assert";
+import { assertEquals, AssertionError, assertRejects, assertStrictEquals } from "@std/assert";
 import { eachTransport } from "../../support/each_transport.ts";
 import { ENGINE } from "../../support/engine.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
@@ -19,7 +19,8 @@ eachTransport("ProxyServer.shutdown() finishes what runs and takes nothing new",
   });
   await using proxy = await start({ upstreams: [upstream.address] });
   const { port } = proxy;
-  const running = proxy.ask();
+  using client = await proxy.connect();
+  await client.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
   await asked.promise;
   const down = proxy.server.shutdown("test");
   const events = proxy.seen.eventsOf("shutdown");
@@ -28,7 +29,8 @@ eachTransport("ProxyServer.shutdown() finishes what runs and takes nothing new",
   ]);
   await untilRefused(port);
   answer.resolve(new Response("finished"));
-  assertEquals((await running).text, "finished");
+  const { text, field } = await readAnswer(client);
+  assertEquals([text, field("connection")], ["finished", "close"]);
   await down;
   assertEquals(proxy.seen.eventsOf("stopped").map(({ abandonedRequests }) => abandonedRequests), [0]);
 });
@@ -191,12 +193,29 @@ eachTransport("ProxyServer.shutdown() serves a request that was on its way to it
   await silent.write("GET /silent HTTP/1.1\r\nHost: h\r\n\r\n");
   await readAnswer(silent);
   const down = proxy.server.shutdown();
-  for (const client of [used, unused]) {
-    await client.write("GET /second HTTP/1.1\r\nHost: h\r\n\r\n");
+  for (const client of [used, unused]) await client.write("GET /second HTTP/1.1\r\nHost: h\r\n\r\n");
+  for (const client of [used, unused]) assertEquals((await readAnswer(client)).status, 200);
+  for (const client of [used, unused, silent]) await client.untilClosed();
+  await down;
+});
+
+// Whoever is told that a connection ends connects again at once, and would be reset with the listener.
+eachTransport("ProxyServer.shutdown() ends no connection before the listener is closed", async (start) => {
+  await using upstream = startUpstream();
+  await using proxy = await start({ upstreams: [upstream.address] });
+  const { port } = proxy;
+  using client = await proxy.connect();
+  const isLast = async (): Promise<boolean> => {
+    await client.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     const { status, field } = await readAnswer(client);
-    assertEquals([status, field("connection")], [200, "close"]);
-  }
-  await silent.untilClosed();
+    assertEquals(status, 200);
+    return field("connection") === "close";
+  };
+  assertEquals(await isLast(), false);
+  const down = proxy.server.shutdown();
+  for (let asked = 0; asked < 10_000 && !await isLast(); asked++);
+  await assertRejects(() => Deno.connect({ hostname: "127.0.0.1", port }), Deno.errors.ConnectionRefused);
+  client.close();
   await down;
 });
 
