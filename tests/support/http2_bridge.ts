@@ -74,7 +74,9 @@ export class Http2Bridge implements Disposable {
   }
 
   async #relay(socket: Deno.Conn, { address }: Peer, first: Uint8Array): Promise<void> {
-    const onward = await Deno.connect(address as { hostname: string; port: number });
+    // A server that refuses, or resets what it has not accepted yet: the client learns of it as its connection is closed.
+    const onward = await Deno.connect(address as { hostname: string; port: number }).catch(() => null);
+    if (onward === null) return;
     this.#sockets.add(onward);
     await onward.write(first).catch(() => {});
     const up = socket.readable.pipeTo(onward.writable).catch(() => {});

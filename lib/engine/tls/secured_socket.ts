@@ -1,7 +1,7 @@
 /** A connection of `node:tls` as the engines want one. */
 
-import type { Server, Socket as TcpSocket } from "node:net";
-import type { TLSSocket } from "node:tls";
+import { type Server, Socket as TcpSocket } from "node:net";
+import { type SecureContext, TLSSocket } from "node:tls";
 import type { ClientCertificate } from "../../http/client_certificate.ts";
 import type { Bytes } from "../../http/message.ts";
 import type { Socket } from "../connection_context.ts";
@@ -148,6 +148,19 @@ interface TcpHandle {
 
 /** How many connections the system keeps that were not accepted yet. */
 export const BACKLOG = 511;
+
+/**
+ * Has the runtime read its own authorities, which takes 30 to 140 ms and happens with the first client otherwise: nothing
+ * else goes on meanwhile.
+ */
+export function prepare(secureContext: SecureContext | null): void {
+  if (secureContext === null) return;
+  const unconnected = new TcpSocket();
+  const socket = new TLSSocket(unconnected, { isServer: true, secureContext });
+  socket.on("error", () => {});
+  socket.destroy();
+  unconnected.destroy();
+}
 
 /** Reads nothing more of a TCP connection. A secured one that is paused is read on and kept in memory, without any bound. */
 export function stopReading(socket: TcpSocket): void {

@@ -11,7 +11,7 @@ import { plainAddress } from "../../http/trusted_proxies.ts";
 import { type ListenerEvents, listenError } from "../engine.ts";
 import { CertificateStore } from "./certificate_store.ts";
 import type { ClientVerdict } from "./client_certificates.ts";
-import { BACKLOG, SecuredSocket, startReading, stopReading, wake } from "./secured_socket.ts";
+import { BACKLOG, prepare, SecuredSocket, startReading, stopReading, wake } from "./secured_socket.ts";
 
 /** What a {@linkcode TlsAcceptor} takes. */
 interface TlsAcceptorOptions {
@@ -100,6 +100,7 @@ export class TlsAcceptor {
     let acceptor: TlsAcceptor | null = null;
     try {
       acceptor = new TlsAcceptor(options);
+      prepare(acceptor.#certificates.fallback);
       await acceptor.#listenAt(hostname, port, reusePort);
       return acceptor;
     } catch (error) {

@@ -10,6 +10,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 /** How long the server may take to respond to a close frame, once it can have come to it. */
 const CLOSE_MS = 5000;
+/** How long it may take to close the connection once both sides have sent theirs. */
+const LAST_WORDS_MS = 500;
 
 /** Receives what a {@linkcode ServerWebSocket} has to say. */
 export interface ServerWebSocketListener {
@@ -165,11 +167,18 @@ export class ServerWebSocket implements Disposable {
     this.#held = this.#silent = false;
   }
 
+  // Whoever accepted the connection closes it first (RFC 6455 section 7.1.1). Were it closed without waiting for that, the
+  // stream of an HTTP/2 connection would be reset, and the server would take a WebSocket that has ended well for one that broke off.
   #respondToClose(code: number, reason: string): void {
-    if (this.#closing) return this.#end(code, reason, null);
-    this.#closeInTurn(closePayload(code, reason));
+    if (!this.#closing) this.#closeInTurn(closePayload(code, reason));
+    this.#ended = this.#hurried = true;
+    this.#pingDeadline.clear();
     this.#listener.ended(code, reason, null);
-    this.#whenWritten(() => this.#end(code, reason, null));
+    this.#whenWritten(() => {
+      if (this.#over) return;
+      this.#closeDeadline.set(LAST_WORDS_MS);
+      this.#linger();
+    });
   }
 
   // The server is told why. Were the connection closed while it goes on sending, the frame might never reach it: the

@@ -150,7 +150,22 @@ Deno.test("ServerWebSocket closes behind what waits, which a slow server has the
   assertEquals(scene.heard, []);
   assertEquals(scene.sent().at(-1), { kind: "close", code: 1000, reason: "done" });
   await scene.receive(...frame(0x8, [3, 0xe8]));
-  assertEquals(scene.heard, [[1000, "", null], "closed"]);
+  assertEquals(scene.heard, [[1000, "", null]]);
+  // The server closes the connection first (RFC 6455 section 7.1.1).
+  assertEquals([scene.socket.writeClosed, scene.socket.closed], [true, false]);
+  await scene.socket.end();
+  assertEquals([scene.heard, scene.socket.closed], [[[1000, "", null], "closed"], true]);
+});
+
+Deno.test("ServerWebSocket does not wait for long for a server that closes no connection", async () => {
+  using scene = new Scene();
+  scene.web.send(new Uint8Array(80_000), false);
+  scene.web.close(1000, "");
+  await scene.receive(...frame(0x8, [3, 0xe8]));
+  await scene.clock.advance(400);
+  assertEquals([scene.heard, scene.socket.closed], [[[1000, "", null]], false]);
+  await scene.clock.advance(200);
+  assertEquals([scene.heard, scene.socket.closed], [[[1000, "", null], "closed"], true]);
 });
 
 Deno.test("ServerWebSocket waits for a server to close only as long as it may be busy", async () => {
@@ -225,5 +240,6 @@ Deno.test("ServerWebSocket responds to a close frame before what waits", async (
   scene.socket.letWritesGo();
   await turns();
   assertEquals(scene.sent().slice(1), [{ kind: "close", code: 1014, reason: "hi" }]);
+  await scene.socket.end();
   assertEquals(scene.heard, [[1014, "hi", null], "closed"]);
 });
