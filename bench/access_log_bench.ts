@@ -47,5 +47,5 @@ Deno.bench(`JSON.stringify of ${LINES} entries`, { group: "access log", baseline
 });
 
 const { observer: quiet } = createLog({ level: "warn", clock, stdout: NOWHERE, stderr: NOWHERE });
-const event = { kind: "listening", addresses: ["0.0.0.0:80"] } as const;
+const event = { kind: "listening", addresses: ["0.0.0.0:80"], pid: 1 } as const;
 Deno.bench("event below the level", { group: "off" }, () => quiet.event(event));

@@ -170,11 +170,23 @@ export function findTokenProblems(admin: ResolvedAdmin | null): readonly ConfigP
 
 function readToken(token: AdminToken): string | { readonly problem: string } {
   if (typeof token === "string") return token;
-  const [where, read] = "file" in token
-    ? [`the file ${JSON.stringify(token.file)}`, () => Deno.readTextFileSync(token.file)] as const
-    : [`the variable ${JSON.stringify(token.env)}`, () => Deno.env.get(token.env)] as const;
+  const [where, permission, read] = "file" in token
+    ? [
+      `the file ${JSON.stringify(token.file)}`,
+      { name: "read", path: token.file },
+      () => Deno.readTextFileSync(token.file),
+    ] as const
+    : [
+      `the variable ${JSON.stringify(token.env)}`,
+      { name: "env", variable: token.env },
+      () => Deno.env.get(token.env),
+    ] as const;
   let text: string | undefined;
   try {
+    // The runtime would ask at the terminal, and wait for somebody who answers.
+    if (Deno.permissions.querySync(permission).state !== "granted") {
+      throw new Error(`run with --allow-${permission.name}`);
+    }
     text = read();
   } catch (error) {
     return { problem: `names ${where}, which cannot be read: ${messageOf(error)}` };

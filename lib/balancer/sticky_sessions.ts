@@ -66,7 +66,7 @@ export const STICKY: Rule = object<StickyOptions>(
     cookie: text("a cookie name: letters, digits and any of !#$%&'*+-.^_`|~", (name) => TOKEN.test(name)),
     secret: required(mustSecretly(
       (secret) => typeof secret === "string" && secret.length >= MIN_SECRET_LENGTH,
-      `a text of at least ${MIN_SECRET_LENGTH} characters`,
+      `a text of at least ${MIN_SECRET_LENGTH} characters, which signs the cookies (openssl rand -hex 16 makes one)`,
     )),
     maxAge: DURATION_ABOVE_0,
     path: text(

@@ -97,9 +97,7 @@ export class AdminClient implements Disposable {
     } catch (error) {
       if (error instanceof Deno.errors.NotCapable) throw error;
       throw new AdminError(
-        `Cannot reach the admin listener at ${this.address}: ${
-          reasonOf(error)
-        }. Run the proxy with --admin, and say by --admin ADDR or ${ADDRESS_VARIABLE} where that is`,
+        `Cannot reach the admin listener at ${this.address}: ${reasonOf(error)}`,
         { cause: error },
       );
     }
@@ -129,12 +127,29 @@ function readFile(path: string, what: "token" | "certificate"): string {
 /** Why there is no connection; `fetch` itself says only that it failed. */
 function reasonOf(error: unknown): string {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  // What `openssl req -x509` makes unless it is told otherwise.
-  if (messageOf(cause).includes("CaUsedAsEndEntity")) {
-    return "its certificate is that of an authority (CA:TRUE), which no server may show; make one with CA:FALSE";
-  }
-  return messageOf(cause).replace(
-    /^error sending request for url \([^)]*\): (?:client error \(Connect\): )?/,
+  const message = messageOf(cause);
+  const hint = HINTS.find(([pattern]) => pattern.test(message));
+  if (hint !== undefined) return hint[1];
+  const reason = message.replace(
+    /^error sending request (?:from \S+ )?for (?:url )?(?:\([^)]*\)|\S+ \([^)]*\)): (?:client error \(\w+\): )?/,
     "",
   );
+  return `${reason}. Run the proxy with --admin, and say by --admin ADDR or ${ADDRESS_VARIABLE} where that is`;
 }
+
+/** What failures of TLS come from, by the words of the runtime. */
+const HINTS: readonly (readonly [RegExp, string])[] = [
+  // What `openssl req -x509` makes unless it is told otherwise.
+  [
+    /CaUsedAsEndEntity/,
+    "its certificate is that of an authority (CA:TRUE), which no server may show; make one with CA:FALSE",
+  ],
+  [
+    /UnknownIssuer/,
+    `its certificate is by an authority that the system does not know; give that with --ca FILE or ${CA_VARIABLE}`,
+  ],
+  [/not valid for name|NotValidForName/, "its certificate is not for this name; use one that it is for"],
+  [/certificate expired|: Expired/, "its certificate has expired"],
+  [/InvalidContentType/, "it speaks plain HTTP; use http:// or no scheme"],
+  [/invalid HTTP version/, "it does not speak plain HTTP; if it has TLS, use --admin https://HOST:PORT"],
+];

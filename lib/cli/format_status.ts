@@ -33,7 +33,7 @@ export function formatStatus(status: Status, options: TextOptions): string[] {
   return [
     ...headLines(status),
     ...workerLines(status.workers),
-    ...status.pools.flatMap((pool) => ["", ...poolLines(pool, status.time)]),
+    ...status.pools.flatMap((pool) => ["", ...poolLines(pool, status.time, options.columns)]),
     ...status.limits.flatMap((limit) => ["", ...limitLines(limit)]),
   ].map((line) => finish(line, options));
 }
@@ -150,21 +150,38 @@ const COLUMNS = [
 /** Columns of text stand on the left. */
 const LEFT: readonly string[] = ["STATE", "SERVER"];
 
-function poolLines({ name, available, servers, perSecond, panic }: PoolStatus, time: string): string[] {
+/** What a narrow terminal can do without, first what is missed least. */
+const DISPENSABLE: readonly string[] = ["WEIGHT", "P50", "IN FLIGHT", "5XX"];
+
+/** Columns that fit are shown; reasons stand beside the row or, where they do not fit, below it. */
+function poolLines(
+  { name, available, servers, perSecond, panic }: PoolStatus,
+  time: string,
+  columns: number,
+): string[] {
   const rows = servers.map((server) => serverCells(server, time));
   const widths = COLUMNS.map((title, i) => Math.max(title.length, ...rows.map((cells) => cells[i]!.length)));
-  const line = (cells: readonly string[], rest: string) => {
-    const padded = cells.map((cell, i) =>
-      LEFT.includes(COLUMNS[i]!) ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)
-    );
-    return `  ${padded.join("  ")}  ${rest}`.trimEnd();
-  };
+  const left = new Set<string>();
+  const width = () => COLUMNS.reduce((sum, title, i) => sum + (left.has(title) ? 0 : 2 + widths[i]!), 0);
+  for (const title of DISPENSABLE) if (width() > columns) left.add(title);
+  const reasons = servers.map(whyOf);
+  const beside = width() + 2 + Math.max(...reasons.map(({ length }) => length)) <= columns;
+  const line = (cells: readonly string[]) =>
+    cells.flatMap((cell, i) => {
+      const title = COLUMNS[i]!;
+      if (left.has(title)) return [];
+      return `  ${LEFT.includes(title) ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)}`;
+    }).join("");
   return [
     `pool ${name}  ${available} of ${servers.length} up  ${rate(perSecond)}/s${
       panic ? "  PANIC: all are used" : ""
     }`,
-    line(COLUMNS, "WHY"),
-    ...servers.map((server, i) => line(rows[i]!, whyOf(server))),
+    beside ? `${line(COLUMNS)}  WHY` : line(COLUMNS).trimEnd(),
+    ...rows.flatMap((cells, i) =>
+      beside
+        ? [`${line(cells)}  ${reasons[i]}`.trimEnd()]
+        : [line(cells).trimEnd(), ...(reasons[i] === "" ? [] : [`      ${reasons[i]}`])]
+    ),
   ];
 }
 

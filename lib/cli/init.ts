@@ -22,6 +22,9 @@ export default defineConfig({
   // How many requests each client address may send; further requests get 429.
   limiter: { key: "ip", limit: 100, window: "1m" },
 
+  // The dashboard, metrics and "lbproxy ctl", for this machine only.
+  // admin: "127.0.0.1:6189",
+
   // Edits each response before it goes to the client. There are filters for requests, content and errors too.
   responseFilter(response) {
     response.headers.set("x-served-by", "lbproxy");

@@ -1,6 +1,6 @@
 /** The program. */
 
-import { ConfigError } from "../config/config_error.ts";
+import { ConfigError, formatProblem } from "../config/config_error.ts";
 import { describeConfig } from "../config/describe_config.ts";
 import { loadConfig } from "../config/load_config.ts";
 import { allPolicies } from "../config/resolve_config.ts";
@@ -24,7 +24,7 @@ import { COMMAND_HELP, HELP_TEXT } from "./help_text.ts";
 import { writeStarter } from "./init.ts";
 import { type Io, print, UsageError } from "./io.ts";
 import { parseArguments, type RunOptions, type SimulateCommand } from "./parse_arguments.ts";
-import { findFileProblems, ProgramConfig } from "./program_config.ts";
+import { describePermissions, findFileProblems, ProgramConfig } from "./program_config.ts";
 import { runCtl, runTop } from "./run_admin.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 
@@ -75,9 +75,9 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
 async function run(options: RunOptions, io: Io): Promise<number> {
   const { source, check } = options;
   using program = new ProgramConfig(options);
-  const { config, unread, sources } = await program.load();
+  const { config, unread, doubts, sources } = await program.load();
   if (!check) {
-    return await runUntilStopped(program, { config, unread, sources }, options, io);
+    return await runUntilStopped(program, { config, unread, doubts, sources }, options, io);
   }
   const problems = findFileProblems(config);
   if (problems.length > 0) throw new ConfigError(source, problems);
@@ -86,10 +86,16 @@ async function run(options: RunOptions, io: Io): Promise<number> {
     print(io.stderr, `The types of ${source} are wrong:\n${wrongTypes}\n`);
     return MISUSE;
   }
+  const warnings = doubts.map((doubt) => `  ${formatProblem(doubt)}\n`).join("");
+  const count = `${doubts.length} ${doubts.length === 1 ? "warning" : "warnings"}`;
+  const found = warnings === ""
+    ? `No problems in ${source}`
+    : `No errors in ${source}, but ${count}:\n${warnings.trimEnd()}`;
   const notices = unread.map((name) => `${unreadMessage(name)}\n`).join("");
   const certificates = describeCertificates(config, systemClock.wallTime());
   const known = certificates.length === 0 ? "" : `\n${certificates.join("\n")}\n`;
-  print(io.stdout, `No problems in ${source}\n${notices}\n${describeConfig(config)}\n${known}`);
+  const described = [describeConfig(config), ...describePermissions(config)].join("\n");
+  print(io.stdout, `${found}\n${notices}\n${described}\n${known}`);
   return SUCCESS;
 }
 

@@ -1,6 +1,6 @@
 /** A proxy from its start to its end, as a program. */
 
-import { ConfigError } from "../config/config_error.ts";
+import { ConfigError, type ConfigProblem, formatProblem } from "../config/config_error.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { messageOf, stackOf } from "../core/callback.ts";
 import { type Clock, systemClock as clock } from "../core/clock.ts";
@@ -30,7 +30,7 @@ const LAST_LINES_MS = 1000;
  */
 export async function runUntilStopped(
   program: ProgramConfig,
-  { config, unread, sources: { hash, texts } }: Awaited<ReturnType<ProgramConfig["load"]>>,
+  { config, unread, doubts, sources: { hash, texts } }: Awaited<ReturnType<ProgramConfig["load"]>>,
   options: RunOptions,
   io: Io,
 ): Promise<number> {
@@ -46,12 +46,16 @@ export async function runUntilStopped(
   });
   const { observer, accessLog } = log;
   using _strayErrors = io.onStrayError((error) => reportStrayError(log, error));
-  for (const name of unread) observer.event({ kind: "unread_export", name });
+  const tell = (unread: readonly string[], doubts: readonly ConfigProblem[]): void => {
+    for (const name of unread) observer.event({ kind: "unread_export", name });
+    for (const doubt of doubts) observer.event({ kind: "config_warning", message: formatProblem(doubt) });
+  };
+  tell(unread, doubts);
   const alone = config.workers === 1;
   const load = async () => {
-    const { config, unread, sources: { hash, texts, remote } } = await program.load();
+    const { config, unread, doubts, sources: { hash, texts, remote } } = await program.load();
     checkWorkers(config, alone, options.source);
-    for (const name of unread) observer.event({ kind: "unread_export", name });
+    tell(unread, doubts);
     return { config, hash, texts, notReloaded: remote };
   };
   using supervisor = findSupervisor(log);

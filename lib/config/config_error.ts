@@ -9,7 +9,7 @@ export interface ConfigProblem {
 }
 
 /** A problem as a sentence. */
-function formatProblem({ path, message }: ConfigProblem): string {
+export function formatProblem({ path, message }: ConfigProblem): string {
   return path === "" ? message : `${path} ${message}`;
 }
 

@@ -3,6 +3,7 @@
 import type { BalanceName } from "../balancer/create_algorithm.ts";
 import type { ResolvedSticky } from "../balancer/sticky_sessions.ts";
 import { formatByteSize, formatDuration } from "../core/units.ts";
+import { describeFilters } from "../filter/filters.ts";
 import type { ResolvedEjection } from "../health/ejection_options.ts";
 import type { ResolvedHealthCheck } from "../health/health_check_options.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
@@ -13,8 +14,15 @@ import type { Timeouts } from "../transport/transport.ts";
 import type { Address } from "../upstream/peer.ts";
 import { describeAdmin } from "./admin_options.ts";
 import type { ResolvedBalancing } from "./balancing_options.ts";
-import { describeCounts, describeKey, describeLimit, describeRoutes } from "./describe_limits.ts";
-import { describeListen, type ResolvedListen } from "./listen_options.ts";
+import type { ConfigProblem } from "./config_error.ts";
+import {
+  describeCounts,
+  describeKey,
+  describeLimit,
+  describeRoutes,
+  matchesEverything,
+} from "./describe_limits.ts";
+import { describeListen, formatListen, type ResolvedListen } from "./listen_options.ts";
 import type { ResolvedPool } from "./pool_options.ts";
 import type { ResolvedOverload, ResolvedRollback, ResolvedTracing } from "./process_options.ts";
 import type { ResolvedConfig } from "./proxy_config.ts";
@@ -27,21 +35,20 @@ import type { ResolvedServer } from "./server_options.ts";
  * Certificates and keys are named, not shown.
  */
 export function describeConfig(config: ResolvedConfig): string {
-  const { listen, pools, defaultPool, limiter, filters, routes, rollback, workers } = config;
-  const phases = Object.keys(filters);
+  const { listen, pools, defaultPool, limiter, filterSets, routes, rollback, workers } = config;
+  const filters = describeFilters(filterSets);
   return [
     ...listen.map((place) => `listen    ${describeListen(place)}`),
     ...Array.from(
       pools.values(),
-      (pool) =>
-        describePool(pool, listen, pools.size > 1 && routes.length === 0 && pool.name === defaultPool),
+      (pool) => describePool(pool, pools.size > 1 && routes.length === 0 && pool.name === defaultPool),
     ),
     ...(limiter.length === 0 ? ["limits    none"] : [
       ...limiter.map(describePolicy),
       ...describeCounts(limiter).map((line, i) => i === 0 ? `counts    ${line}` : line),
     ]),
     ...describeRoutes(routes, config),
-    `filters   ${phases.length === 0 ? "none" : phases.join(", ")}`,
+    `filters   ${filters.length === 0 ? "none" : filters.join(", ")}`,
     `clients   ${describeTrust(config)}`,
     ...(config.overload === null ? [] : [`overload  ${describeOverload(config.overload)}`]),
     ...(config.tracing === null ? [] : [`traces    ${describeTracing(config.tracing)}`]),
@@ -52,6 +59,30 @@ export function describeConfig(config: ResolvedConfig): string {
     ...(rollback === null ? [] : [`reload    ${describeRollback(rollback)}`]),
     `shutdown  ${describeShutdown(config)}`,
   ].join("\n");
+}
+
+/** Lists what a configuration says that can have no effect, or none that anybody wants. */
+export function findDeadEnds({ listen, pools, routes }: ResolvedConfig): readonly ConfigProblem[] {
+  const all = routes.findIndex(({ match }) => matchesEverything(match));
+  const behind = all < 0 ? [] : routes.slice(all + 1);
+  return [
+    ...behind.map(({ name }, i) => ({
+      path: `routes[${all + 1 + i}]`,
+      message: `(${name}) is never reached: routes[${all}] (${
+        routes[all]!.name
+      }) matches every request; put it in front of that`,
+    })),
+    ...Array.from(pools.values()).flatMap((pool) =>
+      pool.servers.flatMap(({ id, peer: { address } }) => {
+        const place = listen.find((each) => isAt(each, address));
+        if (place === undefined) return [];
+        const message = `server ${id} of pool ${pool.name} is this proxy itself, which listens at ${
+          formatListen(place)
+        }: its requests come back`;
+        return [{ path: "", message }];
+      })
+    ),
+  ];
 }
 
 function describeShutdown({ gracePeriodMs, webSocketGraceMs, shutdownDelayMs }: ResolvedConfig): string {
@@ -119,11 +150,11 @@ function describeTrust(
   return `${who}; servers get ${told}${cdnLoop ? "" : ", and loops are not found"}`;
 }
 
-function describePool(pool: ResolvedPool, listen: readonly ResolvedListen[], isDefault: boolean): string {
+function describePool(pool: ResolvedPool, isDefault: boolean): string {
   const { name, servers, balancing, sticky, timeouts, transport, way, bufferBytes } = pool;
   return [
     `pool      ${name}${isDefault ? " (unless a filter chooses another)" : ""}`,
-    ...servers.map((server) => `  server    ${describeServer(server, listen)}`),
+    ...servers.map((server) => `  server    ${describeServer(server)}`),
     ...describeBalancing(balancing).map((line) => `  ${line}`),
     ...(sticky === null ? [] : [`  sticky    ${describeSticky(sticky)}`]),
     `  timeouts  ${describeTimeouts(timeouts)}`,
@@ -146,10 +177,9 @@ function describeWebSocket({ webSocket, transport }: ResolvedPool): string {
   } are buffered; ${idle}ping every ${formatDuration(pingIntervalMs)}`;
 }
 
-function describeServer(server: ResolvedServer, listen: readonly ResolvedListen[]): string {
-  const { id, peer: { address, tls }, weight, backup, tags, maxInFlight } = server;
+function describeServer(server: ResolvedServer): string {
+  const { id, peer: { tls }, weight, backup, tags, maxInFlight } = server;
   const parts = [id];
-  if (listen.some((place) => isAt(place, address))) parts.push("which is this proxy itself");
   if (backup) parts.push("backup");
   if (weight !== 1) parts.push(`weight ${weight}`);
   if (maxInFlight !== Infinity) parts.push(`at most ${counted(maxInFlight, "request", "requests")} at once`);

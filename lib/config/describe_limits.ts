@@ -1,11 +1,13 @@
 /** Limits, keys and routes in plain words. */
 
 import { formatDuration } from "../core/units.ts";
+import { describeFilters } from "../filter/filters.ts";
 import type { KeySpec } from "../limiter/key_spec.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { type ResolvedRedisStore, storeAddress } from "../limiter/redis_store_options.ts";
 import { tableSize } from "../limiter/table_layout.ts";
 import { LEASE_US } from "../redis/scripts.ts";
+import type { RewriteOptions } from "../routing/rewrite.ts";
 import { listOf, type RouteMatch } from "../routing/route_match.ts";
 import type { Timeouts } from "../transport/transport.ts";
 import type { ResolvedConfig } from "./proxy_config.ts";
@@ -158,18 +160,12 @@ function describeExempt({ exempt, exemptNetworks }: ResolvedPolicy): string[] {
 export function describeRoutes(routes: readonly ResolvedRoute[], common: Common): readonly string[] {
   const paths = `paths     ${describePaths(common)}`;
   // Without routes nothing is compared.
-  const everything = routes.findIndex(({ match }) => describeMatch(match) === "everything");
-  const first = everything < 0 ? Infinity : everything;
   if (routes.length === 0) return common.paths === "refuse" || common.forward === "normalized" ? [paths] : [];
   return [
-    ...routes.flatMap((route, i) => {
-      const [head, ...more] = describeRoute(route, common);
-      return [
-        i > first ? `${head}, never used: ${routes[first]!.name} before it matches every request` : head!,
-        ...more,
-      ];
-    }),
-    ...(everything < 0 ? ["          a request that no route matches gets 404"] : []),
+    ...routes.flatMap((route) => describeRoute(route, common)),
+    ...(routes.some(({ match }) => matchesEverything(match))
+      ? []
+      : ["          a request that no route matches gets 404"]),
     paths,
   ];
 }
@@ -190,18 +186,40 @@ function describePaths({ paths, forward }: Paths): string {
 }
 
 function describeRoute(route: ResolvedRoute, common: Common): readonly string[] {
-  const { name, match, rewrite, limiter, timeouts, filters, paths, forward } = route;
-  const phases = Object.keys(filters);
+  const { name, match, rewrite, rewriteOptions, limiter, timeouts, filterSets, paths, forward } = route;
+  const filters = describeFilters(filterSets);
   const times = describeTimeouts(timeouts);
   return [
     `route     ${name}: ${describeMatch(match)} -> ${describeTarget(route)}`,
     ...(paths === common.paths && forward === common.forward ? [] : [`  paths     ${describePaths(route)}`]),
-    ...(rewrite === null ? [] : ["  rewrite   the target"]),
+    ...(rewrite === null ? [] : [`  rewrite   ${describeRewrite(rewriteOptions)}`]),
     ...(limiter === null ? [] : describeLimiter(limiter, common)),
     ...(times === "" ? [] : [`  timeouts  ${times}`]),
     ...(route.retries === undefined ? [] : [`  retries   ${describeRetries(route.retries)}`]),
-    ...(phases.length === 0 ? [] : [`  filters   ${phases.join(", ")}`]),
+    ...(filters.length === 0 ? [] : [`  filters   ${filters.join(", ")}`]),
   ];
+}
+
+/** @param options `null` for a function */
+function describeRewrite(options: RewriteOptions | null): string {
+  if (options === null) return "by rewrite()";
+  const { stripPrefix, replace, prefix } = options;
+  const parts = [
+    ...(stripPrefix === undefined ? [] : [`removes ${stripPrefix} from the beginning of the path`]),
+    ...(replace === undefined ? [] : [
+      `replaces ${replace[0] instanceof RegExp ? replace[0] : JSON.stringify(replace[0])} by ${
+        JSON.stringify(replace[1])
+      }`,
+    ]),
+    ...(prefix === undefined ? [] : [`puts ${prefix} in front`]),
+  ];
+  return parts.length === 0 ? "nothing" : parts.join(", ");
+}
+
+/** Whether every request matches. */
+export function matchesEverything({ path, ...others }: RouteMatch): boolean {
+  const paths = listOf(path);
+  return describeMatch(others) === "everything" && (paths === null || paths.includes("/*"));
 }
 
 function describeMatch({ host, path, method, headers = {} }: RouteMatch): string {

@@ -9,13 +9,15 @@ import { CONFIG_KEYS, findMisplaced, unknownConfigKey } from "./config_schema.ts
 import type { ModuleGraph, ModuleSources, ModuleTexts } from "./module_graph.ts";
 import { nearestName } from "../core/describe_value.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
-import { completeConfig, findConfigProblems } from "./resolve_config.ts";
+import { completeConfig, findConfigDoubts, findConfigProblems } from "./resolve_config.ts";
 
 /** A configuration, and what its module says beside it. */
 interface LoadedConfig {
   readonly config: ResolvedConfig;
   /** Exports that nothing reads. */
   readonly unread: readonly string[];
+  /** What is allowed and probably not meant. */
+  readonly doubts: readonly ConfigProblem[];
   /** Where it is from; `null` unless it was loaded by a graph. */
   readonly sources: ModuleSources | null;
 }
@@ -69,7 +71,8 @@ export async function loadConfig(
     const more = findMore === null || !isRecord(config) ? [] : findMore(goodPart(config, url));
     throw new ConfigError(where, [...problems, ...more]);
   }
-  return { config: completeConfig(anchored(config as ProxyConfig, url)), unread, sources };
+  const doubts = findConfigDoubts(config);
+  return { config: completeConfig(anchored(config as ProxyConfig, url)), unread, doubts, sources };
 }
 
 /** Options that name files. */

@@ -154,6 +154,8 @@ export interface ResolvedConfig {
   readonly defaultPool: string;
   readonly limiter: readonly ResolvedPolicy[];
   readonly filters: Filters & RequestNaming;
+  /** Those that `filters` is made of: the configuration itself first. */
+  readonly filterSets: readonly Filters[];
   /** `null` when nobody is trusted to speak for others. */
   readonly trustedProxies: TrustedProxies | null;
   readonly forwarded: ResolvedForwarded;

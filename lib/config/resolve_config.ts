@@ -1,9 +1,9 @@
 /** Checks a configuration and completes it. */
 
-import { findProblems } from "../core/options.ts";
+import { findDoubts, findProblems } from "../core/options.ts";
 import { parseDuration } from "../core/units.ts";
 import { composeFilters } from "../filter/compose_filters.ts";
-import type { Filters } from "../filter/filters.ts";
+import { describeFilters, type Filters } from "../filter/filters.ts";
 import { resolveForwarded } from "../http/proxy_fields.ts";
 import { TrustedProxies, type TrustedProxiesOptions } from "../http/trusted_proxies.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
@@ -33,6 +33,11 @@ export function findConfigProblems(config: unknown, subject = "the configuration
   return findProblems(CONFIG, config).map(({ path, message }) =>
     path === "" ? { path, message: `${subject} ${message}` } : { path, message }
   );
+}
+
+/** Lists what is allowed in a configuration and probably not meant; the configuration is good. */
+export function findConfigDoubts(config: unknown): readonly ConfigProblem[] {
+  return findDoubts(CONFIG, config);
 }
 
 /**
@@ -65,6 +70,7 @@ export function completeConfig(config: ProxyConfig): ResolvedConfig {
     defaultPool,
     limiter: policies,
     filters: composeFilters(filterSets),
+    filterSets: filterSets.filter((set) => describeFilters([set]).length > 0),
     routes: resolveRoutes(routes, { defaultPool, limiter, policies, filterSets, paths, forward }),
     paths,
     forward,
@@ -131,6 +137,7 @@ function resolveRoutes(
       paths,
       forward,
       rewrite: rewrite === undefined ? null : compileRewrite(rewrite),
+      rewriteOptions: typeof rewrite === "object" ? rewrite : null,
       limiter: limits.of(route.limiter, name),
       timeouts: resolveTimeouts(timeouts),
       retries: route.retries === undefined ? undefined : resolveRetries(route.retries),

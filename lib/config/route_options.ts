@@ -87,6 +87,8 @@ export interface ResolvedRoute {
   readonly paths: PathMode;
   readonly forward: PathForward;
   readonly rewrite: RewriteFunction<RequestContext> | null;
+  /** What `rewrite` was made of; `null` where there is none, or it is a function. */
+  readonly rewriteOptions: RewriteOptions | null;
   /** Those of the configuration and its own; `null` for those of the configuration alone. */
   readonly limiter: readonly ResolvedPolicy[] | null;
   readonly timeouts: Partial<Timeouts>;

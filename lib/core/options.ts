@@ -12,7 +12,11 @@ import { describeKind, describeValue, nearestName, normalizeName } from "./descr
 export type OptionPath = readonly (string | number)[];
 
 /** Takes a problem: what is accepted and what was received, to be read after the path. */
-export type Report = (message: string, ...path: OptionPath) => void;
+export interface Report {
+  (message: string, ...path: OptionPath): void;
+  /** Takes what is allowed and probably not meant; not there where nobody wants to know. */
+  readonly warn?: (message: string, ...path: OptionPath) => void;
+}
 
 /** Checks a value. Nothing is changed, and nothing is thrown. */
 export interface Rule {
@@ -78,7 +82,12 @@ function numberIn(text: string): string {
 
 /** The same place one step further in. */
 export function within(report: Report, ...steps: OptionPath): Report {
-  return (message, ...path) => report(message, ...steps, ...path);
+  const inner: Report = (message, ...path) => report(message, ...steps, ...path);
+  const { warn } = report;
+  if (warn === undefined) return inner;
+  return Object.assign(inner, {
+    warn: (message: string, ...path: OptionPath) => warn(message, ...steps, ...path),
+  });
 }
 
 /** Says that a value has to be something else. */
@@ -195,12 +204,25 @@ export const SHARE_ABOVE_0: Rule = number(
 export const PORT: Rule = whole(1, 65535);
 
 /** Any length of time, zero too. */
-export const DURATION: Rule = must((value) => parseDuration(value) !== undefined, DURATION_EXPECTED);
+export const DURATION: Rule = duration(() => true, "");
 /** A length of time above zero. */
-export const DURATION_ABOVE_0: Rule = must(
-  (value) => (parseDuration(value) ?? 0) > 0,
-  (value) => parseDuration(value) === undefined ? DURATION_EXPECTED : "longer than 0",
-);
+export const DURATION_ABOVE_0: Rule = duration((ms) => ms > 0, "longer than 0");
+
+/**
+ * A length of time that passes a test.
+ *
+ * @param expected what is said of a length that does not
+ * @param seconds whole numbers below this one are taken for seconds that somebody meant, of which there is a warning
+ */
+export function duration(test: (ms: number) => boolean, expected: string, seconds = 100): Rule {
+  return (value, report) => {
+    const ms = parseDuration(value);
+    if (ms === undefined) return reject(value, DURATION_EXPECTED, report);
+    if (!test(ms)) return reject(value, expected, report);
+    if (typeof value === "string" || ms === 0 || ms >= seconds) return;
+    report.warn?.(`is ${ms} milliseconds; write "${ms}s" for seconds, or "${ms}ms" if that is meant`);
+  };
+}
 
 /** A size between two others, both included. */
 export function byteSize(least = 0, most = Infinity): Rule {
@@ -345,6 +367,16 @@ export function findProblems(rule: Rule, value: unknown): readonly OptionProblem
   const problems: OptionProblem[] = [];
   rule(value, (message, ...path) => problems.push({ path: formatPath(path), message }));
   return problems;
+}
+
+/** Lists what is allowed in a value and probably not meant. */
+export function findDoubts(rule: Rule, value: unknown): readonly OptionProblem[] {
+  const doubts: OptionProblem[] = [];
+  const report: Report = Object.assign(() => {}, {
+    warn: (message: string, ...path: OptionPath) => doubts.push({ path: formatPath(path), message }),
+  });
+  rule(value, report);
+  return doubts;
 }
 
 /**

@@ -153,6 +153,10 @@ export function readPem(text: string, what: string): string {
  * @throws {Error} when it cannot be read, with the reason
  */
 export function readPemFile(path: string): string {
+  // The runtime would ask at the terminal, and the proxy would stand still until somebody answers.
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") {
+    throw new Error("run with --allow-read");
+  }
   try {
     return Deno.readTextFileSync(path);
   } catch (cause) {

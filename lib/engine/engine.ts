@@ -59,19 +59,29 @@ function isInUse(error: unknown): boolean {
 
 /** Makes the error for a place that could not be opened. */
 export function listenError(place: string, error: unknown): ListenError {
-  return new ListenError(`Cannot listen at ${place}: ${reasonOf(error)}`, { cause: error });
+  return new ListenError(`Cannot listen at ${place}: ${reasonOf(error, place)}`, { cause: error });
 }
 
-function reasonOf(error: unknown): string {
+function reasonOf(error: unknown, place: string): string {
   const code = error instanceof Error ? (error as { code?: unknown }).code : undefined;
   if (isInUse(error)) return "the address is in use";
   if (code === "EADDRNOTAVAIL") return "this machine does not have the address";
   if (code === "EACCES" || error instanceof Deno.errors.PermissionDenied) {
     return "permission denied by the system";
   }
-  // A unix socket is read and written too.
   if (error instanceof Deno.errors.NotCapable) {
-    return `run with ${/--allow-[a-z]+/.exec(error.message)?.[0] ?? "--allow-net"}`;
+    return `run with ${place.startsWith("unix:") ? missingFor(place.slice(5)) : "--allow-net"}`;
   }
   return error instanceof Error ? error.message : String(error);
+}
+
+/** A unix socket is read and written too; the runtime names one of what is missing. */
+function missingFor(path: string): string {
+  const needed = [
+    { name: "net", host: `unix:${path}` },
+    { name: "read", path },
+    { name: "write", path },
+  ] as const;
+  return needed.filter((each) => Deno.permissions.querySync(each).state !== "granted")
+    .map(({ name }) => `--allow-${name}`).join(", ");
 }

@@ -110,6 +110,21 @@ export interface RequestNaming {
   readonly [REQUEST_ID]?: (ctx: RequestContext) => string;
 }
 
+const FILTER_NAME: unique symbol = Symbol("filterName");
+
+/** Names a ready-made filter, for descriptions of the configuration; a copy with other phases has no name. */
+export function named<State>(name: string, filters: Filters<State>): Filters<State> {
+  return Object.defineProperty(filters, FILTER_NAME, { value: name });
+}
+
+/** What the sets are: names of ready-made filters, and phases of others, in order. */
+export function describeFilters(sets: readonly Filters[]): readonly string[] {
+  return sets.flatMap((set) => {
+    const name = (set as { readonly [FILTER_NAME]?: string })[FILTER_NAME];
+    return name === undefined ? FILTER_PHASES.filter((phase) => set[phase] !== undefined) : [name];
+  });
+}
+
 /** The phases, each of them a function. */
 export const PHASES: Rules<Filters> = {
   newContext: FUNCTION,

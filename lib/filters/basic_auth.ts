@@ -1,6 +1,6 @@
 /** Names and passwords (RFC 7617). */
 
-import type { Awaitable, Filters } from "../filter/filters.ts";
+import { type Awaitable, type Filters, named } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { byName, choose, FLAG, isRecord, mustSecretly, object, required } from "../core/options.ts";
 import { checkedBoolean } from "../core/callback.ts";
@@ -108,7 +108,7 @@ export function basicAuth(options: BasicAuthOptions): Filters {
   const header = userHeader?.toLowerCase() ?? null;
   const challenge = `Basic realm=${quoted(realm)}, charset="UTF-8"`;
   const names = new WeakMap<RequestContext, string>();
-  return {
+  return named("basicAuth", {
     requestFilter: async (request, ctx) => {
       const given = decode(readCredentials(request.headers.get("authorization"), "basic"));
       if (given === null || !checkedBoolean(await check(given.user, given.password, ctx))) {
@@ -130,7 +130,7 @@ export function basicAuth(options: BasicAuthOptions): Filters {
         setIdentityField(headers, header, names.get(ctx) ?? null);
       },
     }),
-  };
+  });
 }
 
 function comparePasswords(users: Readonly<Record<string, string>>): CheckPassword {

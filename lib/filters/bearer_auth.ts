@@ -14,7 +14,7 @@ import {
 } from "../core/options.ts";
 import { checkedBoolean } from "../core/callback.ts";
 import { type Duration, parseDuration } from "../core/units.ts";
-import type { Awaitable, Filters } from "../filter/filters.ts";
+import { type Awaitable, type Filters, named } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import {
   ENCODING,
@@ -241,7 +241,7 @@ export function bearerAuth(options: BearerAuthOptions): Filters {
     refuse(403, "The token does not allow this", {
       "www-authenticate": `${challenge}, error="insufficient_scope"${needed}`,
     });
-  return {
+  return named("bearerAuth", {
     requestFilter: async (request, ctx) => {
       const authorization = request.headers.get("authorization");
       if (authorization === null) {
@@ -277,7 +277,7 @@ export function bearerAuth(options: BearerAuthOptions): Filters {
         told.forEach(([name], i) => setIdentityField(headers, name, texts?.[i] ?? null));
       },
     }),
-  };
+  });
 }
 
 function compileCheck({ verify, jwt }: BearerAuthOptions): VerifyToken {

@@ -3,7 +3,7 @@
 import { byteSize, FUNCTION, list, object, word } from "../core/options.ts";
 import { type ByteSize, parseByteSize } from "../core/units.ts";
 import { checkedBoolean } from "../core/callback.ts";
-import type { Filters, ProxyResponse } from "../filter/filters.ts";
+import { type Filters, named, type ProxyResponse } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { fieldTokens } from "../http/field_lines.ts";
 import { acceptsEncodings } from "@std/http/negotiation";
@@ -82,7 +82,7 @@ export function compress(options: CompressOptions = {}): Filters {
   const minBytes = parseByteSize(minSize)!;
   const fits = (response: ProxyResponse): boolean =>
     isWhole(response) && checkedBoolean(types(typeOf(response)));
-  return {
+  return named("compress", {
     // Whether this client gets it compressed or not: a cache must know that others may. A response to HEAD is like that to GET.
     responseFilter: (response) => {
       if (fits(response) && !isShort(response, minBytes)) addVary(response.headers, "Accept-Encoding");
@@ -96,7 +96,7 @@ export function compress(options: CompressOptions = {}): Filters {
       const stream = new CompressionStream(FORMATS[coding] as CompressionFormat);
       return body.pipeThrough(stream) as ReadableStream<Uint8Array<ArrayBuffer>>;
     },
-  };
+  });
 }
 
 /** Whether the content is whole, and may be changed. */

@@ -1,6 +1,6 @@
 /** Requests of pages of other sites (CORS, Fetch standard section 3.2). */
 
-import type { Filters } from "../filter/filters.ts";
+import { type Filters, named } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { ANYTHING, choose, DURATION, FLAG, FUNCTION, list, object, required, text } from "../core/options.ts";
 import { checkedBoolean } from "../core/callback.ts";
@@ -110,7 +110,7 @@ export function cors(options: CorsOptions): Filters {
   const allowedMethods = methods.join(", ");
   const allowedHeaders = headers === "any" ? null : headers.map((name) => name.toLowerCase()).join(", ");
   const maxAgeSeconds = String(Math.floor(parseDuration(maxAge)! / 1000));
-  return {
+  return named("cors", {
     requestFilter: (request, ctx) => {
       if (!isPreflight(ctx)) return;
       if (!allows(request.headers.get("origin")!, ctx)) {
@@ -126,7 +126,7 @@ export function cors(options: CorsOptions): Filters {
     },
     responseFilter: (response, ctx) => grant(response.headers, ctx),
     localReplyFilter: (response, ctx) => grant(response.headers, ctx),
-  };
+  });
 }
 
 /** Fields that are this filter's alone; a second value beside ours would make browsers refuse the response. */

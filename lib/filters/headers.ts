@@ -2,7 +2,7 @@
 
 import { choose, FUNCTION, object, orFalse } from "../core/options.ts";
 import { unexpected } from "../core/callback.ts";
-import type { Filters } from "../filter/filters.ts";
+import { type Filters, named } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { checkFilter, FIELD_NAMES, FIELD_VALUE, fields } from "./filter_support.ts";
@@ -59,13 +59,13 @@ export function setHeaders(options: SetHeadersOptions): Filters {
   const { request = {}, response = {} } = options;
   const onRequest = compileFields(request, true);
   const onResponse = compileFields(response, false);
-  return {
+  return named("setHeaders", {
     ...(onRequest === null ? {} : { upstreamRequestFilter: ({ headers }, ctx) => onRequest(headers, ctx) }),
     ...(onResponse === null ? {} : {
       responseFilter: ({ headers }, ctx) => onResponse(headers, ctx),
       localReplyFilter: ({ headers }, ctx) => onResponse(headers, ctx),
     }),
-  };
+  });
 }
 
 function compileFields(
@@ -117,7 +117,7 @@ export function removeHeaders(options: {
   const { request = [], response = [] } = options;
   const fromRequest = request.map((name) => name.toLowerCase());
   const fromResponse = response.map((name) => name.toLowerCase());
-  return {
+  return named("removeHeaders", {
     ...(fromRequest.length === 0 ? {} : {
       upstreamRequestFilter: ({ headers }) => remove(headers, fromRequest),
     }),
@@ -125,7 +125,7 @@ export function removeHeaders(options: {
       responseFilter: ({ headers }) => remove(headers, fromResponse),
       localReplyFilter: ({ headers }) => remove(headers, fromResponse),
     }),
-  };
+  });
 }
 
 function remove(headers: HeaderFields, names: readonly string[]): void {
@@ -212,7 +212,7 @@ export function securityHeaders(options: SecurityHeadersOptions = {}): Filters {
     addMissing(headers, always);
     if (request.url.startsWith("https:")) addMissing(headers, overTls);
   };
-  return { responseFilter: edit, localReplyFilter: edit };
+  return named("securityHeaders", { responseFilter: edit, localReplyFilter: edit });
 }
 
 /** Those that are not left out. */

@@ -1,7 +1,7 @@
 /** Requests of some networks only, or of all but some. */
 
 import { list } from "../core/options.ts";
-import type { Filters } from "../filter/filters.ts";
+import { type Filters, named } from "../filter/filters.ts";
 import { CIDR, CidrList } from "../http/ip_address.ts";
 import { checkFilter, refuse } from "./filter_support.ts";
 
@@ -30,10 +30,10 @@ const CIDRS = list(CIDR, 'an array such as ["10.0.0.0/8", "::1"]');
 export function ipAllow(networks: readonly string[]): Filters {
   checkFilter("ipAllow", CIDRS, networks, "the networks");
   const allowed = new CidrList(networks);
-  return {
+  return named("ipAllow", {
     requestFilter: (_request, { client }) =>
       allowed.has(client.ip) ? undefined : refuse(403, "The address of the client is not allowed"),
-  };
+  });
 }
 
 /**
@@ -59,8 +59,8 @@ export function ipAllow(networks: readonly string[]): Filters {
 export function ipDeny(networks: readonly string[]): Filters {
   checkFilter("ipDeny", CIDRS, networks, "the networks");
   const denied = new CidrList(networks);
-  return {
+  return named("ipDeny", {
     requestFilter: (_request, { client }) =>
       denied.has(client.ip) ? refuse(403, "The address of the client is not allowed") : undefined,
-  };
+  });
 }

@@ -1,6 +1,6 @@
 /** A bound for what clients send. */
 
-import type { Filters } from "../filter/filters.ts";
+import { type Filters, named } from "../filter/filters.ts";
 import { byteSize } from "../core/options.ts";
 import { type ByteSize, parseByteSize } from "../core/units.ts";
 import { RequestError } from "../core/errors.ts";
@@ -31,7 +31,7 @@ export function maxBodySize(max: ByteSize): Filters {
   checkFilter("maxBodySize", byteSize(), max, "the size");
   const maxBytes = parseByteSize(max)!;
   const message = `The content must not be longer than ${maxBytes} bytes`;
-  return {
+  return named("maxBodySize", {
     requestFilter: (_request, ctx) => {
       const declared = ctx.request.headers.get("content-length");
       if (declared === null || !(Number(declared) > maxBytes)) return;
@@ -45,7 +45,7 @@ export function maxBodySize(max: ByteSize): Filters {
         counted(maxBytes, () => new RequestError(message, 413, { connection: "close" })),
       );
     },
-  };
+  });
 }
 
 function counted(maxBytes: number, tooMuch: () => RequestError): TransformStream<Bytes, Bytes> {

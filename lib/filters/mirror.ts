@@ -21,7 +21,7 @@ import {
   type RequestContext,
   servicesOf,
 } from "../filter/request_context.ts";
-import type { Filters, UpstreamRequest } from "../filter/filters.ts";
+import { type Filters, named, type UpstreamRequest } from "../filter/filters.ts";
 import { findPeerProblem, type PeerOptions, resolvePeer } from "../filter/resolve_peer.ts";
 import { ADDRESS, UPSTREAM_TLS } from "../config/server_options.ts";
 import { parseAddress, type Peer } from "../upstream/peer.ts";
@@ -141,7 +141,7 @@ export function mirror(options: MirrorOptions): Filters {
       return false;
     }
   };
-  return {
+  return named("mirror", {
     requestFilter: (_request, ctx) => {
       if (inFlight >= maxInFlight || !wanted(ctx)) return;
       // A WebSocket is no request that could be copied.
@@ -162,7 +162,7 @@ export function mirror(options: MirrorOptions): Filters {
       copies.get(ctx)?.takeHead({ method, target, headers: HeaderFields.adopt(headers.toList()) });
     },
     logging: (ctx) => copies.get(ctx)?.giveUp(),
-  };
+  });
 }
 
 /** The length that the client has declared, which filters before this one may have made untrue. */

@@ -12,7 +12,7 @@ import {
   text,
 } from "../core/options.ts";
 import { unexpected } from "../core/callback.ts";
-import type { Filters } from "../filter/filters.ts";
+import { type Filters, named } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { asciiTarget } from "../http/request_target.ts";
 import { pathBelow, prefixSpellings, withoutSlash } from "../routing/rewrite.ts";
@@ -144,7 +144,7 @@ export function redirect(
 ): Filters {
   const { answer, options } = compileRedirect(rule);
   const { status = 302 } = options;
-  return {
+  return named("redirect", {
     requestFilter: (_request, ctx) => {
       const location = answer(ctx);
       if (location instanceof Response) return location;
@@ -152,7 +152,7 @@ export function redirect(
       if (typeof location !== "string") throw unexpected("an address or nothing", location);
       return new Response(null, { status, headers: { location: asciiTarget(location) } });
     },
-  };
+  });
 }
 
 /** Where to, or the response to a request for which that is in doubt. */
@@ -233,7 +233,7 @@ export function rewritePath(
   ...rule: [from: string | RegExp, to: string] | [rewrite: (target: string, ctx: RequestContext) => string]
 ): Filters {
   const { rewrite, apply } = compileRewritePath(rule);
-  return {
+  return named("rewritePath", {
     ...(apply !== null && { requestFilter: (_request, ctx) => refuseDoubtful(apply, ctx) }),
     upstreamRequestFilter: (request, ctx) => {
       const made = rewrite(request.target, ctx);
@@ -244,7 +244,7 @@ export function rewritePath(
       if (!TARGET.test(target)) throw new TypeError(`it made the target ${JSON.stringify(target)}`);
       request.target = target;
     },
-  };
+  });
 }
 
 /** What can stand in a request line: no space, control character or fragment. */

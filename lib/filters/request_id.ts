@@ -1,6 +1,6 @@
 /** A name for each request, which all logs on its way share. */
 
-import { type Filters, REQUEST_ID, type RequestNaming } from "../filter/filters.ts";
+import { type Filters, named, REQUEST_ID, type RequestNaming } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import { choose, FLAG, FUNCTION, list, object, orFlag } from "../core/options.ts";
 import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback.ts";
@@ -96,7 +96,7 @@ export function requestId(options: RequestIdOptions = {}): Filters {
       }
       : {}),
   };
-  return filters;
+  return named("requestId", filters);
 }
 
 function attempt<Value>(ctx: RequestContext, option: string, call: () => Value, instead: () => Value): Value {

@@ -4,6 +4,7 @@ import { describeValue } from "../core/describe_value.ts";
 import {
   checkOptions,
   choose,
+  duration,
   FLAG,
   FUNCTION,
   isRecord,
@@ -22,7 +23,7 @@ import {
   whole,
   word,
 } from "../core/options.ts";
-import { DURATION_EXPECTED, parseDuration } from "../core/units.ts";
+import { parseDuration } from "../core/units.ts";
 import { CIDR, CidrList } from "../http/ip_address.ts";
 import { compileKey, KEY_SPEC, type KeySource, type KeySpec } from "./key_spec.ts";
 import {
@@ -171,10 +172,7 @@ const POLICY_RULES: Rules<LimiterPolicy> = {
   name: text(`a name of at most ${MAX_NAME_LENGTH} printable ASCII characters`, isPolicyName),
   key: required(KEY_SPEC),
   limit: required(wholeOrFunction(0)),
-  window: must(
-    isWindow,
-    (value) => parseDuration(value) === undefined ? DURATION_EXPECTED : "from 1ms to 366 days long",
-  ),
+  window: duration((ms) => ms >= 1 && ms <= MAX_WINDOW_MS, "from 1ms to 366 days long", 1000),
   algorithm: word(ALGORITHMS),
   burst: wholeOrFunction(1),
   cost: wholeOrFunction(0),
@@ -290,11 +288,6 @@ function storeOf({ store }: Unchecked<LimiterPolicy>): string {
 
 function isDraft(style: unknown): boolean {
   return typeof style === "string" && style.startsWith("draft-");
-}
-
-function isWindow(value: unknown): boolean {
-  const windowMs = parseDuration(value);
-  return windowMs !== undefined && windowMs >= 1 && windowMs <= MAX_WINDOW_MS;
 }
 
 function isPolicyName(value: string): boolean {

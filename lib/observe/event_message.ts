@@ -40,6 +40,7 @@ export function eventLevel(event: ProxyEvent): LogLevel {
       return event.level;
     case "limiter_overflow":
     case "unread_export":
+    case "config_warning":
       return "warn";
     case "limiter_store":
       return !event.available ? "error" : event.dropped > 0 ? "warn" : "info";
@@ -61,9 +62,11 @@ const RELOAD_LEVELS = { applied: "info", rejected: "error", rolled_back: "warn" 
 export function eventMessage(event: ProxyEvent): string {
   switch (event.kind) {
     case "listening":
-      return `Listening on ${event.addresses.join(", ")}`;
+      return `Listening on ${event.addresses.join(", ")} (process ${event.pid})`;
     case "unread_export":
       return unreadMessage(event.name);
+    case "config_warning":
+      return `The configuration: ${event.message}`;
     case "health":
       return healthMessage(event);
     case "health_check_error":

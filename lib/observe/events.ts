@@ -8,6 +8,8 @@ export interface ProxyEvents {
   "listening": {
     /** Where, as `host:port`. */
     readonly addresses: readonly string[];
+    /** Id of the process, for signals such as `SIGHUP`. */
+    readonly pid: number;
   };
   /** A worker has replaced another one, and listens. */
   "worker_started": {
@@ -29,6 +31,11 @@ export interface ProxyEvents {
   "unread_export": {
     /** Name of the export. */
     readonly name: string;
+  };
+  /** The configuration says something that is allowed and probably not meant. */
+  "config_warning": {
+    /** What that is, with its place. */
+    readonly message: string;
   };
   /** A server became healthy or unhealthy. */
   "health": {

@@ -125,7 +125,7 @@ export class ProxyServer extends RunningProxy {
       const before = this.addresses.join();
       await opened.commit();
       if (this.addresses.join() !== before) {
-        this.parts.observer.event({ kind: "listening", addresses: this.addresses });
+        this.parts.observer.event({ kind: "listening", addresses: this.addresses, pid: Deno.pid });
       }
       const { admin } = config;
       const tls = admin === null ? null : admin.tls;

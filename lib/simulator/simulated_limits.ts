@@ -11,6 +11,7 @@ import { readTarget, shapeOfPath } from "../http/request_target.ts";
 import { RateLimiter } from "../limiter/limiter.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { SharedTable } from "../limiter/shared_table.ts";
+import { REDACTED } from "../observe/access_log_options.ts";
 import { RouteFinder } from "../routing/route_finder.ts";
 import { listOf } from "../routing/route_match.ts";
 import type { SimulatedContext, SimulatedRequest } from "./simulated_request.ts";
@@ -202,19 +203,35 @@ export class PermitsInTime implements Disposable {
 const PARTS = ["ip", "target", "host", "durationMs", "status", "bytes"] as const;
 type Part = typeof PARTS[number];
 
+/** Whether a log has left out what a key is taken from. */
+function isRedacted({ target, headers = {} }: SimulatedRequest, key: string): boolean {
+  const [kind, name] = [key.slice(0, key.indexOf(":")), key.slice(key.indexOf(":") + 1).toLowerCase()];
+  if (kind === "query") {
+    return target !== undefined && target.toLowerCase().includes(`${name}=${REDACTED}`);
+  }
+  const field = kind === "cookie" ? "cookie" : kind === "header" ? name : null;
+  return Object.entries(headers).some(([each, value]) => each.toLowerCase() === field && value === REDACTED);
+}
+
 /** Counts what requests lack, and says what follows from that. */
 export class MissingParts {
   readonly #config: LimitedConfig;
   readonly #policies: readonly ResolvedPolicy[];
+  readonly #keys: readonly string[];
   readonly #lacking = new Map<Part, number>(PARTS.map((part) => [part, 0]));
   readonly #keyless = new Map<string, number>();
   readonly #byRoute = new Map<string, number>();
+  /** How many requests have a value that a log has left out, by the key of a policy. */
+  readonly #redacted = new Map<string, number>();
   #requests = 0;
   #unrouted = 0;
 
   constructor(config: LimitedConfig) {
     this.#config = config;
     this.#policies = allPolicies(config);
+    this.#keys = [
+      ...new Set(this.#policies.flatMap(({ keySpec }) => typeof keySpec === "function" ? [] : keySpec)),
+    ];
   }
 
   /** How many requests had no key, by the name of the policy; without those that all had one for. */
@@ -233,6 +250,9 @@ export class MissingParts {
     for (const part of PARTS) {
       if (request[part] === undefined) this.#lacking.set(part, this.#lacking.get(part)! + 1);
     }
+    for (const key of this.#keys) {
+      if (isRedacted(request, key)) this.#redacted.set(key, (this.#redacted.get(key) ?? 0) + 1);
+    }
     if (!taken) this.#unrouted++;
     if (route !== null) this.#byRoute.set(route, (this.#byRoute.get(route) ?? 0) + 1);
     for (const policy of keyless) this.#keyless.set(policy, (this.#keyless.get(policy) ?? 0) + 1);
@@ -241,7 +261,7 @@ export class MissingParts {
   /** Says it in sentences. */
   notes(): string[] {
     if (this.#requests === 0) return [];
-    return [...this.#keyNotes(), ...this.#partNotes(), ...this.#routeNotes()];
+    return [...this.#keyNotes(), ...this.#redactedNotes(), ...this.#partNotes(), ...this.#routeNotes()];
   }
 
   #keyNotes(): string[] {
@@ -251,6 +271,13 @@ export class MissingParts {
       const by = typeof keySpec === "function" ? "what a function returns" : [keySpec].flat().join(" and ");
       return [`${this.#share(count)} no key for policy ${name} (${by}): ${CONSEQUENCES[onMissingKey]}`];
     });
+  }
+
+  #redactedNotes(): string[] {
+    return Array.from(
+      this.#redacted,
+      ([key, count]) => `${this.#share(count)} ${REDACTED} in place of ${key}: their keys are not known`,
+    );
   }
 
   #partNotes(): string[] {

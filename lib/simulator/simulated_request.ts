@@ -2,8 +2,10 @@
 
 import type { Random } from "../core/random.ts";
 import { parseDuration } from "../core/units.ts";
+import { isToken } from "../http/header_fields.ts";
 import type { KeySource } from "../limiter/key_spec.ts";
 import type { ResolvedPolicy } from "../limiter/policy.ts";
+import { headerOf } from "../observe/access_log_options.ts";
 import { escapeControls } from "../observe/text_format.ts";
 
 /** One request of a trace; what is left out has a default. */
@@ -130,7 +132,7 @@ const MAX_PROBLEMS = 10;
 /**
  * Reads one request a line, sorted by time. A line is an object with `at` (a duration since the beginning) or `time`
  * (a date), and what else is known: `ip` or `client`, `method`, `target`, `host`, `headers`, `duration` or
- * `durationMs`, `status`, `bytes`. That makes the JSON access log of the proxy itself a trace; its other lines, which
+ * `durationMs`, `status`, `bytes`, and fields of an access log: `header:NAME`, `userAgent`, `referer`. That makes the JSON access log of the proxy itself a trace; its other lines, which
  * have another `kind`, are passed over.
  *
  * @param where what the trace is called in messages
@@ -178,6 +180,7 @@ function readLine(line: string): SimulatedRequest | string | null {
   if (fields.kind !== undefined && fields.kind !== "access") return null;
   const atMs = readMoment(fields);
   if (atMs === undefined) return 'needs "at" (such as "1.5s", or milliseconds) or "time" (a date)';
+  const headers = { ...loggedHeaders(fields), ...fields.headers as Record<string, string> | undefined };
   return findProblem(fields) ?? {
     atMs,
     ...textOf("ip", fields.ip ?? fields.client),
@@ -187,8 +190,21 @@ function readLine(line: string): SimulatedRequest | string | null {
     ...numberOf("durationMs", parseDuration(fields.duration ?? fields.durationMs)),
     ...numberOf("status", fields.status),
     ...numberOf("bytes", fields.bytes),
-    ...(fields.headers === undefined ? {} : { headers: fields.headers as Record<string, string> }),
+    ...(Object.keys(headers).length === 0 ? {} : { headers }),
   };
+}
+
+/** Fields of the request that an access log has. */
+function loggedHeaders(fields: Readonly<Record<string, unknown>>): Record<string, string> {
+  const found: Record<string, string> = {
+    ...textOf("user-agent", fields.userAgent),
+    ...textOf("referer", fields.referer),
+  };
+  for (const [member, value] of Object.entries(fields)) {
+    const name = headerOf(member);
+    if (name !== null && isToken(name) && typeof value === "string") found[name] = value;
+  }
+  return found;
 }
 
 function readMoment({ at, time }: Record<string, unknown>): number | undefined {

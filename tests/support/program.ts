@@ -122,7 +122,7 @@ export class RunningProgram implements AsyncDisposable {
 
   /** The first address at which it listens, once it says so, which it does at the log level `info`. */
   async address(withinMs?: number): Promise<string> {
-    return (await this.stderrMatch(/Listening on ([^\s,]+)(?:, \S+)*\n/, withinMs))[1]!;
+    return (await this.stderrMatch(/Listening on ([^\s,]+)(?:, \S+)* \(process \d+\)\n/, withinMs))[1]!;
   }
 
   /** Its process. */

@@ -88,6 +88,7 @@ const OF_SUPERVISOR: ReadonlySet<string> = new Set([
   "stopped",
   "reload",
   "unread_export",
+  "config_warning",
 ]);
 
 async function* readMessages(stdin: ReadableStream<Uint8Array>): AsyncGenerator<ToWorker> {

@@ -228,7 +228,7 @@ Deno.test("An admin listener takes the place of a unix socket that nobody listen
 Deno.test("lbproxy ctl and top talk to an admin listener with TLS, whose certificate they check", async () => {
   await using upstream = startUpstream();
   const ca = await testCa();
-  await using files = await certificateFiles(["localhost", "127.0.0.1"]);
+  await using files = await certificateFiles(["localhost"]);
   const folder = await Deno.makeTempDir();
   try {
     const caFile = `${folder}/ca.pem`;
@@ -241,6 +241,24 @@ Deno.test("lbproxy ctl and top talk to an admin listener with TLS, whose certifi
     assertEquals(event?.tls, true);
     const port = Number(proxy.server.adminAddress!.split(":")[1]);
     const admin = ["--admin", `https://localhost:${port}/`];
+    await using bare = await startProxy({ upstreams: [upstream.address], admin: ADMIN });
+    const hints: readonly (readonly [address: string, ca: boolean, hint: RegExp])[] = [
+      [`https://localhost:${port}`, false, /does not know; give that with --ca FILE or LBPROXY_ADMIN_CA$/m],
+      [`https://127.0.0.1:${port}`, true, /is not for this name/],
+      [`localhost:${port}`, true, /if it has TLS, use --admin https:\/\/HOST:PORT$/m],
+      [`https://${bare.server.adminAddress}`, true, /it speaks plain HTTP; use http:\/\/ or no scheme$/m],
+    ];
+    for (const [address, known, hint] of hints) {
+      const { code, err } = await run(
+        "ctl",
+        "status",
+        "--admin",
+        address,
+        ...(known ? ["--ca", caFile] : []),
+      );
+      assertEquals(code, 1);
+      assertMatch(err, hint);
+    }
     const drained = await run(
       "ctl",
       "drain",

@@ -19,7 +19,7 @@ Deno.test("examples/tls_listener speaks HTTP/2 over TLS, redirects, and takes a 
   using client = await trustingClient("h2");
   const response = await fetch(`https://localhost:${example.port}/path`, { client });
   assertEquals((await response.text()).includes("\nx-forwarded-proto: https\n"), true);
-  const [, plain] = await example.program.stderrMatch(/Listening on \S+, \S+:(\d+)\n/);
+  const [, plain] = await example.program.stderrMatch(/Listening on \S+, \S+:(\d+) \(/);
   const answer = await askAt(Number(plain), "GET /path", ["Host: localhost:6188"]);
   assertEquals([answer.status, answer.field("location")], [308, "https://localhost:6143/path"]);
   await files.issue(["renewed.example"]);

@@ -29,6 +29,7 @@ Deno.test("lbproxy --init writes a configuration that type-checks, passes its te
   assertStringIncludes(tested.output, "2 passed");
   await using upstream = startUpstream("mine");
   const source = await Deno.readTextFile(`${path}/proxy.config.ts`);
+  assertStringIncludes(source, '\n  // admin: "127.0.0.1:6189",\n');
   await Deno.writeTextFile(`${path}/proxy.config.ts`, source.replace("127.0.0.1:9001", upstream.address));
   await using program = folder.start(["a proxy/proxy.config.ts", "--listen", "127.0.0.1:0"]);
   const { text, field } = await askAt(Number((await program.address()).split(":")[1]));

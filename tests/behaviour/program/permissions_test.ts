@@ -268,15 +268,23 @@ Deno.test("Program in a terminal asks for no permission that it can do without",
       export const listen = "127.0.0.1:0";
       export const admin = { listen: "127.0.0.1:0" };
       export const onListen = () => Deno.exit(7);`,
+    "tls.config.ts": `
+      export const upstreams = ["127.0.0.1:9"];
+      export const listen = { port: 0, tls: { cert: "cert.pem", key: "key.pem" } };
+      export const admin = { tokens: { a: { env: "TOKEN" }, b: { file: "token" } } };
+      export const accessLog = { to: { file: "/nowhere/access.log" } };`,
   });
   const main = new URL("../../../mod.ts", import.meta.url).pathname;
-  const cases: readonly [args: string, code: number][] = [
-    ["proxy.config.ts", 7],
-    ["ctl status --admin 127.0.0.1:1", 1],
-    ["top --admin 127.0.0.1:1", 1],
+  const net = "--allow-net --allow-read";
+  const cases: readonly [permissions: string, args: string, code: number][] = [
+    [net, "proxy.config.ts", 7],
+    [net, "ctl status --admin 127.0.0.1:1", 1],
+    [net, "top --admin 127.0.0.1:1", 1],
+    [`--allow-read='${folder.path}/tls.config.ts'`, "tls.config.ts --check", 2],
+    [`--allow-read='${folder.path}/proxy.config.ts'`, "proxy.config.ts --check", 0],
   ];
-  for (const [args, code] of cases) {
-    const command = `'${Deno.execPath()}' run --allow-net --allow-read '${main}' ${args}`;
+  for (const [permissions, args, code] of cases) {
+    const command = `'${Deno.execPath()}' run ${permissions} '${main}' ${args}`;
     const process = new Deno.Command("script", {
       args: ["--quiet", "--return", "--command", command, "/dev/null"],
       cwd: folder.path,

@@ -58,6 +58,89 @@ Deno.test("lbproxy --check shows what a configuration means without starting it"
   assert(stdout.includes("\n  at most 1 request per 1s for each header appid\n"), stdout);
 });
 
+Deno.test("lbproxy --check says which permissions a configuration needs, and lists those that are missing", async () => {
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": `
+      export const listen = "127.0.0.1:0";
+      export const upstreams = ["127.0.0.1:9", "[::1]:9"];
+      export const admin = "unix:/run/admin.sock";
+      export const accessLog = { to: { file: "access.log" } };
+      export const workers = 2;`,
+  });
+  const linesOf = async (permissions: readonly string[]) => {
+    const { code, stdout, stderr } = await folder.run(["--check"], permissions);
+    assertEquals([code, stderr], [0, ""]);
+    const lines = stdout.trimEnd().split("\n");
+    return lines.slice(lines.findIndex((line) => line.startsWith("needs")));
+  };
+  const needs = "needs     --allow-ffi --allow-net --allow-read --allow-run --allow-write";
+  assertEquals(await linesOf(["-A"]), [needs]);
+  assertEquals(await linesOf([`--allow-read=${folder.path}`, "--allow-net=127.0.0.1", "--allow-run"]), [
+    needs,
+    "lacks     --allow-net=[::1]:9 for pool default",
+    "          --allow-write=access.log for accessLog",
+    "          --allow-net=unix:/run/admin.sock --allow-read=/run/admin.sock --allow-write=/run/admin.sock for admin",
+    "          --allow-net --allow-read --allow-ffi for workers",
+  ]);
+});
+
+Deno.test("lbproxy --check finds an access log that cannot be opened", async () => {
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": `
+      export const upstreams = ["127.0.0.1:9"];
+      export const accessLog = { to: { file: Deno.readTextFileSync("name") } };`,
+    "file": "",
+  });
+  const cases = [
+    ["missing/access.log", '"missing/access.log" is in the folder "missing", which does not exist'],
+    ["file/access.log", '"file/access.log" is in "file", which is no folder'],
+    [folder.path, `"${folder.path}" is a folder`],
+  ];
+  for (const [name, problem] of cases) {
+    await Deno.writeTextFile(`${folder.path}/name`, name!);
+    assertEquals(await folder.run(["--check"]), {
+      code: 2,
+      stdout: "",
+      stderr: `Cannot load proxy.config.ts: accessLog.to.file ${problem}\n`,
+    });
+  }
+  for (const name of ["access.log", "file"]) {
+    await Deno.writeTextFile(`${folder.path}/name`, name);
+    assertEquals((await folder.run(["--check"])).code, 0);
+  }
+});
+
+Deno.test("lbproxy warns of what is allowed and cannot be meant, with --check and at the start", async () => {
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": configFor(
+      "127.0.0.1:1",
+      `export const routes = [{ name: "all" }, { match: { path: "/a" } }];
+       export const limiter = { key: "ip", limit: 1, window: 60 };`,
+    ),
+  });
+  const warnings = [
+    'limiter.window is 60 milliseconds; write "60s" for seconds, or "60ms" if that is meant',
+    "routes[1] (/a) is never reached: routes[0] (all) matches every request; put it in front of that",
+    "server 127.0.0.1:1 of pool default is this proxy itself, which listens at 127.0.0.1:1: its requests come back",
+  ];
+  const checked = await folder.run(["--check", "--listen", "127.0.0.1:1"]);
+  assertEquals([checked.code, checked.stderr], [0, ""]);
+  assertEquals(checked.stdout.split("\n").slice(0, 5), [
+    "No errors in proxy.config.ts, but 3 warnings:",
+    ...warnings.map((each) => `  ${each}`),
+    "",
+  ]);
+  await using started = folder.start([]);
+  await started.address();
+  started.kill("SIGTERM");
+  const { code, stderr } = await started.ended;
+  assertEquals(code, 0);
+  assertEquals(
+    stderr.match(/ warn .*/g),
+    warnings.slice(0, 2).map((each) => ` warn The configuration: ${each}`),
+  );
+});
+
 Deno.test("lbproxy --check reads certificates and keys, and exits 2 when they do not fit", async () => {
   const ca = await testCa();
   const [own, other] = [await ca.issue({ names: ["a.example"] }), await ca.issue({ names: ["b.example"] })];
@@ -190,6 +273,9 @@ Deno.test("lbproxy names the flag of a permission that it lacks", async () => {
   const socket = `unix:${folder.path}/a.sock`;
   const noWrite = await folder.run(["--listen", socket], ["--allow-net", "--allow-read"]);
   assertMatch(noWrite.stderr, /^Cannot listen at .*a\.sock: run with --allow-write\n$/);
+  const only = `--allow-read=${folder.path}/proxy.config.ts`;
+  const nothing = await folder.run(["--listen", socket], [only]);
+  assertMatch(nothing.stderr, /a\.sock: run with --allow-net, --allow-read, --allow-write\n$/);
 });
 
 Deno.test("lbproxy exits 1 with one line when the address is in use", async () => {
@@ -219,7 +305,7 @@ Deno.test("lbproxy proxies, logs a line a request, and exits 0 at SIGINT", async
   const { code, stdout, stderr } = await program.ended;
   assertEquals([code, stdout.split("\n").length], [0, 2]);
   assertEquals(stderr.split("\n").map((line) => line.slice(25)), [
-    `info Listening on ${address}`,
+    `info Listening on ${address} (process ${program.pid})`,
     "info Stopping (SIGINT): no request is running",
     "info Stopped: all requests finished",
     "",
@@ -278,7 +364,7 @@ Deno.test("lbproxy leaves its addresses to a successor at once at SIGTERM, whoev
     }];`;
   await using folder = await ProgramFolder.with({ "proxy.config.js": config });
   await using program = folder.start(["proxy.config.js"]);
-  const [, address, tlsAddress] = await program.stderrMatch(/Listening on (\S+), (\S+)\n/);
+  const [, address, tlsAddress] = await program.stderrMatch(/Listening on (\S+), (\S+) \(/);
   const [port, tlsPort] = [address!, tlsAddress!].map((each) => Number(each.split(":")[1])) as [
     number,
     number,

@@ -418,7 +418,7 @@ Deno.test("workers finish their requests when the program is told to stop, and m
     2,
     ["--log-format", "json"],
   );
-  const [, address] = await workers.program.stderrMatch(/"Listening on 127\.0\.0\.1:(\d+)"/);
+  const [, address] = await workers.program.stderrMatch(/"Listening on 127\.0\.0\.1:(\d+) \(process/);
   const port = Number(address);
   const running = askOften(port, 6, "GET /held");
   await gate.untilWaiting(6);

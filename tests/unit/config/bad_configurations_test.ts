@@ -1167,17 +1167,17 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "sticky without secret",
     { upstreams: { servers: upstreams, sticky: {} } },
-    "upstreams.sticky.secret is required: a text of at least 16 characters",
+    "upstreams.sticky.secret is required: a text of at least 16 characters, which signs the cookies (openssl rand -hex 16 makes one)",
   ],
   [
     "sticky with a short secret, which is not shown",
     { upstreams: { servers: upstreams, sticky: { secret: "short" } } },
-    "upstreams.sticky.secret must be a text of at least 16 characters, received a string of 5 characters",
+    "upstreams.sticky.secret must be a text of at least 16 characters, which signs the cookies (openssl rand -hex 16 makes one), received a string of 5 characters",
   ],
   [
     "sticky with a secret that is no text",
     { upstreams: { servers: upstreams, sticky: { secret: 5 } } },
-    "upstreams.sticky.secret must be a text of at least 16 characters, received 5",
+    "upstreams.sticky.secret must be a text of at least 16 characters, which signs the cookies (openssl rand -hex 16 makes one), received 5",
   ],
   [
     "sticky with a cookie that is no name",

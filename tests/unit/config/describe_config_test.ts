@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { describeConfig } from "../../../lib/config/describe_config.ts";
+import { describeConfig, findDeadEnds } from "../../../lib/config/describe_config.ts";
 import { describeLimit } from "../../../lib/config/describe_limits.ts";
-import { resolveConfig } from "../../../lib/config/resolve_config.ts";
+import { findConfigDoubts, resolveConfig } from "../../../lib/config/resolve_config.ts";
 import type { LimiterPolicy } from "../../../lib/limiter/policy.ts";
 import { resolvePolicies } from "../../../lib/limiter/resolve_policy.ts";
 
@@ -144,9 +144,14 @@ Deno.test("describeConfig() says which fields servers get, and that loops are no
   assertEquals(told({ xForwarded: false, cdnLoop: false }), "no fields about them, and loops are not found");
 });
 
-Deno.test("describeConfig() says which server is the proxy itself", () => {
+Deno.test("findDeadEnds() warns of a server that is the proxy itself", () => {
   const own = (listen: unknown, server: string) =>
-    describeConfig(resolveConfig({ listen, upstreams: [server] })).includes("which is this proxy itself");
+    findDeadEnds(resolveConfig({ listen, upstreams: [server] })).length === 1;
+  assertEquals(findDeadEnds(resolveConfig({ listen: "0.0.0.0:80", upstreams: ["localhost:80"] })), [{
+    path: "",
+    message:
+      "server localhost:80 of pool default is this proxy itself, which listens at 0.0.0.0:80: its requests come back",
+  }]);
   const cases: [listen: unknown, server: string, own: boolean][] = [
     ["127.0.0.1:80", "127.0.0.1:80", true],
     ["0.0.0.0:80", "localhost:80", true],
@@ -161,6 +166,26 @@ Deno.test("describeConfig() says which server is the proxy itself", () => {
   for (const [listen, server, expected] of cases) {
     assertEquals(own(listen, server), expected, `${listen} ${server}`);
   }
+});
+
+Deno.test("findConfigDoubts() warns of small numbers that are milliseconds, and of nothing with a unit", () => {
+  const doubtsOf = (config: object) =>
+    findConfigDoubts({ upstreams: ["a:80"], ...config }).map(({ path, message }) => `${path} ${message}`);
+  const policy = { key: "ip", limit: 1 };
+  assertEquals(doubtsOf({ limiter: { ...policy, window: 60 } }), [
+    'limiter.window is 60 milliseconds; write "60s" for seconds, or "60ms" if that is meant',
+  ]);
+  assertEquals(
+    doubtsOf({
+      limiter: [{ ...policy, window: "60ms" }, { ...policy, name: "b", window: 900 }],
+      gracePeriod: 30,
+      shutdownDelay: 0,
+      webSocketGrace: 5000,
+      upstreams: { servers: ["a:80"], timeouts: { connect: 5 }, healthCheck: { type: "tcp", interval: 500 } },
+      routes: [{ limiter: { ...policy, name: "c", window: 1 } }],
+    }).map((each) => each.split(" ", 1)[0]).sort(),
+    ["gracePeriod", "limiter[1].window", "routes[0].limiter.window", "upstreams.timeouts.connect"],
+  );
 });
 
 Deno.test("describeConfig() says which proxies are trusted about clients, and in which field", () => {

@@ -147,7 +147,10 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
     inPool({ retries: 3 }),
     "upstreams.retries must be false, a function, or an object such as { attempts: 2 }, received 3",
   ],
-  [inPool({ sticky: {} }), "upstreams.sticky.secret is required: a text of at least 16 characters"],
+  [
+    inPool({ sticky: { cookie: "server" } }),
+    "upstreams.sticky.secret is required: a text of at least 16 characters, which signs the cookies (openssl rand -hex 16 makes one)",
+  ],
   [
     inPool({ websocket: true }),
     'upstreams.websocket is not a known key, did you mean "webSocket"?',

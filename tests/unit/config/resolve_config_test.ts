@@ -100,6 +100,7 @@ Deno.test("resolveConfig() fills in every default", () => {
     routes: [],
     paths: "normalize",
     forward: "received",
+    filterSets: [],
     filters: {},
     trustedProxies: null,
     forwarded: { xForwarded: true, forwarded: false, via: false, cdnLoop: true, clientCert: false },

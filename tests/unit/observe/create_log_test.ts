@@ -47,7 +47,14 @@ const FAILURE = {
 
 /** A line for each kind of event, the way text logs show it. */
 const EVENTS: readonly [event: ProxyEvent, line: string][] = [
-  [{ kind: "listening", addresses: ["0.0.0.0:80", "[::]:81"] }, "info Listening on 0.0.0.0:80, [::]:81"],
+  [
+    { kind: "listening", addresses: ["0.0.0.0:80", "[::]:81"], pid: 7 },
+    "info Listening on 0.0.0.0:80, [::]:81 (process 7)",
+  ],
+  [
+    { kind: "config_warning", message: "limiter.window is 60 milliseconds" },
+    "warn The configuration: limiter.window is 60 milliseconds",
+  ],
   [DOWN, "warn Server a:80 of pool default is unhealthy: connection refused (1 of 2 healthy)"],
   [
     { ...DOWN, healthy: true, reason: null, healthyServers: 2 },
@@ -249,7 +256,7 @@ Deno.test("createLog() logs nothing below its level", () => {
     const events = stderr.lines.filter((line) => line.startsWith(TIME)).length;
     return [level, log.observer.wantsAccess, stdout.lines.length, events];
   });
-  assertEquals(counts, [["debug", true, 1, 19], ["info", true, 1, 18], ["warn", false, 0, 11], [
+  assertEquals(counts, [["debug", true, 1, 20], ["info", true, 1, 19], ["warn", false, 0, 12], [
     "error",
     false,
     0,

@@ -58,6 +58,20 @@ Deno.test("readTrace() reads the access log of the proxy, and passes over its ot
   assertEquals(readTrace(log.join("\n"), "t"), [{ atMs: 0, ...request }, { atMs: 250, ...request }]);
 });
 
+Deno.test("readTrace() takes fields of requests from an access log, and those of the line itself before them", () => {
+  const line = {
+    time: "2026-01-01T00:00:01.000Z",
+    "header:appid": "x",
+    "header:none": null,
+    "header:not a name": "x",
+    userAgent: "curl/8",
+    referer: null,
+  };
+  const read = (more: object) => readTrace(JSON.stringify({ ...line, ...more }), "t")[0]?.headers;
+  assertEquals(read({}), { "user-agent": "curl/8", appid: "x" });
+  assertEquals(read({ headers: { appid: "y" } }), { "user-agent": "curl/8", appid: "y" });
+});
+
 Deno.test("readTrace() says of each line that cannot be read what is wrong with it", () => {
   const lines = [
     "nothing",

@@ -229,6 +229,17 @@ Deno.test("simulate() says what the trace does not although it matters", () => {
         "No request went to route a, whose limits were not tried",
       ],
     ],
+    [
+      { upstreams, limiter: { key: ["header:authorization", "query:token"], limit: 9, window: "1s" } },
+      [
+        { atMs: 0, target: "/?token=[redacted]", headers: { authorization: "[redacted]" } },
+        { atMs: 1, target: "/?token=1", headers: { Authorization: "[redacted]" } },
+      ],
+      [
+        "All requests have [redacted] in place of header:authorization: their keys are not known",
+        "1 request has [redacted] in place of query:token: their keys are not known",
+      ],
+    ],
     [{ upstreams, limiter: { key: "header:appid", limit: 1, window: "1s" } }, [], []],
     [{ upstreams }, [{ atMs: 0 }], []],
   ];
