@@ -74,6 +74,8 @@ export class Generations implements AsyncDisposable {
   readonly #owner: GenerationOwner;
   readonly #former = new Set<DataPlane>();
   #current: DataPlane;
+  /** The one that a reload makes ready. */
+  #next: DataPlane | null = null;
   readonly #running: RunningConfiguration;
   #info: ConfigurationInfo;
   #texts: ModuleTexts;
@@ -230,17 +232,22 @@ export class Generations implements AsyncDisposable {
       ? null
       : watchFailures(this.#parts, config.rollback, (reason) => this.#giveUp(previous, reason));
     const parts = watch === null ? this.#parts : { ...this.#parts, observer: watch.observer };
-    const plane = DataPlane.create(config, parts, { resources: this.resources, before });
+    let plane: DataPlane | null = null;
     let opened: Opened | null = null;
     try {
+      this.#refuseWhenStopping();
+      plane = this.#next = DataPlane.create(config, parts, { resources: this.resources, before });
       await plane.start();
+      this.#refuseWhenStopping();
       opened = await this.#owner.open(config, plane, texts);
-      if (this.#stopping) throw new Error("the proxy stops");
+      this.#refuseWhenStopping();
     } catch (error) {
       opened?.cancel();
       watch?.end();
-      await plane[Symbol.asyncDispose]();
+      await plane?.[Symbol.asyncDispose]();
       throw error;
+    } finally {
+      this.#next = null;
     }
     this.#unwatch?.();
     this.#unwatch = watch?.end ?? null;
@@ -254,6 +261,10 @@ export class Generations implements AsyncDisposable {
     this.#count();
     this.#retire(before);
     await opened.commit();
+  }
+
+  #refuseWhenStopping(): void {
+    if (this.#stopping) throw new Error("the proxy stops");
   }
 
   #giveUp(previous: Candidate, reason: string): void {
@@ -350,7 +361,8 @@ export class Generations implements AsyncDisposable {
   /** Ends everything. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping = true;
-    await Promise.all(this.#planes.map((plane) => plane[Symbol.asyncDispose]()));
+    const planes = this.#next === null ? this.#planes : [...this.#planes, this.#next];
+    await Promise.all(planes.map((plane) => plane[Symbol.asyncDispose]()));
     this.#former.clear();
     await this.resources[Symbol.asyncDispose]();
   }

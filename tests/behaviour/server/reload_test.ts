@@ -68,6 +68,14 @@ Deno.test("ProxyServer.reload() changes nothing when anything is wrong with the 
       },
       /^listen\.tls\.cert names "\/none", which cannot be read: there is no such file$/,
     ],
+    [
+      {
+        upstreams: [a.address],
+        accessLog: { to: { file: "/none/access.log" } },
+        rollback: { errorRate: 0.5, within: "1h", minRequests: 1 },
+      },
+      /\/none\/access\.log/,
+    ],
     [undefined, /^there is no file to read: call reload\(\) with a configuration$/],
   ];
   for (const [config, problem] of broken) {
@@ -348,6 +356,23 @@ Deno.test("ProxyServer.reload() that is overtaken by a shutdown opens nothing fo
   assertEquals((await reloading).problems, ["the proxy stops"]);
   await proxy.server.finished;
   await untilRefused(other.port);
+});
+
+Deno.test("ProxyServer.reload() that waits for a health check is given up by a shutdown", async () => {
+  await using a = startUpstream("a");
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  await using proxy = await startProxy({ listen: LISTEN, upstreams: [a.address] });
+  const reloading = proxy.server.reload({
+    listen: LISTEN,
+    upstreams: {
+      servers: [`127.0.0.1:${silent.addr.port}`],
+      healthCheck: { type: "http", interval: "1h", timeout: "1h" },
+    },
+  });
+  using check = await silent.accept();
+  await proxy.server.shutdown();
+  assertEquals((await reloading).problems, ["the proxy stops"]);
+  while (await check.read(new Uint8Array(1024)) !== null);
 });
 
 Deno.test("ProxyServer.reload() takes place one after the other, and not once the proxy stops", async () => {
