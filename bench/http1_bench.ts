@@ -108,7 +108,7 @@ for (const [name, bytes] of Object.entries(RESPONSES)) {
     fields.begin(parser.lines);
     removeHopByHop(fields);
     writer.begin(writer.bytes);
-    writer.statusLineOf(parser.status, bytes, parser.reasonStart, parser.reasonEnd);
+    writer.statusLine(parser.status, parser.reason);
     writer.fields(fields);
     writer.contentLength(parser.contentLength);
     writer.end();

@@ -30,7 +30,7 @@ export interface ListedConnection {
   retire(): void;
   /** Ends it as soon as what runs is done; at once when nothing does. */
   drain(): void;
-  /** Answers with the error, whatever the client is about to ask, and closes. */
+  /** Responds with the error, whatever the client is about to ask, and closes. */
   refuse(error: ProxyError): void;
   /** Closes it. */
   dispose(): void;

@@ -142,11 +142,11 @@ export function redirect(
     | [from: string | RegExp, to: string, options?: RedirectOptions]
     | [to: (ctx: RequestContext) => string | null | void, options?: RedirectOptions]
 ): Filters {
-  const { answer, options } = compileRedirect(rule);
+  const { locate, options } = compileRedirect(rule);
   const { status = 302 } = options;
   return named("redirect", {
     requestFilter: (_request, ctx) => {
-      const location = answer(ctx);
+      const location = locate(ctx);
       if (location instanceof Response) return location;
       if (location === null || location === undefined) return;
       if (typeof location !== "string") throw unexpected("an address or nothing", location);
@@ -156,13 +156,13 @@ export function redirect(
 }
 
 /** Where to, or the response to a request for which that is in doubt. */
-type Answer = (ctx: RequestContext) => ReturnType<RedirectTo> | Response;
+type Locate = (ctx: RequestContext) => ReturnType<RedirectTo> | Response;
 
-function compileRedirect(rule: Parameters<typeof redirect>): { answer: Answer; options: RedirectOptions } {
+function compileRedirect(rule: Parameters<typeof redirect>): { locate: Locate; options: RedirectOptions } {
   if (typeof rule[0] === "function") {
     const options = (rule[1] ?? {}) as RedirectOptions;
     checkFilter("redirect", REDIRECT_BY_FUNCTION, options);
-    return { answer: rule[0], options };
+    return { locate: rule[0], options };
   }
   const [from, to, options = {}] = rule as [string | RegExp, string, RedirectOptions?];
   // A bare status would be lost below.
@@ -171,7 +171,7 @@ function compileRedirect(rule: Parameters<typeof redirect>): { answer: Answer; o
   const { keepQuery = true } = options;
   const apply = compilePathRule(from, to);
   const site = siteOf(to, from instanceof RegExp)!;
-  const answer: Answer = (ctx) => {
+  const locate: Locate = (ctx) => {
     const { path, target } = ctx;
     const made = apply(path);
     if (made === null) return refuseDoubtful(apply, ctx);
@@ -181,7 +181,7 @@ function compileRedirect(rule: Parameters<typeof redirect>): { answer: Answer; o
     const location = elsewhere ? site + withSlash(made.slice(site.length)) : made.replace(/^[/\\]*/, "/");
     return keepQuery && !location.includes("?") ? location + query : location;
   };
-  return { answer, options };
+  return { locate, options };
 }
 
 /** What follows a host: nothing, a query, or a path. */

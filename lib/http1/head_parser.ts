@@ -290,8 +290,8 @@ const CONNECTION_ID = fieldId("connection");
 export class ResponseHeadParser extends HeadParser {
   status = 0;
   /** Where the reason phrase begins and ends; it may be empty. */
-  reasonStart = 0;
-  reasonEnd = 0;
+  #reasonStart = 0;
+  #reasonEnd = 0;
   /** What `content-length` says, -1 without it. */
   contentLength = -1;
   /** Whether the content comes in chunks. */
@@ -312,7 +312,7 @@ export class ResponseHeadParser extends HeadParser {
 
   /** The reason phrase, one character a byte. */
   get reason(): string {
-    return decodeLike(reasonPhrase(this.status), this.lines.bytes, this.reasonStart, this.reasonEnd);
+    return decodeLike(reasonPhrase(this.status), this.lines.bytes, this.#reasonStart, this.#reasonEnd);
   }
 
   protected override beginHead(at: number): void {
@@ -337,7 +337,7 @@ export class ResponseHeadParser extends HeadParser {
         if (byte !== CR && byte !== LF) continue;
       }
       if (byte === CR || byte === LF) {
-        this.reasonEnd = at;
+        this.#reasonEnd = at;
         if (byte === LF) return at + 1;
         this.#afterCr = true;
       } else if (VALUE_BYTES[byte] === 0) throw this.fail("a control character in the status line");
@@ -361,7 +361,7 @@ export class ResponseHeadParser extends HeadParser {
       if (byte !== SPACE && byte !== CR && byte !== LF) throw this.fail("a malformed status line");
       if (this.status < 100 || this.status > 599) throw this.fail(`the status ${this.status}`);
       this.#inReason = true;
-      this.reasonStart = byte === SPACE ? at + 1 : at;
+      this.#reasonStart = byte === SPACE ? at + 1 : at;
     }
   }
 

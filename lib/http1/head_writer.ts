@@ -94,15 +94,6 @@ export class HeadWriter {
     this.#lineEnd();
   }
 
-  /** Writes the line that begins a response, whose reason stands in bytes that were read as one. */
-  statusLineOf(status: number, bytes: Uint8Array, reasonStart: number, reasonEnd: number): void {
-    this.#reserve(reasonEnd - reasonStart + 16);
-    if (status === 200) this.copy(OK, 0, OK.length);
-    else this.text(`HTTP/1.1 ${status} `);
-    this.copy(bytes, reasonStart, reasonEnd);
-    this.#lineEnd();
-  }
-
   /**
    * Writes all fields but those of framing; of a response to HEAD and of a 304, whose length describes what is not sent,
    * the length as well: once, however often it came (RFC 9112 section 6.3, item 5).
@@ -297,7 +288,6 @@ function isFraming(id: number): boolean {
   return id === CONTENT_LENGTH_ID || id === TRANSFER_ENCODING_ID || id === EXPECT_ID;
 }
 
-const OK = asciiBytes("HTTP/1.1 200 ");
 const CONTENT_LENGTH = asciiBytes("content-length: ");
 
 /** Whole lines of the usual statuses and reasons. */

@@ -38,7 +38,7 @@ export class LimitHeaders {
   /** What was put together for a set of policies. */
   readonly #lists: Map<number, string> = new Map();
   /** The policies that any style but the tutorial's is for, so that most responses are done with one look. */
-  readonly #everyAnswer: boolean;
+  readonly #everyResponse: boolean;
 
   /** @throws {TypeError} when policies want different drafts, which use the same fields differently */
   constructor(policies: readonly ResolvedPolicy[]) {
@@ -54,7 +54,7 @@ export class LimitHeaders {
     this.#policies = policies;
     this.#names = policies.map(({ name }) => quote(name));
     this.#items = policies.map(staticItem);
-    this.#everyAnswer = [...styles].some((style) => style !== "x-rate-limit");
+    this.#everyResponse = [...styles].some((style) => style !== "x-rate-limit");
   }
 
   /** How many sets of policies are remembered. */
@@ -68,7 +68,7 @@ export class LimitHeaders {
     if (decision.kind === "limited") {
       if (decision.retryAfterMs !== Infinity) headers.set("retry-after", String(retryAfterSeconds(decision)));
       if (decision.reason === "missing-key" || decision.reason === "store-error") return;
-    } else if (!this.#everyAnswer || decision.applied === 0) {
+    } else if (!this.#everyResponse || decision.applied === 0) {
       return;
     }
     const { headers: styles } = decision.policy;

@@ -55,7 +55,7 @@ export interface DenoStreamContext {
   readonly held: Promise<void> | null;
 }
 
-/** Answers a request of the runtime; never rejects. */
+/** Responds to a request of the runtime; never rejects. */
 export function serveRequest(
   request: Request,
   info: Deno.ServeHandlerInfo<Deno.NetAddr>,

@@ -286,7 +286,7 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     this.#readHead();
   }
 
-  /** Answers with the error, whatever the client is about to ask, and closes; the log says what that was if it comes soon. */
+  /** Responds with the error, whatever the client is about to ask, and closes; the log says what that was if it comes soon. */
   refuse(error: ProxyError): void {
     if (this.#state === "closed") return;
     this.#refusal = error;
