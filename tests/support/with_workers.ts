@@ -38,6 +38,9 @@ const DIFFERENT: Readonly<Record<string, string>> = {
   "overload.maxLoopDelay refuses":
     "each worker watches the delay of its own event loop, and the test keeps its own busy",
   "HTTP/2: connections above those of a client": OWN_CONNECTIONS,
+  "a server of HTTP/2 that refuses a WebSocket": OWN_CONNECTIONS,
+  "proxy goes on with servers that are added and removed":
+    "workers learn of servers that are added, removed or weighted anew a moment later",
   "Client limits: for one connection too many": OWN_CONNECTIONS,
   "Client limits: where no connection is idle": OWN_CONNECTIONS,
   "Secured listener gives up the oldest handshakes": OWN_CONNECTIONS,

@@ -49,11 +49,16 @@ abstract class Meter implements Disposable {
   keep(before: Meter): void {
     const kept = new Set(this.#series);
     for (const series of before.#series) {
-      if (kept.has(series)) continue;
+      if (kept.has(series) || !this.keeps(series)) continue;
       kept.add(series);
       series.users++;
       this.#series.push(series);
     }
+  }
+
+  /** Whether a series of that meter is one that this one could come to need. */
+  protected keeps(_series: Series): boolean {
+    return true;
   }
 
   [Symbol.dispose](): void {
@@ -266,6 +271,10 @@ export class PolicyMeters extends Meter {
       }
       this.#policies.set(name, outcomes);
     }
+  }
+
+  protected override keeps({ labels }: Series): boolean {
+    return this.#policies.has(labels[0]!);
   }
 
   /** Counts a decision. */
