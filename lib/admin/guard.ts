@@ -78,7 +78,9 @@ export class Guard {
           'Nothing can be changed here: the configuration has no admin.tokens, such as { ops: { env: "LBPROXY_ADMIN_TOKEN" } }',
         );
       }
-      return problem(401, "It needs a token: Authorization: Bearer TOKEN", { "www-authenticate": CHALLENGE });
+      return problem(401, "A token is needed: Authorization: Bearer TOKEN", {
+        "www-authenticate": CHALLENGE,
+      });
     }
     return { owner, client };
   }

@@ -359,7 +359,7 @@ function describe(
   const refused: Record<string, string> = {
     403: "Nothing can be changed here, or the request comes from another site.",
     421: "It is for another host.",
-    ...(access === "anyone" ? {} : { 401: "It needs a token, or another one." }),
+    ...(access === "anyone" ? {} : { 401: "A token is needed, or this one is not valid." }),
     ...(body === undefined && Object.keys(query).length === 0 ? {} : { 400: "It cannot be understood." }),
     ...(body === undefined ? {} : {
       408: "The content took too long.",

@@ -30,7 +30,7 @@ export interface Io {
 /**
  * Reads a variable of the environment; `null` where it is not set, is empty, or may not be read.
  *
- * Where Deno would ask on the terminal, it may not be read: the program must start and end without somebody who answers.
+ * Where Deno would ask on the terminal, it may not be read: the program must start and end without an operator who types.
  */
 export function readVariable(name: string): string | null {
   const { state } = Deno.permissions.querySync({ name: "env", variable: name });

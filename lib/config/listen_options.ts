@@ -186,7 +186,7 @@ export function resolveListen(listen: Listen | readonly Listen[] = {}): readonly
   return Object.freeze(places.map((place) => completeListen(place)));
 }
 
-// Of what is only read to be judged these options may be anything; see `parseListen`.
+// While a configuration is only validated, these options may be anything; see `parseListen`.
 function completeListen(place: Listen): ResolvedListen {
   const resolved = parseListen(place)!;
   if (typeof place !== "object") return resolved;

@@ -73,7 +73,7 @@ export const CLIENT_CERTIFICATE_MODES: readonly ClientCertificateMode[] = ["requ
 type ClientCertificateMode = NonNullable<ClientCertificateOptions["mode"]>;
 
 /**
- * Judges a certificate: `true` accepts the client; `false`, or a reason for the log, refuses it. It runs for each
+ * Checks a certificate: `true` accepts the client; `false`, or a reason for the log, refuses it. It runs for each
  * connection, within the time of the handshake; when it throws, the client is refused.
  */
 type VerifyClientCertificate = NonNullable<ClientCertificateOptions["verify"]>;

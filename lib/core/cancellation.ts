@@ -151,7 +151,7 @@ export class Deadline implements Disposable {
   /**
    * Starts, or starts anew, `delayMs` from now; never expires early, and late by less than two ticks.
    *
-   * @param now the moment that the delay begins at, for callers that have looked at the clock already
+   * @param now when the delay begins, if the clock was read already
    */
   set(delayMs: number, now?: number): void {
     this.wheel.schedule(this, delayMs, now);

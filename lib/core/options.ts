@@ -380,7 +380,7 @@ export function findDoubts(rule: Rule, value: unknown): readonly OptionProblem[]
 }
 
 /**
- * Makes sure of options that a program hands over.
+ * Checks options that a program passes.
  *
  * @param task what cannot be done with bad ones: `make the filter cors`
  * @param subject what they are together

@@ -38,7 +38,7 @@ export interface Timings {
   readonly upstreamStartMs: number | null;
   /** The head of the response came. */
   readonly upstreamHeadMs: number | null;
-  /** The last byte was handed over, or the request ended otherwise. */
+  /** When the last byte was sent, or the request ended otherwise. */
   readonly endMs: number | null;
 }
 
@@ -111,7 +111,7 @@ export interface RequestContext<State = unknown> extends KeySource {
     readonly upstreamStartMs: number | null;
     /** The head of the response came. */
     readonly upstreamHeadMs: number | null;
-    /** The last byte was handed over, or the request ended otherwise. */
+    /** When the last byte was sent, or the request ended otherwise. */
     readonly endMs: number | null;
   };
   /** Writes into the proxy's log, with the id of the request. */

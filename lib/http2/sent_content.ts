@@ -5,7 +5,7 @@ import type { Http2Stream } from "./stream.ts";
 
 /** Whoever sends it. */
 export interface SentContentOwner {
-  /** All of it was handed over to the connection. */
+  /** All of it was written to the connection. */
   onSent(bytes: number): void;
   /** It broke off: what was thrown by whoever it was read from. */
   onBroken(bytes: number, error: unknown): void;
@@ -13,7 +13,7 @@ export interface SentContentOwner {
 
 /** Reads content and writes it as DATA frames; the owner of the stream passes {@linkcode StreamOwner.onRoom} on. */
 export class SentContent {
-  /** How many bytes were handed over. */
+  /** How many bytes were written. */
   bytes = 0;
   readonly #stream: Http2Stream;
   readonly #owner: SentContentOwner;

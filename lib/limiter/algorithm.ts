@@ -18,7 +18,7 @@ export interface Rule {
   bounded: boolean;
 }
 
-/** What an algorithm answers, and what the key's state becomes with it. */
+/** What an algorithm decides, and the state of the key after it. */
 export interface Verdict {
   admitted: boolean;
   /** The state afterwards; to be written when the request was admitted, is penalized, or `corrects` says so. */
@@ -38,7 +38,7 @@ export interface Verdict {
 }
 
 /**
- * Decides about one request: a pure function that writes its answer into `into`, which keeps a decision free of
+ * Decides about one request: a pure function that writes the decision into `into`, which keeps a decision free of
  * allocations.
  *
  * Times are whole microseconds. They may be earlier than those in the state: by what workers' clocks differ, and by much
@@ -52,7 +52,7 @@ export type Algorithm = (
   into: Verdict,
 ) => void;
 
-/** Makes a place for answers. */
+/** Makes an empty decision to write into. */
 export function makeVerdict(): Verdict {
   // Fractions first, so that the engine keeps these fields as numbers with fraction from the beginning.
   const verdict: Verdict = {

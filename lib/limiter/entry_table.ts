@@ -16,7 +16,7 @@ import {
   WAYS,
 } from "./table_layout.ts";
 
-/** Whatever has a cursor; an array of these is handed over, and not one of cursors, to spare the copy. */
+/** An object with a cursor. An array of these is passed, not one of cursors, to save the copy. */
 interface CursorHolder {
   readonly cursor: Cursor;
 }

@@ -145,7 +145,7 @@ export function parseKeySpec(value: unknown): KeySpec | undefined {
 export function compileKey<Ctx extends KeySource>(spec: KeySpec<Ctx>, options: KeyOptions = {}): CompiledKey {
   const { ipv6Prefix = 64 } = options;
   if (typeof spec === "function") {
-    // The limiter hands in the very object that its caller handed to it, which is a `Ctx`.
+    // The limiter passes the object that it got, which is a `Ctx`.
     return (source) => spec(source.request, source as Ctx) || null;
   }
   if (typeof spec === "string") return compileNamed(spec, ipv6Prefix);

@@ -15,7 +15,7 @@ export interface LimitControl {
 
   /**
    * What policies have counted for a key; those whose limit is a function are left out. Of a `store` that machines share
-   * this is only what the instance has counted by itself while the store did not answer.
+   * this is only what the instance has counted while the store did not reply.
    *
    * @param policyName of the policy that is meant; all when left out
    * @throws {RangeError} when there is no such policy

@@ -96,7 +96,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
    * @param clockMs what the clock's `now` said when the request came; asked for when left out, which costs a third of a
    * decision
    * @throws {FilterError} when a function of a policy throws or gives no usable number; nothing is counted then
-   * @throws {TypeError} when the counts are kept where the answer takes its time: then {@linkcode decide} is to be asked
+   * @throws {TypeError} when the counts are in a store that replies later: then call {@linkcode decide}
    */
   check(source: Ctx, clockMs?: number): Decision {
     if (this.#store.answersLater) throw new TypeError("Cannot check at once: the store responds later");

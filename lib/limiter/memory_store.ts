@@ -22,17 +22,17 @@ export type Admitted = boolean | "store-error";
 /**
  * Decides about all policies of a request at once: all are checked, then all are charged.
  *
- * A store in this process answers at once. One behind a network answers with a promise; it is handed charges that nobody
+ * A store in this process decides at once. One behind a network returns a promise; it gets charges that nobody
  * else uses until that is settled.
  */
 export interface LimiterStore {
-  /** Whether {@linkcode admit} may answer with a promise. */
+  /** Whether {@linkcode admit} may return a promise. */
   readonly answersLater: boolean;
 
   /**
    * Fills in the verdicts of the first `count` charges and counts the request when it is admitted.
    *
-   * @param clockMs what the clock said, when the caller has asked it already
+   * @param clockMs the time of the clock, if it was read already
    * @returns whether every policy that is not on a dry run admits it
    */
   admit(charges: readonly Charge[], count: number, clockMs?: number): Admitted | Promise<Admitted>;

@@ -109,7 +109,7 @@ export class WorkerPermits {
     }
   }
 
-  /** Hands over what is held to the permits of another table, to which the counts were copied. */
+  /** Moves the permits that are held to another table, to which the counts were copied. */
   moveTo(heir: WorkerPermits): void {
     for (const held of this.#held.splice(0)) {
       held.index = heir.#held.push(held) - 1;

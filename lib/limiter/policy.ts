@@ -245,7 +245,7 @@ export interface AllowedDecision {
 export interface LimitedDecision {
   /** Which kind of decision this is. */
   readonly kind: "limited";
-  /** Why: too many, the key is banned, the request has no key and needs one, or the store of the counts does not answer. */
+  /** Why: too many, the key is banned, the request has no key and needs one, or the store of the counts does not reply. */
   readonly reason: "limit" | "banned" | "missing-key" | "store-error";
   /** Of the policies that refuse, the one that does so for longest. */
   readonly policy: ResolvedPolicy;

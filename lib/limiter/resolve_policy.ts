@@ -76,7 +76,7 @@ function resolvePolicy<Ctx extends KeySource>(
     response = null,
   } = policy;
   const networks = Array.isArray(exempt) ? new CidrList(exempt) : null;
-  // The functions are only ever called with the object that the caller of `check` hands in, which is a `Ctx`.
+  // The functions are only called with the object that `check` gets, which is a `Ctx`.
   return Object.freeze<ResolvedPolicy>({
     name,
     scope,

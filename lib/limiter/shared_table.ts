@@ -180,7 +180,7 @@ export class SharedTable {
   /**
    * Microseconds since the table was made, the same for all workers within a millisecond.
    *
-   * @param clockMs what the clock said, when the caller has asked it already
+   * @param clockMs the time of the clock, if it was read already
    */
   now(clockMs?: number): number {
     return this.#time.now(clockMs);
@@ -256,7 +256,7 @@ class TableClock {
   /**
    * Whole microseconds.
    *
-   * @param clockMs what the clock said, when the caller has asked it already
+   * @param clockMs the time of the clock, if it was read already
    */
   now(clockMs?: number): number {
     const us = Math.floor(((clockMs ?? this.#clock.now()) + this.#offsetMs) * 1000);

@@ -9,7 +9,7 @@ import type { ConnectionListener, RedisConnection, ScriptName } from "./redis_li
 /** Longest wait for a connection. */
 const CONNECT_TIMEOUT_MS = 500;
 /**
- * A connection on which an answer is awaited so long, or as long as a request may wait, is given up: else what waits in
+ * A connection on which a reply takes so long, or as long as a request may wait, is closed: else what waits in
  * it would pile up.
  */
 const SOCKET_TIMEOUT_MS = 250;
@@ -22,7 +22,7 @@ const QUIT_TIMEOUT_MS = 250;
 
 const CLOSED = "the connection was closed";
 
-/** Nothing waits for a connection, nothing is sent twice: whoever asks has something else to do when there is no answer. */
+/** Nothing waits for a connection, and nothing is sent twice: without a reply, the limiter decides by itself. */
 const STRICT = {
   enableOfflineQueue: false,
   // Whether the server would count is found out by a script, which knows more than `INFO`.
@@ -41,7 +41,7 @@ interface IoredisConnectionOptions {
   tls?: RedisTlsOptions;
   /** A key that nobody uses, in the slot of all others. */
   checkKey: string;
-  /** How long whoever asks waits for an answer. */
+  /** How long the limiter waits for a reply. */
   timeoutMs: number;
   listener: ConnectionListener;
   /** The scripts, when they are not to take the server's time. */
@@ -53,7 +53,7 @@ type Scripted =
   & Redis
   & Record<ScriptName | "check", (keys: number, ...args: readonly string[]) => Promise<number[]>>;
 
-/** How far a connection is: the server has to take it, to answer, and to count; then it may be left for another one. */
+/** How far a connection is: the server must accept it, reply, and count; only then is another one used. */
 type Phase = "connecting" | "greeting" | "usable" | "leaving";
 
 /** Connects at once, and again for as long as it is not disposed: to the server that counts, where there are several. */

@@ -1,19 +1,19 @@
-/** Calls to Redis that never take longer than they may, and none while it does not answer. */
+/** Calls to Redis that never take longer than they may, and none while it does not reply. */
 
 import type { Clock } from "../core/clock.ts";
 
 /** Failures in a row after which nothing is asked any more. */
 const FAILURES = 5;
-/** How often a store that did not answer is tried again, by nobody's request. */
+/** How often a store that did not reply is tried again, without a request. */
 const PROBE_MS = 250;
 
-/** How long before the time is up an answer is looked for once more. */
+/** How long before the timeout a reply is looked for once more. */
 const LAST_STEP_MS = 2;
 
 /** What a {@linkcode RedisLink} takes. */
 interface RedisLinkOptions {
   clock: Clock;
-  /** How long an answer may take. */
+  /** How long a reply may take. */
   timeoutMs: number;
   /** Called when the store can be used again, or not any more. */
   onAvailability: (available: boolean, reason: string | null) => void;
@@ -24,7 +24,7 @@ interface Call {
   readonly sentAt: number;
   readonly deadline: number;
   readonly resolve: (reply: readonly number[] | null) => void;
-  /** Called with an answer that came too late. */
+  /** Called with a reply that came too late. */
   readonly onLate: ((reply: readonly number[]) => void) | null;
   over: boolean;
 }
@@ -32,7 +32,7 @@ interface Call {
 /**
  * One connection with a circuit breaker, for all limiters that share a store.
  *
- * Closed: calls go out. Open, after failures in a row: every call is answered `null` at once. The half-open state costs no
+ * Closed: calls go out. Open, after failures in a row: every call gives `null` at once. The half-open state costs no
  * request anything: a check of its own finds out whether the store is back.
  */
 export class RedisLink implements AsyncDisposable {
@@ -69,7 +69,7 @@ export class RedisLink implements AsyncDisposable {
     return this.#firstWord.promise;
   }
 
-  /** Runs a script; `null` when there is no answer in time, and at once when there can be none. */
+  /** Runs a script; `null` when no reply comes in time, and at once when none can come. */
   run(
     script: ScriptName,
     keys: number,

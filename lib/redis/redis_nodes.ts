@@ -129,7 +129,7 @@ function tlsOptions({ hostname, port }: RedisNode, tls: RedisTlsOptions): Connec
 interface FailedConnection {
   /** Whether it is one over TLS. */
   readonly secure: boolean;
-  /** Whether the server had taken the connection and not answered anything yet. */
+  /** Whether the server accepted the connection and has not replied yet. */
   readonly greeting: boolean;
   /** How long it could take until the connection was there. */
   readonly connectTimeoutMs: number;

@@ -17,7 +17,7 @@ import { StoreConnection } from "./store_connection.ts";
 interface RedisStoreParts {
   connection: StoreConnection;
   clock: Clock;
-  /** Counts by itself while Redis does not answer; on the table of the limiter. */
+  /** Counts while Redis does not reply, in the table of the limiter. */
   memory: MemoryStore;
   policies: readonly ResolvedPolicy[];
   options: ResolvedRedisStore;
@@ -36,7 +36,7 @@ type PlacedKey = CountedKey & Pick<Charge, "place">;
  *
  * The arithmetic is that of the algorithms here, so decisions equal those of the table in memory; only that a permit of a
  * concurrency policy lasts for as long as its request, whatever the window, and for no longer than this instance. An
- * answer that comes too late finds the request decided otherwise, and what it counted stays counted; permits are given
+ * reply that comes too late changes no decision, and what it counted stays counted; permits are given
  * back.
  */
 export class RedisStore implements LimiterStore {
@@ -232,7 +232,7 @@ function orNever(microseconds: number): number {
   return microseconds < 0 ? Infinity : microseconds;
 }
 
-// What becomes of requests while Redis does not answer.
+// What happens to requests while Redis does not reply.
 
 /** What a client is told to wait that is refused because nobody can count it. */
 const RETRY_AFTER_US = 1_000_000;
@@ -311,7 +311,7 @@ export interface RedisStoresOptions {
 export interface StorePurpose {
   policies: readonly ResolvedPolicy[];
   options: ResolvedRedisStore;
-  /** Counts by itself while Redis does not answer. */
+  /** Counts while Redis does not reply. */
   memory: MemoryStore;
   /** Sets the counts apart from those of other limiters. */
   scope: string;

@@ -15,7 +15,7 @@ interface StoreConnectionOptions {
   createId: () => number;
   /** What all keys begin with. */
   prefix: string;
-  /** How long a request may wait for an answer. */
+  /** How long a request may wait for a reply. */
   timeoutMs: number;
   /** Called when the store can be used again, or not any more; `dropped` tells how many corrections were too many to keep. */
   onAvailability: (available: boolean, reason: string | null, dropped: number) => void;

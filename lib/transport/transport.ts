@@ -36,7 +36,7 @@ export interface TargetBytes {
 /** A connection that a server has given over to another protocol; disposing it closes it. */
 export interface Tunnel extends Disposable {
   readonly socket: Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close">;
-  /** Whether there was no key to answer: that of HTTP/2 has none (RFC 8441 section 5). @default {false} */
+  /** Whether the handshake has no key: that of HTTP/2 has none (RFC 8441 section 5). @default {false} */
   readonly keyless?: boolean;
   /** What came right behind the head of the response. */
   readonly first: Bytes;
@@ -109,7 +109,7 @@ export interface Transport extends Disposable {
   /**
    * Sends a request; the options are told of the response or the failure, at once or later.
    *
-   * @param now the time, for callers that have just looked at the clock
+   * @param now the time, if the clock was read just before
    */
   send(request: OutgoingRequest, peer: Peer, options: SendOptions, now?: number): void;
   /** Whether trailers of responses are passed on, so that a server may be told so by `TE` (RFC 9110 section 10.1.4). @default {false} */

@@ -155,7 +155,7 @@ export class DenoContent implements Body {
   }
 
   /**
-   * Lets go of what nobody has read. To be called before a response that is handed over whole. Content that nobody has touched stays
+   * Releases what nobody has read. Call it before a response that is passed on whole. Content that nobody has touched stays
    * with the runtime, which then says that the connection ends.
    *
    * A pending read has to end by itself, with what the client sends or by its going away: cancelled, it would never end, and keep
@@ -265,7 +265,7 @@ function contentError(cause: unknown): ProxyError {
 
 /** Content of a known length up to this is worth a wait: as a stream it costs the runtime far more. */
 const MEMORY_BYTES = 128 * 1024;
-/** How long it is waited for; then what has come is handed over, and the rest as a stream. */
+/** How long it is waited for; then what has come is passed on, and the rest as a stream. */
 const WHOLE_MS = 50;
 
 /** What a {@linkcode PulledStream} takes beside the content. */
@@ -302,7 +302,7 @@ export class PulledStream implements UnderlyingDefaultSource<Bytes> {
    * Waits a moment for small content, to hand it over whole; gives a stream otherwise.
    *
    * @param length how long the content is; `null` for a stream in any case
-   * @throws {ProxyError} why the content broke off, when that was before any of it was handed over
+   * @throws {ProxyError} why the content broke off, if that was before any of it was passed on
    */
   gather(length: number | null): Promise<Bytes | ReadableStream<Bytes>> {
     if (length === null || length > MEMORY_BYTES) return Promise.resolve(this.#stream());

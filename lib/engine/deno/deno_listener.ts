@@ -219,7 +219,7 @@ export class DenoListener implements EngineListener {
    * Opens the listener anew, since the runtime takes a certificate only then.
    *
    * The address is free for a moment (measured: 0.2 ms, 6 ms under load; what connects just then is refused). Requests that run are
-   * answered on their connections. Content on its way and WebSockets would be broken off, so they are waited for.
+   * served on their connections. Content on its way and WebSockets would be broken off, so they are waited for.
    */
   async #renew(certificate: Certificate): Promise<void> {
     const { gracePeriodMs, onCertificate } = this.#options;

@@ -148,7 +148,7 @@ class DenoStream implements ClientStream {
     return this.listener.local?.port ?? 0;
   }
 
-  // Once the response has been handed over the runtime does not tell any more.
+  // After the response was passed to the runtime, it reports nothing more.
   get #remote(): Deno.NetAddr {
     return this.#peer ??= this.#info.remoteAddr;
   }
@@ -372,7 +372,7 @@ class DenoStream implements ClientStream {
     this.#watched = true;
     const { signal } = this.#request;
     const gone = (): void => {
-      // The signal fires after every response as well; one that has been handed over has its own way of telling.
+      // The signal fires after every response as well; one that was passed to the runtime reports its end by itself.
       if (!this.#answered) this.exchange?.callOff(new ClientGoneError());
     };
     if (signal.aborted) gone();

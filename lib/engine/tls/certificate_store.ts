@@ -42,7 +42,7 @@ interface Entry {
   context: SecureContext;
 }
 
-/** Hands over what a handshake goes on with; without one the listener's default, and an error ends the connection. */
+/** Continues a handshake with this context; `undefined` means that of the listener, and an error ends the connection. */
 type SniDone = (error: Error | null, context?: SecureContext) => void;
 
 /** How many files are read a second to find out whether they have changed. */

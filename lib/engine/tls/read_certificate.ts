@@ -104,7 +104,7 @@ function expect(value: Value | undefined, tag: number): Value {
   return value;
 }
 
-/** Walks through bytes that anybody may have made up; the depth is that of the callers. */
+/** Reads bytes that an attacker may have written; the depth is bounded by the functions that call it. */
 class DerReader {
   readonly #bytes: Uint8Array;
 

@@ -90,7 +90,7 @@ function shown(module: string): string {
 }
 
 /**
- * Sees to it that a configuration that a program hands over wants no workers.
+ * Checks that a configuration that a program passes has no workers.
  *
  * @throws {ConfigError} when it does
  */

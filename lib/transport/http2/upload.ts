@@ -12,7 +12,7 @@ const CONTINUE_WAIT_MS = 1000;
 export interface UploadOwner {
   /** Something went out, or is waited for. */
   uploadProgressed(): void;
-  /** All of it was handed over. */
+  /** All of it was written to the connection. */
   uploadEnded(): void;
   /** It could not be read, or cannot be sent. */
   uploadFailed(error: unknown): void;

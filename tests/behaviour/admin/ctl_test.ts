@@ -138,7 +138,7 @@ Deno.test("lbproxy ctl says in a line what is wrong, with code 1 for the proxy a
   await using proxy = await startProxy({ upstreams: [upstream.address], admin: ADMIN });
   const admin = ["--admin", proxy.server.adminAddress!];
   const cases: [args: string[], code: number, err: RegExp][] = [
-    [["drain", "default", upstream.address, ...admin], 1, /^It needs a token.*LBPROXY_ADMIN_TOKEN/],
+    [["drain", "default", upstream.address, ...admin], 1, /^A token is needed.*LBPROXY_ADMIN_TOKEN/],
     [
       ["drain", "default", upstream.address, "--token", "wrong", ...admin],
       1,
