@@ -20,6 +20,10 @@ const ADDRESS_VARIABLE = "LBPROXY_ADMIN";
 const TOKEN_VARIABLE = "LBPROXY_ADMIN_TOKEN";
 const CA_VARIABLE = "LBPROXY_ADMIN_CA";
 
+/** How long the listener may take to respond; a change may wait until the servers of a new configuration are checked. */
+const RESPONSE_MS = 10_000;
+const CHANGE_MS = 300_000;
+
 /** The listener does not do what it is asked for, or cannot be reached. */
 export class AdminError extends Error {
   override readonly name = "AdminError";
@@ -32,9 +36,19 @@ export class AdminClient implements Disposable {
   readonly #base: string;
   readonly #token: string | null;
   readonly #client: Deno.HttpClient | null;
+  readonly #responseMs: number;
+  readonly #changeMs: number;
 
-  /** @throws {UsageError} when the address is none, or a file cannot be read */
-  constructor({ address, token, tokenFile, caFile }: AdminAccess) {
+  /**
+   * @param limits how long a response may take, and that to a change
+   * @throws {UsageError} when the address is none, or a file cannot be read
+   */
+  constructor(
+    { address, token, tokenFile, caFile }: AdminAccess,
+    { responseMs = RESPONSE_MS, changeMs = CHANGE_MS }: { responseMs?: number; changeMs?: number } = {},
+  ) {
+    this.#responseMs = responseMs;
+    this.#changeMs = changeMs;
     this.address = address ?? readVariable(ADDRESS_VARIABLE) ?? "127.0.0.1:6189";
     this.#token = token ?? (tokenFile === null ? readVariable(TOKEN_VARIABLE) : readFile(tokenFile, "token"));
     const ca = caFile ?? readVariable(CA_VARIABLE);
@@ -68,12 +82,20 @@ export class AdminClient implements Disposable {
    * @throws {AdminError} when there is none
    */
   async get(path: string): Promise<unknown> {
-    return await (await this.#fetch(path, {})).json();
+    return await this.#ask(path, { signal: AbortSignal.timeout(this.#responseMs) });
   }
 
   /** Opens the stream of server-sent events. */
   async events(signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
-    return (await this.#fetch("/events", { signal })).body!;
+    const begins = new AbortController();
+    const late = AbortSignal.timeout(this.#responseMs);
+    const onLate = (): void => begins.abort(late.reason);
+    late.addEventListener("abort", onLate, { once: true });
+    try {
+      return (await this.#fetch("/events", { signal: AbortSignal.any([signal, begins.signal]) })).body!;
+    } finally {
+      late.removeEventListener("abort", onLate);
+    }
   }
 
   /**
@@ -83,8 +105,18 @@ export class AdminClient implements Disposable {
    */
   async post(path: string, body: Readonly<Record<string, unknown>>): Promise<{ readonly done: string }> {
     const headers = { "content-type": "application/json" };
-    const response = await this.#fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
-    return await response.json();
+    const signal = AbortSignal.timeout(this.#changeMs);
+    const made = await this.#ask(path, { method: "POST", headers, body: JSON.stringify(body), signal });
+    return made as { readonly done: string };
+  }
+
+  async #ask(path: string, init: RequestInit): Promise<unknown> {
+    const response = await this.#fetch(path, init);
+    try {
+      return await response.json();
+    } catch (error) {
+      throw this.#unreachable(error);
+    }
   }
 
   async #fetch(path: string, init: RequestInit): Promise<Response> {
@@ -96,10 +128,7 @@ export class AdminClient implements Disposable {
       response = await fetch(`${this.#base}${path}`, { ...init, headers, ...client });
     } catch (error) {
       if (error instanceof Deno.errors.NotCapable) throw error;
-      throw new AdminError(
-        `Cannot reach the admin listener at ${this.address}: ${reasonOf(error)}`,
-        { cause: error },
-      );
+      throw this.#unreachable(error);
     }
     if (response.ok) return response;
     const { detail = `status ${response.status}` } = await response.json().catch(() => ({})) as {
@@ -109,6 +138,12 @@ export class AdminClient implements Disposable {
       ? `; set ${TOKEN_VARIABLE}, or give --token-file`
       : "";
     throw new AdminError(`${detail}${hint}`);
+  }
+
+  #unreachable(cause: unknown): AdminError {
+    return new AdminError(`Cannot reach the admin listener at ${this.address}: ${reasonOf(cause)}`, {
+      cause,
+    });
   }
 
   [Symbol.dispose](): void {
@@ -130,10 +165,14 @@ function reasonOf(error: unknown): string {
   const message = messageOf(cause);
   const hint = HINTS.find(([pattern]) => pattern.test(message));
   if (hint !== undefined) return hint[1];
-  const reason = message.replace(
-    /^error sending request (?:from \S+ )?for (?:url )?(?:\([^)]*\)|\S+ \([^)]*\)): (?:client error \(\w+\): )?/,
-    "",
-  );
+  const reason = error instanceof SyntaxError
+    ? "what is there is none"
+    : error instanceof DOMException && error.name === "TimeoutError"
+    ? "it does not respond"
+    : message.replace(
+      /^error sending request (?:from \S+ )?for (?:url )?(?:\([^)]*\)|\S+ \([^)]*\)): (?:client error \(\w+\): )?/,
+      "",
+    );
   return `${reason}. Run the proxy with --admin, and say by --admin ADDR or ${ADDRESS_VARIABLE} where that is`;
 }
 

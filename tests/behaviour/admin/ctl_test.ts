@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Io, StopSignal } from "../../../lib/cli/io.ts";
+import { AdminClient, AdminError } from "../../../lib/cli/admin_client.ts";
 import { main } from "../../../lib/cli/main.ts";
 import { ADMIN, TOKEN } from "../../support/admin_client.ts";
 import { certificateFiles } from "../../support/certificate_files.ts";
@@ -153,6 +154,11 @@ Deno.test("lbproxy ctl says in a line what is wrong, with code 1 for the proxy a
       ["status", "--admin", `127.0.0.1:${deadPort()}`],
       1,
       /^Cannot reach the admin listener at 127\.0\.0\.1:\d+: .*refused.*\. Run the proxy with --admin, and say by --admin ADDR or LBPROXY_ADMIN where that is$/m,
+    ],
+    [
+      ["status", "--admin", upstream.address],
+      1,
+      /^Cannot reach the admin listener at 127\.0\.0\.1:\d+: what is there is none\. Run the proxy with --admin/,
     ],
     [["status", "--admin", "here"], 2, /^The admin listener must be/],
     [
@@ -349,4 +355,23 @@ ends     at the server
   assertMatch((await ctl("/api/a")).out, /^route {4}none\npool {5}none\nends {5}with 404: /m);
   assertEquals(JSON.parse((await ctl("/", "--json")).out).ends.status, 404);
   assertMatch((await ctl("/", "--method=get")).err, /"method" must be a method in capitals/);
+});
+
+Deno.test("AdminClient waits for a listener only so long, for its content and its stream too", async () => {
+  for (const head of ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"]) {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const address = `127.0.0.1:${listener.addr.port}`;
+    using client = new AdminClient({ address, token: null, tokenFile: null, caFile: null }, {
+      responseMs: 20,
+      changeMs: 20,
+    });
+    const waits = [() => client.get("/status"), () => client.post("/reload", {})];
+    if (head === "") waits.push(() => client.events(new AbortController().signal));
+    for (const wait of waits) {
+      const refusal = assertRejects(wait, AdminError, "it does not respond. Run the proxy with --admin");
+      using connection = await listener.accept();
+      await connection.write(new TextEncoder().encode(head));
+      await refusal;
+    }
+  }
 });
