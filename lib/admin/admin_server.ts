@@ -247,7 +247,7 @@ function matchPath(pattern: string, pathname: string): Record<string, string> | 
 
 /** Reads the content as a JSON object; or says what is wrong with it. Nothing at all counts as `{}`. */
 async function readJson(request: Request, clock: Clock): Promise<Record<string, unknown> | Response> {
-  const type = request.headers.get("content-type")?.replace(/;.*$/, "").trim().toLowerCase();
+  const type = request.headers.get("content-type")?.replace(/;[^]*/, "").trim().toLowerCase();
   // A page of another site can send forms and plain text without asking, but no JSON.
   if (type !== "application/json") return problem(415, "The content must be application/json");
   if (Number(request.headers.get("content-length") ?? 0) > MAX_BYTES) return tooLarge();

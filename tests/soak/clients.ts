@@ -5,9 +5,12 @@ import { RawConnection } from "../support/raw_connection.ts";
 import type { Chance } from "./servers.ts";
 
 const KIB = 1024;
-/** Longer than any request may take. */
-const PATIENCE_MS = 15_000;
+/** Longer than any request may take, also where the machine is busy with other things. */
+const PATIENCE_MS = 60_000;
 const USERS = 8;
+/** How long a steady client uses one connection, and how long it pauses between two requests. */
+const STEADY_MS = 10_000;
+const STEADY_PAUSE_MS = 4;
 const RUBBISH = [
   "GET / HTTP/9.9\r\n\r\n",
   "\0\0\0\0\r\n\r\n",
@@ -37,6 +40,34 @@ export async function runClient(port: number, { random, isOver }: Chance, seen: 
     const what = random();
     if (what < 0.08) await openWebSocket(port, random, seen);
     else await useConnection(port, random, seen, isOver);
+  }
+}
+
+/**
+ * A client that asks a server which is always good, again and again: so memory is soon where it stays, and whatever a request
+ * leaves behind counts for more.
+ */
+export async function runSteadyClient(port: number, { random, isOver }: Chance, seen: Seen): Promise<void> {
+  while (!isOver()) {
+    try {
+      using connection = new RawConnection(await Deno.connect({ hostname: "127.0.0.1", port }));
+      const patience = setTimeout(() => connection.close(), STEADY_MS);
+      try {
+        for (let last = false; !last && !isOver();) {
+          await connection.write(`GET /steady/${Math.floor(random() * KIB)} HTTP/1.1\r\nHost: h\r\n\r\n`);
+          const { status, fields } = await connection.readResponse("GET");
+          seen.responses++;
+          seen.count(`steady ${status}`);
+          last = fields.some(([name, value]) => /^connection$/i.test(name) && value === "close");
+          await pause(STEADY_PAUSE_MS);
+        }
+      } finally {
+        clearTimeout(patience);
+      }
+    } catch {
+      seen.count("steady broken");
+      await pause(STEADY_PAUSE_MS);
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * The proxy of the soak in a process of its own: `proxied.ts ENGINE SERVER...`. Writes where it listens, and at each line of
+ * The proxy of the soak in a process of its own: `proxied.ts ENGINE LEAK GOOD SERVER...`. Writes where it listens, and at each line of
  * its input what it has counted so far.
  */
 
@@ -34,7 +34,9 @@ const MOST_ERRORS = 20;
 const ARRIVED = "lbproxy_requests_received_total";
 const RUNNING =
   /^(lbproxy_(?:requests_in_flight|websockets_open|upstream_in_flight|(?:upstream|overload)_queue_length|listener_connections)(?:\{[^}]*\})?) (\S+)$/;
-const [engine, ...servers] = Deno.args;
+const [engine, leak, good, ...servers] = Deno.args;
+const leakBytes = Number(leak);
+const leaked: Uint8Array[] = [];
 
 let settled = 0;
 const logged = new WeakSet<object>();
@@ -71,14 +73,18 @@ globalThis.addEventListener("error", (event) => {
 const proxy = await serve({
   listen: { hostname: "127.0.0.1", port: 0, engine: engine as EngineName },
   upstreams: {
-    servers,
-    maxInFlight: 200,
-    queue: { size: 20, timeout: "200ms" },
-    timeouts: { connect: "500ms", response: "500ms", idle: "500ms", total: "5s" },
-    ejection: { baseTime: "500ms", maxTime: "2s" },
-    healthCheck: { type: "tcp", interval: "500ms" },
-    webSocket: { idleTimeout: "2s", pingInterval: "500ms" },
+    steady: [good!],
+    default: {
+      servers,
+      maxInFlight: 200,
+      queue: { size: 20, timeout: "200ms" },
+      timeouts: { connect: "500ms", response: "500ms", idle: "500ms", total: "5s" },
+      ejection: { baseTime: "500ms", maxTime: "2s" },
+      healthCheck: { type: "tcp", interval: "500ms" },
+      webSocket: { idleTimeout: "2s", pingInterval: "500ms" },
+    },
   },
+  routes: [{ match: { path: "/steady/*" }, upstream: "steady" }, { upstream: "default" }],
   overload: { maxInFlight: 400, queue: { size: 50, timeout: "200ms" } },
   limiter: [
     { name: "rate", key: "header:user", limit: 50, window: "1s", algorithm: "token-bucket" },
@@ -97,6 +103,7 @@ const proxy = await serve({
     target.endsWith("/through") ? body.pipeThrough(new TransformStream()) : undefined,
   logging: (ctx) => {
     settled++;
+    if (leakBytes > 0) leaked.push(new Uint8Array(leakBytes).fill(1));
     if (logged.has(ctx)) twice++;
     logged.add(ctx);
   },

@@ -196,13 +196,14 @@ export function findChainProblem(
   for (let between = 0; between <= MAX_BETWEEN; between++) {
     if (authorities.some((authority) => hasIssued(authority, last))) return null;
     const next = [...left].find((link) => mayIssue(link, between, now) && hasIssued(link, last));
-    if (next === undefined) break;
+    if (next === undefined) {
+      const issuer = last.content.issuer || "one without a name";
+      return `no authority that is trusted has issued the certificate, but ${issuer}`;
+    }
     left.delete(next);
     last = next;
   }
-  return `no authority that is trusted has issued the certificate, but ${
-    last.content.issuer || "one without a name"
-  }`;
+  return `more than ${MAX_BETWEEN} authorities stand between the certificate and one that is trusted`;
 }
 
 function dateProblem({ content: { notBefore, notAfter } }: ChainLink, now: number): string | null {

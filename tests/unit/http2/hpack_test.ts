@@ -201,6 +201,27 @@ Deno.test("HPACK: a large name that a skipped block copies again and again ends 
   assertEquals(decodeSome(decoder, hex("82" + "0f2f00".repeat(5000)), 1), 1);
 });
 
+Deno.test("HPACK: a field of more than 1 MiB ends the connection", () => {
+  const literal = (length: number): Uint8Array => {
+    // No index, an empty name, and a value of so many bytes (RFC 7541 sections 5.1 and 6.2.2).
+    const rest = length - 0x7f;
+    const size = [0x7f, rest & 0x7f | 0x80, rest >> 7 & 0x7f | 0x80, rest >> 14 & 0x7f];
+    const block = new Uint8Array(2 + size.length + length);
+    block.set([0, 0, ...size]);
+    return block;
+  };
+  let bytes = 0;
+  const sink = {
+    field: (_bytes: Uint8Array, _from: number, nameEnd: number, end: number) => bytes = end - nameEnd,
+  };
+  const most = literal(2 ** 20);
+  new HpackDecoder().decode(most, 0, most.length, sink);
+  assertEquals(bytes, 2 ** 20);
+  const more = literal(2 ** 20 + 1);
+  const error = assertThrows(() => new HpackDecoder().decode(more, 0, more.length, sink), Http2Error);
+  assertEquals(error.code, CODE.COMPRESSION_ERROR);
+});
+
 Deno.test("Huffman: every text comes back, and no padding is taken for another", () => {
   const identity = Uint8Array.from({ length: 256 }, (_, i) => i);
   fc.assert(

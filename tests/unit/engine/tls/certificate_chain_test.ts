@@ -1,11 +1,14 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import type { TLSSocket } from "node:tls";
 import {
   type ChainLink,
+  ClientCertificates,
   findChainProblem,
   readLink,
 } from "../../../../lib/engine/tls/client_certificates.ts";
 import { readCertificateContent } from "../../../../lib/engine/tls/read_certificate.ts";
 import { certificatesOf } from "../../../../lib/engine/certificate.ts";
+import { FakeClock } from "../../../support/fake_clock.ts";
 import { AUTHORITY, CLIENT, type Issued, OpenSsl } from "../../../support/openssl.ts";
 
 const NOW = Date.UTC(2026, 0, 1);
@@ -60,6 +63,53 @@ Deno.test("findChainProblem() looks at what authorities may do", async () => {
     false,
   );
   assertEquals(findChainProblem([], trusted, NOW), "there is no certificate");
+});
+
+Deno.test("findChainProblem() goes through six authorities between a client and one that is trusted", async () => {
+  await using ssl = await OpenSsl.create();
+  const trusted = await ssl.issue("/CN=Root", { extensions: AUTHORITY });
+  let last = trusted;
+  let between: ChainLink[] = [];
+  const problems: (string | null)[] = [];
+  for (let n = 1; n <= 7; n++) {
+    last = await ssl.issue(`/CN=Between ${n}`, { by: last, extensions: AUTHORITY });
+    between = [await link(last), ...between];
+    if (n < 6) continue;
+    const leaf = await ssl.issue("/CN=leaf", { by: last, extensions: CLIENT });
+    problems.push(findChainProblem([await link(leaf), ...between], [await link(trusted)], NOW));
+  }
+  assertEquals(problems, [
+    null,
+    "more than 6 authorities stand between the certificate and one that is trusted",
+  ]);
+});
+
+Deno.test("ClientCertificates.judge() reads ten certificates of a client at most", async () => {
+  await using ssl = await OpenSsl.create();
+  const { raw } = await link(await ssl.issue("/CN=leaf", { extensions: CLIENT })).then((
+    { certificate },
+  ) => certificate);
+  let read = 0;
+  interface Sent {
+    raw: Uint8Array;
+    issuerCertificate?: Sent;
+  }
+  // A chain without end, as a client may send one that leads back to its beginning.
+  const sent: Sent = {
+    get raw() {
+      read++;
+      return raw;
+    },
+    get issuerCertificate() {
+      return Object.create(sent) as Sent;
+    },
+  };
+  const options = { ca: [], mode: "request" as const, verify: null };
+  const clients = new ClientCertificates({ options, clock: new FakeClock(), onVerifyError() {} }, []);
+  const verdict = await clients.judge({ getPeerCertificate: () => sent } as unknown as TLSSocket);
+  assertEquals([verdict.refusal, verdict.certificate?.subject], [null, "CN=leaf"]);
+  // Each is looked at once to see whether there is one, and once more to keep it.
+  assertEquals(read, 2 * 10 + 1);
 });
 
 Deno.test("readCertificateContent() writes names so that they can be read in one way", async () => {
