@@ -145,13 +145,18 @@ export class OverloadError extends ProxyError {
 export class StoppingError extends ProxyError {
   /** Name of the class. */
   override readonly name = "StoppingError";
-  constructor(message: string) {
+  /** Whether the process waits for the end; it does not when only a configuration was replaced. */
+  readonly hurried: boolean;
+
+  /** @param hurried `false` when only a configuration was replaced */
+  constructor(message: string, hurried = true) {
     super(message, {
       code: "proxy_internal_error",
       status: 503,
       source: "proxy",
       headers: { "retry-after": "1", connection: "close" },
     });
+    this.hurried = hurried;
   }
 }
 

@@ -484,8 +484,11 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
   }
 
   /** Calls everything off because the proxy has to stop. */
-  abandon(): void {
-    const reason = new StoppingError("The proxy stops and the request had no time left");
+  abandon(hurried = true): void {
+    const reason = new StoppingError(
+      hurried ? "The proxy stops and the request had no time left" : "The configuration was replaced",
+      hurried,
+    );
     this.cancellation.cancel(reason);
     this.endWait?.(reason);
     this.abortSignal(reason);

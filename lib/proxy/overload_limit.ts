@@ -147,8 +147,12 @@ interface RunningRequest {
   readonly upgrade: { readonly webSocket: unknown } | null;
   /** Its place among the others; -1 once it is over. */
   runningIndex: number;
-  /** Calls it off because the proxy has to stop. */
-  abandon(): void;
+  /**
+   * Calls it off because the proxy has to stop.
+   *
+   * @param hurried `false` when only its configuration was replaced
+   */
+  abandon(hurried?: boolean): void;
 }
 
 /** Every request of a proxy from its arrival until it is settled. */
@@ -188,12 +192,12 @@ export class RunningRequests {
   /**
    * Ends WebSockets and other tunnels, which may last for hours.
    *
-   * @param opening whether WebSockets too that a server has not agreed to yet
+   * @param stopping whether the proxy stops: then WebSockets too that a server has not agreed to yet, and with less time to close
    */
-  endTunnels(opening = true): void {
+  endTunnels(stopping = true): void {
     this.#visit((exchange) => {
-      const opens = opening && (exchange.upgrade?.webSocket ?? null) !== null;
-      if (exchange.status === 101 || opens) exchange.abandon();
+      const opens = stopping && (exchange.upgrade?.webSocket ?? null) !== null;
+      if (exchange.status === 101 || opens) exchange.abandon(stopping);
     });
   }
 

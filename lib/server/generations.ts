@@ -342,11 +342,11 @@ export class Generations implements AsyncDisposable {
   }
 
   /** Tells tunnels to end after a while, those too that are only opened by then; until the result is disposed. */
-  #endTunnels(planes: readonly DataPlane[], afterMs: number, opening = true): Disposable {
+  #endTunnels(planes: readonly DataPlane[], afterMs: number, stopping = true): Disposable {
     const { clock } = this.#parts;
     let timer: Disposable;
     const end = (): void => {
-      for (const { runtime: { running } } of planes) running.endTunnels(opening);
+      for (const { runtime: { running } } of planes) running.endTunnels(stopping);
       timer = clock.setTimer(end, TUNNELS_MS);
     };
     if (afterMs === 0) end();

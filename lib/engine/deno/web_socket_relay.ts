@@ -110,7 +110,9 @@ export class WebSocketRelay implements ServerWebSocketListener {
     this.#keepAlive();
     this.#server.start();
     this.#stopping = this.#relay.cancellation.listen((reason) => {
-      this.#closeBoth(1001, reason instanceof StoppingError ? "the proxy stops" : "", LAST_WORDS_MS);
+      if (!(reason instanceof StoppingError)) this.#closeBoth(1001, "", LAST_WORDS_MS);
+      else if (reason.hurried) this.#closeBoth(1001, "the proxy stops", LAST_WORDS_MS);
+      else this.#closeBoth(1001, "the configuration was replaced");
     });
   }
 

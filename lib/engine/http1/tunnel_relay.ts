@@ -79,7 +79,10 @@ export class TunnelRelay implements Disposable {
     this.#keepAlive();
     if (framed && webSocket.pingIntervalMs !== Infinity) this.#ping.set(webSocket.pingIntervalMs);
     this.#stopping = cancellation.listen((reason) => {
-      this.#close(1001, reason instanceof StoppingError ? "the proxy stops" : "", LAST_WORDS_MS);
+      // Of a configuration that was replaced nobody waits for the end: a busy client gets the time to close.
+      if (!(reason instanceof StoppingError)) this.#close(1001, "", LAST_WORDS_MS);
+      else if (reason.hurried) this.#close(1001, "the proxy stops", LAST_WORDS_MS);
+      else this.#close(1001, "the configuration was replaced", CLOSE_MS);
     });
     void this.#pump(this.#client, this.#server, options.first);
     void this.#pump(this.#server, this.#client, Promise.resolve(tunnel.first));

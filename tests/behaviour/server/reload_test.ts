@@ -2,11 +2,12 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { LimiterPolicy } from "../../../lib/limiter/policy.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { ENGINE } from "../../support/engine.ts";
+import { FakeClock } from "../../support/fake_clock.ts";
 import { Gate } from "../../support/gate.ts";
 import type { RawConnection } from "../../support/raw_connection.ts";
 import { type Answer, askAt, readAnswer, startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
-import { openWebSocket, webSocketUpstream } from "../../support/test_web_socket.ts";
+import { openWebSocket, upgradeHead, webSocketUpstream } from "../../support/test_web_socket.ts";
 import { untilRefused } from "../../support/until_refused.ts";
 import { untilTrue } from "../../support/until_still.ts";
 
@@ -276,10 +277,32 @@ Deno.test("ProxyServer.reload() tells WebSockets of the configuration before onc
   const before = await openWebSocket(`ws://${proxy.address}/`);
   await proxy.server.reload(config(60_000));
   const after = await openWebSocket(`ws://${proxy.address}/`);
-  assertEquals((await before.closed)[0], 1001);
+  assertEquals(await before.closed, [1001, "the configuration was replaced"]);
   after.socket.send("still here");
   assertEquals(await after.next(), "still here");
   await after.close();
+});
+
+Deno.test("ProxyServer.reload() leaves busy clients of WebSockets the time to close", async () => {
+  await using echo = webSocketUpstream();
+  const clock = new FakeClock();
+  const config = { listen: LISTEN, upstreams: [echo.address], webSocketGrace: 0 };
+  await using proxy = await startProxy(config, { clock });
+  using client = await proxy.connect();
+  await client.write(upgradeHead());
+  assertEquals((await client.readResponse()).status, 101);
+  await proxy.server.reload(config);
+  await clock.advance(100);
+  const close = await client.readExactly(4);
+  assertEquals([close[0], (close[2]! << 8) | close[3]!], [0x88, 1001]);
+  await client.readExactly(close[1]! - 2);
+  // More than a proxy that stops would wait.
+  await clock.advance(1000);
+  assertEquals(proxy.seen.entries, []);
+  await client.write(Uint8Array.of(0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9));
+  assertEquals(await client.readHead(), null);
+  await clock.advance(1000);
+  await proxy.seen.untilEntries(1);
 });
 
 Deno.test("ProxyServer.reload() goes back to the configuration before when too many of the first requests fail", async () => {
