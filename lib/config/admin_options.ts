@@ -38,7 +38,7 @@ export interface AdminOptions {
    * @default {"anyone", and "token" at a public address}
    */
   read?: "anyone" | "token";
-  /** Names by which browsers reach it, beside `localhost`, addresses and the host of `listen`. @default {[]} */
+  /** Names by which browsers reach it, in addition to `localhost`, addresses and the host of `listen`. @default {[]} */
   hosts?: readonly string[];
   /** When `/readyz` reports ready. @default {{}} */
   readyz?: {

@@ -73,7 +73,7 @@ export interface BalancingOptions {
   /** Where requests wait while servers are full; without it they are refused at once (503). @default {none} */
   queue?: QueueOptions;
   /**
-   * Where servers are found while the proxy runs, beside or in place of `servers`.
+   * Where servers are found while the proxy runs, in addition to `servers` or in place of them.
    * A search that fails or finds nothing changes no server; the signal aborts at the timeout.
    *
    * @default {none}

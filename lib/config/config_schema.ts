@@ -231,7 +231,7 @@ function checkPools({ upstreams, routes }: Unchecked<ProxyConfig>, report: Repor
   const hasDefault = pools.length === 1 || pools.includes(DEFAULT_POOL);
   if (!Array.isArray(routes)) {
     if (!hasDefault) {
-      report(`must have a pool named "${DEFAULT_POOL}" beside ${quoted}, or routes`, "upstreams");
+      report(`must have a pool named "${DEFAULT_POOL}" in addition to ${quoted}, or routes`, "upstreams");
     }
     return;
   }
@@ -286,7 +286,11 @@ function checkRouteLimits({ limiter, routes }: Unchecked<ProxyConfig>, report: R
     count += own.length;
     const problem = (message: string) => report(message, "routes", i, "limiter");
     if (shared.length + own.length > MAX_POLICIES) {
-      problem(`must have at most ${MAX_POLICIES - shared.length} policies beside those of the configuration`);
+      problem(
+        `must have at most ${
+          MAX_POLICIES - shared.length
+        } policies in addition to those of the configuration`,
+      );
     }
     for (const { name, store } of own) {
       if (store !== undefined && store !== "memory") {

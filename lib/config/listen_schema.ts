@@ -201,7 +201,7 @@ const PLACE_OPTIONS = object<ListenOptions>(LISTEN_RULES, LISTEN_EXPECTED, {
   check(place, report) {
     for (const [first, second, reason] of CONTRADICTIONS) {
       if (place[first] === undefined || place[second] === undefined) continue;
-      report(`must not stand beside "${first}", ${reason}`, second);
+      report(`must not be used with "${first}", ${reason}`, second);
     }
     checkEngine(place, report);
   },

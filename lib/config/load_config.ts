@@ -11,7 +11,7 @@ import { nearestName } from "../core/describe_value.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
 import { completeConfig, findConfigDoubts, findConfigProblems } from "./resolve_config.ts";
 
-/** A configuration, and what its module says beside it. */
+/** A configuration, and the other exports of its module. */
 interface LoadedConfig {
   readonly config: ResolvedConfig;
   /** Exports that nothing reads. */
@@ -204,7 +204,7 @@ function pickDefault({ default: config, ...others }: Module): PickedConfig {
       ...problems,
       ...strays.map((path) => ({
         path,
-        message: `is exported beside the default export, which nothing reads${placeOf(path)}`,
+        message: `is exported in addition to the default export, and is not read${placeOf(path)}`,
       })),
     ],
     unread: names.filter((name) => !strays.includes(name)),

@@ -63,7 +63,7 @@ export interface RouteOptions<State = unknown> {
   /** Changes the path before the server gets it. @default {the target as it came} */
   rewrite?: RewriteOptions | ((target: string, ctx: RequestContext<State>) => string);
   /**
-   * Limits beside those of the configuration: all of them must admit a request. `false` for no limit at all. A
+   * Limits in addition to those of the configuration: all of them must admit a request. `false` for no limit at all. A
    * policy without a name gets the name of the route. Routes that share one object share its counts.
    *
    * @default {those of the configuration alone}

@@ -40,7 +40,7 @@ import { isBrokenIpv4 } from "./listen_options.ts";
 export interface ServerOptions {
   /** `"host:port"`, `"https://host:port"` or `"unix:/path"`. */
   address: string;
-  /** Share of the requests, beside the others': a whole number from 0 (none) to 65535. @default {1} */
+  /** Share of the requests, in relation to the other servers: a whole number from 0 (none) to 65535. @default {1} */
   weight?: number;
   /** TLS towards this server; options are laid over those of the pool, `false` is plain text. @default {the pool's} */
   tls?: boolean | UpstreamTlsOptions;

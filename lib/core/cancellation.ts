@@ -107,7 +107,7 @@ export class Lease implements Disposable {
   /**
    * Makes the permit for what has been taken.
    *
-   * @param release gives back what the lease stands for; called once
+   * @param release ends the lease; called once
    */
   constructor(release: () => void) {
     this.#release = release;
@@ -118,7 +118,7 @@ export class Lease implements Disposable {
     return this.#release === null;
   }
 
-  /** Gives back what the lease stands for; does nothing the second time. */
+  /** Ends the lease; does nothing the second time. */
   release(): void {
     const release = this.#release;
     this.#release = null;

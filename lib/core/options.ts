@@ -1,7 +1,7 @@
 /**
  * How options are declared and checked, in every layer.
  *
- * Whoever owns options states a {@linkcode Rule} for each beside its type. A rule reports what is wrong and goes on, so that
+ * The file that owns options has a {@linkcode Rule} for each of them, next to its type. A rule reports what is wrong and goes on, so that
  * everything is found at once; `lib/config` puts the rules together, and names the place of each problem.
  */
 
@@ -36,7 +36,7 @@ export type Rules<Options> = {
 /** Options before they are known to be good. */
 export type Unchecked<Options> = { readonly [Name in keyof Options]?: unknown };
 
-/** What {@linkcode object} takes beside its options. */
+/** What {@linkcode object} takes in addition to its options. */
 interface ObjectRule<Options> {
   /** Finds options that exclude or need each other. */
   readonly check?: (options: Unchecked<Options>, report: Report) => void;
@@ -349,7 +349,7 @@ export function needEachOther<Name extends string>(
   return (options, report) => {
     for (const [present, missing] of [[first, second], [second, first]] as const) {
       if (options[present] === undefined || options[missing] !== undefined) continue;
-      report(`is required beside "${present}"`, missing);
+      report(`is required with "${present}"`, missing);
     }
   };
 }

@@ -125,7 +125,7 @@ export interface RequestContext<State = unknown> extends KeySource {
   retry(allowed: boolean): void;
 }
 
-// What ready-made filters have of the proxy beside the request.
+// What ready-made filters get from the proxy in addition to the request.
 
 /** A request that no client waits for, with all of its content. */
 export interface BackgroundRequest {

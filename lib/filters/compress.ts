@@ -57,7 +57,7 @@ const OPTIONS = object<CompressOptions>({
  * Compresses content of servers for clients that can read it.
  *
  * Left alone is what is coded already, what is too short, parts (206), what `Cache-Control: no-transform` forbids to
- * change, what `X-Accel-Buffering: no` asks to hand on as it comes, and responses that filters make. Each piece is
+ * change, what `X-Accel-Buffering: no` asks to forward unchanged, and responses that filters make. Each piece is
  * flushed as it comes, so events (`text/event-stream`) are not late. `Vary: Accept-Encoding` is added, and strong
  * `ETag`s become weak.
  *

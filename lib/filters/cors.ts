@@ -129,7 +129,7 @@ export function cors(options: CorsOptions): Filters {
   });
 }
 
-/** Fields that are this filter's alone; a second value beside ours would make browsers refuse the response. */
+/** Fields that are this filter's alone; a second value in addition to ours would make browsers refuse the response. */
 const GRANTS = [
   "access-control-allow-origin",
   "access-control-allow-credentials",

@@ -1,4 +1,4 @@
-/** Sends clients elsewhere, and asks servers for another path than the client asked for. */
+/** Redirects clients, and sends servers another path than the client asked for. */
 
 import {
   ANYTHING,
@@ -18,7 +18,7 @@ import { asciiTarget } from "../http/request_target.ts";
 import { pathBelow, prefixSpellings, withoutSlash } from "../routing/rewrite.ts";
 import { checkFilter, refuse } from "./filter_support.ts";
 
-/** Makes a path or an address of a path; `null` where the rule is not about it. */
+/** Makes a path or an address of a path; `null` if the rule does not match it. */
 type PathRule = (path: string) => string | null;
 
 const FROM = choose((from) =>
@@ -34,8 +34,8 @@ const FROM = choose((from) =>
 /**
  * Compiles a rule.
  *
- * A text stands for itself and all that is below it, segment by segment: `"/api"` is about `/api` and `/api/x`, not
- * about `/apix`. What is below is kept as it is.
+ * A text matches itself and all paths below it, segment by segment: `"/api"` matches `/api` and `/api/x`, not
+ * `/apix`. What follows is kept as it is.
  */
 function compilePathRule(from: string | RegExp, to: string): PathRule {
   if (from instanceof RegExp) {
@@ -58,8 +58,8 @@ function compilePathRule(from: string | RegExp, to: string): PathRule {
 }
 
 /**
- * The response to a request whose path the rule is not about, though a server might read it so; nothing where there is no
- * doubt. Without it a path could be written so that it passes by a rule that leads away from it.
+ * The response to a request whose path the rule does not match, though a server might read it so; `undefined` if there
+ * is no doubt. Without it, a client could write a path so that it gets past the rule.
  */
 function refuseDoubtful(rule: PathRule, { path, otherPaths }: RequestContext): Response | undefined {
   if (otherPaths.every((other) => rule(other) === null) || rule(path) !== null) return;
@@ -72,7 +72,7 @@ function splitTarget(target: string): [path: string, query: string] {
   return query < 0 ? [target, ""] : [target.slice(0, query), target.slice(query)];
 }
 
-/** What {@linkcode redirect} takes beside where from and where to. */
+/** What {@linkcode redirect} takes in addition to the two addresses. */
 export interface RedirectOptions {
   /** 301 and 308 are permanent, 302 and 307 temporary; 307 and 308 keep the method. @default {302} */
   status?: 301 | 302 | 303 | 307 | 308;
@@ -80,7 +80,7 @@ export interface RedirectOptions {
   keepQuery?: boolean;
 }
 
-/** Says where to send the client; nothing lets the request through. Must not be async. */
+/** Returns where to send the client; without a result the request goes on. Must not be async. */
 type RedirectTo = (ctx: RequestContext) => string | null | void;
 
 const REDIRECT_RULES: Rules<RedirectOptions> = {
@@ -110,15 +110,15 @@ const REDIRECT = object<{ from: string | RegExp; to: string } & RedirectOptions>
 );
 
 /**
- * Responds with a redirect; requests that the rule is not about go on.
+ * Responds with a redirect; requests that the rule does not match go on.
  *
- * - `redirect("/old", "https://new.example")`: the path itself and all that is below it, which goes along;
+ * - `redirect("/old", "https://new.example")`: the path itself and all paths below it; what follows is kept;
  * - `redirect(/^\/p\/(\d+)$/, "/products/$1", { status: 308 })`: as `String.replace`, on the path without the query;
- * - `redirect((ctx) => ..., options)`: the address as it stands in `Location`; nothing lets the
- *   request through. Must not be async.
+ * - `redirect((ctx) => ..., options)`: the value of `Location`; without a result the
+ *   request goes on. Must not be async.
  *
  * Paths are compared as those of routes are (`paths` of the configuration), and what is kept of a path is kept in that
- * form; a path that the rule is not about, but that a server could read so, gets 400.
+ * form; a path that the rule does not match, but that a server could read so, gets 400.
  *
  * What a client asks for never becomes another host: what follows the host of `to` begins with a slash, which is put
  * there if need be, and of several slashes or backslashes at the beginning of a path (`//host/`) one slash is kept. The
@@ -215,7 +215,7 @@ type RewriteTarget = (target: string, ctx: RequestContext) => string;
  * - `rewritePath((target, ctx) => ...)`: path and query, of those that go there now; must not be async.
  *
  * Paths are compared as those of routes are (`paths` of the configuration), and what is kept of a path is kept in that
- * form; a path that the rule is not about, but that a server could read so, gets 400.
+ * form; a path that the rule does not match, but that a server could read so, gets 400.
  *
  * @throws {TypeError} when a path does not begin with a slash
  *

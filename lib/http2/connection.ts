@@ -303,7 +303,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#close(stream);
   }
 
-  /** @internal Ends a stream before its end. */
+  /** @internal Ends a stream early. */
   resetStream(stream: Http2Stream, code: number): void {
     if (stream.closed) return;
     this.#writeReset(stream.id, code);
@@ -366,12 +366,12 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     return this.#streams.all();
   }
 
-  /** @internal Takes back a head that nobody looks at. */
+  /** @internal Takes back a head that is not needed any more. */
   giveHead(head: ReceivedHead): void {
     this.#options.heads.give(head);
   }
 
-  /** @internal Content was read: the other side is told of the room once that is worth a frame. */
+  /** @internal Content was read: the window is updated once it is worth a frame. */
   consume(stream: Http2Stream, bytes: number): void {
     if (bytes === 0 || this.failed) return;
     this.#consumed += bytes;

@@ -25,7 +25,7 @@ export interface FrameHandler {
 
 /** What a client begins with. */
 export const PREFACE: Uint8Array = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-/** Frames of one field block, beside one for each KiB. */
+/** Frames of one field block, in addition to one for each KiB. */
 const MORE_BLOCK_FRAMES = 16;
 
 /** Reads the frames of one direction; nothing is copied but what a read has cut, and field blocks of several frames. */

@@ -19,7 +19,7 @@ export interface FieldSink {
   readonly excessive?: boolean;
 }
 
-/** What an entry counts for beside its bytes (RFC 7541 section 4.1). */
+/** What an entry counts for in addition to its bytes (RFC 7541 section 4.1). */
 export const ENTRY_OVERHEAD = 32;
 /** The size of the table that both sides begin with, and the largest that is ever allowed here. */
 export const TABLE_BYTES = 4096;

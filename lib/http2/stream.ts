@@ -7,29 +7,29 @@ import { checkFields, type HpackEncoder } from "./hpack_encoder.ts";
 import type { ContentStream, ReceivedContent } from "./received_content.ts";
 import type { ReceivedHead } from "./received_head.ts";
 
-/** Why a stream ended before its end. */
+/** Why a stream ended early. */
 export interface StreamReset {
   /** The code that came, or went. */
   readonly code: number;
-  /** Whose doing it was: the other side's, a fault of the other side, or the whole connection ended. */
+  /** Who ended it: the other side, a fault of the other side, or the whole connection ended. */
   readonly by: "peer" | "fault" | "connection";
-  /** What has happened, for people. */
+  /** The reason, for people. */
   readonly message: string;
   /** Whether the other side says that it has done nothing with it, so that it can be sent again (section 8.7). */
   readonly unprocessed: boolean;
 }
 
-/** Whoever has a stream in hand. */
+/** The owner of a stream. */
 export interface StreamOwner {
   /** The head of a response has come, or an interim one; good until the next. Of no concern to a server. */
   onHead(): void;
   /** There is room again for what could not be written. */
   onRoom(): void;
-  /** Somebody waits for content of the other side, and none is there. */
+  /** Content of the other side is awaited, and none is there. */
   onContentAwaited(): void;
   /** What is written waits for the other side from now on; see `stalledSince`. */
   onStalled?(): void;
-  /** It ended before its end; nothing of it can be read or written any more. */
+  /** It ended early; nothing can be read or written any more. */
   onReset(reset: StreamReset): void;
 }
 
@@ -70,11 +70,11 @@ export interface StreamConnection {
   wait(stream: Http2Stream): void;
   /** One side of a stream has ended. */
   halfEnded(stream: Http2Stream): void;
-  /** Ends a stream before its end. */
+  /** Ends a stream early. */
   resetStream(stream: Http2Stream, code: number): void;
-  /** Takes back a head that nobody looks at. */
+  /** Takes back a head that is not needed any more. */
   giveHead(head: ReceivedHead): void;
-  /** Content was read: the other side is told of the room once that is worth a frame. */
+  /** Content was read: the window is updated once it is worth a frame. */
   consume(stream: Http2Stream, bytes: number): void;
 }
 
@@ -102,7 +102,7 @@ export class Http2Stream implements ContentStream {
   /** @internal How much may be sent, and may come. */
   sendWindow: number;
   receiveWindow: number;
-  /** @internal What was read of it, and the other side was not told of. */
+  /** @internal What was read of it, and is not yet in a window update. */
   consumed = 0;
   /** @internal The next one in its slot of the connection, and among those that wait. */
   chained: Http2Stream | null = null;
@@ -233,7 +233,7 @@ export class Http2Stream implements ContentStream {
     this.#connection.halfEnded(this);
   }
 
-  /** Ends it before its end; the owner is not told. Does nothing when it is over. */
+  /** Ends it early; the owner is not called. Does nothing when it is over. */
   reset(code: number = CODE.CANCEL): void {
     this.#connection.resetStream(this, code);
   }
@@ -258,7 +258,7 @@ export class Http2Stream implements ContentStream {
     this.owner?.onContentAwaited();
   }
 
-  /** Its owner looks at it no more: what it holds is given back. */
+  /** The owner needs it no more: its memory is released. */
   release(): void {
     const { head, content } = this;
     this.head = null;

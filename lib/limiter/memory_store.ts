@@ -56,7 +56,7 @@ export interface LimiterStore {
 
 // What a limiter is made with.
 
-/** What a {@linkcode RateLimiter} takes beside its policies. */
+/** What a {@linkcode RateLimiter} takes in addition to its policies. */
 export interface RateLimiterOptions {
   clock: Clock;
   /** Seeds the table that the limiter makes for itself. */

@@ -40,7 +40,7 @@ export interface RedisStoreOptions {
   tls?: {
     /** Name for SNI and for the check of the certificate, of every server. @default {the host of the server} */
     serverName?: string;
-    /** PEM texts of authorities that are trusted beside the public ones. @default {none} */
+    /** PEM texts of authorities that are trusted in addition to the public ones. @default {none} */
     caCerts?: readonly string[];
     /** PEM text of the certificate that is shown to a server that asks for one. @default {none} */
     cert?: string;
@@ -87,7 +87,7 @@ export interface ResolvedRedisStore {
   readonly tls: {
     /** Name for SNI and for the check of the certificate, of every server. @default {the host of the server} */
     serverName?: string;
-    /** PEM texts of authorities that are trusted beside the public ones. @default {none} */
+    /** PEM texts of authorities that are trusted in addition to the public ones. @default {none} */
     caCerts?: readonly string[];
     /** PEM text of the certificate that is shown to a server that asks for one. */
     cert?: string;

@@ -137,7 +137,7 @@ function isList<T>(value: T | readonly T[]): value is readonly T[] {
   return Array.isArray(value);
 }
 
-// The rules of limits: what may be said of a policy, and of several beside each other.
+// The rules of limits: the options of a policy, and of several together.
 
 const ALGORITHMS: readonly AlgorithmName[] = [
   "fixed-window",

@@ -30,7 +30,7 @@ export type AccessFormat = Exclude<NonNullable<AccessLogOptions["format"]>, stri
 /** A file that lines are appended to. */
 type AccessLogFile = Exclude<NonNullable<AccessLogOptions["to"]>, string>;
 
-/** Members that a line can have; beside these `header:NAME` is a field of the request. */
+/** Members that a line can have; `header:NAME` is a field of the request. */
 const ACCESS_FIELDS: readonly AccessField[] = [
   "requestId",
   "traceId",
@@ -131,7 +131,7 @@ export interface AccessLogOptions {
     | `header:${string}`
   )[];
   /**
-   * Keys of queries, and fields, whose values are replaced by `[redacted]`, beside those that always are (`token`,
+   * Keys of queries, and fields, whose values are replaced by `[redacted]`, in addition to those that always are (`token`,
    * `password`,
    * `authorization`, `cookie`, ...); `false` replaces nothing.
    *

@@ -1,11 +1,11 @@
-/** What is said of an event, and how important it is. */
+/** The message of an event, and its level. */
 
 import type { Clock } from "../core/clock.ts";
 import { formatDuration } from "../core/units.ts";
 import type { AccessEntry, Observer } from "./observer.ts";
 import type { LogLevel, ProxyEvent } from "./events.ts";
 
-/** How important an event is: failures of clients interest nobody who does not look for them. */
+/** The level of an event; failures of clients are `debug`. */
 export function eventLevel(event: ProxyEvent): LogLevel {
   switch (event.kind) {
     case "listening":
@@ -58,7 +58,7 @@ export function eventLevel(event: ProxyEvent): LogLevel {
 
 const RELOAD_LEVELS = { applied: "info", rejected: "error", rolled_back: "warn" } as const;
 
-/** An event as one sentence; text that came from outside stands in it as it is. */
+/** An event as one sentence; text from outside is not escaped in it. */
 export function eventMessage(event: ProxyEvent): string {
   switch (event.kind) {
     case "listening":
@@ -145,7 +145,7 @@ export function eventMessage(event: ProxyEvent): string {
   }
 }
 
-/** What is said of an export that is no key of a configuration. */
+/** The message about an export that is not a key of a configuration. */
 export function unreadMessage(name: string): string {
   return `The export "${name}" is not used: it is not a configuration key`;
 }
@@ -245,7 +245,7 @@ function reloadMessage(
   }
 }
 
-// The last things that happened, kept for people who come later.
+// The last events, for those who open the dashboard later.
 
 /** How many are kept. */
 const KEPT = 200;
@@ -264,7 +264,7 @@ export interface LoggedEvent {
 /**
  * Keeps the last 200 events and passes everything on.
  *
- * Failures of single requests and lines of filters are left out: a minute of trouble would push out all else.
+ * Failures of single requests and lines of filters are left out: a minute of trouble would push out all others.
  */
 export class EventLog implements Observer {
   /** Called with each event that is kept. */

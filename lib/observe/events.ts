@@ -1,8 +1,8 @@
-/** Everything that the proxy reports beside the requests themselves. */
+/** Everything that the proxy reports, except the requests themselves. */
 
 import type { LevelName } from "@std/log/levels";
 
-/** What each kind of event tells. */
+/** The fields of each kind of event. */
 export interface ProxyEvents {
   /** The proxy accepts connections. */
   "listening": {
@@ -91,7 +91,7 @@ export interface ProxyEvents {
   "discovery": {
     /** Name of the pool. */
     readonly pool: string;
-    /** What happened. Searches that fail one after the other are told of once; the servers stay as they are. */
+    /** What happened. Of several failed searches in a row, only the first is reported; the servers stay as they are. */
     readonly state: "changed" | "failed" | "recovered";
     /** Why the search failed; `null` when it did not. */
     readonly message: string | null;
@@ -123,15 +123,15 @@ export interface ProxyEvents {
     /** Where in a filter it was thrown; `null` for everything else. */
     readonly stack: string | null;
   };
-  /** A filter has something to say of a request. */
+  /** A filter logged a message about a request. */
   "request_log": {
     /** How important it is. */
     readonly level: "debug" | "info" | "warn" | "error";
     /** The id that `requestId()` has given the request, otherwise its number in its process. */
     readonly requestId: string;
-    /** What the filter said. */
+    /** The message. */
     readonly message: string;
-    /** What it said beside that. */
+    /** Fields of the message. */
     readonly fields: Readonly<Record<string, unknown>>;
   };
   /** A limiter's table is full: from now on new keys replace those that have used least of their limits. */
@@ -176,7 +176,7 @@ export interface ProxyEvents {
     readonly address: string;
     /** Address of the client. */
     readonly client: string;
-    /** Whom its certificate is for (RFC 4514), as it says itself; `null` when it has none, or that cannot be read. */
+    /** Subject of its certificate (RFC 4514); `null` when it has none, or that cannot be read. */
     readonly subject: string | null;
     /** SHA-256 of the certificate; `null` when it has none, or that cannot be read. */
     readonly fingerprint: string | null;
@@ -247,7 +247,7 @@ export interface ProxyEvents {
     /** Why it could not be done; `null` when it was. */
     readonly error: string | null;
   };
-  /** The admin listener refused requests that may be attacks: wrong tokens, other sites, wrong hosts. Told of once a second. */
+  /** The admin listener refused requests that may be attacks: wrong tokens, other sites, wrong hosts. Reported once a second. */
   "admin_refusal": {
     /** Address of the client; `""` over a unix socket. */
     readonly client: string;
@@ -276,7 +276,7 @@ export interface ProxyEvents {
   };
   /** The proxy stops: it takes no new connections and finishes the running requests. */
   "shutdown": {
-    /** What told it, such as `SIGTERM`. */
+    /** What stopped it, such as `SIGTERM`. */
     readonly reason: string;
     /** Requests that have no response yet. */
     readonly runningRequests: number;
@@ -292,7 +292,7 @@ export interface ProxyEvents {
   };
 }
 
-/** One thing that happened; `kind` tells which. `ProxyEvent<"health">` is one of that kind. */
+/** One event; `kind` says which. `ProxyEvent<"health">` is one of that kind. */
 export type ProxyEvent<Kind extends keyof ProxyEvents = keyof ProxyEvents> = {
   [Each in Kind]: { readonly kind: Each } & Readonly<ProxyEvents[Each]>;
 }[Kind];

@@ -60,7 +60,7 @@ export class GuardedObserver implements Observer {
 
 // What filters write into the log.
 
-/** Writes into the proxy's log; each line names the request that it is about. */
+/** Writes into the proxy's log; each line has the id of the request. */
 export class RequestLog {
   readonly #observer: Observer;
   readonly #request: { readonly requestId: string };

@@ -1,11 +1,11 @@
-/** The formats of everything that is logged beside requests. */
+/** The formats of log lines, except those of requests. */
 
 import type { FormatterFunction, LogRecord } from "@std/log/base-handler";
 import { messageOf } from "../core/callback.ts";
 import type { Clock } from "../core/clock.ts";
 import type { LogFormat } from "./events.ts";
 
-/** What a log line says beside its message: the second argument of the logger's functions. */
+/** Fields of a log line in addition to its message: the second argument of the logger's functions. */
 interface LogFields {
   /** What kind of thing happened, such as `health`. */
   readonly kind: string;

@@ -5,7 +5,7 @@ import type { Random } from "../core/random.ts";
 /** What a span is about: work of its own, a request that was received, or one that was sent. */
 export type SpanKind = "internal" | "server" | "client";
 
-/** Values that a span has beside its times; whole numbers are `bigint`, since a `number` is told as a fraction. */
+/** Values that a span has in addition to its times; whole numbers are `bigint`, since a `number` is told as a fraction. */
 export type SpanAttributes = Readonly<Record<string, string | bigint>>;
 
 /** A span that has begun. */

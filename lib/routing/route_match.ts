@@ -47,7 +47,7 @@ export type PathMode = "normalize" | "refuse" | "raw";
  */
 export type PathForward = "received" | "normalized";
 
-/** A request, as far as routes look at it, beside its path. */
+/** The parts of a request that routes compare, except its path. */
 export interface RoutedRequest {
   readonly method: string;
   /** The `Host`, with its port if it has one. */
@@ -62,7 +62,7 @@ export function listOf<Value>(value: Value | readonly Value[] | undefined): read
   return Array.isArray(value) ? value : [value as Value];
 }
 
-// What a route asks of a request beside host and path.
+// What a route compares of a request, except host and path.
 
 type FieldTest = (value: string | null) => boolean;
 

@@ -315,7 +315,7 @@ function looksAtPaths({ routes, paths, forward, filters, limiter }: ResolvedConf
     Object.values(filters).some((filter) => filter !== undefined);
 }
 
-/** What routes take beside their configuration. */
+/** What routes take in addition to their configuration. */
 interface RouteParts {
   readonly pools: ReadonlyMap<string, PoolRuntime>;
   readonly clock: Clock;

@@ -42,7 +42,7 @@ export interface ReloadOutcome extends ConfigurationInfo {
   readonly notReloaded: readonly string[];
 }
 
-/** What a configuration needs beside its data plane, opened before anything is changed. */
+/** What a configuration needs in addition to its data plane, opened before anything is changed. */
 export interface Opened {
   /** Puts it to use. */
   commit(): Promise<void>;

@@ -42,7 +42,7 @@ export function createRetries(
 
 const NO_CHANGE: Pick<PoolChange, "added" | "removed"> = { added: [], removed: [] };
 
-/** What a {@linkcode PoolPlane} takes beside its configuration. */
+/** What a {@linkcode PoolPlane} takes in addition to its configuration. */
 interface PoolParts extends ProxyParts {
   /** Keeps the connections to servers, whatever configuration they are in. */
   readonly transports: Transports;

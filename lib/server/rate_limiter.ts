@@ -13,7 +13,7 @@ import { RateLimiter as Limiter } from "../limiter/limiter.ts";
 import type { LimiterPolicy, ResolvedPolicy } from "../limiter/policy.ts";
 import type { PolicyStatus } from "../limiter/limit_control.ts";
 
-/** What a {@linkcode RateLimiter} takes beside its policies. */
+/** What a {@linkcode RateLimiter} takes in addition to its policies. */
 export interface RateLimiterOptions {
   /** Time. @default {the machine's} */
   clock?: Clock;
@@ -217,7 +217,7 @@ function tellChargeError(error: unknown): void {
   tellStrayError("charge", error);
 }
 
-/** What a {@linkcode RateLimiter} hands to the functions of a policy. */
+/** What a {@linkcode RateLimiter} passes to the functions of a policy. */
 export class ServeSource implements KeySource {
   /** The request. */
   readonly request: Request;

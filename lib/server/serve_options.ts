@@ -1,4 +1,4 @@
-/** What a proxy takes beside its configuration. */
+/** What a proxy takes in addition to its configuration. */
 
 import type { ModuleTexts } from "../config/module_graph.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
@@ -13,7 +13,7 @@ import type { SharedCells, SharedServers } from "../upstream/shared_servers.ts";
 import type { MetricRegistry } from "../observe/metrics/registry.ts";
 import { GuardedObserver, type Observer, silentObserver } from "../observe/observer.ts";
 
-/** What {@linkcode serve} and {@linkcode createHandler} take beside the configuration. */
+/** What {@linkcode serve} and {@linkcode createHandler} take in addition to the configuration. */
 export interface ServeOptions {
   /**
    * Where the proxy logs: a line a request on `stdout`, everything else on `stderr`, as `"text"` or `"json"`; or an observer,
@@ -22,7 +22,7 @@ export interface ServeOptions {
    * @default {nowhere}
    */
   log?: "text" | "json" | Observer;
-  /** Receives events and access-log entries, beside what is logged. @default {none} */
+  /** Receives events and access-log entries, in addition to the log. @default {none} */
   observer?: Observer;
   /** Time. @default {the machine's} */
   clock?: Clock;

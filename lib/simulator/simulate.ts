@@ -15,7 +15,7 @@ import {
 } from "./simulated_limits.ts";
 import { SimulatedContext, type SimulatedRequest } from "./simulated_request.ts";
 
-/** What {@linkcode simulate} takes beside the requests. */
+/** What {@linkcode simulate} takes in addition to the requests. */
 export interface SimulateOptions {
   /** How many refusals are kept one by one; the rest is only counted. @default {10000} */
   maxRefusals?: number;

@@ -82,7 +82,7 @@ export function responseIdleMs(
   return type !== null && /^text\/event-stream(?:$|[\s;])/i.test(type) ? eventStreamIdleMs : idleMs;
 }
 
-/** What one call of {@linkcode Transport.send} takes beside the request, and whom it tells of the response. */
+/** What one call of {@linkcode Transport.send} takes in addition to the request, and who gets the response. */
 export interface SendOptions {
   readonly timeouts: Timeouts;
   /** When the exchange began, in the clock's milliseconds; other servers may have been tried since. @default {now} */

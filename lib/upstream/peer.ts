@@ -18,7 +18,7 @@ export interface Peer {
   readonly tls: {
     /** Name for SNI and for the check of the certificate. */
     readonly serverName: string;
-    /** PEM texts of certificate authorities to trust beside those of the system. */
+    /** PEM texts of certificate authorities to trust in addition to those of the system. */
     readonly caCerts: readonly string[];
     /** PEM text of the client's certificate. */
     readonly cert?: string;

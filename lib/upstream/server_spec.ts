@@ -3,7 +3,7 @@
 import { describeValue } from "../core/describe_value.ts";
 import { ADDRESS_EXPECTED, formatAddress, parseAddress, type Peer } from "./peer.ts";
 
-/** A server with options beside its address. */
+/** A server with an address and options. */
 export interface ServerSpec {
   /** `"host:port"` or `"unix:/path"`. */
   address: string;

@@ -3,7 +3,7 @@
 import { startUpstream, type Upstream, type UpstreamOptions } from "./start_upstream.ts";
 import { testCa } from "./test_ca.ts";
 
-/** What {@linkcode tlsUpstream} takes beside the options of any upstream. */
+/** What {@linkcode tlsUpstream} takes in addition to the options of any upstream. */
 export interface TlsUpstreamOptions extends Omit<UpstreamOptions, "tls"> {
   /** Names in the certificate. @default {["one.one.one.one"]} */
   names?: readonly string[];

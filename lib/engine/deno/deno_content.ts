@@ -32,7 +32,7 @@ export class ContentBuffers {
   }
 }
 
-/** What a {@linkcode DenoContent} takes beside the request. */
+/** What a {@linkcode DenoContent} takes in addition to the request. */
 interface DenoContentOptions {
   /** Declared length; `null` when the client did not say. */
   readonly length: number | null;
@@ -268,7 +268,7 @@ const MEMORY_BYTES = 128 * 1024;
 /** How long it is waited for; then what has come is passed on, and the rest as a stream. */
 const WHOLE_MS = 50;
 
-/** What a {@linkcode PulledStream} takes beside the content. */
+/** What a {@linkcode PulledStream} takes in addition to the content. */
 interface PulledStreamOptions {
   readonly wheel: DeadlineWheel;
   /** How long the client may take for a piece. */

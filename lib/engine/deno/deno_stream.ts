@@ -161,7 +161,7 @@ class DenoStream implements ClientStream {
     return this.headers.has("upgrade");
   }
 
-  /** Reads the request, and hands it on. */
+  /** Reads the request, and passes it on. */
   start(): void {
     const { handler } = this.#context;
     this.#context.streams.add(this);

@@ -13,7 +13,7 @@ import {
 } from "../../transport/websocket/server_web_socket.ts";
 import { Patience, type ResolvedWebSocket } from "../../transport/websocket/web_socket_options.ts";
 
-/** What a relay takes beside the client. */
+/** What a relay takes in addition to the client. */
 interface WebSocketRelayOptions extends TunnelOptions {
   readonly tunnel: Tunnel;
   /** Told of bytes of messages that were sent to the client. */

@@ -42,7 +42,7 @@ export interface StreamHost {
 
 /** A stream of the codec, as the steps of a request see it. */
 export class Http2ClientStream implements ClientStream, StreamOwner, SentContentOwner {
-  /** Its place among those of its connection. */
+  /** Its index among those of its connection. */
   index = -1;
   exchange: StreamExchange | null = null;
   readonly protocol = "HTTP/2";
@@ -143,7 +143,7 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
     return outgoing;
   }
 
-  /** Reads the request, and hands it on. */
+  /** Reads the request, and passes it on. */
   start(): void {
     const { context: { listener: { handler, limits, underscores } }, refusal } = this.#host;
     const { headers } = this;
@@ -261,7 +261,7 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
     this.#host.arm(wheel.lately + writeMs);
   }
 
-  /** @internal The client is waited for; and told that it may send, when it waits for that (RFC 9110 section 10.1.1). */
+  /** @internal Content of the client is awaited; a client that expects 100 (Continue) gets it (RFC 9110 section 10.1.1). */
   onContentAwaited(): void {
     const { listener: { wheel, limits: { contentMs, minContentRate } } } = this.#host.context;
     if (this.#expectsContinue) {
@@ -276,7 +276,7 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
     this.#host.arm(wheel.lately + contentMs);
   }
 
-  /** Looks whether the client has taken too long; gives the moment to look again. */
+  /** Checks whether the client takes too long; returns when to check again. */
   look(now: number): number {
     const { listener: { limits: { contentMs, writeMs } } } = this.#host.context;
     const stream = this.#stream;
@@ -317,12 +317,12 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
   /** @internal */
   onSent(bytes: number): void {
     const stream = this.#stream;
-    // Nobody reads what the client still sends (RFC 9113 section 8.1).
+    // What the client still sends is not read (RFC 9113 section 8.1).
     if (!stream.closed) stream.reset(CODE.NO_ERROR);
     this.#end(bytes, null);
   }
 
-  /** @internal A client must see that something is missing. */
+  /** @internal The client must see that the response is incomplete. */
   onBroken(bytes: number, error: unknown): void {
     this.#stream.reset(CODE.INTERNAL_ERROR);
     this.#end(bytes, error instanceof ProxyError ? error : new ClientGoneError(String(error)));

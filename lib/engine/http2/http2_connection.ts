@@ -19,11 +19,11 @@ import { Http2ClientStream, type StreamHost } from "./http2_client_stream.ts";
 /** An idle connection reads into so much; one that sends content, into so much. */
 const IDLE_BUFFER = 2 * 1024;
 const READ_BUFFER = 32 * 1024;
-/** How much content of a request is kept that nobody has read: what a client may send before it hears of room. */
+/** How much unread content of a request is kept: what a client may send before a window update. */
 const STREAM_WINDOW = 256 * 1024;
-/** How long a connection lingers so that its client can read the last words before it learns of the end. */
+/** How long a connection stays open so that its client can read the last response before it sees the end. */
 const LINGER_MS = 2000;
-/** How much is read meanwhile: what a client may have on its way. Whoever sends more does not listen. */
+/** How much is read meanwhile: what a client may have sent already. A client that sends more does not read. */
 const LINGER_BYTES = 1024 * 1024;
 /** The same behind a flood: what is on its way then is more of it. */
 const LINGER_FLOOD_BYTES = 64 * 1024;
@@ -45,7 +45,7 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
   #buffer: Bytes = new Uint8Array(IDLE_BUFFER);
   #writing: Bytes | null = null;
   #written = 0;
-  /** How much has come since the last words were written. */
+  /** How much has come since the last response was written. */
   #lingerBytes = LINGER_BYTES;
   #receiving = false;
   #scheduled = false;

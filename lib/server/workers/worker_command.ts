@@ -1,4 +1,4 @@
-/** How a worker is started: as the program was, with what it needs beside. */
+/** How a worker is started: as the program was, with what it needs in addition. */
 
 import { ConfigError } from "../../config/config_error.ts";
 import type { ResolvedConfig } from "../../config/proxy_config.ts";

@@ -27,7 +27,7 @@ interface MessageReaderOptions extends FrameParserOptions {
  * Puts frames together (RFC 6455 section 5.4): take what {@linkcode next} gives until there is nothing, then read into
  * {@linkcode room} and tell by {@linkcode filled}.
  *
- * A message is one buffer that grows with the bytes that have arrived; frames cost nothing beside their bytes.
+ * A message is one buffer that grows with the bytes that have arrived; frames cost nothing in addition to their bytes.
  */
 export class MessageReader {
   readonly #parser: FrameParser;

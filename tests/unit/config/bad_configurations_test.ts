@@ -92,7 +92,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "a unix socket that other processes are to listen at",
     { upstreams, listen: { unix: "/a", reusePort: true } },
-    'listen.reusePort must not stand beside "unix", which a unix socket does not have',
+    'listen.reusePort must not be used with "unix", which a unix socket does not have',
   ],
   ["grace of WebSockets without unit", {
     upstreams,
@@ -585,7 +585,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "listen at a socket and a port",
     { upstreams, listen: { unix: "/a.sock", port: 80 } },
-    'listen.port must not stand beside "unix", which a unix socket does not have',
+    'listen.port must not be used with "unix", which a unix socket does not have',
   ],
   [
     "listen twice at one socket",
@@ -642,7 +642,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
         proxyProtocol: { from: ["private"] },
       },
     },
-    'listen.proxyProtocol must not stand beside "tls", since nothing is read in front of a handshake',
+    'listen.proxyProtocol must not be used with "tls", since nothing is read in front of a handshake',
   ],
   [
     "timeouts of clients with TLS",
@@ -657,7 +657,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "HTTP/2 of a listener with TLS in the wrong place",
     { upstreams, listen: { http2: true, tls: { cert: PEM_CERT, key: PEM_KEY } } },
-    'listen.http2 must not stand beside "tls", where "tls.http2" says it',
+    'listen.http2 must not be used with "tls", where "tls.http2" says it',
   ],
   [
     "TLS without HTTP/2 by the engine of the runtime",
@@ -724,7 +724,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "redirect with underscores",
     { upstreams, listen: { redirect: "https", underscores: "pass" } },
-    'listen.underscores must not stand beside "redirect", since nothing is forwarded there',
+    'listen.underscores must not be used with "redirect", since nothing is forwarded there',
   ],
   ...([
     ["limiter.key", {
@@ -753,7 +753,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "redirect with tls",
     { upstreams, listen: { redirect: "https", tls: { cert: PEM_CERT, key: PEM_KEY } } },
-    'listen.tls must not stand beside "redirect", since it is clients without TLS that are sent elsewhere',
+    'listen.tls must not be used with "redirect", since it is clients without TLS that are sent elsewhere',
   ],
   [
     "names that are not checked, by fetch",
@@ -867,7 +867,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "several pools, none the default",
     { upstreams: { a: { servers: upstreams }, b: { servers: upstreams } } },
-    'upstreams must have a pool named "default" beside "a", "b", or routes',
+    'upstreams must have a pool named "default" in addition to "a", "b", or routes',
   ],
   [
     "pool with a strange name",
@@ -1031,12 +1031,12 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
   [
     "certificate without key",
     { upstreams: { servers: upstreams, tls: { cert: PEM_CERT } } },
-    'upstreams.tls.key is required beside "cert"',
+    'upstreams.tls.key is required with "cert"',
   ],
   [
     "key without certificate",
     { upstreams: { servers: upstreams, tls: { key: PEM_KEY } } },
-    'upstreams.tls.cert is required beside "key"',
+    'upstreams.tls.cert is required with "key"',
   ],
   [
     "name of a file for a certificate",
@@ -1492,7 +1492,7 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
       upstreams,
       limiter: { ...limiter, store: { type: "redis", url: "rediss://a", tls: { key: PEM_KEY } } },
     },
-    'limiter.store.tls.cert is required beside "key"',
+    'limiter.store.tls.cert is required with "key"',
   ],
   [
     "limiter with a store with a misspelt TLS option",

@@ -73,7 +73,7 @@ Deno.test("loadConfig() refuses unknown keys and stray configuration beside a de
     await messageOf(text),
     `${CANNOT}2 problems
   helper is not a known key; known are "listen", "upstreams", "limiter", "trustedProxies", "forwarded", "paths", "forward", "overload", "tracing", "serverTiming", "accessLog", "metrics", "admin", "gracePeriod", "webSocketGrace", "shutdownDelay", "workers", "rollback", "onListen", "routes", "filters", "newContext", "requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter", "failToConnect", "upstreamResponseFilter", "responseFilter", "responseBodyFilter", "failToProxy", "localReplyFilter", "logging"
-  limiter is exported beside the default export, which nothing reads`,
+  limiter is exported in addition to the default export, and is not read`,
   );
 });
 
@@ -172,7 +172,7 @@ Deno.test("loadConfig() says where names belong that are known and no keys", asy
     const beside = `export default { upstreams: ["a:80"] }; export const ${name} = {};`;
     assertEquals(
       await messageOf(beside),
-      `${CANNOT}${name} is exported beside the default export, which nothing reads; ${place}`,
+      `${CANNOT}${name} is exported in addition to the default export, and is not read; ${place}`,
     );
   }
   assertEquals(

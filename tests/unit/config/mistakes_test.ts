@@ -108,7 +108,7 @@ const MISTAKES: readonly (readonly [config: unknown, ...messages: string[]])[] =
   [{ upstreams: [] }, "upstreams must be an array of at least one server, received an empty array"],
   [
     { upstreams: { a: upstreams, b: upstreams } },
-    'upstreams must have a pool named "default" beside "a", "b", or routes',
+    'upstreams must have a pool named "default" in addition to "a", "b", or routes',
   ],
   [
     { upstreams: [{ address: "a:80", weight: 0.5 }] },
