@@ -90,9 +90,8 @@ export type { HttpCheckRequest } from "./lib/health/http_check.ts";
 export type { SlowStartOptions } from "./lib/health/slow_start.ts";
 export { Lease } from "./lib/core/cancellation.ts";
 export { Server } from "./lib/upstream/server.ts";
-export type { Address, Peer } from "./lib/upstream/peer.ts";
+export type { Address, Peer, ServerSpec } from "./lib/upstream/peer.ts";
 export { Pool } from "./lib/upstream/pool.ts";
-export type { ServerSpec } from "./lib/upstream/server_spec.ts";
 export type { TransportOptions } from "./lib/transport/select_transport.ts";
 export type { ActiveCheckOptions } from "./lib/health/health_check_options.ts";
 export type { AllowedDecision, Decision, LimitedDecision } from "./lib/limiter/policy.ts";
@@ -113,7 +112,7 @@ export type { WebSocketOptions } from "./lib/transport/websocket/web_socket_opti
 export type { Clock } from "./lib/core/clock.ts";
 export type { AccessEntry, Observer, RequestLog } from "./lib/observe/observer.ts";
 export type { ProxyEvent, ProxyEvents } from "./lib/observe/events.ts";
-export { METRICS_TYPES, metricsFormat } from "./lib/observe/metrics/exposition.ts";
+export { METRICS_TYPES, metricsFormat } from "./lib/observe/metrics/registry.ts";
 export type { AccessLogOptions } from "./lib/observe/access_log_options.ts";
 
 if (import.meta.main) {

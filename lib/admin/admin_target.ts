@@ -6,7 +6,7 @@ import type { RateLimiter } from "../limiter/limiter.ts";
 import type { MemoryUse } from "../limiter/shared_table.ts";
 import type { LogLevel } from "../observe/events.ts";
 import type { Distribution } from "../observe/metrics/series.ts";
-import type { MetricsFormat } from "../observe/metrics/exposition.ts";
+import type { MetricsFormat } from "../observe/metrics/registry.ts";
 import type { Traffic } from "../observe/metrics/traffic.ts";
 import type { EventLog } from "../observe/event_message.ts";
 import type { ExchangeRuntime } from "../proxy/exchange.ts";

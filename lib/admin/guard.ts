@@ -4,7 +4,7 @@ import { type AdminToken, MIN_TOKEN_LENGTH, type ResolvedAdmin } from "../config
 import { ConfigError, type ConfigProblem } from "../config/config_error.ts";
 import { messageOf } from "../core/callback.ts";
 import type { Clock } from "../core/clock.ts";
-import { sameDigest } from "../filters/credentials.ts";
+import { sameDigest } from "../filters/filter_support.ts";
 import { problemBody } from "../http/make_response.ts";
 import type { Observer } from "../observe/observer.ts";
 

@@ -1,7 +1,7 @@
 /** The description of the admin listener (OpenAPI 3.1). */
 
 import { LOG_LEVELS } from "../observe/events.ts";
-import { MAX_WEIGHT } from "../upstream/server_spec.ts";
+import { MAX_WEIGHT } from "../upstream/peer.ts";
 import { ASKED_PATTERNS, MAX_ASKED_HEADERS } from "./explain.ts";
 import { SERVER_STATE_NAMES } from "./status.ts";
 

@@ -3,12 +3,12 @@
 import { describeConfig } from "../config/describe_config.ts";
 import { messageOf } from "../core/callback.ts";
 import { DURATION_EXPECTED, parseDuration } from "../core/units.ts";
-import { METRICS_TYPES, metricsFormat } from "../observe/metrics/exposition.ts";
+import { METRICS_TYPES, metricsFormat } from "../observe/metrics/registry.ts";
 import { LOG_LEVELS, type LogLevel } from "../observe/events.ts";
 import type { RateLimiter } from "../limiter/limiter.ts";
 import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
 import type { Server } from "../upstream/server.ts";
-import { MAX_WEIGHT, type ServerSpec } from "../upstream/server_spec.ts";
+import { MAX_WEIGHT, type ServerSpec } from "../upstream/peer.ts";
 import type { AdminTarget } from "./admin_target.ts";
 import { explain, findProblem, MAX_ASKED_HEADERS, readHeader } from "./explain.ts";
 import type { Feed } from "./feed.ts";

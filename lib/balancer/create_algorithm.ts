@@ -6,12 +6,10 @@ import type { Random } from "../core/random.ts";
 import { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 import { ConsistentHash } from "./consistent_hash.ts";
-import { Ewma } from "./ewma.ts";
+import { Ewma, PowerOfTwoChoices, WeightedRandom } from "./weighted_random.ts";
 import { FnvHash } from "./fnv_hash.ts";
 import { LeastConnections, SharedLeastConnections } from "./least_connections.ts";
-import { PowerOfTwoChoices } from "./power_of_two_choices.ts";
 import { createRoundRobin, type SharedTurns } from "./smooth_weighted_round_robin.ts";
-import { WeightedRandom } from "./weighted_random.ts";
 
 /** Names of the algorithms. */
 export const BALANCE_NAMES: readonly BalanceName[] = [

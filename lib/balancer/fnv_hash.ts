@@ -1,5 +1,6 @@
-/** Gives a key the same server as long as the list of servers stays the same. */
+/** Hashes of keys: for servers, as long as their list stays the same, and for shares of requests. */
 
+import type { Random } from "../core/random.ts";
 import type { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 import { createRoundRobin, type SharedTurns } from "./smooth_weighted_round_robin.ts";
@@ -119,4 +120,42 @@ export function remainder({ high, low }: Hash64, divisor: number): number {
   const upper = (high >>> 0) % divisor;
   const middle = (((upper << 16) | (low >>> 16)) >>> 0) % divisor;
   return (((middle << 16) | (low & 0xffff)) >>> 0) % divisor;
+}
+
+// Splits requests between a few choices by weight.
+
+/** Number of parts that keys are spread over; a divisor for which the remainder is exact. */
+const PLACES = 2 ** 24;
+
+/** Takes one of a few choices by weight: at random, or always the same one for the same key. */
+export class Split<Choice> {
+  readonly #choices: readonly Choice[];
+  readonly #ends: readonly number[];
+  readonly #random: Random;
+
+  /** @param weights choices and their weights; at least one weight is above 0 */
+  constructor(weights: readonly (readonly [Choice, number])[], random: Random) {
+    const wanted = weights.filter(([, weight]) => weight > 0);
+    let end = 0;
+    this.#choices = wanted.map(([choice]) => choice);
+    this.#ends = wanted.map(([, weight]) => end += weight);
+    this.#random = random;
+  }
+
+  /**
+   * Takes one of the choices.
+   *
+   * When the weight of the last choice grows, keys move to it and none away from it.
+   *
+   * @param key gets the same choice as long as the weights stay; `null` is a choice at random
+   */
+  pick(key: string | null): Choice {
+    const total = this.#ends.at(-1)!;
+    // Hashed twice: after one time, keys that differ in their last character lie next to each other.
+    const share = key === null ? this.#random() : remainder(fnv1aAgain(fnv1a(key)), PLACES) / PLACES;
+    const place = share * total;
+    let i = 0;
+    while (i < this.#choices.length - 1 && place >= this.#ends[i]!) i++;
+    return this.#choices[i]!;
+  }
 }

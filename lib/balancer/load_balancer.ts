@@ -10,7 +10,7 @@ import { resolveHealthCheck } from "../health/health_check_options.ts";
 import { resolveSlowStart } from "../health/slow_start.ts";
 import type { LastCheck } from "../health/server_check.ts";
 import { Pool } from "../upstream/pool.ts";
-import type { ServerSpec } from "../upstream/server_spec.ts";
+import type { ServerSpec } from "../upstream/peer.ts";
 import type { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, PickRequest, Selection } from "./algorithm.ts";
 import { isAvailable } from "../upstream/eligibility.ts";

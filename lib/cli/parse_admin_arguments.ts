@@ -3,7 +3,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { nearestName } from "../core/describe_value.ts";
 import { LOG_LEVELS } from "../observe/events.ts";
-import { MAX_WEIGHT } from "../upstream/server_spec.ts";
+import { MAX_WEIGHT } from "../upstream/peer.ts";
 import type { AdminAccess } from "./admin_client.ts";
 import { refuseOption, UsageError } from "./io.ts";
 

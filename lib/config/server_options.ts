@@ -32,8 +32,7 @@ import {
   parseResolver,
   RESOLVER_EXPECTED,
 } from "../upstream/discovery.ts";
-import { ADDRESS_EXPECTED, parseAddress, type Peer } from "../upstream/peer.ts";
-import { MAX_WEIGHT } from "../upstream/server_spec.ts";
+import { ADDRESS_EXPECTED, MAX_WEIGHT, parseAddress, type Peer } from "../upstream/peer.ts";
 import { isBrokenIpv4 } from "./listen_options.ts";
 
 /** A server with more to say than its address. */

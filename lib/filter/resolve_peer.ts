@@ -9,9 +9,10 @@ import {
   type Peer,
   type PeerTls,
   type ProxyProtocolVersion,
+  type ResolveServer,
+  type ServerSpec,
 } from "../upstream/peer.ts";
 import { BLOCKED_PORTS } from "../transport/fetch/fetch_messages.ts";
-import type { ResolveServer, ServerSpec } from "../upstream/server_spec.ts";
 
 /** A server named outright by `upstreamPeer`. */
 export interface PeerOptions {

@@ -5,15 +5,17 @@ import type { RequestContext } from "../filter/request_context.ts";
 import { byName, choose, FLAG, isRecord, mustSecretly, object, required } from "../core/options.ts";
 import { checkedBoolean } from "../core/callback.ts";
 import {
+  checkFilter,
   ENCODING,
+  FIELD_NAME,
   identityText,
   quoted,
   readCredentials,
   REALM,
+  refuse,
   sameDigest,
   setIdentityField,
-} from "./credentials.ts";
-import { checkFilter, FIELD_NAME, refuse } from "./filter_support.ts";
+} from "./filter_support.ts";
 
 /** Says whether the password is that of the user; nothing is no, and anything else fails the request (500). */
 type CheckPassword = Extract<BasicAuthOptions["users"], (...args: never[]) => unknown>;

@@ -17,15 +17,17 @@ import { type Duration, parseDuration } from "../core/units.ts";
 import { type Awaitable, type Filters, named } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 import {
+  checkFilter,
   ENCODING,
+  fields,
   type IdentityEncoding,
   identityText,
   quoted,
   readCredentials,
   REALM,
+  refuse,
   setIdentityField,
-} from "./credentials.ts";
-import { checkFilter, fields, refuse } from "./filter_support.ts";
+} from "./filter_support.ts";
 import type { JwtPlan, VerifyToken } from "./jwt_verifier.ts";
 
 /** Which JWTs are good; `jwks` or `secret` has the key. */

@@ -5,8 +5,7 @@ import type { RequestContext } from "../filter/request_context.ts";
 import { choose, FLAG, FUNCTION, list, object, orFlag } from "../core/options.ts";
 import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback.ts";
 import { CIDR, CidrList } from "../http/ip_address.ts";
-import { checkFilter, FIELD_NAME } from "./filter_support.ts";
-import { setIdentityField } from "./credentials.ts";
+import { checkFilter, FIELD_NAME, setIdentityField } from "./filter_support.ts";
 
 /** What {@linkcode requestId} takes. */
 export interface RequestIdOptions {

@@ -1,14 +1,20 @@
 /** One policy's part in one decision. */
 
-import { type Algorithm, Cursor, makeVerdict, type Rule, type Verdict } from "./algorithm.ts";
-import { concurrency } from "./concurrency.ts";
+import {
+  type Algorithm,
+  concurrency,
+  Cursor,
+  fixedWindow,
+  makeVerdict,
+  type Rule,
+  slidingWindow,
+  tokenBucket,
+  type Verdict,
+} from "./algorithm.ts";
 import type { CountMinSketch } from "./count_min_sketch.ts";
 import type { Fingerprint } from "./fingerprint.ts";
-import { fixedWindow } from "./fixed_window.ts";
 import type { AlgorithmName, DueCharge, ResolvedPolicy } from "./policy.ts";
-import { slidingWindow } from "./sliding_window.ts";
 import { FULL_USE, PINNED } from "./table_layout.ts";
-import { tokenBucket } from "./token_bucket.ts";
 
 const ALGORITHMS: Readonly<Record<AlgorithmName, Algorithm>> = {
   "fixed-window": fixedWindow,

@@ -1,7 +1,6 @@
 /** Counts any number of keys in fixed memory, never too low; and decides by these counts when the table is full. */
 
-import type { Rule, State, Verdict } from "./algorithm.ts";
-import { RETRY_AFTER_US } from "./concurrency.ts";
+import { RETRY_AFTER_US, type Rule, type State, type Verdict } from "./algorithm.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import type { AlgorithmName } from "./policy.ts";
 import { ROWS, tickOf } from "./table_layout.ts";

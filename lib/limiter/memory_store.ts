@@ -3,18 +3,23 @@
 import { Lease } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
-import { Cursor, makeVerdict, type Rule, type State } from "./algorithm.ts";
+import {
+  Cursor,
+  fixedWindow,
+  makeVerdict,
+  MAX_AHEAD_US,
+  type Rule,
+  slidingWindow,
+  type State,
+} from "./algorithm.ts";
 import type { BusyKeys } from "./busy_keys.ts";
 import { type Charge, type CountedKey, countedKey, shareOf, useOf } from "./charge.ts";
 import { chargeOverflow, estimateOverflow, refundOverflow, seedFromSketch } from "./count_min_sketch.ts";
 import type { EntryTable } from "./entry_table.ts";
-import { fixedWindow } from "./fixed_window.ts";
 import type { HeldPermits } from "./permits.ts";
 import type { ResolvedPolicy } from "./policy.ts";
 import type { SharedTable } from "./shared_table.ts";
-import { slidingWindow } from "./sliding_window.ts";
 import { TICK_US } from "./table_layout.ts";
-import { MAX_AHEAD_US } from "./token_bucket.ts";
 
 /** Whether a request is admitted; `"store-error"` when the store cannot say and is not to let it pass. */
 export type Admitted = boolean | "store-error";

@@ -1,8 +1,7 @@
 /** Permits of concurrency policies, from the admission of a request to its end. */
 
-import { Cursor, type State } from "./algorithm.ts";
+import { Cursor, releasePermits, retakePermits, type State } from "./algorithm.ts";
 import type { CountedKey } from "./charge.ts";
-import { releasePermits, retakePermits } from "./concurrency.ts";
 import { chargeOverflow, type CountMinSketch, refundOverflow } from "./count_min_sketch.ts";
 import type { EntryTable } from "./entry_table.ts";
 import { PINNED } from "./table_layout.ts";

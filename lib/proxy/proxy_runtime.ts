@@ -1,7 +1,7 @@
 /** What all requests of one proxy share. */
 
 import type { LoadBalancer } from "../balancer/load_balancer.ts";
-import type { Split } from "../balancer/split.ts";
+import type { Split } from "../balancer/fnv_hash.ts";
 import type { ResolvedTracing } from "../config/process_options.ts";
 import type { RetryPolicy } from "../config/retry_options.ts";
 import type { Clock } from "../core/clock.ts";

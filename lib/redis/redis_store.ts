@@ -10,8 +10,7 @@ import { IoredisConnection } from "./ioredis_connection.ts";
 import { PrefetchedTokens, RefusedKeys } from "./kept_entries.ts";
 import type { HeldPart } from "./permits.ts";
 import { REPLY_HEAD, REPLY_SIZE } from "./scripts.ts";
-import { decideCommand, StorageKeys } from "./storage_keys.ts";
-import { StoreConnection } from "./store_connection.ts";
+import { decideCommand, StorageKeys, StoreConnection } from "./store_connection.ts";
 
 /** What a {@linkcode RedisStore} takes. */
 interface RedisStoreParts {

@@ -1,6 +1,6 @@
 /** The scripts that run inside of Redis: decisions, and permits with their leases. */
 
-import { MAX_AHEAD_US } from "../limiter/token_bucket.ts";
+import { MAX_AHEAD_US } from "../limiter/algorithm.ts";
 
 // Permits of concurrency policies in Redis, and the leases of the instances that hold them.
 

@@ -1,7 +1,7 @@
 /** Composition root: the only place where the parts of a proxy are made and joined. */
 
 import type { NamedKey } from "../limiter/busy_keys.ts";
-import { Split } from "../balancer/split.ts";
+import { Split } from "../balancer/fnv_hash.ts";
 import type { ResolvedPool } from "../config/pool_options.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { allPolicies, findableRoutes } from "../config/resolve_config.ts";
@@ -15,9 +15,8 @@ import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { AccessLog } from "../observe/access_log.ts";
 import { type ResolvedAccessLog, secretNames } from "../observe/access_log_options.ts";
 import { createLossLine } from "../observe/create_log.ts";
-import { LineFile } from "../observe/line_file.ts";
-import { type LineSink, LineWriter } from "../observe/line_writer.ts";
-import { type MetricsFormat, writeMetrics } from "../observe/metrics/exposition.ts";
+import { LineFile, type LineSink, LineWriter } from "../observe/line_writer.ts";
+import { type MetricsFormat, writeMetrics } from "../observe/metrics/registry.ts";
 import type { PolicyMeters, RouteMeter } from "../observe/metrics/meters.ts";
 import type { ExchangeRuntime } from "../proxy/exchange.ts";
 import { EXCHANGE_STEPS, selectSteps } from "../proxy/handle_request.ts";

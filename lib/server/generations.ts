@@ -12,7 +12,7 @@ import { messageOf } from "../core/callback.ts";
 import type { Clock } from "../core/clock.ts";
 import type { LimitControl } from "../limiter/limit_control.ts";
 import type { ProxyEvent } from "../observe/events.ts";
-import type { MetricsFormat } from "../observe/metrics/exposition.ts";
+import type { MetricsFormat } from "../observe/metrics/registry.ts";
 import type { Observer } from "../observe/observer.ts";
 import type { ExchangeRuntime } from "../proxy/exchange.ts";
 import { RequestHandler, type RunningConfiguration } from "../proxy/handle_request.ts";

@@ -8,7 +8,7 @@ import { systemRandom } from "../core/random.ts";
 import type { AccessLog } from "../observe/access_log.ts";
 import { createLog, type LogControl } from "../observe/create_log.ts";
 import type { PermitLedger } from "../limiter/permits.ts";
-import type { ServerInit } from "../upstream/server_spec.ts";
+import type { ServerInit } from "../upstream/peer.ts";
 import type { SharedCells, SharedServers } from "../upstream/shared_servers.ts";
 import type { MetricRegistry } from "../observe/metrics/registry.ts";
 import { GuardedObserver, type Observer, silentObserver } from "../observe/observer.ts";

@@ -2,9 +2,8 @@
 
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
-import { formatAddress } from "./peer.ts";
+import { formatAddress, type ServerInit, type ServerSpec } from "./peer.ts";
 import type { Pool, PoolChange } from "./pool.ts";
-import type { ServerInit, ServerSpec } from "./server_spec.ts";
 
 /** Finds the servers of a pool; the signal aborts when the result is no longer wanted. */
 export type Discover = (signal: AbortSignal) => Promise<readonly (string | ServerSpec | ServerInit)[]>;

@@ -9,7 +9,7 @@ import {
   type ResolveServer,
   type ServerInit,
   type ServerSpec,
-} from "./server_spec.ts";
+} from "./peer.ts";
 
 /**
  * Receives changes of the members of a pool. The pool does not wait for it; its errors are written to `stderr` and change

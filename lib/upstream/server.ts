@@ -2,8 +2,7 @@
 
 import { Lease } from "../core/cancellation.ts";
 import { ineligibility, isAvailable } from "./eligibility.ts";
-import type { Peer } from "./peer.ts";
-import { checkServerInit, type ServerInit } from "./server_spec.ts";
+import { checkServerInit, type Peer, type ServerInit } from "./peer.ts";
 import type { SharedCells, SharedServers } from "./shared_servers.ts";
 
 /** What active checks found: `checking` is a server that was not checked yet. */

@@ -5,7 +5,13 @@ import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/cancellation.ts";
 import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
 import type { StreamHandler } from "../../proxy/client_stream.ts";
-import { type EngineListener, type ListenerEvents, type ListenError, listenError } from "../engine.ts";
+import {
+  type EngineListener,
+  LAST_REQUEST_MS,
+  type ListenerEvents,
+  type ListenError,
+  listenError,
+} from "../engine.ts";
 import type { Underscores } from "../../http/proxy_fields.ts";
 import { socketShortage } from "../../core/resource_shortage.ts";
 import {
@@ -17,7 +23,6 @@ import {
   textsOf,
   tryCertificate,
 } from "../certificate.ts";
-import { LAST_REQUEST_MS } from "../connection_context.ts";
 import { type DenoListenerInfo, serveRequest } from "./deno_stream.ts";
 import { ContentBuffers } from "./deno_content.ts";
 import { DenoStreams } from "./deno_streams.ts";

@@ -14,12 +14,7 @@ import type { RequestHeadParser } from "../../http1/request_head.ts";
 import { PREFACE } from "../../http2/frame_reader.ts";
 import type { ClientStream, ListenerInfo, StreamExchange, TunnelOptions } from "../../proxy/client_stream.ts";
 import type { TargetBytes, Tunnel } from "../../transport/transport.ts";
-import {
-  type ConnectionContext,
-  LAST_REQUEST_MS,
-  type ListedConnection,
-  type Socket,
-} from "../connection_context.ts";
+import { type ConnectionContext, LAST_REQUEST_MS, type ListedConnection, type Socket } from "../engine.ts";
 import { ClientContent, type ContentOwner, tooSlow } from "./client_content.ts";
 import { TunnelRelay } from "./tunnel_relay.ts";
 import { ResponseWriter, type ResponseWriterOwner } from "./response_writer.ts";

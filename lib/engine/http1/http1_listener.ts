@@ -20,8 +20,15 @@ import type { ProxyAddresses } from "../../http1/proxy_protocol.ts";
 import { RequestHeadParser } from "../../http1/request_head.ts";
 import { addressGroup } from "../../limiter/key_spec.ts";
 import type { ListenerInfo, StreamHandler } from "../../proxy/client_stream.ts";
-import { type EngineListener, type ListenerEvents, listenError } from "../engine.ts";
-import { Http2Context, LAST_REQUEST_MS, type ListedConnection, type Socket } from "../connection_context.ts";
+import {
+  type EngineListener,
+  Http2Context,
+  LAST_REQUEST_MS,
+  type ListedConnection,
+  type ListenerEvents,
+  listenError,
+  type Socket,
+} from "../engine.ts";
 import { Http2ClientConnection } from "../http2/http2_connection.ts";
 import {
   ClientConnection,

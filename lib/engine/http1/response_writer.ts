@@ -11,7 +11,7 @@ import {
   writeChunk,
   writeLastChunk,
 } from "../../http1/head_writer.ts";
-import type { Socket } from "../connection_context.ts";
+import type { Socket } from "../engine.ts";
 
 /** The connection as its writing half sees it. */
 export interface ResponseWriterOwner {

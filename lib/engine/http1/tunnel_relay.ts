@@ -16,7 +16,7 @@ import {
 } from "../../transport/websocket/frame.ts";
 import { FrameParser } from "../../transport/websocket/frame_parser.ts";
 import { Patience } from "../../transport/websocket/web_socket_options.ts";
-import type { Socket } from "../connection_context.ts";
+import type { Socket } from "../engine.ts";
 
 /** What a side is read into at first, and once it has filled that: an idle tunnel costs little. */
 const FIRST_BUFFER_BYTES = 2 * 1024;

@@ -18,7 +18,7 @@ import { StreamSocket } from "../../http2/stream_socket.ts";
 import type { ClientStream, ListenerInfo, StreamExchange, TunnelOptions } from "../../proxy/client_stream.ts";
 import type { TargetBytes, Tunnel } from "../../transport/transport.ts";
 import { handshakeKey } from "../../transport/websocket/handshake.ts";
-import type { Http2Context, RequestFieldsPair } from "../connection_context.ts";
+import type { Http2Context, RequestFieldsPair } from "../engine.ts";
 import { tooSlow } from "../http1/client_content.ts";
 import { TunnelRelay } from "../http1/tunnel_relay.ts";
 

@@ -8,12 +8,7 @@ import type { ProxyAddresses } from "../../http1/proxy_protocol.ts";
 import { type ConnectionOwner, Http2Connection } from "../../http2/connection.ts";
 import { CODE, type Http2Error } from "../../http2/frame_type.ts";
 import type { Http2Stream } from "../../http2/stream.ts";
-import {
-  type Http2Context,
-  LAST_REQUEST_MS,
-  type ListedConnection,
-  type Socket,
-} from "../connection_context.ts";
+import { type Http2Context, LAST_REQUEST_MS, type ListedConnection, type Socket } from "../engine.ts";
 import { Http2ClientStream, type StreamHost } from "./http2_client_stream.ts";
 
 /** An idle connection reads into so much; one that sends content, into so much. */

@@ -4,7 +4,7 @@ import { type Server, Socket as TcpSocket } from "node:net";
 import { type SecureContext, TLSSocket } from "node:tls";
 import type { ClientCertificate } from "../../http/client_certificate.ts";
 import type { Bytes } from "../../http/message.ts";
-import type { Socket } from "../connection_context.ts";
+import type { Socket } from "../engine.ts";
 
 /** Reads what comes in the order of its coming; whoever reads slowly stops the client. */
 export class SecuredSocket implements Socket {

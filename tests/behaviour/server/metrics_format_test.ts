@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { METRICS } from "../../../lib/observe/metrics/catalog.ts";
-import { METRICS_TYPES, type MetricsFormat, metricsFormat } from "../../../lib/observe/metrics/exposition.ts";
+import { METRICS_TYPES, type MetricsFormat, metricsFormat } from "../../../lib/observe/metrics/registry.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { findProgram } from "../../support/find_program.ts";
 import { startProxy, type TestProxy } from "../../support/start_proxy.ts";

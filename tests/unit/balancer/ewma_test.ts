@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { seededRandom } from "../../../lib/core/random.ts";
 import { RequestSelection } from "../../../lib/balancer/load_balancer.ts";
-import { Ewma } from "../../../lib/balancer/ewma.ts";
+import { Ewma } from "../../../lib/balancer/weighted_random.ts";
 import type { Server } from "../../../lib/upstream/server.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { candidatesOf, fakeServer } from "./fake_server.ts";

@@ -3,7 +3,7 @@
 import type { Candidates } from "../../../lib/balancer/algorithm.ts";
 import { listCandidates } from "../../../lib/balancer/load_balancer.ts";
 import { Server } from "../../../lib/upstream/server.ts";
-import type { ServerInit } from "../../../lib/upstream/server_spec.ts";
+import type { ServerInit } from "../../../lib/upstream/peer.ts";
 
 /** Makes a server of the given number, which becomes a part of its address. */
 export function fakeServer(number: number, options: Partial<ServerInit> = {}): Server {

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { type Random, seededRandom } from "../../../lib/core/random.ts";
 import { RequestSelection } from "../../../lib/balancer/load_balancer.ts";
 import { LoadBalancer } from "../../../lib/balancer/load_balancer.ts";
-import { PowerOfTwoChoices } from "../../../lib/balancer/power_of_two_choices.ts";
+import { PowerOfTwoChoices } from "../../../lib/balancer/weighted_random.ts";
 import { Pool } from "../../../lib/upstream/pool.ts";
 import type { Server } from "../../../lib/upstream/server.ts";
 import { candidatesOf, fakeServer } from "./fake_server.ts";

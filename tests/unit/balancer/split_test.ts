@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { Split } from "../../../lib/balancer/split.ts";
+import { Split } from "../../../lib/balancer/fnv_hash.ts";
 import { seededRandom } from "../../../lib/core/random.ts";
 
 const KEYS = Array.from({ length: 20_000 }, (_, n) => `user-${n}`);

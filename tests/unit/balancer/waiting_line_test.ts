@@ -10,7 +10,7 @@ import {
 } from "../../../lib/balancer/waiting_line.ts";
 import { type CheckPacing, resolveHealthCheck } from "../../../lib/health/health_check_options.ts";
 import { Pool } from "../../../lib/upstream/pool.ts";
-import type { ServerSpec } from "../../../lib/upstream/server_spec.ts";
+import type { ServerSpec } from "../../../lib/upstream/peer.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 function balancerOf(

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { grpcCheck, type GrpcCheckRequest } from "../../../lib/health/grpc_check.ts";
 import { CODE, FLAG, FRAME } from "../../../lib/http2/frame_type.ts";
-import { resolvePlainServer } from "../../../lib/upstream/server_spec.ts";
+import { resolvePlainServer } from "../../../lib/upstream/peer.ts";
 import { Server } from "../../../lib/upstream/server.ts";
 import { block, type RawFrame, type RawHttp2, rawHttp2Upstream, uint32 } from "../../support/raw_http2.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";

@@ -5,7 +5,7 @@ import { seededRandom } from "../../../lib/core/random.ts";
 import { resolveHealthCheck } from "../../../lib/health/health_check_options.ts";
 import { HealthChecker } from "../../../lib/health/health_checker.ts";
 import { Pool } from "../../../lib/upstream/pool.ts";
-import { resolvePlainServer } from "../../../lib/upstream/server_spec.ts";
+import { resolvePlainServer } from "../../../lib/upstream/peer.ts";
 import { Server } from "../../../lib/upstream/server.ts";
 import { answering, rawUpstream } from "../../support/raw_upstream.ts";
 import { startUpstream } from "../../support/start_upstream.ts";

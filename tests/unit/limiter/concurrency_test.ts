@@ -1,7 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { makeVerdict, type State } from "../../../lib/limiter/algorithm.ts";
-import { concurrency, releasePermits } from "../../../lib/limiter/concurrency.ts";
+import { concurrency, makeVerdict, releasePermits, type State } from "../../../lib/limiter/algorithm.ts";
 import { SEED } from "./arrivals.ts";
 
 const RULE = { limit: 3, windowUs: 1000, burst: 0, penalize: false, bounded: false };

@@ -1,7 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { makeVerdict } from "../../../lib/limiter/algorithm.ts";
-import { fixedWindow } from "../../../lib/limiter/fixed_window.ts";
+import { fixedWindow, makeVerdict } from "../../../lib/limiter/algorithm.ts";
 import { busiest, checkRetryAfter, play, SEED, traces } from "./arrivals.ts";
 
 Deno.test("fixedWindow() admits what a list of the window's requests would", () => {

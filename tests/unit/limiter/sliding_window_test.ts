@@ -1,7 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { makeVerdict } from "../../../lib/limiter/algorithm.ts";
-import { slidingWindow } from "../../../lib/limiter/sliding_window.ts";
+import { makeVerdict, slidingWindow } from "../../../lib/limiter/algorithm.ts";
 import { busiest, checkRetryAfter, play, SEED, traces } from "./arrivals.ts";
 
 Deno.test("slidingWindow() weighs the window before as the definition does, in exact arithmetic", () => {

@@ -1,7 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { makeVerdict } from "../../../lib/limiter/algorithm.ts";
-import { tokenBucket } from "../../../lib/limiter/token_bucket.ts";
+import { makeVerdict, tokenBucket } from "../../../lib/limiter/algorithm.ts";
 import { checkRetryAfter, play, SEED, traces } from "./arrivals.ts";
 
 Deno.test("tokenBucket() decides as GCRA does with one theoretical arrival time, in exact arithmetic", () => {

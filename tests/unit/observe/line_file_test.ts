@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { LineFile } from "../../../lib/observe/line_file.ts";
+import { LineFile } from "../../../lib/observe/line_writer.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
 async function withFile(

@@ -1,16 +1,20 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type Algorithm, makeVerdict, type State } from "../../../lib/limiter/algorithm.ts";
+import {
+  type Algorithm,
+  fixedWindow,
+  makeVerdict,
+  slidingWindow,
+  type State,
+  tokenBucket,
+} from "../../../lib/limiter/algorithm.ts";
 import type { Decision } from "../../../lib/limiter/policy.ts";
-import { fixedWindow } from "../../../lib/limiter/fixed_window.ts";
 import type { KeySource } from "../../../lib/limiter/key_spec.ts";
 import { RateLimiter } from "../../../lib/limiter/limiter.ts";
 import { MemoryStore } from "../../../lib/limiter/memory_store.ts";
 import type { AlgorithmName, LimiterPolicy } from "../../../lib/limiter/policy.ts";
 import { resolvePolicies } from "../../../lib/limiter/resolve_policy.ts";
 import { SharedTable } from "../../../lib/limiter/shared_table.ts";
-import { slidingWindow } from "../../../lib/limiter/sliding_window.ts";
-import { tokenBucket } from "../../../lib/limiter/token_bucket.ts";
 import { seededRandom } from "../../../lib/core/random.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { redisTest } from "../../support/redis_server.ts";

@@ -1,6 +1,10 @@
 import { assertEquals, assertMatch, assertNotMatch } from "@std/assert";
-import { metricsFormat, writeMetrics } from "../../../../lib/observe/metrics/exposition.ts";
-import { MetricRegistry, readShares } from "../../../../lib/observe/metrics/registry.ts";
+import {
+  MetricRegistry,
+  metricsFormat,
+  readShares,
+  writeMetrics,
+} from "../../../../lib/observe/metrics/registry.ts";
 import type { MetricFamily } from "../../../../lib/observe/metrics/series.ts";
 
 const A: MetricFamily = { name: "a_total", help: "As.", type: "counter", labels: [] };
