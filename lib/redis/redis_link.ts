@@ -132,6 +132,7 @@ export class RedisLink implements AsyncDisposable {
     this.#open = true;
     this.#probe?.[Symbol.dispose]();
     this.#timer?.[Symbol.dispose]();
+    this.#firstWord.resolve();
     for (const call of this.#calls.slice(this.#head)) this.#end(call, null);
     await this.#connection[Symbol.asyncDispose]();
   }

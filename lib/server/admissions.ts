@@ -194,6 +194,7 @@ export class LimiterStores implements AsyncDisposable {
   readonly #meter: StoreMeter | null;
   readonly #opened: LateStore[] = [];
   #redis: RedisStores | null = null;
+  #disposed = false;
 
   /** @param meter counts decisions; `null` where nobody wants to know */
   constructor(
@@ -220,6 +221,7 @@ export class LimiterStores implements AsyncDisposable {
   async load(): Promise<void> {
     if (this.#opened.length === 0) return;
     const { RedisStores } = await loadRedis();
+    if (this.#disposed) return;
     const redis = this.#redis = new RedisStores({
       clock: this.#clock,
       createId,
@@ -235,6 +237,7 @@ export class LimiterStores implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed = true;
     await this.#redis?.[Symbol.asyncDispose]();
   }
 }

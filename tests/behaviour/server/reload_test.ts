@@ -398,6 +398,18 @@ Deno.test("ProxyServer.reload() that waits for a health check is given up by a s
   while (await check.read(new Uint8Array(1024)) !== null);
 });
 
+Deno.test("ProxyServer.reload() that loads the client of Redis is given up by a shutdown", async () => {
+  await using a = startUpstream("a");
+  await using proxy = await startProxy({ listen: LISTEN, upstreams: [a.address] });
+  const store = { type: "redis", url: `redis://127.0.0.1:${deadPort()}` } as const;
+  const limiter = { name: "all", key: () => "all", limit: 1, window: "1h", store } as const;
+  const reloading = proxy.server.reload({ listen: LISTEN, upstreams: [a.address], limiter });
+  // It has begun after some turns, and loading takes longer.
+  for (let turn = 0; turn < 20; turn++) await Promise.resolve();
+  await proxy.server.shutdown();
+  assertEquals((await reloading).problems, ["the proxy stops"]);
+});
+
 Deno.test("ProxyServer.reload() takes place one after the other, and not once the proxy stops", async () => {
   await using a = startUpstream("a");
   const config = { listen: LISTEN, upstreams: [a.address] };
