@@ -72,6 +72,9 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
   /** Whether it serves what it has begun, and nothing more. */
   #retired = false;
   #resets = 0;
+  /** Streams that were reset, and that count for the server until it has read that; and how many it will have with its next pong. */
+  #unheard = 0;
+  #asked = 0;
   #heardAt: number;
   #arrived: Http2Exchange[] = [];
   #changed = false;
@@ -133,7 +136,7 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
   /** Whether it takes another request, as far as is known. */
   get hasRoom(): boolean {
     return this.#state === "ready" && !this.#retired && this.#codec.active < this.#maxStreams &&
-      this.#codec.canOpen;
+      this.#codec.canOpen && !this.#mayBeFull;
   }
 
   /** Whether the server takes WebSockets on streams (RFC 8441). */
@@ -174,6 +177,7 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
   open(owner: StreamOwner): Http2Stream {
     const stream = this.#codec.open(owner);
     this.#lastStream = stream.id;
+    if (this.#unheard > 0) this.#askWhetherHeard();
     return stream;
   }
 
@@ -189,7 +193,22 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
 
   /** @internal */
   wasReset(): void {
-    if (++this.#resets >= MAX_RESETS) this.retire();
+    if (++this.#resets >= MAX_RESETS) return this.retire();
+    this.#unheard++;
+    this.#askWhetherHeard();
+  }
+
+  // Node.js refuses a stream by ENHANCE_YOUR_CALM, so that it cannot be sent again, when it reads its head together with the reset
+  // that has made room for it.
+  get #mayBeFull(): boolean {
+    return this.#codec.active + this.#unheard >= this.#codec.peerMaxStreams;
+  }
+
+  // No sooner than it matters: some servers of gRPC end connections on which pings come too often.
+  #askWhetherHeard(): void {
+    if (this.#asked > 0 || this.#unheard === 0 || !this.#mayBeFull) return;
+    this.#asked = this.#unheard;
+    this.#codec.ping();
   }
 
   /** @internal A server that is silent for all of a request's time may be gone without a word: nothing more is trusted to it. */
@@ -230,6 +249,12 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
 
   /** @internal */
   onPong(): void {
+    if (this.#asked > 0) {
+      this.#unheard -= this.#asked;
+      this.#asked = 0;
+      this.#changed = true;
+      this.#askWhetherHeard();
+    }
     if (this.#state !== "checking") return;
     this.#state = "ready";
     this.#deadline.clear();

@@ -46,10 +46,12 @@ eachTransport(
       },
     });
     assertEquals(await answers(proxy, 8), "gggggggg");
-    assertEquals(proxy.seen.eventsOf("ejection").map(({ ejected }) => ejected), [true]);
+    const ejections = () => proxy.seen.eventsOf("ejection");
+    assertEquals(ejections()[0]!.ejected, true);
     await using _back = startUpstream({ name: "b", port });
-    await proxy.seen.until(() => proxy.seen.eventsOf("ejection").length === 2);
-    assertEquals(proxy.seen.eventsOf("ejection")[1]!.reason, null);
+    // On a slow machine its time may be over, and begin once more, before all of the eight are answered.
+    await proxy.seen.until(() => !ejections().at(-1)!.ejected);
+    assertEquals(ejections().at(-1)!.reason, null);
     assertEquals((await answers(proxy, 4)).replaceAll("g", "").length, 2);
   },
 );
@@ -267,9 +269,10 @@ eachTransport("proxy tries a server with one request at a time after its ejectio
   };
   assertEquals(await answers(proxy, 4), "gggg");
   for (let i = 1; i <= 3; i++) {
-    await proxy.seen.until(() => ejections().length >= 2 * i);
+    await proxy.seen.until(() => ejections().length >= 2 * i && !ejections().at(-1)!.ejected);
+    const before = bad.requests;
     assertEquals(await together(), "gggggg");
-    assertEquals(bad.requests, 2 + i);
+    assertEquals(bad.requests, before + 1);
   }
   assertEquals(ejections().map(({ reason }) => reason).slice(0, 3), [
     "2 requests failed in a row, out for 50ms",

@@ -165,7 +165,7 @@ eachTransport("timeouts.total over while a filter has a server's answer is told 
   await using upstream = recordingUpstream(OK);
   const failures: unknown[] = [];
   await using proxy = await start({
-    upstreams: { servers: [upstream.address], timeouts: { total: "100ms" } },
+    upstreams: { servers: [upstream.address], timeouts: { total: "1s" } },
     responseFilter: () => new Promise(() => {}),
     failToProxy: (error) => void failures.push([error.message, (error as UpstreamError).phase]),
   });

@@ -128,7 +128,9 @@ Deno.test("Secured listener gives up clients that do not finish their handshake 
 
 Deno.test("Secured listener gives up the oldest handshakes for new ones", async () => {
   await using upstream = startUpstream();
-  await using proxy = await startProxy({ upstreams: [upstream.address], listen: await secured() });
+  // On a slow machine the time of a handshake must not end any of them.
+  const listen = { ...await secured(), timeouts: { head: "10m" } } as const;
+  await using proxy = await startProxy({ upstreams: [upstream.address], listen });
   const silent: RawConnection[] = [];
   const ends: Promise<unknown>[] = [];
   let closed = 0;

@@ -95,6 +95,47 @@ Deno.test("h2: a server's limit of streams is kept, and makes more connections",
   assertEquals([upstream.opened, most], [3, [2, 2, 2]]);
 });
 
+Deno.test("h2: a stream that was reset counts for the server until it has read that", async () => {
+  using bench = benchOf();
+  const asked = Promise.withResolvers<void>();
+  const heard = Promise.withResolvers<void>();
+  const frames: [number, number][] = [];
+  await using upstream = rawHttp2Upstream(async (http2, index) => {
+    if (index > 0) return await http2.serve("another");
+    await http2.respond(await http2.request(), "ok");
+    await http2.request();
+    await http2.request();
+    asked.resolve();
+    await http2.until(FRAME.RST_STREAM);
+    const { payload } = await http2.until(FRAME.PING);
+    await heard.promise;
+    await http2.write(FRAME.PING, FLAG.ACK, 0, payload);
+    for (;;) {
+      const { type, id } = await http2.read();
+      if (type !== FRAME.HEADERS) continue;
+      frames.push([type, id]);
+      await http2.respond(id, "first");
+    }
+  }, maxStreams(2));
+  const peer = peerOf(upstream.address);
+  assertEquals(await bodyText(await bench.send(peer)), "ok");
+  const cancellation = new Cancellation();
+  const kept = new Cancellation();
+  const sending = [bench.send(peer, { cancellation }), bench.send(peer, { cancellation: kept })];
+  await asked.promise;
+  cancellation.cancel(new ClientGoneError());
+  await assertRejects(() => sending[0]!, ClientGoneError);
+  // There is room for one as far as the client knows, and the server may not know yet.
+  assertEquals(await bodyText(await bench.send(peer)), "another:1");
+  assertEquals(frames, []);
+  heard.resolve();
+  let text = "";
+  for (let i = 0; i < 1000 && text !== "first"; i++) text = await bodyText(await bench.send(peer));
+  assertEquals([frames[0], upstream.opened], [[FRAME.HEADERS, 7], 2]);
+  kept.cancel(new ClientGoneError());
+  await assertRejects(() => sending[1]!, ClientGoneError);
+});
+
 Deno.test("h2: an own limit of streams counts where the server allows more", async () => {
   using bench = benchOf((wheel) =>
     new Http2Transport({ wheel, clock: systemClock, connections: { maxStreams: 3 } })
