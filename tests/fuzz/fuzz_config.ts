@@ -9,6 +9,17 @@ import { oneOf } from "./make_text.ts";
 
 type Box = Record<string, unknown>;
 
+function store(): Box {
+  return {
+    type: "redis",
+    url: "redis://u:p@127.0.0.1:6379/1",
+    prefix: "x",
+    timeout: "50ms",
+    onStoreError: "local",
+    instances: 2,
+  };
+}
+
 /** A configuration with most of what there is. */
 function goodConfig(): Box {
   return {
@@ -21,6 +32,17 @@ function goodConfig(): Box {
         maxHeadBytes: "16KiB",
         maxFields: 100,
         timeouts: { head: "5s", write: 100 },
+      },
+      { port: 80, redirect: "https:443" },
+      {
+        port: 443,
+        tls: {
+          certificates: [{ cert: "a.pem", key: "a.key", names: ["a.example", "*.b.example"] }],
+          unknownNames: "refuse",
+          minVersion: "1.3",
+          http2: true,
+          clientCertificates: { ca: ["ca.pem"], mode: "request", verify: () => true },
+        },
       },
       { unix: "/tmp/x.sock", underscores: "refuse", proxyProtocol: { from: ["unix"] } },
     ],
@@ -80,6 +102,7 @@ function goodConfig(): Box {
         burst: 20,
         exempt: ["10.0.0.0/8"],
         name: "a",
+        store: store(),
       },
       {
         key: ["header:x", "path"],
@@ -88,6 +111,7 @@ function goodConfig(): Box {
         onMissingKey: "reject",
         headers: ["draft-11"],
         name: "b",
+        store: store(),
       },
     ],
     routes: [
@@ -109,6 +133,28 @@ function goodConfig(): Box {
     overload: { maxInFlight: 100, queue: { size: 10 }, maxLoopDelay: "100ms" },
     trustedProxies: { from: ["10.0.0.0/8", "loopback"], field: "forwarded" },
     forwarded: { via: true },
+    filters: [{ requestFilter: () => undefined }, { logging() {} }],
+    tracing: { sample: 0.1, continue: "trusted" },
+    serverTiming: true,
+    accessLog: {
+      format: "json",
+      to: { file: "/tmp/x.log", maxSize: "10MB", keep: 3 },
+      sample: 0.5,
+      when: () => true,
+      fields: ["status", "header:referer"],
+      redact: ["token"],
+    },
+    metrics: true,
+    admin: {
+      listen: "127.0.0.1:9000",
+      tokens: { ops: "0123456789abcdef0123456789abcdef", ci: { env: "TOKEN" } },
+      read: "token",
+      hosts: ["admin.example"],
+    },
+    webSocketGrace: "2s",
+    shutdownDelay: "1s",
+    rollback: { errorRate: 0.2, within: "10s", minRequests: 20 },
+    workers: 2,
     paths: "refuse",
     forward: "normalized",
     gracePeriod: "5s",
