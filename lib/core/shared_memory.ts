@@ -35,10 +35,15 @@ export function createSharedMemory(byteLength: number): SharedMemory {
   const { memfd_create, ftruncate } = libc.symbols;
   // Without MFD_CLOEXEC, so that processes started later inherit it.
   const descriptor = memfd_create(new TextEncoder().encode("lbproxy\0"), 0);
-  if (descriptor < 0 || ftruncate(descriptor, BigInt(byteLength)) !== 0) {
-    throw new Error(`Cannot make shared memory of ${byteLength} bytes`);
+  try {
+    if (descriptor < 0 || ftruncate(descriptor, BigInt(byteLength)) !== 0) {
+      throw new Error(`Cannot make shared memory of ${byteLength} bytes`);
+    }
+    return { buffer: map(libc, descriptor, byteLength), descriptor };
+  } catch (error) {
+    if (descriptor >= 0) libc.symbols.close(descriptor);
+    throw error;
   }
-  return { buffer: map(libc, descriptor, byteLength), descriptor };
 }
 
 /** Opens memory that this process has inherited; throws as {@linkcode createSharedMemory}. */

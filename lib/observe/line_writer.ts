@@ -295,6 +295,7 @@ export class LineFile implements LineSink, Disposable {
     this.#close();
     try {
       this.#file = this.#open();
+      if (broken) this.#options.onProblem(null);
     } catch (error) {
       if (!broken) this.#options.onProblem(messageOf(error));
     }

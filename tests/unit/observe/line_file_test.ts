@@ -105,6 +105,22 @@ Deno.test("LineFile tells once that it cannot write, drops lines meanwhile, and 
   assertEquals(problems[1], null);
 });
 
+Deno.test("LineFile tells that it can write again when the file is opened anew", async () => {
+  const problems = await withFile((path, open) => {
+    using file = open();
+    Deno.removeSync(path);
+    Deno.mkdirSync(path);
+    file.reopen();
+    file.reopen();
+    Deno.removeSync(path);
+    file.reopen();
+    file.line("kept");
+    file.flush();
+    assertEquals(read(path), "kept\n");
+  });
+  assertEquals(problems.map((problem) => problem === null), [false, true]);
+});
+
 Deno.test("LineFile drops what a full disk does not take", {
   ignore: Deno.build.os !== "linux",
 }, async () => {
