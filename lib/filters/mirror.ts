@@ -97,9 +97,8 @@ const OPTIONS = object<MirrorOptions>({
  *
  * The client waits for nothing of it, and what becomes of a copy changes nothing for it. A copy is what goes to the
  * server as far as the filters before this one have made it (put it last); it is made while the content passes, and sent
- * once that is complete; copies that are on their way when the proxy stops are called off. What fails is a debug
- * line of the log. Copies speak HTTP/1.1, are no requests in flight of
- * their servers, and say nothing about their health.
+ * once that is complete; copies that are on their way when the proxy stops are called off. What fails is a debug line
+ * of the log. Copies speak HTTP/1.1, are no requests in flight of their servers, and say nothing about their health.
  *
  * @throws {TypeError} when an option cannot be read
  *

@@ -119,7 +119,7 @@ export function estimateOverflow(
   into: Verdict,
 ): void {
   const windowUs = overflowWindow(algorithm, rule);
-  const limit = algorithm === "token-bucket" && rule.limit > 0 ? rule.burst : rule.limit;
+  const limit = limitOf(algorithm, rule);
   const unit = unitOf(limit);
   const window = Math.floor(now / windowUs);
   const left = (window + 1) * windowUs - now;
@@ -153,7 +153,7 @@ export function chargeOverflow(
   force: boolean,
 ): boolean {
   const windowUs = overflowWindow(algorithm, rule);
-  const limit = algorithm === "token-bucket" ? rule.burst : rule.limit;
+  const limit = limitOf(algorithm, rule);
   const unit = unitOf(limit);
   const window = Math.floor(now / windowUs);
   const wanted = Math.ceil(cost / unit);
@@ -180,7 +180,7 @@ export function refundOverflow(
   rule: Readonly<Rule>,
   amount: number = cost,
 ): void {
-  const unit = unitOf(algorithm === "token-bucket" ? rule.burst : rule.limit);
+  const unit = unitOf(limitOf(algorithm, rule));
   // The difference of two that are rounded up: what remains of the cost must not be rounded down.
   const units = Math.ceil(cost / unit) - Math.ceil((cost - amount) / unit);
   sketch.add(key, Math.floor(now / overflowWindow(algorithm, rule)), -units);
@@ -198,7 +198,7 @@ export function seedFromSketch(
   rule: Readonly<Rule>,
 ): boolean {
   const windowUs = overflowWindow(algorithm, rule);
-  const unit = unitOf(algorithm === "token-bucket" ? rule.burst : rule.limit);
+  const unit = unitOf(limitOf(algorithm, rule));
   const window = Math.floor(now / windowUs);
   const current = sketch.estimate(key, window) * unit;
   const previous = algorithm === "fixed-window" ? 0 : sketch.estimate(key, window - 1) * unit;
@@ -226,6 +226,11 @@ export function seedFromSketch(
 function overflowWindow(algorithm: AlgorithmName, rule: Readonly<Rule>): number {
   if (algorithm !== "token-bucket" || rule.limit === 0) return rule.windowUs;
   return Math.max(1, Math.ceil(rule.burst * rule.windowUs / rule.limit));
+}
+
+/** The limit of a window: a bucket is one that fills once, and one that never fills has nothing. */
+function limitOf(algorithm: AlgorithmName, { limit, burst }: Readonly<Rule>): number {
+  return algorithm === "token-bucket" && limit > 0 ? burst : limit;
 }
 
 function unitOf(limit: number): number {
