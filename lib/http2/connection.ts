@@ -381,7 +381,8 @@ export class Http2Connection implements FrameHandler, StreamConnection {
       this.#consumed = 0;
       this.#announce();
     }
-    if (stream.remoteEnded || stream.closed) return;
+    // A server that has sent the whole response needs no more content.
+    if (stream.remoteEnded || stream.closed || (this.isServer && stream.localEnded)) return;
     stream.consumed += bytes;
     if (stream.consumed < this.#streamWindow >> 1) return;
     this.output.windowUpdate(stream.id, stream.consumed);

@@ -24,6 +24,11 @@ import { TunnelRelay } from "../http1/tunnel_relay.ts";
 
 /** How long a client's content is waited for before its rate counts. */
 const RATE_AFTER_MS = 10_000;
+/**
+ * How long a stream stays open behind an early response. Clients such as curl 7.88 and Node.js lose a response whose RST_STREAM
+ * they read together with it.
+ */
+const EARLY_MS = 500;
 
 /** The connection, as its streams see it. */
 export interface StreamHost {
@@ -63,6 +68,8 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
   #responding = false;
   #malformed = false;
   #over = false;
+  /** When the stream is reset whose response is complete and whose client still sends. */
+  #resetAt = Infinity;
 
   constructor(host: StreamHost, stream: Http2Stream) {
     this.#host = host;
@@ -280,6 +287,13 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
   look(now: number): number {
     const { listener: { limits: { contentMs, writeMs } } } = this.#host.context;
     const stream = this.#stream;
+    if (this.#resetAt !== Infinity) {
+      if (now < this.#resetAt) return this.#resetAt;
+      // What the client still sends is not read (RFC 9113 section 8.1).
+      stream.reset(CODE.NO_ERROR);
+      this.#finish();
+      return Infinity;
+    }
     const { content, stalledSince } = stream;
     if (now >= stalledSince + writeMs) {
       this.#gone(new ClientGoneError("The client took the response too slowly"));
@@ -316,10 +330,18 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
 
   /** @internal */
   onSent(bytes: number): void {
-    const stream = this.#stream;
-    // What the client still sends is not read (RFC 9113 section 8.1).
-    if (!stream.closed) stream.reset(CODE.NO_ERROR);
-    this.#end(bytes, null);
+    if (this.#stream.closed) return this.#end(bytes, null);
+    const { exchange } = this;
+    this.exchange = null;
+    this.#resetAt = this.#host.context.listener.wheel.lately + EARLY_MS;
+    this.#host.arm(this.#resetAt);
+    exchange?.responseEnded(bytes, null);
+    this.#stream.content?.cancel();
+  }
+
+  /** @internal Both sides of the stream have ended. */
+  onStreamEnd(): void {
+    if (this.#resetAt !== Infinity) this.#finish();
   }
 
   /** @internal The client must see that the response is incomplete. */

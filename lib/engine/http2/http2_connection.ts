@@ -202,7 +202,9 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
     this.arm(this.#idleUntil);
   }
 
-  onStreamEnd(): void {}
+  onStreamEnd({ owner }: Http2Stream): void {
+    (owner as Http2ClientStream | null)?.onStreamEnd();
+  }
 
   onGoAway(): void {
     if (this.#streams.length === 0) this.#becomeLate();

@@ -4,6 +4,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { ListenOptions } from "../../../lib/config/listen_options.ts";
 import { WholeBody } from "../../../lib/http/message.ts";
 import { CODE, FLAG, FRAME } from "../../../lib/http2/frame_type.ts";
+import { maxBodySize } from "../../../lib/filters/max_body_size.ts";
+import { findProgram } from "../../support/find_program.ts";
 import { Gate } from "../../support/gate.ts";
 import { frame } from "../../support/http2_pair.ts";
 import { Http2TestClient } from "../../support/http2_test_client.ts";
@@ -12,6 +14,7 @@ import { rawUpstream } from "../../support/raw_upstream.ts";
 import { startProxy, type TestProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 
+const CURL = await findProgram("curl");
 const LISTEN: ListenOptions = { hostname: "127.0.0.1", port: 0, engine: "http1", http2: true };
 
 async function start(address: string, rest: Partial<ListenOptions> = {}): Promise<TestProxy> {
@@ -251,6 +254,31 @@ Deno.test("HTTP/2 limits: what a client takes back of a response it has begun to
   exchange.stream.reset(CODE.CANCEL);
   await proxy.seen.until(() => proxy.seen.entries.length === 1);
   assertEquals([proxy.seen.entries[0]!.status, proxy.seen.entries[0]!.bytesSent], [499, 3]);
+});
+
+Deno.test({
+  name:
+    `HTTP/2 limits: curl, which reads a reset together with its response, gets an early response to an upload${CURL.missing}`,
+  ignore: CURL.ignore,
+  async fn() {
+    await using upstream = startUpstream();
+    await using proxy = await startProxy({
+      upstreams: [upstream.address],
+      listen: LISTEN,
+      filters: [maxBodySize(1000)],
+    });
+    const file = await Deno.makeTempFile();
+    try {
+      await Deno.writeFile(file, new Uint8Array(5_000_000));
+      const { stdout } = await new Deno.Command("curl", {
+        args: ["-s", "--http2-prior-knowledge", "--max-time", "20", "-w", "%{http_code}", "-o", "/dev/null"]
+          .concat("--data-binary", `@${file}`, `http://127.0.0.1:${proxy.port}/`),
+      }).output();
+      assertEquals(new TextDecoder().decode(stdout), "413");
+    } finally {
+      await Deno.remove(file);
+    }
+  },
 });
 
 Deno.test("HTTP/2 limits: an early response ends an upload, and the connection goes on", async () => {
