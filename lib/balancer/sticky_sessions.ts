@@ -18,7 +18,22 @@ import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
 import type { PickRequest } from "./algorithm.ts";
 
-/** Ties each client to the server that served it first, by a signed cookie. */
+/**
+ * Ties each client to the server that served it first, by a signed cookie.
+ *
+ * @example Clients stay with their server
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: {
+ *     servers: ["127.0.0.1:9001", "127.0.0.1:9002"],
+ *     // In earnest from a file or the environment, the same on each machine.
+ *     sticky: { cookie: "server", secret: "a secret of the documentation", maxAge: "1h" },
+ *   },
+ * });
+ * ```
+ */
 export interface StickyOptions {
   /** Name of the cookie. @default {"lbproxy"} */
   cookie?: string;

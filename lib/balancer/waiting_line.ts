@@ -7,7 +7,21 @@ import { type Duration, parseDuration } from "../core/units.ts";
 import type { Server } from "../upstream/server.ts";
 import type { SharedCells } from "../upstream/shared_servers.ts";
 
-/** How many requests may wait while all servers are full, and for how long. */
+/**
+ * How many requests may wait while all servers are full, and for how long.
+ *
+ * @example Requests wait while all servers are full
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: {
+ *     servers: [{ address: "127.0.0.1:9001", maxInFlight: 10 }],
+ *     queue: { size: 50, timeout: "1s" },
+ *   },
+ * });
+ * ```
+ */
 export interface QueueOptions {
   /** How many requests may wait; further ones are refused at once. @default {100} */
   size?: number;

@@ -21,7 +21,19 @@ import { formatListen, parseListen } from "./listen_options.ts";
 /** Where a token stands: in the file of that name, or in that variable of the environment; or the token itself. */
 export type AdminToken = NonNullable<AdminOptions["tokens"]>[string];
 
-/** The admin listener: the dashboard, the state of the proxy, and changes to it. */
+/**
+ * The admin listener: the dashboard, the state of the proxy, and changes to it.
+ *
+ * @example Changes with a token from the environment
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   admin: { listen: "127.0.0.1:6189", tokens: { ops: { env: "LBPROXY_ADMIN_TOKEN" } } },
+ * });
+ * ```
+ */
 export interface AdminOptions {
   /** `"host:port"`, `"unix:/path"` or a port of `127.0.0.1`. A public address needs a token. @default {"127.0.0.1:6189"} */
   listen?: string | number;

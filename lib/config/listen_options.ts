@@ -13,7 +13,22 @@ import {
   resolveListenTls,
 } from "./listen_tls.ts";
 
-/** One address to listen at, with its options. */
+/**
+ * One address to listen at, with its options.
+ *
+ * @example Port 80 sends clients to port 443
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   listen: [
+ *     { port: 443, tls: { cert: "cert.pem", key: "key.pem" }, maxConnectionsPerClient: 100 },
+ *     { port: 80, redirect: "https" },
+ *   ],
+ * });
+ * ```
+ */
 export interface ListenOptions {
   /**
    * Address or name of this machine; `"0.0.0.0"` is every IPv4 address of it, `"::"` every address.

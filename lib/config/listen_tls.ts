@@ -35,7 +35,27 @@ export const UNKNOWN_NAMES: readonly UnknownNames[] = ["default", "refuse"];
 /** One of them. */
 type UnknownNames = NonNullable<ListenTlsOptions["unknownNames"]>;
 
-/** TLS of a listener. */
+/**
+ * TLS of a listener.
+ *
+ * @example A certificate for each site
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   listen: {
+ *     port: 443,
+ *     tls: {
+ *       certificates: [
+ *         { cert: "shop.pem", key: "shop.key" },
+ *         { names: ["*.api.example"], cert: "api.pem", key: "api.key" },
+ *       ],
+ *     },
+ *   },
+ * });
+ * ```
+ */
 export interface ListenTlsOptions {
   /** The same as in {@linkcode CertificateOptions}: the certificate for clients that ask for no other. @default {none} */
   cert?: string;
@@ -82,6 +102,20 @@ type VerifyClientCertificate = NonNullable<ClientCertificateOptions["verify"]>;
  * Which clients may come in by their certificates. The connection of any other one is closed before anything is read
  * of it, with
  * the reason in the log. At least one of `ca` and `verify` is needed.
+ *
+ * @example Clients must show a certificate of a company's own authority
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   listen: {
+ *     port: 443,
+ *     tls: { cert: "cert.pem", key: "key.pem", clientCertificates: { ca: "clients-ca.pem" } },
+ *   },
+ *   forwarded: { clientCert: true },
+ * });
+ * ```
  */
 export interface ClientCertificateOptions {
   /** PEM texts of the trusted authorities, or paths of files with them, which are watched. @default {[]} */

@@ -39,7 +39,22 @@ import { nearestName } from "../core/describe_value.ts";
 import { resolveRetries, type RetryFunction, type RetryOptions, type RetryPolicy } from "./retry_options.ts";
 import type { ResolvedServer, ServerOptions, TimeoutOptions } from "./server_options.ts";
 
-/** A group of servers that can stand in for each other. */
+/**
+ * A group of servers that can stand in for each other.
+ *
+ * @example Two pools with options of their own
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: {
+ *     web: { servers: ["127.0.0.1:9001", "127.0.0.1:9002"], balance: "least-connections" },
+ *     api: { servers: ["127.0.0.1:9101"], timeouts: { response: "5s" }, retries: false },
+ *   },
+ *   routes: [{ match: { path: "/api/*" }, upstream: "api" }, { upstream: "web" }],
+ * });
+ * ```
+ */
 export interface PoolOptions extends TransportOptions, BalancingOptions {
   /** The servers: at least one, unless there is a `discovery`. @default {[]} */
   servers?: readonly (string | ServerOptions)[];

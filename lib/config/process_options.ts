@@ -16,7 +16,19 @@ import {
 } from "../core/options.ts";
 import { type Duration, parseDuration } from "../core/units.ts";
 
-/** Bounds what the whole proxy works on, before its memory grows. */
+/**
+ * Bounds what the whole proxy works on, before its memory grows.
+ *
+ * @example At most 1000 requests at once, 200 more wait for two seconds
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   overload: { maxInFlight: 1000, queue: { size: 200, timeout: "2s" } },
+ * });
+ * ```
+ */
 export interface OverloadOptions {
   /** How many requests and WebSockets may run at once. @default {Infinity} */
   maxInFlight?: number;
@@ -55,7 +67,19 @@ const TRACE_TRUST: readonly TraceTrust[] = ["anyone", "trusted", "nobody"];
 /** Names of them. */
 type TraceTrust = NonNullable<TracingOptions["continue"]>;
 
-/** Which requests are traced. */
+/**
+ * Which requests are traced.
+ *
+ * @example A hundredth of the requests begin a trace
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   tracing: { sample: 0.01 },
+ * });
+ * ```
+ */
 export interface TracingOptions {
   /** Share of the requests without a trace for which the proxy begins one. @default {0.01} */
   sample?: number;
@@ -78,7 +102,19 @@ export function resolveTracing(options: boolean | TracingOptions = false): Resol
   return Object.freeze({ sample, continue: trust });
 }
 
-/** What a new configuration has to live up to; if it does not, the one before takes over again. */
+/**
+ * What a new configuration has to live up to; if it does not, the one before takes over again.
+ *
+ * @example Back to the configuration before when a tenth of the requests fail
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   rollback: { errorRate: 0.1, within: "1m" },
+ * });
+ * ```
+ */
 export interface RollbackOptions {
   /** Largest share of requests that may fail (status 500 or above), 0 to 1. */
   errorRate: number;

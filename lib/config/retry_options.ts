@@ -57,7 +57,18 @@ type RetryBudgetOptions = Exclude<NonNullable<RetryOptions["budget"]>, false>;
 /** How long a retry waits: a time by chance between nothing and a bound that doubles each time ("full jitter"). */
 type BackoffOptions = Exclude<NonNullable<RetryOptions["backoff"]>, false>;
 
-/** When a request that failed is sent again. */
+/**
+ * When a request that failed is sent again.
+ *
+ * @example Two more tries, and only after failed connections
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: { servers: ["127.0.0.1:9001", "127.0.0.1:9002"], retries: { attempts: 2, on: ["connect"] } },
+ * });
+ * ```
+ */
 export interface RetryOptions {
   /**
    * How often a request is sent again, at most. When it is set, a request may also go to the same server again if no

@@ -38,7 +38,27 @@ import type { Timeouts } from "../transport/transport.ts";
 import type { RetryFunction, RetryOptions, RetryPolicy } from "./retry_options.ts";
 import type { TimeoutOptions } from "./server_options.ts";
 
-/** Requests that have something in common, and what becomes of them. */
+/**
+ * Requests that have something in common, and what becomes of them.
+ *
+ * @example Paths below /api without that prefix, a twentieth of them to a new version
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: { stable: { servers: ["127.0.0.1:9001"] }, canary: { servers: ["127.0.0.1:9002"] } },
+ *   routes: [
+ *     {
+ *       match: { path: "/api/*" },
+ *       upstream: { stable: 95, canary: 5 },
+ *       splitKey: "cookie:user",
+ *       rewrite: { stripPrefix: "/api" },
+ *     },
+ *     { upstream: "stable" },
+ *   ],
+ * });
+ * ```
+ */
 export interface RouteOptions<State = unknown> {
   /** Name of the route in `ctx.route` and messages; unique. @default {its host and path} */
   name?: string;

@@ -35,7 +35,22 @@ import {
 import { ADDRESS_EXPECTED, MAX_WEIGHT, parseAddress, type Peer } from "../upstream/peer.ts";
 import { isBrokenIpv4 } from "./listen_options.ts";
 
-/** A server with more to say than its address. */
+/**
+ * A server with more to say than its address.
+ *
+ * @example A larger server, and one for when the others are down
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: [
+ *     { address: "10.0.0.1:8080", weight: 3, maxInFlight: 200 },
+ *     "10.0.0.2:8080",
+ *     { address: "10.0.0.3:8080", backup: true },
+ *   ],
+ * });
+ * ```
+ */
 export interface ServerOptions {
   /** `"host:port"`, `"https://host:port"` or `"unix:/path"`. */
   address: string;
@@ -51,7 +66,18 @@ export interface ServerOptions {
   maxInFlight?: number;
 }
 
-/** How long each part of an exchange with a server may take. */
+/**
+ * How long each part of an exchange with a server may take.
+ *
+ * @example Half a second to connect, ten seconds in all
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: { servers: ["127.0.0.1:9001"], timeouts: { connect: "500ms", total: "10s" } },
+ * });
+ * ```
+ */
 export interface TimeoutOptions {
   /** TCP connection. @default {"3s"} */
   connect?: Duration;
@@ -192,7 +218,18 @@ type FindServers = Extract<DiscoveryOptions, { type: "custom" }>["discover"];
 /** How often servers are looked for. */
 type DiscoveryPacing = Pick<DiscoveryOptions, "interval" | "timeout">;
 
-/** Servers by the DNS, or by a function that is called at an interval of its own. */
+/**
+ * Servers by the DNS, or by a function that is called at an interval of its own.
+ *
+ * @example Servers by the addresses of a name
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: { discovery: { type: "dns", record: "A", name: "api.internal", port: 8080, interval: "10s" } },
+ * });
+ * ```
+ */
 export type DiscoveryOptions =
   & {
     /** From the end of a search to the next one. @default {"30s"} */

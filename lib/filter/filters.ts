@@ -40,6 +40,19 @@ export type FilteredContent = Awaited<ReturnType<NonNullable<Filters["requestBod
  *
  * An object of these is a filter set. Several of them run in the order of the configuration on a request's way to a
  * server, and the other way round on the way back (`upstreamResponseFilter` and all that follow).
+ *
+ * @example A filter set for several configurations
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   filters: [{
+ *     requestFilter: (request) => request.headers.has("x-blocked") ? new Response("no", { status: 403 }) : undefined,
+ *     responseFilter: (response) => response.headers.set("x-served-by", "lbproxy"),
+ *   }],
+ * });
+ * ```
  */
 export interface Filters<State = unknown> {
   /** Makes the request's own state, `ctx.state` in all others; must not be async. */

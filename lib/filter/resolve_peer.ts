@@ -1,5 +1,6 @@
 /** Makes of an address and TLS options what a transport needs. */
 
+import { describeValue } from "../core/describe_value.ts";
 import {
   type Address,
   ADDRESS_EXPECTED,
@@ -26,7 +27,21 @@ export interface PeerOptions {
   tls?: boolean | UpstreamTlsOptions;
 }
 
-/** TLS towards servers. */
+/**
+ * TLS towards servers.
+ *
+ * @example An authority of one's own, and another name than the address
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: {
+ *     servers: ["10.0.0.1:8443"],
+ *     tls: { serverName: "api.internal" },
+ *   },
+ * });
+ * ```
+ */
 export interface UpstreamTlsOptions {
   /** Name for SNI and for the check of the certificate. @default {the host of the server's address} */
   serverName?: string;
@@ -156,7 +171,7 @@ export function checkedPeer(address: string, own?: TlsSetting, way: Way = {}): P
   const parsed = parseAddress(address);
   if (parsed === undefined) {
     throw new TypeError(
-      `Cannot use server: expected ${ADDRESS_EXPECTED}, received ${JSON.stringify(address)}`,
+      `Cannot use server: the address must be ${ADDRESS_EXPECTED}, received ${describeValue(address)}`,
     );
   }
   const problem = findPeerProblem(parsed, own, way);

@@ -283,9 +283,6 @@ export function bearerAuth(options: BearerAuthOptions): Filters {
 }
 
 function compileCheck({ verify, jwt }: BearerAuthOptions): VerifyToken {
-  if ((verify === undefined) === (jwt === undefined)) {
-    throw new TypeError('Cannot make the filter bearerAuth: it takes either "verify" or "jwt"');
-  }
   if (jwt !== undefined) return compileJwt(jwt);
   return async (token, ctx) => {
     const found = await verify!(token, ctx);

@@ -8,6 +8,18 @@ import { type Duration, parseDuration } from "../core/units.ts";
  *
  * After that it gets one request at a time until one gets a response. An active check ends an ejection early when it
  * tries what failed: any check where connections failed, an HTTP check or a function where responses were late or bad.
+ *
+ * @example Three failures in a row, and a server is left out for ten seconds
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: {
+ *     servers: ["127.0.0.1:9001", "127.0.0.1:9002"],
+ *     ejection: { consecutiveFailures: 3, baseTime: "10s" },
+ *   },
+ * });
+ * ```
  */
 export interface EjectionOptions {
   /** Failures in a row that eject a server; `Infinity` never does. @default {5} */

@@ -45,6 +45,18 @@ export type CheckServer = Extract<ActiveCheckOptions, { type: "custom" }>["check
 /**
  * Active checks of every type: a TCP connection, a TLS handshake, an HTTP request, the health service of gRPC, or a
  * function.
+ *
+ * @example A request every five seconds
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: {
+ *     servers: ["127.0.0.1:9001", "127.0.0.1:9002"],
+ *     healthCheck: { type: "http", path: "/healthz", interval: "5s", timeout: "1s", fall: 2 },
+ *   },
+ * });
+ * ```
  */
 export type ActiveCheckOptions =
   & {

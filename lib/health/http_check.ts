@@ -1,5 +1,6 @@
 /** Checks whether a server gives the expected response to an HTTP request. */
 
+import { describeValue } from "../core/describe_value.ts";
 import { responseBodyReader } from "../http1/body_reader.ts";
 import { HeadWriter, UnwritableHeadError } from "../http1/head_writer.ts";
 import { malformedResponse, ResponseHeadParser } from "../http1/head_parser.ts";
@@ -87,7 +88,7 @@ export function parseStatuses(entries: readonly (number | string)[]): StatusRang
     const to = Number(match?.[2] ?? match?.[1]);
     if (match !== null && from <= to) return { from, to };
     throw new TypeError(
-      `Cannot read statuses: expected ${STATUSES_EXPECTED}, received ${JSON.stringify(entry)}`,
+      `Cannot read statuses: they must be ${STATUSES_EXPECTED}, received ${describeValue(entry)}`,
     );
   });
 }

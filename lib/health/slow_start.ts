@@ -6,7 +6,18 @@ import { type Duration, parseDuration } from "../core/units.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { Server } from "../upstream/server.ts";
 
-/** Options of slow start. */
+/**
+ * Options of slow start.
+ *
+ * @example A server that recovers has all of its share after half a minute
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: { servers: ["127.0.0.1:9001", "127.0.0.1:9002"], slowStart: { duration: "30s" } },
+ * });
+ * ```
+ */
 export interface SlowStartOptions {
   /** Time until a server has its full weight. */
   duration: Duration;

@@ -260,7 +260,19 @@ function isDash(character: string | undefined): boolean {
   return character === "-" || character === "_";
 }
 
-/** Which header fields tell servers who the client is. */
+/**
+ * Which header fields tell servers who the client is.
+ *
+ * @example The standard field in place of X-Forwarded-For
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   forwarded: { forwarded: true, xForwarded: false },
+ * });
+ * ```
+ */
 export interface ForwardedOptions {
   /** `X-Forwarded-For`, `-Proto` and `-Host`. @default {true} */
   xForwarded?: boolean;

@@ -27,7 +27,19 @@ export type TrustedField = NonNullable<TrustedProxiesOptions["field"]>;
 /** The fields that can be chosen from. */
 const TRUSTED_FIELDS: readonly TrustedField[] = ["x-forwarded-for", "forwarded"];
 
-/** Proxies in front of this one, and the field in which they name their clients. */
+/**
+ * Proxies in front of this one, and the field in which they name their clients.
+ *
+ * @example A load balancer in front says who the client is
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   trustedProxies: { from: ["10.0.0.0/8"], field: "forwarded" },
+ * });
+ * ```
+ */
 export interface TrustedProxiesOptions {
   /** Addresses, networks, `"loopback"`, `"private"` (RFC 1918 and RFC 4193), or `"unix"` for clients of a unix socket. */
   from: readonly string[];

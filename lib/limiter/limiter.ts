@@ -1,5 +1,6 @@
 /** Decides for each request whether its limits allow it. */
 
+import { describeValue } from "../core/describe_value.ts";
 import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.ts";
 import { BanList, erase, type PolicyStatus, setConstants, statusOf } from "./limit_control.ts";
 import type { BusyKey, BusyKeys } from "./busy_keys.ts";
@@ -249,7 +250,9 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   ban(key: string, duration: Duration, policyName?: string): boolean {
     const durationMs = parseDuration(duration);
     if (durationMs === undefined) {
-      throw new TypeError(`Cannot ban a key for ${JSON.stringify(duration)}, expected ${DURATION_EXPECTED}`);
+      throw new TypeError(
+        `Cannot ban a key: the duration must be ${DURATION_EXPECTED}, received ${describeValue(duration)}`,
+      );
     }
     let written = true;
     for (const charge of this.#chargesOf(policyName)) {

@@ -20,6 +20,19 @@ export type MissingKeyAction = "skip" | "reject" | "ip";
  * A function of the configuration that throws, or returns what it must not, fails the request with a `FilterError` (500)
  * before anything is counted: neither letting such a request pass nor calling it too many would be true. None of them but
  * `response` may be async.
+ *
+ * @example Ten requests a second for each API key, and no more than 100 at once
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   limiter: [
+ *     { name: "rate", key: "header:x-api-key", limit: 10, window: "1s", algorithm: "token-bucket", burst: 20 },
+ *     { name: "at-once", key: "header:x-api-key", limit: 100, algorithm: "concurrency" },
+ *   ],
+ * });
+ * ```
  */
 export interface LimiterPolicy<Ctx extends KeySource = KeySource> {
   /**

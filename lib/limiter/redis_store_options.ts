@@ -27,6 +27,21 @@ import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.t
  * it counts for nothing. Permits of `"concurrency"` have a lease of 10 seconds that their instance renews. Needs
  * `--allow-net` for the server (of a cluster, for all of them) and, as its client reads environment variables,
  * `--allow-env` or `--ignore-env`.
+ *
+ * @example Limits that several machines share
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   limiter: {
+ *     key: "ip",
+ *     limit: 100,
+ *     window: "1m",
+ *     store: { type: "redis", url: "redis://127.0.0.1:6379", onStoreError: "local", instances: 3 },
+ *   },
+ * });
+ * ```
  */
 export interface RedisStoreOptions {
   /** Which kind of store; Valkey is the same one. */

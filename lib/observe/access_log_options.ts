@@ -65,7 +65,23 @@ const ACCESS_FIELDS: readonly AccessField[] = [
 /** Name of what a line can have. */
 export type AccessField = Exclude<NonNullable<AccessLogOptions["fields"]>[number], `header:${string}`>;
 
-/** What of each request is logged, how, and where. */
+/**
+ * What of each request is logged, how, and where.
+ *
+ * @example Lines of JSON in a file that is rotated
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   accessLog: {
+ *     format: "json",
+ *     to: { file: "access.log", maxSize: "100MiB", keep: 5 },
+ *     fields: ["client", "method", "target", "status", "durationMs", "header:x-tenant"],
+ *   },
+ * });
+ * ```
+ */
 export interface AccessLogOptions {
   /**
    * `"text"` for people and `grep`, `"json"` for one object a line, `"combined"` as Apache and nginx write it, or a

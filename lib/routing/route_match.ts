@@ -4,7 +4,21 @@ import { normalEncoding, normalPath } from "../http/normal_path.ts";
 
 /** What a route takes, as an operator writes it. */
 
-/** What a request has to be like for a route to take it; all that is given must hold. */
+/**
+ * What a request has to be like for a route to take it; all that is given must hold.
+ *
+ * @example Host, path, method and a field must all fit
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: ["127.0.0.1:9001"],
+ *   routes: [{
+ *     match: { host: "*.shop.example", path: "/orders/*", method: ["POST", "PUT"], headers: { "x-beta": true } },
+ *   }],
+ * });
+ * ```
+ */
 export interface RouteMatch {
   /**
    * `URLPattern`s for the host, without port: `"shop.example"`, `"*.shop.example"`; one of them must match.

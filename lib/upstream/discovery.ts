@@ -1,5 +1,6 @@
 /** Discovers the servers of a pool while the proxy runs, by a function or by DNS records. */
 
+import { describeValue } from "../core/describe_value.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import { formatAddress, type ServerInit, type ServerSpec } from "./peer.ts";
@@ -147,7 +148,7 @@ export function dnsDiscovery({ name, record, port, resolver }: DnsDiscoveryOptio
   const nameServer = nameServerOf(resolver);
   if (record === "SRV") return askSrv(name, nameServer);
   if (port === undefined) {
-    throw new TypeError(`Cannot discover servers by ${record} records: "port" is missing`);
+    throw new TypeError(`Cannot discover servers: "port" is required beside ${record} records`);
   }
   return askAddresses(name, record, port, nameServer);
 }
@@ -197,6 +198,6 @@ function nameServerOf(resolver: string | undefined): NameServer {
   const nameServer = parseResolver(resolver);
   if (nameServer !== undefined) return { nameServer };
   throw new TypeError(
-    `Cannot discover servers: expected ${RESOLVER_EXPECTED}, received ${JSON.stringify(resolver)}`,
+    `Cannot discover servers: the resolver must be ${RESOLVER_EXPECTED}, received ${describeValue(resolver)}`,
   );
 }

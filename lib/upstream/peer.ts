@@ -129,7 +129,9 @@ export function resolvePlainServer(spec: string | ServerSpec): ServerInit {
   const { address: text, ...rest } = typeof spec === "string" ? { address: spec } : spec;
   const parsed = parseAddress(text);
   if (parsed === undefined || parsed.secure === true) {
-    throw new TypeError(`Cannot add server: expected ${ADDRESS_EXPECTED}, received ${JSON.stringify(text)}`);
+    throw new TypeError(
+      `Cannot add server: the address must be ${ADDRESS_EXPECTED}, received ${describeValue(text)}`,
+    );
   }
   const peer = Object.freeze({ address: Object.freeze(parsed.address), tls: null });
   return { id: formatAddress(parsed.address), peer, ...rest };

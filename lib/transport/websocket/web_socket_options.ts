@@ -17,7 +17,21 @@ import {
   parseDuration,
 } from "../../core/units.ts";
 
-/** What a pool says of WebSockets. */
+/**
+ * What a pool says of WebSockets.
+ *
+ * @example Messages of at most 1 MiB, and none for ten minutes ends the connection
+ * ```ts
+ * import { defineConfig } from "@x/lbproxy";
+ *
+ * export default defineConfig({
+ *   upstreams: {
+ *     servers: ["127.0.0.1:9001"],
+ *     webSocket: { maxMessageSize: "1MiB", idleTimeout: "10m" },
+ *   },
+ * });
+ * ```
+ */
 export interface WebSocketOptions {
   /**
    * How long no part of a message may come or leave; pings of the server count, pings of the client and all pongs do

@@ -53,7 +53,7 @@ Deno.test("POST refuses what cannot be done, changes nothing, and says why", asy
   const cases: [path: string, body: unknown, status: number, detail: RegExp][] = [
     ["/pools/none/servers", { address: "a:1" }, 404, /no pool "none"/],
     ["/pools/default/servers", {}, 400, /"address" must be/],
-    ["/pools/default/servers", { address: "nonsense" }, 400, /expected "host:port"/],
+    ["/pools/default/servers", { address: "nonsense" }, 400, /the address must be "host:port"/],
     ["/pools/default/servers", { address: upstream.address }, 409, /is a server of the pool already/],
     ["/pools/default/servers", { address: "a:1", weigth: 3 }, 400, /"weigth" is not a known member/],
     ["/pools/default/servers", { address: "a:1", weight: -1 }, 400, /"weight" must be/],

@@ -220,7 +220,7 @@ Deno.test("httpCheck() refuses statuses that are none, and text that would break
     assertThrows(
       () => httpCheck({ expectedStatuses: [status] }),
       TypeError,
-      'expected statuses such as 200 or "200-299"',
+      'they must be statuses such as 200 or "200-299"',
     );
   }
   const broken: HttpCheckRequest[] = [{ path: "/ HTTP/1.1\r\nx: y" }, { host: "a\nb" }, {

@@ -56,12 +56,16 @@ Deno.test("dnsDiscovery() rejects a name that does not exist, and lets go when t
 });
 
 Deno.test("dnsDiscovery() refuses to be without a port, and a resolver that is none", () => {
-  assertThrows(() => dnsDiscovery({ name: "a", record: "A" }), TypeError, '"port" is missing');
+  assertThrows(
+    () => dnsDiscovery({ name: "a", record: "A" }),
+    TypeError,
+    '"port" is required beside A records',
+  );
   for (const resolver of ["localhost", "10.0.0.1:", "", "[::1"]) {
     assertThrows(
       () => dnsDiscovery({ name: "a", record: "SRV", resolver }),
       TypeError,
-      "expected a resolver",
+      "the resolver must be",
     );
   }
 });

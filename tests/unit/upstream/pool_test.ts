@@ -33,8 +33,8 @@ Deno.test("Pool.addServer() makes a member that is seen by listeners", () => {
 Deno.test("Pool.addServer() refuses what is no address, wants TLS, or is a member already", () => {
   using pool = new Pool({ name: "api", servers: ["10.0.0.1:80"] });
   const cases: [string, string][] = [
-    ["nowhere", 'Cannot add server: expected "host:port", received "nowhere"'],
-    ["https://10.0.0.2", 'Cannot add server: expected "host:port", received "https://10.0.0.2"'],
+    ["nowhere", 'Cannot add server: the address must be "host:port", received "nowhere"'],
+    ["https://10.0.0.2", 'Cannot add server: the address must be "host:port", received "https://10.0.0.2"'],
     ["10.0.0.1:80", 'Cannot add server to pool "api": "10.0.0.1:80" is a member already'],
   ];
   for (const [spec, message] of cases) assertThrows(() => pool.addServer(spec), TypeError, message);
