@@ -23,6 +23,7 @@ function note(note: Note): void {
 type Body = (context: Deno.TestContext) => void | Promise<void>;
 
 const OWN_CONNECTIONS = "each worker has connections of its own, to clients and to servers";
+const OWN_LIMITS = "maxConnections and maxConnectionsPerClient count the connections of one worker";
 const LATER = "what workers have counted and logged comes a moment later, and from several in any order";
 const SESSIONS =
   "a TLS session is resumed by the worker only that began it: the runtime shares no ticket keys";
@@ -41,8 +42,11 @@ const DIFFERENT: Readonly<Record<string, string>> = {
   "a server of HTTP/2 that refuses a WebSocket": OWN_CONNECTIONS,
   "proxy goes on with servers that are added and removed":
     "workers learn of servers that are added, removed or weighted anew a moment later",
-  "Client limits: for one connection too many": OWN_CONNECTIONS,
-  "Client limits: where no connection is idle": OWN_CONNECTIONS,
+  "Client limits: a proxy that is full stops": OWN_LIMITS,
+  "Client limits: connections of one client": OWN_LIMITS,
+  "Client limits: for one connection too many": OWN_LIMITS,
+  "Client limits: one client has no more": OWN_LIMITS,
+  "Client limits: where no connection is idle": OWN_LIMITS,
   "Secured listener gives up the oldest handshakes": OWN_CONNECTIONS,
   "clientCertificates let in whom": SESSIONS,
   "clientCertificates: a session of a listener": SESSIONS,
