@@ -59,7 +59,7 @@ for (const { name, bytes, content, lenient: unstrict } of HOSTILE_SERVERS) {
     const lenient = transportCan(transport, "parse strictly") ? undefined : unstrict;
     const attempt = async (keepsOpen: boolean): Promise<void> => {
       await using server = new HostileServer(bytes, keepsOpen);
-      const hostile = keepsOpen ? SHORT : LONG;
+      const hostile = keepsOpen && content === undefined ? SHORT : LONG;
       await using proxy = await start({
         upstreams: { servers: [server.upstream.address], retries: false, ejection: false, timeouts: LONG },
         routes: [{ match: { path: "/hostile" }, timeouts: hostile }, { match: { path: "/next" } }],

@@ -4,6 +4,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { ListenError } from "../../../lib/engine/engine.ts";
 import { serve } from "../../../lib/server/serve.ts";
 import { certificateFiles } from "../../support/certificate_files.ts";
+import { fieldOf, latin1Text } from "../../support/raw_connection.ts";
 import { readAnswer, startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 import { testCa } from "../../support/test_ca.ts";
@@ -43,6 +44,37 @@ Deno.test("Listener takes heads of up to 16 KiB over HTTP/2, and refuses longer 
     await response.body?.cancel();
     assertEquals(response.status, status);
   }
+});
+
+Deno.test("Listener of the engine deno gives content that is at hand in chunks over TLS, which leave with their head", async () => {
+  await using upstream = startUpstream({
+    handler: ({ url }) => new Response("x".repeat(Number(new URL(url).pathname.slice(1)))),
+  });
+  const tls = await (await testCa()).issue({ names: ["localhost"] });
+  await using proxy = await startProxy({
+    upstreams: [upstream.address],
+    listen: { hostname: "127.0.0.1", port: 0, engine: "deno", tls },
+  });
+  for (
+    const [protocol, bytes, coding] of [["h1", 12, null], ["h1", 10_000, "chunked"], [
+      "h2",
+      10_000,
+      null,
+    ]] as const
+  ) {
+    using client = await trustingClient(protocol);
+    const { headers, body } = await fetch(`https://localhost:${proxy.port}/${bytes}`, { client });
+    assertEquals((await new Response(body).text()).length, bytes);
+    assertEquals(headers.get("content-length"), coding === null ? String(bytes) : null);
+  }
+  using client = await tlsClient(proxy.port, "localhost");
+  for (let request = 0; request < 2; request++) {
+    await client.write("GET /10000 HTTP/1.1\r\nHost: h\r\n\r\n");
+    const { fields, text } = await readAnswer(client);
+    assertEquals([fieldOf(fields, "transfer-encoding"), text.length], ["chunked", 10_000]);
+  }
+  await client.write("HEAD /10000 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+  assertStringIncludes(latin1Text(await client.readToEnd()), "content-length: 10000");
 });
 
 Deno.test("Listener with tls goes on after a client that does not speak it", async () => {
