@@ -970,9 +970,9 @@
       $("table-fill"),
       table === null
         ? ""
-        : `${count(table.keys)} keys are counted, ${percent(table.keys / table.capacity)} of the table of ${
-          count(table.capacity)
-        }`,
+        : `${count(table.keys)} ${table.keys === 1 ? "key is" : "keys are"} counted, ${
+          percent(table.keys / table.capacity)
+        } of the table of ${count(table.capacity)}`,
     );
     showConfiguration();
     showWorkers();

@@ -75,7 +75,7 @@ testInBrowser(
       await page.page.locator("#config").innerText(),
       new RegExp(status.configuration.hash.slice(0, 16)),
     );
-    await page.page.getByText("What it means, in full").click();
+    await page.page.getByText("In plain words").click();
     await page.page.locator("#config-text").getByText("limit     app").waitFor();
     const origin = `http://${stage.proxy.server.adminAddress}/`;
     assertEquals(page.requests.filter((url) => !url.startsWith(origin) && !url.startsWith("data:")), []);
