@@ -5,7 +5,7 @@ import { rawHttp2Upstream } from "../support/raw_http2.ts";
 import { startProxy } from "../support/start_proxy.ts";
 import { TEST_WORKERS } from "../support/test_workers.ts";
 import { HOSTILE_HTTP2 } from "./hostile_http2_servers.ts";
-import { outcomeOf } from "./outcome.ts";
+import { nothingInFlight, outcomeOf } from "./outcome.ts";
 
 /** For responses of which the rest does not come. */
 const TIMEOUTS = { connect: "5s", response: "5s", idle: "5s" } as const;
@@ -42,7 +42,7 @@ for (const { name, frames, costs, content, closes = false } of HOSTILE_HTTP2) {
     if (TEST_WORKERS === 1) assertEquals(upstream.opened, costs === "connection" ? 2 : 1);
     else assert(upstream.opened <= 2, `${upstream.opened} connections`);
     assertEquals(upstream.errors, []);
-    assertEquals(proxy.servers.map(({ inFlight }) => inFlight), [0]);
+    await nothingInFlight(proxy);
   });
 }
 

@@ -4,8 +4,9 @@ import { assert, assertEquals } from "@std/assert";
 import { eachTransport, transportCan, TRANSPORTS } from "../support/each_transport.ts";
 import type { RawConnection } from "../support/raw_connection.ts";
 import { type RawUpstream, rawUpstream } from "../support/raw_upstream.ts";
+import { TEST_WORKERS } from "../support/test_workers.ts";
 import { HOSTILE_SERVERS } from "./hostile_servers.ts";
-import { outcomeOf } from "./outcome.ts";
+import { nothingInFlight, outcomeOf } from "./outcome.ts";
 
 /** For responses of which the rest does not come; `fetch` counts all until the head as connecting. */
 const SHORT = { connect: "200ms", response: "200ms", idle: "200ms" } as const;
@@ -53,13 +54,13 @@ function isFailure(outcome: Awaited<ReturnType<typeof outcomeOf>>, keepsOpen: bo
   return outcome === "broken" || outcome.status === 502 || (keepsOpen && outcome.status === 504);
 }
 
-for (const { name, bytes, content, lenient: unstrict } of HOSTILE_SERVERS) {
+for (const [index, { name, bytes, content, lenient: unstrict }] of HOSTILE_SERVERS.entries()) {
   const what = content === undefined ? "fails the request" : "is passed on";
   eachTransport(`server that sends ${name}: ${what}, and nothing of it is left`, async (start, transport) => {
     const lenient = transportCan(transport, "parse strictly") ? undefined : unstrict;
     const attempt = async (keepsOpen: boolean): Promise<void> => {
       await using server = new HostileServer(bytes, keepsOpen);
-      const hostile = keepsOpen && content === undefined ? SHORT : LONG;
+      const hostile = keepsOpen && content === undefined ? SHORT : { ...LONG };
       await using proxy = await start({
         upstreams: { servers: [server.upstream.address], retries: false, ejection: false, timeouts: LONG },
         routes: [{ match: { path: "/hostile" }, timeouts: hostile }, { match: { path: "/next" } }],
@@ -72,7 +73,7 @@ for (const { name, bytes, content, lenient: unstrict } of HOSTILE_SERVERS) {
       );
       const next = await proxy.ask("GET /next");
       assertEquals([next.status, next.text], [200, "next"]);
-      assertEquals(proxy.servers.map(({ inFlight }) => inFlight), [0]);
+      await nothingInFlight(proxy);
       // On the connection of what was refused nobody has asked again.
       if (content === undefined && unstrict === undefined) {
         assert(server.asked.length > 0);
@@ -83,7 +84,9 @@ for (const { name, bytes, content, lenient: unstrict } of HOSTILE_SERVERS) {
       }
       assertEquals(server.upstream.errors, []);
     };
-    await Promise.all([attempt(false), attempt(true)]);
+    // Workers take a second to start: one connection for each response, open or not by turns.
+    if (TEST_WORKERS > 1) await attempt(index % 2 === 0);
+    else await Promise.all([attempt(false), attempt(true)]);
   });
 }
 
