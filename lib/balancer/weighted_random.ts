@@ -96,6 +96,29 @@ class WeightedDraw {
   }
 }
 
+// Draws two servers and takes the better one.
+
+/** Draws two different servers by weight; a subclass says which of them is better. */
+abstract class TwoChoices implements Algorithm {
+  readonly #draw: WeightedDraw;
+
+  constructor(random: Random) {
+    this.#draw = new WeightedDraw(random);
+  }
+
+  pick(candidates: Candidates, selection: Selection): Server | undefined {
+    const { servers } = candidates;
+    const first = this.#draw.draw(candidates, selection);
+    if (first === -1) return undefined;
+    if (servers.length === 1) return servers[first];
+    const second = this.#draw.draw(candidates, selection, first);
+    return servers[second !== -1 && this.prefersSecond(candidates, first, second) ? second : first];
+  }
+
+  /** Whether the second one is better than the first; the first is taken when they are equal. */
+  protected abstract prefersSecond(candidates: Candidates, first: number, second: number): boolean;
+}
+
 // Draws two servers and takes the less busy one.
 
 /**
@@ -105,23 +128,9 @@ class WeightedDraw {
  * Nearly as even as comparing all servers, at the cost of two, and several proxies do not all choose the same server
  * (Mitzenmacher, 2001).
  */
-export class PowerOfTwoChoices implements Algorithm {
-  readonly #draw: WeightedDraw;
-
-  constructor(random: Random) {
-    this.#draw = new WeightedDraw(random);
-  }
-
-  pick(candidates: Candidates, selection: Selection): Server | undefined {
-    const { servers, weights } = candidates;
-    const first = this.#draw.draw(candidates, selection);
-    if (first === -1) return undefined;
-    const one = servers[first]!;
-    if (servers.length === 1) return one;
-    const second = this.#draw.draw(candidates, selection, first);
-    if (second === -1) return one;
-    const other = servers[second]!;
-    return other.inFlight * weights[first]! < one.inFlight * weights[second]! ? other : one;
+export class PowerOfTwoChoices extends TwoChoices {
+  protected override prefersSecond({ servers, weights }: Candidates, first: number, second: number): boolean {
+    return servers[second]!.inFlight * weights[first]! < servers[first]!.inFlight * weights[second]!;
   }
 }
 
@@ -156,9 +165,8 @@ interface Estimate {
  * nothing about the server (4xx, 429, 500, the client went away) never counts as faster than the pool, so that failing
  * fast does not look fast. (The shape of Finagle's peak EWMA.)
  */
-export class Ewma implements Algorithm {
+export class Ewma extends TwoChoices {
   readonly #clock: Clock;
-  readonly #draw: WeightedDraw;
   readonly #decayMs: number;
   readonly #errorPenalty: number;
   readonly #estimates = new WeakMap<Server, Estimate>();
@@ -169,25 +177,21 @@ export class Ewma implements Algorithm {
   #picks = 0;
 
   constructor(clock: Clock, random: Random, { decayMs = 10_000, errorPenalty = 10 }: EwmaOptions = {}) {
+    super(random);
     this.#clock = clock;
-    this.#draw = new WeightedDraw(random);
     this.#decayMs = decayMs;
     this.#errorPenalty = errorPenalty;
   }
 
-  pick(candidates: Candidates, selection: Selection): Server | undefined {
-    const { servers, weights } = candidates;
-    const first = this.#draw.draw(candidates, selection);
-    if (first === -1) return undefined;
-    const one = servers[first]!;
-    if (servers.length === 1) return one;
-    const second = this.#draw.draw(candidates, selection, first);
-    if (second === -1) return one;
-    const other = servers[second]!;
+  protected override prefersSecond(
+    { servers, weights, totalWeight }: Candidates,
+    first: number,
+    second: number,
+  ): boolean {
     if (this.#picks++ % PICKS_PER_LOOK === 0) this.#now = this.#clock.now();
-    const mean = candidates.totalWeight / servers.length;
-    const costOfOne = this.#cost(one, mean / weights[first]!);
-    return this.#cost(other, mean / weights[second]!) < costOfOne ? other : one;
+    const mean = totalWeight / servers.length;
+    return this.#cost(servers[second]!, mean / weights[second]!) <
+      this.#cost(servers[first]!, mean / weights[first]!);
   }
 
   /** The weight only divides the requests in flight: an idle server of little weight is as fast as it measured. */
