@@ -1,16 +1,16 @@
-/** The field lines of one message as they came: bytes, and where each begins and ends. */
+/** The field lines of one received message: bytes, and where each name and value begins and ends. */
 
 const INITIAL_LINES = 32;
-/** Numbers that are kept of a line: where its name and its value begin and end. */
+/** Numbers stored for a line: where its name and its value begin and end. */
 const PLACES = 4;
 
 const ASCII = new TextDecoder();
 
 /**
- * An index over bytes that somebody else owns.
+ * An index over bytes that another object owns.
  *
- * Nothing is copied and no string is made until somebody asks for a value. One index serves a connection for its whole
- * life, so it is good only until the next head is read; {@linkcode FieldLines.copy} keeps one.
+ * Nothing is copied, and a string is made only when a value is asked for. One index serves a connection for its whole
+ * life, so it is valid only until the next head is read; {@linkcode FieldLines.copy} keeps it for longer.
  */
 export class FieldLines {
   /** The bytes of the head. */
@@ -36,14 +36,14 @@ export class FieldLines {
     this.#places = new Int32Array(lines * PLACES);
   }
 
-  /** Begins anew, over other bytes. */
+  /** Starts again, over other bytes. */
   begin(bytes: Uint8Array): void {
     this.bytes = bytes;
     this.count = this.end = this.groups = 0;
     this.bareLf = this.underscore = this.emptyValue = false;
   }
 
-  /** Adds a line; gives the number of its name, see `field_names.ts`. */
+  /** Adds a line; returns the number of its name (see {@linkcode fieldIdOf}). */
   add(nameStart: number, nameEnd: number, valueStart: number, valueEnd: number): number {
     const { count } = this;
     if (count === this.#ids.length) this.#grow();
@@ -88,7 +88,7 @@ export class FieldLines {
     return this.#places[line * PLACES + 1]!;
   }
 
-  /** Where its value begins, without the blanks around it. */
+  /** Where its value begins, after the blanks in front of it. */
   valueStart(line: number): number {
     return this.#places[line * PLACES + 2]!;
   }
@@ -103,7 +103,7 @@ export class FieldLines {
     return line + 1 < this.count ? this.#places[(line + 1) * PLACES]! : this.end;
   }
 
-  /** Whether the name of a line is this one, in lower case, whose number is known. */
+  /** Whether a line has this name. The name is in lower case, and `id` is its number. */
   isNamed(line: number, name: string, id: number): boolean {
     if (id !== OTHER_FIELD) return this.#ids[line] === id;
     if (this.#ids[line] !== OTHER_FIELD) return false;
@@ -121,17 +121,17 @@ export class FieldLines {
     return id === OTHER_FIELD ? this.nameAsWritten(line).toLowerCase() : nameOfId(id);
   }
 
-  /** The name of a line in the letters that it came with. */
+  /** The name of a line in the case in which it was received. */
   nameAsWritten(line: number): string {
     return decodeLatin1(this.bytes, this.nameStart(line), this.nameEnd(line));
   }
 
-  /** The value of a line, one character a byte (RFC 9110 section 5.5). */
+  /** The value of a line, one character for each byte (RFC 9110 section 5.5). */
   value(line: number): string {
     return decodeLatin1(this.bytes, this.valueStart(line), this.valueEnd(line));
   }
 
-  /** The values of all lines with this name, in lower case, joined by commas; `null` when there is none. */
+  /** The values of all lines with this name (in lower case), joined by commas; `null` when there is none. */
   joined(name: string): string | null {
     const id = fieldId(name);
     let found: string | null = null;
@@ -142,7 +142,7 @@ export class FieldLines {
     return found;
   }
 
-  /** The same lines over bytes of their own. */
+  /** The same lines over a copy of the bytes. */
   copy(): FieldLines {
     const { count, end } = this;
     const start = count === 0 ? end : this.nameStart(0);
@@ -159,7 +159,7 @@ export class FieldLines {
   }
 }
 
-// Names of the table have none.
+// Names of the table have no underscore.
 function hasUnderscore(bytes: Uint8Array, from: number, to: number): boolean {
   for (let i = from; i < to; i++) {
     if (bytes[i] === 95) return true;
@@ -169,12 +169,12 @@ function hasUnderscore(bytes: Uint8Array, from: number, to: number): boolean {
 
 const EMPTY = new Uint8Array(0);
 
-/** Texts up to this length are put together character by character, which is faster than asking the runtime. */
+/** Texts up to this length are built character by character, which is faster than a call of the runtime. */
 const SHORT = 24;
 /** Calls with more arguments than this could overflow the stack. */
 const MAX_ARGUMENTS = 4096;
 
-/** The text in `bytes[from..to)`, one character a byte. */
+/** The text in `bytes[from..to)`, one character for each byte. */
 export function decodeLatin1(bytes: Uint8Array, from: number, to: number): string {
   if (to - from <= SHORT) {
     let text = "";
@@ -192,7 +192,7 @@ export function decodeLatin1(bytes: Uint8Array, from: number, to: number): strin
   return text;
 }
 
-/** The same where it is mostly this text: no other is made of the same characters. */
+/** The same, for bytes that are usually this known text: then no new string is made. */
 export function decodeLike(known: string, bytes: Uint8Array, from: number, to: number): string {
   if (to - from !== known.length) return decodeLatin1(bytes, from, to);
   for (let i = 0; i < known.length; i++) {
@@ -201,12 +201,12 @@ export function decodeLike(known: string, bytes: Uint8Array, from: number, to: n
   return known;
 }
 
-/** Whether the text in `bytes[from..to)` is this token in lower case, whatever its case. */
+/** Whether the bytes `[from..to)` are this token, in any case. The token is in lower case. */
 export function equalsToken(bytes: Uint8Array, from: number, to: number, token: Uint8Array): boolean {
   return equalsName(token, bytes, from, to - from);
 }
 
-// Field names that are met often, by number: comparing numbers is cheaper than making strings.
+// Common field names, by number: comparing numbers is cheaper than making strings.
 
 /** The number of a name that is not in the table. */
 export const OTHER_FIELD = 0;
@@ -216,7 +216,7 @@ const NAMES: readonly string[] = [
   // What concerns one connection only; see `isHopByHopId`.
   ..."connection keep-alive te trailer upgrade http2-settings proxy-connection transfer-encoding".split(" "),
   ..."proxy-authenticate proxy-authorization".split(" "),
-  // What the codec, the proxy or the limiter looks at.
+  // Fields that the codec, the proxy or the limiter reads.
   ..."host content-length expect via forwarded x-forwarded-for x-forwarded-proto x-forwarded-host".split(" "),
   ..."x-real-ip x-forwarded-port cookie set-cookie content-type content-encoding etag date server".split(" "),
   ..."ratelimit ratelimit-policy x-rate-limit-remaining x-ratelimit-remaining retry-after".split(" "),
@@ -249,7 +249,7 @@ const NAMES: readonly string[] = [
 
 const IDS: ReadonlyMap<string, number> = new Map(NAMES.map((name, id) => [name, id]));
 
-/** The number of a name in lower case; {@linkcode OTHER_FIELD} when the table does not have it. */
+/** The number of a name in lower case; {@linkcode OTHER_FIELD} when it is not in the table. */
 export function fieldId(name: string): number {
   return IDS.get(name) ?? OTHER_FIELD;
 }
@@ -263,7 +263,7 @@ const LAST_HOP_BY_HOP = fieldId("proxy-authorization");
 
 /**
  * Whether the field belongs to the connection and not to the message (RFC 9110 section 7.6.1, RFC 7540 section 3.2.1,
- * and what implementations have added).
+ * and fields that implementations have added).
  */
 export function isHopByHopId(id: number): boolean {
   return id !== OTHER_FIELD && id <= LAST_HOP_BY_HOP;
@@ -271,7 +271,7 @@ export function isHopByHopId(id: number): boolean {
 
 /** Fields of the connection, see {@linkcode isHopByHopId}. */
 export const HOP_BY_HOP_GROUP = 1;
-/** Fields that speak of other proxies, and names outside the table, which may be some of these. */
+/** Fields about other proxies, and all names outside the table, which may be such fields. */
 export const FORWARDED_GROUP = 2;
 /** `Expect`. */
 export const EXPECT_GROUP = 4;
@@ -280,7 +280,7 @@ export const CDN_LOOP_GROUP = 8;
 /** `Traceparent` and `Tracestate`. */
 export const TRACE_GROUP = 16;
 
-/** The group of each name: most heads have no line of these, and need not be searched for them. */
+/** The group of each name: most heads have no line of any group, and are then not searched. */
 const GROUPS: Uint8Array = Uint8Array.from(NAMES, (name, id) => {
   if (isHopByHopId(id)) return HOP_BY_HOP_GROUP;
   if (id === OTHER_FIELD || name === "via" || name.includes("forwarded")) return FORWARDED_GROUP;
@@ -315,7 +315,7 @@ NAMES.forEach((name, id) => {
   TABLE[slot] = id;
 });
 
-/** The number of the name in `bytes[from..to)`, at least one byte, whatever its case. */
+/** The number of the name in `bytes[from..to)`, in any case. It has at least one byte. */
 export function fieldIdOf(bytes: Uint8Array, from: number, to: number): number {
   const length = to - from;
   let slot = slotOf(
@@ -331,7 +331,7 @@ export function fieldIdOf(bytes: Uint8Array, from: number, to: number): number {
   return OTHER_FIELD;
 }
 
-/** Whether `length` bytes from an index on are these lower-case letters, whatever their case. */
+/** Whether `length` bytes at `from` are these letters, in any case. The letters are in lower case. */
 export function equalsName(letters: Uint8Array, bytes: Uint8Array, from: number, length: number): boolean {
   if (letters.length !== length) return false;
   for (let i = 0; i < length; i++) {
@@ -340,7 +340,7 @@ export function equalsName(letters: Uint8Array, bytes: Uint8Array, from: number,
   return true;
 }
 
-// What bytes may stand where in a message.
+// Which bytes are allowed where in a message.
 
 /** 1 for the bytes of a field name or a method (RFC 9110 section 5.6.2, `tchar`). */
 export const TOKEN_BYTES: Uint8Array = Uint8Array.from(
@@ -348,7 +348,7 @@ export const TOKEN_BYTES: Uint8Array = Uint8Array.from(
   (_, byte) => byte < 128 && /[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(String.fromCharCode(byte)) ? 1 : 0,
 );
 
-/** 1 for the bytes of a field value: text, tab, and obs-text, but no other control character. */
+/** 1 for the bytes of a field value: text, tab and obs-text, but no other control character. */
 export const VALUE_BYTES: Uint8Array = Uint8Array.from(
   { length: 256 },
   (_, byte) => byte === 0x09 || (byte >= 0x20 && byte !== 0x7f) ? 1 : 0,
@@ -360,7 +360,7 @@ export const HEX_DIGITS: Uint8Array = Uint8Array.from(
   (_, byte) => /[0-9a-fA-F]/.test(String.fromCharCode(byte)) ? parseInt(String.fromCharCode(byte), 16) : 255,
 );
 
-/** The bytes of a text that is known and ASCII. */
+/** The bytes of an ASCII text. */
 export function asciiBytes(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }
@@ -377,7 +377,10 @@ export function fieldTokens(value: string): string[] {
   return tokens;
 }
 
-/** A text without the spaces and tabs around it: `trim()` drops bytes that are part of a value, a pattern takes square time. */
+/**
+ * Removes spaces and tabs at both ends. `trim()` would drop bytes that are part of a value, and a pattern would take
+ * quadratic time.
+ */
 export function trimBlanks(text: string): string {
   let start = 0;
   let end = text.length;

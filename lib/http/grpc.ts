@@ -1,4 +1,4 @@
-/** What the proxy has to know of gRPC: which messages are its, and how it tells of errors. */
+/** gRPC as far as the proxy needs it: which messages are gRPC, and how errors are reported. */
 
 /** Status codes of gRPC that the proxy uses. */
 export const GRPC_STATUS = {
@@ -17,7 +17,8 @@ const BY_HTTP_STATUS: ReadonlyMap<number, number> = new Map([
   [401, GRPC_STATUS.UNAUTHENTICATED],
   [403, GRPC_STATUS.PERMISSION_DENIED],
   [404, GRPC_STATUS.UNIMPLEMENTED],
-  // Not as a client reads a 429 (UNAVAILABLE): many send that again at once, which is the contrary of a limit.
+  // RESOURCE_EXHAUSTED where clients themselves would map 429 to UNAVAILABLE: many retry that at once, which defeats
+  // the limit.
   [413, GRPC_STATUS.RESOURCE_EXHAUSTED],
   [429, GRPC_STATUS.RESOURCE_EXHAUSTED],
   [502, GRPC_STATUS.UNAVAILABLE],
@@ -26,19 +27,19 @@ const BY_HTTP_STATUS: ReadonlyMap<number, number> = new Map([
 ]);
 
 /**
- * The status of a call that ended with this status of HTTP: what clients make of it themselves ("HTTP to gRPC Status Code
- * Mapping"), and RESOURCE_EXHAUSTED for what is limited (429) or too large (413).
+ * The gRPC status of a call that ended with this HTTP status: as clients map it themselves ("HTTP to gRPC Status Code
+ * Mapping"), but RESOURCE_EXHAUSTED for 429 (limited) and 413 (too large).
  */
 export function grpcStatusOf(httpStatus: number): number {
   return BY_HTTP_STATUS.get(httpStatus) ?? GRPC_STATUS.UNKNOWN;
 }
 
-/** Whether a `content-type` is that of gRPC, whatever its messages are written in; gRPC-Web is another protocol. */
+/** Whether a `content-type` is that of gRPC, with any message encoding; gRPC-Web is another protocol. */
 export function isGrpc(contentType: string | null): boolean {
   return contentType !== null && /^application\/grpc(?:$|[+; \t])/i.test(contentType);
 }
 
-/** Writes a text as the field `grpc-message` has it: percent-encoded UTF-8 (gRPC over HTTP/2, "Status-Message"). */
+/** Encodes a text for the field `grpc-message`: percent-encoded UTF-8 (gRPC over HTTP/2, "Status-Message"). */
 export function encodeGrpcMessage(text: string): string {
   return text.toWellFormed().replace(/[^\x20-\x24\x26-\x7e]/gu, (char) => encodeURIComponent(char));
 }

@@ -2,7 +2,7 @@
 
 import { fieldId, type FieldLines, TOKEN_BYTES, VALUE_BYTES } from "./field_lines.ts";
 
-/** Whether the text may stand as a field name or a method (RFC 9110 section 5.6.2). */
+/** Whether the text is allowed as a field name or a method (RFC 9110 section 5.6.2). */
 export function isToken(text: string): boolean {
   if (text.length === 0) return false;
   for (let i = 0; i < text.length; i++) {
@@ -12,10 +12,10 @@ export function isToken(text: string): boolean {
 }
 
 /**
- * Whether the text may stand as a field value: no control characters but tab (RFC 9110 section 5.5), nothing
- * above U+00FF.
+ * Whether the text is allowed as a field value: no control characters but tab (RFC 9110 section 5.5), nothing above
+ * U+00FF.
  *
- * A CR or LF let through here would end the field and begin one of an attacker's choice.
+ * A CR or LF accepted here would end the field, and an attacker could add another one.
  */
 export function isFieldValue(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
@@ -29,8 +29,8 @@ function checkedName(name: string): string {
   return name.toLowerCase();
 }
 
-/** White space around a value as `Headers` knows it (Fetch standard, "normalize a byte sequence"); no other is dropped. */
-function isAround(code: number): boolean {
+/** White space that `Headers` drops around a value (Fetch standard, "normalize a byte sequence"); no other is dropped. */
+function isOuterSpace(code: number): boolean {
   return code === 0x20 || code === 0x09 || code === 0x0d || code === 0x0a;
 }
 
@@ -38,8 +38,8 @@ function checkedValue(name: string, value: string): string {
   const given = String(value);
   let start = 0;
   let end = given.length;
-  while (start < end && isAround(given.charCodeAt(start))) start++;
-  while (end > start && isAround(given.charCodeAt(end - 1))) end--;
+  while (start < end && isOuterSpace(given.charCodeAt(start))) start++;
+  while (end > start && isOuterSpace(given.charCodeAt(end - 1))) end--;
   const text = given.slice(start, end);
   if (!isFieldValue(text)) {
     throw new TypeError(`Cannot use ${JSON.stringify(text)} as the value of the field "${name}"`);
@@ -50,8 +50,8 @@ function checkedValue(name: string, value: string): string {
 /**
  * The fields of a message: the interface of `Headers` where it matters, without its cost.
  *
- * Unlike `Headers` it keeps order and repetitions as they came, and iterating it gives every field line as it is. Names
- * are compared without case and read in lower case; an unchanged line is sent as it was received.
+ * Unlike `Headers` it keeps the received order and repetitions, and iterating it returns every field line unchanged.
+ * Names are compared without case and returned in lower case; an unchanged line is sent as it was received.
  *
  * @example
  * ```ts
@@ -67,21 +67,22 @@ function checkedValue(name: string, value: string): string {
  */
 export class HeaderFields implements Iterable<[string, string]> {
   /**
-   * Lines that did not come as bytes: name, value, name, value, ... Names are lower case. They stand behind those that did.
+   * Lines that were not received as bytes: name, value, name, value, ... Names are lower case. They follow the
+   * received lines.
    *
-   * @internal For the hot path; whoever writes here has checked what it writes.
+   * @internal For the hot path; the caller must have checked what it adds.
    */
   list: string[];
-  /** Lines as they came; `null` when there are none. */
+  /** The received lines; `null` when there are none. */
   #lines: FieldLines | null = null;
-  /** 1 for each of them that is removed; as long as there are lines, or longer. */
+  /** 1 for each received line that is removed; at least as long as the number of lines. */
   #removed: Uint8Array = NOTHING;
 
   /**
    * Copies fields.
    *
    * @param init pairs, an object, or `Headers`
-   * @throws {TypeError} when a name or a value cannot stand in a message
+   * @throws {TypeError} when a name or a value is not allowed in a message
    */
   constructor(init?: Iterable<readonly [string, string]> | Readonly<Record<string, string>>) {
     this.list = [];
@@ -93,7 +94,7 @@ export class HeaderFields implements Iterable<[string, string]> {
   }
 
   /**
-   * Takes over a list that is known to be good: from the runtime's parser or from ours.
+   * Takes over a list that is known to be valid: from a parser, that of the runtime or of this project.
    *
    * @internal
    */
@@ -104,7 +105,7 @@ export class HeaderFields implements Iterable<[string, string]> {
   }
 
   /**
-   * Begins anew with lines as they came.
+   * Starts again with received lines.
    *
    * @internal
    */
@@ -113,12 +114,12 @@ export class HeaderFields implements Iterable<[string, string]> {
     this.#lines = lines;
     if (this.#removed.length < count) this.#removed = new Uint8Array(Math.max(count, 32));
     else this.#removed.fill(0, 0, count);
-    // A list that grew large would be kept for as long as the connection.
+    // A list that grew large would be kept for the life of the connection.
     if (this.list.length > 0) this.list = [];
   }
 
   /**
-   * The lines as they came, removed ones among them; `null` when there are none.
+   * The received lines, including removed ones; `null` when there are none.
    *
    * @internal
    */
@@ -127,7 +128,7 @@ export class HeaderFields implements Iterable<[string, string]> {
   }
 
   /**
-   * Whether a line may have a name of the group; without one nothing has to be searched for.
+   * Whether a line may have a name of the group; if not, callers skip the search.
    *
    * @internal
    */
@@ -136,7 +137,7 @@ export class HeaderFields implements Iterable<[string, string]> {
   }
 
   /**
-   * Whether a line that came is removed.
+   * Whether a received line is removed.
    *
    * @internal
    */
@@ -145,7 +146,7 @@ export class HeaderFields implements Iterable<[string, string]> {
   }
 
   /**
-   * Removes a line that came.
+   * Removes a received line.
    *
    * @internal
    */
@@ -154,7 +155,7 @@ export class HeaderFields implements Iterable<[string, string]> {
   }
 
   /**
-   * The same fields once more; changes to one are not seen in the other.
+   * A copy of the fields; a change of one does not change the other.
    *
    * @internal
    */
@@ -166,7 +167,7 @@ export class HeaderFields implements Iterable<[string, string]> {
   }
 
   /**
-   * Begins anew with the fields of another.
+   * Starts again with a copy of other fields.
    *
    * @internal
    */
@@ -181,7 +182,7 @@ export class HeaderFields implements Iterable<[string, string]> {
   }
 
   /**
-   * Keeps bytes of its own from now on, before those that the lines stand in are used for something else.
+   * Copies the bytes of the lines, to be called before the buffer of the lines is reused.
    *
    * @internal
    */
@@ -208,7 +209,7 @@ export class HeaderFields implements Iterable<[string, string]> {
     return found;
   }
 
-  /** The values of the field, one a line. */
+  /** The values of the field, one for each line. */
   getAll(name: string): string[] {
     const wanted = name.toLowerCase();
     const values: string[] = [];
@@ -218,12 +219,12 @@ export class HeaderFields implements Iterable<[string, string]> {
     return values;
   }
 
-  /** The cookies that a response sets, one a line. */
+  /** The cookies that a response sets, one for each line. */
   getSetCookie(): string[] {
     return this.getAll("set-cookie");
   }
 
-  /** Whether the field is there. */
+  /** Whether the field is present. */
   has(name: string): boolean {
     const wanted = name.toLowerCase();
     const lines = this.#lines;
@@ -240,10 +241,10 @@ export class HeaderFields implements Iterable<[string, string]> {
   }
 
   /**
-   * Replaces all lines of the field by one. Spaces, tabs and line ends around the value are
-   * dropped, as `Headers` does.
+   * Replaces all lines of the field by one. Spaces, tabs and line ends around the value are dropped, as `Headers`
+   * does.
    *
-   * @throws {TypeError} when name or value cannot stand in a message
+   * @throws {TypeError} when name or value is not allowed in a message
    */
   set(name: string, value: string): void {
     const wanted = checkedName(name);
@@ -259,7 +260,7 @@ export class HeaderFields implements Iterable<[string, string]> {
     list.push(wanted, text);
   }
 
-  /** Adds a line; otherwise as {@linkcode set}. @throws {TypeError} when name or value cannot stand in a message */
+  /** Adds a line; otherwise like {@linkcode set}. @throws {TypeError} when name or value is not allowed in a message */
   append(name: string, value: string): void {
     const wanted = checkedName(name);
     this.list.push(wanted, checkedValue(wanted, value));
@@ -293,7 +294,7 @@ export class HeaderFields implements Iterable<[string, string]> {
     list.length = kept;
   }
 
-  /** Calls back for every line, in order. */
+  /** Calls the function for every line, in order. */
   forEach(callback: (value: string, name: string) => void): void {
     const lines = this.#lines;
     if (lines !== null) {
@@ -305,7 +306,7 @@ export class HeaderFields implements Iterable<[string, string]> {
   }
 
   /**
-   * Name, value, name, value, ..., in a list of its own.
+   * A new list: name, value, name, value, ...
    *
    * @internal
    */

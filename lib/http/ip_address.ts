@@ -1,23 +1,23 @@
-/** Addresses as numbers. */
+/** IP addresses as numbers, and lists of networks. */
 
 import { must, type Rule } from "../core/options.ts";
 
 const INVALID = -1;
 const HEXTETS = 8;
 
-/** Makes a place that {@linkcode readIpAddress} writes to. */
+/** Makes a buffer that {@linkcode readIpAddress} writes to. */
 export function makeHextets(): Uint16Array {
   return new Uint16Array(HEXTETS);
 }
 
 /**
- * Reads an IP address as eight numbers of 16 bits, IPv4 as `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2), so that an
- * IPv4 address is the same however it is written. A zone (`%eth0`) is left out.
+ * Reads an IP address as eight numbers of 16 bits. IPv4 is read as `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2), so
+ * that an IPv4 address is the same in either notation. A zone (`%eth0`) is ignored.
  *
- * Strict: four decimal numbers without leading zeros for IPv4. Others read `010.0.0.1` as 8.0.0.1 and `10.1` as
- * 10.0.0.1; whoever believes either lets in somebody whom its author never meant.
+ * Strict: four decimal numbers without leading zeros for IPv4. Other parsers read `010.0.0.1` as 8.0.0.1 and `10.1`
+ * as 10.0.0.1; accepting these would allow addresses that the author of a list never meant.
  *
- * @returns 4 or 6, 4 for IPv4 in the clothes of IPv6 too; 0 when it is no address, and then `into` holds nothing of use
+ * @returns 4 or 6 (4 for IPv4-mapped IPv6 too); 0 when it is no address, and then the content of `into` is undefined
  */
 export function readIpAddress(text: string, into: Uint16Array): 0 | 4 | 6 {
   if (text.indexOf(":") < 0) {
@@ -35,7 +35,7 @@ export function readIpAddress(text: string, into: Uint16Array): 0 | 4 | 6 {
   return isMappedIpv4(into) ? 4 : 6;
 }
 
-/** Whether the rest of the text may be the name of an interface. */
+/** Whether the rest of the text may be the name of a network interface. */
 function isZone(text: string, start: number): boolean {
   for (let i = start; i < text.length; i++) {
     const code = text.charCodeAt(i);
@@ -45,14 +45,14 @@ function isZone(text: string, start: number): boolean {
   return start < text.length;
 }
 
-/** Value of a hexadecimal digit, `-1` for anything else. */
+/** Value of a hexadecimal digit; `-1` for anything else. */
 function hexDigit(code: number): number {
   if (code >= 0x30 && code <= 0x39) return code - 0x30;
   const lower = code | 0x20;
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : INVALID;
 }
 
-/** Reads `a.b.c.d` between two positions as 32 bits; `-1` when it is not that. */
+/** Reads `a.b.c.d` in `text[start..end)` as 32 bits; `-1` when it is not that. */
 function readIpv4(text: string, start: number, end: number): number {
   let value = 0;
   let octet = 0;
@@ -122,29 +122,29 @@ function isMappedIpv4(hextets: Uint16Array): boolean {
   return true;
 }
 
-// Lists of networks, and whether an address is in one of them.
+// Lists of networks.
 
-/** What a network has to look like, for error messages. */
+/** The accepted forms of a network, for error messages. */
 const CIDR_EXPECTED = 'an address or a network such as "192.0.2.1", "10.0.0.0/8", "2001:db8::/32"';
 
-/** A network: the bits that its addresses begin with. */
+/** A network: the leading bits that its addresses share. */
 interface Cidr {
   /** 4 or 6; an IPv4 network written as IPv6 (`::ffff:10.0.0.0/104`) is 4. */
   readonly version: 4 | 6;
   /** The first address as eight numbers of 16 bits, IPv4 as `::ffff:a.b.c.d`. */
   readonly hextets: Uint16Array;
-  /** How many of the 128 bits count. */
+  /** Length of the prefix, of 128 bits. */
   readonly bits: number;
 }
 
 const IPV4_OFFSET = 96;
 
 /**
- * Reads an address, or a network as `address/bits` (RFC 4632 section 3.1, RFC 4291 section 2.3); `undefined` when it is
- * neither.
+ * Reads an address, or a network as `address/bits` (RFC 4632 section 3.1, RFC 4291 section 2.3); `undefined` when it
+ * is neither.
  *
- * Strict: no short forms (`10/8`), no leading zeros (`010.0.0.1`), no zone, and no bit beyond the prefix (`10.0.0.1/8`),
- * since either the address or the number of bits is not what its author meant.
+ * Strict: no short forms (`10/8`), no leading zeros (`010.0.0.1`), no zone, and no bit beyond the prefix
+ * (`10.0.0.1/8`), since then the address or the number of bits is a mistake.
  */
 function parseCidr(text: string): Cidr | undefined {
   const cidr = readCidr(text);
@@ -152,9 +152,9 @@ function parseCidr(text: string): Cidr | undefined {
 }
 
 /**
- * Says what an entry has to look like, with the hint that fits what was written; `undefined` when it is good.
+ * The accepted form of an entry, with a hint that fits the value; `undefined` when the value is valid.
  *
- * @param value an entry as it stands in a configuration, of whatever type
+ * @param value an entry of a configuration, of any type
  */
 export function expectedCidr(value: unknown): string | undefined {
   const cidr = typeof value === "string" ? readCidr(value) : undefined;
@@ -165,17 +165,17 @@ export function expectedCidr(value: unknown): string | undefined {
   return `a network without bits beyond its prefix, "${address}/${bits}" or the address alone`;
 }
 
-/** An address, or a network of them. */
+/** An address or a network. */
 export const CIDR: Rule = must(
   (value) => expectedCidr(value) === undefined,
   (value) => expectedCidr(value) ?? "",
 );
 
 /**
- * Networks that addresses are looked up in.
+ * A list of networks in which addresses are looked up.
  *
- * An IPv4 address is the same in either writing, so `10.0.0.0/8` has `::ffff:10.1.2.3` too. No IPv6 network has IPv4
- * addresses but those below `::ffff:0:0/96`: `::/0` is all of IPv6 and none of IPv4.
+ * An IPv4 address is the same in either notation, so `10.0.0.0/8` contains `::ffff:10.1.2.3` too. An IPv6 network
+ * contains no IPv4 addresses, except a network below `::ffff:0:0/96`: `::/0` is all of IPv6 and no IPv4.
  */
 export class CidrList {
   /** The entries as they were written. */
@@ -185,7 +185,7 @@ export class CidrList {
   readonly #ipv6: readonly Cidr[];
   readonly #hextets: Uint16Array = makeHextets();
 
-  /** @throws {TypeError} when an entry is no network; {@linkcode parseCidr} says what is one */
+  /** @throws {TypeError} when an entry is no network (see {@linkcode parseCidr}) */
   constructor(entries: readonly string[]) {
     const cidrs = entries.map((entry) => {
       const expected = expectedCidr(entry);
@@ -200,7 +200,7 @@ export class CidrList {
     this.#ipv6 = cidrs.filter(({ version }) => version === 6);
   }
 
-  /** Whether the address is in one of the networks; `false` for what is no address, such as `""`. */
+  /** Whether the address is in one of the networks; `false` for a text that is no address, such as `""`. */
   has(address: string): boolean {
     const hextets = this.#hextets;
     const version = readIpAddress(address, hextets);
@@ -237,7 +237,7 @@ function readCidr(text: string): Cidr | undefined {
     bits = Number(length) + (dotted ? IPV4_OFFSET : 0);
     if (bits > 128) return undefined;
   }
-  // A prefix that ends before the IPv4 part begins is one of IPv6, whatever the rest looks like.
+  // A prefix that ends before the IPv4 part is an IPv6 network, whatever follows.
   return { version: bits < IPV4_OFFSET ? 6 : version, hextets, bits };
 }
 
@@ -261,7 +261,7 @@ function startsLike(hextets: Uint16Array, cidr: Cidr): boolean {
   return true;
 }
 
-/** The IPv4 address, the last 32 bits. */
+/** The IPv4 address: the last 32 bits. */
 function lowWord(hextets: Uint16Array): number {
   return (hextets[6]! << 16) | hextets[7]!;
 }

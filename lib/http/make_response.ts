@@ -1,4 +1,4 @@
-/** Responses in the way that costs the runtime least. */
+/** Responses for the runtime, made in the cheapest way, and problem documents. */
 
 import { OUT_OF_RESOURCES, OVERLOADED, type ProxyError, TLS_HANDSHAKE_TIMEOUT } from "../core/errors.ts";
 import { PROXY_NAME } from "./proxy_fields.ts";
@@ -6,14 +6,14 @@ import { reasonPhrase } from "./message.ts";
 import { HeaderFields } from "./header_fields.ts";
 
 /**
- * Makes a response of a status, of content in memory or a stream, and of fields as name, value, name, value, ...
+ * Makes a response from a status, fields (name, value, name, value, ...) and content in memory or a stream.
  *
- * Fields are appended one by one: handed to the constructor they make the runtime prepare a response of its own kind,
- * with a finalizer, and compare each name with all before it (measured with Deno 2.9.6: 0.7 us of 12 for six fields).
- * Each field costs it half a microsecond, so that `content-length` is left out where it writes that itself: of content
- * in memory.
+ * Fields are appended one by one: if the constructor receives them, the runtime prepares a response of its internal
+ * kind, with a finalizer, and compares each name with all names before it (measured with Deno 2.9.6: 0.7 us of 12 for
+ * six fields). Each field costs half a microsecond, so `content-length` is left out where the runtime writes it
+ * itself, for content in memory.
  *
- * @throws {TypeError} for fields that cannot stand in a message
+ * @throws {TypeError} for fields that are not allowed in a message
  */
 export function makeResponse(
   status: number,
@@ -31,10 +31,10 @@ export function makeResponse(
 }
 
 /**
- * The response with another head; itself, as long as its status stays: the runtime sends content with its length only with the
- * response that was made of it.
+ * The response with another head. Returns the same object if its status is unchanged and its fields can be changed:
+ * the runtime sends a length only with the response that was made from the content.
  *
- * @param content of the response, where it is at hand
+ * @param content of the response, if it is in memory
  */
 export function withHead(
   response: Response,
@@ -49,14 +49,17 @@ function writeFields({ headers }: Response, fields: HeaderFields): boolean {
   try {
     for (const name of new Set(headers.keys())) headers.delete(name);
   } catch {
-    // Those of `Response.redirect()` cannot be changed.
+    // The fields of `Response.redirect()` cannot be changed.
     return false;
   }
   for (const [name, value] of fields) headers.append(name, value);
   return true;
 }
 
-/** The same response, behind whose content the connection is cut: it never ends cleanly, and nothing follows it. */
+/**
+ * The same response, after whose content the connection is aborted: the message never ends cleanly, and no other
+ * follows.
+ */
 export function cutBehind(response: Response): Response {
   const { status } = response;
   const headers = new Headers(response.headers);
@@ -74,10 +77,11 @@ export function cutBehind(response: Response): Response {
 }
 
 /**
- * The same 205 (RFC 9110 section 15.3.6), with the end of the connection behind it.
+ * The same 205 (RFC 9110 section 15.3.6), with the connection closed after it.
  *
- * The runtime leaves the length out, and a client of HTTP/1.1 would wait for an end that never comes. What ends a connection is
- * content that breaks off, which `Response` does not let a 205 have; 204 where that cannot be helped (Deno 2.9.6).
+ * The runtime sends no length with it, so an HTTP/1.1 client would wait forever for the end. Only content that fails
+ * closes the connection, and `Response` does not allow content for a 205. Returns a 204 where the status cannot be
+ * changed afterwards (Deno 2.9.6).
  */
 export function endBehindReset({ headers }: Response): Response {
   const ending = cutBehind(new Response(null, { headers }));
@@ -88,11 +92,11 @@ export function endBehindReset({ headers }: Response): Response {
   return ending.status === 205 ? ending : new Response(null, { status: 204, headers });
 }
 
-// Errors as a client sees them.
+// Errors as clients see them.
 
 const encoder = new TextEncoder();
 
-/** Members of a problem document beside `type`, `title` and `status` (RFC 9457 section 3). */
+/** Members of a problem document besides `type`, `title` and `status` (RFC 9457 section 3). */
 interface ProblemMembers {
   readonly type?: string;
   readonly detail?: string;
@@ -106,7 +110,7 @@ export function problemBody(status: number, members: ProblemMembers = {}): Uint8
   return encoder.encode(JSON.stringify({ type, title, status, ...rest }) + "\n");
 }
 
-/** The nearest types of RFC 9209 section 2.3 for failures that have none of their own. */
+/** The nearest types of RFC 9209 section 2.3, for failures without a type there. */
 const NEAREST_TYPES: Readonly<Record<string, string>> = {
   [OUT_OF_RESOURCES.code]: "proxy_internal_error",
   [OVERLOADED]: "proxy_internal_error",
@@ -116,8 +120,8 @@ const NEAREST_TYPES: Readonly<Record<string, string>> = {
 /**
  * The fields of the response to a failure.
  *
- * `Proxy-Status` (RFC 9209) names the kind of failure. Only what a client may know is said: details of a client's own
- * mistake, never those of a server or a filter.
+ * `Proxy-Status` (RFC 9209) names the kind of failure. It contains only details of a mistake of the client, never
+ * those of a server or a filter.
  */
 export function problemFields(error: ProxyError): HeaderFields {
   const { code, headers } = error;

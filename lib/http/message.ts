@@ -1,4 +1,4 @@
-/** Messages as the steps of a request know them: heads with fields, and content that is pulled. */
+/** Messages as the steps of a request see them: heads with fields, and content that is pulled. */
 
 import { unexpected } from "../core/callback.ts";
 import type { ProxyError } from "../core/errors.ts";
@@ -7,23 +7,23 @@ import type { HeaderFields } from "./header_fields.ts";
 /** Bytes as sockets and web streams take them. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** The content of a message; whoever reads it sets the pace. */
+/** The content of a message; its reader sets the pace. */
 export interface Body {
-  /** How many bytes it has, when that is known before it ends; otherwise `null`. */
+  /** Length in bytes if it is known before the end; otherwise `null`. */
   readonly length: number | null;
-  /** The piece that {@linkcode Body.read} would give at once; `null` when it has to be waited for. */
+  /** The piece that {@linkcode Body.read} would return at once; `null` when it has to be waited for. */
   readonly ready: Bytes | null;
-  /** All of it, when that is at hand already and nothing of it was read; otherwise `null`. Lent as pieces are. */
+  /** The whole content, if it is in memory and nothing of it was read; otherwise `null`. Valid as long as a piece. */
   readonly whole: Bytes | null;
   /**
    * Waits for the next piece; `null` at the end.
    *
-   * A piece is lent: it is good until the next call of {@linkcode Body.read} or {@linkcode Body.cancel}.
+   * A piece is lent: it is valid until the next call of {@linkcode Body.read} or {@linkcode Body.cancel}.
    *
-   * @throws {ProxyError} why there is no more, when that is not the end
+   * @throws {ProxyError} the reason, when the content stops before its end
    */
   read(): Promise<Bytes | null>;
-  /** Lets go of what was not read; does nothing at the end. */
+  /** Drops the unread content; does nothing at the end. */
   cancel(reason?: unknown): void;
   /** Trailer fields as name, value, name, value, ..., known at the end; names are lower case. */
   readonly trailers: readonly string[];
@@ -31,13 +31,13 @@ export interface Body {
 
 /** The content of a request, which may have to be sent more than once. */
 export interface RequestBody extends Body {
-  /** Whether nothing more will be read from the client. */
+  /** Whether nothing more is read from the client. */
   readonly ended: boolean;
-  /** Why the client's content could not be read; `null` as long as it could. */
+  /** Why the client's content could not be read; `null` while it can. */
   readonly failure: ProxyError | null;
   /** Whether {@linkcode RequestBody.rewind} is possible. */
   readonly repeatable: boolean;
-  /** Begins from the beginning again, for another server. */
+  /** Starts again from the first byte, for another server. */
   rewind(): void;
 }
 
@@ -51,22 +51,22 @@ export interface ResponseHead {
   readonly headers: HeaderFields;
 }
 
-// Content in memory, and content of streams: what is pulled as {@linkcode Body} and what the web calls a stream.
+// Content in memory and content of streams, as {@linkcode Body} and as `ReadableStream`.
 
-/** A stream of content that is read when somebody reads the stream. */
+/** A stream of the content. The content is read only when the stream is read. */
 export function streamOf(body: Body): ReadableStream<Bytes> {
   return new ReadableStream<Bytes>({
     async pull(controller): Promise<void> {
       const piece = await body.read();
       if (piece === null) controller.close();
-      // What is read is lent, and whoever reads the stream may keep it.
+      // A piece is lent, but the reader of a stream may keep it.
       else controller.enqueue(piece.slice());
     },
     cancel: (reason) => body.cancel(reason),
   }, { highWaterMark: 0 });
 }
 
-/** Content that comes as a stream. */
+/** Content of a `ReadableStream`. */
 export class StreamBody implements Body {
   readonly trailers: readonly string[] = [];
   readonly #stream: ReadableStream<Bytes>;
@@ -76,7 +76,7 @@ export class StreamBody implements Body {
   #pending: Promise<ReadableStreamReadResult<Bytes>> | null = null;
   #ended = false;
 
-  /** @param length how long it is, when that is known; `null` otherwise */
+  /** @param length of the content; `null` when it is unknown */
   constructor(stream: ReadableStream<Bytes>, length: number | null = null) {
     this.#stream = stream;
     this.#declared = length;
@@ -94,13 +94,13 @@ export class StreamBody implements Body {
     return this.#ended ? this.#first : null;
   }
 
-  /** Looks whether the content is in memory behind its stream, as that of `new Response("text")` is. */
+  /** Checks whether the stream has its whole content in memory already, as that of `new Response("text")` has. */
   async gather(): Promise<void> {
     const reader = this.#reader ??= this.#stream.getReader();
     this.#pending = reader.read();
     if (!await endsInTurn(this.#pending)) return;
     const { value, done } = await this.#pending;
-    // What cannot be content is told to whoever reads it.
+    // `read()` reports a value that is no content.
     if (!done && !(value instanceof Uint8Array)) return;
     this.#first = done ? new Uint8Array(0) : value;
     this.#pending = null;
@@ -134,7 +134,7 @@ export class StreamBody implements Body {
   }
 }
 
-/** Whether a promise is settled before the loop turns. */
+/** Whether a promise settles before the next turn of the event loop. */
 async function endsInTurn(promise: Promise<unknown>): Promise<boolean> {
   const { promise: turned, resolve } = Promise.withResolvers<false>();
   const timer = setTimeout(() => resolve(false), 0);
@@ -145,7 +145,7 @@ async function endsInTurn(promise: Promise<unknown>): Promise<boolean> {
 
 const NO_TRAILERS: readonly string[] = Object.freeze([]);
 
-/** Content that is in memory. */
+/** Content in memory. */
 export class WholeBody implements Body {
   readonly trailers: readonly string[] = NO_TRAILERS;
   #bytes: Bytes | null;
@@ -175,7 +175,7 @@ export class WholeBody implements Body {
   }
 }
 
-// Reason phrases of statuses (RFC 9110 section 15, and the registry of IANA).
+// Reason phrases of statuses (RFC 9110 section 15 and the IANA registry), and which messages have content.
 
 const PHRASES: Readonly<Record<number, string>> = {
   100: "Continue",
@@ -237,22 +237,25 @@ const PHRASES: Readonly<Record<number, string>> = {
   511: "Network Authentication Required",
 };
 
-/** Whether a response never has content (RFC 9110 section 6.4.1); a 304 may have the length of what is not sent. */
+/**
+ * Whether a response never has content (RFC 9110 section 6.4.1). A 304 may have the `Content-Length` that a 200 would
+ * have.
+ */
 export function hasNoContent(status: number): boolean {
   return status === 204 || status === 205 || status === 304;
 }
 
-/** Whether content is sent behind the head of a response. */
+/** Whether content is sent after the head of a response. */
 export function sendsContent(method: string, status: number): boolean {
   return method !== "HEAD" && !hasNoContent(status);
 }
 
-/** Whether content may come behind the head of a response (RFC 9112 section 6.3): behind that of a 205 too. */
+/** Whether content may follow the head of a response (RFC 9112 section 6.3); that of a 205 too. */
 export function mayReceiveContent(method: string, status: number): boolean {
   return method !== "HEAD" && status >= 200 && status !== 204 && status !== 304;
 }
 
-/** The usual phrase of a status; `""` where there is none. */
+/** The standard phrase of a status; `""` if there is none. */
 export function reasonPhrase(status: number): string {
   return PHRASES[status] ?? "";
 }

@@ -1,32 +1,36 @@
-/** Paths in the one form in which they are compared (RFC 3986 section 6.2.2), and the other ways of reading them. */
+/**
+ * Paths in the normal form in which they are compared (RFC 3986 section 6.2.2), and other ways in which servers read
+ * them.
+ */
 
-/** What paths have that can be written, or read, in another way. */
+/** Parts of a path that can be written, or read, in another way. */
 const MARKED = /[^A-Za-z0-9\-._~!$&'()*+,=:@/]|\/[/.]/;
 
-/** What servers read in different ways when it is encoded: `/ \ ; NUL` and the delimiters of RFC 3986, and `;` itself. */
+/** What servers read in different ways: `/ \ ; NUL` and the delimiters of RFC 3986 when encoded, and `;` itself. */
 const AMBIGUOUS = /;|%(?:00|2[146-9A-CF]|3[ABD]|40|5C)/;
 
-/** More ways of reading a path than this are no accident. */
+/** A path with more ways of reading than this is no accident. */
 const MAX_READINGS = 64;
-/** And longer ones, taken together, are not looked at: looking costs time, which clients could make use of. */
+/** More characters than this, of all readings together, are not checked: a client could make the proxy spend time. */
 const MAX_CHARACTERS = 128 * 1024;
 
 /**
- * Writes every character of a path in one way: unreserved ones decoded, others that cannot stand in a path encoded, the
- * digits of encodings in capitals, and a `%` that begins none as `%25`. Segments stay as they are.
+ * Writes every character of a path in one way: unreserved characters are decoded, characters that are not allowed in
+ * a path are encoded, hexadecimal digits become upper case, and a `%` that begins no encoding becomes `%25`. Segments
+ * stay as they are.
  */
 export function normalEncoding(path: string): string {
-  return path.replace(/%(?:[0-9A-Fa-f]{2})?|[^A-Za-z0-9\-._~!$&'()*+,;=:@/%]/gu, inOneWay);
+  return path.replace(/%(?:[0-9A-Fa-f]{2})?|[^A-Za-z0-9\-._~!$&'()*+,;=:@/%]/gu, normalizeMatch);
 }
 
-function inOneWay(found: string): string {
+function normalizeMatch(found: string): string {
   if (found === "%") return "%25";
   if (found.length < 3) return encodeURIComponent(found.toWellFormed());
   const character = String.fromCharCode(parseInt(found.slice(1), 16));
   return /[A-Za-z0-9\-._~]/.test(character) ? character : found.toUpperCase();
 }
 
-/** Merges slashes, and removes the segments `.` and `..` after that, as nginx does; what leads above the root ends there. */
+/** Merges slashes, then removes the segments `.` and `..`, as nginx does; a `..` above the root is dropped. */
 export function resolveSegments(path: string): string {
   if (!/\/[/.]/.test(path)) return path;
   const segments = path.split("/");
@@ -40,15 +44,15 @@ export function resolveSegments(path: string): string {
   return `/${kept.join("/")}${open ? "/" : ""}`;
 }
 
-/** The form in which paths are compared; that of a path in this form is the path itself. */
+/** The normal form in which paths are compared; a path in this form stays as it is. */
 export function normalPath(path: string): string {
   return resolveSegments(normalEncoding(path));
 }
 
 /**
- * The path by which requests are counted: one for everything that a server may take for the same.
+ * The path by which requests are counted: the same for all paths that a server may treat as the same.
  *
- * Different paths may have the same one (`/a%2Fb` and `/a/b`), which a server tells apart or not.
+ * Some servers distinguish paths that have the same result here (`/a%2Fb` and `/a/b`).
  */
 export function countedPath(path: string): string {
   if (!MARKED.test(path)) return path;
@@ -71,7 +75,7 @@ const withSemicolons: Rule = (path) => path.replaceAll("%3B", ";");
 const withoutParameters: Rule = (path) => path.replace(/;[^/]*/g, "");
 const withDelimiters: Rule = (path) => path.replace(/%(?:2[146-9A-C]|3[AD]|40)/g, decodeURIComponent);
 
-/** Removes the segments `.` and `..` without looking at slashes (RFC 3986 section 5.2.4). */
+/** Removes the segments `.` and `..` without merging slashes (RFC 3986 section 5.2.4). */
 const withoutDots: Rule = (path) => {
   if (!path.includes("/.")) return path;
   const segments = path.split("/");
@@ -84,9 +88,12 @@ const withoutDots: Rule = (path) => {
   return `/${kept.join("/")}${kept.length > 0 && (last === "." || last === "..") ? "/" : ""}`;
 };
 
-/** How servers differ about segments: they resolve them or not, before or after slashes, or read a host in the first. */
+/**
+ * How servers differ in segments: they resolve them or not, before or after merging slashes, or read a host in the
+ * first.
+ */
 const SEGMENT_RULES: readonly Rule[] = [withoutDots, withMergedSlashes, withoutAuthority];
-/** How they differ beside that: what they decode, and what they take for a separator or an end. */
+/** The other differences: what they decode, and what they treat as a separator or an end. */
 const ALL_RULES: readonly Rule[] = [
   ...SEGMENT_RULES,
   withSlashes,
@@ -98,14 +105,14 @@ const ALL_RULES: readonly Rule[] = [
   withDelimiters,
 ];
 
-/** Whether a path whose encoding is normal has anything, beside its segments, that servers read in different ways. */
+/** Whether a path in normal encoding has anything, other than its segments, that servers read in different ways. */
 export function isAmbiguous(path: string): boolean {
   return AMBIGUOUS.test(path);
 }
 
 /**
- * Where servers that resolve segments in different ways, or not at all, may find a path whose encoding is normal; `null`
- * for too many. Segments `.` and slashes that are merged or not lead nowhere else.
+ * The paths that servers may see in a path in normal encoding, as they resolve segments in different ways or not at
+ * all; `null` for too many. Segments `.` and merged slashes are no difference.
  */
 export function segmentReadings(path: string): readonly string[] | null {
   if (!path.startsWith("//") && !/\/\.\.(?:\/|$)/.test(path)) return [];
@@ -113,17 +120,17 @@ export function segmentReadings(path: string): readonly string[] | null {
   return found && [...new Set(found.map(withMergedSlashes))];
 }
 
-/** All ways in which servers read a path whose encoding is normal, the path itself first; `null` for too many. */
+/** All ways in which servers read a path in normal encoding, the path itself first; `null` for too many. */
 export function pathReadings(path: string): readonly string[] | null {
   if (isAmbiguous(path)) return readings(path, ALL_RULES);
   return /\/[/.]/.test(path) ? readings(path, SEGMENT_RULES) : [path];
 }
 
-/** Everything that the rules make of a path, in any order: no two servers decode, split and resolve in the same one. */
+/** All results of the rules, applied in every order: no two servers decode, split and resolve in the same order. */
 function readings(path: string, rules: readonly Rule[]): readonly string[] | null {
   const found = new Set([path]);
   let characters = path.length;
-  // A set gives out what is added while it is gone through.
+  // Iterating a set also visits what is added meanwhile.
   for (const each of found) {
     for (const rule of rules) {
       const made = rule(each);

@@ -1,4 +1,7 @@
-/** Fields between proxies: those of one connection, which must not travel on, and those that say how a message came. */
+/**
+ * Fields between proxies: hop-by-hop fields, which must not be forwarded, and fields about the client and the route
+ * of a message.
+ */
 
 import { RequestError } from "../core/errors.ts";
 import { FLAG, object, type Rule } from "../core/options.ts";
@@ -28,7 +31,7 @@ export function isHopByHop(name: string): boolean {
 /**
  * The fields that a `Connection` field names besides the usual ones; `null` when there are none.
  *
- * `Host` and `Content-Length` cannot be named away: a client could make the proxy send a request without them.
+ * `Host` and `Content-Length` are ignored there: otherwise a client could make the proxy send a request without them.
  */
 export function connectionNamedFields(connection: string | null): ReadonlySet<string> | null {
   if (connection === null || connection === "keep-alive" || connection === "close") return null;
@@ -41,7 +44,7 @@ export function connectionNamedFields(connection: string | null): ReadonlySet<st
   return named;
 }
 
-/** Removes what must not travel on: fields of the connection, and those that `Connection` names, which it gives. */
+/** Removes the hop-by-hop fields and those that `Connection` names; returns the latter. */
 export function removeHopByHop(headers: HeaderFields): ReadonlySet<string> | null {
   if (!headers.mayHave(HOP_BY_HOP_GROUP)) return null;
   const { lines, list } = headers;
@@ -88,7 +91,7 @@ function removeNamed(headers: HeaderFields, named: ReadonlySet<string>): void {
   list.length = kept;
 }
 
-// No text is made of what nearly every client and server sends.
+// No string is made of the values that nearly every client and server sends.
 function isUsual(lines: FieldLines, line: number): boolean {
   const { bytes } = lines;
   const from = lines.valueStart(line);
@@ -100,11 +103,11 @@ function joined(before: string | null, value: string): string {
   return before === null ? value : `${before}, ${value}`;
 }
 
-// Which fields may come behind the content of a message (RFC 9110 section 6.5.1).
+// Which fields are allowed as trailer fields (RFC 9110 section 6.5.1).
 
 /**
- * Fields that decide about framing, routing, authentication, caching or how to read the content. A server that takes
- * trailer fields for fields of the head would believe what nothing has checked.
+ * Fields that decide about framing, routing, authentication, caching or how to read the content. A server that merges
+ * trailer fields into the head would trust fields that nothing has checked.
  */
 const HEAD_ONLY: ReadonlySet<string> = new Set([
   ..."content-length host expect max-forwards cache-control pragma range if-match if-none-match".split(" "),
@@ -124,22 +127,22 @@ const HEAD_ONLY: ReadonlySet<string> = new Set([
 
 /** Whether a trailer field may be passed on. The name is in lower case. */
 export function mayBeTrailer(name: string): boolean {
-  // Behind CGI and its heirs an underscore is a dash.
+  // Servers behind CGI-like interfaces read an underscore as a dash.
   const plain = name.includes("_") ? name.replaceAll("_", "-") : name;
   return !HEAD_ONLY.has(plain) && !isHopByHop(plain) && !isForwardedField(plain) &&
     !plain.startsWith("access-control-") && !plain.startsWith("sec-");
 }
 
-// Makes the fields of a client mean the same to everybody who looks at them.
+// Makes the fields of a client mean the same to keys, filters and servers.
 
-/** What becomes of fields with underscores in their names. */
+/** What to do with fields that have underscores in their names. */
 export type Underscores = "drop" | "refuse" | "pass";
 
 /**
- * Removes what keys and filters would see otherwise than servers: empty lines of a field that has others, and fields with
- * underscores in their names, which servers behind CGI and its heirs take for those with dashes.
+ * Removes fields that keys and filters would see differently than servers: empty lines of a field that has other
+ * lines, and fields with underscores in their names, which servers behind CGI-like interfaces read as dashes.
  *
- * @throws {RequestError} 400 for an underscore where these are refused
+ * @throws {RequestError} 400 for an underscore where they are refused
  */
 export function screenFields(headers: HeaderFields, underscores: Underscores): void {
   const { lines } = headers;
@@ -154,16 +157,16 @@ export function screenFields(headers: HeaderFields, underscores: Underscores): v
     }
   }
   if (lines.emptyValue) removeEmptyRepeats(headers);
-  // Filters are asked about a refusal too, and must not see them then either.
+  // Filters also run for a refused request, and must not see these fields then either.
   if (refused !== null && underscores === "refuse") throw underscoreError(refused);
 }
 
-/** The error for a field with an underscore in its name, where these are refused. */
+/** The error for a field with an underscore in its name, where they are refused. */
 export function underscoreError(name: string): RequestError {
   return new RequestError(`Names of fields must not have underscores, received ${JSON.stringify(name)}`);
 }
 
-// Names are counted first: comparing each empty line with every other takes square time.
+// Names are counted first: comparing each empty line with every other takes quadratic time.
 function removeEmptyRepeats(headers: HeaderFields): void {
   const lines = headers.lines!;
   const counts = new Map<string, number>();
@@ -182,24 +185,24 @@ function removeEmptyRepeats(headers: HeaderFields): void {
   }
 }
 
-// Fields that tell a server who asked the proxy.
+// Fields by which a server learns about the client.
 
-/** What the proxy calls itself in `Via`, `Proxy-Status` and the like. */
+/** The name of the proxy in `Via`, `Proxy-Status` and the like. */
 export const PROXY_NAME = "lbproxy";
 
 /**
- * Whether a client could use the field to pass itself off as a proxy that speaks for somebody else.
+ * Whether a client could use the field to pose as a proxy that forwards for another client.
  *
- * Taken off every request: the client is not a proxy that anybody has said to trust. The name is in lower case.
+ * Removed from every request of a client that is no trusted proxy. The name is in lower case.
  */
 export function isForwardedField(name: string): boolean {
   if (name === "forwarded") return true;
-  // All of the family: servers believe `-ssl`, `-scheme`, `-user` and `-client-cert` as well as the usual ones. And in
-  // any spelling: behind CGI and its heirs `X_Forwarded_For` is the same variable as `X-Forwarded-For`.
+  // The whole family: servers trust `-ssl`, `-scheme`, `-user` and `-client-cert` as well as the usual ones. And in
+  // any spelling: behind CGI-like interfaces `X_Forwarded_For` is the same variable as `X-Forwarded-For`.
   return name.startsWith("forwarded", 2) && name.startsWith("x") && isDash(name[1]) && isDash(name[11]);
 }
 
-/** What {@linkcode removeForwarded} has found. */
+/** The result of {@linkcode removeForwarded}. */
 interface FromProxies {
   readonly via: string | null;
   readonly fromProxy: boolean;
@@ -208,8 +211,8 @@ interface FromProxies {
 const FROM_NONE: FromProxies = { via: null, fromProxy: false };
 
 /**
- * Removes what a client says of other proxies; gives the value of `Via`, which is removed to be written anew, and whether
- * anything said that the request has come through a proxy.
+ * Removes the fields of a client about other proxies. Returns the value of `Via`, which is removed too because it is
+ * written anew, and whether any field shows that the request passed through a proxy.
  */
 export function removeForwarded(headers: HeaderFields): FromProxies {
   if (!headers.mayHave(FORWARDED_GROUP)) return FROM_NONE;
@@ -247,7 +250,7 @@ const FORWARDED_IDS: ReadonlySet<number> = new Set(
   ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"].map(fieldId),
 );
 
-// No text is made of a name unless it begins as one of the family: `x`, a dash, `f`.
+// A string is made only of a name that begins like the family: `x`, a dash, `f`.
 function isForwardedLine(id: number, lines: FieldLines, line: number): boolean {
   if (id !== OTHER_FIELD) return FORWARDED_IDS.has(id);
   const { bytes } = lines;
@@ -261,7 +264,7 @@ function isDash(character: string | undefined): boolean {
 }
 
 /**
- * Which header fields tell servers who the client is.
+ * Which header fields inform servers about the client.
  *
  * @example The standard field in place of X-Forwarded-For
  * ```ts
@@ -281,60 +284,60 @@ export interface ForwardedOptions {
   /** `Via` (RFC 9110 section 7.6.3). Some servers (nginx) do not compress responses to such requests. @default {false} */
   via?: boolean;
   /**
-   * `CDN-Loop` (RFC 8586) with a name of this proxy, on requests that came through another proxy, and on all
-   * requests when none of the other fields is on. A request that comes back with it gets 508. @default {true}
+   * `CDN-Loop` (RFC 8586) with a name of this proxy, on requests that came through another proxy, and on all requests
+   * when none of the other fields is on. A request that returns with it gets 508. @default {true}
    */
   cdnLoop?: boolean;
   /**
-   * `Client-Cert` (RFC 9440): the certificate that a client has shown. When it is on, `Client-Cert` and
-   * `Client-Cert-Chain` of clients are removed. @default {false}
+   * `Client-Cert` (RFC 9440): the certificate of the client. When it is on, `Client-Cert` and `Client-Cert-Chain`
+   * from clients are removed. @default {false}
    */
   clientCert?: boolean;
 }
 
-/** Which header fields tell servers who the client is. */
+/** Which header fields inform servers about the client. */
 export const FORWARDED: Rule = object<ForwardedOptions>(
   { xForwarded: FLAG, forwarded: FLAG, via: FLAG, cdnLoop: FLAG, clientCert: FLAG },
   'an object with "xForwarded", "forwarded", "via", "cdnLoop" or "clientCert"',
 );
 
-/** The same with every default filled in. */
+/** The options with every default filled in. */
 export type ResolvedForwarded = Readonly<Required<ForwardedOptions>>;
 
-/** Completes the options. */
+/** Fills in the defaults. */
 export function resolveForwarded(options: ForwardedOptions = {}): ResolvedForwarded {
   const { xForwarded = true, forwarded = false, via = false, cdnLoop = true, clientCert = false } = options;
   return Object.freeze({ xForwarded, forwarded, via, cdnLoop, clientCert });
 }
 
-/** What is said of a client: the peer of the connection, and what a trusted proxy says. */
+/** What is known about a client: the peer of the connection, and what a trusted proxy reports. */
 export interface ForwardedIdentity {
-  /** Address of the other end of the connection; `""` on a unix socket, of which nothing is said. */
+  /** Address of the peer; `""` on a unix socket, for which no address is forwarded. */
   readonly peerIp: string;
   /** Scheme of the connection. */
   readonly peerScheme: string;
   /** Scheme that the client used. */
   readonly scheme: string;
-  /** Host that the client asked a trusted proxy for; `null` when there is no such word. */
+  /** Host that the client asked a trusted proxy for; `null` if no trusted proxy reports one. */
   readonly forwardedHost: string | null;
-  /** What a trusted proxy says in `X-Forwarded-For`; `null` when nothing counts. */
+  /** `X-Forwarded-For` of a trusted proxy; `null` without one. */
   readonly forwardedFor: string | null;
-  /** What a trusted proxy says in `Forwarded`; `null` when nothing counts. */
+  /** `Forwarded` of a trusted proxy; `null` without one. */
   readonly forwarded: string | null;
 }
 
-/** What {@linkcode addForwarded} says. */
+/** The input of {@linkcode addForwarded}. */
 interface ForwardedInput {
   readonly identity: ForwardedIdentity;
-  /** Host as it stands in the request. */
+  /** Host of the request. */
   readonly host: string;
   /** The `Via` field of the request; `null` when it has none. */
   readonly via: string | null;
 }
 
 /**
- * Adds the fields of a proxy: whoever the peer is comes behind what a trusted peer says itself, and in place of what
- * anybody else does.
+ * Adds the fields of a proxy. The peer is appended to the value of a trusted peer; the values of other peers are
+ * replaced.
  */
 export function addForwarded(list: string[], fields: ResolvedForwarded, input: ForwardedInput): void {
   const { identity: { peerIp, peerScheme, scheme, forwardedHost, forwardedFor, forwarded }, host, via } =
@@ -356,31 +359,31 @@ export function addForwarded(list: string[], fields: ResolvedForwarded, input: F
 const VIA = `1.1 ${PROXY_NAME}`;
 
 /**
- * By what a proxy knows its own requests when they come back to it, directly or through other proxies.
+ * The mark by which a proxy recognises its own requests when they return, directly or through other proxies.
  *
- * A request that comes from a client says nothing of proxies, and gets no mark: what the proxy says to the server of itself
- * is still there when it comes back, and then it gets one. So a loop ends in its second round, and what comes from clients
- * goes to servers without it. Nobody is harmed by somebody who knows the name: it ends no requests but those that have it.
+ * A request from a client has no fields of proxies and gets no mark. If it returns, it has the fields that this proxy
+ * added, and then it gets the mark. So a loop ends in its second round, and requests of clients reach servers without
+ * the mark. A client that knows the name can do no harm: only requests with the mark are ended.
  */
 export class LoopMark {
   readonly #name: string;
   readonly #always: boolean;
 
-  /** @param id of this proxy and no other, as a token */
+  /** @param id of this proxy only, as a token */
   constructor({ xForwarded, forwarded, via }: ResolvedForwarded, id: string) {
     this.#name = `${PROXY_NAME}-${id}`;
     this.#always = !xForwarded && !forwarded && !via;
   }
 
-  /** Whether a request with this `CDN-Loop` has been here before. */
+  /** Whether a request with this `CDN-Loop` has passed this proxy before. */
   isIn(cdnLoop: string): boolean {
     return cdnLoop.includes(this.#name);
   }
 
   /**
-   * Adds the mark where one is needed; others are kept (RFC 8586 section 2).
+   * Adds the mark where it is needed; marks of others are kept (RFC 8586 section 2).
    *
-   * @param fromProxy whether the request has come through a proxy
+   * @param fromProxy whether the request passed through a proxy
    */
   add(headers: HeaderFields, fromProxy: boolean): void {
     const cdnLoop = headers.mayHave(CDN_LOOP_GROUP) ? headers.get("cdn-loop") : null;
@@ -391,25 +394,25 @@ export class LoopMark {
 
 // Reads the field `Forwarded` (RFC 7239 section 4).
 
-/** What one proxy says of the request that it got. */
+/** What one proxy reports about the request that it received. */
 interface ForwardedElement {
-  /** Who it got it from: an address, perhaps with a port, `unknown`, or a name of its own making. */
+  /** The client it received the request from: an address, perhaps with a port, `unknown`, or an invented name. */
   readonly for: string | null;
-  /** `Host` of the request that it got. */
+  /** `Host` of the received request. */
   readonly host: string | null;
-  /** Scheme of the request that it got. */
+  /** Scheme of the received request. */
   readonly proto: string | null;
 }
 
-/** The end of a field that can be read. */
+/** The readable end of a field. */
 interface ReadableForwarded {
-  /** What each proxy says, the nearest one last. */
+  /** The report of each proxy, the nearest one last. */
   readonly elements: readonly ForwardedElement[];
-  /** The elements as they came; `""` when there are none. */
+  /** The elements as received; `""` when there are none. */
   readonly text: string;
 }
 
-/** A pair and what ends it, as a token or a quoted text; white space around it is let pass. */
+/** A pair and its delimiter, as a token or a quoted string; white space around it is accepted. */
 const PAIR =
   /[ \t]*(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]+)=(?:([!#$%&'*+\-.^_`|~0-9A-Za-z:[\]]+)|"((?:[^"\\]|\\.)*)")[ \t]*)?(;|$)/y;
 
@@ -418,9 +421,8 @@ const COMMA = 0x2c;
 const BACKSLASH = 0x5c;
 
 /**
- * Reads the elements from the end on, as far as they are such: each proxy adds its own there, and what stands to the
- * left of
- * one that cannot be read was perhaps made to swallow those behind it.
+ * Reads the elements from the end, as far as they are valid: each proxy adds its element there, and an element that
+ * cannot be read may have been written to swallow the ones after it.
  */
 export function readForwarded(field: string): ReadableForwarded {
   const elements: ForwardedElement[] = [];
@@ -436,7 +438,7 @@ export function readForwarded(field: string): ReadableForwarded {
   return { elements: elements.reverse(), text: field.slice(start).trim() };
 }
 
-/** Where the last element of the text up to `end` begins: behind the nearest comma that is not quoted. */
+/** Where the last element of `text[0..end)` begins: after the last comma that is not quoted. */
 function lastElement(text: string, end: number): number {
   let quoted = false;
   for (let i = end - 1; i >= 0; i--) {
@@ -453,7 +455,7 @@ function isEscaped(text: string, at: number): boolean {
   return (at - start) % 2 === 1;
 }
 
-/** An element; `null` when it is none, is empty, or says something twice (RFC 7239 section 4). */
+/** An element; `null` when it is invalid, empty or repeats a parameter (RFC 7239 section 4). */
 function readElement(text: string): ForwardedElement | null {
   const pairs = new Map<string, string>();
   PAIR.lastIndex = 0;

@@ -1,4 +1,4 @@
-/** Values of the fields that a client has sent, and of its cookies. */
+/** Values of the fields and cookies of a client. */
 
 const TAB = 0x09;
 const SPACE = 0x20;
@@ -6,10 +6,10 @@ const COMMA = 0x2c;
 const SEMICOLON = 0x3b;
 
 /**
- * Whether {@linkcode tidyValue} may make something else of a value that the runtime has put together from the lines of a field.
+ * Whether {@linkcode tidyValue} may change a value that the runtime has joined from the lines of a field.
  *
- * The runtime shows empty lines at the end as commas with a space behind (those of `Cookie` as semicolons, at the beginning
- * too), and over HTTP/2 it leaves white space around values, which servers do not see (RFC 9110 section 5.5).
+ * The runtime writes empty lines at the end as commas with a space after them (semicolons for `Cookie`, at the
+ * beginning too). Over HTTP/2 it keeps white space around values, which servers do not see (RFC 9110 section 5.5).
  */
 export function isUntidy(value: string): boolean {
   const first = value.charCodeAt(0);
@@ -17,15 +17,16 @@ export function isUntidy(value: string): boolean {
 }
 
 /**
- * Takes white space and empty lines off both ends of a value.
+ * Removes white space and empty lines at both ends of a value.
  *
- * @param separator code of what stands between lines: a semicolon for `Cookie` (RFC 9113 section 8.2.3), else a comma
+ * @param separator code of the character between lines: a semicolon for `Cookie` (RFC 9113 section 8.2.3), otherwise
+ * a comma
  */
 function trimLines(value: string, separator: number): string {
   let start = 0;
   for (;;) {
     const at = skipSpace(value, start);
-    // A comma that no white space stands before may have been sent as such.
+    // A comma without white space before it may have been sent as such.
     const emptied = value.charCodeAt(at) === separator && isSpace(value.charCodeAt(at + 1)) &&
       (at > start || separator === SEMICOLON);
     start = emptied ? at + 1 : at;
@@ -53,9 +54,9 @@ function isSpace(code: number): boolean {
 }
 
 /**
- * The value of a field without the empty lines at its ends, and without white space around it.
+ * The value of a field without empty lines at its ends, and without white space around it.
  *
- * Lines in the middle that are empty stay: once they are joined, nothing tells them from commas that were sent.
+ * Empty lines in the middle stay: after joining, they look like commas that were sent.
  *
  * @param name in lower case
  */
@@ -64,11 +65,11 @@ export function tidyValue(name: string, value: string): string {
 }
 
 /**
- * The value of a field of a client, several lines of it joined; `null` when it is absent.
+ * The value of a field of a client, with its lines joined; `null` when it is absent.
  *
- * `Headers.get()` of the runtime says `", me"` of an empty line and one with `me`, where `forEach()` says `"me"`, and the
- * latter is what goes to servers: whoever is asked for `me` must see `me` here too, or empty lines make new names for
- * one and the same client.
+ * For an empty line and a line `me`, `Headers.get()` of the runtime returns `", me"`, but `forEach()` returns `"me"`,
+ * which is what servers receive. This must return `me` too; otherwise a client could get new names by sending empty
+ * lines.
  *
  * @param name in lower case
  */
@@ -85,10 +86,10 @@ export function receivedValue(headers: Headers, name: string): string | null {
 }
 
 /**
- * The value of the first cookie of that name that is not empty; `null` when there is none.
+ * The value of the first cookie with that name that is not empty; `null` when there is none.
  *
- * Reads in place: no list of all cookies is made for the sake of one (RFC 6265 section 5.4). White space around names and
- * values is none of theirs, as servers read it: `sid = 1` is `sid=1`.
+ * Reads in place: no list of all cookies is made (RFC 6265 section 5.4). White space around names and values is
+ * dropped, as servers do: `sid = 1` is `sid=1`.
  *
  * @param cookies the field `Cookie`; `null` when the request has none
  */

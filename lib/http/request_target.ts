@@ -1,4 +1,4 @@
-/** What a client asked for, exactly as it asked. */
+/** The host and the target of a request, exactly as the client sent them. */
 
 import { RequestError } from "../core/errors.ts";
 
@@ -6,9 +6,9 @@ import { RequestError } from "../core/errors.ts";
 interface RequestTarget {
   /** Host and port as the client wrote them. */
   readonly host: string;
-  /** Path and query, neither decoded nor normalised; bytes above 0x7F percent-encoded. */
+  /** Path and query, neither decoded nor normalised; bytes above 0x7F are percent-encoded. */
   readonly target: string;
-  /** Path and query as they came; what is not ASCII stands for its bytes in UTF-8. */
+  /** Path and query as received; characters outside ASCII stand for their UTF-8 bytes. */
   readonly received: string;
 }
 
@@ -47,23 +47,23 @@ function isIpv6Text(text: string, start: number, end: number): boolean {
   return end > start + 1;
 }
 
-/** Letters, digits and `-._~%!$&'()*+;=` (RFC 3986 `reg-name`; a comma would make a list of it). */
+/** Letters, digits and `-._~%!$&'()*+;=` (RFC 3986 `reg-name`; a comma would make it a list). */
 function isNameCharacter(code: number): boolean {
   return (code >= 0x61 && code <= 0x7a) || (code >= 0x30 && code <= 0x39) || (code >= 0x41 && code <= 0x5a) ||
     code === 0x2d || code === 0x2e || code === 0x5f || code === 0x7e || code === 0x25 || code === 0x21 ||
     code === 0x24 || (code >= 0x26 && code <= 0x2b) || code === 0x3b || code === 0x3d;
 }
 
-/** Percent-encodes what is not ASCII, as UTF-8; everything else stays as it is. */
+/** Percent-encodes characters outside ASCII, as UTF-8; everything else stays as it is. */
 export function asciiTarget(text: string): string {
-  // A lone half of a pair has no bytes.
+  // A lone surrogate has no UTF-8 bytes.
   return text.replace(/\P{ASCII}+/gu, (run) => encodeURIComponent(run.toWellFormed()));
 }
 
-/** What a character is in a target. */
+/** The classes of characters in a target. */
 const [PATH_CHARACTER, SLASH, MARK, FORBIDDEN] = [0, 1, 2, 3];
 
-/** By code: what stands for itself in a path, what does not (`MARK`), and what cannot stand in a request line. */
+/** The class of each code: allowed in a path as it is, not so (`MARK`), or not allowed in a request line. */
 const CLASSES: Uint8Array = Uint8Array.from({ length: 128 }, (_, code) => {
   const character = String.fromCharCode(code);
   if (character === "/") return SLASH;
@@ -71,13 +71,13 @@ const CLASSES: Uint8Array = Uint8Array.from({ length: 128 }, (_, code) => {
   return code <= 0x20 || character === "#" || code === 0x7f ? FORBIDDEN : MARK;
 });
 
-/** A space, a control character or a fragment: no target. */
+/** A space, a control character or a fragment: the target is invalid. */
 const BAD = -1;
-/** Bits of what {@linkcode scanTarget} finds. */
+/** Flags in the result of {@linkcode scanTarget}. */
 const NOT_ASCII = 1;
 const MARKED = 2;
 
-/** Looks once at every character of a target. */
+/** Checks every character of a target once. */
 function scanTarget(target: string, pathEnd: number): number {
   let found = 0;
   for (let i = 0; i < pathEnd; i++) {
@@ -110,18 +110,18 @@ function scanTarget(target: string, pathEnd: number): number {
 }
 
 /**
- * Takes host and raw target out of what the runtime gives as the URL of a request.
+ * Reads host and raw target from the URL of a request of the runtime.
  *
- * The runtime puts scheme and host before the target as it came. Parsing that as a URL would normalise it, and
- * filters, routes and servers would see different paths; a `Host` with a slash would even move into the path.
+ * The runtime puts scheme and host before the received target. Parsing that as a URL would normalise it, and filters,
+ * routes and servers would see different paths; a `Host` with a slash would even become part of the path.
  *
- * The runtime reads the target as UTF-8, and refuses what is none before it gets here.
+ * The runtime reads the target as UTF-8, and refuses invalid UTF-8 before this is called.
  *
  * @param url `request.url`
  * @param hostField the `Host` field; `null` when there is none
- * @param fallbackAuthority what the runtime takes for the host when the client has named none
- * @param hostRequired whether a client that names no host is refused; `localhost` is meant otherwise
- * @throws {RequestError} 400 when host or target are not what RFC 9112 section 3.2 asks for
+ * @param fallbackAuthority the host that the runtime assumes when the client has named none
+ * @param hostRequired whether a client that names no host is refused; otherwise the host is `localhost`
+ * @throws {RequestError} 400 when host or target are not as RFC 9112 section 3.2 requires
  */
 export function readTarget(
   url: string,
@@ -133,14 +133,14 @@ export function readTarget(
   if (authorityStart < 0) throw new RequestError("The scheme of the request target must be http or https");
   const pathStart = endOfAuthority(url, authorityStart);
   const authority = url.slice(authorityStart, pathStart);
-  // HTTP/2 has no Host field but names the host otherwise; the fallback shows that nobody did.
+  // HTTP/2 names the host without a Host field; the fallback shows that the client named no host.
   const unnamed = hostField === null && authority === fallbackAuthority;
   const host = hostField ?? (unnamed ? "localhost" : authority);
   if (!isHost(host)) {
     throw new RequestError(`The Host field must be one host, received ${JSON.stringify(host)}`);
   }
   if (unnamed && hostRequired) throw new RequestError("The request has no Host field");
-  // The absolute form names the host a second time; two different ones are a way to slip past host rules.
+  // The absolute form names the host a second time; two different hosts could bypass rules for hosts.
   if (hostField !== null && authority !== host && authority.toLowerCase() !== host.toLowerCase()) {
     throw new RequestError(
       `The request target and the Host field must agree, received ${JSON.stringify(authority)} and ${
@@ -148,7 +148,7 @@ export function readTarget(
       }`,
     );
   }
-  // The absolute form may go without the slash (RFC 9112 section 3.2.1).
+  // The absolute form may lack the slash (RFC 9112 section 3.2.1).
   const received = url[pathStart] === "/" ? url.slice(pathStart) : `/${url.slice(pathStart)}`;
   const found = scanTarget(received, endOfPath(received));
   if (found === BAD) {
@@ -157,15 +157,15 @@ export function readTarget(
   return { host, target: (found & NOT_ASCII) === 0 ? received : asciiTarget(received), received };
 }
 
-/** What there is to know of the path of a target. */
+/** Facts about the path of a target. */
 export interface PathShape {
   /** Where it ends. */
   readonly end: number;
-  /** Whether it has nothing that can be written, or read, in another way. */
+  /** Whether it has no part that can be written, or read, in another way. */
   readonly plain: boolean;
 }
 
-/** Looks at the path of a target that is ASCII. */
+/** Examines the path of an ASCII target. */
 export function shapeOfPath(target: string): PathShape {
   const end = endOfPath(target);
   return { end, plain: (scanTarget(target, end) & MARKED) === 0 };
@@ -177,8 +177,8 @@ function endOfPath(target: string): number {
 }
 
 /**
- * The target of a request that {@linkcode readTarget} refuses or was not asked about, for the log: what follows the
- * host that the runtime has put in front of it.
+ * The target of a request that {@linkcode readTarget} refuses or has not read, for the log: the part after the host
+ * that the runtime has put before it.
  */
 export function targetOf({ method, url, headers }: Pick<Request, "method" | "url" | "headers">): string {
   const start = lengthOfScheme(url);
@@ -190,16 +190,16 @@ export function targetOf({ method, url, headers }: Pick<Request, "method" | "url
   return url.slice(named ? start + host.length : endOfAuthority(url, start)) || "/";
 }
 
-/** Length of the scheme with its slashes, -1 for a scheme that is not served; the longest is that of unix sockets. */
+/** Length of the scheme with its slashes; -1 for a scheme that is not supported. The longest is that of unix sockets. */
 function lengthOfScheme(url: string): number {
   if (url.startsWith("http://")) return 7;
   if (url.startsWith("https://")) return 8;
   if (url.startsWith("http+unix://")) return 12;
-  // The runtime leaves that of the absolute form as the client wrote it.
+  // In the absolute form the runtime keeps the scheme as the client wrote it.
   return /^https?:\/\//i.exec(url)?.[0].length ?? -1;
 }
 
-/** Where path, query or nothing follows the authority; a `?` before the first slash begins a query. */
+/** Where the path or query begins after the authority, or the end; a `?` before the first slash begins a query. */
 function endOfAuthority(url: string, start: number): number {
   const slash = url.indexOf("/", start);
   const end = slash < 0 ? url.length : slash;
@@ -207,9 +207,9 @@ function endOfAuthority(url: string, start: number): number {
   return query < 0 || query > end ? end : query;
 }
 
-// The name in a `Host` field, without what does not tell hosts apart.
+// The name in a `Host` field, normalised.
 
-/** One name whatever its case, its port and the dot of an absolute name. */
+/** The name in lower case, without the port and without the final dot of an absolute name. */
 export function hostnameOf(host: string): string {
   let end = host.length;
   const colon = host.lastIndexOf(":");

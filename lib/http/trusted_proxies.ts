@@ -1,36 +1,36 @@
-/** Proxies in front of this one whose word counts, and who the client is by their word. */
+/** Trusted proxies in front of this one, and the client as they report it. */
 
 import { choose, isRecord, list, must, object, required, type Rule, word } from "../core/options.ts";
 import { CidrList, expectedCidr, makeHextets, readIpAddress } from "./ip_address.ts";
 import { readForwarded } from "./proxy_fields.ts";
 import { isHost } from "./request_target.ts";
 
-/** Networks that have a name. */
+/** Networks with a name. */
 const NAMED: Readonly<Record<string, readonly string[]>> = {
   loopback: ["127.0.0.0/8", "::1"],
   private: ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"],
 };
 
-/** Whoever comes over a unix socket. */
+/** Clients of a unix socket. */
 const UNIX = "unix";
 
-/** What an entry has to look like, for error messages; `undefined` when it is good. */
+/** The accepted forms of an entry, for error messages; `undefined` when the value is valid. */
 export function expectedTrustedProxy(value: unknown): string | undefined {
   if (value === UNIX || (typeof value === "string" && Object.hasOwn(NAMED, value))) return undefined;
   const expected = expectedCidr(value);
   return expected === undefined ? undefined : `"loopback", "private", "unix", ${expected}`;
 }
 
-/** The field by which proxies tell of their clients. */
+/** The field in which proxies name their clients. */
 export type TrustedField = NonNullable<TrustedProxiesOptions["field"]>;
 
-/** The fields that can be chosen from. */
+/** The fields to choose from. */
 const TRUSTED_FIELDS: readonly TrustedField[] = ["x-forwarded-for", "forwarded"];
 
 /**
  * Proxies in front of this one, and the field in which they name their clients.
  *
- * @example A load balancer in front says who the client is
+ * @example A load balancer in front names the client
  * ```ts
  * import { defineConfig } from "@x/lbproxy";
  *
@@ -52,26 +52,29 @@ export interface TrustedProxiesOptions {
   field?: "x-forwarded-for" | "forwarded";
 }
 
-/** Address of a client that nobody knows, as proxies call it (RFC 7239 section 6.2). */
+/** The address of an unknown client, as proxies write it (RFC 7239 section 6.2). */
 const UNKNOWN_CLIENT = "unknown";
 
-/** Fields that can be asked for by name. */
+/** Fields that can be read by name. */
 interface ReadableFields {
   get(name: string): string | null;
 }
 
-/** What trusted proxies say of a request. */
+/** What trusted proxies report about a request. */
 interface TrustedForwarding {
   /**
-   * Address of the client: the nearest one that is not a trusted proxy's; {@linkcode UNKNOWN_CLIENT} when a trusted proxy
-   * says something of its client that is no address.
+   * Address of the client: the nearest one that is not a trusted proxy's; {@linkcode UNKNOWN_CLIENT} when a trusted
+   * proxy names its client by something that is no address.
    */
   readonly clientIp: string;
-  /** Scheme that the client used; `null` when nobody says. */
+  /** Scheme that the client used; `null` if no trusted proxy reports it. */
   readonly scheme: "http" | "https" | null;
-  /** Host that the client asked for; `null` when nobody says. */
+  /** Host that the client asked for; `null` if no trusted proxy reports it. */
   readonly host: string | null;
-  /** The field as it is sent on to servers, what cannot be read in it as an unknown client; `null` when it is not there. */
+  /**
+   * The field as it is forwarded to servers, with an unknown client in place of unreadable parts; `null` when it is
+   * absent.
+   */
   readonly said: string | null;
 }
 
@@ -93,10 +96,10 @@ const TRUSTED_ARRAY = list(
   `${EXPECTED}, or an object such as { from: ["10.0.0.0/8"], field: "forwarded" }`,
 );
 
-/** Proxies that are trusted. */
+/** The list of trusted proxies, or an object with it. */
 export const TRUSTED_PROXIES: Rule = choose((value) => isRecord(value) ? TRUSTED_OBJECT : TRUSTED_ARRAY);
 
-/** The proxies that are believed. */
+/** The proxies that are trusted. */
 export class TrustedProxies {
   /** The entries as they were written. */
   readonly entries: readonly string[];
@@ -117,19 +120,18 @@ export class TrustedProxies {
     );
   }
 
-  /** Whether the word of this address counts; `""` is whoever comes over a unix socket. */
+  /** Whether the address is trusted; `""` is a client of a unix socket. */
   trusts(address: string): boolean {
     return address === "" ? this.#unix : this.#networks.has(address);
   }
 
   /**
-   * Who the client is, by the word of a peer that is trusted.
+   * The client, as a trusted peer reports it.
    *
-   * Goes from right to left, from the proxy that is nearest: each entry was written by the one on its right, so the
-   * first address that is not trusted is the last one that can be believed. Where a trusted proxy says what cannot
-   * be read, its
-   * client is unknown: to take the proxy for it would open what is open to proxies. Without the field the peer
-   * asks for itself.
+   * Goes from right to left, starting with the nearest proxy: each entry was written by the proxy on its right, so
+   * the first address that is not trusted is the last one that can be believed. If a trusted proxy writes an
+   * unreadable entry, its client is unknown: to take the proxy itself for the client would grant it the rights of
+   * proxies. Without the field, the peer is the client.
    *
    * @param peer address that the connection comes from
    */
@@ -153,7 +155,7 @@ export class TrustedProxies {
     const last = elements.at(-1);
     const hops = elements.map((element) => element.for ?? "");
     const whole = text !== "" && text.length === value.length;
-    // What stands to the left of what can be read comes from somebody that nobody can name.
+    // An unreadable part on the left was written by an unknown client.
     if (!whole) hops.unshift(UNKNOWN_CLIENT);
     return {
       clientIp: this.#nearest(peer, hops),
@@ -175,7 +177,7 @@ export class TrustedProxies {
   }
 }
 
-/** What the nearest proxy says, where each one has added its own. */
+/** The last element, which the nearest proxy has added. */
 function lastOf(field: string | null): string | null {
   if (field === null) return null;
   return field.slice(field.lastIndexOf(",") + 1).trim() || null;
@@ -190,7 +192,7 @@ function hostOf(text: string | null): string | null {
   return text !== null && isHost(text) ? text : null;
 }
 
-const PLACE = makeHextets();
+const HEXTETS = makeHextets();
 
 /** The address of `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`; `null` for anything else. */
 function readNode(text: string): string | null {
@@ -198,10 +200,10 @@ function readNode(text: string): string | null {
   const bracketed = /^\[([^\]]+)\](?::\d{1,5})?$/.exec(node);
   const withPort = /^([\d.]+):\d{1,5}$/.exec(node);
   const address = bracketed?.[1] ?? withPort?.[1] ?? node;
-  return readIpAddress(address, PLACE) === 0 ? null : plainAddress(address);
+  return readIpAddress(address, HEXTETS) === 0 ? null : plainAddress(address);
 }
 
-/** An IPv4 address without the clothes of IPv6 in which a socket for both hands it over. */
+/** An IPv4 address without the IPv6 prefix that a dual-stack socket reports. */
 export function plainAddress(address: string): string {
   return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
 }
