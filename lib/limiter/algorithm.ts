@@ -1,48 +1,47 @@
-/** The algorithms, each a pure function, and what they have in common. */
+/** The algorithms, each a pure function, and their common types. */
 
 import type { Fingerprint } from "./fingerprint.ts";
 
 /** The numbers of a policy for one decision. */
 export interface Rule {
-  /** How many in each window. */
+  /** Limit per window. */
   limit: number;
   windowUs: number;
-  /** How many at once; only a token bucket has it apart from the limit. */
+  /** Capacity of a token bucket; equals the limit for other algorithms. */
   burst: number;
   /** Whether refused requests count too. */
   penalize: boolean;
   /**
-   * Whether no request of the policy can use up more of a token bucket than it holds: its numbers are constants, and
+   * Whether no request of the policy can use more of a token bucket than its capacity: its numbers are constants, and
    * nothing is charged afterwards.
    */
   bounded: boolean;
 }
 
-/** What an algorithm decides, and the state of the key after it. */
+/** The decision of an algorithm, and the new state of the key. */
 export interface Verdict {
   admitted: boolean;
-  /** The state afterwards; to be written when the request was admitted, is penalized, or `corrects` says so. */
+  /** The new state. To be written if the request was admitted or penalized, or if `corrects` is set. */
   next: State;
   /**
-   * Whether the state that was read lies beyond what the policy and the clock allow, because the window was longer, the
-   * burst was larger or the clock was ahead when it was written. `next` is then to be written for a refused request as
-   * well: bounded only as it is read, it would be as far ahead the next time, and refuse for as long as it lasts.
+   * Whether the state that was read exceeds what the policy and the clock allow: the window was longer, the burst was
+   * larger, or the clock was ahead when it was written. Then `next` has to be written for a refused request too. If the
+   * state were only limited on reading, it would exceed the bounds each time, and refuse until it expires.
    */
   corrects: boolean;
-  /** How much more would be admitted right after. */
+  /** Remaining part of the limit after the request. */
   remaining: number;
-  /** Microseconds until the same request would be admitted once more, if there were no others; `Infinity` for never. */
+  /** Microseconds until the same request would be admitted again without other requests; `Infinity` for never. */
   retryAfterUs: number;
-  /** Microseconds until the whole limit is there again. */
+  /** Microseconds until the whole limit is available again. */
   resetUs: number;
 }
 
 /**
- * Decides about one request: a pure function that writes the decision into `into`, which keeps a decision free of
- * allocations.
+ * Decides about one request: a pure function that writes its result to `into`, so that a decision allocates nothing.
  *
- * Times are whole microseconds. They may be earlier than those in the state: by what workers' clocks differ, and by much
- * where the clock of a store was set back.
+ * Times are whole microseconds. They may be earlier than those in the state: a little between the clocks of workers,
+ * and much if the clock of a store was set back.
  */
 export type Algorithm = (
   state: Readonly<State>,
@@ -52,9 +51,9 @@ export type Algorithm = (
   into: Verdict,
 ) => void;
 
-/** Makes an empty decision to write into. */
+/** Makes an empty verdict. */
 export function makeVerdict(): Verdict {
-  // Fractions first, so that the engine keeps these fields as numbers with fraction from the beginning.
+  // Fractions first, so that the engine stores these fields as doubles from the start.
   const verdict: Verdict = {
     admitted: false,
     next: { a: 0.5, b: 0.5, c: 0.5 },
@@ -68,17 +67,17 @@ export function makeVerdict(): Verdict {
   return verdict;
 }
 
-// Where a decision reads and writes.
+// Input and output of a decision.
 
-/** What an algorithm knows about a key: three numbers, all 0 for a key that has none. */
+/** State of a key: three numbers, all 0 for a key without an entry. */
 export interface State {
-  /** When the rest may be forgotten, in microseconds of the table's time. */
+  /** When the state expires, in microseconds of the table's time. */
   a: number;
   b: number;
   c: number;
 }
 
-/** One key's place in a `SharedTable`, as it was read; made once and used for one decision after the other. */
+/** A key's entry in a `SharedTable`, as read; made once and reused for many decisions. */
 export class Cursor implements Fingerprint, State {
   low = 0;
   high = 0;
@@ -86,30 +85,30 @@ export class Cursor implements Fingerprint, State {
   base = 0;
   /** Version of the group when the entry was read. */
   version = 0;
-  /** Place in the group; -1 when the key has none. */
+  /** Index of the entry in the group; -1 if the key has none. */
   slot = -1;
-  /** Whether the place is that of another key, which loses it when the cursor is written. */
+  /** Whether the entry belongs to another key, which loses it when the cursor is written. */
   displaces = false;
-  /** Share of the limit that is used, of `FULL_USE`; to be set before a write. */
+  /** Used share of the limit, in units of `FULL_USE`; set it before a write. */
   use = 0;
   a = 0.5;
   b = 0.5;
   c = 0.5;
 
   constructor() {
-    // Begun as fractions and set to zero here: an engine that first sees small integers would box each later value.
+    // Initialised with fractions: an engine that first sees small integers would box each later value.
     this.a = this.b = this.c = 0;
   }
 }
 
-// So many in each window, which begins with a key's first request.
+// Limit per window, which begins with a key's first request.
 
 /**
- * Fixed window: `a` is when the window ends, `b` what was counted in it.
+ * Fixed window: `a` is the end of the window, `b` the count in it.
  *
- * The cheapest to understand. A client that asks at the end of one window and the beginning of the next gets twice the
- * limit within less than a window, and not more. Windows begin when a key is first seen and not on the minute, so that
- * clients do not all come back at the same moment.
+ * The simplest algorithm. A client with requests at the end of one window and at the beginning of the next gets up to
+ * twice the limit within less than a window. Windows begin with the first request of a key, not on the minute, so that
+ * clients do not all return at the same moment.
  */
 export function fixedWindow(
   state: Readonly<State>,
@@ -121,7 +120,8 @@ export function fixedWindow(
   const { limit, windowUs } = rule;
   let end = state.a;
   let count = state.b;
-  // Begun when the policy's window was longer, or the clock was ahead: nobody waits longer than the window in force.
+  // Started when the policy's window was longer, or the clock was ahead. No client waits longer than the current
+  // window.
   const corrects = end > now + windowUs;
   if (corrects) {
     end = now + windowUs;
@@ -141,14 +141,15 @@ export function fixedWindow(
   into.retryAfterUs = count + cost <= limit ? 0 : cost > limit ? Infinity : end - now;
 }
 
-// So many in any window, estimated from two counts.
+// Limit for any window, estimated from two counts.
 
 /**
- * Sliding window counter: `b` counts the window before, `c` the one that runs, `a` is two windows after its start.
+ * Sliding window counter: `b` is the count of the previous window, `c` of the current one, `a` is two windows after the
+ * current one started.
  *
- * What was counted in the window before is taken to be spread evenly over it, and counts for as much as of it lies
- * within the last window; so there is no moment at which everything is allowed anew. (Pingora's `rate_with` and
- * Cloudflare's limiter estimate in the same way.) In whole numbers: everything is multiplied by the window.
+ * The requests of the previous window are assumed to be spread evenly, and count in proportion to its overlap with the
+ * last window. So there is no moment at which the whole limit is available again. (Pingora's `rate_with` and
+ * Cloudflare's limiter estimate in the same way.) Computed in integers: all terms are multiplied by the window.
  */
 export function slidingWindow(
   state: Readonly<State>,
@@ -161,7 +162,7 @@ export function slidingWindow(
   let start = state.a - 2 * windowUs;
   let previous = state.b;
   let current = state.c;
-  // Begun when the policy's window was longer, or the clock was ahead.
+  // Started when the policy's window was longer, or the clock was ahead.
   const corrects = start > now;
   if (corrects) {
     start = now;
@@ -190,7 +191,7 @@ export function slidingWindow(
   into.resetUs = current > 0 ? left + windowUs : previous > 0 ? left : 0;
 }
 
-/** When the weighted sum has come down to what leaves room for the cost: in this window, or in the next one. */
+/** Time until the weighted sum leaves room for the cost: in this window, or in the next one. */
 function waitFor(
   previous: number,
   current: number,
@@ -206,22 +207,22 @@ function waitFor(
   return left + Math.max(0, windowUs - Math.floor((limit - cost) * windowUs / current));
 }
 
-// A steady rate, with a reserve for those who were quiet.
+// A steady rate, with a burst after a pause.
 
 /**
- * By how much the time in a state may be ahead of a clock. Up to that the bucket waits for the clock: those of workers
- * differ a little, and one that took the time back each time would gain what came back in between. A clock that is
- * further behind was set back.
+ * Maximum lead of the time in a state over the clock. Up to this, the bucket waits for the clock: the clocks of workers
+ * differ a little, and a worker that set the time back each time would gain the tokens refilled in between. A clock
+ * that is further behind was set back.
  */
 export const MAX_AHEAD_US = 1_000_000;
 
 /**
- * Token bucket, in the form of GCRA: `b` is how much of the bucket is used up at time `c`, `a` when it is full again.
+ * Token bucket, in the form of GCRA: `b` is the used part of the bucket at time `c`, `a` is when it is full again.
  *
- * The bucket holds `burst` and fills by `limit` a window; a request that does not find its cost in it is refused. (GCRA,
- * ITU-T I.371 annex A, keeps the "theoretical arrival time" instead, which is `c + b / limit` here.) `b` is counted in
- * tokens times microseconds of the window, of which `limit` come back each microsecond: whole numbers, so a rate such as
- * 3 a second does not drift.
+ * The bucket holds `burst` and refills by `limit` per window. A request is refused if its cost exceeds the tokens in
+ * the bucket. (GCRA, ITU-T I.371 annex A, stores the "theoretical arrival time" instead, which is `c + b / limit`
+ * here.) `b` is counted in tokens times microseconds of the window, of which `limit` refill each microsecond: integers,
+ * so a rate such as 3 a second does not drift.
  */
 export function tokenBucket(
   state: Readonly<State>,
@@ -231,20 +232,20 @@ export function tokenBucket(
   into: Verdict,
 ): void {
   const { limit, windowUs } = rule;
-  // What never fills again must not be there in the first place: a limit of 0 refuses everything.
+  // A bucket that never refills must be empty from the start: a limit of 0 refuses everything.
   const burst = limit === 0 ? 0 : rule.burst;
   const wasAhead = state.c > now + MAX_AHEAD_US;
   const at = wasAhead ? now : Math.max(now, state.c);
   const capacity = burst * windowUs;
   let used = wasAhead ? state.b : Math.max(0, state.b - (at - state.c) * limit);
   const most = rule.penalize ? 2 * capacity : capacity;
-  // Used up when the bucket was larger; nobody waits longer than the bucket in force takes to fill.
+  // Used when the bucket was larger. No client waits longer than the current bucket takes to refill.
   const hadMore = rule.bounded && used > most;
   if (hadMore) used = most;
   const needed = cost * windowUs;
   const admitted = used + needed <= capacity;
   if (admitted) used += needed;
-  // A penalty is bounded by a second bucket: a client that stops is let in again after twice the time to refill.
+  // A penalty is limited by a second bucket: a client that stops is admitted again after twice the time to refill.
   else if (rule.penalize) used = Math.max(used, Math.min(used + needed, 2 * capacity));
   into.admitted = admitted;
   into.corrects = wasAhead || hadMore;
@@ -258,17 +259,17 @@ export function tokenBucket(
   into.retryAfterUs = missing <= 0 ? 0 : cost > burst ? Infinity : Math.ceil(missing / limit) + at - now;
 }
 
-// So many at once.
+// Limit of concurrent requests.
 
-/** What a client whose permit is not free is told to wait; nobody knows when one will be. */
+/** Wait sent to a client when no permit is free, since it is unknown when one will be. */
 export const RETRY_AFTER_US = 1_000_000;
 
 /**
- * Concurrency: `c` counts the permits taken in the period that runs, `b` those taken in the one before and still held,
- * `a` is two periods after its start.
+ * Concurrency: `c` counts the permits taken in the current period, `b` those taken in the previous one and still held,
+ * `a` is two periods after the current one started.
  *
- * A permit that nobody gives back, because the worker that held it died, must not be lost for ever: after the second
- * change of periods it is free again. So a permit is held for one to two windows, unless it is taken again.
+ * A permit that is never released, because its worker died, must not be lost for ever: after the second change of
+ * periods it is free again. So a permit is held for one to two windows, unless it is renewed.
  */
 export function concurrency(
   state: Readonly<State>,
@@ -290,9 +291,9 @@ export function concurrency(
 }
 
 /**
- * Gives permits back.
+ * Releases permits.
  *
- * @param periodEnd `a` of the state right after they were taken, which tells in which period that was
+ * @param periodEnd `a` of the state right after they were taken; identifies the period
  */
 export function releasePermits(
   state: Readonly<State>,
@@ -305,12 +306,12 @@ export function releasePermits(
   rollPeriods(state, now, windowUs, into);
   if (into.a === periodEnd) into.c = Math.max(0, into.c - cost);
   else if (into.a === periodEnd + windowUs) into.b = Math.max(0, into.b - cost);
-  // An entry without permits says nothing, so another key may have it at once.
+  // An entry without permits has no content, so another key may take it at once.
   if (into.b + into.c === 0) into.a = 0;
 }
 
 /**
- * Takes permits again, whatever the limit, so that they count from the period that runs on.
+ * Renews permits regardless of the limit, so that they count in the current period.
  *
  * @param periodEnd `a` of the state right after they were taken
  */

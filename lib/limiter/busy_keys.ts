@@ -1,4 +1,4 @@
-/** The names of keys that use much of their limits, for people: the table knows keys by their fingerprints alone. */
+/** Names of keys that use much of their limits, for display: the table stores only fingerprints. */
 
 import { type Charge, limitOf } from "./charge.ts";
 import type { ResolvedPolicy } from "./policy.ts";
@@ -6,12 +6,12 @@ import type { ResolvedPolicy } from "./policy.ts";
 /** Sets of four keys each; a key belongs to one of them. */
 const SETS = 256;
 const WAYS = 4;
-/** What has used less than this part of its limit is not remembered. */
+/** Keys that have used less than this part of their limit are not remembered. */
 const LEAST_PART = 0.1;
-/** Longer keys are remembered by their beginning. */
+/** Longer keys are truncated. */
 const MAX_CHARS = 512;
 
-/** A key that is remembered, with what was left of its limit when it asked last. */
+/** A remembered key, with the state of its limit at its last request. */
 export interface BusyKey {
   readonly policy: ResolvedPolicy;
   /** The key, or its first 512 characters. */
@@ -19,32 +19,32 @@ export interface BusyKey {
   /** Its fingerprint in the table. */
   readonly low: number;
   readonly high: number;
-  /** Its limit; the capacity, for a token bucket. */
+  /** The limit of the key; the capacity, for a token bucket. */
   readonly limit: number;
   /** Whether its last request was refused. */
   readonly refused: boolean;
-  /** Which part of its limit it had used then, from 0 to 1. */
+  /** Part of the limit used at that request, from 0 to 1. */
   readonly part: number;
 }
 
-/** A key as another process is told of it. */
+/** A remembered key in messages to other processes. */
 export interface NamedKey extends Omit<BusyKey, "policy"> {
   /** Name of the policy. */
   readonly policy: string;
-  /** The route that it is for. */
+  /** Route of the policy. */
   readonly scope: string;
 }
 
 /**
  * Remembers up to 1,024 keys by name.
  *
- * Of keys that meet in a set the one that had used least goes. A key that is known costs a comparison a request; nothing is
- * paid by a limiter that has none of these.
+ * In a full set, the key with the lowest use is replaced. A known key costs one comparison per request. A limiter
+ * without `BusyKeys` pays nothing.
  */
 export class BusyKeys {
   readonly #slots: (BusyKey | null)[] = new Array(SETS * WAYS).fill(null);
 
-  /** Takes in what was decided. */
+  /** Records the decisions of a request. */
   note(charges: readonly Charge[], count: number): void {
     for (let i = 0; i < count; i++) {
       const charge = charges[i]!;
@@ -54,12 +54,12 @@ export class BusyKeys {
     }
   }
 
-  /** Everything that is remembered. */
+  /** All remembered keys. */
   list(): BusyKey[] {
     return this.#slots.filter((slot) => slot !== null);
   }
 
-  /** Those of these policies that have used most, for another process; former policies had other limits. */
+  /** The keys of these policies with the highest use, for another process. Keys of former policies had other limits. */
   named(policies: readonly ResolvedPolicy[], most: number): NamedKey[] {
     return this.list().filter(({ policy }) => policies.includes(policy)).sort((one, other) =>
       other.part - one.part
@@ -72,7 +72,7 @@ export class BusyKeys {
     }));
   }
 
-  /** Takes in keys of another process, as far as their policies are known. */
+  /** Adds keys of another process if their policies are known here. */
   adopt(keys: readonly NamedKey[], policies: readonly ResolvedPolicy[]): void {
     for (const { policy: name, scope, key, low, high, limit, refused, part } of keys) {
       const policy = policies.find((each) => each.name === name && each.scope === scope);
@@ -123,7 +123,7 @@ export class BusyKeys {
   }
 }
 
-/** A text of its own: a piece of a request's head would keep all of that in memory. */
+/** A copy: a substring of a request head would keep the whole head in memory. */
 function copyOf(key: string): string {
   return ` ${key.slice(0, MAX_CHARS)}`.slice(1);
 }

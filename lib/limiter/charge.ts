@@ -23,41 +23,41 @@ const ALGORITHMS: Readonly<Record<AlgorithmName, Algorithm>> = {
   "concurrency": concurrency,
 };
 
-/** What is to be decided by one policy, and what was; made once for each policy and used for every request. */
+/** Input and result of one policy's decision; made once per policy and reused for every request. */
 export class Charge {
   readonly policy: ResolvedPolicy;
   /** Position of the policy in its limiter. */
   readonly index: number;
   readonly algorithm: Algorithm;
-  /** Counts what no entry may be displaced for. */
+  /** Counts keys for which no entry can be displaced. */
   readonly sketch: CountMinSketch;
   readonly rule: Rule;
   readonly verdict: Verdict = makeVerdict();
   readonly cursor: Cursor = new Cursor();
-  /** The policy's name as a list, which is what most refusals need. */
+  /** The policy's name as a list: all that most refusals need. */
   readonly nameList: readonly string[];
-  /** Keeps the policy's keys apart from those of others. */
+  /** Separates the policy's keys from those of other policies. */
   readonly saltLow: number;
   readonly saltHigh: number;
-  /** What the window adds to `saltLow`, where another window could not read the state; 0 otherwise. */
+  /** The window's part of `saltLow` if states are invalid for another window; otherwise 0. */
   readonly windowSalt: number;
 
   key = "";
   cost = 0;
   /** Whether the key is counted by estimate. */
   overflowed = false;
-  /** Where the store has counted it: by itself, in the table of this instance because it could not, or not at all. */
+  /** Where it was counted: in the store, in the table of this instance because the store failed, or not at all. */
   place: "store" | "table" | "nowhere" = "store";
-  /** When the store decided, by its own time. */
+  /** Time of the decision, by the store's clock. */
   decidedAt = 0;
-  /** What the store calls the key, and the session in which it was asked; only set for permits of a store. */
+  /** Name of the key in the store, and the session of the request to it; only set for permits of a store. */
   storeKey = "";
   session = 0;
-  /** The limit that {@linkcode shareOfOne} was worked out for. */
+  /** The limit for which {@linkcode shareOfOne} was computed. */
   sharedLimit = 0.5;
-  /** What one of the limit is as a share of it, of `FULL_USE`. */
+  /** One unit of the limit as a share of it, in units of `FULL_USE`. */
   shareOfOne = 0.5;
-  /** Whether the decision that is being settled writes the new state. */
+  /** Whether the current decision writes the new state. */
   writes = false;
 
   constructor(
@@ -85,24 +85,24 @@ export class Charge {
   }
 }
 
-// What a request was counted by, for whoever corrects it when the request is over.
+// The record of a counted request, for corrections when it has ended.
 
 /** One policy's part in an admitted request. */
 export interface CountedKey extends Fingerprint, DueCharge {
   readonly limit: number;
   readonly burst: number;
   readonly windowUs: number;
-  /** `a` of the key's state right after, which tells in which window it was counted. */
+  /** `a` of the key's state right after it was counted; identifies the window. */
   readonly expiresAt: number;
-  /** Where it was counted when the table had no room. */
+  /** The sketch that counted it because the table had no room. */
   readonly sketch: CountMinSketch | null;
-  /** Where it is counted when the table has no room. */
+  /** The sketch for the case that the table has no room. */
   readonly overflow: CountMinSketch;
-  /** Time of the decision, in microseconds of the table's. */
+  /** Time of the decision, in microseconds of the table's time. */
   readonly countedAt: number;
 }
 
-/** Keeps what a charge says, before it is used for the next request. */
+/** Copies the result of a charge before it is reused for the next request. */
 export function countedKey(charge: Charge, countedAt: number): CountedKey {
   const { policy, key, cost, rule, verdict, cursor, overflowed, sketch } = charge;
   return {
@@ -121,28 +121,28 @@ export function countedKey(charge: Charge, countedAt: number): CountedKey {
   };
 }
 
-// Numbers of a verdict as clients are told them, and as the table keeps them.
+// Numbers of a verdict, for clients and for the table.
 
 /** The limit for a key; the capacity, for a token bucket. */
 export function limitOf({ policy, rule }: Charge): number {
   return policy.algorithm === "token-bucket" ? rule.burst : rule.limit;
 }
 
-/** Milliseconds in which a policy allows its limit once; 0 for a concurrency policy. */
+/** Milliseconds in which a policy admits its limit once; 0 for a concurrency policy. */
 export function windowOf({ policy, rule }: Charge): number {
   if (policy.algorithm === "concurrency") return 0;
   if (policy.algorithm !== "token-bucket" || rule.limit === 0) return policy.windowMs;
   return rule.burst * policy.windowMs / rule.limit;
 }
 
-/** How much of its limit a key has used with the verdict, as its entry says. */
+/** Used share of the limit after the verdict, as stored in the entry. */
 export function useOf(charge: Charge): number {
   const { policy: { algorithm, charge: later }, verdict: { remaining }, rule } = charge;
-  // What is given or taken back later has to find its entry.
+  // A later correction or release must find the entry.
   if (later !== null || algorithm === "concurrency") return PINNED;
   const limit = algorithm === "token-bucket" ? rule.burst : rule.limit;
   if (remaining === 0) return FULL_USE;
-  // A division for each request would cost more than all else that is done for it here.
+  // A division per request would cost more than all the rest of this function.
   if (limit !== charge.sharedLimit) {
     charge.sharedLimit = limit;
     charge.shareOfOne = FULL_USE / limit;
@@ -150,7 +150,7 @@ export function useOf(charge: Charge): number {
   return ((limit - remaining) * charge.shareOfOne) | 0;
 }
 
-/** A share of a limit, of `FULL_USE`. */
+/** A used share of a limit, in units of `FULL_USE`. */
 export function shareOf(used: number, limit: number): number {
   return used >= limit ? FULL_USE : Math.floor(used / limit * FULL_USE);
 }

@@ -1,4 +1,4 @@
-/** What a request is to be charged by each policy. */
+/** The charges of each policy for a request. */
 
 import { checkedBoolean, unexpected } from "../core/callback.ts";
 import { FilterError } from "../core/errors.ts";
@@ -9,11 +9,11 @@ import type { LimiterStore } from "./memory_store.ts";
 import { MAX_LIMIT, type ResolvedPolicy } from "./policy.ts";
 import type { SharedTable } from "./shared_table.ts";
 
-/** A charge for each policy of a limiter, filled in for one request after the other. */
+/** One charge per policy of a limiter, reused for one request after the other. */
 export class ChargeList {
-  /** One for each policy, in their order. */
+  /** One charge per policy, in the order of the policies. */
   readonly all: readonly Charge[];
-  /** Those that apply to the request that {@linkcode collect} was asked about; what follows is left over. */
+  /** The charges that apply to the last request of {@linkcode collect}; entries beyond its count are stale. */
   readonly applying: Charge[] = [];
   readonly #table: SharedTable;
   readonly #hash: Fingerprint = { low: 0, high: 0 };
@@ -24,7 +24,10 @@ export class ChargeList {
     this.#table = table;
   }
 
-  /** Lines up the charges that apply to a request and returns their number, or `-1 - i` when policy `i` lacks a key. */
+  /**
+   * Collects the charges that apply to a request. Returns their number, or `-1 - i` if policy `i` requires a key that
+   * is missing.
+   */
   collect(source: KeySource): number {
     if (this.#collecting) {
       throw new TypeError("Cannot use a limiter from within a function of one of its policies");
@@ -37,7 +40,7 @@ export class ChargeList {
     }
   }
 
-  /** Points a charge at a key. */
+  /** Sets the key of a charge. */
   aim(charge: Charge, key: string): void {
     const hash = this.#hash;
     fingerprintKey(key, this.#table.seedLow, this.#table.seedHigh, hash);
@@ -70,12 +73,12 @@ export class ChargeList {
   }
 }
 
-// The functions of a policy, called with care.
+// Calls the functions of a policy, and checks their results.
 
 /**
  * Whether the policy does not apply to the request.
  *
- * @throws {FilterError} when the function throws, or returns neither true, false nor nothing
+ * @throws {FilterError} when the function throws, or returns something other than true, false or nothing
  */
 function callExempt(
   policy: ResolvedPolicy,
@@ -92,7 +95,7 @@ function callExempt(
 /**
  * The key of the request.
  *
- * @throws {FilterError} when the function throws or returns no key
+ * @throws {FilterError} when the function throws, or returns no valid key
  */
 function callKey(policy: ResolvedPolicy, source: KeySource): string | null {
   try {
@@ -103,9 +106,9 @@ function callKey(policy: ResolvedPolicy, source: KeySource): string | null {
 }
 
 /**
- * A limit or a burst, for a key; `Infinity` where it may have no end.
+ * A limit or a burst for a key; `Infinity` for a key without a limit.
  *
- * @throws {FilterError} when the function throws or returns what could not stand in its place
+ * @throws {FilterError} when the function throws, or returns an invalid number
  */
 function callKeyed(
   policy: ResolvedPolicy,
@@ -123,9 +126,9 @@ function callKeyed(
 }
 
 /**
- * A cost, before the request or after it.
+ * The cost of a request, before it or after it.
  *
- * @throws {FilterError} when the function throws or returns what cannot be counted
+ * @throws {FilterError} when the function throws, or returns an invalid number
  */
 export function callCost(
   policy: ResolvedPolicy,
@@ -141,7 +144,7 @@ export function callCost(
   }
 }
 
-/** As strict as a number in the configuration: with a fraction, or beyond what is exact, more would get through. */
+/** As strict as for a number in the configuration: a fraction, or a number beyond the exact range, would admit more. */
 function checkedCount(option: "limit" | "burst", value: unknown): number {
   if (typeof value === "number" && value >= 0) {
     if (value <= MAX_LIMIT && Number.isInteger(value)) return value;
@@ -153,7 +156,10 @@ function checkedCount(option: "limit" | "burst", value: unknown): number {
   );
 }
 
-/** Bytes, milliseconds and parts of them: parts count in full, and nothing counts more than the largest limit. */
+/**
+ * Amounts such as bytes or milliseconds: fractions are rounded up, and amounts above the largest limit are reduced to
+ * it.
+ */
 function checkedCost(value: unknown): number {
   if (typeof value === "number" && value >= 0 && value <= Number.MAX_SAFE_INTEGER) {
     return Math.min(Math.ceil(value), MAX_LIMIT);
@@ -165,9 +171,9 @@ function phaseOf(policy: ResolvedPolicy, option: string): string {
   return `${option} of the limiter policy ${JSON.stringify(policy.name)}`;
 }
 
-// What is left to do when an admitted request is over.
+// Charges that are due when an admitted request has ended.
 
-/** What the policies counted that charge again at the end; `null` when none of them does. */
+/** The records of the policies that charge again when the request has ended; `null` if there are none. */
 export function dueCharges(
   store: LimiterStore,
   charges: readonly Charge[],
@@ -176,34 +182,36 @@ export function dueCharges(
   let due: CountedKey[] | null = null;
   for (let i = 0; i < count; i++) {
     const charge = charges[i]!;
-    // What a dry run did not admit has not been counted.
+    // A request that a dry run did not admit has not been counted by it.
     if (charge.policy.charge !== null && charge.verdict.admitted) (due ??= []).push(store.counted(charge));
   }
   return due;
 }
 
-// Tells that keys of a policy do not fit the table.
+// Notice that keys of a policy do not fit the table.
 
-/** Calls back when keys of a policy displace others or are counted by estimate, at most once a window of the policy. */
+/**
+ * Calls back when keys of a policy displace others or are counted by estimate, at most once per window of the policy.
+ */
 export class OverflowNotice {
   readonly #table: SharedTable;
   readonly #callback: (policy: ResolvedPolicy) => void;
-  /** For each policy: until when nothing more is said. */
-  readonly #silentUntil: number[] = [];
+  /** For each policy: time of its next report at the earliest. */
+  readonly #nextNoticeAt: number[] = [];
 
   constructor(table: SharedTable, callback: (policy: ResolvedPolicy) => void) {
     this.#table = table;
     this.#callback = callback;
   }
 
-  /** Looks whether any of the charges found no place of its own. */
+  /** Reports policies whose key displaced another one or is counted by estimate. */
   tell(charges: readonly Charge[], count: number): void {
     for (let i = 0; i < count; i++) {
       const { overflowed, cursor, policy, index, rule } = charges[i]!;
       if (!overflowed && !cursor.displaces) continue;
       const now = this.#table.now();
-      if ((this.#silentUntil[index] ?? 0) > now) continue;
-      this.#silentUntil[index] = now + rule.windowUs;
+      if ((this.#nextNoticeAt[index] ?? 0) > now) continue;
+      this.#nextNoticeAt[index] = now + rule.windowUs;
       this.#callback(policy);
     }
   }

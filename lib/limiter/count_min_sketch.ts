@@ -1,4 +1,4 @@
-/** Counts any number of keys in fixed memory, never too low; and decides by these counts when the table is full. */
+/** Counts any number of keys in fixed memory, never too low, and decides by these counts when the table is full. */
 
 import { RETRY_AFTER_US, type Rule, type State, type Verdict } from "./algorithm.ts";
 import type { Fingerprint } from "./fingerprint.ts";
@@ -6,20 +6,20 @@ import type { AlgorithmName } from "./policy.ts";
 import { ROWS, tickOf } from "./table_layout.ts";
 
 const COUNT_BITS = 24;
-/** Largest count of a cell, at which it stays: a saturated cell refuses. */
+/** Maximum count of a cell. A cell stays there, and then refuses. */
 const MAX_COUNT = 2 ** COUNT_BITS - 1;
 
 /**
  * A count-min sketch over numbered windows, in shared memory.
  *
- * Each key has one cell in each of four rows, and shares them with whatever keys fall on the same; its count is the
- * lowest of the four. (Cormode and Muthukrishnan, 2005; Pingora's limiter consists of it.) A count is too high when other
- * keys share all four cells, and too low never.
+ * Each key has one cell in each of four rows and shares it with all keys that map to it. Its count is the lowest of the
+ * four. (Cormode and Muthukrishnan, 2005; Pingora's limiter consists of it.) A count is too high if other keys share
+ * all four cells; it is never too low.
  *
- * A cell is one word: the window's number modulo 256 above a count of 24 bits. So a window begins without anybody
- * clearing anything, each cell changes by one swap that a dying worker cannot leave half done, and a cell that nobody
- * touched for exactly 256 windows counts too much, which is the side to err on. Odd and even windows have cells of their
- * own, so that the window before can still be read.
+ * A cell is one word: the window's number modulo 256, above a count of 24 bits. So no cell has to be cleared when a
+ * window begins, and each change is one swap that a dying worker cannot leave half done. A cell unused for exactly 256
+ * windows counts too much, which is the safe side. Odd and even windows have separate cells, so that the previous
+ * window can still be read.
  */
 export class CountMinSketch {
   readonly #words: Int32Array;
@@ -29,8 +29,8 @@ export class CountMinSketch {
 
   /**
    * @param base first word of the cells
-   * @param cells of a row; a power of two
-   * @param activeUntil word that tells until when anything is counted
+   * @param cells cells per row; a power of two
+   * @param activeUntil word with the tick until which counts matter
    */
   constructor(words: Int32Array, base: number, cells: number, activeUntil: number) {
     this.#words = words;
@@ -39,19 +39,19 @@ export class CountMinSketch {
     this.#activeUntil = activeUntil;
   }
 
-  /** Whether anything may be counted at this tick; spares the look at four cells when nothing overflows. */
+  /** Whether any count may matter at this tick. Saves reading four cells when the table has not overflowed. */
   isActive(nowTick: number): boolean {
     return ((this.#words[this.#activeUntil]! - nowTick) | 0) > 0;
   }
 
-  /** Says that counts of now matter until a tick. */
+  /** Records that current counts matter until a tick. */
   keepActive(untilTick: number): void {
     const words = this.#words;
     const until = Atomics.load(words, this.#activeUntil);
     if (((until - untilTick) | 0) < 0) Atomics.store(words, this.#activeUntil, untilTick);
   }
 
-  /** What was counted for the key in a window: that or less. */
+  /** Upper bound of the count of a key in a window. */
   estimate(key: Fingerprint, window: number): number {
     let least = MAX_COUNT;
     for (let row = 0; row < ROWS; row++) {
@@ -60,7 +60,7 @@ export class CountMinSketch {
     return least;
   }
 
-  /** Counts, and returns what is counted for the key with it; `count` may be negative to take something back. */
+  /** Adds to the count of a key and returns the new count. `count` may be negative, to undo. */
   add(key: Fingerprint, window: number, count: number): number {
     let least = MAX_COUNT;
     for (let row = 0; row < ROWS; row++) {
@@ -74,8 +74,8 @@ export class CountMinSketch {
     for (;;) {
       const found = Atomics.load(words, cell);
       const before = countIn(found, window);
-      // What saturated has lost count: taking something back would make it too low. And a cell that has nothing of this
-      // window may belong to a later one by now, whose count must stay.
+      // A saturated cell has lost count: subtracting would make it too low. A cell without counts of this window may
+      // already belong to a later one, whose count must stay.
       if (count < 0 && (before === MAX_COUNT || before === 0)) return before;
       const after = Math.max(0, Math.min(before + count, MAX_COUNT));
       const value = ((window & 0xff) << COUNT_BITS) | after;
@@ -84,7 +84,7 @@ export class CountMinSketch {
   }
 
   #cellOf(key: Fingerprint, row: number, window: number): number {
-    // Mixed anew: keys that overflow the same bucket have those bits of their fingerprints in common.
+    // Mixed again: keys that overflow the same bucket share those bits of their fingerprints.
     let mixed = Math.imul(key.low ^ (key.high + Math.imul(row + 1, 0x9e3779b1)), 0x85ebca6b);
     mixed = Math.imul(mixed ^ (mixed >>> 13) ^ key.high, 0xc2b2ae35);
     mixed ^= mixed >>> 16;
@@ -96,18 +96,18 @@ function countIn(value: number, window: number): number {
   return (value >>> COUNT_BITS) === (window & 0xff) ? value & MAX_COUNT : 0;
 }
 
-// Decides about keys that the table has no room for, by estimate.
+// Decisions by estimate, for keys that the table has no room for.
 
-/** Above this, what is counted is multiples of a unit, so that cells do not saturate before the limit is reached. */
+/** Above this limit, counts are multiples of a unit, so that cells do not saturate before the limit is reached. */
 const MAX_UNITS = 2 ** 22;
 
 /**
- * Decides with a sketch what `into` tells, and counts nothing.
+ * Decides by the counts of a sketch and writes the decision to `into`; counts nothing.
  *
- * Windows begin at multiples of their length, the same for all keys. A fixed window is one; a sliding window weighs
- * two; a token bucket becomes a sliding window of the time in which the bucket fills, with the bucket as its limit;
- * concurrency counts both windows in full. None admits more than its algorithm would in the same window, except that a
- * window need not begin with a key's first request; all may admit less, since cells are shared.
+ * Windows begin at multiples of their length, the same for all keys. A fixed window uses one of them; a sliding window
+ * weighs two. A token bucket becomes a sliding window of the time in which the bucket fills, with its capacity as
+ * limit. Concurrency counts both windows in full. None admits more than its algorithm would in the same window, except
+ * that a window need not begin with a key's first request. All may admit less, since cells are shared.
  */
 export function estimateOverflow(
   sketch: CountMinSketch,
@@ -142,7 +142,10 @@ export function estimateOverflow(
     : left;
 }
 
-/** Counts a request that {@linkcode estimateOverflow} admitted; `false`, and nothing is counted, when others were faster. */
+/**
+ * Counts a request that {@linkcode estimateOverflow} admitted. Returns `false` and counts nothing if other workers were
+ * faster.
+ */
 export function chargeOverflow(
   sketch: CountMinSketch,
   key: Fingerprint,
@@ -167,9 +170,9 @@ export function chargeOverflow(
 }
 
 /**
- * Takes back what {@linkcode chargeOverflow} counted at the same moment `now`.
+ * Undoes what {@linkcode chargeOverflow} counted at the same time `now`.
  *
- * @param amount how much of the cost; all of it when left out
+ * @param amount part of the cost to undo; all of it by default
  */
 export function refundOverflow(
   sketch: CountMinSketch,
@@ -181,14 +184,14 @@ export function refundOverflow(
   amount: number = cost,
 ): void {
   const unit = unitOf(limitOf(algorithm, rule));
-  // The difference of two that are rounded up: what remains of the cost must not be rounded down.
+  // The difference of two rounded-up numbers: the remaining cost must not be rounded down.
   const units = Math.ceil(cost / unit) - Math.ceil((cost - amount) / unit);
   sketch.add(key, Math.floor(now / overflowWindow(algorithm, rule)), -units);
 }
 
 /**
- * Gives a key that now gets a place in the table the state that its estimate amounts to, so that it does not begin with a
- * whole limit again; `false` when it has to stay in the sketch (its places are given back there).
+ * Sets the state of a key that now gets an entry to its estimate, so that it does not start with a full limit. Returns
+ * `false` if the key has to stay in the sketch (its permits are released there).
  */
 export function seedFromSketch(
   sketch: CountMinSketch,
@@ -228,7 +231,7 @@ function overflowWindow(algorithm: AlgorithmName, rule: Readonly<Rule>): number 
   return Math.max(1, Math.ceil(rule.burst * rule.windowUs / rule.limit));
 }
 
-/** The limit of a window: a bucket is one that fills once, and one that never fills has nothing. */
+/** The limit of a window: for a bucket its capacity, or 0 if it never refills. */
 function limitOf(algorithm: AlgorithmName, { limit, burst }: Readonly<Rule>): number {
   return algorithm === "token-bucket" && limit > 0 ? burst : limit;
 }

@@ -1,4 +1,4 @@
-/** What a limiter says about one request, made of the verdicts of its charges. */
+/** Makes the decision about a request from the verdicts of its charges. */
 
 import type { Lease } from "../core/cancellation.ts";
 import { type Charge, limitOf, windowOf } from "./charge.ts";
@@ -11,12 +11,12 @@ import type {
   ResolvedPolicy,
 } from "./policy.ts";
 
-/** The only one of its kind: nothing is allocated for a request without limits. */
+/** A single object: nothing is allocated for a request without limits. */
 export const UNLIMITED: Decision = Object.freeze({ kind: "unlimited" });
 
 const NO_NAMES: readonly string[] = Object.freeze([]);
 
-/** The decision for a request that has no key and needs one; waiting does not help it. */
+/** The decision for a request without the required key; waiting does not help. */
 export function missingKeyDecision(policy: ResolvedPolicy): LimitedDecision {
   return {
     kind: "limited",
@@ -34,7 +34,7 @@ export function missingKeyDecision(policy: ResolvedPolicy): LimitedDecision {
   };
 }
 
-/** Makes the decision for a request that was admitted from the verdicts of its charges. */
+/** Makes the decision for an admitted request from the verdicts of its charges. */
 export function allowedDecision(
   charges: readonly Charge[],
   count: number,
@@ -76,7 +76,7 @@ export function allowedDecision(
   };
 }
 
-/** Makes the decision for a request that was refused from the verdicts of its charges. */
+/** Makes the decision for a refused request from the verdicts of its charges. */
 export function limitedDecision(
   charges: readonly Charge[],
   count: number,
@@ -124,21 +124,21 @@ export function policyDecisions(decision: Decision): readonly PolicyDecision[] {
   return [{ policy, key, outcome, limit, remaining, resetMs, retryAfterMs }];
 }
 
-/** Names of the policies that would have refused a request, were they not on a dry run. */
+/** Names of the policies on a dry run that would have refused a request. */
 export function wouldRefuse(decision: Decision): readonly string[] {
   if (decision.kind === "allowed") return decision.wouldRefuse;
   if (decision.kind === "unlimited" || decision.each === null) return NO_NAMES;
   return decision.each.filter(({ outcome }) => outcome === "would-refuse").map(({ policy }) => policy.name);
 }
 
-/** Keeps the verdicts of several charges, before these are used for the next request. */
+/** Copies the verdicts of several charges before these are reused for the next request. */
 function eachDecision(charges: readonly Charge[], count: number, charged: boolean): PolicyDecision[] {
   const each: PolicyDecision[] = [];
   for (let i = 0; i < count; i++) {
     const charge = charges[i]!;
     const { policy, key, cost, verdict } = charge;
     const { admitted, remaining, resetUs, retryAfterUs } = verdict;
-    // A verdict tells what is left after the request; one that another policy refused has used nothing up.
+    // A verdict has the remainder after the request. If another policy refused the request, it has used nothing.
     const unused = admitted && !charged ? cost : 0;
     each.push({
       policy,

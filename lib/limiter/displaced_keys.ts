@@ -1,29 +1,30 @@
-/** What keys had used that lost their places in the table. */
+/** Remembers how much of their limits displaced keys had used. */
 
 import type { Rule, State } from "./algorithm.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import type { AlgorithmName } from "./policy.ts";
 import { DISPLACED_ROWS, FULL_USE, HEADER, TICK_US } from "./table_layout.ts";
 
-/** The largest share in a cell, of eight bits: the whole limit. */
+/** Maximum share in a cell (8 bits): the whole limit. */
 const WHOLE = 255;
 const TICK_BITS = 24;
 const TICK_MASK = 2 ** TICK_BITS - 1;
-/** Furthest expiry that a cell tells from the past: 6 days. */
+/** Furthest expiry that a cell can distinguish from the past: 6 days. */
 const MAX_TICKS = 2 ** (TICK_BITS - 1) - 1;
 
 const GENERATIONS = 2;
 
 /**
- * Remembers the share of its limit that a displaced key had used, and until when that counts: never too little, until
- * it is forgotten. Shares count by eighths of a per cent at best (1/255), expiries up to six days ahead.
+ * Remembers which share of its limit a displaced key had used, and until when that share counts. The share is never too
+ * low until it is forgotten. Its resolution is 1/255 of the limit; expiries reach up to six days ahead.
  *
- * A key has one cell in each of four rows; a cell holds the largest share, and the latest expiry, of the keys that fell
- * on it, and a key is taken to have used the least of its four. (A count-min sketch that keeps the maximum in place of
- * the sum: any number of keys of one request each leave no more than one request in it.)
+ * A key has one cell in each of four rows. A cell holds the largest share and the latest expiry of all keys that map to
+ * it; the share of a key is the lowest of its four cells. (This is a count-min sketch that keeps the maximum instead of
+ * the sum, so many keys with one request each leave at most one request in a cell.)
  *
- * Cells are kept in two generations. When an eighth of the younger one are taken, the older one is forgotten and the
- * two change places: a new key meets four taken cells with a probability of at most 0.03 % in each, however many there are.
+ * Cells are kept in two generations. When an eighth of the younger generation is used, the older one is cleared and
+ * becomes the younger one. So the probability that a new key finds all four cells used is at most 0.03 % per
+ * generation.
  */
 export class DisplacedKeys {
   readonly #words: Int32Array;
@@ -32,7 +33,7 @@ export class DisplacedKeys {
 
   /**
    * @param base first word of the cells
-   * @param cells of a row of one generation
+   * @param cells cells per row of one generation
    */
   constructor(words: Int32Array, base: number, cells: number) {
     this.#words = words;
@@ -40,21 +41,21 @@ export class DisplacedKeys {
     this.#cells = cells;
   }
 
-  /** Whether anything may be remembered at this tick; spares the look at eight cells when no key was displaced. */
+  /** Whether any share may be remembered at this tick. Saves reading eight cells when no key was displaced. */
   isActive(nowTick: number): boolean {
     return ((this.#words[HEADER.displacedUntil]! - nowTick) | 0) > 0;
   }
 
   /**
-   * Remembers a key.
+   * Remembers the used share of a key.
    *
-   * @param use share of its limit, of `FULL_USE`
-   * @param tick when it may be forgotten
+   * @param use used share of its limit, in units of `FULL_USE`
+   * @param tick when the share may be forgotten
    */
   remember(low: number, high: number, use: number, tick: number, nowTick: number): void {
     const words = this.#words;
     const ahead = Math.min((tick - nowTick) | 0, MAX_TICKS);
-    // Rounded up; a share that is a whole number of requests becomes that number again for limits of up to 255.
+    // Rounded up. For limits up to 255, a whole number of requests is restored exactly.
     const share = Math.min(WHOLE, Math.ceil(use * WHOLE / FULL_USE));
     if (ahead <= 0 || share === 0) return;
     const until = (nowTick + ahead) | 0;
@@ -70,13 +71,13 @@ export class DisplacedKeys {
   }
 
   /**
-   * Gives a key that gets a place in the table the state that is remembered of it, unless it has used more already.
+   * Sets the state of a key that gets an entry to the remembered share, unless the state already has more.
    *
-   * What is shared with other keys may be too much, by at most what those had used; a share of a limit above 255 is
-   * rounded up by 0.4 % of the limit.
+   * The share may be too high: by at most the use of the keys that share its cells, and by rounding (0.4 % of a limit
+   * above 255).
    */
   seed(key: Fingerprint & State, algorithm: AlgorithmName, now: number, rule: Readonly<Rule>): void {
-    // Permits are never displaced, and nothing is remembered of them.
+    // Permits are never displaced, so nothing is remembered for them.
     if (algorithm === "concurrency") return;
     const nowTick = Math.floor(now / TICK_US);
     let share = 0;
@@ -95,11 +96,11 @@ export class DisplacedKeys {
       ahead = Math.max(ahead, soonest);
     }
     if (share === 0) return;
-    // Just before the tick, so that a key which is displaced again is not remembered for longer each time.
+    // Just before the tick: otherwise each further displacement would extend the expiry.
     seedState(key, algorithm, now, share / WHOLE, (nowTick + ahead) * TICK_US - 1, rule);
   }
 
-  /** Returns whether the cell held nothing. */
+  /** Raises a cell to a share and an expiry; returns whether the cell was unused. */
   #raise(cell: number, share: number, ahead: number, nowTick: number): boolean {
     const words = this.#words;
     for (;;) {
@@ -117,7 +118,7 @@ export class DisplacedKeys {
     const words = this.#words;
     const taken = Atomics.add(words, HEADER.displacedTaken, 1) + 1;
     if (taken * 8 < this.#cells) return;
-    // Who sets the count back forgets; what others remember meanwhile still goes to the full generation.
+    // Only the worker that resets the counter clears cells; meanwhile other workers still write to the full generation.
     if (Atomics.compareExchange(words, HEADER.displacedTaken, taken, 0) !== taken) return;
     const next = 1 - generation;
     const size = DISPLACED_ROWS * this.#cells;
@@ -126,7 +127,7 @@ export class DisplacedKeys {
   }
 
   #cellOf(low: number, high: number, row: number, generation: number): number {
-    // Mixed anew: keys of one bucket have those bits of their fingerprints in common.
+    // Mixed again: keys of one bucket share those bits of their fingerprints.
     let mixed = Math.imul(low ^ (high + Math.imul(row + 1, 0x9e3779b1)), 0x85ebca6b);
     mixed = Math.imul(mixed ^ (mixed >>> 13) ^ high, 0xc2b2ae35);
     mixed ^= mixed >>> 16;
@@ -139,7 +140,7 @@ function shareIn(cell: number, nowTick: number): number {
   return aheadIn(cell, nowTick) > 0 ? cell >>> TICK_BITS : 0;
 }
 
-/** Ticks until the cell expires; not above 0 when it has. */
+/** Ticks until the cell expires; 0 or negative when it has expired. */
 function aheadIn(cell: number, nowTick: number): number {
   return ((cell - nowTick) << (32 - TICK_BITS)) >> (32 - TICK_BITS);
 }
@@ -162,13 +163,13 @@ function seedState(
       return;
     case "sliding-window":
       if (used <= state.b + state.c) return;
-      // Where the two windows began can be told; in which of them it was, cannot, and the later one counts for more.
+      // The windows are known, but not the window of the requests. The later window counts for more.
       state.a = Math.min(until, now + 2 * windowUs);
       state.b = 0;
       state.c = used;
       return;
     case "token-bucket": {
-      // A bucket that fills is remembered by when it is full.
+      // For a bucket, the expiry is the time when it is full again.
       const left = Math.min(used * windowUs, (until - now) * limit);
       if (left <= state.b) return;
       state.b = left;

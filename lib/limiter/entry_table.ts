@@ -1,4 +1,4 @@
-/** The entries of a table, and how they are found, taken and written. */
+/** The entries of a table: search, placement and writes. */
 
 import { Cursor, type State } from "./algorithm.ts";
 import type { DisplacedKeys } from "./displaced_keys.ts";
@@ -16,15 +16,15 @@ import {
   WAYS,
 } from "./table_layout.ts";
 
-/** An object with a cursor. An array of these is passed, not one of cursors, to save the copy. */
+/** An object with a cursor. Arrays of these are passed instead of arrays of cursors, to save the copy. */
 interface CursorHolder {
   readonly cursor: Cursor;
 }
 
-/** A cursor, and what is to be written there. */
+/** A cursor, and the state to be written there. */
 interface PendingWrite extends CursorHolder {
   readonly verdict: { readonly next: Readonly<State> };
-  /** Whether there is anything to write; what there is not is only made sure to be as it was read. */
+  /** Whether there is a state to write; otherwise only the version is checked. */
   readonly writes: boolean;
 }
 
@@ -33,36 +33,36 @@ interface TableTime {
   now(): number;
 }
 
-/** How many groups are looked at to learn how many entries are used. */
+/** Maximum number of groups read to estimate the number of used entries. */
 const MAX_COUNTED_GROUPS = 1024;
 
-/** So many free entries make a bucket the right one without a look at the other. */
+/** With more free entries than this, a bucket is chosen without counting those of the second bucket. */
 const SPARE = 3;
 
 /**
  * A hash table of fixed size: a key belongs to one group of entries, and there to one of two buckets of eight.
  *
- * An entry holds the key's fingerprint, when it expires, and three numbers that mean something to the algorithm of its
- * policy. Expired entries, within 66 ms of their time, are free for others; where there are none, a new key takes the
- * place of the one that has used least of its limit. `group_lock.ts` says how several workers change entries at once.
+ * An entry holds the key's fingerprint, its expiry, and three numbers defined by the algorithm of its policy. Expired
+ * entries become free within 66 ms. If none is free, a new key displaces the key that has used the least of its limit.
+ * `group_lock.ts` describes how several workers change entries at once.
  */
 export class EntryTable {
-  /** The table that takes over the entries, or has; `null` while none is to. */
+  /** The table that takes over the entries, or has taken them over; `null` if there is none. */
   heir: EntryTable | null = null;
-  /** How often this has gone on in the memory of its heir: what was found before is not to be written then. */
+  /** Number of moves to the memory of an heir. Entries found before a move must not be written after it. */
   moves = 0;
   #words: Int32Array;
   #floats: Float64Array;
   #groups: number;
   #displaced: DisplacedKeys;
   readonly #time: TableTime;
-  /** Where entries are that have not been taken over yet. */
+  /** The former table, while not all of its entries have been moved. */
   #former: EntryTable | null = null;
   readonly #order: number[] = [];
 
   /**
-   * @param groups how many there are, from the end of the header on
-   * @param displaced remembers the keys that lose their places
+   * @param groups number of groups, which follow the header
+   * @param displaced remembers the keys that lose their entries
    */
   constructor(
     words: Int32Array,
@@ -78,20 +78,20 @@ export class EntryTable {
     this.#displaced = displaced;
   }
 
-  /** The memory where it is looked for entries. */
+  /** The memory with the current entries. */
   get words(): Int32Array {
     return this.#words;
   }
 
   /**
-   * Finds the entry of the cursor's key and reads it; `false` when there is none.
+   * Finds and reads the entry of the cursor's key; `false` if there is none.
    *
-   * What is read may be torn by a writer; {@linkcode isCurrent} and {@linkcode write} find that out.
+   * A concurrent write may tear what is read; {@linkcode isCurrent} and {@linkcode write} detect that.
    */
   find(cursor: Cursor): boolean {
     const words = this.#words;
     const { low, high } = cursor;
-    if (this.#former !== null) this.#fetch(high);
+    if (this.#former !== null) this.#moveGroupOf(high);
     const base = this.#groupOf(high);
     let version = Atomics.load(words, base);
     if ((version & 1) === 1) {
@@ -127,8 +127,8 @@ export class EntryTable {
   #findIn(base: number, bucket: number, low: number, high: number): number {
     const words = this.#words;
     const tags = base + GROUP.buckets + bucket * BUCKET.size;
-    // The entries before the tags: which lines these are is known at once, so that a processor gets them all together.
-    // To ask the tags first makes it wait for memory twice (measured: 40 ns more, with 100,000 keys).
+    // Entries before tags: their cache lines are known at once, so the processor fetches them together. Checking the
+    // tags first would make it wait for memory twice (measured: 40 ns more, with 100,000 keys).
     for (let way = 0; way < WAYS; way++) {
       if (words[tags + BUCKET.entries + way * ENTRY.size] !== high) continue;
       if (words[tags + way] === low) return bucket * WAYS + way;
@@ -137,20 +137,20 @@ export class EntryTable {
   }
 
   /**
-   * Chooses a free entry for a key that has none; `false` when both of its buckets are full.
+   * Chooses a free entry for a key without one; `false` if both of its buckets are full.
    *
-   * @param holders those of the same decision, the first `count`, whose entries are not free
+   * @param holders charges of the same decision; the entries of the first `count` are not free
    */
   place(cursor: Cursor, nowUs: number, holders: readonly CursorHolder[], count: number): boolean {
     const nowTick = Math.floor(nowUs / TICK_US) | 0;
     const first = cursor.low & (BUCKETS - 1);
     const second = secondBucket(cursor.low);
     const free = this.#countFree(cursor.base, first, nowTick);
-    // The first one while it has room to spare: a key that is in it is found without a look at the other.
+    // The first bucket while it has enough free entries: a key in it is found without reading the second one.
     const spare = free > SPARE || free >= this.#countFree(cursor.base, second, nowTick);
     const bucket = spare ? first : second;
     let slot = this.#freeIn(cursor.base, bucket, nowTick, holders, count);
-    // Only when other keys of the same decision took the last places of the emptier bucket.
+    // Only if other keys of the same decision took the last entries of the emptier bucket.
     if (slot < 0) {
       slot = this.#freeIn(cursor.base, bucket === first ? second : first, nowTick, holders, count);
     }
@@ -159,13 +159,13 @@ export class EntryTable {
   }
 
   /**
-   * Chooses the entry of another key for one that has none and for which nothing is free: of those in its two buckets the
-   * one that has used least of its limit, and of several such the one that expires first. `false` when none may go.
+   * Chooses the entry of another key for a key without one, if none is free: in its two buckets, the key that has used
+   * the least of its limit, and of several such keys the one that expires first. `false` if none can be displaced.
    *
-   * So whoever makes up keys displaces those that have used as much as they, and not those that have used more. The
-   * other key loses its place when the cursor is written, and what it had used is remembered as long as there is room.
+   * So a client that invents keys displaces keys that have used as little, not keys that have used more. The other key
+   * loses its entry when the cursor is written; its used share is remembered if there is room.
    *
-   * @param holders those of the same decision, the first `count`, whose entries may not go
+   * @param holders charges of the same decision; the entries of the first `count` cannot be displaced
    */
   displace(cursor: Cursor, holders: readonly CursorHolder[], count: number): boolean {
     const words = this.#words;
@@ -176,7 +176,7 @@ export class EntryTable {
     let soonest = 0;
     let chosen = -1;
     for (let i = 0; i < 2 * WAYS; i++) {
-      // From a place that differs by key: new keys that come within a tick would take it from each other otherwise.
+      // The start differs by key: otherwise new keys within one tick would displace each other.
       const way = (i + high) & (2 * WAYS - 1);
       const slot = (way < WAYS ? first : second) * WAYS + (way & (WAYS - 1));
       const use = words[entryAt(base, slot) + ENTRY.use]!;
@@ -193,7 +193,9 @@ export class EntryTable {
     return chosen >= 0;
   }
 
-  /** Before the place is overwritten: who looks the other key up in between must not find it new. */
+  /**
+   * Runs before the entry is overwritten: another worker that searches for the displaced key must not take it for new.
+   */
   #remember({ base, slot }: Cursor, nowUs: number): void {
     const words = this.#words;
     const entry = entryAt(base, slot);
@@ -207,19 +209,19 @@ export class EntryTable {
     );
   }
 
-  /** How many entries are used; an estimate by some of the groups where there are many. */
+  /** Number of used entries; for large tables an estimate from some of the groups. */
   countUsed(nowUs: number): number {
     const nowTick = Math.floor(nowUs / TICK_US) | 0;
-    const looks = Math.min(this.#groups, MAX_COUNTED_GROUPS);
+    const sampled = Math.min(this.#groups, MAX_COUNTED_GROUPS);
     let used = 0;
-    for (let i = 0; i < looks; i++) {
-      const base = HEADER.size + Math.floor(i * this.#groups / looks) * GROUP.size;
+    for (let i = 0; i < sampled; i++) {
+      const base = HEADER.size + Math.floor(i * this.#groups / sampled) * GROUP.size;
       for (let bucket = 0; bucket < BUCKETS; bucket++) used += WAYS - this.#countFree(base, bucket, nowTick);
     }
-    return Math.round(used * this.#groups / looks);
+    return Math.round(used * this.#groups / sampled);
   }
 
-  /** Moves every entry that has not expired to the heir, whose fingerprints have the same seeds, while others count. */
+  /** Moves every entry that has not expired to the heir, which has the same seeds, while other workers count. */
   move(heir: EntryTable): void {
     this.heir = heir;
     for (let group = 0; group < this.#groups; group++) {
@@ -228,11 +230,11 @@ export class EntryTable {
     Atomics.store(this.#words, HEADER.moved, 1);
   }
 
-  /** Goes on in the memory of the heir. */
+  /** Continues in the memory of the heir. */
   #follow(): void {
     const { heir } = this;
     if (heir === null) throw new Error("Cannot count: another table has taken over, which is not known here");
-    // The heir's entries were moved as well.
+    // The heir's entries may have moved too.
     if (heir.#words === this.#words) heir.#follow();
     this.#former = new EntryTable(this.#words, this.#floats, this.#groups, this.#displaced, this.#time);
     this.#words = heir.#words;
@@ -242,17 +244,19 @@ export class EntryTable {
     this.moves++;
   }
 
-  /** Sees to it that a key is not looked for before its entry is here. */
-  #fetch(high: number): void {
+  /** Moves the entry of a key to this table before it is searched here. */
+  #moveGroupOf(high: number): void {
     const former = this.#former!;
-    // Not while entries are written here.
+    // Prevents recursion while entries are written here.
     this.#former = null;
     if (Atomics.load(former.#words, HEADER.moved) === 1) return;
     former.#moveGroup(former.#groupOf(high), this);
     this.#former = former;
   }
 
-  /** Several may do that at once; when it returns, the entries are there and nobody writes here any more. */
+  /**
+   * Several workers may do this at once. When it returns, the entries have moved and no worker writes here any more.
+   */
   #moveGroup(base: number, heir: EntryTable): void {
     const words = this.#words;
     for (;;) {
@@ -262,7 +266,7 @@ export class EntryTable {
       const locked = version + 1;
       if (Atomics.compareExchange(words, base, version, locked) !== version) continue;
       if (!this.#copyGroup(base, locked, heir)) continue;
-      // Another odd version tells whether the group was taken over meanwhile.
+      // Another odd version shows whether a worker took over the group meanwhile.
       const moved = (locked + 2) | 0;
       if (Atomics.compareExchange(words, base, locked, moved) !== locked) continue;
       Atomics.store(words, base + GROUP.pending, MOVED);
@@ -270,7 +274,7 @@ export class EntryTable {
     }
   }
 
-  /** @returns `false` when the group was taken from this worker, for being too slow */
+  /** @returns `false` if another worker took over the group because this one was too slow */
   #copyGroup(base: number, locked: number, heir: EntryTable): boolean {
     const words = this.#words;
     const nowUs = this.#time.now();
@@ -323,15 +327,15 @@ export class EntryTable {
     return -1;
   }
 
-  /** Whether nobody has written to the cursor's group since {@linkcode find}. */
+  /** Whether the cursor's group is unchanged since {@linkcode find}. */
   isCurrent(cursor: Cursor): boolean {
-    // A swap that changes nothing instead of a load: reads of the entry may not move past it (on ARM they might).
+    // A swap without a change instead of a load: reads of the entry must not be reordered after it (possible on ARM).
     return Atomics.compareExchange(this.#words, cursor.base, cursor.version, cursor.version) ===
       cursor.version;
   }
 
   /**
-   * Writes the new state of one key, unless somebody has written to its group since {@linkcode find}.
+   * Writes the new state of one key, unless another worker has written to its group since {@linkcode find}.
    *
    * @returns whether it was written
    */
@@ -342,11 +346,10 @@ export class EntryTable {
   }
 
   /**
-   * Writes the new states of several keys, or none of them when somebody has written to one of their groups; `false`
-   * also when a group was taken from this worker in the middle, for being too slow.
+   * Writes the new states of several keys, or none if another worker has written to one of their groups. Also returns
+   * `false` if another worker took over a group meanwhile because this one was too slow.
    *
-   * A key without a place in the table has its group's version raised all the same, since what was decided about it
-   * rests on there being none.
+   * The version of a group is also raised for a key without an entry, since its decision relies on there being none.
    */
   writeAll(pending: readonly PendingWrite[], count: number, nowUs: number): boolean {
     const order = this.#order;
@@ -362,15 +365,15 @@ export class EntryTable {
       const locked = cursor.version + 1;
       if (!writes || cursor.slot < 0) continue;
       if (cursor.displaces) this.#remember(cursor, nowUs);
-      // A worker that the system did not run for long finds its group taken over. The decision begins anew then: what
-      // it has written before counts once too often, which is better than to admit a request that nobody counted.
+      // A group of a worker that the system did not run for long may be taken over. The decision then starts again: its
+      // earlier writes count twice, which is better than admitting an uncounted request.
       held = this.#writeEntry(cursor, verdict.next, nowUs, locked, locked, locked);
     }
     for (let i = 0; i < count; i++) this.#unlock(pending[i]!.cursor);
     return held;
   }
 
-  /** Positions in the ascending order of their groups; an insertion sort, since there are a handful. */
+  /** Sorts positions by group, ascending. An insertion sort, since there are only a few. */
   #sortByGroup(pending: readonly PendingWrite[], count: number): void {
     const order = this.#order;
     for (let i = 0; i < count; i++) {
@@ -391,7 +394,9 @@ export class EntryTable {
     return Atomics.compareExchange(this.#words, base, version, version + 1) === version;
   }
 
-  /** Ends a lock; of several cursors in one group the first call does it, and none when it was taken over. */
+  /**
+   * Ends a lock. With several cursors in one group the first call unlocks; no call does if the group was taken over.
+   */
   #unlock({ base, version }: Cursor): void {
     Atomics.compareExchange(this.#words, base, version + 1, (version + 2) | 0);
   }
@@ -432,7 +437,7 @@ function tickAt(base: number, slot: number): number {
   return base + GROUP.buckets + (slot >>> 3) * BUCKET.size + BUCKET.ticks + (slot & (WAYS - 1));
 }
 
-/** The other bucket in which a key may be; never the first one. */
+/** The second bucket for a key; never equal to the first one. */
 function secondBucket(low: number): number {
   return ((low & (BUCKETS - 1)) + 1 + ((low >>> 6) % (BUCKETS - 1))) & (BUCKETS - 1);
 }

@@ -1,20 +1,20 @@
-/** Keys as 64 bits: the table keeps these and not the text, so that its size does not depend on what clients send. */
+/** Keys as 64-bit fingerprints: the table stores no text, so its size does not depend on what clients send. */
 
-/** Where a fingerprint is written: two halves of 32 bits, as signed integers. */
+/** A fingerprint: two halves of 32 bits, as signed integers. */
 export interface Fingerprint {
   low: number;
   high: number;
 }
 
 /**
- * Writes the fingerprint of a key into `into`: HalfSipHash-1-3 with 64 bits of result.
+ * Writes the fingerprint of a key to `into`: HalfSipHash-1-3 with 64 bits of result.
  *
  * (J.-P. Aumasson and D. J. Bernstein, "SipHash: a fast short-input PRF", 2012; the variant for 32-bit words is in the
- * authors' reference code.) Keyed, because clients choose the keys: whoever could tell two keys with the same
- * fingerprint could spend another client's quota, and whoever could tell keys of one bucket could fill it. On 32-bit
- * words, because 64-bit integers are objects in JavaScript.
+ * authors' reference code.) It is keyed, because clients choose the keys. A client that could find two keys with the
+ * same fingerprint could spend another client's quota; a client that could find keys of one bucket could fill it. It
+ * works on 32-bit words, because 64-bit integers are objects in JavaScript.
  *
- * The message is the text in Latin-1, as field values are; text beyond it is hashed as UTF-16 under another constant.
+ * The message is the text in Latin-1, like field values. Other text is hashed as UTF-16 under another constant.
  */
 export function fingerprintKey(key: string, seedLow: number, seedHigh: number, into: Fingerprint): void {
   if (!hashUnits(key, 8, seedLow, seedHigh, into)) hashUnits(key, 16, seedLow, seedHigh, into);
@@ -23,7 +23,7 @@ export function fingerprintKey(key: string, seedLow: number, seedHigh: number, i
 const NARROW_FINISH = 0xee;
 const WIDE_FINISH = 0xed;
 
-/** Returns `false`, having done its work in vain, when a character does not fit the `bits`. */
+/** Returns `false` if a character does not fit into `bits`; the result is then invalid. */
 function hashUnits(key: string, bits: 8 | 16, seedLow: number, seedHigh: number, into: Fingerprint): boolean {
   const { length } = key;
   let v0 = seedLow;

@@ -1,32 +1,34 @@
 /**
- * How workers change a group of entries without ever waiting for a dead one.
+ * How workers change a group of entries without waiting for a dead worker.
  *
- * Each group has a version: even when it is at rest, odd while somebody writes. A decision
+ * Each group has a version: even when idle, odd while a worker writes. A decision
  *
- * 1. reads the version and then the entries it needs, with nothing locked, and works out what to write;
- * 2. swaps the version it has read for the odd one after it. If anybody has written since, that fails and the decision
- *    begins anew; so what is written always follows from what is there, and no two workers spend the same remainder;
- * 3. writes what is to be written into the group's journal, sets `pending`, writes the entry, clears `pending`;
- * 4. makes the version even again, two above the one it began with.
+ * 1. reads the version and then the entries it needs, without a lock, and computes what to write;
+ * 2. swaps the version it has read for the odd one after it. If another worker has written since, the swap fails and
+ *    the decision starts again. So each write is based on the current entries, and no two workers spend the same
+ *    remainder;
+ * 3. writes the change to the group's journal, sets `pending`, writes the entry, clears `pending`;
+ * 4. makes the version even again, two above the initial one.
  *
- * A decision that takes several groups (several policies) swaps the versions of all of them in ascending order before
- * it writes anything, and gives those back that it has when one fails: all are checked, then all are charged.
- * Ordered, and never waited for while one is held, they cannot deadlock.
+ * A decision about several groups (several policies) swaps the versions of all of them in ascending order before it
+ * writes anything, and releases them when one swap fails: all are checked, then all are charged. Because of the order,
+ * and because no worker waits while it holds a lock, deadlocks are impossible.
  *
- * A worker that is terminated stops where V8 looks for interrupts: at loops and at calls of functions. Between the
- * swap and the even version there are neither for a single group, so in practice it cannot stop there at all. That is
- * V8's affair and not a promise, so nothing depends on it: whoever finds the same odd version for `PATIENCE` waits of a
- * millisecond takes the group over, replays the journal if `pending` says that it is complete (which can be done any
- * number of times), and goes on. A worker that died before that point has written nothing, one that died after it has
- * made its decision. Dying between two groups charges some of the policies and not the others for that one decision.
+ * A terminated worker stops where V8 checks for interrupts: at loops and function calls. For a single group there are
+ * none between the swap and the even version, so in practice a worker cannot stop there. V8 does not guarantee this, so
+ * nothing depends on it: a worker that finds the same odd version for `PATIENCE` waits of a millisecond takes over the
+ * group, replays the journal if `pending` says that it is complete (replaying twice is harmless), and continues. A
+ * worker that died before that point has written nothing; one that died after it has made its decision. If a worker
+ * dies between two groups, that one decision charges some of the policies and not the others.
  *
- * When another table takes over the counts, the entries of a group are copied while it is locked, and it stays so, with
- * `pending` saying why. Whoever finds that goes on in the other table: each count is in one of the two at any moment.
+ * When another table takes over the counts, the entries of a group are copied while it is locked. The group then stays
+ * locked, with `MOVED` in `pending`, and other workers continue in the other table. So each count is in exactly one of
+ * the two tables at any moment.
  *
- * Waits are counted and not timed, since a process that was stopped as a whole must not take its own locks over when it
- * goes on. A live worker that the system does not run for a hundred waits of others, just in these few nanoseconds,
- * would lose its group; it then writes what it or its successor has written already, and undoes at worst one later
- * decision about the same key.
+ * Waits are counted, not timed: a process that was stopped as a whole must not take over its own locks when it
+ * continues. A live worker that the system does not run for a hundred waits of others, just in these few nanoseconds,
+ * would lose its group. It then repeats a write that it or its successor has already made, and undoes at worst one
+ * later decision about the same key.
  */
 
 import { BUCKET, ENTRY, GROUP, MOVED, WAYS } from "./table_layout.ts";
@@ -34,13 +36,13 @@ import { BUCKET, ENTRY, GROUP, MOVED, WAYS } from "./table_layout.ts";
 const SPINS = 200;
 const PATIENCE = 100;
 
-/** Never notified: memory of several processes cannot be waited for. */
+/** Never notified: waiting for memory of several processes is not possible. */
 const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
 /**
- * Waits until a group is at rest and returns its version, or an odd one when another table has its entries.
+ * Waits until a group is idle and returns its version, or an odd version if its entries moved to another table.
  *
- * @param version the odd one that was found
+ * @param version the odd version that was found
  */
 export function awaitGroup(words: Int32Array, floats: Float64Array, base: number, version: number): number {
   let found = version;
@@ -51,7 +53,8 @@ export function awaitGroup(words: Int32Array, floats: Float64Array, base: number
     if (spins < SPINS) {
       spins++;
     } else {
-      // Nobody notifies: the writer is done in nanoseconds unless the system has stopped it, and then it needs the processor.
+      // Never notified: the writer finishes in nanoseconds unless the system has stopped it, and then it needs the
+      // processor.
       Atomics.wait(PAUSE, 0, 0, 1);
       if (++waits >= PATIENCE) takeOver(words, floats, base, found);
     }
@@ -62,7 +65,7 @@ export function awaitGroup(words: Int32Array, floats: Float64Array, base: number
   return found;
 }
 
-/** Finishes what the owner of an odd version began; does nothing when it has gone on meanwhile. */
+/** Finishes the write of the owner of an odd version; does nothing if the owner has continued meanwhile. */
 export function takeOver(words: Int32Array, floats: Float64Array, base: number, version: number): void {
   const mine = (version + 2) | 0;
   if (Atomics.compareExchange(words, base, version, mine) !== version) return;
@@ -88,10 +91,11 @@ function replay(words: Int32Array, floats: Float64Array, base: number): void {
 }
 
 /**
- * Writes one entry: the swap from `expected` to the odd `locked`, journal, entry, and `after` as the group's version.
+ * Writes one entry: swaps `expected` for the odd `locked`, writes journal and entry, and sets the group's version to
+ * `after`.
  *
- * With several entries to write, `expected` is what the group was locked with before, and `after` is odd but for the
- * last one. No loop and no call of a function in here, and none to be added: see above.
+ * With several entries to write, `expected` is the version of the lock, and `after` is odd except for the last entry.
+ * This function must contain no loop and no function call, see above.
  *
  * @returns whether the group was at `expected`; otherwise nothing is written
  */
@@ -125,8 +129,8 @@ export function writeEntry(
   floats[journal] = a;
   floats[journal + 1] = b;
   floats[journal + 2] = c;
-  // Not atomic, which would cost 14 ns: whoever replays this does so when the writer has been gone for long, and finds
-  // all that it wrote. V8 keeps stores to typed arrays in their order, and drops none that another overwrites.
+  // Not atomic, which would cost 14 ns. Another worker replays this only long after the writer has gone, and then sees
+  // all its writes. V8 keeps the order of stores to typed arrays and drops none that another overwrites.
   words[base + GROUP.pending] = 1;
   words[tagAt] = tag;
   words[tagAt + BUCKET.ticks] = tick;

@@ -1,4 +1,4 @@
-/** What a limit is counted by: the client's address, a field of the request, or anything a function returns. */
+/** Keys by which a limit counts: the client's address, a field of the request, or the result of a function. */
 
 import { unexpected } from "../core/callback.ts";
 import { must, type Rule } from "../core/options.ts";
@@ -7,23 +7,23 @@ import { isToken } from "../http/header_fields.ts";
 import { makeHextets, readIpAddress } from "../http/ip_address.ts";
 import { countedPath } from "../http/normal_path.ts";
 
-/** What a key is taken from; the proxy's request context is one. */
+/** The source of a key, for example the proxy's request context. */
 export interface KeySource {
-  /** The request as the runtime gives it. */
+  /** The request of the runtime. */
   readonly request: Request;
-  /** The fields as keys see them; those of {@linkcode request} when left out. */
+  /** The fields for keys; by default those of {@linkcode request}. */
   readonly fields?: { get(name: string): string | null };
-  /** Address of the client; `""` on a unix socket, and `"unknown"` where a trusted proxy does not know it. */
+  /** Address of the client; `""` on a unix socket, and `"unknown"` if a trusted proxy does not know it. */
   readonly clientIp: string;
-  /** Path and query as they stand in the request line, not normalised; bytes above 0x7F percent-encoded. */
+  /** Path and query as received, not normalised; bytes above 0x7F are percent-encoded. */
   readonly target: string;
   /** The client's `Host`. */
   readonly host: string;
-  /** The certificate that the client has shown; `null`, or left out, without one. */
+  /** The client certificate; `null` or absent without one. */
   readonly certificate?: { readonly fingerprint: string } | null;
 }
 
-/** A key that a name describes. */
+/** A key described by a name. */
 export type NamedKey =
   | "ip"
   | "path"
@@ -33,30 +33,30 @@ export type NamedKey =
   | `cookie:${string}`
   | `query:${string}`;
 
-/** A key of one's own making; `null` or `""` when the request has none. */
+/** A key as a function; `null` or `""` for a request without a key. */
 type KeyFunction<Ctx extends KeySource = KeySource> = (request: Request, ctx: Ctx) => string | null;
 
 /**
- * What a limit is counted by.
+ * The key by which a limit counts.
  *
- * - `"ip"`: the client's address; IPv6 by its network, IPv4 written as IPv6 as IPv4; all unknown clients are one;
- * - `"path"`: the path without the query; one key for all that a server may take for the same path, however it is
- *   encoded, and whatever stands in it as `//`, `/./`, `/x/..`, `;x` or `\`;
+ * - `"ip"`: the client's address; IPv6 by its network, IPv4 written as IPv6 as IPv4; all unknown clients share one key;
+ * - `"path"`: the path without the query; one key for all spellings that a server may take for the same path: any
+ *   encoding, and `//`, `/./`, `/x/..`, `;x` or `\` in it;
  * - `"host"`: the host in lower case, without port;
- * - `"certificate:fingerprint"`: the SHA-256 of the certificate that the client has shown;
- * - `"header:NAME"`: the value of the field as the server gets it, several lines as one, joined by `", "`, without
+ * - `"certificate:fingerprint"`: the SHA-256 fingerprint of the client certificate;
+ * - `"header:NAME"`: the value of the field as the server receives it; several lines are joined by `", "`, without
  *   empty ones at the beginning and the end;
- * - `"cookie:NAME"`, `"query:NAME"`: the first value of that name that is not empty, percent-decoded; of a cookie without
- *   its quotes;
+ * - `"cookie:NAME"`, `"query:NAME"`: the first non-empty value of that name, percent-decoded; for a cookie without its
+ *   quotes;
  * - an array of these: all of them together;
  * - a function.
  *
- * The server gets all cookies and the whole query, and may take another one of the same name: PHP and Django take the
- * last parameter of a query, others the first. A function can count by the one that the server takes, and
- * a filter refuse requests that have two.
+ * The server receives all cookies and the whole query, and may use another value of the same name: PHP and Django use
+ * the last query parameter, others the first. A function can count by the value that the server uses, and a filter can
+ * refuse requests that have two.
  *
- * An empty value counts as none, as in nginx. Of several parts those missing count as missing, so that leaving a field
- * out does not lift a limit that is also counted by address; the key is missing when all parts are.
+ * An empty value counts as missing, as in nginx. A missing part of an array is counted as such, so that leaving out a
+ * field does not lift a limit that is also counted by address. The key is missing if all parts are.
  */
 export type KeySpec<Ctx extends KeySource = KeySource> =
   | "ip"
@@ -82,19 +82,20 @@ const KEY_SPEC_EXPECTED =
 
 const FINGERPRINT = "certificate:fingerprint";
 
-/** How a key is made. */
+/** Options for making a key. */
 interface KeyOptions {
-  /** Bits of an IPv6 address that count as one client; providers hand out whole networks. @default {64} */
+  /** Bits of an IPv6 address that count as one client; providers assign whole networks. @default {64} */
   ipv6Prefix?: number;
 }
 
-/** Takes the key of one request; `null` when it has none. */
+/** Returns the key of a request; `null` if it has none. */
 export type CompiledKey = (source: KeySource) => string | null;
 
 /**
- * Makes sure that what a function of the configuration gave is a key; a promise would be one and the same for everybody.
+ * Checks that a function of the configuration returned a key. A promise must not pass: it would be the same key for all
+ * requests.
  *
- * @throws {TypeError} when it is something else
+ * @throws {TypeError} when the value is neither a string nor `null`
  */
 export function checkedKey(key: unknown): string | null {
   if (key === null || typeof key === "string") return key;
@@ -116,10 +117,10 @@ function isNamedKey(text: string): text is NamedKey {
   }
 }
 
-/** Most characters of a name that is said again; longer ones are no typing errors. */
+/** Maximum length of a name that is repeated in a hint; longer names are not typing errors. */
 const MAX_HINT = 40;
 
-/** Says what a key has to look like, with the field that a bare name is probably meant to be. */
+/** Describes valid keys, with a hint which field a bare name probably means. */
 function expectedKey(value: unknown): string {
   const name = typeof value === "string" ? value.replace(/^header:/i, "").trim() : "";
   if (/^\$?(?:binary_)?(?:remote_addr|client_?ip|src)$/i.test(name)) {
@@ -130,10 +131,10 @@ function expectedKey(value: unknown): string {
   return `${KEY_SPEC_EXPECTED} ("header:${name}" counts by a field)`;
 }
 
-/** A key as it stands in a configuration. */
+/** A key as configured. */
 export const KEY_SPEC: Rule = must((value) => parseKeySpec(value) !== undefined, expectedKey);
 
-/** Reads a key as it stands in a configuration; `undefined` when it is not one. */
+/** Parses a key of the configuration; `undefined` if it is invalid. */
 export function parseKeySpec(value: unknown): KeySpec | undefined {
   if (typeof value === "function") return value as KeyFunction;
   if (typeof value === "string") return isNamedKey(value) ? value : undefined;
@@ -141,11 +142,11 @@ export function parseKeySpec(value: unknown): KeySpec | undefined {
   return value.every((part) => typeof part === "string" && isNamedKey(part)) ? value : undefined;
 }
 
-/** Makes the function that takes the key; what it returns is never empty. */
+/** Makes the function that returns the key of a request; the key is never empty. */
 export function compileKey<Ctx extends KeySource>(spec: KeySpec<Ctx>, options: KeyOptions = {}): CompiledKey {
   const { ipv6Prefix = 64 } = options;
   if (typeof spec === "function") {
-    // The limiter passes the object that it got, which is a `Ctx`.
+    // The limiter passes the object that it received, which is a `Ctx`.
     return (source) => spec(source.request, source as Ctx) || null;
   }
   if (typeof spec === "string") return compileNamed(spec, ipv6Prefix);
@@ -193,7 +194,7 @@ function compileNamed(spec: NamedKey, ipv6Prefix: number): CompiledKey {
   }
 }
 
-// The request is made when somebody asks for it, which costs as much as half of an exchange.
+// Reads `fields` if possible: making the `Request` costs as much as half of an exchange.
 function fieldOf(source: KeySource, name: string): string | null {
   const { fields } = source;
   return fields === undefined ? receivedValue(source.request.headers, name) : fields.get(name);
@@ -205,7 +206,7 @@ function pathOf(source: KeySource): string | null {
   return countedPath(query < 0 ? target : target.slice(0, query)) || null;
 }
 
-/** One host whatever its case, its port and the dot of an absolute name: spelling must not buy a second quota. */
+/** One host regardless of case, port and the dot of an absolute name: another spelling must not buy a second quota. */
 function hostOf(source: KeySource): string | null {
   const { host } = source;
   let end = host.length;
@@ -240,7 +241,7 @@ function queryOf(target: string, name: string): string | null {
   return null;
 }
 
-/** Undoes the encoding: `a` and `%61` must not be two clients. What is no encoding stays as it is. */
+/** Decodes the text: `a` and `%61` must not be two clients. Text that is not encoded stays as it is. */
 function decodeQuery(text: string): string {
   if (text.indexOf("%") < 0 && text.indexOf("+") < 0) return text;
   return decodePercent(text.replaceAll("+", " "));
@@ -254,14 +255,14 @@ function decodePercent(text: string): string {
   }
 }
 
-// One client, one key: the network that an address belongs to.
+// One client, one key: the network of an address.
 
 /**
- * The text that stands for everybody in the same network as the address.
+ * The key of all clients in the same network as the address.
  *
- * An IPv4 address stands for itself, also when it is written as IPv6. An IPv6 address stands for its first
- * `ipv6Prefix` bits, because whoever has one usually has the whole network to choose from. What is no address stands
- * for itself.
+ * An IPv4 address is its own key, also when it is written as IPv6. The key of an IPv6 address is its first `ipv6Prefix`
+ * bits, because a client with one address usually has the whole network to choose from. A text that is not an address
+ * is its own key.
  */
 export function addressGroup(address: string, ipv6Prefix: number): string {
   if (address.indexOf(":") < 0) return address;

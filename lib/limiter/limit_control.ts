@@ -1,4 +1,4 @@
-/** What can be done with limits at run time: status of keys, bans, reset. */
+/** Control of limits at run time: status of keys, bans, reset. */
 
 import type { Duration } from "../core/units.ts";
 import type { Cursor, State } from "./algorithm.ts";
@@ -8,59 +8,59 @@ import type { ResolvedPolicy } from "./policy.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { PINNED, TICK_US, tickOf } from "./table_layout.ts";
 
-/** The limits of a running proxy, for programs. */
+/** Control of the limits of a running proxy. */
 export interface LimitControl {
-  /** The policies, complete. */
+  /** The policies with all defaults filled in. */
   readonly policies: readonly ResolvedPolicy[];
 
   /**
-   * What policies have counted for a key; those whose limit is a function are left out. Of a `store` that machines share
-   * this is only what the instance has counted while the store did not reply.
+   * The counts of a key in each policy. Policies whose limit is a function are left out. With a shared `store` these
+   * are only the counts that this instance made while the store did not respond.
    *
-   * @param policyName of the policy that is meant; all when left out
+   * @param policyName name of one policy; all policies when left out
    * @throws {RangeError} when there is no such policy
    */
   statusOf(key: string, policyName?: string): PolicyStatus[];
 
   /**
-   * Forgets what was counted for a key, and lifts its ban.
+   * Deletes the counts of a key, and lifts its ban.
    *
-   * @param policyName of the policy whose count is meant; all when left out
+   * @param policyName name of one policy; all policies when left out
    * @throws {RangeError} when there is no such policy
    */
   reset(key: string, policyName?: string): void;
 
   /**
-   * Refuses everything that has the key for some time.
+   * Refuses all requests with a key for some time.
    *
    * @param duration `"10m"`, or milliseconds
-   * @param policyName of the policy whose keys are meant; all when left out
-   * @returns `false` when there was no room to write it down for all of these policies
+   * @param policyName name of one policy; all policies when left out
+   * @returns `false` when the table had no room for the bans of all these policies
    * @throws {RangeError} when there is no such policy
-   * @throws {TypeError} when the duration is none
+   * @throws {TypeError} when the duration is not valid
    */
   ban(key: string, duration: Duration, policyName?: string): boolean;
 }
 
-// What policies would say, asked without counting.
+// Status of keys, without counting.
 
-/** What one policy says about a request, without counting it. */
+/** The status of one policy for a request, without counting it. */
 export interface PolicyStatus {
-  /** Whose status it is. */
+  /** The policy. */
   readonly policy: ResolvedPolicy;
-  /** What it counts the request by. */
+  /** The key by which it counts the request. */
   readonly key: string;
-  /** Its limit for this key; the capacity, for a token bucket. */
+  /** The limit for this key; the capacity, for a token bucket. */
   readonly limit: number;
-  /** How much it allows now. */
+  /** Remaining part of the limit now. */
   readonly remaining: number;
-  /** Milliseconds until it allows the whole limit again. */
+  /** Milliseconds until the whole limit is available again. */
   readonly resetMs: number;
-  /** 0 when the request would be admitted. */
+  /** Milliseconds until the request would be admitted; 0 if it would be now. */
   readonly retryAfterMs: number;
 }
 
-/** Prepares a charge without a request; `false` when its numbers depend on one. */
+/** Prepares a charge without a request; `false` if its numbers depend on a request. */
 export function setConstants(charge: Charge): boolean {
   const { policy: { limit, burst, cost }, rule } = charge;
   if (typeof limit === "function" || typeof burst === "function") return false;
@@ -70,11 +70,11 @@ export function setConstants(charge: Charge): boolean {
   return true;
 }
 
-/** Asks for the status of each charge. */
+/** Reads the status of each charge. */
 export function statusOf(store: MemoryStore, charges: readonly Charge[]): PolicyStatus[] {
   store.peek(charges, charges.length);
   const waits = charges.map(({ verdict }) => verdict.admitted ? 0 : verdict.retryAfterUs / 1000);
-  // A second look at no cost: what is left before the request and not after it.
+  // A second time at cost 0: the remainder before the request, not after it.
   for (const charge of charges) charge.cost = 0;
   store.peek(charges, charges.length);
   return charges.map((charge, i) => ({
@@ -87,13 +87,13 @@ export function statusOf(store: MemoryStore, charges: readonly Charge[]): Policy
   }));
 }
 
-// Keys that are refused for some time, whatever they have left.
+// Bans: keys that are refused for some time, whatever remains of their limits.
 
-/** Keeps the entry of a ban apart from the one that counts. A ban has nothing to do with the window, and outlives it. */
+/** Separates the entry of a ban from the entry of the counts. A ban does not depend on the window, and outlives it. */
 const SALT = 0x5bd1e995;
 const NOTHING: Readonly<State> = Object.freeze({ a: 0, b: 0, c: 0 });
 
-/** Bans in a `SharedTable`: an entry each, which says until when. */
+/** Bans in a `SharedTable`: one entry each, with its end. */
 export class BanList {
   readonly #table: SharedTable;
 
@@ -101,7 +101,7 @@ export class BanList {
     this.#table = table;
   }
 
-  /** Whether any of the keys is banned; the verdict of its charge then says for how long. */
+  /** Whether any of the keys is banned. The verdict of each charge then has the remaining time. */
   find(charges: readonly Charge[], count: number): boolean {
     const table = this.#table;
     const until = table.bannedUntilTick;
@@ -121,7 +121,7 @@ export class BanList {
     return banned;
   }
 
-  /** Writes a ban down; `false` when there is no room for it. */
+  /** Adds a ban; `false` when the table has no room for it. */
   add({ cursor, windowSalt }: Charge, durationUs: number): boolean {
     const table = this.#table;
     cursor.low ^= SALT ^ windowSalt;
@@ -133,7 +133,7 @@ export class BanList {
         break;
       }
       const next: State = { a: now + durationUs, b: 1, c: 0 };
-      // Before the entry: nobody looks for one while this says that there is none.
+      // Before the entry: no worker searches for bans while this says that there are none.
       table.raiseBannedUntil(tickOf(next.a, now));
       cursor.use = PINNED;
       written = entries.write(cursor, next, now);
@@ -142,7 +142,7 @@ export class BanList {
     return written;
   }
 
-  /** For how many milliseconds the key of a charge is banned; 0 when it is not. */
+  /** Remaining milliseconds of a ban of the charge's key; 0 when it is not banned. */
   leftMs({ cursor, windowSalt }: Charge): number {
     const table = this.#table;
     if (table.bannedUntilTick === 0) return 0;
@@ -160,7 +160,7 @@ export class BanList {
   }
 }
 
-/** Forgets what a table knows of a key. */
+/** Deletes the entry of a key. */
 export function erase(table: SharedTable, cursor: Cursor): void {
   while (table.entries.find(cursor)) {
     if (table.entries.write(cursor, NOTHING, table.now())) return;

@@ -4,21 +4,21 @@ import { HeaderFields } from "../http/header_fields.ts";
 import { problemBody, withHead } from "../http/make_response.ts";
 import type { AllowedDecision, Decision, HeaderStyle, LimitedDecision, ResolvedPolicy } from "./policy.ts";
 
-/** How many sets of policies are remembered with their list. */
+/** Maximum number of sets of policies whose list is kept. */
 const MAX_LISTS = 256;
 /** Largest structured-field Integer (RFC 9651 section 3.3.1). */
 const MAX_INTEGER = 999_999_999_999_999;
 
 const PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types";
 
-/** A decision that has numbers to tell. */
+/** A decision with counts. */
 type CountedDecision = AllowedDecision | LimitedDecision;
 
 /**
- * Writes the fields that tell a client about its limits.
+ * Writes the rate limit fields of responses.
  *
- * Every refusal that waiting can help has `Retry-After` (RFC 9110 section 10.2.3), in whole seconds, rounded up and at
- * least 1. The rest is as the policies want it:
+ * Every refusal that ends with time has `Retry-After` (RFC 9110 section 10.2.3), in whole seconds, rounded up and at
+ * least 1. The other fields depend on the styles of the policies:
  *
  * - `"x-rate-limit"`: `X-Rate-Limit-Limit`, `-Remaining` and `-Reset` (seconds), on refusals only;
  * - `"draft-11"`: `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-11, on every response;
@@ -26,21 +26,21 @@ type CountedDecision = AllowedDecision | LimitedDecision;
  * - `"draft-6"`: `RateLimit-Limit`, `-Remaining`, `-Reset` (seconds) and `RateLimit-Policy`, on every response;
  * - `"x-ratelimit"`: `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds), on every response.
  *
- * Fields of the server behind are never loosened: items are added to its lists, and of its single values those stay that
- * leave the client no more than ours.
+ * Fields of the upstream response are never loosened: items are added to its lists, and a single value is replaced only
+ * if it leaves the client more than ours.
  */
 export class LimitHeaders {
   readonly #policies: readonly ResolvedPolicy[];
-  /** The names of the policies as structured fields have them. */
+  /** The names of the policies as structured-field strings. */
   readonly #names: readonly string[];
-  /** The item of each policy in `RateLimit-Policy`; `null` where it depends on the key. */
+  /** The `RateLimit-Policy` item of each policy; `null` if it depends on the key. */
   readonly #items: readonly (string | null)[];
-  /** What was put together for a set of policies. */
+  /** Lists already made, by set of policies. */
   readonly #lists: Map<number, string> = new Map();
-  /** The policies that any style but the tutorial's is for, so that most responses are done with one look. */
+  /** Whether any style applies to all responses; if not, most responses need no further work. */
   readonly #everyResponse: boolean;
 
-  /** @throws {TypeError} when policies want different drafts, which use the same fields differently */
+  /** @throws {TypeError} when policies name different drafts, which use the same fields differently */
   constructor(policies: readonly ResolvedPolicy[]) {
     const styles = new Set(policies.flatMap(({ headers }) => headers));
     const drafts = [...styles].filter((style) => style.startsWith("draft-"));
@@ -57,7 +57,7 @@ export class LimitHeaders {
     this.#everyResponse = [...styles].some((style) => style !== "x-rate-limit");
   }
 
-  /** How many sets of policies are remembered. */
+  /** Number of sets of policies whose list is kept. */
   get remembered(): number {
     return this.#lists.size;
   }
@@ -84,7 +84,7 @@ export class LimitHeaders {
         writeTriple("x-ratelimit", decision, headers);
         return;
       case "draft-6":
-        // The same field says something else in later drafts: a server's own stays.
+        // The field has another meaning in later drafts: keep the one of an upstream response.
         if (writeTriple("ratelimit", decision, headers) && !headers.has("ratelimit")) {
           headers.set("ratelimit-policy", legacyPolicy(decision));
         }
@@ -104,7 +104,7 @@ export class LimitHeaders {
     let list = this.#policyList(decision, own);
     let name = this.#names[own]!;
     if (theirs !== null && this.#clashes(theirs, decision.applied)) {
-      // Two items of one name would contradict each other; ours gets another one and stands alone.
+      // Two items with one name would contradict each other: ours gets another name, and the list has only this item.
       let ours = policy.name;
       while (theirs.includes(quote(ours))) ours += "-proxy";
       const given = name;
@@ -116,12 +116,15 @@ export class LimitHeaders {
     headers.list.push("ratelimit", `${name};r=${remaining}${t}`);
   }
 
-  /** Whether a server's list has an item with the name of one that applies. */
+  /** Whether the upstream's list has an item with the name of a policy that applies. */
   #clashes(theirs: string, applied: number): boolean {
     return this.#names.some((name, i) => (applied & (1 << i)) !== 0 && theirs.includes(name));
   }
 
-  /** The items of all policies that apply and want this style; one whose limit depends on the key only for its own decision. */
+  /**
+   * The items of all policies that apply and have this style. An item that depends on the key is only in the list of
+   * its own decision.
+   */
   #policyList(decision: CountedDecision, own: number): string {
     const { applied } = decision;
     const dynamic = this.#items[own] === null;
@@ -134,13 +137,13 @@ export class LimitHeaders {
       if (item !== null) items.push(item);
     }
     const list = items.join(", ");
-    // Clients choose which policies apply, by the fields that they send: not every set of them is kept.
+    // Clients choose which policies apply by the fields that they send, so the number of kept sets must be bounded.
     if (!dynamic && this.#lists.size < MAX_LISTS) this.#lists.set(applied, list);
     return list;
   }
 }
 
-/** Members of the problem document (RFC 9457) of a refusal, as the draft registers them. */
+/** Members of the problem document (RFC 9457) of a refusal, as registered by the draft. */
 export function limitProblem(decision: LimitedDecision): Readonly<Record<string, unknown>> {
   switch (decision.reason) {
     case "limit":
@@ -169,10 +172,10 @@ function resetSeconds(decision: CountedDecision): number {
 }
 
 /**
- * The `t` of the draft: within that many seconds the client can use no more than what remains.
+ * The `t` of the draft: within that many seconds the client can use no more than the remainder.
  *
- * For windows the end of the window; where the limit comes back bit by bit the time that the remainder takes to come
- * back, so that a client that spreads its requests over it keeps to the rate exactly.
+ * For fixed windows it is the time to the end of the window. If the limit refills gradually, it is the time in which
+ * the remainder refills, so that a client that spreads its requests over it keeps exactly to the rate.
  */
 function effectiveWindow(decision: CountedDecision): number {
   const { policy, remaining, limit, windowMs, resetMs } = decision;
@@ -213,12 +216,12 @@ function staticItem(policy: ResolvedPolicy): string | null {
   return itemText(policy, capacity, capacity * windowMs / limit);
 }
 
-/** Drafts before the eighth name no policy: quota and window only. */
+/** Drafts before the eighth do not name policies: quota and window only. */
 function legacyPolicy({ limit, windowMs }: CountedDecision): string {
   return windowMs === 0 ? String(limit) : `${limit};w=${seconds(windowMs, 1)}`;
 }
 
-/** Sets the three fields, unless the server's own leave the client no more; tells whether it did. */
+/** Sets the three fields unless those of the upstream leave the client no more; returns whether it did. */
 function writeTriple(prefix: string, decision: CountedDecision, headers: HeaderFields): boolean {
   const theirs = headers.get(`${prefix}-remaining`);
   if (theirs !== null && Number(theirs) <= decision.remaining) return false;
@@ -232,7 +235,7 @@ function writeDraft7(decision: CountedDecision, headers: HeaderFields): void {
   const theirs = headers.get("ratelimit");
   if (theirs !== null) {
     const at = theirs.indexOf("remaining=");
-    // Of another draft, which has no place for ours; or no more generous.
+    // A field of another draft, or one that leaves the client no more.
     if (at < 0 || Number.parseInt(theirs.slice(at + 10)) <= decision.remaining) return;
   }
   const { limit, remaining } = decision;
@@ -243,9 +246,9 @@ function writeDraft7(decision: CountedDecision, headers: HeaderFields): void {
   headers.set("ratelimit-policy", legacyPolicy(decision));
 }
 
-// What a client that is refused gets.
+// Responses to refused clients.
 
-/** The status of a refusal: whoever cannot be counted has not asked too often. */
+/** The status of a refusal: if the store fails, the client has not sent too many requests. */
 export function refusalStatus({ reason }: LimitedDecision): 429 | 503 {
   return reason === "store-error" ? 503 : 429;
 }
@@ -255,19 +258,19 @@ export function refusalBody(decision: LimitedDecision): Uint8Array<ArrayBuffer> 
   return problemBody(refusalStatus(decision), limitProblem(decision));
 }
 
-/** The fields that go with it. */
+/** The fields of a refusal. */
 export function refusalFields(decision: LimitedDecision, headers: LimitHeaders): HeaderFields {
   const fields = new HeaderFields();
-  // A refusal that a cache keeps is one for everybody (RFC 6585 section 4).
+  // A cached refusal would be sent to all clients (RFC 6585 section 4).
   fields.list.push("content-type", "application/problem+json", "cache-control", "no-store");
   headers.apply(decision, fields);
   return fields;
 }
 
 /**
- * A response of the configuration's own as a refusal: fields that it lacks are added, those that it has are kept.
+ * Completes a refusal made by the configuration: adds missing fields and keeps existing ones.
  *
- * @param own not read yet
+ * @param own its body must be unread
  */
 export function completeRefusal(own: Response, decision: LimitedDecision, headers: LimitHeaders): Response {
   const fields = new HeaderFields(own.headers);
@@ -278,17 +281,17 @@ export function completeRefusal(own: Response, decision: LimitedDecision, header
   return withHead(own, { status: own.status, headers: fields });
 }
 
-// Problem documents of refusals, made once where they are always the same.
+// Cache of problem documents of refusals.
 
 /**
- * Keeps the documents of refusals by one policy's limit, which say nothing but its name.
+ * Caches the documents of refusals by the limit of one policy; they depend only on its name.
  *
- * Making one costs a fifth of what a refused request costs altogether; whoever is refused may come very often.
+ * Making one costs a fifth of a whole refused request, and refused clients may send very many requests.
  */
 export class RefusalBodies {
   readonly #byPolicy = new Map<string, Uint8Array<ArrayBuffer>>();
 
-  /** The same as {@linkcode refusalBody}; not to be written to. */
+  /** The same as {@linkcode refusalBody}. Callers must not write to the result. */
   get(decision: LimitedDecision): Uint8Array<ArrayBuffer> {
     const { reason, violated } = decision;
     if (reason !== "limit" || violated.length !== 1) return refusalBody(decision);

@@ -15,46 +15,46 @@ import { type LimiterPolicy, MAX_POLICIES, type ResolvedPolicy } from "./policy.
 import { resolvePolicies } from "./resolve_policy.ts";
 import { SharedTable } from "./shared_table.ts";
 
-/** What a key that is remembered has used. */
+/** What a remembered key has used. */
 interface BusyKeyStatus {
   readonly policy: ResolvedPolicy;
   readonly key: string;
   /** Its limit; the capacity, for a token bucket. */
   readonly limit: number;
-  /** How much of it is used. */
+  /** Used part of the limit. */
   readonly used: number;
-  /** Milliseconds for which it is banned; 0 when it is not. */
+  /** Milliseconds until its ban ends; 0 when it is not banned. */
   readonly bannedMs: number;
-  /** Milliseconds until it has its whole limit again; `null` when a store of several machines knows that. */
+  /** Milliseconds until the whole limit is available again; `null` if only a shared store knows. */
   readonly resetMs: number | null;
 }
 
-/** What a limiter would find. */
+/** The result of {@linkcode RateLimiter.foresee}. */
 interface Foresight {
-  /** The policy that refuses the request because it has no key; `null` where none does. */
+  /** The policy that would refuse the request because it has no key; `null` if there is none. */
   readonly keyless: ResolvedPolicy | null;
-  /** What the others would say, and for how many milliseconds they have banned the key. */
+  /** The status of each policy that applies, and the remaining milliseconds of a ban of the key. */
   readonly statuses: readonly (PolicyStatus & { readonly bannedMs: number })[];
 }
 
 /**
  * Counts requests by key and refuses those beyond the limits.
  *
- * All policies are checked, then all are charged: a request that one of them refuses costs nothing in the others. Made
- * once, used for every request; a decision allocates nothing but itself and what the key's function makes.
+ * All policies are checked, then all are charged: a request that one policy refuses costs nothing in the others. One
+ * limiter serves all requests; a decision allocates only itself and what the key's function allocates.
  */
 export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposable {
   /** The policies, complete. */
   readonly policies: readonly ResolvedPolicy[];
-  /** Where the counts are; attach it in other workers to share them. */
+  /** The counts. Attach the table in other workers to share them. */
   readonly table: SharedTable;
   readonly #scope: string;
   readonly #memory: MemoryStore;
   readonly #store: LimiterStore;
   readonly #bans: BanList;
   readonly #list: ChargeList;
-  /** Lists for decisions that take their time, kept for the next ones. */
-  readonly #spare: ChargeList[] = [];
+  /** Lists for asynchronous decisions, kept for reuse. */
+  readonly #spareLists: ChargeList[] = [];
   readonly #overflow: OverflowNotice | null;
   readonly #busy: BusyKeys | null;
   readonly #takesPermits: boolean;
@@ -92,31 +92,31 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   }
 
   /**
-   * Decides about a request at once, and counts it when it is admitted.
+   * Decides about a request synchronously and counts it if it is admitted.
    *
-   * @param clockMs what the clock's `now` said when the request came; asked for when left out, which costs a third of a
-   * decision
-   * @throws {FilterError} when a function of a policy throws or gives no usable number; nothing is counted then
-   * @throws {TypeError} when the counts are in a store that replies later: then call {@linkcode decide}
+   * @param clockMs time of the clock when the request was received; read from the clock when left out, which costs a
+   * third of a decision
+   * @throws {FilterError} when a function of a policy throws or returns no usable number; nothing is counted then
+   * @throws {TypeError} when the counts are in an asynchronous store: call {@linkcode decide} instead
    */
   check(source: Ctx, clockMs?: number): Decision {
     if (this.#store.answersLater) throw new TypeError("Cannot check at once: the store responds later");
     return this.decide(source, clockMs) as Decision;
   }
 
-  /** The same as {@linkcode check}, with a promise where the store takes its time. */
+  /** Like {@linkcode check}, but returns a promise if the store is asynchronous. */
   decide(source: Ctx, clockMs?: number): Decision | Promise<Decision> {
     if (this.#disposed) throw new TypeError("Cannot use a limiter that has been disposed");
     if (this.#takesPermits) this.table.permits.retake();
     const later = this.#store.answersLater;
-    const list = later ? this.#spare.pop() ?? this.#makeList() : this.#list;
+    const list = later ? this.#spareLists.pop() ?? this.#makeList() : this.#list;
     const count = list.collect(source);
     const banned = count > 0 && this.#bans.find(list.applying, count);
     if (count > 0 && !banned) {
       const admitted = this.#store.admit(list.applying, count, clockMs);
       if (admitted instanceof Promise) return this.#awaitDecision(list, count, admitted);
-      const decision = this.#decided(list, count, admitted);
-      if (later) this.#spare.push(list);
+      const decision = this.#makeDecision(list, count, admitted);
+      if (later) this.#spareLists.push(list);
       return decision;
     }
     if (banned) this.#busy?.note(list.applying, count);
@@ -125,21 +125,21 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
       : count < 0
       ? missingKeyDecision(this.policies[-1 - count]!)
       : limitedDecision(list.applying, count, "banned");
-    if (later) this.#spare.push(list);
+    if (later) this.#spareLists.push(list);
     return decision;
   }
 
   /**
-   * Charges what a request came to in the end, by the policies that have a `charge`; to be called once for each request
-   * that was allowed, when it is over. Calling it again does nothing.
+   * Charges the final cost of a request for the policies that have a `charge`. Call it once for each allowed request,
+   * when it has ended. Further calls do nothing.
    *
-   * @param counts `false` takes back what was counted, without asking: the request never reached a server
-   * @throws {FilterError} when a `charge` throws or gives no usable number; its policy then counts the cost
+   * @param counts `false` takes back what was counted and calls no `charge`: the request never reached a server
+   * @throws {FilterError} when a `charge` throws or returns no usable number; its policy then counts the cost
    */
   settle(decision: Decision, source: Ctx, counts = true): void {
     if (decision.kind !== "allowed" || decision.due === null || this.#disposed) return;
     let failure: unknown = null;
-    // Ours: nobody else makes decisions.
+    // Safe: only this limiter makes decisions.
     for (const counted of decision.due.splice(0) as CountedKey[]) {
       try {
         const amount = counts ? callCost(counted.policy, "charge", counted.policy.charge!, source) : 0;
@@ -151,7 +151,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     if (failure !== null) throw failure;
   }
 
-  /** What each policy that applies to the request would say, without counting it. */
+  /** The status of each policy that applies to the request, without counting it. */
   peek(source: Ctx): PolicyStatus[] {
     if (this.#disposed) throw new TypeError("Cannot use a limiter that has been disposed");
     this.table.permits.retake();
@@ -159,7 +159,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     return count === 0 ? [] : statusOf(this.#memory, this.#list.applying.slice(0, count));
   }
 
-  /** What {@linkcode decide} would find, without counting the request. */
+  /** The decision that {@linkcode decide} would make, without counting the request. */
   foresee(source: Ctx): Foresight {
     if (this.#disposed) throw new TypeError("Cannot use a limiter that has been disposed");
     this.table.permits.retake();
@@ -174,11 +174,11 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   }
 
   /**
-   * What policies have counted for a key, whoever asks by it.
+   * The counts of a key in each policy.
    *
-   * Policies whose limit is a function are left out: there is no request to hand to it.
+   * Policies whose limit is a function are left out: there is no request to pass to it.
    *
-   * @param policyName of the policy that is meant; all when left out
+   * @param policyName name of one policy; all policies when left out
    * @throws {RangeError} when there is no such policy
    */
   statusOf(key: string, policyName?: string): PolicyStatus[] {
@@ -189,8 +189,8 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   }
 
   /**
-   * The remembered keys of its policies with what they have used by now, of which the table is asked; for counts that are
-   * kept elsewhere, what they had used when they asked last. Those that have nothing used any more are left out.
+   * The remembered keys of these policies with their current use, read from the table. For counts in another store it
+   * is the use at their last request. Keys without any use are left out.
    */
   busyKeys(): BusyKeyStatus[] {
     if (this.#busy === null || this.#disposed) return [];
@@ -210,7 +210,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
       const used = Math.round(busy.part * busy.limit);
       return [{ policy, key: busy.key, limit: busy.limit, used, bannedMs, resetMs: null }];
     }
-    // The limit by which it was refused or admitted last: that of a function is known by a request alone.
+    // The limit at its last request: a limit that is a function cannot be computed without a request.
     rule.limit = busy.limit;
     rule.burst = busy.limit;
     if (policy.algorithm === "token-bucket" && typeof policy.limit === "number") rule.limit = policy.limit;
@@ -222,11 +222,11 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   }
 
   /**
-   * Forgets what was counted for a key, and lifts its ban.
+   * Deletes the counts of a key, and lifts its ban.
    *
-   * What is remembered of a key that lost its place in a full table stays.
+   * The remembered share of a key that lost its entry in a full table stays.
    *
-   * @param policyName of the policy whose count is meant; all when left out
+   * @param policyName name of one policy; all policies when left out
    * @throws {RangeError} when there is no such policy
    */
   reset(key: string, policyName?: string): void {
@@ -239,13 +239,13 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   }
 
   /**
-   * Refuses everything that has the key for some time.
+   * Refuses all requests with a key for some time.
    *
    * @param duration `"10m"`, or milliseconds
-   * @param policyName of the policy whose keys are meant; all when left out
-   * @returns `false` when there was no room to write it down for all of these policies
+   * @param policyName name of one policy; all policies when left out
+   * @returns `false` when the table had no room for the bans of all these policies
    * @throws {RangeError} when there is no such policy
-   * @throws {TypeError} when the duration is none
+   * @throws {TypeError} when the duration is not valid
    */
   ban(key: string, duration: Duration, policyName?: string): boolean {
     const durationMs = parseDuration(duration);
@@ -265,7 +265,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   [Symbol.dispose](): void {
     this.#disposed = true;
     this.#list.applying.length = 0;
-    this.#spare.length = 0;
+    this.#spareLists.length = 0;
   }
 
   #makeList(): ChargeList {
@@ -289,7 +289,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     return found;
   }
 
-  #decided({ applying }: ChargeList, count: number, admitted: Admitted): Decision {
+  #makeDecision({ applying }: ChargeList, count: number, admitted: Admitted): Decision {
     this.#overflow?.tell(applying, count);
     this.#busy?.note(applying, count);
     if (admitted === "store-error") return limitedDecision(applying, count, "store-error");
@@ -304,15 +304,15 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   }
 
   async #awaitDecision(list: ChargeList, count: number, admitted: Promise<Admitted>): Promise<Decision> {
-    const decision = this.#decided(list, count, await admitted);
-    this.#spare.push(list);
+    const decision = this.#makeDecision(list, count, await admitted);
+    this.#spareLists.push(list);
     return decision;
   }
 }
 
 /**
- * Keeps states apart that make no sense with another window: a token bucket measures by the window, and the permits of a
- * concurrency policy are told apart by it.
+ * Separates states that are invalid for another window: a token bucket measures in units of its window, and the permits
+ * of a concurrency policy are matched by it.
  */
 function saltOfWindow({ algorithm, windowMs }: ResolvedPolicy, { seedLow, seedHigh }: SharedTable): number {
   if (algorithm === "fixed-window" || algorithm === "sliding-window") return 0;

@@ -1,4 +1,4 @@
-/** Where counts are kept: the interface of stores, and the store in memory that the workers of one machine share. */
+/** The interface of stores, and the memory store, which the workers of one machine share. */
 
 import { Lease } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
@@ -21,76 +21,79 @@ import type { ResolvedPolicy } from "./policy.ts";
 import type { SharedTable } from "./shared_table.ts";
 import { TICK_US } from "./table_layout.ts";
 
-/** Whether a request is admitted; `"store-error"` when the store cannot say and is not to let it pass. */
+/** Whether a request is admitted; `"store-error"` if the store does not respond and the request must not pass. */
 export type Admitted = boolean | "store-error";
 
 /**
  * Decides about all policies of a request at once: all are checked, then all are charged.
  *
- * A store in this process decides at once. One behind a network returns a promise; it gets charges that nobody
- * else uses until that is settled.
+ * A store in this process decides synchronously. A store on the network returns a promise, and owns the charges until
+ * the promise is settled.
  */
 export interface LimiterStore {
   /** Whether {@linkcode admit} may return a promise. */
   readonly answersLater: boolean;
 
   /**
-   * Fills in the verdicts of the first `count` charges and counts the request when it is admitted.
+   * Fills in the verdicts of the first `count` charges, and counts the request if it is admitted.
    *
-   * @param clockMs the time of the clock, if it was read already
-   * @returns whether every policy that is not on a dry run admits it
+   * @param clockMs time of the clock, if it was already read
+   * @returns whether every policy that is not on a dry run admits the request
    */
   admit(charges: readonly Charge[], count: number, clockMs?: number): Admitted | Promise<Admitted>;
 
-  /** The permits that admitted charges took of concurrency policies, to be given back once; `null` when they took none. */
+  /** The permits that admitted charges took for concurrency policies, released once; `null` if there are none. */
   hold(charges: readonly Charge[], count: number): Lease | null;
 
-  /** What an admitted charge was counted by, for {@linkcode correct}. */
+  /** The record of an admitted charge, for {@linkcode correct}. */
   counted(charge: Charge): CountedKey;
 
   /**
-   * Counts more for a key, limit or not, or takes back some of what was counted.
+   * Adds to the count of a key, regardless of the limit, or takes back a part of it.
    *
-   * Nobody waits for it, and a store that cannot do it now has to report that by itself.
+   * Callers do not wait for it. A store that cannot do it must report the failure.
    */
   correct(counted: CountedKey, delta: number): void;
 
-  /** Forgets what it has counted elsewhere than in the limiter's table; nobody waits for that either. */
+  /** Deletes counts of a key outside the limiter's table. Callers do not wait for it. */
   reset?(policy: ResolvedPolicy, key: string): void;
 }
 
-// What a limiter is made with.
+// Options of a limiter.
 
-/** What a {@linkcode RateLimiter} takes in addition to its policies. */
+/** Options of a {@linkcode RateLimiter} in addition to its policies. */
 export interface RateLimiterOptions {
   clock: Clock;
-  /** Seeds the table that the limiter makes for itself. */
+  /** Seeds the table if the limiter makes one. */
   random: Random;
-  /** How many keys are counted exactly; each policy's count one by one. Ignored with `table`. @default {the policies' `maxKeys` together} */
+  /**
+   * How many keys are counted exactly; a key counts once for each policy. Ignored with `table`. @default {the policies'
+   * `maxKeys` together}
+   */
   maxKeys?: number;
-  /** The counts, when they are shared with other workers; otherwise the limiter makes a table of its own. */
+  /** A table of counts shared with other workers; by default the limiter makes a new one. */
   table?: SharedTable;
   /**
-   * Sets the counts apart from those of other limiters that share the table: the name of a route, say.
+   * Separates the counts from those of other limiters with the same table, for example the name of a route.
    *
    * @default {""}
    */
   scope?: string;
-  /** Decides in place of the table, which then has the bans only. */
+  /** Decides instead of the table, which then only has the bans. */
   store?: LimiterStore;
   /** Remembers the names of keys that use much of their limits; several limiters may share it. */
   busyKeys?: BusyKeys;
-  /** Called when keys of a policy do not fit the table and take the places of others; at most once a window. */
+  /** Called when keys of a policy do not fit the table and displace others; at most once per window. */
   onOverflow?: (policy: ResolvedPolicy) => void;
 }
 
 // Counts in memory.
 
 /**
- * Decides in a `SharedTable`, at once.
+ * Decides synchronously with a `SharedTable`.
  *
- * A decision reads what it needs, works out its verdicts, and writes only if nobody has written to the same groups
- * since; else it begins anew. That makes it one step for all other workers, whatever number of policies it has.
+ * A decision reads the entries, computes its verdicts, and writes only if no worker has written to the same groups
+ * since; otherwise it starts again. So it is one atomic step for all other workers, with any number of policies.
  */
 export class MemoryStore implements LimiterStore {
   readonly table: SharedTable;
@@ -135,7 +138,7 @@ export class MemoryStore implements LimiterStore {
     correctCount(this.table.latest, counted, delta);
   }
 
-  /** Fills in the verdicts and counts nothing. */
+  /** Fills in the verdicts without counting. */
   peek(charges: readonly Charge[], count: number): boolean {
     for (;;) {
       const admitted = this.#evaluate(charges, count, this.table.now());
@@ -152,12 +155,13 @@ export class MemoryStore implements LimiterStore {
       charge.overflowed = false;
       if (!entries.find(charge.cursor)) missing++;
     }
-    // What was found before that is of another table.
+    // Entries found before the move are in another table.
     if (entries.moves !== moves) return this.#evaluate(charges, count, now);
     let admitted = true;
     for (let i = 0; i < count; i++) {
       const charge = charges[i]!;
-      // Places are chosen once all keys are looked up: none may take the expired entry of another one.
+      // Entries are chosen after all keys have been searched: a key must not take the expired entry of another key of
+      // this decision.
       if (missing > 0 && charge.cursor.slot < 0) this.#place(charge, now, charges, count);
       const { verdict, cost, rule, cursor, policy } = charge;
       if (charge.overflowed) {
@@ -185,7 +189,7 @@ export class MemoryStore implements LimiterStore {
     charge.overflowed = true;
   }
 
-  /** Writes what the verdicts come to; `false` when somebody else has written meanwhile. */
+  /** Writes the new states; `false` if another worker has written meanwhile. */
   #settle(charges: readonly Charge[], count: number, admitted: boolean, now: number): boolean {
     const entries = this.#entries;
     if (count === 1 && !charges[0]!.overflowed) {
@@ -232,15 +236,15 @@ export class MemoryStore implements LimiterStore {
   }
 }
 
-// Counts that change once more when a request is over.
+// Corrections of counts when a request has ended.
 
 /**
- * Counts more for a key, limit or not, or takes back some of what was counted.
+ * Adds to the count of a key, regardless of the limit, or takes back a part of it.
  *
- * More is counted now. What is taken back is taken from where it was counted, and never more than still counts there:
- * a correction that comes late must not make room for other requests. Other keys may have the entry from here on.
+ * An addition counts now. A refund applies where the request was counted, and never exceeds what still counts there: a
+ * late correction must not make room for other requests. After this, another key may displace the entry.
  *
- * @param delta at most the cost is taken back
+ * @param delta a negative delta takes back at most the cost
  */
 function correctCount(table: SharedTable, counted: CountedKey, delta: number): void {
   if (counted.sketch !== null) {
@@ -256,7 +260,7 @@ function correctCount(table: SharedTable, counted: CountedKey, delta: number): v
     const now = table.now();
     if (!found) {
       if (delta <= 0) return;
-      // Its entry is another key's now. It begins anew, or with what is remembered of it.
+      // Another key has displaced the entry. The key starts anew, or with its remembered share.
       if (!table.entries.place(cursor, now, [], 0) && !table.entries.displace(cursor, [], 0)) return;
       table.displaced.seed(cursor, counted.policy.algorithm, now, ruleOf(counted));
     }
@@ -278,7 +282,7 @@ function ruleOf({ limit, burst, windowUs }: CountedKey): Rule {
   return { limit, burst, windowUs, penalize: false, bounded: false };
 }
 
-/** How much of its limit a key has used, as its entry says. */
+/** Used share of the limit, as stored in the entry. */
 function usedAfter(
   { b, c }: Readonly<State>,
   { policy: { algorithm }, limit, burst, windowUs }: CountedKey,
@@ -287,11 +291,11 @@ function usedAfter(
   return shareOf(algorithm === "sliding-window" ? b + c : b, limit);
 }
 
-/** The state with more in it, which may be more than the limit. */
+/** Adds to a state, possibly beyond the limit. */
 function addTo(state: Readonly<State>, now: number, amount: number, counted: CountedKey, into: State): void {
   const { policy: { algorithm }, limit, burst, windowUs } = counted;
   if (algorithm === "token-bucket") {
-    // Not the algorithm's penalty, which has an upper bound: who has had it pays all of it back.
+    // Not the penalty of the algorithm, which is bounded: a charge must be paid in full.
     fillBucket(state, now, amount * windowUs, limit, into);
     return;
   }
@@ -303,7 +307,7 @@ function addTo(state: Readonly<State>, now: number, amount: number, counted: Cou
   into.c = verdict.next.c;
 }
 
-/** The state with less in it, or as it is when nothing of what was counted is left there. */
+/** Subtracts from a state; leaves it unchanged if nothing of the counted amount is left. */
 function takeFrom(
   state: Readonly<State>,
   now: number,
@@ -333,7 +337,7 @@ function takeFrom(
   }
 }
 
-/** A bucket at a later moment, with more used up in it, or less. */
+/** Advances a bucket to `now` and adds to its used part, or subtracts from it. */
 function fillBucket(state: Readonly<State>, now: number, amount: number, limit: number, into: State): void {
   const wasAhead = state.c > now + MAX_AHEAD_US;
   const at = wasAhead ? now : Math.max(now, state.c);

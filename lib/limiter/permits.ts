@@ -6,87 +6,88 @@ import { chargeOverflow, type CountMinSketch, refundOverflow } from "./count_min
 import type { EntryTable } from "./entry_table.ts";
 import { PINNED } from "./table_layout.ts";
 
-/** Where permits are counted. */
+/** The table that counts permits. */
 interface PermitTable {
   readonly entries: EntryTable;
-  /** Whole microseconds. */
+  /** Time of the table in whole microseconds. */
   now(): number;
 }
 
 /** The permits that one request holds of one policy. */
 export interface HeldPermits {
   readonly counted: CountedKey;
-  /** `a` of the key's state right after they were taken, or taken again. */
+  /** `a` of the key's state right after the permits were last taken or renewed. */
   expiresAt: number;
-  /** When that was. */
+  /** Time of that, in microseconds. */
   takenAt: number;
-  /** Where they are counted when the table has no room. */
+  /** The sketch that counts them because the table has no room. */
   sketch: CountMinSketch | null;
-  /** Position in the list of all. */
+  /** Index in the list of all held permits. */
   index: number;
 }
 
 /**
- * What the requests of this worker hold.
+ * The permits held by the requests of this worker.
  *
- * A permit that nobody speaks of is free after a window or two, so that the permits of a worker that died are not lost. So
- * this worker takes its own again before it decides, once a window: a request holds its permits for as long as it runs.
+ * A permit that is not renewed is free after one to two windows, so the permits of a dead worker are not lost.
+ * Therefore this worker renews its permits once per window, before it decides: a request holds its permits until it
+ * ends.
  */
 export class WorkerPermits {
-  /** When the first period ends in which something was taken, in microseconds. */
+  /** End of the first period in which permits have to be renewed, in microseconds. */
   #dueAt = Infinity;
   readonly #table: PermitTable;
   readonly #held: HeldPermits[] = [];
-  /** Those of the table that has taken over the counts. */
+  /** The permits of the table that has taken over the counts. */
   #heir: WorkerPermits | null = null;
 
-  /** Where it is written down for other processes; `null` when there are none. */
+  /** Copy of the held permits for other processes; `null` if there are none. */
   #ledger: PermitLedger | null = null;
 
   constructor(table: PermitTable) {
     this.#table = table;
   }
 
-  /** Writes down from now on what is held. */
+  /** Records held permits in a ledger from now on. */
   keep(ledger: PermitLedger): void {
     this.#ledger = ledger;
     ledger.count = this.#held.length;
-    for (const held of this.#held) this.#note(held);
+    for (const held of this.#held) this.#record(held);
   }
 
-  #note(held: HeldPermits): void {
+  #record(held: HeldPermits): void {
     if (this.#ledger === null) return;
     const { counted: { low, high, cost, windowUs }, expiresAt, sketch, index } = held;
-    // What the table had no room for is free after a window or two.
+    // Permits counted by estimate are not recorded; they are free after one to two windows.
     this.#ledger.set(index, { low, high, cost: sketch === null ? cost : 0, windowUs, expiresAt });
     this.#ledger.count = this.#held.length;
   }
 
-  /** Gives back what a process held that has ended. */
+  /** Releases the permits of a process that has ended. */
   giveBackAll(ledger: PermitLedger): void {
     for (const { low, high, cost, windowUs, expiresAt } of ledger.take()) {
       if (cost > 0) this.#release(low, high, cost, windowUs, expiresAt);
     }
   }
 
-  /** Takes into account what was counted for a request. */
+  /** Records the permits counted for a request. */
   hold(counted: CountedKey): HeldPermits {
     const { expiresAt, countedAt, sketch } = counted;
     const held: HeldPermits = { counted, expiresAt, takenAt: countedAt, sketch, index: this.#held.length };
     this.#held.push(held);
-    this.#note(held);
+    this.#record(held);
     this.#dueAt = Math.min(this.#dueAt, periodEnd(held));
     return held;
   }
 
-  /** Gives back what {@linkcode hold} returned; to be called once. */
+  /** Releases permits returned by {@linkcode hold}; call it once. */
   giveBack(held: HeldPermits): void {
     if (this.#heir !== null) return this.#heir.giveBack(held);
     const last = this.#held.pop()!;
     if (last !== held) {
       this.#held[held.index] = last;
       last.index = held.index;
-      this.#note(last);
+      this.#record(last);
     }
     if (this.#ledger !== null) this.#ledger.count = this.#held.length;
     const { counted, sketch } = held;
@@ -108,7 +109,7 @@ export class WorkerPermits {
     }
   }
 
-  /** Moves the permits that are held to another table, to which the counts were copied. */
+  /** Moves held permits to another table that has taken over the counts. */
   moveTo(heir: WorkerPermits): void {
     for (const held of this.#held.splice(0)) {
       held.index = heir.#held.push(held) - 1;
@@ -120,7 +121,7 @@ export class WorkerPermits {
     this.#ledger = null;
   }
 
-  /** Takes again what is held since before the period that runs; to be called before anything is decided about permits. */
+  /** Renews permits that were taken before the current period; call it before each decision about permits. */
   retake(): void {
     if (this.#dueAt === Infinity) return;
     const nowUs = this.#table.now();
@@ -155,7 +156,7 @@ export class WorkerPermits {
       if (!entries.write(cursor, next, now)) continue;
       held.expiresAt = next.a;
       held.takenAt = now;
-      this.#note(held);
+      this.#record(held);
       return;
     }
   }
@@ -164,7 +165,7 @@ export class WorkerPermits {
     const { counted } = held;
     held.sketch = sketch;
     held.takenAt = this.#table.now();
-    this.#note(held);
+    this.#record(held);
     chargeOverflow(sketch, counted, "concurrency", held.takenAt, counted.cost, ruleOf(counted), true);
   }
 
@@ -173,7 +174,7 @@ export class WorkerPermits {
   }
 }
 
-/** When the period is over in which permits were taken; they are counted for one more. */
+/** End of the period in which permits were taken; they count for one more period. */
 function periodEnd({ counted: { windowUs }, expiresAt, takenAt, sketch }: HeldPermits): number {
   return sketch === null ? expiresAt - windowUs : (Math.floor(takenAt / windowUs) + 1) * windowUs;
 }
@@ -189,18 +190,18 @@ function ruleOf({ limit, windowUs }: CountedKey) {
   return { limit, burst: 0, windowUs, penalize: false, bounded: false };
 }
 
-// What a worker holds of concurrency policies, in memory where it can be given back when the worker has ended.
+// The permits held by a worker, in memory where another process can release them after the worker has ended.
 
-/** Most permits that are written down; what a worker holds beyond them is free after a window or two. */
+/** Maximum number of recorded permits. Those beyond it are free one to two windows after the worker has ended. */
 const MAX_PERMITS = 4096;
 const COUNT = 0;
 const FIRST = 2;
 const ENTRY_SIZE = 5;
 
-/** Bytes of the ledger of one worker. */
+/** Size of the ledger of one worker, in bytes. */
 export const LEDGER_BYTES: number = (FIRST + MAX_PERMITS * ENTRY_SIZE) * 8;
 
-/** Permits that are held: of which key, how many, for how long, and by when they were counted. */
+/** Permits of one request: key, number, window, and the period in which they were counted. */
 interface LedgerEntry {
   readonly low: number;
   readonly high: number;
@@ -209,21 +210,21 @@ interface LedgerEntry {
   readonly expiresAt: number;
 }
 
-/** A list of what is held, which one process writes and another reads when that one has ended. */
+/** A list of held permits, written by one process and read by another after the first has ended. */
 export class PermitLedger {
   readonly #numbers: Float64Array;
 
-  /** @param process whose ledger it is, in memory of several */
+  /** @param process index of the process whose ledger it is, in memory shared by several */
   constructor(buffer: ArrayBufferLike, process = 0) {
     this.#numbers = new Float64Array(buffer, process * LEDGER_BYTES, LEDGER_BYTES / 8);
   }
 
-  /** How many entries there are. */
+  /** Sets the number of entries. */
   set count(count: number) {
     this.#numbers[COUNT] = count;
   }
 
-  /** Writes one down. */
+  /** Writes an entry. */
   set(index: number, { low, high, cost, windowUs, expiresAt }: LedgerEntry): void {
     if (index >= MAX_PERMITS) return;
     const numbers = this.#numbers;
@@ -235,7 +236,7 @@ export class PermitLedger {
     numbers[at + 4] = expiresAt;
   }
 
-  /** Takes all entries off. */
+  /** Removes and returns all entries. */
   take(): readonly LedgerEntry[] {
     const numbers = this.#numbers;
     const count = Math.min(MAX_PERMITS, numbers[COUNT]!);

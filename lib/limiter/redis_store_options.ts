@@ -1,4 +1,4 @@
-/** Where counts are kept that several machines share. */
+/** Options of a store that several machines share. */
 
 import {
   ANYTHING,
@@ -21,12 +21,11 @@ import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.t
 /**
  * Counts in Redis or Valkey, shared by all proxies that name the same server and prefix.
  *
- * Each request costs one command, which decides about all policies in one step and with the server's time. How many keys
- * there are is bounded by the memory of the server (`maxmemory`) and not by `maxKeys`; each ends by itself, one
- * second after
- * it counts for nothing. Permits of `"concurrency"` have a lease of 10 seconds that their instance renews. Needs
- * `--allow-net` for the server (of a cluster, for all of them) and, as its client reads environment variables,
- * `--allow-env` or `--ignore-env`.
+ * Each request costs one command, which decides about all policies in one step, by the server's time. The number of
+ * keys is limited by the memory of the server (`maxmemory`), not by `maxKeys`; each key expires one second after it no
+ * longer counts. Permits of `"concurrency"` have a lease of 10 seconds that their instance renews. Needs `--allow-net`
+ * for the server (all servers of a cluster) and, as its client reads environment variables, `--allow-env` or
+ * `--ignore-env`.
  *
  * @example Limits that several machines share
  * ```ts
@@ -44,54 +43,54 @@ import { type Duration, DURATION_EXPECTED, parseDuration } from "../core/units.t
  * ```
  */
 export interface RedisStoreOptions {
-  /** Which kind of store; Valkey is the same one. */
+  /** Kind of the store; also for Valkey. */
   type: "redis";
   /**
-   * `redis://[user:password@]host[:port][/db]`, or `rediss://` over TLS; several of them, which differ in host and port
-   * only, are tried in turn. For a cluster, name any server: it redirects to the one with the keys of this prefix.
+   * `redis://[user:password@]host[:port][/db]`, or `rediss://` over TLS. Several URLs, which differ in host and port
+   * only, are tried in turn. For a cluster, name any server: it redirects to the server with the keys of this prefix.
    */
   url: string | readonly string[];
-  /** How a `rediss://` server is known, and what it is shown. @default {{}} */
+  /** TLS options for `rediss://` servers. @default {{}} */
   tls?: {
-    /** Name for SNI and for the check of the certificate, of every server. @default {the host of the server} */
+    /** Name for SNI and for the check of the certificate, for every server. @default {the host of the server} */
     serverName?: string;
     /** PEM texts of authorities that are trusted in addition to the public ones. @default {none} */
     caCerts?: readonly string[];
-    /** PEM text of the certificate that is shown to a server that asks for one. @default {none} */
+    /** PEM text of the client certificate, for servers that request one. @default {none} */
     cert?: string;
-    /** PEM text of the key of `cert`. @default {none} */
+    /** PEM text of the private key of `cert`. @default {none} */
     key?: string;
   };
   /**
-   * What all keys begin with, and their hash tag in a cluster. Proxies with different prefixes count apart.
+   * Prefix of all keys, and their hash tag in a cluster. Proxies with different prefixes count separately.
    *
    * @default {"lbproxy"}
    */
   prefix?: string;
-  /** How long a request may wait for the response. @default {"20ms"} */
+  /** How long a request may wait for the response of the store. @default {"20ms"} */
   timeout?: Duration;
   /**
-   * What becomes of requests without a response from it: `"open"` lets them pass, `"closed"` refuses them with 503,
-   * `"local"`
-   * counts them in a table of this instance, by its part of the limit. After 5 failures in a row no request waits
-   * until the server responds again.
+   * Action for requests if the store does not respond: `"open"` lets them pass, `"closed"` refuses them with 503,
+   * `"local"` counts them in a table of this instance, with its part of the limit. After 5 failures in a row no request
+   * waits until the server responds again.
    *
    * @default {"local"}
    */
   onStoreError?: "open" | "closed" | "local";
-  /** How many instances of the proxy there are: for `"local"` each grants `limit / instances`, at least 1. @default {1} */
+  /** Number of instances of the proxy. With `"local"` each grants `limit / instances`, at least 1. @default {1} */
   instances?: number;
   /**
-   * How many requests are counted in Redis at a time: the next ones with the same keys and cost need no call to Redis. For
-   * busy keys whose limit is much higher. What an instance does not use by the end of the window is lost to the others. A
-   * fixed window never admits more than its limit; other algorithms may admit up to `prefetch - 1` more for each instance.
+   * How many requests are counted in Redis at a time: the next requests with the same keys and cost need no call to
+   * Redis. For busy keys with a much higher limit. What an instance has not used by the end of the window is lost to
+   * the others. A fixed window never admits more than its limit; other algorithms may admit up to `prefetch - 1` more
+   * per instance.
    *
    * @default {1}
    */
   prefetch?: number;
 }
 
-/** How a `rediss://` server is known, and what it is shown. */
+/** TLS options for `rediss://` servers. */
 export type RedisTlsOptions = NonNullable<RedisStoreOptions["tls"]>;
 
 /** A Redis store with every default filled in. */
@@ -100,13 +99,13 @@ export interface ResolvedRedisStore {
   readonly urls: readonly string[];
   /** See {@linkcode RedisStoreOptions.tls}. */
   readonly tls: {
-    /** Name for SNI and for the check of the certificate, of every server. @default {the host of the server} */
+    /** Name for SNI and for the check of the certificate, for every server. @default {the host of the server} */
     serverName?: string;
     /** PEM texts of authorities that are trusted in addition to the public ones. @default {none} */
     caCerts?: readonly string[];
-    /** PEM text of the certificate that is shown to a server that asks for one. */
+    /** PEM text of the client certificate, for servers that request one. */
     cert?: string;
-    /** PEM text of the key of `cert`. */
+    /** PEM text of the private key of `cert`. */
     key?: string;
   };
   /** See {@linkcode RedisStoreOptions.prefix}. */
@@ -123,7 +122,7 @@ export interface ResolvedRedisStore {
 
 const URL_EXPECTED = '"redis://host:port" or "rediss://host:port", or an array of them';
 
-/** Never shows what was found, which may have a password in it. */
+/** Does not print the received value, which may contain a password. */
 const URLS: Rule = (value, report) => {
   const urls: readonly unknown[] = Array.isArray(value) ? value : [value];
   if (urls.length > 0 && urls.every((url) => parseRedisUrl(url) !== undefined)) return;
@@ -164,10 +163,10 @@ const REDIS = object<RedisStoreOptions>(
   { check: checkUrls },
 );
 
-/** Where counts are kept. */
+/** The store of the counts. */
 export const STORE: Rule = choose((store) => store === "memory" ? ANYTHING : REDIS);
 
-/** Fills in the defaults; `null` for a store in memory. */
+/** Fills in the defaults; `null` for the memory store. */
 export function resolveStore(store: "memory" | RedisStoreOptions): ResolvedRedisStore | null {
   if (store === "memory") return null;
   const {
@@ -191,7 +190,7 @@ export function resolveStore(store: "memory" | RedisStoreOptions): ResolvedRedis
   });
 }
 
-/** The addresses of the store without user and password. */
+/** The URLs of the store, without user and password. */
 export function storeAddress({ urls }: ResolvedRedisStore): string {
   return urls.map((url) => {
     const { protocol, host, pathname } = new URL(url);
@@ -199,30 +198,30 @@ export function storeAddress({ urls }: ResolvedRedisStore): string {
   }).join(", ");
 }
 
-/** What is good by itself and does not go together. */
+/** Checks combinations of options. */
 function checkUrls({ url, tls }: Unchecked<RedisStoreOptions>, report: Report): void {
   const [first, ...others] = (Array.isArray(url) ? url : [url]).map(parseRedisUrl);
   if (first === undefined) return;
-  const sameBeside = (other: RedisUrl): boolean =>
+  const sameExceptAddress = (other: RedisUrl): boolean =>
     (["secure", "username", "password", "db"] as const).every((part) => first[part] === other[part]);
   others.forEach((other, i) => {
-    if (other === undefined || sameBeside(other)) return;
+    if (other === undefined || sameExceptAddress(other)) return;
     report("must differ from [0] in host and port only", "url", i + 1);
   });
   if (tls !== undefined && !first.secure) report('is only for "rediss://"', "tls");
 }
 
-/** What a URL says. */
+/** The parts of a Redis URL. */
 interface RedisUrl {
   readonly hostname: string;
   readonly port: number;
-  /** Whether the server is spoken to over TLS. */
+  /** Whether the connection uses TLS. */
   readonly secure: boolean;
   /** `""` for the default user. */
   readonly username: string;
-  /** `""` for none. */
+  /** `""` for no password. */
   readonly password: string;
-  /** Number of the database. */
+  /** Database number. */
   readonly db: number;
 }
 

@@ -45,9 +45,9 @@ const DEFAULT_LEASE = "1h";
 /**
  * Fills in the defaults of a policy.
  *
- * @param index position among the policies of its limiter, for the default name
+ * @param index position among the policies of the limiter, for the default name
  * @param scope see {@linkcode resolvePolicies}
- * @throws {TypeError} when something is wrong with it, naming all of it
+ * @throws {TypeError} when the policy is invalid; the message lists all problems
  */
 function resolvePolicy<Ctx extends KeySource>(
   policy: LimiterPolicy<Ctx>,
@@ -76,7 +76,7 @@ function resolvePolicy<Ctx extends KeySource>(
     response = null,
   } = policy;
   const networks = Array.isArray(exempt) ? new CidrList(exempt) : null;
-  // The functions are only called with the object that `check` gets, which is a `Ctx`.
+  // The functions are only called with the object passed to `check`, which is a `Ctx`.
   return Object.freeze<ResolvedPolicy>({
     name,
     scope,
@@ -105,8 +105,8 @@ function resolvePolicy<Ctx extends KeySource>(
 /**
  * Fills in the defaults of all policies of a limiter.
  *
- * @param scope name of the route whose policies they are; `""` for those of the whole proxy
- * @throws {TypeError} when something is wrong with one, or two have the same name
+ * @param scope name of the policies' route; `""` for policies of the whole proxy
+ * @throws {TypeError} when a policy is invalid, or two have the same name
  */
 export function resolvePolicies<Ctx extends KeySource>(
   policies: LimiterPolicy<Ctx> | readonly (LimiterPolicy<Ctx> | ResolvedPolicy)[],
@@ -137,7 +137,7 @@ function isList<T>(value: T | readonly T[]): value is readonly T[] {
   return Array.isArray(value);
 }
 
-// The rules of limits: the options of a policy, and of several together.
+// The rules of limits: the options of one policy, and of several together.
 
 const ALGORITHMS: readonly AlgorithmName[] = [
   "fixed-window",
@@ -154,11 +154,11 @@ const HEADER_STYLES: readonly HeaderStyle[] = [
 ];
 const MISSING_KEY_ACTIONS: readonly MissingKeyAction[] = ["skip", "reject", "ip"];
 
-/** Longest window; the clock of the shared table turns over after twice this. */
+/** Longest window; the clock of the shared table wraps around after twice this time. */
 const MAX_WINDOW_MS = 366 * 86_400_000;
 const MAX_NAME_LENGTH = 64;
 
-/** What stands in place of a policy, for error messages. */
+/** The expected value of a policy, for error messages. */
 const POLICY_EXPECTED = 'an object with "key", "limit" and "window"';
 
 function wholeOrFunction(least: number): Rule {
@@ -210,7 +210,7 @@ export const POLICY: Rule = object<LimiterPolicy>(POLICY_RULES, POLICY_EXPECTED,
 
 const TIERS = list(POLICY, "an array of policies");
 
-/** One policy, or several that all have to admit a request. */
+/** One policy, or several policies that must all admit a request. */
 export const LIMITER: Rule = (value: unknown, report: Report): void => {
   if (isRecord(value)) return POLICY(value, report);
   if (!Array.isArray(value)) return reject(value, `${POLICY_EXPECTED}, or an array of these`, report);
@@ -218,7 +218,7 @@ export const LIMITER: Rule = (value: unknown, report: Report): void => {
   checkTiers(value, report);
 };
 
-/** What is good by itself and does not go together. */
+/** Checks combinations of options in one policy. */
 function checkPolicy(policy: Unchecked<LimiterPolicy>, report: Report): void {
   const { algorithm = "fixed-window", window, burst, charge, penalize, cost, headers, limit } = policy;
   const concurrent = algorithm === "concurrency";
@@ -241,7 +241,7 @@ function checkPolicy(policy: Unchecked<LimiterPolicy>, report: Report): void {
   }
 }
 
-/** What policies that are good by themselves say against each other. */
+/** Checks combinations of policies. */
 function checkTiers(tiers: readonly unknown[], report: Report): void {
   if (tiers.length === 0 || tiers.length > MAX_POLICIES) {
     report(`must have from 1 to ${MAX_POLICIES} policies, has ${tiers.length}`);
@@ -274,15 +274,15 @@ function checkTiers(tiers: readonly unknown[], report: Report): void {
   });
 }
 
-/** The name that a policy has or gets. */
+/** The name of a policy, or its default name. */
 function nameOf({ name }: Unchecked<LimiterPolicy>, index: number): unknown {
   return name ?? (index === 0 ? "default" : `default-${index + 1}`);
 }
 
-/** Where a policy counts, to be compared. */
+/** The store of a policy as text, for comparison. */
 function storeOf({ store }: Unchecked<LimiterPolicy>): string {
   if (!isRecord(store)) return "memory";
-  // What JSON has no word for is told of by its own rule.
+  // JSON cannot represent a bigint; its own rule reports it.
   return JSON.stringify(store, (_, value) => typeof value === "bigint" ? String(value) : value);
 }
 

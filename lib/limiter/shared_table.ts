@@ -1,4 +1,4 @@
-/** Exact counts of a fixed number of keys, in memory that workers share. */
+/** Exact counts of a fixed number of keys, in memory shared by workers. */
 
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
@@ -8,34 +8,34 @@ import { EntryTable } from "./entry_table.ts";
 import { WorkerPermits } from "./permits.ts";
 import { GROUP, HEADER, MAGIC, MAX_KEYS, MAX_SKETCHES, ROWS, tableSize } from "./table_layout.ts";
 
-/** What a {@linkcode SharedTable} is made with. */
+/** Options of a {@linkcode SharedTable}. */
 interface SharedTableOptions {
   clock: Clock;
-  /** Seeds the fingerprints; a real generator, or clients could choose keys that share an entry. */
+  /** Seeds the fingerprints. Must be unpredictable, or clients could choose keys that share an entry. */
   random: Random;
-  /** How many keys are counted exactly; each policy's count one by one. @default {100_000} */
+  /** How many keys are counted exactly; a key counts once for each policy. @default {100_000} */
   maxKeys?: number;
-  /** How many policies may go on counting, by estimate, when there is no room; at most 128. @default {4} */
+  /** How many policies can count by estimate when the table is full; at most 128. @default {4} */
   sketches?: number;
-  /** Gives memory of zeros that other processes can have too. @default {a `SharedArrayBuffer`} */
+  /** Allocates zeroed memory that other processes can map too. @default {a `SharedArrayBuffer`} */
   allocate?: (byteLength: number) => ArrayBufferLike;
-  /** @internal Gives its seeds and its time, so that its counts can be taken over. */
+  /** @internal The table whose seeds and time are copied, so that its counts can be taken over. */
   like?: SharedTable;
 }
 
 /** How full a table is. */
 export interface MemoryUse {
-  /** Keys that are counted now; an estimate where the table is large. */
+  /** Keys counted now; an estimate for large tables. */
   readonly keys: number;
-  /** Keys that it is made for. */
+  /** Number of keys that the table is sized for. */
   readonly maxKeys: number;
 }
 
 /**
- * The counts of a limiter in a `SharedArrayBuffer` of fixed size: any number of workers read and write them without
- * messages, see {@linkcode EntryTable}. What finds no entry takes that of a key which has used less, see
- * {@linkcode DisplacedKeys}; where none may go (permits that are held, bans) it is counted by estimate in a sketch of its
- * policy.
+ * The counts of a limiter in a `SharedArrayBuffer` of fixed size. Any number of workers read and write them without
+ * messages, see {@linkcode EntryTable}. A key without an entry displaces a key that has used less of its limit, see
+ * {@linkcode DisplacedKeys}. If no entry can be displaced (held permits, bans), a sketch of the policy counts it by
+ * estimate.
  */
 export class SharedTable {
   /** The memory; post it to a Worker and call {@linkcode SharedTable.attach} there. */
@@ -49,9 +49,9 @@ export class SharedTable {
 
   /** @internal The entries. */
   readonly entries: EntryTable;
-  /** @internal What is known of keys that lost their entries. */
+  /** @internal Used shares of keys that lost their entries. */
   readonly displaced: DisplacedKeys;
-  /** @internal What the requests of this worker hold. */
+  /** @internal Permits held by the requests of this worker. */
   readonly permits: WorkerPermits = new WorkerPermits(this);
   readonly #time: TableClock;
   readonly #words: Int32Array;
@@ -59,7 +59,7 @@ export class SharedTable {
   readonly #sketches: number;
   readonly #sketchCells: number;
   readonly #floats: Float64Array;
-  /** The table that has taken over its counts. */
+  /** The table that has taken over these counts. */
   #heir: SharedTable | null = null;
 
   private constructor(buffer: ArrayBufferLike, clock: Clock, offsetMs: number) {
@@ -114,29 +114,29 @@ export class SharedTable {
     return new SharedTable(buffer, clock, like === undefined ? -clock.now() : like.#time.offsetMs);
   }
 
-  /** How many policies may go on counting by estimate. */
+  /** Maximum number of policies that count by estimate. */
   get sketches(): number {
     return this.#sketches;
   }
 
   /**
-   * Says which table is to take over the counts, for workers that do not move them themselves: when they find that it has,
-   * they go on counting there. `null` when none is to any more.
+   * Names the table that will take over the counts, for workers that do not move the counts themselves. When they find
+   * entries that have moved, they continue in that table. `null` cancels this.
    */
   follow(heir: SharedTable | null): void {
     this.entries.heir = heir === null ? null : heir.entries;
   }
 
   /**
-   * Takes over what another table counts, which was named as `like` when this one was made, and what its requests hold. Other
-   * workers may count there meanwhile if they know of this one, see {@linkcode follow}. What is counted there by estimate, beyond its
-   * room, begins anew.
+   * Takes over the counts of another table and the permits that its requests hold. That table must have been passed as
+   * `like` when this one was made. Other workers may go on counting there if they know this table, see {@linkcode
+   * follow}. Estimated counts are not taken over.
    *
-   * @param moves whether no other process moves the counts
+   * @param moves `false` if another process moves the counts
    */
   takeOver(other: SharedTable, moves = true): void {
     if (moves) {
-      // Who finds that an entry was moved has to find its ban, and who bans meanwhile writes it down in either.
+      // A ban must be found when its entry has moved, and a ban added meanwhile is written to either table.
       this.raiseBannedUntil(other.bannedUntilTick);
       other.entries.move(this.entries);
       this.raiseBannedUntil(other.bannedUntilTick);
@@ -145,7 +145,7 @@ export class SharedTable {
     other.#heir = this;
   }
 
-  /** The table that counts now in place of this one. */
+  /** The table that counts now instead of this one. */
   get latest(): SharedTable {
     // deno-lint-ignore no-this-alias
     let table: SharedTable = this;
@@ -154,7 +154,7 @@ export class SharedTable {
   }
 
   /**
-   * Joins a table that another worker has made.
+   * Attaches to a table that another worker has made.
    *
    * @throws {TypeError} when the memory is not a table of this version
    */
@@ -167,12 +167,12 @@ export class SharedTable {
     return new SharedTable(buffer, clock, Math.max(0, clock.wallTime() - originMs) - clock.now());
   }
 
-  /** Bytes of memory, which never change. */
+  /** Size of the memory in bytes; constant. */
   get byteLength(): number {
     return this.buffer.byteLength;
   }
 
-  /** How full it is now. */
+  /** How full the table is now. */
   get use(): MemoryUse {
     return { keys: this.entries.countUsed(this.now()), maxKeys: this.maxKeys };
   }
@@ -180,16 +180,16 @@ export class SharedTable {
   /**
    * Microseconds since the table was made, the same for all workers within a millisecond.
    *
-   * @param clockMs the time of the clock, if it was read already
+   * @param clockMs time of the clock, if it was already read
    */
   now(clockMs?: number): number {
     return this.#time.now(clockMs);
   }
 
   /**
-   * The sketch of a policy: the same one in every worker.
+   * The sketch of a policy, the same in every worker.
    *
-   * @param salt of the policy, not 0
+   * @param salt salt of the policy, not 0
    * @throws {RangeError} when there are more policies than the table was made for
    */
   sketch(salt: number): CountMinSketch {
@@ -207,12 +207,12 @@ export class SharedTable {
     );
   }
 
-  /** @internal Tick until which some key may be banned. */
+  /** @internal Tick until which at least one key may be banned. */
   get bannedUntilTick(): number {
     return this.entries.words[HEADER.bannedUntil]!;
   }
 
-  /** @internal Says that some key is banned until a tick. */
+  /** @internal Records that a key is banned until a tick. */
   raiseBannedUntil(tick: number): void {
     if (tick === 0) return;
     const { words } = this.entries;
@@ -226,29 +226,29 @@ export class SharedTable {
 
 // One time for all workers that share a table.
 
-/** How far behind the latest time in the table has to be before a worker writes its own, in milliseconds. */
+/** Minimum lag of the latest time in the table, in milliseconds, before a worker writes its own time. */
 const BEACON_MS = 100;
 
 /**
  * Microseconds since the table was made, the same for all workers within a millisecond.
  *
- * Workers' monotonic clocks begin at different moments. A worker that joins takes the table's time from the calendar,
- * and whoever finds that another one is ahead follows it: so a calendar that was set right between the starts of two
- * workers shifts the time once and does not split it.
+ * The monotonic clocks of workers start at different moments. A worker that attaches derives the table's time from the
+ * wall clock, and a worker that is behind adopts the later time of the others. So a wall clock that was corrected
+ * between the starts of two workers shifts the time once, but the workers still agree.
  */
 class TableClock {
   readonly #words: Int32Array;
   readonly #clock: Clock;
   #offsetMs: number;
 
-  /** @param offsetMs what the table's time is ahead of the clock's */
+  /** @param offsetMs table time minus clock time, in milliseconds */
   constructor(words: Int32Array, clock: Clock, offsetMs: number) {
     this.#words = words;
     this.#clock = clock;
     this.#offsetMs = offsetMs;
   }
 
-  /** What the table's time is ahead of the clock's. */
+  /** Table time minus clock time, in milliseconds. */
   get offsetMs(): number {
     return this.#offsetMs;
   }
@@ -256,7 +256,7 @@ class TableClock {
   /**
    * Whole microseconds.
    *
-   * @param clockMs the time of the clock, if it was read already
+   * @param clockMs time of the clock, if it was already read
    */
   now(clockMs?: number): number {
     const us = Math.floor(((clockMs ?? this.#clock.now()) + this.#offsetMs) * 1000);
@@ -264,11 +264,12 @@ class TableClock {
     const words = this.#words;
     const ahead = (words[HEADER.latestMs]! - ms) | 0;
     if (ahead > 0) {
-      // What the caller saw may be old by now, and only a clock that is behind is a reason to move on: whoever follows
-      // for being late is ahead the next time, and the others follow it, so that time would run too fast for all.
+      // The caller's time may be stale; only a clock that is behind is a reason to move on. A worker that moved on
+      // because of a stale time would be ahead the next time and others would follow, so that time would run too fast
+      // for all.
       if (clockMs !== undefined) return this.now();
-      // To the very millisecond that was written, which is never later than its writer's clock: rounded up, two
-      // workers would push each other on for ever.
+      // Exactly to the millisecond that was written, which is never later than its writer's clock. If it were rounded
+      // up, two workers would push each other forward for ever.
       const latest = (ms + ahead) * 1000;
       this.#offsetMs += (latest - us) / 1000;
       return latest;

@@ -1,6 +1,6 @@
-/** Where everything is in the memory of a `SharedTable`; all positions are in words of 32 bits. */
+/** Layout of the memory of a `SharedTable`; all positions are in 32-bit words. */
 
-/** Marks the memory as a table of this layout; a worker of another version must not misread it. */
+/** Marks the memory as a table of this layout: a worker of another version must not misread it. */
 export const MAGIC = 0x6c623032;
 
 /** Words of the header. */
@@ -14,55 +14,55 @@ export const HEADER = {
   seedHigh: 6,
   /** Latest time that any worker has seen, in milliseconds modulo 2^32. */
   latestMs: 7,
-  /** Tick until which some key is banned. */
+  /** Tick until which at least one key is banned. */
   bannedUntil: 8,
-  /** Cells of a row of one generation of displaced keys. */
+  /** Cells per row of one generation of displaced keys. */
   displacedCells: 9,
   /** Float64: wall time of the table's time zero. */
   originMs: 10,
-  /** Tick until which something is remembered of a displaced key. */
+  /** Tick until which the share of at least one displaced key is remembered. */
   displacedUntil: 12,
-  /** How many cells of the younger generation are taken, in its first row. */
+  /** Used cells in the first row of the younger generation. */
   displacedTaken: 13,
-  /** Which generation is the younger one, 0 or 1. */
+  /** Index of the younger generation, 0 or 1. */
   displacedGeneration: 14,
-  /** 1 when another table has all entries. */
+  /** 1 after all entries moved to another table. */
   moved: 15,
-  /** For each sketch: salt of its policy (0: free), then tick until which it counts anything. */
+  /** For each sketch: salt of its policy (0: free), then the tick until which its counts matter. */
   directory: 16,
   size: 16 + 2 * 128,
 } as const;
 
-/** Most policies with a sketch. */
+/** Maximum number of policies with a sketch. */
 export const MAX_SKETCHES = 128;
 
-/** Most keys of a table. */
+/** Maximum number of keys of a table. */
 export const MAX_KEYS = 2 ** 24;
 
-/** Ways of a bucket: their tags and ticks fill one cache line. */
+/** Entries of a bucket: their tags and ticks fill one cache line. */
 export const WAYS = 8;
-/** Buckets of a group, which has one version for all of them. */
+/** Buckets of a group. All of them share one version. */
 export const BUCKETS = 64;
 /**
- * Keys that a group is meant for: nine in sixteen places.
+ * Keys per group that a table is sized for: nine per sixteen entries.
  *
- * With two buckets to choose from no key then finds both full: none in 20 simulated tables of 100,000 keys; with 320
- * keys to a group one key in 20 tables, with 384 already seven in each.
+ * With two buckets to choose from, a key then never finds both full: 0 times in 20 simulated tables of 100,000 keys.
+ * With 320 keys per group it happens to one key in 20 tables, with 384 to seven keys per table.
  */
 const KEYS_PER_GROUP = 288;
 
-/** `pending` of a group whose entries another table has. */
+/** `pending` of a group whose entries moved to another table. */
 export const MOVED = 2;
 
-/** Words of an entry: second half of the fingerprint, share of the limit that is used, and three Float64 of state. */
+/** Words of an entry: second half of the fingerprint, used share of the limit, and three Float64 of state. */
 export const ENTRY = { check: 0, use: 1, state: 2, size: 8 } as const;
 
-/** `use` of an entry that has used up its limit. */
+/** `use` of an entry whose limit is used up. */
 export const FULL_USE = 2 ** 30;
-/** `use` of an entry that no other key may displace: permits that requests hold, and bans. */
+/** `use` of an entry that must not be displaced: permits held by requests, and bans. */
 export const PINNED = 2 ** 31 - 1;
 
-/** Words of a bucket: the line of tags and ticks, and right behind it, on the same page, the entries. */
+/** Words of a bucket: one cache line of tags and ticks, followed on the same page by the entries. */
 export const BUCKET = {
   tags: 0,
   ticks: WAYS,
@@ -70,10 +70,10 @@ export const BUCKET = {
   size: 2 * WAYS + WAYS * ENTRY.size,
 } as const;
 
-/** Words of a group: version and journal, in one line, and the buckets. */
+/** Words of a group: version and journal in one cache line, then the buckets. */
 export const GROUP = {
   version: 0,
-  /** 1 while the journal has to be replayed; 2 when another table has the entries, and the version stays odd. */
+  /** 1 while the journal has to be replayed; 2 after the entries moved to another table (the version stays odd). */
   pending: 1,
   slot: 2,
   tag: 3,
@@ -86,7 +86,7 @@ export const GROUP = {
   size: 16 + BUCKETS * BUCKET.size,
 } as const;
 
-/** Microseconds of a tick, the unit of expiry times in 32 bits. */
+/** Microseconds per tick, the unit of 32-bit expiry times. */
 export const TICK_US = 65_536;
 const MAX_TICKS_AHEAD = 2 ** 31 - 2;
 
@@ -97,13 +97,13 @@ export const ROWS = 4;
 export const DISPLACED_ROWS = 4;
 const MIN_DISPLACED_CELLS = 8192;
 
-/** Turns a time into ticks modulo 2^32, rounded up: compared by the sign of the difference. */
+/** Converts a time to ticks modulo 2^32, rounded up. Compare ticks by the sign of their difference. */
 export function tickOf(timeUs: number, nowUs: number): number {
   const now = Math.floor(nowUs / TICK_US);
   return Math.min(Math.floor(timeUs / TICK_US) + 1, now + MAX_TICKS_AHEAD) | 0;
 }
 
-/** The sizes that follow from how many keys there are to be. */
+/** Sizes that follow from the number of keys. */
 interface TableSize {
   readonly groups: number;
   readonly sketchCells: number;
@@ -111,10 +111,10 @@ interface TableSize {
   readonly byteLength: number;
 }
 
-/** Works out the sizes of a table. */
+/** Computes the sizes of a table. */
 export function tableSize(maxKeys: number, sketches: number): TableSize {
   const groups = Math.max(1, Math.ceil(maxKeys / KEYS_PER_GROUP));
-  // A power of two near a sixteenth of the keys: 8,192 in a row for 100,000.
+  // A power of two near a sixteenth of the keys: 8,192 cells per row for 100,000 keys.
   const sketchCells = 2 ** Math.max(10, Math.ceil(Math.log2(maxKeys / 16)));
   const displacedCells = Math.max(MIN_DISPLACED_CELLS, sketches * sketchCells);
   const words = HEADER.size + groups * GROUP.size + sketches * ROWS * 2 * sketchCells +
