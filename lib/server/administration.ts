@@ -1,4 +1,4 @@
-/** Gives a running proxy an admin listener. */
+/** The admin listener of a running proxy. */
 
 import type { AdminServer } from "../admin/admin_server.ts";
 import type { AdminTarget } from "../admin/admin_target.ts";
@@ -10,21 +10,21 @@ import { removeStaleSocket } from "./listeners.ts";
 import type { ProxyParts } from "./serve_options.ts";
 import type { Workers } from "./workers/workers.ts";
 
-/** What is watched and steered of a proxy. */
+/** The parts of a proxy that the admin listener shows and controls. */
 export interface SteeredProxy {
   readonly generations: Generations;
-  /** Whether there is a file to load the configuration from. */
+  /** Whether the configuration was loaded from a file, so that it can be reloaded. */
   readonly reloads: boolean;
   readonly addresses: readonly string[];
-  /** Whether it is stopping. */
+  /** Whether the proxy is stopping. */
   readonly stopping: boolean;
-  /** The processes that serve requests; `null` where this one does. */
+  /** The workers; `null` if this process serves requests itself. */
   readonly workers: Pick<Workers, "all" | "askKeys"> | null;
 }
 
-/** The admin listener of a proxy; its code is loaded when it is opened. */
+/** The admin listener of a proxy. Its code is loaded only when it is opened. */
 export class Administration implements AsyncDisposable {
-  /** Receives what happens, and passes it on. */
+  /** Keeps recent events for the admin API, and passes all events to the proxy's observer. */
   readonly events: EventLog;
   readonly #admin: ResolvedAdmin;
   readonly #parts: ProxyParts;
@@ -36,7 +36,7 @@ export class Administration implements AsyncDisposable {
     this.events = new EventLog(parts.observer, parts.clock);
   }
 
-  /** Where it is reached; `null` while it is not open. */
+  /** Address of the listener; `null` while it is not open. */
   get address(): string | null {
     return this.#server?.address ?? null;
   }
@@ -55,7 +55,7 @@ export class Administration implements AsyncDisposable {
     this.events.event({ kind: "admin_listening", address: server.address, tls: this.#admin.tls !== null });
   }
 
-  /** Whether the listener can stay as it is with other options: when a pool is ready is all that may change. */
+  /** Whether the open listener also fits these options: only `readyz` may differ. */
   suits({ listen, tokens, read, hosts, tls }: ResolvedAdmin): boolean {
     const own = this.#admin;
     return JSON.stringify([listen, [...tokens], read, hosts, tls]) ===

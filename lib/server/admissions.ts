@@ -1,4 +1,4 @@
-/** The limits of one proxy, made of its policies, and the stores that they share with other machines. */
+/** The rate limiters of one proxy, and the stores that they share with other machines. */
 
 import type { Clock } from "../core/clock.ts";
 import type { Lease } from "../core/cancellation.ts";
@@ -25,31 +25,31 @@ import type { ProxyParts } from "./serve_options.ts";
 /**
  * Makes limiters that share one table.
  *
- * A route with limits of its own gets a limiter of the proxy's policies and its own: so all of them are checked before
- * any is charged, and what the proxy's policies count is the same for all routes.
+ * The limiter of a route with policies contains the proxy's policies too. So all policies are checked before any is
+ * charged, and the proxy's policies count the requests of all routes together.
  */
 export class Admissions implements Disposable {
-  /** For each policy, in how many windows keys did not fit the table. */
+  /** Per policy, the number of windows in which keys did not fit the table. */
   readonly overflows: Map<string, number>;
   readonly #parts: ProxyParts;
   readonly #stores: LimiterStores;
-  /** The limiters, the proxy's own first. */
+  /** The limiters, the proxy's first. */
   readonly limiters: RateLimiter[] = [];
   readonly #table: SharedTable | null;
-  /** The table whose counts this one is to take over, until it has. */
+  /** The former table, until its counts have been taken over. */
   #expected: SharedTable | null = null;
-  /** Whether no other process moves counts from one table to another. */
+  /** Whether this process moves counts between tables; for workers the supervisor does. */
   readonly #moves: boolean;
-  /** `null` where nobody looks at keys. */
+  /** `null` if key names are not remembered. */
   readonly #busyKeys: BusyKeys | null;
-  /** The policies that have counted in the table, whether there are any of them still or not. */
+  /** The policies that have counted in the table, including those that a reload removed. */
   readonly #counted: Set<string>;
   readonly #stack = new DisposableStack();
 
   /**
-   * @param policies all of the proxy and of its routes; they set the size of the table
-   * @param named whether keys that use much of their limits are remembered by their names
-   * @param before those that these take the place of: their table is used on where it has room, else its counts are taken over
+   * @param policies all policies of the proxy and its routes; they determine the size of the table
+   * @param named whether to remember the names of the keys that use most of their limits
+   * @param before the former limits: their table is reused if it is large enough, otherwise its counts are taken over
    */
   constructor(
     policies: readonly ResolvedPolicy[],
@@ -78,9 +78,9 @@ export class Admissions implements Disposable {
       const memory = shared.table()!;
       this.#table = like !== null && like.buffer === memory ? like : SharedTable.attach(memory, { clock });
       this.#stack.use(shared.keepTable(memory));
-      // One that takes the place of another gets the ledger with what that holds.
+      // After a reload, the ledger moves from the former table, with the permits in it.
       if (like === null) this.#table.permits.keep(shared.ledger);
-      // The supervisor moves the counts before it tells this worker to use the new table.
+      // The supervisor moves the counts before it sends "commit" to this worker.
       if (like !== null && like !== this.#table) {
         like.follow(this.#table);
         this.#expected = like;
@@ -89,7 +89,7 @@ export class Admissions implements Disposable {
     }
     const all = before === null ? this.#counted : this.#counted.union(before.#counted);
     const spare = like === null ? -1 : like.maxKeys - maxKeys;
-    if (like !== null && spare >= 0 && spare <= maxKeys * MOST_SPARE && all.size <= like.sketches) {
+    if (like !== null && spare >= 0 && spare <= maxKeys * MAX_SPARE_FACTOR && all.size <= like.sketches) {
       this.#table = like;
       this.#counted = all;
     } else {
@@ -105,7 +105,7 @@ export class Admissions implements Disposable {
     if (shared !== null) this.#stack.use(shared.keepTable(this.#table.buffer));
   }
 
-  /** Goes on with the counts of those before; what they still have to settle is counted here. */
+  /** Takes over the counts of the former limits; what their requests settle later is counted here too. */
   takeOver(before: Admissions): void {
     for (const [name, count] of before.overflows) {
       if (this.overflows.has(name)) this.overflows.set(name, count);
@@ -115,7 +115,7 @@ export class Admissions implements Disposable {
     this.#expected = null;
   }
 
-  /** Gives back what a worker held that has ended. */
+  /** Releases the permits of a worker that has ended. */
   giveBackPermits(ledger: PermitLedger): void {
     this.#table?.permits.giveBackAll(ledger);
   }
@@ -124,12 +124,12 @@ export class Admissions implements Disposable {
     return this.limiters.flatMap(({ policies }) => policies);
   }
 
-  /** The names of the keys that have used most of their limits, for another process. */
+  /** The names of the keys that have used most of their limits, to be sent to another process. */
   namedKeys(most: number): readonly NamedKey[] {
     return this.#busyKeys === null ? [] : this.#busyKeys.named(this.#policies, most);
   }
 
-  /** Takes in such names of another process. */
+  /** Adds key names that another process has sent. */
   adoptKeys(keys: readonly NamedKey[]): void {
     this.#busyKeys?.adopt(keys, this.#policies);
   }
@@ -165,29 +165,29 @@ export class Admissions implements Disposable {
     return { limiter, headers: new LimitHeaders(policies), bodies: new RefusalBodies() };
   }
 
-  /** The store that policies share with other machines; the table counts while that does not respond. */
+  /** The store that policies share with other machines. While it does not respond, the table counts. */
   #storeOf(policies: readonly ResolvedPolicy[], table: SharedTable): Pick<RateLimiterOptions, "store"> {
     const options = policies[0]!.store;
     if (options === null) return {};
     return { store: this.#stores.open({ policies, options, memory: new MemoryStore(table), scope: "" }) };
   }
 
-  /** Ends all of them. */
+  /** Disposes all limiters. */
   [Symbol.dispose](): void {
     this.#expected?.follow(null);
     this.#stack.dispose();
   }
 }
 
-/** A table may have room for this many times more keys than are wanted, until it is given up for a smaller one. */
-const MOST_SPARE = 3;
+/** A table is replaced by a smaller one if its unused room exceeds the wanted number of keys times this factor. */
+const MAX_SPARE_FACTOR = 3;
 
-/** By what a policy's counts are told from those of others. */
+/** Distinguishes the counts of a policy from those of other policies. */
 function countingName({ scope, name, algorithm }: ResolvedPolicy): string {
   return `${scope}\n${name}\n${algorithm}`;
 }
 
-/** The stores that limits share with other machines; the client of Redis is loaded only when there are any. */
+/** The stores that limits share with other machines. The Redis client is loaded only if there are any. */
 export class LimiterStores implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #observer: Observer;
@@ -196,7 +196,7 @@ export class LimiterStores implements AsyncDisposable {
   #redis: RedisStores | null = null;
   #disposed = false;
 
-  /** @param meter counts decisions; `null` where nobody wants to know */
+  /** @param meter counts decisions; `null` if metrics are off */
   constructor(
     { clock, observer }: Pick<ProxyParts, "clock" | "observer">,
     meter: StoreMeter | null = null,
@@ -214,7 +214,7 @@ export class LimiterStores implements AsyncDisposable {
   }
 
   /**
-   * Loads the client of Redis and begins to connect.
+   * Loads the Redis client and begins to connect.
    *
    * @throws {Deno.errors.NotCapable} when the client may not read environment variables
    */
@@ -231,7 +231,7 @@ export class LimiterStores implements AsyncDisposable {
     for (const store of this.#opened) store.begin(redis.open(store.purpose));
   }
 
-  /** Resolves when every server has been reached, or has not been at the first try. */
+  /** Resolves when the first attempt to connect to every Redis server has succeeded or failed. */
   async ready(): Promise<void> {
     await this.#redis?.ready();
   }
@@ -242,7 +242,7 @@ export class LimiterStores implements AsyncDisposable {
   }
 }
 
-/** Stands for a store until the client of Redis is loaded; no request is decided before that. */
+/** Takes the place of a store until the Redis client is loaded; no request is decided before that. */
 class LateStore implements LimiterStore {
   readonly answersLater = true;
   readonly purpose: StorePurpose;
@@ -257,7 +257,7 @@ class LateStore implements LimiterStore {
     this.#meter = meter;
   }
 
-  /** From now on this store decides. */
+  /** From now on, calls go to this store. */
   begin(store: LimiterStore): void {
     this.#store = store;
     for (const [policy, key] of this.#resets.splice(0)) store.reset?.(policy, key);
@@ -272,7 +272,7 @@ class LateStore implements LimiterStore {
     const admitted = this.#store!.admit(charges, count, clockMs);
     const decided = (): void => meter.decided(this.#clock.now() - since, first.place !== "store");
     if (admitted instanceof Promise) return admitted.finally(decided);
-    // What was prefetched, or is known to be refused, has not asked the store.
+    // A decision from prefetched permits, or by a known refusal, was made without a request to the store.
     if (first.place !== "store") decided();
     return admitted;
   }
@@ -295,7 +295,7 @@ class LateStore implements LimiterStore {
   }
 }
 
-/** Makes an id by the machine's randomness, never the program's: with one seed, two instances would share an id. */
+/** Makes a random id. Ignores the program's `Random`: with the same seed, two instances would share an id. */
 function createId(): number {
   const [high, low] = crypto.getRandomValues(new Uint32Array(2)) as unknown as [number, number];
   return Math.max(1, (high & 1) * 2 ** 32 + low);

@@ -20,13 +20,13 @@ import type { ProxyParts } from "./serve_options.ts";
 
 /** A certificate and its key, as far as they could be read. */
 interface Pair {
-  /** Path in the configuration: `listen[0].tls`. */
+  /** Path in the configuration, such as `listen[0].tls`. */
   readonly path: string;
   readonly cert: Pem<X509Certificate> | null;
   readonly key: Pem<KeyObject> | null;
-  /** Names for which it is shown; `null` for those in it. */
+  /** Names for which the certificate is used; `null` for the names in it. */
   readonly names: readonly string[] | null;
-  /** Whether the runtime has to be able to listen with the two. */
+  /** Whether the pair is for a listener, so that the runtime must accept it. */
   readonly listens: boolean;
 }
 
@@ -36,15 +36,15 @@ interface Pem<Content> {
   readonly content: Content;
 }
 
-/** One place with TLS options, and the mistakes in it. */
+/** One object of TLS options, and the mistakes in it. */
 interface Place {
   readonly pair: Pair | null;
   readonly problems: ConfigProblem[];
 }
 
 /**
- * Reads every certificate and key of a configuration, in files as well, and lists the mistakes: what is missing, what
- * cannot be read, and keys of other certificates.
+ * Reads every certificate and key of a configuration, also from files, and lists the mistakes: missing or unreadable
+ * files, invalid PEM, and keys that belong to another certificate.
  */
 export function findCertificateProblems(config: ResolvedConfig): ConfigProblem[] {
   const places = readPlaces(config);
@@ -55,7 +55,7 @@ export function findCertificateProblems(config: ResolvedConfig): ConfigProblem[]
 }
 
 /**
- * Says of every certificate of a configuration that has a key for which names it is, and until when.
+ * Describes every certificate that has a key: its names, and when it expires.
  *
  * @param now in milliseconds since 1970
  */
@@ -99,7 +99,7 @@ function readPlaces({ listen, pools, limiter, admin }: ResolvedConfig): Place[] 
 
 type TlsPart = Pick<UpstreamTlsOptions, "caCerts" | "cert" | "key">;
 
-/** TLS of pools, and of servers that have their own, each once. */
+/** TLS options of pools, and of servers where they differ from those of the pool. */
 function poolsTls(pools: ResolvedConfig["pools"]): { path: string; tls: TlsPart }[] {
   const alone = pools.size === 1 && pools.has("default");
   return Array.from(pools.values()).flatMap((pool) =>
@@ -127,7 +127,7 @@ function tlsOf({ way: { tls: own }, servers }: ResolvedPool, path: string): { pa
   return found;
 }
 
-/** TLS of the store that all policies share. */
+/** TLS options of the store that all policies share. */
 function storeTls(limiter: ResolvedConfig["limiter"]): { path: string; tls: TlsPart }[] {
   const store = limiter[0]?.store ?? null;
   if (store === null) return [];
@@ -140,7 +140,7 @@ function readAuthorities(path: string, ca: readonly string[]): Place {
   return { pair: null, problems };
 }
 
-/** @param names for what a listener shows it, `null` for those in it; none where it is shown to servers */
+/** @param names for which a listener uses the certificate; `null` for the names in it; left out for a client certificate */
 function readPlace(
   path: string,
   { caCerts = [], cert, key }: TlsPart,
@@ -158,7 +158,7 @@ function readPlace(
   return { pair, problems };
 }
 
-/** Reads a text, or the file that it names; adds what is wrong to the problems. */
+/** Reads a PEM text, or the file at that path. Adds mistakes to the problems. */
 function read<Content>(
   path: string,
   source: string,
@@ -182,7 +182,7 @@ function read<Content>(
   }
 }
 
-/** The first of the certificates in a text, all of which have to be good. */
+/** The first certificate of a text; throws if any certificate in it is invalid. */
 function certificateOf(text: string): X509Certificate {
   return certificatesOf(text)[0]!;
 }
@@ -198,48 +198,48 @@ function misfits({ path, cert, key, listens }: Pair, pairs: readonly Pair[]): Co
   try {
     tryCertificate({ cert: cert.text, key: key.text });
   } catch (error) {
-    // Says nothing of the pair: nobody can listen here.
+    // This says nothing about the pair: the test address cannot be listened at on this machine.
     if (error instanceof Deno.errors.AddrNotAvailable) return [];
     return [{ path, message: `cannot be used: ${error instanceof Error ? error.message : error}` }];
   }
   return [];
 }
 
-// Knows until when the certificates of listeners are good, and warns before they end.
+// Expiry of the certificates of listeners, with warnings before it.
 
-/** The end of a certificate. */
+/** When a certificate expires. */
 export interface CertificateEnd {
-  /** Where the listener is reached, as configured. */
+  /** Address of the listener, as configured. */
   readonly listener: string;
-  /** Where the certificate stands in the options of TLS: `cert`, or `certificates[0]`. */
+  /** Path of the certificate in the TLS options: `cert`, or `certificates[0]`. */
   readonly certificate: string;
-  /** Names that it is shown for. */
+  /** Names for which the certificate is used. */
   readonly names: readonly string[];
   /** In milliseconds since 1970. */
   readonly notAfter: number;
 }
 
-/** A place to listen at, as far as its certificates matter. */
-type CertifiedPlace = Pick<ResolvedListen, "hostname" | "port" | "unix"> & {
+/** The address and the certificates of a listener. */
+type CertifiedListen = Pick<ResolvedListen, "hostname" | "port" | "unix"> & {
   readonly tls?: { readonly certificates: readonly ResolvedCertificate[] };
 };
 
-/** What was warned of last. */
+/** The last warning about a certificate. */
 interface Warning {
   readonly notAfter: number;
   readonly withinDays: number;
 }
 
 const DAY_MS = 86_400_000;
-/** How many days before the end there is a warning; behind it there is one each day. */
+/** A warning is logged when so many days are left; after expiry, one each day. */
 const WARN_DAYS = [0, 1, 7, 30];
-/** How long what was read is good for metrics. */
-const FRESH_MS = 10_000;
+/** How old the dates in the metrics may be, in milliseconds. */
+const MAX_AGE_MS = 10_000;
 
-/** Reads certificates once a day, and when somebody asks. Those that a function finds are not among them. */
+/** Reads certificates once a day, and for metrics. Does not include certificates from a function of the configuration. */
 export class CertificateExpiry implements Disposable {
   readonly #parts: Pick<ProxyParts, "clock" | "observer">;
-  #listen: readonly CertifiedPlace[] = [];
+  #listen: readonly CertifiedListen[] = [];
   readonly #warnings = new Map<string, Warning>();
   #ends: ReadonlyMap<string, CertificateEnd> = new Map();
   #readAt = -Infinity;
@@ -249,18 +249,18 @@ export class CertificateExpiry implements Disposable {
     this.#parts = parts;
   }
 
-  /** Those of the configuration that runs. */
+  /** The certificates of the running configuration. */
   get ends(): CertificateEnd[] {
-    if (this.#parts.clock.now() - this.#readAt >= FRESH_MS) this.#read();
+    if (this.#parts.clock.now() - this.#readAt >= MAX_AGE_MS) this.#read();
     return [...this.#ends.values()];
   }
 
   /**
-   * Warns of those that end soon, now and once a day from now on.
+   * Warns about certificates that expire soon, now and once a day.
    *
-   * @param listen the places of the configuration that runs
+   * @param listen the listeners of the running configuration
    */
-  check(listen: readonly CertifiedPlace[] = this.#listen): void {
+  check(listen: readonly CertifiedListen[] = this.#listen): void {
     this.#listen = listen;
     this.#timer?.[Symbol.dispose]();
     this.#timer = this.#parts.clock.setTimer(() => this.check(), DAY_MS);
@@ -292,7 +292,7 @@ export class CertificateExpiry implements Disposable {
         const certificate = source.path === "" ? "cert" : source.path;
         const listener = formatListen(place);
         const key = `${listener} ${certificate}`;
-        // Of files that cannot be read, or not yet, the one before is in use.
+        // If a file cannot be read, or not yet, the former certificate stays in use.
         const end = endOf(source, { listener, certificate }) ?? this.#ends.get(key);
         if (end !== undefined) ends.set(key, end);
       }
@@ -301,7 +301,7 @@ export class CertificateExpiry implements Disposable {
     this.#readAt = this.#parts.clock.now();
   }
 
-  /** Looks no more. */
+  /** Ends the daily checks. */
   [Symbol.dispose](): void {
     this.#timer?.[Symbol.dispose]();
   }

@@ -1,4 +1,4 @@
-/** Collects the metrics of a proxy when somebody asks: what was counted, and what can be read off its parts. */
+/** Collects the metrics of a proxy at each scrape: the counted series, and values read from its parts. */
 
 import process from "node:process";
 import type { WorkerInfo } from "../admin/admin_target.ts";
@@ -12,22 +12,22 @@ import type { CertificateEnd } from "./certificates.ts";
 import type { PoolPlane } from "./pool_plane.ts";
 import type { ProxyMetrics } from "./proxy_metrics.ts";
 
-/** What the metrics are read from. */
+/** The parts from which metrics are read. */
 interface MetricSources {
   readonly pools: readonly PoolPlane[];
-  /** Requests that have arrived. */
+  /** Number of requests that have arrived. */
   readonly arrived: number;
-  /** Requests that are not over. */
+  /** Number of running requests. */
   readonly running: number;
-  /** Requests that wait because so many run; `null` where they are not bounded. */
+  /** Number of requests in the overload queue; `null` without an overload limit. */
   readonly overloaded: number | null;
-  /** For each policy, in how many windows keys did not fit the table. */
+  /** Per policy, the number of windows in which keys did not fit the table. */
   readonly overflows: ReadonlyMap<string, number>;
-  /** Until when certificates of listeners are good. */
+  /** When the certificates of listeners expire. */
   readonly certificates: readonly CertificateEnd[];
   /** How full the table of counts is; `null` without one. */
   readonly table: MemoryUse | null;
-  /** What was counted; `null` where that is off. */
+  /** The counted series; `null` if metrics are off. */
   readonly metrics: ProxyMetrics | null;
 }
 
@@ -41,7 +41,7 @@ export function collectMetrics(sources: MetricSources): Metric[] {
   }));
 }
 
-/** What is so in this process and in others; one of them where only one says something. */
+/** Adds the values read in this process and those counted, also by other processes; if one is missing, returns the other. */
 function valuesOf(
   read: readonly SeriesValue[] | undefined,
   counted: Iterable<SeriesValue> | undefined,
@@ -56,8 +56,8 @@ function valuesOf(
   return sums.values();
 }
 
-/** What each worker has a part of. */
-const OF_WORKERS = [
+/** Gauges of which each worker has a part; the supervisor adds them up. */
+const WORKER_GAUGES = [
   "overloadQueue",
   "queueLength",
   "overflows",
@@ -67,10 +67,10 @@ const OF_WORKERS = [
   "cpu",
 ] as const;
 
-/** Reads what is a worker's own, for the supervisor to add it up. */
+/** Reads the gauges of this worker, which the supervisor adds up. */
 export function readOfWorker(sources: MetricSources): [MetricFamily, readonly SeriesValue[]][] {
   const read = readParts(sources);
-  return OF_WORKERS.map((key) => [METRICS[key], read[key] ?? []]);
+  return WORKER_GAUGES.map((key) => [METRICS[key], read[key] ?? []]);
 }
 
 type PartValues = Partial<Record<keyof typeof METRICS, readonly SeriesValue[]>>;
@@ -128,7 +128,7 @@ function readProcess(metrics: ProxyMetrics): PartValues {
   };
 }
 
-/** What each worker has counted since it was started, by its number. */
+/** The values of each worker since its start, labelled with its number. */
 function readWorkers(workers: readonly WorkerInfo[]): PartValues {
   const counted = workers.flatMap(({ id, inFlight, counted }) =>
     counted === null ? [] : [{ id: String(id), inFlight, ...counted }]

@@ -1,4 +1,4 @@
-/** The proxy as a handler of one's own `Deno.serve`. */
+/** The proxy as a handler for the program's own `Deno.serve`. */
 
 import type { ProxyConfig, ResolvedConfig } from "../config/proxy_config.ts";
 import { resolveConfig } from "../config/resolve_config.ts";
@@ -14,21 +14,21 @@ import { alone } from "./workers/worker_command.ts";
 import { completeOptions, type ProxyParts, type ServeOptions } from "./serve_options.ts";
 
 /**
- * A proxy without a listener: a handler for `Deno.serve`, and what steers it.
+ * A proxy without a listener: a handler for `Deno.serve`, with members that control it.
  *
- * Requests that come once it stops get 503.
+ * Requests that arrive after shutdown has begun get 503.
  */
 export interface ProxyHandler extends Pick<RunningProxy, keyof RunningProxy> {
   /**
    * Forwards a request.
    *
-   * @param request as `Deno.serve` gave it; a copy cannot become a WebSocket
-   * @param info as `Deno.serve` gave it; says who the client is
-   * @returns the response of a server or of the proxy; rejects only with what {@linkcode ready} rejects with
+   * @param request from `Deno.serve`, not a copy: a copy cannot become a WebSocket
+   * @param info from `Deno.serve`; contains the address of the client
+   * @returns the response of a server or of the proxy; rejects only with the error of {@linkcode ready}
    */
   (request: Request, info: Deno.ServeHandlerInfo): Promise<Response>;
   /**
-   * Resolves when every server has been checked once. Requests that come sooner wait for it.
+   * Resolves when every server has been checked once. Earlier requests wait for it.
    *
    * @throws {Deno.errors.NotCapable} when a limiter has a `store` whose client may not read environment variables
    */
@@ -36,12 +36,12 @@ export interface ProxyHandler extends Pick<RunningProxy, keyof RunningProxy> {
 }
 
 /**
- * Makes a handler for a `Deno.serve` of one's own, which may decide what of its requests is forwarded.
+ * Makes a handler for the program's own `Deno.serve`; the program decides which requests it forwards.
  *
  * Health checks begin at once, and requests wait for their first round. The handler opens no listener: `listen` and
- * `onListen` are ignored, fields with underscores in their names are dropped, and `http` or `https` is what the URL of the
- * request says. Stop it with {@linkcode ProxyHandler.shutdown} before its server: requests and WebSockets that run then end
- * properly, which the runtime would break off.
+ * `onListen` are ignored, fields with underscores in their names are dropped, and the scheme is that of the request URL.
+ * Stop the handler with {@linkcode ProxyHandler.shutdown} before its server: running requests and WebSockets then end
+ * properly, while the runtime would cut them off.
  *
  * @throws {ConfigError} when the configuration has mistakes; it lists all of them
  *
@@ -67,7 +67,7 @@ export function createHandler<State>(config: ProxyConfig<State>, options: ServeO
   return withMembers(handle, proxy) as ProxyHandler;
 }
 
-/** Gives a function the members of an object; what is read of it is read when it is asked for, since a reload makes others. */
+/** Adds the members of the proxy to a function, as getters, because a reload replaces their values. */
 function withMembers(handle: object, proxy: HandledProxy): object {
   const members = {
     ...Object.getOwnPropertyDescriptors(RunningProxy.prototype),
@@ -87,7 +87,7 @@ function entriesOf(members: Record<PropertyKey, PropertyDescriptor>): [PropertyK
   return Reflect.ownKeys(members).map((key) => [key, members[key]!]);
 }
 
-// The listener is the program's: nobody knows what the runtime puts in place of a missing `Host`, so that goes on.
+// The listener belongs to the program, so what the runtime uses for a missing `Host` is unknown and is forwarded.
 const COMMON = { fallbackAuthority: "", underscores: "drop", local: null } as const;
 const PLAIN: DenoListenerInfo = { scheme: "http", ...COMMON };
 const SECURE: DenoListenerInfo = { scheme: "https", ...COMMON };
@@ -105,7 +105,7 @@ class HandledProxy extends RunningProxy {
     const { wheel } = this.generations.resources;
     const streams = new DenoStreams(clock, wheel);
     const handler = this.#createHandler();
-    // `stopping` is for listeners that go on serving while uploads end; here every request is refused from then on.
+    // `stopping` stays `false`: it is for listeners that still serve while uploads end; here `#refuses` refuses all requests.
     this.#context = {
       clock,
       wheel,
@@ -118,7 +118,7 @@ class HandledProxy extends RunningProxy {
       held: null,
     };
     this.ready = this.#start();
-    // Requests reject with it; without this an unheard rejection would end the process.
+    // Requests reject with the same error. Without this, an unhandled rejection would end the process.
     this.ready.catch(() => {});
   }
 
@@ -165,7 +165,7 @@ class HandledProxy extends RunningProxy {
 
   protected override async stop(reason: string): Promise<number | null> {
     using _alive = keepAlive();
-    // Bounded by the timeouts of checks and discovery. Whoever awaits `ready` learns why a start failed.
+    // Bounded by the timeouts of checks and discovery. `ready` rejects with the reason of a failed start.
     if (!this.#started) await this.ready.catch(() => {});
     if (!this.#started) return null;
     const abandoned = await this.generations.drain(reason, () => {

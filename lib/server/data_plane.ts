@@ -1,4 +1,4 @@
-/** Composition root: the only place where the parts of a proxy are made and joined. */
+/** Composition root: the only place that makes the parts of a proxy and connects them. */
 
 import type { NamedKey } from "../limiter/busy_keys.ts";
 import { Split } from "../balancer/fnv_hash.ts";
@@ -41,23 +41,23 @@ import type { ProxyMetrics } from "./proxy_metrics.ts";
 import type { ProxyResources, TransportSource } from "./proxy_resources.ts";
 import type { ProxyParts } from "./serve_options.ts";
 
-/** How long a client may pause while it sends content, or takes it. */
+/** How long a client may pause while it sends or receives content, in milliseconds. */
 export const CLIENT_IDLE_MS = 60_000;
 
-/** What a configuration takes the place of. */
+/** What a configuration takes over from the former one. */
 interface Succession {
   readonly resources: ProxyResources;
-  /** The configuration before; `null` for the first one. */
+  /** The former configuration; `null` for the first one. */
   readonly before: DataPlane | null;
 }
 
-/** Everything of one configuration but its listeners; holds it all, and lets go of it all at once. */
+/** Everything that one configuration needs except listeners. Disposing it releases all of it. */
 export class DataPlane implements AsyncDisposable {
   readonly config: ResolvedConfig;
   readonly runtime: ExchangeRuntime;
-  /** The pools by name, to be changed while the proxy runs. */
+  /** The pools by name; their servers may be changed while the proxy runs. */
   readonly pools: ReadonlyMap<string, Pool>;
-  /** What is counted; `null` where that is off. */
+  /** The metrics; `null` if they are off. */
   readonly counted: ProxyMetrics | null;
   readonly #parts: ProxyParts;
   readonly #resources: ProxyResources;
@@ -69,7 +69,7 @@ export class DataPlane implements AsyncDisposable {
   readonly #poolPlanes = new Map<string, PoolPlane>();
   readonly #stack: AsyncDisposableStack;
 
-  /** Makes it; what it has made by then is given up when anything of it cannot be made. */
+  /** Makes all parts. If one cannot be made, disposes those made before it and throws. */
   static create(config: ResolvedConfig, parts: ProxyParts, succession: Succession): DataPlane {
     const stack = new AsyncDisposableStack();
     try {
@@ -153,7 +153,7 @@ export class DataPlane implements AsyncDisposable {
     };
   }
 
-  /** Where processes have the budget for retries of a route; `null` where there is one process. */
+  /** The shared cells for the retry budget of a route; `null` if there is only one process. */
   #budget(index: number): SharedCells | null {
     const { shared = null } = this.#parts;
     if (shared === null) return null;
@@ -164,12 +164,12 @@ export class DataPlane implements AsyncDisposable {
     return servers.cells(slot);
   }
 
-  /** Gives back what a worker held that has ended. */
+  /** Releases the permits of a worker that has ended. */
   giveBackPermits(ledger: PermitLedger): void {
     this.#admissions.giveBackPermits(ledger);
   }
 
-  /** @internal What workers need to serve this configuration. */
+  /** @internal The places in shared memory that workers need to serve this configuration. */
   get placed(): {
     readonly pools: ReadonlyMap<string, PoolPlane>;
     readonly table: ArrayBufferLike | null;
@@ -178,7 +178,7 @@ export class DataPlane implements AsyncDisposable {
     return { pools: this.#poolPlanes, table: this.#admissions.buffer, budgets: this.#budgets };
   }
 
-  /** Finds the servers of every pool and checks each new one once; bounded by the timeouts of both. */
+  /** Discovers the servers of every pool and checks each new one once; bounded by the timeouts of both. */
   async start(): Promise<void> {
     await this.#stores.load();
     const planes = [...this.#poolPlanes.values()];
@@ -186,21 +186,21 @@ export class DataPlane implements AsyncDisposable {
   }
 
   /**
-   * Goes on where the configuration before was: counts of policies, and the state of servers, that are in both. That one
-   * serves its last requests.
+   * Takes over the counts of policies and the state of servers that are in both configurations. The former one finishes
+   * its running requests.
    */
   takeOver(before: DataPlane): void {
     this.#admissions.takeOver(before.#admissions);
     for (const [name, plane] of before.#poolPlanes) {
-      const heir = this.#poolPlanes.get(name);
-      if (heir === undefined) plane.endDiscovery();
-      else heir.takeOver(plane);
+      const successor = this.#poolPlanes.get(name);
+      if (successor === undefined) plane.endDiscovery();
+      else successor.takeOver(plane);
     }
     if (before.runtime.overload !== null) this.runtime.overload?.takeOver(before.runtime.overload);
     this.#keepMeters(before.runtime);
   }
 
-  /** What routes and policies of the same name have counted goes on. */
+  /** Routes and policies that keep their name keep their counts. */
   #keepMeters(before: ExchangeRuntime): void {
     const { meter, policyMeters, routes } = this.runtime;
     if (before.meter !== null) meter?.keep(before.meter);
@@ -212,21 +212,21 @@ export class DataPlane implements AsyncDisposable {
     }
   }
 
-  /** Its limiters, and how full their table is. */
+  /** The limiters, and how full their table is. */
   get limits(): Pick<Admissions, "limiters" | "table" | "overflows"> {
     return this.#admissions;
   }
 
   /**
-   * Its metrics as text.
+   * The metrics as text.
    *
-   * @param running how many requests are not over, those of configurations before as well
+   * @param running the number of running requests, including those of former configurations
    */
   metrics(running: number, format?: MetricsFormat): string {
     return writeMetrics(collectMetrics(this.#sources(running)), format);
   }
 
-  /** Writes where the supervisor reads it what is so in this worker, for as long as it takes new requests. */
+  /** Keeps the gauges of this worker up to date in shared memory, where the supervisor reads them. */
   publish(running: () => number): void {
     this.counted?.publish(() => readOfWorker(this.#sources(running())));
   }
@@ -257,23 +257,23 @@ export class DataPlane implements AsyncDisposable {
     return { log: opened.log, headers: accessLog.headers };
   }
 
-  /** The names of the keys that have used most of their limits, for another process. */
+  /** The names of the keys that have used most of their limits, to be sent to another process. */
   namedKeys(most: number): readonly NamedKey[] {
     return this.#admissions.namedKeys(most);
   }
 
-  /** Takes in such names of another process. */
+  /** Adds key names that another process has sent. */
   adoptKeys(keys: readonly NamedKey[]): void {
     this.#admissions.adoptKeys(keys);
   }
 
-  /** Takes lines of a worker for the access log; `false` where the configuration has none. */
+  /** Writes lines of a worker to the access log; `false` if the configuration has none. */
   accessLines(text: string): boolean {
     this.#openLog?.lines(text);
     return this.#openLog !== null;
   }
 
-  /** Opens the file of the access log again, after it has been moved; does nothing where there is none. */
+  /** Reopens the file of the access log after it was moved; does nothing without such a file. */
   reopenLog(): void {
     this.#openLog?.reopen();
   }
@@ -302,26 +302,26 @@ export class DataPlane implements AsyncDisposable {
     return plane.runtime;
   }
 
-  /** Ends the checks, and closes every connection to servers that are in no other configuration. */
+  /** Ends the checks, and closes the connections that no other configuration uses. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
 }
 
-/** Whether anything of the configuration compares paths, which an unusual spelling could slip past. */
+/** Whether anything in the configuration compares paths: an unusual spelling could bypass that. */
 function looksAtPaths({ routes, paths, forward, filters, limiter }: ResolvedConfig): boolean {
   return routes.length > 0 || paths === "refuse" || forward === "normalized" || limiter.length > 0 ||
     Object.values(filters).some((filter) => filter !== undefined);
 }
 
-/** What routes take in addition to their configuration. */
+/** What routes need in addition to their configuration. */
 interface RouteParts {
   readonly pools: ReadonlyMap<string, PoolRuntime>;
   readonly clock: Clock;
   readonly random: Random;
-  /** The configuration's own limits. */
+  /** The limits of the whole proxy. */
   readonly admission: Admission | null;
-  /** Where processes have the budget for retries of a route. */
+  /** The shared cells for the retry budget of a route. */
   budget(index: number): SharedCells | null;
   /** Makes the meter of a route. */
   meter(name: string): RouteMeter | null;
@@ -370,7 +370,7 @@ function createRoute(
       : createRetries(retries, clock, (retries?.budget ?? null) === null ? null : budget(index)),
     timeouts: Object.keys(timeouts).length === 0
       ? null
-      // For every pool, because `upstreamPeer` may name any.
+      // For every pool, because `upstreamPeer` may return any.
       : new Map(Array.from(pools.values(), (pool) => [pool, { ...pool.timeouts, ...timeouts }])),
   };
 }
@@ -380,9 +380,9 @@ function createRoute(
 /** An access log that is open. */
 interface OpenAccessLog extends AsyncDisposable {
   readonly log: AccessLog;
-  /** Takes lines that another process has made. */
+  /** Writes lines that another process has formatted. */
   lines(text: string): void;
-  /** Opens its file anew, after somebody has moved it away; does nothing where there is none. */
+  /** Reopens the file after it was moved; does nothing without a file. */
   reopen(): void;
 }
 
@@ -427,7 +427,7 @@ function openAccessLog(
   };
 }
 
-/** Nobody may hold up the end by not reading the log. */
+/** Bounds the wait, so that a reader of the log that has stopped reading does not delay the shutdown. */
 async function atMostASecond(flushed: Promise<void>, clock: ProxyParts["clock"]): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   using _timer = clock.setTimer(resolve, 1000);

@@ -1,9 +1,9 @@
-/** Spans by the OpenTelemetry that is built into Deno, without a package. */
+/** Spans through Deno's built-in OpenTelemetry, without a package. */
 
 import type { Span, SpanAttributes, SpanKind, TraceParent, Tracer } from "../observe/tracer.ts";
 import { VERSION } from "../core/version.ts";
 
-/** A span of the runtime; the part of the API of OpenTelemetry that is needed here. */
+/** A span of the runtime: the part of the OpenTelemetry API that is used here. */
 interface RuntimeSpan {
   spanContext(): { traceId: string; spanId: string; traceFlags: number };
   updateName(name: string): unknown;
@@ -24,7 +24,7 @@ interface RuntimeTracer {
   ): RuntimeSpan;
 }
 
-/** What Deno has as `Deno.telemetry`; types of its own would need a package. */
+/** The part of `Deno.telemetry` that is used here; the full types would need a package. */
 interface Telemetry {
   readonly tracerProvider: { getTracer(name: string, version: string): RuntimeTracer };
   readonly contextManager: { active(): RuntimeContext };
@@ -32,12 +32,12 @@ interface Telemetry {
 
 const KINDS: Readonly<Record<SpanKind, number>> = { internal: 0, server: 1, client: 2 };
 const ERROR = 2;
-/** By which key OpenTelemetry keeps a span in its context. */
+/** The key under which OpenTelemetry keeps a span in a context. */
 const SPAN_KEY = Symbol.for("OpenTelemetry Context Key SPAN");
-/** Where Deno registers itself when it collects anything (`OTEL_DENO=true`). */
+/** The global that Deno sets if it collects telemetry (`OTEL_DENO=true`). */
 const REGISTERED = Symbol.for("opentelemetry.js.api.1");
 
-/** The runtime's tracer; `null` where it does not collect spans. */
+/** The runtime's tracer; `null` if it does not collect spans. */
 export function denoTracer(): Tracer | null {
   const { telemetry } = Deno as unknown as { telemetry?: Telemetry };
   if (telemetry === undefined || !(REGISTERED in globalThis)) return null;
@@ -65,7 +65,7 @@ class DenoTracer implements Tracer {
     return new DenoSpan(this.#tracer.startSpan(name, options, this.#contextOf(kind, parent)));
   }
 
-  // The runtime's own server has begun a span already, which is part of the client's trace.
+  // `Deno.serve` has already begun a span, which is part of the client's trace.
   #contextOf(kind: SpanKind, parent: Span | TraceParent | null): RuntimeContext {
     if (parent instanceof DenoSpan) return parent.holder;
     if (kind === "server") {

@@ -1,4 +1,4 @@
-/** The configurations of one proxy, one after the other. */
+/** The configurations of one proxy: the running one, and former ones that finish their requests. */
 
 import { createHash } from "node:crypto";
 import type { ConfigurationInfo } from "../admin/admin_target.ts";
@@ -24,64 +24,64 @@ import { ProxyResources } from "./proxy_resources.ts";
 import type { ConfigSource, ProxyParts } from "./serve_options.ts";
 
 /**
- * How long requests that were called off, and connections without requests, may take to end; neither a filter that
- * never returns nor a client that never closes may hold the end up.
+ * How long aborted requests, and connections without requests, may take to end, in milliseconds. Without this limit, a filter
+ * that never returns or a client that never closes would block the shutdown.
  */
-const LAST_WORDS_MS = 1000;
+const ABORT_GRACE_MS = 1000;
 
-/** How often it is looked for tunnels that were opened after their time was over. */
-const TUNNELS_MS = 100;
+/** How often tunnels that were opened after the deadline of tunnels are ended, in milliseconds. */
+const TUNNEL_CHECK_MS = 100;
 
-/** What became of a reload. */
+/** The result of a reload. */
 export interface ReloadOutcome extends ConfigurationInfo {
-  /** Whether the new configuration runs; if not, the one before goes on unchanged. */
+  /** Whether the new configuration runs; if not, the former one runs unchanged. */
   readonly applied: boolean;
-  /** What was wrong with it, a sentence each; empty when it runs. */
+  /** The problems of the new configuration, one sentence each; empty if it runs. */
   readonly problems: readonly string[];
-  /** Addresses of modules that were not loaded anew: those that are on no disk of this machine. */
+  /** URLs of modules that were not loaded again because they are not files of this machine. */
   readonly notReloaded: readonly string[];
 }
 
-/** What a configuration needs in addition to its data plane, opened before anything is changed. */
+/** Listeners or workers that were prepared for a configuration, before anything is changed. */
 export interface Opened {
-  /** Puts it to use. */
+  /** Uses the configuration from now on. */
   commit(): Promise<void>;
-  /** Gives it up. */
+  /** Discards what was prepared. */
   cancel(): void;
 }
 
-/** What the owner of the configurations does when one takes the place of another. */
+/** Called when a configuration replaces another. */
 interface GenerationOwner {
-  /** Opens what a configuration needs; throws when it cannot. */
+  /** Prepares the listeners or workers; throws if that fails. */
   open(config: ResolvedConfig, plane: DataPlane, texts: ModuleTexts): Promise<Opened>;
-  /** How many requests run elsewhere. */
+  /** Number of requests that run in other processes. */
   running?(): number;
 }
 
-/** A configuration to be run, and where it is from. */
+/** A configuration to be run, and its source. */
 interface Candidate {
   readonly config: ResolvedConfig;
   readonly hash: string;
-  /** What its modules were; none when a program has given it. */
+  /** The texts of its modules; empty if a program has passed the configuration. */
   readonly texts: ModuleTexts;
   readonly notReloaded: readonly string[];
 }
 
-/** The one that takes new requests, and those that serve their last ones. */
+/** The configuration that takes new requests, and former ones that finish their running requests. */
 export class Generations implements AsyncDisposable {
   readonly resources: ProxyResources;
   readonly #parts: ProxyParts;
   readonly #owner: GenerationOwner;
   readonly #former = new Set<DataPlane>();
   #current: DataPlane;
-  /** The one that a reload makes ready. */
+  /** The configuration that a reload prepares. */
   #next: DataPlane | null = null;
   readonly #running: RunningConfiguration;
   #info: ConfigurationInfo;
   #texts: ModuleTexts;
-  /** Ends the watch over a new configuration that could still be given up. */
+  /** Ends the watch on a new configuration, which could still be rolled back. */
   #unwatch: (() => void) | null = null;
-  /** The last reload that was asked for; they come one after the other. */
+  /** The last reload that was requested; reloads run one at a time. */
   #reloading: Promise<unknown> = Promise.resolve();
   #stopping = false;
 
@@ -91,7 +91,7 @@ export class Generations implements AsyncDisposable {
     this.resources = new ProxyResources(parts);
     const { rollback } = config;
     const { shared = null } = parts;
-    // A worker that was started in place of another one counts as the others do.
+    // A worker that replaces another one during a rollback watch must report its failures too.
     const watch = rollback === null || shared?.role !== "worker" || shared.reload === 0
       ? null
       : watchFailures(parts, rollback, () => {});
@@ -107,7 +107,7 @@ export class Generations implements AsyncDisposable {
     return Object.freeze({ generation, loadedAt: this.#parts.clock.wallTime(), hash });
   }
 
-  /** The configuration that runs. */
+  /** Number, load time and hash of the running configuration. */
   get info(): ConfigurationInfo {
     return this.#info;
   }
@@ -116,7 +116,7 @@ export class Generations implements AsyncDisposable {
     return this.#current.config;
   }
 
-  /** The one that takes new requests. */
+  /** The data plane that takes new requests. */
   get plane(): DataPlane {
     return this.#current;
   }
@@ -134,14 +134,14 @@ export class Generations implements AsyncDisposable {
     return this.#running.runtime.admission?.limiter ?? null;
   }
 
-  /** How many requests are not over. */
+  /** Number of running requests, including those of former configurations. */
   get running(): number {
     let count = this.#running.runtime.running.size + (this.#owner.running?.() ?? 0);
     for (const { runtime: { running } } of this.#former) count += running.size;
     return count;
   }
 
-  /** How many configurations still serve their last requests. */
+  /** Number of former configurations with running requests. */
   get draining(): number {
     return this.#former.size;
   }
@@ -150,40 +150,40 @@ export class Generations implements AsyncDisposable {
     return this.#current.metrics(this.running, format);
   }
 
-  /** Opens the file of the access log anew, that of configurations before as well. */
+  /** Reopens the file of the access log, also for former configurations. */
   reopenLog(): void {
     for (const plane of [this.#current, ...this.#former]) plane.reopenLog();
   }
 
-  /** Its limiters, and how full their table is. */
+  /** The limiters, and how full their table is. */
   get limits(): DataPlane["limits"] {
     return this.#current.limits;
   }
 
-  /** What is counted; `null` where that is off. */
+  /** The metrics; `null` if they are off. */
   get counted(): ProxyMetrics | null {
     return this.#current.counted;
   }
 
-  /** Makes what takes the requests of a listener, by the configuration that runs when they come. */
+  /** Makes the handler of a listener; each request uses the configuration that runs when it arrives. */
   makeHandler(): RequestHandler {
     return new RequestHandler(this.#running);
   }
 
-  /** Finds and checks the servers of the first configuration. */
+  /** Discovers and checks the servers of the first configuration. */
   async start(): Promise<void> {
     await this.#current.start();
   }
 
   /**
-   * Puts another configuration in the place of the one that runs; never throws.
+   * Replaces the running configuration; never throws.
    *
-   * @param config the one given by a program; without it the sources are read again
-   * @param trigger what the log says of it
+   * @param config from a program; if it is left out, the source is read again
+   * @param trigger the cause, for the log
    */
   reload(config: ProxyConfig | undefined, trigger: string): Promise<ReloadOutcome> {
     const { source = null } = this.#parts;
-    const load = config === undefined ? () => loadAgain(source) : () => Promise.resolve(given(config));
+    const load = config === undefined ? () => loadAgain(source) : () => Promise.resolve(fromProgram(config));
     return this.#enqueue(load, trigger, "applied");
   }
 
@@ -206,9 +206,9 @@ export class Generations implements AsyncDisposable {
     try {
       candidate = await load();
       await this.#replaceBy(candidate);
-      return this.#tell(done, trigger, candidate.hash, [], candidate.notReloaded);
+      return this.#report(done, trigger, candidate.hash, [], candidate.notReloaded);
     } catch (error) {
-      return this.#tell(
+      return this.#report(
         "rejected",
         trigger,
         candidate?.hash ?? null,
@@ -230,7 +230,7 @@ export class Generations implements AsyncDisposable {
     };
     const watch = config.rollback === null
       ? null
-      : watchFailures(this.#parts, config.rollback, (reason) => this.#giveUp(previous, reason));
+      : watchFailures(this.#parts, config.rollback, (reason) => this.#rollBack(previous, reason));
     const parts = watch === null ? this.#parts : { ...this.#parts, observer: watch.observer };
     let plane: DataPlane | null = null;
     let opened: Opened | null = null;
@@ -267,8 +267,8 @@ export class Generations implements AsyncDisposable {
     if (this.#stopping) throw new Error("the proxy stops");
   }
 
-  #giveUp(previous: Candidate, reason: string): void {
-    // Nothing is left to go back to.
+  #rollBack(previous: Candidate, reason: string): void {
+    // Without `rollback`: there is no earlier configuration to go back to.
     const candidate = { ...previous, config: Object.freeze({ ...previous.config, rollback: null }) };
     this.#enqueue(() => Promise.resolve(candidate), reason, "rolled_back");
   }
@@ -280,21 +280,21 @@ export class Generations implements AsyncDisposable {
     counted.draining = this.#former.size;
   }
 
-  /** Lets a configuration serve its last requests; its WebSockets get as long as they have to end by themselves. */
+  /** Disposes a former configuration when its requests have ended. WebSockets are closed after their grace period. */
   async #retire(plane: DataPlane): Promise<void> {
     const { config: { webSocketGraceMs }, runtime: { running } } = plane;
     {
       using _tunnels = this.#endTunnels([plane], webSocketGraceMs, false);
       await running.untilEmpty();
     }
-    // When the proxy stops, it ends them all.
+    // If the proxy is stopping, it disposes all configurations itself.
     if (!this.#former.has(plane) || this.#stopping) return;
     this.#former.delete(plane);
     this.#count();
     await plane[Symbol.asyncDispose]();
   }
 
-  #tell(
+  #report(
     outcome: ProxyEvent<"reload">["outcome"],
     trigger: string,
     hash: string | null,
@@ -307,12 +307,12 @@ export class Generations implements AsyncDisposable {
   }
 
   /**
-   * Goes on for the delay of the configuration, then finishes the requests that run; what has not ended within the grace
-   * period is called off.
+   * Serves for the shutdown delay of the configuration, then finishes running requests. Aborts those that have not ended
+   * within the grace period.
    *
-   * @param reason what the log says of it
-   * @param close takes no new requests, and resolves once the last connection has ended
-   * @returns how many requests were called off
+   * @param reason for the log
+   * @param close stops accepting requests, and resolves when the last connection has ended
+   * @returns the number of aborted requests
    */
   async drain(reason: string, close: () => Promise<void>): Promise<number> {
     this.#stopping = true;
@@ -327,13 +327,13 @@ export class Generations implements AsyncDisposable {
     const closed = close();
     do {
       await atMost(clock, this.#untilEmpty(), endAt - clock.now());
-      // A connection may outlive its requests: one whose client never did its TLS handshake, or never sends the rest
-      // of what was refused.
-      await atMost(clock, closed, Math.min(endAt - clock.now(), LAST_WORDS_MS));
+      // A connection may outlive its requests: its client may never finish the TLS handshake, or never send the rest
+      // of a refused request.
+      await atMost(clock, closed, Math.min(endAt - clock.now(), ABORT_GRACE_MS));
     } while (this.running > 0 && clock.now() < endAt);
     const abandoned = this.running;
     for (const { runtime: { running } } of this.#planes) running.abandon();
-    if (abandoned > 0) await atMost(clock, closed, LAST_WORDS_MS);
+    if (abandoned > 0) await atMost(clock, closed, ABORT_GRACE_MS);
     return abandoned;
   }
 
@@ -341,13 +341,13 @@ export class Generations implements AsyncDisposable {
     return [this.#current, ...this.#former];
   }
 
-  /** Tells tunnels to end after a while, those too that are only opened by then; until the result is disposed. */
+  /** Ends tunnels after a time, and then repeatedly those opened later, until the result is disposed. */
   #endTunnels(planes: readonly DataPlane[], afterMs: number, stopping = true): Disposable {
     const { clock } = this.#parts;
     let timer: Disposable;
     const end = (): void => {
       for (const { runtime: { running } } of planes) running.endTunnels(stopping);
-      timer = clock.setTimer(end, TUNNELS_MS);
+      timer = clock.setTimer(end, TUNNEL_CHECK_MS);
     };
     if (afterMs === 0) end();
     else timer = clock.setTimer(end, afterMs);
@@ -358,7 +358,7 @@ export class Generations implements AsyncDisposable {
     await Promise.all(this.#planes.map(({ runtime: { running } }) => running.untilEmpty()));
   }
 
-  /** Ends everything. */
+  /** Disposes all configurations. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping = true;
     const planes = this.#next === null ? this.#planes : [...this.#planes, this.#next];
@@ -368,7 +368,7 @@ export class Generations implements AsyncDisposable {
   }
 }
 
-function given(config: ProxyConfig): Candidate {
+function fromProgram(config: ProxyConfig): Candidate {
   const resolved = resolveConfig(config);
   return { config: resolved, hash: hashOf(resolved), texts: {}, notReloaded: [] };
 }
@@ -399,25 +399,25 @@ async function atMost(clock: Clock, promise: Promise<unknown>, delayMs: number):
   await Promise.race([promise, over]);
 }
 
-// Looks at the first responses of a new configuration.
+// Watches the first responses of a new configuration.
 
-/** Counts failures until the first moments are over. */
+/** Counts failed requests for the time of `rollback`. */
 interface FailureWatch {
-  /** What the configuration reports to. */
+  /** The observer for the configuration. */
   readonly observer: Observer;
-  /** Counts no more. */
+  /** Stops counting. */
   readonly end: () => void;
 }
 
-/** How often it is looked at what workers have counted. */
-const LOOK_MS = 50;
+/** How often the supervisor reads the counts of workers, in milliseconds. */
+const TALLY_CHECK_MS = 50;
 
 /**
- * Calls back once, when too many requests fail within the time; whatever is reported goes on to the observer of the proxy.
+ * Calls `onFailure` once if too many requests fail within the time. All reports still reach the observer of the proxy.
  *
- * Workers only count: their supervisor adds up, and calls back.
+ * Workers only count; the supervisor adds up and calls `onFailure`.
  *
- * @param onFailure with what the log is to say of it
+ * @param onFailure receives the reason, for the log
  */
 function watchFailures(
   { observer, clock, shared = null }: Pick<ProxyParts, "observer" | "clock" | "shared">,
@@ -427,11 +427,11 @@ function watchFailures(
   let requests = 0;
   let failures = 0;
   let watching = true;
-  let look: Disposable | null = null;
+  let checkTimer: Disposable | null = null;
   const end = (): void => {
     watching = false;
     timer[Symbol.dispose]();
-    look?.[Symbol.dispose]();
+    checkTimer?.[Symbol.dispose]();
   };
   const timer = clock.setTimer(end, withinMs);
   const judge = (): void => {
@@ -440,14 +440,14 @@ function watchFailures(
     onFailure(`${failures} of ${requests} requests failed`);
   };
   if (shared?.role === "supervisor") {
-    // That of the reload that is about to begin: its workers have counted nothing yet.
+    // The number of the reload that is about to begin; its workers have counted nothing yet.
     const reload = shared.reloads + 1;
     const add = (): void => {
-      look = clock.setTimer(add, LOOK_MS);
+      checkTimer = clock.setTimer(add, TALLY_CHECK_MS);
       ({ requests, failures } = shared.servers.tallyOf(reload));
       judge();
     };
-    look = clock.setTimer(add, LOOK_MS);
+    checkTimer = clock.setTimer(add, TALLY_CHECK_MS);
     return { observer, end };
   }
   const worker = shared?.servers ?? null;

@@ -1,4 +1,4 @@
-/** The listeners of a proxy, which stay open while configurations come and go. */
+/** The listeners of a proxy, which stay open across reloads. */
 
 import { setImmediate } from "node:timers";
 import { formatListen, type ResolvedListen } from "../config/listen_options.ts";
@@ -16,31 +16,31 @@ import { CLIENT_IDLE_MS } from "./data_plane.ts";
 import type { Generations, Opened } from "./generations.ts";
 import type { ProxyParts } from "./serve_options.ts";
 
-/** How many turns of the event loop the runtime gets to let go of an address; it has taken two at most. */
+/** How many turns of the event loop the runtime gets to release an address; two at most were seen. */
 const MAX_TURNS = 1000;
 
-/** One listener, and how it is configured now. */
+/** One listener, and its current configuration. */
 interface Place {
   listen: ResolvedListen;
   listener: EngineListener;
   readonly handler: RequestHandler;
-  /** Counts its connections; `null` where nobody wants to know. */
+  /** Counts its connections; `null` if metrics are off. */
   readonly meter: ListenerMeter | null;
 }
 
-/** What becomes of the listeners when a configuration takes over. */
+/** The listeners of a new configuration. */
 interface Plan {
-  /** In the order of the configuration; `null` for those that are opened only when another one is closed. */
+  /** In the order of the configuration; `null` for a listener that can be opened only after another one is closed. */
   readonly places: (Place | null)[];
   readonly opened: readonly Place[];
 }
 
-/** Opens, changes and closes listeners; all of them hand their requests to the configuration that runs. */
+/** Opens, changes and closes listeners. All pass their requests to the running configuration. */
 export class Listeners {
   readonly #parts: ProxyParts;
   readonly #generations: Generations;
   #places: readonly Place[] = [];
-  /** Those that are closed, until their last connection has ended. */
+  /** Closed listeners whose last connection has not ended yet. */
   readonly #closing = new Set<Place>();
 
   constructor(parts: ProxyParts, generations: Generations) {
@@ -48,19 +48,19 @@ export class Listeners {
     this.#generations = generations;
   }
 
-  /** Where clients reach them, as `host:port` or `unix:/path`. */
+  /** The addresses of the listeners, as `host:port` or `unix:/path`. */
   get addresses(): readonly string[] {
     return this.#places.map(({ listener }) => listener.address);
   }
 
   /**
-   * Opens what a configuration listens at and is not open yet.
+   * Opens the listeners of a configuration that are not open yet.
    *
-   * @throws {ListenError} when an address cannot be listened at; nothing is changed then
+   * @throws {ListenError} when it cannot listen at an address; nothing is changed then
    */
   async open({ listen: wanted }: ResolvedConfig): Promise<Opened> {
     const free = new Set(this.#places);
-    // An address that stays keeps its listener, also where another one comes in front of it.
+    // An address that is in both configurations keeps its listener, even if its index changes.
     const kept = wanted.map((listen) => {
       const place = [...free].find((each) => isAt(each, listen)) ?? null;
       if (place !== null) free.delete(place);
@@ -76,7 +76,7 @@ export class Listeners {
         const place = kept[index]!;
         if (place !== null) places.push(sameKind(place.listen, listen) ? place : null);
         else {
-          const made = await this.#openUnlessOurs(listen, free);
+          const made = await this.#openUnlessOccupied(listen, free);
           if (made !== null) opened.push(made);
           places.push(made);
         }
@@ -88,13 +88,13 @@ export class Listeners {
     }
   }
 
-  /** @returns `null` where a listener that is about to be closed is in the way */
-  async #openUnlessOurs(listen: ResolvedListen, leaving: ReadonlySet<Place>): Promise<Place | null> {
+  /** @returns `null` if a listener that is about to be closed occupies the address */
+  async #openUnlessOccupied(listen: ResolvedListen, leaving: ReadonlySet<Place>): Promise<Place | null> {
     try {
       return await this.#open(listen);
     } catch (error) {
-      const inTheWay = [...leaving].some(({ listener }) => listener.address.endsWith(`:${listen.port}`));
-      if (inTheWay && error instanceof ListenError && error.inUse) return null;
+      const sharesPort = [...leaving].some(({ listener }) => listener.address.endsWith(`:${listen.port}`));
+      if (sharesPort && error instanceof ListenError && error.inUse) return null;
       throw error;
     }
   }
@@ -114,7 +114,7 @@ export class Listeners {
     this.#places = places.filter((place) => place !== null);
   }
 
-  /** The runtime needs a moment to let go of an address; what connects just then is refused. */
+  /** Retries until the runtime has released the address. Connections in the meantime are refused. */
   async #openOnceFree(listen: ResolvedListen): Promise<Place | null> {
     for (let turn = 0;; turn++) {
       try {
@@ -140,7 +140,7 @@ export class Listeners {
 
   async #open(listen: ResolvedListen): Promise<Place> {
     if (listen.unix !== undefined) await removeStaleSocket(listen.unix);
-    // The runtime would end the process.
+    // Without the flag the runtime would end the process.
     if (listen.reusePort === true && !("listenDatagram" in Deno)) {
       throw listenError(formatListen(listen), new Error("reusePort needs the flag --unstable-net"));
     }
@@ -187,12 +187,12 @@ export class Listeners {
     };
   }
 
-  /** Takes no new connections, and resolves once the last one has ended. */
+  /** Stops accepting connections, and resolves when the last one has ended. */
   async stop(): Promise<void> {
     await Promise.all(this.#all.map((listener) => listener.stop()));
   }
 
-  /** Cuts every connection. */
+  /** Closes every connection at once. */
   cut(): void {
     for (const listener of this.#all) listener.cut();
   }
@@ -202,22 +202,24 @@ export class Listeners {
   }
 }
 
-/** Whether a listener is what is wanted: at that address, or at any port where any will do. */
+/** Whether a listener has the wanted address; if port 0 is wanted, a listener configured with port 0 matches. */
 function isAt({ listen, listener }: Place, wanted: ResolvedListen): boolean {
-  if (listen.unix !== undefined || wanted.unix !== undefined) return listen.unix === wanted.unix;
+  if (listen.unix !== undefined || wanted.unix !== undefined) {
+    return listen.unix === wanted.unix;
+  }
   if (listen.hostname !== wanted.hostname) return false;
   return listen.port === wanted.port || listener.address === formatListen(wanted);
 }
 
-/** Whether a listener of the one can become one of the other. */
+/** Whether a listener can be updated from one configuration to the other. */
 function sameKind(one: ResolvedListen, other: ResolvedListen): boolean {
   return one.engine === other.engine && (one.tls === undefined) === (other.tls === undefined);
 }
 
 /**
- * Removes a socket that nobody listens at any more; leaves everything else where it is.
+ * Removes a socket file without a listener; leaves other files alone.
  *
- * A process that is killed leaves its socket behind, and its successor could not listen at the same path.
+ * A killed process leaves its socket file behind, and its successor could not listen at the same path.
  */
 export async function removeStaleSocket(path: string): Promise<void> {
   let connection: Deno.Conn;

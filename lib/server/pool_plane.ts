@@ -24,9 +24,9 @@ import type { PlacedPool, ProxyParts, SharedParts } from "./serve_options.ts";
 import type { Transports, TransportSource } from "./proxy_resources.ts";
 
 /**
- * Puts retries to work, with a budget of their own.
+ * Makes the retry policy of a pool or route, with its budget.
  *
- * @param cells where processes have it together; `null` where there is one
+ * @param cells hold the budget if several processes share it; `null` if there is only one process
  */
 export function createRetries(
   policy: RetryPolicy | null,
@@ -42,19 +42,19 @@ export function createRetries(
 
 const NO_CHANGE: Pick<PoolChange, "added" | "removed"> = { added: [], removed: [] };
 
-/** What a {@linkcode PoolPlane} takes in addition to its configuration. */
+/** What a {@linkcode PoolPlane} needs in addition to its configuration. */
 interface PoolParts extends ProxyParts {
-  /** Keeps the connections to servers, whatever configuration they are in. */
+  /** All transports of the proxy; they keep connections to servers across configurations. */
   readonly transports: Transports;
   /** The transports of this configuration. */
   readonly leased: TransportSource;
-  /** Counts what happens; `null` where nobody wants to know. */
+  /** The metrics; `null` if they are off. */
   readonly metrics: ProxyMetrics | null;
-  /** The pool of that name in the configuration that this one takes the place of. */
+  /** The pool of the same name in the former configuration. */
   readonly before: PoolPlane | null;
 }
 
-/** Makes and joins the parts of a pool, and reports what happens to its servers. */
+/** Makes and connects the parts of a pool, and reports changes of its servers. */
 export class PoolPlane implements AsyncDisposable {
   readonly runtime: PoolRuntime;
   readonly #pool: Pool;
@@ -65,7 +65,7 @@ export class PoolPlane implements AsyncDisposable {
   readonly #transports: Transports;
   readonly #shared: SharedParts | null;
   readonly #secret: string | null;
-  /** Whether the slot of the pool is given back with it. */
+  /** Whether disposing this pool frees its slot. */
   #ownsSlot: boolean;
   readonly #metrics: ProxyMetrics | null;
   readonly #meter: PoolMeter | null;
@@ -82,7 +82,7 @@ export class PoolPlane implements AsyncDisposable {
     this.#ownsSlot = shared !== null && shared.role === "supervisor" && before === null;
     const pool = this.#pool = new Pool({
       name,
-      servers: placed?.servers ?? [...servers, ...found(resolved, before)],
+      servers: placed?.servers ?? [...servers, ...foundBefore(resolved, before)],
       resolve: resolveServer(resolved.way),
       before: before === null ? null : before.#pool,
       shared: shared?.servers ?? null,
@@ -115,19 +115,19 @@ export class PoolPlane implements AsyncDisposable {
     };
   }
 
-  /** How many searches for servers failed or found nothing; `null` without discovery. */
+  /** Number of discovery runs that failed or foundBefore nothing; `null` without discovery. */
   get discoveryFailures(): number | null {
     return this.#discovery?.failures ?? null;
   }
 
-  /** Finds servers and checks every one once; bounded by the timeouts of both. */
+  /** Discovers servers and checks each one once; bounded by the timeouts of both. */
   async start(): Promise<void> {
     await this.#discovery?.start();
     await this.#balancer.startHealthChecks();
     this.#balancer.prepare();
   }
 
-  /** Goes on with the state of servers that are in both; the other one serves its last requests. */
+  /** Takes over the state of servers that are in both pools. The former pool finishes its running requests. */
   takeOver(before: PoolPlane): void {
     before.endDiscovery();
     this.#ownsSlot = before.#ownsSlot;
@@ -145,7 +145,7 @@ export class PoolPlane implements AsyncDisposable {
     return this.#shared !== null && this.#shared.role === "worker";
   }
 
-  /** The pool as workers have to have it. */
+  /** The slot, servers and secret of the pool, for workers. */
   get placed(): PlacedPool {
     return { slot: this.#pool.slot!, servers: this.#pool.placed, secret: this.#secret };
   }
@@ -160,7 +160,7 @@ export class PoolPlane implements AsyncDisposable {
     this.#transports.meters.set(server.peer, meter);
   }
 
-  /** The server is in no pool any more. */
+  /** Releases what is kept for a server that is in no pool any more. */
   #forget(server: Server): void {
     this.#transports.forget(server.peer);
     this.#transports.meters.delete(server.peer);
@@ -173,7 +173,7 @@ export class PoolPlane implements AsyncDisposable {
     return this.#meter?.servers.get(server);
   }
 
-  /** Searches for servers no more. */
+  /** Ends discovery. */
   endDiscovery(): void {
     this.#discovery?.[Symbol.dispose]();
   }
@@ -234,7 +234,7 @@ export class PoolPlane implements AsyncDisposable {
     this.#callHook(server, healthy, reason);
   }
 
-  /** Calls `onHealthChange`; whatever it does, the checks go on. */
+  /** Calls `onHealthChange`; if it throws or rejects, the checks go on. */
   #callHook(...change: Parameters<HealthChange>): void {
     const { onHealthChange } = this.#resolved.balancing;
     if (onHealthChange === null) return;
@@ -290,14 +290,14 @@ export class PoolPlane implements AsyncDisposable {
   }
 }
 
-/** What the pool before has found, which counts until its own search has found something. */
-function found({ balancing, servers }: ResolvedPool, before: PoolPlane | null): readonly Server[] {
+/** Servers that the former pool has discovered; used until this pool's own discovery succeeds. */
+function foundBefore({ balancing, servers }: ResolvedPool, before: PoolPlane | null): readonly Server[] {
   if (balancing.discovery === null || before === null || before.discoveryFailures === null) return [];
   const ids = new Set(servers.map(({ id }) => id));
   return before.runtime.balancer.pool.servers.filter(({ id }) => !ids.has(id));
 }
 
-/** How WebSockets are forwarded: never by `fetch`, which gives no connection away, and so not through a proxy either. */
+/** How WebSockets are forwarded. Not by `fetch`, which does not expose its connection, so not through an outbound proxy. */
 function webSocketRuntime(
   { webSocket, transport: plan }: ResolvedPool,
   transports: TransportSource,

@@ -1,4 +1,4 @@
-/** The metrics of a proxy: what is counted while it runs, for as long as it does, whatever becomes of its configuration. */
+/** The metrics of a proxy, which are kept across reloads. */
 
 import type { WorkerInfo } from "../admin/admin_target.ts";
 import type { Clock } from "../core/clock.ts";
@@ -30,37 +30,37 @@ interface CountedWorkers {
 
 const ALONE: CountedWorkers = { listening: 1, restarts: 0, all: [] };
 
-/** How often it is looked how late timers are. */
-const LOOK_MS = 100;
+/** How often the delay of timers is measured, and gauges are published, in milliseconds. */
+const INTERVAL_MS = 100;
 
 /**
- * Counts; each worker has one of its own, and what others have counted is added when somebody looks.
+ * The metrics of one process. Each worker has its own; those of other workers are added at each scrape.
  *
- * Made once a proxy: a meter that a former configuration has opened goes on in the next one, under the same labels.
+ * Made once per proxy: a meter of a former configuration is continued by the next one under the same labels.
  */
 export class ProxyMetrics implements Disposable {
   readonly registry: MetricRegistry;
   readonly webSockets: WebSocketMeter;
   readonly store: StoreMeter;
-  /** When the proxy was started, in the clock's milliseconds, and by the calendar. */
+  /** When the proxy was started, in milliseconds of the clock, and as wall time. */
   readonly startedAt: number;
   readonly startedWallTime: number;
-  /** How many configurations have been used. */
+  /** Number of the running configuration; the first is 1. */
   generation = 1;
-  /** How many of them still serve their last requests. */
+  /** Number of former configurations with running requests. */
   draining = 0;
-  /** How many workers take requests, and how many were started in place of another one. */
+  /** How many workers accept requests, how often workers were replaced, and the state of each. */
   workers: () => CountedWorkers = () => ALONE;
-  /** Gives what other workers have counted. */
+  /** The series of other workers. */
   others: () => readonly RegistryShare[] = () => [];
   readonly #clock: Clock;
   readonly #listeners = new Set<ListenerMeter>();
   readonly #loopDelay: Histogram;
-  #look: Disposable | null = null;
+  #timer: Disposable | null = null;
   #publish: (() => void) | null = null;
   readonly #gauges = new Map<string, Counter>();
 
-  /** @param allocate gives memory that others can read. @default {memory of this process} */
+  /** @param allocate allocates memory that other processes can read. @default {memory of this process} */
   constructor(clock: Clock, allocate?: () => Float64Array) {
     this.#clock = clock;
     this.registry = new MetricRegistry(allocate);
@@ -69,10 +69,10 @@ export class ProxyMetrics implements Disposable {
     this.#loopDelay = this.registry.histogram(METRICS.loopDelay);
     this.startedAt = clock.now();
     this.startedWallTime = clock.wallTime();
-    this.#lookAgain();
+    this.#schedule();
   }
 
-  /** Opens the meter of a route; `""` for requests that none takes. */
+  /** Opens the meter of a route; `""` for requests without a route. */
   route(name: string): RouteMeter {
     return new RouteMeter(this.registry, name);
   }
@@ -99,20 +99,20 @@ export class ProxyMetrics implements Disposable {
     return meter;
   }
 
-  /** The listener is closed, and its last connection too. */
+  /** Disposes the meter of a listener when its last connection has ended. */
   closeListener(meter: ListenerMeter): void {
     this.#listeners.delete(meter);
     meter[Symbol.dispose]();
   }
 
-  /** How many connections are open, by listener. */
+  /** Number of open connections per listener. */
   get openConnections(): ReadonlyMap<string, number> {
     const open = new Map<string, number>();
     for (const meter of this.#listeners) open.set(meter.address, (open.get(meter.address) ?? 0) + meter.open);
     return open;
   }
 
-  /** All series, those of other workers added. */
+  /** All series, including those of other workers. */
   series(): SeriesByMetric {
     return readShares([this.registry.share(), ...this.others()]);
   }
@@ -122,7 +122,7 @@ export class ProxyMetrics implements Disposable {
     return trafficBetween(this.series(), null, (this.#clock.now() - this.startedAt) / 1000);
   }
 
-  /** Tells, each time it is called, of the traffic since it was called before, or was made. */
+  /** Returns a function that returns the traffic since its previous call; the first time, since it was made. */
   reader(): () => Traffic {
     let before = this.series();
     let at = this.#clock.now();
@@ -136,20 +136,20 @@ export class ProxyMetrics implements Disposable {
     };
   }
 
-  /** Writes where another process reads it what is so at the moment, again and again. */
+  /** Writes the gauges to memory that another process reads, now and at each interval. */
   publish(gauges: () => Iterable<readonly [MetricFamily, readonly SeriesValue[]]>): void {
     this.#publish = () => {
-      const gone = new Map(this.#gauges);
+      const outdated = new Map(this.#gauges);
       for (const [family, values] of gauges()) {
         for (const { labels, cells } of values) {
           const key = [family.name, ...labels].join("\0");
           let gauge = this.#gauges.get(key);
           if (gauge === undefined) this.#gauges.set(key, gauge = this.registry.counter(family, ...labels));
           gauge.cells[gauge.at] = cells[0]!;
-          gone.delete(key);
+          outdated.delete(key);
         }
       }
-      for (const [key, gauge] of gone) {
+      for (const [key, gauge] of outdated) {
         this.#gauges.delete(key);
         gauge[Symbol.dispose]();
       }
@@ -157,17 +157,17 @@ export class ProxyMetrics implements Disposable {
     this.#publish();
   }
 
-  #lookAgain(): void {
-    const due = this.#clock.now() + LOOK_MS;
-    this.#look = this.#clock.setTimer(() => {
+  #schedule(): void {
+    const due = this.#clock.now() + INTERVAL_MS;
+    this.#timer = this.#clock.setTimer(() => {
       this.#publish?.();
       this.#loopDelay.record(Math.max(0, this.#clock.now() - due));
-      this.#lookAgain();
-    }, LOOK_MS);
+      this.#schedule();
+    }, INTERVAL_MS);
   }
 
   [Symbol.dispose](): void {
-    this.#look?.[Symbol.dispose]();
-    this.#look = null;
+    this.#timer?.[Symbol.dispose]();
+    this.#timer = null;
   }
 }

@@ -1,4 +1,4 @@
-/** What a proxy has whatever its configuration: it lasts from the start of the proxy to its end. */
+/** What a proxy keeps from its start to its end, across configurations. */
 
 import { Cancellation, DeadlineWheel } from "../core/cancellation.ts";
 import type { Clock } from "../core/clock.ts";
@@ -20,20 +20,20 @@ import type { CertificateExpiry } from "./certificates.ts";
 import { ProxyMetrics } from "./proxy_metrics.ts";
 import type { ProxyParts } from "./serve_options.ts";
 
-/** Tick of the deadlines: a timeout is late by less than two. */
+/** Tick of the deadlines, in milliseconds: a timeout is late by less than two ticks. */
 const TICK_MS = 20;
 
-/** What configurations share, one after the other. */
+/** What successive configurations share. */
 export class ProxyResources implements AsyncDisposable {
   readonly wheel: DeadlineWheel;
   readonly transports: Transports;
   readonly services: ProxyServices;
   readonly namedPeers: NamedPeers;
-  /** How many requests have arrived. */
+  /** Number of requests that have arrived. */
   readonly count: { arrived: number };
-  /** By what requests are known that come back. */
+  /** Identifies this proxy in `CDN-Loop`, to detect requests that were already forwarded by it. */
   readonly instanceId: string;
-  /** Until when certificates of listeners are good; `null` where nobody listens. */
+  /** When the certificates of listeners expire; `null` without listeners. */
   certificates: CertificateExpiry | null = null;
   readonly #clock: Clock;
   readonly #stack = new AsyncDisposableStack();
@@ -55,7 +55,7 @@ export class ProxyResources implements AsyncDisposable {
     this.namedPeers = new NamedPeers({ onForget: (peer) => transports.forget(peer) });
   }
 
-  /** What is counted; made when it is first asked for. */
+  /** The metrics; made at the first access. */
   get metrics(): ProxyMetrics {
     return this.#metrics ??= this.#stack.use(new ProxyMetrics(this.#clock, this.#allocateMetrics));
   }
@@ -66,35 +66,35 @@ export class ProxyResources implements AsyncDisposable {
   }
 }
 
-/** What arrives at workers; a supervisor takes no requests. */
+/** Reads the requests that have arrived at all workers; a supervisor accepts none itself. */
 function arrivalsOfAll(servers: SharedServers): { arrived: number } {
   return Object.defineProperty({ arrived: 0 }, "arrived", { get: () => servers.arrived, set: () => {} });
 }
 
-// The transports of a proxy: one for each plan that its pools have.
+// The transports of a proxy: one for each distinct plan of its pools.
 
-/** What {@linkcode Transports} take. */
+/** Options of {@linkcode Transports}. */
 interface TransportsOptions {
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
 }
 
-/** Gives transports by their plans. */
+/** Returns transports by their plans. */
 export interface TransportSource {
   /** The transport for a plan. */
   get(plan: TransportPlan): Transport;
 }
 
-/** A transport, and how many have a claim to it. */
+/** A transport, and the number of its users. */
 interface SharedTransport {
   readonly transport: Transport;
   claims: number;
 }
 
-/** Makes transports when they are first asked for; pools with the same plan share one, also those of another configuration. */
+/** Makes transports at the first use. Pools with the same plan share one, also across configurations. */
 export class Transports implements TransportSource, Disposable {
   readonly #options: TransportsOptions;
-  /** What connections to a peer are counted by. */
+  /** The meters of connections, by peer. */
   readonly meters: Map<Peer, ConnectionMeter> = new Map();
   readonly #byPlan = new Map<string, SharedTransport>();
 
@@ -102,17 +102,17 @@ export class Transports implements TransportSource, Disposable {
     this.#options = options;
   }
 
-  /** How many there are. */
+  /** Number of transports. */
   get size(): number {
     return this.#byPlan.size;
   }
 
-  /** The transport for a plan, which is kept from then on. */
+  /** The transport for a plan; kept until this is disposed. */
   get(plan: TransportPlan): Transport {
     return this.#claim(keyOf(plan), plan);
   }
 
-  /** Gives transports that are closed once nobody has a claim to them: those of one configuration. */
+  /** Makes a source for one configuration. A transport is closed when the last lease that uses it is disposed. */
   lease(): TransportSource & Disposable {
     const claimed = new Set<string>();
     return {
@@ -159,7 +159,7 @@ export class Transports implements TransportSource, Disposable {
     return new FetchTransport({ wheel, protocol, proxy, ...connections });
   }
 
-  /** Closes what they keep for a peer that is not used any more. */
+  /** Closes idle connections and other state for a peer that is not used any more. */
   forget(peer: Peer): void {
     for (const { transport } of this.#byPlan.values()) transport.forget(peer);
   }
@@ -175,10 +175,10 @@ function keyOf(plan: TransportPlan): string {
   return JSON.stringify(plan, (_, value) => value === Infinity ? "Infinity" : value);
 }
 
-/** No connection is kept: copies of a request are no reason for a server to hold one open. */
+/** Keeps no idle connections: they would cost the server memory only for copies of requests. */
 const BACKGROUND_PLAN: TransportPlan = { kind: "http1", connections: { maxIdle: 0, idleTimeoutMs: 0 } };
 
-/** Serves filters as long as the proxy runs: requests in the background are called off when it stops. */
+/** Services for filters. Background requests are cancelled when the proxy stops. */
 class ProxyServices implements FilterServices, AsyncDisposable {
   readonly random: Random;
   readonly #transports: Transports;
@@ -213,7 +213,7 @@ class ProxyServices implements FilterServices, AsyncDisposable {
       cancellation: this.#cancellation,
     });
     try {
-      // Read to its end, as by any client: a server may not like to be hung up on.
+      // Read to the end: closing the connection early may count as an error at the server.
       if (response.body !== null) { while (await response.body.read() !== null); }
     } finally {
       response.release();

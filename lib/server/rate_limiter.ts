@@ -1,4 +1,4 @@
-/** The limiter on its own, for any program with `Deno.serve`. */
+/** The limiter without the proxy, for programs with `Deno.serve`. */
 
 import { callAside, tellStrayError } from "../core/callback.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
@@ -20,8 +20,8 @@ export interface RateLimiterOptions {
   /** Seeds the table of counts, so that clients cannot choose keys that collide in it. @default {Math.random} */
   random?: () => number;
   /**
-   * Called when keys of a policy no longer fit its `maxKeys` and replace others; at most once a window. It runs aside: what
-   * it throws, or rejects with, is written to `stderr`.
+   * Called when keys of a policy no longer fit its `maxKeys` and replace others; at most once a window. If it throws or
+   * rejects, the error is written to `stderr`.
    *
    * @default {none}
    */
@@ -31,10 +31,10 @@ export interface RateLimiterOptions {
 }
 
 /**
- * Limits how often clients may ask, in a program of one's own: the limiter of the proxy without the proxy.
+ * Limits the requests of clients in any program: the limiter of the proxy without the proxy.
  *
- * Takes the same policies as a configuration's `limiter`. Counts are exact and in memory of fixed size; dispose it when
- * it is not needed any more.
+ * Takes the same policies as `limiter` in a configuration. Counts are exact and use memory of fixed size. Dispose the
+ * limiter when it is not needed any more.
  *
  * @example
  * ```ts
@@ -55,7 +55,7 @@ export interface RateLimiterOptions {
  * assertEquals([await ask(), await ask(), await ask()], [200, 200, 429]);
  * ```
  *
- * @example Anything else that is to be limited
+ * @example Limit anything else
  * ```ts
  * import { RateLimiter } from "@x/lbproxy";
  * import { assertEquals } from "@std/assert";
@@ -75,16 +75,16 @@ export class RateLimiter implements Disposable {
   /**
    * Makes a limiter that has counted nothing yet.
    *
-   * @param policies one, or several that must all admit a request
-   * @throws {TypeError} when something is wrong with a policy, naming all of it, two have the same name, or one has a
-   * `store` of several machines
-   * @throws {RangeError} when the policies have more keys or are more than a table has room for
+   * @param policies one policy, or several that must all admit a request
+   * @throws {TypeError} when a policy has mistakes (the message lists all of them), two have the same name, or one has a
+   * `store` that machines share
+   * @throws {RangeError} when the policies, or their keys, are more than a table has room for
    */
   constructor(
     policies: LimiterPolicy<ServeSource> | readonly LimiterPolicy<ServeSource>[],
     options: RateLimiterOptions = {},
   ) {
-    const { clock = systemClock, random = systemRandom, onOverflow, onChargeError = tellChargeError } =
+    const { clock = systemClock, random = systemRandom, onOverflow, onChargeError = reportChargeError } =
       options;
     this.#limiter = new Limiter<ServeSource>(policies, {
       clock,
@@ -111,8 +111,8 @@ export class RateLimiter implements Disposable {
   /**
    * Puts the limits in front of a handler of `Deno.serve`.
    *
-   * A request that is refused gets its response without the handler; others get fields that say how much is left. Permits of a
-   * concurrency policy are given back, and `charge` is called, when the response has been sent.
+   * Refuses requests over the limit without calling the handler; other responses get fields with the remaining quota. Releases
+   * permits of a concurrency policy, and calls `charge`, when the response has been sent.
    */
   wrap(handler: Deno.ServeHandler): Deno.ServeHandler {
     return async (request, info) => {
@@ -133,11 +133,11 @@ export class RateLimiter implements Disposable {
   /**
    * Decides about a request, and counts it when it is admitted.
    *
-   * Whoever calls this instead of {@linkcode wrap} disposes the decision's `lease` when the request is over. A request counts
-   * its `cost`: what becomes of it is not known here, so that `charge` is never called.
+   * If you call this instead of {@linkcode wrap}, release the decision's `lease` when the request has ended. A request counts
+   * its `cost`; `charge` is never called, because the response is not known here.
    *
-   * @param info of the handler; without it the client has no address
-   * @throws {FilterError} when a function of a policy throws or gives no usable number; nothing is counted then
+   * @param info from `Deno.serve`; without it the client has no address
+   * @throws {FilterError} when a function of a policy throws or returns an invalid number; nothing is counted then
    */
   check(request: Request, info?: Pick<Deno.ServeHandlerInfo, "remoteAddr">): Decision {
     return this.#limiter.check(new ServeSource(request, info));
@@ -149,7 +149,7 @@ export class RateLimiter implements Disposable {
     return new Response(refusalBody(decision), { status: 429, headers });
   }
 
-  /** The response with the fields that tell the client what is left; itself when there is nothing to tell. */
+  /** Adds fields with the remaining quota to a response; returns the same response if there are none to add. */
   announce(decision: Decision, response: Response): Response {
     const before = new HeaderFields(response.headers);
     const fields = new HeaderFields(response.headers);
@@ -163,15 +163,15 @@ export class RateLimiter implements Disposable {
     return new Response(body, { status, statusText, headers: [...fields] });
   }
 
-  /** What each policy that applies to the request would say, without counting it. */
+  /** The state of each policy that applies to the request, without counting the request. */
   peek(request: Request, info?: Pick<Deno.ServeHandlerInfo, "remoteAddr">): PolicyStatus[] {
     return this.#limiter.peek(new ServeSource(request, info));
   }
 
   /**
-   * Forgets what was counted for a key, and lifts its ban.
+   * Resets the counts of a key, and lifts its ban.
    *
-   * @param policyName of the policy whose count is meant; all when left out
+   * @param policyName the policy to reset; all policies if left out
    * @throws {RangeError} when there is no such policy
    */
   reset(key: string, policyName?: string): void {
@@ -179,19 +179,19 @@ export class RateLimiter implements Disposable {
   }
 
   /**
-   * Refuses everything that has the key for some time.
+   * Refuses all requests with the key for some time.
    *
    * @param duration `"10m"`, or milliseconds
-   * @param policyName of the policy whose keys are meant; all when left out
-   * @returns `false` when there was no room to write it down for all of these policies
+   * @param policyName the policy that bans the key; all policies if left out
+   * @returns `false` if there was no room to store the ban for all of these policies
    * @throws {RangeError} when there is no such policy
-   * @throws {TypeError} when the duration is none
+   * @throws {TypeError} when the duration is invalid
    */
   ban(key: string, duration: Duration, policyName?: string): boolean {
     return this.#limiter.ban(key, duration, policyName);
   }
 
-  /** Frees the counts; the limiter cannot be used any more. */
+  /** Frees the counts. The limiter cannot be used afterwards. */
   [Symbol.dispose](): void {
     this.#limiter[Symbol.dispose]();
   }
@@ -213,7 +213,7 @@ export class RateLimiter implements Disposable {
   }
 }
 
-function tellChargeError(error: unknown): void {
+function reportChargeError(error: unknown): void {
   tellStrayError("charge", error);
 }
 
@@ -234,7 +234,7 @@ export class ServeSource implements KeySource {
     this.clientIp = address !== undefined && "hostname" in address ? address.hostname : "";
   }
 
-  /** Path and query as they stand in the URL of the request. */
+  /** Path and query, as in the URL of the request. */
   get target(): string {
     return this.#read().target;
   }

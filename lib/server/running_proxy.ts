@@ -1,4 +1,4 @@
-/** What steers a running proxy, whether it has listeners of its own or not. */
+/** Control of a running proxy, with or without its own listeners. */
 
 import type { ConfigurationInfo } from "../admin/admin_target.ts";
 import type { ModuleTexts } from "../config/module_graph.ts";
@@ -32,38 +32,38 @@ export abstract class RunningProxy implements AsyncDisposable {
     return this.#finished.promise;
   }
 
-  /** Whether it is stopping. */
+  /** Whether the proxy is stopping. */
   get stopping(): boolean {
     return this.#shutdown !== null;
   }
 
-  /** The configuration that runs: its number, since when, and a SHA-256 of it. */
+  /** The running configuration: its number, its load time, and its SHA-256. */
   get configuration(): ConfigurationInfo {
     return this.generations.info;
   }
 
-  /** How many requests are not over. */
+  /** Number of running requests. */
   get running(): number {
     return this.generations.running;
   }
 
-  /** How many configurations that were replaced still serve their last requests. */
+  /** Number of replaced configurations that still have running requests. */
   get drainingConfigurations(): number {
     return this.generations.draining;
   }
 
-  /** Its pools by name, to add, remove and weigh servers while it runs; others after a reload. */
+  /** The pools by name, to add, remove and weight servers at run time. A reload replaces them. */
   get pools(): ReadonlyMap<string, Pool> {
     return this.generations.pools;
   }
 
-  /** Its limits, to ban and to reset keys while it runs; `null` when nothing is limited. Another one after a reload. */
+  /** The limiter, to ban and reset keys at run time; `null` if nothing is limited. A reload replaces it. */
   get limiter(): LimitControl | null {
     return this.generations.limiter;
   }
 
   /**
-   * Its metrics as text.
+   * The metrics as text.
    *
    * @param format `"prometheus"` (text, version 0.0.4) when left out, or `"openmetrics"`
    */
@@ -74,33 +74,33 @@ export abstract class RunningProxy implements AsyncDisposable {
   /**
    * Replaces the running configuration without failing a request; never throws.
    *
-   * The new one is checked, finds and checks its servers, and opens its listeners. Then it takes all new requests; the one
-   * before finishes what runs. Counts of policies, connections, health and counters of servers that are in both go on. Where
-   * anything is wrong with it nothing is changed.
+   * Validates the new configuration, discovers and checks its servers, and opens its listeners. Then the new configuration
+   * takes all new requests, and the former one finishes its running requests. Counts of policies and connections, health and
+   * counters of servers in both configurations are kept. If the new configuration has a problem, nothing is changed.
    *
-   * @param config without it the program's file is read again
-   * @param trigger what the log says of it; `"reload()"` when left out
+   * @param config the new configuration; if it is left out, the program's file is read again
+   * @param trigger the cause, for the log; `"reload()"` when left out
    */
   reload(config?: ProxyConfig, trigger = "reload()"): Promise<ReloadOutcome> {
     return this.generations.reload(config, trigger);
   }
 
   /**
-   * Opens the file of the access log again, after it has been moved (the program does so at SIGUSR2); does nothing
-   * where there is none.
+   * Reopens the file of the access log after it was moved (the program does so at SIGUSR2); does nothing without such a
+   * file.
    */
   reopenLog(): void {
     this.generations.reopenLog();
   }
 
   /**
-   * Takes no new requests, finishes those that run, and stops.
+   * Stops accepting requests, finishes running ones, and stops.
    *
-   * What has not ended within the grace period is cut off. Resolves as soon as nothing runs any more; calling it
-   * again gives the same promise.
+   * Cuts off requests that have not ended within the grace period. Resolves as soon as nothing runs any more. A second
+   * call returns the same promise.
    *
-   * @param reason what the log says of it; `"shutdown()"` when left out
-   * @returns how many requests were cut off
+   * @param reason for the log; `"shutdown()"` when left out
+   * @returns the number of requests that were cut off
    */
   shutdown(reason = "shutdown()"): Promise<number> {
     this.#shutdown ??= this.#stop(reason);
@@ -120,23 +120,23 @@ export abstract class RunningProxy implements AsyncDisposable {
     await this.shutdown("disposed");
   }
 
-  /** @internal Opens what another configuration needs, before it is used. */
+  /** @internal Prepares the listeners or workers of a configuration before it is used. */
   protected abstract open(
     config: ResolvedConfig,
     plane: DataPlane,
     texts: ModuleTexts,
   ): Promise<Opened>;
 
-  /** @internal Requests that other processes serve for it. */
+  /** @internal Number of running requests in other processes. */
   protected get runningElsewhere(): number {
     return 0;
   }
 
-  /** @internal Ends everything; `null` when it was never begun. */
+  /** @internal Stops the proxy and returns the number of requests that were cut off; `null` if it had not started. */
   protected abstract stop(reason: string): Promise<number | null>;
 }
 
-/** Keeps the process running: timers of the clock do not, and the program may have no listener open. */
+/** Keeps the process running: timers of the clock do not, and there may be no open listener. */
 export function keepAlive(): Disposable {
   const id = setInterval(() => {}, 60_000);
   return { [Symbol.dispose]: () => clearInterval(id) };

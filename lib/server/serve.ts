@@ -21,12 +21,12 @@ import { Workers } from "./workers/workers.ts";
 /**
  * Starts a proxy and resolves once it listens.
  *
- * Servers that have a health check are checked once before, so that the first request does not find a dead one.
+ * Servers with a health check are checked once before, so that the first request does not get a failed server.
  *
- * Serves in this process alone: workers load a configuration by the path of its module, which only the program has.
+ * Serves in this process only: workers load the configuration by the path of its module, which only the program knows.
  *
  * @throws {ConfigError} when the configuration has mistakes, or several workers; it lists all of them
- * @throws {ListenError} when an address cannot be listened at
+ * @throws {ListenError} when it cannot listen at an address
  *
  * @example
  * ```ts
@@ -49,30 +49,30 @@ export async function serve<State>(
   return await startProxy(alone(resolveConfig(config)), completeOptions(options));
 }
 
-/** Starts a proxy from a configuration that has been resolved already. */
+/** Starts a proxy with a resolved configuration. */
 export async function startProxy(config: ResolvedConfig, parts: ProxyParts): Promise<ProxyServer> {
   const server = new ProxyServer(config, parts);
   await server.start();
   return server;
 }
 
-// A running proxy with its listeners, from start to shutdown.
+// A running proxy with its listeners or workers, from start to shutdown.
 
 /** A running proxy. */
 export class ProxyServer extends RunningProxy {
   /** `null` without an admin listener. */
   readonly #admin: Administration | null;
-  /** `null` where workers listen. */
+  /** `null` if workers listen. */
   readonly #listeners: Listeners | null;
   readonly #workers: Workers | null;
-  /** Nothing else may keep the process while checks or a listener wait. */
+  /** Keeps the process running: checks and listeners that wait may not. */
   #alive: Disposable | null = null;
   readonly #expiry: CertificateExpiry | null;
 
   /** @internal Use `serve`. */
   constructor(config: ResolvedConfig, parts: ProxyParts) {
     const { workers = null, shared = null } = parts;
-    // The listener is the supervisor's.
+    // With workers, the supervisor has the admin listener.
     const admin = config.admin === null || shared?.role === "worker"
       ? null
       : new Administration(config.admin, parts);
@@ -80,7 +80,7 @@ export class ProxyServer extends RunningProxy {
     super(config, { ...parts, observer: admin?.events ?? parts.observer, shared: memory ?? shared });
     this.#admin = admin;
     this.#listeners = workers === null ? new Listeners(this.parts, this.generations) : null;
-    // Of workers the supervisor tells.
+    // With workers, the supervisor warns before certificates expire.
     this.#expiry = shared?.role === "worker" ? null : new CertificateExpiry(this.parts);
     this.generations.resources.certificates = this.#expiry;
     this.#workers = workers === null ? null : new Workers(workers, this.parts, memory!);
@@ -108,7 +108,7 @@ export class ProxyServer extends RunningProxy {
     plane: DataPlane,
     texts: ModuleTexts,
   ): Promise<Opened> {
-    // One that a later configuration says nothing of stays.
+    // If the new configuration has no `admin`, the admin listener stays open.
     const { shared = null } = this.parts;
     if (config.admin !== null && shared?.role !== "worker" && this.#admin?.suits(config.admin) !== true) {
       const message = 'cannot change while the proxy runs, except for "readyz": restart the proxy';
@@ -150,17 +150,17 @@ export class ProxyServer extends RunningProxy {
     );
   }
 
-  /** Where clients reach it, as `host:port` or `unix:/path`; with the ports that were given for port 0. */
+  /** The addresses of its listeners, as `host:port` or `unix:/path`; port 0 is replaced by the actual port. */
   get addresses(): readonly string[] {
     return this.#workers?.addresses ?? this.#listeners!.addresses;
   }
 
-  /** @internal The names of the keys that have used most of their limits, for a supervisor. */
+  /** @internal The names of the keys that have used most of their limits, for the supervisor. */
   namedKeys(most: number): readonly NamedKey[] {
     return this.generations.plane.namedKeys(most);
   }
 
-  /** Where it is watched and steered, as `host:port` or `unix:/path`; `null` without an admin listener. */
+  /** Address of the admin listener, as `host:port` or `unix:/path`; `null` without one. */
   get adminAddress(): string | null {
     return this.#admin?.address ?? null;
   }
@@ -204,7 +204,7 @@ export class ProxyServer extends RunningProxy {
     return this.#workers?.running ?? 0;
   }
 
-  /** Ends everything at once. */
+  /** Closes everything at once. */
   async #cut(): Promise<void> {
     this.#expiry?.[Symbol.dispose]();
     this.#listeners?.cut();

@@ -1,4 +1,4 @@
-/** What a proxy takes in addition to its configuration. */
+/** What a proxy needs in addition to its configuration. */
 
 import type { ModuleTexts } from "../config/module_graph.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
@@ -13,11 +13,11 @@ import type { SharedCells, SharedServers } from "../upstream/shared_servers.ts";
 import type { MetricRegistry } from "../observe/metrics/registry.ts";
 import { GuardedObserver, type Observer, silentObserver } from "../observe/observer.ts";
 
-/** What {@linkcode serve} and {@linkcode createHandler} take in addition to the configuration. */
+/** Options of {@linkcode serve} and {@linkcode createHandler}, in addition to the configuration. */
 export interface ServeOptions {
   /**
-   * Where the proxy logs: a line a request on `stdout`, everything else on `stderr`, as `"text"` or `"json"`; or an observer,
-   * which receives events and access-log entries.
+   * The log: as `"text"` or `"json"`, with one line per request on `stdout` and everything else on `stderr`; or an observer
+   * that receives events and access-log entries.
    *
    * @default {nowhere}
    */
@@ -46,16 +46,16 @@ const SERVE_OPTIONS = object<ServeOptions>({
   random: FUNCTION,
 }, "an object with log and observer");
 
-/** Where the configuration of a program is read again. */
+/** The file from which a configuration is read again. */
 export interface ConfigSource {
   /** Its path or URL. */
   readonly name: string;
-  /** SHA-256 of what was read first. */
+  /** SHA-256 of the configuration that was read first. */
   readonly hash: string;
-  /** What its modules were. */
+  /** The texts of its modules. */
   readonly texts: ModuleTexts;
   /**
-   * Reads it again.
+   * Reads the configuration again.
    *
    * @throws {ConfigError} when it cannot be used
    */
@@ -67,126 +67,126 @@ export interface ConfigSource {
   }>;
 }
 
-/** The same, complete: below this folder time and randomness are arguments. */
+/** The options with all defaults: below this folder, time and randomness are arguments. */
 export interface ProxyParts extends Required<Omit<ServeOptions, "log">> {
-  /** `null` where the configuration was given by a program. @default {null} */
+  /** The source of the configuration; `null` if a program has passed it. @default {null} */
   readonly source?: ConfigSource | null;
-  /** The log of requests where the configuration says nothing of one. @default {null} */
+  /** The access log for a configuration without `accessLog`. @default {null} */
   readonly accessLog?: AccessLog | null;
-  /** How much is logged; `null` where the log is somebody else's. @default {null} */
+  /** Sets the log level; `null` if the program has its own observer. @default {null} */
   readonly logControl?: LogControl | null;
-  /** Called when nothing is logged any more. */
+  /** Called after the last log line. */
   readonly closeLog?: () => Promise<void>;
-  /** What several processes have in common; `null` where there is one. @default {null} */
+  /** What several processes share; `null` if there is only one process. @default {null} */
   readonly shared?: SharedParts | null;
-  /** How workers are run; `null` where this process serves alone, or is one. @default {null} */
+  /** How to start workers; `null` if this process serves alone, or is a worker. @default {null} */
   readonly workers?: WorkersSetup | null;
 }
 
-/** How the program has its workers run. */
+/** How the program starts its workers. */
 export interface WorkersSetup {
   /** Starts a process of the program that becomes a worker. */
   readonly command: () => Deno.Command;
-  /** What the program was run with: workers load the same configuration. */
+  /** The options of the program: workers load the same configuration. */
   readonly options: unknown;
-  /** Takes lines of the access log where the configuration has none of its own. */
+  /** Receives lines of the access log if the configuration has no `accessLog`. */
   readonly accessLines?: ((text: string) => void) | undefined;
-  /** Takes what the runtime of a worker writes. */
+  /** Receives lines that the runtime of a worker writes. */
   readonly strayLine: (line: string) => void;
 }
 
-/** What the processes of one proxy have in common. */
+/** What the processes of one proxy share. */
 export type SharedParts = SupervisorParts | WorkerParts;
 
-/** What the process has that looks after the workers, and takes no requests. */
+/** The shared parts of the supervisor, which accepts no requests. */
 export interface SupervisorParts {
   readonly role: "supervisor";
   readonly servers: SharedServers;
-  /** By what requests are known that come back. */
+  /** Identifies the proxy in `CDN-Loop`; see {@linkcode WorkerParts.instanceId}. */
   readonly instanceId: string;
   /** Counts the requests of all workers. */
   readonly overload: SharedCells;
-  /** How often workers were told to load another configuration. */
+  /** How often workers were requested to load another configuration. */
   reloads: number;
-  /** Makes memory for the counts of a limiter. */
+  /** Allocates memory for the counts of a limiter. */
   createTable(byteLength: number): ArrayBuffer;
-  /** Keeps it until the result is disposed. */
+  /** Keeps this memory until the result is disposed. */
   keepTable(memory: ArrayBufferLike): Disposable;
 }
 
-/** What a process has that takes requests. */
+/** The shared parts of a worker. */
 export interface WorkerParts {
   readonly role: "worker";
   readonly servers: SharedServers;
-  /** By what requests are known that come back, to whatever worker. */
+  /** Identifies the proxy in `CDN-Loop`; the same for all workers, as a forwarded request may return to any. */
   readonly instanceId: string;
   /** Counts the requests of all workers. */
   readonly overload: SharedCells;
-  /** The counts of the limiter; `null` when nothing is limited. */
+  /** The counts of the limiter; `null` if nothing is limited. */
   table(): ArrayBuffer | null;
-  /** Keeps them until the result is disposed. */
+  /** Keeps this memory until the result is disposed. */
   keepTable(memory: ArrayBufferLike): Disposable;
-  /** Which configuration it serves, or is about to: 0 is the first one. */
+  /** Number of the configuration that it serves or is loading; 0 is the first. */
   readonly reload: number;
-  /** Where it is written down what its requests hold. */
+  /** Records the permits that its requests hold, so that the supervisor can release them. */
   readonly ledger: PermitLedger;
-  /** A pool as the supervisor has it. */
+  /** Slot and servers of a pool. */
   pool(name: string): PlacedPool;
-  /** Where a route has the budget for its retries. */
+  /** Slot of the retry budget of a route. */
   budget(route: number): number;
-  /** Gives memory for metrics, which the supervisor reads. */
+  /** Allocates memory for metrics, which the supervisor reads. */
   allocateMetrics(): Float64Array;
-  /** Tells the supervisor what stands there, now and after each change. */
+  /** Sends the list of series in that memory to the supervisor, now and after each change. */
   shareMetrics(registry: MetricRegistry): void;
-  /** Waits until the supervisor says that a configuration is to be used; rejects when it is not. */
+  /** Waits for the supervisor to commit a configuration; rejects if it is cancelled. */
   confirm(): Promise<void>;
 }
 
-/** A pool as the supervisor has it. */
+/** Slot and servers of a pool, as the supervisor sends them to workers. */
 export interface PlacedPool {
   readonly slot: number;
   readonly servers: readonly PlacedServer[];
-  /** Secret of its sticky sessions, which a configuration may make up; `null` without them. */
+  /** Secret of its sticky sessions, which the supervisor may have generated; `null` without sticky sessions. */
   readonly secret: string | null;
 }
 
-/** A server, and where its state is. */
+/** A server, and the slot of its state in shared memory. */
 export interface PlacedServer extends ServerInit {
   readonly slot: number;
 }
 
-/** How long the last lines of a log may take when nobody reads them. */
-const LAST_LINES_MS = 1000;
+/** How long writing the last log lines may take, in milliseconds. */
+const FLUSH_MS = 1000;
 
 /**
- * Completes the options of a program; what its observers throw ends no request.
+ * Adds the defaults to the options of a program. Its observers are guarded: an error that they throw ends no request.
  *
- * @throws {TypeError} when anything is wrong with them, listing all of it
+ * @throws {TypeError} when options are invalid, listing all problems
  */
 export function completeOptions(options: ServeOptions): ProxyParts {
   checkOptions("serve", SERVE_OPTIONS, options);
   const { log, observer, clock = systemClock, random = systemRandom } = options;
   const observers = [log, observer].filter((each) => typeof each === "object")
     .map((each) => new GuardedObserver(each));
-  if (typeof log !== "string") return { observer: together(observers), clock, random };
+  if (typeof log !== "string") return { observer: combineObservers(observers), clock, random };
   const opened = createLog({ format: log, access: false, clock });
   return {
-    observer: together([opened.observer, ...observers]),
+    observer: combineObservers([opened.observer, ...observers]),
     accessLog: opened.accessLog,
     logControl: opened,
     clock,
     random,
     async closeLog(): Promise<void> {
       const { promise, resolve } = Promise.withResolvers<void>();
-      using _patience = clock.setTimer(resolve, LAST_LINES_MS);
+      using _timer = clock.setTimer(resolve, FLUSH_MS);
       await Promise.race([opened.flush(), promise]);
       opened[Symbol.dispose]();
     },
   };
 }
 
-/** Several observers as one. */
-function together(observers: readonly Observer[]): Observer {
+/** Combines several observers into one. */
+function combineObservers(observers: readonly Observer[]): Observer {
   if (observers.length < 2) return observers[0] ?? silentObserver;
   return {
     get wantsAccess() {

@@ -1,4 +1,4 @@
-/** What a supervisor and its workers say to each other: rarely, and never because of a request. */
+/** Messages between the supervisor and its workers. They are rare; no request waits for one. */
 
 import type { ModuleTexts } from "../../config/module_graph.ts";
 import type { NamedKey } from "../../limiter/busy_keys.ts";
@@ -9,65 +9,65 @@ import type { PlacedPool, PlacedServer } from "../serve_options.ts";
 
 /** Memory that a worker inherits. */
 export interface InheritedMemory {
-  /** The process that has made it. */
+  /** The process that has created it. */
   readonly owner: number;
   readonly descriptor: number;
   readonly byteLength: number;
 }
 
-/** A table of a limiter; its number tells it from earlier ones, whose descriptor it may have. */
+/** A table of a limiter; its id distinguishes it from earlier tables, whose descriptor may be reused. */
 interface InheritedTable extends InheritedMemory {
   readonly id: number;
 }
 
-/** The first message that a worker gets. */
+/** The first message to a worker. */
 export interface StartMessage {
   readonly kind: "start";
   /** Number of the process. */
   readonly process: number;
-  /** Which configuration it is to serve: 0 is the first one. */
+  /** Number of the configuration to serve; 0 is the first. */
   readonly reload: number;
-  /** The modules of the configuration, which may have changed since it was loaded; none where it is no file. */
+  /** The texts of the configuration's modules, as the files may have changed since; empty if it is not from a file. */
   readonly texts: ModuleTexts;
-  /** By what requests are known that come back. */
+  /** Identifies the proxy in `CDN-Loop`. */
   readonly instanceId: string;
-  /** Where the requests of all workers are counted. */
+  /** Slot in which the requests of all workers are counted. */
   readonly overloadSlot: number;
   readonly servers: InheritedMemory;
   readonly metrics: InheritedMemory;
   readonly ledgers: InheritedMemory;
-  /** The counts of the limiter; `null` when nothing is limited. */
+  /** The counts of the limiter; `null` if nothing is limited. */
   readonly table: InheritedTable | null;
   readonly pools: Readonly<Record<string, PlacedPool>>;
-  /** Where routes have budgets for retries, by their order. */
+  /** Slots of the retry budgets of routes, by index of the route. */
   readonly budgets: Readonly<Record<number, number>>;
-  /** Ports to listen at, in the order of the configuration; 0 for any. */
+  /** Ports to listen at, in the order of the configuration; 0 for any free port. */
   readonly ports: readonly number[];
-  /** Whether it serves the sockets of the file system too, where only one process can listen. */
+  /** Whether it serves Unix sockets too: only one process can listen at a socket file. */
   readonly servesSockets: boolean;
-  /** Whether the worker makes a line of each request, as far as the configuration says nothing of that. */
+  /** Whether the worker writes access-log lines if the configuration has no `accessLog`. */
   readonly accessLines: boolean;
-  /** Whether it sends an entry of each. */
+  /** Whether it sends an access-log entry for each request. */
   readonly accessEntries: boolean;
-  /** What the program was run with. */
+  /** The options of the program. */
   readonly options: unknown;
 }
 
-/** Where a worker counts something. */
+/** The place in memory where a worker counts a series. */
 export interface ListedSeries extends Pick<SharedSeries, "labels" | "chunk" | "at"> {
   /** Name of the metric. */
   readonly name: string;
 }
 
-/** Has a worker load the configuration again, and use it once all have. */
+/** Requests a worker to load the configuration again. It is used when all workers have loaded it. */
 export interface PrepareMessage
   extends Pick<StartMessage, "texts" | "servers" | "table" | "pools" | "budgets" | "ports"> {
   readonly kind: "prepare";
-  /** Which one: tells it from earlier ones, which a worker may still speak of. */
+  /** Number of the reload: distinguishes it from earlier ones, for which messages of a worker may still arrive. */
   readonly id: number;
 }
 
-/** What a supervisor says. */
+/** Messages of the supervisor. */
 export type ToWorker =
   | StartMessage
   | PrepareMessage
@@ -77,7 +77,7 @@ export type ToWorker =
   | { readonly kind: "keys"; readonly most: number }
   | { readonly kind: "stop"; readonly reason: string };
 
-/** What a worker says. */
+/** Messages of a worker. */
 export type FromWorker =
   | { readonly kind: "listening"; readonly ports: readonly number[] }
   | { readonly kind: "series"; readonly series: readonly ListedSeries[] }
@@ -91,27 +91,27 @@ export type FromWorker =
   | { readonly kind: "keys"; readonly keys: readonly NamedKey[] }
   | { readonly kind: "stopped"; readonly abandonedRequests: number };
 
-/** Marks messages among the lines that a worker's runtime may write to `stderr`. */
+/** Distinguishes messages from lines that a worker's runtime may write to `stderr`. */
 const MARK = "\x1e";
 
-/** Writes a message as a line. JSON knows no `Infinity`. */
+/** Encodes a message as a line. `Infinity` is encoded as an object, because JSON has none. */
 export function writeMessage(message: ToWorker | FromWorker): Uint8Array {
   const text = JSON.stringify(message, (_, value) => value === Infinity ? { $: "Infinity" } : value);
   return new TextEncoder().encode(`${MARK}${text}\n`);
 }
 
-/** Reads a line; `null` when it is no message. */
+/** Decodes a line; `null` if it is not a message. */
 export function readMessage<Message extends ToWorker | FromWorker>(line: string): Message | null {
   if (!line.startsWith(MARK)) return null;
   return JSON.parse(line.slice(1), (_, value) => value?.$ === "Infinity" ? Infinity : value);
 }
 
-/** Reads a stream by lines; what follows the last line end counts as a line too, unless it is a message that was cut. */
+/** Reads a stream by lines. Text after the last line end is a line too, unless it is a truncated message. */
 export async function* readLines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   let rest = "";
   for await (const text of stream.pipeThrough(new TextDecoderStream())) {
     rest += text;
-    // Messages may be far longer than what is read at once.
+    // Messages may be far longer than one read.
     if (!text.includes("\n")) continue;
     const lines = rest.split("\n");
     rest = lines.pop()!;

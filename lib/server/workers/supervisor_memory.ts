@@ -1,4 +1,4 @@
-/** The memory that a supervisor shares with its workers, with the metrics in it. */
+/** The memory that the supervisor shares with its workers, including metrics. */
 
 import type { WorkerCounts } from "../../admin/admin_target.ts";
 import { createSharedMemory, letGoOfSharedMemory, type SharedMemory } from "../../core/shared_memory.ts";
@@ -20,7 +20,7 @@ import {
 import type { SupervisorParts } from "../serve_options.ts";
 import type { InheritedMemory, ListedSeries, StartMessage } from "./channel.ts";
 
-/** Makes it; it is gone when the last process has ended. */
+/** Creates the shared memory. The system frees it when the last process has ended. */
 export class SupervisorMemory implements SupervisorParts {
   readonly role = "supervisor";
   readonly servers: SharedServers;
@@ -62,34 +62,34 @@ export class SupervisorMemory implements SupervisorParts {
     };
   }
 
-  /** How workers get the state of servers. */
+  /** Descriptor of the memory with the state of servers. */
   get inheritedServers(): InheritedMemory {
     return inherited(this.#servers);
   }
 
-  /** How they get memory for metrics. */
+  /** Descriptor of the memory for metrics. */
   get inheritedMetrics(): InheritedMemory {
     return inherited(this.#metrics);
   }
 
-  /** How they get their ledgers. */
+  /** Descriptor of the memory with the ledgers. */
   get inheritedLedgers(): InheritedMemory {
     return inherited(this.#ledgers);
   }
 
-  /** The ledger of a process. */
+  /** The ledger of a process: the permits that its requests hold. */
   ledgerOf(process: number): PermitLedger {
     return new PermitLedger(this.#ledgers.buffer, process);
   }
 
-  /** How workers get a table. */
+  /** Descriptor of a table. */
   inheritedTable(buffer: ArrayBufferLike): NonNullable<StartMessage["table"]> {
     const table = this.#tables.get(buffer)!;
     return { ...inherited(table), id: table.id };
   }
 }
 
-/** The counts of a limiter, and how many configurations have them. */
+/** The counts of a limiter, and the number of configurations that use them. */
 interface KeptTable extends SharedMemory {
   readonly id: number;
   claims: number;
@@ -99,15 +99,15 @@ function inherited({ descriptor, buffer }: SharedMemory): InheritedMemory {
   return { owner: Deno.pid, descriptor, byteLength: buffer.byteLength };
 }
 
-// Metrics in memory that processes share: each worker writes into its own part, and the supervisor adds them up.
+// Metrics in shared memory: each worker writes into its own part, and the supervisor adds them up.
 
-/** Pieces of memory that each process has; what is counted beyond them is not seen by others. */
+/** Chunks of memory per process. Series beyond them are not visible to the supervisor. */
 const CHUNKS = 64;
 
-/** Bytes of the memory; pages that nothing was written to take none. */
+/** Size in bytes. The system allocates only pages that are written to. */
 const SHARED_METRICS_BYTES: number = MAX_PROCESSES * CHUNKS * CHUNK_CELLS * 8;
 
-/** The pieces of a process. */
+/** The chunks of one process. */
 export class MetricChunks {
   readonly #buffer: ArrayBuffer;
   readonly #process: number;
@@ -118,7 +118,7 @@ export class MetricChunks {
     this.#process = process;
   }
 
-  /** One that nobody has used; it is full of zeros. */
+  /** Returns an unused chunk, filled with zeros; private memory when none is left. */
   allocate(): Float64Array {
     const index = this.#used++;
     return index < CHUNKS ? this.at(index).fill(0) : new Float64Array(CHUNK_CELLS);
@@ -129,14 +129,14 @@ export class MetricChunks {
   }
 }
 
-/** Lists the series of a worker, as far as others can read them. */
+/** Lists the series of a worker that are in shared memory. */
 export function listSeries(registry: MetricRegistry): readonly ListedSeries[] {
   return registry.share().series
     .filter(({ chunk }) => chunk < CHUNKS)
     .map(({ family: { name }, labels, chunk, at }) => ({ name, labels, chunk, at }));
 }
 
-/** What workers have counted. */
+/** The series of all workers. */
 class WorkerMetrics {
   readonly #buffer: ArrayBuffer;
   readonly #shares = new Map<number, RegistryShare>();
@@ -145,12 +145,12 @@ class WorkerMetrics {
     this.#buffer = buffer;
   }
 
-  /** What each has counted. */
+  /** The series of each worker. */
   get shares(): readonly RegistryShare[] {
     return [...this.#shares.values()];
   }
 
-  /** What one has counted of itself; `null` where nothing is counted. */
+  /** The process metrics of a worker; `null` if metrics are off. */
   countedBy(process: number): WorkerCounts | null {
     const share = this.#shares.get(process);
     if (share === undefined) return null;
@@ -169,12 +169,12 @@ class WorkerMetrics {
     };
   }
 
-  /** A worker has said what it counts. */
+  /** Stores the list of series that a worker has sent. */
   set(process: number, listed: readonly ListedSeries[]): void {
-    const pieces = new MetricChunks(this.#buffer, process);
+    const memory = new MetricChunks(this.#buffer, process);
     const chunks = Array.from(
       { length: listed.reduce((most, { chunk }) => Math.max(most, chunk + 1), 0) },
-      (_, index) => pieces.at(index),
+      (_, index) => memory.at(index),
     );
     const series = listed.flatMap(({ name, ...place }) => {
       const family = FAMILIES.get(name);
@@ -183,7 +183,7 @@ class WorkerMetrics {
     this.#shares.set(process, { chunks, series });
   }
 
-  /** A worker has ended: what it has counted is kept by another registry. */
+  /** Removes a worker that has ended; its counts are added to another registry. */
   retire(process: number, registry: MetricRegistry | null): void {
     const share = this.#shares.get(process);
     if (share !== undefined) registry?.addShare(share);

@@ -1,4 +1,4 @@
-/** What a worker has of its supervisor. */
+/** The connection of a worker to its supervisor: messages and shared memory. */
 
 import type { Clock } from "../../core/clock.ts";
 import type { Observer } from "../../observe/observer.ts";
@@ -19,39 +19,39 @@ import {
 
 import { listSeries, MetricChunks } from "./supervisor_memory.ts";
 
-/** How often a worker shows that it is alive. */
+/** How often a worker shows that it is alive, in milliseconds. */
 const BEAT_MS = 100;
 
-/** How many messages may wait while the supervisor is busy; further ones are lost, and no request waits. */
-const MAX_WAITING = 10_000;
+/** How many messages may be queued while the supervisor is busy. Further ones are dropped, so that no request waits. */
+const MAX_QUEUED = 10_000;
 
-/** The way to the supervisor and back, on the standard streams. */
+/** Sends messages to the supervisor, and receives its messages, on the standard streams. */
 export class WorkerChannel {
-  /** What the supervisor says, one after the other; ends when the supervisor has. */
+  /** Messages of the supervisor, in order; ends when the supervisor ends. */
   readonly messages: AsyncGenerator<ToWorker>;
   #writing: Promise<void> = Promise.resolve();
-  #waiting = 0;
+  #queued = 0;
 
   constructor(stdin: ReadableStream<Uint8Array>) {
     this.messages = readMessages(stdin);
   }
 
-  /** The first message. */
+  /** Waits for the first message. */
   async start(): Promise<StartMessage> {
     const { value } = await this.messages.next();
     return value as StartMessage;
   }
 
-  /** Says something; nobody waits for it. */
+  /** Sends a message without waiting; drops it if too many are queued. */
   send(message: FromWorker): void {
-    if (this.#waiting >= MAX_WAITING) return;
+    if (this.#queued >= MAX_QUEUED) return;
     void this.sendAndWait(message);
   }
 
-  /** Says something, and resolves when it was said. */
+  /** Sends a message, and resolves when it is written. */
   sendAndWait(message: FromWorker): Promise<void> {
     const bytes = writeMessage(message);
-    this.#waiting++;
+    this.#queued++;
     return this.#writing = this.#writing.then(() => this.#write(bytes));
   }
 
@@ -59,30 +59,30 @@ export class WorkerChannel {
     try {
       for (let rest = bytes; rest.length > 0;) rest = rest.subarray(await Deno.stderr.write(rest));
     } catch {
-      // The supervisor has ended, and so does this process.
+      // The supervisor has ended, and this process will end too.
     }
-    this.#waiting--;
+    this.#queued--;
   }
 
-  /** Resolves when everything was said. */
+  /** Resolves when all messages are written. */
   flush(): Promise<void> {
     return this.#writing;
   }
 
-  /** Tells the supervisor of what happens, of each request too where it wants to know. */
+  /** Makes an observer that sends events to the supervisor, and access-log entries if it wants them. */
   observer(wantsAccess: boolean): Observer {
     return {
       wantsAccess,
       event: (event) => {
-        if (!OF_SUPERVISOR.has(event.kind)) this.send({ kind: "event", event });
+        if (!SUPERVISOR_EVENTS.has(event.kind)) this.send({ kind: "event", event });
       },
       access: (entry) => this.send({ kind: "access", entry }),
     };
   }
 }
 
-/** Events of which the supervisor has its own. */
-const OF_SUPERVISOR: ReadonlySet<string> = new Set([
+/** Events that the supervisor reports itself. */
+const SUPERVISOR_EVENTS: ReadonlySet<string> = new Set([
   "listening",
   "shutdown",
   "stopped",
@@ -98,7 +98,7 @@ async function* readMessages(stdin: ReadableStream<Uint8Array>): AsyncGenerator<
   }
 }
 
-/** The memory that a worker has inherited, and what was said of it. */
+/** The memory that a worker has inherited, and the slots in it. */
 export class InheritedParts implements WorkerParts, Disposable {
   readonly role = "worker";
   readonly servers: SharedServers;
@@ -107,19 +107,19 @@ export class InheritedParts implements WorkerParts, Disposable {
   readonly ledger: PermitLedger;
   #reload: number;
   #places: Pick<StartMessage, "pools" | "budgets" | "table">;
-  /** Whether the process was started with the table that it is told of. */
+  /** Whether this process inherited the table at its start, rather than opening it after a reload. */
   #inherits = true;
-  /** The tables that configurations of this process have. */
+  /** The tables in use by configurations of this process. */
   readonly #tables: { readonly id: number; readonly memory: ArrayBuffer; claims: number }[] = [];
   readonly #parent: number;
   readonly #chunks: MetricChunks;
   readonly #channel: WorkerChannel;
   #shared: MetricRegistry | null = null;
-  /** Whether the supervisor does not know yet what is counted where. */
+  /** Whether series have changed since the last list was sent. */
   #seriesChanged = false;
-  /** The list that is being written. */
+  /** Settles when the list that is being sent is written; `null` if there is none. */
   #listing: Promise<unknown> | null = null;
-  /** Tells the supervisor that a configuration could be used, and waits for its word. */
+  /** Reports that a configuration is ready, and waits for commit or cancel. */
   #confirm: (() => Promise<void>) | null = null;
   #beat: Disposable | null = null;
 
@@ -177,14 +177,14 @@ export class InheritedParts implements WorkerParts, Disposable {
     this.#listSeries(registry);
   }
 
-  /** The list is long where there are many servers and routes: one is written after the other. */
+  /** Sends one list at a time, because it is long with many servers and routes. */
   #listSeries(registry: MetricRegistry): void {
     this.#seriesChanged = false;
     this.#listing = this.#channel.sendAndWait({ kind: "series", series: listSeries(registry) })
       .then(() => this.#listing = null);
   }
 
-  /** Takes in what a supervisor says of another configuration. */
+  /** Uses the slots of another configuration from now on. */
   prepare(places: PrepareMessage, confirm: () => Promise<void>): void {
     this.#places = places;
     this.#inherits = false;
@@ -204,7 +204,7 @@ export class InheritedParts implements WorkerParts, Disposable {
     return this.#places.budgets[route]!;
   }
 
-  /** Shows from now on that this process is alive. */
+  /** Counts up a number in shared memory again and again, to show that this process is alive. */
   beat(clock: Clock, running: () => number): void {
     this.servers.beat(running());
     if (this.#seriesChanged && this.#listing === null) this.#listSeries(this.#shared!);

@@ -1,25 +1,25 @@
-/** How a worker is started: as the program was, with what it needs in addition. */
+/** The command that starts a worker: that of the program, with additional flags. */
 
 import { ConfigError } from "../../config/config_error.ts";
 import type { ResolvedConfig } from "../../config/proxy_config.ts";
 
-/** What workers need that is no permission. */
+/** The flag for `reusePort`, which workers need. */
 const UNSTABLE = "--unstable-net";
 /**
- * A quarter of the runtime's own choice is enough for what a proxy allocates between two collections: 8 to 17 MiB
- * less a worker, at the same cost (measured with Deno 2.9.6).
+ * A quarter of V8's default is enough for what a proxy allocates between two garbage collections: it saves 8 to 17 MiB
+ * per worker at the same CPU cost (measured with Deno 2.9.6).
  */
-const YOUNG_OBJECTS = "--v8-flags=--max-semi-space-size=4";
-/** Flags that two processes cannot both have. */
-const ONCE = /^--(inspect|watch|coverage|cpu-prof)/;
+const YOUNG_GENERATION = "--v8-flags=--max-semi-space-size=4";
+/** Flags that only one process can have. */
+const SINGLE_PROCESS_FLAGS = /^--(inspect|watch|coverage|cpu-prof)/;
 
-/** The permissions that can be passed on as a whole. */
+/** The permissions that can be passed on without their details. */
 const PERMISSIONS = ["net", "read", "env", "write", "sys", "run", "ffi", "import"] as const;
 
 /** The first argument of a worker. */
 export const WORKER_FLAG = "--worker-process";
 
-/** Workers cannot be started as the program was. */
+/** Workers cannot be started with the command of the program. */
 export class WorkersError extends Error {
   /** Name of the class. */
   override readonly name = "WorkersError";
@@ -28,8 +28,8 @@ export class WorkersError extends Error {
 /**
  * Makes the command of a worker.
  *
- * @param main the module that is the program
- * @throws {WorkersError} when a permission is missing, with the command that has it; or on another system than Linux
+ * @param main URL of the program's main module
+ * @throws {WorkersError} when a permission is missing (the message shows a command that has it), or the system is not Linux
  */
 export function workerCommand(main: string): () => Deno.Command {
   if (Deno.build.os !== "linux") {
@@ -44,7 +44,7 @@ export function workerCommand(main: string): () => Deno.Command {
       `Workers need ${
         missing.map((name) => `--allow-${name}`).join(", ")
       }, to start processes that share memory. Run: ` +
-        ["deno run -A", shown(Deno.mainModule), ...args].join(" "),
+        ["deno run -A", displayName(Deno.mainModule), ...args].join(" "),
     );
   }
   const args = [...runFlags(main), WORKER_FLAG];
@@ -55,23 +55,25 @@ function isGranted(name: typeof PERMISSIONS[number]): boolean {
   return Deno.permissions.querySync({ name }).state === "granted";
 }
 
-/** `run`, its flags and the module. */
+/** `run`, its flags, and the module. */
 function runFlags(main: string): readonly string[] {
   if (Deno.build.standalone) return [];
   const line = commandLine();
   const isProgram = line !== null && line[1] === "run";
   const end = isProgram ? line.length - Deno.args.length - 1 : 0;
-  const flags = isProgram ? line.slice(2, end).filter((flag) => !ONCE.test(flag)) : allowFlags();
-  // By the same words, by which the runtime finds the same configuration file.
+  const flags = isProgram
+    ? line.slice(2, end).filter((flag) => !SINGLE_PROCESS_FLAGS.test(flag))
+    : allowFlags();
+  // Written as in this process's command, so that the runtime finds the same `deno.json`.
   const module = isProgram && Deno.mainModule === main ? line[end]! : main;
   const added = [
     ...(flags.includes(UNSTABLE) ? [] : [UNSTABLE]),
-    ...(flags.some((flag) => flag.startsWith("--v8-flags")) ? [] : [YOUNG_OBJECTS]),
+    ...(flags.some((flag) => flag.startsWith("--v8-flags")) ? [] : [YOUNG_GENERATION]),
   ];
   return ["run", ...flags, ...added, "--no-prompt", module];
 }
 
-/** How this process was started; `null` when it may not know. */
+/** The command line of this process; `null` if it cannot be read. */
 function commandLine(): readonly string[] | null {
   try {
     return Deno.readTextFileSync("/proc/self/cmdline").split("\0").slice(0, -1);
@@ -85,14 +87,14 @@ function allowFlags(): readonly string[] {
   return granted.length === PERMISSIONS.length ? ["-A"] : granted.map((name) => `--allow-${name}`);
 }
 
-function shown(module: string): string {
+function displayName(module: string): string {
   return module.startsWith("file://") ? decodeURIComponent(new URL(module).pathname) : module;
 }
 
 /**
- * Checks that a configuration that a program passes has no workers.
+ * Checks that a configuration that a program passes has only one worker.
  *
- * @throws {ConfigError} when it does
+ * @throws {ConfigError} when it has more
  */
 export function alone(config: ResolvedConfig): ResolvedConfig {
   if (config.workers === 1) return config;

@@ -1,61 +1,61 @@
-/** The workers of one configuration: as many as wanted, each replaced when it ends. */
+/** The workers of a proxy; each is replaced when it ends. */
 
 import type { Clock } from "../../core/clock.ts";
 import type { Observer } from "../../observe/observer.ts";
 import type { PrepareMessage, ToWorker } from "./channel.ts";
 import type { ProcessorTime, WorkerProcess } from "./worker_process.ts";
 
-/** How often it is looked whether workers are alive. */
-const LOOK_MS = 200;
-/** After how many looks without a sign a worker is taken for hung: counted, so that a machine that slept kills nobody. */
-const PATIENCE = 6;
-/** The same while it loads another configuration, which may have thousands of servers and keeps its loop busy. */
-const PATIENCE_LOADING = 150;
-/** The same for one that had no chance: others took the processor nearly all the time. */
-const PATIENCE_STARVED = 50;
-/** Who has run for so long without a sign had its chance. */
-const FAIR_CHANCE_MS = 250;
-/** How long a worker that replaces another one may take to listen. */
+/** How often the supervisor checks that workers are alive, in milliseconds. */
+const CHECK_MS = 200;
+/** Checks without a heartbeat after which a worker is killed. Not a time: after the machine has slept, that would kill all. */
+const MAX_MISSED_CHECKS = 6;
+/** The same while a worker loads a configuration: with thousands of servers that blocks its event loop. */
+const MAX_MISSED_CHECKS_LOADING = 150;
+/** The same for a starved worker: other processes used the processor nearly all the time. */
+const MAX_MISSED_CHECKS_STARVED = 50;
+/** A worker that has run for so long without a heartbeat, in milliseconds, is not starved. */
+const NOT_STARVED_MS = 250;
+/** How long a worker that replaces another one may take to listen, in milliseconds. */
 const START_MS = 30_000;
-/** A worker that has lived for so long is replaced at once when it ends. */
-const PROVEN_MS = 10_000;
+/** A worker that has run for so long, in milliseconds, is replaced without delay when it ends. */
+const STABLE_MS = 10_000;
 const FIRST_DELAY_MS = 250;
 const MAX_DELAY_MS = 30_000;
-/** How much longer than their grace period workers may take to end. */
-const LAST_WORDS_MS = 3000;
+/** How long workers may take to exit after their grace period, in milliseconds. */
+const EXIT_GRACE_MS = 3000;
 
-/** What a {@linkcode WorkerGroup} takes. */
+/** Options of {@linkcode WorkerGroup}. */
 interface WorkerGroupOptions {
   readonly count: number;
   readonly clock: Clock;
   readonly observer: Observer;
-  /** Starts a worker that listens at these ports; 0 is any. The seats are numbered from 1. */
+  /** Starts a worker that listens at these ports; 0 is any free port. Seats are numbered from 1. */
   readonly start: (ports: readonly number[], seat: number) => WorkerProcess;
-  /** Takes back what a worker held that has ended. */
+  /** Releases what a worker held, after it has ended. */
   readonly release: (id: number) => void;
-  /** How often a worker has shown that it is alive. */
+  /** Number of heartbeats of a worker. */
   readonly beatsOf: (id: number) => number;
 }
 
-/** A place for a worker. */
+/** A place for one worker: the worker, then its replacement, and so on. */
 interface Seat {
   readonly number: number;
   worker: WorkerProcess;
   startedAt: number;
   beats: number;
-  silentLooks: number;
-  /** What the worker had had of the processor when the first look found no sign of it. */
-  silentSince: ProcessorTime | null;
-  /** How often its worker was replaced. */
+  missedChecks: number;
+  /** The processor time of the worker at the first check without a heartbeat. */
+  processorTimeAtFirstMiss: ProcessorTime | null;
+  /** How often the worker was replaced. */
   restarts: number;
-  /** How often workers have ended soon after their start, one after the other. */
+  /** How many successive workers have ended soon after their start. */
   failures: number;
   timer: Disposable | null;
-  /** Whether it is there no more. */
+  /** Whether the seat was removed by {@linkcode WorkerGroup.resize}. */
   retired: boolean;
 }
 
-/** A worker, as far as people want to know. */
+/** The state of a worker, for the admin API. */
 interface WorkerSeat {
   /** 1 for the first. */
   readonly number: number;
@@ -69,25 +69,25 @@ interface WorkerSeat {
 }
 
 /**
- * Whether a worker could not say that it is alive, because a busy machine gave the processor to others: then a new one would
- * be no better off, and what the old one does would be lost.
+ * Whether a worker sent no heartbeat because other processes used the processor. Then it is not replaced: a new worker would
+ * be starved too, and the running requests would be lost.
  *
- * @param since what it had had at its last sign; `null` where the system does not say
+ * @param since its processor time at the first check without a heartbeat; `null` if the system does not provide it
  */
 export function isStarved(since: ProcessorTime | null, now: ProcessorTime | null): boolean {
   if (since === null || now === null) return false;
   const ranMs = now.ranMs - since.ranMs;
-  return ranMs < FAIR_CHANCE_MS && now.waitedMs - since.waitedMs > ranMs;
+  return ranMs < NOT_STARVED_MS && now.waitedMs - since.waitedMs > ranMs;
 }
 
-/** Starts workers, looks whether they are alive, and replaces those that are not. */
+/** Starts workers, checks that they are alive, and replaces those that are not. */
 export class WorkerGroup {
   readonly #options: WorkerGroupOptions;
   readonly #seats: Seat[] = [];
-  #look: Disposable | null = null;
+  #checkTimer: Disposable | null = null;
   #ports: readonly number[];
   #stopping = false;
-  /** How many workers were replaced. */
+  /** How often workers were replaced. */
   restarts = 0;
   /** How many requests were cut when workers stopped. */
   abandonedRequests = 0;
@@ -107,19 +107,19 @@ export class WorkerGroup {
     return this.#seats.filter(({ worker }) => worker.listens).length;
   }
 
-  /** The processes. */
+  /** The process numbers of all workers. */
   get processes(): readonly number[] {
     return this.#seats.map(({ worker }) => worker.process);
   }
 
-  /** Those of workers that serve. */
+  /** The process numbers of workers that serve. */
   get serving(): readonly number[] {
     return this.#seats.filter(({ worker }) => worker.listens && !worker.stopping).map(({ worker }) =>
       worker.process
     );
   }
 
-  /** What is known of each worker. */
+  /** The state of each worker. */
   get seats(): readonly WorkerSeat[] {
     const now = this.#options.clock.now();
     return this.#seats.map(({ number, worker, startedAt, restarts }) => ({
@@ -132,28 +132,28 @@ export class WorkerGroup {
     }));
   }
 
-  /** Has all that listen report the names of their busiest keys; those that have not by then are late. */
+  /** Requests the names of the busiest keys from all workers that listen, and waits for them until the deadline. */
   async askKeys(most: number, deadlineMs: number): Promise<void> {
-    const asked = this.#seats.filter(({ worker }) => worker.listens).map(({ worker }) =>
+    const replies = this.#seats.filter(({ worker }) => worker.listens).map(({ worker }) =>
       worker.askKeys(most)
     );
-    if (asked.length === 0) return;
+    if (replies.length === 0) return;
     const { promise: late, resolve } = Promise.withResolvers<void>();
     using _timer = this.#options.clock.setTimer(resolve, deadlineMs);
-    await Promise.race([Promise.all(asked), late]);
+    await Promise.race([Promise.all(replies), late]);
   }
 
   /**
    * Starts all workers and waits until they listen.
    *
-   * @throws what the first one failed with
+   * @throws the error of the first worker that failed
    */
   async open(): Promise<void> {
     const { count } = this.#options;
     try {
-      // The first one finds out which port is free, where any is wanted.
-      if (this.#ports.includes(0)) this.#ports = await this.#sit(1).worker.listening;
-      while (this.#seats.length < count) this.#sit(this.#seats.length + 1);
+      // For port 0, the first worker chooses a free port, which all others use.
+      if (this.#ports.includes(0)) this.#ports = await this.#startWorker(1).worker.listening;
+      while (this.#seats.length < count) this.#startWorker(this.#seats.length + 1);
       const ports = await Promise.all(this.#seats.map(({ worker }) => worker.listening));
       this.#ports = ports[0]!;
     } catch (error) {
@@ -161,10 +161,10 @@ export class WorkerGroup {
       throw error;
     }
     for (const seat of this.#seats) void this.#replaceWhenEnded(seat);
-    this.#lookLater();
+    this.#scheduleCheck();
   }
 
-  #sit(number: number): Seat {
+  #startWorker(number: number): Seat {
     const { clock, start } = this.#options;
     const worker = start(this.#ports, number);
     const seat = {
@@ -172,8 +172,8 @@ export class WorkerGroup {
       worker,
       startedAt: clock.now(),
       beats: 0,
-      silentLooks: 0,
-      silentSince: null,
+      missedChecks: 0,
+      processorTimeAtFirstMiss: null,
       restarts: 0,
       failures: 0,
       timer: null,
@@ -189,7 +189,7 @@ export class WorkerGroup {
     const reason = await worker.ended;
     release(worker.process);
     if (this.#stopping || seat.retired) return;
-    const lived = worker.listens && clock.now() - seat.startedAt >= PROVEN_MS;
+    const lived = worker.listens && clock.now() - seat.startedAt >= STABLE_MS;
     seat.failures = lived ? 0 : seat.failures + 1;
     const delayMs = seat.failures <= 1
       ? 0
@@ -205,7 +205,7 @@ export class WorkerGroup {
     if (this.#stopping) return;
     const worker = seat.worker = start(this.#ports, seat.number);
     seat.startedAt = clock.now();
-    seat.beats = seat.silentLooks = 0;
+    seat.beats = seat.missedChecks = 0;
     seat.timer = clock.setTimer(() => {
       if (!worker.listens) worker.kill(`it did not listen within ${START_MS / 1000} s`);
     }, START_MS);
@@ -216,46 +216,49 @@ export class WorkerGroup {
     void this.#replaceWhenEnded(seat);
   }
 
-  #lookLater(): void {
-    this.#look = this.#options.clock.setTimer(() => this.#lookAtAll(), LOOK_MS);
+  #scheduleCheck(): void {
+    this.#checkTimer = this.#options.clock.setTimer(() => this.#checkAll(), CHECK_MS);
   }
 
-  #lookAtAll(): void {
+  #checkAll(): void {
     for (const seat of this.#seats) {
       const { worker } = seat;
       if (!worker.listens || worker.stopping) continue;
       const beats = this.#options.beatsOf(worker.process);
-      seat.silentLooks = beats === seat.beats ? seat.silentLooks + 1 : 0;
+      seat.missedChecks = beats === seat.beats ? seat.missedChecks + 1 : 0;
       seat.beats = beats;
-      if (seat.silentLooks === 1) seat.silentSince = worker.processorTime();
-      if (seat.silentLooks < (worker.loads ? PATIENCE_LOADING : PATIENCE)) continue;
-      if (seat.silentLooks < PATIENCE_STARVED && isStarved(seat.silentSince, worker.processorTime())) {
+      if (seat.missedChecks === 1) seat.processorTimeAtFirstMiss = worker.processorTime();
+      if (seat.missedChecks < (worker.loads ? MAX_MISSED_CHECKS_LOADING : MAX_MISSED_CHECKS)) continue;
+      if (
+        seat.missedChecks < MAX_MISSED_CHECKS_STARVED &&
+        isStarved(seat.processorTimeAtFirstMiss, worker.processorTime())
+      ) {
         continue;
       }
-      worker.kill(`it has not responded for ${(seat.silentLooks * LOOK_MS / 1000).toFixed(1)} s`);
+      worker.kill(`it has not responded for ${(seat.missedChecks * CHECK_MS / 1000).toFixed(1)} s`);
     }
-    this.#lookLater();
+    this.#scheduleCheck();
   }
 
-  /** Says something to all. */
+  /** Sends a message to all workers. */
   send(message: ToWorker): void {
     for (const { worker } of this.#seats) worker.send(message);
   }
 
   /**
-   * Has all load the configuration again.
+   * Requests all workers to load the configuration again.
    *
-   * @returns puts it to use, and resolves when new requests are served by it; those that were replaced meanwhile are started anew
-   * @throws why the first one cannot
+   * @returns a function that commits, and resolves when all workers serve new requests with it
+   * @throws the error of the first worker that cannot load it
    */
   async prepare(message: PrepareMessage): Promise<() => Promise<void>> {
-    const asked = this.#seats.map(({ worker }) => worker).filter(({ listens }) => listens);
+    const workers = this.#seats.map(({ worker }) => worker).filter(({ listens }) => listens);
     let prepared: readonly WorkerProcess[];
     try {
-      const done = await Promise.all(asked.map((worker) => worker.prepare(message)));
-      prepared = asked.filter((_, index) => done[index]);
-      if (prepared.length < Math.min(1, asked.length)) throw new Error("every worker has ended meanwhile");
-      // Before the counts of the limiter move to where these do not look for them.
+      const done = await Promise.all(workers.map((worker) => worker.prepare(message)));
+      prepared = workers.filter((_, index) => done[index]);
+      if (prepared.length < Math.min(1, workers.length)) throw new Error("every worker has ended meanwhile");
+      // Workers that use the former configuration must end before the counts of the limiter move to another table.
       for (const { worker } of this.#seats) {
         if (!prepared.includes(worker)) worker.kill("it was started with the configuration before");
       }
@@ -271,14 +274,14 @@ export class WorkerGroup {
     };
   }
 
-  /** Has all give up the configuration that they have loaded, or are loading. */
+  /** Requests all workers to discard the configuration that they have loaded or are loading. */
   cancel(reason: string): void {
     for (const { worker } of this.#seats) worker.cancel(reason);
   }
 
-  /** Has another number of workers serve. */
+  /** Starts or stops workers until there are `count`. */
   resize(count: number): void {
-    while (this.#seats.length < count) void this.#replaceWhenEnded(this.#sit(this.#seats.length + 1));
+    while (this.#seats.length < count) void this.#replaceWhenEnded(this.#startWorker(this.#seats.length + 1));
     for (const seat of this.#seats.splice(count)) {
       seat.timer?.[Symbol.dispose]();
       seat.retired = true;
@@ -287,18 +290,18 @@ export class WorkerGroup {
   }
 
   /**
-   * Has all take no new connections, finish their requests and end.
+   * Requests all workers to stop accepting connections, finish their requests and exit.
    *
-   * @param graceMs how long that may take
+   * @param graceMs how long they may take, in milliseconds
    */
   async stop(reason: string, graceMs: number): Promise<void> {
     this.#end();
     for (const { worker } of this.#seats) worker.stop(reason);
-    using _limit = this.#options.clock.setTimer(() => this.#kill(), graceMs + LAST_WORDS_MS);
+    using _limit = this.#options.clock.setTimer(() => this.#kill(), graceMs + EXIT_GRACE_MS);
     await this.#ended();
   }
 
-  /** Ends all at once. */
+  /** Kills all workers. */
   async cut(): Promise<void> {
     this.#end();
     this.#kill();
@@ -307,7 +310,7 @@ export class WorkerGroup {
 
   #end(): void {
     this.#stopping = true;
-    this.#look?.[Symbol.dispose]();
+    this.#checkTimer?.[Symbol.dispose]();
     for (const { timer } of this.#seats) timer?.[Symbol.dispose]();
   }
 

@@ -1,4 +1,4 @@
-/** One worker, as the supervisor sees it. */
+/** One worker process, for the supervisor. */
 
 import { ConfigError } from "../../config/config_error.ts";
 import { ListenError } from "../../engine/engine.ts";
@@ -16,21 +16,21 @@ import {
   writeMessage,
 } from "./channel.ts";
 
-/** What a worker reports. */
+/** Receives the messages of a worker. */
 interface WorkerReports {
-  /** Says where it counts what. */
+  /** The list of its series in shared memory. */
   series(series: readonly ListedSeries[]): void;
   event(event: ProxyEvent): void;
   access(entry: AccessEntry): void;
-  /** Names of keys that have used much of their limits there. */
+  /** Names of the keys that have used most of their limits. */
   keys(keys: readonly NamedKey[]): void;
   /** Whole lines of its access log, without the last line end. */
   accessLines(text: string): void;
-  /** A line that its runtime has written. */
+  /** A line that its runtime has written to `stderr`. */
   stray(line: string): void;
 }
 
-/** How long the main thread of a process has run, and waited to run because others did. */
+/** How long the main thread of a process has run, and waited for a processor, in milliseconds. */
 export interface ProcessorTime {
   readonly ranMs: number;
   readonly waitedMs: number;
@@ -41,28 +41,28 @@ export class WorkerProcess {
   /** Number of the process in shared memory. */
   readonly process: number;
   readonly pid: number;
-  /** The ports that it listens at; rejects when it cannot. */
+  /** Resolves with the ports that it listens at; rejects when it cannot listen. */
   readonly listening: Promise<readonly number[]>;
-  /** Why it has ended, once it has. */
+  /** Resolves with the reason when the process has ended. */
   readonly ended: Promise<string>;
   readonly #child: Deno.ChildProcess;
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   readonly #listening = Promise.withResolvers<readonly number[]>();
   readonly #reports: WorkerReports;
   #failure: Error | null = null;
-  /** Waits for what becomes of the configuration that it was told to load. */
+  /** Settles when the worker has loaded, or rejected, the configuration that it was requested to load. */
   #preparing: PromiseWithResolvers<boolean> & { readonly id: number } | null = null;
   #loads = false;
-  /** Waits until it uses that. */
+  /** Resolves when the worker uses that configuration. */
   #committing: PromiseWithResolvers<void> | null = null;
-  /** Waits for names of keys that it was asked for. */
-  #asked: PromiseWithResolvers<void> | null = null;
+  /** Resolves when the requested key names have arrived. */
+  #keysRequested: PromiseWithResolvers<void> | null = null;
   #killed: string | null = null;
-  /** Whether it has said that it listens. */
+  /** Whether the worker has reported that it listens. */
   #listens = false;
   /** Whether it is stopping. */
   #stopping = false;
-  /** Requests that were cut when it stopped. */
+  /** Number of requests that were cut off when it stopped. */
   abandonedRequests = 0;
 
   constructor(command: Deno.Command, start: StartMessage, reports: WorkerReports) {
@@ -72,7 +72,7 @@ export class WorkerProcess {
     this.pid = child.pid;
     this.#stdin = child.stdin.getWriter();
     this.listening = this.#listening.promise;
-    // Whoever replaces a worker looks at `ended`.
+    // Callers that do not await `listening` use `ended`; without this, the rejection would be unhandled.
     this.listening.catch(() => {});
     this.ended = this.#watch();
     this.send(start);
@@ -82,7 +82,7 @@ export class WorkerProcess {
     return this.#listens;
   }
 
-  /** Whether it loads a configuration. */
+  /** Whether the worker is loading a configuration. */
   get loads(): boolean {
     return this.#loads;
   }
@@ -91,7 +91,7 @@ export class WorkerProcess {
     return this.#stopping;
   }
 
-  /** What it has had of the processor; `null` where the system does not say, or may not be asked. */
+  /** Its processor time; `null` if the system does not provide it, or a permission is missing. */
   processorTime(): ProcessorTime | null {
     try {
       const [ran, waited] = Deno.readTextFileSync(`/proc/${this.pid}/schedstat`).split(" ").map(Number);
@@ -101,16 +101,16 @@ export class WorkerProcess {
     }
   }
 
-  /** Says something; one that has ended hears nothing. */
+  /** Sends a message; does nothing if the process has ended. */
   send(message: ToWorker): void {
     this.#stdin.write(writeMessage(message)).catch(() => {});
   }
 
   /**
-   * Has it load the configuration again, which it uses when it is told to commit.
+   * Requests the worker to load the configuration again; it uses it after {@linkcode commit}.
    *
-   * @returns whether it has; one that has ended meanwhile is started anew
-   * @throws why it cannot
+   * @returns `true` when it is loaded; `false` if the process has ended, in which case it will be replaced
+   * @throws the reason why it cannot load it
    */
   prepare(message: PrepareMessage): Promise<boolean> {
     const preparing = { id: message.id, ...Promise.withResolvers<boolean>() };
@@ -120,7 +120,7 @@ export class WorkerProcess {
     return preparing.promise;
   }
 
-  /** Has it use what it has loaded; resolves when it does, or has ended. */
+  /** Requests the worker to use the loaded configuration; resolves when it does, or has ended. */
   commit(): Promise<void> {
     const committing = this.#committing = Promise.withResolvers<void>();
     this.send({ kind: "commit" });
@@ -128,30 +128,30 @@ export class WorkerProcess {
     return committing.promise;
   }
 
-  /** Has it give that up. */
+  /** Requests the worker to discard that configuration. */
   cancel(reason: string): void {
     this.#loads = false;
     this.#preparing = null;
     this.send({ kind: "cancel", reason });
   }
 
-  /** Has it report names of keys; one that does not respond is not asked again. */
+  /** Requests key names from the worker. While a request is open, no second one is sent. */
   askKeys(most: number): Promise<void> {
-    if (this.#asked === null) {
-      this.#asked = Promise.withResolvers();
+    if (this.#keysRequested === null) {
+      this.#keysRequested = Promise.withResolvers();
       this.send({ kind: "keys", most });
     }
-    return this.#asked.promise;
+    return this.#keysRequested.promise;
   }
 
-  /** Has it finish its requests and end. */
+  /** Requests the worker to finish its requests and exit. */
   stop(reason: string): void {
     if (this.#stopping) return;
     this.#stopping = true;
     this.send({ kind: "stop", reason });
   }
 
-  /** Ends it at once. */
+  /** Kills the process. */
   kill(reason: string): void {
     this.#killed ??= reason;
     try {
@@ -174,11 +174,11 @@ export class WorkerProcess {
     for await (const line of readLines(this.#child.stderr)) {
       const message = readMessage<FromWorker>(line);
       if (message === null) this.#reports.stray(line);
-      else this.#takeIn(message);
+      else this.#handleMessage(message);
     }
   }
 
-  #takeIn(message: FromWorker): void {
+  #handleMessage(message: FromWorker): void {
     switch (message.kind) {
       case "listening":
         this.#listens = true;
@@ -206,8 +206,8 @@ export class WorkerProcess {
         return this.#reports.series(message.series);
       case "keys":
         this.#reports.keys(message.keys);
-        this.#asked?.resolve();
-        this.#asked = null;
+        this.#keysRequested?.resolve();
+        this.#keysRequested = null;
         return;
       case "event":
         return this.#reports.event(message.event);
@@ -221,15 +221,15 @@ export class WorkerProcess {
     let rest: Uint8Array = new Uint8Array(0);
     for await (const bytes of this.#child.stdout) {
       const end = bytes.lastIndexOf(LINE_END) + 1;
-      if (end > 0) this.#reports.accessLines(decoder.decode(joined(rest, bytes.subarray(0, end - 1))));
-      rest = end > 0 ? bytes.slice(end) : joined(rest, bytes);
+      if (end > 0) this.#reports.accessLines(decoder.decode(concatenate(rest, bytes.subarray(0, end - 1))));
+      rest = end > 0 ? bytes.slice(end) : concatenate(rest, bytes);
     }
   }
 }
 
 const LINE_END = 0x0a;
 
-function joined(one: Uint8Array, other: Uint8Array): Uint8Array {
+function concatenate(one: Uint8Array, other: Uint8Array): Uint8Array {
   if (one.length === 0) return other;
   const all = new Uint8Array(one.length + other.length);
   all.set(one);
@@ -237,12 +237,12 @@ function joined(one: Uint8Array, other: Uint8Array): Uint8Array {
   return all;
 }
 
-/** The error as the worker had it, so that the program ends with the same words and code. */
+/** Restores the error of the worker, so that the program exits with the same message and code. */
 function failureOf({ name, message }: Extract<FromWorker, { kind: "failed" }>): Error {
   if (name === "ListenError") return new ListenError(message);
   if (name === "ConfigError") {
     const error = new ConfigError("configuration", []);
-    // It has been put together already.
+    // The message of the worker already lists the problems.
     error.message = message;
     return error;
   }

@@ -1,4 +1,4 @@
-/** The workers of a proxy in place of listeners of its own. */
+/** The workers of a proxy, which listen in place of the supervisor. */
 
 import type { WorkerInfo } from "../../admin/admin_target.ts";
 import { formatListen, type ResolvedListen } from "../../config/listen_options.ts";
@@ -17,53 +17,53 @@ import type { SupervisorMemory } from "./supervisor_memory.ts";
 import { WorkerGroup } from "./worker_group.ts";
 import { WorkerProcess } from "./worker_process.ts";
 
-/** How many names of keys a worker tells at once, how long it may take, and how old they may be. */
+/** How many key names a worker sends at once, how long that may take, and how old the names may be. */
 const MOST_KEYS = 256;
 const KEYS_DEADLINE_MS = 250;
 const KEYS_AGE_MS = 200;
 
-/** Starts workers, and does for a configuration what listeners do. */
+/** Starts workers and reloads them, in place of `Listeners`. */
 export class Workers {
   readonly #setup: WorkersSetup;
   readonly #parts: ProxyParts;
   readonly #memory: SupervisorMemory;
-  /** Numbers of processes that are free, those that were so first first. */
+  /** Free process numbers; the one that was released first is used first. */
   readonly #numbers: number[] = Array.from({ length: MAX_PROCESSES - 1 }, (_, index) => index + 1);
   #group: WorkerGroup | null = null;
-  /** The modules of the configuration that workers serve. */
+  /** The texts of the modules of the configuration that workers serve. */
   #texts: ModuleTexts = {};
-  #askedAt = -Infinity;
-  #asked: Promise<void> = Promise.resolve();
+  #keysRequestedAt = -Infinity;
+  #keysRequest: Promise<void> = Promise.resolve();
   #plane: DataPlane | null = null;
-  /** Pools whose changes workers are told of. */
-  #followed: readonly Pool[] = [];
+  /** Pools whose changes are sent to workers. */
+  #observed: readonly Pool[] = [];
   #listen: readonly ResolvedListen[] = [];
-  readonly #certificates: CertificateNews;
+  readonly #certificates: CertificateEvents;
 
   constructor(setup: WorkersSetup, parts: ProxyParts, memory: SupervisorMemory) {
     this.#setup = setup;
     this.#parts = parts;
     this.#memory = memory;
-    this.#certificates = new CertificateNews((event) => parts.observer.event(event));
+    this.#certificates = new CertificateEvents((event) => parts.observer.event(event));
   }
 
-  /** Where clients reach them, as `host:port`. */
+  /** The addresses of the listeners, as `host:port`. */
   get addresses(): readonly string[] {
     const ports = this.#group?.ports ?? [];
     return this.#listen.map((place, index) => formatListen({ ...place, port: ports[index] ?? place.port }));
   }
 
-  /** How many listen. */
+  /** Number of workers that listen. */
   get listening(): number {
     return this.#group?.listening ?? 0;
   }
 
-  /** How many were replaced. */
+  /** How often workers were replaced. */
   get restarts(): number {
     return this.#group?.restarts ?? 0;
   }
 
-  /** What is known of each. */
+  /** The state of each worker. */
   get all(): readonly WorkerInfo[] {
     const { servers, metrics } = this.#memory;
     return (this.#group?.seats ?? []).map(({ number, process, ...seat }) => ({
@@ -74,22 +74,22 @@ export class Workers {
     }));
   }
 
-  /** Has workers tell the names of keys that have used much of their limits, for as long as that may take. */
+  /** Requests the names of the busiest keys from workers, and waits for them until the deadline. */
   askKeys(): Promise<void> {
     const now = this.#parts.clock.now();
-    if (this.#group !== null && now - this.#askedAt >= KEYS_AGE_MS) {
-      this.#askedAt = now;
-      this.#asked = this.#group.askKeys(MOST_KEYS, KEYS_DEADLINE_MS);
+    if (this.#group !== null && now - this.#keysRequestedAt >= KEYS_AGE_MS) {
+      this.#keysRequestedAt = now;
+      this.#keysRequest = this.#group.askKeys(MOST_KEYS, KEYS_DEADLINE_MS);
     }
-    return this.#asked;
+    return this.#keysRequest;
   }
 
-  /** How many requests were cut when they stopped. */
+  /** Number of requests that were cut off when workers stopped. */
   get abandonedRequests(): number {
     return this.#group?.abandonedRequests ?? 0;
   }
 
-  /** How many requests of all workers are not over. */
+  /** Number of running requests of all workers. */
   get running(): number {
     const processes = this.#group?.processes ?? [];
     return processes.reduce((sum, process) => sum + this.#memory.servers.runningOf(process), 0);
@@ -98,7 +98,7 @@ export class Workers {
   /**
    * Starts workers that serve a configuration.
    *
-   * @throws what the first one failed with
+   * @throws the error of the first worker that failed
    */
   async open(config: ResolvedConfig, plane: DataPlane, texts: ModuleTexts): Promise<Opened> {
     if (this.#group !== null) return await this.#reopen(this.#group, config, plane, texts);
@@ -117,16 +117,16 @@ export class Workers {
     }, ports);
     await group.open();
     this.#group = group;
-    this.#follow(plane);
+    this.#observe(plane);
     const commit = (): Promise<void> => {
       this.#listen = config.listen;
-      this.#addUp(plane);
+      this.#addWorkerMetrics(plane);
       return Promise.resolve();
     };
     return { commit, cancel: () => void group.cut() };
   }
 
-  /** Has the workers that there are load another configuration: connections stay open. */
+  /** Requests the existing workers to load another configuration; connections stay open. */
   async #reopen(
     group: WorkerGroup,
     config: ResolvedConfig,
@@ -146,10 +146,10 @@ export class Workers {
       this.#plane = plane;
       this.#texts = texts;
       this.#listen = config.listen;
-      this.#follow(plane);
-      this.#addUp(plane);
+      this.#observe(plane);
+      this.#addWorkerMetrics(plane);
       const used = use();
-      // What has been found while workers loaded the configuration.
+      // Sends members that were discovered while workers loaded the configuration.
       for (const [name, pool] of plane.pools) {
         if (JSON.stringify(pool.placed) !== JSON.stringify(places.pools[name]!.servers)) pool.onMembers?.();
       }
@@ -159,7 +159,7 @@ export class Workers {
     return { commit, cancel: () => group.cancel("it is not used") };
   }
 
-  /** Places that stay keep their ports, those that any port would do for too. */
+  /** The ports to listen at. An address with port 0 that was configured before keeps its actual port. */
   #portsOf(listen: readonly ResolvedListen[]): readonly number[] {
     const before = this.#listen.map((place, index) => ({ ...place, bound: this.#group!.ports[index]! }));
     return listen.map((place) => {
@@ -170,17 +170,17 @@ export class Workers {
     });
   }
 
-  /** Has the metrics of workers be part of the metrics. */
-  #addUp({ counted }: DataPlane): void {
+  /** Adds the metrics of workers to those of the proxy. */
+  #addWorkerMetrics({ counted }: DataPlane): void {
     if (counted === null) return;
     counted.others = () => this.#memory.metrics.shares;
     counted.workers = () => this;
   }
 
-  /** Tells workers of every change of the members of pools. */
-  #follow(plane: DataPlane): void {
-    for (const pool of this.#followed) pool.onMembers = null;
-    this.#followed = [...plane.pools.values()];
+  /** Sends every change of the members of pools to workers. */
+  #observe(plane: DataPlane): void {
+    for (const pool of this.#observed) pool.onMembers = null;
+    this.#observed = [...plane.pools.values()];
     for (const [name, pool] of plane.pools) {
       pool.onMembers = () => this.#group?.send({ kind: "servers", pool: name, servers: pool.placed });
     }
@@ -205,7 +205,7 @@ export class Workers {
     });
   }
 
-  /** Where the state of a configuration is. */
+  /** The places of a configuration's state in shared memory. */
   #placesOf(plane: DataPlane): Pick<StartMessage, "servers" | "table" | "pools" | "budgets"> {
     const { pools, table, budgets } = plane.placed;
     const placed: Record<string, PlacedPool> = {};
@@ -248,60 +248,63 @@ export class Workers {
     this.#numbers.push(process);
   }
 
-  /** Has all finish their requests and end; `graceMs` is how long that may take. */
+  /** Requests all workers to finish their requests and exit, within `graceMs` milliseconds. */
   async stop(reason: string, graceMs: number): Promise<void> {
     await this.#group?.stop(reason, graceMs);
   }
 
-  /** Ends all at once. */
+  /** Kills all workers. */
   async cut(): Promise<void> {
     await this.#group?.cut();
   }
 }
 
-/** Tells once what every worker finds by itself: that a certificate has changed, or cannot be used. */
-class CertificateNews {
-  readonly #tell: (event: ProxyEvent<"certificate">) => void;
-  /** What was said last of the certificates of a place, and which processes have said it. */
-  readonly #said = new Map<string, { readonly event: ProxyEvent<"certificate">; readonly by: Set<number> }>();
+/** Reports once what every worker detects: that a certificate has changed, or cannot be used. */
+class CertificateEvents {
+  readonly #report: (event: ProxyEvent<"certificate">) => void;
+  /** The last event per address and names, and the processes that have reported it. */
+  readonly #lastEvents = new Map<
+    string,
+    { readonly event: ProxyEvent<"certificate">; readonly by: Set<number> }
+  >();
 
-  constructor(tell: (event: ProxyEvent<"certificate">) => void) {
-    this.#tell = tell;
+  constructor(report: (event: ProxyEvent<"certificate">) => void) {
+    this.#report = report;
   }
 
   /**
-   * A worker says it.
+   * Takes an event of a worker.
    *
-   * @param serving the processes: a new certificate is told of when all of them use it, a problem at once
+   * @param serving processes that serve: a new certificate is reported when all of them use it; a problem at once
    */
   take(process: number, event: ProxyEvent<"certificate">, serving: readonly number[]): void {
     const place = JSON.stringify([event.address, event.names]);
-    let said = this.#said.get(place);
-    const isNews = said === undefined || said.event.problem !== event.problem || said.by.has(process);
-    if (isNews) this.#said.set(place, said = { event, by: new Set() });
-    said!.by.add(process);
+    let last = this.#lastEvents.get(place);
+    const isNew = last === undefined || last.event.problem !== event.problem || last.by.has(process);
+    if (isNew) this.#lastEvents.set(place, last = { event, by: new Set() });
+    last!.by.add(process);
     if (event.problem !== null) {
-      if (isNews) this.#tell(event);
-    } else this.#tellWhenComplete(place, serving);
+      if (isNew) this.#report(event);
+    } else this.#reportWhenComplete(place, serving);
   }
 
-  /** A worker has ended: nobody waits for it, and the next one by its number has said nothing. */
+  /** Removes a worker that has ended: reports do not wait for it, and its number may be reused. */
   forget(process: number, serving: readonly number[]): void {
-    for (const [place, { event: { problem }, by }] of this.#said) {
+    for (const [place, { event: { problem }, by }] of this.#lastEvents) {
       by.delete(process);
-      if (problem === null) this.#tellWhenComplete(place, serving.filter((each) => each !== process));
+      if (problem === null) this.#reportWhenComplete(place, serving.filter((each) => each !== process));
     }
   }
 
-  #tellWhenComplete(place: string, serving: readonly number[]): void {
-    const { event, by } = this.#said.get(place)!;
+  #reportWhenComplete(place: string, serving: readonly number[]): void {
+    const { event, by } = this.#lastEvents.get(place)!;
     if (by.size === 0 || !serving.every((each) => by.has(each))) return;
-    this.#said.delete(place);
-    this.#tell(event);
+    this.#lastEvents.delete(place);
+    this.#report(event);
   }
 }
 
-/** The port of a place; one that is free where any will do, since all workers have to listen at the same. */
+/** The port of a listener. For port 0, finds a free one, because all workers must listen at the same port. */
 function freePort(place: ResolvedListen): number {
   const { hostname, port, unix } = place;
   if (unix !== undefined || port !== 0) return port;
