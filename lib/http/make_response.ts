@@ -120,8 +120,7 @@ const NEAREST_TYPES: Readonly<Record<string, string>> = {
 /**
  * The fields of the response to a failure.
  *
- * `Proxy-Status` (RFC 9209) names the kind of failure. It contains only details of a mistake of the client, never
- * those of a server or a filter.
+ * `Proxy-Status` (RFC 9209) names the kind of failure; details of a server or a filter are never included.
  */
 export function problemFields(error: ProxyError): HeaderFields {
   const { code, headers } = error;

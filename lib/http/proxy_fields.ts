@@ -193,7 +193,7 @@ export const PROXY_NAME = "lbproxy";
 /**
  * Whether a client could use the field to pose as a proxy that forwards for another client.
  *
- * Removed from every request of a client that is no trusted proxy. The name is in lower case.
+ * Removed from every request; {@linkcode addForwarded} writes those of this proxy. The name is in lower case.
  */
 export function isForwardedField(name: string): boolean {
   if (name === "forwarded") return true;

@@ -1,4 +1,4 @@
-/** Content of a message, found in the bytes of a connection. */
+/** Readers of message content in received bytes, for each kind of framing. */
 
 import type { ProxyError } from "../core/errors.ts";
 import { HEX_DIGITS, TOKEN_BYTES, trimBlanks, VALUE_BYTES } from "../http/field_lines.ts";
@@ -8,13 +8,14 @@ import { type HeadParser, malformedResponse, type ResponseHeadParser } from "./h
 import { badRequest, type RequestHeadParser } from "./request_head.ts";
 
 /**
- * Finds the content of one message in the bytes that come in.
+ * Finds the content of one message in received bytes.
  *
- * The results of a {@linkcode BodyReader.read} are fields rather than an object, so that reading allocates nothing.
+ * The results of a {@linkcode BodyReader.read} are fields of the reader and not an object, so that reading allocates
+ * nothing.
  */
 export interface BodyReader {
   /**
-   * Looks at `bytes[from..to)`, and may move content about in there.
+   * Reads `bytes[from..to)`; may move content within this range.
    *
    * @throws {ProxyError} for broken framing
    */
@@ -23,13 +24,13 @@ export interface BodyReader {
   readonly contentStart: number;
   /** Where it ends. */
   readonly contentEnd: number;
-  /** The first byte that the last read left alone: `to`, unless the content ended before. */
+  /** The first byte that the last read did not consume: `to`, unless the content ended before. */
   readonly next: number;
   /** Whether the content has ended. */
   readonly done: boolean;
-  /** Whether the end of the connection is the end of the content, rather than the loss of a part of it. */
+  /** Whether the end of the connection ends the content; otherwise it means that content is missing. */
   readonly endsWithConnection: boolean;
-  /** How many bytes are still to come; `Infinity` when that is not known. */
+  /** How many bytes of content are missing; `Infinity` when that is not known. */
   readonly left: number;
   /** Trailer fields as name, value, name, value, ..., once the content has ended; names are lower case. */
   readonly trailers: readonly string[];
@@ -46,7 +47,7 @@ export class LengthReader implements BodyReader {
   next = 0;
   left: number;
 
-  /** @param length number of bytes that are still to come */
+  /** @param length number of bytes that are still missing */
   constructor(length: number) {
     this.left = length;
   }
@@ -63,7 +64,7 @@ export class LengthReader implements BodyReader {
   }
 }
 
-/** Reads content that lasts as long as its connection (RFC 9112 section 6.3, item 8). */
+/** Reads content that ends with its connection (RFC 9112 section 6.3, item 8). */
 export class CloseReader implements BodyReader {
   readonly endsWithConnection = true;
   readonly done = false;
@@ -81,7 +82,7 @@ export class CloseReader implements BodyReader {
 
 // Which bytes after a head are its content (RFC 9112 section 6.3).
 
-/** Makes the reader of the content that follows the head of a response; `null` when none does. */
+/** Makes the reader of the content that follows the head of a response; `null` when there is no content. */
 export function responseBodyReader(head: ResponseHeadParser, method: string): BodyReader | null {
   if (!mayReceiveContent(method, head.status)) return null;
   if (head.chunked) return new ChunkedReader(RESPONSE_CHUNKS, namedFields(head));
@@ -89,7 +90,7 @@ export function responseBodyReader(head: ResponseHeadParser, method: string): Bo
   return head.contentLength === 0 ? null : new LengthReader(head.contentLength);
 }
 
-/** Makes the reader of the content that follows the head of a request that {@linkcode RequestHeadParser.hasContent}. */
+/** Makes the reader of the content that follows the head of a request with {@linkcode RequestHeadParser.hasContent}. */
 export function requestBodyReader(head: RequestHeadParser): BodyReader {
   return head.chunked
     ? new ChunkedReader(REQUEST_CHUNKS, namedFields(head))
@@ -102,7 +103,7 @@ function namedFields({ namesFields, lines }: HeadParser): ReadonlySet<string> | 
 
 const RESPONSE_CHUNKS = {
   fail: malformedResponse,
-  // Old servers pad the size to a fixed width.
+  // Some old servers pad the size to a fixed width.
   lenient: true,
   maxExtensionBytes: 16 * 1024,
   maxTrailerBytes: 64 * 1024,
@@ -117,16 +118,16 @@ const REQUEST_CHUNKS = {
 
 // Bodies in chunks (RFC 9112 section 7.1).
 
-/** Most digits of a size, leading zeros included: 13 are 4 PiB, 14 would not fit a number. */
+/** Most digits of a size, including leading zeros: 13 are 4 PiB, 14 would not fit a number. */
 const MAX_SIZE_DIGITS = 13;
 
-/** What is taken from whom. */
+/** What is accepted in chunked content, and how it is refused. */
 interface ChunkedReaderOptions {
-  /** Makes the error for what was found; the status is that of the response when a client is to blame. */
+  /** Makes the error for a fault; the status is that of the response when the client is at fault. */
   readonly fail: (found: string, status?: number) => ProxyError;
-  /** Whether blanks may stand between a size and its end, and anything in an extension. */
+  /** Whether blanks are allowed between a size and its end, and any text in an extension. */
   readonly lenient: boolean;
-  /** Most bytes of chunk extensions in all; nobody needs them but to cost the reader time. */
+  /** Most bytes of all chunk extensions; their only known use is to waste time of the reader. */
   readonly maxExtensionBytes: number;
   /** Most bytes of the trailer section. */
   readonly maxTrailerBytes: number;
@@ -142,7 +143,7 @@ const SEMICOLON = 59;
 const EQUALS = 61;
 const BACKSLASH = 92;
 
-// What the next byte belongs to.
+// Where the next byte belongs.
 const SIZE = 0;
 const SIZE_SPACE = 1;
 const EXTENSION = 2;
@@ -157,7 +158,7 @@ const TRAILER_LF = 10;
 const END_LF = 11;
 const DONE = 12;
 
-// What the next byte of an extension belongs to; those from the first of `MAY_END` on may be the last part of a line.
+// Where the next byte of an extension belongs; a line may end in the states from `MAY_END` on.
 const EXT_BEFORE_NAME = 0;
 const EXT_AFTER_NAME = 1;
 const EXT_BEFORE_VALUE = 2;
@@ -170,10 +171,10 @@ const EXT_QUOTED_END = 8;
 const MAY_END = EXT_NAME;
 
 /**
- * Takes a chunked body apart, wherever the reads have cut it.
+ * Decodes a chunked body that is split across reads at any byte.
  *
- * The content is moved together inside the buffer that it came in, so what one read brought is one piece. Of the
- * trailer fields those are kept that may be passed on.
+ * The content is moved together inside the receive buffer, so that the content of one read is one piece. Only trailer
+ * fields that may be forwarded are kept.
  */
 export class ChunkedReader implements BodyReader {
   readonly endsWithConnection = false;
@@ -194,8 +195,8 @@ export class ChunkedReader implements BodyReader {
   #value = "";
 
   /**
-   * @param options what is taken
-   * @param named fields that `Connection` names, in lower case: they must not travel on as trailers either
+   * @param options which chunks are accepted
+   * @param named fields that `Connection` names, in lower case: they must not be forwarded as trailers either
    */
   constructor(options: ChunkedReaderOptions, named: ReadonlySet<string> | null = null) {
     this.#options = options;
@@ -210,7 +211,7 @@ export class ChunkedReader implements BodyReader {
     this.contentStart = this.contentEnd = from;
     let i = from;
     while (i < to && this.#at !== DONE) {
-      if (this.#at === DATA) i = this.#takeData(bytes, i, to);
+      if (this.#at === DATA) i = this.#readData(bytes, i, to);
       else if (this.#at < DATA) this.#readSizeLine(bytes[i++]!);
       else if (this.#at < TRAILER_START) this.#readDataEnd(bytes[i++]!);
       else this.#readTrailer(bytes[i++]!);
@@ -218,7 +219,7 @@ export class ChunkedReader implements BodyReader {
     this.next = i;
   }
 
-  #takeData(bytes: Uint8Array, from: number, to: number): number {
+  #readData(bytes: Uint8Array, from: number, to: number): number {
     const taken = Math.min(this.#size, to - from);
     if (this.contentStart === this.contentEnd) {
       this.contentStart = from;
@@ -269,24 +270,24 @@ export class ChunkedReader implements BodyReader {
     }
   }
 
-  // `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`, behind the first semicolon.
+  // `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`, after the first semicolon.
   #readExtension(byte: number): void {
     const blank = byte === SPACE || byte === TAB;
     switch (this.#extension) {
       case EXT_BEFORE_NAME:
         if (blank) return;
-        return this.#goOn(TOKEN_BYTES[byte] === 1, EXT_NAME);
+        return this.#advanceExtension(TOKEN_BYTES[byte] === 1, EXT_NAME);
       case EXT_NAME:
         if (TOKEN_BYTES[byte] === 1) return;
-        if (blank) return this.#goOn(true, EXT_AFTER_NAME);
-        return this.#goOn(byte === SEMICOLON || byte === EQUALS, afterName(byte));
+        if (blank) return this.#advanceExtension(true, EXT_AFTER_NAME);
+        return this.#advanceExtension(byte === SEMICOLON || byte === EQUALS, afterName(byte));
       case EXT_AFTER_NAME:
         if (blank) return;
-        return this.#goOn(byte === SEMICOLON || byte === EQUALS, afterName(byte));
+        return this.#advanceExtension(byte === SEMICOLON || byte === EQUALS, afterName(byte));
       case EXT_BEFORE_VALUE:
         if (blank) return;
-        if (byte === QUOTE) return this.#goOn(true, EXT_QUOTED);
-        return this.#goOn(TOKEN_BYTES[byte] === 1, EXT_VALUE);
+        if (byte === QUOTE) return this.#advanceExtension(true, EXT_QUOTED);
+        return this.#advanceExtension(TOKEN_BYTES[byte] === 1, EXT_VALUE);
       case EXT_QUOTED:
         if (byte === QUOTE) this.#extension = EXT_QUOTED_END;
         else if (byte === BACKSLASH) this.#extension = EXT_ESCAPED;
@@ -296,14 +297,14 @@ export class ChunkedReader implements BodyReader {
         return;
       case EXT_VALUE:
         if (TOKEN_BYTES[byte] === 1) return;
-        return this.#goOn(blank || byte === SEMICOLON, blank ? EXT_AFTER_VALUE : EXT_BEFORE_NAME);
+        return this.#advanceExtension(blank || byte === SEMICOLON, blank ? EXT_AFTER_VALUE : EXT_BEFORE_NAME);
       default:
-        return this.#goOn(blank || byte === SEMICOLON, blank ? EXT_AFTER_VALUE : EXT_BEFORE_NAME);
+        return this.#advanceExtension(blank || byte === SEMICOLON, blank ? EXT_AFTER_VALUE : EXT_BEFORE_NAME);
     }
   }
 
-  #goOn(good: boolean, next: number): void {
-    if (!good) throw this.#options.fail("a malformed chunk extension");
+  #advanceExtension(valid: boolean, next: number): void {
+    if (!valid) throw this.#options.fail("a malformed chunk extension");
     this.#extension = next;
   }
 

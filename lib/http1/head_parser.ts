@@ -1,4 +1,4 @@
-/** Heads of messages, read strictly: field lines (RFC 9112 section 5), and the status line of responses (section 4). */
+/** Strict parser of message heads: field lines (RFC 9112 section 5), and the status line of responses (section 4). */
 
 import { type ProxyError, UpstreamError } from "../core/errors.ts";
 import {
@@ -12,9 +12,9 @@ import {
 } from "../http/field_lines.ts";
 import { reasonPhrase } from "../http/message.ts";
 
-/** Bounds of one head. */
+/** Limits of one head. */
 interface HeadLimits {
-  /** Most bytes, the empty line at its end included. */
+  /** Most bytes, including the empty line at its end. */
   readonly maxBytes: number;
   /** Most field lines. */
   readonly maxFields: number;
@@ -39,17 +39,17 @@ const LINE_LF = 4;
 const LAST_LF = 5;
 
 /**
- * Reads one head after the other out of a buffer that is filled by and by.
+ * Reads heads, one after another, from a buffer that is filled read by read.
  *
- * What it finds stands in its fields, so that one parser serves a connection for its whole life. Every byte is looked at
- * once, in order: where reads have cut the bytes makes no difference to what is found or refused.
+ * The results are fields of the parser, so that one parser serves a connection for its whole life. Every byte is read
+ * once, in order: where reads have split the bytes makes no difference to the result.
  */
 export abstract class HeadParser {
   /** The field lines. */
   readonly lines: FieldLines = new FieldLines();
   /** The first byte after the head. */
   bodyStart = 0;
-  /** Whether `Connection` names fields beside the usual ones. */
+  /** Whether `Connection` names fields besides the usual ones. */
   namesFields = false;
   /** Whether `Connection` has the option `close`. */
   protected closes = false;
@@ -57,7 +57,7 @@ export abstract class HeadParser {
   protected keepsAlive = false;
   /** Whether it has the option `upgrade`. */
   protected wantsUpgrade = false;
-  /** Whether a line may end with LF alone (RFC 9112 section 2.2 lets a recipient take it). */
+  /** Whether a line may end with LF alone (RFC 9112 section 2.2 allows a recipient to accept it). */
   protected readonly takesBareLf: boolean = false;
   readonly #limits: HeadLimits;
   #start = 0;
@@ -82,7 +82,7 @@ export abstract class HeadParser {
       this.keepsAlive =
       this.wantsUpgrade =
         false;
-    // A head that is refused early must not show the fields of the one before.
+    // If a head is refused early, the fields of the previous one must not be visible.
     this.lines.begin(this.lines.bytes);
     this.beginHead(at);
   }
@@ -93,13 +93,13 @@ export abstract class HeadParser {
   }
 
   /**
-   * Reads on, now that the buffer is filled up to `end`.
+   * Reads on, after the buffer was filled up to `end`.
    *
    * @returns whether the head is complete
-   * @throws {ProxyError} what {@linkcode HeadParser.fail} makes
+   * @throws {ProxyError} the error of {@linkcode HeadParser.fail}
    */
   parse(bytes: Uint8Array, end: number): boolean {
-    // Nothing behind the bound is looked at, so that it is met whatever one read has brought.
+    // Bytes after the limit are not read, so that the limit does not depend on how much one read has received.
     const limit = this.#start + this.#limits.maxBytes;
     const stop = end < limit ? end : limit;
     this.lines.bytes = bytes;
@@ -156,7 +156,7 @@ export abstract class HeadParser {
         if (byte === CR) phase = LINE_LF;
         else if (byte === LF && this.takesBareLf) {
           this.lines.bareLf = true;
-          this.#takeLine(bytes, at, at + 1);
+          this.#addLine(bytes, at, at + 1);
           phase = LINE_START;
         } else throw this.fail(faultOfValue(byte));
         at++;
@@ -164,7 +164,7 @@ export abstract class HeadParser {
       if (phase === LINE_LF) {
         if (at === stop) break;
         if (bytes[at] !== LF) throw this.fail("a CR without LF in a field line");
-        this.#takeLine(bytes, at - 1, at + 1);
+        this.#addLine(bytes, at - 1, at + 1);
         at++;
         phase = LINE_START;
       } else if (phase === LAST_LF) {
@@ -178,7 +178,7 @@ export abstract class HeadParser {
     return false;
   }
 
-  #takeLine(bytes: Uint8Array, lineEnd: number, next: number): void {
+  #addLine(bytes: Uint8Array, lineEnd: number, next: number): void {
     const { lines } = this;
     if (lines.count === this.#limits.maxFields) throw this.tooMany(this.#limits.maxFields);
     const from = this.#valueStart;
@@ -197,12 +197,12 @@ export abstract class HeadParser {
       let last = i;
       while (start < last && isBlank(bytes[start]!)) start++;
       while (last > start && isBlank(bytes[last - 1]!)) last--;
-      if (last > start) this.#takeOption(bytes, start, last);
+      if (last > start) this.#readOption(bytes, start, last);
       start = i + 1;
     }
   }
 
-  #takeOption(bytes: Uint8Array, from: number, to: number): void {
+  #readOption(bytes: Uint8Array, from: number, to: number): void {
     if (equalsToken(bytes, from, to, KEEP_ALIVE)) this.keepsAlive = true;
     else if (equalsToken(bytes, from, to, CLOSE)) this.closes = true;
     else if (equalsToken(bytes, from, to, UPGRADE)) this.wantsUpgrade = true;
@@ -215,19 +215,19 @@ export abstract class HeadParser {
     return true;
   }
 
-  /** Forgets what was found of the head before. */
+  /** Resets the results of the previous head. */
   protected abstract beginHead(at: number): void;
-  /** Reads the start line, from where it stopped before; the index behind it, or -1 as long as it is not complete. */
+  /** Reads the start line, from where it stopped before. Returns the index after it; -1 while it is incomplete. */
   protected abstract readStartLine(bytes: Uint8Array, at: number, stop: number): number;
-  /** Looks at a field line, by the number of its name. */
+  /** Reads a field line, given the number of its name. */
   protected abstract takeField(id: number, bytes: Uint8Array, from: number, to: number): void;
-  /** Looks at the head as a whole. */
+  /** Checks the head as a whole. */
   protected abstract complete(): void;
-  /** The error for what was found. */
+  /** The error for a fault. */
   protected abstract fail(found: string): ProxyError;
   /** The error for a head of too many bytes. */
   protected abstract tooLong(maxBytes: number): ProxyError;
-  /** The error for too many lines. */
+  /** The error for too many field lines. */
   protected abstract tooMany(maxFields: number): ProxyError;
 }
 
@@ -253,7 +253,10 @@ function faultOfValue(byte: number): string {
   return byte === LF ? "a line that ends without CR" : "a control character in a field value";
 }
 
-/** Reads a Content-Length (RFC 9110 section 8.6): digits only, and few enough to be exact; -1 for anything else. */
+/**
+ * Reads a Content-Length (RFC 9110 section 8.6): only digits, and few enough for an exact number; -1 for anything
+ * else.
+ */
 export function readContentLength(bytes: Uint8Array, from: number, to: number): number {
   if (from === to || to - from > 15) return -1;
   let length = 0;
@@ -265,7 +268,7 @@ export function readContentLength(bytes: Uint8Array, from: number, to: number): 
   return length;
 }
 
-// Heads of responses (RFC 9112 section 4), read strictly.
+// Strict parser of response heads (RFC 9112 section 4).
 
 /** Most bytes of a response head. */
 const MAX_RESPONSE_HEAD_BYTES: number = 64 * 1024;
@@ -273,7 +276,7 @@ const MAX_RESPONSE_HEAD_BYTES: number = 64 * 1024;
 const MAX_RESPONSE_FIELDS = 200;
 
 const PREFIX = asciiBytes("HTTP/1.");
-/** Where the first digit of the status stands in the line. */
+/** Index of the first digit of the status in the line. */
 const STATUS_PLACE = 9;
 const CHUNKED = asciiBytes("chunked");
 
@@ -282,23 +285,23 @@ const TRANSFER_ENCODING_ID = fieldId("transfer-encoding");
 const CONNECTION_ID = fieldId("connection");
 
 /**
- * Reads the heads of the responses on one connection, one after the other.
+ * Reads the heads of the responses on one connection, one after another.
  *
- * Lines that end with LF alone, and a length that is said twice, are taken, as every proxy takes them: the message is
- * framed anew on its way out.
+ * Lines that end with LF alone, and a repeated length, are accepted, as by other proxies: the message gets its own
+ * framing when it is forwarded.
  */
 export class ResponseHeadParser extends HeadParser {
   status = 0;
   /** Where the reason phrase begins and ends; it may be empty. */
   #reasonStart = 0;
   #reasonEnd = 0;
-  /** What `content-length` says, -1 without it. */
+  /** Value of `content-length`; -1 without it. */
   contentLength = -1;
-  /** Whether the content comes in chunks. */
+  /** Whether the content is chunked. */
   chunked = false;
-  /** Whether the server lets the connection serve another request. */
+  /** Whether the server allows another request on the connection. */
   persistent = false;
-  /** How often the length is said. */
+  /** How often the length is given. */
   lengths = 0;
   protected override readonly takesBareLf = true;
   #lineStart = 0;
@@ -310,7 +313,7 @@ export class ResponseHeadParser extends HeadParser {
     super({ maxBytes: MAX_RESPONSE_HEAD_BYTES, maxFields: MAX_RESPONSE_FIELDS });
   }
 
-  /** The reason phrase, one character a byte. */
+  /** The reason phrase, one character for each byte. */
   get reason(): string {
     return decodeLike(reasonPhrase(this.status), this.lines.bytes, this.#reasonStart, this.#reasonEnd);
   }
@@ -324,7 +327,7 @@ export class ResponseHeadParser extends HeadParser {
     this.lengths = 0;
   }
 
-  // Whatever is not HTTP at all is told from the first bytes: it may never send a line end.
+  // A response that is not HTTP is refused at its first bytes: it may never have a line end.
   protected override readStartLine(bytes: Uint8Array, from: number, stop: number): number {
     for (let at = from; at < stop; at++) {
       const byte = bytes[at]!;
@@ -380,7 +383,7 @@ export class ResponseHeadParser extends HeadParser {
     }
   }
 
-  // Two lengths that differ, or one that some reader takes for another number, are how responses are smuggled.
+  // Two different lengths, or a length that another parser reads as another number, allow response smuggling.
   #readLength(bytes: Uint8Array, from: number, to: number): void {
     let start = from;
     for (let i = from; i <= to; i++) {
@@ -403,7 +406,7 @@ export class ResponseHeadParser extends HeadParser {
     if (this.chunked && this.contentLength !== -1) {
       throw this.fail("both content-length and transfer-encoding");
     }
-    // RFC 9112 section 6.1: framing of HTTP/1.0 with a transfer coding is faulty by definition.
+    // RFC 9112 section 6.1: an HTTP/1.0 message with a transfer coding has faulty framing.
     if (this.chunked && this.#minor === 0) throw this.fail("a transfer-encoding in HTTP/1.0");
     this.persistent = !this.closes && (this.#minor === 1 || this.keepsAlive);
   }
@@ -421,7 +424,7 @@ export class ResponseHeadParser extends HeadParser {
   }
 }
 
-/** The error for a response that is no HTTP; the connection cannot be used any further. */
+/** The error for a response that is not valid HTTP; the connection cannot be used any more. */
 export function malformedResponse(found: string): UpstreamError {
   return new UpstreamError(`Cannot read the response: it has ${found}`, {
     code: "http_protocol_error",

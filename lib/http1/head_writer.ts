@@ -1,4 +1,4 @@
-/** Heads of messages, as bytes. */
+/** Writes message heads and chunks, as bytes. */
 
 import {
   asciiBytes,
@@ -16,40 +16,40 @@ const LF = 10;
 const SPACE = 32;
 const COLON = 58;
 const DEL = 127;
-/** Copying fewer bytes than this one by one is faster than making a view of them. */
-const FEW_BYTES = 48;
+/** Copying fewer bytes than this one by one is faster than making a view. */
+const SHORT_COPY = 48;
 
 const CONTENT_LENGTH_ID = fieldId("content-length");
 const TRANSFER_ENCODING_ID = fieldId("transfer-encoding");
 const EXPECT_ID = fieldId("expect");
 const HOST_ID = fieldId("host");
 
-/** Something that cannot stand in a head. */
+/** Something that is not allowed in a head. */
 export class UnwritableHeadError extends Error {
   /** Name of the class. */
   override readonly name = "UnwritableHeadError";
 }
 
 /**
- * Writes heads into a buffer, which grows when it has to.
+ * Writes heads into a buffer, which grows if needed.
  *
- * Field lines that came as bytes and were not edited are copied as they are. Fields of framing (`Content-Length`,
- * `Transfer-Encoding`) are never copied: whoever writes the content knows how it is framed. `Expect` is not either,
- * because whoever sends content has met the expectation or not.
+ * Received field lines that were not edited are copied unchanged. Fields of framing (`Content-Length`,
+ * `Transfer-Encoding`) are never copied: the writer of the content adds them. `Expect` is not copied either, because
+ * the sender of the content decides about it.
  */
 export class HeadWriter {
   /** The buffer; bytes after {@linkcode HeadWriter.length} are free. */
   bytes: Bytes;
   /** How many bytes are written. */
   length = 0;
-  /** How many `Host` lines the head of a request has so far; -1 when it is no request that is written. */
+  /** How many `Host` lines the head of a request has so far; -1 when the head is not that of a request. */
   #hosts = -1;
 
   constructor(bytes: Bytes) {
     this.bytes = bytes;
   }
 
-  /** Begins anew, in a buffer. */
+  /** Starts again, in another buffer. */
   begin(bytes: Bytes): void {
     this.bytes = bytes;
     this.length = 0;
@@ -57,9 +57,9 @@ export class HeadWriter {
   }
 
   /**
-   * Writes the line that begins a request.
+   * Writes the request line.
    *
-   * @throws {UnwritableHeadError} when method or target cannot stand in it
+   * @throws {UnwritableHeadError} when method or target is not allowed in it
    */
   requestLine(method: string, target: string): void {
     this.#reserve(method.length + target.length + 16);
@@ -70,7 +70,7 @@ export class HeadWriter {
     this.text(" HTTP/1.1\r\n");
   }
 
-  /** Writes the line that begins a request, whose target stands in bytes that were read as one. */
+  /** Writes the request line with a target that was parsed from the bytes of a request. */
   requestLineOf(method: string, bytes: Uint8Array, targetStart: number, targetEnd: number): void {
     this.#reserve(method.length + targetEnd - targetStart + 16);
     this.#hosts = 0;
@@ -81,9 +81,9 @@ export class HeadWriter {
   }
 
   /**
-   * Writes the line that begins a response.
+   * Writes the status line.
    *
-   * @throws {UnwritableHeadError} when the reason cannot stand in it
+   * @throws {UnwritableHeadError} when the reason is not allowed in it
    */
   statusLine(status: number, reason: string): void {
     const known = reason === "" ? undefined : STATUS_LINES[status];
@@ -95,15 +95,16 @@ export class HeadWriter {
   }
 
   /**
-   * Writes all fields but those of framing; of a response to HEAD and of a 304, whose length describes what is not sent,
-   * the length as well: once, however often it came (RFC 9112 section 6.3, item 5).
+   * Writes all fields except those of framing.
    *
-   * @throws {UnwritableHeadError} when a name or a value cannot stand in a head, and when that of a request has not
+   * @param withLength whether `Content-Length` is written too, once, however often it was received (RFC 9112 section
+   * 6.3, item 5): for a response to HEAD and a 304, where it describes content that is not sent
+   * @throws {UnwritableHeadError} when a name or a value is not allowed in a head, or when a request does not have
    * exactly one `Host` (RFC 9112 section 3.2)
    */
   fields(fields: HeaderFields, withLength = false): void {
     const { lines, list } = fields;
-    if (lines !== null) this.#lines(lines, fields);
+    if (lines !== null) this.#copyLines(lines, fields);
     for (let i = 0; i < list.length; i += 2) {
       const name = list[i]!;
       if (name === "content-length" || name === "transfer-encoding" || name === "expect") continue;
@@ -120,10 +121,10 @@ export class HeadWriter {
     if (/^[0-9]+$/.test(length)) this.line("content-length", length);
   }
 
-  // Lines that stand next to each other are copied at once.
-  #lines(lines: FieldLines, fields: HeaderFields): void {
+  // Adjacent lines are copied together.
+  #copyLines(lines: FieldLines, fields: HeaderFields): void {
     const { count, bytes } = lines;
-    if (lines.bareLf) return this.#linesAnew(lines, fields);
+    if (lines.bareLf) return this.#rewriteLines(lines, fields);
     let from = 0;
     let to = 0;
     for (let line = 0; line < count; line++) {
@@ -140,7 +141,7 @@ export class HeadWriter {
     if (to > from) this.copy(bytes, from, to);
   }
 
-  #linesAnew(lines: FieldLines, fields: HeaderFields): void {
+  #rewriteLines(lines: FieldLines, fields: HeaderFields): void {
     for (let line = 0; line < lines.count; line++) {
       if (isFraming(lines.id(line)) || fields.isRemoved(line)) continue;
       this.line(lines.nameAsWritten(line), lines.value(line));
@@ -150,7 +151,7 @@ export class HeadWriter {
   /**
    * Writes a field line.
    *
-   * @throws {UnwritableHeadError} when name or value cannot stand in one
+   * @throws {UnwritableHeadError} when name or value is not allowed in it
    */
   line(name: string, value: string): void {
     this.#reserve(name.length + value.length + 4);
@@ -195,7 +196,7 @@ export class HeadWriter {
     if (this.#hosts >= 0) this.#hosts++;
   }
 
-  /** Writes text that is known to be ASCII and to fit where it is written. */
+  /** Writes text that is known to be ASCII and valid at this position. */
   text(text: string): void {
     this.#reserve(text.length);
     const { bytes } = this;
@@ -208,7 +209,7 @@ export class HeadWriter {
   copy(source: Uint8Array, from: number, to: number): void {
     this.#reserve(to - from);
     const { bytes } = this;
-    if (to - from < FEW_BYTES) {
+    if (to - from < SHORT_COPY) {
       let at = this.length;
       for (let i = from; i < to; i++) bytes[at++] = source[i]!;
     } else {
@@ -243,7 +244,7 @@ export class HeadWriter {
     for (let i = 0; i < target.length; i++) {
       const code = target.charCodeAt(i);
       if (code > DEL) return this.#targetAsUtf8(target);
-      // A space would end the target, and what follows would be taken for the version.
+      // A space would end the target, and the rest would be read as the version.
       if (code <= SPACE || code === DEL) throw unwritableTarget(target);
       bytes[at++] = code;
     }
@@ -290,7 +291,7 @@ function isFraming(id: number): boolean {
 
 const CONTENT_LENGTH = asciiBytes("content-length: ");
 
-/** Whole lines of the usual statuses and reasons. */
+/** Complete status lines with the standard reason phrases. */
 const STATUS_LINES: readonly ({ reason: string; bytes: Uint8Array } | undefined)[] = Array.from(
   { length: 600 },
   (_, status) => {
@@ -299,9 +300,9 @@ const STATUS_LINES: readonly ({ reason: string; bytes: Uint8Array } | undefined)
   },
 );
 
-// Content in chunks, written (RFC 9112 section 7.1).
+// Writes chunked content (RFC 9112 section 7.1).
 
-/** Writes a piece as one chunk; an empty piece is none, because that would end the content. */
+/** Writes a piece as one chunk; an empty piece is skipped, because an empty chunk would end the content. */
 export function writeChunk(writer: HeadWriter, piece: Uint8Array): void {
   if (piece.length === 0) return;
   writer.text(piece.length.toString(16) + "\r\n");
@@ -316,45 +317,49 @@ export function writeLastChunk(writer: HeadWriter, trailers: readonly string[]):
   writer.end();
 }
 
-// Buffers that connections read into and write from, kept for those who come after.
+// Buffers that connections read into and write from, kept for reuse.
 
 /** Holds a head and a small body. */
 export const SMALL_BUFFER: number = 16 * 1024;
 /** Holds a piece of content. */
 export const LARGE_BUFFER: number = 64 * 1024;
-/** Holds a piece of content that comes fast: fewer turns of the loop. */
+/** Holds a piece of content that arrives fast: fewer turns of the event loop. */
 export const HUGE_BUFFER: number = 256 * 1024;
 
-/** How many of each are kept; more are only needed when as many messages are under way at one turn of the loop. */
+/**
+ * How many of each size are kept; more are needed only if as many messages are in progress in one turn of the event
+ * loop.
+ */
 const MAX_KEPT: ReadonlyMap<number, number> = new Map([[SMALL_BUFFER, 128], [LARGE_BUFFER, 128], [
   HUGE_BUFFER,
   8,
 ]]);
 
 /**
- * Keeps buffers that nobody uses.
+ * Keeps unused buffers for reuse.
  *
- * An `ArrayBuffer` a message is what makes the collector of old objects run (measured: 8 times a second at 10 KiB).
+ * One `ArrayBuffer` per message would make the garbage collector of old objects run (measured: 8 times a second at 10
+ * KiB).
  */
 export class BufferShelf {
   readonly #small: Bytes[] = [];
   readonly #large: Bytes[] = [];
   readonly #huge: Bytes[] = [];
 
-  /** How many are kept now. */
+  /** How many buffers are kept now. */
   get size(): number {
     return this.#small.length + this.#large.length + this.#huge.length;
   }
 
-  /** A buffer of one of the three sizes; what is in it is of no meaning. */
+  /** Takes a buffer of one of the three sizes; its content is undefined. */
   take(size: number): Bytes {
     return this.#shelfOf(size)?.pop() ?? new Uint8Array(size);
   }
 
-  /** Takes a buffer back that nobody looks at any more; others than ours are dropped. */
+  /** Takes back a buffer that is no longer used; buffers of other sizes are dropped. */
   give(buffer: Bytes): void {
     const size = buffer.length;
-    // A piece of a larger one would be lent to two at once.
+    // A view of a larger buffer could be lent twice.
     if (buffer.buffer.byteLength !== size) return;
     const shelf = this.#shelfOf(size);
     if (shelf !== null && shelf.length < MAX_KEPT.get(size)!) shelf.push(buffer);

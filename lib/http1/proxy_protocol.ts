@@ -1,5 +1,6 @@
 /**
- * Headers of the PROXY protocol, versions 1 and 2: what a load balancer says of its client before the client's own bytes.
+ * Headers of the PROXY protocol, versions 1 and 2: what a load balancer reports about its client before the client's
+ * bytes.
  *
  * Source: HAProxy, "The PROXY protocol, versions 1 & 2" (2020/03/05).
  */
@@ -14,22 +15,22 @@ export interface ProxyAddresses {
   /** Address of the client. */
   readonly ip: string;
   readonly port: number;
-  /** The address that it has connected to. */
+  /** The address that the client connected to. */
   readonly localIp: string;
   readonly localPort: number;
 }
 
-/** A header that was read. */
+/** A parsed header. */
 export interface ProxyHeader {
-  /** How many bytes it has. */
+  /** Length in bytes. */
   readonly length: number;
-  /** `null` where it says nothing of a client: the addresses of the connection itself count. */
+  /** `null` if the header names no client: then the addresses of the connection count. */
   readonly addresses: ProxyAddresses | null;
 }
 
-/** Most bytes of a header of version 1, its line end included (section 2.1). */
+/** Most bytes of a header of version 1, including its line end (section 2.1). */
 const MAX_V1_BYTES = 107;
-/** Most bytes of a header of version 2; what a client may have is a small part of it, the rest are additions. */
+/** Most bytes of a header of version 2; addresses need a small part of it, the rest is for TLVs. */
 const MAX_V2_BYTES = 4096;
 const V2_FIXED_BYTES = 16;
 
@@ -44,16 +45,16 @@ const PROXY = 1;
 /** Family and protocol of version 2: TCP over IPv4 and IPv6. */
 const TCP4 = 0x11;
 const TCP6 = 0x21;
-/** What each address family takes, by its number: none, IPv4, IPv6, unix. */
+/** Length of the addresses, by number of the address family: none, IPv4, IPv6, unix. */
 const ADDRESS_BYTES = [0, 12, 36, 216] as const;
-/** Type of the addition that has a checksum. */
+/** Type of the TLV with a checksum. */
 const CRC32C = 0x03;
 
 /**
- * Reads a header at the beginning of the bytes, of which `filled` are there.
+ * Reads a header at the beginning of `bytes[0..filled)`.
  *
- * @returns `null` as long as it is not complete
- * @throws {RequestError} 400 when there is none, or it is malformed
+ * @returns `null` while it is incomplete
+ * @throws {RequestError} 400 when there is no header, or it is malformed
  */
 export function readProxyHeader(bytes: Bytes, filled: number): ProxyHeader | null {
   if (filled === 0) return null;
@@ -75,7 +76,7 @@ function readV1(bytes: Bytes, filled: number): ProxyHeader | null {
 }
 
 function readLine(line: string): ProxyAddresses | null {
-  // Whatever follows is to be ignored.
+  // The rest of the line must be ignored (section 2.1).
   if (line === "UNKNOWN" || line.startsWith("UNKNOWN ")) return null;
   const [family, ip, localIp, port, localPort, ...rest] = line.split(" ");
   const version = family === "TCP4" ? 4 : family === "TCP6" ? 6 : 0;
@@ -110,17 +111,17 @@ function readV2(bytes: Bytes, filled: number): ProxyHeader | null {
   const length = V2_FIXED_BYTES + (bytes[14]! << 8) + bytes[15]!;
   if (length > MAX_V2_BYTES) throw malformed("it is too long");
   if (filled < length) return null;
-  // Of its own the balancer says nothing of anybody.
+  // A connection of the load balancer itself, without a client (such as a health check).
   if ((bytes[12]! & 15) === LOCAL) return { length, addresses: null };
   const family = bytes[13]!;
   const addressBytes = ADDRESS_BYTES[family >> 4];
   if (addressBytes === undefined || (family & 15) > 2) throw malformed("its family is unknown");
   if (V2_FIXED_BYTES + addressBytes > length) throw malformed("it is too short");
-  readAdditions(bytes, V2_FIXED_BYTES + addressBytes, length);
+  readTlvs(bytes, V2_FIXED_BYTES + addressBytes, length);
   return { length, addresses: readAddresses(bytes, family) };
 }
 
-// Of families that are not ours the addresses of the connection count (section 2.2).
+// For other families the addresses of the connection count (section 2.2).
 function readAddresses(bytes: Bytes, family: number): ProxyAddresses | null {
   if (family !== TCP4 && family !== TCP6) return null;
   const size = family === TCP4 ? 4 : 16;
@@ -142,29 +143,30 @@ function addressAt(bytes: Bytes, at: number, size: number): string {
   return addressText(hextets);
 }
 
-/** Skips what stands behind the addresses (type, length, value), and looks at its checksum. */
-function readAdditions(bytes: Bytes, from: number, end: number): void {
+/** Skips the TLVs (type, length, value) after the addresses, and verifies the checksum. */
+function readTlvs(bytes: Bytes, from: number, end: number): void {
   let at = from;
   while (at < end) {
     if (at + 3 > end) throw malformed("an addition is cut short");
     const length = (bytes[at + 1]! << 8) + bytes[at + 2]!;
     const value = at + 3;
     if (value + length > end) throw malformed("an addition is cut short");
-    if (bytes[at] === CRC32C) checkSum(bytes, value, length, end);
+    if (bytes[at] === CRC32C) verifyChecksum(bytes, value, length, end);
     at = value + length;
   }
 }
 
-// The sum is that of the header with zeros in its place (section 2.2.3).
-function checkSum(bytes: Bytes, at: number, length: number, end: number): void {
+// The checksum is computed over the header with zeros in place of the checksum (section 2.2.3).
+function verifyChecksum(bytes: Bytes, at: number, length: number, end: number): void {
   if (length !== 4) throw malformed("its checksum has not four bytes");
-  const said = ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
+  const expected = ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>>
+    0;
   const header = bytes.slice(0, end);
   header.fill(0, at, at + 4);
-  if (crc32c(header) !== said) throw malformed("its checksum is wrong");
+  if (crc32c(header) !== expected) throw malformed("its checksum is wrong");
 }
 
-/** The CRC of Castagnoli (RFC 3385), whose polynomial is 0x1EDC6F41. */
+/** CRC32C (Castagnoli, RFC 3385), with the polynomial 0x1EDC6F41. */
 function crc32c(bytes: Uint8Array): number {
   let crc = 0xffff_ffff;
   for (const byte of bytes) {
@@ -177,7 +179,8 @@ function crc32c(bytes: Uint8Array): number {
 /**
  * Writes a header.
  *
- * @param addresses whose connection it is; `null` when it is the proxy's own, as for a health check, or when nobody knows
+ * @param addresses of the client's connection; `null` for a connection of the proxy itself, such as a health check,
+ * or when they are unknown
  */
 export function writeProxyHeader(version: 1 | 2, addresses: ProxyAddresses | null): Bytes {
   const from = makeHextets();
@@ -185,9 +188,9 @@ export function writeProxyHeader(version: 1 | 2, addresses: ProxyAddresses | nul
   const family = addresses === null ? 0 : readIpAddress(addresses.ip, from);
   const localFamily = addresses === null ? 0 : readIpAddress(addresses.localIp, to);
   const known = addresses !== null && family !== 0;
-  // Who comes over a unix socket in front has connected to no address.
+  // A client of a unix socket has connected to no IP address.
   if (localFamily === 0) to.fill(0).set(family === 4 ? [0, 0, 0, 0, 0, 0xffff] : []);
-  // Both have to be of one family; IPv4 can be written as IPv6.
+  // Both must be of one family; IPv4 can be written as IPv6.
   const ipv4 = family === 4 && localFamily !== 6;
   if (version === 1) {
     if (!known) return asciiBytes("PROXY UNKNOWN\r\n");
@@ -219,7 +222,7 @@ function startsWith(bytes: Bytes, filled: number, start: Uint8Array): boolean {
   return true;
 }
 
-/** The usual text of an address; IPv4 as such, however it came. */
+/** The usual text of an address; IPv4-mapped IPv6 becomes IPv4. */
 function addressText(hextets: Uint16Array): string {
   const mapped = hextets[5] === 0xffff && hextets.subarray(0, 5).every((hextet) => hextet === 0);
   if (!mapped) return ipv6Text(hextets);

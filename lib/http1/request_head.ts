@@ -1,4 +1,4 @@
-/** Heads of requests (RFC 9112 section 3), as hostile clients send them. */
+/** Heads of requests (RFC 9112 section 3), also from hostile clients. */
 
 import { RequestError } from "../core/errors.ts";
 import {
@@ -14,13 +14,13 @@ import {
 import { makeHextets, readIpAddress } from "../http/ip_address.ts";
 import { HeadParser, readContentLength } from "./head_parser.ts";
 
-/** Bounds of request heads. */
+/** Limits of request heads. */
 interface RequestHeadLimits {
-  /** Most bytes of a head; more get 431. @default {32768} */
+  /** Most bytes of a head; longer ones get 431. @default {32768} */
   readonly maxBytes?: number;
   /** Most field lines; more get 431. @default {200} */
   readonly maxFields?: number;
-  /** Most bytes of a target; more get 414. @default {16384} */
+  /** Most bytes of a target; longer ones get 414. @default {16384} */
   readonly maxTargetBytes?: number;
 }
 
@@ -53,30 +53,31 @@ const UPGRADE_ID = fieldId("upgrade");
 const EXPECT_ID = fieldId("expect");
 
 /**
- * Reads the heads of the requests on one connection, one after the other.
+ * Reads the heads of the requests on one connection, one after another.
  *
- * What another parser could read differently is refused: two lengths, a length beside a transfer coding, a coding other
- * than `chunked`, blanks before a colon, folded lines, bare CR or LF, control characters, a missing or second `Host`.
+ * Refuses whatever another parser could read differently: two lengths, a length with a transfer coding, a coding
+ * other than `chunked`, blanks before a colon, folded lines, bare CR or LF, control characters, a missing or second
+ * `Host`.
  */
 export class RequestHeadParser extends HeadParser {
-  /** Method as written; methods have a case. */
+  /** Method as received; methods are case-sensitive. */
   method = "";
-  /** Where the target begins; of the absolute form, where its path begins. */
+  /** Where the target begins; in the absolute form, where its path begins. */
   targetStart = 0;
   /** Where the target ends. */
   targetEnd = 0;
-  /** Whether the path is empty in the absolute form, which stands for `/`, or for `*` with OPTIONS. */
+  /** Whether the absolute form has an empty path, which means `/`, or `*` with OPTIONS. */
   emptyPath = false;
   /** 1 for HTTP/1.1, 0 for HTTP/1.0. */
   minor = 1;
   /** Where the authority of the absolute form or of the `Host` field begins and ends; both 0 without one. */
   hostStart = 0;
   hostEnd = 0;
-  /** What `Content-Length` says; -1 without it. */
+  /** Value of `Content-Length`; -1 without it. */
   contentLength = -1;
-  /** Whether the content comes in chunks. */
+  /** Whether the content is chunked. */
   chunked = false;
-  /** Whether the client lets the connection serve another request. */
+  /** Whether the client allows another request on the connection. */
   persistent = true;
   /** Whether the client waits for 100 (Continue) before it sends the content. */
   expectsContinue = false;
@@ -90,7 +91,7 @@ export class RequestHeadParser extends HeadParser {
   #emptyLines = 0;
   #authorityStart = 0;
   #authorityEnd = 0;
-  /** The last one, which clients mostly ask for again. */
+  /** The previous host, which most requests of a connection repeat. */
   #knownHost = "";
   #hosts = 0;
   #upgradeField = false;
@@ -106,19 +107,19 @@ export class RequestHeadParser extends HeadParser {
     return this.chunked || this.contentLength > 0;
   }
 
-  /** Whether anything but the empty line that may stand before a request has come (RFC 9112 section 2.2). */
+  /** Whether more was received than the empty line that is allowed before a request (RFC 9112 section 2.2). */
   get begun(): boolean {
     return this.#phase >= METHOD;
   }
 
-  /** The target in origin form; bytes above 0x7F percent-encoded. */
+  /** The target in origin form; bytes above 0x7F are percent-encoded. */
   get target(): string {
     const text = decodeTarget(this.lines.bytes, this.targetStart, this.targetEnd);
     if (!this.emptyPath) return text;
     return text === "" && this.method === "OPTIONS" ? "*" : `/${text}`;
   }
 
-  /** Takes for the target what has come of it, after a head was refused before its end: for the log. */
+  /** Ends the target at the received bytes, after a head was refused before its end: for the log. */
   endTarget(filled: number): void {
     if (this.targetStart === 0 || this.targetEnd > 0) return;
     const { bytes } = this.lines;
@@ -127,7 +128,7 @@ export class RequestHeadParser extends HeadParser {
     this.targetEnd = at;
   }
 
-  /** The host that the client asks for, with its port; `""` when an HTTP/1.0 client names none. */
+  /** The requested host, with its port; `""` when an HTTP/1.0 client names none. */
   get host(): string {
     return this.#knownHost = decodeLike(
       this.#knownHost,
@@ -202,7 +203,7 @@ export class RequestHeadParser extends HeadParser {
     return at + 1;
   }
 
-  // Bytes above 0x7f are sent by browsers and servers take them: they go on as they came.
+  // Browsers send bytes above 0x7f, and servers accept them: they are forwarded unchanged.
   #readTarget(bytes: Uint8Array, from: number, stop: number): number {
     let at = from;
     const longest = this.targetStart + this.#maxTargetBytes;
@@ -255,7 +256,7 @@ export class RequestHeadParser extends HeadParser {
     this.#readAbsoluteForm(bytes);
   }
 
-  /** `http://authority/path?query`, which a server must take (RFC 9112 section 3.2.2). */
+  /** `http://authority/path?query`, which a server must accept (RFC 9112 section 3.2.2). */
   #readAbsoluteForm(bytes: Uint8Array): void {
     const { targetStart, targetEnd } = this;
     let at = targetStart;
@@ -307,7 +308,7 @@ export class RequestHeadParser extends HeadParser {
     }
   }
 
-  // Without `chunked` as the last one nobody knows where the content ends (RFC 9112 section 6.3, item 4).
+  // If the last coding is not `chunked`, the end of the content is unknown (RFC 9112 section 6.3, item 4).
   #codingError(value: string): RequestError {
     const codings = value.toLowerCase().split(",").map(trimBlanks);
     if (codings.includes("") || codings.indexOf("chunked") !== codings.length - 1) {
@@ -321,7 +322,8 @@ export class RequestHeadParser extends HeadParser {
     if (this.chunked && this.contentLength !== -1) {
       throw this.fail("both Content-Length and Transfer-Encoding");
     }
-    // Faulty by definition (RFC 9112 section 6.1), and how a front that knows no chunks is made to disagree.
+    // Faulty framing (RFC 9112 section 6.1): a proxy in front that does not know chunks could find another end of the
+    // request.
     if (this.chunked && old) throw this.fail("a Transfer-Encoding in HTTP/1.0");
     if (this.#hosts === 0 && !old) throw this.fail("no Host field");
     if (this.#authorityEnd > 0) {
@@ -333,7 +335,7 @@ export class RequestHeadParser extends HeadParser {
     }
     this.persistent = !this.closes && (!old || this.keepsAlive);
     this.upgrade = this.wantsUpgrade && this.#upgradeField && !old;
-    // A client of HTTP/1.0 cannot know what 100 (Continue) is (RFC 9110 section 10.1.1).
+    // A client of HTTP/1.0 does not know 100 (Continue) (RFC 9110 section 10.1.1).
     if (old) this.expectsContinue = false;
   }
 
@@ -360,7 +362,7 @@ export class RequestHeadParser extends HeadParser {
   }
 }
 
-/** The error for a request that is no HTTP. */
+/** The error for a request that is not valid HTTP. */
 export function badRequest(found: string, status = 400): RequestError {
   return new RequestError(`Cannot read the request: it has ${found}`, status);
 }
@@ -399,14 +401,14 @@ function faultOfTarget(byte: number): string {
   return byte === HASH ? "a fragment in the request target" : "a control character in the request target";
 }
 
-// The parts of a target as they came, in bytes.
+// Parts of a target, in received bytes.
 
 const PERCENT = 37;
 const COLON = 58;
 const LEFT_BRACKET = 91;
 const RIGHT_BRACKET = 93;
 
-/** The target in `bytes[from..to)`; bytes above 0x7F percent-encoded. */
+/** The target in `bytes[from..to)`; bytes above 0x7F are percent-encoded. */
 export function decodeTarget(bytes: Uint8Array, from: number, to: number): string {
   let text = "";
   let start = from;
@@ -419,12 +421,12 @@ export function decodeTarget(bytes: Uint8Array, from: number, to: number): strin
   return text + decodeLatin1(bytes, start, to);
 }
 
-/** 1 for what may stand in a registered name or an IPv4 address as it is: a comma would make a list of it (RFC 3986). */
+/** 1 for bytes allowed in a registered name or an IPv4 address (RFC 3986), except a comma, which would make it a list. */
 const NAME_BYTES: Uint8Array = Uint8Array.from(
   { length: 256 },
   (_, byte) => byte < 128 && /[!$&'()*+\-.;=_~0-9A-Za-z]/.test(String.fromCharCode(byte)) ? 1 : 0,
 );
-/** 1 for what may stand between the brackets of an IPv6 address. */
+/** 1 for bytes allowed between the brackets of an IPv6 address. */
 const IPV6_BYTES: Uint8Array = Uint8Array.from(
   { length: 256 },
   (_, byte) => byte < 128 && /[:.0-9A-Fa-f]/.test(String.fromCharCode(byte)) ? 1 : 0,
