@@ -3,25 +3,25 @@
  *
  * ```text
  * const connection = new Http2Connection({ side: "server", owner, buffers, heads, now, maxHeadBytes, maxFields, ... });
- * connection.begin();                       the preface and SETTINGS wait to be written
- * connection.receive(bytes, from, to);      what a read has brought, cut as it may be; calls the owner back
- * owner.onOutput()                          something waits: connection.takeOutput() is to be written, once a turn of the
- *                                           event loop, and given back by connection.outputWritten(bytes)
+ * connection.begin();                       queues the preface and SETTINGS
+ * connection.receive(bytes, from, to);      parses received bytes, split anywhere; calls the owner back
+ * owner.onOutput()                          output waits: write connection.takeOutput(), once a turn of the event loop,
+ *                                           then return the buffer with connection.outputWritten(bytes)
  *
  * server: owner.onStream(stream)            a request: stream.head (ReceivedHead), stream.content (a Body, or null);
  *                                           set stream.owner (StreamOwner) there
  *         stream.respond(status, fields, length, end), then new SentContent(stream, owner).send(body)
  * client: stream = connection.open(streamOwner), stream.request({ method, scheme, authority, target, fields, ... }, end),
- *         SentContent as above; owner.onHead() for each head of a response (status of stream.head), stream.content behind it;
- *         connection.canOpen tells whether one more stream may be opened, owner.onStreamEnd() when that may have changed
+ *         SentContent as above; streamOwner.onHead() for each head of a response (status of stream.head), then stream.content;
+ *         connection.canOpen: whether one more stream may be opened; owner.onStreamEnd(): that may have changed
  *
- * stream.reset(code) ends one side's interest, stream.release() gives back what it holds; both sides call it once.
- * connection.shutDown() announces the end (GOAWAY), connection.fail(code) ends it, connection.dispose(message) tells all streams.
+ * stream.reset(code) ends a stream early, stream.release() releases its memory; both sides call it once.
+ * connection.shutDown() announces the end (GOAWAY), connection.fail(code) ends it, connection.dispose(message) ends all streams.
  * ```
  *
- * Flow control: content that came is kept until it is read (ReceivedContent), and only then is the other side told of room; what
- * is written waits for the windows of the other side, and for the output to be taken (SentContent, `onRoom`).
- * Time is kept by whoever owns it: `stream.stalledSince`, `content.awaitedSince`, `connection.blockSince` say since when it waits.
+ * Flow control: received content is kept until it is read (ReceivedContent), and only then the window is updated;
+ * sent content waits for the windows of the peer, and until the output is taken (SentContent, `onRoom`).
+ * The owner checks deadlines: `stream.stalledSince`, `content.awaitedSince` and `connection.blockSince` are start times.
  */
 
 import type { Bytes } from "../http/message.ts";
@@ -52,56 +52,56 @@ import {
   StreamTable,
 } from "./stream.ts";
 
-/** Whoever has a connection in hand. */
+/** The owner of a connection. */
 export interface ConnectionOwner {
-  /** Something waits to be written; told once until it is taken. */
+  /** Output waits to be written; called once until it is taken. */
   onOutput(): void;
-  /** A client has asked something; told to servers, at the end of what a read has brought. */
+  /** A client has sent a request; called on the server side, after all bytes of a read are parsed. */
   onStream(stream: Http2Stream): void;
-  /** A stream is over on both sides, or was reset. */
+  /** A stream has ended in both directions, or was reset. */
   onStreamEnd(stream: Http2Stream): void;
-  /** The other side takes no further streams (GOAWAY); of a server that has happened, and of a client it ends soon. */
+  /** The peer accepts no further streams (GOAWAY). A server has ended its side then; a client does so soon. */
   onGoAway(code: number): void;
-  /** The connection cannot go on: write what waits, and close it. */
+  /** The connection cannot continue: write the waiting output, and close it. */
   onFailure(error: Http2Error): void;
-  /** The other side has heard {@linkcode Http2Connection.ping}. */
+  /** The peer has acknowledged {@linkcode Http2Connection.ping}. */
   onPong?(): void;
 }
 
-/** What a {@linkcode Http2Connection} takes. */
+/** Options of an {@linkcode Http2Connection}. */
 export interface Http2ConnectionOptions extends HeadBounds {
   readonly side: "server" | "client";
   readonly owner: ConnectionOwner;
   readonly buffers: Buffers;
   readonly heads: HeadShelf;
-  /** Milliseconds, as exact as bounds need to be. */
+  /** The current time in milliseconds. */
   readonly now: () => number;
-  /** Most streams that the other side may open at the same time. @default {128} */
+  /** Most streams that the peer may have open at the same time. @default {128} */
   readonly maxStreams?: number;
-  /** How much content of one stream is kept that nobody has read. @default {65535} */
+  /** Most unread content of one stream, in bytes. @default {65535} */
   readonly streamWindow?: number;
-  /** The same of all streams. @default {1048576} */
+  /** Most unread content of all streams, in bytes. @default {1048576} */
   readonly connectionWindow?: number;
-  /** Whether clients may ask for another protocol on a stream (RFC 8441). @default {false} */
+  /** Whether clients may request another protocol on a stream (RFC 8441). @default {false} */
   readonly extendedConnect?: boolean;
 }
 
-/** So much content may wait for the socket; frames that are not content go beyond it. */
+/** Most content, in bytes, that may wait for the socket; frames other than DATA may exceed it. */
 const MOST_OUTPUT = 64 * 1024;
 const LEAST_ROOM = 1024;
-/** Frames that serve nobody: so many at once, and so many a second. */
+/** Useless frames: burst, and rate per second. */
 const IDLE_FRAMES = 1000;
 const IDLE_FRAMES_A_SECOND = 100;
-/** Streams that were given up, by the other side or for its faults. */
+/** Streams that were reset by the peer or for its faults: burst, and rate per second. */
 const RESETS = 200;
 const RESETS_A_SECOND = 33;
-/** What a head costs of them that is far too large: eight in a row end the connection. */
+/** The cost of a head that is far too large, in resets: eight in a row end the connection. */
 const EXCESSIVE_HEAD_COST = RESETS / 8;
-/** What waits for a client that reads nothing, while it makes this side write. */
+/** Most output, in bytes, that waits for a client that makes this side write but reads nothing. */
 const MOST_WAITING = 512 * 1024;
-/** The ping by which a client is known to have read that the connection ends. */
+/** The PING whose acknowledgement shows that the client has received the GOAWAY. */
 const LAST_PING = Uint8Array.of(0x6c, 0x62, 0x70, 0x72, 0x6f, 0x78, 0x79, 0);
-/** The ping that asks for a sign of life. */
+/** The PING that checks whether the peer is alive. */
 const LIFE_PING = Uint8Array.of(0x6c, 0x62, 0x70, 0x72, 0x6f, 0x78, 0x79, 1);
 
 /** Both directions of a connection, and the streams on it. */
@@ -109,16 +109,16 @@ export class Http2Connection implements FrameHandler, StreamConnection {
   readonly isServer: boolean;
   readonly buffers: Buffers;
   readonly now: () => number;
-  /** @internal What waits for the socket, and what writes field blocks into it. */
+  /** @internal The output for the socket, and the encoder of field blocks in it. */
   readonly output: FrameWriter;
   readonly encoder: HpackEncoder;
-  /** @internal How much may be sent on all streams. */
+  /** @internal How much content may be sent on all streams. */
   sendWindow = FIRST_WINDOW;
-  /** Since when a preface, a frame or a field block is on its way; `Infinity` when none is. Content is not meant. */
+  /** Since when a preface, a frame or a field block is incomplete; `Infinity` when none is. DATA frames do not count. */
   blockSince = Infinity;
-  /** Whether the SETTINGS of the other side have come. */
+  /** Whether the SETTINGS of the peer were received. */
   settled = false;
-  /** Whether the other side takes no further streams, or this one does not. */
+  /** Whether the peer accepts no further streams, or this side does not. */
   goingAway = false;
   failed = false;
   readonly #options: Http2ConnectionOptions;
@@ -134,10 +134,10 @@ export class Http2Connection implements FrameHandler, StreamConnection {
   readonly #resets: FloodBudget;
   #receiveWindow: number;
   #consumed = 0;
-  /** The last stream that the other side has opened, and the next that this one opens. */
+  /** The last stream that the peer has opened, and the next one that this side opens. */
   #lastStream = 0;
   #nextStream = 1;
-  /** The last one that is taken; less than what the other side may open once the connection ends. */
+  /** The last stream that is accepted; once the connection ends, less than the peer might open. */
   #lastTaken = MAX_31_BITS;
   readonly #streams = new StreamTable();
   #arrived: Http2Stream[] = [];
@@ -165,7 +165,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#resets = new FloodBudget(RESETS, RESETS_A_SECOND, now());
   }
 
-  /** Writes what a connection begins with (section 3.4). */
+  /** Writes the connection preface (section 3.4). */
   begin(): void {
     const { maxHeadBytes, extendedConnect = false } = this.#options;
     const { output } = this;
@@ -184,23 +184,23 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#announce();
   }
 
-  /** Takes what has come; the owner is called back, and nothing is thrown. */
+  /** Processes received bytes; calls the owner back and never throws an {@linkcode Http2Error}. */
   receive(bytes: Uint8Array, from: number, to: number): void {
     if (this.failed) return;
     try {
       this.#reader.read(bytes, from, to);
       if (!this.#reader.pending) this.blockSince = Infinity;
       else if (this.blockSince === Infinity) this.blockSince = this.now();
-      if (this.output.length > MOST_WAITING) throw calm("frames that want responses, and reads none");
+      if (this.output.length > MOST_WAITING) throw excess("frames that want responses, and reads none");
     } catch (error) {
       if (!(error instanceof Http2Error)) throw error;
       this.#fail(error);
     }
-    this.#giveArrived();
+    this.#reportArrived();
   }
 
-  // Those that were called off by the same read are never heard of.
-  #giveArrived(): void {
+  // Streams that were reset by the same read are never reported.
+  #reportArrived(): void {
     if (this.#arrived.length === 0) return;
     const arrived = this.#arrived;
     this.#arrived = [];
@@ -210,20 +210,20 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     }
   }
 
-  /** What is to be written, by now; room for more is there from then on. */
+  /** Takes the output, which must be written now; from then on there is room for more. */
   takeOutput(): Bytes {
     this.#announced = false;
     const taken = this.output.take();
-    this.#goOn();
+    this.#resumeStreams();
     return taken;
   }
 
-  /** The socket has taken it. */
+  /** Returns the buffer of output that was written to the socket. */
   outputWritten(taken: Bytes): void {
     this.output.give(taken);
   }
 
-  /** Whether anything waits to be written. */
+  /** Whether output waits to be written. */
   get hasOutput(): boolean {
     return this.output.length > 0;
   }
@@ -236,14 +236,14 @@ export class Http2Connection implements FrameHandler, StreamConnection {
 
   // --- what streams write -------------------------------------------------------------------------------------------
 
-  /** @internal How much content may wait for the socket still. */
+  /** @internal How much more content may wait for the socket. */
   get dataRoom(): number {
     const room = MOST_OUTPUT - FRAME_HEAD - this.output.length;
-    // Frames of a few bytes would cost more than the next write.
+    // Frames of a few bytes would cost more than waiting for the next write.
     return room < LEAST_ROOM ? 0 : room;
   }
 
-  /** @internal Whether streams wait for their turn. */
+  /** @internal Whether streams wait for their turn to write. */
   get othersWait(): boolean {
     return this.#firstWaiting !== null;
   }
@@ -255,7 +255,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#announce();
   }
 
-  /** @internal The stream is given its turn when there is room. */
+  /** @internal Queues a stream, which gets its turn when there is room. */
   wait(stream: Http2Stream): void {
     if (stream.waits) return;
     stream.waits = true;
@@ -264,8 +264,8 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#lastWaiting = stream;
   }
 
-  // One after the other; who cannot finish stands behind the others again.
-  #goOn(): void {
+  // In order; a stream that cannot finish queues again.
+  #resumeStreams(): void {
     while (this.#firstWaiting !== null && this.sendWindow > 0 && this.dataRoom > 0) {
       const stream = this.#firstWaiting;
       this.#firstWaiting = stream.nextWaiting;
@@ -276,7 +276,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     }
   }
 
-  /** @internal Begins a field block; gives its place. */
+  /** @internal Begins a field block; returns its index in the output. */
   beginBlock(): number {
     const { output } = this;
     const start = output.length;
@@ -286,7 +286,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     return start;
   }
 
-  /** @internal Ends it. */
+  /** @internal Ends a field block. */
   endBlock(start: number, stream: Http2Stream, endStream: boolean): void {
     this.output.endBlock(start, FRAME_BYTES, stream.id, endStream);
     this.#announce();
@@ -295,10 +295,10 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.halfEnded(stream);
   }
 
-  /** @internal One side of a stream has ended. */
+  /** @internal One direction of a stream has ended. */
   halfEnded(stream: Http2Stream): void {
     if (!stream.localEnded || !stream.remoteEnded) return;
-    // Clients of gRPC call off as many requests as have a deadline: what counts is how many they let end.
+    // Clients of gRPC cancel every request whose deadline expires. So completed requests earn resets.
     this.#resets.earn(1);
     this.#close(stream);
   }
@@ -318,28 +318,28 @@ export class Http2Connection implements FrameHandler, StreamConnection {
 
   // --- streams ------------------------------------------------------------------------------------------------------
 
-  /** How many streams the other side has opened, or this one, that are not over. */
+  /** How many streams are open. */
   get active(): number {
     return this.#streams.size;
   }
 
-  /** How many streams the other side allows at the same time. */
+  /** How many streams the peer allows at the same time. */
   get peerMaxStreams(): number {
     return this.#peer.maxStreams;
   }
 
-  /** Whether it takes an extended CONNECT (RFC 8441). */
+  /** Whether the peer accepts an extended CONNECT (RFC 8441). */
   get peerExtendedConnect(): boolean {
     return this.#peer.extendedConnect;
   }
 
-  /** Whether one more stream may be opened here. */
+  /** Whether this side may open one more stream. */
   get canOpen(): boolean {
     return !this.isServer && !this.goingAway && !this.failed && this.active < this.#peer.maxStreams &&
       this.#nextStream < MAX_31_BITS;
   }
 
-  /** Opens a stream; its request is to be written at once, since numbers have to be in order. */
+  /** Opens a stream. Its request must be written at once, since stream numbers must be sent in order. */
   open(owner: StreamOwner): Http2Stream {
     const stream = this.#add(this.#nextStream);
     this.#nextStream += 2;
@@ -361,17 +361,17 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#owner.onStreamEnd(stream);
   }
 
-  /** All streams that are not over. */
+  /** All open streams. */
   streams(): Http2Stream[] {
     return this.#streams.all();
   }
 
-  /** @internal Takes back a head that is not needed any more. */
+  /** @internal Takes back a head that is no longer used. */
   giveHead(head: ReceivedHead): void {
     this.#options.heads.give(head);
   }
 
-  /** @internal Content was read: the window is updated once it is worth a frame. */
+  /** @internal Content was read: the window is updated when the amount is worth a frame. */
   consume(stream: Http2Stream, bytes: number): void {
     if (bytes === 0 || this.failed) return;
     this.#consumed += bytes;
@@ -391,7 +391,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#announce();
   }
 
-  // --- frames that come ---------------------------------------------------------------------------------------------
+  // --- received frames ----------------------------------------------------------------------------------------------
 
   /** @internal */
   onData(id: number, length: number, end: boolean): boolean {
@@ -410,7 +410,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     return false;
   }
 
-  /** Content that nobody wants counts as read. */
+  /** Counts unwanted content as read. */
   #skip(bytes: number): void {
     this.#consumed += bytes;
     if (this.#consumed < this.#connectionWindow >> 1) return;
@@ -420,7 +420,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#announce();
   }
 
-  /** @internal A part of the content of a frame. */
+  /** @internal A part of the content of a DATA frame. */
   onContent(id: number, bytes: Uint8Array, from: number, to: number): void {
     const stream = this.#streams.find(id);
     const content = stream?.content ?? null;
@@ -432,7 +432,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     content.append(bytes, from, to);
   }
 
-  /** @internal Padding counts for the windows. */
+  /** @internal Padding counts for the windows (section 6.1). */
   onPadding(id: number, bytes: number): void {
     const stream = this.#streams.find(id);
     if (stream === null) this.#skip(bytes);
@@ -455,7 +455,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.halfEnded(stream);
   }
 
-  /** @internal A whole field block. */
+  /** @internal A complete field block. */
   onBlock(id: number, bytes: Uint8Array, from: number, to: number, end: boolean, dependsOn: number): void {
     const stream = this.#streams.find(id);
     const isNew = stream === null && this.isServer && id > this.#lastStream;
@@ -508,7 +508,10 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#endRemote(stream, head.trailers());
   }
 
-  /** A frame for a stream that is not there: it may have been on its way when the stream ended, or there was never one. */
+  /**
+   * Checks a frame for an unknown stream: it may have been sent before the peer knew that the stream ended, or the
+   * stream never existed.
+   */
   #expectKnown(id: number, what: string): void {
     if (id > this.#lastOpened(id)) {
       throw new Http2Error(CODE.PROTOCOL_ERROR, `${what} on a stream that is idle`);
@@ -545,7 +548,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     owner?.onReset(reset);
   }
 
-  /** The other side breaks the protocol on one stream (section 5.4.2). */
+  /** Resets a stream on which the peer violates the protocol (section 5.4.2). */
   #streamFault(stream: Http2Stream, code: number, found: string): void {
     this.#spendReset(found);
     this.#writeReset(stream.id, code);
@@ -554,15 +557,15 @@ export class Http2Connection implements FrameHandler, StreamConnection {
   }
 
   #spendIdle(what: string): void {
-    if (!this.#idleFrames.spend(this.now())) throw calm(what);
+    if (!this.#idleFrames.spend(this.now())) throw excess(what);
   }
 
   // Each costs a request that was begun, or the frame that ends it.
   #spendReset(what: string, cost = 1): void {
-    if (this.isServer && !this.#resets.spend(this.now(), cost)) throw calm(what);
+    if (this.isServer && !this.#resets.spend(this.now(), cost)) throw excess(what);
   }
 
-  /** @internal Pairs of settings in a frame of SETTINGS. */
+  /** @internal The settings in a SETTINGS frame. */
   onSettings(bytes: Uint8Array, from: number, to: number): void {
     this.#spendIdle("SETTINGS");
     const peer = this.#peer;
@@ -593,7 +596,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     if (!stream.blocked || stream.sendWindow <= 0) return;
     stream.blocked = false;
     this.wait(stream);
-    this.#goOn();
+    this.#resumeStreams();
   }
 
   /** @internal */
@@ -605,7 +608,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
       if (this.sendWindow > MAX_31_BITS) {
         throw new Http2Error(CODE.FLOW_CONTROL_ERROR, "a window that is too large");
       }
-      return this.#goOn();
+      return this.#resumeStreams();
     }
     const stream = this.#streams.find(id);
     if (stream === null) {
@@ -627,12 +630,12 @@ export class Http2Connection implements FrameHandler, StreamConnection {
       this.output.ping(FLAG.ACK, bytes, from);
       return this.#announce();
     }
-    // It has read that the connection ends: what it has asked until then is taken, and nothing more.
-    if (LAST_PING.every((byte, i) => byte === bytes[from + i])) this.#sayLast();
+    // The client has received the GOAWAY: the requests that it sent before are accepted, and no more.
+    if (LAST_PING.every((byte, i) => byte === bytes[from + i])) this.#sendLastGoAway();
     else if (LIFE_PING.every((byte, i) => byte === bytes[from + i])) this.#owner.onPong?.();
   }
 
-  /** Asks the other side for a sign of life, of which the owner is told. */
+  /** Sends a PING; the owner is notified of the response. */
   ping(): void {
     this.output.ping(0, LIFE_PING, 0);
     this.#announce();
@@ -651,7 +654,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#owner.onGoAway(code);
   }
 
-  /** @internal A frame that is of no meaning here. */
+  /** @internal A frame without effect. */
   onOtherFrame(): void {
     this.#spendIdle("frames without meaning");
   }
@@ -659,8 +662,8 @@ export class Http2Connection implements FrameHandler, StreamConnection {
   // --- the end ------------------------------------------------------------------------------------------------------
 
   /**
-   * Announces the end: streams that run go on. A client is given the time of a round trip, in which it may not have heard of it
-   * (section 6.8).
+   * Announces the end (GOAWAY); open streams continue. A client may send requests for one more round trip, because it
+   * may not have received the GOAWAY yet (section 6.8).
    */
   shutDown(): void {
     if (this.goingAway || this.failed) return;
@@ -670,14 +673,14 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#announce();
   }
 
-  #sayLast(): void {
+  #sendLastGoAway(): void {
     if (!this.goingAway || this.#lastTaken !== MAX_31_BITS) return;
     this.#lastTaken = this.#lastStream;
     this.output.goAway(this.#lastStream, CODE.NO_ERROR);
     this.#announce();
   }
 
-  /** Ends it for a reason of this side; what waits is still to be written. */
+  /** Ends the connection for a reason of this side; waiting output must still be written. */
   fail(code: number): void {
     if (this.failed) return;
     this.failed = true;
@@ -691,7 +694,7 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     this.#owner.onFailure(error);
   }
 
-  /** The connection is closed: all streams are told. */
+  /** The connection is closed: ends all streams. */
   dispose(message: string): void {
     this.failed = true;
     for (const stream of this.streams()) {
@@ -700,6 +703,6 @@ export class Http2Connection implements FrameHandler, StreamConnection {
   }
 }
 
-function calm(what: string): Http2Error {
+function excess(what: string): Http2Error {
   return new Http2Error(CODE.ENHANCE_YOUR_CALM, `too many ${what}`.replace("too many a ", "a "));
 }

@@ -1,4 +1,7 @@
-/** What a field means to the protocol itself, and what must not stand in a message (RFC 9113 sections 8.2 and 8.3). */
+/**
+ * What a field means for the protocol itself, and which fields are not allowed in a message (RFC 9113 sections 8.2
+ * and 8.3).
+ */
 
 import {
   asciiBytes,
@@ -9,7 +12,7 @@ import {
   VALUE_BYTES,
 } from "../http/field_lines.ts";
 
-/** What {@linkcode kindOf} finds. Those from `FIRST_BAD` on make a message malformed. */
+/** The results of {@linkcode kindOf}. Those from `FIRST_BAD` on make a message malformed. */
 export const KIND = {
   OTHER: 0,
   COOKIE: 1,
@@ -31,7 +34,7 @@ export const KIND = {
   UNKNOWN_PSEUDO: 21,
 } as const;
 
-/** The first of the kinds that are pseudo fields, and the last one. */
+/** The first and the last kind of pseudo fields. */
 export const FIRST_PSEUDO: number = KIND.METHOD;
 export const LAST_PSEUDO: number = KIND.PROTOCOL;
 
@@ -44,7 +47,7 @@ const FAULTS: Readonly<Record<number, string>> = {
   [KIND.UNKNOWN_PSEUDO]: "an unknown pseudo field",
 };
 
-/** What is wrong with a kind from `FIRST_BAD` on, as the end of a sentence. */
+/** The fault of a kind from `FIRST_BAD` on, as the end of a sentence. */
 export function faultOfKind(kind: number): string {
   return FAULTS[kind]!;
 }
@@ -71,7 +74,7 @@ const PSEUDO = [
   [":protocol", KIND.PROTOCOL],
 ].map(([name, kind]) => ({ letters: asciiBytes(name as string), kind: kind as number }));
 
-/** Looks at a field: its name is `bytes[from..nameEnd)`, its value follows and ends at `end`. */
+/** The kind of a field. Its name is `bytes[from..nameEnd)`; its value follows and ends at `end`. */
 export function kindOf(bytes: Uint8Array, from: number, nameEnd: number, end: number): number {
   if (!isValue(bytes, nameEnd, end)) return KIND.BAD_VALUE;
   if (nameEnd === from) return KIND.BAD_NAME;

@@ -1,19 +1,19 @@
-/** Reads frames out of what comes, however it is cut (RFC 9113 sections 4 and 6). */
+/** Reads frames from received bytes, which may be split anywhere (RFC 9113 sections 4 and 6). */
 
 import { CODE, FLAG, FRAME, FRAME_BYTES, FRAME_HEAD, Http2Error, MAX_31_BITS } from "./frame_type.ts";
 import { copyBytes } from "./hpack_decoder.ts";
 
-/** Takes frames; each of its methods may throw an {@linkcode Http2Error}. */
+/** Receives frames; each of its methods may throw an {@linkcode Http2Error}. */
 export interface FrameHandler {
-  /** A DATA frame begins; tells whether its content is wanted. */
+  /** A DATA frame begins; returns whether its content is wanted. */
   onData(id: number, length: number, end: boolean): boolean;
   /** A part of the content, lent. */
   onContent(id: number, bytes: Uint8Array, from: number, to: number): void;
-  /** How much of a DATA frame is no content. */
+  /** How many bytes of a DATA frame are padding. */
   onPadding(id: number, bytes: number): void;
-  /** The last DATA frame of a stream is over. */
+  /** The last DATA frame of a stream has ended. */
   onDataEnd(id: number): void;
-  /** A field block, lent. `dependsOn` is the stream that it names as its parent, 0 for none. */
+  /** A complete field block, lent. `dependsOn` is its parent stream; 0 for none. */
   onBlock(id: number, bytes: Uint8Array, from: number, to: number, end: boolean, dependsOn: number): void;
   onReset(id: number, code: number): void;
   onSettings(bytes: Uint8Array, from: number, to: number): void;
@@ -23,16 +23,16 @@ export interface FrameHandler {
   onOtherFrame(): void;
 }
 
-/** What a client begins with. */
+/** The client connection preface (section 3.4). */
 export const PREFACE: Uint8Array = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-/** Frames of one field block, in addition to one for each KiB. */
+/** Most CONTINUATION frames of one field block, in addition to one for each KiB of its largest size. */
 const MORE_BLOCK_FRAMES = 16;
 
-/** Reads the frames of one direction; nothing is copied but what a read has cut, and field blocks of several frames. */
+/** Reads the frames of one direction. Copies only frames that a read has split, and field blocks of several frames. */
 export class FrameReader {
   readonly #handler: FrameHandler;
   readonly #maxBlock: number;
-  /** Bytes of the preface that are still to come. */
+  /** Missing bytes of the preface. */
   #prefaceLeft: number;
   #settled = false;
   readonly #head = new Uint8Array(FRAME_HEAD);
@@ -41,7 +41,7 @@ export class FrameReader {
   #type = 0;
   #flags = 0;
   #id = 0;
-  /** Bytes of the payload that are still to come; of DATA those of its content, and of its padding. */
+  /** Missing bytes of the payload; for DATA those of its content, and of its padding. */
   #left = 0;
   #paddingLeft = 0;
   #paddingKnown = false;
@@ -51,7 +51,7 @@ export class FrameReader {
   #block: Uint8Array = NOTHING;
   #blockLength = 0;
   #blockFrames = 0;
-  /** The stream whose field block is not complete; 0 when there is none. */
+  /** The stream whose field block is incomplete; 0 when there is none. */
   #blockStream = 0;
   #blockEnds = false;
   #blockDepends = 0;
@@ -63,7 +63,7 @@ export class FrameReader {
     this.#maxBlock = Math.max(2 * maxHeadBytes, FRAME_BYTES);
   }
 
-  /** Whether something has begun, content aside, that the other side has to send the rest of. */
+  /** Whether the peer has begun something other than content and not completed it. */
   get pending(): boolean {
     return !this.#settled || this.#blockStream !== 0 ||
       (this.#headFilled > 0 && (this.#headFilled < FRAME_HEAD || this.#type !== FRAME.DATA));

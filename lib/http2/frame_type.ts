@@ -28,18 +28,18 @@ export const SETTING = {
   ENABLE_CONNECT_PROTOCOL: 8,
 } as const;
 
-/** Bytes of the head of a frame. */
+/** Bytes of a frame header. */
 export const FRAME_HEAD = 9;
-/** What a frame may hold before anything else is agreed, and what is taken here always. */
+/** The initial limit of a frame's payload; this side never announces another one. */
 export const FRAME_BYTES = 16_384;
-/** The windows that a connection begins with. */
+/** The initial flow-control window. */
 export const FIRST_WINDOW = 65_535;
-/** The largest window, and the largest number of a stream. */
+/** The largest window, and the largest stream number. */
 export const MAX_31_BITS = 0x7fff_ffff;
 
 // Error codes of HTTP/2 (RFC 9113 section 7), and the error that ends a connection.
 
-/** All codes by their names. */
+/** All codes by name. */
 export const CODE = {
   NO_ERROR: 0x0,
   PROTOCOL_ERROR: 0x1,
@@ -59,50 +59,50 @@ export const CODE = {
 
 const NAMES = Object.keys(CODE);
 
-/** The name of a code; of one that nobody knows its number. */
+/** The name of a code; the number of an unknown code. */
 export function codeName(code: number): string {
   return NAMES[code] ?? `0x${code.toString(16)}`;
 }
 
-/** The other side breaks the protocol, and the connection has to end (RFC 9113 section 5.4.1). */
+/** The peer violates the protocol, and the connection must end (RFC 9113 section 5.4.1). */
 export class Http2Error extends Error {
   /** Name of the class. */
   override readonly name = "Http2Error";
   /** One of {@linkcode CODE}. */
   readonly code: number;
 
-  /** @param found what was found, as the end of a sentence that begins with "it sent" */
+  /** @param found the fault, as the end of a sentence that begins with "it sent" */
   constructor(code: number, found: string) {
     super(`${codeName(code)}: it sent ${found}`);
     this.code = code;
   }
 }
 
-// What the other side has said of itself (RFC 9113 section 6.5.2).
+// The settings that the peer has sent (RFC 9113 section 6.5.2).
 
-/** Most settings of a frame; there are not a tenth as many. */
+/** Most settings in a frame; fewer than a tenth of this are defined. */
 const MOST_SETTINGS = 64;
 
-/** The SETTINGS of the other side, or the defaults. */
+/** The SETTINGS of the peer, or the defaults. */
 export class PeerSettings {
-  /** How large its table for field blocks may be, and the least that the last frame has said of it: it hears of both. */
+  /** Size of its table for field blocks, and the smallest size in the last frame: the encoder must signal both. */
   tableBytes = Infinity;
   leastTableBytes = Infinity;
   maxStreams = Infinity;
-  /** The window that its streams begin with. */
+  /** The initial window of its streams. */
   streamWindow: number = FIRST_WINDOW;
   extendedConnect = false;
   readonly #isClient: boolean;
 
-  /** @param isClient whether the other side is a client */
+  /** @param isClient whether the peer is a client */
   constructor(isClient: boolean) {
     this.#isClient = isClient;
   }
 
   /**
-   * Reads those of a frame.
+   * Reads the settings of a frame.
    *
-   * @throws {Http2Error} for what is not allowed
+   * @throws {Http2Error} for a setting that is not allowed
    */
   read(bytes: Uint8Array, from: number, to: number): void {
     if (to - from > MOST_SETTINGS * 6) {
@@ -147,10 +147,10 @@ function bad(found: string, code: number = CODE.PROTOCOL_ERROR): Http2Error {
   return new Http2Error(code, found);
 }
 
-// What the other side may do that costs something and serves nobody.
+// Limits of frames that cost time and have no use.
 
 /**
- * A bucket of tokens: what is normal never empties it, and what does is an attack (CVE-2019-9512 and its kin, CVE-2023-44487,
+ * A token bucket. Normal use never empties it; emptying it is an attack (CVE-2019-9512 and its kin, CVE-2023-44487,
  * CVE-2025-8671).
  */
 export class FloodBudget {
@@ -167,7 +167,7 @@ export class FloodBudget {
     this.#since = now;
   }
 
-  /** Takes one, or as many as something costs; tells whether there were so many. */
+  /** Takes one token or `cost` of them; returns whether there were enough. */
   spend(now: number, cost = 1): boolean {
     if (this.#left < cost) {
       this.#left = Math.min(this.#burst, this.#left + (now - this.#since) * this.#perSecond / 1000);
@@ -177,7 +177,7 @@ export class FloodBudget {
     return this.#left >= 0;
   }
 
-  /** Something of use was done, which such frames belong to. */
+  /** Adds tokens for useful work, which needs such frames. */
   earn(count: number): void {
     if (this.#left < this.#burst) this.#left += count;
   }

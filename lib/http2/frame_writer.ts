@@ -1,19 +1,19 @@
-/** Frames that wait for their socket: one kept buffer, which leaves in one write. */
+/** The frames that wait for their socket, in one buffer, which is written at once. */
 
 import type { Bytes } from "../http/message.ts";
 import { FLAG, FRAME, FRAME_HEAD } from "./frame_type.ts";
 import { copyBytes } from "./hpack_decoder.ts";
 
-/** Lends buffers; a `BufferShelf` does. */
+/** Lends buffers, as a `BufferShelf` does. */
 export interface Buffers {
   take(size: number): Bytes;
   give(buffer: Bytes): void;
 }
 
-/** Sizes of buffers: what waits is seldom more than the first. */
+/** Sizes of buffers: the output rarely exceeds the first. */
 const SIZES = [16 * 1024, 64 * 1024, 256 * 1024] as const;
 
-/** Writes frames; a buffer is held only as long as something waits in it. */
+/** Writes frames; holds a buffer only while output waits in it. */
 export class FrameWriter {
   bytes: Bytes = NOTHING;
   length = 0;
@@ -23,7 +23,7 @@ export class FrameWriter {
     this.#buffers = buffers;
   }
 
-  /** Makes room for so many bytes more. */
+  /** Makes room for `more` bytes. */
   reserve(more: number): void {
     const needed = this.length + more;
     if (needed <= this.bytes.length) return;
@@ -34,7 +34,7 @@ export class FrameWriter {
     this.bytes = grown;
   }
 
-  /** Gives what waits to whoever writes it, and begins anew; the buffer comes back by {@linkcode FrameWriter.give}. */
+  /** Returns the output to be written, and starts again; the buffer is returned by {@linkcode FrameWriter.give}. */
   take(): Bytes {
     const taken = this.bytes.subarray(0, this.length);
     this.bytes = NOTHING;
@@ -42,19 +42,19 @@ export class FrameWriter {
     return taken;
   }
 
-  /** Takes back what was written. */
+  /** Takes back the buffer of written output. */
   give(taken: Bytes): void {
     if (taken.buffer.byteLength > 0) this.#buffers.give(new Uint8Array(taken.buffer));
   }
 
-  /** Writes the head of a frame. */
+  /** Writes a frame header. */
   head(length: number, type: number, flags: number, stream: number): void {
     this.reserve(FRAME_HEAD + length);
     this.headAt(this.length, length, type, flags, stream);
     this.length += FRAME_HEAD;
   }
 
-  /** Writes the head of a frame at a place. */
+  /** Writes a frame header at an index. */
   headAt(at: number, length: number, type: number, flags: number, stream: number): void {
     const { bytes } = this;
     bytes[at] = length >> 16;
@@ -78,7 +78,7 @@ export class FrameWriter {
     this.length = length + 4;
   }
 
-  /** Writes bytes for which there is room. */
+  /** Copies bytes for which there is room. */
   copy(source: Uint8Array, from: number, to: number): void {
     copyBytes(source, from, to, this.bytes, this.length);
     this.length += to - from;
@@ -125,8 +125,8 @@ export class FrameWriter {
   }
 
   /**
-   * Turns what was written from a place on, a whole field block, into HEADERS and as many CONTINUATION as it takes; the
-   * place has room for the head of the first.
+   * Turns the bytes after `start`, a complete field block, into HEADERS and as many CONTINUATION frames as needed;
+   * `start` has room for the header of the first frame.
    */
   endBlock(start: number, maxFrame: number, stream: number, endStream: boolean): void {
     const total = this.length - start - FRAME_HEAD;

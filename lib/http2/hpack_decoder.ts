@@ -1,4 +1,4 @@
-/** Reads field blocks (RFC 7541): what they take up is bounded by what they have in bytes, and by the bounds of their reader. */
+/** Reads field blocks (RFC 7541). Their memory is limited by their length in bytes and by the limits of the sink. */
 
 import { CODE, Http2Error } from "./frame_type.ts";
 import { kindOf } from "./field_kind.ts";
@@ -11,21 +11,21 @@ import {
   STATIC_NAME_STARTS,
 } from "./hpack_tables.ts";
 
-/** Takes the fields of a block, one by one. */
+/** Receives the fields of a block, one by one. */
 export interface FieldSink {
-  /** A field: its name is `bytes[from..nameEnd)`, its value follows and ends at `end`; both are lent. */
+  /** A field. Its name is `bytes[from..nameEnd)`; its value follows and ends at `end`; both are lent. */
   field(bytes: Uint8Array, from: number, nameEnd: number, end: number, kind: number): void;
-  /** Whether it has had so many that the rest of the block need not be given. @default {false} */
+  /** Whether it has received so much that the rest of the block is only skipped. @default {false} */
   readonly excessive?: boolean;
 }
 
-/** What an entry counts for in addition to its bytes (RFC 7541 section 4.1). */
+/** What an entry counts in addition to its bytes (RFC 7541 section 4.1). */
 export const ENTRY_OVERHEAD = 32;
-/** The size of the table that both sides begin with, and the largest that is ever allowed here. */
+/** The initial size of the table, and the largest that is allowed here. */
 export const TABLE_BYTES = 4096;
-/** A string of more bytes than this can be no field that somebody wants; it bounds what one costs. */
+/** A string of more bytes than this is no useful field; this limits the cost of one string. */
 const MAX_STRING_BYTES = 1024 * 1024;
-/** Bytes of names that one block may copy from the table into new entries of it, behind what is given. */
+/** Most bytes of names that one block may copy from the table into new entries while it is skipped. */
 const MAX_SKIPPED_NAME_BYTES = 256 * 1024;
 
 const STATIC_KINDS: Uint8Array = Uint8Array.from(
@@ -39,29 +39,29 @@ const STATIC_KINDS: Uint8Array = Uint8Array.from(
 /**
  * Reads the field blocks of one direction of a connection, and keeps its dynamic table.
  *
- * A field that is in the table is given as often as the block refers to it, at the cost of one byte: whoever takes fields has to
- * bound how many it keeps.
+ * A field in the table is reported as often as the block refers to it, at the cost of one byte each: the sink must
+ * limit how many fields it keeps.
  */
 export class HpackDecoder {
   readonly #table = new DynamicTable();
-  /** Where a literal field is put together. */
+  /** Buffer for a literal field. */
   #scratch: Uint8Array = new Uint8Array(256);
-  /** What was read last: the string in the scratch buffer, and where the block goes on. */
+  /** End of the last string in the scratch buffer, and the position in the block. */
   #filled = 0;
   #at = 0;
 
   /**
-   * Reads a whole block.
+   * Reads a complete block.
    *
-   * @throws {Http2Error} COMPRESSION_ERROR, or ENHANCE_YOUR_CALM for what costs too much to be skipped; the connection cannot go
-   * on after either
+   * @throws {Http2Error} COMPRESSION_ERROR, or ENHANCE_YOUR_CALM for a block that is too expensive to skip; both end
+   * the connection
    */
   decode(bytes: Uint8Array, from: number, to: number, sink: FieldSink): void {
     this.#at = from;
     let begun = false;
     while (this.#at < to) {
       const byte = bytes[this.#at]!;
-      if (byte >= 0x80) this.#giveIndexed(this.#integer(bytes, to, 7), sink);
+      if (byte >= 0x80) this.#reportIndexed(this.#integer(bytes, to, 7), sink);
       else if (byte >= 0x40) this.#literal(bytes, to, this.#integer(bytes, to, 6), true, sink);
       else if (byte < 0x20) this.#literal(bytes, to, this.#integer(bytes, to, 4), false, sink);
       else if (begun) throw compressionError("a change of the size of the table within a block");
@@ -75,9 +75,10 @@ export class HpackDecoder {
   }
 
   /**
-   * Reads the rest of a block of which nothing is given, so that the table stays in step.
+   * Reads the rest of a block without reporting fields, to keep the table in sync.
    *
-   * Two bytes copy a name of 4 KiB from the table into a new entry: without a bound a block of 16 KiB costs 32 MiB of them.
+   * Two bytes copy a name of 4 KiB from the table into a new entry: without a limit, a block of 16 KiB would copy 32
+   * MiB.
    */
   #skip(bytes: Uint8Array, to: number): void {
     const table = this.#table;
@@ -101,7 +102,7 @@ export class HpackDecoder {
     }
   }
 
-  #giveIndexed(index: number, sink: FieldSink): void {
+  #reportIndexed(index: number, sink: FieldSink): void {
     if (index === 0) throw compressionError("the index 0");
     if (index > STATIC_ENTRIES) return this.#table.give(index - STATIC_ENTRIES, sink);
     sink.field(
@@ -158,7 +159,7 @@ export class HpackDecoder {
     this.#filled += length;
   }
 
-  /** Goes behind a string; tells where its bytes begin. */
+  /** Skips a string; returns where its bytes begin. */
   #skipString(bytes: Uint8Array, to: number): number {
     if (this.#at >= to) throw compressionError("a block that ends within a field");
     const length = this.#integer(bytes, to, 7);
@@ -192,21 +193,22 @@ export class HpackDecoder {
   }
 }
 
-/** Numbers that are kept of an entry: where its name begins, where that ends, where its value ends, its kind. */
+/** Numbers stored for an entry: where its name begins, where that ends, where its value ends, its kind. */
 const PLACES = 4;
 const MAX_ENTRIES = TABLE_BYTES / ENTRY_OVERHEAD;
 
 /**
- * Fields that a block may refer to, the last one first.
+ * The dynamic table: fields that a block may refer to, the newest first.
  *
- * Their bytes lie one behind the other in an arena of twice their size; those that count are moved to its front when it is
- * full, so that an entry costs its bytes and no object. It is made when the first entry comes.
+ * Their bytes are stored one after another in an arena of twice the size of the table. When it is full, the current
+ * entries are moved to its front, so that an entry costs its bytes and no object. The arena is made for the first
+ * entry.
  */
 class DynamicTable {
   #arena: Uint8Array = NOTHING;
   #places: Uint16Array = NO_PLACES;
   #tail = 0;
-  /** The oldest entry's place in the ring, and how many there are. */
+  /** Index of the oldest entry in the ring, and the number of entries. */
   #first = 0;
   #count = 0;
   #size = 0;
@@ -229,7 +231,7 @@ class DynamicTable {
 
   add(bytes: Uint8Array, nameEnd: number, end: number, kind: number): void {
     const size = end + ENTRY_OVERHEAD;
-    // One that is larger than the table empties it, and is no error (RFC 7541 section 4.4).
+    // An entry larger than the table empties it, and is no error (RFC 7541 section 4.4).
     if (size > this.#maxSize) return this.#evictTo(0);
     this.#evictTo(this.#maxSize - size);
     if (this.#tail + end > this.#arena.length) this.#moveToFront();
@@ -262,13 +264,13 @@ class DynamicTable {
     }
   }
 
-  /** Where an entry is kept, by its index; 1 is the one that came last. */
+  /** Where an entry is stored, by its index; 1 is the newest one. */
   #placeOf(index: number): number {
     this.expect(index);
     return ((this.#first + this.#count - index) % MAX_ENTRIES) * PLACES;
   }
 
-  /** Refuses an index that nothing stands at. */
+  /** Refuses an index without an entry. */
   expect(index: number): void {
     if (index > this.#count) throw compressionError("an index beyond the table");
   }
@@ -295,10 +297,10 @@ class DynamicTable {
 
 const NOTHING = new Uint8Array(0);
 const NO_PLACES = new Uint16Array(0);
-/** Copying fewer bytes than this one by one is faster than making a view of them. */
-const FEW_BYTES = 48;
+/** Copying fewer bytes than this one by one is faster than making a view. */
+const SHORT_COPY = 48;
 
-/** Copies bytes from one buffer to another, which has room for them. */
+/** Copies bytes to another buffer, which has room for them. */
 export function copyBytes(
   source: Uint8Array,
   from: number,
@@ -306,7 +308,7 @@ export function copyBytes(
   target: Uint8Array,
   at: number,
 ): void {
-  if (to - from < FEW_BYTES) {
+  if (to - from < SHORT_COPY) {
     const shift = at - from;
     for (let i = from; i < to; i++) target[i + shift] = source[i]!;
   } else target.set(source.subarray(from, to), at);

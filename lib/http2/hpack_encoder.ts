@@ -14,18 +14,18 @@ import type { FrameWriter } from "./frame_writer.ts";
 import { ENTRY_OVERHEAD, TABLE_BYTES } from "./hpack_decoder.ts";
 import { encodeHuffman, huffmanLength, STATIC_ENTRIES, staticIndexOf } from "./hpack_tables.ts";
 
-/** Something that cannot stand in a field block. */
+/** A field that is not allowed in a field block. */
 export class UnwritableFieldError extends Error {
   /** Name of the class. */
   override readonly name = "UnwritableFieldError";
 }
 
-/** Patterns of literal fields (section 6.2): prefix, and bits of the index behind it. */
+/** Patterns of literal fields (section 6.2): the prefix bits before the index. */
 const WITH_INDEXING = 0x40;
 const WITHOUT_INDEXING = 0x00;
 const NEVER_INDEXED = 0x10;
 
-/** Fields whose values come again and again on one connection: they stand in the table. */
+/** Fields whose values repeat on a connection: they are added to the dynamic table. */
 const REPEATED = `accept accept-charset accept-encoding accept-language accept-ranges age allow alt-svc
 access-control-allow-credentials access-control-allow-headers access-control-allow-methods access-control-allow-origin
 access-control-expose-headers access-control-max-age cache-control cdn-loop content-encoding content-language
@@ -35,14 +35,20 @@ sec-fetch-dest sec-fetch-mode sec-fetch-site server strict-transport-security te
 vary via x-content-type-options x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-frame-options
 x-powered-by x-rate-limit-limit x-ratelimit-limit x-real-ip x-xss-protection`.split(/\s+/);
 
-/** Fields that nobody on the way may keep (section 7.1.3): a table shows by its size what an attacker has guessed. */
+/**
+ * Fields that no hop may add to a table (section 7.1.3): from the size of the output an attacker could guess their
+ * values.
+ */
 const SENSITIVE = "authorization proxy-authorization cookie set-cookie x-api-key".split(" ");
 
 const IDS = 256;
-/** By the number of a name: its pattern, and its index in the static table. */
+/** By number of the name: its pattern, and its index in the static table. */
 const PATTERNS: Uint8Array = new Uint8Array(IDS).fill(WITHOUT_INDEXING);
 const STATIC_BY_ID: Uint8Array = new Uint8Array(IDS);
-/** 1 for what does not go into a block: fields of the connection, and those of framing, which the sender writes itself. */
+/**
+ * 1 for fields that are not written here: hop-by-hop fields, and `Host` and `Content-Length`, which the sender writes
+ * itself.
+ */
 const LEFT_OUT: Uint8Array = new Uint8Array(IDS);
 
 for (const name of REPEATED) PATTERNS[known(name)] = WITH_INDEXING;
@@ -63,11 +69,11 @@ for (
     .concat(" max-forwards retry-after www-authenticate").split(" ")
 ) known(name);
 
-// Names without a number of their own are written out.
+// Names outside the table of names are written as literals.
 PATTERNS[OTHER_FIELD] = WITHOUT_INDEXING;
 STATIC_BY_ID[OTHER_FIELD] = 0;
 
-/** In the place of the number of a name, for a pseudo field that stands in the table too. */
+/** The number of the name for `:authority`, which is added to the dynamic table too. */
 const AUTHORITY_SLOT = 250;
 const PATH_INDEX = 4;
 const STATUS_INDEX = 8;
@@ -83,29 +89,29 @@ const STATUS_INDEXES: ReadonlyMap<number, number> = new Map(
 const METHOD_INDEXES: ReadonlyMap<string, number> = new Map([["GET", 2], ["POST", 3]]);
 
 const TE_ID = fieldId("te");
-const AS_IT_IS: Uint8Array = Uint8Array.from({ length: 256 }, (_, i) => i);
+const IDENTITY: Uint8Array = Uint8Array.from({ length: 256 }, (_, i) => i);
 const MAX_ENTRIES = TABLE_BYTES / ENTRY_OVERHEAD;
-/** A value of more bytes than this would push too many others out of the table. */
+/** A value of more bytes than this would evict too many other entries. */
 const MAX_KEPT_BYTES = 256;
 
 /**
  * Writes the field blocks of one direction of a connection.
  *
- * Of each name in {@linkcode REPEATED} the last value is kept in the dynamic table: comparing one value is cheap, and what repeats on
- * a connection then takes one byte.
+ * The dynamic table keeps the last value of each name in {@linkcode REPEATED}: comparing with one value is cheap, and
+ * a repeated value takes one byte.
  */
 export class HpackEncoder {
   readonly #writer: FrameWriter;
-  /** By the number of a name: the last value that went into the table, and as which entry. */
+  /** By number of the name: the last value that was added to the table, and the number of its entry. */
   readonly #values: (Uint8Array | undefined)[] = [];
   readonly #numbers: number[] = [];
-  /** Sizes of the entries that are in the table, by their number. */
+  /** Sizes of the entries in the table, by number. */
   readonly #sizes = new Uint16Array(MAX_ENTRIES);
   #inserted = 0;
   #evicted = 0;
   #size = 0;
   #maxSize = TABLE_BYTES;
-  /** The smallest size since the last block, and whether the other side has to be told. */
+  /** The smallest size since the last block, and whether a change must be signalled to the peer. */
   #least = TABLE_BYTES;
   #resized = false;
   #text: Uint8Array = new Uint8Array(256);
@@ -114,7 +120,7 @@ export class HpackEncoder {
     this.#writer = writer;
   }
 
-  /** The other side has said how large its table may be (SETTINGS_HEADER_TABLE_SIZE). */
+  /** Applies the table size that the peer allows (SETTINGS_HEADER_TABLE_SIZE). */
   resize(allowed: number): void {
     const size = Math.min(allowed, TABLE_BYTES);
     if (size === this.#maxSize) return;
@@ -124,7 +130,7 @@ export class HpackEncoder {
     this.#evictTo(size);
   }
 
-  /** Begins a block: the other side is told of another size of the table first (section 4.2). */
+  /** Begins a block; signals a changed size of the table first (section 4.2). */
   begin(): void {
     if (!this.#resized) return;
     this.#writer.reserve(16);
@@ -166,7 +172,10 @@ export class HpackEncoder {
     this.#stringOf(protocol);
   }
 
-  /** Writes all fields, which {@linkcode checkFields} has seen, but those of the connection, `host`, and `content-length`. */
+  /**
+   * Writes all fields except those of the connection, `host` and `content-length`. {@linkcode checkFields} must have
+   * checked them.
+   */
   fields(fields: HeaderFields): void {
     const { lines, list } = fields;
     if (lines !== null) {
@@ -187,7 +196,7 @@ export class HpackEncoder {
     }
   }
 
-  /** Writes trailers, which {@linkcode checkFields} has seen: name, value, name, value, ... */
+  /** Writes trailers, as name, value, name, value, ... {@linkcode checkFields} must have checked them. */
   trailers(list: readonly string[]): void {
     for (let i = 0; i < list.length; i += 2) this.#line(fieldId(list[i]!), list[i]!, list[i + 1]!);
   }
@@ -206,7 +215,7 @@ export class HpackEncoder {
     this.#field(id, this.#text, 0, nameEnd, nameEnd, end);
   }
 
-  /** Writes text into the scratch buffer; gives its end. */
+  /** Writes text into the scratch buffer; returns its end. */
   #write(text: string, at = 0): number {
     const end = at + text.length;
     if (end > this.#text.length) {
@@ -233,7 +242,7 @@ export class HpackEncoder {
     const index = id === OTHER_FIELD ? 0 : STATIC_BY_ID[id]!;
     this.#integer(pattern, pattern === WITH_INDEXING ? 6 : 4, index);
     if (index === 0) this.#string(bytes, nameStart, nameEnd, LOWER);
-    this.#string(bytes, from, to, AS_IT_IS);
+    this.#string(bytes, from, to, IDENTITY);
   }
 
   #insert(id: number, bytes: Uint8Array, nameLength: number, from: number, to: number): void {
@@ -259,7 +268,7 @@ export class HpackEncoder {
   #stringOf(text: string): void {
     const end = this.#write(text);
     this.#writer.reserve(end + 8);
-    this.#string(this.#text, 0, end, AS_IT_IS);
+    this.#string(this.#text, 0, end, IDENTITY);
   }
 
   #string(bytes: Uint8Array, from: number, to: number, map: Uint8Array): void {
@@ -277,7 +286,7 @@ export class HpackEncoder {
     writer.length = at;
   }
 
-  /** Writes an integer behind a pattern (section 5.1). */
+  /** Writes an integer after a pattern (section 5.1). */
   #integer(pattern: number, bits: number, value: number): void {
     const writer = this.#writer;
     const mask = (1 << bits) - 1;
@@ -305,23 +314,23 @@ function equalBytes(value: Uint8Array, bytes: Uint8Array, from: number, to: numb
 }
 
 /**
- * Looks at fields before anything is written of them: what is in the table of the other side cannot be taken back.
+ * Checks fields before the block is begun: an entry in the table of the peer cannot be undone.
  *
  * @param list name, value, name, value, ...
- * @throws {UnwritableFieldError} when one cannot stand in a block
+ * @throws {UnwritableFieldError} when a field is not allowed in a block
  */
 export function checkFields(list: readonly string[]): void {
   for (let i = 0; i < list.length; i += 2) {
     const name = list[i]!;
     const value = list[i + 1]!;
-    let good = name.length > 0;
+    let valid = name.length > 0;
     for (let j = 0; j < name.length; j++) {
       const code = name.charCodeAt(j);
-      if (TOKEN_BYTES[code] !== 1 || (code >= 65 && code <= 90)) good = false;
+      if (TOKEN_BYTES[code] !== 1 || (code >= 65 && code <= 90)) valid = false;
     }
     for (let j = 0; j < value.length; j++) {
-      if (VALUE_BYTES[value.charCodeAt(j)] !== 1) good = false;
+      if (VALUE_BYTES[value.charCodeAt(j)] !== 1) valid = false;
     }
-    if (!good) throw new UnwritableFieldError(`${JSON.stringify(name)}: ${JSON.stringify(value)}`);
+    if (!valid) throw new UnwritableFieldError(`${JSON.stringify(name)}: ${JSON.stringify(value)}`);
   }
 }

@@ -67,13 +67,16 @@ www-authenticate`.split("\n").map((line) => {
   return space < 0 ? [line, ""] : [line.slice(0, space), line.slice(space + 1)];
 });
 
-/** How many entries it has; the first has the index 1. */
+/** Number of entries; the first has the index 1. */
 export const STATIC_ENTRIES: number = ENTRIES.length;
 
-/** Names and values, one behind the other. */
+/** Names and values, one after another. */
 export const STATIC_BYTES: Uint8Array = asciiBytes(ENTRIES.map((entry) => entry.join("")).join(""));
 
-/** By index: where the name begins in {@linkcode STATIC_BYTES}, and where it ends; the value ends where the next name begins. */
+/**
+ * By index: where the name begins in {@linkcode STATIC_BYTES}, and where it ends; the value ends where the next name
+ * begins.
+ */
 export const STATIC_NAME_STARTS: Uint16Array = new Uint16Array(STATIC_ENTRIES + 2);
 export const STATIC_NAME_ENDS: Uint16Array = new Uint16Array(STATIC_ENTRIES + 2);
 
@@ -93,7 +96,7 @@ export function staticIndexOf(name: string): number {
 
 // The Huffman code of HPACK (RFC 7541 section 5.2 and appendix B).
 
-/** Bits of the code of each byte, and of the end of a string. The code is canonical: its bits follow from their number. */
+/** Length in bits of the code of each byte, and of EOS. The code is canonical: the codes follow from their lengths. */
 const LENGTHS: Uint8Array = Uint8Array.from(
   `13 23 28 28 28 28 28 28 28 24 30 28 28 30 28 28 28 28 28 28 28 28 30 28 28 28 28 28 28 28 28 28 6 10
   10 12 13 6 8 11 10 10 8 11 8 6 6 6 5 5 5 6 6 6 6 6 6 6 7 8 15 6 12 10 13 6 7 7 7 7 7 7 7 7 7 7 7 7 7
@@ -120,19 +123,19 @@ function canonicalCodes(): Int32Array {
   return codes;
 }
 
-// The decoder goes four bits at a time through the inner nodes of the tree: an entry holds the node that it comes to, and
-// the byte that it has passed, if any. No code is shorter than five bits, so that it never passes two.
+// The decoder walks the tree in steps of four bits. An entry has the next inner node, and the decoded byte, if any.
+// No code is shorter than five bits, so one step decodes at most one byte.
 const PASSES = 0x100;
 const FAILS = 0x200;
 const NODE_SHIFT = 10;
 const STEPS: Int32Array = new Int32Array(256 * 16);
-/** 1 for nodes that a string may end at: less than a byte of ones (RFC 7541 section 5.2). */
+/** 1 for nodes where a string may end: padding of less than eight ones (RFC 7541 section 5.2). */
 const MAY_END: Uint8Array = new Uint8Array(256);
 
 buildSteps();
 
 function buildSteps(): void {
-  // Children of each node: a node when positive, a symbol (less one, negated) when negative.
+  // Children of each node: a node when positive; a symbol, as `-1 - symbol`, when negative.
   const children: number[][] = [[0, 0]];
   for (let symbol = 0; symbol <= EOS; symbol++) {
     let node = 0;
@@ -173,15 +176,15 @@ function stepFrom(children: readonly number[][], start: number, nibble: number):
   return (node << NODE_SHIFT) | passed;
 }
 
-/** The most bytes that so many bytes of code stand for. */
+/** The most bytes that so many encoded bytes decode to. */
 export function mostDecoded(bytes: number): number {
   return (bytes * 8 / 5) | 0;
 }
 
 /**
- * Decodes `bytes[from..to)` into a buffer, which has room for {@linkcode mostDecoded}.
+ * Decodes `bytes[from..to)` into a buffer that has room for {@linkcode mostDecoded}.
  *
- * @returns the end of what was written; -1 when it is no such code, or is padded by anything but less than eight ones
+ * @returns the end of the decoded bytes; -1 when the code is invalid, or its padding is not less than eight ones
  */
 export function decodeHuffman(
   bytes: Uint8Array,
@@ -205,14 +208,14 @@ export function decodeHuffman(
   return MAY_END[node] === 1 ? end : -1;
 }
 
-/** How many bytes the code of `bytes[from..to)` takes; each is read as `map` has it. */
+/** How many bytes `bytes[from..to)` take when encoded; `map` is applied to each byte first. */
 export function huffmanLength(bytes: Uint8Array, from: number, to: number, map: Uint8Array): number {
   let bits = 0;
   for (let i = from; i < to; i++) bits += LENGTHS[map[bytes[i]!]!]!;
   return (bits + 7) >> 3;
 }
 
-/** Writes the code of `bytes[from..to)`, each read as `map` has it; gives the end of what was written. */
+/** Encodes `bytes[from..to)`, with `map` applied to each byte; returns the end of the encoded bytes. */
 export function encodeHuffman(
   bytes: Uint8Array,
   from: number,
@@ -221,7 +224,7 @@ export function encodeHuffman(
   target: Uint8Array,
   at: number,
 ): number {
-  // Codes have up to 30 bits, and up to 7 wait already: those above 24 go in two parts.
+  // Codes have up to 30 bits, and up to 7 are pending: codes above 24 bits are added in two parts.
   let pending = 0;
   let bits = 0;
   let end = at;

@@ -1,4 +1,4 @@
-/** Content that comes on a stream, and is read at the pace of whoever wants it. */
+/** Received content of a stream, which is read at the pace of its reader. */
 
 import type { ProxyError } from "../core/errors.ts";
 import type { Body, Bytes } from "../http/message.ts";
@@ -9,17 +9,17 @@ import { copyBytes } from "./hpack_decoder.ts";
 export interface ContentStream {
   readonly buffers: Buffers;
   readonly now: () => number;
-  /** So much was read, or is not wanted. */
+  /** Bytes were read, or are not wanted. */
   onRead(bytes: number): void;
-  /** Somebody waits for content. */
+  /** A read waits for content. */
   onAwaited(): void;
 }
 
-/** Sizes of what it is kept in until it is read. */
+/** Sizes of the buffers for unread content. */
 const SMALL = 16 * 1024;
 const LARGE = 64 * 1024;
 
-/** Bytes in a buffer, and what of them was not read. */
+/** A buffer, and the range of its unread bytes. */
 interface Chunk {
   readonly buffer: Bytes;
   start: number;
@@ -27,38 +27,38 @@ interface Chunk {
 }
 
 /**
- * Keeps what has come and was not read: never more than the window of the stream, since the other side is told of room only when
- * something was read.
+ * Keeps received content until it is read: never more than the window of the stream, since the window is only updated
+ * after reads.
  */
 export class ReceivedContent implements Body {
   readonly length: number | null;
   trailers: readonly string[] = [];
-  /** Whether all of it has come. */
+  /** Whether all content was received. */
   ended = false;
-  /** Why it could not be read; `null` as long as it could. */
+  /** Why it could not be read; `null` while it can. */
   failure: ProxyError | null = null;
-  /** How many bytes have come. */
+  /** How many bytes were received. */
   received = 0;
-  /** Since when somebody waits for it; `Infinity` when nobody does. And for how long that was before. */
+  /** Since when a read waits; `Infinity` when none does. And how long earlier reads have waited, in total. */
   awaitedSince = Infinity;
   waitedMs = 0;
   readonly #stream: ContentStream;
   readonly #chunks: Chunk[] = [];
-  /** Bytes of the first chunk that somebody looks at. */
+  /** Bytes of the first chunk that are lent to a reader. */
   #lent = 0;
   #seen = false;
   #cancelled = false;
-  /** How many bytes were given back to the windows. */
+  /** How many bytes were returned to the windows. */
   #credited = 0;
   #waiting: PromiseWithResolvers<void> | null = null;
 
-  /** @param length what its head says of its length; -1 for nothing */
+  /** @param length of the content as the head declares it; -1 when it does not */
   constructor(stream: ContentStream, length: number) {
     this.#stream = stream;
     this.length = length < 0 ? null : length;
   }
 
-  /** How many bytes are still to come; `Infinity` when that is not known. */
+  /** How many bytes of content are missing; `Infinity` when that is not known. */
   get left(): number {
     if (this.ended) return 0;
     return this.length === null ? Infinity : this.length - this.received;
@@ -78,7 +78,7 @@ export class ReceivedContent implements Body {
   }
 
   async read(): Promise<Bytes | null> {
-    this.#takeBack();
+    this.#endLoan();
     for (;;) {
       const chunk = this.#chunks[0];
       if (chunk !== undefined && chunk.end > chunk.start) {
@@ -101,14 +101,14 @@ export class ReceivedContent implements Body {
     await waiting.promise;
   }
 
-  /** Whoever has read a piece looks at it no more. */
-  #takeBack(): void {
+  /** Ends the loan of the piece that was read. */
+  #endLoan(): void {
     if (this.#lent === 0) return;
     const bytes = this.#lent;
     this.#lent = 0;
     const chunk = this.#chunks[0]!;
     if (chunk.start === chunk.end) {
-      // The last one is filled on, as long as something comes.
+      // The last chunk is refilled, while more content may be received.
       if (this.#chunks.length > 1 || this.ended) this.#drop();
       else chunk.start = chunk.end = 0;
     }
@@ -124,7 +124,7 @@ export class ReceivedContent implements Body {
     this.#stream.buffers.give(this.#chunks.shift()!.buffer);
   }
 
-  /** Something has come. @internal */
+  /** Appends received content. @internal */
   append(bytes: Uint8Array, from: number, to: number): void {
     this.received += to - from;
     if (this.#cancelled) return this.#credit(to - from);
@@ -147,44 +147,44 @@ export class ReceivedContent implements Body {
     return chunk;
   }
 
-  /** Nothing more comes. @internal */
+  /** Ends the content. @internal */
   finish(trailers: readonly string[]): void {
     this.ended = true;
     this.trailers = trailers;
     this.#wake();
   }
 
-  /** Breaks it off; a read that is pending fails with the error, and others once all that has come was read. */
+  /** Aborts the content. A pending read fails with the error, and later ones after all received content was read. */
   fail(error: ProxyError): void {
     if (!this.ended) this.failure ??= error;
     this.#wake();
   }
 
-  /** Breaks it off at once: what has come and was not read is not wanted. */
+  /** Aborts the content at once: unread content is dropped. */
   abort(error: ProxyError): void {
     this.fail(error);
-    // What is lost must not look like an end.
+    // Lost content must not look like an end.
     if (this.#chunks.some(({ start, end }) => end > start)) this.failure ??= error;
     this.#lent = 0;
-    this.#giveAll(false);
+    this.#releaseAll(false);
   }
 
   cancel(): void {
     if (this.#cancelled) return;
     this.#cancelled = true;
     this.#lent = 0;
-    this.#giveAll(true);
+    this.#releaseAll(true);
     this.#wake();
   }
 
-  /** The stream is over. What somebody may still look at is left to the collector. @internal */
+  /** The stream has ended. A buffer that may still be lent is left to the garbage collector. @internal */
   release(): void {
-    this.#giveAll(this.ended && this.#lent === 0);
+    this.#releaseAll(this.ended && this.#lent === 0);
   }
 
-  #giveAll(unseen: boolean): void {
+  #releaseAll(reusable: boolean): void {
     const chunks = this.#chunks.splice(0);
-    if (unseen) { for (const { buffer } of chunks) this.#stream.buffers.give(buffer); }
+    if (reusable) { for (const { buffer } of chunks) this.#stream.buffers.give(buffer); }
     this.#credit(this.received - this.#credited);
   }
 

@@ -1,44 +1,44 @@
-/** The head of a message, or its trailers, as they came in a field block (RFC 9113 section 8). */
+/** The head of a message, or its trailers, received in a field block (RFC 9113 section 8). */
 
 import { decodeLatin1, FieldLines } from "../http/field_lines.ts";
 import { mayBeTrailer } from "../http/proxy_fields.ts";
 import { faultOfKind, FIRST_PSEUDO, KIND, LAST_PSEUDO } from "./field_kind.ts";
 import { copyBytes, ENTRY_OVERHEAD, type FieldSink } from "./hpack_decoder.ts";
 
-/** Bounds of what is kept of a head. */
+/** Limits of a head. */
 export interface HeadBounds {
-  /** Most bytes of all fields, each with 32 more (RFC 9113 section 6.5.2). */
+  /** Most bytes of all fields, plus 32 for each field (RFC 9113 section 6.5.2). */
   readonly maxHeadBytes: number;
-  /** Most fields; each piece of a cookie is one. */
+  /** Most fields; each part of a cookie is one. */
   readonly maxFields: number;
 }
 
-/** A head of more than so many times its bound in bytes is no oversight. */
+/** A head of more than this many times its limit in bytes is an attack. */
 const EXCESSIVE = 2;
 const FIRST_BYTES = 1024;
 /** A buffer that grew beyond this is not kept for the next head. */
 const KEPT_BYTES = 8 * 1024;
-/** Numbers that are kept of each pseudo field: where its value begins and ends. */
+/** Numbers stored for each pseudo field: where its value begins and ends. */
 const PLACES = 2;
 const COOKIE_NAME = "cookie";
 const HOST_NAME = "host";
 
 /**
- * Fields as lines of HTTP/1.1, so that everybody finds them as those of other clients, and a transport can copy them as they
- * are. In front of the lines lie the values of the pseudo fields.
+ * The fields as lines of HTTP/1.1, so that they are found like those of other clients, and a transport can copy them
+ * unchanged. The values of the pseudo fields are stored before the lines.
  *
- * Pieces of a cookie become one line (section 8.2.3), and `:authority` becomes `Host`. Beyond its bounds nothing is kept: what a
- * block refers to a thousand times takes up nothing a thousand times.
+ * Parts of a cookie become one line (section 8.2.3), and `:authority` becomes `Host`. Fields beyond the limits are
+ * not kept: a block that refers to an entry a thousand times must not take the memory of a thousand fields.
  */
 export class ReceivedHead implements FieldSink {
   readonly lines: FieldLines = new FieldLines();
-  /** What makes the message malformed (section 8.1.1), as the end of a sentence; `null` when nothing does. */
+  /** The fault that makes the message malformed (section 8.1.1), as the end of a sentence; `null` without one. */
   malformed: string | null = null;
-  /** Which bound it is beyond, if any. */
+  /** The limit that is exceeded, if any. */
   excess: "bytes" | "fields" | null = null;
-  /** Whether it is so far beyond its bound that fields which follow need not be given any more. */
+  /** Whether the limit is exceeded so far that the remaining fields are only skipped. */
   excessive = false;
-  /** What `content-length` says; -1 without it. */
+  /** Value of `content-length`; -1 without it. */
   contentLength = -1;
   /** Whether the client waits for 100 (Continue) before it sends its content. */
   expectsContinue = false;
@@ -54,7 +54,7 @@ export class ReceivedHead implements FieldSink {
   #cookies: Uint8Array<ArrayBuffer> = NOTHING;
   #cookieLength = 0;
 
-  /** Begins anew. */
+  /** Starts again. */
   begin(bounds: HeadBounds): void {
     this.#bounds = bounds;
     if (this.#bytes.length === 0 || this.#bytes.length > KEPT_BYTES) {
@@ -125,7 +125,7 @@ export class ReceivedHead implements FieldSink {
     this.#namedLine(HOST_NAME, this.#bytes, from, to);
   }
 
-  /** Whether a `Host` field says what nothing has said before; one that contradicts is what hosts are smuggled with. */
+  /** Whether a `Host` field is needed in addition to `:authority`; a different host is an attempt at host confusion. */
   #isNewHost(bytes: Uint8Array, from: number, to: number): boolean {
     const { lines } = this;
     if (this.#hosts++ > 0) this.malformed ??= "more than one Host field";
@@ -199,10 +199,10 @@ export class ReceivedHead implements FieldSink {
     this.lines.bytes = this.#bytes = grown;
   }
 
-  /** The block is over. */
+  /** Ends the block. */
   end(): void {
     if (!this.#regular) this.#beginRegular();
-    // A blank behind an empty last piece would make the line malformed for the next server (section 8.2.1).
+    // A blank after an empty last part would make the line malformed for the next server (section 8.2.1).
     if (this.#cookies[this.#cookieLength - 1] === 0x20) this.#cookieLength--;
     if (this.#cookieLength > 0) {
       this.#reserve(this.#cookieLength + COOKIE_NAME.length + 4);
@@ -211,17 +211,17 @@ export class ReceivedHead implements FieldSink {
     this.lines.end = this.#length;
   }
 
-  /** Whether a pseudo field has come; by its {@linkcode KIND}. */
+  /** Whether a pseudo field was received; by its {@linkcode KIND}. */
   has(kind: number): boolean {
     return (this.#seen & (1 << kind)) !== 0;
   }
 
-  /** Whether `:status` has come, and no other pseudo field. */
+  /** Whether `:status` was received, and no other pseudo field. */
   get isOfResponse(): boolean {
     return this.#seen === 1 << KIND.STATUS;
   }
 
-  /** Whether any pseudo field has come. */
+  /** Whether any pseudo field was received. */
   get hasPseudo(): boolean {
     return this.#seen !== 0;
   }
@@ -241,7 +241,7 @@ export class ReceivedHead implements FieldSink {
     return this.#places[(kind - FIRST_PSEUDO) * PLACES + 1]!;
   }
 
-  /** The status of a response; -1 when it is none. */
+  /** The status of a response; -1 when it is invalid. */
   get status(): number {
     const text = this.text(KIND.STATUS);
     return /^[1-9][0-9]{2}$/.test(text) ? Number(text) : -1;
@@ -253,7 +253,7 @@ export class ReceivedHead implements FieldSink {
     return status >= 100 && status < 200;
   }
 
-  /** Where the path begins, as a transport wants to know of a target. */
+  /** Where the path begins, for a transport that copies the target. */
   get targetStart(): number {
     return this.startOf(KIND.PATH);
   }
@@ -278,11 +278,11 @@ export class ReceivedHead implements FieldSink {
 const NOTHING: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 const NO_BOUNDS: HeadBounds = { maxHeadBytes: 0, maxFields: 0 };
 
-// Heads that nobody looks at, kept for those who come after.
+// Unused heads, kept for reuse.
 
 const MAX_KEPT = 256;
 
-/** Lends heads; one serves all connections of a listener or a transport. */
+/** Lends heads; one shelf serves all connections of a listener or a transport. */
 export class HeadShelf {
   readonly #heads: ReceivedHead[] = [];
 

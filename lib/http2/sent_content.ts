@@ -1,17 +1,17 @@
-/** Content that goes out on a stream, at the pace of the slower side. */
+/** Sends content on a stream, at the pace of the slower side. */
 
 import type { Body, Bytes } from "../http/message.ts";
 import type { Http2Stream } from "./stream.ts";
 
-/** Whoever sends it. */
+/** The owner of content that is sent. */
 export interface SentContentOwner {
-  /** All of it was written to the connection. */
+  /** All content was written to the connection. */
   onSent(bytes: number): void;
-  /** It broke off: what was thrown by whoever it was read from. */
+  /** The content failed, with the error of its source. */
   onBroken(bytes: number, error: unknown): void;
 }
 
-/** Reads content and writes it as DATA frames; the owner of the stream passes {@linkcode StreamOwner.onRoom} on. */
+/** Reads content and writes it as DATA frames; the owner of the stream forwards {@linkcode StreamOwner.onRoom} to it. */
 export class SentContent {
   /** How many bytes were written. */
   bytes = 0;
@@ -27,7 +27,7 @@ export class SentContent {
     this.#owner = owner;
   }
 
-  /** Begins; content that is at hand, and that there is room for, goes at once. */
+  /** Starts sending; content in memory is written at once if there is room. */
   send(body: Body): void {
     const { whole } = body;
     if (whole === null || !this.#stream.hasRoomFor(whole.length)) return void this.#pump(body);
@@ -72,7 +72,7 @@ export class SentContent {
     this.#at = next;
   }
 
-  /** Goes on: there is room. */
+  /** Continues, since there is room. */
   onRoom(): void {
     const room = this.#room;
     if (room === null || this.#stopped) return;
@@ -82,7 +82,7 @@ export class SentContent {
     room.resolve();
   }
 
-  /** Writes nothing more and tells nobody. */
+  /** Writes nothing more and does not call the owner. */
   stop(): void {
     this.#stopped = true;
     this.#room?.resolve();

@@ -9,38 +9,38 @@ import type { ReceivedHead } from "./received_head.ts";
 
 /** Why a stream ended early. */
 export interface StreamReset {
-  /** The code that came, or went. */
+  /** The received or sent code. */
   readonly code: number;
-  /** Who ended it: the other side, a fault of the other side, or the whole connection ended. */
+  /** Who ended it: the peer, this side for a fault of the peer, or the end of the whole connection. */
   readonly by: "peer" | "fault" | "connection";
-  /** The reason, for people. */
+  /** The reason, for logs and messages. */
   readonly message: string;
-  /** Whether the other side says that it has done nothing with it, so that it can be sent again (section 8.7). */
+  /** Whether the peer declares that it has not processed the request, so that it can be sent again (section 8.7). */
   readonly unprocessed: boolean;
 }
 
 /** The owner of a stream. */
 export interface StreamOwner {
-  /** The head of a response has come, or an interim one; good until the next. Of no concern to a server. */
+  /** The head of a response was received, or an interim one; valid until the next. Not called for a server. */
   onHead(): void;
-  /** There is room again for what could not be written. */
+  /** There is room again for content that could not be written. */
   onRoom(): void;
-  /** Content of the other side is awaited, and none is there. */
+  /** A read waits for content of the peer. */
   onContentAwaited(): void;
-  /** What is written waits for the other side from now on; see `stalledSince`. */
+  /** Written content waits for the peer from now on; see `stalledSince`. */
   onStalled?(): void;
-  /** It ended early; nothing can be read or written any more. */
+  /** The stream ended early; nothing can be read or written any more. */
   onReset(reset: StreamReset): void;
 }
 
-/** The head of a request that is sent. */
+/** The head of a request to send. */
 export interface RequestFields {
   readonly method: string;
   readonly scheme: "http" | "https";
   readonly authority: string;
   /** Path and query. */
   readonly target: string;
-  /** What an extended CONNECT asks for (RFC 8441). */
+  /** The protocol of an extended CONNECT (RFC 8441). */
   readonly protocol?: string | undefined;
   readonly fields: HeaderFields;
   /** `content-length`; `null` for none. */
@@ -55,56 +55,56 @@ export interface StreamConnection {
   readonly encoder: HpackEncoder;
   readonly buffers: Buffers;
   readonly now: () => number;
-  /** How much may be sent on all streams, and how much content may wait for the socket still. */
+  /** How much may be sent on all streams, and how much more content may wait for the socket. */
   readonly sendWindow: number;
   readonly dataRoom: number;
-  /** Whether streams wait for their turn. */
+  /** Whether streams wait for their turn to write. */
   readonly othersWait: boolean;
-  /** Begins a field block; gives its place. */
+  /** Begins a field block; returns its index in the output. */
   beginBlock(): number;
-  /** Ends it. */
+  /** Ends a field block. */
   endBlock(start: number, stream: Http2Stream, endStream: boolean): void;
   /** Content was written. */
   wrote(bytes: number): void;
-  /** The stream is given its turn when there is room. */
+  /** Queues a stream, which gets its turn when there is room. */
   wait(stream: Http2Stream): void;
-  /** One side of a stream has ended. */
+  /** One direction of a stream has ended. */
   halfEnded(stream: Http2Stream): void;
   /** Ends a stream early. */
   resetStream(stream: Http2Stream, code: number): void;
-  /** Takes back a head that is not needed any more. */
+  /** Takes back a head that is no longer used. */
   giveHead(head: ReceivedHead): void;
-  /** Content was read: the window is updated once it is worth a frame. */
+  /** Content was read: the window is updated when the amount is worth a frame. */
   consume(stream: Http2Stream, bytes: number): void;
 }
 
-/** How much a stream writes in a row while others wait. */
+/** How many bytes a stream writes in a row while others wait. */
 const QUANTUM = FRAME_BYTES;
 
-/** What is sent and received on a stream; made by its connection. */
+/** One stream, made by its connection. */
 export class Http2Stream implements ContentStream {
   readonly id: number;
   readonly #connection: StreamConnection;
   owner: StreamOwner | null = null;
-  /** What has come of the other side's head; `null` before, and once it was given back. */
+  /** The received head of the peer; `null` before it, and after it was released. */
   head: ReceivedHead | null = null;
-  /** Content of the other side; `null` as long as none has begun, and when there is none. */
+  /** Content of the peer; `null` before it begins, and when there is none. */
   content: ReceivedContent | null = null;
-  /** Whether the other side sends no more, and whether this one does. */
+  /** Whether the peer has ended its direction, and whether this side has. */
   remoteEnded = false;
   localEnded = false;
-  /** Whether it is over. */
+  /** Whether the stream has ended. */
   closed = false;
-  /** Since when it waits for the other side to take what is written; `Infinity` when it does not. */
+  /** Since when written content waits for the peer; `Infinity` when none does. */
   stalledSince = Infinity;
-  /** Whether content of the other side may be less than its head says: that of a response to HEAD. */
+  /** Whether the content of the peer may be shorter than declared: that of a response to HEAD. */
   lengthless = false;
-  /** @internal How much may be sent, and may come. */
+  /** @internal How much may be sent, and may be received. */
   sendWindow: number;
   receiveWindow: number;
-  /** @internal What was read of it, and is not yet in a window update. */
+  /** @internal Bytes that were read and not yet returned in a WINDOW_UPDATE. */
   consumed = 0;
-  /** @internal The next one in its slot of the connection, and among those that wait. */
+  /** @internal The next stream in its slot of the table, and in the queue of waiting streams. */
   chained: Http2Stream | null = null;
   nextWaiting: Http2Stream | null = null;
   /** @internal Whether it waits for room in the connection, or for its own window. */
@@ -123,8 +123,8 @@ export class Http2Stream implements ContentStream {
    * Writes the head of a response, or an interim one.
    *
    * @param length `content-length`; `null` for none
-   * @param end whether nothing follows
-   * @throws {UnwritableFieldError} when a field cannot stand in it; nothing was written then
+   * @param end whether the message ends with it
+   * @throws {UnwritableFieldError} when a field is not allowed; then nothing was written
    */
   respond(status: number, fields: HeaderFields, length: number | null, end: boolean): void {
     if (this.closed) return;
@@ -141,8 +141,8 @@ export class Http2Stream implements ContentStream {
   /**
    * Writes the head of a request.
    *
-   * @param end whether nothing follows
-   * @throws {UnwritableFieldError} when a field cannot stand in it; nothing was written then
+   * @param end whether the message ends with it
+   * @throws {UnwritableFieldError} when a field is not allowed; then nothing was written
    */
   request(
     { method, scheme, authority, target, protocol, fields, length, expectsContinue }: RequestFields,
@@ -162,10 +162,11 @@ export class Http2Stream implements ContentStream {
   }
 
   /**
-   * Writes content, as much as there is room for; {@linkcode StreamOwner.onRoom} tells when there is more.
+   * Writes as much content as there is room for; {@linkcode StreamOwner.onRoom} is called when there is room for
+   * more.
    *
-   * @param end whether it ends with `bytes[to)`
-   * @returns how far it came
+   * @param end whether the content ends at `to`
+   * @returns the index after the last written byte
    */
   write(bytes: Uint8Array, from: number, to: number, end: boolean): number {
     if (this.closed) return from;
@@ -194,7 +195,7 @@ export class Http2Stream implements ContentStream {
     return at;
   }
 
-  /** Whether so much content would go at once. */
+  /** Whether this many bytes of content could be written at once. */
   hasRoomFor(bytes: number): boolean {
     const connection = this.#connection;
     const { sendWindow } = this;
@@ -213,7 +214,7 @@ export class Http2Stream implements ContentStream {
     else connection.wait(this);
   }
 
-  /** Ends what is sent, with trailers or without: name, value, name, value, ... */
+  /** Ends the sent content, with trailers (name, value, name, value, ...) or without. */
   end(trailers: readonly string[] = []): void {
     if (this.closed) return;
     const connection = this.#connection;
@@ -233,7 +234,7 @@ export class Http2Stream implements ContentStream {
     this.#connection.halfEnded(this);
   }
 
-  /** Ends it early; the owner is not called. Does nothing when it is over. */
+  /** Ends the stream early; the owner is not called. Does nothing when it has ended. */
   reset(code: number = CODE.CANCEL): void {
     this.#connection.resetStream(this, code);
   }
@@ -258,7 +259,7 @@ export class Http2Stream implements ContentStream {
     this.owner?.onContentAwaited();
   }
 
-  /** The owner needs it no more: its memory is released. */
+  /** The owner no longer needs the stream: its memory is released. */
   release(): void {
     const { head, content } = this;
     this.head = null;
@@ -270,18 +271,18 @@ export class Http2Stream implements ContentStream {
 
 const NOTHING = new Uint8Array(0);
 
-// The streams of a connection that are not over, and the numbers of some that are.
+// The open streams of a connection, and the numbers of recently ended ones.
 
 const SLOTS = 64;
-/** How many streams are remembered that are over. */
+/** How many ended streams are remembered. */
 const REMEMBERED = 128;
 
-/** Finds streams by their numbers, without an entry of a `Map` for each; they are chained in a few slots. */
+/** Finds streams by number, without a `Map` entry for each; they are chained in a few slots. */
 export class StreamTable {
-  /** How many there are. */
+  /** How many streams are open. */
   size = 0;
   readonly #slots: (Http2Stream | null)[] = new Array(SLOTS).fill(null);
-  /** Streams that are over, and those that this side has reset: what was on its way to them is skipped. */
+  /** Streams that have ended, and those that this side has reset: late frames for the latter are skipped. */
   readonly #over = new Int32Array(REMEMBERED);
   readonly #reset = new Int32Array(REMEMBERED);
   #overCount = 0;
@@ -300,7 +301,7 @@ export class StreamTable {
     this.size++;
   }
 
-  /** Takes out one that is over. */
+  /** Removes a stream that has ended. */
   remove(stream: Http2Stream): void {
     const slot = (stream.id >> 1) % SLOTS;
     if (this.#slots[slot] === stream) this.#slots[slot] = stream.chained;
@@ -314,22 +315,22 @@ export class StreamTable {
     this.#over[this.#overCount++ % REMEMBERED] = stream.id;
   }
 
-  /** This side has reset a stream. */
+  /** Remembers that this side has reset a stream. */
   rememberReset(id: number): void {
     this.#reset[this.#resetCount++ % REMEMBERED] = id;
   }
 
-  /** Whether this side has reset it, not long ago. */
+  /** Whether this side has reset the stream recently. */
   wasReset(id: number): boolean {
     return this.#reset.includes(id);
   }
 
-  /** Whether it ended, not long ago. */
+  /** Whether the stream has ended recently. */
   wasThere(id: number): boolean {
     return this.#over.includes(id);
   }
 
-  /** All of them. */
+  /** All open streams. */
   all(): Http2Stream[] {
     const all: Http2Stream[] = [];
     for (let stream of this.#slots) {

@@ -1,10 +1,10 @@
-/** A stream that has become a tunnel (RFC 8441), as a relay wants its ends; of either side. */
+/** The ends of a stream that has become a tunnel (RFC 8441), for a relay; of either side. */
 
 import type { Bytes } from "../http/message.ts";
 import { CODE } from "./frame_type.ts";
 import type { Http2Stream } from "./stream.ts";
 
-/** Reads and writes the content of a stream; its owner passes `onRoom()` of it on. */
+/** Reads and writes the content of a stream; the owner of the stream forwards `onRoom()` to it. */
 export class StreamSocket {
   readonly #stream: Http2Stream;
   #left: Bytes = NOTHING;
@@ -37,7 +37,7 @@ export class StreamSocket {
     }
   }
 
-  /** There is room, or the stream is over. */
+  /** There is room, or the stream has ended. */
   onRoom(): void {
     const room = this.#room;
     this.#room = null;
