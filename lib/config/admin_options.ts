@@ -1,4 +1,4 @@
-/** Where the proxy is watched and steered. */
+/** Options of the admin listener. */
 
 import {
   byName,
@@ -18,7 +18,7 @@ import {
 } from "../core/options.ts";
 import { formatListen, parseListen } from "./listen_options.ts";
 
-/** Where a token stands: in the file of that name, or in that variable of the environment; or the token itself. */
+/** A token: the name of a file with it, the name of an environment variable with it, or the token itself. */
 export type AdminToken = NonNullable<AdminOptions["tokens"]>[string];
 
 /**
@@ -38,14 +38,14 @@ export interface AdminOptions {
   /** `"host:port"`, `"unix:/path"` or a port of `127.0.0.1`. A public address needs a token. @default {"127.0.0.1:6189"} */
   listen?: string | number;
   /**
-   * Tokens for changes, by the name of their owner; the log shows the name with each change. Without one nothing can
-   * be changed.
+   * Tokens for changes, by the name of their owner; the log names the owner of each change. Without tokens no change is
+   * possible.
    *
    * @default {none}
    */
   tokens?: Readonly<Record<string, string | { readonly file: string } | { readonly env: string }>>;
   /**
-   * Who may read: everybody who reaches the listener, or requests with a token only.
+   * Permission to read: for all clients that reach the listener, or for requests with a token only.
    *
    * @default {"anyone", and "token" at a public address}
    */
@@ -54,16 +54,16 @@ export interface AdminOptions {
   hosts?: readonly string[];
   /** When `/readyz` reports ready. @default {{}} */
   readyz?: {
-    /** The pools that `/readyz` looks at. @default {none} */
+    /** The pools that `/readyz` checks. @default {none} */
     pools?: readonly string[];
     /** How many usable servers each of these pools needs. @default {1} */
     minServers?: number;
   };
-  /** TLS for the admin listener; it follows changes of these files. @default {none} */
+  /** TLS for the admin listener; certificate and key are reloaded when their files change. @default {none} */
   tls?: {
-    /** PEM text of the certificate, those of its authorities behind it; or the path of a file with it. */
+    /** PEM text of the certificate, followed by those of its authorities; or the path of a file with it. */
     cert: string;
-    /** PEM text of the key of `cert`, or the path of a file with it. */
+    /** PEM text of the private key of `cert`, or the path of a file with it. */
     key: string;
   };
 }
@@ -71,24 +71,24 @@ export interface AdminOptions {
 /** TLS of the admin listener. */
 type AdminTlsOptions = NonNullable<AdminOptions["tls"]>;
 
-/** When the proxy is ready; never while it shuts down. */
+/** Condition for readiness. The proxy is never ready while it shuts down. */
 type ReadinessOptions = NonNullable<AdminOptions["readyz"]>;
 
-/** Who may look. */
+/** Values of `read`. */
 const ADMIN_READERS = ["anyone", "token"] as const;
 
-/** Shortest token that is accepted: 16 characters cannot be guessed. */
+/** Minimum length of a token: 16 characters cannot be guessed. */
 export const MIN_TOKEN_LENGTH = 16;
 
-/** Where the admin listener is. */
+/** Address of the admin listener. */
 export interface AdminPlace {
   readonly hostname: string;
   readonly port: number;
-  /** Path of the socket, which takes the place of host and port. */
+  /** Path of the socket, instead of host and port. */
   readonly unix?: string;
 }
 
-/** The same, complete. */
+/** {@linkcode AdminOptions} with every default filled in. */
 export interface ResolvedAdmin {
   readonly listen: AdminPlace;
   readonly tokens: ReadonlyMap<string, AdminToken>;
@@ -101,19 +101,19 @@ export interface ResolvedAdmin {
 
 const DEFAULT_ADMIN = "127.0.0.1:6189";
 
-/** Reads where to listen; `undefined` when it is no place. A port alone is one of `127.0.0.1`. */
+/** Parses the address of the admin listener; `undefined` if it is invalid. A port alone means `127.0.0.1`. */
 export function parseAdminListen(listen: unknown = DEFAULT_ADMIN): AdminPlace | undefined {
   const place = typeof listen === "number" ? `127.0.0.1:${listen}` : listen;
   return typeof place === "string" ? parseListen(place) : undefined;
 }
 
-/** Whether only this machine reaches the place. */
+/** Whether only clients on this machine can reach the address. */
 export function isPrivatePlace({ hostname, unix }: AdminPlace): boolean {
   return unix !== undefined ||
     /^(?:localhost|127(?:\.\d{1,3}){3}|::1|::ffff:127(?:\.\d{1,3}){3})$/i.test(hostname);
 }
 
-/** Completes what is known to be good; `null` without an admin listener. */
+/** Fills in the defaults of validated options; `null` without an admin listener. */
 export function resolveAdmin(admin: string | number | boolean | AdminOptions = false): ResolvedAdmin | null {
   if (admin === false) return null;
   const options: AdminOptions = admin === true ? {} : typeof admin === "object" ? admin : { listen: admin };
@@ -132,7 +132,7 @@ export function resolveAdmin(admin: string | number | boolean | AdminOptions = f
   });
 }
 
-/** Writes what it means for people; of tokens only the names of their owners. */
+/** Describes the options for people. Of tokens, only the names of their owners are shown. */
 export function describeAdmin({ listen, tokens, read, readyz, tls }: ResolvedAdmin): string {
   const owners = [...tokens.keys()];
   return [
@@ -153,7 +153,7 @@ const PUBLIC = 'needs "tokens" at an address that other machines can reach';
 const isPlace = (value: unknown): boolean =>
   typeof value !== "object" && parseAdminListen(value) !== undefined;
 
-/** What is no token has no business in a message, since it may be one that was written in a wrong way. */
+/** Error messages do not show the value: it may be a misspelt token. */
 const TOKEN = mustSecretly(
   isToken,
   `{ file: "PATH" }, { env: "NAME" } or the text of a token of at least ${MIN_TOKEN_LENGTH} characters`,
@@ -167,7 +167,7 @@ function isToken(value: unknown): boolean {
     name !== "";
 }
 
-/** Whether a text can stand in a field `Authorization` (RFC 6750 section 2.1), and nobody guesses it. */
+/** Whether a text is valid in an `Authorization` field (RFC 6750 section 2.1) and long enough. */
 function isTokenText(text: string): boolean {
   return text.length >= MIN_TOKEN_LENGTH && /^[A-Za-z0-9._~+/-]+=*$/.test(text);
 }
@@ -213,7 +213,7 @@ const OPTIONS = object<AdminOptions>(
   },
 );
 
-/** A place, or the options. */
+/** An address, or the options. */
 export const ADMIN: Rule = (value: unknown, report: Report): void => {
   if (isRecord(value)) return OPTIONS(value, report);
   if (typeof value === "boolean") return;

@@ -1,4 +1,4 @@
-/** What a pool says about the choice of servers and their health. */
+/** Options of a pool for the choice of servers and their health. */
 
 import type { Report, Rules, Unchecked } from "../core/options.ts";
 import {
@@ -24,20 +24,19 @@ import { type CompiledKey, compileKey, KEY_SPEC, type KeySpec } from "../limiter
 import type { Server } from "../upstream/server.ts";
 
 /**
- * Chooses one of the servers that may be used, which are never none. Nothing, or a server that is not among them,
- * means that the request gets no server (503).
+ * Chooses one of the available servers; there is always at least one. If it returns nothing, or another server, the
+ * request gets no server (503).
  *
- * `ctx.state` is unknown here: a function above `newContext` would settle its type before it is known.
+ * `ctx.state` is `unknown` here: a function above `newContext` would fix its type too early.
  */
 type ChoosePoolServer = Exclude<NonNullable<BalancingOptions["balance"]>, string>;
 
-/** How a pool chooses among its servers, and how it knows which of them work. */
+/** How a pool chooses among its servers and detects their failures. */
 export interface BalancingOptions {
   /**
-   * How servers are chosen, by name or by a function; `"consistent-hash"` and `"fnv-hash"` need a
-   * {@linkcode BalancingOptions.key}.
-   * A function gets the servers that can be used, at least one. When it returns nothing, or another server, the
-   * request gets 503. The type of `ctx.state` is unknown in it.
+   * How servers are chosen, by name or by a function; `"consistent-hash"` and `"fnv-hash"` need a {@linkcode
+   * BalancingOptions.key}. A function receives the available servers, at least one. If it returns nothing, or another
+   * server, the request gets 503. `ctx.state` is `unknown` in it.
    *
    * @default {"round-robin"}
    */
@@ -48,46 +47,46 @@ export interface BalancingOptions {
       request: Request,
       ctx: RequestContext,
     ) => Server | undefined | void);
-  /** What is hashed: the same keys as a limiter's. Requests without it go to the servers in turn. @default {none} */
+  /** Key for hashing, like the key of a limiter. Requests without it go to the servers in turn. @default {none} */
   key?: KeySpec<RequestContext>;
   /**
-   * For `"consistent-hash"`: how many times its share a server may have in flight before the next one on the ring
+   * For `"consistent-hash"`: multiple of its share that a server may have in flight before the next server on the ring
    * takes over; above 1. @default {Infinity}
    */
   loadFactor?: number;
   /** Active checks, or a function that checks a server; without it every server counts as healthy. @default {none} */
   healthCheck?: ActiveCheckOptions | ((server: Server, signal: AbortSignal) => Promise<boolean | void>);
-  /** When a server is ejected because requests to it fail; `false` never ejects. @default {{}} */
+  /** Ejection of servers to which requests fail; `false` never ejects. @default {{}} */
   ejection?: EjectionOptions | false;
   /**
-   * Ramps the weight of a server up after it was added or has recovered; without it the server gets its full weight
-   * at once.
+   * Ramps up the weight of a server after it was added or has recovered. Without it the server gets its full weight at
+   * once.
    *
    * @default {none}
    */
   slowStart?: SlowStartOptions;
   /** When less than this share of the servers is healthy, all servers are used; 0 never uses them. @default {0} */
   panicThreshold?: number;
-  /** How many requests may run at all servers together. @default {Infinity} */
+  /** Maximum number of requests in flight at all servers together. @default {Infinity} */
   maxInFlight?: number;
-  /** Where requests wait while servers are full; without it they are refused at once (503). @default {none} */
+  /** Queue for requests while servers are full. Without it they are refused at once (503). @default {none} */
   queue?: QueueOptions;
   /**
-   * Where servers are found while the proxy runs, in addition to `servers` or in place of them.
-   * A search that fails or finds nothing changes no server; the signal aborts at the timeout.
+   * Finds servers while the proxy runs, in addition to `servers` or instead of them. A search that fails or finds
+   * nothing changes no server. The signal aborts at the timeout.
    *
    * @default {none}
    */
   discovery?: DiscoveryOptions | ((signal: AbortSignal) => Promise<readonly (string | ServerOptions)[]>);
-  /** Called once each time a check finds that a server went down or came up. @default {none} */
+  /** Called once for each change of a server's health by a check, up or down. @default {none} */
   onHealthChange?: (server: Server, healthy: boolean, reason: string) => void;
 }
 
-/** The choice of servers of a pool, complete. */
+/** {@linkcode BalancingOptions} with every default filled in. */
 export interface ResolvedBalancing {
-  /** As the balancer takes it. */
+  /** The algorithm in the form that the balancer uses. */
   readonly balance: Balance;
-  /** What is hashed, as configured and as a function; `null` when nothing is. */
+  /** The key for hashing, as configured and as a function; `null` without hashing. */
   readonly key: { readonly spec: KeySpec; readonly of: CompiledKey } | null;
   readonly loadFactor: number;
   readonly healthCheck: ResolvedHealthCheck | null;
@@ -101,9 +100,9 @@ export interface ResolvedBalancing {
 }
 
 /**
- * Completes options that are known to be good.
+ * Fills in the defaults of validated options.
  *
- * @param totalMs how long an exchange may take; a request does not wait longer than that
+ * @param totalMs total timeout of an exchange; a request does not wait longer than that
  */
 export function resolveBalancing(options: BalancingOptions, totalMs: number): ResolvedBalancing {
   const { balance = "round-robin", key, loadFactor = Infinity, healthCheck, ejection = {}, slowStart } =
@@ -124,7 +123,7 @@ export function resolveBalancing(options: BalancingOptions, totalMs: number): Re
   });
 }
 
-/** The proxy asks its balancers with the context of the request. */
+/** Balancers are called with the context of the request. */
 function asBalance(choose: ChoosePoolServer): Balance {
   return (servers, source) => {
     const ctx = source as RequestContext;
@@ -138,14 +137,14 @@ function resolveWait(queue: BalancingOptions["queue"], totalMs: number): Resolve
   return Object.freeze({ size, timeoutMs: Math.min(timeoutMs, totalMs) });
 }
 
-/** Options of a pool that say how its servers are chosen, watched and found. */
+/** Rules of a pool's options for the choice, checks and discovery of servers. */
 export const BALANCING_RULES: Rules<BalancingOptions> = {
   ...LOAD_BALANCER_RULES,
   key: KEY_SPEC,
   discovery: DISCOVERY,
 };
 
-/** Finds options that need or exclude each other; looks past whatever else is wrong. */
+/** Checks combinations of options; ignores other problems. */
 export function checkBalancing(
   pool: Unchecked<BalancingOptions> & { readonly servers?: unknown },
   report: Report,

@@ -1,10 +1,10 @@
-/** What is said when a configuration cannot be used, or its module cannot be loaded. */
+/** Errors of configurations and of loading their modules. */
 
-/** One thing that is wrong with a configuration. */
+/** One problem of a configuration. */
 export interface ConfigProblem {
-  /** Where, such as `upstreams.servers[1]`; `""` for the configuration as a whole. */
+  /** Path in the configuration, such as `upstreams.servers[1]`; `""` for the whole configuration. */
   readonly path: string;
-  /** What is wrong, to be read after the path: `must be "host:port", received "foo"`. */
+  /** The problem, to be read after the path: `must be "host:port", received "foo"`. */
   readonly message: string;
 }
 
@@ -14,7 +14,7 @@ export function formatProblem({ path, message }: ConfigProblem): string {
 }
 
 /**
- * A configuration cannot be used; lists everything that is wrong with it.
+ * The configuration is invalid; lists all its problems.
  *
  * @example
  * ```ts
@@ -29,13 +29,13 @@ export function formatProblem({ path, message }: ConfigProblem): string {
 export class ConfigError extends Error {
   /** `"ConfigError"` */
   override readonly name = "ConfigError";
-  /** Everything that is wrong, in the order of the configuration. */
+  /** All problems, in the order of the configuration. */
   readonly problems: readonly ConfigProblem[];
 
   /**
-   * Makes the error of its problems.
+   * Makes the error from its problems.
    *
-   * @param where the configuration, as its author knows it: the name of its file
+   * @param where name of the configuration for its author: the file name
    * @param problems at least one
    */
   constructor(where: string, problems: readonly ConfigProblem[], options?: ErrorOptions) {
@@ -46,7 +46,7 @@ export class ConfigError extends Error {
   }
 }
 
-/** What a module threw, or the runtime said of it. */
+/** An error thrown by a module, or reported by the runtime. */
 interface Failure {
   readonly name: string;
   readonly text: string;
@@ -54,15 +54,15 @@ interface Failure {
 }
 
 const LOCATIONS = /((?:file|https?|data|jsr|npm):[^\s()]*?):(\d+):(\d+)/g;
-/** The runtime tells what the system said in a line of its own. */
+/** The runtime reports the system's error on a separate line. */
 const UNREADABLE = /^Import '([^']*)' failed\.\n\s+0: (.+?)(?: \(os error \d+\))?(?=\n|$)/;
 const LOCATED = /\s+at (?:file|https?|data|jsr|npm):\S+$/;
 
 /**
- * Says in one line, without a stack, why a module could not be loaded.
+ * Describes in one line, without a stack, why a module could not be loaded.
  *
- * @param error what `import()` was rejected with
- * @param url the module; `undefined` when not even that is known
+ * @param error rejection of `import()`
+ * @param url URL of the module; `undefined` if unknown
  */
 export function explainLoadError(error: unknown, url: string | undefined): string {
   const { name, text, stack } = readFailure(error);
@@ -93,7 +93,7 @@ function readFailure(error: unknown): Failure {
   return { name: error.name, text: withoutColours(error.message), stack: withoutColours(error.stack ?? "") };
 }
 
-/** The runtime writes places in colours where it writes to a terminal, which hides them from {@linkcode LOCATIONS}. */
+/** On a terminal the runtime colours locations, which hides them from {@linkcode LOCATIONS}. */
 function withoutColours(text: string): string {
   // deno-lint-ignore no-control-regex
   return text.replaceAll(/\x1b\[[0-9;]*m/g, "");
@@ -104,10 +104,10 @@ function firstLine(text: string): string {
   return (end < 0 ? text : text.slice(0, end)).trim().replace(/\.$/, "");
 }
 
-/** The program itself: what it throws has happened where it was called. */
+/** Files of the program itself: its errors are attributed to the caller. */
 const OWN_FILES = new URL("../", import.meta.url).href;
 
-/** Where it happened: line and column in the module itself, or with the name of another one. */
+/** Location of the error: line and column in the module itself, or with the URL of another module. */
 function place(text: string, url: string | undefined): string {
   const found = Array.from(text.matchAll(LOCATIONS));
   const match = found.find(([, file]) => !file!.startsWith(OWN_FILES)) ?? found[0];

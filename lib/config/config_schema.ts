@@ -1,4 +1,4 @@
-/** The rules of a whole configuration, and what its parts must not say against each other. */
+/** The rules of a whole configuration, and of combinations of its parts. */
 
 import { describeValue, nearestName, normalizeName } from "../core/describe_value.ts";
 import {
@@ -29,7 +29,7 @@ import { OVERLOAD, ROLLBACK, TRACING, WORKERS } from "./process_options.ts";
 import type { ProxyConfig } from "./proxy_config.ts";
 import { FORWARD, PATHS, ROUTE_KEYS, ROUTES } from "./route_options.ts";
 
-/** What other proxies and libraries call the keys. */
+/** Names of the keys in other proxies and libraries. */
 const OTHER_NAMES: { readonly [Key in keyof ProxyConfig]?: readonly string[] } = {
   listen: ["bind", "listener", "listeners", "listenAddress", "frontend", "frontends"],
   upstreams: [
@@ -71,7 +71,7 @@ const OTHER_NAMES: { readonly [Key in keyof ProxyConfig]?: readonly string[] } =
   failToProxy: ["onError", "errorHandler", "errorPage", "errorPages"],
 };
 
-/** Keys whose options people take for keys themselves. */
+/** Keys whose options are often used as top-level keys by mistake. */
 const OPTIONS: readonly (readonly [key: string, options: readonly string[]])[] = [
   ["listen", LISTEN_KEYS],
   ["upstreams", POOL_KEYS],
@@ -79,8 +79,8 @@ const OPTIONS: readonly (readonly [key: string, options: readonly string[]])[] =
   ["routes", ROUTE_KEYS],
 ];
 
-/** Parts of options that people take for keys. */
-const PARTS: Readonly<Record<string, string>> = {
+/** Parts of options that are often used as top-level keys by mistake. */
+const MISPLACED_PARTS: Readonly<Record<string, string>> = {
   changeOrigin: 'a filter: setHeaders({ request: { host: "api.internal" } })',
   pathRewrite: '"rewrite" of "routes"',
   stripPrefix: '"rewrite" of "routes"',
@@ -97,15 +97,15 @@ const PARTS: Readonly<Record<string, string>> = {
 /** Options of the command line. */
 const FLAGS: Readonly<Record<string, string>> = { logLevel: "--log-level", logFormat: "--log-format" };
 
-/** What a name has to do with a configuration. */
+/** The meaning of a name that is not a key. */
 interface Misplaced {
-  /** Where it belongs, as a sentence without its beginning. */
+  /** The place where it belongs, as the end of a sentence. */
   readonly place: string;
-  /** Keys of which it is an option; none when it is another name for one. */
+  /** Keys that have it as an option; none if it is another name for a key. */
   readonly owners: readonly string[];
 }
 
-/** Says where a name belongs that is no key, however it is written; `undefined` when it is not known at all. */
+/** Finds the place where an unknown key belongs, in any spelling; `undefined` if the name is not known at all. */
 export function findMisplaced(name: string): Misplaced | undefined {
   return KNOWN.get(normalizeName(name));
 }
@@ -157,10 +157,10 @@ const CONFIG_RULES: Rules<ProxyConfig> = {
   ...PHASES,
 };
 
-/** Names of everything that a configuration can have. */
+/** Names of all keys of a configuration. */
 export const CONFIG_KEYS: readonly string[] = Object.freeze(Object.keys(CONFIG_RULES));
 
-/** Ready-made filters, and what else they are called. An export of such a name may be anything. */
+/** Ready-made filters and their names elsewhere. An export with such a name may be anything. */
 const READY_MADE: Readonly<Record<string, readonly string[]>> = {
   basicAuth: ["auth"],
   bearerAuth: ["jwt"],
@@ -183,13 +183,13 @@ const FILTER_OF: ReadonlyMap<string, string> = new Map(
   ),
 );
 
-/** Says of a key that a configuration does not have where it belongs; `undefined` when nobody knows. */
+/** Explains where an unknown key belongs; `undefined` if that is not known. */
 function explainKey(key: string): string | undefined {
   const nearest = nearestName(key, CONFIG_KEYS);
-  // What is known elsewhere is no beginning of a much longer key: `server`, of `serverTiming`.
+  // A name known elsewhere is not an abbreviation of a much longer key: `server`, of `serverTiming`.
   const unlike = nearest === undefined || nearest.length > key.length + 4;
   const misplaced = unlike ? findMisplaced(key) : undefined;
-  if (Object.hasOwn(PARTS, key)) return `is not a known key; it belongs in ${PARTS[key]}`;
+  if (Object.hasOwn(MISPLACED_PARTS, key)) return `is not a known key; it belongs in ${MISPLACED_PARTS[key]}`;
   if (misplaced !== undefined) return `is not a known key; ${misplaced.place}`;
   const filter = unlike ? FILTER_OF.get(normalizeName(key)) : undefined;
   return filter === undefined
@@ -197,7 +197,7 @@ function explainKey(key: string): string | undefined {
     : `is not a known key; there is a filter for it: filters: [${filter}(...)]`;
 }
 
-/** What is said of a key that a configuration does not have. */
+/** The error message for an unknown key. */
 export function unknownConfigKey(key: string): string {
   return explainKey(key) ?? unknownName(key, CONFIG_KEYS);
 }
@@ -209,12 +209,12 @@ export const CONFIG: Rule = object<ProxyConfig>(CONFIG_RULES, 'an object with "u
   otherNames: OTHER_NAMES,
 });
 
-// What parts of a configuration that are good by themselves say against each other.
+// Contradictions between valid parts of a configuration.
 
-/** The name of a field, and where the configuration has it. */
+/** A field name and its place in the configuration. */
 type NamedField = readonly [name: string, path: OptionPath];
 
-/** Finds what the parts of a configuration say against each other; looks past whatever else is wrong. */
+/** Finds contradictions between the parts of a configuration; ignores other problems. */
 function findContradictions(config: Unchecked<ProxyConfig>, report: Report): void {
   checkPools(config, report);
   checkReadiness(config, report);
@@ -223,7 +223,7 @@ function findContradictions(config: Unchecked<ProxyConfig>, report: Report): voi
   checkFieldNames(config, report);
 }
 
-/** Finds routes that lead nowhere, and pools that nothing decides between. */
+/** Finds routes without a valid pool, and several pools without routes and without a default pool. */
 function checkPools({ upstreams, routes }: Unchecked<ProxyConfig>, report: Report): void {
   const pools = poolNames(upstreams);
   if (pools === null) return;
@@ -250,7 +250,7 @@ function checkPools({ upstreams, routes }: Unchecked<ProxyConfig>, report: Repor
   });
 }
 
-/** Names of the pools; `null` when the upstreams are too wrong to tell. */
+/** Names of the pools; `null` if the upstreams are invalid. */
 function poolNames(upstreams: unknown): readonly string[] | null {
   if (Array.isArray(upstreams)) return [DEFAULT_POOL];
   if (!isRecord(upstreams)) return null;
@@ -259,7 +259,7 @@ function poolNames(upstreams: unknown): readonly string[] | null {
   return names.length === 0 ? null : names;
 }
 
-/** Finds pools that the readiness rests on and that are not there. */
+/** Finds unknown pools in `readyz`. */
 function checkReadiness({ admin, upstreams }: Unchecked<ProxyConfig>, report: Report): void {
   const pools = poolNames(upstreams);
   const needed = isRecord(admin) && isRecord(admin.readyz) ? admin.readyz.pools : undefined;
@@ -272,7 +272,7 @@ function checkReadiness({ admin, upstreams }: Unchecked<ProxyConfig>, report: Re
   });
 }
 
-/** Finds limits of routes that cannot be counted together with each other and those of the configuration. */
+/** Finds limits of routes that cannot be counted together with those of other routes and of the configuration. */
 function checkRouteLimits({ limiter, routes }: Unchecked<ProxyConfig>, report: Report): void {
   if (!Array.isArray(routes)) return;
   const shared = policiesOf(limiter);
@@ -313,7 +313,7 @@ function policiesOf(limiter: unknown): readonly Record<string, unknown>[] {
   return list.filter(isRecord);
 }
 
-/** Finds a normal form that servers would get, where routes are chosen by the path as it stands: they would not agree. */
+/** Finds `forward: "normalized"` with routes that compare raw paths: route and server would see different paths. */
 function checkForward({ forward, paths, routes }: Unchecked<ProxyConfig>, report: Report): void {
   const message =
     'must not be "normalized" where "paths" is "raw": route and server would see different paths';
@@ -328,11 +328,11 @@ function checkForward({ forward, paths, routes }: Unchecked<ProxyConfig>, report
 }
 
 /**
- * Finds keys and conditions by fields that no request can have, since listeners drop those with underscores in their
- * names. Without this a limit by such a field would be none.
+ * Finds keys and conditions by fields that no request can have, since listeners drop fields with underscores in their
+ * names. Without this check a limit by such a field would never apply.
  */
 function checkFieldNames(config: Unchecked<ProxyConfig>, report: Report): void {
-  if (passEverywhere(config.listen)) return;
+  if (passUnderscores(config.listen)) return;
   for (const [name, path] of fieldsOf(config)) {
     if (!name.includes("_")) continue;
     report(
@@ -344,8 +344,8 @@ function checkFieldNames(config: Unchecked<ProxyConfig>, report: Report): void {
   }
 }
 
-/** Whether every listener that forwards anything passes such fields on. */
-function passEverywhere(listen: unknown): boolean {
+/** Whether every listener that forwards requests passes fields with underscores. */
+function passUnderscores(listen: unknown): boolean {
   const places: unknown[] = Array.isArray(listen) ? listen : [listen];
   return places.every((place) =>
     isRecord(place) && (place.underscores === "pass" || place.redirect !== undefined)
@@ -383,7 +383,7 @@ function* limiterFields(limiter: unknown, above: OptionPath): Iterable<NamedFiel
   }
 }
 
-/** The fields that a key is taken from. */
+/** The fields that a key uses. */
 function* keyFields(key: unknown, at: OptionPath): Iterable<NamedField> {
   const name = fieldOf(key);
   if (name !== null) yield [name, at];

@@ -1,4 +1,4 @@
-/** Shows what a configuration means. */
+/** Describes a configuration for people. */
 
 import type { BalanceName } from "../balancer/create_algorithm.ts";
 import type { ResolvedSticky } from "../balancer/sticky_sessions.ts";
@@ -30,7 +30,7 @@ import { describeRetries } from "./retry_options.ts";
 import type { ResolvedServer } from "./server_options.ts";
 
 /**
- * Writes a completed configuration for people, with every default filled in and the limits in plain words.
+ * Describes a resolved configuration for people, with every default filled in and the limits in plain words.
  *
  * Certificates and keys are named, not shown.
  */
@@ -61,7 +61,7 @@ export function describeConfig(config: ResolvedConfig): string {
   ].join("\n");
 }
 
-/** Lists what a configuration says that can have no effect, or none that anybody wants. */
+/** Lists parts of a configuration that have no effect, or only an unwanted one. */
 export function findDeadEnds({ listen, pools, routes }: ResolvedConfig): readonly ConfigProblem[] {
   const all = routes.findIndex(({ match }) => matchesEverything(match));
   const behind = all < 0 ? [] : routes.slice(all + 1);
@@ -146,8 +146,8 @@ function describeTrust(
     ...(forwarded ? ["Forwarded"] : []),
     ...(via ? ["Via"] : []),
   ];
-  const told = fields.length === 0 ? "no fields about them" : fields.join(", ");
-  return `${who}; servers get ${told}${cdnLoop ? "" : ", and loops are not found"}`;
+  const sent = fields.length === 0 ? "no fields about them" : fields.join(", ");
+  return `${who}; servers get ${sent}${cdnLoop ? "" : ", and loops are not found"}`;
 }
 
 function describePool(pool: ResolvedPool, isDefault: boolean): string {
@@ -196,7 +196,7 @@ function describeServer(server: ResolvedServer): string {
   return parts.join(", ");
 }
 
-/** Whether the address leads to that place, as far as names tell. */
+/** Whether an address leads to a listener, as far as names show. */
 function isAt({ hostname, port, unix }: ResolvedListen, address: Address): boolean {
   if (address.kind === "unix") return unix === address.path;
   if (unix !== undefined || port !== address.port) return false;
@@ -258,7 +258,7 @@ const WAYS: Readonly<Record<BalanceName, string>> = {
   "first": "to the first server that can take it",
 };
 
-/** Says how servers are found, chosen and watched; the beginning of each line names what it is about. */
+/** Describes discovery, choice and checks of servers; the first word of each line is its topic. */
 function describeBalancing(balancing: ResolvedBalancing): readonly string[] {
   const { discovery, slowStart, panicThreshold, healthCheck, ejection } = balancing;
   const lines = [

@@ -1,4 +1,4 @@
-/** Limits, keys and routes in plain words. */
+/** Descriptions of limits, keys and routes in plain words. */
 
 import { formatDuration } from "../core/units.ts";
 import { describeFilters } from "../filter/filters.ts";
@@ -14,7 +14,7 @@ import type { ResolvedConfig } from "./proxy_config.ts";
 import { describeRetries } from "./retry_options.ts";
 import type { ResolvedRoute } from "./route_options.ts";
 
-/** Says what a key is: `client address`, `header appid`, `path and cookie sid`. */
+/** Describes a key: `client address`, `header appid`, `path and cookie sid`. */
 export function describeKey(key: KeySpec): string {
   if (typeof key === "function") return "key that key() returns";
   if (typeof key !== "string") return key.map((part) => describeKey(part)).join(" and ");
@@ -26,13 +26,13 @@ export function describeKey(key: KeySpec): string {
   return `${kind === "query" ? "query parameter" : kind} ${name}`;
 }
 
-/** Keys that every request has. */
+/** Keys that are never missing. */
 const ALWAYS_THERE = ["ip", "path", "host"];
 
 /**
- * Says what a limit does, one sentence a line: `at most 1 request per 1s for each header appid`.
+ * Describes a limit, one sentence per line: `at most 1 request per 1s for each header appid`.
  *
- * @param store where it is counted; for limits of routes that is where those of the configuration are
+ * @param store where requests are counted; limits of routes use the store of the configuration
  */
 export function describeLimit(
   policy: ResolvedPolicy,
@@ -57,7 +57,7 @@ export function describeLimit(
   return lines;
 }
 
-/** Says where limits are counted, and what bounds how many keys there can be. */
+/** Describes where limits are counted, and what limits the number of keys. */
 export function describeCounts(policies: readonly ResolvedPolicy[]): readonly string[] {
   const { store } = policies[0]!;
   if (store === null) return [describeMemory(policies)];
@@ -111,14 +111,14 @@ function describeCount(count: ResolvedPolicy["limit"], option: string, when: str
   return `at most ${count} ${count === 1 ? "request" : "requests"} ${when}`;
 }
 
-/** `one per 200ms`; where that is no round time, `3 per 1s`. */
+/** `one per 200ms`; `3 per 1s` if the interval is not a whole number of milliseconds. */
 function describeRate(limit: ResolvedPolicy["limit"], windowMs: number): string {
   if (typeof limit === "function") return `what limit() says per ${formatDuration(windowMs)}`;
   if (limit === 0 || windowMs % limit !== 0) return `${limit} per ${formatDuration(windowMs)}`;
   return `one per ${formatDuration(windowMs / limit)}`;
 }
 
-/** The most that a client can get through at a moment of its choice, where that is more than the limit. */
+/** The maximum that a client can achieve by timing its requests, if it exceeds the limit. */
 function describeBurst({ algorithm, limit, windowMs }: ResolvedPolicy, shared: boolean): string | null {
   const window = formatDuration(windowMs);
   if (algorithm === "concurrency") {
@@ -156,10 +156,10 @@ function describeExempt({ exempt, exemptNetworks }: ResolvedPolicy): string[] {
   ];
 }
 
-/** Says what each route takes and where that goes, and what is done with paths; nothing where there are none. */
+/** Describes the match and target of each route, and the treatment of paths; nothing without routes. */
 export function describeRoutes(routes: readonly ResolvedRoute[], common: Common): readonly string[] {
   const paths = `paths     ${describePaths(common)}`;
-  // Without routes nothing is compared.
+  // Without routes no path is compared.
   if (routes.length === 0) return common.paths === "refuse" || common.forward === "normalized" ? [paths] : [];
   return [
     ...routes.flatMap((route) => describeRoute(route, common)),
@@ -170,10 +170,10 @@ export function describeRoutes(routes: readonly ResolvedRoute[], common: Common)
   ];
 }
 
-/** What is done with paths. */
+/** Treatment of paths. */
 type Paths = Pick<ResolvedRoute, "paths" | "forward">;
 
-/** What the configuration says for all routes. */
+/** Options of the configuration that routes inherit. */
 type Common = Paths & Pick<ResolvedConfig, "limiter">;
 
 function describePaths({ paths, forward }: Paths): string {
@@ -200,7 +200,7 @@ function describeRoute(route: ResolvedRoute, common: Common): readonly string[] 
   ];
 }
 
-/** @param options `null` for a function */
+/** @param options `null` if the rewrite is a function */
 function describeRewrite(options: RewriteOptions | null): string {
   if (options === null) return "by rewrite()";
   const { stripPrefix, replace, prefix } = options;

@@ -1,4 +1,4 @@
-/** Places to listen at, as an operator writes them, and complete. */
+/** Listen addresses, as configured and resolved. */
 
 import type { Underscores } from "../http/proxy_fields.ts";
 import { TrustedProxies } from "../http/trusted_proxies.ts";
@@ -14,7 +14,7 @@ import {
 } from "./listen_tls.ts";
 
 /**
- * One address to listen at, with its options.
+ * A listen address with its options.
  *
  * @example Port 80 sends clients to port 443
  * ```ts
@@ -31,27 +31,30 @@ import {
  */
 export interface ListenOptions {
   /**
-   * Address or name of this machine; `"0.0.0.0"` is every IPv4 address of it, `"::"` every address.
+   * Address or name of this machine; `"0.0.0.0"` is every IPv4 address, `"::"` every address.
    *
    * @default {"0.0.0.0"}
    */
   hostname?: string;
   /** TCP port; 0 lets the system choose. @default {6188} */
   port?: number;
-  /** Speaks TLS to clients, HTTP/2 and HTTP/1.1 as they choose. @default {none} */
+  /** Accepts TLS from clients, with HTTP/2 and HTTP/1.1 as they choose. @default {none} */
   tls?: ListenTlsOptions;
-  /** Path of a unix socket, in place of `hostname` and `port`; a socket file that no process listens at is replaced. @default {none} */
+  /**
+   * Path of a unix socket, instead of `hostname` and `port`. A socket file without a listening process is replaced.
+   * @default {none}
+   */
   unix?: string;
   /**
-   * Sends every client to the same URL with `https` instead of forwarding anything: `"https"`, or `"https:PORT"` where
-   * clients reach the TLS listener at another port than 443. Not with `tls`.
+   * Redirects every client to the same URL with `https` instead of forwarding: `"https"`, or `"https:PORT"` if clients
+   * reach the TLS listener at another port than 443. Not with `tls`.
    *
    * @default {none}
    */
   redirect?: "https" | `https:${number}`;
   /**
-   * What happens to header fields of requests that have an underscore in their names. CGI, WSGI and PHP read
-   * `X_Api_Key` as `X-Api-Key`, so a client could use the one to get past a filter that checks or removes the other.
+   * Action for request header fields with an underscore in their names. CGI, WSGI and PHP read `X_Api_Key` as
+   * `X-Api-Key`, so a client could use one to bypass a filter that checks or removes the other.
    *
    * - `"drop"`: removed before keys, routes, filters and servers see them, as in nginx;
    * - `"refuse"`: 400;
@@ -62,19 +65,19 @@ export interface ListenOptions {
   underscores?: "drop" | "refuse" | "pass";
   /**
    * Lets other processes listen at the same address, if they set it too: a new process can start before the old one
-   * stops. The system spreads connections over them. For Linux, with `--unstable-net`.
+   * stops. The system distributes connections among them. For Linux, with `--unstable-net`.
    *
    * @default {false}
    */
   reusePort?: boolean;
   /**
-   * Which HTTP server serves clients: `"http1"`, the proxy's own for HTTP/1.1 and HTTP/2; `"deno"`, that of the
-   * runtime; `"auto"`, the proxy's own. @default {"auto"}
+   * HTTP server for clients: `"http1"`, the proxy's server for HTTP/1.1 and HTTP/2; `"deno"`, the server of the
+   * runtime; `"auto"`, the proxy's server. @default {"auto"}
    */
   engine?: "auto" | "http1" | "deno";
   /**
-   * Load balancers in front that send the address of the client in a header of the PROXY protocol (version 1 or 2). This
-   * header must come first on each of their connections; from other addresses it is not accepted.
+   * Load balancers in front that send the address of the client in a header of the PROXY protocol (version 1 or 2).
+   * This header must come first on each of their connections; it is not accepted from other addresses.
    *
    * @default {none}
    */
@@ -83,92 +86,92 @@ export interface ListenOptions {
     from: readonly string[];
   };
   /**
-   * Whether clients may speak HTTP/2 without TLS, from the first byte on (RFC 9113 section 3.3); by the engine `"http1"`
-   * alone. For TLS see `tls.http2`.
+   * Whether clients may use HTTP/2 without TLS, from the first byte (RFC 9113 section 3.3); only with the engine
+   * `"http1"`. For TLS see `tls.http2`.
    *
    * @default {false}
    */
   http2?: boolean;
-  /** How long clients may take; this and the following options are for the engine `"http1"` alone. @default {{}} */
+  /** Timeouts for clients; this and the following options are only for the engine `"http1"`. @default {{}} */
   timeouts?: {
     /** From the first byte of a request's head to its end; then 408. @default {"10s"} */
     head?: Duration;
-    /** Without a request on a connection; then it is closed. @default {"75s"} */
+    /** Without a request on a connection; then the connection is closed. @default {"75s"} */
     keepAlive?: Duration;
-    /** Between two pieces of a request's content; then 408. @default {"60s"} */
+    /** Between two parts of a request's content; then 408. @default {"60s"} */
     content?: Duration;
-    /** While a client takes nothing of a response; then the response is cut off. @default {"60s"} */
+    /** While a client receives nothing of a response; then the response is cut off. @default {"60s"} */
     write?: Duration;
     /**
-     * While no byte of a response can be sent to a client that has shut down its side: the client may be gone, and
-     * TCP does not tell.
+     * While no byte of a response can be sent to a client that has shut down its side of the connection: TCP does not
+     * show whether the client is gone.
      *
      * @default {"10s"}
      */
     halfClosed?: Duration;
   };
   /**
-   * Fewest bytes of content a second that a client must send, once the proxy has waited ten seconds for it; slower
+   * Minimum rate of request content in bytes per second, measured after the proxy has waited ten seconds for it. Slower
    * clients get 408. 0 is no minimum.
    *
    * @default {240}
    */
   minContentRate?: ByteSize;
-  /** After how many requests a connection is closed. @default {Infinity} */
+  /** Closes a connection after this number of requests. @default {Infinity} */
   maxRequestsPerConnection?: number;
   /**
-   * Most connections at the same time. When a further client connects, the connection that has been idle for longest
-   * is closed. A connection counts as busy when it has been idle for less than 250 ms, or is younger than a second
-   * and has sent no request. While clients wait to be accepted, each response closes its connection, so that clients
-   * take turns.
+   * Maximum number of connections. When a further client connects, the connection that has been idle for longest is
+   * closed. A connection counts as busy when it has been idle for less than 250 ms, or is younger than a second and has
+   * sent no request. While clients wait to be accepted, each response closes its connection, so that clients take
+   * turns.
    *
    * @default {half of the descriptors that the process may have, where it may find that out (`-A`); otherwise no limit}
    */
   maxConnections?: number;
   /**
-   * Most connections of one address at the same time, or of one network `/64` of IPv6; further ones get 429.
+   * Maximum number of connections of one address, or of one IPv6 network `/64`; further connections get 429.
    *
    * @default {Infinity}
    */
   maxConnectionsPerClient?: number;
-  /** Most bytes of a request's head; 431 for more. @default {"32KiB"} */
+  /** Maximum size of a request's head in bytes; 431 if it is larger. @default {"32KiB"} */
   maxHeadBytes?: ByteSize;
-  /** Most field lines of a request; 431 for more. @default {200} */
+  /** Maximum number of field lines of a request; 431 if there are more. @default {200} */
   maxFields?: number;
 }
 
-/** Whose PROXY headers count. */
+/** Clients whose PROXY headers are accepted. */
 export type ProxyProtocolOptions = NonNullable<ListenOptions["proxyProtocol"]>;
 
-/** Names of the engines, which talk to clients. */
+/** Names of the engines, which serve clients. */
 export const ENGINE_NAMES: readonly EngineName[] = ["auto", "http1", "deno"];
-/** Name of one of them. */
+/** Name of an engine. */
 export type EngineName = NonNullable<ListenOptions["engine"]>;
 
 /** `"host:port"`, a port, or the object form. */
 export type Listen = string | number | ListenOptions;
 
-/** One place to listen at, complete. */
+/** A listen address with every default filled in. */
 export interface ResolvedListen {
   readonly hostname: string;
   readonly port: number;
-  /** None on a listener without TLS. */
+  /** Absent on a listener without TLS. */
   readonly tls?: ResolvedListenTls;
-  /** Path of the socket, which takes the place of host and port. */
+  /** Path of the socket, instead of host and port. */
   readonly unix?: string;
-  /** Port that clients are sent to; none on a listener that forwards. */
+  /** Port for redirects; absent on a listener that forwards. */
   readonly redirectPort?: number;
-  /** What becomes of fields with underscores in their names; none where they are dropped. */
+  /** Action for fields with underscores in their names; absent if they are dropped. */
   readonly underscores?: Exclude<Underscores, "drop">;
-  /** Whether clients may speak HTTP/2 without TLS; there only if they may. */
+  /** Whether clients may use HTTP/2 without TLS; absent if not. */
   readonly http2?: true;
-  /** Who talks to clients. */
+  /** The engine that serves clients. */
   readonly engine: "http1" | "deno";
-  /** Whether other processes listen at the same address. */
+  /** Whether other processes may listen at the same address; absent if not. */
   readonly reusePort?: true;
-  /** What clients are allowed; of no meaning to `"deno"`. */
+  /** Limits for clients; without effect for `"deno"`. */
   readonly limits: ClientLimits;
-  /** Whose PROXY headers count; none where nobody's do. */
+  /** Clients whose PROXY headers are accepted; absent if there are none. */
   readonly proxyProtocol?: TrustedProxies;
 }
 
@@ -178,7 +181,7 @@ const NO_OPTIONS = resolveClientLimits({});
 const HOST_PORT = /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.]+)?)\]|([^\s:/?#@[\],*]+)):(\d{1,5})$/;
 
 /**
- * Reads one place to listen at: `"host:port"`, `"unix:/path"`, a port number, or an object; `undefined` when it is none.
+ * Parses a listen address: `"host:port"`, `"unix:/path"`, a port number, or an object; `undefined` if it is invalid.
  *
  * Port 0 lets the system choose.
  */
@@ -195,13 +198,13 @@ export function parseListen(place: unknown): ResolvedListen | undefined {
   }
 }
 
-/** Completes the places to listen at, which are known to be good. */
+/** Fills in the defaults of validated listen addresses. */
 export function resolveListen(listen: Listen | readonly Listen[] = {}): readonly ResolvedListen[] {
   const places = Array.isArray(listen) ? listen as readonly Listen[] : [listen as Listen];
   return Object.freeze(places.map((place) => completeListen(place)));
 }
 
-// While a configuration is only validated, these options may be anything; see `parseListen`.
+// During validation these options may have any type; see `parseListen`.
 function completeListen(place: Listen): ResolvedListen {
   const resolved = parseListen(place)!;
   if (typeof place !== "object") return resolved;
@@ -215,15 +218,15 @@ function completeListen(place: Listen): ResolvedListen {
   });
 }
 
-/** The engine that a place gets. */
+/** The engine for a listen address. */
 function engineOf(engine: EngineName = "auto"): Exclude<EngineName, "auto"> {
   return engine === "auto" ? "http1" : engine;
 }
 
 /**
- * The same place by another engine.
+ * The same listen address with another engine.
  *
- * @returns what is in the way of it, as a text, when something is
+ * @returns the reason as a text if the engine does not support the options
  */
 export function withEngine(listen: ResolvedListen, name: EngineName): ResolvedListen | string {
   const { tls, limits, proxyProtocol } = listen;
@@ -260,7 +263,7 @@ function parseOptions(options: ListenOptions): ResolvedListen | undefined {
   });
 }
 
-/** Reads `"https"` or `"https:PORT"` as the port; `undefined` when it is neither. */
+/** Parses `"https"` or `"https:PORT"` and returns the port; `undefined` for other values. */
 export function parseRedirect(redirect: unknown): number | undefined {
   if (redirect === "https") return 443;
   const digits = typeof redirect === "string" ? /^https:(\d{1,5})$/.exec(redirect)?.[1] : undefined;
@@ -276,7 +279,7 @@ function parseText(text: string): ResolvedListen | undefined {
   return isBrokenIpv4(hostname) ? undefined : parseOptions({ hostname, port: Number(match[3]) });
 }
 
-/** Writes a place to listen at the way it is configured: `host:port`, an IPv6 address in brackets, or `unix:/path`. */
+/** Formats a listen address as in a configuration: `host:port`, an IPv6 address in brackets, or `unix:/path`. */
 export function formatListen(
   { hostname, port, unix }: Pick<ResolvedListen, "hostname" | "port" | "unix">,
 ): string {
@@ -288,15 +291,15 @@ const OCTET = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
 const IPV4 = new RegExp(`^(?:${OCTET}\\.){3}${OCTET}$`);
 
 /**
- * Whether a host is made of numbers without being an IPv4 address: `10.0.0.256`, `10.0.0`, `010.0.0.1`.
+ * Whether a host consists of numbers and is no IPv4 address: `10.0.0.256`, `10.0.0`, `010.0.0.1`.
  *
- * Resolvers read some of these as other addresses than their author meant.
+ * Resolvers read some of these as unintended addresses.
  */
 export function isBrokenIpv4(hostname: string): boolean {
   return /^[\d.]+$/.test(hostname) && !IPV4.test(hostname);
 }
 
-/** Writes one place for people; keys and certificates are named by their files, not shown. */
+/** Describes a listen address for people; keys and certificates are named by their files, not shown. */
 export function describeListen(listen: ResolvedListen): string {
   const { underscores, limits, proxyProtocol, engine, http2, reusePort } = listen;
   const parts = [describePlace(listen)];
@@ -348,9 +351,9 @@ function describeCertificate({ names, cert, key }: ResolvedCertificate, index: n
   return `certificate${whose} ${origin}`;
 }
 
-// What clients are allowed.
+// Limits for clients.
 
-/** The options of a listener that say what clients are allowed. */
+/** The options of a listener with limits for clients. */
 export type ClientLimitOptions = Pick<
   ListenOptions,
   | "timeouts"
@@ -362,27 +365,27 @@ export type ClientLimitOptions = Pick<
   | "maxFields"
 >;
 
-/** How long clients may take. */
+/** Timeouts for clients. */
 export type ClientTimeoutOptions = NonNullable<ListenOptions["timeouts"]>;
 
-/** What a listener allows its clients, complete; times in milliseconds, `Infinity` where there is no limit. */
+/** Limits for clients with every default filled in; times in milliseconds, `Infinity` without a limit. */
 export interface ClientLimits {
   readonly headMs: number;
   readonly keepAliveMs: number;
   readonly contentMs: number;
   readonly writeMs: number;
   readonly halfClosedMs: number;
-  /** Bytes a second; 0 is any. */
+  /** Bytes per second; 0 for no minimum. */
   readonly minContentRate: number;
   readonly maxRequestsPerConnection: number;
-  /** `null` is as many as there are descriptors for. */
+  /** `null` for a limit by the available descriptors. */
   readonly maxConnections: number | null;
   readonly maxConnectionsPerClient: number;
   readonly maxHeadBytes: number;
   readonly maxFields: number;
 }
 
-/** Completes what is known to be good. */
+/** Fills in the defaults of validated options. */
 export function resolveClientLimits(options: ClientLimitOptions): ClientLimits {
   const { timeouts = {}, minContentRate = 240, maxHeadBytes = "32KiB", maxFields = 200 } = options;
   const { maxRequestsPerConnection = Infinity, maxConnections = null } = options;
@@ -417,7 +420,7 @@ const SHOWN: readonly (readonly [keyof ClientLimits, string])[] = [
   ["maxFields", "fields"],
 ];
 
-/** Writes for people what is other than usual. */
+/** Describes limits that differ from the defaults. */
 function describeClientLimits(limits: ClientLimits): string[] {
   const usual = resolveClientLimits({});
   return SHOWN.filter(([key]) => limits[key] !== usual[key]).map(([key, name]) => {

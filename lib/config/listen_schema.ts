@@ -1,4 +1,4 @@
-/** The schema of the places to listen at. */
+/** The schema of listen addresses. */
 
 import {
   byteSize,
@@ -47,7 +47,7 @@ import {
 
 const LISTEN_EXPECTED = '"host:port", "unix:/path" or a port number';
 
-/** A certificate, or a pair of it and its key. */
+/** A certificate, or a file with it. */
 const CERT = pemOrPath("certificate");
 const KEY = pemOrPath("private key");
 
@@ -65,7 +65,7 @@ const CERTIFICATE_LIST = list(
   "at least one certificate",
 );
 
-/** Certificates, each name at one of them. */
+/** Certificates; no name at more than one of them. */
 const CERTIFICATES: Rule = (value, report) => {
   if (typeof value === "function") return;
   CERTIFICATE_LIST(value, report);
@@ -100,8 +100,8 @@ const CLIENT_CERTIFICATES = object<ClientCertificateOptions>(
   },
 );
 
-/** What other proxies have, and why it is not here. */
-const TLS_OF_OTHERS: Readonly<Record<string, string>> = {
+/** Options of other proxies, with the reason why they do not exist here. */
+const OTHER_TLS_OPTIONS: Readonly<Record<string, string>> = {
   ciphers: "cannot be chosen: the runtime uses AES-GCM and ChaCha20-Poly1305 with ECDHE",
   maxVersion: "is not an option: clients without TLS 1.3 use 1.2",
   ...Object.fromEntries(
@@ -124,7 +124,7 @@ const TLS = object<ListenTlsOptions>(
   },
   'an object with "cert" and "key" (paths or PEM texts), or "certificates"',
   {
-    explain: (name) => Object.hasOwn(TLS_OF_OTHERS, name) ? TLS_OF_OTHERS[name] : undefined,
+    explain: (name) => Object.hasOwn(OTHER_TLS_OPTIONS, name) ? OTHER_TLS_OPTIONS[name] : undefined,
     check({ certificates, cert, key }, report) {
       if (certificates !== undefined && cert === undefined && key === undefined) return;
       if (cert === undefined) report("is required", "cert");
@@ -151,7 +151,7 @@ const LIMIT_RULES: Rules<ClientLimitOptions> = {
   maxFields: whole(1, 10_000),
 };
 
-/** What the server of the runtime does not let the proxy do. */
+/** Options that the server of the runtime does not support. */
 const HTTP1_ONLY = [
   ...Object.keys(LIMIT_RULES) as (keyof ClientLimitOptions)[],
   "proxyProtocol",
@@ -172,10 +172,10 @@ const LISTEN_RULES: Rules<ListenOptions> = {
   ...LIMIT_RULES,
 };
 
-/** Names of the options of a place to listen at. */
+/** Names of the options of a listen address. */
 export const LISTEN_KEYS: readonly string[] = Object.freeze(Object.keys(LISTEN_RULES));
 
-/** Pairs of options of which one makes the other senseless, and why. */
+/** Pairs of options that exclude each other, and the reason. */
 const CONTRADICTIONS = [
   ["unix", "hostname", "which a unix socket does not have"],
   ["unix", "port", "which a unix socket does not have"],
@@ -207,7 +207,7 @@ const PLACE_OPTIONS = object<ListenOptions>(LISTEN_RULES, LISTEN_EXPECTED, {
   },
 });
 
-/** Finds what the engine of a place cannot do. */
+/** Finds options that the engine does not support. */
 function checkEngine(place: Unchecked<ListenOptions>, report: Report): void {
   const { tls, engine } = place;
   if (engine !== "deno") return;
@@ -219,7 +219,7 @@ function checkEngine(place: Unchecked<ListenOptions>, report: Report): void {
 
 const PORT_NUMBER = must((value) => isWhole(value, 0, 65535), "a port number from 0 to 65535");
 
-/** A place as text; of one that would be good with another port the port is told of. */
+/** A listen address as text. If only the port is wrong, the message is about the port. */
 const PLACE_TEXT = must(
   (value) => typeof value === "string" && parseListen(value) !== undefined,
   (value) => {
@@ -241,13 +241,13 @@ const PLACE: Rule = choose((value) => {
 
 const PLACES = list(PLACE, LISTEN_EXPECTED, "at least one place to listen at");
 
-/** A place to listen at, or an array of them. */
+/** A listen address, or an array of them. */
 export const LISTEN: Rule = (value: unknown, report: Report): void => {
   if (!Array.isArray(value)) return PLACE(value, report);
   PLACES(value, report);
   const seen = new Map<string, number>();
   value.forEach((place, index) => {
-    // Other problems are told by their own rules, and keep a place from being read.
+    // Other problems are reported by their rules; such an address cannot be parsed.
     const resolved = findProblems(PLACE, place).length === 0 ? parseListen(place) : undefined;
     if (resolved === undefined || (resolved.unix === undefined && resolved.port === 0)) return;
     const id = formatListen(resolved);

@@ -1,24 +1,25 @@
-/** TLS of a listener, as an operator writes it, and what the proxy makes of it. */
+/** TLS options of a listener, as configured and resolved. */
 
 import type { ClientCertificate } from "../http/client_certificate.ts";
 
-/** A certificate, and the names of the server that it is shown for. */
+/** A certificate, and the server names for which it is used. */
 export interface CertificateOptions {
   /**
-   * Server names of clients (SNI, RFC 6066 section 3); `"*.example.com"` is every name with one label in place of
-   * the star. An exact name wins over one with a star. @default {the DNS names in the certificate}
+   * Server names of clients (SNI, RFC 6066 section 3); `"*.example.com"` is every name with one label in place of the
+   * star. An exact name has priority over one with a star. @default {the DNS names in the certificate}
    */
   names?: readonly string[];
-  /** PEM text of the certificate, those of its authorities behind it; or the path of a file with it, which is watched. */
+  /**
+   * PEM text of the certificate, followed by those of its authorities; or the path of a file with it, which is watched.
+   */
   cert: string;
-  /** PEM text of the key of `cert`, or the path of a file with it, which is watched. */
+  /** PEM text of the private key of `cert`, or the path of a file with it, which is watched. */
   key: string;
 }
 
 /**
- * Finds the certificate of a name, in lower case; `null` when there is none. One that is found is kept for five
- * minutes, and longer
- * while the function fails; that there is none for ten seconds. A name is looked up once however many clients ask for it.
+ * Finds the certificate of a name, in lower case; `null` if there is none. A certificate is kept for five minutes, and
+ * longer while the function fails; `null` is kept for ten seconds. Clients that need the same name wait for one call.
  */
 export type CertificateLookup = Exclude<
   NonNullable<ListenTlsOptions["certificates"]>,
@@ -30,9 +31,9 @@ export const TLS_VERSIONS: readonly TlsVersion[] = ["1.2", "1.3"];
 /** A version of TLS; those before 1.2 are broken (RFC 8996), and the runtime does not speak them. */
 type TlsVersion = NonNullable<ListenTlsOptions["minVersion"]>;
 
-/** What becomes of clients that ask for a name without a certificate, or for none. */
+/** Values of `unknownNames`. */
 export const UNKNOWN_NAMES: readonly UnknownNames[] = ["default", "refuse"];
-/** One of them. */
+/** Action for clients with an unknown server name, or without one. */
 type UnknownNames = NonNullable<ListenTlsOptions["unknownNames"]>;
 
 /**
@@ -57,17 +58,20 @@ type UnknownNames = NonNullable<ListenTlsOptions["unknownNames"]>;
  * ```
  */
 export interface ListenTlsOptions {
-  /** The same as in {@linkcode CertificateOptions}: the certificate for clients that ask for no other. @default {none} */
+  /**
+   * Certificate as in {@linkcode CertificateOptions}, for clients whose server name has no other certificate. @default
+   * {none}
+   */
   cert?: string;
-  /** The key of `cert`. @default {none} */
+  /** Private key of `cert`. @default {none} */
   key?: string;
   /**
-   * Certificates by the server name of the client (SNI), or a function that finds them when needed. Without `cert`,
-   * the first of a list is for clients without a matching name. The function gets the name in lower case, and
-   * returns `null` when there is no certificate. A certificate is kept for five minutes, and longer while the
-   * function fails; `null` for ten seconds. Clients that need the same name wait for one call.
+   * Certificates by the server name of the client (SNI), or a function that finds them when needed. Without `cert`, the
+   * first of a list is for clients without a matching name. The function receives the name in lower case, and returns
+   * `null` if there is no certificate. A certificate is kept for five minutes, and longer while the function fails;
+   * `null` for ten seconds. Clients that need the same name wait for one call.
    *
-   * @default {`cert` for everybody}
+   * @default {`cert` for all clients}
    */
   certificates?:
     | readonly CertificateOptions[]
@@ -75,11 +79,11 @@ export interface ListenTlsOptions {
       name: string,
     ) => Omit<CertificateOptions, "names"> | null | Promise<Omit<CertificateOptions, "names"> | null>);
   /**
-   * What clients get that send an unknown server name, or none: the `"default"` certificate, or a closed connection
-   * (`"refuse"`). @default {"default"}
+   * Action for clients with an unknown server name, or without one: they get the `"default"` certificate, or their
+   * connection is closed (`"refuse"`). @default {"default"}
    */
   unknownNames?: "default" | "refuse";
-  /** The least version of TLS. @default {"1.2"} */
+  /** Minimum TLS version. @default {"1.2"} */
   minVersion?: "1.2" | "1.3";
   /** Whether clients may choose HTTP/2, by ALPN. @default {true} */
   http2?: boolean;
@@ -87,23 +91,22 @@ export interface ListenTlsOptions {
   clientCertificates?: ClientCertificateOptions;
 }
 
-/** What becomes of clients without a certificate. */
+/** Values of `mode`. */
 export const CLIENT_CERTIFICATE_MODES: readonly ClientCertificateMode[] = ["require", "request"];
-/** One of them. */
+/** Action for clients without a certificate. */
 type ClientCertificateMode = NonNullable<ClientCertificateOptions["mode"]>;
 
 /**
  * Checks a certificate: `true` accepts the client; `false`, or a reason for the log, refuses it. It runs for each
- * connection, within the time of the handshake; when it throws, the client is refused.
+ * connection, within the time of the handshake; if it throws, the client is refused.
  */
 type VerifyClientCertificate = NonNullable<ClientCertificateOptions["verify"]>;
 
 /**
- * Which clients may come in by their certificates. The connection of any other one is closed before anything is read
- * of it, with
- * the reason in the log. At least one of `ca` and `verify` is needed.
+ * Which clients are accepted by their certificates. The connection of any other client is closed before any request is
+ * read, with the reason in the log. At least one of `ca` and `verify` is needed.
  *
- * @example Clients must show a certificate of a company's own authority
+ * @example Clients must present a certificate of a company's internal authority
  * ```ts
  * import { defineConfig } from "@x/lbproxy";
  *
@@ -121,16 +124,16 @@ export interface ClientCertificateOptions {
   /** PEM texts of the trusted authorities, or paths of files with them, which are watched. @default {[]} */
   ca?: string | readonly string[];
   /**
-   * Whether clients without a certificate are refused (`"require"`) or accepted (`"request"`); a certificate that a
+   * Whether clients without a certificate are refused (`"require"`) or accepted (`"request"`). A certificate that a
    * client sends must be valid.
    *
    * @default {"require"}
    */
   mode?: "require" | "request";
   /**
-   * Checks a certificate that `ca` has accepted, for example whether it was revoked, which the runtime does not check.
-   * `true` accepts the client; `false`, or a reason for the log, refuses it. It runs for each connection, within the
-   * time of the handshake; when it throws, the client is refused.
+   * Checks a certificate that `ca` has accepted, for example its revocation, which the runtime does not check. `true`
+   * accepts the client; `false`, or a reason for the log, refuses it. It runs for each connection, within the time of
+   * the handshake; if it throws, the client is refused.
    *
    * @default {accepts all}
    */
@@ -139,36 +142,36 @@ export interface ClientCertificateOptions {
   ) => boolean | string | Promise<boolean | string>;
 }
 
-/** A certificate of a listener, complete. */
+/** A certificate of a listener with every default filled in. */
 export interface ResolvedCertificate {
-  /** Where it stands in the options: `""` beside the others, or `certificates[0]`. */
+  /** Path in the TLS options: `""` for the top-level `cert`, or `certificates[0]`. */
   readonly path: string;
-  /** `null` for those in the certificate. */
+  /** `null` for the names in the certificate. */
   readonly names: readonly string[] | null;
   readonly cert: string;
   readonly key: string;
 }
 
-/** TLS of a listener, complete. */
+/** TLS of a listener with every default filled in. */
 export interface ResolvedListenTls {
-  /** The first is for clients that ask for no other; none where all are looked up. */
+  /** The first is for clients without a matching name; empty if a function finds all of them. */
   readonly certificates: readonly ResolvedCertificate[];
   readonly lookup: CertificateLookup | null;
   readonly refusesUnknown: boolean;
   readonly minVersion: TlsVersion;
   readonly http2: boolean;
-  /** `null` where clients are not asked. */
+  /** `null` if no certificate is requested. */
   readonly clientCertificates: ResolvedClientCertificates | null;
 }
 
-/** What clients have to show, complete. */
+/** Client certificates with every default filled in. */
 export interface ResolvedClientCertificates {
   readonly ca: readonly string[];
   readonly mode: ClientCertificateMode;
   readonly verify: VerifyClientCertificate | null;
 }
 
-/** Options that the server of the runtime does not have. */
+/** Options that the server of the runtime does not support. */
 export const HTTP1_TLS_ONLY: readonly (keyof ListenTlsOptions)[] = [
   "certificates",
   "unknownNames",
@@ -177,7 +180,7 @@ export const HTTP1_TLS_ONLY: readonly (keyof ListenTlsOptions)[] = [
   "clientCertificates",
 ];
 
-/** Completes the options, which are known to be good. */
+/** Fills in the defaults of validated options. */
 export function resolveListenTls(options: ListenTlsOptions): ResolvedListenTls {
   const {
     cert,
@@ -215,7 +218,7 @@ function resolveClientCertificates(options: ClientCertificateOptions): ResolvedC
   return Object.freeze({ ca: Object.freeze(typeof ca === "string" ? [ca] : [...ca]), mode, verify });
 }
 
-/** Whether the server of the runtime can do what is asked. */
+/** Whether the server of the runtime supports these options. */
 export function denoCanServe(
   { certificates, lookup, refusesUnknown, minVersion, http2, clientCertificates }: ResolvedListenTls,
 ): boolean {
@@ -223,7 +226,7 @@ export function denoCanServe(
     minVersion === "1.2" && http2;
 }
 
-/** Whether a text is a name that certificates are chosen by, in lower case. */
+/** Whether a text is a valid server name for certificates, in lower case. */
 export function isCertificateName(text: string): boolean {
   return text.length <= 253 && /^(?:\*\.)?(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}$/.test(text);
 }

@@ -1,4 +1,4 @@
-/** Reads a configuration from its file: what the module exports, and paths of files in it. */
+/** Loads a configuration from its file: the exports of the module, and relative paths in them. */
 
 import { isRecord } from "../core/options.ts";
 import { dropPromise } from "../core/callback.ts";
@@ -11,18 +11,18 @@ import { nearestName } from "../core/describe_value.ts";
 import type { ProxyConfig, ResolvedConfig } from "./proxy_config.ts";
 import { completeConfig, findConfigDoubts, findConfigProblems } from "./resolve_config.ts";
 
-/** A configuration, and the other exports of its module. */
+/** A configuration, and the unused exports of its module. */
 interface LoadedConfig {
   readonly config: ResolvedConfig;
-  /** Exports that nothing reads. */
+  /** Exports that are not used. */
   readonly unread: readonly string[];
-  /** What is allowed and probably not meant. */
+  /** Parts that are valid and probably not intended. */
   readonly doubts: readonly ConfigProblem[];
-  /** Where it is from; `null` unless it was loaded by a graph. */
+  /** Sources of the modules; `null` unless a graph loaded them. */
   readonly sources: ModuleSources | null;
 }
 
-/** What people write configurations in elsewhere, by the end of the name. */
+/** Formats of configurations of other programs, by file extension. */
 const OTHER_FORMATS: Readonly<Record<string, string>> = {
   json: "JSON",
   jsonc: "JSON",
@@ -33,14 +33,14 @@ const OTHER_FORMATS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Loads a configuration module, checks what it exports, and completes it.
+ * Loads a configuration module, validates its exports, and fills in the defaults.
  *
- * @param source path of the file, relative ones from the working directory; or a URL (`file:`, `https:`, `jsr:`, ...)
- * @param graph loads it, and what it imports, anew; without it the runtime loads it once
- * @param files set to the files that were found by the graph, also when the configuration cannot be used
- * @param findMore looks for more mistakes in what is good of a configuration that has some, so that all are told at once
- * @param texts for the graph: modules in place of what stands in their files
- * @throws {ConfigError} when it cannot be read or loaded, or anything is wrong with it
+ * @param source path of the file, relative to the working directory; or a URL (`file:`, `https:`, `jsr:`, ...)
+ * @param graph loads the module and its imports again; without it the runtime loads them once
+ * @param files receives the files found by the graph, also if the configuration cannot be used
+ * @param findMore finds more problems in the valid part of an invalid configuration, so that all are reported at once
+ * @param texts for the graph: texts of modules that replace those in their files
+ * @throws {ConfigError} when the module cannot be read or loaded, or the configuration is invalid
  */
 export async function loadConfig(
   source: string | URL,
@@ -63,33 +63,33 @@ export async function loadConfig(
     const problem = { path: "", message };
     throw new ConfigError(where, [problem], { cause });
   }
-  // Some YAML is a program that does nothing.
+  // Some YAML files are valid programs that do nothing.
   const format = explainFormat(where);
   if (format !== undefined) throw new ConfigError(where, [{ path: "", message: format }]);
   const { config, problems, unread } = pickExports(module);
   if (problems.length > 0) {
-    const more = findMore === null || !isRecord(config) ? [] : findMore(goodPart(config, url));
+    const more = findMore === null || !isRecord(config) ? [] : findMore(validPart(config, url));
     throw new ConfigError(where, [...problems, ...more]);
   }
   const doubts = findConfigDoubts(config);
-  return { config: completeConfig(anchored(config as ProxyConfig, url)), unread, doubts, sources };
+  return { config: completeConfig(withAbsolutePaths(config as ProxyConfig, url)), unread, doubts, sources };
 }
 
-/** Options that name files. */
+/** Options with paths of files. */
 const WITH_FILES = ["listen", "upstreams", "limiter", "admin"];
 
-/** A configuration of those options with files in which nothing is wrong. */
-function goodPart(config: Readonly<Record<string, unknown>>, url: string): ResolvedConfig {
+/** A configuration of the valid options among those with paths. */
+function validPart(config: Readonly<Record<string, unknown>>, url: string): ResolvedConfig {
   const least = { upstreams: ["127.0.0.1:1"] };
   const good = WITH_FILES.filter((key) =>
     config[key] !== undefined && findConfigProblems({ ...least, [key]: config[key] }).length === 0
   );
   const part = { ...least, ...Object.fromEntries(good.map((key) => [key, config[key]])) };
-  return completeConfig(anchored(part as ProxyConfig, url));
+  return completeConfig(withAbsolutePaths(part as ProxyConfig, url));
 }
 
-/** Has paths count from the folder of the file; where that is the working directory they stay as they are written. */
-function anchored(config: ProxyConfig, url: string): ProxyConfig {
+/** Makes paths relative to the folder of the file; unchanged if that is the working directory. */
+function withAbsolutePaths(config: ProxyConfig, url: string): ProxyConfig {
   if (!url.startsWith("file:")) return config;
   const folder = dirname(fileURLToPath(url));
   return folder === Deno.cwd()
@@ -97,7 +97,7 @@ function anchored(config: ProxyConfig, url: string): ProxyConfig {
     : anchorPaths(config as unknown as Record<string, unknown>, folder) as unknown as ProxyConfig;
 }
 
-/** Says of a file that is no module what it is instead, by its name. */
+/** Describes the format of a file that is not a module, by its name. */
 function explainFormat(source: string): string | undefined {
   const name = source.replace(/[?#].*$/, "");
   const format = OTHER_FORMATS[name.slice(name.lastIndexOf(".") + 1).toLowerCase()];
@@ -109,18 +109,18 @@ function explainFormat(source: string): string | undefined {
   return `it is ${format}, and a configuration is a module of TypeScript or JavaScript such as proxy.config.ts${way}`;
 }
 
-/** One letter is a drive, not a scheme. */
+/** A single letter is a drive, not a scheme. */
 function toModuleUrl(source: string): string {
   return /^[A-Za-z][A-Za-z0-9+.-]+:/.test(source) ? source : pathToFileURL(source).href;
 }
 
 /**
- * Makes relative paths of files absolute: certificates, keys and authorities of listeners, the access log, tokens.
+ * Makes relative paths absolute: certificates, keys and authorities of listeners, the access log, tokens.
  *
- * PEM texts, functions and the configuration itself are left as they are.
+ * PEM texts and functions are kept, and the argument is not changed.
  *
- * @param config a configuration without problems
- * @param folder of its file
+ * @param config a valid configuration
+ * @param folder folder of its file
  */
 export function anchorPaths(config: Record<string, unknown>, folder: string): Record<string, unknown> {
   const anchor = (value: unknown): unknown =>
@@ -158,7 +158,7 @@ function pairOf(value: unknown, anchor: Change): unknown {
   return within(within(value, "cert", anchor), "key", anchor);
 }
 
-/** Changes one member of an object; anything else, and an object without it, is left as it is. */
+/** Changes one member of an object; returns other values, and an object without the member, unchanged. */
 function within(value: unknown, key: string, change: Change): unknown {
   return isRecord(value) && value[key] !== undefined ? { ...value, [key]: change(value[key]) } : value;
 }
@@ -172,31 +172,33 @@ function ofAll(value: unknown, change: Change): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, change(member)]));
 }
 
-/** A configuration that nobody has completed yet, and what is wrong with it. */
+/** A configuration before its defaults are filled in, and its problems. */
 interface PickedConfig {
   readonly config: unknown;
   readonly problems: readonly ConfigProblem[];
-  /** Exports that nothing reads. */
+  /** Exports that are not used. */
   readonly unread: readonly string[];
 }
 
 type Module = Readonly<Record<string, unknown>>;
 
-/** Names of exports that are meant to be a whole configuration. */
+/** Names of exports that are probably a whole configuration. */
 const WHOLE = ["config", "configuration", "proxyConfig"];
 
-/** Takes the default export, or where there is none the named exports, as the configuration. */
+/** Uses the default export as configuration, or the named exports if there is none. */
 function pickExports(module: Module): PickedConfig {
   return Object.hasOwn(module, "default") ? pickDefault(module) : pickNamed(module);
 }
 
 function pickDefault({ default: config, ...others }: Module): PickedConfig {
-  // The same object by its name as well does no harm.
+  // An additional named export of the same object is harmless.
   const names = Object.keys(others).filter((name) => others[name] !== config);
   const present = new Set([...names, ...(isRecord(config) ? Object.keys(config) : [])]);
-  const strays = names.filter((name) => CONFIG_KEYS.includes(name) || isMeant(name, others[name], present));
+  const strays = names.filter((name) =>
+    CONFIG_KEYS.includes(name) || isIntended(name, others[name], present)
+  );
   const problems = config instanceof Promise
-    ? [promised(config)]
+    ? [promiseProblem(config)]
     : findConfigProblems(config, "the default export");
   return {
     config,
@@ -211,7 +213,7 @@ function pickDefault({ default: config, ...others }: Module): PickedConfig {
   };
 }
 
-function promised(promise: Promise<unknown>): ConfigProblem {
+function promiseProblem(promise: Promise<unknown>): ConfigProblem {
   dropPromise(promise);
   return { path: "", message: 'the default export is a promise; write "export default await ..."' };
 }
@@ -223,11 +225,11 @@ function pickNamed(module: Module): PickedConfig {
   const others = names.filter((name) => !known.includes(name));
   const whole = known.includes("upstreams") ? [] : others.filter((name) => isWhole(name, module));
   const present = new Set(names);
-  const meant = others.filter((name) => !whole.includes(name) && isMeant(name, module[name], present));
+  const meant = others.filter((name) => !whole.includes(name) && isIntended(name, module[name], present));
   return {
     config,
     problems: [
-      // What is missing is missing because it stands in there.
+      // Keys that seem missing are in the whole configuration under the wrong name.
       ...(whole.length > 0 ? [] : findConfigProblems(config)),
       ...whole.map((path) => ({
         path,
@@ -239,7 +241,7 @@ function pickNamed(module: Module): PickedConfig {
   };
 }
 
-/** Whether an export is all of a configuration. */
+/** Whether an export is a whole configuration. */
 function isWhole(name: string, module: Module): boolean {
   const value = module[name];
   if (isRecord(value) && Object.hasOwn(value, "upstreams")) return true;
@@ -247,28 +249,29 @@ function isWhole(name: string, module: Module): boolean {
 }
 
 /**
- * Whether an export was meant to be configuration: close to a key that is missing, named like a phase, or known
- * elsewhere.
+ * Whether an export was probably intended as configuration: similar to a missing key, named like a phase, or known as a
+ * name elsewhere.
  *
  * A limit that is not applied because of a typing error is worse than a helper that has to be renamed.
  *
- * @param present names of exports and keys that are there
+ * @param present names of existing exports and keys
  */
-function isMeant(name: string, value: unknown, present: ReadonlySet<string>): boolean {
+function isIntended(name: string, value: unknown, present: ReadonlySet<string>): boolean {
   if (typeof value === "function" && name.endsWith("Filter")) return true;
   const nearest = nearestName(name, CONFIG_KEYS);
   if (nearest !== undefined && !present.has(nearest)) return true;
   const misplaced = findMisplaced(name);
-  // What is in capitals is a constant, of which something else is made.
+  // A name in capitals is a constant that other values use.
   if (misplaced === undefined || name === name.toUpperCase()) return false;
-  // Beside a limit `window` is a part of it that has a name of its own; `timeouts` was forgotten beside the servers.
+  // An export `window` next to `limiter` is probably a part of the limit; `timeouts` next to `upstreams` is a misplaced
+  // option.
   const { owners } = misplaced;
-  const isPart = owners.length > 0 && owners.every((key) => PARTED.includes(key));
+  const isPart = owners.length > 0 && owners.every((key) => WITH_COMMON_NAMES.includes(key));
   return !(isPart && owners.some((key) => present.has(key)));
 }
 
-/** Keys whose options have names that many things have. */
-const PARTED = ["limiter", "routes"];
+/** Keys whose options have common names. */
+const WITH_COMMON_NAMES = ["limiter", "routes"];
 
 function placeOf(name: string): string {
   const misplaced = CONFIG_KEYS.includes(name) ? undefined : findMisplaced(name);

@@ -1,32 +1,32 @@
-/** Loads modules anew, together with the local modules that they import. */
+/** Loads modules again, together with the local modules that they import. */
 
 import { createHash } from "node:crypto";
 import * as nodeModule from "node:module";
 import { fileURLToPath } from "node:url";
 
-/** A module, and where it is from. */
+/** A module, and its sources. */
 interface LoadedModule {
   readonly module: Record<string, unknown>;
   readonly sources: ModuleSources;
 }
 
-/** What stood in local files, by their paths. */
+/** Contents of local files, by path. */
 export type ModuleTexts = Readonly<Record<string, string>>;
 
-/** What a module was made of. */
+/** The sources of a module. */
 export interface ModuleSources {
-  /** Paths of the files: the module's own, and those of local modules that it imports, directly or not. */
+  /** Paths of the files: the module, and the local modules that it imports, directly or indirectly. */
   readonly files: readonly string[];
-  /** SHA-256 of the files in hexadecimal; of the address of a module that is no file. */
+  /** SHA-256 of the files in hexadecimal; of the URL for a module that is not a file. */
   readonly hash: string;
-  /** What stood in the files, with which another process can load the same, whatever stands there by then. */
+  /** Contents of the files. Another process can load the same module with them, even if the files have changed. */
   readonly texts: ModuleTexts;
-  /** Addresses of modules that are not loaded anew: those of other machines, without packages, which have versions. */
+  /** URLs of modules that are not loaded again: remote modules except packages, which have versions. */
   readonly remote: readonly string[];
 }
 
-/** What is found out while modules are loaded. */
-interface Finding {
+/** Files and remote modules found during a load. */
+interface FoundModules {
   readonly version: number;
   readonly files: Set<string>;
   readonly remote: Set<string>;
@@ -35,7 +35,7 @@ interface Finding {
 type Resolve = (specifier: string, context: { parentURL?: string }, next: NextResolve) => { url: string };
 type NextResolve = (specifier: string, context: { parentURL?: string }) => { url: string };
 
-/** A module as the runtime takes it. */
+/** A module in the form for the runtime. */
 interface ModuleText {
   readonly format?: string;
   readonly source: unknown;
@@ -50,24 +50,24 @@ type Load = (
 
 const QUERY = "lbproxy-load";
 const VERSION = new RegExp(`[?&]${QUERY}=(\\d+)$`);
-/** This package, whose modules are what they are; a configuration in its folder is none of them. */
+/** The modules of this package, which are not loaded again. A configuration in its folder is not one of them. */
 const OWN = ["mod.ts", "lib/", "vendor/"].map((path) => new URL(`../../${path}`, import.meta.url).href);
 
 /**
- * Loads a module as often as it is asked to.
+ * Loads a module again on each call.
  *
- * The runtime keeps each module by its address for good, so that a second load needs other addresses: these get a query, and
- * the runtime is told to resolve what they import the same way. `import.meta.dirname` and `filename` stay what they are. What was
- * loaded before stays in memory, as long as the process lives.
+ * The runtime caches each module by its URL for ever, so a second load needs other URLs: a query is added to the URL,
+ * and a hook resolves the imports of the module in the same way. `import.meta.dirname` and `filename` stay the same.
+ * Modules loaded before stay in memory until the process ends.
  */
 export class ModuleGraph implements Disposable {
   readonly #hooks: { deregister(): void };
-  /** Only where files have changed since: with it the runtime says less of mistakes in modules. */
+  /** Only registered if files have changed since: with it the runtime reports errors in modules less precisely. */
   #loadHooks: { deregister(): void } | null = null;
   #texts: ModuleTexts = {};
   #loads = 0;
-  #finding: Finding | null = null;
-  /** Addresses of the first load, which have no query. */
+  #found: FoundModules | null = null;
+  /** URLs of the first load, which have no query. */
   readonly #first = new Set<string>();
 
   constructor() {
@@ -76,34 +76,34 @@ export class ModuleGraph implements Disposable {
   }
 
   /**
-   * Loads a module, one at a time.
+   * Loads a module; call it for one module at a time.
    *
-   * @param files set to the files that were found, also when it cannot be loaded
-   * @param texts what stands in files, whatever they hold by now
+   * @param files receives the files that were found, also if the module cannot be loaded
+   * @param texts contents of files that replace the current ones
    */
   async load(
     url: string,
     files: Set<string> = new Set(),
     texts: ModuleTexts = {},
   ): Promise<LoadedModule> {
-    await this.#expect(texts);
-    const finding: Finding = { version: ++this.#loads, files, remote: new Set() };
-    this.#finding = finding;
+    await this.#useTexts(texts);
+    const foundModules: FoundModules = { version: ++this.#loads, files, remote: new Set() };
+    this.#found = foundModules;
     if (!isLocal(url)) {
-      finding.remote.add(url);
+      foundModules.remote.add(url);
       const hash = createHash("sha256").update(url).digest("hex");
       return {
         module: await import(url),
-        sources: { files: [], hash, texts: {}, remote: [...finding.remote] },
+        sources: { files: [], hash, texts: {}, remote: [...foundModules.remote] },
       };
     }
     files.add(fileURLToPath(url));
     try {
-      const module = await import(this.#versioned(url, finding.version));
+      const module = await import(this.#versioned(url, foundModules.version));
       const sorted = [...files].sort();
       const read: Record<string, string> = {};
       const hash = await hashOf(sorted, read);
-      return { module, sources: { files: sorted, hash, texts: read, remote: [...finding.remote] } };
+      return { module, sources: { files: sorted, hash, texts: read, remote: [...foundModules.remote] } };
     } catch (error) {
       throw withoutVersions(error);
     }
@@ -120,19 +120,19 @@ export class ModuleGraph implements Disposable {
     const parent = context.parentURL ?? "";
     const version = this.#first.has(parent) ? 1 : Number(VERSION.exec(parent)?.[1] ?? 0);
     if (version === 0 || VERSION.test(found.url)) return found;
-    const finding = this.#finding?.version === version ? this.#finding : null;
+    const foundModules = this.#found?.version === version ? this.#found : null;
     if (isLocal(found.url)) {
-      finding?.files.add(fileURLToPath(found.url));
+      foundModules?.files.add(fileURLToPath(found.url));
       return { ...found, url: this.#versioned(found.url, version) };
     }
     if (/^https?:/.test(found.url) && !found.url.startsWith("https://jsr.io/")) {
-      finding?.remote.add(found.url);
+      foundModules?.remote.add(found.url);
     }
     return found;
   }
 
-  /** Has files hold these texts for the modules that are loaded from now on. */
-  async #expect(texts: ModuleTexts): Promise<void> {
+  /** Uses these contents of files for modules loaded from now on. */
+  async #useTexts(texts: ModuleTexts): Promise<void> {
     const found: Record<string, string> = {};
     const names = Object.keys(texts);
     await hashOf(names, found);
@@ -150,14 +150,14 @@ export class ModuleGraph implements Disposable {
     this.#loadHooks = hooks.registerHooks({ load });
   }
 
-  /** Resolves as the runtime does from now on. */
+  /** Restores the normal resolution of the runtime. */
   [Symbol.dispose](): void {
     this.#hooks.deregister();
     this.#loadHooks?.deregister();
   }
 }
 
-/** Of `node:module`, without types so far. */
+/** Functions of `node:module` without types in the runtime so far. */
 interface Hooks {
   registerHooks(hooks: { resolve?: Resolve; load?: Load }): { deregister(): void };
   stripTypeScriptTypes(text: string, options: { mode: "transform" }): string;
@@ -165,7 +165,7 @@ interface Hooks {
 
 const hooks = nodeModule as unknown as Hooks;
 
-/** Whether it is a file of the configuration's own. */
+/** Whether a URL is a file of the configuration. */
 function isLocal(url: string): boolean {
   return url.startsWith("file:") && !url.includes("/node_modules/") &&
     !OWN.some((own) => url.startsWith(own));
@@ -174,7 +174,7 @@ function isLocal(url: string): boolean {
 /**
  * SHA-256 of files, by their paths and contents.
  *
- * @param texts set to what stands in them, as far as it is text
+ * @param texts receives the contents of text files
  * @returns in hexadecimal
  */
 export async function hashOf(
@@ -189,13 +189,13 @@ export async function hashOf(
       hash.update(bytes);
       if (texts !== null) texts[file] = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
     } catch {
-      // Gone, not to be read, or no text: that is what is known of it.
+      // The file is missing, unreadable or not text: then only its path, or path and bytes, count.
     }
   }
   return hash.digest("hex");
 }
 
-/** An operator knows files by their names. */
+/** Removes version queries: an operator knows files by their names. */
 function withoutVersions(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const strip = (text: string): string => text.replaceAll(new RegExp(`[?&]${QUERY}=\\d+`, "g"), "");

@@ -1,4 +1,4 @@
-/** Pools: what requests can be sent to. */
+/** Pools: the destinations of requests. */
 
 import { BALANCING_RULES, checkBalancing } from "./balancing_options.ts";
 import { RETRIES } from "./retry_options.ts";
@@ -40,7 +40,7 @@ import { resolveRetries, type RetryFunction, type RetryOptions, type RetryPolicy
 import type { ResolvedServer, ServerOptions, TimeoutOptions } from "./server_options.ts";
 
 /**
- * A group of servers that can stand in for each other.
+ * A group of servers that can replace each other.
  *
  * @example Two pools with options of their own
  * ```ts
@@ -59,21 +59,20 @@ export interface PoolOptions extends TransportOptions, BalancingOptions {
   /** The servers: at least one, unless there is a `discovery`. @default {[]} */
   servers?: readonly (string | ServerOptions)[];
   /**
-   * TLS towards the servers; `true` takes the host of each address as its name.
+   * TLS to the servers; `true` uses the host of each address as server name.
    *
    * @default {on for an address that begins with "https://"}
    */
   tls?: boolean | UpstreamTlsOptions;
-  /** Keeps each client with the server that responded first, by a cookie. @default {none} */
+  /** Sends each client to the server of its first response again, by a cookie. @default {none} */
   sticky?: StickyOptions;
-  /** How long exchanges with these servers may take. @default {{}} */
+  /** Timeouts of exchanges with these servers. @default {{}} */
   timeouts?: TimeoutOptions;
-  /** When a request that failed is sent again, or a function that decides; `false` for never. @default {{}} */
+  /** When a failed request is sent again, or a function that decides; `false` for never. @default {{}} */
   retries?: false | RetryOptions | RetryFunction;
   /**
-   * Buffers the content of each request until it is complete, or has this size, so that servers do not wait for slow
-   * clients.
-   * Without it content is forwarded as it arrives.
+   * Buffers the content of each request until it is complete or has this size, so that servers do not wait for slow
+   * clients. Without it content is forwarded as it arrives.
    *
    * @default {none}
    */
@@ -82,7 +81,7 @@ export interface PoolOptions extends TransportOptions, BalancingOptions {
   webSocket?: false | WebSocketOptions;
 }
 
-/** Servers of a pool that has no other options. */
+/** The servers of a pool without other options. */
 export type PoolServers = readonly (string | ServerOptions)[];
 
 /** Servers, one pool, or pools by name. */
@@ -91,21 +90,21 @@ export type Upstreams =
   | PoolOptions
   | Readonly<Record<string, readonly (string | ServerOptions)[] | PoolOptions>>;
 
-/** A pool, complete. */
+/** A pool with every default filled in. */
 export interface ResolvedPool {
   readonly name: string;
   readonly servers: readonly ResolvedServer[];
   readonly sticky: ResolvedSticky | null;
   readonly balancing: ResolvedBalancing;
   readonly timeouts: Timeouts;
-  /** How much of a request's content is waited for before a server is chosen; 0 is nothing. */
+  /** How much of a request's content is buffered before a server is chosen; 0 for none. */
   readonly bufferBytes: number;
-  /** `null` where nothing is sent again. */
+  /** `null` if no request is retried. */
   readonly retries: RetryPolicy | null;
-  /** `null` where WebSockets are not forwarded. */
+  /** `null` if WebSockets are not forwarded. */
   readonly webSocket: ResolvedWebSocket | null;
   readonly transport: TransportPlan;
-  /** The way to the servers as configured, for those that are added while the proxy runs. */
+  /** The configured way to the servers, for servers that are added at run time. */
   readonly way: Way;
 }
 
@@ -116,7 +115,7 @@ function addressOf(server: unknown): string | undefined {
 
 const LIST = list(SERVER, 'an array of "host:port"', "an array of at least one server");
 
-/** Servers that are there at all, each of them once. */
+/** At least one server with a weight, and no server twice. */
 const SERVERS: Rule = (value, report) => {
   LIST(value, report);
   if (!Array.isArray(value) || value.length === 0) return;
@@ -149,7 +148,7 @@ const POOL_RULES: Rules<PoolOptions> = {
 /** Names of the options of a pool. */
 export const POOL_KEYS: readonly string[] = Object.freeze(Object.keys(POOL_RULES));
 
-/** Finds servers whose address and the way to them contradict each other; looks past whatever else is wrong. */
+/** Finds servers whose address contradicts the options of the way to them; ignores other problems. */
 function checkPeers(servers: unknown, way: Way, report: Report): void {
   if (!Array.isArray(servers)) return;
   servers.forEach((server: unknown, index: number) => {
@@ -180,18 +179,18 @@ const POOL = object<PoolOptions>(POOL_RULES, 'an object with "servers"', {
   },
 });
 
-/** Servers that are a pool without options. */
-const BARE_SERVERS: Rule = (value, report) => {
+/** The servers of a pool without options. */
+const SERVERS_ONLY: Rule = (value, report) => {
   SERVERS(value, report);
   checkPeers(value, {}, report);
 };
 
-/** The pool of requests that nothing sends elsewhere. */
+/** The pool for requests without another destination. */
 export const DEFAULT_POOL = "default";
 
 /**
- * Whether an object is one pool and not pools by name: it has an option of pools, or a key that is a misspelt one
- * and does not hold a pool.
+ * Whether an object is one pool, not pools by name: it has an option of pools, or a misspelt option of pools whose
+ * value is not a pool.
  */
 export function isSinglePool(value: Readonly<Record<string, unknown>>): boolean {
   return Object.entries(value).some(([key, entry]) => {
@@ -202,11 +201,11 @@ export function isSinglePool(value: Readonly<Record<string, unknown>>): boolean 
   });
 }
 
-/** Names that objects have without anybody's doing. */
+/** Names of inherited members of objects. */
 const RESERVED: readonly string[] = ["__proto__", "prototype", "constructor"];
 
 const NAMED = byName(
-  choose((value) => Array.isArray(value) ? BARE_SERVERS : POOL),
+  choose((value) => Array.isArray(value) ? SERVERS_ONLY : POOL),
   "pools by name",
   (name) => {
     if (RESERVED.includes(name)) return "is not a name for a pool";
@@ -217,7 +216,7 @@ const NAMED = byName(
 
 /** Servers, one pool, or pools by name. */
 export const UPSTREAMS: Rule = (value: unknown, report: Report): void => {
-  if (Array.isArray(value)) return BARE_SERVERS(value, report);
+  if (Array.isArray(value)) return SERVERS_ONLY(value, report);
   if (!isRecord(value)) {
     return reject(value, 'an array of "host:port", an object with "servers", or either by name', report);
   }
@@ -225,13 +224,13 @@ export const UPSTREAMS: Rule = (value: unknown, report: Report): void => {
   return (isSinglePool(value) ? POOL : NAMED)(value, report);
 };
 
-/** Pools by name, and the one that takes what nothing sends elsewhere. */
+/** Pools by name, and the pool for requests without another destination. */
 interface ResolvedUpstreams {
   readonly pools: ReadonlyMap<string, ResolvedPool>;
   readonly defaultPool: string;
 }
 
-/** Completes upstreams that are known to be good. */
+/** Fills in the defaults of validated upstreams. */
 export function resolveUpstreams(upstreams: Upstreams): ResolvedUpstreams {
   const named = poolsByName(upstreams);
   const pools = new Map(named.map(([name, options]) => [name, resolvePool(name, options)]));

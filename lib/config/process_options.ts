@@ -1,4 +1,4 @@
-/** What concerns the proxy as a whole: overload, tracing, rollback, workers. */
+/** Options of the whole proxy: overload, tracing, rollback, workers. */
 
 import { QUEUE, type QueueOptions, type ResolvedQueue, resolveQueue } from "../balancer/waiting_line.ts";
 import {
@@ -17,7 +17,7 @@ import {
 import { type Duration, parseDuration } from "../core/units.ts";
 
 /**
- * Bounds what the whole proxy works on, before its memory grows.
+ * Limits the concurrent work of the whole proxy, before its memory grows.
  *
  * @example At most 1000 requests at once, 200 more wait for two seconds
  * ```ts
@@ -32,17 +32,17 @@ import { type Duration, parseDuration } from "../core/units.ts";
 export interface OverloadOptions {
   /** How many requests and WebSockets may run at once. @default {Infinity} */
   maxInFlight?: number;
-  /** Where further requests wait; without it they are refused at once. @default {none} */
+  /** Queue for further requests. Without it they are refused at once. @default {none} */
   queue?: QueueOptions;
   /**
-   * Requests are refused while the timers of the proxy are late by more than this, which means that it is overloaded.
+   * Refuses requests while the timers of the proxy are late by more than this, a sign of overload.
    *
    * @default {none}
    */
   maxLoopDelay?: Duration;
 }
 
-/** The same, complete. */
+/** {@linkcode OverloadOptions} with every default filled in. */
 export interface ResolvedOverload {
   readonly maxInFlight: number;
   readonly queue: ResolvedQueue;
@@ -51,7 +51,7 @@ export interface ResolvedOverload {
 
 const NO_QUEUE: ResolvedQueue = Object.freeze({ size: 0, timeoutMs: 0 });
 
-/** Completes what is known to be good; `null` when nothing is bounded. */
+/** Fills in the defaults of validated options; `null` if nothing is limited. */
 export function resolveOverload(options: OverloadOptions = {}): ResolvedOverload | null {
   const { maxInFlight = Infinity, queue, maxLoopDelay } = options;
   if (maxInFlight === Infinity && maxLoopDelay === undefined) return null;
@@ -62,9 +62,9 @@ export function resolveOverload(options: OverloadOptions = {}): ResolvedOverload
   });
 }
 
-/** Whose traces are continued. */
+/** Values of `continue`. */
 const TRACE_TRUST: readonly TraceTrust[] = ["anyone", "trusted", "nobody"];
-/** Names of them. */
+/** Clients whose traces are continued. */
 type TraceTrust = NonNullable<TracingOptions["continue"]>;
 
 /**
@@ -84,18 +84,18 @@ export interface TracingOptions {
   /** Share of the requests without a trace for which the proxy begins one. @default {0.01} */
   sample?: number;
   /**
-   * Whose `traceparent` is continued: that of `"anyone"`, of `"trusted"` proxies only, or of `"nobody"`; other
-   * `traceparent` and `tracestate` fields are removed. Spans cost time: do not let every client request them.
+   * Clients whose `traceparent` is continued: `"anyone"`, `"trusted"` proxies only, or `"nobody"`. Other `traceparent`
+   * and `tracestate` fields are removed. Spans cost time: do not let every client request them.
    *
    * @default {"anyone"}
    */
   continue?: "anyone" | "trusted" | "nobody";
 }
 
-/** The same, complete. */
+/** {@linkcode TracingOptions} with every default filled in. */
 export type ResolvedTracing = Readonly<Required<TracingOptions>>;
 
-/** Completes what is known to be good; `null` when nothing is traced. */
+/** Fills in the defaults of validated options; `null` if nothing is traced. */
 export function resolveTracing(options: boolean | TracingOptions = false): ResolvedTracing | null {
   if (options === false) return null;
   const { sample = 0.01, continue: trust = "anyone" } = options === true ? {} : options;
@@ -103,7 +103,7 @@ export function resolveTracing(options: boolean | TracingOptions = false): Resol
 }
 
 /**
- * What a new configuration has to live up to; if it does not, the one before takes over again.
+ * Condition for a new configuration. If it fails, the proxy returns to the previous configuration.
  *
  * @example Back to the configuration before when a tenth of the requests fail
  * ```ts
@@ -118,33 +118,33 @@ export function resolveTracing(options: boolean | TracingOptions = false): Resol
 export interface RollbackOptions {
   /** Largest share of requests that may fail (status 500 or above), 0 to 1. */
   errorRate: number;
-  /** How long after the reload requests count. */
+  /** Period after the reload in which requests count. */
   within: Duration;
-  /** Fewest requests before the share counts. @default {20} */
+  /** Minimum number of requests before the share counts. @default {20} */
   minRequests?: number;
 }
 
-/** The same, complete. */
+/** {@linkcode RollbackOptions} with every default filled in. */
 export interface ResolvedRollback {
   readonly errorRate: number;
   readonly withinMs: number;
   readonly minRequests: number;
 }
 
-/** Completes what is known to be good. */
+/** Fills in the defaults of validated options. */
 export function resolveRollback(options: RollbackOptions | undefined): ResolvedRollback | null {
   if (options === undefined) return null;
   const { errorRate, within, minRequests = 20 } = options;
   return Object.freeze({ errorRate, withinMs: parseDuration(within)!, minRequests });
 }
 
-/** Most workers; each is a process. */
+/** Maximum number of workers; each is a process. */
 export const MAX_WORKERS = 32;
 
-/** What is accepted. */
+/** Description of the accepted values. */
 export const WORKERS_EXPECTED: string = `a whole number from 1 to ${MAX_WORKERS}, or "auto"`;
 
-/** Whether it is a number of workers. */
+/** Whether a value is a valid number of workers. */
 export function isWorkers(value: unknown): value is number | "auto" {
   return value === "auto" || (Number.isInteger(value) && Number(value) >= 1 && Number(value) <= MAX_WORKERS);
 }
@@ -152,14 +152,14 @@ export function isWorkers(value: unknown): value is number | "auto" {
 /** The number of workers. */
 export const WORKERS: Rule = must(isWorkers, WORKERS_EXPECTED);
 
-/** What the whole proxy works on at most. */
+/** The limits of the whole proxy. */
 export const OVERLOAD: Rule = object<OverloadOptions>({
   maxInFlight: wholeOrInfinity(1),
   queue: QUEUE,
   maxLoopDelay: DURATION_ABOVE_0,
 }, "an object with maxInFlight, queue and maxLoopDelay");
 
-/** When a configuration is given up. */
+/** The condition for a rollback. */
 export const ROLLBACK: Rule = object<RollbackOptions>({
   errorRate: required(SHARE),
   within: required(DURATION_ABOVE_0),

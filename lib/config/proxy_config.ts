@@ -1,4 +1,4 @@
-/** What an operator writes, and what the proxy makes of it. */
+/** The configuration as written by an operator, and in its resolved form. */
 
 import type { ListenOptions } from "./listen_options.ts";
 import type { Duration } from "../core/units.ts";
@@ -24,8 +24,8 @@ import type {
 import type { ResolvedRoute, RouteOptions } from "./route_options.ts";
 
 /**
- * Returns the configuration as it is; lets an editor complete and check it, and gives `ctx.state` in the filters
- * the type of what `newContext` returns.
+ * Returns the configuration unchanged. It lets an editor complete and check it, and gives `ctx.state` in filters the
+ * type of the result of `newContext`.
  *
  * Write `newContext` above the filters that use its state: types are inferred from top to bottom.
  *
@@ -46,61 +46,64 @@ export function defineConfig<State = unknown>(config: ProxyConfig<State>): Proxy
   return config;
 }
 
-/** Learns where the proxy listens, and gets hold of its pools. */
+/** Receives the listen addresses, and the pools. */
 type OnListen = (addresses: readonly string[], pools: ReadonlyMap<string, Pool>) => void;
 
 /**
  * A configuration: the named exports of `proxy.config.ts`, or its default export made by `defineConfig`.
  *
- * `State` is what `newContext` returns.
+ * `State` is the type of the result of `newContext`.
  */
 export interface ProxyConfig<State = unknown> extends Filters<State> {
-  /** Where to listen: `"host:port"`, `"unix:/path"`, a port, an object with options, or an array of these. @default {"0.0.0.0:6188"} */
+  /**
+   * Listen addresses: `"host:port"`, `"unix:/path"`, a port, an object with options, or an array of these. @default
+   * {"0.0.0.0:6188"}
+   */
   listen?: string | number | ListenOptions | readonly (string | number | ListenOptions)[];
-  /** Where requests go. */
+  /** The servers that requests are forwarded to. */
   upstreams: Upstreams;
   /** How many requests a client may send: one policy, or several that all must admit a request. @default {none} */
   limiter?: LimiterPolicy<RequestContext<State>> | readonly LimiterPolicy<RequestContext<State>>[];
   /**
-   * Which requests go where, tried in order; a request that no route matches gets 404.
+   * Destinations of requests, tried in order; a request that no route matches gets 404.
    *
    * @default {everything goes to the only pool, or the one named `default`}
    */
   routes?: readonly RouteOptions<State>[];
-  /** How paths are compared with those of routes and filters; a route may set its own way. @default {"normalize"} */
+  /** How paths are compared with those of routes and filters; a route may override it. @default {"normalize"} */
   paths?: PathMode;
-  /** Which path servers get; not `"normalized"` where paths are `"raw"`. @default {"received"} */
+  /** The path for servers; not `"normalized"` if paths are `"raw"`. @default {"received"} */
   forward?: "received" | "normalized";
   /**
-   * Filter sets. Requests pass them after the filters of the configuration itself, responses before them.
+   * Filter sets. Requests pass them after the top-level filters of the configuration, responses before them.
    *
    * @default {[]}
    */
   filters?: readonly Filters<State>[];
   /**
-   * Called once the proxy accepts connections, with its addresses as `host:port`, and its pools by name, whose servers
+   * Called when the proxy accepts connections, with its addresses as `host:port`, and its pools by name, whose servers
    * can be changed from then on. The proxy does not wait for it; errors that it throws are logged.
    *
    * @default {none}
    */
   onListen?: (addresses: readonly string[], pools: ReadonlyMap<string, Pool>) => void;
   /**
-   * Proxies in front of this one that may say who the client is, and the field in which they say it; an array means
+   * Proxies in front of this one that are trusted to name the client, and the field in which they do; an array means
    * `X-Forwarded-For`.
    *
    * @default {[]}
    */
   trustedProxies?: readonly string[] | TrustedProxiesOptions;
-  /** Which header fields tell servers who the client is. @default {{}} */
+  /** Header fields that inform servers about the client. @default {{}} */
   forwarded?: ForwardedOptions;
-  /** How many requests may run in the whole proxy at once; further ones wait or get 503. @default {no bound} */
+  /** Maximum number of requests in the whole proxy at once; further requests wait or get 503. @default {no bound} */
   overload?: OverloadOptions;
   /** Which requests are traced; `true` for the defaults. @default {false} */
   tracing?: boolean | TracingOptions;
-  /** Tells clients by `Server-Timing` how long queue, connecting, the server and the proxy itself took. @default {false} */
+  /** Sends clients the time of queue, connecting, server and proxy in `Server-Timing`. @default {false} */
   serverTiming?: boolean;
   /**
-   * Which fields of each request are logged, in which format, and where; `false` logs nothing.
+   * Fields, format and destination of the access log; `false` logs nothing.
    *
    * @default {by the program: text on stdout; by `serve`: nothing}
    */
@@ -119,7 +122,7 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
    * @default {nowhere}
    */
   admin?: string | number | boolean | AdminOptions;
-  /** How long running requests may take to finish once the proxy begins to stop. @default {"30s"} */
+  /** How long running requests may take to finish after the proxy begins to stop. @default {"30s"} */
   gracePeriod?: Duration;
   /**
    * How long open WebSockets and other upgraded connections may stay open after the proxy begins to stop, or after
@@ -129,8 +132,8 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
    */
   webSocketGrace?: Duration;
   /**
-   * How long the proxy still takes requests after it begins to stop, while `/readyz` says 503; load balancers in front
-   * need this time to notice.
+   * How long the proxy still accepts requests after it begins to stop, while `/readyz` responds 503; load balancers in
+   * front need this time to notice.
    *
    * @default {0}
    */
@@ -138,37 +141,37 @@ export interface ProxyConfig<State = unknown> extends Filters<State> {
   /** When the proxy returns to the previous configuration after a reload. @default {never} */
   rollback?: RollbackOptions;
   /**
-   * How many processes serve requests at the same addresses, 1 to 32, or `"auto"` for one for each core; only for the
-   * program `lbproxy`, on Linux. Limits, health, loads and metrics are those of one proxy.
+   * How many processes serve requests at the same addresses, 1 to 32, or `"auto"` for one per core; only for the
+   * program `lbproxy`, on Linux. They share limits, health, loads and metrics like one proxy.
    *
    * @default {1}
    */
   workers?: number | "auto";
 }
 
-/** A configuration with every default filled in; what the layers above work with. */
+/** A configuration with every default filled in, for the layers above. */
 export interface ResolvedConfig {
   readonly listen: readonly ResolvedListen[];
   readonly pools: ReadonlyMap<string, ResolvedPool>;
-  /** The pool of requests that no filter sends elsewhere. */
+  /** The pool for requests that no filter sends elsewhere. */
   readonly defaultPool: string;
   readonly limiter: readonly ResolvedPolicy[];
   readonly filters: Filters & RequestNaming;
-  /** Those that `filters` is made of: the configuration itself first. */
+  /** The sets in `filters`: the top-level filters of the configuration first. */
   readonly filterSets: readonly Filters[];
-  /** `null` when nobody is trusted to speak for others. */
+  /** `null` if no proxy is trusted. */
   readonly trustedProxies: TrustedProxies | null;
   readonly forwarded: ResolvedForwarded;
   readonly routes: readonly ResolvedRoute[];
   readonly paths: PathMode;
   readonly forward: PathForward;
   readonly onListen: OnListen | null;
-  /** `null` when nothing is bounded. */
+  /** `null` if nothing is limited. */
   readonly overload: ResolvedOverload | null;
-  /** `null` when nothing is traced. */
+  /** `null` if nothing is traced. */
   readonly tracing: ResolvedTracing | null;
   readonly serverTiming: boolean;
-  /** `null` where the configuration does not say, `false` for nothing. */
+  /** `null` if not configured, `false` for no access log. */
   readonly accessLog: ResolvedAccessLog | false | null;
   /** Whether requests are counted. */
   readonly metrics: boolean;
@@ -177,8 +180,8 @@ export interface ResolvedConfig {
   readonly gracePeriodMs: number;
   readonly webSocketGraceMs: number;
   readonly shutdownDelayMs: number;
-  /** `null` where it is never given up. */
+  /** `null` if there is no rollback. */
   readonly rollback: ResolvedRollback | null;
-  /** How many processes serve requests beside the one that looks after them; 1 is that one alone. */
+  /** Number of processes that serve requests, in addition to the supervisor; 1 for a single process without one. */
   readonly workers: number;
 }

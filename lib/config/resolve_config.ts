@@ -1,4 +1,4 @@
-/** Checks a configuration and completes it. */
+/** Validates a configuration and fills in its defaults. */
 
 import { findDoubts, findProblems } from "../core/options.ts";
 import { parseDuration } from "../core/units.ts";
@@ -25,9 +25,9 @@ import type { ResolvedRoute, RouteOptions } from "./route_options.ts";
 import type { TimeoutOptions } from "./server_options.ts";
 
 /**
- * Lists everything that is wrong with a configuration; empty when nothing is.
+ * Lists all problems of a configuration; empty if it is valid.
  *
- * @param subject what the configuration as a whole is called
+ * @param subject name of the configuration as a whole, for messages
  */
 export function findConfigProblems(config: unknown, subject = "the configuration"): readonly ConfigProblem[] {
   return findProblems(CONFIG, config).map(({ path, message }) =>
@@ -35,26 +35,26 @@ export function findConfigProblems(config: unknown, subject = "the configuration
   );
 }
 
-/** Lists what is allowed in a configuration and probably not meant; the configuration is good. */
+/** Lists parts of a valid configuration that are probably not intended. */
 export function findConfigDoubts(config: unknown): readonly ConfigProblem[] {
   return findDoubts(CONFIG, config);
 }
 
 /**
- * Checks a configuration and fills in every default. What comes back is frozen; what went in is not changed.
+ * Validates a configuration and fills in every default. The result is frozen; the argument is not changed.
  *
- * @param config a configuration, or anything that claims to be one
- * @param where how error messages call it, such as the name of its file
- * @throws {ConfigError} when anything is wrong with it, listing all of it
+ * @param config a configuration, or any other value
+ * @param where name of the configuration in error messages, such as its file name
+ * @throws {ConfigError} when the configuration is invalid; it lists all problems
  */
 export function resolveConfig(config: unknown, where = "configuration"): ResolvedConfig {
   const problems = findConfigProblems(config);
   if (problems.length > 0) throw new ConfigError(where, problems);
-  // The schema has just made sure of it.
+  // The schema has just verified this.
   return completeConfig(config as ProxyConfig);
 }
 
-/** Completes a configuration that is known to be good. */
+/** Fills in the defaults of a validated configuration. */
 export function completeConfig(config: ProxyConfig): ResolvedConfig {
   const { listen, upstreams, limiter, onListen = null, gracePeriod = "30s", filters = [], routes = [] } =
     config;
@@ -95,7 +95,7 @@ export function completeConfig(config: ProxyConfig): ResolvedConfig {
   });
 }
 
-/** How many workers are meant. */
+/** The number of workers. */
 export function resolveWorkers(workers: ProxyConfig["workers"] = 1): number {
   return workers === "auto" ? Math.min(MAX_WORKERS, navigator.hardwareConcurrency) : workers;
 }
@@ -105,24 +105,24 @@ function resolveTrustedProxies(trusted: ProxyConfig["trustedProxies"] = []): Tru
   return from.length === 0 ? null : new TrustedProxies(from, field);
 }
 
-// Completes routes and their limits.
+// Resolves routes and their limits.
 
-/** What routes share with the configuration that they are in. */
-interface RouteSurroundings {
+/** Options of the configuration that its routes inherit. */
+interface InheritedOptions {
   readonly defaultPool: string;
-  /** The configuration's limiter, as written and complete. */
+  /** The limiter of the configuration, as configured and resolved. */
   readonly limiter: ProxyConfig["limiter"];
   readonly policies: readonly ResolvedPolicy[];
-  /** Filter sets of the configuration, its own phases first. */
+  /** Filter sets of the configuration, its top-level phases first. */
   readonly filterSets: readonly Filters[];
   readonly paths: PathMode;
   readonly forward: PathForward;
 }
 
-/** Completes routes that are known to be good. */
+/** Fills in the defaults of validated routes. */
 function resolveRoutes(
   routes: readonly RouteOptions[],
-  { defaultPool, limiter, policies, filterSets, ...common }: RouteSurroundings,
+  { defaultPool, limiter, policies, filterSets, ...common }: InheritedOptions,
 ): readonly ResolvedRoute[] {
   const limits = new RouteLimits(limiter, policies);
   return Object.freeze(routes.map((route) => {
@@ -164,21 +164,23 @@ function nameOf({ host, path }: RouteMatch): string {
   return (listOf(host)?.[0] ?? "") + (listOf(path)?.[0] ?? "/*");
 }
 
-/** Completes the limits of one route after the other; policies count by their names, so that each needs its own. */
+/** Resolves the limits of routes. Policies count by their names, so each needs a unique name. */
 class RouteLimits {
   readonly #shared: readonly ResolvedPolicy[];
   readonly #known = new Map<unknown, readonly ResolvedPolicy[] | null>();
   readonly #names: Set<string>;
 
-  /** @param limiter the configuration's, as written; `shared` is the same, complete */
+  /** @param limiter the limiter of the configuration, as configured; `shared` is the resolved form */
   constructor(limiter: ProxyConfig["limiter"], shared: readonly ResolvedPolicy[]) {
     this.#shared = shared;
     this.#names = new Set(shared.map(({ name }) => name));
-    // A route that names the configuration's limits has nothing of its own.
+    // A route that uses the configuration's limiter object adds no policy.
     this.#known.set(limiter, null);
   }
 
-  /** The policies of a route, the configuration's in front; `null` when it has only those. */
+  /**
+   * The policies of the configuration followed by those of the route; `null` if only those of the configuration apply.
+   */
   of(limiter: RouteOptions["limiter"], route: string): readonly ResolvedPolicy[] | null {
     if (limiter === undefined) return null;
     if (limiter === false) return [];
@@ -201,17 +203,22 @@ class RouteLimits {
   }
 }
 
-/** Each policy of a configuration and of its routes, once. */
+/** All policies of a configuration and its routes, without duplicates. */
 export function allPolicies(
   { limiter, routes }: Pick<ResolvedConfig, "limiter" | "routes">,
 ): readonly ResolvedPolicy[] {
   return [...new Set([...limiter, ...routes.flatMap((route) => route.limiter ?? [])])];
 }
 
-/** Phases in which a filter of the configuration may treat the requests of each route in another way. */
-const TELLING = ["requestFilter", "requestBodyFilter", "upstreamPeer", "upstreamRequestFilter"] as const;
+/** Phases in which a filter of the configuration may treat requests differently by their route. */
+const ROUTE_AWARE_PHASES = [
+  "requestFilter",
+  "requestBodyFilter",
+  "upstreamPeer",
+  "upstreamRequestFilter",
+] as const;
 
-/** The routes of a configuration, as far as they have to be found. */
+/** The routes of a configuration in the form for the route finder. */
 export function findableRoutes(
   { routes, limiter: shared, filters: common }: Pick<ResolvedConfig, "routes" | "limiter" | "filters">,
 ): readonly FindableRoute[] {
@@ -221,7 +228,7 @@ export function findableRoutes(
     if (!numbers.has(value)) numbers.set(value, numbers.size);
     return numbers.get(value)!;
   };
-  const seesRoutes = TELLING.some((phase) => common[phase] !== undefined);
+  const seesRoutes = ROUTE_AWARE_PHASES.some((phase) => common[phase] !== undefined);
   return routes.map(({ match, paths, forward, pools, filterSets, limiter }, order) => {
     const policies = limiter ?? shared;
     const limits = policies.length === 0 ? "none" : numberOf(limiter);

@@ -1,4 +1,4 @@
-/** When a request that failed is sent again. */
+/** Retries of failed requests. */
 
 import {
   ANYTHING,
@@ -21,40 +21,40 @@ import type { RequestContext } from "../filter/request_context.ts";
 import { isToken } from "../http/header_fields.ts";
 
 /**
- * What went wrong: no connection, a connection that was lost or a response that could not be read, no response in time.
+ * Kind of failure: no connection; a lost connection or an invalid response; no response in time.
  */
 export type RetryReason = Exclude<NonNullable<RetryOptions["on"]>[number], number>;
 
-/** What a function that decides about retries is told. */
+/** The failure, for functions that decide about retries. */
 export interface RetryFailure {
-  /** `"status"` for a response that is there. */
+  /** `"status"` for a received response. */
   readonly reason: "connect" | "reset" | "timeout" | "status";
   /** The status of the response; `null` without one. */
   readonly status: number | null;
-  /** What happened, in words. */
+  /** The failure in words. */
   readonly message: string;
 }
 
 /**
- * Decides whether a request is sent again, in the place of `on` and `methods`; must not be async.
+ * Decides whether a request is sent again, instead of `on` and `methods`; must not be async.
  *
- * It is not called when the response has begun, or when the content cannot be sent from its beginning.
+ * It is not called if the response has begun, or if the content cannot be sent again from its beginning.
  *
- * @param attempt how many attempts were made
+ * @param attempt number of attempts so far
  */
 export type RetryFunction = (attempt: number, failure: {
-  /** `"status"` for a response that is there. */
+  /** `"status"` for a received response. */
   readonly reason: "connect" | "reset" | "timeout" | "status";
   /** The status of the response; `null` without one. */
   readonly status: number | null;
-  /** What happened, in words. */
+  /** The failure in words. */
   readonly message: string;
 }, ctx: RequestContext) => boolean;
 
-/** Bounds retries to a share of the requests. */
+/** Limits retries to a share of the requests. */
 type RetryBudgetOptions = Exclude<NonNullable<RetryOptions["budget"]>, false>;
 
-/** How long a retry waits: a time by chance between nothing and a bound that doubles each time ("full jitter"). */
+/** Wait before a retry: random between zero and a bound that doubles each time ("full jitter"). */
 type BackoffOptions = Exclude<NonNullable<RetryOptions["backoff"]>, false>;
 
 /**
@@ -71,32 +71,32 @@ type BackoffOptions = Exclude<NonNullable<RetryOptions["backoff"]>, false>;
  */
 export interface RetryOptions {
   /**
-   * How often a request is sent again, at most. When it is set, a request may also go to the same server again if no
-   * other can be used.
+   * Maximum number of retries of a request. If it is set, a request may also be sent to the same server again if no
+   * other is available.
    *
    * @default {2, and 7 as long as no connection could be made; each server once}
    */
   attempts?: number;
-  /** Which failures are retried: reasons, and statuses from 400 to 599. @default {["connect", "reset", "timeout"]} */
+  /** Failures that are retried: reasons, and statuses from 400 to 599. @default {["connect", "reset", "timeout"]} */
   on?: readonly ("connect" | "reset" | "timeout" | number)[];
   /**
-   * Which methods may be sent again once a server may have seen the request; after a failed `connect` all may.
+   * Methods that may be sent again after a server may have seen the request; after a failed `connect` all may.
    *
    * @default {["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY"]}
    */
   methods?: readonly string[];
-  /** Whether requests with the field `Idempotency-Key` may be sent again as well. @default {false} */
+  /** Whether requests with an `Idempotency-Key` field may also be sent again. @default {false} */
   idempotencyKey?: boolean;
-  /** How many retries there may be among all requests; `false` for any number. Failed connections do not count. @default {{}} */
+  /** Limit of retries among all requests; `false` for no limit. Failed connections do not count. @default {{}} */
   budget?: false | {
     /** Retries for every hundred requests of the last ten seconds. @default {20} */
     percent?: number;
-    /** Retries a second that are allowed in any case. @default {3} */
+    /** Retries per second that are always allowed. @default {3} */
     min?: number;
   };
   /**
-   * How long to wait before a retry; `false` for no time. After a failed connection the retry does not wait while
-   * there are other servers.
+   * Wait before a retry; `false` for none. After a failed connection the retry does not wait while there are other
+   * servers.
    *
    * @default {{}}
    */
@@ -110,15 +110,18 @@ export interface RetryOptions {
   bodyLimit?: ByteSize;
 }
 
-/** The same, complete. */
+/** {@linkcode RetryOptions} with every default filled in. */
 export interface RetryPolicy {
-  /** Most attempts while no connection could be made, and once a server may have seen the request. */
+  /**
+   * Maximum number of attempts while no connection could be made; `sentAttempts` applies once a server may have seen
+   * the request.
+   */
   readonly unsentAttempts: number;
   readonly sentAttempts: number;
-  /** Whether a server that has failed the request may be asked again where there is no other. */
+  /** Whether a server that failed may get the request again if there is no other. */
   readonly sameServer: boolean;
   readonly reasons: ReadonlySet<RetryReason>;
-  /** `null` when no status is worth a retry. */
+  /** `null` if no status is retried. */
   readonly statuses: ReadonlySet<number> | null;
   readonly methods: ReadonlySet<string>;
   readonly idempotencyKey: boolean;
@@ -129,10 +132,10 @@ export interface RetryPolicy {
   readonly decide: RetryFunction | null;
 }
 
-/** Methods whose second request has the effect of one (RFC 9110 section 9.2.2; QUERY: RFC 10008 section 2). */
+/** Idempotent methods (RFC 9110 section 9.2.2; QUERY: RFC 10008 section 2). */
 export const IDEMPOTENT_METHODS: readonly string[] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY"];
 
-/** Completes what is known to be good; `null` for no retries. */
+/** Fills in the defaults of validated options; `null` for no retries. */
 export function resolveRetries(options: false | RetryOptions | RetryFunction = {}): RetryPolicy | null {
   if (options === false) return null;
   const decide = typeof options === "function" ? options : null;
@@ -165,7 +168,7 @@ export function resolveRetries(options: false | RetryOptions | RetryFunction = {
   });
 }
 
-/** Says it in words. */
+/** Describes retries for people. */
 export function describeRetries(policy: RetryPolicy | null): string {
   if (policy === null) return "none";
   const { sentAttempts, unsentAttempts, reasons, statuses, budget, decide } = policy;

@@ -1,4 +1,4 @@
-/** Which requests go where, as an operator writes it. */
+/** Routes, as configured. */
 
 import {
   ANYTHING,
@@ -39,7 +39,7 @@ import type { RetryFunction, RetryOptions, RetryPolicy } from "./retry_options.t
 import type { TimeoutOptions } from "./server_options.ts";
 
 /**
- * Requests that have something in common, and what becomes of them.
+ * Requests with common properties, and their treatment.
  *
  * @example Paths below /api without that prefix, a twentieth of them to a new version
  * ```ts
@@ -62,7 +62,7 @@ import type { TimeoutOptions } from "./server_options.ts";
 export interface RouteOptions<State = unknown> {
   /** Name of the route in `ctx.route` and messages; unique. @default {its host and path} */
   name?: string;
-  /** Which requests it takes. @default {all} */
+  /** Requests of this route. @default {all} */
   match?: RouteMatch;
   /**
    * Name of a pool, or pools with their shares of the requests: `{ stable: 95, canary: 5 }`.
@@ -80,7 +80,7 @@ export interface RouteOptions<State = unknown> {
    * @default {the configuration's}
    */
   forward?: "received" | "normalized";
-  /** Changes the path before the server gets it. @default {the target as it came} */
+  /** Changes the path before the server gets it. @default {the target as received} */
   rewrite?: RewriteOptions | ((target: string, ctx: RequestContext<State>) => string);
   /**
    * Limits in addition to those of the configuration: all of them must admit a request. `false` for no limit at all. A
@@ -89,15 +89,15 @@ export interface RouteOptions<State = unknown> {
    * @default {those of the configuration alone}
    */
   limiter?: LimiterPolicy<RequestContext<State>> | readonly LimiterPolicy<RequestContext<State>>[] | false;
-  /** Timeouts in place of those of the pool; those that are left out stay. @default {the pool's} */
+  /** Timeouts that replace those of the pool; others stay. @default {the pool's} */
   timeouts?: TimeoutOptions;
-  /** When a failed request is sent again, in place of the option of the pool. @default {the pool's} */
+  /** Retries of failed requests, instead of the option of the pool. @default {the pool's} */
   retries?: false | RetryOptions | RetryFunction;
   /** Filter sets that run after those of the configuration, and before them for responses. @default {[]} */
   filters?: readonly Filters<State>[];
 }
 
-/** A route, complete. */
+/** A route with every default filled in. */
 export interface ResolvedRoute {
   readonly name: string;
   readonly match: RouteMatch;
@@ -107,18 +107,18 @@ export interface ResolvedRoute {
   readonly paths: PathMode;
   readonly forward: PathForward;
   readonly rewrite: RewriteFunction<RequestContext> | null;
-  /** What `rewrite` was made of; `null` where there is none, or it is a function. */
+  /** The options of `rewrite`; `null` without any, or if it is a function. */
   readonly rewriteOptions: RewriteOptions | null;
-  /** Those of the configuration and its own; `null` for those of the configuration alone. */
+  /** The policies of the configuration and of the route; `null` if only those of the configuration apply. */
   readonly limiter: readonly ResolvedPolicy[] | null;
   readonly timeouts: Partial<Timeouts>;
-  /** `undefined` where the pool's hold. */
+  /** `undefined` if the option of the pool applies. */
   readonly retries: RetryPolicy | null | undefined;
-  /** Those of the configuration and its own. */
+  /** The filters of the configuration and of the route. */
   readonly filters: Filters & RequestNaming;
-  /** Its own alone. */
+  /** The filter sets of the route alone. */
   readonly filterSets: readonly Filters[];
-  /** That of its own filter sets. */
+  /** The `newContext` of the route's filter sets. */
   readonly newContext: Filters["newContext"] | null;
 }
 
@@ -134,7 +134,7 @@ function compiles(compile: (pattern: string) => unknown): Check {
   };
 }
 
-/** A value that passes, or an array of such values. */
+/** A valid value, or an array of valid values. */
 function some(check: Check, expected: string): Rule {
   return oneOrMore(must(check, expected), expected);
 }
@@ -172,7 +172,7 @@ const REWRITE = object<RewriteOptions>({
 
 function isReplacement(value: unknown): boolean {
   if (!Array.isArray(value) || value.length !== 2 || typeof value[1] !== "string") return false;
-  // A sticky pattern remembers where it was from one request to the next.
+  // A sticky pattern would keep `lastIndex` from one request to the next.
   return value[0] instanceof RegExp ? !value[0].sticky : typeof value[0] === "string" && value[0] !== "";
 }
 
@@ -217,8 +217,8 @@ const ROUTE_RULES: Rules<RouteOptions> = {
 /** Names of the options of a route. */
 export const ROUTE_KEYS: readonly string[] = Object.freeze(Object.keys(ROUTE_RULES));
 
-/** What is a ready-made filter here. */
-const FILTERS_OF_OTHERS: Readonly<Record<string, string>> = {
+/** Options of other proxies that are ready-made filters here. */
+const READY_MADE_FILTERS: Readonly<Record<string, string>> = {
   redirect: "redirect",
   return: "redirect",
   auth: "basicAuth",
@@ -233,8 +233,8 @@ const LIST = list(
   object<RouteOptions>(ROUTE_RULES, "an object of a route", {
     explain(name) {
       if (Object.hasOwn(MATCH_RULES, name)) return 'is not a known key; it belongs in "match"';
-      return Object.hasOwn(FILTERS_OF_OTHERS, name)
-        ? `is not a known key; there is a filter for it: filters: [${FILTERS_OF_OTHERS[name]}(...)]`
+      return Object.hasOwn(READY_MADE_FILTERS, name)
+        ? `is not a known key; there is a filter for it: filters: [${READY_MADE_FILTERS[name]}(...)]`
         : undefined;
     },
     otherNames: {

@@ -36,7 +36,7 @@ import { ADDRESS_EXPECTED, MAX_WEIGHT, parseAddress, type Peer } from "../upstre
 import { isBrokenIpv4 } from "./listen_options.ts";
 
 /**
- * A server with more to say than its address.
+ * A server with options in addition to its address.
  *
  * @example A larger server, and one for when the others are down
  * ```ts
@@ -56,18 +56,18 @@ export interface ServerOptions {
   address: string;
   /** Share of the requests, in relation to the other servers: a whole number from 0 (none) to 65535. @default {1} */
   weight?: number;
-  /** TLS towards this server; options are laid over those of the pool, `false` is plain text. @default {the pool's} */
+  /** TLS to this server: options are merged into those of the pool, `false` is plain text. @default {the pool's} */
   tls?: boolean | UpstreamTlsOptions;
-  /** Only used when no server that is not a backup can be. @default {false} */
+  /** Whether the server is only used when all servers without this option are unavailable. @default {false} */
   backup?: boolean;
-  /** Words of your own, for balancing functions and filters. @default {[]} */
+  /** Labels for balancing functions and filters. @default {[]} */
   tags?: readonly string[];
-  /** How many requests may run there at once. @default {Infinity} */
+  /** Maximum number of requests in flight at this server. @default {Infinity} */
   maxInFlight?: number;
 }
 
 /**
- * How long each part of an exchange with a server may take.
+ * Timeouts of the parts of an exchange with a server.
  *
  * @example Half a second to connect, ten seconds in all
  * ```ts
@@ -81,27 +81,27 @@ export interface ServerOptions {
 export interface TimeoutOptions {
   /** TCP connection. @default {"3s"} */
   connect?: Duration;
-  /** TLS handshake after it; with `fetch`, `connect` covers both. @default {as `connect`} */
+  /** TLS handshake after the TCP connection; with `fetch`, `connect` covers both. @default {as `connect`} */
   tls?: Duration;
   /** From the end of the request until the head of the response. @default {"30s"} */
   response?: Duration;
   /**
-   * Between two pieces of content, in either direction; a slow transfer that makes progress is never cut off.
+   * Between two parts of content, in either direction; a slow transfer that makes progress is never cut off.
    *
    * @default {"60s"} and none for server-sent events (`text/event-stream`)
    */
   idle?: Duration;
   /**
    * The whole exchange, from the arrival of the request to the end of the response: filters, waiting in a queue and all
-   * attempts count. Each attempt gets the time that is left. For a WebSocket it ends when the WebSocket is open.
-   * Without it there is no limit.
+   * attempts count. Each attempt gets the remaining time. For a WebSocket it ends when the WebSocket is open. Without
+   * it there is no limit.
    *
    * @default {none}
    */
   total?: Duration;
 }
 
-/** A server, complete. */
+/** A server with every default filled in. */
 export interface ResolvedServer {
   /** The address as configured, without its scheme. */
   readonly id: string;
@@ -112,7 +112,7 @@ export interface ResolvedServer {
   readonly maxInFlight: number;
 }
 
-/** Says what an address has to look like, with the hint that fits what was written; `undefined` when it is good. */
+/** Describes a valid address, with a hint for the received text; `undefined` if the text is valid. */
 function expectedAddress(text: string): string | undefined {
   const parsed = parseAddress(text);
   if (parsed !== undefined) {
@@ -163,7 +163,7 @@ const TLS_OPTIONS = object<UpstreamTlsOptions>(
 /** TLS towards servers: `true`, `false` or the options. */
 export const UPSTREAM_TLS: Rule = orFlag(TLS_OPTIONS);
 
-/** How long each part of an exchange may take. */
+/** Timeouts of the parts of an exchange. */
 export const TIMEOUTS: Rule = object<TimeoutOptions>({
   connect: DURATION_ABOVE_0,
   tls: DURATION_ABOVE_0,
@@ -207,19 +207,19 @@ const SERVER_OPTIONS = object<ServerOptions>(
 /** An address, or an object with one. */
 export const SERVER: Rule = choose((value) => typeof value === "string" ? ADDRESS : SERVER_OPTIONS);
 
-// What an operator says about servers that are found while the proxy runs.
+// Discovery of servers while the proxy runs.
 
 /**
- * Finds the servers of a pool; the signal aborts when the time is up. A search that fails or finds nothing leaves the
- * servers as they are.
+ * Finds the servers of a pool; the signal aborts at the timeout. A search that fails or finds nothing changes no
+ * server.
  */
 type FindServers = Extract<DiscoveryOptions, { type: "custom" }>["discover"];
 
-/** How often servers are looked for. */
+/** Interval and timeout of searches. */
 type DiscoveryPacing = Pick<DiscoveryOptions, "interval" | "timeout">;
 
 /**
- * Servers by the DNS, or by a function that is called at an interval of its own.
+ * Discovery of servers by DNS, or by a function that is called at an interval.
  *
  * @example Servers by the addresses of a name
  * ```ts
@@ -239,7 +239,7 @@ export type DiscoveryOptions =
   }
   & (
     | {
-      /** Where servers are looked up: the DNS, for which `name` and `record` are required, or `discover`. */
+      /** Source of the servers: DNS, for which `name` and `record` are required, or `discover`. */
       type: "dns";
       /** The name of the records, such as `"api.internal"` or `"_http._tcp.api.internal"`. */
       name: string;
@@ -247,7 +247,7 @@ export type DiscoveryOptions =
       record: "A" | "AAAA" | "SRV";
       /** Port of the servers; required for A and AAAA, not used for SRV. @default {none} */
       port?: number;
-      /** Name server to ask, `"ip"` or `"ip:port"`. @default {those of the system} */
+      /** Name server to query, `"ip"` or `"ip:port"`. @default {those of the system} */
       resolver?: string;
     }
     | {
@@ -257,16 +257,16 @@ export type DiscoveryOptions =
     }
   );
 
-/** Discovery, complete. */
+/** Discovery with every default filled in. */
 export interface ResolvedDiscovery {
-  /** Where servers are looked for, in words. */
+  /** The source of the servers, for people. */
   readonly source: string;
   readonly discover: Discover;
   readonly intervalMs: number;
   readonly timeoutMs: number;
 }
 
-/** Completes a discovery that is known to be good. */
+/** Fills in the defaults of a validated discovery. */
 export function resolveDiscovery(discovery: DiscoveryOptions | FindServers): ResolvedDiscovery {
   const options: DiscoveryOptions = typeof discovery === "function"
     ? { type: "custom", discover: discovery }
@@ -322,10 +322,10 @@ const CUSTOM = object<{ type: "custom"; discover: FindServers } & DiscoveryPacin
   EXPECTED,
 );
 
-/** How servers are found. */
+/** The discovery of servers. */
 export const DISCOVERY: Rule = choose((value) => {
   if (typeof value === "function") return FUNCTION;
   if (isRecord(value) && value.type === "custom") return CUSTOM;
-  // Which options there may be depends on the type.
+  // The known options depend on the type.
   return isRecord(value) && value.type !== "dns" ? ofType(TYPE) : DNS;
 });
