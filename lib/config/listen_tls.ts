@@ -59,8 +59,9 @@ type UnknownNames = NonNullable<ListenTlsOptions["unknownNames"]>;
  */
 export interface ListenTlsOptions {
   /**
-   * Certificate as in {@linkcode CertificateOptions}, for clients whose server name has no other certificate. @default
-   * {none}
+   * Certificate as in {@linkcode CertificateOptions}, for clients whose server name has no other certificate.
+   *
+   * @default {none}
    */
   cert?: string;
   /** Private key of `cert`. @default {none} */

@@ -56,8 +56,9 @@ type OnListen = (addresses: readonly string[], pools: ReadonlyMap<string, Pool>)
  */
 export interface ProxyConfig<State = unknown> extends Filters<State> {
   /**
-   * Listen addresses: `"host:port"`, `"unix:/path"`, a port, an object with options, or an array of these. @default
-   * {"0.0.0.0:6188"}
+   * Listen addresses: `"host:port"`, `"unix:/path"`, a port, an object with options, or an array of these.
+   *
+   * @default {"0.0.0.0:6188"}
    */
   listen?: string | number | ListenOptions | readonly (string | number | ListenOptions)[];
   /** The servers that requests are forwarded to. */

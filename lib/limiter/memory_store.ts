@@ -67,8 +67,9 @@ export interface RateLimiterOptions {
   /** Seeds the table if the limiter makes one. */
   random: Random;
   /**
-   * How many keys are counted exactly; a key counts once for each policy. Ignored with `table`. @default {the policies'
-   * `maxKeys` together}
+   * How many keys are counted exactly; a key counts once for each policy. Ignored with `table`.
+   *
+   * @default {the policies' `maxKeys` together}
    */
   maxKeys?: number;
   /** A table of counts shared with other workers; by default the limiter makes a new one. */
