@@ -1,37 +1,37 @@
-/** Asks the admin listener of a proxy that runs. */
+/** Client of the admin API of a running proxy. */
 
 import type { Status } from "../admin/status.ts";
 import { parseAdminListen } from "../config/admin_options.ts";
 import { messageOf } from "../core/callback.ts";
 import { readVariable, UsageError } from "./io.ts";
 
-/** Where the admin listener is, and with which token it is asked; as the command line says. */
+/** Address and token of the admin listener, from the command line. */
 export interface AdminAccess {
-  /** `null`: what the environment says, otherwise `127.0.0.1:6189`. */
+  /** `null`: the address in the environment, or `127.0.0.1:6189`. */
   readonly address: string | null;
   readonly token: string | null;
   readonly tokenFile: string | null;
-  /** File with the certificate of the authority that the listener's is by; `null`: those of the system count. */
+  /** File with the CA certificate for the listener; `null`: the CA certificates of the system. */
   readonly caFile: string | null;
 }
 
-/** Variables of the environment. */
+/** Environment variables. */
 const ADDRESS_VARIABLE = "LBPROXY_ADMIN";
 const TOKEN_VARIABLE = "LBPROXY_ADMIN_TOKEN";
 const CA_VARIABLE = "LBPROXY_ADMIN_CA";
 
-/** How long the listener may take to respond; a change may wait until the servers of a new configuration are checked. */
+/** How long the listener may take to respond; a reload takes until the servers of the new configuration are checked. */
 const RESPONSE_MS = 10_000;
 const CHANGE_MS = 300_000;
 
-/** The listener does not do what it is asked for, or cannot be reached. */
+/** The admin listener refuses a request, or cannot be reached. */
 export class AdminError extends Error {
   override readonly name = "AdminError";
 }
 
-/** Talks to one admin listener. */
+/** Sends requests to one admin listener. */
 export class AdminClient implements Disposable {
-  /** Where it is, for people. */
+  /** Address of the listener, for messages. */
   readonly address: string;
   readonly #base: string;
   readonly #token: string | null;
@@ -40,8 +40,8 @@ export class AdminClient implements Disposable {
   readonly #changeMs: number;
 
   /**
-   * @param limits how long a response may take, and that to a change
-   * @throws {UsageError} when the address is none, or a file cannot be read
+   * @param limits how long a response, and the response to a change, may take
+   * @throws {UsageError} when the address is invalid, or a file cannot be read
    */
   constructor(
     { address, token, tokenFile, caFile }: AdminAccess,
@@ -77,40 +77,40 @@ export class AdminClient implements Disposable {
   }
 
   /**
-   * Asks for a document.
+   * Requests a document.
    *
-   * @throws {AdminError} when there is none
+   * @throws {AdminError} when the listener refuses, or cannot be reached
    */
   async get(path: string): Promise<unknown> {
-    return await this.#ask(path, { signal: AbortSignal.timeout(this.#responseMs) });
+    return await this.#request(path, { signal: AbortSignal.timeout(this.#responseMs) });
   }
 
   /** Opens the stream of server-sent events. */
   async events(signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
-    const begins = new AbortController();
-    const late = AbortSignal.timeout(this.#responseMs);
-    const onLate = (): void => begins.abort(late.reason);
-    late.addEventListener("abort", onLate, { once: true });
+    const start = new AbortController();
+    const timeout = AbortSignal.timeout(this.#responseMs);
+    const onTimeout = (): void => start.abort(timeout.reason);
+    timeout.addEventListener("abort", onTimeout, { once: true });
     try {
-      return (await this.#fetch("/events", { signal: AbortSignal.any([signal, begins.signal]) })).body!;
+      return (await this.#fetch("/events", { signal: AbortSignal.any([signal, start.signal]) })).body!;
     } finally {
-      late.removeEventListener("abort", onLate);
+      timeout.removeEventListener("abort", onTimeout);
     }
   }
 
   /**
-   * Makes a change, and gives what the listener says of it.
+   * Makes a change, and returns the listener's description of it.
    *
    * @throws {AdminError} when it cannot be made
    */
   async post(path: string, body: Readonly<Record<string, unknown>>): Promise<{ readonly done: string }> {
     const headers = { "content-type": "application/json" };
     const signal = AbortSignal.timeout(this.#changeMs);
-    const made = await this.#ask(path, { method: "POST", headers, body: JSON.stringify(body), signal });
+    const made = await this.#request(path, { method: "POST", headers, body: JSON.stringify(body), signal });
     return made as { readonly done: string };
   }
 
-  async #ask(path: string, init: RequestInit): Promise<unknown> {
+  async #request(path: string, init: RequestInit): Promise<unknown> {
     const response = await this.#fetch(path, init);
     try {
       return await response.json();
@@ -159,7 +159,7 @@ function readFile(path: string, what: "token" | "certificate"): string {
   }
 }
 
-/** Why there is no connection; `fetch` itself says only that it failed. */
+/** The reason why a request failed: `fetch` has it only in the cause of its error, or in a long message. */
 function reasonOf(error: unknown): string {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   const message = messageOf(cause);
@@ -176,9 +176,9 @@ function reasonOf(error: unknown): string {
   return `${reason}. Run the proxy with --admin, and say by --admin ADDR or ${ADDRESS_VARIABLE} where that is`;
 }
 
-/** What failures of TLS come from, by the words of the runtime. */
+/** Explanations of TLS errors, by patterns of the runtime's messages. */
 const HINTS: readonly (readonly [RegExp, string])[] = [
-  // What `openssl req -x509` makes unless it is told otherwise.
+  // `openssl req -x509` makes such a certificate by default.
   [
     /CaUsedAsEndEntity/,
     "its certificate is that of an authority (CA:TRUE), which no server may show; make one with CA:FALSE",

@@ -1,34 +1,34 @@
-/** Notices that files have changed. */
+/** Detects changes of files. */
 
 import { dirname } from "node:path";
 import { hashOf, type ModuleTexts } from "../config/module_graph.ts";
 import type { Clock } from "../core/clock.ts";
 
-/** What a {@linkcode FileWatch} takes. */
+/** Options of {@linkcode FileWatch}. */
 interface FileWatchOptions {
-  /** Paths; may change in the course of {@linkcode onChange}. */
+  /** Paths of the files; may change during {@linkcode onChange}. */
   readonly files: ReadonlySet<string>;
-  /** What stood in them when they were loaded last: they may have changed before anybody watched them. */
+  /** Their contents when they were last loaded: they may have changed before the watch began. */
   readonly texts: () => ModuleTexts;
   readonly clock: Clock;
-  /** Told when the content of one has changed; the next look comes after it. */
+  /** Called when the content of a file has changed; the next check waits for it. */
   readonly onChange: () => Promise<void>;
-  /** Told why the files cannot be watched any more. */
+  /** Called when the files cannot be watched any more. */
   readonly onError: (error: unknown) => void;
 }
 
-/** How long the files have to be left alone: who saves several, or one in several writes, is not met in between. */
+/** Files are checked after a pause of so long, so that a save of several files, or in several writes, is complete. */
 const QUIET_MS = 100;
 
-/** How often it is looked at the latest: other files of the folder, such as a log, may never be left alone. */
+/** Longest delay of a check: other files of the folder, such as a log, may be written all the time. */
 const LATEST_MS = 1000;
 
-/** How often it is looked without a word of the system, which has none for a folder that was replaced as a whole, nor for most networks. */
+/** How often files are checked without an event: the system sends none for a replaced folder, or for most network drives. */
 const POLL_MS = 2000;
 
 /**
- * Watches the folders of the files: what writes a file often puts another one in its place, which a watch of the file
- * would not see. Only another content counts.
+ * Watches the folders of the files: many programs save a file by replacing it, which a watch on the file would miss. Reports
+ * only changed contents.
  */
 export class FileWatch implements Disposable {
   readonly #options: FileWatchOptions;
@@ -36,32 +36,32 @@ export class FileWatch implements Disposable {
   #folders = "";
   #timer: Disposable | null = null;
   #poll: Disposable | null = null;
-  /** When it is looked at the latest. */
+  /** When the next check is due at the latest; `Infinity` if no event is pending. */
   #latestAt = Infinity;
-  /** The content of each file when it was looked at last, as a hash. */
+  /** Hash of each file at its last check. */
   readonly #known = new Map<string, string>();
-  #looking = false;
-  #again = false;
-  /** Whether a change was noticed that nobody was told of. */
-  #missed = false;
+  #checking = false;
+  #checkAgain = false;
+  /** Whether a change was found that {@linkcode FileWatchOptions.onChange} has not received yet. */
+  #unreported = false;
   #disposed = false;
 
   constructor(options: FileWatchOptions) {
     this.#options = options;
     this.#watch();
-    void this.#look();
-    this.#pollLater();
+    void this.#check();
+    this.#schedulePoll();
   }
 
-  #pollLater(): void {
+  #schedulePoll(): void {
     this.#poll = this.#options.clock.setTimer(() => {
-      // Whoever writes just now is met when it has written all.
-      if (this.#latestAt === Infinity) void this.#look();
-      this.#pollLater();
+      // While files are being written, the check waits until they are complete.
+      if (this.#latestAt === Infinity) void this.#check();
+      this.#schedulePoll();
     }, POLL_MS);
   }
 
-  /** Looks at all files; tells whether one has another content than it was known to have, or was loaded with. */
+  /** Checks all files; returns whether one differs from its last check, or from the loaded content. */
   async #findChanges(): Promise<boolean> {
     const loaded = this.#options.texts();
     let changed = false;
@@ -88,46 +88,46 @@ export class FileWatch implements Disposable {
     if (folders.length === 0) return;
     try {
       const watcher = this.#watcher = Deno.watchFs(folders, { recursive: false });
-      this.#follow(watcher).catch((error) => this.#options.onError(error));
+      this.#readEvents(watcher).catch((error) => this.#options.onError(error));
     } catch (error) {
       this.#options.onError(error);
     }
   }
 
-  async #follow(watcher: Deno.FsWatcher): Promise<void> {
-    for await (const { kind } of watcher) if (kind !== "access") this.#lookLater();
+  async #readEvents(watcher: Deno.FsWatcher): Promise<void> {
+    for await (const { kind } of watcher) if (kind !== "access") this.#scheduleCheck();
   }
 
-  #lookLater(): void {
+  #scheduleCheck(): void {
     const { clock } = this.#options;
     const now = clock.now();
     this.#latestAt = Math.min(this.#latestAt, now + LATEST_MS);
     this.#timer?.[Symbol.dispose]();
     this.#timer = clock.setTimer(() => {
       this.#latestAt = Infinity;
-      void this.#look();
+      void this.#check();
     }, Math.max(0, Math.min(QUIET_MS, this.#latestAt - now)));
   }
 
-  async #look(): Promise<void> {
-    this.#again = this.#looking;
-    if (this.#looking || this.#disposed) return;
-    this.#looking = true;
+  async #check(): Promise<void> {
+    this.#checkAgain = this.#checking;
+    if (this.#checking || this.#disposed) return;
+    this.#checking = true;
     try {
-      const changed = await this.#findChanges() || this.#missed;
-      this.#missed = false;
+      const changed = await this.#findChanges() || this.#unreported;
+      this.#unreported = false;
       if (!changed || this.#disposed) return;
       await this.#options.onChange();
-      // Those that are new are known from now on; another one may have changed meanwhile.
-      if (await this.#findChanges()) this.#again = this.#missed = true;
+      // Adds new files to the known ones. A file may have changed while the configuration was loaded.
+      if (await this.#findChanges()) this.#checkAgain = this.#unreported = true;
       if (!this.#disposed) this.#watch();
     } finally {
-      this.#looking = false;
-      if (this.#again && !this.#disposed) this.#lookLater();
+      this.#checking = false;
+      if (this.#checkAgain && !this.#disposed) this.#scheduleCheck();
     }
   }
 
-  /** Looks no more. */
+  /** Ends the watch. */
   [Symbol.dispose](): void {
     this.#disposed = true;
     this.#poll?.[Symbol.dispose]();

@@ -1,4 +1,4 @@
-/** The state of a proxy as text. */
+/** Formats the state of a proxy as text. */
 
 import type { Explanation } from "../admin/explain.ts";
 import type {
@@ -11,11 +11,11 @@ import type {
 } from "../admin/status.ts";
 import { escapeControls } from "../observe/text_format.ts";
 
-/** How text is written. */
+/** Options of the text. */
 interface TextOptions {
-  /** Widest line. */
+  /** Maximum width of a line. */
   readonly columns: number;
-  /** Whether states have colours. */
+  /** Whether states are coloured. */
   readonly colored: boolean;
 }
 
@@ -28,7 +28,7 @@ const COLORS: Readonly<Record<string, number>> = {
 };
 const BAR = 20;
 
-/** Writes the whole state, a line each; no line is wider than the terminal. */
+/** Formats the whole state as lines that are not wider than the terminal. */
 export function formatStatus(status: Status, options: TextOptions): string[] {
   return [
     ...headLines(status),
@@ -38,7 +38,7 @@ export function formatStatus(status: Status, options: TextOptions): string[] {
   ].map((line) => finish(line, options));
 }
 
-/** Writes one moment as one line, for logs and pipes. */
+/** Formats the state at one moment as one line, for logs and pipes. */
 export function formatMoment(status: Status): string {
   const { requests, pools, time } = status;
   const servers = pools.flatMap((pool) => pool.servers);
@@ -57,13 +57,13 @@ export function formatMoment(status: Status): string {
   return escapeControls(parts.join(" "));
 }
 
-/** Writes keys with what they have used. */
+/** Formats keys with their usage. */
 export function formatKeys(keys: readonly KeyStatus[]): string[] {
   if (keys.length === 0) return ["no key has used that much"];
   return keys.map(keyLine).map(escapeControls);
 }
 
-/** Writes what would become of a request. */
+/** Formats the explanation of a request. */
 export function formatExplanation(explanation: Explanation): string[] {
   const { request, ends, route, path, limits, pools, balance, key, server, servers, notes } = explanation;
   const { upstreamTarget } = explanation;
@@ -121,7 +121,7 @@ function headLines(status: Status): string[] {
   ];
 }
 
-/** Where several processes serve, a line for each of them. */
+/** One line per process, if there are several. */
 function workerLines(workers: readonly WorkerStatus[]): string[] {
   if (workers.length === 1) return [];
   return workers.map((
@@ -147,13 +147,13 @@ const COLUMNS = [
   "FAILED",
   "FOR",
 ] as const;
-/** Columns of text stand on the left. */
+/** Columns that are aligned omitted. */
 const LEFT: readonly string[] = ["STATE", "SERVER"];
 
-/** What a narrow terminal can do without, first what is missed least. */
-const DISPENSABLE: readonly string[] = ["WEIGHT", "P50", "IN FLIGHT", "5XX"];
+/** Columns that are omitted out on a narrow terminal, in this order. */
+const OPTIONAL: readonly string[] = ["WEIGHT", "P50", "IN FLIGHT", "5XX"];
 
-/** Columns that fit are shown; reasons stand beside the row or, where they do not fit, below it. */
+/** Shows the columns that fit. Reasons are beside the row or, if they do not fit, below it. */
 function poolLines(
   { name, available, servers, perSecond, panic }: PoolStatus,
   time: string,
@@ -161,15 +161,15 @@ function poolLines(
 ): string[] {
   const rows = servers.map((server) => serverCells(server, time));
   const widths = COLUMNS.map((title, i) => Math.max(title.length, ...rows.map((cells) => cells[i]!.length)));
-  const left = new Set<string>();
-  const width = () => COLUMNS.reduce((sum, title, i) => sum + (left.has(title) ? 0 : 2 + widths[i]!), 0);
-  for (const title of DISPENSABLE) if (width() > columns) left.add(title);
-  const reasons = servers.map(whyOf);
+  const omitted = new Set<string>();
+  const width = () => COLUMNS.reduce((sum, title, i) => sum + (omitted.has(title) ? 0 : 2 + widths[i]!), 0);
+  for (const title of OPTIONAL) if (width() > columns) omitted.add(title);
+  const reasons = servers.map(explainState);
   const beside = width() + 2 + Math.max(...reasons.map(({ length }) => length)) <= columns;
   const line = (cells: readonly string[]) =>
     cells.flatMap((cell, i) => {
       const title = COLUMNS[i]!;
-      if (left.has(title)) return [];
+      if (omitted.has(title)) return [];
       return `  ${LEFT.includes(title) ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)}`;
     }).join("");
   return [
@@ -200,7 +200,7 @@ function serverCells(server: ServerStatus, time: string): string[] {
   ];
 }
 
-function whyOf({ reason, lastCheck }: ServerStatus): string {
+function explainState({ reason, lastCheck }: ServerStatus): string {
   if (reason !== null) return reason;
   return lastCheck === null || lastCheck.passed ? "" : lastCheck.text;
 }
@@ -225,7 +225,7 @@ function keyLine({ key, used, limit, share, bannedMs }: KeyStatus): string {
   return `${bar} ${`${used} of ${limit}`.padStart(14)}  ${key === "" ? "(empty)" : key}${banned}`;
 }
 
-/** Cuts to the width and colours, in this order: a cut colour would never end. */
+/** Cuts the line to the width, then colours it: cutting afterwards could remove the end of the colour. */
 function finish(line: string, { columns, colored }: TextOptions): string {
   const escaped = escapeControls(line);
   const cut = escaped.length > columns ? `${escaped.slice(0, columns - 1)}…` : escaped;
@@ -246,7 +246,7 @@ function milliseconds(ms: number | null | undefined): string {
   return ms < 10_000 ? `${Math.round(ms)}ms` : `${(ms / 1000).toFixed(1)}s`;
 }
 
-/** At most two units: `3m12s`. */
+/** Formats a duration with at most two units, such as `3m12s`. */
 function formatAge(ms: number): string {
   const s = Math.max(0, Math.round(ms / 1000));
   if (s < 60) return `${s}s`;

@@ -1,11 +1,11 @@
-/** What `--help` says. */
+/** The texts of `--help`. */
 
 const CTL_USAGE = "lbproxy ctl COMMAND [--admin ADDR] [--token-file FILE] [--ca FILE] [--json]";
 const TOP_USAGE = "lbproxy top [--admin ADDR] [--token-file FILE] [--ca FILE] [--count N]";
 const SIMULATE_USAGE = `lbproxy simulate proxy.config.ts trace.jsonl [--json] [--top N]
        lbproxy simulate proxy.config.ts --rate 50/s --keys 1000 --for 10m [--seed N]`;
 
-/** Where the proxy is that a command of ctl or top asks. */
+/** Explains the address and token options of ctl and top. */
 const WHERE = `A pool without a name is "default". --admin or LBPROXY_ADMIN says where the proxy is:
 "host:port" [127.0.0.1:6189], "unix:/path", or "https://host:port" with --ca FILE
 (LBPROXY_ADMIN_CA) for a certificate that the system does not know. Changes need a token of
@@ -39,14 +39,14 @@ as {"at": "1.5s", "ip": "192.0.2.1", "target": "/", "headers": {"appid": "x"}}; 
 access log is one. --rate, --keys and --for simulate clients that send requests at random times.
 `;
 
-/** How each command is used that is a program of its own. */
+/** Usage of each subcommand. */
 export const COMMAND_HELP: Readonly<Record<"ctl" | "top" | "simulate", string>> = {
   ctl: `Usage: ${CTL_USAGE}\n\n${CTL}`,
   top: `Usage: ${TOP_USAGE}\n\n${TOP}${WHERE}`,
   simulate: `Usage: ${SIMULATE_USAGE}\n\n${SIMULATE}`,
 };
 
-/** How the program is used. */
+/** Usage of the program. */
 export const HELP_TEXT: string = `lbproxy: a rate-limited, load-balanced HTTP reverse proxy
 
 Usage: lbproxy [proxy.config.ts] [options]

@@ -1,4 +1,4 @@
-/** `lbproxy --init`: files to begin with. */
+/** `lbproxy --init`: writes the first configuration of a user. */
 
 import { VERSION } from "../core/version.ts";
 import { UsageError } from "./io.ts";
@@ -68,18 +68,18 @@ Deno.test("a client that sends too many requests gets 429", async () => {
 });
 `;
 
-/** Where this package is from. */
+/** URL of this package. */
 const ROOT = new URL("../../", import.meta.url);
 
 /**
- * Writes a configuration, a test of it and a `deno.json` into a folder, which is made when it is missing.
+ * Writes a configuration, a test of it and a `deno.json` into a folder; creates the folder if it is missing.
  *
- * A `deno.json` for a published package imports it by its name. From a clone there is no such package: its tasks then run with
- * the clone's own `deno.json`, which knows the package and all that it imports.
+ * The `deno.json` imports the published package by its name. If this code is a clone of the repository, the tasks use the
+ * clone's `deno.json` instead, which resolves the package and its imports.
  *
- * @param root of this package
- * @returns what to print
- * @throws {UsageError} when one of the files is there already; nothing is written then
+ * @param root URL of this package
+ * @returns the text to print
+ * @throws {UsageError} when one of the files exists; nothing is written then
  */
 export async function writeStarter(folder: string, root: URL = ROOT): Promise<string> {
   const files = {
@@ -88,10 +88,10 @@ export async function writeStarter(folder: string, root: URL = ROOT): Promise<st
     "deno.json": `${JSON.stringify(root.protocol === "file:" ? cloned(root) : published(), null, 2)}\n`,
   };
   await Deno.mkdir(folder, { recursive: true });
-  const there: string[] = [];
-  for (const name of Object.keys(files)) if (await exists(`${folder}/${name}`)) there.push(name);
-  if (there.length > 0) {
-    throw new UsageError(`--init overwrites no files, and ${folder} has ${there.join(", ")}`);
+  const existing: string[] = [];
+  for (const name of Object.keys(files)) if (await exists(`${folder}/${name}`)) existing.push(name);
+  if (existing.length > 0) {
+    throw new UsageError(`--init overwrites no files, and ${folder} has ${existing.join(", ")}`);
   }
   for (const [name, text] of Object.entries(files)) await Deno.writeTextFile(`${folder}/${name}`, text);
   const [place, go] = folder === "." ? ["", ""] : [` into ${folder}`, `  cd ${folder}\n`];
@@ -125,7 +125,7 @@ function cloned(root: URL): object {
 
 /** @param config an option, with a space in front */
 function tasksFor(config: string, program: string): Record<string, string> {
-  // The variable is for the tokens of an admin listener, where there is one.
+  // The variable is for the token of an admin listener.
   const run =
     `deno run${config} --allow-net --allow-read --allow-env=LBPROXY_ADMIN_TOKEN ${program} proxy.config.ts`;
   return {

@@ -1,36 +1,36 @@
-/** What the program has to do with the outside. */
+/** Input and output of the program: streams, signals, terminal, environment. */
 
 import { nearestName } from "../core/describe_value.ts";
 import type { ByteSink } from "../observe/line_writer.ts";
 
-/** Signals that mean something else. */
+/** Signals that do not end the program. */
 type OtherSignal = "SIGHUP" | "SIGUSR2";
 
 /** Signals that end the program. */
 export type StopSignal = "SIGINT" | "SIGTERM" | "SIGBREAK";
 
-/** The outside as an argument, so that the program can be tried without a process. */
+/** Input and output as an argument, so that the program can be tested without a process. */
 export interface Io {
   readonly stdout: ByteSink;
   readonly stderr: ByteSink;
-  /** Calls back at each signal that is meant to end the program. */
+  /** Calls back at each signal that requests the end of the program. */
   onStopSignal(callback: (signal: StopSignal) => void): Disposable;
-  /** Calls back at each signal of this kind; never where the system does not have it. */
+  /** Calls back at each such signal; never if the system does not have it. */
   onSignal(signal: OtherSignal, callback: () => void): Disposable;
-  /** Calls back with what was thrown where nobody could catch it; it does not end the program then. */
+  /** Calls back with each uncaught error or unhandled rejection, which then does not end the program. */
   onStrayError(callback: (error: unknown) => void): Disposable;
-  /** Size of the terminal that `stdout` is; `null` when it is none. */
+  /** Size of the terminal at `stdout`; `null` if `stdout` is not a terminal. */
   terminal(): { readonly columns: number; readonly rows: number } | null;
-  /** Whether text may have colours. */
+  /** Whether text may be coloured. */
   readonly colored: boolean;
-  /** Ends the program now, whatever runs. */
+  /** Ends the process at once. */
   exit(code: number): void;
 }
 
 /**
- * Reads a variable of the environment; `null` where it is not set, is empty, or may not be read.
+ * Reads an environment variable; `null` if it is not set, is empty, or may not be read.
  *
- * Where Deno would ask on the terminal, it may not be read: the program must start and end without an operator who types.
+ * Does not let Deno prompt for the permission: the program must start and end without an operator at the terminal.
  */
 export function readVariable(name: string): string | null {
   const { state } = Deno.permissions.querySync({ name: "env", variable: name });
@@ -38,7 +38,7 @@ export function readVariable(name: string): string | null {
   return value === undefined || value === "" ? null : value;
 }
 
-/** Writes text at once. */
+/** Writes text synchronously. */
 export function print(sink: ByteSink, text: string): void {
   let bytes = new TextEncoder().encode(text);
   while (bytes.length > 0) bytes = bytes.subarray(sink.writeSync(bytes));
@@ -48,7 +48,7 @@ const SIGNALS: readonly StopSignal[] = Deno.build.os === "windows"
   ? ["SIGINT", "SIGBREAK"]
   : ["SIGINT", "SIGTERM"];
 
-/** The process that this is. */
+/** Input and output of this process. */
 export const processIo: Io = {
   stdout: Deno.stdout,
   stderr: Deno.stderr,
@@ -89,20 +89,20 @@ export const processIo: Io = {
   exit: (code: number) => Deno.exit(code),
 };
 
-/** A terminal may not know its size. */
+/** Size of the terminal; 80 by 24 if the terminal reports none. */
 function consoleSize(): { readonly columns: number; readonly rows: number } {
   const { columns, rows } = Deno.consoleSize();
   return columns > 0 && rows > 0 ? { columns, rows } : { columns: 80, rows: 24 };
 }
 
-// What is said of a command line that cannot be understood.
+// Mistakes in the command line.
 
-/** The command line cannot be understood. */
+/** The command line has a mistake. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** Lets names of files through; everything else that is not known is a mistake. */
+/** Accepts positional arguments; throws for unknown options. */
 export function refuseOption(known: readonly string[]): (argument: string, key?: string) => boolean {
   return (argument, key) => {
     if (key === undefined) return true;

@@ -1,4 +1,4 @@
-/** The program. */
+/** The main function of the program. */
 
 import { ConfigError, formatProblem } from "../config/config_error.ts";
 import { describeConfig } from "../config/describe_config.ts";
@@ -28,7 +28,7 @@ import { describePermissions, findFileProblems, ProgramConfig } from "./program_
 import { runCtl, runTop } from "./run_admin.ts";
 import { runUntilStopped } from "./run_until_stopped.ts";
 
-/** Exit codes, as `--help` tells them. */
+/** Exit codes, as documented by `--help`. */
 const SUCCESS = 0;
 const FAILURE = 1;
 const MISUSE = 2;
@@ -36,7 +36,7 @@ const MISUSE = 2;
 /**
  * Runs the program and returns its exit code; every failure is one line on `stderr`.
  *
- * @param args the command line without the program's own name
+ * @param args the command line without the name of the program
  */
 export async function main(args: readonly string[], io: Io): Promise<number> {
   try {
@@ -99,20 +99,20 @@ async function run(options: RunOptions, io: Io): Promise<number> {
   return SUCCESS;
 }
 
-// The types of a configuration, checked by the runtime.
+// Checks the types of a configuration with the runtime.
 
-/** Where this package is from. */
+/** URL of this package. */
 const ROOT = new URL("../..", import.meta.url);
 
 /**
  * Checks the types of a configuration, as `deno check` does.
  *
- * From a clone it is done with the clone's own `deno.json`, which knows this package; otherwise with the `deno.json` of the
- * configuration.
+ * If this code is a clone of the repository, uses the clone's `deno.json`, which resolves this package; otherwise the
+ * `deno.json` of the configuration.
  *
- * @param root of this package
- * @returns what is wrong, with places; `null` when nothing is
- * @throws {UsageError} when the runtime may not be started
+ * @param root URL of this package
+ * @returns the errors with their positions; `null` if there are none
+ * @throws {UsageError} when the permission to run the runtime is missing
  */
 async function findTypeErrors(source: string, root: URL = ROOT): Promise<string | null> {
   const config = root.protocol === "file:" ? [`--config=${new URL("deno.json", root).pathname}`] : [];
@@ -137,7 +137,7 @@ async function findTypeErrors(source: string, root: URL = ROOT): Promise<string 
 // The command `lbproxy simulate`.
 
 /**
- * Replays a trace, or traffic that is made up, and returns what to print.
+ * Replays a trace or generated traffic, and returns the text to print.
  *
  * @throws {ConfigError} when the configuration cannot be used
  * @throws {TraceError} when the trace cannot be read

@@ -1,4 +1,4 @@
-/** Reads the command lines of `lbproxy ctl` and `lbproxy top`. */
+/** Parses the command lines of `lbproxy ctl` and `lbproxy top`. */
 
 import { parseArgs } from "@std/cli/parse-args";
 import { nearestName } from "../core/describe_value.ts";
@@ -7,7 +7,7 @@ import { MAX_WEIGHT } from "../upstream/peer.ts";
 import type { AdminAccess } from "./admin_client.ts";
 import { refuseOption, UsageError } from "./io.ts";
 
-/** What is asked of the admin listener. */
+/** A request to the admin listener. */
 type CtlRequest =
   | { readonly kind: "show"; readonly what: "status" | "config" }
   | { readonly kind: "keys"; readonly policy: string; readonly near: string }
@@ -18,20 +18,20 @@ type CtlRequest =
 export interface CtlCommand {
   readonly access: AdminAccess;
   readonly request: CtlRequest;
-  /** Prints what comes as JSON. */
+  /** Whether to print the response as JSON. */
   readonly json: boolean;
 }
 
 /** `lbproxy top ...`. */
 export interface TopCommand {
   readonly access: AdminAccess;
-  /** How often it is shown; `Infinity` until somebody ends it. */
+  /** How often to show the state; `Infinity` until a signal. */
   readonly count: number;
 }
 
 const ACCESS = ["admin", "token", "token-file", "ca"] as const;
-const ASKED = ["method", "client", "header"] as const;
-/** What each command takes, as `--help` shows it. */
+const EXPLAIN_OPTIONS = ["method", "client", "header"] as const;
+/** The arguments of each command. */
 const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   status: [],
   config: [],
@@ -49,32 +49,32 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   "log-level": ["LEVEL"],
 };
 
-/** What `ctl` can be told. */
+/** The commands of `ctl`. */
 export const CTL_COMMANDS: readonly string[] = Object.freeze(Object.keys(COMMANDS));
 
 /**
- * Reads what comes after `ctl`.
+ * Parses the arguments after `ctl`.
  *
  * @throws {UsageError} when it cannot be understood
  */
 export function parseCtlArguments(args: readonly string[]): CtlCommand {
   const parsed = parseArgs([...args], {
     boolean: ["json"],
-    string: [...ACCESS, "near", "weight", ...ASKED, "_"],
+    string: [...ACCESS, "near", "weight", ...EXPLAIN_OPTIONS, "_"],
     collect: ["header"],
-    unknown: refuseOption(["json", ...ACCESS, "near", "weight", ...ASKED]),
+    unknown: refuseOption(["json", ...ACCESS, "near", "weight", ...EXPLAIN_OPTIONS]),
   });
   const [name, ...words] = parsed._.map(String);
   if (name === undefined) throw new UsageError(`ctl takes a command: ${CTL_COMMANDS.join(", ")}`);
-  const wanted = Object.hasOwn(COMMANDS, name) ? COMMANDS[name]! : undefined;
-  if (wanted === undefined) {
+  const parameters = Object.hasOwn(COMMANDS, name) ? COMMANDS[name]! : undefined;
+  if (parameters === undefined) {
     const nearest = nearestName(name, CTL_COMMANDS);
     const hint = nearest === undefined ? `known are ${CTL_COMMANDS.join(", ")}` : `did you mean ${nearest}?`;
     throw new UsageError(`Unknown command "${name}" of ctl, ${hint}`);
   }
-  const least = wanted.filter((word) => !word.startsWith("[")).length;
-  if (words.length < least || words.length > wanted.length) {
-    throw new UsageError(`Usage: lbproxy ctl ${[name, ...wanted].join(" ")}`);
+  const least = parameters.filter((word) => !word.startsWith("[")).length;
+  if (words.length < least || words.length > parameters.length) {
+    throw new UsageError(`Usage: lbproxy ctl ${[name, ...parameters].join(" ")}`);
   }
   if (name === "explain") {
     const request = { kind: "explain", query: explainQuery(words[0]!, parsed) } as const;
@@ -85,7 +85,7 @@ export function parseCtlArguments(args: readonly string[]): CtlCommand {
 }
 
 /**
- * Reads what comes after `top`.
+ * Parses the arguments after `top`.
  *
  * @throws {UsageError} when it cannot be understood
  */
@@ -114,7 +114,7 @@ function accessOf(
   };
 }
 
-/** The target is a path, or a whole URL. */
+/** Makes the query of `explain`; the target is a path or a URL. */
 function explainQuery(
   target: string,
   { method, client, header = [] }: { method?: string; client?: string; header?: readonly string[] },

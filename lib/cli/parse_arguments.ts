@@ -1,4 +1,4 @@
-/** Reads the command line. */
+/** Parses the command line. */
 
 import { parseArgs } from "@std/cli/parse-args";
 import { type AdminPlace, parseAdminListen } from "../config/admin_options.ts";
@@ -17,7 +17,7 @@ import {
   type TopCommand,
 } from "./parse_admin_arguments.ts";
 
-/** What the command line asks for. */
+/** The command that the command line requests. */
 type Command =
   | { readonly kind: "help"; readonly of?: "ctl" | "top" | "simulate" }
   | { readonly kind: "version" }
@@ -27,25 +27,25 @@ type Command =
   | { readonly kind: "top"; readonly command: TopCommand }
   | { readonly kind: "run"; readonly options: RunOptions };
 
-/** What the proxy is run with. */
+/** The options for running the proxy. */
 export interface RunOptions {
   /** Path or URL of the configuration. */
   readonly source: string;
-  /** Only show what the configuration means. */
+  /** Whether to only describe the configuration. */
   readonly check: boolean;
-  /** Check its types as well. */
+  /** Whether to check its types too. */
   readonly types: boolean;
-  /** Whether it is read again when its files change. */
+  /** Whether to reload the configuration when its files change. */
   readonly watch: boolean;
-  /** Where to listen in place of what the configuration says; empty when it counts. */
+  /** Addresses to listen at in place of those of the configuration; empty: those of the configuration. */
   readonly listen: readonly ResolvedListen[];
-  /** Who talks to clients in place of what the configuration says; `null` when it counts. */
+  /** Engine in place of that of the configuration; `null`: that of the configuration. */
   readonly engine: EngineName | null;
-  /** Where it is watched and steered in place of what the configuration says; `null` when that counts. */
+  /** Address of the admin listener in place of that of the configuration; `null`: that of the configuration. */
   readonly admin: AdminPlace | null;
-  /** How many workers serve in place of what the configuration says; `null` when it counts. */
+  /** Number of workers in place of that of the configuration; `null`: that of the configuration. */
   readonly workers: number | null;
-  /** Whether it asks itself, so that there is something to see. */
+  /** Whether the proxy sends requests to itself, so that the dashboard shows traffic. */
   readonly demoLoad: boolean;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
@@ -64,7 +64,7 @@ const FLAGS = [
 const VALUES = ["listen", "engine", "admin", "workers", "log-level", "log-format"] as const;
 
 /**
- * Reads the command line.
+ * Parses the command line.
  *
  * @throws {UsageError} when it cannot be understood
  */
@@ -116,7 +116,7 @@ export function parseArguments(args: readonly string[]): Command {
   };
 }
 
-/** What somebody probably wants who writes a word in place of a configuration. */
+/** Suggests a command if a word is given in place of a configuration. */
 function commandHint(word: string): string {
   if (["run", "start", "serve"].includes(word)) return "lbproxy proxy.config.ts runs a configuration";
   if (["validate", "test"].includes(word)) return "did you mean --check?";
@@ -126,7 +126,7 @@ function commandHint(word: string): string {
   return `did you mean ${FLAGS.some((flag) => flag === nearest) ? `--${nearest}` : nearest}?`;
 }
 
-/** `--admin` may stand alone: what follows belongs to it only when it is an address. */
+/** The value of `--admin` is optional: the next argument is its value only if it is an address. */
 function joinAdmin(args: readonly string[]): string[] {
   const joined = [...args];
   const at = joined.indexOf("--admin");
@@ -173,15 +173,15 @@ function readChoice<Choice extends string>(
   throw new UsageError(`--${name} must be one of ${choices.join(", ")}, received "${text}"${hint}`);
 }
 
-// Reads the command line of `lbproxy simulate`.
+// Parses the command line of `lbproxy simulate`.
 
-/** What to replay, and how to show it. */
+/** What to replay, and the form of the output. */
 export interface SimulateCommand {
   /** Path or URL of the configuration. */
   readonly source: string;
-  /** Path of the trace; `null` when traffic is made up. */
+  /** Path of the trace; `null` if traffic is generated. */
   readonly trace: string | null;
-  /** Traffic to make up; `null` when there is a trace. */
+  /** Traffic to generate; `null` if there is a trace. */
   readonly traffic: { readonly perSecond: number; readonly keys: number; readonly forMs: number } | null;
   readonly seed: number;
   readonly json: boolean;
@@ -193,7 +193,7 @@ const SIMULATE_FLAGS = ["json"] as const;
 const SIMULATE_VALUES = ["rate", "keys", "for", "seed", "top"] as const;
 
 /**
- * Reads what comes after `simulate`.
+ * Parses the arguments after `simulate`.
  *
  * @throws {UsageError} when it cannot be understood
  */
@@ -208,19 +208,19 @@ export function parseSimulateArguments(args: readonly string[]): SimulateCommand
   if (another !== undefined) {
     throw new UsageError(`simulate takes one configuration and one trace, received "${another}" as well`);
   }
-  const made = parsed.rate !== undefined || parsed.keys !== undefined || parsed.for !== undefined;
-  if (trace === undefined && !made) {
+  const isGenerated = parsed.rate !== undefined || parsed.keys !== undefined || parsed.for !== undefined;
+  if (trace === undefined && !isGenerated) {
     throw new UsageError(
       "simulate takes a trace, or traffic to make up such as --rate 50/s --keys 1000 --for 10m",
     );
   }
-  if (trace !== undefined && made) {
+  if (trace !== undefined && isGenerated) {
     throw new UsageError("simulate takes either a trace or --rate, --keys and --for, received both");
   }
   return {
     source,
     trace: trace ?? null,
-    traffic: made
+    traffic: isGenerated
       ? {
         perSecond: readRate(parsed.rate ?? "10/s"),
         keys: readCount("keys", parsed.keys ?? "100"),

@@ -1,4 +1,4 @@
-/** The configuration of the program: its file, and what the command line says in place of it. */
+/** The configuration of the program: its file, with the options of the command line applied. */
 
 import { dirname } from "node:path";
 import {
@@ -21,26 +21,26 @@ import { findCertificateProblems } from "../server/certificates.ts";
 import type { RunOptions } from "./parse_arguments.ts";
 import { UsageError } from "./io.ts";
 
-/** What was read. */
+/** A loaded configuration. */
 interface ProgramConfigLoad {
   readonly config: ResolvedConfig;
-  /** Exports that nothing reads. */
+  /** Names of exports that are no options. */
   readonly unread: readonly string[];
-  /** What is allowed and probably not meant. */
+  /** Warnings: settings that are allowed but probably mistakes. */
   readonly doubts: readonly ConfigProblem[];
   readonly sources: ModuleSources;
 }
 
-/** Reads the configuration as often as it is asked to. */
+/** Loads the configuration, and loads it again at a reload. */
 export class ProgramConfig implements Disposable {
   readonly #options: RunOptions;
   readonly #graph = new ModuleGraph();
-  /** The files that it is made of, for all that is known. */
+  /** The known files of the configuration. */
   readonly files: Set<string> = new Set();
-  /** What stood in them when it was read last. */
+  /** The contents of its files when it was last loaded. */
   texts: ModuleTexts = {};
 
-  /** Path or URL of it. */
+  /** Path or URL of the configuration. */
   get source(): string {
     return this.#options.source;
   }
@@ -50,9 +50,9 @@ export class ProgramConfig implements Disposable {
   }
 
   /**
-   * Reads it.
+   * Loads the configuration.
    *
-   * @param texts its modules, in place of what stands in their files
+   * @param texts the texts of its modules, in place of the contents of the files
    * @throws {ConfigError} when it cannot be used
    * @throws {UsageError} when the command line does not fit it
    */
@@ -64,14 +64,14 @@ export class ProgramConfig implements Disposable {
         source,
         this.#graph,
         found,
-        // Where the command line says where to listen, those of the file are of no interest.
+        // With `--listen`, the listeners of the file are not used, so their certificates need not be valid.
         check ? (good) => findFileProblems(listen.length === 0 ? good : { ...good, listen: [] }) : null,
         texts,
       );
-      const places = listen.length === 0 ? loaded.listen : listenInstead(listen, loaded.listen);
+      const places = listen.length === 0 ? loaded.listen : replaceListen(listen, loaded.listen);
       const config = {
         ...loaded,
-        listen: engine === null ? places : places.map((place) => by(engine, place)),
+        listen: engine === null ? places : places.map((place) => applyEngine(engine, place)),
         admin: admin === null ? loaded.admin : adminAt(admin, loaded.admin),
         workers: workers ?? loaded.workers,
       };
@@ -79,7 +79,7 @@ export class ProgramConfig implements Disposable {
       this.texts = sources!.texts;
       return { config, unread, doubts: [...doubts, ...findDeadEnds(config)], sources: sources! };
     } finally {
-      // Of one that cannot be loaded not all files are known: those of the one before may be what has to be mended.
+      // If loading fails, not all files are known. So the former files stay watched: a correction may be in one of them.
       for (const file of found) this.files.add(file);
     }
   }
@@ -89,7 +89,7 @@ export class ProgramConfig implements Disposable {
   }
 }
 
-/** What is wrong with the files that a configuration names: certificates, keys, tokens, the access log. */
+/** Finds problems in the files that a configuration names: certificates, keys, tokens, the access log. */
 export function findFileProblems(config: ResolvedConfig): ConfigProblem[] {
   return [
     ...findCertificateProblems(config),
@@ -98,7 +98,7 @@ export function findFileProblems(config: ResolvedConfig): ConfigProblem[] {
   ];
 }
 
-/** Why the file could not be opened; nothing is written, and nothing is said of what may not be read. */
+/** Finds reasons why the log file cannot be opened, without writing. Skips paths that may not be read. */
 function findLogProblems(log: ResolvedConfig["accessLog"]): ConfigProblem[] {
   const file = fileOf(log);
   if (file === null) return [];
@@ -115,7 +115,7 @@ function findLogProblems(log: ResolvedConfig["accessLog"]): ConfigProblem[] {
     : [{ path: "accessLog.to.file", message: `${JSON.stringify(file.path)} ${problem}` }];
 }
 
-/** `null` where nothing is there; nothing where it cannot be known. */
+/** `null` if the path does not exist; `undefined` if it cannot be checked. */
 function isFolder(path: string): boolean | null | undefined {
   if (!isGranted({ name: "read", path })) return undefined;
   try {
@@ -134,14 +134,14 @@ function fileOf(log: ResolvedConfig["accessLog"]): ResolvedAccessFile | null {
 /** A permission that the configuration needs. */
 interface Need {
   readonly permission: Deno.PermissionDescriptor;
-  /** What for. */
+  /** Its purpose. */
   readonly use: string;
 }
 
 /**
- * Says which permissions a configuration needs, and which of them this program does not have, a line each.
+ * Lists the permissions that a configuration needs, and those that this program lacks, one line each.
  *
- * What functions of the configuration need is not known, nor which servers will be found by `discovery`.
+ * The permissions of the configuration's functions, and for servers that `discovery` finds, are not known.
  */
 export function describePermissions(config: ResolvedConfig): readonly string[] {
   const needs = [{ permission: { name: "read" }, use: "" } as const, ...findNeeds(config)];
@@ -166,11 +166,11 @@ function findNeeds({ listen, pools, limiter, accessLog, admin, workers }: Resolv
   const files = file === null ? [] : file.maxBytes === Infinity ? [file.path] : [file.path, `${file.path}.1`];
   const [store] = limiter.flatMap((policy) => policy.store ?? []);
   return [
-    ...listen.flatMap((place) => [...reach(place, "listen"), ...readFiles(place.tls, "listen.tls")]),
+    ...listen.flatMap((place) => [...needsOfAddress(place, "listen"), ...readFiles(place.tls, "listen.tls")]),
     ...Array.from(pools.values()).flatMap(needsOfPool),
     ...(store?.urls ?? []).flatMap((url) => {
       const { hostname, port } = new URL(url);
-      return reach(
+      return needsOfAddress(
         { hostname: hostname.replace(/^\[|\]$/g, ""), port: Number(port || 6379) },
         "limiter.store",
       );
@@ -191,18 +191,18 @@ function needsOfPool({ name, servers, transport, balancing }: ResolvedPool): rea
   const checkPort = balancing.healthCheck?.port ?? null;
   const proxy = transport.kind === "fetch" ? transport.proxy : null;
   const checked = servers.flatMap(({ peer: { address } }) =>
-    checkPort === null || address.kind === "unix" ? [] : reach({ ...address, port: checkPort }, use)
+    checkPort === null || address.kind === "unix" ? [] : needsOfAddress({ ...address, port: checkPort }, use)
   );
-  if (proxy !== null) return [...reach(proxy, use), ...checked];
+  if (proxy !== null) return [...needsOfAddress(proxy, use), ...checked];
   const asked = servers.flatMap(({ peer: { address } }) =>
-    reach(address.kind === "unix" ? { unix: address.path } : address, use)
+    needsOfAddress(address.kind === "unix" ? { unix: address.path } : address, use)
   );
   return [...asked, ...checked];
 }
 
 function needsOfAdmin({ listen, tls, tokens }: ResolvedAdmin): readonly Need[] {
   return [
-    ...reach(listen, "admin"),
+    ...needsOfAddress(listen, "admin"),
     ...(tls === null ? [] : readFiles({ certificates: [tls] }, "admin.tls")),
     ...Array.from(tokens.values()).flatMap((token): Need[] => {
       if (typeof token === "string") return [];
@@ -214,8 +214,8 @@ function needsOfAdmin({ listen, tls, tokens }: ResolvedAdmin): readonly Need[] {
   ];
 }
 
-/** To listen at a place, or to connect to it. */
-function reach(
+/** The permissions to listen at an address, or to connect to it. */
+function needsOfAddress(
   { hostname = "", port = 0, unix }: { hostname?: string; port?: number; unix?: string | undefined },
   use: string,
 ): readonly Need[] {
@@ -248,7 +248,7 @@ function isGranted(permission: Deno.PermissionDescriptor): boolean {
   try {
     return Deno.permissions.querySync(permission).state === "granted";
   } catch {
-    // The runtime reads the name of a host more strictly than what connects to it.
+    // The runtime parses host names more strictly here than when it connects.
     return true;
   }
 }
@@ -260,10 +260,10 @@ function formatPermission(permission: Deno.PermissionDescriptor): string {
 }
 
 /**
- * The places of the command line, which treat fields and clients as those of the configuration do where these agree: a key by
- * a field that is dropped would otherwise find none.
+ * The addresses of the command line, with the settings for fields and clients of the configured listeners if these agree.
+ * Otherwise a limiter key applyEngine a field with an underscore would be missing, for example.
  */
-function listenInstead(
+function replaceListen(
   places: readonly ResolvedListen[],
   configured: readonly ResolvedListen[],
 ): readonly ResolvedListen[] {
@@ -279,7 +279,7 @@ function listenInstead(
   return places.map((place) => ({ ...place, ...fields, ...clients }));
 }
 
-/** @throws {UsageError} when others than this machine reach the place, and nobody has a token */
+/** @throws {UsageError} when other machines can reach the address, and no token is configured */
 function adminAt(listen: AdminPlace, configured: ResolvedAdmin | null): ResolvedAdmin {
   const admin = configured ?? resolveAdmin(true)!;
   if (isPrivatePlace(listen)) return { ...admin, listen };
@@ -289,8 +289,8 @@ function adminAt(listen: AdminPlace, configured: ResolvedAdmin | null): Resolved
   );
 }
 
-/** @throws {UsageError} when the engine cannot do what the place is configured to */
-function by(engine: EngineName, place: ResolvedListen): ResolvedListen {
+/** @throws {UsageError} when the engine does not support an option of the listener */
+function applyEngine(engine: EngineName, place: ResolvedListen): ResolvedListen {
   const made = withEngine(place, engine);
   if (typeof made !== "string") return made;
   throw new UsageError(`--engine must not be "${engine}" at ${formatListen(place)}: ${made}`);

@@ -1,4 +1,4 @@
-/** The program in its process. */
+/** Runs the program in this process. */
 
 import { WORKER_FLAG } from "../server/workers/worker_command.ts";
 import { processIo } from "./io.ts";
@@ -12,15 +12,15 @@ export async function run(args: readonly string[]): Promise<void> {
   Deno.exit(await main(args, processIo));
 }
 
-// One notice of the runtime that says nothing to an operator.
+// Suppresses a notice of the runtime that does not help operators.
 
 const NOTICE = "Deno.serve: request.signal aborts on successful responses (legacy behavior).";
 
 /**
- * Drops the notice that Deno 2.9 prints once, by `console.warn`, when a request whose `signal` was used has been
- * has a response: the proxy uses the signal to hear of clients that go away, and knows that it also fires at the end.
+ * Drops the notice that Deno 2.9 prints once, by `console.warn`, when a request whose `signal` was used has got a
+ * response: the proxy uses the signal to detect that a client disconnects, and allows for its abort at the end.
  *
- * For the program only. In a library the notice may be about somebody else's code.
+ * For the program only: in a library the notice may be about other code.
  */
 export function dropLegacyAbortNotice(target: Pick<Console, "warn">): void {
   const warn = target.warn;

@@ -10,40 +10,40 @@ import type { CtlCommand, TopCommand } from "./parse_admin_arguments.ts";
 
 const encoder = new TextEncoder();
 
-/** Alternate screen without cursor, and back. */
+/** Escape sequences: switch to the alternate screen without cursor, and back. */
 const ENTER = "\x1b[?1049h\x1b[?25l";
 const LEAVE = "\x1b[?25h\x1b[?1049l";
-/** How long the listener is waited for before `top` asks again. */
-const AGAIN_MS = 1000;
+/** How long `top` waits before it connects again, in milliseconds. */
+const RECONNECT_MS = 1000;
 
 /**
- * Does one thing, and returns what to print.
+ * Runs one command, and returns the text to print.
  *
- * @throws {AdminError} when it cannot be done
+ * @throws {AdminError} when it fails
  */
 export async function runCtl({ access, request, json }: CtlCommand, io: Io): Promise<string> {
   using client = new AdminClient(access);
   if (request.kind === "change") {
-    const answer = await client.post(request.path, request.body);
-    return json ? writeJson(answer) : `Done: ${escapeControls(answer.done)}\n`;
+    const response = await client.post(request.path, request.body);
+    return json ? writeJson(response) : `Done: ${escapeControls(response.done)}\n`;
   }
   if (request.kind === "keys") {
     const { policy, near } = request;
-    const answer = await client.get(
+    const response = await client.get(
       `/limits/${encodeURIComponent(policy)}/keys?near=${encodeURIComponent(near)}`,
     );
-    return json ? writeJson(answer) : lines(formatKeys((answer as { keys: KeyStatus[] }).keys));
+    return json ? writeJson(response) : lines(formatKeys((response as { keys: KeyStatus[] }).keys));
   }
   if (request.kind === "explain") {
-    const answer = await client.get(`/explain?${request.query}`);
-    return json ? writeJson(answer) : lines(formatExplanation(answer as Explanation));
+    const response = await client.get(`/explain?${request.query}`);
+    return json ? writeJson(response) : lines(formatExplanation(response as Explanation));
   }
-  const answer = await client.get(`/${request.what}`);
-  if (json) return writeJson(answer);
-  if (request.what === "config") return `${(answer as { text: string }).text}\n`;
+  const response = await client.get(`/${request.what}`);
+  if (json) return writeJson(response);
+  if (request.what === "config") return `${(response as { text: string }).text}\n`;
   const size = io.terminal();
   return lines(
-    formatStatus(answer as Status, {
+    formatStatus(response as Status, {
       columns: size?.columns ?? Infinity,
       colored: size !== null && io.colored,
     }),
@@ -51,7 +51,7 @@ export async function runCtl({ access, request, json }: CtlCommand, io: Io): Pro
 }
 
 /**
- * Shows the state again and again until a signal comes: in place where it is a terminal, otherwise a line each.
+ * Shows the state repeatedly until a signal arrives: in place on a terminal, otherwise one line each time.
  *
  * @throws {AdminError} when the listener cannot be reached at the start
  */
@@ -80,21 +80,21 @@ export async function runTop({ access, count }: TopCommand, io: Io): Promise<voi
   }
 }
 
-/** Gives each status that comes, and connects again when the stream ends. */
+/** Yields each status that arrives, and connects again when the stream ends. */
 async function* watch(
   client: AdminClient,
   signal: AbortSignal,
-  tell: (text: string) => void,
+  report: (text: string) => void,
 ): AsyncGenerator<Status> {
   while (!signal.aborted) {
     try {
       yield* readStatuses(await client.events(signal));
     } catch (error) {
       if (signal.aborted) return;
-      if (!(error instanceof AdminError)) tell(`The connection is lost: ${error}`);
-      else tell(error.message);
+      if (!(error instanceof AdminError)) report(`The connection is lost: ${error}`);
+      else report(error.message);
     }
-    await pause(AGAIN_MS, signal);
+    await pause(RECONNECT_MS, signal);
   }
 }
 

@@ -1,4 +1,4 @@
-/** A proxy from its start to its end, as a program. */
+/** Runs a proxy as a program, from its start to its end. */
 
 import { ConfigError, type ConfigProblem, formatProblem } from "../config/config_error.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
@@ -13,20 +13,20 @@ import { type Io, print, readVariable, type StopSignal } from "./io.ts";
 import type { RunOptions } from "./parse_arguments.ts";
 import type { ProgramConfig } from "./program_config.ts";
 
-/** By convention of shells: 128 and the number of the signal. */
+/** Exit codes by the convention of shells: 128 plus the number of the signal. */
 const SIGNAL_EXIT_CODES: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143, SIGBREAK: 149 };
 
-/** How long the last lines of the log may take when nobody reads them. */
-const LAST_LINES_MS = 1000;
+/** How long writing the last log lines may take, in milliseconds. */
+const FLUSH_MS = 1000;
 
 /**
  * Starts the proxy and resolves when it has stopped.
  *
- * The first signal to stop stops it once the running requests have finished, the second one at once. SIGHUP reads the
- * configuration again, SIGUSR2 opens log files again.
+ * The first stop signal ends the proxy after the running requests, the second one at once. SIGHUP reloads the
+ * configuration. SIGUSR2 reopens log files.
  *
- * @returns the exit code: 0, or 1 when requests were cut
- * @throws {ListenError} when an address cannot be listened at
+ * @returns the exit code: 0, or 1 if requests were cut off
+ * @throws {ListenError} when it cannot listen at an address
  */
 export async function runUntilStopped(
   program: ProgramConfig,
@@ -38,7 +38,7 @@ export async function runUntilStopped(
   using log = createLog({
     level,
     format,
-    // The proxy writes it, where the configuration has no other.
+    // The proxy itself decides whether this access log is used: only if the configuration has none.
     access: false,
     clock,
     stdout: io.stdout,
@@ -46,16 +46,16 @@ export async function runUntilStopped(
   });
   const { observer, accessLog } = log;
   using _strayErrors = io.onStrayError((error) => reportStrayError(log, error));
-  const tell = (unread: readonly string[], doubts: readonly ConfigProblem[]): void => {
+  const report = (unread: readonly string[], doubts: readonly ConfigProblem[]): void => {
     for (const name of unread) observer.event({ kind: "unread_export", name });
     for (const doubt of doubts) observer.event({ kind: "config_warning", message: formatProblem(doubt) });
   };
-  tell(unread, doubts);
+  report(unread, doubts);
   const alone = config.workers === 1;
   const load = async () => {
     const { config, unread, doubts, sources: { hash, texts, remote } } = await program.load();
     checkWorkers(config, alone, options.source);
-    tell(unread, doubts);
+    report(unread, doubts);
     return { config, hash, texts, notReloaded: remote };
   };
   using supervisor = findSupervisor(log);
@@ -82,7 +82,7 @@ export async function runUntilStopped(
     }
     stopping = true;
     supervisor?.stopping();
-    // Also when it comes before the first round of checks is over; why a start failed is told below.
+    // Also before the first round of checks is over. The error of a failed start is thrown below, by `await starting`.
     starting.then((server) => server.shutdown(signal)).catch(() => {});
   });
   const reload = async (trigger: string): Promise<void> => {
@@ -107,18 +107,18 @@ export async function runUntilStopped(
   });
   await server.finished;
   const cut = await server.shutdown();
-  await flushWithin(log, LAST_LINES_MS);
+  await flushWithin(log, FLUSH_MS);
   return cut === 0 ? 0 : 1;
 }
 
-/** @throws {ConfigError} when a configuration that is loaded again cannot be served as the one before was */
+/** @throws {ConfigError} when a reloaded configuration needs workers and the proxy runs without */
 function checkWorkers(config: ResolvedConfig, alone: boolean, source: string): void {
   if (!alone || config.workers === 1) return;
   const message = "cannot become more than 1 while the proxy runs: restart the proxy";
   throw new ConfigError(source, [{ path: "workers", message }]);
 }
 
-/** Goes on without one: whoever waits for a word will say so. */
+/** Continues without a supervisor if it cannot be notified; the supervisor then reports a timeout. */
 function findSupervisor(log: Log): Supervisor | null {
   try {
     return Supervisor.find();
@@ -148,19 +148,19 @@ async function flushWithin(log: Log, limitMs: number): Promise<void> {
   clearTimeout(id);
 }
 
-// Requests of the program's own, so that there is something to see.
+// Requests of the proxy to itself (`--demo-load`).
 
 const TICK_MS = 50;
-/** Requests a second on average; they swell and ebb within half a minute. */
+/** Average requests per second; the rate rises and falls in a period of half a minute. */
 const AVERAGE = 40;
 const PERIOD_MS = 30_000;
-/** Clients by their `appid`, those that ask most first; a part asks without one. */
+/** Values of `appid`, the most frequent first; some requests have none. */
 const CLIENTS = ["checkout", "mobile", "search", "partner", "reports", "crawler"];
-const NAMELESS = 0.4;
+const WITHOUT_APPID = 0.4;
 const PATHS = ["/", "/orders", "/orders/17", "/search?q=shoes", "/login"];
 const TIMEOUT_MS = 10_000;
 
-/** Asks a listener of the proxy again and again until it is disposed. */
+/** Sends requests to a listener of the proxy until it is disposed. */
 class DemoLoad implements Disposable {
   readonly #url: string;
   readonly #clock: Clock;
@@ -170,7 +170,7 @@ class DemoLoad implements Disposable {
 
   /** @param address of a listener without TLS, as `host:port` */
   constructor(address: string, clock: Clock, random: Random) {
-    // A wildcard is every address of this machine.
+    // A wildcard means every address of this machine; requests need a specific one.
     this.#url = `http://${address.replace(/^(?:0\.0\.0\.0|\[::\]):/, "127.0.0.1:")}`;
     this.#clock = clock;
     this.#random = random;
@@ -182,21 +182,21 @@ class DemoLoad implements Disposable {
       const wave = 1 + 0.6 * Math.sin(this.#clock.now() / PERIOD_MS * 2 * Math.PI);
       const expected = AVERAGE * TICK_MS / 1000 * wave;
       const count = Math.floor(expected + this.#random());
-      for (let n = 0; n < count; n++) this.#ask();
+      for (let n = 0; n < count; n++) this.#send();
       this.#schedule();
     }, TICK_MS);
   }
 
-  #ask(): void {
+  #send(): void {
     const random = this.#random;
     const path = PATHS[Math.floor(random() * PATHS.length)]!;
     // Squared, so that the first ones ask far more often than the last.
     const client = CLIENTS[Math.floor(random() ** 2 * CLIENTS.length)]!;
-    const headers: Record<string, string> = random() < NAMELESS ? {} : { appid: client };
+    const headers: Record<string, string> = random() < WITHOUT_APPID ? {} : { appid: client };
     const signal = AbortSignal.any([this.#ended.signal, AbortSignal.timeout(TIMEOUT_MS)]);
     fetch(this.#url + path, { headers, redirect: "manual", signal })
       .then((response) => response.body?.cancel())
-      // Whatever becomes of it is to be seen at the proxy.
+      // The proxy itself shows failures.
       .catch(() => {});
   }
 
@@ -206,9 +206,9 @@ class DemoLoad implements Disposable {
   }
 }
 
-// Tells systemd how the program fares (sd_notify), for units of `Type=notify`.
+// Notifies systemd of the program's state (sd_notify), for units of `Type=notify`.
 
-/** What the program needs of a socket for datagrams. */
+/** The part of a datagram socket that is used here. */
 interface DatagramSocket {
   send(bytes: Uint8Array, address: { transport: "unixpacket"; path: string }): Promise<number>;
   close(): void;
@@ -216,7 +216,7 @@ interface DatagramSocket {
 
 type ListenDatagram = (options: { transport: "unixpacket"; path: string }) => DatagramSocket;
 
-/** Whoever has started the program and wants to know when it is ready. */
+/** The service manager that started the program, and is notified when it is ready. */
 class Supervisor implements Disposable {
   readonly #path: string;
   readonly #own: string;
@@ -232,7 +232,7 @@ class Supervisor implements Disposable {
   /**
    * Finds the supervisor; `null` when there is none, or the environment may not be read.
    *
-   * @throws {Error} when there is one, and nothing can be said to it
+   * @throws {Error} when there is one that cannot be notified
    */
   static find(): Supervisor | null {
     const path = readVariable("NOTIFY_SOCKET");
@@ -241,34 +241,34 @@ class Supervisor implements Disposable {
     if (listenDatagram === undefined) {
       throw new Error("NOTIFY_SOCKET is set (Type=notify): run with --unstable-net, or make it Type=exec");
     }
-    // The socket needs a name of its own, in a folder where the program may write.
+    // The socket needs its own path, in a folder where the program may write.
     const own = `${readVariable("RUNTIME_DIRECTORY") ?? "/tmp"}/notify-${Deno.pid}`;
     const socket = listenDatagram({ transport: "unixpacket", path: own });
     return new Supervisor(path.replace(/^@/, "\0"), own, socket);
   }
 
-  /** The program takes requests. */
+  /** Notifies that the proxy accepts requests. */
   ready(): void {
-    this.#tell(`READY=1\nMAINPID=${Deno.pid}`);
+    this.#notify(`READY=1\nMAINPID=${Deno.pid}`);
   }
 
-  /** It has begun to stop. */
+  /** Notifies that the proxy has begun to stop. */
   stopping(): void {
-    this.#tell("STOPPING=1");
+    this.#notify("STOPPING=1");
   }
 
-  /** Sets what `systemctl status` shows. */
+  /** Sets the text that `systemctl status` shows. */
   status(text: string): void {
-    this.#tell(`STATUS=${text.replaceAll("\n", " ")}`);
+    this.#notify(`STATUS=${text.replaceAll("\n", " ")}`);
   }
 
-  #tell(state: string): void {
+  #notify(state: string): void {
     const address = { transport: "unixpacket", path: this.#path } as const;
     const bytes = new TextEncoder().encode(state);
     this.#sending = this.#sending.then(() => this.#socket.send(bytes, address)).catch(() => {});
   }
 
-  /** Says nothing more. */
+  /** Closes the socket. */
   [Symbol.dispose](): void {
     this.#sending.then(() => {
       this.#socket.close();

@@ -1,4 +1,4 @@
-/** The program as a worker: serves what its supervisor tells it to, and ends with it. */
+/** Runs the program as a worker: follows the messages of the supervisor, and ends with it. */
 
 import type { ResolvedListen } from "../config/listen_options.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
@@ -13,16 +13,16 @@ import type { Io } from "./io.ts";
 import type { RunOptions } from "./parse_arguments.ts";
 import { ProgramConfig } from "./program_config.ts";
 
-/** Signals that a terminal or a service manager sends to all processes: the supervisor says what they mean. */
-const OF_SUPERVISOR: readonly Deno.Signal[] = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"];
+/** Signals that a terminal or service manager sends to all processes; a worker ignores them, the supervisor handles them. */
+const IGNORED_SIGNALS: readonly Deno.Signal[] = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"];
 
 /**
- * Serves until the supervisor says stop, or is gone.
+ * Serves until the supervisor sends "stop", or ends.
  *
  * @returns the exit code
  */
 export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Promise<number> {
-  for (const signal of OF_SUPERVISOR) Deno.addSignalListener(signal, () => {});
+  for (const signal of IGNORED_SIGNALS) Deno.addSignalListener(signal, () => {});
   const channel = new WorkerChannel(stdin);
   const start = await channel.start();
   const options = start.options as RunOptions;
@@ -44,11 +44,16 @@ export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Prom
     const { config, sources } = await program.load(texts);
     const load = async () => {
       const { config, sources: { hash, remote } } = await program.load(texts);
-      return { config: ofWorker(config, ports, start.servesSockets), hash, texts: {}, notReloaded: remote };
+      return {
+        config: adaptForWorker(config, ports, start.servesSockets),
+        hash,
+        texts: {},
+        notReloaded: remote,
+      };
     };
     const source = { name: program.source, hash: sources.hash, texts: {}, load };
     const parts = { observer, accessLog, clock, random, shared, source };
-    const server = await startProxy(ofWorker(config, ports, start.servesSockets), parts);
+    const server = await startProxy(adaptForWorker(config, ports, start.servesSockets), parts);
     shared.beat(clock, () => server.running);
     channel.send({ kind: "listening", ports: start.ports });
     const reloads = new Reloads(server, channel, shared);
@@ -56,7 +61,7 @@ export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Prom
       const { value: message, done } = await channel.messages.next();
       if (done) break;
       if (message.kind === "stop") {
-        // A supervisor that ends before its workers was told to end at once.
+        // If the supervisor ends before its workers, it was requested to end at once, so the worker ends too.
         void channel.messages.next().then((next) => next.done && io.exit(1));
         channel.send({ kind: "stopped", abandonedRequests: await server.shutdown(message.reason) });
         return 0;
@@ -84,12 +89,12 @@ function createWorkerLog({ logLevel: level, logFormat: format }: RunOptions, { s
   return createLog({ level, format, clock, stdout });
 }
 
-/** Loads the configuration again when the supervisor says so, and uses it when all workers can. */
+/** Loads the configuration again at the request of the supervisor, and uses it when all workers have loaded it. */
 class Reloads {
   readonly #server: ProxyServer;
   readonly #channel: WorkerChannel;
   readonly #shared: InheritedParts;
-  #word: PromiseWithResolvers<void> | null = null;
+  #decision: PromiseWithResolvers<void> | null = null;
   #reloading: Promise<void> = Promise.resolve();
 
   constructor(server: ProxyServer, channel: WorkerChannel, shared: InheritedParts) {
@@ -100,12 +105,12 @@ class Reloads {
 
   begin(message: PrepareMessage): void {
     const { id } = message;
-    const word = this.#word = Promise.withResolvers<void>();
-    // The configuration may be refused before anybody waits for the word.
-    word.promise.catch(() => {});
+    const decision = this.#decision = Promise.withResolvers<void>();
+    // The supervisor may cancel before the promise is awaited; without this, the rejection would be unhandled.
+    decision.promise.catch(() => {});
     this.#shared.prepare(message, () => {
       this.#channel.send({ kind: "prepared", id });
-      return word.promise;
+      return decision.promise;
     });
     this.#channel.send({ kind: "loading", id });
     this.#reloading = this.#server.reload().then(({ applied, problems }) => {
@@ -114,20 +119,24 @@ class Reloads {
   }
 
   /**
-   * Resolves once it runs, if it does: what the supervisor says after that is of this one.
+   * Commits or cancels; resolves when the configuration runs, so that later messages apply to it.
    *
-   * @param used whether all can use it
+   * @param used whether all workers can use the configuration
    */
   async end(used: boolean): Promise<void> {
-    if (!used) return this.#word?.reject(new Error("it is not used"));
-    this.#word?.resolve();
+    if (!used) return this.#decision?.reject(new Error("it is not used"));
+    this.#decision?.resolve();
     await this.#reloading;
     this.#channel.send({ kind: "committed" });
   }
 }
 
-/** The part of a configuration that is a worker's. */
-function ofWorker(config: ResolvedConfig, ports: readonly number[], servesSockets: boolean): ResolvedConfig {
+/** Adapts the configuration for a worker: its ports, and the access log to `stdout`. The supervisor calls `onListen`. */
+function adaptForWorker(
+  config: ResolvedConfig,
+  ports: readonly number[],
+  servesSockets: boolean,
+): ResolvedConfig {
   return {
     ...config,
     listen: config.listen.map((place, index): ResolvedListen => ({
