@@ -1,4 +1,4 @@
-/** Makes one filter set of several, once, so that a request finds one function for each phase or none. */
+/** Composes filter sets once into one, so that a request has at most one function per phase. */
 
 import { messageOf, refusePromise } from "../core/callback.ts";
 import { HeaderFields } from "../http/header_fields.ts";
@@ -17,11 +17,11 @@ import type { RequestContext } from "./request_context.ts";
 type Phase = keyof Filters;
 type Bindable = (this: unknown, ...args: never[]) => unknown;
 type Bytes = ReadableStream<Uint8Array<ArrayBuffer>>;
-/** The functions of one phase, in the order in which they run. */
+/** The functions of one phase, in execution order. */
 type Collect = <Name extends Phase>(phase: Name) => readonly NonNullable<Filters[Name]>[];
 
-/** Phases of the way back, which run in reverse. */
-const BACKWARDS: ReadonlySet<Phase> = new Set<Phase>([
+/** Response phases, which run in reverse order. */
+const RESPONSE_PHASES: ReadonlySet<Phase> = new Set<Phase>([
   "upstreamResponseFilter",
   "responseFilter",
   "responseBodyFilter",
@@ -30,14 +30,14 @@ const BACKWARDS: ReadonlySet<Phase> = new Set<Phase>([
   "logging",
 ]);
 
-/** Composes filter sets; phases that none of them has are not there. */
+/** Composes filter sets; phases that no set has are absent. */
 export function composeFilters(sets: readonly (Filters & RequestNaming)[]): Filters & RequestNaming {
   const collect: Collect = (phase) => {
     const found = sets.filter((set) => set[phase] !== undefined)
-      // A set among several may be an object with methods.
+      // Bound to its set, which may be an object with methods.
       .map((set) => sets.length === 1 ? set[phase]! : (set[phase] as Bindable).bind(set))
       .map((filter) => filter as NonNullable<Filters[typeof phase]>);
-    return BACKWARDS.has(phase) ? found.reverse() : found;
+    return RESPONSE_PHASES.has(phase) ? found.reverse() : found;
   };
   const naming = sets.find((set) => set[REQUEST_ID] !== undefined);
   const composed: Partial<Record<Phase | typeof REQUEST_ID, unknown>> = {};
@@ -59,10 +59,10 @@ function composePhase(phase: Phase, collect: Collect): unknown {
     case "requestFilter":
     case "upstreamPeer":
     case "failToProxy":
-      return stepsInTurn(collect(phase) as readonly Step<unknown, unknown>[], true);
+      return runInTurn(collect(phase) as readonly Step<unknown, unknown>[], true);
     case "upstreamRequestFilter":
     case "failToConnect":
-      return stepsInTurn(collect(phase) as readonly Step<unknown, unknown>[], false);
+      return runInTurn(collect(phase) as readonly Step<unknown, unknown>[], false);
     case "localReplyFilter":
       return composeLocalReplyFilters(collect("localReplyFilter"));
     case "upstreamResponseFilter":
@@ -78,9 +78,9 @@ function composePhase(phase: Phase, collect: Collect): unknown {
 }
 
 /**
- * Makes one state of two: whichever is there, or one object with the members of both, the later ones over the earlier.
+ * Merges two states: the one that exists, or one object with the members of both; those of the second take precedence.
  *
- * @throws {TypeError} when there are two and one of them is no object
+ * @throws {TypeError} when there are two and one of them is not an object
  */
 export function mergeStates(first: unknown, second: unknown): unknown {
   if (first === undefined) return second;
@@ -99,11 +99,11 @@ function isObject(value: unknown): value is Record<string, unknown> {
 type Step<Subject, Context> = (subject: Subject, ctx: Context) => unknown;
 
 /**
- * Makes one function of several.
+ * Composes functions into one.
  *
- * @param stops whether the first one that gives anything has the last word; otherwise what they give does not matter
+ * @param stops whether the first result ends the sequence; otherwise results are ignored
  */
-function stepsInTurn<Subject, Context>(
+function runInTurn<Subject, Context>(
   steps: readonly Step<Subject, Context>[],
   stops: boolean,
 ): Step<Subject, Context> {
@@ -123,7 +123,7 @@ function stepsInTurn<Subject, Context>(
   return (subject, ctx) => run(0, subject, ctx);
 }
 
-/** None of them may be async: the response does not wait. */
+/** Filters must not be async: the response does not wait. */
 function composeLocalReplyFilters(
   filters: readonly NonNullable<Filters["localReplyFilter"]>[],
 ): NonNullable<Filters["localReplyFilter"]> {
@@ -134,20 +134,20 @@ function composeLocalReplyFilters(
 
 type ResponseFilter = NonNullable<Filters["responseFilter"]>;
 
-/** A response as the filters after the one that made it see it. */
+/** The head of a new response for the following filters. */
 function headOf(response: Response): ProxyResponse {
   const { status, statusText, headers } = response;
   return { status, statusText, headers: new HeaderFields(headers) };
 }
 
-/** The response with what other filters have made of its head; content that its status must not have goes. */
+/** The response with the head that filters have edited; removes content that its status does not allow. */
 function withoutContent(response: Response, head: ProxyResponse): Response {
   if (!hasNoContent(head.status)) return withHead(response, head);
   response.body?.cancel().catch(() => {});
   return withHead(new Response(null, { status: head.status }), head);
 }
 
-/** Makes one filter of several; those after one that replaces the response edit what it has made. */
+/** Composes filters into one. The filters after one that replaces the response edit the new response. */
 function composeResponseFilters(filters: readonly ResponseFilter[]): ResponseFilter {
   type Context = Parameters<ResponseFilter>[1];
   const run = (
@@ -188,7 +188,7 @@ function composeResponseFilters(filters: readonly ResponseFilter[]): ResponseFil
   return (response, ctx) => run(0, null, response, ctx);
 }
 
-/** Each filters what the one before it has made. */
+/** Composes body filters: each reads the content of the previous one. */
 function composeBodyFilters<Rest extends readonly unknown[]>(
   filters: readonly ((body: Bytes, ...rest: Rest) => FilteredContent | Promise<FilteredContent>)[],
 ): (body: Bytes, ...rest: Rest) => FilteredContent | Promise<FilteredContent> {
@@ -210,7 +210,7 @@ function composeBodyFilters<Rest extends readonly unknown[]>(
   return (body, ...rest) => run(0, undefined, body, rest);
 }
 
-/** All are told, whatever becomes of the others. */
+/** Calls all functions, even if some fail. */
 function composeLogging(
   loggings: readonly NonNullable<Filters["logging"]>[],
 ): NonNullable<Filters["logging"]> {

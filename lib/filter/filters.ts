@@ -1,4 +1,4 @@
-/** The phases in which a configuration takes part in a request. */
+/** The phases of filters. */
 
 import type { HeaderFields } from "../http/header_fields.ts";
 import { choose, FUNCTION, list, must, object, type Rule, type Rules } from "../core/options.ts";
@@ -6,16 +6,16 @@ import type { ProxyError, UpstreamError } from "../core/errors.ts";
 import type { RequestContext } from "./request_context.ts";
 import type { PeerOptions } from "./resolve_peer.ts";
 
-/** The request as it is about to go to a server; a filter edits it in place. */
+/** The request to a server, before it is sent; a filter edits it in place. */
 export interface UpstreamRequest {
-  /** Method as it is sent. */
+  /** Method for the server. */
   method: string;
   /**
-   * Path and query exactly as they are sent, but for bytes above 0x7F: those are percent-encoded here, and go out as they
-   * came where nothing of the target is changed.
+   * Path and query exactly as they are sent, except for bytes above 0x7F: they are percent-encoded here, but sent as
+   * received if the target is not changed.
    */
   target: string;
-  /** Fields, exactly as they are sent; those of framing are the transport's. */
+  /** Fields, exactly as they are sent; the transport adds the framing fields. */
   readonly headers: HeaderFields;
 }
 
@@ -25,21 +25,21 @@ export interface ProxyResponse {
   status: number;
   /** Reason phrase; `""` for none. */
   statusText: string;
-  /** Fields, exactly as the client gets them. */
+  /** Fields, exactly as the client receives them. */
   readonly headers: HeaderFields;
 }
 
-/** A value or a promise of it; filters that return at once cost no promise. */
+/** A value or a promise of it; a synchronous filter costs no promise. */
 export type Awaitable<T> = T | Promise<T>;
 
-/** What a filter of content returns: the content from now on, or nothing to leave it alone. */
+/** Result of a content filter: the new content, or nothing to keep it. */
 export type FilteredContent = Awaited<ReturnType<NonNullable<Filters["requestBodyFilter"]>>>;
 
 /**
- * The phases, in the order in which a request meets them; each is optional.
+ * The phases, in the order in which a request passes them; each is optional.
  *
- * An object of these is a filter set. Several of them run in the order of the configuration on a request's way to a
- * server, and the other way round on the way back (`upstreamResponseFilter` and all that follow).
+ * An object of these is a filter set. Several sets run in the order of the configuration on the way to a server, and in
+ * reverse order on the way back (`upstreamResponseFilter` and all that follow).
  *
  * @example A filter set for several configurations
  * ```ts
@@ -55,15 +55,16 @@ export type FilteredContent = Awaited<ReturnType<NonNullable<Filters["requestBod
  * ```
  */
 export interface Filters<State = unknown> {
-  /** Makes the request's own state, `ctx.state` in all others; must not be async. */
+  /** Makes the state of a request, `ctx.state` in all other phases; must not be async. */
   newContext?: (request: Request) => State;
-  /** Looks at the request before anything is done; a returned response is sent to the client. */
+  /** Checks a request before it is processed further; a returned response is sent to the client. */
   requestFilter?: (request: Request, ctx: RequestContext<State>) => Awaitable<Response | void>;
-  /** Names the pool (a string) or a server outright; nothing takes the route's pool. */
+  /** Names the pool (a string) or a server directly; no result selects the pool of the route. */
   upstreamPeer?: (request: Request, ctx: RequestContext<State>) => Awaitable<string | PeerOptions | void>;
   /**
-   * Changes the content of the request; runs once, before a server is chosen, and only where there is content. The
-   * `Content-Length` goes unless the new one is declared. What it gives is kept for a second attempt like any content.
+   * Changes the content of the request; runs once, before a server is chosen, and only if there is content. The
+   * `Content-Length` is removed unless the new length is declared. Its output is kept for a second attempt like any
+   * content.
    */
   requestBodyFilter?: (
     body: ReadableStream<Uint8Array<ArrayBuffer>>,
@@ -72,15 +73,15 @@ export interface Filters<State = unknown> {
     ReadableStream<Uint8Array<ArrayBuffer>> | {
       /** The content. */
       readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
-      /** How many bytes it has; content that has more or less is broken off. */
+      /** Its length in bytes; content that is longer or shorter is broken off. */
       readonly length: number;
     } | void
   >;
-  /** Edits what goes upstream; runs once for each attempt, on a fresh copy. */
+  /** Edits the request to the server; runs once for each attempt, on a fresh copy. */
   upstreamRequestFilter?: (request: UpstreamRequest, ctx: RequestContext<State>) => Awaitable<void>;
-  /** Told that a server could not be given the request, of which nothing was sent; see `ctx.retry`. */
+  /** Called when a server could not be reached and nothing of the request was sent; see `ctx.retry`. */
   failToConnect?: (error: UpstreamError, ctx: RequestContext<State>) => Awaitable<void>;
-  /** Edits the head of a server's response as it came, before the proxy adds fields of its own, or replaces the response. */
+  /** Edits the head of a server's response as received, before the proxy adds fields, or replaces the response. */
   upstreamResponseFilter?: (
     response: ProxyResponse,
     ctx: RequestContext<State>,
@@ -88,8 +89,8 @@ export interface Filters<State = unknown> {
   /** Edits the head of the response, or replaces it by returning another. */
   responseFilter?: (response: ProxyResponse, ctx: RequestContext<State>) => Awaitable<Response | void>;
   /**
-   * Changes the content of a server's response; runs before the head is sent, which can still be edited. `Content-Length`
-   * goes unless the new one is declared, and so do checksums of the content.
+   * Changes the content of a server's response; runs before the head is sent, which can still be edited.
+   * `Content-Length` is removed unless the new length is declared, and so are checksums of the content.
    */
   responseBodyFilter?: (
     body: ReadableStream<Uint8Array<ArrayBuffer>>,
@@ -99,27 +100,27 @@ export interface Filters<State = unknown> {
     ReadableStream<Uint8Array<ArrayBuffer>> | {
       /** The content. */
       readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
-      /** How many bytes it has; content that has more or less is broken off. */
+      /** Its length in bytes; content that is longer or shorter is broken off. */
       readonly length: number;
     } | void
   >;
   /**
    * Edits the head of a local reply, a response that no server made: of a limit, of `requestFilter`, of a failure. Must
-   * not be async; one that throws, or is, is reported, and the response goes out as it was.
+   * not be async. If it throws, or is async, the error is logged, and the response is sent unchanged.
    */
   localReplyFilter?: (response: ProxyResponse, ctx: RequestContext<State>) => void;
-  /** Makes the response when the proxy has none; nothing takes the standard problem document. */
+  /** Makes the response if the proxy has none; no result sends the standard problem document. */
   failToProxy?: (error: ProxyError, ctx: RequestContext<State>) => Awaitable<Response | void>;
   /** Runs exactly once for every request, last. */
   logging?: (ctx: RequestContext<State>, error?: ProxyError) => Awaitable<void>;
 }
 
-/** @internal Where a filter set names requests; of several sets the first one that does. */
+/** @internal Key of the function of a filter set that names requests; of several sets the first one is used. */
 export const REQUEST_ID: unique symbol = Symbol("requestId");
 
-/** @internal What names requests in the log and for filters. */
+/** @internal Names requests in the log and for filters. */
 export interface RequestNaming {
-  /** The id of a request; always the same for the same one, never throws. */
+  /** The id of a request; constant for the request, never throws. */
   readonly [REQUEST_ID]?: (ctx: RequestContext) => string;
 }
 
@@ -130,7 +131,7 @@ export function named<State>(name: string, filters: Filters<State>): Filters<Sta
   return Object.defineProperty(filters, FILTER_NAME, { value: name });
 }
 
-/** What the sets are: names of ready-made filters, and phases of others, in order. */
+/** Describes sets: names of ready-made filters, and phases of others, in order. */
 export function describeFilters(sets: readonly Filters[]): readonly string[] {
   return sets.flatMap((set) => {
     const name = (set as { readonly [FILTER_NAME]?: string })[FILTER_NAME];
@@ -138,7 +139,7 @@ export function describeFilters(sets: readonly Filters[]): readonly string[] {
   });
 }
 
-/** The phases, each of them a function. */
+/** The rules of the phases, each a function. */
 export const PHASES: Rules<Filters> = {
   newContext: FUNCTION,
   requestFilter: FUNCTION,

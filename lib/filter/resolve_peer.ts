@@ -1,4 +1,4 @@
-/** Makes of an address and TLS options what a transport needs. */
+/** Converts an address and TLS options to a peer for transports. */
 
 import { describeValue } from "../core/describe_value.ts";
 import {
@@ -15,12 +15,12 @@ import {
 } from "../upstream/peer.ts";
 import { BLOCKED_PORTS } from "../transport/fetch/fetch_messages.ts";
 
-/** A server named outright by `upstreamPeer`. */
+/** A server named directly by `upstreamPeer`. */
 export interface PeerOptions {
-  /** `"host:port"`, or with a scheme, or `unix:/path`. */
+  /** `"host:port"`, with or without a scheme, or `unix:/path`. */
   address: string;
   /**
-   * TLS towards the server; `true` takes the host of the address as its name.
+   * TLS to the server; `true` uses the host of the address as server name.
    *
    * @default {on for an address that begins with "https://"}
    */
@@ -28,7 +28,7 @@ export interface PeerOptions {
 }
 
 /**
- * TLS towards servers.
+ * TLS to servers.
  *
  * @example An authority of one's own, and another name than the address
  * ```ts
@@ -49,7 +49,7 @@ export interface UpstreamTlsOptions {
   caCerts?: readonly string[];
   /** PEM text of the certificate that the proxy sends. @default {none} */
   cert?: string;
-  /** PEM text of the key of `cert`. @default {none} */
+  /** PEM text of the private key of `cert`. @default {none} */
   key?: string;
   /**
    * `false` accepts a certificate for any name, if a trusted authority has signed it; not with `fetch`.
@@ -59,24 +59,24 @@ export interface UpstreamTlsOptions {
   verifyHostname?: boolean;
 }
 
-/** TLS as it stands in a configuration. */
+/** TLS as configured. */
 type TlsSetting = boolean | UpstreamTlsOptions | undefined;
 
-/** What a pool says of the way to its servers. */
+/** Options of a pool for the way to its servers. */
 export interface Way {
   readonly tls?: TlsSetting;
   readonly transport?: unknown;
   readonly protocol?: unknown;
-  /** A proxy on the way; nothing where there is none. */
+  /** An outbound proxy; absent without one. */
   readonly proxy?: unknown;
-  /** Version of the PROXY header that connections begin with; nothing where they have none. */
+  /** Version of the PROXY header at the beginning of connections; absent without one. */
   readonly sendProxyProtocol?: unknown;
 }
 
 /**
- * The setting that counts for a server: its own laid over that of its pool.
+ * The effective setting for a server: its options merged into those of its pool.
  *
- * `true` at the server means TLS with whatever options the pool has.
+ * `true` for the server means TLS with the options of the pool, if any.
  */
 function effectiveTls(own: TlsSetting, pool: TlsSetting): TlsSetting {
   if (own === undefined) return pool;
@@ -85,10 +85,10 @@ function effectiveTls(own: TlsSetting, pool: TlsSetting): TlsSetting {
 }
 
 /**
- * Finds a contradiction between an address and the way to it, which may be anything; `undefined` when there is none.
- * To be read after the path of the server.
+ * Finds a contradiction between an address and the way to it, which may have any value; `undefined` if there is none.
+ * The message continues the path of the server.
  *
- * @param own TLS setting of the server itself
+ * @param own TLS setting of the server
  */
 export function findPeerProblem(parsed: ParsedAddress, own: unknown, way: Way): string | undefined {
   const tls = effectiveTls(own as TlsSetting, way.tls);
@@ -96,13 +96,13 @@ export function findPeerProblem(parsed: ParsedAddress, own: unknown, way: Way): 
     findProxyProblem(parsed, tls ?? parsed.secure ?? false, way) ?? findHeaderProblem(tls, way);
 }
 
-/** The runtime does a handshake with a client certificate as it connects, and leaves no room in front of it. */
+/** The runtime does the handshake with a client certificate during connect, so nothing can be sent before it. */
 function findHeaderProblem(tls: TlsSetting, { sendProxyProtocol }: Way): string | undefined {
   if (sendProxyProtocol === undefined || typeof tls !== "object" || tls?.cert === undefined) return undefined;
   return 'must not have "tls.cert" where there is "sendProxyProtocol", since nothing can be sent in front of such a handshake';
 }
 
-/** `fetch` checks names whatever it is told. */
+/** `fetch` always checks names. */
 function findFetchProblem(tls: TlsSetting, { transport, proxy }: Way): string | undefined {
   if (typeof tls !== "object" || tls?.verifyHostname !== false) return undefined;
   const byFetch = transport === "fetch" || (proxy !== undefined && proxy !== null);
@@ -111,7 +111,7 @@ function findFetchProblem(tls: TlsSetting, { transport, proxy }: Way): string | 
     : undefined;
 }
 
-/** `fetch` knows no way through a proxy to some addresses. */
+/** `fetch` cannot reach some addresses through a proxy. */
 function findProxyProblem({ address }: ParsedAddress, tls: TlsSetting, way: Way): string | undefined {
   if (way.proxy === undefined || way.proxy === null) return undefined;
   if (address.kind === "unix") return 'must not be a unix socket where there is a "proxy"';
@@ -134,10 +134,10 @@ function findTlsProblem(parsed: ParsedAddress, tls: TlsSetting): string | undefi
 }
 
 /**
- * Makes a peer of what is known to be good; frozen, because transports keep connections by its identity.
+ * Makes a peer from validated options; frozen, because transports keep connections by its identity.
  *
- * @param own TLS setting of the server itself
- * @param way what its pool says
+ * @param own TLS setting of the server
+ * @param way options of its pool
  */
 export function resolvePeer(address: string, own?: TlsSetting, way: Way = {}): Peer {
   const parsed = parseAddress(address)!;
@@ -163,9 +163,9 @@ function resolveTls(options: UpstreamTlsOptions, address: Address): PeerTls {
 }
 
 /**
- * Makes a peer of what nobody has looked at yet.
+ * Makes a peer from options that have not been validated.
  *
- * @throws {TypeError} when the address cannot be read, or contradicts the way to it
+ * @throws {TypeError} when the address is invalid, or contradicts the way to it
  */
 export function checkedPeer(address: string, own?: TlsSetting, way: Way = {}): Peer {
   const parsed = parseAddress(address);
@@ -181,7 +181,7 @@ export function checkedPeer(address: string, own?: TlsSetting, way: Way = {}): P
   return resolvePeer(address, own, way);
 }
 
-/** Completes servers that are added to a pool while it runs, reached as the others are. */
+/** Resolves servers that are added to a pool at run time; they are reached like the others. */
 export function resolveServer(way: Way): ResolveServer {
   return (spec) => {
     const { address, tls, ...rest } = (typeof spec === "string" ? { address: spec } : spec) as
