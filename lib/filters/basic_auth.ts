@@ -1,4 +1,4 @@
-/** Names and passwords (RFC 7617). */
+/** HTTP Basic authentication (RFC 7617). */
 
 import { type Awaitable, type Filters, named } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
@@ -17,14 +17,16 @@ import {
   setIdentityField,
 } from "./filter_support.ts";
 
-/** Says whether the password is that of the user; nothing is no, and anything else fails the request (500). */
+/**
+ * Returns whether the password is that of the user; no result means no, and any other value fails the request (500).
+ */
 type CheckPassword = Extract<BasicAuthOptions["users"], (...args: never[]) => unknown>;
 
-/** What {@linkcode basicAuth} takes. */
+/** Options of {@linkcode basicAuth}. */
 export interface BasicAuthOptions {
   /**
-   * Passwords by the name of the user, or a function that checks them, for example against a hash.
-   * The function returns whether the password is right; no result means no, and any other value fails the request (500).
+   * Passwords by user name, or a function that checks them, for example against a hash. The function returns whether
+   * the password is correct; no result means no, and any other value fails the request (500).
    */
   users:
     | Readonly<Record<string, string>>
@@ -32,8 +34,8 @@ export interface BasicAuthOptions {
   /** The realm, which browsers show in the password dialog. @default {"restricted"} */
   realm?: string;
   /**
-   * A field that tells the server the name of the user; the field of clients is removed. A user whose name cannot be
-   * written exactly gets 401.
+   * A field with the user name for the server; the field of the client is removed. A user whose name cannot be written
+   * exactly gets 401.
    *
    * @default {none}
    */
@@ -45,7 +47,7 @@ export interface BasicAuthOptions {
    * @default {"plain"}
    */
   userEncoding?: "plain" | "percent";
-  /** Whether the server gets the password too. @default {true} */
+  /** Whether the server receives the password too. @default {true} */
   forward?: boolean;
 }
 
@@ -55,7 +57,7 @@ const PASSWORDS = byName(
   (name) => name.includes(":") ? "must be a name without a colon" : undefined,
 );
 
-/** What is no object may be a list of passwords, and is not shown. */
+/** The value is not shown: it may be a list of passwords. */
 const USERS = mustSecretly(
   (users) => typeof users === "function",
   "an object of passwords by name, or a function",
@@ -87,11 +89,11 @@ const OPTIONS = object<BasicAuthOptions>(
 );
 
 /**
- * Lets requests through that come with the right name and password; all others get 401.
+ * Requires a valid user name and password; other requests get 401.
  *
- * Names and passwords are UTF-8. Those of a record are compared by their digests, in a time that tells nothing.
+ * Names and passwords are UTF-8. Passwords of a record are compared by their digests, in a time that reveals nothing.
  *
- * @throws {TypeError} when an option cannot be read
+ * @throws {TypeError} when an option is invalid
  *
  * @example
  * ```ts
@@ -136,17 +138,17 @@ export function basicAuth(options: BasicAuthOptions): Filters {
 }
 
 function comparePasswords(users: Readonly<Record<string, string>>): CheckPassword {
-  // Not the object itself: it has names such as "constructor" that nobody has written there.
+  // A map, since an object has inherited names such as "constructor".
   const passwords = new Map(Object.entries(users));
   return async (user, password) => {
     const expected = passwords.get(user);
-    // Compared for an unknown user as well, or the time would tell which names there are.
+    // Also compared for an unknown user: otherwise the time would reveal which names exist.
     const same = await sameDigest(password, expected ?? "");
     return same && expected !== undefined;
   };
 }
 
-/** Name and password of the credentials; `null` when they are none. */
+/** User name and password of the credentials; `null` if they are invalid. */
 function decode(credentials: string | null): { user: string; password: string } | null {
   if (credentials === null) return null;
   try {
@@ -161,7 +163,7 @@ function decode(credentials: string | null): { user: string; password: string } 
   }
 }
 
-/** RFC 7617 section 2: no control characters. */
+/** Control characters are not allowed (RFC 7617 section 2). */
 function hasControls(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);

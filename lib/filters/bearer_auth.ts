@@ -1,4 +1,4 @@
-/** Tokens (RFC 6750), and how those are verified that are JWTs. */
+/** Bearer tokens (RFC 6750), and options for the verification of JWTs. */
 
 import {
   ANYTHING,
@@ -30,29 +30,29 @@ import {
 } from "./filter_support.ts";
 import type { JwtPlan, VerifyToken } from "./jwt_verifier.ts";
 
-/** Which JWTs are good; `jwks` or `secret` has the key. */
+/** Requirements for JWTs; `jwks` or `secret` has the key. */
 export interface JwtOptions {
   /**
-   * Public keys as a JSON Web Key Set (RFC 7517): where they are, or the set itself. They are fetched when they are needed
-   * first, kept for ten minutes, and fetched again for a key that is not among them, every 30 seconds at most.
+   * Public keys as a JSON Web Key Set (RFC 7517): its URL, or the set itself. The keys are fetched at their first use,
+   * cached for ten minutes, and fetched again for an unknown key, at most every 30 seconds.
    *
    * @default {none}
    */
   jwks?: string | { readonly keys: readonly Readonly<Record<string, unknown>>[] };
   /** The shared secret of HS256, HS384 and HS512; 32 bytes or more. @default {none} */
   secret?: string | Uint8Array<ArrayBuffer>;
-  /** Who must have made the token (claim `iss`). @default {any} */
+  /** Accepted issuers of the token (claim `iss`). @default {any} */
   issuer?: string | readonly string[];
-  /** For whom the token must have been made (claim `aud`); one of these. @default {any} */
+  /** Accepted audiences of the token (claim `aud`). @default {any} */
   audience?: string | readonly string[];
   /**
-   * Algorithms of the signature; never `none`, and never those of a secret with public keys or the other way round
-   * (RFC 8725 section 3.1). @default {those of public keys with `jwks`, HS256, HS384 and HS512 with `secret`}
+   * Signature algorithms; never `none`, and never those of a secret with public keys or vice versa (RFC 8725 section
+   * 3.1). @default {those of public keys with `jwks`, HS256, HS384 and HS512 with `secret`}
    */
   algorithms?: readonly string[];
-  /** How far clocks may differ. @default {"0s"} */
+  /** Accepted difference between clocks. @default {"0s"} */
   clockTolerance?: Duration;
-  /** Claims that must be there. @default {["exp"]} */
+  /** Claims that are required. @default {["exp"]} */
   requiredClaims?: readonly string[];
 }
 
@@ -69,7 +69,7 @@ const JWT = object<JwtOptions>(
   {
     jwks: must(isKeySet, "the URL of a key set or one itself"),
     secret: (value, report) => {
-      // RFC 7518 section 3.2: a shorter one can be guessed from a single token.
+      // RFC 7518 section 3.2: a shorter secret can be guessed from a single token.
       const length = secretBytes(value)?.byteLength ?? null;
       if (length === null || length < 32) report(`must have 32 bytes or more, has ${length ?? "none"}`);
     },
@@ -111,7 +111,7 @@ function secretBytes(secret: unknown): Uint8Array<ArrayBuffer> | null {
   return secret instanceof Uint8Array ? new Uint8Array(secret) : null;
 }
 
-/** Makes the function that verifies tokens; the library that does is loaded with the first one. */
+/** Makes the function that verifies tokens; it loads the library at its first call. */
 function compileJwt(options: JwtOptions): VerifyToken {
   const plan = resolveJwt(options);
   let loading: Promise<VerifyToken> | null = null;
@@ -146,14 +146,14 @@ function several(value: string | readonly string[]): readonly string[] {
   return typeof value === "string" ? [value] : value;
 }
 
-/** What a token says of its bearer. */
+/** The claims of a token. */
 type Claims = Readonly<Record<string, unknown>>;
 
-/** What {@linkcode bearerAuth} takes: `verify` or `jwt`, and more. */
+/** Options of {@linkcode bearerAuth}: `verify` or `jwt`, and others. */
 export interface BearerAuthOptions {
   /**
-   * Looks at a token.
-   * It says whether the token is good, or what it says; nothing is no, and anything else fails the request (500).
+   * Checks a token. It returns whether the token is valid, or its claims; no result means no, and any other value fails
+   * the request (500).
    *
    * @default {none}
    */
@@ -162,24 +162,29 @@ export interface BearerAuthOptions {
   jwt?: JwtOptions;
   /** Scopes that a token must have, in its claim `scope` or `scp`; otherwise 403. @default {[]} */
   scopes?: readonly string[];
-  /** Looks at what the token says, and may put it into `ctx.state`; 403 when it returns `false`, 500 when neither that, `true` nor nothing. @default {none} */
+  /**
+   * Checks the claims, and may store them in `ctx.state`; 403 if it returns `false`, 500 if it returns neither that,
+   * `true` nor nothing.
+   *
+   * @default {none}
+   */
   authorize?: (claims: Readonly<Record<string, unknown>>, ctx: RequestContext) => Awaitable<boolean | void>;
   /**
-   * Fields that tell the server claims, by field; what a client says in them itself is dropped. A claim that is not there
-   * leaves its field out; one that the field cannot carry exactly (an object, an array, a whole number above 2^53) is
-   * refused with 401. @default {{}}
+   * Fields with claims for the server, by field name; fields of the client with these names are removed. A missing
+   * claim omits its field. A claim that the field cannot carry exactly (an object, an array, a whole number above 2^53)
+   * is refused with 401. @default {{}}
    */
   claimHeaders?: Readonly<Record<string, string>>;
   /**
-   * How texts stand in `claimHeaders`: `"plain"` carries visible ASCII with spaces between, `"percent"` every text,
+   * Encoding of texts in `claimHeaders`: `"plain"` carries visible ASCII with spaces between, `"percent"` every text,
    * percent-encoded.
    *
    * @default {"plain"}
    */
   claimEncoding?: "plain" | "percent";
-  /** The realm: what the token is for; the client gets it with a 401. @default {"restricted"} */
+  /** The realm: what the token is for; sent to the client with a 401. @default {"restricted"} */
   realm?: string;
-  /** Whether the server gets the token too. @default {true} */
+  /** Whether the server receives the token too. @default {true} */
   forward?: boolean;
 }
 
@@ -203,12 +208,12 @@ const OPTIONS = object<BearerAuthOptions>(
 );
 
 /**
- * Lets requests through that bear a good token in `Authorization`.
+ * Requires a valid bearer token in `Authorization`.
  *
- * 401 without or with a bad one, 403 with one that is good for something else, both with `WWW-Authenticate`
- * (RFC 6750 section 3); 503 while the keys of a `jwks` cannot be had.
+ * Responds 401 to a missing or invalid token and 403 to insufficient rights, both with `WWW-Authenticate` (RFC 6750
+ * section 3), and 503 while the keys of a `jwks` are unavailable.
  *
- * @throws {TypeError} when an option cannot be read
+ * @throws {TypeError} when an option is invalid
  *
  * @example
  * ```ts
@@ -235,7 +240,9 @@ export function bearerAuth(options: BearerAuthOptions): Filters {
   const check = compileCheck(options);
   const challenge = `Bearer realm=${quoted(realm)}`;
   const needed = scopes.length === 0 ? "" : `, scope=${quoted(scopes.join(" "))}`;
-  const told = Object.entries(claimHeaders).map(([name, claim]) => [name.toLowerCase(), claim] as const);
+  const claimFields = Object.entries(claimHeaders).map(([name, claim]) =>
+    [name.toLowerCase(), claim] as const
+  );
   const verified = new WeakMap<RequestContext, readonly (string | null | undefined)[]>();
   const invalid = (detail: string) =>
     refuse(401, detail, { "www-authenticate": `${challenge}, error="invalid_token"` });
@@ -257,13 +264,13 @@ export function bearerAuth(options: BearerAuthOptions): Filters {
       if (claims === null) return invalid("The token is not valid");
       if (!hasScopes(claims, scopes)) return insufficient();
       if (authorize !== undefined) {
-        const answer: unknown = await authorize(claims, ctx);
-        if (answer !== undefined && !checkedBoolean(answer)) return insufficient();
+        const result: unknown = await authorize(claims, ctx);
+        if (result !== undefined && !checkedBoolean(result)) return insufficient();
       }
-      const texts = told.map(([, claim]) => claimText(claims, claim, encoding));
+      const texts = claimFields.map(([, claim]) => claimText(claims, claim, encoding));
       const stray = texts.indexOf(undefined);
       if (stray >= 0) {
-        const [name, claim] = told[stray]!;
+        const [name, claim] = claimFields[stray]!;
         ctx.log.warn("A token was refused", {
           reason: `the field ${name} cannot carry its claim ${JSON.stringify(claim)} exactly`,
         });
@@ -272,11 +279,11 @@ export function bearerAuth(options: BearerAuthOptions): Filters {
       verified.set(ctx, texts);
       return undefined;
     },
-    ...(told.length === 0 && forward ? {} : {
+    ...(claimFields.length === 0 && forward ? {} : {
       upstreamRequestFilter: ({ headers }, ctx) => {
         if (!forward) headers.delete("authorization");
         const texts = verified.get(ctx);
-        told.forEach(([name], i) => setIdentityField(headers, name, texts?.[i] ?? null));
+        claimFields.forEach(([name], i) => setIdentityField(headers, name, texts?.[i] ?? null));
       },
     }),
   });
@@ -291,16 +298,20 @@ function compileCheck({ verify, jwt }: BearerAuthOptions): VerifyToken {
   };
 }
 
-/** RFC 8693 section 4.2 has a text with spaces; some issuers write an array, and call it `scp`. */
+/** RFC 8693 section 4.2 defines a text with spaces; some issuers send an array, and name it `scp`. */
 function hasScopes(claims: Claims, needed: readonly string[]): boolean {
   if (needed.length === 0) return true;
   const { scope, scp } = claims;
-  const said: unknown = scope ?? scp;
-  const scopes: unknown[] = typeof said === "string" ? said.split(" ") : Array.isArray(said) ? said : [];
+  const granted: unknown = scope ?? scp;
+  const scopes: unknown[] = typeof granted === "string"
+    ? granted.split(" ")
+    : Array.isArray(granted)
+    ? granted
+    : [];
   return needed.every((each) => scopes.includes(each));
 }
 
-/** A claim as it stands in a field; `null` when it is not there, `undefined` when a field cannot carry it exactly. */
+/** A claim as field value; `null` if it is missing, `undefined` if a field cannot carry it exactly. */
 function claimText(claims: Claims, claim: string, encoding: IdentityEncoding): string | null | undefined {
   const value = Object.hasOwn(claims, claim) ? claims[claim] : undefined;
   if (value === undefined || value === null) return null;

@@ -1,4 +1,4 @@
-/** Shorter responses. */
+/** Compression of responses. */
 
 import { byteSize, FUNCTION, list, object, word } from "../core/options.ts";
 import { type ByteSize, parseByteSize } from "../core/units.ts";
@@ -16,35 +16,34 @@ const TYPES: ReadonlySet<string> = new Set([
   ...["font/ttf", "font/otf", "image/bmp", "image/x-icon", "image/vnd.microsoft.icon"],
 ]);
 
-/** Whether content of the type gets noticeably shorter; the type is in lower case and without parameters. */
+/** Whether content of a type is worth compressing; the type is in lower case and without parameters. */
 function isCompressible(type: string): boolean {
   return type.startsWith("text/") || type.endsWith("+json") || type.endsWith("+xml") ||
     type.endsWith("+text") ||
     TYPES.has(type);
 }
 
-/** A coding of content that {@linkcode compress} knows. */
+/** A content coding of {@linkcode compress}. */
 export type ContentCoding = NonNullable<CompressOptions["encodings"]>[number];
 
-/** What {@linkcode compress} takes. */
+/** Options of {@linkcode compress}. */
 export interface CompressOptions {
   /**
    * Codings, the preferred one first. Among those that the client prefers most, the first one is used. Brotli saves
-   * more, and takes
-   * the runtime five times as long as gzip. @default {["gzip", "br"]}
+   * more, but takes five times as long as gzip in this runtime. @default {["gzip", "br"]}
    */
   encodings?: readonly ("gzip" | "br")[];
-  /** Content that is known to be shorter is not compressed. @default {1024} */
+  /** Content with a declared length below this is not compressed. @default {1024} */
   minSize?: ByteSize;
   /**
-   * Whether to compress a media type; gets it in lower case and without parameters, must not be async.
+   * Whether to compress a media type, which is in lower case and without parameters; must not be async.
    *
-   * @default {text, JSON, XML, scripts, SVG, fonts without a coding of their own, and the like}
+   * @default {text, JSON, XML, scripts, SVG, uncompressed fonts, and similar}
    */
   types?: (type: string) => boolean;
 }
 
-/** Names of the runtime for the codings. */
+/** Names of the codings in the runtime. */
 const FORMATS: Readonly<Record<ContentCoding, string>> = { gzip: "gzip", br: "brotli" };
 
 const OPTIONS = object<CompressOptions>({
@@ -54,17 +53,16 @@ const OPTIONS = object<CompressOptions>({
 }, "an object with encodings, minSize and types");
 
 /**
- * Compresses content of servers for clients that can read it.
+ * Compresses the content of servers for clients that accept it.
  *
- * Left alone is what is coded already, what is too short, parts (206), what `Cache-Control: no-transform` forbids to
- * change, what `X-Accel-Buffering: no` asks to forward unchanged, and responses that filters make. Each piece is
- * flushed as it comes, so events (`text/event-stream`) are not late. `Vary: Accept-Encoding` is added, and strong
- * `ETag`s become weak.
+ * Not compressed: content with a coding, short content, parts (206), responses with `Cache-Control: no-transform` or
+ * `X-Accel-Buffering: no`, and responses made by filters. Each part of content is flushed when it arrives, so events
+ * (`text/event-stream`) are not delayed. `Vary: Accept-Encoding` is added, and strong `ETag`s become weak.
  *
- * A page that has a secret and repeats what a request says tells the secret by its length (BREACH): leave those out, by
- * `no-transform`.
+ * The length of a compressed page reveals a secret if the page has one and also repeats parts of the request (BREACH):
+ * exclude such pages with `no-transform`.
  *
- * @throws {TypeError} when an option cannot be read
+ * @throws {TypeError} when an option is invalid
  *
  * @example
  * ```ts
@@ -83,7 +81,8 @@ export function compress(options: CompressOptions = {}): Filters {
   const fits = (response: ProxyResponse): boolean =>
     isWhole(response) && checkedBoolean(types(typeOf(response)));
   return named("compress", {
-    // Whether this client gets it compressed or not: a cache must know that others may. A response to HEAD is like that to GET.
+    // Added even if this client gets no compression: a cache must know that others may. A response to HEAD has the
+    // fields of GET.
     responseFilter: (response) => {
       if (fits(response) && !isShort(response, minBytes)) addVary(response.headers, "Accept-Encoding");
     },
@@ -92,14 +91,14 @@ export function compress(options: CompressOptions = {}): Filters {
       const coding = chooseCoding(ctx, encodings);
       if (coding === null) return;
       response.headers.set("content-encoding", coding);
-      // The types of TypeScript do not have Brotli yet.
+      // TypeScript's types do not include Brotli yet.
       const stream = new CompressionStream(FORMATS[coding] as CompressionFormat);
       return body.pipeThrough(stream) as ReadableStream<Uint8Array<ArrayBuffer>>;
     },
   });
 }
 
-/** Whether the content is whole, and may be changed. */
+/** Whether the content is complete, and may be changed. */
 function isWhole({ status, headers }: ProxyResponse): boolean {
   if (status < 200 || status === 204 || status === 205 || status === 206 || status === 304) return false;
   if (headers.has("content-encoding")) return false;
@@ -123,15 +122,15 @@ function typeOf({ headers }: ProxyResponse): string {
   return (semicolon < 0 ? type : type.slice(0, semicolon)).trim().toLowerCase();
 }
 
-/** What the client likes best of ours; `null` when that is the content as it is. */
+/** The coding that the client prefers; `null` for no coding. */
 function chooseCoding(
   { request }: RequestContext,
   encodings: readonly ContentCoding[],
 ): ContentCoding | null {
   const accepted = fieldTokens(request.headers.get("accept-encoding") ?? "");
-  // Without the field anything goes (RFC 9110 section 12.5.3), and clients that do not send it can read nothing.
+  // Without the field any coding is acceptable (RFC 9110 section 12.5.3), but clients that omit it cannot decode any.
   if (accepted.length === 0 || forbidsChange(request.headers.get("cache-control"))) return null;
-  // Of several that are liked alike the negotiation takes the client's first, and no client means that by its order.
+  // Among equal preferences the negotiation uses the client's order, which clients do not intend as a preference.
   const rank = (text: string): number => {
     const place = encodings.indexOf(text.split(";")[0]!.trim().toLowerCase() as ContentCoding);
     return place < 0 ? encodings.length : place;

@@ -1,4 +1,4 @@
-/** Requests of pages of other sites (CORS, Fetch standard section 3.2). */
+/** Cross-origin requests (CORS, Fetch standard section 3.2). */
 
 import { type Filters, named } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
@@ -9,12 +9,12 @@ import { fieldTokens } from "../http/field_lines.ts";
 import { type HeaderFields, isToken } from "../http/header_fields.ts";
 import { addVary, checkFilter, FIELD_NAMES, refuse } from "./filter_support.ts";
 
-/** What {@linkcode cors} takes. */
+/** Options of {@linkcode cors}. */
 export interface CorsOptions {
   /**
-   * Whose pages may send requests: origins such as `"https://app.example"`, `"*"` for all, or a function, which must
-   * not be async. `"null"` is the origin of files and sandboxed frames, so anybody can have it; name it only if you
-   * mean that.
+   * Origins whose pages may send requests, such as `"https://app.example"`, `"*"` for all, or a function, which must
+   * not be async. `"null"` is the origin of files and sandboxed frames, so any page can have it; allow it only if
+   * intended.
    */
   origins: "*" | readonly string[] | ((origin: string, ctx: RequestContext) => boolean);
   /** Methods that pages may use. @default {["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]} */
@@ -27,7 +27,7 @@ export interface CorsOptions {
   exposeLimits?: boolean;
   /** Whether pages may send cookies and passwords; not with `"*"`. @default {false} */
   credentials?: boolean;
-  /** How long a browser may keep the response to a preflight request. @default {"10m"} */
+  /** How long a browser may cache the response to a preflight request. @default {"10m"} */
   maxAge?: Duration;
 }
 
@@ -68,13 +68,14 @@ const OPTIONS = object<CorsOptions>(
 );
 
 /**
- * Lets pages of other sites ask: responds to their preflight requests, and adds the fields by which a browser knows.
+ * Allows cross-origin requests: responds to preflight requests, and adds the fields that browsers require.
  *
- * The fields are on local replies too, so that a page can tell a 429 from a server that is gone; those that
- * a server has set itself go. A preflight of an origin that may not ask gets 403; any other request of it goes to the
- * server, and the browser keeps the response from the page. Comes first in `filters`, since a preflight has no password.
+ * The fields are also on local replies, so that a page can distinguish a 429 from an unreachable server; such fields of
+ * a server are removed. A preflight request from an origin that is not allowed gets 403. Other requests from it are
+ * forwarded, and the browser hides the response from the page. Put this filter first in `filters`: preflight requests
+ * have no credentials.
  *
- * @throws {TypeError} when an option cannot be read, or `credentials` come with `"*"`
+ * @throws {TypeError} when an option is invalid, or `credentials` is used with `"*"`
  *
  * @example
  * ```ts
@@ -95,13 +96,13 @@ export function cors(options: CorsOptions): Filters {
   } = options;
   const { exposeHeaders = [], exposeLimits = false, maxAge = "10m" } = options;
   const allows = originTest(options);
-  const everybody = options.origins === "*";
+  const allOrigins = options.origins === "*";
   const grant = (response: HeaderFields, ctx: RequestContext): void => {
     for (const name of GRANTS) response.delete(name);
     const origin = ctx.request.headers.get("origin");
-    if (!everybody) addVary(response, "Origin");
+    if (!allOrigins) addVary(response, "Origin");
     if (origin === null || !allows(origin, ctx)) return;
-    response.set("access-control-allow-origin", everybody ? "*" : origin);
+    response.set("access-control-allow-origin", allOrigins ? "*" : origin);
     if (credentials) response.set("access-control-allow-credentials", "true");
     if (exposed !== "" && !isPreflight(ctx)) response.set("access-control-expose-headers", exposed);
   };
@@ -129,7 +130,7 @@ export function cors(options: CorsOptions): Filters {
   });
 }
 
-/** Fields that are this filter's alone; a second value in addition to ours would make browsers refuse the response. */
+/** Fields set only by this filter: with a second value of the server, browsers would refuse the response. */
 const GRANTS = [
   "access-control-allow-origin",
   "access-control-allow-credentials",
@@ -140,7 +141,7 @@ function isPreflight({ method, request: { headers } }: RequestContext): boolean 
   return method === "OPTIONS" && headers.has("origin") && headers.has("access-control-request-method");
 }
 
-/** The fields that a page asks for, without what is none. */
+/** The valid names of fields that a page requests. */
 function requestedFields({ headers }: Request): string {
   return fieldTokens(headers.get("access-control-request-headers") ?? "").filter(isToken).join(", ");
 }

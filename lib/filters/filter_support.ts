@@ -1,32 +1,32 @@
-/** What ready-made filters share: rules for fields, local replies, `Vary`, credentials. */
+/** Helpers of ready-made filters: rules for fields, local replies, `Vary`, credentials. */
 
 import { byName, checkOptions, list, type Rule, text, word } from "../core/options.ts";
 import { fieldTokens } from "../http/field_lines.ts";
 import { type HeaderFields, isFieldValue, isToken } from "../http/header_fields.ts";
 import { problemBody } from "../http/make_response.ts";
 
-/** The name of a field. */
+/** A field name. */
 export const FIELD_NAME: Rule = text("the name of a field", isToken);
-/** Names of fields. */
+/** Field names. */
 export const FIELD_NAMES: Rule = list(FIELD_NAME, "an array of names of fields");
-/** The value of a field; a line break would begin a field of its own. */
+/** A field value; a line break would start another field. */
 export const FIELD_VALUE: Rule = text("the value of a field, without line breaks", isFieldValue);
 
-/** An object of fields, by their names. */
+/** An object of values by field name. */
 export function fields(value: Rule, expected: string): Rule {
   return byName(value, expected, (name) => isToken(name) ? undefined : "is not the name of a field");
 }
 
 /**
- * Makes sure of the options of a filter.
+ * Checks the options of a filter.
  *
- * @throws {TypeError} when anything is wrong with them, listing all of it
+ * @throws {TypeError} when the options are invalid; the message lists all problems
  */
 export function checkFilter(filter: string, rule: Rule, options: unknown, subject?: string): void {
   checkOptions(`make the filter ${filter}`, rule, options, subject);
 }
 
-/** A problem document (RFC 9457) with more fields. */
+/** A problem document (RFC 9457) with additional fields. */
 export function refuse(
   status: number,
   detail: string,
@@ -38,7 +38,7 @@ export function refuse(
   });
 }
 
-/** Adds a name to `Vary` (RFC 9110 section 12.5.5) unless it is there. */
+/** Adds a name to `Vary` (RFC 9110 section 12.5.5) unless it is listed. */
 export function addVary(headers: HeaderFields, name: string): void {
   const vary = headers.get("vary");
   if (vary === null || vary === "") return headers.set("vary", name);
@@ -47,13 +47,13 @@ export function addVary(headers: HeaderFields, name: string): void {
   if (!covered) headers.set("vary", `${vary}, ${name}`);
 }
 
-// What a client shows to be let in, and how servers are told who it is.
+// Credentials of clients, and fields with identities for servers.
 
 /** `token68` of RFC 9110 section 11.2, which is also the `b64token` of RFC 6750 section 2.1. */
 const CREDENTIALS = /^([A-Za-z]+) +([A-Za-z0-9\-._~+/]+=*)$/;
 
 /**
- * The credentials of `Authorization` for a scheme; `null` when there are none, or of another scheme, or several.
+ * The credentials in `Authorization` for a scheme; `null` if they are missing, of another scheme, or several.
  *
  * @param scheme in lower case
  */
@@ -63,36 +63,35 @@ export function readCredentials(authorization: string | null, scheme: "basic" | 
   return match !== null && match[1]!.toLowerCase() === scheme ? match[2]! : null;
 }
 
-/** What a client is asked for credentials to. */
+/** The realm of credentials. */
 export const REALM: Rule = text(
   "a text of visible ASCII characters and spaces",
   (value) => /^[\x20-\x7e]*$/.test(value),
 );
 
-/** Writes text as a quoted string (RFC 9110 section 5.6.4), of which it has the characters. */
+/** Formats text as a quoted string (RFC 9110 section 5.6.4); its characters must be valid there. */
 export function quoted(text: string): string {
   return `"${text.replace(/["\\]/g, "\\$&")}"`;
 }
 
 /**
- * How a value stands in a field:
+ * Encoding of a value in a field:
  *
- * - `"plain"`: as it is. Only visible characters of ASCII with spaces between them can be carried so; servers would
- *   take others for something else (RFC 9110 section 5.5), such as `"admin "` for `"admin"`;
- * - `"percent"`: percent-encoded as `encodeURIComponent` does it, any text, for servers that decode it.
+ * - `"plain"`: unchanged. Only visible ASCII with spaces between is allowed; servers could misread other values (RFC
+ *   9110 section 5.5), such as `"admin "` as `"admin"`;
+ * - `"percent"`: percent-encoded as by `encodeURIComponent`; any text, for servers that decode it.
  */
 export type IdentityEncoding = "plain" | "percent";
 
 const EXACT = /^(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?$/;
 
-/** How values stand in fields. */
+/** Encodings of values in fields. */
 export const ENCODING: Rule = word(["plain", "percent"] satisfies IdentityEncoding[]);
 
 /**
- * The value as it stands in the field; `null` when it cannot be carried there, so that the server would take it for
- * another one.
+ * The value as field value; `null` if the field cannot carry it exactly, so that the server would read another value.
  *
- * @param value a text, a number that is exact, or a boolean; nothing else can be carried
+ * @param value a text, an exact number, or a boolean; other values cannot be carried
  */
 export function identityText(value: unknown, encoding: IdentityEncoding): string | null {
   switch (typeof value) {
@@ -100,7 +99,7 @@ export function identityText(value: unknown, encoding: IdentityEncoding): string
       if (encoding === "plain") return EXACT.test(value) ? value : null;
       return value.isWellFormed() ? encodeURIComponent(value) : null;
     case "number":
-      // A larger whole number has lost its last digits when it was read, and two of them look the same.
+      // A larger whole number may have been rounded when it was parsed, so two different numbers could be equal.
       return Number.isSafeInteger(value) || (Number.isFinite(value) && !Number.isInteger(value))
         ? String(value)
         : null;
@@ -113,11 +112,11 @@ export function identityText(value: unknown, encoding: IdentityEncoding): string
 }
 
 /**
- * Replaces the field, in any spelling that a server could take for it: behind CGI and its heirs `X_User` is the same
- * variable as `X-User`.
+ * Replaces a field in all spellings that a server may treat as the same: for CGI and similar interfaces `X_User` and
+ * `X-User` are the same variable.
  *
  * @param name in lower case
- * @param value as {@linkcode identityText} makes it; `null` only takes the client's away
+ * @param value result of {@linkcode identityText}; `null` only removes the field of the client
  */
 export function setIdentityField(headers: HeaderFields, name: string, value: string | null): void {
   const plain = name.replaceAll("_", "-");
@@ -131,7 +130,7 @@ export function setIdentityField(headers: HeaderFields, name: string, value: str
 
 const encoder = new TextEncoder();
 
-/** Whether two texts are the same, in a time that depends on neither where they differ nor how long the secret one is. */
+/** Whether two texts are equal, in a time independent of the position of the difference and of the secret's length. */
 export async function sameDigest(given: string, secret: string): Promise<boolean> {
   const [left, right] = await Promise.all([digest(given), digest(secret)]);
   let difference = 0;

@@ -1,4 +1,4 @@
-/** Fields of requests and responses: set, removed, and those that make browsers careful. */
+/** Filters that set and remove fields, and set security fields. */
 
 import { choose, FUNCTION, object, orFalse } from "../core/options.ts";
 import { unexpected } from "../core/callback.ts";
@@ -8,17 +8,17 @@ import type { HeaderFields } from "../http/header_fields.ts";
 import { checkFilter, FIELD_NAMES, FIELD_VALUE, fields } from "./filter_support.ts";
 
 /**
- * A value, or a function that makes it; nothing leaves the field as it is. Must not be async. White space around what a
- * function makes for the server is an error, since dropping it could make one user of two.
+ * A value, or a function that returns it; no result keeps the field. Must not be async. A result for the server with
+ * white space around it is an error: without the white space two users could become one.
  */
 type FieldValue = NonNullable<SetHeadersOptions["request"]>[string];
 
-/** What {@linkcode setHeaders} sets, by the names of the fields. */
+/** Fields to set, by name. */
 export interface SetHeadersOptions {
   /**
    * Fields of requests to the server.
-   * A value, or a function that returns it; `null` leaves the field as it is. Must not be async. A value with white
-   * space around it is an error: without the white space two users could become one.
+   * A value, or a function that returns it; `null` keeps the field. Must not be async. A value with white space around
+   * it is an error: without the white space two users could become one.
    *
    * @default {{}}
    */
@@ -39,7 +39,7 @@ const SET_OPTIONS = object<SetHeadersOptions>(
 /**
  * Sets fields; each replaces the field of the client or the server.
  *
- * @throws {TypeError} when a name or a value cannot stand in a message; of a value that a function makes when that runs
+ * @throws {TypeError} when a name or a value is invalid; for a value of a function, when the function runs
  *
  * @example
  * ```ts
@@ -93,9 +93,9 @@ const REMOVE_OPTIONS = object<Parameters<typeof removeHeaders>[0]>(
 );
 
 /**
- * Takes fields away, all lines of each.
+ * Removes fields, with all lines of each.
  *
- * @throws {TypeError} when a name cannot be that of a field
+ * @throws {TypeError} when a field name is invalid
  *
  * @example
  * ```ts
@@ -108,9 +108,9 @@ const REMOVE_OPTIONS = object<Parameters<typeof removeHeaders>[0]>(
  * ```
  */
 export function removeHeaders(options: {
-  /** Names of fields that the server does not get. @default {[]} */
+  /** Names of fields removed from requests to the server. @default {[]} */
   request?: readonly string[];
-  /** Names of fields that the client does not get. @default {[]} */
+  /** Names of fields removed from responses to the client. @default {[]} */
   response?: readonly string[];
 }): Filters {
   checkFilter("removeHeaders", REMOVE_OPTIONS, options);
@@ -132,11 +132,11 @@ function remove(headers: HeaderFields, names: readonly string[]): void {
   for (const name of names) headers.delete(name);
 }
 
-/** What {@linkcode securityHeaders} sets; `false` leaves a field out. */
+/** Options of {@linkcode securityHeaders}; `false` omits a field. */
 export interface SecurityHeadersOptions {
-  /** `X-Content-Type-Options`: content is what it is declared to be. @default {"nosniff"} */
+  /** `X-Content-Type-Options`: the declared content type applies. @default {"nosniff"} */
   contentTypeOptions?: string | false;
-  /** `X-Frame-Options`: who may show a page in a frame. @default {"SAMEORIGIN"} */
+  /** `X-Frame-Options`: which pages may embed a page in a frame. @default {"SAMEORIGIN"} */
   frameOptions?: string | false;
   /** `Referrer-Policy`: what other sites learn about the previous page. @default {"strict-origin-when-cross-origin"} */
   referrerPolicy?: string | false;
@@ -167,11 +167,11 @@ const SECURITY_OPTIONS = object<SecurityHeadersOptions>({
 }, "an object of fields, each a text or false");
 
 /**
- * Sets the security fields of responses for browsers, on responses of servers and on local replies.
+ * Sets security fields for browsers, on responses of servers and on local replies.
  *
- * A field that the server has set itself stays: it knows its pages.
+ * A field that the server has set is kept: it knows its pages.
  *
- * @throws {TypeError} when a value cannot stand in a field
+ * @throws {TypeError} when a field value is invalid
  *
  * @example
  * ```ts
@@ -215,7 +215,7 @@ export function securityHeaders(options: SecurityHeadersOptions = {}): Filters {
   return named("securityHeaders", { responseFilter: edit, localReplyFilter: edit });
 }
 
-/** Those that are not left out. */
+/** The fields that are not `false`. */
 function present(all: Readonly<Record<string, string | false>>): readonly [string, string][] {
   return Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== false);
 }

@@ -1,4 +1,4 @@
-/** Requests of some networks only, or of all but some. */
+/** Access by the network of the client. */
 
 import { list } from "../core/options.ts";
 import { type Filters, named } from "../filter/filters.ts";
@@ -8,14 +8,14 @@ import { checkFilter, refuse } from "./filter_support.ts";
 const CIDRS = list(CIDR, 'an array such as ["10.0.0.0/8", "::1"]');
 
 /**
- * Lets requests through whose client is in one of the networks; all others get 403.
+ * Allows only clients in the networks; others get 403.
  *
- * The client is the one that `ctx.client` names: behind other proxies set `trustedProxies`, or it is the nearest of them.
- * Clients at a unix socket have no address, and those that a trusted proxy does not know are `"unknown"`; they are not let through.
+ * The client is `ctx.client`: behind other proxies set `trustedProxies`, otherwise it is the nearest proxy. Clients on
+ * a unix socket have no address, and a client unknown to a trusted proxy is `"unknown"`; both are refused.
  *
- * @param networks addresses and networks, such as `"192.0.2.1"`, `"10.0.0.0/8"`, `"2001:db8::/32"`; IPv4 covers IPv4
+ * @param networks addresses and networks, such as `"192.0.2.1"`, `"10.0.0.0/8"`, `"2001:db8::/32"`; IPv4 includes IPv4
  * written as IPv6
- * @throws {TypeError} when an entry is neither
+ * @throws {TypeError} when an entry is neither an address nor a network
  *
  * @example
  * ```ts
@@ -37,14 +37,14 @@ export function ipAllow(networks: readonly string[]): Filters {
 }
 
 /**
- * Refuses requests whose client is in one of the networks, with 403.
+ * Refuses clients in the networks with 403.
  *
- * The client is the one that `ctx.client` names: behind other proxies set `trustedProxies`, or it is the nearest of them.
- * Clients at a unix socket have no address, and those that a trusted proxy does not know are `"unknown"`; they are let through.
+ * The client is `ctx.client`: behind other proxies set `trustedProxies`, otherwise it is the nearest proxy. Clients on
+ * a unix socket have no address, and a client unknown to a trusted proxy is `"unknown"`; both are allowed.
  *
- * @param networks addresses and networks, such as `"192.0.2.1"`, `"10.0.0.0/8"`, `"2001:db8::/32"`; IPv4 covers IPv4
+ * @param networks addresses and networks, such as `"192.0.2.1"`, `"10.0.0.0/8"`, `"2001:db8::/32"`; IPv4 includes IPv4
  * written as IPv6
- * @throws {TypeError} when an entry is neither
+ * @throws {TypeError} when an entry is neither an address nor a network
  *
  * @example
  * ```ts

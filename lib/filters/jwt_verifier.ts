@@ -1,4 +1,4 @@
-/** Verifies JWTs; loaded only by configurations that have some. */
+/** Verifies JWTs; loaded only if a configuration uses them. */
 
 import {
   createLocalJWKSet,
@@ -11,13 +11,13 @@ import {
 import type { Awaitable } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
 
-/** What became of a token: its claims, `null` when it is not good, or nobody can say now. */
+/** Result for a token: its claims, `null` if it is invalid, `"unavailable"` if the keys are not available. */
 export type VerifyToken = (
   token: string,
   ctx: RequestContext,
 ) => Awaitable<Readonly<Record<string, unknown>> | null | "unavailable">;
 
-/** Options without gaps and contradictions. */
+/** Validated options with every default filled in. */
 export interface JwtPlan {
   readonly key:
     | { readonly jwksUrl: URL }
@@ -32,7 +32,7 @@ export interface JwtPlan {
   readonly requiredClaims: readonly string[];
 }
 
-/** Failures that say nothing about a token: the keys could not be had. */
+/** Errors that are not caused by the token: the keys could not be fetched. */
 const UNAVAILABLE: ReadonlySet<string> = new Set([
   "ERR_JWKS_TIMEOUT",
   "ERR_JWKS_INVALID",
@@ -79,7 +79,10 @@ function keyOf({ key }: JwtPlan): JWTVerifyGetKey {
   });
 }
 
-/** The library does not read what comes with another status than 200, and unread it would keep its connection. */
+/**
+ * The library does not read the body of a response with another status than 200; unread, it would keep its connection
+ * open.
+ */
 async function fetchKeys(...request: Parameters<typeof fetch>): Promise<Response> {
   const response = await fetch(...request);
   if (response.status === 200) return response;

@@ -1,4 +1,4 @@
-/** A bound for what clients send. */
+/** Limit of the request content. */
 
 import { type Filters, named } from "../filter/filters.ts";
 import { byteSize } from "../core/options.ts";
@@ -9,13 +9,13 @@ import { checkFilter, refuse } from "./filter_support.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * Refuses requests with more content than this with 413.
+ * Refuses requests with more content than `max` with 413.
  *
- * One that declares its length is refused before anything of it is read. The others are counted as they pass; when it
- * becomes too much the request to the server is broken off, never ended cleanly.
+ * A request with a larger declared length is refused before its content is read. Other content is counted while it is
+ * forwarded; beyond the limit the request to the server is broken off, never ended cleanly.
  *
  * @param max bytes, or text such as `"64KiB"`, `"10MB"`
- * @throws {TypeError} when `max` cannot be read
+ * @throws {TypeError} when `max` is invalid
  *
  * @example
  * ```ts
@@ -35,11 +35,11 @@ export function maxBodySize(max: ByteSize): Filters {
     requestFilter: (_request, ctx) => {
       const declared = ctx.request.headers.get("content-length");
       if (declared === null || !(Number(declared) > maxBytes)) return;
-      // What is left of the content would have to be read before the next request of the connection.
+      // Otherwise the rest of the content would have to be read before the next request of the connection.
       return refuse(413, message, { connection: "close" });
     },
     requestBodyFilter: (body, { request }) => {
-      // The runtime holds clients to the length that they declare.
+      // The runtime enforces the declared length.
       if (request.headers.has("content-length")) return;
       return body.pipeThrough(
         counted(maxBytes, () => new RequestError(message, 413, { connection: "close" })),

@@ -1,4 +1,4 @@
-/** Copies of requests for servers whose responses no client waits for. */
+/** Copies of requests to other servers, whose responses are dropped. */
 
 import {
   byteSize,
@@ -29,15 +29,17 @@ import { HeaderFields } from "../http/header_fields.ts";
 import type { Pool } from "../upstream/pool.ts";
 import { checkFilter } from "./filter_support.ts";
 
-/** The servers of a pool of the configuration, those that may be used at the moment, in turn. */
+/** The available servers of a configured pool, in turn. */
 type MirrorPool = Extract<MirrorTarget, { pool: string }>;
 
-/** A place where copies go: an address as of a server, the same with TLS, or a pool. */
+/** A destination of copies: an address, an address with TLS options, or a pool. */
 type MirrorTarget = Exclude<MirrorOptions["to"], readonly unknown[]>;
 
-/** What {@linkcode mirror} takes. */
+/** Options of {@linkcode mirror}. */
 export interface MirrorOptions {
-  /** Where copies go, in turn: addresses of servers, with TLS or without, or `{ pool }` with the name of a pool. */
+  /**
+   * Destinations of copies, in turn: addresses of servers, with TLS or without, or `{ pool }` with the name of a pool.
+   */
   to:
     | string
     | PeerOptions
@@ -52,18 +54,18 @@ export interface MirrorOptions {
   /** The share of requests that are copied, 0 to 1. @default {1} */
   share?: number;
   /**
-   * Which requests may be copied; must not be async. When it throws, the request is not copied, and the log says why.
+   * Selects requests to copy; must not be async. If it throws, the request is not copied, and the error is logged.
    *
    * @default {all}
    */
   when?: (ctx: RequestContext) => boolean;
-  /** Most copies at the same time; further requests are not copied. @default {16} */
+  /** Maximum number of concurrent copies; further requests are not copied. @default {16} */
   maxInFlight?: number;
   /** Requests with longer content are not copied. @default {"64KiB"} */
   maxBodySize?: ByteSize;
-  /** How long a copy and its response may take. @default {"5s"} */
+  /** Timeout of a copy, including its response. @default {"5s"} */
   timeout?: Duration;
-  /** Draws the share. @default {the proxy's} */
+  /** Random numbers for the share. @default {the proxy's} */
   random?: () => number;
 }
 
@@ -95,12 +97,12 @@ const OPTIONS = object<MirrorOptions>({
 /**
  * Sends a copy of a share of requests to other servers, and drops the responses.
  *
- * The client waits for nothing of it, and what becomes of a copy changes nothing for it. A copy is what goes to the
- * server as far as the filters before this one have made it (put it last); it is made while the content passes, and sent
- * once that is complete; copies that are on their way when the proxy stops are called off. What fails is a debug line
- * of the log. Copies speak HTTP/1.1, are no requests in flight of their servers, and say nothing about their health.
+ * The client does not wait for copies, and their results do not affect it. A copy is the request to the server as
+ * edited by the filters before this one (put it last). It is recorded while the content passes, and sent when the
+ * content is complete. Copies in progress are cancelled when the proxy stops. Failures are logged at debug level.
+ * Copies use HTTP/1.1, do not count as requests in flight of their servers, and do not affect their health.
  *
- * @throws {TypeError} when an option cannot be read
+ * @throws {TypeError} when an option is invalid
  *
  * @example
  * ```ts
@@ -143,7 +145,7 @@ export function mirror(options: MirrorOptions): Filters {
   return named("mirror", {
     requestFilter: (_request, ctx) => {
       if (inFlight >= maxInFlight || !wanted(ctx)) return;
-      // A WebSocket is no request that could be copied.
+      // A WebSocket cannot be copied.
       if (ctx.request.headers.has("upgrade")) return;
       copies.set(ctx, new RequestCopy(ctx, common));
       inFlight++;
@@ -157,20 +159,20 @@ export function mirror(options: MirrorOptions): Filters {
     },
     upstreamRequestFilter: (request: UpstreamRequest, ctx) => {
       const { method, target, headers } = request;
-      // The first attempt; others are of the same request.
+      // Only the first attempt is used; others are of the same request.
       copies.get(ctx)?.takeHead({ method, target, headers: HeaderFields.adopt(headers.toList()) });
     },
-    logging: (ctx) => copies.get(ctx)?.giveUp(),
+    logging: (ctx) => copies.get(ctx)?.abandon(),
   });
 }
 
-/** The length that the client has declared, which filters before this one may have made untrue. */
+/** The length declared by the client, which earlier filters may have made wrong. */
 function declaredLength({ request: { headers } }: RequestContext): number | null {
   const declared = headers.get("content-length");
   return declared === null ? null : Number(declared);
 }
 
-/** Takes turns among all that it is given. */
+/** Selects the targets in turn. */
 class MirrorTargets {
   readonly #targets: readonly (Peer | MirrorPool)[];
   #turn = 0;
@@ -183,7 +185,7 @@ class MirrorTargets {
     });
   }
 
-  /** Where the next copy goes; `null` when there is no server for it, which the log tells. */
+  /** The server for the next copy; `null` if there is none, which is logged. */
   next({ pools, log }: CopiedRequest): Peer | null {
     const target = this.#targets[this.#turn++ % this.#targets.length]!;
     if (!("pool" in target)) return target;
@@ -208,22 +210,22 @@ class MirrorTargets {
   }
 }
 
-/** What is needed of the request that is copied, which may be over before its copy is. */
+/** Parts of the copied request, which may end before its copy. */
 type CopiedRequest = Pick<RequestContext, "pools" | "log">;
 
-/** What the copies of one filter have in common. */
+/** Options shared by the copies of one filter. */
 interface CopyOptions {
   /** Requests with more content are not copied. */
   readonly maxBytes: number;
-  /** How long a copy and its response may take. */
+  /** Timeout of a copy, including its response. */
   readonly timeoutMs: number;
-  /** Where the next copy goes; `null` when there is no server for it. */
+  /** The server for the next copy; `null` if there is none. */
   readonly nextPeer: (origin: CopiedRequest) => Peer | null;
-  /** Called once for each copy, when it has been sent or given up. */
+  /** Called once for each copy, when it has been sent or abandoned. */
   readonly onEnd: () => void;
 }
 
-/** Sends itself once head and content are complete. */
+/** A copy, which is sent when head and content are complete. */
 class RequestCopy {
   readonly #options: CopyOptions;
   readonly #origin: CopiedRequest;
@@ -232,7 +234,7 @@ class RequestCopy {
   #pieces: Bytes[] | null = null;
   #bytes = 0;
   #complete = true;
-  #over = false;
+  #ended = false;
 
   constructor(ctx: RequestContext, options: CopyOptions) {
     this.#options = options;
@@ -240,47 +242,47 @@ class RequestCopy {
     this.#services = servicesOf(ctx);
   }
 
-  /** A stream that content passes unchanged. */
+  /** A stream that records content and passes it unchanged. */
   tap(): TransformStream<Bytes, Bytes> {
     this.#pieces = [];
     this.#complete = false;
     return new TransformStream<Bytes, Bytes>({
       transform: (piece, controller) => {
         controller.enqueue(piece);
-        this.#keep(piece);
+        this.#record(piece);
       },
       flush: () => {
         this.#complete = true;
-        this.#sendWhenWhole();
+        this.#sendIfComplete();
       },
     });
   }
 
-  /** Takes the head; only the first one counts. */
+  /** Sets the head; only the first call counts. */
   takeHead(head: Omit<BackgroundRequest, "content">): void {
     if (this.#head !== null) return;
     this.#head = head;
-    this.#sendWhenWhole();
+    this.#sendIfComplete();
   }
 
-  /** The request is over: what is not complete by now is never going to be. */
-  giveUp(): void {
-    if (this.#over) return;
-    this.#over = true;
+  /** Abandons the copy unless it has been sent: its content is too long, or the request has ended too early. */
+  abandon(): void {
+    if (this.#ended) return;
+    this.#ended = true;
     this.#pieces = null;
     this.#options.onEnd();
   }
 
-  #keep(piece: Bytes): void {
-    if (this.#over) return;
+  #record(piece: Bytes): void {
+    if (this.#ended) return;
     this.#bytes += piece.byteLength;
-    if (this.#bytes > this.#options.maxBytes) return this.giveUp();
+    if (this.#bytes > this.#options.maxBytes) return this.abandon();
     this.#pieces!.push(piece.slice());
   }
 
-  #sendWhenWhole(): void {
-    if (this.#over || this.#head === null || !this.#complete) return;
-    this.#over = true;
+  #sendIfComplete(): void {
+    if (this.#ended || this.#head === null || !this.#complete) return;
+    this.#ended = true;
     const content = this.#pieces === null ? null : joined(this.#pieces, this.#bytes);
     this.#pieces = null;
     void this.#send({ ...this.#head, content });

@@ -1,4 +1,4 @@
-/** Redirects clients, and sends servers another path than the client asked for. */
+/** Redirects of clients, and rewrites of paths for servers. */
 
 import {
   ANYTHING,
@@ -18,13 +18,13 @@ import { asciiTarget } from "../http/request_target.ts";
 import { pathBelow, prefixSpellings, withoutSlash } from "../routing/rewrite.ts";
 import { checkFilter, refuse } from "./filter_support.ts";
 
-/** Makes a path or an address of a path; `null` if the rule does not match it. */
+/** Maps a path to a path or an address; `null` if the rule does not match it. */
 type PathRule = (path: string) => string | null;
 
 const FROM = choose((from) =>
   from instanceof RegExp
     ? ANYTHING
-    // Elsewhere "/old/*" means all paths below; taken as it stands it would match none.
+    // Elsewhere "/old/*" means all paths below; taken literally it would match none.
     : text(
       'a path that begins with "/" and has no "*" (it also stands for all paths below it), or a pattern',
       (path) => path.startsWith("/") && !path.includes("*"),
@@ -34,8 +34,8 @@ const FROM = choose((from) =>
 /**
  * Compiles a rule.
  *
- * A text matches itself and all paths below it, segment by segment: `"/api"` matches `/api` and `/api/x`, not
- * `/apix`. What follows is kept as it is.
+ * A text matches itself and all paths below it, by segments: `"/api"` matches `/api` and `/api/x`, not `/apix`. The
+ * rest of the path is kept.
  */
 function compilePathRule(from: string | RegExp, to: string): PathRule {
   if (from instanceof RegExp) {
@@ -58,29 +58,29 @@ function compilePathRule(from: string | RegExp, to: string): PathRule {
 }
 
 /**
- * The response to a request whose path the rule does not match, though a server might read it so; `undefined` if there
- * is no doubt. Without it, a client could write a path so that it gets past the rule.
+ * The response to a request whose path the rule does not match, although a server might read it as a matching path;
+ * `undefined` otherwise. Without it, a client could bypass the rule by another spelling of a path.
  */
 function refuseDoubtful(rule: PathRule, { path, otherPaths }: RequestContext): Response | undefined {
   if (otherPaths.every((other) => rule(other) === null) || rule(path) !== null) return;
   return refuse(400, "The path can be read in several ways");
 }
 
-/** Path and query of a target; the query with its question mark. */
+/** Path and query of a target; the query includes its question mark. */
 function splitTarget(target: string): [path: string, query: string] {
   const query = target.indexOf("?");
   return query < 0 ? [target, ""] : [target.slice(0, query), target.slice(query)];
 }
 
-/** What {@linkcode redirect} takes in addition to the two addresses. */
+/** Options of {@linkcode redirect} in addition to the two addresses. */
 export interface RedirectOptions {
   /** 301 and 308 are permanent, 302 and 307 temporary; 307 and 308 keep the method. @default {302} */
   status?: 301 | 302 | 303 | 307 | 308;
-  /** Whether the query is kept when the new address has none. @default {true} */
+  /** Whether the query is kept if the new address has none. @default {true} */
   keepQuery?: boolean;
 }
 
-/** Returns where to send the client; without a result the request goes on. Must not be async. */
+/** Returns the address for the client; without a result the request continues. Must not be async. */
 type RedirectTo = (ctx: RequestContext) => string | null | void;
 
 const REDIRECT_RULES: Rules<RedirectOptions> = {
@@ -110,22 +110,22 @@ const REDIRECT = object<{ from: string | RegExp; to: string } & RedirectOptions>
 );
 
 /**
- * Responds with a redirect; requests that the rule does not match go on.
+ * Responds with a redirect; requests that the rule does not match continue.
  *
- * - `redirect("/old", "https://new.example")`: the path itself and all paths below it; what follows is kept;
+ * - `redirect("/old", "https://new.example")`: the path itself and all paths below it; the rest of the path is kept;
  * - `redirect(/^\/p\/(\d+)$/, "/products/$1", { status: 308 })`: as `String.replace`, on the path without the query;
- * - `redirect((ctx) => ..., options)`: the value of `Location`; without a result the
- *   request goes on. Must not be async.
+ * - `redirect((ctx) => ..., options)`: returns the value of `Location`; without a result the request continues. Must
+ *   not be async.
  *
- * Paths are compared as those of routes are (`paths` of the configuration), and what is kept of a path is kept in that
- * form; a path that the rule does not match, but that a server could read so, gets 400.
+ * Paths are compared like those of routes (`paths` of the configuration), and the kept part of a path has the same
+ * form. A path that the rule does not match, but that a server could read as matching, gets 400.
  *
- * What a client asks for never becomes another host: what follows the host of `to` begins with a slash, which is put
- * there if need be, and of several slashes or backslashes at the beginning of a path (`//host/`) one slash is kept. The
- * address that a function makes is taken as it is.
+ * A request path never becomes another host: the part after the host of `to` begins with a slash, which is added if
+ * missing, and of several slashes or backslashes at the beginning of a path (`//host/`) one slash is kept. The address
+ * returned by a function is used unchanged.
  *
- * @throws {TypeError} when `from` does not begin with a slash, `to` has a scheme but no host, or one that would come from
- * the path (`"https://$1.example/"`), or `status` is none of a redirect
+ * @throws {TypeError} when `from` does not begin with a slash, `to` has a scheme but no host, or a host that depends on
+ * the path (`"https://$1.example/"`), or `status` is not a redirect
  *
  * @example
  * ```ts
@@ -155,7 +155,7 @@ export function redirect(
   });
 }
 
-/** Where to, or the response to a request for which that is in doubt. */
+/** Returns the new address, or the response to a request with an ambiguous path. */
 type Locate = (ctx: RequestContext) => ReturnType<RedirectTo> | Response;
 
 function compileRedirect(rule: Parameters<typeof redirect>): { locate: Locate; options: RedirectOptions } {
@@ -165,7 +165,7 @@ function compileRedirect(rule: Parameters<typeof redirect>): { locate: Locate; o
     return { locate: rule[0], options };
   }
   const [from, to, options = {}] = rule as [string | RegExp, string, RedirectOptions?];
-  // A bare status would be lost below.
+  // A plain status would be lost below.
   if (!isRecord(options)) checkFilter("redirect", REDIRECT_BY_FUNCTION, options);
   checkFilter("redirect", REDIRECT, { from, to, ...options });
   const { keepQuery = true } = options;
@@ -176,7 +176,7 @@ function compileRedirect(rule: Parameters<typeof redirect>): { locate: Locate; o
     const made = apply(path);
     if (made === null) return refuseDoubtful(apply, ctx);
     const [, query] = splitTarget(target);
-    // A pattern that matches further on leaves the beginning of the path in front.
+    // A pattern that does not match from the beginning keeps the beginning of the path in front.
     const elsewhere = site !== "" && (typeof from === "string" || path.search(from) === 0);
     const location = elsewhere ? site + withSlash(made.slice(site.length)) : made.replace(/^[/\\]*/, "/");
     return keepQuery && !location.includes("?") ? location + query : location;
@@ -184,38 +184,39 @@ function compileRedirect(rule: Parameters<typeof redirect>): { locate: Locate; o
   return { locate, options };
 }
 
-/** What follows a host: nothing, a query, or a path. */
+/** Adds a slash after a host, unless the rest is empty, a query, a fragment or a path. */
 function withSlash(rest: string): string {
   return rest === "" || /^[/?#]/.test(rest) ? rest : `/${rest}`;
 }
 
 /**
- * Scheme and host of an address, `""` for a path; `null` when there is a scheme and no host, or the path would
- * decide on the host.
+ * Scheme and host of an address, `""` for a path; `null` for a scheme without a host, or a host that depends on the
+ * path.
  *
- * @param pattern whether `$1` and the like stand for parts of the path
+ * @param pattern whether `$1` and similar stand for parts of the path
  */
 function siteOf(to: string, pattern: boolean): string | null {
   if (!/^(?:[a-z][a-z0-9+.-]*:|\/\/)/i.test(to)) return "";
   const [authority] = /^(?:[a-z][a-z0-9+.-]*:)?\/\/[^/?#\\]+/i.exec(to) ?? [];
-  // The path may come right behind the host: `"https://new.example$1"`.
+  // The path may follow directly after the host: `"https://new.example$1"`.
   const site = pattern ? authority?.replace(/\$(?:\d\d?|<[^>]*>|[&'`])$/, "") : authority;
   const isHost = site !== undefined && /[a-z0-9\]]$/i.test(site) && !(pattern && site.includes("$"));
   return isHost ? site : null;
 }
 
-/** Makes the target for the server, path and query, of the one that goes there now; must not be async. */
+/** Maps the current target for the server, path and query, to a new one; must not be async. */
 type RewriteTarget = (target: string, ctx: RequestContext) => string;
 
 /**
- * Rewrites the path that goes to the server; what a rule is not about goes on as it came, to the character.
+ * Rewrites the path for the server; other targets are forwarded unchanged.
  *
- * - `rewritePath("/api", "/v1")`: the path itself and all that is below it; `rewritePath("/api", "/")` takes it off;
+ * - `rewritePath("/api", "/v1")`: the path itself and all paths below it; `rewritePath("/api", "/")` removes the
+ *   prefix;
  * - `rewritePath(/^\/u\/(\d+)$/, "/users/$1")`: as `String.replace`, on the path without the query;
- * - `rewritePath((target, ctx) => ...)`: path and query, of those that go there now; must not be async.
+ * - `rewritePath((target, ctx) => ...)`: maps the current path and query to new ones; must not be async.
  *
- * Paths are compared as those of routes are (`paths` of the configuration), and what is kept of a path is kept in that
- * form; a path that the rule does not match, but that a server could read so, gets 400.
+ * Paths are compared like those of routes (`paths` of the configuration), and the kept part of a path has the same
+ * form. A path that the rule does not match, but that a server could read as matching, gets 400.
  *
  * @throws {TypeError} when a path does not begin with a slash
  *
@@ -240,14 +241,15 @@ export function rewritePath(
       if (made === request.target) return;
       if (typeof made !== "string") throw unexpected("a path", made);
       const target = asciiTarget(made.startsWith("/") ? made : `/${made}`);
-      // A space or a line break would end the target, and the server would read on in what an attacker has written.
+      // A space or a line break would end the target, and the server would parse the rest, written by an attacker, as a
+      // request.
       if (!TARGET.test(target)) throw new TypeError(`it made the target ${JSON.stringify(target)}`);
       request.target = target;
     },
   });
 }
 
-/** What can stand in a request line: no space, control character or fragment. */
+/** Valid characters of a request line: no space, control character or fragment. */
 const TARGET = /^[!"$-~]+$/;
 
 interface Compiled {
@@ -277,9 +279,9 @@ function compileRewritePath(rule: [from: string | RegExp, to: string] | [rewrite
   const apply = compilePathRule(from, to);
   const rewrite: RewriteTarget = (target, ctx) => {
     const [path, query] = splitTarget(target);
-    // What something else has rewritten is not the client's spelling any more.
+    // A target rewritten by another filter or rule is no longer the client's path.
     const made = apply(target === ctx.target ? ctx.path : path);
-    // Of several slashes a server may take the first segment for a host.
+    // With several slashes a server may take the first segment for a host.
     return made === null ? target : made.replace(/^[/\\]{2,}/, "/") + query;
   };
   return { rewrite, apply };

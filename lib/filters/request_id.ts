@@ -1,4 +1,4 @@
-/** A name for each request, which all logs on its way share. */
+/** Request ids, shared by all logs on the way of a request. */
 
 import { type Filters, named, REQUEST_ID, type RequestNaming } from "../filter/filters.ts";
 import type { RequestContext } from "../filter/request_context.ts";
@@ -7,29 +7,29 @@ import { checkedBoolean, messageOf, stackOf, unexpected } from "../core/callback
 import { CIDR, CidrList } from "../http/ip_address.ts";
 import { checkFilter, FIELD_NAME, setIdentityField } from "./filter_support.ts";
 
-/** What {@linkcode requestId} takes. */
+/** Options of {@linkcode requestId}. */
 export interface RequestIdOptions {
-  /** The field. @default {"x-request-id"} */
+  /** Name of the field. @default {"x-request-id"} */
   header?: string;
   /**
-   * Whose ids are kept: those of clients in these networks, of all clients (`true`), or of clients that a function
-   * accepts; other ids are replaced. Must not be async; when it throws, the id is replaced. @default {[]}
+   * Clients whose ids are kept: clients in these networks, all clients (`true`), or clients that a function accepts;
+   * other ids are replaced. Must not be async; if it throws, the id is replaced. @default {[]}
    */
   trusted?: boolean | readonly string[] | ((ctx: RequestContext) => boolean);
   /**
-   * Makes an id of 1 to 128 visible ASCII characters; must not be async. When it throws, the id is a UUID.
+   * Makes an id of 1 to 128 visible ASCII characters; must not be async. If it throws, the id is a UUID.
    *
    * @default {crypto.randomUUID}
    */
   generate?: () => string;
-  /** Whether the response has the id too. @default {true} */
+  /** Whether the response contains the id too. @default {true} */
   respond?: boolean;
 }
 
-/** Ids that are taken over: what every log can hold, and nothing that means anything in one. */
+/** Accepted ids of clients: characters that are safe in every log. */
 const PLAIN = /^[\w.:+/=@-]{1,128}$/;
 
-/** Ids that are made: one word in every log. */
+/** Accepted generated ids: a single word in every log. */
 const VISIBLE = /^[\x21-\x7e]{1,128}$/;
 
 const OPTIONS = object<RequestIdOptions>({
@@ -44,14 +44,14 @@ const OPTIONS = object<RequestIdOptions>({
 }, "an object with header, trusted, generate and respond");
 
 /**
- * Gives each request an id that the server and the client get, also in local replies; it is the
- * `ctx.requestId` of all filters and the id in the log. Of several such filters the first one gives that.
+ * Sets a request id for the server and the client, also in local replies. It is also the `ctx.requestId` of all filters
+ * and the id in the log. Of several such filters the first one sets that id.
  *
- * A function that fails is reported, and the request goes on.
+ * Errors of the functions are logged, and the request continues.
  *
- * An id that a trusted client sends is kept when it is at most 128 letters, digits and `. : + / = @ _ -`.
+ * An id that a trusted client sends is kept if it has at most 128 letters, digits and `. : + / = @ _ -`.
  *
- * @throws {TypeError} when `header` or `trusted` cannot be read
+ * @throws {TypeError} when `header` or `trusted` is invalid
  *
  * @example
  * ```ts
@@ -80,7 +80,7 @@ export function requestId(options: RequestIdOptions = {}): Filters {
     const known = ids.get(ctx);
     if (known !== undefined) return known;
     const made = make(ctx);
-    // A function of the configuration may have asked for the id in the meantime.
+    // A function of the configuration may have read the id meanwhile.
     const id = ids.get(ctx) ?? made;
     ids.set(ctx, id);
     return id;
@@ -102,7 +102,7 @@ function attempt<Value>(ctx: RequestContext, option: string, call: () => Value, 
   try {
     return call();
   } catch (error) {
-    // Not before the request has its id, which the line is to name.
+    // Later, when the request has its id, which the log line contains.
     queueMicrotask(() =>
       ctx.log.error(`requestId: "${option}" threw: ${messageOf(error)}`, { stack: stackOf(error) })
     );
