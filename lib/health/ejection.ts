@@ -1,4 +1,4 @@
-/** Ejects servers whose requests fail, for a while. */
+/** Ejects servers whose requests fail, for a limited time. */
 
 import type { Clock } from "../core/clock.ts";
 import { formatDuration } from "../core/units.ts";
@@ -6,70 +6,70 @@ import type { Pool } from "../upstream/pool.ts";
 import type { Outcome, Server, Stage } from "../upstream/server.ts";
 import type { ResolvedEjection } from "./ejection_options.ts";
 
-/** Called when a server is ejected, with why and for how long, and when its ejection ends. */
+/** Called when a server is ejected, with reason and duration as text, and when its ejection ends. */
 type EjectionChange = (server: Server, ejected: boolean, reason: string) => void;
 
-/** What a {@linkcode Ejection} is made of. */
+/** Options of {@linkcode Ejection}. */
 interface EjectionInit {
   pool: Pool;
   options: ResolvedEjection;
   clock: Clock;
-  /** Whether it ends ejections when their time is over; another process does where it does not. @default {true} */
+  /** Whether this process ends ejections when their time is over; for workers the supervisor does. @default {true} */
   timers?: boolean;
   onChange?: EjectionChange;
   /** Called when a server gets its full share of the requests again. */
   onRestored?: (server: Server) => void;
 }
 
-/** What an active check tried. */
+/** What an active check tests. */
 export interface CheckReach {
   /** How far a check gets. */
   readonly stage: Stage;
-  /** Whether it connects to the port that requests go to. */
+  /** Whether the check connects to the port of requests. */
   readonly samePort: boolean;
 }
 
 /** The failures and ejections of a server. */
 interface History {
   readonly window: FailureWindow;
-  /** Number of its ejections, less one for each base time that it has stayed in since. */
+  /** Number of ejections, minus one for each base time without ejection since the last one. */
   times: number;
-  /** When it got its full share again last. */
+  /** When the server last got its full share again. */
   restoredAt: number;
   timer: Disposable | null;
-  /** Until when the timer runs. */
+  /** When the timer is due. */
   timerUntil: number;
   /** The last recovery that was reported. */
   seenRestoredAt: number;
   /** The highest rank of the failures since the last success. */
   rowRank: number;
-  /** The rank of what failed when it was ejected. */
+  /** The rank of the failures that caused the ejection. */
   failedRank: number;
-  /** When it was ejected or half opened: requests that began before do not count. */
+  /** When the server was ejected or half opened. Requests that began earlier are ignored. */
   since: number;
   /** When the ejection ends. */
   until: number;
-  /** When it got its last trial request while it was ejected. */
+  /** When the server last got a trial request while ejected. */
   triedAt: number;
-  /** Whether a request failed after a check had ended the ejection: that check does not try what fails. */
+  /** Whether a request failed after a check had ended the ejection: the check does not test what fails. */
   refuted: boolean;
 }
 
 /** The stages of a request in their order. */
-const RANKS: Readonly<Record<Stage, number>> = { connect: 1, tls: 2, request: 3, response: 4 };
+const STAGE_RANKS: Readonly<Record<Stage, number>> = { connect: 1, tls: 2, request: 3, response: 4 };
 
 /**
- * Ejects a server when requests to it fail in a row or too often, each time for longer; never the last one that could
- * serve, and never more than a part of the pool. Each base time that a server stays in takes one ejection off its count.
+ * Ejects a server when requests to it fail in a row or too often, each time for longer. Never ejects the last available
+ * server, or more than a part of the pool. Each base time without ejection lowers the server's count of ejections by one.
  *
- * After an ejection the server is half open: it gets one request at a time until one gets a response. When one fails, it is
- * ejected again.
+ * After an ejection the server is half open: it gets one request at a time until one gets a response. If one fails, the
+ * server is ejected again.
  */
 export class Ejection implements Disposable {
   readonly #init: EjectionInit;
   readonly #records = new Map<Server, History>();
   readonly #subscription: Disposable;
-  /** What the time of all processes is ahead of the clock. */
+  /** Difference between the time base that processes share and the clock of this process. */
   readonly #aheadMs: number;
 
   constructor(init: EjectionInit) {
@@ -83,7 +83,7 @@ export class Ejection implements Disposable {
     return this.#init.clock.now() + this.#aheadMs;
   }
 
-  /** Takes in how a request ended and how far it got; call it after the server has counted the request. */
+  /** Records the outcome of a request and the stage it reached. Call it after the server has counted the request. */
   record(server: Server, outcome: Outcome, latencyMs: number, stage: Stage): void {
     if (server.draining) return;
     if (server.ejected || server.halfOpen) return this.#recordTrial(server, outcome, latencyMs, stage);
@@ -91,7 +91,7 @@ export class Ejection implements Disposable {
     const { options } = this.#init;
     const record = this.#recordOf(server);
     const { window } = record;
-    const rank = outcome === "failure" ? RANKS[stage] : 0;
+    const rank = outcome === "failure" ? STAGE_RANKS[stage] : 0;
     window.record(rank, this.#now());
     record.rowRank = rank === 0 ? 0 : Math.max(rank, record.rowRank);
     if (rank === 0) return;
@@ -108,7 +108,7 @@ export class Ejection implements Disposable {
   }
 
   /**
-   * Takes in that an active check has passed: ends an ejection early when the check tries what had failed.
+   * Records that an active check has passed. Ends an ejection early if the check tests the stage that had failed.
    *
    * A check that connects proves that requests can connect. A check that gets a response does not prove that requests get
    * one, so the server is half open until a request has got a response.
@@ -116,12 +116,12 @@ export class Ejection implements Disposable {
   checkPassed(server: Server, { stage, samePort }: CheckReach): void {
     if (!server.ejected) return;
     const record = this.#recordOf(server);
-    if (record.refuted || RANKS[stage] < record.failedRank) return;
-    if (samePort && record.failedRank < RANKS.request) return this.#restore(server);
+    if (record.refuted || STAGE_RANKS[stage] < record.failedRank) return;
+    if (samePort && record.failedRank < STAGE_RANKS.request) return this.#restore(server);
     this.#halfOpen(server);
   }
 
-  /** Takes in that an active check has failed: the next one that passes may end an ejection again. */
+  /** Records that an active check has failed. The next check that passes may end an ejection again. */
   checkFailed(server: Server): void {
     const record = this.#records.get(server);
     if (record !== undefined) record.refuted = false;
@@ -152,12 +152,12 @@ export class Ejection implements Disposable {
     const record = this.#recordOf(server);
     if (this.#now() - latencyMs < record.since) return;
     if (outcome !== "failure") {
-      // A 404 is no success, but it is a response.
+      // Any response ends the trial, also one that does not count as success, such as a 404.
       if (stage === "response") this.#restore(server);
       return;
     }
     if (!server.halfOpen || !this.#othersCanServe(server)) return;
-    record.failedRank = RANKS[stage];
+    record.failedRank = STAGE_RANKS[stage];
     const remainingMs = record.until - this.#now();
     if (remainingMs <= 0) return this.#startEjection(server, "the first request after its ejection failed");
     record.refuted = true;
@@ -168,13 +168,13 @@ export class Ejection implements Disposable {
     if (!this.#mayEject(server)) return;
     const { options } = this.#init;
     const record = this.#recordOf(server);
-    const livedDown = Math.floor((this.#now() - record.restoredAt) / options.baseMs);
-    record.times = Math.max(0, record.times - livedDown);
+    const forgiven = Math.floor((this.#now() - record.restoredAt) / options.baseMs);
+    record.times = Math.max(0, record.times - forgiven);
     record.refuted = false;
     this.#startEjection(server, reason);
   }
 
-  /** @param remainingMs the rest of an ejection that goes on; without it a new one begins */
+  /** @param remainingMs remaining time of an ejection that continues; without it a new one begins */
   #startEjection(server: Server, reason: string, remainingMs?: number): void {
     const { options, onChange } = this.#init;
     const record = this.#recordOf(server);
@@ -195,7 +195,7 @@ export class Ejection implements Disposable {
     record.timer = clock.setTimer(() => this.#halfOpen(server), Math.max(0, record.until - this.#now()));
   }
 
-  /** Takes in what other processes have done: ends what they have begun, and reports who has recovered. */
+  /** Applies changes by workers: starts timers for their ejections, and reports servers that have recovered. */
   followWorkers(): void {
     for (const server of this.#init.pool.servers) {
       const record = this.#recordOf(server);
@@ -210,8 +210,8 @@ export class Ejection implements Disposable {
   #mayEject(server: Server): boolean {
     const { pool: { servers }, options } = this.#init;
     const most = Math.max(1, Math.floor(servers.length * options.maxEjectedPercent / 100));
-    const out = servers.reduce((count, other) => count + (other.ejected || other.halfOpen ? 1 : 0), 0);
-    return out < most && this.#othersCanServe(server);
+    const notServing = servers.reduce((count, other) => count + (other.ejected || other.halfOpen ? 1 : 0), 0);
+    return notServing < most && this.#othersCanServe(server);
   }
 
   #othersCanServe(server: Server): boolean {
@@ -220,7 +220,7 @@ export class Ejection implements Disposable {
     );
   }
 
-  /** Half opens a server: it gets one request at a time. */
+  /** Makes a server half open: it gets one request at a time. */
   #halfOpen(server: Server): void {
     const record = this.#stopTimer(server);
     record.since = this.#now();
@@ -279,14 +279,14 @@ export class Ejection implements Disposable {
     this.#records.delete(server);
   }
 
-  /** Goes on with what the one before knows of these servers, which ends there. */
+  /** Moves the records of these servers from the former ejection to this one. */
   takeOver(before: Ejection, adopted: readonly Server[]): void {
     const { clock } = this.#init;
     for (const server of adopted) {
       const record = before.#records.get(server);
       if (record === undefined) continue;
       before.#forget(server);
-      // All but the timer is in shared memory.
+      // The record is in shared memory; only the timer is not.
       if (server.cells !== null) continue;
       const { windowMs } = this.#init.options;
       const window = before.#init.options.windowMs === windowMs ? record.window : new FailureWindow(windowMs);
@@ -303,14 +303,14 @@ export class Ejection implements Disposable {
     this.#subscription[Symbol.dispose]();
     for (const [server, { timer }] of this.#records) {
       timer?.[Symbol.dispose]();
-      // Workers come and go, and the state of servers stays.
+      // Shared state must outlive this process.
       if (server.cells === null) server.setEjected(false);
     }
     this.#records.clear();
   }
 }
 
-/** The same in memory that processes share. */
+/** A {@linkcode History} in shared memory. */
 class SharedHistory implements History {
   readonly window: FailureWindow;
   timer: Disposable | null = null;
@@ -389,24 +389,24 @@ class SharedHistory implements History {
   }
 }
 
-// Counts the requests and failures of the last while.
+// Counts the requests and failures of the recent past.
 
 const BUCKETS = 10;
 
-/** What a window keeps of each of its tenths: which it is, requests, failures, and the highest rank of a failure. */
+/** Numbers per bucket: its index in time, requests, failures, and the highest rank of a failure. */
 const BUCKET_SIZE = 4;
-const WHICH = 0;
+const INDEX = 0;
 const REQUESTS = 1;
 const FAILURES = 2;
 const RANK = 3;
 
-/** Counts requests and failures in a window of time, which moves on in tenths; time is an argument. */
+/** Counts requests and failures in a sliding window of ten buckets; time is an argument. */
 export class FailureWindow {
   readonly #bucketMs: number;
   readonly #numbers: Float64Array;
   #latest = 0;
 
-  /** @param numbers where it counts: 40 of them, which other processes may use as well */
+  /** @param numbers 40 numbers to count in; may be shared with other processes */
   constructor(windowMs: number, numbers: Float64Array = new Float64Array(BUCKETS * BUCKET_SIZE)) {
     this.#bucketMs = windowMs / BUCKETS;
     this.#numbers = numbers;
@@ -417,7 +417,7 @@ export class FailureWindow {
     return this.#sum(REQUESTS);
   }
 
-  /** How many of them failed. */
+  /** Failures in the window. */
   get failures(): number {
     return this.#sum(FAILURES);
   }
@@ -434,15 +434,15 @@ export class FailureWindow {
   /**
    * Counts a request.
    *
-   * @param rank rank of the failure, 1 to 255; 0 is no failure
+   * @param rank rank of the failure, 1 to 255; 0 for a success
    */
   record(rank: number, now: number): void {
-    // From 1 on: an empty bucket is none of the window's.
-    const which = this.#latest = Math.floor(now / this.#bucketMs) + 1;
+    // Starts at 1, because an empty bucket has index 0 and must not be in the window.
+    const index = this.#latest = Math.floor(now / this.#bucketMs) + 1;
     const numbers = this.#numbers;
-    const at = (which % BUCKETS) * BUCKET_SIZE;
-    if (numbers[at + WHICH] !== which) {
-      numbers[at + WHICH] = which;
+    const at = (index % BUCKETS) * BUCKET_SIZE;
+    if (numbers[at + INDEX] !== index) {
+      numbers[at + INDEX] = index;
       numbers[at + REQUESTS] = numbers[at + FAILURES] = numbers[at + RANK] = 0;
     }
     numbers[at + REQUESTS]!++;
@@ -465,6 +465,6 @@ export class FailureWindow {
   }
 
   #isIn(at: number): boolean {
-    return this.#numbers[at + WHICH]! > this.#latest - BUCKETS;
+    return this.#numbers[at + INDEX]! > this.#latest - BUCKETS;
   }
 }

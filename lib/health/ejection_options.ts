@@ -6,10 +6,10 @@ import { type Duration, parseDuration } from "../core/units.ts";
 /**
  * When a server is ejected because requests to it fail, and for how long.
  *
- * After that it gets one request at a time until one gets a response. An active check ends an ejection early when it
- * tries what failed: any check where connections failed, an HTTP check or a function where responses were late or bad.
+ * After an ejection it gets one request at a time until one gets a response. An active check ends an ejection early if it
+ * tests what failed: any check if connections failed, an HTTP check or a function if responses were late or invalid.
  *
- * @example Three failures in a row, and a server is left out for ten seconds
+ * @example Eject a server for ten seconds after three failures in a row
  * ```ts
  * import { defineConfig } from "@x/lbproxy";
  *
@@ -30,7 +30,7 @@ export interface EjectionOptions {
   minRequests?: number;
   /** Time over which the rate is counted. @default {"10s"} */
   window?: Duration;
-  /** Duration of the first ejection; each further one is longer by this. @default {"30s"} */
+  /** Duration of the first ejection; each further one is longer by the same time. @default {"30s"} */
   baseTime?: Duration;
   /** Longest duration of an ejection. @default {"5m"} */
   maxTime?: Duration;
@@ -49,7 +49,7 @@ export interface ResolvedEjection {
   readonly maxEjectedPercent: number;
 }
 
-/** When servers are ejected. */
+/** Validates {@linkcode EjectionOptions}. */
 export const EJECTION: Rule = object<EjectionOptions>({
   consecutiveFailures: wholeOrInfinity(1),
   failureRate: number("a number above 0; above 1 never counts the rate", (value) => value > 0),
@@ -60,7 +60,7 @@ export const EJECTION: Rule = object<EjectionOptions>({
   maxEjectedPercent: number("a number from 0 to 100", (value) => value >= 0 && value <= 100),
 }, "false or an object with options of ejection");
 
-/** Completes options that are known to be good. */
+/** Adds the defaults to valid options. */
 export function resolveEjection(options: EjectionOptions = {}): ResolvedEjection {
   const {
     consecutiveFailures = 5,

@@ -1,4 +1,4 @@
-/** Checks a server by the health service of gRPC (`grpc.health.v1`). */
+/** Checks a server with the gRPC health service (`grpc.health.v1`). */
 
 import { GRPC_STATUS, isGrpc } from "../http/grpc.ts";
 import { HeaderFields } from "../http/header_fields.ts";
@@ -12,7 +12,7 @@ import { formatAddress } from "../upstream/peer.ts";
 import type { Server } from "../upstream/server.ts";
 import { type Probe, ProbeConnection } from "./probe.ts";
 
-/** The options of such a check alone; `ActiveCheckOptions` documents them. */
+/** The options of gRPC checks only; `ActiveCheckOptions` documents them. */
 export interface GrpcCheckRequest {
   service?: string;
   host?: string;
@@ -20,15 +20,15 @@ export interface GrpcCheckRequest {
 
 const METHOD = "/grpc.health.v1.Health/Check";
 const USER_AGENT = "lbproxy-health-check";
-/** Most bytes of a response: a state takes two, and what the codec needs. */
-const MOST_BYTES = 16 * 1024;
-const FRAME_HEAD = 5;
+/** Maximum size of a response in bytes: a state takes two; the rest is for HTTP/2. */
+const MAX_BYTES = 16 * 1024;
+const PREFIX_BYTES = 5;
 /** States of `HealthCheckResponse.ServingStatus`, in their order. */
 const STATES = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
 
 /**
- * Makes a probe that asks the health service of a server over a connection of its own, as requests with `protocol: "h2"` have
- * it: by ALPN with TLS, by prior knowledge without. A server passes that says `SERVING`.
+ * Makes a probe that calls the health service over a new HTTP/2 connection, opened as for requests with `protocol: "h2"`: by
+ * ALPN with TLS, by prior knowledge without. The check passes if the state is `SERVING`.
  *
  * @param port connects to this port; `null` is the port of the server
  */
@@ -53,7 +53,7 @@ function nameOf({ peer: { address, tls } }: Server): string {
   return tls?.serverName ?? (address.kind === "unix" ? "localhost" : formatAddress(address));
 }
 
-/** `HealthCheckRequest`: field 1, a text, in a message of gRPC. */
+/** Encodes a `HealthCheckRequest` (field 1, a string) with the gRPC message prefix. */
 function requestMessage(service: string): Bytes {
   const name = new TextEncoder().encode(service);
   const field = name.length === 0 ? [] : [0x0a, ...varint(name.length), ...name];
@@ -72,13 +72,13 @@ function varint(value: number): number[] {
   return bytes;
 }
 
-/** `HealthCheckResponse`: field 1, a number; a field that is not there is 0, and others are of no concern. */
+/** Decodes a `HealthCheckResponse`: field 1, a number; 0 if the field is missing. Ignores other fields. */
 function stateOf(message: Uint8Array): number {
-  if (message.length < FRAME_HEAD) throw new Error("the response has no message");
+  if (message.length < PREFIX_BYTES) throw new Error("the response has no message");
   if (message[0] !== 0) throw new Error("the message is compressed, which was not requested");
-  const end = FRAME_HEAD + new DataView(message.buffer, message.byteOffset).getUint32(1);
+  const end = PREFIX_BYTES + new DataView(message.buffer, message.byteOffset).getUint32(1);
   if (end !== message.length) throw new Error("the response is not one message");
-  for (let at = FRAME_HEAD; at < end;) {
+  for (let at = PREFIX_BYTES; at < end;) {
     const tag = message[at++]!;
     if (tag === 0x08 && at < end && message[at]! < 128) return message[at]!;
     if ((tag & 7) !== 2 || at >= end || message[at]! > 127) break;
@@ -87,7 +87,7 @@ function stateOf(message: Uint8Array): number {
   return 0;
 }
 
-/** One call, without its connection. */
+/** One call: the HTTP/2 codec and the stream, without the socket. */
 class HealthCall implements ConnectionOwner, StreamOwner {
   done = false;
   readonly #codec: Http2Connection;
@@ -105,7 +105,7 @@ class HealthCall implements ConnectionOwner, StreamOwner {
       buffers: new BufferShelf(),
       heads: new HeadShelf(),
       now: () => 0,
-      maxHeadBytes: MOST_BYTES,
+      maxHeadBytes: MAX_BYTES,
       maxFields: 100,
     });
     this.#codec.begin();
@@ -129,34 +129,34 @@ class HealthCall implements ConnectionOwner, StreamOwner {
   receive(bytes: Uint8Array): void {
     this.#received += bytes.length;
     this.#codec.receive(bytes, 0, bytes.length);
-    if (this.#received > MOST_BYTES) this.#fail("the response is too long");
+    if (this.#received > MAX_BYTES) this.#fail("the response is too long");
     const { content } = this.#stream;
     if (content === null || !content.ended || this.done) return;
     this.#content = content.whole?.slice() ?? this.#content;
     const { trailers } = content;
-    for (let i = 0; i < trailers.length; i += 2) this.#take(trailers[i]!, trailers[i + 1]!);
+    for (let i = 0; i < trailers.length; i += 2) this.#setStatus(trailers[i]!, trailers[i + 1]!);
     this.done = true;
   }
 
-  #take(name: string, value: string): void {
+  #setStatus(name: string, value: string): void {
     if (name === "grpc-status") this.#status = value;
     if (name === "grpc-message") this.#statusMessage = value;
   }
 
-  /** @throws {Error} why the server does not serve */
+  /** @throws {Error} with the reason, if the server does not serve */
   judge(): void {
     if (this.#failure !== null) throw new Error(this.#failure);
     if (this.#status === null) throw new Error("the response has no grpc-status");
     if (this.#status !== String(GRPC_STATUS.OK)) {
-      const told = this.#statusMessage === null ? "" : `: ${this.#statusMessage}`;
-      throw new Error(`grpc-status ${this.#status}${told}`);
+      const detail = this.#statusMessage === null ? "" : `: ${this.#statusMessage}`;
+      throw new Error(`grpc-status ${this.#status}${detail}`);
     }
     const state = stateOf(this.#content);
     if (state !== 1) throw new Error(`the service is ${STATES[state] ?? state}`);
   }
 
-  #fail(found: string): void {
-    this.#failure ??= found;
+  #fail(reason: string): void {
+    this.#failure ??= reason;
     this.done = true;
   }
 
@@ -173,7 +173,7 @@ class HealthCall implements ConnectionOwner, StreamOwner {
     if (!this.#stream.remoteEnded) return;
     for (const name of ["grpc-status", "grpc-message"]) {
       const value = fields.get(name);
-      if (value !== null) this.#take(name, value);
+      if (value !== null) this.#setStatus(name, value);
     }
     this.done = true;
   }

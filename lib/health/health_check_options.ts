@@ -33,7 +33,7 @@ import {
 import { grpcCheck, type GrpcCheckRequest } from "./grpc_check.ts";
 import { type Probe, tcpCheck, tlsCheck } from "./probe.ts";
 
-/** Options that checks of every type have. */
+/** Options of checks of every type. */
 export type CheckPacing = Pick<
   ActiveCheckOptions,
   "interval" | "unhealthyInterval" | "timeout" | "rise" | "fall" | "jitter" | "port" | "initial"
@@ -60,7 +60,7 @@ export type CheckServer = Extract<ActiveCheckOptions, { type: "custom" }>["check
  */
 export type ActiveCheckOptions =
   & {
-    /** From the beginning of a check to the beginning of the next one. @default {"1s"} */
+    /** Time from the start of a check to the start of the next one. @default {"1s"} */
     interval?: Duration;
     /** Time after which a check has failed. @default {"1s"} */
     timeout?: Duration;
@@ -68,7 +68,7 @@ export type ActiveCheckOptions =
     rise?: number;
     /** Failures in a row after which a healthy server is unhealthy. @default {1} */
     fall?: number;
-    /** Share of the interval to lengthen or shorten each one by at random, 0 to 1. @default {0.1} */
+    /** Largest random change of each interval, as a share of it, 0 to 1. @default {0.1} */
     jitter?: number;
     /** Port to check in place of the server's own. @default {the port of the server} */
     port?: number;
@@ -82,13 +82,13 @@ export type ActiveCheckOptions =
   }
   & (
     | {
-      /** What is tried: a TCP connection, a TLS handshake, an HTTP request, or `check`. */
+      /** Type of the check: a TCP connection, a TLS handshake, an HTTP request, the gRPC health service, or `check`. */
       type: "tcp" | "tls";
     }
     | ({ type: "http" } & HttpCheckRequest)
     | {
       type: "grpc";
-      /** The service whose state is requested; `""` is that of the server as a whole. @default {""} */
+      /** The service whose state is requested; `""` is the server as a whole. @default {""} */
       service?: string;
       /** The authority of the request. @default {the name of the server's certificate, or its address} */
       host?: string;
@@ -185,7 +185,7 @@ const BY_TYPE: Readonly<Record<ActiveCheckOptions["type"], Rule>> = {
   ),
 };
 
-/** Only the type is missed: the other options may be right for the one that is meant. */
+/** Without a type, only the type is reported: the other options may be valid for the type that is meant. */
 const WITHOUT_TYPE = object<
   { type: string; check?: unknown } & CheckPacing & HttpCheckRequest & GrpcCheckRequest
 >(
@@ -193,12 +193,12 @@ const WITHOUT_TYPE = object<
   EXPECTED,
 );
 
-/** How servers are checked. */
+/** Validates {@linkcode ActiveCheckOptions}, or a check function. */
 export const HEALTH_CHECK: Rule = choose((value) => {
   if (typeof value === "function") return FUNCTION;
   const type = isRecord(value) ? value.type : undefined;
   if (type === undefined) return WITHOUT_TYPE;
-  // Which other options there may be depends on the type.
+  // The allowed options depend on the type.
   return BY_TYPE[type as ActiveCheckOptions["type"]] ?? ofType(TYPE);
 });
 
@@ -218,11 +218,11 @@ export interface ResolvedHealthCheck {
   readonly port: number | null;
   /** Checks one server. */
   readonly probe: Probe;
-  /** What the probe tries. */
+  /** What the probe tests. */
   readonly reach: CheckReach;
 }
 
-/** Completes options that are known to be good. */
+/** Adds the defaults to valid options. */
 export function resolveHealthCheck(check: ActiveCheckOptions | CheckServer): ResolvedHealthCheck {
   const options: ActiveCheckOptions = typeof check === "function" ? { type: "custom", check } : check;
   const { type, interval = "1s", timeout = "1s", rise = 1, fall = 1, jitter = 0.1, port = null } = options;
@@ -243,7 +243,7 @@ export function resolveHealthCheck(check: ActiveCheckOptions | CheckServer): Res
   });
 }
 
-/** How far a check of each type gets; a function counts as a request with a response. */
+/** The stage that a check of each type reaches; a function counts as a request with a response. */
 const STAGES: Readonly<Record<ActiveCheckOptions["type"], Stage>> = {
   tcp: "connect",
   tls: "tls",

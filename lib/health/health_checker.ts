@@ -11,15 +11,15 @@ import type { Probe } from "./probe.ts";
 import { type CheckResult, HealthState, type LastCheck, ServerCheck } from "./server_check.ts";
 
 /**
- * Called when a server has come up or gone down; `reason` says why it is down. The checks do not wait for it; its errors
- * are reported.
+ * Called when a server becomes healthy or unhealthy; `reason` says why it is unhealthy. Checks do not wait for it. Its
+ * errors are reported.
  */
 export type HealthChange = (server: Server, healthy: boolean, reason: string) => void;
 
-/** Called when a server cannot be checked because this machine lacks something; `reason` says what. */
+/** Called when a server cannot be checked because this machine lacks a resource; `reason` names it. */
 type CheckImpossible = (server: Server, reason: string) => void;
 
-/** What a {@linkcode HealthChecker} is made of. */
+/** Options of {@linkcode HealthChecker}. */
 interface HealthCheckerInit {
   pool: Pool;
   check: ResolvedHealthCheck;
@@ -27,33 +27,33 @@ interface HealthCheckerInit {
   probe?: Probe;
   clock: Clock;
   random: Random;
-  /** Called when a server goes down or comes up; not when it passes its first check. */
+  /** Called when a server becomes unhealthy or healthy; not when it passes its first check. */
   onChange?: HealthChange;
   /** Called with the result of every check that was possible. */
   onResult?: (server: Server, passed: boolean) => void;
-  /** Called when a check was impossible, once until a check is possible again; the servers keep their health. */
+  /** Called when a check was impossible, once until that server can be checked again. The servers keep their health. */
   onImpossible?: CheckImpossible;
-  /** Called when the checks that {@linkcode HealthChecker.lookAgain} waits for are over. */
+  /** Called when the extra checks by {@linkcode HealthChecker.lookAgain} have ended. */
   onLooked?: () => void;
 }
 
-/** Most checks at once; more could look like an attack to a firewall. */
-const MAX_AT_ONCE = 100;
+/** Most checks at the same time; a firewall could take more for an attack. */
+const MAX_RUNNING = 100;
 
-/** From so many servers on, checks share timers: a timer for each would cost more than the check. */
-const MANY = 40;
+/** From so many servers on, checks share timers: a timer per server would cost more than its check. */
+const SHARED_TIMERS_FROM = 40;
 
-/** How long to wait for cancelled checks to end; a function that ignores its signal may never end. */
-const CANCEL_PATIENCE_MS = 1000;
+/** How long to wait for cancelled checks, in milliseconds: a function that ignores its signal may never end. */
+const CANCEL_WAIT_MS = 1000;
 
-/** Shortest time between two extra checks of servers that are down. */
-const LOOK_GAP_MS = 50;
+/** Shortest time between two rounds of extra checks of unhealthy servers, in milliseconds. */
+const EXTRA_CHECK_GAP_MS = 50;
 
-/** How long a request waits for an extra check: a server that works takes less; a timeout would take too long. */
-const LOOK_PATIENCE_MS = 100;
+/** How long a request waits for extra checks, in milliseconds: long enough for a working server, shorter than the timeout. */
+const EXTRA_CHECK_WAIT_MS = 100;
 
-/** Most extra checks at once; servers that were checked longest ago come first. */
-const LOOK_AT_MOST = 16;
+/** Most extra checks at once; servers whose last check was longest ago are first. */
+const MAX_EXTRA_CHECKS = 16;
 
 function isWanted(server: Server): boolean {
   return server.enabled && !server.draining && server.weight > 0;
@@ -67,20 +67,20 @@ function isWanted(server: Server): boolean {
 export class HealthChecker implements Disposable, AsyncDisposable {
   readonly #init: HealthCheckerInit;
   readonly #checks = new Map<Server, ServerCheck>();
-  /** Checks that are due while too many run. */
+  /** Checks that are due but wait because too many are running. */
   readonly #waiting = new Set<ServerCheck>();
   readonly #firstRound = Promise.withResolvers<void>();
   /** Servers whose first check has not ended. */
   readonly #unchecked = new Set<Server>();
-  /** Shared timers for pools of many servers; up to a twentieth of an interval late. */
+  /** Shared timers for pools with many servers; late by up to a twentieth of an interval. */
   readonly #sharedTimers: CoarseTimers;
   #running = 0;
-  /** The server whose check was impossible first; `null` once it could be checked. */
+  /** The server whose check was impossible first; `null` when it can be checked again. */
   #impossible: Server | null = null;
   /** Servers with an extra check that a request may wait for. */
-  readonly #hopes = new Set<Server>();
-  #lookedAt = -Infinity;
-  #lookTimer: Disposable | null = null;
+  readonly #extraChecks = new Set<Server>();
+  #extraCheckedAt = -Infinity;
+  #extraTimer: Disposable | null = null;
   #subscription: Disposable | null = null;
   #roundTimer: Disposable | null = null;
   #disposed = false;
@@ -88,10 +88,13 @@ export class HealthChecker implements Disposable, AsyncDisposable {
   constructor(init: HealthCheckerInit) {
     this.#init = init;
     const { clock, check: { intervalMs, unhealthyIntervalMs, timeoutMs } } = init;
-    this.#sharedTimers = new CoarseTimers(clock, Math.min(intervalMs, unhealthyIntervalMs, timeoutMs) / MANY);
+    this.#sharedTimers = new CoarseTimers(
+      clock,
+      Math.min(intervalMs, unhealthyIntervalMs, timeoutMs) / SHARED_TIMERS_FROM,
+    );
   }
 
-  /** Checks every server at once, then on schedule; does nothing the second time. */
+  /** Checks every server at once, then on schedule. A second call does nothing. */
   start(): void {
     if (this.#subscription !== null || this.#disposed) return;
     const { pool, clock, check } = this.#init;
@@ -99,7 +102,7 @@ export class HealthChecker implements Disposable, AsyncDisposable {
       onAdded: (server) => this.#watch(server),
       onLeaving: (server) => this.#unwatch(server),
     });
-    // Those of the pool before this one are checked there, until this one takes over.
+    // Servers of the former pool are checked there until `takeOver`.
     const servers = pool.servers.filter((server) => !pool.adopts(server));
     for (const server of servers) this.#unchecked.add(server);
     if (this.#unchecked.size === 0) this.#firstRound.resolve();
@@ -108,9 +111,9 @@ export class HealthChecker implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Checks these servers too, whose health stays what it is until the thresholds of this checker are met.
+   * Checks these servers too. Their health does not change until the thresholds of this checker are met.
    *
-   * @param before checks them no more; `null` where nobody did
+   * @param before stops checking them; `null` if they were not checked
    */
   takeOver(before: HealthChecker | null, adopted: readonly Server[]): void {
     for (const server of adopted) {
@@ -121,7 +124,7 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     }
   }
 
-  /** Starts unless started, and waits until every server was checked once, but not longer than the timeout. */
+  /** Starts if not started, and waits until every server was checked once, at most for the timeout of a check. */
   firstRound(): Promise<void> {
     this.start();
     return this.#firstRound.promise;
@@ -134,7 +137,7 @@ export class HealthChecker implements Disposable, AsyncDisposable {
   #watch(server: Server, health: Health = this.#init.check.initial, against = 0): void {
     const { check, clock } = this.#init;
     server.setHealth(health);
-    const timers = this.#checks.size < MANY ? clock : this.#sharedTimers;
+    const timers = this.#checks.size < SHARED_TIMERS_FROM ? clock : this.#sharedTimers;
     const serverCheck = new ServerCheck(server, new HealthState(check, health, against), timers);
     this.#checks.set(server, serverCheck);
     this.#begin(serverCheck);
@@ -155,55 +158,55 @@ export class HealthChecker implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Checks servers that are down before their time, since a request has no other server; not too often.
+   * Checks unhealthy servers ahead of schedule, because a request has no other server. Limits how often.
    *
    * @returns {@linkcode mayComeUp}
    */
   lookAgain(exclude: readonly Server[]): boolean {
     const { clock } = this.#init;
     const now = clock.now();
-    if (now - this.#lookedAt < LOOK_GAP_MS || this.#disposed) return this.mayComeUp(exclude);
-    this.#lookedAt = now;
+    if (now - this.#extraCheckedAt < EXTRA_CHECK_GAP_MS || this.#disposed) return this.mayComeUp(exclude);
+    this.#extraCheckedAt = now;
     const down = [...this.#checks.values()]
       .filter(({ server, state }) => state.health !== "up" && isWanted(server))
       .sort((one, other) => one.startedAt - other.startedAt)
-      .slice(0, LOOK_AT_MOST);
+      .slice(0, MAX_EXTRA_CHECKS);
     for (const check of down) {
-      // A check that has run for long will not end soon.
-      const due = !check.running && this.#running < MAX_AT_ONCE && !this.#waiting.has(check);
+      // A check that has been running for long will not end soon, so no request waits for it.
+      const due = !check.running && this.#running < MAX_RUNNING && !this.#waiting.has(check);
       if (due) this.#begin(check);
-      if (check.running && now - check.startedAt < LOOK_PATIENCE_MS) this.#hopes.add(check.server);
+      if (check.running && now - check.startedAt < EXTRA_CHECK_WAIT_MS) this.#extraChecks.add(check.server);
     }
-    if (this.#hopes.size > 0) {
-      this.#lookTimer ??= clock.setTimer(() => this.#endLook(), LOOK_PATIENCE_MS);
+    if (this.#extraChecks.size > 0) {
+      this.#extraTimer ??= clock.setTimer(() => this.#endExtraChecks(), EXTRA_CHECK_WAIT_MS);
     }
     return this.mayComeUp(exclude);
   }
 
-  /** What the last check of a server found; `null` before it was checked. */
+  /** The result of the last check of a server; `null` before the first. */
   lastCheck(server: Server): LastCheck | null {
     return this.#checks.get(server)?.last ?? null;
   }
 
-  /** Whether a server other than these may come up in a moment, so that a request should wait. */
+  /** Whether a request should wait because an extra check of a server other than these is running. */
   mayComeUp(exclude: readonly Server[]): boolean {
-    for (const server of this.#hopes) if (isWanted(server) && !exclude.includes(server)) return true;
+    for (const server of this.#extraChecks) if (isWanted(server) && !exclude.includes(server)) return true;
     return false;
   }
 
   #extraChecked(server: Server): void {
-    if (this.#hopes.delete(server) && this.#hopes.size === 0) this.#endLook();
+    if (this.#extraChecks.delete(server) && this.#extraChecks.size === 0) this.#endExtraChecks();
   }
 
-  #endLook(): void {
-    this.#lookTimer?.[Symbol.dispose]();
-    this.#lookTimer = null;
-    this.#hopes.clear();
+  #endExtraChecks(): void {
+    this.#extraTimer?.[Symbol.dispose]();
+    this.#extraTimer = null;
+    this.#extraChecks.clear();
     this.#init.onLooked?.();
   }
 
   #begin(check: ServerCheck): void {
-    if (this.#running >= MAX_AT_ONCE) {
+    if (this.#running >= MAX_RUNNING) {
       this.#waiting.add(check);
       return;
     }
@@ -214,18 +217,18 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     check.run(this.#probe, timeoutMs, (result) => {
       this.#running--;
       check.last = { result, startedAt, durationMs: clock.now() - startedAt };
-      const flipped = this.#takeIn(check, result);
+      const changed = this.#apply(check, result);
       // Before the callbacks, which may remove the server from the pool.
       check.schedule(() => this.#begin(check), this.#delay(state.health, startedAt));
       this.#beginWaiting();
-      this.#report(server, result, flipped);
+      this.#report(server, result, changed);
       this.#extraChecked(server);
     });
   }
 
   #beginWaiting(): void {
     for (const check of this.#waiting) {
-      if (this.#running >= MAX_AT_ONCE) return;
+      if (this.#running >= MAX_RUNNING) return;
       this.#waiting.delete(check);
       this.#begin(check);
     }
@@ -238,8 +241,8 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     return Math.max(0, dueAt - clock.now());
   }
 
-  /** Takes in a result; returns whether the server went down or came up. */
-  #takeIn({ server, state }: ServerCheck, result: CheckResult): boolean {
+  /** Applies a result; returns whether the server became unhealthy or healthy. */
+  #apply({ server, state }: ServerCheck, result: CheckResult): boolean {
     const before = state.health;
     if (result.kind === "impossible") return false;
     if (!state.observe(result.kind === "passed")) return false;
@@ -247,15 +250,15 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     return before !== "checking" || state.health === "down";
   }
 
-  #report(server: Server, result: CheckResult, flipped: boolean): void {
+  #report(server: Server, result: CheckResult, changed: boolean): void {
     this.#firstChecked(server);
     const passed = result.kind === "passed";
     if (result.kind === "impossible") return this.#reportImpossible(server, result.reason);
     if (this.#impossible === server) this.#impossible = null;
     const { onResult, onChange } = this.#init;
     onResult?.(server, passed);
-    if (!flipped || onChange === undefined) return;
-    // The checks go on when a function of the user throws.
+    if (!changed || onChange === undefined) return;
+    // Checks must go on if a function of the configuration throws.
     callAside(
       () => onChange(server, passed, passed ? "" : result.reason),
       (error) => tellStrayError("onHealthChange", error),
@@ -285,24 +288,24 @@ export class HealthChecker implements Disposable, AsyncDisposable {
     this.#disposed = true;
     this.#subscription?.[Symbol.dispose]();
     this.#roundTimer?.[Symbol.dispose]();
-    this.#lookTimer?.[Symbol.dispose]();
-    this.#hopes.clear();
+    this.#extraTimer?.[Symbol.dispose]();
+    this.#extraChecks.clear();
     this.#waiting.clear();
     this.#sharedTimers[Symbol.dispose]();
     for (const check of this.#checks.values()) {
       check[Symbol.dispose]();
       this.#probe.forget?.(check.server);
-      // It will never be checked: without checks every server counts as healthy.
+      // The server will never be checked: without checks every server counts as healthy.
       if (check.server.health === "checking") check.server.setHealth("up");
     }
     this.#firstRound.resolve();
   }
 
-  /** Stops the checks and waits until running ones have closed their connections, but not for long. */
+  /** Stops the checks, and waits for a limited time until running ones have closed their connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     this[Symbol.dispose]();
     const { promise: over, resolve } = Promise.withResolvers<void>();
-    using _patience = this.#init.clock.setTimer(resolve, CANCEL_PATIENCE_MS);
+    using _timer = this.#init.clock.setTimer(resolve, CANCEL_WAIT_MS);
     await Promise.race([over, Promise.all([...this.#checks.values()].map(({ idle }) => idle))]);
     this.#checks.clear();
   }

@@ -1,4 +1,4 @@
-/** Checks whether a server gives the expected response to an HTTP request. */
+/** Checks whether a server sends the expected response to an HTTP request. */
 
 import { describeValue } from "../core/describe_value.ts";
 import { responseBodyReader } from "../http1/body_reader.ts";
@@ -8,10 +8,10 @@ import { formatAddress, type Peer } from "../upstream/peer.ts";
 import type { Server } from "../upstream/server.ts";
 import { type Probe, ProbeConnection } from "./probe.ts";
 
-/** What the content of a response must be: contain a text, match an expression, or satisfy a function. */
+/** A test of the content of a response: it must contain a text, match an expression, or satisfy a function. */
 export type BodyTest = NonNullable<HttpCheckRequest["body"]>;
 
-/** The request of a check, and the response that passes. */
+/** The request of a check, and the expected response. */
 export interface HttpCheckRequest {
   /** Method of the request. @default {"GET"} */
   method?: string;
@@ -19,11 +19,11 @@ export interface HttpCheckRequest {
   path?: string;
   /** Field `host`. @default {the name of the server's certificate, or its address} */
   host?: string;
-  /** Further fields; `host` among them counts unless {@linkcode host} is given. @default {{}} */
+  /** Additional fields; a `host` among them is used unless {@linkcode host} is set. @default {{}} */
   headers?: Readonly<Record<string, string>>;
   /** Statuses that pass, each a number or a range such as `"200-299"`; redirects are not followed. @default {["200-399"]} */
   expectedStatuses?: readonly (number | string)[];
-  /** What the content must be; the content is read only for this. @default {anything} */
+  /** The expected content; the content is read only for this test. @default {anything} */
   body?: string | RegExp | ((body: string) => boolean | Promise<boolean>);
   /** Most bytes of the content to read. @default {65536} */
   maxBodyBytes?: number;
@@ -37,11 +37,11 @@ export const DEFAULT_STATUSES: readonly string[] = ["200-399"];
 const USER_AGENT = "lbproxy-health-check";
 
 /**
- * Makes a probe that sends a request over a connection of its own and reads the response as strictly as those of
- * requests; with TLS for servers that have it.
+ * Makes a probe that sends a request over a separate connection, with TLS if the server has it, and parses the response as
+ * strictly as the transport does.
  *
  * @param port connects to this port; `null` is the port of the server
- * @throws {TypeError} when a status is invalid, or something cannot stand in the head of a request
+ * @throws {TypeError} when a status is invalid, or the head of the request would be
  */
 export function httpCheck(options: HttpCheckRequest, port: number | null = null): Probe {
   const { expectedStatuses = DEFAULT_STATUSES, body } = options;
@@ -61,13 +61,13 @@ export function httpCheck(options: HttpCheckRequest, port: number | null = null)
 
 async function matches(test: BodyTest, body: string): Promise<boolean> {
   if (typeof test === "string") return body.includes(test);
-  // An expression with the flag g or y would go on where it ended last time.
+  // An expression with the flag g or y would continue after its last match.
   return typeof test === "function"
     ? await test(body)
     : new RegExp(test.source, test.flags.replace(/[gy]/g, "")).test(body);
 }
 
-/** Statuses from one to another, both included. */
+/** A range of statuses, both ends included. */
 interface StatusRange {
   readonly from: number;
   readonly to: number;
@@ -95,7 +95,7 @@ export function parseStatuses(entries: readonly (number | string)[]): StatusRang
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Sends the same request to servers, each time over a new connection or over the one that was kept. */
+/** Sends the same request to servers, each time over a new connection or a kept one. */
 class CheckClient {
   readonly #options: HttpCheckRequest;
   readonly #port: number | null;
@@ -106,12 +106,12 @@ class CheckClient {
     this.#options = options;
     this.#port = port;
     const { body, reuseConnection = false, maxBodyBytes = 65_536 } = options;
-    // A connection can only be kept once the whole response was read.
+    // A connection can be reused only after the whole response was read.
     this.#maxBodyBytes = body === undefined && !reuseConnection ? 0 : maxBodyBytes;
     checkHead(options);
   }
 
-  /** Sends the request; once more over a new connection when the kept one fails. */
+  /** Sends the request; if the kept connection fails, sends it again over a new one. */
   async send(server: Server, signal: AbortSignal): Promise<CheckResponse> {
     const kept = this.#kept.get(server);
     if (kept !== undefined) {
@@ -119,7 +119,7 @@ class CheckClient {
       kept.closeWith(signal);
       try {
         const response = await this.#sendOver(kept, server);
-        // The server may have sent it before the request, as it gave up the idle connection (RFC 9110 section 15.5.9).
+        // The server may have sent a 408 before the request, when it closed the idle connection (RFC 9110 section 15.5.9).
         if (response.status !== 408) return response;
       } catch (error) {
         if (signal.aborted) throw error;
@@ -150,7 +150,7 @@ class CheckClient {
     this.#kept.set(server, connection);
   }
 
-  /** Closes the connection that is kept for a server. */
+  /** Closes the kept connection to a server. */
   forget(server: Server): void {
     this.#kept.get(server)?.[Symbol.dispose]();
     this.#kept.delete(server);
@@ -182,30 +182,30 @@ function requestHead(options: HttpCheckRequest, { address, tls }: Peer): Bytes {
   return head.bytes.subarray(0, head.length);
 }
 
-// A request with two Host fields is refused by every server (RFC 9112 section 3.2).
+// Servers refuse a request with two Host fields (RFC 9112 section 3.2).
 function isHost(field: string): boolean {
   return field.toLowerCase() === "host";
 }
 
-/** What a check needs of a response. */
+/** The part of a response that a check uses. */
 interface CheckResponse {
   readonly status: number;
-  /** The content, or the beginning of it. */
+  /** The content, or its beginning. */
   readonly body: string;
-  /** Whether all of it was read and another request may follow on the connection (RFC 9112 section 9.3). */
+  /** Whether the whole response was read and the connection may be reused (RFC 9112 section 9.3). */
   readonly reusable: boolean;
 }
 
-/** Most bytes of framing beside the content. */
+/** Most bytes of framing in addition to the content. */
 const MAX_FRAMING_BYTES = 65_536;
 
 /** Most interim responses before the final one. */
 const MAX_INTERIM = 16;
 
 /**
- * Reads a response and at most so many bytes of its content; framing that comes with the head is always read.
+ * Reads a response, and at most `maxBodyBytes` of its content. Framing that arrives with the head is always parsed.
  *
- * @throws {Error} when the response would not be forwarded, or ends too early
+ * @throws {Error} when the response is malformed or ends too early
  */
 async function readResponse(
   connection: ProbeConnection,
@@ -218,7 +218,7 @@ async function readResponse(
   const reader = responseBodyReader(head, method);
   let from = head.bodyStart;
   if (reader === null) {
-    // Content that a 204 announces may follow, and would be taken for the next response.
+    // A 204 that announces content may be followed by it, which would be read as the next response.
     const announced = status === 204 && (head.chunked || head.contentLength > 0);
     return { status, body: "", reusable: persistent && !announced && from === bytes.length };
   }
@@ -245,7 +245,7 @@ async function readResponse(
   return { status, body: await new Blob(pieces).text(), reusable };
 }
 
-/** Reads the head of the final response; returns the bytes that it stands in, with what came after it. */
+/** Reads the head of the final response; returns the buffer with the head and the bytes after it. */
 async function readHead(connection: ProbeConnection, head: ResponseHeadParser): Promise<Bytes> {
   head.begin(0);
   let bytes: Bytes = new Uint8Array(0);
@@ -253,7 +253,7 @@ async function readHead(connection: ProbeConnection, head: ResponseHeadParser): 
     if (!head.parse(bytes, bytes.length)) {
       const more = await connection.read();
       if (more === null) throw tooShort();
-      bytes = joined(bytes, more);
+      bytes = concatenate(bytes, more);
     } else if (head.status >= 200) {
       return bytes;
     } else {
@@ -265,7 +265,7 @@ async function readHead(connection: ProbeConnection, head: ResponseHeadParser): 
   }
 }
 
-function joined(before: Bytes, after: Bytes): Bytes {
+function concatenate(before: Bytes, after: Bytes): Bytes {
   if (before.length === 0) return after;
   const bytes = new Uint8Array(before.length + after.length);
   bytes.set(before);

@@ -1,4 +1,4 @@
-/** Probes of servers, and the connections that they use. */
+/** Probes of servers, and their connections. */
 
 import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { checkServerIdentity, connect, type ConnectionOptions, type TLSSocket } from "node:tls";
@@ -9,14 +9,14 @@ import type { PeerTls } from "../upstream/peer.ts";
 import type { Server } from "../upstream/server.ts";
 
 /**
- * Checks a server once: fulfilled when the server works, rejected with the reason when it does not.
+ * Checks a server once. Resolves if the server works, rejects with the reason if it does not.
  *
- * The signal aborts when the time of the check is over or its result is no longer wanted; the probe then closes what it
- * has opened.
+ * The signal aborts at the timeout of the check, or if its result is not needed any more. The probe must then close its
+ * connections.
  */
 export interface Probe {
   (server: Server, signal: AbortSignal): Promise<void>;
-  /** Closes what is kept from one check of a server to the next. */
+  /** Closes a connection that is kept from one check of a server to the next. */
   forget?(server: Server): void;
 }
 
@@ -26,11 +26,11 @@ interface ProbeWay {
   readonly port: number | null;
   /** TLS of the connection; `null` is plain text. */
   readonly tls: PeerTls | null;
-  /** What has to be agreed on by ALPN; nothing without it. */
+  /** The protocol that must be negotiated by ALPN. @default {no ALPN} */
   readonly alpn?: "h2";
 }
 
-/** TLS as requests to a server use it; a server without TLS is checked for the name of its address. */
+/** TLS options of requests to a server. For a server without TLS, the certificate must match its hostname. */
 function tlsOf({ peer: { address, tls } }: Server): PeerTls {
   if (tls !== null) return tls;
   return { serverName: address.kind === "tcp" ? address.hostname : "localhost", caCerts: [] };
@@ -54,12 +54,12 @@ export class ProbeConnection implements Disposable {
     return connection;
   }
 
-  /** Whether it is closed. */
+  /** Whether the connection is closed. */
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** Closes the connection when this signal aborts, and no longer when the one before does; `null` is no signal. */
+  /** Closes the connection when this signal aborts; replaces the previous signal. `null` is no signal. */
   closeWith(signal: AbortSignal | null): void {
     this.#signal?.removeEventListener("abort", this.#close);
     this.#signal = signal;
@@ -67,7 +67,7 @@ export class ProbeConnection implements Disposable {
     if (signal?.aborted) this.#close();
   }
 
-  /** Reads what has come; `null` at the end. */
+  /** Reads received bytes; `null` at the end. */
   read(): Promise<Bytes | null> {
     return this.#stream.read();
   }
@@ -90,7 +90,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 interface ProbeStream {
   read(): Promise<Bytes | null>;
   write(bytes: Bytes): Promise<void>;
-  /** Closes at once; reads and writes that run are rejected. */
+  /** Closes at once; pending reads and writes reject. */
   close(): void;
 }
 
@@ -102,7 +102,7 @@ async function openStream(
   signal: AbortSignal,
 ): Promise<ProbeStream> {
   const address = peer.address.kind === "unix" || port === null ? peer.address : { ...peer.address, port };
-  // What listens at another port is not the server that wants a header.
+  // Another port may belong to another program, which does not expect a PROXY protocol header.
   const isOther = address.kind === "tcp" && peer.address.kind === "tcp" && address.port !== peer.address.port;
   const version = isOther ? undefined : peer.sendProxyProtocol;
   const preface = version === undefined ? null : writeProxyHeader(version, null);
@@ -131,7 +131,7 @@ function plainStream(socket: Deno.Conn): ProbeStream {
   };
 }
 
-/** Codes of errors that other authorities might have prevented. */
+/** Error codes that may disappear with other CA certificates. */
 const UNTRUSTED = new Set([
   "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
   "UNABLE_TO_GET_ISSUER_CERT",
@@ -143,9 +143,9 @@ const UNTRUSTED = new Set([
 /**
  * Connects and does the TLS handshake; rejects when the signal aborts.
  *
- * Not by `Deno.startTls`, as requests do: when it is closed during a handshake, the socket stays open until the server
- * closes it (Deno 2.9.6), and a server that hangs is checked every second. In `node:tls`, own authorities replace those of
- * the system, so those are tried second: reading both each time costs ten times as much.
+ * Does not use `Deno.startTls`, as requests do: if it is closed during a handshake, the socket stays open until the server
+ * closes it (Deno 2.9.6), and an unresponsive server is checked every second. In `node:tls`, configured CA certificates
+ * replace those of the system, so those are tried second: loading both each time costs ten times as much.
  */
 async function openTls(
   options: ConnectionOptions,
@@ -168,16 +168,16 @@ async function handshake(
   preface: Bytes | null,
 ): Promise<ProbeStream> {
   const socket = connect(
-    preface === null ? options : { ...options, socket: await prefaced(options, preface, signal) },
+    preface === null ? options : { ...options, socket: await connectWithPreface(options, preface, signal) },
   );
   const { promise, resolve, reject } = Promise.withResolvers<ProbeStream>();
-  const giveUp = (): void => {
+  const abandon = (): void => {
     socket.destroy();
     reject(signal.reason);
   };
-  signal.addEventListener("abort", giveUp, { once: true });
+  signal.addEventListener("abort", abandon, { once: true });
   socket.once("secureConnect", () => {
-    signal.removeEventListener("abort", giveUp);
+    signal.removeEventListener("abort", abandon);
     if (options.ALPNProtocols === undefined || socket.alpnProtocol === "h2") {
       return resolve(tlsStream(socket));
     }
@@ -186,35 +186,39 @@ async function handshake(
   });
   // Stays for good: an error without a listener would end the process.
   socket.on("error", (error: Error) => {
-    signal.removeEventListener("abort", giveUp);
+    signal.removeEventListener("abort", abandon);
     socket.destroy();
     reject(error);
   });
-  if (signal.aborted) giveUp();
+  if (signal.aborted) abandon();
   return await promise;
 }
 
-/** A connection that has begun with these bytes. */
-function prefaced({ host, port }: ConnectionOptions, preface: Bytes, signal: AbortSignal): Promise<Socket> {
+/** Connects, and sends these bytes before TLS. */
+function connectWithPreface(
+  { host, port }: ConnectionOptions,
+  preface: Bytes,
+  signal: AbortSignal,
+): Promise<Socket> {
   const { promise, resolve, reject } = Promise.withResolvers<Socket>();
   const socket = connectPlain(
     { host: host!, port: port! },
     () => socket.write(preface, () => resolve(socket)),
   );
-  const giveUp = (): void => {
+  const abandon = (): void => {
     socket.destroy();
     reject(signal.reason);
   };
-  signal.addEventListener("abort", giveUp, { once: true });
+  signal.addEventListener("abort", abandon, { once: true });
   // Stays for good: an error without a listener would end the process.
   socket.on("error", reject);
-  if (signal.aborted) giveUp();
-  return promise.finally(() => signal.removeEventListener("abort", giveUp));
+  if (signal.aborted) abandon();
+  return promise.finally(() => signal.removeEventListener("abort", abandon));
 }
 
 function tlsOptions({ serverName, cert, key, verifyHostname = true }: PeerTls): ConnectionOptions {
   return {
-    // An address is no name for SNI (RFC 6066 section 3), but it can stand in a certificate.
+    // An IP address is not allowed in SNI (RFC 6066 section 3), but a certificate may contain it.
     ...(isIP(serverName) === 0 ? { servername: serverName } : {}),
     checkServerIdentity: (_, certificate) =>
       verifyHostname ? checkServerIdentity(serverName, certificate) : undefined,
@@ -252,10 +256,10 @@ export function tcpCheck(port: number | null = null): Probe {
   };
 }
 
-// Checks whether a server does a TLS handshake with the right certificate.
+// Checks whether a server completes a TLS handshake with a valid certificate.
 
 /**
- * Makes a probe that does a TLS handshake as requests do it, with the same name and the same authorities.
+ * Makes a probe that does a TLS handshake as requests do, with the same name and the same CA certificates.
  *
  * @param port connects to this port; `null` is the port of the server
  */

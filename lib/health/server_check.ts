@@ -1,4 +1,4 @@
-/** Checks one server again and again, and decides whether it is up or down. */
+/** Repeated checks of one server, and the decision whether it is up or down. */
 
 import type { Timers } from "../core/clock.ts";
 import { messageOf } from "../core/callback.ts";
@@ -10,38 +10,38 @@ import type { Probe } from "./probe.ts";
 /** The result of a check; `impossible` when this machine had no descriptor, port or memory for it. */
 export type CheckResult = NonNullable<LastCheck["result"]>;
 
-/** What a check found, and when. */
+/** The result and the time of a check. */
 export interface LastCheck {
-  /** What it found. */
+  /** The result. */
   readonly result:
     | {
-      /** It passed. */
+      /** The check passed. */
       readonly kind: "passed";
     }
     | {
-      /** It failed, or could not be made. */
+      /** The check failed, or could not run. */
       readonly kind: "failed" | "impossible";
-      /** Why. */
+      /** The reason. */
       readonly reason: string;
     };
-  /** When it began, in the clock's milliseconds. */
+  /** When it began, in milliseconds of the clock. */
   readonly startedAt: number;
-  /** How long it took. */
+  /** How long it took, in milliseconds. */
   readonly durationMs: number;
 }
 
-/** The checks of one server: the next one, or the one that runs, and what they found. */
+/** The checks of one server: the scheduled or running one, and the last result. */
 export class ServerCheck implements Disposable {
   readonly server: Server;
   readonly state: HealthState;
-  /** When the last check began, in the clock's milliseconds. */
+  /** When the last check began, in milliseconds of the clock. */
   startedAt = 0;
-  /** What the last check that has ended found; `null` before the first. */
+  /** The last check that has ended; `null` before the first. */
   last: LastCheck | null = null;
   readonly #timers: Timers;
   #timer: Disposable | null = null;
   #controller: AbortController | null = null;
-  /** The last probe until it ends, which may be after its time is over. */
+  /** The running probe; it may still run after its timeout. */
   #probing: Promise<void> | null = null;
 
   constructor(server: Server, state: HealthState, timers: Timers) {
@@ -50,26 +50,26 @@ export class ServerCheck implements Disposable {
     this.#timers = timers;
   }
 
-  /** Whether a check runs and its time is not over. */
+  /** Whether a check is running and has not timed out. */
   get running(): boolean {
     return this.#controller !== null;
   }
 
-  /** Fulfilled when no probe runs. */
+  /** Resolves when no probe runs. */
   get idle(): Promise<void> {
     return this.#probing ?? Promise.resolve();
   }
 
-  /** Calls back after a delay; replaces what was scheduled before. */
+  /** Calls back after a delay; replaces the previous schedule. */
   schedule(callback: () => void, delayMs: number): void {
     this.#clearTimer();
     this.#timer = this.#timers.setTimer(callback, delayMs);
   }
 
   /**
-   * Calls the probe, and `done` once with the result, at the latest after `timeoutMs`.
+   * Calls the probe, and then `done` once with the result, at the latest after `timeoutMs`.
    *
-   * While a probe that ignores its signal still runs, no second one is called: the check times out at once.
+   * If an earlier probe that ignores its signal is still running, no second one is started: the check times out at once.
    */
   run(probe: Probe, timeoutMs: number, done: (result: CheckResult) => void): void {
     const timedOut = { kind: "failed", reason: `timed out after ${formatDuration(timeoutMs)}` } as const;
@@ -90,7 +90,7 @@ export class ServerCheck implements Disposable {
     );
   }
 
-  /** Cancels what is scheduled and what runs. */
+  /** Cancels the scheduled and the running check. */
   [Symbol.dispose](): void {
     this.#clearTimer();
     const controller = this.#controller;
@@ -115,7 +115,7 @@ async function call(probe: Probe, server: Server, signal: AbortSignal): Promise<
   }
 }
 
-/** How many results in a row change the health of a server. */
+/** Numbers of results in a row that change the health of a server. */
 interface HealthThresholds {
   /** Passes in a row that take a server from down to up. */
   readonly rise: number;
@@ -126,32 +126,32 @@ interface HealthThresholds {
 /**
  * Decides the health of a server by counting results in a row that contradict it.
  *
- * A result that agrees resets the count: failures once a day never take a server down. The first result of a server that
- * was not checked before decides alone.
+ * A result that agrees resets the count, so that single failures do not add up. The first result of a server in state
+ * `"checking"` decides alone.
  */
 export class HealthState {
   readonly #thresholds: HealthThresholds;
   #health: Health;
   #against: number;
 
-  /** @param against how many results in a row contradict the health already */
+  /** @param against number of results in a row that already contradict the health */
   constructor(thresholds: HealthThresholds, initial: Health = "checking", against = 0) {
     this.#thresholds = thresholds;
     this.#health = initial;
     this.#against = against;
   }
 
-  /** How many results in a row contradict the health. */
+  /** Number of results in a row that contradict the health. */
   get against(): number {
     return this.#against;
   }
 
-  /** The health by the results so far. */
+  /** The health according to the results so far. */
   get health(): Health {
     return this.#health;
   }
 
-  /** Takes in a result; returns whether it has changed the health. */
+  /** Applies a result; returns whether the health has changed. */
   observe(passed: boolean): boolean {
     const seen = passed ? "up" : "down";
     if (seen === this.#health) {

@@ -9,7 +9,7 @@ import type { Server } from "../upstream/server.ts";
 /**
  * Options of slow start.
  *
- * @example A server that recovers has all of its share after half a minute
+ * @example Give a recovered server its full share after half a minute
  * ```ts
  * import { defineConfig } from "@x/lbproxy";
  *
@@ -21,7 +21,7 @@ import type { Server } from "../upstream/server.ts";
 export interface SlowStartOptions {
   /** Time until a server has its full weight. */
   duration: Duration;
-  /** Share of its weight that it has at once, 0 to 1. @default {0.1} */
+  /** Share of its weight at the start, 0 to 1. @default {0.1} */
   floor?: number;
 }
 
@@ -31,25 +31,25 @@ export interface ResolvedSlowStart {
   readonly floor: number;
 }
 
-/** Number of steps to the full weight; each one makes algorithms list their candidates anew. */
+/** Number of steps to the full weight; each one makes algorithms rebuild their lists of candidates. */
 const STEPS = 20;
 
-/** How servers are started. */
+/** Validates {@linkcode SlowStartOptions}. */
 export const SLOW_START: Rule = object<SlowStartOptions>({
   duration: required(DURATION_ABOVE_0),
   floor: SHARE_ABOVE_0,
 }, 'an object with a "duration"');
 
-/** Completes options that are known to be good. */
+/** Adds the defaults to valid options. */
 export function resolveSlowStart({ duration, floor = 0.1 }: SlowStartOptions): ResolvedSlowStart {
   return Object.freeze({ durationMs: parseDuration(duration)!, floor });
 }
 
 /**
- * Ramps the weight of a server evenly from the floor to its full weight after the server is added to a running pool or
- * recovers. Servers that are there from the beginning have their full weight: they must take the whole load.
+ * Raises the weight of a server linearly from the floor to its full weight after the server was added to a running pool or
+ * has recovered. Servers of a new pool have their full weight at once, because they must take the whole load.
  *
- * Hashing algorithms and `first` ignore it, since their servers are not exchangeable.
+ * Hashing algorithms and `first` ignore it, because their servers are not interchangeable.
  */
 export class SlowStart implements Disposable {
   readonly #options: ResolvedSlowStart;
@@ -75,9 +75,9 @@ export class SlowStart implements Disposable {
   }
 
   /**
-   * Goes on with the ramps of the one before, and begins those of servers that are new beside others.
+   * Continues the ramps of the former pool, and begins ramps for new servers if there are others.
    *
-   * @param before ends here; `null` where servers had their full weight
+   * @param before loses these ramps; `null` if the former pool had no slow start
    */
   takeOver(before: SlowStart | null, adopted: readonly Server[], fresh: readonly Server[]): void {
     for (const server of before === null ? [] : adopted) {
@@ -86,7 +86,7 @@ export class SlowStart implements Disposable {
       before!.#startedAt.delete(server);
       this.#startedAt.set(server, startedAt);
     }
-    // Without others they have to take the whole load.
+    // Without other servers, the new ones must take the whole load at once.
     if (adopted.length > 0) { for (const server of fresh) this.begin(server); }
     if (this.#startedAt.size > 0) this.#timer ??= this.#arm();
   }
@@ -99,7 +99,7 @@ export class SlowStart implements Disposable {
     const { durationMs, floor } = this.#options;
     const now = this.#clock.now();
     for (const [server, startedAt] of this.#startedAt) {
-      // Rounded, or a timer that is a little early would cost a whole step.
+      // Rounded: otherwise a timer that is slightly early would lose a whole step.
       const share = Math.round((now - startedAt) / durationMs * STEPS) / STEPS;
       server.setRamp(Math.min(1, Math.max(floor, share)));
       if (share >= 1) this.#startedAt.delete(server);
@@ -115,7 +115,7 @@ export class SlowStart implements Disposable {
     this.#startedAt.clear();
   }
 
-  /** Does the same, for good. */
+  /** Ends all ramps, and does not begin new ones. */
   [Symbol.dispose](): void {
     this.#subscription[Symbol.dispose]();
     this.finish();
