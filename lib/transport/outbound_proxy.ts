@@ -1,4 +1,4 @@
-/** Proxies between this one and the servers: how they are written, and how to connect through them. */
+/** Proxies between this one and the servers: their notation, and connecting through them. */
 
 import { type Address, formatAddress } from "../upstream/peer.ts";
 import { connectTcp } from "./http1/dial.ts";
@@ -9,17 +9,17 @@ export interface OutboundProxy {
   readonly scheme: "http" | "socks5";
   readonly hostname: string;
   readonly port: number;
-  /** Name and password for it; `null` where it does not ask. */
+  /** Name and password for the proxy; `null` for none. */
   readonly credentials: { readonly username: string; readonly password: string } | null;
 }
 
-/** The form of a proxy's address, for error messages. */
+/** Accepted forms of a proxy's address, for error messages. */
 export const PROXY_EXPECTED = '"http://host:port" or "socks5://host:port"';
 
 const PROXY =
   /^(http|socks5):\/\/(?:([^/?#@:]*):([^/?#@]*)@)?(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/?#@[\],]+)):(\d{1,5})\/?$/;
 
-/** Reads `http://host:port` or `socks5://host:port`, both with `user:password@` or without; `undefined` otherwise. */
+/** Parses `http://host:port` or `socks5://host:port`, each with or without `user:password@`; `undefined` otherwise. */
 export function parseProxy(text: string): OutboundProxy | undefined {
   const match = PROXY.exec(text);
   if (match === null) return undefined;
@@ -45,7 +45,7 @@ export function parseProxy(text: string): OutboundProxy | undefined {
   });
 }
 
-/** Writes a proxy for people, without its password. */
+/** The text of a proxy for messages, without its password. */
 export function formatProxy({ scheme, hostname, port, credentials }: OutboundProxy): string {
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
   return `${scheme}://${credentials === null ? "" : "***@"}${host}:${port}`;
@@ -60,7 +60,7 @@ const MAX_HEAD_BYTES = 8192;
 /**
  * Connects to an address through a proxy.
  *
- * @throws {Deno.errors.ConnectionRefused} when the proxy does not lead there
+ * @throws {Deno.errors.ConnectionRefused} when the proxy does not connect to it
  */
 export async function dialByProxy(
   proxy: OutboundProxy,
@@ -73,7 +73,9 @@ export async function dialByProxy(
   try {
     signal.throwIfAborted();
     signal.addEventListener("abort", close);
-    await (proxy.scheme === "http" ? askByConnect(conn, proxy, address) : askBySocks(conn, proxy, address));
+    await (proxy.scheme === "http"
+      ? connectByHttp(conn, proxy, address)
+      : connectBySocks(conn, proxy, address));
     return conn;
   } catch (error) {
     if (!signal.aborted) conn.close();
@@ -84,13 +86,13 @@ export async function dialByProxy(
 }
 
 /** RFC 9110 section 9.3.6. */
-async function askByConnect(conn: Deno.Conn, proxy: OutboundProxy, address: TcpAddress): Promise<void> {
+async function connectByHttp(conn: Deno.Conn, proxy: OutboundProxy, address: TcpAddress): Promise<void> {
   const authority = formatAddress(address);
   const lines = [`CONNECT ${authority} HTTP/1.1`, `Host: ${authority}`];
   if (proxy.credentials !== null) lines.push(`Proxy-Authorization: Basic ${basicOf(proxy.credentials)}`);
   await write(conn, encoder.encode(`${lines.join("\r\n")}\r\n\r\n`));
   const head: number[] = [];
-  // Byte by byte: what follows the head comes from the server.
+  // Byte by byte: the bytes after the head are those of the server.
   while (!endsHead(head)) {
     if (head.length === MAX_HEAD_BYTES) throw refused("its response is too long");
     head.push((await read(conn, 1))[0]!);
@@ -108,15 +110,15 @@ function basicOf({ username, password }: NonNullable<OutboundProxy["credentials"
   return encoder.encode(`${username}:${password}`).toBase64();
 }
 
-/** RFC 1928, and RFC 1929 where the proxy asks who we are. */
-async function askBySocks(conn: Deno.Conn, proxy: OutboundProxy, address: TcpAddress): Promise<void> {
+/** RFC 1928, and RFC 1929 if the proxy requires a password. */
+async function connectBySocks(conn: Deno.Conn, proxy: OutboundProxy, address: TcpAddress): Promise<void> {
   const { credentials } = proxy;
   await write(conn, credentials === null ? Uint8Array.of(5, 1, 0) : Uint8Array.of(5, 2, 0, 2));
   const [version, method] = await read(conn, 2);
   if (version !== 5) throw refused("it does not speak SOCKS 5");
   if (method === 2 && credentials !== null) {
     const { username, password } = credentials;
-    await write(conn, Uint8Array.of(1, ...counted(username), ...counted(password)));
+    await write(conn, Uint8Array.of(1, ...lengthPrefixed(username), ...lengthPrefixed(password)));
     if ((await read(conn, 2))[1] !== 0) throw refused("it does not take the password");
   } else if (method !== 0) throw refused("it wants to know who we are");
   await write(conn, Uint8Array.of(5, 1, 0, ...destination(address)));
@@ -126,14 +128,14 @@ async function askBySocks(conn: Deno.Conn, proxy: OutboundProxy, address: TcpAdd
   await read(conn, bound + 2);
 }
 
-/** The address as the proxy takes it: every host as a name, so that the proxy resolves it; the port follows. */
+/** The address and port in SOCKS format: IPv4 as four bytes, any other host as a name, which the proxy resolves. */
 function destination({ hostname, port }: TcpAddress): number[] {
   const parts = hostname.split(".").map(Number);
   const ipv4 = parts.length === 4 && parts.every((part) => part >= 0 && part <= 255);
-  return [...(ipv4 ? [1, ...parts] : [3, ...counted(hostname)]), port >> 8, port & 255];
+  return [...(ipv4 ? [1, ...parts] : [3, ...lengthPrefixed(hostname)]), port >> 8, port & 255];
 }
 
-function counted(text: string): number[] {
+function lengthPrefixed(text: string): number[] {
   const bytes = encoder.encode(text);
   return [bytes.length, ...bytes];
 }

@@ -1,4 +1,4 @@
-/** The transport of a pool: its options, and which one they mean. */
+/** The transport of a pool: its options, and how it is chosen. */
 
 import {
   DURATION_ABOVE_0,
@@ -22,14 +22,14 @@ const TRANSPORT_NAMES = ["auto", "http1", "fetch"] as const;
 /** Names of the protocols that transports speak. */
 const PROTOCOL_NAMES = ["http1", "h2"] as const;
 
-/** How many connections each server gets, and for how long. */
+/** Limits of the connections to each server. */
 type ConnectionOptions = NonNullable<TransportOptions["connections"]>;
 
-/** By which transport and protocol a pool's servers get requests. */
+/** Transport and protocol for the servers of a pool. */
 export interface TransportOptions {
   /**
-   * `"http1"`: the proxy's own client, which changes nothing on the way. `"fetch"`: the client of the runtime. `"auto"`:
-   * the proxy's own client, and `"fetch"` where `proxy` is set, which only that can do.
+   * `"http1"`: the proxy's own client, which changes nothing. `"fetch"`: the client of the runtime. `"auto"`: the
+   * proxy's own client, but `"fetch"` where `proxy` is set, which only `"fetch"` supports.
    *
    * @default {"auto"}
    */
@@ -41,15 +41,14 @@ export interface TransportOptions {
    */
   protocol?: "http1" | "h2";
   /**
-   * A proxy on the way to the servers: `"http://host:port"` or `"socks5://host:port"`, with `user:password@` or
-   * without.
+   * A proxy before the servers: `"http://host:port"` or `"socks5://host:port"`, with or without `user:password@`.
    *
    * @default {none}
    */
   proxy?: string;
   /** Limits of the connections to each server. @default {{}} */
   connections?: {
-    /** Most connections that are kept for later. @default {256} */
+    /** Most idle connections that are kept. @default {256} */
     maxIdle?: number;
     /** How long an idle connection is kept; many servers close theirs after 5 s. @default {"4s"} */
     idleTimeout?: Duration;
@@ -60,31 +59,31 @@ export interface TransportOptions {
     maxStreams?: number;
   };
   /**
-   * Begins each connection with a header of the PROXY protocol, version 1 (text) or 2 (binary), with the address of
-   * the client.
-   * Each connection then serves one client only; health checks send the address of the proxy. Not by `"fetch"`.
+   * Sends a header of the PROXY protocol first on each connection, version 1 (text) or 2 (binary), with the address
+   * of the client. Each connection then serves only one client; health checks send the address of the proxy. Not with
+   * `"fetch"`.
    *
    * @default {none}
    */
   sendProxyProtocol?: 1 | 2;
 }
 
-/** The same, complete. */
+/** The options in resolved form. */
 export type TransportPlan = Http1Plan | Http2Plan | FetchPlan;
 
-/** By the proxy's own client. */
+/** With the proxy's HTTP/1.1 client. */
 interface Http1Plan {
   readonly kind: "http1";
   readonly connections: Readonly<Required<ConnectionLimits>>;
 }
 
-/** By the proxy's own client of HTTP/2. */
+/** With the proxy's HTTP/2 client. */
 interface Http2Plan {
   readonly kind: "h2";
   readonly connections: Readonly<Http2Limits>;
 }
 
-/** By the runtime's `fetch`. */
+/** With the `fetch` of the runtime. */
 interface FetchPlan {
   readonly kind: "fetch";
   readonly protocol: "http1" | "h2";
@@ -92,7 +91,7 @@ interface FetchPlan {
   readonly connections: Readonly<Required<Pick<ConnectionLimits, "maxIdle" | "idleTimeoutMs">>>;
 }
 
-/** Options that there were before requests had one queue for one overload, and what does it now. */
+/** Removed options, and what replaces them. */
 const REMOVED: Readonly<Record<string, string>> = {
   maxConnections:
     '"maxInFlight" of a server, or of the pool, limits its requests and with them its connections',
@@ -113,7 +112,7 @@ const CONNECTIONS: Rule = object<ConnectionOptions>(
   },
 );
 
-/** Options of a pool that say how its servers are spoken to. */
+/** Options of a pool for the transport to its servers. */
 export const TRANSPORT_RULES: Rules<TransportOptions> = {
   transport: word(TRANSPORT_NAMES),
   protocol: word(PROTOCOL_NAMES),
@@ -122,7 +121,7 @@ export const TRANSPORT_RULES: Rules<TransportOptions> = {
   connections: CONNECTIONS,
 };
 
-/** Finds options of a pool that contradict each other. */
+/** Reports options of a pool that contradict each other. */
 export function checkTransport(pool: Unchecked<TransportOptions>, report: Report): void {
   const { transport, protocol, proxy, sendProxyProtocol, connections } = pool;
   const byFetch = transport === "fetch"
@@ -151,7 +150,7 @@ export function checkTransport(pool: Unchecked<TransportOptions>, report: Report
   }
 }
 
-/** Chooses the transport and completes its options, which are known to be good. */
+/** Chooses the transport and fills in the defaults of validated options. */
 export function selectTransport(options: Readonly<TransportOptions> = {}): TransportPlan {
   const { transport = "auto", protocol = "http1", proxy, connections = {} } = options;
   const { maxIdle = 256, idleTimeout = "4s", maxStreams = 100 } = connections;

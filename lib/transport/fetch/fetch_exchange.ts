@@ -1,4 +1,4 @@
-/** One request by `fetch`, from the first byte sent to the last byte received. */
+/** One request sent by `fetch`, from the first byte sent to the last byte received. */
 
 import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import {
@@ -22,29 +22,29 @@ import {
 } from "./fetch_messages.ts";
 import type { PeerClient } from "./peer_client.ts";
 
-/** Watches over one call of `fetch`: deadlines, cancellation, and both bodies. */
+/** Controls one call of `fetch`: deadlines, cancellation, and both bodies. */
 export class FetchExchange {
   readonly #options: SendOptions;
   readonly #wheel: DeadlineWheel;
   readonly #controller = new AbortController();
-  /** Until the head of the response, then between two pieces of its content. */
+  /** Until the head of the response; then between two pieces of its content. */
   readonly #receiving: Deadline;
   /** Between two pieces of the request's content. */
   readonly #sending: Deadline;
   readonly #total: Deadline;
-  /** Why the exchange was ended by us; what `fetch` says afterwards is only its echo. */
+  /** Why this side has ended the exchange; a later error of `fetch` only repeats it. */
   #failure: ProxyError | null = null;
   #responded = false;
   #over = false;
-  /** The content of the request, as long as it is sent. */
+  /** The content of the request while it is sent. */
   #upload: RequestBody | null = null;
   #download: Download | null = null;
-  /** Whom the deadline of the request's content is for. */
+  /** Whether the deadline of the request's content waits for the client or the server. */
   #uploadWaitsFor: "client" | "server" = "server";
   #listener: Disposable | null = null;
   #responseIdleMs = 0;
-  /** Whether the response could be read in two ways, so that what follows it on its connection is not to be trusted. */
-  doubtful = false;
+  /** Whether the response could be parsed in two ways, so that its connection must not be reused. */
+  ambiguous = false;
 
   constructor(options: SendOptions, wheel: DeadlineWheel) {
     this.#options = options;
@@ -60,7 +60,7 @@ export class FetchExchange {
     const { method, target, headers } = request;
     const body = request.body === null || request.body.length === 0 ? null : request.body;
     this.#total.set(timeouts.totalMs, startedAt);
-    // `fetch` does not tell when it is connected.
+    // `fetch` does not report when it is connected.
     if (body === null) this.#receiving.set(timeouts.connectMs + timeouts.responseMs);
     else this.#sending.set(timeouts.connectMs + timeouts.idleMs);
     this.#listener = cancellation.listen((reason) => {
@@ -75,7 +75,7 @@ export class FetchExchange {
         signal: this.#controller.signal,
         client: peer.client,
       });
-      // Not for the client, which has no part in that proxy (RFC 9110 section 15.5.8).
+      // A 407 concerns this proxy, not the client (RFC 9110 section 15.5.8).
       if (response.status === 407 && peer.byForwarding) throw this.#abort(proxyRefused());
       return this.#take(response);
     } catch (error) {
@@ -85,7 +85,7 @@ export class FetchExchange {
     }
   }
 
-  /** Keeps `fetch` from sending such a request twice: it never does with a stream. */
+  /** Prevents `fetch` from sending such a request twice: it never repeats a stream. */
   #emptyBody(method: string): SizedBody | null {
     return REPEATED_BY_FETCH.has(method)
       ? null
@@ -98,14 +98,15 @@ export class FetchExchange {
     const stream = new ReadableStream<Bytes>({
       pull: async (controller) => {
         const piece = await this.#readUpload(body);
-        // `fetch` has given the rest up, as it does when the server responds early: that it ends here means nothing.
+        // `fetch` has dropped the rest, as it does when the server responds early: the end of the content means
+        // nothing here.
         if (this.#upload === null) return;
         if (piece !== null) {
           left -= piece.length;
           if (left < 0) {
             throw this.#abort(new RequestError("The request body is longer than its declared length"));
           }
-          // What is read is lent, and fetch looks at it later.
+          // A piece is lent, but `fetch` reads it later.
           return controller.enqueue(piece.slice());
         }
         if (left > 0 && left !== Infinity) {
@@ -142,9 +143,9 @@ export class FetchExchange {
     const { status, statusText, headers, body } = response;
     this.#responded = true;
     this.#receiving.clear();
-    this.doubtful = status < 200 || status > 599 ||
+    this.ambiguous = status < 200 || status > 599 ||
       (headers.has("transfer-encoding") && headers.has("content-length"));
-    if (this.doubtful) {
+    if (this.ambiguous) {
       throw this.#abort(
         protocolError(`Cannot pass on the response: status ${status} or its framing is not valid`),
       );
@@ -203,13 +204,13 @@ export class FetchExchange {
     if (this.#over) return this.#failure ?? failure;
     this.#failure ??= failure;
     this.#controller.abort(this.#failure);
-    // The signal alone does not always end content that is flowing.
+    // The signal alone does not always end content that is in progress.
     this.#download?.cancel();
     this.#finish();
     return this.#failure;
   }
 
-  /** Lets go of everything. */
+  /** Releases everything. */
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
@@ -217,13 +218,13 @@ export class FetchExchange {
     this.#sending.clear();
     this.#total.clear();
     this.#listener?.[Symbol.dispose]();
-    // A server that has responded already does not want the rest.
+    // A server that has already responded does not want the rest of the request.
     if (this.#responded) this.#upload?.cancel();
     this.#upload = null;
   }
 }
 
-/** Methods that may be sent again (RFC 9110 section 9.2.2), as `fetch` does when a kept connection turns out closed. */
+/** Methods that may be sent again (RFC 9110 section 9.2.2), as `fetch` does when a kept connection is closed. */
 const REPEATED_BY_FETCH: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
 function proxyRefused(): UpstreamError {
@@ -235,11 +236,11 @@ function protocolError(message: string): UpstreamError {
   return new UpstreamError(message, { code: "http_protocol_error", phase: "answered" });
 }
 
-// What `fetch` says when it fails, told apart by the words, because there is nothing else.
+// Errors of `fetch`, classified by their text, because they have no codes.
 
 type Rule = readonly [words: RegExp, code: UpstreamErrorCode];
 
-/** Before anything was sent: the text says `client error (Connect)`. */
+/** Before anything was sent: the text has `client error (Connect)`. */
 const CONNECT_RULES: readonly Rule[] = [
   [/dns error/i, "dns_error"],
   [/certificate/i, "tls_certificate_error"],
@@ -257,23 +258,23 @@ const SEND_RULES: readonly Rule[] = [
   [/early end/i, "http_request_error"],
 ];
 
-/** The request waited for a connection that was closed, and was never written to one. */
+/** The request waited for a connection that was closed, and was never written. */
 const NEVER_SENT = /\(Connect\)|\(ChannelClosed\)|operation was canceled|connection was not ready/;
 
 /**
- * Makes an error that says why and how far the request had got.
+ * Makes an error with the reason and the phase of the failure.
  *
- * @param error what `fetch` rejected with
- * @param dialFailure why the connection to the server failed, where we dialled ourselves
+ * @param error the rejection of `fetch`
+ * @param dialFailure why a `ConnectTunnel` could not connect to the server
  */
 export function classifyFetchError(
   error: unknown,
   dialFailure: UpstreamErrorCode | null = null,
 ): UpstreamError {
-  const said = describe(error);
-  const unsent = NEVER_SENT.test(said);
+  const described = describe(error);
+  const unsent = NEVER_SENT.test(described);
   const shortage = unsent ? resourceShortage(error) : null;
-  const text = shortage ?? said;
+  const text = shortage ?? described;
   let code = shortage === null ? codeOf(text, unsent ? CONNECT_RULES : SEND_RULES) : "out_of_resources";
   if (dialFailure !== null && text.includes("unsuccessful tunnel")) code = dialFailure;
   return new UpstreamError(`fetch failed: ${text}`, {
@@ -283,7 +284,7 @@ export function classifyFetchError(
   });
 }
 
-/** Makes an error of what broke off the content of a response. */
+/** Makes the error for content of a response that failed. */
 export function classifyBodyError(error: unknown): UpstreamError {
   return new UpstreamError(`The response was cut short: ${describe(error)}`, {
     code: "http_response_incomplete",
@@ -299,7 +300,7 @@ function codeOf(text: string, rules: readonly Rule[]): UpstreamErrorCode {
   return "connection_terminated";
 }
 
-/** The words after the URL, which is the client's and may hold any word; the URL ends at the first `): `. */
+/** The text after the URL. The URL is sent by the client and may contain any text; it ends at the first `): `. */
 function describe(error: unknown): string {
   const { cause } = error instanceof Error ? error : { cause: undefined };
   const text = cause instanceof Error

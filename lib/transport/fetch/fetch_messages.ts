@@ -1,4 +1,4 @@
-/** Requests as `fetch` takes them, and responses as it gives them. */
+/** Requests for `fetch`, and the responses that it returns. */
 
 import { RequestError } from "../../core/errors.ts";
 import { HeaderFields } from "../../http/header_fields.ts";
@@ -16,14 +16,14 @@ export const BLOCKED_PORTS: ReadonlySet<number> = new Set(
   ).split(" ").map(Number),
 );
 
-/** Methods that `fetch` refuses, and those whose letters it changes (WHATWG fetch standard, "normalize"). */
+/** Methods that `fetch` refuses, and methods that it converts to upper case (WHATWG fetch standard, "normalize"). */
 const REFUSED_METHODS: ReadonlySet<string> = new Set(["CONNECT", "TRACE", "TRACK"]);
 const NORMALISED_METHODS: ReadonlySet<string> = new Set(["DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"]);
 
 /**
- * Refuses what `fetch` would refuse or send in another form.
+ * Refuses requests that `fetch` would refuse or change.
  *
- * @throws {RequestError} 400, with what is to blame
+ * @throws {RequestError} 400, with the cause
  */
 export function refuseWhatFetchChanges({ method, target, body }: OutgoingRequest): void {
   const upper = method.toUpperCase();
@@ -33,7 +33,7 @@ export function refuseWhatFetchChanges({ method, target, body }: OutgoingRequest
   if (body !== null && body.length !== 0 && (method === "GET" || method === "HEAD")) {
     throw new RequestError(`Cannot send a body with ${method} by the transport "fetch"; "http1" can`);
   }
-  // Bytes above 0x7F go percent-encoded, which is the same URI.
+  // Bytes above 0x7F are sent percent-encoded, which is the same URI.
   if (!isExactTarget(asciiTarget(target))) {
     throw new RequestError(
       `Cannot send the target ${
@@ -43,7 +43,7 @@ export function refuseWhatFetchChanges({ method, target, body }: OutgoingRequest
   }
 }
 
-/** Characters that a URL parser leaves alone wherever they stand; `.` and `%` are looked at closer. */
+/** Characters that a URL parser never changes; `.` and `%` are checked separately. */
 const PLAIN: readonly boolean[] = Array.from(
   { length: 128 },
   (_, code) => /[A-Za-z0-9\-_~!$&()*+,;=:@/?]/.test(String.fromCharCode(code)),
@@ -53,17 +53,17 @@ const PERCENT = 0x25;
 const SLASH = 0x2f;
 
 /**
- * Whether `fetch` sends the target as it is.
+ * Whether `fetch` sends the target unchanged.
  *
- * It parses what it is given as a URL (WHATWG URL standard) and sends the result: dot segments are resolved, `\`
- * becomes `/`, a fragment is dropped, `'` in a query and some more characters are percent-encoded.
+ * It parses its input as a URL (WHATWG URL standard) and sends the result: dot segments are resolved, `\\` becomes
+ * `/`, a fragment is dropped, `'` in a query and some more characters are percent-encoded.
  */
 export function isExactTarget(target: string): boolean {
   if (target.charCodeAt(0) !== SLASH) return false;
   for (let i = 1; i < target.length; i++) {
     const code = target.charCodeAt(i);
     if (PLAIN[code] === true) continue;
-    // Only a whole segment of dots, written either way, is resolved.
+    // Only a segment that consists of dots, encoded or not, is resolved.
     if (code === DOT && target.charCodeAt(i - 1) !== SLASH) continue;
     if (code === PERCENT && target.charCodeAt(i + 1) !== 0x32) continue;
     return survivesParsing(target);
@@ -73,19 +73,19 @@ export function isExactTarget(target: string): boolean {
 
 function survivesParsing(target: string): boolean {
   const url = `http://h${target}`;
-  // The fragment survives parsing, but stays here.
+  // The fragment survives parsing, but is not sent.
   return !target.includes("#") && URL.canParse(url) && new URL(url).href === url;
 }
 
 /**
- * The fields to give to `fetch` for a request.
+ * The fields of a request for `fetch`.
  *
- * - Framing is left to `fetch`: a `transfer-encoding` given here would be sent as well as its own.
- * - `fetch` decodes compressed responses unless the *first* `accept-encoding` line is `identity`, so that line goes in
- *   front of the client's own, and the server still sees what the client accepts.
- * - `fetch` adds a `user-agent` of its own unless there is one; an empty one is the closest to none.
+ * - `fetch` writes the framing: a `transfer-encoding` here would be sent in addition to its own.
+ * - `fetch` decodes compressed responses unless the *first* `accept-encoding` line is `identity`, so that line is put
+ *   before the client's line, and the server still sees what the client accepts.
+ * - `fetch` adds its `user-agent` unless there is one; an empty one is the closest to none.
  *
- * @param hostInUrl whether the server learns the host from the URL, so that `host` would say it twice
+ * @param hostInUrl whether the URL names the host for the server, so that `host` would repeat it
  */
 export function toFetchFields(fields: HeaderFields, hostInUrl = false): [string, string][] {
   const list = fields.toList();
@@ -103,10 +103,10 @@ export function toFetchFields(fields: HeaderFields, hostInUrl = false): [string,
 }
 
 /**
- * A `Blob` in name only, by which `fetch` announces a length and streams all the same.
+ * A `Blob` that announces a length to `fetch`, but streams its content.
  *
- * A stream alone is always sent chunked, and bytes in memory are sent a second time by `fetch` itself when a kept
- * connection breaks, whatever the method.
+ * A plain stream is always sent chunked, and `fetch` sends bytes in memory a second time when a kept connection
+ * breaks, for any method.
  */
 export class SizedBody extends Blob {
   readonly #size: number;
@@ -127,7 +127,7 @@ export class SizedBody extends Blob {
   }
 }
 
-// What `fetch` gives of a response: its fields, and its content read into buffers of the right size.
+// Responses of `fetch`: fields, and content that is read into buffers of a suitable size.
 
 /** A response of `fetch`. */
 export class FetchResponse implements ServerResponse {
@@ -148,7 +148,7 @@ export class FetchResponse implements ServerResponse {
   }
 }
 
-/** Content of a response, read piece by piece as it is asked for. */
+/** Content of a response, read piece by piece on demand. */
 export class FetchContent implements Body {
   readonly length: number | null;
   readonly ready: null = null;
@@ -176,22 +176,22 @@ export class FetchContent implements Body {
   }
 }
 
-/** How much is read at a time of content whose length is not known, until it turns out to come in larger pieces. */
+/** Bytes of one read of content of unknown length, until a piece fills the buffer. */
 const FIRST_BYTES = 16 * 1024;
 const MOST_BYTES = 64 * 1024;
 
 /**
  * Reads the body of a `Response` of `fetch`.
  *
- * With buffers of ours: the runtime would make one of 64 KiB for each read, and have its collector run for a third of the
- * time with small responses (measured with Deno 2.9.6).
+ * With its own buffers: otherwise the runtime would make one of 64 KiB for each read, and its garbage collector would
+ * run for a third of the time with small responses (measured with Deno 2.9.6).
  */
 export class Download {
   readonly #reader: ReadableStreamBYOBReader;
   #left: number;
   #filled = false;
 
-  /** @param length how long the content is, `Infinity` when that is not known; a hint, and not checked */
+  /** @param length of the content, `Infinity` when it is unknown; a hint that is not checked */
   constructor(body: ReadableStream<Bytes>, length: number) {
     this.#reader = body.getReader({ mode: "byob" });
     this.#left = length;
@@ -210,20 +210,20 @@ export class Download {
 
   #size(): number {
     if (this.#left === Infinity) return this.#filled ? MOST_BYTES : FIRST_BYTES;
-    // One byte for the end, which the runtime tells of by a read that brings nothing.
+    // One byte for the end, which the runtime signals by a read without bytes.
     return Math.min(Math.max(this.#left, 1), MOST_BYTES);
   }
 
-  /** Gives the rest up. */
+  /** Drops the rest. */
   cancel(): void {
     this.#reader.cancel().catch(() => {});
   }
 }
 
 /**
- * The fields of a response; `fetch` has sorted them and joined repetitions except for `set-cookie`.
+ * The fields of a response; `fetch` has sorted them, and has joined repeated fields except `set-cookie`.
  *
- * It takes a length that is there several times when it is the same (RFC 9110 section 8.6); one of them goes on.
+ * `fetch` accepts a repeated, equal length (RFC 9110 section 8.6); one of them is kept.
  */
 export function fromFetchFields(headers: Headers): HeaderFields {
   const list: string[] = [];
@@ -234,7 +234,7 @@ export function fromFetchFields(headers: Headers): HeaderFields {
   return HeaderFields.adopt(list);
 }
 
-/** How long the content is that `fetch` gives out: where it undoes a coding it removes the length as well. */
+/** Length of the content that `fetch` returns: where it decodes content it also removes the length. */
 export function lengthOf(headers: HeaderFields): number {
   const declared = headers.get("content-length");
   return declared === null ? Infinity : Number(declared);

@@ -1,4 +1,4 @@
-/** Talking to servers by Deno's own `fetch`. */
+/** Sends requests by Deno's `fetch`. */
 
 import type { DeadlineWheel } from "../../core/cancellation.ts";
 import type { ProxyError } from "../../core/errors.ts";
@@ -8,34 +8,34 @@ import { FetchExchange } from "./fetch_exchange.ts";
 import { refuseWhatFetchChanges } from "./fetch_messages.ts";
 import { PeerClient, type PoolOptions } from "./peer_client.ts";
 
-/** What a {@linkcode FetchTransport} takes. */
+/** Options of a {@linkcode FetchTransport}. */
 interface FetchTransportOptions extends PoolOptions {
-  /** Keeps the deadlines of all exchanges. */
+  /** Runs the deadlines of all exchanges. */
   wheel: DeadlineWheel;
 }
 
 /**
  * Sends requests by `fetch`.
  *
- * Bodies stream both ways with backpressure, compressed content passes as it is, and redirects are not followed.
- * What `fetch` cannot do unseen:
+ * Bodies stream both ways with backpressure, compressed content passes unchanged, and redirects are not followed.
+ * Limits of `fetch`:
  *
  * - Bytes above 0x7F in a target are sent percent-encoded.
- * - A target that it would rewrite (see `isExactTarget`), a method that it refuses or changes, and a body
- *   on GET or HEAD get 400 instead.
+ * - A target that it would rewrite (see `isExactTarget`), a method that it refuses or changes, and a body on GET or
+ *   HEAD get 400 instead.
  * - It adds `accept: *`+`/*`, `accept-language: *`, an empty `user-agent` and `accept-encoding: identity` where the
- *   request has none; a request with `accept-encoding` gets the line `accept-encoding: identity` in front of its own.
- *   Fields of one name are sent next to each other.
- * - Fields of a response come sorted, and repeated ones other than `set-cookie` joined by commas; the
- *   reason phrase is the usual one of the status.
- * - Towards unix sockets, and ports that the WHATWG bars, the request line has the absolute form.
- * - Nothing tells when a connection stands: `connectMs` is added to `responseMs`, and running out of both is an
- *   `http_response_timeout`. Failures are told apart by the words of the error, and `reused` is never known.
- * - A response that comes before the content has been taken is lost where the server closes with content unread; servers that
- *   read on for a while, as most do, are not concerned.
- * - A POST without content is sent as an empty chunked one, for `fetch` would repeat it by itself.
+ *   request has none; a request with `accept-encoding` gets the line `accept-encoding: identity` before its own.
+ *   Fields of one name are sent together.
+ * - Fields of a response are sorted, and repeated fields other than `set-cookie` are joined by commas; the reason
+ *   phrase is the standard one of the status.
+ * - For unix sockets, and ports that the WHATWG blocks, the request line has the absolute form.
+ * - The end of connecting is not reported: `connectMs` is added to `responseMs`, and exceeding both is an
+ *   `http_response_timeout`. Failures are classified by the text of the error, and `reused` is unknown.
+ * - An early response is lost if the server closes the connection with unread content; most servers read on for a
+ *   while, and then it is not lost.
+ * - A POST without content is sent with empty chunked content, because `fetch` would repeat it otherwise.
  *
- * TLS to an address under another server's name goes through a {@linkcode ConnectTunnel}.
+ * TLS to an address with another server name uses a {@linkcode ConnectTunnel}.
  */
 export class FetchTransport implements Transport {
   /** Measured with Deno 2.9.6: 64 KiB, and a piece of at most 64 KiB at either end of them. */
@@ -66,8 +66,9 @@ export class FetchTransport implements Transport {
           }
         },
         (error) => {
-          // `fetch` keeps the connection when it has read all of such a response, and cannot be told to close that one.
-          if (exchange.doubtful && this.#clients.get(peer) === client) this.forget(peer);
+          // `fetch` keeps the connection if it has read the whole response, and offers no way to close it: so the
+          // client is dropped.
+          if (exchange.ambiguous && this.#clients.get(peer) === client) this.forget(peer);
           options.failed(error);
         },
       );

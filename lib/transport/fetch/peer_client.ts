@@ -1,4 +1,4 @@
-/** How `fetch` is brought to talk to one server. */
+/** Clients of `fetch` for one server each. */
 
 import { UpstreamError, type UpstreamErrorCode } from "../../core/errors.ts";
 import { resourceShortage } from "../../core/resource_shortage.ts";
@@ -7,27 +7,27 @@ import { connectTcp } from "../http1/dial.ts";
 import { dialByProxy, type OutboundProxy } from "../outbound_proxy.ts";
 import { BLOCKED_PORTS } from "./fetch_messages.ts";
 
-/** How a {@linkcode PeerClient} connects, and what it keeps. */
+/** How a {@linkcode PeerClient} connects, and which connections it keeps. */
 export interface PoolOptions {
-  /** Spoken to every server; `"h2"` is HTTP/2 without asking whether the server knows it. @default {"http1"} */
+  /** Protocol for every server; `"h2"` is HTTP/2 by prior knowledge. @default {"http1"} */
   protocol?: "http1" | "h2";
-  /** What stands between here and every server; plain text is spoken only in HTTP/1.1 there. @default {null} */
+  /** Proxy before every server; plain text is only HTTP/1.1 there. @default {null} */
   proxy?: OutboundProxy | null;
   /** Idle connections kept for each server. @default {256} */
   maxIdle?: number;
-  /** How long a connection is kept idle; a little under the 5 s of many servers. @default {4000} */
+  /** How long an idle connection is kept; less than the 5 s of many servers. @default {4000} */
   idleTimeoutMs?: number;
 }
 
-/** A client of `fetch` for one server, and the URLs that lead there. */
+/** A client of `fetch` for one server, and the URLs for it. */
 export class PeerClient implements Disposable {
   readonly client: Deno.HttpClient;
-  /** Whether the authority of the URL is what the server takes for `Host` (RFC 9113 section 8.3.1). */
+  /** Whether the server uses the authority of the URL as `Host` (RFC 9113 section 8.3.1). */
   readonly namesHost: boolean;
-  /** Whether a proxy on the way sees the requests, and may respond itself. */
+  /** Whether the outbound proxy sees the requests, and may respond itself. */
   readonly byForwarding: boolean;
   readonly #tunnel: ConnectTunnel | null = null;
-  /** What the URLs begin with; `null` when that depends on the request. */
+  /** Begin of the URLs; `null` when it depends on the request. */
   readonly #origin: string | null;
   #closed = false;
 
@@ -45,7 +45,7 @@ export class PeerClient implements Disposable {
     };
     const outside = outbound === null ? {} : { proxy: proxyOf(outbound) };
     if (tls === null) {
-      // In HTTP/2 only the URL says which host is meant, so it has to be led to the address in another way.
+      // In HTTP/2 only the URL names the host, so the connection needs another way to the address.
       this.#origin = protocol === "h2" && outbound === null ? null : directOrigin("http", address);
       if (this.#origin === null && outbound !== null) throw unreachable(address);
       const proxy = this.#origin === null ? { proxy: socketProxy(address) } : outside;
@@ -63,17 +63,17 @@ export class PeerClient implements Disposable {
     this.client = Deno.createHttpClient({ ...pool, ...proxy, ...identity, caCerts: [...caCerts] });
   }
 
-  /** Why the server could not be reached, where we dial ourselves. */
+  /** Why a {@linkcode ConnectTunnel} could not connect to the server. */
   get dialFailure(): UpstreamErrorCode | null {
     return this.#tunnel === null ? null : this.#tunnel.dialFailure;
   }
 
-  /** The URL for a target that `isExactTarget` accepts. */
+  /** The URL of a target that {@linkcode isExactTarget} accepts. */
   url(target: string, host: string | null): string {
     return (this.#origin ?? originOfHost(host)) + target;
   }
 
-  /** Closes idle connections and takes no more requests; resolves when those that run have ended. */
+  /** Closes idle connections and accepts no more requests; resolves when the running ones have ended. */
   async retire(): Promise<void> {
     this.#closeClient();
     this.#tunnel?.retire();
@@ -102,7 +102,7 @@ function unreachable(address: Address): UpstreamError {
   return new UpstreamError(message, { code: "destination_ip_unroutable", phase: "unsent" });
 }
 
-/** The address as the origin of a URL; `null` where no URL leads there. */
+/** The address as the origin of a URL; `null` where no URL can express it. */
 function directOrigin(scheme: "http" | "https", address: Address): string | null {
   if (address.kind === "unix" || BLOCKED_PORTS.has(address.port)) return null;
   const { hostname, port } = address;
@@ -117,16 +117,16 @@ function socketProxy(address: Address): Deno.Proxy {
 }
 
 /**
- * What stands before the target in the request line when `fetch` is led to a socket.
+ * The origin before the target in the request line when `fetch` is directed to a socket.
  *
- * It then believes that it talks to a proxy and sends the absolute form, whose host a server has to take for the
- * real one (RFC 9112 section 3.2.2): so it has to be the one of `Host`.
+ * `fetch` then assumes that it uses a proxy, and sends the absolute form. A server must use the host of that form
+ * (RFC 9112 section 3.2.2), so it must be the host of `Host`.
  */
 function originOfHost(host: string | null): string {
   const origin = `http://${host ?? ""}`;
   if (host === null || !URL.canParse(origin)) return "http://localhost";
   const url = new URL(origin);
-  // More than a host and a port, or a host that a URL writes otherwise.
+  // More than a host and a port, or a host that a URL would rewrite.
   if (url.href !== `http://${url.host}/` || !host.toLowerCase().startsWith(url.hostname)) {
     return "http://localhost";
   }
@@ -135,22 +135,22 @@ function originOfHost(host: string | null): string {
     : `http://${url.host}`;
 }
 
-// The way by which `fetch` reaches an address under another server's name.
+// The tunnel by which `fetch` reaches an address with another server name.
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
-/** `fetch` sends some 200 bytes; whoever sends more is not our `fetch`. */
+/** `fetch` sends some 200 bytes; a client that sends more is not this `fetch`. */
 const MAX_HEAD_BYTES = 4096;
 const BUFFER_BYTES = 65536;
-/** How long to wait before a connection is accepted that could not be. */
+/** How long to wait after a failed accept. */
 const ACCEPT_AGAIN_MS = 20;
 
 /**
- * A proxy on loopback for one client of `fetch`: takes CONNECT and leads to one address, whatever the name asked for.
+ * A proxy on loopback for one client of `fetch`: accepts CONNECT and connects to one address, for any requested name.
  *
- * TLS stays between `fetch` and the server: only its bytes pass here. (`proxy: { transport: "tcp" }` of
- * `Deno.createHttpClient` will not do: with it Deno 2.9.6 sends `https:` requests in plain text.)
- * A password keeps other users of the machine out.
+ * TLS is between `fetch` and the server: only its bytes pass here. (`proxy: { transport: "tcp" }` of
+ * `Deno.createHttpClient` is no solution: with it Deno 2.9.6 sends `https:` requests in plain text.)
+ * A password keeps out other users of the machine.
  */
 export class ConnectTunnel implements Disposable {
   readonly #address: Address;
@@ -161,10 +161,10 @@ export class ConnectTunnel implements Disposable {
   #retired = false;
   /** Resolves when the last connection has ended after {@linkcode ConnectTunnel.retire}. */
   readonly finished: Promise<void>;
-  /** Why the address could not be reached the last time that it was tried; `null` when it could. */
+  /** Why the last attempt to connect failed; `null` when it succeeded. */
   dialFailure: UpstreamErrorCode | null = null;
 
-  /** @param proxy what stands between here and the address */
+  /** @param proxy before the address */
   constructor(address: Address, proxy: OutboundProxy | null = null) {
     this.#address = address;
     this.#proxy = proxy;
@@ -173,7 +173,7 @@ export class ConnectTunnel implements Disposable {
     this.finished = this.#accept();
   }
 
-  /** What to give to `Deno.createHttpClient`. */
+  /** The proxy for `Deno.createHttpClient`. */
   get proxy(): Deno.Proxy {
     const url = `http://127.0.0.1:${this.#listener.addr.port}`;
     return { url, basicAuth: { username: "lbproxy", password: this.#password } };
@@ -192,7 +192,7 @@ export class ConnectTunnel implements Disposable {
         serving.add(served);
       } catch {
         if (this.#retired) break;
-        // Out of descriptors, which is not over in the next turn.
+        // Out of file descriptors, a state that lasts for some time.
         await new Promise((resolve) => setTimeout(resolve, ACCEPT_AGAIN_MS));
       }
     }
@@ -205,7 +205,7 @@ export class ConnectTunnel implements Disposable {
     if (head === null || !head.toLowerCase().includes(accepted)) return;
     const buffer = new Uint8Array(BUFFER_BYTES);
     const dialling = new AbortController();
-    // `fetch` sends nothing before our response: a read that ends while the server is dialled means that it gave up.
+    // `fetch` sends nothing before the response: if its connection ends during dialling, `fetch` has cancelled.
     const first = client.read(buffer).catch(() => null).then((count) => {
       if (count === null) dialling.abort();
       return count;
@@ -240,7 +240,10 @@ export class ConnectTunnel implements Disposable {
     }
   }
 
-  /** Carries bytes one way; whichever way ends first ends both, for HTTP over TLS knows no half-open connection. */
+  /**
+   * Copies bytes in one direction. The end of either direction ends both, since HTTP over TLS has no half-closed
+   * connections.
+   */
   async #pump(
     from: Deno.Conn,
     to: Deno.Conn,
@@ -255,7 +258,7 @@ export class ConnectTunnel implements Disposable {
         count = await from.read(buffer);
       }
     } catch {
-      // Reset by one end, or closed by the other pump.
+      // Reset by one side, or closed by the other direction.
     } finally {
       this.#close(from);
       this.#close(to);
@@ -266,7 +269,7 @@ export class ConnectTunnel implements Disposable {
     if (this.#open.delete(conn)) conn.close();
   }
 
-  /** Takes no more connections; those that are open end with what they carry. */
+  /** Accepts no more connections; open ones continue until they end. */
   retire(): void {
     if (this.#retired) return;
     this.#retired = true;

@@ -1,4 +1,4 @@
-/** One connection to a server: one exchange after the other. */
+/** One connection to a server, with one exchange after another. */
 
 import { CancellationListener, type Deadline, type DeadlineWheel } from "../../core/cancellation.ts";
 import type { Clock } from "../../core/clock.ts";
@@ -30,36 +30,36 @@ import { ONE_WRITE_BYTES, Upload } from "./upload.ts";
 /** Most interim responses before the final one. */
 const MAX_INTERIM = 16;
 
-/** A request on its way. */
+/** A request with its options and state. */
 export interface Trip {
   readonly request: OutgoingRequest;
   readonly options: SendOptions;
-  /** When the whole exchange has to be over, in the clock's milliseconds. */
+  /** Deadline of the whole exchange, in the clock's milliseconds. */
   readonly dueAt: number;
-  /** Whether it has been tried on a connection that was stale, so that it is not tried without end. */
+  /** Whether it was already retried after a stale connection, so that it is not retried without end. */
   retried: boolean;
-  /** Sends an offer of another protocol by HTTP/1.1, to servers that take none by HTTP/2. @default {none} */
+  /** Sends a request for another protocol by HTTP/1.1, to servers that do not allow it in HTTP/2. @default {none} */
   readonly byHttp1?: () => void;
 }
 
-/** A connection's pool, as the connection sees it. */
+/** The pool of a connection. */
 export interface ConnectionOwner {
   /** The connection is ready for another exchange. */
   released(connection: Connection): void;
   /** The connection is closed. */
   closed(connection: Connection, reason: ConnectionEnd): void;
-  /** The connection is closed and turned out stale; its exchange starts again on a new one. */
+  /** The connection is closed and was stale; its exchange starts again on a new one. */
   stale(connection: Connection, trip: Trip): void;
 }
 
-/** What a {@linkcode Connection} is made of. */
+/** Parts of a {@linkcode Connection}. */
 interface ConnectionInit {
   readonly socket: Deno.Conn;
   readonly owner: ConnectionOwner;
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
   readonly shelf: BufferShelf;
-  /** Whose it is alone; `""` where it may serve everybody. @default {""} */
+  /** The client that it serves only; `""` where it serves all clients. @default {""} */
   readonly client?: string;
 }
 
@@ -67,7 +67,7 @@ interface ConnectionInit {
 export class Connection implements RequestSenderOwner, Disposable {
   /** When it became idle, in the clock's milliseconds. */
   idleSince = 0;
-  /** Whose it is alone; `""` where it may serve everybody. */
+  /** The client that it serves only; `""` where it serves all clients. */
   readonly client: string;
   readonly #socket: Deno.Conn;
   readonly #owner: ConnectionOwner;
@@ -85,7 +85,7 @@ export class Connection implements RequestSenderOwner, Disposable {
   #interim = 0;
   #trip: Trip | null = null;
   #response: Http1Response | null = null;
-  /** Whether nothing came after the content, so that what comes next is the next response. */
+  /** Whether no bytes followed the content, so that the next bytes are the next response. */
   #clean = false;
 
   constructor({ socket, owner, clock, wheel, shelf, client = "" }: ConnectionInit) {
@@ -100,7 +100,7 @@ export class Connection implements RequestSenderOwner, Disposable {
     this.#read();
   }
 
-  /** Sends a request, and tells its options of the response. */
+  /** Sends a request, and passes the response to its options. */
   start(trip: Trip, now?: number): void {
     this.#trip = trip;
     this.#state = "head";
@@ -114,13 +114,13 @@ export class Connection implements RequestSenderOwner, Disposable {
     trip.options.cancellation.add(this.#listener);
   }
 
-  /** How long the next piece of content may take. */
+  /** Time limit of the next piece of content. */
   #idleMs = 0;
 
-  /** The time that the caller of `start` has read, until the request has left. */
+  /** The current time as read by the caller of `start`, until the request is written. */
   #now: number | undefined = undefined;
 
-  // Nothing was sent, so the connection is as good as before.
+  // Nothing was sent, so the connection can be reused.
   #refuse(trip: Trip, error: ProxyError): void {
     this.#becomeIdle();
     this.#owner.released(this);
@@ -154,9 +154,12 @@ export class Connection implements RequestSenderOwner, Disposable {
 
   readonly #onRead = (count: number | null): void => {
     if (this.#state !== "head" || count === null) return this.#onReadFailed(undefined);
-    if (!this.#sender.asked) {
-      // No response can come before its request has left (RFC 9112 section 9.2).
-      return this.#lost(this.#trip!, this.#failure("http_protocol_error", "bytes came before the request"));
+    if (!this.#sender.hasWritten) {
+      // No response is possible before its request was sent (RFC 9112 section 9.2).
+      return this.#connectionLost(
+        this.#trip!,
+        this.#failure("http_protocol_error", "bytes came before the request"),
+      );
     }
     try {
       this.#readHead(count);
@@ -168,7 +171,7 @@ export class Connection implements RequestSenderOwner, Disposable {
   readonly #onReadFailed = (error: unknown): void => {
     if (this.#state === "head") {
       const found = "the server closed the connection";
-      this.#lost(this.#trip!, this.#failure("connection_terminated", found, error));
+      this.#connectionLost(this.#trip!, this.#failure("connection_terminated", found, error));
     }
     if (this.#state === "idle") this.close("server");
   };
@@ -180,7 +183,7 @@ export class Connection implements RequestSenderOwner, Disposable {
       const { status } = parser;
       if (status >= 200) return this.#respond();
       if (status === 101) {
-        if (this.#trip!.request.upgrade === true) return this.#giveOver();
+        if (this.#trip!.request.upgrade === true) return this.#switchProtocol();
         throw malformedResponse("a switch of protocols that was not asked for");
       }
       if (++this.#interim > MAX_INTERIM) throw malformedResponse("interim responses without end");
@@ -211,13 +214,13 @@ export class Connection implements RequestSenderOwner, Disposable {
     const parser = this.#parser;
     const { request, options } = this.#trip!;
     this.#fields.begin(parser.lines);
-    // The coding is undone here, so filters of the response must not see it.
+    // The chunked coding is decoded here, so filters of the response must not see it.
     if (parser.chunked) this.#fields.delete("transfer-encoding");
-    // A length without content (HEAD, 304) goes on as it is, once.
+    // A length without content (HEAD, 304) is forwarded unchanged, once.
     if (parser.lengths > 1) this.#fields.set("content-length", String(parser.contentLength));
     const content = this.#takeContent(request.method, options);
     this.#state = "content";
-    this.#waitNoLonger();
+    this.#stopWaiting();
     options.responded(
       this.#response = new Http1Response(this, parser.status, this.#fields, parser.reason, content),
     );
@@ -228,14 +231,14 @@ export class Connection implements RequestSenderOwner, Disposable {
     const { bodyStart, contentLength, status } = parser;
     const filled = this.#filled;
     const end = bodyStart + contentLength;
-    // Most content has come with its head, and needs no reader.
+    // Most content arrives with its head, and needs no reader.
     if (contentLength > 0 && end <= filled && mayReceiveContent(method, status)) {
       this.#clean = end === filled;
       return new WholeBody(this.#buffer.subarray(bodyStart, end));
     }
     const reader = responseBodyReader(parser, method);
     if (reader === null) {
-      // A server that announces content with 204 may send it, and it would be taken for the next response.
+      // A server that announces content with 204 may send it, and it would be read as the next response.
       const announced = status === 204 && (parser.chunked || contentLength > 0);
       this.#clean = filled === bodyStart && !announced;
       return null;
@@ -258,8 +261,8 @@ export class Connection implements RequestSenderOwner, Disposable {
     });
   }
 
-  // The connection speaks another protocol from here on. It stays in the pool's count until it is closed.
-  #giveOver(): void {
+  // The connection speaks another protocol from here on. It counts for the pool until it is closed.
+  #switchProtocol(): void {
     const { options } = this.#trip!;
     const parser = this.#parser;
     const { bodyStart, status } = parser;
@@ -274,23 +277,23 @@ export class Connection implements RequestSenderOwner, Disposable {
     options.responded(response);
   }
 
-  /** @internal Content is waited for: whoever reads it has taken what came before. */
+  /** @internal A read waits for content: the previous piece is no longer lent. */
   contentAwaited(): void {
     if (this.#trip !== null) this.#arm(this.#idleMs);
   }
 
-  /** @internal Content came; its reader may take its time with it. */
-  contentCame(): void {
-    this.#waitNoLonger();
+  /** @internal Content was received; its reader may take any time. */
+  contentReceived(): void {
+    this.#stopWaiting();
   }
 
-  /** @internal The content was read to its end; `clean` unless bytes came after it. */
+  /** @internal The content was read to its end; `clean` unless bytes followed it. */
   contentEnded(clean: boolean): void {
     this.#clean = clean;
   }
 
   /**
-   * Nobody reads the response any more: the connection serves the next exchange, or is closed.
+   * The response is no longer used: the connection serves the next exchange, or is closed.
    *
    * @internal
    */
@@ -298,7 +301,7 @@ export class Connection implements RequestSenderOwner, Disposable {
     if (response !== this.#response) return;
     this.#response = null;
     if (!this.#clean || !this.#parser.persistent || this.#sender.busy) {
-      // A server that has responded already does not want the rest.
+      // A server that has already responded does not want the rest of the request.
       if (this.#sender.busy && !keepsRequest) this.#trip?.request.body?.cancel();
       const reason = this.#state === "tunnel" ? "tunnel" : "not_reusable";
       this.#close();
@@ -322,13 +325,13 @@ export class Connection implements RequestSenderOwner, Disposable {
     this.#state = "idle";
   }
 
-  /** Whether anything of a response has come. */
-  get #heard(): boolean {
+  /** Whether any part of a response was received. */
+  get #responseBegun(): boolean {
     return this.#filled > 0 || this.#interim > 0;
   }
 
-  #lost(trip: Trip, error: UpstreamError): void {
-    const again = this.#served > 0 && !this.#heard && !trip.retried;
+  #connectionLost(trip: Trip, error: UpstreamError): void {
+    const again = this.#served > 0 && !this.#responseBegun && !trip.retried;
     if (again && trip.options.maySendAgain?.(error) === true) {
       this.#close();
       trip.retried = true;
@@ -341,13 +344,17 @@ export class Connection implements RequestSenderOwner, Disposable {
   #failure(code: UpstreamErrorCode, found: string, cause?: unknown): UpstreamError {
     return new UpstreamError(`Cannot read the response: ${found}`, {
       code,
-      phase: this.#state !== "head" ? "answered" : this.#sender.unsent && !this.#heard ? "unsent" : "sent",
+      phase: this.#state !== "head"
+        ? "answered"
+        : this.#sender.unsent && !this.#responseBegun
+        ? "unsent"
+        : "sent",
       reused: this.#served > 0,
       cause,
     });
   }
 
-  // Ends the exchange with an error, and the connection with it.
+  // Ends the exchange with an error, and closes the connection.
   #fail(error: ProxyError, reason: ConnectionEnd = "failed"): void {
     const trip = this.#trip;
     const response = this.#response;
@@ -357,8 +364,8 @@ export class Connection implements RequestSenderOwner, Disposable {
     else trip?.options.failed(error);
   }
 
-  // Only the time for the whole exchange runs on.
-  #waitNoLonger(): void {
+  // Only the deadline of the whole exchange continues.
+  #stopWaiting(): void {
     if (this.#trip!.dueAt === Infinity) this.#deadline.clear();
     else this.#arm(Infinity);
   }
@@ -410,7 +417,7 @@ export class Connection implements RequestSenderOwner, Disposable {
   }
 }
 
-/** The connection as a response sees it. */
+/** The connection of a response. */
 interface ResponseOwner {
   release(response: Http1Response, keepsRequest: boolean): void;
 }
@@ -446,7 +453,7 @@ class Http1Response implements ServerResponse {
     this.#owner.release(this, keepsRequest);
   }
 
-  /** Breaks the content off, so that nobody takes what came for the whole. */
+  /** Aborts the content, so that it is not taken for complete. */
   fail(error: ProxyError): void {
     if (this.body instanceof ServerContent) this.body.fail(error);
     else this.body?.cancel();
@@ -455,17 +462,17 @@ class Http1Response implements ServerResponse {
 
 // The sending half of a connection.
 
-/** The connection as its sending half sees it. */
+/** The connection of a request sender. */
 interface RequestSenderOwner {
-  /** More of the request has left, or all of it: it is the server's turn. */
+  /** More of the request was written, or all of it: now the response is awaited. */
   requestLeft(): void;
-  /** Content goes on, or its next piece is waited for. */
+  /** Content was written, or its next piece is awaited. */
   uploadProgressed(): void;
-  /** The request cannot be sent to its end, and not because of the socket. */
+  /** The request cannot be sent completely, for a reason other than the socket. */
   requestFailed(error: ProxyError): void;
 }
 
-/** What a {@linkcode RequestSender} is made of. */
+/** Parts of a {@linkcode RequestSender}. */
 interface RequestSenderInit {
   readonly socket: Deno.Conn;
   readonly owner: RequestSenderOwner;
@@ -473,7 +480,7 @@ interface RequestSenderInit {
   readonly shelf: BufferShelf;
 }
 
-/** Writes one request after the other, and knows how much of the current one has left. */
+/** Writes requests, one after another, and knows how much of the current one was written. */
 class RequestSender {
   readonly #init: RequestSenderInit;
   readonly #writer: HeadWriter;
@@ -489,9 +496,9 @@ class RequestSender {
   }
 
   /**
-   * Begins to send.
+   * Starts to send.
    *
-   * @throws {UpstreamError} `http_request_error` when it cannot be sent; then nothing of it was
+   * @throws {UpstreamError} `http_request_error` when the request cannot be written; then nothing was sent
    */
   send(request: OutgoingRequest): void {
     this.#sent = 0;
@@ -518,8 +525,8 @@ class RequestSender {
     this.#write(writer.bytes.subarray(0, writer.length));
   }
 
-  /** Whether any of the request is known to have left. */
-  get asked(): boolean {
+  /** Whether some of the request is known to be written. */
+  get hasWritten(): boolean {
     return this.#sent > 0 || (this.#upload !== null && this.#upload.written > 0);
   }
 
@@ -528,22 +535,22 @@ class RequestSender {
     return !this.#begun && this.#upload?.begun !== true;
   }
 
-  /** Whether some of the request is still to be sent. */
+  /** Whether some of the request is not yet written. */
   get busy(): boolean {
     return this.#upload !== null || this.#writing !== null;
   }
 
-  /** Whether the client's next piece is what the request waits for. */
+  /** Whether the request waits for content of the client. */
   get waitsForClient(): boolean {
     return this.#upload?.waitingFor === "client";
   }
 
-  /** Whether content waits for the server's word that it wants it. */
+  /** Whether the content waits for a 100 (Continue). */
   get waitsForContinue(): boolean {
     return this.#upload?.waitingFor === "continue";
   }
 
-  /** The server wants the content. */
+  /** The server has sent 100 (Continue). */
   continue(): void {
     this.#upload?.continue();
   }
@@ -567,18 +574,18 @@ class RequestSender {
     this.#sent += count;
     const rest = count < bytes.length ? bytes.subarray(count) : this.#unwritten;
     if (count === bytes.length) this.#writing = this.#unwritten = null;
-    if (rest === null) return this.#giveBuffer();
+    if (rest === null) return this.#returnBuffer();
     this.#init.owner.requestLeft();
     this.#write(rest);
   };
 
-  // The read decides what became of the exchange: the server may have responded before it closed.
+  // The read decides the outcome of the exchange: the server may have responded before it closed.
   readonly #onWriteFailed = (): void => {
     if (this.#sent === 0) this.#begun = false;
   };
 
-  // A buffer goes back only when no write uses it any more.
-  #giveBuffer(): void {
+  // The buffer is returned only when no write uses it.
+  #returnBuffer(): void {
     this.#init.shelf.give(this.#writer.bytes);
     this.#writer.begin(NOTHING);
   }
@@ -599,10 +606,10 @@ class RequestSender {
       this.#upload = null;
       this.#begun = true;
       this.#sent = upload.written;
-      this.#giveBuffer();
+      this.#returnBuffer();
       owner.requestLeft();
     }, (error) => {
-      // A failure of the socket is left to the read, as in #onWriteFailed.
+      // The read handles a failure of the socket, as in #onWriteFailed.
       if (this.#upload === upload && error instanceof ProxyError) owner.requestFailed(error);
     });
   }
@@ -628,7 +635,7 @@ function writeHead(writer: HeadWriter, request: OutgoingRequest): void {
     });
   }
   if (body !== null) {
-    // Framed as it came: a length that the client did not say would depend on how its bytes were cut.
+    // With the received framing: a length that the client did not send would depend on how its bytes were split.
     const { length } = body;
     if (length === null) writer.text("transfer-encoding: chunked\r\n");
     else writer.contentLength(length);

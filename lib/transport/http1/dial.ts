@@ -1,4 +1,4 @@
-/** Connecting to a server, within its time: TCP or a unix socket, and the TLS handshake. */
+/** Connects to a server within the deadlines: TCP or a unix socket, and the TLS handshake. */
 
 import type { DeadlineWheel } from "../../core/cancellation.ts";
 import {
@@ -11,20 +11,20 @@ import { resourceShortage, withSecondLookup } from "../../core/resource_shortage
 import type { Bytes } from "../../http/message.ts";
 import { formatAddress, type Peer, type PeerTls } from "../../upstream/peer.ts";
 
-/** What {@linkcode dial} takes beside the peer. */
+/** Options of {@linkcode dial}. */
 interface DialOptions {
   wheel: DeadlineWheel;
-  /** Time for the connection. */
+  /** Deadline of the connection. */
   connectMs: number;
-  /** Time for the TLS handshake after it. */
+  /** Deadline of the TLS handshake after it. */
   tlsMs: number;
-  /** Aborting it, with the error to fail with, gives up and leaves nothing open. */
+  /** Aborting it, with the error to throw, cancels and leaves nothing open. */
   controller: AbortController;
-  /** What each connection begins with, before TLS; nothing by default. */
+  /** Bytes to send first on each connection, before TLS; none by default. */
   preface?: Bytes | null;
-  /** Where a handshake that was given up stays until the server ends it. */
+  /** Aborted handshakes, until the server ends them. */
   stuck: Set<Deno.Conn>;
-  /** What is to be spoken behind TLS; HTTP/2 only where the server agrees (RFC 7301). @default {"http/1.1"} */
+  /** Protocol to use over TLS; HTTP/2 only if the server agrees (RFC 7301). @default {"http/1.1"} */
   alpn?: Alpn;
 }
 
@@ -33,7 +33,7 @@ type Alpn = "http/1.1" | "h2";
 /**
  * Connects to a peer and does the TLS handshake.
  *
- * @throws {UpstreamError} in phase "unsent", or what the controller was aborted with
+ * @throws {UpstreamError} in phase "unsent", or the reason of the aborted controller
  */
 export async function dial(peer: Peer, options: DialOptions): Promise<Deno.Conn> {
   const { wheel, connectMs, tlsMs, controller, preface = null } = options;
@@ -51,13 +51,13 @@ export async function dial(peer: Peer, options: DialOptions): Promise<Deno.Conn>
     deadline.set(tlsMs);
     return await handshake(socket, peer.tls, options);
   } catch (error) {
-    // An abort's reason wins over whatever the aborted operation failed with.
+    // The reason of the abort has priority over the error of the aborted operation.
     const reason = signal.aborted ? signal.reason : error;
     throw reason instanceof ProxyError ? reason : classifyConnectError(reason, peer, stage);
   }
 }
 
-/** Writes what a connection begins with; a socket that fails is closed. */
+/** Writes the first bytes of a connection; a socket that fails is closed. */
 export async function writePreface(socket: Deno.Conn, preface: Bytes, signal: AbortSignal): Promise<void> {
   const close = (): void => closeSocket(socket);
   signal.addEventListener("abort", close);
@@ -88,14 +88,14 @@ async function handshake(
     closeSocket(secured);
     throw error;
   });
-  // The runtime keeps a socket whose handshake is not done, closed or not, until its server ends it (Deno 2.9).
-  // Kept here they can at least be counted.
+  // The runtime keeps a socket with an unfinished handshake, closed or not, until its server ends it (Deno 2.9). In
+  // this set they can at least be counted.
   stuck.add(secured);
   done.then(() => stuck.delete(secured), () => stuck.delete(secured));
   return await orAbort(done, controller.signal);
 }
 
-/** Waits for a socket or the abort; a socket that comes too late is closed. */
+/** Waits for a socket or the abort; a socket that is opened too late is closed. */
 function orAbort<T extends Deno.Conn>(pending: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = (): void => reject(signal.reason);
@@ -110,10 +110,10 @@ function orAbort<T extends Deno.Conn>(pending: Promise<T>, signal: AbortSignal):
 }
 
 /**
- * Connects to a peer; without its encryption, except when it wants a client certificate.
+ * Connects to a peer; without TLS, except when a client certificate is configured.
  *
- * @param signal gives up connecting, where the runtime can
- * @param alpn what is to be spoken behind TLS. @default {"http/1.1"}
+ * @param signal cancels connecting, where the runtime can
+ * @param alpn the protocol to use over TLS. @default {"http/1.1"}
  */
 export async function openSocket(peer: Peer, signal: AbortSignal, alpn?: Alpn): Promise<Deno.Conn> {
   const { address, tls } = peer;
@@ -130,17 +130,17 @@ export async function openSocket(peer: Peer, signal: AbortSignal, alpn?: Alpn): 
 /**
  * Connects by TCP; leaves nothing open when the signal is aborted.
  *
- * @throws the reason of the signal once it has aborted
+ * @throws the reason of the signal when it is aborted
  */
 export async function connectTcp(hostname: string, port: number, signal: AbortSignal): Promise<Deno.TcpConn> {
   signal.throwIfAborted();
-  const giveUp = new AbortController();
-  // The runtime drops a connection without closing it where this throws: when the signal aborts as the connection is made
+  const connecting = new AbortController();
+  // Without this, the runtime drops a connection without closing it if the signal aborts just when it is established
   // (Deno 2.9.6).
-  giveUp.signal.throwIfAborted = () => {};
-  const onAbort = (): void => giveUp.abort();
+  connecting.signal.throwIfAborted = () => {};
+  const onAbort = (): void => connecting.abort();
   signal.addEventListener("abort", onAbort);
-  const open = () => Deno.connect({ hostname, port, signal: giveUp.signal });
+  const open = () => Deno.connect({ hostname, port, signal: connecting.signal });
   const socket = await withSecondLookup(open, signal).catch((error) => {
     throw signal.aborted ? signal.reason : error;
   }).finally(() => signal.removeEventListener("abort", onAbort));
@@ -153,7 +153,7 @@ export async function connectTcp(hostname: string, port: number, signal: AbortSi
   return socket;
 }
 
-/** Begins to encrypt a socket that {@linkcode openSocket} gave; the handshake is still to be done. */
+/** Starts TLS on a socket of {@linkcode openSocket}; the handshake is still to be done. */
 async function secureSocket(socket: Deno.Conn, tls: PeerTls, alpn: Alpn): Promise<Deno.TlsConn> {
   if (isSecured(socket)) return socket;
   return await Deno.startTls(socket as Deno.TcpConn, {
@@ -172,8 +172,8 @@ function wantsCertificate(tls: PeerTls | null): tls is PeerTls & { cert: string;
   return tls !== null && tls.cert !== undefined && tls.key !== undefined;
 }
 
-// `startTls` takes no client certificate. `connectTls` does, but checks the certificate for the address it connects
-// to, unless told another name in the way that the runtime's own node:tls does.
+// `startTls` accepts no client certificate. `connectTls` does, but verifies the server's certificate against the
+// address, unless it gets another name in the way that the runtime's node:tls uses.
 async function connectWithCertificate(
   hostname: string,
   port: number,
@@ -185,7 +185,7 @@ async function connectWithCertificate(
   return await Deno.connectTls({ ...options, ...check, [Symbol.for("unstableServerName")]: serverName });
 }
 
-/** Closes a socket; does nothing when it is closed, by us or by the runtime when it failed. */
+/** Closes a socket; does nothing when it is already closed, by the proxy or by the runtime after a failure. */
 export function closeSocket(socket: Deno.Conn): void {
   try {
     socket.close();
@@ -194,10 +194,10 @@ export function closeSocket(socket: Deno.Conn): void {
   }
 }
 
-/** What was being done when it failed. */
+/** The stage in which connecting failed. */
 type ConnectStage = "connect" | "handshake";
 
-/** Makes the error of an exchange that never had a connection. */
+/** Makes the error of an exchange without a connection. */
 function classifyConnectError(cause: unknown, peer: Peer, stage: ConnectStage): UpstreamError {
   const shortage = resourceShortage(cause);
   const text = shortage ?? (cause instanceof Error ? cause.message : String(cause));
@@ -213,7 +213,7 @@ function classifyConnectError(cause: unknown, peer: Peer, stage: ConnectStage): 
   });
 }
 
-/** Makes the error of a connection, or of a handshake, that took too long. */
+/** Makes the error of a connection, or of a handshake, that exceeded its deadline. */
 function connectTimeoutError(peer: Peer, stage: ConnectStage, timeoutMs: number): UpstreamError {
   const doing = stage === "connect" ? "connect to" : "agree on TLS with";
   return new UpstreamError(`Cannot ${doing} ${formatAddress(peer.address)}: not done after ${timeoutMs} ms`, {

@@ -1,4 +1,4 @@
-/** The proxy's own HTTP/1.1 client, which changes no byte on the way and costs a fraction of `fetch`. */
+/** The proxy's HTTP/1.1 client, which changes no byte and costs a fraction of `fetch`. */
 
 import type { Clock } from "../../core/clock.ts";
 import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
@@ -12,21 +12,21 @@ import { Connection, type ConnectionOwner, type Trip } from "./connection.ts";
 import { closeSocket, dial } from "./dial.ts";
 import { cancelledError } from "./server_content.ts";
 
-/** What an {@linkcode Http1Transport} takes. */
+/** Options of an {@linkcode Http1Transport}. */
 interface Http1TransportOptions {
   clock: Clock;
   wheel: DeadlineWheel;
   /** Limits of the connections to each server. */
   connections?: ConnectionLimits;
-  /** What the connections to a peer are counted by. @default {nothing} */
+  /** Counters of the connections to a peer. @default {none} */
   meterOf?: (peer: Peer) => ConnectionMeter | undefined;
 }
 
 /**
- * Speaks HTTP/1.1 over TCP, TLS or unix sockets and keeps connections for later, a pool a peer.
+ * Speaks HTTP/1.1 over TCP, TLS or unix sockets, and keeps idle connections in a pool for each peer.
  *
- * A request whose kept connection turns out to be closed is sent once more on a new one, when it may be repeated
- * (RFC 9110 section 9.2.2) or nothing of it was sent.
+ * A request whose kept connection is already closed is sent once more on a new one, when it may be repeated (RFC 9110
+ * section 9.2.2) or nothing of it was sent.
  */
 export class Http1Transport implements Transport {
   readonly #clock: Clock;
@@ -98,29 +98,29 @@ export class Http1Transport implements Transport {
 
 // The connections to one server.
 
-/** How many connections a server gets, and for how long. */
+/** Limits of the connections to each server. */
 export interface ConnectionLimits {
-  /** Most connections that are kept for later. @default {256} */
+  /** Most idle connections that are kept. @default {256} */
   maxIdle?: number;
   /** How long an idle connection is kept; many servers close theirs after 5 s. @default {4000} */
   idleTimeoutMs?: number;
 }
 
-/** Most TLS handshakes that a server may leave hanging before it is not asked for another. */
+/** Most hanging TLS handshakes of a server; above this, no further connection is opened. */
 const MAX_STUCK = 64;
 
-/** What a {@linkcode ConnectionPool} is made of. */
+/** Parts of a {@linkcode ConnectionPool}. */
 interface ConnectionPoolInit {
   readonly peer: Peer;
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
   readonly limits: Required<ConnectionLimits>;
   readonly shelf: BufferShelf;
-  /** `null` where nobody wants to know. @default {null} */
+  /** Counters of the connections; `null` for none. @default {null} */
   readonly meter?: ConnectionMeter | null;
 }
 
-/** Hands out idle connections, the last used first, and opens new ones. */
+/** Reuses idle connections, the last used first, and opens new ones. */
 class ConnectionPool implements ConnectionOwner, Disposable {
   readonly #peer: Peer;
   readonly #clock: Clock;
@@ -129,7 +129,7 @@ class ConnectionPool implements ConnectionOwner, Disposable {
   readonly #connections = new Set<Connection>();
   readonly #dials = new Set<AbortController>();
   readonly #stuck = new Set<Deno.Conn>();
-  // The longest idle first: the last used one is the least likely to be closed by the server.
+  // The longest idle first: the last used connection is the least likely to be closed by the server.
   readonly #idle: Connection[] = [];
   readonly #shelf: BufferShelf;
   readonly #idleDeadline: Deadline;
@@ -151,7 +151,7 @@ class ConnectionPool implements ConnectionOwner, Disposable {
     return this.#connections.size + this.#dials.size;
   }
 
-  /** Connections that wait for a request. */
+  /** Idle connections. */
   get idle(): number {
     return this.#idle.length;
   }
@@ -160,14 +160,14 @@ class ConnectionPool implements ConnectionOwner, Disposable {
   submit(trip: Trip, now?: number): void {
     const connection = this.#peer.sendProxyProtocol === undefined
       ? this.#idle.pop()
-      : this.#takeOf(clientOf(trip.request.addresses));
+      : this.#takeIdleOf(clientOf(trip.request.addresses));
     if (connection === undefined) return this.#connect(trip);
     if (this.#meter !== null) this.#meter.reused();
     connection.start(trip, now);
   }
 
-  // What a connection begins with cannot be taken back: it stays that of one client.
-  #takeOf(client: string): Connection | undefined {
+  // A sent PROXY header cannot be changed: the connection only serves that client.
+  #takeIdleOf(client: string): Connection | undefined {
     const index = this.#idle.findLastIndex((connection) => connection.client === client);
     return index < 0 ? undefined : this.#idle.splice(index, 1)[0];
   }
@@ -245,14 +245,14 @@ class ConnectionPool implements ConnectionOwner, Disposable {
     }
   }
 
-  /** Closes what is idle; what is busy is closed when it is done. */
+  /** Closes idle connections; busy ones are closed when their exchange has ended. */
   retire(): void {
     this.#retired = true;
     this.#idleDeadline.clear();
     for (const connection of this.#idle.splice(0)) connection.close("retired");
   }
 
-  /** Closes everything; requests on the way or waiting fail. */
+  /** Closes everything; running and waiting requests fail. */
   [Symbol.dispose](): void {
     this.retire();
     const error = closedError(this.#peer);
@@ -262,7 +262,7 @@ class ConnectionPool implements ConnectionOwner, Disposable {
   }
 }
 
-/** What stands for the client of a request: both ends of its connection. */
+/** Identifies the client of a request: both ends of its connection. */
 export function clientOf(addresses: ProxyAddresses | null | undefined): string {
   if (addresses === null || addresses === undefined) return "";
   const { ip, port, localIp, localPort } = addresses;

@@ -1,34 +1,34 @@
-/** The content of a response, as it is read from a connection. */
+/** The content of a response, read from a connection. */
 
 import { ClientGoneError, ProxyError, UpstreamError } from "../../core/errors.ts";
 import type { Body, Bytes } from "../../http/message.ts";
 import type { BodyReader } from "../../http1/body_reader.ts";
 import { type BufferShelf, HUGE_BUFFER, LARGE_BUFFER } from "../../http1/head_writer.ts";
 
-/** The connection as its content sees it. */
+/** The connection of a response's content. */
 interface ContentOwner {
-  /** Content is waited for. */
+  /** A read waits for content. */
   contentAwaited(): void;
-  /** Content came, and its reader takes its time. */
-  contentCame(): void;
-  /** The content was read to its end; `clean` unless bytes came after it. */
+  /** Content was received; its reader may take any time. */
+  contentReceived(): void;
+  /** The content was read to its end; `clean` unless bytes followed it. */
   contentEnded(clean: boolean): void;
 }
 
-/** What a {@linkcode ServerContent} is made of. */
+/** Parts of a {@linkcode ServerContent}. */
 interface ServerContentInit {
   readonly owner: ContentOwner;
   readonly socket: Deno.Conn;
   readonly shelf: BufferShelf;
   readonly reader: BodyReader;
-  /** What came with the head; `null` when nothing of the content did. */
+  /** Content that was received with the head; `null` when there was none. */
   readonly first: Bytes | null;
   readonly length: number | null;
 }
 
 const NO_MORE: Promise<null> = Promise.resolve(null);
 
-/** Content, read piece by piece as it is asked for. */
+/** Content, read piece by piece on demand. */
 export class ServerContent implements Body {
   readonly length: number | null;
   readonly #owner: ContentOwner;
@@ -103,12 +103,12 @@ export class ServerContent implements Body {
       throw this.#failure ??= error instanceof ProxyError ? error : incomplete(error);
     } finally {
       this.#reading = false;
-      if (this.#ended) this.#giveBuffer();
-      else if (this.#failure === null) this.#owner.contentCame();
+      if (this.#ended) this.#returnBuffer();
+      else if (this.#failure === null) this.#owner.contentReceived();
     }
   }
 
-  // Content that fills its buffer gets a larger one, and needs fewer turns of the loop.
+  // Content that fills its buffer gets a larger one, and so needs fewer turns of the event loop.
   #bufferToFill(): Bytes {
     if (this.#filledUp && this.#buffer!.length === LARGE_BUFFER && this.#reader.left > LARGE_BUFFER) {
       this.#shelf.give(this.#buffer!);
@@ -117,7 +117,7 @@ export class ServerContent implements Body {
     return this.#buffer ??= this.#shelf.take(LARGE_BUFFER);
   }
 
-  #giveBuffer(): void {
+  #returnBuffer(): void {
     if (this.#buffer !== null) this.#shelf.give(this.#buffer);
     this.#buffer = null;
   }
@@ -125,23 +125,23 @@ export class ServerContent implements Body {
   #end(): void {
     this.#ended = true;
     this.#first = null;
-    if (!this.#reading) this.#giveBuffer();
+    if (!this.#reading) this.#returnBuffer();
   }
 
   cancel(): void {
-    // Most content has ended by then; an error that nobody gets would cost as much as the rest of the response.
+    // Most content has ended by then; an error that nothing uses would cost as much as the rest of the response.
     if (this.#reader.done) this.#end();
     else this.fail(new ClientGoneError());
   }
 
-  /** Breaks it off; does nothing at the end. */
+  /** Aborts the content; does nothing at the end. */
   fail(error: ProxyError): void {
     if (this.#ended || this.#failure !== null) return;
     if (this.#reader.done) return this.#end();
     this.#failure = error;
     this.#first = null;
-    // A read that is pending writes into the buffer until its socket is closed.
-    if (!this.#reading) this.#giveBuffer();
+    // A pending read writes into the buffer until its socket is closed.
+    if (!this.#reading) this.#returnBuffer();
   }
 }
 
@@ -153,7 +153,7 @@ function incomplete(cause: unknown): UpstreamError {
   });
 }
 
-/** The error for an exchange that was called off. */
+/** The error for a cancelled exchange. */
 export function cancelledError(reason: unknown): ProxyError {
   return reason instanceof ProxyError ? reason : new ClientGoneError();
 }

@@ -1,18 +1,18 @@
-/** Sends content of a request as it arrives. */
+/** Sends the content of a request as it arrives. */
 
 import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import { RequestError } from "../../core/errors.ts";
 import type { Bytes, RequestBody } from "../../http/message.ts";
 import { type HeadWriter, writeChunk, writeLastChunk } from "../../http1/head_writer.ts";
 
-/** How much content leaves in one write with what goes before it; copying it costs less than a second write. */
+/** Most content that is sent in one write with the bytes before it; copying it costs less than a second write. */
 export const ONE_WRITE_BYTES = 64 * 1024;
-/** How long a head waits for the first piece of its content, to leave in one write with it. */
+/** How long a head waits for the first piece of its content, to be sent in one write with it. */
 const HEAD_WAIT_MS = 20;
-/** How long a server may leave open whether it wants the content (as curl does); older ones never say. */
+/** How long to wait for 100 (Continue) before the content is sent (as curl does); old servers never send it. */
 const CONTINUE_WAIT_MS = 1000;
 
-/** What an {@linkcode Upload} is made of. */
+/** Parts of an {@linkcode Upload}. */
 interface UploadInit {
   readonly socket: Deno.Conn;
   /** Holds the head, which is sent with the first piece of the content. */
@@ -20,17 +20,17 @@ interface UploadInit {
   readonly body: RequestBody;
   readonly wheel: DeadlineWheel;
   readonly expectsContinue: boolean;
-  /** Called whenever something went out or is waited for. */
+  /** Called after each write and before each wait. */
   readonly onProgress: () => void;
 }
 
-/** Sends head and content of one request whose content is not in memory. */
+/** Sends the head and the content of one request whose content is not in memory. */
 export class Upload {
-  /** Whether bytes were given to the socket. */
+  /** Whether bytes were passed to the socket. */
   begun = false;
-  /** How many bytes the socket took. */
+  /** How many bytes the socket has accepted. */
   written = 0;
-  /** Who is waited for; a timeout is held against it. */
+  /** The side that is awaited; a timeout counts as its fault. */
   waitingFor: "client" | "server" | "continue" = "client";
   readonly #init: UploadInit;
   readonly #chunked: boolean;
@@ -38,24 +38,24 @@ export class Upload {
   #left: number;
   #headSent: Promise<void> | null = null;
   #stopped = false;
-  #wanted: (() => void) | null = null;
+  #onContinue: (() => void) | null = null;
 
   constructor(init: UploadInit) {
     this.#init = init;
     const { length } = init.body;
     this.#chunked = length === null;
     this.#left = length ?? Infinity;
-    this.#headWait = init.wheel.deadline(() => this.#waitedEnough());
+    this.#headWait = init.wheel.deadline(() => this.#waitExpired());
   }
 
   /**
    * Sends everything.
    *
-   * @returns whether it got to the end, which it does not when it is stopped
-   * @throws {ProxyError} when the content could not be read; anything else is the socket's failure
+   * @returns whether everything was sent; `false` when it was stopped
+   * @throws {ProxyError} when the content could not be read; any other error is a failure of the socket
    */
   async run(): Promise<boolean> {
-    if (this.#init.expectsContinue) await this.#untilWanted();
+    if (this.#init.expectsContinue) await this.#awaitContinue();
     else this.#headWait.set(HEAD_WAIT_MS);
     while (!this.#stopped) {
       const piece = await this.#nextPiece();
@@ -67,23 +67,23 @@ export class Upload {
     return false;
   }
 
-  async #untilWanted(): Promise<void> {
+  async #awaitContinue(): Promise<void> {
     await this.#sendHead();
     if (this.#stopped) return;
     this.waitingFor = "continue";
     this.#headWait.set(CONTINUE_WAIT_MS);
     this.#init.onProgress();
-    await new Promise<void>((resolve) => this.#wanted = resolve);
+    await new Promise<void>((resolve) => this.#onContinue = resolve);
     this.#headWait.clear();
   }
 
-  /** The server wants the content. */
+  /** The server has sent 100 (Continue), or is not awaited any longer. */
   continue(): void {
-    this.#wanted?.();
-    this.#wanted = null;
+    this.#onContinue?.();
+    this.#onContinue = null;
   }
 
-  #waitedEnough(): void {
+  #waitExpired(): void {
     if (this.waitingFor === "continue") this.continue();
     else this.#sendHead().catch(() => {});
   }
@@ -138,7 +138,7 @@ export class Upload {
     if (length > 0) await this.#write(bytes.subarray(0, length));
   }
 
-  // One write of a socket may take only some of the bytes.
+  // One write of a socket may accept only some of the bytes.
   async #write(bytes: Bytes): Promise<void> {
     this.begun = true;
     for (let done = 0; done < bytes.length;) {

@@ -1,4 +1,4 @@
-/** The connections to one server, all of them good for the same requests. */
+/** The connections to one server, any of which can serve a request. */
 
 import { CancellationListener, type Deadline, type DeadlineWheel } from "../../core/cancellation.ts";
 import type { Clock } from "../../core/clock.ts";
@@ -15,44 +15,44 @@ import { cancelledError } from "../http1/server_content.ts";
 import { type ConnectionFailure, Http2Exchange } from "./http2_exchange.ts";
 import { ServerConnection, type ServerConnectionOwner } from "./server_connection.ts";
 
-/** How many connections a server gets, for how long, and for how many requests each. */
+/** Limits of the connections to a server, and of the requests on each. */
 export interface Http2Limits {
-  /** Most connections without a request that are kept for later. */
+  /** Most idle connections that are kept. */
   readonly maxIdle: number;
-  /** How long one is kept. */
+  /** How long an idle connection is kept. */
   readonly idleTimeoutMs: number;
-  /** Most requests at the same time on one; a server may allow fewer. */
+  /** Most requests at the same time on one connection; a server may allow fewer. */
   readonly maxStreams: number;
 }
 
-/** Most TLS handshakes that a server may leave hanging before it is not asked for another. */
+/** Most hanging TLS handshakes of a server; above this, no further connection is opened. */
 const MAX_STUCK = 64;
 
-/** What all groups of a transport share. */
+/** Parts that all groups of a transport share. */
 export interface GroupParts {
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
   readonly shelf: BufferShelf;
   readonly heads: HeadShelf;
   readonly limits: Http2Limits;
-  /** Exchanges that are over, for those who come after. */
+  /** Finished exchanges, kept for reuse. */
   readonly exchanges: Http2Exchange[];
 }
 
-/** What a {@linkcode ConnectionGroup} is made of. */
+/** Parts of a {@linkcode ConnectionGroup}. */
 interface ConnectionGroupInit {
   readonly peer: Peer;
   readonly parts: GroupParts;
-  /** What each connection begins with, before TLS; `null` for nothing. */
+  /** Bytes to send first on each connection, before TLS; `null` for none. */
   readonly preface: Bytes | null;
-  /** Told when it holds nothing any more. */
+  /** Called when the group has no connection and no waiting request any more. */
   readonly onEmpty: () => void;
   readonly meter: ConnectionMeter | null;
 }
 
 /**
- * Puts requests on connections, the oldest that has room first, so that those that are not needed become idle; opens as many as
- * the requests take that have no room. Nobody waits but for a connection that is being opened, or asked for a sign of life.
+ * Assigns requests to the oldest connection with room, so that unneeded connections become idle, and opens as many
+ * new ones as the other requests need. A request waits only for a connection that is being opened or checked.
  */
 export class ConnectionGroup implements ServerConnectionOwner, Disposable {
   readonly #peer: Peer;
@@ -64,7 +64,7 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
   readonly #dials = new Set<AbortController>();
   readonly #stuck = new Set<Deno.Conn>();
   #waiting: WaitingTrip[] = [];
-  /** How many requests a connection takes, as far as the server has said. */
+  /** Most requests of a connection, as far as the server has announced it. */
   #capacity: number;
   #retired = false;
 
@@ -96,7 +96,7 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
       if (this.#meter !== null) this.#meter.reused();
       return this.#start(connection, trip, now);
     }
-    this.#waiting.push(new WaitingTrip(trip, this.#parts.wheel, now, (each) => this.#giveUp(each)));
+    this.#waiting.push(new WaitingTrip(trip, this.#parts.wheel, now, (each) => this.#cancelWaiting(each)));
     this.#connect(now);
   }
 
@@ -144,8 +144,8 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
     const at = this.#connections.indexOf(connection);
     if (at >= 0) this.#connections.splice(at, 1);
     this.#meter?.closed(end);
-    if (this.#waiting.length === 0) return this.#tellIfEmpty();
-    // One that gave no sign of life has said nothing of the server.
+    if (this.#waiting.length === 0) return this.#notifyIfEmpty();
+    // A connection that failed its check does not mean that the server cannot be reached.
     if (connection.wasOpen) return this.#connect(this.#parts.clock.now());
     this.#failWaiting(
       new UpstreamError(`Cannot speak HTTP/2 with ${formatAddress(this.#peer.address)}: ${message}`, {
@@ -155,11 +155,11 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
     );
   }
 
-  // As many as it takes for those that wait.
+  // Opens as many connections as the waiting requests need.
   #connect(now: number): void {
-    const coming = this.#dials.size +
+    const pending = this.#dials.size +
       this.#connections.reduce((sum, { isOpen, isChecking }) => sum + (!isOpen || isChecking ? 1 : 0), 0);
-    const needed = Math.max(Math.ceil(this.#waiting.length / this.#capacity), 1) - coming;
+    const needed = Math.max(Math.ceil(this.#waiting.length / this.#capacity), 1) - pending;
     for (let i = 0; i < needed && this.#waiting.length > 0; i++) this.#dial(this.#waiting[0]!.trip, now);
   }
 
@@ -200,23 +200,23 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
     });
   }
 
-  // A server that takes no further connection has no room for those that wait; other servers may have.
+  // If a server accepts no further connection, waiting requests fail, so that they can try other servers.
   #failWaiting(error: ProxyError): void {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const each of waiting) each.take().options.failed(error);
-    this.#tellIfEmpty();
+    this.#notifyIfEmpty();
   }
 
-  #tellIfEmpty(): void {
+  #notifyIfEmpty(): void {
     if (this.size === 0 && this.#waiting.length === 0) this.#onEmpty();
   }
 
-  #giveUp(waiting: WaitingTrip): void {
+  #cancelWaiting(waiting: WaitingTrip): void {
     const at = this.#waiting.indexOf(waiting);
     if (at >= 0) this.#waiting.splice(at, 1);
     if (this.#waiting.length > 0) return;
-    // Each is taken out when it has failed.
+    // Each dial removes itself when it has failed.
     for (const controller of this.#dials) controller.abort(closedError(this.#peer));
   }
 
@@ -228,7 +228,7 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
     });
   }
 
-  /** Closes what is idle; what is busy is closed when it is done. */
+  /** Closes idle connections; busy ones are closed when their requests have ended. */
   retire(): void {
     this.#retired = true;
     for (const connection of [...this.#connections]) {
@@ -237,7 +237,7 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
     }
   }
 
-  /** Closes everything; requests on the way or waiting fail. */
+  /** Closes everything; running and waiting requests fail. */
   [Symbol.dispose](): void {
     this.#retired = true;
     const error = closedError(this.#peer);
@@ -248,19 +248,19 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
   }
 }
 
-/** Exchanges that are kept; more are only needed when as many run at one time. */
+/** Most exchanges that are kept; more are needed only if as many run at the same time. */
 const MAX_EXCHANGES = 512;
 
-/** A request that has no connection yet. */
+/** A request that waits for a connection. */
 class WaitingTrip {
   readonly trip: Trip;
   readonly #deadline: Deadline;
   readonly #listener: CancellationListener;
 
-  constructor(trip: Trip, wheel: DeadlineWheel, now: number, giveUp: (waiting: WaitingTrip) => void) {
+  constructor(trip: Trip, wheel: DeadlineWheel, now: number, onEnd: (waiting: WaitingTrip) => void) {
     this.trip = trip;
     const fail = (error: ProxyError): void => {
-      giveUp(this);
+      onEnd(this);
       this.take().options.failed(error);
     };
     this.#deadline = wheel.deadline(() => fail(lateError()));
@@ -269,7 +269,7 @@ class WaitingTrip {
     trip.options.cancellation.add(this.#listener);
   }
 
-  /** It waits no longer. */
+  /** Ends the wait and returns the request. */
   take(): Trip {
     this.#deadline.clear();
     this.#listener[Symbol.dispose]();

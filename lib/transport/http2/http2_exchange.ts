@@ -1,4 +1,4 @@
-/** One request and its response, on a stream of a connection that others use too. */
+/** One request and its response, on a stream of a shared connection. */
 
 import { CancellationListener, type Deadline, type DeadlineWheel } from "../../core/cancellation.ts";
 import type { Clock } from "../../core/clock.ts";
@@ -24,27 +24,30 @@ import { Upload, type UploadOwner } from "./upload.ts";
 /** Most interim responses before the final one. */
 const MAX_INTERIM = 16;
 
-/** The connection, as an exchange on it sees it. */
+/** The connection of an exchange. */
 export interface ExchangeHost {
-  /** Whether its server is spoken to by TLS. */
+  /** Whether the connection uses TLS. */
   readonly secure: boolean;
-  /** Why it ended; `null` as long as it has not. */
+  /** Why the connection ended; `null` while it has not. */
   readonly failure: ConnectionFailure | null;
-  /** Whether it has brought a response before. */
+  /** Whether a response was received on it before. */
   readonly hasServed: boolean;
   /** Opens a stream. */
   open(owner: StreamOwner): Http2Stream;
-  /** Whether bytes of a stream may have left. */
+  /** Whether bytes of a stream may have been sent. */
   mayHaveLeft(stream: Http2Stream): boolean;
-  /** The head of a response has come; {@linkcode Http2Exchange.respond} is called behind what came with it. */
+  /**
+   * The head of a response was received; {@linkcode Http2Exchange.respond} is called after all bytes of the same read
+   * are parsed.
+   */
   arrived(exchange: Http2Exchange): void;
-  /** A stream was reset by this side. */
+  /** This side has reset a stream. */
   wasReset(): void;
-  /** A response is late; `since` is when its request was begun. */
+  /** A response exceeded its deadline; `since` is when its request started. */
   wasLate(since: number): void;
-  /** A request is sent again on another stream; the server has done nothing with it, or it does no harm. */
+  /** Sends a request again on another stream: the server has not processed it, or it may be repeated. */
   again(trip: Trip): void;
-  /** An exchange is over and may serve another request. */
+  /** The exchange has ended and can serve another request. */
   over(exchange: Http2Exchange): void;
 }
 
@@ -54,13 +57,16 @@ export interface ConnectionFailure {
   readonly message: string;
 }
 
-/** What an {@linkcode Http2Exchange} takes. */
+/** Parts of an {@linkcode Http2Exchange}. */
 interface Http2ExchangeInit {
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
 }
 
-/** Sends a request and takes its response; serves one after the other, so that deadline, listener and fields are made once. */
+/**
+ * Sends a request and receives its response. Reused for one request after another, so that deadline, listener and
+ * fields are made once.
+ */
 export class Http2Exchange implements StreamOwner, UploadOwner {
   readonly #clock: Clock;
   readonly #wheel: DeadlineWheel;
@@ -73,13 +79,13 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
   #trip: Trip | null = null;
   #response: Http2Response | null = null;
   #upload: Upload | null = null;
-  /** What a WebSocket is spoken on. */
+  /** The socket of a WebSocket. */
   #socket: StreamSocket | null = null;
   #interim = 0;
   #idleMs = 0;
   #startedAt = 0;
   #reused = false;
-  /** Whether the deadline is set for content that is waited for. */
+  /** Whether the deadline is that of awaited content. */
   #awaiting = false;
 
   constructor({ clock, wheel }: Http2ExchangeInit) {
@@ -88,7 +94,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     this.#deadline = wheel.deadline(() => this.#expired());
   }
 
-  /** Sends a request on a connection that has room for it, and tells its options of the response. */
+  /** Sends a request on a connection with room for it, and passes the response to its options. */
   start(host: ExchangeHost, trip: Trip, now: number): void {
     const { request, options } = trip;
     this.#host = host;
@@ -102,7 +108,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
       authority = authorityOf(request);
       target = targetOf(request);
     } catch (error) {
-      // Nothing was sent, so the connection is as good as before.
+      // Nothing was sent, so the connection can be reused.
       this.#free();
       return options.failed(unwritable(error));
     }
@@ -208,7 +214,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     );
   }
 
-  /** @internal Tells of the response, whose head has come and maybe more. */
+  /** @internal Passes on the response, after its head and perhaps content were received. */
   respond(): void {
     if (this.#state !== "arrived") return;
     const stream = this.#stream!;
@@ -216,7 +222,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     const { request: { method }, options } = this.#trip!;
     const { status } = head!;
     this.#fields.begin(head!.lines);
-    if (this.#trip!.request.upgrade === true && status < 300) return this.#giveOver();
+    if (this.#trip!.request.upgrade === true && status < 300) return this.#switchProtocol();
     const isEmpty = !mayReceiveContent(method, status);
     if (isEmpty) stream.lengthless = true;
     const body = isEmpty ? null : stream.content;
@@ -224,12 +230,12 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
       ? options.timeouts.idleMs
       : responseIdleMs(this.#fields, options.timeouts);
     this.#state = "content";
-    this.#waitNoLonger();
+    this.#stopWaiting();
     options.responded(this.#response = new Http2Response(this, status, this.#fields, body));
   }
 
-  // To whoever asked it is what HTTP/1.1 calls a switch of protocols.
-  #giveOver(): void {
+  // Reported as a switch of protocols, as in HTTP/1.1.
+  #switchProtocol(): void {
     const { options } = this.#trip!;
     const socket = this.#socket = new StreamSocket(this.#stream!);
     this.#state = "tunnel";
@@ -256,7 +262,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
   onReset(reset: StreamReset): void {
     const { remoteEnded, content } = this.#stream!;
     this.#socket?.onRoom();
-    // A response that is whole stays whole: the server does not want the rest of the request (RFC 9113 section 8.1).
+    // A complete response stays valid: the server does not want the rest of the request (RFC 9113 section 8.1).
     if (remoteEnded && this.#state !== "head" && reset.by !== "fault") return this.#stopUpload(true);
     const error = this.#errorOf(reset);
     if (this.#state === "content" || this.#state === "tunnel") {
@@ -299,7 +305,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     if (cancels) this.#trip!.request.body?.cancel();
   }
 
-  // Ends the exchange with an error; of a connection that others use nothing but the stream ends.
+  // Ends the exchange with an error; only the stream is reset, since other exchanges use the connection.
   #fail(error: ProxyError): void {
     const trip = this.#trip;
     const stream = this.#stream;
@@ -316,15 +322,15 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     }
     this.#deadline.clear();
     this.#listener[Symbol.dispose]();
-    // Whoever reads it learns of it, and lets go of the response then.
+    // The reader of the content gets the error, and then releases the response.
     stream.content?.abort(error);
   }
 
-  /** @internal Nobody reads the response any more. */
+  /** @internal The response is no longer used. */
   release(response: Http2Response, keepsRequest: boolean): void {
     if (response !== this.#response) return;
     const stream = this.#stream!;
-    // A server that has responded already does not want the rest.
+    // A server that has already responded does not want the rest of the request.
     this.#stopUpload(!keepsRequest);
     stream.content?.cancel();
     if (!stream.closed) {
@@ -334,7 +340,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     this.#free();
   }
 
-  /** @internal Whoever was told of the response does not want it. */
+  /** @internal The receiver of the response has thrown. */
   abandon(): void {
     if (this.#response !== null) this.release(this.#response, false);
   }
@@ -357,8 +363,8 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     host.over(this);
   }
 
-  // Only the time for the whole exchange runs on.
-  #waitNoLonger(): void {
+  // Only the deadline of the whole exchange continues.
+  #stopWaiting(): void {
     this.#awaiting = false;
     if (this.#trip!.dueAt === Infinity) this.#deadline.clear();
     else this.#arm(Infinity);
@@ -375,7 +381,7 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     const now = this.#clock.now();
     const late = dueAt !== Infinity && now >= dueAt;
     if (this.#state === "content") {
-      if (!late && this.#goesOn(now)) return;
+      if (!late && this.#extendDeadline(now)) return;
     } else if (this.#upload?.waitingFor === "client") {
       return this.#fail(new RequestError("The request body came too slowly", 408));
     }
@@ -390,11 +396,11 @@ export class Http2Exchange implements StreamOwner, UploadOwner {
     );
   }
 
-  // The deadline is set for the first piece that is waited for, and others have come since.
-  #goesOn(now: number): boolean {
+  // The deadline was set for an earlier piece; other pieces may have been received since.
+  #extendDeadline(now: number): boolean {
     const since = this.#stream!.content?.awaitedSince ?? Infinity;
     if (since === Infinity) {
-      this.#waitNoLonger();
+      this.#stopWaiting();
       return true;
     }
     const left = since + this.#idleMs - now;
@@ -414,14 +420,14 @@ function isFault(failure: ConnectionFailure | null): boolean {
   return failure?.code === "http_protocol_error";
 }
 
-/** What opens a WebSocket in HTTP/1.1, and is not sent in an extended CONNECT (RFC 8441 section 5). */
+/** Fields of the WebSocket handshake in HTTP/1.1, which are not sent in an extended CONNECT (RFC 8441 section 5). */
 const HANDSHAKE: ReadonlySet<string> = new Set(["connection", "upgrade", "sec-websocket-key"]);
 
 function withoutHandshake(headers: HeaderFields): HeaderFields {
   return new HeaderFields([...headers].filter(([name]) => !HANDSHAKE.has(name.toLowerCase())));
 }
 
-/** Makes the error of a request that cannot be sent. */
+/** Makes the error of a request that cannot be written. */
 function unwritable(error: unknown): UpstreamError {
   if (error instanceof UpstreamError) return error;
   if (!(error instanceof UnwritableFieldError)) throw error;
@@ -439,7 +445,7 @@ function authorityOf({ method, headers }: OutgoingRequest): string {
   return hosts[0]!;
 }
 
-/** The target, one character a byte. */
+/** The target, one character for each byte. */
 function targetOf(request: OutgoingRequest): string {
   const { targetBytes = null } = request;
   if (targetBytes !== null) {
@@ -450,7 +456,7 @@ function targetOf(request: OutgoingRequest): string {
   let ascii = true;
   for (let i = 0; i < target.length; i++) {
     const code = target.charCodeAt(i);
-    // What reads a request line behind the server would take what follows a space for something else.
+    // A server that forwards it by HTTP/1.1 would read the part after a space as the version.
     if (code <= 0x20 || code === 0x7f) throw new UnwritableFieldError(`the target ${JSON.stringify(target)}`);
     if (code > 0x7f) ascii = false;
   }
@@ -465,7 +471,7 @@ const encoder = new TextEncoder();
 /** A response of a server. */
 class Http2Response implements ServerResponse {
   status: number;
-  /** HTTP/2 has none; HTTP/1.1 has. */
+  /** The standard phrase: HTTP/2 has none, but HTTP/1.1 has. */
   statusText: string;
   readonly headers: HeaderFields;
   readonly body: Body | null;

@@ -1,4 +1,4 @@
-/** The proxy's own HTTP/2 client: many requests on a connection, trailers both ways, `fetch` not involved. */
+/** The proxy's HTTP/2 client: many requests on a connection, and trailers in both directions, without `fetch`. */
 
 import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/cancellation.ts";
@@ -12,28 +12,30 @@ import { cancelledError } from "../http1/server_content.ts";
 import type { OutgoingRequest, SendOptions, Transport } from "../transport.ts";
 import { ConnectionGroup, type GroupParts, type Http2Limits } from "./connection_group.ts";
 
-/** What an {@linkcode Http2Transport} takes. */
+/** Options of an {@linkcode Http2Transport}. */
 interface Http2TransportOptions {
   clock: Clock;
   wheel: DeadlineWheel;
   /** Limits of the connections to each server. */
   connections?: Partial<Http2Limits>;
-  /** What the connections to a server are counted by. @default {nothing} */
+  /** Counters of the connections to a server. @default {none} */
   meterOf?: (peer: Peer) => ConnectionMeter | undefined;
 }
 
 /**
- * Speaks HTTP/2 without asking: by ALPN behind TLS, by prior knowledge over TCP and unix sockets.
+ * Speaks only HTTP/2: by ALPN over TLS, by prior knowledge over TCP and unix sockets.
  *
- * A WebSocket is opened by an extended CONNECT where the SETTINGS of the server allow that (RFC 8441), and by HTTP/1.1 where not.
+ * A WebSocket is opened by an extended CONNECT if the SETTINGS of the server allow that (RFC 8441), otherwise by
+ * HTTP/1.1.
  *
- * A request that the server says it has done nothing with (REFUSED_STREAM, GOAWAY with a lower stream) is sent once more by any
- * method; one whose kept connection broke before a word of a response, when it may be repeated (RFC 9110 section 9.2.2).
+ * A request that the server has not processed (REFUSED_STREAM, GOAWAY with a lower stream) is sent once more, with
+ * any method. A request whose kept connection failed before any part of a response is sent once more when it may be
+ * repeated (RFC 9110 section 9.2.2).
  */
 export class Http2Transport implements Transport {
   readonly carriesTrailers = true;
   readonly #parts: GroupParts;
-  /** By peer; where connections begin with whose they are, by client behind it. */
+  /** By peer; then by client, where connections begin with a PROXY header. */
   readonly #groups = new Map<Peer, Map<string, ConnectionGroup>>();
   // Groups of forgotten peers, until their last request has ended.
   readonly #retired = new Set<ConnectionGroup>();
@@ -67,7 +69,7 @@ export class Http2Transport implements Transport {
     this.#group(peer, request).submit({ ...trip, byHttp1 }, at);
   }
 
-  // Upgrades there are in HTTP/1.1 alone (RFC 9113 section 8.6); many servers that speak HTTP/2 take WebSockets only so.
+  // Upgrades exist only in HTTP/1.1 (RFC 9113 section 8.6); many HTTP/2 servers accept WebSockets only there.
   #upgrades(): Http1Transport {
     const { clock, wheel, limits: { maxIdle, idleTimeoutMs } } = this.#parts;
     const connections = { maxIdle, idleTimeoutMs };
@@ -82,7 +84,7 @@ export class Http2Transport implements Transport {
     let group = byClient.get(client);
     if (group === undefined) {
       const preface = version === undefined ? null : writeProxyHeader(version, addresses);
-      // Clients come and go, servers stay.
+      // Groups of clients are removed when empty; groups of servers stay.
       const onEmpty = (): void => void (version !== undefined && byClient.delete(client));
       group = new ConnectionGroup({
         peer,

@@ -1,4 +1,4 @@
-/** One connection to a server: a socket, and many streams on it. */
+/** One connection to a server: a socket with many streams. */
 
 import type { Clock } from "../../core/clock.ts";
 import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
@@ -14,31 +14,31 @@ import type { Trip } from "../http1/connection.ts";
 import { closeSocket } from "../http1/dial.ts";
 import type { ConnectionFailure, ExchangeHost, Http2Exchange } from "./http2_exchange.ts";
 
-/** Bounds of the head of a response: those of HTTP/1.1. */
+/** Limits of the head of a response: those of HTTP/1.1. */
 const MAX_HEAD_BYTES = 64 * 1024;
 const MAX_FIELDS = 200;
-/** How much of a response is kept that its client has not read: at a round trip of 20 ms it is what limits it to 12 MB/s. */
+/** Most unread content of one response. With a round trip of 20 ms it limits a response to 12 MB/s. */
 const STREAM_WINDOW = 256 * 1024;
-/** A connection that was silent for so long is asked for a sign of life before a request is trusted to it. */
+/** A connection that was silent for so long is checked before it gets a request. */
 const SILENCE_MS = 1000;
-/** How long it may take over that; a new connection costs less than waiting for longer. */
+/** How long the check may take; a new connection costs less than waiting longer. */
 const PONG_MS = 1000;
-/** After so many resets it takes no more requests: servers end connections for less than a thousand of them. */
+/** After so many resets the connection gets no more requests: servers close connections for less than a thousand. */
 const MAX_RESETS = 100;
 
-/** Whoever keeps connections. */
+/** The owner of the connections. */
 export interface ServerConnectionOwner {
-  /** It has room for another request, or has none left to serve. */
+  /** The connection may have room for another request, or has become idle. */
   changed(connection: ServerConnection): void;
-  /** It is closed. */
+  /** The connection is closed. */
   closed(connection: ServerConnection, failure: ConnectionFailure, end: ConnectionEnd): void;
-  /** A request is sent again. */
+  /** Sends a request again. */
   again(trip: Trip): void;
-  /** An exchange is over and may serve another request. */
+  /** The exchange has ended and can serve another request. */
   over(exchange: Http2Exchange): void;
 }
 
-/** What a {@linkcode ServerConnection} is made of. */
+/** Parts of a {@linkcode ServerConnection}. */
 interface ServerConnectionInit {
   readonly socket: Deno.Conn;
   readonly secure: boolean;
@@ -49,13 +49,13 @@ interface ServerConnectionInit {
   readonly heads: HeadShelf;
   /** Most requests at the same time. */
   readonly maxStreams: number;
-  /** How long the server may take for its SETTINGS. */
+  /** Deadline of the SETTINGS of the server. */
   readonly connectMs: number;
 }
 
 /**
- * Reads and writes for all streams: what is written in one turn of the event loop leaves in one write, and nothing more is
- * written until the socket has taken that.
+ * Reads and writes for all streams. The output of one turn of the event loop is sent in one write, and nothing more
+ * is written until the socket has accepted it.
  */
 export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposable {
   readonly secure: boolean;
@@ -69,20 +69,23 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
   readonly #codec: Http2Connection;
   readonly #buffer: Bytes;
   #state: "connecting" | "ready" | "checking" | "closed" = "connecting";
-  /** Whether it serves what it has begun, and nothing more. */
+  /** Whether it accepts no new requests. */
   #retired = false;
   #resets = 0;
-  /** Streams that were reset, and that count for the server until it has read that; and how many it will have with its next pong. */
-  #unheard = 0;
-  #asked = 0;
-  #heardAt: number;
+  /**
+   * Reset streams that may still count for the server, because it may not have read the reset; and how many of them
+   * the next acknowledged PING covers.
+   */
+  #unconfirmedResets = 0;
+  #resetsInPing = 0;
+  #lastReceivedAt: number;
   #arrived: Http2Exchange[] = [];
   #changed = false;
   #receiving = false;
   #scheduled = false;
   #writing: Bytes | null = null;
   #written = 0;
-  /** The last stream that was opened, that may have left, and that had left before the write that runs. */
+  /** The last opened stream, the last stream that may have been sent, and the same before the current write. */
   #lastStream = 0;
   #leftStream = 0;
   #leftBefore = 0;
@@ -95,7 +98,7 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
     this.#owner = owner;
     this.#clock = clock;
     this.#maxStreams = maxStreams;
-    this.#heardAt = clock.now();
+    this.#lastReceivedAt = clock.now();
     this.#buffer = shelf.take(LARGE_BUFFER);
     this.#codec = new Http2Connection({
       side: "client",
@@ -105,8 +108,8 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
       now: () => clock.now(),
       maxHeadBytes: MAX_HEAD_BYTES,
       maxFields: MAX_FIELDS,
-      // Clients that do not read must not keep others from being read for: twice as much as all of them can hold, since room is
-      // told of once half of it is used up.
+      // A client that does not read must not block others: twice the sum of all stream windows, since the window is
+      // updated after half of it was used.
       streamWindow: STREAM_WINDOW,
       connectionWindow: Math.min(2 * maxStreams * STREAM_WINDOW, MAX_31_BITS),
     });
@@ -116,7 +119,7 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
     this.#read();
   }
 
-  /** Whether the server has said what it allows. */
+  /** Whether the SETTINGS of the server were received. */
   get isOpen(): boolean {
     return this.#state === "ready" || this.#state === "checking";
   }
@@ -125,59 +128,59 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
     return this.#state === "closed";
   }
 
-  /** Whether the server has ever said so. */
+  /** Whether they were ever received. */
   wasOpen = false;
 
-  /** Whether it is asked for a sign of life. */
+  /** Whether the connection is being checked by a PING. */
   get isChecking(): boolean {
     return this.#state === "checking";
   }
 
-  /** Whether it takes another request, as far as is known. */
+  /** Whether it can serve another request, as far as known. */
   get hasRoom(): boolean {
     return this.#state === "ready" && !this.#retired && this.#codec.active < this.#maxStreams &&
       this.#codec.canOpen && !this.#mayBeFull;
   }
 
-  /** Whether the server takes WebSockets on streams (RFC 8441). */
+  /** Whether the server accepts WebSockets on streams (RFC 8441). */
   get takesWebSockets(): boolean {
     return this.#codec.peerExtendedConnect;
   }
 
-  /** Whether it serves nothing. */
+  /** Whether it serves no request. */
   get isIdle(): boolean {
     return this.#state === "ready" && this.#codec.active === 0;
   }
 
-  /** How many requests it takes at the same time. */
+  /** Most requests at the same time. */
   get capacity(): number {
     return Math.min(this.#maxStreams, this.#codec.peerMaxStreams);
   }
 
   /**
-   * Whether a request may be trusted to it now: one that has been silent is asked for a sign of life first, and its owner is
-   * told when that has come.
+   * Whether a request may use it now. A silent connection is checked by a PING first, and its owner is called when
+   * the server has responded.
    */
   isAlive(now: number): boolean {
-    if (this.#codec.active > 0 || now - this.#heardAt < SILENCE_MS) return true;
+    if (this.#codec.active > 0 || now - this.#lastReceivedAt < SILENCE_MS) return true;
     this.#state = "checking";
     this.#codec.ping();
     this.#deadline.set(PONG_MS, now);
     return false;
   }
 
-  /** Keeps it for so long while it is idle. */
+  /** Keeps the idle connection for this long. */
   keep(idleMs: number): void {
     this.#deadline.set(idleMs);
   }
 
-  // --- what exchanges want --------------------------------------------------------------------------------------------
+  // --- calls of exchanges ---------------------------------------------------------------------------------------------
 
   /** @internal */
   open(owner: StreamOwner): Http2Stream {
     const stream = this.#codec.open(owner);
     this.#lastStream = stream.id;
-    if (this.#unheard > 0) this.#askWhetherHeard();
+    if (this.#unconfirmedResets > 0) this.#confirmResets();
     return stream;
   }
 
@@ -194,26 +197,29 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
   /** @internal */
   wasReset(): void {
     if (++this.#resets >= MAX_RESETS) return this.retire();
-    this.#unheard++;
-    this.#askWhetherHeard();
+    this.#unconfirmedResets++;
+    this.#confirmResets();
   }
 
-  // Node.js refuses a stream by ENHANCE_YOUR_CALM, so that it cannot be sent again, when it reads its head together with the reset
-  // that has made room for it.
+  // Node.js refuses a stream with ENHANCE_YOUR_CALM, which does not allow a retry, if it reads the head of the stream
+  // together with the reset that made room for it.
   get #mayBeFull(): boolean {
-    return this.#codec.active + this.#unheard >= this.#codec.peerMaxStreams;
+    return this.#codec.active + this.#unconfirmedResets >= this.#codec.peerMaxStreams;
   }
 
-  // No sooner than it matters: some servers of gRPC end connections on which pings come too often.
-  #askWhetherHeard(): void {
-    if (this.#asked > 0 || this.#unheard === 0 || !this.#mayBeFull) return;
-    this.#asked = this.#unheard;
+  // Not before it matters: some gRPC servers close connections with too frequent PINGs.
+  #confirmResets(): void {
+    if (this.#resetsInPing > 0 || this.#unconfirmedResets === 0 || !this.#mayBeFull) return;
+    this.#resetsInPing = this.#unconfirmedResets;
     this.#codec.ping();
   }
 
-  /** @internal A server that is silent for all of a request's time may be gone without a word: nothing more is trusted to it. */
+  /**
+   * @internal If a server was silent for the whole time of a request, the connection may be dead: it gets no more
+   * requests.
+   */
   wasLate(since: number): void {
-    if (this.#heardAt <= since || this.#codec.blockSince < Infinity) this.retire();
+    if (this.#lastReceivedAt <= since || this.#codec.blockSince < Infinity) this.retire();
   }
 
   /** @internal */
@@ -226,7 +232,7 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
     this.#owner.over(exchange);
   }
 
-  // --- what the codec tells -------------------------------------------------------------------------------------------
+  // --- calls of the codec ---------------------------------------------------------------------------------------------
 
   /** @internal */
   onOutput(): void {
@@ -249,11 +255,11 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
 
   /** @internal */
   onPong(): void {
-    if (this.#asked > 0) {
-      this.#unheard -= this.#asked;
-      this.#asked = 0;
+    if (this.#resetsInPing > 0) {
+      this.#unconfirmedResets -= this.#resetsInPing;
+      this.#resetsInPing = 0;
       this.#changed = true;
-      this.#askWhetherHeard();
+      this.#confirmResets();
     }
     if (this.#state !== "checking") return;
     this.#state = "ready";
@@ -277,18 +283,18 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
     if (count === null) {
       return this.#close("connection_terminated", "the server closed the connection", "server");
     }
-    this.#heardAt = this.#clock.now();
+    this.#lastReceivedAt = this.#clock.now();
     this.#receiving = true;
     this.#codec.receive(this.#buffer, 0, count);
     this.#receiving = false;
     if (this.#arrived.length > 0) this.#respond();
     if (this.#state === "connecting" && this.#codec.settled) this.#settled();
     if (this.isClosed) return;
-    if (this.#changed) this.#tell();
+    if (this.#changed) this.#notifyOwner();
     this.#read();
   };
 
-  // What came with a head in one read is there by now: most responses are whole.
+  // Content that was read together with a head is parsed by now: most responses are complete.
   #respond(): void {
     const arrived = this.#arrived;
     this.#arrived = [];
@@ -297,7 +303,7 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
       try {
         exchange.respond();
       } catch {
-        // Whoever throws when told of a response loses that, and nothing else.
+        // A receiver that throws loses the response, and nothing else.
         exchange.abandon();
       }
     }
@@ -313,7 +319,7 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
     this.#changed = true;
   }
 
-  #tell(): void {
+  #notifyOwner(): void {
     this.#changed = false;
     if (this.#state === "closed") return;
     if (this.#codec.active === 0 && (this.#retired || this.#codec.goingAway)) {
@@ -335,7 +341,7 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
 
   readonly #onTurn = (): void => {
     this.#scheduled = false;
-    if (this.#changed) this.#tell();
+    if (this.#changed) this.#notifyOwner();
     this.#flush();
   };
 
@@ -381,7 +387,7 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
     }
   }
 
-  /** Serves what it has begun, and is closed then. */
+  /** Accepts no new requests, and is closed when the running ones have ended. */
   retire(): void {
     if (this.#retired) return;
     this.#retired = true;
@@ -389,7 +395,7 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
     this.#schedule();
   }
 
-  /** Says that it ends, and closes it. */
+  /** Sends GOAWAY and closes the connection. */
   end(end: ConnectionEnd): void {
     if (this.#state === "closed") return;
     this.#codec.shutDown();
@@ -401,7 +407,7 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
     this.#state = "closed";
     this.failure = { code, message };
     this.#deadline.clear();
-    // The last words; whether they arrive is of no importance.
+    // The last output, such as GOAWAY; its delivery does not matter.
     if (this.#writing === null && this.#codec.hasOutput) {
       this.#socket.write(this.#codec.takeOutput()).catch(() => {});
     }
@@ -410,7 +416,7 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
     this.#owner.closed(this, this.failure, end);
   }
 
-  /** Closes it; what is on it fails. */
+  /** Closes the connection; its requests fail. */
   [Symbol.dispose](): void {
     this.#close("connection_terminated", "the transport was closed", "retired");
   }

@@ -1,36 +1,36 @@
-/** Sends the content of a request on a stream, as it arrives and as the server takes it. */
+/** Sends the content of a request on a stream, as it arrives and as the server accepts it. */
 
 import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import { RequestError } from "../../core/errors.ts";
 import type { Bytes, RequestBody } from "../../http/message.ts";
 import type { Http2Stream } from "../../http2/stream.ts";
 
-/** How long a server may leave open whether it wants the content (as curl does); some never say. */
+/** How long to wait for 100 (Continue) before the content is sent (as curl does); some servers never send it. */
 const CONTINUE_WAIT_MS = 1000;
 
-/** Whoever sends a request. */
+/** The owner of an upload. */
 export interface UploadOwner {
-  /** Something went out, or is waited for. */
+  /** Content was written, or is awaited. */
   uploadProgressed(): void;
-  /** All of it was written to the connection. */
+  /** All content was written to the connection. */
   uploadEnded(): void;
-  /** It could not be read, or cannot be sent. */
+  /** The content could not be read, or cannot be sent. */
   uploadFailed(error: unknown): void;
 }
 
-/** What an {@linkcode Upload} is made of. */
+/** Parts of an {@linkcode Upload}. */
 interface UploadInit {
   readonly stream: Http2Stream;
   readonly body: RequestBody;
   readonly wheel: DeadlineWheel;
   readonly owner: UploadOwner;
-  /** Whether the server is to say first that it wants the content. */
+  /** Whether the server must send 100 (Continue) first. */
   readonly expectsContinue: boolean;
 }
 
-/** Sends content that is not in memory, or that there is no room for at once. */
+/** Sends content that is not in memory, or too large to be written at once. */
 export class Upload {
-  /** Who is waited for; a timeout is held against it. */
+  /** The side that is awaited; a timeout counts as its fault. */
   waitingFor: "client" | "server" | "continue" = "client";
   readonly #init: UploadInit;
   #left: number;
@@ -38,18 +38,18 @@ export class Upload {
   #piece: Bytes = NOTHING;
   #at = 0;
   #room: PromiseWithResolvers<void> | null = null;
-  #wanted: (() => void) | null = null;
+  #onContinue: (() => void) | null = null;
 
   constructor(init: UploadInit) {
     this.#init = init;
     this.#left = init.body.length ?? Infinity;
   }
 
-  /** Sends everything, and tells the owner; stops for good when it is stopped. */
+  /** Sends everything, and calls the owner; after a stop the owner is not called. */
   async run(): Promise<void> {
     const { stream, body, owner, expectsContinue } = this.#init;
     try {
-      if (expectsContinue) await this.#untilWanted();
+      if (expectsContinue) await this.#awaitContinue();
       while (!this.#stopped) {
         const piece = await this.#nextPiece();
         if (this.#stopped) return;
@@ -64,19 +64,19 @@ export class Upload {
     }
   }
 
-  async #untilWanted(): Promise<void> {
+  async #awaitContinue(): Promise<void> {
     const { wheel, owner } = this.#init;
     this.waitingFor = "continue";
     owner.uploadProgressed();
     using wait: Deadline = wheel.deadline(() => this.continue());
     wait.set(CONTINUE_WAIT_MS);
-    await new Promise<void>((resolve) => this.#wanted = resolve);
+    await new Promise<void>((resolve) => this.#onContinue = resolve);
   }
 
-  /** The server wants the content. */
+  /** The server has sent 100 (Continue), or is not awaited any longer. */
   continue(): void {
-    this.#wanted?.();
-    this.#wanted = null;
+    this.#onContinue?.();
+    this.#onContinue = null;
   }
 
   async #nextPiece(): Promise<Bytes | null> {
@@ -107,7 +107,7 @@ export class Upload {
     this.#at = this.#init.stream.write(this.#piece, this.#at, this.#piece.length, false);
   }
 
-  /** Goes on: there is room. */
+  /** Continues, since there is room. */
   onRoom(): void {
     const room = this.#room;
     if (room === null || this.#stopped) return;
@@ -119,7 +119,7 @@ export class Upload {
     room.resolve();
   }
 
-  /** Sends nothing more and tells nobody. */
+  /** Sends nothing more and does not call the owner. */
   stop(): void {
     if (this.#stopped) return;
     this.#stopped = true;

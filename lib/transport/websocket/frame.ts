@@ -1,4 +1,4 @@
-/** Frames of RFC 6455: their kinds, what a close frame says, and how they are written and masked. */
+/** Frames of RFC 6455: their kinds, close frames, and how frames are written and masked. */
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -12,16 +12,16 @@ export const OPCODE = Object.freeze({
   pong: 0xa,
 });
 
-/** Most bytes that a control frame may carry (section 5.5). */
+/** Most bytes of a control frame's payload (section 5.5). */
 export const MAX_CONTROL_BYTES = 125;
 
-/** Most bytes of the reason in a close frame, behind its code. */
+/** Most bytes of the reason in a close frame, after its code. */
 export const MAX_CLOSE_REASON_BYTES = MAX_CONTROL_BYTES - 2;
 
-/** Stands for a close frame without a code; never sent (section 7.4.1). */
+/** Represents a close frame without a code; never sent (section 7.4.1). */
 export const NO_CLOSE_CODE = 1005;
 
-/** What one side has done against RFC 6455, with the code to close with (section 7.4.1). */
+/** A violation of RFC 6455 by one side, with the close code (section 7.4.1). */
 export class WebSocketProtocolError extends Error {
   /** Name of the class. */
   override readonly name = "WebSocketProtocolError";
@@ -34,15 +34,15 @@ export class WebSocketProtocolError extends Error {
 }
 
 /**
- * Whether a close frame may carry the code (section 7.4): 1000 to 1003, 1007 to 1014 (1012 to 1014 by the registry of IANA),
- * and 3000 to 4999. 1004 is reserved; 1005, 1006 and 1015 never stand in a frame.
+ * Whether a close frame may have the code (section 7.4): 1000 to 1003, 1007 to 1014 (1012 to 1014 by the IANA
+ * registry), and 3000 to 4999. 1004 is reserved; 1005, 1006 and 1015 are never sent.
  */
 export function isCloseCode(code: number): boolean {
   if (code >= 3000) return code <= 4999;
   return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014);
 }
 
-/** What a close frame says. */
+/** The content of a close frame. */
 interface CloseFrame {
   /** {@linkcode NO_CLOSE_CODE} when it is empty. */
   readonly code: number;
@@ -52,7 +52,8 @@ interface CloseFrame {
 /**
  * Reads the payload of a close frame (section 5.5.1).
  *
- * @throws {WebSocketProtocolError} 1002 for half a code or one that may not be sent, 1007 for a reason that is not UTF-8
+ * @throws {WebSocketProtocolError} 1002 for half a code or a code that is not allowed, 1007 for a reason that is not
+ * UTF-8
  */
 export function readClose(payload: Uint8Array): CloseFrame {
   if (payload.length === 0) return { code: NO_CLOSE_CODE, reason: "" };
@@ -62,7 +63,7 @@ export function readClose(payload: Uint8Array): CloseFrame {
   return { code, reason: decodeText(payload.subarray(2)) };
 }
 
-/** Makes the payload of a close frame; a reason that is too long for it is cut between two characters. */
+/** Makes the payload of a close frame; a reason that is too long is cut between two characters. */
 export function closePayload(code: number, reason: string): Bytes {
   if (code === NO_CLOSE_CODE) return new Uint8Array(0);
   const payload = new Uint8Array(MAX_CONTROL_BYTES);
@@ -75,7 +76,7 @@ export function closePayload(code: number, reason: string): Bytes {
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
- * Reads text (section 8.1).
+ * Decodes text (section 8.1).
  *
  * @throws {WebSocketProtocolError} 1007 when it is not UTF-8
  */
@@ -87,10 +88,10 @@ export function decodeText(bytes: Uint8Array): string {
   }
 }
 
-/** Whether the machine stores the low byte of a word first; masking by words relies on it. */
+/** Whether the machine is little-endian; masking by words relies on it. */
 const LITTLE_ENDIAN = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
 
-/** A whole control frame without a mask, as a server writes it. */
+/** A complete control frame without a mask, as a server writes it. */
 export function plainFrame(opcode: number, payload: Uint8Array): Bytes {
   const frame = new Uint8Array(2 + payload.length);
   frame[0] = 0x80 | opcode;
@@ -99,27 +100,27 @@ export function plainFrame(opcode: number, payload: Uint8Array): Bytes {
   return frame;
 }
 
-/** A whole control frame with a mask, as a client writes it. */
+/** A complete control frame with a mask, as a client writes it. */
 export function maskedFrame(opcode: number, payload: Uint8Array): Bytes {
   const frame = new Uint8Array(frameBytes(payload.length));
   writeFrame(frame, 0, opcode, payload, crypto.getRandomValues(new Uint8Array(4)));
   return frame;
 }
 
-/** How many bytes a masked frame with so many bytes of payload takes. */
+/** Length of a masked frame with a payload of so many bytes. */
 export function frameBytes(payloadBytes: number): number {
   return 6 + extraBytes(payloadBytes) + payloadBytes;
 }
 
-/** Bytes of the length behind the second byte; as few as it takes (RFC 6455 section 5.2). */
+/** Bytes of the length after the second byte; as few as possible (RFC 6455 section 5.2). */
 function extraBytes(payloadBytes: number): number {
   return payloadBytes < 126 ? 0 : payloadBytes < 65536 ? 2 : 8;
 }
 
 /**
- * Writes a whole frame, masked as a client has to (RFC 6455 section 5.3).
+ * Writes a complete frame, masked as a client must (RFC 6455 section 5.3).
  *
- * @param mask four bytes that nobody can foresee
+ * @param mask four unpredictable bytes
  * @returns where the frame ends
  */
 export function writeFrame(
@@ -146,10 +147,9 @@ export function writeFrame(
 }
 
 /**
- * Puts a mask on, or takes it off, from `start` to `end`; by words as soon as the place allows it, which is four times as
- * fast.
+ * Applies or removes a mask from `start` to `end`; by words where aligned, which is four times as fast.
  *
- * @param offset where the bytes begin within their frame
+ * @param offset index of the first byte within the payload of its frame
  */
 export function applyMask(bytes: Bytes, start: number, end: number, mask: Uint8Array, offset: number): void {
   const { buffer, byteOffset } = bytes;
@@ -168,12 +168,12 @@ export function applyMask(bytes: Bytes, start: number, end: number, mask: Uint8A
 
 const POOL_BYTES = 4096;
 
-/** Gives masks, four random bytes each; asks for many at a time, since asking costs more than the bytes. */
+/** Makes masks of four random bytes; gets many at a time, since the call costs more than the bytes. */
 export class Masks {
   readonly #bytes: Bytes = new Uint8Array(POOL_BYTES);
   #at = POOL_BYTES;
 
-  /** The next one; good until the next call. */
+  /** The next mask; valid until the next call. */
   next(): Uint8Array {
     if (this.#at === POOL_BYTES) {
       crypto.getRandomValues(this.#bytes);

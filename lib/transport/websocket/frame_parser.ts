@@ -1,42 +1,48 @@
-/** Follows the frames in a stream of bytes, of either direction. */
+/** Parses the frames in a stream of bytes, of either direction. */
 
 import { applyMask, MAX_CONTROL_BYTES, OPCODE, WebSocketProtocolError } from "./frame.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** What a {@linkcode FrameParser} takes. */
+/** Options of a {@linkcode FrameParser}. */
 export interface FrameParserOptions {
   /** Whether every frame must be masked, as those of clients, or none may be, as those of servers (section 5.1). */
   readonly masked: boolean;
-  /** Most bytes of a message, in however many frames it comes. */
+  /** Most bytes of a message, in any number of frames. */
   readonly maxMessageBytes: number;
-  /** Whether both sides have agreed on extensions, which may use the reserved bits. @default {false} */
+  /** Whether both sides have negotiated extensions, which may use the reserved bits. @default {false} */
   readonly extended?: boolean;
 }
 
-/** Where a {@linkcode FrameParser} stands: between two frames, or within one of a kind; a header that is not whole counts as control. */
+/**
+ * Position of a {@linkcode FrameParser}: between two frames, or within a frame of a kind; an incomplete header counts
+ * as control.
+ */
 type FramePlace = "edge" | "data" | "control";
 
-/** What {@linkcode FrameParser.next} has come to. */
+/** Result of {@linkcode FrameParser.next}. */
 type FrameEvent =
-  /** The end of the bytes; there is nothing to do. */
+  /** The end of the bytes; nothing to do. */
   | "more"
-  /** A piece of a message: the bytes between `from` and `to`, or nothing but the end of the message. */
+  /** A piece of a message: the bytes between `from` and `to`, or only the end of the message. */
   | "data"
-  /** A whole control frame: `opcode` and `payload`. */
+  /** A complete control frame: `opcode` and `payload`. */
   | "control";
 
-/** Most frames of a message, since empty ones are not bounded by bytes: 16 MiB by 64 bytes, as test suites send it. */
+/**
+ * Most frames of a message, since empty frames are not limited by bytes: 16 MiB in frames of 64 bytes, as test suites
+ * send it.
+ */
 export const MAX_MESSAGE_FRAMES = 262_144;
 
 /** The longest header: two bytes, a length of eight, a mask of four. */
 const MAX_HEADER_BYTES = 14;
 
 /**
- * Finds where frames begin and end, and refuses what RFC 6455 section 5 does not allow.
+ * Finds the boundaries of frames, and refuses violations of RFC 6455 section 5.
  *
- * It reads nothing and keeps nothing of messages: whoever has the bytes may forward them as they are, or put messages
- * together. However the bytes are split, the outcome is the same.
+ * It stores no messages: the caller may forward the bytes unchanged, or assemble messages. The result does not depend
+ * on how the bytes are split.
  */
 export class FrameParser {
   readonly #masked: boolean;
@@ -53,25 +59,25 @@ export class FrameParser {
   #frames = 0;
   #closed = false;
 
-  /** Where the frame begins that is, or was, read last; below 0 for one that began in bytes before. */
+  /** Where the current or last frame begins; below 0 for a frame that began in earlier bytes. */
   frameStart = 0;
-  /** What the last call has come to. */
+  /** Result of the last call. */
   event: FrameEvent = "more";
-  /** Kind of the frame. */
+  /** Opcode of the frame. */
   opcode = 0;
   /** Whether the message ends with the frame. */
   final = false;
-  /** What the control frame carries, without its mask; good until the next call. */
+  /** Payload of the control frame, unmasked; valid until the next call. */
   payload: Bytes = this.#control.subarray(0, 0);
   /** Where the piece of a message begins. */
   from = 0;
   /** Where the piece of a message ends. */
   to = 0;
-  /** Where the piece begins within its frame; its mask goes by that. */
+  /** Index of the piece within the payload of its frame, for the mask. */
   offset = 0;
   /** Whether the message is a text. */
   text = false;
-  /** Bytes of the message so far, with the whole frame that is being read. */
+  /** Bytes of the message so far, including the whole current frame. */
   messageBytes = 0;
   /** Whether the message ends with the piece. */
   messageEnd = false;
@@ -82,27 +88,28 @@ export class FrameParser {
     this.#maxMessageBytes = maxMessageBytes;
   }
 
-  /** The four bytes that the frame is masked with; good until the next call. */
+  /** The mask of the frame; valid until the next call. */
   get mask(): Bytes {
     return this.#header.subarray(this.#headerLength - 4, this.#headerLength);
   }
 
-  /** Where it stands in the bytes that it was given. */
+  /** Position at the end of the parsed bytes. */
   get place(): FramePlace {
     if (this.#inPayload) return this.opcode >= OPCODE.close ? "control" : "data";
     return this.#headerBytes > 0 ? "control" : "edge";
   }
 
-  /** How many bytes of the data frame are still to come. */
+  /** How many bytes of the current data frame are missing. */
   get rest(): number {
     return this.#inPayload && this.opcode < OPCODE.close ? this.#rest : 0;
   }
 
   /**
-   * Goes on to the end of a piece, of a control frame, or of the bytes. Whatever is behind a close frame is skipped.
+   * Parses to the end of a piece, of a control frame, or of the bytes. Bytes after a close frame are skipped.
    *
-   * @returns how far it has come
-   * @throws {WebSocketProtocolError} for what is not allowed, and for what is too long; it cannot go on after that
+   * @returns the index after the parsed bytes
+   * @throws {WebSocketProtocolError} for a violation, and for a message that is too long; the parser cannot continue
+   * then
    */
   next(bytes: Uint8Array, start: number, end: number): number {
     this.event = "more";
@@ -112,7 +119,7 @@ export class FrameParser {
       if (!this.#inPayload) at = this.#readHeader(bytes, at, end);
       if (!this.#inPayload) return at;
       at = this.opcode >= OPCODE.close ? this.#readControl(bytes, at, end) : this.#readData(at, end);
-      // An empty frame in the middle of a message is nothing that anybody has to know of.
+      // An empty frame in the middle of a message is skipped.
     } while (this.event === "more" && at < end);
     return at;
   }
@@ -122,14 +129,14 @@ export class FrameParser {
     if (this.#headerBytes === 0) this.frameStart = at;
     while (at < end) {
       this.#header[this.#headerBytes++] = bytes[at++]!;
-      if (this.#headerBytes === 1) this.#takeFirst(this.#header[0]!);
-      else if (this.#headerBytes === 2) this.#takeSecond(this.#header[1]!);
+      if (this.#headerBytes === 1) this.#readFirstByte(this.#header[0]!);
+      else if (this.#headerBytes === 2) this.#readSecondByte(this.#header[1]!);
       if (this.#headerBytes === this.#headerLength) return this.#beginPayload(at);
     }
     return at;
   }
 
-  #takeFirst(byte: number): void {
+  #readFirstByte(byte: number): void {
     if ((byte & 0x70) !== 0 && !this.#extended) {
       throw new WebSocketProtocolError("a frame has bits that were not agreed on");
     }
@@ -143,11 +150,11 @@ export class FrameParser {
     else if (opcode === OPCODE.continuation) {
       if (!this.#inMessage) throw new WebSocketProtocolError("a message goes on that did not begin");
     } else if (this.#inMessage) throw new WebSocketProtocolError("a message begins within another");
-    // The shortest header that there can be; the second byte tells of a longer one.
+    // The shortest possible header; the second byte decides the length.
     this.#headerLength = 2;
   }
 
-  #takeSecond(byte: number): void {
+  #readSecondByte(byte: number): void {
     const masked = (byte & 0x80) !== 0;
     if (masked !== this.#masked) {
       throw new WebSocketProtocolError(
@@ -186,7 +193,7 @@ export class FrameParser {
     const short = header[1]! & 0x7f;
     if (short < 126) return short;
     const bytes = short === 126 ? 2 : 8;
-    // Above 2^53 it is not exact, and too long for anybody.
+    // Above 2^53 the number is not exact, but too long in any case.
     let length = 0;
     for (let i = 0; i < bytes; i++) length = length * 256 + header[2 + i]!;
     if (bytes === 8 && header[2]! >= 0x80) {

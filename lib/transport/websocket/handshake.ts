@@ -1,4 +1,4 @@
-/** The opening of a WebSocket towards a server (RFC 6455 section 4.1). */
+/** The handshake of a WebSocket with a server (RFC 6455 section 4.1). */
 
 import { UpstreamError } from "../../core/errors.ts";
 import { fieldTokens } from "../../http/field_lines.ts";
@@ -12,9 +12,9 @@ export function handshakeKey(): string {
 }
 
 /**
- * Checks that a server which has switched protocols has switched to what it was asked for.
+ * Checks that a server which has switched protocols has switched to the requested WebSocket.
  *
- * @param offer the key, the subprotocols that the client can speak, and whether it knows extensions
+ * @param offer the key, the subprotocols that the client offered, and whether it offered extensions
  * @returns the subprotocol that the server has chosen; `null` for none
  * @throws {UpstreamError} 502 when the response does not fit this handshake
  */
@@ -27,7 +27,7 @@ export async function checkHandshake(
   },
 ): Promise<string | null> {
   if (headers.get("upgrade")?.toLowerCase() !== "websocket") throw refused("it switched to something else");
-  if (headers.get("sec-websocket-accept") !== await answerOf(key)) {
+  if (headers.get("sec-websocket-accept") !== await acceptOf(key)) {
     throw refused("its Sec-WebSocket-Accept does not belong to the key");
   }
   if (!extensions && headers.has("sec-websocket-extensions")) {
@@ -39,15 +39,18 @@ export async function checkHandshake(
   return chosen;
 }
 
-async function answerOf(key: string): Promise<string> {
+async function acceptOf(key: string): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-1", new TextEncoder().encode(key + GUID));
   return new Uint8Array(digest).toBase64();
 }
 
-/** Adds what a server of HTTP/1.1 would have said, to the response of one that was asked without a key (RFC 8441 section 5). */
+/**
+ * Adds the fields of an HTTP/1.1 handshake to the response of an extended CONNECT, which has no key (RFC 8441 section
+ * 5).
+ */
 export async function addAnswer(headers: HeaderFields, key: string): Promise<void> {
   headers.set("upgrade", "websocket");
-  headers.set("sec-websocket-accept", await answerOf(key));
+  headers.set("sec-websocket-accept", await acceptOf(key));
 }
 
 /** The subprotocols in a `Sec-WebSocket-Protocol` field. */

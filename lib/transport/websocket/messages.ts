@@ -1,33 +1,33 @@
-/** Messages of WebSockets: put together from what arrives in pieces, and queued as frames to be sent. */
+/** Messages of WebSockets: assembled from received pieces, and queued as frames to be sent. */
 
 import { applyMask, decodeText, frameBytes, Masks, OPCODE, readClose, writeFrame } from "./frame.ts";
 import { FrameParser, type FrameParserOptions } from "./frame_parser.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** A message, a ping or pong, or the end. */
+/** A message, a ping, a pong, or a close. */
 export type Incoming =
   | { readonly kind: "message"; readonly data: string | Bytes; readonly bytes: number }
   | { readonly kind: "ping" | "pong"; readonly payload: Bytes }
-  /** Code 1005 stands for a close frame without one. */
+  /** Code 1005 represents a close frame without a code. */
   | { readonly kind: "close"; readonly code: number; readonly reason: string };
 
 const INPUT_BYTES = 8 * 1024;
-/** How much room a message is given at first, whatever length its frame declares. */
+/** Largest initial buffer of a message, whatever length its frame declares. */
 const FIRST_MESSAGE_BYTES = 256 * 1024;
 const NOTHING: Bytes = new Uint8Array(0);
 
-/** What a {@linkcode MessageReader} takes. */
+/** Options of a {@linkcode MessageReader}. */
 interface MessageReaderOptions extends FrameParserOptions {
-  /** What was received already. */
+  /** Bytes that were already received. */
   readonly first: Bytes;
 }
 
 /**
- * Puts frames together (RFC 6455 section 5.4): take what {@linkcode next} gives until there is nothing, then read into
- * {@linkcode room} and tell by {@linkcode filled}.
+ * Assembles messages from frames (RFC 6455 section 5.4). Call {@linkcode next} until it returns `null`; then read
+ * into {@linkcode room} and call {@linkcode filled}.
  *
- * A message is one buffer that grows with the bytes that have arrived; frames cost nothing in addition to their bytes.
+ * A message is one buffer that grows with the received bytes; frames cost nothing in addition to their bytes.
  */
 export class MessageReader {
   readonly #parser: FrameParser;
@@ -40,7 +40,7 @@ export class MessageReader {
   #length = 0;
   #intoMessage = false;
   #whole = false;
-  /** Bytes of messages that have arrived, those of messages that have not ended among them. */
+  /** Received bytes of messages, including incomplete ones. */
   dataBytes = 0;
 
   constructor({ masked, maxMessageBytes, first }: MessageReaderOptions) {
@@ -52,17 +52,17 @@ export class MessageReader {
     this.#end = first.length;
   }
 
-  /** Where the bytes belong that arrive next; only after {@linkcode next} gave `null`. */
+  /** Buffer for the next bytes; only after {@linkcode next} has returned `null`. */
   get room(): Bytes {
     const { rest } = this.#parser;
-    // What is left of a long frame goes where it belongs at once; the rest of a short one comes with what follows.
+    // The rest of a long frame is read directly into the message; the rest of a short one with the bytes after it.
     this.#intoMessage = rest >= INPUT_BYTES;
     if (!this.#intoMessage) return this.#input;
     if (this.#message.length === this.#length) this.#grow(this.#length + 1);
     return this.#message.subarray(this.#length, this.#length + rest);
   }
 
-  /** Tells how many bytes were put into {@linkcode room}. */
+  /** Notes how many bytes were read into {@linkcode room}. */
   filled(count: number): void {
     if (this.#intoMessage) {
       this.#parser.next(this.#message, this.#length, this.#length + count);
@@ -76,7 +76,7 @@ export class MessageReader {
   /**
    * The next message, ping, pong or close; `null` when more bytes are needed.
    *
-   * @throws {WebSocketProtocolError} for what RFC 6455 does not allow, and for a message that is too long
+   * @throws {WebSocketProtocolError} for a violation of RFC 6455, and for a message that is too long
    */
   next(): Incoming | null {
     if (this.#whole) return this.#finish();
@@ -92,7 +92,7 @@ export class MessageReader {
     return null;
   }
 
-  /** Takes the parser's piece, which is in place already when it was read into the message. */
+  /** Appends the parser's piece, which is already in place when it was read into the message. */
   #append(source: Bytes): void {
     const { from, to, offset, messageEnd } = this.#parser;
     const count = to - from;
@@ -109,7 +109,7 @@ export class MessageReader {
   #grow(needed: number): void {
     const { messageBytes } = this.#parser;
     const declared = Math.min(messageBytes, FIRST_MESSAGE_BYTES);
-    // Doubled, so that many short frames are not copied each time; a whole frame takes no more than it says.
+    // Doubled, so that many short frames are not copied each time; a final frame needs no more than its length.
     const doubled = Math.min(this.#message.length * 2, this.#maxMessageBytes);
     const size = Math.max(needed, declared, doubled);
     const grown = new Uint8Array(this.#parser.final ? Math.min(size, messageBytes) : size);
@@ -134,21 +134,21 @@ export class MessageReader {
   }
 }
 
-/** Copies bytes; a view of a few would cost more than they do. */
+/** Copies bytes; for a few bytes a view would cost more than copying. */
 function copy(source: Bytes, from: number, to: number, target: Bytes, at: number): void {
   if (to - from > 32) target.set(source.subarray(from, to), at);
   else for (let i = from; i < to; i++) target[at + i - from] = source[i]!;
 }
 
-// What waits to be sent to a server, as frames; does not send itself.
+// Frames that wait to be sent to a server; the queue does not send itself.
 
 /** Sizes of the buffers that frames share. */
 const FIRST_BLOCK_BYTES = 1024;
 const LAST_BLOCK_BYTES = 64 * 1024;
 
 /**
- * Keeps masked frames in order. Short ones share buffers, so that a million of them cost no more than their bytes. Pings
- * and pongs go out before what waits, and there is at most one of each (RFC 6455 section 5.5.3).
+ * Keeps masked frames in order. Short frames share buffers, so that a million of them cost no more than their bytes.
+ * Pings and pongs are sent before waiting frames, and at most one of each waits (RFC 6455 section 5.5.3).
  */
 export class FrameQueue {
   readonly #masks = new Masks();
@@ -162,17 +162,17 @@ export class FrameQueue {
   #closing = false;
   #closed = false;
 
-  /** Bytes that wait, and those that were taken last; without pings and pongs. */
+  /** Waiting bytes, and those taken last; without pings and pongs. */
   get bytes(): number {
     return this.#waiting + this.#taken;
   }
 
-  /** Adds a frame behind all others. */
+  /** Appends a frame. */
   push(opcode: number, payload: Uint8Array): void {
     const needed = frameBytes(payload.length);
     if (this.#block.length - this.#filled < needed) {
       if (this.#filled > 0) this.#full.push(this.#block.subarray(0, this.#filled));
-      // As much as waits already: one frame alone takes what it needs, and many take few buffers.
+      // As much as already waits: a single frame gets a buffer of its size, and many frames share few buffers.
       const shared = Math.min(Math.max(this.#waiting, FIRST_BLOCK_BYTES), LAST_BLOCK_BYTES);
       this.#block = new Uint8Array(this.bytes === 0 ? needed : Math.max(needed, shared));
       this.#filled = 0;
@@ -181,23 +181,23 @@ export class FrameQueue {
     this.#waiting += needed;
   }
 
-  /** Adds a close frame, behind which nothing may be added. */
+  /** Appends a close frame, after which nothing may be added. */
   close(payload: Uint8Array): void {
     this.push(OPCODE.close, payload);
     this.#closing = true;
   }
 
-  /** Asks the server whether it is there, in place of a ping that has not left. */
+  /** Queues a ping; replaces one that was not yet taken. */
   ping(payload: Uint8Array): void {
     this.#ping = payload;
   }
 
-  /** Responds to a ping, in place of a pong that has not left. */
+  /** Queues a pong; replaces one that was not yet taken. */
   pong(payload: Uint8Array): void {
     this.#pong = payload;
   }
 
-  /** What is to be written next; only when what was taken before has been written. */
+  /** Takes the next bytes to write; only when those taken before were written. */
   take(): Bytes | null {
     this.#taken = 0;
     if (this.#closed) return null;
@@ -215,7 +215,7 @@ export class FrameQueue {
     return next;
   }
 
-  /** Drops what has not been taken. */
+  /** Drops frames that were not taken. */
   clear(): void {
     this.#full = [];
     this.#block = NOTHING;

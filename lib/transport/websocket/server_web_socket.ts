@@ -1,4 +1,4 @@
-/** A WebSocket to a server, over a connection that the server has given over to it. */
+/** A WebSocket to a server, over a connection that has switched protocols. */
 
 import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import type { Tunnel } from "../transport.ts";
@@ -8,34 +8,34 @@ import { Patience } from "./web_socket_options.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** How long the server may take to respond to a close frame, once it can have come to it. */
+/** How long the server may take to respond to a close frame, after it can have received it. */
 const CLOSE_MS = 5000;
-/** How long it may take to close the connection once both sides have sent theirs. */
-const LAST_WORDS_MS = 500;
+/** How long the server may take to close the connection after both sides have sent close frames. */
+const LINGER_MS = 500;
 
-/** Receives what a {@linkcode ServerWebSocket} has to say. */
+/** Receives the events of a {@linkcode ServerWebSocket}. */
 export interface ServerWebSocketListener {
-  /** A message; nothing more is read before a promise that is returned is fulfilled. */
+  /** A message; reading pauses until a returned promise is fulfilled. */
   message(data: string | Bytes, bytes: number): Promise<void> | void;
-  /** Something came that is no response to a ping of the proxy. */
+  /** Something was received other than a pong to a ping of the proxy. */
   alive(): void;
   /**
-   * No message comes any more; called once. Code 1005 is a close frame without a code, 1006 an end without such a frame
-   * or one of the proxy's own making because of what the server did (`problem`).
+   * No more messages follow; called once. Code 1005 is a close frame without a code; 1006 is an end without a close
+   * frame, or a close by the proxy for a fault of the server (`problem`).
    */
   ended(code: number, reason: string, problem: string | null): void;
   /** The connection is closed; called once, after {@linkcode ended}. */
   closed(): void;
 }
 
-/** What a {@linkcode ServerWebSocket} takes. */
+/** Options of a {@linkcode ServerWebSocket}. */
 interface ServerWebSocketOptions {
   readonly tunnel: Tunnel;
   readonly wheel: DeadlineWheel;
   readonly listener: ServerWebSocketListener;
   /** Most bytes of a message from the server. */
   readonly maxMessageBytes: number;
-  /** How often the server is asked whether it is there; it has as long to respond. `Infinity` is never. */
+  /** Interval of pings to the server, which is also its time to respond; `Infinity` for none. */
   readonly pingIntervalMs: number;
 }
 
@@ -67,7 +67,7 @@ export class ServerWebSocket implements Disposable {
     this.#listener = listener;
     this.#pingIntervalMs = pingIntervalMs;
     this.#reader = new MessageReader({ masked: false, maxMessageBytes, first: tunnel.first });
-    this.#closeDeadline = wheel.deadline(() => this.#giveUpClosing());
+    this.#closeDeadline = wheel.deadline(() => this.#closeExpired());
     this.#pingDeadline = wheel.deadline(() => this.#ping());
   }
 
@@ -76,13 +76,13 @@ export class ServerWebSocket implements Disposable {
     return this.#queue.bytes;
   }
 
-  /** Begins to read. */
+  /** Starts to read. */
   start(): void {
     if (this.#pingIntervalMs !== Infinity) this.#pingDeadline.set(this.#pingIntervalMs);
     this.#run();
   }
 
-  /** Sends a message as soon as those before it have left. */
+  /** Sends a message after the waiting ones. */
   send(data: Uint8Array, text: boolean): void {
     if (this.#closing || this.#over) return;
     this.#queue.push(text ? OPCODE.text : OPCODE.binary, data);
@@ -90,13 +90,14 @@ export class ServerWebSocket implements Disposable {
   }
 
   /**
-   * Closes after what waits to be sent; without a code when it is 1005. The listener hears when it is done.
+   * Closes after the waiting frames were sent; 1005 sends no code. The listener is called when it is done.
    *
-   * @param withinMs how long that may take; without it, a server that takes slowly what was sent before has the time for it
+   * @param withinMs deadline of the close; without it, a server that is slow to receive earlier frames gets time for
+   * them
    */
   close(code: number, reason: string, withinMs?: number): void {
     if (this.#over) return;
-    // One that is closing already gets no more time, but may get less.
+    // A WebSocket that is already closing gets no more time, but may get less.
     if (!this.#closing || withinMs !== undefined) this.#closeDeadline.set(withinMs ?? CLOSE_MS);
     if (withinMs !== undefined) this.#hurried = true;
     if (this.#closing) return;
@@ -105,7 +106,7 @@ export class ServerWebSocket implements Disposable {
     this.#flush();
   }
 
-  #giveUpClosing(): void {
+  #closeExpired(): void {
     const isBusy = this.#patience.left(this.#wheel.lately) > 0;
     if (isBusy && !this.#hurried) this.#closeDeadline.set(CLOSE_MS);
     else this.#end(1006, "", null);
@@ -119,7 +120,7 @@ export class ServerWebSocket implements Disposable {
           if (taken instanceof Promise) await this.#hold(taken);
           if (this.#ended || this.#over) return;
         }
-        if (this.#reader.dataBytes > this.#seenBytes) this.#noteLife();
+        if (this.#reader.dataBytes > this.#seenBytes) this.#noteActivity();
         if (!await this.#read()) return this.#end(1006, "", "the connection was lost");
       }
     } catch (error) {
@@ -136,7 +137,7 @@ export class ServerWebSocket implements Disposable {
     return true;
   }
 
-  #noteLife(): void {
+  #noteActivity(): void {
     this.#seenBytes = this.#reader.dataBytes;
     this.#listener.alive();
   }
@@ -144,12 +145,12 @@ export class ServerWebSocket implements Disposable {
   #take(incoming: Incoming): Promise<void> | void {
     switch (incoming.kind) {
       case "message":
-        this.#noteLife();
+        this.#noteActivity();
         return this.#listener.message(incoming.data, incoming.bytes);
       case "ping":
         this.#queue.pong(incoming.payload);
         this.#flush();
-        return this.#noteLife();
+        return this.#noteActivity();
       case "pong": {
         const isLast = incoming.payload.length === 1 && incoming.payload[0] === this.#pings;
         if (isLast) this.#patience.responded(this.#wheel.lately);
@@ -160,37 +161,38 @@ export class ServerWebSocket implements Disposable {
     }
   }
 
-  // What the server has sent meanwhile, a pong among it, is not seen: its silence means nothing.
+  // Bytes from the server, such as a pong, are not read meanwhile: its silence means nothing.
   async #hold(taken: Promise<void>): Promise<void> {
     this.#held = true;
     await taken;
     this.#held = this.#silent = false;
   }
 
-  // Whoever accepted the connection closes it first (RFC 6455 section 7.1.1). Were it closed without waiting for that, the
-  // stream of an HTTP/2 connection would be reset, and the server would take a WebSocket that has ended well for one that broke off.
+  // The side that accepted the connection closes it first (RFC 6455 section 7.1.1). If the proxy closed it without
+  // waiting, the stream of an HTTP/2 connection would be reset, and the server would see a failure instead of a clean
+  // close.
   #respondToClose(code: number, reason: string): void {
-    if (!this.#closing) this.#closeInTurn(closePayload(code, reason));
+    if (!this.#closing) this.#closeNext(closePayload(code, reason));
     this.#ended = this.#hurried = true;
     this.#pingDeadline.clear();
     this.#listener.ended(code, reason, null);
     this.#whenWritten(() => {
       if (this.#over) return;
-      this.#closeDeadline.set(LAST_WORDS_MS);
+      this.#closeDeadline.set(LINGER_MS);
       this.#linger();
     });
   }
 
-  // The server is told why. Were the connection closed while it goes on sending, the frame might never reach it: the
-  // system resets connections that are closed with something unread.
+  // Sends the reason to the server. If the connection were closed while the server still sends, it might never
+  // receive the frame: the system resets connections that are closed with unread bytes.
   #refuse(error: WebSocketProtocolError): void {
-    this.#closeInTurn(closePayload(error.code, ""));
+    this.#closeNext(closePayload(error.code, ""));
     this.#listener.ended(1006, "", error.message);
     this.#whenWritten(() => this.#linger());
   }
 
-  /** Has a close frame leave next: what waits is for a server that listens. */
-  #closeInTurn(payload: Bytes): void {
+  /** Sends a close frame next and drops waiting frames, which the server would ignore. */
+  #closeNext(payload: Bytes): void {
     this.#ended = this.#hurried = true;
     this.#pingDeadline.clear();
     this.#closeDeadline.set(CLOSE_MS);
@@ -212,18 +214,18 @@ export class ServerWebSocket implements Disposable {
       await socket.closeWrite();
       while (!this.#over && await socket.read(dropped) !== null);
     } catch {
-      // It is closed all the same.
+      // The connection is closed in any case.
     }
     this.#end(1006, "", null);
   }
 
   #ping(): void {
     if (this.#closing) return;
-    // A ping may have to wait for what was sent before it, and its pong for what is not read now.
+    // A ping may wait for earlier frames, and its pong for bytes that are not read now.
     const isBusy = this.#held || this.#patience.left(this.#wheel.lately) > 0;
     if (this.#silent && !isBusy) return this.#end(1006, "", "the server does not respond to pings");
     this.#silent = true;
-    // Numbered, so that a pong tells how far the server has come.
+    // Numbered, so that a pong shows how far the server has read.
     this.#pings = (this.#pings + 1) & 0xff;
     this.#queue.ping(Uint8Array.of(this.#pings));
     this.#patience.asked();
@@ -244,7 +246,7 @@ export class ServerWebSocket implements Disposable {
         }
       }
     } catch {
-      // The read finds out what became of the connection.
+      // The read determines how the connection ended.
       this.#queue.clear();
     }
     this.#writing = false;
@@ -261,7 +263,7 @@ export class ServerWebSocket implements Disposable {
     this.#listener.closed();
   }
 
-  /** Closes the connection at once, without a word; the listener is not told. */
+  /** Closes the connection at once, without a close frame; the listener is not called. */
   [Symbol.dispose](): void {
     if (this.#over) return;
     this.#over = true;

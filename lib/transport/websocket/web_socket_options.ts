@@ -18,9 +18,9 @@ import {
 } from "../../core/units.ts";
 
 /**
- * What a pool says of WebSockets.
+ * WebSockets of a pool.
  *
- * @example Messages of at most 1 MiB, and none for ten minutes ends the connection
+ * @example Messages of at most 1 MiB, and a connection without messages for ten minutes is closed
  * ```ts
  * import { defineConfig } from "@x/lbproxy";
  *
@@ -34,8 +34,8 @@ import {
  */
 export interface WebSocketOptions {
   /**
-   * How long no part of a message may come or leave; pings of the server count, pings of the client and all pongs do
-   * not. Without it there is no idle limit.
+   * How long no part of a message may be received or sent; pings of the server count, pings of the client and all
+   * pongs do not. Without it there is no idle limit.
    *
    * @default {none}
    */
@@ -51,13 +51,13 @@ export interface WebSocketOptions {
    */
   maxMessageSize?: ByteSize;
   /**
-   * How many bytes of a client's messages may wait for a slow server, before the WebSocket is closed with 1013; the
-   * runtime cannot make the client wait. A fast server has to wait for a slow client. @default {"16MiB"}
+   * How many bytes of a client's messages may wait for a slow server before the WebSocket is closed with 1013; the
+   * runtime cannot pause the client. A fast server is paused for a slow client. @default {"16MiB"}
    */
   maxBuffered?: ByteSize;
 }
 
-/** The runtime itself gives up on a client whose message is as long as this (Deno 2.9.6: "Frame too large"). */
+/** The runtime closes the connection of a client whose message has this length (Deno 2.9.6: "Frame too large"). */
 const TOO_LONG_BYTES = 64 * 1024 * 1024;
 
 const isSize = (value: unknown): boolean => (parseByteSize(value) ?? 0) > 0;
@@ -74,7 +74,7 @@ export const WEB_SOCKET: Rule = orFalse(object<WebSocketOptions>({
   maxBuffered: must(isSize, SIZE_EXPECTED),
 }, 'false or an object such as { idleTimeout: "5m" }; WebSockets are forwarded without it'));
 
-/** Finds WebSockets that cannot be forwarded the way that the pool is reached. */
+/** Reports WebSockets that cannot be forwarded through a proxy. */
 export function checkWebSocket(
   pool: { readonly proxy?: unknown; readonly webSocket?: unknown },
   report: Report,
@@ -86,7 +86,7 @@ export function checkWebSocket(
   );
 }
 
-/** The same, complete. */
+/** The options in resolved form. */
 export interface ResolvedWebSocket {
   readonly idleTimeoutMs: number;
   readonly pingIntervalMs: number;
@@ -94,7 +94,7 @@ export interface ResolvedWebSocket {
   readonly maxBufferedBytes: number;
 }
 
-/** Completes options that are known to be good. */
+/** Fills in the defaults of validated options. */
 export function resolveWebSocket(options: WebSocketOptions = {}): ResolvedWebSocket {
   const { idleTimeout, pingInterval = "30s" } = options;
   const { maxMessageSize = "16MiB", maxBuffered = "16MiB" } = options;
@@ -106,26 +106,26 @@ export function resolveWebSocket(options: WebSocketOptions = {}): ResolvedWebSoc
   });
 }
 
-// How long a slow peer may go without a sign of life.
+// How long a slow peer may be silent.
 
-/** Whoever takes less than this a second is taken for dead. */
+/** A peer that receives less than this per second is treated as dead. */
 const SLOWEST_BYTES_PER_MS = 8;
-/** What the sockets of both ends may hold, unseen: as much as systems let a send buffer grow to. */
+/** Most unsent bytes that the sockets of both ends may hold: the largest send buffer of common systems. */
 const MOST_UNSEEN_BYTES = 4 * 1024 * 1024;
 
 /**
- * Knows until when a peer may be busy with what it was sent before it comes to a ping. A proxy cannot see what waits
- * in the sockets, so it goes by what was sent and by the slowest peer that there may be.
+ * Estimates until when a peer may be busy with sent bytes before it reaches a ping. A proxy cannot see the bytes in
+ * the sockets, so it uses the sent bytes and the slowest allowed peer.
  */
 export class Patience {
   #until = 0;
   #sinceAsked = 0;
 
   /**
-   * Notes what was sent.
+   * Notes sent bytes.
    *
    * @param now in milliseconds
-   * @param queuedBytes how much of what was sent waits within the proxy
+   * @param queuedBytes how many of them still wait within the proxy
    */
   sent(bytes: number, now: number, queuedBytes = 0): void {
     const until = Math.max(this.#until, now) + bytes / SLOWEST_BYTES_PER_MS;
@@ -133,12 +133,12 @@ export class Patience {
     this.#sinceAsked += bytes;
   }
 
-  /** Notes that the peer is asked for a sign that it has come as far as this. */
+  /** Notes that a ping was sent at this point. */
   asked(): void {
     this.#sinceAsked = 0;
   }
 
-  /** Notes that it has responded to what it was asked last: only what was sent since can keep it busy. */
+  /** Notes a pong to the last ping: only bytes sent since can keep the peer busy. */
   responded(now: number): void {
     this.#until = Math.min(this.#until, now + this.#sinceAsked / SLOWEST_BYTES_PER_MS);
   }
