@@ -1,4 +1,4 @@
-/** A connection by `ioredis`; only this file and `node_connector.ts` know the library. */
+/** A connection with `ioredis`; only this file and `redis_nodes.ts` use the library. */
 
 import { Redis, type RedisOptions } from "ioredis";
 import { parseRedisUrl, type RedisTlsOptions } from "../limiter/redis_store_options.ts";
@@ -9,23 +9,23 @@ import type { ConnectionListener, RedisConnection, ScriptName } from "./redis_li
 /** Longest wait for a connection. */
 const CONNECT_TIMEOUT_MS = 500;
 /**
- * A connection on which a reply takes so long, or as long as a request may wait, is closed: else what waits in
- * it would pile up.
+ * A connection is closed if a reply takes this long, or as long as a request may wait if that is longer: otherwise
+ * pending commands would pile up.
  */
 const SOCKET_TIMEOUT_MS = 250;
-/** How long the end of a connection that is left may take. */
+/** Timeout for the end of a connection that is replaced. */
 const DISCONNECT_TIMEOUT_MS = 20;
 const FIRST_RETRY_MS = 50;
 const LONGEST_RETRY_MS = 2000;
-/** How long the end may take until the connection is cut. */
+/** Timeout for the end of the connection before it is cut. */
 const QUIT_TIMEOUT_MS = 250;
 
 const CLOSED = "the connection was closed";
 
-/** Nothing waits for a connection, and nothing is sent twice: without a reply, the limiter decides by itself. */
+/** Requests never wait for a connection, and nothing is sent twice: without a reply the limiter decides locally. */
 const STRICT = {
   enableOfflineQueue: false,
-  // Whether the server would count is found out by a script, which knows more than `INFO`.
+  // A script checks whether the server can count, which shows more than `INFO`.
   enableReadyCheck: false,
   maxRetriesPerRequest: 0,
   autoResendUnfulfilledCommands: false,
@@ -33,30 +33,30 @@ const STRICT = {
   disconnectTimeout: DISCONNECT_TIMEOUT_MS,
 } satisfies RedisOptions;
 
-/** What {@linkcode IoredisConnection} takes. */
+/** Options of {@linkcode IoredisConnection}. */
 interface IoredisConnectionOptions {
-  /** `redis://` or `rediss://`; they differ in host and port only. */
+  /** `redis://` or `rediss://` URLs, which differ in host and port only. */
   urls: readonly string[];
   /** For `rediss://`. @default {{}} */
   tls?: RedisTlsOptions;
-  /** A key that nobody uses, in the slot of all others. */
+  /** An unused key in the same cluster slot as all others. */
   checkKey: string;
-  /** How long the limiter waits for a reply. */
+  /** How long the limiter waits for a reply, in milliseconds. */
   timeoutMs: number;
   listener: ConnectionListener;
-  /** The scripts, when they are not to take the server's time. */
+  /** Replacements of the scripts, which do not use the server's time. */
   scripts?: Readonly<Record<ScriptName, string>>;
 }
 
-/** Own commands of the client; it sends the text of a script once a connection, and its hash from then on. */
+/** Scripts as commands of the client, which sends the text of a script once per connection and then its hash. */
 type Scripted =
   & Redis
   & Record<ScriptName | "check", (keys: number, ...args: readonly string[]) => Promise<number[]>>;
 
-/** How far a connection is: the server must accept it, reply, and count; only then is another one used. */
+/** State of a connection: it can be used after the server has accepted it, replied, and passed the check. */
 type Phase = "connecting" | "greeting" | "usable" | "leaving";
 
-/** Connects at once, and again for as long as it is not disposed: to the server that counts, where there are several. */
+/** Connects at once, and reconnects until it is disposed. With several servers it uses one that can count. */
 export class IoredisConnection implements RedisConnection {
   readonly #client: Scripted;
   readonly #nodes: RedisNodes;
@@ -64,11 +64,13 @@ export class IoredisConnection implements RedisConnection {
   readonly #checkKey: string;
   readonly #secure: boolean;
   #phase: Phase = "connecting";
-  /** What went wrong since it was connected; the client itself goes on without the database it was to choose. */
+  /**
+   * The first error since the connection was started; the client itself would continue without the selected database.
+   */
   #error: Error | null = null;
-  /** Whether it is left for a server that a cluster has named. */
+  /** Whether the connection is closed because a cluster named another server. */
   #redirected = false;
-  /** Whether the listener has last heard that it can be used. */
+  /** Whether the last report to the listener was that the store is usable. */
   #wasUsable = false;
   #failures = 0;
 
@@ -94,7 +96,7 @@ export class IoredisConnection implements RedisConnection {
       this.#client.defineCommand(name, { lua });
     }
     this.#client.on("connect", () => this.#phase = "greeting");
-    this.#client.on("ready", () => this.#begin());
+    this.#client.on("ready", () => this.#becomeUsable());
     this.#client.on("error", (error: Error) => this.#error ??= error);
   }
 
@@ -126,7 +128,7 @@ export class IoredisConnection implements RedisConnection {
     if (status === "end") return;
     if (status === "reconnecting" || status === "close") {
       client.disconnect();
-      // Between two tries there is no end to wait for, only the client's own timer, which it does not clear.
+      // Between two attempts the client emits no end event, and it does not clear its own timer.
       await new Promise((resolve) => setTimeout(resolve, DISCONNECT_TIMEOUT_MS + 1));
       return;
     }
@@ -142,8 +144,8 @@ export class IoredisConnection implements RedisConnection {
     clearTimeout(timer);
   }
 
-  /** Says that the store can be used once it has been seen to count. */
-  #begin(): void {
+  /** Reports the store as usable after the check has passed. */
+  #becomeUsable(): void {
     this.check().then(() => {
       if (this.#phase !== "greeting") return;
       this.#phase = "usable";
@@ -154,7 +156,7 @@ export class IoredisConnection implements RedisConnection {
     }, () => {});
   }
 
-  /** Ends a connection to a server that does not count, to go on with another one, or later. */
+  /** Closes the connection to a server that cannot count, to use another server, or to retry later. */
   #leave(error: Error): void {
     if (this.#phase === "leaving" || this.#phase === "connecting") return;
     this.#error = error;
@@ -163,7 +165,7 @@ export class IoredisConnection implements RedisConnection {
     this.#client.disconnect(true);
   }
 
-  /** Called by the client when a connection is lost, or could not be made; gives the milliseconds until the next try. */
+  /** Called by the client when a connection was lost or failed; returns the milliseconds until the next attempt. */
   #closed(): number {
     const reason = this.#reason();
     const moves = this.#redirected;
@@ -172,7 +174,7 @@ export class IoredisConnection implements RedisConnection {
     this.#phase = "connecting";
     const { count } = this.#nodes;
     const again = moves || ++this.#failures % count !== 0;
-    // Who is sent on right at the beginning, or has other servers to try, has not lost anything.
+    // A redirect during connection setup, or a failure while other servers are left, is not reported as a loss.
     if (!again || this.#wasUsable) this.#listener.onLost(reason);
     this.#wasUsable = false;
     if (!moves) this.#nodes.next();

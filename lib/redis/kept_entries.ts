@@ -1,48 +1,48 @@
-/** What a Redis store decides without asking Redis: from tokens taken in advance, and for keys known to be refused. */
+/** Local decisions of a Redis store: from prefetched tokens, and for keys known to be refused. */
 
 import type { Charge } from "../limiter/charge.ts";
 
-/** How many grants are kept at most; the oldest go first, and with them what is left of them. */
+/** Maximum number of stored grants; the oldest is dropped first, with its remaining tokens. */
 const MAX_GRANTS = 10_000;
 
-/** What was granted and has not been used. */
+/** A grant and its unused tokens. */
 interface TokenGrant {
   left: number;
   /** Clock time in microseconds. */
   readonly untilUs: number;
-  /** For each charge what remains beside the grant, and when all is there again. */
+  /** For each charge the remainder in addition to the grant, and when the whole limit is available again. */
   readonly remaining: readonly number[];
   readonly resetAtUs: readonly number[];
 }
 
 /**
- * Grants by all that a request is counted by.
+ * Grants by everything that a request is counted by.
  *
- * A grant ends with the first of its windows, counted from when it was asked for: so a fixed window never admits more than
- * its limit. What is not used until then is lost. A sliding window or a bucket may admit up to `size - 1` more for each
- * instance within an interval, which were taken before it.
+ * A grant ends with the first of its windows, counted from its request: so a fixed window never admits more than its
+ * limit. Unused tokens are lost then. A sliding window or a bucket may admit up to `size - 1` more per instance within
+ * an interval, which were taken before it.
  */
 export class PrefetchedTokens {
   readonly #size: number;
   readonly #grants: Map<string, TokenGrant> = new Map();
 
-  /** @param size how much is taken at a time; 1 for no prefetching */
+  /** @param size tokens taken at a time; 1 for no prefetching */
   constructor(size: number) {
     this.#size = size;
   }
 
-  /** How often to count the request at the store: more than once when the rest is to be kept. */
+  /** How often the store has to count the request: more than once to prefetch tokens. */
   timesFor(charges: readonly Charge[], count: number): number {
     if (this.#size === 1) return 1;
     for (let i = 0; i < count; i++) {
       const { policy: { algorithm, penalize, dryRun, charge } } = charges[i]!;
-      // Each of them needs to know of every single request.
+      // Each of these needs every single request.
       if (algorithm === "concurrency" || penalize || dryRun || charge !== null) return 1;
     }
     return this.#size;
   }
 
-  /** Admits the request from a grant, when there is one; the verdicts then say so. */
+  /** Admits the request from a grant, if there is one, and sets the verdicts. */
   take(charges: readonly Charge[], count: number, keys: readonly string[], nowUs: number): boolean {
     if (this.#grants.size === 0) return false;
     const id = idOf(charges, count, keys);
@@ -64,7 +64,7 @@ export class PrefetchedTokens {
     return true;
   }
 
-  /** Keeps what was granted beyond one request; the verdicts count it as remaining. */
+  /** Stores the grant beyond one request; the verdicts count it as remaining. */
   keep(
     charges: readonly Charge[],
     count: number,
@@ -87,7 +87,7 @@ export class PrefetchedTokens {
     if (this.#grants.size > MAX_GRANTS) this.#grants.delete(this.#grants.keys().next().value!);
   }
 
-  /** Forgets all grants: some key's count is not what it was. */
+  /** Drops all grants: the count of a key has changed. */
   clear(): void {
     this.#grants.clear();
   }
@@ -102,12 +102,12 @@ function idOf(charges: readonly Charge[], count: number, keys: readonly string[]
   return id;
 }
 
-// Keys that a store has refused until a known time, so that a flood of them costs it nothing.
+// Keys that a store has refused until a known time, so that a flood of such requests costs it nothing.
 
-/** How many are remembered at most; the oldest go first. */
+/** Maximum number of stored refusals; the oldest is dropped first. */
 const MAX_REFUSALS = 10_000;
 
-/** What a refusal was about. */
+/** The numbers of a refused request, and the end of the refusal. */
 interface Refusal {
   readonly cost: number;
   readonly limit: number;
@@ -118,15 +118,15 @@ interface Refusal {
 }
 
 /**
- * Remembers refusals by the key in the store.
+ * Stores refusals by the key in the store.
  *
- * What counts against a key only makes it wait longer, so a refusal holds until its time, for the same or a higher cost
- * and the same or a lower limit. A `reset` in another instance is noticed when that time has come.
+ * Later requests can only extend the wait of a key, so a refusal is valid until its end, for the same or a higher cost
+ * and the same or a lower limit. A `reset` by another instance takes effect here after that time.
  */
 export class RefusedKeys {
   readonly #refusals: Map<string, Refusal> = new Map();
 
-  /** Whether any of the keys is known to be refused; the verdicts then say so. */
+  /** Whether any of the keys is known to be refused; sets the verdicts if so. */
   find(charges: readonly Charge[], count: number, keys: readonly string[], nowUs: number): boolean {
     if (this.#refusals.size === 0 || penalizes(charges, count)) return false;
     let found = false;
@@ -149,16 +149,17 @@ export class RefusedKeys {
   }
 
   /**
-   * Takes note of what refused a request.
+   * Stores the refusals of a request.
    *
-   * @param askedUs when the store was asked: it decided later, so nobody is kept out for longer than it said
+   * @param askedUs time of the request to the store, before its decision: so no refusal lasts longer than the store
+   * said
    */
   add(charges: readonly Charge[], count: number, keys: readonly string[], askedUs: number): void {
     if (penalizes(charges, count)) return;
     for (let i = 0; i < count; i++) {
       const { policy, verdict, cost, rule } = charges[i]!;
       if (verdict.admitted || policy.dryRun || policy.algorithm === "concurrency") continue;
-      // What is taken back afterwards, by whichever instance, lets others in before the time that was said.
+      // A later refund, by any instance, may admit requests before the end of the refusal.
       if (verdict.retryAfterUs === Infinity || policy.charge !== null) continue;
       const key = keys[i]!;
       this.#refusals.delete(key);
@@ -173,13 +174,13 @@ export class RefusedKeys {
     }
   }
 
-  /** Forgets a key. */
+  /** Deletes the refusal of a key. */
   delete(key: string): void {
     this.#refusals.delete(key);
   }
 }
 
-/** Refused requests count for such a policy, so each of them has to reach the store. */
+/** Refused requests count for such a policy, so each must reach the store. */
 function penalizes(charges: readonly Charge[], count: number): boolean {
   for (let i = 0; i < count; i++) if (charges[i]!.policy.penalize) return true;
   return false;

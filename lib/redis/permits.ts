@@ -1,55 +1,55 @@
-/** What this instance holds of concurrency policies in Redis, from the admission of requests to their end. */
+/** Permits of concurrency policies that this instance holds in Redis. */
 
 import type { Timers } from "../core/clock.ts";
 import { LEASE_US, type LeaseAction, PERMIT_TTL_MS, SESSIONS } from "./scripts.ts";
 import type { RedisLink } from "./redis_link.ts";
 
-/** How often the lease is renewed: two of three may fail. */
+/** Interval of renewals: two of three may fail. */
 const RENEW_MS = Math.floor(LEASE_US / 1000 * 0.3);
-/** After so many renewals keys are told to live on; three times before they end. */
+/** Number of renewals after which the lifetime of keys is extended: three times before they expire. */
 const RENEWALS_A_KEY = Math.floor(PERMIT_TTL_MS / 3 / RENEW_MS);
-/** How many keys one command tells of, so that none of them takes Redis long. */
+/** Maximum number of keys per command, so that no command blocks Redis for long. */
 const KEYS_A_COMMAND = 200;
 
-/** What a {@linkcode Permits} takes. */
+/** Options of {@linkcode Permits}. */
 interface PermitsOptions {
   link: RedisLink;
   timers: Timers;
-  /** Makes numbers from 1 to 2^33 - 1 that no other instance has. */
+  /** Returns numbers from 1 to 2^33 - 1 that are unique to this instance. */
   createId: () => number;
-  /** Where Redis keeps which instances are alive. */
+  /** The Redis key with the instances that are alive. */
   instancesKey: string;
 }
 
-/** What requests of this instance hold of one key. */
+/** The permits of one key that requests of this instance hold. */
 interface HeldKey {
   readonly key: string;
   cost: number;
-  /** By how many requests. */
+  /** Number of requests that hold them. */
   parts: number;
 }
 
-/** Some of what is held of a key. */
+/** The permits of one request for a key. */
 export interface HeldPart {
   readonly held: HeldKey;
   readonly cost: number;
 }
 
 /**
- * Keeps account of what is held here, and keeps Redis to it.
+ * Tracks the permits held by this instance, and keeps Redis in sync.
  *
- * What an instance holds is told apart by its session, whose lease it renews. As long as a connection works, Redis is
- * told of each change. When something may not have reached it, or may yet, or the lease has ended, the session is over:
- * whatever was said in it counts no more, and a new one begins with what is held now. So nothing has to be kept that
- * could not be sent, and nothing counts twice that was.
+ * Permits belong to a session of the instance, which renews the session's lease. While a connection works, each change
+ * is sent to Redis. If a change may be lost or delayed, or the lease has ended, the session ends: its changes no longer
+ * count, and a new session begins with the permits held now. So unsent changes need not be stored, and no change counts
+ * twice.
  */
 export class Permits implements Disposable {
   readonly #options: PermitsOptions;
   readonly #held: Map<string, HeldKey> = new Map();
-  /** 0: none, as nothing was ever held. */
+  /** 0: none, since no permit was ever held. */
   #session = 0;
-  /** Whether Redis knows all that it was told in this session, as far as is known here. */
-  #inStep = true;
+  /** Whether Redis has received all changes of this session, as far as known here. */
+  #inSync = true;
   #renewals = 0;
   #timer: Disposable | null = null;
   #disposed = false;
@@ -59,98 +59,98 @@ export class Permits implements Disposable {
     options.link.onUsable(() => this.#session !== 0 && this.#begin());
   }
 
-  /** The key of the instances, for the script that decides. */
+  /** The key of the instances, for the decision script. */
   get instancesKey(): string {
     return this.#options.instancesKey;
   }
 
-  /** The session in which to ask for permits now. */
+  /** The current session for requests for permits. */
   session(): number {
     if (this.#session === 0 && !this.#disposed) {
       this.#session = this.#options.createId() * SESSIONS;
-      this.#tell("begin", []);
+      this.#send("begin", []);
       this.#renewLater();
     }
     return this.#session;
   }
 
-  /** Told when Redis says that a session is over. */
+  /** Starts a new session after Redis reported the end of a session. */
   noteEnded(session: number): void {
     if (session === this.#session && !this.#disposed) this.#begin();
   }
 
-  /** Takes into account what was granted in a session. */
+  /** Records a permit that was granted in a session. */
   hold(key: string, cost: number, session: number): HeldPart {
     let held = this.#held.get(key);
     if (held === undefined) this.#held.set(key, held = { key, cost: 0, parts: 0 });
     held.cost += cost;
     held.parts++;
-    // Of the session that has begun meanwhile, Redis does not know it.
-    if (session !== this.#session) this.#tell("leave", [[key, cost]]);
+    // Redis does not know a grant of an earlier session in the new one.
+    if (session !== this.#session) this.#send("leave", [[key, cost]]);
     return { held, cost };
   }
 
-  /** Gives back what {@linkcode hold} has given. */
+  /** Releases permits returned by {@linkcode hold}. */
   release(parts: readonly HeldPart[]): void {
     const changes: [key: string, cost: number][] = [];
     for (const { held, cost } of parts) {
       held.cost -= cost;
-      // Forgotten meanwhile, with all that was held of it.
+      // The key was reset meanwhile, with all its permits.
       if (this.#held.get(held.key) !== held) continue;
       if (--held.parts === 0) this.#held.delete(held.key);
       changes.push([held.key, -cost]);
     }
-    if (changes.length > 0) this.#tell("leave", changes);
+    if (changes.length > 0) this.#send("leave", changes);
   }
 
-  /** Gives back what was granted in a session too late for anybody to have it. */
+  /** Releases permits that were granted in a session after their request had timed out. */
   refuse(taken: readonly { key: string; cost: number }[], session: number): void {
     if (session !== this.#session || taken.length === 0) return;
-    this.#tell("leave", taken.map(({ key, cost }) => [key, -cost]));
+    this.#send("leave", taken.map(({ key, cost }) => [key, -cost]));
   }
 
-  /** Lets go of a key that is forgotten in Redis too. */
+  /** Forgets a key that was deleted in Redis too. */
   forget(key: string): void {
     this.#held.delete(key);
   }
 
-  /** Ends the session, with whatever is held still. */
+  /** Ends the session, with the permits still held. */
   [Symbol.dispose](): void {
     if (this.#disposed) return;
     this.#disposed = true;
     this.#timer?.[Symbol.dispose]();
-    if (this.#session !== 0) this.#tell("end", []);
+    if (this.#session !== 0) this.#send("end", []);
     this.#held.clear();
   }
 
-  /** Where Redis cannot be told, it is when it can be. */
+  /** Begins a new session; without a connection, this happens when there is one again. */
   #begin(as: "same" | "another" = "same"): void {
     if (this.#disposed || !this.#options.link.available) return;
     const next = this.#session + 1;
     this.#session = as === "another" || next % SESSIONS === 0 ? this.#options.createId() * SESSIONS : next;
-    this.#inStep = true;
-    this.#tell("begin", Array.from(this.#held.values(), ({ key, cost }) => [key, cost]));
+    this.#inSync = true;
+    this.#send("begin", Array.from(this.#held.values(), ({ key, cost }) => [key, cost]));
   }
 
   #renewLater(): void {
     this.#timer = this.#options.timers.setTimer(() => {
       this.#renewLater();
-      if (!this.#inStep) this.#begin();
+      if (!this.#inSync) this.#begin();
       else this.#renew();
     }, RENEW_MS);
   }
 
   #renew(): void {
     const all = ++this.#renewals % RENEWALS_A_KEY === 0 ? [...this.#held.keys()] : [];
-    this.#tell("renew", all.map((key) => [key, 0]));
+    this.#send("renew", all.map((key) => [key, 0]));
   }
 
-  /** Sends what has changed; what cannot be sent now is part of the session that begins when it can. */
-  #tell(action: LeaseAction, changes: readonly (readonly [key: string, cost: number])[]): void {
+  /** Sends changes; changes that cannot be sent now are included in the next session. */
+  #send(action: LeaseAction, changes: readonly (readonly [key: string, cost: number])[]): void {
     const { link, instancesKey } = this.#options;
     const session = this.#session;
     const onError = (): void => {
-      if (session === this.#session) this.#inStep = false;
+      if (session === this.#session) this.#inSync = false;
     };
     for (let at = 0; at === 0 || at < changes.length; at += KEYS_A_COMMAND) {
       const end = Math.min(at + KEYS_A_COMMAND, changes.length);
@@ -161,7 +161,7 @@ export class Permits implements Disposable {
       for (let i = at; i < end; i++) args.push(String(changes[i]![1]));
       const sent = link.send("permit", 1 + end - at, args, ([done]) => {
         if (done !== 0 || session !== this.#session) return;
-        // A later session can only be that of somebody who has the same number by chance.
+        // A later session can only belong to an instance that has the same number by chance.
         this.#begin(begins ? "another" : "same");
       }, onError);
       if (!sent) return;

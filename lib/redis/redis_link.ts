@@ -1,75 +1,75 @@
-/** Calls to Redis that never take longer than they may, and none while it does not reply. */
+/** Calls to Redis with a timeout; none are made while Redis does not reply. */
 
 import type { Clock } from "../core/clock.ts";
 
-/** Failures in a row after which nothing is asked any more. */
+/** Number of consecutive failures after which no calls are made. */
 const FAILURES = 5;
-/** How often a store that did not reply is tried again, without a request. */
+/** Interval of checks, without a request, of a store that did not reply. */
 const PROBE_MS = 250;
 
-/** How long before the timeout a reply is looked for once more. */
+/** How long before the timeout the process checks once more for a reply. */
 const LAST_STEP_MS = 2;
 
-/** What a {@linkcode RedisLink} takes. */
+/** Options of {@linkcode RedisLink}. */
 interface RedisLinkOptions {
   clock: Clock;
-  /** How long a reply may take. */
+  /** Timeout of a reply, in milliseconds. */
   timeoutMs: number;
-  /** Called when the store can be used again, or not any more. */
+  /** Called when the store becomes available or unavailable. */
   onAvailability: (available: boolean, reason: string | null) => void;
 }
 
-/** A call that is waited for. */
+/** A pending call. */
 interface Call {
   readonly sentAt: number;
   readonly deadline: number;
   readonly resolve: (reply: readonly number[] | null) => void;
-  /** Called with a reply that came too late. */
+  /** Called with a reply after the timeout. */
   readonly onLate: ((reply: readonly number[]) => void) | null;
-  over: boolean;
+  done: boolean;
 }
 
 /**
  * One connection with a circuit breaker, for all limiters that share a store.
  *
- * Closed: calls go out. Open, after failures in a row: every call gives `null` at once. The half-open state costs no
- * request anything: a check of its own finds out whether the store is back.
+ * Closed: calls are sent. Open, after consecutive failures: every call returns `null` at once. The half-open state uses
+ * no request: a separate check finds out whether the store is available again.
  */
 export class RedisLink implements AsyncDisposable {
   readonly #connection: RedisConnection;
   readonly #options: RedisLinkOptions;
-  /** Oldest first; all have the same time, so the first one is due first. */
+  /** Oldest first; all have the same timeout, so the first one expires first. */
   #calls: Call[] = [];
   #head = 0;
   #timer: Disposable | null = null;
   #probe: Disposable | null = null;
   #failures = 0;
-  /** When the latest of them was noticed. */
+  /** Time of the last counted failure. */
   #failedAt = -Infinity;
   #open = false;
-  /** What was reported last. */
+  /** The last reported state. */
   #available: boolean | null = null;
   #disposed = false;
   readonly #onUsable: (() => void)[] = [];
-  #firstWord = Promise.withResolvers<void>();
+  #firstAttempt = Promise.withResolvers<void>();
 
-  /** @param connect makes the connection, which tells the link how it fares */
+  /** @param connect makes the connection, which reports its state to the link */
   constructor(connect: (link: RedisLink) => RedisConnection, options: RedisLinkOptions) {
     this.#options = options;
     this.#connection = connect(this);
   }
 
-  /** Whether calls go out. */
+  /** Whether calls are sent. */
   get available(): boolean {
     return !this.#open && this.#connection.ready;
   }
 
-  /** Resolves when the store has been reached, or has not been at the first try. */
+  /** Resolves when the first attempt to reach the store has succeeded or failed. */
   get tried(): Promise<void> {
-    return this.#firstWord.promise;
+    return this.#firstAttempt.promise;
   }
 
-  /** Runs a script; `null` when no reply comes in time, and at once when none can come. */
+  /** Runs a script; resolves to `null` after the timeout, and returns `null` at once if the store is unavailable. */
   run(
     script: ScriptName,
     keys: number,
@@ -79,20 +79,20 @@ export class RedisLink implements AsyncDisposable {
     if (!this.available) return null;
     const { promise, resolve } = Promise.withResolvers<readonly number[] | null>();
     const sentAt = this.#options.clock.now();
-    const call: Call = { sentAt, deadline: sentAt + this.#options.timeoutMs, resolve, onLate, over: false };
+    const call: Call = { sentAt, deadline: sentAt + this.#options.timeoutMs, resolve, onLate, done: false };
     this.#calls.push(call);
     this.#arm();
     this.#connection.run(script, keys, args).then(
-      (reply) => this.#answered(call, reply),
+      (reply) => this.#replied(call, reply),
       (error: unknown) => this.#failed(call, error),
     );
     return promise;
   }
 
   /**
-   * Runs a script that no request waits for; `false` when it cannot be sent now.
+   * Runs a script without a waiting request; `false` if it cannot be sent now.
    *
-   * @param onError gets a `ReplyError` when Redis has not run it, and another error when nobody knows
+   * @param onError receives a `ReplyError` if Redis has not run it, and another error if that is unknown
    */
   send(
     script: ScriptName,
@@ -109,21 +109,21 @@ export class RedisLink implements AsyncDisposable {
     return true;
   }
 
-  /** Calls back whenever the store can be used again, before anything else is sent to it. */
+  /** Adds a callback that runs whenever the store becomes available, before anything else is sent to it. */
   onUsable(callback: () => void): void {
     this.#onUsable.push(callback);
   }
 
-  /** Told by the connection. */
+  /** Called by the connection. */
   onReady(): void {
     this.#close();
-    this.#firstWord.resolve();
+    this.#firstAttempt.resolve();
   }
 
-  /** Told by the connection. */
+  /** Called by the connection. */
   onLost(reason: string): void {
     this.#report(false, reason);
-    this.#firstWord.resolve();
+    this.#firstAttempt.resolve();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -132,35 +132,35 @@ export class RedisLink implements AsyncDisposable {
     this.#open = true;
     this.#probe?.[Symbol.dispose]();
     this.#timer?.[Symbol.dispose]();
-    this.#firstWord.resolve();
+    this.#firstAttempt.resolve();
     for (const call of this.#calls.slice(this.#head)) this.#end(call, null);
     await this.#connection[Symbol.asyncDispose]();
   }
 
-  #answered(call: Call, reply: readonly number[]): void {
+  #replied(call: Call, reply: readonly number[]): void {
     this.#failures = 0;
-    if (call.over) call.onLate?.(reply);
+    if (call.done) call.onLate?.(reply);
     else this.#end(call, reply);
   }
 
   #failed(call: Call, error: unknown): void {
     this.#connection.heed(error);
-    if (call.over) return;
+    if (call.done) return;
     this.#end(call, null);
     this.#countFailure(call, error instanceof Error ? error.message : String(error));
   }
 
   #end(call: Call, reply: readonly number[] | null): void {
-    if (call.over) return;
-    call.over = true;
+    if (call.done) return;
+    call.done = true;
     call.resolve(reply);
   }
 
-  /** One timer for all calls, for the oldest that still waits. */
+  /** One timer for all calls, set for the oldest pending call. */
   #arm(): void {
     if (this.#timer !== null || this.#disposed) return;
     const calls = this.#calls;
-    while (this.#head < calls.length && calls[this.#head]!.over) this.#head++;
+    while (this.#head < calls.length && calls[this.#head]!.done) this.#head++;
     if (this.#head === calls.length) {
       this.#calls = [];
       this.#head = 0;
@@ -170,7 +170,7 @@ export class RedisLink implements AsyncDisposable {
     const { deadline } = calls[this.#head]!;
     const left = (): number => Math.max(0, deadline - clock.now());
     this.#timer = clock.setTimer(() => {
-      // In two steps: what has arrived while this process was busy is read in between, and is not late.
+      // In two steps: replies that arrived while this process was busy are read in between, and are not late.
       this.#timer = clock.setTimer(() => {
         this.#timer = null;
         this.#expire();
@@ -181,11 +181,11 @@ export class RedisLink implements AsyncDisposable {
 
   #expire(): void {
     const calls = this.#calls;
-    // A timer may ring a fraction of a millisecond early.
+    // A timer may fire a fraction of a millisecond early.
     const now = this.#options.clock.now() + 0.5;
     for (; this.#head < calls.length; this.#head++) {
       const call = calls[this.#head]!;
-      if (call.over) continue;
+      if (call.done) continue;
       if (call.deadline > now) break;
       this.#end(call, null);
       this.#countFailure(call, `no answer within ${this.#options.timeoutMs} ms`);
@@ -195,14 +195,14 @@ export class RedisLink implements AsyncDisposable {
     this.#head = 0;
   }
 
-  /** Calls that were under way together fail together, and count once. */
+  /** Calls that were pending at the same time fail together, and count as one failure. */
   #countFailure(call: Call, reason: string): void {
     if (call.sentAt < this.#failedAt) return;
     this.#failedAt = this.#options.clock.now();
     if (++this.#failures < FAILURES || this.#open || this.#disposed) return;
     this.#open = true;
     this.#report(false, reason);
-    // Who waits already has no better prospects.
+    // Pending calls would fail too.
     for (const call of this.#calls.slice(this.#head)) this.#end(call, null);
     this.#probeLater();
   }
@@ -214,7 +214,7 @@ export class RedisLink implements AsyncDisposable {
 
   #tryAgain(): void {
     if (this.#disposed) return;
-    // A connection that is lost says itself when it is back.
+    // A lost connection reports by itself when it is available again.
     if (this.#connection.ready) this.#connection.check().then(() => this.#open && this.#close(), () => {});
     this.#probeLater();
   }
@@ -236,36 +236,36 @@ export class RedisLink implements AsyncDisposable {
   }
 }
 
-// What the store needs of a connection to Redis or Valkey.
+// The connection to Redis or Valkey that a store needs.
 
 /** The scripts that a store runs. */
 export type ScriptName = "decide" | "permit" | "correct";
 
-/** A connection that is made again by itself whenever it is lost. */
+/** A connection that reconnects by itself. */
 export interface RedisConnection extends AsyncDisposable {
-  /** Whether a command that is sent now goes out at once. */
+  /** Whether a command is sent at once now. */
   readonly ready: boolean;
 
   /**
-   * Runs a script by its hash, and sends its text when the server does not know it.
+   * Runs a script by its hash, and sends its text if the server does not know it.
    *
-   * Rejects at once when the connection is lost; does not by itself give up on a server that says nothing.
+   * Rejects at once when the connection is lost. It has no timeout for a server that does not reply.
    *
-   * @param keys how many of the arguments are keys
+   * @param keys number of arguments that are keys
    */
   run(script: ScriptName, keys: number, args: readonly string[]): Promise<readonly number[]>;
 
-  /** Finds out whether the server would count now; rejects when it does not. */
+  /** Checks whether the server can count now; rejects if not. */
   check(): Promise<unknown>;
 
-  /** Told of the error that a call ended with: it may say that another server has to be asked. */
+  /** Handles the error of a call, which may redirect to another server. */
   heed(error: unknown): void;
 }
 
-/** Hears how a connection fares. */
+/** Receives the state of a connection. */
 export interface ConnectionListener {
-  /** The server counts. */
+  /** The server can count. */
   onReady(): void;
-  /** It cannot be reached or does not count, or does not any more. */
+  /** The server cannot be reached, or can no longer count. */
   onLost(reason: string): void;
 }

@@ -1,4 +1,4 @@
-/** Which of several servers of Redis is spoken to, and how a failure is explained. */
+/** Selection of one of several Redis servers, and explanations of failures. */
 
 import { AbstractConnector, type RedisOptions } from "ioredis";
 import { connect, isIP, type Socket } from "node:net";
@@ -10,7 +10,7 @@ import {
 } from "node:tls";
 import type { RedisTlsOptions } from "../limiter/redis_store_options.ts";
 
-// Which of several servers is spoken to.
+// Selection of one of several servers.
 
 /** A server, by its address. */
 interface RedisNode {
@@ -18,14 +18,14 @@ interface RedisNode {
   readonly port: number;
 }
 
-/** How often a cluster may send one on before it is taken for one that does not work. */
+/** Maximum number of redirects by a cluster before the server counts as failed. */
 const MAX_MOVES = 5;
 
 /**
- * The servers of a store, of which one is spoken to at a time.
+ * The servers of a store, one of which is used at a time.
  *
- * All keys of a store are in one slot of a cluster, and so on one server: whichever of them is asked first tells which
- * one that is (`MOVED`). A server that does not work is followed by the next one that was configured.
+ * All keys of a store are in one slot of a cluster, so they are on one server: any other server redirects to it
+ * (`MOVED`). After a failure the next configured server is used.
  */
 export class RedisNodes {
   readonly #configured: readonly RedisNode[];
@@ -38,22 +38,24 @@ export class RedisNodes {
     this.#configured = configured;
   }
 
-  /** How many were configured. */
+  /** Number of configured servers. */
   get count(): number {
     return this.#configured.length;
   }
 
-  /** The one to speak to. */
+  /** The server in use. */
   get current(): RedisNode {
     return this.#moved ?? this.#configured[this.#index]!;
   }
 
-  /** Takes the server that an error names, `MOVED 8034 10.0.0.7:6379`; `false` when it names none of use. */
+  /**
+   * Selects the server named in an error, `MOVED 8034 10.0.0.7:6379`; `false` if there is none, or it cannot be used.
+   */
   follow(message: string): boolean {
     const match = /^MOVED \d+ (.*):(\d{1,5})(?: |$)/.exec(message);
     if (match === null || this.#moves === MAX_MOVES) return false;
     const { current } = this;
-    // A server that does not know how it is reached leaves its name out: it is that of the one that was asked.
+    // A server that does not know its own address leaves the name out: it means the current host.
     const hostname = match[1] === "" ? current.hostname : match[1]!;
     const port = Number(match[2]);
     if (hostname === "?" || port === 0 || port > 65535) return false;
@@ -63,24 +65,23 @@ export class RedisNodes {
     return true;
   }
 
-  /** Takes another one, after the current one has failed. */
+  /** Selects another server after the current one has failed. */
   next(): void {
     this.#moves = 0;
     if (this.#moved !== null) this.#moved = null;
     else this.#index = (this.#index + 1) % this.#configured.length;
   }
 
-  /** Told when the current one works. */
+  /** Called when the current server works. */
   settle(): void {
     this.#moves = 0;
   }
 }
 
-// Opens sockets for `ioredis` to whichever server is to be spoken to.
+// Sockets for `ioredis` to the selected server.
 
 /**
- * Makes the class that the client connects by; it looks anew each time which server that is.
- *
+ * Makes the connector class for the client; each connection goes to the server selected at that time.
  * @param tls `null` for plain text
  */
 export function connectorTo(
@@ -95,14 +96,14 @@ export function connectorTo(
 
     async connect(): Promise<Socket> {
       this.connecting = true;
-      // The client listens only after this; and it may have been told to stop until then.
+      // The client adds its listeners only after this, and may have stopped meanwhile.
       await Promise.resolve();
       if (!this.connecting) throw new Error("Connection is closed.");
       const { current } = nodes;
       const socket = this.stream = tls === null
         ? connect({ host: current.hostname, port: current.port })
         : connectTls(tlsOptions(current, tls));
-      // Stays for good: the client listens for the first error only, and another one would end the process.
+      // Never removed: the client listens to the first error only, and a second one would end the process.
       socket.on("error", (error: Error) => this.firstError ??= error);
       return socket;
     }
@@ -114,7 +115,7 @@ function tlsOptions({ hostname, port }: RedisNode, tls: RedisTlsOptions): Connec
   return {
     host: hostname,
     port,
-    // An address is no name for SNI (RFC 6066 section 3), but it can stand in a certificate.
+    // An address is not a valid SNI name (RFC 6066 section 3), but it can be in a certificate.
     ...(isIP(serverName) === 0 ? { servername: serverName } : {}),
     checkServerIdentity: (_, certificate) => checkServerIdentity(serverName, certificate),
     ...(caCerts.length === 0 ? {} : { ca: [...getCACertificates("default"), ...caCerts] }),
@@ -123,22 +124,22 @@ function tlsOptions({ hostname, port }: RedisNode, tls: RedisTlsOptions): Connec
   };
 }
 
-// Says in the log why Redis cannot be used, so that one knows what to change.
+// Reasons for the log why Redis cannot be used, with hints for the operator.
 
-/** What is known of a connection that failed. */
+/** State of a failed connection. */
 interface FailedConnection {
-  /** Whether it is one over TLS. */
+  /** Whether the connection uses TLS. */
   readonly secure: boolean;
   /** Whether the server accepted the connection and has not replied yet. */
   readonly greeting: boolean;
-  /** How long it could take until the connection was there. */
+  /** Timeout of the connection, in milliseconds. */
   readonly connectTimeoutMs: number;
 }
 
-/** Codes of certificates that another authority would make good. */
+/** Codes for certificates that an additional trusted authority would make valid. */
 const UNTRUSTED = /UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER|SELF_SIGNED/;
 
-/** A sentence about an error of the client, of the network or of Redis itself. */
+/** Explains an error of the client, of the network or of Redis in one sentence. */
 export function explainFailure(error: Error, connection: FailedConnection): string {
   const { secure, greeting, connectTimeoutMs } = connection;
   const { code = "" } = error as { code?: string };
@@ -162,7 +163,7 @@ function explainReply(message: string): string {
   return message;
 }
 
-/** Several errors, one for each address of a name, have no message of their own. */
+/** An `AggregateError`, with one error per address of a name, has no message. */
 function textOf(error: Error): string {
   const { errors } = error as AggregateError;
   return error.message === "" && Array.isArray(errors) ? errors.map(String).join(", ") : error.message;

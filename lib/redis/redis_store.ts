@@ -12,31 +12,31 @@ import type { HeldPart } from "./permits.ts";
 import { REPLY_HEAD, REPLY_SIZE } from "./scripts.ts";
 import { decideCommand, StorageKeys, StoreConnection } from "./store_connection.ts";
 
-/** What a {@linkcode RedisStore} takes. */
+/** Options of {@linkcode RedisStore}. */
 interface RedisStoreParts {
   connection: StoreConnection;
   clock: Clock;
-  /** Counts while Redis does not reply, in the table of the limiter. */
+  /** Counts in the limiter's table while Redis does not reply. */
   memory: MemoryStore;
   policies: readonly ResolvedPolicy[];
   options: ResolvedRedisStore;
-  /** Sets the counts apart from those of other limiters. */
+  /** Separates the counts from those of other limiters. */
   scope: string;
-  /** What is known to be refused. @default {nothing} */
+  /** Known refusals. @default {none} */
   refused?: RefusedKeys;
 }
 
-/** A key with the place where it was counted. */
+/** A counted key, with the place of its count. */
 type PlacedKey = CountedKey & Pick<Charge, "place">;
 
 /**
- * Decides in Redis: one command a request, whatever number of policies it has, by a script that checks all and then
- * charges all, with the server's time.
+ * Decides in Redis: one command per request, for any number of policies, by a script that checks all and then charges
+ * all, by the server's time.
  *
- * The arithmetic is that of the algorithms here, so decisions equal those of the table in memory; only that a permit of a
- * concurrency policy lasts for as long as its request, whatever the window, and for no longer than this instance. An
- * reply that comes too late changes no decision, and what it counted stays counted; permits are given
- * back.
+ * The script uses the same arithmetic as the algorithms here, so decisions equal those of the table in memory. One
+ * difference: a permit of a concurrency policy lasts as long as its request, regardless of the window, but not longer
+ * than this instance. A late reply does not change a decision, and what it counted stays counted; late permits are
+ * released.
  */
 export class RedisStore implements LimiterStore {
   readonly answersLater = true;
@@ -47,14 +47,14 @@ export class RedisStore implements LimiterStore {
   readonly #keys: StorageKeys;
   readonly #refused: RefusedKeys;
   readonly #prefetched: PrefetchedTokens;
-  readonly #asksForPermits: boolean;
+  readonly #needsPermits: boolean;
 
   constructor(parts: RedisStoreParts) {
     const { connection, clock, memory, policies, options, scope, refused = new RefusedKeys() } = parts;
     this.#refused = refused;
     this.#prefetched = new PrefetchedTokens(options.prefetch);
     this.#connection = connection;
-    this.#asksForPermits = policies.some(({ algorithm }) => algorithm === "concurrency");
+    this.#needsPermits = policies.some(({ algorithm }) => algorithm === "concurrency");
     this.#clock = clock;
     this.#memory = memory;
     this.#options = options;
@@ -96,7 +96,7 @@ export class RedisStore implements LimiterStore {
 
   reset(policy: ResolvedPolicy, key: string): void {
     this.#prefetched.clear();
-    this.#named([{ policy, key }], ([name]) => {
+    this.#withNames([{ policy, key }], ([name]) => {
       this.#refused.delete(name!);
       this.#connection.permits.forget(name!);
       this.#connection.backlog.forget(name!);
@@ -107,21 +107,19 @@ export class RedisStore implements LimiterStore {
     const askedUs = Math.floor(this.#clock.now() * 1000);
     if (this.#prefetched.take(charges, count, keys, askedUs)) return true;
     if (this.#refused.find(charges, count, keys, askedUs)) return false;
-    const session = this.#asksForPermits && hasPermits(charges, count)
-      ? this.#connection.permits.session()
-      : 0;
+    const session = this.#needsPermits && hasPermits(charges, count) ? this.#connection.permits.session() : 0;
     const called = session === 0
-      ? this.#ask(charges, count, keys)
-      : this.#askForPermits(session, charges, count, keys);
+      ? this.#call(charges, count, keys)
+      : this.#callForPermits(session, charges, count, keys);
     if (called === null) return this.#decideWithout(charges, count);
     return called.then((reply) => {
       return reply !== null && reply[1] === -1
         ? this.#admitAgain(session, charges, count, keys)
-        : this.#obey(reply, charges, count, keys, askedUs);
+        : this.#applyReply(reply, charges, count, keys, askedUs);
     });
   }
 
-  /** Behind what is held here, which Redis did not know of. */
+  /** Repeats the call after the held permits, which Redis did not know, have been sent. */
   #admitAgain(
     ended: number,
     charges: readonly Charge[],
@@ -131,12 +129,12 @@ export class RedisStore implements LimiterStore {
     const { permits } = this.#connection;
     permits.noteEnded(ended);
     const askedUs = Math.floor(this.#clock.now() * 1000);
-    const called = this.#askForPermits(permits.session(), charges, count, keys);
+    const called = this.#callForPermits(permits.session(), charges, count, keys);
     if (called === null) return this.#decideWithout(charges, count);
-    return called.then((reply) => this.#obey(reply, charges, count, keys, askedUs));
+    return called.then((reply) => this.#applyReply(reply, charges, count, keys, askedUs));
   }
 
-  #obey(
+  #applyReply(
     reply: readonly number[] | null,
     charges: readonly Charge[],
     count: number,
@@ -154,12 +152,12 @@ export class RedisStore implements LimiterStore {
     return false;
   }
 
-  #ask(charges: readonly Charge[], count: number, keys: readonly string[]): PendingReply {
+  #call(charges: readonly Charge[], count: number, keys: readonly string[]): PendingReply {
     const command = decideCommand(charges, count, keys, this.#prefetched.timesFor(charges, count));
     return this.#connection.link.run("decide", count, command);
   }
 
-  #askForPermits(
+  #callForPermits(
     session: number,
     charges: readonly Charge[],
     count: number,
@@ -175,7 +173,7 @@ export class RedisStore implements LimiterStore {
     }
     const command = decideCommand(charges, count, [...keys, permits.instancesKey], 1, session);
     return link.run("decide", count + 1, command, (reply) => {
-      // Nobody waits for it any more, and what it took would be lost.
+      // The request no longer waits, so its permits would be lost.
       if (reply[1]! <= 0) return;
       const taken = asked.filter(({ at }) => reply[REPLY_HEAD + at * REPLY_SIZE] === 1);
       permits.refuse(taken, session);
@@ -187,14 +185,14 @@ export class RedisStore implements LimiterStore {
   }
 
   #correct(counted: CountedKey, delta: number): void {
-    this.#named([counted], ([name]) => {
+    this.#withNames([counted], ([name]) => {
       if (delta < 0) this.#refused.delete(name!);
       this.#connection.backlog.correct(counted, name!, delta);
     });
   }
 
-  /** At once if possible: what is asked next in the same turn has to find it done. */
-  #named(
+  /** Synchronous if possible: a call made later in the same turn must see the change. */
+  #withNames(
     items: readonly Pick<CountedKey, "policy" | "key">[],
     use: (names: readonly string[]) => void,
   ): void {
@@ -231,12 +229,12 @@ function orNever(microseconds: number): number {
   return microseconds < 0 ? Infinity : microseconds;
 }
 
-// What happens to requests while Redis does not reply.
+// Decisions while Redis does not reply.
 
-/** What a client is told to wait that is refused because nobody can count it. */
+/** Wait sent to a client that is refused because the store does not reply. */
 const RETRY_AFTER_US = 1_000_000;
 
-/** Decides by what the configuration wants: lets pass, refuses, or counts in this instance's own table. */
+/** Decides as configured: admits, refuses, or counts in the table of this instance. */
 function decideWithout(
   { onStoreError, instances }: ResolvedRedisStore,
   memory: MemoryStore,
@@ -248,7 +246,7 @@ function decideWithout(
     case "local":
       return decideLocally(memory, charges, count, instances);
     case "open":
-      for (let i = 0; i < count; i++) say(charges[i]!, true);
+      for (let i = 0; i < count; i++) setVerdict(charges[i]!, true);
       return true;
     case "closed":
       return refuseAll(charges, count);
@@ -269,7 +267,9 @@ function decideLocally(
   return memory.admit(charges, count);
 }
 
-/** What one of so many instances may grant: together they grant no more than the limit, unless it is less than one each. */
+/**
+ * The limit of one of several instances: together they do not exceed the limit, unless it is less than 1 per instance.
+ */
 function partOf(limit: number, instances: number): number {
   return limit > 0 ? Math.max(1, Math.floor(limit / instances)) : limit;
 }
@@ -278,13 +278,13 @@ function refuseAll(charges: readonly Charge[], count: number): Admitted {
   let refused = false;
   for (let i = 0; i < count; i++) {
     const charge = charges[i]!;
-    say(charge, false);
+    setVerdict(charge, false);
     if (!charge.policy.dryRun) refused = true;
   }
   return refused ? "store-error" : true;
 }
 
-function say({ verdict, rule, cost }: Charge, admitted: boolean): void {
+function setVerdict({ verdict, rule, cost }: Charge, admitted: boolean): void {
   verdict.admitted = admitted;
   verdict.remaining = admitted ? Math.max(0, Math.floor(rule.burst - cost)) : 0;
   verdict.retryAfterUs = admitted ? 0 : RETRY_AFTER_US;
@@ -293,30 +293,30 @@ function say({ verdict, rule, cost }: Charge, admitted: boolean): void {
 
 // The Redis stores of one proxy, and their connections.
 
-/** What {@linkcode RedisStores} takes. */
+/** Options of {@linkcode RedisStores}. */
 export interface RedisStoresOptions {
   clock: Clock;
-  /** Makes numbers from 1 to 2^33 - 1 that no other instance has, on whichever machine. */
+  /** Returns numbers from 1 to 2^33 - 1 that are unique to this instance, on all machines. */
   createId: () => number;
   /**
-   * Called when a store can be used, or not any more.
+   * Called when a store becomes available or unavailable.
    *
-   * @param dropped how many corrections of counts were too many to keep until it could be used again
+   * @param dropped number of corrections that were dropped meanwhile because there were too many
    */
   onAvailability: (address: string, available: boolean, reason: string | null, dropped: number) => void;
 }
 
-/** What a store is opened for. */
+/** The policies and options of a store. */
 export interface StorePurpose {
   policies: readonly ResolvedPolicy[];
   options: ResolvedRedisStore;
   /** Counts while Redis does not reply. */
   memory: MemoryStore;
-  /** Sets the counts apart from those of other limiters. */
+  /** Separates the counts from those of other limiters. */
   scope: string;
 }
 
-/** Opens stores; limiters with the same server share its connection, so that their commands go out together. */
+/** Opens stores; limiters with the same server share its connection, so that their commands are sent together. */
 export class RedisStores implements AsyncDisposable {
   readonly #options: RedisStoresOptions;
   readonly #connections: Map<string, StoreConnection> = new Map();
@@ -325,13 +325,13 @@ export class RedisStores implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** Opens a store, and a connection when there is none yet. */
+  /** Opens a store, and a connection if there is none yet. */
   open(purpose: StorePurpose): RedisStore {
     const { clock } = this.#options;
     return new RedisStore({ ...purpose, clock, connection: this.#connection(purpose.options) });
   }
 
-  /** Resolves when every server has been reached, or has not been at the first try. */
+  /** Resolves when the first attempt to reach each server has succeeded or failed. */
   async ready(): Promise<void> {
     await Promise.all(Array.from(this.#connections.values(), ({ link }) => link.tried));
   }

@@ -1,33 +1,33 @@
-/** The scripts that run inside of Redis: decisions, and permits with their leases. */
+/** The scripts that run in Redis: decisions, and permits with their leases. */
 
 import { MAX_AHEAD_US } from "../limiter/algorithm.ts";
 
 // Permits of concurrency policies in Redis, and the leases of the instances that hold them.
 
 /**
- * How long an instance that says nothing is taken to be alive, in microseconds by the clock of Redis. After that its
- * permits are free.
+ * How long an instance without renewals counts as alive, in microseconds by the clock of Redis. After that its permits
+ * are free.
  */
 export const LEASE_US = 10_000_000;
 
 /**
- * How many sessions an instance may have: a session is the number of the instance times this, and one more for each after
- * the first. A later one ends those before it, also when these are heard of afterwards.
+ * Maximum number of sessions of an instance: a session is the number of the instance times this, plus one for each
+ * further session. A later session ends earlier ones, even if messages of these arrive afterwards.
  */
 export const SESSIONS = 2 ** 20;
 
-/** Milliseconds for which a key lives that permits are held of; who holds them says so more often. */
+/** Lifetime in milliseconds of a key with permits; its holders extend it more often. */
 export const PERMIT_TTL_MS = 300_000;
 
-/** The key of the instances outlives the last of their leases by so many milliseconds. */
+/** Additional lifetime in milliseconds of the key of instances after the last of their leases. */
 const PERMIT_SLACK_MS = 1000;
 
 /**
- * What the scripts have in common.
+ * Functions shared by the scripts.
  *
- * The permits of a key are pairs of a session and what it holds; instances are pairs of a session and when its lease
- * ends. So an instance says once, for all of its permits, that it is alive. A lease that reaches further than one from
- * now was written when the clock was ahead.
+ * The permits of a key are pairs of a session and its number of permits; instances are pairs of a session and the end
+ * of its lease. So an instance renews all of its permits at once. A lease that ends later than a new one would was
+ * written when the clock was ahead.
  */
 const PERMIT_FUNCTIONS = `
 local pack, unpackAt = struct.pack, struct.unpack
@@ -68,12 +68,12 @@ end
 export type LeaseAction = "begin" | "renew" | "leave" | "end";
 
 /**
- * Tells what an instance holds, whatever the limit, and that it is alive.
+ * Sends the permits that an instance holds, regardless of the limit, and renews its lease.
  *
- * KEYS: that of the instances, and those of counted keys. ARGV: the session, what to do with its lease, and for each of
- * the counted keys how much more is held (or less, below 0).
+ * KEYS: the key of the instances, and those of counted keys. ARGV: the session, the action for its lease, and for each
+ * of the counted keys the change of its permits (negative for fewer).
  *
- * Reply: 1, or 0 when the session is over, or a later one of the instance has begun; then nothing is changed.
+ * Reply: 1, or 0 if the session has ended, or a later one of the instance has begun; then nothing is changed.
  */
 const PERMITS = `
 local session, action = tonumber(ARGV[1]), ARGV[2]
@@ -102,29 +102,29 @@ end
 return {1}
 `;
 
-/** The script that tells of permits. @param time how it takes the time */
+/** The script that updates permits. @param time Lua code that sets the time */
 export function permitScript(time: string): string {
   return time + PERMIT_FUNCTIONS + PERMITS;
 }
 
 // The decision about a request, as a script that Redis runs in one step.
 
-/** Takes the time from the server: one clock for all that share it. */
+/** Uses the time of the server: one clock for all instances. */
 export const SERVER_TIME = "local time = redis.call('TIME')\nlocal now = time[1] * 1000000 + time[2]\n";
 
-/** What a state takes in Redis: three doubles. */
+/** Format of a state in Redis: three doubles. */
 const STATE = "<ddd";
 
-/** Milliseconds that a key outlives what it says, for servers whose clocks differ a little after a failover. */
+/** Additional lifetime of a key in milliseconds, for servers whose clocks differ a little after a failover. */
 const SLACK_MS = 1000;
 
-/** Longest life of a key in milliseconds: ten years stand for ever. */
+/** Maximum lifetime of a key in milliseconds: ten years, used for states without an end. */
 const MAX_TTL_MS = 315_360_000_000;
 
 /**
- * Reads a state, and writes one: always with an end, so that no key stays for ever.
+ * Reads and writes states: always with an expiry, so that no key stays for ever.
  *
- * Something else under the key counts as nothing, which heals it.
+ * Another value under the key counts as no state, and is overwritten.
  */
 const STATE_FUNCTIONS = `
 local floor, ceil, max, min, INF = math.floor, math.ceil, math.max, math.min, math.huge
@@ -139,7 +139,7 @@ local function write(key, a, b, c)
 end
 `;
 
-/** The same arithmetic as `fixed_window.ts`, `sliding_window.ts` and `token_bucket.ts`, on doubles too. */
+/** The same arithmetic as the functions in `limiter/algorithm.ts`, also with doubles. */
 const ALGORITHMS = `
 local function fixed(a, b, c, limit, window, burst, cost, penalize)
   local corrects = a > now + window
@@ -196,19 +196,20 @@ end
 local algorithms = { f = fixed, s = sliding, t = bucket }
 `;
 
-/** Numbers of the reply for each policy. */
+/** Numbers per policy in the reply. */
 export const REPLY_SIZE = 5;
-/** Numbers of the reply before those of the policies. */
+/** Numbers in the reply before those of the policies. */
 export const REPLY_HEAD = 2;
 
 /**
- * KEYS: one for each policy; behind them that of the instances when one of the policies is about permits. ARGV: how often
- * the request may be counted (leases), the session of this instance (0 without permits), and for each policy algorithm,
+ * KEYS: one per policy, followed by the key of the instances if one of the policies has permits. ARGV: how often the
+ * request may be counted (prefetch), the session of this instance (0 without permits), and for each policy algorithm,
  * limit, window, burst, cost, flags (the sum of 1: penalizes, 2: is on a dry run, 4: is bounded).
  *
  * Reply: the time, how often the request was counted (0: refused), and for each policy admitted (0 or 1), remaining,
- * microseconds until the next try and until all is there again (-1: never), and the end of the state (0 for permits). Only
- * the time and -1 when the session is over: what the instance holds is not known then, and nothing is decided.
+ * microseconds until the next try and until the whole limit is available (-1: never), and the end of the state (0 for
+ * permits). Only the time and -1 if the session has ended: the permits of the instance are unknown then, and nothing is
+ * decided.
  */
 const DECISION = `
 local times, session = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -272,15 +273,15 @@ reply[2] = admitted and times or 0
 return reply
 `;
 
-/** How long Redis remembers which corrections of an instance it has made. */
+/** How long Redis stores the number of the last correction of an instance, in milliseconds. */
 const CORRECTED_TTL_MS = 90_000_000;
 
 /**
- * Counts more for a key, takes something back, or forgets the key; each once, however often it is sent.
+ * Adds to the count of a key, takes back a part, or deletes the key; each correction once, however often it is sent.
  *
- * KEYS: the key, and where the number of the latest correction of the instance is kept. ARGV: the number of this one, the
- * algorithm (`x` forgets), limit, window, burst, what to add (or to take back, below 0), the end of the state and the time
- * when it was counted. The same arithmetic as `correction.ts`.
+ * KEYS: the key, and the key with the number of the instance's last correction. ARGV: the number of this correction,
+ * the algorithm (`x` deletes), limit, window, burst, the amount to add (negative to take back), the end of the state
+ * and the time of the count. The same arithmetic as `correctCount` in `limiter/memory_store.ts`.
  */
 const CORRECTION = `
 local number, kind = tonumber(ARGV[1]), ARGV[2]
@@ -323,8 +324,8 @@ return {1}
 `;
 
 /**
- * KEYS: one that is not used otherwise. Runs all that the other scripts run and leaves nothing: a server that may not be
- * written to, has no memory left or does not let the user count says so.
+ * KEYS: an otherwise unused key. Runs all commands of the other scripts and leaves nothing: a server that is read-only,
+ * has no memory left or denies the commands to the user returns an error.
  */
 const CHECK = `
 redis.call('MGET', KEYS[1])
@@ -333,17 +334,17 @@ redis.call('DEL', KEYS[1])
 return {1}
 `;
 
-/** The script that finds out whether Redis would count. */
+/** The script that checks whether Redis can count. */
 export function checkScript(): string {
   return SERVER_TIME + CHECK;
 }
 
-/** The script that counts more, or takes something back. */
+/** The script that corrects counts. */
 export function correctScript(time: string = SERVER_TIME): string {
   return time + STATE_FUNCTIONS + ALGORITHMS + CORRECTION;
 }
 
-/** The script that decides; all keys of a call are in one slot of a cluster. */
+/** The script that decides; all keys of a call are in one cluster slot. */
 export function decideScript(time: string = SERVER_TIME): string {
   return time + STATE_FUNCTIONS + PERMIT_FUNCTIONS + ALGORITHMS + DECISION;
 }

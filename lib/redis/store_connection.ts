@@ -1,4 +1,4 @@
-/** A connection to a store, the backlog of writes that it has to deliver later, and the names of keys there. */
+/** A connection to a store, its backlog of unconfirmed writes, and the names of keys. */
 
 import type { Clock } from "../core/clock.ts";
 import type { Rule } from "../limiter/algorithm.ts";
@@ -7,22 +7,25 @@ import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { Permits } from "./permits.ts";
 import { type RedisConnection, RedisLink } from "./redis_link.ts";
 
-/** What a {@linkcode StoreConnection} takes. */
+/** Options of {@linkcode StoreConnection}. */
 interface StoreConnectionOptions {
-  /** Makes the connection, which tells the link how it fares. */
-  connect: (link: RedisLink, keys: OwnKeys) => RedisConnection;
+  /** Makes the connection, which reports its state to the link. */
+  connect: (link: RedisLink, keys: ReservedKeys) => RedisConnection;
   clock: Clock;
-  /** Makes numbers from 1 to 2^33 - 1 that no other instance has. */
+  /** Returns numbers from 1 to 2^33 - 1 that are unique to this instance. */
   createId: () => number;
-  /** What all keys begin with. */
+  /** Prefix of all keys. */
   prefix: string;
-  /** How long a request may wait for a reply. */
+  /** How long a request may wait for a reply, in milliseconds. */
   timeoutMs: number;
-  /** Called when the store can be used again, or not any more; `dropped` tells how many corrections were too many to keep. */
+  /**
+   * Called when the store becomes available or unavailable; `dropped` is the number of corrections dropped because
+   * there were too many.
+   */
   onAvailability: (available: boolean, reason: string | null, dropped: number) => void;
 }
 
-/** What all limiters with the same store share. */
+/** The connection, permits and backlog shared by all limiters of a store. */
 export class StoreConnection implements AsyncDisposable {
   readonly link: RedisLink;
   readonly permits: Permits;
@@ -30,7 +33,7 @@ export class StoreConnection implements AsyncDisposable {
 
   constructor(options: StoreConnectionOptions) {
     const { connect, clock, createId, prefix, timeoutMs, onAvailability } = options;
-    const keys = ownKeysOf(prefix, createId());
+    const keys = reservedKeysOf(prefix, createId());
     this.link = new RedisLink((link) => connect(link, keys), {
       clock,
       timeoutMs,
@@ -41,7 +44,7 @@ export class StoreConnection implements AsyncDisposable {
     this.backlog = new Backlog({ link: this.link, clock, latestKey: keys.latest });
   }
 
-  /** What was held and corrected last is sent before the connection ends. */
+  /** Sends the last changes of permits before the connection ends. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.permits[Symbol.dispose]();
     this.backlog[Symbol.dispose]();
@@ -49,46 +52,46 @@ export class StoreConnection implements AsyncDisposable {
   }
 }
 
-// What has to reach Redis though nobody waits for it: corrections of counts, and keys to forget.
+// Writes that must reach Redis although no request waits for them: corrections of counts, and deletions of keys.
 
-/** How many are kept at most; the oldest go first. */
+/** Maximum number of entries; the oldest is dropped first. */
 const CAPACITY = 10_000;
-/** For how long one is kept at most; Redis remembers for an hour more which of them it has made. */
+/** Maximum age of an entry; Redis stores the number of the last correction for an hour longer. */
 const MAX_AGE_MS = 86_400_000;
-/** When those are sent again that Redis has refused. */
+/** Delay before entries that Redis has refused are sent again, in milliseconds. */
 const RETRY_MS = 1000;
 
-/** What a {@linkcode Backlog} takes. */
+/** Options of {@linkcode Backlog}. */
 interface BacklogOptions {
   link: RedisLink;
   clock: Clock;
-  /** Where Redis keeps the number of the latest of this instance that it has made. */
+  /** The Redis key with the number of this instance's last correction. */
   latestKey: string;
 }
 
 interface Entry {
   readonly key: string;
-  /** The arguments of the script but for its number. */
+  /** The arguments of the script without the number. */
   readonly args: readonly string[];
-  /** When it would change nothing any more, by the clock. */
+  /** Time after which the correction would have no effect. */
   readonly endsAt: number;
-  /** 0 when it was not sent, or was refused: Redis has surely not made it. */
+  /** 0 if it was not sent, or was refused: Redis has not applied it. */
   number: number;
-  /** Whether it is under way. */
+  /** Whether it was sent and has no reply yet. */
   sent: boolean;
-  /** Whether a reply was lost: it may have been made. */
+  /** Whether a reply was lost: Redis may have applied it. */
   uncertain: boolean;
 }
 
 /**
- * Sends each at once when that is possible, and keeps it until Redis says that it is made.
+ * Sends each entry at once if possible, and keeps it until Redis confirms it.
  *
- * All have numbers, ascending in the order in which they are sent; Redis leaves out what is not above the latest. So one
- * whose reply was lost can be sent again.
+ * Entries are numbered in ascending order when they are sent; Redis ignores numbers that are not above the last one. So
+ * an entry whose reply was lost can be sent again.
  */
 class Backlog implements Disposable {
   readonly #options: BacklogOptions;
-  /** In the order in which they came. */
+  /** In order of arrival. */
   readonly #entries: Set<Entry> = new Set();
   #latest = 0;
   #dropped = 0;
@@ -100,17 +103,17 @@ class Backlog implements Disposable {
     options.link.onUsable(() => this.#sendAll());
   }
 
-  /** Counts more for a key, or takes something back. */
+  /** Adds to the count of a key, or takes back a part. */
   correct(counted: CountedKey, key: string, delta: number): void {
     this.#add(key, correctCommand(counted, delta), effectMs(counted, delta));
   }
 
-  /** Forgets a key. */
+  /** Deletes a key. */
   forget(key: string): void {
     this.#add(key, forgetCommand(), MAX_AGE_MS);
   }
 
-  /** How many went since this was last asked because there were too many. */
+  /** Returns the number of entries dropped since the last call because there were too many. */
   takeDropped(): number {
     const dropped = this.#dropped;
     this.#dropped = 0;
@@ -136,7 +139,7 @@ class Backlog implements Disposable {
     this.#send(entry);
   }
 
-  /** First those that may have been made: after one with a higher number they would be left out. */
+  /** Entries that may have been applied come first: after a higher number Redis would ignore them. */
   #sendAll(): void {
     const now = this.#options.clock.now();
     for (const entry of this.#entries) if (entry.endsAt <= now) this.#entries.delete(entry);
@@ -164,8 +167,8 @@ class Backlog implements Disposable {
 
   #replied(entry: Entry, made: boolean): void {
     entry.sent = false;
-    // Overtaken by one with a higher number, as can be when Redis had to be sent the script again.
-    if (!made && !entry.uncertain) this.#sendAnew(entry);
+    // Overtaken by an entry with a higher number, for example when the script had to be sent to Redis again.
+    if (!made && !entry.uncertain) this.#sendAgain(entry);
     else this.#entries.delete(entry);
   }
 
@@ -176,12 +179,12 @@ class Backlog implements Disposable {
       entry.uncertain = false;
       this.#retryLater();
     } else {
-      // The connection is lost, and is followed by another one.
+      // The connection is lost, and another one will replace it.
       entry.uncertain = true;
     }
   }
 
-  #sendAnew(entry: Entry): void {
+  #sendAgain(entry: Entry): void {
     entry.number = 0;
     if (this.#entries.has(entry)) this.#send(entry);
   }
@@ -195,7 +198,7 @@ class Backlog implements Disposable {
   }
 }
 
-/** For how long a correction can change what requests are told. */
+/** How long a correction can affect decisions, in milliseconds. */
 function effectMs({ policy: { algorithm, windowMs }, limit }: CountedKey, delta: number): number {
   switch (algorithm) {
     case "fixed-window":
@@ -207,12 +210,12 @@ function effectMs({ policy: { algorithm, windowMs }, limit }: CountedKey, delta:
   }
 }
 
-// What keys are called in Redis.
+// Names of keys in Redis.
 
-/** Characters of a client's key that are stored as they are; clients choose them, and memory is not theirs to spend. */
+/** Maximum length of a client's key that is stored unchanged: clients choose keys, and must not fill the memory. */
 const MAX_PLAIN_LENGTH = 120;
 
-/** Something that is counted by a key. */
+/** A counted key and its policy. */
 interface Keyed {
   readonly policy: ResolvedPolicy;
   readonly key: string;
@@ -221,53 +224,53 @@ interface Keyed {
 /**
  * The names of a limiter's keys: `{prefix}:scope:policy:algorithm:key`.
  *
- * All of them have one hash tag, so that a cluster keeps them in one place and a script may see them together. A long
+ * All of them have one hash tag, so that a cluster keeps them on one server and a script may use them together. A long
  * key is stored as its SHA-256.
  */
 export class StorageKeys {
-  readonly #starts: ReadonlyMap<ResolvedPolicy, string>;
+  readonly #prefixes: ReadonlyMap<ResolvedPolicy, string>;
 
   constructor(prefix: string, scope: string, policies: readonly ResolvedPolicy[]) {
     const tag = `{${prefix}}:${encodeURIComponent(scope)}`;
-    this.#starts = new Map(policies.map((policy) => {
+    this.#prefixes = new Map(policies.map((policy) => {
       const { name, algorithm, windowMs } = policy;
-      // As in the limiter's own table: a state that makes no sense with another window is kept apart by its window.
+      // As in the limiter's table: a state that is invalid for another window is separated by its window.
       const kind = algorithm === "token-bucket" ? `t${windowMs}` : algorithm[0];
       return [policy, `${tag}:${encodeURIComponent(name)}:${kind}:`];
     }));
   }
 
-  /** The names for the first `count` of these; a promise only when a key is long. */
+  /** The names for the first `count` items; a promise only if a key is long. */
   of(items: readonly Keyed[], count: number): string[] | Promise<string[]> {
     const names: string[] = [];
     for (let i = 0; i < count; i++) {
       const { policy, key } = items[i]!;
       if (key.length > MAX_PLAIN_LENGTH) {
-        return Promise.all(items.slice(0, count).map(({ policy, key }) => this.#one(policy, key)));
+        return Promise.all(items.slice(0, count).map(({ policy, key }) => this.#nameOf(policy, key)));
       }
-      names.push(this.#starts.get(policy)! + key);
+      names.push(this.#prefixes.get(policy)! + key);
     }
     return names;
   }
 
-  #one(policy: ResolvedPolicy, key: string): string | Promise<string> {
-    const start = this.#starts.get(policy)!;
+  #nameOf(policy: ResolvedPolicy, key: string): string | Promise<string> {
+    const start = this.#prefixes.get(policy)!;
     return key.length <= MAX_PLAIN_LENGTH ? start + key : shortened(key).then((short) => start + short);
   }
 }
 
-/** Keys that no policy uses, in the same place of a cluster as all that begin with the prefix. */
-interface OwnKeys {
-  /** Where it is tried out whether Redis counts. */
+/** Keys that no policy uses, in the same cluster slot as all keys with the prefix. */
+interface ReservedKeys {
+  /** Key for the check whether Redis can count. */
   readonly check: string;
-  /** Which instances are alive. */
+  /** The instances that are alive. */
   readonly instances: string;
-  /** Which correction of an instance was the latest. */
+  /** Number of the last correction of the instance. */
   readonly latest: string;
 }
 
 /** The keys of an instance. */
-function ownKeysOf(prefix: string, id: number): OwnKeys {
+function reservedKeysOf(prefix: string, id: number): ReservedKeys {
   return {
     check: `{${prefix}}:check`,
     instances: `{${prefix}}:instances`,
@@ -275,19 +278,19 @@ function ownKeysOf(prefix: string, id: number): OwnKeys {
   };
 }
 
-/** Longer than a plain key may be, so that none can look like it. */
+/** Longer than a plain key may be, so that no plain key can be equal. */
 async function shortened(key: string): Promise<string> {
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key));
   return `sha256-of-${key.length}:${new Uint8Array(digest).toHex()}`.padEnd(MAX_PLAIN_LENGTH + 1, ".");
 }
 
-// What the scripts are given; their texts say what each expects.
+// Arguments of the scripts; the scripts document them.
 
 /**
- * Keys and arguments of the script that decides.
+ * Keys and arguments of the decision script.
  *
- * @param keys of the charges, and of the instances when one of them is about permits
- * @param session of the instance; 0 when none of them is
+ * @param keys keys of the charges, and of the instances if a charge has permits
+ * @param session session of the instance; 0 without permits
  */
 export function decideCommand(
   charges: readonly Charge[],
@@ -311,20 +314,20 @@ export function decideCommand(
   return command;
 }
 
-/** One text for each number, so that none has to be made for a request. */
+/** Constant texts, so that none is allocated per request. */
 const FLAGS = ["0", "1", "2", "3", "4", "5", "6", "7"] as const;
 
 function flagsOf({ penalize, dryRun }: ResolvedPolicy, { bounded }: Rule): string {
   return FLAGS[(penalize ? 1 : 0) | (dryRun ? 2 : 0) | (bounded ? 4 : 0)]!;
 }
 
-/** Arguments of the script that counts more, or takes something back, behind its number. */
+/** Arguments of the correction script after the number. */
 function correctCommand(counted: CountedKey, delta: number): string[] {
   const { policy, limit, windowUs, burst, expiresAt, countedAt } = counted;
   return [policy.algorithm[0]!, ...[limit, windowUs, burst, delta, expiresAt, countedAt].map(String)];
 }
 
-/** Arguments of the script that forgets a key, behind its number. */
+/** Arguments of the correction script to delete a key, after the number. */
 function forgetCommand(): string[] {
   return ["x", "0", "0", "0", "0", "0", "0"];
 }
