@@ -1,8 +1,8 @@
 /**
  * A rate-limited, load-balanced HTTP reverse proxy that is configured by code.
  *
- * As a program: `deno run -A jsr:@x/lbproxy proxy.config.ts`. As a library: {@linkcode serve} starts a proxy from
- * the same configuration, and {@linkcode createHandler} makes it a handler of one's own `Deno.serve`.
+ * As a program: `deno run -A jsr:@x/lbproxy proxy.config.ts`. As a library: {@linkcode serve} starts a proxy from the
+ * same configuration, and {@linkcode createHandler} makes a handler for your own `Deno.serve`.
  *
  * @example
  * ```ts
@@ -116,6 +116,7 @@ export { METRICS_TYPES, metricsFormat } from "./lib/observe/metrics/registry.ts"
 export type { AccessLogOptions } from "./lib/observe/access_log_options.ts";
 
 if (import.meta.main) {
-  // Not awaited: a configuration that imports this module would wait for it, and this module for the configuration.
+  // Not awaited: otherwise a configuration that imports this module would wait for it, and this module for the
+  // configuration.
   import("./lib/cli/run.ts").then(({ run }) => run(Deno.args));
 }
