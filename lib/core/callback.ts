@@ -1,16 +1,16 @@
-/** Functions of the user: what they return is looked at, and what goes wrong in them ends nothing. */
+/** Calls to functions of the user: results are checked, and errors do not end the process. */
 
 import { describeValue } from "./describe_value.ts";
 
-/** Sees to it that a value that is refused can be let go: a promise that rejects unheard would end the process. */
+/** Ignores the rejection of a value that is dropped: an unhandled rejection would end the process. */
 export function dropPromise(value: unknown): void {
   if (value instanceof Promise) value.catch(() => {});
 }
 
 /**
- * Refuses the result of a function that must not be async.
+ * Rejects the result of a function that must not be async.
  *
- * @throws {TypeError} when it is a promise, whose rejection nobody hears of any more
+ * @throws {TypeError} when the result is a promise; its rejection is ignored
  */
 export function refusePromise<Value>(value: Value): Value {
   if (!(value instanceof Promise)) return value;
@@ -19,11 +19,11 @@ export function refusePromise<Value>(value: Value): Value {
 }
 
 /**
- * Takes the result of a function that says yes or no; nothing is no.
+ * Returns the result of a function that returns yes or no; no result means no.
  *
- * Anything else is refused, since a promise, or a function that somebody forgot to call, would be a yes for everybody.
+ * Other values are rejected: a promise, or a function that was not called by mistake, would mean yes for every request.
  *
- * @throws {TypeError} when it is something else
+ * @throws {TypeError} when the result is another value
  */
 export function checkedBoolean(value: unknown): boolean {
   if (typeof value === "boolean") return value;
@@ -31,13 +31,13 @@ export function checkedBoolean(value: unknown): boolean {
   throw unexpected("true or false", value);
 }
 
-/** The error of a function that returned something else than it must. */
+/** The error for an invalid result of a function. */
 export function unexpected(expected: string, value: unknown): TypeError {
   dropPromise(value);
   return new TypeError(`it must return ${expected}, returned ${describeValue(value)}`);
 }
 
-/** Calls a function whose result nobody waits for; what it throws, or rejects with, goes to `failed`. */
+/** Calls a function without waiting for its result; errors and rejections are passed to `failed`. */
 export function callAside(call: () => unknown, failed: (error: unknown) => void): void {
   try {
     const result = call();
@@ -48,7 +48,7 @@ export function callAside(call: () => unknown, failed: (error: unknown) => void)
 }
 
 /**
- * Tells on `stderr` that a function of a program threw where there is no log.
+ * Reports on `stderr` that a function of a program threw, if there is no log.
  *
  * `reportError` would end a program that does not listen to the event.
  */
@@ -57,7 +57,7 @@ export function tellStrayError(name: string, error: unknown): void {
   console.error(`${name} threw: ${messageOf(error)}`.replaceAll(/\p{Cc}/gu, "?"));
 }
 
-/** What was thrown, in words; never throws, whatever it is. */
+/** The message of a thrown value; never throws, whatever the value is. */
 export function messageOf(error: unknown): string {
   try {
     return error instanceof Error ? String(error.message) : String(error);
@@ -66,7 +66,7 @@ export function messageOf(error: unknown): string {
   }
 }
 
-/** Where it was thrown; `null` when that is not known. */
+/** The stack of a thrown value; `null` if there is none. */
 export function stackOf(error: unknown): string | null {
   try {
     return error instanceof Error && typeof error.stack === "string" ? error.stack : null;

@@ -1,32 +1,31 @@
-/** What ends a wait or gives back what was held: calling off, deadlines, leases. */
+/** Ends of waits and uses: cancellation, deadlines, leases. */
 
 import type { Clock, Timers } from "./clock.ts";
 
-// A request's one way of being called off; what an `AbortController` does, at a tenth of its cost.
+// Cancellation of a request; like an `AbortController`, at a tenth of its cost.
 
-/** Somebody who waits for something that may be called off. */
+/** A listener for a cancellation. */
 export class CancellationListener implements Disposable {
   /** @internal */ cancellation: Cancellation | null = null;
   /** @internal */ previous: CancellationListener | null = null;
   /** @internal */ next: CancellationListener | null = null;
   /** @internal */ readonly callback: (reason: unknown) => void;
 
-  /** @param callback told of the reason, at most once for each {@linkcode Cancellation.add} */
+  /** @param callback receives the reason, at most once per {@linkcode Cancellation.add} */
   constructor(callback: (reason: unknown) => void) {
     this.callback = callback;
   }
 
-  /** Listens no longer; it may be added again. */
+  /** Removes the listener; it may be added again. */
   [Symbol.dispose](): void {
     this.cancellation?.remove(this);
   }
 }
 
 /**
- * Tells everybody who waits, at once and synchronously, that the work is not wanted any more.
+ * Notifies all listeners, synchronously, that the work is no longer wanted.
  *
- * Listeners are links of a list, so that whoever waits again and again (a connection) makes its listener once.
- *
+ * Listeners are nodes of a linked list, so that a repeated user (a connection) makes its listener once.
  * @example
  * ```ts ignore
  * using _listener = cancellation.listen((reason) => reject(reason));
@@ -43,19 +42,19 @@ export class Cancellation {
     return this.#cancelled;
   }
 
-  /** What {@linkcode cancel} was called with. */
+  /** The argument of {@linkcode cancel}. */
   get reason(): unknown {
     return this.#reason;
   }
 
-  /** Has the callback told, until the result is disposed; told at once when it is too late. */
+  /** Adds a callback until the result is disposed; calls it at once if already cancelled. */
   listen(callback: (reason: unknown) => void): Disposable {
     const listener = new CancellationListener(callback);
     this.add(listener);
     return listener;
   }
 
-  /** @internal Has a listener told that listens to nothing else; told at once when it is too late. */
+  /** @internal Adds a listener that is not in use; calls it at once if already cancelled. */
   add(listener: CancellationListener): void {
     if (this.#cancelled) return listener.callback(this.#reason);
     if (listener.cancellation !== null) {
@@ -76,12 +75,12 @@ export class Cancellation {
     listener.cancellation = listener.previous = listener.next = null;
   }
 
-  /** Calls the work off; only the first call counts. */
+  /** Cancels the work; only the first call counts. */
   cancel(reason: unknown): void {
     if (this.#cancelled) return;
     this.#cancelled = true;
     this.#reason = reason;
-    // Whoever listened last waits for what is nearest to the network: it is told first.
+    // The latest listener is the closest to the network, and is called first.
     for (let listener = this.#first; listener !== null; listener = this.#first) {
       this.remove(listener);
       listener.callback(reason);
@@ -89,13 +88,12 @@ export class Cancellation {
   }
 }
 
-// Something taken that must be given back exactly once.
+// Permits that must be released exactly once.
 
 /**
- * A permit that is given back exactly once, however often it is disposed.
+ * A permit that is released exactly once, however often it is disposed.
  *
  * A second release would free the permit of another request.
- *
  * @example
  * ```ts ignore
  * using lease = server.acquire();
@@ -105,20 +103,20 @@ export class Lease implements Disposable {
   #release: (() => void) | null;
 
   /**
-   * Makes the permit for what has been taken.
+   * Makes the lease of an acquired permit.
    *
-   * @param release ends the lease; called once
+   * @param release releases the permit; called once
    */
   constructor(release: () => void) {
     this.#release = release;
   }
 
-  /** Whether the lease has been given back. */
+  /** Whether the lease has been released. */
   get released(): boolean {
     return this.#release === null;
   }
 
-  /** Ends the lease; does nothing the second time. */
+  /** Releases the permit; does nothing the second time. */
   release(): void {
     const release = this.#release;
     this.#release = null;
@@ -131,15 +129,15 @@ export class Lease implements Disposable {
   }
 }
 
-// Deadlines for everything on the network, at the price of a list operation each.
+// Deadlines for all network operations, each at the cost of a list operation.
 
-/** A deadline that is kept by a {@linkcode DeadlineWheel}; make it once and set it as often as needed. */
+/** A deadline on a {@linkcode DeadlineWheel}; make it once and set it as often as needed. */
 export class Deadline implements Disposable {
   /** @internal */ previous: Deadline | null = null;
   /** @internal */ next: Deadline | null = null;
   /** @internal */ dueAt = 0;
   /** @internal */ readonly wheel: DeadlineWheel;
-  /** Called when the time is up. */
+  /** Called when the deadline expires. */
   onExpire: () => void;
 
   /** @internal Use {@linkcode DeadlineWheel.deadline}. */
@@ -149,15 +147,15 @@ export class Deadline implements Disposable {
   }
 
   /**
-   * Starts, or starts anew, `delayMs` from now; never expires early, and late by less than two ticks.
+   * Sets the deadline, or resets it, to `delayMs` from now. It never expires early, and is late by less than two ticks.
    *
-   * @param now when the delay begins, if the clock was read already
+   * @param now start of the delay, if the clock was already read
    */
   set(delayMs: number, now?: number): void {
     this.wheel.schedule(this, delayMs, now);
   }
 
-  /** Calls the deadline off. */
+  /** Cancels the deadline. */
   clear(): void {
     this.wheel.cancel(this);
   }
@@ -167,7 +165,7 @@ export class Deadline implements Disposable {
   }
 }
 
-/** What a {@linkcode DeadlineWheel} takes. */
+/** Options of {@linkcode DeadlineWheel}. */
 interface DeadlineWheelOptions {
   clock: Clock;
   /** Length of a tick; a deadline is late by less than two of them. @default {50} */
@@ -177,10 +175,10 @@ interface DeadlineWheelOptions {
 const SLOTS = 512;
 
 /**
- * Keeps any number of deadlines with one timer, which runs only while there are any.
+ * Manages any number of deadlines with one timer, which runs only while deadlines are set.
  *
- * A timer of the runtime a request costs microseconds; being late by two ticks costs a timeout nothing.
- * (Hashed timing wheel: Varghese and Lauck, 1987, scheme 6.)
+ * A timer of the runtime per request costs microseconds; a timeout may be late by two ticks. (Hashed timing wheel:
+ * Varghese and Lauck, 1987, scheme 6.)
  */
 export class DeadlineWheel implements Disposable {
   readonly #clock: Clock;
@@ -198,19 +196,19 @@ export class DeadlineWheel implements Disposable {
   }
 
   /**
-   * The time as of the last tick, for what need not be exact; after a stall that may be long ago. Costs nothing while
-   * deadlines are kept, and a look at the clock otherwise.
+   * The time of the last tick, for uses that need no exact time; after a stall it may be long ago. Free while deadlines
+   * are set, otherwise it reads the clock.
    */
   get lately(): number {
     return this.#timer === null ? this.#clock.now() : this.#tick * this.#tickMs;
   }
 
-  /** How many deadlines are set. */
+  /** Number of deadlines that are set. */
   get pending(): number {
     return this.#pending;
   }
 
-  /** Makes a deadline, not yet set. */
+  /** Makes a deadline that is not yet set. */
   deadline(onExpire: () => void): Deadline {
     return new Deadline(this, onExpire);
   }
@@ -219,12 +217,13 @@ export class DeadlineWheel implements Disposable {
   schedule(deadline: Deadline, delayMs: number, now: number = this.#clock.now()): void {
     if (deadline.dueAt !== 0) this.#unlink(deadline);
     if (this.#disposed || delayMs === Infinity) return;
-    // A turn that is going on has not looked at all slots yet, and arms the timer when it has.
+    // A running turn has not checked all slots yet; it starts the timer at its end.
     if (this.#timer === null && !this.#turning) {
       this.#tick = this.#currentTick();
       this.#arm();
     }
-    // Rounded up, so that a deadline is never early; at least one tick on, so that this turn's slot is not missed.
+    // Rounded up, so that a deadline is never early; at least one tick ahead, since the current slot may already be
+    // done.
     const dueAt = Math.max(Math.ceil((now + delayMs) / this.#tickMs), this.#tick + 1);
     deadline.dueAt = dueAt;
     const slot = dueAt % SLOTS;
@@ -252,7 +251,7 @@ export class DeadlineWheel implements Disposable {
     this.#timer = null;
     this.#turning = true;
     const now = this.#currentTick();
-    // After a long stall every slot is looked at once, not once for each tick that was missed.
+    // After a long stall every slot is checked once, not once per missed tick.
     const steps = Math.min(now - this.#tick, SLOTS);
     this.#tick = now;
     try {
@@ -270,7 +269,7 @@ export class DeadlineWheel implements Disposable {
     }
     if (due === null) return;
     for (const deadline of due) {
-      // A callback before this one may have cleared it or set it anew.
+      // An earlier callback may have cleared or reset it.
       if (deadline.dueAt === 0 || deadline.dueAt > now) continue;
       this.#unlink(deadline);
       deadline.onExpire();
@@ -294,9 +293,9 @@ export class DeadlineWheel implements Disposable {
   }
 }
 
-// Timers that are cheap where there are very many.
+// Cheap timers for very large numbers.
 
-/** Timers that share one: never early, and late by less than two ticks. */
+/** Timers that share one timer of the clock: never early, and late by less than two ticks. */
 export class CoarseTimers implements Timers, Disposable {
   readonly #wheel: DeadlineWheel;
 
@@ -310,7 +309,7 @@ export class CoarseTimers implements Timers, Disposable {
     return deadline;
   }
 
-  /** Ends all of them. */
+  /** Cancels all timers. */
   [Symbol.dispose](): void {
     this.#wheel[Symbol.dispose]();
   }

@@ -1,12 +1,12 @@
-/** Time as an argument: everything below `server/` asks a `Clock`, so tests can hold time still. */
+/** Time as an argument: everything below `server/` uses a `Clock`, so tests can control time. */
 
 /**
  * A source of time and of timers.
  *
- * `now` is monotonic and only good for differences; `wallTime` is what a calendar shows and may jump.
+ * `now` is monotonic and only valid for differences; `wallTime` is the calendar time and may jump.
  */
 export interface Clock {
-  /** Milliseconds since some fixed moment; never goes back. */
+  /** Milliseconds since a fixed moment; never decreases. */
   now(): number;
   /** Milliseconds since 1970-01-01 UTC; may jump when the machine's time is set. */
   wallTime(): number;

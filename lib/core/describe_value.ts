@@ -1,10 +1,10 @@
-/** Error messages: how a value is shown, and which known name is nearest to a wrong one. */
+/** Parts of error messages: descriptions of values, and the known name nearest to a wrong one. */
 
 const MAX_CHARS = 60;
 
 /**
- * Writes a value so that its author recognises it, without giving away what may be a secret: PEM texts and
- * passwords in addresses are not shown.
+ * Describes a value so that its author recognises it, without secrets: PEM texts and passwords in addresses are not
+ * shown.
  */
 export function describeValue(value: unknown): string {
   switch (typeof value) {
@@ -23,7 +23,7 @@ export function describeValue(value: unknown): string {
   }
 }
 
-/** Names the kind of a value and nothing of its content, for what is secret whatever it looks like. */
+/** Describes the kind of a value without its content, for secrets. */
 export function describeKind(value: unknown): string {
   if (typeof value !== "string") return describeValue(value);
   return value === "" ? "an empty string" : `a string of ${value.length} characters`;
@@ -44,12 +44,12 @@ function describeObject(value: object | null): string {
   return `${/^[AEIOU]/.test(name) ? "an" : "a"} ${name}`;
 }
 
-/** Finds what somebody meant who misspelt a name. */
+// Suggestions for misspelt names.
 
 /** Share of a name's characters that may be wrong. */
 const TOLERANCE = 0.34;
 
-/** Counts the insertions, deletions, substitutions and swaps of neighbours that turn one text into the other. */
+/** Counts the insertions, deletions, substitutions and swaps of neighbours between two texts. */
 export function editDistance(a: string, b: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, i) => i);
@@ -69,17 +69,17 @@ export function editDistance(a: string, b: string): number {
   return last[b.length]!;
 }
 
-/** Case and separators are the likeliest mistakes (`health_check`, `Listen`), so they count for nothing. */
+/** Ignores case and separators, the most likely mistakes (`health_check`, `Listen`). */
 export function normalizeName(name: string): string {
   return name.replaceAll(/[-_]/g, "").toLowerCase();
 }
 
-/** Whether somebody stopped too early: `host` for `hostname`. */
+/** Whether a name is the beginning of another: `host` for `hostname`. */
 function isAbbreviation(short: string, long: string): boolean {
   return short.length >= 4 && short.length < long.length && long.startsWith(short);
 }
 
-/** Returns the one of `names` that `name` is a likely misspelling of, or `undefined`. */
+/** Returns the entry of `names` that `name` probably means, or `undefined`. */
 export function nearestName(name: string, names: Iterable<string>): string | undefined {
   const wanted = normalizeName(name);
   let nearest: string | undefined;

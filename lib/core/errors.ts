@@ -1,25 +1,27 @@
-/** Everything that can go wrong with a request, as classes that know their status. */
+/** All failures of requests, as classes with their status. */
 
 import { messageOf } from "./callback.ts";
 import { resourceShortage } from "./resource_shortage.ts";
 
-/** Who is to blame: the client, an upstream server, or the proxy (its configuration or its filters). */
+/**
+ * The party that caused the failure: the client, an upstream server, or the proxy (its configuration or its filters).
+ */
 type ErrorSource = "client" | "upstream" | "proxy";
 
-/** What a {@linkcode ProxyError} is made of. */
+/** Options of a {@linkcode ProxyError}. */
 interface ProxyErrorOptions {
-  /** Error type of RFC 9209 section 2.3 (`connection_refused`, ...), or a word of ours where it has none. */
+  /** Error type of RFC 9209 section 2.3 (`connection_refused`, ...), or another word if it defines none. */
   code: string;
-  /** Status of the response that the client gets; 499 (nobody is left) is only logged. */
+  /** Status of the response to the client; 499 (the client has disconnected) is only logged. */
   status: number;
   source: ErrorSource;
-  /** The failure underneath, for the log; never shown to a client. */
+  /** The underlying failure, for the log; never shown to a client. */
   cause?: unknown;
   /** Fields for the response, such as `retry-after`. */
   headers?: Readonly<Record<string, string>>;
 }
 
-/** The proxy has no descriptor, port or memory left: 503, and nobody else is to blame. */
+/** The proxy has no descriptor, port or memory left: 503; neither client nor server has caused it. */
 export const OUT_OF_RESOURCES = {
   code: "out_of_resources",
   status: 503,
@@ -27,7 +29,7 @@ export const OUT_OF_RESOURCES = {
   headers: { "retry-after": "1" },
 } as const satisfies ProxyErrorOptions;
 
-/** A mistake in the proxy or in its configuration: 500, and the client learns nothing of it. */
+/** An error of the proxy or of its configuration: 500, without details for the client. */
 export const INTERNAL = {
   code: "proxy_internal_error",
   status: 500,
@@ -38,19 +40,19 @@ export const INTERNAL = {
 export class ProxyError extends Error {
   /** Name of the class. */
   override readonly name: string = "ProxyError";
-  /** Error type of RFC 9209 section 2.3, or a word of ours where it has none. */
+  /** Error type of RFC 9209 section 2.3, or another word if it defines none. */
   readonly code: string;
-  /** Status of the response that the client gets; 499 is only logged. */
+  /** Status of the response to the client; 499 is only logged. */
   readonly status: number;
-  /** Who is to blame. */
+  /** The party that caused the failure. */
   readonly source: "client" | "upstream" | "proxy";
   /** Fields for the response. */
   readonly headers: Readonly<Record<string, string>>;
 
   /**
-   * Makes a failure with the response that belongs to it.
+   * Makes a failure with its response.
    *
-   * @param message for the log; only of a client's own mistakes it is shown to the client
+   * @param message for the log; shown to the client only for the client's mistakes
    */
   constructor(message: string, options: ProxyErrorOptions) {
     const { code, status, source, cause, headers = {} } = options;
@@ -62,28 +64,28 @@ export class ProxyError extends Error {
   }
 }
 
-/** The client sent something that is not forwarded (400, 405, 413, 431). */
+/** The client sent a request that is not forwarded (400, 405, 413, 431). */
 export class RequestError extends ProxyError {
   /** Name of the class. */
   override readonly name = "RequestError";
   /**
-   * Makes the failure of a client's mistake.
+   * Makes the failure for a mistake of the client.
    *
-   * @param message what is wrong with the request; the client is told
+   * @param message the problem of the request; sent to the client
    */
   constructor(message: string, status = 400, headers: Readonly<Record<string, string>> = {}) {
     super(message, { code: "http_request_error", status, source: "client", headers });
   }
 }
 
-/** No server of the pool can be used now (503). */
+/** No server of the pool is available (503). */
 export class NoServerError extends ProxyError {
   /** Name of the class. */
   override readonly name = "NoServerError";
   /**
-   * Makes the failure of a pool in which no server can be used.
+   * Makes the failure for a pool without an available server.
    *
-   * @param retryAfterSeconds when there may be a server again
+   * @param retryAfterSeconds time until a server may be available again
    */
   constructor(message: string, retryAfterSeconds: number) {
     super(message, {
@@ -95,11 +97,11 @@ export class NoServerError extends ProxyError {
   }
 }
 
-/** The request has come back to the proxy that has sent it on (508). */
+/** The request has returned to the proxy that forwarded it (508). */
 export class LoopError extends ProxyError {
   /** Name of the class. */
   override readonly name = "LoopError";
-  /** Makes the failure of a request that goes in circles. */
+  /** Makes the failure for a request in a loop. */
   constructor() {
     super("The request has been here before: a server leads back to this proxy", {
       code: "proxy_loop_detected",
@@ -109,28 +111,28 @@ export class LoopError extends ProxyError {
   }
 }
 
-/** The client went away before it had its response; logged as 499. */
+/** The client disconnected before it received its response; logged as 499. */
 export class ClientGoneError extends ProxyError {
   /** Name of the class. */
   override readonly name = "ClientGoneError";
   /**
-   * Makes the failure of a client that has gone.
+   * Makes the failure for a disconnected client.
    *
-   * @param message how it was noticed
+   * @param message how the disconnect was detected
    */
   constructor(message = "The client closed the connection") {
     super(message, { code: "client_gone", status: 499, source: "client" });
   }
 }
 
-/** The code of a proxy that has too much to do. */
+/** The code of an overloaded proxy. */
 export const OVERLOADED = "overloaded";
 
-/** The proxy has too much to do (503). */
+/** The proxy is overloaded (503). */
 export class OverloadError extends ProxyError {
   /** Name of the class. */
   override readonly name = "OverloadError";
-  /** @param found what is too much */
+  /** @param found the exceeded limit */
   constructor(found: string) {
     super(`The proxy has too much to do: ${found}`, {
       code: OVERLOADED,
@@ -141,14 +143,14 @@ export class OverloadError extends ProxyError {
   }
 }
 
-/** The proxy stops: the request came too late, or had not ended within the grace period (503). */
+/** The proxy stops: the request arrived too late, or had not ended within the grace period (503). */
 export class StoppingError extends ProxyError {
   /** Name of the class. */
   override readonly name = "StoppingError";
-  /** Whether the process waits for the end; it does not when only a configuration was replaced. */
+  /** Whether the process waits for the end; `false` if only a configuration was replaced. */
   readonly hurried: boolean;
 
-  /** @param hurried `false` when only a configuration was replaced */
+  /** @param hurried `false` if only a configuration was replaced */
   constructor(message: string, hurried = true) {
     super(message, {
       code: "proxy_internal_error",
@@ -160,17 +162,18 @@ export class StoppingError extends ProxyError {
   }
 }
 
-/** A filter of the configuration threw (500, or 503 when it had no descriptor or port left). */
+/** A filter of the configuration threw (500, or 503 if it had no descriptor or port left). */
 export class FilterError extends ProxyError {
   /** Name of the class. */
   override readonly name = "FilterError";
   /** The phase in which it threw, such as `requestFilter`. */
   readonly phase: string;
   /**
-   * @param phase in which it threw
-   * @param cause what it threw
+   * Makes the failure for a function of the configuration.
+   *
+   * @param phase the phase in which it threw
+   * @param cause the thrown value
    */
-  /** Makes the failure of a function of the configuration. */
   constructor(phase: string, cause: unknown) {
     super(`${phase} threw: ${messageOf(cause)}`, {
       ...(resourceShortage(cause) === null ? INTERNAL : OUT_OF_RESOURCES),
@@ -180,10 +183,10 @@ export class FilterError extends ProxyError {
   }
 }
 
-/** The code of a TLS handshake that took too long; RFC 9209 has one for connections as a whole. */
+/** The code of a TLS handshake timeout; RFC 9209 only has one for connections as a whole. */
 export const TLS_HANDSHAKE_TIMEOUT = "tls_handshake_timeout";
 
-/** The status that a failure between the proxy and an upstream server gives. */
+/** The status for a failure between the proxy and an upstream server. */
 function upstreamStatus(code: UpstreamErrorCode): number {
   switch (code) {
     case "dns_timeout":
@@ -196,7 +199,10 @@ function upstreamStatus(code: UpstreamErrorCode): number {
   }
 }
 
-/** Why an exchange with an upstream server failed; names of RFC 9209 section 2.3, except `out_of_resources` and `tls_handshake_timeout`. */
+/**
+ * Reason for the failure of an exchange with an upstream server; names of RFC 9209 section 2.3, except
+ * `out_of_resources` and `tls_handshake_timeout`.
+ */
 export type UpstreamErrorCode =
   | "dns_error"
   | "dns_timeout"
@@ -211,30 +217,30 @@ export type UpstreamErrorCode =
   | "http_response_incomplete"
   | "http_response_timeout"
   | "http_request_error"
-  /** The proxy has no descriptor, port or memory left for a connection; no server is to blame. */
+  /** The proxy has no descriptor, port or memory left for a connection; no server has caused it. */
   | "out_of_resources";
 
-/** An exchange with an upstream server failed (502 or 504 by its code, 503 where the proxy lacks resources). */
+/** An exchange with an upstream server failed (502 or 504 by its code, 503 if the proxy lacks resources). */
 export class UpstreamError extends ProxyError {
   /** Name of the class. */
   override readonly name = "UpstreamError";
-  /** Why it failed. */
+  /** The reason. */
   declare readonly code: UpstreamErrorCode;
-  /** How far the request had got; decides whether it may be sent again. */
+  /** Progress of the request; decides whether it may be sent again. */
   readonly phase:
-    /** No byte of it left the proxy: it may be sent elsewhere whatever its method. */
+    /** No byte was sent: it may be sent to another server, whatever its method. */
     | "unsent"
     /** Some or all of it may have reached the server, which has not begun to respond. */
     | "sent"
-    /** The head of the response was received; it failed after. */
+    /** The head of the response was received; the failure was later. */
     | "answered";
-  /** Whether the connection had served a request before; a server may close such a one at any moment. */
+  /** Whether the connection had served a request before; a server may close such a connection at any moment. */
   readonly reused: boolean;
 
   /**
-   * Makes the failure of an exchange with a server.
+   * Makes the failure for an exchange with a server.
    *
-   * @param message what was being done and what was found
+   * @param message the operation and its problem
    */
   constructor(
     message: string,

@@ -1,75 +1,76 @@
 /**
- * How options are declared and checked, in every layer.
+ * Declaration and validation of options, in every layer.
  *
- * The file that owns options has a {@linkcode Rule} for each of them, next to its type. A rule reports what is wrong and goes on, so that
- * everything is found at once; `lib/config` puts the rules together, and names the place of each problem.
+ * The file with the type of some options has a {@linkcode Rule} for each of them. A rule reports problems and
+ * continues, so that all problems are found at once; `lib/config` combines the rules, and adds the path of each
+ * problem.
  */
 
 import { BYTE_SIZE_EXPECTED, DURATION_EXPECTED, parseByteSize, parseDuration } from "./units.ts";
 import { describeKind, describeValue, nearestName, normalizeName } from "./describe_value.ts";
 
-/** Names of options and positions in arrays, from the value that is checked on. */
+/** Names of options and positions in arrays, from the validated value on. */
 export type OptionPath = readonly (string | number)[];
 
-/** Takes a problem: what is accepted and what was received, to be read after the path. */
+/** Reports a problem: the accepted and the received value, to be read after the path. */
 export interface Report {
   (message: string, ...path: OptionPath): void;
-  /** Takes what is allowed and probably not meant; not there where nobody wants to know. */
+  /** Reports a valid value that is probably not intended; absent if no warnings are wanted. */
   readonly warn?: (message: string, ...path: OptionPath) => void;
 }
 
-/** Checks a value. Nothing is changed, and nothing is thrown. */
+/** Validates a value. Changes nothing and throws nothing. */
 export interface Rule {
   (value: unknown, report: Report): void;
 }
 
-/** The rule of an option that has to be there. */
+/** The rule of a required option. */
 interface RequiredRule extends Rule {
   readonly required: true;
 }
 
-/** A rule for each option; those that the type requires say so too. */
+/** A rule for each option; required options need a {@linkcode required} rule. */
 export type Rules<Options> = {
   readonly [Name in keyof Options]-?: Record<never, never> extends Pick<Options, Name> ? Rule : RequiredRule;
 };
 
-/** Options before they are known to be good. */
+/** Options before validation. */
 export type Unchecked<Options> = { readonly [Name in keyof Options]?: unknown };
 
-/** What {@linkcode object} takes in addition to its options. */
+/** Additional settings of {@linkcode object}. */
 interface ObjectRule<Options> {
-  /** Finds options that exclude or need each other. */
+  /** Checks combinations of options. */
   readonly check?: (options: Unchecked<Options>, report: Report) => void;
-  /** Says of a name that is no option why that is so, or where it belongs; nothing where the usual message will do. */
+  /** Explains an unknown name, or where it belongs; no result for the usual message. */
   readonly explain?: (name: string) => string | undefined;
-  /** What other programs call the options. */
+  /** Names of the options in other programs. */
   readonly otherNames?: { readonly [Name in keyof Options]?: readonly string[] };
 }
 
-/** Whether the value is an object with keys: neither an array nor a function, nor one that comes later. */
+/** Whether the value is an object with keys: not an array, a function or a promise. */
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Promise);
 }
 
-/** Whether it is a whole number between two others, both included. */
+/** Whether the value is an integer in a range, bounds included. */
 export function isWhole(value: unknown, least: number, most: number): value is number {
   return Number.isSafeInteger(value) && value as number >= least && value as number <= most;
 }
 
-/** Writes words that one can choose from: `"a" or "b"`, `one of "a", "b", "c"`. */
+/** Lists alternatives: `"a" or "b"`, `one of "a", "b", "c"`. */
 export function oneOf(words: readonly string[]): string {
   const quoted = words.map((word) => `"${word}"`);
   return quoted.length < 3 ? quoted.join(" or ") : `one of ${quoted.join(", ")}`;
 }
 
-/** What is said of a name that is no option. */
+/** The message for an unknown name. */
 export function unknownName(name: string, known: readonly string[]): string {
   const nearest = nearestName(name, known);
   if (nearest !== undefined) return `is not a known key, did you mean "${nearest}"?`;
   return `is not a known key; known are ${known.map((each) => `"${each}"`).join(", ")}`;
 }
 
-/** Ends a message about one of some words with the one that was probably meant; another number is another word. */
+/** A suggestion for a misspelt word, to end a message; words with different numbers are different words. */
 function suggestion(value: unknown, words: readonly string[]): string {
   const nearest = typeof value === "string" ? nearestName(value, words) : undefined;
   if (nearest === undefined || numberIn(nearest) !== numberIn(String(value))) return "";
@@ -80,7 +81,7 @@ function numberIn(text: string): string {
   return text.replaceAll(/\D/g, "");
 }
 
-/** The same place one step further in. */
+/** A report for a nested value. */
 export function within(report: Report, ...steps: OptionPath): Report {
   const inner: Report = (message, ...path) => report(message, ...steps, ...path);
   const { warn } = report;
@@ -90,12 +91,12 @@ export function within(report: Report, ...steps: OptionPath): Report {
   });
 }
 
-/** Says that a value has to be something else. */
+/** Reports that a value is invalid. */
 export function reject(value: unknown, expected: string, report: Report): void {
   report(`must be ${expected}, received ${describeValue(value)}`);
 }
 
-/** A value that passes a test; what is expected may depend on what was received. */
+/** A value that passes a test; the expected value may depend on the received one. */
 export function must(
   test: (value: unknown) => boolean,
   expected: string | ((value: unknown) => string),
@@ -105,7 +106,7 @@ export function must(
   };
 }
 
-/** The same for what is secret: keys, certificates and passwords have no business in a message. */
+/** The same for secrets: keys, certificates and passwords must not be in messages. */
 export function mustSecretly(test: (value: unknown) => boolean, expected: string): Rule {
   return (value, report) => {
     if (!test(value)) report(`must be ${expected}, received ${describeKind(value)}`);
@@ -117,7 +118,7 @@ const PEM_BEGINS = {
   "private key": /-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/,
 };
 
-/** The PEM text of something; the name of a file, which is what many write instead, is refused. */
+/** PEM text; the name of a file, a frequent mistake, is rejected. */
 export function pem(label: keyof typeof PEM_BEGINS): Rule {
   return mustSecretly(
     (value) => typeof value === "string" && PEM_BEGINS[label].test(value),
@@ -125,7 +126,7 @@ export function pem(label: keyof typeof PEM_BEGINS): Rule {
   );
 }
 
-/** PEM text that begins as it has to, or what can only be the path of a file. */
+/** PEM text of the right kind, or a possible path of a file. */
 export function pemOrPath(label: keyof typeof PEM_BEGINS): Rule {
   return mustSecretly(
     (value) =>
@@ -135,12 +136,12 @@ export function pemOrPath(label: keyof typeof PEM_BEGINS): Rule {
   );
 }
 
-/** Makes a rule that of an option that has to be there. */
+/** Marks a rule as the rule of a required option. */
 export function required(rule: Rule): RequiredRule {
   return Object.assign((value: unknown, report: Report) => rule(value, report), { required: true as const });
 }
 
-/** What a rule accepts, in its own words; `null` where these are about parts of the value. */
+/** The description of the value that a rule accepts; `null` if its messages are about parts of the value. */
 function expectedBy(rule: Rule): string | null {
   const problems: string[] = [];
   rule(undefined, (problem, ...path) => problems.push(path.length === 0 ? problem : ""));
@@ -157,7 +158,7 @@ export function text(expected: string, test: (value: string) => boolean = () => 
   return must((value) => typeof value === "string" && test(value), expected);
 }
 
-/** One of some words. */
+/** One of several words. */
 export function word(words: readonly string[]): Rule {
   return (value, report) => {
     if (words.includes(value as string)) return;
@@ -165,7 +166,7 @@ export function word(words: readonly string[]): Rule {
   };
 }
 
-/** One of some words, or a function. */
+/** One of several words, or a function. */
 export function wordOrFunction(words: readonly string[]): Rule {
   return (value, report) => {
     if (typeof value === "function" || words.includes(value as string)) return;
@@ -174,13 +175,13 @@ export function wordOrFunction(words: readonly string[]): Rule {
   };
 }
 
-/** A whole number between two others, both included. */
+/** An integer in a range, bounds included. */
 export function whole(least: number, most: number = Number.MAX_SAFE_INTEGER): Rule {
   const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
   return must((value) => isWhole(value, least, most), `a whole number ${range}`);
 }
 
-/** A whole number, or `Infinity` for no limit. */
+/** An integer, or `Infinity` for no limit. */
 export function wholeOrInfinity(least: number): Rule {
   return must(
     (value) => value === Infinity || isWhole(value, least, Infinity),
@@ -188,31 +189,31 @@ export function wholeOrInfinity(least: number): Rule {
   );
 }
 
-/** A number that passes a test; never NaN, of which no comparison is true. */
+/** A number that passes a test; never NaN, for which all comparisons are false. */
 export function number(expected: string, test: (value: number) => boolean): Rule {
   return must((value) => typeof value === "number" && test(value), expected);
 }
 
-/** A share of something. */
+/** A share. */
 export const SHARE: Rule = number("a number from 0 to 1", (value) => value >= 0 && value <= 1);
-/** A share of something that is not nothing. */
+/** A share above zero. */
 export const SHARE_ABOVE_0: Rule = number(
   "a number above 0 and at most 1",
   (value) => value > 0 && value <= 1,
 );
-/** A TCP port that can be connected to. */
+/** A TCP port for connections. */
 export const PORT: Rule = whole(1, 65535);
 
-/** Any length of time, zero too. */
+/** Any duration, including zero. */
 export const DURATION: Rule = duration(() => true, "");
-/** A length of time above zero. */
+/** A duration above zero. */
 export const DURATION_ABOVE_0: Rule = duration((ms) => ms > 0, "longer than 0");
 
 /**
- * A length of time that passes a test.
+ * A duration that passes a test.
  *
- * @param expected what is said of a length that does not
- * @param seconds whole numbers below this one are taken for seconds that somebody meant, of which there is a warning
+ * @param expected description for a duration that does not pass
+ * @param seconds numbers below this were probably meant as seconds, which gives a warning
  */
 export function duration(test: (ms: number) => boolean, expected: string, seconds = 100): Rule {
   return (value, report) => {
@@ -224,7 +225,7 @@ export function duration(test: (ms: number) => boolean, expected: string, second
   };
 }
 
-/** A size between two others, both included. */
+/** A size in a range, bounds included. */
 export function byteSize(least = 0, most = Infinity): Rule {
   const range = most === Infinity ? least === 0 ? "" : ` of at least ${least}` : `, from ${least} to ${most}`;
   return must((value) => {
@@ -233,30 +234,30 @@ export function byteSize(least = 0, most = Infinity): Rule {
   }, BYTE_SIZE_EXPECTED + range);
 }
 
-/** PEM texts of authorities; what is no array may be a secret as well. */
+/** PEM texts of authorities; another value may be a secret too. */
 export const AUTHORITIES: Rule = choose((value) =>
   Array.isArray(value)
     ? list(pem("certificate"), "", "an array of at least one PEM text")
     : mustSecretly(() => false, "an array of PEM texts")
 );
 
-/** An array. @param least what is said of an empty one, where it must not be */
+/** An array. @param least description for an empty array, if it must not be empty */
 export function list(each: Rule, expected: string, least?: string): Rule {
   return (value, report) => {
     if (!Array.isArray(value)) return reject(value, expected, report);
     if (value.length === 0 && least !== undefined) reject(value, least, report);
-    // Places that were left out are looked at too.
+    // By index, so that holes are validated too.
     for (let i = 0; i < value.length; i++) each(value[i], within(report, i));
   };
 }
 
-/** A value, or an array of at least one. */
+/** A value, or an array with at least one. */
 export function oneOrMore(each: Rule, expected: string): Rule {
   const several = list(each, expected, `${expected}, or an array of at least one`);
   return (value, report) => (Array.isArray(value) ? several : each)(value, report);
 }
 
-/** An object whose keys are names that its author chooses. @param name finds what is wrong with a name */
+/** An object with names chosen by the user. @param name finds problems of a name */
 export function byName(
   each: Rule,
   expected: string,
@@ -272,17 +273,17 @@ export function byName(
   };
 }
 
-/** The rule that a value is under depends on the value. */
+/** A rule that depends on the value. */
 export function choose(rule: (value: unknown) => Rule): Rule {
   return (value, report) => rule(value)(value, report);
 }
 
-/** `false`, or what another rule says. */
+/** `false`, or a value for another rule. */
 export function orFalse(rule: Rule): Rule {
   return choose((value) => value === false ? ANYTHING : rule);
 }
 
-/** `true`, `false`, or what another rule says. */
+/** `true`, `false`, or a value for another rule. */
 export function orFlag(rule: Rule): Rule {
   return choose((value) => typeof value === "boolean" ? ANYTHING : rule);
 }
@@ -290,10 +291,10 @@ export function orFlag(rule: Rule): Rule {
 /**
  * An object with the given options and no others.
  *
- * What stands in an option that is misspelt is checked as if it were not, and a required one is not missed then: its problems
- * would only be found the next time. An option with the name that another program gives it is not missed either.
+ * The value of a misspelt option is validated under its correct name, and a required option then does not count as
+ * missing: otherwise its problems would only be found on the next run. The same holds for names of other programs.
  *
- * @param expected what the object is, for the message when there is none: `an object with "servers"`
+ * @param expected description of the object, for the message if it is missing: `an object with "servers"`
  */
 export function object<Options>(
   rules: Rules<Options>,
@@ -302,7 +303,7 @@ export function object<Options>(
 ): Rule {
   const known = Object.entries<Rule>(rules);
   const names = known.map(([name]) => name);
-  const called = new Map(
+  const optionByOtherName = new Map(
     Object.entries<readonly string[] | undefined>(otherNames).flatMap(([name, others = []]) =>
       others.map((other) => [normalizeName(other), name] as const)
     ),
@@ -310,7 +311,7 @@ export function object<Options>(
   return (value, report) => {
     if (!isRecord(value)) return reject(value, expected, report);
     const unknown = Object.keys(value).filter((name) => !Object.hasOwn(rules, name)).map((name) => {
-      const option = called.get(normalizeName(name));
+      const option = optionByOtherName.get(normalizeName(name));
       const elsewhere = option === undefined
         ? undefined
         : `is not a known key; here it is called "${option}"`;
@@ -336,12 +337,12 @@ export function object<Options>(
   };
 }
 
-/** An object of which other options are only known once its `type` is; that is the rule it gets for now. */
+/** An object whose options depend on its `type`, with an invalid type: only the type is validated. */
 export function ofType(type: Rule): Rule {
   return (value, report) => type((value as { type?: unknown }).type, within(report, "type"));
 }
 
-/** Two options of which neither is of use without the other, as a certificate and its key. */
+/** Two options that require each other, such as a certificate and its key. */
 export function needEachOther<Name extends string>(
   first: Name,
   second: Name,
@@ -354,22 +355,22 @@ export function needEachOther<Name extends string>(
   };
 }
 
-/** Something wrong with options. */
+/** A problem of options. */
 interface OptionProblem {
-  /** Where, as it would stand in code: `upstreams.servers[1]`; `""` for the whole. */
+  /** Path as in code: `upstreams.servers[1]`; `""` for the whole value. */
   readonly path: string;
-  /** What is accepted and what was received, to be read after the path. */
+  /** The accepted and the received value, to be read after the path. */
   readonly message: string;
 }
 
-/** Lists everything that is wrong with a value; empty when nothing is. */
+/** Lists all problems of a value; empty if it is valid. */
 export function findProblems(rule: Rule, value: unknown): readonly OptionProblem[] {
   const problems: OptionProblem[] = [];
   rule(value, (message, ...path) => problems.push({ path: formatPath(path), message }));
   return problems;
 }
 
-/** Lists what is allowed in a value and probably not meant. */
+/** Lists parts of a valid value that are probably not intended. */
 export function findDoubts(rule: Rule, value: unknown): readonly OptionProblem[] {
   const doubts: OptionProblem[] = [];
   const report: Report = Object.assign(() => {}, {
@@ -380,11 +381,11 @@ export function findDoubts(rule: Rule, value: unknown): readonly OptionProblem[]
 }
 
 /**
- * Checks options that a program passes.
+ * Validates options passed by a program.
  *
- * @param task what cannot be done with bad ones: `make the filter cors`
- * @param subject what they are together
- * @throws {TypeError} when anything is wrong with them, listing all of it
+ * @param task the task that fails with invalid options: `make the filter cors`
+ * @param subject name of the options as a whole
+ * @throws {TypeError} when the options are invalid; the message lists all problems
  */
 export function checkOptions(task: string, rule: Rule, value: unknown, subject = "the options"): void {
   const problems = findProblems(rule, value);
@@ -395,7 +396,7 @@ export function checkOptions(task: string, rule: Rule, value: unknown, subject =
   throw new TypeError(`Cannot ${task}: ${list.join("; ")}`);
 }
 
-/** Writes a path the way it would stand in code: `upstreams.servers[1]`, `upstreams["a b"].tls`. */
+/** Formats a path as in code: `upstreams.servers[1]`, `upstreams["a b"].tls`. */
 function formatPath(keys: OptionPath): string {
   let path = "";
   for (const key of keys) {

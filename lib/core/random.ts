@@ -1,13 +1,13 @@
-/** Randomness as an argument: everything below `server/` takes a `Random`, so a test can replay a run. */
+/** Randomness as an argument: everything below `server/` takes a `Random`, so that tests can replay a run. */
 
-/** Returns a number in [0, 1), as `Math.random` does. */
+/** Returns a number in [0, 1), like `Math.random`. */
 export type Random = () => number;
 
 /** The runtime's own generator. */
 export const systemRandom: Random = (): number => Math.random();
 
 /**
- * Makes a generator that gives the same numbers for the same seed (mulberry32).
+ * Makes a generator with the same numbers for the same seed (mulberry32).
  *
  * @param seed any integer; only its low 32 bits count
  */

@@ -1,23 +1,23 @@
-/** Whether something failed because this process or machine has run out of what it takes. */
+/** Detects failures caused by exhausted resources of this process or machine. */
 
-/** Descriptors, buffers, memory, and local ports: whoever was to be reached has no part in these. */
+/** Codes for exhausted descriptors, buffers, memory and local ports, which no server has caused. */
 const CODES: ReadonlySet<unknown> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL"]);
 
-/** The same in the texts of `fetch` and of the resolver, which have no code; the URL in them has no spaces. */
+/** The same in messages of `fetch` and of the resolver, which have no code; the URL in them has no spaces. */
 const TEXTS =
   /\b(?:too many open files|no buffer space available|cannot allocate memory|can(?:no|')t assign requested address)\b[^()]*\(os error \d+\)/i;
 
-/** A failed lookup of a name; by EINVAL where a module of the resolver, such as nss-mdns, had no descriptor. */
+/** A failed name lookup; EINVAL if a module of the resolver, such as nss-mdns, had no descriptor. */
 const LOOKUP = /lookup address information|getaddrinfo|dns error|invalid argument \(os error 22\)/i;
 
-/** How many causes are looked at. */
+/** Maximum number of causes that are checked. */
 const MAX_CAUSES = 4;
 
 /**
- * Tells what this machine lacked, such as `Too many open files (os error 24)`; `null` for failures of any other kind.
+ * Returns the exhausted resource, such as `Too many open files (os error 24)`; `null` for other failures.
  *
- * A lookup that had no descriptor fails with the words for a name that does not exist (glibc), so for lookups it is
- * tried whether a socket can be opened.
+ * A lookup without a descriptor fails with the message for a name that does not exist (glibc), so for lookups it checks
+ * whether a socket can be opened.
  */
 export function resourceShortage(error: unknown): string | null {
   let at = error;
@@ -33,12 +33,13 @@ export function resourceShortage(error: unknown): string | null {
 }
 
 /**
- * Opens what begins with the lookup of a name; a second time when the lookup failed and nothing is lacking now.
+ * Runs an operation that begins with a name lookup; runs it again if the lookup failed and no resource is exhausted
+ * now.
  *
- * The descriptor that the lookup lacked may have come back before {@linkcode resourceShortage} can try for one, and the
- * server would be blamed. A name that does not exist fails both times.
+ * The missing descriptor may be available again before {@linkcode resourceShortage} can check, and the failure would be
+ * attributed to the server. A name that does not exist fails both times.
  *
- * @param signal when it has aborted, there is no second time
+ * @param signal no second attempt after it has aborted
  */
 export async function withSecondLookup<T>(open: () => Promise<T>, signal: AbortSignal): Promise<T> {
   try {
@@ -50,9 +51,9 @@ export async function withSecondLookup<T>(open: () => Promise<T>, signal: AbortS
   }
 }
 
-/** Tells what this machine lacks for one more socket; `null` when it lacks nothing, or that may not be tried. */
+/** Returns the resource that is missing for a new socket; `null` if none is, or the check is not permitted. */
 export function socketShortage(): string | null {
-  // Without the permission the runtime would ask whoever sits at the terminal.
+  // Without the permission the runtime would prompt on the terminal.
   if (Deno.permissions.querySync({ name: "net", host: "127.0.0.1:0" }).state !== "granted") return null;
   try {
     Deno.listen({ hostname: "127.0.0.1", port: 0 }).close();
@@ -66,14 +67,14 @@ function codeOf(error: Error): unknown {
   return (error as { code?: unknown }).code;
 }
 
-// How many files and sockets the process has, and may have.
+// Number and limit of open files and sockets of the process.
 
-/** How many descriptors are open; `null` where that cannot be found out, which takes Linux and `-A`. */
+/** Number of open descriptors; `null` if unknown (needs Linux and `-A`). */
 export function openDescriptors(): number | null {
   return readSystem(() => [...Deno.readDirSync("/proc/self/fd")].length);
 }
 
-/** How many may be open; `null` where that cannot be found out, which takes Linux and `-A`. */
+/** Maximum number of open descriptors; `null` if unknown (needs Linux and `-A`). */
 export function descriptorLimit(): number | null {
   return readSystem(() => {
     const limit = /^Max open files\s+(\d+)/m.exec(Deno.readTextFileSync("/proc/self/limits"))?.[1];
@@ -82,7 +83,7 @@ export function descriptorLimit(): number | null {
 }
 
 function readSystem(read: () => number | null): number | null {
-  // Without the permission the runtime would prompt at the terminal.
+  // Without the permission the runtime would prompt on the terminal.
   if (Deno.permissions.querySync({ name: "read" }).state !== "granted") return null;
   try {
     return read();
@@ -91,7 +92,7 @@ function readSystem(read: () => number | null): number | null {
   }
 }
 
-/** A descriptor that is kept to be given up when there is no other; nothing where no file may be read. */
+/** A reserved descriptor that is closed when no other is left; has no effect without permission to read files. */
 export class SpareDescriptor implements Disposable {
   readonly #allowed = Deno.permissions.querySync({ name: "read", path: SPARE }).state === "granted";
   #file: Deno.FsFile | null = null;
@@ -101,7 +102,7 @@ export class SpareDescriptor implements Disposable {
     this.open();
   }
 
-  /** Takes one again, unless it has one; `false` when none is left. */
+  /** Opens the descriptor unless it is open; `false` if none is left. */
   open(): boolean {
     if (!this.#allowed || this.#disposed || this.#file !== null) return true;
     try {
@@ -112,7 +113,7 @@ export class SpareDescriptor implements Disposable {
     }
   }
 
-  /** Gives it up; tells whether there was one. */
+  /** Closes the descriptor; returns whether it was open. */
   giveUp(): boolean {
     const held = this.#file !== null;
     this.#file?.close();

@@ -1,12 +1,12 @@
 /**
- * Memory that processes share. Deno has none of its own: `SharedArrayBuffer` ends at the process, and the Workers that could
- * share one cannot be ended while they loop, nor outlive one that has used up its memory (Deno 2.9.6).
+ * Memory shared by processes. Deno has no such API: `SharedArrayBuffer` is limited to a process, and Workers that could
+ * share one cannot be ended while they loop, nor survive one that has used up its memory (Deno 2.9.6).
  */
 
-/** Memory without a name, which is gone when the last process that has it open has ended. */
+/** Anonymous memory, freed when the last process that has it open has ended. */
 export interface SharedMemory {
   readonly buffer: ArrayBuffer;
-  /** By this number processes that are started from now on inherit it. */
+  /** File descriptor, which processes started from now on inherit. */
   readonly descriptor: number;
 }
 
@@ -52,16 +52,16 @@ export function inheritSharedMemory(descriptor: number, byteLength: number): Arr
   try {
     return map(libc, descriptor, byteLength);
   } finally {
-    // It would keep the memory when every process has let go of it.
+    // Otherwise the open descriptor would keep the memory after every process has unmapped it.
     libc.symbols.close(descriptor);
   }
 }
 
 /**
- * Lets go of memory, which is gone when every process has: its addresses stay this process's, with zeros of its own, so that
- * nothing breaks that still looks there.
+ * Frees memory, as soon as every process has. The addresses stay valid in this process, and contain private zeros, so
+ * that code that still reads them does not crash.
  *
- * @param descriptor of the process that has made it
+ * @param descriptor descriptor in the process that made the memory; `null` in others
  */
 export function letGoOfSharedMemory(buffer: ArrayBuffer, descriptor: number | null): void {
   using libc = openLibc();
@@ -70,7 +70,7 @@ export function letGoOfSharedMemory(buffer: ArrayBuffer, descriptor: number | nu
   if (descriptor !== null) libc.symbols.close(descriptor);
 }
 
-/** Opens memory that another process has made since this one was started; throws as {@linkcode createSharedMemory}. */
+/** Opens memory that another process has made after this one started; throws like {@linkcode createSharedMemory}. */
 export function openSharedMemory(owner: number, descriptor: number, byteLength: number): ArrayBuffer {
   using libc = openLibc();
   const own = libc.symbols.open(new TextEncoder().encode(`/proc/${owner}/fd/${descriptor}\0`), O_RDWR);
