@@ -1,4 +1,4 @@
-/** The certificate of a listener, as text or in files. */
+/** The certificate of a listener, as PEM text or in files. */
 
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
@@ -10,17 +10,17 @@ export interface Certificate {
   readonly key: string;
 }
 
-/** The two texts of a certificate, as they are compared. */
+/** Certificate and key as an array, for comparing. */
 export function textsOf({ cert, key }: Certificate): readonly [cert: string, key: string] {
   return [cert, key];
 }
 
-/** Undoes {@linkcode textsOf}. */
+/** The inverse of {@linkcode textsOf}. */
 export function certificateFrom([cert = "", key = ""]: readonly string[]): Certificate {
   return { cert, key };
 }
 
-/** Whether any part of it is in a file, which may change. */
+/** Whether certificate or key is in a file, which may change. */
 export function isInFiles({ cert, key }: Certificate): boolean {
   return isPath(cert) || isPath(key);
 }
@@ -35,11 +35,12 @@ export function readCertificate({ cert, key }: Certificate): Certificate {
 }
 
 /**
- * Finds out whether a listener can use the two. The runtime's `node:tls` takes a key of another certificate, and then fails
- * every handshake; its `Deno.listenTls` does not. So one is opened for a moment on a free port of loopback; a process that may
- * not listen there goes without: else it would need a permission for nothing but this.
+ * Checks that a listener can use the pair. The runtime's `node:tls` accepts a key of another certificate, and then
+ * every handshake fails; its `Deno.listenTls` refuses it. So a listener is opened for a moment on a free port of
+ * loopback. A process without the permission to listen there skips this check: it should not need a permission only
+ * for it.
  *
- * @returns the certificate, without those behind it
+ * @returns the certificate, without its chain
  * @throws {Error} when they are not a certificate and its key
  */
 export function tryCertificate({ cert, key }: Certificate): X509Certificate {
@@ -53,10 +54,10 @@ export function tryCertificate({ cert, key }: Certificate): X509Certificate {
 }
 
 /**
- * Finds out whether the two belong together.
+ * Checks that certificate and key belong together.
  *
- * @returns the certificate, without those behind it
- * @throws {Error} when they do not, or are something else
+ * @returns the certificate, without its chain
+ * @throws {Error} when they do not, or are invalid
  */
 export function checkPair({ cert, key }: Certificate): X509Certificate {
   const certificate = withSubject("the certificate", () => certificatesOf(cert)[0]!);
@@ -74,9 +75,9 @@ function withSubject<Value>(subject: string, make: () => Value): Value {
 }
 
 /**
- * The certificates in a text, all of which have to be good.
+ * The certificates in a text, all of which must be valid.
  *
- * @throws {Error} when one is not, or there is none; to be read behind what they stand in
+ * @throws {Error} when one is invalid, or there is none; the message continues a sentence about the text
  */
 export function certificatesOf(text: string): X509Certificate[] {
   const found = text.match(
@@ -96,7 +97,7 @@ export function certificatesOf(text: string): X509Certificate[] {
 /**
  * The private key in a text.
  *
- * @throws {Error} when there is none that can be used; to be read behind what it stands in
+ * @throws {Error} when there is no usable key; the message continues a sentence about the text
  */
 export function privateKeyOf(text: string): KeyObject {
   if (!/-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----/.test(text)) {
@@ -112,13 +113,13 @@ export function privateKeyOf(text: string): KeyObject {
   }
 }
 
-/** Names the kind of PEM text that was found instead. */
+/** The kind of PEM text that was found instead. */
 function kindOf(text: string): string {
   const kind = /-----BEGIN ([A-Z ]+)-----/.exec(text)?.[1];
   return kind === undefined ? "" : `, but a ${kind.toLowerCase()}`;
 }
 
-/** The DNS names that a certificate is for, in lower case (RFC 9525 section 6.3: its subject is none). */
+/** The DNS names of a certificate, in lower case; its subject is not one of them (RFC 9525 section 6.3). */
 export function dnsNames({ subjectAltName }: X509Certificate): string[] {
   return Array.from(
     (subjectAltName ?? "").matchAll(/(?:^|, )DNS:([^,\s]+)/g),
@@ -126,13 +127,13 @@ export function dnsNames({ subjectAltName }: X509Certificate): string[] {
   );
 }
 
-/** Whether a text is the path of a file, and not what would be in it. */
+/** Whether a text is the path of a file, and not PEM. */
 export function isPath(text: string): boolean {
   return !text.includes("-----BEGIN");
 }
 
 /**
- * A PEM text, or what is in the file that it names.
+ * A PEM text, or the content of the file that it names.
  *
  * @throws {Error} when the file cannot be read, with its path and the reason
  */
@@ -153,7 +154,7 @@ export function readPem(text: string, what: string): string {
  * @throws {Error} when it cannot be read, with the reason
  */
 export function readPemFile(path: string): string {
-  // The runtime would ask at the terminal, and the proxy would stand still until somebody answers.
+  // The runtime would prompt at the terminal, and the proxy would stop until the prompt is answered.
   if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") {
     throw new Error("run with --allow-read");
   }
@@ -171,37 +172,37 @@ function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-// Notices that the files of a certificate have changed.
+// Detects changes of the files of a certificate.
 
-/** How often the files are looked at. */
-const LOOK_EVERY_MS = 1000;
+/** Interval of reading the files. */
+const CHECK_EVERY_MS = 1000;
 
-/** What a {@linkcode CertificateWatch} takes. */
+/** Options of a {@linkcode CertificateWatch}. */
 interface CertificateWatchOptions {
-  /** Reads the files; what it throws is why they are of no use. */
+  /** Reads the files; throws the reason why they cannot be used. */
   readonly read: () => readonly string[];
   /** The texts in use. */
   readonly current: readonly string[];
   readonly clock: Clock;
-  /** How long between two looks. @default {a second} */
+  /** Interval of reading the files. @default {a second} */
   readonly everyMs?: number;
-  /** Told of new texts; the next look comes after it. What it throws is why they are of no use. */
+  /** Called with new texts; the next check starts after it. Throws the reason why they cannot be used. */
   readonly onChange: (texts: readonly string[]) => void | Promise<void>;
-  /** Told why files that have changed are of no use; once for the same reason. */
+  /** Called with the reason why changed files cannot be used; once for each reason. */
   readonly onProblem: (problem: string) => void;
 }
 
 /**
- * Reads the files once a second and compares.
+ * Reads the files once a second and compares them.
  *
- * The runtime can watch files, but what renews certificates swaps symbolic links and whole folders, which a watch on
- * a file does not see. Certificate and key are two files: between the two writes they do not fit, so that nothing is said of
- * what is of no use until it has been found so twice.
+ * The runtime can watch files, but tools that renew certificates swap symbolic links and whole folders, which a watch
+ * on a file does not notice. Certificate and key are two files: between the two writes they do not match, so a
+ * problem is reported only when it was found twice.
  */
 export class CertificateWatch implements Disposable {
   readonly #options: CertificateWatchOptions;
   #current: readonly string[];
-  /** What was of no use when it was looked at last. */
+  /** The unusable texts of the previous check. */
   #seen: readonly string[] | null = null;
   #problem = "";
   #timer: Disposable | null = null;
@@ -210,17 +211,17 @@ export class CertificateWatch implements Disposable {
   constructor(options: CertificateWatchOptions) {
     this.#options = options;
     this.#current = options.current;
-    this.#lookLater();
+    this.#checkLater();
   }
 
-  #lookLater(): void {
+  #checkLater(): void {
     if (this.#disposed) return;
     this.#timer = this.#options.clock.setTimer(() => {
-      this.#look().finally(() => this.#lookLater());
-    }, this.#options.everyMs ?? LOOK_EVERY_MS);
+      this.#check().finally(() => this.#checkLater());
+    }, this.#options.everyMs ?? CHECK_EVERY_MS);
   }
 
-  async #look(): Promise<void> {
+  async #check(): Promise<void> {
     let found: readonly string[] | null = null;
     try {
       found = this.#options.read();
@@ -230,12 +231,12 @@ export class CertificateWatch implements Disposable {
       this.#seen = null;
       this.#problem = "";
     } catch (error) {
-      // Says nothing of the files.
+      // A shortage of resources is no problem of the files.
       if (resourceShortage(error) !== null) return;
       const problem = error instanceof Error ? error.message : String(error);
       const before = this.#seen;
       this.#seen = found;
-      // One of the two files may not have been written yet.
+      // One of the two files may not be written yet.
       if (found !== null && (before === null || !isSame(found, before))) return;
       if (problem === this.#problem || this.#disposed) return;
       this.#problem = problem;
@@ -243,7 +244,7 @@ export class CertificateWatch implements Disposable {
     }
   }
 
-  /** Looks no more. */
+  /** Stops the checks. */
   [Symbol.dispose](): void {
     this.#disposed = true;
     this.#timer?.[Symbol.dispose]();

@@ -1,4 +1,4 @@
-/** What every engine, which talks to clients, has in common. */
+/** The common interfaces of the engines, which serve clients. */
 
 import type { ClientLimits, ResolvedListen } from "../config/listen_options.ts";
 import type { DeadlineWheel } from "../core/cancellation.ts";
@@ -13,60 +13,60 @@ import type { ProxyEvent } from "../observe/events.ts";
 import type { ListenerMeter } from "../observe/metrics/meters.ts";
 import type { ListenerInfo, StreamHandler } from "../proxy/client_stream.ts";
 
-/** Listens at one address until it is told to stop. */
+/** Listens at one address until it is stopped. */
 export interface EngineListener {
-  /** Where clients reach it, as `host:port` or `unix:/path`. */
+  /** The address for clients, as `host:port` or `unix:/path`. */
   readonly address: string;
-  /** Serves by other options from now on, which name the same address and engine, and TLS where it was. */
+  /** Applies new options, with the same address and engine, and TLS as before. */
   update(listen: ResolvedListen): void;
   /**
-   * Takes no new connections, closes idle ones soon, and resolves once all requests have a response. A successor can bind
-   * the address as soon as the engine can close it.
+   * Accepts no new connections, closes idle ones soon, and resolves once all requests have a response. A successor
+   * can bind the address as soon as the engine can release it.
    */
   stop(): Promise<void>;
-  /** Cuts every connection. */
+  /** Closes every connection. */
   cut(): void;
 }
 
 /** Why a client was refused for its certificate, or for having none. */
 type ClientRefusal = Omit<ProxyEvent<"client_certificate">, "kind" | "address">;
 
-/** What a listener has to tell. */
+/** The events of a listener. */
 export interface ListenerEvents {
-  /** Counts connections; `null` where nobody wants to know. @default {null} */
+  /** Counts connections; `null` for no counting. @default {null} */
   readonly meter?: ListenerMeter | null;
-  /** Accepting fails; told once, until it has worked for a while again. */
+  /** Accepting fails; called once, until it has worked again for a while. */
   readonly onError: (address: string, error: unknown) => void;
-  /** Accepting works again, and how long it had not. */
+  /** Accepting works again; `afterMs` is how long it did not. */
   readonly onRecovery: (address: string, afterMs: number) => void;
   /**
-   * The files of a certificate have changed, why the new one is not used (`null` when it is), and the names that it is for
-   * where there are several certificates.
+   * The files of a certificate have changed: why the new one is not used (`null` when it is), and its names if there
+   * are several certificates.
    */
   readonly onCertificate: (address: string, problem: string | null, names?: readonly string[]) => void;
-  /** A client was refused for its certificate. */
+  /** A client was refused because of its certificate. */
   readonly onClientRefused: (address: string, refusal: ClientRefusal) => void;
-  /** A function of the configuration threw, of this name. */
+  /** A function of the configuration, with this name, has thrown. */
   readonly onCallbackError: (name: string, error: unknown) => void;
 }
 
-/** An address to listen at could not be opened. */
+/** An address could not be opened for listening. */
 export class ListenError extends Error {
   /** Name of the class. */
   override readonly name = "ListenError";
 
-  /** @internal Whether another listener has the address. */
+  /** @internal Whether another listener uses the address. */
   get inUse(): boolean {
     return isInUse(this.cause);
   }
 }
 
 function isInUse(error: unknown): boolean {
-  // Errors of `node:net` are told apart by their codes alone.
+  // Errors of `node:net` differ only in their codes.
   return error instanceof Deno.errors.AddrInUse || (error as { code?: unknown })?.code === "EADDRINUSE";
 }
 
-/** Makes the error for a place that could not be opened. */
+/** Makes the error for an address that could not be opened. */
 export function listenError(place: string, error: unknown): ListenError {
   return new ListenError(`Cannot listen at ${place}: ${reasonOf(error, place)}`, { cause: error });
 }
@@ -84,7 +84,7 @@ function reasonOf(error: unknown, place: string): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** A unix socket is read and written too; the runtime names one of what is missing. */
+/** A unix socket needs permissions to read and write too; the runtime names only one of the missing ones. */
 function missingFor(path: string): string {
   const needed = [
     { name: "net", host: `unix:${path}` },
@@ -95,85 +95,88 @@ function missingFor(path: string): string {
     .map(({ name }) => `--allow-${name}`).join(", ");
 }
 
-// A connection of a client as its listener sees it, whatever it speaks, and the listener as its connections see it.
+// A client's connection as its listener sees it, for any protocol, and the listener as its connections see it.
 
-/** How long a connection that is idle waits for a request that is on its way, when the proxy stops or others want its place. */
+/**
+ * How long an idle connection waits for a request in transit, when the proxy stops or another client needs the
+ * connection's place.
+ */
 export const LAST_REQUEST_MS = 250;
 
 /** A connection of a client. */
 export interface ListedConnection {
-  /** Neighbours in the list of those that are idle. */
+  /** Neighbours in the list of idle connections. */
   previous: ListedConnection | null;
   next: ListedConnection | null;
-  /** Its place among the connections of its listener. */
+  /** Index among the connections of its listener. */
   index: number;
-  /** Until when a request may be on its way, so that it is not given up for another client. */
+  /** Until when a request may be in transit, so that the connection is not closed for another client. */
   keptUntil: number;
-  /** Whose it is, where connections of a client are counted; `""` where they are not. */
+  /** The client it counts for, if connections of a client are limited; otherwise `""`. */
   client: string;
   readonly peerIp: string;
-  /** The proxy stops: what is on its way already is served, and the connection ends behind it. */
+  /** The proxy stops: requests in transit are served, and then the connection is closed. */
   retire(): void;
-  /** Ends it as soon as what runs is done; at once when nothing does. */
+  /** Closes the connection after the running requests; at once when there are none. */
   drain(): void;
-  /** Responds with the error, whatever the client is about to ask, and closes. */
+  /** Responds to the next request with the error, and closes. */
   refuse(error: ProxyError): void;
-  /** Closes it. */
+  /** Closes the connection. */
   dispose(): void;
 }
 
-/** What all connections of a listener share. */
+/** Shared by all connections of a listener. */
 export interface ConnectionContext {
   readonly handler: StreamHandler;
   readonly listener: ListenerInfo;
   readonly shelf: BufferShelf;
   readonly wheel: DeadlineWheel;
   readonly limits: ClientLimits;
-  /** What becomes of fields with underscores in their names. */
+  /** What to do with fields that have underscores in their names. */
   readonly underscores: Underscores;
-  /** Whether responses from now on end their connections. */
+  /** Whether responses from now on close their connections. */
   readonly draining: boolean;
   /** Whether a client waits for another connection to end. */
   readonly crowded: boolean;
-  /** The connection waits for a request, or has got one. */
+  /** The connection has become idle, or has received a request. */
   idle(connection: ListedConnection, idle: boolean): void;
-  /** Whether its client may have one more connection; it counts as that client's from then on. */
+  /** Whether its client may have one more connection; from then on it counts for that client. */
   admits(connection: ListedConnection): boolean;
   /** The connection is closed. */
   closed(connection: ListedConnection): void;
 }
 
-// What an engine needs of a connection; a `Deno.Conn` is one.
+// The interface of a connection that an engine needs; a `Deno.Conn` has it.
 
 /** A connection of a client. */
 export interface Socket {
-  /** Version of TLS; `null` where it is not known. @default {none} */
+  /** Version of TLS; `null` when it is unknown. @default {none} */
   readonly tlsVersion?: string | null;
-  /** The certificate that the client has shown; none where it was not asked for one. */
+  /** The certificate of the client; none if it was not asked for one. */
   readonly certificate?: ClientCertificate | null;
-  /** Reads into the buffer; `null` when the client sends no more. */
+  /** Reads into the buffer; `null` at the end of the client's bytes. */
   read(buffer: Bytes): Promise<number | null>;
-  /** Writes some of the bytes, and tells how many. */
+  /** Writes some of the bytes; returns how many. */
   write(bytes: Bytes): Promise<number>;
-  /** Tells the client that no more is sent. */
+  /** Ends the sending direction. */
   closeWrite(): Promise<void>;
-  /** Closes it. */
+  /** Closes the connection. */
   close(): void;
 }
 
-// What the HTTP/2 connections of a listener share.
+// Shared by the HTTP/2 connections of a listener.
 
-/** The fields of a request; lent to one request after the other. */
+/** The fields of a request; reused for one request after another. */
 export interface RequestFieldsPair {
   readonly headers: HeaderFields;
-  /** The same fields, as they go to a server. */
+  /** The same fields, as they are sent to a server. */
   readonly outgoing: HeaderFields;
 }
 
-/** Pairs that are kept for requests to come. */
+/** How many pairs are kept for reuse. */
 const MAX_KEPT = 256;
 
-/** The listener, and what its requests are read into. */
+/** The listener, and the reused parts of its requests. */
 export class Http2Context {
   readonly listener: ConnectionContext;
   readonly heads: HeadShelf = new HeadShelf();

@@ -5,20 +5,20 @@ import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts"
 import type { Body, Bytes } from "../../http/message.ts";
 
 /**
- * Most bytes of one read. Of chunked content the runtime finds a trailer section too long only when it may read more than
- * the 64 KiB of one at a time; in pieces of 64 KiB it reads on for ever (Deno 2.9.6).
+ * Most bytes of one read. The runtime only notices that a trailer section of chunked content is too long if a read
+ * allows more than 64 KiB; with reads of 64 KiB it reads forever (Deno 2.9.6).
  */
 const READ_BYTES = 66 * 1024;
 
-/** How long the end of a response that is a stream waits for a read of the request's content. */
+/** How long the end of a streamed response waits for a read of the request's content. */
 const PENDING_READ_MS = 250;
 
-/** How many buffers are kept for content to come. */
+/** How many buffers are kept for reuse. */
 const MAX_KEPT = 32;
 
 /**
- * What content is read into. Without it each request with content leaves 64 KiB to the collector, which comes late: of this memory
- * it knows little.
+ * Buffers for content. Without reuse, each request with content leaves 64 KiB to the garbage collector, which runs
+ * late: it does not account for this memory.
  */
 export class ContentBuffers {
   readonly #free: Bytes[] = [];
@@ -32,19 +32,19 @@ export class ContentBuffers {
   }
 }
 
-/** What a {@linkcode DenoContent} takes in addition to the request. */
+/** Options of a {@linkcode DenoContent}. */
 interface DenoContentOptions {
-  /** Declared length; `null` when the client did not say. */
+  /** Declared length; `null` without one. */
   readonly length: number | null;
   readonly wheel: DeadlineWheel;
   /** How long the client may pause between two pieces. */
   readonly idleMs: number;
   readonly buffers: ContentBuffers;
-  /** Called when all of the content has been read. */
+  /** Called when all content was read. */
   readonly onEnd: () => void;
 }
 
-/** Content that is read when somebody wants it. */
+/** Content that is read on demand. */
 export class DenoContent implements Body {
   readonly length: number | null;
   readonly trailers: readonly string[] = [];
@@ -52,11 +52,11 @@ export class DenoContent implements Body {
   readonly #options: DenoContentOptions;
   readonly #deadline: Deadline;
   #reader: ContentReader | null = null;
-  /** The read that the runtime is at. */
+  /** The pending read of the runtime. */
   #pending: Promise<Bytes | null> | null = null;
-  /** How many bytes have come. */
+  /** How many bytes were received. */
   received = 0;
-  /** Whether all bytes have come, and whether the runtime has said so. */
+  /** Whether all bytes were received, and whether the runtime has reported the end. */
   #ended: boolean;
   #finished: boolean;
   #cancelled = false;
@@ -72,7 +72,7 @@ export class DenoContent implements Body {
     this.#deadline = options.wheel.deadline(() => this.#tooSlow());
   }
 
-  /** Whether nothing more will be read from the client. */
+  /** Whether nothing more is read from the client. */
   get ended(): boolean {
     return this.#ended || this.#cancelled || this.#failure !== null;
   }
@@ -100,7 +100,8 @@ export class DenoContent implements Body {
       return piece ?? this.#over();
     } catch (cause) {
       if (!this.#ended) throw this.#failure ??= contentError(cause);
-      // All has come. A server that was told to finish, as it may be from then on, breaks off even the end.
+      // All bytes were received. A server that is shutting down, which is possible from then on, may fail even the
+      // end.
       this.#finished = true;
       this.#failure = null;
       return null;
@@ -110,7 +111,7 @@ export class DenoContent implements Body {
     }
   }
 
-  /** Whoever asks behind the last piece has no more use for it. */
+  /** Frees the buffer of the last piece, which is no longer lent. */
   #over(): null {
     this.#reader?.free();
     return null;
@@ -133,7 +134,7 @@ export class DenoContent implements Body {
     try {
       return new BufferedReader(stream.getReader({ mode: "byob" }), this.#options.buffers);
     } catch {
-      // Content that had come with the head, its end included, is no stream of bytes.
+      // Content that was received completely with the head is no byte stream.
     }
     const reader = stream.getReader();
     return {
@@ -155,22 +156,22 @@ export class DenoContent implements Body {
   }
 
   /**
-   * Releases what nobody has read. Call it before a response that is passed on whole. Content that nobody has touched stays
-   * with the runtime, which then says that the connection ends.
+   * Releases the unread content. Must be called before a response that is passed on whole. Unread content stays with
+   * the runtime, which then announces the end of the connection.
    *
-   * A pending read has to end by itself, with what the client sends or by its going away: cancelled, it would never end, and keep
-   * its buffer (Deno 2.9.6).
+   * A pending read must end by itself, with bytes of the client or when it closes: a cancelled read would never end,
+   * and keep its buffer (Deno 2.9.6).
    */
   release(): void {
     void this.#release();
   }
 
   /**
-   * The same before a response that is a stream ends: the runtime keeps a connection for good when a read is pending then
-   * (Deno 2.9.6). One that does not end soon is cancelled all the same, unless the response is cut off: then it would keep the
-   * connection as well.
+   * The same before the end of a streamed response: if a read is pending then, the runtime keeps the connection
+   * forever (Deno 2.9.6). A read that does not end soon is cancelled, unless the response is cut off: then that would
+   * keep the connection too.
    *
-   * @returns resolves when the response may end; `null` when that is so already
+   * @returns a promise that resolves when the response may end; `null` when it may end now
    */
   releaseBeforeEnd(cut: boolean): Promise<void> | null {
     const released = this.#release();
@@ -193,7 +194,7 @@ export class DenoContent implements Body {
       this.#cancelReader();
       return null;
     }
-    // Whoever waits for it is not to take what has come for all.
+    // A pending reader must not take the received part for the whole content.
     this.#fail?.(new ClientGoneError("The response has ended before the content"));
     const cancel = (): void => this.#cancelReader();
     return pending.then(cancel, cancel);
@@ -209,15 +210,15 @@ const NOTHING: Bytes = new Uint8Array(0);
 interface ContentReader {
   read(): Promise<Bytes | null>;
   cancel(): Promise<void>;
-  /** Nobody looks at the last piece any more. */
+  /** The last piece is no longer lent. */
   free(): void;
 }
 
-/** Reads into one buffer after the other what is lent piece by piece. */
+/** Reads into one buffer after another; the pieces are lent. */
 class BufferedReader implements ContentReader {
   readonly #reader: ReadableStreamBYOBReader;
   readonly #buffers: ContentBuffers;
-  /** `null` while the runtime has it. */
+  /** `null` while the runtime owns it. */
   #buffer: Bytes | null = null;
 
   constructor(reader: ReadableStreamBYOBReader, buffers: ContentBuffers) {
@@ -229,7 +230,7 @@ class BufferedReader implements ContentReader {
     const buffer = this.#buffer ?? this.#buffers.take();
     this.#buffer = null;
     const { value, done } = await this.#reader.read(buffer);
-    // One that was called off does not come back.
+    // The buffer of a cancelled read is not returned.
     if (value !== undefined) this.#buffer = new Uint8Array(value.buffer as ArrayBuffer);
     return done ? null : value as Bytes;
   }
@@ -245,9 +246,9 @@ class BufferedReader implements ContentReader {
 }
 
 /**
- * Why a client's content could not be read: what is wrong with it, or that the client has gone.
+ * Why a client's content could not be read: it is malformed, or the client has closed.
  *
- * The runtime's parser has only words to say so (Deno 2.9.6).
+ * Errors of the runtime's parser have only a text (Deno 2.9.6).
  */
 function contentError(cause: unknown): ProxyError {
   if (cause instanceof ClientGoneError || cause instanceof RequestError) return cause;
@@ -261,21 +262,21 @@ function contentError(cause: unknown): ProxyError {
   return new ClientGoneError(`The client's content broke off: ${text}`);
 }
 
-// Content that is pulled, as a stream that the runtime reads.
+// Content that is pulled, as a stream for the runtime.
 
-/** Content of a known length up to this is worth a wait: as a stream it costs the runtime far more. */
+/** Content of a known length up to this is gathered: as a stream it costs the runtime far more. */
 const MEMORY_BYTES = 128 * 1024;
-/** How long it is waited for; then what has come is passed on, and the rest as a stream. */
+/** How long to gather; then the received part is passed on, and the rest as a stream. */
 const WHOLE_MS = 50;
 
-/** What a {@linkcode PulledStream} takes in addition to the content. */
+/** Options of a {@linkcode PulledStream}. */
 interface PulledStreamOptions {
   readonly wheel: DeadlineWheel;
   /** How long the client may take for a piece. */
   readonly idleMs: number;
-  /** Called before a stream ends, or breaks off; what is waited for until the runtime learns of it. @default {nothing} */
+  /** Called before a stream ends or fails; the end waits for the returned promise. @default {nothing} */
   readonly beforeEnd?: (cut: boolean) => Promise<void> | null;
-  /** Told of the end of a stream, and why it broke off; never of content that was gathered. */
+  /** Called at the end of a stream, with the failure if there was one; never for gathered content. */
   readonly ended: (bytes: number, failure: ProxyError | null) => void;
 }
 
@@ -299,10 +300,10 @@ export class PulledStream implements UnderlyingDefaultSource<Bytes> {
   }
 
   /**
-   * Waits a moment for small content, to hand it over whole; gives a stream otherwise.
+   * Waits briefly for small content, to return it whole; otherwise returns a stream.
    *
-   * @param length how long the content is; `null` for a stream in any case
-   * @throws {ProxyError} why the content broke off, if that was before any of it was passed on
+   * @param length of the content; `null` for a stream in any case
+   * @throws {ProxyError} why the content failed, if that was before any of it was passed on
    */
   gather(length: number | null): Promise<Bytes | ReadableStream<Bytes>> {
     if (length === null || length > MEMORY_BYTES) return Promise.resolve(this.#stream());
@@ -315,7 +316,7 @@ export class PulledStream implements UnderlyingDefaultSource<Bytes> {
       if (filled > 0) this.#first = whole.subarray(0, filled);
       resolve(this.#stream());
     });
-    // What comes late is for the stream, which waits for the same read.
+    // Pieces after the timeout are for the stream, which waits for the same read.
     const take = (piece: Bytes | null): void => {
       if (late) return;
       if (piece === null) {
@@ -357,7 +358,7 @@ export class PulledStream implements UnderlyingDefaultSource<Bytes> {
       if (piece === null) {
         const pending = this.#pending ?? this.#body.read();
         this.#pending = null;
-        // What is read is lent, and the runtime looks at it later.
+        // A piece is lent, but the runtime reads it later.
         piece = (await pending)?.slice() ?? null;
       }
     } catch (error) {

@@ -1,4 +1,4 @@
-/** One socket that accepts clients, kept open whatever happens to it. */
+/** One listening socket of the runtime, which is reopened after failures. */
 
 import { setImmediate } from "node:timers";
 import type { Clock } from "../../core/clock.ts";
@@ -27,58 +27,58 @@ import { type DenoListenerInfo, serveRequest } from "./deno_stream.ts";
 import { ContentBuffers } from "./deno_content.ts";
 import { DenoStreams } from "./deno_streams.ts";
 
-/** What a {@linkcode DenoListener} takes. */
+/** Options of a {@linkcode DenoListener}. */
 interface DenoListenerOptions extends ListenerEvents {
   readonly listen: ResolvedListen;
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
   readonly handler: StreamHandler;
-  /** How long a client may pause while it sends content, or takes it. */
+  /** How long a client may pause while it sends or receives content. */
   readonly idleMs: number;
-  /** How long a new certificate waits for content on its way. */
+  /** How long a new certificate waits for content in progress. */
   readonly gracePeriodMs: number;
 }
 
-/** How long to wait before a socket that could not be opened, or broke again, is opened again. */
+/** How long to wait before a failed socket is opened again. */
 const REOPEN_AFTER_MS = 100;
-/** How long a socket has to stay open until what broke it counts as over. */
+/** How long a socket must stay open until it counts as recovered. */
 const STEADY_AFTER_MS = 1000;
-/** For how long nothing has to be asked until nothing is taken to be on its way to a server that ends. */
+/** After so long without a new request, no request counts as in transit to a server that ends. */
 const QUIET_MS = 100;
 /** How long a response waits at most for a server that ends. */
 const MOST_HELD_MS = 2 * LAST_REQUEST_MS;
-/** How many turns of the event loop the runtime gets to let go of an address; it has taken two at most. */
+/** How many turns of the event loop the runtime gets to release an address; it has needed two at most. */
 const MAX_TURNS = 1000;
 
-/** One server of the runtime, with the connections that it has accepted. */
+/** One server of the runtime, with its accepted connections. */
 interface RuntimeServer {
   readonly http: Deno.HttpServer<Deno.NetAddr>;
   readonly streams: DenoStreams;
   readonly abort: AbortController;
-  /** Whether its responses end their connections. */
+  /** Whether its responses close their connections. */
   ending: boolean;
   /** What its responses wait for; `null` when they do not wait. */
   held: Promise<void> | null;
-  /** Whether it has been told to finish; then it cannot be cut off any more (the runtime fails when it is asked to). */
+  /** Whether its shutdown has started; then it cannot be aborted any more (the runtime would fail). */
   finishing: boolean;
 }
 
-/** Listens at one address until it is told to stop. */
+/** Listens at one address until it is stopped. */
 export class DenoListener implements EngineListener {
   readonly #options: DenoListenerOptions;
   #listen: ResolvedListen;
   #watch: CertificateWatch | null = null;
-  /** The last one that was opened. */
+  /** The server that was opened last. */
   #server: RuntimeServer;
-  /** Those whose socket is closed, until their last connection is. */
+  /** Servers whose socket is closed, until their last connection is. */
   readonly #former = new Set<RuntimeServer>();
   readonly #buffers = new ContentBuffers();
   #certificate: Certificate | null = null;
-  /** Whether the last one's socket is open. */
+  /** Whether the socket of the last server is open. */
   #open = true;
-  /** Since when the socket has not stayed open; `null` while all is well. */
+  /** Since when the socket has not stayed open; `null` while it works. */
   #brokenSince: number | null = null;
-  /** Opens the socket again, or finds that it has stayed open. */
+  /** Opens the socket again, or confirms that it has stayed open. */
   #timer: Disposable | null = null;
   #stopping = false;
   #stopped: Promise<void> | null = null;
@@ -124,12 +124,12 @@ export class DenoListener implements EngineListener {
       if (found.cert !== cert || found.key !== key) this.#renew(found);
       this.#watch = this.#watchFiles();
     } catch (error) {
-      // It was found to be good a moment ago.
+      // It was valid a moment ago.
       this.#options.onCertificate(this.address, error instanceof Error ? error.message : String(error));
     }
   }
 
-  /** Where clients reach it, as `host:port` or `unix:/path`. */
+  /** The address for clients, as `host:port` or `unix:/path`. */
   get address(): string {
     return formatListen({ ...this.#listen, port: this.#port });
   }
@@ -142,11 +142,11 @@ export class DenoListener implements EngineListener {
     }
   }
 
-  /** What the runtime takes for the host of a request that names none. */
+  /** The host that the runtime assumes for a request without one. */
   #fallbackAuthority(port: number): string {
     const { unix, tls } = this.#listen;
     if (unix !== undefined) return percentEncoded(unix);
-    // Clients of HTTP/2 name `localhost:port` in just the same way, and with TLS there are some: nothing is refused.
+    // Clients of HTTP/2 may name `localhost:port` too, and with TLS there are HTTP/2 clients: so none is refused.
     return tls === undefined ? `localhost:${port}` : "";
   }
 
@@ -158,7 +158,7 @@ export class DenoListener implements EngineListener {
     const { clock, wheel, handler, idleMs } = this.#options;
     const { hostname, unix, tls, reusePort } = this.#listen;
     const place = unix === undefined ? { hostname, port, reusePort, ...this.#certificate } : { path: unix };
-    // The fallback is set once the port is known; no request comes before.
+    // The fallback is set once the port is known; no request arrives before.
     const underscores = (): Underscores => this.#listen.underscores ?? "drop";
     const info = {
       scheme: tls === undefined ? "http" as const : "https" as const,
@@ -169,7 +169,7 @@ export class DenoListener implements EngineListener {
       local: null as DenoListenerInfo["local"],
     };
     const streams = new DenoStreams(clock, wheel);
-    // Read by streams as they begin and end.
+    // Getters, because streams read them when they begin and end.
     const isStopping = (): boolean => this.#stopping;
     const isEnding = (): boolean => server.ending;
     const context = {
@@ -196,8 +196,8 @@ export class DenoListener implements EngineListener {
         ...place as { hostname: string; port: number },
         signal: abort.signal,
         onListen: () => {},
-        // Reached only by a response that broke off midway; the client's connection is cut, and the failure has been
-        // reported by the exchange. The runtime's own handler would print a stack for each.
+        // Called only for a response that failed midway. The client's connection is closed, and the exchange has
+        // reported the failure. The default handler of the runtime would print a stack for each.
         onError: () => new Response(null, { status: 500 }),
       }, (request, connection) => serveRequest(request, connection, info, context));
     } catch (error) {
@@ -206,14 +206,15 @@ export class DenoListener implements EngineListener {
     if (unix === undefined) info.local = http.addr;
     info.fallbackAuthority = this.#fallbackAuthority(http.addr.port);
     const server: RuntimeServer = { http, streams, abort, ending: false, held: null, finishing: false };
-    // The runtime gives up a socket for good when it runs out of descriptors, for one; connections stay.
+    // The runtime closes a socket permanently after some failures, such as running out of file descriptors;
+    // connections stay open.
     http.finished.catch((error) => {
-      if (server === this.#server && this.#open) this.#broke(error);
+      if (server === this.#server && this.#open) this.#socketFailed(error);
     });
     return server;
   }
 
-  /** Closes idle connections, and has the others closed as soon as their requests have a response. */
+  /** Closes idle connections, and closes the others after the responses to their requests. */
   #finish(server: RuntimeServer): Promise<void> {
     server.finishing = true;
     this.#former.add(server);
@@ -221,17 +222,18 @@ export class DenoListener implements EngineListener {
   }
 
   /**
-   * Opens the listener anew, since the runtime takes a certificate only then.
+   * Opens the listener again, because the runtime reads a certificate only then.
    *
-   * The address is free for a moment (measured: 0.2 ms, 6 ms under load; what connects just then is refused). Requests that run are
-   * served on their connections. Content on its way and WebSockets would be broken off, so they are waited for.
+   * The address is free for a moment (measured: 0.2 ms, 6 ms under load; a connection attempt at this time is
+   * refused). Running requests are served on their connections. Content in progress and WebSockets would be aborted,
+   * so they are awaited.
    */
   async #renew(certificate: Certificate): Promise<void> {
     const { gracePeriodMs, onCertificate } = this.#options;
     await this.#untilQuiet(this.#server.streams, gracePeriodMs);
     if (this.#stopping) return;
     this.#certificate = certificate;
-    // One that is closed just now is opened with it.
+    // A socket that is closed right now is reopened with the new certificate.
     if (!this.#open) return onCertificate(this.address, null);
     this.#open = false;
     this.#finish(this.#server);
@@ -249,10 +251,10 @@ export class DenoListener implements EngineListener {
   }
 
   /**
-   * Idle connections are given up for new ones: the descriptors that they hold are what is missing, for all that is
-   * known. Content on its way and WebSockets would go with them, and are waited for.
+   * Closes idle connections in favour of new ones, since their file descriptors are probably what is missing. Content
+   * in progress and WebSockets would be closed too, so they are awaited.
    */
-  #broke(error: unknown): void {
+  #socketFailed(error: unknown): void {
     if (this.#stopping) return;
     this.#open = false;
     const server = this.#server;
@@ -262,8 +264,8 @@ export class DenoListener implements EngineListener {
   }
 
   /**
-   * Resolves once no content is on its way, nor, as far as one can tell, a request: one that is sent on an idle connection while
-   * the runtime closes it is lost. Until then responses end their connections.
+   * Resolves when no content is in progress and probably no request is in transit: a request that is sent on an idle
+   * connection while the runtime closes it is lost. Until then responses close their connections.
    */
   async #untilDrained(server: RuntimeServer): Promise<void> {
     const { clock } = this.#options;
@@ -306,7 +308,7 @@ export class DenoListener implements EngineListener {
     const { clock, onRecovery } = this.#options;
     const afterMs = clock.now() - this.#brokenSince!;
     this.#setTimer(() => {
-      // An open socket is of no use without a descriptor for the next client.
+      // An open socket is useless without a file descriptor for the next client.
       if (socketShortage() !== null) return this.#recoverLater();
       this.#brokenSince = null;
       onRecovery(this.address, afterMs);
@@ -319,13 +321,13 @@ export class DenoListener implements EngineListener {
   }
 
   /**
-   * Takes no new connections once no request is on its way, closes idle ones, ends the others behind their responses, and resolves
-   * once all requests have a response.
+   * Accepts no new connections once no request is in transit, closes idle ones, closes the others after their
+   * responses, and resolves once all requests have a response.
    *
-   * Until then responses wait: the runtime closes idle connections at once, and with one that has got its response the next request
-   * could be lost, on the same connection or on a new one.
+   * Until then responses wait: the runtime closes idle connections at once, and the next request on a connection that
+   * has just become idle could be lost, as could one on a new connection.
    *
-   * There is no way back from here to cutting connections: whoever cannot wait any longer has to end the requests.
+   * After this, connections can no longer be aborted: a caller that cannot wait any longer must end the requests.
    */
   stop(): Promise<void> {
     this.#end();
@@ -337,18 +339,18 @@ export class DenoListener implements EngineListener {
   async #stopServer(server: RuntimeServer): Promise<void> {
     server.ending = true;
     await server.streams.untilQuiet();
-    const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
+    const { promise: held, resolve: resolveHeld } = Promise.withResolvers<void>();
     const release = (): void => {
       server.held = null;
-      letGo();
+      resolveHeld();
     };
     server.held = held;
     {
-      // Content may take longer than anybody is to wait for the response to something else.
+      // Content may take longer than other responses should wait.
       using _timer = this.#options.clock.setTimer(release, MOST_HELD_MS);
       await this.#untilDrained(server);
     }
-    // Frames of closing leave first: a server that is told to finish cuts WebSockets off.
+    // Close frames are sent first: the shutdown of a server aborts WebSockets.
     await turn();
     const finished = this.#finish(server);
     // The runtime closes its socket and idle connections in a later turn.
@@ -357,7 +359,7 @@ export class DenoListener implements EngineListener {
     await finished;
   }
 
-  /** Cuts every connection, unless {@linkcode stop} was called. */
+  /** Closes every connection, unless {@linkcode stop} was called. */
   cut(): void {
     this.#end();
     for (const { abort, finishing } of [this.#server, ...this.#former]) if (!finishing) abort.abort();
@@ -374,7 +376,7 @@ function turn(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
 }
 
-/** A path as the runtime writes it in front of a target. */
+/** A path as the runtime writes it before a target. */
 function percentEncoded(path: string): string {
   return path.replace(/[^A-Za-z0-9]/gu, (character) => {
     const bytes = new TextEncoder().encode(character);

@@ -1,4 +1,4 @@
-/** A request of `Deno.serve`, and the way back of its response. */
+/** A request of `Deno.serve`, and the way of its response. */
 
 import type { Clock } from "../../core/clock.ts";
 import type { DeadlineWheel } from "../../core/cancellation.ts";
@@ -28,34 +28,37 @@ import { type ContentBuffers, DenoContent, PulledStream } from "./deno_content.t
 import type { DenoStreams } from "./deno_streams.ts";
 import { upgradeWebSocket } from "./web_socket_relay.ts";
 
-/** How a listener of the runtime is reached. */
+/** A listener of the runtime. */
 export interface DenoListenerInfo extends ListenerInfo {
-  /** What the runtime takes for the host of a request that names none. */
+  /** The host that the runtime assumes for a request without one. */
   readonly fallbackAuthority: string;
-  /** What becomes of fields with underscores in their names. */
+  /** What to do with fields that have underscores in their names. */
   readonly underscores: Underscores;
-  /** Where it listens; none on a unix socket. */
+  /** The address it listens at; `null` on a unix socket. */
   readonly local: Deno.NetAddr | null;
 }
 
-/** What all streams of an engine share. */
+/** Shared by all streams of a server. */
 export interface DenoStreamContext {
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
   readonly handler: StreamHandler;
-  /** How long a client may pause while it sends content, or takes it. */
+  /** How long a client may pause while it sends or receives content. */
   readonly idleMs: number;
   readonly streams: DenoStreams;
   readonly buffers: ContentBuffers;
-  /** Whether the proxy stops: what would have to be waited for is not begun any more. */
+  /** Whether the proxy is stopping: requests that would take long are refused. */
   readonly stopping: boolean;
-  /** Whether responses end their connections. */
+  /** Whether responses close their connections. */
   readonly ending: boolean;
   /** What responses wait for while the server is about to end; `null` when they do not wait. */
   readonly held: Promise<void> | null;
 }
 
-/** The runtime writes content of so much apart from its head; and no more than so much with it, even in chunks. */
+/**
+ * The runtime writes content from this size on separately from its head, and at most so much together with it, even
+ * in chunks.
+ */
 const APART_BYTES = 256;
 const JOINED_BYTES = 60 * 1024;
 
@@ -73,8 +76,8 @@ export function serveRequest(
 }
 
 /**
- * The refusal of a CONNECT. The runtime takes the content of one for the next request (Deno 2.9.6), so that nothing may
- * follow where there is any.
+ * The refusal of a CONNECT. The runtime would parse the content of a CONNECT as the next request (Deno 2.9.6), so the
+ * connection is closed if there is any.
  */
 function refuseTunnel({ headers }: Request, refusal: Response): Response {
   return headers.has("content-length") || headers.has("transfer-encoding") ? cutBehind(refusal) : refusal;
@@ -96,17 +99,17 @@ class DenoStream implements ClientStream {
   headers: HeaderFields = NO_HEADERS;
   body: DenoContent | null = null;
   readonly response: Promise<Response>;
-  /** When it arrived, in the clock's milliseconds; its place among those that run. */
+  /** When the request arrived, in the clock's milliseconds; and its index among the running ones. */
   readonly startedAt: number;
   index = -1;
-  /** Whether a WebSocket is open on it. */
+  /** Whether it has an open WebSocket. */
   tunnel = false;
   readonly #request: Request;
   readonly #info: Deno.ServeHandlerInfo<Deno.NetAddr>;
   readonly #context: DenoStreamContext;
   readonly #resolve: (response: Response) => void;
   #peer: Deno.NetAddr | null = null;
-  #answered = false;
+  #responded = false;
   #watched = false;
   #connection: string | null = null;
   #dropped: string | null = null;
@@ -129,7 +132,7 @@ class DenoStream implements ClientStream {
     this.#resolve = resolve;
   }
 
-  /** The runtime asks clients for none. */
+  /** The runtime does not ask clients for certificates. */
   get certificate(): null {
     return null;
   }
@@ -152,7 +155,7 @@ class DenoStream implements ClientStream {
     return this.listener.local?.port ?? 0;
   }
 
-  // After the response was passed to the runtime, it reports nothing more.
+  // The runtime no longer reports it after the response was passed on.
   get #remote(): Deno.NetAddr {
     return this.#peer ??= this.#info.remoteAddr;
   }
@@ -171,9 +174,9 @@ class DenoStream implements ClientStream {
     this.#context.streams.add(this);
     try {
       this.#readFields();
-      // Whoever takes the connection over does it without a word to us.
+      // `Deno.upgradeWebSocket()` may take over the connection without notice.
       if (this.upgrade) this.#peer = this.#info.remoteAddr;
-      // What is refused is logged as what it was.
+      // A refused request is logged with its target.
       this.target = targetOf(this.#request);
       if (this.method === "CONNECT") this.host = this.headers.get("host") ?? "";
       else this.#readTarget();
@@ -185,7 +188,7 @@ class DenoStream implements ClientStream {
     handler.handle(this);
   }
 
-  // In one pass; asking the runtime for fields one by one costs more.
+  // In one pass; reading fields one by one from the runtime costs more.
   #readFields(): void {
     const list: string[] = [];
     const { underscores } = this.listener;
@@ -204,18 +207,20 @@ class DenoStream implements ClientStream {
   #readTarget(): void {
     const { method, headers, listener: { fallbackAuthority } } = this;
     const { url } = this.#request;
-    // The runtime does not tell HTTP/1.0, where a request may go without `Host`, from HTTP/1.1, where that is refused
-    // (RFC 9112 section 3.2). This is the health check of HAProxy; what speaks HTTP/1.1 has at least one field.
+    // The runtime does not distinguish HTTP/1.0, where a request may lack `Host`, from HTTP/1.1, where it must be
+    // refused (RFC 9112 section 3.2). This is the health check of HAProxy; a client of HTTP/1.1 sends at least one
+    // field.
     const bareCheck = method === "OPTIONS" && headers.list.length === 0 && !this.#edited;
     const hostField = headers.get("host");
-    const asked = readTarget(url, hostField, fallbackAuthority, !bareCheck);
-    // The runtime shows `OPTIONS *` (RFC 9112 section 3.2.4) as it does `OPTIONS /*`, and a server responds to them differently.
-    if (method === "OPTIONS" && asked.target === "/*") {
+    const parsed = readTarget(url, hostField, fallbackAuthority, !bareCheck);
+    // The runtime reports `OPTIONS *` (RFC 9112 section 3.2.4) like `OPTIONS /*`, and a server responds to them
+    // differently.
+    if (method === "OPTIONS" && parsed.target === "/*") {
       throw new RequestError("OPTIONS * cannot be forwarded");
     }
-    this.host = asked.host;
-    this.target = asked.target;
-    this.receivedTarget = asked.received;
+    this.host = parsed.host;
+    this.target = parsed.target;
+    this.receivedTarget = parsed.received;
   }
 
   #readContent(): void {
@@ -224,14 +229,14 @@ class DenoStream implements ClientStream {
     const coding = headers.get("transfer-encoding");
     const none = declared === null && coding === null;
     if (method === "GET" || method === "HEAD") {
-      // The runtime gives no access to it; without it the server would wait for content that never comes.
+      // The runtime gives no access to the content; without it the server would wait for content forever.
       if (none || (declared === "0" && coding === null)) return;
       throw new RequestError(`A ${method} request with content cannot be forwarded`);
     }
-    // HTTP/1.1 says so when there is content; HTTP/2 (which has no Host field), and requests that a program has made
-    // itself, need not.
+    // HTTP/1.1 always announces content; HTTP/2 (which has no Host field), and requests that a program has made, need
+    // not.
     if (none && (headers.has("host") || this.#request.body === null)) return;
-    // Sent on without its coding, the content would be something else (RFC 9112 section 6.1).
+    // Forwarded without its coding, the content would be something else (RFC 9112 section 6.1).
     if (coding !== null && coding.toLowerCase() !== "chunked") {
       throw new RequestError(
         `The transfer coding must be "chunked", received ${JSON.stringify(coding)}`,
@@ -249,7 +254,7 @@ class DenoStream implements ClientStream {
     });
   }
 
-  // Connections are still taken as long as the listener waits for uploads that run.
+  // Connections are still accepted while the listener waits for running uploads.
   #refuseWhenStopping(): void {
     if (!this.#context.stopping) return;
     const { body } = this;
@@ -267,25 +272,25 @@ class DenoStream implements ClientStream {
   }
 
   /**
-   * Whether content is on its way that the runtime would break off when a server is told to finish: that of HTTP/1.1
-   * (HTTP/2 has no Host field), and a WebSocket.
+   * Whether content is in progress that the shutdown of a server would abort: that of HTTP/1.1 (HTTP/2 has no Host
+   * field), and a WebSocket.
    */
   get awaitsContent(): boolean {
     return this.tunnel || (this.body !== null && !this.body.ended && this.headers.has("host"));
   }
 
   respond(head: ResponseHead, body: Body | null, close = false): void {
-    this.#answered = true;
+    this.#responded = true;
     const { status, headers } = head;
     const list = headers.toList();
-    // Where content has not been read the runtime says so by itself, and a second line would say the same (Deno 2.9.6).
+    // With unread content the runtime adds the field itself, and a second line would repeat it (Deno 2.9.6).
     if (this.body === null && (close || (this.#context.ending && this.headers.has("host")))) {
       list.push("connection", "close");
     }
     if (hasNoContent(status)) return this.#finish(status, list, null);
     if (body === null) return this.#finish(status, list, lengthless(this.method, headers));
     const { whole } = body;
-    // The runtime may look at it after this turn, when whoever lent it uses it for something else.
+    // The runtime may read the content after this turn, when its lender has reused the buffer.
     if (whole !== null) {
       if (this.method !== "HEAD") this.#joinHead(list, whole.length);
       return this.#finish(status, list, whole.slice(), this.method === "HEAD" ? 0 : whole.length);
@@ -307,16 +312,16 @@ class DenoStream implements ClientStream {
         this.body?.release();
         this.#joinHead(list, gathered.length);
       }
-      this.#hand(makeResponse(status, list, gathered));
+      this.#passResponse(makeResponse(status, list, gathered));
       if (gathered instanceof Uint8Array) this.#end(gathered.length, null);
     }, (error) => {
-      this.#answered = false;
+      this.#responded = false;
       this.exchange?.responseUnsent(error);
     });
   }
 
-  // Without TCP_NODELAY, which the runtime does not set, the second of two writes waits 44 ms over TLS. Content in chunks
-  // leaves in one write with its head (Deno 2.9.6), in HTTP/1.1, which alone has a Host field.
+  // The runtime does not set TCP_NODELAY, so the second of two writes is delayed by 44 ms over TLS. Chunked content
+  // is sent in one write with its head (Deno 2.9.6), in HTTP/1.1, which alone has a Host field.
   #joinHead(list: string[], length: number): void {
     if (this.listener.scheme === "http" || length < APART_BYTES || length > JOINED_BYTES) return;
     if (this.headers.has("host")) list.push("transfer-encoding", "chunked");
@@ -324,14 +329,14 @@ class DenoStream implements ClientStream {
 
   #finish(status: number, list: string[], content: Bytes | ReadableStream<Bytes> | null, bytes = 0): void {
     const response = makeResponse(status, list, content);
-    // HTTP/2, which has no Host field, has another way to end a 205.
+    // HTTP/2, which has no Host field, can end a 205 in another way.
     const reset = status === 205 && this.method !== "HEAD" && this.headers.has("host");
     this.body?.release();
-    this.#hand(reset ? endBehindReset(response) : response);
+    this.#passResponse(reset ? endBehindReset(response) : response);
     this.#end(bytes, null);
   }
 
-  #hand(response: Response): void {
+  #passResponse(response: Response): void {
     const { ending, held } = this.#context;
     if (ending && held !== null) held.then(() => this.#resolve(response));
     else this.#resolve(response);
@@ -346,7 +351,7 @@ class DenoStream implements ClientStream {
   }
 
   switchProtocols(head: ResponseHead, tunnel: Tunnel, options: TunnelOptions): void {
-    this.#answered = true;
+    this.#responded = true;
     this.tunnel = true;
     const response = upgradeWebSocket(this.#request, head, {
       tunnel,
@@ -363,14 +368,14 @@ class DenoStream implements ClientStream {
   }
 
   passUpgrade(response: Response): void {
-    this.#answered = true;
+    this.#responded = true;
     this.#resolve(response);
     this.#end(0, null);
   }
 
-  // A client that has gone, which is logged as 499, and is there all the same gets 400: its request was not complete.
+  // A client that has gone, which is logged as 499, but is still connected gets 400: its request was incomplete.
   abandon(): void {
-    this.#answered = true;
+    this.#responded = true;
     this.exchange = null;
     this.body?.release();
     this.#context.streams.progressed(this, true);
@@ -378,41 +383,41 @@ class DenoStream implements ClientStream {
     this.#resolve(makeResponse(400, problemFields(error).toList(), problemBody(400)));
   }
 
-  /** The runtime sends none. */
+  /** The runtime sends no interim responses. */
   interim(): void {}
 
-  /** From now on the exchange is called off when its client goes away. */
+  /** From now on the exchange is cancelled when its client closes. */
   watch(): void {
-    if (this.#watched || this.#answered) return;
+    if (this.#watched || this.#responded) return;
     this.#watched = true;
     const { signal } = this.#request;
     const gone = (): void => {
-      // The signal fires after every response as well; one that was passed to the runtime reports its end by itself.
-      if (!this.#answered) this.exchange?.callOff(new ClientGoneError());
+      // The signal also fires after every response; a response that was passed to the runtime reports its end itself.
+      if (!this.#responded) this.exchange?.callOff(new ClientGoneError());
     };
     if (signal.aborted) gone();
     else signal.addEventListener("abort", gone, { once: true });
   }
 
-  /** Whether it is worth watching the client. */
+  /** Whether the client should be watched. */
   get unanswered(): boolean {
-    return !this.#answered && !this.#watched;
+    return !this.#responded && !this.#watched;
   }
 }
 
 const NO_HEADERS = new HeaderFields();
-/** Content up to this length is worth a wait while the proxy stops. */
+/** Content up to this length is awaited while the proxy stops. */
 const SHORT_BYTES = 64 * 1024;
 
-/** The runtime lets a length through that is there twice (RFC 9112 section 6.3). */
+/** The runtime accepts a repeated length (RFC 9112 section 6.3). */
 function readLength(declared: string): number {
   if (/^\d+$/.test(declared)) return Number(declared);
   throw new RequestError(`Content-Length must be one number, received ${JSON.stringify(declared)}`);
 }
 
 /**
- * A response to HEAD says of the length what GET would say, or nothing (RFC 9110 section 8.6); of one without content the
- * runtime says 0, of a stream nothing.
+ * A response to HEAD announces the length that GET would have, or none (RFC 9110 section 8.6). The runtime announces
+ * 0 for a response without content, and none for a stream.
  */
 function lengthless(method: string, headers: HeaderFields): ReadableStream<Bytes> | null {
   if (method !== "HEAD" || headers.has("content-length")) return null;

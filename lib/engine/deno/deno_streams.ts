@@ -1,50 +1,50 @@
-/** The requests of one server of the runtime that are not over. */
+/** The running requests of one server of the runtime. */
 
 import type { Clock } from "../../core/clock.ts";
 import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 
 /** How long a request runs before its client is watched. */
 const WATCH_AFTER_MS = 100;
-/** How often it is looked which requests have run that long. */
-const LOOK_EVERY_MS = 50;
+/** How often running requests are checked for their age. */
+const CHECK_EVERY_MS = 50;
 
-/** A request that is not over. */
+/** A running request. */
 interface RunningStream {
   readonly startedAt: number;
-  /** Whether it has got no response yet. */
+  /** Whether it has no response yet. */
   readonly unanswered: boolean;
-  /** Whether its content has not been read wholly. */
+  /** Whether its content is not completely read. */
   readonly awaitsContent: boolean;
-  /** Its place among the others; -1 once it is over. */
+  /** Its index among the others; -1 once it has ended. */
   index: number;
-  /** Notices from now on that its client goes away. */
+  /** Detects from now on that its client closes. */
   watch(): void;
 }
 
-/** Knows what runs, watches clients, and tells when nothing would be broken off by the end. */
+/** Knows the running requests, watches clients, and reports when a shutdown would abort nothing. */
 export class DenoStreams implements Disposable {
   readonly #clock: Clock;
-  readonly #look: Deadline;
-  // Not a Set: the tables that a busy one leaves behind hold on to one another (measured: 2 KB a request).
+  readonly #checkDeadline: Deadline;
+  // Not a Set: the tables that a busy Set leaves behind keep each other alive (measured: 2 KB a request).
   readonly #running: RunningStream[] = [];
   readonly #waiting = new Set<() => void>();
-  #looking = false;
-  /** When the last one began, in the clock's milliseconds. */
+  #checkScheduled = false;
+  /** When the last request started, in the clock's milliseconds. */
   begunAt = -Infinity;
 
   constructor(clock: Clock, wheel: DeadlineWheel) {
     this.#clock = clock;
-    this.#look = wheel.deadline(() => this.#watchOld());
+    this.#checkDeadline = wheel.deadline(() => this.#watchOld());
   }
 
   add(stream: RunningStream): void {
     this.begunAt = stream.startedAt;
     stream.index = this.#running.length;
     this.#running.push(stream);
-    if (!this.#looking) this.#lookLater();
+    if (!this.#checkScheduled) this.#scheduleCheck();
   }
 
-  /** The content of a request has been read, or the request is over. */
+  /** The content of a request was read, or the request has ended. */
   progressed(stream: RunningStream, over: boolean): void {
     if (over) this.#remove(stream);
     if (this.#waiting.size > 0 && this.#quiet) {
@@ -70,24 +70,24 @@ export class DenoStreams implements Disposable {
   }
 
   /**
-   * Resolves once no content is on its way.
+   * Resolves once no content is in progress.
    *
-   * The runtime breaks off content that is still on its way as soon as a server is told to finish (Deno 2.9.6): so it
-   * must not be told before.
+   * The runtime aborts content in progress as soon as the shutdown of a server starts (Deno 2.9.6): so the shutdown
+   * must not start before.
    */
   untilQuiet(): Promise<void> {
     if (this.#quiet) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.add(resolve));
   }
 
-  #lookLater(): void {
-    this.#looking = true;
-    this.#look.set(LOOK_EVERY_MS);
+  #scheduleCheck(): void {
+    this.#checkScheduled = true;
+    this.#checkDeadline.set(CHECK_EVERY_MS);
   }
 
   /**
-   * Touching `request.signal` costs as much as the rest of a fast request (measured: 9 us of 8.5), so only requests that
-   * take long are watched; which ones do is looked up now and then for all at once, so that fast ones pay nothing.
+   * Accessing `request.signal` costs as much as the rest of a fast request (measured: 9 us of 8.5), so only slow
+   * requests are watched. They are found by a periodic check of all, so that fast ones pay nothing.
    */
   #watchOld(): void {
     const now = this.#clock.now();
@@ -98,11 +98,11 @@ export class DenoStreams implements Disposable {
       if (now - stream.startedAt >= WATCH_AFTER_MS) stream.watch();
       else young = true;
     }
-    this.#looking = false;
-    if (young) this.#lookLater();
+    this.#checkScheduled = false;
+    if (young) this.#scheduleCheck();
   }
 
   [Symbol.dispose](): void {
-    this.#look.clear();
+    this.#checkDeadline.clear();
   }
 }

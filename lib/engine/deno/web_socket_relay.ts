@@ -1,4 +1,4 @@
-/** Hands messages from a client to a server and back. */
+/** Relays messages between a client and a server. */
 
 import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import { type ProxyError, RequestError, StoppingError, UpstreamError } from "../../core/errors.ts";
@@ -13,18 +13,18 @@ import {
 } from "../../transport/websocket/server_web_socket.ts";
 import { Patience, type ResolvedWebSocket } from "../../transport/websocket/web_socket_options.ts";
 
-/** What a relay takes in addition to the client. */
+/** Options of a relay. */
 interface WebSocketRelayOptions extends TunnelOptions {
   readonly tunnel: Tunnel;
-  /** Told of bytes of messages that were sent to the client. */
+  /** Called with the bytes of messages that were sent to the client. */
   readonly sent: (bytes: number) => void;
-  /** Told once both sides are closed. */
+  /** Called once both sides are closed. */
   readonly ended: (failure: ProxyError | null) => void;
 }
 
 /**
- * Gives a client the WebSocket that a server has agreed to, with the fields of the server's response, the subprotocol
- * among them.
+ * Opens the client's side of a WebSocket that a server has accepted, with the fields of the server's response,
+ * including the subprotocol.
  */
 export function upgradeWebSocket(
   request: Request,
@@ -35,29 +35,29 @@ export function upgradeWebSocket(
   const idleTimeout = pingIntervalMs === Infinity ? 0 : pingIntervalMs * 2 / 1000;
   const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout });
   for (const [name, value] of headers) {
-    if (!staysBehind(name)) response.headers.append(name, value);
+    if (!isLeftOut(name)) response.headers.append(name, value);
   }
   new WebSocketRelay(socket, options);
   return response;
 }
 
-/** What belongs to the server's side of the handshake, or is written by the runtime. */
-function staysBehind(name: string): boolean {
+/** Fields of the server's side of the handshake, and fields that the runtime writes. */
+function isLeftOut(name: string): boolean {
   return isHopByHop(name) || name === "sec-websocket-accept" || name === "content-length" || name === "date";
 }
 
-/** How often a client is looked at that a server waits for; the runtime does not tell. */
-const DRAIN_LOOK_MS = 20;
-/** How long the runtime may take to open it; it never does for a copy of its request, and does not say so (Deno 2.9.6). */
+/** How often a slow client is checked while the server is paused; the runtime does not report progress. */
+const DRAIN_CHECK_MS = 20;
+/** How long the runtime may take to open it; it never does for a copy of its request, without an error (Deno 2.9.6). */
 const OPEN_MS = 10_000;
-/** How long a client may take to respond to a frame of closing. */
+/** How long a client may take to respond to a close frame. */
 const CLOSE_MS = 5000;
-/** For how long a client has to send nothing before it is told that it is refused; {@linkcode CLOSE_MS} at most. */
+/** How long a refused client must be silent before the close frame is sent; {@linkcode CLOSE_MS} at most. */
 const QUIET_MS = 250;
-/** How long it may take to respond when the proxy stops, which waits for a second. */
-const LAST_WORDS_MS = 500;
+/** How long a client may take to respond when the proxy stops, which waits for a second. */
+const STOP_CLOSE_MS = 500;
 
-/** A WebSocket on its way through the proxy; settles its exchange once both sides are closed. */
+/** A WebSocket through the proxy; settles its exchange once both sides are closed. */
 export class WebSocketRelay implements ServerWebSocketListener {
   readonly #relay: WebSocketRelayOptions;
   readonly #client: WebSocket;
@@ -89,7 +89,7 @@ export class WebSocketRelay implements ServerWebSocketListener {
     this.#opening.set(OPEN_MS);
     this.#idle = wheel.deadline(() => this.#closeIdle());
     this.#clientClosing = wheel.deadline(() => this.#clientEnded());
-    this.#drain = wheel.deadline(() => this.#lookAtClient());
+    this.#drain = wheel.deadline(() => this.#checkClient());
     this.#refusing = wheel.deadline(() => this.#closeClient(1000, ""));
     const { maxMessageBytes, pingIntervalMs } = options;
     this.#server = new ServerWebSocket({ tunnel, wheel, listener: this, maxMessageBytes, pingIntervalMs });
@@ -98,7 +98,7 @@ export class WebSocketRelay implements ServerWebSocketListener {
     client.onopen = () => this.#open();
     client.onmessage = ({ data }) => this.#fromClient(data);
     client.onclose = ({ code, reason }) => this.#onClientClose(code, reason);
-    // One that never opens is not closed either.
+    // A WebSocket that never opens is not closed either.
     client.onerror = () => {
       if (client.readyState === WebSocket.CONNECTING) this.#onClientClose(1006, "");
     };
@@ -110,8 +110,8 @@ export class WebSocketRelay implements ServerWebSocketListener {
     this.#keepAlive();
     this.#server.start();
     this.#stopping = this.#relay.cancellation.listen((reason) => {
-      if (!(reason instanceof StoppingError)) this.#closeBoth(1001, "", LAST_WORDS_MS);
-      else if (reason.hurried) this.#closeBoth(1001, "the proxy stops", LAST_WORDS_MS);
+      if (!(reason instanceof StoppingError)) this.#closeBoth(1001, "", STOP_CLOSE_MS);
+      else if (reason.hurried) this.#closeBoth(1001, "the proxy stops", STOP_CLOSE_MS);
       else this.#closeBoth(1001, "the configuration was replaced");
     });
   }
@@ -121,8 +121,8 @@ export class WebSocketRelay implements ServerWebSocketListener {
   }
 
   #closeIdle(): void {
-    // A client may be on its way through a long message, of which the runtime does not tell how much has left; or some of
-    // what waits has left since the last look.
+    // A client may be receiving a long message, whose progress the runtime does not report; or some of the waiting
+    // bytes were sent since the last check.
     const hasLeft = this.#drained !== null && this.#backlog.shrinks(this.#client.bufferedAmount);
     if (hasLeft || this.#pings.isBusy) this.#keepAlive();
     else this.#closeBoth(1001, "idle for too long");
@@ -155,15 +155,15 @@ export class WebSocketRelay implements ServerWebSocketListener {
     if (!this.#backlog.isFull) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#drained = resolve;
-    this.#drain.set(DRAIN_LOOK_MS);
+    this.#drain.set(DRAIN_CHECK_MS);
     return promise;
   }
 
-  #lookAtClient(): void {
+  #checkClient(): void {
     const { bufferedAmount, readyState } = this.#client;
     if (this.#backlog.shrinks(bufferedAmount)) this.#keepAlive();
     if (!this.#backlog.hasRoom && readyState === WebSocket.OPEN) {
-      this.#drain.set(DRAIN_LOOK_MS);
+      this.#drain.set(DRAIN_CHECK_MS);
     } else {
       this.#drained?.();
       this.#drained = null;
@@ -180,7 +180,7 @@ export class WebSocketRelay implements ServerWebSocketListener {
       this.#failure ??= brokenOff(problem);
     }
     if (this.#refusal !== null) return;
-    // What has no code of its own on the wire is a failure behind the proxy.
+    // A code that cannot be sent means a failure behind the proxy.
     if (code === 1006) this.#closeClient(1011, "the server broke off");
     else this.#closeClient(code, reason);
   }
@@ -193,11 +193,11 @@ export class WebSocketRelay implements ServerWebSocketListener {
   #onClientClose(code: number, reason: string): void {
     const hasCode = isCloseCode(code) || code === NO_CLOSE_CODE;
     if (hasCode && this.#encoder.encode(reason).length > MAX_CLOSE_REASON_BYTES) {
-      // The runtime takes a close frame of any length, and has responded to it already (Deno 2.9.6).
+      // The runtime accepts a close frame of any length, and has already responded to it (Deno 2.9.6).
       this.#failure ??= brokenByClient("a control frame is too long");
       this.#endServer();
     } else if (hasCode) this.#server.close(code, reason);
-    // A client that has gone without a word, for which the runtime says 0: the server sees just the same.
+    // A client that has closed without a close frame, for which the runtime reports 0: the server sees the same.
     else this.#endServer();
     this.#clientEnded();
   }
@@ -225,7 +225,8 @@ export class WebSocketRelay implements ServerWebSocketListener {
     this.#server.close(1001, "", withinMs);
   }
 
-  // A client's message that finds the runtime closing has it drop the connection, and the frame of closing with it (Deno 2.9.6).
+  // If a message of the client arrives while the runtime is closing, the runtime drops the connection before the
+  // close frame is sent (Deno 2.9.6).
   #waitForQuiet(): void {
     const waited = this.#relay.wheel.lately - this.#refusedAt;
     if (!this.#clientClosed && waited < CLOSE_MS) this.#refusing.set(QUIET_MS);
@@ -240,7 +241,7 @@ export class WebSocketRelay implements ServerWebSocketListener {
     const client = this.#client;
     if (this.#clientClosed) return;
     const open = client.readyState === WebSocket.OPEN;
-    // One that is closing already gets no more time, but may get less.
+    // A WebSocket that is already closing gets no more time, but may get less.
     if (open || withinMs !== undefined) this.#clientClosing.set(withinMs ?? CLOSE_MS);
     if (!open) return;
     if (this.#refusal !== null) client.close(...this.#refusal);
@@ -269,30 +270,30 @@ function brokenOff(problem: string): UpstreamError {
   });
 }
 
-// What waits for a client within the process.
+// Messages that wait for a client within the process.
 
-/** How much may wait before the server is made to wait. */
+/** Most waiting bytes before the server is paused. */
 const MOST_BYTES = 1024 * 1024;
-/** How many messages may: the runtime keeps a kilobyte for each (Deno 2.9.6), and counts only their content. */
+/** Most waiting messages: the runtime needs a kilobyte for each (Deno 2.9.6), and counts only their content. */
 const MOST_MESSAGES = 8192;
 
 /**
- * Finds out how many messages wait for a client, of which the runtime tells only the bytes: where none wait, the last
- * message that has any is gone, and those before it. Of empty messages behind it there is no telling.
+ * Estimates how many messages wait for a client, since the runtime reports only bytes: if none wait, the last
+ * non-empty message was sent, and those before it. Empty messages after it cannot be counted.
  */
 export class ClientBacklog {
   #bytes = 0;
   #messages = 0;
   #lastEmpty = 0;
 
-  /** Notes a message that was handed to the runtime, and the bytes that wait now, its own among them. */
+  /** Notes a message that was passed to the runtime, and the bytes that wait now, including its own. */
   sent(bytes: number, waitingBytes: number): void {
     this.#messages = 1 + (waitingBytes <= bytes ? this.#lastEmpty : this.#messages);
     this.#lastEmpty = bytes === 0 ? this.#lastEmpty + 1 : 0;
     this.#bytes = waitingBytes;
   }
 
-  /** Whether the server has to wait until it {@linkcode hasRoom} again. */
+  /** Whether the server must be paused until {@linkcode hasRoom}. */
   get isFull(): boolean {
     return this.#bytes > MOST_BYTES || this.#messages >= MOST_MESSAGES;
   }
@@ -309,35 +310,38 @@ export class ClientBacklog {
     return isLess;
   }
 
-  /** Whether so much has left that the server may go on; after nothing but empty messages, one with each look. */
+  /** Whether enough was sent to resume the server; after only empty messages, one is allowed with each check. */
   get hasRoom(): boolean {
     return this.#bytes === 0 || (this.#bytes <= MOST_BYTES / 2 && this.#messages < MOST_MESSAGES);
   }
 }
 
-// Keeps the runtime from giving up on a client that is slow.
+// Prevents the runtime from closing slow clients.
 
 /**
- * Restarts the runtime's wait for a sign of the client, as the runtime does when a message or a pong comes (Deno 2.9.6). It
- * is not public, and the only way: the runtime sends the pings, keeps the pongs to itself, and cuts off by itself. Where
- * it is missing, slow clients are cut off.
+ * Restarts the runtime's idle timeout of a client, as the runtime does when a message or a pong is received (Deno
+ * 2.9.6). It is not public, but the only way: the runtime sends pings, hides pongs, and closes the connection itself.
+ * Without it, slow clients are closed.
  */
 const RESTART = Object.getOwnPropertySymbols(WebSocket.prototype)
   .find(({ description }) => description === "[[serverHandleIdleTimeout]]");
 
-/** What a {@linkcode ClientPings} takes. */
+/** Options of a {@linkcode ClientPings}. */
 interface ClientPingsOptions {
   readonly client: WebSocket;
   readonly wheel: DeadlineWheel;
-  /** After how long without a sign of the client the runtime pings it; it cuts it off after as long again. */
+  /**
+   * After this time without bytes from the client the runtime pings it; after the same time again it closes the
+   * connection.
+   */
   readonly intervalMs: number;
 }
 
 /**
- * Has the runtime wait for a client as long as it may be busy with what was sent before a ping.
+ * Makes the runtime wait for a client as long as it may be busy with bytes sent before a ping.
  *
- * While something waits within the process, no ping may be sent: it would wait as well, and a restart at that time leaves
- * the runtime with a timer that nothing stops. Later pings do go out, and the wait for their pongs is cut short.
+ * While bytes wait within the process, no ping may be sent: it would wait too, and a restart at that time leaves the
+ * runtime with a timer that cannot be stopped. Later pings are sent, and the wait for their pongs is shortened.
  */
 export class ClientPings implements Disposable {
   readonly #client: WebSocket;
@@ -352,30 +356,30 @@ export class ClientPings implements Disposable {
     this.#client = client;
     this.#wheel = wheel;
     this.#intervalMs = RESTART === undefined ? Infinity : intervalMs;
-    this.#deadline = wheel.deadline(() => this.#look());
+    this.#deadline = wheel.deadline(() => this.#check());
   }
 
   /**
-   * Notes what was sent to the client.
+   * Notes bytes sent to the client.
    *
-   * @param waitingBytes how much waits for it within the process
+   * @param waitingBytes how many bytes wait for it within the process
    */
   sent(bytes: number, waitingBytes: number): void {
     const now = this.#wheel.lately;
     const half = this.#intervalMs / 2;
     this.#patience.sent(bytes, now, waitingBytes);
     if (this.#intervalMs === Infinity) return;
-    // What is read sooner than that leaves a pong time enough.
+    // Bytes that are received sooner leave enough time for a pong.
     if (!this.#isWaiting && this.#patience.left(now) <= half) return;
     if (!this.#isWaiting || now - this.#restartedAt >= half) this.#restart(now, half);
   }
 
-  /** Whether the client may be busy with what waits for it within the process. */
+  /** Whether the client may be busy with bytes that wait for it within the process. */
   get isBusy(): boolean {
     return this.#client.bufferedAmount > 0 && this.#patience.left(this.#wheel.lately) > 0;
   }
 
-  #look(): void {
+  #check(): void {
     this.#isWaiting = false;
     if (this.#client.readyState !== WebSocket.OPEN) return;
     const now = this.#wheel.lately;
@@ -383,11 +387,11 @@ export class ClientPings implements Disposable {
     else if (this.#patience.left(now) > 0) this.#restart(now, this.#intervalMs * 1.25);
   }
 
-  #restart(now: number, lookAgainMs: number): void {
+  #restart(now: number, checkAgainMs: number): void {
     (this.#client as unknown as Record<symbol, () => void>)[RESTART!]!();
     this.#isWaiting = true;
     this.#restartedAt = now;
-    this.#deadline.set(lookAgainMs);
+    this.#deadline.set(checkAgainMs);
   }
 
   [Symbol.dispose](): void {

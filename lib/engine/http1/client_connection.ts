@@ -1,4 +1,4 @@
-/** One connection of a client: one request after the other. */
+/** One connection of a client, with one request after another. */
 
 import type { ClientCertificate } from "../../http/client_certificate.ts";
 import type { ClientLimits } from "../../config/listen_options.ts";
@@ -19,53 +19,53 @@ import { ClientContent, type ContentOwner, tooSlow } from "./client_content.ts";
 import { TunnelRelay } from "./tunnel_relay.ts";
 import { ResponseWriter, type ResponseWriterOwner } from "./response_writer.ts";
 
-/** Holds most heads; a connection that is idle has nothing larger. */
+/** Holds most heads; an idle connection has no larger buffer. */
 const IDLE_BUFFER = 2048;
-/** That of a client which has sent short content: the next of that length comes whole with its head, in one read. */
+/** For a client that has sent short content: the next content of that length is received in one read with its head. */
 const UPLOAD_BUFFER = 32 * 1024;
 /** Content up to this length is short. */
 const SHORT_CONTENT = 14 * 1024;
-/** How much content that nobody wanted is read to keep the connection; for more it is closed. */
+/** How much unread content is discarded to keep the connection; with more it is closed. */
 const MAX_DISCARDED = 64 * 1024;
-/** How long a client's content is waited for before its rate counts. */
+/** How long a client's content is awaited before its rate is checked. */
 const RATE_AFTER_MS = 10_000;
-/** How long a connection lingers so that its client can read the last response before it learns of the end. */
+/** How long a connection lingers so that its client can read the last response before it sees the end. */
 const LINGER_MS = 2000;
-/** How long a client that has shut down its side waits before it is asked whether it is still there. */
+/** How long after the half-close of a client to probe whether it is still there. */
 const PROBE_AFTER_MS = 100;
 
-/** What connections of HTTP/1.1 want of their listener beside that. */
+/** The listener of an HTTP/1.1 connection. */
 export interface Http1Context extends ConnectionContext {
-  /** Whether a client may speak HTTP/2 from the first byte on (RFC 9113 section 3.3). */
+  /** Whether a client may speak HTTP/2 by prior knowledge (RFC 9113 section 3.3). */
   readonly sniffsHttp2: boolean;
-  /** Gives parser and fields of a request. */
+  /** Lends parser and fields of a request. */
   takeHead(): RequestHead;
   /** Takes them back. */
   giveHead(head: RequestHead): void;
-  /** The client speaks HTTP/2: its socket, and what has come, are for another connection. */
+  /** The client speaks HTTP/2: another connection object takes its socket and the received bytes. */
   switchToHttp2(connection: ClientConnection, socket: Socket, first: Bytes): void;
 }
 
-/** What is read of a request; lent to one connection after the other. */
+/** Parser and fields of a request; reused for one request after another. */
 export interface RequestHead {
   readonly parser: RequestHeadParser;
   readonly headers: HeaderFields;
-  /** The same fields, as they go to a server. */
+  /** The same fields, as they are sent to a server. */
   readonly outgoing: HeaderFields;
-  /** What the parser was made for. */
+  /** The limits of the parser. */
   readonly limits: ClientLimits;
 }
 
-/** A socket, the request on it, and the read that is pending whenever nothing else is to be done. */
+/** A socket, the request on it, and a read that is pending whenever no other read is needed. */
 export class ClientConnection implements ListedConnection, ClientStream, ContentOwner, ResponseWriterOwner {
-  /** @internal Neighbours in the list of those that are idle. */
+  /** @internal Neighbours in the list of idle connections. */
   previous: ListedConnection | null = null;
   next: ListedConnection | null = null;
-  /** @internal Its place among the connections of its listener. */
+  /** @internal Index among the connections of its listener. */
   index = -1;
   /** @internal */
   keptUntil = 0;
-  /** @internal Whose it is, where connections of a client are counted; `""` where they are not. */
+  /** @internal The client it counts for, if connections of a client are limited; otherwise `""`. */
   client = "";
   body: ClientContent | null = null;
   readonly native: null = null;
@@ -78,7 +78,7 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
   readonly #response: ResponseWriter;
   #buffer: Bytes = new Uint8Array(IDLE_BUFFER);
   #filled = 0;
-  /** Where a read that is pending puts what it brings; -1 when none is. */
+  /** Where a pending read stores its bytes; -1 without a pending read. */
   #readingAt = -1;
   #head: RequestHead | null = null;
   #state: "proxy" | "idle" | "head" | "busy" | "discard" | "linger" | "tunnel" | "closed" = "idle";
@@ -87,23 +87,23 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
   #responding = false;
   #requests = 0;
   #close = false;
-  /** Why the next request is refused, whatever it is; `null` when it is not. */
+  /** Why the next request is refused; `null` when it is not. */
   #refusal: ProxyError | null = null;
   #inputEnded = false;
   #probes = 0;
-  /** When the client has taken too long to send, and to take. */
+  /** Deadlines for receiving from and sending to the client. */
   #dueAt = Infinity;
   #writeDueAt = Infinity;
   #armedFor = Infinity;
-  /** How long its content was waited for, and how much came. */
+  /** How long its content was awaited, and how many bytes were received. */
   #contentWaitMs = 0;
   #contentBytes = 0;
   /** Whether a read of content is pending. */
   #contentAwaited = false;
 
   /**
-   * @param peer its two ends; `""` and 0 on a unix socket
-   * @param proxied whether a header of the PROXY protocol comes first, and says who the client is
+   * @param peer both ends of the connection; `""` and 0 on a unix socket
+   * @param proxied whether a header of the PROXY protocol is sent first and names the client
    */
   constructor(socket: Socket, peer: ProxyAddresses, context: Http1Context, proxied = false) {
     this.#socket = socket;
@@ -206,9 +206,9 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     if (count === null) return this.#onInputEnd();
     if (this.#state === "linger") return this.#read(0);
     this.#filled = at + count;
-    // What comes while a request is busy is the next one; it waits.
+    // Bytes received while a request is busy belong to the next one, which waits.
     if (this.#state === "busy") {
-      this.#behind = at;
+      this.#requestEnd = at;
       return;
     }
     if (this.#state === "proxy") return this.#readProxyHeader();
@@ -219,14 +219,14 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     this.#readHead();
   };
 
-  // Of what has come so far everything must be the beginning of HTTP/2, which no request of HTTP/1.1 begins with.
+  // The bytes received so far must be the beginning of the HTTP/2 preface; no request of HTTP/1.1 begins like it.
   #isHttp2(): boolean {
     const known = Math.min(this.#filled, PREFACE.length);
     for (let i = 0; i < known; i++) {
       if (this.#buffer[i] !== PREFACE[i]) return false;
     }
     if (known < PREFACE.length) {
-      this.#expect(this.#context.limits.headMs);
+      this.#setDeadline(this.#context.limits.headMs);
       this.#read(this.#filled);
       return true;
     }
@@ -245,14 +245,14 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
       this.#head = this.#context.takeHead();
       this.#head.parser.begin(at);
     }
-    this.#expect(this.#context.limits.headMs);
+    this.#setDeadline(this.#context.limits.headMs);
   }
 
-  // As good as idle: nothing is asked yet, and it may be given up for another one.
+  // Listed as idle: there is no request yet, and it may be closed in favour of another connection.
   #awaitProxyHeader(): void {
     this.#state = "proxy";
     this.#context.idle(this, true);
-    this.#expect(this.#context.limits.headMs);
+    this.#setDeadline(this.#context.limits.headMs);
   }
 
   #readProxyHeader(): void {
@@ -275,35 +275,35 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
       if (!this.#context.admits(this)) return this.refuse(tooManyConnections());
     }
     this.#state = "idle";
-    this.#expect(this.#context.draining ? LAST_REQUEST_MS : this.#context.limits.keepAliveMs);
+    this.#setDeadline(this.#context.draining ? LAST_REQUEST_MS : this.#context.limits.keepAliveMs);
     if (this.#filled === 0) return this.#read(0);
     this.#beginHead(0);
     this.#readHead();
   }
 
-  /** Responds with the error, whatever the client is about to ask, and closes; the log says what that was if it comes soon. */
+  /** Responds to the next request with the error, and closes; the log has that request if it arrives soon. */
   refuse(error: ProxyError): void {
     if (this.#state === "closed") return;
     this.#refusal = error;
     this.#beginHead(0);
-    this.#expect(LAST_REQUEST_MS);
+    this.#setDeadline(LAST_REQUEST_MS);
     if (this.#readingAt < 0) this.#readHead();
   }
 
   #passInput(at: number | null, count: number): void {
     const bytes = at === null ? null : this.#buffer.slice(at, at + count);
     if (this.#onInput !== null) return this.#onInput(bytes);
-    // The response to the client's offer is still being written.
+    // The response to the upgrade is still being written.
     this.#inputEnded = bytes === null;
     if (at === null) return;
-    this.#behind = at;
+    this.#requestEnd = at;
     this.#filled = at + count;
   }
 
   readonly #onReadFailed = (): void => {
     this.#readingAt = -1;
     if (this.#state === "tunnel" && this.#onInput !== null) return this.#onInput(null);
-    this.#gone(new ClientGoneError());
+    this.#clientGone(new ClientGoneError());
   };
 
   #readHead(): void {
@@ -311,17 +311,17 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     try {
       if (!parser.parse(this.#buffer, this.#filled)) {
         if (this.#filled === this.#buffer.length) this.#makeRoom();
-        // The line end that old clients send behind content is no request that its client is slow with.
+        // A line end that old clients send after content is not the begin of a slow request.
         if (!parser.begun && this.#refusal === null) this.#becomeIdle();
         return this.#read(this.#filled);
       }
     } catch (error) {
       return this.#refuse(this.#refusal ?? error as RequestError);
     }
-    this.#begin(parser);
+    this.#beginRequest(parser);
   }
 
-  /** Makes room behind what is there: by moving it to the front, or in a larger buffer. */
+  /** Makes room after the received bytes in a larger buffer. */
   #makeRoom(): void {
     this.#grow();
     this.#head!.parser.lines.bytes = this.#buffer;
@@ -342,14 +342,14 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     this.#context.handler.refuse(this, error);
   }
 
-  #begin(parser: RequestHeadParser): void {
+  #beginRequest(parser: RequestHeadParser): void {
     const { handler, limits: { maxRequestsPerConnection } } = this.#context;
     this.#state = "busy";
     this.#dueAt = Infinity;
     this.#requests++;
     this.#head!.headers.begin(parser.lines);
     this.#close = !parser.persistent || this.#requests >= maxRequestsPerConnection;
-    this.#behind = parser.bodyStart;
+    this.#requestEnd = parser.bodyStart;
     if (this.#refusal !== null) {
       this.#close = true;
       return handler.refuse(this, this.#refusal);
@@ -374,16 +374,16 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
       : null;
     const length = parser.chunked ? null : parser.contentLength;
     this.body = new ClientContent({ owner: this, shelf: this.#context.shelf, reader, first, length });
-    this.#behind = reader.next;
+    this.#requestEnd = reader.next;
     this.#contentBytes = this.#contentWaitMs = 0;
   }
 
-  /** Where what follows the request begins. */
-  #behind = 0;
+  /** Where the bytes after the request begin. */
+  #requestEnd = 0;
 
-  // A read that is pending tells at once when the client goes away, and brings its next request.
+  // A pending read shows at once when the client closes, and receives its next request.
   #readAhead(): void {
-    if (this.#readingAt >= 0 || this.#inputEnded || this.#filled > this.#behind) return;
+    if (this.#readingAt >= 0 || this.#inputEnded || this.#filled > this.#requestEnd) return;
     const { parser } = this.#head!;
     const start = parser.start;
     const room = this.#buffer.length - this.#filled;
@@ -398,7 +398,7 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
   async readContent(buffer: Bytes): Promise<number | null> {
     this.#askForContent();
     const { limits: { contentMs, minContentRate }, wheel } = this.#context;
-    // Only the time counts in which the client is waited for, and not that of a server which is slow to take it.
+    // Only the time spent waiting for the client counts, not the time of a slow server.
     if (
       this.#contentWaitMs > RATE_AFTER_MS &&
       this.#contentBytes * 1000 < minContentRate * this.#contentWaitMs
@@ -406,11 +406,11 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
       throw tooSlow();
     }
     const since = wheel.lately;
-    this.#expect(contentMs);
+    this.#setDeadline(contentMs);
     this.#contentAwaited = true;
     const count = await this.#socket.read(buffer);
     this.#contentAwaited = false;
-    // Nobody wants it any more, and its deadline is that of the connection.
+    // The content is no longer wanted, and the deadline is that of the connection.
     if (this.#state === "linger") {
       if (count === null) this.dispose();
       else this.#read(0);
@@ -433,14 +433,14 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
 
   /** @internal */
   contentEnded(behind: Bytes): void {
-    // The head has to stay where it is as long as the request runs.
+    // The head must stay in place while the request runs.
     const { parser } = this.#head!;
     const at = parser.bodyStart;
-    this.#behind = at;
+    this.#requestEnd = at;
     this.#filled = at;
     if (behind.length === 0 && this.#contentBytes <= SHORT_CONTENT && this.#buffer.length < UPLOAD_BUFFER) {
       this.#buffer = new Uint8Array(UPLOAD_BUFFER);
-      this.#behind = this.#filled = 0;
+      this.#requestEnd = this.#filled = 0;
     }
     if (behind.length > 0) {
       while (this.#buffer.length - at < behind.length) this.#makeRoom();
@@ -470,7 +470,7 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
   #canDiscard(): boolean {
     const { body } = this;
     if (body === null || body.ended) return true;
-    // A client that was never told to go on may send its content or not: nobody can say where the next request begins.
+    // A client without 100 (Continue) may send its content or not: so the begin of the next request is unknown.
     return body.failure === null && body.left <= MAX_DISCARDED && !this.#head!.parser.expectsContinue;
   }
 
@@ -504,12 +504,12 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
         },
         ended: (failure) => this.#tunnelEnded(failure),
       });
-    }, (error) => this.#gone(new ClientGoneError(String(error))));
+    }, (error) => this.#clientGone(new ClientGoneError(String(error))));
   }
 
-  /** What the client has sent behind its request, and what the read brings that is pending. */
+  /** The bytes after the request: those already received, or those of the pending read. */
   #takeInput(): Promise<Bytes | null> {
-    const first = this.#buffer.slice(this.#behind, Math.max(this.#filled, this.#behind));
+    const first = this.#buffer.slice(this.#requestEnd, Math.max(this.#filled, this.#requestEnd));
     if (this.#inputEnded) return Promise.resolve(null);
     if (this.#readingAt < 0) return Promise.resolve(first);
     return new Promise((resolve) => this.#onInput = resolve);
@@ -541,7 +541,7 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
   writeEnded(): void {
     this.#writeDueAt = Infinity;
     if (this.#inputEnded && this.#responding && this.#state === "busy") {
-      this.#expect(this.#context.limits.halfClosedMs);
+      this.#setDeadline(this.#context.limits.halfClosedMs);
     }
   }
 
@@ -561,12 +561,12 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
   responseBroken(bytes: number, failure: ProxyError): void {
     const exchange = this.exchange!;
     this.exchange = null;
-    // Cut, and never ended cleanly: a client must see that something is missing.
+    // Aborted, not ended cleanly: a client must see that the response is incomplete.
     this.dispose();
     exchange.responseEnded(bytes, failure);
   }
 
-  // Reads content that nobody wanted, so that the client can go on with its next request.
+  // Reads unwanted content, so that the client can continue with its next request.
   async #discard(body: ClientContent): Promise<void> {
     this.#state = "discard";
     try {
@@ -586,20 +586,20 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
       this.#context.giveHead(head);
       this.#head = null;
       this.#becomeIdle();
-    } else if (this.#filled > this.#behind) {
-      // The next request is there already: pipelining (RFC 9112 section 9.3.2).
+    } else if (this.#filled > this.#requestEnd) {
+      // The next request was already received: pipelining (RFC 9112 section 9.3.2).
       this.#state = "head";
-      this.#buffer.copyWithin(0, this.#behind, this.#filled);
-      this.#filled -= this.#behind;
+      this.#buffer.copyWithin(0, this.#requestEnd, this.#filled);
+      this.#filled -= this.#requestEnd;
       head.parser.begin(0);
-      this.#expect(this.#context.limits.headMs);
+      this.#setDeadline(this.#context.limits.headMs);
       this.#readHead();
     } else {
       this.#context.giveHead(head);
       this.#head = null;
       if (this.#inputEnded) return this.dispose();
       this.#becomeIdle();
-      // What a large request has left behind is not kept.
+      // The buffer of a large request is not kept.
       if (this.#buffer.length > UPLOAD_BUFFER) this.#buffer = new Uint8Array(IDLE_BUFFER);
       this.#read(0);
     }
@@ -608,7 +608,7 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
   #becomeIdle(): void {
     this.#state = "idle";
     this.#context.idle(this, true);
-    this.#expect(this.#context.draining ? LAST_REQUEST_MS : this.#context.limits.keepAliveMs);
+    this.#setDeadline(this.#context.draining ? LAST_REQUEST_MS : this.#context.limits.keepAliveMs);
   }
 
   // Closing at once could destroy a response that the client has not read yet (RFC 9112 section 9.6).
@@ -617,49 +617,49 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     this.body?.cancel();
     this.body = null;
     if (this.#inputEnded) return this.#endCleanly();
-    this.#expect(LINGER_MS);
+    this.#setDeadline(LINGER_MS);
     this.#socket.closeWrite().catch(() => {});
-    // Two reads at once would be too many for some sockets.
+    // Some sockets do not allow two reads at once.
     if (this.#readingAt < 0 && !this.#contentAwaited) this.#read(0);
   }
 
-  // To a client of TLS an end without a word is one that somebody on the way has made (RFC 8446 section 6.1).
+  // A TLS client reads an end without close_notify as a truncation attack (RFC 8446 section 6.1).
   #endCleanly(): void {
     if (this.listener.scheme === "http") return this.dispose();
-    if (this.#waits) this.#context.idle(this, false);
+    if (this.#isListedIdle) this.#context.idle(this, false);
     this.#state = "linger";
-    this.#expect(LINGER_MS);
+    this.#setDeadline(LINGER_MS);
     this.#socket.closeWrite().catch(() => {}).finally(() => this.dispose());
   }
 
-  // It may have closed, or only have shut down its side and wait for the response; a read cannot tell which.
+  // The client has closed, or has half-closed and waits for the response; a read cannot distinguish these.
   #onInputEnd(): void {
     this.#inputEnded = true;
-    // It may have shut down its side only, and wait to learn why nothing comes.
+    // A half-closed client may wait for the reason of the failure.
     if (this.#state === "head" && this.#head!.parser.begun) {
       const ended = new RequestError("The client ended its side within a request head", 400);
       return this.#refuse(this.#refusal ?? ended);
     }
     if (this.#state !== "busy") return this.#endCleanly();
     this.#close = true;
-    this.#expect(this.#responding ? this.#context.limits.halfClosedMs : PROBE_AFTER_MS);
+    this.#setDeadline(this.#responding ? this.#context.limits.halfClosedMs : PROBE_AFTER_MS);
   }
 
-  // A client that has closed answers whatever is sent with a reset, and one that waits skips 100 (RFC 9110 section 15.2).
+  // A closed client responds to any bytes with a reset; a waiting client skips 100 (RFC 9110 section 15.2).
   #probe(): void {
     if (this.#state !== "busy" || this.#responding) return;
     this.#probes++;
     if (this.#head!.parser.minor === 1) this.#response.writeInterim(100, NO_FIELDS);
-    this.#expect(PROBE_AFTER_MS * 2 ** Math.min(this.#probes, 6));
+    this.#setDeadline(PROBE_AFTER_MS * 2 ** Math.min(this.#probes, 6));
     this.#socket.read(new Uint8Array(1)).then(() => {}, this.#onReadFailed);
   }
 
   /** @internal */
   clientLost(error: ClientGoneError): void {
-    this.#gone(error);
+    this.#clientGone(error);
   }
 
-  #gone(error: ClientGoneError): void {
+  #clientGone(error: ClientGoneError): void {
     if (this.#state === "closed") return;
     const { exchange } = this;
     this.body?.fail(error);
@@ -670,12 +670,12 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     exchange.responseEnded(this.#response.bytes, error);
   }
 
-  #expect(ms: number): void {
+  #setDeadline(ms: number): void {
     this.#dueAt = this.#context.wheel.lately + ms;
     this.#arm(this.#dueAt);
   }
 
-  // An entry of the wheel stays where it is as long as it is early enough: moving it at each request would cost more.
+  // The entry in the wheel is not moved while it is early enough: moving it at each request would cost more.
   #arm(dueAt: number): void {
     if (dueAt >= this.#armedFor) return;
     this.#armedFor = dueAt;
@@ -687,13 +687,13 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     this.#armedFor = Infinity;
     const now = this.#context.wheel.lately;
     if (now >= this.#writeDueAt) {
-      return this.#gone(new ClientGoneError("The client took the response too slowly"));
+      return this.#clientGone(new ClientGoneError("The client took the response too slowly"));
     }
-    if (now >= this.#dueAt) this.#late();
+    if (now >= this.#dueAt) this.#deadlineExceeded();
     if (this.#state !== "closed") this.#arm(Math.min(this.#dueAt, this.#writeDueAt));
   }
 
-  #late(): void {
+  #deadlineExceeded(): void {
     this.#dueAt = Infinity;
     switch (this.#state) {
       case "head":
@@ -710,7 +710,7 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
 
   #inputEndedLate(): void {
     if (!this.#responding) this.#probe();
-    else {this.#gone(
+    else {this.#clientGone(
         new ClientGoneError("The client has shut down its side, and nothing was sent to it since"),
       );}
   }
@@ -722,25 +722,25 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     if (!this.#responding) this.exchange?.callOff(error);
   }
 
-  /** The proxy stops: a request that is on its way already is served, and ends the connection. */
+  /** The proxy stops: a request in transit is served, and then the connection is closed. */
   retire(): void {
-    if (this.#state === "idle") this.#expect(LAST_REQUEST_MS);
+    if (this.#state === "idle") this.#setDeadline(LAST_REQUEST_MS);
   }
 
-  /** Ends it as soon as what runs is done; at once when nothing does. */
+  /** Closes the connection after the running request; at once when there is none. */
   drain(): void {
-    if (this.#waits) this.dispose();
+    if (this.#isListedIdle) this.dispose();
   }
 
-  /** Whether it is among those that are idle. */
-  get #waits(): boolean {
+  /** Whether it is listed as idle. */
+  get #isListedIdle(): boolean {
     return this.#state === "idle" || this.#state === "proxy";
   }
 
-  /** Closes it. */
+  /** Closes the connection. */
   dispose(): void {
     if (this.#state === "closed") return;
-    const waits = this.#waits;
+    const waits = this.#isListedIdle;
     this.#state = "closed";
     this.#deadline.clear();
     this.#response.stop();
@@ -749,7 +749,7 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     try {
       this.#socket.close();
     } catch {
-      // The runtime closes a socket that has failed by itself.
+      // The runtime closes a failed socket itself.
     }
     this.#context.closed(this);
   }
@@ -757,7 +757,7 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
 
 const NO_FIELDS = new HeaderFields();
 
-/** The error for a client that has as many connections as it may. */
+/** The error for a client that has reached its limit of connections. */
 export function tooManyConnections(): RequestError {
   return new RequestError("Too many connections come from this address", 429, { "retry-after": "1" });
 }

@@ -1,32 +1,32 @@
-/** The content of a client's request, read from its connection as it is asked for. */
+/** The content of a client's request, read from its connection on demand. */
 
 import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts";
 import type { Body, Bytes } from "../../http/message.ts";
 import type { BodyReader } from "../../http1/body_reader.ts";
 import { type BufferShelf, LARGE_BUFFER } from "../../http1/head_writer.ts";
 
-/** The connection as its content sees it. */
+/** The connection of a request's content. */
 export interface ContentOwner {
-  /** Begins a read of the socket; `null` at its end. */
+  /** Starts a read of the socket; `null` at its end. */
   readContent(buffer: Bytes): Promise<number | null>;
-  /** The content was read to its end; what came behind it belongs to the next request. */
+  /** The content was read to its end; the bytes after it belong to the next request. */
   contentEnded(behind: Bytes): void;
 }
 
-/** What a {@linkcode ClientContent} is made of. */
+/** Parts of a {@linkcode ClientContent}. */
 interface ClientContentInit {
   readonly owner: ContentOwner;
   readonly shelf: BufferShelf;
   readonly reader: BodyReader;
-  /** What came with the head; `null` when nothing of the content did. */
+  /** Content that was received with the head; `null` when there was none. */
   readonly first: Bytes | null;
   readonly length: number | null;
 }
 
-/** Content whose client is held to its framing. */
+/** Content whose framing is verified. */
 export class ClientContent implements Body {
   readonly length: number | null;
-  /** How many bytes have come. */
+  /** How many bytes were received. */
   received: number;
   readonly #owner: ContentOwner;
   readonly #shelf: BufferShelf;
@@ -35,7 +35,7 @@ export class ClientContent implements Body {
   #buffer: Bytes | null = null;
   #pending: Promise<Bytes | null> | null = null;
   #cancelled = false;
-  /** Why it could not be read; `null` as long as it could. */
+  /** Why it could not be read; `null` while it can. */
   failure: ProxyError | null = null;
 
   constructor({ owner, shelf, reader, first, length }: ClientContentInit) {
@@ -47,12 +47,12 @@ export class ClientContent implements Body {
     this.received = first === null ? 0 : first.length;
   }
 
-  /** Whether all of it has come. */
+  /** Whether all content was received. */
   get ended(): boolean {
     return this.#reader.done;
   }
 
-  /** How many bytes are still to come; `Infinity` when that is not known. */
+  /** How many bytes of content are missing; `Infinity` when that is not known. */
   get left(): number {
     return this.#reader.left;
   }
@@ -75,34 +75,34 @@ export class ClientContent implements Body {
     if (first !== null && first.length > 0) return first;
     if (this.failure !== null) throw this.failure;
     if (this.#reader.done || this.#cancelled) {
-      this.#giveBuffer();
+      this.#returnBuffer();
       return null;
     }
     try {
       return await (this.#pending = this.#readNext());
     } catch (error) {
-      throw this.failure ??= error instanceof ProxyError ? error : brokeOff(error);
+      throw this.failure ??= error instanceof ProxyError ? error : contentFailed(error);
     } finally {
       this.#pending = null;
     }
   }
 
   /**
-   * Reads what nobody wants any more, cancelled or not: what was left of it would be taken for the next request.
+   * Reads content that is no longer wanted, cancelled or not: the rest would be read as the next request.
    *
-   * @returns whether its end came within so many bytes
-   * @throws when it broke off
+   * @returns whether it ended within so many bytes
+   * @throws when it failed
    */
   async discard(maxBytes: number): Promise<boolean> {
     this.#first = null;
-    // A read that somebody has left behind brings content too.
+    // An abandoned read receives content too.
     if (this.#pending !== null) await this.#pending;
     for (let left = maxBytes; !this.#reader.done;) {
       if (this.failure !== null) throw this.failure;
       left -= (await this.#readNext())?.length ?? 0;
       if (left < 0) return false;
     }
-    this.#giveBuffer();
+    this.#returnBuffer();
     return true;
   }
 
@@ -110,12 +110,12 @@ export class ClientContent implements Body {
     const reader = this.#reader;
     const buffer = this.#buffer ??= this.#shelf.take(LARGE_BUFFER);
     for (;;) {
-      // No more is read than belongs to it, where that is known: what follows is the next request.
+      // With a known length, no byte of the next request is read.
       const count = await this.#owner.readContent(
         reader.left < buffer.length ? buffer.subarray(0, reader.left) : buffer,
       );
       if (this.failure !== null) throw this.failure;
-      if (count === null) throw brokeOff("the connection was closed");
+      if (count === null) throw contentFailed("the connection was closed");
       reader.read(buffer, 0, count);
       const { contentStart, contentEnd } = reader;
       this.received += contentEnd - contentStart;
@@ -125,7 +125,7 @@ export class ClientContent implements Body {
     }
   }
 
-  /** Breaks it off; a read that is pending fails with the error. */
+  /** Aborts the content; a pending read fails with the error. */
   fail(error: ProxyError): void {
     if (!this.#reader.done) this.failure ??= error;
   }
@@ -133,20 +133,20 @@ export class ClientContent implements Body {
   cancel(): void {
     this.#cancelled = true;
     this.#first = null;
-    if (this.#pending === null) this.#giveBuffer();
+    if (this.#pending === null) this.#returnBuffer();
   }
 
-  #giveBuffer(): void {
+  #returnBuffer(): void {
     if (this.#buffer !== null) this.#shelf.give(this.#buffer);
     this.#buffer = null;
   }
 }
 
-function brokeOff(cause: unknown): ClientGoneError {
+function contentFailed(cause: unknown): ClientGoneError {
   return new ClientGoneError(`The client's content broke off: ${cause}`);
 }
 
-/** The error for content that comes too slowly. */
+/** The error for content that is sent too slowly. */
 export function tooSlow(): RequestError {
   return new RequestError("The client sent its content too slowly", 408);
 }

@@ -37,20 +37,20 @@ import {
   tooManyConnections,
 } from "./client_connection.ts";
 
-/** What an {@linkcode Http1Listener} takes. */
+/** Options of an {@linkcode Http1Listener}. */
 interface Http1ListenerOptions extends ListenerEvents {
   readonly listen: ResolvedListen;
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
   readonly handler: StreamHandler;
-  /** Accepts clients in place of a socket that is opened here. */
+  /** Accepts clients instead of a socket that is opened here. */
   readonly acceptor?: Acceptor;
 }
 
-/** What accepts clients; a `Deno.Listener` does. */
+/** Accepts clients, as a `Deno.Listener` does. */
 interface Acceptor {
   readonly addr: Deno.Addr;
-  /** Serves by other options from now on. */
+  /** Applies new options. */
   update?(listen: ResolvedListen): void;
   accept(): Promise<AcceptedSocket>;
   close(): void;
@@ -58,34 +58,37 @@ interface Acceptor {
 
 /** A connection, and its two ends. */
 type AcceptedSocket = Socket & Pick<Deno.Conn, "remoteAddr" | "localAddr"> & {
-  /** Whether the client has chosen HTTP/2. */
+  /** Whether the client has negotiated HTTP/2. */
   readonly isHttp2?: boolean;
 };
 
-/** How long to wait before accepting is tried again after it failed. */
+/** How long to wait after a failed accept. */
 const PAUSE_MS = 100;
-/** How long it has to work until what broke it counts as over. */
+/** How long accepting must work until it counts as recovered. */
 const STEADY_AFTER_MS = 1000;
-/** How much of an IPv6 address stands for one client, who usually has the whole network. */
+/** Length of the IPv6 prefix that counts as one client: a client usually has a whole network. */
 const IPV6_PREFIX = 64;
-/** What the process needs beside its connections: logs, listeners, timers, certificates. */
+/** File descriptors for other purposes: logs, listeners, timers, certificates. */
 const OTHER_DESCRIPTORS = 64;
-/** How many idle connections are given up at a time for want of descriptors: a client may need one for its server too. */
-const MAX_GIVEN_UP = 8;
-/** How long a connection counts as one whose client is about to ask. */
+/**
+ * How many idle connections are closed at a time for lack of file descriptors: a client may need one for its server
+ * too.
+ */
+const MAX_CLOSED_IDLE = 8;
+/** How long a new connection is expected to send a request. */
 const NEW_MS = 1000;
-/** How few connections are not worth running for. */
+/** Lower bound of the computed limit of connections. */
 const LEAST_CONNECTIONS = 16;
-/** How many clients in turn may have gone before they were accepted; a system that says so of all is broken. */
+/** Most clients in a row that may have closed before they were accepted; if it is more, the system is broken. */
 const MAX_GONE_IN_TURN = 1000;
-/** How many turns of the event loop there are for clients that wait to be accepted when the listener is closed. */
+/** Most turns of the event loop to accept waiting clients before the listener is closed. */
 const MAX_LAST_TURNS = 50;
-/** After so many without a client nobody waits. */
+/** After so many turns without a new client, none is waiting. */
 const QUIET_TURNS = 2;
-/** Parsers that are kept for requests to come. */
+/** How many parsers are kept for reuse. */
 const MAX_HEADS = 256;
 
-/** Listens at one address on `Deno.listen`. */
+/** Listens at one address with `Deno.listen`. */
 export class Http1Listener implements EngineListener, Http1Context {
   readonly listener: ListenerInfo;
   readonly shelf: BufferShelf = new BufferShelf();
@@ -99,7 +102,7 @@ export class Http1Listener implements EngineListener, Http1Context {
   #closed = false;
   /** Whether connections that are accepted from now on are closed. */
   #isCut = false;
-  /** Ends a pause before the listener closes. */
+  /** Ends a pause before the listener is closed. */
   #endPause: (() => void) | null = null;
   readonly #options: Http1ListenerOptions;
   #listen: ResolvedListen;
@@ -108,7 +111,7 @@ export class Http1Listener implements EngineListener, Http1Context {
   readonly #connections: ListedConnection[] = [];
   readonly #heads: RequestHead[] = [];
   readonly #http2 = new Http2Context(this);
-  /** The connection that has been idle for longest, and the one that became so last. */
+  /** The connection that has been idle for longest, and the one that has become idle last. */
   #oldest: ListedConnection | null = null;
   #newest: ListedConnection | null = null;
   readonly #accepting: Promise<void>;
@@ -116,13 +119,13 @@ export class Http1Listener implements EngineListener, Http1Context {
   #steady: Disposable | null = null;
   #empty: (() => void) | null = null;
   #maxConnections: number;
-  /** How many connections each client has, where that is limited. */
+  /** How many connections each client has, if that is limited. */
   readonly #clients = new Map<string, number>();
   readonly #spare = new SpareDescriptor();
-  /** Whether accepting has failed since it last worked, or paused. */
+  /** Whether accepting has failed since it last worked or paused. */
   #failed = false;
   #onRoom: (() => void) | null = null;
-  /** How many clients in turn had gone before they were accepted. */
+  /** How many clients in a row had closed before they were accepted. */
   #goneInTurn = 0;
 
   /** @throws {ListenError} when the address cannot be listened at */
@@ -157,7 +160,7 @@ export class Http1Listener implements EngineListener, Http1Context {
   update(listen: ResolvedListen): void {
     const { underscores = "drop", limits } = listen;
     this.#listen = listen;
-    // Parsers are made for the limits.
+    // Parsers are made for fixed limits.
     this.#heads.length = 0;
     this.limits = limits;
     this.underscores = underscores;
@@ -173,7 +176,7 @@ export class Http1Listener implements EngineListener, Http1Context {
         socket = await this.#socket.accept();
       } catch (error) {
         if (this.#closed) return;
-        // Pausing for these would let one client keep all others out.
+        // With a pause here, one client could keep out all others.
         if (hasGone(error) && ++this.#goneInTurn <= MAX_GONE_IN_TURN) continue;
         await this.#acceptFailed(error);
         continue;
@@ -183,20 +186,21 @@ export class Http1Listener implements EngineListener, Http1Context {
       this.#accepted++;
       if (this.#connections.length >= this.#maxConnections) await this.#untilRoom();
       if (this.#isCut) return socket.close();
-      // Also when the listener was closed meanwhile: nobody else serves a client that was accepted.
-      this.#take(socket);
+      // Also if the listener was closed meanwhile: an accepted client is not served elsewhere.
+      this.#addConnection(socket);
     }
   }
 
-  #take(socket: AcceptedSocket): void {
+  #addConnection(socket: AcceptedSocket): void {
     try {
       if ("setNoDelay" in socket) (socket as Deno.TcpConn).setNoDelay(true);
     } catch {
-      // The client has gone already, and the system has forgotten it.
+      // The client has already closed, and the system has forgotten it.
       return socket.close();
     }
-    // Without a spare nothing is left behind this one: neither for the next client nor for a server that it would need.
-    const last = !this.#spare.open() && !this.#giveUpIdle();
+    // Without a spare file descriptor none is left, neither for the next client nor for a server that this client
+    // would need.
+    const last = !this.#spare.open() && !this.#closeIdle();
     const peer = addressesOf(socket);
     const proxied = this.#listen.proxyProtocol?.trusts(peer.ip) === true;
     const connection = socket.isHttp2 === true
@@ -226,14 +230,17 @@ export class Http1Listener implements EngineListener, Http1Context {
     return true;
   }
 
-  /** Whether a client waits for another connection to end: responses end theirs meanwhile, so that all clients take turns. */
+  /**
+   * Whether a client waits for another connection to end: meanwhile responses close their connections, so that all
+   * clients take turns.
+   */
   get crowded(): boolean {
     return this.#onRoom !== null;
   }
 
   /**
-   * Waits until there is room for one more connection; that of a client that asks nothing is given up for it, unless its next
-   * request may be on its way.
+   * Waits until there is room for one more connection. An idle connection is closed for it, unless its next request
+   * may be in transit.
    */
   async #untilRoom(): Promise<void> {
     const { clock } = this.#options;
@@ -246,7 +253,7 @@ export class Http1Listener implements EngineListener, Http1Context {
         continue;
       }
       if (keptForMs > LAST_REQUEST_MS) {
-        this.#broke(new Error(`all ${this.#maxConnections} connections are in use`));
+        this.#reportFailure(new Error(`all ${this.#maxConnections} connections are in use`));
       }
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#onRoom = resolve;
@@ -256,14 +263,14 @@ export class Http1Listener implements EngineListener, Http1Context {
     }
   }
 
-  // What is missing is what idle connections hold, for all that is known; then what is kept for the purpose. One more try
-  // is made at once, others after a pause: nothing may keep the process busy in vain.
+  // Idle connections probably hold the missing file descriptors; after them, the spare one is used. One retry is made
+  // at once, later ones after a pause: otherwise a lasting failure would keep the process busy.
   async #acceptFailed(error: unknown): Promise<void> {
-    this.#broke(error);
+    this.#reportFailure(error);
     const short = resourceShortage(error) !== null;
     if (!this.#failed) {
       this.#failed = true;
-      if (short) this.#giveUpIdle();
+      if (short) this.#closeIdle();
       return;
     }
     if (short && this.#spare.giveUp()) return;
@@ -272,10 +279,10 @@ export class Http1Listener implements EngineListener, Http1Context {
     this.#spare.open();
   }
 
-  /** Closes some of the connections that have been idle for longest; tells whether there was one. */
-  #giveUpIdle(): boolean {
+  /** Closes some of the connections that have been idle for longest; returns whether there was any. */
+  #closeIdle(): boolean {
     let count = 0;
-    while (count < MAX_GIVEN_UP && this.#oldest !== null) {
+    while (count < MAX_CLOSED_IDLE && this.#oldest !== null) {
       this.#options.meter?.refused("given_up");
       this.#oldest.drain();
       count++;
@@ -283,7 +290,7 @@ export class Http1Listener implements EngineListener, Http1Context {
     return count > 0;
   }
 
-  #broke(error: unknown): void {
+  #reportFailure(error: unknown): void {
     this.#recoverLater();
     if (this.#brokenSince !== null) return;
     this.#brokenSince = this.#options.clock.now();
@@ -294,7 +301,7 @@ export class Http1Listener implements EngineListener, Http1Context {
     const { clock, onRecovery } = this.#options;
     this.#steady?.[Symbol.dispose]();
     this.#steady = clock.setTimer(() => {
-      // That nobody has come since does not mean that somebody could.
+      // That no client has connected since does not mean that one could.
       if (this.#onRoom !== null || !this.#spare.open() || socketShortage() !== null) {
         return this.#recoverLater();
       }
@@ -375,21 +382,25 @@ export class Http1Listener implements EngineListener, Http1Context {
   async stop(): Promise<void> {
     await this.#acceptWaiting();
     this.#close();
-    // The system frees the place only when no accepting is pending any more.
+    // The system releases the address only when no accept is pending.
     await this.#accepting;
-    // Not before: clients whose connections end connect again, and the system resets those that wait at a listener which is closed.
+    // Not earlier: clients connect again when their connections are closed, and the system resets those that wait at
+    // a closed listener.
     this.draining = true;
     for (const connection of this.#connections) connection.retire();
     if (this.#connections.length === 0) return;
     await new Promise<void>((resolve) => this.#empty = resolve);
   }
 
-  /** Takes clients that the system has connected already, for a few turns at most: it would reset them with the listener. */
+  /**
+   * Accepts clients that the system has already connected, for a few turns at most: it would reset them with the
+   * listener.
+   */
   async #acceptWaiting(): Promise<void> {
     let quiet = 0;
     for (let turn = 0; turn < MAX_LAST_TURNS && quiet < QUIET_TURNS && !this.#closed; turn++) {
       const before = this.#accepted;
-      // Turns without a pause do not make the runtime look at its sockets.
+      // In turns without a pause the runtime does not poll its sockets.
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, 1);
         this.#endPause = () => {
@@ -419,14 +430,14 @@ export class Http1Listener implements EngineListener, Http1Context {
   }
 }
 
-/** Whether accepting failed because the client had reset the connection by then. */
+/** Whether accepting failed because the client had already reset the connection. */
 function hasGone(error: unknown): boolean {
   const { NotConnected, ConnectionAborted, ConnectionReset } = Deno.errors;
   return error instanceof NotConnected || error instanceof ConnectionAborted ||
     error instanceof ConnectionReset;
 }
 
-/** How many connections the descriptors of the process allow: each may need another one to a server. */
+/** How many connections the file descriptors of the process allow: each may need another one to a server. */
 function mostConnections(): number {
   const limit = descriptorLimit();
   return limit === null ? Infinity : Math.max(LEAST_CONNECTIONS, Math.floor((limit - OTHER_DESCRIPTORS) / 2));

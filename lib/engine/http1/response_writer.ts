@@ -1,4 +1,4 @@
-/** The writing half of a client's connection: one response after the other. */
+/** The sending half of a client's connection: one response after another. */
 
 import { ClientGoneError, ProxyError } from "../../core/errors.ts";
 import type { HeaderFields } from "../../http/header_fields.ts";
@@ -13,30 +13,30 @@ import {
 } from "../../http1/head_writer.ts";
 import type { Socket } from "../engine.ts";
 
-/** The connection as its writing half sees it. */
+/** The connection of a response writer. */
 export interface ResponseWriterOwner {
-  /** Something is written from now on; it may take as long as a client may stall. */
+  /** A write has started; it may take as long as a client may stall. */
   writeBegun(): void;
-  /** What was to be written is. */
+  /** The write has ended. */
   writeEnded(): void;
-  /** The client has gone, which an interim response has found out. */
+  /** The client has closed, as a write of an interim response has shown. */
   clientLost(error: ClientGoneError): void;
-  /** The response has left. */
+  /** The response was written completely. */
   responseWritten(bytes: number): void;
-  /** The response broke off after some bytes of its content. */
+  /** The response failed after some bytes of its content. */
   responseBroken(bytes: number, failure: ProxyError): void;
 }
 
-/** How a response is framed for its client. */
+/** The framing of a response for its client. */
 interface ResponseFraming {
   readonly method: string;
-  /** Whether the client takes chunks and interim responses. */
+  /** Whether the client supports chunks and interim responses. */
   readonly http11: boolean;
-  /** Whether the connection ends with the response. */
+  /** Whether the connection is closed after the response. */
   readonly close: boolean;
 }
 
-/** Writes responses; the head and what is at hand of the content leave in one write. */
+/** Writes responses; the head and the available content are sent in one write. */
 export class ResponseWriter {
   readonly #socket: Socket;
   readonly #owner: ResponseWriterOwner;
@@ -54,9 +54,9 @@ export class ResponseWriter {
   }
 
   /**
-   * Begins to write a response.
+   * Starts to write a response.
    *
-   * @throws {UnwritableHeadError} when the head cannot be written; nothing of it was then
+   * @throws {UnwritableHeadError} when the head cannot be written; then nothing was written
    */
   write(head: ResponseHead, body: Body | null, framing: ResponseFraming): void {
     const writer = this.#writer;
@@ -71,16 +71,16 @@ export class ResponseWriter {
     this.#writeLast();
   }
 
-  /** Writes an interim response behind those before it; the next write waits for it. */
+  /** Writes an interim response after earlier ones; the next write waits for it. */
   writeInterim(status: number, headers: HeaderFields): void {
     if (this.#stopped) return;
     const writer = new HeadWriter(new Uint8Array(256));
     writer.statusLine(status, reasonPhrase(status));
     writer.fields(headers);
     writer.end();
-    const written = this.#writeBehind(this.#interim, writer.bytes.subarray(0, writer.length))
+    const written = this.#writeAfter(this.#interim, writer.bytes.subarray(0, writer.length))
       .catch((error) => {
-        if (!this.#stopped) this.#owner.clientLost(lost(error));
+        if (!this.#stopped) this.#owner.clientLost(clientGone(error));
       })
       .finally(() => {
         if (this.#interim === written) this.#interim = null;
@@ -88,13 +88,13 @@ export class ResponseWriter {
     this.#interim = written;
   }
 
-  // Two writes at once could mix their bytes when a socket takes only some of them.
-  async #writeBehind(before: Promise<void> | null, bytes: Bytes): Promise<void> {
+  // Two writes at once could mix their bytes when a socket accepts only some of them.
+  async #writeAfter(before: Promise<void> | null, bytes: Bytes): Promise<void> {
     if (before !== null) await before;
     if (!this.#stopped) await this.#writeAll(bytes);
   }
 
-  /** Writes the 101 behind which the connection speaks another protocol (RFC 9110 section 7.8). */
+  /** Writes the 101 after which the connection speaks another protocol (RFC 9110 section 7.8). */
   async writeSwitch({ status, statusText, headers }: ResponseHead, protocol: string): Promise<void> {
     const writer = new HeadWriter(new Uint8Array(1024));
     writer.statusLine(status, statusText);
@@ -106,7 +106,7 @@ export class ResponseWriter {
     await this.#writeAll(writer.bytes.subarray(0, writer.length));
   }
 
-  // The end of the response: nothing is kept waiting but the callbacks of one write.
+  // The end of the response: only the callbacks of one write are kept.
   #writeLast(): void {
     const { bytes, length } = this.#writer;
     this.#writing = bytes.subarray(0, length);
@@ -130,21 +130,21 @@ export class ResponseWriter {
   };
 
   readonly #onWriteFailed = (error: unknown): void => {
-    if (!this.#stopped) this.#owner.responseBroken(this.#bytes, lost(error));
+    if (!this.#stopped) this.#owner.responseBroken(this.#bytes, clientGone(error));
   };
 
   #done(): void {
     this.#writing = NOTHING;
-    this.#giveBuffer();
+    this.#returnBuffer();
     this.#owner.writeEnded();
     this.#owner.responseWritten(this.#bytes);
   }
 
-  /** Writes content as it comes, at the pace of the slower side. */
+  /** Writes content as it arrives, at the pace of the slower side. */
   async #pump(body: Body, chunked: boolean): Promise<void> {
     const writer = this.#writer;
     try {
-      // A head whose content is not there yet must not wait for it.
+      // A head must not wait for content that is not yet there.
       if (body.ready === null) await this.#flush();
       for (;;) {
         const piece = await body.read();
@@ -158,7 +158,7 @@ export class ResponseWriter {
           await this.#writeAll(piece);
         }
         await this.#flush();
-        if (!chunked) this.#giveBuffer();
+        if (!chunked) this.#returnBuffer();
         this.#bytes += piece.length;
       }
       if (chunked) writeLastChunk(writer, body.trailers);
@@ -166,7 +166,7 @@ export class ResponseWriter {
       if (!this.#stopped) this.#done();
     } catch (error) {
       if (!this.#stopped) {
-        this.#owner.responseBroken(this.#bytes, error instanceof ProxyError ? error : lost(error));
+        this.#owner.responseBroken(this.#bytes, error instanceof ProxyError ? error : clientGone(error));
       }
     }
   }
@@ -179,13 +179,13 @@ export class ResponseWriter {
     this.#writer.length = 0;
   }
 
-  // Content goes from its own buffer now, which may take long.
-  #giveBuffer(): void {
+  // Later content is written from its own buffer, which may take long.
+  #returnBuffer(): void {
     this.#shelf.give(this.#writer.bytes);
     this.#writer.begin(NOTHING);
   }
 
-  // One write of a socket may take only some of the bytes.
+  // One write of a socket may accept only some of the bytes.
   async #writeAll(bytes: Bytes): Promise<void> {
     for (let done = 0; done < bytes.length;) {
       this.#owner.writeBegun();
@@ -194,12 +194,12 @@ export class ResponseWriter {
     }
   }
 
-  /** How many bytes of the content of the response were handed to the system. */
+  /** How many bytes of the response's content were passed to the system. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Writes nothing more and tells nobody. */
+  /** Writes nothing more and does not call the owner. */
   stop(): void {
     this.#stopped = true;
   }
@@ -209,12 +209,12 @@ export class ResponseWriter {
 const ROOM_FOR_HEAD = 2048;
 const NOTHING: Bytes = new Uint8Array(0);
 
-/** Whether a small buffer holds a usual head and what is at hand of the content; one that has to grow is lost to the shelf. */
+/** Whether a small buffer holds a usual head and the available content; a buffer that must grow is lost for the shelf. */
 function fitsSmall(body: Body | null): boolean {
   return body === null || body.ready === null || body.ready.length <= SMALL_BUFFER - ROOM_FOR_HEAD;
 }
 
-/** Writes the head with its framing; tells whether the content goes in chunks. */
+/** Writes the head with its framing; returns whether the content is chunked. */
 function writeHead(
   writer: HeadWriter,
   { status, statusText, headers }: ResponseHead,
@@ -222,13 +222,13 @@ function writeHead(
   { method, http11, close }: ResponseFraming,
 ): boolean {
   writer.statusLine(status, statusText);
-  // The length of what a GET would give (RFC 9110 section 8.6) goes on as the server said it.
+  // The length that a GET would have (RFC 9110 section 8.6) is forwarded as the server sent it.
   const describes = method === "HEAD" || status === 304;
   writer.fields(headers, describes);
   let chunked = false;
   let untilClose = false;
   if (!describes && status !== 204) {
-    // A 205 has an end without content (RFC 9110 section 15.3.6).
+    // A 205 ends without content (RFC 9110 section 15.3.6).
     const length = body === null || status === 205 ? 0 : lengthOf(body);
     if (length !== null) writer.contentLength(length);
     else if (http11) {
@@ -242,12 +242,12 @@ function writeHead(
   return chunked;
 }
 
-/** How long content is, where that is known; content with trailers goes in chunks, or they would be lost. */
+/** Length of the content, if known; content with trailers is chunked, because they would be lost otherwise. */
 function lengthOf({ length, whole, trailers }: Body): number | null {
   return length ?? (whole === null || trailers.length > 0 ? null : whole.length);
 }
 
-function lost(cause: unknown): ClientGoneError {
+function clientGone(cause: unknown): ClientGoneError {
   return new ClientGoneError(
     `The client closed the connection: ${cause instanceof Error ? cause.message : cause}`,
   );

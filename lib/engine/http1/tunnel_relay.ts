@@ -1,4 +1,4 @@
-/** Both ways of a client's connection that was switched to another protocol: bytes go on as they come. */
+/** Both directions of a client's connection that has switched to another protocol: bytes are forwarded as received. */
 
 import type { Deadline, DeadlineWheel } from "../../core/cancellation.ts";
 import { type ProxyError, RequestError, StoppingError, UpstreamError } from "../../core/errors.ts";
@@ -18,37 +18,37 @@ import { FrameParser } from "../../transport/websocket/frame_parser.ts";
 import { Patience } from "../../transport/websocket/web_socket_options.ts";
 import type { Socket } from "../engine.ts";
 
-/** What a side is read into at first, and once it has filled that: an idle tunnel costs little. */
+/** Size of the receive buffer of a side, at first and after it was filled once: an idle tunnel needs little memory. */
 const FIRST_BUFFER_BYTES = 2 * 1024;
 const BUFFER_BYTES = 16 * 1024;
 /** How long a side may take to respond to a close frame. */
 const CLOSE_MS = 5000;
-/** The same when the proxy stops, and how long a side may take to read the last bytes. */
-const LAST_WORDS_MS = 500;
+/** The same when the proxy stops; also how long a side may take to read the last bytes. */
+const LINGER_MS = 500;
 
-/** What a {@linkcode TunnelRelay} takes. */
+/** Options of a {@linkcode TunnelRelay}. */
 interface TunnelRelayOptions extends TunnelOptions {
   readonly client: Socket;
   readonly tunnel: Tunnel;
-  /** What the client has sent already; `null` when it has shut down its side. */
+  /** Bytes that the client has already sent; `null` when it has half-closed. */
   readonly first: Promise<Bytes | null>;
-  /** Whether the sides speak WebSocket, whose frames are followed then. */
+  /** Whether the protocol is WebSocket, whose frames are parsed. */
   readonly framed: boolean;
-  /** How long a side may take nothing of what is there for it. */
+  /** How long a side may accept none of the bytes for it. */
   readonly writeMs: number;
-  /** Whether they have agreed on extensions of it. */
+  /** Whether WebSocket extensions were negotiated. */
   readonly extended: boolean;
-  /** Told of bytes that were sent to the client; of a WebSocket those of messages. */
+  /** Called with the number of bytes sent to the client; for a WebSocket only bytes of messages. */
   readonly sent: (bytes: number) => void;
-  /** Told once, when both sides are over. */
+  /** Called once, when both sides have ended. */
   readonly ended: (failure: ProxyError | null) => void;
 }
 
 /**
- * Pumps bytes from either side to the other, each at the pace of whoever takes them.
+ * Copies bytes from either side to the other, each at the pace of its receiver.
  *
- * Frames of WebSockets are followed and not rewritten, so that extensions, fragments and pings pass. The proxy's own
- * frames (pings, and those that close) stand between two of them, and responses to its pings go no further.
+ * Frames of WebSockets are parsed but not rewritten, so that extensions, fragments and pings pass. The frames of the
+ * proxy (pings and closes) are inserted between two frames, and pongs to its pings are not forwarded.
  */
 export class TunnelRelay implements Disposable {
   readonly #options: TunnelRelayOptions;
@@ -71,17 +71,17 @@ export class TunnelRelay implements Disposable {
       framed ? new FrameParser({ masked, maxMessageBytes, extended }) : null;
     this.#client = new Side(client, parser(true), wheel, plainFrame);
     this.#server = new Side(tunnel.socket, parser(false), wheel, maskedFrame);
-    this.#idle = wheel.deadline(() => this.#idleForLong());
-    this.#stall = wheel.deadline(() => this.#lookForStalls());
+    this.#idle = wheel.deadline(() => this.#idleExpired());
+    this.#stall = wheel.deadline(() => this.#checkStalls());
     this.#stall.set(options.writeMs / 2);
     this.#ping = wheel.deadline(() => this.#pingBoth());
     this.#end = wheel.deadline(() => this.#finish());
     this.#keepAlive();
     if (framed && webSocket.pingIntervalMs !== Infinity) this.#ping.set(webSocket.pingIntervalMs);
     this.#stopping = cancellation.listen((reason) => {
-      // Of a configuration that was replaced nobody waits for the end: a busy client gets the time to close.
-      if (!(reason instanceof StoppingError)) this.#close(1001, "", LAST_WORDS_MS);
-      else if (reason.hurried) this.#close(1001, "the proxy stops", LAST_WORDS_MS);
+      // The end of a replaced configuration is not urgent: a busy client gets the time to close.
+      if (!(reason instanceof StoppingError)) this.#close(1001, "", LINGER_MS);
+      else if (reason.hurried) this.#close(1001, "the proxy stops", LINGER_MS);
       else this.#close(1001, "the configuration was replaced", CLOSE_MS);
     });
     void this.#pump(this.#client, this.#server, options.first);
@@ -91,7 +91,7 @@ export class TunnelRelay implements Disposable {
   async #pump(from: Side, to: Side, first: Promise<Bytes | null>): Promise<void> {
     try {
       let bytes = await first;
-      from.heard();
+      from.received();
       if (bytes !== null && bytes.length > 0) await this.#forward(from, to, bytes, 0);
       while (bytes !== null && !this.#over) {
         const held = from.held;
@@ -103,19 +103,19 @@ export class TunnelRelay implements Disposable {
       if (!this.#over) this.#sideEnded(from, to);
     } catch (error) {
       if (this.#over) return;
-      if (error instanceof WebSocketProtocolError) await this.#broken(from, to, error);
-      else this.#lost(to.lost ? to : from);
+      if (error instanceof WebSocketProtocolError) await this.#closeForViolation(from, to, error);
+      else this.#sideLost(to.failed ? to : from);
     }
   }
 
-  // Whoever accepted the connection closes it first (RFC 6455 section 7.1.1).
+  // The side that accepted the connection closes it first (RFC 6455 section 7.1.1).
   #bothClosed(): void {
     void this.#client.closeWrite();
-    this.#end.set(LAST_WORDS_MS);
+    this.#end.set(LINGER_MS);
   }
 
-  /** Sends on what has come; the first `seen` bytes were looked at already. */
-  async #forward(from: Side, to: Side, bytes: Bytes, seen: number): Promise<void> {
+  /** Forwards received bytes; the first `parsed` bytes were already parsed. */
+  async #forward(from: Side, to: Side, bytes: Bytes, parsed: number): Promise<void> {
     const { parser } = from;
     if (parser === null) {
       this.#keepAlive();
@@ -126,16 +126,16 @@ export class TunnelRelay implements Disposable {
     let edge = 0;
     let payload = 0;
     try {
-      for (let at = seen; at < bytes.length;) {
+      for (let at = parsed; at < bytes.length;) {
         at = parser.next(bytes, at, bytes.length);
         if (parser.event === "data") {
           payload += parser.to - parser.from;
           this.#keepAlive();
         } else if (parser.event === "control") {
-          const isOwn = this.#control(from, parser);
-          // Nothing counts behind a close frame.
+          const isProxyPong = this.#control(from, parser);
+          // Bytes after a close frame are ignored.
           if (from.closed) bytes = bytes.subarray(0, at);
-          if (isOwn) {
+          if (isProxyPong) {
             await to.write(bytes.subarray(sent, parser.frameStart), true);
             sent = at;
           }
@@ -153,9 +153,9 @@ export class TunnelRelay implements Disposable {
   async #writeFrames(from: Side, to: Side, bytes: Bytes, sent: number, edge: number): Promise<void> {
     const parser = from.parser!;
     const { place } = parser;
-    // A control frame waits until it is whole: it may be a response to a ping of the proxy.
+    // A control frame waits until it is complete: it may be a pong to a ping of the proxy.
     const end = place === "control" ? parser.frameStart : bytes.length;
-    if (place === "data" && edge > sent && to.waits) {
+    if (place === "data" && edge > sent && to.hasWaiting) {
       await to.write(bytes.subarray(sent, edge), true);
       sent = edge;
     }
@@ -163,7 +163,7 @@ export class TunnelRelay implements Disposable {
     from.hold(bytes, end);
   }
 
-  /** Looks at a control frame; tells whether it is a response to a ping of the proxy. */
+  /** Handles a control frame; returns whether it is a pong to a ping of the proxy. */
   #control(from: Side, { opcode, payload }: FrameParser): boolean {
     if (opcode === OPCODE.close) {
       readClose(payload);
@@ -175,7 +175,7 @@ export class TunnelRelay implements Disposable {
     return false;
   }
 
-  // Other protocols may go on in one direction.
+  // Other protocols may continue in one direction.
   #sideEnded(from: Side, to: Side): void {
     from.over = true;
     if (from.parser === null && !to.over) {
@@ -185,17 +185,18 @@ export class TunnelRelay implements Disposable {
     if (from === this.#server && !from.closed) this.#serverGone("the connection was lost");
     void to.closeWrite();
     if (from.over && to.over) return this.#finish();
-    this.#end.set(LAST_WORDS_MS);
+    this.#end.set(LINGER_MS);
   }
 
-  #lost(from: Side): void {
+  #sideLost(from: Side): void {
     if (from !== this.#server || !this.#options.framed || this.#client.over) return this.#finish();
     this.#serverGone("the connection was lost");
     void this.#client.closeWrite();
-    this.#end.set(LAST_WORDS_MS);
+    this.#end.set(LINGER_MS);
   }
 
-  // A client learns by a code that it is not its own connection which was lost, as far as a frame can stand where it is.
+  // By a close code, the client learns that the connection to the server was lost, if a frame can be inserted at this
+  // point.
   #serverGone(problem: string): void {
     if (this.#closing) return;
     this.#failure ??= this.#brokenOff(problem);
@@ -204,8 +205,9 @@ export class TunnelRelay implements Disposable {
     this.#client.close(1011, "the server broke off");
   }
 
-  // Whoever breaks the protocol is told by a close frame, and must be able to read it: what it still sends is read.
-  async #broken(from: Side, to: Side, error: WebSocketProtocolError): Promise<void> {
+  // The side that violates the protocol gets a close frame, and must be able to read it: so its remaining bytes are
+  // read.
+  async #closeForViolation(from: Side, to: Side, error: WebSocketProtocolError): Promise<void> {
     const byServer = from === this.#server;
     if (!this.#closing) {
       this.#failure ??= byServer
@@ -222,7 +224,7 @@ export class TunnelRelay implements Disposable {
       void from.closeWrite();
       while (!this.#over && await from.read() !== null);
     } catch {
-      // It is over all the same.
+      // The connection ends in any case.
     }
     if (!this.#over) this.#sideEnded(from, to);
   }
@@ -236,13 +238,13 @@ export class TunnelRelay implements Disposable {
     this.#server.close(code, reason);
   }
 
-  #idleForLong(): void {
-    // What is on its way to a slow side is no silence.
+  #idleExpired(): void {
+    // A side that is still receiving bytes is not idle.
     if (this.#client.isWriting || this.#server.isWriting) this.#keepAlive();
     else this.#close(1001, "idle for too long", CLOSE_MS);
   }
 
-  #lookForStalls(): void {
+  #checkStalls(): void {
     const { writeMs } = this.#options;
     if (this.#client.stalledMs >= writeMs) return this.#finish();
     if (this.#server.stalledMs >= writeMs) {
@@ -264,7 +266,7 @@ export class TunnelRelay implements Disposable {
         if (side === this.#client) return this.#finish();
         this.#serverGone("the server does not answer pings");
         void this.#client.closeWrite();
-        return this.#end.set(LAST_WORDS_MS);
+        return this.#end.set(LINGER_MS);
       }
       side.ping();
     }
@@ -285,7 +287,7 @@ export class TunnelRelay implements Disposable {
     this.#options.ended(this.#failure);
   }
 
-  /** Ends it at once; nobody is told. */
+  /** Ends the tunnel at once, without a callback. */
   [Symbol.dispose](): void {
     if (this.#over) return;
     this.#over = true;
@@ -298,19 +300,19 @@ export class TunnelRelay implements Disposable {
   }
 }
 
-/** One end of the tunnel: what it sends is parsed, and what is written to it waits for its turn. */
+/** One side of the tunnel: its received bytes are parsed, and writes to it are queued. */
 class Side {
   readonly socket: Socket;
-  /** Follows the frames that it sends; `null` where there are none. */
+  /** Parses the frames that it sends; `null` without frames. */
   readonly parser: FrameParser | null;
-  /** Whether it has sent a close frame, and whether it sends nothing any more. */
+  /** Whether it has sent a close frame, and whether it has ended. */
   closed = false;
   over = false;
-  /** Whether something could not be written to it. */
-  lost = false;
+  /** Whether a write to it has failed. */
+  failed = false;
   /** Bytes at the front of the buffer that wait for the rest of their frame. */
   held = 0;
-  /** What is being written to it. */
+  /** The current write to it. */
   written: Promise<void> = Promise.resolve();
   readonly #wheel: DeadlineWheel;
   readonly #frame: (opcode: number, payload: Uint8Array) => Bytes;
@@ -321,11 +323,11 @@ class Side {
   #reading = true;
   #writing = false;
   #writingSince = 0;
-  /** Whether what was written to it ends between two frames. */
+  /** Whether the bytes written to it end between two frames. */
   #atEdge = true;
   #closing = false;
   #shut = false;
-  /** Whether it was asked for a sign of life and has given none. */
+  /** Whether it was pinged and has not responded. */
   #silent = false;
   #pings = 0;
 
@@ -341,35 +343,35 @@ class Side {
     this.#frame = frame;
   }
 
-  /** Whether something is on its way to it. */
+  /** Whether a write to it is in progress. */
   get isWriting(): boolean {
     return this.#writing;
   }
 
-  /** For how long it has taken nothing of that. */
+  /** For how long it has accepted no bytes of that write. */
   get stalledMs(): number {
     return this.#writing ? this.#wheel.lately - this.#writingSince : 0;
   }
 
-  /** Whether a frame of the proxy's own waits for an edge. */
-  get waits(): boolean {
+  /** Whether a frame of the proxy waits for the end of the current frame. */
+  get hasWaiting(): boolean {
     return this.#waiting.length > 0;
   }
 
-  /** The bytes that are held, and what comes next behind them; good until the next read. */
+  /** The held bytes and the next received ones; valid until the next read. */
   async read(): Promise<Bytes | null> {
     if (this.#buffer.length < BUFFER_BYTES && this.#filled) this.#grow();
     this.#reading = true;
     const count = await this.socket.read(this.held === 0 ? this.#buffer : this.#buffer.subarray(this.held));
-    this.heard();
+    this.received();
     if (count === null) return null;
     const end = this.held + count;
     this.#filled = end === this.#buffer.length;
     return this.#buffer.subarray(0, end);
   }
 
-  /** Something has come. What is not read for a while, a pong among it, is not seen: silence means nothing then. */
-  heard(): void {
+  /** Bytes were received. While the proxy does not read, a pong may wait unread: silence means nothing then. */
+  received(): void {
     this.#reading = this.#silent = false;
   }
 
@@ -379,21 +381,21 @@ class Side {
     this.#buffer = grown;
   }
 
-  /** Keeps bytes from a place on, so that what comes next is read behind them. */
+  /** Keeps the bytes from an index on, so that the next bytes are read after them. */
   hold(bytes: Bytes, from: number): void {
     this.held = bytes.length - from;
     if (this.held > 0) this.#buffer.set(bytes.subarray(from));
     this.parser!.frameStart = 0;
   }
 
-  /** Writes bytes, and then what waits if they end between two frames; drops them after a close frame. */
+  /** Writes bytes, and then waiting frames if the bytes end between two frames; drops the bytes after a close frame. */
   async write(bytes: Bytes, atEdge: boolean): Promise<void> {
     if (this.#writing) await this.written;
     if (bytes.length > 0 && !this.#shut) {
       await (this.written = this.#writeAll(bytes));
       this.#atEdge = atEdge;
     }
-    if (this.#atEdge && this.waits) await (this.written = this.#writeWaiting());
+    if (this.#atEdge && this.hasWaiting) await (this.written = this.#writeWaiting());
   }
 
   async #writeWaiting(): Promise<void> {
@@ -413,7 +415,7 @@ class Side {
         done += count;
       }
     } catch (error) {
-      this.lost = true;
+      this.failed = true;
       throw error;
     } finally {
       this.#writing = false;
@@ -422,43 +424,43 @@ class Side {
 
   #inject(frame: Bytes): void {
     this.#waiting.push(frame);
-    // Whoever writes goes on with it; a failure is found by whoever reads.
+    // A write in progress continues with it; a failure is noticed by the read.
     if (this.#atEdge && !this.#writing) this.write(NOTHING, true).catch(() => {});
   }
 
-  /** Sends a close frame at the next edge; nothing goes to it after that. */
+  /** Sends a close frame between two frames; nothing is sent after it. */
   close(code: number, reason: string): void {
     if (this.#closing || this.#shut) return;
     this.#closing = true;
     this.#inject(this.#frame(OPCODE.close, closePayload(code, reason)));
   }
 
-  /** Tells it that nothing more comes, behind what is still to be written. */
+  /** Ends the sending direction, after the pending writes. */
   async closeWrite(): Promise<void> {
     this.#shut = true;
     try {
       while (this.#writing) await this.written;
       await this.socket.closeWrite();
     } catch {
-      // It is closed all the same.
+      // The connection is closed in any case.
     }
   }
 
-  /** Asks it whether it is there; numbered, so that a response tells how far it has come. */
+  /** Sends a ping; numbered, so that a pong shows how far the side has read. */
   ping(): void {
-    if (this.waits) return;
+    if (this.hasWaiting) return;
     this.#pings = (this.#pings + 1) & 0xff;
     this.#silent = true;
     this.#patience.asked();
     this.#inject(this.#frame(OPCODE.ping, pingPayload(this.#pings)));
   }
 
-  /** Whether it was asked, has had the time to come to that, and said nothing. */
+  /** Whether it was pinged, has had the time to read the ping, and has not responded. */
   get isDead(): boolean {
-    return this.#silent && this.#reading && !this.waits && this.#patience.left(this.#wheel.lately) === 0;
+    return this.#silent && this.#reading && !this.hasWaiting && this.#patience.left(this.#wheel.lately) === 0;
   }
 
-  /** Whether a pong is one to a ping of the proxy. */
+  /** Whether a pong responds to a ping of the proxy. */
   isResponse(payload: Uint8Array): boolean {
     const own = pingPayload(payload.at(-1) ?? 0);
     if (payload.length !== own.length || !own.every((byte, i) => byte === payload[i])) return false;
@@ -469,7 +471,7 @@ class Side {
 
 const NOTHING: Bytes = new Uint8Array(0);
 
-/** Unlike what others put into their pings, whose responses have to pass. */
+/** Different from the payloads of other pings, whose pongs must be forwarded. */
 function pingPayload(number: number): Bytes {
   return Uint8Array.of(0x6c, 0x62, 0x70, 0x72, 0x6f, 0x78, 0x79, number);
 }

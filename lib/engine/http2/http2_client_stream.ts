@@ -1,4 +1,4 @@
-/** One request of a client that speaks HTTP/2, and the way back of its response. */
+/** One HTTP/2 request of a client, and the way of its response. */
 
 import { ClientGoneError, ProxyError, RequestError } from "../../core/errors.ts";
 import type { ClientCertificate } from "../../http/client_certificate.ts";
@@ -22,40 +22,40 @@ import type { Http2Context, RequestFieldsPair } from "../engine.ts";
 import { tooSlow } from "../http1/client_content.ts";
 import { TunnelRelay } from "../http1/tunnel_relay.ts";
 
-/** How long a client's content is waited for before its rate counts. */
+/** How long a client's content is awaited before its rate is checked. */
 const RATE_AFTER_MS = 10_000;
 /**
- * How long a stream stays open behind an early response. Clients such as curl 7.88 and Node.js lose a response whose RST_STREAM
- * they read together with it.
+ * How long a stream stays open after an early response. Clients such as curl 7.88 and Node.js lose a response if they
+ * read it together with its RST_STREAM.
  */
 const EARLY_MS = 500;
 
-/** The connection, as its streams see it. */
+/** The connection of a stream. */
 export interface StreamHost {
   readonly context: Http2Context;
   readonly peer: ProxyAddresses;
-  /** Version of TLS of the connection; `null` where it is not known. */
+  /** Version of TLS of the connection; `null` when it is unknown. */
   readonly tlsVersion: string | null;
   readonly certificate: ClientCertificate | null;
-  /** Why no request of the connection is served; `null` when they are. */
+  /** Why all requests of the connection are refused; `null` when they are not. */
   readonly refusal: ProxyError | null;
-  /** Something has to happen until then, in milliseconds of the wheel. */
+  /** Sets a deadline, in milliseconds of the wheel. */
   arm(dueAt: number): void;
-  /** The request is over. */
+  /** The request has ended. */
   over(stream: Http2ClientStream): void;
 }
 
-/** A stream of the codec, as the steps of a request see it. */
+/** A stream of the codec, for the steps of a request. */
 export class Http2ClientStream implements ClientStream, StreamOwner, SentContentOwner {
-  /** Its index among those of its connection. */
+  /** Index among the streams of its connection. */
   index = -1;
   exchange: StreamExchange | null = null;
   readonly protocol = "HTTP/2";
   readonly native: null = null;
   readonly tunnelsRaw = true;
-  /** What a request is opened by in HTTP/1.1; GET for an extended CONNECT. */
+  /** The method in HTTP/1.1; GET for an extended CONNECT. */
   readonly method: string;
-  /** Whether it asks for a WebSocket (RFC 8441). */
+  /** Whether it requests a WebSocket (RFC 8441). */
   readonly upgrade: boolean;
   readonly #host: StreamHost;
   readonly #stream: Http2Stream;
@@ -68,7 +68,7 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
   #responding = false;
   #malformed = false;
   #over = false;
-  /** When the stream is reset whose response is complete and whose client still sends. */
+  /** When the stream is reset if its response is complete but its client still sends. */
   #resetAt = Infinity;
 
   constructor(host: StreamHost, stream: Http2Stream) {
@@ -136,7 +136,7 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
   }
 
   get body(): ReceivedContent | null {
-    // What follows a request for a WebSocket is none of the request.
+    // Bytes after a request for a WebSocket are not its content.
     return this.upgrade ? null : this.#stream.content;
   }
 
@@ -175,7 +175,7 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
     }
   }
 
-  // To the steps of a request it is what opens a WebSocket in HTTP/1.1; the key is this side's own.
+  // For the steps of a request it looks like an upgrade in HTTP/1.1; the key is made here.
   #beginUpgrade(): void {
     if (this.#head.text(KIND.PROTOCOL).toLowerCase() !== "websocket") {
       throw new RequestError("The only protocol that can be asked for is websocket", 501);
@@ -201,7 +201,7 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
     this.#content.send(body);
   }
 
-  // A malformed request is an error of its stream, which a response may say more of (RFC 9113 section 8.1.1).
+  // A malformed request is an error of its stream; a response may explain it (RFC 9113 section 8.1.1).
   #refuse(head: ResponseHead, body: Body | null): void {
     const stream = this.#stream;
     const whole = sendsContent(this.method, head.status) ? body?.whole ?? null : null;
@@ -268,7 +268,7 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
     this.#host.arm(wheel.lately + writeMs);
   }
 
-  /** @internal Content of the client is awaited; a client that expects 100 (Continue) gets it (RFC 9110 section 10.1.1). */
+  /** @internal A read waits for content; a client that expects 100 (Continue) gets it (RFC 9110 section 10.1.1). */
   onContentAwaited(): void {
     const { listener: { wheel, limits: { contentMs, minContentRate } } } = this.#host.context;
     if (this.#expectsContinue) {
@@ -283,20 +283,20 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
     this.#host.arm(wheel.lately + contentMs);
   }
 
-  /** Checks whether the client takes too long; returns when to check again. */
-  look(now: number): number {
+  /** Checks whether the client exceeds a deadline; returns when to check again. */
+  checkDeadlines(now: number): number {
     const { listener: { limits: { contentMs, writeMs } } } = this.#host.context;
     const stream = this.#stream;
     if (this.#resetAt !== Infinity) {
       if (now < this.#resetAt) return this.#resetAt;
-      // What the client still sends is not read (RFC 9113 section 8.1).
+      // Content that the client still sends is not read (RFC 9113 section 8.1).
       stream.reset(CODE.NO_ERROR);
       this.#finish();
       return Infinity;
     }
     const { content, stalledSince } = stream;
     if (now >= stalledSince + writeMs) {
-      this.#gone(new ClientGoneError("The client took the response too slowly"));
+      this.#clientGone(new ClientGoneError("The client took the response too slowly"));
       stream.reset(CODE.CANCEL);
       return Infinity;
     }
@@ -310,10 +310,12 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
 
   /** @internal */
   onReset({ by, message }: StreamReset): void {
-    this.#gone(new ClientGoneError(by === "fault" ? `The client broke the protocol: ${message}` : message));
+    this.#clientGone(
+      new ClientGoneError(by === "fault" ? `The client broke the protocol: ${message}` : message),
+    );
   }
 
-  #gone(error: ClientGoneError): void {
+  #clientGone(error: ClientGoneError): void {
     const { exchange } = this;
     this.#stream.content?.fail(error);
     this.#content?.stop();
@@ -323,7 +325,7 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
       this.#tunnel[Symbol.dispose]();
       return this.#end(exchange.bytesSent, error);
     }
-    // Whoever works on the request gives the stream back.
+    // The steps of the request release the stream.
     if (!this.#responding) return exchange.callOff(error);
     this.#end(this.#content?.bytes ?? 0, error);
   }
@@ -368,32 +370,35 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
 
 const NO_FIELDS = new HeaderFields();
 
-/** What `content-length` says; `null` for nothing. That of HEAD and 304 is what a GET would give (RFC 9110 section 8.6). */
+/**
+ * Value of `content-length`; `null` for none. For HEAD and 304 it is the length that a GET would have (RFC 9110
+ * section 8.6).
+ */
 function lengthOf(method: string, { status, headers }: ResponseHead, body: Body | null): number | null {
   if (method === "HEAD" || status === 304) {
-    const said = headers.get("content-length");
-    const first = said === null ? "" : said.split(",")[0]!.trim();
+    const declared = headers.get("content-length");
+    const first = declared === null ? "" : declared.split(",")[0]!.trim();
     return /^[0-9]+$/.test(first) ? Number(first) : null;
   }
   if (status === 204) return null;
-  // A head that is the end needs no length, and clients of gRPC take every field of it for a trailer.
+  // A head that ends the response needs no length, and gRPC clients read all its fields as trailers.
   if (body === null) return headers.get("content-length") === null ? null : 0;
   if (status === 205) return 0;
   const { length, whole, trailers } = body;
   return length ?? (whole === null || trailers.length > 0 ? null : whole.length);
 }
 
-// What a head has to say to be a request (RFC 9113 section 8.3.1).
+// Which heads are valid requests (RFC 9113 section 8.3.1).
 
 const MAX_METHOD_BYTES = 32;
 const MAX_TARGET_BYTES = 16_384;
 const HOST = "host";
 
 /**
- * Looks at a head before anybody believes it, as strictly as the parser of HTTP/1.1 does.
+ * Checks a head as strictly as the HTTP/1.1 parser does.
  *
  * @param extended whether it may be an extended CONNECT (RFC 8441)
- * @throws {RequestError} 400 for what is malformed, 414 and 431 for what is too long
+ * @throws {RequestError} 400 for malformed heads, 414 and 431 for those that are too long
  */
 function checkRequest(head: ReceivedHead, bounds: HeadBounds, extended: boolean): void {
   if (head.excess === "bytes") {
@@ -433,7 +438,7 @@ function checkMethod(head: ReceivedHead): void {
   }
 }
 
-// It goes no further, and is only told of as what it was.
+// A CONNECT is not forwarded, only logged.
 function checkConnect(head: ReceivedHead): void {
   if (head.has(KIND.SCHEME) || head.has(KIND.PATH)) throw badRequest("a CONNECT with a :scheme or a :path");
   checkHost(head);

@@ -1,4 +1,4 @@
-/** One connection of a client that speaks HTTP/2: its socket, and the requests on it. */
+/** One HTTP/2 connection of a client: its socket, and its requests. */
 
 import type { ClientCertificate } from "../../http/client_certificate.ts";
 import type { Deadline } from "../../core/cancellation.ts";
@@ -11,19 +11,19 @@ import type { Http2Stream } from "../../http2/stream.ts";
 import { type Http2Context, LAST_REQUEST_MS, type ListedConnection, type Socket } from "../engine.ts";
 import { Http2ClientStream, type StreamHost } from "./http2_client_stream.ts";
 
-/** An idle connection reads into so much; one that sends content, into so much. */
+/** Size of the receive buffer of an idle connection, and of one that receives content. */
 const IDLE_BUFFER = 2 * 1024;
 const READ_BUFFER = 32 * 1024;
-/** How much unread content of a request is kept: what a client may send before a window update. */
+/** How much unread content of a request is kept: the window of its stream. */
 const STREAM_WINDOW = 256 * 1024;
 /** How long a connection stays open so that its client can read the last response before it sees the end. */
 const LINGER_MS = 2000;
-/** How much is read meanwhile: what a client may have sent already. A client that sends more does not read. */
+/** How much is read meanwhile: bytes that the client may have sent before. A client that sends more does not read. */
 const LINGER_BYTES = 1024 * 1024;
-/** The same behind a flood: what is on its way then is more of it. */
+/** The same after a flood: its remaining bytes are only more of it. */
 const LINGER_FLOOD_BYTES = 64 * 1024;
 
-/** A socket, the codec, and a read that is pending as long as the client may send. */
+/** A socket, the codec, and a read that is pending while the client may send. */
 export class Http2ClientConnection implements ListedConnection, ConnectionOwner, StreamHost {
   previous: ListedConnection | null = null;
   next: ListedConnection | null = null;
@@ -40,18 +40,18 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
   #buffer: Bytes = new Uint8Array(IDLE_BUFFER);
   #writing: Bytes | null = null;
   #written = 0;
-  /** How much has come since the last response was written. */
+  /** How many more bytes are read while lingering. */
   #lingerBytes = LINGER_BYTES;
   #receiving = false;
   #scheduled = false;
   #requests = 0;
   #state: "open" | "last" | "linger" | "closed" = "open";
-  /** Until when something has to happen: of a connection without requests, of what is written, and what the deadline is set to. */
+  /** Deadlines of an idle connection, of the current write, and of the entry in the wheel. */
   #idleUntil = Infinity;
   #writeUntil = Infinity;
   #armedFor = Infinity;
 
-  /** @param first what has come already */
+  /** @param first bytes that were already received */
   constructor(socket: Socket, peer: ProxyAddresses, context: Http2Context, first: Bytes | null = null) {
     const { shelf, wheel, limits } = context.listener;
     this.#socket = socket;
@@ -141,7 +141,7 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
       return;
     }
     this.#written = 0;
-    // What waits goes into the next buffer while this one is written.
+    // Output that is added during this write goes into the next buffer.
     this.#writing = NOTHING;
     this.#writing = this.#codec.takeOutput();
     this.#write();
@@ -207,7 +207,7 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
   }
 
   onGoAway(): void {
-    if (this.#streams.length === 0) this.#becomeLate();
+    if (this.#streams.length === 0) this.#closeIdle();
   }
 
   onFailure({ code }: Http2Error): void {
@@ -218,7 +218,7 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
   // --- the end ------------------------------------------------------------------------------------------------------
 
   arm(dueAt: number): void {
-    // An entry of the wheel stays where it is as long as it is early enough: moving it at each request would cost more.
+    // The entry in the wheel is not moved while it is early enough: moving it at each request would cost more.
     if (dueAt >= this.#armedFor) return;
     this.#armedFor = dueAt;
     const now = this.context.listener.wheel.lately;
@@ -234,21 +234,21 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
       this.#codec.fail(CODE.ENHANCE_YOUR_CALM);
       return this.#end("The client sent a head too slowly");
     }
-    if (now >= this.#idleUntil) return this.#becomeLate();
+    if (now >= this.#idleUntil) return this.#closeIdle();
     let next = Math.min(this.#writeUntil, this.#codec.blockSince + headMs, this.#idleUntil);
     for (let i = this.#streams.length - 1; i >= 0; i--) {
-      // Some may end together with one that is looked at.
-      if (i < this.#streams.length) next = Math.min(next, this.#streams[i]!.look(now));
+      // Other streams may end together with the checked one.
+      if (i < this.#streams.length) next = Math.min(next, this.#streams[i]!.checkDeadlines(now));
     }
     if (!this.#isClosed && next !== Infinity) this.arm(next);
   }
 
-  #becomeLate(): void {
+  #closeIdle(): void {
     this.#codec.fail(CODE.NO_ERROR);
     this.#end("The connection is idle");
   }
 
-  // What waits is written, and the client reads it before it learns of the end.
+  // Waiting output is written, and the client reads it before it sees the end.
   #end(message: string): void {
     if (this.#state !== "open") return;
     this.#state = "last";
@@ -289,7 +289,7 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
     try {
       this.#socket.close();
     } catch {
-      // The runtime closes a socket that has failed by itself.
+      // The runtime closes a failed socket itself.
     }
     this.context.listener.closed(this);
   }
