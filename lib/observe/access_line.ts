@@ -4,23 +4,23 @@ import type { AccessEntry } from "./observer.ts";
 import { type AccessField, headerOf } from "./access_log_options.ts";
 import { encodeText, LineBytes, plainBytes, TimestampWriter } from "./line_bytes.ts";
 
-/** What the client has sent as it came, for lines that need no strings of it. */
+/** Parts of the client's request as received bytes, for lines that need no strings. */
 export interface SentBytes {
-  /** Writes the target; `false` when nothing is written, because it is not at hand or has to be changed. */
+  /** Writes the target; writes nothing and returns `false` if it is unavailable or has to be changed. */
   writeTarget(out: LineBytes): boolean;
-  /** Writes the value of `Referer`; {@linkcode UNKNOWN} when that has to be made of the entry's. */
+  /** Writes the value of `Referer`; {@linkcode UNKNOWN} if the value of the entry has to be used. */
   writeReferer(out: LineBytes): SentField;
   /** Writes the value of `User-Agent`. */
   writeUserAgent(out: LineBytes): SentField;
 }
 
-/** Whether a field was written, is absent, or is not at hand as bytes. */
+/** Whether a field was written, is absent, or is not available as bytes. */
 export type SentField = typeof WRITTEN | typeof ABSENT | typeof UNKNOWN;
 export const WRITTEN = 1;
 export const ABSENT = 0;
 export const UNKNOWN = -1;
 
-/** Writes a line, without its end; `sent` has what of the client's is at hand as it came. */
+/** Writes a line, without its end; `sent` has the received bytes of the request, if available. */
 export type AccessLineFormat = (
   out: LineBytes,
   entry: AccessEntry,
@@ -41,10 +41,9 @@ const COLON = 0x3a;
 const CLOSE = 0x7d;
 
 /**
- * One line for people and for `grep`:
- * `TIME access METHOD "TARGET" STATUS DURATIONms client=IP server=ADDRESS bytes=N id=ID`, and after that only
- * where there is something to tell `route=NAME`, `pool=NAME`, `attempts=N`, `limited=POLICY`, `would-limit=POLICY` (for
- * each policy on a dry run that would have refused), `error=CODE`, `trace=ID`.
+ * One line for people and for `grep`: `TIME access METHOD "TARGET" STATUS DURATIONms client=IP server=ADDRESS bytes=N
+ * id=ID`, followed, if they apply, by `route=NAME`, `pool=NAME`, `attempts=N`, `limited=POLICY`, `would-limit=POLICY`
+ * (for each policy on a dry run that would have refused), `error=CODE`, `trace=ID`.
  */
 export function wholeTextFormat(): AccessLineFormat {
   const timestamps = TimestampWriter.rfc3339();
@@ -135,16 +134,16 @@ function quotedUserAgent(out: LineBytes, entry: AccessEntry, sent: SentBytes | n
 }
 
 /**
- * One JSON object with always the same members in the same order: `time`, `level`, `kind` (`"access"`), and what
- * {@linkcode AccessField} names. What there is nothing to tell of is `null`; `wouldLimit` is an array of names, `tries` one of
- * `{ pool, server, failure }` where there is more to tell than the server that has responded at the first try, `limits` an object with the decision of each policy.
+ * One JSON object with the same members in the same order: `time`, `level`, `kind` (`"access"`), and the fields in
+ * {@linkcode AccessField}. A field without a value is `null`; `wouldLimit` is an array of names, `tries` an array of `{
+ * pool, server, failure }` (empty if the first attempt succeeded), `limits` an object with the decision of each policy.
  *
- * What is the same for many requests is kept as bytes: copying a hundred of them costs less than making ten.
+ * Parts that are equal for many requests are kept as bytes: copying a hundred of them costs less than making ten.
  */
 export function wholeJsonFormat(): AccessLineFormat {
-  const head = new MomentPiece('{"time":"', '","level":"info","kind":"access","requestId":"');
+  const head = new TimePiece('{"time":"', '","level":"info","kind":"access","requestId":"');
   const client = new ClientPiece();
-  const asked = new AskedPiece();
+  const request = new RequestPiece();
   const servers = new ServerPieces();
   return (out, entry, sent, wallTime) => {
     const { traceId, protocol, tlsVersion, connectMs, queueMs } = entry;
@@ -156,7 +155,7 @@ export function wholeJsonFormat(): AccessLineFormat {
       out.quotedOrNull(traceId);
     }
     client.write(out, entry.clientIp, entry.peerIp);
-    asked.write(out, entry.method, entry.host);
+    request.write(out, entry.method, entry.host);
     quotedTarget(out, entry, sent);
     if (protocol === "HTTP/1.1" && tlsVersion === null) out.raw(JSON_PLAIN_HTTP1);
     else {
@@ -188,17 +187,17 @@ export function wholeJsonFormat(): AccessLineFormat {
   };
 }
 
-/** The moment with what stands around it, in one piece of which the milliseconds are written anew. */
-class MomentPiece {
+/** The time with its surrounding text as one piece, in which the milliseconds are overwritten. */
+class TimePiece {
   readonly #before: string;
-  readonly #behind: string;
+  readonly #after: string;
   #piece = encodeText("");
   #second = NaN;
   #ms = NaN;
 
-  constructor(before: string, behind: string) {
+  constructor(before: string, after: string) {
     this.#before = before;
-    this.#behind = behind;
+    this.#after = after;
   }
 
   write(out: LineBytes, wallTimeMs: number): void {
@@ -212,7 +211,7 @@ class MomentPiece {
     const second = Math.floor(ms / 1000);
     if (second !== this.#second) {
       this.#second = second;
-      this.#piece = encodeText(this.#before + new Date(second * 1000).toISOString() + this.#behind);
+      this.#piece = encodeText(this.#before + new Date(second * 1000).toISOString() + this.#after);
     }
     const at = this.#before.length + "2026-11-23T12:00:00.".length;
     const rest = ms - second * 1000;
@@ -222,7 +221,7 @@ class MomentPiece {
   }
 }
 
-/** Who asks; kept for the next request, since a client sends several. */
+/** The client; kept for the next request, since a client sends several. */
 class ClientPiece {
   readonly #piece = new LineBytes(128);
   #clientIp: string | null = null;
@@ -241,8 +240,8 @@ class ClientPiece {
   }
 }
 
-/** What is asked for without the target; kept, since most requests are for one host. */
-class AskedPiece {
+/** Method and host; kept, since most requests are for one host. */
+class RequestPiece {
   readonly #piece = new LineBytes(128);
   #method: string | null = null;
   #host: string | null = null;
@@ -261,10 +260,10 @@ class AskedPiece {
   }
 }
 
-/** More servers than this are not remembered at once: those that discovery has found come and go. */
+/** Maximum number of servers whose pieces are kept: servers found by discovery change. */
 const MAX_PIECES = 1024;
 
-/** Who has responded; kept for each server, since requests go to one after another. */
+/** The server of the response; kept per server, since requests alternate between servers. */
 class ServerPieces {
   readonly #pieces = new Map<
     string | null,
@@ -311,7 +310,7 @@ const JSON_QUEUE = encodeText(',"queueMs":');
 const JSON_CONNECT = encodeText(',"connectMs":');
 const JSON_FIRST_BYTE = encodeText(',"firstByteMs":');
 const JSON_BYTES = encodeText(',"bytes":');
-/** What is the same for most requests: they have no content, the first try succeeds, and all of the response leaves. */
+/** The end of most lines: no request content, the first attempt succeeded, and the response was sent completely. */
 const JSON_ALL_WELL = encodeText(
   ',"bytesReceived":0,"attempts":1,"tries":[],"limits":{},"limited":null,"wouldLimit":[],"error":null,"end":"complete"}',
 );
@@ -378,8 +377,8 @@ function jsonEnd(out: LineBytes, entry: AccessEntry): void {
 }
 
 /**
- * The combined format of Apache and nginx: `IP - - [TIME] "METHOD TARGET PROTOCOL" STATUS BYTES "REFERER" "USER-AGENT"`,
- * with what could end a value written as `\xHH`.
+ * The combined format of Apache and nginx: `IP - - [TIME] "METHOD TARGET PROTOCOL" STATUS BYTES "REFERER"
+ * "USER-AGENT"`. Characters that could end a value are written as `\xHH`.
  */
 export function combinedFormat(): AccessLineFormat {
   const timestamps = TimestampWriter.combined();
@@ -417,7 +416,7 @@ const COMBINED_STATUS = encodeText('" ');
 const COMBINED_REFERER = encodeText(' "');
 const COMBINED_AGENT = encodeText('" "');
 
-/** What readers of this format take for the end of a value, or of the line. */
+/** Characters that readers of this format could treat as the end of a value or line. */
 // deno-lint-ignore no-control-regex
 const UNSAFE = /[\x00-\x1f"\\\x7f-\u{10ffff}]/gu;
 const SAFE = plainBytes();
@@ -495,14 +494,14 @@ export function jsonFormat(fields: readonly string[]): AccessLineFormat {
       out.raw(name);
       const value = read(entry);
       if (typeof value === "string" || value === null) out.quotedOrNull(value);
-      // Strings in there are names of the configuration.
+      // Strings in such objects are names of the configuration.
       else out.text(typeof value === "object" ? JSON.stringify(value) : String(value));
     }
     out.byte(CLOSE);
   };
 }
 
-/** The head of a line of text and these fields; those that there is nothing to tell of are `-`. */
+/** The head of a text line and these fields; fields without a value are `-`. */
 export function textFormat(fields: readonly string[]): AccessLineFormat {
   const timestamps = TimestampWriter.rfc3339();
   const readers = readersOf(fields).map(([name, read]) => [encodeText(` ${name}=`), read] as const);

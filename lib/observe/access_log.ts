@@ -1,4 +1,4 @@
-/** A line a request. */
+/** The access log: one line per request. */
 
 import { checkedBoolean, unexpected } from "../core/callback.ts";
 import type { Clock } from "../core/clock.ts";
@@ -17,33 +17,33 @@ import type { AccessFormat, ResolvedAccessLog } from "./access_log_options.ts";
 import { escapeControls } from "./text_format.ts";
 import type { LineSink } from "./line_writer.ts";
 
-/** What an {@linkcode AccessLog} takes. */
+/** Options of {@linkcode AccessLog}. */
 interface AccessLogInit {
-  /** Takes the lines. */
+  /** Receives the lines. */
   sink: LineSink;
   options: Pick<ResolvedAccessLog, "format" | "fields" | "sample" | "when">;
   clock: Clock;
   random: Random;
-  /** Told of a function of the configuration that threw. */
+  /** Called when a function of the configuration has thrown. */
   onError: (name: string, error: unknown) => void;
 }
 
-/** How long a change of the calendar may go unseen. */
+/** Maximum time until a change of the wall clock is noticed, in milliseconds. */
 const OFFSET_MS = 100;
 
 /**
  * Logs requests.
  *
- * Lines go past the `Logger` of `@std/log` into the buffer that is written out: the record that a `Logger` makes costs
- * more than the line.
+ * Lines bypass the `Logger` of `@std/log` and are written directly to the output buffer: the record made by a `Logger`
+ * costs more than the line.
  */
 export class AccessLog {
-  /** Whether functions of the configuration get its entries, and may keep them. */
+  /** Whether functions of the configuration receive entries, and may keep them. */
   readonly givesEntries: boolean;
-  /** Whether no request is logged for now, because the level of the log is above theirs. */
+  /** Whether no request is logged at present because the level of the log is too high. */
   muted = false;
   readonly #sink: LineSink;
-  /** Writes lines; `null` where a function of the configuration makes them. */
+  /** Formats lines; `null` if a function of the configuration makes them. */
   readonly #format: AccessLineFormat | null;
   readonly #makeLine: AccessFormat | null;
   readonly #when: ResolvedAccessLog["when"];
@@ -51,7 +51,7 @@ export class AccessLog {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #onError: AccessLogInit["onError"];
-  /** Between the clock and the calendar. */
+  /** Wall clock minus clock, in milliseconds. */
   #offset = 0;
   #offsetUntil = -Infinity;
 
@@ -68,22 +68,22 @@ export class AccessLog {
     this.#onError = onError;
   }
 
-  /** Whether the next request is one of those that are logged: asked once a request, before its entry is made. */
+  /** Whether the next request is in the sample. Read once per request, before its entry is made. */
   get samples(): boolean {
     if (this.muted) return false;
     return this.#sample === 1 || this.#random() < this.#sample;
   }
 
   /**
-   * Logs one request.
+   * Logs a request.
    *
-   * @param endAt when it ended, in the clock's milliseconds: its time in the log
-   * @param sent what of the client's request is at hand as it came
+   * @param endAt end of the request, in milliseconds of the clock; it is the time in the log
+   * @param sent parts of the client's request as received bytes, if available
    */
   record(entry: AccessEntry, endAt: number = this.#clock.now(), sent: SentBytes | null = null): void {
-    if (this.#when !== null && !this.#isWanted(entry)) return;
+    if (this.#when !== null && !this.#passes(entry)) return;
     if (this.#makeLine !== null) return this.#recordLine(this.#makeLine, entry);
-    // Asking for the time costs as much as a fifth of the line.
+    // Reading the time costs up to a fifth of a line.
     if (endAt >= this.#offsetUntil) {
       this.#offset = this.#clock.wallTime() - this.#clock.now();
       this.#offsetUntil = endAt + OFFSET_MS;
@@ -102,8 +102,8 @@ export class AccessLog {
     }
   }
 
-  // An entry that nobody could decide about is better there than lost.
-  #isWanted(entry: AccessEntry): boolean {
+  // If the function fails, log the entry rather than lose it.
+  #passes(entry: AccessEntry): boolean {
     try {
       return checkedBoolean(this.#when!(entry));
     } catch (error) {
@@ -129,6 +129,6 @@ function formatOf({ format, fields }: Pick<ResolvedAccessLog, "format" | "fields
 function lineOf(format: AccessFormat, entry: AccessEntry): string {
   const line: unknown = format(entry);
   if (typeof line !== "string") throw unexpected("a string", line);
-  // Whatever of a client's is in it can neither begin a line nor drive a terminal.
+  // Text of a client must not be able to begin a line or control a terminal.
   return escapeControls(line);
 }

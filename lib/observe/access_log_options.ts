@@ -1,4 +1,4 @@
-/** What of each request is logged, how, and where. */
+/** Options of the access log: content, format and destination. */
 
 import {
   ANYTHING,
@@ -21,16 +21,16 @@ import { describeValue, nearestName } from "../core/describe_value.ts";
 import { isToken } from "../http/header_fields.ts";
 import type { AccessEntry } from "./observer.ts";
 
-/** Formats with a name. */
+/** Named formats. */
 const ACCESS_FORMATS: readonly ["text", "json", "combined"] = ["text", "json", "combined"];
 
-/** Makes a line of an entry; control characters in it are escaped. */
+/** Makes a line from an entry; control characters in it are escaped. */
 export type AccessFormat = Exclude<NonNullable<AccessLogOptions["format"]>, string>;
 
-/** A file that lines are appended to. */
+/** A file to which lines are appended. */
 type AccessLogFile = Exclude<NonNullable<AccessLogOptions["to"]>, string>;
 
-/** Members that a line can have; `header:NAME` is a field of the request. */
+/** Possible fields of a line; `header:NAME` is a field of the request. */
 const ACCESS_FIELDS: readonly AccessField[] = [
   "requestId",
   "traceId",
@@ -62,11 +62,11 @@ const ACCESS_FIELDS: readonly AccessField[] = [
   "end",
 ];
 
-/** Name of what a line can have. */
+/** Name of a field of a line. */
 export type AccessField = Exclude<NonNullable<AccessLogOptions["fields"]>[number], `header:${string}`>;
 
 /**
- * What of each request is logged, how, and where.
+ * Content, format and destination of the access log.
  *
  * @example Lines of JSON in a file that is rotated
  * ```ts
@@ -84,36 +84,34 @@ export type AccessField = Exclude<NonNullable<AccessLogOptions["fields"]>[number
  */
 export interface AccessLogOptions {
   /**
-   * `"text"` for people and `grep`, `"json"` for one object a line, `"combined"` as Apache and nginx write it, or a
-   * function
-   * that makes the line.
+   * `"text"` for people and `grep`, `"json"` for one object per line, `"combined"` for the format of Apache and nginx,
+   * or a function that makes the line.
    *
    * @default {"text"}
    */
   format?: "text" | "json" | "combined" | ((entry: AccessEntry) => string);
-  /** Where lines go. @default {"stdout"} */
+  /** Destination of the lines. @default {"stdout"} */
   to?: "stdout" | "stderr" | {
-    /** Its path. */
+    /** Path of the file. */
     file: string;
     /**
-     * A line for which there is no room in this size begins a new file; the former one becomes `file.1`.
+     * A line that would exceed this size starts a new file; the former one becomes `file.1`.
      *
      * @default {no limit}
      */
     maxSize?: ByteSize;
-    /** How many former files are kept, the oldest with the highest number. @default {5} */
+    /** Number of former files to keep, the oldest with the highest number. @default {5} */
     keep?: number;
   };
-  /** The share of requests that are logged, chosen by chance. @default {1} */
+  /** Share of requests that are logged, chosen at random. @default {1} */
   sample?: number;
   /** Decides whether an entry is logged; must not be async. @default {always} */
   when?: (entry: AccessEntry) => boolean;
   /**
-   * What stands in a line of `"json"` or `"text"`, in this order: `"requestId"`, `"client"`, ... or `"header:NAME"`
-   * for a field
-   * of the request. Text always begins with time, method, target, status and duration.
+   * Fields of a line of `"json"` or `"text"`, in this order: `"requestId"`, `"client"`, ... or `"header:NAME"` for a
+   * field of the request. Text always begins with time, method, target, status and duration.
    *
-   * @default {what there is to tell}
+   * @default {all fields that apply}
    */
   fields?: readonly (
     | "requestId"
@@ -147,16 +145,15 @@ export interface AccessLogOptions {
     | `header:${string}`
   )[];
   /**
-   * Keys of queries, and fields, whose values are replaced by `[redacted]`, in addition to those that always are (`token`,
-   * `password`,
-   * `authorization`, `cookie`, ...); `false` replaces nothing.
+   * Query keys and fields whose values are replaced by `[redacted]`, in addition to those that always are (`token`,
+   * `password`, `authorization`, `cookie`, ...); `false` replaces nothing.
    *
    * @default {[]}
    */
   redact?: false | readonly string[];
 }
 
-/** A file that is begun anew for less is no log. */
+/** Minimum of `maxSize`: a smaller file would be rotated for every few lines. */
 const LEAST_BYTES = 1024;
 
 const FILE: Rule = object<AccessLogFile>({
@@ -174,7 +171,7 @@ const FIELD: Rule = (field, report) => {
   report(`must be "header:NAME" or ${oneOf(ACCESS_FIELDS)}, received ${describeValue(field)}${hint}`);
 };
 
-/** What of each request is logged. */
+/** The options of the access log. */
 export const ACCESS_LOG: Rule = orFalse(object<AccessLogOptions>(
   {
     format: wordOrFunction(ACCESS_FORMATS),
@@ -193,28 +190,28 @@ export const ACCESS_LOG: Rule = orFalse(object<AccessLogOptions>(
   },
 ));
 
-/** The same, complete. */
+/** {@linkcode AccessLogOptions} with every default filled in. */
 export interface ResolvedAccessLog {
   readonly format: "text" | "json" | "combined" | AccessFormat;
   readonly to: "stdout" | "stderr" | ResolvedAccessFile;
   readonly sample: number;
   readonly when: ((entry: AccessEntry) => boolean) | null;
   readonly fields: readonly string[] | null;
-  /** Names of the fields of requests that are logged, in lower case. */
+  /** Names of the logged request fields, in lower case. */
   readonly headers: readonly string[];
-  /** `null` when nothing is replaced. */
+  /** `null` if nothing is redacted. */
   readonly secrets: ReadonlySet<string> | null;
 }
 
-/** A file, complete. */
+/** A log file with every default filled in. */
 export interface ResolvedAccessFile {
   readonly path: string;
-  /** `Infinity` when it may grow. */
+  /** `Infinity` for no limit. */
   readonly maxBytes: number;
   readonly keep: number;
 }
 
-/** Completes what is known to be good. */
+/** Fills in the defaults of validated options. */
 export function resolveAccessLog(options: AccessLogOptions): ResolvedAccessLog {
   const { format = "text", to = "stdout", sample = 1, when = null, fields = null, redact = [] } = options;
   return Object.freeze({
@@ -228,7 +225,7 @@ export function resolveAccessLog(options: AccessLogOptions): ResolvedAccessLog {
   });
 }
 
-/** Name of the field of a request that `header:NAME` means; `null` for anything else. */
+/** The field name in `header:NAME`; `null` for other fields. */
 export function headerOf(field: string): string | null {
   return field.startsWith("header:") ? field.slice("header:".length).toLowerCase() : null;
 }
@@ -239,7 +236,7 @@ function resolveFile({ file, maxSize, keep = 5 }: AccessLogFile): ResolvedAccess
 
 // Keeps secrets out of logs.
 
-/** Keys of queries, and fields, whose values are no business of a log; compared in lower case. */
+/** Query keys and fields whose values must not be logged; compared in lower case. */
 const SECRET_NAMES: readonly string[] = [
   "access_token",
   "api_key",
@@ -270,17 +267,16 @@ const SECRET_NAMES: readonly string[] = [
   "x-auth-token",
 ];
 
-/** What stands in the place of a secret. */
+/** Replaces a secret. */
 export const REDACTED = "[redacted]";
 
-/** Names of what is secret: those that everybody knows, and others. */
+/** Names of secrets: the well-known ones, and others. */
 export function secretNames(others: readonly string[] = []): ReadonlySet<string> {
   return new Set([...SECRET_NAMES, ...others.map((name) => name.toLowerCase())]);
 }
 
 /**
- * The target, or a URL, with the values of secret keys of its query, and a user's password in front of the host,
- * replaced.
+ * The target, or a URL, with redacted values of secret query keys, and a redacted user and password before the host.
  */
 export function redactTarget(target: string, secrets: ReadonlySet<string>): string {
   const query = target.indexOf("?");
@@ -309,7 +305,7 @@ function plainName(name: string): string {
   }
 }
 
-/** Only URLs have users, and targets begin with a slash. */
+/** Only URLs have user information; targets begin with a slash. */
 function redactUser(url: string): string {
   if (url.startsWith("/")) return url;
   return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, `$1${REDACTED}@`);

@@ -1,4 +1,4 @@
-/** Puts a log together. */
+/** Makes a log. */
 
 import { BaseHandler, type FormatterFunction, type LevelName } from "@std/log/base-handler";
 import { Logger } from "@std/log/logger";
@@ -10,46 +10,46 @@ import { isLogged, type LogFormat, type LogLevel, type ProxyEvent, toStdLevel } 
 import { type ByteSink, LineWriter } from "./line_writer.ts";
 import { createRecordFormatter, TimestampFormatter } from "./text_format.ts";
 
-/** What a log takes. */
+/** Options of {@linkcode createLog}. */
 interface LogOptions {
   readonly clock: Clock;
-  /** What is less important is not logged; requests are `"info"`. @default {"info"} */
+  /** Minimum level; requests are `"info"`. @default {"info"} */
   level?: LogLevel;
   /** @default {"text"} */
   format?: LogFormat;
-  /** Whether the observer logs requests, as far as the level lets it. @default {true} */
+  /** Whether the observer logs requests, if the level allows it. @default {true} */
   access?: boolean;
-  /** Where a line a request goes. @default {Deno.stdout} */
+  /** Destination of request lines. @default {Deno.stdout} */
   stdout?: ByteSink;
-  /** Where everything else goes. @default {Deno.stderr} */
+  /** Destination of all other lines. @default {Deno.stderr} */
   stderr?: ByteSink;
 }
 
-/** How much a log says, while it is written. */
+/** Controls the level of a log while it is in use. */
 export interface LogControl {
-  /** What is less important is not logged; requests are `"info"`, where they were logged at the start. */
+  /** Minimum level; requests are `"info"`, if they were logged at the start. */
   level: LogLevel;
 }
 
-/** A log; dispose it when nothing is logged any more. */
+/** A log; dispose it when it is no longer used. */
 export interface Log extends LogControl, Disposable {
-  /** Logs requests; `null` when the level does not let it. */
+  /** Logs requests; `null` if the level does not allow it. */
   readonly accessLog: AccessLog | null;
-  /** What a proxy reports to. */
+  /** The observer for a proxy. */
   readonly observer: Observer;
-  /** The logger of `@std/log`, for lines of one's own: `logger.info("text", { kind: "mine", ... })`. */
+  /** The logger of `@std/log`, for additional lines: `logger.info("text", { kind: "mine", ... })`. */
   readonly logger: Logger;
-  /** Takes whole lines that the log of another process has made of requests. */
+  /** Adds complete request lines from the log of another process. */
   accessLines(text: string): void;
-  /** Writes what waits to be written. */
+  /** Writes all pending lines. */
   flush(): Promise<void>;
 }
 
 /**
- * Makes a log: a line a request to `stdout`, everything else to `stderr`, as one line of text or JSON each.
+ * Makes a log: a line per request on `stdout`, everything else on `stderr`, each as one line of text or JSON.
  *
- * Lines are written together (every 100 ms, or when there are many), so a line costs no write. While a reader
- * does not keep up, up to 4 MiB wait; then lines are dropped and counted, and a line tells how many.
+ * Lines are written in batches (every 100 ms, or when there are many), so a line costs no write. If a reader is too
+ * slow, up to 4 MiB wait; further lines are dropped and counted, and a line reports their number.
  */
 export function createLog(options: LogOptions): Log {
   const { level = "info", format = "text", access = true, clock } = options;
@@ -93,7 +93,7 @@ export function createLog(options: LogOptions): Log {
   };
 }
 
-/** Makes the line that tells how many others were lost. */
+/** Makes the line that reports the number of lost lines. */
 export function createLossLine(format: LogFormat, clock: Clock): (lost: number) => string {
   const timestamps = new TimestampFormatter();
   return (lost) => {
@@ -107,20 +107,20 @@ export function createLossLine(format: LogFormat, clock: Clock): (lost: number) 
 
 // The observer that writes the log.
 
-/** What a {@linkcode LogObserver} takes. */
+/** Options of {@linkcode LogObserver}. */
 interface LogObserverOptions {
   logger: Logger;
-  /** `null` when requests are not logged. */
+  /** `null` if requests are not logged. */
   accessLog: AccessLog | null;
   level: LogLevel;
 }
 
-/** Logs whatever a proxy reports. */
+/** Logs all events of a proxy. */
 class LogObserver implements Observer {
   readonly wantsAccess: boolean;
   readonly #logger: Logger;
   readonly #accessLog: AccessLog | null;
-  /** What is less important is not logged. */
+  /** Minimum level. */
   level: LogLevel;
 
   constructor({ logger, accessLog, level }: LogObserverOptions) {
@@ -132,7 +132,7 @@ class LogObserver implements Observer {
 
   event(event: ProxyEvent): void {
     const level = eventLevel(event);
-    // Asked here too, because making the message costs more than the question.
+    // Also checked here, because making the message costs more than the check.
     if (isLogged(level, this.level)) this.#logger[level](eventMessage(event), event);
   }
 
@@ -141,9 +141,9 @@ class LogObserver implements Observer {
   }
 }
 
-// The end of `@std/log` that writes.
+// The handler of `@std/log` that writes lines.
 
-/** A handler of `@std/log` that hands its lines to a {@linkcode LineWriter}. */
+/** A handler of `@std/log` that passes its lines to a {@linkcode LineWriter}. */
 class LineHandler extends BaseHandler {
   readonly #writer: LineWriter;
 
@@ -152,12 +152,12 @@ class LineHandler extends BaseHandler {
     this.#writer = writer;
   }
 
-  /** Takes a line that is formatted already. */
+  /** Writes a formatted line. */
   override log(line: string): void {
     this.#writer.line(line);
   }
 
-  /** Writes what waits and ends. */
+  /** Writes pending lines and ends. */
   override destroy(): void {
     this.#writer[Symbol.dispose]();
   }

@@ -58,7 +58,7 @@ export function eventLevel(event: ProxyEvent): LogLevel {
 
 const RELOAD_LEVELS = { applied: "info", rejected: "error", rolled_back: "warn" } as const;
 
-/** An event as one sentence; text from outside is not escaped in it. */
+/** Formats an event as one sentence; text from outside is not escaped. */
 export function eventMessage(event: ProxyEvent): string {
   switch (event.kind) {
     case "listening":
@@ -245,16 +245,16 @@ function reloadMessage(
   }
 }
 
-// The last events, for those who open the dashboard later.
+// The last events, for a dashboard that is opened later.
 
-/** How many are kept. */
+/** Maximum number of events. */
 const KEPT = 200;
 
-/** One thing that happened. */
+/** A stored event. */
 export interface LoggedEvent {
-  /** Counts up from 1. */
+  /** Ascending number, from 1. */
   readonly id: number;
-  /** When, as RFC 3339 writes it. */
+  /** Time as RFC 3339. */
   readonly time: string;
   readonly level: LogLevel;
   readonly kind: ProxyEvent["kind"];
@@ -262,19 +262,19 @@ export interface LoggedEvent {
 }
 
 /**
- * Keeps the last 200 events and passes everything on.
+ * Stores the last 200 events and passes everything to the next observer.
  *
- * Failures of single requests and lines of filters are left out: a minute of trouble would push out all others.
+ * Failures of single requests and messages of filters are not stored: many of them would displace all other events.
  */
 export class EventLog implements Observer {
-  /** Called with each event that is kept. */
+  /** Called with each stored event. */
   onEvent: ((event: ProxyEvent, logged: LoggedEvent) => void) | null = null;
   readonly #next: Observer;
   readonly #clock: Clock;
   readonly #events: LoggedEvent[] = [];
   #count = 0;
 
-  /** @param next receives everything as before */
+  /** @param next receives all events and entries */
   constructor(next: Observer, clock: Clock) {
     this.#next = next;
     this.#clock = clock;
@@ -284,7 +284,7 @@ export class EventLog implements Observer {
     return this.#next.wantsAccess;
   }
 
-  /** The events behind this one, oldest first. */
+  /** The events after this id, oldest first. */
   after(id: number): LoggedEvent[] {
     return this.#events.filter((event) => event.id > id);
   }

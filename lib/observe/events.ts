@@ -1,4 +1,4 @@
-/** Everything that the proxy reports, except the requests themselves. */
+/** All events of the proxy; requests are reported separately. */
 
 import type { LevelName } from "@std/log/levels";
 
@@ -6,35 +6,35 @@ import type { LevelName } from "@std/log/levels";
 export interface ProxyEvents {
   /** The proxy accepts connections. */
   "listening": {
-    /** Where, as `host:port`. */
+    /** Addresses, as `host:port`. */
     readonly addresses: readonly string[];
     /** Id of the process, for signals such as `SIGHUP`. */
     readonly pid: number;
   };
   /** A worker has replaced another one, and listens. */
   "worker_started": {
-    /** Which of the workers, from 1 on. */
+    /** Number of the worker, from 1. */
     readonly worker: number;
-    /** The process that it is. */
+    /** Id of its process. */
     readonly pid: number;
   };
-  /** A worker has ended, or was ended because it did not respond any more; another one replaces it. */
+  /** A worker has ended, or was ended because it no longer responded; another one replaces it. */
   "worker_ended": {
-    /** Which of the workers, from 1 on. */
+    /** Number of the worker, from 1. */
     readonly worker: number;
-    /** Why, as the end of a sentence. */
+    /** The reason, as the end of a sentence. */
     readonly reason: string;
-    /** When another one is started. */
+    /** Delay before the replacement is started, in milliseconds. */
     readonly restartInMs: number;
   };
-  /** The module of the configuration exports something that is no key of a configuration. */
+  /** The module of the configuration has an export that is not a configuration key. */
   "unread_export": {
     /** Name of the export. */
     readonly name: string;
   };
-  /** The configuration says something that is allowed and probably not meant. */
+  /** The configuration has a part that is valid and probably not intended. */
   "config_warning": {
-    /** What that is, with its place. */
+    /** Description of the part, with its path. */
     readonly message: string;
   };
   /** A server became healthy or unhealthy. */
@@ -43,272 +43,281 @@ export interface ProxyEvents {
     readonly pool: string;
     /** Address as configured. */
     readonly server: string;
-    /** What it is from now on. */
+    /** New state of the server. */
     readonly healthy: boolean;
-    /** Why the last check failed; `null` when it did not. */
+    /** Reason for the failure of the last check; `null` if it succeeded. */
     readonly reason: string | null;
-    /** How many servers of the pool are healthy now, this one counted. */
+    /** Number of healthy servers of the pool now, including this one. */
     readonly healthyServers: number;
-    /** How many servers the pool has. */
+    /** Number of servers of the pool. */
     readonly totalServers: number;
   };
-  /** Servers cannot be checked because this machine lacks something; reported once, until a check works again. */
+  /**
+   * Servers cannot be checked because a resource of this machine is exhausted; reported once, until a check works
+   * again.
+   */
   "health_check_error": {
     /** Name of the pool. */
     readonly pool: string;
-    /** Address of the first server that could not be checked, as configured; its health stays as it was. */
+    /** Address of the first server that could not be checked, as configured; its health is unchanged. */
     readonly server: string;
-    /** What is lacking. */
+    /** The exhausted resource. */
     readonly message: string;
   };
-  /** A server was taken out because requests to it fail, or is let in again, with one request at a time to begin with. */
+  /** A server was ejected because requests to it failed, or is available again, at first for one request at a time. */
   "ejection": {
     /** Name of the pool. */
     readonly pool: string;
     /** Address as configured. */
     readonly server: string;
-    /** What it is from now on. */
+    /** Whether the server is ejected now. */
     readonly ejected: boolean;
-    /** What failed, and for how long it is out; `null` when it is let in again. */
+    /** The failure and the duration of the ejection; `null` if the server is available again. */
     readonly reason: string | null;
-    /** How many servers of the pool can take requests now. */
+    /** Number of servers of the pool that can receive requests now. */
     readonly availableServers: number;
-    /** How many servers the pool has. */
+    /** Number of servers of the pool. */
     readonly totalServers: number;
   };
-  /** So few servers of a pool are up that all are used, or that is over. */
+  /** So few servers of a pool are up that all are used, or this state has ended. */
   "panic": {
     /** Name of the pool. */
     readonly pool: string;
-    /** Whether all are used from now on. */
+    /** Whether all servers are used from now on. */
     readonly panic: boolean;
-    /** How many servers of the pool are up. */
+    /** Number of servers of the pool that are up. */
     readonly availableServers: number;
-    /** How many servers the pool has. */
+    /** Number of servers of the pool. */
     readonly totalServers: number;
   };
-  /** A search for the servers of a pool changed them, failed for the first time, or works again. */
+  /** A discovery of the servers of a pool has changed them, failed for the first time, or works again. */
   "discovery": {
     /** Name of the pool. */
     readonly pool: string;
-    /** What happened. Of several failed searches in a row, only the first is reported; the servers stay as they are. */
+    /** The outcome. Of several consecutive failures only the first is reported; the servers stay the same. */
     readonly state: "changed" | "failed" | "recovered";
-    /** Why the search failed; `null` when it did not. */
+    /** Reason for the failure; `null` if the discovery succeeded. */
     readonly message: string | null;
-    /** Addresses of servers that are new. */
+    /** Addresses of added servers. */
     readonly added: readonly string[];
-    /** Addresses of servers that have gone. */
+    /** Addresses of removed servers. */
     readonly removed: readonly string[];
-    /** How many servers the pool has now. */
+    /** Number of servers of the pool now. */
     readonly totalServers: number;
   };
-  /** A request got a local reply, or none, because something failed. */
+  /** A request got a local reply, or no response, because of a failure. */
   "request_failure": {
-    /** The id that `requestId()` has given the request, otherwise its number in its process. */
+    /** Id from `requestId()`, otherwise the number of the request in its process. */
     readonly requestId: string;
     /** Method of the client's request. */
     readonly method: string;
     /** Path and query as received. */
     readonly target: string;
-    /** Status that the client got; 499 when it had gone. */
+    /** Status for the client; 499 if it had disconnected. */
     readonly status: number;
     /** Error type such as `connection_refused`. */
     readonly code: string;
-    /** What failed, with the reason underneath; for the log only. */
+    /** The failure, with its underlying reason; for the log only. */
     readonly message: string;
-    /** The server that it failed at; `null` when none was involved. */
+    /** The server of the failed request; `null` if none was involved. */
     readonly server: string | null;
-    /** Who is to blame. Failures of clients are only worth a line when one looks for them. */
+    /** The party that caused the failure. Failures of clients are logged at `debug` only. */
     readonly source: "client" | "upstream" | "proxy";
-    /** Where in a filter it was thrown; `null` for everything else. */
+    /** Stack trace of an error in a filter; `null` for all other failures. */
     readonly stack: string | null;
   };
   /** A filter logged a message about a request. */
   "request_log": {
-    /** How important it is. */
+    /** Level of the message. */
     readonly level: "debug" | "info" | "warn" | "error";
-    /** The id that `requestId()` has given the request, otherwise its number in its process. */
+    /** Id from `requestId()`, otherwise the number of the request in its process. */
     readonly requestId: string;
     /** The message. */
     readonly message: string;
     /** Fields of the message. */
     readonly fields: Readonly<Record<string, unknown>>;
   };
-  /** A limiter's table is full: from now on new keys replace those that have used least of their limits. */
+  /** A limiter's table is full: from now on new keys replace those that have used the least of their limits. */
   "limiter_overflow": {
     /** Name of the policy. */
     readonly policy: string;
-    /** Keys that the table holds. */
+    /** Number of keys that the table holds. */
     readonly capacity: number;
   };
-  /** The store that limits are counted in can be used, or not any more. */
+  /** The store for limits has become available or unavailable. */
   "limiter_store": {
-    /** Where it is, without user and password. */
+    /** Its address, without user and password. */
     readonly address: string;
-    /** What it is from now on. */
+    /** Whether it is available now. */
     readonly available: boolean;
-    /** Why it is not; `null` when it is. */
+    /** The reason if it is unavailable; `null` if it is available. */
     readonly reason: string | null;
-    /** How many corrections of counts, by `charge`, were too many to be kept until it can be used again, and are lost. */
+    /**
+     * Number of corrections of counts, by `charge`, that were lost while it was unavailable because there were too
+     * many.
+     */
     readonly dropped: number;
   };
-  /** A listener cannot accept connections; it tries again until it can; reported once until then. */
+  /** A listener cannot accept connections, and retries until it can; reported once until then. */
   "listener_error": {
-    /** Where it listens, as `host:port`. */
+    /** Address of the listener, as `host:port`. */
     readonly address: string;
-    /** What went wrong. */
+    /** The error. */
     readonly message: string;
-    /** How many descriptors the process holds; `null` where it may not look (only on Linux, with `--allow-all`). */
+    /** Number of open descriptors of the process; `null` if unknown (known only on Linux with `--allow-all`). */
     readonly openDescriptors: number | null;
-    /** How many requests are running. */
+    /** Number of running requests. */
     readonly runningRequests: number;
   };
   /** A listener accepts connections again, and has done so for a second. */
   "listener_recovered": {
-    /** Where it listens, as `host:port`. */
+    /** Address of the listener, as `host:port`. */
     readonly address: string;
-    /** How long it took, in milliseconds. */
+    /** Duration of the failure, in milliseconds. */
     readonly afterMs: number;
   };
-  /** A client was refused for its certificate, or for having none; at most one a second is reported. */
+  /** A client was refused because of an invalid or missing certificate; reported at most once per second. */
   "client_certificate": {
-    /** Where the listener is reached, as `host:port`. */
+    /** Address of the listener, as `host:port`. */
     readonly address: string;
     /** Address of the client. */
     readonly client: string;
-    /** Subject of its certificate (RFC 4514); `null` when it has none, or that cannot be read. */
+    /** Subject of its certificate (RFC 4514); `null` without a readable certificate. */
     readonly subject: string | null;
-    /** SHA-256 of the certificate; `null` when it has none, or that cannot be read. */
+    /** SHA-256 of the certificate; `null` without a readable certificate. */
     readonly fingerprint: string | null;
-    /** Why it was refused. */
+    /** Reason for the refusal. */
     readonly reason: string;
-    /** How many were refused since the event before. */
+    /** Number of refused clients since the previous event. */
     readonly count: number;
   };
-  /** A certificate ends within 30 days, 7 days or a day, or has ended; reported each day. */
+  /** A certificate expires within 30 days, 7 days or a day, or has expired; reported each day. */
   "certificate_expiry": {
-    /** Where the listener is reached, as configured. */
+    /** Address of the listener, as configured. */
     readonly address: string;
-    /** Names that it is for. */
+    /** Server names of the certificate. */
     readonly names: readonly string[];
-    /** When it ends, as ISO 8601. */
+    /** Time of expiry, as ISO 8601. */
     readonly notAfter: string;
-    /** Whole days until then; 0 when it has ended. */
+    /** Whole days until then; 0 if it has expired. */
     readonly daysLeft: number;
-    /** Whether it has ended. */
+    /** Whether it has expired. */
     readonly ended: boolean;
   };
   /** The files of a listener's certificate have changed. */
   "certificate": {
-    /** Where the listener is reached, as `host:port`. */
+    /** Address of the listener, as `host:port`. */
     readonly address: string;
-    /** Names that it is for; none where the listener has no other certificate. */
+    /** Server names of the certificate; empty if the listener has no other certificate. */
     readonly names: readonly string[];
-    /** Why the new certificate is not used; `null` when it is. */
+    /** Why the new certificate is not used; `null` if it is used. */
     readonly problem: string | null;
   };
   /** The access log cannot be written (reported once), or can be written again. */
   "access_log": {
-    /** Path of its file. */
+    /** Path of the file. */
     readonly path: string;
-    /** Why it cannot be written; `null` when it can. */
+    /** Why it cannot be written; `null` if it can. */
     readonly problem: string | null;
   };
-  /** A function of the configuration that runs aside (`logging`, a callback) threw. */
+  /** A callback of the configuration (such as `logging`) threw. */
   "callback_error": {
     /** Name of the function as configured. */
     readonly name: string;
-    /** What went wrong. */
+    /** The error. */
     readonly message: string;
-    /** Where it was thrown; `null` when that is not known. */
+    /** Stack trace; `null` if unknown. */
     readonly stack: string | null;
   };
   /** The admin listener accepts connections. */
   "admin_listening": {
-    /** Where, as `host:port` or `unix:/path`. */
+    /** Its address, as `host:port` or `unix:/path`. */
     readonly address: string;
-    /** Whether it speaks TLS. */
+    /** Whether it uses TLS. */
     readonly tls: boolean;
   };
-  /** Somebody has changed something by the admin listener. */
+  /** A change was made through the admin listener. */
   "admin_change": {
-    /** Name of the token that it was done with. */
+    /** Name of the token used for the change. */
     readonly who: string;
-    /** Address that it came from; `""` over a unix socket. */
+    /** Address of the client; `""` over a unix socket. */
     readonly client: string;
-    /** What was done, such as `drain` or `ban`. */
+    /** The action, such as `drain` or `ban`. */
     readonly action: string;
-    /** To what, such as `server 10.0.0.1:80 of pool api`. */
+    /** The object of the action, such as `server 10.0.0.1:80 of pool api`. */
     readonly subject: string;
-    /** Pool of the server that was changed; `null` for everything else. */
+    /** Pool of the changed server; `null` for other changes. */
     readonly pool: string | null;
-    /** The server that was changed, as configured; `null` for everything else. */
+    /** The changed server, as configured; `null` for other changes. */
     readonly server: string | null;
-    /** Why it could not be done; `null` when it was. */
+    /** Why the change failed; `null` if it succeeded. */
     readonly error: string | null;
   };
-  /** The admin listener refused requests that may be attacks: wrong tokens, other sites, wrong hosts. Reported once a second. */
+  /**
+   * The admin listener refused possible attacks: wrong tokens, requests from other sites, wrong hosts. Reported once
+   * per second.
+   */
   "admin_refusal": {
     /** Address of the client; `""` over a unix socket. */
     readonly client: string;
-    /** What was wrong with the last one. */
+    /** Problem of the last request. */
     readonly reason: string;
-    /** How many there were since the last event. */
+    /** Number of refused requests since the previous event. */
     readonly count: number;
   };
-  /** A reload was tried. */
+  /** A reload was attempted. */
   "reload": {
     /**
-     * `applied`: it runs now; `rejected`: it cannot be used, and nothing has changed; `rolled_back`: too many of its requests
-     * failed, and the one before runs again.
+     * `applied`: the new configuration is in use; `rejected`: it is invalid, and nothing has changed; `rolled_back`:
+     * too many of its requests failed, and the previous one is in use again.
      */
     readonly outcome: "applied" | "rejected" | "rolled_back";
-    /** Number of the configuration that runs now; 1 is the one of the start. */
+    /** Number of the configuration in use; the first one is 1. */
     readonly generation: number;
-    /** SHA-256 of the sources that were read, in hexadecimal; `null` when they could not be. */
+    /** SHA-256 of the sources that were read, in hexadecimal; `null` if they could not be read. */
     readonly hash: string | null;
-    /** What asked for it, such as `SIGHUP`; after `rolled_back` what has failed. */
+    /** Trigger of the reload, such as `SIGHUP`; for `rolled_back` the failure. */
     readonly trigger: string;
-    /** What is wrong with it; empty when it runs. */
+    /** Problems of the configuration; empty if it is in use. */
     readonly problems: readonly string[];
-    /** Addresses of modules that were not loaded anew. */
+    /** URLs of modules that were not loaded again. */
     readonly notReloaded: readonly string[];
   };
-  /** The proxy stops: it takes no new connections and finishes the running requests. */
+  /** The proxy stops: it accepts no new connections and finishes the running requests. */
   "shutdown": {
-    /** What stopped it, such as `SIGTERM`. */
+    /** The trigger, such as `SIGTERM`. */
     readonly reason: string;
-    /** Requests that have no response yet. */
+    /** Number of requests without a response yet. */
     readonly runningRequests: number;
-    /** How long it goes on to take requests all the same, for load balancers in front to notice; in milliseconds. */
+    /** How long it still accepts requests, for load balancers in front to notice; in milliseconds. */
     readonly delayMs: number;
-    /** How long they may take from then on, in milliseconds. */
+    /** How long requests may take after that, in milliseconds. */
     readonly gracePeriodMs: number;
   };
   /** The proxy has stopped. */
   "stopped": {
-    /** Requests that did not end within the grace period and were cut off. */
+    /** Number of requests that did not end within the grace period and were cut off. */
     readonly abandonedRequests: number;
   };
 }
 
-/** One event; `kind` says which. `ProxyEvent<"health">` is one of that kind. */
+/** One event, of the kind in `kind`. `ProxyEvent<"health">` is an event of that kind. */
 export type ProxyEvent<Kind extends keyof ProxyEvents = keyof ProxyEvents> = {
   [Each in Kind]: { readonly kind: Each } & Readonly<ProxyEvents[Each]>;
 }[Kind];
 
-// How much is logged.
+// Log levels and formats.
 
-/** Names of the levels, the one that says most first. */
+/** Names of the levels, the most verbose first. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const satisfies readonly LogLevel[];
 
-/** A level: what is less important is not logged. Requests are `info`. */
+/** A minimum level for the log. Requests are `info`. */
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
-/** The formats that a log can have. */
+/** The formats of a log. */
 export const LOG_FORMATS = ["text", "json"] as const;
 
-/** `"text"` for people, `"json"` for one object a line. */
+/** `"text"` for people, `"json"` for one object per line. */
 export type LogFormat = typeof LOG_FORMATS[number];
 
 const STD_NAMES: Readonly<Record<LogLevel, LevelName>> = {
@@ -318,12 +327,12 @@ const STD_NAMES: Readonly<Record<LogLevel, LevelName>> = {
   error: "ERROR",
 };
 
-/** Whether lines of `level` are logged when the log is set to `threshold`. */
+/** Whether lines of `level` are logged if the level of the log is `threshold`. */
 export function isLogged(level: LogLevel, threshold: LogLevel): boolean {
   return LOG_LEVELS.indexOf(level) >= LOG_LEVELS.indexOf(threshold);
 }
 
-/** The name that `@std/log` has for a level. */
+/** The name of a level in `@std/log`. */
 export function toStdLevel(level: LogLevel): LevelName {
   return STD_NAMES[level];
 }

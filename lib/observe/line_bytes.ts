@@ -1,4 +1,4 @@
-/** Lines of a log as bytes: what stands in them is written in place, without a string for each line. */
+/** Log lines as bytes: values are written in place, without a string per line. */
 
 import { escapeQuoted } from "./text_format.ts";
 
@@ -9,10 +9,10 @@ const ZERO = 0x30;
 const POINT = 0x2e;
 const DASH = 0x2d;
 
-/** 1 for each byte that may stand in such a place as it is. */
+/** 1 for each byte that needs no escaping. */
 export type PlainBytes = Uint8Array;
 
-/** What may stand between quotes: ASCII without controls, quotes, backslashes, and these. */
+/** The bytes that need no escaping between quotes: ASCII without controls, quotes, backslashes, and `others`. */
 export function plainBytes(others = ""): PlainBytes {
   return Uint8Array.from(
     { length: 256 },
@@ -33,18 +33,18 @@ export function encodeText(text: string): Uint8Array {
   return ENCODER.encode(text);
 }
 
-/** A buffer that grows, and is used again once what is in it has been written. */
+/** A buffer that grows, and is reused after its content has been written. */
 export class LineBytes {
-  /** What is written, and room for more behind it. */
+  /** The content, and free space after it. */
   bytes: Uint8Array<ArrayBuffer>;
-  /** How much is written. */
+  /** Length of the content. */
   length = 0;
 
   constructor(capacity = 4096) {
     this.bytes = new Uint8Array(capacity);
   }
 
-  /** What is written; good until more is. */
+  /** The content; valid until the next write. */
   get written(): Uint8Array<ArrayBuffer> {
     return this.bytes.subarray(0, this.length);
   }
@@ -63,33 +63,34 @@ export class LineBytes {
     this.bytes[this.length++] = code;
   }
 
-  /** Writes bytes that are good as they are. */
+  /** Writes bytes unchanged. */
   raw(fragment: Uint8Array): void {
     const { length: count } = fragment;
     this.#reserve(count);
     const { bytes, length: at } = this;
-    // Below this a loop is faster than the call.
+    // Up to this size a loop is faster than the call.
     if (count > 24) bytes.set(fragment, at);
     else for (let i = 0; i < count; i++) bytes[at + i] = fragment[i]!;
     this.length = at + count;
   }
 
-  /** Writes what others hold. */
+  /** Writes the content of another buffer. */
   append(other: LineBytes): void {
-    // Copied with the room behind it, which is written over: a view of what is written would have to be made each time.
+    // Copied with its free space, which is then overwritten: otherwise each call would have to make a view of the
+    // content.
     this.#reserve(other.bytes.length);
     this.bytes.set(other.bytes, this.length);
     this.length += other.length;
   }
 
-  /** Writes a text as it is. */
+  /** Writes a text unchanged. */
   text(text: string): void {
     if (this.plain(text, QUOTED)) return;
     this.#reserve(text.length * 3);
     this.length += ENCODER.encodeInto(text, this.bytes.subarray(this.length)).written;
   }
 
-  /** Writes a text if it has nothing but such bytes; otherwise writes nothing. */
+  /** Writes a text if it consists of allowed bytes; otherwise writes nothing and returns `false`. */
   plain(text: string, allowed: PlainBytes): boolean {
     const { length: count } = text;
     this.#reserve(count);
@@ -103,7 +104,7 @@ export class LineBytes {
     return true;
   }
 
-  /** The same for a text that stands in bytes. */
+  /** Like {@linkcode plain}, for a text in bytes. */
   plainBytes(source: Uint8Array, from: number, to: number, allowed: PlainBytes): boolean {
     this.#reserve(to - from);
     const { bytes } = this;
@@ -130,7 +131,7 @@ export class LineBytes {
     this.byte(QUOTE);
   }
 
-  /** Writes a value that a space ends: in quotes where it has one, and `-` for nothing. */
+  /** Writes a value that ends at a space: in quotes if it contains one, and `-` if it is empty. */
   word(text: string): void {
     if (text === "") return this.byte(DASH);
     if (this.plain(text, WORD)) return;
@@ -155,7 +156,7 @@ export class LineBytes {
     this.length += digits;
   }
 
-  /** Writes a duration in milliseconds with three places behind the point at most. */
+  /** Writes a duration in milliseconds with at most three decimal places. */
   milliseconds(durationMs: number): void {
     const us = Math.round(durationMs * 1000);
     if (!(us >= 0 && us < 1e9)) return this.text(String(us / 1000));
@@ -182,13 +183,13 @@ export class LineBytes {
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** Writes moments into a line, in UTC, what changes once a second kept as bytes. */
+/** Writes times into a line, in UTC; the part that changes once a second is kept as bytes. */
 export class TimestampWriter {
   readonly #format: (second: Date) => string;
   #second = NaN;
   #prefix = encodeText("");
 
-  /** @param format what stands before the milliseconds, or the whole where there are none */
+  /** @param format formats the part before the milliseconds, or the whole time if there are none */
   constructor(format: (second: Date) => string) {
     this.#format = format;
   }
@@ -198,7 +199,7 @@ export class TimestampWriter {
     return new TimestampWriter((second) => second.toISOString().slice(0, 20));
   }
 
-  /** As the common log format does (`23/Nov/2026:12:00:00 +0000`). */
+  /** The common log format (`23/Nov/2026:12:00:00 +0000`). */
   static combined(): TimestampWriter {
     return new TimestampWriter((second) => {
       const text = second.toISOString();
@@ -217,7 +218,7 @@ export class TimestampWriter {
     out.raw(this.#prefix);
   }
 
-  /** Writes the second and the milliseconds of it. */
+  /** Writes the second and its milliseconds. */
   moment(out: LineBytes, wallTimeMs: number): void {
     this.second(out, wallTimeMs);
     const ms = Math.floor(wallTimeMs) - this.#second * 1000;

@@ -1,4 +1,4 @@
-/** Lines to a file or a stream, many with one write. */
+/** Writes lines to a file or a stream, many with one write. */
 
 import { RotatingFileHandler } from "@std/log/rotating-file-handler";
 import { messageOf } from "../core/callback.ts";
@@ -6,33 +6,33 @@ import type { Clock } from "../core/clock.ts";
 import type { ResolvedAccessFile } from "./access_log_options.ts";
 import { LineBytes } from "./line_bytes.ts";
 
-/** Where lines go. */
+/** A destination of lines. */
 export interface LineSink {
-  /** Where the next line is to be written, without its end; `null` when it is lost. */
+  /** The buffer for the next line, without its end; `null` if the line is lost. */
   begin(): LineBytes | null;
-  /** The line is written. */
+  /** Ends the line. */
   end(): void;
-  /** Takes a whole line, without its end. */
+  /** Writes a complete line, without its end. */
   line(text: string): void;
 }
 
-/** Where bytes go; `Deno.stdout` and `Deno.stderr` are such. */
+/** A destination of bytes, such as `Deno.stdout` and `Deno.stderr`. */
 export interface ByteSink {
   write(bytes: Uint8Array): Promise<number>;
   writeSync(bytes: Uint8Array): number;
 }
 
-/** What a {@linkcode LineWriter} takes. */
+/** Options of {@linkcode LineWriter}. */
 interface LineWriterOptions {
   sink: ByteSink;
   clock: Clock;
-  /** Makes the line that tells how many others were lost. */
+  /** Makes the line that reports the number of lost lines. */
   lossLine: (lost: number) => string;
-  /** How long a line may wait for others. @default {100} */
+  /** How long a line may wait for others, in milliseconds. @default {100} */
   flushAfterMs?: number;
-  /** How much is written without waiting. @default {32768} */
+  /** Size of the buffer that is written at once, in bytes. @default {32768} */
   flushAtBytes?: number;
-  /** How much may wait while the sink is slow; what comes on top is lost. @default {4194304} */
+  /** Maximum size of pending lines if the sink is slow; further lines are lost. @default {4194304} */
   maxWaitingBytes?: number;
 }
 
@@ -42,9 +42,9 @@ const LINE_FEED = 0x0a;
 /**
  * Collects lines and writes them together: when there are enough, or a moment after the first.
  *
- * When the sink does not keep up, lines are dropped, not the requests that they tell of: a log reader that
- * stalls must neither stop the proxy nor eat its memory. The number of lost lines is written as soon as there
- * is room. A sink that is gone for good (a closed pipe) swallows everything after.
+ * If the sink is too slow, lines are dropped, not their requests: a stalled log reader must neither stop the proxy nor
+ * fill its memory. The number of lost lines is written as soon as there is space. After a permanent failure (a closed
+ * pipe) all further lines are dropped.
  */
 export class LineWriter implements LineSink, Disposable {
   readonly #sink: ByteSink;
@@ -54,7 +54,7 @@ export class LineWriter implements LineSink, Disposable {
   readonly #flushAtBytes: number;
   readonly #maxWaitingBytes: number;
   #out = new LineBytes();
-  /** What is written next, once what is being written has been. */
+  /** The buffer for the time after the current write. */
   #spare: LineBytes | null = null;
   #unreported = 0;
   #lost = 0;
@@ -73,7 +73,7 @@ export class LineWriter implements LineSink, Disposable {
     this.#maxWaitingBytes = maxWaitingBytes;
   }
 
-  /** How many lines were lost because the sink was slow or gone. */
+  /** Number of lines lost because the sink was slow or closed. */
   get lost(): number {
     return this.#lost;
   }
@@ -101,7 +101,7 @@ export class LineWriter implements LineSink, Disposable {
     this.end();
   }
 
-  /** Writes what waits; resolves when it is written. */
+  /** Writes pending lines; resolves when they are written. */
   async flush(): Promise<void> {
     while (!this.#closed && (this.#writing !== null || this.#out.length > 0)) {
       if (this.#writing === null) this.#start();
@@ -110,9 +110,9 @@ export class LineWriter implements LineSink, Disposable {
   }
 
   /**
-   * Writes what waits before it returns, for the moment before the process ends.
+   * Writes pending lines synchronously, before the process ends.
    *
-   * Does nothing while another write runs: that the sink is slow must not keep the process from ending.
+   * Does nothing during another write: a slow sink must not keep the process from ending.
    */
   flushSync(): void {
     if (this.#closed || this.#writing !== null || this.#out.length === 0) return;
@@ -124,7 +124,7 @@ export class LineWriter implements LineSink, Disposable {
     }
   }
 
-  /** Writes what waits as {@linkcode flushSync} does; lines that come after are lost. */
+  /** Writes pending lines like {@linkcode flushSync}; later lines are lost. */
   [Symbol.dispose](): void {
     this.flushSync();
     this.#stopTimer();
@@ -135,7 +135,7 @@ export class LineWriter implements LineSink, Disposable {
     this.#stopTimer();
     const out = this.#out;
     if (this.#unreported > 0) {
-      // Whatever was lost came after what waits here, so this is the place to tell of it.
+      // All lost lines are later than the pending ones, so this is the place to report them.
       out.text(this.#lossLine(this.#unreported));
       out.byte(LINE_FEED);
       this.#unreported = 0;
@@ -155,7 +155,7 @@ export class LineWriter implements LineSink, Disposable {
     this.#writing = this.#write(out.written).then(() => {
       this.#writing = null;
       out.length = 0;
-      // One that has grown while the sink was slow is not kept.
+      // A buffer that has grown while the sink was slow is not reused.
       if (out.bytes.length <= this.#flushAtBytes * 2) this.#spare = out;
       if (this.#out.length === 0 || this.#closed) return;
       if (this.#out.length >= this.#flushAtBytes || this.#unreported > 0) this.#start();
@@ -183,30 +183,30 @@ export class LineWriter implements LineSink, Disposable {
 
 // Lines to a file, many with one write, with rotation.
 
-/** What a {@linkcode LineFile} takes. */
+/** Options of {@linkcode LineFile}. */
 interface LineFileOptions {
   readonly file: ResolvedAccessFile;
   readonly clock: Clock;
-  /** Told once when it cannot be written, until it can again; `null` when it can. */
+  /** Called once when writing fails, and with `null` when it works again. */
   readonly onProblem: (problem: string | null) => void;
 }
 
-/** How long a line may wait for others. */
+/** How long a line may wait for others, in milliseconds. */
 const FLUSH_AFTER_MS = 100;
-/** How much is written without waiting, in bytes. */
+/** Size of the buffer that is written at once, in bytes. */
 const FLUSH_AT_BYTES = 131_072;
 
 /**
  * Appends lines to a file.
  *
- * Written at once, or a tenth of a second after the first line. What cannot be written is dropped and counted: a full disk
- * must neither stop the proxy nor eat its memory.
+ * Lines are written when there are enough, or a tenth of a second after the first. Lines that cannot be written are
+ * dropped and counted: a full disk must neither stop the proxy nor fill its memory.
  */
 export class LineFile implements LineSink, Disposable {
   readonly #options: LineFileOptions;
   readonly #flushAtBytes: number;
   #file: Deno.FsFile | null;
-  /** How large the file is. */
+  /** Size of the file in bytes. */
   #size = 0;
   readonly #out = new LineBytes();
   #timer: Disposable | null = null;
@@ -218,7 +218,7 @@ export class LineFile implements LineSink, Disposable {
   constructor(options: LineFileOptions) {
     const { file: { maxBytes } } = options;
     this.#options = options;
-    // What is written together stays together: a file gets no larger than it may.
+    // Lines of one write are never split, so this keeps the file below its maximum size.
     this.#flushAtBytes = Math.min(FLUSH_AT_BYTES, maxBytes / 4);
     try {
       this.#file = this.#open();
@@ -227,7 +227,7 @@ export class LineFile implements LineSink, Disposable {
     }
   }
 
-  /** How many lines were lost. */
+  /** Number of lost lines. */
   get lost(): number {
     return this.#lost;
   }
@@ -249,7 +249,7 @@ export class LineFile implements LineSink, Disposable {
     this.end();
   }
 
-  /** Writes what waits. */
+  /** Writes pending lines. */
   flush(): void {
     this.#timer?.[Symbol.dispose]();
     this.#timer = null;
@@ -274,7 +274,7 @@ export class LineFile implements LineSink, Disposable {
     this.#size += bytes.length;
   }
 
-  /** Begins a new file; the numbers of the former ones are the handler's business. */
+  /** Starts a new file; the handler numbers the former ones. */
   #rotate(): Deno.FsFile {
     const { path: filename, maxBytes, keep: maxBackupCount } = this.#options.file;
     this.#close();
@@ -288,7 +288,7 @@ export class LineFile implements LineSink, Disposable {
     return this.#file = this.#open();
   }
 
-  /** Opens the file anew: a program that rotates logs has moved the former one away. */
+  /** Opens the file again: a program that rotates logs has moved the former one. */
   reopen(): void {
     this.flush();
     const broken = this.#file === null;
@@ -315,7 +315,7 @@ export class LineFile implements LineSink, Disposable {
     if (file !== null) closeQuietly(() => file.close());
   }
 
-  /** Writes what waits, and closes the file. */
+  /** Writes pending lines, and closes the file. */
   [Symbol.dispose](): void {
     this.flush();
     this.#close();
@@ -323,7 +323,7 @@ export class LineFile implements LineSink, Disposable {
   }
 }
 
-/** What cannot be closed is closed already. */
+/** Ignores errors: a file that cannot be closed is already closed. */
 function closeQuietly(close: () => void): void {
   try {
     close();

@@ -1,4 +1,4 @@
-/** The observer, which gets events and access-log entries, and what an entry holds. */
+/** The observer, which receives events and access log entries, and the entries. */
 
 import { callAside, tellStrayError } from "../core/callback.ts";
 import type { LogLevel, ProxyEvent } from "./events.ts";
@@ -6,36 +6,36 @@ import type { LogLevel, ProxyEvent } from "./events.ts";
 /**
  * Receives events and access log entries.
  *
- * Both functions return at once: they are called in the middle of requests. What one throws, or rejects with, is written to
- * `stderr` the first time.
+ * Both functions must return at once: they are called during requests. Errors and rejections are written to `stderr`
+ * the first time.
  */
 export interface Observer {
-  /** Whether {@linkcode Observer.access} does anything; `false` saves making the entries. */
+  /** Whether {@linkcode Observer.access} is used; `false` saves making the entries. */
   readonly wantsAccess: boolean;
-  /** Something happened that is not an ordinary request. */
+  /** Receives an event. */
   event(event: ProxyEvent): void;
-  /** A request is over. */
+  /** Receives the entry of a finished request. */
   access(entry: AccessEntry): void;
 }
 
-/** Listens to nothing; for a proxy that is embedded without a log. */
+/** Ignores everything; for an embedded proxy without a log. */
 export const silentObserver: Observer = Object.freeze({
   wantsAccess: false,
   event: () => {},
   access: () => {},
 });
 
-/** An observer of a user's; whatever becomes of it, requests go on. */
+/** An observer of a user: its errors do not affect requests. */
 export class GuardedObserver implements Observer {
   readonly #observer: Observer;
   readonly #failed: (error: unknown) => void;
 
   constructor(observer: Observer) {
-    let told = false;
+    let reported = false;
     this.#observer = observer;
     this.#failed = (error) => {
-      if (!told) tellStrayError("observer", error);
-      told = true;
+      if (!reported) tellStrayError("observer", error);
+      reported = true;
     };
   }
 
@@ -47,7 +47,7 @@ export class GuardedObserver implements Observer {
     callAside(() => this.#observer.event(event), this.#failed);
   }
 
-  /** As the others, without a function a request. */
+  /** Like {@linkcode event}, but without allocating a function per request. */
   access(entry: AccessEntry): void {
     try {
       const result: unknown = this.#observer.access(entry);
@@ -58,35 +58,35 @@ export class GuardedObserver implements Observer {
   }
 }
 
-// What filters write into the log.
+// Log messages of filters.
 
-/** Writes into the proxy's log; each line has the id of the request. */
+/** Writes to the proxy's log; each line has the id of the request. */
 export class RequestLog {
   readonly #observer: Observer;
   readonly #request: { readonly requestId: string };
 
-  /** @internal `ctx.log` is one. */
+  /** @internal The class of `ctx.log`. */
   constructor(observer: Observer, request: { readonly requestId: string }) {
     this.#observer = observer;
     this.#request = request;
   }
 
-  /** Something that one looks for. */
+  /** Logs details for troubleshooting. */
   debug(message: string, fields?: Readonly<Record<string, unknown>>): void {
     this.#write("debug", message, fields);
   }
 
-  /** Something worth knowing. */
+  /** Logs information. */
   info(message: string, fields?: Readonly<Record<string, unknown>>): void {
     this.#write("info", message, fields);
   }
 
-  /** Something that an operator should check. */
+  /** Logs a problem that an operator should check. */
   warn(message: string, fields?: Readonly<Record<string, unknown>>): void {
     this.#write("warn", message, fields);
   }
 
-  /** Something that has to be mended. */
+  /** Logs an error that must be fixed. */
   error(message: string, fields?: Readonly<Record<string, unknown>>): void {
     this.#write("error", message, fields);
   }
@@ -98,17 +98,16 @@ export class RequestLog {
 }
 
 /** One finished request; the proxy fills it once, after the last byte. */
-
 export interface AccessEntry {
-  /** The id that `requestId()` has given the request, otherwise its number in its process. */
+  /** Id from `requestId()`, otherwise the number of the request in its process. */
   readonly requestId: string;
-  /** Id of the trace that the request is part of; `null` when it is part of none. */
+  /** Id of the trace of the request; `null` without one. */
   readonly traceId: string | null;
-  /** Address of the client; `""` when it has none (unix socket). */
+  /** Address of the client; `""` on a unix socket. */
   readonly clientIp: string;
-  /** Address of the other end of the connection: that of a trusted proxy in front, or of the client. */
+  /** Address of the other side of the connection: a trusted proxy in front, or the client. */
   readonly peerIp: string;
-  /** Method of the client's request; `""` when nothing of it could be read. */
+  /** Method of the client's request; `""` if the request could not be read. */
   readonly method: string;
   /** Host of the client's request. */
   readonly host: string;
@@ -116,64 +115,64 @@ export interface AccessEntry {
   readonly target: string;
   /** `"HTTP/1.1"`, `"HTTP/1.0"` or `"HTTP/2"`. */
   readonly protocol: string;
-  /** Version of TLS, such as `"TLSv1.3"`; `null` without it, or where the runtime does not tell. */
+  /** TLS version, such as `"TLSv1.3"`; `null` without TLS, or if the runtime does not provide it. */
   readonly tlsVersion: string | null;
-  /** Where the client says that it comes from; `null` when it does not. */
+  /** The `Referer` field; `null` without one. */
   readonly referer: string | null;
-  /** What the client says that it is; `null` when it does not. */
+  /** The `User-Agent` field; `null` without one. */
   readonly userAgent: string | null;
-  /** Fields of the request that `fields` asks for, by name in lower case; those that are not there are left out. */
+  /** Request fields listed in `fields`, by name in lower case; missing ones are absent. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Status that was sent; 499 when the client went away before. */
+  /** Status of the response; 499 if the client disconnected before. */
   readonly status: number;
-  /** Name of the route that took the request; `null` where there are no routes, or none took it. */
+  /** Name of the matched route; `null` without routes, or if none matched. */
   readonly route: string | null;
-  /** Address of the server of the last attempt, as configured; `null` when none was. */
+  /** Address of the server of the last attempt, as configured; `null` without an attempt. */
   readonly server: string | null;
-  /** Name of that server's pool; `null` without a server, `""` for one that a filter named outright. */
+  /** Name of that server's pool; `null` without a server, `""` for a server named directly by a filter. */
   readonly pool: string | null;
-  /** From the arrival of the request to the last byte of the response. */
+  /** Time from the arrival of the request to the last byte of the response. */
   readonly durationMs: number;
-  /** How long it waited for room at a server; 0 when it did not. */
+  /** Time in the queue for a server; 0 if it did not wait. */
   readonly queueMs: number;
-  /** How long the last connection to a server took; `null` when one that was kept was used, or none. */
+  /** Time to open the last connection to a server; `null` if an idle connection was used, or none. */
   readonly connectMs: number | null;
-  /** From the arrival of the request to the head of the server's response; `null` without one. */
+  /** Time from the arrival of the request to the head of the server's response; `null` without one. */
   readonly firstByteMs: number | null;
-  /** Bytes of content that were sent. */
+  /** Bytes of content sent. */
   readonly bytesSent: number;
-  /** Bytes of content that have come. */
+  /** Bytes of content received. */
   readonly bytesReceived: number;
-  /** How often a server was tried. */
+  /** Number of attempts. */
   readonly attempts: number;
-  /** Every try, in order. */
+  /** All attempts, in order. */
   readonly tries: readonly {
-    /** Name of the pool; `""` for a server that a filter named outright. */
+    /** Name of the pool; `""` for a server named directly by a filter. */
     readonly pool: string;
     /** Address as configured. */
     readonly address: string;
     /** Reason of the failure (`connection_refused`, ...); `null` when the server responded. */
     readonly failure: string | null;
   }[];
-  /** What each policy of the limiter decided that applies to the request. */
+  /** The decision of each policy that applies to the request. */
   readonly limits: readonly {
-    /** Which policy. */
+    /** The policy. */
     readonly policy: { readonly name: string };
-    /** What it decided. */
+    /** Its decision. */
     readonly outcome: "allowed" | "refused" | "would-refuse";
   }[];
-  /** Name of the policy that refused the request; `null` when it was let through. */
+  /** Name of the policy that refused the request; `null` if it was admitted. */
   readonly limitedBy: string | null;
-  /** Names of the policies that would have refused the request, were they not on a dry run. */
+  /** Names of the policies on a dry run that would have refused the request. */
   readonly wouldLimit: readonly string[];
-  /** Error type such as `connection_refused`; `null` when nothing failed. */
+  /** Error type such as `connection_refused`; `null` without a failure. */
   readonly error: string | null;
-  /** Why the response ended: `"complete"` when all of it was sent, otherwise an error type such as `client_gone`. */
+  /** Why the response ended: `"complete"` if all of it was sent, otherwise an error type such as `client_gone`. */
   readonly end: string;
 }
 
-/** A try to get a response. */
+/** An attempt to get a response. */
 export type AccessAttempt = AccessEntry["tries"][number];
 
-/** What a policy said. */
+/** The decision of a policy. */
 export type AccessDecision = AccessEntry["limits"][number];

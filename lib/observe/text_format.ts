@@ -1,4 +1,4 @@
-/** The formats of log lines, except those of requests. */
+/** The formats of log lines, except access log lines. */
 
 import type { FormatterFunction, LogRecord } from "@std/log/base-handler";
 import { messageOf } from "../core/callback.ts";
@@ -7,9 +7,9 @@ import type { LogFormat } from "./events.ts";
 
 /** Fields of a log line in addition to its message: the second argument of the logger's functions. */
 interface LogFields {
-  /** What kind of thing happened, such as `health`. */
+  /** Kind of the event, such as `health`. */
   readonly kind: string;
-  /** Where in the code it happened; written below the line in text logs. */
+  /** Stack trace; written below the line in text logs. */
   readonly stack?: string | null;
   readonly [name: string]: unknown;
 }
@@ -17,9 +17,9 @@ interface LogFields {
 /**
  * Makes the formatter of `@std/log` for a format.
  *
- * Text: `TIME LEVEL MESSAGE`, ` id=ID` where it is about a request, and the stack in indented lines below where there is one; no text of a client's
- * choosing can begin a line. JSON: `time`, `level`, `kind`, `message`, and the fields; one that
- * is called `message` too comes as `detail`.
+ * Text: `TIME LEVEL MESSAGE`, ` id=ID` if it is about a request, and the stack, if any, in indented lines below. Text
+ * from a client can never begin a line. JSON: `time`, `level`, `kind`, `message`, and the fields; a field named
+ * `message` is written as `detail`.
  */
 export function createRecordFormatter(format: LogFormat, clock: Clock): FormatterFunction {
   const timestamps = new TimestampFormatter();
@@ -50,21 +50,24 @@ function formatRecordJson(record: LogRecord, time: string): string {
   return rest === "{}" ? `${head}}` : `${head},${rest.slice(1)}`;
 }
 
-/** As one JSON object; what is `undefined` is left out, and what cannot be JSON says why. */
+/**
+ * Formats the fields as one JSON object; omits `undefined`, and replaces values that are not valid JSON by an
+ * explanation.
+ */
 function formatFields(fields: Readonly<Record<string, unknown>>): string {
   let json: string;
   try {
     json = JSON.stringify(fields);
   } catch {
-    // Fields that a filter gives: a BigInt, or an object that holds itself.
-    const members = Object.entries(fields).map(([name, value]) => [name, writable(value)]);
+    // Fields from a filter: a BigInt, or a circular object.
+    const members = Object.entries(fields).map(([name, value]) => [name, jsonValueOf(value)]);
     json = JSON.stringify(Object.fromEntries(members));
   }
-  // JSON leaves C1 controls as they are, and a terminal obeys some of them.
+  // JSON keeps C1 controls, and terminals obey some of them.
   return escapeControls(json);
 }
 
-function writable(value: unknown): unknown {
+function jsonValueOf(value: unknown): unknown {
   try {
     JSON.stringify(value);
     return value;
@@ -73,11 +76,11 @@ function writable(value: unknown): unknown {
   }
 }
 
-// Makes text of a client's choosing safe to stand in a line of a log.
+// Makes text from clients safe for log lines.
 
 /**
- * Whether a character can do harm in a log: controls (a line feed forges a line, an escape drives the
- * terminal), C1 controls, line separators, and the marks that turn the direction of writing.
+ * Whether a character is harmful in a log: controls (a line feed forges a line, an escape controls the terminal), C1
+ * controls, line separators, and characters that change the direction of writing.
  */
 function isHarmful(code: number): boolean {
   if (code < 0x20) return true;
@@ -96,10 +99,10 @@ function escapeCharacter(code: number): string {
 }
 
 /**
- * Escapes what may not stand between double quotes: quotes, backslashes and harmful characters.
+ * Escapes characters that are not allowed between double quotes: quotes, backslashes and harmful characters.
  *
- * The result is the inside of a JSON string, and good for text logs too. Harmless text comes back as it is,
- * at the cost of looking at it.
+ * The result is the inside of a JSON string, and valid for text logs too. Harmless text is returned unchanged, at the
+ * cost of a scan.
  */
 export function escapeQuoted(text: string): string {
   let escaped = "";
@@ -113,7 +116,7 @@ export function escapeQuoted(text: string): string {
   return copied === 0 ? text : escaped + text.slice(copied);
 }
 
-/** Escapes harmful characters only, for text that stands in a line without quotes around it. */
+/** Escapes only harmful characters, for text in a line without quotes. */
 export function escapeControls(text: string): string {
   let escaped = "";
   let copied = 0;
@@ -126,9 +129,9 @@ export function escapeControls(text: string): string {
   return copied === 0 ? text : escaped + text.slice(copied);
 }
 
-// Moments as text, cheap enough for every request.
+// Times as text, cheap enough for every request.
 
-/** Writes moments as RFC 3339 in UTC with milliseconds (`2026-11-23T12:00:00.123Z`). */
+/** Formats times as RFC 3339 in UTC with milliseconds (`2026-11-23T12:00:00.123Z`). */
 export class TimestampFormatter {
   #second = NaN;
   #prefix = "";
@@ -137,7 +140,7 @@ export class TimestampFormatter {
   format(wallTimeMs: number): string {
     const whole = Math.floor(wallTimeMs);
     const second = Math.floor(whole / 1000);
-    // Building a Date costs more than the rest of an access line, so it is done once a second.
+    // Building a Date costs more than the rest of an access line, so it is done once per second.
     if (second !== this.#second) {
       this.#second = second;
       this.#prefix = new Date(second * 1000).toISOString().slice(0, 20);

@@ -1,4 +1,4 @@
-/** Every metric of a proxy; `docs/metrics.md` has them as a table. */
+/** All metrics of a proxy; `docs/metrics.md` lists them in a table. */
 
 import type { MetricFamily } from "./series.ts";
 

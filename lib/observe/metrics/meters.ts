@@ -1,20 +1,22 @@
-/** What requests, servers, policies and listeners count; each holds its series, and gives them back when it is disposed. */
+/**
+ * Counts of requests, servers, policies and listeners. A meter owns its series, and releases them when it is disposed.
+ */
 
 import { METRICS } from "./catalog.ts";
 import type { MetricRegistry } from "./registry.ts";
 import type { Counter, Histogram, MetricFamily, Series } from "./series.ts";
 
-/** Who made the response to a request. */
+/** The source of the response to a request. */
 export type ResponseSource = "upstream" | "limiter" | "filter" | "proxy";
 
-/** Methods that have a series of their own; others are made up by clients. */
+/** Methods with a separate series; clients can invent any number of others. */
 const METHODS: ReadonlySet<string> = new Set(
   ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"],
 );
 
 const OTHER = "other";
 
-/** Opens series, and gives back all of them at once. */
+/** Opens series, and releases all of them at once. */
 abstract class Meter implements Disposable {
   readonly #registry: MetricRegistry;
   readonly #series: Series[] = [];
@@ -35,7 +37,7 @@ abstract class Meter implements Disposable {
     return histogram;
   }
 
-  /** Counters that differ in their last label, opened when they are first needed. */
+  /** Counters that differ in their last label, opened at their first use. */
   protected counters(family: MetricFamily, ...labels: readonly string[]): (label: string) => Counter {
     const known = new Map<string, Counter>();
     return (label) => {
@@ -45,7 +47,7 @@ abstract class Meter implements Disposable {
     };
   }
 
-  /** Keeps the series of a meter whose place this one takes: those too that this one has not come to need. */
+  /** Keeps the series of a meter that this one replaces, including those that this one has not used yet. */
   keep(before: Meter): void {
     const kept = new Set(this.#series);
     for (const series of before.#series) {
@@ -56,7 +58,7 @@ abstract class Meter implements Disposable {
     }
   }
 
-  /** Whether a series of that meter is one that this one could come to need. */
+  /** Whether this meter could use a series of the replaced meter. */
   protected keeps(_series: Series): boolean {
     return true;
   }
@@ -73,13 +75,13 @@ export class RouteMeter extends Meter {
   readonly #received: Counter;
   readonly #sent: Counter;
   readonly #ended = new Map<string, Counter[]>();
-  // Most requests end as the one before.
+  // Most requests end with the same labels as the previous one.
   #method = "";
   #source = "";
   #status = 0;
   #last: Counter | null = null;
 
-  /** @param name of the route; `""` for requests that no route takes */
+  /** @param name name of the route; `""` for requests without a matching route */
   constructor(registry: MetricRegistry, name: string) {
     super(registry);
     this.#name = name;
@@ -88,7 +90,7 @@ export class RouteMeter extends Meter {
     this.#sent = this.counter(METRICS.responseBytes, name);
   }
 
-  /** Counts a request that is over. */
+  /** Counts a finished request. */
   ended(
     method: string,
     status: number,
@@ -108,7 +110,7 @@ export class RouteMeter extends Meter {
     this.#sent.add(bytesSent);
   }
 
-  /** Keeps the trace of a request that is over as an example. */
+  /** Stores the trace of a finished request as an exemplar. */
   example(durationMs: number, traceId: string, wallTime: number): void {
     this.#duration.recordExample(durationMs, traceId, wallTime);
   }
@@ -121,7 +123,7 @@ export class RouteMeter extends Meter {
     const key = label + source;
     let byStatus = this.#ended.get(key);
     if (byStatus === undefined) this.#ended.set(key, byStatus = []);
-    // A plain array of the statuses that there are: from 100 to 599.
+    // A plain array indexed by status, from 100 to 599.
     return byStatus[status - 100] ??= this.counter(
       METRICS.requests,
       this.#name,
@@ -132,20 +134,20 @@ export class RouteMeter extends Meter {
   }
 }
 
-/** What a transport counts of the connections to a server. */
+/** Counts of the connections to a server, made by a transport. */
 export interface ConnectionMeter {
   /** A connection was opened. */
   opened(durationMs: number): void;
-  /** A request goes on a connection that was kept. */
+  /** A request uses an idle connection. */
   reused(): void;
-  /** A connection is closed. */
+  /** A connection was closed. */
   closed(reason: ConnectionEnd): void;
 }
 
 /**
- * Why a connection to a server was closed: `server` closed it, it was `idle` too long, there was a `surplus` of idle ones,
- * its response did not allow another request (`not_reusable`), its request failed or was called off (`failed`), it spoke
- * another protocol (`tunnel`), or the server or the proxy is gone (`retired`).
+ * Why a connection to a server was closed: the `server` closed it, it was `idle` too long, there was a `surplus` of
+ * idle connections, its response did not allow another request (`not_reusable`), its request failed or was cancelled
+ * (`failed`), it switched to another protocol (`tunnel`), or the server or the proxy is gone (`retired`).
  */
 export type ConnectionEnd = "server" | "idle" | "surplus" | "not_reusable" | "failed" | "tunnel" | "retired";
 
@@ -178,7 +180,7 @@ export class ServerMeter extends Meter implements ConnectionMeter {
     this.#healthChanges = this.counters(METRICS.healthChanges, ...labels);
   }
 
-  /** The head of a response has come. */
+  /** The head of a response was received. */
   responded(status: number, durationMs: number): void {
     this.#responses[Math.min(4, Math.max(0, Math.floor(status / 100) - 1))]!.add(1);
     this.#duration.record(durationMs);
@@ -202,23 +204,23 @@ export class ServerMeter extends Meter implements ConnectionMeter {
     this.#closed(reason).add(1);
   }
 
-  /** It was taken out because requests failed. */
+  /** The server was ejected because requests failed. */
   ejected(): void {
     this.#ejections.add(1);
   }
 
-  /** Checks found that it has come up, or gone down. */
+  /** A health check found that the server is up or down now. */
   healthChanged(healthy: boolean): void {
     this.#healthChanges(healthy ? "up" : "down").add(1);
   }
 }
 
-/** What became of a request that was to be sent again. */
+/** Outcome of a retry. */
 type RetryOutcome = "succeeded" | "failed" | "not_sent";
 
-/** What a pool counts, and its servers. */
+/** Counts of a pool, and its servers. */
 export class PoolMeter extends Meter {
-  /** By server; those that have been removed are not there. */
+  /** Meters by server; removed servers are absent. */
   readonly servers: Map<unknown, ServerMeter> = new Map();
   readonly #retries: (outcome: string) => Counter;
   readonly #waits: Histogram;
@@ -237,12 +239,12 @@ export class PoolMeter extends Meter {
     super[Symbol.dispose]();
   }
 
-  /** A request was sent again, or should have been. */
+  /** A request was sent again, or a retry was not possible. */
   retried(outcome: RetryOutcome): void {
     this.#retries(outcome).add(1);
   }
 
-  /** A request has waited for room. */
+  /** A request has waited in the queue. */
   waited(durationMs: number): void {
     this.#waits.record(durationMs);
   }
@@ -253,14 +255,14 @@ export class PoolMeter extends Meter {
   }
 }
 
-/** What a policy decided. */
+/** Decision of a policy. */
 type PolicyOutcome = "allowed" | "refused" | "would_refuse" | "banned" | "missing_key" | "store_error";
 
-/** The decisions of the policies. */
+/** Counts of the decisions of policies. */
 export class PolicyMeters extends Meter {
   readonly #policies = new Map<string, Map<PolicyOutcome, Counter>>();
 
-  /** @param names of all policies */
+  /** @param names names of all policies */
   constructor(registry: MetricRegistry, names: Iterable<string>) {
     super(registry);
     for (const name of names) {
@@ -289,7 +291,7 @@ export class PolicyMeters extends Meter {
   }
 }
 
-/** The store that several machines share. */
+/** Counts of the store shared by several machines. */
 export class StoreMeter extends Meter {
   readonly #duration: Histogram;
   readonly #errors: Counter;
@@ -300,27 +302,27 @@ export class StoreMeter extends Meter {
     this.#errors = this.counter(METRICS.storeErrors);
   }
 
-  /** The store has decided, or something else had to. */
+  /** The store has decided, or a decision was made without it. */
   decided(durationMs: number, failed: boolean): void {
     this.#duration.record(durationMs);
     if (failed) this.#errors.add(1);
   }
 }
 
-/** Why a connection of a client was refused, or given up. */
+/** Why a client connection was refused, or closed for new connections (`given_up`). */
 type ConnectionRefusal = "client_limit" | "no_descriptor" | "given_up";
 
 /** The connections of a listener. */
 export class ListenerMeter extends Meter {
-  /** Where it is reached. */
+  /** Address of the listener. */
   readonly address: string;
-  /** How many are open. */
+  /** Number of open connections. */
   open = 0;
   readonly #accepted: Counter;
   readonly #refused: (reason: string) => Counter;
   readonly #handshakes: Counter;
 
-  /** @param address where it is reached */
+  /** @param address address of the listener */
   constructor(registry: MetricRegistry, address: string) {
     super(registry);
     this.address = address;
@@ -340,12 +342,12 @@ export class ListenerMeter extends Meter {
     this.open--;
   }
 
-  /** A connection was refused or given up. */
+  /** A connection was refused, or closed for a new one. */
   refused(reason: ConnectionRefusal): void {
     this.#refused(reason).add(1);
   }
 
-  /** A client has not done its TLS handshake. */
+  /** A client has not completed its TLS handshake. */
   handshakeFailed(): void {
     this.#handshakes.add(1);
   }
@@ -353,7 +355,7 @@ export class ListenerMeter extends Meter {
 
 /** The WebSockets of a proxy. */
 export class WebSocketMeter extends Meter {
-  /** How many are open. */
+  /** Number of open WebSockets. */
   open = 0;
   readonly #opened: Counter;
 
@@ -362,13 +364,13 @@ export class WebSocketMeter extends Meter {
     this.#opened = this.counter(METRICS.webSockets);
   }
 
-  /** One was opened. */
+  /** A WebSocket was opened. */
   opened(): void {
     this.open++;
     this.#opened.add(1);
   }
 
-  /** One was closed. */
+  /** A WebSocket was closed. */
   closed(): void {
     this.open--;
   }

@@ -1,4 +1,6 @@
-/** Counts in memory that workers can share: each worker writes into its own, and they are summed when they are read, and written as text. */
+/**
+ * Counts in memory shared by workers: each worker writes its own series, and readers sum them and write them as text.
+ */
 
 import {
   BUCKETS,
@@ -15,7 +17,7 @@ import {
   sizeOf,
 } from "./series.ts";
 
-/** Where the series of one worker are. */
+/** The series of one worker. */
 export interface RegistryShare {
   readonly chunks: readonly Float64Array[];
   readonly series: readonly SharedSeries[];
@@ -29,30 +31,30 @@ export interface SharedSeries {
   readonly at: number;
 }
 
-/** Cells of a piece of memory; a series never spans two. */
+/** Cells per block of memory; a series never spans two blocks. */
 export const CHUNK_CELLS = 4096;
 
 /**
- * The series of one worker. Nobody else writes into them, so that counting is an addition and not an atomic one; whoever
- * reads them meanwhile sees the number before or after it.
+ * The series of one worker. Only this worker writes them, so counting is a plain addition, not an atomic one. A
+ * concurrent reader sees the number before or after an addition.
  */
 export class MetricRegistry {
   readonly #chunks: Float64Array[] = [];
   readonly #series = new Map<string, Series>();
-  /** Places of series that were dropped, by size. */
+  /** Places of dropped series, by size. */
   readonly #free = new Map<number, Place[]>();
   #used = CHUNK_CELLS;
   readonly #dropped = (series: Series): void => this.#drop(series);
   readonly #allocate: () => Float64Array;
-  /** Called when a series was added or dropped. */
+  /** Called after a series was added or dropped. */
   onChange: (() => void) | null = null;
 
-  /** @param allocate gives a piece of memory full of zeros, which others can read */
+  /** @param allocate returns a zeroed block of memory that others can read */
   constructor(allocate: () => Float64Array = allocateHere) {
     this.#allocate = allocate;
   }
 
-  /** Opens a counter; the same one for the same labels. Dispose it when it is not used any more. */
+  /** Opens a counter; the same one for the same labels. Dispose it when it is no longer used. */
   counter(family: MetricFamily, ...labels: readonly string[]): Counter {
     return this.#open(family, labels, Counter);
   }
@@ -62,7 +64,7 @@ export class MetricRegistry {
     return this.#open(family, labels, Histogram);
   }
 
-  /** Adds what a worker has counted that is there no more; what was only so at the moment is dropped. */
+  /** Adds the counts of a worker that has ended; gauges are dropped. */
   addShare({ chunks, series }: RegistryShare): void {
     for (const { family, labels, chunk, at } of series) {
       if (family.type === "gauge") continue;
@@ -72,12 +74,12 @@ export class MetricRegistry {
     }
   }
 
-  /** How many series there are. */
+  /** Number of series. */
   get size(): number {
     return this.#series.size;
   }
 
-  /** What another worker needs to read them; good until a series is added or dropped. */
+  /** The data with which another worker reads the series; valid until a series is added or dropped. */
   share(): RegistryShare {
     const series = Array.from(this.#series.values(), ({ family, labels, cells, at }) => ({
       family,
@@ -134,10 +136,10 @@ function allocateHere(): Float64Array {
   return new Float64Array(new SharedArrayBuffer(CHUNK_CELLS * 8));
 }
 
-/** What a series holds, summed over all workers. */
+/** Value of a series, summed over all workers. */
 export interface SeriesValue {
   readonly labels: readonly string[];
-  /** One cell for a counter; those of a histogram with their exemplars, if there is room for them. */
+  /** One cell for a counter; the cells of a histogram, with its exemplars if it has any. */
   readonly cells: Float64Array;
 }
 
@@ -160,7 +162,7 @@ export function readShares(
   return families;
 }
 
-/** Sums counts; of exemplars the later one stays. */
+/** Sums counts; keeps the later exemplar. */
 function addCells(sum: Float64Array, cells: Float64Array, at: number): void {
   const counts = Math.min(sum.length, HISTOGRAM_SIZE);
   for (let i = 0; i < counts; i++) sum[i]! += cells[at + i]!;
@@ -181,21 +183,21 @@ export interface Metric {
   readonly values: Iterable<SeriesValue>;
 }
 
-/** How metrics are written: `"prometheus"` is read by everything, `"openmetrics"` has exemplars. */
+/** Format of metrics: `"prometheus"` is widely supported, `"openmetrics"` has exemplars. */
 export type MetricsFormat = keyof typeof METRICS_TYPES;
 
-/** What a response with metrics says of its content. */
+/** The `Content-Type` of a response with metrics. */
 export const METRICS_TYPES: Readonly<Record<"prometheus" | "openmetrics", string>> = {
   prometheus: "text/plain; version=0.0.4; charset=utf-8",
   openmetrics: "application/openmetrics-text; version=1.0.0; charset=utf-8",
 };
 
-/** The format for a client, by the `Accept` field of its request: OpenMetrics for who knows it. */
+/** The format for a client, by the `Accept` field of its request: OpenMetrics if the client supports it. */
 export function metricsFormat(accept: string | null): "prometheus" | "openmetrics" {
   return accept !== null && /application\/openmetrics-text/i.test(accept) ? "openmetrics" : "prometheus";
 }
 
-/** Writes the metrics one after the other; one without values is left out. */
+/** Writes metrics in sequence; metrics without values are omitted. */
 export function writeMetrics(metrics: Iterable<Metric>, format: MetricsFormat = "prometheus"): string {
   const open = format === "openmetrics";
   let text = "";
@@ -230,7 +232,7 @@ function writeHistogram(family: MetricFamily, { labels, cells }: SeriesValue, op
   return `${text}${name}_sum${pairs} ${cells[BUCKETS]! / 1000}\n${name}_count${pairs} ${count}\n`;
 }
 
-/** OpenMetrics wants bounds that are whole to look like floats. */
+/** OpenMetrics requires integer bounds to be written as floats. */
 function formatBound(bound: number, open: boolean): string {
   return open && Number.isInteger(bound) ? `${bound}.0` : String(bound);
 }

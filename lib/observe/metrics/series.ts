@@ -1,18 +1,18 @@
-/** What is counted, and where: counters, and durations in fine buckets for quantiles, of which the exposition shows a few. */
+/** Series of counts: counters, and durations in fine buckets for quantiles, which are exposed as fewer buckets. */
 
-/** A metric: what it is called, what it tells, and by what its series are set apart. */
+/** A metric: its name, help text and labels. */
 export interface MetricFamily {
   /** Name, with the unit and, for counters, `_total` at its end. */
   readonly name: string;
-  /** What it tells, in a sentence. */
+  /** Description in one sentence. */
   readonly help: string;
   readonly type: "counter" | "gauge" | "histogram";
   readonly labels: readonly string[];
-  /** Whether its buckets have examples. @default {false} */
+  /** Whether its buckets have exemplars. @default {false} */
   readonly exemplars?: boolean;
 }
 
-/** Upper bounds of the buckets that are exposed, in seconds. */
+/** Upper bounds of the exposed buckets, in seconds. */
 export const EXPOSED_BOUNDS: readonly number[] = Object.freeze(
   [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
 );
@@ -21,22 +21,25 @@ const STEPS = [1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9];
 const LEAST_US = 10;
 const MOST_US = 60_000_000;
 
-/** Upper bounds of the fine buckets in microseconds, those of {@linkcode EXPOSED_BOUNDS} among them; the last is `Infinity`. */
+/**
+ * Upper bounds of the fine buckets in microseconds, including those of {@linkcode EXPOSED_BOUNDS}; the last is
+ * `Infinity`.
+ */
 const BOUNDS_US: Float64Array = fineBounds();
 
-/** How many fine buckets there are. */
+/** Number of fine buckets. */
 export const BUCKETS: number = BOUNDS_US.length;
 
-/** Cells of a distribution: its buckets, and behind them the sum in milliseconds. */
+/** Cells of a distribution: its buckets, followed by the sum in milliseconds. */
 export const HISTOGRAM_SIZE: number = BUCKETS + 1;
 
-/** For each fine bucket, which of the exposed ones it belongs to. */
+/** For each fine bucket, the index of its exposed bucket. */
 export const EXPOSED_OF: Uint8Array = Uint8Array.from(
   BOUNDS_US,
   (bound) => EXPOSED_BOUNDS.filter((exposed) => bound > exposed * 1e6 + 0.5).length,
 );
 
-/** For each leading bit and the three behind it, the first bucket that a number of that kind can be in. */
+/** For each leading bit and the three bits after it, the first possible bucket of such a number. */
 const FIRST: Uint8Array = firstBuckets();
 
 function fineBounds(): Float64Array {
@@ -65,20 +68,20 @@ export function bucketOf(durationMs: number): number {
   return bucket;
 }
 
-/** A trace that stands for the durations of a bucket: its id in four words, the duration, and when it ended. */
+/** Cells of an exemplar, a trace of a bucket: its id in four words, the duration, and the end time. */
 export const EXEMPLAR_SIZE = 6;
 const EXEMPLARS_SIZE = (EXPOSED_BOUNDS.length + 1) * EXEMPLAR_SIZE;
 
-/** How many cells a series has. */
+/** Number of cells of a series. */
 export function sizeOf({ type, exemplars = false }: MetricFamily): number {
   if (type !== "histogram") return 1;
   return HISTOGRAM_SIZE + (exemplars ? EXEMPLARS_SIZE : 0);
 }
 
-/** Takes what is written to a series that has been dropped: a request that outlives its server may still do so. */
+/** Receives writes to a dropped series: a request that outlives its server may still count. */
 export const NOWHERE: Float64Array = new Float64Array(HISTOGRAM_SIZE + EXEMPLARS_SIZE);
 
-/** @internal Where a series is. */
+/** @internal Location of a series. */
 export interface Place {
   readonly cells: Float64Array;
   readonly at: number;
@@ -88,10 +91,10 @@ export interface Place {
 export abstract class Series implements Disposable {
   readonly family: MetricFamily;
   readonly labels: readonly string[];
-  /** @internal The piece of memory it is in, and where in there. */
+  /** @internal The block of memory and the index of its first cell. */
   cells: Float64Array;
   at: number;
-  /** @internal By how many it is used. */
+  /** @internal Number of users. */
   users = 0;
   readonly #dropped: (series: Series) => void;
 
@@ -109,29 +112,29 @@ export abstract class Series implements Disposable {
     this.#dropped = dropped;
   }
 
-  /** Lets go of it; when nobody uses it any more it is not exposed, and its memory goes to another one. */
+  /** Releases the series. Without users it is no longer exposed, and its memory is reused. */
   [Symbol.dispose](): void {
     this.users--;
     if (this.users === 0) this.#dropped(this);
   }
 }
 
-/** A number that only grows. */
+/** A number that only increases. */
 export class Counter extends Series {
-  /** Counts. */
+  /** Adds to the count. */
   add(count: number): void {
     this.cells[this.at]! += count;
   }
 
-  /** What was counted here, by this worker. */
+  /** The count of this worker. */
   get value(): number {
     return this.cells[this.at]!;
   }
 }
 
-/** How durations are distributed. */
+/** A distribution of durations. */
 export class Histogram extends Series {
-  /** Takes a duration in. */
+  /** Adds a duration. */
   record(durationMs: number): void {
     const { cells, at } = this;
     cells[at + bucketOf(durationMs)]!++;
@@ -139,7 +142,7 @@ export class Histogram extends Series {
   }
 
   /**
-   * Keeps a trace as the example of its bucket; only of a family that has exemplars.
+   * Stores a trace as the exemplar of its bucket; only for a family with exemplars.
    *
    * @param traceId 32 hexadecimal digits
    */
@@ -152,13 +155,13 @@ export class Histogram extends Series {
   }
 }
 
-/** What is known of a distribution. */
+/** A distribution of durations. */
 export interface Distribution {
-  /** How many durations are in each fine bucket. */
+  /** Number of durations in each fine bucket. */
   readonly counts: ArrayLike<number>;
-  /** How many there are in all. */
+  /** Number of all durations. */
   readonly count: number;
-  /** What they come to, in milliseconds. */
+  /** Sum of all durations, in milliseconds. */
   readonly sumMs: number;
 }
 
@@ -170,7 +173,7 @@ export function readDistribution(cells: ArrayLike<number>, at = 0): Distribution
   return { counts, count, sumMs: cells[at + BUCKETS]! };
 }
 
-/** What has come to a distribution since it was read before. */
+/** The difference of a distribution from its earlier state. */
 export function distributionSince(now: Distribution, before: Distribution | undefined): Distribution {
   if (before === undefined) return now;
   const counts = Float64Array.from(now.counts, (count, i) => Math.max(0, count - before.counts[i]!));
@@ -178,7 +181,7 @@ export function distributionSince(now: Distribution, before: Distribution | unde
   return { counts, count, sumMs: Math.max(0, now.sumMs - before.sumMs) };
 }
 
-/** All of several distributions. */
+/** The sum of several distributions. */
 export function sumDistributions(distributions: Iterable<Distribution>): Distribution {
   const counts = new Float64Array(BUCKETS);
   let count = 0;
@@ -192,8 +195,9 @@ export function sumDistributions(distributions: Iterable<Distribution>): Distrib
 }
 
 /**
- * The duration in milliseconds that a share of all is not longer than, such as 0.99 of them: to a quarter, since within a
- * bucket durations are taken to be spread evenly. `null` when there are none; a minute when it is longer.
+ * The duration in milliseconds that a share of all durations, such as 0.99, does not exceed. It is accurate to a
+ * quarter, since durations are assumed to be spread evenly within a bucket. `null` without durations; a minute if it is
+ * longer.
  */
 export function quantile({ counts, count }: Distribution, share: number): number | null {
   if (count === 0) return null;
@@ -210,17 +214,17 @@ export function quantile({ counts, count }: Distribution, share: number): number
   return MOST_US / 1000;
 }
 
-/** Median and tail of a distribution in milliseconds; `null` where there is nothing to tell. */
+/** Median and tail of a distribution in milliseconds; `null` without durations. */
 export interface Quantiles {
-  /** Half of all are not longer. */
+  /** Half of all durations are not longer. */
   readonly p50Ms: number | null;
-  /** 95 of 100 are not longer. */
+  /** 95 of 100 durations are not longer. */
   readonly p95Ms: number | null;
-  /** 99 of 100 are not longer. */
+  /** 99 of 100 durations are not longer. */
   readonly p99Ms: number | null;
 }
 
-/** The quantiles that are shown to people. */
+/** The quantiles for display. */
 export function quantilesOf(distribution: Distribution): Quantiles {
   return {
     p50Ms: quantile(distribution, 0.5),

@@ -1,4 +1,4 @@
-/** What an operator is shown of the traffic: totals, rates and quantiles, of everything and of its parts. */
+/** The traffic for display to operators: totals, rates and quantiles, of the whole proxy and of its parts. */
 
 import {
   type Distribution,
@@ -14,15 +14,15 @@ import { METRICS } from "./catalog.ts";
 /** All series by the name of their metric, at one moment. */
 export type SeriesByMetric = ReadonlyMap<string, ReadonlyMap<string, SeriesValue>>;
 
-/** Requests between two looks, or since the start. */
+/** Requests between two readings, or since the start. */
 interface RequestFigures {
-  /** How many are over. */
+  /** Number of finished requests. */
   readonly requests: number;
-  /** How many a second. */
+  /** Requests per second. */
   readonly perSecond: number;
-  /** How many by status, such as `"200"`; 499 where the client had gone. */
+  /** Number by status, such as `"200"`; 499 for clients that disconnected. */
   readonly codes: Readonly<Record<string, number>>;
-  /** How many by who made the response: `upstream`, `limiter`, `filter` or `proxy`. */
+  /** Number by source of the response: `upstream`, `limiter`, `filter` or `proxy`. */
   readonly sources: Readonly<Record<string, number>>;
   readonly latency: Quantiles;
   /** Bytes of content from clients, and to them. */
@@ -30,39 +30,39 @@ interface RequestFigures {
   readonly bytesSent: number;
 }
 
-/** Requests at one server between two looks, or since the start. */
+/** Requests of one server between two readings, or since the start. */
 interface ServerFigures {
   readonly pool: string;
   readonly server: string;
-  /** How many have got a response. */
+  /** Number of responses. */
   readonly responses: number;
   readonly perSecond: number;
-  /** How many by the class of their status, such as `"2xx"`. */
+  /** Number by status class, such as `"2xx"`. */
   readonly codes: Readonly<Record<string, number>>;
-  /** How many got none, by reason. */
+  /** Number of requests without a response, by reason. */
   readonly errors: Readonly<Record<string, number>>;
-  /** Until the head of the response came. */
+  /** Time to the head of the response. */
   readonly latency: Quantiles;
 }
 
-/** Decisions of one policy between two looks, or since the start. */
+/** Decisions of one policy between two readings, or since the start. */
 interface PolicyFigures {
   readonly policy: string;
-  /** How many by decision: `allowed`, `refused`, `would_refuse`, `banned`, `missing_key`, `store_error`. */
+  /** Number by decision: `allowed`, `refused`, `would_refuse`, `banned`, `missing_key`, `store_error`. */
   readonly decisions: Readonly<Record<string, number>>;
 }
 
-/** The traffic of a proxy between two looks, or since the start. */
+/** The traffic of a proxy between two readings, or since the start. */
 export interface Traffic extends RequestFigures {
-  /** How long that is. */
+  /** Length of the period, in seconds. */
   readonly seconds: number;
-  /** By name of the route; `""` is what no route took. */
+  /** By name of the route; `""` for requests without a matching route. */
   readonly routes: Readonly<Record<string, RequestFigures>>;
   readonly servers: readonly ServerFigures[];
   readonly policies: readonly PolicyFigures[];
 }
 
-/** Computes the traffic between two moments; everything since the start when there is no earlier one. */
+/** Computes the traffic between two moments; since the start without an earlier one. */
 export function trafficBetween(now: SeriesByMetric, before: SeriesByMetric | null, seconds: number): Traffic {
   const reader = new Difference(now, before);
   const names = reader.values(METRICS.requestDuration.name).map(({ labels }) => labels[0]!);
@@ -124,7 +124,7 @@ interface Count {
   readonly count: number;
 }
 
-/** Sums counts that have the same label; what is 0 is left out. */
+/** Sums counts by a label; omits zeros. */
 function sumBy(counts: readonly Count[], label: number): Record<string, number> {
   const sums: Record<string, number> = {};
   for (const { labels, count } of counts) {
@@ -133,7 +133,7 @@ function sumBy(counts: readonly Count[], label: number): Record<string, number> 
   return sums;
 }
 
-/** What has come to series between two moments. */
+/** The difference of series between two moments. */
 class Difference {
   readonly #now: SeriesByMetric;
   readonly #before: SeriesByMetric | null;
