@@ -1,8 +1,8 @@
-/** What every algorithm that chooses a server is and gets. */
+/** The interface of balancing algorithms, and their input. */
 
 import type { Outcome, Server } from "../upstream/server.ts";
 
-/** Servers to choose from. A change makes a new object, so an algorithm compares identity to notice it. */
+/** Servers to choose from. Every change makes a new object, so algorithms detect changes by identity. */
 export interface Candidates {
   /** The servers that are available and have weight, in the order of the pool. */
   readonly servers: readonly Server[];
@@ -11,31 +11,31 @@ export interface Candidates {
   /** Sum of {@linkcode weights}. */
   readonly totalWeight: number;
   /**
-   * All servers with weight, available or not. Stays the same array until a server is added, is removed or changes
-   * its weight: use it for what must not move when health changes.
+   * All servers with weight, available or not. The array is the same until a server is added or removed or changes its
+   * weight: use it for data that must not change with health.
    */
   readonly members: readonly Server[];
   /** Requests in flight at all servers of the pool. */
   readonly load: { readonly inFlight: number };
 }
 
-/** What a server is chosen by. */
+/** The input of a choice. */
 export interface PickRequest {
-  /** The key that hashing algorithms hash; without one the servers take turns. */
+  /** The key for hashing algorithms; without one they use round robin. */
   readonly key?: string | Uint8Array | undefined;
-  /** Value of the cookie that ties a client to a server; read only where sessions are sticky. */
+  /** Value of the cookie of sticky sessions; read only with sticky sessions. */
   readonly session?: string | null | undefined;
-  /** Servers that this request has tried already. */
+  /** Servers that this request has already tried. */
   readonly exclude?: readonly Server[] | undefined;
-  /** What a custom function gets, such as the request and its context. */
+  /** Argument for a custom function, such as the request and its context. */
   readonly source?: unknown;
 }
 
-/** One choice: tells which servers the request may go to. */
+/** One choice: decides which servers the request may go to. */
 export interface Selection {
   readonly key: string | Uint8Array | undefined;
   readonly source: unknown;
-  /** Whether the request has been at a server before. */
+  /** Whether the request was sent to a server before. */
   readonly retries: boolean;
   /** Whether the request may go to this candidate; always false after too many refusals. */
   accepts(server: Server): boolean;
@@ -43,14 +43,14 @@ export interface Selection {
 
 /** A way of choosing a server. */
 export interface Algorithm {
-  /** Chooses one of the candidates that the selection accepts, or nothing; never throws. */
+  /** Chooses one of the candidates that the selection accepts, or `undefined`; never throws. */
   pick(candidates: Candidates, selection: Selection): Server | undefined;
-  /** Builds what takes long, so that no request has to wait for it. */
+  /** Builds expensive data in advance, so that no request waits for it. */
   prepare?(candidates: Candidates): void;
-  /** Takes in how a request ended, and how long its response took. */
+  /** Receives the outcome of a request, and the time until its response. */
   observe?(server: Server, outcome: Outcome, latencyMs: number): void;
-  /** Takes in that a server has one request more or less in flight. */
+  /** Called when a server has one request more or less in flight. */
   loadChanged?(server: Server): void;
-  /** Releases what it holds. */
+  /** Releases timers. */
   [Symbol.dispose]?(): void;
 }

@@ -1,4 +1,4 @@
-/** Gives a key the same server as long as that server is available. */
+/** Consistent hashing: a key has the same server as long as that server is available. */
 
 import type { Clock } from "../core/clock.ts";
 import type { Address } from "../upstream/peer.ts";
@@ -10,10 +10,10 @@ import { createRoundRobin, type SharedTurns } from "./smooth_weighted_round_robi
 interface ConsistentHashOptions {
   /**
    * How many times its share of the requests in flight a server may have before its keys go to the next server on the
-   * ring; above 1, `Infinity` is no bound. @default {Infinity}
+   * ring; above 1. `Infinity` is no bound. @default {Infinity}
    */
   loadFactor?: number;
-  /** Turns of requests without a key, when other processes send requests to the servers too. @default {null} */
+  /** Round-robin turns for requests without a key, if several processes share them. @default {null} */
   turns?: SharedTurns | null;
 }
 
@@ -21,18 +21,18 @@ interface ConsistentHashOptions {
 interface Built {
   readonly members: readonly Server[];
   readonly ring: KetamaRing;
-  /** For each member: whether it is a candidate now, and the number of the choice that refused it last. */
+  /** Per member: whether it is a candidate now, and the number of the last choice that refused it. */
   readonly usable: Uint8Array;
   readonly refusedIn: Float64Array;
-  /** How many are usable. */
+  /** Number of usable members. */
   count: number;
 }
 
 /**
- * Consistent hashing on a {@linkcode KetamaRing}. When a server cannot be used, only its keys move, each to the next
- * server on the ring; they come back with it. Requests without a key go round robin.
+ * Consistent hashing on a {@linkcode KetamaRing}. If a server cannot be used, only its keys move, each to the next server on
+ * the ring; they move back when it can be used again. Requests without a key use round robin.
  *
- * With a load factor it is consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016).
+ * With a load factor, this is consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016).
  */
 export class ConsistentHash implements Algorithm {
   readonly #clock: Clock;
@@ -54,10 +54,10 @@ export class ConsistentHash implements Algorithm {
     const built = candidates === this.#candidates ? this.#built! : this.#refresh(candidates);
     const start = built.ring.find(selection.key);
     let server = this.#walk(built, start, candidates, selection, this.#loadFactor);
-    // When every server below the bound was tried, one above it is better than none.
+    // If every server below the bound was refused, a server above it is better than none.
     if (this.#loadFactor !== Infinity) server ??= this.#walk(built, start, candidates, selection, Infinity);
     if (server !== undefined || built.members === candidates.members) return server;
-    // Only new servers are left, which are not on the ring yet.
+    // The remaining servers are new, and not on the ring yet.
     return this.#turns.pick(candidates, selection);
   }
 
@@ -93,7 +93,7 @@ export class ConsistentHash implements Algorithm {
     return undefined;
   }
 
-  /** Marks the usable servers. Builds the ring for new members a moment later, so that no request waits for it. */
+  /** Marks the usable servers. Builds the ring for new members by a timer, so that no request waits for it. */
   #refresh(candidates: Candidates): Built {
     this.#candidates = candidates;
     const built = this.#built;
@@ -124,7 +124,7 @@ export class ConsistentHash implements Algorithm {
     return this.#built;
   }
 
-  /** Cancels a ring that is to be built. */
+  /** Cancels a pending rebuild of the ring. */
   [Symbol.dispose](): void {
     this.#rebuild?.[Symbol.dispose]();
     this.#rebuild = null;
@@ -148,26 +148,26 @@ export interface RingNode {
   readonly weight: number;
 }
 
-/** Points on the ring for each unit of weight. */
+/** Points on the ring per unit of weight. */
 const POINTS = 160;
-/** Points of the whole ring at most: 8 MiB, and about 40 ms to build. */
+/** Most points of a ring: 8 MiB, and about 40 ms to build. */
 const MAX_POINTS = 1 << 20;
 
 /**
- * Consistent hashing: each node owns the stretches of a circle of 2^32 that end at its points. Adding or removing a node
- * changes the owner of its own stretches only.
+ * Consistent hashing: each node owns the arcs of a circle of 2^32 that end at its points. Adding or removing a node changes
+ * the owner of its own arcs only.
  *
- * A point is the CRC-32 of host, NUL, port and the point before (as four bytes, the lowest first). A unit of weight has
- * 160 points. This gives the same node for each key as `hash KEY consistent` of nginx and as pingora-ketama.
+ * A point is the CRC-32 of host, NUL, port and the previous point (as four bytes, little-endian). A unit of weight has 160
+ * points. The result for each key is the same as with `hash KEY consistent` in nginx, and with pingora-ketama.
  *
- * Where that would be more than 2^20 points, each node keeps the same part of its points, the first ones, so that adding
- * or removing a node moves few other keys.
+ * If that were more than 2^20 points, each node keeps the same fraction of its points, the first ones, so that adding or
+ * removing a node moves few other keys.
  */
 export class KetamaRing {
   readonly #hashes: Uint32Array;
   readonly #nodes: Uint32Array;
 
-  /** Takes about 20 ms for 1,000 nodes of weight 1, so not while a request waits. */
+  /** Takes about 20 ms for 1,000 nodes of weight 1, so do not call it while a request waits. */
   constructor(nodes: readonly RingNode[]) {
     const counts = countPoints(nodes);
     const size = counts.reduce((sum, count) => sum + count, 0);
@@ -194,12 +194,12 @@ export class KetamaRing {
     return this.#hashes.length;
   }
 
-  /** The number of the node that a point belongs to. */
+  /** The index of the node that a point belongs to. */
   nodeAt(point: number): number {
     return this.#nodes[point]!;
   }
 
-  /** The point that owns a key: the first one at or after its hash, around the circle; -1 on an empty ring. */
+  /** The point that owns a key: the first at or after its hash, with wrap-around; -1 on an empty ring. */
   find(key: string | Uint8Array): number {
     const hashes = this.#hashes;
     if (hashes.length === 0) return -1;
@@ -223,7 +223,7 @@ function countPoints(nodes: readonly RingNode[]): number[] {
   return counts.map((count) => count === 0 ? 0 : Math.max(1, Math.floor(count * part)));
 }
 
-/** Keeps the first of points with the same hash, as nginx does; returns how many are left. */
+/** Removes all but the first of points with the same hash, as nginx does; returns the number of remaining points. */
 function dropRepeated(hashes: Uint32Array, owners: Uint32Array): number {
   let length = 0;
   for (let i = 0; i < hashes.length; i++) {
@@ -246,9 +246,9 @@ const DIGIT_BITS = 11;
 const DIGITS = 1 << DIGIT_BITS;
 
 /**
- * Sorts `keys` upwards and moves `values` along; equal keys keep their order.
+ * Sorts `keys` in ascending order, and `values` with them. Stable.
  *
- * A radix sort of three passes: ten times as fast as a comparison sort.
+ * A radix sort with three passes: ten times as fast as a comparison sort.
  */
 function sortPairs(keys: Uint32Array<ArrayBuffer>, values: Uint32Array<ArrayBuffer>): void {
   let [fromKeys, fromValues] = [keys, values];
@@ -274,7 +274,7 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   return value;
 });
 
-/** The state of a checksum before any byte. */
+/** The initial state of a checksum. */
 const CRC32_START = 0xffffffff;
 
 /** Adds one byte. */
@@ -282,7 +282,7 @@ function crc32Byte(state: number, byte: number): number {
   return (state >>> 8) ^ TABLE[(state ^ byte) & 0xff]!;
 }
 
-/** Adds a number as four bytes, the lowest first. */
+/** Adds a number as four bytes, little-endian. */
 function crc32Word(state: number, word: number): number {
   for (let shift = 0; shift < 32; shift += 8) state = crc32Byte(state, word >>> shift);
   return state;
@@ -296,7 +296,7 @@ function crc32Update(state: number, data: string | Uint8Array): number {
   }
   for (let i = 0; i < data.length; i++) {
     const unit = data.charCodeAt(i);
-    // Anything but ASCII is rare in keys, and an encoder costs more than all the rest.
+    // Keys are rarely other than ASCII, and an encoder costs more than the checksum itself.
     if (unit > 0x7f) return crc32Update(state, new TextEncoder().encode(data.slice(i)));
     state = crc32Byte(state, unit);
   }

@@ -1,4 +1,4 @@
-/** Makes an algorithm by its name. */
+/** Creates balancing algorithms by name. */
 
 import { callAside, tellStrayError, unexpected } from "../core/callback.ts";
 import type { Clock } from "../core/clock.ts";
@@ -34,24 +34,24 @@ export type BalanceName =
   | "fnv-hash"
   | "first";
 
-/** How to choose a server: the name of an algorithm, or a function of the user. */
+/** How to choose a server: the name of an algorithm, or a function of the configuration. */
 export type Balance =
   | BalanceName
   | ((servers: readonly Server[], source: unknown) => Server | undefined | void);
 
-/** What algorithms need. */
+/** Options of algorithms. */
 interface AlgorithmInit {
   readonly clock: Clock;
   readonly random: Random;
   /** For `"consistent-hash"`: see `ConsistentHashOptions`. */
   readonly loadFactor?: number;
-  /** Whose turns it is when other processes send requests to the same servers; `null` when there is one. */
+  /** Round-robin turns if several processes share them; `null` if there is only one process. */
   readonly turns?: SharedTurns | null;
-  /** Takes what a function of the user threw. */
+  /** Receives errors of a custom function. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
 
-/** Makes an algorithm. */
+/** Creates an algorithm. */
 export function createAlgorithm(balance: Balance, init: AlgorithmInit): Algorithm {
   const { clock, random, loadFactor = Infinity, turns = null, onError } = init;
   if (typeof balance === "function") return new CustomChoice(balance, onError);
@@ -75,7 +75,7 @@ export function createAlgorithm(balance: Balance, init: AlgorithmInit): Algorith
   }
 }
 
-/** Always takes the first usable server of the list: the others stand by, or take what the first is too full for. */
+/** Always takes the first usable server of the list. The next ones are used if it is unavailable or full. */
 class First implements Algorithm {
   pick({ servers }: Candidates, selection: Selection): Server | undefined {
     for (let i = 0; i < servers.length; i++) if (selection.accepts(servers[i]!)) return servers[i];
@@ -83,20 +83,20 @@ class First implements Algorithm {
   }
 }
 
-// Lets a function of the user choose.
+// Choice by a function of the configuration.
 
 /**
- * Chooses one of the servers that may be used; there is always at least one. In the proxy `source` is
- * `{ request, ctx }`. When it returns nothing, or a server that is not in the list, no server is chosen.
+ * Chooses one of the usable servers; there is always at least one. In the proxy, `source` is `{ request, ctx }`. If it
+ * returns nothing, or a server that is not in the list, no server is chosen.
  */
 type ChooseServer = Exclude<Balance, string>;
 
-/** Calls a function of the user; when it throws, `onError` gets the error and no server is chosen. */
+/** Calls a custom function. If it throws, `onError` receives the error and no server is chosen. */
 class CustomChoice implements Algorithm {
   readonly #choose: ChooseServer;
   readonly #onError: (error: unknown) => void;
 
-  constructor(choose: ChooseServer, onError: (error: unknown) => void = tell) {
+  constructor(choose: ChooseServer, onError: (error: unknown) => void = reportBalanceError) {
     this.#choose = choose;
     this.#onError = onError;
   }
@@ -116,6 +116,6 @@ class CustomChoice implements Algorithm {
   }
 }
 
-function tell(error: unknown): void {
+function reportBalanceError(error: unknown): void {
   tellStrayError("balance", error);
 }

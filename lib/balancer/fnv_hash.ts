@@ -1,30 +1,30 @@
-/** Hashes of keys: for servers, as long as their list stays the same, and for shares of requests. */
+/** FNV hashes of keys: to choose servers, and to split requests by weight. */
 
 import type { Random } from "../core/random.ts";
 import type { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 import { createRoundRobin, type SharedTurns } from "./smooth_weighted_round_robin.ts";
 
-/** Weights that are no whole numbers count in parts of this size. */
+/** Weights that are not whole numbers are counted in thousandths. */
 const FRACTION = 1000;
 
 /**
- * Takes the remainder of the key's FNV-1a hash (64 bits) as an index into a list that has each server as often as its
- * weight says. Cheap and even, but adding or removing a server moves most keys: see {@linkcode ConsistentHash}.
+ * The remainder of the key's FNV-1a hash (64 bits) is the index into a list that contains each server as often as its
+ * weight. Cheap and even, but adding or removing a server moves most keys: see {@linkcode ConsistentHash}.
  *
- * Hashes a key again when its server cannot be used, so that the keys of other servers stay. Requests without a key go
- * round robin.
+ * If the server of a key cannot be used, hashes the key again, so that the keys of other servers do not move. Requests
+ * without a key use round robin.
  */
 export class FnvHash implements Algorithm {
   readonly #turns: Algorithm;
   #candidates: Candidates | null = null;
   #members: readonly Server[] = [];
-  /** For each member: whether it is a candidate now. */
+  /** Per member: whether it is a candidate now. */
   #usable = new Uint8Array(0);
-  /** For each member: the end of its entries in the list. */
+  /** Per member: the end of its entries in the list. */
   #ends = new Float64Array(0);
 
-  /** @param turns of requests without a key, when other processes send requests to the servers too */
+  /** @param turns round-robin turns for requests without a key, if several processes share them */
   constructor(turns: SharedTurns | null = null) {
     this.#turns = createRoundRobin(turns);
   }
@@ -53,7 +53,7 @@ export class FnvHash implements Algorithm {
     return this.#usable[index] === 1 && selection.accepts(this.#members[index]!);
   }
 
-  /** The member that an entry of the list belongs to. */
+  /** The index of the member at an entry of the list. */
   #at(place: number): number {
     let low = 0;
     let high = this.#ends.length - 1;
@@ -78,13 +78,13 @@ export class FnvHash implements Algorithm {
   }
 }
 
-/** A hash of 64 bits, in two halves because numbers hold 53 bits. */
+/** A hash of 64 bits, in two halves because numbers are exact to 53 bits only. */
 export interface Hash64 {
   readonly high: number;
   readonly low: number;
 }
 
-/** The prime of FNV is 2^40 + 0x1b3: a shift by 40, and this. */
+/** Lower part of the FNV prime, which is 2^40 + 0x1b3. */
 const PRIME_LOW = 0x1b3;
 
 /** FNV-1a of bytes, or of a text as UTF-8. */
@@ -96,7 +96,7 @@ export function fnv1a(data: string | Uint8Array): Hash64 {
     const unit = text ? data.charCodeAt(i) : data[i]!;
     if (unit > 0x7f && text) return fnv1a(new TextEncoder().encode(data));
     low ^= unit;
-    // The carry into the upper half, from products of 16 bits: one product of 41 bits takes three times as long.
+    // The carry into the upper half, by products of 16 bits: one product of 41 bits takes three times as long.
     const carry = ((low >>> 16) * PRIME_LOW + (((low & 0xffff) * PRIME_LOW) >>> 16)) >>> 16;
     high = (Math.imul(high, PRIME_LOW) + carry + (low << 8)) | 0;
     low = Math.imul(low, PRIME_LOW);
@@ -104,7 +104,7 @@ export function fnv1a(data: string | Uint8Array): Hash64 {
   return { high: high >>> 0, low: low >>> 0 };
 }
 
-/** FNV-1a of a hash, as eight bytes with the lowest first. */
+/** FNV-1a of a hash, as eight bytes, little-endian. */
 export function fnv1aAgain({ high, low }: Hash64): Hash64 {
   const bytes = new Uint8Array(8);
   const view = new DataView(bytes.buffer);
@@ -116,18 +116,18 @@ export function fnv1aAgain({ high, low }: Hash64): Hash64 {
 /** The remainder of a hash; exact for divisors up to 2^26. */
 export function remainder({ high, low }: Hash64, divisor: number): number {
   if (divisor > 0x10000) return ((high % divisor) * (2 ** 32 % divisor) + low) % divisor;
-  // In pieces of 16 bits all numbers fit 32 bits, whose remainders cost a tenth.
+  // With pieces of 16 bits, all numbers fit into 32 bits, whose remainders cost a tenth.
   const upper = (high >>> 0) % divisor;
   const middle = (((upper << 16) | (low >>> 16)) >>> 0) % divisor;
   return (((middle << 16) | (low & 0xffff)) >>> 0) % divisor;
 }
 
-// Splits requests between a few choices by weight.
+// Splits requests between a few choices, by weight.
 
-/** Number of parts that keys are spread over; a divisor for which the remainder is exact. */
+/** Number of parts that keys are distributed over; the remainder is exact for this divisor. */
 const PLACES = 2 ** 24;
 
-/** Takes one of a few choices by weight: at random, or always the same one for the same key. */
+/** Selects one of a few choices by weight: at random, or the same one for the same key. */
 export class Split<Choice> {
   readonly #choices: readonly Choice[];
   readonly #ends: readonly number[];
@@ -143,15 +143,15 @@ export class Split<Choice> {
   }
 
   /**
-   * Takes one of the choices.
+   * Selects one of the choices.
    *
-   * When the weight of the last choice grows, keys move to it and none away from it.
+   * If the weight of the last choice grows, keys move only to it, not away from it.
    *
-   * @param key gets the same choice as long as the weights stay; `null` is a choice at random
+   * @param key has the same choice as long as the weights do not change; `null` selects at random
    */
   pick(key: string | null): Choice {
     const total = this.#ends.at(-1)!;
-    // Hashed twice: after one time, keys that differ in their last character lie next to each other.
+    // Hashed twice: after one hash, keys that differ only in their last character have similar values.
     const share = key === null ? this.#random() : remainder(fnv1aAgain(fnv1a(key)), PLACES) / PLACES;
     const place = share * total;
     let i = 0;

@@ -4,13 +4,13 @@ import type { Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 
 /**
- * Weighted least connections: takes the server with the fewest requests in flight for its weight. Among equals it takes
- * the one chosen least for its weight, so that servers take turns by weight under little load.
+ * Weighted least connections: takes the server with the fewest requests in flight relative to its weight. Among equals,
+ * takes the one that was chosen least relative to its weight, so that servers take turns under little load.
  */
 export class LeastConnections implements Algorithm {
   #candidates: Candidates | null = null;
   #positions = new Map<Server, number>();
-  /** Requests in flight of each server, and how often it was chosen; both divided by its weight. */
+  /** Per server: requests in flight, and how often it was chosen; both divided by its weight. */
   #loads = new Float64Array(0);
   #served = new Float64Array(0);
   #tree = new WinnerTree(0, () => false);
@@ -27,7 +27,7 @@ export class LeastConnections implements Algorithm {
     return servers[best];
   }
 
-  /** Updates the tree: without this each choice would have to look at every server. */
+  /** Updates the tree: without this, each choice would have to compare all servers. */
   loadChanged(server: Server): void {
     const position = this.#positions.get(server);
     if (position === undefined) return;
@@ -59,8 +59,8 @@ export class LeastConnections implements Algorithm {
 }
 
 /**
- * The same where other processes send requests to the servers as well: nobody says when their loads change, so each choice
- * looks at all of them.
+ * Least connections if several processes send requests to the servers: changes of the load by other processes are not
+ * reported, so each choice compares all servers.
  */
 export class SharedLeastConnections implements Algorithm {
   #candidates: Candidates | null = null;
@@ -89,16 +89,16 @@ export class SharedLeastConnections implements Algorithm {
 }
 
 /**
- * A tournament of numbered entrants. It knows its winner at any time; a change replays only the games of the entrant that
+ * A tournament tree of numbered entrants. The winner is always known. A change replays only the games of the entrant that
  * changed (Knuth, The Art of Computer Programming 3, 5.4.1).
  */
 export class WinnerTree {
   readonly #beats: (a: number, b: number) => boolean;
-  /** The root is at 1, the entrants begin at {@linkcode #leaves}; -1 is an empty place. */
+  /** The root is at 1, the entrants begin at `#leaves`; -1 is an empty place. */
   readonly #winners: Int32Array;
   readonly #leaves: number;
 
-  /** @param beats whether entrant `a` is before entrant `b`; must not be true both ways */
+  /** @param beats whether entrant `a` is before entrant `b`; must be a strict order */
   constructor(count: number, beats: (a: number, b: number) => boolean) {
     this.#beats = beats;
     this.#leaves = 1;

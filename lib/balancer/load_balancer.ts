@@ -22,17 +22,17 @@ import { type Claim, type ClaimAttempt, type Refusal, resolveQueue, WaitingLine 
 
 export type { LoadBalancerOptions } from "./load_balancer_options.ts";
 
-/** The queue of a pool without one: requests wait a moment for servers that are down and are being checked. */
-const MOMENT = { size: 100, timeoutMs: 1000 };
-const NOBODY: readonly Server[] = [];
+/** The queue of a pool without `queue`: requests wait briefly for extra checks of unhealthy servers. */
+const CHECK_QUEUE = { size: 100, timeoutMs: 1000 };
+const NO_SERVERS: readonly Server[] = [];
 
-/** How often requests that wait look for room that another process has made. */
+/** How often waiting requests check whether another process has made room, in milliseconds. */
 const POLL_MS = 5;
-/** How often a request chooses anew because other processes were faster. */
+/** How often a request chooses again after another process has filled its server. */
 const MAX_TRIES = 8;
 
 /**
- * Chooses a server of a pool for each request, among those that may be sent one.
+ * Chooses an eligible server of a pool for each request.
  *
  * @example
  * ```ts
@@ -47,19 +47,19 @@ const MAX_TRIES = 8;
  * ```
  */
 export class LoadBalancer implements Disposable, AsyncDisposable {
-  /** The servers; may be changed while it runs. */
+  /** The servers; may be changed at run time. */
   readonly pool: Pool;
   /** @internal Ties clients to servers; `null` without sticky sessions. */
   readonly sticky: StickySessions | null;
   readonly #tiers: readonly [Tier, Tier];
   readonly #monitor: ServerMonitor;
-  /** What the algorithms were made of. */
+  /** The settings of the algorithms. */
   readonly #balance: readonly [LoadBalancerInit["balance"], number];
-  /** The one that has taken its place, which learns how requests end from then on. */
-  #heir: LoadBalancer | null = null;
+  /** The load balancer that has taken over, and receives the outcomes of requests from then on. */
+  #successor: LoadBalancer | null = null;
   readonly #line: WaitingLine;
   readonly #clock: Clock;
-  /** Looks for room that other processes make, while requests wait. */
+  /** Timer that checks for room made by other processes, while requests wait. */
   #poll: Disposable | null = null;
   /** Whether requests may wait while servers are full. */
   readonly #queued: boolean;
@@ -71,7 +71,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   #membership = -1;
   #panic = false;
 
-  /** Makes a load balancer of a pool; without a pool use {@linkcode LoadBalancer.from}. */
+  /** Makes a load balancer for a pool; without a pool use {@linkcode LoadBalancer.from}. */
   constructor(init: LoadBalancerInit) {
     const { pool, balance = "round-robin", clock = systemClock, random = systemRandom } = init;
     const { maxInFlight = Infinity, panicThreshold = 0, loadFactor = Infinity, queue, onPanic } = init;
@@ -92,7 +92,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     };
     this.#tiers = [tier(0), tier(1)];
     this.#monitor = new ServerMonitor({ ...init, clock, random, onLooked: () => this.#line.wake() });
-    this.#line = new WaitingLine(queue ?? MOMENT, clock, pool.cells);
+    this.#line = new WaitingLine(queue ?? CHECK_QUEUE, clock, pool.cells);
     this.#queued = queue !== undefined && queue !== null;
     if (this.#tiers[0].algorithm.loadChanged !== undefined) {
       pool.onLoad = (server) => this.#loadChanged(server);
@@ -101,7 +101,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Makes a load balancer of addresses (`"host:port"`), or of addresses with weights and more.
+   * Makes a load balancer for addresses (`"host:port"`), or addresses with weights and other options.
    *
    * @throws {TypeError} when an address or an option is invalid, or an address appears twice
    */
@@ -119,27 +119,27 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     });
   }
 
-  /** Requests that wait for a server. */
+  /** Number of requests that wait for a server. */
   get waiting(): number {
     return this.#line.length;
   }
 
-  /** Whether so few servers were up at the last choice that all are used. */
+  /** Whether so few servers were up at the last choice that all are used (panic). */
   get panic(): boolean {
     return this.#panic;
   }
 
   /**
-   * Chooses a server; returns `undefined` when none may be sent a request. Never throws.
+   * Chooses a server; returns `undefined` if none is eligible. Never throws.
    *
-   * @param key the key that hashing algorithms hash
-   * @param maxIterations how many full servers may be passed over
+   * @param key the key for hashing algorithms
+   * @param maxIterations how many full servers may be skipped
    */
   select(key?: string | Uint8Array, maxIterations = 256): Server | undefined {
     return this.pick({ key }, maxIterations);
   }
 
-  /** @internal Chooses a server that the request has not tried; returns `undefined` when there is none. Never throws. */
+  /** @internal Chooses a server that the request has not tried; returns `undefined` if there is none. Never throws. */
   pick(request: PickRequest, maxIterations = Infinity): Server | undefined {
     if (this.#version !== this.#state.version) this.#refresh();
     if (this.#state.inFlight >= this.#maxInFlight) return undefined;
@@ -151,22 +151,22 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
 
   /**
    * @internal
-   * Chooses a server and counts the request in; waits in the queue while all servers are full. Returns no promise
-   * when the request need not wait.
+   * Chooses a server and counts the request; waits in the queue while all servers are full. Returns a promise only if
+   * the request must wait.
    *
-   * When no server may be used, it tries one that is ejected. Without such a one it checks the servers that are down,
-   * and the request waits a moment for the result.
+   * If no server is available, tries an ejected one. Without one, checks the unhealthy servers, and the request waits
+   * briefly for the result.
    */
   claim(
     request: PickRequest,
     cancellation: Cancellation | null = null,
   ): Claim | Refusal | Promise<Claim | Refusal> {
-    // Requests that wait already go first.
+    // Requests that already wait go first.
     const attempt = this.#queued && this.#line.blocked ? "full" : this.#tryClaim(request, true);
     if (typeof attempt !== "string" || attempt === "none_eligible") return attempt;
     if (attempt === "full" && !this.#queued) return "queue_full";
-    const choosy = request.exclude !== undefined && request.exclude.length > 0;
-    const joined = this.#line.join(() => this.#tryClaim(request, false), choosy, cancellation);
+    const isSelective = request.exclude !== undefined && request.exclude.length > 0;
+    const joined = this.#line.join(() => this.#tryClaim(request, false), isSelective, cancellation);
     if (typeof joined === "string") return attempt === "down" ? "none_eligible" : joined;
     this.pool.onRoom = this.#onRoom;
     if (this.pool.shared !== null) this.#pollLater();
@@ -187,13 +187,13 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   };
 
   /**
-   * Takes in how a request to a server ended; call it before you release the lease.
+   * Reports the outcome of a request to a server; call it before you release the lease.
    *
-   * @param outcome `"failure"` without a response, or with one that shows that the server fails; `"ignored"` when the end
-   * says nothing about the server, as with most 4xx or when the client went away
+   * @param outcome `"failure"` without a response, or with one that shows that the server fails; `"ignored"` if the end says
+   * nothing about the server, as with most 4xx or if the client disconnected
    * @param latencyMs time until the response began or the request failed
-   * @param stage how far the request got: it tried to connect, to do the TLS handshake, or to get a response; `"response"`
-   * when one came, whatever its status
+   * @param stage the stage that the request reached: connecting, the TLS handshake, or waiting for a response; `"response"`
+   * if a response arrived, whatever its status
    */
   report(
     server: Server,
@@ -202,7 +202,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     stage: "connect" | "tls" | "request" | "response" = "response",
   ): void {
     server.count(outcome);
-    const balancer = this.#heir === null ? this : this.#latest();
+    const balancer = this.#successor === null ? this : this.#latest();
     if (balancer !== this && !balancer.pool.has(server)) return;
     balancer.#tiers[server.backup ? 1 : 0].algorithm.observe?.(server, outcome, latencyMs);
     balancer.#monitor.ejection?.record(server, outcome, latencyMs, stage);
@@ -211,14 +211,13 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   #latest(): LoadBalancer {
     // deno-lint-ignore no-this-alias
     let latest: LoadBalancer = this;
-    while (latest.#heir !== null) latest = latest.#heir;
+    while (latest.#successor !== null) latest = latest.#successor;
     return latest;
   }
 
   /**
-   * Takes the place of another load balancer, whose pool is the one before this one's. The state of servers that are in both
-   * pools goes on, and so do the turns and estimates of the same algorithm. The other one serves its last requests; its
-   * checks end.
+   * Takes over from the load balancer of the former pool. Servers in both pools keep their state, and the same algorithm
+   * keeps its turns and estimates. The former load balancer finishes its requests; its checks end.
    *
    * @internal
    */
@@ -228,7 +227,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     const fresh = this.pool.servers.filter((server) => !known.has(server));
     this.#monitor.takeOver(before.#monitor, adopted, fresh);
     before.#monitor[Symbol.dispose]();
-    before.#heir = this;
+    before.#successor = this;
     const [balance, loadFactor] = this.#balance;
     if (balance === before.#balance[0] && loadFactor === before.#balance[1]) {
       this.#tiers.forEach((tier, rank) => {
@@ -239,7 +238,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     this.#refresh();
   }
 
-  /** @internal What the last active check of a server found; `null` without one. */
+  /** @internal The last active check of a server; `null` without one. */
   lastCheck(server: Server): LastCheck | null {
     return this.#monitor.lastCheck(server);
   }
@@ -247,7 +246,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   /**
    * Starts the active checks, if any are configured.
    *
-   * @returns a promise that is fulfilled when every server was checked once, at the latest after the timeout of a check
+   * @returns a promise that resolves when every server was checked once, at the latest after the timeout of a check
    */
   startHealthChecks(): Promise<void> {
     return this.#monitor.start();
@@ -255,8 +254,8 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
 
   /**
    * @internal
-   * Prepares for the first request: ends all slow starts, since the servers that are there must take the whole load,
-   * and builds what the algorithm needs.
+   * Prepares for the first request: ends all slow starts, because the existing servers must take the whole load, and
+   * builds the data of the algorithm.
    */
   prepare(): void {
     this.#monitor.endSlowStarts();
@@ -264,22 +263,22 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     for (const { algorithm, candidates } of this.#tiers) algorithm.prepare?.(candidates);
   }
 
-  /** @param look whether to check servers that are down when there is no other */
+  /** @param look whether to check unhealthy servers if no other can be used */
   #tryClaim(request: PickRequest, look: boolean): ClaimAttempt {
-    // Another process may fill a server between its choice and this request.
+    // Another process may fill a server after it was chosen here.
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const server = this.pick(request);
       if (server === undefined) break;
       const lease = server.tryAcquire();
       if (lease !== null) return { server, lease };
     }
-    // A candidate that was not tried before and was not chosen must be full.
-    const { exclude = NOBODY } = request;
-    const waits = this.#tiers.some(({ candidates }) =>
+    // A candidate that was neither tried nor chosen must be full.
+    const { exclude = NO_SERVERS } = request;
+    const isFull = this.#tiers.some(({ candidates }) =>
       candidates.servers.some((other) => !exclude.includes(other))
     );
-    if (waits) return "full";
-    const monitor = this.#heir === null ? this.#monitor : this.#latest().#monitor;
+    if (isFull) return "full";
+    const monitor = this.#successor === null ? this.#monitor : this.#latest().#monitor;
     const ejected = this.pool.inFlight < this.#maxInFlight ? monitor.lastResort(exclude) : null;
     if (ejected === "busy") return "full";
     if (ejected !== null) {
@@ -301,7 +300,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
       this.#tiers[1].setMembers(weighty.filter((server) => server.backup));
       this.#membership = pool.membership;
     }
-    // Before anything is read that another process may change meanwhile.
+    // Before reading state that another process may change at the same time.
     this.#version = pool.version;
     for (const tier of this.#tiers) tier.refresh(this.#panicThreshold);
     const { panic } = this.#tiers[0];
@@ -311,9 +310,9 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     if (onPanic !== undefined) callAside(() => onPanic(panic), (error) => tellStrayError("onPanic", error));
   }
 
-  /** Stops the checks, refuses the requests that wait, and disposes the pool. */
+  /** Stops the checks, refuses waiting requests, and disposes the pool. */
   [Symbol.dispose](): void {
-    // First the queue: stopping the rest makes servers eligible that were not checked.
+    // The queue first: ending the checks makes unchecked servers eligible, and waiting requests would go to them.
     this.#line[Symbol.dispose]();
     this.#poll?.[Symbol.dispose]();
     this.#monitor[Symbol.dispose]();
@@ -321,7 +320,7 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     this.pool[Symbol.dispose]();
   }
 
-  /** Does the same, and waits until running checks have closed their connections. */
+  /** Disposes it, and waits until running checks have closed their connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     this[Symbol.dispose]();
     await this.#monitor[Symbol.asyncDispose]();
@@ -342,7 +341,7 @@ export class RequestSelection implements Selection {
     this.#refusalsLeft = maxIterations;
   }
 
-  /** Whether the request has been at a server before. */
+  /** Whether the request was sent to a server before. */
   get retries(): boolean {
     return this.#exclude !== undefined && this.#exclude.length > 0;
   }
@@ -356,17 +355,17 @@ export class RequestSelection implements Selection {
   }
 }
 
-/** Servers of one rank and what they share. */
+/** The servers of one rank and their shared state. */
 interface Rank {
   /** All servers with weight, available or not. */
   readonly members: readonly Server[];
   /** Requests in flight at all servers of the pool. */
   readonly load: { readonly inFlight: number };
-  /** Whether servers count that are out only because of checks or ejection. */
+  /** Whether unhealthy and ejected servers are included. */
   readonly panic: boolean;
 }
 
-/** Lists the servers that may be sent requests. */
+/** Lists the servers that may get requests. */
 export function listCandidates({ members, load, panic }: Rank): Candidates {
   const servers = members.filter((server) => isAvailable(server, panic));
   const weights = Float64Array.from(servers, (server) => server.effectiveWeight);
@@ -388,12 +387,12 @@ class Tier implements Disposable {
     this.#candidates = listCandidates({ members: [], load, panic: false });
   }
 
-  /** Whether so few servers are up that all are used. */
+  /** Whether so few servers are up that all are used (panic). */
   get panic(): boolean {
     return this.#panic;
   }
 
-  /** The servers that may be chosen. */
+  /** The candidates for a choice. */
   get candidates(): Candidates {
     return this.#candidates;
   }
@@ -403,7 +402,7 @@ class Tier implements Disposable {
     this.#members = members;
   }
 
-  /** Lists the candidates anew; panics when less than this share of the servers in use is available. */
+  /** Rebuilds the candidates. Panic begins if less than this share of the enabled servers is available. */
   refresh(panicThreshold: number): void {
     const members = this.#members;
     if (panicThreshold > 0) {
@@ -414,7 +413,7 @@ class Tier implements Disposable {
     this.#candidates = listCandidates({ members, load: this.#load, panic: this.#panic });
   }
 
-  /** Chooses one of the candidates, or nothing. */
+  /** Chooses one of the candidates, or `undefined`. */
   pick(selection: Selection): Server | undefined {
     if (this.#candidates.servers.length === 0) return undefined;
     return this.algorithm.pick(this.#candidates, selection);

@@ -30,14 +30,13 @@ import { QUEUE, type QueueOptions, type ResolvedQueue } from "./waiting_line.ts"
 /** Options of {@linkcode LoadBalancer.from}. */
 export interface LoadBalancerOptions {
   /**
-   * Called each time active checks find that a server went down or came up.
-   * `reason` says why it is down.
+   * Called when active checks find that a server became unhealthy or healthy; `reason` says why it is unhealthy.
    *
    * @default {none}
    */
   onHealthChange?: (server: Server, healthy: boolean, reason: string) => void;
   /**
-   * Called when this machine has no descriptor, port or memory for a check; once, until a check can be made again. The
+   * Called when this machine has no descriptor, port or memory for a check; once, until a check is possible again. The
    * servers keep their health.
    *
    * @default {none}
@@ -47,11 +46,11 @@ export interface LoadBalancerOptions {
   onEjection?: (server: Server, ejected: boolean, reason: string) => void;
   /** Called when panic begins (so few servers are up that all are used) and when it ends. @default {none} */
   onPanic?: (panic: boolean) => void;
-  /** Called with what a `balance` function threw. @default {a line on `stderr`} */
+  /** Called with an error of a `balance` function. @default {a line on `stderr`} */
   onBalanceError?: (error: unknown) => void;
   /** How to choose a server. @default {"round-robin"} */
   balance?: BalanceName | ((servers: readonly Server[], source: unknown) => Server | undefined | void);
-  /** For `"consistent-hash"`: how many times its share a server may have in flight; above 1. @default {Infinity} */
+  /** For `"consistent-hash"`: most requests in flight of a server, as a multiple of its share; above 1. @default {Infinity} */
   loadFactor?: number;
   /** Ties clients to servers by a cookie. @default {none} */
   sticky?: StickyOptions;
@@ -59,17 +58,17 @@ export interface LoadBalancerOptions {
   healthCheck?: ActiveCheckOptions | ((server: Server, signal: AbortSignal) => Promise<boolean | void>);
   /** When servers are ejected because requests to them fail; `false` is never. @default {{}} */
   ejection?: EjectionOptions | false;
-  /** Ramps the weight of servers that were added or have recovered; without it they get their full weight at once. @default {none} */
+  /** Slow start of servers that were added or have recovered; without it they get their full weight at once. @default {none} */
   slowStart?: SlowStartOptions;
-  /** Share of servers that must be up; below it all are used. 0 is never. @default {0} */
+  /** Share of servers that must be up; below it, all are used. 0 is never. @default {0} */
   panicThreshold?: number;
   /** Most requests in flight at all servers together. @default {Infinity} */
   maxInFlight?: number;
-  /** Where requests wait while all servers are full; without it they are refused at once. @default {none} */
+  /** The queue for requests while all servers are full; without it they are refused at once. @default {none} */
   queue?: QueueOptions;
 }
 
-/** Options that pools of a configuration have too. */
+/** Rules of options that pools of a configuration have too. */
 export const LOAD_BALANCER_RULES = {
   balance: wordOrFunction(BALANCE_NAMES),
   loadFactor: number("a number above 1", (value) => value > 1),
@@ -82,7 +81,7 @@ export const LOAD_BALANCER_RULES = {
   onHealthChange: FUNCTION,
 } satisfies Partial<Rules<LoadBalancerOptions>>;
 
-/** Options of {@linkcode LoadBalancer.from}. */
+/** Validates {@linkcode LoadBalancerOptions}. */
 export const LOAD_BALANCER: Rule = object<LoadBalancerOptions>({
   ...LOAD_BALANCER_RULES,
   sticky: STICKY,
@@ -93,15 +92,15 @@ export const LOAD_BALANCER: Rule = object<LoadBalancerOptions>({
 }, "an object with options of a load balancer");
 
 /**
- * Functions that are called when a server changes. The load balancer does not wait for them; an error of one is written
- * to `stderr` and changes nothing.
+ * Functions that are called when a server changes. The load balancer does not wait for them. Their errors are written to
+ * `stderr` and have no other effect.
  */
 export type LoadBalancerHooks = Pick<
   LoadBalancerOptions,
   "onHealthChange" | "onCheckImpossible" | "onEjection" | "onPanic" | "onBalanceError"
 >;
 
-/** What a {@linkcode LoadBalancer} is made of, with resolved options. */
+/** Resolved options of {@linkcode LoadBalancer}. */
 export interface LoadBalancerInit extends LoadBalancerHooks {
   pool: Pool;
   balance?: LoadBalancerOptions["balance"];

@@ -13,29 +13,29 @@ import type { Pool } from "../upstream/pool.ts";
 import type { SharedServers } from "../upstream/shared_servers.ts";
 import type { LoadBalancerInit } from "./load_balancer_options.ts";
 
-/** What {@linkcode ServerMonitor} is made of. */
+/** Options of {@linkcode ServerMonitor}. */
 interface ServerMonitorInit extends LoadBalancerInit {
   clock: Clock;
   random: Random;
-  /** Called when the checks that {@linkcode ServerMonitor.mayComeUp} started are over. */
+  /** Called when the extra checks that {@linkcode ServerMonitor.mayComeUp} started have ended. */
   onLooked?: () => void;
 }
 
-/** How often it is looked what workers have changed. */
+/** How often the supervisor reads changes by workers, in milliseconds. */
 const FOLLOW_MS = 20;
 
 /**
- * Starts a server slowly when it comes up or recovers from an ejection, and ends an ejection early when a check tries
- * what failed.
+ * Begins slow start when a server becomes healthy or recovers from an ejection, and ends an ejection early when a check
+ * tests what failed.
  */
 export class ServerMonitor implements Disposable, AsyncDisposable {
   readonly #slowStart: SlowStart | null;
-  /** Takes in how requests end; `null` where no server is ejected. */
+  /** Records outcomes of requests; `null` if ejection is off. */
   readonly ejection: Ejection | null;
   readonly #checker: HealthChecker | null;
   readonly #remoteChecks: RemoteChecks | null;
   readonly #worker: boolean;
-  #follow: Disposable | null = null;
+  #followTimer: Disposable | null = null;
 
   constructor(init: ServerMonitorInit) {
     const { pool, clock, slowStart = null, ejection = resolveEjection(), worker = false } = init;
@@ -64,24 +64,24 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
     if (pool.shared !== null && !worker) this.#followWorkers(pool, pool.shared, clock);
   }
 
-  /** Does what workers cannot: they change numbers in shared memory, and tell nobody. */
+  /** Reacts to changes by workers, which only change numbers in shared memory. */
   #followWorkers(pool: Pool, shared: SharedServers, clock: Clock): void {
     let { changes, looks } = shared;
-    const look = (): void => {
+    const follow = (): void => {
       const changed = changes !== shared.changes;
-      const wanted = looks !== shared.looks;
+      const isCheckRequested = looks !== shared.looks;
       ({ changes, looks } = shared);
       if (changed) this.ejection?.followWorkers();
-      if (wanted) this.#checker?.lookAgain([]);
+      if (isCheckRequested) this.#checker?.lookAgain([]);
       pool.sweep();
-      this.#follow = clock.setTimer(look, FOLLOW_MS);
+      this.#followTimer = clock.setTimer(follow, FOLLOW_MS);
     };
-    this.#follow = clock.setTimer(look, FOLLOW_MS);
+    this.#followTimer = clock.setTimer(follow, FOLLOW_MS);
   }
 
-  /** Goes on with what the one before knows of servers that are in both pools. */
+  /** Takes over the state of servers that are in both pools. */
   takeOver(before: ServerMonitor, adopted: readonly Server[], fresh: readonly Server[]): void {
-    // Their state is the supervisor's.
+    // In workers, the supervisor manages the state of servers.
     if (this.#worker) return;
     if (this.ejection === null) { for (const server of adopted) server.setEjected(false); }
     else if (before.ejection !== null) this.ejection.takeOver(before.ejection, adopted);
@@ -91,7 +91,7 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
     else this.#checker.takeOver(before.#checker, adopted);
   }
 
-  /** Starts the checks; fulfilled when the first round is over. */
+  /** Starts the checks; resolves when the first round is over. */
   start(): Promise<void> {
     return this.#checker?.firstRound() ?? Promise.resolve();
   }
@@ -101,18 +101,18 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
     this.#slowStart?.finish();
   }
 
-  /** What the last active check of a server found; `null` without one. */
+  /** The last active check of a server; `null` without one. */
   lastCheck(server: Server): LastCheck | null {
     return this.#checker === null ? null : this.#checker.lastCheck(server);
   }
 
-  /** The ejected server to try; `"busy"` when each ejected server has a trial request already. */
+  /** The ejected server to try; `"busy"` if each ejected server already has a trial request. */
   lastResort(exclude: readonly Server[]): Server | "busy" | null {
     return this.ejection === null ? null : this.ejection.lastResort(exclude);
   }
 
   /**
-   * Whether a server that is down may come up in a moment, so that a request should wait.
+   * Whether a request should wait because a check of an unhealthy server is running.
    *
    * @param look whether to check such servers now
    */
@@ -146,7 +146,7 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
   }
 
   [Symbol.dispose](): void {
-    this.#follow?.[Symbol.dispose]();
+    this.#followTimer?.[Symbol.dispose]();
     this.#remoteChecks?.[Symbol.dispose]();
     this.#checker?.[Symbol.dispose]();
     this.ejection?.[Symbol.dispose]();
@@ -159,15 +159,15 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
   }
 }
 
-/** How long a request waits for the extra checks of another process. */
-const WISH_PATIENCE_MS = 150;
+/** How long a request waits for extra checks by the supervisor, in milliseconds. */
+const EXTRA_CHECK_WAIT_MS = 150;
 
-/** Has another process check servers that are down, when a request has no other. */
+/** Requests extra checks of unhealthy servers from the supervisor, when a request has no other server. */
 class RemoteChecks implements Disposable {
   readonly #pool: Pool;
   readonly #clock: Clock;
   readonly #onLooked: (() => void) | undefined;
-  #wishedAt = -Infinity;
+  #requestedAt = -Infinity;
   #timer: Disposable | null = null;
 
   constructor({ pool, clock, onLooked }: ServerMonitorInit) {
@@ -176,22 +176,22 @@ class RemoteChecks implements Disposable {
     this.#onLooked = onLooked;
   }
 
-  /** As `HealthChecker.lookAgain` and its `mayComeUp`. */
+  /** Same as `HealthChecker.lookAgain` and its `mayComeUp`. */
   mayComeUp(exclude: readonly Server[], look: boolean): boolean {
     const now = this.#clock.now();
     const down = this.#pool.servers.some((server) =>
       !server.healthy && server.enabled && !server.draining && server.weight > 0 && !exclude.includes(server)
     );
     if (!down) return false;
-    if (look && now - this.#wishedAt >= WISH_PATIENCE_MS) {
-      this.#wishedAt = now;
+    if (look && now - this.#requestedAt >= EXTRA_CHECK_WAIT_MS) {
+      this.#requestedAt = now;
       this.#pool.shared!.look();
       this.#timer ??= this.#clock.setTimer(() => {
         this.#timer = null;
         this.#onLooked?.();
-      }, WISH_PATIENCE_MS);
+      }, EXTRA_CHECK_WAIT_MS);
     }
-    return now - this.#wishedAt < WISH_PATIENCE_MS;
+    return now - this.#requestedAt < EXTRA_CHECK_WAIT_MS;
   }
 
   [Symbol.dispose](): void {

@@ -1,28 +1,29 @@
-/** Lets servers take turns by weight, evenly spread. */
+/** Round robin by weight, with evenly spread turns. */
 
 import type { Server } from "../upstream/server.ts";
 import type { SharedCells } from "../upstream/shared_servers.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 
 /**
- * Smooth weighted round robin, as nginx does it (commit 52327e0, 2012): for each choice every server gains its weight;
- * the one with the most is chosen and pays the sum of all weights. Weights 5, 1, 1 give a a b a c a a.
+ * Smooth weighted round robin, as in nginx (commit 52327e0, 2012): at each choice, every server's credit grows by its
+ * weight; the server with the highest credit is chosen, and its credit falls by the sum of all weights. Weights 5, 1, 1
+ * result in a a b a c a a.
  *
- * Servers of the same weight are chosen in turn, so it is enough to compare one server of each weight: a choice between
- * a thousand equal servers costs as much as one between two. Servers that are down are no candidates, so the others
- * share their part by weight; a full server neither gains nor pays.
+ * Servers of the same weight are chosen in turn, so it is enough to compare one server of each weight: a choice between a
+ * thousand equal servers costs as much as one between two. Unavailable servers are no candidates, so the others share
+ * their part by weight. The credit of a full server does not change.
  */
 class SmoothWeightedRoundRobin implements Algorithm {
   #candidates: Candidates | null = null;
-  /** How often the servers have gained; a server has its weight times this, plus its offset. */
+  /** Number of choices. The credit of a server is its weight times this number, plus its offset. */
   #rounds = 0;
   #offsets = new Float64Array(0);
-  /** For each weight: the weight, the queue of its servers, and the offset of the first one. */
+  /** Per distinct weight: the weight, the queue of its servers, and the offset of the first one. */
   #weights = new Float64Array(0);
   #queues: readonly TurnQueue[] = [];
   #heads = new Float64Array(0);
-  /** What each server had when the candidates changed last, as a share of one request; see `#settle`. */
-  readonly #owed = new Map<Server, number>();
+  /** The credit of each server at the last change of candidates, as a share of one request; see `#settle`. */
+  readonly #credits = new Map<Server, number>();
 
   pick(candidates: Candidates, selection: Selection): Server | undefined {
     if (candidates !== this.#candidates) this.#rebuild(candidates);
@@ -32,11 +33,11 @@ class SmoothWeightedRoundRobin implements Algorithm {
     let best = -1;
     let most = -Infinity;
     for (let i = 0; i < weights.length; i++) {
-      const standing = rounds * weights[i]! + heads[i]!;
-      if (standing < most) continue;
-      if (standing === most && this.#queues[i]!.at(0) > this.#queues[best]!.at(0)) continue;
+      const credit = rounds * weights[i]! + heads[i]!;
+      if (credit < most) continue;
+      if (credit === most && this.#queues[i]!.at(0) > this.#queues[best]!.at(0)) continue;
       best = i;
-      most = standing;
+      most = credit;
     }
     if (best === -1) return undefined;
     const server = candidates.servers[this.#queues[best]!.at(0)]!;
@@ -45,7 +46,7 @@ class SmoothWeightedRoundRobin implements Algorithm {
     return server;
   }
 
-  /** Chooses among the servers that are accepted; the others lose what they gained for this choice. */
+  /** Chooses among the accepted servers; the credit of the others does not grow. */
   #pickOther(candidates: Candidates, selection: Selection): Server | undefined {
     let best = -1;
     let bestPosition = 0;
@@ -61,11 +62,11 @@ class SmoothWeightedRoundRobin implements Algorithm {
           total -= weight;
           continue;
         }
-        const standing = this.#rounds * weight + this.#offsets[index]!;
-        if (standing > most || (standing === most && index < this.#queues[best]!.at(bestPosition))) {
+        const credit = this.#rounds * weight + this.#offsets[index]!;
+        if (credit > most || (credit === most && index < this.#queues[best]!.at(bestPosition))) {
           best = i;
           bestPosition = position;
-          most = standing;
+          most = credit;
         }
         break;
       }
@@ -74,7 +75,7 @@ class SmoothWeightedRoundRobin implements Algorithm {
     return best === -1 ? undefined : candidates.servers[this.#serve(best, bestPosition, total)];
   }
 
-  /** Makes the server at a position of a queue pay, and moves it to the end. */
+  /** Lowers the credit of the server at a position of a queue, and moves it to the end. */
   #serve(best: number, position: number, price: number): number {
     const queue = this.#queues[best]!;
     const index = queue.rotate(position);
@@ -84,15 +85,15 @@ class SmoothWeightedRoundRobin implements Algorithm {
   }
 
   /**
-   * Keeps what each server is owed, so that adding or removing one does not restart the turns of all. A server that is
-   * down keeps it too, or it would wait at the end of the queue each time it comes up.
+   * Keeps the credit of each server, so that adding or removing one does not restart the turns of all. Unavailable servers
+   * keep theirs too: otherwise they would be last in the queue each time they recover.
    */
   #rebuild(candidates: Candidates): void {
     this.#settle(candidates.members);
     const { servers, weights, totalWeight } = candidates;
     const offsets = Float64Array.from(
       servers,
-      (server) => Math.round((this.#owed.get(server) ?? 0) * totalWeight),
+      (server) => Math.round((this.#credits.get(server) ?? 0) * totalWeight),
     );
     const byWeight = new Map<number, number[]>();
     for (let i = 0; i < servers.length; i++) {
@@ -110,44 +111,44 @@ class SmoothWeightedRoundRobin implements Algorithm {
     this.#candidates = candidates;
   }
 
-  /** Notes what the servers have now as shares of one request, which stays right for another sum of weights. */
+  /** Stores credits as shares of one request, which are valid for another sum of weights too. */
   #settle(members: readonly Server[]): void {
     const before = this.#candidates;
     if (before === null) return;
     for (let i = 0; i < before.servers.length; i++) {
       const share = (this.#rounds * before.weights[i]! + this.#offsets[i]!) / before.totalWeight;
-      this.#owed.set(before.servers[i]!, Math.max(-1, Math.min(1, share)));
+      this.#credits.set(before.servers[i]!, Math.max(-1, Math.min(1, share)));
     }
     if (members === before.members) return;
     const staying = new Set(members);
-    for (const server of this.#owed.keys()) if (!staying.has(server)) this.#owed.delete(server);
+    for (const server of this.#credits.keys()) if (!staying.has(server)) this.#credits.delete(server);
   }
 }
 
-/** Where the processes of one proxy take the turns of a pool, and for which rank of its servers. */
+/** The shared turns of a pool for all processes of a proxy, for one rank of its servers. */
 export interface SharedTurns {
   readonly cells: SharedCells;
   /** 0 for primary servers, 1 for backups. */
   readonly rank: 0 | 1;
 }
 
-/** Lets servers take turns: those of all processes together, where there are several. */
+/** Creates round robin; with `turns`, all processes take turns together. */
 export function createRoundRobin(turns: SharedTurns | null): Algorithm {
   return turns === null ? new SmoothWeightedRoundRobin() : new SharedRoundRobin(turns);
 }
 
-/** Longest cycle that is made; shares of a longer one are rounded to its parts. */
+/** Longest cycle; weights that need a longer one are rounded. */
 const MAX_CYCLE = 4096;
-/** How many turns a request takes before it looks for the next server that has room. */
+/** How many turns a request takes before it searches for the next server with room. */
 const MAX_TURNS = 8;
 
 /**
- * The same order where other processes choose among the servers too: each choice takes a number, which is a place in the
- * cycle of {@linkcode SmoothWeightedRoundRobin}, so that the turns of all together are even. It depends on no choice before,
- * whoever has made it.
+ * Round robin for several processes, in the same order: each choice takes a number from a shared counter, which is a
+ * position in the cycle of {@linkcode SmoothWeightedRoundRobin}. So the turns of all processes together are even, and a
+ * choice does not depend on earlier choices.
  *
- * The turn of a server that is full goes to nobody: its requests would all fall to the one behind it. Retries take turns of
- * their own, or the server behind one that fails would never get a first attempt.
+ * The turn of a full server is skipped: otherwise all its requests would go to the next server. Retries have separate
+ * turns: otherwise the server after a failing one would get only retries.
  */
 class SharedRoundRobin implements Algorithm {
   readonly #turns: SharedTurns;
@@ -186,16 +187,16 @@ class SharedRoundRobin implements Algorithm {
   }
 }
 
-/** Takes servers that are full too. */
-const ANYONE: Selection = { key: undefined, source: undefined, retries: false, accepts: () => true };
+/** Accepts every server, also full ones. */
+const ACCEPT_ALL: Selection = { key: undefined, source: undefined, retries: false, accepts: () => true };
 
-/** Whether a cycle stays right: changes of other pools make new candidates too. */
+/** Whether a cycle is still valid: a change of another pool makes a new candidates object too. */
 function sameWeights(a: Candidates, b: Candidates): boolean {
   return a.servers.length === b.servers.length &&
     a.servers.every((server, i) => server === b.servers[i] && a.weights[i] === b.weights[i]);
 }
 
-/** The order in which servers are chosen until it begins anew, by their places among the candidates. */
+/** One full cycle of choices, as indexes of the candidates. */
 function cycleOf(candidates: Candidates): Uint16Array | Uint32Array {
   const { servers, totalWeight } = candidates;
   const longest = Math.max(MAX_CYCLE, 8 * servers.length);
@@ -210,7 +211,7 @@ function cycleOf(candidates: Candidates): Uint16Array | Uint32Array {
   const places = new Map(servers.map((server, place) => [server, place]));
   const whole = { ...candidates, weights, totalWeight: length };
   const cycle = servers.length < 2 ** 16 ? new Uint16Array(length) : new Uint32Array(length);
-  for (let i = 0; i < length; i++) cycle[i] = places.get(turns.pick(whole, ANYONE)!)!;
+  for (let i = 0; i < length; i++) cycle[i] = places.get(turns.pick(whole, ACCEPT_ALL)!)!;
   return cycle;
 }
 
@@ -219,9 +220,9 @@ function commonDivisor(a: number, b: number): number {
   return a;
 }
 
-/** A queue of small whole numbers whose items move to the end; allocates only once. */
+/** A queue of indexes whose items move to the end; allocates only once. */
 class TurnQueue {
-  /** Twice as long as the queue, so that the items are moved to the front rarely. */
+  /** Twice as long as the queue, so that items are rarely moved to the front. */
   readonly #items: Int32Array;
   #first = 0;
   #end: number;

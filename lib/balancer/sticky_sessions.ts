@@ -19,16 +19,16 @@ import type { Server } from "../upstream/server.ts";
 import type { PickRequest } from "./algorithm.ts";
 
 /**
- * Ties each client to the server that served it first, by a signed cookie.
+ * Sends each client to the server that served it first, by a signed cookie.
  *
- * @example Clients stay with their server
+ * @example Keep clients at their server
  * ```ts
  * import { defineConfig } from "@x/lbproxy";
  *
  * export default defineConfig({
  *   upstreams: {
  *     servers: ["127.0.0.1:9001", "127.0.0.1:9002"],
- *     // In earnest from a file or the environment, the same on each machine.
+ *     // In production, read it from a file or the environment. Use the same on each machine.
  *     sticky: { cookie: "server", secret: "a secret of the documentation", maxAge: "1h" },
  *   },
  * });
@@ -37,17 +37,17 @@ import type { PickRequest } from "./algorithm.ts";
 export interface StickyOptions {
   /** Name of the cookie. @default {"lbproxy"} */
   cookie?: string;
-  /** Signs the cookie: at least 16 characters; use the same in every proxy in front of the same servers. */
+  /** Key that signs the cookie: at least 16 characters; use the same in every proxy in front of the same servers. */
   secret: string;
   /** How long clients keep the cookie, in whole seconds. @default {until the browser closes} */
   maxAge?: Duration;
   /** The path below which clients send the cookie. @default {"/"} */
   path?: string;
-  /** The domain whose hosts clients send the cookie to. @default {only the host of the request} */
+  /** The domain for whose hosts clients send the cookie. @default {only the host of the request} */
   domain?: string;
   /** Whether browsers send the cookie with requests from other sites; `"None"` makes it `Secure`. @default {"Lax"} */
   sameSite?: "Strict" | "Lax" | "None";
-  /** Whether clients send the cookie over TLS only. @default {whether the request came over TLS} */
+  /** Whether clients send the cookie over TLS only. @default {whether the request arrived over TLS} */
   secure?: boolean;
   /** Whether a draining server still serves its sticky clients. @default {false} */
   keepWhileDraining?: boolean;
@@ -62,7 +62,7 @@ export interface ResolvedSticky {
   readonly path: string;
   readonly domain: string | null;
   readonly sameSite: "Strict" | "Lax" | "None";
-  /** `null` is as the request came. */
+  /** `null`: as the request arrived. */
   readonly secure: boolean | null;
   readonly keepWhileDraining: boolean;
 }
@@ -75,7 +75,7 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** The characters of `Path` and `Domain`. */
 const ATTRIBUTE = /^[\x20-\x3a\x3c-\x7e]+$/;
 
-/** How clients are tied to servers. */
+/** Validates {@linkcode StickyOptions}. */
 export const STICKY: Rule = object<StickyOptions>(
   {
     cookie: text("a cookie name: letters, digits and any of !#$%&'*+-.^_`|~", (name) => TOKEN.test(name)),
@@ -102,7 +102,7 @@ export const STICKY: Rule = object<StickyOptions>(
   },
 );
 
-/** Completes options that are known to be good. */
+/** Adds the defaults to valid options. */
 export function resolveSticky(options: StickyOptions): ResolvedSticky {
   const { cookie = "lbproxy", secret, maxAge, path = "/", domain = null, sameSite = "Lax" } = options;
   const { secure = sameSite === "None" ? true : null, keepWhileDraining = false } = options;
@@ -129,8 +129,8 @@ interface Ticket {
 /**
  * Finds the server of a client by the value of its cookie.
  *
- * The value is a MAC of the server's address: without the secret nobody can make one or learn an address from it. The
- * values are made when servers are added, so a request costs one look-up.
+ * The value is a MAC of the server's address: without the secret, it cannot be forged, and does not reveal the address.
+ * Values are computed when servers are added, so a request costs one lookup.
  */
 export class StickySessions {
   readonly #pool: Pool;
@@ -139,7 +139,7 @@ export class StickySessions {
   #byServer = new Map<Server, Ticket>();
   #membership = -1;
 
-  /** Ties clients to the servers of a pool; follows its changes. */
+  /** Makes the sticky sessions of a pool; they follow its changes. */
   constructor(pool: Pool, options: ResolvedSticky) {
     this.#pool = pool;
     this.#options = options;
@@ -150,7 +150,7 @@ export class StickySessions {
     return this.#options.cookie;
   }
 
-  /** The server that the client is tied to, if it may be sent this request; forged and stale values have none. */
+  /** The server of the client's cookie, if it is eligible for this request; `undefined` for forged and outdated values. */
   find({ session, exclude }: PickRequest): Server | undefined {
     if (session === undefined || session === null) return undefined;
     this.#refresh();
@@ -159,16 +159,16 @@ export class StickySessions {
     return ineligibility(server, this.#options.keepWhileDraining) === null ? server : undefined;
   }
 
-  /** Whether this is the value of that server. */
+  /** Whether this cookie value belongs to this server. */
   isOf(session: string | null | undefined, server: Server): boolean {
     this.#refresh();
     return session !== undefined && session !== null && this.#byServer.get(server)?.value === session;
   }
 
   /**
-   * The value of `Set-Cookie` that ties a client to a server; `null` when the server is not in the pool.
+   * The value of `Set-Cookie` for a server; `null` if the server is not in the pool.
    *
-   * @param overTls whether the request came over TLS
+   * @param overTls whether the request arrived over TLS
    */
   setCookieFor(server: Server, overTls: boolean): string | null {
     this.#refresh();

@@ -10,7 +10,7 @@ import type { SharedCells } from "../upstream/shared_servers.ts";
 /**
  * How many requests may wait while all servers are full, and for how long.
  *
- * @example Requests wait while all servers are full
+ * @example Let requests wait while all servers are full
  * ```ts
  * import { defineConfig } from "@x/lbproxy";
  *
@@ -25,7 +25,7 @@ import type { SharedCells } from "../upstream/shared_servers.ts";
 export interface QueueOptions {
   /** How many requests may wait; further ones are refused at once. @default {100} */
   size?: number;
-  /** How long each may wait. @default {"1s"} */
+  /** How long each request may wait. @default {"1s"} */
   timeout?: Duration;
 }
 
@@ -35,79 +35,79 @@ export interface ResolvedQueue {
   readonly timeoutMs: number;
 }
 
-/** Where requests wait. */
+/** Validates {@linkcode QueueOptions}. */
 export const QUEUE: Rule = object<QueueOptions>(
   { size: whole(1), timeout: DURATION_ABOVE_0 },
   'an object with "size" and "timeout"',
 );
 
-/** Completes options that are known to be good. */
+/** Adds the defaults to valid options. */
 export function resolveQueue({ size = 100, timeout = "1s" }: QueueOptions): ResolvedQueue {
   return Object.freeze({ size, timeoutMs: parseDuration(timeout)! });
 }
 
-/** A server, and a request that is counted at it. */
+/** A server that a request was assigned to, and the lease that counts the request. */
 export interface Claim {
-  /** Where the request goes. */
+  /** The server of the request. */
   readonly server: Server;
-  /** Release it when the request is over. */
+  /** Release it when the request has ended. */
   readonly lease: Lease;
 }
 
 /**
- * Why a request got no server: no server may be used, the queue is full, it waited too long, or it was cancelled while it
- * waited.
+ * Why a request got no server: no server is eligible, the queue is full, the request waited too long, or it was cancelled
+ * while it waited.
  */
 export type Refusal = "none_eligible" | "queue_full" | "queue_timeout" | "cancelled";
 
 /**
- * The result of one try to get a server. Waiting may help when servers are `full`, or `down` and being checked.
+ * The result of one attempt to get a server. Waiting may help if servers are `full`, or `down` and being checked.
  */
 export type ClaimAttempt = Claim | "none_eligible" | "full" | "down";
 
 interface Waiter {
   readonly attempt: () => ClaimAttempt;
-  /** Whether this request does not take every server, so that one behind it may get a server first. */
-  readonly choosy: boolean;
+  /** Whether this request excludes servers, so that a later one may get a server first. */
+  readonly isSelective: boolean;
   readonly resolve: (result: Claim | Refusal) => void;
-  /** Listens for the cancellation of the request; `null` when it cannot be cancelled. */
+  /** Listens for the cancellation of the request; `null` if it cannot be cancelled. */
   listener: Disposable | null;
   readonly dueAt: number;
 }
 
 /**
- * Serves requests in their order. All may wait equally long, so one timer for the first of them is enough.
+ * Serves waiting requests in order. All have the same timeout, so one timer for the first of them is enough.
  */
 export class WaitingLine implements Disposable {
   readonly #options: ResolvedQueue;
   readonly #clock: Clock;
   readonly #waiters = new Set<Waiter>();
   #timer: Disposable | null = null;
-  /** How many waiting requests take any server. */
-  #easy = 0;
+  /** Number of waiting requests that accept any server. */
+  #unselective = 0;
   readonly #cells: SharedCells | null;
 
-  /** @param cells where those are counted that wait in other processes; `null` where there are none */
+  /** @param cells count the waiting requests of all processes; `null` if there is only one process */
   constructor(options: ResolvedQueue, clock: Clock, cells: SharedCells | null = null) {
     this.#cells = cells;
     this.#options = options;
     this.#clock = clock;
   }
 
-  /** How many requests wait. */
+  /** Number of waiting requests. */
   get length(): number {
     return this.#waiters.size;
   }
 
-  /** Whether a request waits that takes any server: then a new request must wait behind it. */
+  /** Whether a request that accepts any server is waiting: then a new request must wait behind it. */
   get blocked(): boolean {
-    return this.#easy > 0;
+    return this.#unselective > 0;
   }
 
-  /** Waits until the attempt gives a server or fails for good. */
+  /** Waits until the attempt returns a server, or fails finally. */
   join(
     attempt: () => ClaimAttempt,
-    choosy: boolean,
+    isSelective: boolean,
     cancellation: Cancellation | null,
   ): Refusal | Promise<Claim | Refusal> {
     const { size } = this.#options;
@@ -116,9 +116,9 @@ export class WaitingLine implements Disposable {
     }
     const { promise, resolve } = Promise.withResolvers<Claim | Refusal>();
     const dueAt = this.#clock.now() + this.#options.timeoutMs;
-    const waiter: Waiter = { attempt, choosy, resolve, listener: null, dueAt };
+    const waiter: Waiter = { attempt, isSelective, resolve, listener: null, dueAt };
     this.#waiters.add(waiter);
-    if (!choosy) this.#easy++;
+    if (!isSelective) this.#unselective++;
     this.#timer ??= this.#arm(waiter);
     waiter.listener = cancellation?.listen(() => this.#settle(waiter, "cancelled")) ?? null;
     return promise;
@@ -129,13 +129,13 @@ export class WaitingLine implements Disposable {
     for (const waiter of this.#waiters) {
       const result = waiter.attempt();
       if (result !== "full" && result !== "down") this.#settle(waiter, result);
-      else if (!waiter.choosy) return;
+      else if (!waiter.isSelective) return;
     }
   }
 
   #settle(waiter: Waiter, result: Claim | Refusal): void {
     if (this.#waiters.delete(waiter)) {
-      if (!waiter.choosy) this.#easy--;
+      if (!waiter.isSelective) this.#unselective--;
       this.#cells?.leaveQueue();
     }
     waiter.listener?.[Symbol.dispose]();

@@ -1,11 +1,11 @@
-/** Draws servers at random, by weight: one, or the better one of two. */
+/** Random choice by weight: one server, or the better of two. */
 
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import type { Outcome, Server } from "../upstream/server.ts";
 import type { Algorithm, Candidates, Selection } from "./algorithm.ts";
 
-/** Weighted random: draws each server as often as its weight says, whatever was chosen before. */
+/** Weighted random: each choice is proportional to the weights, independent of earlier choices. */
 export class WeightedRandom implements Algorithm {
   readonly #draw: WeightedDraw;
 
@@ -19,7 +19,7 @@ export class WeightedRandom implements Algorithm {
   }
 }
 
-/** An alias table: each draw costs two random numbers, whatever the number of weights (Vose, 1991). */
+/** An alias table: each draw costs two random numbers, for any number of weights (Vose, 1991). */
 class AliasTable {
   readonly #threshold: Float64Array;
   readonly #alias: Int32Array;
@@ -38,7 +38,7 @@ class AliasTable {
       this.#threshold[large]! -= 1 - this.#threshold[small]!;
       if (this.#threshold[large]! < 1) light.push(heavy.pop()!);
     }
-    // What rounding has left counts as full.
+    // What remains because of rounding errors has probability 1.
     for (const i of light) this.#threshold[i] = 1;
     for (const i of heavy) this.#threshold[i] = 1;
   }
@@ -49,7 +49,7 @@ class AliasTable {
   }
 }
 
-/** How often to draw again when a server is not accepted, before looking at all servers. */
+/** How often to draw again if a server is not accepted, before all servers are checked. */
 const TRIES = 8;
 
 /** Draws candidates by weight, in constant time. */
@@ -62,7 +62,7 @@ class WeightedDraw {
     this.#random = random;
   }
 
-  /** Draws the index of a candidate that is accepted and is not `other`; -1 when there is none. */
+  /** Draws the index of an accepted candidate other than `other`; -1 if there is none. */
   draw(candidates: Candidates, selection: Selection, other = -1): number {
     if (candidates !== this.#candidates) this.#rebuild(candidates);
     const { servers } = candidates;
@@ -76,7 +76,7 @@ class WeightedDraw {
     return this.#drawAccepted(candidates, selection, other);
   }
 
-  /** Looks at all servers once: each accepted one replaces the choice with the probability of its weight. */
+  /** Checks all servers once: each accepted one replaces the choice with the probability of its weight. */
   #drawAccepted({ servers, weights }: Candidates, selection: Selection, other: number): number {
     let chosen = -1;
     let sum = 0;
@@ -96,9 +96,9 @@ class WeightedDraw {
   }
 }
 
-// Draws two servers and takes the better one.
+// The better of two random servers.
 
-/** Draws two different servers by weight; a subclass says which of them is better. */
+/** Draws two different servers by weight; a subclass decides which is better. */
 abstract class TwoChoices implements Algorithm {
   readonly #draw: WeightedDraw;
 
@@ -115,15 +115,15 @@ abstract class TwoChoices implements Algorithm {
     return servers[second !== -1 && this.prefersSecond(candidates, first, second) ? second : first];
   }
 
-  /** Whether the second one is better than the first; the first is taken when they are equal. */
+  /** Whether the second server is better than the first; the first is taken if they are equal. */
   protected abstract prefersSecond(candidates: Candidates, first: number, second: number): boolean;
 }
 
-// Draws two servers and takes the less busy one.
+// The less loaded of two random servers.
 
 /**
- * Power of two choices: draws two different servers by weight and takes the one with fewer requests in flight for its
- * weight, or the first when they are equal.
+ * Power of two choices: draws two different servers by weight and takes the one with fewer requests in flight relative to
+ * its weight, or the first if they are equal.
  *
  * Nearly as even as comparing all servers, at the cost of two, and several proxies do not all choose the same server
  * (Mitzenmacher, 2001).
@@ -134,21 +134,21 @@ export class PowerOfTwoChoices extends TwoChoices {
   }
 }
 
-// Draws two servers and takes the one that is faster by its moving average (EWMA).
+// The faster of two random servers, by a moving average (EWMA).
 
 /** Options of {@linkcode Ewma}. */
 interface EwmaOptions {
-  /** Milliseconds after which a measurement counts for 1/e. @default {10000} */
+  /** Time after which a measurement has the weight 1/e, in milliseconds. @default {10000} */
   decayMs?: number;
-  /** How many times as slow as the pool a failed request counts. @default {10} */
+  /** A failed request counts as a response that is this many times slower than the pool's average. @default {10} */
   errorPenalty?: number;
 }
 
-/** No response counts as faster than this, or requests in flight would count for nothing. */
+/** Lower bound of a measurement, in milliseconds: with 0, requests in flight would have no effect. */
 const FLOOR_MS = 0.1;
 
-/** Choices for each look at the clock: a look costs as much as the rest of a choice. */
-const PICKS_PER_LOOK = 16;
+/** Choices per reading of the clock: a reading costs as much as the rest of a choice. */
+const PICKS_PER_CLOCK_READ = 16;
 
 /** The moving average of one server. */
 interface Estimate {
@@ -157,20 +157,20 @@ interface Estimate {
 }
 
 /**
- * Draws two servers by weight and takes the one with the smaller cost: the exponentially weighted moving average of its
- * time to the first byte, times its requests in flight for its weight.
+ * Draws two servers by weight and takes the one with the lower cost: the exponentially weighted moving average of its time
+ * to the first byte, times its requests in flight relative to its weight.
  *
- * A new server starts at the average of the pool, so that it does not get everything. An average shrinks with time, so
- * that a server that was slow or failed is tried again. A failure counts at once and in full. A response that says
- * nothing about the server (4xx, 429, 500, the client went away) never counts as faster than the pool, so that failing
- * fast does not look fast. (The shape of Finagle's peak EWMA.)
+ * A new server starts at the average of the pool, so that it does not get all requests. An average decays with time, so
+ * that a server that was slow or failed is tried again. A failure replaces the average at once. An outcome that says
+ * nothing about the server (4xx, 429, 500, a client that disconnected) never counts as faster than the pool, so that
+ * fast failures do not look fast. (Similar to Finagle's peak EWMA.)
  */
 export class Ewma extends TwoChoices {
   readonly #clock: Clock;
   readonly #decayMs: number;
   readonly #errorPenalty: number;
   readonly #estimates = new WeakMap<Server, Estimate>();
-  /** The average of the successes of all servers. */
+  /** The average of successful responses of all servers. */
   #poolMs = FLOOR_MS;
   #poolAt = -Infinity;
   #now = 0;
@@ -188,13 +188,13 @@ export class Ewma extends TwoChoices {
     first: number,
     second: number,
   ): boolean {
-    if (this.#picks++ % PICKS_PER_LOOK === 0) this.#now = this.#clock.now();
+    if (this.#picks++ % PICKS_PER_CLOCK_READ === 0) this.#now = this.#clock.now();
     const mean = totalWeight / servers.length;
     return this.#cost(servers[second]!, mean / weights[second]!) <
       this.#cost(servers[first]!, mean / weights[first]!);
   }
 
-  /** The weight only divides the requests in flight: an idle server of little weight is as fast as it measured. */
+  /** The weight divides only the requests in flight: an idle server with a low weight is not slower for that. */
   #cost(server: Server, perRequest: number): number {
     return this.#estimateAt(server, this.#now) * (server.inFlight * perRequest + 1);
   }
@@ -207,10 +207,10 @@ export class Ewma extends TwoChoices {
       this.#estimates.set(server, { valueMs: penaltyMs, at: now });
       return;
     }
-    // An ignored outcome may count as slow, never as fast: or a server that refuses requests would look quick.
+    // An ignored outcome may count as slow, never as fast: otherwise a server that refuses requests would look fast.
     const sampleMs = Math.max(latencyMs, outcome === "success" ? FLOOR_MS : this.#poolMs);
     if (outcome === "success") {
-      const kept = this.#poolAt === -Infinity ? 0 : this.#kept(now - this.#poolAt);
+      const kept = this.#poolAt === -Infinity ? 0 : this.#decay(now - this.#poolAt);
       this.#poolMs = sampleMs + (this.#poolMs - sampleMs) * kept;
       this.#poolAt = now;
     }
@@ -218,7 +218,7 @@ export class Ewma extends TwoChoices {
       this.#estimates.set(server, { valueMs: sampleMs, at: now });
       return;
     }
-    estimate.valueMs = sampleMs + (estimate.valueMs - sampleMs) * this.#kept(now - estimate.at);
+    estimate.valueMs = sampleMs + (estimate.valueMs - sampleMs) * this.#decay(now - estimate.at);
     estimate.at = now;
   }
 
@@ -230,11 +230,11 @@ export class Ewma extends TwoChoices {
   #estimateAt(server: Server, now: number): number {
     const estimate = this.#estimates.get(server);
     if (estimate === undefined) return this.#poolMs;
-    return estimate.valueMs * this.#kept(now - estimate.at);
+    return estimate.valueMs * this.#decay(now - estimate.at);
   }
 
-  /** How much a measurement of this age still counts, 0 to 1. */
-  #kept(ageMs: number): number {
+  /** The weight of a measurement of this age, 0 to 1. */
+  #decay(ageMs: number): number {
     return Math.exp(-ageMs / this.#decayMs);
   }
 }
