@@ -1,4 +1,4 @@
-/** Discovers the servers of a pool while the proxy runs, by a function or by DNS records. */
+/** Discovers the servers of a pool at run time, by a function or by DNS records. */
 
 import { describeValue } from "../core/describe_value.ts";
 import type { Clock } from "../core/clock.ts";
@@ -6,40 +6,40 @@ import type { Random } from "../core/random.ts";
 import { formatAddress, type ServerInit, type ServerSpec } from "./peer.ts";
 import type { Pool, PoolChange } from "./pool.ts";
 
-/** Finds the servers of a pool; the signal aborts when the result is no longer wanted. */
+/** Finds the servers of a pool; the signal aborts when the result is not needed any more. */
 export type Discover = (signal: AbortSignal) => Promise<readonly (string | ServerSpec | ServerInit)[]>;
 
-/** Receives what a refresh changed, or that it failed. */
+/** Receives the results of refreshes. */
 interface DiscoveryHooks {
-  /** Called when servers were added or removed; not when only weights changed. */
+  /** Called when servers were added or removed; not when only weights have changed. */
   onChange?: (change: PoolChange) => void;
-  /** Called when refreshes begin to fail or to find nothing, once until one succeeds; the servers stay. */
+  /** Called when refreshes begin to fail or find nothing, once until one succeeds. The servers are kept. */
   onFailure?: (error: unknown) => void;
-  /** Called when a refresh succeeds after one that failed. */
+  /** Called when a refresh succeeds after a failure. */
   onRecovery?: () => void;
 }
 
-/** What a {@linkcode Discovery} is made of. */
+/** Options of {@linkcode Discovery}. */
 interface DiscoveryInit extends DiscoveryHooks {
   pool: Pool;
   discover: Discover;
-  /** Milliseconds from the end of a refresh to the next one. */
+  /** Time from the end of a refresh to the next one, in milliseconds. */
   intervalMs: number;
-  /** Most milliseconds of a refresh. */
+  /** Timeout of a refresh, in milliseconds. */
   timeoutMs: number;
   clock: Clock;
   random: Random;
 }
 
-/** Longest pause before the next refresh while the pool has no server. */
+/** Longest pause before the next refresh while the pool has no server, in milliseconds. */
 const EMPTY_PAUSE_MS = 1000;
 
-/** Largest share of the interval to shorten it by at random; without this all proxies would ask at the same time. */
+/** Largest random shortening of the interval, as a share; without it all proxies would send requests at the same time. */
 const JITTER = 0.1;
 
 /**
- * Replaces the servers of a pool by those that a function finds, again and again; servers that are found again keep their
- * state. A refresh that fails or finds nothing changes nothing, since a pool without servers is hardly ever meant.
+ * Replaces the servers of a pool with those that a function finds, periodically. Servers that are found again keep their
+ * state. A refresh that fails or finds nothing changes nothing, because an empty pool is rarely intended.
  */
 export class Discovery implements Disposable {
   readonly #init: DiscoveryInit;
@@ -53,12 +53,12 @@ export class Discovery implements Disposable {
     this.#init = init;
   }
 
-  /** Refreshes that failed or found nothing. */
+  /** Number of refreshes that failed or found nothing. */
   get failures(): number {
     return this.#failures;
   }
 
-  /** Starts the refreshes; fulfilled when the first one is over, failed or not. */
+  /** Starts the refreshes; resolves when the first one has ended, also if it failed. */
   async start(): Promise<void> {
     await this.#refresh();
   }
@@ -105,7 +105,7 @@ export class Discovery implements Disposable {
     this.#init.onFailure?.(error);
   }
 
-  /** Stops the refreshes; the servers stay. */
+  /** Stops the refreshes; the servers are kept. */
   [Symbol.dispose](): void {
     this.#disposed = true;
     this.#timer?.[Symbol.dispose]();
@@ -114,7 +114,7 @@ export class Discovery implements Disposable {
   }
 }
 
-/** The same promise, but rejected when the signal aborts: a function may ignore its signal. */
+/** Rejects when the signal aborts before the promise settles: a function may ignore its signal. */
 function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise: aborted, reject } = Promise.withResolvers<never>();
   const onAbort = () => reject(signal.reason);
@@ -123,9 +123,9 @@ function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return Promise.race([promise, aborted]).finally(() => signal.removeEventListener("abort", onAbort));
 }
 
-// Finds servers by DNS records.
+// Discovery by DNS records.
 
-/** Which records to look up; `DiscoveryOptions` of a pool documents them. */
+/** The DNS records to look up; `DiscoveryOptions` of a pool documents them. */
 export interface DnsDiscoveryOptions {
   name: string;
   record: "A" | "AAAA" | "SRV";
@@ -133,8 +133,8 @@ export interface DnsDiscoveryOptions {
   resolver?: string;
 }
 
-/** Asks a name server. */
-type Ask = (signal: AbortSignal) => Promise<ServerSpec[]>;
+/** Queries a name server. */
+type Query = (signal: AbortSignal) => Promise<ServerSpec[]>;
 
 /**
  * Makes a function that finds servers by DNS records.
@@ -146,26 +146,26 @@ type Ask = (signal: AbortSignal) => Promise<ServerSpec[]>;
  */
 export function dnsDiscovery({ name, record, port, resolver }: DnsDiscoveryOptions): Discover {
   const nameServer = nameServerOf(resolver);
-  if (record === "SRV") return askSrv(name, nameServer);
+  if (record === "SRV") return querySrv(name, nameServer);
   if (port === undefined) {
     throw new TypeError(`Cannot discover servers: "port" is required beside ${record} records`);
   }
-  return askAddresses(name, record, port, nameServer);
+  return queryAddresses(name, record, port, nameServer);
 }
 
 type NameServer = Pick<Deno.ResolveDnsOptions, "nameServer">;
 
-function askAddresses(name: string, record: "A" | "AAAA", port: number, nameServer: NameServer): Ask {
+function queryAddresses(name: string, record: "A" | "AAAA", port: number, nameServer: NameServer): Query {
   return async (signal) => {
     const hostnames = await Deno.resolveDns(name, record, { ...nameServer, signal });
-    // Name servers shuffle the records: sorted, the same records give the same list.
+    // Name servers shuffle records. Sorted, the same records result in the same list.
     return distinct(hostnames).map((hostname) => ({
       address: formatAddress({ kind: "tcp", hostname, port }),
     }));
   };
 }
 
-function askSrv(name: string, nameServer: NameServer): Ask {
+function querySrv(name: string, nameServer: NameServer): Query {
   return async (signal) => {
     const records = await Deno.resolveDns(name, "SRV", { ...nameServer, signal });
     const best = Math.min(...records.map(({ priority }) => priority));
@@ -186,7 +186,7 @@ function distinct(texts: readonly string[]): string[] {
 /** The form of a resolver, for error messages. */
 export const RESOLVER_EXPECTED = 'a resolver such as "10.0.0.53:53"';
 
-/** Reads the address of a name server, `"ip"` or `"ip:port"`; `undefined` for any other text. */
+/** Parses the address of a name server, `"ip"` or `"ip:port"`; `undefined` for any other text. */
 export function parseResolver(resolver: string): { ipAddr: string; port: number } | undefined {
   const match = /^(?:\[([\da-f:]+)\]|([\d.]+))(?::(\d+))?$|^([\da-f:]+)$/i.exec(resolver);
   if (match === null) return undefined;

@@ -1,28 +1,28 @@
-/** Decides which servers may be sent a request. */
+/** Decides which servers are eligible for requests. */
 
-/** The state of a server that decides it. */
+/** The state of a server on which its eligibility depends. */
 export interface Standing {
-  /** `false` when an operator disabled the server. */
+  /** `false` if an operator has disabled the server. */
   readonly enabled: boolean;
-  /** Whether it finishes its requests and gets no new ones. */
+  /** Whether the server finishes its requests and gets no new ones. */
   readonly draining: boolean;
   /** Whether active checks pass; `true` without checks. */
   readonly healthy: boolean;
-  /** Whether it is out for a while because requests failed. */
+  /** Whether the server gets no requests for a time because requests failed. */
   readonly ejected: boolean;
-  /** Whether it has as many requests in flight as it may have. */
+  /** Whether the server has as many requests in flight as allowed. */
   readonly full: boolean;
 }
 
-/** Why a server may not be sent a request. */
+/** Why a server is not eligible. */
 type Ineligibility = "disabled" | "draining" | "unhealthy" | "ejected" | "full";
 
 /**
- * Tells why a server may not be sent a request now; `null` when it may.
+ * Returns why a server is not eligible now; `null` if it is.
  *
- * `"full"` comes last: it is the only reason that may pass while a request waits.
+ * `"full"` is checked last: it is the only reason that may end soon, while a request waits.
  *
- * @param mayDrain whether a draining server may be sent the request: for clients that are tied to it
+ * @param mayDrain whether a draining server is eligible, for its sticky clients
  */
 export function ineligibility(standing: Standing, mayDrain = false): Ineligibility | null {
   if (!standing.enabled) return "disabled";
@@ -33,10 +33,10 @@ export function ineligibility(standing: Standing, mayDrain = false): Ineligibili
 }
 
 /**
- * Whether a server may be sent requests if it is not full.
+ * Whether a server is eligible if it is not full.
  *
- * Changes rarely, so algorithms keep lists of available servers and look only at {@linkcode Standing.full} for each
- * request. With `panic`, failed checks and ejection do not count; what an operator set always does.
+ * This changes rarely, so algorithms keep lists of available servers and check only {@linkcode Standing.full} for each
+ * request. With `panic`, failed checks and ejection are ignored; the settings of operators are not.
  */
 export function isAvailable(standing: Standing, panic = false): boolean {
   const reason = ineligibility(standing);
@@ -44,10 +44,10 @@ export function isAvailable(standing: Standing, panic = false): boolean {
   return panic && (reason === "unhealthy" || reason === "ejected");
 }
 
-/** Every result of {@linkcode serverState}. */
+/** All results of {@linkcode serverState}. */
 export const SERVER_STATES = ["up", "disabled", "draining", "unhealthy", "ejected", "full"] as const;
 
-/** Why a server gets no requests, or `"up"`. */
+/** Why a server is not eligible, or `"up"`. */
 export function serverState(standing: Standing): typeof SERVER_STATES[number] {
   return ineligibility(standing) ?? "up";
 }

@@ -1,35 +1,35 @@
-/** Where servers are: as an operator writes them, as a pool takes them, and as a transport reaches them. */
+/** Servers: as an operator writes them, as a pool takes them, and as a transport connects to them. */
 
 import { describeValue } from "../core/describe_value.ts";
 
 /** Version of the PROXY protocol. */
 export type ProxyProtocolVersion = NonNullable<Peer["sendProxyProtocol"]>;
 
-/** TLS to a server. */
+/** TLS options of connections to a server. */
 export type PeerTls = NonNullable<Peer["tls"]>;
 
 /**
- * Where requests are sent, and how.
+ * The target of requests: address, TLS and PROXY protocol.
  *
- * Transports keep connections by the identity of this object: make it once, freeze it, use it for all requests.
+ * Transports keep connections by the identity of this object: make it once, freeze it, and use it for all requests.
  */
 export interface Peer {
-  /** Where the server listens. */
+  /** Address of the server. */
   readonly address: Address;
   /** `null` means plain text. */
   readonly tls: {
-    /** Name for SNI and for the check of the certificate. */
+    /** Name for SNI and for the verification of the certificate. */
     readonly serverName: string;
-    /** PEM texts of certificate authorities to trust in addition to those of the system. */
+    /** PEM texts of CA certificates to trust in addition to those of the system. */
     readonly caCerts: readonly string[];
-    /** PEM text of the client's certificate. */
+    /** PEM text of the client certificate. */
     readonly cert?: string;
     /** PEM text of the key of {@linkcode cert}. */
     readonly key?: string;
-    /** `false` accepts a certificate for any name if a trusted authority has signed it. @default {true} */
+    /** `false` accepts a certificate for any name if a trusted CA has signed it. @default {true} */
     readonly verifyHostname?: boolean;
   } | null;
-  /** Version of the PROXY header that each connection begins with; none without it. */
+  /** Version of the PROXY protocol header at the start of each connection. @default {no header} */
   readonly sendProxyProtocol?: 1 | 2;
 }
 
@@ -40,7 +40,7 @@ export type Address =
   | { readonly kind: "tcp"; readonly hostname: string; readonly port: number }
   | { readonly kind: "unix"; readonly path: string };
 
-/** An address, and whether its scheme asks for TLS. */
+/** An address, and whether its scheme means TLS. */
 export interface ParsedAddress {
   readonly address: Address;
   /** `true` for `https://`, `false` for `http://`, `null` without a scheme. */
@@ -53,7 +53,7 @@ export const ADDRESS_EXPECTED = '"host:port"';
 const HOST_PORT = /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.]+)?)\]|([^\s:/?#@[\],*]+)):(\d{1,5})$/;
 
 /**
- * Reads `host:port`, `[ipv6]:port`, `http://host[:port]`, `https://host[:port]` or `unix:/path`; `undefined` for any
+ * Parses `host:port`, `[ipv6]:port`, `http://host[:port]`, `https://host[:port]` or `unix:/path`; `undefined` for any
  * other text.
  */
 export function parseAddress(text: string): ParsedAddress | undefined {
@@ -76,7 +76,7 @@ export function parseAddress(text: string): ParsedAddress | undefined {
   return { address: { kind: "tcp", hostname: (match[1] ?? match[2])!, port }, secure };
 }
 
-/** Writes an address the way {@linkcode parseAddress} reads it. */
+/** Formats an address so that {@linkcode parseAddress} can parse it. */
 export function formatAddress(address: Address): string {
   if (address.kind === "unix") return `unix:${address.path}`;
   const { hostname, port } = address;
@@ -99,11 +99,11 @@ export interface ServerSpec {
   maxInFlight?: number;
 }
 
-/** All that a pool needs of a server. */
+/** A server with all that a pool needs. */
 export interface ServerInit {
   /** The address as configured; unique in its pool. */
   readonly id: string;
-  /** How transports reach it. */
+  /** The target for transports. */
   readonly peer: Peer;
   /** Share of the requests relative to the other servers: 0 (none) to 65535. @default {1} */
   readonly weight?: number;
@@ -113,17 +113,17 @@ export interface ServerInit {
   readonly tags?: readonly string[];
   /** Most requests in flight at once. @default {Infinity} */
   readonly maxInFlight?: number;
-  /** @internal Where its state is in the memory of several processes, when one of them has chosen that. */
+  /** @internal Slot of its state in shared memory, if the supervisor has allocated it. */
   readonly slot?: number;
 }
 
-/** Completes a server as an operator writes it. */
+/** Completes a server that an operator has written. */
 export type ResolveServer = (spec: string | ServerSpec) => ServerInit;
 
 /**
  * Completes a server without TLS.
  *
- * @throws {TypeError} when the address is invalid or asks for TLS
+ * @throws {TypeError} when the address is invalid or has the scheme `https`
  */
 export function resolvePlainServer(spec: string | ServerSpec): ServerInit {
   const { address: text, ...rest } = typeof spec === "string" ? { address: spec } : spec;
@@ -137,7 +137,7 @@ export function resolvePlainServer(spec: string | ServerSpec): ServerInit {
   return { id: formatAddress(parsed.address), peer, ...rest };
 }
 
-/** Largest weight: sums of larger ones would not be exact. */
+/** Largest weight: sums of larger weights would not be exact. */
 export const MAX_WEIGHT = 65_535;
 
 /**

@@ -1,4 +1,4 @@
-/** Pools of servers, which may change while the proxy runs. */
+/** Pools of servers, which may change at run time. */
 
 import { callAside, tellStrayError } from "../core/callback.ts";
 import { PoolState, Server } from "./server.ts";
@@ -12,19 +12,19 @@ import {
 } from "./peer.ts";
 
 /**
- * Receives changes of the members of a pool. The pool does not wait for it; its errors are written to `stderr` and change
- * nothing.
+ * Receives changes of the members of a pool. The pool does not wait for it. Its errors are written to `stderr` and have no
+ * other effect.
  */
 interface PoolListener {
   /** Called when a server is added, before any request may choose it. */
   onAdded?(server: Server): void;
-  /** Called when a server is removed: it gets no new requests; running ones are finished. */
+  /** Called when a server is removed: it gets no new requests, and finishes running ones. */
   onLeaving?(server: Server): void;
-  /** Called when a removed server has finished its last request: close what you keep for its peer. */
+  /** Called when a removed server has finished its last request: close the connections to its peer. */
   onRemoved?(server: Server): void;
 }
 
-/** What a {@linkcode Pool} is made of. */
+/** Options of {@linkcode Pool}. */
 interface PoolInit {
   /** Name of the pool, for logs and filters. */
   name: string;
@@ -33,19 +33,19 @@ interface PoolInit {
   /** Completes servers that are added as an address or a specification. @default {plain text servers} */
   resolve?: ResolveServer;
   /**
-   * The pool that this one takes the place of: servers that are in both are the same objects, and become members when
+   * The former pool that this one replaces. Servers in both are the same objects, and become members of this pool when
    * {@linkcode Pool.takeOver} is called.
    *
    * @internal
    */
   before?: Pool | null;
-  /** @internal Where the state of servers is that other processes use as well; `null` when there is one. */
+  /** @internal Shared memory with the state of servers; `null` if there is only one process. */
   shared?: SharedServers | null;
-  /** @internal The slot of the pool in there, where the supervisor has chosen one. */
+  /** @internal The slot of the pool in shared memory, if the supervisor has allocated one. */
   slot?: number | undefined;
 }
 
-/** What {@linkcode Pool.replaceServers} has changed. */
+/** The changes by {@linkcode Pool.replaceServers}. */
 export interface PoolChange {
   readonly added: readonly Server[];
   readonly removed: readonly Server[];
@@ -57,18 +57,18 @@ export class Pool implements Disposable {
   /** Name of the pool. */
   readonly name: string;
   readonly #resolve: ResolveServer;
-  /** @internal What its servers share. */
+  /** @internal The state that its servers share. */
   readonly state: PoolState;
   readonly #byId = new Map<string, Server>();
   readonly #leaving = new Map<Server, () => void>();
   readonly #listeners = new Set<PoolListener>();
   #servers: readonly Server[] = [];
   #before: Pool | null;
-  /** Servers of the pool before this one, until it takes over, and how they are configured here. */
+  /** Servers of the former pool until `takeOver`, with their configuration in this pool. */
   readonly #adopted = new Map<Server, ServerInit>();
 
   /**
-   * Makes a pool of its first members.
+   * Makes a pool with its first members.
    *
    * @throws {TypeError} when a server is invalid or appears twice
    */
@@ -80,9 +80,9 @@ export class Pool implements Disposable {
     this.#resolve = resolve;
     this.state.onIdle = (server) => this.#removed(server);
     try {
-      for (const server of servers) this.#insert(this.#completed(server));
+      for (const server of servers) this.#insert(this.#complete(server));
     } catch (error) {
-      // Nobody gets this pool, to give back what it has taken.
+      // The caller gets no pool to dispose, so free its slots here.
       if (shared !== null && shared.process === 0) this.#giveBack(shared, before === null);
       throw error;
     }
@@ -96,7 +96,7 @@ export class Pool implements Disposable {
     if (withOwn) shared.free(this.slot!);
   }
 
-  /** The members, in the order in which they were added; a new array after each change. */
+  /** The members, in the order of addition; a new array after each change. */
   get servers(): readonly Server[] {
     return this.#servers;
   }
@@ -106,7 +106,7 @@ export class Pool implements Disposable {
     return [...this.#leaving.keys()];
   }
 
-  /** Grows with every change that may change which server is chosen. */
+  /** Grows with every change that may affect the choice of a server. */
   get version(): number {
     return this.state.version;
   }
@@ -126,12 +126,12 @@ export class Pool implements Disposable {
     this.state.onRoom = callback;
   }
 
-  /** Called when a server has one request more or less in flight; set for algorithms that choose by that. */
+  /** Called when a server has one request more or less in flight; set for algorithms that need it. */
   set onLoad(callback: ((server: Server) => void) | null) {
     this.state.onLoad = callback;
   }
 
-  /** @internal Called when members have changed, or what they are configured to. */
+  /** @internal Called when members or their configuration have changed. */
   get onMembers(): (() => void) | null {
     return this.state.onMembers;
   }
@@ -140,34 +140,34 @@ export class Pool implements Disposable {
     this.state.onMembers = callback;
   }
 
-  /** @internal Most requests in flight that processes let in together. */
+  /** @internal Most requests in flight of all processes together. */
   set maxInFlight(most: number) {
     this.state.maxInFlight = most;
   }
 
-  /** @internal Where its servers' state is; `null` when there is one process. */
+  /** @internal Shared memory with the state of its servers; `null` if there is only one process. */
   get shared(): SharedServers | null {
     return this.state.shared;
   }
 
-  /** @internal What it shares with other processes; `null` when there is one. */
+  /** @internal Its state in shared memory; `null` if there is only one process. */
   get cells(): SharedCells | null {
     return this.state.cells;
   }
 
-  /** @internal Its slot there. */
+  /** @internal Its slot in shared memory. */
   get slot(): number | undefined {
     return this.state.cells?.slot;
   }
 
-  /** @internal What other processes need to have the same servers. */
+  /** @internal Its servers with their slots, for workers. */
   get placed(): readonly (ServerInit & { readonly slot: number })[] {
     return this.#servers.map((server) => {
       const { id, peer, weight, backup, tags, maxInFlight } = server;
       const configured = this.#adopted.get(server);
       const now = configured === undefined
         ? { weight, backup, tags, maxInFlight }
-        : { ...PLAIN, ...configured };
+        : { ...DEFAULTS, ...configured };
       return { ...now, id, peer, slot: server.cells!.slot };
     });
   }
@@ -177,7 +177,7 @@ export class Pool implements Disposable {
     return this.#byId.get(id);
   }
 
-  /** @internal Whether a member is one of the pool before this one, which has not taken over yet. */
+  /** @internal Whether a member still belongs to the former pool, because `takeOver` was not called yet. */
   adopts(server: Server): boolean {
     return this.#adopted.has(server);
   }
@@ -188,10 +188,10 @@ export class Pool implements Disposable {
   }
 
   /**
-   * From now on this pool says what its servers are configured to; what they have in flight, their health and their counters
-   * stay. The pool before it serves its last requests.
+   * Applies this pool's configuration to servers of the former pool. Their requests in flight, health and counters are kept.
+   * The former pool finishes its running requests.
    *
-   * @returns the servers that are in both
+   * @returns the servers that are in both pools
    * @internal
    */
   takeOver(): readonly Server[] {
@@ -199,13 +199,13 @@ export class Pool implements Disposable {
     this.#before = null;
     const adopted: Server[] = [];
     for (const [server, init] of this.#adopted) {
-      // One that was removed since leaves for good.
+      // The former pool has removed this server since, so make a new one.
       if (before?.has(server) !== true) {
         this.#byId.set(init.id, new Server(init, this.state));
         continue;
       }
       server.join(this.state);
-      server.configure({ ...PLAIN, ...init });
+      server.configure({ ...DEFAULTS, ...init });
       adopted.push(server);
     }
     this.#adopted.clear();
@@ -220,20 +220,20 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Adds a server; with active checks it is chosen only after the first one has passed.
+   * Adds a server. With active checks, it gets requests only after the first check has passed.
    *
    * @throws {TypeError} when the address is invalid or is a member already
    */
   addServer(spec: string | ServerSpec): Server {
-    const server = this.#insert(this.#completed(spec));
+    const server = this.#insert(this.#complete(spec));
     this.#announce([server]);
     return server;
   }
 
   /**
-   * Removes a server: it gets no new requests; running ones are finished.
+   * Removes a server: it gets no new requests, and finishes running ones.
    *
-   * @returns a promise that is fulfilled when the last request has finished
+   * @returns a promise that resolves when the last request has finished
    */
   removeServer(server: Server | string): Promise<void> {
     const member = this.#member(server);
@@ -242,7 +242,7 @@ export class Pool implements Disposable {
     return this.#leave(member);
   }
 
-  /** Changes the weight of a server; its health and its counters stay. */
+  /** Changes the weight of a server; its health and its counters are kept. */
   setWeight(server: Server | string, weight: number): void {
     this.#member(server).configure({ weight });
   }
@@ -258,9 +258,9 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Replaces the servers. Those that stay keep their identity, health and counters, also with a new weight.
+   * Replaces the servers. Those that are kept keep their identity, health and counters, also with a new weight.
    *
-   * @returns the new servers, those that were removed (their running requests are finished), and those that stay
+   * @returns the added servers, the removed ones (which finish their running requests), and the kept ones
    */
   replaceServers(
     specs: readonly (string | ServerSpec)[],
@@ -269,11 +269,11 @@ export class Pool implements Disposable {
     readonly removed: readonly Server[];
     readonly kept: readonly Server[];
   };
-  /** @internal The same, of servers that are complete. */
+  /** @internal The same for completed servers. */
   replaceServers(specs: readonly (string | ServerSpec | ServerInit)[]): PoolChange;
   replaceServers(specs: readonly (string | ServerSpec | ServerInit)[]): PoolChange {
-    // Every problem has to be found before anything is changed.
-    const wanted = this.#distinct(specs.map((spec) => this.#completed(spec)));
+    // Find every problem before changing anything.
+    const wanted = this.#distinct(specs.map((spec) => this.#complete(spec)));
     for (const init of wanted) checkServerInit(init);
     const before = new Map(this.#byId);
     const added: Server[] = [];
@@ -284,7 +284,7 @@ export class Pool implements Disposable {
       if (known !== undefined && samePeer(known.peer, init.peer) && sameSlot(known, init)) {
         before.delete(init.id);
         if (this.#adopted.has(known)) this.#adopted.set(known, init);
-        else known.configure({ ...PLAIN, ...init });
+        else known.configure({ ...DEFAULTS, ...init });
         this.#byId.set(init.id, known);
         kept.push(known);
       } else added.push(this.#insert(init));
@@ -295,7 +295,7 @@ export class Pool implements Disposable {
     return { added, removed, kept };
   }
 
-  #completed(spec: string | ServerSpec | ServerInit): ServerInit {
+  #complete(spec: string | ServerSpec | ServerInit): ServerInit {
     return typeof spec === "object" && "peer" in spec ? spec : this.#resolve(spec);
   }
 
@@ -334,7 +334,7 @@ export class Pool implements Disposable {
     throw new TypeError(`Cannot change server of pool "${this.name}": "${id}" is no member`);
   }
 
-  /** Calls the listeners before the servers can be chosen: until then they count as healthy, and requests may wait. */
+  /** Calls the listeners before the servers can be chosen: they must set the health of new servers first. */
   #announce(servers: readonly Server[]): void {
     for (const server of servers) if (!this.#adopted.has(server)) this.#call("onAdded", server);
     this.#membersChanged();
@@ -355,7 +355,7 @@ export class Pool implements Disposable {
   }
 
   #leave(server: Server): Promise<void> {
-    // It belongs to the pool before this one, or after it.
+    // The server belongs to the former pool, or to a later one.
     if (this.#adopted.delete(server) || !server.isIn(this.state)) {
       server.part(this.state);
       return Promise.resolve();
@@ -368,13 +368,13 @@ export class Pool implements Disposable {
     return promise;
   }
 
-  /** Whether nobody needs a removed server any more: in a worker its own requests count, in the supervisor those of all. */
+  /** Whether a removed server has no requests: in a worker, no own requests; in the supervisor, none of any process. */
   #isIdle({ cells, inFlight }: Server): boolean {
     if (cells === null || this.state.shared!.process === 0) return inFlight === 0;
     return cells.ownInFlight === 0;
   }
 
-  /** @internal Lets go of removed servers whose last request, at another process, is over. */
+  /** @internal Releases removed servers whose last request, in another process, has ended. */
   sweep(): void {
     for (const server of this.#leaving.keys()) if (this.#isIdle(server)) this.#removed(server);
   }
@@ -388,9 +388,9 @@ export class Pool implements Disposable {
   }
 
   /**
-   * Parts with all servers; to be called before it is disposed.
+   * Releases all servers; call it before disposing the pool.
    *
-   * @returns those that are members of no other pool: close what you keep for their peers
+   * @returns servers that are members of no other pool: close the connections to their peers
    * @internal
    */
   release(): readonly Server[] {
@@ -398,7 +398,7 @@ export class Pool implements Disposable {
     return members.filter((server) => !this.#adopted.has(server) && !server.part(this.state));
   }
 
-  /** Removes every server at once without calling the listeners: their owners dispose them. */
+  /** Removes every server at once, without calling the listeners. */
   [Symbol.dispose](): void {
     this.#adopted.clear();
     this.#listeners.clear();
@@ -411,10 +411,10 @@ export class Pool implements Disposable {
   }
 }
 
-/** What a server is where nothing else is said. */
-const PLAIN = { weight: 1, backup: false, tags: [], maxInFlight: Infinity };
+/** Defaults of a server. */
+const DEFAULTS = { weight: 1, backup: false, tags: [], maxInFlight: Infinity };
 
-/** A server that has left and come back has another place in shared memory. */
+/** Whether a server has this slot: a server that was removed and added again has another one. */
 function sameSlot({ cells }: Server, { slot }: ServerInit): boolean {
   return slot === undefined || cells?.slot === slot;
 }

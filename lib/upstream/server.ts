@@ -5,10 +5,10 @@ import { ineligibility, isAvailable } from "./eligibility.ts";
 import { checkServerInit, type Peer, type ServerInit } from "./peer.ts";
 import type { SharedCells, SharedServers } from "./shared_servers.ts";
 
-/** What active checks found: `checking` is a server that was not checked yet. */
+/** The result of active checks; `checking` is a server that was not checked yet. */
 export type Health = "up" | "down" | "checking";
 
-/** By the number that stands for it in shared memory. */
+/** {@linkcode Health} by its number in shared memory. */
 const HEALTHS: readonly Health[] = ["up", "down", "checking"];
 
 /** The numbers of {@linkcode Server.ejected} and {@linkcode Server.halfOpen} in shared memory. */
@@ -16,26 +16,26 @@ const EJECTED = 1;
 const HALF_OPEN = 2;
 
 /**
- * How a request to a server ended: `failure` without a response, or with one that blames the server or what is behind
- * it; `ignored` when the end says nothing about the server (4xx, 429, the client went away).
+ * The outcome of a request to a server. `failure`: no response, or a response that shows a failure of the server or of a
+ * system behind it. `ignored`: the outcome says nothing about the server (4xx, 429, a client that disconnected).
  */
 export type Outcome = "success" | "failure" | "ignored";
 
 /**
- * How far a request to a server got: it tried to connect, to do the TLS handshake, or to get a response; `response` when
- * one came, whatever its status.
+ * The stage that a request to a server reached: connecting, the TLS handshake, or waiting for a response; `response` if a
+ * response arrived, whatever its status.
  */
 export type Stage = "connect" | "tls" | "request" | "response";
 
-/** A server of a pool. Its identity stays while it is a member, whatever changes about it. */
+/** A server of a pool. The object is the same as long as the server is a member, even if its configuration changes. */
 export class Server {
   /** The address as configured; unique in its pool. */
   readonly id: string;
-  /** How transports reach it; they keep connections by the identity of this object. */
+  /** The target for transports, which keep connections by the identity of this object. */
   readonly peer: Peer;
-  /** Of its pool. */
+  /** State of its pool. */
   #state: PoolState;
-  /** Of pools of former configurations, until their last request is over. */
+  /** States of pools of former configurations, until their last request has ended. */
   #former: readonly PoolState[] = NONE;
   readonly #giveBack: () => void;
   #weight: number;
@@ -54,14 +54,14 @@ export class Server {
   #requests = 0;
   #failures = 0;
   #consecutiveFailures = 0;
-  /** What it shares with other processes, in place of its own numbers; `null` when there is one process. */
+  /** Its state in shared memory, in place of the fields above; `null` if there is only one process. */
   readonly #cells: SharedCells | null;
 
   /**
    * @internal
-   * Makes a server that is up, enabled and idle.
+   * Makes a server that is healthy, enabled and idle.
    *
-   * @param state what it shares with the other servers of its pool
+   * @param state shared with the other servers of its pool
    */
   constructor(init: ServerInit, state: PoolState = new PoolState()) {
     const { id, peer, weight = 1, backup = false, tags = [], maxInFlight = Infinity } = init;
@@ -83,7 +83,7 @@ export class Server {
     return this.#weight;
   }
 
-  /** Share of the requests now: smaller than {@linkcode weight} during a slow start. */
+  /** Current share of the requests: smaller than {@linkcode weight} during slow start. */
   get effectiveWeight(): number {
     return this.#weight * (this.#cells === null ? this.#ramp : this.#cells.ramp);
   }
@@ -93,7 +93,7 @@ export class Server {
     return this.#backup;
   }
 
-  /** Tags of the operator. */
+  /** Tags from the configuration. */
   get tags(): readonly string[] {
     return this.#tags;
   }
@@ -108,22 +108,22 @@ export class Server {
     return this.#cells === null ? this.#inFlight : this.#cells.inFlight;
   }
 
-  /** `false` when an operator disabled the server. */
+  /** `false` if an operator has disabled the server. */
   get enabled(): boolean {
     return this.#cells === null ? this.#enabled : !this.#cells.disabled;
   }
 
-  /** Whether it finishes its requests and gets no new ones. */
+  /** Whether the server finishes its requests and gets no new ones. */
   get draining(): boolean {
     return this.#leaving || (this.#cells === null ? this.#draining : this.#cells.draining);
   }
 
-  /** Whether it was removed, and finishes its requests. */
+  /** Whether the server was removed, and finishes its requests. */
   get leaving(): boolean {
     return this.#leaving;
   }
 
-  /** What active checks found. */
+  /** The result of active checks. */
   get health(): "up" | "down" | "checking" {
     return this.#cells === null ? this.#health : HEALTHS[this.#cells.health]!;
   }
@@ -133,34 +133,34 @@ export class Server {
     return this.#cells === null ? this.#health === "up" : this.#cells.health === 0;
   }
 
-  /** Whether it is out for a while because requests failed. */
+  /** Whether the server gets no requests for a time because requests failed. */
   get ejected(): boolean {
     return this.#cells === null ? this.#ejected : this.#cells.ejection === EJECTED;
   }
 
-  /** Whether it gets one request at a time after an ejection, until one gets a response. */
+  /** Whether the server gets one request at a time after an ejection, until one gets a response. */
   get halfOpen(): boolean {
     return this.#cells === null ? this.#halfOpen : this.#cells.ejection === HALF_OPEN;
   }
 
-  /** Whether it has as many requests in flight as it may have. */
+  /** Whether the server has as many requests in flight as allowed. */
   get full(): boolean {
     const cells = this.#cells;
     if (cells !== null) return cells.inFlight >= this.#maxInFlight || cells.tried;
     return this.#inFlight >= this.#maxInFlight || this.#trial !== null;
   }
 
-  /** Whether it may be sent a request now: the rule of `eligibility.ts`. */
+  /** Whether the server is eligible for a request now, by the rule of `eligibility.ts`. */
   get eligible(): boolean {
     return ineligibility(this) === null;
   }
 
-  /** Requests that have ended since the server was added. */
+  /** Number of requests that have ended since the server was added. */
   get requests(): number {
     return this.#cells === null ? this.#requests : this.#cells.requests;
   }
 
-  /** How many of {@linkcode requests} failed. */
+  /** Number of {@linkcode requests} that failed. */
   get failures(): number {
     return this.#cells === null ? this.#failures : this.#cells.failures;
   }
@@ -170,28 +170,28 @@ export class Server {
     return this.#cells === null ? this.#consecutiveFailures : this.#cells.failuresInARow;
   }
 
-  /** @internal What it shares with other processes; `null` when there is one process. */
+  /** @internal Its state in shared memory; `null` if there is only one process. */
   get cells(): SharedCells | null {
     return this.#cells;
   }
 
-  /** Why it may not be sent a request now; `null` when it may. */
+  /** Why the server is not eligible now; `null` if it is. */
   get ineligibility(): "disabled" | "draining" | "unhealthy" | "ejected" | "full" | null {
     return ineligibility(this);
   }
 
-  /** Whether it may be sent requests if it is not full. */
+  /** Whether the server is eligible if it is not full. */
   get available(): boolean {
     return isAvailable(this);
   }
 
-  /** Counts a request in; releasing the lease counts it out. Does not ask whether the server is eligible. */
+  /** Counts a request in flight until the lease is released. Does not check whether the server is eligible. */
   acquire(): Lease {
     if (this.halfOpen) return this.acquireTrial();
     return this.#acquire(this.#giveBack);
   }
 
-  /** @internal Does the same; `null` when another process has made the server or its pool full since it was chosen. */
+  /** @internal Counts a request in flight; `null` if other processes have filled the server or its pool since the choice. */
   tryAcquire(): Lease | null {
     const cells = this.#cells;
     if (cells === null) return this.acquire();
@@ -199,7 +199,7 @@ export class Server {
     return this.#enter(cells) ? new Lease(this.#giveBack) : null;
   }
 
-  /** @internal As {@linkcode acquireTrial}; `null` when a request of another process tries the server. */
+  /** @internal Same as {@linkcode acquireTrial}; `null` if another process has a trial request at the server. */
   tryAcquireTrial(): Lease | null {
     const cells = this.#cells;
     if (cells === null) return this.acquireTrial();
@@ -225,7 +225,7 @@ export class Server {
     return true;
   }
 
-  /** @internal Does the same for a trial request after an ejection; the server is full as long as it runs. */
+  /** @internal Counts a trial request after an ejection; the server is full as long as it runs. */
   acquireTrial(): Lease {
     const trial: Lease = this.#acquire(() => {
       if (this.#trial === trial) this.#trial = null;
@@ -241,11 +241,11 @@ export class Server {
     else this.#cells.enter(Infinity);
     state.add(1);
     if (state.onLoad !== null) state.onLoad(this);
-    if (this.#former.length > 0) this.#tellFormer(1);
+    if (this.#former.length > 0) this.#updateFormer(1);
     return new Lease(giveBack);
   }
 
-  #tellFormer(count: 1 | -1): void {
+  #updateFormer(count: 1 | -1): void {
     for (const state of this.#former) {
       state.add(count);
       state.onLoad?.(this);
@@ -278,7 +278,7 @@ export class Server {
     state.leave();
     if (state.onLoad !== null) state.onLoad(this);
     if (state.onRoom !== null) state.onRoom();
-    if (this.#former.length > 0) this.#tellFormer(-1);
+    if (this.#former.length > 0) this.#updateFormer(-1);
     if (this.#leaving && own === 1) state.onIdle?.(this);
   }
 
@@ -287,7 +287,7 @@ export class Server {
     return this.#state === state;
   }
 
-  /** @internal By `Pool.takeOver`: it becomes a member of another pool as well, whose word counts from now on. */
+  /** @internal For `Pool.takeOver`: makes it a member of another pool too, which controls it from now on. */
   join(state: PoolState): void {
     this.#former = Object.freeze([...this.#former, this.#state]);
     this.#state = state;
@@ -295,10 +295,10 @@ export class Server {
   }
 
   /**
-   * It is no member of that pool any more.
+   * Removes it from that pool.
    *
-   * @returns whether it is one of another pool
-   * @internal By `Pool`
+   * @returns whether it is a member of another pool
+   * @internal For `Pool`
    */
   part(state: PoolState): boolean {
     if (this.#state === state) return false;
@@ -313,7 +313,7 @@ export class Server {
     for (const state of this.#former) state.changed();
   }
 
-  /** @internal By `Pool.setEnabled`. */
+  /** @internal For `Pool.setEnabled`. */
   setEnabled(enabled: boolean): void {
     if (this.enabled === enabled) return;
     if (this.#cells === null) this.#enabled = enabled;
@@ -321,7 +321,7 @@ export class Server {
     this.#changed();
   }
 
-  /** @internal By `Pool.setDraining`. */
+  /** @internal For `Pool.setDraining`. */
   setDraining(draining: boolean): void {
     if ((this.#cells === null ? this.#draining : this.#cells.draining) === draining) return;
     if (this.#cells === null) this.#draining = draining;
@@ -329,31 +329,31 @@ export class Server {
     this.#changed();
   }
 
-  /** @internal By `Pool.removeServer`; final. */
+  /** @internal For `Pool.removeServer`; cannot be undone. */
   leave(): void {
     this.#leaving = true;
-    // Workers see it at once, and are told that it is no member any more a moment later.
+    // Workers see this at once; the message that the server is no member any more arrives later.
     if (this.#cells !== null && this.#state.shared?.process === 0) this.#cells.draining = true;
     this.#changed();
   }
 
-  /** @internal By `Pool.setWeight` and `Pool.replaceServers`. */
+  /** @internal For `Pool.setWeight` and `Pool.replaceServers`. */
   configure(init: Pick<ServerInit, "weight" | "backup" | "tags" | "maxInFlight">): void {
     const { weight = this.#weight, backup = this.#backup, maxInFlight = this.#maxInFlight } = init;
     checkServerInit({ id: this.id, weight, maxInFlight });
-    const moved = weight !== this.#weight || backup !== this.#backup;
-    const roomier = maxInFlight > this.#maxInFlight;
+    const isMoved = weight !== this.#weight || backup !== this.#backup;
+    const hasMoreRoom = maxInFlight > this.#maxInFlight;
     this.#weight = weight;
     this.#backup = backup;
     this.#tags = init.tags ?? this.#tags;
     this.#maxInFlight = maxInFlight;
-    if (moved) {
+    if (isMoved) {
       this.#state.membersChanged();
       for (const state of this.#former) state.membersChanged();
-    } else if (roomier) this.#changed();
+    } else if (hasMoreRoom) this.#changed();
   }
 
-  /** @internal By the health checker. */
+  /** @internal For the health checker. */
   setHealth(health: Health): void {
     if (this.health === health) return;
     if (this.#cells === null) this.#health = health;
@@ -361,7 +361,7 @@ export class Server {
     this.#changed();
   }
 
-  /** @internal By the ejection of failing servers; `false` when it was so already. */
+  /** @internal For ejection; returns `false` if the state was the same, or another process has changed it. */
   setEjected(ejected: boolean, halfOpen = false): boolean {
     if (this.ejected === ejected && this.halfOpen === halfOpen) return false;
     const cells = this.#cells;
@@ -378,7 +378,7 @@ export class Server {
     return true;
   }
 
-  /** @internal By slow start: the share of {@linkcode weight} that counts, above 0 and at most 1. */
+  /** @internal For slow start: the share of {@linkcode weight} that is used, above 0 and at most 1. */
   setRamp(ramp: number): void {
     if ((this.#cells === null ? this.#ramp : this.#cells.ramp) === ramp) return;
     if (this.#cells === null) this.#ramp = ramp;
@@ -389,34 +389,34 @@ export class Server {
 
 const NONE: readonly PoolState[] = Object.freeze([]);
 
-/** What the servers of a pool share: counters and callbacks. Servers know this and not the pool. */
+/** Counters and callbacks that the servers of a pool share. Servers know this object, not the pool. */
 export class PoolState {
-  /** Grows when servers are added or removed, or change their weight or rank; health does not count. */
+  /** Grows when servers are added or removed, or change their weight or rank; not with health. */
   membership = 0;
   /** Most requests in flight at all servers. */
   maxInFlight = Infinity;
-  /** Where the state of servers is; `null` when there is one process. */
+  /** Shared memory with the state of servers; `null` if there is only one process. */
   readonly shared: SharedServers | null;
-  /** What the pool shares with other processes. */
+  /** State of the pool in shared memory; `null` if there is only one process. */
   readonly cells: SharedCells | null;
   #version = 0;
   #inFlight = 0;
   /** Called when a server may have room for a request; `null` while no request waits. */
   onRoom: (() => void) | null = null;
-  /** Called when a server has one request more or less in flight; `null` when the algorithm does not need it. */
+  /** Called when a server has one request more or less in flight; `null` if the algorithm does not need it. */
   onLoad: ((server: Server) => void) | null = null;
   /** Called when a removed server has finished its last request. */
   onIdle: ((server: Server) => void) | null = null;
-  /** Called when members have changed, or what they are configured to. */
+  /** Called when members or their configuration have changed. */
   onMembers: (() => void) | null = null;
 
-  /** @param slot of the pool; a new one when left out */
+  /** @param slot the slot of the pool; if left out, a new one is allocated */
   constructor(shared?: SharedServers | null, slot?: number) {
     this.shared = shared ?? null;
     this.cells = shared === null || shared === undefined ? null : shared.cells(slot ?? shared.allocate());
   }
 
-  /** Grows with every change that may change which server is chosen. */
+  /** Grows with every change that may affect the choice of a server. */
   get version(): number {
     return this.shared === null ? this.#version : this.#version + this.shared.changes;
   }
@@ -426,31 +426,31 @@ export class PoolState {
     return this.cells === null ? this.#inFlight : this.cells.inFlight;
   }
 
-  /** Counts requests in or out that were not asked for. */
+  /** Adds to the requests in flight, without a limit. */
   add(count: number): void {
     if (this.cells === null) this.#inFlight += count;
     else if (count > 0) this.cells.enter(Infinity);
   }
 
-  /** Counts a request in, unless there are as many as may be. */
+  /** Counts a request in flight; `false` if there are already as many as allowed. */
   enter(): boolean {
     return this.cells!.enter(this.maxInFlight);
   }
 
-  /** Counts a request out. */
+  /** Counts a request that has ended. */
   leave(): void {
     if (this.cells === null) this.#inFlight--;
     else this.cells.leave();
   }
 
-  /** Notes a change that may change which server is chosen. */
+  /** Records a change that may affect the choice of a server. */
   changed(): void {
     if (this.shared === null) this.#version++;
     else this.shared.changed();
     this.onRoom?.();
   }
 
-  /** Notes a change of the members, their weights or ranks. */
+  /** Records a change of the members, their weights or ranks. */
   membersChanged(): void {
     this.membership++;
     this.changed();

@@ -1,57 +1,57 @@
-/** The state of servers in memory that the processes of one proxy share. */
+/** The state of servers in memory that all processes of one proxy share. */
 
-/** Most processes: the supervisor, the workers, and workers that serve their last requests after a reload. */
+/** Most processes: the supervisor, the workers, and stopping workers that finish their requests. */
 export const MAX_PROCESSES = 128;
-/** Most servers and pools at the same time. */
+/** Most slots in use at the same time, for servers, pools and retry budgets. */
 const MAX_SLOTS = 4096;
 
-/** Words of the header. */
+/** Positions in the header, in 32-bit words. */
 const HEADER = {
-  /** Grows with every change that may change which server is chosen. */
+  /** Grows with every change that may affect the choice of a server. */
   changes: 0,
-  /** Grows when a request has no server but some that are down. */
+  /** Number of requests for extra checks: a request had only unhealthy servers. */
   looks: 1,
-  /** For each process: how often it has shown that it is alive, and how many requests it has that are not over. */
+  /** Per process: number of heartbeats, and number of running requests. */
   beats: 16,
   running: 16 + MAX_PROCESSES,
-  /** How many requests have arrived at each, in Float64. */
+  /** Per process: number of requests that have arrived, as Float64. */
   arrived: 8 + MAX_PROCESSES,
-  /** For each process: a configuration, how many requests of it have ended, and how many of these failed. */
+  /** Per process: number of a configuration, requests of it that have ended, and failures among these. */
   tallies: 16 + 4 * MAX_PROCESSES,
   size: 16 + 7 * MAX_PROCESSES,
 } as const;
 
-/** Words of a slot; `floats` and what follows are positions of Float64 in it. */
+/** Positions in a slot, in 32-bit words; `ramp`, `history`, `requestsOf` and `failuresOf` in Float64. */
 const SLOT = {
   inFlight: 0,
-  /** The process whose request tries the server after an ejection, and one; 0 is none. */
+  /** Number of the process that has the trial request, plus 1; 0 is none. */
   trial: 1,
   failuresInARow: 2,
   health: 3,
   ejection: 4,
   disabled: 5,
   draining: 6,
-  /** Of a pool, which has none of the four before: how far its turns have come, for either rank those of retries behind. */
+  /** For a pool, in place of the four above: turn counters of primary servers and backups, then of their retries. */
   turns: 3,
-  /** Of a pool or the whole proxy: how many requests wait. */
+  /** For a pool or the whole proxy: number of waiting requests. */
   waiting: 7,
   ramp: 4,
   history: 5,
-  /** Of a pool or a route, which have no history: the budget of their retries, in words. */
+  /** For a pool or a route, in place of `history`: the retry budget, in words. */
   budget: 10,
-  /** Requests in flight of each process, in words. */
+  /** Per process: requests in flight, in words. */
   inFlightOf: 112,
   requestsOf: (112 + MAX_PROCESSES) / 2,
   failuresOf: (112 + 3 * MAX_PROCESSES) / 2,
-  /** Requests of each process that wait, in words. */
+  /** Per process: waiting requests, in words. */
   waitingOf: 112 + 5 * MAX_PROCESSES,
   size: 112 + 6 * MAX_PROCESSES,
 } as const;
 
-/** How many numbers of a server's history there is room for. */
+/** Size of a server's history, in numbers. */
 const HISTORY_SIZE = SLOT.inFlightOf / 2 - SLOT.history;
 
-/** Bytes of the memory; pages that nothing was written to take none. */
+/** Size in bytes. The system allocates only pages that are written to. */
 export const SHARED_SERVERS_BYTES: number = (HEADER.size + MAX_SLOTS * SLOT.size) * 4;
 
 /** The slots of servers and pools. */
@@ -60,9 +60,9 @@ export class SharedServers {
   readonly process: number;
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
-  /** How many slots have ever been taken. */
+  /** Number of slots that were ever allocated. */
   #slotsUsed = 0;
-  /** Slots that are free, those that were so first first: whoever still looks at an old server must not see a new one. */
+  /** Free slots; the one freed first is reused first, so that late readers of a removed server do not see a new one. */
   readonly #free: number[] = Array.from({ length: MAX_SLOTS }, (_, slot) => slot);
 
   constructor(buffer: ArrayBuffer, process: number) {
@@ -71,31 +71,31 @@ export class SharedServers {
     this.#floats = new Float64Array(buffer);
   }
 
-  /** Grows with every change that may change which server is chosen. */
+  /** Grows with every change that may affect the choice of a server. */
   get changes(): number {
     return this.#words[HEADER.changes]!;
   }
 
-  /** Notes a change. */
+  /** Records a change. */
   changed(): void {
     Atomics.add(this.#words, HEADER.changes, 1);
   }
 
-  /** Grows when a request has no server but some that are down. */
+  /** Number of requests for extra checks of unhealthy servers. */
   get looks(): number {
     return this.#words[HEADER.looks]!;
   }
 
-  /** Asks the supervisor to check servers that are down. */
+  /** Requests the supervisor to check unhealthy servers. */
   look(): void {
     Atomics.add(this.#words, HEADER.looks, 1);
   }
 
   /**
-   * Takes a slot; only the supervisor does. One that was given back while requests of a configuration before still use it
-   * is taken once they are over: they would be counted out of what they were never counted into.
+   * Allocates a slot; only for the supervisor. A freed slot is not reused while requests of a former configuration are counted
+   * in it: otherwise their end would lower the counts of its new owner.
    *
-   * @throws {RangeError} when there is none left
+   * @throws {RangeError} when no slot is free
    */
   allocate(): number {
     const index = this.#free.findIndex((slot) => !this.#isUsed(slot));
@@ -118,7 +118,7 @@ export class SharedServers {
     return this.#words[at + SLOT.inFlight] !== 0 || this.#words[at + SLOT.waiting] !== 0;
   }
 
-  /** Gives a slot back; only the supervisor does. */
+  /** Frees a slot; only for the supervisor. */
   free(slot: number): void {
     this.#free.push(slot);
   }
@@ -128,23 +128,23 @@ export class SharedServers {
     return new SharedCells(this.#words, this.#floats, HEADER.size + slot * SLOT.size, slot, this.process);
   }
 
-  /** Shows that this process is alive. */
+  /** Counts a heartbeat of this process, and stores its number of running requests. */
   beat(running: number): void {
     Atomics.add(this.#words, HEADER.beats + this.process, 1);
     this.#words[HEADER.running + this.process] = running;
   }
 
-  /** How often a process has shown that it is alive. */
+  /** Number of heartbeats of a process. */
   beatsOf(process: number): number {
     return this.#words[HEADER.beats + process]!;
   }
 
-  /** How many requests of a process were not over when it showed so last. */
+  /** Number of running requests of a process at its last heartbeat. */
   runningOf(process: number): number {
     return this.#words[HEADER.running + process]!;
   }
 
-  /** How many requests have arrived at all processes. */
+  /** Number of requests that have arrived at all processes. */
   get arrived(): number {
     let sum = 0;
     for (let i = 0; i < MAX_PROCESSES; i++) sum += this.#floats[HEADER.arrived + i]!;
@@ -165,7 +165,7 @@ export class SharedServers {
     };
   }
 
-  /** Counts from now on how requests of a configuration end in this process; `reload` is its number, from 1. */
+  /** Starts to count outcomes of requests of a configuration in this process; `reload` is its number, from 1. */
   beginTally(reload: number): void {
     this.#words.set([0, 0, 0], this.#ownTally);
     this.#words[this.#ownTally] = reload;
@@ -181,7 +181,7 @@ export class SharedServers {
     return HEADER.tallies + 3 * this.process;
   }
 
-  /** How the requests of a configuration have ended in all processes. */
+  /** Outcomes of the requests of a configuration in all processes. */
   tallyOf(reload: number): { requests: number; failures: number } {
     const sum = { requests: 0, failures: 0 };
     for (let at = HEADER.tallies; at < HEADER.size; at += 3) {
@@ -192,7 +192,7 @@ export class SharedServers {
     return sum;
   }
 
-  /** Gives back what the requests of a process held that has ended, and frees its number for another one. */
+  /** Releases what the requests of an ended process held, so that its number can be reused. */
   release(process: number): void {
     const words = this.#words;
     words[HEADER.running + process] = 0;
@@ -227,7 +227,7 @@ export class SharedCells {
     this.#process = process;
   }
 
-  /** Requests in flight, of all processes. */
+  /** Requests in flight of all processes. */
   get inFlight(): number {
     return this.#words[this.#at]!;
   }
@@ -237,7 +237,7 @@ export class SharedCells {
     return this.#words[this.#at + SLOT.inFlightOf + this.#process]!;
   }
 
-  /** Counts a request in, unless as many are in flight as may be. */
+  /** Counts a request in flight; `false` if there are already `most`. */
   enter(most: number): boolean {
     const words = this.#words;
     if (Atomics.add(words, this.#at, 1) >= most) {
@@ -248,13 +248,13 @@ export class SharedCells {
     return true;
   }
 
-  /** Counts a request out. */
+  /** Counts a request that is not in flight any more. */
   leave(): void {
     this.#words[this.#at + SLOT.inFlightOf + this.#process]!--;
     Atomics.sub(this.#words, this.#at, 1);
   }
 
-  /** Counts a request in that waits, unless as many wait as may. */
+  /** Counts a waiting request; `false` if there are already `most`. */
   enterQueue(most: number): boolean {
     const words = this.#words;
     if (Atomics.add(words, this.#at + SLOT.waiting, 1) >= most) {
@@ -265,33 +265,33 @@ export class SharedCells {
     return true;
   }
 
-  /** Counts out one that waits no more. */
+  /** Counts a request that does not wait any more. */
   leaveQueue(): void {
     this.#words[this.#at + SLOT.waitingOf + this.#process]!--;
     Atomics.sub(this.#words, this.#at + SLOT.waiting, 1);
   }
 
-  /** What a budget of retries counts in. */
+  /** The words for a retry budget. */
   get budget(): Int32Array {
     return this.#words.subarray(this.#at + SLOT.budget, this.#at + SLOT.inFlightOf);
   }
 
-  /** Takes the next turn of a pool, from 0; each of the four counts by itself. */
+  /** Takes the next turn of a pool, from 0. The four counters are independent. */
   takeTurn(counter: 0 | 1 | 2 | 3): number {
     return Atomics.add(this.#words, this.#at + SLOT.turns + counter, 1) >>> 0;
   }
 
-  /** Whether a request tries the server. */
+  /** Whether the server has a trial request. */
   get tried(): boolean {
     return this.#words[this.#at + SLOT.trial] !== 0;
   }
 
-  /** Begins a trial of this process; `false` when there is one already. */
+  /** Begins a trial request of this process; `false` if there already is one. */
   beginTrial(): boolean {
     return Atomics.compareExchange(this.#words, this.#at + SLOT.trial, 0, this.#process + 1) === 0;
   }
 
-  /** Ends the trial of this process, or of any. */
+  /** Ends the trial request of this process, or of any process. */
   endTrial(any = false): void {
     if (any) Atomics.store(this.#words, this.#at + SLOT.trial, 0);
     else Atomics.compareExchange(this.#words, this.#at + SLOT.trial, this.#process + 1, 0);
@@ -302,7 +302,7 @@ export class SharedCells {
     this.#floats[this.#at / 2 + SLOT.requestsOf + this.#process]!++;
   }
 
-  /** Counts one that has failed. */
+  /** Counts a request that has failed. */
   countFailure(): void {
     this.#floats[this.#at / 2 + SLOT.failuresOf + this.#process]!++;
     Atomics.add(this.#words, this.#at + SLOT.failuresInARow, 1);
@@ -327,7 +327,7 @@ export class SharedCells {
     return this.#words[this.#at + SLOT.failuresInARow]!;
   }
 
-  /** Forgets the failures in a row; writes nothing when there are none, which is nearly always. */
+  /** Resets the failures in a row. Writes only if there are any, which is rare. */
   forgetFailures(): void {
     const at = this.#at + SLOT.failuresInARow;
     if (this.#words[at] !== 0) Atomics.store(this.#words, at, 0);
@@ -345,7 +345,7 @@ export class SharedCells {
     return this.#words[this.#at + SLOT.ejection]!;
   }
 
-  /** Changes it; `false` when another process has done so before. */
+  /** Changes the state of ejection; `false` if another process has changed it first. */
   changeEjection(from: number, to: number): boolean {
     return Atomics.compareExchange(this.#words, this.#at + SLOT.ejection, from, to) === from;
   }
@@ -374,7 +374,7 @@ export class SharedCells {
     this.#floats[this.#at / 2 + SLOT.ramp] = ramp;
   }
 
-  /** What ejection remembers of the server. */
+  /** The numbers that ejection keeps for the server. */
   get history(): Float64Array {
     const from = this.#at / 2 + SLOT.history;
     return this.#floats.subarray(from, from + HISTORY_SIZE);
