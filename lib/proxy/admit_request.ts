@@ -1,4 +1,4 @@
-/** Asks whether the request may go on: whether the proxy can take it, and what the limiter says. */
+/** Admission of a request: by the overload limit of the proxy, and by the limiter. */
 
 import { FilterError } from "../core/errors.ts";
 import type { PolicyMeters } from "../observe/metrics/meters.ts";
@@ -11,9 +11,9 @@ import type { Admission } from "./proxy_runtime.ts";
 import { runFilter } from "./run_filter.ts";
 
 /**
- * Lets a request in that the proxy can work on; a promise only where it has to wait.
+ * Admits a request when the proxy has capacity for it; returns a promise only when it has to wait.
  *
- * @throws {OverloadError} 503 where it may not
+ * @throws {OverloadError} 503 when it is refused
  */
 export function limitOverload(exchange: Exchange): void | Promise<void> {
   const { runtime: { overload }, cancellation } = exchange;
@@ -29,10 +29,10 @@ export function limitOverload(exchange: Exchange): void | Promise<void> {
 }
 
 /**
- * Checks all policies and charges them when all agree; replies with the refusal when one does not.
+ * Checks all policies and charges them when all allow the request; replies with the refusal when one does not.
  *
- * A refused request costs no server anything. A promise only where the counts are kept elsewhere, or a response of the
- * configuration's own takes its time.
+ * A refused request costs servers nothing. Returns a promise only where counts are stored elsewhere, or where a
+ * `response` of the configuration is async.
  *
  * @throws {FilterError} when a function of a policy throws
  */
@@ -41,8 +41,8 @@ export function admitRequest(exchange: Exchange): void | Promise<void> {
   if (admission === null) return;
   const decision = decide(exchange, admission);
   return decision instanceof Promise
-    ? decision.then((late) => obey(exchange, admission, late))
-    : obey(exchange, admission, decision);
+    ? decision.then((late) => applyDecision(exchange, admission, late))
+    : applyDecision(exchange, admission, decision);
 }
 
 function decide(exchange: Exchange, { limiter }: Admission): Decision | Promise<Decision> {
@@ -53,7 +53,7 @@ function decide(exchange: Exchange, { limiter }: Admission): Decision | Promise<
   }
 }
 
-function obey(exchange: Exchange, admission: Admission, decision: Decision): void | Promise<void> {
+function applyDecision(exchange: Exchange, admission: Admission, decision: Decision): void | Promise<void> {
   exchange.decision = decision;
   const { policyMeters } = exchange.runtime;
   if (policyMeters !== null) countDecision(policyMeters, decision);
@@ -84,7 +84,7 @@ const REASONS = {
   "store-error": "store_error",
 } as const;
 
-/** Replies with a 429, or with what the policy's own `response` makes. */
+/** Replies with a 429, or with the result of the policy's `response`. */
 function refuse(exchange: Exchange, admission: Admission, decision: LimitedDecision): void | Promise<void> {
   const { policy } = decision;
   if (policy.response !== null) return refuseByConfig(exchange, admission, decision);
@@ -106,7 +106,7 @@ async function refuseByConfig(
   replyLocally(exchange, filterReply(exchange, completeRefusal(own, decision, headers), phase));
 }
 
-/** Tells the client of a request that was admitted what is left of its limits. */
+/** Adds the remaining limits of an admitted request to its response. */
 export function announceLimits(exchange: Exchange, headers: HeaderFields): void {
   const { decision, admission } = exchange;
   if (admission !== null && decision !== null) admission.headers.apply(decision, headers);

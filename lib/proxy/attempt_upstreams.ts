@@ -1,4 +1,4 @@
-/** Sends a request until a server has responded or it may not be sent again: the only such loop. */
+/** Sends a request until a server has responded or no retry is allowed: the only such loop. */
 
 import type { Claim, Refusal } from "../balancer/waiting_line.ts";
 import type { RetryFunction, RetryPolicy } from "../config/retry_options.ts";
@@ -28,7 +28,7 @@ import { announceTimings, failExchange } from "./local_reply.ts";
 import { isOutOfTime, runFilter, TotalTimeoutError } from "./run_filter.ts";
 
 /**
- * Begins with the first attempt; the transport says how it went, to {@linkcode attemptResponded} or
+ * Starts the first attempt; the transport reports the outcome to {@linkcode attemptResponded} or
  * {@linkcode attemptFailed}.
  *
  * @throws {NoServerError} when there is no server
@@ -41,7 +41,7 @@ export function attemptUpstreams(exchange: Exchange): void {
   attempt(exchange, null);
 }
 
-/** Selects a server, and sends; waits where all are full. */
+/** Selects a server and sends the request; waits while all are full. */
 function attempt(exchange: Exchange, lastFailure: UpstreamError | null): void {
   if (exchange.namedPeer !== null) return sendTo(exchange, null);
   const selected = selectServer(exchange, lastFailure);
@@ -53,18 +53,18 @@ function attempt(exchange: Exchange, lastFailure: UpstreamError | null): void {
     exchange.queueMs += waitedMs;
     exchange.pool.meter?.waited(waitedMs);
   }).then((claim) => {
-    // The time that took is not the server's.
+    // The waiting time does not count for the server.
     exchange.upstreamStartAt = clock.now();
     sendTo(exchange, claim);
   }).catch((error) => failExchange(exchange, error));
 }
 
 /**
- * Asks the pool's balancer for a server that has not failed this request yet, and counts the request in there; waits
- * while servers are full, if the pool has a queue. Who need not wait gets no promise.
+ * Selects a server that has not failed this request yet, and counts the request for it; waits while servers are full,
+ * if the pool has a queue. Returns a promise only when it has to wait.
  *
- * @param lastFailure why the request is sent again; thrown when there is no server left to send it to
- * @throws {NoServerError} 503 when the pool has no server that can be used, or none that had room in time
+ * @param lastFailure why the request is sent again; thrown when no server is left
+ * @throws {NoServerError} 503 when the pool has no usable server, or none had room in time
  * @throws {FilterError} when the function that makes the key throws
  */
 function selectServer(exchange: Exchange, lastFailure: UpstreamError | null): Claim | Promise<Claim> {
@@ -75,7 +75,7 @@ function selectServer(exchange: Exchange, lastFailure: UpstreamError | null): Cl
   return takeClaim(exchange, result, lastFailure);
 }
 
-/** Waits no longer than the whole exchange may take. */
+/** Waits no longer than the deadline of the whole exchange. */
 function claimInTime(exchange: Exchange): Claim | Refusal | Promise<Claim | Refusal> {
   const { pool: { balancer }, cancellation, timeouts: { totalMs }, startedAt, runtime: { wheel } } = exchange;
   if (totalMs === Infinity) return balancer.claim(exchange, cancellation);
@@ -96,7 +96,7 @@ function claimInTime(exchange: Exchange): Claim | Refusal | Promise<Claim | Refu
   });
 }
 
-/** What the pool's balancer hashes. @throws {FilterError} when the function that makes it throws */
+/** The key that the pool's balancer hashes. @throws {FilterError} when the function that makes it throws */
 export function keyOf(exchange: Exchange): string | undefined {
   try {
     return checkedKey(exchange.pool.key!(exchange) ?? null) ?? undefined;
@@ -167,7 +167,7 @@ function beginAttempt(exchange: Exchange, claim: Claim | null): void {
   (exchange.attemptList ??= []).push(attempt);
 }
 
-/** A server has responded: it has done its part. */
+/** A server has responded: reports the outcome of the attempt. */
 export function attemptResponded(exchange: Exchange, response: ServerResponse): void {
   const { runtime, selected } = exchange;
   exchange.response = response;
@@ -185,9 +185,9 @@ export function attemptResponded(exchange: Exchange, response: ServerResponse): 
 }
 
 /**
- * An attempt has failed: another server is tried where {@linkcode decideRetry} allows it.
+ * An attempt has failed: tries another server if {@linkcode decideRetry} allows it.
  *
- * @throws {ProxyError} the failure, when it is the last word
+ * @throws {ProxyError} the failure, when there is no retry
  */
 export function attemptFailed(exchange: Exchange, error: unknown): void {
   const { selected, runtime, filters: { failToConnect } } = exchange;
@@ -200,17 +200,17 @@ export function attemptFailed(exchange: Exchange, error: unknown): void {
     if (error instanceof UpstreamError) meter?.servers.get(selected)?.failed(error.code);
     if (exchange.attempts.length > 1) meter?.retried("failed");
   }
-  // After the report: what waits for room must not get it at a server that is taken out for this.
+  // After the report: a waiting request must not get this place at a server that is now ejected.
   endAttempt(exchange, error);
   exchange.throwIfCancelled();
-  // The client broke off its own content: whatever the server made of it is not the server's fault.
+  // The client aborted its content: then the failure is not the server's fault.
   const { failure } = exchange.body ?? NO_BODY;
   if (failure !== null) throw failure;
   if (!(error instanceof UpstreamError) || error instanceof TotalTimeoutError) throw error;
   if (failToConnect === undefined || error.phase !== "unsent") return retry(exchange, error);
-  const told = runFilter("failToConnect", failToConnect, error, exchange);
-  if (!(told instanceof Promise)) return retry(exchange, error);
-  told.then(() => {
+  const called = runFilter("failToConnect", failToConnect, error, exchange);
+  if (!(called instanceof Promise)) return retry(exchange, error);
+  called.then(() => {
     exchange.throwIfCancelled();
     retry(exchange, error);
   }).catch((thrown) => failExchange(exchange, thrown));
@@ -221,7 +221,7 @@ const NO_BODY = { failure: null };
 function endAttempt(exchange: Exchange, error: unknown): void {
   exchange.server!.failure = error instanceof UpstreamError ? error.code : "cancelled";
   exchange.trace?.attemptEnded(0, exchange.server!.failure);
-  // A filter fails before anything is sent; of what was called off nobody knows how far it had got.
+  // A filter fails before anything is sent; for a cancelled attempt it is unknown how far it got.
   const unsent = error instanceof UpstreamError ? error.phase === "unsent" : error instanceof FilterError;
   if (!unsent) exchange.reachedServer = true;
   exchange.serverLease?.release();
@@ -237,13 +237,13 @@ function retry(exchange: Exchange, failure: UpstreamError): void {
 }
 
 /**
- * Sends the request again if the status of a response is worth it; the response is dropped then.
+ * Sends the request again if the status of a response allows it; the response is then dropped.
  *
- * @throws {FilterError} when the function that decides throws
+ * @throws {FilterError} when the deciding function throws
  */
 export function retryStatus(exchange: Exchange, response: ServerResponse): boolean {
   const { status } = response;
-  // Content that the server has responded before may be gone for the next one.
+  // If the server responded before the end of the content, the content may be lost for the next server.
   if (exchange.body !== null && !exchange.body.ended) return false;
   if (status < 400 || exchange.retries === null || exchange.retries.policy.statuses === null) return false;
   const failure = {
@@ -264,14 +264,14 @@ export function retryStatus(exchange: Exchange, response: ServerResponse): boole
   return true;
 }
 
-/** For how long the server asks to be left alone (RFC 9110 section 10.2.3); 0 when it does not, or not in words that count. */
+/** The delay that the server requests (RFC 9110 section 10.2.3), in milliseconds; 0 without a valid one. */
 function retryAfterOf(value: string | null, wallTime: number): number {
   if (value === null) return 0;
   const ms = /^[0-9]{1,9}$/.test(value) ? Number(value) * 1000 : Date.parse(value) - wallTime;
   return ms > 0 ? ms : 0;
 }
 
-/** Decides about a retry; gives how long it has to wait, `null` when there is none. */
+/** Decides about a retry; returns its delay in milliseconds, or `null` for no retry. */
 function planRetry(exchange: Exchange, failed: FailedAttempt, retryAfterMs: number): number | null {
   const { selected, retries, method, attempts, body, timedOut, runtime } = exchange;
   exchange.timedOut ||= failed.late;
@@ -287,7 +287,7 @@ function planRetry(exchange: Exchange, failed: FailedAttempt, retryAfterMs: numb
   if (!decideRetry(failed, question, policy) || !functionAgrees(exchange, failed, policy.decide)) return null;
   const exclude = [...exchange.exclude ?? [], selected];
   const others = hasOther(exchange, exclude);
-  // A response that is there is better than none.
+  // The received response is better than none.
   if (!others && failed.reason === "status" && !policy.sameServer) return null;
   const again = !others && policy.sameServer && attempts.length < policy.sentAttempts;
   const delayMs = others && failed.unsent
@@ -317,13 +317,13 @@ function hasOther({ pool: { name }, runtime: { members } }: Exchange, exclude: r
   return servers.some((server) => server.eligible && server.weight > 0 && !exclude.includes(server));
 }
 
-/** A time by chance, so that requests that failed at once do not come back at once. */
+/** A random delay, so that requests that failed at the same time are not repeated at the same time. */
 function backoffMs({ backoffBaseMs, backoffMaxMs }: RetryPolicy, attempts: number, random: Random): number {
   return random() * Math.min(backoffMaxMs, backoffBaseMs * 2 ** (attempts - 1));
 }
 
 function timeLeftMs({ timeouts: { totalMs, responseMs }, startedAt, runtime }: Exchange): number {
-  // A server that asks for more time than a response may take is not waited for.
+  // A longer delay than a response may take is not awaited.
   return totalMs === Infinity ? responseMs : startedAt + totalMs - runtime.clock.now();
 }
 
@@ -350,15 +350,15 @@ function attemptAgain(exchange: Exchange, failure: UpstreamError | null): void {
   attempt(exchange, failure);
 }
 
-/** Whether a request whose kept connection was stale may be sent once more, to the same server on a new one. */
+/** Whether a request whose kept connection was stale may be sent once more, to the same server on a new connection. */
 export function maySendAgain({ method, body }: Exchange, failure: UpstreamError): boolean {
   return mayRepeatOnNewConnection(failure, method, body === null || body.repeatable);
 }
 
 /**
- * Sends a response: hop-by-hop fields off, everything else as it came.
+ * Sends a response: without hop-by-hop fields, otherwise unchanged.
  *
- * @throws {UpstreamError} 502 for a status that cannot be passed on
+ * @throws {UpstreamError} 502 for a status that cannot be forwarded
  */
 export function sendResponse(
   exchange: Exchange,
@@ -378,7 +378,7 @@ export function sendResponse(
   exchange.responseSource = "upstream";
   if (exchange.runtime.serverTiming) announceTimings(exchange, head.headers);
   exchange.respond(head, body);
-  // Head and content were copied: the connection is free for the next request before the client has all of it.
+  // Head and content were copied: the connection can serve the next request before the client has read them.
   if (body === null || body.whole !== null) {
     exchange.response = null;
     response.release();
@@ -387,11 +387,11 @@ export function sendResponse(
   }
 }
 
-// What the end of an attempt says about the server.
+// Outcomes of attempts, for the health of servers.
 
 /**
- * Classifies the status of its response: a gateway's error is a failure. Other errors may be as much the client's
- * doing as the server's, and say nothing.
+ * Classifies the status of a response: a gateway error is a failure. Other errors may be caused by the client as well
+ * as by the server, and are ignored.
  */
 export function classifyStatus(status: number): Outcome {
   if (status < 400) return "success";
@@ -399,9 +399,9 @@ export function classifyStatus(status: number): Outcome {
 }
 
 /**
- * Classifies an attempt that gave no response; whatever the client or the proxy itself has caused says nothing.
+ * Classifies an attempt without a response; failures caused by the client or the proxy are ignored.
  *
- * A kept connection may be closed at any moment: that is no failure before a new one has failed as well.
+ * A kept connection may be closed at any moment: that is no failure until a new connection has failed too.
  */
 export function classifyError(exchange: Exchange, error: unknown): Outcome {
   if (!(error instanceof UpstreamError) || error instanceof TotalTimeoutError) return "ignored";
@@ -422,7 +422,10 @@ export function classifyError(exchange: Exchange, error: unknown): Outcome {
   }
 }
 
-/** How far an attempt got that gave no response; in doubt further, because less ends an ejection then. */
+/**
+ * The stage that a failed attempt reached; in doubt the later one, because an earlier one makes an ejection end
+ * sooner.
+ */
 export function stageOf(error: unknown, { tls }: Peer): Stage {
   if (!(error instanceof UpstreamError) || error.phase !== "unsent") return "request";
   switch (error.code) {
@@ -442,22 +445,22 @@ export function stageOf(error: unknown, { tls }: Peer): Stage {
   }
 }
 
-/** Whether the exchange is out of time, and most of that was gone before the server had its turn. */
+/** Whether the exchange is out of time, and most of the time had passed before the server was tried. */
 function hadLittleTime(exchange: Exchange): boolean {
   const { timeouts, startedAt, upstreamStartAt } = exchange;
   return isOutOfTime(exchange) && upstreamStartAt - startedAt > timeouts.totalMs / 2;
 }
 
-// Ties a client to the server that responds to it, where the pool is asked to.
+// Sticky sessions: a client stays with the server that has responded to it, if the pool is configured so.
 
-/** Reads to which server the client belongs, before one is selected. */
+/** Reads the session cookie of the client, before a server is selected. */
 export function readSession(exchange: Exchange): void {
   const { sticky } = exchange.pool.balancer;
   if (sticky === null) return;
   exchange.session = cookieValue(exchange.fields.get("cookie"), sticky.cookie);
 }
 
-/** Tells the client to which server it belongs, unless it knows that already. */
+/** Sets the session cookie of the client, unless it has the right one already. */
 export function announceSession(exchange: Exchange, headers: HeaderFields): void {
   const { pool: { balancer: { sticky } }, selected, session } = exchange;
   if (sticky === null || selected === null || sticky.isOf(session, selected)) return;

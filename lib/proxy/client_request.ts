@@ -3,27 +3,28 @@
 import { type HeaderFields, isToken } from "../http/header_fields.ts";
 import { type Body, streamOf } from "../http/message.ts";
 
-/** What a {@linkcode ClientRequest} shows. */
+/** The properties of a {@linkcode ClientRequest}. */
 interface ShownRequest {
   readonly method: string;
   /** The URL, whose path is neither decoded nor normalised. */
   readonly url: string;
   readonly headers: HeaderFields;
-  /** Aborted when nobody waits for the response any more. */
+  /** Aborted when the response is no longer wanted. */
   readonly signal: () => AbortSignal;
   /** The content; `null` when there is none. */
   readonly body: Body | null;
-  /** The runtime's own, for a client that offers to switch protocols; `null` otherwise. */
+  /** The request of the runtime, when the client offers to switch protocols; otherwise `null`. */
   readonly native: Request | null;
 }
 
-/** Methods that `Request` refuses; requests that could not be read may have any. */
+/** Methods that `Request` refuses; a malformed request may have any method. */
 function isRefused(method: string): boolean {
   return /^(?:connect|trace|track)$/i.test(method) || !isToken(method);
 }
 
 /**
- * A `Request` that says what goes to the server: the target as it came, and each field once, as everybody else sees it.
+ * A `Request` that shows what the server gets: the received target, and each field once, as other parts of the proxy
+ * see it.
  *
  * Its content is the client's: a filter that reads it takes it away from the server, unless it reads a clone.
  */
@@ -64,20 +65,23 @@ export class ClientRequest extends Request {
     return clone;
   }
 
-  /** Whether a function has read the content, or made a copy that needs it too: it has to be taken from here then. */
+  /** Whether a function has read the content or cloned the request: then the content must be read from here. */
   get touched(): boolean {
     return this.#cloned || this.bodyUsed || (this.body?.locked ?? false);
   }
 }
 
-/** All lines, cookies in one: `Headers` would join them by a comma, which is no end of a cookie (RFC 6265 section 4.2.1). */
+/**
+ * All lines, with cookies in one line: `Headers` would join them by a comma, which is no separator of cookies (RFC
+ * 6265 section 4.2.1).
+ */
 function joinedCookies(headers: HeaderFields): [string, string][] {
   const lines = [...headers];
   if (lines.filter(([name]) => name === "cookie").length < 2) return lines;
   return [...lines.filter(([name]) => name !== "cookie"), ["cookie", headers.get("cookie")!]];
 }
 
-/** `Deno.upgradeWebSocket()` finds the connection by what the runtime keeps inside of its own requests (Deno 2.9.6). */
+/** `Deno.upgradeWebSocket()` finds the connection by an internal property of the runtime's requests (Deno 2.9.6). */
 function becomeUpgradable(request: Request, native: Request): void {
   for (const key of Object.getOwnPropertySymbols(native)) {
     if (key.description === "request") Reflect.set(request, key, Reflect.get(native, key));

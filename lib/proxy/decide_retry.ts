@@ -1,4 +1,4 @@
-/** Whether a request that failed may be sent once more; everybody who would repeat one asks here. */
+/** Decides whether a failed request may be sent again; every retry is decided here. */
 
 import {
   IDEMPOTENT_METHODS,
@@ -8,28 +8,28 @@ import {
 } from "../config/retry_options.ts";
 import { TLS_HANDSHAKE_TIMEOUT, type UpstreamError } from "../core/errors.ts";
 
-/** What {@linkcode decideRetry} looks at beside the failure. */
+/** The facts for {@linkcode decideRetry} besides the failure. */
 interface RetryQuestion {
   readonly method: string;
   /** Whether the request has an `Idempotency-Key`. */
   readonly hasIdempotencyKey: boolean;
-  /** Whether the content can be sent from its beginning again. */
+  /** Whether the content can be sent again from its beginning. */
   readonly bodyRepeatable: boolean;
-  /** How many attempts were made, the failed one included. */
+  /** How many attempts were made, including the failed one. */
   readonly attempts: number;
-  /** Whether an attempt before this one has run out of time. */
+  /** Whether an earlier attempt has timed out. */
   readonly timedOut: boolean;
 }
 
-/** What has become of an attempt. */
+/** The outcome of a failed attempt. */
 export interface FailedAttempt extends RetryFailure {
-  /** Whether no byte of the request had left. */
+  /** Whether no byte of the request was sent. */
   readonly unsent: boolean;
-  /** Whether it took as long as it may, with a server or on the way there. */
+  /** Whether it has timed out, at a server or while connecting. */
   readonly late: boolean;
 }
 
-/** Reads an error as what has become of an attempt; `null` when nothing can be sent again: the response had begun. */
+/** The outcome of an attempt with this error; `null` when no retry is possible because the response had begun. */
 export function failedAttempt({ code, phase, message }: UpstreamError): FailedAttempt | null {
   if (phase === "answered" || code === "http_request_error") return null;
   const unsent = phase === "unsent";
@@ -42,9 +42,9 @@ export function failedAttempt({ code, phase, message }: UpstreamError): FailedAt
 /**
  * Decides whether a failed request is sent again; pure.
  *
- * - Nothing of it had left the proxy: whatever its method.
- * - A server may have seen it: only where doing it twice does no harm (RFC 9110 section 9.2.2), or the policy says so.
- * - After an attempt that ran out of time there is one more at most, or a client would wait for all servers in turn.
+ * - Nothing of it was sent: yes, with any method.
+ * - A server may have received it: only if repeating is safe (RFC 9110 section 9.2.2), or the policy allows it.
+ * - After an attempt that timed out: at most one more, since otherwise a client would wait for all servers in turn.
  * - The whole content cannot be sent again: never.
  */
 export function decideRetry(failure: FailedAttempt, question: RetryQuestion, policy: RetryPolicy): boolean {
@@ -59,9 +59,11 @@ export function decideRetry(failure: FailedAttempt, question: RetryQuestion, pol
 }
 
 /**
- * Whether a request whose kept connection turned out to be closed is sent once more, to the same server on a new one.
+ * Whether a request whose kept connection was already closed is sent once more, to the same server on a new
+ * connection.
  *
- * A server may close a connection at any moment (RFC 9112 section 9.3.1): that is no failure, and no policy of retries counts.
+ * A server may close a connection at any moment (RFC 9112 section 9.3.1): that is no failure, so no retry policy
+ * applies.
  */
 export function mayRepeatOnNewConnection(
   { phase }: UpstreamError,

@@ -56,40 +56,40 @@ const NO_ATTEMPTS: readonly Attempt[] = [];
 const NO_PATHS: readonly string[] = Object.freeze([]);
 const NO_LIMITS: readonly PolicyDecision[] = [];
 
-/** The request as it goes to servers: the same for each attempt; a filter gets a copy. */
+/** The request as it is sent to servers: the same for each attempt; a filter gets a copy. */
 export interface PreparedRequest extends OutgoingRequest {
   readonly targetBytes: TargetBytes | null;
-  /** The target as functions of the configuration see it: bytes above 0x7F percent-encoded. */
+  /** The target for functions of the configuration: bytes above 0x7F are percent-encoded. */
   readonly shownTarget: string;
 }
 
-/** What a client offers to switch to. */
+/** The protocols that a client offers to switch to. */
 export interface UpgradeOffer {
-  /** What the server is offered. */
+  /** The protocols offered to the server. */
   readonly protocol: string;
-  /** The handshake of a WebSocket; `null` for anything else. */
+  /** The handshake of a WebSocket; `null` for other protocols. */
   readonly webSocket: WebSocketOffer | null;
 }
 
-/** What a client wants of a WebSocket. */
+/** The handshake of a client's WebSocket. */
 interface WebSocketOffer {
-  /** The client's key, or the proxy's own where the client speaks to the runtime. */
+  /** The client's key, or a key of the proxy if the runtime does the client's handshake. */
   readonly key: string;
-  /** Subprotocols that the client can speak, the liked ones first. */
+  /** Subprotocols of the client, in order of preference. */
   readonly protocols: readonly string[];
   /** Whether the client offers extensions that the server may use. */
   readonly extensions: boolean;
 }
 
-/** What goes on when a server or the client has something to say; the exchange reaches the steps by it. */
+/** The steps that react to the server and the client; the exchange calls them through the runtime. */
 export interface ExchangeSteps {
   /** A server has responded. */
   responded(exchange: Exchange, response: ServerResponse): void;
   /** An attempt has failed. */
   failed(exchange: Exchange, error: ProxyError): void;
-  /** The content of the response broke off before any of the response was sent. */
+  /** The content of the response failed before any of the response was sent. */
   unsent(exchange: Exchange, error: ProxyError): void;
-  /** The response has left, or broke off. */
+  /** The response was sent, or failed. */
   ended(exchange: Exchange, failure: ProxyError | null): void;
   /** Whether a request whose kept connection was stale may be sent once more. */
   maySendAgain(exchange: Exchange, failure: UpstreamError): boolean;
@@ -98,45 +98,45 @@ export interface ExchangeSteps {
 /** The trace that a request is part of. */
 export interface ExchangeTrace {
   readonly traceId: string;
-  /** Whether it is kept. */
+  /** Whether it is recorded. */
   readonly sampled: boolean;
-  /** Something is over that began when the thing before it was. */
+  /** A phase has ended; it began at the end of the previous one. */
   done(doing: string): void;
-  /** The request goes to a server, which is told. */
+  /** The request is sent to a server, with the trace in its fields. */
   attemptBegun(pool: string, server: string): void;
-  /** A server has responded, or failed: `status` is 0 then. */
+  /** A server has responded, or failed: then `status` is 0. */
   attemptEnded(status: number, error: string | null): void;
-  /** The request is over. */
+  /** The request has ended. */
   ended(status: number, error: string | null): void;
 }
 
-/** The entry of the access log for one request at a time. */
+/** The entry of the access log, for one request at a time. */
 export interface ExchangeEntry extends AccessEntry, SentBytes {
-  /** Takes a request that is over. */
+  /** Shows a request that has ended. */
   take(exchange: Exchange, failure: ProxyError | null, brokeOff: ProxyError | null): void;
-  /** Lets go of it. */
+  /** Releases the request. */
   letGo(): void;
-  /** An entry that can be kept. */
+  /** A copy that can be kept. */
   copy(): AccessEntry;
 }
 
-/** One step of a request; a promise only where something has to be waited for. */
+/** One step of a request; returns a promise only when it has to wait. */
 export type RequestStep = (exchange: Exchange) => void | Promise<void>;
 
-/** One proxy, and what it does with an exchange. */
+/** One proxy, with the steps of its exchanges. */
 export interface ExchangeRuntime extends ProxyRuntime {
-  /** What happens to a request until it is sent. */
+  /** The steps of a request until it is sent. */
   readonly requestSteps: readonly RequestStep[];
   readonly steps: ExchangeSteps;
   readonly settled: ExchangeEntry;
 }
 
 /**
- * Everything known of one request: the steps hand it from one to the next, filters see it as their context, and
- * balancer and transport take what they need from it.
+ * The whole state of one request: the steps pass it on, filters see it as their context, and balancer and transport
+ * use it too.
  *
- * Made once a request; nothing else of a request is kept anywhere. It knows no step: what has to go on when a server or
- * the client has something to say is in the runtime.
+ * Made once per request; no other state of a request exists. It knows no step: the runtime has the steps that react
+ * to the server and the client.
  */
 export class Exchange implements RequestContext, ServiceContext, SendOptions, PickRequest, StreamExchange {
   readonly runtime: ExchangeRuntime;
@@ -150,76 +150,76 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
   normalized: boolean;
   /** The limits of the request. */
   admission: Admission | null;
-  /** What the limiter decided; `null` before, and without one. */
+  /** The decision of the limiter; `null` before it, and without a limiter. */
   decision: Decision | null = null;
   status = 0;
   /** Who made the response. */
   responseSource: ResponseSource = "proxy";
   /** Whether it is counted among the open WebSockets. */
   webSocketOpen = false;
-  /** `null` where the request is part of no trace. */
+  /** `null` when the request is not traced. */
   trace: ExchangeTrace | null = null;
-  /** Whether the client has begun the trace. */
+  /** Whether the client has started the trace. */
   tracedByClient = false;
   bytesSent = 0;
   server: Attempt | null = null;
   attemptList: Attempt[] | null = null;
-  /** The route that takes the request; `null` before that is known, and where there is none. */
+  /** The route of the request; `null` before it is known, and without one. */
   matched: RouteRuntime | null = null;
-  /** The pool that the request goes to. */
+  /** The pool of the request. */
   pool: PoolRuntime;
-  /** The peer that `upstreamPeer` named outright; `null` when the pool's balancer chooses. */
+  /** The peer that `upstreamPeer` has named directly; `null` when the pool's balancer selects. */
   namedPeer: NamedPeer | null = null;
-  /** What the client says of the server that it belongs to. */
+  /** The client's session cookie. */
   session: string | null = null;
-  /** The server that works on the request; `null` when `upstreamPeer` named it outright. */
+  /** The selected server; `null` when `upstreamPeer` has named a peer directly. */
   selected: Server | null = null;
-  /** What the balancer hashes; set when it is asked. */
+  /** The key that the balancer hashes; set before it selects. */
   key: string | undefined = undefined;
   /** Servers that have failed this request; it is not sent to them again. */
   exclude: Server[] | undefined = undefined;
-  /** Whether an attempt has run out of time. */
+  /** Whether an attempt has timed out. */
   timedOut = false;
-  /** Whether anything of the configuration, or the client's content, has taken its time before a server has its turn. */
+  /** Whether time has passed before the first attempt, in functions of the configuration or for the client's content. */
   delayed = false;
-  /** Whether a server may have seen the request. */
+  /** Whether a server may have received the request. */
   reachedServer = false;
   body: RequestBody | null = null;
-  /** The request as it goes to servers; `null` before that is known. */
+  /** The request as it is sent to servers; `null` before it is prepared. */
   outgoing: PreparedRequest | null = null;
-  /** What takes part in the request; those of its route once that is known. */
+  /** The filters of the request; those of its route once that is known. */
   filters: Filters & RequestNaming;
   /** Set by `ctx.retry(false)`. */
   retryForbidden = false;
-  /** Ends the wait for a filter; `null` while none is waited for. */
+  /** Ends the wait for a filter; `null` when none is awaited. */
   endWait: ((reason: ProxyError) => void) | null = null;
-  /** The server's response, until nobody looks at it any more. */
+  /** The server's response, until it is no longer used. */
   response: ServerResponse | null = null;
-  /** Whether the response has been given to the client's side. */
+  /** Whether the response was passed to the client's side. */
   answered = false;
-  /** What a client that gets a response is told has gone wrong; `null` when nothing has. */
+  /** The failure that the response reports; `null` without one. */
   failure: ProxyError | null = null;
-  /** What the client wants of a WebSocket; `null` for an ordinary request. */
+  /** The client's offer to switch protocols; `null` for an ordinary request. */
   upgrade: UpgradeOffer | null = null;
-  /** Called off when the client goes away. */
+  /** Cancelled when the client closes. */
   readonly cancellation: Cancellation = new Cancellation();
 
-  /** How long it waited for room at a server. */
+  /** How long it waited for room at a server, in milliseconds. */
   queueMs = 0;
-  /** How long the connection of the last attempt took; `null` when one that was kept was used. */
+  /** Duration of connecting in the last attempt, in milliseconds; `null` when it used a kept connection. */
   connectMs: number | null = null;
   upstreamStartAt = 0;
   upstreamHeadAt = 0;
   endAt = 0;
 
-  /** In-flight count of the server that works on the request. */
+  /** In-flight count of the selected server. */
   serverLease: Lease | null = null;
   /** Whether it is counted among the requests of the whole proxy. */
   entered = false;
   /** Permit of a concurrency policy. */
   admissionLease: Disposable | null = null;
   settled = false;
-  /** Its place among the running requests; -1 once it is over. */
+  /** Index among the running requests; -1 once it has ended. */
   runningIndex = -1;
 
   readonly #number: number;
@@ -252,12 +252,15 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
     return this.#host ??= this.stream.host;
   }
 
-  /** Path and query as everybody sees them: bytes above 0x7F percent-encoded. */
+  /** Path and query as other parts of the proxy see them: bytes above 0x7F are percent-encoded. */
   get target(): string {
     return this.#target ??= this.stream.target;
   }
 
-  /** Where the path ends in {@linkcode target}, and whether it has nothing that can be written, or read, in another way. */
+  /**
+   * Where the path ends in {@linkcode target}, and whether it has no part that can be written, or read, in another
+   * way.
+   */
   get pathShape(): PathShape {
     return this.#shape ??= shapeOfPath(this.target);
   }
@@ -268,7 +271,7 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
       : normalPath(this.receivedPath);
   }
 
-  /** @throws {RequestError} 400 when there are too many, which is found out before any filter runs */
+  /** @throws {RequestError} 400 when there are too many; this is checked before any filter runs */
   get otherPaths(): readonly string[] {
     if (this.pathShape.plain || this.paths === "raw") return NO_PATHS;
     return this.#otherPaths ??= this.#readOtherPaths();
@@ -281,12 +284,12 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
     return found.filter((other) => other !== path);
   }
 
-  /** The path as it came, but for bytes above 0x7F. */
+  /** The received path; only bytes above 0x7F are percent-encoded. */
   get receivedPath(): string {
     return this.target.slice(0, this.pathShape.end);
   }
 
-  /** Path and query as the server gets them in the normal form. */
+  /** Path and query for the server in normal form. */
   get normalTarget(): string {
     return this.pathShape.plain ? this.target : this.path + this.target.slice(this.pathShape.end);
   }
@@ -305,7 +308,7 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
     return this.stream.headers.get(name);
   }
 
-  /** The request as functions of the configuration see it; made when the first one asks. */
+  /** The request for functions of the configuration; made on first use. */
   get request(): ClientRequest {
     if (this.#request !== null) return this.#request;
     const { method, stream: { listener, host, target, headers, body, native } } = this;
@@ -319,17 +322,17 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
     });
   }
 
-  /** The same, if somebody has asked for it. */
+  /** The same, if it was made. */
   get shownRequest(): ClientRequest | null {
     return this.#request;
   }
 
-  /** Who asks: the other end of the connection, or whom a trusted proxy names. */
+  /** The client: the peer of the connection, or the client that a trusted proxy names. */
   get client(): ClientInfo {
     return this.identity.client;
   }
 
-  /** Who asks and how; found out only when somebody wants to know. */
+  /** The client and how it has connected; determined on first use. */
   get identity(): Identity {
     return this.#identity ??= identifyClient(this.runtime.trustedProxies, this.stream);
   }
@@ -352,7 +355,7 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
     return this.matched === null ? null : this.matched.name;
   }
 
-  /** What a balancing function of the configuration is handed. */
+  /** The context for balancing functions of the configuration. */
   get source(): this {
     return this;
   }
@@ -365,10 +368,10 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
     return this.stream.certificate;
   }
 
-  /** That of `requestId()`, or the number of the request in this process; made when it is asked for. */
+  /** The result of `requestId()`, or the number of the request in this process; made on first use. */
   get requestId(): string {
     if (this.#id === "") {
-      // First the number, for functions of the configuration that are asked for the id and ask for it themselves.
+      // The number is set first, for a naming function that reads the id itself.
       this.#id = this.#number.toString(36);
       const naming = this.filters[REQUEST_ID];
       if (naming !== undefined) this.#id = naming(this);
@@ -409,7 +412,7 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
     return this.#abort.signal;
   }
 
-  /** Aborts the signal of `ctx.signal`, if somebody has asked for it. */
+  /** Aborts `ctx.signal`, if it was made. */
   abortSignal(reason: ProxyError): void {
     this.#abort?.abort(reason);
   }
@@ -418,7 +421,7 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
     this.retryForbidden = !allowed;
   }
 
-  /** Whether filters look at the response before the client gets it. */
+  /** Whether filters process the response before the client gets it. */
   get filtersResponse(): boolean {
     const { upstreamResponseFilter, responseFilter, responseBodyFilter } = this.filters;
     return responseFilter !== undefined || upstreamResponseFilter !== undefined ||
@@ -429,7 +432,7 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
     return this.runtime.steps.maySendAgain(this, failure);
   }
 
-  /** The transport's word that it had to connect. */
+  /** Called by the transport when it had to connect. */
   connected(durationMs: number): void {
     this.connectMs = durationMs;
   }
@@ -440,9 +443,9 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
   }
 
   /**
-   * Gives a response to the client's side, once.
+   * Passes a response to the client's side, once.
    *
-   * @throws {Error} when the head cannot be written; another response may be given then
+   * @throws {Error} when the head cannot be written; another response may be passed then
    */
   respond(head: ResponseHead, body: Body | null, close = false): void {
     this.answered = true;
@@ -454,28 +457,28 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
     }
   }
 
-  /** The transport's word that a server has responded. */
+  /** Called by the transport when a server has responded. */
   responded(response: ServerResponse): void {
     this.runtime.steps.responded(this, response);
   }
 
-  /** The transport's word that an attempt has failed. */
+  /** Called by the transport when an attempt has failed. */
   failed(error: ProxyError): void {
     this.runtime.steps.failed(this, error);
   }
 
-  /** The engine's word that nothing of the response has left, because its content broke off. */
+  /** Called by the engine when nothing of the response was sent, because its content failed. */
   responseUnsent(error: ProxyError): void {
     this.runtime.steps.unsent(this, error);
   }
 
-  /** The engine's word that the response has left, or broke off. */
+  /** Called by the engine when the response was sent, or has failed. */
   responseEnded(bytes: number, failure: ProxyError | null): void {
     this.bytesSent = bytes;
     this.runtime.steps.ended(this, failure);
   }
 
-  /** Calls everything off because nobody waits for the response any more. */
+  /** Cancels the exchange because the response is no longer wanted. */
   callOff(reason: ProxyError): void {
     if (this.settled || this.answered) return;
     this.cancellation.cancel(reason);
@@ -483,7 +486,7 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
     this.abortSignal(reason);
   }
 
-  /** Calls everything off because the proxy has to stop. */
+  /** Cancels the exchange because the proxy has to stop. */
   abandon(hurried = true): void {
     const reason = new StoppingError(
       hurried ? "The proxy stops and the request had no time left" : "The configuration was replaced",
@@ -494,20 +497,20 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
     this.abortSignal(reason);
   }
 
-  /** Fails with what the exchange was called off with. */
+  /** Throws the reason of the cancellation, if there was one. */
   throwIfCancelled(): void {
     if (this.cancellation.cancelled) throw this.cancellation.reason as ProxyError;
   }
 }
 
-// Finds out who asks: the peer of the connection, or the client that a trusted proxy names.
+// Identifies the client: the peer of the connection, or the client that a trusted proxy names.
 
-/** Who asks, and how. */
+/** The client, and how it has connected. */
 export interface Identity extends ForwardedIdentity {
   readonly client: ClientInfo;
 }
 
-/** Looks at the peer, and at what it says of its own client when it is trusted. */
+/** Evaluates the peer and, if it is trusted, its fields about its client. */
 export function identifyClient(trusted: TrustedProxies | null, stream: ClientStream): Identity {
   const { peerIp, peerPort, certificate, listener: { scheme } } = stream;
   if (trusted === null || !trusted.trusts(peerIp)) {

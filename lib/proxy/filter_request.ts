@@ -1,4 +1,4 @@
-/** Lets the configuration reply to a request itself, or change what of it goes to a server. */
+/** Filters of a request: they may reply themselves, or change what is sent to a server. */
 
 import { type RequestBody, StreamBody, streamOf } from "../http/message.ts";
 import { describeValue } from "../core/describe_value.ts";
@@ -16,9 +16,9 @@ import { filterReply, replyLocally } from "./local_reply.ts";
 import { runFilter } from "./run_filter.ts";
 
 /**
- * Runs `requestFilter`, and sends what it returned.
+ * Runs `requestFilter`, and sends the response that it returned.
  *
- * @throws {FilterError} when it throws, rejects, or returns something else than a response
+ * @throws {FilterError} when it throws, rejects, or returns something other than a response
  */
 export function runRequestFilter(exchange: Exchange): void | Promise<void> {
   const { requestFilter } = exchange.filters;
@@ -35,7 +35,7 @@ function takeReply(exchange: Exchange, made: Response | void): void {
   replyLocally(exchange, filterReply(exchange, made, "requestFilter"));
 }
 
-/** What `Deno.upgradeWebSocket()` has made: from here on the connection is the filter's. */
+/** A response of `Deno.upgradeWebSocket()`: from here on the filter owns the connection. */
 function passUpgrade(exchange: Exchange, response: Response): void {
   const { stream } = exchange;
   exchange.status = 101;
@@ -45,9 +45,9 @@ function passUpgrade(exchange: Exchange, response: Response): void {
 }
 
 /**
- * Runs `requestBodyFilter` on content that there is, and puts what it makes in the place of the exchange's body.
+ * Runs `requestBodyFilter` on existing content, and replaces the exchange's body by its result.
  *
- * @throws {FilterError} when it throws, rejects, or returns something else than content
+ * @throws {FilterError} when it throws, rejects, or returns something other than content
  */
 export function filterRequestBody(exchange: Exchange): void | Promise<void> {
   const { requestBodyFilter } = exchange.filters;
@@ -70,13 +70,13 @@ export function filterRequestBody(exchange: Exchange): void | Promise<void> {
   return made instanceof Promise ? made.then(take) : take(made);
 }
 
-/** Content of a filter's making, above the client's. */
+/** Content made by a filter from the client's content. */
 class FilteredBody extends KeptBody {
   readonly #source: RequestBody;
 
   constructor(source: RequestBody, { stream, length }: CheckedContent, maxKeptBytes: number) {
     const explain = (cause: unknown): ProxyError | null => {
-      // A client that breaks off is not the filter's fault, and no end that the filter makes of it is a clean one.
+      // A client that aborts its content is not the filter's fault, and the filter cannot turn that into a clean end.
       if (source.failure !== null) return source.failure;
       if (cause === undefined) return null;
       // A filter may find that the content is the client's mistake.
@@ -97,9 +97,9 @@ class FilteredBody extends KeptBody {
 }
 
 /**
- * Asks `upstreamPeer` once, and sets the exchange's pool, or its peer when one was named outright.
+ * Calls `upstreamPeer` once, and sets the exchange's pool, or its peer if one was named directly.
  *
- * @throws {FilterError} when it throws, rejects, or names what does not exist
+ * @throws {FilterError} when it throws, rejects, or names something that does not exist
  */
 export function chooseUpstream(exchange: Exchange): void | Promise<void> {
   const { upstreamPeer } = exchange.filters;
@@ -141,16 +141,16 @@ function found(value: unknown): string {
 }
 
 /**
- * Runs `upstreamRequestFilter` on a copy of the request; gives what is sent to the server.
+ * Runs `upstreamRequestFilter` on a copy of the request; returns the request for the server.
  *
- * @throws {FilterError} when it throws, rejects, or makes a method or target that cannot be sent
+ * @throws {FilterError} when it throws, rejects, or sets a method or target that cannot be sent
  */
 export function filterUpstreamRequest(
   exchange: Exchange,
   filter: NonNullable<Filters["upstreamRequestFilter"]>,
 ): OutgoingRequest | Promise<OutgoingRequest> {
   const outgoing = exchange.outgoing!;
-  // A copy: what the filter adds for one server must not be there twice for the next.
+  // A copy: a field that the filter adds for one server must not be added twice for the next.
   const headers = outgoing.headers.clone();
   headers.detach();
   const shown = outgoing.shownTarget;
@@ -185,7 +185,7 @@ function isMethod(method: unknown): boolean {
   return typeof method === "string" && isToken(method) && method !== "CONNECT";
 }
 
-/** A filter's mistake: transports take such for one of the client's or of the server's. */
+/** A mistake of a filter: transports would report it as one of the client or of the server. */
 function badEdit(expected: string, found: unknown): FilterError {
   return new FilterError(
     "upstreamRequestFilter",

@@ -1,4 +1,4 @@
-/** Lets the configuration edit or replace a server's response, and sends it to the client. */
+/** Filters of a response: they edit or replace it before it is sent to the client. */
 
 import { FilterError } from "../core/errors.ts";
 import type { FilteredContent, Filters, ProxyResponse } from "../filter/filters.ts";
@@ -14,10 +14,10 @@ import { announceSession, sendResponse } from "./attempt_upstreams.ts";
 import { checkTunnel, relayTunnel } from "./upgrade.ts";
 
 /**
- * Runs `upstreamResponseFilter`, adds the proxy's own fields, runs `responseFilter` and `responseBodyFilter`, and sends
- * what they leave; without a promise as long as they need none.
+ * Runs `upstreamResponseFilter`, adds the proxy's fields, runs `responseFilter` and `responseBodyFilter`, and sends
+ * the result; returns a promise only when one is needed.
  *
- * @throws {FilterError} when one of them throws, rejects, or returns what it must not
+ * @throws {FilterError} when one of them throws, rejects, or returns an invalid value
  */
 export function filterResponse(exchange: Exchange, response: ServerResponse): void | Promise<void> {
   if (response.tunnel !== undefined) return filterTunnel(exchange, response);
@@ -67,7 +67,7 @@ async function filterHead(exchange: Exchange, response: ServerResponse): Promise
   sendResponse(exchange, response, head, body);
 }
 
-/** A head that functions of the configuration may keep: it does not change when the connection goes on. */
+/** A head that functions of the configuration may keep: it stays unchanged when the connection is reused. */
 function ownHead({ status, statusText, headers }: ServerResponse): ProxyResponse {
   const own = headers.clone();
   own.detach();
@@ -83,7 +83,7 @@ async function runHeadFilter(
   const { status } = head;
   const running = runFilter(phase, filter, head, exchange);
   const made = running instanceof Promise ? await running : running;
-  // A server's own is looked at when it is passed on.
+  // The status of a server is checked when it is forwarded.
   if (head.status !== status) {
     try {
       checkStatus(head.status);
@@ -95,14 +95,14 @@ async function runHeadFilter(
   return filterReply(exchange, made, phase);
 }
 
-/** Runs `responseBodyFilter` where there is content; gives what it makes of it. */
+/** Runs `responseBodyFilter` on existing content; returns its result. */
 async function filterContent(
   exchange: Exchange,
   head: ProxyResponse,
   body: Body | null,
   responseBodyFilter: NonNullable<Filters["responseBodyFilter"]>,
 ): Promise<Body | null> {
-  // What a HEAD says of the length would be the server's.
+  // The length in a response to HEAD would be that of the unfiltered content.
   if (exchange.method === "HEAD") {
     forgetContent(head.headers, null);
     return body;
@@ -127,12 +127,12 @@ async function filterContent(
   return content.take(checked);
 }
 
-/** Drops what was said of content that the client is not going to get. */
+/** Removes the fields that describe the replaced content. */
 function forgetContent(headers: HeaderFields, length: number | null): void {
   for (const name of ["content-length", "content-md5", "content-digest", "repr-digest", "digest"]) {
     headers.delete(name);
   }
-  // Parts of it are parts of something else, and so is what stands under a strong tag (RFC 9110 section 8.8.3).
+  // Ranges would refer to other content, and a strong entity tag would be wrong (RFC 9110 section 8.8.3).
   headers.delete("accept-ranges");
   const tag = headers.get("etag");
   if (tag !== null && tag.startsWith('"')) headers.set("etag", `W/${tag}`);

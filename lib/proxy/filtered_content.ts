@@ -1,4 +1,4 @@
-/** Content of a filter's making: held to what the filter has said of it, and on its way to the client. */
+/** Content made by a filter: checked against its declared length, and sent to the client. */
 
 import type { Cancellation } from "../core/cancellation.ts";
 import { ClientGoneError, FilterError, ProxyError } from "../core/errors.ts";
@@ -8,15 +8,15 @@ import { type Body, type Bytes, StreamBody } from "../http/message.ts";
 /** The content that a filter returned, to be read once. */
 export interface CheckedContent {
   readonly stream: ReadableStream<Bytes>;
-  /** Number of bytes when the filter has declared it, otherwise `null`. */
+  /** Number of bytes if the filter has declared it; otherwise `null`. */
   readonly length: number | null;
 }
 
 /**
- * Takes what a filter of content returned; `null` when it leaves the content alone.
+ * Checks the result of a content filter; `null` when it leaves the content unchanged.
  *
- * @param original what the filter was given
- * @throws {TypeError} when it is something else than content
+ * @param original the stream that the filter received
+ * @throws {TypeError} when it is not content
  */
 export function checkContent(
   made: FilteredContent,
@@ -36,28 +36,28 @@ export function checkContent(
   if (length !== null && !(Number.isSafeInteger(length) && length >= 0)) {
     throw new TypeError(`the length must be a whole number of bytes, received ${String(length)}`);
   }
-  return { stream: held(stream, length), length };
+  return { stream: checkedStream(stream, length), length };
 }
 
-function held(stream: ReadableStream<unknown>, length: number | null): ReadableStream<Bytes> {
+function checkedStream(stream: ReadableStream<unknown>, length: number | null): ReadableStream<Bytes> {
   const reader = stream.getReader();
-  let seen = 0;
+  let received = 0;
   return new ReadableStream<Bytes>({
     async pull(controller): Promise<void> {
       for (;;) {
         const { done, value } = await reader.read();
         if (done) {
-          if (length !== null && seen < length) throw mismatch(length, seen);
+          if (length !== null && received < length) throw mismatch(length, received);
           return controller.close();
         }
         if (!(value instanceof Uint8Array)) {
           reader.cancel().catch(() => {});
           throw new TypeError(`its stream must give pieces of type Uint8Array, gave ${typeof value}`);
         }
-        seen += value.byteLength;
-        if (length !== null && seen > length) {
+        received += value.byteLength;
+        if (length !== null && received > length) {
           reader.cancel().catch(() => {});
-          throw mismatch(length, seen);
+          throw mismatch(length, received);
         }
         if (value.byteLength === 0) continue;
         return controller.enqueue(value as Bytes);
@@ -75,9 +75,9 @@ function mismatch(declared: number, found: number): RangeError {
   );
 }
 
-/** What a filter makes of a server's content; it never ends cleanly when that did not. */
+/** A filter's result for a server's content; it never ends cleanly when that content failed. */
 export class FilteredContentBody implements Body {
-  /** The server's content, as the filter reads it. */
+  /** The server's content, for the filter to read. */
   readonly source: Body;
   readonly ready: null = null;
   readonly whole: null = null;
@@ -91,7 +91,7 @@ export class FilteredContentBody implements Body {
     this.source = new WatchedBody(source, (failure) => this.#sourceFailure = failure);
   }
 
-  /** Takes what the filter has made. */
+  /** Sets the result of the filter. */
   take({ stream, length }: CheckedContent): this {
     const phase = "responseBodyFilter";
     this.#made = new FilterStream(stream, { phase, cancellation: this.#cancellation, length });
@@ -119,7 +119,7 @@ export class FilteredContentBody implements Body {
   }
 }
 
-/** Content whose failure is kept in mind, whatever its reader makes of it. */
+/** Content whose failure is remembered, even if its reader ignores it. */
 class WatchedBody implements Body {
   readonly #body: Body;
   readonly #onFailure: (failure: ProxyError) => void;
@@ -159,19 +159,19 @@ class WatchedBody implements Body {
   }
 }
 
-// Content that a filter gives as a stream.
+// Content that a filter returns as a stream.
 
-/** What a {@linkcode FilterStream} takes beside the stream. */
+/** Options of a {@linkcode FilterStream}. */
 interface FilterStreamOptions {
-  /** Which function has made it, for the log. */
+  /** The function that made it, for the log. */
   readonly phase: string;
-  /** Called off when nobody waits for it any more: it may have no end. */
+  /** Cancelled when the content is no longer wanted: it may have no end. */
   readonly cancellation: Cancellation;
-  /** How long it is, when that is known; `null` otherwise. */
+  /** Length of the content; `null` when it is unknown. */
   readonly length: number | null;
 }
 
-/** A stream that fails as its filter does, and ends when its exchange is called off. */
+/** A stream that fails with the error of its filter, and ends when its exchange is cancelled. */
 export class FilterStream extends StreamBody {
   readonly #options: FilterStreamOptions;
 
@@ -182,13 +182,13 @@ export class FilterStream extends StreamBody {
 
   override async read(): Promise<Bytes | null> {
     const { phase, cancellation } = this.#options;
-    const calledOff = Promise.withResolvers<never>();
+    const cancelled = Promise.withResolvers<never>();
     using _listener = cancellation.listen((reason) => {
       this.cancel(reason);
-      calledOff.reject(reason);
+      cancelled.reject(reason);
     });
     try {
-      return await Promise.race([super.read(), calledOff.promise]);
+      return await Promise.race([super.read(), cancelled.promise]);
     } catch (error) {
       throw error instanceof ProxyError ? error : new FilterError(phase, error);
     }

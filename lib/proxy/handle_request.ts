@@ -1,4 +1,4 @@
-/** The way of a request through the proxy, step by step. */
+/** The steps of a request through the proxy. */
 
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { refusePromise, unexpected } from "../core/callback.ts";
@@ -39,10 +39,11 @@ import { beginTrace, dropForeignTrace, traceLimiter, traceRoute } from "./trace_
 import { addUpgrade, readUpgrade } from "./upgrade.ts";
 
 /**
- * What happens to every request, in this order. A step that replies itself ends it; what one throws becomes a response.
+ * The steps of every request, in order. A step that replies itself ends the request; an error that a step throws
+ * becomes a response.
  *
- * The last one sends the request, and goes on in {@linkcode EXCHANGE_STEPS} once a server has responded. Steps that have
- * nothing to do with this configuration are left out; a route may have limits and filters of its own.
+ * The last step sends the request; {@linkcode EXCHANGE_STEPS} continue once a server has responded. Steps that this
+ * configuration does not need are left out; a route may have its own limits and filters.
  */
 export function selectSteps(config: ResolvedConfig): readonly RequestStep[] {
   const { overload, limiter, routes, pools, filters } = config;
@@ -69,14 +70,14 @@ export function selectSteps(config: ResolvedConfig): readonly RequestStep[] {
   ]);
 }
 
-/** What requests run by from now on; a reload changes it. */
+/** The current runtime for new requests; a reload replaces it. */
 export interface RunningConfiguration {
   runtime: ExchangeRuntime;
 }
 
-/** Takes the requests of one listener. */
+/** Receives the requests of one listener. */
 export class RequestHandler implements StreamHandler {
-  /** The port of `https` that clients are sent to; `undefined` where they are served. */
+  /** The `https` port that clients are redirected to; `undefined` where they are served. */
   redirectPort: number | undefined = undefined;
   readonly #running: Readonly<RunningConfiguration>;
 
@@ -84,14 +85,14 @@ export class RequestHandler implements StreamHandler {
     this.#running = running;
   }
 
-  /** Takes a request of a client; never throws. */
+  /** Handles a request of a client; never throws. */
   handle(stream: ClientStream): void {
     const { runtime } = this.#running;
-    if (this.redirectPort === undefined) goOn(new Exchange(runtime, stream), 0);
+    if (this.redirectPort === undefined) runSteps(new Exchange(runtime, stream), 0);
     else redirectToHttps(stream, this.redirectPort, runtime);
   }
 
-  /** Takes a request that could not be read; never throws. */
+  /** Handles a malformed request; never throws. */
   refuse(stream: ClientStream, error: ProxyError): void {
     refuseRequest(stream, error, this.#running.runtime);
   }
@@ -112,8 +113,8 @@ function takeContentIfAny(exchange: Exchange): void {
   if (body !== null) takeContent(exchange, body);
 }
 
-// Without a promise as long as no step needs one: of most requests none does.
-function goOn(exchange: Exchange, from: number): void {
+// Without a promise as long as no step needs one: most requests need none.
+function runSteps(exchange: Exchange, from: number): void {
   try {
     const steps = exchange.runtime.requestSteps;
     for (let i = from; i < steps.length; i++) {
@@ -123,7 +124,7 @@ function goOn(exchange: Exchange, from: number): void {
         pending.then(() => {
           if (exchange.answered) return;
           if (exchange.cancellation.cancelled) failExchange(exchange, exchange.cancellation.reason);
-          else goOn(exchange, i + 1);
+          else runSteps(exchange, i + 1);
         }, (error) => failExchange(exchange, error));
         return;
       }
@@ -134,7 +135,7 @@ function goOn(exchange: Exchange, from: number): void {
   }
 }
 
-/** What goes on when a server or the client has something to say. */
+/** The steps that react to the server and the client. */
 export const EXCHANGE_STEPS: ExchangeSteps = {
   responded(exchange, response) {
     try {
@@ -161,18 +162,18 @@ export const EXCHANGE_STEPS: ExchangeSteps = {
   maySendAgain,
 };
 
-/** Whether nobody has anything to do with the response of a server. */
+/** Whether the response of a server is forwarded without filters, limits or sessions. */
 function isPassedOn(exchange: Exchange, response: ServerResponse): boolean {
   return response.tunnel === undefined && !exchange.filtersResponse && exchange.decision === null &&
     exchange.pool.balancer.sticky === null;
 }
 
-// First step: find out what is asked, and refuse what cannot be forwarded.
+// First step: determine what is requested, and refuse what cannot be forwarded.
 
 /**
- * Makes the request's own state, and finds the route.
+ * Makes the request's state, and finds the route.
  *
- * @throws {RequestError} 400, 405 or 501 for what cannot be forwarded
+ * @throws {RequestError} 400, 405 or 501 for a request that cannot be forwarded
  * @throws {FilterError} when `newContext` throws, or is async
  */
 export function openExchange(exchange: Exchange): void {
@@ -192,7 +193,7 @@ export function openExchange(exchange: Exchange): void {
 }
 
 /**
- * Makes the request's own state; bad requests have one too, because `failToProxy` and `logging` are asked about them.
+ * Makes the request's state, also for malformed requests, because `failToProxy` and `logging` are called for them.
  *
  * @throws {FilterError} when `newContext` throws, or is async
  */
@@ -208,17 +209,17 @@ function makeState(exchange: Exchange): void {
 
 const ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-// Sends clients that came without TLS to where they are served with it.
+// Redirects clients without TLS to the listener with TLS.
 
 /**
- * Replies with the same host and target at `https`; 308, so that method and content stay as they are
- * (RFC 9110 section 15.4.9).
+ * Replies with a redirect to the same host and target at `https`; 308, so that method and content stay the same (RFC
+ * 9110 section 15.4.9).
  *
- * The host is the client's own word. What is no plain host name or address would make a URL that leads elsewhere than
- * it looks, so it is refused, and the port in it is not taken over. Of the filters only those take part that are there for
- * every request: `newContext`, `localReplyFilter`, `failToProxy` and `logging`.
+ * The client chooses the host. A value that is no plain host name or address could make a URL that leads elsewhere
+ * than it seems, so it is refused; its port is not used. Only the filters for every request run: `newContext`,
+ * `localReplyFilter`, `failToProxy` and `logging`.
  *
- * @param port where clients reach the listener with TLS
+ * @param port of the listener with TLS
  */
 function redirectToHttps(stream: ClientStream, port: number, runtime: ExchangeRuntime): void {
   const exchange = new Exchange(runtime, stream);
@@ -244,11 +245,11 @@ function hostName(host: string): string {
   return name;
 }
 
-// Makes the request that goes to a server, from the client's.
+// Makes the request for a server from the client's request.
 
 /**
- * Takes over method, target and fields; hop-by-hop fields and those that `Connection` names stay behind, and so does
- * what a client says of other proxies; `X-Forwarded-*` and the like are added.
+ * Copies method, target and fields, without hop-by-hop fields, those that `Connection` names, and those of a client
+ * about other proxies; adds `X-Forwarded-*` and the like.
  */
 function prepareRequest(exchange: Exchange): void {
   const { stream, body, host, pool, runtime: { forwardedFields, loopMark } } = exchange;
@@ -256,9 +257,9 @@ function prepareRequest(exchange: Exchange): void {
   const { via, fromProxy } = removeForwarded(headers);
   const takesTrailers = pool.transport.carriesTrailers === true && headers.get("te") === "trailers";
   const named = removeHopByHop(headers);
-  // Whether it waits for its content is between the transport and the server.
+  // Whether the content waits for 100 (Continue) is decided between the transport and the server.
   if (headers.mayHave(EXPECT_GROUP)) headers.delete("expect");
-  // Servers of gRPC refuse requests without it.
+  // gRPC servers refuse requests without it.
   if (takesTrailers) headers.list.push("te", "trailers");
   if (!headers.has("host")) headers.list.push("host", host === "" ? "localhost" : host);
   addForwarded(headers.list, forwardedFields, {
@@ -268,7 +269,7 @@ function prepareRequest(exchange: Exchange): void {
   });
   if (loopMark !== null) loopMark.add(headers, fromProxy);
   if (forwardedFields.clientCert) setClientCert(headers, stream.certificate);
-  // Where no tunnels are made, other offers than that of a WebSocket are declined.
+  // Where no tunnels are made, offers other than that of a WebSocket are declined.
   if (exchange.upgrade?.webSocket === null && pool.webSocket === null) exchange.upgrade = null;
   if (exchange.upgrade !== null) addUpgrade(headers, exchange.upgrade);
   exchange.outgoing = new ServerRequest(exchange, headers, body, targetFor(exchange));
@@ -305,18 +306,18 @@ class ServerRequest implements PreparedRequest {
     return { ip, port, localIp, localPort };
   }
 
-  // As it came where nobody changes it; most transports need no text of it.
+  // The received target if it is unchanged; most transports need no string of it.
   get target(): string {
     return this.#target ?? this.#exchange.stream.receivedTarget;
   }
 }
 
 /**
- * The target that the server gets: the client's (`null`), its normal form, or what the `rewrite` of the route makes of it.
+ * The target for the server: the client's (`null`), its normal form, or the result of the route's `rewrite`.
  *
- * A rewrite is given the path that the route was found by, or it would do something else than the route says.
+ * A rewrite gets the path by which the route was found; otherwise it could differ from what the route has matched.
  *
- * @throws {FilterError} when that throws, or makes what cannot stand in a request line
+ * @throws {FilterError} when the rewrite throws, or returns something that is not allowed in a request line
  */
 export function targetFor(exchange: Exchange): string | null {
   const rewrite = exchange.matched?.rewrite ?? null;

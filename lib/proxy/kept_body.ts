@@ -1,46 +1,50 @@
-/** The content of a request, kept as long as it may have to be sent again. */
+/** The content of a request, kept while it may have to be sent again. */
 
 import { ClientGoneError, ProxyError } from "../core/errors.ts";
 import { type Body, type Bytes, type RequestBody, StreamBody } from "../http/message.ts";
 import type { Exchange } from "./exchange.ts";
 
-/** How much is kept for another attempt. */
+/** How many bytes are kept for another attempt. */
 const KEPT_BYTES: number = 64 * 1024;
 
-/** What a {@linkcode KeptBody} takes beside the content. */
+/** Options of a {@linkcode KeptBody}. */
 interface KeptBodyOptions {
-  /** How much is kept for another attempt. @default {65536} */
+  /** How many bytes are kept for another attempt. @default {65536} */
   readonly maxKeptBytes?: number;
-  /** Says why the content could not be read, or, asked without a cause, why its end is none. @default {the client broke off} */
+  /**
+   * Returns why the content could not be read or, without a cause, why its end is invalid. @default {the client broke
+   * off}
+   */
   readonly explain?: (cause: unknown) => ProxyError | null;
 }
 
 /**
- * Reads content once and gives it to each attempt from the beginning, as long as that fits in memory.
+ * Reads content once and returns it to each attempt from the beginning, as long as it fits in memory.
  *
- * Content that was let go cannot be sent again: {@linkcode KeptBody.repeatable} says so, and no retry is made then.
+ * Content that was dropped cannot be sent again: then {@linkcode KeptBody.repeatable} is `false`, and there is no
+ * retry.
  */
 export class KeptBody implements RequestBody {
   readonly #source: Body;
   #maxKeptBytes: number;
   readonly #explain: (cause: unknown) => ProxyError | null;
-  /** What attempts have to be given before the source is asked for more. */
+  /** Pieces that attempts get before more is read from the source. */
   #kept: Bytes[] = [];
   #keptBytes = 0;
-  /** The piece that the attempt which runs is given next. */
+  /** The next piece of the current attempt. */
   #position = 0;
   #attempt = 0;
   /** The attempt that waits for the source. */
   #waiting = 0;
   #pending: Promise<Bytes | null> | null = null;
   #repeatable = true;
-  /** Whether what is read is for an attempt to come. */
+  /** Whether pieces are read in advance for a later attempt. */
   #holding = false;
   #ended = false;
   #cancelled = false;
   failure: ProxyError | null = null;
 
-  constructor(source: Body, { maxKeptBytes = KEPT_BYTES, explain = brokeOff }: KeptBodyOptions = {}) {
+  constructor(source: Body, { maxKeptBytes = KEPT_BYTES, explain = contentFailure }: KeptBodyOptions = {}) {
     this.#source = source;
     this.#maxKeptBytes = maxKeptBytes;
     this.#explain = explain;
@@ -50,7 +54,7 @@ export class KeptBody implements RequestBody {
     return this.#source.length;
   }
 
-  // What is whole stays where it is until the exchange is over, so that nothing of it has to be kept.
+  // Content in memory stays there until the exchange has ended, so nothing must be kept.
   get whole(): Bytes | null {
     return this.#kept.length === 0 && !this.#ended ? this.#source.whole : null;
   }
@@ -84,7 +88,7 @@ export class KeptBody implements RequestBody {
     return await (this.#pending ??= this.#readNext().finally(() => this.#pending = null));
   }
 
-  /** Reads until all has come, or so many bytes have, which can be sent again then. */
+  /** Reads all content, or so many bytes, which can then be sent again. */
   async hold(bytes: number): Promise<void> {
     this.#holding = true;
     this.#maxKeptBytes = Math.max(this.#maxKeptBytes, bytes);
@@ -100,7 +104,7 @@ export class KeptBody implements RequestBody {
     try {
       piece = await this.#source.read();
     } catch (cause) {
-      throw this.failure ??= this.#explain(cause) ?? brokeOff(cause)!;
+      throw this.failure ??= this.#explain(cause) ?? contentFailure(cause)!;
     }
     if (piece !== null) return this.#keep(piece);
     const failure = this.#explain(undefined);
@@ -109,8 +113,8 @@ export class KeptBody implements RequestBody {
     return null;
   }
 
-  // A piece that is lent is gone with the next one, so that what is kept has to be a copy. An attempt that failed may have
-  // left a read behind: its piece belongs to the next attempt, which may not have come to it yet.
+  // A lent piece is only valid until the next one, so kept pieces must be copies. A failed attempt may have left a
+  // pending read: its piece belongs to the next attempt, which may not have reached it yet.
   #keep(piece: Bytes): Bytes {
     const awaited = this.#waiting === this.#attempt && this.#position === this.#kept.length;
     if (this.#repeatable || this.#holding) {
@@ -128,7 +132,7 @@ export class KeptBody implements RequestBody {
     return copy;
   }
 
-  /** Lets go of the content; what has not been read is not wanted. */
+  /** Releases the content; unread content is dropped. */
   cancel(reason?: unknown): void {
     if (this.#cancelled) return;
     this.#cancelled = true;
@@ -139,20 +143,18 @@ export class KeptBody implements RequestBody {
   }
 }
 
-function brokeOff(cause: unknown): ProxyError | null {
+function contentFailure(cause: unknown): ProxyError | null {
   if (cause === undefined) return null;
   if (cause instanceof ProxyError) return cause;
   return new ClientGoneError(`The client's content broke off: ${cause}`);
 }
 
-// Takes hold of the content of a request.
+// Prepares the content of a request for sending.
 
-/**
- * Sets the exchange's body, which is read as a server takes it; what came so far can be sent again.
- */
+/** Sets the exchange's body, which is read at the pace of the server; the part read so far can be sent again. */
 export function takeContent(exchange: Exchange, body: Body): void {
   const { shownRequest } = exchange;
-  // A filter that reads a copy of the content has it read once for both.
+  // If a filter reads a clone, the content is read once for both.
   const shown = shownRequest !== null && shownRequest.touched ? shownRequest.body : null;
   const source = shown === null ? body : new StreamBody(shown, body.length);
   exchange.body = new KeptBody(source, { maxKeptBytes: keptBytesFor(exchange) });
@@ -160,21 +162,24 @@ export function takeContent(exchange: Exchange, body: Body): void {
 }
 
 /**
- * Waits for the content where the pool wants its servers spared slow clients: for all of it, or as much as may be kept.
+ * Waits for the content if the pool protects its servers from slow clients: for all of it, or as much as may be kept.
  *
- * @throws {ProxyError} when it is too slow, or breaks off
+ * @throws {ProxyError} when it is too slow, or fails
  */
 export function holdContent(exchange: Exchange): void | Promise<void> {
   const { body, pool: { bufferBytes }, namedPeer, cancellation } = exchange;
   if (bufferBytes === 0 || namedPeer !== null || !(body instanceof KeptBody) || body.whole !== null) return;
   return new Promise((resolve, reject) => {
-    // A read that is pending does not end before its client does.
+    // A pending read does not end before the client sends or closes.
     const listener = cancellation.listen(reject);
     body.hold(bufferBytes).then(resolve, reject).finally(() => listener[Symbol.dispose]());
   });
 }
 
-/** How much is kept: what a server that cannot be connected to has not got must still be there for the next one. */
+/**
+ * How many bytes are kept: bytes read for a server that could not be connected to must still be available for the
+ * next one.
+ */
 export function keptBytesFor({ pool: { transport: { readsAheadBytes = 0 } }, retries }: Exchange): number {
   return Math.max(retries?.policy.bodyLimitBytes ?? KEPT_BYTES, readsAheadBytes);
 }

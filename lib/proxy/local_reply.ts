@@ -1,4 +1,4 @@
-/** Replies that no server has made: of a limit, of a filter, of a failure. */
+/** Replies of the proxy itself: of a limit, of a filter, of a failure. */
 
 import { refusePromise, unexpected } from "../core/callback.ts";
 import { describeValue } from "../core/describe_value.ts";
@@ -22,7 +22,7 @@ import { FilterStream } from "./filtered_content.ts";
 import { awaitFilter, isOutOfTime } from "./run_filter.ts";
 import { reportCallbackError, settleExchange } from "./settle_exchange.ts";
 
-/** A reply of the proxy's own making. */
+/** A reply of the proxy itself. */
 export interface LocalReply {
   readonly status: number;
   readonly headers: HeaderFields;
@@ -35,9 +35,9 @@ export function bytesReply(status: number, headers: HeaderFields, bytes: Bytes):
 }
 
 /**
- * What a filter returned, as a reply.
+ * The result of a filter, as a reply.
  *
- * @throws {FilterError} when it is no response, or one that was read before
+ * @throws {FilterError} when it is no response, or was read before
  */
 export function filterReply(exchange: Exchange, response: unknown, phase: string): LocalReply {
   const { cancellation } = exchange;
@@ -52,9 +52,9 @@ export function filterReply(exchange: Exchange, response: unknown, phase: string
 }
 
 /**
- * Makes sure that what a filter returned can be sent.
+ * Checks that the result of a filter can be sent.
  *
- * @throws {FilterError} when it is no response, or one that was read before
+ * @throws {FilterError} when it is no response, or was read before
  */
 export function checkResponse(response: unknown, phase: string): asserts response is Response {
   if (!(response instanceof Response)) {
@@ -73,8 +73,8 @@ function isRead({ bodyUsed, body }: Response): boolean {
 }
 
 /**
- * Sends a reply that no server has had a part in, after `localReplyFilter` has had a look at its head; ends the way of
- * the request.
+ * Sends a reply that is not from a server, after `localReplyFilter` has edited its head; ends the steps of the
+ * request.
  */
 export function replyLocally(exchange: Exchange, reply: LocalReply): void {
   const head = { status: reply.status, statusText: "", headers: reply.headers };
@@ -83,7 +83,7 @@ export function replyLocally(exchange: Exchange, reply: LocalReply): void {
   sendReply(exchange, head, reply.body);
 }
 
-/** Sends a reply in the place of a server's response. */
+/** Sends a reply in place of a server's response. */
 export function sendReply(exchange: Exchange, head: ResponseHead, body: Body | null): void {
   exchange.status = head.status;
   releaseServer(exchange);
@@ -97,7 +97,7 @@ export function sendReply(exchange: Exchange, head: ResponseHead, body: Body | n
   }
   if (head.statusText === "") head = { ...head, statusText: reasonPhrase(head.status) };
   if (!(body instanceof StreamBody)) return exchange.respond(head, body, close);
-  // What a filter made of a text has a length, and costs less than a stream.
+  // Content that a filter has made from text has a length, and then costs less than a stream.
   exchange.answered = true;
   body.gather().catch(() => {}).then(() => exchange.respond(head, body, close)).catch((error) => {
     failExchange(exchange, error);
@@ -105,8 +105,8 @@ export function sendReply(exchange: Exchange, head: ResponseHead, body: Body | n
 }
 
 /**
- * The head of a response that ends a call before its first message: clients of gRPC look for its status there, and tell their
- * callers of nothing else. Logs and metrics keep the status that it stands for.
+ * The head of a response that ends a call before its first message: gRPC clients read the status of the call there,
+ * and report nothing else to their callers. Logs and metrics keep the HTTP status.
  */
 function grpcHead({ status, headers }: ResponseHead, failure: ProxyError | null): ResponseHead {
   for (const name of ["content-length", "content-encoding", "cache-control"]) headers.delete(name);
@@ -117,7 +117,7 @@ function grpcHead({ status, headers }: ResponseHead, failure: ProxyError | null)
   return { status: 200, statusText: reasonPhrase(200), headers };
 }
 
-/** Nothing more of a server is wanted, however long the client takes. */
+/** Releases the server, however long the client takes for the reply. */
 function releaseServer(exchange: Exchange): void {
   exchange.response?.release();
   exchange.response = null;
@@ -125,7 +125,7 @@ function releaseServer(exchange: Exchange): void {
   exchange.serverLease = null;
 }
 
-// What it is a reply to counts for more than a filter that throws.
+// The original reply is more important than a filter that throws.
 function editHead(exchange: Exchange, head: ProxyResponse): void {
   const { filters: { localReplyFilter }, runtime: { observer } } = exchange;
   if (localReplyFilter === undefined) return;
@@ -141,7 +141,7 @@ function editHead(exchange: Exchange, head: ProxyResponse): void {
 }
 
 /**
- * Looks at a status that a filter has set.
+ * Checks a status that a filter has set.
  *
  * @throws {RangeError} when it cannot be sent
  */
@@ -150,20 +150,20 @@ export function checkStatus(status: unknown): void {
   throw new RangeError(`it must set a status from 200 to 599, set ${describeValue(status)}`);
 }
 
-/** Whoever makes a response says when (RFC 9110 section 6.6.1). */
+/** The origin of a response must add a date (RFC 9110 section 6.6.1). */
 function addDate(headers: HeaderFields): void {
   if (!headers.has("date")) headers.list.push("date", new Date().toUTCString());
 }
 
-/** Ends an exchange with a failure; the reply is that of `failToProxy`, or a problem document. */
+/** Ends an exchange with a failure; replies with the result of `failToProxy`, or a problem document. */
 export function failExchange(exchange: Exchange, thrown: unknown): void {
   if (exchange.answered || exchange.settled) return;
   const error = toProxyError(thrown);
   exchange.status = error.status;
   exchange.failure = error;
   const { failToProxy } = exchange.filters;
-  // Nobody is there who could be told.
-  if (error.status === 499) return replyNobody(exchange, error);
+  // The client has closed: there is no reply.
+  if (error.status === 499) return abandonClient(exchange, error);
   if (failToProxy === undefined) return replyProblem(exchange, error);
   try {
     const made = failToProxy(error, exchange);
@@ -177,7 +177,7 @@ export function failExchange(exchange: Exchange, thrown: unknown): void {
   }
 }
 
-function replyNobody(exchange: Exchange, error: ProxyError): void {
+function abandonClient(exchange: Exchange, error: ProxyError): void {
   exchange.answered = true;
   settleExchange(exchange, error);
   exchange.stream.abandon();
@@ -198,30 +198,30 @@ function replyMade(exchange: Exchange, error: ProxyError, made: Response | void 
   replyLocally(exchange, filterReply(exchange, made, "failToProxy"));
 }
 
-// The failure that it was asked about is what the client gets told of.
+// The client gets the original failure.
 function failToReply(exchange: Exchange, error: ProxyError, thrown: unknown): void {
   const { reason } = exchange.cancellation;
   if (thrown !== reason) reportCallbackError(exchange.runtime.observer, "failToProxy", thrown);
   if (exchange.answered) return;
   if (reason instanceof ClientGoneError) {
     exchange.failure = reason;
-    return replyNobody(exchange, reason);
+    return abandonClient(exchange, reason);
   }
   replyProblem(exchange, error);
 }
 
-/** Anything that is not one of our errors is a mistake of ours, and none of the client's business. */
+/** An error other than a {@linkcode ProxyError} is a mistake of the proxy; the client gets no details. */
 function toProxyError(thrown: unknown): ProxyError {
   if (thrown instanceof ProxyError) return thrown;
   const kind = resourceShortage(thrown) === null ? INTERNAL : OUT_OF_RESOURCES;
   return new ProxyError("The proxy failed", { ...kind, cause: thrown });
 }
 
-// Tells clients what took how long.
+// Timings of a request, for clients.
 
 /**
- * Adds a `Server-Timing` field (W3C Server Timing): `queue`, `connect` and `upstream` where there was such a thing, and `proxy`
- * for all the rest until now. What a server says itself goes on beside it.
+ * Adds a `Server-Timing` field (W3C Server Timing): `queue`, `connect` and `upstream` where they apply, and `proxy`
+ * for all other time until now. A field of the server is kept beside it.
  */
 export function announceTimings(exchange: Exchange, headers: HeaderFields): void {
   const { startedAt, upstreamStartAt, upstreamHeadAt, queueMs, connectMs, runtime: { clock } } = exchange;
@@ -230,16 +230,16 @@ export function announceTimings(exchange: Exchange, headers: HeaderFields): void
   let timings = queueMs > 0 ? metric("queue;dur=", queueMs) + ", " : "";
   if (connectMs !== null) timings += metric("connect;dur=", connectMs) + ", ";
   if (upstreamHeadAt > 0) timings += metric("upstream;dur=", upstreamMs) + ", ";
-  // Without filters nothing takes its time once the head is there; asking for the time is what would.
+  // Without filters no time passes after the head, and reading the clock would cost more.
   const now = upstreamHeadAt > 0 && !exchange.filtersResponse ? upstreamHeadAt : clock.now();
   timings += metric("proxy;dur=", Math.max(0, now - startedAt - queueMs - connectedMs - upstreamMs));
   headers.list.push("server-timing", timings);
 }
 
-/** A duration with two places behind the point. */
+/** A duration with two decimal places. */
 function metric(name: string, durationMs: number): string {
   const hundredths = Math.round(durationMs * 100);
-  // Small whole numbers have their text at hand; `toFixed` makes one anew.
+  // Strings of small integers are cached; `toFixed` makes a new one.
   if (hundredths > 1e8) return name + durationMs.toFixed(2);
   const whole = hundredths / 100 | 0;
   const rest = hundredths - whole * 100;

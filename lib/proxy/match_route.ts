@@ -9,11 +9,12 @@ import type { Exchange } from "./exchange.ts";
 import type { PoolRuntime, RouteRuntime, RouteTable } from "./proxy_runtime.ts";
 
 /**
- * Sets what the first route says that takes the request. Where none does, the request stays with the limits and filters
- * of the configuration; `refuseUnrouted` has the last word.
+ * Applies the first route that matches the request. Without one, the request keeps the limits and filters of the
+ * configuration, and `refuseUnrouted` decides later.
  *
- * @throws {RequestError} 400 for a path that a server could take for that of another route
- * @throws {FilterError} when `newContext` of the route throws or is async, or the function that makes the key of a split
+ * @throws {RequestError} 400 for a path that a server could read as that of another route
+ * @throws {FilterError} when `newContext` of the route throws or is async, or when the function that makes the key of
+ * a split throws
  */
 export function matchRoute(exchange: Exchange, { finder, routes }: RouteTable): void {
   const { method, host, fields, pathShape: { plain } } = exchange;
@@ -38,15 +39,15 @@ function findWritten(exchange: Exchange, { order, normalized, ambiguous }: Found
 }
 
 /**
- * Looks at a path that is not plain: one that can be read in very many ways is refused, and where nothing else is taken,
- * one that is not in its normal form.
+ * Checks a path that is not plain: refuses one that can be read in too many ways and, where only the normal form is
+ * accepted, one that is not in normal form.
  *
  * @throws {RequestError} 400
  */
 export function checkPath(exchange: Exchange): void {
   if (exchange.pathShape.plain) return;
   const { paths, path, receivedPath } = exchange;
-  // Before filters do, which are not to blame.
+  // Before filters do it, for which it would be reported as their error.
   void exchange.otherPaths;
   if (paths !== "refuse") return;
   const received = receivedPath.replace(/%[0-9a-f]{2}/gi, (encoded) => encoded.toUpperCase());
@@ -55,11 +56,11 @@ export function checkPath(exchange: Exchange): void {
   }
 }
 
-/** What servers read in different ways, and no client needs. */
+/** Parts that servers read in different ways, and no client needs. */
 const UNUSUAL = /;|%(?:00|2F|3B|5C)/;
 
 /**
- * Ends the way of a request that no route takes.
+ * Refuses a request that no route matches.
  *
  * @throws {ProxyError} 404
  */

@@ -1,4 +1,4 @@
-/** What bounds the load: the requests that run, how many may, and how many of them may be sent again. */
+/** Limits of the load: the running requests, how many may run, and how many may be retried. */
 
 import type { ResolvedOverload } from "../config/process_options.ts";
 import type { RetryPolicy } from "../config/retry_options.ts";
@@ -14,12 +14,12 @@ interface Waiter {
   listener: Disposable | null;
 }
 
-/** How often the lateness of the event loop is looked at. */
-const LOOK_MS = 100;
-/** How often requests that wait look for room that another process has made. */
+/** Interval of checking the delay of the event loop. */
+const CHECK_MS = 100;
+/** How often waiting requests check for room that another process has made. */
 const POLL_MS = 5;
 
-/** Counts the requests of the whole proxy; those that have to wait are let in in their order. */
+/** Counts the requests of the whole proxy; waiting ones are admitted in order. */
 export class OverloadLimit implements Disposable {
   readonly #options: ResolvedOverload;
   readonly #clock: Clock;
@@ -27,13 +27,13 @@ export class OverloadLimit implements Disposable {
   readonly #waiters = new Set<Waiter>();
   #inFlight = 0;
   #late = false;
-  #look: Disposable | null = null;
+  #checkTimer: Disposable | null = null;
   readonly #cells: SharedCells | null;
   #poll: Disposable | null = null;
-  /** The one that has taken its place, for which its requests count as well. */
-  #heir: OverloadLimit | null = null;
+  /** The limit that has replaced this one, for which its requests count too. */
+  #successor: OverloadLimit | null = null;
 
-  /** @param cells where requests of other processes are counted too; `null` where there are none */
+  /** @param cells shared counts of all processes; `null` with one process */
   constructor(
     options: ResolvedOverload,
     clock: Clock,
@@ -44,7 +44,7 @@ export class OverloadLimit implements Disposable {
     this.#options = options;
     this.#clock = clock;
     this.#wheel = wheel;
-    if (options.maxLoopDelayMs !== Infinity) this.#lookAgain();
+    if (options.maxLoopDelayMs !== Infinity) this.#scheduleCheck();
   }
 
   /** How many requests run, and how many wait. */
@@ -77,12 +77,12 @@ export class OverloadLimit implements Disposable {
     });
   }
 
-  /** A request is over: the next one takes its place. */
+  /** A request has ended: the next one takes its place. */
   leave(): void {
     for (const waiter of this.#waiters) return this.#remove(waiter).enter();
     if (this.#cells !== null) return this.#cells.leave();
     this.#inFlight--;
-    this.#heir?.leave();
+    this.#successor?.leave();
   }
 
   #take(): boolean {
@@ -93,7 +93,7 @@ export class OverloadLimit implements Disposable {
     return true;
   }
 
-  /** Lets requests in when another process has made room, which says nothing of it. */
+  /** Admits requests when another process has made room, which sends no notice. */
   #pollLater(cells: SharedCells): void {
     this.#poll ??= this.#clock.setTimer(() => {
       this.#poll = null;
@@ -105,11 +105,11 @@ export class OverloadLimit implements Disposable {
     }, POLL_MS);
   }
 
-  /** Takes the place of another one, whose requests go on. */
+  /** Replaces an earlier limit, whose requests continue. */
   takeOver(before: OverloadLimit): void {
     if (this.#cells !== null) return;
     this.#inFlight += before.#inFlight;
-    before.#heir = this;
+    before.#successor = this;
   }
 
   #remove(waiter: Waiter): Waiter {
@@ -119,18 +119,18 @@ export class OverloadLimit implements Disposable {
     return waiter;
   }
 
-  #lookAgain(): void {
-    const due = this.#clock.now() + LOOK_MS;
-    this.#look = this.#clock.setTimer(() => {
+  #scheduleCheck(): void {
+    const due = this.#clock.now() + CHECK_MS;
+    this.#checkTimer = this.#clock.setTimer(() => {
       this.#late = this.#clock.now() - due > this.#options.maxLoopDelayMs;
-      this.#lookAgain();
-    }, LOOK_MS);
+      this.#scheduleCheck();
+    }, CHECK_MS);
   }
 
   [Symbol.dispose](): void {
     this.#poll?.[Symbol.dispose]();
-    this.#look?.[Symbol.dispose]();
-    this.#look = null;
+    this.#checkTimer?.[Symbol.dispose]();
+    this.#checkTimer = null;
   }
 }
 
@@ -138,17 +138,17 @@ function full(maxInFlight: number): OverloadError {
   return new OverloadError(`${maxInFlight} requests run already`);
 }
 
-// The requests that are not over, and how they come to an end when the proxy stops.
+// The running requests, and how they are ended when the proxy stops.
 
-/** What is known here of a request. */
+/** A request as far as needed here. */
 interface RunningRequest {
   readonly status: number;
-  /** What the client wants of another protocol; `null` when nothing. */
+  /** The client's offer to switch protocols; `null` without one. */
   readonly upgrade: { readonly webSocket: unknown } | null;
-  /** Its place among the others; -1 once it is over. */
+  /** Index among the others; -1 once it has ended. */
   runningIndex: number;
   /**
-   * Calls it off because the proxy has to stop.
+   * Cancels it because the proxy has to stop.
    *
    * @param hurried `false` when only its configuration was replaced
    */
@@ -157,12 +157,12 @@ interface RunningRequest {
 
 /** Every request of a proxy from its arrival until it is settled. */
 export class RunningRequests {
-  // Not a Set: the tables that a busy one leaves behind hold on to one another and to all requests that were in them,
-  // which the collector of young objects then takes for alive (measured: 2 KB a request).
+  // Not a Set: the tables that a busy Set leaves behind keep each other alive, and all requests that were in them,
+  // for the collector of young objects (measured: 2 KB a request).
   readonly #running: RunningRequest[] = [];
   #empty: PromiseWithResolvers<void> | null = null;
 
-  /** How many there are. */
+  /** How many requests are running. */
   get size(): number {
     return this.#running.length;
   }
@@ -172,7 +172,7 @@ export class RunningRequests {
     this.#running.push(exchange);
   }
 
-  /** The request is over. */
+  /** The request has ended. */
   delete(exchange: RunningRequest): void {
     const running = this.#running;
     const index = exchange.runningIndex;
@@ -192,7 +192,8 @@ export class RunningRequests {
   /**
    * Ends WebSockets and other tunnels, which may last for hours.
    *
-   * @param stopping whether the proxy stops: then WebSockets too that a server has not agreed to yet, and with less time to close
+   * @param stopping whether the proxy stops: then also WebSockets that no server has accepted yet, and with less time
+   * to close
    */
   endTunnels(stopping = true): void {
     this.#visit((exchange) => {
@@ -201,31 +202,31 @@ export class RunningRequests {
     });
   }
 
-  /** Resolves as soon as there are none. */
+  /** Resolves as soon as no request is running. */
   untilEmpty(): Promise<void> {
     if (this.#running.length === 0) return Promise.resolve();
     this.#empty ??= Promise.withResolvers<void>();
     return this.#empty.promise;
   }
 
-  /** Calls off all that are not over. */
+  /** Cancels all running requests. */
   abandon(): void {
     this.#visit((exchange) => exchange.abandon());
   }
 
   #visit(callback: (exchange: RunningRequest) => void): void {
-    // From the end: the one that takes the place of one that has gone was visited before.
+    // From the end: the request that takes the place of a removed one was already visited.
     for (let i = this.#running.length - 1; i >= 0; i--) callback(this.#running[i]!);
   }
 }
 
-// Bounds retries to a share of the requests: without it, servers that fail for having too much to do get more of it.
+// Limits retries to a share of the requests: otherwise overloaded servers would get even more requests.
 
-/** The window that requests and retries are counted over, and the parts that it moves by. */
+/** The counting window, as a number of parts, and the length of a part. */
 const PARTS = 10;
 const PART_MS = 1000;
 
-/** Where a budget has which part is the current one, and one; the requests and the retries of each part follow. */
+/** Layout of a budget: one plus the number of the current part; then the requests and the retries of each part. */
 const PART = 0;
 const REQUESTS = 1;
 const RETRIES = REQUESTS + PARTS;
@@ -240,8 +241,8 @@ export class RetryBudget {
   readonly #aheadMs: number;
 
   /**
-   * @param counts what processes count in together; `null` where there is one
-   * @param aheadMs what makes time the same in all of them
+   * @param counts shared counts of all processes; `null` with one process
+   * @param aheadMs offset that makes the time equal in all of them
    */
   constructor(
     { percent, min }: NonNullable<RetryPolicy["budget"]>,
@@ -260,12 +261,12 @@ export class RetryBudget {
     this.#add(REQUESTS + this.#turnTo(now), 1);
   }
 
-  /** Takes a retry out of the budget, also when it has to wait; tells whether there was one left. */
+  /** Takes a retry from the budget, also if it is delayed; returns whether one was left. */
   take(now: number): boolean {
     const part = this.#turnTo(now);
     let requests = 0;
     let retries = 0;
-    // First, because other processes may take one at the same time.
+    // Counted first, because other processes may take one at the same time.
     this.#add(RETRIES + part, 1);
     for (let i = 0; i < PARTS; i++) {
       requests += this.#counts[REQUESTS + i]!;
@@ -281,9 +282,9 @@ export class RetryBudget {
     else this.#counts[at]! += count;
   }
 
-  /** Forgets what is older than the window. */
+  /** Clears the parts that are older than the window. */
   #turnTo(now: number): number {
-    // A request that was read a moment ago may come after one that arrived since.
+    // The time may be slightly older than that of a request counted since.
     const counts = this.#counts;
     const last = counts[PART]! - 1;
     const part = Math.max(Math.floor((now + this.#aheadMs) / PART_MS), last);

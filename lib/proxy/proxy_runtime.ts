@@ -1,4 +1,4 @@
-/** What all requests of one proxy share. */
+/** The parts that all requests of one proxy share. */
 
 import type { LoadBalancer } from "../balancer/load_balancer.ts";
 import type { Split } from "../balancer/fnv_hash.ts";
@@ -28,62 +28,62 @@ import { formatAddress, type Peer } from "../upstream/peer.ts";
 import type { Pool } from "../upstream/pool.ts";
 import type { OverloadLimit, RetryBudget, RunningRequests } from "./overload_limit.ts";
 
-/** A pool at work. */
+/** A pool with its running parts. */
 export interface PoolRuntime {
   readonly name: string;
   readonly balancer: LoadBalancer;
-  /** What the balancer hashes; `null` when nothing is. */
+  /** The key that the balancer hashes; `null` for none. */
   readonly key: CompiledKey | null;
   readonly transport: Transport;
   readonly timeouts: Timeouts;
-  /** How much of a request's content is waited for before a server is chosen; 0 is nothing. */
+  /** How many bytes of a request's content are awaited before a server is selected; 0 for none. */
   readonly bufferBytes: number;
-  /** `null` where nothing is sent again. */
+  /** `null` for no retries. */
   readonly retries: RetryRuntime | null;
   /** How WebSockets are forwarded; `null` when they are not. */
   readonly webSocket: WebSocketRuntime | null;
-  /** When a pool without a server may have one again, in seconds; tells clients when to come back. */
+  /** When a pool without a server may have one again, in seconds; clients get it as `Retry-After`. */
   readonly retryAfterSeconds: number;
-  /** `null` where nobody wants to know, as of all meters. */
+  /** `null` without metrics, like all meters. */
   readonly meter: PoolMeter | null;
 }
 
 /** Retries of a pool or a route. */
 export interface RetryRuntime {
   readonly policy: RetryPolicy;
-  /** `null` for any number. */
+  /** `null` for no limit. */
   readonly budget: RetryBudget | null;
 }
 
 /** WebSockets of a pool. */
 export interface WebSocketRuntime extends ResolvedWebSocket {
-  /** One that gives connections over. */
+  /** A transport that supports switching protocols. */
   readonly transport: Transport;
 }
 
-/** The limits at work. */
+/** The limiter with its response fields. */
 export interface Admission {
   readonly limiter: RateLimiter;
   readonly headers: LimitHeaders;
   readonly bodies: RefusalBodies;
 }
 
-/** A route at work. */
+/** A route with its running parts. */
 export interface RouteRuntime {
   readonly name: string;
   /** The pool of its requests; `null` when a split decides. */
   readonly pool: PoolRuntime | null;
   readonly split: Split<PoolRuntime> | null;
-  /** What the split goes by; `null` for chance. */
+  /** The key of the split; `null` for a random choice. */
   readonly splitKey: CompiledKey | null;
   readonly paths: PathMode;
   /** Whether the server gets the normal form of the path. */
   readonly normalized: boolean;
   readonly rewrite: RewriteFunction<RequestContext> | null;
   readonly admission: Admission | null;
-  /** For each pool; `null` when the pools' own hold. */
+  /** For each pool; `null` when those of the pools apply. */
   readonly timeouts: ReadonlyMap<PoolRuntime, Timeouts> | null;
-  /** `undefined` when the pools' own hold, `null` where nothing is sent again. */
+  /** `undefined` when those of the pools apply, `null` for no retries. */
   readonly retries: RetryRuntime | null | undefined;
   readonly filters: Filters & RequestNaming;
   readonly newContext: Filters["newContext"] | null;
@@ -97,16 +97,16 @@ export interface RouteTable {
   readonly routes: readonly RouteRuntime[];
 }
 
-/** The access log at work. */
+/** The access log with its options. */
 export interface AccessLogRuntime {
   readonly log: AccessLog;
-  /** Names of the fields of requests that are logged. */
+  /** Names of the request fields that are logged. */
   readonly headers: readonly string[];
 }
 
-/** Traces at work. */
+/** Tracing with its options. */
 export interface TraceRuntime extends ResolvedTracing {
-  /** Collects spans; `null` where the runtime does not, and requests only carry ids. */
+  /** Collects spans; `null` when the runtime does not, and requests only carry ids. */
   readonly tracer: Tracer | null;
   readonly random: Random;
 }
@@ -116,66 +116,66 @@ export interface ProxyRuntime {
   readonly clock: Clock;
   readonly wheel: DeadlineWheel;
   readonly pools: ReadonlyMap<string, PoolRuntime>;
-  /** The members of each, for those who look at them from outside. */
+  /** The members of each pool, for use outside of requests. */
   readonly members: ReadonlyMap<string, Pool>;
   readonly defaultPool: PoolRuntime;
-  /** `null` when nothing bounds what the whole proxy works on. */
+  /** `null` without an overload limit. */
   readonly overload: OverloadLimit | null;
   /** `null` when nothing is limited. */
   readonly admission: Admission | null;
   readonly filters: Filters & RequestNaming;
-  /** `null` when nobody is trusted to speak for others. */
+  /** `null` without trusted proxies. */
   readonly trustedProxies: TrustedProxies | null;
-  /** Which header fields tell servers who the client is. */
+  /** Which header fields inform servers about the client. */
   readonly forwardedFields: ResolvedForwarded;
-  /** By what requests are known that come back; `null` when that is not wanted. */
+  /** Recognises requests that return to this proxy; `null` when disabled. */
   readonly loopMark: LoopMark | null;
-  /** `null` when there are none: everything goes to the default pool. */
+  /** `null` without routes: all requests use the default pool. */
   readonly routes: RouteTable | null;
-  /** How paths are compared where there is no route. */
+  /** How paths are compared without a route. */
   readonly paths: PathMode;
-  /** Whether servers get the normal form of the path where there is no route. */
+  /** Whether servers get the normal form of the path without a route. */
   readonly normalized: boolean;
-  /** Whether anything of the configuration looks at paths, so that it matters how they are written. */
+  /** Whether the configuration uses paths, so that their notation matters. */
   readonly looksAtPaths: boolean;
   readonly namedPeers: NamedPeers;
   readonly filterServices: FilterServices;
   readonly observer: Observer;
-  /** `null` when requests are told to the observer alone. */
+  /** `null` when only the observer receives requests. */
   readonly accessLog: AccessLogRuntime | null;
   /** Names of keys and fields whose values are not reported; `null` when all are. */
   readonly secrets: ReadonlySet<string> | null;
   /** How many requests have arrived. */
   readonly count: { arrived: number };
   readonly running: RunningRequests;
-  /** Counts requests that no route takes. */
+  /** Counts requests that no route matches. */
   readonly meter: RouteMeter | null;
   readonly policyMeters: PolicyMeters | null;
-  /** `null` where nothing is traced. */
+  /** `null` without tracing. */
   readonly trace: TraceRuntime | null;
-  /** Whether clients are told what took how long. */
+  /** Whether responses get a `Server-Timing` field. */
   readonly serverTiming: boolean;
   readonly webSocketMeter: WebSocketMeter | null;
 }
 
-// Servers that `upstreamPeer` names outright, kept so that each has its connections.
+// Peers that `upstreamPeer` names directly, kept so that each keeps its connections.
 
 /** A server that belongs to no pool. */
 export interface NamedPeer {
   readonly peer: Peer;
-  /** As it stands in the log. */
+  /** Its text in the log. */
   readonly address: string;
 }
 
-/** What {@linkcode NamedPeers} takes. */
+/** Options of {@linkcode NamedPeers}. */
 interface NamedPeersOptions {
-  /** Told of a peer that is not kept any longer. */
+  /** Called with a peer that is no longer kept. */
   readonly onForget: (peer: Peer) => void;
-  /** How many are kept; the one that was unused for longest goes first. @default {1000} */
+  /** How many are kept; the least recently used one is removed first. @default {1000} */
   readonly maxPeers?: number;
 }
 
-/** Gives the same peer for the same options, because connections are kept by the peer. */
+/** Returns the same peer for the same options, because connections are kept per peer. */
 export class NamedPeers {
   readonly #peers = new Map<string, NamedPeer>();
   readonly #onForget: (peer: Peer) => void;
@@ -187,9 +187,9 @@ export class NamedPeers {
   }
 
   /**
-   * The peer for what a filter returned.
+   * The peer for the result of a filter.
    *
-   * @throws {TypeError} when the address cannot be read
+   * @throws {TypeError} when the address is invalid
    */
   get(options: PeerOptions): NamedPeer {
     const key = JSON.stringify([options.address, options.tls]);

@@ -1,12 +1,12 @@
-/** Calls a function of the configuration in the middle of a request. */
+/** Calls functions of the configuration during a request. */
 
 import { FilterError, UpstreamError } from "../core/errors.ts";
 import type { Exchange } from "./exchange.ts";
 
 /**
- * Runs a phase; what it gives at once comes back at once.
+ * Runs a phase; a synchronous result is returned synchronously.
  *
- * @throws {FilterError} when it throws or rejects; what called the request off, when that has happened meanwhile
+ * @throws {FilterError} when it throws or rejects; if the request was cancelled meanwhile, the reason of that
  */
 export function runFilter<Subject, Result>(
   phase: string,
@@ -28,33 +28,36 @@ export function runFilter<Subject, Result>(
   }
 }
 
-/** A filter that waits for something on behalf of the request fails when that is called off; it is not to blame. */
+/**
+ * A filter that waits for something on behalf of the request fails when the request is cancelled; that is not its
+ * fault.
+ */
 function failed(phase: string, error: unknown, { cancellation }: Exchange): unknown {
   return cancellation.cancelled ? cancellation.reason : new FilterError(phase, error);
 }
 
-/** How long a filter may take for what a client gets to hear of an exchange that is out of time. */
-const LAST_WORDS_MS = 1000;
+/** How long a filter may take to make the final response of an exchange that is out of time. */
+const FINAL_REPLY_MS = 1000;
 
 /**
- * Waits for the filter as long as somebody waits for the request, and as long as what is to be made of it comes. What the
- * filter makes after that is dropped.
+ * Waits for the filter as long as the request is wanted, and as long as its subject (such as content) does not fail.
+ * A later result of the filter is dropped.
  *
- * @param lastWords whether the exchange is over and the filter is asked what the client gets to hear of it
- * @throws {TotalTimeoutError} when the exchange has taken as long as it may; what called it off, or broke off the server's
- * content, when that happens; whatever the filter rejects with
+ * @param isFinal whether the exchange has failed and the filter makes the final response
+ * @throws {TotalTimeoutError} when the exchange has reached its deadline; the reason when it is cancelled or the
+ * server's content fails; the error when the filter rejects
  */
 export async function awaitFilter<Result>(
   exchange: Exchange,
   pending: Promise<Result>,
-  lastWords = false,
+  isFinal = false,
 ): Promise<Result> {
   const { runtime, cancellation, timeouts: { totalMs }, startedAt } = exchange;
   const { promise, resolve, reject } = Promise.withResolvers<Result>();
   using deadline = runtime.wheel.deadline(() => reject(new TotalTimeoutError(exchange)));
-  if (lastWords) deadline.set(LAST_WORDS_MS);
+  if (isFinal) deadline.set(FINAL_REPLY_MS);
   else deadline.set(totalMs, startedAt);
-  if (cancellation.cancelled && !lastWords) reject(cancellation.reason);
+  if (cancellation.cancelled && !isFinal) reject(cancellation.reason);
   exchange.endWait = reject;
   pending.then(resolve, reject);
   try {
@@ -71,7 +74,7 @@ function drop(made: unknown): void {
   if (made instanceof Response && !made.bodyUsed) made.body?.cancel().catch(() => {});
 }
 
-/** The time of the exchange was over while it was with no server; with a filter, for one. */
+/** The deadline of the exchange has passed while no server worked on it, but for example a filter. */
 export class TotalTimeoutError extends UpstreamError {
   constructor({ upstreamHeadAt }: Exchange) {
     const answered = upstreamHeadAt !== 0;
@@ -83,7 +86,7 @@ export class TotalTimeoutError extends UpstreamError {
   }
 }
 
-/** Whether the exchange has taken as long as it may; the client's content and filters count. */
+/** Whether the exchange has reached its deadline; the time of the client's content and of filters counts. */
 export function isOutOfTime({ timeouts: { totalMs }, startedAt, runtime }: Exchange): boolean {
   return totalMs !== Infinity && runtime.clock.now() - startedAt >= totalMs;
 }

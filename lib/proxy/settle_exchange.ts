@@ -1,4 +1,4 @@
-/** Last step: everything that the request holds is given back, and everybody is told how it went. */
+/** Last step: releases everything that the request holds, and reports the outcome. */
 
 import { callAside, messageOf, stackOf } from "../core/callback.ts";
 import type { ProxyError } from "../core/errors.ts";
@@ -11,7 +11,7 @@ import { shownTarget } from "./settled_entry.ts";
 /**
  * Ends an exchange; runs on every path, and only once however often it is called.
  *
- * @param brokeOff why the response broke off; `null` when all of it has left
+ * @param brokeOff why the response failed; `null` when all of it was sent
  */
 export function settleExchange(exchange: Exchange, brokeOff: ProxyError | null): void {
   if (exchange.settled) return;
@@ -33,7 +33,7 @@ export function settleExchange(exchange: Exchange, brokeOff: ProxyError | null):
   exchange.body?.cancel();
   runtime.running.delete(exchange);
   if (failure?.status === 499) exchange.abortSignal(failure);
-  // What filters made of the content may still be on its way.
+  // Content made by filters may still be in progress.
   if (brokeOff !== null) exchange.cancellation.cancel(brokeOff);
   if (failure !== null) reportFailure(exchange, failure);
   const { logging } = exchange.filters;
@@ -41,7 +41,7 @@ export function settleExchange(exchange: Exchange, brokeOff: ProxyError | null):
   reportRequest(exchange, failure, brokeOff);
 }
 
-/** Counts a request that is over. */
+/** Counts a request that has ended. */
 function countRequest(exchange: Exchange, meter: RouteMeter, status: number): void {
   const { stream, decision, trace } = exchange;
   const source = decision !== null && decision.kind === "limited"
@@ -64,7 +64,7 @@ function countRequest(exchange: Exchange, meter: RouteMeter, status: number): vo
   if (exchange.webSocketOpen) exchange.runtime.webSocketMeter!.closed();
 }
 
-/** Lets policies charge what the request came to; one that no server has seen through no fault of its client is free. */
+/** Lets policies charge the request. A request that no server has received, without a fault of its client, is free. */
 function settleCharges(exchange: Exchange, failure: ProxyError | null): void {
   const { decision, admission, runtime: { observer } } = exchange;
   const counts = failure === null || failure.source === "client" || exchange.reachedServer;
@@ -75,7 +75,7 @@ function settleCharges(exchange: Exchange, failure: ProxyError | null): void {
   }
 }
 
-/** The request is over: whatever goes wrong here is only reported. */
+/** The request has ended: errors here are only reported. */
 function runLogging(
   exchange: Exchange,
   logging: NonNullable<Filters["logging"]>,
@@ -87,7 +87,7 @@ function runLogging(
   );
 }
 
-/** Reports a request that failed, with the reason underneath. */
+/** Reports a failed request, with the underlying reason. */
 function reportFailure(exchange: Exchange, failure: ProxyError): void {
   const { cause, message } = failure;
   const reason = cause instanceof Error ? messageOf(cause) : "";
@@ -105,21 +105,21 @@ function reportFailure(exchange: Exchange, failure: ProxyError): void {
   });
 }
 
-/** Reports a request that is over to whoever wants to know. */
+/** Reports a request that has ended to the access log and the observer. */
 function reportRequest(exchange: Exchange, failure: ProxyError | null, brokeOff: ProxyError | null): void {
   const { observer, accessLog, settled } = exchange.runtime;
   const logged = accessLog !== null && accessLog.log.samples;
   const { wantsAccess } = observer;
   if (!logged && !wantsAccess) return;
   settled.take(exchange, failure, brokeOff);
-  // Whoever gets an entry may keep it.
+  // A receiver of an entry may keep it.
   const entry = wantsAccess || accessLog!.log.givesEntries ? settled.copy() : settled;
   if (logged) accessLog.log.record(entry, exchange.endAt, settled);
   settled.letGo();
   if (wantsAccess) observer.access(entry);
 }
 
-/** Reports a function of the configuration that threw where nobody waits for it. */
+/** Reports an error of a function of the configuration whose result is not awaited. */
 export function reportCallbackError(observer: Observer, name: string, error: unknown): void {
   observer.event({
     kind: "callback_error",

@@ -1,4 +1,4 @@
-/** A request that is over, as the access log sees it. */
+/** A request that has ended, as the access log sees it. */
 
 import type { ProxyError } from "../core/errors.ts";
 import { fieldId } from "../http/field_lines.ts";
@@ -15,28 +15,28 @@ const NO_FIELDS: Readonly<Record<string, string>> = Object.freeze({});
 const REFERER = fieldId("referer");
 const USER_AGENT = fieldId("user-agent");
 const PLAIN = plainBytes();
-/** What a target, or a URL, has that has no secrets: no query, and nobody's password. */
+/** Bytes of a target or URL without secrets: no query and no password. */
 const WITHOUT_SECRETS = plainBytes("?@");
 
 /**
- * The entry of the request that is being settled, read off its exchange: no object is made for a request, nor a string that
- * its line does not have.
+ * The entry of the request that is being settled, read from its exchange: no object is made for a request, and no
+ * string that its log line does not contain.
  *
- * Used again for the next request; whoever keeps an entry needs a {@linkcode SettledEntry.copy}.
+ * It is reused for the next request; to keep an entry, use {@linkcode SettledEntry.copy}.
  */
 export class SettledEntry implements ExchangeEntry {
   #exchange: Exchange | null = null;
   #failure: ProxyError | null = null;
   #brokeOff: ProxyError | null = null;
 
-  /** Takes a request. */
+  /** Shows a request. */
   take(exchange: Exchange, failure: ProxyError | null, brokeOff: ProxyError | null): void {
     this.#exchange = exchange;
     this.#failure = failure;
     this.#brokeOff = brokeOff;
   }
 
-  /** Lets go of it. */
+  /** Releases the request. */
   letGo(): void {
     this.#exchange = this.#failure = this.#brokeOff = null;
   }
@@ -173,7 +173,7 @@ export class SettledEntry implements ExchangeEntry {
     return this.#brokeOff === null ? "complete" : this.#brokeOff.code;
   }
 
-  /** An entry that can be kept. */
+  /** A copy that can be kept. */
   copy(): AccessEntry {
     return {
       requestId: this.requestId,

@@ -1,4 +1,4 @@
-/** The trace of a request: a span for the request, and one for each thing that took its time. */
+/** The trace of a request: a span for the request, and one for each phase. */
 
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
@@ -24,15 +24,15 @@ class RequestTrace implements ExchangeTrace {
   readonly #clock: Clock;
   readonly #tracer: Tracer | null;
   readonly #random: Random;
-  /** Between the clock, which measures, and the calendar, which spans are told by. */
+  /** From the time of the clock to wall time, which spans use. */
   readonly #offset: number;
-  /** The request as a whole; `null` where no spans are collected. */
+  /** The span of the whole request; `null` when no spans are collected. */
   readonly #span: Span | null;
   #attempt: Span | null = null;
   #attemptAt = 0;
   #doneAt: number;
 
-  /** @param parent what the client says of its trace; `null` where a trace begins */
+  /** @param parent the trace context of the client; `null` for a new trace */
   constructor(exchange: Exchange, parent: TraceParent | null, { tracer, random }: TraceRuntime) {
     const { runtime: { clock }, startedAt, method } = exchange;
     this.#exchange = exchange;
@@ -46,14 +46,14 @@ class RequestTrace implements ExchangeTrace {
     this.traceId = this.#span?.context.traceId ?? parent?.traceId ?? makeTraceId(random, 32);
   }
 
-  /** Something is over that began when the thing before it was. */
+  /** A phase has ended; it began at the end of the previous one. */
   done(doing: string): void {
     const now = this.#clock.now();
     this.#add(doing, this.#doneAt, now);
     this.#doneAt = now;
   }
 
-  /** The request goes to a server, which is told. */
+  /** The request is sent to a server, with the trace in its fields. */
   attemptBegun(pool: string, server: string): void {
     const { outgoing, queueMs } = this.#exchange;
     if (!this.sampled) return;
@@ -67,7 +67,7 @@ class RequestTrace implements ExchangeTrace {
     outgoing!.headers.set("traceparent", formatTraceparent({ traceId: this.traceId, spanId, sampled: true }));
   }
 
-  /** A server has responded, or failed: `status` is 0 then. */
+  /** A server has responded, or failed: then `status` is 0. */
   attemptEnded(status: number, error: string | null): void {
     const { connectMs } = this.#exchange;
     if (connectMs !== null) this.#add("connect", this.#attemptAt, this.#attemptAt + connectMs);
@@ -78,7 +78,7 @@ class RequestTrace implements ExchangeTrace {
     span.end(this.#clock.now() + this.#offset, error);
   }
 
-  /** The request is over. */
+  /** The request has ended. */
   ended(status: number, error: string | null): void {
     const span = this.#span;
     if (span === null) return;
@@ -104,7 +104,7 @@ class RequestTrace implements ExchangeTrace {
   }
 }
 
-/** By the names of OpenTelemetry's semantic conventions. */
+/** The attributes, named by OpenTelemetry's semantic conventions. */
 function attributesOf(exchange: Exchange, status: number): SpanAttributes {
   const { method, clientIp, host, stream: { protocol, listener: { scheme } } } = exchange;
   const target = shownTarget(exchange);
@@ -123,13 +123,13 @@ function attributesOf(exchange: Exchange, status: number): SpanAttributes {
 }
 
 /**
- * Goes on with the client's trace, or begins one; the first step where requests are traced.
+ * Continues the client's trace, or starts one; the first step where requests are traced.
  *
- * A `traceparent` that cannot be read ends there, and `tracestate` with it, which means nothing without it.
+ * An invalid `traceparent` is dropped, and `tracestate` with it, which means nothing without it.
  */
 export function beginTrace(exchange: Exchange): void {
   const trace = exchange.runtime.trace!;
-  const parent = exchange.fields.mayHave(TRACE_GROUP) && isBelieved(exchange, trace)
+  const parent = exchange.fields.mayHave(TRACE_GROUP) && isContinued(exchange, trace)
     ? parseTraceparent(exchange.field("traceparent"))
     : null;
   if (parent === null && !(trace.random() < trace.sample)) return;
@@ -137,7 +137,7 @@ export function beginTrace(exchange: Exchange): void {
   exchange.tracedByClient = parent !== null;
 }
 
-function isBelieved({ stream, runtime: { trustedProxies } }: Exchange, trace: TraceRuntime): boolean {
+function isContinued({ stream, runtime: { trustedProxies } }: Exchange, trace: TraceRuntime): boolean {
   switch (trace.continue) {
     case "anyone":
       return true;
@@ -148,7 +148,7 @@ function isBelieved({ stream, runtime: { trustedProxies } }: Exchange, trace: Tr
   }
 }
 
-/** Takes off what a client says of a trace that nobody goes on with. */
+/** Removes the trace fields of a client whose trace is not continued. */
 export function dropForeignTrace(exchange: Exchange): void {
   if (exchange.tracedByClient || !exchange.fields.mayHave(TRACE_GROUP)) return;
   const { headers } = exchange.outgoing!;
@@ -156,7 +156,7 @@ export function dropForeignTrace(exchange: Exchange): void {
   headers.delete("tracestate");
 }
 
-/** The request has been given to its route. */
+/** The route of the request was found. */
 export function traceRoute(exchange: Exchange): void {
   exchange.trace?.done("route");
 }

@@ -1,4 +1,4 @@
-/** Requests to speak another protocol on the connection (RFC 9110 section 7.8), and what becomes of them. */
+/** Requests to switch to another protocol (RFC 9110 section 7.8). */
 
 import { RequestError } from "../core/errors.ts";
 import { fieldTokens } from "../http/field_lines.ts";
@@ -16,11 +16,12 @@ import type { ClientStream } from "./client_stream.ts";
 import type { Exchange, UpgradeOffer } from "./exchange.ts";
 
 /**
- * Reads the `Upgrade` field; `null` when it means nothing: `Connection` does not name it, or it offers what cannot be passed on, which
- * is declined by responding to the request (RFC 9110 section 7.8). HTTP/2 without TLS and TLS itself are such: the
- * server would speak with the client about the connection between the client and the proxy.
+ * Reads the `Upgrade` field; `null` to ignore it: when `Connection` does not name it, or when it offers only
+ * protocols that cannot be forwarded, which are declined by an ordinary response (RFC 9110 section 7.8). These are
+ * HTTP/2 without TLS and TLS itself: the server would negotiate with the client about the connection between client
+ * and proxy.
  *
- * @throws {RequestError} 426 for another version of WebSocket, 400 for a bad handshake
+ * @throws {RequestError} 426 for another version of WebSocket, 400 for a malformed handshake
  */
 export function readUpgrade(stream: ClientStream): UpgradeOffer | null {
   const { headers } = stream;
@@ -55,7 +56,7 @@ function hasToken(field: string, token: string): boolean {
   return fieldTokens(field).some((each) => each.toLowerCase() === token);
 }
 
-/** Makes the offer to the server (RFC 6455 section 4.1). */
+/** Adds the offer to the request for the server (RFC 6455 section 4.1). */
 export function addUpgrade(headers: HeaderFields, { protocol, webSocket }: UpgradeOffer): void {
   if (webSocket !== null) {
     headers.set("sec-websocket-key", webSocket.key);
@@ -67,7 +68,7 @@ export function addUpgrade(headers: HeaderFields, { protocol, webSocket }: Upgra
 /**
  * Checks the server's side of the handshake.
  *
- * @throws {UpstreamError} 502 when the server has switched to something else
+ * @throws {UpstreamError} 502 when the server has switched to another protocol
  */
 export async function checkTunnel(exchange: Exchange, response: ServerResponse): Promise<void> {
   const { webSocket } = exchange.upgrade!;
@@ -80,9 +81,9 @@ export async function checkTunnel(exchange: Exchange, response: ServerResponse):
 }
 
 /**
- * Switches the client's connection over.
+ * Switches the client's connection.
  *
- * The exchange lasts as long as the tunnel: whatever it holds is held until both sides have closed.
+ * The exchange lasts as long as the tunnel: everything that it holds is held until both sides have closed.
  */
 export function relayTunnel(exchange: Exchange, head: ResponseHead, tunnel: Tunnel): void {
   const { cancellation, pool, upgrade, runtime: { wheel, webSocketMeter } } = exchange;
