@@ -91,7 +91,15 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
       return new Tier(createAlgorithm(balance, parts), pool);
     };
     this.#tiers = [tier(0), tier(1)];
-    this.#monitor = new ServerMonitor({ ...init, clock, random, onLooked: () => this.#line.wake() });
+    this.#monitor = new ServerMonitor({
+      ...init,
+      clock,
+      random,
+      onLooked: () => this.#line.wake(),
+      onFollowed: () => {
+        if (this.#version !== this.#state.version) this.#refresh();
+      },
+    });
     this.#line = new WaitingLine(queue ?? CHECK_QUEUE, clock, pool.cells);
     this.#queued = queue !== undefined && queue !== null;
     if (this.#tiers[0].algorithm.loadChanged !== undefined) {

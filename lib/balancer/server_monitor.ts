@@ -19,6 +19,8 @@ interface ServerMonitorInit extends LoadBalancerInit {
   random: Random;
   /** Called when the extra checks that {@linkcode ServerMonitor.mayComeUp} started have ended. */
   onLooked?: () => void;
+  /** Called after the supervisor has read changes by workers. */
+  onFollowed?: () => void;
 }
 
 /** How often the supervisor reads changes by workers, in milliseconds. */
@@ -61,11 +63,11 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
       onRestored: (server) => this.#slowStart?.begin(server),
     });
     this.#checker = worker ? null : this.#createChecker(init);
-    if (pool.shared !== null && !worker) this.#followWorkers(pool, pool.shared, clock);
+    if (pool.shared !== null && !worker) this.#followWorkers(pool, pool.shared, init);
   }
 
   /** Reacts to changes by workers, which only change numbers in shared memory. */
-  #followWorkers(pool: Pool, shared: SharedServers, clock: Clock): void {
+  #followWorkers(pool: Pool, shared: SharedServers, { clock, onFollowed }: ServerMonitorInit): void {
     let { changes, looks } = shared;
     const follow = (): void => {
       const changed = changes !== shared.changes;
@@ -74,6 +76,7 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
       if (changed) this.ejection?.followWorkers();
       if (isCheckRequested) this.#checker?.lookAgain([]);
       pool.sweep();
+      onFollowed?.();
       this.#followTimer = clock.setTimer(follow, FOLLOW_MS);
     };
     this.#followTimer = clock.setTimer(follow, FOLLOW_MS);

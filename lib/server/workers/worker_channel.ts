@@ -87,6 +87,7 @@ const SUPERVISOR_EVENTS: ReadonlySet<string> = new Set([
   "shutdown",
   "stopped",
   "reload",
+  "panic",
   "unread_export",
   "config_warning",
 ]);

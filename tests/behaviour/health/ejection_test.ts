@@ -353,3 +353,40 @@ eachTransport("proxy uses all servers below the panic threshold, and says so", a
     { kind: "panic", pool: "default", panic: true, availableServers: 1, totalServers: 3 },
   ]);
 });
+
+eachTransport(
+  "proxy says once that panic has begun, and that it is over, and counts by then",
+  async (start) => {
+    await using a = startUpstream("a");
+    await using b = startUpstream("b");
+    let up = true;
+    await using proxy = await start({
+      upstreams: {
+        servers: [a.address, b.address],
+        panicThreshold: 0.6,
+        healthCheck: {
+          type: "custom",
+          interval: "20ms",
+          rise: 1,
+          fall: 1,
+          check: (server) => Promise.resolve(up || server.id === a.address),
+        },
+      },
+    });
+    const told = () => proxy.seen.eventsOf("panic");
+    for (const panic of [true, false]) {
+      const before = told().length;
+      up = !panic;
+      await proxy.seen.until(() => proxy.seen.eventsOf("health").at(-1)?.healthy === up);
+      while (told().length === before) await answers(proxy, 1);
+      await answers(proxy, 8);
+      assertEquals(told().slice(before), [
+        { kind: "panic", pool: "default", panic, availableServers: panic ? 1 : 2, totalServers: 2 },
+      ]);
+      assertMatch(
+        proxy.server.metrics(),
+        new RegExp(`^lbproxy_panic\\{pool="default"\\} ${panic ? 1 : 0}$`, "m"),
+      );
+    }
+  },
+);
