@@ -1,11 +1,13 @@
 /** Runs the program as a worker: follows the messages of the supervisor, and ends with it. */
 
 import type { ResolvedListen } from "../config/listen_options.ts";
+import type { ModuleSources, ModuleTexts } from "../config/module_graph.ts";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { messageOf, stackOf } from "../core/callback.ts";
-import { systemClock as clock } from "../core/clock.ts";
-import { systemRandom as random } from "../core/random.ts";
+import { type Clock, systemClock } from "../core/clock.ts";
+import { type Random, systemRandom } from "../core/random.ts";
 import { createLog, type Log } from "../observe/create_log.ts";
+import type { ByteSink } from "../observe/line_writer.ts";
 import { type ProxyServer, startProxy } from "../server/serve.ts";
 import type { PrepareMessage } from "../server/workers/channel.ts";
 import { InheritedParts, WorkerChannel } from "../server/workers/worker_channel.ts";
@@ -23,10 +25,35 @@ const IGNORED_SIGNALS: readonly Deno.Signal[] = ["SIGINT", "SIGTERM", "SIGHUP", 
  */
 export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Promise<number> {
   for (const signal of IGNORED_SIGNALS) Deno.addSignalListener(signal, () => {});
-  const channel = new WorkerChannel(stdin);
+  const open = (options: RunOptions) => new ProgramConfig(options);
+  return await serveAsWorker(stdin, io, { clock: systemClock, random: systemRandom, open });
+}
+
+/** Time, randomness and configuration of a worker. */
+interface WorkerSetting {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly open: (options: RunOptions) => WorkerConfig;
+}
+
+/** The part of {@linkcode ProgramConfig} that a worker uses. */
+interface WorkerConfig extends Pick<ProgramConfig, "source">, Disposable {
+  load(texts?: ModuleTexts): Promise<{
+    readonly config: ResolvedConfig;
+    readonly sources: Pick<ModuleSources, "hash" | "remote">;
+  }>;
+}
+
+/** Serves as {@linkcode runWorker} does, and changes nothing of the process. */
+export async function serveAsWorker(
+  stdin: ReadableStream<Uint8Array>,
+  io: Pick<Io, "stdout" | "stderr" | "onStrayError" | "exit">,
+  { clock, random, open }: WorkerSetting,
+): Promise<number> {
+  const channel = new WorkerChannel(stdin, io.stderr);
   const start = await channel.start();
   const options = start.options as RunOptions;
-  using log = createWorkerLog(options, io);
+  using log = createWorkerLog(options, clock, io.stdout);
   const accessLog = start.accessLines ? log.accessLog : null;
   const observer = channel.observer(start.accessEntries);
   using _strayErrors = io.onStrayError((error) =>
@@ -39,7 +66,7 @@ export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Prom
   );
   try {
     using shared = new InheritedParts(start, channel);
-    using program = new ProgramConfig(options);
+    using program = open(options);
     let { texts, ports } = start;
     const { config, sources } = await program.load(texts);
     const load = async () => {
@@ -85,7 +112,11 @@ export async function runWorker(stdin: ReadableStream<Uint8Array>, io: Io): Prom
   }
 }
 
-function createWorkerLog({ logLevel: level, logFormat: format }: RunOptions, { stdout }: Io): Log {
+function createWorkerLog(
+  { logLevel: level, logFormat: format }: RunOptions,
+  clock: Clock,
+  stdout: ByteSink,
+): Log {
   return createLog({ level, format, clock, stdout });
 }
 

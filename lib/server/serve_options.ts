@@ -86,13 +86,19 @@ export interface ProxyParts extends Required<Omit<ServeOptions, "log">> {
 /** How the program starts its workers. */
 export interface WorkersSetup {
   /** Starts a process of the program that becomes a worker. */
-  readonly command: () => Deno.Command;
+  readonly command: () => { spawn(): WorkerChild };
   /** The options of the program: workers load the same configuration. */
   readonly options: unknown;
   /** Receives lines of the access log if the configuration has no `accessLog`. */
   readonly accessLines?: ((text: string) => void) | undefined;
   /** Receives lines that the runtime of a worker writes. */
   readonly strayLine: (line: string) => void;
+}
+
+/** A worker as its supervisor sees it; a `Deno.ChildProcess` is one. */
+export interface WorkerChild extends Pick<Deno.ChildProcess, "pid" | "stdin" | "status" | "kill"> {
+  readonly stdout: ReadableStream<Uint8Array>;
+  readonly stderr: ReadableStream<Uint8Array>;
 }
 
 /** What the processes of one proxy share. */

@@ -12,7 +12,7 @@ import { askByHttp2 } from "./http2_ask.ts";
 import { rawClient } from "./raw_client.ts";
 import { fieldOf, latin1Text, type RawConnection, type RawMessage } from "./raw_connection.ts";
 import { Recorder } from "./recorder.ts";
-import { NotByWorkers, serveByWorkers, TEST_WORKERS, whyInProcess } from "./test_workers.ts";
+import { serveByWorkers, TEST_WORKERS } from "./test_workers.ts";
 import { trustingClient } from "./tls_client.ts";
 
 /** A response as a client received it. */
@@ -80,6 +80,8 @@ export class TestProxy implements AsyncDisposable {
     lines: readonly string[] = [],
     body: string | Uint8Array = "",
   ): Promise<Answer> {
+    // A test may have forgotten what there was.
+    this.#asked = Math.min(this.#asked, this.seen.entries.length);
     const answer = await askAt(this.port, request, lines, body);
     if (this.#byWorkers) await this.#untilEntered(answer.status);
     return answer;
@@ -169,10 +171,8 @@ export async function startProxy<State = unknown>(
   // Open WebSockets are no reason for a test to wait at its end.
   const complete = { webSocketGrace: 0, ...config, listen };
   const byWorkers = TEST_WORKERS > 1;
-  const reason = byWorkers ? whyInProcess(complete, options) : null;
-  if (reason !== null) throw new NotByWorkers(reason);
   const server = byWorkers
-    ? await serveByWorkers(complete as ProxyConfig, observer)
+    ? await serveByWorkers(complete as ProxyConfig, { ...options, observer })
     : await serve(complete, { ...options, observer });
   const clock = ENGINE === "deno" && options.clock instanceof FakeClock ? options.clock : null;
   if (!OVER_TLS) return new TestProxy(server, observer, null, byWorkers, clock);

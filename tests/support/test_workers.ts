@@ -1,31 +1,28 @@
-/** The behaviour suite with several workers: `LBPROXY_TEST_WORKERS=4`, for configurations that can be written to a file. */
+/**
+ * The behaviour suite with several workers: `LBPROXY_TEST_WORKERS=4`. Processes serve configurations that can be written to a
+ * file, as those of the program do; of other ones the workers are in the test's own process.
+ */
 
-import type { ProxyConfig } from "../../lib/config/proxy_config.ts";
+import { createHash } from "node:crypto";
+import { describeConfig } from "../../lib/config/describe_config.ts";
+import type { ModuleTexts } from "../../lib/config/module_graph.ts";
+import type { ProxyConfig, ResolvedConfig } from "../../lib/config/proxy_config.ts";
 import { resolveConfig } from "../../lib/config/resolve_config.ts";
-import { systemClock as clock } from "../../lib/core/clock.ts";
-import { systemRandom as random } from "../../lib/core/random.ts";
 import type { Observer } from "../../lib/observe/observer.ts";
 import { type ProxyServer, startProxy } from "../../lib/server/serve.ts";
+import { completeOptions, type ConfigSource, type ServeOptions } from "../../lib/server/serve_options.ts";
 import { workerCommand } from "../../lib/server/workers/worker_command.ts";
 import { MAIN } from "./program.ts";
+import { workerInProcess } from "./worker_in_process.ts";
 
 /** How many workers serve in tests; 1 is the test's own process. */
 export const TEST_WORKERS: number = Number(Deno.env.get("LBPROXY_TEST_WORKERS") ?? 1);
 
-/** A test cannot be run with workers; `with_workers.ts` counts it as skipped. */
-export class NotByWorkers extends Error {
-  override readonly name = "NotByWorkers";
-  /** How many proxies have been started with workers. */
-  static started = 0;
-}
+/** How many proxies have been started with workers, by what these were. */
+export const STARTED = { processes: 0, inProcess: 0 };
 
 /** Why a configuration cannot be written to a file; `null` when it can. */
-export function whyInProcess(
-  config: unknown,
-  options: object = {},
-  known: Set<unknown> = new Set(),
-): string | null {
-  if (Object.keys(options).length > 0) return `the test gives the proxy its own ${Object.keys(options)[0]}`;
+function whyInProcess(config: unknown, known: Set<unknown> = new Set()): string | null {
   switch (typeof config) {
     case "function":
       return sourceOf(config as () => void) === null
@@ -46,7 +43,7 @@ export function whyInProcess(
     return `the configuration has an object of class ${config.constructor?.name}`;
   }
   for (const each of Object.values(config)) {
-    const reason = whyInProcess(each, {}, known);
+    const reason = whyInProcess(each, known);
     if (reason !== null) return reason;
   }
   return null;
@@ -112,32 +109,79 @@ function moduleOf(value: unknown): string {
 }
 
 /** Starts a proxy with workers; this process looks after them. */
-export async function serveByWorkers(config: ProxyConfig, observer: Observer): Promise<ProxyServer> {
-  NotByWorkers.started++;
+export async function serveByWorkers(
+  config: ProxyConfig,
+  options: ServeOptions & { readonly observer: Observer },
+): Promise<ProxyServer> {
+  const { observer: _, ...own } = options;
+  if (Object.keys(own).length === 0 && whyInProcess(config) === null) {
+    STARTED.processes++;
+    return await serveByProcesses(config, options);
+  }
+  STARTED.inProcess++;
+  return await serveInProcess(config, options);
+}
+
+/** What the program was run with. */
+const RUN_OPTIONS = {
+  check: false,
+  watch: false,
+  listen: [],
+  engine: null,
+  admin: null,
+  workers: null,
+  logLevel: "info",
+  logFormat: "text",
+};
+
+// deno-lint-ignore no-console
+const strayLine = (line: string): void => console.error(line);
+
+async function serveByProcesses(config: ProxyConfig, options: ServeOptions): Promise<ProxyServer> {
   const folder = await Deno.makeTempDir();
   const source = `${folder}/proxy.config.js`;
   await Deno.writeTextFile(source, `export default ${moduleOf(config)};`);
-  const options = {
-    source,
-    check: false,
-    watch: false,
-    listen: [],
-    engine: null,
-    admin: null,
-    workers: null,
-    logLevel: "info",
-    logFormat: "text",
-  };
-  const workers = {
-    command: workerCommand(MAIN.href),
-    options,
-    // deno-lint-ignore no-console
-    strayLine: (line: string) => console.error(line),
-  };
+  const workers = { command: workerCommand(MAIN.href), options: { source, ...RUN_OPTIONS }, strayLine };
   try {
     const resolved = { ...resolveConfig(config), workers: TEST_WORKERS };
-    return await startProxy(resolved, { observer, clock, random, workers });
+    return await startProxy(resolved, { ...completeOptions(options), workers });
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+}
+
+// Workers in the process of the test.
+
+function hashOf(config: ResolvedConfig): string {
+  return createHash("sha256").update(describeConfig(config)).digest("hex");
+}
+
+async function serveInProcess(first: ProxyConfig, options: ServeOptions): Promise<ProxyServer> {
+  const parts = completeOptions(options);
+  // What is told of a configuration are texts: here its number.
+  const configs: ProxyConfig[] = [first];
+  const textsOf = (config: ProxyConfig): ModuleTexts => ({ config: String(configs.push(config) - 1) });
+  const workers = {
+    command: () => ({
+      spawn: () => workerInProcess(parts, ({ config = "0" }) => resolveConfig(configs[Number(config)]!)),
+    }),
+    options: { source: "the test", ...RUN_OPTIONS },
+    strayLine,
+  };
+  const wanted: (ProxyConfig | undefined)[] = [];
+  const load = (): ReturnType<ConfigSource["load"]> => {
+    const next = wanted.shift();
+    if (next === undefined) throw new Error("there is no file to read: call reload() with a configuration");
+    const config = { ...resolveConfig(next), workers: TEST_WORKERS };
+    return Promise.resolve({ config, hash: hashOf(config), texts: textsOf(next), notReloaded: [] });
+  };
+  const config = { ...resolveConfig(first), workers: TEST_WORKERS };
+  const source = { name: "the test", hash: hashOf(config), texts: {}, load };
+  const server = await startProxy(config, { ...parts, source, workers });
+  const { reload } = server;
+  server.reload = (config, trigger) => {
+    wanted.push(config);
+    return reload.call(server, undefined, trigger);
+  };
+  return server;
 }

@@ -5,13 +5,15 @@
 
 // deno-lint-ignore-file no-console
 import { readArguments, runAll } from "../../tools/run_tests.ts";
-import { NotByWorkers } from "./test_workers.ts";
+import { STARTED } from "./test_workers.ts";
 
 const REPORT = "LBPROXY_TEST_WORKERS_REPORT";
 const WORKERS = Deno.env.get("LBPROXY_TEST_WORKERS") ?? "4";
 
 interface Note {
   readonly test: string;
+  /** Whether all workers were in the process of the test. */
+  readonly inProcess?: boolean;
   /** Why it was not run with workers; `null` when it was. */
   readonly skipped: string | null;
 }
@@ -72,17 +74,15 @@ function skippable(test: string, fn: Body): Body {
   const different = Object.entries(DIFFERENT).find(([begin]) => test.startsWith(begin));
   if (different !== undefined) return () => note({ test, skipped: different[1] });
   return async (context) => {
-    const started = NotByWorkers.started;
-    try {
-      await withinLimit(test, fn(context));
-    } catch (error) {
-      const reason = reasonOf(error);
-      if (reason === null) throw error;
-      return note({ test, skipped: reason });
-    }
+    const { processes, inProcess } = STARTED;
+    await withinLimit(test, fn(context));
+    const byProcesses = STARTED.processes > processes;
     note({
       test,
-      skipped: NotByWorkers.started === started ? "starts no proxy of its configuration alone" : null,
+      inProcess: !byProcesses,
+      skipped: byProcesses || STARTED.inProcess > inProcess
+        ? null
+        : "starts no proxy of its configuration alone",
     });
   };
 }
@@ -96,11 +96,6 @@ async function withinLimit(test: string, running: void | Promise<void>): Promise
   } finally {
     clearTimeout(limit);
   }
-}
-
-function reasonOf(error: unknown): string | null {
-  if (error instanceof NotByWorkers) return error.message;
-  return error instanceof SuppressedError ? reasonOf(error.suppressed) ?? reasonOf(error.error) : null;
 }
 
 function wrapTests(): void {
@@ -127,12 +122,21 @@ async function runTests(): Promise<number> {
   Deno.env.set("LBPROXY_TEST_WORKERS", WORKERS);
   Deno.env.set(REPORT, path);
   const { paths, jobs, timeoutMs } = readArguments(Deno.args, () => true);
-  const ok = await runAll({ paths, jobs, timeoutMs, flags: ["--preload", import.meta.url] });
+  const ok = await runAll({
+    paths,
+    jobs,
+    timeoutMs,
+    flags: ["--unstable-net", "--preload", import.meta.url],
+  });
   const notes: Note[] = (await Deno.readTextFile(path)).split("\n").slice(0, -1).map((line) =>
     JSON.parse(line)
   );
   await Deno.remove(path);
-  console.log(`with ${WORKERS} workers: ${notes.filter(({ skipped }) => skipped === null).length} tests`);
+  const run = notes.filter(({ skipped }) => skipped === null);
+  const inProcess = run.filter((note) => note.inProcess).length;
+  console.log(
+    `with ${WORKERS} workers: ${run.length} tests, ${inProcess} of them with workers in the test's process`,
+  );
   const reasons = Map.groupBy(notes.filter(({ skipped }) => skipped !== null), ({ skipped }) => skipped);
   for (const [reason, skipped] of [...reasons].toSorted(([, a], [, b]) => b.length - a.length)) {
     console.log(`skipped: ${skipped.length} because ${reason}`);

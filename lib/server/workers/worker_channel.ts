@@ -1,6 +1,7 @@
 /** The connection of a worker to its supervisor: messages and shared memory. */
 
 import type { Clock } from "../../core/clock.ts";
+import type { ByteSink } from "../../observe/line_writer.ts";
 import type { Observer } from "../../observe/observer.ts";
 import { inheritSharedMemory, letGoOfSharedMemory, openSharedMemory } from "../../core/shared_memory.ts";
 import { PermitLedger } from "../../limiter/permits.ts";
@@ -9,6 +10,7 @@ import { type SharedCells, SharedServers } from "../../upstream/shared_servers.t
 import type { PlacedPool, WorkerParts } from "../serve_options.ts";
 import {
   type FromWorker,
+  type InheritedMemory,
   type PrepareMessage,
   readLines,
   readMessage,
@@ -29,11 +31,13 @@ const MAX_QUEUED = 10_000;
 export class WorkerChannel {
   /** Messages of the supervisor, in order; ends when the supervisor ends. */
   readonly messages: AsyncGenerator<ToWorker>;
+  readonly #stderr: Pick<ByteSink, "write">;
   #writing: Promise<void> = Promise.resolve();
   #queued = 0;
 
-  constructor(stdin: ReadableStream<Uint8Array>) {
+  constructor(stdin: ReadableStream<Uint8Array>, stderr: Pick<ByteSink, "write">) {
     this.messages = readMessages(stdin);
+    this.#stderr = stderr;
   }
 
   /** Waits for the first message. */
@@ -57,7 +61,7 @@ export class WorkerChannel {
 
   async #write(bytes: Uint8Array): Promise<void> {
     try {
-      for (let rest = bytes; rest.length > 0;) rest = rest.subarray(await Deno.stderr.write(rest));
+      for (let rest = bytes; rest.length > 0;) rest = rest.subarray(await this.#stderr.write(rest));
     } catch {
       // The supervisor has ended, and this process will end too.
     }
@@ -125,16 +129,15 @@ export class InheritedParts implements WorkerParts, Disposable {
   #beat: Disposable | null = null;
 
   constructor(start: StartMessage, channel: WorkerChannel) {
-    const { process, instanceId, overloadSlot, servers: { descriptor, byteLength } } = start;
+    const { process, instanceId, overloadSlot } = start;
     this.#places = start;
     this.#reload = start.reload;
     this.#channel = channel;
-    const { metrics, ledgers } = start;
-    this.ledger = new PermitLedger(inheritSharedMemory(ledgers.descriptor, ledgers.byteLength), process);
-    this.#chunks = new MetricChunks(inheritSharedMemory(metrics.descriptor, metrics.byteLength), process);
     this.#parent = Deno.ppid;
+    this.ledger = new PermitLedger(this.#memoryOf(start.ledgers), process);
+    this.#chunks = new MetricChunks(this.#memoryOf(start.metrics), process);
     this.instanceId = instanceId;
-    this.servers = new SharedServers(inheritSharedMemory(descriptor, byteLength), process);
+    this.servers = new SharedServers(this.#memoryOf(start.servers), process);
     this.overload = this.servers.cells(overloadSlot);
   }
 
@@ -145,14 +148,18 @@ export class InheritedParts implements WorkerParts, Disposable {
   table(): ArrayBuffer | null {
     const { table } = this.#places;
     if (table === null) return null;
-    const { owner, descriptor, byteLength, id } = table;
+    const { id } = table;
     const known = this.#tables.find((each) => each.id === id);
     if (known !== undefined) return known.memory;
-    const memory = this.#inherits && owner === this.#parent
-      ? inheritSharedMemory(descriptor, byteLength)
-      : openSharedMemory(owner, descriptor, byteLength);
+    const memory = this.#memoryOf(table);
     this.#tables.push({ id, memory, claims: 0 });
     return memory;
+  }
+
+  #memoryOf({ owner, descriptor, byteLength }: InheritedMemory): ArrayBuffer {
+    return this.#inherits && owner === this.#parent
+      ? inheritSharedMemory(descriptor, byteLength)
+      : openSharedMemory(owner, descriptor, byteLength);
   }
 
   keepTable(memory: ArrayBufferLike): Disposable {

@@ -5,6 +5,7 @@ import { ListenError } from "../../engine/engine.ts";
 import type { NamedKey } from "../../limiter/busy_keys.ts";
 import type { AccessEntry } from "../../observe/observer.ts";
 import type { ProxyEvent } from "../../observe/events.ts";
+import type { WorkerChild } from "../serve_options.ts";
 import {
   type FromWorker,
   type ListedSeries,
@@ -45,7 +46,7 @@ export class WorkerProcess {
   readonly listening: Promise<readonly number[]>;
   /** Resolves with the reason when the process has ended. */
   readonly ended: Promise<string>;
-  readonly #child: Deno.ChildProcess;
+  readonly #child: WorkerChild;
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
   readonly #listening = Promise.withResolvers<readonly number[]>();
   readonly #reports: WorkerReports;
@@ -65,10 +66,10 @@ export class WorkerProcess {
   /** Number of requests that were cut off when it stopped. */
   abandonedRequests = 0;
 
-  constructor(command: Deno.Command, start: StartMessage, reports: WorkerReports) {
+  constructor(child: WorkerChild, start: StartMessage, reports: WorkerReports) {
     this.process = start.process;
     this.#reports = reports;
-    const child = this.#child = command.spawn();
+    this.#child = child;
     this.pid = child.pid;
     this.#stdin = child.stdin.getWriter();
     this.listening = this.#listening.promise;

@@ -190,7 +190,7 @@ export class Workers {
     const { command, options, accessLines, strayLine } = this.#setup;
     const { observer } = this.#parts;
     const message = this.#startMessage(ports, seat, options);
-    return new WorkerProcess(command(), message, {
+    return new WorkerProcess(command().spawn(), message, {
       series: (series) => this.#memory.metrics.set(message.process, series),
       keys: (keys) => this.#plane!.adoptKeys(keys),
       event: (event) => {

@@ -8,7 +8,7 @@ const CHANNEL = new URL("../../../../lib/server/workers/worker_channel.ts", impo
 /** Says so much at once; once all that was kept has gone, it says one thing more. */
 const WORKER = `
   import { WorkerChannel } from ${JSON.stringify(CHANNEL)};
-  const channel = new WorkerChannel(new ReadableStream());
+  const channel = new WorkerChannel(new ReadableStream(), Deno.stderr);
   for (let id = 0; id < 12_000; id++) channel.send({ kind: "prepared", id });
   console.log("said");
   await channel.flush();
