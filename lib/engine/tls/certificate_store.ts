@@ -1,4 +1,4 @@
-/** The certificates of a listener by the names that clients ask for. */
+/** The certificates of a listener, by server name (SNI). */
 
 import { createSecureContext, type SecureContext } from "node:tls";
 import {
@@ -24,13 +24,13 @@ import {
 } from "../certificate.ts";
 import { ClientCertificates, readAuthorities } from "./client_certificates.ts";
 
-/** What a {@linkcode CertificateStore} takes. */
+/** Options of a {@linkcode CertificateStore}. */
 interface CertificateStoreOptions {
   readonly tls: ResolvedListenTls;
   readonly clock: Clock;
-  /** The files of a certificate have changed, why it is not used (`null` when it is), and the names that it is for. */
+  /** The files of a certificate have changed: why the new one is not used (`null` when it is), and its names. */
   readonly onChange: (problem: string | null, names: readonly string[]) => void;
-  /** A function of the configuration failed, of this name. */
+  /** A function of the configuration, with this name, has failed. */
   readonly onCallbackError: (name: string, error: unknown) => void;
 }
 
@@ -45,20 +45,20 @@ interface Entry {
 /** Continues a handshake with this context; `undefined` means that of the listener, and an error ends the connection. */
 type SniDone = (error: Error | null, context?: SecureContext) => void;
 
-/** How many files are read a second to find out whether they have changed. */
-const LOOKS_A_SECOND = 32;
+/** How many files are checked for changes per second. */
+const CHECKS_PER_SECOND = 32;
 
-/** Reads certificates, chooses one for each handshake, and takes over files that change. */
+/** Reads certificates, selects one for each handshake, and applies changed files. */
 export class CertificateStore implements Disposable {
   readonly #options: CertificateStoreOptions;
   readonly #entries: readonly Entry[];
   readonly #watches: readonly CertificateWatch[];
   #finder: CertificateFinder | null;
   #clients: ClientCertificates | null;
-  /** By names that are written out, and by what stands behind a star, with its dot. */
+  /** By complete name; and, for wildcard names, by the part after the star, including the dot. */
   #byName = new Map<string, Entry>();
   #bySuffix = new Map<string, Entry>();
-  /** Chooses by the name that the client asks for; `null` where there is nothing to choose. */
+  /** Selects a certificate by the server name of the client (SNI); `null` when there is only one. */
   readonly choose: ((name: string | null, done: SniDone) => void) | null;
 
   /** @throws {Error} when a certificate cannot be used */
@@ -74,14 +74,14 @@ export class CertificateStore implements Disposable {
     this.choose = certificates.length === 1 && lookup === null && !refusesUnknown
       ? null
       : (name, done) => this.#choose(name ?? "", done);
-    const everyMs = 1000 * Math.ceil(certificates.length / LOOKS_A_SECOND);
+    const everyMs = 1000 * Math.ceil(certificates.length / CHECKS_PER_SECOND);
     this.#watches = [
       ...this.#entries.filter(({ source }) => isInFiles(source)).map((entry) => this.#watch(entry, everyMs)),
       ...(clientCertificates?.ca.some(isPath) ? [this.#watchAuthorities(clientCertificates)] : []),
     ];
   }
 
-  /** What clients have to show; `null` where none. */
+  /** How client certificates are verified; `null` when they are not requested. */
   get clients(): ClientCertificates | null {
     return this.#clients;
   }
@@ -102,7 +102,7 @@ export class CertificateStore implements Disposable {
     });
   }
 
-  /** For clients that ask for no other; `null` where there is none. */
+  /** The context for clients without a matching name; `null` when there is none. */
   get fallback(): SecureContext | null {
     return this.#entries[0]?.context ?? null;
   }
@@ -124,7 +124,7 @@ export class CertificateStore implements Disposable {
       cert: certificate.cert,
       key: certificate.key,
       minVersion: `TLSv${this.#options.tls.minVersion}`,
-      // None at all would be those of the system.
+      // Without any, the authorities of the system would be used.
       ...(this.#clients === null ? {} : { ca: [...this.#clients.ca] }),
     });
   }
@@ -137,7 +137,7 @@ export class CertificateStore implements Disposable {
         const [table, key] = name.startsWith("*.")
           ? [this.#bySuffix, name.slice(1)] as const
           : [this.#byName, name] as const;
-        // Names that two certificates have: those that are configured first.
+        // If two certificates have a name, the first one in the configuration is used.
         if (!table.has(key)) table.set(key, entry);
       }
     }
@@ -145,8 +145,8 @@ export class CertificateStore implements Disposable {
 
   #watch(entry: Entry, everyMs: number): CertificateWatch {
     const { clock, onChange } = this.#options;
-    // Of the only certificate nobody has to be told which one it is.
-    const whose = (): readonly string[] => this.#entries.length === 1 ? [] : entry.names;
+    // With only one certificate, its names need not be reported.
+    const reportedNames = (): readonly string[] => this.#entries.length === 1 ? [] : entry.names;
     return new CertificateWatch({
       read: () => textsOf(readCertificate(entry.source)),
       current: textsOf(entry.certificate),
@@ -159,9 +159,9 @@ export class CertificateStore implements Disposable {
         entry.certificate = changed;
         entry.names = entry.source.names ?? dnsNames(found);
         this.#index();
-        onChange(null, whose());
+        onChange(null, reportedNames());
       },
-      onProblem: (problem) => onChange(problem, whose()),
+      onProblem: (problem) => onChange(problem, reportedNames()),
     });
   }
 
@@ -175,7 +175,7 @@ export class CertificateStore implements Disposable {
       onChange: (texts) => {
         this.#clients = this.#readClients(options, texts);
         for (const entry of this.#entries) entry.context = this.#context(entry.certificate);
-        // What it has found trusts the authorities before.
+        // Contexts that it has made trust the previous authorities.
         this.#finder?.[Symbol.dispose]();
         this.#finder = this.#makeFinder();
         onChange(null, names);
@@ -205,59 +205,59 @@ export class CertificateStore implements Disposable {
     done(new Error(`No certificate for ${asked === "" ? "clients that name no server" : asked}`));
   }
 
-  /** Looks at no files any more. */
+  /** Stops checking the files. */
   [Symbol.dispose](): void {
     for (const watch of this.#watches) watch[Symbol.dispose]();
     this.#finder?.[Symbol.dispose]();
   }
 }
 
-// Certificates that a function of the configuration finds when a client asks for their names.
+// Certificates that a function of the configuration finds for requested names.
 
-/** What a {@linkcode CertificateFinder} takes. */
+/** Options of a {@linkcode CertificateFinder}. */
 interface CertificateFinderOptions {
   readonly lookup: CertificateLookup;
   readonly clock: Clock;
   readonly makeContext: (certificate: Certificate) => SecureContext;
-  /** Told why a search failed, at most every ten seconds. */
+  /** Called with the error of a search, at most every ten seconds. */
   readonly onError: (error: unknown) => void;
 }
 
-/** What is known of a name. */
+/** The cached result for a name. */
 interface Found {
   context: SecureContext | null;
-  /** Until when it is not looked up again. */
+  /** Until when the name is not searched again. */
   until: number;
   search: Promise<SecureContext | null> | null;
 }
 
-/** How long a certificate is used before it is looked up again; it is used on until that is done. */
+/** How long a certificate is used before it is searched again; it is used until that search has ended. */
 const FOUND_MS = 300_000;
-/** How long it is believed that a name has none, or that the function fails. */
+/** How long a name without a certificate, or with a failed search, is not searched again. */
 const MISSING_MS = 10_000;
 /** How long the function may take. */
 const SEARCH_MS = 10_000;
-/** How many names are kept that have a certificate, and how many that have none: clients can ask for any. */
+/** Most cached names with a certificate, and most without one: clients can request any name. */
 const MAX_NAMES = 1024;
-/** How many names are looked up at the same time. */
+/** Most concurrent searches. */
 const MAX_SEARCHES = 64;
 
-/** Remembers what was found, and asks once for a name however many clients wait for it. */
+/** Caches results, and runs one search for a name however many clients wait for it. */
 export class CertificateFinder implements Disposable {
   readonly #options: CertificateFinderOptions;
-  // Apart from each other, so that names that somebody makes up take no place of one that is in use.
+  // Two tables, so that invented names cannot evict names that are in use.
   readonly #found = new Map<string, Found>();
   readonly #missing = new Map<string, Found>();
   readonly #timers = new Set<Disposable>();
   #searches = 0;
-  #toldAt = -Infinity;
+  #lastReportedAt = -Infinity;
   #disposed = false;
 
   constructor(options: CertificateFinderOptions) {
     this.#options = options;
   }
 
-  /** What the name has; `null` for nothing. Never rejects. */
+  /** The context for a name; `null` without a certificate. Never rejects. */
   find(name: string): SecureContext | null | Promise<SecureContext | null> {
     if (!isCertificateName(name)) return null;
     const known = this.#found.get(name) ?? this.#missing.get(name);
@@ -270,13 +270,13 @@ export class CertificateFinder implements Disposable {
     if (this.#found.has(name)) keep(this.#found, name, known);
     if (known.until > this.#options.clock.now()) return known.context;
     const search = known.search ?? (this.#searches < MAX_SEARCHES ? this.#search(name, known) : null);
-    // One that is to be looked up again is good until then.
+    // An expired certificate stays in use while it is searched again.
     return known.context ?? search;
   }
 
   #search(name: string, entry: Found): Promise<SecureContext | null> {
     this.#searches++;
-    entry.search = this.#ask(name).then((context) => {
+    entry.search = this.#runLookup(name).then((context) => {
       entry.context = context;
       entry.until = this.#options.clock.now() + (context === null ? MISSING_MS : FOUND_MS);
     }, (error) => {
@@ -295,7 +295,7 @@ export class CertificateFinder implements Disposable {
     return entry.search;
   }
 
-  async #ask(name: string): Promise<SecureContext | null> {
+  async #runLookup(name: string): Promise<SecureContext | null> {
     const { lookup, clock, makeContext } = this.#options;
     const late = Promise.withResolvers<never>();
     const timer = clock.setTimer(
@@ -318,12 +318,12 @@ export class CertificateFinder implements Disposable {
 
   #failed(error: unknown): void {
     const now = this.#options.clock.now();
-    if (this.#disposed || now < this.#toldAt + MISSING_MS) return;
-    this.#toldAt = now;
+    if (this.#disposed || now < this.#lastReportedAt + MISSING_MS) return;
+    this.#lastReportedAt = now;
     this.#options.onError(error);
   }
 
-  /** Waits for nothing any more. */
+  /** Stops the timers of running searches. */
   [Symbol.dispose](): void {
     this.#disposed = true;
     for (const timer of this.#timers) timer[Symbol.dispose]();
@@ -336,7 +336,7 @@ function isPair(found: unknown): found is Certificate {
   return typeof cert === "string" && typeof key === "string";
 }
 
-/** Puts an entry behind all others, and drops the first one where there are too many. */
+/** Moves an entry to the end, and drops the first one when there are too many. */
 function keep(table: Map<string, Found>, name: string, entry: Found): void {
   table.delete(name);
   table.set(name, entry);

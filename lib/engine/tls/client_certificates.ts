@@ -1,4 +1,4 @@
-/** Decides which clients may come in by the certificates that they show. */
+/** Verifies the certificates of clients. */
 
 import { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
@@ -10,29 +10,29 @@ import { certificatesOf, readPem } from "../certificate.ts";
 import { type CertificateContent, readCertificateContent } from "./read_certificate.ts";
 import { verdictOfRuntime } from "./secured_socket.ts";
 
-/** What a {@linkcode ClientCertificates} takes. */
+/** Options of {@linkcode ClientCertificates}. */
 interface ClientCertificatesOptions {
   readonly options: ResolvedClientCertificates;
   readonly clock: Clock;
-  /** The function `verify` threw. */
+  /** The function `verify` has thrown. */
   readonly onVerifyError: (error: unknown) => void;
 }
 
-/** What became of a client: its certificate, if it has shown one, and why it may not come in. */
+/** The result for a client: its certificate, if it sent one, and why it is refused. */
 export interface ClientVerdict {
   readonly certificate: ClientCertificate | null;
-  /** `null` when it may. */
+  /** `null` when the client is accepted. */
   readonly refusal: string | null;
 }
 
 const NONE: ClientVerdict = { certificate: null, refusal: null };
-/** How many certificates of a client are looked at. */
+/** Most certificates of a client that are read. */
 const MAX_CHAIN = 10;
 
-/** What clients have to show at a listener. */
+/** The verification of client certificates at a listener. */
 export class ClientCertificates {
   readonly #options: ClientCertificatesOptions;
-  /** The texts of the authorities. */
+  /** The PEM texts of the authorities. */
   readonly ca: readonly string[];
   readonly #authorities: readonly ChainLink[];
 
@@ -54,7 +54,7 @@ export class ClientCertificates {
     return this.#options.options.mode === "require";
   }
 
-  /** Looks at the certificate of a client whose handshake is done; never throws. */
+  /** Verifies the certificate of a client after the handshake; never throws. */
   judge(socket: TLSSocket): ClientVerdict | Promise<ClientVerdict> {
     const { options: { verify }, onVerifyError } = this.#options;
     let certificate: ClientCertificate;
@@ -64,7 +64,7 @@ export class ClientCertificates {
         return this.required ? { certificate: null, refusal: "it has shown no certificate" } : NONE;
       }
       const links = chain.map(readLink);
-      const refusal = this.#problemOf(socket, links);
+      const refusal = this.#trustProblem(socket, links);
       certificate = describe(links[0]!, chain[0]!, this.ca.length > 0);
       if (refusal !== null) return { certificate, refusal };
     } catch (error) {
@@ -84,9 +84,9 @@ export class ClientCertificates {
     }
   }
 
-  #problemOf(socket: TLSSocket, links: readonly ChainLink[]): string | null {
+  #trustProblem(socket: TLSSocket, links: readonly ChainLink[]): string | null {
     if (this.ca.length === 0) return null;
-    // In a full handshake the runtime decides; of a session that is resumed it has no opinion.
+    // In a full handshake the runtime verifies the certificate; for a resumed session it has no verdict.
     const verdict = socket.isSessionReused() ? null : verdictOfRuntime(socket);
     if (verdict === "") return null;
     const problem = findChainProblem(links, this.#authorities, this.#options.clock.wallTime());
@@ -95,7 +95,7 @@ export class ClientCertificates {
 }
 
 /**
- * Reads the authorities, in files as well.
+ * Reads the authorities, from files too.
  *
  * @throws {Error} when a file cannot be read
  */
@@ -103,7 +103,7 @@ export function readAuthorities({ ca }: ResolvedClientCertificates): readonly st
   return ca.map((source) => readPem(source, "certificate"));
 }
 
-/** @throws {TypeError} when `verify` gives something else */
+/** @throws {TypeError} when `verify` returns any other value */
 function verdict(certificate: ClientCertificate, result: unknown): ClientVerdict {
   if (result === true) return { certificate, refusal: null };
   if (result === false) return { certificate, refusal: "verify says no" };
@@ -111,7 +111,7 @@ function verdict(certificate: ClientCertificate, result: unknown): ClientVerdict
   throw unexpected("true, false or a reason", result);
 }
 
-/** A certificate as `node:tls` gives it; one that has signed itself leads to itself. */
+/** A certificate as `node:tls` returns it; a self-signed one refers to itself as its issuer. */
 interface Sent {
   readonly raw?: Uint8Array;
   readonly issuerCertificate?: Sent;
@@ -148,37 +148,37 @@ function describe(
   });
 }
 
-// Finds out whether a certificate leads to an authority that is trusted (RFC 5280 section 6).
+// Checks whether a certificate was issued by a trusted authority (RFC 5280 section 6).
 
-/** A certificate that was read. */
+/** A parsed certificate. */
 export interface ChainLink {
   readonly content: CertificateContent;
   readonly certificate: X509Certificate;
 }
 
-/** How many authorities may stand between a client and one that is trusted. */
+/** Most intermediate authorities between a client's certificate and a trusted one. */
 const MAX_BETWEEN = 6;
 
 /** The purposes clientAuth and anyExtendedKeyUsage (RFC 5280 section 4.2.1.12). */
 const FOR_CLIENTS = ["2b06010505070302", "551d2500"];
 
 /**
- * Reads a certificate.
+ * Parses a certificate.
  *
- * @throws {Error} when it is none
+ * @throws {Error} when it is invalid
  */
 export function readLink(der: Uint8Array): ChainLink {
   return { content: readCertificateContent(der), certificate: new X509Certificate(der) };
 }
 
 /**
- * Why a client is not to be believed who it says it is; `null` when it is.
+ * Why a client certificate is not trusted; `null` when it is.
  *
- * The runtime looks at certificates in a full handshake alone: a session that is resumed brings along the one that it began
- * with, trusted or not, whichever listener of the process that was at (Deno 2.9.6). Certificates with constraints of names are
- * refused, as with every extension that would have to be understood and is not.
+ * The runtime verifies certificates only in a full handshake: a resumed session has the certificate of its first
+ * handshake, trusted or not, with any listener of the process (Deno 2.9.6). Certificates with name constraints are
+ * refused, like those with any other unknown critical extension.
  *
- * @param chain that of the client, and what it has sent along
+ * @param chain the client's certificate, and the others that it has sent
  * @param now in milliseconds since 1970
  */
 export function findChainProblem(
@@ -226,7 +226,7 @@ function hasIssued(issuer: ChainLink, link: ChainLink): boolean {
   try {
     return link.certificate.verify(issuer.certificate.publicKey);
   } catch {
-    // A kind of key that the runtime does not know.
+    // An unknown kind of key.
     return false;
   }
 }

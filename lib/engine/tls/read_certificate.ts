@@ -1,31 +1,31 @@
-/** Reads what stands in a certificate (RFC 5280 section 4.1), which `node:crypto` gives as texts that can be read in two ways. */
+/** Parses a certificate (RFC 5280 section 4.1): the texts of `node:crypto` are ambiguous. */
 
-/** What is in a certificate. */
+/** The content of a certificate. */
 export interface CertificateContent {
-  /** Whom it is for, and who has issued it, by RFC 4514. */
+  /** Subject and issuer, as in RFC 4514. */
   readonly subject: string;
   readonly issuer: string;
-  /** The same in DER, as hexadecimal digits: what is compared. */
+  /** The same in DER, as hexadecimal digits, for comparing. */
   readonly subjectId: string;
   readonly issuerId: string;
   readonly serialNumber: string;
   /** In milliseconds since 1970. */
   readonly notBefore: number;
   readonly notAfter: number;
-  /** Other names, with their kinds in front: `dns:a.example`. */
+  /** Subject alternative names, with their kinds as prefix: `dns:a.example`. */
   readonly names: readonly string[];
-  /** Whether it may issue others, and how many authorities may come behind it at most. */
+  /** Whether it may issue certificates, and the most intermediate authorities below it. */
   readonly isAuthority: boolean;
   readonly pathLength: number;
-  /** Whether its key may sign certificates, as far as it says what that is for. */
+  /** Whether its key may sign certificates; `true` without a key usage. */
   readonly signsCertificates: boolean;
-  /** What it may be used for, as hexadecimal digits of object identifiers; `null` where it does not say. */
+  /** Extended key usages, as hexadecimal digits of object identifiers; `null` without that extension. */
   readonly purposes: readonly string[] | null;
-  /** Whether it has an extension that has to be understood, and is not. */
+  /** Whether it has an unknown critical extension. */
   readonly hasUnknown: boolean;
 }
 
-/** One value of DER (ITU-T X.690): its tag and where its content stands. */
+/** One value of DER (ITU-T X.690): its tag, and where its content is. */
 interface Value {
   readonly tag: number;
   readonly begin: number;
@@ -45,15 +45,15 @@ const SET = 0x31;
 const VERSION = 0xa0;
 const EXTENSIONS = 0xa3;
 
-/** Extensions by their object identifiers: 2.5.29.15, 17, 19, 37. */
+/** Object identifiers of extensions: 2.5.29.15, 17, 19, 37. */
 const KEY_USAGE = "551d0f";
 const ALT_NAMES = "551d11";
 const BASIC_CONSTRAINTS = "551d13";
 const EXTENDED_KEY_USAGE = "551d25";
-/** Bit 5 of the usages of a key, keyCertSign. */
+/** Bit 5 of the key usage, keyCertSign. */
 const KEY_CERT_SIGN = 0x04;
 
-/** Names of attributes that RFC 4514 section 3 gives, and a few that are common. */
+/** Names of attributes from RFC 4514 section 3, and some other common ones. */
 const ATTRIBUTES: Readonly<Record<string, string>> = {
   "550403": "CN",
   "550405": "serialNumber",
@@ -69,15 +69,15 @@ const ATTRIBUTES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Reads a certificate.
+ * Parses a certificate.
  *
- * @throws {Error} when it is none
+ * @throws {Error} when it is invalid
  */
 export function readCertificateContent(der: Uint8Array): CertificateContent {
   const reader = new DerReader(der);
   const [signed] = reader.children(reader.whole(SEQUENCE));
   const fields = reader.children(expect(signed, SEQUENCE));
-  // The version is tagged, and left out in version 1.
+  // The version is tagged, and absent in version 1.
   const first = fields[0]?.tag === VERSION ? 1 : 0;
   const [serial, , issuer, validity, subject] = fields.slice(first);
   const [notBefore, notAfter] = reader.children(expect(validity, SEQUENCE));
@@ -104,7 +104,7 @@ function expect(value: Value | undefined, tag: number): Value {
   return value;
 }
 
-/** Reads bytes that an attacker may have written; the depth is bounded by the functions that call it. */
+/** Parses bytes that an attacker may have written; the calling functions limit the depth. */
 class DerReader {
   readonly #bytes: Uint8Array;
 
@@ -173,7 +173,7 @@ class DerReader {
     return String.fromCharCode(...this.#bytes.subarray(start, end));
   }
 
-  /** Writes a name by RFC 4514, its last part first. */
+  /** Writes a name as in RFC 4514, its last part first. */
   distinguishedName(name: Value): string {
     return this.children(name).map((part) =>
       this.children(expect(part, SET)).map((pair) => this.#attribute(expect(pair, SEQUENCE))).join("+")
@@ -192,7 +192,7 @@ class DerReader {
     return `${name}=${escapeValue(text)}`;
   }
 
-  /** A text of one of the kinds that names are made of; `null` for anything else. */
+  /** A text of a string type that names use; `null` for other types. */
   #text(value: Value): string | null {
     const bytes = this.#bytes.subarray(value.start, value.end);
     switch (value.tag) {
@@ -223,7 +223,7 @@ class DerReader {
       const content = this.#value(expect(parts.at(-1), OCTET_STRING).start, parts.at(-1)!.end);
       switch (this.hex(expect(parts[0], OID))) {
         case KEY_USAGE:
-          // Behind a byte that says how many bits are none.
+          // After the byte with the number of unused bits.
           signsCertificates =
             ((this.#bytes[expect(content, BIT_STRING).start + 1] ?? 0) & KEY_CERT_SIGN) !== 0;
           break;
@@ -274,14 +274,14 @@ function formatIp(bytes: Uint8Array): string {
   return groups.join(":");
 }
 
-/** Keeps a value from ending its part (RFC 4514 section 2.4), and from ending a line of a log. */
+/** Escapes a value so that it cannot end its part (RFC 4514 section 2.4), or a line of a log. */
 function escapeValue(text: string): string {
   return text.replace(/[,+"\\<>;=]|^[ #]| $/g, "\\$&")
     // deno-lint-ignore no-control-regex -- those are what is looked for
     .replace(/[\x00-\x1f\x7f]/g, (control) => `\\${control.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }
 
-/** An object identifier with dots between its numbers. */
+/** An object identifier in dotted notation. */
 function dotted(hex: string): string {
   const bytes = Uint8Array.fromHex(hex);
   const numbers: number[] = [];

@@ -1,4 +1,4 @@
-/** Accepts clients that speak TLS, and shakes hands with them, on `node:net` and `node:tls`. */
+/** Accepts TLS clients and does the handshake, with `node:net` and `node:tls`. */
 
 import { createServer, type Server, type Socket as TcpSocket } from "node:net";
 import { TLSSocket } from "node:tls";
@@ -13,7 +13,7 @@ import { CertificateStore } from "./certificate_store.ts";
 import type { ClientVerdict } from "./client_certificates.ts";
 import { BACKLOG, prepare, SecuredSocket, startReading, stopReading, wake } from "./secured_socket.ts";
 
-/** What a {@linkcode TlsAcceptor} takes. */
+/** Options of a {@linkcode TlsAcceptor}. */
 interface TlsAcceptorOptions {
   readonly listen: ResolvedListen;
   readonly clock: Clock;
@@ -24,37 +24,37 @@ interface TlsAcceptorOptions {
   readonly onClientRefused: ListenerEvents["onClientRefused"];
 }
 
-/** How many clients may shake hands at the same time; for one more the one that takes longest is given up. */
+/** Most concurrent handshakes; for one more, the oldest one is aborted. */
 const MAX_HANDSHAKES = 1024;
-/** How many may have done so and wait to be taken; further ones are closed. */
+/** Most clients with a finished handshake that wait to be accepted; further ones are closed. */
 const MAX_WAITING = 256;
-/** How often it is looked whether the runtime still accepts. */
-const LOOK_EVERY_MS = 1000;
+/** Interval of checking whether the runtime still accepts. */
+const CHECK_EVERY_MS = 1000;
 
-/** How long nothing is told of clients that are refused after something was. */
-const QUIET_MS = 1000;
+/** At most one event about refused clients per this interval, in milliseconds. */
+const REPORT_INTERVAL_MS = 1000;
 
-/** What clients are offered by ALPN, the liked one first. */
+/** Protocols offered by ALPN, the preferred one first. */
 const PROTOCOLS = ["h2", "http/1.1"];
-const HTTP1_ALONE = ["http/1.1"];
+const HTTP1_ONLY = ["http/1.1"];
 
-/** A listener for TLS; `accept()` and `close()` are those of a `Deno.Listener`. */
+/** A listener for TLS; `accept()` and `close()` work like those of a `Deno.Listener`. */
 export class TlsAcceptor {
   readonly #options: TlsAcceptorOptions;
   #listen: ResolvedListen;
   readonly #server: Server;
   #certificates: CertificateStore;
-  /** Connections whose handshake is not done; those that began first come first. */
+  /** Connections with an unfinished handshake, the oldest first. */
   readonly #handshakes = new Map<TcpSocket, () => void>();
   readonly #waiting: SecuredSocket[] = [];
   #accepting: PromiseWithResolvers<SecuredSocket> | null = null;
-  #look: Disposable | null = null;
-  /** Whether the runtime may have stopped to accept. */
+  #acceptCheck: Disposable | null = null;
+  /** Whether the runtime may have stopped accepting. */
   #lacked = false;
   #closed = false;
-  /** How many clients were refused since that was told last, and when it was. */
+  /** How many clients were refused since the last event, and when that was. */
   #refusals = 0;
-  #toldAt = -Infinity;
+  #lastReportedAt = -Infinity;
 
   /** @throws {Error} when a certificate cannot be used */
   private constructor(options: TlsAcceptorOptions) {
@@ -77,7 +77,7 @@ export class TlsAcceptor {
     });
   }
 
-  /** Serves by other options, of which the certificate is used for clients from now on. */
+  /** Applies new options; new clients get the new certificates. */
   update(listen: ResolvedListen): void {
     this.#listen = listen;
     try {
@@ -85,15 +85,15 @@ export class TlsAcceptor {
       this.#certificates[Symbol.dispose]();
       this.#certificates = certificates;
     } catch (error) {
-      // It was found to be good a moment ago.
+      // It was valid a moment ago.
       this.#options.onCertificate(this.#place, error instanceof Error ? error.message : String(error));
     }
   }
 
   /**
-   * Begins to listen.
+   * Starts to listen.
    *
-   * @throws {ListenError} when the address cannot be listened at, or the certificate cannot be used
+   * @throws {ListenError} when the address cannot be opened, or a certificate cannot be used
    */
   static async open(options: TlsAcceptorOptions): Promise<TlsAcceptor> {
     const { hostname, port, reusePort = false } = options.listen;
@@ -113,7 +113,7 @@ export class TlsAcceptor {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#server.on("error", reject);
     this.#server.listen({ host, port, backlog: BACKLOG, ...(reusePort ? { reusePort } : {}) }, resolve);
-    this.#lookLater();
+    this.#scheduleCheck();
     return promise;
   }
 
@@ -127,9 +127,9 @@ export class TlsAcceptor {
   }
 
   /**
-   * The next client whose handshake is done.
+   * The next client with a finished handshake.
    *
-   * @throws when the process lacks what it takes to accept one, or the listener is closed
+   * @throws when the process lacks resources to accept one, or the listener is closed
    */
   accept(): Promise<SecuredSocket> {
     const next = this.#waiting.shift();
@@ -148,39 +148,39 @@ export class TlsAcceptor {
       isServer: true,
       ...(fallback === null ? {} : { secureContext: fallback }),
       ...(choose === null ? {} : { SNICallback: choose }),
-      // Who may come in is decided below, also of sessions that are resumed.
+      // Whether the client is accepted is decided below, also for resumed sessions.
       ...(clients === null ? {} : { requestCert: true, rejectUnauthorized: false }),
-      ALPNProtocols: this.#listen.tls!.http2 ? PROTOCOLS : HTTP1_ALONE,
+      ALPNProtocols: this.#listen.tls!.http2 ? PROTOCOLS : HTTP1_ONLY,
     });
     const { wheel } = this.#options;
     const { limits } = this.#listen;
-    const deadline = wheel.deadline(() => giveUp());
-    const over = (): boolean => {
+    const deadline = wheel.deadline(() => abort());
+    const endHandshake = (): boolean => {
       deadline.clear();
       return handshakes.delete(tcp);
     };
     deadline.set(limits.headMs);
-    const giveUp = (): void => {
-      if (over()) this.#options.meter?.handshakeFailed();
+    const abort = (): void => {
+      if (endHandshake()) this.#options.meter?.handshakeFailed();
       tcp.destroy();
     };
-    handshakes.set(tcp, giveUp);
-    // Without listeners for them errors would end the process; they end both sockets.
-    tcp.on("error", giveUp);
-    socket.on("error", giveUp);
+    handshakes.set(tcp, abort);
+    // Without error listeners, errors would end the process; these close both sockets.
+    tcp.on("error", abort);
+    socket.on("error", abort);
     socket.on("close", () => {
-      if (over()) this.#options.meter?.handshakeFailed();
+      if (endHandshake()) this.#options.meter?.handshakeFailed();
     });
     socket.on("end", () => {
-      if (handshakes.has(tcp)) giveUp();
+      if (handshakes.has(tcp)) abort();
     });
     socket.on("secure", () => {
-      if (clients === null) return over() && this.#secured(tcp, socket, null);
+      if (clients === null) return endHandshake() && this.#secured(tcp, socket, null);
       const verdict = clients.judge(socket);
-      if (!(verdict instanceof Promise)) return over() && this.#judged(tcp, socket, verdict);
+      if (!(verdict instanceof Promise)) return endHandshake() && this.#judged(tcp, socket, verdict);
       stopReading(tcp);
       verdict.then((verdict) => {
-        if (!over()) return;
+        if (!endHandshake()) return;
         startReading(tcp);
         this.#judged(tcp, socket, verdict);
       });
@@ -193,8 +193,8 @@ export class TlsAcceptor {
     const { clock, meter, onClientRefused } = this.#options;
     meter?.handshakeFailed();
     this.#refusals++;
-    if (clock.now() - this.#toldAt >= QUIET_MS) {
-      this.#toldAt = clock.now();
+    if (clock.now() - this.#lastReportedAt >= REPORT_INTERVAL_MS) {
+      this.#lastReportedAt = clock.now();
       onClientRefused(this.#place, {
         client: plainAddress(tcp.remoteAddress ?? ""),
         subject: certificate?.subject ?? null,
@@ -223,9 +223,9 @@ export class TlsAcceptor {
     else accepting.resolve(secured);
   }
 
-  #lookLater(): void {
-    this.#look = this.#options.clock.setTimer(() => {
-      this.#lookLater();
+  #scheduleCheck(): void {
+    this.#acceptCheck = this.#options.clock.setTimer(() => {
+      this.#scheduleCheck();
       wake(this.#server);
       const shortage = this.#accepting === null ? null : socketShortage();
       if (shortage === null) return;
@@ -233,17 +233,17 @@ export class TlsAcceptor {
       this.#accepting = null;
       this.#lacked = true;
       accepting.reject(new Error(shortage));
-    }, LOOK_EVERY_MS);
+    }, CHECK_EVERY_MS);
   }
 
-  /** Accepts nobody any more; those who still shake hands are closed. */
+  /** Stops accepting; unfinished handshakes are aborted. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#certificates[Symbol.dispose]();
-    this.#look?.[Symbol.dispose]();
+    this.#acceptCheck?.[Symbol.dispose]();
     this.#server.close();
-    for (const giveUp of this.#handshakes.values()) giveUp();
+    for (const abort of this.#handshakes.values()) abort();
     for (const socket of this.#waiting.splice(0)) socket.close();
     this.#accepting?.reject(new Error("The listener is closed"));
     this.#accepting = null;
