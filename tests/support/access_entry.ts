@@ -1,8 +1,8 @@
-/** An entry of the access log, for tests of what is made of it. */
+/** An access log entry, for tests of log formats. */
 
 import type { AccessEntry } from "../../lib/observe/observer.ts";
 
-/** A request that a server has responded to, but for what a test says of it. */
+/** The entry of a request with a response from a server, except for given members. */
 export function accessEntry(entry: Partial<AccessEntry> = {}): AccessEntry {
   return {
     requestId: "7",

@@ -1,12 +1,12 @@
-/** Asks the admin listener of a proxy. */
+/** A client of a proxy's admin listener. */
 
 import type { Status } from "../../lib/admin/status.ts";
 import type { TestProxy } from "./start_proxy.ts";
 
-/** A token that is long enough. */
+/** A token of sufficient length. */
 export const TOKEN = "a-token-of-a-test-0123456789";
 
-/** What an admin listener of a test is configured with, unless a test has its own. */
+/** Admin options of tests that do not set their own. */
 export const ADMIN = { listen: "127.0.0.1:0", tokens: { tester: TOKEN } } as const;
 
 /** A response with its content. */
@@ -14,11 +14,11 @@ export interface AdminAnswer {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
-  // deno-lint-ignore no-explicit-any -- JSON of any shape, for tests to look into
+  // deno-lint-ignore no-explicit-any -- JSON of any shape, for tests to inspect
   readonly json: any;
 }
 
-/** A client that has the token. */
+/** A client with the token. */
 export class AdminClient {
   readonly #base: string;
 
@@ -35,7 +35,7 @@ export class AdminClient {
     return this.#ask(path, { headers: { ...headers } });
   }
 
-  /** Makes a change. */
+  /** Requests a change. */
   post(
     path: string,
     body: unknown = {},
@@ -75,7 +75,7 @@ export class AdminClient {
 interface ServerSentEvent {
   readonly id: string | null;
   readonly event: string;
-  // deno-lint-ignore no-explicit-any -- JSON of any shape, for tests to look into
+  // deno-lint-ignore no-explicit-any -- JSON of any shape, for tests to inspect
   readonly data: any;
 }
 
@@ -109,7 +109,7 @@ export class EventReader implements AsyncDisposable {
     }
   }
 
-  /** The next event that is good enough. */
+  /** The next event that matches. */
   async until(isGood: (event: ServerSentEvent) => boolean): Promise<ServerSentEvent> {
     for (;;) {
       const event = await this.next();

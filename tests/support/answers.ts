@@ -1,8 +1,8 @@
-/** Several requests to a proxy, one after the other. */
+/** Several sequential requests to a proxy. */
 
 import type { TestProxy } from "./start_proxy.ts";
 
-/** Names of the servers that answered so many requests, or `[status]` where none did. */
+/** Names of the servers that responded to the requests, or `[status]` without a server. */
 export async function answers(
   proxy: TestProxy,
   count: number,
@@ -17,7 +17,7 @@ export async function answers(
   return text;
 }
 
-/** The same with the order taken away. */
+/** The same names, sorted. */
 export function sorted(text: string): string {
   return [...text].sort().join("");
 }

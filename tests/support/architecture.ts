@@ -1,38 +1,38 @@
-/** What the files of a tree import, export and take from the runtime, and rules about it. */
+/** Imports, exports and runtime functions of source files, and rules about them. */
 
 import { dirname, join } from "node:path/posix";
 
-/** What one file takes from another. */
+/** An import of one file. */
 export interface Import {
-  /** Path of the file in the tree, or what is imported from outside of it. */
+  /** Path of the imported file in the tree, or the external specifier. */
   readonly from: string;
   /** Whether {@linkcode from} is outside of the tree. */
   readonly external: boolean;
-  /** Names of what is taken; `"*"` for all of it. */
+  /** Imported names; `"*"` for all. */
   readonly names: readonly string[];
 }
 
-/** One file, as far as the rules look at it. */
+/** The parts of a file that the rules check. */
 export interface SourceFile {
   readonly path: string;
   readonly imports: readonly Import[];
   readonly exports: readonly string[];
-  /** Time and randomness that it takes from the runtime, or from the constants that stand for them. */
+  /** Functions of the runtime for time and randomness that it uses, or the constants that wrap them. */
   readonly ambient: readonly string[];
-  /** How often each name stands in the file, where it is declared included. */
+  /** Number of occurrences of each name, including its declaration. */
   readonly mentions: ReadonlyMap<string, number>;
   readonly lines: number;
 }
 
-/** Objects of the runtime with the functions that give time or randomness. */
+/** Objects of the runtime with functions for time or randomness. */
 const AMBIENT_MEMBERS: Readonly<Record<string, string>> = { Math: "random", Date: "now", performance: "now" };
 const TIMERS = ["setTimeout", "setInterval"];
-/** What lib/core makes of them. */
+/** Wrappers of these in lib/core. */
 const AMBIENT_IMPORTS = ["systemClock", "systemRandom"];
-/** Where a name is that of a member or a type, not of a function of the runtime. */
+/** Nodes in which a name is a member or a type, not a function of the runtime. */
 const NAMING = ["TSPropertySignature", "TSMethodSignature", "PropertyDefinition", "MethodDefinition"];
 
-/** Reads one file; the parser is that of `deno lint`. */
+/** Parses one file with the parser of `deno lint`. */
 export function readSource(path: string, text: string): SourceFile {
   const imports: Import[] = [];
   const exports: string[] = [];
@@ -108,7 +108,7 @@ export function readSources(texts: Readonly<Record<string, string>>): SourceFile
   return Object.entries(texts).map(([path, text]) => readSource(path, text));
 }
 
-/** Reads the library: its front door, and every file of `lib/`. */
+/** Reads the library: `mod.ts`, and every file of `lib/`. */
 export function readLibrary(root: URL): Promise<SourceFile[]> {
   return readTree(root, "lib/", ["mod.ts"]);
 }
@@ -134,15 +134,15 @@ async function readTree(root: URL, top: string, files: readonly string[]): Promi
   return readSources(texts);
 }
 
-/** The folder below `lib/` that a file is in, which is its layer; `undefined` for others. */
+/** The folder of a file below `lib/`, which is its layer; `undefined` for other files. */
 function folderOf(path: string): string | undefined {
   return /^lib\/([^/]+)\//.exec(path)?.[1];
 }
 
 /**
- * Finds imports of layers that are not lower, and folders that are no layer.
+ * Finds imports of layers that are not lower, and folders without a layer.
  *
- * @param layers lowest first; folders of one layer do not import one another
+ * @param layers lowest first; folders of one layer must not import each other
  */
 export function findUpwardImports(
   files: readonly SourceFile[],
@@ -165,9 +165,9 @@ export function findUpwardImports(
 }
 
 /**
- * Finds the shortest way from a file back to itself by imports, those of types too; `null` when there is none.
+ * Finds the shortest cycle of imports, including type imports; `null` if there is none.
  *
- * @param except imports that are not looked at, as `FROM -> TO`
+ * @param except imports to ignore, as `FROM -> TO`
  */
 export function findCycle(files: readonly SourceFile[], except: readonly string[] = []): string[] | null {
   const next = new Map(files.map(({ path, imports }) => {
@@ -182,10 +182,10 @@ export function findCycle(files: readonly SourceFile[], except: readonly string[
   return shortest;
 }
 
-/** The shortest way from a file back to it, which is its first and last element. */
+/** The shortest cycle through a file, which is its first and last element. */
 function wayBack(start: string, next: ReadonlyMap<string, readonly string[]>): string[] | null {
   const cameFrom = new Map<string, string>();
-  // Grows while it is gone through.
+  // Grows during the iteration.
   const queue = [start];
   for (const path of queue) {
     for (const target of next.get(path) ?? []) {
@@ -203,20 +203,20 @@ function wayBack(start: string, next: ReadonlyMap<string, readonly string[]>): s
   return null;
 }
 
-/** Exceptions of {@linkcode findCycle} without which there would be no cycle either. */
+/** Exceptions of {@linkcode findCycle} that are not needed to avoid cycles. */
 export function findNeedlessCuts(files: readonly SourceFile[], except: readonly string[]): string[] {
   return except.filter((cut) => findCycle(files, except.filter((other) => other !== cut)) === null);
 }
 
-/** Finds time and randomness that is not an argument. */
+/** Finds uses of time and randomness that are not arguments. */
 export function findAmbient(files: readonly SourceFile[]): string[] {
   return files.flatMap(({ path, ambient }) => ambient.map((name) => `${path}: ${name}`));
 }
 
 /**
- * Finds exports of `lib/` that no other file takes.
+ * Finds exports of `lib/` that no other file imports.
  *
- * A part that its own file uses may be exported for a test of its own.
+ * A part that its own file uses may be exported for its test.
  */
 export function findUnusedExports(files: readonly SourceFile[], tests: readonly SourceFile[]): string[] {
   const used = new Set<string>();
@@ -239,9 +239,9 @@ export function findUnusedExports(files: readonly SourceFile[], tests: readonly 
 }
 
 /**
- * Finds files of `lib/` that would read better as a part of their only importer.
+ * Finds files of `lib/` that should be part of their only importer.
  *
- * A file of its own has two importers, a test of its own, or more than a page of lines.
+ * A separate file needs two importers, a test, or more than a page of lines.
  */
 export function findSmallFiles(
   files: readonly SourceFile[],
@@ -256,7 +256,7 @@ export function findSmallFiles(
   ).map(({ path }) => path);
 }
 
-/** Finds what the files of some folders import from outside of the tree. */
+/** Finds external imports of the files of some folders. */
 export function findForeignImports(files: readonly SourceFile[], folders: readonly string[]): string[] {
   return files.filter(({ path }) => folders.includes(folderOf(path) ?? "")).flatMap(({ path, imports }) =>
     imports.filter(({ external }) => external).map(({ from }) => `${path}: ${from}`)

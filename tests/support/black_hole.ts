@@ -2,11 +2,11 @@
 
 import { connectTcp } from "../../lib/transport/http1/dial.ts";
 
-/** How long a connection on loopback may take, and how many in a row take longer once the backlog is full. */
+/** Timeout of a connection on loopback, and the number of consecutive timeouts that prove a full backlog. */
 const PATIENCE_MS = 200;
 const ENOUGH = 3;
 
-/** A listener whose backlog is full, so that the kernel drops what arrives for it. */
+/** A listener with a full backlog, so that the kernel drops further connections. */
 export class BlackHole implements Disposable {
   readonly #listener: Deno.TcpListener;
   readonly #waiting: Deno.Conn[];
@@ -27,7 +27,7 @@ export class BlackHole implements Disposable {
   }
 }
 
-/** Makes an address to which connecting hangs; `null` where the kernel has too much room. */
+/** Makes an address at which connecting hangs; `null` if the backlog of the kernel is too large. */
 export async function blackHole(limit = 5000): Promise<BlackHole | null> {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const waiting: Deno.Conn[] = [];

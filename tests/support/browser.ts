@@ -1,11 +1,11 @@
-/** A real browser, where there is one. */
+/** A real browser, if installed. */
 
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 import { TOKEN } from "./admin_client.ts";
 
 const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
-/** Path of a Chromium: what `CHROMIUM` says, or where systems put it; `null` when there is none. */
+/** Path of Chromium: `CHROMIUM`, or the usual path; `null` if there is none. */
 export const CHROMIUM: string | null = findChromium();
 
 function findChromium(): string | null {
@@ -22,20 +22,20 @@ function findChromium(): string | null {
 
 /** How a page is opened. */
 interface PageOptions extends BrowserContextOptions {
-  /** Whether it has the token of the tests. */
+  /** Whether the page has the token of the tests. */
   unlocked?: boolean;
-  /** What it says of the proxy then. @default {"Serving"} */
+  /** State of the proxy that the page must show. @default {"Serving"} */
   expected?: string;
 }
 
-/** One page, and what it has asked for and complained of. */
+/** A page, with its requests and errors. */
 export class TestPage implements AsyncDisposable {
   readonly page: Page;
   /** Errors and warnings of the page and its console. */
   readonly complaints: string[] = [];
-  /** Addresses of everything that was asked for. */
+  /** URLs of all requests. */
   readonly requests: string[] = [];
-  /** Bytes of all responses that have ended. */
+  /** Bytes of all finished responses. */
   bytes = 0;
   readonly #browser: Browser;
 
@@ -53,7 +53,7 @@ export class TestPage implements AsyncDisposable {
     });
   }
 
-  /** Opens a page of an admin listener, with the token of the tests when `unlocked`. */
+  /** Opens a page of an admin listener, with the token of the tests if `unlocked`. */
   static async open(
     address: string,
     { unlocked = false, expected = "Serving", ...options }: PageOptions = {},
@@ -67,7 +67,7 @@ export class TestPage implements AsyncDisposable {
     return made;
   }
 
-  /** Waits until the text of an element is this. */
+  /** Waits until an element has this text. */
   async untilText(selector: string, text: string): Promise<void> {
     await this.page.locator(selector).getByText(text, { exact: true }).first().waitFor({ state: "attached" });
   }

@@ -1,9 +1,9 @@
-/** A certificate and its key in files, as an operator has them. */
+/** A certificate and its key in files. */
 
 import { join } from "node:path";
 import { type KeyPair, testCa } from "./test_ca.ts";
 
-/** Two files in a folder of their own. */
+/** Two files in a temporary folder. */
 export class CertificateFiles implements AsyncDisposable {
   readonly #folder: string;
 
@@ -19,14 +19,14 @@ export class CertificateFiles implements AsyncDisposable {
     return join(this.#folder, "key.pem");
   }
 
-  /** Puts a certificate for these names in the place of the one that is there. */
+  /** Replaces the certificate by one for these names. */
   async issue(names: readonly string[]): Promise<KeyPair> {
     const pair = await (await testCa()).issue({ names });
     this.put(pair);
     return pair;
   }
 
-  /** Puts these in the place of what is there, with nothing in between. */
+  /** Replaces both files synchronously, so that no other task runs in between. */
   put({ cert, key }: KeyPair): void {
     Deno.writeTextFileSync(this.cert, cert);
     Deno.writeTextFileSync(this.key, key);

@@ -1,13 +1,13 @@
-/** Large bodies and their checksums, without keeping them. */
+/** Large bodies and their checksums, without storing them. */
 
 import { createHash } from "node:crypto";
 
 const PIECE = 65536;
-/** A prime, so a piece that is swapped, doubled or left out changes the checksum. */
+/** A prime, so that a swapped, repeated or missing part changes the checksum. */
 const PERIOD = 65521;
 const PATTERN = Uint8Array.from({ length: PERIOD + PIECE }, (_, i) => ((i % PERIOD) * 167) >> 3);
 
-/** SHA-256 of a stream in hexadecimal, and how many bytes went by; `onPiece` hears of these as they do. */
+/** SHA-256 of a stream in hexadecimal, and its length; `onPiece` is called for each part. */
 export async function checksum(
   stream: ReadableStream<Uint8Array> | Uint8Array | null,
   onPiece: (received: number) => void = () => {},
@@ -23,7 +23,7 @@ export async function checksum(
   return { sha256: hash.digest("hex"), bytes };
 }
 
-/** A stream of `bytes` bytes that never repeat at the length of a buffer; made only as fast as it is read. */
+/** A stream of `bytes` bytes that do not repeat at the size of a buffer; produced only as fast as it is read. */
 export function patternStream(
   bytes: number,
   onPiece: (sent: number) => void = () => {},
@@ -40,26 +40,29 @@ export function patternStream(
   }, { highWaterMark: 0 });
 }
 
-/** The part of the pattern that begins at `from`. */
+/** The part of the pattern from `from`. */
 function patternPiece(from: number, length: number): Uint8Array<ArrayBuffer> {
   const at = from % PERIOD;
   return PATTERN.slice(at, at + length);
 }
 
-/** What sockets and both ends may hold between them of content that nobody keeps. */
+/** Maximum amount of content in socket buffers and in both ends, if nothing else stores it. */
 export const MOST_UNDER_WAY: number = 24 * 1024 * 1024;
 
-/** How much of content is under way at most: sent, and not received yet. Memory says little of it, as it comes in again late. */
+/**
+ * Measures the maximum of bytes sent and not yet received. The memory of the process is no measure, since it is freed
+ * late.
+ */
 export class UnderWay {
   most = 0;
   #received = 0;
 
-  /** Takes in how many bytes were sent so far. */
+  /** Sets the number of bytes sent so far. */
   readonly sent = (bytes: number): void => {
     this.most = Math.max(this.most, bytes - this.#received);
   };
 
-  /** Takes in how many have arrived. */
+  /** Sets the number of bytes received so far. */
   readonly received = (bytes: number): void => {
     this.#received = bytes;
   };

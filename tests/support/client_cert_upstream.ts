@@ -1,11 +1,14 @@
-/** A server that asks who its client is. */
+/** A server that requests client certificates. */
 
 import type { AddressInfo } from "node:net";
 import { createServer, type Server } from "node:https";
 import type { TLSSocket } from "node:tls";
 import { testCa } from "./test_ca.ts";
 
-/** Answers with the name in the client's certificate, or "nobody"; made with `node:https`, as Deno's own cannot ask. */
+/**
+ * Responds with the name in the client's certificate, or "nobody"; uses `node:https`, as Deno's server cannot request
+ * one.
+ */
 export class ClientCertUpstream implements AsyncDisposable {
   readonly #server: Server;
 

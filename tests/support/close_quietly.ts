@@ -1,8 +1,8 @@
-/** Closes what may have been closed already. */
+/** Closes a resource that may already be closed. */
 export function closeQuietly(resource: { close(): void }): void {
   try {
     resource.close();
   } catch {
-    // Somebody else was first; Deno offers no way to ask.
+    // Already closed; Deno has no API to check this.
   }
 }

@@ -1,8 +1,8 @@
-/** Somebody on the way to a server who can cut a connection without either end having wished it. */
+/** A relay that can cut the connections to a server without action of either end. */
 
 import { closeQuietly } from "./close_quietly.ts";
 
-/** Passes bytes on both ways until {@linkcode CutRelay.cut}. */
+/** Forwards bytes both ways until {@linkcode CutRelay.cut}. */
 export class CutRelay implements AsyncDisposable {
   readonly #listener: Deno.TcpListener;
   readonly #port: number;
@@ -32,7 +32,7 @@ export class CutRelay implements AsyncDisposable {
     }
   }
 
-  /** Ends what the clients receive, as anybody can who may write to the wire: by a FIN, with nothing in front of it. */
+  /** Ends the responses by a FIN without a TLS close_notify, as an attacker on the network could. */
   async cut(): Promise<void> {
     for (const client of this.#clients) await client.closeWrite();
   }
@@ -51,6 +51,6 @@ async function pass(from: Deno.TcpConn, to: Deno.TcpConn): Promise<void> {
       for (let done = 0; done < count;) done += await to.write(buffer.subarray(done, count));
     }
   } catch {
-    // Whichever end is closed first breaks the other.
+    // The end that is closed first breaks the other.
   }
 }

@@ -1,6 +1,6 @@
-/** The few forms of DER (ITU-T X.690) that a certificate is made of. */
+/** The forms of DER (ITU-T X.690) that a certificate needs. */
 
-/** Bytes that are a part of a certificate. */
+/** Bytes of a part of a certificate. */
 export type Der = Uint8Array<ArrayBuffer>;
 
 /** Joins parts. */
@@ -27,7 +27,7 @@ export function sequence(...content: readonly Uint8Array[]): Der {
   return der(0x30, ...content);
 }
 
-/** A number of any length, never negative. */
+/** A non-negative integer of any length. */
 export function integer(bytes: Uint8Array): Der {
   let from = 0;
   while (from < bytes.length - 1 && bytes[from] === 0) from++;
@@ -52,7 +52,7 @@ export function utf8String(text: string): Der {
   return der(0x0c, new TextEncoder().encode(text));
 }
 
-/** A moment before 2050, to the second (RFC 5280 section 4.1.2.5). */
+/** A time before 2050, to the second (RFC 5280 section 4.1.2.5). */
 export function time(date: Date): Der {
   const text = date.toISOString().slice(2).replace(/[-:T]|\.\d+/g, "");
   return der(0x17, new TextEncoder().encode(text));

@@ -1,26 +1,26 @@
-/** A name server on loopback that answers what the test says. */
+/** A name server on loopback with responses set by the test. */
 
 import { createSocket, type RemoteInfo } from "node:dgram";
 
-/** A record of an answer. */
+/** A record of a response. */
 export type DnsRecord =
   | { type: "A" | "AAAA"; address: string }
   | { type: "SRV"; priority: number; weight: number; port: number; target: string };
 
 const TYPES = { A: 1, AAAA: 28, SRV: 33 } as const;
 
-/** Answers every question for a name with its records of that type, over UDP (RFC 1035). */
+/** Responds to every query for a name with its records of that type, over UDP (RFC 1035). */
 export class DnsServer implements AsyncDisposable {
-  // Of `node:`, since the runtime's own datagrams take a flag.
+  // From `node:`, since datagrams of the runtime need a flag.
   readonly #socket = createSocket("udp4");
-  /** What is answered, by name without the dot at the end; a name that is not there does not exist. */
+  /** Records by name without the dot at the end; other names do not exist. */
   readonly records = new Map<string, readonly DnsRecord[]>();
-  /** Whether questions are left without an answer. */
+  /** Whether queries get no response. */
   silent = false;
-  /** Names that were asked for. */
+  /** Names that were queried. */
   readonly asked: string[] = [];
 
-  /** Starts one on a free port. */
+  /** Starts a server on a free port. */
   static async start(): Promise<DnsServer> {
     const server = new DnsServer();
     const { promise: bound, resolve } = Promise.withResolvers<void>();
@@ -46,7 +46,7 @@ export class DnsServer implements AsyncDisposable {
     const type = view.getUint16(end);
     const known = this.records.get(text);
     const answers = (known ?? []).filter((record) => TYPES[record.type] === type);
-    // Response, recursion available; name error when the name is unknown.
+    // Response, recursion available; name error if the name is unknown.
     const flags = [0x81, known === undefined ? 0x83 : 0x80];
     const head = [...question.subarray(0, 2), ...flags, 0, 1, ...short(answers.length), 0, 0, 0, 0];
     const asked = question.subarray(12, end + 4);
@@ -72,7 +72,7 @@ function readName(bytes: Uint8Array, start: number): { text: string; end: number
 
 function encode(record: DnsRecord): number[] {
   const data = content(record);
-  // The name is a pointer to that of the question; class IN, time to live 0.
+  // The name is a pointer to that of the query; class IN, time to live 0.
   return [0xc0, 12, ...short(TYPES[record.type]), 0, 1, 0, 0, 0, 0, ...short(data.length), ...data];
 }
 

@@ -1,15 +1,15 @@
-/** Every behaviour of the proxy is tested with every transport. */
+/** Tests that run with every transport. */
 
 import { speakHttp2 } from "./raw_upstream.ts";
 import { isSinglePool, type PoolOptions, type PoolServers } from "../../lib/config/pool_options.ts";
 import { startProxy, type TestConfig, type TestProxy } from "./start_proxy.ts";
 
-/** The transports that are built in. */
+/** The built-in transports. */
 export const TRANSPORTS = ["http1", "h2", "fetch"] as const;
-/** Name of one of them. */
+/** Name of a transport. */
 export type TransportName = typeof TRANSPORTS[number];
 
-/** What one of them cannot do, whatever the proxy does. */
+/** Limitations of each transport that the proxy cannot change. */
 const CANNOT = {
   http1: {},
   h2: {
@@ -36,7 +36,7 @@ const CANNOT = {
 
 type KeyOf<Union> = Union extends unknown ? keyof Union : never;
 
-/** Whether a transport can do it. */
+/** Whether a transport supports a feature. */
 export function transportCan(
   transport: TransportName,
   what: KeyOf<typeof CANNOT[TransportName]>,
@@ -65,7 +65,7 @@ export function eachTransport(
   }
 }
 
-/** The same configuration with this transport for every pool. */
+/** The configuration with this transport for every pool. */
 export function withTransport<State>(config: TestConfig<State>, transport: TransportName): TestConfig<State> {
   const { upstreams } = config;
   const by: Partial<PoolOptions> = transport === "h2" ? { protocol: "h2" } : { transport };

@@ -1,4 +1,4 @@
-/** The engine that behaviours are tested on, and what one of them cannot do. */
+/** The engine for behaviour tests, and limitations of each engine. */
 
 import {
   type EngineName,
@@ -8,26 +8,28 @@ import {
 } from "../../lib/config/listen_options.ts";
 import { type KeyPair, testCa } from "./test_ca.ts";
 
-/** The engine of listeners without TLS, unless a test names one; `LBPROXY_TEST_ENGINE=deno` tests the runtime's server. */
+/**
+ * The engine of listeners without TLS, unless a test sets one; `LBPROXY_TEST_ENGINE=deno` tests the runtime's server.
+ */
 export const ENGINE: Exclude<EngineName, "auto"> = Deno.env.get("LBPROXY_TEST_ENGINE") === "deno"
   ? "deno"
   : "http1";
 
 const HALF_CLOSED = "500ms";
 
-/** Whether clients speak HTTP/2, where the test does not open their connections itself; by `LBPROXY_TEST_ENGINE=h2`. */
+/** Whether clients use HTTP/2, unless the test opens the connections itself; set by `LBPROXY_TEST_ENGINE=h2`. */
 export const OVER_HTTP2: boolean = Deno.env.get("LBPROXY_TEST_ENGINE") === "h2";
 
-/** Whether listeners without TLS get it, unless a test says more of them than an address; by `LBPROXY_TEST_ENGINE=tls` as well. */
+/** Whether listeners without TLS get TLS, if the test only sets an address; also set by `LBPROXY_TEST_ENGINE=tls`. */
 export const OVER_TLS: boolean = OVER_HTTP2 || Deno.env.get("LBPROXY_TEST_ENGINE") === "tls";
 
-/** The scheme of what clients ask for. */
+/** The scheme of client URLs. */
 export const SCHEME: "http" | "https" = OVER_TLS ? "https" : "http";
 
-/** Ports of listeners that got it, for clients of loopback. */
+/** Ports of listeners that got TLS, for clients on loopback. */
 export const TLS_PORTS: Set<number> = new Set();
 
-/** What `Deno.serve` does not let the `deno` engine do (Deno 2.9.6). */
+/** Limitations of the `deno` engine because of `Deno.serve` (Deno 2.9.6). */
 export const DENO_CANNOT = {
   "HTTP/1.0 without Host": "HTTP/1.0 looks like HTTP/1.1; only OPTIONS without any field is let through",
   "OPTIONS *": "it looks like OPTIONS /*",
@@ -44,7 +46,7 @@ export const DENO_CANNOT = {
   "other upgrades": "there is no access to the connection",
 } as const;
 
-/** What the `http1` engine does not do. */
+/** Limitations of the `http1` engine. */
 export const HTTP1_CANNOT = {
   "HTTP/2 without TLS": "it speaks HTTP/1.1",
   "heads above 32 KiB": "they are refused, as far as `maxHeadBytes` and `maxFields` do not allow them",
@@ -58,10 +60,10 @@ export const HTTP1_CANNOT = {
 } as const;
 
 /**
- * What HTTP/2 does not have.
+ * Features that HTTP/2 does not have.
  *
- * `deno task test:tls` and `test:h2` leave out whole folders as well: `program`, `examples` and `admin` start the program, with
- * listeners of its own; `redis` is about what happens behind the limiter.
+ * `deno task test:tls` and `test:h2` also omit whole folders: `program`, `examples` and `admin` start the program with
+ * separate listeners; `redis` tests parts after the limiter.
  */
 export const HTTP2_CANNOT = {
   "absolute form": "scheme, host and path of a target come apart",
@@ -76,13 +78,13 @@ export const HTTP2_CANNOT = {
   "content of another length": "it is malformed, and its stream is reset (RFC 9113 section 8.1.1)",
 } as const;
 
-/** What listeners do not do that get TLS for a test. */
+/** Limitations of listeners that get TLS for a test. */
 export const TLS_CANNOT = {
   "plain HTTP": "their clients come by https",
   "be a server of a proxy": "servers of these tests are asked without TLS",
 } as const;
 
-/** Whether the engine under test can do it. */
+/** Whether the engine under test supports a feature. */
 export function engineCan(
   what:
     | keyof typeof DENO_CANNOT
@@ -95,7 +97,7 @@ export function engineCan(
   return !Object.hasOwn(ENGINE === "deno" ? DENO_CANNOT : HTTP1_CANNOT, what);
 }
 
-/** The same places, on the engine under test. */
+/** The same listen addresses, with the engine under test. */
 export async function onEngine(listen: Listen | readonly Listen[]): Promise<Listen | readonly Listen[]> {
   if (!OVER_TLS) return Array.isArray(listen) ? listen.map(onEngineOne) : onEngineOne(listen as Listen);
   const tls = await (await testCa()).issue({ names: ["localhost"] });
@@ -116,7 +118,7 @@ function secure(listen: Listen, tls: KeyPair): Listen {
 
 const secured = new WeakSet<ListenOptions>();
 
-/** Whether {@linkcode onEngine} has given the place TLS. */
+/** Whether {@linkcode onEngine} has added TLS to the listen address. */
 export function isSecuredForTest(place: Listen): boolean {
   return typeof place === "object" && secured.has(place);
 }
@@ -125,7 +127,7 @@ function onEngineOne(listen: Listen): Listen {
   const options: ListenOptions = typeof listen === "object" ? listen : textOptions(listen);
   const { tls, engine = ENGINE, timeouts } = options;
   if (tls !== undefined) return listen;
-  // A client that has gone, or only shut down its side, is waited for no longer than a test likes.
+  // A short timeout for clients that have disconnected, or shut down their side, so that tests do not wait.
   if (engine === "http1") return { ...options, engine, timeouts: { halfClosed: HALF_CLOSED, ...timeouts } };
   return { ...options, engine };
 }

@@ -1,4 +1,4 @@
-/** Time that stands still until the test moves it. */
+/** A clock that only the test advances. */
 
 import type { Clock } from "../../lib/core/clock.ts";
 
@@ -7,7 +7,7 @@ interface FakeTimer {
   readonly callback: () => void;
 }
 
-/** How many turns of the microtask queue are granted to what a timer has set off. */
+/** Number of turns of the microtask queue after a timer. */
 const MICROTASK_TURNS = 20;
 
 /** A clock whose timers run only inside {@linkcode FakeClock.advance} and {@linkcode FakeClock.tick}. */
@@ -17,8 +17,8 @@ export class FakeClock implements Clock {
   readonly #timers = new Set<FakeTimer>();
 
   /**
-   * @param now where the monotonic time begins
-   * @param wallTime where the calendar begins: 2026-01-01 UTC
+   * @param now initial monotonic time
+   * @param wallTime initial wall time: 2026-01-01 UTC
    */
   constructor(now = 1000, wallTime = 1_767_225_600_000) {
     this.#now = now;
@@ -33,7 +33,7 @@ export class FakeClock implements Clock {
     return this.#wallTime;
   }
 
-  /** How many timers are set. */
+  /** Number of timers that are set. */
   get pending(): number {
     return this.#timers.size;
   }
@@ -44,14 +44,14 @@ export class FakeClock implements Clock {
     return { [Symbol.dispose]: () => void this.#timers.delete(timer) };
   }
 
-  /** Moves time on; what is due runs in order, each at its own time, with nothing in between. */
+  /** Advances the time; timers run in order, each at its own time, without turns of the microtask queue in between. */
   tick(ms: number): void {
     const end = this.#now + ms;
     for (let timer = this.#next(end); timer !== null; timer = this.#next(end)) this.#fire(timer);
     this.#moveTo(end);
   }
 
-  /** Moves time on; after each timer the promises that it settled are run. */
+  /** Advances the time; after each timer, the promises that it settled are processed. */
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms;
     await settle();
@@ -63,7 +63,7 @@ export class FakeClock implements Clock {
     await settle();
   }
 
-  /** Sets the calendar, as a time server would; timers do not notice. */
+  /** Changes the wall time, as a time server would; timers are not affected. */
   jumpWallTime(ms: number): void {
     this.#wallTime += ms;
   }
@@ -89,7 +89,7 @@ export class FakeClock implements Clock {
   }
 }
 
-/** Runs what is in the microtask queue, and what that puts there. */
+/** Runs the microtask queue, including tasks that these add. */
 async function settle(): Promise<void> {
   for (let turn = 0; turn < MICROTASK_TURNS; turn++) await null;
 }

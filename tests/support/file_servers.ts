@@ -1,28 +1,28 @@
-/** Servers of other makers that give out the files of a folder, each reading paths in its own way. */
+/** Other servers that serve the files of a folder, each with different path parsing. */
 
 import { RunningProgram } from "./program.ts";
 
-/** Content of `/admin/x`, which nobody may see without being let in. */
+/** Content of `/admin/x`, which requires access. */
 export const SECRET = "what only some may see";
 
-/** A server that gives out files. */
+/** A server for files. */
 export interface FileServer extends AsyncDisposable {
-  /** Its address, as of an upstream server. */
+  /** Its address, as for an upstream server. */
   readonly address: string;
-  /** Sends one request straight to it, and takes all that comes back. */
+  /** Sends one request directly to it, and returns all that was received. */
   ask(target: string): Promise<string>;
 }
 
 interface Recipe {
-  /** What has to be installed. */
+  /** The program that must be installed. */
   readonly command: string;
-  /** Arguments; `folder` has the files in `www`, and room for its own. */
+  /** Arguments; `folder` has the files in `www`, and space for files of the program. */
   args(folder: string): readonly string[];
-  /** What it prints, to one of its outputs, once it listens; with its port, or at `folder/socket` without one. */
+  /** Its output when it listens, with its port; without a port it listens at `folder/socket`. */
   readonly listening: RegExp;
 }
 
-/** Reads a path as most programs for Node do that give out files: `parse` makes a path of the target. */
+/** Parses paths like most file servers for Node: `parse` computes a path from the target. */
 function node(parse: string): Recipe {
   const program = `
     const http = require("http"), fs = require("fs"), path = require("path");
@@ -53,7 +53,7 @@ server.serve_forever()
 const RECIPES = {
   nginx: {
     command: "nginx",
-    // A single process stays the user who has started it, and can read the folder.
+    // A single process keeps the user that started it, and can read the folder.
     args: (folder) => ["-e", "stderr", "-p", folder, "-c", `${folder}/nginx.conf`],
     listening: /using the "\w+" event method/,
   },
@@ -65,10 +65,10 @@ const RECIPES = {
 /** Name of a server. */
 export type FileServerName = keyof typeof RECIPES;
 
-/** All of them. */
+/** All server names. */
 export const FILE_SERVERS: readonly FileServerName[] = Object.keys(RECIPES) as FileServerName[];
 
-/** Defines a test with a server; on a machine where it is not installed the test is ignored, and its name says why. */
+/** Defines a test with a server; the test is ignored if it is not installed, and its name says why. */
 export function fileServerTest(
   server: FileServerName,
   name: string,

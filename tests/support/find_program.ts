@@ -1,14 +1,14 @@
-/** Programs of others that a test tries the proxy with; where one is not installed its test is skipped, and its name says so. */
+/** Other programs for tests; a test is skipped if its program is not installed, and its name says so. */
 
-/** Options of a test that needs a program, and what its name has to say. */
+/** Options for a test that needs a program, and the end of its name. */
 export interface FoundProgram {
   /** Whether the test is skipped. */
   readonly ignore: boolean;
-  /** For the end of the test's name; `""` where the program is installed. */
+  /** End of the test's name; `""` if the program is installed. */
   readonly missing: string;
 }
 
-/** Looks for a program. */
+/** Checks whether a program is installed. */
 export async function findProgram(program: string): Promise<FoundProgram> {
   try {
     await new Deno.Command(program, { args: ["--version"], stdout: "null", stderr: "null" }).output();

@@ -1,19 +1,19 @@
-/** Proxies that lead to servers: by HTTP (CONNECT, absolute targets) and by SOCKS version 5. */
+/** Outbound proxies: HTTP (CONNECT, absolute targets) and SOCKS version 5. */
 
 import { closeQuietly } from "./close_quietly.ts";
 import { latin1Text, type RawConnection } from "./raw_connection.ts";
 import { type RawUpstream, rawUpstream } from "./raw_upstream.ts";
 
-/** What {@linkcode forwardProxy} takes. */
+/** Options of {@linkcode forwardProxy}. */
 export interface ForwardProxyOptions {
   scheme: "http" | "socks5";
-  /** `user:password` that has to be shown. */
+  /** Required `user:password`. */
   credentials?: string;
-  /** Leads there, whatever it is asked for. @default {where it is asked to} */
+  /** Destination of all connections. @default {the requested destination} */
   to?: string;
 }
 
-/** A proxy that notes what it is asked. */
+/** A proxy that records its requests. */
 export class ForwardProxy implements AsyncDisposable {
   readonly #options: ForwardProxyOptions;
   readonly #upstream: RawUpstream;
@@ -27,7 +27,7 @@ export class ForwardProxy implements AsyncDisposable {
     );
   }
 
-  /** What an operator writes. */
+  /** The URL for the configuration. */
   get url(): string {
     const { scheme, credentials } = this.#options;
     const [, username = "", password = ""] = /^(.*?):(.*)$/.exec(credentials ?? "") ?? [];
@@ -36,7 +36,7 @@ export class ForwardProxy implements AsyncDisposable {
     }${this.#upstream.address}`;
   }
 
-  /** Connections that are open now. */
+  /** Number of open connections. */
   get open(): number {
     return this.#upstream.open;
   }
@@ -58,7 +58,7 @@ export class ForwardProxy implements AsyncDisposable {
       return await this.#lead(client, target, "HTTP/1.1 200 Connected\r\nX-Any: 1\r\n\r\n");
     }
     const url = new URL(target);
-    // One request a connection is enough for a test.
+    // One request per connection is enough for a test.
     const forwarded = head.replace(
       line,
       `${method} ${url.pathname}${url.search} HTTP/1.1\r\nConnection: close`,
@@ -101,7 +101,7 @@ export class ForwardProxy implements AsyncDisposable {
     const server = await Deno.connect({ hostname: to.hostname, port: Number(to.port) });
     await client.write(greeting);
     if (first !== "") await server.write(new TextEncoder().encode(first));
-    // Whichever side ends first ends both.
+    // The side that ends first ends both.
     const up = (async () => {
       for (let part = await client.read(); part !== null; part = await client.read()) {
         await server.write(part);

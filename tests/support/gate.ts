@@ -1,9 +1,9 @@
-/** A server whose responses a test gives. */
+/** A server whose responses the test sends. */
 
 import { PATIENCE_MS } from "./recorder.ts";
 import { startUpstream, type Upstream } from "./start_upstream.ts";
 
-/** An upstream that answers when it is told to. */
+/** An upstream that responds when the test calls {@linkcode Gate.answer}. */
 export class Gate implements AsyncDisposable {
   readonly #open: ((response: Response) => void)[] = [];
   readonly #watchers = new Set<() => void>();
@@ -16,12 +16,12 @@ export class Gate implements AsyncDisposable {
       }),
   });
 
-  /** Requests that wait for their answer. */
+  /** Number of requests that wait for a response. */
   get waiting(): number {
     return this.#open.length;
   }
 
-  /** Resolves when so many requests wait; rejects when they do not come. */
+  /** Resolves when this number of requests waits; rejects after a timeout. */
   async untilWaiting(count: number): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const watcher = () => void ((this.waiting >= count || this.#closed) && resolve());
@@ -39,14 +39,14 @@ export class Gate implements AsyncDisposable {
     }
   }
 
-  /** Answers the request that came first. */
+  /** Responds to the oldest request. */
   answer(text = "ok"): void {
     this.#open.shift()!(new Response(text));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    // Of several waits that a test has had race, one may be left.
+    // Rejects a wait that a test has left in a race.
     for (const watcher of this.#watchers) watcher();
     await this.upstream.close();
   }

@@ -1,11 +1,11 @@
-/** Real clients and servers of gRPC, where they are installed: `deno task grpc` does that. */
+/** Real gRPC clients and servers, if installed by `deno task grpc`. */
 
 const ROOT = new URL("../../", import.meta.url);
 
-/** Whose gRPC it is: `@grpc/grpc-js` on Node, or `grpcio` on Python. */
+/** The gRPC library: `@grpc/grpc-js` on Node, or `grpcio` on Python. */
 export type GrpcLibrary = "node" | "python";
 
-/** Folder of the libraries: what `GRPC_PEERS` says, or where the task puts them. */
+/** Folder of the libraries: `GRPC_PEERS`, or the folder of the task. */
 const FOLDER = Deno.env.get("GRPC_PEERS") ?? new URL("vendor/grpc", ROOT).pathname;
 
 const COMMANDS: Readonly<Record<GrpcLibrary, { command: string; script: string; needs: string }>> = {
@@ -13,7 +13,7 @@ const COMMANDS: Readonly<Record<GrpcLibrary, { command: string; script: string; 
   python: { command: `${FOLDER}/python/bin/python`, script: "peer.py", needs: "python/bin/python" },
 };
 
-/** The libraries that are there; tests of the others say that they are skipped. */
+/** Installed libraries; tests of the others are skipped and say so. */
 export const GRPC_LIBRARIES: ReadonlySet<GrpcLibrary> = new Set(
   (["node", "python"] as const).filter((library) => exists(`${FOLDER}/${COMMANDS[library].needs}`)),
 );
@@ -27,14 +27,14 @@ function exists(path: string): boolean {
   }
 }
 
-/** One process, which says what it finds as lines of JSON. */
+/** A process that prints its results as lines of JSON. */
 export class GrpcPeer implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
   readonly #lines: ReadableStreamDefaultReader<string>;
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
   #rest = "";
 
-  /** @param options what the script takes, `role` among them */
+  /** @param options options of the script, including `role` */
   constructor(library: GrpcLibrary, options: Readonly<Record<string, unknown>>) {
     const { command, script } = COMMANDS[library];
     const path = new URL(`./grpc/${script}`, import.meta.url).pathname;
@@ -63,12 +63,12 @@ export class GrpcPeer implements AsyncDisposable {
     }
   }
 
-  /** Gives it a word, for which it has something to say or to do. */
+  /** Sends an empty line, for which the process prints or does something. */
   async tell(): Promise<void> {
     await this.#stdin.write(new TextEncoder().encode("\n"));
   }
 
-  /** Ends it without a word, as a machine goes down. */
+  /** Kills it without closing connections, like a crashed machine. */
   kill(): void {
     this.#process.kill("SIGKILL");
   }
@@ -77,7 +77,7 @@ export class GrpcPeer implements AsyncDisposable {
     try {
       this.kill();
     } catch {
-      // It has ended.
+      // It has already ended.
     }
     await this.#stdin.close().catch(() => {});
     await this.#lines.cancel();
@@ -85,7 +85,7 @@ export class GrpcPeer implements AsyncDisposable {
   }
 }
 
-/** A server, and where it listens. */
+/** Starts a server and returns its address. */
 export async function grpcServer(
   library: GrpcLibrary,
   options: Readonly<Record<string, unknown>>,

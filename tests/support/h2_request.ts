@@ -1,4 +1,4 @@
-/** One request over HTTP/2 without TLS whose fields the test decides byte for byte (RFC 9113, RFC 7541). */
+/** One HTTP/2 request without TLS, with fields set byte by byte by the test (RFC 9113, RFC 7541). */
 
 import { latin1Bytes } from "./raw_connection.ts";
 import { rawClient } from "./raw_client.ts";
@@ -24,7 +24,7 @@ export async function askByH2(
 ): Promise<boolean> {
   using connection = await rawClient(port);
   const block = [[":method", "GET"], [":scheme", "http"], [":path", "/"], [":authority", "h"], ...fields]
-    // A literal without indexing and with a new name, nothing compressed (RFC 7541 section 6.2.2).
+    // A literal without indexing and with a new name, uncompressed (RFC 7541 section 6.2.2).
     .map(([name, value]) => `\0${sized(name!)}${sized(value!)}`).join("");
   await connection.write(
     PREFACE + frame(SETTINGS, 0, 0, "") + frame(HEADERS, END_STREAM | END_HEADERS, 1, block),

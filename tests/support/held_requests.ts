@@ -1,4 +1,4 @@
-/** Requests that run for as long as a test wants, through a proxy that counts in Redis. */
+/** Requests that run until the test ends them, through a proxy that counts in Redis. */
 
 import { assertEquals } from "@std/assert";
 import type { LimiterPolicy } from "../../lib/limiter/policy.ts";
@@ -6,7 +6,7 @@ import type { RedisStoreOptions } from "../../lib/limiter/redis_store_options.ts
 import { type Answer, startProxy, type TestProxy } from "./start_proxy.ts";
 import { startUpstream, type Upstream } from "./start_upstream.ts";
 
-/** Requests that a server answers when the test says so. */
+/** Requests to which a server responds when the test says so. */
 export class HeldRequests implements AsyncDisposable {
   readonly upstream: Upstream;
   #gate = Promise.withResolvers<void>();
@@ -24,17 +24,19 @@ export class HeldRequests implements AsyncDisposable {
     });
   }
 
-  /** Starts a proxy in front of the server, whose limit is counted in Redis and by nobody else. */
+  /** Starts a proxy in front of the server, whose limit is only counted in Redis. */
   proxy(policy: LimiterPolicy, store: Omit<RedisStoreOptions, "type">): Promise<TestProxy> {
     return startProxy({
       upstreams: [this.upstream.address],
-      // A test that fails leaves requests behind.
+      // A failed test leaves requests running.
       gracePeriod: "1s",
       limiter: { ...policy, store: { type: "redis", timeout: "5s", onStoreError: "closed", ...store } },
     });
   }
 
-  /** Asks one after the other and keeps all of them; tells which are held by the server, and the statuses of others. */
+  /**
+   * Sends requests in sequence and keeps them open; returns which are held by the server, and the statuses of others.
+   */
   async ask(proxy: TestProxy, count: number): Promise<("held" | number)[]> {
     const outcomes: ("held" | number)[] = [];
     for (let tries = 0; outcomes.length < count && tries < 5000; tries++) {
@@ -42,13 +44,13 @@ export class HeldRequests implements AsyncDisposable {
       const answer = proxy.ask();
       const outcome = await Promise.race([this.#arrived.promise, answer.then(({ status }) => status)]);
       if (outcome === "held") this.#running.push(answer);
-      // Not decided about: Redis is not there, or was not in time.
+      // 503 means no decision: Redis was unavailable, or too slow.
       if (outcome !== 503) outcomes.push(outcome);
     }
     return outcomes;
   }
 
-  /** Lets all of them end. */
+  /** Ends all requests. */
   async end(): Promise<void> {
     this.#gate.resolve();
     this.#gate = Promise.withResolvers<void>();
@@ -62,19 +64,19 @@ export class HeldRequests implements AsyncDisposable {
   }
 }
 
-/** What {@linkcode HeldRequests.ask} tells when so many were admitted, and one more was not. */
+/** The result of {@linkcode HeldRequests.ask} if this number was admitted, and the next request was not. */
 export function only(count: number): ("held" | number)[] {
   return [...Array(count).fill("held"), 429];
 }
 
-/** Waits until the proxy says of the store that it can be used, or not, for the `nth` time. */
+/** Waits until the proxy reports the store as available or unavailable for the `nth` time. */
 export function untilStore({ seen }: TestProxy, available: boolean, nth = 1): Promise<void> {
   return seen.until(() =>
     seen.eventsOf("limiter_store").filter((event) => event.available === available).length >= nth
   );
 }
 
-/** Asks until the store is given up. */
+/** Sends requests until the store is reported as unavailable. */
 export async function untilGivenUp(proxy: TestProxy): Promise<void> {
   while (proxy.seen.eventsOf("limiter_store").at(-1)!.available) await proxy.ask();
 }

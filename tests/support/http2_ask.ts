@@ -1,14 +1,14 @@
-/** What a test asks in HTTP/1.1, asked in HTTP/2. */
+/** Sends HTTP/1.1 requests of tests over HTTP/2. */
 
 import { WholeBody } from "../../lib/http/message.ts";
 import { Http2TestClient } from "./http2_test_client.ts";
 import { latin1Bytes, type RawMessage } from "./raw_connection.ts";
 
-/** Fields that are about a connection of HTTP/1.1. */
+/** Fields of an HTTP/1.1 connection. */
 const OF_CONNECTION =
   /^(?:connection|keep-alive|proxy-connection|transfer-encoding|upgrade|host|content-length)$/;
 
-/** Sends one request on a connection of its own, over TLS, and takes the whole response. */
+/** Sends one request on a separate connection, over TLS, and returns the whole response. */
 export async function askByHttp2(
   port: number,
   request: string,
@@ -17,7 +17,7 @@ export async function askByHttp2(
 ): Promise<RawMessage & { status: number }> {
   await using client = await Http2TestClient.open(port);
   const [method = "", target = ""] = request.split(" ");
-  // A text of a test may hold several lines.
+  // One text of a test may contain several lines.
   const all = lines.flatMap((line) => line.split("\r\n")).map((line): [string, string] => {
     const colon = line.indexOf(":");
     return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
@@ -25,7 +25,7 @@ export async function askByHttp2(
   const bytes = typeof body === "string" ? latin1Bytes(body) : Uint8Array.from(body);
   const declared = all.find(([name]) => name === "content-length")?.[1];
   const chunked = all.some(([name]) => name === "transfer-encoding");
-  // Of what is announced only a part comes.
+  // Only a part of the declared content is sent.
   const isPart = declared !== undefined && Number(declared) > bytes.length;
   const exchange = client.ask(target, {
     method,
@@ -42,7 +42,7 @@ export async function askByHttp2(
   return { status, startLine, fields, head, body: content };
 }
 
-/** Content without its chunks. */
+/** Content with the chunked coding removed. */
 function dechunked(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const text = new TextDecoder("latin1").decode(bytes);
   let content = "";

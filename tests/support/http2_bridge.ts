@@ -1,6 +1,6 @@
 /**
- * A server of HTTP/2 that passes everything on to one of HTTP/1.1, so that tests of bytes of HTTP/1.1 try an HTTP/2 client too;
- * who speaks HTTP/1.1 to it is passed on as it is.
+ * An HTTP/2 server that forwards to an HTTP/1.1 server, so that tests with raw HTTP/1.1 bytes also cover an HTTP/2
+ * client. HTTP/1.1 connections are relayed unchanged.
  */
 
 import { Cancellation, DeadlineWheel } from "../../lib/core/cancellation.ts";
@@ -30,10 +30,13 @@ const FOREVER: Timeouts = {
   totalMs: Infinity,
 };
 
-/** How a client of HTTP/2 begins (RFC 9113 section 3.4). */
+/** Start of an HTTP/2 connection (RFC 9113 section 3.4). */
 const PREFACE = "PRI * HTTP/2.0";
 
-/** Each stream is a request of its own; what breaks behind resets it, and what the client gives up is given up behind. */
+/**
+ * Forwards each stream as a separate request: an error of the server resets the stream, and a reset cancels the
+ * request.
+ */
 export class Http2Bridge implements Disposable {
   readonly #listener: Deno.Listener;
   readonly #wheel = new DeadlineWheel({ clock: systemClock });
@@ -68,13 +71,13 @@ export class Http2Bridge implements Disposable {
     const count = await socket.read(first).catch(() => null);
     const begun = first.subarray(0, count ?? 0);
     if (!new TextDecoder().decode(begun).startsWith(PREFACE)) return await this.#relay(socket, server, begun);
-    // What a client has had opened is closed with its connection.
+    // Connections opened for a client are closed with its connection.
     using transport = new Http1Transport({ clock: systemClock, wheel: this.#wheel });
     await new BridgeConnection(socket, transport, server).run(begun);
   }
 
   async #relay(socket: Deno.Conn, { address }: Peer, first: Uint8Array): Promise<void> {
-    // A server that refuses, or resets what it has not accepted yet: the client learns of it as its connection is closed.
+    // If the server refuses or resets the connection, the client's connection is closed.
     const onward = await Deno.connect(address as { hostname: string; port: number }).catch(() => null);
     if (onward === null) return;
     this.#sockets.add(onward);
@@ -128,7 +131,7 @@ class BridgeConnection implements ConnectionOwner {
         this.#codec.receive(buffer, 0, count);
       }
     } catch {
-      // The client is gone, or the test is over.
+      // The client has disconnected, or the test has ended.
     }
     this.#codec.dispose("the connection is closed");
   }
@@ -204,7 +207,7 @@ class BridgeStream implements StreamOwner, SentContentOwner {
     else this.#content.send(body);
   }
 
-  // What the client has not sent yet is not wanted (RFC 9113 section 8.1).
+  // Stops reading the rest of the request (RFC 9113 section 8.1).
   #end(): void {
     this.#response?.release();
     if (!this.#stream.remoteEnded) this.#stream.reset(CODE.NO_ERROR);

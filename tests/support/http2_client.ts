@@ -1,4 +1,4 @@
-/** A client of HTTP/2 without TLS that sends one request whose every byte the test decides. */
+/** An HTTP/2 client without TLS that sends one request, set byte by byte by the test. */
 
 import { rawClient } from "./raw_client.ts";
 import { latin1Bytes, type RawConnection } from "./raw_connection.ts";
@@ -9,15 +9,15 @@ const END_STREAM = 1;
 const END_HEADERS = 4;
 
 /**
- * Sends a GET and takes the answer.
+ * Sends a GET and returns the response.
  *
- * @param path the field `:path`, one character a byte
- * @returns the content of an answer with status 200; `null` for any other answer, or none
+ * @param path the field `:path`, one character per byte
+ * @returns the content of a response with status 200; `null` for another response, or none
  */
 export async function askHttp2(port: number, path: string, host = "h"): Promise<string | null> {
   using connection = await rawClient(port);
   const fields = [[":method", "GET"], [":scheme", "http"], [":authority", host], [":path", path]] as const;
-  // Literal fields that are not indexed (RFC 7541 section 6.2.2).
+  // Literal fields without indexing (RFC 7541 section 6.2.2).
   const block = fields.map(([name, value]) => `\0${prefixed(name)}${prefixed(value)}`).join("");
   await connection.write(PREFACE);
   await connection.write(frame(SETTINGS, 0, 0, ""));
@@ -34,7 +34,7 @@ export async function askHttp2(port: number, path: string, host = "h"): Promise<
   }
 }
 
-/** A text of less than 127 bytes, as a field has it. */
+/** A text of less than 127 bytes in the format of a field. */
 function prefixed(text: string): string {
   return String.fromCharCode(text.length) + text;
 }

@@ -1,4 +1,4 @@
-/** Both sides of HTTP/2 in memory, without sockets. */
+/** Both sides of an HTTP/2 connection in memory, without sockets. */
 
 import type { HeaderFields } from "../../lib/http/header_fields.ts";
 import type { Bytes } from "../../lib/http/message.ts";
@@ -11,13 +11,13 @@ import type { Http2Error } from "../../lib/http2/frame_type.ts";
 import { HeadShelf } from "../../lib/http2/received_head.ts";
 import type { Http2Stream, StreamOwner, StreamReset } from "../../lib/http2/stream.ts";
 
-/** Buffers that are never used twice. */
+/** Buffers that are never reused. */
 export const FRESH_BUFFERS = {
   take: (size: number): Bytes => new Uint8Array(size),
   give: (): void => {},
 };
 
-/** What a side was told. */
+/** Records the callbacks of a connection. */
 export class TestOwner implements ConnectionOwner {
   readonly streams: Http2Stream[] = [];
   failure: Http2Error | null = null;
@@ -39,7 +39,7 @@ export class TestOwner implements ConnectionOwner {
   }
 }
 
-/** What whoever has a stream was told. */
+/** Records the callbacks of a stream. */
 export class TestStreamOwner implements StreamOwner {
   heads = 0;
   room: () => void = () => {};
@@ -56,7 +56,7 @@ export class TestStreamOwner implements StreamOwner {
   }
 }
 
-/** A side of a connection. */
+/** One side of a connection. */
 export interface Side {
   readonly owner: TestOwner;
   readonly connection: Http2Connection;
@@ -79,7 +79,7 @@ export function makeSide(side: "server" | "client", options: Partial<Http2Connec
   return { owner, connection };
 }
 
-/** All that waits, as bytes of their own. */
+/** A copy of all pending output. */
 export function outputOf({ connection }: Side): Uint8Array {
   const pieces: Uint8Array[] = [];
   while (connection.hasOutput) pieces.push(connection.takeOutput().slice());
@@ -92,17 +92,17 @@ export function outputOf({ connection }: Side): Uint8Array {
   return all;
 }
 
-/** Gives a side bytes in pieces of so many. */
+/** Passes bytes to a side in parts of this size. */
 export function receive({ connection }: Side, bytes: Uint8Array, piece = Infinity): void {
   for (let at = 0; at < bytes.length; at += piece) {
-    // A copy, so that whoever keeps a view of what is lent sees something else later.
+    // A copy, so that a view kept beyond the call would see other content later.
     const part = bytes.slice(at, Math.min(at + piece, bytes.length));
     connection.receive(part, 0, part.length);
     part.fill(0xaa);
   }
 }
 
-/** Lets both sides talk until neither has anything to say. */
+/** Exchanges output between both sides until neither has any. */
 export function exchange(a: Side, b: Side, piece = Infinity): void {
   for (let turn = 0; turn < 10_000; turn++) {
     const fromA = outputOf(a);
@@ -114,12 +114,12 @@ export function exchange(a: Side, b: Side, piece = Infinity): void {
   throw new Error("They never end");
 }
 
-/** The lines of fields. */
+/** The field lines. */
 export function linesOf(fields: HeaderFields): [string, string][] {
   return [...fields];
 }
 
-/** A frame in bytes. */
+/** The bytes of a frame. */
 export function frame(type: number, flags: number, id: number, payload: Iterable<number> = []): Uint8Array {
   const bytes = Uint8Array.from(payload);
   const { length } = bytes;
@@ -129,12 +129,12 @@ export function frame(type: number, flags: number, id: number, payload: Iterable
   );
 }
 
-/** Bytes from a text of hexadecimal digits. */
+/** Bytes from hexadecimal digits. */
 export function hex(text: string): Uint8Array {
   return Uint8Array.from(text.replace(/\s+/g, "").match(/../g) ?? [], (pair) => parseInt(pair, 16));
 }
 
-/** The frames in bytes, as `[type, flags, id, payload]`. */
+/** The frames in these bytes, as `[type, flags, id, payload]`. */
 export function framesIn(
   bytes: Uint8Array,
 ): { type: number; flags: number; id: number; payload: Uint8Array }[] {

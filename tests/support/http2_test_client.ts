@@ -1,4 +1,4 @@
-/** A client of HTTP/2 on a socket, by the codec's own client side; frames of any kind can be written between. */
+/** An HTTP/2 client on a socket, using the client side of the codec; tests can also write any frames. */
 
 import { ClientGoneError } from "../../lib/core/errors.ts";
 import { HeaderFields } from "../../lib/http/header_fields.ts";
@@ -16,16 +16,16 @@ import { closeQuietly } from "./close_quietly.ts";
 import { FRESH_BUFFERS } from "./http2_pair.ts";
 import { testCa } from "./test_ca.ts";
 
-/** A request as a test writes it. */
+/** A request of a test. */
 export interface TestRequest extends Partial<Omit<RequestFields, "fields" | "length">> {
   fields?: readonly (readonly [string, string])[];
   length?: number | null;
-  /** Content; without it nothing follows the head, unless `open` says so. */
+  /** Content; without it nothing follows the head, unless `open` is set. */
   body?: Body | null;
   open?: boolean;
 }
 
-/** A response as it came. */
+/** A received response. */
 export interface TestResponse {
   status: number;
   fields: [string, string][];
@@ -33,7 +33,7 @@ export interface TestResponse {
   trailers: readonly string[];
 }
 
-/** One request, and what comes back. */
+/** One request and its response. */
 export class TestExchange implements StreamOwner {
   readonly stream: Http2Stream;
   readonly #head = Promise.withResolvers<void>();
@@ -51,7 +51,7 @@ export class TestExchange implements StreamOwner {
     this.#head.promise.catch(() => {});
   }
 
-  /** Sends content behind the head. */
+  /** Sends content after the head. */
   send(body: Body): void {
     this.#sent = new SentContent(this.stream, { onSent: () => {}, onBroken: () => this.stream.reset() });
     this.#sent.send(body);
@@ -81,7 +81,7 @@ export class TestExchange implements StreamOwner {
     this.#over.resolve(reset);
   }
 
-  /** Resolves once so many interim responses have come. */
+  /** Resolves when this number of interim responses was received. */
   async untilInterim(count: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#onInterim = () => {
@@ -91,12 +91,12 @@ export class TestExchange implements StreamOwner {
     await promise;
   }
 
-  /** Resolves with its reset. */
+  /** Resolves with the reset of the stream. */
   get untilReset(): Promise<StreamReset> {
     return this.#over.promise;
   }
 
-  /** Resolves once the head of the response is there. */
+  /** Resolves when the head of the response was received. */
   get head(): Promise<void> {
     return this.#head.promise;
   }
@@ -111,7 +111,7 @@ export class TestExchange implements StreamOwner {
         pieces.push(piece.slice());
       }
     } catch (error) {
-      // The response to a malformed request goes in front of the error that the request is.
+      // The response to a malformed request arrives before the stream error for it.
       if (this.status !== 400 || this.reset?.code !== CODE.PROTOCOL_ERROR) throw error;
     }
     const body = new Uint8Array(await new Blob(pieces).arrayBuffer());
@@ -147,7 +147,7 @@ export class Http2TestClient implements ConnectionOwner, Disposable {
     void this.#read();
   }
 
-  /** Connects to a port of loopback, over TLS by ALPN, or at once. */
+  /** Connects to a port of loopback, over TLS with ALPN, or without TLS. */
   static async open(
     port: number,
     { secured = true, ...options }: Partial<Http2ConnectionOptions> & { secured?: boolean } = {},
@@ -177,13 +177,13 @@ export class Http2TestClient implements ConnectionOwner, Disposable {
         this.codec.receive(buffer, 0, count);
       }
     } catch {
-      // A reset is an end too.
+      // A reset also ends the connection.
     }
     this.codec.dispose("the server closed the connection");
     this.#closed.resolve();
   }
 
-  /** Reads nothing for a while; or again. */
+  /** Pauses or resumes reading. */
   read(on: boolean): void {
     this.#reading = on;
     if (on) this.#resume?.resolve();
@@ -193,7 +193,7 @@ export class Http2TestClient implements ConnectionOwner, Disposable {
     queueMicrotask(() => this.write(this.codec.takeOutput()));
   }
 
-  /** Writes bytes behind what was written. */
+  /** Writes bytes after all earlier ones. */
   write(bytes: Uint8Array): Promise<void> {
     return this.#writing = this.#writing.then(async () => {
       for (let rest = bytes; rest.length > 0;) rest = rest.subarray(await this.conn.write(rest));
@@ -210,7 +210,7 @@ export class Http2TestClient implements ConnectionOwner, Disposable {
     this.failure = error;
   }
 
-  /** Asks something. */
+  /** Sends a request. */
   ask(target: string, request: TestRequest = {}): TestExchange {
     const { method = "GET", scheme = "https", authority = "h", fields = [], length = null, body = null } =
       request;

@@ -1,10 +1,10 @@
-/** A registry in the shape of JSR: `deno publish` uploads to it, and `jsr:` imports load from it. */
+/** A registry with the API of JSR: `deno publish` uploads to it, and `jsr:` imports load from it. */
 
 import { readTarball } from "../../tools/vendor/tar.ts";
 
 const VENDOR = new URL("../../vendor/", import.meta.url);
 
-/** A version of a package as it was uploaded. */
+/** An uploaded version of a package. */
 export interface Upload {
   /** `@scope/name`. */
   name: string;
@@ -13,7 +13,7 @@ export interface Upload {
   files: Map<string, Uint8Array>;
 }
 
-/** The registry; it serves what was uploaded, and beside it the packages in vendor/. */
+/** The registry: serves uploaded packages, and the packages in vendor/. */
 export class JsrRegistry implements AsyncDisposable {
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   readonly uploads: Upload[] = [];
@@ -25,7 +25,7 @@ export class JsrRegistry implements AsyncDisposable {
     );
   }
 
-  /** What `JSR_URL` has to be set to. */
+  /** Value for `JSR_URL`. */
   get url(): string {
     return `http://127.0.0.1:${this.#server.addr.port}/`;
   }
@@ -36,7 +36,7 @@ export class JsrRegistry implements AsyncDisposable {
     return await this.#publishedFile(pathname) ?? await vendoredFile(pathname) ?? notFound();
   }
 
-  /** The part of the API that publishing takes: does the package exist, is there this version, here it is. */
+  /** The API used for publishing: check of the package, check of the version, upload. */
   async #answerApi(pathname: string, request: Request): Promise<Response> {
     const [, scope, name, version] =
       /^\/api\/scopes\/(\w+)\/packages\/(\w+)(?:\/versions\/([\d.]+))?$/.exec(pathname) ?? [];
@@ -68,7 +68,7 @@ export class JsrRegistry implements AsyncDisposable {
   }
 }
 
-/** What JSR tells of a version: entry points, and size and checksum of each file. */
+/** Metadata of a version as in JSR: entry points, and size and checksum of each file. */
 async function describe({ files }: Upload): Promise<unknown> {
   const { exports } = JSON.parse(new TextDecoder().decode(files.get("deno.json")));
   const manifest: Record<string, { size: number; checksum: string }> = {};
@@ -79,7 +79,7 @@ async function describe({ files }: Upload): Promise<unknown> {
   return { exports, manifest };
 }
 
-/** A file of a package in vendor/, where there is a folder for each host. */
+/** A file of a package in vendor/, which has a folder per host. */
 async function vendoredFile(pathname: string): Promise<Response | undefined> {
   for await (const { name, isDirectory } of Deno.readDir(VENDOR)) {
     if (!isDirectory) continue;

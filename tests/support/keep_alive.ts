@@ -1,4 +1,4 @@
-/** Keeps the event loop of a test running while everything it waits for hangs on timers that do not. */
+/** Keeps the event loop of a test running while it only waits for timers that do not. */
 export function keepAlive(): Disposable {
   const id = setInterval(() => {}, 60_000);
   return { [Symbol.dispose]: () => clearInterval(id) };

@@ -1,6 +1,6 @@
-/** What a program prints, for tests that wait for it to say something. */
+/** Output of a program, for tests that wait for a text. */
 
-/** Reads a stream until it ends, so that whoever writes is never held up. */
+/** Reads a stream to its end, so that the writer is never blocked. */
 export class LogLines implements AsyncDisposable {
   #text = "";
   #ended = false;
@@ -11,7 +11,7 @@ export class LogLines implements AsyncDisposable {
     this.#reading = this.#read(stream);
   }
 
-  /** Resolves once the text has been printed; rejects when the stream ends without it. */
+  /** Resolves when the text was printed; rejects if the stream ends without it. */
   async until(text: string): Promise<void> {
     while (!this.#text.includes(text)) {
       if (this.#ended) throw new Error(`"${text}" was not printed: ${this.#text}`);

@@ -1,13 +1,13 @@
-/** A place for bytes that a test can look at, slow down and break. */
+/** A byte sink that a test can inspect, slow down and break. */
 
 import type { ByteSink } from "../../lib/observe/line_writer.ts";
 
-/** Keeps what is written; each element of `writes` is one write. */
+/** Stores written bytes; each element of `writes` is one write. */
 export class MemorySink implements ByteSink {
   readonly writes: Uint8Array[] = [];
-  /** Bytes that one write takes at most, as a pipe that is nearly full does. */
+  /** Maximum number of bytes per write, as in a nearly full pipe. */
   maxBytes = Infinity;
-  /** What the next writes fail with. */
+  /** Error of the next writes. */
   error: Error | null = null;
   #gate: PromiseWithResolvers<void> | null = null;
 
@@ -22,12 +22,12 @@ export class MemorySink implements ByteSink {
     return this.text.split("\n").slice(0, -1);
   }
 
-  /** Lets no write finish until {@linkcode MemorySink.resume}. */
+  /** Blocks writes until {@linkcode MemorySink.resume}. */
   stall(): void {
     this.#gate ??= Promise.withResolvers();
   }
 
-  /** Lets writes finish again. */
+  /** Unblocks writes. */
   resume(): void {
     this.#gate?.resolve();
     this.#gate = null;

@@ -1,13 +1,13 @@
 /**
- * A second parser of requests, slow and simple, written from RFC 9112, RFC 9110 and RFC 3986: what the codec says of
- * some bytes has to be what this one says.
+ * A second request parser, slow and simple, written from RFC 9112, RFC 9110 and RFC 3986: the codec must produce the
+ * same result for the same bytes.
  *
- * It works on text with one character a byte, takes it apart with patterns, and knows nothing of pieces.
+ * It works on text with one character per byte, uses regular expressions, and always has the complete input.
  */
 
 import type { ReadRequest, RequestsRead } from "./read_requests.ts";
 
-/** What a head may have. */
+/** Limits of a head. */
 interface HeadLimits {
   readonly maxHead: number;
   readonly maxFields: number;
@@ -23,7 +23,7 @@ const MAX_TRAILERS = 8192;
 const TOKEN = /[!#$%&'*+\-.^_`|~0-9A-Za-z]*/y;
 /** RFC 9110 section 5.5, with HTAB and obs-text. */
 const VALUE = /[\t\x20-\x7e\x80-\xff]*/y;
-/** Neither a space, nor a control character, nor a fragment. */
+/** No space, control character or fragment. */
 const TARGET = /[\x21\x22\x24-\x7e\x80-\xff]*/y;
 const BLANKS = /[\t ]*/y;
 /** RFC 9110 section 5.6.4, without its quotes. */
@@ -46,11 +46,14 @@ const IPV6 = [
   `(?:(?:${H16}:){0,5}${H16})?::${H16}`,
   `(?:(?:${H16}:){0,6}${H16})?::`,
 ].join("|");
-/** Without the comma, which would make a list of it. */
+/** Without the comma, which would make it a list. */
 const REG_NAME = "(?:[A-Za-z0-9\\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+";
 const AUTHORITY = new RegExp(`^(\\[(?:${IPV6})\\]|${REG_NAME})(?::(\\d*))?$`);
 
-/** RFC 9110 section 6.5.1: what must not be, or be merged into, a trailer section, and what poses as a proxy's field. */
+/**
+ * RFC 9110 section 6.5.1: fields that are not allowed in a trailer section or must not be merged into one, and imitated
+ * proxy fields.
+ */
 const NO_TRAILER = new RegExp(
   "^(?:" + [
     "content-(?:length|encoding|type|range|language|location|disposition|security-policy)",
@@ -63,14 +66,14 @@ const NO_TRAILER = new RegExp(
   ].join("|") + ")$",
 );
 
-/** Ends the reading: a status, or the wish for more bytes. */
+/** Ends the parsing: with a status, or because more bytes are needed. */
 class Verdict extends Error {
   constructor(readonly end: number | "open") {
     super(String(end));
   }
 }
 
-/** Text that is taken from its beginning. */
+/** Text that is consumed from the beginning. */
 class Scanner {
   constructor(readonly text: string, public at: number) {}
 
@@ -85,7 +88,7 @@ class Scanner {
     return found;
   }
 
-  /** The next characters have to be these. */
+  /** Consumes characters that must follow. */
   expect(wanted: string, status = 400): void {
     for (const character of wanted) {
       if (this.ended) throw new Verdict("open");
@@ -101,9 +104,9 @@ class Scanner {
 }
 
 /**
- * Reads everything that the bytes of a connection hold.
+ * Reads all requests in the bytes of a connection.
  *
- * @param limits of its heads; what a proxy sends has more fields than what it got
+ * @param limits limits of the heads; a request sent by a proxy has more fields than the received one
  */
 export function readNaively(text: string, limits = LIMITS): RequestsRead {
   const requests: ReadRequest[] = [];
@@ -210,7 +213,7 @@ function isAuthority(text: string): boolean {
   return host !== undefined && host.length <= 255 && Number(port) <= 65_535;
 }
 
-/** RFC 9112 section 5: lines that end with CRLF, no blank before the colon, none folded. */
+/** RFC 9112 section 5: lines end with CRLF, no blank before the colon, no folding. */
 function readFields(head: Scanner, maxFields: number) {
   const fields: string[] = [];
   const named = new Map<string, string[]>();
@@ -236,7 +239,7 @@ function checkField(name: string, values: readonly string[]): void {
   if (name === "content-length" && (values.length > 1 || !/^\d{1,15}$/.test(value))) throw new Verdict(400);
   if (name === "expect" && value.toLowerCase() !== "100-continue") throw new Verdict(417);
   if (name !== "transfer-encoding") return;
-  // Section 6.1: once; section 6.3 item 4: 400 unless chunked is the last one; 501 for what is not understood.
+  // Section 6.1: once; section 6.3 item 4: 400 unless chunked is the last coding; 501 for an unknown coding.
   const codings = value.toLowerCase().split(",").map((coding) => /^[ \t]*(.*?)[ \t]*$/.exec(coding)![1]!);
   const whole = codings.every((coding) => coding !== "");
   const last = codings.at(-1) === "chunked" && !codings.slice(0, -1).includes("chunked");
@@ -269,7 +272,7 @@ function readChunks(body: Scanner, connection: readonly string[]): { content: st
   }
 }
 
-/** RFC 9112 section 7.1.1, but for white space before the first semicolon; gives their length. */
+/** RFC 9112 section 7.1.1, but for white space before the first semicolon; returns their length. */
 function readExtensions(body: Scanner, most: number): number {
   const start = body.at;
   try {
@@ -321,7 +324,7 @@ function readTrailers(body: Scanner, connection: readonly string[]): string[] {
   return trailers;
 }
 
-/** What is not ASCII, as everybody sees it in a target; `text` stands for bytes. */
+/** Percent-encodes bytes above 0x7F, as keys and filters see them in a target; `text` has one character per byte. */
 export function percentEncoded(text: string): string {
   // deno-lint-ignore no-control-regex
   return text.replace(/[^\x00-\x7f]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);

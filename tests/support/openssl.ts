@@ -8,9 +8,9 @@ export interface Issued {
   readonly key: string;
 }
 
-/** What {@linkcode OpenSsl.issue} takes. */
+/** Options of {@linkcode OpenSsl.issue}. */
 interface IssueOptions {
-  /** Whose key signs it. @default {its own} */
+  /** The issuer. @default {self-signed} */
   readonly by?: Issued;
   /** Lines of extensions. @default {none} */
   readonly extensions?: string;
@@ -20,11 +20,11 @@ interface IssueOptions {
   readonly to?: string;
 }
 
-/** What a client of `openssl` saw. */
+/** The result of an `openssl` client. */
 export interface Seen {
-  /** Status of the response; `null` when none came. */
+  /** Status of the response; `null` without one. */
   readonly status: number | null;
-  /** The content of it. */
+  /** Content of the response. */
   readonly content: string;
   /** Whether a session was resumed. */
   readonly reused: boolean;
@@ -70,7 +70,7 @@ export class OpenSsl implements AsyncDisposable {
       `${name}.cnf`,
       `[ca]\ndefault_ca=d\n[d]\ndatabase=${name}.index\nserial=${name}.serial\nnew_certs_dir=${this.#folder}\n` +
         "default_md=sha256\npolicy=p\nunique_subject=no\n[p]\ncommonName=optional\norganizationName=optional\n[x]\n" +
-        // Without an extension it would be of version 1.
+        // Without an extension the certificate would be of version 1.
         `subjectKeyIdentifier=hash\n${extensions}\n`,
     );
     const signer = by === undefined ? ["-selfsign", "-keyfile", key] : ["-cert", by.cert, "-keyfile", by.key];
@@ -96,12 +96,12 @@ function run(...first: readonly string[]): (...more: readonly string[]) => Promi
   };
 }
 
-/** The arguments of a client that shows a certificate. */
+/** Arguments for a client with a certificate. */
 export function showing({ cert, key }: Issued): string[] {
   return ["-cert", cert, "-key", key];
 }
 
-/** Sends a GET by `openssl s_client`, and waits until the connection is closed. */
+/** Sends a GET with `openssl s_client`, and waits until the connection is closed. */
 export async function askByOpenSsl(
   port: number,
   args: readonly string[],
@@ -116,7 +116,7 @@ export async function askByOpenSsl(
   const output = child.output();
   const writer = child.stdin.getWriter();
   const head = ["GET / HTTP/1.1", "Host: h", "Connection: close", ...lines, "", ""].join("\r\n");
-  // It may have gone already, where its handshake failed.
+  // The client may have ended already after a failed handshake.
   await writer.write(new TextEncoder().encode(head)).catch(() => {});
   await writer.close().catch(() => {});
   const text = new TextDecoder().decode((await output).stdout);

@@ -1,4 +1,4 @@
-/** Ways of writing `/admin/x` that one server or another takes for that path. */
+/** Spellings of `/admin/x` that some servers treat as that path. */
 export const SPELLINGS: readonly string[] = [
   "/admin/x",
   "/./admin/x",
@@ -52,5 +52,5 @@ export const SPELLINGS: readonly string[] = [
   "/ADMIN/x",
 ];
 
-/** Paths that have something of these, and that everybody may see. */
+/** Paths with some of these elements that need no access. */
 export const FREE: readonly string[] = ["/x", "/./x", "/%78", "/y/../x", "/x?/admin/x"];

@@ -1,4 +1,4 @@
-/** The program in a process of its own, in a folder of its own. */
+/** The program in a separate process and folder. */
 
 import { PATIENCE_MS } from "./recorder.ts";
 
@@ -6,14 +6,14 @@ import { PATIENCE_MS } from "./recorder.ts";
 export const MAIN: URL = new URL("../../mod.ts", import.meta.url);
 const CONFIG = new URL("../../deno.json", import.meta.url);
 
-/** What a process left behind. */
+/** Result of an ended process. */
 export interface Ended {
   code: number;
   stdout: string;
   stderr: string;
 }
 
-/** A folder with files in it, which is gone in the end. */
+/** A temporary folder with files. */
 export class ProgramFolder implements AsyncDisposable {
   readonly path: string;
 
@@ -31,7 +31,7 @@ export class ProgramFolder implements AsyncDisposable {
   /**
    * Starts the program with these arguments.
    *
-   * @param descriptors how many it may hold; `Infinity` is as many as the test itself
+   * @param descriptors maximum number of open descriptors; `Infinity` for the limit of the test process
    */
   start(
     args: readonly string[],
@@ -61,7 +61,7 @@ export class ProgramFolder implements AsyncDisposable {
     return new RunningProgram(command.spawn());
   }
 
-  /** Runs a module of the folder, in place of the program, to its end. */
+  /** Runs a module of the folder instead of the program, to its end. */
   async runModule(name: string, args: readonly string[] = ["-A"]): Promise<Ended> {
     const command = new Deno.Command(Deno.execPath(), {
       args: ["run", "--no-prompt", "--quiet", `--config=${CONFIG.pathname}`, ...args, `${this.path}/${name}`],
@@ -90,12 +90,12 @@ export class ProgramFolder implements AsyncDisposable {
   }
 }
 
-/** A program that runs; killed at the end if it still does. */
+/** A running program; killed at the end of the test. */
 export class RunningProgram implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
   readonly #stdout: Transcript;
   readonly #stderr: Transcript;
-  /** What it left behind, once it has ended. */
+  /** The result, when it has ended. */
   readonly ended: Promise<Ended>;
 
   constructor(process: Deno.ChildProcess) {
@@ -110,22 +110,22 @@ export class RunningProgram implements AsyncDisposable {
     return { code, stdout: this.#stdout.text, stderr: this.#stderr.text };
   }
 
-  /** Resolves with the match once it is in what was written to `stderr`; rejects when it is not in time. */
+  /** Resolves with a match in `stderr`; rejects after a timeout. */
   stderrMatch(pattern: RegExp, withinMs?: number): Promise<RegExpExecArray> {
     return this.#stderr.match(pattern, withinMs);
   }
 
-  /** Resolves with the match once it is in what was written to `stdout`; rejects when it is not in time. */
+  /** Resolves with a match in `stdout`; rejects after a timeout. */
   stdoutMatch(pattern: RegExp, withinMs?: number): Promise<RegExpExecArray> {
     return this.#stdout.match(pattern, withinMs);
   }
 
-  /** The first address at which it listens, once it says so, which it does at the log level `info`. */
+  /** The first listen address, when it is logged (at level `info`). */
   async address(withinMs?: number): Promise<string> {
     return (await this.stderrMatch(/Listening on ([^\s,]+)(?:, \S+)* \(process \d+\)\n/, withinMs))[1]!;
   }
 
-  /** Its process. */
+  /** Process id. */
   get pid(): number {
     return this.#process.pid;
   }
@@ -139,13 +139,13 @@ export class RunningProgram implements AsyncDisposable {
     try {
       this.#process.kill("SIGKILL");
     } catch {
-      // It has ended already.
+      // It has already ended.
     }
     await this.ended;
   }
 }
 
-/** What a stream has given so far. */
+/** The output of a stream so far. */
 class Transcript {
   text = "";
   readonly done: Promise<void>;

@@ -1,33 +1,33 @@
-/** One TCP connection, byte for byte, for both ends of a test. */
+/** A TCP connection at the byte level, for both ends of a test. */
 
 import { closeQuietly } from "./close_quietly.ts";
 
 const encoder = new TextEncoder();
 const latin1 = new TextDecoder("latin1");
 
-/** A message as a reader of bytes sees it. */
+/** A message read from bytes. */
 export interface RawMessage {
   /** Start line without its line end. */
   startLine: string;
-  /** Field lines as received, in order, names not changed. */
+  /** Field lines as received, in order, names unchanged. */
   fields: [string, string][];
-  /** Start line and fields as they came, with the empty line. */
+  /** Start line and fields as received, with the empty line. */
   head: string;
-  /** Content with its transfer coding undone. */
+  /** Content without its transfer coding. */
   body: Uint8Array<ArrayBuffer>;
 }
 
-/** Writes text one byte a character, so that a test can send any byte. */
+/** Converts text to bytes, one byte per character, so that a test can send any byte. */
 export function latin1Bytes(text: string): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return bytes;
 }
 
-/** Reads exactly what it is asked for and keeps the rest; closing twice does nothing. */
+/** Reads exactly the requested bytes and keeps the rest; closing twice does nothing. */
 export class RawConnection implements Disposable {
   readonly conn: Deno.Conn;
-  /** Bytes that were received and not asked for yet. */
+  /** Received bytes that were not requested yet. */
   #kept: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   #closed = false;
   /** Number of bytes received so far. */
@@ -37,18 +37,18 @@ export class RawConnection implements Disposable {
     this.conn = conn;
   }
 
-  /** Whether this end has closed the connection. */
+  /** Whether this side has closed the connection. */
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** Text goes out as latin-1. */
+  /** Writes bytes; text is sent as latin-1. */
   async write(data: string | Uint8Array): Promise<void> {
     let rest = typeof data === "string" ? latin1Bytes(data) : data;
     while (rest.length > 0) rest = rest.subarray(await this.conn.write(rest));
   }
 
-  /** The next bytes, as many as there are but at most `limit`; `null` at the end. */
+  /** The next bytes, at most `limit`; `null` at the end. */
   async read(limit = 65536): Promise<Uint8Array<ArrayBuffer> | null> {
     if (this.#kept.length > 0) {
       const part = this.#kept.slice(0, limit);
@@ -62,7 +62,7 @@ export class RawConnection implements Disposable {
     return buffer.slice(0, count);
   }
 
-  /** Exactly `count` bytes. */
+  /** Reads exactly `count` bytes. */
   async readExactly(count: number): Promise<Uint8Array<ArrayBuffer>> {
     const result = new Uint8Array(count);
     let at = 0;
@@ -75,7 +75,7 @@ export class RawConnection implements Disposable {
     return result;
   }
 
-  /** Everything up to and with `mark`; `null` when the connection ended before the first byte. */
+  /** Reads up to and including `mark`; `null` if the connection ended before the first byte. */
   async readUntil(mark: string): Promise<string | null> {
     let text = "";
     for (;;) {
@@ -101,19 +101,19 @@ export class RawConnection implements Disposable {
     this.#kept = joined;
   }
 
-  /** A head up to its empty line; `null` when the other end closed instead. */
+  /** A head up to its empty line; `null` if the other side closed instead. */
   readHead(): Promise<string | null> {
     return this.readUntil("\r\n\r\n");
   }
 
-  /** Everything until the other end closes. */
+  /** Reads until the other side closes. */
   async readToEnd(): Promise<Uint8Array<ArrayBuffer>> {
     const parts: Uint8Array<ArrayBuffer>[] = [];
     for (let part = await this.read(); part !== null; part = await this.read()) parts.push(part);
     return new Uint8Array(await new Blob(parts).arrayBuffer());
   }
 
-  /** A whole request; `null` when the other end closed instead. */
+  /** A whole request; `null` if the other side closed instead. */
   async readRequest(): Promise<RawMessage | null> {
     const head = await this.readHead();
     return head === null ? null : await this.#readMessage(head, "empty");
@@ -122,7 +122,7 @@ export class RawConnection implements Disposable {
   /**
    * A whole response.
    *
-   * @param method of the request: an answer to HEAD has no content
+   * @param method method of the request: a response to HEAD has no content
    */
   async readResponse(method = "GET"): Promise<RawMessage & { status: number }> {
     const head = await this.readHead();
@@ -166,17 +166,17 @@ export class RawConnection implements Disposable {
     return new Uint8Array(await new Blob(parts).arrayBuffer());
   }
 
-  /** Ends this direction and leaves the other one open. */
+  /** Shuts down this direction and keeps the other one open. */
   async closeWrite(): Promise<void> {
     await (this.conn as Deno.TcpConn).closeWrite();
   }
 
-  /** Resolves when the other end has closed or reset the connection; what it sends until then is dropped. */
+  /** Resolves when the other side has closed or reset the connection; drops bytes received before. */
   async untilClosed(): Promise<void> {
     try {
       while (await this.read() !== null);
     } catch {
-      // A reset and a close by ourselves are ends too.
+      // A reset, or a close by this side, also ends the connection.
     }
   }
 
@@ -191,15 +191,15 @@ export class RawConnection implements Disposable {
   }
 }
 
-/** Bytes as text, one character a byte. */
+/** Bytes as text, one character per byte. */
 export function latin1Text(bytes: Uint8Array): string {
-  // The decoder calls windows-1252 latin-1; the 32 characters that differ matter to no test that decodes text.
+  // The runtime's latin-1 decoder is windows-1252, which differs in 32 characters; no test that decodes text uses them.
   return bytes.some((byte) => byte >= 0x80 && byte < 0xa0)
     ? Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")
     : latin1.decode(bytes);
 }
 
-/** Takes a head apart; field names stay as they came. */
+/** Splits a head; field names are unchanged. */
 export function parseHead(head: string): { startLine: string; fields: [string, string][] } {
   const [startLine = "", ...lines] = head.slice(0, -4).split("\r\n");
   const fields = lines.map((line): [string, string] => {
@@ -209,7 +209,7 @@ export function parseHead(head: string): { startLine: string; fields: [string, s
   return { startLine, fields };
 }
 
-/** The first value of a field, whatever the case of its name. */
+/** The first value of a field, regardless of the case of its name. */
 export function fieldOf(fields: readonly [string, string][], name: string): string | undefined {
   return fields.find(([field]) => field.toLowerCase() === name)?.[1];
 }

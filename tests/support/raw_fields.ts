@@ -1,10 +1,10 @@
-/** Field lines as bytes, for tests of what is done with them. */
+/** Field lines as bytes, for tests of their processing. */
 
 import { FieldLines } from "../../lib/http/field_lines.ts";
 import { HeaderFields } from "../../lib/http/header_fields.ts";
 import { latin1Bytes } from "./raw_connection.ts";
 
-/** An index over lines like `"Name: value"`, in the middle of other bytes. */
+/** An index of lines like `"Name: value"` within other bytes. */
 export function rawLines(...texts: readonly string[]): FieldLines {
   const start = "GET / HTTP/1.1\r\n";
   const bytes = latin1Bytes(`${start}${texts.map((text) => `${text}\r\n`).join("")}\r\ncontent`);

@@ -1,4 +1,4 @@
-/** A server of HTTP/2 without TLS whose every frame the test decides (RFC 9113). */
+/** An HTTP/2 server without TLS, with frames set by the test (RFC 9113). */
 
 import { CODE, FLAG, FRAME, SETTING } from "../../lib/http2/frame_type.ts";
 import { decodeLatin1 } from "../../lib/http/field_lines.ts";
@@ -7,7 +7,7 @@ import { frame } from "./http2_pair.ts";
 import { latin1Bytes, latin1Text, type RawConnection } from "./raw_connection.ts";
 import { type RawUpstream, rawUpstream } from "./raw_upstream.ts";
 
-/** A frame that has come. */
+/** A received frame. */
 export interface RawFrame {
   readonly type: number;
   readonly flags: number;
@@ -15,7 +15,7 @@ export interface RawFrame {
   readonly payload: Uint8Array;
 }
 
-/** A field block of literals that are not indexed; values of less than 127 bytes. */
+/** A field block of literals without indexing; values of less than 127 bytes. */
 export function block(fields: readonly (readonly [string, string])[]): Uint8Array {
   return latin1Bytes(fields.map(([name, value]) => `\0${sized(name)}${sized(value)}`).join(""));
 }
@@ -32,7 +32,7 @@ export function uint32(value: number): number[] {
 /** One connection of a client. */
 export class RawHttp2 {
   readonly connection: RawConnection;
-  /** Frames that came and were not asked for. */
+  /** Received frames that were not requested yet. */
   readonly others: RawFrame[] = [];
   readonly #decoder = new HpackDecoder();
 
@@ -40,7 +40,7 @@ export class RawHttp2 {
     this.connection = connection;
   }
 
-  /** Reads the preface and says what is allowed: setting, value, setting, value, ... */
+  /** Reads the preface and sends settings: setting, value, setting, value, ... */
   async begin(settings: readonly number[] = []): Promise<void> {
     const pairs: number[] = [];
     for (let i = 0; i < settings.length; i += 2) pairs.push(0, settings[i]!, ...uint32(settings[i + 1]!));
@@ -53,7 +53,7 @@ export class RawHttp2 {
     await this.connection.write(frame(type, flags, id, payload));
   }
 
-  /** The next frame, whatever it is. */
+  /** The next frame of any type. */
   async read(): Promise<RawFrame> {
     const head = await this.connection.readExactly(9);
     const view = new DataView(head.buffer);
@@ -61,7 +61,7 @@ export class RawHttp2 {
     return { type: head[3]!, flags: head[4]!, id: view.getUint32(5), payload };
   }
 
-  /** The next frame of this type; what comes before it is kept in {@linkcode others}. */
+  /** The next frame of this type; frames before it are stored in {@linkcode others}. */
   async until(type: number): Promise<RawFrame> {
     for (;;) {
       const found = await this.read();
@@ -70,7 +70,7 @@ export class RawHttp2 {
     }
   }
 
-  /** The fields of a field block; of each that has come, in order. */
+  /** The fields of a field block; call it for all received blocks, in order. */
   fieldsOf({ payload }: RawFrame): [string, string][] {
     const fields: [string, string][] = [];
     this.#decoder.decode(payload, 0, payload.length, {
@@ -94,7 +94,7 @@ export class RawHttp2 {
     await this.connection.write(Uint8Array.of(...head, ...data));
   }
 
-  /** Responds to every request with the number of the connection and of the stream, until the client goes. */
+  /** Responds to every request with the number of the connection and of the stream, until the client disconnects. */
   async serve(name: string): Promise<void> {
     for (;;) {
       const next = await this.read().catch(() => null);
@@ -106,13 +106,13 @@ export class RawHttp2 {
     }
   }
 
-  /** Announces the end. */
+  /** Sends GOAWAY. */
   async goAway(lastStream: number, code: number = CODE.NO_ERROR): Promise<void> {
     await this.write(FRAME.GOAWAY, 0, 0, [...uint32(lastStream), ...uint32(code)]);
   }
 }
 
-/** Plays a script on each connection, which is closed behind it. */
+/** Runs a script on each connection, then closes it. */
 export function rawHttp2Upstream(
   script: (http2: RawHttp2, index: number) => Promise<void>,
   settings: readonly number[] | null = [],
@@ -124,7 +124,7 @@ export function rawHttp2Upstream(
   });
 }
 
-/** Allows so many requests at the same time. */
+/** A setting for the maximum number of concurrent streams. */
 export function maxStreams(count: number): number[] {
   return [SETTING.MAX_CONCURRENT_STREAMS, count];
 }

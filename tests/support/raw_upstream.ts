@@ -1,33 +1,33 @@
-/** A server whose every byte the test decides. */
+/** A server whose bytes are set by the test. */
 
 import { closeQuietly } from "./close_quietly.ts";
 import { Http2Bridge } from "./http2_bridge.ts";
 import type { Peer } from "../../lib/upstream/peer.ts";
 import { RawConnection } from "./raw_connection.ts";
 
-/** Whether those that are started from now on are reached by HTTP/2, which is put into HTTP/1.1 for their scripts. */
+/** Whether servers started from now on use HTTP/2, which is converted to HTTP/1.1 for their scripts. */
 let overHttp2 = false;
 
-/** Has them reached by HTTP/2, or not, until that is disposed. */
+/** Enables or disables HTTP/2 for new servers until the result is disposed. */
 export function speakHttp2(yes: boolean): Disposable {
   overHttp2 = yes;
   return { [Symbol.dispose]: () => overHttp2 = false };
 }
 
-/** What is done with one connection; when it returns, the connection is closed. */
+/** Handles one connection, which is closed when the function returns. */
 export type Script = (connection: RawConnection, index: number) => Promise<void> | void;
 
-/** How {@linkcode rawUpstream} listens. */
+/** Options of {@linkcode rawUpstream}. */
 export interface RawUpstreamOptions {
   /** Port to listen on. @default {any that is free} */
   port?: number;
   /** Path of a unix socket to listen on instead. */
   path?: string;
-  /** Speaks TLS. */
+  /** Uses TLS. */
   tls?: { cert: string; key: string; alpnProtocols?: string[] };
 }
 
-/** A listener that plays a script on every connection. */
+/** A listener that runs a script on every connection. */
 export class RawUpstream implements AsyncDisposable {
   readonly #listener: Deno.Listener;
   readonly #bridge: Http2Bridge | null;
@@ -37,9 +37,9 @@ export class RawUpstream implements AsyncDisposable {
   readonly #watchers = new Set<() => void>();
   /** Every connection so far, in order. */
   readonly connections: RawConnection[] = [];
-  /** Connections that are open now. */
+  /** Number of open connections. */
   open = 0;
-  /** What went wrong in scripts; a test looks here when the other end only saw a closed connection. */
+  /** Errors in scripts; a test checks them if the other side only saw a closed connection. */
   readonly errors: unknown[] = [];
 
   constructor(listener: Deno.Listener, script: Script, bridge: Http2Bridge | null = null) {
@@ -49,7 +49,7 @@ export class RawUpstream implements AsyncDisposable {
     this.#accepting = this.#accept();
   }
 
-  /** Connections opened so far. */
+  /** Number of connections opened so far. */
   get opened(): number {
     return this.connections.length;
   }
@@ -64,12 +64,12 @@ export class RawUpstream implements AsyncDisposable {
     return `127.0.0.1:${this.port}`;
   }
 
-  /** Resolves when so many connections are open, or at once. */
+  /** Resolves when this number of connections is open. */
   untilOpen(count: number): Promise<void> {
     return this.#until(() => this.open === count);
   }
 
-  /** Resolves when so many connections have been opened, or at once. */
+  /** Resolves when this number of connections has been opened. */
   untilOpened(count: number): Promise<void> {
     return this.#until(() => this.opened >= count);
   }
@@ -97,7 +97,7 @@ export class RawUpstream implements AsyncDisposable {
         conn = await this.#listener.accept();
       } catch (error) {
         if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) return;
-        // A handshake that failed is the concern of that connection only.
+        // A failed handshake only affects its connection.
         this.errors.push(error);
         continue;
       }
@@ -156,7 +156,7 @@ function listenAt({ port = 0, path, tls }: RawUpstreamOptions): Deno.Listener {
   return Deno.listenTls({ ...where, ...tls, ...(overHttp2 ? { alpnProtocols: ["h2"] } : {}) });
 }
 
-/** A script that answers every request of a connection with the same bytes. */
+/** A script that responds to every request of a connection with the same bytes. */
 export function answering(response: string | Uint8Array): Script {
   return async (connection) => {
     while (await connection.readRequest() !== null) await connection.write(response);

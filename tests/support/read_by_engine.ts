@@ -1,4 +1,4 @@
-/** Requests on one connection, read by a whole connection of the `http1` engine, whose handler does as a test says. */
+/** Requests on one connection, read by a complete connection of the `http1` engine with a handler of the test. */
 
 import { resolveClientLimits } from "../../lib/config/listen_options.ts";
 import { DeadlineWheel } from "../../lib/core/cancellation.ts";
@@ -12,10 +12,10 @@ import { FakeClock } from "./fake_clock.ts";
 import { latin1Text } from "./raw_connection.ts";
 import { ScriptedSocket, turns } from "./scripted_socket.ts";
 
-/** What the handler does with content: reads all of it, nothing, lets go of it, or leaves a read behind. */
+/** How the handler uses content: reads all of it, ignores it, cancels it, or leaves a read pending. */
 export type ContentUse = "read" | "ignore" | "cancel" | "leave";
 
-/** One request as a handler sees it; text has one character a byte. */
+/** A request as seen by a handler; text has one character per byte. */
 export interface HandledRequest {
   method: string;
   target: string;
@@ -27,17 +27,17 @@ export interface HandledRequest {
   trailers: string[];
 }
 
-/** What became of the bytes of a connection. */
+/** Result for the bytes of a connection. */
 export interface EngineRead {
-  /** Those that the handler was given, as far as their content was used. */
+  /** Requests passed to the handler, with the content that it used. */
   requests: HandledRequest[];
-  /** The status of the refusal, `"open"` when more bytes are waited for, `"closed"` when no more count. */
+  /** Status of the refusal, `"open"` if more bytes are needed, `"closed"` if further bytes are ignored. */
   end: number | "open" | "closed";
 }
 
 const LIMITS = resolveClientLimits({ minContentRate: 0 });
 
-/** A connection of the engine whose client, time and handler are in the hands of the test. */
+/** A connection of the engine with client, clock and handler of the test. */
 export class EngineConnection implements Disposable {
   readonly socket = new ScriptedSocket();
   readonly clock = new FakeClock();
@@ -46,7 +46,7 @@ export class EngineConnection implements Disposable {
   readonly #wheel = new DeadlineWheel({ clock: this.clock });
   readonly #connection: ClientConnection;
 
-  /** @param useOf what is done with the content of each request */
+  /** @param useOf how the content of each request is used */
   constructor(useOf: () => ContentUse) {
     const shelf = new BufferShelf();
     const context: Http1Context = {
@@ -111,12 +111,12 @@ export class EngineConnection implements Disposable {
     return this.socket.closed || this.socket.writeClosed ? "closed" : "open";
   }
 
-  /** The proxy stops. */
+  /** Starts the shutdown of the proxy. */
   drain(): void {
     this.#connection.drain();
   }
 
-  /** What was written since the last time. */
+  /** Returns the bytes written since the last call. */
   taken(): string {
     return this.socket.writes.splice(0).join("");
   }
@@ -129,7 +129,7 @@ export class EngineConnection implements Disposable {
 
 const NOBODY = { callOff: () => {}, responseUnsent: () => {}, bytesSent: 0, responseEnded: () => {} };
 
-/** Reads requests whose bytes arrive up to each of the cuts, in order, and then all. */
+/** Reads requests whose bytes arrive in parts that end at the cuts, and then the rest. */
 export async function readByEngine(
   text: string,
   cuts: readonly number[],

@@ -1,4 +1,4 @@
-/** One response, read by the parser and the body readers alone, in the pieces that a test cuts it into. */
+/** One response, read only by the parser and the body readers, in parts chosen by the test. */
 
 import { UpstreamError } from "../../lib/core/errors.ts";
 import type { FieldLines } from "../../lib/http/field_lines.ts";
@@ -6,22 +6,22 @@ import { responseBodyReader } from "../../lib/http1/body_reader.ts";
 import { ResponseHeadParser } from "../../lib/http1/head_parser.ts";
 import { latin1Text } from "./raw_connection.ts";
 
-/** What became of the bytes. */
+/** Result for the bytes of a response. */
 export interface Reading {
-  /** `"refused"` is a protocol error, `"open"` waits for more bytes. */
+  /** `"refused"` is a protocol error, `"open"` means that more bytes are needed. */
   outcome: "complete" | "open" | "refused";
-  /** What was wrong with it. */
+  /** Message of the protocol error. */
   message: string;
   status: number;
   statusText: string;
   /** Name in lower case, value, name, value. */
   fields: readonly string[];
   persistent: boolean;
-  /** The content, one character a byte. */
+  /** The content, one character per byte. */
   content: string;
   /** Name, value, name, value. */
   trailers: readonly string[];
-  /** How many bytes came after the end. */
+  /** Number of bytes after the end. */
   left: number;
 }
 
@@ -38,9 +38,9 @@ const NOTHING: Reading = {
 };
 
 /**
- * Reads a response whose bytes arrive up to each of the cuts, in order, and then all.
+ * Reads a response whose bytes arrive in parts that end at the cuts, and then the rest.
  *
- * @throws whatever is not the protocol error
+ * @throws any error that is not a protocol error
  */
 export function readInPieces(bytes: Uint8Array, cuts: readonly number[] = [], method = "GET"): Reading {
   try {
@@ -53,7 +53,7 @@ export function readInPieces(bytes: Uint8Array, cuts: readonly number[] = [], me
 
 function read(bytes: Uint8Array, ends: readonly number[], method: string): Reading {
   const head = new ResponseHeadParser();
-  // A copy: what has not arrived yet must not be there, and chunks are moved about.
+  // A copy: bytes that have not arrived must not be readable, and the reader moves chunks in the buffer.
   const buffer = new Uint8Array(bytes.length);
   let arrived = 0;
   let next = 0;

@@ -1,11 +1,11 @@
-/** Requests on one connection, read by the codec alone, in the pieces that a test cuts their bytes into. */
+/** Requests on one connection, read only by the codec, in parts chosen by the test. */
 
 import { RequestError } from "../../lib/core/errors.ts";
 import { requestBodyReader } from "../../lib/http1/body_reader.ts";
 import { RequestHeadParser } from "../../lib/http1/request_head.ts";
 import { latin1Text } from "./raw_connection.ts";
 
-/** One request as a parser understands it; text has one character a byte. */
+/** A parsed request; text has one character per byte. */
 export interface ReadRequest {
   method: string;
   /** In origin form, or `*`. */
@@ -22,24 +22,24 @@ export interface ReadRequest {
   content: string;
   /** Name, value, name, value. */
   trailers: string[];
-  /** How many bytes of the connection came before the next request. */
+  /** Offset of the next request in the bytes of the connection. */
   next: number;
 }
 
-/** What became of the bytes of a connection. */
+/** Result for the bytes of a connection. */
 export interface RequestsRead {
-  /** Those that are complete. */
+  /** Complete requests. */
   requests: ReadRequest[];
-  /** The status that what follows them gets, `"open"` when more bytes are waited for, `"closed"` when no more count. */
+  /** Status of the refusal, `"open"` if more bytes are needed, `"closed"` if further bytes are ignored. */
   end: number | "open" | "closed";
 }
 
 /**
- * Reads requests whose bytes arrive up to each of the cuts, in order, and then all.
+ * Reads requests whose bytes arrive in parts that end at the cuts, and then the rest.
  *
- * @param wrap puts something around the bytes that have arrived, up to an end
- * @returns what became of them, with the message of the error when they were refused
- * @throws whatever is not the error of a client's mistake
+ * @param wrap adds other bytes around the arrived bytes
+ * @returns the result, with the error message if the request was refused
+ * @throws any error that is not a mistake of the client
  */
 export function readRequests(
   bytes: Uint8Array,
@@ -85,7 +85,7 @@ function readAll(input: Arrivals, requests: ReadRequest[]): "open" | "closed" {
   }
 }
 
-/** A buffer that is filled by and by; what has not arrived is not there. */
+/** A buffer that is filled in steps; later bytes are absent. */
 class Arrivals {
   /** How many bytes have arrived. */
   end = 0;
@@ -108,7 +108,7 @@ class Arrivals {
     this.more();
   }
 
-  /** Lets the next piece arrive; `false` when there is none. */
+  /** Adds the next part; `false` if there is none. */
   more(): boolean {
     if (this.#next === this.#ends.length) return false;
     const end = this.#ends[this.#next++]!;

@@ -1,12 +1,12 @@
-/** An observer that keeps everything, and lets a test wait for what it expects. */
+/** An observer that records everything, and lets a test wait for a report. */
 
 import type { AccessEntry, Observer } from "../../lib/observe/observer.ts";
 import type { ProxyEvent } from "../../lib/observe/events.ts";
 
-/** Long enough for every machine, short enough to end a test that waits for what never comes. */
+/** Timeout of waits: long enough for every machine, short enough to end a test that waits in vain. */
 export const PATIENCE_MS = 60_000;
 
-/** What a proxy has reported so far. */
+/** Everything that a proxy has reported. */
 export class Recorder implements Observer {
   readonly wantsAccess = true;
   readonly events: ProxyEvent[] = [];
@@ -28,13 +28,13 @@ export class Recorder implements Observer {
     return this.events.filter((event) => event.kind === kind) as Extract<ProxyEvent, { kind: Kind }>[];
   }
 
-  /** Resolves when so many requests are over, with the last of them. */
+  /** Resolves with the last entry when this number of requests has ended. */
   async untilEntries(count: number): Promise<AccessEntry> {
     await this.until(() => this.entries.length >= count);
     return this.entries[count - 1]!;
   }
 
-  /** Resolves when the condition holds; looked at after each report. Rejects when it does not come to that. */
+  /** Resolves when the condition is true; checked after each report. Rejects after a timeout. */
   async until(condition: () => boolean, withinMs = PATIENCE_MS): Promise<void> {
     if (condition()) return;
     const { promise, resolve, reject } = Promise.withResolvers<void>();

@@ -1,12 +1,12 @@
-/** A server that keeps every request byte for byte and answers it with given bytes. */
+/** A server that records every request byte by byte and sends given bytes as response. */
 
 import type { RawMessage } from "./raw_connection.ts";
 import { type RawUpstream, rawUpstream } from "./raw_upstream.ts";
 
-/** The plainest answer. */
+/** A minimal response. */
 export const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/** A raw upstream with what it was sent. */
+/** A raw upstream that records its requests. */
 export class RecordingUpstream implements AsyncDisposable {
   readonly requests: RawMessage[] = [];
   readonly #upstream: RawUpstream;
@@ -29,13 +29,13 @@ export class RecordingUpstream implements AsyncDisposable {
     return this.#upstream.address;
   }
 
-  /** Values of a field in the only, or the last, request. */
+  /** Values of a field in the last request. */
   sent(name: string): string[] {
     const { fields } = this.requests.at(-1)!;
     return fields.filter(([field]) => field.toLowerCase() === name).map(([, value]) => value);
   }
 
-  /** Resolves when so many requests have been answered, or at once. */
+  /** Resolves when this number of requests has got a response. */
   untilRequests(count: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const watcher = () => {
@@ -48,7 +48,7 @@ export class RecordingUpstream implements AsyncDisposable {
     return promise;
   }
 
-  /** Closes every connection, and goes on listening. */
+  /** Closes every connection, but not the listener. */
   closeConnections(): void {
     for (const connection of this.#upstream.connections) connection.close();
   }
@@ -58,7 +58,7 @@ export class RecordingUpstream implements AsyncDisposable {
   }
 }
 
-/** Starts one. */
+/** Starts such a server. */
 export function recordingUpstream(
   answer: string | ((request: RawMessage, index: number) => string) = OK,
 ): RecordingUpstream {

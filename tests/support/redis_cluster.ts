@@ -5,7 +5,7 @@ import { RedisServer } from "./redis_server.ts";
 
 const SLOTS = 16384;
 
-/** Servers without replicas, each with its part of the slots. */
+/** Servers without replicas, each with a part of the slots. */
 export class RedisCluster implements AsyncDisposable {
   readonly #stack: AsyncDisposableStack;
   readonly nodes: readonly RedisServer[];
@@ -15,7 +15,7 @@ export class RedisCluster implements AsyncDisposable {
     this.nodes = nodes;
   }
 
-  /** Starts so many, and waits until each of them knows where all slots are. */
+  /** Starts this number of servers, and waits until each of them knows the owners of all slots. */
   static async start(count: number): Promise<RedisCluster> {
     await using stack = new AsyncDisposableStack();
     const nodes: RedisServer[] = [];
@@ -41,17 +41,17 @@ export class RedisCluster implements AsyncDisposable {
     return new RedisCluster(stack.move(), nodes);
   }
 
-  /** The server that has a key. */
+  /** The server that owns a key. */
   async ownerOf(key: string): Promise<RedisServer> {
     for (const node of this.nodes) if (!(await node.command("EXISTS", key)).startsWith("-")) return node;
     throw new Error(`no server has the key ${key}`);
   }
 
-  /** Hands the slot of a key, which has to be empty, to another server. */
+  /** Moves the slot of a key, which must be empty, to another server. */
   async move(key: string, to: RedisServer): Promise<void> {
     const id = /[0-9a-f]{40}/.exec(await to.command("CLUSTER", "MYID"))![0];
     const slot = (await to.command("CLUSTER", "KEYSLOT", key)).slice(1).trim();
-    // Who takes it first, so that at no time nobody has it.
+    // The new owner first, so that the slot always has an owner.
     for (const node of [to, ...this.nodes]) await node.command("CLUSTER", "SETSLOT", slot, "NODE", id);
   }
 

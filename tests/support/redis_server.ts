@@ -1,18 +1,18 @@
-/** A real `redis-server` on a free port of loopback, to be stopped, paused and started again. */
+/** A real `redis-server` on a free port of loopback, which can be stopped, paused and restarted. */
 
 import { deadPort } from "./dead_port.ts";
 import { LogLines } from "./log_lines.ts";
 
-/** What is run; `REDIS_SERVER=valkey-server` runs Valkey in the place of Redis. */
+/** The program; `REDIS_SERVER=valkey-server` runs Valkey instead of Redis. */
 const PROGRAM = Deno.env.get("REDIS_SERVER") ?? "redis-server";
 const INSTALLED = isInstalled();
 
-/** Defines a test that needs `redis-server`; on a machine without it the test is ignored, and its name says why. */
+/** Defines a test that needs `redis-server`; the test is ignored if it is not installed, and its name says why. */
 export function redisTest(name: string, run: (redis: RedisServer) => Promise<void>): void {
   redisTestWith(() => RedisServer.start(), name, run);
 }
 
-/** Defines a test with servers of another kind. */
+/** Defines a test with another kind of server. */
 export function redisTestWith<Started extends AsyncDisposable>(
   start: () => Promise<Started>,
   name: string,
@@ -28,7 +28,7 @@ export function redisTestWith<Started extends AsyncDisposable>(
   });
 }
 
-/** A server that runs. */
+/** A running server. */
 export class RedisServer implements AsyncDisposable {
   readonly port: number;
   readonly #args: readonly string[];
@@ -43,12 +43,12 @@ export class RedisServer implements AsyncDisposable {
   }
 
   /**
-   * Starts an empty one and waits until it takes commands.
+   * Starts an empty server and waits until it accepts commands.
    *
-   * @param more makes further arguments; called again for each try, as it may choose ports too
+   * @param more returns further arguments; called again for each attempt, as it may choose ports too
    */
   static async start(more: () => readonly string[] = () => []): Promise<RedisServer> {
-    // Somebody else may take the port in between.
+    // Another process may take the port meanwhile.
     for (let attempt = 0;; attempt++) {
       const port = deadPort();
       const args = more();
@@ -64,43 +64,43 @@ export class RedisServer implements AsyncDisposable {
     return `redis://127.0.0.1:${this.port}`;
   }
 
-  /** Ends it at once, with all that it has counted. */
+  /** Kills it; its data is lost. */
   async kill(): Promise<void> {
     this.#process.kill("SIGKILL");
     await this.#process.status;
     await this.#log[Symbol.asyncDispose]();
   }
 
-  /** Starts it again on the same port, empty. */
+  /** Restarts it on the same port, empty. */
   async restart(): Promise<void> {
     const { process, log } = await spawn(this.port, this.#args);
     this.#process = process;
     this.#log = log;
   }
 
-  /** Stops it from answering; connections stay open. */
+  /** Suspends the process; connections stay open. */
   pause(): void {
     this.#process.kill("SIGSTOP");
   }
 
-  /** Lets it go on. */
+  /** Resumes the process. */
   resume(): void {
     this.#process.kill("SIGCONT");
   }
 
-  /** Lets it take no command for so long; connections stay open, and what is sent to it waits. */
+  /** Blocks all commands for this time; connections stay open, and commands wait. */
   async stall(durationMs: number): Promise<void> {
     using connection = await Deno.connect({ hostname: "127.0.0.1", port: this.port });
     await connection.write(new TextEncoder().encode(`CLIENT PAUSE ${durationMs} ALL\r\n`));
     await connection.read(new Uint8Array(64));
   }
 
-  /** Waits until its log says this. */
+  /** Waits until its log contains a text. */
   untilLogged(text: string): Promise<void> {
     return this.#log.until(text);
   }
 
-  /** Sends one command on a connection of its own and gives the reply as it came. */
+  /** Sends one command on a separate connection and returns the raw reply. */
   async command(...words: readonly string[]): Promise<string> {
     using connection = await Deno.connect({ hostname: "127.0.0.1", port: this.port });
     const parts = [...words, "QUIT"].map((word) => `$${word.length}\r\n${word}\r\n`);
@@ -113,7 +113,7 @@ export class RedisServer implements AsyncDisposable {
     return text.slice(0, text.lastIndexOf("+OK\r\n"));
   }
 
-  /** How often a command was called. */
+  /** Number of calls of a command. */
   async calls(command: string): Promise<number> {
     const stats = await this.command("INFO", "commandstats");
     return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(stats)?.[1] ?? 0);
@@ -123,7 +123,7 @@ export class RedisServer implements AsyncDisposable {
     try {
       this.#process.kill("SIGKILL");
     } catch {
-      // It has been killed already.
+      // It has already been killed.
     }
     await this.#process.status;
     await this.#log[Symbol.asyncDispose]();
@@ -138,7 +138,7 @@ interface Running {
 async function spawn(port: number, more: readonly string[]): Promise<Running> {
   const args = [
     ...["--port", String(port), "--bind", "127.0.0.1"],
-    // Nothing is written, and what others have left is not read.
+    // Nothing is written, and no files of others are read.
     ...["--save", "", "--appendonly", "no", "--dbfilename", `nothing-${port}.rdb`],
     ...more,
   ];

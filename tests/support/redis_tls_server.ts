@@ -1,4 +1,4 @@
-/** A `redis-server` that speaks TLS on one port, and plain text on another. */
+/** A `redis-server` with TLS on one port, and plain text on another. */
 
 import { join } from "node:path";
 import { certificateFiles } from "./certificate_files.ts";
@@ -6,21 +6,21 @@ import { deadPort } from "./dead_port.ts";
 import { RedisServer } from "./redis_server.ts";
 import { testCa } from "./test_ca.ts";
 
-/** What a {@linkcode RedisTlsServer} takes. */
+/** Options of {@linkcode RedisTlsServer}. */
 export interface RedisTlsOptions {
-  /** Names that its certificate is good for. @default {["127.0.0.1"]} */
+  /** Names in its certificate. @default {["127.0.0.1"]} */
   names?: readonly string[];
-  /** Whether clients have to show a certificate. @default {false} */
+  /** Whether clients need a certificate. @default {false} */
   asksForCertificates?: boolean;
 }
 
-/** A server that runs, with its certificate in files. */
+/** A running server, with its certificate in files. */
 export class RedisTlsServer implements AsyncDisposable {
   readonly #stack: AsyncDisposableStack;
-  /** To be asked about itself, in plain text. */
+  /** The plain-text port, for inspection. */
   readonly plain: RedisServer;
   readonly tlsPort: number;
-  /** PEM text of the authority that has signed its certificate. */
+  /** PEM text of the authority that signed its certificate. */
   readonly caCert: string;
 
   private constructor(stack: AsyncDisposableStack, plain: RedisServer, tlsPort: number, caCert: string) {
@@ -30,7 +30,7 @@ export class RedisTlsServer implements AsyncDisposable {
     this.caCert = caCert;
   }
 
-  /** Starts an empty one. */
+  /** Starts an empty server. */
   static async start(options: RedisTlsOptions = {}): Promise<RedisTlsServer> {
     const { names = ["127.0.0.1"], asksForCertificates = false } = options;
     await using stack = new AsyncDisposableStack();

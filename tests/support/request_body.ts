@@ -4,12 +4,12 @@ import { type Body, type Bytes, type RequestBody, StreamBody, WholeBody } from "
 import { KeptBody } from "../../lib/proxy/kept_body.ts";
 import { latin1Bytes } from "./raw_connection.ts";
 
-/** A body that is in memory. */
+/** A body in memory. */
 export function bytesBody(content: Bytes | string): RequestBody {
   return new KeptBody(new WholeBody(typeof content === "string" ? latin1Bytes(content) : content));
 }
 
-/** A body that arrives piece by piece; without a length it has to be sent chunked. */
+/** A body that arrives in parts; without a length it must be sent chunked. */
 export function streamBody(
   content: ReadableStream<Bytes> | readonly string[],
   length: number | null = null,
@@ -18,7 +18,7 @@ export function streamBody(
   return new KeptBody(new StreamBody(stream, length));
 }
 
-/** A stream of these pieces, each given out when it is asked for. */
+/** A stream of these parts, each provided on demand. */
 export function streamOf(pieces: readonly Bytes[]): ReadableStream<Bytes> {
   let next = 0;
   return new ReadableStream<Bytes>({
@@ -30,11 +30,11 @@ export function streamOf(pieces: readonly Bytes[]): ReadableStream<Bytes> {
   }, { highWaterMark: 0 });
 }
 
-/** A body whose pieces the test hands out one at a time. */
+/** A body whose parts the test sends one at a time. */
 export class ManualBody extends KeptBody {
   readonly #cancelled: PromiseWithResolvers<unknown>;
   readonly #controller: ReadableStreamDefaultController<Bytes>;
-  /** How often a piece was asked for. */
+  /** Number of reads. */
   reads = 0;
 
   constructor(length: number | null = null) {
@@ -55,12 +55,12 @@ export class ManualBody extends KeptBody {
     return super.read();
   }
 
-  /** Resolves when nobody wants any more. */
+  /** Resolves when the body is cancelled. */
   get cancelled(): Promise<unknown> {
     return this.#cancelled.promise;
   }
 
-  /** Hands out a piece. */
+  /** Sends a part. */
   send(text: string): void {
     this.#controller.enqueue(latin1Bytes(text));
   }
@@ -70,7 +70,7 @@ export class ManualBody extends KeptBody {
     this.#controller.close();
   }
 
-  /** Breaks the body off, as a client does that goes away. */
+  /** Breaks the body off, like a client that disconnects. */
   fail(error: unknown): void {
     this.#controller.error(error);
   }

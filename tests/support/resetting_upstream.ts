@@ -1,17 +1,17 @@
-/** A server that breaks connections the hard way. */
+/** A server that resets connections. */
 
 import { createServer, type Server, type Socket } from "node:net";
 import type { AddressInfo } from "node:net";
 
 /**
- * A listener that answers the first bytes of each connection with RST.
+ * A listener that responds to the first bytes of each connection with RST.
  *
- * Made with `node:net`, because closing a `Deno.Conn` always sends FIN first.
+ * It uses `node:net`, because closing a `Deno.Conn` always sends FIN first.
  */
 export class ResettingUpstream implements AsyncDisposable {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  /** Connections on which something was received. */
+  /** Number of connections on which bytes were received. */
   requests = 0;
 
   constructor(server: Server, send: string, when: Promise<void>) {
@@ -49,7 +49,7 @@ export class ResettingUpstream implements AsyncDisposable {
 /**
  * Starts a server that sends some bytes and then resets the connection.
  *
- * @param when waits for this first; a reset makes the kernel drop what the other end has not read yet
+ * @param when awaited before the reset; a reset makes the kernel drop bytes that the other side has not read yet
  */
 export async function resettingUpstream(
   send = "",

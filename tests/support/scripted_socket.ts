@@ -1,17 +1,19 @@
-/** A socket without a network: the test decides what comes and when, and sees each write by itself. */
+/** A socket without a network: the test sends bytes to it, and sees each write separately. */
 
 import { latin1Bytes, latin1Text } from "./raw_connection.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** As the runtime's sockets: a read takes what fits, a close breaks off what is pending, closing twice throws. */
+/**
+ * Behaves like sockets of the runtime: a read takes what fits, a close aborts pending operations, closing twice throws.
+ */
 export class ScriptedSocket {
-  /** What each write carried, one character a byte. */
+  /** The content of each write, one character per byte. */
   readonly writes: string[] = [];
-  /** Most bytes that one write takes. */
+  /** Maximum number of bytes per write. */
   writeLimit = Infinity;
   closed = false;
-  /** Whether the end of what is written was told. */
+  /** Whether the write side was shut down. */
   writeClosed = false;
   #held: (() => void)[] | null = null;
   #incoming: Bytes = new Uint8Array(0);
@@ -20,12 +22,12 @@ export class ScriptedSocket {
     | { buffer: Bytes; resolve: (count: number | null) => void; reject: (error: Error) => void }
     | null = null;
 
-  /** The socket as the type that is asked for; what is not here is not used. */
+  /** The socket as `Deno.Conn`; missing members are not used. */
   get conn(): Deno.Conn {
     return this as unknown as Deno.Conn;
   }
 
-  /** Lets writes wait until {@linkcode letWritesGo}, as a full send buffer does. */
+  /** Blocks writes until {@linkcode letWritesGo}, like a full send buffer. */
   holdWrites(): void {
     this.#held = [];
   }
@@ -36,14 +38,14 @@ export class ScriptedSocket {
     for (const go of held) go();
   }
 
-  /** The server sends something; resolves when what waits for it has run. */
+  /** Simulates received bytes; resolves when pending reads have been processed. */
   async receive(text: string): Promise<void> {
     this.#incoming = latin1Bytes(latin1Text(this.#incoming) + text);
     this.#deliver();
     await turns();
   }
 
-  /** The server closes its side. */
+  /** Simulates the end of the other side. */
   async end(): Promise<void> {
     this.#ended = true;
     this.#deliver();
@@ -93,7 +95,7 @@ export class ScriptedSocket {
   }
 }
 
-/** Lets everything run that does not wait for the outside. */
+/** Runs all microtasks that do not depend on external events. */
 export async function turns(): Promise<void> {
   for (let turn = 0; turn < 30; turn++) await null;
 }

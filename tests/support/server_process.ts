@@ -1,4 +1,4 @@
-/** An upstream server in a process of its own, to be killed without a farewell, stopped and slowed down. */
+/** An upstream server in a separate process, which can be killed, suspended and slowed down. */
 
 import { RunningProgram } from "./program.ts";
 
@@ -22,15 +22,15 @@ export interface ServerProcess extends AsyncDisposable {
   readonly port: number;
   /** `127.0.0.1:port`. */
   readonly address: string;
-  /** Has it wait so long before each answer, but not before those to `/health`. */
+  /** Delays each response, except those to `/health`. */
   delay(ms: number): Promise<void>;
-  /** Stops it where it is: its port goes on accepting connections, and nobody answers. */
+  /** Suspends it: its port still accepts connections, but there is no response. */
   hang(): void;
-  /** Ends it as a crash would, and resolves when it has ended. */
+  /** Kills it, and resolves when it has ended. */
   kill(): Promise<void>;
 }
 
-/** Starts a server whose answers say its name, and waits until it listens. */
+/** Starts a server whose responses contain its name, and waits until it listens. */
 export async function startServerProcess(name: string, port = 0): Promise<ServerProcess> {
   const command = new Deno.Command(Deno.execPath(), {
     args: ["eval", "--no-config", SERVER, name, String(port)],

@@ -1,22 +1,22 @@
-/** A configuration of `examples/`, run by the program in a process of its own. */
+/** A configuration of `examples/`, run by the program in a separate process. */
 
 import { assertEquals } from "@std/assert";
 import { type Ended, ProgramFolder, type RunningProgram } from "./program.ts";
 import { type Answer, askAt } from "./start_proxy.ts";
 
-/** Where the examples are. */
+/** Folder of the examples. */
 export const EXAMPLES: URL = new URL("../../examples/", import.meta.url);
 
-/** What {@linkcode startExample} takes. */
+/** Options of {@linkcode startExample}. */
 export interface ExampleOptions {
   /**
-   * Values in place of the example's own, by their path: `{ "upstreams.servers": ["127.0.0.1:9001"] }`. Everything
-   * else stays what the example says. They have to survive JSON.
+   * Values that replace those of the example, by path: `{ "upstreams.servers": ["127.0.0.1:9001"] }`. All others are
+   * kept. They must be valid JSON.
    */
   set?: Readonly<Record<string, unknown>>;
-  /** Files in the folder that it runs in, by their names. @default {{}} */
+  /** Files in its working folder, by name. @default {{}} */
   files?: Readonly<Record<string, string>>;
-  /** Listens where the example says, or `set`, instead of at a free port. @default {false} */
+  /** Listens at the address of the example, or of `set`, instead of a free port. @default {false} */
   ownListen?: boolean;
   /** Further arguments. @default {[]} */
   args?: readonly string[];
@@ -26,7 +26,7 @@ export interface ExampleOptions {
   env?: Readonly<Record<string, string>>;
 }
 
-/** An example that runs, at a free port of loopback. */
+/** A running example, at a free port of loopback. */
 export class RunningExample implements AsyncDisposable {
   readonly #folder: ProgramFolder;
   /** Its process. */
@@ -40,27 +40,27 @@ export class RunningExample implements AsyncDisposable {
     this.address = address;
   }
 
-  /** The folder that it runs in. */
+  /** Its working folder. */
   get folder(): string {
     return this.#folder.path;
   }
 
-  /** The port that it listens at. */
+  /** The port of its listener. */
   get port(): number {
     return Number(this.address.split(":").at(-1));
   }
 
-  /** Sends one request by `fetch`; content that is not read has to be cancelled by the test. */
+  /** Sends one request with `fetch`; the test must cancel content that it does not read. */
   fetch(target = "/", init: RequestInit = {}): Promise<Response> {
     return fetch(`http://${this.address}${target}`, init);
   }
 
-  /** Sends one request on a connection of its own and takes the whole answer; see {@linkcode askAt}. */
+  /** Sends one request on a separate connection and returns the whole response; see {@linkcode askAt}. */
   ask(request = "GET /", lines: readonly string[] = [], body: string | Uint8Array = ""): Promise<Answer> {
     return askAt(this.port, request, lines, body);
   }
 
-  /** Ends it as an operator does, and gives what it has written. */
+  /** Stops it like an operator, and returns its output. */
   async stop(signal: "SIGTERM" | "SIGINT" = "SIGTERM"): Promise<Ended> {
     this.program.kill(signal);
     return await this.program.ended;
@@ -86,7 +86,7 @@ export async function startExample(name: string, options: ExampleOptions = {}): 
   return new RunningExample(folder, program, address);
 }
 
-/** What `--check` says of `examples/NAME.config.ts`; fails where it finds a problem. */
+/** The output of `--check` for `examples/NAME.config.ts`; fails if it finds a problem. */
 export async function checkExample(name: string, options: ExampleOptions = {}): Promise<string> {
   const { args = [], permissions, env } = options;
   const [folder, source] = await prepare(name, options);
@@ -96,13 +96,13 @@ export async function checkExample(name: string, options: ExampleOptions = {}): 
   return stdout;
 }
 
-/** A folder to run in, and what to run: the example itself, or a configuration that is the example but for some values. */
+/** A working folder, and the configuration to run: the example, or a copy with some other values. */
 async function prepare(
   name: string,
   { set = {}, files = {} }: ExampleOptions,
 ): Promise<[ProgramFolder, string]> {
   const example = new URL(`${name}.config.ts`, EXAMPLES);
-  // Paths of files count from the folder of the configuration.
+  // Relative paths start from the folder of the configuration.
   if (Object.keys(set).length === 0 && Object.keys(files).length === 0) {
     return [await ProgramFolder.with(files), example.pathname];
   }

@@ -1,4 +1,4 @@
-/** A whole proxy on a free port of loopback, with everything that it reports. */
+/** A complete proxy on a free port of loopback, with everything that it reports. */
 
 import { assertEquals } from "@std/assert";
 import type { Listen } from "../../lib/config/listen_options.ts";
@@ -15,10 +15,10 @@ import { Recorder } from "./recorder.ts";
 import { serveByWorkers, TEST_WORKERS } from "./test_workers.ts";
 import { trustingClient } from "./tls_client.ts";
 
-/** A response as a client received it. */
+/** A response received by a client. */
 export interface Answer extends RawMessage {
   status: number;
-  /** The content, one character a byte. */
+  /** The content, one character per byte. */
   text: string;
   /** First value of a field. */
   field(name: string): string | undefined;
@@ -29,11 +29,11 @@ export class TestProxy implements AsyncDisposable {
   readonly server: ProxyServer;
   readonly seen: Recorder;
 
-  /** Trusts the listener's certificate, where it was given one. */
+  /** Trusts the listener's certificate, if it got one. */
   readonly #client: Deno.HttpClient | null;
-  /** Whether what is reported comes a moment after responses. */
+  /** Whether reports arrive a moment after responses. */
   readonly #byWorkers: boolean;
-  /** Time that goes on at the end, for an engine that waits a moment then. */
+  /** A clock advanced at the end, for an engine that waits a moment then. */
   readonly #clock: FakeClock | null;
   #asked = 0;
 
@@ -66,7 +66,7 @@ export class TestProxy implements AsyncDisposable {
     return rawClient(this.port);
   }
 
-  /** Sends one request by `fetch`; a text or stream that is not read has to be cancelled by the test. */
+  /** Sends one request with `fetch`; the test must cancel content that it does not read. */
   fetch(target: string, init: RequestInit = {}): Promise<Response> {
     if (this.#client !== null && TLS_PORTS.has(this.port)) {
       return fetch(`https://localhost:${this.port}${target}`, { client: this.#client, ...init });
@@ -74,7 +74,7 @@ export class TestProxy implements AsyncDisposable {
     return fetch(`http://${this.address}${target}`, init);
   }
 
-  /** Sends one request on a connection of its own and takes the whole answer; see {@linkcode askAt}. */
+  /** Sends one request on a separate connection and returns the whole response; see {@linkcode askAt}. */
   async ask(
     request = "GET /",
     lines: readonly string[] = [],
@@ -87,7 +87,7 @@ export class TestProxy implements AsyncDisposable {
     return answer;
   }
 
-  /** The entry comes last; there is none of what the runtime has refused before the proxy saw it. */
+  /** Waits for the access log entry; there is none for requests that the runtime refused before the proxy. */
   async #untilEntered(status: number): Promise<void> {
     const count = this.#asked + 1;
     const entered = () => this.seen.entries.length >= count;
@@ -96,12 +96,12 @@ export class TestProxy implements AsyncDisposable {
     if (entered()) this.#asked = count;
   }
 
-  /** All servers of all pools, those that leave too. */
+  /** All servers of all pools, including draining ones. */
   get servers(): Server[] {
     return [...this.server.pools.values()].flatMap((pool) => [...pool.servers, ...pool.leaving]);
   }
 
-  /** Stops the proxy; whatever has become of its requests, none may be counted as running any more. */
+  /** Stops the proxy; no request may count as running after that. */
   async [Symbol.asyncDispose](): Promise<void> {
     const { servers } = this;
     for (const address of this.server.addresses) TLS_PORTS.delete(portOf(address));
@@ -119,10 +119,10 @@ export class TestProxy implements AsyncDisposable {
 }
 
 /**
- * Sends one request to a port of loopback, on a connection of its own, and takes the whole answer.
+ * Sends one request to a port of loopback, on a separate connection, and returns the whole response.
  *
  * @param request request line without the version, such as `GET /path`
- * @param lines field lines; `Host: h` goes in front unless one begins with `Host:`
+ * @param lines field lines; `Host: h` is added in front unless one begins with `Host:`
  */
 export async function askAt(
   port: number,
@@ -143,7 +143,7 @@ function portOf(address: string): number {
   return Number(address.split(":").at(-1));
 }
 
-/** Takes the whole answer to a request with this method. */
+/** Reads the whole response to a request with this method. */
 export async function readAnswer(connection: RawConnection, method = "GET"): Promise<Answer> {
   return answerOf(await connection.readResponse(method));
 }
@@ -156,7 +156,7 @@ function answerOf(response: RawMessage & { status: number }): Answer {
   };
 }
 
-/** A configuration whose listener may be left out: a free port of loopback. */
+/** A configuration with an optional listener; the default is a free port of loopback. */
 export type TestConfig<State = unknown> = Omit<ProxyConfig<State>, "upstreams"> & {
   upstreams: ProxyConfig["upstreams"];
 };
@@ -168,7 +168,7 @@ export async function startProxy<State = unknown>(
 ): Promise<TestProxy> {
   const observer = new Recorder();
   const listen = await onEngine(config.listen ?? "127.0.0.1:0");
-  // Open WebSockets are no reason for a test to wait at its end.
+  // Tests must not wait for open WebSockets at their end.
   const complete = { webSocketGrace: 0, ...config, listen };
   const byWorkers = TEST_WORKERS > 1;
   const server = byWorkers

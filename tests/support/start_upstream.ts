@@ -1,30 +1,30 @@
-/** A well-behaved upstream server by Deno.serve. */
+/** A correct upstream server with Deno.serve. */
 
-/** What an upstream saw of a request. */
+/** A request received by an upstream. */
 export interface SeenRequest {
   method: string;
-  /** Path and query as they stood in the request line. */
+  /** Path and query as in the request line. */
   target: string;
   headers: Headers;
-  /** `Host`, or what stands for it in HTTP/2. */
+  /** `Host`, or `:authority` in HTTP/2. */
   host: string;
-  /** Content as text; only the answer without a handler of one's own reads it. */
+  /** Content as text; only read by the default handler. */
   body: string;
 }
 
-/** How {@linkcode startUpstream} is set up. */
+/** Options of {@linkcode startUpstream}. */
 export interface UpstreamOptions {
-  /** Content of the answer without a handler, and field `x-upstream`. @default {"upstream"} */
+  /** Content of the default response, and its field `x-upstream`. @default {"upstream"} */
   name?: string;
-  /** Answers requests instead. */
+  /** Makes the responses instead. */
   handler?: (request: Request, info: Deno.ServeHandlerInfo) => Response | Promise<Response>;
   /** Port to listen on. @default {any that is free} */
   port?: number;
-  /** Speaks TLS with this certificate. */
+  /** Uses TLS with this certificate. */
   tls?: { cert: string; key: string };
 }
 
-/** An upstream server that counts what it gets. */
+/** An upstream server that records its requests. */
 export class Upstream implements AsyncDisposable {
   readonly #controller = new AbortController();
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
@@ -65,7 +65,7 @@ export class Upstream implements AsyncDisposable {
     handler: UpstreamOptions["handler"],
   ): Promise<Response> {
     const target = request.url.slice(request.url.indexOf("/", request.url.indexOf("://") + 3));
-    // A copy, since the runtime reads fields when they are asked for and forgets them with the request.
+    // A copy, since the runtime reads fields on demand and drops them with the request.
     const headers = new Headers(request.headers);
     const host = headers.get("host") ?? new URL(request.url).host;
     const seen: SeenRequest = { method: request.method, target, headers, host, body: "" };
@@ -75,7 +75,7 @@ export class Upstream implements AsyncDisposable {
     return new Response(this.name, { headers: { "x-upstream": this.name } });
   }
 
-  /** Stops at once: running requests and idle connections are cut. */
+  /** Stops at once: running requests and idle connections are cut off. */
   async close(): Promise<void> {
     this.#controller.abort();
     await this.#server.finished;
@@ -86,7 +86,7 @@ export class Upstream implements AsyncDisposable {
   }
 }
 
-/** Starts an upstream on 127.0.0.1; text is its name. */
+/** Starts an upstream on 127.0.0.1; a text is its name. */
 export function startUpstream(options: UpstreamOptions | string = {}): Upstream {
   return new Upstream(typeof options === "string" ? { name: options } : options);
 }

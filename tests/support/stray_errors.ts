@@ -1,8 +1,8 @@
-/** What functions of a user threw where nobody waited for it. */
+/** Errors of user functions that no caller awaits. */
 
 // deno-lint-ignore-file no-console
 
-/** Keeps what is written by `console.error`, until it is disposed. */
+/** Records the output of `console.error` until it is disposed. */
 export class StrayErrors implements Disposable {
   readonly lines: string[] = [];
   readonly #before = console.error;
@@ -16,7 +16,7 @@ export class StrayErrors implements Disposable {
   }
 }
 
-/** Promises that rejected unheard, each of which would have ended a program. */
+/** Unhandled rejections, each of which would end a program. */
 export class StrayRejections implements Disposable {
   readonly reasons: unknown[] = [];
   readonly #listener = (event: PromiseRejectionEvent) => {

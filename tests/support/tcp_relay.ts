@@ -1,8 +1,8 @@
-/** The network on the way to a server, which fails when the test says so. */
+/** A network path to a server, which fails when the test says so. */
 
 import { closeQuietly } from "./close_quietly.ts";
 
-/** Passes bytes on both ways, until it is told otherwise; its port stays the same. */
+/** Forwards bytes both ways, until the test changes that; its port stays the same. */
 export class TcpRelay implements AsyncDisposable {
   readonly #target: number;
   #listener: Deno.TcpListener;
@@ -29,14 +29,14 @@ export class TcpRelay implements AsyncDisposable {
     this.#running = [];
   }
 
-  /** Takes connections again, after {@linkcode down}. */
+  /** Accepts connections again, after {@linkcode down}. */
   up(): void {
     this.#swallows = false;
     this.#listener = Deno.listen({ hostname: "127.0.0.1", port: this.port });
     this.#running.push(this.#accept());
   }
 
-  /** From now on the server hears its clients, and they do not hear the server. */
+  /** From now on clients reach the server, but its responses are dropped. */
   swallowReplies(): void {
     this.#swallows = true;
   }
@@ -64,7 +64,7 @@ export class TcpRelay implements AsyncDisposable {
         for (let done = 0; done < count;) done += await to.write(buffer.subarray(done, count));
       }
     } catch {
-      // Whichever end is closed first breaks the other.
+      // The side that is closed first breaks the other.
     }
     closeQuietly(to);
   }

@@ -1,4 +1,4 @@
-/** A certificate authority of the tests' own, in memory; X.509 by RFC 5280. */
+/** A certificate authority of the tests, in memory; X.509 by RFC 5280. */
 
 import { concat, type Der, der, integer, oid, pem, sequence, time, utf8String } from "./der.ts";
 
@@ -6,13 +6,13 @@ const CURVE = { name: "ECDSA", namedCurve: "P-256" } as const;
 const ECDSA_SHA256 = sequence(oid("1.2.840.10045.4.3.2"));
 const DAY_MS = 86_400_000;
 
-/** What {@linkcode TestCa.issue} takes. */
+/** Options of {@linkcode TestCa.issue}. */
 export interface CertificateOptions {
-  /** DNS names and IPv4 addresses that the certificate is good for. */
+  /** DNS names and IPv4 addresses in the certificate. */
   names: readonly string[];
   /** For a client instead of a server. @default {false} */
   client?: boolean;
-  /** Ended yesterday. @default {false} */
+  /** Expired yesterday. @default {false} */
   expired?: boolean;
 }
 
@@ -22,16 +22,16 @@ export interface KeyPair {
   key: string;
 }
 
-/** Who a certificate speaks of, or who signs it. */
+/** Subject or issuer of a certificate. */
 export interface Subject {
   name: Der;
   keys: CryptoKeyPair;
 }
 
-/** Issues certificates that are good wherever {@linkcode TestCa.cert} is trusted. */
+/** Issues certificates that are valid where {@linkcode TestCa.cert} is trusted. */
 export class TestCa {
   readonly #self: Subject;
-  /** PEM text of the authority's own certificate. */
+  /** PEM text of the authority's certificate. */
   readonly cert: string;
 
   /** Use {@linkcode TestCa.create}. */
@@ -40,7 +40,7 @@ export class TestCa {
     this.cert = cert;
   }
 
-  /** Makes an authority that nobody trusts yet. */
+  /** Makes a new authority. */
   static async create(name = "Test authority"): Promise<TestCa> {
     const self = await makeSubject(name);
     const extensions = [
@@ -70,7 +70,7 @@ export class TestCa {
 
 let shared: Promise<TestCa> | undefined;
 
-/** The authority that all tests of a process share. */
+/** The authority shared by all tests of a process. */
 export function testCa(): Promise<TestCa> {
   shared ??= TestCa.create();
   return shared;

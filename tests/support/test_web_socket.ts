@@ -1,14 +1,14 @@
-/** A WebSocket whose messages and end a test waits for, on either side. */
+/** A WebSocket on either side, for tests that wait for its messages and its end. */
 
 import { TLS_PORTS } from "./engine.ts";
 import type { RawConnection } from "./raw_connection.ts";
 import { trustingClient } from "./tls_client.ts";
 import { startUpstream, type Upstream, type UpstreamOptions } from "./start_upstream.ts";
 
-/** How a WebSocket ended. */
+/** The end of a WebSocket. */
 export type Ending = [code: number, reason: string];
 
-/** Takes messages in order. */
+/** Receives messages in order. */
 export class TestWebSocket {
   readonly socket: WebSocket;
   /** Resolves when it is closed. */
@@ -24,7 +24,7 @@ export class TestWebSocket {
     const closed = Promise.withResolvers<Ending>();
     this.opened = opened.promise;
     this.closed = closed.promise;
-    // A test that does not wait for it must not fail by it.
+    // Avoids an unhandled rejection in tests that do not wait for it.
     this.opened.catch(() => {});
     socket.onopen = () => opened.resolve();
     socket.onclose = ({ code, reason }) => {
@@ -51,14 +51,14 @@ export class TestWebSocket {
     return promise;
   }
 
-  /** Closes it and waits for the end. */
+  /** Closes it and waits for its end. */
   async close(code = 1000, reason = ""): Promise<Ending> {
     this.socket.close(code, reason);
     return await this.closed;
   }
 }
 
-/** Opens one, and waits until it is open. */
+/** Opens a WebSocket, and waits until it is open. */
 export async function openWebSocket(
   url: string,
   options: string[] | { protocols?: string[]; headers?: Record<string, string>; client?: Deno.HttpClient } =
@@ -66,7 +66,7 @@ export async function openWebSocket(
 ): Promise<TestWebSocket> {
   const { port } = new URL(url);
   if (!url.startsWith("ws:") || !TLS_PORTS.has(Number(port))) return await open(url, options);
-  // The port has been given TLS for the test; the name is that of its certificate.
+  // The port got TLS for the test; the server name is that of its certificate.
   const client = await trustingClient();
   const given = Array.isArray(options) ? { protocols: options } : options;
   const socket = await open(url.replace(/^ws:\/\/[^/]+/, `wss://localhost:${port}`), { ...given, client })
@@ -84,7 +84,7 @@ async function open(url: string, options: Parameters<typeof openWebSocket>[1]): 
   return web;
 }
 
-/** A server of WebSockets; without a handler it sends back what comes. */
+/** A WebSocket server; without a handler it echoes messages. */
 export interface WebSocketUpstream {
   readonly upstream: Upstream;
   readonly address: string;
@@ -95,7 +95,7 @@ export interface WebSocketUpstream {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Starts an upstream that takes every WebSocket, with the last subprotocol that is offered. */
+/** Starts an upstream that accepts every WebSocket, with the last offered subprotocol. */
 export function webSocketUpstream(
   options: { echo?: boolean; tls?: UpstreamOptions["tls"]; headers?: Record<string, string> } = {},
 ): WebSocketUpstream {
@@ -128,7 +128,7 @@ export function webSocketUpstream(
   };
 }
 
-/** Head of a request for a WebSocket, byte by byte. */
+/** Head of a WebSocket request, as raw text. */
 export function upgradeHead(lines: readonly string[] = []): string {
   return [
     "GET /ws HTTP/1.1",
@@ -143,14 +143,14 @@ export function upgradeHead(lines: readonly string[] = []): string {
   ].join("\r\n");
 }
 
-/** The answer of a server to the head of a request for a WebSocket. */
+/** The `Sec-WebSocket-Accept` value for the head of a WebSocket request. */
 export async function acceptOf(head: { fields: readonly (readonly [string, string])[] }): Promise<string> {
   const key = head.fields.find(([name]) => name.toLowerCase() === "sec-websocket-key")![1];
   const bytes = new TextEncoder().encode(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`);
   return new Uint8Array(await crypto.subtle.digest("SHA-1", bytes)).toBase64();
 }
 
-/** Reads a request for a WebSocket and agrees to it; what else is said in the head is a line each. */
+/** Reads a WebSocket request and accepts it; `lines` are further lines of the head. */
 export async function acceptSwitch(connection: RawConnection, lines: readonly string[] = []): Promise<void> {
   const request = await connection.readRequest();
   await connection.write(switching(await acceptOf(request!), lines));
@@ -169,7 +169,7 @@ export function switching(accept: string, lines: readonly string[] = []): string
   ].join("\r\n");
 }
 
-/** The next frame of either side, without its mask. */
+/** The next frame of either side, unmasked. */
 export async function readFrame(
   connection: RawConnection,
 ): Promise<{ opcode: number; fin: boolean; payload: Uint8Array<ArrayBuffer> }> {

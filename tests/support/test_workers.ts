@@ -1,6 +1,6 @@
 /**
- * The behaviour suite with several workers: `LBPROXY_TEST_WORKERS=4`. Processes serve configurations that can be written to a
- * file, as those of the program do; of other ones the workers are in the test's own process.
+ * The behaviour tests with several workers: `LBPROXY_TEST_WORKERS=4`. A configuration that can be written to a file runs in
+ * worker processes, as in the program; for others the workers run in the test process.
  */
 
 import { createHash } from "node:crypto";
@@ -15,13 +15,13 @@ import { workerCommand } from "../../lib/server/workers/worker_command.ts";
 import { MAIN } from "./program.ts";
 import { workerInProcess } from "./worker_in_process.ts";
 
-/** How many workers serve in tests; 1 is the test's own process. */
+/** Number of workers in tests; 1 runs in the test process. */
 export const TEST_WORKERS: number = Number(Deno.env.get("LBPROXY_TEST_WORKERS") ?? 1);
 
-/** How many proxies have been started with workers, by what these were. */
+/** Number of proxies started with workers, by kind of workers. */
 export const STARTED = { processes: 0, inProcess: 0 };
 
-/** Why a configuration cannot be written to a file; `null` when it can. */
+/** Why a configuration cannot be written to a file; `null` if it can. */
 function whyInProcess(config: unknown, known: Set<unknown> = new Set()): string | null {
   switch (typeof config) {
     case "function":
@@ -49,7 +49,7 @@ function whyInProcess(config: unknown, known: Set<unknown> = new Set()): string 
   return null;
 }
 
-/** Source of a function that uses nothing but what it gets, and globals; `null` when it needs more. */
+/** Source of a function that only uses its parameters and globals; `null` if it uses other variables. */
 function sourceOf(fn: () => void): string | null {
   const text = fn.toString();
   const forms = [text, text.replace(/^async /, "async function "), `function ${text}`];
@@ -69,7 +69,7 @@ const WORDS = new Set(
     "null of return super switch this throw true try typeof undefined void while yield").split(" "),
 );
 
-/** Whether every name is a global, or declared inside. */
+/** Whether every name is a global, or declared in the source. */
 function isClosed(source: string): boolean {
   const bare = source
     .replace(/\/\/[^\n]*|\/\*[\s\S]*?\*\//g, " ")
@@ -108,7 +108,7 @@ function moduleOf(value: unknown): string {
   }}`;
 }
 
-/** Starts a proxy with workers; this process looks after them. */
+/** Starts a proxy with workers; this process supervises them. */
 export async function serveByWorkers(
   config: ProxyConfig,
   options: ServeOptions & { readonly observer: Observer },
@@ -122,7 +122,7 @@ export async function serveByWorkers(
   return await serveInProcess(config, options);
 }
 
-/** What the program was run with. */
+/** Options of the program. */
 const RUN_OPTIONS = {
   check: false,
   watch: false,

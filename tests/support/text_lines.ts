@@ -1,6 +1,6 @@
 /** Text, line by line. */
 
-/** Cuts text into lines, without their ends. */
+/** Splits text into lines, without line ends. */
 export class TextLineStream extends TransformStream<string, string> {
   constructor() {
     let rest = "";

@@ -1,4 +1,4 @@
-/** A store whose Redis takes the time that a test says. */
+/** A store whose Redis uses the time of the test. */
 
 import { systemClock } from "../../lib/core/clock.ts";
 import type { Clock } from "../../lib/core/clock.ts";
@@ -12,24 +12,24 @@ import { RedisStore } from "../../lib/redis/redis_store.ts";
 import { RefusedKeys } from "../../lib/redis/kept_entries.ts";
 import { StoreConnection } from "../../lib/redis/store_connection.ts";
 
-/** Takes the time from the last argument. */
+/** Uses the last argument as time. */
 const GIVEN_TIME = "local now = tonumber(ARGV[#ARGV])\n";
 
-/** The scripts with the test's time. */
+/** The scripts with the time of the test. */
 export const TIMED_SCRIPTS: Readonly<Record<ScriptName, string>> = {
   decide: decideScript(GIVEN_TIME),
   permit: permitScript(GIVEN_TIME),
   correct: correctScript(GIVEN_TIME),
 };
 
-/** Remembers nothing, so that every request reaches Redis. */
+/** Stores no refusals, so that every request reaches Redis. */
 class NothingRefused extends RefusedKeys {
   override find(): boolean {
     return false;
   }
 }
 
-/** Says the time with every command. */
+/** Adds the time to every command. */
 class TimedConnection implements RedisConnection {
   readonly #inner: IoredisConnection;
   readonly #nowUs: () => number;
@@ -62,7 +62,7 @@ class TimedConnection implements RedisConnection {
 
 let ids = 0;
 
-/** Connects, and waits until Redis takes commands. @param clock of all but the time in Redis */
+/** Connects, and waits until Redis accepts commands. @param clock clock for everything except the time in Redis */
 export async function timedConnection(
   url: string,
   nowUs: () => number,
@@ -85,7 +85,7 @@ export async function timedConnection(
   return connection;
 }
 
-/** A store on a connection, which asks Redis about every request unless it is to remember refusals. */
+/** A store on a connection, which sends every request to Redis unless it should store refusals. */
 export function storeOn(
   connection: StoreConnection,
   policies: readonly ResolvedPolicy[],

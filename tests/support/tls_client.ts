@@ -1,10 +1,13 @@
-/** A client that speaks TLS to a proxy, byte by byte. */
+/** A TLS client of a proxy, at the byte level. */
 
 import { connect } from "node:tls";
 import { RawConnection } from "./raw_connection.ts";
 import { testCa } from "./test_ca.ts";
 
-/** Connects to a port of loopback and does the handshake, asking for the name; rejects when the certificate is for another. */
+/**
+ * Connects to a port of loopback and does the handshake with a server name; rejects if the certificate has another
+ * name.
+ */
 export async function tlsClient(port: number, serverName: string): Promise<RawConnection> {
   const { cert } = await testCa();
   const tcp = await Deno.connect({ hostname: "127.0.0.1", port });
@@ -19,13 +22,13 @@ export async function tlsClient(port: number, serverName: string): Promise<RawCo
   return new RawConnection(secured);
 }
 
-/** A client for `fetch` that trusts the test authority; HTTP/2 alone when it is asked for. */
+/** A client for `fetch` that trusts the test authority, with the given HTTP version only. */
 export async function trustingClient(protocol: "h1" | "h2" = "h1"): Promise<Deno.HttpClient> {
   const { cert } = await testCa();
   return Deno.createHttpClient({ caCerts: [cert], http1: protocol === "h1", http2: protocol === "h2" });
 }
 
-/** The names in the certificate that a client is shown who asks for a name, or for none; rejects when there is no handshake. */
+/** The names in the certificate for a client with a server name, or without one; rejects if the handshake fails. */
 export function shownNames(port: number, serverName: string | null): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const options = serverName === null ? {} : { servername: serverName };

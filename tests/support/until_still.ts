@@ -1,13 +1,13 @@
 import { PATIENCE_MS } from "./recorder.ts";
 
-/** How many looks in a row have to find the same. */
+/** Number of consecutive equal readings. */
 const LOOKS = 25;
 const PAUSE_MS = 10;
 
 /**
- * Waits until a number has stopped growing, and gives it.
+ * Waits until a number no longer grows, and returns it.
  *
- * Only for proving that something does not happen (a buffer that does not grow), where there is no event to wait for.
+ * Only for tests that something does not happen (a buffer that does not grow), where there is no event to wait for.
  */
 export async function untilStill(read: () => number): Promise<number> {
   let last = read();
@@ -21,9 +21,9 @@ export async function untilStill(read: () => number): Promise<number> {
 }
 
 /**
- * Looks again and again until a condition holds, where no event tells of it.
+ * Polls until a condition is true, if there is no event for it.
  *
- * @param what says what was waited for, when it does not come to that
+ * @param what describes the condition in the error after a timeout
  */
 export async function untilTrue(what: string, holds: () => boolean, withinMs = PATIENCE_MS): Promise<void> {
   for (const endAt = Date.now() + withinMs; !holds();) {

@@ -1,16 +1,16 @@
-/** Frames of WebSockets, written as plainly as it goes, so that a test can write any. */
+/** WebSocket frames as simple code, so that a test can write any frame. */
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** What a {@linkcode frame} may be instead of a good one of a server. */
+/** Deviations of a {@linkcode frame} from a valid server frame. */
 export interface FrameShape {
   /** @default {true} */
   fin?: boolean;
-  /** Four bytes, as clients have to use. @default {none} */
+  /** Four bytes, as required for clients. @default {none} */
   mask?: readonly number[];
 }
 
-/** One frame; its length is written in as few bytes as it takes. */
+/** One frame; its length is encoded in as few bytes as possible. */
 export function frame(
   opcode: number,
   payload: Uint8Array | readonly number[] = [],

@@ -1,6 +1,6 @@
 /**
- * Runs tests of the proxy's behaviour with several workers, and tells how many could be, and why others could not:
- * `deno run -A tests/support/with_workers.ts [PATH...]`. Loaded before the tests, it notes what becomes of each.
+ * Runs behaviour tests with several workers, and reports how many could run, and why others could not: `deno run -A
+ * tests/support/with_workers.ts [PATH...]`. Loaded before the tests, it records the result of each.
  */
 
 // deno-lint-ignore-file no-console
@@ -12,9 +12,9 @@ const WORKERS = Deno.env.get("LBPROXY_TEST_WORKERS") ?? "4";
 
 interface Note {
   readonly test: string;
-  /** Whether all workers were in the process of the test. */
+  /** Whether all workers ran in the test process. */
   readonly inProcess?: boolean;
-  /** Why it was not run with workers; `null` when it was. */
+  /** Why it did not run with workers; `null` if it did. */
   readonly skipped: string | null;
 }
 
@@ -29,10 +29,10 @@ const OWN_LIMITS = "maxConnections and maxConnectionsPerClient count the connect
 const LATER = "what workers have counted and logged comes a moment later, and from several in any order";
 const SESSIONS =
   "a TLS session is resumed by the worker only that began it: the runtime shares no ticket keys";
-/** How long a test may take. */
+/** Timeout of a test, in milliseconds. */
 const LIMIT_MS = 90_000;
 
-/** Tests of what is different with workers, by how their names begin, and what it is. */
+/** Tests of behaviour that differs with workers, by the beginning of their names, with the reason. */
 const DIFFERENT: Readonly<Record<string, string>> = {
   "proxy believes a check no more once a request has failed":
     "the supervisor, which checks servers, learns of a request that failed a moment later",
@@ -69,7 +69,7 @@ const DIFFERENT: Readonly<Record<string, string>> = {
   "ProxyServer.reload()": "workers load the module of a configuration, and the test has none",
 };
 
-/** A test that ends, without having failed, where it would need what workers cannot have. */
+/** Makes a test end without failure if it needs something that is impossible with workers. */
 function skippable(test: string, fn: Body): Body {
   const different = Object.entries(DIFFERENT).find(([begin]) => test.startsWith(begin));
   if (different !== undefined) return () => note({ test, skipped: different[1] });
@@ -87,7 +87,7 @@ function skippable(test: string, fn: Body): Body {
   };
 }
 
-/** A test that hangs holds up none of those behind it. */
+/** Fails a test that hangs, so that it does not block the following ones. */
 async function withinLimit(test: string, running: void | Promise<void>): Promise<void> {
   const { promise, reject } = Promise.withResolvers<void>();
   const limit = setTimeout(() => reject(new Error(`${test}: not over after ${LIMIT_MS / 1000} s`)), LIMIT_MS);
@@ -116,7 +116,7 @@ function wrapTests(): void {
   });
 }
 
-/** Runs the tests, and adds up what they have noted. */
+/** Runs the tests, and sums up their records. */
 async function runTests(): Promise<number> {
   const path = await Deno.makeTempFile();
   Deno.env.set("LBPROXY_TEST_WORKERS", WORKERS);
