@@ -41,8 +41,9 @@ const COLON = 0x3a;
 const CLOSE = 0x7d;
 
 /**
- * One line for people and for `grep`: `TIME access METHOD "TARGET" STATUS DURATIONms client=IP server=ADDRESS bytes=N
- * id=ID`, followed, if they apply, by `route=NAME`, `pool=NAME`, `attempts=N`, `limited=POLICY`, `would-limit=POLICY`
+ * One line for people and for `grep`:
+ * `TIME access METHOD "TARGET" STATUS DURATIONms client=IP server=ADDRESS bytes=N id=ID`, followed, if they apply, by
+ * `route=NAME`, `pool=NAME`, `attempts=N`, `limited=POLICY`, `would-limit=POLICY`
  * (for each policy on a dry run that would have refused), `error=CODE`, `trace=ID`.
  */
 export function wholeTextFormat(): AccessLineFormat {
@@ -135,8 +136,8 @@ function quotedUserAgent(out: LineBytes, entry: AccessEntry, sent: SentBytes | n
 
 /**
  * One JSON object with the same members in the same order: `time`, `level`, `kind` (`"access"`), and the fields in
- * {@linkcode AccessField}. A field without a value is `null`; `wouldLimit` is an array of names, `tries` an array of `{
- * pool, server, failure }` (empty if the first attempt succeeded), `limits` an object with the decision of each policy.
+ * {@linkcode AccessField}. A field without a value is `null`; `wouldLimit` is an array of names, `tries` an array of
+ * `{ pool, server, failure }` (empty if the first attempt succeeded), `limits` an object with the decision of each policy.
  *
  * Parts that are equal for many requests are kept as bytes: copying a hundred of them costs less than making ten.
  */
@@ -377,8 +378,8 @@ function jsonEnd(out: LineBytes, entry: AccessEntry): void {
 }
 
 /**
- * The combined format of Apache and nginx: `IP - - [TIME] "METHOD TARGET PROTOCOL" STATUS BYTES "REFERER"
- * "USER-AGENT"`. Characters that could end a value are written as `\xHH`.
+ * The combined format of Apache and nginx:
+ * `IP - - [TIME] "METHOD TARGET PROTOCOL" STATUS BYTES "REFERER" "USER-AGENT"`. Characters that could end a value are written as `\xHH`.
  */
 export function combinedFormat(): AccessLineFormat {
   const timestamps = TimestampWriter.combined();

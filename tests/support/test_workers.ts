@@ -150,7 +150,7 @@ async function serveByProcesses(config: ProxyConfig, options: ServeOptions): Pro
   }
 }
 
-// Workers in the process of the test.
+// Workers in the test process.
 
 function hashOf(config: ResolvedConfig): string {
   return createHash("sha256").update(describeConfig(config)).digest("hex");
@@ -158,7 +158,7 @@ function hashOf(config: ResolvedConfig): string {
 
 async function serveInProcess(first: ProxyConfig, options: ServeOptions): Promise<ProxyServer> {
   const parts = completeOptions(options);
-  // What is told of a configuration are texts: here its number.
+  // Configurations are passed to workers as texts: here the number of the configuration.
   const configs: ProxyConfig[] = [first];
   const textsOf = (config: ProxyConfig): ModuleTexts => ({ config: String(configs.push(config) - 1) });
   const workers = {

@@ -1,6 +1,6 @@
 /**
- * Runs behaviour tests with several workers, and reports how many could run, and why others could not: `deno run -A
- * tests/support/with_workers.ts [PATH...]`. Loaded before the tests, it records the result of each.
+ * Runs behaviour tests with several workers, and reports how many could run, and why others could not:
+ * `deno run -A tests/support/with_workers.ts [PATH...]`. Loaded before the tests, it records the result of each.
  */
 
 // deno-lint-ignore-file no-console

@@ -1,11 +1,11 @@
-/** A worker without a process of its own, for configurations that share variables with the test. */
+/** A worker in the test process, for configurations that share variables with the test. */
 
 import { serveAsWorker } from "../../lib/cli/run_worker.ts";
 import type { ModuleTexts } from "../../lib/config/module_graph.ts";
 import type { ResolvedConfig } from "../../lib/config/proxy_config.ts";
 import type { ServeOptions, WorkerChild } from "../../lib/server/serve_options.ts";
 
-/** What one side writes, and the other one reads. */
+/** A byte stream from one side to the other. */
 class Pipe {
   #controller!: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>;
   readonly readable: ReadableStream<Uint8Array<ArrayBuffer>> = new ReadableStream({
@@ -29,10 +29,10 @@ class Pipe {
 }
 
 /**
- * Starts a worker. All of it runs but the process: its supervisor, their messages, and the memory that they share, which it
- * opens as one does that was started before the memory was made.
+ * Starts a worker without a process. Everything else is real: its supervisor, their messages, and the shared memory, which
+ * it opens like a worker that was started before the memory was made.
  *
- * @param configOf what the supervisor means by these texts
+ * @param configOf returns the configuration for texts from the supervisor
  */
 export function workerInProcess(
   { clock, random }: Required<Pick<ServeOptions, "clock" | "random">>,
@@ -63,7 +63,7 @@ export function workerInProcess(
     stdout: stdout.readable,
     stderr: stderr.readable,
     status,
-    // What runs in this process cannot be ended from outside: it serves its last requests.
+    // A worker in this process cannot be killed: it finishes its last requests.
     kill: () => stdin.close(),
   };
 }
