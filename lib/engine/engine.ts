@@ -117,7 +117,7 @@ export interface ListedConnection {
   readonly peerIp: string;
   /** The proxy stops: requests in transit are served, and then the connection is closed. */
   retire(): void;
-  /** Closes the connection after the running requests; at once when there are none. */
+  /** Closes the connection if it has no request. */
   drain(): void;
   /** Responds to the next request with the error, and closes. */
   refuse(error: ProxyError): void;

@@ -60,7 +60,7 @@ export interface ConnectionOwner {
   onStream(stream: Http2Stream): void;
   /** A stream has ended in both directions, or was reset. */
   onStreamEnd(stream: Http2Stream): void;
-  /** The peer accepts no further streams (GOAWAY). A server has ended its side then; a client does so soon. */
+  /** The peer has sent GOAWAY: it accepts no further streams. */
   onGoAway(code: number): void;
   /** The connection cannot continue: write the waiting output, and close it. */
   onFailure(error: Http2Error): void;
@@ -102,7 +102,7 @@ const MOST_WAITING = 512 * 1024;
 /** The PING whose acknowledgement shows that the client has received the GOAWAY. */
 const LAST_PING = Uint8Array.of(0x6c, 0x62, 0x70, 0x72, 0x6f, 0x78, 0x79, 0);
 /** The PING that checks whether the peer is alive. */
-const LIFE_PING = Uint8Array.of(0x6c, 0x62, 0x70, 0x72, 0x6f, 0x78, 0x79, 1);
+const ALIVE_PING = Uint8Array.of(0x6c, 0x62, 0x70, 0x72, 0x6f, 0x78, 0x79, 1);
 
 /** Both directions of a connection, and the streams on it. */
 export class Http2Connection implements FrameHandler, StreamConnection {
@@ -632,12 +632,12 @@ export class Http2Connection implements FrameHandler, StreamConnection {
     }
     // The client has received the GOAWAY: the requests that it sent before are accepted, and no more.
     if (LAST_PING.every((byte, i) => byte === bytes[from + i])) this.#sendLastGoAway();
-    else if (LIFE_PING.every((byte, i) => byte === bytes[from + i])) this.#owner.onPong?.();
+    else if (ALIVE_PING.every((byte, i) => byte === bytes[from + i])) this.#owner.onPong?.();
   }
 
   /** Sends a PING; the owner is notified of the response. */
   ping(): void {
-    this.output.ping(0, LIFE_PING, 0);
+    this.output.ping(0, ALIVE_PING, 0);
     this.#announce();
   }
 

@@ -258,12 +258,12 @@ export class RetryBudget {
 
   /** Counts a request; `now` in milliseconds. */
   request(now: number): void {
-    this.#add(REQUESTS + this.#turnTo(now), 1);
+    this.#add(REQUESTS + this.#advanceTo(now), 1);
   }
 
   /** Takes a retry from the budget, also if it is delayed; returns whether one was left. */
   take(now: number): boolean {
-    const part = this.#turnTo(now);
+    const part = this.#advanceTo(now);
     let requests = 0;
     let retries = 0;
     // Counted first, because other processes may take one at the same time.
@@ -283,7 +283,7 @@ export class RetryBudget {
   }
 
   /** Clears the parts that are older than the window. */
-  #turnTo(now: number): number {
+  #advanceTo(now: number): number {
     // The time may be slightly older than that of a request counted since.
     const counts = this.#counts;
     const last = counts[PART]! - 1;

@@ -99,7 +99,7 @@ export interface SendOptions {
   /** Called with an interim response other than 100 (RFC 9110 section 15.2); the fields are valid until it returns. */
   interim?(status: number, headers: HeaderFields): void;
   /**
-   * Called with the head of the response; an error that it throws is ignored. Called once, unless {@linkcode failed}
+   * Called with the head of the response; an error that it throws is not reported. Called once, unless {@linkcode failed}
    * is.
    */
   responded(response: ServerResponse): void;

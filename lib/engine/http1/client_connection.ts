@@ -727,7 +727,7 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     if (this.#state === "idle") this.#setDeadline(LAST_REQUEST_MS);
   }
 
-  /** Closes the connection after the running request; at once when there is none. */
+  /** Closes the connection if it is idle. */
   drain(): void {
     if (this.#isListedIdle) this.dispose();
   }
