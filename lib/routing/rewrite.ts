@@ -1,34 +1,32 @@
-/** What becomes of a target on its way to a server. */
+/** Rewrites the target of a request before it is sent to a server. */
 
 import { normalPath } from "../http/normal_path.ts";
 import { asciiTarget } from "../http/request_target.ts";
 
 /**
- * Changes of the path, in this order; the query stays as it is. All of them see the path in the form in which the route
- * compares it (`paths`), and bytes above 0x7F percent-encoded. What they make begins with one slash. A path that they do
- * not change goes on as it came.
+ * Changes of the path, in this order; the query is not changed. They apply to the path in the form that the route compares
+ * (`paths`), with bytes above 0x7F percent-encoded. The result begins with exactly one slash. A path that they do not
+ * change is forwarded as received.
  */
 export interface RewriteOptions {
-  /** Removed from a path that begins with it, whole segments only: with `"/api"` the path `/api/users` becomes `/users`. @default {none} */
+  /** Prefix to remove, whole segments only: with `"/api"` the path `/api/users` becomes `/users`. @default {none} */
   stripPrefix?: string;
   /**
-   * What to replace, and with what: the first occurrence of a text, or the matches of a regular expression, as
-   * `String.replace` does.
+   * Replaces the first occurrence of a text, or the matches of a regular expression, as `String.replace` does.
    *
    * @default {none}
    */
   replace?: readonly [pattern: string | RegExp, replacement: string];
-  /** Put in front of the result: `"/v2"`. @default {none} */
+  /** Prefix to add to the result, such as `"/v2"`. @default {none} */
   prefix?: string;
 }
 
 /**
- * The target that a server gets in place of the client's: path and query. It is given the path in the form in which the
- * route compares it.
+ * Returns the target (path and query) for the server. Its argument has the path in the form that the route compares.
  */
 export type RewriteFunction<Ctx> = (target: string, ctx: Ctx) => string;
 
-/** Makes the function that rewrites. */
+/** Compiles rewrite options to a function. */
 export function compileRewrite<Ctx>(
   rewrite: RewriteOptions | RewriteFunction<Ctx>,
 ): RewriteFunction<Ctx> {
@@ -38,8 +36,8 @@ export function compileRewrite<Ctx>(
   const front = withoutSlash(prefix);
   return (target) => {
     const query = target.indexOf("?");
-    const asked = query < 0 ? target : target.slice(0, query);
-    let path = asked;
+    const received = query < 0 ? target : target.slice(0, query);
+    let path = received;
     for (const strip of strips) {
       const below = pathBelow(path, strip);
       if (below === null) continue;
@@ -50,32 +48,32 @@ export function compileRewrite<Ctx>(
       const [pattern, by] = replace;
       path = typeof pattern === "string" ? path.replace(pattern, () => by) : path.replace(pattern, by);
     }
-    if (path === asked) return front === "" ? target : front + target;
-    // One slash, whatever clients ask for: without it it would be no path, and with more a server may read a host in it.
+    if (path === received) return front === "" ? target : front + target;
+    // Exactly one slash: without one it would not be a path, and after two a server may read a host.
     path = front + path.replace(/^[/\\]*/, "/");
     return query < 0 ? path : path + target.slice(query);
   };
 }
 
-/** What is below a prefix without a slash at its end, `""` for the prefix itself; `null` for other paths. */
+/** The part of a path after a prefix that has no slash at its end; `""` for the prefix itself, `null` for other paths. */
 export function pathBelow(path: string, prefix: string): string | null {
   if (!path.startsWith(prefix)) return null;
   return path.length === prefix.length || path[prefix.length] === "/" ? path.slice(prefix.length) : null;
 }
 
-/** A prefix as it is written, and in its normal form: paths that it is compared with may be in either. */
+/** A prefix as written, and in its normal form: a path may have either form. */
 export function prefixSpellings(prefix: string): readonly string[] {
   const written = withoutSlash(asciiTarget(prefix));
   const normal = withoutSlash(normalPath(prefix));
   return written === normal ? [written] : [written, normal];
 }
 
-/** A text without the slash at its end. */
+/** Removes a slash at the end of a text. */
 export function withoutSlash(text: string): string {
   return text.endsWith("/") ? text.slice(0, -1) : text;
 }
 
-/** Whether the text can stand as a target: begins with a slash, visible ASCII, no fragment. */
+/** Whether a text is a valid target: it begins with a slash, is visible ASCII, and has no fragment. */
 export function isOriginForm(target: unknown): target is string {
   if (typeof target !== "string" || target.charCodeAt(0) !== 0x2f) return false;
   for (let i = 0; i < target.length; i++) {

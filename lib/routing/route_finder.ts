@@ -24,37 +24,37 @@ import {
   type RouteMatch,
 } from "./route_match.ts";
 
-/** A route, as far as it has to be found. */
+/** The parts of a route that are needed to find it. */
 export interface FindableRoute {
   readonly match: RouteMatch;
   readonly paths: PathMode;
   /** Whether the server gets the normal form of the path. */
   readonly normalized: boolean;
-  /** The same for routes that make no difference to a request: same pools, filters and limits. */
+  /** Equal for routes that treat requests the same: with the same pools, filters and limits. */
   readonly treatment: number;
-  /** Filter sets and limits that requests have to pass. */
+  /** Filter sets and limits that requests must pass. */
   readonly guards: readonly unknown[];
 }
 
-/** What is found for a path that is not plain. */
+/** The route for a path that is not plain. */
 export interface FoundRoute {
-  /** The place in the list; -1 when no route takes the request. */
+  /** Index of the route; -1 if no route matches. */
   readonly order: number;
   /** Whether the server must get the normal form of the path. */
   readonly normalized: boolean;
-  /** Whether a route could be meant that treats the request in another way. */
+  /** Whether a server could read the path as that of a route that treats the request differently. */
   readonly ambiguous: boolean;
 }
 
-/** Compiled once from a list of routes. */
+/** Finds routes, including the routes that a server could read from a path. Compiled once from a list of routes. */
 export class RouteFinder {
   readonly #routes: readonly FindableRoute[];
   readonly #all: RouteMatcher;
-  /** Those that are given the normal form, and those that are given paths as they stand; `null` where there are none. */
+  /** Matchers of routes that compare the normal form, and of routes that compare raw paths; `null` if there are none. */
   readonly #normal: RouteMatcher | null;
   readonly #raw: RouteMatcher | null;
 
-  /** @throws {TypeError} when a pattern is no `URLPattern` */
+  /** @throws {TypeError} when a pattern is not a valid `URLPattern` */
   constructor(routes: readonly FindableRoute[]) {
     this.#routes = routes;
     const isRaw = (order: number) => routes[order]!.paths === "raw";
@@ -68,12 +68,12 @@ export class RouteFinder {
     this.#raw = only(true);
   }
 
-  /** The place in the list of the first route that takes a request with a plain path; -1 when none does. */
+  /** Index of the first route that matches a request with a plain path; -1 if none matches. */
   find(request: RoutedRequest, path: string): number {
     return this.#all.find(request, path);
   }
 
-  /** The same for any path. */
+  /** Finds the route for any path. */
   findWritten(request: RoutedRequest, path: string): FoundRoute {
     const encoded = normalEncoding(path);
     const normal = resolveSegments(encoded);
@@ -81,43 +81,43 @@ export class RouteFinder {
     const route = this.#routes[order];
     if (route?.paths === "raw") return { order, normalized: false, ambiguous: false };
     const readAs = (reading: string) => this.#all.find(request, reading);
-    const evades = (reading: string) => this.#evades(order, readAs(reading));
-    // A server that neither resolves nor decodes anything reads the path as it stands.
-    const normalized = route?.normalized === true || evades(path);
+    const bypasses = (reading: string) => this.#bypasses(order, readAs(reading));
+    // A server that resolves and decodes nothing reads the path as received.
+    const normalized = route?.normalized === true || bypasses(path);
     if (!isAmbiguous(encoded)) {
       return {
         order,
-        normalized: normalized || (segmentReadings(encoded)?.some(evades) ?? true),
+        normalized: normalized || (segmentReadings(encoded)?.some(bypasses) ?? true),
         ambiguous: false,
       };
     }
     const isAnother = (reading: string) => this.#routes[readAs(reading)]?.treatment !== route?.treatment;
     return {
       order,
-      // So that only one thing is in doubt.
+      // The normal form leaves only the ambiguous characters open.
       normalized: normalized || normal !== encoded,
       ambiguous: pathReadings(normal)?.some(isAnother) ?? true,
     };
   }
 
-  /** Whether what has gone the way of one route has evaded another, which it seems to belong to where it arrives. */
-  #evades(order: number, other: number): boolean {
-    const [route, evaded] = [this.#routes[order], this.#routes[other]];
-    if (route === undefined || route.treatment === evaded?.treatment) return false;
-    if (evaded === undefined || other < order) return true;
-    return evaded.guards.some((guard) => !route.guards.includes(guard));
+  /** Whether a request that took one route has bypassed another one, whose path the server reads. */
+  #bypasses(order: number, other: number): boolean {
+    const [route, bypassed] = [this.#routes[order], this.#routes[other]];
+    if (route === undefined || route.treatment === bypassed?.treatment) return false;
+    if (bypassed === undefined || other < order) return true;
+    return bypassed.guards.some((guard) => !route.guards.includes(guard));
   }
 }
 
-/** The one that stands before the other. */
+/** The smaller index; -1 is no route. */
 function first(one = -1, other = -1): number {
   if (one < 0) return other;
   return other < 0 ? one : Math.min(one, other);
 }
 
-// Finds the first route of a list that takes a request.
+// Finds the first route of a list that matches a request.
 
-/** A route that has to be tried by itself. */
+/** A route with a pattern, which must be tested individually. */
 interface Trial {
   readonly order: number;
   readonly conditions: Conditions;
@@ -128,21 +128,21 @@ interface Trial {
 const ANY = [{ kind: "any" }] as const;
 
 /**
- * Compiled once from a list of routes. Hosts and paths that are plain texts, and what is below such paths, are looked
- * up; only other patterns are tried one after the other. The order of the list decides all the same.
+ * Matches routes; compiled once from a list of routes. Literal hosts and paths, and everything below such paths, are looked
+ * up in indexes. Only other patterns are tested one after the other. The first matching route of the list is used.
  */
 export class RouteMatcher {
   readonly #everyHost = new PathIndex();
   readonly #hosts = new Map<string, PathIndex>();
-  /** By what the host ends in, from a dot on. */
+  /** By the suffix of the host, which begins with a dot. */
   readonly #domains = new Map<string, PathIndex>();
   readonly #trials: Trial[] = [];
-  #looksAtHosts = false;
+  #comparesHosts = false;
 
   /**
-   * @param routes `null` for those that take nothing
-   * @param isRaw which of them are given paths as they stand, where others are given the normal form
-   * @throws {TypeError} when a pattern is no `URLPattern`
+   * @param routes `null` for routes that are left out
+   * @param isRaw whether a route compares raw paths, and not the normal form
+   * @throws {TypeError} when a pattern is not a valid `URLPattern`
    */
   constructor(routes: readonly (RouteMatch | null)[], isRaw: (order: number) => boolean = () => false) {
     routes.forEach((match, order) => {
@@ -150,11 +150,11 @@ export class RouteMatcher {
     });
   }
 
-  /** The place in the list of the first route that takes the request; -1 when none does. */
+  /** Index of the first route that matches the request; -1 if none matches. */
   find(request: RoutedRequest, path: string): number {
     let best = this.#everyHost.find(path, request, Infinity);
     let hostname = "";
-    if (this.#looksAtHosts) {
+    if (this.#comparesHosts) {
       hostname = hostnameOf(request.host);
       const index = this.#hosts.get(hostname);
       if (index !== undefined) best = index.find(path, request, best);
@@ -166,7 +166,7 @@ export class RouteMatcher {
 
   #findDomain(path: string, hostname: string, request: RoutedRequest, best: number): number {
     let found = best;
-    // A host has 255 characters at most, and so a bounded number of dots.
+    // A host has at most 255 characters, so the number of dots is bounded.
     for (let dot = hostname.indexOf("."); dot >= 0; dot = hostname.indexOf(".", dot + 1)) {
       const index = this.#domains.get(hostname.slice(dot));
       if (index !== undefined) found = index.find(path, request, found);
@@ -180,7 +180,7 @@ export class RouteMatcher {
     const paths = patterns?.map(pathShape) ?? ANY;
     const conditions = compileConditions(match);
     const candidate = { order, conditions };
-    this.#looksAtHosts ||= hosts.some(({ kind }) => kind !== "any");
+    this.#comparesHosts ||= hosts.some(({ kind }) => kind !== "any");
     for (const host of hosts) {
       const index = host.kind === "pattern" ? null : this.#indexOf(host);
       const rest = index === null ? paths : paths.filter((path) => !index.add(path, candidate));
@@ -227,26 +227,26 @@ function matchesHost(shape: HostShape, hostname: string): boolean {
   }
 }
 
-// Finds routes by their path without trying them one by one.
+// Finds routes by path without testing them one by one.
 
-/** A route, as the index knows it. */
+/** A route in the index. */
 interface Candidate {
-  /** Place in the configuration's list. */
+  /** Index in the list of the configuration. */
   readonly order: number;
   readonly conditions: Conditions;
 }
 
 const SLASH = 0x2f;
 
-/** Routes of one host, by path; each lookup costs as much as the path has segments, whatever the number of routes. */
+/** Routes of one host, by path. The cost of a lookup grows with the segments of the path, not with the number of routes. */
 class PathIndex {
   readonly #any: Candidate[] = [];
   readonly #exact = new Map<string, Candidate[]>();
   readonly #below = new Map<string, Candidate[]>();
-  /** How many slashes the deepest text of `#below` has: no path is looked at deeper than that. */
+  /** Most slashes of a key of `#below`: deeper parts of a path need no lookup. */
   #depth = 0;
 
-  /** Takes a route in, in the order of the list; `false` when its path is nothing that can be looked up. */
+  /** Adds a route, in the order of the list; `false` if its path is a pattern that cannot be looked up. */
   add(shape: PathShape, candidate: Candidate): boolean {
     switch (shape.kind) {
       case "any":
@@ -267,7 +267,7 @@ class PathIndex {
     }
   }
 
-  /** The first route that takes the request, if it stands before `best`; otherwise `best`. */
+  /** Index of the first matching route before `best`; otherwise `best`. */
   find(path: string, request: RoutedRequest, best: number): number {
     let found = firstOf(this.#any, request, best);
     const exact = this.#exact.get(path);

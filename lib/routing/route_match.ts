@@ -1,13 +1,11 @@
-/** What a route matches: methods, fields, query, and the shapes of host and path patterns. */
+/** Conditions of routes: methods, fields, and the kinds of host and path patterns. */
 
 import { normalEncoding, normalPath } from "../http/normal_path.ts";
 
-/** What a route takes, as an operator writes it. */
-
 /**
- * What a request has to be like for a route to take it; all that is given must hold.
+ * The conditions of a route. A request must fulfil all that are given.
  *
- * @example Host, path, method and a field must all fit
+ * @example Match host, path, method and a field
  * ```ts
  * import { defineConfig } from "@x/lbproxy";
  *
@@ -27,37 +25,37 @@ export interface RouteMatch {
    */
   host?: string | readonly string[];
   /**
-   * `URLPattern`s for the path: `"/cart"`, `"/api/*"`, `"/users/:id"`; one of them must match. Which of its spellings are
-   * compared is up to {@linkcode PathMode}.
+   * `URLPattern`s for the path: `"/cart"`, `"/api/*"`, `"/users/:id"`; one of them must match. {@linkcode PathMode} says
+   * which form of the path is compared.
    *
    * @default {any}
    */
   path?: string | readonly string[];
-  /** Methods in capitals; one of them must be the request's. @default {any} */
+  /** Methods in capitals; one of them must match. @default {any} */
   method?: string | readonly string[];
-  /** Fields: their value, a pattern for it, `true` for any value, `false` for none. @default {any} */
+  /** Fields by name: the value, a pattern for it, `true` for any value, `false` for a missing field. @default {any} */
   headers?: Readonly<Record<string, string | boolean | RegExp>>;
 }
 
 /**
- * How paths are compared with those of routes and filters.
+ * The form of paths that routes and filters compare.
  *
- * - `"normalize"`: in their normal form (RFC 3986 section 6.2.2), with slashes merged, dot segments removed, unreserved
+ * - `"normalize"`: the normal form (RFC 3986 section 6.2.2), with slashes merged, dot segments removed, unreserved
  *   characters decoded and the digits of encodings in capitals: `//admin`, `/./admin`, `/x/../admin` and `/%61dmin` are
- *   `/admin`. What servers read in different ways, such as `%2F`, `%5C`, `\`, `;` and `%00`, is refused with 400 where a
- *   route with other pools, filters or limits could be meant;
+ *   `/admin`. A path with `%2F`, `%5C`, `\`, `;`, `%00` and the like, which servers read in different ways, is refused with
+ *   400 if a server could read it as that of a route with other pools, filters or limits;
  * - `"refuse"`: the same, and 400 for every path that is not in its normal form, or has `%2F`, `%5C`, `\`, `;` or `%00`;
- * - `"raw"`: as they stand in the request line. Segments `.` and `..`, however they are written, are names like any other.
- *   What a server makes of a path may then belong to another route.
+ * - `"raw"`: the path as in the request line. Segments `.` and `..`, encoded or not, are ordinary names. A server may read
+ *   the path as that of another route.
  */
 export type PathMode = "normalize" | "refuse" | "raw";
 
 /**
- * Which path a server gets: as it was `"received"`, or `"normalized"`, the one that was compared.
+ * Which path a server gets: as `"received"`, or `"normalized"`, in the form that was compared.
  *
- * A path goes in its normal form in any case where a server that resolves it in another way, or not at all, would take it
- * for that of another route, one that stands further up or has other filters or limits: `/admin/../public`,
- * `//host/admin`; and so does one that has to be resolved and has `%2F`, `;` and the like as well.
+ * A path is always forwarded in its normal form if a server that resolves it differently, or not at all, would read it as
+ * that of another route that is earlier in the list or has other filters or limits: `/admin/../public`, `//host/admin`. The
+ * same applies to a path that must be resolved and also contains `%2F`, `;` and the like.
  */
 export type PathForward = "received" | "normalized";
 
@@ -66,24 +64,24 @@ export interface RoutedRequest {
   readonly method: string;
   /** The `Host`, with its port if it has one. */
   readonly host: string;
-  /** Gives the value of a field by its name in lower case. */
+  /** Fields; `get` takes a name in lower case. */
   readonly fields: { get(name: string): string | null };
 }
 
-/** One value or several, as several. */
+/** Makes a list of one value or several; `null` for none. */
 export function listOf<Value>(value: Value | readonly Value[] | undefined): readonly Value[] | null {
   if (value === undefined) return null;
   return Array.isArray(value) ? value : [value as Value];
 }
 
-// What a route compares of a request, except host and path.
+// Conditions on method and fields.
 
 type FieldTest = (value: string | null) => boolean;
 
 /** Conditions on method and fields; `null` when there are none. */
 export type Conditions = ((request: RoutedRequest) => boolean) | null;
 
-/** Makes the test of a route's conditions. */
+/** Compiles the conditions on method and fields. */
 export function compileConditions({ method, headers = {} }: RouteMatch): Conditions {
   const methods = listOf(method);
   const fields = Object.entries(headers).map(([name, wanted]): [string, FieldTest] => [
@@ -103,32 +101,32 @@ export function compileConditions({ method, headers = {} }: RouteMatch): Conditi
 function compileField(wanted: string | boolean | RegExp): FieldTest {
   if (typeof wanted === "boolean") return (value) => (value !== null) === wanted;
   if (typeof wanted === "string") return (value) => value === wanted;
-  // Without the flags by which a pattern remembers where it was.
+  // Without the flags g and y, with which a pattern would continue after its last match.
   const pattern = new RegExp(wanted.source, wanted.flags.replace(/[gy]/g, ""));
   return (value) => value !== null && pattern.test(value);
 }
 
-// What kind of pattern a path is: most are texts that can be looked up.
+// Kinds of path patterns: most are literal and can be looked up.
 
-/** A pattern for paths, by what it takes to match it. */
+/** A pattern for paths, by the way to match it. */
 export type PathShape =
   | { readonly kind: "any" }
   | { readonly kind: "exact"; readonly path: string }
-  /** Everything that begins with the text, which ends in a slash. */
+  /** All paths that begin with the text, which ends in a slash. */
   | { readonly kind: "below"; readonly path: string }
-  /** The text itself, and everything below it. */
+  /** The path itself, and all paths below it. */
   | { readonly kind: "subtree"; readonly path: string }
-  /** Everything that begins with the text, wherever a segment ends. */
+  /** All paths that begin with the text, also within a segment. */
   | { readonly kind: "prefix"; readonly path: string }
   | { readonly kind: "pattern"; readonly matches: (opaque: string) => boolean };
 
-/** Characters that `URLPattern` neither reads as syntax nor writes in another way. */
+/** Characters that `URLPattern` neither treats as syntax nor changes. */
 const LITERAL = /^[A-Za-z0-9\-._~!$&',;=@%|/]*$/;
 
 /**
- * Reads a pattern.
+ * Parses a path pattern.
  *
- * @throws {TypeError} when it is no `URLPattern`
+ * @throws {TypeError} when it is not a valid `URLPattern`
  */
 export function pathShape(pattern: string): PathShape {
   if (pattern === "*" || pattern === "/*") return { kind: "any" };
@@ -137,13 +135,13 @@ export function pathShape(pattern: string): PathShape {
     return { kind: "subtree", path: pattern.slice(0, -5) };
   }
   const text = pattern.slice(0, -1);
-  // What `/.` begins with is no dot segment, though `URLPattern` takes it for one: `/.*` is `/.git`, not everything.
+  // In `/.*`, `/.` is the start of a name such as `.git`, but `URLPattern` would remove it as a dot segment.
   if (pattern.endsWith("*") && isLiteral(text.endsWith("/") ? text : `${text}~`)) {
     return { kind: text.endsWith("/") ? "below" : "prefix", path: text };
   }
   const compiled = new URLPattern({ pathname: pattern });
   const beginning = beginningOf(pattern);
-  // A pattern costs a hundred times what a look at its beginning does.
+  // The test of a pattern costs a hundred times the comparison of its beginning.
   return {
     kind: "pattern",
     matches: (opaque) => opaque.startsWith(beginning) && compiled.test({ pathname: opaque }),
@@ -151,13 +149,13 @@ export function pathShape(pattern: string): PathShape {
 }
 
 /**
- * The pattern for paths in their normal form; also the one with delimiters such as `@` decoded, where it has them
- * encoded, since a path may have them either way.
+ * The pattern for paths in their normal form. If the pattern has encoded delimiters such as `@`, also a pattern with these
+ * decoded, because a path may have either form.
  */
 export function normalPatterns(pattern: string): readonly string[] {
   const syntax = pattern.search(/[*:(){}\\?+]/);
   const text = syntax < 0 ? pattern : pattern.slice(0, syntax);
-  // Of the last segment before something that is no text only the beginning is known.
+  // The last segment before a variable part is known only in part, so it is not normalised.
   const whole = syntax < 0 ? text.length : text.lastIndexOf("/") + 1;
   const normal =
     (whole > 0 && text.startsWith("/") ? normalPath(text.slice(0, whole)) : text.slice(0, whole)) +
@@ -169,7 +167,7 @@ export function normalPatterns(pattern: string): readonly string[] {
   return decoded === normal ? [normal] : [normal, decoded];
 }
 
-/** The text that every match begins with; without its last slash, which may belong to an optional group. */
+/** The literal beginning of every match, without its last slash, which may belong to an optional group. */
 function beginningOf(pattern: string): string {
   let end = 0;
   while (end < pattern.length && LITERAL.test(pattern[end]!)) end++;
@@ -181,7 +179,7 @@ function isLiteral(text: string): boolean {
   return text.startsWith("/") && LITERAL.test(text) && !text.split("/").some(isDotSegment);
 }
 
-/** Whether a path matches, asked one by one; what the index does for many at once. */
+/** Whether a path matches one shape; the index does the same for many at once. */
 export function matchesShape(shape: PathShape, path: string): boolean {
   switch (shape.kind) {
     case "any":
@@ -199,13 +197,13 @@ export function matchesShape(shape: PathShape, path: string): boolean {
   }
 }
 
-// Paths as `URLPattern` must be given them, so that it sees what a server is going to see.
+// Paths for `URLPattern`, protected so that it compares what the server will get.
 
 /**
- * Protects a path from being normalised.
+ * Protects a path from normalisation by `URLPattern`.
  *
- * `URLPattern` takes `\` for `/` and resolves `.` and `..`, also as `%2e`: `/public/%2e%2e/admin` would match
- * `/admin`, while the server gets the former. A tilde makes a name of such a segment.
+ * `URLPattern` treats `\` as `/` and resolves `.` and `..`, also as `%2e`: `/public/%2e%2e/admin` would match `/admin`,
+ * while the server gets the former. A tilde makes such a segment an ordinary name.
  */
 export function opaquePath(path: string): string {
   let safe = path;
@@ -214,7 +212,7 @@ export function opaquePath(path: string): string {
   return safe.split("/").map((segment) => isDotSegment(segment) ? `${segment}~` : segment).join("/");
 }
 
-/** Whether a segment is `.` or `..`, or either of them encoded (URL standard, "single-dot URL path segment"). */
+/** Whether a segment is `.` or `..`, also encoded (URL standard, "single-dot URL path segment"). */
 function isDotSegment(segment: string): boolean {
   if (segment === "." || segment === "..") return true;
   if (segment.length < 3 || segment.length > 6 || segment.indexOf("%") < 0) return false;
@@ -222,22 +220,22 @@ function isDotSegment(segment: string): boolean {
   return decoded === "." || decoded === "..";
 }
 
-// What kind of pattern a host is.
+// Kinds of host patterns.
 
-/** A pattern for hosts, by what it takes to match it. */
+/** A pattern for hosts, by the way to match it. */
 export type HostShape =
   | { readonly kind: "any" }
   | { readonly kind: "exact"; readonly host: string }
-  /** Everything that ends in the text, which begins with a dot. */
+  /** All hosts that end with the text, which begins with a dot. */
   | { readonly kind: "below"; readonly suffix: string }
   | { readonly kind: "pattern"; readonly matches: (hostname: string) => boolean };
 
 const HOST_LITERAL = /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/;
 
 /**
- * Reads a pattern.
+ * Parses a host pattern.
  *
- * @throws {TypeError} when it is no `URLPattern`
+ * @throws {TypeError} when it is not a valid `URLPattern`
  */
 export function hostShape(pattern: string): HostShape {
   if (pattern === "*") return { kind: "any" };
