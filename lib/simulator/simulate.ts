@@ -15,11 +15,11 @@ import {
 } from "./simulated_limits.ts";
 import { SimulatedContext, type SimulatedRequest } from "./simulated_request.ts";
 
-/** What {@linkcode simulate} takes in addition to the requests. */
+/** Options of {@linkcode simulate}. */
 export interface SimulateOptions {
-  /** How many refusals are kept one by one; the rest is only counted. @default {10000} */
+  /** How many refusals are listed individually; further ones are only counted. @default {10000} */
   maxRefusals?: number;
-  /** How many keys are counted exactly. @default {1000000} */
+  /** Number of keys that are counted exactly. @default {1000000} */
   maxKeys?: number;
 }
 
@@ -28,69 +28,69 @@ const SIMULATE_OPTIONS = object<SimulateOptions>(
   'an object with "maxRefusals" and "maxKeys"',
 );
 
-/** One request that was refused. */
+/** A refused request. */
 type SimulatedRefusal = SimulationResult["refusals"][number];
 
-/** What a policy has refused of one key. */
+/** The refusals of a policy for one key. */
 type KeyRefusals = SimulationResult["byKey"][number];
 
-/** How a replay went. */
+/** The result of a replay. */
 export interface SimulationResult {
-  /** How many requests were replayed. */
+  /** Number of replayed requests. */
   readonly requests: number;
-  /** How many were admitted. */
+  /** Number of admitted requests. */
   readonly admitted: number;
-  /** How many were refused. */
+  /** Number of refused requests. */
   readonly refused: number;
-  /** When the last request came, in milliseconds since the trace began. */
+  /** When the last request arrived, in milliseconds from the start of the trace. */
   readonly durationMs: number;
-  /** How many requests each policy refused, by its name; policies on a dry run would have. */
+  /** Refused requests by name of the policy; for a policy with `dryRun`, those it would have refused. */
   readonly byPolicy: Readonly<Record<string, number>>;
-  /** The same by policy and key, most first. */
+  /** Refused requests by policy and key, most refusals first. */
   readonly byKey: readonly {
     /** Name of the policy. */
     readonly policy: string;
     /** The key; `null` for requests without one. */
     readonly key: string | null;
-    /** How many requests. */
+    /** Number of refused requests. */
     refused: number;
-    /** When the first of them came, in milliseconds since the trace began. */
+    /** When the first of them arrived, in milliseconds from the start of the trace. */
     readonly firstAtMs: number;
-    /** When the last of them came. */
+    /** When the last of them arrived, in milliseconds from the start of the trace. */
     lastAtMs: number;
   }[];
-  /** The refusals themselves, in the order of time; at most `maxRefusals`. */
+  /** The refusals, ordered by time; at most `maxRefusals`. */
   readonly refusals: readonly {
-    /** Milliseconds since the trace began. */
+    /** Milliseconds from the start of the trace. */
     readonly atMs: number;
-    /** Name of the policy that refused it, of several the one that does so for longest. */
+    /** Name of the policy that refused the request; if several did, the one that refuses for longest. */
     readonly policy: string;
-    /** Key that the policy counted it by; `null` when it had none and needed one. */
+    /** Key of the request for the policy; `null` if a required key was missing. */
     readonly key: string | null;
-    /** Milliseconds until it would have been admitted. */
+    /** Milliseconds until the request would have been admitted. */
     readonly retryAfterMs: number;
   }[];
-  /** How many requests had no key, by the name of the policy; policies for which all had one are left out. */
+  /** Requests without a key by name of the policy; policies without such requests are left out. */
   readonly withoutKey: Readonly<Record<string, number>>;
-  /** How many requests no route takes; those that are admitted get 404. */
+  /** Number of requests that match no route; the admitted ones get 404. */
   readonly unrouted: number;
-  /** What the requests do not say although it matters, in sentences: a limit by which nothing was counted refuses no request. */
+  /** Relevant data that the requests lack, in sentences: a limit that finds no keys, for example, refuses no request. */
   readonly notes: readonly string[];
 }
 
 /**
- * Replays requests through the limits of a configuration and of its routes, with a clock that jumps from one to the next:
- * ten minutes take a moment, and the same requests always give the same result.
+ * Replays requests through the limits of a configuration and of its routes. A simulated clock jumps from one request to the
+ * next: a replay of ten minutes ends at once, and the same requests always have the same result.
  *
- * For tests of one's own configuration. Functions of the configuration are called with a context that has the request,
- * the client, `state` from `newContext`, and the status, bytes and time that the trace says; nothing is sent anywhere.
+ * For tests of a configuration. Its functions are called with a context that has the request, the client, `state` from
+ * `newContext`, and status, bytes and duration from the trace. Nothing is sent to servers.
  *
- * @param requests in the order of time
+ * @param requests ordered by time
  * @throws {ConfigError} when the configuration has mistakes
- * @throws {TypeError} when an option is unknown or has a wrong value, listing all of them
- * @throws {FilterError} when a function of it throws
+ * @throws {TypeError} when options are unknown or invalid, listing all of them
+ * @throws {FilterError} when a function of the configuration throws
  *
- * @example Three requests a second are one too many
+ * @example Refuse the third request within a second
  * ```ts
  * import { simulate } from "@x/lbproxy";
  * import { assertEquals } from "@std/assert";
@@ -113,7 +113,7 @@ export function simulate<State = unknown>(
   return replay(resolveConfig(config), requests, options);
 }
 
-/** Replays requests through limits that are known to be good. */
+/** Replays requests through the limits of a resolved configuration. */
 export function replay(
   config: LimitedConfig,
   requests: Iterable<SimulatedRequest>,
@@ -161,7 +161,7 @@ function keyOf(limiter: RateLimiter, context: SimulatedContext, decision: Limite
   return limiter.peek(context).find(({ policy }) => policy === decision.policy)?.key ?? null;
 }
 
-/** Counts what becomes of the requests. */
+/** Counts admitted and refused requests. */
 class Tally {
   readonly #maxRefusals: number;
   readonly #byPolicy: Record<string, number>;
@@ -215,12 +215,12 @@ class Tally {
   }
 }
 
-// Shows how a replay went.
+// The report of a replay.
 
 /**
- * Writes a replay for people: a line for the whole, a table of the policies, one of who was refused, and what is not known.
+ * Formats the result as text: a summary line, a table of policies, a table of refused keys, and the notes.
  *
- * @param top how many keys are listed
+ * @param top number of keys to list
  */
 export function reportSimulation(
   result: SimulationResult,
@@ -228,38 +228,38 @@ export function reportSimulation(
   top: number,
 ): string {
   const { requests, refused, durationMs, byPolicy, byKey, notes } = result;
-  const whole = `${counted(requests)} requests in ${moment(durationMs)}: ` +
-    `${counted(requests - refused)} admitted, ${counted(refused)} refused${share(refused, requests)}`;
+  const whole = `${formatCount(requests)} requests in ${formatMoment(durationMs)}: ` +
+    `${formatCount(requests - refused)} admitted, ${formatCount(refused)} refused${share(refused, requests)}`;
   const remarks = notes.map((note) => `${printable(note, 200)}\n`).join("");
   if (policies.length === 0) return `${whole}\nThe configuration has no limits.\n${remarks}`;
   const tiers = policies.map(({ name, dryRun }) => [
     name,
-    counted(byPolicy[name] ?? 0) + (dryRun ? " (dry run)" : ""),
-    counted(byKey.filter(({ policy }) => policy === name).length),
+    formatCount(byPolicy[name] ?? 0) + (dryRun ? " (dry run)" : ""),
+    formatCount(byKey.filter(({ policy }) => policy === name).length),
   ]);
   const tables = [table(["policy", "refused", "keys"], tiers)];
   if (byKey.length > 0) {
     const rows = byKey.slice(0, top).map(({ policy, key, refused, firstAtMs, lastAtMs }) => [
       key === null ? "(none)" : printable(key),
       policy,
-      counted(refused),
-      moment(firstAtMs),
-      moment(lastAtMs),
+      formatCount(refused),
+      formatMoment(firstAtMs),
+      formatMoment(lastAtMs),
     ]);
     tables.push(table(["key", "policy", "refused", "first at", "last at"], rows));
   }
-  if (byKey.length > top) tables.push(`and ${counted(byKey.length - top)} more (--top N lists more)`);
+  if (byKey.length > top) tables.push(`and ${formatCount(byKey.length - top)} more (--top N lists more)`);
   return `${whole}\n\n${tables.join("\n\n")}\n${remarks === "" ? "" : `\n${remarks}`}`;
 }
 
-/** Moments of a trace to the millisecond: `9m 59.466s`. */
-function moment(ms: number): string {
+/** Formats a time of the trace to the millisecond, such as `9m 59.466s`. */
+function formatMoment(ms: number): string {
   const minutes = Math.floor(Math.round(ms) / 60_000);
   const seconds = ((Math.round(ms) - minutes * 60_000) / 1000).toFixed(3);
   return minutes === 0 ? `${seconds}s` : `${minutes}m ${seconds.padStart(6, "0")}s`;
 }
 
-function counted(count: number): string {
+function formatCount(count: number): string {
   return count.toLocaleString("en-US");
 }
 
@@ -267,7 +267,7 @@ function share(part: number, whole: number): string {
   return part === 0 ? "" : ` (${(100 * part / whole).toFixed(1)} %)`;
 }
 
-/** Keys are clients' texts, and a terminal obeys some of them. */
+/** Replaces control characters: keys are texts of clients, and a terminal would execute escape sequences. */
 function printable(text: string, length = 60): string {
   // deno-lint-ignore no-control-regex
   const plain = text.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, "?");

@@ -1,4 +1,4 @@
-/** The limits that a request has to pass, as in the proxy, and what a replay cannot know of them. */
+/** The limits of a replay, as in the proxy, and notes on data that the trace lacks. */
 
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import { allPolicies, findableRoutes } from "../config/resolve_config.ts";
@@ -16,30 +16,30 @@ import { RouteFinder } from "../routing/route_finder.ts";
 import { listOf } from "../routing/route_match.ts";
 import type { SimulatedContext, SimulatedRequest } from "./simulated_request.ts";
 
-/** The part of a configuration that decides about limits. */
+/** The part of a configuration that determines limits. */
 export type LimitedConfig = Pick<ResolvedConfig, "limiter" | "routes" | "filters">;
 
-/** What is found for one request. */
+/** The route and the limits of one request. */
 interface FoundLimits {
-  /** The route that takes it; `null` where there are none, or none does. */
+  /** The matching route; `null` if there are no routes, or none matches. */
   readonly route: ResolvedRoute | null;
-  /** Whether the proxy has something to do with it: a request that no route takes gets 404, and a bad one 400. */
+  /** Whether the proxy would forward the request: without a matching route it gets 404, and a bad request 400. */
   readonly taken: boolean;
-  /** What it has to pass; `null` when it is not limited. */
+  /** The limiter of the request; `null` if it is not limited. */
   readonly limiter: RateLimiter | null;
 }
 
-/** Limiters that share one table: what the policies of the configuration count is the same for all routes. */
+/** Limiters that share one table: the policies of the configuration count the requests of all routes together. */
 export class SimulatedLimits implements Disposable {
   readonly #config: LimitedConfig;
   readonly #finder: RouteFinder | null;
   readonly #limiters = new Map<readonly ResolvedPolicy[], RateLimiter | null>();
   readonly #watched: ReadonlyMap<ResolvedPolicy, ResolvedPolicy>;
   readonly #make: (policies: readonly ResolvedPolicy[]) => RateLimiter;
-  /** Names of the policies that have found no key in the request that was decided about last. */
+  /** Names of the policies that have found no key in the last request. */
   readonly keyless = new Set<string>();
 
-  /** @param maxKeys how many keys are counted exactly */
+  /** @param maxKeys number of keys that are counted exactly */
   constructor(config: LimitedConfig, clock: VirtualClock, maxKeys: number) {
     this.#config = config;
     this.#finder = config.routes.length === 0 ? null : new RouteFinder(findableRoutes(config));
@@ -52,7 +52,7 @@ export class SimulatedLimits implements Disposable {
     this.#make = (own) => new RateLimiter(own, { clock, random, table: table! });
   }
 
-  /** Finds route and limits of a request, and makes the state that its functions see. */
+  /** Finds the route and limits of a request, and creates the `state` for functions of the configuration. */
   find(context: SimulatedContext): FoundLimits {
     const { limiter, filters: { newContext } } = this.#config;
     if (newContext !== undefined) context.state = refusePromise(newContext(context.request));
@@ -72,18 +72,18 @@ export class SimulatedLimits implements Disposable {
     };
   }
 
-  /** The place of the route that takes a request, -1 when none does; `null` when the request is refused as it is. */
+  /** Index of the matching route, -1 if none matches; `null` if the request itself is refused. */
   #findRoute({ method, host, target, request }: SimulatedContext): number | null {
     if (this.#finder === null) return -1;
-    let asked: ReturnType<typeof readTarget>;
+    let parsed: ReturnType<typeof readTarget>;
     try {
-      asked = readTarget(`http://${host}${target}`, host, "");
+      parsed = readTarget(`http://${host}${target}`, host, "");
     } catch {
       return null;
     }
     const routed = { method, host, fields: request.headers };
-    const { end, plain } = shapeOfPath(asked.target);
-    const path = asked.target.slice(0, end);
+    const { end, plain } = shapeOfPath(parsed.target);
+    const path = parsed.target.slice(0, end);
     if (plain) return this.#finder.find(routed, path);
     const { order, ambiguous } = this.#finder.findWritten(routed, path);
     return ambiguous ? null : order;
@@ -98,7 +98,7 @@ export class SimulatedLimits implements Disposable {
     return limiter;
   }
 
-  /** The same policy, of which it is known when it finds no key. */
+  /** The same policy; records in `keyless` when it finds no key. */
   #watch(policy: ResolvedPolicy): ResolvedPolicy {
     return {
       ...policy,
@@ -115,18 +115,18 @@ export class SimulatedLimits implements Disposable {
   }
 }
 
-// Time that passes only when it is told to.
+// A clock that the replay sets.
 
-/** A clock for replays: it shows what it was set to, and nobody waits for it. */
+/** A clock for replays; its time changes only by {@linkcode VirtualClock.advanceTo}. */
 export class VirtualClock implements Clock {
   #now = 0;
 
-  /** Goes on to a moment; earlier ones are passed already. */
+  /** Advances to a time; ignores earlier times. */
   advanceTo(ms: number): void {
     if (ms > this.#now) this.#now = ms;
   }
 
-  /** Milliseconds since the replay began. */
+  /** Milliseconds from the start of the replay. */
   now(): number {
     return this.#now;
   }
@@ -136,25 +136,25 @@ export class VirtualClock implements Clock {
     return this.#now;
   }
 
-  /** Decisions of a limiter wait for nothing, so timers are not kept. */
+  /** Ignores timers: decisions of a limiter do not wait for any. */
   setTimer(): Disposable {
     return { [Symbol.dispose]: () => {} };
   }
 }
 
-// Permits of concurrency policies, given back when the requests that hold them are over.
+// Permits of concurrency policies, released when their requests end.
 
-/** A permit and when it comes free. */
+/** A permit, and when it is released. */
 interface Held {
   readonly lease: Disposable;
   readonly endMs: number;
 }
 
-/** Permits that are held, the one that ends first at the top of a heap. */
+/** Held permits in a heap; the first to be released is at the top. */
 export class PermitsInTime implements Disposable {
   readonly #heap: Held[] = [];
 
-  /** Keeps a permit until a moment. */
+  /** Holds a permit until a time. */
   hold(lease: Disposable, endMs: number): void {
     const heap = this.#heap;
     let at = heap.push({ lease, endMs }) - 1;
@@ -166,7 +166,7 @@ export class PermitsInTime implements Disposable {
     }
   }
 
-  /** Gives back, one after the other, what has ended by a moment; each at its own. */
+  /** Releases all permits due by a time, in order, each at its own time. */
   releaseUntil(ms: number, onEnd: (endMs: number) => void): void {
     while (this.#heap.length > 0 && this.#heap[0]!.endMs <= ms) {
       const { lease, endMs } = this.#takeFirst();
@@ -197,13 +197,13 @@ export class PermitsInTime implements Disposable {
   }
 }
 
-// What a replay could not know, because the trace does not say it.
+// Data that the trace lacks.
 
-/** Parts of a request that have a default where the trace does not say them. */
+/** Parts of a request for which a default is used if the trace lacks them. */
 const PARTS = ["ip", "target", "host", "durationMs", "status", "bytes"] as const;
 type Part = typeof PARTS[number];
 
-/** Whether a log has left out what a key is taken from. */
+/** Whether the log has redacted the value that a key is taken from. */
 function isRedacted({ target, headers = {} }: SimulatedRequest, key: string): boolean {
   const [kind, name] = [key.slice(0, key.indexOf(":")), key.slice(key.indexOf(":") + 1).toLowerCase()];
   if (kind === "query") {
@@ -213,7 +213,7 @@ function isRedacted({ target, headers = {} }: SimulatedRequest, key: string): bo
   return Object.entries(headers).some(([each, value]) => each.toLowerCase() === field && value === REDACTED);
 }
 
-/** Counts what requests lack, and says what follows from that. */
+/** Counts missing parts of requests, and describes the consequences. */
 export class MissingParts {
   readonly #config: LimitedConfig;
   readonly #policies: readonly ResolvedPolicy[];
@@ -221,7 +221,7 @@ export class MissingParts {
   readonly #lacking = new Map<Part, number>(PARTS.map((part) => [part, 0]));
   readonly #keyless = new Map<string, number>();
   readonly #byRoute = new Map<string, number>();
-  /** How many requests have a value that a log has left out, by the key of a policy. */
+  /** Number of requests with a redacted value, by key of a policy. */
   readonly #redacted = new Map<string, number>();
   #requests = 0;
   #unrouted = 0;
@@ -234,17 +234,17 @@ export class MissingParts {
     ];
   }
 
-  /** How many requests had no key, by the name of the policy; without those that all had one for. */
+  /** Requests without a key by name of the policy; policies without such requests are left out. */
   get withoutKey(): Readonly<Record<string, number>> {
     return Object.fromEntries(this.#keyless);
   }
 
-  /** How many requests the proxy has no route for. */
+  /** Number of requests that match no route. */
   get unrouted(): number {
     return this.#unrouted;
   }
 
-  /** Takes a request in. */
+  /** Counts a request. */
   count(request: SimulatedRequest, route: string | null, taken: boolean, keyless: Iterable<string>): void {
     this.#requests++;
     for (const part of PARTS) {
@@ -258,7 +258,7 @@ export class MissingParts {
     for (const policy of keyless) this.#keyless.set(policy, (this.#keyless.get(policy) ?? 0) + 1);
   }
 
-  /** Says it in sentences. */
+  /** The notes, one sentence each. */
   notes(): string[] {
     if (this.#requests === 0) return [];
     return [...this.#keyNotes(), ...this.#redactedNotes(), ...this.#partNotes(), ...this.#routeNotes()];
@@ -286,7 +286,7 @@ export class MissingParts {
       this.#policies.some(({ keySpec }) =>
         typeof keySpec !== "function" && [keySpec].flat().some((key) => key === part || key.startsWith(part))
       );
-    const named = (policies: readonly ResolvedPolicy[]): string =>
+    const listNames = (policies: readonly ResolvedPolicy[]): string =>
       policies.map(({ name }) => name).join(", ");
     const concurrent = this.#policies.filter(({ algorithm }) => algorithm === "concurrency");
     const charging = this.#policies.filter(({ charge }) => charge !== null);
@@ -303,11 +303,11 @@ export class MissingParts {
       ...this.#note(
         "durationMs",
         concurrent.length > 0,
-        `over at once for policy ${named(concurrent)}`,
+        `over at once for policy ${listNames(concurrent)}`,
         '"duration"',
       ),
       ...(charging.length > 0 && this.#allLack("durationMs", "status", "bytes")
-        ? [`No request has a duration, a status or bytes, by which policy ${named(charging)} may charge`]
+        ? [`No request has a duration, a status or bytes, by which policy ${listNames(charging)} may charge`]
         : []),
     ];
   }
@@ -317,7 +317,7 @@ export class MissingParts {
     return [
       ...(this.#unrouted === 0
         ? []
-        : [`${counted(this.#unrouted)} ${this.#unrouted === 1 ? "is" : "are"} taken by no route (404)`]),
+        : [`${formatCount(this.#unrouted)} ${this.#unrouted === 1 ? "is" : "are"} taken by no route (404)`]),
       ...routes.filter(({ name, limiter }) => limiter !== null && !this.#byRoute.has(name))
         .map(({ name }) => `No request went to route ${name}, whose limits were not tried`),
     ];
@@ -335,17 +335,17 @@ export class MissingParts {
   #share(count: number): string {
     return count === this.#requests
       ? "All requests have"
-      : `${counted(count)} ${count === 1 ? "has" : "have"}`;
+      : `${formatCount(count)} ${count === 1 ? "has" : "have"}`;
   }
 }
 
-/** What becomes of requests without a key. */
+/** How requests without a key are treated. */
 const CONSEQUENCES: Readonly<Record<ResolvedPolicy["onMissingKey"], string>> = {
   skip: "not limited by it",
   reject: "refused by it",
   ip: "counted by address",
 };
 
-function counted(count: number): string {
+function formatCount(count: number): string {
   return `${count.toLocaleString("en-US")} ${count === 1 ? "request" : "requests"}`;
 }

@@ -1,4 +1,4 @@
-/** Requests to replay: written out, generated, or read from JSON lines. */
+/** Requests to replay: from a program, generated, or read from JSON lines. */
 
 import type { Random } from "../core/random.ts";
 import { parseDuration } from "../core/units.ts";
@@ -8,9 +8,9 @@ import type { ResolvedPolicy } from "../limiter/policy.ts";
 import { headerOf } from "../observe/access_log_options.ts";
 import { escapeControls } from "../observe/text_format.ts";
 
-/** One request of a trace; what is left out has a default. */
+/** One request of a trace. */
 export interface SimulatedRequest {
-  /** Milliseconds since the trace began. */
+  /** Milliseconds from the start of the trace. */
   readonly atMs: number;
   /** Address of the client. @default {"192.0.2.1"} */
   readonly ip?: string;
@@ -20,17 +20,17 @@ export interface SimulatedRequest {
   readonly target?: string;
   /** Field `Host`. @default {"localhost"} */
   readonly host?: string;
-  /** Further fields. @default {{}} */
+  /** Additional fields. @default {{}} */
   readonly headers?: Readonly<Record<string, string>>;
-  /** How long the request runs once it is admitted, for policies that hold permits or charge for time. @default {0} */
+  /** Duration of the request after it is admitted, for policies that hold permits or charge for time. @default {0} */
   readonly durationMs?: number;
-  /** Status of its response, for policies that charge by it. @default {200} */
+  /** Status of the response, for policies that charge by status. @default {200} */
   readonly status?: number;
-  /** Bytes of its response, for policies that charge by them. @default {0} */
+  /** Bytes of the response, for policies that charge by bytes. @default {0} */
   readonly bytes?: number;
 }
 
-/** What functions of a configuration see of a replayed request; the part of their context that a replay knows. */
+/** The context of a replayed request for functions of the configuration, as far as a replay can provide it. */
 export class SimulatedContext implements KeySource {
   readonly request: Request;
   readonly clientIp: string;
@@ -42,11 +42,11 @@ export class SimulatedContext implements KeySource {
   readonly status: number;
   readonly bytesSent: number;
   readonly timings: { upstreamStartMs: number | null; upstreamHeadMs: number | null; endMs: number | null };
-  /** Name of the route that takes the request; `null` where there is none. */
+  /** Name of the matching route; `null` if there is none. */
   route: string | null = null;
   state: unknown = undefined;
 
-  /** @param number which request of the trace it is */
+  /** @param number number of the request in the trace, from 1 */
   constructor(replayed: SimulatedRequest, number: number) {
     const { ip = "192.0.2.1", method = "GET", target = "/", host = "localhost", headers = {} } = replayed;
     const { durationMs = 0, status = 200, bytes = 0 } = replayed;
@@ -63,22 +63,22 @@ export class SimulatedContext implements KeySource {
   }
 }
 
-// Requests of clients who ask at random moments.
+// Generated requests of clients at random times.
 
-/** Traffic to be made up. */
+/** Parameters of generated traffic. */
 interface Traffic {
-  /** Requests a second, of all clients together. */
+  /** Requests per second of all clients together. */
   readonly perSecond: number;
-  /** How many clients there are, all as likely to ask. */
+  /** Number of clients; all send requests equally often. */
   readonly keys: number;
-  /** For how long. */
+  /** Duration in milliseconds. */
   readonly forMs: number;
   readonly random: Random;
 }
 
 /**
- * Makes requests that come independently of each other (a Poisson process), each by one of the clients, who differ in
- * whatever the policies count by: address, fields, cookies, queries, paths and hosts.
+ * Generates requests that arrive independently of each other (a Poisson process), each from a random client. Clients differ
+ * in the keys of the policies: address, fields, cookies, queries, paths and hosts.
  */
 export function* generateTraffic(
   { perSecond, keys, forMs, random }: Traffic,
@@ -86,12 +86,12 @@ export function* generateTraffic(
 ): Generator<SimulatedRequest> {
   const clients = Array.from({ length: keys }, (_, number) => clientOf(number, policies));
   const meanMs = 1000 / perSecond;
-  for (let atMs = wait(meanMs, random); atMs < forMs; atMs += wait(meanMs, random)) {
+  for (let atMs = randomGap(meanMs, random); atMs < forMs; atMs += randomGap(meanMs, random)) {
     yield { atMs, ...clients[Math.floor(random() * keys)]! };
   }
 }
 
-function wait(meanMs: number, random: Random): number {
+function randomGap(meanMs: number, random: Random): number {
   return -Math.log(1 - random()) * meanMs;
 }
 
@@ -113,12 +113,12 @@ function clientOf(number: number, policies: readonly ResolvedPolicy[]): Omit<Sim
   return { ip: addressOf(number), headers, target: path + query, host };
 }
 
-/** One of the addresses for private networks (RFC 1918), another one for each of the first 2^24 numbers. */
+/** An address in 10.0.0.0/8 (RFC 1918); distinct for the first 2^24 numbers. */
 function addressOf(number: number): string {
   return `10.${(number >> 16) & 255}.${(number >> 8) & 255}.${number & 255}`;
 }
 
-// Reads requests to replay from JSON lines.
+// Traces as JSON lines.
 
 /** A line of a trace cannot be replayed. */
 export class TraceError extends Error {
@@ -126,16 +126,16 @@ export class TraceError extends Error {
   override readonly name = "TraceError";
 }
 
-/** How many mistakes are told of one trace. */
+/** How many mistakes of a trace are listed. */
 const MAX_PROBLEMS = 10;
 
 /**
- * Reads one request a line, sorted by time. A line is an object with `at` (a duration since the beginning) or `time`
- * (a date), and what else is known: `ip` or `client`, `method`, `target`, `host`, `headers`, `duration` or
- * `durationMs`, `status`, `bytes`, and fields of an access log: `header:NAME`, `userAgent`, `referer`. That makes the JSON access log of the proxy itself a trace; its other lines, which
- * have another `kind`, are passed over.
+ * Reads one request per line, and sorts them by time. A line is a JSON object with `at` (a duration from the start) or
+ * `time` (a date), and optionally `ip` or `client`, `method`, `target`, `host`, `headers`, `duration` or `durationMs`,
+ * `status`, `bytes`, and fields of an access log: `header:NAME`, `userAgent`, `referer`. So the JSON access log of the
+ * proxy is a trace; lines with another `kind` are skipped.
  *
- * @param where what the trace is called in messages
+ * @param where name of the trace, for messages
  * @throws {TraceError} when lines cannot be read; it lists the first ten of them
  */
 export function readTrace(text: string, where: string): SimulatedRequest[] {
@@ -159,11 +159,11 @@ function listed(problems: readonly string[]): string {
   return `${problems.length} lines${shown}${problems.length > MAX_PROBLEMS ? "\n  ..." : ""}`;
 }
 
-/** Dates become distances from the earliest one. */
+/** Converts dates to milliseconds from the earliest one. */
 function fromItsBeginning(requests: SimulatedRequest[]): SimulatedRequest[] {
   requests.sort((a, b) => a.atMs - b.atMs);
   const first = requests[0]?.atMs ?? 0;
-  // Nobody writes `at` of years; dates are.
+  // Values of this size (years) are dates; `at` is relative.
   if (first < 1e11) return requests;
   return requests.map((request) => ({ ...request, atMs: request.atMs - first }));
 }
@@ -194,7 +194,7 @@ function readLine(line: string): SimulatedRequest | string | null {
   };
 }
 
-/** Fields of the request that an access log has. */
+/** Fields of the request from an access log. */
 function loggedHeaders(fields: Readonly<Record<string, unknown>>): Record<string, string> {
   const found: Record<string, string> = {
     ...textOf("user-agent", fields.userAgent),
@@ -215,13 +215,13 @@ function readMoment({ at, time }: Record<string, unknown>): number | undefined {
 
 function findProblem({ target, headers, duration, method }: Record<string, unknown>): string | undefined {
   if (target !== undefined && !(typeof target === "string" && target.startsWith("/"))) {
-    return `"target" must be a path that begins with "/", received ${shown(target)}`;
+    return `"target" must be a path that begins with "/", received ${display(target)}`;
   }
   if (method !== undefined && !(typeof method === "string" && /^[A-Za-z-]+$/.test(method))) {
-    return `"method" must be a method, received ${shown(method)}`;
+    return `"method" must be a method, received ${display(method)}`;
   }
   if (duration !== undefined && parseDuration(duration) === undefined) {
-    return `"duration" must be a duration such as "20ms", received ${shown(duration)}`;
+    return `"duration" must be a duration such as "20ms", received ${display(duration)}`;
   }
   if (headers === undefined) return undefined;
   const texts = typeof headers === "object" && headers !== null && !Array.isArray(headers) &&
@@ -229,8 +229,8 @@ function findProblem({ target, headers, duration, method }: Record<string, unkno
   return texts ? undefined : '"headers" must be an object of texts';
 }
 
-/** What stands in a trace comes from clients, and a terminal obeys some of it. */
-function shown(value: unknown): string {
+/** Escapes control characters: values of a trace are from clients, and a terminal would execute escape sequences. */
+function display(value: unknown): string {
   return escapeControls(JSON.stringify(value));
 }
 
