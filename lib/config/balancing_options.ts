@@ -34,8 +34,8 @@ type ChoosePoolServer = Exclude<NonNullable<BalancingOptions["balance"]>, string
 /** How a pool chooses among its servers and detects their failures. */
 export interface BalancingOptions {
   /**
-   * How servers are chosen, by name or by a function; `"consistent-hash"` and `"fnv-hash"` need a {@linkcode
-   * BalancingOptions.key}. A function receives the available servers, at least one. If it returns nothing, or another
+   * How servers are chosen, by name or by a function; `"consistent-hash"` and `"fnv-hash"` need a
+   * {@linkcode BalancingOptions.key}. A function receives the available servers, at least one. If it returns nothing, or another
    * server, the request gets 503. `ctx.state` is `unknown` in it.
    *
    * @default {"round-robin"}

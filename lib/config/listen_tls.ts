@@ -28,7 +28,7 @@ export type CertificateLookup = Exclude<
 
 /** Versions of TLS. */
 export const TLS_VERSIONS: readonly TlsVersion[] = ["1.2", "1.3"];
-/** A version of TLS; those before 1.2 are broken (RFC 8996), and the runtime does not speak them. */
+/** A TLS version; versions before 1.2 are deprecated (RFC 8996), and the runtime does not support them. */
 type TlsVersion = NonNullable<ListenTlsOptions["minVersion"]>;
 
 /** Values of `unknownNames`. */

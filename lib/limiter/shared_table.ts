@@ -129,8 +129,8 @@ export class SharedTable {
 
   /**
    * Takes over the counts of another table and the permits that its requests hold. That table must have been passed as
-   * `like` when this one was made. Other workers may go on counting there if they know this table, see {@linkcode
-   * follow}. Estimated counts are not taken over.
+   * `like` when this one was made. Other workers may go on counting there if they know this table, see
+   * {@linkcode follow}. Estimated counts are not taken over.
    *
    * @param moves `false` if another process moves the counts
    */
