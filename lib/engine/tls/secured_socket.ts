@@ -1,4 +1,4 @@
-/** A connection of `node:tls` as the engines want one. */
+/** A connection of `node:tls` with the interface of the engines. */
 
 import { type Server, Socket as TcpSocket } from "node:net";
 import { type SecureContext, TLSSocket } from "node:tls";
@@ -10,14 +10,14 @@ import type { Socket } from "../engine.ts";
 export class SecuredSocket implements Socket {
   readonly remoteAddr: Deno.NetAddr;
   readonly localAddr: Deno.NetAddr;
-  /** Whether the client has chosen HTTP/2. */
+  /** Whether the client has negotiated HTTP/2. */
   readonly isHttp2: boolean;
   readonly certificate: ClientCertificate | null;
   readonly #tcp: TcpSocket;
   readonly #socket: TLSSocket;
   #tlsVersion: string | null = null;
   #paused = false;
-  /** What has come and was not read yet. */
+  /** Received bytes that were not read yet. */
   #come: Bytes | null = null;
   #ended = false;
   #failure: Error | null = null;
@@ -26,7 +26,7 @@ export class SecuredSocket implements Socket {
   #writing = 0;
   #written: PromiseWithResolvers<number> | null = null;
 
-  /** @param tcp the connection that was secured */
+  /** @param tcp the connection below TLS */
   constructor(
     tcp: TcpSocket,
     socket: TLSSocket,
@@ -136,22 +136,22 @@ export class SecuredSocket implements Socket {
   }
 }
 
-// What `node:net` and `node:tls` leave undone (Deno 2.9.6), by the handle of a socket as Node.js has it too. It is not public,
-// and the only way; where it is missing, nothing is done.
+// Functions that `node:net` and `node:tls` lack (Deno 2.9.6), by the handle of a socket that exists in Node.js too.
+// It is not public, but the only way; without it, nothing is done.
 
-/** The handle behind a socket or a server. */
+/** The handle of a socket or a server. */
 interface TcpHandle {
   readStop?(): number;
   readStart?(): number;
   listen?(backlog: number): number;
 }
 
-/** How many connections the system keeps that were not accepted yet. */
+/** How many connections the system queues before they are accepted. */
 export const BACKLOG = 511;
 
 /**
- * Has the runtime read its own authorities, which takes 30 to 140 ms and happens with the first client otherwise: nothing
- * else goes on meanwhile.
+ * Makes the runtime load its authorities, which takes 30 to 140 ms and would otherwise block everything at the first
+ * client.
  */
 export function prepare(secureContext: SecureContext | null): void {
   if (secureContext === null) return;
@@ -162,27 +162,30 @@ export function prepare(secureContext: SecureContext | null): void {
   unconnected.destroy();
 }
 
-/** Reads nothing more of a TCP connection. A secured one that is paused is read on and kept in memory, without any bound. */
+/**
+ * Stops reading a TCP connection. Without this, a paused TLS connection is still read, and kept in memory without
+ * limit.
+ */
 export function stopReading(socket: TcpSocket): void {
   handleOf(socket)?.readStop?.();
 }
 
-/** Reads on. */
+/** Resumes reading. */
 export function startReading(socket: TcpSocket): void {
   handleOf(socket)?.readStart?.();
 }
 
 /**
- * Has a server accept again: once it has lacked a descriptor it stops for good and without a word. To be told once more to
- * listen at the same socket costs 50 ns and changes nothing else.
+ * Makes a server accept again: after a lack of file descriptors it stops permanently, without an error. Calling
+ * listen again on the same socket costs 50 ns and changes nothing else.
  */
 export function wake(server: Server): void {
   handleOf(server)?.listen?.(BACKLOG);
 }
 
 /**
- * What the runtime thinks of the certificate of a client: `""` when it is good, or there is none, and otherwise a word of
- * OpenSSL's; `null` where that cannot be learnt. In a resumed session it thinks nothing, and says `""`.
+ * The runtime's verdict on a client certificate: `""` if it is valid or absent, otherwise an OpenSSL error code,
+ * `null` if unknown. For a resumed session it is always `""`.
  */
 export function verdictOfRuntime(socket: TLSSocket): string | null {
   const { _handle } = socket as { _handle?: { verifyError?(): unknown } | null };
