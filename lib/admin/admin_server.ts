@@ -21,16 +21,16 @@ import { Guard, problem, readTokens } from "./guard.ts";
 import { Monitor } from "./monitor.ts";
 import { type AdminParts, type Operation, OPERATIONS, runOperation } from "./operations.ts";
 
-/** How much content a change may have, and how long it may take to come. */
+/** Maximum size of the content of a change, and how long it may take to arrive, in milliseconds. */
 const MAX_BYTES = 16 * 1024;
 const CONTENT_TIMEOUT_MS = 10_000;
-/** How long what runs may take when the listener closes, and how long what is done takes to leave. */
-const LAST_WORDS_MS = 500;
-const LEAVING_MS = 20;
-/** When it is tried again to open the listener with another certificate. */
+/** When the listener closes: how long running requests may take, and how long written responses need to be sent. */
+const FINISH_MS = 500;
+const SEND_MS = 20;
+/** Delay before another attempt to open the listener with a new certificate, in milliseconds. */
 const REOPEN_AFTER_MS = 1000;
 
-/** Watches and steers a proxy over HTTP; it is the server of the runtime, since nothing here is in a hurry. */
+/** The admin API and dashboard over HTTP. Uses `Deno.serve`, because performance does not matter here. */
 export class AdminServer implements AsyncDisposable {
   readonly #admin: ResolvedAdmin;
   readonly #parts: AdminParts;
@@ -38,21 +38,21 @@ export class AdminServer implements AsyncDisposable {
   #server: Deno.HttpServer;
   #abort = new AbortController();
   readonly #watch: CertificateWatch | null;
-  /** Ends the wait for another try to open the listener. */
+  /** Ends the delay before another attempt to open the listener. */
   #stop: () => void = () => {};
   #stopped = false;
-  /** Until the listener has its new certificate. */
+  /** Settles when the listener has its new certificate. */
   #renewal: Promise<void> | null = null;
-  /** Requests that have no response yet. */
+  /** Number of requests without a response. */
   #running = 0;
-  /** Called when there is none any more. */
+  /** Called when no such request is left. */
   #onQuiet = (): void => {};
 
   /**
    * Opens the listener.
    *
    * @throws {ConfigError} when a token or the certificate cannot be read
-   * @throws {ListenError} when the address cannot be listened at
+   * @throws {ListenError} when it cannot listen at the address
    */
   constructor(admin: ResolvedAdmin, target: AdminTarget) {
     this.#admin = admin;
@@ -65,7 +65,7 @@ export class AdminServer implements AsyncDisposable {
     this.#parts = { target, monitor, feed: new Feed(monitor, events, clock) };
   }
 
-  /** Where it is reached, as `host:port` or `unix:/path`. */
+  /** Address of the listener, as `host:port` or `unix:/path`. */
   get address(): string {
     const { addr } = this.#server;
     return formatListen({ ...this.#admin.listen, ...(addr.transport === "tcp" ? { port: addr.port } : {}) });
@@ -122,23 +122,23 @@ export class AdminServer implements AsyncDisposable {
         tryCertificate(certificate);
         return this.#renewal = this.#renew(certificate);
       },
-      onProblem: (problem) => this.#tellCertificate(problem),
+      onProblem: (problem) => this.#reportCertificate(problem),
     });
   }
 
   /**
-   * Opens the listener anew, since the runtime takes a certificate only then: it is closed for a moment. Streams are cut, and
-   * readers of them come again.
+   * Reopens the listener, because the runtime can only set a certificate then: it is closed for a moment. Event streams are
+   * cut off, and their clients reconnect.
    */
   async #renew(certificate: Certificate): Promise<void> {
     const { addr } = this.#server as Deno.HttpServer<Deno.NetAddr>;
     await this.#close();
-    for (let told = false; !this.#stopped; told = true) {
+    for (let isReported = false; !this.#stopped; isReported = true) {
       try {
         this.#server = this.#serve(addr.port, certificate);
-        return this.#tellCertificate(null);
+        return this.#reportCertificate(null);
       } catch (error) {
-        if (!told) this.#tellClosed(messageOf(error));
+        if (!isReported) this.#reportClosed(messageOf(error));
       }
       const { promise: over, resolve } = Promise.withResolvers<void>();
       this.#stop = resolve;
@@ -147,13 +147,13 @@ export class AdminServer implements AsyncDisposable {
     }
   }
 
-  #tellClosed(message: string): void {
+  #reportClosed(message: string): void {
     const { events, running } = this.#parts.target;
     const held = { openDescriptors: null, runningRequests: running };
     events.event({ kind: "listener_error", address: this.address, message, ...held });
   }
 
-  #tellCertificate(problem: string | null): void {
+  #reportCertificate(problem: string | null): void {
     this.#parts.target.events.event({ kind: "certificate", address: this.address, names: [], problem });
   }
 
@@ -175,24 +175,24 @@ export class AdminServer implements AsyncDisposable {
     await this.#close();
   }
 
-  /** Closes the listener once what runs has a response, or has had its time. */
+  /** Closes the listener when running requests have a response, or after a timeout. */
   async #close(): Promise<void> {
     const { clock } = this.#parts.target;
     const { promise: quiet, resolve } = Promise.withResolvers<void>();
     this.#onQuiet = resolve;
     if (this.#running === 0) resolve();
     {
-      using _timer = clock.setTimer(resolve, LAST_WORDS_MS);
+      using _timer = clock.setTimer(resolve, FINISH_MS);
       await quiet;
     }
-    await new Promise<void>((left) => clock.setTimer(left, LEAVING_MS));
-    // A server that was told to shut down cannot be aborted any more, and a client that does not read would hold it up for good.
+    await new Promise<void>((left) => clock.setTimer(left, SEND_MS));
+    // Not `shutdown()`: it cannot be aborted afterwards, and a client that does not read would block it forever.
     this.#abort.abort();
     await this.#server.finished;
   }
 }
 
-/** The certificate and its key as texts; `null` without TLS. */
+/** The certificate and its key as PEM texts; `null` without TLS. */
 function certificateOf({ tls }: ResolvedAdmin): Certificate | null {
   if (tls === null) return null;
   try {
@@ -205,10 +205,10 @@ function certificateOf({ tls }: ResolvedAdmin): Certificate | null {
 }
 
 interface Found {
-  /** `undefined` when there is nothing at the path, or nothing by the method. */
+  /** `undefined` if there is no operation at the path, or none with the method. */
   readonly found: Operation | undefined;
   readonly path: Readonly<Record<string, string>>;
-  /** What the path takes; empty when there is nothing there. */
+  /** Methods of the path; empty if there is no such path. */
   readonly methods: readonly string[];
 }
 
@@ -225,19 +225,19 @@ function findOperation(method: string, pathname: string): Found {
   return { found: undefined, path: {}, methods: [...methods] };
 }
 
-/** Compares piece by piece; a variable part is one piece, decoded. */
+/** Compares segment by segment; a variable is one segment, decoded. */
 function matchPath(pattern: string, pathname: string): Record<string, string> | null {
   const wanted = pattern.split("/");
-  const given = pathname.split("/");
-  if (wanted.length !== given.length) return null;
+  const actual = pathname.split("/");
+  if (wanted.length !== actual.length) return null;
   const path: Record<string, string> = {};
-  for (const [i, piece] of wanted.entries()) {
-    if (!piece.startsWith("{")) {
-      if (piece !== given[i]) return null;
+  for (const [i, segment] of wanted.entries()) {
+    if (!segment.startsWith("{")) {
+      if (segment !== actual[i]) return null;
       continue;
     }
     try {
-      path[piece.slice(1, -1)] = decodeURIComponent(given[i]!);
+      path[segment.slice(1, -1)] = decodeURIComponent(actual[i]!);
     } catch {
       return null;
     }
@@ -245,10 +245,10 @@ function matchPath(pattern: string, pathname: string): Record<string, string> | 
   return path;
 }
 
-/** Reads the content as a JSON object; or says what is wrong with it. Nothing at all counts as `{}`. */
+/** Reads the content as a JSON object, or returns a problem response. Empty content counts as `{}`. */
 async function readJson(request: Request, clock: Clock): Promise<Record<string, unknown> | Response> {
   const type = request.headers.get("content-type")?.replace(/;[^]*/, "").trim().toLowerCase();
-  // A page of another site can send forms and plain text without asking, but no JSON.
+  // A page of another site can send forms and plain text without a CORS preflight, but not JSON.
   if (type !== "application/json") return problem(415, "The content must be application/json");
   if (Number(request.headers.get("content-length") ?? 0) > MAX_BYTES) return tooLarge();
   const text = await readText(request, clock);

@@ -1,4 +1,4 @@
-/** What the admin listener watches and steers. */
+/** The interface of a proxy for the admin listener. */
 
 import type { ResolvedConfig } from "../config/proxy_config.ts";
 import type { Clock } from "../core/clock.ts";
@@ -12,99 +12,99 @@ import type { EventLog } from "../observe/event_message.ts";
 import type { ExchangeRuntime } from "../proxy/exchange.ts";
 import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
 
-/** A running proxy, as far as it is watched and steered; everything is read when it is needed, since it may change. */
+/** A running proxy, as the admin listener uses it. Members are read at each use, because a reload may change them. */
 export interface AdminTarget {
   readonly clock: Clock;
   /** Version of the program. */
   readonly version: string;
-  /** When it was started, in milliseconds since 1970. */
+  /** When the proxy was started, in milliseconds since 1970. */
   readonly startedAt: number;
   readonly events: EventLog;
-  /** Where clients reach it. */
+  /** Addresses of the listeners for clients. */
   readonly addresses: readonly string[];
-  /** Whether it finishes what runs and takes nothing new. */
+  /** Whether the proxy finishes running requests and accepts no new ones. */
   readonly stopping: boolean;
   readonly configuration: ConfigurationInfo;
-  /** Path or URL of the configuration; `null` when a program gave it. */
+  /** Path or URL of the configuration; `null` if a program has passed it. */
   readonly source: string | null;
   readonly config: ResolvedConfig;
-  /** What requests run by from now on. */
+  /** The runtime of new requests. */
   readonly runtime: ExchangeRuntime;
   readonly pools: readonly PoolRuntime[];
   readonly limits: LimitSources;
-  /** Requests that have arrived. */
+  /** Number of requests that have arrived. */
   readonly arrived: number;
-  /** Requests that are not over. */
+  /** Number of running requests. */
   readonly running: number;
-  /** What was counted of the traffic; `null` where that is off. */
+  /** Counted traffic; `null` if metrics are off. */
   readonly traffic: TrafficSource | null;
-  /** The processes that serve requests; `null` where this one does. */
+  /** The workers; `null` if this process serves requests itself. */
   readonly workers: readonly WorkerInfo[] | null;
-  /** Has these tell the names of keys that have used much of their limits; takes a quarter of a second at most. */
+  /** Requests the names of the busiest keys from workers; takes at most a quarter of a second. */
   askKeys(): Promise<void>;
   /** All metrics as text. */
   metrics(format: MetricsFormat): string;
   /**
-   * Loads the configuration anew; `null` where there is no file to load it from.
+   * Loads the configuration again; `null` if it is not from a file.
    *
-   * Rejects when the configuration cannot be used; nothing has changed then.
+   * Rejects if the configuration cannot be used; nothing is changed then.
    */
   readonly reload: (() => Promise<void>) | null;
-  /** What is logged; `null` where the log is somebody else's. */
+  /** The log level; `null` if the program has its own observer. */
   readonly logLevel: LogLevel | null;
-  /** Changes what is logged. */
+  /** Sets the log level. */
   setLogLevel(level: LogLevel): void;
 }
 
-/** A process that serves requests. */
+/** A worker. */
 export interface WorkerInfo {
   /** 1 for the first. */
   readonly id: number;
   readonly pid: number;
   readonly state: "starting" | "serving" | "stopping";
   readonly uptimeMs: number;
-  /** How often another one has ended in its place. */
+  /** How often the worker was replaced. */
   readonly restarts: number;
-  /** Requests that are not over. */
+  /** Number of running requests. */
   readonly inFlight: number;
-  /** `null` where nothing is counted. */
+  /** `null` if metrics are off. */
   readonly counted: WorkerCounts | null;
 }
 
-/** What a worker has counted since it was started. */
+/** The counts of a worker since its start. */
 export interface WorkerCounts {
   readonly rssBytes: number;
   readonly cpuSeconds: number;
-  /** Requests that are over. */
+  /** Number of requests that have ended. */
   readonly requests: number;
-  /** By how much its timers were late. */
+  /** Delay of its timers. */
   readonly loopDelay: Distribution;
 }
 
-/** The configuration that runs. */
+/** The running configuration. */
 export interface ConfigurationInfo {
-  /** 1 for the one that the proxy was started with; one more with each reload. */
+  /** Number of the configuration: 1 for the first, plus 1 with each reload. */
   readonly generation: number;
-  /** When it began to take requests, in milliseconds since 1970. */
+  /** When it began to serve requests, in milliseconds since 1970. */
   readonly loadedAt: number;
-  /** SHA-256 of its sources in hexadecimal; of its description where it was not loaded from files. */
+  /** SHA-256 of its sources in hexadecimal; if it is not from files, of its description. */
   readonly hash: string;
 }
 
 /** The traffic of a proxy. */
 interface TrafficSource {
-  /** Everything since the start. */
+  /** Traffic since the start. */
   total(): Traffic;
-  /** Makes a function that gives what has come since it was called before. */
+  /** Makes a function that returns the traffic since its previous call. */
   reader(): () => Traffic;
 }
 
-/** The limits at work. */
+/** The limits of the running configuration. */
 interface LimitSources {
   /** The proxy's own limiter first, then those of routes. */
   readonly limiters: readonly RateLimiter[];
-  /** How full the table is in which all count; `null` without limits. */
+  /** How full the shared table of counts is; `null` without limits. */
   readonly table: MemoryUse | null;
-  /** For each policy, in how many windows keys did not fit the table. */
+  /** Per policy, the number of windows in which keys did not fit the table. */
   readonly overflows: ReadonlyMap<string, number>;
 }

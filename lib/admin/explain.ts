@@ -1,4 +1,4 @@
-/** Tells what would become of a request that nobody has sent. */
+/** Explains how the proxy would handle a request, without sending it. */
 
 import { isIP } from "node:net";
 import type { ResolvedConfig } from "../config/proxy_config.ts";
@@ -17,7 +17,7 @@ import type { Server } from "../upstream/server.ts";
 import { stateOf } from "./server_history.ts";
 import type { ServerStateName } from "./status.ts";
 
-/** A request to think through. */
+/** A request to explain. */
 interface AskedRequest {
   readonly method: string;
   /** Path and query. */
@@ -28,7 +28,7 @@ interface AskedRequest {
   readonly headers: readonly (readonly [name: string, value: string])[];
 }
 
-/** By what the parts of such a request are known to be good; the description of the listener has them too. */
+/** Patterns for the valid parts of such a request; the OpenAPI description contains them too. */
 export const ASKED_PATTERNS = {
   method: "^[A-Z]{1,30}$",
   target: '^/[!-"$-~]*$',
@@ -36,70 +36,70 @@ export const ASKED_PATTERNS = {
   header: "^(?![Hh][Oo][Ss][Tt]:)[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}:[\\t -~]*$",
 } as const;
 
-/** How many fields such a request may have. */
+/** Maximum number of fields of such a request. */
 export const MAX_ASKED_HEADERS = 100;
 
-/** What would become of it now. */
+/** How the proxy would handle the request now. */
 export interface Explanation {
   readonly request: {
     readonly method: string;
     readonly host: string;
     readonly target: string;
-    /** Address of the client; not that of the other end where a trusted proxy speaks for it. */
+    /** Address of the client; behind a trusted proxy, the address that it forwards. */
     readonly client: string;
   };
-  /** What the proxy would respond by itself; `null` where a server would have its turn. */
+  /** The proxy's own response; `null` if the request would be sent to a server. */
   readonly ends: { readonly status: number; readonly reason: string } | null;
-  /** Name of the route; `null` where there are none, or none takes it. */
+  /** Name of the route; `null` if there are no routes, or none matches. */
   readonly route: string | null;
   /** The path that routes and filters see. */
   readonly path: string;
   /** The policies that apply to it. */
   readonly limits: readonly ExplainedLimit[];
-  /** Where it would go; more than one where chance decides. */
+  /** The possible pools; several if the choice is random. */
   readonly pools: readonly { readonly name: string; readonly share: number }[];
-  /** How a server is chosen there: the name of an algorithm, or `"function"`. */
+  /** How the pool chooses a server: the name of an algorithm, or `"function"`. */
   readonly balance: string | null;
-  /** What is hashed to choose it. */
+  /** The key that is hashed to choose a server. */
   readonly key: string | null;
-  /** The server, where only one can be meant. */
+  /** The server, if only one is possible. */
   readonly server: string | null;
   /** The servers of these pools. */
   readonly servers: readonly ExplainedServer[];
-  /** Path and query as the server would get them. */
+  /** Path and query for the server. */
   readonly upstreamTarget: string | null;
-  /** What cannot be known before. */
+  /** What cannot be determined in advance. */
   readonly notes: readonly string[];
 }
 
-/** What a policy would say. */
+/** The decision of a policy. */
 interface ExplainedLimit {
   readonly policy: string;
   readonly algorithm: string;
-  /** What it counts the request by; `null` where the request has nothing of the kind. */
+  /** Key of the request; `null` if the request has none. */
   readonly key: string | null;
   readonly limit: number | null;
   readonly remaining: number | null;
-  /** Until it has its whole limit again. */
+  /** Milliseconds until the key has its whole limit again. */
   readonly resetMs: number | null;
-  /** For how long the key is banned. */
+  /** Milliseconds until the ban of the key ends; 0 without a ban. */
   readonly bannedMs: number;
   readonly dryRun: boolean;
   readonly allowed: boolean;
 }
 
-/** A server that could be meant. */
+/** A possible server. */
 interface ExplainedServer {
   readonly pool: string;
   readonly address: string;
   readonly state: ServerStateName;
   readonly weight: number;
   readonly backup: boolean;
-  /** Whether the request could be sent to it now. */
+  /** Whether the request could be sent to this server now. */
   readonly eligible: boolean;
 }
 
-/** What is wrong with such a request; `null` when nothing is. */
+/** Describes what is invalid in such a request; `null` if it is valid. */
 export function findProblem({ method, target, host, client }: AskedRequest): string | null {
   if (!matches("method", method)) return '"method" must be a method in capitals, such as "GET"';
   if (!matches("target", target)) return '"target" must be a path that begins with "/", and its query';
@@ -108,7 +108,7 @@ export function findProblem({ method, target, host, client }: AskedRequest): str
   return null;
 }
 
-/** Reads `NAME: VALUE`; `null` when it is none. */
+/** Parses `NAME: VALUE`; `null` if it is invalid. */
 export function readHeader(text: string): readonly [string, string] | null {
   if (!matches("header", text)) return null;
   const colon = text.indexOf(":");
@@ -120,17 +120,17 @@ function matches(part: keyof typeof ASKED_PATTERNS, text: string): boolean {
 }
 
 /**
- * Thinks a request through with the steps that real ones take, as far as nothing is counted or sent: state, route, limits,
- * pool and server. Functions of the configuration that make state and keys are called; other filters are not.
+ * Explains a request with the steps of real requests that count and send nothing: state, route, limits, pool and server.
+ * Calls functions of the configuration that create state and keys, but no other filters.
  */
 export function explain(
   runtime: ExchangeRuntime,
   config: Pick<ResolvedConfig, "routes" | "pools">,
   asked: AskedRequest,
 ): Explanation {
-  // Neither counted nor waited for.
-  const apart = { ...runtime, count: { arrived: 0 }, running: new RunningRequests() };
-  const exchange = new Exchange(apart, new AskedStream(asked));
+  // The request is not counted, and a shutdown does not wait for it.
+  const uncounted = { ...runtime, count: { arrived: 0 }, running: new RunningRequests() };
+  const exchange = new Exchange(uncounted, new AskedStream(asked));
   const found = new Findings();
   found.attempt(() => openExchange(exchange));
   const opened = found.ends === null;
@@ -170,12 +170,12 @@ export function explain(
   };
 }
 
-/** What is found out of a request. */
+/** Collects the results for a request. */
 class Findings {
   readonly limits: ExplainedLimit[] = [];
   readonly notes: string[] = [];
   ends: Explanation["ends"] = null;
-  /** Does what may end the request: the first reason counts. */
+  /** Runs a step that may end the request; the first reason is kept. */
   attempt<Result>(step: () => Result): Result | undefined {
     try {
       return step();
@@ -236,7 +236,7 @@ function withoutKey({ name, algorithm, dryRun }: ResolvedPolicy): ExplainedLimit
   };
 }
 
-/** The pools that it could go to, and how likely that is. */
+/** The possible pools and their probabilities. */
 function sharesOf(
   { matched, pool }: Exchange,
   { routes }: Pick<ResolvedConfig, "routes">,
@@ -255,7 +255,7 @@ interface Found {
   readonly eligible: boolean;
 }
 
-/** Servers that stand by count only while no other can be used. */
+/** The servers of a pool; backups are eligible only if no other server can be used. */
 function serversOf({ name, balancer }: PoolRuntime): Found[] {
   const { pool: { servers }, panic } = balancer;
   const usable = servers.filter((server) => server.weight > 0 && isAvailable(server, panic) && !server.full);
@@ -264,7 +264,7 @@ function serversOf({ name, balancer }: PoolRuntime): Found[] {
   return servers.map((server) => ({ pool: name, server, eligible: eligible.includes(server) }));
 }
 
-/** The server, where cookie, key or lack of others leave no doubt. */
+/** The server, if the cookie, the key, or a lack of others determines it. */
 function serverFor(
   exchange: Exchange,
   pool: PoolRuntime,
@@ -294,7 +294,7 @@ function noServer({ name, balancer: { pool: { servers } } }: PoolRuntime, found:
   return null;
 }
 
-/** Says which filters may see to it that things go another way. */
+/** Adds notes on filters that may change the result. */
 function addNotes({ filters }: Exchange, found: Findings): void {
   if (filters.requestFilter !== undefined) {
     found.notes.push("requestFilter is not asked: it may respond by itself, or change the request.");
@@ -306,7 +306,7 @@ function addNotes({ filters }: Exchange, found: Findings): void {
 
 const LISTENER: ListenerInfo = { scheme: "http" };
 
-/** The client's side of a request that nobody has sent. */
+/** The client stream of a request that was not sent. */
 class AskedStream implements ClientStream {
   readonly listener = LISTENER;
   readonly peerPort = 0;

@@ -6,30 +6,30 @@ import type { EventLog, LoggedEvent } from "../observe/event_message.ts";
 import type { Monitor } from "./monitor.ts";
 import { problem, reply } from "./guard.ts";
 
-/** Most pages at once; more are refused. */
+/** Most streams at the same time; further ones are refused. */
 const MAX_STREAMS = 100;
-/** What a reader may leave unread before it misses moments. */
-const MAX_WAITING = 4;
+/** Most unread messages of a client; beyond that, status messages to it are dropped. */
+const MAX_UNREAD = 4;
 
-/** How long a change may wait for others before it is shown. */
-const SOON_MS = 100;
+/** Delay of a status after an event, in milliseconds, so that several events need only one. */
+const STATUS_DELAY_MS = 100;
 
 const encoder = new TextEncoder();
 
 type Stream = ReadableStreamDefaultController<Uint8Array>;
 
 /**
- * Sends the status once a second, and what happens when it happens, to everybody who listens.
+ * Sends the status once a second, and events at once, to all clients of the stream.
  *
- * A status is written once for all of them. Who does not keep up misses some, so that nothing piles up for a reader that has
- * gone to sleep.
+ * A status is encoded once for all clients. Messages to a slow client are dropped, so that its buffer does not grow without
+ * limit.
  */
 export class Feed implements Disposable {
   readonly #monitor: Monitor;
   readonly #events: EventLog;
   readonly #streams = new Set<Stream>();
   readonly #timers: Timers;
-  #soon: Disposable | null = null;
+  #statusTimer: Disposable | null = null;
   #closed = false;
 
   constructor(monitor: Monitor, events: EventLog, timers: Timers) {
@@ -37,17 +37,17 @@ export class Feed implements Disposable {
     this.#events = events;
     this.#timers = timers;
     monitor.onLook = () => this.#sendStatus();
-    events.onEvent = (event, logged) => this.#happened(event, logged);
+    events.onEvent = (event, logged) => this.#onEvent(event, logged);
   }
 
-  /** How many listen. */
+  /** Number of open streams. */
   get size(): number {
     return this.#streams.size;
   }
 
   /**
-   * Opens a stream: the last ten minutes, the events behind the last one that the reader has seen, the status, and from then
-   * on what comes.
+   * Opens a stream: the history of ten minutes, the events after the last one that the client has received, the status, and
+   * then new messages.
    */
   open(lastEventId: number): Response {
     if (this.#closed) return problem(503, "The proxy stops");
@@ -65,40 +65,40 @@ export class Feed implements Disposable {
         stream.enqueue(encoder.encode(text.join("")));
       },
       cancel: () => void this.#streams.delete(own),
-    }, { highWaterMark: MAX_WAITING });
+    }, { highWaterMark: MAX_UNREAD });
     return reply(body, 200, { "content-type": "text/event-stream", "x-accel-buffering": "no" });
   }
 
   #sendStatus(): void {
     if (this.#streams.size === 0) return;
     this.#send(message("status", this.#monitor.status()), true);
-    // For the next one: nobody waits for workers here.
+    // For the next status: this one does not wait for workers.
     void this.#monitor.refresh();
   }
 
-  #happened(event: ProxyEvent, logged: LoggedEvent): void {
+  #onEvent(event: ProxyEvent, logged: LoggedEvent): void {
     this.#monitor.note(event);
     if (this.#streams.size === 0) return;
     this.#send(logMessage(logged), false);
-    // What has changed is seen at once, and a hundred changes at once are seen as one.
-    this.#soon ??= this.#timers.setTimer(() => {
-      this.#soon = null;
+    // Sends a changed status soon, but only once for many events.
+    this.#statusTimer ??= this.#timers.setTimer(() => {
+      this.#statusTimer = null;
       this.#sendStatus();
-    }, SOON_MS);
+    }, STATUS_DELAY_MS);
   }
 
-  #send(text: string, mayMiss: boolean): void {
+  #send(text: string, mayDrop: boolean): void {
     const bytes = encoder.encode(text);
     for (const stream of this.#streams) {
       const room = stream.desiredSize ?? 0;
-      if (mayMiss ? room > 0 : room > -100) stream.enqueue(bytes);
+      if (mayDrop ? room > 0 : room > -100) stream.enqueue(bytes);
     }
   }
 
   /** Ends all streams. */
   [Symbol.dispose](): void {
     this.#closed = true;
-    this.#soon?.[Symbol.dispose]();
+    this.#statusTimer?.[Symbol.dispose]();
     this.#events.onEvent = null;
     for (const stream of this.#streams) stream.close();
     this.#streams.clear();
@@ -109,7 +109,7 @@ function logMessage(event: LoggedEvent): string {
   return `id: ${event.id}\n${message("log", event)}`;
 }
 
-/** JSON has no line breaks, which would end the message. */
+/** Formats a message. The output of `JSON.stringify` has no line breaks, which would end the message. */
 function message(name: string, value: unknown): string {
   return `event: ${name}\ndata: ${JSON.stringify(value)}\n\n`;
 }

@@ -1,4 +1,4 @@
-/** Decides who may ask the admin listener for what. */
+/** Access control of the admin listener. */
 
 import { type AdminToken, MIN_TOKEN_LENGTH, type ResolvedAdmin } from "../config/admin_options.ts";
 import { ConfigError, type ConfigProblem } from "../config/config_error.ts";
@@ -8,18 +8,18 @@ import { sameDigest } from "../filters/filter_support.ts";
 import { problemBody } from "../http/make_response.ts";
 import type { Observer } from "../observe/observer.ts";
 
-/** How much an operation asks of who asks for it. */
+/** The access that an operation requires. */
 export type Access = "anyone" | "read" | "change";
 
-/** Who asks. */
+/** The sender of a request. */
 export interface Caller {
   /** Name of the token; `null` without one. */
   readonly owner: string | null;
-  /** Address; `""` over a unix socket. */
+  /** Address of the client; `""` over a unix socket. */
   readonly client: string;
 }
 
-/** What the guard goes by. */
+/** Options of {@linkcode Guard}. */
 interface GuardOptions {
   readonly admin: ResolvedAdmin;
   readonly tokens: Tokens;
@@ -27,20 +27,20 @@ interface GuardOptions {
   readonly observer: Observer;
 }
 
-/** Requests that may be attacks are told of once in this time. */
-const QUIET_MS = 1000;
+/** At most one event about refused requests per this interval, in milliseconds. */
+const REPORT_INTERVAL_MS = 1000;
 const CHALLENGE = 'Bearer realm="lbproxy admin"';
 
 /**
- * Checks `Host` (a page of another site may have had its name rebound to this address), `Origin`, and the token.
+ * Checks `Host` (against DNS rebinding by pages of other sites), `Origin`, and the token.
  *
- * Reads may be open to everybody who reaches the listener; changes always need a token.
+ * Reads may be open to all clients that reach the listener; changes always require a token.
  */
 export class Guard {
   readonly #options: GuardOptions;
   readonly #hosts: ReadonlySet<string>;
   #refused = 0;
-  #toldAt = -Infinity;
+  #reportedAt = -Infinity;
 
   constructor(options: GuardOptions) {
     this.#options = options;
@@ -48,9 +48,9 @@ export class Guard {
     this.#hosts = new Set(["localhost", hostname, ...hosts].map((name) => name.toLowerCase()));
   }
 
-  /** Who asks; or the refusal. */
+  /** Returns the caller, or the response that refuses the request. */
   async admit(request: Request, access: Access, client: string): Promise<Caller | Response> {
-    // HTTP/2, which browsers choose over TLS, has the host in the URL.
+    // With HTTP/2, which browsers use over TLS, the host is only in the URL.
     const ofUrl = this.#options.admin.tls === null ? "" : new URL(request.url).host;
     const host = request.headers.get("host") ?? ofUrl;
     if (!this.#isOwnHost(host)) {
@@ -64,7 +64,7 @@ export class Guard {
       ? null
       : /^Bearer +([\x21-\x7e]+) *$/i.exec(authorization)?.[1] ?? "";
     const owner = token === null ? null : await tokens.ownerOf(token);
-    // Where there are no tokens, one that is shown all the same takes nothing away.
+    // If no tokens are configured, a token in the request is ignored.
     if (token !== null && owner === null && !tokens.empty) {
       return this.#refuse(client, 401, "The token is not one of admin.tokens", {
         "www-authenticate": `${CHALLENGE}, error="invalid_token"`,
@@ -85,7 +85,7 @@ export class Guard {
     return { owner, client };
   }
 
-  /** A name that others could give to this address is only good when it is configured; addresses cannot be rebound. */
+  /** Whether the host is an address, or a configured name. Other names could be rebound to this address; addresses cannot. */
   #isOwnHost(host: string): boolean {
     const name = /^(\[[0-9A-Fa-f:.]+\]|[^:[\]]+)(?::\d{1,5})?$/.exec(host)?.[1]?.toLowerCase();
     if (name === undefined) return false;
@@ -96,16 +96,16 @@ export class Guard {
     const { clock, observer } = this.#options;
     this.#refused++;
     const now = clock.now();
-    if (now - this.#toldAt >= QUIET_MS) {
+    if (now - this.#reportedAt >= REPORT_INTERVAL_MS) {
       observer.event({ kind: "admin_refusal", client, reason: detail, count: this.#refused });
-      this.#toldAt = now;
+      this.#reportedAt = now;
       this.#refused = 0;
     }
     return problem(status, detail, fields);
   }
 }
 
-/** Where a browser says that a request comes from, if it is no page of this listener; `null` when nothing speaks against it. */
+/** The foreign origin of a request, as the browser reports it; `null` if the request is from a page of this listener. */
 function foreignOrigin(headers: Headers, host: string): string | null {
   const origin = headers.get("origin");
   if (origin !== null && origin !== `http://${host}` && origin !== `https://${host}`) {
@@ -113,12 +113,12 @@ function foreignOrigin(headers: Headers, host: string): string | null {
   }
   const site = headers.get("sec-fetch-site");
   const navigates = headers.get("sec-fetch-mode") === "navigate";
-  // A link on another site may open the page, which then asks for everything by itself.
+  // A link on another site may open the page, which then sends its own requests.
   if (site === null || site === "same-origin" || site === "none" || navigates) return null;
   return `as Sec-Fetch-Site says: ${JSON.stringify(site.slice(0, 30))}`;
 }
 
-// Who may change things, by their tokens.
+// Tokens and their owners.
 
 /** The tokens of an admin listener. */
 class Tokens {
@@ -128,12 +128,12 @@ class Tokens {
     this.#tokens = tokens;
   }
 
-  /** Whether nobody has one. */
+  /** Whether there are no tokens. */
   get empty(): boolean {
     return this.#tokens.length === 0;
   }
 
-  /** The owner of a token; `null` when it is nobody's. All are compared, whichever it is. */
+  /** The owner of a token; `null` if it is unknown. Compares all tokens, so that the time does not reveal the match. */
   async ownerOf(token: string): Promise<string | null> {
     const matches = await Promise.all(this.#tokens.map(([, secret]) => sameDigest(token, secret)));
     const index = matches.indexOf(true);
@@ -142,9 +142,9 @@ class Tokens {
 }
 
 /**
- * Reads the tokens from their files and from the environment.
+ * Reads the tokens from files and from the environment.
  *
- * @throws {ConfigError} when one cannot be had, listing all such
+ * @throws {ConfigError} when tokens cannot be read, listing all of them
  */
 export function readTokens({ tokens }: ResolvedAdmin): Tokens {
   const problems: ConfigProblem[] = [];
@@ -158,7 +158,7 @@ export function readTokens({ tokens }: ResolvedAdmin): Tokens {
   return new Tokens(read);
 }
 
-/** Lists the tokens that cannot be had. */
+/** Lists the tokens that cannot be read. */
 export function findTokenProblems(admin: ResolvedAdmin | null): readonly ConfigProblem[] {
   if (admin === null) return [];
   try {
@@ -185,7 +185,7 @@ function readToken(token: AdminToken): string | { readonly problem: string } {
     ] as const;
   let text: string | undefined;
   try {
-    // The runtime would ask at the terminal, and wait for somebody who answers.
+    // Without this check, the runtime would prompt at the terminal and wait.
     if (Deno.permissions.querySync(permission).state !== "granted") {
       throw new Error(`run with --allow-${permission.name}`);
     }
@@ -204,7 +204,7 @@ function readToken(token: AdminToken): string | { readonly problem: string } {
 
 // Responses of the admin listener.
 
-/** Fields of every response: nothing is kept, framed, guessed at or read by other sites. */
+/** Fields of every response: no caching, framing, content sniffing, or access by other sites. */
 const COMMON: Readonly<Record<string, string>> = {
   "cache-control": "no-store",
   "x-content-type-options": "nosniff",
@@ -214,7 +214,7 @@ const COMMON: Readonly<Record<string, string>> = {
   "cross-origin-opener-policy": "same-origin",
 };
 
-/** Makes a response with the fields that all have. */
+/** Makes a response with the common fields. */
 export function reply(
   body: BodyInit | null,
   status: number,
@@ -223,12 +223,12 @@ export function reply(
   return new Response(body, { status, headers: { ...COMMON, ...fields } });
 }
 
-/** A JSON document. */
+/** Makes a JSON response. */
 export function json(value: unknown, status = 200): Response {
   return reply(JSON.stringify(value), status, { "content-type": "application/json" });
 }
 
-/** A problem document (RFC 9457). */
+/** Makes a problem response (RFC 9457). */
 export function problem(
   status: number,
   detail: string,

@@ -1,4 +1,4 @@
-/** Looks at a proxy once a second. */
+/** Samples a proxy once a second, for the status and its rates. */
 
 import { cpuUsage } from "node:process";
 import type { ResolvedAdmin } from "../config/admin_options.ts";
@@ -25,54 +25,54 @@ import type {
 } from "./status.ts";
 
 const INTERVAL_MS = 1000;
-/** How many keys of each policy a status has. */
+/** Number of keys per policy in a status. */
 const HOTTEST = 10;
 
-/** What a worker has used. */
+/** The resource usage of a worker. */
 interface ProcessUse extends Pick<WorkerCounts, "cpuSeconds" | "loopDelay"> {
   readonly cpu: number;
   readonly loopDelayMs: number;
 }
 
 /**
- * Works out rates and since when servers are what they are, and writes the status when it is asked for.
+ * Calculates rates and the time of the last state change of servers, and makes the status on request.
  *
- * Nothing here is done for a request: counts that are kept anyway are read.
+ * Does nothing per request: it reads counts that exist anyway.
  */
 export class Monitor implements Disposable {
-  /** Called after each look. */
+  /** Called after each sample. */
   onLook: (() => void) | null = null;
   readonly history: History = new History();
   readonly #target: AdminTarget;
   readonly #admin: ResolvedAdmin;
   readonly #servers = new ServerHistory();
   #timer: Disposable | null = null;
-  #lookedAt: number;
+  #sampledAt: number;
   #arrived: number;
   #perSecond = 0;
   #cpuMicros: number;
   #cpu = 0;
   #loopDelayMs = 0;
-  /** What each worker had used, and uses, by its process id. */
+  /** Usage of each worker at the last sample, by process id. */
   #processes = new Map<number, ProcessUse>();
-  /** What came in the last second; `null` where nothing is counted, and in the first. */
+  /** Traffic of the last second; `null` if metrics are off, and in the first second. */
   #recent: Traffic | null = null;
   readonly #readTraffic: (() => Traffic) | null;
   #lastReload: ConfigurationStatus["lastReload"] = null;
 
-  /** @param admin says when the proxy is ready, where a configuration that was loaded later does not */
+  /** @param admin its `readyz` is used if a configuration that was loaded later has no `admin` */
   constructor(target: AdminTarget, admin: ResolvedAdmin) {
     this.#target = target;
     this.#admin = admin;
-    this.#lookedAt = target.clock.now();
+    this.#sampledAt = target.clock.now();
     this.#arrived = target.arrived;
     this.#cpuMicros = usedMicros();
     this.#readTraffic = target.traffic?.reader() ?? null;
-    this.#look(0);
+    this.#sampleServers(0);
     this.#schedule();
   }
 
-  /** Takes in what happened. */
+  /** Receives an event. */
   note(event: ProxyEvent): void {
     if (event.kind === "reload") {
       const { outcome, problems, trigger } = event;
@@ -81,7 +81,7 @@ export class Monitor implements Disposable {
       this.#lastReload = { at, applied: outcome === "applied", message };
     }
     this.#servers.note(event);
-    this.#look(0);
+    this.#sampleServers(0);
   }
 
   #schedule(): void {
@@ -90,8 +90,8 @@ export class Monitor implements Disposable {
 
   #tick(): void {
     const now = this.#target.clock.now();
-    const elapsedMs = now - this.#lookedAt;
-    this.#lookedAt = now;
+    const elapsedMs = now - this.#sampledAt;
+    this.#sampledAt = now;
     this.#schedule();
     if (elapsedMs <= 0) return;
     const { arrived } = this.#target;
@@ -102,8 +102,8 @@ export class Monitor implements Disposable {
     this.#cpuMicros = cpuMicros;
     this.#loopDelayMs = Math.max(0, elapsedMs - INTERVAL_MS);
     this.#recent = this.#readTraffic === null ? null : this.#readTraffic();
-    this.#lookAtWorkers(elapsedMs);
-    this.#look(elapsedMs);
+    this.#sampleWorkers(elapsedMs);
+    this.#sampleServers(elapsedMs);
     const { codes, refused, latency } = this.#requests(null);
     this.history.add(this.#target.clock.wallTime(), {
       perSecond: this.#perSecond,
@@ -120,17 +120,17 @@ export class Monitor implements Disposable {
     this.onLook?.();
   }
 
-  #look(elapsedMs: number): void {
+  #sampleServers(elapsedMs: number): void {
     const { pools, clock } = this.#target;
     this.#servers.look(pools, clock.wallTime(), elapsedMs);
   }
 
-  /** Whether the proxy takes requests, and each pool that its readiness rests on has enough servers. */
+  /** Whether the proxy serves requests, and each pool of `readyz` has enough servers. */
   get ready(): boolean {
     return this.unready === null;
   }
 
-  /** Why the proxy is not ready; `null` when it is. */
+  /** Why the proxy is not ready; `null` if it is. */
   get unready(): string | null {
     const { config: { admin }, pools } = this.#target;
     if (this.#state !== "serving") return this.#state === "stopping" ? "The proxy stops" : "The proxy starts";
@@ -147,12 +147,12 @@ export class Monitor implements Disposable {
     return addresses.length === 0 ? "starting" : "serving";
   }
 
-  /** Has the names of keys brought up to date where other processes have them. */
+  /** Updates the names of keys from workers. */
   async refresh(): Promise<void> {
     if (this.#target.limits.limiters.length > 0) await this.#target.askKeys();
   }
 
-  /** The state at this moment. */
+  /** The current state. */
   status(): Status {
     const target = this.#target;
     const { clock, configuration } = target;
@@ -183,9 +183,9 @@ export class Monitor implements Disposable {
   }
 
   /**
-   * Keys of a policy that have used at least this part of their limit, those that have used most first.
+   * Keys of a policy that have used at least this share of their limit, sorted by usage.
    *
-   * @param name of the policy; those of routes may have the same
+   * @param name name of the policy; policies of several routes may have the same name
    */
   keys(name: string, near: number, most: number): KeyStatus[] {
     const { limiters } = this.#target.limits;
@@ -331,8 +331,8 @@ export class Monitor implements Disposable {
     };
   }
 
-  /** Works out what workers have used since the last look. */
-  #lookAtWorkers(elapsedMs: number): void {
+  /** Calculates the resource usage of workers since the last sample. */
+  #sampleWorkers(elapsedMs: number): void {
     const before = this.#processes;
     this.#processes = new Map();
     for (const { pid, counted } of this.#target.workers ?? []) {
@@ -380,7 +380,7 @@ function availableOf({ balancer: { pool } }: PoolRuntime): number {
   return pool.servers.filter((server) => server.available && server.weight > 0).length;
 }
 
-/** Adds counts by status up by class, as rates. */
+/** Sums counts by status into rates by class. */
 function byClass(codes: Readonly<Record<string, number>>, seconds: number): Record<string, number> {
   const classes: Record<string, number> = {};
   for (const [code, count] of Object.entries(codes)) {

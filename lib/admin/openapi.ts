@@ -16,7 +16,7 @@ const count: Schema = { type: "integer", minimum: 0 };
 const flag: Schema = { type: "boolean" };
 const time: Schema = { type: "string", format: "date-time" };
 
-/** An object that has all of these members and no others. */
+/** Schema of an object that has all of these members and no others. */
 function object(properties: Readonly<Record<string, Schema>>, required = Object.keys(properties)): Schema {
   return { type: "object", properties, required, additionalProperties: false };
 }
@@ -184,15 +184,15 @@ const duration: Schema = {
   ],
 };
 
-/** What is said of an operation. */
+/** Description of an operation. */
 interface OperationDescription {
   readonly summary: string;
-  /** Schema of the content, for changes. */
+  /** Schema of the content of a change. */
   readonly body?: Schema;
   readonly query?: Readonly<Record<string, Schema>>;
   /** Content of the response, by type. */
   readonly gives: Readonly<Record<string, Schema>>;
-  /** Other responses than those that all have. */
+  /** Responses in addition to the common ones. */
   readonly also?: Readonly<Record<string, string>>;
 }
 
@@ -219,7 +219,7 @@ function changed(
 const NO_SUCH = { 404: "There is no such pool, server or policy." };
 const CONFLICT = { 409: "It cannot be done now." };
 
-/** What is said of each operation, by method and path; files of the dashboard are left out. */
+/** Descriptions by method and path, without the files of the dashboard. */
 const DESCRIPTIONS: Readonly<Record<string, OperationDescription>> = {
   "GET /whoami": asked("Whose token it is", object({ owner: orNull(text) })),
   "GET /status": asked("The whole state", ref("Status")),
@@ -308,7 +308,7 @@ const DESCRIPTIONS: Readonly<Record<string, OperationDescription>> = {
 /**
  * Describes these operations.
  *
- * @throws {TypeError} when there is one of which nothing is said
+ * @throws {TypeError} when an operation has no description
  */
 export function describeApi(
   operations: Iterable<{ readonly method: string; readonly path: string; readonly access: string }>,
@@ -345,7 +345,7 @@ export function describeApi(
   };
 }
 
-/** `GET /limits/{policy}/keys` is `getLimitsPolicyKeys`. */
+/** The id of an operation: `GET /limits/{policy}/keys` is `getLimitsPolicyKeys`. */
 function idOf(method: string, path: string): string {
   const words = path.match(/[A-Za-z]+/g) ?? [];
   return method.toLowerCase() + words.map((word) => word[0]!.toUpperCase() + word.slice(1)).join("");

@@ -1,4 +1,4 @@
-/** Everything that the admin listener can be asked for. */
+/** The operations of the admin listener. */
 
 import { describeConfig } from "../config/describe_config.ts";
 import { messageOf } from "../core/callback.ts";
@@ -17,14 +17,14 @@ import type { Monitor } from "./monitor.ts";
 import { describeApi, MAX_BAN_MS } from "./openapi.ts";
 import { PAGE_FILES, PAGE_POLICY } from "./page_files.ts";
 
-/** What operations work with. */
+/** The parts that operations use. */
 export interface AdminParts {
   readonly target: AdminTarget;
   readonly monitor: Monitor;
   readonly feed: Feed;
 }
 
-/** One request, taken apart. */
+/** A parsed request. */
 interface AdminRequest {
   readonly caller: Caller;
   /** The variable parts of the path, decoded. */
@@ -35,16 +35,16 @@ interface AdminRequest {
   readonly body: Readonly<Record<string, unknown>>;
 }
 
-/** Something that can be asked for. */
+/** An operation of the admin API. */
 export interface Operation {
   readonly method: "GET" | "POST";
-  /** With variable parts in braces: `/limits/{policy}/keys`. */
+  /** Path with variables in braces, such as `/limits/{policy}/keys`. */
   readonly path: string;
   readonly access: Access;
   run(request: AdminRequest, parts: AdminParts): Response | Promise<Response>;
 }
 
-/** A change that cannot be made, and why. */
+/** The reason why a change cannot be made. */
 class ChangeError extends Error {
   readonly status: number;
 
@@ -54,7 +54,7 @@ class ChangeError extends Error {
   }
 }
 
-/** What is to be changed, for the log. */
+/** The subject of a change, for the log. */
 interface Subject {
   readonly action: string;
   readonly subject: string;
@@ -67,7 +67,7 @@ export const OPERATIONS: readonly Operation[] = [
     open(path, () => reply(text, 200, { "content-type": type, "content-security-policy": PAGE_POLICY }))
   ),
   open("/openapi.json", (_, { target }) => json(describeApi(DESCRIBED, target.version))),
-  // Whose token it is; a wrong one never gets here.
+  // The owner of the token; requests with an invalid token are refused earlier.
   read("/whoami", ({ caller: { owner } }) => json({ owner })),
   read("/status", async (_, { monitor }) => {
     await monitor.refresh();
@@ -136,7 +136,7 @@ export const OPERATIONS: readonly Operation[] = [
   change("/log-level", setLogLevel),
 ];
 
-/** The files of the dashboard are nobody's but the dashboard's. */
+/** The operations in the OpenAPI description: all except the files of the dashboard. */
 const DESCRIBED = OPERATIONS.filter(({ path }) => !PAGE_FILES.some((file) => file.path === path));
 
 function read(path: string, run: Operation["run"]): Operation {
@@ -224,8 +224,8 @@ function readNumber(
 function poolOf({ pools }: AdminTarget, name: string): PoolRuntime {
   const pool = pools.find((each) => each.name === name);
   if (pool !== undefined) return pool;
-  const there = pools.map((each) => JSON.stringify(each.name)).join(", ");
-  throw new ChangeError(404, `There is no pool ${JSON.stringify(name)}; there is ${there}`);
+  const known = pools.map((each) => JSON.stringify(each.name)).join(", ");
+  throw new ChangeError(404, `There is no pool ${JSON.stringify(name)}; there is ${known}`);
 }
 
 function limitersOf({ limits: { limiters } }: AdminTarget, policy: string): readonly RateLimiter[] {
@@ -234,7 +234,7 @@ function limitersOf({ limits: { limiters } }: AdminTarget, policy: string): read
   throw new ChangeError(404, `There is no policy ${JSON.stringify(policy)}`);
 }
 
-/** Makes a change, and tells the log of it whether it works or not. */
+/** Makes a change, and logs it, also if it fails. */
 async function perform(
   { action, subject, pool = null, server = null }: Omit<Subject, "pool" | "server"> & {
     pool?: string | null;
@@ -413,7 +413,7 @@ function onlyKnown(body: Readonly<Record<string, unknown>>, known: readonly stri
   throw new ChangeError(400, `${JSON.stringify(stray.slice(0, 60))} is not a known member; ${names}`);
 }
 
-/** Runs an operation; what cannot be done becomes a problem document. */
+/** Runs an operation; a {@linkcode ChangeError} becomes a problem response. */
 export async function runOperation(
   operation: Operation,
   request: AdminRequest,

@@ -1,4 +1,4 @@
-/** The files of the dashboard; they are part of the program, so that nothing is read or fetched while it runs. */
+/** The files of the dashboard. They are part of the program, so nothing is read or fetched at run time. */
 
 import css from "./page/dashboard.css" with { type: "text" };
 import html from "./page/dashboard.html" with { type: "text" };
@@ -16,7 +16,7 @@ interface PageFile {
 const CSS = "text/css; charset=utf-8";
 const SCRIPT = "text/javascript; charset=utf-8";
 
-/** All of them; the page needs nothing else. */
+/** All files that the page needs. */
 export const PAGE_FILES: readonly PageFile[] = [
   { path: "/", type: "text/html; charset=utf-8", text: html },
   { path: "/dashboard.css", type: CSS, text: css },
@@ -26,8 +26,8 @@ export const PAGE_FILES: readonly PageFile[] = [
 ];
 
 /**
- * What a browser may do with the page: run its own scripts and ask its own server, and nothing else. No text can become
- * markup, whatever a script does with it (`require-trusted-types-for`).
+ * Content security policy of the page: only its own scripts, styles and requests to its own server. Scripts cannot turn text
+ * into markup (`require-trusted-types-for`).
  */
 export const PAGE_POLICY: string = [
   "default-src 'none'",

@@ -1,4 +1,4 @@
-/** Since when servers are what they are, and why. */
+/** The state of servers, with start time and reason. */
 
 import type { ProxyEvent } from "../observe/events.ts";
 import type { PoolRuntime } from "../proxy/proxy_runtime.ts";
@@ -6,81 +6,82 @@ import { ineligibility } from "../upstream/eligibility.ts";
 import type { Server } from "../upstream/server.ts";
 import type { ServerStateName } from "./status.ts";
 
-/** What is known of a server. */
+/** The record of a server. */
 export interface ServerRecord {
   state: ServerStateName;
-  /** When it became that, in milliseconds since 1970. */
+  /** When the state began, in milliseconds since 1970. */
   since: number;
   reason: string | null;
-  /** What it had counted when it was looked at last. */
+  /** Counts at the last sample. */
   requests: number;
   failures: number;
   perSecond: number;
   failuresPerSecond: number;
 }
 
-/** Changes that say why a server is in its state; a weight does not. */
-const STATES: ReadonlySet<string> = new Set(["drain", "ready", "disable"]);
+/** Changes that explain the state of a server; a weight does not. */
+const STATE_CHANGES: ReadonlySet<string> = new Set(["drain", "ready", "disable"]);
 
-/** Follows the states of servers by looking at them, and by what is told of them. */
+/** Tracks the states of servers by samples and events. */
 export class ServerHistory {
   #records = new Map<Server, ServerRecord>();
-  /** What was told last of servers, by pool and address. */
-  readonly #told = new Map<string, string>();
+  /** The last reason from an event, by pool and address. */
+  readonly #reasons = new Map<string, string>();
 
-  /** Takes in what is told of a server. */
+  /** Receives an event. */
   note(event: ProxyEvent): void {
-    if (event.kind === "ejection") this.#tell(event.pool, event.server, event.ejected ? event.reason : null);
-    else if (event.kind === "health") this.#tell(event.pool, event.server, event.reason);
+    if (event.kind === "ejection") {
+      this.#setReason(event.pool, event.server, event.ejected ? event.reason : null);
+    } else if (event.kind === "health") this.#setReason(event.pool, event.server, event.reason);
     else if (
       event.kind === "admin_change" && event.server !== null && event.pool !== null && event.error === null &&
-      STATES.has(event.action)
+      STATE_CHANGES.has(event.action)
     ) {
-      this.#tell(event.pool, event.server, `${event.action} by ${event.who}`);
+      this.#setReason(event.pool, event.server, `${event.action} by ${event.who}`);
     }
   }
 
-  #tell(pool: string, server: string, reason: string | null): void {
+  #setReason(pool: string, server: string, reason: string | null): void {
     const key = `${pool}\n${server}`;
-    if (reason === null) this.#told.delete(key);
-    else this.#told.set(key, reason);
+    if (reason === null) this.#reasons.delete(key);
+    else this.#reasons.set(key, reason);
   }
 
   /**
-   * Looks at every server.
+   * Samples every server.
    *
-   * @param elapsedMs since the rates were worked out last; 0 leaves them as they are
+   * @param elapsedMs time since the last calculation of rates; 0 keeps the rates
    */
   look(pools: readonly PoolRuntime[], now: number, elapsedMs: number): void {
     const records = new Map<Server, ServerRecord>();
     const names = new Set<string>();
     for (const { name, balancer: { pool } } of pools) {
       for (const server of [...pool.servers, ...pool.leaving]) {
-        records.set(server, this.#look(server, name, now, elapsedMs));
+        records.set(server, this.#sample(server, name, now, elapsedMs));
         names.add(`${name}\n${server.id}`);
       }
     }
     this.#records = records;
-    for (const name of this.#told.keys()) if (!names.has(name)) this.#told.delete(name);
+    for (const name of this.#reasons.keys()) if (!names.has(name)) this.#reasons.delete(name);
   }
 
-  /** What is known of a server. */
+  /** The record of a server. */
   of(server: Server): ServerRecord | undefined {
     return this.#records.get(server);
   }
 
-  #look(server: Server, pool: string, now: number, elapsedMs: number): ServerRecord {
+  #sample(server: Server, pool: string, now: number, elapsedMs: number): ServerRecord {
     const { requests, failures } = server;
     const state = stateOf(server);
-    const told = this.#told.get(`${pool}\n${server.id}`) ?? null;
+    const reason = this.#reasons.get(`${pool}\n${server.id}`) ?? null;
     const record = this.#records.get(server);
     if (record === undefined) {
-      return { state, since: now, reason: told, requests, failures, perSecond: 0, failuresPerSecond: 0 };
+      return { state, since: now, reason, requests, failures, perSecond: 0, failuresPerSecond: 0 };
     }
-    // Full servers are full for moments: that is no state that begins and ends.
-    if (coarse(state) !== coarse(record.state)) record.since = now;
+    // Servers are full only for moments, so being full does not begin a new state.
+    if (withoutFull(state) !== withoutFull(record.state)) record.since = now;
     record.state = state;
-    record.reason = told;
+    record.reason = reason;
     if (elapsedMs > 0) {
       record.perSecond = Math.max(0, requests - record.requests) * 1000 / elapsedMs;
       record.failuresPerSecond = Math.max(0, failures - record.failures) * 1000 / elapsedMs;
@@ -91,11 +92,11 @@ export class ServerHistory {
   }
 }
 
-function coarse(state: ServerStateName): ServerStateName {
+function withoutFull(state: ServerStateName): ServerStateName {
   return state === "full" ? "up" : state;
 }
 
-/** What a server is called. */
+/** The name of a server's state. */
 export function stateOf(server: Server): ServerStateName {
   const reason = ineligibility(server);
   if (reason === "draining" && server.leaving) return "leaving";
@@ -104,26 +105,26 @@ export function stateOf(server: Server): ServerStateName {
   return reason ?? "up";
 }
 
-// What the last minutes were like.
+// The history of the last minutes.
 
-/** One second. */
+/** The values of one second. */
 interface HistoryPoint {
   readonly perSecond: number;
   readonly inFlight: number;
   readonly cpu: number;
-  /** Responses a second with 1xx to 3xx, 4xx and 5xx. */
+  /** Responses per second with status 1xx to 3xx, 4xx and 5xx. */
   readonly ok: number;
   readonly client: number;
   readonly server: number;
-  /** Requests a second that the limits refused. */
+  /** Requests per second that the limits refused. */
   readonly refused: number;
-  /** Quantiles of the latency in milliseconds; `null` where there was no request. */
+  /** Quantiles of the latency in milliseconds; `null` without requests. */
   readonly p50: number | null;
   readonly p95: number | null;
   readonly p99: number | null;
 }
 
-/** The last minutes, column by column. */
+/** The history by column. */
 interface HistoryColumns {
   /** Seconds since 1970. */
   readonly time: readonly number[];
@@ -144,10 +145,10 @@ const NAMES = [
   "p99",
 ] as const;
 
-/** Ten minutes. */
-const KEPT = 600;
+/** Number of seconds that are kept: ten minutes. */
+const MAX_POINTS = 600;
 
-/** Keeps ten minutes. */
+/** Keeps the values of the last ten minutes. */
 export class History {
   readonly #times: number[] = [];
   readonly #points: HistoryPoint[] = [];
@@ -156,12 +157,12 @@ export class History {
   add(wallTime: number, point: HistoryPoint): void {
     this.#times.push(Math.round(wallTime / 100) / 10);
     this.#points.push(point);
-    if (this.#points.length <= KEPT) return;
+    if (this.#points.length <= MAX_POINTS) return;
     this.#times.shift();
     this.#points.shift();
   }
 
-  /** All that is kept, oldest first. */
+  /** All values, oldest first. */
   columns(): HistoryColumns {
     const column = (name: Name) =>
       this.#points.map((point) => point[name] === null ? null : Math.round(point[name] * 1000) / 1000);

@@ -1,14 +1,14 @@
-/** What the admin listener says of a running proxy. */
+/** The status of a running proxy, as the admin listener sends it. */
 
 import type { AlgorithmName } from "../limiter/policy.ts";
 import type { LogLevel } from "../observe/events.ts";
 
 /** The whole state of a proxy at one moment. Times are RFC 3339, rates are of the last second. */
 export interface Status {
-  /** When it was written. */
+  /** Time of the status. */
   readonly time: string;
   readonly version: string;
-  /** `"starting"` until it listens, `"stopping"` once it finishes what runs and takes nothing new. */
+  /** `"starting"` until it listens; `"stopping"` when it finishes running requests and accepts no new ones. */
   readonly state: "starting" | "serving" | "stopping";
   readonly ready: boolean;
   readonly startedAt: string;
@@ -24,13 +24,13 @@ export interface Status {
   readonly workers: readonly WorkerStatus[];
 }
 
-/** Which configuration is at work. */
+/** The running configuration. */
 export interface ConfigurationStatus {
   readonly source: string | null;
   readonly hash: string;
   readonly generation: number;
   readonly loadedAt: string;
-  /** The last try to load another one; `null` when there was none. */
+  /** The last reload; `null` if there was none. */
   readonly lastReload: { readonly at: string; readonly applied: boolean; readonly message: string } | null;
 }
 
@@ -39,17 +39,17 @@ export interface RequestStatus {
   readonly arrived: number;
   readonly inFlight: number;
   readonly perSecond: number;
-  /** Responses by the class of their status, such as `"2xx"`, of the last second. */
+  /** Responses per second by class of status, such as `"2xx"`, in the last second. */
   readonly codes: Readonly<Record<string, number>>;
-  /** Requests that the limits have refused in the last second. */
+  /** Requests per second that the limits refused, in the last second. */
   readonly refused: number;
-  /** Of the last second; `null` where nothing is counted. */
+  /** Latency of the last second; `null` if metrics are off. */
   readonly latency: LatencyStatus | null;
-  /** Responses by their status since the start. */
+  /** Responses by status since the start. */
   readonly total: Readonly<Record<string, number>>;
 }
 
-/** Quantiles in milliseconds; `null` where there was no request. */
+/** Quantiles in milliseconds; `null` without requests. */
 interface LatencyStatus {
   readonly p50Ms: number | null;
   readonly p95Ms: number | null;
@@ -59,9 +59,9 @@ interface LatencyStatus {
 /** One pool. */
 export interface PoolStatus {
   readonly name: string;
-  /** Whether so few servers are up that all are used. */
+  /** Whether so few servers are up that all are used (panic). */
   readonly panic: boolean;
-  /** Servers that may be sent requests if they are not full. */
+  /** Number of servers that are eligible if they are not full. */
   readonly available: number;
   readonly waiting: number;
   readonly inFlight: number;
@@ -72,35 +72,35 @@ export interface PoolStatus {
 /** One server. */
 export interface ServerStatus {
   readonly address: string;
-  /** What it is: `"recovering"` after an ejection, `"checking"` before the first check, `"leaving"` when it was removed. */
+  /** State of the server: `"recovering"` after an ejection, `"checking"` before the first check, `"leaving"` after removal. */
   readonly state: ServerStateName;
-  /** Since when. */
+  /** When the state began. */
   readonly since: string;
-  /** Why; `null` when there is nothing to say. */
+  /** The reason of the state; `null` if there is none. */
   readonly reason: string | null;
   readonly weight: number;
-  /** Smaller during a slow start. */
+  /** Weight now: smaller during slow start. */
   readonly effectiveWeight: number;
   readonly backup: boolean;
   readonly tags: readonly string[];
   readonly inFlight: number;
-  /** `null` for no bound. */
+  /** `null` without a limit. */
   readonly maxInFlight: number | null;
   readonly requests: number;
   readonly failures: number;
   readonly consecutiveFailures: number;
   readonly perSecond: number;
   readonly failuresPerSecond: number;
-  /** Until the head of a response, in the last second; `null` where nothing is counted. */
+  /** Time until the head of a response, in the last second; `null` if metrics are off. */
   readonly latency: LatencyStatus | null;
-  /** Responses by the class of their status since the start. */
+  /** Responses by class of status since the start. */
   readonly codes: Readonly<Record<string, number>>;
   /** Requests without a response by reason since the start. */
   readonly errors: Readonly<Record<string, number>>;
   readonly lastCheck: CheckStatus | null;
 }
 
-/** What a server can be. */
+/** Names of the states of a server. */
 export const SERVER_STATE_NAMES = [
   "up",
   "full",
@@ -113,7 +113,7 @@ export const SERVER_STATE_NAMES = [
   "leaving",
 ] as const;
 
-/** What a server is. */
+/** The state of a server. */
 export type ServerStateName = typeof SERVER_STATE_NAMES[number];
 
 /** The last active check of a server. */
@@ -121,29 +121,29 @@ export interface CheckStatus {
   readonly at: string;
   readonly passed: boolean;
   readonly durationMs: number;
-  /** Why it failed; `""` when it passed. */
+  /** Why the check failed; `""` if it passed. */
   readonly text: string;
 }
 
 /** One policy. */
 export interface LimitStatus {
   readonly name: string;
-  /** The route that it is for; `""` for the whole proxy. */
+  /** The route of the policy; `""` for the whole proxy. */
   readonly scope: string;
   readonly algorithm: AlgorithmName;
-  /** What is counted separately, in words. */
+  /** Description of the key. */
   readonly key: string;
-  /** The limit; `null` where a function gives it. */
+  /** The limit; `null` if a function returns it. */
   readonly limit: number | null;
   readonly windowMs: number;
   readonly dryRun: boolean;
-  /** Decisions since the start, by what they were: `allowed`, `refused`, `would_refuse`, `banned`, ... */
+  /** Decisions since the start, by kind: `allowed`, `refused`, `would_refuse`, `banned`, ... */
   readonly decisions: Readonly<Record<string, number>>;
-  /** The same of the last second. */
+  /** Decisions per second by kind, in the last second. */
   readonly perSecond: Readonly<Record<string, number>>;
-  /** Windows in which keys did not fit the table. */
+  /** Number of windows in which keys did not fit the table. */
   readonly overflows: number;
-  /** Those that have used most of their limits, at most 10. */
+  /** The keys that have used most of their limits, at most 10. */
   readonly hottest: readonly KeyStatus[];
 }
 
@@ -154,9 +154,9 @@ export interface KeyStatus {
   readonly limit: number;
   /** `used / limit`. */
   readonly share: number;
-  /** When it has its whole limit again, in milliseconds from now; `null` when that is not known. */
+  /** Milliseconds until the key has its whole limit again; `null` if unknown. */
   readonly resetMs: number | null;
-  /** For how long it is banned; 0 when it is not. */
+  /** Milliseconds until the ban ends; 0 without a ban. */
   readonly bannedMs: number;
 }
 
@@ -168,25 +168,25 @@ export interface TableStatus {
 
 /** One process. */
 export interface WorkerStatus {
-  /** 0 for the process that was started, which looks after the others where there are others. */
+  /** 0 for the first process, which is the supervisor if there are workers. */
   readonly id: number;
   readonly role: "proxy" | "supervisor" | "worker";
   readonly pid: number;
   readonly state: "starting" | "serving" | "stopping";
-  /** Which configuration it serves. */
+  /** Number of the configuration that it serves. */
   readonly generation: number;
   readonly uptimeMs: number;
-  /** How often another process has ended in its place. */
+  /** How often the worker was replaced. */
   readonly restarts: number;
-  /** Requests that were served; `null` where nothing is counted. */
+  /** Number of requests that were served; `null` if metrics are off. */
   readonly requests: number | null;
   readonly inFlight: number;
-  /** Memory of the process; `null` where nothing is counted. */
+  /** Memory of the process; `null` if metrics are off. */
   readonly rssBytes: number | null;
-  /** `null` for a process other than the first. */
+  /** `null` for workers. */
   readonly heapBytes: number | null;
   /** Share of one processor in the last second. */
   readonly cpu: number;
-  /** How late its timers were in the last second. */
+  /** Largest delay of its timers in the last second. */
   readonly loopDelayMs: number;
 }

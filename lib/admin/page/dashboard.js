@@ -1,4 +1,4 @@
-// The dashboard: shows what /events sends. All text goes into the page as text, never as markup.
+// The dashboard: shows the messages of /events. All text is inserted as text, never as markup.
 "use strict";
 (() => {
   const $ = (id) => document.getElementById(id);
@@ -7,7 +7,7 @@
 
   // Small helpers
 
-  /** Makes an element of a tag, attributes and children. */
+  /** Makes an element with attributes and children. */
   function el(tag, attributes = {}, ...children) {
     const node = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {
@@ -50,7 +50,7 @@
     return age(ms);
   }
 
-  /** Two units at most: "3 min 12 s". */
+  /** Formats a duration with at most two units: "3 min 12 s". */
   function age(ms) {
     const s = Math.max(0, Math.round(ms / 1000));
     if (s < 60) return `${s} s`;
@@ -64,7 +64,7 @@
     return `${Math.floor(s / large)} ${largeName}${rest === 0 ? "" : ` ${rest} ${smallName}`}`;
   }
 
-  /** "per second", "per minute", "per 10 s". */
+  /** Formats a window: "per second", "per minute", "per 10 s". */
   function per(ms) {
     const name = { 1000: "second", 60_000: "minute", 3_600_000: "hour", 86_400_000: "day" }[ms];
     return `per ${name ?? age(ms)}`;
@@ -85,7 +85,7 @@
     return new Date(text).toLocaleTimeString("en-GB");
   }
 
-  /** Keeps a child for each item, by its key: nothing that has the focus is made anew. */
+  /** Keeps one child per item, by key, so that an element with the focus is not replaced. */
   function syncChildren(parent, items, keyOf, make, update) {
     const known = parent.known ??= new Map();
     const wanted = new Set(items.map(keyOf));
@@ -125,7 +125,7 @@
         if (value === null) sessionStorage.removeItem(name);
         else sessionStorage.setItem(name, value);
       } catch {
-        // It is kept for as long as the page is open.
+        // Without storage, the token is kept until the page is closed.
       }
     },
   };
@@ -143,7 +143,7 @@
   try {
     theme = localStorage.getItem("theme") ?? "auto";
   } catch {
-    // It follows the system then.
+    // Without storage, the theme is that of the system.
   }
 
   function applyTheme() {
@@ -159,7 +159,7 @@
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
 
-  /** One chart over the last ten minutes, with a legend that is text. */
+  /** A chart of the last ten minutes, with a text legend. */
   class Chart {
     constructor(id, title, series, format, options = {}) {
       this.box = $(id);
@@ -255,7 +255,7 @@
       this.showValues();
     }
 
-    /** Ten minutes, or as long as the proxy has been watched. */
+    /** The range of the time axis: the whole history, at most ten minutes and at least two. */
     span() {
       const end = history.time.at(-1) ?? Date.now() / 1000;
       const begin = history.time[0] ?? end;
@@ -286,7 +286,7 @@
       });
     }
 
-    /** Tells those who do not see it; seldom, so that it does not talk all the time. */
+    /** Describes the chart for screen readers; rarely, so that they do not speak all the time. */
     describe() {
       const last = history.time.length - 1;
       const said = this.series.map(({ label, column }) => {
@@ -846,7 +846,7 @@
     );
     $("log").prepend(node);
     while ($("log").children.length > 200) $("log").lastChild.remove();
-    // What is old is not told to those who listen.
+    // Old events are not announced by screen readers.
     if (
       kind !== "idle" && connected && status !== null &&
       Date.parse(event.time) > Date.parse(status.time) - 5000
@@ -1018,7 +1018,7 @@
 
   function addPoint() {
     const { requests, time, workers } = status;
-    // What is sent between two seconds has the figures of the last one.
+    // A status between two seconds has the figures of the last second.
     if (Date.parse(time) - Date.parse(pointAt || 0) < 900) return;
     pointAt = time;
     const { codes, latency } = requests;
@@ -1079,7 +1079,7 @@
         failures = 0;
         await read(response.body.getReader());
       } catch {
-        // It is tried again below.
+        // The connection is retried below.
       }
       connected = false;
       showState();
@@ -1167,7 +1167,7 @@
       try {
         localStorage.setItem("theme", theme);
       } catch {
-        // It holds for as long as the page is open.
+        // Without storage, the theme is kept until the page is closed.
       }
       applyTheme();
     });
@@ -1175,7 +1175,7 @@
     $("unlock").addEventListener("click", () => {
       if (owner !== null) {
         setToken(null, null);
-        // What comes without a token is all that is shown from now on.
+        // From now on, show only what is sent without a token.
         stream?.abort();
         return;
       }
