@@ -1,5 +1,5 @@
-// A server or a client of gRPC by @grpc/grpc-js, for tests: `node peer.mjs '{"role": "server", ...}'`; says what it finds as lines of JSON.
-// Messages are bytes; what a call asks for stands in them as JSON.
+// A gRPC server or client with @grpc/grpc-js, for tests: `node peer.mjs '{"role": "server", ...}'`; prints its results as lines of JSON.
+// Messages are bytes with the requested behaviour of the call as JSON.
 
 import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
@@ -42,7 +42,7 @@ function serve() {
     return metadata;
   };
   const fail = (code, message) => ({ code, details: message, metadata: trailers() });
-  // What a call asks for: `fail` with a code, `hang` for ever, or an echo.
+  // Requested behaviour: `fail` with a code, `hang` for ever, or an echo.
   const act = (call, asked, respond) => {
     calls++;
     call.on("cancelled", () => cancelled++);
@@ -86,7 +86,7 @@ function serve() {
       });
       call.on("end", () => {
         ended = true;
-        // Called off before its first message.
+        // Cancelled before its first message.
         if (first === null) return callback(fail(13, "nothing was asked for"));
         act(
           call,
@@ -137,7 +137,7 @@ function makeClient() {
   });
 }
 
-/** One call of each kind; resolves with its status and what came. */
+/** One call of each kind; resolves with its status and the received messages. */
 function call(client, kind, asked, { deadlineMs, abort, aborted } = {}) {
   return new Promise((resolve) => {
     const metadata = new grpc.Metadata();
@@ -168,7 +168,7 @@ function call(client, kind, asked, { deadlineMs, abort, aborted } = {}) {
         : client.ServerStream(pack(asked), metadata, settings);
       running.on("data", (bytes) => {
         messages.push(unpack(bytes));
-        // One after the other: each message is an answer to the last one.
+        // In sequence: each message responds to the previous one.
         if (kind !== "Both") return;
         if (messages.length < asked.count) running.write(pack({ ...asked, i: messages.length }));
         else running.end();
@@ -176,7 +176,7 @@ function call(client, kind, asked, { deadlineMs, abort, aborted } = {}) {
       running.on("error", () => {});
       if (kind === "Both") running.write(pack({ ...asked, i: 0 }));
     }
-    // The last word of a call of any kind.
+    // The last event of a call of any kind.
     running.on("status", over);
     if (abort !== undefined) setTimeout(() => running.cancel(), abort);
     aborted?.then(() => running.cancel());
@@ -186,7 +186,7 @@ function call(client, kind, asked, { deadlineMs, abort, aborted } = {}) {
 const KINDS = ["Unary", "ServerStream", "ClientStream", "Both"];
 const COUNT = 5;
 
-/** What is wrong with the outcome of a call; `null` when nothing is. */
+/** The problem of a call's outcome; `null` if it is correct. */
 function faultOf(kind, asked, outcome) {
   const { code, messages, details } = outcome;
   const wrong = (what) => `${kind} ${asked.id}: ${what}: ${JSON.stringify(outcome)}`;
@@ -199,7 +199,7 @@ function faultOf(kind, asked, outcome) {
   return messages.length === COUNT && messages.every(({ i }, at) => i === at) ? null : wrong("messages");
 }
 
-/** So many calls of each kind at once: some fail, some are aborted, some have a deadline. */
+/** Concurrent calls of each kind: some fail, some are aborted, some have a deadline. */
 async function load() {
   const client = makeClient();
   const faults = [];
@@ -227,7 +227,7 @@ async function load() {
   say({ faults: faults.slice(0, 5), faulty: faults.length, counts });
 }
 
-/** One call of each kind that hangs, until it is told to give them up. */
+/** One hanging call of each kind; cancels them at the next line of input. */
 async function hang() {
   const client = makeClient();
   const given = new Promise((resolve) => process.stdin.once("data", resolve));
@@ -238,14 +238,14 @@ async function hang() {
   process.exit();
 }
 
-/** Calls that a test lists. */
+/** Calls listed by a test. */
 async function ask() {
   const client = makeClient();
   for (const { kind, asked, how } of options.list) say(await call(client, kind, asked, how));
   client.close();
 }
 
-/** Unary calls one after the other on several lanes, until told to stop; tells of every failure. */
+/** Sequential unary calls on several lanes until the next line of input; prints every failure. */
 async function steady() {
   const client = makeClient();
   let stopped = false;

@@ -1,4 +1,4 @@
-"""A server or a client of gRPC by grpcio, for tests; the same as peer.mjs, for what differs between the two."""
+"""A gRPC server or client with grpcio, for tests; like peer.mjs, to cover differences between the libraries."""
 
 import json
 import sys
@@ -96,7 +96,7 @@ def make_channel():
 
 
 def call(channel, kind, asked, timeout=None, abort=None):
-    """Gives the code of the status, its details, the messages and the trailers."""
+    """Returns the status code, its details, the messages and the trailers."""
     messages = []
     unary = {"Unary": channel.unary_unary, "ServerStream": channel.unary_stream}
     streams = {"ClientStream": channel.stream_unary, "Both": channel.stream_stream}
