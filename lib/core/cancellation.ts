@@ -1,4 +1,4 @@
-/** Ends of waits and uses: cancellation, deadlines, leases. */
+/** Cancellation, deadlines and leases: they end waits, and release permits. */
 
 import type { Clock, Timers } from "./clock.ts";
 
