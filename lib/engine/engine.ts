@@ -158,6 +158,13 @@ export interface Socket {
   read(buffer: Bytes): Promise<number | null>;
   /** Writes some of the bytes; returns how many. */
   write(bytes: Bytes): Promise<number>;
+  /**
+   * Reads like `read`, but calls back as soon as bytes arrive. A promise would resume after the runtime has tried to read more,
+   * which costs one system call before each request.
+   */
+  readThen?(buffer: Bytes, onRead: (count: number | null) => void, onFailed: (error: unknown) => void): void;
+  /** Writes like `write`, but calls back. */
+  writeThen?(bytes: Bytes, onWritten: (count: number) => void, onFailed: (error: unknown) => void): void;
   /** Ends the sending direction. */
   closeWrite(): Promise<void>;
   /** Closes the connection. */

@@ -193,9 +193,11 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
 
   #read(at: number, end: number = this.#buffer.length): void {
     this.#readingAt = at;
-    const buffer = this.#buffer;
-    this.#socket.read(at === 0 && end === buffer.length ? buffer : buffer.subarray(at, end))
-      .then(this.#onRead, this.#onReadFailed);
+    const whole = this.#buffer;
+    const buffer = at === 0 && end === whole.length ? whole : whole.subarray(at, end);
+    const socket = this.#socket;
+    if (socket.readThen !== undefined) socket.readThen(buffer, this.#onRead, this.#onReadFailed);
+    else socket.read(buffer).then(this.#onRead, this.#onReadFailed);
   }
 
   readonly #onRead = (count: number | null): void => {

@@ -116,7 +116,9 @@ export class ResponseWriter {
   }
 
   #writeRest(): void {
-    this.#socket.write(this.#writing).then(this.#onWritten, this.#onWriteFailed);
+    const socket = this.#socket;
+    if (socket.writeThen !== undefined) socket.writeThen(this.#writing, this.#onWritten, this.#onWriteFailed);
+    else socket.write(this.#writing).then(this.#onWritten, this.#onWriteFailed);
   }
 
   readonly #onWritten = (count: number): void => {

@@ -94,7 +94,9 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
   // --- the socket ---------------------------------------------------------------------------------------------------
 
   #read(): void {
-    this.#socket.read(this.#buffer).then(this.#onRead, this.#onLost);
+    const socket = this.#socket;
+    if (socket.readThen !== undefined) socket.readThen(this.#buffer, this.#onRead, this.#onLost);
+    else socket.read(this.#buffer).then(this.#onRead, this.#onLost);
   }
 
   readonly #onRead = (count: number | null): void => {

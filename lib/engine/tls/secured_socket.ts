@@ -6,6 +6,11 @@ import type { ClientCertificate } from "../../http/client_certificate.ts";
 import type { Bytes } from "../../http/message.ts";
 import type { Socket } from "../engine.ts";
 
+type ReadCallback = (count: number | null) => void;
+type FailureCallback = (error: unknown) => void;
+
+const ignore = (): void => {};
+
 /** Reads what comes in the order of its coming; whoever reads slowly stops the client. */
 export class SecuredSocket implements Socket {
   readonly remoteAddr: Deno.NetAddr;
@@ -21,10 +26,14 @@ export class SecuredSocket implements Socket {
   #come: Bytes | null = null;
   #ended = false;
   #failure: Error | null = null;
+  /** The buffer of the pending read, and its callbacks. */
   #reading: Bytes | null = null;
-  #read: PromiseWithResolvers<number | null> | null = null;
+  #onRead: ReadCallback = ignore;
+  #onReadFailed: FailureCallback = ignore;
+  /** Length of the pending write, and its callbacks; `null` if none is pending. */
   #writing = 0;
-  #written: PromiseWithResolvers<number> | null = null;
+  #onWrite: ((count: number) => void) | null = null;
+  #onWriteFailed: FailureCallback = ignore;
 
   /** @param tcp the connection below TLS */
   constructor(
@@ -51,15 +60,15 @@ export class SecuredSocket implements Socket {
   }
 
   #onData(bytes: Bytes): void {
-    const read = this.#read;
-    if (read === null) {
+    const buffer = this.#reading;
+    if (buffer === null) {
       this.#come = bytes;
       return this.#pause();
     }
-    const count = this.#take(bytes, this.#reading!);
+    const count = this.#take(bytes, buffer);
     if (this.#come !== null) this.#pause();
-    this.#read = this.#reading = null;
-    read.resolve(count);
+    this.#reading = null;
+    this.#onRead(count);
   }
 
   #pause(): void {
@@ -82,49 +91,56 @@ export class SecuredSocket implements Socket {
   #onEnd(failure: Error | null): void {
     this.#ended = true;
     this.#failure ??= failure;
-    const read = this.#read;
-    this.#read = this.#reading = null;
-    if (failure === null) read?.resolve(null);
-    else read?.reject(failure);
-    // A write that is pending when the connection is closed is never heard of again.
+    if (this.#reading !== null) {
+      this.#reading = null;
+      if (failure === null) this.#onRead(null);
+      else this.#onReadFailed(failure);
+    }
+    // The runtime never completes a write that is pending when the connection is closed.
     if (failure === null && !this.#socket.destroyed) return;
-    const written = this.#written;
-    this.#written = null;
-    written?.reject(failure ?? new Error("The connection was closed"));
+    if (this.#onWrite === null) return;
+    this.#onWrite = null;
+    this.#onWriteFailed(failure ?? new Error("The connection was closed"));
   }
 
   read(buffer: Bytes): Promise<number | null> {
-    const come = this.#come;
-    if (come !== null) {
-      const count = this.#take(come, buffer);
-      return Promise.resolve(count);
-    }
-    if (this.#failure !== null) return Promise.reject(this.#failure);
-    if (this.#ended) return Promise.resolve(null);
+    return new Promise((resolve, reject) => this.readThen(buffer, resolve, reject));
+  }
+
+  readThen(buffer: Bytes, onRead: ReadCallback, onFailed: FailureCallback): void {
+    const received = this.#come;
+    // Asynchronous, or each buffered read would nest in the one before.
+    if (received !== null) return void Promise.resolve(this.#take(received, buffer)).then(onRead);
+    if (this.#failure !== null) return void Promise.reject(this.#failure).catch(onFailed);
+    if (this.#ended) return void Promise.resolve(null).then(onRead);
     this.#reading = buffer;
-    this.#read = Promise.withResolvers();
+    this.#onRead = onRead;
+    this.#onReadFailed = onFailed;
     if (this.#paused) {
       this.#paused = false;
       startReading(this.#tcp);
       this.#socket.resume();
     }
-    return this.#read.promise;
   }
 
-  // One after the other: every writer of the engines waits for the write before.
   write(bytes: Bytes): Promise<number> {
+    return new Promise((resolve, reject) => this.writeThen(bytes, resolve, reject));
+  }
+
+  // At most one write is pending: the engines wait for each write before the next.
+  writeThen(bytes: Bytes, onWritten: (count: number) => void, onFailed: FailureCallback): void {
     this.#writing = bytes.length;
-    const written = this.#written = Promise.withResolvers<number>();
+    this.#onWrite = onWritten;
+    this.#onWriteFailed = onFailed;
     this.#socket.write(bytes, this.#onWritten);
-    return written.promise;
   }
 
   readonly #onWritten = (error?: Error | null): void => {
-    const written = this.#written;
-    if (written === null) return;
-    this.#written = null;
-    if (error === undefined || error === null) written.resolve(this.#writing);
-    else written.reject(error);
+    const onWritten = this.#onWrite;
+    if (onWritten === null) return;
+    this.#onWrite = null;
+    if (error === undefined || error === null) onWritten(this.#writing);
+    else this.#onWriteFailed(error);
   };
 
   closeWrite(): Promise<void> {
