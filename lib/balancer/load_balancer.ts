@@ -293,6 +293,8 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
       const lease = ejected.tryAcquireTrial();
       return lease === null ? "full" : { server: ejected, lease };
     }
+    // The new servers of the pool are about to arrive in this process.
+    if (this.pool.servers.some((server) => server.outdated)) return "down";
     return monitor.mayComeUp(exclude, look) ? "down" : "none_eligible";
   }
 

@@ -123,6 +123,11 @@ export class Server {
     return this.#leaving;
   }
 
+  /** @internal Whether the supervisor has removed it, and this process has not received the new list of servers yet. */
+  get outdated(): boolean {
+    return !this.#leaving && this.#cells !== null && this.#cells.removed;
+  }
+
   /** The result of active checks. */
   get health(): "up" | "down" | "checking" {
     return this.#cells === null ? this.#health : HEALTHS[this.#cells.health]!;
@@ -333,7 +338,7 @@ export class Server {
   leave(): void {
     this.#leaving = true;
     // Workers see this at once; the message that the server is no member any more arrives later.
-    if (this.#cells !== null && this.#state.shared?.process === 0) this.#cells.draining = true;
+    if (this.#cells !== null && this.#state.shared?.process === 0) this.#cells.remove();
     this.#changed();
   }
 

@@ -48,6 +48,10 @@ const SLOT = {
   size: 112 + 6 * MAX_PROCESSES,
 } as const;
 
+/** Values of `SLOT.draining` other than 0. */
+const DRAINING = 1;
+const REMOVED = 2;
+
 /** Size of a server's history, in numbers. */
 const HISTORY_SIZE = SLOT.inFlightOf / 2 - SLOT.history;
 
@@ -363,7 +367,17 @@ export class SharedCells {
   }
 
   set draining(draining: boolean) {
-    this.#words[this.#at + SLOT.draining] = draining ? 1 : 0;
+    this.#words[this.#at + SLOT.draining] = draining ? DRAINING : 0;
+  }
+
+  /** Whether the supervisor has removed the server from its pool; it is draining then. */
+  get removed(): boolean {
+    return this.#words[this.#at + SLOT.draining] === REMOVED;
+  }
+
+  /** Marks the server as removed. */
+  remove(): void {
+    this.#words[this.#at + SLOT.draining] = REMOVED;
   }
 
   get ramp(): number {

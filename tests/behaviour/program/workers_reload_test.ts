@@ -246,3 +246,23 @@ Deno.test("workers learn of servers that are found while they load a configurati
   const answers = await Promise.all(Array.from({ length: 16 }, () => askAt(port)));
   assertEquals(new Set(answers.map(({ text }) => text)), new Set(["second"]));
 });
+
+Deno.test("workers always have a server while all servers of a pool are replaced", async () => {
+  await using first = startUpstream("first");
+  await using second = startUpstream("second");
+  await using workers = await ReloadedWorkers.start(`
+    let turn = 0;
+    const discover = () => [["${first.address}"], ["${second.address}"]][turn++ % 2];
+    export const upstreams = { discovery: { type: "custom", discover, interval: "10ms" } };`);
+  const port = await workers.port();
+  const seen = new Map<string, number>();
+  const ask = async () => {
+    for (let i = 0; i < 150; i++) {
+      const { status, text } = await askAt(port);
+      const response = status === 200 ? text : String(status);
+      seen.set(response, (seen.get(response) ?? 0) + 1);
+    }
+  };
+  await Promise.all(Array.from({ length: 8 }, ask));
+  assertEquals([...seen.keys()].toSorted(), ["first", "second"], JSON.stringify([...seen]));
+});
