@@ -8,6 +8,7 @@ import { describeConfig } from "../../lib/config/describe_config.ts";
 import type { ModuleTexts } from "../../lib/config/module_graph.ts";
 import type { ProxyConfig, ResolvedConfig } from "../../lib/config/proxy_config.ts";
 import { resolveConfig } from "../../lib/config/resolve_config.ts";
+import { ListenError } from "../../lib/engine/engine.ts";
 import type { Observer } from "../../lib/observe/observer.ts";
 import { type ProxyServer, startProxy } from "../../lib/server/serve.ts";
 import { completeOptions, type ConfigSource, type ServeOptions } from "../../lib/server/serve_options.ts";
@@ -114,13 +115,21 @@ export async function serveByWorkers(
   options: ServeOptions & { readonly observer: Observer },
 ): Promise<ProxyServer> {
   const { observer: _, ...own } = options;
-  if (Object.keys(own).length === 0 && whyInProcess(config) === null) {
-    STARTED.processes++;
-    return await serveByProcesses(config, options);
+  const byProcesses = Object.keys(own).length === 0 && whyInProcess(config) === null;
+  STARTED[byProcesses ? "processes" : "inProcess"]++;
+  const start = byProcesses ? serveByProcesses : serveInProcess;
+  for (let tries = 1;; tries++) {
+    try {
+      return await start(config, options);
+    } catch (error) {
+      // Port 0 with workers is a port that was free a moment ago. Another test may use it now.
+      if (!(error instanceof ListenError) || tries === MAX_TRIES) throw error;
+    }
   }
-  STARTED.inProcess++;
-  return await serveInProcess(config, options);
 }
+
+/** How often a proxy is started before an address in use fails the test. */
+const MAX_TRIES = 3;
 
 /** Options of the program. */
 const RUN_OPTIONS = {
