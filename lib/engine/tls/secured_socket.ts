@@ -11,7 +11,7 @@ type FailureCallback = (error: unknown) => void;
 
 const ignore = (): void => {};
 
-/** Reads what comes in the order of its coming; whoever reads slowly stops the client. */
+/** Returns received bytes in order. A slow reader pauses the client. */
 export class SecuredSocket implements Socket {
   readonly remoteAddr: Deno.NetAddr;
   readonly localAddr: Deno.NetAddr;
@@ -23,7 +23,7 @@ export class SecuredSocket implements Socket {
   #tlsVersion: string | null = null;
   #paused = false;
   /** Received bytes that were not read yet. */
-  #come: Bytes | null = null;
+  #received: Bytes | null = null;
   #ended = false;
   #failure: Error | null = null;
   /** The buffer of the pending read, and its callbacks. */
@@ -62,11 +62,11 @@ export class SecuredSocket implements Socket {
   #onData(bytes: Bytes): void {
     const buffer = this.#reading;
     if (buffer === null) {
-      this.#come = bytes;
+      this.#received = bytes;
       return this.#pause();
     }
-    const count = this.#take(bytes, buffer);
-    if (this.#come !== null) this.#pause();
+    const count = this.#copyTo(bytes, buffer);
+    if (this.#received !== null) this.#pause();
     this.#reading = null;
     this.#onRead(count);
   }
@@ -77,14 +77,14 @@ export class SecuredSocket implements Socket {
     stopReading(this.#tcp);
   }
 
-  #take(bytes: Bytes, buffer: Bytes): number {
+  #copyTo(bytes: Bytes, buffer: Bytes): number {
     if (bytes.length <= buffer.length) {
       buffer.set(bytes);
-      this.#come = null;
+      this.#received = null;
       return bytes.length;
     }
     buffer.set(bytes.subarray(0, buffer.length));
-    this.#come = bytes.subarray(buffer.length);
+    this.#received = bytes.subarray(buffer.length);
     return buffer.length;
   }
 
@@ -108,9 +108,9 @@ export class SecuredSocket implements Socket {
   }
 
   readThen(buffer: Bytes, onRead: ReadCallback, onFailed: FailureCallback): void {
-    const received = this.#come;
+    const received = this.#received;
     // Asynchronous, or each buffered read would nest in the one before.
-    if (received !== null) return void Promise.resolve(this.#take(received, buffer)).then(onRead);
+    if (received !== null) return void Promise.resolve(this.#copyTo(received, buffer)).then(onRead);
     if (this.#failure !== null) return void Promise.reject(this.#failure).catch(onFailed);
     if (this.#ended) return void Promise.resolve(null).then(onRead);
     this.#reading = buffer;
