@@ -1,15 +1,15 @@
-/** What `deno doc --json` says of the interfaces of options. */
+/** Reads interfaces of options from `deno doc --json`. */
 
-/** One option as its interface documents it. */
+/** One option, as documented in its interface. */
 export interface DocumentedOption {
   readonly name: string;
   readonly type: string;
-  /** As it is written in the docstring; `""` for required options, and for those without a default. */
+  /** As written in the docstring; `""` for required options, and for options without a default. */
   readonly defaultValue: string;
   readonly required: boolean;
   /** The first sentence. */
   readonly summary: string;
-  /** What follows the first sentence. */
+  /** The text after the first sentence. */
   readonly details: string;
 }
 
@@ -56,7 +56,7 @@ interface DocDeclaration {
 /** The public names of a module with their declarations. */
 export type DocSymbols = ReadonlyMap<string, DocDeclaration>;
 
-/** Asks the runtime for the documentation of a module. */
+/** Reads the documentation of a module with `deno doc`. */
 export async function readSymbols(module: string, cwd: string): Promise<DocSymbols> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["doc", "--json", module],
@@ -79,10 +79,10 @@ export async function readSymbols(module: string, cwd: string): Promise<DocSymbo
 }
 
 /**
- * The options of an interface, or of a type that is put together from several; those that it inherits first.
+ * The options of an interface, or of a type composed of several; inherited options first.
  *
- * @param name of the type; with the name of an option behind a dot, the options of that one: `ListenOptions.timeouts`
- * @throws {Error} when there is no public type, or no option, of that name
+ * @param name name of the type; with an option after a dot, the options of that option: `ListenOptions.timeouts`
+ * @throws {Error} when there is no public type, or no option, with that name
  */
 export function optionsOf(symbols: DocSymbols, name: string): DocumentedOption[] {
   const [type, member] = name.split(".");
@@ -104,7 +104,7 @@ export function optionsOf(symbols: DocSymbols, name: string): DocumentedOption[]
   );
 }
 
-/** A type, and those that it extends. */
+/** A type, and the types that it extends. */
 export function lineage(symbols: DocSymbols, name: string): string[] {
   const { extends: parents = [] } = symbols.get(name)?.def ?? {};
   return [name, ...parents.flatMap(({ value }) => lineage(symbols, String(value?.typeName)))];
@@ -142,7 +142,7 @@ function optionsIn(symbols: DocSymbols, { kind, value }: DocType): DocumentedOpt
   }
 }
 
-/** Each option once: what is said of its types together, and the first description. */
+/** Each option once: the union of its types, and the first description. */
 function merge(
   inherited: readonly DocumentedOption[][],
   own: readonly DocumentedOption[],
@@ -185,12 +185,12 @@ function documented(symbols: DocSymbols, member: DocMember): DocumentedOption {
   };
 }
 
-/** A value as code, and words as words. */
+/** Formats a value as code; leaves words unchanged. */
 function literal(text: string): string {
   return /^(?:none|anything|\S*\s.*|)$/s.test(text) && !/^["[{]/.test(text) ? text : `\`${text}\``;
 }
 
-/** Links as code, on one line. */
+/** Formats links as code, and joins lines. */
 function plain(text: string): string {
   return text
     .replace(/\{@link(?:code)?\s+([^}|]+?)(?:\s*\|\s*[^}]+)?\}/g, "`$1`")
@@ -198,7 +198,7 @@ function plain(text: string): string {
     .trim();
 }
 
-/** The first sentence, and the rest. */
+/** Splits a text into its first sentence and the rest. */
 function splitSentence(text: string): [string, string] {
   const end = /[.!?](?=\s+[A-Z`"])/.exec(
     text.replace(/\b(?:e\.g|i\.e)\./g, (found) => found.replaceAll(".", "·")),
@@ -248,7 +248,7 @@ function formatType(symbols: DocSymbols, type: DocType): string {
   }
 }
 
-/** What a short name for a few words, or for a function, stands for: a reader of a table cannot look it up. */
+/** The definition of a short type name for a few words or a function: a table cannot link to it. */
 function meaning(symbols: DocSymbols, name: string): string | undefined {
   const { kind, def } = symbols.get(name) ?? {};
   if (kind !== "typeAlias" || def?.tsType === undefined || def.tsType.kind === "intersection") {
@@ -258,7 +258,7 @@ function meaning(symbols: DocSymbols, name: string): string | undefined {
   return text.length > LONGEST || text.includes("{ ") ? undefined : text;
 }
 
-/** Longest meaning of a name that is written out, in characters. */
+/** Longest definition that replaces a type name, in characters. */
 const LONGEST = 160;
 
 function signature(

@@ -1,20 +1,20 @@
 /**
  * Writes the tables of options into the pages of `docs/`, from the types and their docstrings.
  *
- * A page says where: `<!-- options: RetryOptions -->` begins a table and `<!-- end -->` ends it. `--check` changes nothing and
- * fails when a page is not what it would be.
+ * In a page, `<!-- options: RetryOptions -->` begins a table and `<!-- end -->` ends it. `--check` changes nothing, and fails
+ * if a page is out of date.
  */
 
 import { type DocSymbols, type DocumentedOption, lineage, optionsOf, readSymbols } from "./doc_types.ts";
 
-/** Where a table goes; a list of names behind the interface leaves the other options out. */
+/** The place of a table; `only` and `without` after the interface select its options. */
 const TABLE =
   /(<!-- options: ([\w.]+)(?: only ([\w, ]+?))?(?: without ([\w, ]+?))? -->\n).*?(<!-- end -->)/gs;
 
-/** Where the table of each interface is, as the address of a link from a page of `docs/`. */
+/** The place of each interface's table, as a link target from a page of `docs/`. */
 export type TablePlaces = ReadonlyMap<string, string>;
 
-/** Finds the tables. @param pages names of pages in `docs/`, with their texts */
+/** Finds the tables. @param pages names and texts of the pages in `docs/` */
 export function findTables(pages: Iterable<readonly [name: string, page: string]>): TablePlaces {
   const places = new Map([["KeySpec", "limiting.md#keys"]]);
   for (const [name, page] of [...pages].sort(([a], [b]) => a < b ? -1 : 1)) {
@@ -25,7 +25,7 @@ export function findTables(pages: Iterable<readonly [name: string, page: string]
   return places;
 }
 
-/** Replaces the tables of a page; types that have a table elsewhere get a link to it. */
+/** Replaces the tables of a page; types with a table elsewhere get a link to it. */
 export function writeTables(page: string, symbols: DocSymbols, places: TablePlaces): string {
   return page.replace(
     TABLE,
@@ -38,7 +38,7 @@ export function writeTables(page: string, symbols: DocSymbols, places: TablePlac
   );
 }
 
-/** Which options of which interfaces the tables of a page show. */
+/** The interfaces and options that the tables of a page contain. */
 export function tablesOf(page: string, symbols: DocSymbols): Map<string, string[]> {
   const found = new Map<string, string[]>();
   for (const [, , name, only, without] of page.matchAll(TABLE)) {
@@ -73,8 +73,11 @@ function table(options: readonly DocumentedOption[], places: TablePlaces, owners
   return ["| option | type | default | meaning |", "| --- | --- | --- | --- |", ...rows].join("\n");
 }
 
-/** Where the options of an option are explained. */
-/** @param own the option by its owner, whose options may have a table */
+/**
+ * Links to the tables that explain the options of an option.
+ *
+ * @param own names of the option with its owner, whose options may have a table
+ */
 function linksOf(type: string, places: TablePlaces, own: readonly string[]): string {
   const named = [...new Set(type.match(/\b[A-Z]\w+/g) ?? []), ...own].filter((name) => places.has(name));
   if (named.length === 0) return "";
@@ -92,7 +95,7 @@ function cell(text: string): string {
   return text.replaceAll("|", "\\|");
 }
 
-/** Formats as `deno fmt` does, which lines the columns up. */
+/** Formats a page with `deno fmt`, which aligns the columns. */
 export async function formatPage(page: string): Promise<string> {
   const child = new Deno.Command(Deno.execPath(), {
     args: ["fmt", "--ext", "md", "--quiet", "-"],

@@ -1,54 +1,54 @@
 // deno-lint-ignore-file no-console -- a program, its messages are its output
 /**
- * Runs test files side by side, in processes of their own: none sees the memory, the descriptors, the signals or the environment of
- * another, and one that hangs is ended alone and named.
+ * Runs test files in parallel, in separate processes: they share no memory, descriptors, signals or environment, and a file
+ * that hangs is ended alone and reported.
  *
- * Arguments are files, folders, `--jobs=N` and `--timeout=SECONDS` for each process. With others, which are for `deno test`, that runs
- * as it is. What failed is printed whole; the last line is that of `deno test`, over all of them.
+ * Arguments are files, folders, `--jobs=N`, and `--timeout=SECONDS` for each process. With any other argument, runs plain
+ * `deno test`. Prints the whole output of failures; the last line is that of `deno test`, for all files together.
  */
 
 import { join } from "node:path";
 
-/** How many tests came to what. */
+/** Numbers of tests by result. */
 export interface Counts {
   readonly passed: number;
   readonly failed: number;
   readonly ignored: number;
 }
 
-/** What one process came to. */
+/** The result of one process. */
 interface Outcome {
   readonly files: readonly string[];
-  /** `null` when it ended before it said so. */
+  /** `null` if the process ended before its summary. */
   readonly counts: Counts | null;
-  /** Whether every test passed, and nothing else went wrong. */
+  /** Whether every test passed, and nothing else failed. */
   readonly ok: boolean;
   readonly ms: number;
-  /** What it printed. */
+  /** Its output. */
   readonly text: string;
 }
 
-/** What the command line asks for. */
+/** The parsed command line. */
 export interface RunOptions {
   readonly paths: readonly string[];
   readonly jobs: number;
   readonly timeoutMs: number;
-  /** For `deno test`. */
+  /** Flags for `deno test`. */
   readonly flags: readonly string[];
 }
 
-/** A file with more than this is run alone; of smaller ones as many as are as long together. */
+/** A larger file runs alone; smaller files run together up to this size. */
 const BATCH_BYTES = 8 * 1024;
 const TIMEOUT_SECONDS = 300;
-/** What `deno test` takes for one. */
+/** Names that `deno test` treats as test files. */
 const TEST_FILE = /(^|[._])test\.(ts|tsx|mts|js|jsx|mjs)$/;
 const NOT_SEARCHED = new Set(["vendor", "node_modules", "coverage", ".git"]);
 
-/** Takes the command line apart. */
+/** Parses the command line. */
 export function readArguments(args: readonly string[], exists: (path: string) => boolean): RunOptions {
   const paths: string[] = [];
   const flags: string[] = [];
-  // One more than there are cores: many tests wait, for a deadline or for the end of a process.
+  // One more than the number of cores: many tests wait for a deadline or for the end of a process.
   let jobs = navigator.hardwareConcurrency + 1;
   let timeoutMs = TIMEOUT_SECONDS * 1000;
   for (const arg of args) {
@@ -75,7 +75,7 @@ export function findTestFiles(paths: readonly string[]): string[] {
   return [...found].sort();
 }
 
-/** Puts short files of a folder together; long ones stay alone. */
+/** Groups small files of a folder; large ones stay alone. */
 export function makeBatches(files: readonly { path: string; bytes: number }[]): string[][] {
   const batches: string[][] = [];
   let open: { folder: string; bytes: number; paths: string[] } | null = null;
@@ -92,7 +92,7 @@ export function makeBatches(files: readonly { path: string; bytes: number }[]): 
   return batches;
 }
 
-/** Reads how many tests passed, failed and were ignored from the last line of `deno test`; `null` when it did not come to that. */
+/** Reads the numbers of passed, failed and ignored tests from the last line of `deno test`; `null` if there is none. */
 export function readSummary(text: string): Counts | null {
   const lines = text.match(/^(?:ok|FAILED) \| \d+ passed.*$/gm);
   const last = lines?.at(-1);
@@ -101,7 +101,7 @@ export function readSummary(text: string): Counts | null {
   return { passed: count("passed"), failed: count("failed"), ignored: count("ignored") };
 }
 
-/** Processes that run, to be ended with all that they have started. */
+/** Running processes, to be ended together with their child processes. */
 const running = new Set<Deno.ChildProcess>();
 
 async function runBatch(
@@ -162,7 +162,7 @@ function report({ files, counts, ok, ms, text }: Outcome): void {
   for (const line of text.match(/^.* \.\.\. ignored .*$/gm) ?? []) console.log(`  ${line}`);
 }
 
-/** Runs all of them, and tells whether every test passed; each process gets the flags. */
+/** Runs all files, with the flags for each process; returns whether every test passed. */
 export async function runAll({ paths, jobs, timeoutMs, flags }: RunOptions): Promise<boolean> {
   const began = performance.now();
   const files = findTestFiles(paths).map((path) => ({ path, bytes: Deno.statSync(path).size }));
@@ -180,7 +180,7 @@ export async function runAll({ paths, jobs, timeoutMs, flags }: RunOptions): Pro
     outcomes.reduce((total, { counts }) => total + (counts?.[what] ?? 0), 0);
   const bad = outcomes.filter(({ ok }) => !ok);
   if (bad.length > 0) console.log(`\nFailed:\n${bad.map(({ files }) => `  ${files.join(" ")}`).join("\n")}`);
-  // Whoever reads the last line must not take a file that ended early for one that passed.
+  // A file that ended early must not look passed in the last line.
   const lost = bad.filter(({ counts }) => counts === null || counts.failed === 0).length;
   const seconds = Math.round((performance.now() - began) / 1000);
   console.log(

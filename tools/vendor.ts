@@ -1,11 +1,11 @@
 /**
- * Makes the `@std` packages loadable where JSR cannot be reached but an npm registry can.
+ * Makes the `@std` packages available where an npm registry can be reached, but JSR cannot.
  *
- * `deno.json` asks for them by their plain `jsr:` names and has `"vendor": true`, so Deno looks into the git-ignored
- * folder `vendor/` before it asks JSR. Where JSR answers, Deno fills that folder by itself and this tool does nothing.
- * Where it does not, the tool fills it with copies of the same packages that exist on npm.
+ * `deno.json` imports them by their `jsr:` names and has `"vendor": true`, so Deno searches the git-ignored folder `vendor/`
+ * before JSR. If JSR responds, Deno fills that folder and this tool does nothing. Otherwise the tool fills it with copies of
+ * the same packages from npm.
  *
- * Every task runs this first; with nothing to do it reads a few small files and ends.
+ * Every task runs this first. If nothing is to be done, it reads a few small files and ends.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Fills the vendor folder, as a whole or not at all, and only when that is needed.
+ * Fills the vendor folder, completely or not at all, and only if needed.
  *
  * @module
  */
@@ -9,30 +9,30 @@ import type { Recipe, Tarball } from "./recipes.ts";
 import { readTarball } from "./tar.ts";
 import { writePackage } from "./write_package.ts";
 
-/** What the tool reaches out to; tests pass their own. */
+/** Network access of the tool; tests pass their own. */
 export interface Network {
   findJsr(): Promise<URL>;
   jsrProblem(jsr: URL): Promise<string | undefined>;
   fetchTarball(tarball: Tarball): Promise<Uint8Array<ArrayBuffer>>;
 }
 
-/** Where things are. */
+/** The folders. */
 export interface Places {
-  /** The folder that Deno looks into, ends with `/`. */
+  /** The folder that Deno searches; ends with `/`. */
   vendor: URL;
-  /** The folder of this tool, ends with `/`. */
+  /** The folder of this tool; ends with `/`. */
   tools: URL;
 }
 
-/** What a run found or did. */
+/** The result of a run. */
 export type Outcome = "up to date" | "left to Deno" | "filled";
 
-/** Makes sure that the packages of the recipes can be loaded: from the vendor folder, or by Deno from JSR. */
+/** Ensures that the packages of the recipes can be loaded: from the vendor folder, or by Deno from JSR. */
 export async function ensureVendor(places: Places, recipes: Recipe[], network: Network): Promise<Outcome> {
   const wanted = await fingerprint(places.tools);
   if (await readStamp(places.vendor) === wanted) return "up to date";
   await Deno.mkdir(places.vendor, { recursive: true });
-  // Two tasks may start at once. The lock ends with the process that holds it, however that ends.
+  // Two tasks may start at the same time. The lock is released when its process ends, for any reason.
   using lock = await Deno.open(new URL(`${STAMP}.lock`, places.vendor), { create: true, write: true });
   await lock.lock(true);
   const stamp = await readStamp(places.vendor);
@@ -51,7 +51,7 @@ export async function ensureVendor(places: Places, recipes: Recipe[], network: N
 
 interface Target {
   jsr: URL;
-  /** Why JSR is not asked. */
+  /** Why JSR cannot be used. */
   problem: string;
   stamp: string;
 }
@@ -60,10 +60,10 @@ async function fill(places: Places, recipes: Recipe[], network: Network, target:
   const host = hostFolder(target);
   const archives = await fetchAll(recipes, network, target.problem);
   const types = await readTypes(places.tools);
-  // Beside its destination, so that moving it there is one rename. What a killed run has left goes first.
+  // On the same file system as its destination, so that a rename moves it. Removes leftovers of a killed run first.
   const fresh = new URL(".fresh/", places.vendor);
   await removeFolder(fresh);
-  // From here until the end the folder is nobody's: neither up to date nor filled by Deno.
+  // From here to the end, the folder is marked incomplete: neither up to date nor filled by Deno.
   await Deno.writeTextFile(new URL(STAMP, places.vendor), "incomplete");
   await Deno.mkdir(new URL(`${host}/@std/`, places.vendor), { recursive: true });
   for (const recipe of recipes) {
@@ -101,7 +101,7 @@ async function fetchAll(
   }
 }
 
-/** Deno keeps what comes from `https://HOST/` in the folder HOST. */
+/** Deno keeps files from `https://HOST/` in the folder HOST. */
 function hostFolder({ jsr, problem }: Target): string {
   if (jsr.protocol === "https:" && jsr.port === "" && jsr.pathname === "/") return jsr.hostname;
   throw new Error(`the JSR registry that JSR_URL names is needed, but does not answer (${problem})`);
@@ -111,7 +111,7 @@ async function readStamp(vendor: URL): Promise<string | undefined> {
   return await Deno.readTextFile(new URL(STAMP, vendor)).catch(ignoreMissing);
 }
 
-/** Whether Deno has fetched every package from JSR: then nobody needs to be asked. */
+/** Whether Deno has fetched every package from JSR: then no request is needed. */
 async function filledByDeno(vendor: URL, recipes: Recipe[]): Promise<boolean> {
   const hosts = (await Array.fromAsync(Deno.readDir(vendor))).filter((entry) => entry.isDirectory);
   for (const { name, version } of recipes) {
@@ -122,7 +122,7 @@ async function filledByDeno(vendor: URL, recipes: Recipe[]): Promise<boolean> {
   return true;
 }
 
-/** Takes our copies away, so that Deno fetches the originals. */
+/** Removes the copies, so that Deno fetches the originals. */
 async function removeCopies(vendor: URL, jsr: URL, recipes: Recipe[]): Promise<void> {
   await Deno.remove(new URL(STAMP, vendor));
   for (const { name } of recipes) await removeFolder(new URL(`${jsr.hostname}/@std/${name}`, vendor));

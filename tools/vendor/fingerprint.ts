@@ -1,13 +1,13 @@
 /**
- * Tells in a few milliseconds whether a folder that this tool filled is still what it would fill in now.
+ * Checks in a few milliseconds whether a folder that this tool has filled is up to date.
  *
  * @module
  */
 
-/** The file in the vendor folder that holds the fingerprint of what the tool has put there. */
+/** The file in the vendor folder with the fingerprint of its contents. */
 export const STAMP = ".lbproxy_vendor";
 
-/** A checksum over all that decides what gets filled in: the recipes, the tool, and our type declarations. */
+/** A checksum of all that determines the contents: the recipes, the tool, and our type declarations. */
 export async function fingerprint(tools: URL): Promise<string> {
   const paths = await listFiles(new URL("vendor/", tools));
   paths.push(...await listFiles(new URL("types/", tools)));
@@ -16,7 +16,7 @@ export async function fingerprint(tools: URL): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
 }
 
-/** Our declaration files, keyed by the path of the module that they describe, with `.d.ts` for `.js`. */
+/** Our declaration files by path of the module that they describe, with `.d.ts` for `.js`. */
 export async function readTypes(tools: URL): Promise<Map<string, string>> {
   const root = new URL("types/", tools);
   const paths = await listFiles(root);

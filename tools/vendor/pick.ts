@@ -1,19 +1,19 @@
 /**
- * Picks out of a tarball the modules that the entry points of a package reach, and nothing else.
+ * Selects from a tarball the modules that the entry points of a package import, and nothing else.
  *
  * @module
  */
 import type { Recipe } from "./recipes.ts";
 
-/** Static imports and re-exports at the start of a line: those in the examples of doc comments are not. */
+/** Static imports and re-exports at the start of a line, which excludes the examples of doc comments. */
 const IMPORT = /^(?:import|export)\b[^"';]*?\bfrom\s*["']([^"']+)["']|^import\s*["']([^"']+)["']/gm;
 
 /**
- * The files of one `@std` package: modules, each with a declaration file in front where there is one.
+ * The files of one `@std` package: modules, each after its declaration file if there is one.
  *
- * @param recipe What to take.
+ * @param recipe The recipe of the package.
  * @param archive The files of the recipe's tarball.
- * @param types Declaration files of our own, keyed by their path in the `@std` package.
+ * @param types Our declaration files, by path in the `@std` package.
  */
 export function pickFiles(
   recipe: Recipe,
@@ -64,7 +64,7 @@ function resolve(specifier: string, from: string): string {
   return new URL(specifier, `file:///${from}`).pathname.slice(1);
 }
 
-/** Code converted for Node reaches `Deno` and `globalThis` through an imported stand-in; here they are just there. */
+/** Removes imported shims: code converted for Node uses them in place of `Deno` and `globalThis`, which exist here. */
 function withoutShims(code: string): string {
   return code
     .replace(/^import \* as dntShim from .*\n/m, "")

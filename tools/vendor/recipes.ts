@@ -1,5 +1,5 @@
 /**
- * Which npm packages hold copies of the `@std` packages, and where in them.
+ * The npm packages that contain copies of the `@std` packages, and their places there.
  *
  * @module
  */
@@ -8,20 +8,20 @@
 export interface Tarball {
   name: string;
   version: string;
-  /** What the registry calls `integrity`: the checksum that makes the source of the bytes irrelevant. */
+  /** The `integrity` of the registry: with this checksum, any source of the bytes is acceptable. */
   sha512: string;
 }
 
-/** How one `@std` package is put together from a tarball. */
+/** How one `@std` package is made from a tarball. */
 export interface Recipe {
   /** Name below `@std/`. */
   name: string;
-  /** The version on JSR that the files are a copy of; `deno.json` has to ask for exactly this one. */
+  /** The version on JSR of which the files are a copy; `deno.json` must import exactly this version. */
   version: string;
   tarball: Tarball;
-  /** The part of a path in the tarball that is dropped; what is left is the path in the `@std` package. */
+  /** The part of a path in the tarball to remove; the rest is the path in the `@std` package. */
   modules: RegExp;
-  /** The same for the tarball's own type declarations, if it has any that belong to `modules`. */
+  /** The same for type declarations in the tarball, if it has any for `modules`. */
   declarations?: RegExp;
   /** The entry points of the package that this project imports. */
   exports: Record<string, string>;
@@ -34,14 +34,14 @@ const DENO_STD: Tarball = {
   sha512: "7c0Y6tyn0Sx0NKiaAeGtDwrpG+C7VFcOStVcYXPnjAuIEonxzVV+n6s8iuFjg6keqzxo/zrPbR/J9EY9BLNsRA==",
 };
 
-/** A program that ships with the last release there will be of `@std/log`, and its types. */
+/** A program that contains the final release of `@std/log`, with its types. */
 const WINDMILL_CLI: Tarball = {
   name: "windmill-cli",
   version: "1.596.0",
   sha512: "5aFVNTOEaGyTKyQlyjFI1FAZ8fTIQ2vGSmnqL3FfZuKpKWdqGXh8p9Azdp8N2MkIwyP1vYtOK9nfQk6jr6tRTw==",
 };
 
-/** Everything of `@std` that this project uses. */
+/** All `@std` packages that this project uses. */
 export const RECIPES: Recipe[] = [
   {
     name: "assert",

@@ -1,24 +1,24 @@
 /**
- * Finds the registries that are in force here and fetches from them.
+ * Finds the configured registries, and fetches from them.
  *
- * Deno knows both addresses (from its defaults, `JSR_URL`, `NPM_CONFIG_REGISTRY` and `.npmrc`), so it is asked:
- * with nothing cached and no fetching allowed, it names the address that it would have asked first.
+ * Deno knows both addresses (from its defaults, `JSR_URL`, `NPM_CONFIG_REGISTRY` and `.npmrc`): with an empty cache and
+ * without permission to fetch, its error names the address that it would have fetched first.
  *
  * @module
  */
 import type { Tarball } from "./recipes.ts";
 
-/** A JSR that answers does so in a fraction of this; one behind a firewall never does. */
+/** JSR responds in a fraction of this time, or never if a firewall blocks it. */
 const PROBE_TIMEOUT_MS = 3_000;
-/** Enough for the larger of the two tarballs (5.6 MB) over a slow line. */
+/** Enough for the larger of the two tarballs (5.6 MB) over a slow connection. */
 const FETCH_TIMEOUT_MS = 120_000;
 
-/** The address of the JSR registry in force, which is where its packages' files live. */
+/** The address of the configured JSR registry, which serves the files of packages. */
 export async function findJsr(): Promise<URL> {
   return new URL("../../", await firstAddress("jsr:@std/log"));
 }
 
-/** Why JSR is no use here, or `undefined` if it answers. */
+/** Why JSR cannot be used; `undefined` if it responds. */
 export async function jsrProblem(jsr: URL): Promise<string | undefined> {
   try {
     const response = await fetch(new URL("@std/log/meta.json", jsr), {
@@ -26,7 +26,7 @@ export async function jsrProblem(jsr: URL): Promise<string | undefined> {
     });
     const body = await response.text();
     if (!response.ok) return `${jsr} answers ${response.status}`;
-    // A captive portal answers too, but not with the versions of a package.
+    // A captive portal responds too, but not with the versions of a package.
     return "versions" in JSON.parse(body) ? undefined : `${jsr} does not answer as JSR does`;
   } catch (error) {
     return reason(error);
@@ -34,9 +34,9 @@ export async function jsrProblem(jsr: URL): Promise<string | undefined> {
 }
 
 /**
- * Fetches a tarball from the npm registry in force, and checks its content.
+ * Fetches a tarball from the configured npm registry, and checks its content.
  *
- * If that fails, npm gets a try, where it is installed: it can log in to a registry that wants that.
+ * If that fails, tries npm if it is installed: it can log in to a registry that requires it.
  */
 export async function fetchTarball(tarball: Tarball): Promise<Uint8Array<ArrayBuffer>> {
   const problems: string[] = [];
@@ -106,6 +106,6 @@ async function firstAddress(specifier: string): Promise<URL> {
 
 function reason(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  // What went wrong with a connection stands in the cause.
+  // The reason of a failed connection is in the cause.
   return error.cause instanceof Error ? error.cause.message : error.message;
 }

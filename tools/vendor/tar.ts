@@ -1,20 +1,20 @@
 /**
- * Reads the files out of a `.tgz` as npm registries serve them: a gzip stream around ustar records,
- * with pax (`x`) or GNU (`L`) records in front of names that do not fit the header.
+ * Reads the files of a `.tgz` from an npm registry: a gzip stream of ustar records,
+ * with pax (`x`) or GNU (`L`) records before names that do not fit the header.
  *
  * @module
  */
 
-/** Tar is a sequence of records of this many bytes; every header is one, every file is padded to a multiple. */
+/** Size of a tar record in bytes: a header is one record, and a file is padded to a multiple. */
 const RECORD = 512;
 
-/** Unpacks a gzipped tar archive into its regular files, keyed by their path in the archive. */
+/** Unpacks a gzipped tar archive into its regular files, by path in the archive. */
 export async function readTarball(tgz: Uint8Array<ArrayBuffer>): Promise<Map<string, Uint8Array>> {
   const plain = new Blob([tgz]).stream().pipeThrough(new DecompressionStream("gzip"));
   return readTar(new Uint8Array(await new Response(plain).arrayBuffer()));
 }
 
-/** Reads a plain tar archive into its regular files; directories, links and the like are passed over. */
+/** Reads the regular files of a plain tar archive; skips directories, links and the like. */
 export function readTar(tar: Uint8Array): Map<string, Uint8Array> {
   const files = new Map<string, Uint8Array>();
   let longName: string | undefined;
@@ -57,7 +57,7 @@ function paxPath(body: Uint8Array): string | undefined {
   return undefined;
 }
 
-/** A field of the archive: text that ends at its first NUL byte or at the end of the field. */
+/** A text field of the archive; ends at its first NUL byte or at the end of the field. */
 function text(bytes: Uint8Array, from: number, length: number): string {
   const field = bytes.subarray(from, from + length);
   const end = field.indexOf(0);

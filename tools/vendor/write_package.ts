@@ -1,17 +1,17 @@
 /**
- * Writes a package the way Deno keeps what it has fetched from JSR.
+ * Writes a package in the form in which Deno keeps packages from JSR.
  *
  * @module
  */
 import type { Recipe } from "./recipes.ts";
 
-/** What JSR says of one version: its entry points, and the size and checksum of each file. */
+/** The metadata of one version on JSR: its entry points, and the size and checksum of each file. */
 export interface VersionMeta {
   exports: Record<string, string>;
   manifest: Record<string, { size: number; checksum: string }>;
 }
 
-/** Writes `meta.json`, `VERSION_meta.json` and the files of one package into a new folder, whose URL ends with `/`. */
+/** Writes `meta.json`, `VERSION_meta.json` and the files of a package into a new folder, whose URL ends with `/`. */
 export async function writePackage(folder: URL, recipe: Recipe, files: Map<string, string>): Promise<void> {
   const { name, version } = recipe;
   await Deno.mkdir(folder, { recursive: true });
