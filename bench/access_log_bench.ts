@@ -1,4 +1,4 @@
-/** What one line of the access log costs, from the entry to the write of many. */
+/** Cost of a line of the access log, from the entry to the write of many lines. */
 
 import type { AccessEntry } from "../lib/observe/observer.ts";
 import { systemClock as clock } from "../lib/core/clock.ts";

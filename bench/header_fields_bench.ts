@@ -1,4 +1,4 @@
-/** What it costs to handle the fields of a message, ours beside the runtime's `Headers`. */
+/** Cost of handling the fields of a message, compared with the runtime's `Headers`. */
 
 import { HeaderFields } from "../lib/http/header_fields.ts";
 import { removeHopByHop } from "../lib/http/proxy_fields.ts";

@@ -1,6 +1,6 @@
 /**
- * What it costs to check 1,000 servers every second, in percent of one core: by TCP, by HTTP over a connection each
- * time, and by HTTP over connections that are kept.
+ * Cost of checking 1,000 servers every second, in percent of one core: by TCP, by HTTP over a new connection each time, and
+ * by HTTP over kept connections.
  *
  *     deno run -A bench/health_checks.ts
  *

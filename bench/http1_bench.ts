@@ -1,4 +1,4 @@
-/** What it costs to read and to write heads and chunks of HTTP/1.1, as they come from a load generator, a browser and a server. */
+/** Cost of reading and writing heads and chunks of HTTP/1.1, as sent by a load generator, a browser and a server. */
 
 import { HeaderFields } from "../lib/http/header_fields.ts";
 import { removeForwarded, removeHopByHop, screenFields } from "../lib/http/proxy_fields.ts";
@@ -151,7 +151,7 @@ chunkedParser.parse(CHUNKED, CHUNKED.length);
 const received = CHUNKS.slice();
 
 Deno.bench("read, 10 KiB in 10 chunks", { group: "chunks", baseline: true }, () => {
-  // Reading moves the content about.
+  // Restores the buffer, because reading moves the content in it.
   received.set(CHUNKS);
   requestBodyReader(chunkedParser).read(received, 0, received.length);
 });

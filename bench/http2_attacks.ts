@@ -1,8 +1,8 @@
 /**
- * What clients of HTTP/2 that mean no good cost, beside nginx: memory, CPU, and what another client notices meanwhile.
+ * Cost of attacks by HTTP/2 clients, compared with nginx: memory, CPU, and the latency of another client.
  *
  * `deno run -A --unsafely-ignore-certificate-errors bench/http2_attacks.ts [--seconds 3] [--only WORDS] [--proxies nginx,lbproxy]`;
- * wants openssl and nginx.
+ * needs openssl and nginx.
  */
 
 import { parseArgs } from "@std/cli/parse-args";
@@ -16,7 +16,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 const MIB = 1024 * 1024;
 const WARM_MS = 3000;
-/** Between an attack and the next one, for what it has left behind. */
+/** Pause after an attack, in milliseconds, so that it does not affect the next one. */
 const REST_MS = 1500;
 
 function say(line: string): void {
@@ -97,14 +97,14 @@ function initialWindow(bytes: number): number[] {
 
 interface Attack {
   readonly name: string;
-  /** How many connections at a time; one that the proxy ends is followed by another. */
+  /** Number of connections at a time; a connection that the proxy closes is replaced. */
   readonly connections: number;
   readonly hello: Bytes;
-  /** What is written again and again. */
+  /** Bytes that are written repeatedly. */
   next(index: number): Bytes;
-  /** Whether that is written once, and then nothing more. */
+  /** Whether they are written only once. */
   readonly once?: boolean;
-  /** Whether nothing is read. */
+  /** Whether the client does not read. */
   readonly deaf?: boolean;
 }
 
@@ -192,7 +192,7 @@ const ATTACKS: readonly Attack[] = [
   },
 ];
 
-/** Attacks until the time is over, and tells how many connections the proxy has ended. */
+/** Attacks for a time, and returns how many connections the proxy has closed. */
 async function attack(
   port: number,
   { connections, hello, next, once, deaf }: Attack,
@@ -237,7 +237,7 @@ async function untilEnd(connection: Deno.Conn): Promise<void> {
   try {
     while (await connection.read(buffer) !== null);
   } catch {
-    // It was reset, or closed here.
+    // The connection was reset, or closed here.
   }
 }
 
@@ -247,7 +247,7 @@ async function writeAll(connection: Deno.Conn, bytes: Bytes): Promise<void> {
 
 // --- the other client ---------------------------------------------------------------------------------------------------
 
-/** Asks 100 times a second, in a process of its own, and tells what became of it. */
+/** Sends 100 requests per second in a separate process, and reports the results. */
 async function goodClient(port: number, ms: number): Promise<void> {
   using client = Deno.createHttpClient({ http1: false, http2: true });
   const waits: number[] = [];
@@ -370,7 +370,7 @@ for (const name of proxies.split(",")) {
       `\n${name}\n\n| attack | MiB before | most | CPU | connections ended | another client: median | 99 % | failed |`,
     );
     say(`| --- | --- | --- | --- | --- | --- | --- | --- |`);
-    // Until what runs often has been compiled.
+    // Warms up the JIT compiler.
     await beside(port, WARM_MS);
     for (const each of ATTACKS) {
       if (each.name.includes(only)) await measure(program, each, ms);

@@ -1,4 +1,4 @@
-/** What decisions of the limiter cost: each figure is for a thousand of them, so microseconds read as nanoseconds each. */
+/** Cost of limiter decisions. Each figure is for a thousand decisions, so microseconds are nanoseconds per decision. */
 
 import { systemClock } from "../lib/core/clock.ts";
 import { systemRandom } from "../lib/core/random.ts";
@@ -23,7 +23,7 @@ function sources(count: number): readonly Asked[] {
 }
 
 const FEW = sources(16);
-/** More counts than the caches of a processor hold. */
+/** More keys than fit into the caches of a processor. */
 const MANY = sources(65_536);
 
 function bench(
@@ -35,7 +35,7 @@ function bench(
   const limiter = new RateLimiter<Asked>(policies, { clock: systemClock, random: systemRandom });
   let next = 0;
   Deno.bench(`${DECISIONS} decisions, ${name}`, { group }, () => {
-    // Given once, as the proxy gives the moment at which the request came.
+    // Read once, as in the proxy, which passes the arrival time of the request.
     const now = systemClock.now();
     for (let n = 0; n < DECISIONS; n++) {
       limiter.check(asked[next]!, now);

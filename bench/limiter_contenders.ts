@@ -1,9 +1,9 @@
 /**
- * Limiters with the same task: at most 100 a minute for each of 100,000 keys, asked a million times.
+ * Limiters with the same task: at most 100 requests a minute for each of 100,000 keys, and a million decisions.
  *
- * As in a proxy, each request brings its key with it, and the moment at which it came. So keys are made anew, a few at
- * a time and outside of what is measured: with keys that were all made before, half of the time would go into fetching
- * these from memory. What asks the clock itself at each decision has a line of its own.
+ * As in a proxy, each request has a new key string and its arrival time. So keys are made a few at a time, outside of the
+ * measurement: if all were made before, half of the time would be spent on fetching them from memory. A limiter that reads
+ * the clock at each decision has a separate line.
  */
 
 import { RateLimiterMemory } from "rate-limiter-flexible";
@@ -12,7 +12,7 @@ import { systemRandom } from "../lib/core/random.ts";
 import type { KeySource } from "../lib/limiter/key_spec.ts";
 import { RateLimiter } from "../lib/limiter/limiter.ts";
 
-/** Who takes part. */
+/** The limiters. */
 export const CONTENDERS = [
   "lbproxy, one tier",
   "lbproxy, one tier, asks the clock",
@@ -21,7 +21,7 @@ export const CONTENDERS = [
   "a plain Map, asks the clock",
   "rate-limiter-flexible, asks the clock",
 ] as const;
-/** Name of one of them. */
+/** Name of a limiter. */
 export type Contender = typeof CONTENDERS[number];
 
 const DECISIONS = 1_000_000;
@@ -34,20 +34,20 @@ interface Asked extends KeySource {
   readonly key: string;
 }
 
-/** Decides about requests that came at a moment, in milliseconds. */
+/** Decides about requests that arrived at a time, in milliseconds. */
 type Decide = (requests: readonly Asked[], now: number) => void | Promise<void>;
 
-/** A million decisions; how many nanoseconds each took. */
+/** Makes a million decisions; returns nanoseconds per decision. */
 export async function measure(contender: Contender): Promise<number> {
   const decide = prepare(contender);
-  // Twice for the keys to be there and the code to be compiled.
+  // Warms up: creates the keys and compiles the code.
   await run(decide, 2 * KEYS);
   const spentMs = await run(decide, DECISIONS);
   if (contender.startsWith("rate-limiter-flexible")) await forgetAll();
   return spentMs * 1e6 / DECISIONS;
 }
 
-/** Milliseconds that the decisions took, without what makes the requests. */
+/** Milliseconds that the decisions took, without making the requests. */
 async function run(decide: Decide, count: number): Promise<number> {
   let spentMs = 0;
   for (let from = 0; from < count; from += BATCH) {
@@ -107,7 +107,7 @@ function askLimiter(tiers: number, asksClock: boolean): Decide {
   };
 }
 
-/** The least that a fixed window can be; never forgets a key. */
+/** A minimal fixed window; never deletes a key. */
 function askMap(asksClock: boolean): Decide {
   const windows = new Map<string, { end: number; count: number }>();
   return (requests, came) => {
@@ -128,7 +128,7 @@ async function askFlexible(requests: readonly Asked[]): Promise<void> {
     try {
       await flexible.consume(requests[n]!.key);
     } catch {
-      // It rejects what it refuses.
+      // This limiter rejects for a refused request.
     }
   }
 }

@@ -1,5 +1,5 @@
 /**
- * What a decision costs beside those of others: a million of them over 100,000 keys, in this thread and in a Worker.
+ * Cost of a decision compared with other limiters: a million decisions over 100,000 keys, in this thread and in a Worker.
  *
  *   deno task bench:limiter
  */
@@ -8,7 +8,7 @@ import { type Contender, CONTENDERS, measure } from "./limiter_contenders.ts";
 
 const ROUNDS = 5;
 
-/** Nanoseconds a decision in a Worker. */
+/** Nanoseconds per decision in a Worker. */
 function measureInWorker(contender: Contender): Promise<number> {
   const worker = new Worker(new URL("./limiter_worker.ts", import.meta.url), { type: "module" });
   const { promise, resolve, reject } = Promise.withResolvers<number>();
@@ -23,7 +23,7 @@ function median(values: readonly number[]): string {
 }
 
 const results = CONTENDERS.map((contender) => ({ contender, here: [] as number[], worker: [] as number[] }));
-// In turn, so that all see the same machine when its speed drifts.
+// In turn, so that a drift of the machine's speed affects all.
 for (let round = 0; round < ROUNDS; round++) {
   for (const { contender, here, worker } of results) {
     here.push(await measure(contender));

@@ -1,4 +1,4 @@
-/** Measures one of the limiters in a Worker. */
+/** Measures one limiter in a Worker. */
 
 import { measure } from "./limiter_contenders.ts";
 

@@ -1,11 +1,11 @@
 /**
- * What limits that several machines share cost, with a `redis-server` of its own: what a request waits longer, decisions a
- * second, commands a request, and what happens when Redis stops.
+ * Cost of limits that several machines share, with a separate `redis-server`: added latency of a request, decisions per
+ * second, commands per request, and the effect of an outage of Redis.
  *
  *   deno task bench:redis [--requests N] [--decisions N]
  *
- * Client, proxy and server run in one thread, beside which Redis has its own: differences are what counts. With
- * `REDIS_SERVER=valkey-server` it is Valkey that is measured.
+ * Client, proxy and server run in one thread, and Redis in another, so only differences are meaningful. With
+ * `REDIS_SERVER=valkey-server`, measures Valkey.
  */
 
 import { parseArgs } from "@std/cli/parse-args";

@@ -1,5 +1,5 @@
 /**
- * Tells what reloads leave behind in memory: the heap after each hundred, collected before it is looked at.
+ * Memory that reloads leave behind: the heap after each hundred reloads, measured after a garbage collection.
  *
  * `deno run -A --v8-flags=--expose-gc bench/reload_memory.ts [RELOADS] [object|file]`
  */
@@ -17,7 +17,7 @@ await using upstream = Deno.serve(
 );
 const address = `127.0.0.1:${upstream.addr.port}`;
 
-/** What a proxy of some size has: pools, checks, routes, limits, filters. */
+/** A configuration of medium size: pools, checks, routes, limits, filters. */
 const SOURCE = `
   const servers = ["${address}", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"];
   const pool = { servers, healthCheck: { type: "tcp", interval: "10s" }, slowStart: { duration: "10s" } };
@@ -62,7 +62,7 @@ async function reloads(times: number): Promise<void> {
   }
 }
 
-// The first ones compile code and fill caches.
+// The first reloads compile code and fill caches.
 await reloads(100);
 const first = await settled();
 // deno-lint-ignore no-console

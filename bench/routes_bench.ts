@@ -1,4 +1,4 @@
-/** What finding a route costs a request: `deno bench bench/routes_bench.ts`. */
+/** Cost of finding the route of a request: `deno bench bench/routes_bench.ts`. */
 
 import { HeaderFields } from "../lib/http/header_fields.ts";
 import type { RouteMatch } from "../lib/routing/route_match.ts";

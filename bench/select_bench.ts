@@ -1,4 +1,4 @@
-/** What a choice of a server costs, by algorithm and number of servers; and what a new ring costs. */
+/** Cost of choosing a server, by algorithm and number of servers, and of building a ring. */
 
 import type { Balance } from "../lib/balancer/create_algorithm.ts";
 import { LoadBalancer } from "../lib/balancer/load_balancer.ts";
@@ -22,7 +22,7 @@ function addresses(count: number): string[] {
 
 for (const count of [10, 1000]) {
   for (const balance of ALGORITHMS) {
-    // The deployed mix: some servers are busier than others.
+    // As in production, some servers are busier than others.
     const balancer = LoadBalancer.from(addresses(count), { balance });
     balancer.pool.servers.forEach((server, i) => {
       for (let n = i % 5; n > 0; n--) server.acquire();

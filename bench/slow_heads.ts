@@ -1,6 +1,6 @@
 /**
- * Clients that send a byte of their head a second, beside one that asks as usual: how long that one waits, and when they
- * are gone.
+ * Clients that send one byte of their head per second, together with a normal client: how long the normal client waits, and
+ * when the slow ones are disconnected.
  *
  * `deno run -A bench/slow_heads.ts [--clients N]`
  */
@@ -15,7 +15,7 @@ function say(line: string): void {
   Deno.stdout.writeSync(new TextEncoder().encode(line + "\n"));
 }
 
-/** Sends a byte a second until there is a response; its status, and how long that took. */
+/** Sends one byte per second until there is a response; returns its status and the time. */
 async function slowHead(port: number): Promise<{ status: number; afterMs: number }> {
   using connection = await Deno.connect({ hostname: "127.0.0.1", port });
   const startAt = performance.now();
@@ -33,7 +33,7 @@ async function slowHead(port: number): Promise<{ status: number; afterMs: number
   }
 }
 
-/** Waits of requests one after the other, in milliseconds, until `over` says so. */
+/** Latencies of successive requests, in milliseconds, until `over` returns `true`. */
 async function waits(port: number, over: () => boolean): Promise<number[]> {
   const found: number[] = [];
   while (!over()) {

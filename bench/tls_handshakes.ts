@@ -1,8 +1,8 @@
 /**
- * Handshakes of TLS beside nginx: how many a second and what each costs, what clients cost that begin one and say no more, and
- * what becomes of requests while certificates are replaced.
+ * TLS handshakes compared with nginx: number per second, cost of each, cost of clients that do not finish a handshake, and
+ * results of requests while certificates are replaced.
  *
- * `deno run -A --unsafely-ignore-certificate-errors bench/tls_handshakes.ts [--seconds 5] [--half-open 5000] [--replacements 100]`; wants openssl, wrk and nginx.
+ * `deno run -A --unsafely-ignore-certificate-errors bench/tls_handshakes.ts [--seconds 5] [--half-open 5000] [--replacements 100]`; needs openssl, wrk and nginx.
  */
 
 import { parseArgs } from "@std/cli/parse-args";
@@ -23,7 +23,7 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Makes a certificate for localhost and its key, and puts both in the place of those that are there. */
+/** Makes a certificate for localhost and its key, and replaces the existing ones. */
 async function makeCertificate(folder: string): Promise<void> {
   const { success } = await new Deno.Command("openssl", {
     args: ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90"]
@@ -44,7 +44,7 @@ async function makeCertificate(folder: string): Promise<void> {
   putBoth(folder);
 }
 
-/** With nothing in between: what waits does so for seconds here, beside clients that keep the thread busy. */
+/** Replaces both files synchronously: an `await` in between could take seconds while clients keep the thread busy. */
 function putBoth(folder: string): void {
   Deno.renameSync(`${folder}/next.pem`, `${folder}/cert.pem`);
   Deno.renameSync(`${folder}/next.key`, `${folder}/key.pem`);
@@ -93,13 +93,13 @@ async function handshakes(program: RunningProgram, seconds: number): Promise<voi
   );
 }
 
-/** Sessions that are resumed, one after the other by each client. */
+/** Resumed sessions, one after the other in each client. */
 async function resumptions(program: RunningProgram, seconds: number): Promise<void> {
   const before = usageOf(program.pid).cpuSeconds;
   const counts = await Promise.all(Array.from({ length: CLIENTS }, async () => {
     const place = ["-connect", `127.0.0.1:${program.port}`];
     const { stdout } = await new Deno.Command("openssl", {
-      // In TLS 1.3 this client leaves before it is told of its session.
+      // In TLS 1.3, this client disconnects before it receives its session ticket.
       args: ["s_time", ...place, "-reuse", "-tls1_2", "-time", String(seconds)],
       stderr: "null",
     }).output();
@@ -117,7 +117,7 @@ async function handshakeMs(port: number): Promise<number> {
   return performance.now() - startAt;
 }
 
-/** Connects, asks, and waits for the response. */
+/** Connects, sends a request, and waits for the response. */
 async function ask(port: number): Promise<Deno.TlsConn> {
   const tcp = await Deno.connect({ hostname: "127.0.0.1", port });
   tcp.setNoDelay(true);
@@ -144,7 +144,7 @@ function median(values: number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }
 
-/** Clients that connect and say nothing. */
+/** Clients that connect and send nothing. */
 async function halfOpen(program: RunningProgram, count: number): Promise<void> {
   const alone = await measureWaits(program.port);
   const before = usageOf(program.pid);
@@ -170,7 +170,7 @@ async function measureWaits(port: number): Promise<number> {
   return median(waits);
 }
 
-/** How many are open once none has been closed for a second. */
+/** Number of open connections, counted when none was closed for a second. */
 async function countOpen(clients: readonly Deno.Conn[]): Promise<number> {
   let closed = 0;
   for (const client of clients) client.read(new Uint8Array(1)).then(() => closed++, () => closed++);
@@ -181,7 +181,7 @@ async function countOpen(clients: readonly Deno.Conn[]): Promise<number> {
   return clients.length - closed;
 }
 
-/** Requests on kept and on new connections while the files are replaced, each time until the new certificate is shown. */
+/** Requests on kept and new connections while the files are replaced, each time until the new certificate is used. */
 async function replace(program: RunningProgram, folder: string, count: number): Promise<void> {
   let running = true;
   const done = { kept: 0, fresh: 0, failed: 0 };
@@ -243,7 +243,7 @@ for (const name of ["nginx", "lbproxy"]) {
     const port = freePort();
     await using program = await startProgram(await commandOf(name, folder, port), port);
     say(name);
-    // Until what runs often has been compiled.
+    // Warms up the JIT compiler.
     await handshakes(program, Number(seconds));
     await handshakes(program, Number(seconds));
     await resumptions(program, Number(seconds));

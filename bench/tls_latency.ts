@@ -1,9 +1,9 @@
 /**
- * Latency of one kept TLS connection beside nginx, by HTTP/1.1 and HTTP/2, and how long an event of a stream is on its way.
+ * Latency on one kept TLS connection compared with nginx, by HTTP/1.1 and HTTP/2, and the delay of events in a stream.
  *
- * `deno run -A --unsafely-ignore-certificate-errors bench/tls_latency.ts [--rounds 4] [--events 500]`; wants openssl, wrk, h2load and
- * nginx. All run one after the other in each round, so that what disturbs one disturbs the others. With `chrt -r 10` in front, other work
- * of the machine does not disturb them.
+ * `deno run -A --unsafely-ignore-certificate-errors bench/tls_latency.ts [--rounds 4] [--events 500]`; needs openssl, wrk,
+ * h2load and nginx. All run in turn in each round, so that a disturbance affects all of them. With `chrt -r 10` in front,
+ * other work of the machine does not disturb them.
  */
 
 import { parseArgs } from "@std/cli/parse-args";
@@ -30,7 +30,7 @@ async function outputOf(command: string, args: readonly string[]): Promise<strin
   return new TextDecoder().decode(stdout);
 }
 
-/** Median of a second of requests, in microseconds. */
+/** Median latency of requests during one second, in microseconds. */
 async function latency(protocol: typeof PROTOCOLS[number], url: string, folder: string): Promise<number> {
   if (protocol === "HTTP/1.1") {
     const output = await outputOf("wrk", ["-t1", "-c1", "-d1", "--latency", url]);
@@ -44,13 +44,13 @@ async function latency(protocol: typeof PROTOCOLS[number], url: string, folder: 
   return median((await Deno.readTextFile(log)).trim().split("\n").map((line) => Number(line.split("\t")[2])));
 }
 
-/** A server of events: each is the time at which it was sent, in milliseconds. */
+/** A server that sends events; each contains its sending time, in milliseconds. */
 function eventServer(events: number): Deno.HttpServer<Deno.NetAddr> {
   return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
     let left = events;
     const body = new ReadableStream<Uint8Array>({
       async pull(controller) {
-        // Neither in step with what acknowledges, nor slower than it.
+        // Random pauses, so that events are neither in step with acknowledgements nor slower than these.
         await new Promise((resolve) => setTimeout(resolve, 1 + Math.random() * 20));
         if (left-- === 0) return controller.close();
         controller.enqueue(new TextEncoder().encode(`data: ${performance.now()}\n\n`));
@@ -60,7 +60,7 @@ function eventServer(events: number): Deno.HttpServer<Deno.NetAddr> {
   });
 }
 
-/** How long each event took, sorted. */
+/** Delays of the events, sorted. */
 async function delays(url: string, http2: boolean): Promise<number[]> {
   using client = Deno.createHttpClient({ http1: !http2, http2 });
   const { body } = await fetch(url, { client });
@@ -86,7 +86,7 @@ try {
   const begin = `${Deno.uid() === 0 ? "user root; " : ""}daemon off; worker_processes 1; error_log /dev/null;
     events { worker_connections 1024; }`;
   const http = "access_log off; keepalive_requests 10000000;";
-  // Not by the process that is the proxy too, which would be spared all waking.
+  // In a separate process: in the process of the proxy, no wake-up would be needed.
   await Deno.writeTextFile(
     `${folder}/server.conf`,
     `${begin} pid ${folder}/server.pid; http { ${http} server { listen 127.0.0.1:${server}; root ${folder}; } }`,
@@ -119,7 +119,7 @@ try {
     args: ["run", "-A", "--no-check", program, `${folder}/proxy.config.ts`],
   }, own);
   const proxies = [["nginx", nginx], ["lbproxy", own]] as const;
-  // What is compiled late is none of the latency.
+  // Warms up, so that compilation does not count as latency.
   for (const [, port] of proxies) {
     await outputOf("wrk", ["-t1", "-c8", "-d3", `https://127.0.0.1:${port}/12`]);
   }

@@ -1,4 +1,4 @@
-/** The results as a picture: how many requests in a thousand failed, by scenario. */
+/** The results as a chart: failed requests per thousand, by scenario. */
 
 import type { FaultReport } from "./faults_table.ts";
 import type { FaultPeer } from "./peers.ts";

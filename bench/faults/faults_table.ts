@@ -1,11 +1,11 @@
-/** The results as a table of the documentation. */
+/** The results as a table for the documentation. */
 
 import type { Machine } from "../proxy/machine.ts";
 import type { FaultPeer } from "./peers.ts";
 import type { FaultRun } from "./run_fault.ts";
 import type { Fault } from "./scenarios.ts";
 
-/** Everything that is written down. */
+/** The results of a run. */
 export interface FaultReport {
   readonly date: string;
   readonly machine: Machine;
@@ -17,7 +17,7 @@ const PAGE = `${import.meta.dirname}/../../docs/faults.md`;
 const BEGIN = "<!-- results: deno task faults -->";
 const END = "<!-- end -->";
 
-/** Puts the table in the place of the one in `docs/faults.md`. */
+/** Replaces the table in `docs/faults.md`. */
 export async function writeFaultsTable(
   report: FaultReport,
   peers: readonly FaultPeer[],

@@ -1,8 +1,8 @@
 /**
  * A server that breaks connections: `faulty_server.ts PORT reset|close EVERY`.
  *
- * `reset` has each EVERY-th request met by a reset in place of a response. `close` has a kept connection closed at the
- * worst moment, when the next request on it has just been sent: each EVERY-th that is not the first of its connection.
+ * `reset` resets the connection in place of a response, at each EVERY-th request. `close` closes a kept connection at the
+ * worst moment, just after the next request on it was sent: at each EVERY-th request that is not the first of its connection.
  */
 
 import { createServer, type Socket } from "node:net";

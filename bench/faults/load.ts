@@ -1,26 +1,26 @@
-/** The load, by wrk: idempotent requests, a few milliseconds apart, and what became of them. */
+/** The load, by wrk: idempotent requests, a few milliseconds apart, and their results. */
 
-/** How much load, and for how long. */
+/** Amount and duration of the load. */
 export interface FaultLoad {
   readonly connections: number;
   readonly seconds: number;
 }
 
-/** What clients saw. */
+/** The results for clients. */
 export interface FaultLoadResult {
   readonly requests: number;
   /** Responses with another status than 200. */
   readonly refused: number;
-  /** Connections that broke while a response was awaited. */
+  /** Connections that were closed before the response. */
   readonly broken: number;
-  /** Connections that could not be made. */
+  /** Connections that could not be opened. */
   readonly unconnected: number;
   /** Requests without a response after {@linkcode PATIENCE_SECONDS}. */
   readonly hung: number;
   readonly longestMs: number;
 }
 
-/** How long a connection pauses between two requests, so that the machine has time for the proxy. */
+/** Pause of a connection between two requests, in milliseconds, so that the machine has time for the proxy. */
 const PAUSE_MS = 10;
 const PATIENCE_SECONDS = 20;
 
@@ -33,7 +33,7 @@ done = function(summary, latency)
 end
 `;
 
-/** Loads a port by wrk. */
+/** Loads a port with wrk. */
 export async function runFaultLoad(
   port: number,
   { connections, seconds }: FaultLoad,
@@ -60,8 +60,8 @@ export async function runFaultLoad(
 }
 
 /**
- * Loads a port by a client of our own, for a proxy that ends: wrk does not tell a connection that broke while a response was
- * awaited from one that nobody accepts any more, which is what has to be where nobody listens.
+ * Loads a port with a client of this project, for a proxy that ends: wrk does not distinguish a connection that was closed
+ * before the response from one that is not accepted, which is correct if no proxy listens any more.
  */
 export async function runOwnLoad(
   port: number,
@@ -104,7 +104,7 @@ async function runConnection(port: number, until: number, result: Counts): Promi
   }
 }
 
-/** Head and content of a response, which is short and has a length; `null` when the connection ended before its end. */
+/** Reads head and content of a short response with a length; `null` if the connection ended earlier. */
 async function ask(connection: Deno.Conn): Promise<string | null> {
   for (let rest = REQUEST; rest.length > 0;) rest = rest.subarray(await connection.write(rest));
   const buffer = new Uint8Array(4096);

@@ -1,8 +1,8 @@
 /**
- * lbproxy beside other proxies while servers are killed, stopped, reset connections and go away: how many idempotent
- * requests fail, and how long one takes at most.
+ * Compares lbproxy with other proxies while servers are killed, stopped, removed or reset connections: how many idempotent
+ * requests fail, and how long the slowest takes.
  *
- * `deno task faults [--peers A,B] [--faults A,B] [--output PATH]`; wants nginx and wrk, and redis-server for one scenario.
+ * `deno task faults [--peers A,B] [--faults A,B] [--output PATH]`; needs nginx and wrk, and redis-server for one scenario.
  */
 
 import { parseArgs } from "@std/cli/parse-args";

@@ -1,6 +1,6 @@
 /**
- * The proxies, each as an operator would set it who wants requests to survive the loss of a server: requests go to another
- * server, servers that fail are left alone for a while, and a connection or a response has one second.
+ * The proxies, configured so that requests survive the loss of a server: requests are retried at another server, failing
+ * servers get no requests for a time, and a connection or a response may take one second.
  */
 
 import type { Peer, PeerSetup } from "../proxy/peer.ts";
@@ -9,17 +9,17 @@ import { caddy as plainCaddy } from "../proxy/peers/caddy.ts";
 import { haproxy as plainHaproxy } from "../proxy/peers/haproxy.ts";
 import { nginx as plainNginx } from "../proxy/peers/nginx.ts";
 
-/** What a {@linkcode FaultPeer} needs beside the usual. */
+/** What a {@linkcode FaultPeer} needs in addition. */
 export interface FaultSetup extends PeerSetup {
-  /** Port of the admin listener, of lbproxy. */
+  /** Port of the admin listener; for lbproxy only. */
   readonly adminPort: number;
-  /** Where limits are counted, of lbproxy; `""` is in memory. */
+  /** URL of the Redis server for limits; `""` counts in memory. For lbproxy only. */
   readonly redis: string;
 }
 
-/** A proxy that is compared. */
+/** A proxy of the comparison. */
 export interface FaultPeer extends Omit<Peer, "prepare" | "scenarios"> {
-  /** The signal by which it stops once its requests are over. */
+  /** The signal that stops it after its running requests. */
   readonly stopSignal: Deno.Signal;
   prepare(setup: FaultSetup): ReturnType<Peer["prepare"]>;
 }
@@ -149,5 +149,5 @@ http://127.0.0.1:${port} {
   },
 };
 
-/** All of them, in the order in which they are shown. */
+/** All proxies, in the order of the output. */
 export const FAULT_PEERS: readonly FaultPeer[] = [lbproxy("http1"), lbproxy("deno"), nginx, haproxy, caddy];

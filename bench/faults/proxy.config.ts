@@ -3,7 +3,7 @@ import { defineConfig } from "../../mod.ts";
 const { FAULTS_LISTEN = "6188", FAULTS_ADMIN = "6189", FAULTS_SERVERS = "", FAULTS_REDIS = "" } = Deno.env
   .toObject();
 
-/** More than ever run at the same time: what is missing of it at the end is held by nobody. */
+/** More than ever run at the same time: permits that are missing at the end were not released. */
 const PERMITS = 100_000;
 
 export default defineConfig({

@@ -10,28 +10,28 @@ import { leftOver } from "./snapshot.ts";
 
 const ROOT = `${import.meta.dirname}/../..`;
 const LOOK_EVERY_MS = 20;
-/** Before the load: the first checks are over then. */
+/** Delay before the load, in milliseconds: the first health checks have ended then. */
 const SETTLE_MS = 1200;
-/** How long a proxy may take to end once it was told to. */
+/** How long a proxy may take to end after its stop signal, in milliseconds. */
 const END_MS = 15_000;
 
-/** What one run came to. */
+/** The result of one run. */
 export interface FaultRun extends FaultLoadResult {
   readonly peer: string;
   readonly fault: string;
-  /** Requests that got no good response. */
+  /** Requests without a successful response. */
   readonly failed: number;
-  /** How long after the return of a server requests still failed; `null` where servers were never gone. */
+  /** How long requests failed after a server was back, in milliseconds; `null` if a server was always there. */
   readonly recoveredMs: number | null;
-  /** The exit code of a proxy that was told to stop, and how long it took; `null` where none was. */
+  /** The exit code of a stopped proxy, and how long it took to end; `null` if it was not stopped. */
   readonly ended: { readonly code: number; readonly ms: number } | null;
-  /** What still counted as running in the end, of lbproxy; `null` of others, and of one that has ended. */
+  /** What lbproxy still counted as running at the end; `null` for other proxies, and if it was stopped. */
   readonly left: readonly string[] | null;
 }
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Starts servers and proxy, loads it while things go wrong, and looks at what is left. */
+/** Starts servers and proxy, loads it during the fault, and checks what it still counts as running. */
 export async function runFault(peer: FaultPeer, fault: Fault, directory: string): Promise<FaultRun> {
   await using stack = new AsyncDisposableStack();
   const own = `${directory}/${peer.name}-${fault.name}`;
@@ -84,7 +84,7 @@ async function endOf(program: RunningProgram, took: () => number): Promise<Fault
   return status === null ? { code: -1, ms: END_MS } : { code: status.code, ms: Math.round(took()) };
 }
 
-/** A client that asks again and again, to see when a proxy is back. */
+/** A client that sends requests periodically, to measure when a proxy has recovered. */
 class Probe {
   readonly #port: number;
   #running: Promise<number> | null = null;
@@ -98,7 +98,7 @@ class Probe {
     this.#running = this.#run();
   }
 
-  /** When the last request failed, in milliseconds after the start; `null` when it was never started. */
+  /** When the last request failed, in milliseconds after the start; `null` if the probe was not started. */
   async stop(): Promise<number | null> {
     this.#over = true;
     return await this.#running;

@@ -1,4 +1,4 @@
-/** What goes wrong while a proxy is under load. */
+/** Faults that occur while a proxy is under load. */
 
 import { blackHole } from "../../tests/support/black_hole.ts";
 import { RedisServer } from "../../tests/support/redis_server.ts";
@@ -6,41 +6,41 @@ import { freePort } from "../proxy/free_port.ts";
 import type { RunningProgram } from "../proxy/running_program.ts";
 import { type FaultServer, faultyServer, goodServer } from "./servers.ts";
 
-/** Ends when it is aborted, too. */
+/** Waits; ends early if it is aborted. */
 export type Sleep = (ms: number) => Promise<void>;
 
-/** What a scenario has to work with while the load runs. */
+/** What a scenario uses while the load runs. */
 export interface Running {
   readonly sleep: Sleep;
   readonly peer: RunningProgram;
   readonly stopSignal: Deno.Signal;
-  /** Tells when a good server is there again after there was none. */
+  /** Called when a good server is back after there was none. */
   readonly back: () => void;
 }
 
-/** The servers of one run, and what happens to them. */
+/** The servers of one run, and the fault. */
 export interface Prepared {
   readonly ports: readonly number[];
-  /** Where limits are counted. */
+  /** URL of the Redis server that counts limits. */
   readonly redis?: string;
   during?(running: Running): Promise<void>;
 }
 
-/** One thing that goes wrong. */
+/** A fault. */
 export interface Fault {
   readonly name: string;
   readonly title: string;
   readonly seconds: number;
   readonly connections: number;
-  /** Whether there is a good server at any moment, so that no idempotent request may fail. */
+  /** Whether there is a good server at all times, so that no idempotent request may fail. */
   readonly spared: boolean;
-  /** Descriptors that the proxy may have. */
+  /** Limit of file descriptors of the proxy. */
   readonly descriptors?: number;
-  /** Only of lbproxy. */
+  /** Whether only lbproxy is tested. */
   readonly own?: boolean;
-  /** Why a proxy of our own cannot spare its clients, by its name. */
+  /** Why a variant of lbproxy cannot avoid failures, by its name. */
   readonly cannot?: Readonly<Record<string, string>>;
-  /** Whether the proxy ends in the middle. */
+  /** Whether the proxy is stopped during the run. */
   readonly ends?: boolean;
   prepare(directory: string, stack: AsyncDisposableStack): Promise<Prepared>;
 }

@@ -1,4 +1,4 @@
-/** The servers behind every peer: processes that are killed, stopped, and that misbehave. */
+/** The servers behind every proxy: processes that are killed or stopped, or that misbehave. */
 
 import { freePort } from "../proxy/free_port.ts";
 import { nginxCommand, nginxConfig } from "../proxy/nginx_config.ts";
@@ -20,14 +20,14 @@ export class FaultServer implements AsyncDisposable {
     this.#program = await startProgram(this.#command, this.port, "null");
   }
 
-  /** Ends it as a crash would. */
+  /** Kills it, like a crash. */
   async kill(): Promise<void> {
     this.#program?.signal("SIGKILL");
     await this.#program?.status;
     this.#program = null;
   }
 
-  /** Stops it where it is: its port goes on accepting connections, and nobody responds. */
+  /** Suspends it: the system still accepts connections to its port, but there are no responses. */
   stop(): void {
     this.#program?.signal("SIGSTOP");
   }
@@ -42,7 +42,7 @@ export class FaultServer implements AsyncDisposable {
   }
 }
 
-/** A good server: nginx as one process, so that a signal is for all of it. */
+/** A good server: nginx as one process, so that one signal is enough. */
 export async function goodServer(directory: string): Promise<FaultServer> {
   await Deno.mkdir(directory, { recursive: true });
   const port = freePort();
@@ -57,7 +57,7 @@ export async function goodServer(directory: string): Promise<FaultServer> {
   return server;
 }
 
-/** One that breaks connections; see `faulty_server.ts`. */
+/** A server that breaks connections; see `faulty_server.ts`. */
 export async function faultyServer(mode: "reset" | "close", every: number): Promise<FaultServer> {
   const port = freePort();
   const args = ["run", "-A", `${import.meta.dirname}/faulty_server.ts`, String(port), mode, String(every)];

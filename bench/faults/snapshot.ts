@@ -1,4 +1,4 @@
-/** Whether anything of a proxy still counts as running, once nobody asks it any more. */
+/** Checks that a proxy counts nothing as running after the load has ended. */
 
 /** Gauges of `/metrics` that are zero without requests. */
 const GAUGES = [
@@ -13,8 +13,8 @@ const PATIENCE_MS = 5000;
 const LOOK_EVERY_MS = 100;
 
 /**
- * What is left of requests: the gauges of `/metrics` that are not zero, and permits of the policy that nobody has given
- * back. Empty when all is over; asked again for a few seconds, since what runs may take its time.
+ * What is left of requests: gauges of `/metrics` that are not zero, and permits of the policy that were not released. Empty
+ * if nothing is left. Retries for a few seconds, because requests may still be running.
  */
 export async function leftOver(adminPort: number, port: number, policy: boolean): Promise<string[]> {
   const until = performance.now() + PATIENCE_MS;
@@ -25,7 +25,7 @@ export async function leftOver(adminPort: number, port: number, policy: boolean)
   }
 }
 
-/** Series of gauges with another value than zero; series below zero are among them. */
+/** Series of gauges with a value other than zero, also below zero. */
 export async function gaugesLeft(adminPort: number): Promise<string[]> {
   const text = await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text();
   return text.split("\n").filter((line) =>
@@ -33,7 +33,7 @@ export async function gaugesLeft(adminPort: number): Promise<string[]> {
   );
 }
 
-/** The limit less what is left of it, the request that asks counted out. */
+/** Permits that are still held, without that of the request that measures. */
 async function permitsLeft(port: number): Promise<string[]> {
   const response = await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: "close" } })
     .catch(() => null);

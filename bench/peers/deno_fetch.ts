@@ -1,4 +1,4 @@
-/** A plain proxy of `Deno.serve` and `fetch`, as one writes it without a library: `LISTEN_PORT SERVER_PORT...`. */
+/** A plain proxy with `Deno.serve` and `fetch`, without a library: `LISTEN_PORT SERVER_PORT...`. */
 
 const [listenPort, ...ports] = Deno.args.map(Number);
 let turn = 0;

@@ -1,6 +1,6 @@
 /**
- * The raw relay of `floor_relay.ts`, but one that asks the runtime for what every proxy has to know of a request and
- * gives it the fields of the answer: what a proxy without a line of its own would cost.
+ * The raw relay of `floor_relay.ts`, which also reads from the runtime what every proxy needs of a request, and passes it
+ * the fields of the response: the cost of a proxy without any code of its own.
  * `LISTEN_PORT SERVER_PORT...`
  */
 

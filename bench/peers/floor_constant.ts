@@ -1,4 +1,4 @@
-/** What `Deno.serve` costs by itself: the same answer for everybody, no server behind it. `LISTEN_PORT`. */
+/** Cost of `Deno.serve` alone: a constant response, without servers. `LISTEN_PORT`. */
 
 const BODY = new TextEncoder().encode("Hello world\n");
 

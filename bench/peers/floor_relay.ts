@@ -1,6 +1,6 @@
 /**
- * The least that a proxy on this runtime can cost: `Deno.serve`, one write and one read of a kept connection a
- * request, and nothing looked at. Not a proxy: it sends the same request always, and takes one read for the answer.
+ * The lowest possible cost of a proxy on this runtime: `Deno.serve`, and one write and one read on a kept connection per
+ * request, without parsing. Not a proxy: it always sends the same request, and treats one read as the response.
  * `LISTEN_PORT SERVER_PORT...`
  */
 

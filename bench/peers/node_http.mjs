@@ -1,4 +1,4 @@
-/** A plain proxy of node:http, as one writes it without a library: `node node_http.mjs LISTEN_PORT SERVER_PORT...`. */
+/** A plain proxy with node:http, without a library: `node node_http.mjs LISTEN_PORT SERVER_PORT...`. */
 
 import { Agent, createServer, request as send } from "node:http";
 import { argv } from "node:process";

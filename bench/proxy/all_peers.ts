@@ -1,4 +1,4 @@
-/** Everything that is measured, in the order in which it is shown. */
+/** All measured programs, in the order of the output. */
 
 import type { Peer } from "./peer.ts";
 import { caddy } from "./peers/caddy.ts";

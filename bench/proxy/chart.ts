@@ -1,4 +1,4 @@
-/** Results as a picture: for each load, how much CPU a request costs beside nginx. */
+/** Results as a chart: CPU per request compared with nginx, for each load. */
 
 import type { Peer } from "./peer.ts";
 import type { Report } from "./report.ts";

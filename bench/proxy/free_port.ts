@@ -1,6 +1,6 @@
-/** Ports for programs that do not tell which one they got. */
+/** Ports for programs that do not report their port. */
 
-/** A port that nobody listens at now. */
+/** Finds a free port. */
 export function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;

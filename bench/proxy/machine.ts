@@ -1,4 +1,4 @@
-/** Where a run was made. */
+/** The machine of a run. */
 
 /** The machine and its system. */
 export interface Machine {
@@ -8,7 +8,7 @@ export interface Machine {
   readonly system: string;
 }
 
-/** Reads it from the system. */
+/** Reads the description from the system. */
 export function describeMachine(): Machine {
   const cpu = Deno.readTextFileSync("/proc/cpuinfo");
   return {

@@ -1,7 +1,7 @@
 /**
- * lbproxy beside other proxies: what each request costs the processor, in the same minutes on the same machine.
+ * Compares the CPU per request of lbproxy and other proxies, in the same minutes on the same machine.
  *
- * `deno task bench:proxy --help` tells the options.
+ * `deno task bench:proxy --help` lists the options.
  */
 
 import { chart } from "./chart.ts";
@@ -24,7 +24,7 @@ async function run(options: BenchOptions): Promise<Report> {
   const directory = await Deno.makeTempDir({ prefix: "lbproxy_bench_" });
   await using stack = new AsyncDisposableStack();
   stack.defer(() => Deno.remove(directory, { recursive: true }));
-  // Workers of nginx that were started by root are somebody else.
+  // Workers of nginx run as another user if root has started it.
   await Deno.chmod(directory, 0o755);
   const servers = await startServers(directory);
   for (const server of servers) stack.use(server);

@@ -1,13 +1,13 @@
-/** One peer under load. */
+/** Measures one program under load. */
 
 import { usageOf } from "./process_tree.ts";
 import type { RunningProgram } from "./running_program.ts";
 import type { Scenario } from "./scenarios.ts";
 import { type Load, runWrk } from "./wrk.ts";
 
-/** What one run gave. */
+/** The result of one run. */
 export interface Measurement {
-  /** Processor time of all of the peer's processes, a request, in microseconds. */
+  /** Processor time per request of all processes of the program, in microseconds. */
   readonly cpuUs: number;
   readonly requestsPerSecond: number;
   readonly p50Ms: number;
@@ -15,7 +15,7 @@ export interface Measurement {
   readonly rssMiB: number;
 }
 
-/** Loads the peer, and sees what that has cost it. */
+/** Loads the program, and measures its cost. */
 export async function measure(
   program: RunningProgram,
   scenario: Scenario,

@@ -1,8 +1,8 @@
-/** Configurations of nginx that write nowhere but into a directory of ours. */
+/** Configurations of nginx that write only into a given directory. */
 
 import type { PeerCommand } from "./peer.ts";
 
-/** A configuration with no access log; `http` is what stands in its `http` block. */
+/** A configuration without an access log; `http` is the content of its `http` block. */
 export function nginxConfig(directory: string, http: string, workers = 1): string {
   const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
     .map((kind) => `  ${kind}_temp_path ${directory}/${kind};`).join("\n");
@@ -25,7 +25,7 @@ ${http}
 `;
 }
 
-/** Writes the configuration and says how nginx is started with it. */
+/** Writes the configuration, and returns the command that starts nginx with it. */
 export async function nginxCommand(directory: string, config: string): Promise<PeerCommand> {
   const file = `${directory}/nginx.conf`;
   await Deno.writeTextFile(file, config);

@@ -5,18 +5,18 @@ import { ALL_PEERS } from "./all_peers.ts";
 import type { Peer } from "./peer.ts";
 import { type Scenario, SCENARIOS } from "./scenarios.ts";
 
-/** What is to be run. */
+/** The options of a run. */
 export interface BenchOptions {
   readonly rounds: number;
   readonly seconds: number;
   readonly connections: number;
   readonly peers: readonly Peer[];
   readonly scenarios: readonly Scenario[];
-  /** Where results go, without the ending; `null` when they are only shown. */
+  /** Path of the result files, without the extension; `null` if results are only printed. */
   readonly output: string | null;
 }
 
-/** What `--help` says. */
+/** The text of `--help`. */
 export const HELP = `deno task bench:proxy [options]
 
   --rounds N        how often everything is measured (5)
@@ -28,9 +28,9 @@ export const HELP = `deno task bench:proxy [options]
 `;
 
 /**
- * Reads the command line; `null` when help was asked for.
+ * Parses the command line; `null` for `--help`.
  *
- * @throws {TypeError} when it cannot be read
+ * @throws {TypeError} when it has a mistake
  */
 export function readOptions(args: readonly string[]): BenchOptions | null {
   const parsed = parseArgs([...args], {

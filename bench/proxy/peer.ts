@@ -1,40 +1,40 @@
-/** What is compared. */
+/** Programs of the comparison. */
 
-/** Where a peer listens and what is behind it. */
+/** The environment of a program. */
 export interface PeerSetup {
-  /** Port of the peer. */
+  /** Port to listen at. */
   readonly port: number;
   /** Ports of the servers. */
   readonly servers: readonly number[];
-  /** A directory of its own, for configuration files and the like. */
+  /** A directory for its configuration files and the like. */
   readonly directory: string;
   /** Root of the repository. */
   readonly root: string;
 }
 
-/** How to start a peer's program. */
+/** The command that starts a program. */
 export interface PeerCommand {
   readonly command: string;
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** A program that is measured, one process tree. */
+/** A measured program, one process tree. */
 export interface Peer {
-  /** Short, for the command line and the results. */
+  /** Short name, for the command line and the results. */
   readonly name: string;
-  /** For people. */
+  /** Name for display. */
   readonly title: string;
-  /** `"floor"` is no proxy, and only says how far down one could get. */
+  /** `"floor"` is not a proxy; it shows the lowest possible cost. */
   readonly kind: "lbproxy" | "proxy" | "floor";
-  /** Names of the scenarios that it takes part in; all that are made for proxies when there are none. */
+  /** Names of its scenarios. @default {all scenarios for proxies} */
   readonly scenarios?: readonly string[];
-  /** The program, to see whether it is there. */
+  /** The executable, to check whether it is installed. */
   readonly program: string;
-  /** How somebody gets the program. */
+  /** How to install the program. */
   readonly install: string;
-  /** What to run to learn its version. */
+  /** Arguments that print its version. */
   readonly versionArgs: readonly string[];
-  /** Writes what the program needs and says how to start it. */
+  /** Writes the files of the program, and returns the command that starts it. */
   prepare(setup: PeerSetup): Promise<PeerCommand>;
 }

@@ -1,14 +1,14 @@
-/** What a program and its children have used so far, from `/proc` (proc(5)). */
+/** Resource usage of a program and its children, from `/proc` (proc(5)). */
 
-/** The kernel counts in hundredths of a second (`USER_HZ`, fixed on all of Linux's ports that matter). */
+/** The kernel counts in hundredths of a second (`USER_HZ`, which is fixed on common Linux architectures). */
 const TICKS_PER_SECOND = 100;
 const PAGE_BYTES = 4096;
 
-/** What a process tree has used and holds. */
+/** Resource usage of a process tree. */
 export interface Usage {
   /** Processor time of user and kernel, in seconds. */
   readonly cpuSeconds: number;
-  /** Memory that is resident, in bytes. */
+  /** Resident memory, in bytes. */
   readonly rssBytes: number;
 }
 
@@ -18,7 +18,7 @@ interface Stat {
   readonly rssPages: number;
 }
 
-/** Adds up the process and all that descend from it; those that have ended count with the parent that waited. */
+/** Sums a process and its descendants; ended processes are included in the parent that waited for them. */
 export function usageOf(root: number): Usage {
   const stats = readAll();
   let cpuTicks = 0;
@@ -54,10 +54,10 @@ function readStat(pid: number): Stat | null {
   try {
     text = Deno.readTextFileSync(`/proc/${pid}/stat`);
   } catch {
-    // It has ended in between.
+    // The process has ended since.
     return null;
   }
-  // The name, in parentheses, may have spaces; what follows begins with the third field.
+  // The name in parentheses may contain spaces; the third field follows it.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ").map(Number);
   const field = (number: number): number => fields[number - 3] ?? 0;
   return {

@@ -1,4 +1,4 @@
-/** What a run leaves behind. */
+/** The report of a run. */
 
 import { describeMachine, type Machine } from "./machine.ts";
 import type { BenchOptions } from "./options.ts";
@@ -7,7 +7,7 @@ import type { RunningPeer } from "./start_peers.ts";
 import { summarise, type Summary } from "./summarise.ts";
 import { judge, type Verdict } from "./targets.ts";
 
-/** The contents of the JSON file. */
+/** The content of the JSON file. */
 export interface Report {
   readonly date: string;
   readonly machine: Machine;
@@ -23,7 +23,7 @@ export interface Report {
   readonly series: readonly Series[];
 }
 
-/** Puts a run together. */
+/** Makes the report of a run. */
 export function makeReport(
   series: readonly Series[],
   peers: readonly RunningPeer[],

@@ -1,38 +1,38 @@
-/** All peers under all loads, in turn, several times. */
+/** Measures all programs under all loads, in turn, several times. */
 
 import { measure, type Measurement } from "./measure.ts";
 import type { RunningPeer } from "./start_peers.ts";
 import type { Scenario } from "./scenarios.ts";
 import type { Load } from "./wrk.ts";
 
-/** The measurements of one peer under one load, a round each. */
+/** The measurements of one program under one load, one per round. */
 export interface Series {
   readonly peer: string;
   readonly scenario: string;
   readonly rounds: Measurement[];
 }
 
-/** How often, how long. */
+/** Number and duration of measurements. */
 export interface RoundOptions extends Load {
   readonly rounds: number;
-  /** How long each peer is loaded before each measurement. */
+  /** How long each program is loaded before each measurement, in seconds. */
   readonly warmUpSeconds: number;
   readonly directory: string;
-  /** Told how far it is. */
+  /** Receives progress messages. */
   readonly say: (line: string) => void;
 }
 
-/** Whether a peer takes part in a scenario. */
+/** Whether a program takes part in a scenario. */
 export function takesPart({ scenarios }: RunningPeer["peer"], { name, special }: Scenario): boolean {
   return scenarios === undefined ? !special : scenarios.includes(name);
 }
 
 /**
- * Measures. Within a round every peer has its turn under one load before the next load comes, so that whatever else
- * the machine does meets all of them; each round goes through the peers the other way round than the one before.
+ * Measures all programs. In a round, every program is measured under one load before the next load, so that other work of
+ * the machine affects all of them. The order of programs is reversed in each round.
  *
- * A peer that had to wait for its turn is loaded for a moment before it is measured: the system takes memory from those
- * that rest, and to get it back costs the large ones most (measured: 2.6 times nginx instead of 1.8 at 10 KiB).
+ * A program is loaded briefly before it is measured: the system reclaims memory from idle processes, and restoring it costs
+ * large ones most (measured: 2.6 times nginx instead of 1.8 at 10 KiB).
  */
 export async function runRounds(
   peers: readonly RunningPeer[],

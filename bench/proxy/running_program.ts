@@ -1,4 +1,4 @@
-/** A program that was started, until it is stopped. */
+/** A started program, until it is stopped. */
 
 import type { PeerCommand } from "./peer.ts";
 
@@ -10,7 +10,7 @@ export class RunningProgram implements AsyncDisposable {
   readonly port: number;
   readonly #child: Deno.ChildProcess;
   #ended = false;
-  /** How it has ended, as soon as it has. */
+  /** Resolves with the status when the program has ended. */
   readonly status: Promise<Deno.CommandStatus>;
 
   constructor(child: Deno.ChildProcess, port: number) {
@@ -24,7 +24,7 @@ export class RunningProgram implements AsyncDisposable {
     return this.#child.pid;
   }
 
-  /** Sends a signal, unless it has ended. */
+  /** Sends a signal, unless the program has ended. */
   signal(name: Deno.Signal): void {
     if (!this.#ended) this.#child.kill(name);
   }
@@ -51,7 +51,7 @@ export class RunningProgram implements AsyncDisposable {
 /**
  * Starts a program and waits until it listens.
  *
- * @param stderr where what it says goes
+ * @param stderr where its output to `stderr` goes
  */
 export async function startProgram(
   { command, args, env = {} }: PeerCommand,

@@ -1,4 +1,4 @@
-/** What the peers are asked for. */
+/** The requests for the programs. */
 
 /** One kind of request. */
 export interface Scenario {
@@ -6,19 +6,19 @@ export interface Scenario {
   readonly title: string;
   readonly path: string;
   readonly method: "GET" | "POST";
-  /** Bytes of content that the request has. */
+  /** Bytes of content of the request. */
   readonly requestBytes: number;
-  /** Bytes of content that a server answers with. */
+  /** Bytes of content of the server's response. */
   readonly responseBytes: number;
-  /** What the client has to get. */
+  /** Expected status for the client. */
   readonly status: number;
-  /** Only peers that name it take part. */
+  /** Whether only programs that name it take part. */
   readonly special: boolean;
 }
 
 const GET = { method: "GET", requestBytes: 0, status: 200, special: false } as const;
 
-/** All of them, in the order in which they are measured. */
+/** All scenarios, in the order of measurement. */
 export const SCENARIOS: readonly Scenario[] = [
   { ...GET, name: "12b", title: "12 B", path: "/12", responseBytes: 12 },
   { ...GET, name: "10k", title: "10 KiB", path: "/10k", responseBytes: 10_240 },

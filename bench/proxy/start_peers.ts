@@ -1,25 +1,25 @@
-/** Starts what is there of the peers, and says of the others how to get them. */
+/** Starts the installed programs, and reports how to install the others. */
 
 import { freePort } from "./free_port.ts";
 import type { Peer, PeerSetup } from "./peer.ts";
 import { type RunningProgram, startProgram } from "./running_program.ts";
 
-/** How long a program may take to say its version. */
+/** How long a program may take to print its version, in milliseconds. */
 const VERSION_MS = 5000;
 
-/** A peer that can be loaded. */
+/** A running program. */
 export interface RunningPeer {
   readonly peer: Peer;
   readonly program: RunningProgram;
-  /** First line of what it says of its version. */
+  /** First line of the output with its version. */
   readonly version: string;
 }
 
 /**
- * Starts every peer whose program is there.
+ * Starts every program that is installed.
  *
- * @param stack takes what has to be stopped
- * @param say is told of peers that are left out
+ * @param stack receives the programs to be stopped
+ * @param say receives messages about programs that are left out
  */
 export async function startPeers(
   peers: readonly Peer[],

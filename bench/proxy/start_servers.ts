@@ -1,11 +1,11 @@
-/** The servers behind every peer: two instances of nginx. */
+/** The servers behind every program: two instances of nginx. */
 
 import { freePort } from "./free_port.ts";
 import { nginxCommand, nginxConfig } from "./nginx_config.ts";
 import { type RunningProgram, startProgram } from "./running_program.ts";
 import { SCENARIOS } from "./scenarios.ts";
 
-/** Starts them in a directory; the caller stops them. */
+/** Starts the servers in a directory; the caller stops them. */
 export async function startServers(directory: string): Promise<RunningProgram[]> {
   const files = `${directory}/files`;
   await Deno.mkdir(files, { recursive: true });

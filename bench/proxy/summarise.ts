@@ -1,31 +1,31 @@
-/** From many measurements to one figure each. */
+/** Summarises many measurements by their medians. */
 
 import type { Measurement } from "./measure.ts";
 import type { Series } from "./run_rounds.ts";
 
-/** What is told of one peer under one load: medians. */
+/** The medians of one program under one load. */
 export interface Summary extends Measurement {
   readonly peer: string;
   readonly scenario: string;
-  /** `cpuUs` beside nginx's under the same load in the same round; `null` when nginx was not there. */
+  /** Ratio of `cpuUs` to that of nginx under the same load in the same round; `null` without nginx. */
   readonly ratio: number | null;
   /** The smallest and the largest of those ratios. */
   readonly ratioRange: readonly [number, number] | null;
 }
 
-/** The peer that the others are compared with. */
+/** The program with which the others are compared. */
 export const BASELINE = "nginx";
-/** For scenarios that the baseline takes no part in: the one whose proxied requests stand beside them. */
+/** For scenarios without the baseline: the scenario whose baseline is used. */
 const BASELINE_SCENARIO = "12b";
 
-/** The value in the middle; of an even number, the mean of the two. */
+/** The median; for an even number of values, the mean of the two in the middle. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-/** Medians of every series. */
+/** The medians of every series. */
 export function summarise(all: readonly Series[]): Summary[] {
   return all.map((series) => {
     const { peer, scenario, rounds } = series;
@@ -50,7 +50,7 @@ function baselineOf({ scenario }: Series, all: readonly Series[]): Series | unde
   return find(scenario) ?? find(BASELINE_SCENARIO);
 }
 
-/** Round by round: what slows the machine for a while slows both. */
+/** The ratios by round, because a slower machine slows both. */
 export function ratiosTo(baseline: Series | undefined, { rounds }: Series): number[] {
   if (baseline === undefined) return [];
   const ratios: number[] = [];

@@ -1,4 +1,4 @@
-/** What the project promises of its cost, and whether a run has kept it. */
+/** The targets of the project for its cost, and whether a run meets them. */
 
 import type { Series } from "./run_rounds.ts";
 import { median, ratiosTo } from "./summarise.ts";
@@ -6,7 +6,7 @@ import { median, ratiosTo } from "./summarise.ts";
 interface Target {
   readonly scenario: string;
   readonly peer: string;
-  /** What it is compared with, in the same scenario unless another is named. */
+  /** The program to compare with, in the same scenario unless another is named. */
   readonly beside: string;
   readonly besideScenario?: string;
   readonly atMost: number;
@@ -23,21 +23,21 @@ const TARGETS: readonly Target[] = [
   { scenario: "1m", peer: "lbproxy", beside: "nginx", atMost: 1.2 },
   { scenario: "post", peer: "lbproxy", beside: "nginx", atMost: 2 },
   { scenario: "429", peer: "lbproxy-refusing-kept", beside: "lbproxy", besideScenario: "12b", atMost: 0.6 },
-  // Each refusal here makes the client connect anew.
+  // Each refusal closes the connection, so the client connects again.
   { scenario: "429", peer: "lbproxy-refusing", beside: "lbproxy", besideScenario: "12b", atMost: 0.6 },
 ];
 
-/** One target and what was measured. */
+/** A target and its measurement. */
 export interface Verdict {
   readonly scenario: string;
   readonly peer: string;
   readonly beside: string;
   readonly atMost: number;
-  /** Median over the rounds of one's CPU a request beside the other's. */
+  /** Ratio of the CPU per request, as the median over the rounds. */
   readonly measured: number;
 }
 
-/** Compares a run with the targets whose both sides took part in it. */
+/** Compares a run with the targets for which both programs took part. */
 export function judge(all: readonly Series[]): Verdict[] {
   const verdicts: Verdict[] = [];
   const find = (peer: string, scenario: string) =>

@@ -1,4 +1,4 @@
-/** Results for a terminal. */
+/** Formats results for a terminal. */
 
 import type { Peer } from "./peer.ts";
 import type { Scenario } from "./scenarios.ts";

@@ -1,23 +1,23 @@
-/** The load: wrk, one thread. */
+/** The load: wrk with one thread. */
 
 import type { Scenario } from "./scenarios.ts";
 
-/** How much load, and for how long. */
+/** Amount and duration of the load. */
 export interface Load {
   readonly connections: number;
   readonly seconds: number;
 }
 
-/** What wrk saw. */
+/** The results of wrk. */
 export interface LoadResult {
-  /** Requests that were answered. */
+  /** Requests that got a response. */
   readonly requests: number;
   readonly seconds: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
 }
 
-/** Has wrk print what we need in a form of our own: its usual output rounds, and says units in many ways. */
+/** Lua code that prints exact figures: the usual output of wrk is rounded and has varying units. */
 const REPORT = `
 done = function(summary, latency)
   local e = summary.errors
@@ -39,7 +39,7 @@ interface Report {
   readonly timeout: number;
 }
 
-/** Makes the script for a scenario. */
+/** Makes the Lua script for a scenario. */
 export function wrkScript({ method, requestBytes }: Scenario): string {
   const body = requestBytes === 0 ? "" : `wrk.body = string.rep("a", ${requestBytes})\n`;
   return `wrk.method = "${method}"\nwrk.headers["appid"] = "bench"\n${body}${REPORT}`;
@@ -48,7 +48,7 @@ export function wrkScript({ method, requestBytes }: Scenario): string {
 /**
  * Loads a port.
  *
- * @throws {Error} when answers were not what the scenario says
+ * @throws {Error} when responses were not as the scenario expects
  */
 export async function runWrk(
   port: number,
@@ -83,7 +83,7 @@ export async function runWrk(
 function checkReport(report: Report, { status }: Scenario): void {
   const { requests, connect, read, write, timeout } = report;
   const refused = report.status;
-  // One request gets through before a limit of one refuses all others.
+  // One request is admitted before a limit of one refuses all others.
   const wrong = status < 400 ? refused : Math.max(0, requests - refused - 1);
   if (requests > 0 && wrong + connect + write + timeout + read === 0) return;
   throw new Error(`wrk got wrong answers or none: ${JSON.stringify(report)}`);

@@ -1,4 +1,4 @@
-/** What a request through the proxy waits longer because it is limited. */
+/** Added latency of a request through the proxy because of limits. */
 
 import type { ProxyConfig } from "../../lib/config/proxy_config.ts";
 import type { RedisServer } from "../../tests/support/redis_server.ts";
@@ -9,7 +9,7 @@ import { quantile } from "./quantiles.ts";
 const WARM_UP = 500;
 const REQUEST = "GET / HTTP/1.1\r\nHost: h\r\nid: a\r\n\r\n";
 
-/** A row for a proxy without limits, one that counts in memory and one that counts in Redis. */
+/** Rows for a proxy without limits, one that counts in memory, and one that counts in Redis. */
 export async function measureAddedLatency(
   redis: RedisServer,
   requests: number,
@@ -32,7 +32,7 @@ export async function measureAddedLatency(
     );
     all.push({ name, connection: stack.use(await proxy.connect()), waits: [] as number[] });
   }
-  // In turn, so that all see the same machine when its speed drifts.
+  // In turn, so that a drift of the machine's speed affects all.
   for (let i = 0; i < WARM_UP + requests; i++) {
     for (const { name, connection, waits } of all) {
       const start = performance.now();

@@ -1,14 +1,14 @@
-/** How long decisions take while Redis does not answer. */
+/** Duration of decisions while Redis does not respond. */
 
 import { RedisServer } from "../../tests/support/redis_server.ts";
 import { askers, sharedLimiter } from "./shared_limiter.ts";
 
 const CONCURRENT = 64;
-/** How long Redis is asked before it stops, and how long it stays so. */
+/** How long Redis works before it is suspended, and how long it is suspended, in milliseconds. */
 const BEFORE_MS = 500;
 const AFTER_MS = 2000;
 
-/** A row: the longest wait, and how many waited after the store was given up. */
+/** A row: the longest wait, and how many decisions waited after the store was lost. */
 export async function measureOutage(
   name: string,
   stop: (redis: RedisServer) => Promise<void> | void,
@@ -37,7 +37,7 @@ export async function measureOutage(
       }
       longest[then] = Math.max(longest[then], performance.now() - start);
       counts[then]++;
-      // What is decided at once leaves the others their turn, and the clock.
+      // Decisions without a wait must yield, so that others and timers can run.
       if (i % 16 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
     }
   };

@@ -1,4 +1,4 @@
-/** A limiter as the proxy has it, without the proxy. */
+/** The limiter of the proxy, without the proxy. */
 
 import { systemClock as clock } from "../../lib/core/clock.ts";
 import { systemRandom as random } from "../../lib/core/random.ts";
@@ -10,19 +10,19 @@ import { resolvePolicies } from "../../lib/limiter/resolve_policy.ts";
 import { SharedTable } from "../../lib/limiter/shared_table.ts";
 import { RedisStores } from "../../lib/redis/redis_store.ts";
 
-/** Whoever asks, by a key. */
+/** A client with a key. */
 export interface Asker extends KeySource {
   readonly key: string;
 }
 
-/** A limiter at work, with its connection. */
+/** A limiter with its connection. */
 export interface SharedLimiter extends AsyncDisposable {
   readonly limiter: RateLimiter<Asker>;
-  /** Resolves when the store is given up. */
+  /** Resolves when the store is lost. */
   readonly lost: Promise<void>;
 }
 
-/** Makes one of policies that have the same store. */
+/** Makes a limiter of policies that have the same store. */
 export async function sharedLimiter(list: readonly LimiterPolicy<Asker>[]): Promise<SharedLimiter> {
   await using stack = new AsyncDisposableStack();
   const { promise: lost, resolve } = Promise.withResolvers<void>();
@@ -43,7 +43,7 @@ export async function sharedLimiter(list: readonly LimiterPolicy<Asker>[]): Prom
   return { limiter, lost, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
-/** Askers with so many different keys. */
+/** Makes clients with `count` different keys. */
 export function askers(count: number): readonly Asker[] {
   const request = new Request("http://a.example/");
   return Array.from({ length: count }, (_, i) => {

@@ -1,11 +1,11 @@
-/** How many decisions Redis makes, and by how many commands. */
+/** Decisions per second with Redis, and commands per decision. */
 
 import type { LimiterPolicy } from "../../lib/limiter/policy.ts";
 import type { RedisServer } from "../../tests/support/redis_server.ts";
 import { quantile } from "./quantiles.ts";
 import { type Asker, askers, sharedLimiter } from "./shared_limiter.ts";
 
-/** What is measured: how many policies, how many that ask at once, how much is taken at a time. */
+/** The cases: number of policies, concurrent clients, and permits per prefetch. */
 const CASES = [
   { name: "one after the other", tiers: 1, concurrent: 1, prefetch: 1 },
   { name: "64 at once", tiers: 1, concurrent: 64, prefetch: 1 },
@@ -35,7 +35,7 @@ async function measure(
     url: redis.url,
     prefix: name.replaceAll(" ", "-"),
     timeout: "5s",
-    // So that a decision that Redis has not made fails the measurement.
+    // A decision without Redis must fail the measurement.
     onStoreError: "closed",
     prefetch,
   } as const;
@@ -70,7 +70,7 @@ async function measure(
   };
 }
 
-/** Commands that clients have sent to decide. */
+/** Number of commands that were sent for decisions. */
 async function commands(redis: RedisServer): Promise<number> {
   return await redis.calls("eval") + await redis.calls("evalsha");
 }

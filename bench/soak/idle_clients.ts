@@ -1,14 +1,14 @@
-/** Clients that have asked once and stay connected. */
+/** Clients that have sent one request and stay connected. */
 
 import { SCENARIOS } from "../proxy/scenarios.ts";
 
-/** How many are let in at a time; more would only wait in the queue of the listener. */
+/** How many connect at the same time; more would only wait in the backlog of the listener. */
 const AT_ONCE = 100;
 
 /**
- * Connects clients, each of which asks for the small answer and then is silent.
+ * Connects clients; each requests the small response, and then is idle.
  *
- * @throws {Error} when files run out: both sides of each connection need one
+ * @throws {Error} when file descriptors run out: both sides of each connection need one
  */
 export async function holdIdleClients(port: number, count: number): Promise<Disposable> {
   const stack = new DisposableStack();

@@ -1,5 +1,5 @@
 /**
- * The memory of the proxy: minute by minute at full load, and with 10,000 clients that are connected and silent.
+ * Memory of the proxy: minute by minute at full load, and with 10,000 idle clients.
  *
  * `deno task bench:soak [--minutes N] [--idle N]`
  */
@@ -29,7 +29,7 @@ async function main(): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "lbproxy_soak_" });
   await using stack = new AsyncDisposableStack();
   stack.defer(() => Deno.remove(directory, { recursive: true }));
-  // Workers of nginx that were started by root are somebody else.
+  // Workers of nginx run as another user if root has started it.
   await Deno.chmod(directory, 0o755);
   const servers = await startServers(directory);
   for (const server of servers) stack.use(server);

@@ -5,12 +5,12 @@ import type { RunningProgram } from "../proxy/running_program.ts";
 import type { Scenario } from "../proxy/scenarios.ts";
 import { runWrk } from "../proxy/wrk.ts";
 
-/** How long, and with how many connections. */
+/** Duration and number of connections. */
 export interface SoakOptions {
   readonly connections: number;
   readonly minutes: number;
   readonly directory: string;
-  /** Told every half minute. */
+  /** Receives a message every half minute. */
   readonly say: (line: string) => void;
 }
 
@@ -21,7 +21,7 @@ export function rssMiB(program: RunningProgram): number {
   return Math.round(usageOf(program.pid).rssBytes / 2 ** 20);
 }
 
-/** Loads the program and says what it holds, as long as told. */
+/** Loads the program for the given time, and reports its memory. */
 export async function soak(
   program: RunningProgram,
   scenario: Scenario,

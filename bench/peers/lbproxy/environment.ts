@@ -1,6 +1,6 @@
-/** What the harness tells a configuration. */
+/** Settings of the harness for a configuration. */
 
-/** Where to listen. */
+/** Address to listen at. */
 export const listen: string = Deno.env.get("BENCH_LISTEN") ?? "127.0.0.1:6188";
-/** The servers. */
+/** Addresses of the servers. */
 export const servers: string[] = (Deno.env.get("BENCH_SERVERS") ?? "127.0.0.1:9001").split(",");

@@ -1,7 +1,7 @@
 import { defineConfig } from "../../../mod.ts";
 import { listen, servers } from "./environment.ts";
 
-/** One filter on each side, as the tutorial's program and most others have them. */
+/** One filter for requests and one for responses, as in the tutorial's program. */
 export default defineConfig({
   listen,
   upstreams: servers,

@@ -1,7 +1,7 @@
 import { defineConfig } from "../../../mod.ts";
 import { listen, servers } from "./environment.ts";
 
-/** Refuses every request but the first, and leaves connections open. */
+/** Refuses every request but the first, and keeps connections open. */
 export default defineConfig({
   listen,
   upstreams: servers,

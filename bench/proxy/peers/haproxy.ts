@@ -1,4 +1,4 @@
-/** HAProxy, one thread, sharing its connections to the servers. */
+/** HAProxy, with one thread and shared connections to the servers. */
 
 import type { Peer } from "../peer.ts";
 

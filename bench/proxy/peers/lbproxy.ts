@@ -1,21 +1,21 @@
-/** lbproxy, as a user starts it, with one of the configurations in `bench/peers/lbproxy/`. */
+/** lbproxy, started like by a user, with one of the configurations in `bench/peers/lbproxy/`. */
 
 import type { Peer } from "../peer.ts";
 
-/** What tells the variants apart. */
+/** A variant of lbproxy. */
 export interface LbproxyVariant {
   readonly name: string;
   readonly title: string;
-  /** The configuration, without its ending. */
+  /** Name of the configuration, without its extension. */
   readonly config: string;
   readonly scenarios?: readonly string[];
-  /** Whether it writes a line a request, to nowhere. @default {false} */
+  /** Whether it writes a line per request, which is discarded. @default {false} */
   readonly accessLog?: boolean;
-  /** How many processes serve. @default {1} */
+  /** Number of workers. @default {1} */
   readonly workers?: number;
 }
 
-/** Makes the peer. */
+/** Makes a variant. */
 export function lbproxy(variant: LbproxyVariant): Peer {
   const { name, title, config, scenarios, accessLog = false, workers = 1 } = variant;
   return {

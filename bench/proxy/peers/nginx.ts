@@ -1,12 +1,12 @@
-/** nginx, one worker or two, keeping its connections to the servers. */
+/** nginx, with one worker or two, and kept connections to the servers. */
 
 import type { Peer, PeerSetup } from "../peer.ts";
 import { nginxCommand, nginxConfig } from "../nginx_config.ts";
 
-/** The peer that all others are measured against. */
+/** The program with which all others are compared. */
 export const nginx: Peer = nginxOf({ name: "nginx", title: "nginx" });
 
-/** With as many workers as there are processors here. */
+/** nginx with two workers, one per processor. */
 export const nginxOfTwo: Peer = nginxOf(
   { name: "nginx-2", title: "nginx, 2 workers", scenarios: ["12b"] },
   2,

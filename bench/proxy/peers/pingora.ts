@@ -1,4 +1,4 @@
-/** The tutorial's program, once somebody has compiled it. */
+/** The program of Pingora's tutorial; must be compiled before. */
 
 import type { Peer } from "../peer.ts";
 

@@ -1,19 +1,19 @@
-/** Peers that are a file in `bench/peers/`, called with their port and those of the servers. */
+/** Programs in `bench/peers/`, started with their port and the ports of the servers. */
 
 import type { Peer } from "../peer.ts";
 
-/** What tells them apart. */
+/** A script. */
 export interface ScriptOptions {
   readonly name: string;
   readonly title: string;
   readonly kind: Peer["kind"];
   readonly file: string;
-  /** Runs under Node rather than Deno. @default {false} */
+  /** Whether it runs with Node, not Deno. @default {false} */
   readonly node?: boolean;
   readonly scenarios?: readonly string[];
 }
 
-/** Makes the peer. */
+/** Makes the program of a script. */
 export function script({ name, title, kind, file, node = false, scenarios }: ScriptOptions): Peer {
   const program = node ? "node" : Deno.execPath();
   return {
