@@ -79,9 +79,9 @@ export async function serveAsWorker(
       };
     };
     const source = { name: program.source, hash: sources.hash, texts: {}, load };
-    const parts = { observer, accessLog, clock, random, shared, source };
+    const parts = { observer, accessLog, stdout: io.stdout, clock, random, shared, source };
     const server = await startProxy(adaptForWorker(config, ports, start.servesSockets), parts);
-    shared.beat(clock, () => server.running);
+    shared.beat(clock, server);
     channel.send({ kind: "listening", ports: start.ports });
     const reloads = new Reloads(server, channel, shared);
     for (;;) {
@@ -158,6 +158,7 @@ class Reloads {
     if (!used) return this.#decision?.reject(new Error("it is not used"));
     this.#decision?.resolve();
     await this.#reloading;
+    this.#shared.count(this.#server);
     this.#channel.send({ kind: "committed" });
   }
 }

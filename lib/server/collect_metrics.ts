@@ -117,7 +117,7 @@ function readProcess(metrics: ProxyMetrics): PartValues {
   return {
     webSocketsOpen: [one(metrics.webSockets.open)],
     connectionsOpen: Array.from(metrics.openConnections, ([address, open]) => one(open, address)),
-    draining: [one(metrics.draining)],
+    draining: [one(Math.max(metrics.draining, metrics.workers().draining))],
     generation: [one(metrics.generation)],
     workers: [one(metrics.workers().listening)],
     workerRestarts: [one(metrics.workers().restarts)],

@@ -393,7 +393,7 @@ interface OpenAccessLog extends AsyncDisposable {
  */
 function openAccessLog(
   options: ResolvedAccessLog,
-  { clock, random, observer }: ProxyParts,
+  { clock, random, observer, stdout = Deno.stdout }: ProxyParts,
 ): OpenAccessLog {
   const onError = (name: string, error: unknown): void => reportCallbackError(observer, name, error);
   const open = (sink: LineSink): AccessLog => new AccessLog({ sink, options, clock, random, onError });
@@ -412,7 +412,7 @@ function openAccessLog(
     };
   }
   const writer = new LineWriter({
-    sink: options.to === "stdout" ? Deno.stdout : Deno.stderr,
+    sink: options.to === "stdout" ? stdout : Deno.stderr,
     clock,
     lossLine: createLossLine(options.format === "json" ? "json" : "text", clock),
   });

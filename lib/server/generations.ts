@@ -56,6 +56,8 @@ interface GenerationOwner {
   open(config: ResolvedConfig, plane: DataPlane, texts: ModuleTexts): Promise<Opened>;
   /** Number of requests that run in other processes. */
   running?(): number;
+  /** Number of former configurations that other processes still serve. */
+  draining?(): number;
 }
 
 /** A configuration to be run, and its source. */
@@ -143,7 +145,7 @@ export class Generations implements AsyncDisposable {
 
   /** Number of former configurations with running requests. */
   get draining(): number {
-    return this.#former.size;
+    return Math.max(this.#former.size, this.#owner.draining?.() ?? 0);
   }
 
   metrics(format?: MetricsFormat): string {

@@ -25,10 +25,11 @@ import { type SeriesByMetric, type Traffic, trafficBetween } from "../observe/me
 interface CountedWorkers {
   readonly listening: number;
   readonly restarts: number;
+  readonly draining: number;
   readonly all: readonly WorkerInfo[];
 }
 
-const ALONE: CountedWorkers = { listening: 1, restarts: 0, all: [] };
+const ALONE: CountedWorkers = { listening: 1, restarts: 0, draining: 0, all: [] };
 
 /** How often the delay of timers is measured, and gauges are published, in milliseconds. */
 const INTERVAL_MS = 100;

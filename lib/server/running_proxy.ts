@@ -24,6 +24,7 @@ export abstract class RunningProxy implements AsyncDisposable {
     this.generations = new Generations(config, parts, {
       open: (next, plane, texts) => this.open(next, plane, texts),
       running: () => this.runningElsewhere,
+      draining: () => this.drainingElsewhere,
     });
   }
 
@@ -129,6 +130,11 @@ export abstract class RunningProxy implements AsyncDisposable {
 
   /** @internal Number of running requests in other processes. */
   protected get runningElsewhere(): number {
+    return 0;
+  }
+
+  /** @internal Number of draining configurations in other processes. */
+  protected get drainingElsewhere(): number {
     return 0;
   }
 

@@ -204,6 +204,11 @@ export class ProxyServer extends RunningProxy {
     return this.#workers?.running ?? 0;
   }
 
+  /** @internal */
+  protected override get drainingElsewhere(): number {
+    return this.#workers?.draining ?? 0;
+  }
+
   /** Closes everything at once. */
   async #cut(): Promise<void> {
     this.#expiry?.[Symbol.dispose]();

@@ -7,6 +7,7 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { systemRandom } from "../core/random.ts";
 import type { AccessLog } from "../observe/access_log.ts";
 import { createLog, type LogControl } from "../observe/create_log.ts";
+import type { ByteSink } from "../observe/line_writer.ts";
 import type { PermitLedger } from "../limiter/permits.ts";
 import type { ServerInit } from "../upstream/peer.ts";
 import type { SharedCells, SharedServers } from "../upstream/shared_servers.ts";
@@ -73,6 +74,8 @@ export interface ProxyParts extends Required<Omit<ServeOptions, "log">> {
   readonly source?: ConfigSource | null;
   /** The access log for a configuration without `accessLog`. @default {null} */
   readonly accessLog?: AccessLog | null;
+  /** Where an access log `to: "stdout"` is written. @default {Deno.stdout} */
+  readonly stdout?: ByteSink;
   /** Sets the log level; `null` if the program has its own observer. @default {null} */
   readonly logControl?: LogControl | null;
   /** Called after the last log line. */

@@ -18,7 +18,9 @@ const HEADER = {
   arrived: 8 + MAX_PROCESSES,
   /** Per process: number of a configuration, requests of it that have ended, and failures among these. */
   tallies: 16 + 4 * MAX_PROCESSES,
-  size: 16 + 7 * MAX_PROCESSES,
+  /** Per process: number of former configurations that serve their last requests. */
+  draining: 16 + 7 * MAX_PROCESSES,
+  size: 16 + 8 * MAX_PROCESSES,
 } as const;
 
 /** Positions in a slot, in 32-bit words; `ramp`, `history`, `requestsOf` and `failuresOf` in Float64. */
@@ -132,10 +134,11 @@ export class SharedServers {
     return new SharedCells(this.#words, this.#floats, HEADER.size + slot * SLOT.size, slot, this.process);
   }
 
-  /** Counts a heartbeat of this process, and stores its number of running requests. */
-  beat(running: number): void {
+  /** Counts a heartbeat of this process, and stores its numbers of running requests and of draining configurations. */
+  beat(running: number, draining: number): void {
     Atomics.add(this.#words, HEADER.beats + this.process, 1);
     this.#words[HEADER.running + this.process] = running;
+    this.#words[HEADER.draining + this.process] = draining;
   }
 
   /** Number of heartbeats of a process. */
@@ -146,6 +149,11 @@ export class SharedServers {
   /** Number of running requests of a process at its last heartbeat. */
   runningOf(process: number): number {
     return this.#words[HEADER.running + process]!;
+  }
+
+  /** Number of draining configurations of a process at its last heartbeat. */
+  drainingOf(process: number): number {
+    return this.#words[HEADER.draining + process]!;
   }
 
   /** Number of requests that have arrived at all processes. */
@@ -188,7 +196,7 @@ export class SharedServers {
   /** Outcomes of the requests of a configuration in all processes. */
   tallyOf(reload: number): { requests: number; failures: number } {
     const sum = { requests: 0, failures: 0 };
-    for (let at = HEADER.tallies; at < HEADER.size; at += 3) {
+    for (let at = HEADER.tallies; at < HEADER.draining; at += 3) {
       if (this.#words[at] !== reload) continue;
       sum.requests += this.#words[at + 1]!;
       sum.failures += this.#words[at + 2]!;
@@ -199,7 +207,7 @@ export class SharedServers {
   /** Releases what the requests of an ended process held, so that its number can be reused. */
   release(process: number): void {
     const words = this.#words;
-    words[HEADER.running + process] = 0;
+    words[HEADER.running + process] = words[HEADER.draining + process] = 0;
     let held = false;
     const end = HEADER.size + this.#slotsUsed * SLOT.size;
     for (let at = HEADER.size; at < end; at += SLOT.size) {

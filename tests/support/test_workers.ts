@@ -11,7 +11,12 @@ import { resolveConfig } from "../../lib/config/resolve_config.ts";
 import { ListenError } from "../../lib/engine/engine.ts";
 import type { Observer } from "../../lib/observe/observer.ts";
 import { type ProxyServer, startProxy } from "../../lib/server/serve.ts";
-import { completeOptions, type ConfigSource, type ServeOptions } from "../../lib/server/serve_options.ts";
+import {
+  completeOptions,
+  type ProxyParts,
+  type ServeOptions,
+  type WorkersSetup,
+} from "../../lib/server/serve_options.ts";
 import { workerCommand } from "../../lib/server/workers/worker_command.ts";
 import { MAIN } from "./program.ts";
 import { workerInProcess } from "./worker_in_process.ts";
@@ -21,6 +26,14 @@ export const TEST_WORKERS: number = Number(Deno.env.get("LBPROXY_TEST_WORKERS") 
 
 /** Number of proxies started with workers, by kind of workers. */
 export const STARTED = { processes: 0, inProcess: 0 };
+
+/** Whether all workers run in the test process, also those that could be processes. */
+export const PLACE: { inProcess: boolean } = { inProcess: false };
+
+/** A reload has a configuration that cannot be written to a file; `with_workers.ts` runs the test again, with workers in the test process. */
+export class NeedsOneProcess extends Error {
+  override readonly name = "NeedsOneProcess";
+}
 
 /** Why a configuration cannot be written to a file; `null` if it can. */
 function whyInProcess(config: unknown, known: Set<unknown> = new Set()): string | null {
@@ -115,12 +128,11 @@ export async function serveByWorkers(
   options: ServeOptions & { readonly observer: Observer },
 ): Promise<ProxyServer> {
   const { observer: _, ...own } = options;
-  const byProcesses = Object.keys(own).length === 0 && whyInProcess(config) === null;
-  STARTED[byProcesses ? "processes" : "inProcess"]++;
-  const start = byProcesses ? serveByProcesses : serveInProcess;
+  const inProcess = PLACE.inProcess || Object.keys(own).length > 0 || whyInProcess(config) !== null;
+  STARTED[inProcess ? "inProcess" : "processes"]++;
   for (let tries = 1;; tries++) {
     try {
-      return await start(config, options);
+      return await (inProcess ? serveInProcess(config, options) : serveByProcesses(config, options));
     } catch (error) {
       // Port 0 with workers is a port that was free a moment ago. Another test may use it now.
       if (!(error instanceof ListenError) || tries === MAX_TRIES) throw error;
@@ -130,6 +142,98 @@ export async function serveByWorkers(
 
 /** How often a proxy is started before an address in use fails the test. */
 const MAX_TRIES = 3;
+
+function serveInProcess(config: ProxyConfig, options: ServeOptions): Promise<ProxyServer> {
+  const parts = completeOptions(options);
+  return start(config, parts, workersInProcess(parts));
+}
+
+async function serveByProcesses(config: ProxyConfig, options: ServeOptions): Promise<ProxyServer> {
+  const folder = await Deno.makeTempDir();
+  const remove = () => Deno.removeSync(folder, { recursive: true });
+  try {
+    const server = await start(
+      config,
+      completeOptions(options),
+      workerProcesses(`${folder}/proxy.config.js`),
+    );
+    server.finished.then(remove);
+    return server;
+  } catch (error) {
+    remove();
+    throw error;
+  }
+}
+
+/** How workers get a configuration. */
+interface Way {
+  readonly source: string;
+  readonly command: WorkersSetup["command"];
+  /** Returns the texts that workers load a configuration from. */
+  publish(config: ProxyConfig): ModuleTexts;
+}
+
+/** Processes load a configuration from a file. */
+function workerProcesses(source: string): Way {
+  let published = false;
+  const publish = (config: ProxyConfig): ModuleTexts => {
+    const reason = whyInProcess(config);
+    if (reason !== null) throw new NeedsOneProcess(reason);
+    const text = `export default ${moduleOf(config)};`;
+    if (!published) Deno.writeTextFileSync(source, text);
+    published = true;
+    return { [source]: text };
+  };
+  return { source, command: workerCommand(MAIN.href), publish };
+}
+
+/** Workers in the test process get the number of a configuration, in place of texts. */
+function workersInProcess(parts: ProxyParts): Way {
+  const configs: ProxyConfig[] = [];
+  const configOf = ({ number }: ModuleTexts): ResolvedConfig => resolveConfig(configs[Number(number)]!);
+  return {
+    source: "the test",
+    command: () => ({ spawn: () => workerInProcess(parts, configOf) }),
+    publish: (config) => ({ number: String(configs.push(config) - 1) }),
+  };
+}
+
+/** Starts the supervisor. */
+async function start(first: ProxyConfig, parts: ProxyParts, way: Way): Promise<ProxyServer> {
+  const candidate = (config: ProxyConfig) => {
+    const resolved = { ...resolveConfig(config), workers: TEST_WORKERS };
+    const hash = createHash("sha256").update(describeConfig(resolved)).digest("hex");
+    return { config: resolved, hash, texts: way.publish(config), notReloaded: [] };
+  };
+  const wanted: (() => ReturnType<typeof candidate>)[] = [];
+  const { config, hash, texts } = candidate(first);
+  const { source: name, command } = way;
+  const server = await startProxy(config, {
+    ...parts,
+    source: { name, hash, texts, load: () => Promise.resolve(wanted.shift()!()) },
+    // deno-lint-ignore no-console
+    workers: { command, options: { source: name, ...RUN_OPTIONS }, strayLine: (line) => console.error(line) },
+  });
+  const { reload } = server;
+  server.reload = async (config, trigger) => {
+    let unwritable: unknown = null;
+    wanted.push(() => {
+      if (config === undefined) {
+        throw new Error("there is no file to read: call reload() with a configuration");
+      }
+      try {
+        return candidate(config);
+      } catch (error) {
+        if (error instanceof NeedsOneProcess) unwritable = error;
+        throw error;
+      }
+    });
+    const outcome = await reload.call(server, undefined, trigger);
+    if (unwritable !== null) throw unwritable;
+    return outcome;
+  };
+  return server;
+}
 
 /** Options of the program. */
 const RUN_OPTIONS = {
@@ -142,55 +246,3 @@ const RUN_OPTIONS = {
   logLevel: "info",
   logFormat: "text",
 };
-
-// deno-lint-ignore no-console
-const strayLine = (line: string): void => console.error(line);
-
-async function serveByProcesses(config: ProxyConfig, options: ServeOptions): Promise<ProxyServer> {
-  const folder = await Deno.makeTempDir();
-  const source = `${folder}/proxy.config.js`;
-  await Deno.writeTextFile(source, `export default ${moduleOf(config)};`);
-  const workers = { command: workerCommand(MAIN.href), options: { source, ...RUN_OPTIONS }, strayLine };
-  try {
-    const resolved = { ...resolveConfig(config), workers: TEST_WORKERS };
-    return await startProxy(resolved, { ...completeOptions(options), workers });
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
-// Workers in the test process.
-
-function hashOf(config: ResolvedConfig): string {
-  return createHash("sha256").update(describeConfig(config)).digest("hex");
-}
-
-async function serveInProcess(first: ProxyConfig, options: ServeOptions): Promise<ProxyServer> {
-  const parts = completeOptions(options);
-  // Configurations are passed to workers as texts: here the number of the configuration.
-  const configs: ProxyConfig[] = [first];
-  const textsOf = (config: ProxyConfig): ModuleTexts => ({ config: String(configs.push(config) - 1) });
-  const workers = {
-    command: () => ({
-      spawn: () => workerInProcess(parts, ({ config = "0" }) => resolveConfig(configs[Number(config)]!)),
-    }),
-    options: { source: "the test", ...RUN_OPTIONS },
-    strayLine,
-  };
-  const wanted: (ProxyConfig | undefined)[] = [];
-  const load = (): ReturnType<ConfigSource["load"]> => {
-    const next = wanted.shift();
-    if (next === undefined) throw new Error("there is no file to read: call reload() with a configuration");
-    const config = { ...resolveConfig(next), workers: TEST_WORKERS };
-    return Promise.resolve({ config, hash: hashOf(config), texts: textsOf(next), notReloaded: [] });
-  };
-  const config = { ...resolveConfig(first), workers: TEST_WORKERS };
-  const source = { name: "the test", hash: hashOf(config), texts: {}, load };
-  const server = await startProxy(config, { ...parts, source, workers });
-  const { reload } = server;
-  server.reload = (config, trigger) => {
-    wanted.push(config);
-    return reload.call(server, undefined, trigger);
-  };
-  return server;
-}

@@ -24,6 +24,12 @@ import { listSeries, MetricChunks } from "./supervisor_memory.ts";
 /** How often a worker shows that it is alive, in milliseconds. */
 const BEAT_MS = 100;
 
+/** What a heartbeat shows of a proxy. */
+interface CountedProxy {
+  readonly running: number;
+  readonly drainingConfigurations: number;
+}
+
 /** How many messages may be queued while the supervisor is busy. Further ones are dropped, so that no request waits. */
 const MAX_QUEUED = 10_000;
 
@@ -213,10 +219,15 @@ export class InheritedParts implements WorkerParts, Disposable {
   }
 
   /** Counts up a number in shared memory again and again, to show that this process is alive. */
-  beat(clock: Clock, running: () => number): void {
-    this.servers.beat(running());
+  beat(clock: Clock, proxy: CountedProxy): void {
+    this.count(proxy);
     if (this.#seriesChanged && this.#listing === null) this.#listSeries(this.#shared!);
-    this.#beat = clock.setTimer(() => this.beat(clock, running), BEAT_MS);
+    this.#beat = clock.setTimer(() => this.beat(clock, proxy), BEAT_MS);
+  }
+
+  /** Shows now what the next heartbeat would. */
+  count({ running, drainingConfigurations }: CountedProxy): void {
+    this.servers.beat(running, drainingConfigurations);
   }
 
   [Symbol.dispose](): void {

@@ -257,7 +257,9 @@ export class WorkerGroup {
     try {
       const done = await Promise.all(workers.map((worker) => worker.prepare(message)));
       prepared = workers.filter((_, index) => done[index]);
-      if (prepared.length < Math.min(1, workers.length)) throw new Error("every worker has ended meanwhile");
+      if (prepared.length < Math.min(1, workers.length)) {
+        throw new Error(this.#stopping ? "the proxy stops" : "every worker has ended meanwhile");
+      }
       // Workers that use the former configuration must end before the counts of the limiter move to another table.
       for (const { worker } of this.#seats) {
         if (!prepared.includes(worker)) worker.kill("it was started with the configuration before");

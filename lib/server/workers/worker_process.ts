@@ -190,7 +190,12 @@ export class WorkerProcess {
       case "rejected":
         if (this.#preparing?.id !== message.id) return;
         this.#loads = false;
-        return this.#preparing.reject(new Error(`a worker: ${message.problems.join("; ")}`));
+        return this.#preparing.reject(
+          new ConfigError(
+            "configuration",
+            message.problems.map((problem) => ({ path: "", message: problem })),
+          ),
+        );
       case "loading":
         this.#loads = this.#preparing?.id === message.id;
         return;

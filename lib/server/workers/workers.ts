@@ -95,6 +95,12 @@ export class Workers {
     return processes.reduce((sum, process) => sum + this.#memory.servers.runningOf(process), 0);
   }
 
+  /** Number of former configurations that still serve their last requests in a worker. */
+  get draining(): number {
+    const processes = this.#group?.processes ?? [];
+    return Math.max(0, ...processes.map((process) => this.#memory.servers.drainingOf(process)));
+  }
+
   /**
    * Starts workers that serve a configuration.
    *

@@ -468,7 +468,7 @@ Deno.test("workers reload: connections stay open, counts go on, and what cannot 
     ),
   );
   workers.program.kill("SIGHUP");
-  await workers.program.stderrMatch(/a worker: .*only here/);
+  await workers.program.stderrMatch(/not loaded \(SIGHUP\).*only here/);
   assertEquals(await ask(), Array(4).fill("other"));
   await workers.write(configOf(`["${one.address}"]`, "export const workers = 2;"));
   workers.program.kill("SIGHUP");
