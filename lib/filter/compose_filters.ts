@@ -8,6 +8,7 @@ import {
   FILTER_PHASES,
   type FilteredContent,
   type Filters,
+  KEEPS_LENGTH,
   type ProxyResponse,
   REQUEST_ID,
   type RequestNaming,
@@ -200,14 +201,24 @@ function composeBodyFilters<Rest extends readonly unknown[]>(
       if (result instanceof Promise) {
         const before = latest;
         return result.then((late): FilteredContent | Promise<FilteredContent> =>
-          run(i + 1, late ?? before, body, rest)
+          run(i + 1, contentAfter(before, late), body, rest)
         );
       }
-      latest = result ?? latest;
+      latest = contentAfter(latest, result);
     }
     return latest;
   };
   return (body, ...rest) => run(0, undefined, body, rest);
+}
+
+/** The content after a filter, with the length that the filters before it have declared, if it keeps the length. */
+function contentAfter(before: FilteredContent, made: FilteredContent): FilteredContent {
+  if (made === undefined || made === null) return before;
+  if (before === undefined || !(KEEPS_LENGTH in made)) return made;
+  const body = made as Bytes & { [KEEPS_LENGTH]?: true };
+  if (!(before instanceof ReadableStream)) return { body, length: before.length };
+  if (!(KEEPS_LENGTH in before)) delete body[KEEPS_LENGTH];
+  return body;
 }
 
 /** Calls all functions, even if some fail. */

@@ -115,6 +115,14 @@ export interface Filters<State = unknown> {
   logging?: (ctx: RequestContext<State>, error?: ProxyError) => Awaitable<void>;
 }
 
+/** @internal Marks a stream that has as many bytes as the content it was made of, whatever that length is. */
+export const KEEPS_LENGTH: unique symbol = Symbol("keepsLength");
+
+/** @internal Marks the stream; returns it. */
+export function keepLength<Stream extends ReadableStream<Uint8Array>>(stream: Stream): Stream {
+  return Object.assign(stream, { [KEEPS_LENGTH]: true });
+}
+
 /** @internal Key of the function of a filter set that names requests; of several sets the first one is used. */
 export const REQUEST_ID: unique symbol = Symbol("requestId");
 

@@ -1,6 +1,6 @@
 /** Limit of the request content. */
 
-import { type Filters, named } from "../filter/filters.ts";
+import { type Filters, keepLength, named } from "../filter/filters.ts";
 import { byteSize } from "../core/options.ts";
 import { type ByteSize, parseByteSize } from "../core/units.ts";
 import { RequestError } from "../core/errors.ts";
@@ -41,9 +41,9 @@ export function maxBodySize(max: ByteSize): Filters {
     requestBodyFilter: (body, { request }) => {
       // The runtime enforces the declared length.
       if (request.headers.has("content-length")) return;
-      return body.pipeThrough(
+      return keepLength(body.pipeThrough(
         counted(maxBytes, () => new RequestError(message, 413, { connection: "close" })),
-      );
+      ));
     },
   });
 }

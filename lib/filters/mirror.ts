@@ -21,7 +21,7 @@ import {
   type RequestContext,
   servicesOf,
 } from "../filter/request_context.ts";
-import { type Filters, named, type UpstreamRequest } from "../filter/filters.ts";
+import { type Filters, keepLength, named, type UpstreamRequest } from "../filter/filters.ts";
 import { findPeerProblem, type PeerOptions, resolvePeer } from "../filter/resolve_peer.ts";
 import { ADDRESS, UPSTREAM_TLS } from "../config/server_options.ts";
 import { parseAddress, type Peer } from "../upstream/peer.ts";
@@ -152,10 +152,7 @@ export function mirror(options: MirrorOptions): Filters {
     },
     requestBodyFilter: (body, ctx) => {
       const copy = copies.get(ctx);
-      if (copy === undefined) return;
-      const length = declaredLength(ctx);
-      const stream: ReadableStream<Bytes> = body.pipeThrough(copy.tap());
-      return length === null ? stream : { body: stream, length };
+      return copy === undefined ? undefined : keepLength(body.pipeThrough(copy.tap()));
     },
     upstreamRequestFilter: (request: UpstreamRequest, ctx) => {
       const { method, target, headers } = request;
@@ -164,12 +161,6 @@ export function mirror(options: MirrorOptions): Filters {
     },
     logging: (ctx) => copies.get(ctx)?.abandon(),
   });
-}
-
-/** The length declared by the client, which earlier filters may have made wrong. */
-function declaredLength({ request: { headers } }: RequestContext): number | null {
-  const declared = headers.get("content-length");
-  return declared === null ? null : Number(declared);
 }
 
 /** Selects the targets in turn. */

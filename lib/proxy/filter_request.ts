@@ -59,7 +59,7 @@ export function filterRequestBody(exchange: Exchange): void | Promise<void> {
     exchange.throwIfCancelled();
     let checked: CheckedContent | null;
     try {
-      checked = checkContent(content, original);
+      checked = checkContent(content, original, source.length);
     } catch (error) {
       throw new FilterError("requestBodyFilter", error);
     }

@@ -118,7 +118,7 @@ async function filterContent(
   exchange.throwIfCancelled();
   let checked: CheckedContent | null;
   try {
-    checked = checkContent(made, original);
+    checked = checkContent(made, original, body.length);
   } catch (error) {
     throw new FilterError("responseBodyFilter", error);
   }

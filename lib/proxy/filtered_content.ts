@@ -2,7 +2,7 @@
 
 import type { Cancellation } from "../core/cancellation.ts";
 import { ClientGoneError, FilterError, ProxyError } from "../core/errors.ts";
-import type { FilteredContent } from "../filter/filters.ts";
+import { type FilteredContent, KEEPS_LENGTH } from "../filter/filters.ts";
 import { type Body, type Bytes, StreamBody } from "../http/message.ts";
 
 /** The content that a filter returned, to be read once. */
@@ -16,11 +16,13 @@ export interface CheckedContent {
  * Checks the result of a content filter; `null` when it leaves the content unchanged.
  *
  * @param original the stream that the filter received
+ * @param originalLength the number of its bytes; `null` if that is not known
  * @throws {TypeError} when it is not content
  */
 export function checkContent(
   made: FilteredContent,
   original: ReadableStream<Bytes>,
+  originalLength: number | null,
 ): CheckedContent | null {
   if (made === undefined || made === null) {
     if (original.locked) throw new TypeError("it reads the content and returned nothing in its place");
@@ -32,7 +34,7 @@ export function checkContent(
     throw new TypeError("it must return a ReadableStream, { body, length } or nothing");
   }
   if (stream.locked) throw new TypeError("it returned a stream that is being read already");
-  const length = sized ? made.length : null;
+  const length = sized ? made.length : KEEPS_LENGTH in made ? originalLength : null;
   if (length !== null && !(Number.isSafeInteger(length) && length >= 0)) {
     throw new TypeError(`the length must be a whole number of bytes, received ${String(length)}`);
   }

@@ -1,10 +1,13 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import type { Filters } from "../../../lib/filter/filters.ts";
+import { maxBodySize } from "../../../lib/filters/max_body_size.ts";
 import { mirror, type MirrorOptions } from "../../../lib/filters/mirror.ts";
 import { rewritePath } from "../../../lib/filters/redirect_and_rewrite.ts";
 import { seededRandom } from "../../../lib/core/random.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
+import { latin1Text } from "../../support/raw_connection.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
 import { startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
@@ -35,6 +38,42 @@ eachTransport("mirror() sends a copy of what goes to the server, content include
   }
   assertEquals(upstream.requests.length, 3);
 });
+
+eachTransport(
+  "mirror() and maxBodySize() keep the length that the filters before them have made",
+  async (start) => {
+    const doubled = (body: ReadableStream<Uint8Array<ArrayBuffer>>) =>
+      body.pipeThrough(
+        new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+          transform(piece, controller) {
+            controller.enqueue(piece);
+            controller.enqueue(piece);
+          },
+        }),
+      );
+    const unknown: Filters = { requestBodyFilter: doubled };
+    const late: Filters = { requestBodyFilter: (body) => Promise.resolve(doubled(body)) };
+    const known: Filters = { requestBodyFilter: (body) => ({ body: doubled(body), length: 6 }) };
+    const cases: [Filters[], string | undefined, string][] = [
+      [[], "3", "abc"],
+      [[unknown], undefined, "abcabc"],
+      [[late], undefined, "abcabc"],
+      [[known], "6", "abcabc"],
+    ];
+    for (const [filters, length, content] of cases) {
+      await using upstream = recordingUpstream();
+      await using shadow = recordingUpstream();
+      await using proxy = await start({
+        upstreams: [upstream.address],
+        filters: [...filters, maxBodySize("1MB"), mirror({ to: shadow.address })],
+      });
+      assertEquals((await proxy.ask("POST /", ["Content-Length: 3"], "abc")).status, 200);
+      await shadow.untilRequests(1);
+      assertEquals(upstream.sent("content-length")[0], length);
+      for (const { requests } of [upstream, shadow]) assertEquals(latin1Text(requests[0]!.body), content);
+    }
+  },
+);
 
 Deno.test("mirror() copies a share, in turn to several servers, and only where it is to", async () => {
   await using upstream = startUpstream();
