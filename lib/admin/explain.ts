@@ -18,12 +18,12 @@ import { stateOf } from "./server_history.ts";
 import type { ServerStateName } from "./status.ts";
 
 /** A request to explain. */
-interface AskedRequest {
+interface UnsentRequest {
   readonly method: string;
   /** Path and query. */
   readonly target: string;
   readonly host: string;
-  /** Address of the other end of the connection. */
+  /** Address of the peer of the connection. */
   readonly client: string;
   readonly headers: readonly (readonly [name: string, value: string])[];
 }
@@ -100,7 +100,7 @@ interface ExplainedServer {
 }
 
 /** Describes what is invalid in such a request; `null` if it is valid. */
-export function findProblem({ method, target, host, client }: AskedRequest): string | null {
+export function findProblem({ method, target, host, client }: UnsentRequest): string | null {
   if (!matches("method", method)) return '"method" must be a method in capitals, such as "GET"';
   if (!matches("target", target)) return '"target" must be a path that begins with "/", and its query';
   if (!matches("host", host)) return '"host" must be a host name or an address, with or without a port';
@@ -126,11 +126,11 @@ function matches(part: keyof typeof ASKED_PATTERNS, text: string): boolean {
 export function explain(
   runtime: ExchangeRuntime,
   config: Pick<ResolvedConfig, "routes" | "pools">,
-  asked: AskedRequest,
+  asked: UnsentRequest,
 ): Explanation {
   // The request is not counted, and a shutdown does not wait for it.
   const uncounted = { ...runtime, count: { arrived: 0 }, running: new RunningRequests() };
-  const exchange = new Exchange(uncounted, new AskedStream(asked));
+  const exchange = new Exchange(uncounted, new UnsentStream(asked));
   const found = new Findings();
   found.attempt(() => openExchange(exchange));
   const opened = found.ends === null;
@@ -307,7 +307,7 @@ function addNotes({ filters }: Exchange, found: Findings): void {
 const LISTENER: ListenerInfo = { scheme: "http" };
 
 /** The client stream of a request that was not sent. */
-class AskedStream implements ClientStream {
+class UnsentStream implements ClientStream {
   readonly listener = LISTENER;
   readonly peerPort = 0;
   readonly certificate = null;
@@ -323,10 +323,10 @@ class AskedStream implements ClientStream {
   readonly bytesReceived = 0;
   readonly native = null;
   exchange: StreamExchange | null = null;
-  readonly #asked: AskedRequest;
+  readonly #asked: UnsentRequest;
   readonly headers: HeaderFields;
 
-  constructor(asked: AskedRequest) {
+  constructor(asked: UnsentRequest) {
     this.#asked = asked;
     this.headers = this.outgoingHeaders();
   }

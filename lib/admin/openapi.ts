@@ -197,10 +197,10 @@ interface OperationDescription {
 }
 
 const JSON_TYPE = "application/json";
-const nothing = object({});
+const emptyObject = object({});
 const ready = object({ ready: flag, reason: orNull(text) });
 
-function asked(
+function readOperation(
   summary: string,
   schema: Schema,
   rest: Partial<OperationDescription> = {},
@@ -208,7 +208,7 @@ function asked(
   return { summary, gives: { [JSON_TYPE]: schema }, ...rest };
 }
 
-function changed(
+function changeOperation(
   summary: string,
   body: Schema,
   also: OperationDescription["also"] = {},
@@ -216,13 +216,13 @@ function changed(
   return { summary, body, gives: { [JSON_TYPE]: ref("Done") }, also };
 }
 
-const NO_SUCH = { 404: "There is no such pool, server or policy." };
+const NOT_FOUND = { 404: "There is no such pool, server or policy." };
 const CONFLICT = { 409: "It cannot be done now." };
 
 /** Descriptions by method and path, without the files of the dashboard. */
 const DESCRIPTIONS: Readonly<Record<string, OperationDescription>> = {
-  "GET /whoami": asked("Whose token it is", object({ owner: orNull(text) })),
-  "GET /status": asked("The whole state", ref("Status")),
+  "GET /whoami": readOperation("Whose token it is", object({ owner: orNull(text) })),
+  "GET /status": readOperation("The whole state", ref("Status")),
   "GET /events": {
     summary:
       "The state once a second, and what happens, as server-sent events; begins behind `Last-Event-ID`",
@@ -233,12 +233,15 @@ const DESCRIPTIONS: Readonly<Record<string, OperationDescription>> = {
     summary: "Metrics for Prometheus",
     gives: { "text/plain": text, "application/openmetrics-text": text },
   },
-  "GET /config": asked(
+  "GET /config": readOperation(
     "The configuration that runs, in plain words",
     object({ source: orNull(text), hash: text, generation: count, loadedAt: time, text }),
   ),
-  "GET /limits": asked("The policies with their counts", object({ policies: list(ref("Limit")), table })),
-  "GET /limits/{policy}/keys": asked(
+  "GET /limits": readOperation(
+    "The policies with their counts",
+    object({ policies: list(ref("Limit")), table }),
+  ),
+  "GET /limits/{policy}/keys": readOperation(
     "The keys of a policy that have used most of their limits",
     object({ policy: text, keys: list(ref("Key")) }),
     {
@@ -246,10 +249,10 @@ const DESCRIPTIONS: Readonly<Record<string, OperationDescription>> = {
         near: { type: "number", minimum: 0, maximum: 1, default: 0 },
         top: { type: "integer", minimum: 1, maximum: 1000, default: 50 },
       },
-      also: NO_SUCH,
+      also: NOT_FOUND,
     },
   ),
-  "GET /explain": asked(
+  "GET /explain": readOperation(
     "What would become of a request that is not sent: its route, limits, pool and server",
     ref("Explanation"),
     {
@@ -266,10 +269,10 @@ const DESCRIPTIONS: Readonly<Record<string, OperationDescription>> = {
       },
     },
   ),
-  "GET /healthz": asked("200 while the process works", object({ status: { const: "ok" } })),
-  "GET /readyz": asked("200 while it should get requests", ready),
-  "GET /openapi.json": asked("This description", { type: "object" }),
-  "POST /pools/{pool}/servers": changed(
+  "GET /healthz": readOperation("200 while the process works", object({ status: { const: "ok" } })),
+  "GET /readyz": readOperation("200 while it should get requests", ready),
+  "GET /openapi.json": readOperation("This description", { type: "object" }),
+  "POST /pools/{pool}/servers": changeOperation(
     "Adds a server",
     object({
       address: { type: "string", description: '"host:port" or "unix:/path"' },
@@ -278,31 +281,51 @@ const DESCRIPTIONS: Readonly<Record<string, OperationDescription>> = {
       tags: list(text),
       maxInFlight: { type: "integer", minimum: 1, maximum: Number.MAX_SAFE_INTEGER },
     }, ["address"]),
-    { ...NO_SUCH, ...CONFLICT },
+    { ...NOT_FOUND, ...CONFLICT },
   ),
-  "POST /pools/{pool}/servers/{server}/drain": changed("Gives a server no new requests", nothing, NO_SUCH),
-  "POST /pools/{pool}/servers/{server}/ready": changed("Uses a server again", nothing, NO_SUCH),
-  "POST /pools/{pool}/servers/{server}/disable": changed("Uses a server no more", nothing, NO_SUCH),
-  "POST /pools/{pool}/servers/{server}/weight": changed("Weighs a server", object({ weight }), NO_SUCH),
-  "POST /pools/{pool}/servers/{server}/remove": changed("Takes a server out of its pool", nothing, {
-    ...NO_SUCH,
-    ...CONFLICT,
-  }),
-  "POST /limits/{policy}/keys/ban": changed(
+  "POST /pools/{pool}/servers/{server}/drain": changeOperation(
+    "Gives a server no new requests",
+    emptyObject,
+    NOT_FOUND,
+  ),
+  "POST /pools/{pool}/servers/{server}/ready": changeOperation("Uses a server again", emptyObject, NOT_FOUND),
+  "POST /pools/{pool}/servers/{server}/disable": changeOperation(
+    "Uses a server no more",
+    emptyObject,
+    NOT_FOUND,
+  ),
+  "POST /pools/{pool}/servers/{server}/weight": changeOperation(
+    "Weighs a server",
+    object({ weight }),
+    NOT_FOUND,
+  ),
+  "POST /pools/{pool}/servers/{server}/remove": changeOperation(
+    "Takes a server out of its pool",
+    emptyObject,
+    {
+      ...NOT_FOUND,
+      ...CONFLICT,
+    },
+  ),
+  "POST /limits/{policy}/keys/ban": changeOperation(
     "Refuses a key for some time",
     object({ key: text, duration }, ["key"]),
     {
-      ...NO_SUCH,
+      ...NOT_FOUND,
       507: "There is no room to write it down.",
     },
   ),
-  "POST /limits/{policy}/keys/reset": changed(
+  "POST /limits/{policy}/keys/reset": changeOperation(
     "Forgets what a key has used, and lifts its ban",
     object({ key: text }),
-    NO_SUCH,
+    NOT_FOUND,
   ),
-  "POST /reload": changed("Loads the configuration again", nothing, CONFLICT),
-  "POST /log-level": changed("Says how much is logged", object({ level: { enum: LOG_LEVELS } }), CONFLICT),
+  "POST /reload": changeOperation("Loads the configuration again", emptyObject, CONFLICT),
+  "POST /log-level": changeOperation(
+    "Says how much is logged",
+    object({ level: { enum: LOG_LEVELS } }),
+    CONFLICT,
+  ),
 };
 
 /**

@@ -177,9 +177,9 @@ async function listKeys({ path, query }: AdminRequest, { monitor, target }: Admi
 }
 
 function explainRequest({ query }: AdminRequest, { target: { runtime, config } }: AdminParts): Response {
-  const stray = [...query.keys()].find((name) => !ASKED.includes(name));
+  const stray = [...query.keys()].find((name) => !EXPLAIN_PARAMETERS.includes(name));
   if (stray !== undefined) {
-    const known = ASKED.map((name) => `"${name}"`).join(", ");
+    const known = EXPLAIN_PARAMETERS.map((name) => `"${name}"`).join(", ");
     throw new ChangeError(400, `${JSON.stringify(stray.slice(0, 60))} is not known; known are ${known}`);
   }
   const lines = query.getAll("header");
@@ -205,7 +205,7 @@ function explainRequest({ query }: AdminRequest, { target: { runtime, config } }
   return json(explain(runtime, config, asked));
 }
 
-const ASKED = ["method", "target", "host", "client", "header"];
+const EXPLAIN_PARAMETERS = ["method", "target", "host", "client", "header"];
 
 function readNumber(
   query: URLSearchParams,

@@ -49,7 +49,7 @@ const MAX_TRIES = 8;
 export class LoadBalancer implements Disposable, AsyncDisposable {
   /** The servers; may be changed at run time. */
   readonly pool: Pool;
-  /** @internal Ties clients to servers; `null` without sticky sessions. */
+  /** @internal Sticky sessions; `null` without them. */
   readonly sticky: StickySessions | null;
   readonly #tiers: readonly [Tier, Tier];
   readonly #monitor: ServerMonitor;

@@ -52,11 +52,11 @@ export interface LoadBalancerOptions {
   balance?: BalanceName | ((servers: readonly Server[], source: unknown) => Server | undefined | void);
   /** For `"consistent-hash"`: most requests in flight of a server, as a multiple of its share; above 1. @default {Infinity} */
   loadFactor?: number;
-  /** Ties clients to servers by a cookie. @default {none} */
+  /** Sticky sessions, which keep each client at its server by a cookie. @default {none} */
   sticky?: StickyOptions;
   /** Active checks, started by `startHealthChecks`; without them every server is healthy. @default {none} */
   healthCheck?: ActiveCheckOptions | ((server: Server, signal: AbortSignal) => Promise<boolean | void>);
-  /** When servers are ejected because requests to them fail; `false` is never. @default {{}} */
+  /** Ejection of servers whose requests fail; `false` turns it off. @default {{}} */
   ejection?: EjectionOptions | false;
   /** Slow start of servers that were added or have recovered; without it they get their full weight at once. @default {none} */
   slowStart?: SlowStartOptions;

@@ -1,4 +1,4 @@
-/** Sticky sessions: ties clients to servers by a signed cookie. */
+/** Sticky sessions, which keep each client at its server by a signed cookie. */
 
 import { createHmac } from "node:crypto";
 import { setCookie } from "@std/http/cookie";
@@ -119,7 +119,7 @@ export function resolveSticky(options: StickyOptions): ResolvedSticky {
 }
 
 /** The cookie for one server. */
-interface Ticket {
+interface ServerCookie {
   readonly server: Server;
   readonly value: string;
   /** `Set-Cookie` for a request in plain text, and for one over TLS. */
@@ -135,8 +135,8 @@ interface Ticket {
 export class StickySessions {
   readonly #pool: Pool;
   readonly #options: ResolvedSticky;
-  #byValue = new Map<string, Ticket>();
-  #byServer = new Map<Server, Ticket>();
+  #byValue = new Map<string, ServerCookie>();
+  #byServer = new Map<Server, ServerCookie>();
   #membership = -1;
 
   /** Makes the sticky sessions of a pool; they follow its changes. */
@@ -180,11 +180,11 @@ export class StickySessions {
     if (this.#membership === membership) return;
     const known = this.#byServer;
     this.#byServer = new Map(servers.map((server) => [server, known.get(server) ?? this.#issue(server)]));
-    this.#byValue = new Map(Array.from(this.#byServer.values(), (ticket) => [ticket.value, ticket]));
+    this.#byValue = new Map(Array.from(this.#byServer.values(), (each) => [each.value, each]));
     this.#membership = membership;
   }
 
-  #issue(server: Server): Ticket {
+  #issue(server: Server): ServerCookie {
     const mac = createHmac("sha256", this.#options.secret);
     const value = mac.update(`${this.#pool.name}\n${server.id}`).digest("base64url");
     return { server, value, setCookie: [this.#write(value, false), this.#write(value, true)] };

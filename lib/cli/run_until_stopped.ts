@@ -190,7 +190,7 @@ class DemoLoad implements Disposable {
   #send(): void {
     const random = this.#random;
     const path = PATHS[Math.floor(random() * PATHS.length)]!;
-    // Squared, so that the first ones ask far more often than the last.
+    // Squared, so that the first clients send far more requests than the last.
     const client = CLIENTS[Math.floor(random() ** 2 * CLIENTS.length)]!;
     const headers: Record<string, string> = random() < WITHOUT_APPID ? {} : { appid: client };
     const signal = AbortSignal.any([this.#ended.signal, AbortSignal.timeout(TIMEOUT_MS)]);

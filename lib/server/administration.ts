@@ -45,7 +45,7 @@ export class Administration implements AsyncDisposable {
    * Opens the listener.
    *
    * @throws {ConfigError} when a token or the certificate cannot be read
-   * @throws {ListenError} when the address cannot be listened at
+   * @throws {ListenError} when it cannot listen at the address
    */
   async open(proxy: SteeredProxy): Promise<void> {
     const { AdminServer } = await import("../admin/admin_server.ts");

@@ -133,7 +133,7 @@ export class DataPlane implements AsyncDisposable {
       }),
       paths: config.paths,
       normalized: config.forward === "normalized",
-      looksAtPaths: looksAtPaths(config),
+      looksAtPaths: comparesPaths(config),
       filters: config.filters,
       trustedProxies: config.trustedProxies,
       forwardedFields: config.forwarded,
@@ -309,7 +309,7 @@ export class DataPlane implements AsyncDisposable {
 }
 
 /** Whether anything in the configuration compares paths: an unusual spelling could bypass that. */
-function looksAtPaths({ routes, paths, forward, filters, limiter }: ResolvedConfig): boolean {
+function comparesPaths({ routes, paths, forward, filters, limiter }: ResolvedConfig): boolean {
   return routes.length > 0 || paths === "refuse" || forward === "normalized" || limiter.length > 0 ||
     Object.values(filters).some((filter) => filter !== undefined);
 }

@@ -15,7 +15,7 @@ import type { PolicyStatus } from "../limiter/limit_control.ts";
 
 /** What a {@linkcode RateLimiter} takes in addition to its policies. */
 export interface RateLimiterOptions {
-  /** Time. @default {the machine's} */
+  /** Source of time. @default {the system clock} */
   clock?: Clock;
   /** Seeds the table of counts, so that clients cannot choose keys that collide in it. @default {Math.random} */
   random?: () => number;

@@ -1,4 +1,4 @@
-/** The proxy as a function. */
+/** `serve`: starts a proxy from a program. */
 
 import type { NamedKey } from "../limiter/busy_keys.ts";
 import { ConfigError } from "../config/config_error.ts";

@@ -25,9 +25,9 @@ export interface ServeOptions {
   log?: "text" | "json" | Observer;
   /** Receives events and access-log entries, in addition to the log. @default {none} */
   observer?: Observer;
-  /** Time. @default {the machine's} */
+  /** Source of time. @default {the system clock} */
   clock?: Clock;
-  /** Randomness. @default {Math.random} */
+  /** Source of random numbers. @default {Math.random} */
   random?: () => number;
 }
 

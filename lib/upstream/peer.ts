@@ -33,7 +33,7 @@ export interface Peer {
   readonly sendProxyProtocol?: 1 | 2;
 }
 
-/** Addresses of servers. */
+// Addresses of servers.
 
 /** A TCP endpoint or a unix socket. */
 export type Address =

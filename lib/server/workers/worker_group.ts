@@ -64,7 +64,7 @@ interface WorkerSeat {
   readonly pid: number;
   readonly state: "starting" | "serving" | "stopping";
   readonly uptimeMs: number;
-  /** How often it was replaced. */
+  /** How often the worker was replaced. */
   readonly restarts: number;
 }
 
@@ -89,7 +89,7 @@ export class WorkerGroup {
   #stopping = false;
   /** How often workers were replaced. */
   restarts = 0;
-  /** How many requests were cut when workers stopped. */
+  /** Number of requests that were cut off when workers stopped. */
   abandonedRequests = 0;
 
   constructor(options: WorkerGroupOptions, ports: readonly number[]) {

@@ -18,7 +18,7 @@ import { WorkerGroup } from "./worker_group.ts";
 import { WorkerProcess } from "./worker_process.ts";
 
 /** How many key names a worker sends at once, how long that may take, and how old the names may be. */
-const MOST_KEYS = 256;
+const MAX_KEY_NAMES = 256;
 const KEYS_DEADLINE_MS = 250;
 const KEYS_AGE_MS = 200;
 
@@ -79,7 +79,7 @@ export class Workers {
     const now = this.#parts.clock.now();
     if (this.#group !== null && now - this.#keysRequestedAt >= KEYS_AGE_MS) {
       this.#keysRequestedAt = now;
-      this.#keysRequest = this.#group.askKeys(MOST_KEYS, KEYS_DEADLINE_MS);
+      this.#keysRequest = this.#group.askKeys(MAX_KEY_NAMES, KEYS_DEADLINE_MS);
     }
     return this.#keysRequest;
   }
