@@ -14,6 +14,7 @@ import {
   type ServerSpec,
 } from "../upstream/peer.ts";
 import { BLOCKED_PORTS } from "../transport/fetch/fetch_messages.ts";
+import { fitsSocks, MAX_SOCKS_BYTES } from "../transport/outbound_proxy.ts";
 
 /** A server named directly by `upstreamPeer`. */
 export interface PeerOptions {
@@ -111,10 +112,13 @@ function findFetchProblem(tls: TlsSetting, { transport, proxy }: Way): string | 
     : undefined;
 }
 
-/** `fetch` cannot reach some addresses through a proxy. */
+/** Some addresses cannot be reached through a proxy, by `fetch` or at all. */
 function findProxyProblem({ address }: ParsedAddress, tls: TlsSetting, way: Way): string | undefined {
   if (way.proxy === undefined || way.proxy === null) return undefined;
   if (address.kind === "unix") return 'must not be a unix socket where there is a "proxy"';
+  if (String(way.proxy).startsWith("socks5:") && !fitsSocks(address.hostname)) {
+    return `must not have a name of more than ${MAX_SOCKS_BYTES} bytes where the "proxy" is SOCKS`;
+  }
   if (tls !== false) return undefined;
   if (way.protocol === "h2") return 'must have "tls" where "protocol" is "h2" and there is a "proxy"';
   return BLOCKED_PORTS.has(address.port)

@@ -1,7 +1,8 @@
 /** Proxies between this one and the servers: their notation, and connecting through them. */
 
+import { makeHextets, readIpAddress } from "../http/ip_address.ts";
 import { type Address, formatAddress } from "../upstream/peer.ts";
-import { connectTcp } from "./http1/dial.ts";
+import { closeSocket, connectTcp } from "./http1/dial.ts";
 
 /** A proxy through which servers are reached. */
 export interface OutboundProxy {
@@ -45,6 +46,27 @@ export function parseProxy(text: string): OutboundProxy | undefined {
   });
 }
 
+/**
+ * Describes the address of a proxy that can be used, with a hint for the received text; `undefined` if that one can be.
+ */
+export function expectedProxy(text: string): string | undefined {
+  const proxy = parseProxy(text);
+  if (proxy === undefined) return PROXY_EXPECTED;
+  const { scheme, credentials } = proxy;
+  if (scheme !== "socks5" || credentials === null) return undefined;
+  if (fitsSocks(credentials.username) && fitsSocks(credentials.password)) return undefined;
+  const most = `at most ${MAX_SOCKS_BYTES} bytes each of user and password`;
+  return `"socks5://user:password@host:port" with ${most}`;
+}
+
+/** Most bytes of a name, a user or a password: their length is sent in one byte (RFC 1928, RFC 1929). */
+export const MAX_SOCKS_BYTES = 255;
+
+/** Whether a text can be sent to a SOCKS proxy. */
+export function fitsSocks(text: string): boolean {
+  return encoder.encode(text).length <= MAX_SOCKS_BYTES;
+}
+
 /** The text of a proxy for messages, without its password. */
 export function formatProxy({ scheme, hostname, port, credentials }: OutboundProxy): string {
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
@@ -69,16 +91,18 @@ export async function dialByProxy(
 ): Promise<Deno.TcpConn> {
   const { hostname, port } = proxy;
   const conn = await connectTcp(hostname, port, signal);
-  const close = (): void => conn.close();
+  const close = (): void => closeSocket(conn);
+  signal.addEventListener("abort", close);
   try {
+    // It may have aborted since the end of `connectTcp`.
     signal.throwIfAborted();
-    signal.addEventListener("abort", close);
     await (proxy.scheme === "http"
       ? connectByHttp(conn, proxy, address)
       : connectBySocks(conn, proxy, address));
+    signal.throwIfAborted();
     return conn;
   } catch (error) {
-    if (!signal.aborted) conn.close();
+    close();
     throw error;
   } finally {
     signal.removeEventListener("abort", close);
@@ -128,15 +152,25 @@ async function connectBySocks(conn: Deno.Conn, proxy: OutboundProxy, address: Tc
   await read(conn, bound + 2);
 }
 
-/** The address and port in SOCKS format: IPv4 as four bytes, any other host as a name, which the proxy resolves. */
+/** The address and port in SOCKS format (RFC 1928 section 5); a name is resolved by the proxy. */
 function destination({ hostname, port }: TcpAddress): number[] {
-  const parts = hostname.split(".").map(Number);
-  const ipv4 = parts.length === 4 && parts.every((part) => part >= 0 && part <= 255);
-  return [...(ipv4 ? [1, ...parts] : [3, ...lengthPrefixed(hostname)]), port >> 8, port & 255];
+  return [...hostOf(hostname), port >> 8, port & 255];
+}
+
+function hostOf(hostname: string): number[] {
+  const hextets = makeHextets();
+  // The bytes have no place for the zone of an address.
+  const version = hostname.includes("%") ? 0 : readIpAddress(hostname, hextets);
+  if (version === 0) return [3, ...lengthPrefixed(hostname)];
+  const bytes = Array.from(hextets).flatMap((hextet) => [hextet >> 8, hextet & 255]);
+  return version === 4 ? [1, ...bytes.slice(-4)] : [4, ...bytes];
 }
 
 function lengthPrefixed(text: string): number[] {
   const bytes = encoder.encode(text);
+  if (bytes.length > MAX_SOCKS_BYTES) {
+    throw refused(`SOCKS takes no text of more than ${MAX_SOCKS_BYTES} bytes`);
+  }
   return [bytes.length, ...bytes];
 }
 

@@ -7,7 +7,6 @@ import {
   type Report,
   type Rule,
   type Rules,
-  text,
   type Unchecked,
   wholeOrInfinity,
   word,
@@ -15,7 +14,7 @@ import {
 import { type Duration, parseDuration } from "../core/units.ts";
 import type { ConnectionLimits } from "./http1/http1_transport.ts";
 import type { Http2Limits } from "./http2/connection_group.ts";
-import { type OutboundProxy, parseProxy, PROXY_EXPECTED } from "./outbound_proxy.ts";
+import { expectedProxy, type OutboundProxy, parseProxy, PROXY_EXPECTED } from "./outbound_proxy.ts";
 
 /** Names of the transports. */
 const TRANSPORT_NAMES = ["auto", "http1", "fetch"] as const;
@@ -116,7 +115,10 @@ const CONNECTIONS: Rule = object<ConnectionOptions>(
 export const TRANSPORT_RULES: Rules<TransportOptions> = {
   transport: word(TRANSPORT_NAMES),
   protocol: word(PROTOCOL_NAMES),
-  proxy: text(PROXY_EXPECTED, (proxy) => parseProxy(proxy) !== undefined),
+  proxy: must(
+    (value) => typeof value === "string" && expectedProxy(value) === undefined,
+    (value) => (typeof value === "string" ? expectedProxy(value) : undefined) ?? PROXY_EXPECTED,
+  ),
   sendProxyProtocol: must((value) => value === 1 || value === 2, "1 or 2"),
   connections: CONNECTIONS,
 };

@@ -84,6 +84,8 @@ export class ForwardProxy implements AsyncDisposable {
     const kind = (await client.readExactly(4))[3];
     const host = kind === 1
       ? (await client.readExactly(4)).join(".")
+      : kind === 4
+      ? new URL(`http://[${hextetsOf(await client.readExactly(16))}]`).hostname
       : await readText(client, (await client.readExactly(1))[0]!);
     const [high, low] = await client.readExactly(2);
     const target = `${host}:${high! * 256 + low!}`;
@@ -122,6 +124,10 @@ export class ForwardProxy implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#upstream.close();
   }
+}
+
+function hextetsOf(bytes: Uint8Array): string {
+  return bytes.toHex().match(/.{4}/g)!.join(":");
 }
 
 async function readText(connection: RawConnection, length: number): Promise<string> {

@@ -131,6 +131,17 @@ for (const scheme of ["http", "socks5"] as const) {
   });
 }
 
+Deno.test("proxy reaches servers with an IPv6 address through a SOCKS proxy", async () => {
+  await using upstream = await tlsUpstream({ names: ["one.one.one.one"] });
+  await using outbound = forwardProxy({ scheme: "socks5", to: upstream.address });
+  const tls = { caCerts: [(await testCa()).cert], serverName: "one.one.one.one" };
+  await using proxy = await startProxy({
+    upstreams: { servers: ["[2001:db8::1]:443"], tls, proxy: outbound.url },
+  });
+  assertEquals((await proxy.ask()).text, "upstream");
+  assertEquals(outbound.asked, ["SOCKS [2001:db8::1]:443"]);
+});
+
 Deno.test("proxy ends exchanges that take longer than the total timeout", async () => {
   await using upstream = rawUpstream(async (connection) => {
     await connection.readRequest();

@@ -921,6 +921,16 @@ const BAD: readonly [what: string, config: unknown, message: string][] = [
     { upstreams: { servers: upstreams, proxy: "https://me:hunter2@proxy:1" } },
     'upstreams.proxy must be "http://host:port" or "socks5://host:port", received "https://***@proxy:1"',
   ],
+  ...[`${"u".repeat(256)}:p`, `u:${"%C3%A9".repeat(128)}`].map((credentials): [string, unknown, string] => [
+    `SOCKS proxy with ${credentials.length} characters of user and password`,
+    { upstreams: { servers: upstreams, proxy: `socks5://${credentials}@proxy:1` } },
+    'upstreams.proxy must be "socks5://user:password@host:port" with at most 255 bytes each of user and password, received "socks5://***@proxy:1"',
+  ]),
+  [
+    "server behind a SOCKS proxy whose name is a book",
+    { upstreams: { servers: [`${"x".repeat(256)}:80`], proxy: "socks5://proxy:1" } },
+    'upstreams.servers[0] must not have a name of more than 255 bytes where the "proxy" is SOCKS',
+  ],
   [
     "HTTP/2 by the transport for HTTP/1.1",
     { upstreams: { servers: upstreams, transport: "http1", protocol: "h2" } },
