@@ -2,9 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import { FILTER_PHASES, type Filters, type ProxyResponse } from "../../../lib/filter/filters.ts";
 import { eventMessage } from "../../../lib/observe/event_message.ts";
 import { describeValue } from "../../../lib/core/describe_value.ts";
-import { serve } from "../../../lib/server/serve.ts";
-import { Recorder } from "../../support/recorder.ts";
-import { startProxy, type TestConfig, TestProxy } from "../../support/start_proxy.ts";
+import { TEST_WORKERS } from "../../support/test_workers.ts";
+import { startProxy, type TestConfig } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 import { StrayErrors, StrayRejections } from "../../support/stray_errors.ts";
 import { type Callback, type CallbackCase, type CallbackName, CALLBACKS, type Outcome } from "./callbacks.ts";
@@ -74,13 +73,11 @@ function declare(name: string, row: CallbackCase, trial: Trial, makeConfig: Call
     await using upstream = startUpstream();
     let broken = true;
     const call: Callback = (...args) => broken ? fail(...args) : good(...args);
-    const seen = new Recorder();
     const config = makeConfig(call, upstream.address);
-    const server = await serve(
-      { listen: "127.0.0.1:0", ...(hangs ? inTime(config) : config) },
-      { observer: observer === undefined ? seen : observer(call) },
+    await using proxy = await startProxy(
+      hangs ? inTime(config) : config,
+      observer === undefined ? {} : { log: observer(call) },
     );
-    await using proxy = new TestProxy(server, seen);
     const ask = async () => (await proxy.ask(request[0], request[1], request[2])).status;
     assertEquals(await ask(), status);
     broken = false;
@@ -88,7 +85,7 @@ function declare(name: string, row: CallbackCase, trial: Trial, makeConfig: Call
     if (recovers) await recovered?.(proxy);
     const later = await ask();
     if (recovers) assertEquals(later, afterwards);
-    const lines = observer === undefined ? seen.events.map(eventMessage) : strays.lines;
+    const lines = observer === undefined ? proxy.seen.events.map(eventMessage) : strays.lines;
     if (log !== "") assert(lines.some((line) => line.includes(log)), lines.join("\n"));
     assertEquals(rejections.reasons, []);
   });
@@ -97,7 +94,8 @@ function declare(name: string, row: CallbackCase, trial: Trial, makeConfig: Call
 /** The same with a time in which the exchange has to end. */
 function inTime(config: TestConfig): TestConfig {
   const { upstreams } = config;
-  const timeouts = { total: "150ms" };
+  // Four workers that share one process take longer to get there.
+  const timeouts = { total: TEST_WORKERS > 1 ? "600ms" : "150ms" } as const;
   if (Array.isArray(upstreams)) return { ...config, upstreams: { servers: upstreams, timeouts } };
   return "servers" in upstreams ? { ...config, upstreams: { ...upstreams, timeouts } } : config;
 }
