@@ -98,10 +98,9 @@ export class Http2Transport implements Transport {
     return group;
   }
 
-  /** How many connections to the peer are open, and how many of these are idle. */
+  /** How many connections to the peer are open, those for WebSockets too, and how many of these are idle. */
   connectionsOf(peer: Peer): { open: number; idle: number } {
-    let open = 0;
-    let idle = 0;
+    let { open, idle } = this.#http1?.connectionsOf(peer) ?? { open: 0, idle: 0 };
     for (const group of this.#groups.get(peer)?.values() ?? []) {
       open += group.size;
       idle += group.idle;
