@@ -114,6 +114,16 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
     exchange.start(connection, trip, now);
   }
 
+  #startWaiting(connection: ServerConnection, waiting: WaitingTrip, now: number): void {
+    const { since } = waiting;
+    const trip = waiting.take();
+    const { openedAt, takesWebSockets } = connection;
+    // It may have waited for a check, or for room. By HTTP/1.1 it needs another connection.
+    const isNew = since < openedAt && (trip.byHttp1 === undefined || takesWebSockets);
+    if (isNew) trip.options.connected?.(openedAt - since);
+    this.#start(connection, trip, now);
+  }
+
   over(exchange: Http2Exchange): void {
     const { exchanges } = this.#parts;
     if (exchanges.length < MAX_EXCHANGES) exchanges.push(exchange);
@@ -131,7 +141,7 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
     while (this.#waiting.length > 0) {
       const found = this.#find(now);
       if (found === null) break;
-      this.#start(found, this.#waiting.shift()!.take(), now);
+      this.#startWaiting(found, this.#waiting.shift()!, now);
     }
     if (this.#waiting.length > 0) this.#connect(now);
     if (!connection.isIdle) return;
@@ -146,7 +156,7 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
     this.#meter?.closed(end);
     if (this.#waiting.length === 0) return this.#notifyIfEmpty();
     // A connection that failed its check does not mean that the server cannot be reached.
-    if (connection.wasOpen) return this.#connect(this.#parts.clock.now());
+    if (connection.openedAt < Infinity) return this.#connect(this.#parts.clock.now());
     this.#failWaiting(
       new UpstreamError(`Cannot speak HTTP/2 with ${formatAddress(this.#peer.address)}: ${message}`, {
         code,
@@ -254,11 +264,14 @@ const MAX_EXCHANGES = 512;
 /** A request that waits for a connection. */
 class WaitingTrip {
   readonly trip: Trip;
+  /** When it began to wait. */
+  readonly since: number;
   readonly #deadline: Deadline;
   readonly #listener: CancellationListener;
 
   constructor(trip: Trip, wheel: DeadlineWheel, now: number, onEnd: (waiting: WaitingTrip) => void) {
     this.trip = trip;
+    this.since = now;
     const fail = (error: ProxyError): void => {
       onEnd(this);
       this.take().options.failed(error);

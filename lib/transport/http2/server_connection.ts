@@ -128,8 +128,8 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
     return this.#state === "closed";
   }
 
-  /** Whether they were ever received. */
-  wasOpen = false;
+  /** When they were received, in the clock's milliseconds; `Infinity` before. */
+  openedAt = Infinity;
 
   /** Whether the connection is being checked by a PING. */
   get isChecking(): boolean {
@@ -314,7 +314,7 @@ export class ServerConnection implements ConnectionOwner, ExchangeHost, Disposab
       return this.#close("connection_terminated", "the server allows no request on a connection", "failed");
     }
     this.#state = "ready";
-    this.wasOpen = true;
+    this.openedAt = this.#lastReceivedAt;
     this.#deadline.clear();
     this.#changed = true;
   }

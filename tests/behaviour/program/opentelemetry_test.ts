@@ -77,56 +77,58 @@ function valueOf(span: OtlpSpan, name: string): string | undefined {
   return value === undefined ? undefined : String(value.stringValue ?? value.intValue);
 }
 
-Deno.test("a collector gets a span of the request, and one of each thing that took its time, below the client's", async () => {
-  await using upstream = startUpstream();
-  const dead = `127.0.0.1:${deadPort()}`;
-  const spans = await spansOf({
-    upstreams: { servers: [dead, upstream.address], balance: "first", ejection: false },
-    limiter: { name: "all", key: "ip", limit: 100, window: "1h" },
-    routes: [{ name: "shop" }],
-    tracing: { sample: 0 },
-  }, async (port) => {
-    // First, so that it needs a connection of its own.
-    await askAt(port, "GET /a?token=x", [`traceparent: 00-${TRACE}-${SPAN}-01`]);
-    await askAt(port, "GET /not-traced");
+for (const protocol of ["http1", "h2"] as const) {
+  Deno.test(`a collector gets a span of the request, and one of each thing that took its time, below the client's (${protocol})`, async () => {
+    await using upstream = startUpstream();
+    const dead = `127.0.0.1:${deadPort()}`;
+    const spans = await spansOf({
+      upstreams: { servers: [dead, upstream.address], protocol, balance: "first", ejection: false },
+      limiter: { name: "all", key: "ip", limit: 100, window: "1h" },
+      routes: [{ name: "shop" }],
+      tracing: { sample: 0 },
+    }, async (port) => {
+      // First, so that it needs a connection of its own.
+      await askAt(port, "GET /a?token=x", [`traceparent: 00-${TRACE}-${SPAN}-01`]);
+      await askAt(port, "GET /not-traced");
+    });
+    const [server, ...others] = spans.filter(({ name }) => name === "GET shop");
+    assertEquals(others, []);
+    assertEquals([server!.traceId, server!.parentSpanId, server!.kind], [TRACE, SPAN, 2]);
+    assertEquals(
+      ["http.request.method", "url.path", "url.query", "http.response.status_code", "http.route"].map((
+        name,
+      ) => valueOf(server!, name)),
+      ["GET", "/a", "token=[redacted]", "200", "shop"],
+    );
+    const children = spans.filter(({ parentSpanId }) => parentSpanId === server!.spanId);
+    assertEquals(children.length, spans.length - 1);
+    assertEquals(children.map(({ name }) => name).sort(), [
+      "connect",
+      "limiter",
+      "relay",
+      "route",
+      "upstream",
+      "upstream",
+    ]);
+    assert(children.every(({ traceId }) => traceId === TRACE));
+    // None of them is longer than the whole.
+    for (const { name, startTimeUnixNano, endTimeUnixNano } of children) {
+      assert(BigInt(startTimeUnixNano) <= BigInt(endTimeUnixNano), name);
+      assert(BigInt(startTimeUnixNano) >= BigInt(server!.startTimeUnixNano), name);
+      assert(BigInt(endTimeUnixNano) <= BigInt(server!.endTimeUnixNano), name);
+    }
+    const upstreams = children.filter(({ name }) => name === "upstream").sort((a, b) =>
+      Number(BigInt(a.startTimeUnixNano) - BigInt(b.startTimeUnixNano))
+    );
+    assertEquals(upstreams.map(({ kind }) => kind), [3, 3]);
+    assertEquals(upstreams.map((span) => valueOf(span, "server.address")), [dead, upstream.address]);
+    assertEquals(upstreams.map((span) => valueOf(span, "error.type")), ["connection_refused", undefined]);
+    assertEquals(upstreams[0]!.status?.code, 2);
+    // The server is told of the span that it was asked in.
+    const told = upstream.seen.find(({ target }) => target.startsWith("/a"))!.headers.get("traceparent");
+    assertEquals(told, `00-${TRACE}-${upstreams[1]!.spanId}-01`);
   });
-  const [server, ...others] = spans.filter(({ name }) => name === "GET shop");
-  assertEquals(others, []);
-  assertEquals([server!.traceId, server!.parentSpanId, server!.kind], [TRACE, SPAN, 2]);
-  assertEquals(
-    ["http.request.method", "url.path", "url.query", "http.response.status_code", "http.route"].map((name) =>
-      valueOf(server!, name)
-    ),
-    ["GET", "/a", "token=[redacted]", "200", "shop"],
-  );
-  const children = spans.filter(({ parentSpanId }) => parentSpanId === server!.spanId);
-  assertEquals(children.length, spans.length - 1);
-  assertEquals(children.map(({ name }) => name).sort(), [
-    "connect",
-    "limiter",
-    "relay",
-    "route",
-    "upstream",
-    "upstream",
-  ]);
-  assert(children.every(({ traceId }) => traceId === TRACE));
-  // None of them is longer than the whole.
-  for (const { name, startTimeUnixNano, endTimeUnixNano } of children) {
-    assert(BigInt(startTimeUnixNano) <= BigInt(endTimeUnixNano), name);
-    assert(BigInt(startTimeUnixNano) >= BigInt(server!.startTimeUnixNano), name);
-    assert(BigInt(endTimeUnixNano) <= BigInt(server!.endTimeUnixNano), name);
-  }
-  const upstreams = children.filter(({ name }) => name === "upstream").sort((a, b) =>
-    Number(BigInt(a.startTimeUnixNano) - BigInt(b.startTimeUnixNano))
-  );
-  assertEquals(upstreams.map(({ kind }) => kind), [3, 3]);
-  assertEquals(upstreams.map((span) => valueOf(span, "server.address")), [dead, upstream.address]);
-  assertEquals(upstreams.map((span) => valueOf(span, "error.type")), ["connection_refused", undefined]);
-  assertEquals(upstreams[0]!.status?.code, 2);
-  // The server is told of the span that it was asked in.
-  const told = upstream.seen.find(({ target }) => target.startsWith("/a"))!.headers.get("traceparent");
-  assertEquals(told, `00-${TRACE}-${upstreams[1]!.spanId}-01`);
-});
+}
 
 Deno.test("a trace that begins here has spans without a parent, and an error where the request failed", async () => {
   const spans = await spansOf({

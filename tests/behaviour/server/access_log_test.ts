@@ -32,69 +32,89 @@ async function logged(
   }
 }
 
-Deno.test("accessLog: a line of JSON has all that is known of a request", async () => {
-  await using upstream = startUpstream({
-    handler: async (request) => new Response(`got ${(await request.text()).length}`),
-  });
-  const dead = `127.0.0.1:${deadPort()}`;
-  const [line, ...others] = await logged(
-    { format: "json" },
-    {
-      upstreams: { servers: [dead, upstream.address], balance: "first", ejection: false },
-      limiter: [
-        { name: "day", key: "ip", limit: 100, window: "1h" },
-        { name: "dry", key: "ip", limit: 0, window: "1h", dryRun: true },
+for (const protocol of ["http1", "h2"] as const) {
+  Deno.test(`accessLog: a line of JSON has all that is known of a request (${protocol})`, async () => {
+    await using upstream = startUpstream({
+      handler: async (request) => new Response(`got ${(await request.text()).length}`),
+    });
+    const dead = `127.0.0.1:${deadPort()}`;
+    const [line, ...others] = await logged(
+      { format: "json" },
+      {
+        upstreams: { servers: [dead, upstream.address], protocol, balance: "first", ejection: false },
+        limiter: [
+          { name: "day", key: "ip", limit: 100, window: "1h" },
+          { name: "dry", key: "ip", limit: 0, window: "1h", dryRun: true },
+        ],
+        trustedProxies: ["loopback"],
+        routes: [{ name: "all" }],
+      },
+      async (proxy) => {
+        await proxy.ask("POST /a?token=x&b=c", [
+          "Host: shop.example",
+          "X-Forwarded-For: 192.0.2.7",
+          "Referer: https://a.example/?password=y",
+          "User-Agent: test/1",
+          "Content-Length: 5",
+        ], "12345");
+        await proxy.seen.untilEntries(1);
+      },
+    );
+    assertEquals(others, []);
+    const { time, durationMs, connectMs, firstByteMs, requestId, tls: _tls, ...entry } = JSON.parse(line!);
+    assertMatch(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    assert(typeof requestId === "string");
+    assert(durationMs >= firstByteMs && firstByteMs >= connectMs && connectMs > 0);
+    assertEquals(entry, {
+      level: "info",
+      kind: "access",
+      traceId: null,
+      client: "192.0.2.7",
+      peer: "127.0.0.1",
+      method: "POST",
+      host: "shop.example",
+      target: "/a?token=[redacted]&b=c",
+      protocol: OVER_HTTP2 ? "HTTP/2" : "HTTP/1.1",
+      referer: "https://a.example/?password=[redacted]",
+      userAgent: "test/1",
+      status: 200,
+      route: "all",
+      server: upstream.address,
+      pool: "default",
+      queueMs: 0,
+      bytes: 5,
+      bytesReceived: 5,
+      attempts: 2,
+      tries: [
+        { pool: "default", server: dead, failure: "connection_refused" },
+        { pool: "default", server: upstream.address, failure: null },
       ],
-      trustedProxies: ["loopback"],
-      routes: [{ name: "all" }],
-    },
-    async (proxy) => {
-      await proxy.ask("POST /a?token=x&b=c", [
-        "Host: shop.example",
-        "X-Forwarded-For: 192.0.2.7",
-        "Referer: https://a.example/?password=y",
-        "User-Agent: test/1",
-        "Content-Length: 5",
-      ], "12345");
-      await proxy.seen.untilEntries(1);
-    },
-  );
-  assertEquals(others, []);
-  const { time, durationMs, connectMs, firstByteMs, requestId, tls: _tls, ...entry } = JSON.parse(line!);
-  assertMatch(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-  assert(typeof requestId === "string");
-  assert(durationMs >= firstByteMs && firstByteMs >= connectMs && connectMs > 0);
-  assertEquals(entry, {
-    level: "info",
-    kind: "access",
-    traceId: null,
-    client: "192.0.2.7",
-    peer: "127.0.0.1",
-    method: "POST",
-    host: "shop.example",
-    target: "/a?token=[redacted]&b=c",
-    protocol: OVER_HTTP2 ? "HTTP/2" : "HTTP/1.1",
-    referer: "https://a.example/?password=[redacted]",
-    userAgent: "test/1",
-    status: 200,
-    route: "all",
-    server: upstream.address,
-    pool: "default",
-    queueMs: 0,
-    bytes: 5,
-    bytesReceived: 5,
-    attempts: 2,
-    tries: [
-      { pool: "default", server: dead, failure: "connection_refused" },
-      { pool: "default", server: upstream.address, failure: null },
-    ],
-    limits: { day: "allowed", dry: "would-refuse" },
-    limited: null,
-    wouldLimit: ["dry"],
-    error: null,
-    end: "complete",
+      limits: { day: "allowed", dry: "would-refuse" },
+      limited: null,
+      wouldLimit: ["dry"],
+      error: null,
+      end: "complete",
+    });
   });
-});
+}
+
+for (const protocol of ["http1", "h2"] as const) {
+  Deno.test(`accessLog: only a request that had to connect has a time for that (${protocol})`, async () => {
+    await using upstream = startUpstream();
+    const lines = await logged(
+      { format: "json", fields: ["connectMs"] },
+      { upstreams: { servers: [upstream.address], protocol } },
+      async (proxy) => {
+        for (let i = 0; i < 2; i++) await proxy.ask();
+        await proxy.seen.untilEntries(2);
+      },
+    );
+    const kinds = lines.map((line) => JSON.parse(line).connectMs).map((each) =>
+      each === null ? null : typeof each
+    );
+    assertEquals(kinds, ["number", null]);
+  });
+}
 
 Deno.test("accessLog: a client that goes away, and one that is refused, are logged", async () => {
   const gate = Promise.withResolvers<void>();

@@ -119,24 +119,26 @@ Deno.test("tracing: histograms of OpenMetrics name a trace as an example", async
   );
 });
 
-Deno.test("serverTiming tells clients how long what took, beside what the server says", async () => {
-  await using upstream = startUpstream({
-    handler: () => new Response("x", { headers: { "server-timing": "db;dur=5" } }),
+for (const protocol of ["http1", "h2"] as const) {
+  Deno.test(`serverTiming tells clients how long what took, beside what the server says (${protocol})`, async () => {
+    await using upstream = startUpstream({
+      handler: () => new Response("x", { headers: { "server-timing": "db;dur=5" } }),
+    });
+    await using proxy = await startProxy({
+      upstreams: { good: { servers: [upstream.address], protocol }, dead: [`127.0.0.1:${deadPort()}`] },
+      routes: [{ match: { path: "/dead" }, upstream: "dead" }, { upstream: "good" }],
+      serverTiming: true,
+    });
+    const timings = async (target: string) => {
+      const { fields } = await proxy.ask(`GET ${target}`);
+      return fields.filter(([name]) => name.toLowerCase() === "server-timing").map(([, value]) => value);
+    };
+    const dur = String.raw`;dur=\d+\.\d\d`;
+    const first = (await timings("/")).join(", ");
+    assertMatch(first, new RegExp(`^db;dur=5, connect${dur}, upstream${dur}, proxy${dur}$`));
+    assertMatch((await timings("/")).join(", "), new RegExp(`^db;dur=5, upstream${dur}, proxy${dur}$`));
+    assertMatch((await timings("/dead")).join(), new RegExp(`^proxy${dur}$`));
+    const numbers = Array.from(first.matchAll(/dur=([\d.]+)/g), ([, number]) => Number(number));
+    assert(numbers.every((number) => number >= 0));
   });
-  await using proxy = await startProxy({
-    upstreams: { good: [upstream.address], dead: [`127.0.0.1:${deadPort()}`] },
-    routes: [{ match: { path: "/dead" }, upstream: "dead" }, { upstream: "good" }],
-    serverTiming: true,
-  });
-  const timings = async (target: string) => {
-    const { fields } = await proxy.ask(`GET ${target}`);
-    return fields.filter(([name]) => name.toLowerCase() === "server-timing").map(([, value]) => value);
-  };
-  const dur = String.raw`;dur=\d+\.\d\d`;
-  const first = (await timings("/")).join(", ");
-  assertMatch(first, new RegExp(`^db;dur=5, connect${dur}, upstream${dur}, proxy${dur}$`));
-  assertMatch((await timings("/")).join(", "), new RegExp(`^db;dur=5, upstream${dur}, proxy${dur}$`));
-  assertMatch((await timings("/dead")).join(), new RegExp(`^proxy${dur}$`));
-  const numbers = Array.from(first.matchAll(/dur=([\d.]+)/g), ([, number]) => Number(number));
-  assert(numbers.every((number) => number >= 0));
-});
+}

@@ -39,12 +39,14 @@ function sendRaw(
   bench: Bench,
   address: string,
   request: Partial<OutgoingRequest> = {},
+  connected: () => void = () => {},
 ): Promise<ServerResponse> {
   const headers = new HeaderFields([["host", "test.example"]]);
   const { method = "GET", body = null } = request;
   return sendRequest(bench.transport, { method, target: "/", headers, body, ...request }, peers(address), {
     timeouts: FOREVER,
     cancellation: new Cancellation(),
+    connected,
     maySendAgain: (failure) => maySendAgain(failure, method, body),
   });
 }
@@ -282,6 +284,95 @@ Deno.test("h2: a silent connection is asked for a sign of life before a request 
   const { HEADERS, PING } = FRAME;
   assertEquals(frames, [[0, HEADERS], [0, HEADERS], [0, PING], [0, HEADERS], [0, PING], [1, HEADERS]]);
   bench.transport[Symbol.dispose]();
+});
+
+/** Sends a request that counts how often it is told that a connection was opened for it. */
+function sendCounting(bench: Bench, address: string, request: Partial<OutgoingRequest> = {}) {
+  const counted = {
+    connected: 0,
+    response: sendRaw(bench, address, request, () => void counted.connected++),
+  };
+  return counted;
+}
+
+async function endOf({ response }: { response: Promise<ServerResponse> }): Promise<void> {
+  const head = await response;
+  await readAll(head);
+  head.release();
+}
+
+Deno.test("h2: each request that waits for a new connection is told when it is open, one on another is not", async () => {
+  using bench = benchOf();
+  await using upstream = rawHttp2Upstream((http2, index) => http2.serve(String(index)), maxStreams(2));
+  const first = [1, 2, 3].map(() => sendCounting(bench, upstream.address));
+  await Promise.all(first.map(endOf));
+  assertEquals([upstream.opened, first.map(({ connected }) => connected)], [2, [1, 1, 1]]);
+  const next = sendCounting(bench, upstream.address);
+  await endOf(next);
+  assertEquals([upstream.opened, next.connected], [2, 0]);
+});
+
+Deno.test("h2: a request that waits for a new connection and gets room on another is told of none", async () => {
+  using bench = benchOf();
+  const asked = Promise.withResolvers<void>();
+  await using upstream = rawHttp2Upstream(async (http2, index) => {
+    // The second connection is never open.
+    if (index > 0) return await http2.connection.untilClosed();
+    await http2.begin(maxStreams(1));
+    const id = await http2.request();
+    asked.resolve();
+    await upstream.untilOpened(2);
+    await http2.respond(id, "ok");
+    await http2.serve("ok");
+  }, null);
+  const one = sendCounting(bench, upstream.address);
+  await asked.promise;
+  const two = sendCounting(bench, upstream.address);
+  await Promise.all([one, two].map(endOf));
+  assertEquals([upstream.opened, one.connected, two.connected], [2, 1, 0]);
+});
+
+Deno.test("h2: a request that waits for a sign of life is told of no new connection", async () => {
+  const clock = shiftedClock();
+  using wheel = new DeadlineWheel({ clock, tickMs: 5 });
+  using bench = benchOf(() => new Http2Transport({ wheel, clock, connections: { idleTimeoutMs: 600_000 } }));
+  await using upstream = rawHttp2Upstream((http2) => http2.serve("ok"));
+  await endOf(sendCounting(bench, upstream.address));
+  clock.shift += 2000;
+  const checked = sendCounting(bench, upstream.address);
+  await endOf(checked);
+  assertEquals([upstream.opened, checked.connected], [1, 0]);
+  bench.transport[Symbol.dispose]();
+});
+
+Deno.test("h2: a WebSocket by HTTP/1.1 is told of its own connection, which counts", async () => {
+  using bench = benchOf();
+  await using upstream = rawUpstream(async (connection, index) => {
+    if (index === 0) await new RawHttp2(connection).begin();
+    else {
+      await connection.readHead();
+      await connection.write(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+      );
+    }
+    await connection.untilClosed();
+  });
+  const headers = new HeaderFields([
+    ["host", "h"],
+    ["upgrade", "websocket"],
+    ["connection", "upgrade"],
+    ["sec-websocket-version", "13"],
+    ["sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="],
+  ]);
+  const counted = sendCounting(bench, upstream.address, { headers, upgrade: true });
+  const { status, tunnel } = await counted.response;
+  const transport = bench.transport as Http2Transport;
+  const peer = peers(upstream.address);
+  assertEquals([status, counted.connected], [101, 1]);
+  assertEquals(transport.connectionsOf(peer), { open: 2, idle: 1 });
+  tunnel![Symbol.dispose]();
+  assertEquals(transport.connectionsOf(peer), { open: 1, idle: 1 });
+  assertEquals(upstream.errors, []);
 });
 
 Deno.test("h2: a server that goes silent is trusted with no further request", async () => {
