@@ -31,7 +31,8 @@ export function describeKind(value: unknown): string {
 
 function describeText(text: string): string {
   if (text.includes("-----BEGIN")) return "PEM text";
-  const shown = text.replace(/\/\/[^/@]*@/, "//***@");
+  // A password that is not encoded may have "@" and "/" in it.
+  const shown = text.replace(/\/\/(?:[^/@:]*:.*|[^/@]*)@/, "//***@");
   return JSON.stringify(shown.length > MAX_CHARS ? `${shown.slice(0, MAX_CHARS)}...` : shown);
 }
 
