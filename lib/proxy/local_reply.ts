@@ -129,13 +129,16 @@ function releaseServer(exchange: Exchange): void {
 function editHead(exchange: Exchange, head: ProxyResponse): void {
   const { filters: { localReplyFilter }, runtime: { observer } } = exchange;
   if (localReplyFilter === undefined) return;
-  const before = { status: head.status, headers: head.headers.clone() };
+  const { status, statusText } = head;
+  // A reply of the proxy has no received lines: the list is all of its fields.
+  const list = head.headers.list.slice();
   try {
     refusePromise(localReplyFilter(head, exchange));
     checkStatus(head.status);
   } catch (error) {
-    head.status = before.status;
-    head.headers.list = before.headers.list;
+    head.status = status;
+    head.statusText = statusText;
+    head.headers.list = list;
     reportCallbackError(observer, "localReplyFilter", error);
   }
 }

@@ -66,6 +66,22 @@ Deno.test("localReplyFilter that throws is reported, and the answer goes out as 
   assertEquals(proxy.seen.eventsOf("callback_error").map(({ name }) => name), ["localReplyFilter"]);
 });
 
+Deno.test("localReplyFilter that throws changes neither status nor reason phrase", async () => {
+  await using proxy = await startProxy({
+    upstreams: ["127.0.0.1:1"],
+    listen: { hostname: "127.0.0.1", port: 0, engine: "http1" },
+    requestFilter: () => new Response("own", { status: 401 }),
+    localReplyFilter: (response) => {
+      response.status = 403;
+      response.statusText = "Own";
+      throw new Error("out of order");
+    },
+  });
+  using client = await proxy.connect();
+  await client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  assertEquals((await client.readResponse()).startLine, "HTTP/1.1 401 Unauthorized");
+});
+
 Deno.test("proxy says once that it closes a connection whose content it has not read", async () => {
   await using upstream = startUpstream();
   await using proxy = await startProxy({
