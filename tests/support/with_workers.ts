@@ -26,7 +26,6 @@ type Body = (context: Deno.TestContext) => void | Promise<void>;
 
 const OWN_CONNECTIONS = "each worker has connections of its own, to clients and to servers";
 const OWN_LIMITS = "maxConnections and maxConnectionsPerClient count the connections of one worker";
-const LATER = "what workers have counted and logged comes a moment later, and from several in any order";
 const SESSIONS =
   "a TLS session is resumed by the worker only that began it: the runtime shares no ticket keys";
 /** Timeout of a test, in milliseconds. */
@@ -63,14 +62,9 @@ const DIFFERENT: Readonly<Record<string, string>> = {
     "with the engine deno, an upload holds up the new certificate of its own worker only",
   "serverTiming tells clients how long": OWN_CONNECTIONS,
   "proxy opens no more than 64 connections": OWN_CONNECTIONS,
-  "metrics()": LATER,
-  "ProxyServer.metrics()": LATER,
-  "PROXY protocol, version": LATER,
-  "accessLog: a redirect": LATER,
-  "accessLog: what a client sends": LATER,
-  "ProxyServer.reload() goes on with what routes, policies and servers have counted": LATER,
-  "ProxyServer.reopenLog()": LATER,
-  "ProxyServer.shutdown() finishes what runs and takes nothing new": LATER,
+  "metrics(): connections of clients": OWN_LIMITS,
+  "metrics(): connections to servers that were opened": OWN_CONNECTIONS,
+  "accessLog: a redirect": OWN_LIMITS,
   "ProxyServer.shutdown() ends no connection before the listener is closed":
     "another worker may close its listener a moment later, and serves who connects by then",
 };

@@ -9,6 +9,8 @@ import { startProxy, type TestProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 import { testCa } from "../../support/test_ca.ts";
 import { untilTrue } from "../../support/until_still.ts";
+import { TEST_WORKERS } from "../../support/test_workers.ts";
+import { untilEquals } from "../../support/until_equals.ts";
 
 /** Lines of one metric, without its name. */
 function linesOf(proxy: TestProxy, name: string): string[] {
@@ -47,7 +49,7 @@ Deno.test("metrics(): requests by route, method, code and by who made the respon
   await proxy.ask("BREW /all/1");
   await proxy.ask("POST /all/1", ["Content-Length: 5"], "12345");
   await proxy.seen.untilEntries(10);
-  assertEquals(linesOf(proxy, "lbproxy_requests_total"), [
+  await untilEquals(() => linesOf(proxy, "lbproxy_requests_total"), [
     '{route="",method="GET",code="404",source="proxy"} 1',
     '{route="all",method="GET",code="200",source="upstream"} 2',
     '{route="all",method="POST",code="200",source="upstream"} 1',
@@ -58,14 +60,14 @@ Deno.test("metrics(): requests by route, method, code and by who made the respon
     '{route="limited",method="GET",code="429",source="limiter"} 1',
     '{route="own",method="GET",code="200",source="filter"} 1',
   ]);
-  assertEquals(linesOf(proxy, "lbproxy_ratelimit_decisions_total"), [
+  await untilEquals(() => linesOf(proxy, "lbproxy_ratelimit_decisions_total"), [
     '{policy="none",decision="allowed"} 1',
     '{policy="none",decision="refused"} 1',
   ]);
   const all = (name: string) => linesOf(proxy, name).find((line) => line.startsWith('{route="all"'));
-  assertEquals(all("lbproxy_request_bytes_total"), '{route="all"} 5');
-  assertEquals(all("lbproxy_response_bytes_total"), '{route="all"} 4');
-  assertEquals(all("lbproxy_request_duration_seconds_count"), '{route="all"} 4');
+  await untilEquals(() => all("lbproxy_request_bytes_total"), '{route="all"} 5');
+  await untilEquals(() => all("lbproxy_response_bytes_total"), '{route="all"} 4');
+  await untilEquals(() => all("lbproxy_request_duration_seconds_count"), '{route="all"} 4');
 });
 
 Deno.test("metrics(): content that comes in pieces, and chunked, is counted", async () => {
@@ -76,7 +78,7 @@ Deno.test("metrics(): content that comes in pieces, and chunked, is counted", as
   await proxy.ask("POST /", ["Transfer-Encoding: chunked"], "3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n");
   await proxy.ask("POST /", ["Content-Length: 100000"], new Uint8Array(100_000));
   await proxy.seen.untilEntries(2);
-  assertEquals(linesOf(proxy, "lbproxy_request_bytes_total"), ['{route=""} 100007']);
+  await untilEquals(() => linesOf(proxy, "lbproxy_request_bytes_total"), ['{route=""} 100007']);
 });
 
 Deno.test("metrics(): servers by what they responded, why they did not, and retries", async () => {
@@ -90,18 +92,18 @@ Deno.test("metrics(): servers by what they responded, why they did not, and retr
   for (const target of ["/", "/?s=204", "/?s=302", "/?s=404", "/?s=503"]) await proxy.ask(`GET ${target}`);
   await proxy.seen.untilEntries(5);
   const good = `pool="default",server="${upstream.address}"`;
-  assertEquals(
-    linesOf(proxy, "lbproxy_upstream_responses_total").filter((line) => line.includes(good)),
+  await untilEquals(
+    () => linesOf(proxy, "lbproxy_upstream_responses_total").filter((line) => line.includes(good)),
     ["1xx", "2xx", "3xx", "4xx", "5xx"].map((code, i) => `{${good},code="${code}"} ${[0, 2, 1, 1, 1][i]}`),
   );
-  assertEquals(linesOf(proxy, "lbproxy_upstream_errors_total"), [
+  await untilEquals(() => linesOf(proxy, "lbproxy_upstream_errors_total"), [
     `{pool="default",server="${dead}",reason="connection_refused"} 5`,
   ]);
-  assertEquals(linesOf(proxy, "lbproxy_retries_total"), [
+  await untilEquals(() => linesOf(proxy, "lbproxy_retries_total"), [
     '{pool="default",outcome="failed"} 1',
     '{pool="default",outcome="succeeded"} 4',
   ]);
-  assertEquals(linesOf(proxy, "lbproxy_upstream_duration_seconds_count").length, 2);
+  await untilEquals(() => linesOf(proxy, "lbproxy_upstream_duration_seconds_count").length, 2);
 });
 
 Deno.test("metrics(): connections to servers that were opened, kept and closed", async () => {
@@ -113,12 +115,14 @@ Deno.test("metrics(): connections to servers that were opened, kept and closed",
   for (const target of ["/", "/", "/close", "/"]) await proxy.ask(`GET ${target}`);
   await proxy.seen.untilEntries(4);
   const server = `pool="default",server="${upstream.address}"`;
-  assertEquals(linesOf(proxy, "lbproxy_upstream_connections_opened_total"), [`{${server}} 2`]);
-  assertEquals(linesOf(proxy, "lbproxy_upstream_connections_reused_total"), [`{${server}} 2`]);
-  assertEquals(linesOf(proxy, "lbproxy_upstream_connections_closed_total"), [
+  await untilEquals(() => linesOf(proxy, "lbproxy_upstream_connections_opened_total"), [`{${server}} 2`]);
+  await untilEquals(() => linesOf(proxy, "lbproxy_upstream_connections_reused_total"), [`{${server}} 2`]);
+  await untilEquals(() => linesOf(proxy, "lbproxy_upstream_connections_closed_total"), [
     `{${server},reason="not_reusable"} 1`,
   ]);
-  assertEquals(linesOf(proxy, "lbproxy_upstream_connect_duration_seconds_count"), [`{${server}} 2`]);
+  await untilEquals(() => linesOf(proxy, "lbproxy_upstream_connect_duration_seconds_count"), [
+    `{${server}} 2`,
+  ]);
 });
 
 Deno.test("metrics(): a request that waits in vain for room is told of", async () => {
@@ -137,10 +141,12 @@ Deno.test("metrics(): a request that waits in vain for room is told of", async (
   assertEquals((await proxy.ask()).status, 503);
   gate.resolve();
   await first;
-  assertEquals(linesOf(proxy, "lbproxy_upstream_refusals_total"), [
+  await untilEquals(() => linesOf(proxy, "lbproxy_upstream_refusals_total"), [
     '{pool="default",reason="queue_timeout"} 1',
   ]);
-  assertEquals(linesOf(proxy, "lbproxy_upstream_queue_duration_seconds_count"), ['{pool="default"} 1']);
+  await untilEquals(() => linesOf(proxy, "lbproxy_upstream_queue_duration_seconds_count"), [
+    '{pool="default"} 1',
+  ]);
 });
 
 Deno.test("metrics(): what a policy on a dry run, a missing key and a ban decide", async () => {
@@ -158,8 +164,8 @@ Deno.test("metrics(): what a policy on a dry run, a missing key and a ban decide
   proxy.server.limiter!.ban("x", "1h", "app");
   await proxy.ask("GET /", ["appid: x"]);
   await proxy.seen.untilEntries(4);
-  assertEquals(
-    linesOf(proxy, "lbproxy_ratelimit_decisions_total").filter((line) => line.includes("app")),
+  await untilEquals(
+    () => linesOf(proxy, "lbproxy_ratelimit_decisions_total").filter((line) => line.includes("app")),
     [
       '{policy="app",decision="allowed"} 2',
       '{policy="app",decision="banned"} 1',
@@ -169,8 +175,8 @@ Deno.test("metrics(): what a policy on a dry run, a missing key and a ban decide
   );
   const dry = linesOf(proxy, "lbproxy_ratelimit_decisions_total").filter((line) => line.includes("dry"));
   assertStringIncludes(dry.join("\n"), '{policy="dry",decision="would_refuse"}');
-  assertEquals(linesOf(proxy, "lbproxy_ratelimit_table_keys").length, 1);
-  assertEquals(Number(linesOf(proxy, "lbproxy_ratelimit_table_keys")[0]), 3);
+  await untilEquals(() => linesOf(proxy, "lbproxy_ratelimit_table_keys").length, 1);
+  await untilEquals(() => Number(linesOf(proxy, "lbproxy_ratelimit_table_keys")[0]), 3);
 });
 
 Deno.test("metrics(): health flips and ejections of a server, and nothing of one that was removed", async () => {
@@ -185,7 +191,11 @@ Deno.test("metrics(): health flips and ejections of a server, and nothing of one
   ]);
   assertEquals(of("lbproxy_upstream_ejections_total"), [`{pool="default",server="${dead}"} 0`]);
   await proxy.server.pools.get("default")!.removeServer(dead);
-  assert(!proxy.server.metrics().includes(dead), "a server that was removed is still told of");
+  await untilEquals(
+    () => proxy.server.metrics().includes(dead),
+    false,
+    "a server that was removed is still told of",
+  );
   assert(proxy.server.metrics().includes(upstream.address));
 });
 
@@ -201,11 +211,13 @@ Deno.test("metrics(): connections of clients, and those that were refused", {
     using first = await proxy.connect();
     await first.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     await first.readResponse();
-    assertEquals(linesOf(proxy, "lbproxy_listener_connections"), ['{listener="127.0.0.1:0"} 1']);
+    await untilEquals(() => linesOf(proxy, "lbproxy_listener_connections"), ['{listener="127.0.0.1:0"} 1']);
     assertEquals((await proxy.ask()).status, 429);
   }
-  assertEquals(linesOf(proxy, "lbproxy_listener_connections_accepted_total"), ['{listener="127.0.0.1:0"} 2']);
-  assertEquals(linesOf(proxy, "lbproxy_listener_connections_refused_total"), [
+  await untilEquals(() => linesOf(proxy, "lbproxy_listener_connections_accepted_total"), [
+    '{listener="127.0.0.1:0"} 2',
+  ]);
+  await untilEquals(() => linesOf(proxy, "lbproxy_listener_connections_refused_total"), [
     '{listener="127.0.0.1:0",reason="client_limit"} 1',
   ]);
 });
@@ -215,10 +227,10 @@ Deno.test("metrics: false counts no request, and tells of what costs none anythi
   await using proxy = await startProxy({ upstreams: [upstream.address], metrics: false });
   await proxy.ask();
   await proxy.seen.untilEntries(1);
-  assertEquals(linesOf(proxy, "lbproxy_requests_received_total"), [" 1"]);
-  assertEquals(linesOf(proxy, "lbproxy_upstream_state").length, 6);
-  assertEquals(linesOf(proxy, METRICS.requests.name), []);
-  assertEquals(linesOf(proxy, "lbproxy_request_duration_seconds_count"), []);
+  await untilEquals(() => linesOf(proxy, "lbproxy_requests_received_total"), [" 1"]);
+  await untilEquals(() => linesOf(proxy, "lbproxy_upstream_state").length, 6);
+  await untilEquals(() => linesOf(proxy, METRICS.requests.name), []);
+  await untilEquals(() => linesOf(proxy, "lbproxy_request_duration_seconds_count"), []);
 });
 
 Deno.test("metrics(): the process, and what runs", async () => {
@@ -228,7 +240,7 @@ Deno.test("metrics(): the process, and what runs", async () => {
   assert(value("lbproxy_process_resident_memory_bytes") > 1e6);
   assert(value("lbproxy_process_cpu_seconds_total") > 0);
   assert(Math.abs(value("lbproxy_process_start_time_seconds") - Date.now() / 1000) < 600);
-  assertEquals([value("lbproxy_config_generation"), value("lbproxy_workers")], [1, 1]);
+  await untilEquals(() => [value("lbproxy_config_generation"), value("lbproxy_workers")], [1, TEST_WORKERS]);
   assertStringIncludes(linesOf(proxy, "lbproxy_build_info")[0]!, `deno="${Deno.version.deno}"`);
 });
 
@@ -238,7 +250,7 @@ Deno.test("metrics(): until when certificates are good", async () => {
   const listen = { hostname: "127.0.0.1", port: 0, engine: "http1", tls } as const;
   await using proxy = await startProxy({ upstreams: [upstream.address], listen });
   const end = new X509Certificate(tls.cert).validToDate.getTime() / 1000;
-  assertEquals(linesOf(proxy, METRICS.certificateEnd.name), [
+  await untilEquals(() => linesOf(proxy, METRICS.certificateEnd.name), [
     `{listener="127.0.0.1:0",certificate="cert"} ${end}`,
   ]);
 });

@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { deadPort } from "../../support/dead_port.ts";
 import { startProxy, type TestProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
+import { untilEquals } from "../../support/until_equals.ts";
 
 /** The value of one series. */
 function valueOf(proxy: TestProxy, series: string): number | undefined {
@@ -15,13 +16,13 @@ Deno.test("ProxyServer.metrics() tells of requests and servers", async () => {
   for (let n = 0; n < 3; n++) await proxy.ask();
   await proxy.seen.untilEntries(3);
   const server = `pool="default",server="${upstream.address}"`;
-  assertEquals(valueOf(proxy, "lbproxy_requests_received_total"), 3);
-  assertEquals(valueOf(proxy, "lbproxy_requests_in_flight"), 0);
-  assertEquals(valueOf(proxy, `lbproxy_upstream_requests_total{${server}}`), 3);
-  assertEquals(valueOf(proxy, `lbproxy_upstream_state{${server},state="up"}`), 1);
+  await untilEquals(() => valueOf(proxy, "lbproxy_requests_received_total"), 3);
+  await untilEquals(() => valueOf(proxy, "lbproxy_requests_in_flight"), 0);
+  await untilEquals(() => valueOf(proxy, `lbproxy_upstream_requests_total{${server}}`), 3);
+  await untilEquals(() => valueOf(proxy, `lbproxy_upstream_state{${server},state="up"}`), 1);
   proxy.server.pools.get("default")!.setDraining(upstream.address, true);
-  assertEquals(valueOf(proxy, `lbproxy_upstream_state{${server},state="up"}`), 0);
-  assertEquals(valueOf(proxy, `lbproxy_upstream_state{${server},state="draining"}`), 1);
+  await untilEquals(() => valueOf(proxy, `lbproxy_upstream_state{${server},state="up"}`), 0);
+  await untilEquals(() => valueOf(proxy, `lbproxy_upstream_state{${server},state="draining"}`), 1);
 });
 
 Deno.test("ProxyServer.metrics() tells of panic", async () => {
@@ -35,7 +36,7 @@ Deno.test("ProxyServer.metrics() tells of panic", async () => {
     },
   });
   assertEquals((await proxy.ask()).status, 200);
-  assertEquals(valueOf(proxy, 'lbproxy_panic{pool="default"}'), 1);
+  await untilEquals(() => valueOf(proxy, 'lbproxy_panic{pool="default"}'), 1);
   assertEquals(proxy.seen.eventsOf("panic").map(({ panic }) => panic), [true]);
 });
 
@@ -47,7 +48,7 @@ Deno.test("ProxyServer.metrics() tells of searches for servers that failed", asy
       discovery: { type: "custom", discover: () => Promise.reject(new Error("no")), interval: "1h" },
     },
   });
-  assertEquals(valueOf(proxy, 'lbproxy_discovery_failures_total{pool="default"}'), 1);
+  await untilEquals(() => valueOf(proxy, 'lbproxy_discovery_failures_total{pool="default"}'), 1);
 });
 
 Deno.test("ProxyServer.metrics() tells of keys that do not fit the table", async () => {
@@ -55,7 +56,7 @@ Deno.test("ProxyServer.metrics() tells of keys that do not fit the table", async
   const limiter = { name: "app", key: "header:appid", limit: 5, window: "1h", maxKeys: 1 } as const;
   await using proxy = await startProxy({ upstreams: [upstream.address], limiter });
   const series = 'lbproxy_ratelimit_overflows_total{policy="app"}';
-  assertEquals(valueOf(proxy, series), 0);
+  await untilEquals(() => valueOf(proxy, series), 0);
   using client = await proxy.connect();
   // A table for one key has room for some hundred.
   for (let n = 0; n < 2000 && valueOf(proxy, series) === 0; n++) {

@@ -10,6 +10,7 @@ import { startUpstream } from "../../support/start_upstream.ts";
 import { openWebSocket, upgradeHead, webSocketUpstream } from "../../support/test_web_socket.ts";
 import { untilRefused } from "../../support/until_refused.ts";
 import { untilTrue } from "../../support/until_still.ts";
+import { untilEquals } from "../../support/until_equals.ts";
 
 const LISTEN = { hostname: "127.0.0.1", port: 0, engine: ENGINE } as const;
 const BASE = { listen: LISTEN, upstreams: ["127.0.0.1:1"] };
@@ -448,7 +449,8 @@ Deno.test("ProxyServer.reload() goes on with what routes, policies and servers h
   for (const path of ["/no", "/", "/"]) statuses.push((await proxy.ask(`GET ${path}`)).status);
   assertEquals(statuses, [404, 200, 429]);
   const counted = () =>
-    proxy.server.metrics().split("\n").filter((line) => /^\w+_total\{.*\} [1-9]/.test(line));
+    proxy.server.metrics().split("\n").filter((line) => /^\w+_total\{.*\} [1-9]/.test(line)).sort();
+  await untilEquals(() => counted().filter((line) => line.startsWith("lbproxy_requests_total")).length, 3);
   const before = counted();
   assert(
     before.some((line) => line.includes('route="one"') && line.includes('code="404"')),
@@ -458,7 +460,7 @@ Deno.test("ProxyServer.reload() goes on with what routes, policies and servers h
     await proxy.server.reload(config({ gracePeriod }));
     await untilTrue("no configuration drains", () => proxy.server.drainingConfigurations === 0);
   }
-  assertEquals(counted(), before);
+  await untilEquals(counted, before);
 });
 
 Deno.test("ProxyServer.reload() refuses another admin listener, and keeps the one that there is", async () => {

@@ -7,6 +7,7 @@ import { startUpstream } from "../../support/start_upstream.ts";
 import { testCa } from "../../support/test_ca.ts";
 import { trustingClient } from "../../support/tls_client.ts";
 import { untilRefused } from "../../support/until_refused.ts";
+import { untilTrue } from "../../support/until_still.ts";
 
 eachTransport("ProxyServer.shutdown() finishes what runs and takes nothing new", async (start) => {
   const asked = Promise.withResolvers<void>();
@@ -22,6 +23,7 @@ eachTransport("ProxyServer.shutdown() finishes what runs and takes nothing new",
   using client = await proxy.connect();
   await client.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
   await asked.promise;
+  await untilTrue("the request is counted", () => proxy.server.running === 1);
   const down = proxy.server.shutdown("test");
   const events = proxy.seen.eventsOf("shutdown");
   assertEquals(events.map(({ reason, runningRequests }) => ({ reason, runningRequests })), [
