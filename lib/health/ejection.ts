@@ -93,7 +93,8 @@ export class Ejection implements Disposable {
     const { window } = record;
     const rank = outcome === "failure" ? STAGE_RANKS[stage] : 0;
     window.record(rank, this.#now());
-    record.rowRank = rank === 0 ? 0 : Math.max(rank, record.rowRank);
+    // Written only if it changes: processes that share a record would wait for it.
+    if (rank > record.rowRank || (rank === 0 && record.rowRank !== 0)) record.rowRank = rank;
     if (rank === 0) return;
     if (server.consecutiveFailures >= options.consecutiveFailures) {
       record.failedRank = record.rowRank;

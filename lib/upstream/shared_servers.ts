@@ -5,57 +5,66 @@ export const MAX_PROCESSES = 128;
 /** Most slots in use at the same time, for servers, pools and retry budgets. */
 const MAX_SLOTS = 4096;
 
+/** A cache line in 32-bit words. What only one process writes has its own line, or other processes would wait for the line. */
+const LINE = 16;
+
 /** Positions in the header, in 32-bit words. */
 const HEADER = {
   /** Grows with every change that may affect the choice of a server. */
   changes: 0,
   /** Number of requests for extra checks: a request had only unhealthy servers. */
   looks: 1,
-  /** Per process: number of heartbeats, and number of running requests. */
-  beats: 16,
-  running: 16 + MAX_PROCESSES,
-  /** Per process: number of requests that have arrived, as Float64. */
-  arrived: 8 + MAX_PROCESSES,
-  /** Per process: number of a configuration, requests of it that have ended, and failures among these. */
-  tallies: 16 + 4 * MAX_PROCESSES,
-  /** Per process: number of former configurations that serve their last requests. */
-  draining: 16 + 7 * MAX_PROCESSES,
-  size: 16 + 8 * MAX_PROCESSES,
+  /** A line for each process. */
+  processes: LINE,
+  size: LINE + LINE * MAX_PROCESSES,
 } as const;
 
-/** Positions in a slot, in 32-bit words; `ramp`, `history`, `requestsOf` and `failuresOf` in Float64. */
+/** Positions in the line of a process in the header; `arrived` in Float64. */
+const PROCESS = {
+  beats: 0,
+  running: 1,
+  /** Number of former configurations that serve their last requests. */
+  draining: 2,
+  /** Number of a configuration, requests of it that have ended, and failures among these. */
+  tally: 3,
+  /** Number of requests that have arrived. */
+  arrived: 8 / 2,
+} as const;
+
+/** Positions in a slot, in 32-bit words; `ramp` and `history` in Float64. */
 const SLOT = {
+  // Changes with every request.
   inFlight: 0,
   /** Number of the process that has the trial request, plus 1; 0 is none. */
   trial: 1,
   failuresInARow: 2,
-  health: 3,
-  ejection: 4,
-  disabled: 5,
-  draining: 6,
-  /** For a pool, in place of the four above: turn counters of primary servers and backups, then of their retries. */
+  /** For a pool: turn counters of primary servers and backups, then of their retries. */
   turns: 3,
   /** For a pool or the whole proxy: number of waiting requests. */
   waiting: 7,
-  ramp: 4,
-  history: 5,
+  // Changes rarely.
+  health: LINE,
+  ejection: LINE + 1,
+  disabled: LINE + 2,
+  draining: LINE + 3,
+  ramp: (LINE + 4) / 2,
+  history: 2 * LINE / 2,
   /** For a pool or a route, in place of `history`: the retry budget, in words. */
-  budget: 10,
-  /** Per process: requests in flight, in words. */
-  inFlightOf: 112,
-  requestsOf: (112 + MAX_PROCESSES) / 2,
-  failuresOf: (112 + 3 * MAX_PROCESSES) / 2,
-  /** Per process: waiting requests, in words. */
-  waitingOf: 112 + 5 * MAX_PROCESSES,
-  size: 112 + 6 * MAX_PROCESSES,
+  budget: 2 * LINE,
+  /** A line for each process. */
+  processes: 8 * LINE,
+  size: 8 * LINE + LINE * MAX_PROCESSES,
 } as const;
+
+/** Positions in the line of a process in a slot; `requests` and `failures` in Float64. */
+const OWN = { inFlight: 0, waiting: 1, requests: 2 / 2, failures: 4 / 2 } as const;
 
 /** Values of `SLOT.draining` other than 0. */
 const DRAINING = 1;
 const REMOVED = 2;
 
 /** Size of a server's history, in numbers. */
-const HISTORY_SIZE = SLOT.inFlightOf / 2 - SLOT.history;
+const HISTORY_SIZE = SLOT.processes / 2 - SLOT.history;
 
 /** Size in bytes. The system allocates only pages that are written to. */
 export const SHARED_SERVERS_BYTES: number = (HEADER.size + MAX_SLOTS * SLOT.size) * 4;
@@ -136,37 +145,38 @@ export class SharedServers {
 
   /** Counts a heartbeat of this process, and stores its numbers of running requests and of draining configurations. */
   beat(running: number, draining: number): void {
-    Atomics.add(this.#words, HEADER.beats + this.process, 1);
-    this.#words[HEADER.running + this.process] = running;
-    this.#words[HEADER.draining + this.process] = draining;
+    const at = lineOf(this.process);
+    Atomics.add(this.#words, at + PROCESS.beats, 1);
+    this.#words[at + PROCESS.running] = running;
+    this.#words[at + PROCESS.draining] = draining;
   }
 
   /** Number of heartbeats of a process. */
   beatsOf(process: number): number {
-    return this.#words[HEADER.beats + process]!;
+    return this.#words[lineOf(process) + PROCESS.beats]!;
   }
 
   /** Number of running requests of a process at its last heartbeat. */
   runningOf(process: number): number {
-    return this.#words[HEADER.running + process]!;
+    return this.#words[lineOf(process) + PROCESS.running]!;
   }
 
   /** Number of draining configurations of a process at its last heartbeat. */
   drainingOf(process: number): number {
-    return this.#words[HEADER.draining + process]!;
+    return this.#words[lineOf(process) + PROCESS.draining]!;
   }
 
   /** Number of requests that have arrived at all processes. */
   get arrived(): number {
     let sum = 0;
-    for (let i = 0; i < MAX_PROCESSES; i++) sum += this.#floats[HEADER.arrived + i]!;
+    for (let i = 0; i < MAX_PROCESSES; i++) sum += this.#floats[lineOf(i) / 2 + PROCESS.arrived]!;
     return sum;
   }
 
   /** Counts the requests that arrive at this process. */
   get arrivals(): { arrived: number } {
     const floats = this.#floats;
-    const at = HEADER.arrived + this.process;
+    const at = lineOf(this.process) / 2 + PROCESS.arrived;
     return {
       get arrived(): number {
         return floats[at]!;
@@ -179,24 +189,23 @@ export class SharedServers {
 
   /** Starts to count outcomes of requests of a configuration in this process; `reload` is its number, from 1. */
   beginTally(reload: number): void {
-    this.#words.set([0, 0, 0], this.#ownTally);
-    this.#words[this.#ownTally] = reload;
+    const at = lineOf(this.process) + PROCESS.tally;
+    this.#words.set([0, 0, 0], at);
+    this.#words[at] = reload;
   }
 
   /** Counts a request that has ended. */
   tally(failed: boolean): void {
-    this.#words[this.#ownTally + 1]!++;
-    if (failed) this.#words[this.#ownTally + 2]!++;
-  }
-
-  get #ownTally(): number {
-    return HEADER.tallies + 3 * this.process;
+    const at = lineOf(this.process) + PROCESS.tally;
+    this.#words[at + 1]!++;
+    if (failed) this.#words[at + 2]!++;
   }
 
   /** Outcomes of the requests of a configuration in all processes. */
   tallyOf(reload: number): { requests: number; failures: number } {
     const sum = { requests: 0, failures: 0 };
-    for (let at = HEADER.tallies; at < HEADER.draining; at += 3) {
+    for (let i = 0; i < MAX_PROCESSES; i++) {
+      const at = lineOf(i) + PROCESS.tally;
       if (this.#words[at] !== reload) continue;
       sum.requests += this.#words[at + 1]!;
       sum.failures += this.#words[at + 2]!;
@@ -207,19 +216,26 @@ export class SharedServers {
   /** Releases what the requests of an ended process held, so that its number can be reused. */
   release(process: number): void {
     const words = this.#words;
-    words[HEADER.running + process] = words[HEADER.draining + process] = 0;
+    const line = lineOf(process);
+    words[line + PROCESS.running] = words[line + PROCESS.draining] = 0;
     let held = false;
     const end = HEADER.size + this.#slotsUsed * SLOT.size;
     for (let at = HEADER.size; at < end; at += SLOT.size) {
-      const inFlight = Atomics.exchange(words, at + SLOT.inFlightOf + process, 0);
+      const own = at + SLOT.processes + LINE * process;
+      const inFlight = Atomics.exchange(words, own + OWN.inFlight, 0);
       if (inFlight !== 0) Atomics.sub(words, at + SLOT.inFlight, inFlight);
-      const waiting = Atomics.exchange(words, at + SLOT.waitingOf + process, 0);
+      const waiting = Atomics.exchange(words, own + OWN.waiting, 0);
       if (waiting !== 0) Atomics.sub(words, at + SLOT.waiting, waiting);
       const trial = Atomics.compareExchange(words, at + SLOT.trial, process + 1, 0);
       held ||= inFlight !== 0 || trial === process + 1;
     }
     if (held) this.changed();
   }
+}
+
+/** The line of a process in the header. */
+function lineOf(process: number): number {
+  return HEADER.processes + LINE * process;
 }
 
 /** The state of one server or pool. */
@@ -229,6 +245,8 @@ export class SharedCells {
   readonly #floats: Float64Array;
   readonly #at: number;
   readonly #process: number;
+  /** The line of this process. */
+  readonly #own: number;
 
   /** @internal Use {@linkcode SharedServers.cells}. */
   constructor(words: Int32Array, floats: Float64Array, at: number, slot: number, process: number) {
@@ -237,6 +255,7 @@ export class SharedCells {
     this.#at = at;
     this.slot = slot;
     this.#process = process;
+    this.#own = at + SLOT.processes + LINE * process;
   }
 
   /** Requests in flight of all processes. */
@@ -246,7 +265,7 @@ export class SharedCells {
 
   /** Requests in flight of this process. */
   get ownInFlight(): number {
-    return this.#words[this.#at + SLOT.inFlightOf + this.#process]!;
+    return this.#words[this.#own + OWN.inFlight]!;
   }
 
   /** Counts a request in flight; `false` if there are already `most`. */
@@ -256,13 +275,13 @@ export class SharedCells {
       Atomics.sub(words, this.#at, 1);
       return false;
     }
-    words[this.#at + SLOT.inFlightOf + this.#process]!++;
+    words[this.#own + OWN.inFlight]!++;
     return true;
   }
 
   /** Counts a request that is not in flight any more. */
   leave(): void {
-    this.#words[this.#at + SLOT.inFlightOf + this.#process]!--;
+    this.#words[this.#own + OWN.inFlight]!--;
     Atomics.sub(this.#words, this.#at, 1);
   }
 
@@ -273,19 +292,19 @@ export class SharedCells {
       Atomics.sub(words, this.#at + SLOT.waiting, 1);
       return false;
     }
-    words[this.#at + SLOT.waitingOf + this.#process]!++;
+    words[this.#own + OWN.waiting]!++;
     return true;
   }
 
   /** Counts a request that does not wait any more. */
   leaveQueue(): void {
-    this.#words[this.#at + SLOT.waitingOf + this.#process]!--;
+    this.#words[this.#own + OWN.waiting]!--;
     Atomics.sub(this.#words, this.#at + SLOT.waiting, 1);
   }
 
   /** The words for a retry budget. */
   get budget(): Int32Array {
-    return this.#words.subarray(this.#at + SLOT.budget, this.#at + SLOT.inFlightOf);
+    return this.#words.subarray(this.#at + SLOT.budget, this.#at + SLOT.processes);
   }
 
   /** Takes the next turn of a pool, from 0. The four counters are independent. */
@@ -311,27 +330,27 @@ export class SharedCells {
 
   /** Counts a request that has ended. */
   countRequest(): void {
-    this.#floats[this.#at / 2 + SLOT.requestsOf + this.#process]!++;
+    this.#floats[this.#own / 2 + OWN.requests]!++;
   }
 
   /** Counts a request that has failed. */
   countFailure(): void {
-    this.#floats[this.#at / 2 + SLOT.failuresOf + this.#process]!++;
+    this.#floats[this.#own / 2 + OWN.failures]!++;
     Atomics.add(this.#words, this.#at + SLOT.failuresInARow, 1);
   }
 
   get requests(): number {
-    return this.#sum(SLOT.requestsOf);
+    return this.#sum(OWN.requests);
   }
 
   get failures(): number {
-    return this.#sum(SLOT.failuresOf);
+    return this.#sum(OWN.failures);
   }
 
-  #sum(first: number): number {
+  #sum(position: number): number {
     let sum = 0;
-    const from = this.#at / 2 + first;
-    for (let i = 0; i < MAX_PROCESSES; i++) sum += this.#floats[from + i]!;
+    const from = (this.#at + SLOT.processes) / 2 + position;
+    for (let i = 0; i < MAX_PROCESSES; i++) sum += this.#floats[from + LINE / 2 * i]!;
     return sum;
   }
 
