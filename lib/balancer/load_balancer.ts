@@ -274,12 +274,19 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
   /** @param look whether to check unhealthy servers if no other can be used */
   #tryClaim(request: PickRequest, look: boolean): ClaimAttempt {
     // Another process may fill a server after it was chosen here.
+    let declined = false;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const server = this.pick(request);
-      if (server === undefined) break;
+      if (server === undefined) {
+        declined = this.#hasRoom(request.exclude);
+        if (!declined || this.pool.shared === null) break;
+        continue;
+      }
       const lease = server.tryAcquire();
       if (lease !== null) return { server, lease };
     }
+    // A `balance` function has chosen none of the candidates. To wait would not help, and would hold up other requests.
+    if (declined) return "none_eligible";
     // A candidate that was neither tried nor chosen must be full.
     const { exclude = NO_SERVERS } = request;
     const isFull = this.#tiers.some(({ candidates }) =>
@@ -296,6 +303,14 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
     // The new servers of the pool are about to arrive in this process.
     if (this.pool.servers.some((server) => server.outdated)) return "down";
     return monitor.mayComeUp(exclude, look) ? "down" : "none_eligible";
+  }
+
+  /** Whether there is a candidate that is not full. */
+  #hasRoom(exclude: readonly Server[] = NO_SERVERS): boolean {
+    return this.pool.inFlight < this.#maxInFlight &&
+      this.#tiers.some(({ candidates }) =>
+        candidates.servers.some((server) => !server.full && !exclude.includes(server))
+      );
   }
 
   #loadChanged(server: Server): void {

@@ -345,3 +345,13 @@ Deno.test("LoadBalancer.claim() returns every lease after any mix of success, re
     { seed: 77, numRuns: 100 },
   );
 });
+
+Deno.test("LoadBalancer.claim() does not wait for a balance function that chooses none, nor do other requests", () => {
+  using balancer = LoadBalancer.from(["127.0.0.1:1"], {
+    balance: ([server], source) => source === "none" ? undefined : server,
+    queue: {},
+  });
+  assertEquals(balancer.claim({ source: "none" }), "none_eligible");
+  const { lease } = granted(balancer.claim({ source: "some" }));
+  lease.release();
+});
