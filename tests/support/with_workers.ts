@@ -41,13 +41,8 @@ const DIFFERENT: Readonly<Record<string, string>> = {
     "requests that wait in different workers are served in no order, though the queue is one",
   "proxy chooses by least-connections":
     "servers with as many requests each take turns in every worker for itself",
-  "Secured listener looks certificates up, once a name": "each worker looks certificates up, once a name",
-  "overload.maxLoopDelay refuses":
-    "each worker watches the delay of its own event loop, and the test keeps its own busy",
   "HTTP/2: connections above those of a client": OWN_CONNECTIONS,
   "a server of HTTP/2 that refuses a WebSocket": OWN_CONNECTIONS,
-  "proxy goes on with servers that are added and removed":
-    "workers learn of servers that are added, removed or weighted anew a moment later",
   "Client limits: a proxy that is full stops": OWN_LIMITS,
   "Client limits: connections of one client": OWN_LIMITS,
   "Client limits: for one connection too many": OWN_LIMITS,
@@ -60,7 +55,6 @@ const DIFFERENT: Readonly<Record<string, string>> = {
   "clientCertificates: authorities in a file": SESSIONS,
   "Listener lets an upload finish before it takes a new certificate":
     "with the engine deno, an upload holds up the new certificate of its own worker only",
-  "serverTiming tells clients how long": OWN_CONNECTIONS,
   "proxy opens no more than 64 connections": OWN_CONNECTIONS,
   "metrics(): connections of clients": OWN_LIMITS,
   "metrics(): connections to servers that were opened": OWN_CONNECTIONS,
@@ -69,12 +63,20 @@ const DIFFERENT: Readonly<Record<string, string>> = {
     "another worker may close its listener a moment later, and serves who connects by then",
 };
 
+/** Tests, by the beginning of their names, that need workers in the test process, with the reason. */
+const IN_PROCESS: Readonly<Record<string, string>> = {
+  "overload.maxLoopDelay refuses": "the test keeps the event loop busy",
+  "proxy goes on with servers that are added and removed":
+    "processes get the list of servers a moment after the call",
+};
+
 /** Makes a test end without failure if it needs something that is impossible with workers. */
 function skippable(test: string, fn: Body): Body {
   const different = Object.entries(DIFFERENT).find(([begin]) => test.startsWith(begin));
   if (different !== undefined) return () => note({ test, skipped: different[1] });
   return async (context) => {
     const { processes, inProcess } = STARTED;
+    PLACE.inProcess = Object.keys(IN_PROCESS).some((begin) => test.startsWith(begin));
     try {
       await withinLimit(test, fn(context));
     } catch (error) {
