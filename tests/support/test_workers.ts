@@ -24,11 +24,11 @@ import { workerInProcess } from "./worker_in_process.ts";
 /** Number of workers in tests; 1 runs in the test process. */
 export const TEST_WORKERS: number = Number(Deno.env.get("LBPROXY_TEST_WORKERS") ?? 1);
 
-/** Number of proxies started with workers, by kind of workers. */
-export const STARTED = { processes: 0, inProcess: 0 };
+/** Number of proxies started with worker processes, and why workers of others run in the test process. */
+export const STARTED: { processes: number; readonly inProcess: string[] } = { processes: 0, inProcess: [] };
 
-/** Whether all workers run in the test process, also those that could be processes. */
-export const PLACE: { inProcess: boolean } = { inProcess: false };
+/** Why all workers run in the test process, also those that could be processes; `null` if they need not. */
+export const PLACE: { inProcess: string | null } = { inProcess: null };
 
 /** A reload has a configuration that cannot be written to a file; `with_workers.ts` runs the test again, with workers in the test process. */
 export class NeedsOneProcess extends Error {
@@ -36,7 +36,7 @@ export class NeedsOneProcess extends Error {
 }
 
 /** Why a configuration cannot be written to a file; `null` if it can. */
-function whyInProcess(config: unknown, known: Set<unknown> = new Set()): string | null {
+function whyInProcess(config: unknown, parents: readonly unknown[] = []): string | null {
   switch (typeof config) {
     case "function":
       return sourceOf(config as () => void) === null
@@ -51,13 +51,12 @@ function whyInProcess(config: unknown, known: Set<unknown> = new Set()): string 
       return null;
   }
   if (config === null || config instanceof Uint8Array || config instanceof RegExp) return null;
-  if (known.has(config)) return "the configuration has one object twice";
-  known.add(config);
+  if (parents.includes(config)) return "the configuration has an object inside itself";
   if (!Array.isArray(config) && Object.getPrototypeOf(config) !== Object.prototype) {
     return `the configuration has an object of class ${config.constructor?.name}`;
   }
   for (const each of Object.values(config)) {
-    const reason = whyInProcess(each, known);
+    const reason = whyInProcess(each, [...parents, config]);
     if (reason !== null) return reason;
   }
   return null;
@@ -128,11 +127,14 @@ export async function serveByWorkers(
   options: ServeOptions & { readonly observer: Observer },
 ): Promise<ProxyServer> {
   const { observer: _, ...own } = options;
-  const inProcess = PLACE.inProcess || Object.keys(own).length > 0 || whyInProcess(config) !== null;
-  STARTED[inProcess ? "inProcess" : "processes"]++;
+  const [option] = Object.keys(own);
+  const reason = PLACE.inProcess ??
+    (option !== undefined ? `the test gives the proxy its own ${option}` : whyInProcess(config));
+  if (reason === null) STARTED.processes++;
+  else STARTED.inProcess.push(reason);
   for (let tries = 1;; tries++) {
     try {
-      return await (inProcess ? serveInProcess(config, options) : serveByProcesses(config, options));
+      return await (reason === null ? serveByProcesses(config, options) : serveInProcess(config, options));
     } catch (error) {
       // Port 0 with workers is a port that was free a moment ago. Another test may use it now.
       if (!(error instanceof ListenError) || tries === MAX_TRIES) throw error;

@@ -12,8 +12,8 @@ const WORKERS = Deno.env.get("LBPROXY_TEST_WORKERS") ?? "4";
 
 interface Note {
   readonly test: string;
-  /** Whether all workers ran in the test process. */
-  readonly inProcess?: boolean;
+  /** Why all workers ran in the test process; left out if they did not. */
+  readonly inProcess?: string | undefined;
   /** Why it did not run with workers; `null` if it did. */
   readonly skipped: string | null;
 }
@@ -75,23 +75,23 @@ function skippable(test: string, fn: Body): Body {
   const different = Object.entries(DIFFERENT).find(([begin]) => test.startsWith(begin));
   if (different !== undefined) return () => note({ test, skipped: different[1] });
   return async (context) => {
-    const { processes, inProcess } = STARTED;
-    PLACE.inProcess = Object.keys(IN_PROCESS).some((begin) => test.startsWith(begin));
+    const { processes } = STARTED;
+    STARTED.inProcess.length = 0;
+    PLACE.inProcess = Object.entries(IN_PROCESS).find(([begin]) => test.startsWith(begin))?.[1] ?? null;
     try {
       await withinLimit(test, fn(context));
     } catch (error) {
       if (!needsOneProcess(error)) throw error;
-      PLACE.inProcess = true;
+      PLACE.inProcess = (error as Error).message;
       STARTED.processes = processes;
-      await withinLimit(test, fn(context)).finally(() => PLACE.inProcess = false);
+      await withinLimit(test, fn(context));
     }
     const byProcesses = STARTED.processes > processes;
+    const [inProcess] = STARTED.inProcess;
     note({
       test,
-      inProcess: !byProcesses,
-      skipped: byProcesses || STARTED.inProcess > inProcess
-        ? null
-        : "starts no proxy of its configuration alone",
+      inProcess: byProcesses ? undefined : inProcess,
+      skipped: byProcesses || inProcess !== undefined ? null : "starts no proxy of its configuration alone",
     });
   };
 }
@@ -147,16 +147,22 @@ async function runTests(): Promise<number> {
   );
   await Deno.remove(path);
   const run = notes.filter(({ skipped }) => skipped === null);
-  const inProcess = run.filter((note) => note.inProcess).length;
+  const inProcess = run.filter((note) => note.inProcess !== undefined);
   console.log(
-    `with ${WORKERS} workers: ${run.length} tests, ${inProcess} of them with workers in the test's process`,
+    `with ${WORKERS} workers: ${run.length} tests, ${inProcess.length} of them with workers in the test process`,
   );
-  const reasons = Map.groupBy(notes.filter(({ skipped }) => skipped !== null), ({ skipped }) => skipped);
-  for (const [reason, skipped] of [...reasons].toSorted(([, a], [, b]) => b.length - a.length)) {
-    console.log(`skipped: ${skipped.length} because ${reason}`);
-    if (Deno.env.has("VERBOSE")) { for (const { test } of skipped) console.log(`    ${test}`); }
-  }
+  listReasons("in the test process", inProcess, (note) => note.inProcess!);
+  listReasons("skipped", notes.filter(({ skipped }) => skipped !== null), ({ skipped }) => skipped!);
   return ok ? 0 : 1;
+}
+
+/** Prints how many tests have which reason; the tests too if `VERBOSE` is set. */
+function listReasons(what: string, notes: readonly Note[], reasonOf: (note: Note) => string): void {
+  const reasons = [...Map.groupBy(notes, reasonOf)].toSorted(([, a], [, b]) => b.length - a.length);
+  for (const [reason, tests] of reasons) {
+    console.log(`${what}: ${tests.length} because ${reason}`);
+    if (Deno.env.has("VERBOSE")) { for (const { test } of tests) console.log(`    ${test}`); }
+  }
 }
 
 if (import.meta.main) Deno.exit(await runTests());
