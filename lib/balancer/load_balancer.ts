@@ -279,7 +279,8 @@ export class LoadBalancer implements Disposable, AsyncDisposable {
       const server = this.pick(request);
       if (server === undefined) {
         declined = this.#hasRoom(request.exclude);
-        if (!declined || this.pool.shared === null) break;
+        // A function is asked once for each choice.
+        if (!declined || this.pool.shared === null || typeof this.#balance[0] === "function") break;
         continue;
       }
       const lease = server.tryAcquire();
