@@ -243,7 +243,8 @@ export class Http2ClientStream implements ClientStream, StreamOwner, SentContent
       },
       ended: (failure) => {
         const bytes = this.exchange?.bytesSent ?? 0;
-        if (!stream.localEnded) stream.reset(failure === null ? CODE.NO_ERROR : CODE.CONNECT_ERROR);
+        // A client that does not end its side would keep the place of a request, and send without end.
+        stream.reset(failure === null ? CODE.NO_ERROR : CODE.CONNECT_ERROR);
         this.#end(bytes, failure);
       },
     });

@@ -136,7 +136,8 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
 
   changed(connection: ServerConnection): void {
     const { limits, clock } = this.#parts;
-    this.#capacity = connection.capacity;
+    // A server may allow no stream for a while (RFC 9113 section 6.5.2); a new connection has other settings.
+    this.#capacity = Math.max(connection.capacity, 1);
     const now = clock.now();
     while (this.#waiting.length > 0) {
       const found = this.#find(now);
@@ -173,16 +174,17 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
     for (let i = 0; i < needed && this.#waiting.length > 0; i++) this.#dial(this.#waiting[0]!.trip, now);
   }
 
-  #dial({ options: { timeouts }, dueAt }: Trip, now: number): void {
+  // Not within the deadline of this request: others may wait for the same connection.
+  #dial({ options: { timeouts } }: Trip, now: number): void {
     if (this.#stuck.size - this.#dials.size >= MAX_STUCK) return this.#failWaiting(this.#stuckError());
     const { wheel } = this.#parts;
     const controller = new AbortController();
     this.#dials.add(controller);
-    const connectMs = Math.min(timeouts.connectMs, dueAt - now);
+    const { connectMs, tlsMs } = timeouts;
     const options = {
       wheel,
       connectMs,
-      tlsMs: Math.min(timeouts.tlsMs, dueAt - now),
+      tlsMs,
       controller,
       preface: this.#preface,
       stuck: this.#stuck,

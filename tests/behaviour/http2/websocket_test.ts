@@ -56,6 +56,18 @@ Deno.test("HTTP/2: a WebSocket opens on a stream, beside requests, and closes", 
   assertEquals([proxy.seen.entries[0]!.status, proxy.seen.entries[0]!.method], [101, "GET"]);
 });
 
+Deno.test("HTTP/2: a closed WebSocket takes no place of a request, whose client ends its side or not", async () => {
+  await using sockets = webSocketUpstream();
+  await using proxy = await startProxy({ upstreams: [sockets.address], listen: LISTEN });
+  await using client = await Http2TestClient.open(proxy.port, { secured: false });
+  const exchange = open(client);
+  await exchange.head;
+  const close = Uint8Array.of(0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8);
+  exchange.stream.write(close, 0, close.length, false);
+  assertEquals((await exchange.untilReset).code, CODE.NO_ERROR);
+  assertEquals(client.failure, null);
+});
+
 Deno.test("HTTP/2: a client that resets a WebSocket closes it at the server", async () => {
   await using sockets = webSocketUpstream();
   await using proxy = await startProxy({ upstreams: [sockets.address], listen: LISTEN });

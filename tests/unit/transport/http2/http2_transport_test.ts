@@ -155,6 +155,38 @@ Deno.test("h2: a server that allows no stream is not asked without end", async (
   assertEquals(upstream.opened, 1);
 });
 
+Deno.test("h2: a server that allows no further stream later gets another connection, and only one", async () => {
+  using bench = benchOf();
+  await using upstream = rawHttp2Upstream(async (http2, index) => {
+    if (index > 0) return await http2.serve("another");
+    const id = await http2.request();
+    await http2.write(FRAME.SETTINGS, 0, 0, [0, SETTING.MAX_CONCURRENT_STREAMS, ...uint32(0)]);
+    await http2.respond(id, "first");
+    await http2.connection.untilClosed();
+  });
+  const peer = peerOf(upstream.address);
+  assertEquals(await bodyText(await bench.send(peer)), "first");
+  assertEquals(await bodyText(await bench.send(peer)), "another:1");
+  assertEquals(upstream.opened, 2);
+});
+
+Deno.test("h2: the end of one request ends no other one that waits for the same connection", async () => {
+  using bench = benchOf();
+  const late = Promise.withResolvers<void>();
+  await using upstream = rawHttp2Upstream(async (http2) => {
+    await late.promise;
+    await http2.begin();
+    await http2.serve("ok");
+  }, null);
+  const peer = peerOf(upstream.address);
+  const short = bench.send(peer, { totalMs: 60 });
+  const long = bench.send(peer);
+  await bench.fails(short, "connection_timeout", "unsent");
+  late.resolve();
+  assertEquals(await bodyText(await long), "ok:1");
+  assertEquals(upstream.opened, 1);
+});
+
 Deno.test("h2: streams above the last of GOAWAY are sent again by any method, the others go on", async () => {
   using bench = benchOf();
   await using upstream = rawHttp2Upstream(async (http2, index) => {
