@@ -232,6 +232,7 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
     const { wheel, limits: { headMs } } = this.context.listener;
     const now = wheel.lately;
     if (now >= this.#writeUntil || this.#state === "linger") return this.dispose();
+    if (this.#state === "last") return this.arm(this.#writeUntil);
     if (now >= this.#codec.blockSince + headMs) {
       this.#codec.fail(CODE.ENHANCE_YOUR_CALM);
       return this.#end("The client sent a head too slowly");
@@ -255,6 +256,8 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
     if (this.#state !== "open") return;
     this.#state = "last";
     this.#codec.dispose(message);
+    // A client that reads nothing must not keep the connection.
+    this.arm(this.#writeUntil);
     if (!this.#receiving) this.#flush();
   }
 

@@ -3,16 +3,17 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { ListenOptions } from "../../../lib/config/listen_options.ts";
 import { WholeBody } from "../../../lib/http/message.ts";
-import { CODE, FLAG, FRAME } from "../../../lib/http2/frame_type.ts";
+import { CODE, FLAG, FRAME, SETTING } from "../../../lib/http2/frame_type.ts";
 import { maxBodySize } from "../../../lib/filters/max_body_size.ts";
 import { findProgram } from "../../support/find_program.ts";
 import { Gate } from "../../support/gate.ts";
 import { frame } from "../../support/http2_pair.ts";
 import { Http2TestClient } from "../../support/http2_test_client.ts";
-import { RawHttp2 } from "../../support/raw_http2.ts";
+import { RawHttp2, uint32 } from "../../support/raw_http2.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { startProxy, type TestProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
+import { untilStill, untilTrue } from "../../support/until_still.ts";
 
 const CURL = await findProgram("curl");
 const LISTEN: ListenOptions = { hostname: "127.0.0.1", port: 0, engine: "http1", http2: true };
@@ -117,6 +118,35 @@ Deno.test("HTTP/2 limits: a client that reads nothing is cut off, and its server
   assert(sent < 2e7, String(sent));
   client.read(true);
   await client.closed;
+});
+
+Deno.test("HTTP/2 limits: a client that reads nothing is cut off without a request too", async () => {
+  let sent = 0;
+  await using upstream = rawUpstream(async (connection) => {
+    await connection.readHead();
+    await connection.write("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+    const piece = new Uint8Array(65_536);
+    try {
+      for (; sent < 1e8; sent += piece.length) await connection.write(piece);
+    } catch {
+      // The client has taken back its request.
+    }
+  });
+  await using proxy = await start(upstream.address, { timeouts: { keepAlive: "50ms", write: "1500ms" } });
+  using connection = await proxy.connect();
+  const client = new RawHttp2(connection);
+  await connection.write(PREFACE);
+  const { SETTINGS, WINDOW_UPDATE, HEADERS, RST_STREAM } = FRAME;
+  await client.write(SETTINGS, 0, 0, [0, SETTING.INITIAL_WINDOW_SIZE, ...uint32(2 ** 30)]);
+  await client.write(WINDOW_UPDATE, 0, 0, uint32(2 ** 30));
+  await client.write(HEADERS, FLAG.END_HEADERS | FLAG.END_STREAM, 1, GET);
+  await untilStill(() => sent);
+  await client.write(RST_STREAM, 0, 1, uint32(CODE.CANCEL));
+  await proxy.seen.until(() => proxy.seen.entries.length === 1);
+  await untilTrue(
+    "no connection of a client",
+    () => /listener_connections\{[^}]*\} 0/.test(proxy.server.metrics()),
+  );
 });
 
 Deno.test("HTTP/2 limits: no more than 128 requests run at once, and the next ones are refused unprocessed", async () => {
