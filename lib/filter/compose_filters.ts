@@ -160,13 +160,17 @@ function composeResponseFilters(filters: readonly ResponseFilter[]): ResponseFil
     let made = replaced;
     let current = head;
     for (let i = from; i < filters.length; i++) {
-      const result = filters[i]!(current, ctx);
-      if (result instanceof Promise) return resume(i + 1, made, current, ctx, result);
-      if (!(result instanceof Response)) {
-        if (result !== undefined && result !== null) return result;
-        continue;
+      let result: ReturnType<ResponseFilter>;
+      try {
+        result = filters[i]!(current, ctx);
+      } catch (error) {
+        drop(made);
+        throw error;
       }
-      made?.body?.cancel().catch(() => {});
+      if (result instanceof Promise) return resume(i + 1, made, current, ctx, result);
+      if (result === undefined || result === null) continue;
+      drop(made);
+      if (!(result instanceof Response)) return result;
       made = result;
       current = headOf(result);
     }
@@ -179,14 +183,23 @@ function composeResponseFilters(filters: readonly ResponseFilter[]): ResponseFil
     ctx: Context,
     pending: Promise<Response | void>,
   ): Promise<Response | void> => {
-    const result = await pending;
-    if (result instanceof Response) {
-      made?.body?.cancel().catch(() => {});
-      return await run(next, result, headOf(result), ctx);
+    let result: Response | void;
+    try {
+      result = await pending;
+    } catch (error) {
+      drop(made);
+      throw error;
     }
-    return result === undefined || result === null ? await run(next, made, current, ctx) : result;
+    if (result === undefined || result === null) return await run(next, made, current, ctx);
+    drop(made);
+    return result instanceof Response ? await run(next, result, headOf(result), ctx) : result;
   };
   return (response, ctx) => run(0, null, response, ctx);
+}
+
+/** Cancels the content of a response that is not sent, which may hold a file or a connection. */
+function drop(made: Response | null): void {
+  made?.body?.cancel().catch(() => {});
 }
 
 /** Composes body filters: each reads the content of the previous one. */

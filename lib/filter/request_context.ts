@@ -158,9 +158,16 @@ export const FILTER_SERVICES: unique symbol = Symbol("filterServices");
 /** The context of a request for ready-made filters. */
 export interface ServiceContext {
   readonly [FILTER_SERVICES]: FilterServices;
+  /** How the client has connected: to this proxy, or to the trusted proxy that reports it. */
+  readonly identity: { readonly scheme: string };
 }
 
 /** The services of the proxy that handles a request. */
 export function servicesOf(ctx: object): FilterServices {
   return (ctx as ServiceContext)[FILTER_SERVICES];
+}
+
+/** The scheme that the client has used, also where a trusted proxy in front has ended TLS. */
+export function schemeOf(ctx: object): string {
+  return (ctx as ServiceContext).identity.scheme;
 }

@@ -135,7 +135,7 @@ function chooseCoding(
     const place = encodings.indexOf(text.split(";")[0]!.trim().toLowerCase() as ContentCoding);
     return place < 0 ? encodings.length : place;
   };
-  const ordered = accepted.toSorted((one, other) => rank(one) - rank(other)).join(", ");
+  const ordered = accepted.toSorted((one, other) => rank(one) - rank(other)).join(", ").toLowerCase();
   const headers = new Headers({ "accept-encoding": ordered });
   const chosen = acceptsEncodings({ headers } as Request, ...encodings, "identity");
   return encodings.find((coding) => coding === chosen) ?? null;

@@ -3,7 +3,7 @@
 import { choose, FUNCTION, object, orFalse } from "../core/options.ts";
 import { unexpected } from "../core/callback.ts";
 import { type Filters, named } from "../filter/filters.ts";
-import type { RequestContext } from "../filter/request_context.ts";
+import { type RequestContext, schemeOf } from "../filter/request_context.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import { checkFilter, FIELD_NAMES, FIELD_VALUE, fields } from "./filter_support.ts";
 
@@ -140,7 +140,11 @@ export interface SecurityHeadersOptions {
   frameOptions?: string | false;
   /** `Referrer-Policy`: what other sites learn about the previous page. @default {"strict-origin-when-cross-origin"} */
   referrerPolicy?: string | false;
-  /** `Strict-Transport-Security`, only over TLS (RFC 6797 section 7.2). @default {"max-age=31536000"} */
+  /**
+   * `Strict-Transport-Security`, only over TLS (RFC 6797 section 7.2), which a trusted proxy may have ended.
+   *
+   * @default {"max-age=31536000"}
+   */
   strictTransportSecurity?: string | false;
   /** `Content-Security-Policy`; no value suits every site. @default {false} */
   contentSecurityPolicy?: string | false;
@@ -207,10 +211,10 @@ export function securityHeaders(options: SecurityHeadersOptions = {}): Filters {
   });
   const overTls = present({ "strict-transport-security": strictTransportSecurity });
   const removed = remove.map((name) => name.toLowerCase());
-  const edit = ({ headers }: { headers: HeaderFields }, { request }: RequestContext): void => {
+  const edit = ({ headers }: { headers: HeaderFields }, ctx: RequestContext): void => {
     for (const name of removed) headers.delete(name);
     addMissing(headers, always);
-    if (request.url.startsWith("https:")) addMissing(headers, overTls);
+    if (schemeOf(ctx) === "https") addMissing(headers, overTls);
   };
   return named("securityHeaders", { responseFilter: edit, localReplyFilter: edit });
 }

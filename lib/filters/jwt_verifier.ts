@@ -49,10 +49,25 @@ export function jwtVerifier(plan: JwtPlan): VerifyToken {
     ...(plan.issuer === null ? {} : { issuer: [...plan.issuer] }),
     ...(plan.audience === null ? {} : { audience: [...plan.audience] }),
   };
+  const verify = async (token: string): Promise<Readonly<Record<string, unknown>>> => {
+    try {
+      return (await jwtVerify(token, key, options)).payload;
+    } catch (error) {
+      if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
+      // A token without a key id fits several keys, for example while an issuer changes its key.
+      for await (const candidate of error) {
+        try {
+          return (await jwtVerify(token, candidate, options)).payload;
+        } catch (again) {
+          if (!(again instanceof errors.JWSSignatureVerificationFailed)) throw again;
+        }
+      }
+      throw new errors.JWSSignatureVerificationFailed();
+    }
+  };
   return async (token, ctx) => {
     try {
-      const { payload } = await jwtVerify(token, key, options);
-      return payload;
+      return await verify(token);
     } catch (error) {
       if (error instanceof errors.JOSEError && !UNAVAILABLE.has(error.code)) {
         ctx.log.debug("A token was refused", { reason: error.message });

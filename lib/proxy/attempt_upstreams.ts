@@ -273,12 +273,12 @@ function retryAfterOf(value: string | null, wallTime: number): number {
 
 /** Decides about a retry; returns its delay in milliseconds, or `null` for no retry. */
 function planRetry(exchange: Exchange, failed: FailedAttempt, retryAfterMs: number): number | null {
-  const { selected, retries, method, attempts, body, timedOut, runtime } = exchange;
+  const { selected, retries, sentMethod, attempts, body, timedOut, runtime } = exchange;
   exchange.timedOut ||= failed.late;
   if (selected === null || retries === null || exchange.retryForbidden || isOutOfTime(exchange)) return null;
   const { policy, budget } = retries;
   const question = {
-    method,
+    method: sentMethod,
     hasIdempotencyKey: policy.idempotencyKey && exchange.field("idempotency-key") !== null,
     bodyRepeatable: body === null || body.repeatable,
     attempts: attempts.length,
@@ -351,8 +351,8 @@ function attemptAgain(exchange: Exchange, failure: UpstreamError | null): void {
 }
 
 /** Whether a request whose kept connection was stale may be sent once more, to the same server on a new connection. */
-export function maySendAgain({ method, body }: Exchange, failure: UpstreamError): boolean {
-  return mayRepeatOnNewConnection(failure, method, body === null || body.repeatable);
+export function maySendAgain({ sentMethod, body }: Exchange, failure: UpstreamError): boolean {
+  return mayRepeatOnNewConnection(failure, sentMethod, body === null || body.repeatable);
 }
 
 /**

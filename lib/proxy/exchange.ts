@@ -144,6 +144,8 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
   readonly stream: ClientStream;
   readonly startedAt: number;
   readonly method: string;
+  /** The method that servers get: a filter may have set another one. It decides whether a retry is safe. */
+  sentMethod: string;
 
   state: unknown = undefined;
   /** Whether the server gets the normal form of the path. */
@@ -237,7 +239,7 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
   constructor(runtime: ExchangeRuntime, stream: ClientStream) {
     this.runtime = runtime;
     this.stream = stream;
-    this.method = stream.method;
+    this.method = this.sentMethod = stream.method;
     this.pool = runtime.defaultPool;
     this.admission = runtime.admission;
     this.filters = runtime.filters;

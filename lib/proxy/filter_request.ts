@@ -159,6 +159,7 @@ export function filterUpstreamRequest(
   const take = (): OutgoingRequest => {
     exchange.throwIfCancelled();
     if (request.method !== method && !isMethod(request.method)) throw badEdit("a method", request.method);
+    exchange.sentMethod = request.method;
     const unchanged = request.target === shown;
     return {
       method: request.method,

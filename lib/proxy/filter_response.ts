@@ -51,7 +51,13 @@ async function filterHead(exchange: Exchange, response: ServerResponse): Promise
   announceSession(exchange, head.headers);
   if (responseFilter !== undefined) {
     exchange.status = head.status;
-    const reply = await runHeadFilter(exchange, "responseFilter", responseFilter, head);
+    let reply: LocalReply | null;
+    try {
+      reply = await runHeadFilter(exchange, "responseFilter", responseFilter, head);
+    } catch (error) {
+      replaced?.body?.cancel();
+      throw error;
+    }
     if (reply !== null) {
       replaced?.body?.cancel();
       return sendReply(exchange, { ...reply, statusText: "" }, reply.body);

@@ -6,7 +6,7 @@ import { ClientGoneError, FilterError, INTERNAL, OUT_OF_RESOURCES, ProxyError } 
 import { resourceShortage } from "../core/resource_shortage.ts";
 import type { ProxyResponse } from "../filter/filters.ts";
 import { encodeGrpcMessage, grpcStatusOf, isGrpc } from "../http/grpc.ts";
-import { HeaderFields } from "../http/header_fields.ts";
+import { HeaderFields, isFieldValue } from "../http/header_fields.ts";
 import { removeHopByHop } from "../http/proxy_fields.ts";
 import { problemBody, problemFields } from "../http/make_response.ts";
 import {
@@ -14,6 +14,7 @@ import {
   type Bytes,
   reasonPhrase,
   type ResponseHead,
+  sendsContent,
   StreamBody,
   WholeBody,
 } from "../http/message.ts";
@@ -99,7 +100,12 @@ export function sendReply(exchange: Exchange, head: ResponseHead, body: Body | n
   if (!(body instanceof StreamBody)) return exchange.respond(head, body, close);
   // Content that a filter has made from text has a length, and then costs less than a stream.
   exchange.answered = true;
-  body.gather().catch(() => {}).then(() => exchange.respond(head, body, close)).catch((error) => {
+  body.gather().catch(() => {}).then(() => {
+    exchange.respond(head, body, close);
+    // Nothing reads content that is not sent, and a filter may hold a file or a connection for it.
+    if (!sendsContent(exchange.method, head.status)) body.cancel();
+  }).catch((error) => {
+    body.cancel();
     failExchange(exchange, error);
   });
 }
@@ -135,6 +141,7 @@ function editHead(exchange: Exchange, head: ProxyResponse): void {
   try {
     refusePromise(localReplyFilter(head, exchange));
     checkStatus(head.status);
+    checkPhrase(head.statusText);
   } catch (error) {
     head.status = status;
     head.statusText = statusText;
@@ -151,6 +158,11 @@ function editHead(exchange: Exchange, head: ProxyResponse): void {
 export function checkStatus(status: unknown): void {
   if (Number.isInteger(status) && status as number >= 200 && status as number <= 599) return;
   throw new RangeError(`it must set a status from 200 to 599, set ${describeValue(status)}`);
+}
+
+function checkPhrase(phrase: unknown): void {
+  if (typeof phrase === "string" && isFieldValue(phrase)) return;
+  throw new TypeError(`it must set a reason phrase that fits in one line, set ${describeValue(phrase)}`);
 }
 
 /** The origin of a response must add a date (RFC 9110 section 6.6.1). */

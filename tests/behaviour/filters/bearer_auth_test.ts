@@ -266,6 +266,19 @@ Deno.test("bearerAuth() takes JWTs of public keys, and none whose secret is the 
   assertEquals(upstream.requests.length, 1);
 });
 
+Deno.test("bearerAuth() tries every key that fits a token without a key id", async () => {
+  const pairs = await Promise.all([1, 2, 3].map(() => generateKeyPair("RS256", { extractable: true })));
+  const keys = await Promise.all(pairs.slice(0, 2).map(({ publicKey }) => exportJWK(publicKey)));
+  await using guarded = await startGuarded({ jwt: { jwks: { keys } } });
+  const statuses = [];
+  for (const { privateKey } of pairs) {
+    statuses.push((await guarded.ask(await signed(claims(), "RS256", privateKey))).status);
+  }
+  assertEquals(statuses, [200, 200, 401]);
+  const late = await signed(claims({ exp: 1 }), "RS256", pairs[1]!.privateKey);
+  assertEquals((await guarded.ask(late)).status, 401);
+});
+
 Deno.test("bearerAuth() does not take a secret of the key set for one", async () => {
   const jwks = { keys: [{ kty: "oct", k: base64url(SECRET), kid: "s", alg: "HS256" }] };
   await using guarded = await startGuarded({ jwt: { jwks } });

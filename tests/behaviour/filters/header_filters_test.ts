@@ -126,6 +126,21 @@ Deno.test("securityHeaders() adds HSTS over TLS, on answers of the proxy's own t
   assertEquals(response.headers.get("x-frame-options"), "SAMEORIGIN");
 });
 
+Deno.test("securityHeaders() adds HSTS where a trusted proxy has ended TLS", {
+  ignore: !engineCan("plain HTTP"),
+}, async () => {
+  await using upstream = recordingUpstream(answer(""));
+  for (const [trusted, expected] of [[["loopback"], "max-age=31536000"], [[], undefined]] as const) {
+    await using proxy = await startProxy({
+      upstreams: [upstream.address],
+      trustedProxies: trusted,
+      filters: [securityHeaders()],
+    });
+    const { field } = await proxy.ask("GET /", ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https"]);
+    assertEquals(field("strict-transport-security"), expected);
+  }
+});
+
 Deno.test("securityHeaders() refuses values that would begin fields of their own", () => {
   assertThrows(() => securityHeaders({ frameOptions: "a\nb" }), TypeError, '"frameOptions"');
 });

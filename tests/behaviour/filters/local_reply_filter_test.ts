@@ -82,6 +82,23 @@ Deno.test("localReplyFilter that throws changes neither status nor reason phrase
   assertEquals((await client.readResponse()).startLine, "HTTP/1.1 401 Unauthorized");
 });
 
+Deno.test("localReplyFilter that sets a reason phrase of two lines is reported, and the answer goes out as it was", async () => {
+  await using proxy = await startProxy({
+    upstreams: [`127.0.0.1:${deadPort()}`],
+    requestFilter: (_request, { target }) =>
+      target === "/own" ? new Response("own", { status: 401 }) : undefined,
+    localReplyFilter: (response) => void (response.statusText = "Own\r\nX-Forged: 1"),
+  });
+  for (const [target, status] of [["/own", 401], ["/", 502]] as const) {
+    const answer = await proxy.ask(`GET ${target}`);
+    assertEquals([answer.status, answer.field("x-forged")], [status, undefined]);
+  }
+  assertEquals(proxy.seen.eventsOf("callback_error").map(({ name }) => name), [
+    "localReplyFilter",
+    "localReplyFilter",
+  ]);
+});
+
 Deno.test("proxy says once that it closes a connection whose content it has not read", async () => {
   await using upstream = startUpstream();
   await using proxy = await startProxy({

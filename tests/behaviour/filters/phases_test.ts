@@ -251,3 +251,60 @@ eachTransport(
     assertEquals(signals.map(({ aborted }) => aborted), [false, true]);
   },
 );
+
+/** Content without end, which a filter opens: a file, or the response of another server. */
+function opened(): { content: ReadableStream<Uint8Array<ArrayBuffer>>; closed: Promise<void> } {
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
+  const content = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    pull: (controller) => controller.enqueue(new Uint8Array(1000)),
+    cancel: () => resolve(),
+  });
+  return { content, closed };
+}
+
+Deno.test("proxy closes the content of a filter whose answer has none for the client", async () => {
+  const made: Promise<void>[] = [];
+  await using proxy = await startProxy({
+    upstreams: ["127.0.0.1:1"],
+    requestFilter: () => {
+      const { content, closed } = opened();
+      made.push(closed);
+      return new Response(content);
+    },
+    localReplyFilter: (response, { target }) => {
+      if (target === "/none") response.status = 204;
+    },
+  });
+  assertEquals((await proxy.ask("HEAD /")).status, 200);
+  assertEquals((await proxy.ask("GET /none")).status, 204);
+  await Promise.all(made);
+  assertEquals(made.length, 2);
+});
+
+for (const [kind, give] of kinds) {
+  Deno.test(`proxy closes the content of a filter when a later one fails, ${kind}`, async () => {
+    await using upstream = startUpstream();
+    const made: Promise<void>[] = [];
+    const make = () => {
+      const { content, closed } = opened();
+      made.push(closed);
+      return give(new Response(content));
+    };
+    const fail = () => kind === "later" ? Promise.reject(new Error("x")) : failNow();
+    const failNow = (): never => {
+      throw new Error("x");
+    };
+    const wrong = () => give("text" as unknown as Response);
+    const sets: Filters[][] = [
+      [{ upstreamResponseFilter: make, responseFilter: fail }],
+      [{ responseFilter: fail }, { responseFilter: make }],
+      [{ responseFilter: wrong }, { responseFilter: make }],
+    ];
+    for (const filters of sets) {
+      await using proxy = await startProxy({ upstreams: [upstream.address], filters });
+      assertEquals((await proxy.ask()).status, 500);
+    }
+    await Promise.all(made);
+    assertEquals(made.length, 3);
+  });
+}

@@ -182,3 +182,18 @@ eachTransport("proxy runs upstreamRequestFilter on a fresh copy for each attempt
   assertEquals(seen.length, 2);
   assertEquals(seen[1], good.address);
 });
+
+eachTransport("proxy repeats a request only if the method that a filter has set allows it", async (start) => {
+  await using upstream = quitter(0);
+  await using good = recordingUpstream();
+  await using proxy = await start({
+    upstreams: [upstream.address, good.address],
+    upstreamRequestFilter: (request) => {
+      if (request.target === "/post") request.method = "POST";
+    },
+  });
+  const statuses = new Set<number>();
+  for (let i = 0; i < 2; i++) statuses.add((await proxy.ask("GET /post")).status);
+  assertEquals([...statuses].sort(), [200, 502]);
+  assertEquals([upstream.heads.length, good.requests.length], [1, 1]);
+});
