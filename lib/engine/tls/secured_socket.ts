@@ -11,6 +11,27 @@ type FailureCallback = (error: unknown) => void;
 
 const ignore = (): void => {};
 
+/**
+ * Lets the first read of each turn of the event loop call back at once, so that its request is processed before the runtime tries
+ * to read more. Other reads of the turn call back later, all in a row: with many clients that costs less time than to alternate
+ * between reading and processing.
+ */
+export class ReadTurns {
+  #taken = false;
+
+  /** Whether the caller is the first of this turn. */
+  take(): boolean {
+    if (this.#taken) return false;
+    this.#taken = true;
+    queueMicrotask(this.#end);
+    return true;
+  }
+
+  readonly #end = (): void => {
+    this.#taken = false;
+  };
+}
+
 /** Returns received bytes in order. A slow reader pauses the client. */
 export class SecuredSocket implements Socket {
   readonly remoteAddr: Deno.NetAddr;
@@ -20,6 +41,7 @@ export class SecuredSocket implements Socket {
   readonly certificate: ClientCertificate | null;
   readonly #tcp: TcpSocket;
   readonly #socket: TLSSocket;
+  readonly #turns: ReadTurns;
   #tlsVersion: string | null = null;
   #paused = false;
   /** Received bytes that were not read yet. */
@@ -42,7 +64,9 @@ export class SecuredSocket implements Socket {
     remoteAddr: Deno.NetAddr,
     localAddr: Deno.NetAddr,
     certificate: ClientCertificate | null,
+    turns: ReadTurns,
   ) {
+    this.#turns = turns;
     this.certificate = certificate;
     this.#tcp = tcp;
     this.#socket = socket;
@@ -68,7 +92,8 @@ export class SecuredSocket implements Socket {
     const count = this.#copyTo(bytes, buffer);
     if (this.#received !== null) this.#pause();
     this.#reading = null;
-    this.#onRead(count);
+    if (this.#turns.take()) this.#onRead(count);
+    else void Promise.resolve(count).then(this.#onRead);
   }
 
   #pause(): void {

@@ -11,7 +11,15 @@ import { plainAddress } from "../../http/trusted_proxies.ts";
 import { type ListenerEvents, listenError } from "../engine.ts";
 import { CertificateStore } from "./certificate_store.ts";
 import type { ClientVerdict } from "./client_certificates.ts";
-import { BACKLOG, prepare, SecuredSocket, startReading, stopReading, wake } from "./secured_socket.ts";
+import {
+  BACKLOG,
+  prepare,
+  ReadTurns,
+  SecuredSocket,
+  startReading,
+  stopReading,
+  wake,
+} from "./secured_socket.ts";
 
 /** Options of a {@linkcode TlsAcceptor}. */
 interface TlsAcceptorOptions {
@@ -47,6 +55,7 @@ export class TlsAcceptor {
   /** Connections with an unfinished handshake, the oldest first. */
   readonly #handshakes = new Map<TcpSocket, () => void>();
   readonly #waiting: SecuredSocket[] = [];
+  readonly #turns = new ReadTurns();
   #accepting: PromiseWithResolvers<SecuredSocket> | null = null;
   #acceptCheck: Disposable | null = null;
   /** Whether the runtime may have stopped accepting. */
@@ -216,6 +225,7 @@ export class TlsAcceptor {
       { transport: "tcp", hostname: remoteAddress, port: remotePort },
       { transport: "tcp", hostname: localAddress, port: localPort },
       certificate,
+      this.#turns,
     );
     const accepting = this.#accepting;
     this.#accepting = null;
