@@ -64,7 +64,7 @@ export interface RequestContext<State = unknown> extends KeySource {
      */
     readonly certificate: ClientCertificate | null;
   };
-  /** The name of the request in the log: the id of `requestId()`, otherwise its number in this process. */
+  /** The name of the request in the log: the id of `requestId()`, otherwise its number, with workers behind that of its process (`3-1k`). */
   readonly requestId: string;
   /** Method of the client's request. */
   readonly method: string;

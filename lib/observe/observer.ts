@@ -99,7 +99,7 @@ export class RequestLog {
 
 /** One finished request; the proxy fills it once, after the last byte. */
 export interface AccessEntry {
-  /** Id from `requestId()`, otherwise the number of the request in its process. */
+  /** Id from `requestId()`, otherwise the number of the request, with workers behind that of its process (`3-1k`). */
   readonly requestId: string;
   /** Id of the trace of the request; `null` without one. */
   readonly traceId: string | null;

@@ -370,11 +370,13 @@ export class Exchange implements RequestContext, ServiceContext, SendOptions, Pi
     return this.stream.certificate;
   }
 
-  /** The result of `requestId()`, or the number of the request in this process; made on first use. */
+  /** The result of `requestId()`, or the number of the request, behind that of its worker; made on first use. */
   get requestId(): string {
     if (this.#id === "") {
       // The number is set first, for a naming function that reads the id itself.
-      this.#id = this.#number.toString(36);
+      const { process } = this.runtime.count;
+      const number = this.#number.toString(36);
+      this.#id = process === undefined ? number : `${process}-${number}`;
       const naming = this.filters[REQUEST_ID];
       if (naming !== undefined) this.#id = naming(this);
     }

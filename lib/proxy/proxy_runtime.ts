@@ -145,8 +145,8 @@ export interface ProxyRuntime {
   readonly accessLog: AccessLogRuntime | null;
   /** Names of keys and fields whose values are not reported; `null` when all are. */
   readonly secrets: ReadonlySet<string> | null;
-  /** How many requests have arrived. */
-  readonly count: { arrived: number };
+  /** How many requests have arrived; and the number of the process if there are several. */
+  readonly count: { arrived: number; readonly process?: number };
   readonly running: RunningRequests;
   /** Counts requests that no route matches. */
   readonly meter: RouteMeter | null;

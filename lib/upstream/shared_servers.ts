@@ -174,10 +174,11 @@ export class SharedServers {
   }
 
   /** Counts the requests that arrive at this process. */
-  get arrivals(): { arrived: number } {
+  get arrivals(): { arrived: number; readonly process: number } {
     const floats = this.#floats;
     const at = lineOf(this.process) / 2 + PROCESS.arrived;
     return {
+      process: this.process,
       get arrived(): number {
         return floats[at]!;
       },

@@ -108,16 +108,42 @@ function isClosed(source: string): boolean {
   return true;
 }
 
-/** Writes a configuration as a module. */
-function moduleOf(value: unknown): string {
+/** Writes a configuration as a module. What is used twice is written once: policies that are one object count together. */
+function moduleOf(config: unknown): string {
+  const seen = new Set<unknown>();
+  const twice = new Set<unknown>();
+  const look = (value: unknown): void => {
+    if ((typeof value !== "object" || value === null) && typeof value !== "function") return;
+    if (seen.has(value)) return void twice.add(value);
+    seen.add(value);
+    if (!(value instanceof Uint8Array)) Object.values(value).forEach(look);
+  };
+  look(config);
+  const names = new Map<unknown, string>();
+  const lines: string[] = [];
+  const write = (value: unknown): string => {
+    if (!twice.has(value)) return textOf(value, write);
+    let name = names.get(value);
+    if (name === undefined) {
+      const text = textOf(value, write);
+      names.set(value, name = `value${names.size}`);
+      lines.push(`const ${name} = ${text};`);
+    }
+    return name;
+  };
+  const text = write(config);
+  return [...lines, `export default ${text};`].join("\n");
+}
+
+function textOf(value: unknown, write: (value: unknown) => string): string {
   if (typeof value === "function") return `(${sourceOf(value as () => void)})`;
   if (value instanceof Uint8Array) return `Uint8Array.of(${value.join()})`;
-  if (Array.isArray(value)) return `[${value.map(moduleOf).join()}]`;
+  if (Array.isArray(value)) return `[${value.map(write).join()}]`;
   if (typeof value !== "object" || value === null || value instanceof RegExp) {
     return typeof value === "string" ? JSON.stringify(value) : String(value);
   }
   return `{${
-    Object.entries(value).map(([name, each]) => `[${JSON.stringify(name)}]: ${moduleOf(each)}`).join()
+    Object.entries(value).map(([name, each]) => `[${JSON.stringify(name)}]: ${write(each)}`).join()
   }}`;
 }
 
@@ -181,7 +207,7 @@ function workerProcesses(source: string): Way {
   const publish = (config: ProxyConfig): ModuleTexts => {
     const reason = whyInProcess(config);
     if (reason !== null) throw new NeedsOneProcess(reason);
-    const text = `export default ${moduleOf(config)};`;
+    const text = moduleOf(config);
     if (!published) Deno.writeTextFileSync(source, text);
     published = true;
     return { [source]: text };

@@ -359,7 +359,7 @@ export const CALLBACKS: Readonly<Record<CallbackName, CallbackCase>> = {
     wrong: [
       ["127.0.0.1:1", 503, "balance threw: it must return one of the servers or nothing"],
       [0, 503, "balance threw: it must return one of the servers or nothing"],
-      [undefined, 503, 'No server of the pool "default" has room'],
+      [undefined, 503, 'No server of the pool "default" can be used'],
     ],
   },
   "upstreams.key": {
