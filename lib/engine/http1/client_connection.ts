@@ -279,6 +279,7 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     this.#state = "idle";
     this.#setDeadline(this.#context.draining ? LAST_REQUEST_MS : this.#context.limits.keepAliveMs);
     if (this.#filled === 0) return this.#read(0);
+    if (this.#context.sniffsHttp2 && this.#isHttp2()) return;
     this.#beginHead(0);
     this.#readHead();
   }

@@ -3,7 +3,11 @@
 import { assertEquals } from "@std/assert";
 import type { ProxyAddresses } from "../../../lib/http1/proxy_protocol.ts";
 import { writeProxyHeader } from "../../../lib/http1/proxy_protocol.ts";
+import { PREFACE } from "../../../lib/http2/frame_reader.ts";
+import { FLAG, FRAME } from "../../../lib/http2/frame_type.ts";
+import { frame } from "../../support/http2_pair.ts";
 import { RawConnection } from "../../support/raw_connection.ts";
+import { RawHttp2 } from "../../support/raw_http2.ts";
 import { readAnswer, startProxy, type TestConfig } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 
@@ -59,6 +63,33 @@ for (const version of [1, 2] as const) {
     assertEquals(
       upstream.seen.map(({ headers }) => headers.get("x-forwarded-for")),
       new Array(8).fill("192.0.2.7"),
+    );
+  });
+
+  Deno.test(`PROXY protocol, version ${version}: HTTP/2 begins in the same segment as the header, or later`, async () => {
+    await using upstream = startUpstream();
+    await using proxy = await startProxy({
+      listen: listen(["loopback"], { http2: true }),
+      upstreams: [upstream.address],
+    });
+    const header = writeProxyHeader(version, CLIENT);
+    const { SETTINGS, HEADERS } = FRAME;
+    // GET http://h/ without tables.
+    const get = [0x82, 0x86, 0x84, 0x01, 0x01, 0x68];
+    const request = frame(HEADERS, FLAG.END_HEADERS | FLAG.END_STREAM, 1, get);
+    const all = Uint8Array.from([...header, ...PREFACE, ...frame(SETTINGS, 0, 0), ...request]);
+    for (const first of [all.length, header.length, header.length + 5]) {
+      using connection = await proxy.connect();
+      await connection.write(all.subarray(0, first));
+      // Each piece in a read of its own.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      await connection.write(all.subarray(first));
+      const client = new RawHttp2(connection);
+      assertEquals(client.fieldsOf(await client.until(HEADERS))[0], [":status", "200"]);
+    }
+    assertEquals(
+      upstream.seen.map(({ headers }) => headers.get("x-forwarded-for")),
+      new Array(3).fill("192.0.2.7"),
     );
   });
 }
