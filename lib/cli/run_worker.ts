@@ -88,8 +88,7 @@ export async function serveAsWorker(
       const { value: message, done } = await channel.messages.next();
       if (done) break;
       if (message.kind === "stop") {
-        // If the supervisor ends before its workers, it was requested to end at once, so the worker ends too.
-        void channel.messages.next().then((next) => next.done && io.exit(1));
+        void endWith(channel, io);
         channel.send({ kind: "stopped", abandonedRequests: await server.shutdown(message.reason) });
         return 0;
       }
@@ -109,6 +108,16 @@ export async function serveAsWorker(
   } finally {
     await log.flush();
     await channel.flush();
+  }
+}
+
+/** If the supervisor ends before its workers, it was requested to end at once, so the worker ends too. */
+async function endWith({ messages }: WorkerChannel, { exit }: Pick<Io, "exit">): Promise<void> {
+  // Messages may still arrive, such as requests for the names of keys.
+  try {
+    while ((await messages.next()).done !== true);
+  } finally {
+    exit(1);
   }
 }
 

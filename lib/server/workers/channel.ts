@@ -100,10 +100,14 @@ export function writeMessage(message: ToWorker | FromWorker): Uint8Array {
   return new TextEncoder().encode(`${MARK}${text}\n`);
 }
 
-/** Decodes a line; `null` if it is not a message. */
+/** Decodes a line; `null` if it is not a message: code of the configuration may write any text to `stderr`. */
 export function readMessage<Message extends ToWorker | FromWorker>(line: string): Message | null {
   if (!line.startsWith(MARK)) return null;
-  return JSON.parse(line.slice(1), (_, value) => value?.$ === "Infinity" ? Infinity : value);
+  try {
+    return JSON.parse(line.slice(1), (_, value) => value?.$ === "Infinity" ? Infinity : value);
+  } catch {
+    return null;
+  }
 }
 
 /** Reads a stream by lines. Text after the last line end is a line too, unless it is a truncated message. */

@@ -1,5 +1,6 @@
 /** The workers of a proxy; each is replaced when it ends. */
 
+import { messageOf } from "../../core/callback.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Observer } from "../../observe/observer.ts";
 import type { PrepareMessage, ToWorker } from "./channel.ts";
@@ -23,6 +24,7 @@ const FIRST_DELAY_MS = 250;
 const MAX_DELAY_MS = 30_000;
 /** How long workers may take to exit after their grace period, in milliseconds. */
 const EXIT_GRACE_MS = 3000;
+const TOO_LATE = "it did not end in time";
 
 /** Options of {@linkcode WorkerGroup}. */
 interface WorkerGroupOptions {
@@ -35,6 +37,8 @@ interface WorkerGroupOptions {
   readonly release: (id: number) => void;
   /** Number of heartbeats of a worker. */
   readonly beatsOf: (id: number) => number;
+  /** Number of running requests of a worker at its last heartbeat. */
+  readonly runningOf: (id: number) => number;
 }
 
 /** A place for one worker: the worker, then its replacement, and so on. */
@@ -84,6 +88,8 @@ export function isStarved(since: ProcessorTime | null, now: ProcessorTime | null
 export class WorkerGroup {
   readonly #options: WorkerGroupOptions;
   readonly #seats: Seat[] = [];
+  /** Removed seats whose workers finish their requests. */
+  readonly #retired = new Set<Seat>();
   #checkTimer: Disposable | null = null;
   #ports: readonly number[];
   #stopping = false;
@@ -107,9 +113,13 @@ export class WorkerGroup {
     return this.#seats.filter(({ worker }) => worker.listens).length;
   }
 
-  /** The process numbers of all workers. */
+  /** The process numbers of all workers, also of those that finish their last requests. */
   get processes(): readonly number[] {
-    return this.#seats.map(({ worker }) => worker.process);
+    return this.#all.map(({ worker }) => worker.process);
+  }
+
+  get #all(): readonly Seat[] {
+    return [...this.#seats, ...this.#retired];
   }
 
   /** The process numbers of workers that serve. */
@@ -184,12 +194,22 @@ export class WorkerGroup {
   }
 
   async #replaceWhenEnded(seat: Seat): Promise<void> {
-    const { clock, observer, release } = this.#options;
     const { worker } = seat;
     const reason = await worker.ended;
+    this.#release(worker);
+    if (!this.#stopping && !seat.retired) this.#restartLater(seat, reason);
+  }
+
+  #release(worker: WorkerProcess): void {
+    const { release, runningOf } = this.#options;
+    // A worker that was killed has not reported them; its last heartbeat may be older than the request that blocks it.
+    worker.abandonedRequests ??= Math.max(worker.killed ? 1 : 0, runningOf(worker.process));
     release(worker.process);
-    if (this.#stopping || seat.retired) return;
-    const lived = worker.listens && clock.now() - seat.startedAt >= STABLE_MS;
+  }
+
+  #restartLater(seat: Seat, reason: string): void {
+    const { clock, observer } = this.#options;
+    const lived = seat.worker.hasListened && clock.now() - seat.startedAt >= STABLE_MS;
     seat.failures = lived ? 0 : seat.failures + 1;
     const delayMs = seat.failures <= 1
       ? 0
@@ -203,8 +223,14 @@ export class WorkerGroup {
   #restart(seat: Seat): void {
     const { clock, observer, start } = this.#options;
     if (this.#stopping) return;
-    const worker = seat.worker = start(this.#ports, seat.number);
     seat.startedAt = clock.now();
+    let worker: WorkerProcess;
+    try {
+      worker = seat.worker = start(this.#ports, seat.number);
+    } catch (error) {
+      // Such as a lack of processes or descriptors, which may end.
+      return this.#restartLater(seat, `it could not be started: ${messageOf(error)}`);
+    }
     seat.beats = seat.missedChecks = 0;
     seat.timer = clock.setTimer(() => {
       if (!worker.listens) worker.kill(`it did not listen within ${START_MS / 1000} s`);
@@ -281,14 +307,25 @@ export class WorkerGroup {
     for (const { worker } of this.#seats) worker.cancel(reason);
   }
 
-  /** Starts or stops workers until there are `count`. */
-  resize(count: number): void {
+  /**
+   * Starts or stops workers until there are `count`.
+   *
+   * @param graceMs how long stopped ones may take to finish their requests, in milliseconds
+   */
+  resize(count: number, graceMs: number): void {
     while (this.#seats.length < count) void this.#replaceWhenEnded(this.#startWorker(this.#seats.length + 1));
-    for (const seat of this.#seats.splice(count)) {
-      seat.timer?.[Symbol.dispose]();
-      seat.retired = true;
-      seat.worker.stop("fewer workers are wanted");
-    }
+    for (const seat of this.#seats.splice(count)) void this.#retire(seat, graceMs);
+  }
+
+  async #retire(seat: Seat, graceMs: number): Promise<void> {
+    const { worker } = seat;
+    seat.timer?.[Symbol.dispose]();
+    seat.retired = true;
+    this.#retired.add(seat);
+    worker.stop("fewer workers are wanted");
+    using _limit = this.#options.clock.setTimer(() => worker.kill(TOO_LATE), graceMs + EXIT_GRACE_MS);
+    await worker.ended;
+    this.#retired.delete(seat);
   }
 
   /**
@@ -300,7 +337,12 @@ export class WorkerGroup {
     this.#end();
     for (const { worker } of this.#seats) worker.stop(reason);
     using _limit = this.#options.clock.setTimer(() => this.#kill(), graceMs + EXIT_GRACE_MS);
+    const stopped = this.#all.map(({ worker }) => worker).filter(({ hasEnded }) => !hasEnded);
     await this.#ended();
+    this.abandonedRequests = stopped.reduce(
+      (sum, { abandonedRequests }) => sum + (abandonedRequests ?? 0),
+      0,
+    );
   }
 
   /** Kills all workers. */
@@ -317,14 +359,13 @@ export class WorkerGroup {
   }
 
   #kill(): void {
-    for (const { worker } of this.#seats) worker.kill("it did not end in time");
+    for (const { worker } of this.#all) worker.kill(TOO_LATE);
   }
 
   async #ended(): Promise<void> {
-    await Promise.all(this.#seats.map(async ({ worker }) => {
+    await Promise.all(this.#all.map(async ({ worker }) => {
       await worker.ended;
-      this.#options.release(worker.process);
+      this.#release(worker);
     }));
-    this.abandonedRequests = this.#seats.reduce((sum, { worker }) => sum + worker.abandonedRequests, 0);
   }
 }

@@ -63,8 +63,9 @@ export class WorkerProcess {
   #listens = false;
   /** Whether it is stopping. */
   #stopping = false;
-  /** Number of requests that were cut off when it stopped. */
-  abandonedRequests = 0;
+  #hasEnded = false;
+  /** Number of requests that were cut off when it stopped; `null` if it did not report that. */
+  abandonedRequests: number | null = null;
 
   constructor(child: WorkerChild, start: StartMessage, reports: WorkerReports) {
     this.process = start.process;
@@ -80,12 +81,26 @@ export class WorkerProcess {
   }
 
   get listens(): boolean {
+    return this.#listens && !this.#hasEnded;
+  }
+
+  /** Whether it listens, or did until it ended. */
+  get hasListened(): boolean {
     return this.#listens;
+  }
+
+  /** Whether the supervisor has killed it. */
+  get killed(): boolean {
+    return this.#killed !== null;
   }
 
   /** Whether the worker is loading a configuration. */
   get loads(): boolean {
     return this.#loads;
+  }
+
+  get hasEnded(): boolean {
+    return this.#hasEnded;
   }
 
   get stopping(): boolean {
@@ -164,6 +179,7 @@ export class WorkerProcess {
 
   async #watch(): Promise<string> {
     const [status] = await Promise.all([this.#child.status, this.#readMessages(), this.#readAccessLines()]);
+    this.#hasEnded = true;
     this.#stdin.close().catch(() => {});
     const reason = this.#killed ??
       (status.signal === null ? `it ended with code ${status.code}` : `it was ended by ${status.signal}`);
@@ -173,9 +189,13 @@ export class WorkerProcess {
 
   async #readMessages(): Promise<void> {
     for await (const line of readLines(this.#child.stderr)) {
-      const message = readMessage<FromWorker>(line);
-      if (message === null) this.#reports.stray(line);
-      else this.#handleMessage(message);
+      try {
+        const message = readMessage<FromWorker>(line);
+        if (message === null) this.#reports.stray(line);
+        else this.#handleMessage(message);
+      } catch {
+        // A line that is no whole message, or that cannot be written, must not end the supervision of the worker.
+      }
     }
   }
 

@@ -11,7 +11,7 @@ import { MAX_PROCESSES } from "../../upstream/shared_servers.ts";
 import type { Pool } from "../../upstream/pool.ts";
 import type { DataPlane } from "../data_plane.ts";
 import type { Opened } from "../generations.ts";
-import type { PlacedPool, ProxyParts, WorkersSetup } from "../serve_options.ts";
+import type { PlacedPool, ProxyParts, WorkerChild, WorkersSetup } from "../serve_options.ts";
 import type { StartMessage } from "./channel.ts";
 import type { SupervisorMemory } from "./supervisor_memory.ts";
 import { WorkerGroup } from "./worker_group.ts";
@@ -120,6 +120,7 @@ export class Workers {
       start: (listenAt, seat) => this.#start(listenAt, seat),
       release: (process) => this.#release(process),
       beatsOf: (process) => servers.beatsOf(process),
+      runningOf: (process) => servers.runningOf(process),
     }, ports);
     await group.open();
     this.#group = group;
@@ -159,7 +160,7 @@ export class Workers {
       for (const [name, pool] of plane.pools) {
         if (JSON.stringify(pool.placed) !== JSON.stringify(places.pools[name]!.servers)) pool.onMembers?.();
       }
-      group.resize(config.workers);
+      group.resize(config.workers, config.shutdownDelayMs + config.gracePeriodMs);
       return used;
     };
     return { commit, cancel: () => group.cancel("it is not used") };
@@ -196,7 +197,14 @@ export class Workers {
     const { command, options, accessLines, strayLine } = this.#setup;
     const { observer } = this.#parts;
     const message = this.#startMessage(ports, seat, options);
-    return new WorkerProcess(command().spawn(), message, {
+    let child: WorkerChild;
+    try {
+      child = command().spawn();
+    } catch (error) {
+      this.#numbers.unshift(message.process);
+      throw error;
+    }
+    return new WorkerProcess(child, message, {
       series: (series) => this.#memory.metrics.set(message.process, series),
       keys: (keys) => this.#plane!.adoptKeys(keys),
       event: (event) => {

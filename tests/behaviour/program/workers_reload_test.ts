@@ -3,14 +3,16 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Gate } from "../../support/gate.ts";
 import { ProgramFolder, type RunningProgram } from "../../support/program.ts";
-import { askAt } from "../../support/start_proxy.ts";
+import { rawClient } from "../../support/raw_client.ts";
+import type { RawConnection } from "../../support/raw_connection.ts";
+import { askAt, readAnswer } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
-import { untilTrue } from "../../support/until_still.ts";
+import { untilStill, untilTrue } from "../../support/until_still.ts";
 
 /** How often a test asks for what comes soon, but not at once. */
 const TRIES = 500;
 
-/** A program with two workers whose configuration changes. */
+/** A program with workers, two unless the configuration says otherwise, whose configuration changes. */
 class ReloadedWorkers implements AsyncDisposable {
   readonly #folder: ProgramFolder;
   readonly program: RunningProgram;
@@ -18,7 +20,7 @@ class ReloadedWorkers implements AsyncDisposable {
 
   private constructor(folder: ProgramFolder) {
     this.#folder = folder;
-    this.program = folder.start(["proxy.config.ts", "--workers", "2"], ["-A"]);
+    this.program = folder.start(["proxy.config.ts"], ["-A"]);
   }
 
   /** @param files others in its folder */
@@ -61,7 +63,8 @@ class ReloadedWorkers implements AsyncDisposable {
 }
 
 function moduleOf(config: string): string {
-  return `export const listen = "127.0.0.1:0"; ${config}`;
+  const workers = config.includes("const workers =") ? "" : "export const workers = 2;";
+  return `export const listen = "127.0.0.1:0"; ${workers} ${config}`;
 }
 
 /** That many pools of a server each, by names that no other number has; and the default one. */
@@ -265,4 +268,66 @@ Deno.test("workers always have a server while all servers of a pool are replaced
   };
   await Promise.all(Array.from({ length: 8 }, ask));
   assertEquals([...seen.keys()].toSorted(), ["first", "second"], JSON.stringify([...seen]));
+});
+
+/** Asks by new connections until each of these workers has a request that waits. */
+async function holdAt(
+  port: number,
+  pids: readonly number[],
+  gate: Gate,
+): Promise<Map<number, RawConnection>> {
+  const held = new Map<number, RawConnection>();
+  for (let i = 0; i < TRIES && !pids.every((pid) => held.has(pid)); i++) {
+    const connection = await rawClient(port);
+    await connection.write("GET /pid HTTP/1.1\r\nHost: h\r\n\r\n");
+    const pid = Number((await readAnswer(connection)).text);
+    if (held.has(pid) || !pids.includes(pid)) connection[Symbol.dispose]();
+    else held.set(pid, connection);
+  }
+  for (const [index, pid] of pids.entries()) {
+    await held.get(pid)!.write("GET /held HTTP/1.1\r\nHost: h\r\n\r\n");
+    await gate.untilWaiting(index + 1);
+  }
+  return held;
+}
+
+/** A proxy whose workers say who they are. */
+function shownWorkers(address: string, count: number): string {
+  return `export const upstreams = ["${address}"]; export const workers = ${count};
+    export const filters = [{
+      requestFilter: (_, ctx) => ctx.target === "/pid" ? new Response(String(Deno.pid)) : undefined,
+    }];`;
+}
+
+Deno.test("a worker that is one too many finishes its requests, also when the proxy stops", async () => {
+  await using gate = new Gate();
+  await using workers = await ReloadedWorkers.start(shownWorkers(gate.upstream.address, 2));
+  const port = await workers.port();
+  const [, first, second] = workers.pids() as [number, number, number];
+  const held = await holdAt(port, [first, second], gate);
+  using one = held.get(first)!;
+  using other = held.get(second)!;
+  await workers.reload(shownWorkers(gate.upstream.address, 1));
+  workers.program.kill("SIGTERM");
+  await workers.program.stderrMatch(/Stopping \(SIGTERM\)/);
+  gate.answer("one");
+  assertEquals((await readAnswer(one)).text, "one");
+  await untilTrue("the first worker has ended", () => !workers.pids().includes(first));
+  // The proxy does not end before the other worker.
+  assertEquals(await untilStill(() => workers.pids().length), 2);
+  gate.answer("other");
+  assertEquals((await readAnswer(other)).text, "other");
+  assertEquals((await workers.program.ended).code, 0);
+});
+
+Deno.test("a worker that is one too many and does not respond is killed", async () => {
+  await using gate = new Gate();
+  const short = `export const gracePeriod = "100ms";`;
+  await using workers = await ReloadedWorkers.start(shownWorkers(gate.upstream.address, 2) + short);
+  const port = await workers.port();
+  const [, , second] = workers.pids() as [number, number, number];
+  using _held = (await holdAt(port, [second], gate)).get(second)!;
+  await workers.reload(shownWorkers(gate.upstream.address, 1) + short);
+  Deno.kill(second, "SIGSTOP");
+  await untilTrue("the worker has ended", () => !workers.pids().includes(second));
 });

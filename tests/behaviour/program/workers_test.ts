@@ -22,6 +22,7 @@ const FILTER = `
       case "/loop": for (;;);
       case "/exit": return Deno.exit(3);
       case "/memory": for (const all = [];;) all.push(new Array(1000).fill({}));
+      case "/mark": console.error("\\x1e{"); return new Response(String(Deno.pid));
       case "/throw": queueMicrotask(() => { throw new Error("thrown late"); });
     }
   }`;
@@ -401,6 +402,17 @@ Deno.test("a worker that is stopped is replaced as soon as one that loops", asyn
   assertEquals((await findPids(port, 2)).has(stopped!), false);
 });
 
+Deno.test("a worker that has written what looks like a message is looked after as before", async () => {
+  await using upstream = startUpstream("a");
+  await using workers = await Workers.start(`export const upstreams = ["${upstream.address}"];`, 2);
+  const port = await workers.port();
+  const { text: pid } = await askAt(port, "GET /mark");
+  await workers.program.stderrMatch(/\x1e\{\n/);
+  Deno.kill(Number(pid), "SIGKILL");
+  await workers.program.stderrMatch(/Worker \d restarts now: it was ended by SIGKILL\n/);
+  await workers.program.stderrMatch(/Worker \d listens again/);
+});
+
 Deno.test("an error that nobody catches ends no worker", async () => {
   await using upstream = startUpstream("a");
   await using workers = await Workers.start(`export const upstreams = ["${upstream.address}"];`, 2);
@@ -582,6 +594,45 @@ Deno.test("workers end at once with the program at a second signal", async () =>
   assertEquals(await running, "cut");
   await untilGone(pids);
   gate.answer();
+});
+
+Deno.test("workers end at once at a second signal, also when the admin page was asked in between", async () => {
+  await using gate = new Gate();
+  await using workers = await Workers.start(
+    `export const upstreams = ["${gate.upstream.address}"];
+     export const limiter = { limit: 1000, window: "1m", key: "ip" };`,
+    2,
+    ["--admin", "127.0.0.1:0"],
+  );
+  const [, admin] = await workers.program.stderrMatch(/Admin page at (http:\/\/\S+)\//);
+  const port = await workers.port();
+  const pids = await findPids(port, 2);
+  const running = askAt(port, "GET /held").then(() => "answered", () => "cut");
+  await gate.untilWaiting(1);
+  workers.program.kill("SIGTERM");
+  await workers.program.stderrMatch(/Stopping \(SIGTERM\)/);
+  await (await fetch(`${admin}/status`)).body?.cancel();
+  workers.program.kill("SIGTERM");
+  assertEquals((await workers.program.ended).code, 143);
+  assertEquals(await running, "cut");
+  await untilGone(pids);
+});
+
+Deno.test("the exit code tells of a request whose worker had to be killed at the end", async () => {
+  await using gate = new Gate();
+  await using workers = await Workers.start(
+    `export const upstreams = ["${gate.upstream.address}"]; export const gracePeriod = "100ms";`,
+    2,
+  );
+  const port = await workers.port();
+  const [pid] = [...await findPids(port, 2)] as [string];
+  using connection = await connectTo(port, pid);
+  await connection.write("GET /held HTTP/1.1\r\nHost: h\r\n\r\n");
+  await gate.untilWaiting(1);
+  Deno.kill(Number(pid), "SIGSTOP");
+  workers.program.kill("SIGTERM");
+  assertEquals((await workers.program.ended).code, 1);
+  await untilGone([pid]);
 });
 
 Deno.test("workers end when the process is gone that looks after them", async () => {
