@@ -9,7 +9,7 @@ import { callCost, ChargeList, dueCharges, OverflowNotice } from "./charge_list.
 import type { Decision } from "./policy.ts";
 import { allowedDecision, limitedDecision, missingKeyDecision, UNLIMITED } from "./decision.ts";
 import { type Fingerprint, fingerprintKey } from "./fingerprint.ts";
-import type { KeySource } from "./key_spec.ts";
+import { addressGroup, type KeySource } from "./key_spec.ts";
 import { type Admitted, type LimiterStore, MemoryStore, type RateLimiterOptions } from "./memory_store.ts";
 import { type LimiterPolicy, MAX_POLICIES, type ResolvedPolicy } from "./policy.ts";
 import { resolvePolicies } from "./resolve_policy.ts";
@@ -184,7 +184,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
   statusOf(key: string, policyName?: string): PolicyStatus[] {
     this.table.permits.retake();
     const charges = this.#chargesOf(policyName).filter(setConstants);
-    for (const charge of charges) this.#list.aim(charge, key);
+    for (const charge of charges) this.#list.aim(charge, keyAsCounted(charge.policy, key));
     return statusOf(this.#memory, charges);
   }
 
@@ -231,10 +231,10 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
    */
   reset(key: string, policyName?: string): void {
     for (const charge of this.#chargesOf(policyName)) {
-      this.#list.aim(charge, key);
+      this.#list.aim(charge, keyAsCounted(charge.policy, key));
       erase(this.table, charge.cursor);
       this.#bans.lift(charge);
-      this.#store.reset?.(charge.policy, key);
+      this.#store.reset?.(charge.policy, charge.key);
     }
   }
 
@@ -256,7 +256,7 @@ export class RateLimiter<Ctx extends KeySource = KeySource> implements Disposabl
     }
     let written = true;
     for (const charge of this.#chargesOf(policyName)) {
-      this.#list.aim(charge, key);
+      this.#list.aim(charge, keyAsCounted(charge.policy, key));
       written = this.#bans.add(charge, Math.round(durationMs * 1000)) && written;
     }
     return written;
@@ -319,4 +319,10 @@ function saltOfWindow({ algorithm, windowMs }: ResolvedPolicy, { seedLow, seedHi
   const salt: Fingerprint = { low: 0, high: 0 };
   fingerprintKey(String(windowMs), seedLow, seedHigh, salt);
   return salt.low;
+}
+
+/** The key by which requests are counted: where that is the network of an address, callers may name any of its addresses. */
+function keyAsCounted({ keySpec, ipv6Prefix }: ResolvedPolicy, key: string): string {
+  // An array with this one name is the same key.
+  return String(keySpec) === "ip" ? addressGroup(key, ipv6Prefix) : key;
 }

@@ -509,3 +509,26 @@ Deno.test("ProxyServer.limiter bans and resets keys while the proxy runs", async
   await using free = await startProxy({ upstreams: [upstream.address] });
   assertEquals(free.server.limiter, null);
 });
+
+Deno.test("ProxyServer.limiter bans and resets a client by any address of its network", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startProxy({
+    upstreams: [upstream.address],
+    trustedProxies: ["loopback"],
+    limiter: { key: "ip", limit: 2, window: "1m" },
+  }, { clock: new FakeClock() });
+  const limiter = proxy.server.limiter!;
+  const ask = async (client: string) => (await proxy.ask("GET /", [`X-Forwarded-For: ${client}`])).status;
+  for (
+    const [client, named] of [["2001:db8::1", "2001:DB8:0::2"], ["192.0.2.1", "::ffff:192.0.2.1"]] as const
+  ) {
+    assertEquals([await ask(client), await ask(client), await ask(client)], [200, 200, 429]);
+    assertEquals(limiter.statusOf(named)[0]!.remaining, 0);
+    limiter.reset(named);
+    assertEquals(await ask(client), 200);
+    limiter.ban(named, "10m");
+    assertEquals(await ask(client), 429);
+    limiter.reset(named);
+    assertEquals(await ask(client), 200);
+  }
+});
