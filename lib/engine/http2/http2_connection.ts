@@ -282,6 +282,9 @@ export class Http2ClientConnection implements ListedConnection, ConnectionOwner,
 
   refuse(error: ProxyError): void {
     this.refusal = error;
+    // It does not count for its client, so it must not stay.
+    this.#idleUntil = this.context.listener.wheel.lately + LAST_REQUEST_MS;
+    this.arm(this.#idleUntil);
   }
 
   dispose(): void {

@@ -321,3 +321,16 @@ Deno.test("HTTP/2: connections above those of a client get 429", async () => {
   await second.closed;
   assert(first.goAway === null);
 });
+
+Deno.test("HTTP/2: a connection more than a client may have is closed, also if it requests nothing", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await start(upstream.address, {
+    maxConnectionsPerClient: 1,
+    timeouts: { keepAlive: "1h" },
+  });
+  await using first = await Http2TestClient.open(proxy.port);
+  assertEquals((await first.ask("/").response()).status, 200);
+  await using second = await Http2TestClient.open(proxy.port);
+  await second.closed;
+  assertEquals((await first.ask("/").response()).status, 200);
+});
