@@ -47,6 +47,8 @@ interface ConnectionGroupInit {
   readonly preface: Bytes | null;
   /** Called when the group has no connection and no waiting request any more. */
   readonly onEmpty: () => void;
+  /** Counts the idle connections of all groups of the peer; `null` when this is the only one. */
+  readonly idleOfPeer: (() => number) | null;
   readonly meter: ConnectionMeter | null;
 }
 
@@ -59,6 +61,7 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
   readonly #parts: GroupParts;
   readonly #preface: Bytes | null;
   readonly #onEmpty: () => void;
+  readonly #idleOfPeer: (() => number) | null;
   readonly #meter: ConnectionMeter | null;
   readonly #connections: ServerConnection[] = [];
   readonly #dials = new Set<AbortController>();
@@ -68,12 +71,13 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
   #capacity: number;
   #retired = false;
 
-  constructor({ peer, parts, preface, onEmpty, meter }: ConnectionGroupInit) {
+  constructor({ peer, parts, preface, onEmpty, idleOfPeer, meter }: ConnectionGroupInit) {
     this.#meter = meter;
     this.#peer = peer;
     this.#parts = parts;
     this.#preface = preface;
     this.#onEmpty = onEmpty;
+    this.#idleOfPeer = idleOfPeer;
     this.#capacity = parts.limits.maxStreams;
   }
 
@@ -147,8 +151,9 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
     if (this.#waiting.length > 0) this.#connect(now);
     if (!connection.isIdle) return;
     if (this.#retired) connection.end("retired");
-    else if (this.idle > limits.maxIdle) connection.end("surplus");
-    else connection.keep(limits.idleTimeoutMs);
+    else if ((this.#idleOfPeer === null ? this.idle : this.#idleOfPeer()) > limits.maxIdle) {
+      connection.end("surplus");
+    } else connection.keep(limits.idleTimeoutMs);
   }
 
   closed(connection: ServerConnection, { code, message }: ConnectionFailure, end: ConnectionEnd): void {

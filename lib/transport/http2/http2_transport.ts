@@ -91,6 +91,7 @@ export class Http2Transport implements Transport {
         parts: this.#parts,
         preface,
         onEmpty,
+        idleOfPeer: version === undefined ? null : () => idleOf(byClient),
         meter: this.#meterOf(peer) ?? null,
       });
       byClient.set(client, group);
@@ -101,10 +102,10 @@ export class Http2Transport implements Transport {
   /** How many connections to the peer are open, those for WebSockets too, and how many of these are idle. */
   connectionsOf(peer: Peer): { open: number; idle: number } {
     let { open, idle } = this.#http1?.connectionsOf(peer) ?? { open: 0, idle: 0 };
-    for (const group of this.#groups.get(peer)?.values() ?? []) {
-      open += group.size;
-      idle += group.idle;
-    }
+    const groups = this.#groups.get(peer);
+    if (groups === undefined) return { open, idle };
+    for (const group of groups.values()) open += group.size;
+    idle += idleOf(groups);
     return { open, idle };
   }
 
@@ -131,4 +132,10 @@ export class Http2Transport implements Transport {
     this.#groups.clear();
     this.#retired.clear();
   }
+}
+
+function idleOf(groups: ReadonlyMap<string, ConnectionGroup>): number {
+  let idle = 0;
+  for (const group of groups.values()) idle += group.idle;
+  return idle;
 }

@@ -466,8 +466,11 @@ Deno.test("h2: who is called off resets its stream, and the connection serves ot
 Deno.test("h2: a connection on which a hundred streams were reset takes no further ones", async () => {
   using bench = benchOf();
   const resets: number[] = [];
+  const asked = Promise.withResolvers<void>();
   await using upstream = rawHttp2Upstream(async (http2, index) => {
     if (index > 0) return await http2.serve("next");
+    await http2.request();
+    asked.resolve();
     for (;;) {
       await http2.until(FRAME.RST_STREAM);
       resets.push(index);
@@ -477,7 +480,8 @@ Deno.test("h2: a connection on which a hundred streams were reset takes no furth
   for (let i = 0; i < 100; i++) {
     const cancellation = new Cancellation();
     const sending = bench.send(peer, { cancellation });
-    if (i === 0) await upstream.untilOpened(1);
+    // Before the connection is open, no stream is reset.
+    if (i === 0) await asked.promise;
     else await Promise.resolve();
     setTimeout(() => cancellation.cancel(new ClientGoneError()));
     await assertRejects(() => sending, ClientGoneError);
@@ -974,6 +978,32 @@ Deno.test("h2: no more connections without a request are kept than may be", asyn
   await Promise.all(Array.from({ length: 5 }, () => bench.send(peer).then(bodyText)));
   await upstream.untilOpen(2);
   assertEquals((bench.transport as Http2Transport).connectionsOf(peer), { open: 2, idle: 2 });
+});
+
+Deno.test("h2: no more are kept of all clients, each of which has its own by the PROXY protocol", async () => {
+  using bench = benchOf((wheel) =>
+    new Http2Transport({ wheel, clock: systemClock, connections: { maxIdle: 2, idleTimeoutMs: 600_000 } })
+  );
+  await using upstream = rawUpstream(async (connection) => {
+    await connection.readUntil("\r\n");
+    const http2 = new RawHttp2(connection);
+    await http2.begin();
+    await http2.serve("ok");
+  });
+  const peer = { ...peerOf(upstream.address), sendProxyProtocol: 1 as const };
+  for (const port of [1001, 1002, 1003, 1004]) {
+    const addresses = { ip: "192.0.2.1", port, localIp: "192.0.2.2", localPort: 80 };
+    const headers = new HeaderFields([["host", "h"]]);
+    const request = { method: "GET", target: "/", headers, body: null, addresses };
+    const options = { timeouts: FOREVER, cancellation: new Cancellation() };
+    const response = await sendRequest(bench.transport, request, peer, options);
+    await readAll(response);
+    response.release();
+  }
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  assertEquals((bench.transport as Http2Transport).connectionsOf(peer), { open: 2, idle: 2 });
+  await upstream.untilOpen(2);
+  assertEquals(upstream.opened, 4);
 });
 
 Deno.test("h2: connections without a request are closed after their time, with a word", async () => {
