@@ -1,9 +1,10 @@
 /**
  * Latency on one kept TLS connection compared with nginx, by HTTP/1.1 and HTTP/2, and the delay of events in a stream.
  *
- * `deno run -A --unsafely-ignore-certificate-errors bench/tls_latency.ts [--rounds 4] [--events 500]`; needs openssl, wrk,
- * h2load and nginx. All run in turn in each round, so that a disturbance affects all of them. With `chrt -r 10` in front,
- * other work of the machine does not disturb them.
+ * `deno run -A --unsafely-ignore-certificate-errors bench/tls_latency.ts [--rounds 4] [--events 500] [--client-core 1]`; needs
+ * openssl, wrk, h2load and nginx. All run in turn in each round, so that a disturbance affects all of them. With `chrt -r 10`
+ * in front, other work of the machine does not disturb them. With `taskset -c 0` in front and `--client-core 1`, clients have
+ * a core of their own, as clients of a real proxy have; otherwise the result depends on where the system places the processes.
  */
 
 import { parseArgs } from "@std/cli/parse-args";
@@ -30,17 +31,27 @@ async function outputOf(command: string, args: readonly string[]): Promise<strin
   return new TextDecoder().decode(stdout);
 }
 
+const { rounds = "4", events = "500", "client-core": clientCore } = parseArgs(Deno.args, {
+  string: ["rounds", "events", "client-core"],
+});
+
+/** Runs a client, on its own core if there is one. */
+function runClient(command: string, args: readonly string[]): Promise<string> {
+  if (clientCore === undefined) return outputOf(command, args);
+  return outputOf("taskset", ["-c", clientCore, command, ...args]);
+}
+
 /** Median latency of requests during one second, in microseconds. */
 async function latency(protocol: typeof PROTOCOLS[number], url: string, folder: string): Promise<number> {
   if (protocol === "HTTP/1.1") {
-    const output = await outputOf("wrk", ["-t1", "-c1", "-d1", "--latency", url]);
+    const output = await runClient("wrk", ["-t1", "-c1", "-d1", "--latency", url]);
     const [, value, unit] = /50%\s+([\d.]+)(us|ms|s)/.exec(output)!;
     return Number(value) * { us: 1, ms: 1000, s: 1e6 }[unit as "us"];
   }
   const log = `${folder}/h2load.log`;
   await Deno.remove(log).catch(() => {});
   const count = url.endsWith("1048576") ? "300" : "2500";
-  await outputOf("h2load", ["-c1", "-m1", "-n", count, `--log-file=${log}`, url]);
+  await runClient("h2load", ["-c1", "-m1", "-n", count, `--log-file=${log}`, url]);
   return median((await Deno.readTextFile(log)).trim().split("\n").map((line) => Number(line.split("\t")[2])));
 }
 
@@ -72,7 +83,6 @@ async function delays(url: string, http2: boolean): Promise<number[]> {
   return found.sort((a, b) => a - b);
 }
 
-const { rounds = "4", events = "500" } = parseArgs(Deno.args, { string: ["rounds", "events"] });
 const folder = await Deno.makeTempDir({ prefix: "lbproxy-tls-latency-" });
 try {
   await outputOf("openssl", [
@@ -121,7 +131,7 @@ try {
   const proxies = [["nginx", nginx], ["lbproxy", own]] as const;
   // Warms up, so that compilation does not count as latency.
   for (const [, port] of proxies) {
-    await outputOf("wrk", ["-t1", "-c8", "-d3", `https://127.0.0.1:${port}/12`]);
+    await runClient("wrk", ["-t1", "-c8", "-d3", `https://127.0.0.1:${port}/12`]);
   }
 
   say(
